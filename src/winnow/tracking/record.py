@@ -1,0 +1,59 @@
+"""What a run leaves in the store: the names that tracking writes and comparison reads.
+
+A study is one MLflow experiment. It holds a parent run of kind ``study`` and, below it, one run of kind ``cell``
+for every training. Each cell carries all that is needed to group it and to judge whether it may be compared.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+KIND: Final = "winnow.kind"
+"""Tag: ``study``, ``cell`` or ``comparison``."""
+
+STUDY: Final = "winnow.study"
+ARM: Final = "winnow.arm"
+"""Tag: the name of the filter that chose the training rows."""
+
+SEED: Final = "winnow.seed"
+CELL: Final = "winnow.cell_id"
+CAUSE: Final = "winnow.cause"
+"""Tag: why a run ended FAILED or KILLED."""
+
+CORPUS: Final = "winnow.corpus"
+TOKENIZER: Final = "winnow.tokenizer"
+HELD_OUT: Final = "winnow.held_out"
+"""Tag: fingerprint of the held-out rows and their masks; losses are compared only where it is equal."""
+
+PROBES: Final = "winnow.probes"
+"""Tag: fingerprint of all probes; probe scores are compared only where it is equal."""
+
+MAX_STEPS: Final = "winnow.max_steps"
+"""Tag: the budget in optimizer steps; arms are compared only where it is equal."""
+
+DECLARATION: Final = "study/declaration.json"
+"""Artifact of the parent run: what was declared before the first cell ran. Keys: ``study``, ``primary_metric``,
+``secondary_metrics``, ``arms`` (list of names), ``baseline`` (``full``), ``filter`` (the filter under test), ``control``
+(``random_matched``), ``seeds``, ``max_steps``, ``filter_words`` and ``probe_words`` (sorted lists)."""
+
+ROWS: Final = "evaluation/rows.parquet"
+"""Artifact of a cell: ``stage`` (before, after), ``split``, ``row_id``, ``source``, ``loss_sum``, ``masked``, ``top1``,
+``top5`` and ``slices`` (list of the slice names the row belongs to, ``all`` left out)."""
+
+PROMPTS: Final = "evaluation/prompts.parquet"
+"""Artifact of a cell: ``stage``, ``probe`` and the per-prompt columns of ``ProbeScores.prompts``."""
+
+FILLS: Final = "evaluation/fills.parquet"
+"""Artifact of a cell: ``stage``, ``probe``, ``prompt_id``, ``prompt``, ``rank``, ``word``, ``probability``."""
+
+FILTER_SUMMARY: Final = "filter/summary.json"
+"""Artifact of a cell whose filter judged rows: ``Verdicts.summary()`` plus ``dropped``, a short list of examples."""
+
+MODEL: Final = "model"
+"""Artifact folder of a cell: what ``save_pretrained`` wrote, for ``transformers.pipeline("fill-mask", folder)``."""
+
+FINAL: Final = "final/"
+"""Metric prefix: the scores of the last checkpoint, as ``final/test/all/loss`` or ``final/probe/nike_wide/log_odds``."""
+
+BEFORE: Final = "before/"
+"""Metric prefix: the same scores of the base model, before the first step."""
