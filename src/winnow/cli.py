@@ -1,0 +1,165 @@
+"""The commands. Nothing heavy is imported before a command is known, so that `winnow --help` is instant."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import textwrap
+from collections.abc import Callable, Sequence
+
+from winnow import __version__
+from winnow.errors import WinnowError, WinnowErrors
+
+EXAMPLES = """\
+examples:
+  winnow train debug=fast_dev_run              a few steps through every stage
+  winnow train experiment=demo                 the demo study, from data to report
+  winnow train -m filter=full,nike_positive seed=1,2,3
+  winnow filter dataset=nike                   what a filter keeps and drops
+  winnow compare study=demo                    verdict, figures and report again
+  winnow ui                                    MLflow's pages over all runs
+  winnow train --choices                       what each group offers
+"""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command and return its exit code.
+
+    The code is 0 on success, 1 where something the user gave cannot work or a cell failed, 130 on Ctrl-C.
+    """
+    parser = _parser()
+    options, rest = parser.parse_known_args(arguments)
+    if strange := [text for text in rest if text.startswith("-")]:
+        parser.error(f"unknown option {strange[0]}")
+    options.overrides += rest
+    try:
+        return COMMANDS[options.command](options)
+    except WinnowError as error:
+        _print_error(error)
+        return 1
+    except KeyboardInterrupt:
+        print("\nStopped by Ctrl-C; the run is marked KILLED, and what had finished is kept.", file=sys.stderr)
+        return 130
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        "winnow",
+        description="Filter the training data of a masked language model, and learn with known certainty what that did.",
+        epilog=EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--version", action="version", version=f"winnow {__version__}")
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    helps = {
+        "train": "train one cell, or with -m a study",
+        "filter": "judge every row by a filter",
+        "compare": "compare the arms of a study",
+        "ui": "open MLflow's pages",
+    }
+    for name, told in helps.items():
+        command = commands.add_parser(name, help=told)
+        command.add_argument("overrides", nargs="*", metavar="KEY=VALUE", help="Hydra overrides, as filter=nike_positive")
+        command.add_argument("-m", "--multirun", action="store_true", help="commas in a value make a sweep")
+        command.add_argument("--cfg", action="store_true", help="print the composed configuration and stop")
+        command.add_argument("--choices", action="store_true", help="print what each group offers and stop")
+    return parser
+
+
+def _train(options: argparse.Namespace) -> int:
+    from winnow.config import TrainConfig, compose_cells
+
+    cells, sweep = compose_cells("train", TrainConfig, options.overrides, options.multirun)
+    if _printed(options, [cell.tree for cell in cells]):
+        return 0
+    from rich.console import Console
+
+    console = Console(highlight=False)
+    if sweep:
+        from winnow.study import run_study
+
+        return 1 if run_study(cells, console) else 0
+    from winnow.pipeline import run_single
+
+    run_single(cells[0], console)
+    return 0
+
+
+def _filter(options: argparse.Namespace) -> int:
+    from winnow.config import FilterConfig, compose_cells
+
+    cells, _ = compose_cells("filter", FilterConfig, options.overrides)
+    if _printed(options, [cells[0].tree]):
+        return 0
+    from winnow.pipeline import run_filter
+
+    run_filter(cells[0].config)
+    return 0
+
+
+def _compare(options: argparse.Namespace) -> int:
+    from winnow.config import CompareConfig, compose_cells, construct
+    from winnow.tracking import Store
+
+    cells, _ = compose_cells("compare", CompareConfig, options.overrides)
+    if _printed(options, [cells[0].tree]):
+        return 0
+    from winnow.comparison import compare
+
+    config = cells[0].config
+    store = construct(config.tracking, "tracking", Store, config.allow_targets)
+    folder = config.output_dir / config.study / "comparison"
+    print(compare(store.uri, config.study, folder).headline)
+    print(f"Report: {folder / 'report.html'}")
+    return 0
+
+
+def _ui(options: argparse.Namespace) -> int:
+    import subprocess
+
+    from winnow.config import UiConfig, compose_cells, construct
+    from winnow.tracking import Store
+
+    cells, _ = compose_cells("ui", UiConfig, options.overrides)
+    if _printed(options, [cells[0].tree]):
+        return 0
+    config = cells[0].config
+    store = construct(config.tracking, "tracking", Store, config.allow_targets)
+    store.client()
+    command = ["-m", "mlflow", "ui", "--backend-store-uri", store.uri, "--host", config.host, "--port", str(config.port)]
+    print(f"MLflow on http://{config.host}:{config.port}; Ctrl-C ends it.")
+    return subprocess.call([sys.executable, *command])  # noqa: S603 - the arguments are checked above
+
+
+COMMANDS: dict[str, Callable[[argparse.Namespace], int]] = {
+    "train": _train,
+    "filter": _filter,
+    "compare": _compare,
+    "ui": _ui,
+}
+
+
+def _printed(options: argparse.Namespace, trees: Sequence[object]) -> bool:
+    """Print what `--cfg` or `--choices` asks for; return whether that was all the user wanted."""
+    if options.choices:
+        from winnow.config import describe_choices
+
+        for group, names in describe_choices().items():
+            print(f"{group + '=':<18} {', '.join(names)}")
+    elif options.cfg:
+        import yaml
+
+        print("---\n".join(yaml.safe_dump(tree, sort_keys=False, allow_unicode=True) for tree in trees), end="")
+    return bool(options.choices or options.cfg)
+
+
+def _print_error(error: WinnowError) -> None:
+    errors = error.errors if isinstance(error, WinnowErrors) else [error]
+    if len(errors) > 1:
+        print(f"winnow: {len(errors)} faults; nothing was trained.", file=sys.stderr)
+    for one in errors:
+        print(textwrap.fill(f"winnow: {one}", 100, subsequent_indent="    "), file=sys.stderr)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

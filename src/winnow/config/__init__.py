@@ -1,0 +1,17 @@
+"""From `conf/` and overrides to a checked configuration, and from `_target_` to an object."""
+
+from winnow.config.compose import Cell, compose_cells, conf_folder, describe_choices
+from winnow.config.construct import construct
+from winnow.config.schema import CompareConfig, FilterConfig, TrainConfig, UiConfig
+
+__all__ = [
+    "Cell",
+    "CompareConfig",
+    "FilterConfig",
+    "TrainConfig",
+    "UiConfig",
+    "compose_cells",
+    "conf_folder",
+    "construct",
+    "describe_choices",
+]

@@ -1,0 +1,238 @@
+"""Compose the configuration of every cell with Hydra, and report all faults at once.
+
+Hydra stops at the first fault it meets. Here group choices are looked up first, plain overrides are forced in, and what comes
+out is checked as a whole against the schema and against each `_target_`; so one call tells everything that is wrong.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Generic, TypeVar
+
+from winnow.config.construct import construct
+from winnow.config.validate import missing_values, validate
+from winnow.errors import WinnowError, WinnowErrors, did_you_mean
+
+Config = TypeVar("Config")
+
+
+@dataclass(frozen=True)
+class Cell(Generic[Config]):
+    """One composed configuration.
+
+    Attributes:
+        overrides: What the user, or the sweep, changed against `conf/`.
+        tree: The resolved configuration as plain data.
+        config: The same, typed.
+    """
+
+    overrides: list[str]
+    tree: dict[str, Any]
+    config: Config
+
+
+def conf_folder() -> Path:
+    """Return the folder of Winnow's own configuration: inside an installed package, or at the top of a checkout."""
+    package = Path(__file__).resolve().parents[1]
+    installed = package / "conf"
+    return installed if installed.is_dir() else package.parents[1] / "conf"
+
+
+def compose_cells(
+    command: str, schema: type[Config], arguments: Sequence[str], multirun: bool = False
+) -> tuple[list[Cell[Config]], bool]:
+    """Compose one configuration, or one for each point of a sweep.
+
+    Args:
+        command: Name of the root file in `conf/`.
+        schema: The dataclass that the result must fit.
+        arguments: Hydra overrides as typed, such as `filter=full,nike_positive`.
+        multirun: Whether commas make a sweep; an experiment may ask for one itself by `hydra.mode: MULTIRUN`.
+
+    Returns:
+        The cells, in the order of the sweep, and whether they are a sweep.
+
+    Raises:
+        WinnowErrors: All faults of all cells, each told once.
+    """
+    faults: list[WinnowError] = []
+    with _hydra() as loader:
+        readable = [text for text in arguments if _is_readable(text, faults)]
+        searchpath = _users_folder(faults)
+        fixed = [text for text in readable if multirun is False or not _parse(text).is_sweep_override()]
+        params, experiment_sweeps = _sweep_of_experiment(loader, command, searchpath, fixed)
+        sweep = multirun or experiment_sweeps
+        points = _points(readable, params, faults) if sweep else [_single(readable, faults)]
+        cells = []
+        for point in points:
+            known = [text for text in point if _has_known_choice(loader, text, faults)]
+            tree = _compose(loader, command, [*searchpath, *known], faults)
+            config = _check(tree, schema, faults) if tree is not None else None
+            if tree is not None and config is not None:
+                cells.append(Cell(overrides=point, tree=tree, config=config))
+    if faults:
+        raise WinnowErrors({str(fault): fault for fault in faults}.values())
+    return cells, sweep
+
+
+def describe_choices() -> dict[str, list[str]]:
+    """Return the choices of each group in `conf/`, and in the user's own `./conf`, for `--help`."""
+    choices: dict[str, set[str]] = {}
+    for folder in (conf_folder(), Path.cwd() / "conf"):
+        for path in sorted(folder.rglob("*.yaml")):
+            group = path.parent.relative_to(folder).as_posix()
+            if group != ".":
+                choices.setdefault(group, set()).add(path.stem)
+    return {group: sorted(names) for group, names in sorted(choices.items())}
+
+
+@contextmanager
+def _hydra() -> Iterator[Any]:
+    from hydra import initialize_config_dir
+    from hydra.core.global_hydra import GlobalHydra
+
+    GlobalHydra.instance().clear()
+    with initialize_config_dir(config_dir=str(conf_folder()), version_base="1.3", job_name="winnow"):
+        yield GlobalHydra.instance().config_loader()
+
+
+def _users_folder(faults: list[WinnowError]) -> list[str]:
+    """Let `./conf` join the search path, unless it is Winnow's own or hides one of Winnow's files."""
+    theirs, ours = Path.cwd() / "conf", conf_folder()
+    if not theirs.is_dir() or theirs.resolve() == ours:
+        return []
+    for path in sorted(theirs.rglob("*.yaml")):
+        name = path.relative_to(theirs)
+        if (ours / name).exists():
+            faults.append(
+                WinnowError(f"has the name of a file that comes with Winnow and would never be read. Rename it.", f"conf/{name}")
+            )
+    return [f"hydra.searchpath=[file://{theirs}]"]
+
+
+def _parse(text: str) -> Any:
+    from hydra.core.override_parser.overrides_parser import OverridesParser
+
+    return OverridesParser.create().parse_override(text)
+
+
+def _is_readable(text: str, faults: list[WinnowError]) -> bool:
+    from hydra.errors import OverrideParseException
+
+    try:
+        _parse(text)
+    except OverrideParseException as error:
+        reason = str(error).splitlines()[0]
+        faults.append(WinnowError(f"cannot be read as key=value ({reason}). Quote values with spaces or brackets.", text))
+        return False
+    return True
+
+
+def _single(overrides: list[str], faults: list[WinnowError]) -> list[str]:
+    for text in overrides:
+        if _parse(text).is_sweep_override():
+            faults.append(WinnowError("several values were given to a single run. Add -m for a sweep.", text.split("=")[0]))
+    return [text for text in overrides if not _parse(text).is_sweep_override()]
+
+
+def _sweep_of_experiment(
+    loader: Any, command: str, searchpath: list[str], fixed: list[str]
+) -> tuple[dict[str, str], bool]:
+    """Read what an experiment file says of a sweep (`hydra.mode`, `hydra.sweeper.params`)."""
+    from hydra import compose
+    from hydra.types import RunMode
+
+    known = [text for text in fixed if _has_known_choice(loader, text, [])]
+    try:
+        hydra_config = compose(command, [*searchpath, *map(_forced(loader), known)], return_hydra_config=True).hydra
+    except Exception:
+        return {}, False  # whatever is wrong is told when the cells are composed
+    params = hydra_config.sweeper.get("params") or {}
+    return {key: str(value) for key, value in params.items()}, hydra_config.mode == RunMode.MULTIRUN
+
+
+def _points(overrides: list[str], params: dict[str, str], faults: list[WinnowError]) -> list[list[str]]:
+    """Expand a sweep to its grid; a key given on the command line replaces the experiment's."""
+    from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
+
+    given = {_parse(text).key_or_group for text in overrides}
+    texts = [f"{key}={value}" for key, value in params.items() if key not in given]
+    parsed = [_parse(text) for text in [*overrides, *texts] if _is_readable(text, faults)]
+    batches = BasicSweeper.split_arguments(parsed, max_batch_size=None)
+    return [list(point) for point in batches[0]]
+
+
+def _has_known_choice(loader: Any, text: str, faults: list[WinnowError]) -> bool:
+    """Check the choice of a group (`filter=nike_positve`) against the files there are."""
+    override = _parse(text)
+    options = loader.get_group_options(override.key_or_group)
+    if not options or override.is_delete() or "." in override.key_or_group:
+        return True
+    value = override.value()
+    for choice in value if isinstance(value, list) else [value]:
+        if choice is not None and str(choice) not in options:
+            allowed = ", ".join(options)
+            near = did_you_mean(str(choice), options)
+            faults.append(WinnowError(f"there is no choice {choice!r}.{near} Allowed: {allowed}.", override.key_or_group))
+            return False
+    return True
+
+
+def _forced(loader: Any) -> Any:
+    """Return a function that turns `key=value` into `++key=value`, so that unknown keys reach our own check."""
+
+    def force(text: str) -> str:
+        override = _parse(text)
+        key = override.key_or_group
+        is_plain = not override.is_add() and not override.is_delete() and not key.startswith("hydra")
+        return f"++{text}" if is_plain and not loader.get_group_options(key) else text
+
+    return force
+
+
+def _compose(
+    loader: Any, command: str, overrides: list[str], faults: list[WinnowError]
+) -> dict[str, Any] | None:
+    from hydra import compose
+    from hydra.errors import HydraException
+    from omegaconf import OmegaConf
+    from omegaconf.errors import OmegaConfBaseException
+    from yaml import YAMLError
+
+    try:
+        tree = OmegaConf.to_container(compose(command, [*map(_forced(loader), overrides)]), resolve=True)
+    except (HydraException, OmegaConfBaseException, YAMLError) as error:
+        key = getattr(error, "full_key", None) or "conf"
+        faults.append(WinnowError(re.sub(r"\s+", " ", str(error)).strip(), key))
+        return None
+    return tree  # type: ignore[return-value]  # the root of a composed configuration is a mapping with text keys
+
+
+def _check(tree: dict[str, Any], schema: type[Config], faults: list[WinnowError]) -> Config | None:
+    """Check the whole tree: values that are missing, the schema, and every `_target_`."""
+    before = len(faults)
+    faults.extend(missing_values(tree))
+    known = {fault.key for fault in faults[before:]}
+    config = validate(tree, schema, faults)
+    allow = tree.get("allow_targets") or []
+    for key, node in _targets(tree):
+        try:
+            construct(node, key, allow=allow)
+        except WinnowErrors as errors:
+            faults.extend(error for error in errors.errors if error.key not in known)
+    return config if len(faults) == before else None
+
+
+def _targets(tree: dict[str, Any], key: str = "") -> Iterator[tuple[str, dict[str, Any]]]:
+    """Yield the outermost nodes that name a `_target_`, each with its key."""
+    for name, value in tree.items():
+        path = f"{key}.{name}" if key else str(name)
+        if isinstance(value, dict):
+            if "_target_" in value:
+                yield path, value
+            else:
+                yield from _targets(value, path)

@@ -1,0 +1,139 @@
+"""The shape of each command's configuration: one class a command, one field a top-level key.
+
+A group whose choice is a class (`dataset`, `filter`, `model`, ...) is a :data:`Node`, checked against the signature of its
+`_target_` by :mod:`winnow.config.construct`; everything else is typed here.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import ConfigDict, Field, StringConstraints
+from pydantic.dataclasses import dataclass
+
+Node = dict[str, Any]
+"""A part of the configuration that names a `_target_` and its arguments."""
+
+Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")]
+"""A name that may become a folder, an MLflow experiment and a column heading."""
+
+STRICT = ConfigDict(extra="forbid")
+
+
+@dataclass(frozen=True, config=STRICT)
+class Training:
+    """How the model is trained; the budget is the same for every arm of a study.
+
+    Attributes:
+        batch_size: Rows an optimizer step sees, over all devices and accumulated batches together.
+        accumulate_batches: Parts into which that batch is cut to save memory; the gradients stay the same.
+        max_steps: Optimizer steps.
+        warmup_fraction: Share of the steps in which the learning rate climbs to its value; it then falls to 0.
+        batching: `lines` pads each row to the longest of its batch; `blocks` joins rows and cuts every `block_size`.
+        block_size: Tokens in a block.
+        max_length: Tokens after which a row is cut off.
+        gradient_clip: Norm above which the gradients are scaled down; `null` leaves them.
+        validate_every_steps: Optimizer steps between two looks at the validation loss, each with a checkpoint.
+    """
+
+    batch_size: Annotated[int, Field(gt=0)] = 64
+    accumulate_batches: Annotated[int, Field(gt=0)] = 1
+    max_steps: Annotated[int, Field(gt=0)] = 300
+    warmup_fraction: Annotated[float, Field(ge=0, le=1)] = 0.1
+    batching: Literal["lines", "blocks"] = "lines"
+    block_size: Annotated[int, Field(gt=2)] = 128
+    max_length: Annotated[int, Field(gt=2)] = 128
+    gradient_clip: Annotated[float, Field(gt=0)] | None = 1.0
+    validate_every_steps: Annotated[int, Field(gt=0)] = 100
+
+
+@dataclass(frozen=True, config=STRICT)
+class Evaluation:
+    """What every arm is measured on.
+
+    Attributes:
+        mask_seed: Seed of the fixed masks on held-out rows; one value for a whole study.
+        batch_size: Rows scored at a time.
+        max_rows: Held-out rows scored of each split, the first by hash; `null` takes all.
+        slices: Filters whose verdicts name slices of the held-out rows, by name. A study adds its own filters.
+    """
+
+    mask_seed: int = 0
+    batch_size: Annotated[int, Field(gt=0)] = 256
+    max_rows: Annotated[int, Field(gt=0)] | None = None
+    slices: dict[Name, Node] = Field(default_factory=dict)
+
+
+@dataclass(frozen=True, config=STRICT)
+class Study:
+    """What is declared before the first run, and stored with the study.
+
+    Attributes:
+        name: Names the MLflow experiment and the folder below `output_dir`.
+        primary_metric: The metric that the verdict is about.
+        secondary_metrics: Metrics that are tested too, with a correction of their own.
+        baseline: The arm with all data.
+        compare: Whether the study ends in a comparison.
+        rerun: Which finished cells to train again.
+    """
+
+    name: Name = "scratchpad"
+    primary_metric: str = "probe/nike_wide/log_odds"
+    secondary_metrics: list[str] = Field(default_factory=lambda: ["test/all/loss"])
+    baseline: Name = "full"
+    compare: bool = True
+    rerun: Literal["none", "all"] = "none"
+
+
+@dataclass(frozen=True, config=STRICT)
+class TrainConfig:
+    """The configuration of `winnow train`: one cell of a study."""
+
+    dataset: Node
+    filter: Node
+    model: Node
+    masking: Node
+    optimizer: Node
+    trainer: Node
+    tracking: Node
+    probe: dict[str, Node]
+    seed: Annotated[int, Field(ge=0)] = 1
+    training: Training = Field(default_factory=Training)
+    evaluation: Evaluation = Field(default_factory=Evaluation)
+    study: Study = Field(default_factory=Study)
+    data_dir: Path = Path("data")
+    output_dir: Path = Path("outputs")
+    allow_targets: list[str] = Field(default_factory=list)
+
+
+@dataclass(frozen=True, config=STRICT)
+class FilterConfig:
+    """The configuration of `winnow filter`: a filter's verdicts, without any training."""
+
+    dataset: Node
+    filter: Node
+    data_dir: Path = Path("data")
+    output_dir: Path = Path("outputs")
+    allow_targets: list[str] = Field(default_factory=list)
+
+
+@dataclass(frozen=True, config=STRICT)
+class CompareConfig:
+    """The configuration of `winnow compare`."""
+
+    study: Name
+    tracking: Node
+    output_dir: Path = Path("outputs")
+    allow_targets: list[str] = Field(default_factory=list)
+
+
+@dataclass(frozen=True, config=STRICT)
+class UiConfig:
+    """The configuration of `winnow ui`; it binds to loopback unless told otherwise."""
+
+    tracking: Node
+    host: str = "127.0.0.1"
+    port: Annotated[int, Field(gt=0, lt=65536)] = 5000
+    output_dir: Path = Path("outputs")
+    allow_targets: list[str] = Field(default_factory=list)

@@ -1,0 +1,213 @@
+"""Many runs as one study: its declaration, its grid, what is finished already, and what failed.
+
+A study survives its cells: one that fails stops nothing, and one that has finished is never trained again.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import gc
+import json
+import time
+import traceback
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from winnow import pipeline
+from winnow.config import Cell, TrainConfig
+from winnow.errors import WinnowError, WinnowErrors
+from winnow.pipeline import Parts
+from winnow.tracking import TrackedRun, record, track
+
+TrainCell = Cell[TrainConfig]
+
+
+def run_study(cells: Sequence[TrainCell], console: Console) -> int:
+    """Run every cell that has not finished yet, then compare the arms.
+
+    Args:
+        cells: All cells of the study; they share everything but what the sweep varies.
+        console: Where progress is told.
+
+    Returns:
+        The number of cells that failed.
+
+    Raises:
+        WinnowErrors: Before any training, with all faults of all cells.
+    """
+    study = cells[0].config.study
+    if any(cell.config.study != study for cell in cells):
+        raise WinnowError("every cell of a sweep must belong to the same study; do not sweep over study.*.", "study")
+    parts = [pipeline.construct_parts(cell.config) for cell in cells]
+    _refuse_many_devices(parts)
+    slices = _named_filters(cells, parts)
+    cells = [_with_slices(cell, slices) for cell in cells]
+    parts = [pipeline.construct_parts(cell.config) for cell in cells]
+    store = parts[0].store
+    if unwritable := store.check():
+        raise WinnowErrors(error.under("tracking") for error in unwritable)
+    experiment = store.experiment(study.name)
+    tags = {record.KIND: "study", record.STUDY: study.name}
+    with track(store, experiment, f"{study.name} (study)", tags) as parent:
+        pipeline.check_parts(parts)
+        ids = [pipeline.cell_id(cell, part) for cell, part in zip(cells, parts, strict=True)]
+        declaration = _declare(cells, parts, ids)
+        parent.log_json(declaration, record.DECLARATION)
+        done = set() if study.rerun == "all" else finished_cells(parent, experiment)
+        _print_plan(console, declaration, ids, done)
+        failures = _run_cells(cells, parts, ids, done, parent, console)
+        if failures:
+            parent.set_tags({record.CAUSE: "; ".join(f"{name}: {cause}" for name, cause in failures.items())})
+    _print_failures(console, failures)
+    if study.compare:
+        _compare(cells[0].config, parts[0], console)
+    return len(failures)
+
+
+def finished_cells(run: TrackedRun, experiment: str) -> set[str]:
+    """Return the ids of the cells of an experiment that have finished."""
+    found: set[str] = set()
+    token = None
+    while True:
+        page = run.client.search_runs(
+            [experiment],
+            f"attributes.status = 'FINISHED' and tags.`{record.KIND}` = 'cell'",
+            page_token=token,
+        )
+        found |= {one.data.tags[record.CELL] for one in page}
+        token = page.token
+        if not token:
+            return found
+
+
+def _run_cells(
+    cells: Sequence[TrainCell],
+    parts: Sequence[Parts],
+    ids: Sequence[str],
+    done: set[str],
+    parent: TrackedRun,
+    console: Console,
+) -> dict[str, str]:
+    """Run the cells one after the other; return the cause of each that failed, by its name."""
+    failures: dict[str, str] = {}
+    started, trained = time.monotonic(), 0
+    todo = [name for name in ids if name not in done]
+    for cell, part, name in zip(cells, parts, ids, strict=True):
+        if name in done:
+            continue
+        title = f"{part.filter.name}, seed {cell.config.seed}"
+        begun = time.monotonic()
+        try:
+            score = pipeline.run_cell(cell, part, parent=parent.run_id, quiet=True)
+        except Exception as error:
+            failures[title] = _first_line(error)
+            log = _write_log(cell.config, name, error)
+            console.print(f"[red]failed[/red]  {title}: {_first_line(error)} (whole story in {log})")
+        else:
+            primary = cell.config.study.primary_metric
+            told = f"{primary} {score[primary]:+.3f}" if primary in score else "finished"
+            console.print(f"{trained + 1:>3}/{len(todo)}  {title:<28} {told}   {time.monotonic() - begun:.0f} s")
+        trained += 1
+        if trained == 1 and len(todo) > 1:
+            left = (time.monotonic() - started) * (len(todo) - 1)
+            console.print(f"        about {max(left / 60, 0.1):.1f} minutes left", style="dim")
+        gc.collect()
+    return failures
+
+
+def _named_filters(cells: Sequence[TrainCell], parts: Sequence[Parts]) -> dict[str, Any]:
+    """Return the configuration of every filter of the study by name: they name the slices all arms are measured on."""
+    found: dict[str, Any] = {}
+    for cell, part in zip(cells, parts, strict=True):
+        found |= cell.config.evaluation.slices
+        found |= pipeline.slices_of(cell.config.filter, part.filter)
+    return found
+
+
+def _with_slices(cell: TrainCell, slices: dict[str, Any]) -> TrainCell:
+    evaluation = dataclasses.replace(cell.config.evaluation, slices=slices)
+    config = dataclasses.replace(cell.config, evaluation=evaluation)
+    tree = {**cell.tree, "evaluation": {**cell.tree["evaluation"], "slices": slices}}
+    return dataclasses.replace(cell, config=config, tree=tree)
+
+
+def _refuse_many_devices(parts: Sequence[Parts]) -> None:
+    """Lightning's own launcher starts the whole command again in each process, and so the whole sweep."""
+    for part in parts:
+        devices = part.trainer.keywords.get("devices", 1)
+        if devices not in (1, "1") and part.trainer.keywords.get("accelerator") == "cpu" or (
+            part.trainer.keywords.get("strategy") == "ddp"
+        ):
+            raise WinnowError(
+                "a study trains each cell on one device. Run cells on several devices one by one, without -m.", "trainer.devices"
+            )
+
+
+def _declare(cells: Sequence[TrainCell], parts: Sequence[Parts], ids: Sequence[str]) -> dict[str, Any]:
+    """Return the protocol of the study, as it stands before the first run."""
+    from winnow.filters import RandomMatched
+
+    study = cells[0].config.study
+    arms = list(dict.fromkeys(part.filter.name for part in parts))
+    controls = {part.filter.name: part.filter.of.name for part in parts if isinstance(part.filter, RandomMatched)}
+    tested = [arm for arm in arms if arm != study.baseline and arm not in controls]
+    under_test = next(iter(controls.values()), tested[0] if tested else None)
+    filters = {part.filter.name: part.filter for part in parts}
+    return {
+        "study": study.name,
+        "primary_metric": study.primary_metric,
+        "secondary_metrics": list(study.secondary_metrics),
+        "arms": arms,
+        "baseline": study.baseline,
+        "filter": under_test,
+        "control": next(iter(controls), None),
+        "seeds": sorted({cell.config.seed for cell in cells}),
+        "max_steps": sorted({cell.config.training.max_steps for cell in cells}),
+        "filter_words": sorted(filters[under_test].words()) if under_test in filters else [],
+        "probe_words": sorted({word for probe in parts[0].probes.values() for word in probe.words()}),
+        "cells": list(ids),
+    }
+
+
+def _print_plan(console: Console, declaration: dict[str, Any], ids: Sequence[str], done: set[str]) -> None:
+    skipped = sum(name in done for name in ids)
+    seeds = ", ".join(map(str, declaration["seeds"]))
+    console.print(f"\n[bold]Study {declaration['study']}[/bold]: {len(ids)} cells")
+    console.print(f"  arms      {', '.join(declaration['arms'])}")
+    console.print(f"  seeds     {seeds}")
+    console.print(f"  primary   {declaration['primary_metric']}")
+    console.print(f"  finished  {skipped}, to run {len(ids) - skipped}\n")
+
+
+def _print_failures(console: Console, failures: dict[str, str]) -> None:
+    if failures:
+        console.print(f"\n[red]{len(failures)} cells failed[/red]; what finished is kept, and the same command runs the rest:")
+        for name, cause in failures.items():
+            console.print(f"  {name}: {cause}")
+
+
+def _compare(config: TrainConfig, parts: Parts, console: Console) -> None:
+    from winnow.comparison import compare
+
+    folder = config.output_dir / config.study.name / "comparison"
+    try:
+        comparison = compare(parts.store.uri, config.study.name, folder)
+    except WinnowError as error:
+        console.print(f"\nNo comparison: {error}")
+        return
+    console.print(f"\n[bold]{comparison.headline}[/bold]")
+    console.print(f"Report: {folder / 'report.html'}")
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error) or type(error).__name__).splitlines()[0]
+
+
+def _write_log(config: TrainConfig, name: str, error: Exception) -> Path:
+    log = pipeline.cell_folder(config, name) / "failure.log"
+    log.parent.mkdir(parents=True, exist_ok=True)
+    log.write_text("".join(traceback.format_exception(error)), encoding="utf-8")
+    return log

@@ -1,0 +1,78 @@
+"""On what code, packages and hardware a run was made."""
+
+from __future__ import annotations
+
+import functools
+import getpass
+import os
+import platform
+import subprocess
+import sys
+from importlib import metadata
+from pathlib import Path
+
+
+def provenance_tags() -> dict[str, str]:
+    """Return the tags that tell who ran what code; MLflow sets the commit for plain scripts only."""
+    tags = {
+        "mlflow.user": _user(),
+        "mlflow.source.name": Path(sys.argv[0]).name,
+        "mlflow.source.type": "LOCAL",
+        "winnow.argv": " ".join(sys.argv[1:]),
+    }
+    if commit := _git("rev-parse", "HEAD"):
+        tags["mlflow.source.git.commit"] = commit
+        tags["winnow.git.dirty"] = str(bool(uncommitted_changes())).lower()
+    return tags
+
+
+def uncommitted_changes() -> str:
+    """Return the difference of the working tree to its commit, empty where there is none or no git."""
+    return _git("diff", "HEAD")
+
+
+@functools.cache
+def packages() -> str:
+    """Return the installed packages, a line each, in the form that pip reads."""
+    found = {dist.metadata["Name"]: dist.version for dist in metadata.distributions() if dist.metadata["Name"]}
+    return "\n".join(f"{name}=={version}" for name, version in sorted(found.items(), key=lambda item: item[0].lower()))
+
+
+def hardware() -> dict[str, str | int]:
+    """Return the machine's processor, cores, threads and accelerators."""
+    import torch
+
+    gpus = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
+    return {
+        "platform": platform.platform(),
+        "python": platform.python_version(),
+        "processor": _processor(),
+        "cores": os.cpu_count() or 1,
+        "threads": torch.get_num_threads(),
+        "gpus": ", ".join(gpus) or "none",
+    }
+
+
+def _processor() -> str:
+    """Return the processor's own name, which `platform.processor` does not give on Linux."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return platform.processor() or platform.machine()
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.machine()
+
+
+def _user() -> str:
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):  # a container without a user entry
+        return "unknown"
+
+
+def _git(*arguments: str) -> str:
+    try:
+        done = subprocess.run(["git", *arguments], capture_output=True, text=True, timeout=20, check=False)  # noqa: S603, S607
+    except (OSError, subprocess.TimeoutExpired):
+        return ""
+    return done.stdout.strip() if done.returncode == 0 else ""

@@ -1,0 +1,49 @@
+"""The bridge from Lightning's logging to a tracked run."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pytorch_lightning.loggers.logger import Logger
+from pytorch_lightning.utilities.rank_zero import rank_zero_only
+
+from winnow.tracking.run import TrackedRun
+
+
+class RunLogger(Logger):
+    """A Lightning logger that buffers metrics into a :class:`TrackedRun` and does nothing else.
+
+    The run's life, its parameters and its artifacts stay with the harness.
+    """
+
+    def __init__(self, run: TrackedRun) -> None:
+        super().__init__()
+        self._run = run
+
+    @property
+    def name(self) -> str:
+        """The name of the harness."""
+        return "winnow"
+
+    @property
+    def version(self) -> str:
+        """The id of the run."""
+        return self._run.run_id
+
+    @rank_zero_only
+    def log_metrics(self, metrics: dict[str, float], step: int | None = None) -> None:
+        """Buffer metrics; Lightning's own `epoch` means nothing under a budget of steps."""
+        self._run.log_metrics({name: value for name, value in metrics.items() if name != "epoch"}, step or 0)
+
+    def log_hyperparams(self, *args: Any, **kwargs: Any) -> None:
+        """Do nothing: parameters are stored with the run's beginning."""
+
+    @rank_zero_only
+    def save(self) -> None:
+        """Send what is buffered; Lightning calls this after each validation."""
+        self._run.flush()
+
+    @rank_zero_only
+    def finalize(self, status: str) -> None:
+        """Send what is buffered."""
+        self._run.flush()

@@ -1,0 +1,101 @@
+"""The MLflow store: made once, before any run, so that parallel processes find it ready."""
+
+from __future__ import annotations
+
+import logging
+import os
+import sqlite3
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from pydantic import ConfigDict
+from pydantic.dataclasses import dataclass
+
+from winnow.errors import WinnowError
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+
+SQLITE = "sqlite:///"
+
+
+@dataclass(frozen=True, config=ConfigDict(extra="forbid"))
+class Store:
+    """Where runs are kept.
+
+    Attributes:
+        uri: An MLflow tracking URI, `sqlite:///FILE` for the embedded store.
+        artifacts: Folder for figures, tables and models.
+    """
+
+    uri: str
+    artifacts: str
+
+    def check(self) -> list[WinnowError]:
+        """Return an error where the store cannot be written."""
+        faults = []
+        for key, folder in (("uri", self._file.parent if self._file else None), ("artifacts", Path(self.artifacts))):
+            if folder is not None and (fault := _unwritable(folder)):
+                faults.append(WinnowError(f"{fault} Choose another folder with output_dir=FOLDER.", key))
+        return faults
+
+    def client(self) -> MlflowClient:
+        """Return a client, after making the database with its schema where there is none.
+
+        Processes that start together on an empty file would break one another's migration, so a lock is held; WAL mode lets
+        one process write while others read.
+        """
+        from filelock import FileLock
+
+        _quieten()
+        if self._file is None:
+            return _client(self.uri)
+        self._file.parent.mkdir(parents=True, exist_ok=True)
+        with FileLock(f"{self._file}.lock"):
+            if not self._file.exists():
+                with sqlite3.connect(self._file) as connection:
+                    connection.execute("PRAGMA journal_mode=WAL")
+                connection.close()
+            client = _client(self.uri)
+            client.search_experiments(max_results=1)  # creates the schema while the lock is held
+        return client
+
+    def experiment(self, name: str) -> str:
+        """Return the id of the experiment of that name, made where there is none."""
+        client = self.client()
+        found = client.get_experiment_by_name(name)
+        if found is not None:
+            if found.lifecycle_stage == "deleted":
+                client.restore_experiment(found.experiment_id)
+            return str(found.experiment_id)
+        location = (Path(self.artifacts).resolve() / name).as_uri()
+        return str(client.create_experiment(name, artifact_location=location))
+
+    @property
+    def _file(self) -> Path | None:
+        return Path(self.uri.removeprefix(SQLITE)) if self.uri.startswith(SQLITE) else None
+
+
+def _client(uri: str) -> MlflowClient:
+    from mlflow import MlflowClient
+
+    return MlflowClient(tracking_uri=uri)
+
+
+def _quieten() -> None:
+    """Keep the migration log of a new database, and MLflow's hints, off the terminal."""
+    os.environ.setdefault("MLFLOW_ALLOW_FILE_STORE", "false")
+    for name in ("alembic", "mlflow"):
+        logging.getLogger(name).setLevel(logging.WARNING)
+
+
+def _unwritable(folder: Path) -> str | None:
+    """Say why nothing can be written into a folder that may not exist yet."""
+    existing = folder
+    while not existing.exists():
+        existing = existing.parent
+    if not existing.is_dir():
+        return f"{str(existing)!r} is a file, and a folder is needed there."
+    if not os.access(existing, os.W_OK | os.X_OK):
+        return f"the folder {str(existing)!r} cannot be written."
+    return None
