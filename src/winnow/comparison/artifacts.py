@@ -1,0 +1,139 @@
+"""Reading what runs left in the artifact store, with a note for whatever is gone."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from urllib.parse import unquote, urlparse
+
+from winnow.tracking.record import FILLS, FILTER_SUMMARY, PROMPTS, ROWS
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from mlflow import MlflowClient
+
+    from winnow.comparison.collect import Cell
+
+NAMES = {PROMPTS: "scores per prompt", FILLS: "fills per prompt", ROWS: "losses per row"}
+ROW_COLUMNS = ["stage", "split", "row_id", "loss_sum", "masked", "top1", "top5", "slices"]
+
+
+class Artifacts:
+    """Reads artifacts of runs from one store and keeps notes on those it could not read."""
+
+    def __init__(self, client: MlflowClient) -> None:
+        self._client = client
+        self.notes: list[str] = []
+
+    def path(self, run_id: str, artifact: str) -> Path | None:
+        """Return a local path of an artifact, fetched if remote; ``None`` where there is none."""
+        root = urlparse(self._client.get_run(run_id).info.artifact_uri)
+        if root.scheme in ("", "file"):
+            path = Path(unquote(root.path)) / artifact
+            return path if path.exists() else None
+        from mlflow.exceptions import MlflowException
+
+        try:
+            return Path(self._client.download_artifacts(run_id, artifact))
+        except (MlflowException, OSError):
+            return None
+
+    def read_json(self, run_id: str, artifact: str) -> dict[str, Any] | None:
+        """Return a JSON artifact, or ``None`` where it is absent or broken."""
+        path = self.path(run_id, artifact)
+        if path is None:
+            return None
+        try:
+            found = json.loads(path.read_text(encoding="utf-8"))
+        except ValueError:
+            self.notes.append(f"{artifact} of run {run_id} is broken and was left out.")
+            return None
+        return found if isinstance(found, dict) else None
+
+    def table(self, cells: Sequence[Cell], artifact: str) -> pd.DataFrame:
+        """Return one parquet artifact of all cells as one frame, ``arm`` and ``seed`` in front."""
+        import pandas as pd
+
+        frames, absent = [], []
+        for cell in cells:
+            frame = self._read_parquet(cell.run_id, artifact)
+            if frame is None:
+                absent.append(f"{cell.arm} seed {cell.seed}")
+            else:
+                frame.insert(0, "seed", cell.seed)
+                frame.insert(0, "arm", cell.arm)
+                frames.append(frame)
+        if absent:
+            self.notes.append(
+                f"The {NAMES[artifact]} ({artifact}) could not be read for {_listed(absent)}; what rests on "
+                "them is told from the run's summary metrics instead, or left out."
+            )
+        return pd.concat(frames, ignore_index=True) if frames else pd.DataFrame()
+
+    def filter_summaries(self, cells: Iterable[Cell]) -> dict[str, dict[str, Any]]:
+        """Return each arm's filter summary, taken from the first of its cells that has one."""
+        found: dict[str, dict[str, Any]] = {}
+        for cell in cells:
+            if cell.arm not in found and (summary := self.read_json(cell.run_id, FILTER_SUMMARY)):
+                found[cell.arm] = summary
+        return found
+
+    def histories(self, cells: Iterable[Cell], metrics: Sequence[str]) -> pd.DataFrame:
+        """Return the logged curves: ``arm``, ``seed``, ``metric``, ``step`` and ``value``.
+
+        A step that was logged again after a resume counts once, with its last value.
+        """
+        import pandas as pd
+
+        entries = [
+            (cell.arm, cell.seed, metric, point.step, point.value)
+            for cell in cells
+            for metric in metrics
+            if metric in cell.metrics
+            for point in self._client.get_metric_history(cell.run_id, metric)
+        ]
+        frame = pd.DataFrame(entries, columns=["arm", "seed", "metric", "step", "value"])
+        return frame.drop_duplicates(["arm", "seed", "metric", "step"], keep="last")
+
+    def _read_parquet(self, run_id: str, artifact: str) -> pd.DataFrame | None:
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+
+        path = self.path(run_id, artifact)
+        if path is None:
+            return None
+        try:
+            columns = (
+                [c for c in ROW_COLUMNS if c in pq.read_schema(path).names] if artifact == ROWS else None
+            )
+            table = pq.read_table(path, columns=columns)
+        except (pa.ArrowException, OSError):
+            return None
+        frame: pd.DataFrame = (_with_slice_columns(table) if artifact == ROWS else table).to_pandas()
+        return frame
+
+
+def _with_slice_columns(table: Any) -> Any:
+    """Turn the list column ``slices`` into one truth column a slice, called ``slice:NAME``."""
+    import numpy as np
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    if "slices" not in table.column_names:
+        return table
+    slices = table["slices"].combine_chunks()
+    owners, names = pc.list_parent_indices(slices).to_numpy(), pc.list_flatten(slices)
+    table = table.drop_columns(["slices"])
+    for name in pc.unique(names).to_pylist():
+        member = np.zeros(len(table), dtype=bool)
+        member[owners[pc.equal(names, name).to_numpy(zero_copy_only=False)]] = True
+        table = table.append_column(f"slice:{name}", pa.array(member))
+    return table
+
+
+def _listed(names: Sequence[str], most: int = 4) -> str:
+    """Return a few names in words, and how many more there are."""
+    shown = ", ".join(names[:most])
+    return f"{shown} and {len(names) - most} more" if len(names) > most else shown

@@ -1,0 +1,197 @@
+"""From the name of a metric to the scores behind it, and when two arms' scores may be compared at all."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+
+from winnow.comparison.collect import Study
+from winnow.comparison.statistics import Summary, summarise
+from winnow.tracking.record import BEFORE, FINAL, HELD_OUT, MAX_STEPS, PROBES, TOKENIZER
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+Stage = Literal["before", "after"]
+SPLITS = ("train", "validation", "test")
+PER_ROW = ("loss", "perplexity", "top1", "top5")
+WHAT = {
+    HELD_OUT: "held-out rows and masks",
+    TOKENIZER: "tokenizer",
+    PROBES: "probes",
+    MAX_STEPS: "budget in steps",
+}
+"""What each fingerprint stands for."""
+
+
+@dataclass(frozen=True)
+class Metric:
+    """A metric's name, taken apart.
+
+    ``probe/NAME/COLUMN`` rests on prompts, ``SPLIT/SLICE/COLUMN`` on held-out rows; any other name is one
+    number a run.
+    """
+
+    name: str
+
+    @property
+    def parts(self) -> tuple[str, str, str]:
+        """First, middle and last part of the name: ``test``, ``nike_positive/kept``, ``loss``."""
+        head, _, rest = self.name.partition("/")
+        middle, _, last = rest.rpartition("/")
+        return head, middle, last
+
+    @property
+    def items(self) -> Literal["prompts", "rows", "none"]:
+        """What the metric is a mean over within one run."""
+        head, middle, last = self.parts
+        if head == "probe" and middle:
+            return "prompts"
+        return "rows" if head in SPLITS and middle and last in PER_ROW else "none"
+
+    @property
+    def higher_is_better(self) -> bool:
+        """Whether a larger value is the better one."""
+        last = self.name.rpartition("/")[2]
+        return last not in ("loss", "perplexity", "unwanted_mass") and not last.startswith("negative_at")
+
+    @property
+    def label(self) -> str:
+        """The metric in words."""
+        head, middle, last = self.parts
+        if self.items == "prompts":
+            words = {"log_odds": "log odds, wanted against unwanted words"}.get(last, last.replace("_", " "))
+            return f"{words} ({middle} prompts)"
+        return f"{last.replace('_', ' ')} on {head}/{middle}" if self.items == "rows" else self.name
+
+    @property
+    def needs(self) -> tuple[str, ...]:
+        """Tags that must be equal before two runs may be compared in this metric."""
+        return (PROBES, MAX_STEPS) if self.items == "prompts" else (HELD_OUT, TOKENIZER, MAX_STEPS)
+
+
+def obstacle(study: Study, metric: Metric, *arms: str) -> str | None:
+    """Return why these arms may not be compared in a metric, or ``None`` where they may."""
+    for arm in arms:
+        if not study.of(arm):
+            return f"{arm} has no finished run"
+        if len(study.of(arm)) < 2:
+            return f"{arm} has one finished seed, and one seed says nothing about other seeds"
+    for tag in metric.needs:
+        found = {arm: {cell.tags.get(tag, "not recorded") for cell in study.of(arm)} for arm in arms}
+        values = set().union(*found.values())
+        if len(values) > 1 or "not recorded" in values:
+            told = "; ".join(f"{arm}: {', '.join(sorted(v))}" for arm, v in found.items())
+            return f"the {WHAT[tag]} must be known and the same ({told})"
+    for arm in arms:
+        if absent := [str(cell.seed) for cell in study.of(arm) if FINAL + metric.name not in cell.metrics]:
+            if per_item(study, metric) is None:
+                return f"{arm} has no {metric.name} for seed {', '.join(absent)}"
+    return None
+
+
+def scores(study: Study, metric: Metric, *arms: str) -> pd.DataFrame:
+    """Return ``arm``, ``seed``, ``item``, ``score`` (and ``weight``) of the arms, ready for a contrast.
+
+    Where the scores per prompt or row are gone for some run, each run's summary is the one item, so that
+    seeds alone carry the contrast.
+    """
+    import pandas as pd
+
+    found = per_item(study, metric)
+    if found is not None:
+        return found[found["arm"].isin(arms)]
+    cells = [cell for arm in arms for cell in study.of(arm)]
+    return pd.DataFrame(
+        {
+            "arm": [cell.arm for cell in cells],
+            "seed": [cell.seed for cell in cells],
+            "item": metric.name,
+            "score": [cell.metrics[FINAL + metric.name] for cell in cells],
+        }
+    )
+
+
+def per_item(study: Study, metric: Metric, stage: Stage = "after") -> pd.DataFrame | None:
+    """Return every arm's scores per prompt or row, or ``None`` where a run has none.
+
+    Rows weigh as many tokens as were masked in them, so that the weighted mean is the token mean. Perplexity
+    is linearised about each run's own loss L, ``exp(L) (1 + loss - L)`` a row: its weighted mean is exp(L)
+    exactly, and its spread over rows is the delta method's (Cochran 1977, section 12.16).
+    """
+    table = {"prompts": study.prompts, "rows": study.rows}.get(metric.items)
+    if table is None or table.empty:
+        return None
+    found = _of_prompts(table, metric, stage) if metric.items == "prompts" else _of_rows(table, metric, stage)
+    if found is None or (stage == "after" and _runs(found) != {(c.arm, c.seed) for c in study.cells}):
+        return None
+    return found
+
+
+def _of_prompts(table: pd.DataFrame, metric: Metric, stage: Stage) -> pd.DataFrame | None:
+    _, probe, column = metric.parts
+    if column not in table:
+        return None
+    found = table[(table["stage"] == stage) & (table["probe"] == probe) & table["scored"].astype(bool)]
+    return _named(found, "prompt_id", found[column]).dropna(subset="score")
+
+
+def _of_rows(table: pd.DataFrame, metric: Metric, stage: Stage) -> pd.DataFrame | None:
+    split, name, column = metric.parts
+    chosen = (table["stage"] == stage) & (table["split"] == split) & (table["masked"] > 0)
+    if name != "all":
+        if f"slice:{name}" not in table:
+            return None
+        chosen &= table[f"slice:{name}"].eq(True)
+    found = table[chosen]
+    total = found["loss_sum"] if column in ("loss", "perplexity") else found[column]
+    result = _named(found, "row_id", total / found["masked"]).assign(weight=found["masked"].astype(float))
+    if column == "perplexity":
+        runs = result.assign(sum=total).groupby(["arm", "seed"], observed=True)
+        loss = runs["sum"].transform("sum") / runs["weight"].transform("sum")
+        result["score"] = np.exp(loss) * (1 + result["score"] - loss)
+    return result
+
+
+def _named(found: pd.DataFrame, item: str, score: pd.Series) -> pd.DataFrame:
+    return found[["arm", "seed"]].assign(item=found[item], score=score.astype(float))
+
+
+def _runs(found: pd.DataFrame) -> set[tuple[str, int]]:
+    return {
+        (str(arm), int(seed))
+        for arm, seed in found[["arm", "seed"]].drop_duplicates().itertuples(index=False)
+    }
+
+
+def by_seed(study: Study, metric: Metric, arm: str) -> dict[int, float]:
+    """Return an arm's score of each seed, leaving out seeds without one."""
+    found = per_item(study, metric)
+    if found is None:
+        cells = study.of(arm)
+        return {c.seed: c.metrics[FINAL + metric.name] for c in cells if FINAL + metric.name in c.metrics}
+    return _means(found[found["arm"] == arm], "seed")
+
+
+def base_score(study: Study, metric: Metric) -> Summary | None:
+    """Return the base model's score before any step, over seeds (a pretrained model has the same at each)."""
+    found = per_item(study, metric, "before")
+    if found is None or found.empty:
+        values = {
+            c.seed: c.metrics[BEFORE + metric.name] for c in study.cells if BEFORE + metric.name in c.metrics
+        }
+    else:
+        values = _means(found, "seed")
+    return summarise(list(values.values())) if values else None
+
+
+def _means(found: pd.DataFrame, by: str) -> dict[int, float]:
+    weight = found["weight"] if "weight" in found else 1.0
+    sums = (
+        found.assign(weight=weight, weighted=found["score"] * weight)
+        .groupby(by)[["weighted", "weight"]]
+        .sum()
+    )
+    return {int(seed): float(mean) for seed, mean in (sums["weighted"] / sums["weight"]).items()}  # type: ignore[call-overload]
