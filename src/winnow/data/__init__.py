@@ -1,0 +1,29 @@
+"""The data room: sources, cleaning, exact deduplication, splits, and the corpus that the other rooms share.
+
+A :class:`Dataset` reads a :class:`Source`, cleans its texts, drops exact duplicates, gives each row to a
+split by the hash of its text, and hands on a :class:`Corpus` that is saved, fingerprinted and memory-mapped.
+"""
+
+from winnow.data.cleaning import CleaningStep, normalise
+from winnow.data.corpus import Corpus, SplitName
+from winnow.data.csv_file import CsvFile
+from winnow.data.dataset import Dataset
+from winnow.data.leakage import leakage
+from winnow.data.source import Mixture, Source
+from winnow.data.split import Split
+from winnow.data.synthetic import Slot, SyntheticReviews
+
+__all__ = [
+    "CleaningStep",
+    "Corpus",
+    "CsvFile",
+    "Dataset",
+    "Mixture",
+    "Slot",
+    "Source",
+    "Split",
+    "SplitName",
+    "SyntheticReviews",
+    "leakage",
+    "normalise",
+]

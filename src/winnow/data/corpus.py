@@ -1,0 +1,68 @@
+"""The corpus: clean, unique rows, each in a split."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from winnow.data.cache import published
+
+SplitName = Literal["train", "validation", "test"]
+SPLITS: tuple[SplitName, ...] = get_args(SplitName)
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Corpus:
+    """Clean, unique rows in the order of their source, each in a split.
+
+    Attributes:
+        table: ``row_id`` (16 hex digits, the hash of the normalised text), ``text``, ``source``, ``split``,
+            none of them ever null, and ``label`` (int64) where the source has one.
+        fingerprint: 16 hex digits over row ids, texts and splits, in order.
+        funnel: Rows left after each stage: ``read``, ``with_text``, ``cleaned``, ``unique``.
+        sources: What each source says of itself.
+    """
+
+    table: pa.Table
+    fingerprint: str
+    funnel: dict[str, int]
+    sources: list[dict[str, Any]]
+
+    def split(self, name: SplitName) -> pa.Table:
+        """Return the rows of one split, in corpus order."""
+        return self.table.filter(pc.equal(self.table["split"], name))
+
+    def save(self, folder: Path) -> None:
+        """Write the corpus to ``folder`` in one step, unless it is there already."""
+        facts = {"fingerprint": self.fingerprint, "funnel": self.funnel, "sources": self.sources}
+        with published(folder) as draft:
+            draft.mkdir()
+            # Uncompressed Arrow, so that reading it back is a memory map and not a copy.
+            with pa.ipc.new_file(draft / "rows.arrow", self.table.schema) as writer:
+                writer.write_table(self.table)
+            (draft / "corpus.json").write_text(
+                json.dumps(facts, indent=2, ensure_ascii=False) + "\n", "utf-8"
+            )
+
+    @classmethod
+    def open(cls, folder: Path) -> Corpus:
+        """Open a saved corpus; its rows are memory-mapped."""
+        facts = json.loads((folder / "corpus.json").read_text("utf-8"))
+        table = pa.ipc.open_file(pa.memory_map(str(folder / "rows.arrow"))).read_all()
+        return cls(table, facts["fingerprint"], facts["funnel"], facts["sources"])
+
+
+def content_fingerprint(table: pa.Table) -> str:
+    """Return 16 hex digits over ``row_id``, ``text`` and ``split``, in order."""
+    digest = hashlib.blake2b(digest_size=8)
+    for batch in table.select(["row_id", "text", "split"]).to_batches():
+        for row_id, text, split in zip(*(column.to_pylist() for column in batch.columns), strict=True):
+            # A length before the text, so that no two tables spell the same bytes.
+            digest.update(f"{row_id}{split}{len(text)}:{text}".encode())
+    return digest.hexdigest()

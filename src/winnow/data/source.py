@@ -1,0 +1,86 @@
+"""What a source of texts offers, and the mixture of several."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from typing import Annotated, Any
+
+import pyarrow as pa
+from pydantic import ConfigDict, Field, InstanceOf
+from pydantic.dataclasses import dataclass
+
+from winnow.data.fingerprint import fingerprint
+from winnow.errors import WinnowError
+
+TEXT = pa.field("text", pa.string())
+LABEL = pa.field("label", pa.int64())
+SOURCE = pa.field("source", pa.string())
+
+
+class Source(ABC):
+    """Where texts come from. Making a source touches no file."""
+
+    @abstractmethod
+    def read(self) -> pa.Table:
+        """Return all rows: ``text`` (string, may be null), ``label`` (int64) where there is one.
+
+        A mixture adds ``source`` (string).
+
+        Raises:
+            WinnowError: The source cannot be read; the key is relative to this object.
+        """
+
+    @abstractmethod
+    def fingerprint(self) -> str:
+        """Return 16 hex digits that change when the rows that :meth:`read` gives would change."""
+
+    @abstractmethod
+    def describe(self) -> dict[str, Any]:
+        """Return what a record of the data should say: kind, file, homepage, licence."""
+
+    def check(self) -> list[WinnowError]:
+        """Return the faults that can be seen without reading all rows."""
+        return []
+
+
+@dataclass(frozen=True, config=ConfigDict(extra="forbid"))
+class Mixture(Source):
+    """Several named sources, one after the other, each row knowing its source.
+
+    Attributes:
+        sources: The sources by name, in order.
+    """
+
+    sources: Annotated[dict[str, InstanceOf[Source]], Field(min_length=1)]
+
+    def read(self) -> pa.Table:
+        """Return the rows of all sources; a source without labels has null labels where another has some."""
+        tables = []
+        for name, source in self.sources.items():
+            try:
+                table = source.read()
+            except WinnowError as fault:
+                raise fault.under(f"sources.{name}") from fault
+            names = pa.array([name] * table.num_rows, pa.string())
+            kept = [column for column in ("text", "label") if column in table.column_names]
+            tables.append(table.select(kept).append_column(SOURCE, names))
+        return pa.concat_tables(tables, promote_options="default")
+
+    def fingerprint(self) -> str:
+        """Return a fingerprint over names and sources, in order."""
+        return fingerprint("mixture", [[name, source.fingerprint()] for name, source in self.sources.items()])
+
+    def describe(self) -> dict[str, Any]:
+        """Return the description of every source by its name."""
+        return {
+            "kind": "mixture",
+            "sources": {name: source.describe() for name, source in self.sources.items()},
+        }
+
+    def check(self) -> list[WinnowError]:
+        """Return the faults of all sources."""
+        return [
+            fault.under(f"sources.{name}")
+            for name, source in self.sources.items()
+            for fault in source.check()
+        ]

@@ -1,0 +1,26 @@
+"""The filters room: score every row once, decide by an expression, select the rows to train on.
+
+A :class:`Filter` holds named signals and a boolean expression over them. Judging a corpus gives
+:class:`Verdicts`: a score and a verdict for every signal on every row of every split. What is kept, why, and
+at what cost all follow from that table. :class:`Full` keeps every row; :class:`RandomMatched` is the control
+that keeps as many at random.
+"""
+
+from winnow.filters.selection import Filter, Full, RandomMatched, Selection
+from winnow.filters.sentiment import VaderSentiment
+from winnow.filters.signals import Length, Mentions, NotNull, Signal
+from winnow.filters.verdicts import Verdicts, save_kept
+
+__all__ = [
+    "Filter",
+    "Full",
+    "Length",
+    "Mentions",
+    "NotNull",
+    "RandomMatched",
+    "Selection",
+    "Signal",
+    "VaderSentiment",
+    "Verdicts",
+    "save_kept",
+]

@@ -1,0 +1,177 @@
+"""Which rows of the train split are trained on."""
+
+from __future__ import annotations
+
+import dataclasses
+from abc import ABC, abstractmethod
+from pathlib import Path
+from typing import Annotated, Literal
+
+import pyarrow as pa
+import pyarrow.compute as pc
+from pydantic import ConfigDict, Field, InstanceOf
+from pydantic.dataclasses import dataclass
+
+from winnow.data import Corpus
+from winnow.data.fingerprint import fingerprint
+from winnow.errors import WinnowError
+from winnow.filters.decision import Decision
+from winnow.filters.scoring import score_signals
+from winnow.filters.signals import Mentions, Signal
+from winnow.filters.verdicts import Verdicts
+
+_CONTROL_STREAM = 0x77696E6E  # keeps the control's draws apart from others that use the same seed
+
+
+class Selection(ABC):
+    """Chooses the rows to train on. Held-out rows are never thinned out; there verdicts only name slices."""
+
+    name: str
+
+    @abstractmethod
+    def judge(self, corpus: Corpus, cache_dir: Path, progress: bool = True) -> Verdicts | None:
+        """Return the verdicts on all rows of a corpus; None where the choice needs none."""
+
+    @abstractmethod
+    def select(self, train_rows: pa.Table, verdicts: Verdicts | None, seed: int) -> pa.Table:
+        """Return the rows to train on, in corpus order.
+
+        Args:
+            train_rows: The train split of the corpus that was judged.
+            verdicts: What :meth:`judge` gave.
+            seed: The seed of the run; only a random choice looks at it.
+        """
+
+    @abstractmethod
+    def fingerprint(self) -> str:
+        """Return 16 hex digits over everything that shapes the choice; the name is not part of it."""
+
+    def words(self) -> set[str]:
+        """Return the words that the choice is made by."""
+        return set()
+
+
+@dataclass(frozen=True, config=ConfigDict(extra="forbid"))
+class Full(Selection):
+    """Every row."""
+
+    name: Annotated[str, Field(min_length=1)] = "full"
+
+    def judge(self, corpus: Corpus, cache_dir: Path, progress: bool = True) -> None:
+        """Return nothing: no row is in question."""
+
+    def select(self, train_rows: pa.Table, verdicts: Verdicts | None, seed: int) -> pa.Table:
+        """Return all rows."""
+        return train_rows
+
+    def fingerprint(self) -> str:
+        """Return a constant."""
+        return fingerprint("full")
+
+
+@dataclass(frozen=True, config=ConfigDict(extra="forbid"))
+class Filter(Selection):
+    """Keeps the rows for which an expression over signals is true.
+
+    Attributes:
+        name: What the filter is called.
+        signals: Signals by name.
+        keep: The expression: names of signals and parts, ``&``, ``|``, ``^``, ``~``, parentheses, and
+            comparisons of a signal's score such as ``sentiment > 0.3``.
+        parts: Named expressions that ``keep`` and one another may use.
+        on_null: What becomes of a row for which ``keep`` is null, neither true nor false.
+    """
+
+    name: Annotated[str, Field(min_length=1)]
+    signals: Annotated[dict[str, InstanceOf[Signal]], Field(min_length=1)]
+    keep: str
+    parts: dict[str, str] = Field(default_factory=dict)
+    on_null: Literal["drop", "keep"] = "drop"
+
+    def __post_init__(self) -> None:
+        self._decision()
+
+    def judge(self, corpus: Corpus, cache_dir: Path, progress: bool = True) -> Verdicts:
+        """Score and decide every row of every split.
+
+        Raises:
+            WinnowError: The filter keeps nothing or everything of the train split.
+        """
+        scores = score_signals(self.signals, corpus, cache_dir, progress)
+        verdicts = self._decision().decide(self.name, corpus, scores)
+        self._refuse_trivial(verdicts)
+        return verdicts
+
+    def select(self, train_rows: pa.Table, verdicts: Verdicts | None, seed: int) -> pa.Table:
+        """Return the kept rows."""
+        if verdicts is None:
+            raise ValueError("a filter selects by its verdicts")
+        kept = verdicts.table.filter(verdicts.table["keep"])["row_id"]
+        return train_rows.filter(pc.is_in(train_rows["row_id"], value_set=kept.combine_chunks()))
+
+    def fingerprint(self) -> str:
+        """Return a fingerprint over signals with their thresholds, parts, expression and null policy."""
+        signals = {
+            name: [signal.fingerprint(), dataclasses.asdict(signal)]  # type: ignore[call-overload]
+            for name, signal in self.signals.items()
+        }
+        return fingerprint("filter", signals, self.parts, self.keep, self.on_null)
+
+    def words(self) -> set[str]:
+        """Return all words that the ``Mentions`` signals list."""
+        return {
+            word for signal in self.signals.values() if isinstance(signal, Mentions) for word in signal.words
+        }
+
+    def _decision(self) -> Decision:
+        return Decision.of(self.signals, self.parts, self.keep, self.on_null)
+
+    def _refuse_trivial(self, verdicts: Verdicts) -> None:
+        summary = verdicts.summary()
+        kept, total = summary["rows"]["train"]["kept"], summary["rows"]["train"]["total"]
+        if 0 < kept < total:
+            return
+        passes = ", ".join(f"{name} {counts['pass']:,}" for name, counts in summary["signals"].items())
+        advice = (
+            "Loosen it, or look at the signal that passes least" if kept == 0 else "Tighten it, or use `full`"
+        )
+        share = "everything" if kept else "nothing"
+        raise WinnowError(
+            f"The filter '{self.name}' keeps {share} of the {total:,} train rows, so there is nothing to compare. Its expression is `{self.keep}`; "
+            f"rows that pass each signal: {passes}. {advice}.",
+            key="keep",
+        )
+
+
+@dataclass(frozen=True, config=ConfigDict(extra="forbid"))
+class RandomMatched(Selection):
+    """As many rows as another filter keeps, drawn at random and anew for each seed.
+
+    It shows what fewer rows do by themselves, whatever their content.
+
+    Attributes:
+        of: The filter to match in size.
+        name: What the control is called.
+    """
+
+    of: InstanceOf[Filter]
+    name: Annotated[str, Field(min_length=1)] = "random_matched"
+
+    def judge(self, corpus: Corpus, cache_dir: Path, progress: bool = True) -> Verdicts:
+        """Return the verdicts of the filter that is matched."""
+        try:
+            return self.of.judge(corpus, cache_dir, progress)
+        except WinnowError as fault:
+            raise fault.under("of") from fault
+
+    def select(self, train_rows: pa.Table, verdicts: Verdicts | None, seed: int) -> pa.Table:
+        """Return as many rows as the matched filter keeps, drawn without replacement by ``seed``."""
+        import numpy as np
+
+        size = self.of.select(train_rows, verdicts, seed).num_rows
+        generator = np.random.default_rng([_CONTROL_STREAM, seed])
+        return train_rows.take(np.sort(generator.choice(train_rows.num_rows, size, replace=False)))
+
+    def fingerprint(self) -> str:
+        """Return a fingerprint over the matched filter."""
+        return fingerprint("random_matched", self.of.fingerprint())
