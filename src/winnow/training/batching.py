@@ -1,0 +1,192 @@
+"""Batches: which rows each optimizer step sees on each rank, and the tensors they become."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from winnow.errors import WinnowError
+from winnow.training.counter import key
+from winnow.training.masking import IGNORED, Masking
+from winnow.training.tokens import TokenRows
+
+Batch = dict[str, torch.Tensor]
+"""``input_ids``, ``attention_mask`` and ``labels``, all int64 of shape ``(rows, longest)``."""
+
+
+def padded(rows: TokenRows, masking: Masking, seed: int, epoch: int | npt.NDArray[np.integer] = 0) -> Batch:
+    """Mask rows and pad them to the longest."""
+    input_ids, labels = masking.draw(rows, seed, epoch)
+    return pad(input_ids, labels, rows.lengths, rows.vocabulary.pad_id)
+
+
+def pad(
+    input_ids: npt.NDArray[np.integer],
+    labels: npt.NDArray[np.integer],
+    lengths: npt.NDArray[np.integer],
+    pad_id: int,
+) -> Batch:
+    """Lay flat tokens out as rows of equal length."""
+    inside = np.arange(lengths.max(initial=0)) < lengths[:, None]
+    seen = np.full(inside.shape, pad_id, dtype=np.int64)
+    seen[inside] = input_ids
+    wanted = np.full(inside.shape, IGNORED, dtype=np.int64)
+    wanted[inside] = labels
+    return {
+        "input_ids": torch.from_numpy(seen),
+        "attention_mask": torch.from_numpy(inside.astype(np.int64)),
+        "labels": torch.from_numpy(wanted),
+    }
+
+
+@dataclass(frozen=True)
+class Share:
+    """The part of every optimizer step's rows that one process sees at once.
+
+    Attributes:
+        rank: Number of this process.
+        world_size: Number of processes.
+        accumulate: Parts of a step that a process sees one after the other.
+    """
+
+    rank: int = 0
+    world_size: int = 1
+    accumulate: int = 1
+
+
+class TrainingBatches:
+    """Batches of training rows that follow one endless stream of shuffled passes.
+
+    The stream is the rows in the order of pass 0, then of pass 1, and so on; the order of a pass is a
+    function of seed, pass and row keys. Step ``s`` sees rows ``s * batch_size`` to ``(s + 1) * batch_size``
+    of the stream on any number of processes, so every step has the same number of rows, and a pass that ends
+    within a step runs on into the next. Each batch is a pure function of its number: to resume is to start at
+    another number.
+
+    Args:
+        rows: The training rows.
+        masking: Draws new masks for every pass.
+        seed: Seeds the order and the masks.
+        batch_size: Rows of an optimizer step, over all processes and accumulated batches.
+        steps: Optimizer steps.
+        share: The part that this process sees.
+        only_first: Repeat the first so many batches for ever, to see whether they can be learnt by heart.
+
+    Raises:
+        WinnowError: No rows, or too few in a step to give each process one.
+    """
+
+    def __init__(
+        self,
+        rows: TokenRows,
+        masking: Masking,
+        seed: int,
+        batch_size: int,
+        steps: int,
+        share: Share = Share(),
+        only_first: int | None = None,
+    ) -> None:
+        parts = share.world_size * share.accumulate
+        if len(rows) == 0:
+            raise WinnowError(
+                "There is no row to train on. Use a filter that keeps rows, or a larger corpus.", "filter"
+            )
+        if batch_size < parts:
+            raise WinnowError(
+                f"A step of {batch_size} rows cannot be shared among {share.world_size} processes with "
+                f"{share.accumulate} accumulated batches each. Give at least {parts}.",
+                key="training.batch_size",
+            )
+        self.rows, self.masking, self.seed, self.batch_size = rows, masking, seed, batch_size
+        self.steps, self.share, self.only_first = steps, share, only_first
+        self._order = functools.lru_cache(maxsize=2)(self._draw_order)
+        self._next = 0
+
+    def __len__(self) -> int:
+        return self.steps * self.share.accumulate
+
+    def __iter__(self) -> Iterator[Batch]:
+        for _ in range(len(self) - self._next % len(self)):
+            self._next += 1
+            yield self[self._next - 1]
+
+    def __getitem__(self, number: int) -> Batch:
+        """Return the batch of the given number, counted over the steps' accumulated parts."""
+        chosen, passes = self.draw(number)
+        return padded(self.rows.take(chosen), self.masking, self.seed, passes)
+
+    def draw(self, number: int) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+        """Return the row numbers of a batch, and the pass of each."""
+        if self.only_first is not None:
+            number %= self.only_first
+        step, part = divmod(number, self.share.accumulate)
+        stream = np.arange(step * self.batch_size, (step + 1) * self.batch_size)
+        parts = np.array_split(stream, self.share.world_size * self.share.accumulate)
+        passes, places = np.divmod(parts[part * self.share.world_size + self.share.rank], len(self.rows))
+        chosen = np.empty_like(places)
+        for number_of_pass in np.unique(passes):
+            here = passes == number_of_pass
+            chosen[here] = self._order(int(number_of_pass))[places[here]]
+        return chosen, passes
+
+    def _draw_order(self, number_of_pass: int) -> npt.NDArray[np.int64]:
+        # The 1 keeps the order apart from the masks, which hash the same things.
+        return np.argsort(key(self.seed, 1, number_of_pass, self.rows.keys), kind="stable")
+
+    def state_dict(self) -> dict[str, int]:
+        """Return where the stream stands; Lightning stores it in every checkpoint."""
+        return {"next": self._next}
+
+    def load_state_dict(self, state: dict[str, int]) -> None:
+        """Go on where a checkpoint stood."""
+        self._next = state["next"]
+
+
+class HeldOutBatches:
+    """Each held-out row once, with fixed masks, on exactly one of the processes.
+
+    A process takes every ``world_size``-th row, the shortest first to save padding. All processes have the
+    same number of batches, since those that synchronise would otherwise wait for ever.
+
+    Args:
+        rows: The held-out rows.
+        masking: Draws the masks.
+        seed: Seeds the masks; together with the row it decides them for good.
+        batch_size: Rows in a batch, give or take one.
+        share: The part that this process sees.
+
+    Raises:
+        WinnowError: Fewer rows than processes.
+    """
+
+    def __init__(
+        self,
+        rows: TokenRows,
+        masking: Masking,
+        seed: int,
+        batch_size: int,
+        share: Share = Share(),
+    ) -> None:
+        if len(rows) < share.world_size:
+            raise WinnowError(
+                f"{len(rows)} held-out rows cannot be shared among {share.world_size} processes. Use fewer "
+                "processes (trainer.devices), or a larger share of rows for that split.",
+                key="dataset.split",
+            )
+        self.rows, self.masking, self.seed = rows, masking, seed
+        own = np.arange(share.rank, len(rows), share.world_size)
+        own = own[np.argsort(rows.lengths[own], kind="stable")]
+        batches = -(-(len(rows) // share.world_size) // batch_size)
+        self.draws = np.array_split(own, batches) if batches else []
+
+    def __len__(self) -> int:
+        return len(self.draws)
+
+    def __iter__(self) -> Iterator[Batch]:
+        for chosen in self.draws:
+            yield padded(self.rows.take(chosen), self.masking, self.seed)

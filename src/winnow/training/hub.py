@@ -1,0 +1,172 @@
+"""Models that others trained: found, loaded and checked, each fault told in words."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from winnow.errors import WinnowError
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel, PreTrainedTokenizerFast
+
+    from winnow.training.models import Pretrained
+
+_PATIENCE_SECONDS = 10.0
+
+
+def check(source: Pretrained) -> None:
+    """Find out whether the name leads to a masked language model, without loading weights.
+
+    Raises:
+        WinnowError: With key ``name``.
+    """
+    from transformers import PreTrainedConfig
+    from transformers.models.auto.modeling_auto import MODEL_FOR_MASKED_LM_MAPPING_NAMES
+
+    where = _where(source)
+    try:
+        config, _ = PreTrainedConfig.get_config_dict(source.name, **where)
+    except (OSError, ValueError) as fault:
+        raise _fault(source, "has no readable `config.json`, so it is no model", fault) from fault
+    kind = config.get("model_type")
+    remote = source.trust_remote_code and "AutoModelForMaskedLM" in config.get("auto_map", {})
+    if not remote and kind not in MODEL_FOR_MASKED_LM_MAPPING_NAMES:
+        raise _fault(source, f"is of type {kind!r}, which is not a masked language model")
+
+
+def tokenizer(source: Pretrained) -> PreTrainedTokenizerFast:
+    """Load the tokenizer that belongs to the model.
+
+    Raises:
+        WinnowError: There is none, it is not a fast one, or it has no mask token.
+    """
+    from transformers import AutoTokenizer
+
+    check(source)
+    try:
+        with _quiet():
+            loaded = AutoTokenizer.from_pretrained(
+                source.name, trust_remote_code=source.trust_remote_code, **_where(source)
+            )
+    except Exception as fault:
+        raise _fault(source, "has no tokenizer that can be loaded", fault) from fault
+    if not loaded.is_fast:
+        raise _fault(source, "has a slow tokenizer only; Winnow needs a fast one (`tokenizer.json`)")
+    if loaded.mask_token_id is None:
+        raise _fault(source, "has a tokenizer without a mask token, so nothing can be masked")
+    if loaded.pad_token_id is None:
+        loaded.pad_token = loaded.eos_token or loaded.mask_token
+    return loaded
+
+
+def model(source: Pretrained, tokenizer: PreTrainedTokenizerFast) -> PreTrainedModel:
+    """Load the weights, and see that all are there and fit the tokenizer.
+
+    Raises:
+        WinnowError: With key ``name``.
+    """
+    import torch
+    from transformers import AutoModelForMaskedLM
+
+    check(source)
+    try:
+        # Missing weights are drawn before they are reported.
+        with torch.random.fork_rng(devices=[]), _quiet():
+            loaded, report = AutoModelForMaskedLM.from_pretrained(
+                source.name,
+                trust_remote_code=source.trust_remote_code,
+                output_loading_info=True,
+                dtype=torch.float32,
+                **_where(source),
+            )
+    except Exception as fault:
+        raise _fault(source, "cannot be loaded as a masked language model", fault) from fault
+    if missing := sorted(report["missing_keys"]):
+        raise _fault(
+            source,
+            f"lacks {len(missing)} weights of a masked language model ({', '.join(missing[:3])}, ...), which "
+            "would be random; it was saved for another task",
+        )
+    rows, highest = loaded.get_input_embeddings().weight.shape[0], max(tokenizer.get_vocab().values())
+    if highest >= rows:
+        raise _fault(source, f"has {rows} token embeddings, but its tokenizer gives ids up to {highest}")
+    return loaded.eval()
+
+
+def longest_input(model: PreTrainedModel) -> int | None:
+    """Return how many tokens a model can read, separators included, or ``None`` where it does not say.
+
+    RoBERTa counts positions from ``pad_token_id + 1``, so it reads fewer tokens than it has position
+    embeddings.
+    """
+    positions: int | None = getattr(model.config, "max_position_embeddings", None)
+    for name, module in model.named_modules():
+        if name.endswith("position_embeddings") and getattr(module, "padding_idx", None) is not None:
+            return int(module.num_embeddings) - module.padding_idx - 1
+    return positions
+
+
+def _where(source: Pretrained) -> dict[str, Any]:
+    """Return the arguments that keep the library from waiting for a Hub that is not there.
+
+    Raises:
+        WinnowError: The name is no folder, and the Hub has no such model or cannot be reached.
+    """
+    if Path(source.name).expanduser().is_dir():
+        return {"local_files_only": True}
+    if source.name.startswith((".", "/", "~")) or source.name.count("/") > 1:
+        raise _fault(source, "is not a folder")
+    from huggingface_hub import HfApi, try_to_load_from_cache
+    from huggingface_hub.errors import HfHubHTTPError, HFValidationError
+
+    where: dict[str, Any] = {"revision": source.revision or "main"}
+    try:
+        HfApi().model_info(source.name, revision=source.revision, timeout=_PATIENCE_SECONDS)
+    except HFValidationError as fault:
+        raise _fault(source, "is neither a folder nor a name on the Hugging Face Hub", fault) from fault
+    except HfHubHTTPError as fault:
+        if fault.response is not None and fault.response.status_code in (401, 403, 404):
+            raise _fault(source, "is not a model that the Hugging Face Hub gives to you", fault) from fault
+        unreachable: Exception | None = fault
+    except Exception as fault:  # what a broken connection raises depends on the HTTP library below
+        unreachable = fault
+    else:
+        unreachable = None
+    if unreachable is not None:
+        if not isinstance(try_to_load_from_cache(source.name, "config.json", **where), str):
+            raise _fault(
+                source,
+                "is not in the local cache, and the Hugging Face Hub could not be reached",
+                unreachable,
+            ) from unreachable
+        where["local_files_only"] = True
+    return where
+
+
+def _fault(source: Pretrained, what: str, cause: Exception | None = None) -> WinnowError:
+    because = f" ({str(cause).strip().splitlines()[0]})" if cause is not None and str(cause).strip() else ""
+    return WinnowError(
+        f"'{source.name}' {what}{because}. Give a local folder with a masked language model in `model.name`, "
+        "as `save_pretrained` writes it, or use `model=scratch`.",
+        key="name",
+    )
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep progress bars and load reports off the screen; what matters in them becomes an error."""
+    from transformers.utils import logging as library
+
+    level, bars = library.get_verbosity(), library.is_progress_bar_enabled()
+    library.set_verbosity(logging.CRITICAL)
+    library.disable_progress_bar()
+    try:
+        yield
+    finally:
+        library.set_verbosity(level)
+        if bars:
+            library.enable_progress_bar()
