@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     import pandas as pd
     from mlflow import MlflowClient
 
-    from winnow.comparison.collect import Cell
+    from winnow.comparison.runs import Cell
 
 NAMES = {PROMPTS: "scores per prompt", FILLS: "fills per prompt", ROWS: "losses per row"}
 ROW_COLUMNS = ["stage", "split", "row_id", "loss_sum", "masked", "top1", "top5", "slices"]

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
-from winnow.comparison.collect import Study
+from winnow.comparison.runs import Study
 from winnow.comparison.statistics import Summary, summarise
 from winnow.tracking.record import BEFORE, FINAL, HELD_OUT, MAX_STEPS, PROBES, TOKENIZER
 
@@ -86,9 +86,9 @@ def obstacle(study: Study, metric: Metric, *arms: str) -> str | None:
             told = "; ".join(f"{arm}: {', '.join(sorted(v))}" for arm, v in found.items())
             return f"the {WHAT[tag]} must be known and the same ({told})"
     for arm in arms:
-        if absent := [str(cell.seed) for cell in study.of(arm) if FINAL + metric.name not in cell.metrics]:
-            if per_item(study, metric) is None:
-                return f"{arm} has no {metric.name} for seed {', '.join(absent)}"
+        scored = by_seed(study, metric, arm)
+        if absent := [str(cell.seed) for cell in study.of(arm) if cell.seed not in scored]:
+            return f"{arm} has no {metric.name} for seed {', '.join(absent)}"
     return None
 
 
@@ -188,7 +188,7 @@ def base_score(study: Study, metric: Metric) -> Summary | None:
 
 
 def _means(found: pd.DataFrame, by: str) -> dict[int, float]:
-    weight = found["weight"] if "weight" in found else 1.0
+    weight = found.get("weight", 1.0)
     sums = (
         found.assign(weight=weight, weighted=found["score"] * weight)
         .groupby(by)[["weighted", "weight"]]

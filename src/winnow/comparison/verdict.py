@@ -9,17 +9,20 @@ from typing import Literal
 
 from winnow.comparison.metrics import Metric
 from winnow.comparison.statistics import Contrast
+from winnow.comparison.wording import interval, number, p_text
 
 Outcome = Literal["better", "worse", "no clear difference", "not comparable"]
+Family = Literal["primary", "secondary", "descriptive"]
 
 RULE = (
-    "The verdict is that of the contrast between the filter and the full data in the declared primary metric. "
-    "Not comparable: the contrast cannot be made, because an arm or its scores are missing, fewer than two seeds "
-    "finished, no spread between seeds can be estimated, or budget, probes, held-out rows or tokenizer differ. "
-    "Better or worse: its p value, adjusted by Holm's method over the two primary contrasts, is at most {alpha:.2g}, and "
-    "the difference points to the good or the bad side. No clear difference: otherwise, which is not a claim that the "
-    "arms are equal. The contrast between the filter and the random control, judged by the same rule, says whether the "
-    "effect is due to which rows were kept."
+    "The verdict is that of the contrast between the filter and the full data in the declared primary "
+    "metric. Not comparable: the contrast cannot be made, because an arm or its scores are missing, fewer "
+    "than two seeds finished, no spread between seeds can be estimated, or budget, probes, held-out rows "
+    "or tokenizer differ. Better or worse: its p value, adjusted by Holm's method over the two primary "
+    "contrasts, is at most {alpha:.2g}, and the difference points to the good or the bad side. No clear "
+    "difference: otherwise, which is not a claim that the arms are equal. The contrast between the filter "
+    "and the random control, judged by the same rule, says whether the effect is due to which rows were "
+    "kept."
 )
 """The rule in full; the report prints it."""
 
@@ -33,10 +36,10 @@ class Finding:
     """
 
     metric: str
-    family: Literal["primary", "secondary", "descriptive"]
+    family: Family
     result: Contrast
     p_holm: float
-    outcome: Outcome
+    outcome: Outcome | None
     bootstrap: tuple[float, float]
     permutation_p: float
 
@@ -78,99 +81,52 @@ def decide(
     """
     tested, baseline, control = arms
     rule = RULE.format(alpha=1 - confidence)
-    by_arm = {finding.result.b: finding for finding in findings}
+    by_arm = {finding.result.b: finding for finding in findings if finding.outcome != "not comparable"}
     first, second = by_arm.get(baseline), by_arm.get(control or "")
-    if first is None or first.outcome == "not comparable":
-        why = obstacles.get(baseline, "the seeds' scores do not vary, so no spread can be estimated")
+    last = _control(first, second, obstacles.get(control or "", "there is no such arm with a usable spread"))
+    if first is None or first.outcome is None:
+        why = obstacles.get(baseline, "the scores do not vary between seeds, so no spread can be estimated")
         opening = f"Not comparable: {tested or 'the filter'} cannot be set against {baseline}, since {why}."
-        return Verdict(
-            "not comparable", why, (opening, _control(metric, None, second, control, obstacles)), rule
-        )
-    reason = f"{_interval(first, confidence)}, {p_text(first.p_holm)} after Holm"
-    return Verdict(
-        first.outcome,
-        reason,
-        (_effect(metric, first, confidence), _control(metric, first, second, control, obstacles)),
-        rule,
+        return Verdict("not comparable", why, (opening, last), rule)
+    r = first.result
+    reason = (
+        f"difference {number(r.difference)}, {confidence:.0%} interval {interval(r.ci_low, r.ci_high)}, "
+        f"{p_text(first.p_holm)} after Holm"
     )
+    return Verdict(first.outcome, reason, (_effect(metric, first, reason), last), rule)
 
 
-def _effect(metric: Metric, finding: Finding, confidence: float) -> str:
+def _effect(metric: Metric, finding: Finding, evidence: str) -> str:
     tested, baseline, d = finding.result.a, finding.result.b, finding.result.difference
-    evidence = f"({_interval(finding, confidence)}, {p_text(finding.p_holm)} after Holm)"
     if finding.outcome == "no clear difference":
         return (
-            f"No clear difference: whether the rows that {tested} keeps make a better or a worse model than all rows "
-            f"({baseline}) cannot be told from these runs {evidence}; that is not proof that the two are equal."
+            f"No clear difference: these runs cannot tell whether the rows that {tested} keeps make a better "
+            f"or a worse model than all rows ({baseline}): {evidence}; that is no proof of equality."
         )
     helped = "The filter helped" if finding.outcome == "better" else "The filter hurt"
     if metric.name.endswith("log_odds"):
-        times, word = math.exp(abs(d)), "higher" if d > 0 else "lower"
-        return (
-            f"{helped}: after training on the rows that {tested} keeps, the odds of a wanted word over an unwanted one are "
-            f"{number(times)} times {word} than after training on all rows {evidence}."
+        moved = (
+            f"the odds of a wanted word over an unwanted one are {number(math.exp(abs(d)))} times as "
+            f"{'high' if d > 0 else 'low'} as"
         )
-    return (
-        f"{helped}: training on the rows that {tested} keeps moved {metric.label} by {number(d)} against training on "
-        f"all rows {evidence}."
-    )
+    else:
+        moved = f"{metric.label} is {'higher' if d > 0 else 'lower'} by {number(abs(d))} than"
+    kept = f"after training on the rows that {tested} keeps"
+    return f"{helped}: {kept}, {moved} after training on all rows ({evidence})."
 
 
-def _control(
-    metric: Metric,
-    first: Finding | None,
-    second: Finding | None,
-    control: str | None,
-    obstacles: dict[str, str],
-) -> str:
-    if second is None or second.outcome == "not comparable":
-        why = obstacles.get(control or "", "there is no such arm")
-        return f"Whether the choice of rows matters, or only their number, is open: no random control to compare ({why})."
+def _control(first: Finding | None, second: Finding | None, why: str) -> str:
+    if second is None:
+        return f"Whether the choice of rows matters or only their number is open, since {why}."
     evidence = f"(difference {number(second.result.difference)}, {p_text(second.p_holm)} after Holm)"
+    rows = "as many rows drawn at random"
+    effect = first is not None and first.outcome != "no clear difference"
     if second.outcome == "no clear difference":
-        ending = ", so the effect may come from how many rows were kept rather than from which"
-        moved = first is not None and first.outcome in ("better", "worse")
+        open_end = "so the effect may come from how many rows were kept rather than from which"
+        return f"It cannot be told apart from {rows} {evidence}{', ' + open_end if effect else ''}."
+    if first is not None and first.outcome == second.outcome:
         return (
-            f"It cannot be told apart from as many rows drawn at random {evidence}{ending if moved else ''}."
+            f"It is also {second.outcome} than {rows} {evidence}: which rows were kept made the difference, "
+            "not how many."
         )
-    same = first is not None and first.outcome == second.outcome
-    ending = (
-        "the effect is due to which rows were kept, not to how many"
-        if same
-        else ("so which rows are kept does matter, beside how many")
-    )
-    return (
-        f"It is also {second.outcome} than as many rows drawn at random {evidence}: {ending}."
-        if same
-        else (f"It is {second.outcome} than as many rows drawn at random {evidence}, {ending}.")
-    )
-
-
-def _interval(finding: Finding, confidence: float) -> str:
-    r = finding.result
-    return f"difference {number(r.difference)}, {confidence:.0%} interval {number(r.ci_low)} to {number(r.ci_high)}"
-
-
-def number(value: float | None, digits: int = 3) -> str:
-    """Return a number with a few significant digits and a true minus sign, or a dash where there is none.
-
-    >>> number(-0.012345), number(1234.5), number(None)
-    ('−0.0123', '1,234', '–')
-    """
-    if value is None or not math.isfinite(value):
-        return "–"
-    if value == 0:
-        return "0"
-    decimals = max(0, digits - 1 - math.floor(math.log10(abs(value))))
-    return f"{value:,.{min(decimals, 6)}f}".replace("-", "−")
-
-
-def p_text(p: float | None) -> str:
-    """Return a p value as it is written in a sentence.
-
-    >>> p_text(0.00004), p_text(0.0312)
-    ('p < 0.0001', 'p = 0.031')
-    """
-    if p is None or math.isnan(p):
-        return "p not known"
-    return "p < 0.0001" if p < 0.0001 else f"p = {p:.2g}"
+    return f"It is {second.outcome} than {rows} {evidence}, so which rows are kept does matter."

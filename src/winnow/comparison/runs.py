@@ -179,14 +179,14 @@ def _refuse_too_few(name: str, cells: Sequence[Cell]) -> None:
     have = ", ".join(f"{arm} ({n} seed{'s' if n > 1 else ''})" for arm, n in sorted(seeds.items()))
     if len(seeds) < 2:
         raise WinnowError(
-            f"The study '{name}' has one arm only, {have}; a comparison needs two. Run it with another filter "
-            "too, as in filter=full,nike_positive.",
+            f"The study '{name}' has one arm only, {have}; a comparison needs two. Run it "
+            "with another filter too, as in filter=full,nike_positive.",
             key="study",
         )
     if sum(n >= 2 for n in seeds.values()) < 2:
         raise WinnowError(
-            f"The study '{name}' has too few seeds: {have}. One seed cannot tell a better arm from a lucky run; "
-            "run at least 2 seeds of each arm, and 5 for a firm answer.",
+            f"The study '{name}' has too few seeds: {have}. One seed cannot tell a better arm from a "
+            "lucky run; run at least 2 seeds of each arm, and 5 for a firm answer.",
             key="study",
         )
 

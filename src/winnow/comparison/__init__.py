@@ -1,0 +1,71 @@
+"""Reading a study's runs, judging whether its arms differ, and telling it: tables, figures and one page.
+
+The room never trains and never imports torch. Its statistics work on any table of arm, seed, item and score.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from winnow.comparison.analysis import Comparison, analyse
+    from winnow.comparison.runs import Study, collect
+    from winnow.comparison.sensitivity import bootstrap_interval, permutation_p
+    from winnow.comparison.statistics import Contrast, Summary, contrast, holm, summarise
+
+__all__ = [
+    "Comparison",
+    "Contrast",
+    "Study",
+    "Summary",
+    "analyse",
+    "bootstrap_interval",
+    "collect",
+    "compare",
+    "contrast",
+    "holm",
+    "permutation_p",
+    "summarise",
+]
+
+_HOMES = {
+    "analysis": ("Comparison", "analyse"),
+    "runs": ("Study", "collect"),
+    "sensitivity": ("bootstrap_interval", "permutation_p"),
+    "statistics": ("Contrast", "Summary", "contrast", "holm", "summarise"),
+}
+
+
+def compare(store_uri: str, study: str, output: Path) -> Comparison:
+    """Compare the arms of a study and write the report.
+
+    Writes ``comparison.json``, ``report.html``, ``report.md`` and ``figures/`` (SVG and PNG) into ``output``.
+
+    Args:
+        store_uri: MLflow tracking URI of the store, as ``sqlite:///outputs/mlflow.db``.
+        study: Name of the study, which is its MLflow experiment's.
+        output: Folder to write into; made where there is none.
+
+    Raises:
+        WinnowError: The study is unknown, or cannot be compared at all (key ``study``); the store does not
+            exist
+            (``tracking.uri``); the folder cannot be written (``output``).
+    """
+    from winnow.comparison.analysis import analyse
+    from winnow.comparison.runs import collect
+    from winnow.comparison.report import write
+
+    collected = collect(store_uri, study)
+    comparison = analyse(collected)
+    write(comparison, collected, output)
+    return comparison
+
+
+def __getattr__(name: str) -> Any:
+    """Load what is asked for when it is asked for, so that importing the room stays cheap."""
+    for module, names in _HOMES.items():
+        if name in names:
+            return getattr(import_module(f"{__name__}.{module}"), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

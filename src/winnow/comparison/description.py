@@ -1,0 +1,158 @@
+"""What is told of a study without a test: its arms, slices, metrics and where they come from."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from winnow.comparison.runs import Study
+from winnow.comparison.metrics import SPLITS, Metric, base_score, by_seed, obstacle, scores
+from winnow.comparison.statistics import Contrast, Summary, contrast, summarise
+from winnow.tracking.record import CORPUS, FINAL, HELD_OUT, MAX_STEPS, PROBES, TOKENIZER
+
+TOKENS = "final/train/tokens"
+"""Metric: how many tokens a run trained on."""
+
+SECONDS = "final/train/seconds"
+"""Metric: how long training took; the length of the run stands in where it is absent."""
+
+
+@dataclass(frozen=True)
+class Arm:
+    """One arm in the primary metric and what it cost per seed; ``values`` are in the order of ``seeds``."""
+
+    role: str
+    n: int
+    mean: float
+    std: float
+    ci_low: float
+    ci_high: float
+    seeds: list[int]
+    values: list[float]
+    run_ids: list[str]
+    train_rows: int | None
+    tokens: float
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Slice:
+    """The loss of one held-out slice: mean per arm, and the filter against the baseline, unadjusted."""
+
+    split: str
+    name: str
+    rows: int | None
+    base: float
+    arms: dict[str, float]
+    change: Contrast | None
+
+    @property
+    def worse(self) -> bool:
+        """Whether the whole interval of the change lies on the bad side."""
+        return self.change is not None and self.change.ci_low > 0
+
+
+def arms(study: Study, primary: Metric, confidence: float) -> dict[str, Arm]:
+    """Return every arm in the primary metric, with what it cost."""
+    declared = study.declaration
+    roles = {declared.baseline: "baseline", declared.filter: "filter", declared.control: "control"}
+    found = {}
+    for name in study.arms:
+        cells, values = study.of(name), by_seed(study, primary, name)
+        rows = study.filters.get(name, {}).get("rows", {}).get("train", {}).get("kept")
+        found[name] = Arm(
+            role=roles.get(name, "other"),
+            **asdict(_summary(values.values(), confidence)),
+            seeds=[cell.seed for cell in cells],
+            values=[values.get(cell.seed, math.nan) for cell in cells],
+            run_ids=[cell.run_id for cell in cells],
+            train_rows=rows,
+            tokens=_mean(cell.metrics.get(TOKENS, math.nan) for cell in cells),
+            seconds=_mean(cell.metrics.get(SECONDS, cell.seconds) for cell in cells),
+        )
+    return found
+
+
+def slices(study: Study, confidence: float) -> list[Slice]:
+    """Return the losses of every slice of the test split, or of validation where nothing was tested."""
+    tested, baseline = study.declaration.filter, study.declaration.baseline
+    logged = {
+        name.removeprefix(FINAL) for cell in study.cells for name in cell.metrics if name.startswith(FINAL)
+    }
+    losses = [m for m in map(Metric, sorted(logged)) if m.items == "rows" and m.parts[2] == "loss"]
+    splits = [s for s in reversed(SPLITS) if any(m.parts[0] == s for m in losses)]
+    found = []
+    for metric in losses:
+        split, name, _ = metric.parts
+        if split != splits[0]:
+            continue
+        comparable = tested is not None and obstacle(study, metric, tested, baseline) is None
+        base = base_score(study, metric)
+        counts = [c.metrics[key] for c in study.cells if (key := f"{FINAL}{split}/{name}/rows") in c.metrics]
+        found.append(
+            Slice(
+                split=split,
+                name=name,
+                rows=int(counts[0]) if counts else None,
+                base=base.mean if base else math.nan,
+                arms={arm: _mean(by_seed(study, metric, arm).values()) for arm in study.arms},
+                change=contrast(scores(study, metric, tested, baseline), tested, baseline, confidence)
+                if comparable and tested
+                else None,
+            )
+        )
+    return sorted(found, key=lambda s: (s.name != "all", s.name))
+
+
+def metrics(study: Study, confidence: float) -> dict[str, dict[str, Summary]]:
+    """Return every final metric of every arm, described and not tested."""
+    values: dict[str, dict[str, list[float]]] = {}
+    for cell in study.cells:
+        for name, value in cell.metrics.items():
+            if name.startswith(FINAL):
+                values.setdefault(name.removeprefix(FINAL), {}).setdefault(cell.arm, []).append(value)
+    return {
+        name: {arm: summarise(found, confidence) for arm, found in by_arm.items()}
+        for name, by_arm in sorted(values.items())
+    }
+
+
+def overlap(study: Study) -> dict[str, Any]:
+    """Return the words that the filter and the probes both list, and how many each lists."""
+    filter_words, probe_words = set(study.declaration.filter_words), set(study.declaration.probe_words)
+    return {
+        "shared": sorted(filter_words & probe_words),
+        "filter_words": len(filter_words),
+        "probe_words": len(probe_words),
+    }
+
+
+def provenance(study: Study) -> dict[str, Any]:
+    """Return fingerprints, budget, commit and declaration; more than one value means that runs differ."""
+    tags = {
+        "corpus": CORPUS,
+        "tokenizer": TOKENIZER,
+        "held_out": HELD_OUT,
+        "probes": PROBES,
+        "max_steps": MAX_STEPS,
+        "commit": "mlflow.source.git.commit",
+    }
+    found: dict[str, Any] = {
+        name: sorted({cell.tags[tag] for cell in study.cells if tag in cell.tags})
+        for name, tag in tags.items()
+    }
+    found["uncommitted_changes"] = any(cell.tags.get("winnow.git.dirty") == "true" for cell in study.cells)
+    found["declaration"] = asdict(study.declaration)
+    return found
+
+
+def _summary(values: Iterable[float], confidence: float) -> Summary:
+    known = list(values)
+    return summarise(known, confidence) if known else Summary(0, *[math.nan] * 4)
+
+
+def _mean(values: Iterable[float]) -> float:
+    known = [value for value in values if not math.isnan(value)]
+    return sum(known) / len(known) if known else math.nan
