@@ -32,6 +32,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if strange := [text for text in rest if text.startswith("-")]:
         parser.error(f"unknown option {strange[0]}")
     options.overrides += rest
+    if options.choices:
+        return _print_choices()
     try:
         return COMMANDS[options.command](options)
     except WinnowError as error:
@@ -59,7 +61,9 @@ def _parser() -> argparse.ArgumentParser:
     }
     for name, told in helps.items():
         command = commands.add_parser(name, help=told)
-        command.add_argument("overrides", nargs="*", metavar="KEY=VALUE", help="Hydra overrides, as filter=nike_positive")
+        command.add_argument(
+            "overrides", nargs="*", metavar="KEY=VALUE", help="Hydra overrides, as filter=nike_positive"
+        )
         command.add_argument("-m", "--multirun", action="store_true", help="commas in a value make a sweep")
         command.add_argument("--cfg", action="store_true", help="print the composed configuration and stop")
         command.add_argument("--choices", action="store_true", help="print what each group offers and stop")
@@ -91,9 +95,11 @@ def _filter(options: argparse.Namespace) -> int:
     cells, _ = compose_cells("filter", FilterConfig, options.overrides)
     if _printed(options, [cells[0].tree]):
         return 0
+    from rich.console import Console
+
     from winnow.pipeline import run_filter
 
-    run_filter(cells[0].config)
+    run_filter(cells[0].config, Console(highlight=False))
     return 0
 
 
@@ -126,7 +132,17 @@ def _ui(options: argparse.Namespace) -> int:
     config = cells[0].config
     store = construct(config.tracking, "tracking", Store, config.allow_targets)
     store.client()
-    command = ["-m", "mlflow", "ui", "--backend-store-uri", store.uri, "--host", config.host, "--port", str(config.port)]
+    command = [
+        "-m",
+        "mlflow",
+        "ui",
+        "--backend-store-uri",
+        store.uri,
+        "--host",
+        config.host,
+        "--port",
+        str(config.port),
+    ]
     print(f"MLflow on http://{config.host}:{config.port}; Ctrl-C ends it.")
     return subprocess.call([sys.executable, *command])  # noqa: S603 - the arguments are checked above
 
@@ -140,17 +156,20 @@ COMMANDS: dict[str, Callable[[argparse.Namespace], int]] = {
 
 
 def _printed(options: argparse.Namespace, trees: Sequence[object]) -> bool:
-    """Print what `--cfg` or `--choices` asks for; return whether that was all the user wanted."""
-    if options.choices:
-        from winnow.config import describe_choices
-
-        for group, names in describe_choices().items():
-            print(f"{group + '=':<18} {', '.join(names)}")
-    elif options.cfg:
+    """Print the composed configuration where that is all the user wanted, and tell whether it was."""
+    if options.cfg:
         import yaml
 
         print("---\n".join(yaml.safe_dump(tree, sort_keys=False, allow_unicode=True) for tree in trees), end="")
-    return bool(options.choices or options.cfg)
+    return bool(options.cfg)
+
+
+def _print_choices() -> int:
+    from winnow.config import describe_choices
+
+    for group, names in describe_choices().items():
+        print(f"{group + '=':<18} {', '.join(names)}")
+    return 0
 
 
 def _print_error(error: WinnowError) -> None:

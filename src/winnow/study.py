@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import dataclasses
 import gc
-import json
 import time
 import traceback
 from collections.abc import Sequence
@@ -16,10 +15,10 @@ from typing import Any
 
 from rich.console import Console
 
-from winnow import pipeline
 from winnow.config import Cell, TrainConfig
-from winnow.errors import WinnowError, WinnowErrors
-from winnow.pipeline import Parts
+from winnow.errors import WinnowError
+from winnow.parts import Parts, cell_folder, cell_id, check_parts, check_store, construct_parts, filters_in
+from winnow.pipeline import run_cell
 from winnow.tracking import TrackedRun, record, track
 
 TrainCell = Cell[TrainConfig]
@@ -41,19 +40,16 @@ def run_study(cells: Sequence[TrainCell], console: Console) -> int:
     study = cells[0].config.study
     if any(cell.config.study != study for cell in cells):
         raise WinnowError("every cell of a sweep must belong to the same study; do not sweep over study.*.", "study")
-    parts = [pipeline.construct_parts(cell.config) for cell in cells]
+    cells = _with_shared_slices(cells)
+    parts = [construct_parts(cell.config) for cell in cells]
     _refuse_many_devices(parts)
-    slices = _named_filters(cells, parts)
-    cells = [_with_slices(cell, slices) for cell in cells]
-    parts = [pipeline.construct_parts(cell.config) for cell in cells]
     store = parts[0].store
-    if unwritable := store.check():
-        raise WinnowErrors(error.under("tracking") for error in unwritable)
+    check_store(store)
     experiment = store.experiment(study.name)
     tags = {record.KIND: "study", record.STUDY: study.name}
     with track(store, experiment, f"{study.name} (study)", tags) as parent:
-        pipeline.check_parts(parts)
-        ids = [pipeline.cell_id(cell, part) for cell, part in zip(cells, parts, strict=True)]
+        check_parts(parts)
+        ids = [cell_id(cell, part) for cell, part in zip(cells, parts, strict=True)]
         declaration = _declare(cells, parts, ids)
         parent.log_json(declaration, record.DECLARATION)
         done = set() if study.rerun == "all" else finished_cells(parent, experiment)
@@ -101,7 +97,7 @@ def _run_cells(
         title = f"{part.filter.name}, seed {cell.config.seed}"
         begun = time.monotonic()
         try:
-            score = pipeline.run_cell(cell, part, parent=parent.run_id, quiet=True)
+            score = run_cell(cell, part, parent.run_id)
         except Exception as error:
             failures[title] = _first_line(error)
             log = _write_log(cell.config, name, error)
@@ -118,31 +114,29 @@ def _run_cells(
     return failures
 
 
-def _named_filters(cells: Sequence[TrainCell], parts: Sequence[Parts]) -> dict[str, Any]:
-    """Return the configuration of every filter of the study by name: they name the slices all arms are measured on."""
-    found: dict[str, Any] = {}
-    for cell, part in zip(cells, parts, strict=True):
-        found |= cell.config.evaluation.slices
-        found |= pipeline.slices_of(cell.config.filter, part.filter)
-    return found
-
-
-def _with_slices(cell: TrainCell, slices: dict[str, Any]) -> TrainCell:
-    evaluation = dataclasses.replace(cell.config.evaluation, slices=slices)
-    config = dataclasses.replace(cell.config, evaluation=evaluation)
-    tree = {**cell.tree, "evaluation": {**cell.tree["evaluation"], "slices": slices}}
-    return dataclasses.replace(cell, config=config, tree=tree)
+def _with_shared_slices(cells: Sequence[TrainCell]) -> list[TrainCell]:
+    """Let the filters of all cells name slices in each of them, so that every arm is measured on the same."""
+    slices: dict[str, Any] = {}
+    for cell in cells:
+        slices |= cell.config.evaluation.slices | filters_in(cell.config.filter)
+    shared = []
+    for cell in cells:
+        evaluation = dataclasses.replace(cell.config.evaluation, slices=slices)
+        tree = {**cell.tree, "evaluation": {**cell.tree["evaluation"], "slices": slices}}
+        config = dataclasses.replace(cell.config, evaluation=evaluation)
+        shared.append(dataclasses.replace(cell, config=config, tree=tree))
+    return shared
 
 
 def _refuse_many_devices(parts: Sequence[Parts]) -> None:
     """Lightning's own launcher starts the whole command again in each process, and so the whole sweep."""
     for part in parts:
-        devices = part.trainer.keywords.get("devices", 1)
-        if devices not in (1, "1") and part.trainer.keywords.get("accelerator") == "cpu" or (
-            part.trainer.keywords.get("strategy") == "ddp"
-        ):
+        options = part.trainer.keywords
+        if options.get("strategy") == "ddp" or options.get("devices") not in (None, 1, "1", "auto"):
             raise WinnowError(
-                "a study trains each cell on one device. Run cells on several devices one by one, without -m.", "trainer.devices"
+                "a study trains each cell on one device. Choose trainer=cpu or trainer=gpu, or train the cells one by one "
+                "without -m.",
+                "trainer.devices",
             )
 
 
@@ -156,6 +150,7 @@ def _declare(cells: Sequence[TrainCell], parts: Sequence[Parts], ids: Sequence[s
     tested = [arm for arm in arms if arm != study.baseline and arm not in controls]
     under_test = next(iter(controls.values()), tested[0] if tested else None)
     filters = {part.filter.name: part.filter for part in parts}
+    budgets = {cell.config.training.max_steps for cell in cells}
     return {
         "study": study.name,
         "primary_metric": study.primary_metric,
@@ -165,7 +160,7 @@ def _declare(cells: Sequence[TrainCell], parts: Sequence[Parts], ids: Sequence[s
         "filter": under_test,
         "control": next(iter(controls), None),
         "seeds": sorted({cell.config.seed for cell in cells}),
-        "max_steps": sorted({cell.config.training.max_steps for cell in cells}),
+        "max_steps": budgets.pop() if len(budgets) == 1 else None,
         "filter_words": sorted(filters[under_test].words()) if under_test in filters else [],
         "probe_words": sorted({word for probe in parts[0].probes.values() for word in probe.words()}),
         "cells": list(ids),
@@ -184,7 +179,9 @@ def _print_plan(console: Console, declaration: dict[str, Any], ids: Sequence[str
 
 def _print_failures(console: Console, failures: dict[str, str]) -> None:
     if failures:
-        console.print(f"\n[red]{len(failures)} cells failed[/red]; what finished is kept, and the same command runs the rest:")
+        console.print(
+            f"\n[red]{len(failures)} cells failed[/red]; what finished is kept, and the same command runs the rest:"
+        )
         for name, cause in failures.items():
             console.print(f"  {name}: {cause}")
 
@@ -207,7 +204,7 @@ def _first_line(error: Exception) -> str:
 
 
 def _write_log(config: TrainConfig, name: str, error: Exception) -> Path:
-    log = pipeline.cell_folder(config, name) / "failure.log"
+    log = cell_folder(config, name) / "failure.log"
     log.parent.mkdir(parents=True, exist_ok=True)
     log.write_text("".join(traceback.format_exception(error)), encoding="utf-8")
     return log

@@ -25,7 +25,8 @@ def test_a_partial_keeps_its_arguments_for_later() -> None:
 
 
 @pytest.mark.parametrize(
-    "target", ["os.system", "builtins.eval", "subprocess.Popen", "winnow.tracking.store.os.system", "winnow.cli.main"]
+    "target",
+    ["os.system", "builtins.eval", "subprocess.Popen", "winnow.tracking.store.os.system", "winnow.cli.main"],
 )
 def test_nothing_off_the_list_is_ever_called(target: str) -> None:
     assert "x._target_" in faults({"_target_": target, "command": "true"}, "x")
@@ -57,4 +58,7 @@ def test_a_foreign_class_is_checked_against_its_signature() -> None:
 
 
 def test_the_wrong_kind_of_object_is_refused() -> None:
-    assert "not a winnow.tracking.Store" in faults({"_target_": "collections.OrderedDict"}, expected=Store, allow=["collections"])["tracking._target_"]
+    assert (
+        "not a winnow.tracking.Store"
+        in faults({"_target_": "collections.OrderedDict"}, expected=Store, allow=["collections"])["tracking._target_"]
+    )

@@ -18,6 +18,7 @@ from winnow.config.validate import missing_values, validate
 from winnow.errors import WinnowError, WinnowErrors, did_you_mean
 
 Config = TypeVar("Config")
+Choices = dict[str, list[str]]
 
 
 @dataclass(frozen=True)
@@ -60,17 +61,18 @@ def compose_cells(
         WinnowErrors: All faults of all cells, each told once.
     """
     faults: list[WinnowError] = []
-    with _hydra() as loader:
+    choices = describe_choices()
+    with _hydra():
         readable = [text for text in arguments if _is_readable(text, faults)]
         searchpath = _users_folder(faults)
         fixed = [text for text in readable if multirun is False or not _parse(text).is_sweep_override()]
-        params, experiment_sweeps = _sweep_of_experiment(loader, command, searchpath, fixed)
+        params, experiment_sweeps = _sweep_of_experiment(choices, command, searchpath, fixed)
         sweep = multirun or experiment_sweeps
         points = _points(readable, params, faults) if sweep else [_single(readable, faults)]
         cells = []
         for point in points:
-            known = [text for text in point if _has_known_choice(loader, text, faults)]
-            tree = _compose(loader, command, [*searchpath, *known], faults)
+            known = [text for text in point if _has_known_choice(choices, text, faults)]
+            tree = _compose(choices, command, [*searchpath, *known], faults)
             config = _check(tree, schema, faults) if tree is not None else None
             if tree is not None and config is not None:
                 cells.append(Cell(overrides=point, tree=tree, config=config))
@@ -79,7 +81,7 @@ def compose_cells(
     return cells, sweep
 
 
-def describe_choices() -> dict[str, list[str]]:
+def describe_choices() -> Choices:
     """Return the choices of each group in `conf/`, and in the user's own `./conf`, for `--help`."""
     choices: dict[str, set[str]] = {}
     for folder in (conf_folder(), Path.cwd() / "conf"):
@@ -91,13 +93,13 @@ def describe_choices() -> dict[str, list[str]]:
 
 
 @contextmanager
-def _hydra() -> Iterator[Any]:
+def _hydra() -> Iterator[None]:
     from hydra import initialize_config_dir
     from hydra.core.global_hydra import GlobalHydra
 
     GlobalHydra.instance().clear()
     with initialize_config_dir(config_dir=str(conf_folder()), version_base="1.3", job_name="winnow"):
-        yield GlobalHydra.instance().config_loader()
+        yield
 
 
 def _users_folder(faults: list[WinnowError]) -> list[str]:
@@ -109,7 +111,10 @@ def _users_folder(faults: list[WinnowError]) -> list[str]:
         name = path.relative_to(theirs)
         if (ours / name).exists():
             faults.append(
-                WinnowError(f"has the name of a file that comes with Winnow and would never be read. Rename it.", f"conf/{name}")
+                WinnowError(
+                    "has the name of a file that comes with Winnow and would never be read. Rename it.",
+                    f"conf/{name}",
+                )
             )
     return [f"hydra.searchpath=[file://{theirs}]"]
 
@@ -121,13 +126,15 @@ def _parse(text: str) -> Any:
 
 
 def _is_readable(text: str, faults: list[WinnowError]) -> bool:
-    from hydra.errors import OverrideParseException
+    from hydra.errors import HydraException
 
     try:
         _parse(text)
-    except OverrideParseException as error:
+    except HydraException as error:
         reason = str(error).splitlines()[0]
-        faults.append(WinnowError(f"cannot be read as key=value ({reason}). Quote values with spaces or brackets.", text))
+        faults.append(
+            WinnowError(f"cannot be read as key=value ({reason}). Quote values with spaces or brackets.", text)
+        )
         return False
     return True
 
@@ -135,20 +142,23 @@ def _is_readable(text: str, faults: list[WinnowError]) -> bool:
 def _single(overrides: list[str], faults: list[WinnowError]) -> list[str]:
     for text in overrides:
         if _parse(text).is_sweep_override():
-            faults.append(WinnowError("several values were given to a single run. Add -m for a sweep.", text.split("=")[0]))
+            faults.append(
+                WinnowError("several values were given to a single run. Add -m for a sweep.", text.split("=")[0])
+            )
     return [text for text in overrides if not _parse(text).is_sweep_override()]
 
 
 def _sweep_of_experiment(
-    loader: Any, command: str, searchpath: list[str], fixed: list[str]
+    choices: Choices, command: str, searchpath: list[str], fixed: list[str]
 ) -> tuple[dict[str, str], bool]:
     """Read what an experiment file says of a sweep (`hydra.mode`, `hydra.sweeper.params`)."""
     from hydra import compose
     from hydra.types import RunMode
 
-    known = [text for text in fixed if _has_known_choice(loader, text, [])]
+    known = [text for text in fixed if _has_known_choice(choices, text, [])]
+    overrides = [*searchpath, *(_forced(choices, text) for text in known)]
     try:
-        hydra_config = compose(command, [*searchpath, *map(_forced(loader), known)], return_hydra_config=True).hydra
+        hydra_config = compose(command, overrides, return_hydra_config=True).hydra
     except Exception:
         return {}, False  # whatever is wrong is told when the cells are composed
     params = hydra_config.sweeper.get("params") or {}
@@ -166,37 +176,32 @@ def _points(overrides: list[str], params: dict[str, str], faults: list[WinnowErr
     return [list(point) for point in batches[0]]
 
 
-def _has_known_choice(loader: Any, text: str, faults: list[WinnowError]) -> bool:
+def _has_known_choice(choices: Choices, text: str, faults: list[WinnowError]) -> bool:
     """Check the choice of a group (`filter=nike_positve`) against the files there are."""
     override = _parse(text)
-    options = loader.get_group_options(override.key_or_group)
-    if not options or override.is_delete() or "." in override.key_or_group:
+    options = choices.get(override.key_or_group)
+    if options is None or override.is_delete():
         return True
     value = override.value()
     for choice in value if isinstance(value, list) else [value]:
         if choice is not None and str(choice) not in options:
             allowed = ", ".join(options)
             near = did_you_mean(str(choice), options)
-            faults.append(WinnowError(f"there is no choice {choice!r}.{near} Allowed: {allowed}.", override.key_or_group))
+            faults.append(
+                WinnowError(f"there is no choice {choice!r}.{near} Allowed: {allowed}.", override.key_or_group)
+            )
             return False
     return True
 
 
-def _forced(loader: Any) -> Any:
-    """Return a function that turns `key=value` into `++key=value`, so that unknown keys reach our own check."""
-
-    def force(text: str) -> str:
-        override = _parse(text)
-        key = override.key_or_group
-        is_plain = not override.is_add() and not override.is_delete() and not key.startswith("hydra")
-        return f"++{text}" if is_plain and not loader.get_group_options(key) else text
-
-    return force
+def _forced(choices: Choices, text: str) -> str:
+    """Turn `key=value` into `++key=value`, so that an unknown key reaches our own check."""
+    override = _parse(text)
+    is_plain = not (override.is_add() or override.is_delete() or override.key_or_group.startswith("hydra"))
+    return f"++{text}" if is_plain and override.key_or_group not in choices else text
 
 
-def _compose(
-    loader: Any, command: str, overrides: list[str], faults: list[WinnowError]
-) -> dict[str, Any] | None:
+def _compose(choices: Choices, command: str, overrides: list[str], faults: list[WinnowError]) -> dict[str, Any] | None:
     from hydra import compose
     from hydra.errors import HydraException
     from omegaconf import OmegaConf
@@ -204,7 +209,7 @@ def _compose(
     from yaml import YAMLError
 
     try:
-        tree = OmegaConf.to_container(compose(command, [*map(_forced(loader), overrides)]), resolve=True)
+        tree = OmegaConf.to_container(compose(command, [_forced(choices, text) for text in overrides]), resolve=True)
     except (HydraException, OmegaConfBaseException, YAMLError) as error:
         key = getattr(error, "full_key", None) or "conf"
         faults.append(WinnowError(re.sub(r"\s+", " ", str(error)).strip(), key))

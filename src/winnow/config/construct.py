@@ -34,9 +34,7 @@ T = TypeVar("T")
 def construct(node: Mapping[str, Any], key: str, expected: type[T], allow: Iterable[str] = ()) -> T: ...
 @overload
 def construct(node: Mapping[str, Any], key: str, expected: None = None, allow: Iterable[str] = ()) -> Any: ...
-def construct(
-    node: Mapping[str, Any], key: str, expected: type[T] | None = None, allow: Iterable[str] = ()
-) -> T | Any:
+def construct(node: Mapping[str, Any], key: str, expected: type[T] | None = None, allow: Iterable[str] = ()) -> T | Any:
     """Make the object that a node of the configuration describes.
 
     Args:
@@ -126,9 +124,7 @@ def _call(target: type, parts: dict[str, Any], partial: bool, key: str, faults: 
     return None
 
 
-def _report_unknown_arguments(
-    target: type | None, parts: dict[str, Any], key: str, faults: list[WinnowError]
-) -> None:
+def _report_unknown_arguments(target: type | None, parts: dict[str, Any], key: str, faults: list[WinnowError]) -> None:
     """Name arguments that the target does not have, also where it cannot be called for other faults."""
     options = _parameters(target) if target is not None else []
     for name in parts:

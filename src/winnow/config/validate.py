@@ -54,9 +54,7 @@ def faults_of(
             case "literal_error" | "enum":
                 allowed = str(detail["ctx"]["expected"])
                 choices = [choice.strip(" '") for choice in allowed.replace(" or ", ",").split(",")]
-                yield WinnowError(
-                    f"{given!r} was given.{did_you_mean(str(given), choices)} Allowed: {allowed}.", full
-                )
+                yield WinnowError(f"{given!r} was given.{did_you_mean(str(given), choices)} Allowed: {allowed}.", full)
             case _:
                 rule = detail["msg"].removeprefix("Value error, ").rstrip(".")
                 yield WinnowError(f"{_short(given)} was given. {rule}.", full)

@@ -21,6 +21,9 @@ CAUSE: Final = "winnow.cause"
 """Tag: why a run ended FAILED or KILLED."""
 
 CORPUS: Final = "winnow.corpus"
+VERDICTS: Final = "winnow.verdicts"
+"""Tag: fingerprint of the verdict table that chose the training rows; absent where all rows were taken."""
+
 TOKENIZER: Final = "winnow.tokenizer"
 HELD_OUT: Final = "winnow.held_out"
 """Tag: fingerprint of the held-out rows and their masks; losses are compared only where it is equal."""

@@ -99,9 +99,7 @@ class TrackedRun:
         """
         from mlflow.entities import Dataset, DatasetInput, InputTag
 
-        dataset = Dataset(
-            name, digest[:36], "winnow", json.dumps(dict(source)), profile=json.dumps({"num_rows": rows})
-        )
+        dataset = Dataset(name, digest[:36], "winnow", json.dumps(dict(source)), profile=json.dumps({"num_rows": rows}))
         tag = InputTag("mlflow.data.context", context)
         self.client.log_inputs(self.run_id, datasets=[DatasetInput(dataset, [tag])])
 

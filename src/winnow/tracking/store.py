@@ -34,7 +34,10 @@ class Store:
     def check(self) -> list[WinnowError]:
         """Return an error where the store cannot be written."""
         faults = []
-        for key, folder in (("uri", self._file.parent if self._file else None), ("artifacts", Path(self.artifacts))):
+        for key, folder in (
+            ("uri", self._file.parent if self._file else None),
+            ("artifacts", Path(self.artifacts)),
+        ):
             if folder is not None and (fault := _unwritable(folder)):
                 faults.append(WinnowError(f"{fault} Choose another folder with output_dir=FOLDER.", key))
         return faults

@@ -1,0 +1,124 @@
+"""The objects that a configuration names, and the identity of the cell they make."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from winnow import __version__
+from winnow.config import Cell, TrainConfig, construct
+from winnow.data import Corpus, Dataset
+from winnow.data.fingerprint import fingerprint
+from winnow.errors import WinnowError, WinnowErrors
+from winnow.filters import Filter, RandomMatched, Selection
+from winnow.tracking import Store
+
+if TYPE_CHECKING:
+    from winnow.evaluation import Probe
+    from winnow.training import Masking, Model
+
+
+@dataclass(frozen=True)
+class Parts:
+    """What the groups of a training configuration become.
+
+    `slices` holds the filters whose verdicts name slices of the held-out rows: those of the study, and this cell's own.
+    """
+
+    dataset: Dataset
+    filter: Selection
+    model: Model
+    masking: Masking
+    optimizer: functools.partial[Any]
+    trainer: functools.partial[Any]
+    store: Store
+    probes: dict[str, Probe]
+    slices: dict[str, Filter]
+
+    @property
+    def judge(self) -> str:
+        """The name of the filter whose verdicts choose the training rows; a control goes by the one it matches."""
+        return self.filter.of.name if isinstance(self.filter, RandomMatched) else self.filter.name
+
+
+def construct_parts(config: TrainConfig) -> Parts:
+    """Make every object that the configuration names; no file is read yet."""
+    from winnow.evaluation import Probe
+    from winnow.training import Masking, Model
+
+    make = functools.partial(construct, allow=config.allow_targets)
+    slices = {**config.evaluation.slices, **filters_in(config.filter)}
+    return Parts(
+        dataset=make(config.dataset, "dataset", Dataset),
+        filter=make(config.filter, "filter", Selection),
+        model=make(config.model, "model", Model),
+        masking=make(config.masking, "masking", Masking),
+        optimizer=make({**config.optimizer, "_partial_": True}, "optimizer"),
+        trainer=make({**config.trainer, "_partial_": True}, "trainer"),
+        store=make(config.tracking, "tracking", Store),
+        probes={name: make(node, f"probe.{name}", Probe) for name, node in config.probe.items()},
+        slices={name: make(node, f"evaluation.slices.{name}", Filter) for name, node in slices.items()},
+    )
+
+
+def filters_in(node: Mapping[str, Any]) -> dict[str, Any]:
+    """Return by name the filter that judges rows for a `filter` group: itself, or the one that a control matches."""
+    if "of" in node:
+        return filters_in(node["of"])
+    return {str(node["name"]): dict(node)} if "keep" in node else {}
+
+
+def check_parts(parts: Sequence[Parts]) -> None:
+    """Look at the world that the parts need (files, columns, models) and raise all that is wrong with it at once."""
+    faults = [
+        fault.under(key)
+        for one in parts
+        for key, part in (("dataset", one.dataset), ("model", one.model))
+        for fault in part.check()
+    ]
+    if faults:
+        raise WinnowErrors({str(fault): fault for fault in faults}.values())
+
+
+def check_store(store: Store) -> None:
+    """Raise where the store cannot be written, since then not even a failure can be kept."""
+    if faults := store.check():
+        raise WinnowErrors(fault.under("tracking") for fault in faults)
+
+
+def load_corpus(dataset: Dataset, cache: Path) -> Corpus:
+    """Return the corpus of a dataset, made once per cache."""
+    try:
+        return dataset.load(cache)
+    except WinnowError as error:
+        raise error.under("dataset") from error
+
+
+def cell_id(cell: Cell[TrainConfig], parts: Parts) -> str:
+    """Return the name of a cell: equal names mean equal results.
+
+    It hashes what decides the result: the corpus, the filter, the model, the training, the evaluation and the seed.
+    Folders, tracking, display and the study's name are left out.
+    """
+    corpus = load_corpus(parts.dataset, cell.config.output_dir / "cache")
+    return fingerprint(
+        {
+            "version": __version__,
+            "corpus": corpus.fingerprint,
+            "arm": [parts.filter.name, parts.filter.fingerprint()],
+            "slices": {name: filter_.fingerprint() for name, filter_ in parts.slices.items()},
+            "probes": {name: probe.fingerprint() for name, probe in parts.probes.items()},
+            "training": asdict(cell.config.training),
+            "held_out": [cell.config.evaluation.mask_seed, cell.config.evaluation.max_rows],
+            "trainer": {key: cell.tree["trainer"].get(key) for key in ("precision", "overfit_batches")},
+            **{key: cell.tree[key] for key in ("model", "masking", "optimizer", "seed")},
+        }
+    )
+
+
+def cell_folder(config: TrainConfig, name: str) -> Path:
+    """Return where a cell keeps its checkpoint and its model."""
+    return config.output_dir / config.study.name / "cells" / name

@@ -1,0 +1,306 @@
+"""One run, from configuration to tracked scores; read it from top to bottom.
+
+corpus -> verdicts -> training rows -> tokens -> base scores -> training -> scores -> record
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+from rich.console import Console
+
+from winnow import recording
+from winnow.config import Cell, FilterConfig, TrainConfig, construct
+from winnow.data import Corpus, Dataset
+from winnow.errors import WinnowError, WinnowErrors
+from winnow.filters import Filter, Selection, Verdicts, save_kept
+from winnow.overview import funnel, print_overview, print_verdicts
+from winnow.parts import Parts, cell_folder, cell_id, check_parts, check_store, construct_parts, load_corpus
+from winnow.tracking import TrackedRun, record, track
+
+if TYPE_CHECKING:
+    import torch
+    from transformers import PreTrainedModel, PreTrainedTokenizerFast
+
+    from winnow.evaluation import ProbeScores
+    from winnow.training import MaskedLanguageModule, TokenRows
+
+HELD_OUT = ("validation", "test")
+
+
+@dataclass(frozen=True)
+class Ready:
+    """Everything a training needs, made before its first step.
+
+    `verdicts` and `members` are by filter and by slice name; `members` tells for each held-out split which rows are in
+    a slice.
+    """
+
+    corpus: Corpus
+    verdicts: dict[str, Verdicts]
+    train_rows: pa.Table
+    held_out: dict[str, pa.Table]
+    members: dict[str, dict[str, npt.NDArray[np.bool_]]]
+    tokenizer: PreTrainedTokenizerFast
+    tokens: dict[str, TokenRows]
+
+
+@dataclass(frozen=True)
+class Measured:
+    """What a model scored: one row a held-out text, one number a metric, and the probes' tables."""
+
+    rows: pa.Table
+    scores: dict[str, float]
+    probes: dict[str, ProbeScores]
+
+
+def run_single(cell: Cell[TrainConfig], console: Console) -> dict[str, float]:
+    """Run one cell on its own, outside any study, and return its final scores."""
+    parts = construct_parts(cell.config)
+    check_store(parts.store)
+    scores = run_cell(cell, parts, console=console)
+    primary = cell.config.study.primary_metric
+    if primary in scores:
+        console.print(f"\n{primary} {scores[primary]:+.3f}, test loss {scores['test/all/loss']:.3f}")
+        console.print("See it beside other runs with: winnow ui")
+    return scores
+
+
+def run_cell(
+    cell: Cell[TrainConfig], parts: Parts, parent: str | None = None, console: Console | None = None
+) -> dict[str, float]:
+    """Train and measure one cell, and keep it in the store.
+
+    Args:
+        cell: The configuration.
+        parts: What :func:`construct_parts` made of it.
+        parent: The study's run, where there is one.
+        console: Where an overview and a progress bar are shown; `None` keeps quiet.
+
+    Returns:
+        The final scores by metric name.
+    """
+    config = cell.config
+    if not _is_first_process():  # the others of a distributed training only train
+        ready = prepare(config, parts)
+        fit(config, parts, ready, parts.model.load(ready.tokenizer, config.seed), cell_id(cell, parts))
+        return {}
+    experiment = parts.store.experiment(config.study.name)
+    tags = {
+        record.KIND: "cell",
+        record.STUDY: config.study.name,
+        record.ARM: parts.filter.name,
+        record.SEED: str(config.seed),
+        record.MAX_STEPS: str(config.training.max_steps),
+    }
+    with track(parts.store, experiment, f"{parts.filter.name}, seed {config.seed}", tags, parent) as run:
+        begun = time.monotonic()
+        check_parts([parts])
+        ready = prepare(config, parts)
+        name = cell_id(cell, parts)
+        model = _load_model(parts, ready, config.seed)
+        recording.record_inputs(run, cell, parts, ready, name)
+        if console is not None:
+            print_overview(console, config, parts, ready, model)
+        before = measure(config, parts, ready, model)
+        module = fit(config, parts, ready, model, name, run, progress=console is not None)
+        after = measure(config, parts, ready, module.model)
+        costs = {"tokens_seen": float(module.tokens_seen), "seconds": time.monotonic() - begun}
+        folder = cell_folder(config, name)
+        recording.record_results(run, ready, module.model, folder, before, after, costs)
+    return after.scores
+
+
+def prepare(config: TrainConfig, parts: Parts) -> Ready:
+    """Make the corpus, judge its rows, choose the training rows and turn all into tokens."""
+    from winnow.training import to_blocks, tokenize
+
+    cache = config.output_dir / "cache"
+    corpus = load_corpus(parts.dataset, cache)
+    verdicts = {name: _judge(one, corpus, cache, "filter") for name, one in parts.slices.items()}
+    train_rows = parts.filter.select(corpus.split("train"), verdicts.get(parts.judge), config.seed)
+    held_out = {name: _first_rows(corpus.split(name), config.evaluation.max_rows) for name in HELD_OUT}
+    members = {name: _members(rows, verdicts) for name, rows in held_out.items()}
+    try:
+        tokenizer = parts.model.tokenizer(corpus, cache)
+    except WinnowError as error:
+        raise error.under("model") from error
+    tokens = {
+        name: tokenize(rows, tokenizer, config.training.max_length, cache)
+        for name, rows in {"train": train_rows, **held_out}.items()
+    }
+    if config.training.batching == "blocks":
+        tokens["train"] = to_blocks(tokens["train"], config.training.block_size)
+    return Ready(corpus, verdicts, train_rows, held_out, members, tokenizer, tokens)
+
+
+def fit(
+    config: TrainConfig,
+    parts: Parts,
+    ready: Ready,
+    model: PreTrainedModel,
+    name: str,
+    run: TrackedRun | None = None,
+    progress: bool = False,
+) -> MaskedLanguageModule:
+    """Train a model in place for its budget of steps; a checkpoint that an earlier attempt left is taken up.
+
+    Returns:
+        The module that holds the model after its last step.
+    """
+    import pytorch_lightning as pl
+    from pytorch_lightning.callbacks import Callback, ModelCheckpoint, RichProgressBar
+
+    from winnow.tracking.logger import RunLogger
+    from winnow.training import MaskedLanguageDataModule, MaskedLanguageModule
+
+    training = config.training
+    pl.seed_everything(config.seed, verbose=False)
+    module = MaskedLanguageModule(model, parts.optimizer, training.warmup_fraction, config.seed)
+    data = MaskedLanguageDataModule(
+        ready.tokens["train"],
+        ready.tokens["validation"],
+        parts.masking,
+        training.batch_size,
+        config.seed,
+        validation_seed=config.evaluation.mask_seed,
+        validation_batch_size=config.evaluation.batch_size,
+    )
+    folder = cell_folder(config, name)
+    pace = min(training.validate_every_steps, training.max_steps)
+    callbacks: list[Callback] = [ModelCheckpoint(folder, filename="last", every_n_train_steps=pace)]
+    if progress:
+        callbacks.append(RichProgressBar())
+    settings = {
+        "max_steps": training.max_steps,
+        "accumulate_grad_batches": training.accumulate_batches,
+        "gradient_clip_val": training.gradient_clip,
+        "val_check_interval": pace * training.accumulate_batches,
+        "log_every_n_steps": min(10, pace),
+        "callbacks": callbacks,
+        "logger": RunLogger(run) if run is not None else False,
+        "enable_progress_bar": progress,
+        "enable_model_summary": False,
+        "use_distributed_sampler": False,
+        "num_sanity_val_steps": 0,
+        "default_root_dir": folder,
+    }
+    checkpoint = folder / "last.ckpt"
+    trainer = parts.trainer(**settings)
+    trainer.fit(module, data, ckpt_path=checkpoint if checkpoint.exists() else None, weights_only=True)
+    return module
+
+
+def measure(config: TrainConfig, parts: Parts, ready: Ready, model: PreTrainedModel) -> Measured:
+    """Score a model on the held-out rows, whose masks never change, and on the probes.
+
+    The masks of a held-out row depend on the mask seed, the row and the tokenizer alone, and never on `masking`, which
+    an arm may change; so every arm guesses the same tokens.
+    """
+    from winnow.evaluation import score_rows, slice_metrics
+    from winnow.training import Masking
+
+    device = _device(parts)
+    tables: list[pa.Table] = []
+    scores: dict[str, float] = {}
+    for name, held_out in ready.held_out.items():
+        evaluation = config.evaluation
+        rows = score_rows(model, ready.tokens[name], Masking(), evaluation.mask_seed, evaluation.batch_size, device)
+        members = ready.members[name]
+        for slice_name, metrics in slice_metrics(rows, members).items():
+            scores |= {f"{name}/{slice_name}/{metric}": value for metric, value in metrics.items()}
+        for column, values in (
+            ("split", held_out["split"]),
+            ("source", held_out["source"]),
+            ("slices", _slice_names(members)),
+        ):
+            rows = rows.append_column(column, values)
+        tables.append(rows)
+    probes = {name: probe.run(model, ready.tokenizer, device) for name, probe in parts.probes.items()}
+    for name, result in probes.items():
+        scores |= {f"probe/{name}/{metric}": value for metric, value in result.summary().items()}
+    return Measured(pa.concat_tables(tables), scores, probes)
+
+
+def run_filter(config: FilterConfig, console: Console) -> Path:
+    """Judge every row of a dataset by a filter, print what it did, and write verdicts and kept rows.
+
+    Returns:
+        The folder written to.
+    """
+    dataset = construct(config.dataset, "dataset", Dataset, config.allow_targets)
+    selection = construct(config.filter, "filter", Filter, config.allow_targets)
+    if faults := dataset.check():
+        raise WinnowErrors(fault.under("dataset") for fault in faults)
+    cache = config.output_dir / "cache"
+    corpus = load_corpus(dataset, cache)
+    verdicts = _judge(selection, corpus, cache, "filter")
+    folder = config.output_dir / "filters" / f"{dataset.name}-{selection.name}"
+    verdicts.save(folder)
+    save_kept(selection.select(corpus.split("train"), verdicts, seed=0), folder)
+    console.print(f"{dataset.name}: {funnel(corpus.funnel)}")
+    print_verdicts(console, verdicts.summary())
+    console.print(f"Verdicts and kept rows: {folder}")
+    return folder
+
+
+def _judge(selection: Selection, corpus: Corpus, cache: Path, key: str) -> Verdicts:
+    try:
+        verdicts = selection.judge(corpus, cache)
+    except WinnowError as error:
+        raise error.under(key) from error
+    assert verdicts is not None, "only `full` judges nothing, and it names no slice"
+    return verdicts
+
+
+def _load_model(parts: Parts, ready: Ready, seed: int) -> PreTrainedModel:
+    try:
+        return parts.model.load(ready.tokenizer, seed)
+    except WinnowError as error:
+        raise error.under("model") from error
+
+
+def _first_rows(rows: pa.Table, limit: int | None) -> pa.Table:
+    """Return the first rows by row id: a fixed sample, since the id is a hash of the text."""
+    if limit is None or rows.num_rows <= limit:
+        return rows
+    order = np.argsort(rows["row_id"].to_numpy())
+    return rows.take(np.sort(order[:limit]))
+
+
+def _members(rows: pa.Table, verdicts: Mapping[str, Verdicts]) -> dict[str, npt.NDArray[np.bool_]]:
+    """Return for each slice which of the rows belong to it."""
+    members = {"all": np.ones(rows.num_rows, dtype=bool)}
+    for name, judged in verdicts.items():
+        kept = judged.table.filter(judged.table["keep"])["row_id"].combine_chunks()
+        inside = pc.is_in(rows["row_id"], value_set=kept).to_numpy()
+        members |= {f"{name}/kept": inside, f"{name}/removed": ~inside}
+    return members
+
+
+def _slice_names(members: Mapping[str, npt.NDArray[np.bool_]]) -> pa.Array:
+    """Return for each row the names of its slices; `all` goes without saying."""
+    named = {name: inside for name, inside in members.items() if name != "all"}
+    names = [[name for name, inside in named.items() if inside[row]] for row in range(len(members["all"]))]
+    return pa.array(names, pa.list_(pa.string()))
+
+
+def _device(parts: Parts) -> torch.device:
+    import torch
+
+    wants_gpu = parts.trainer.keywords.get("accelerator", "auto") in ("auto", "gpu", "cuda")
+    return torch.device("cuda" if wants_gpu and torch.cuda.is_available() else "cpu")
+
+
+def _is_first_process() -> bool:
+    """Tell whether this process keeps the record."""
+    return int(os.environ.get("RANK", os.environ.get("LOCAL_RANK", "0"))) == 0

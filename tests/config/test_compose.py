@@ -1,0 +1,131 @@
+import re
+from pathlib import Path
+
+import pytest
+
+from winnow.config import TrainConfig, compose_cells, conf_folder, describe_choices
+from winnow.errors import WinnowErrors
+
+OPTIONS = {path.stem for path in (conf_folder() / "experiment").glob("*.yaml")}
+
+
+def train(*arguments: str, multirun: bool = False):
+    return compose_cells("train", TrainConfig, arguments, multirun)
+
+
+def faults(*arguments: str, multirun: bool = False) -> dict[str, str]:
+    with pytest.raises(WinnowErrors) as caught:
+        train(*arguments, multirun=multirun)
+    return {error.key: error.message for error in caught.value.errors}
+
+
+@pytest.fixture(autouse=True)
+def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Compose outside the checkout, as a user of the installed package does."""
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def test_the_defaults_compose_to_one_typed_cell() -> None:
+    (cell,), sweep = train()
+    assert not sweep
+    assert cell.config.seed == 1
+    assert cell.config.training.max_steps == 300
+    assert cell.tree["filter"]["name"] == "full"
+    assert set(cell.config.probe) == {"nike", "nike_wide"}
+
+
+def test_commas_under_multirun_make_a_grid_in_order() -> None:
+    cells, sweep = train("filter=full,nike_positive", "seed=1,2,3", multirun=True)
+    assert sweep
+    points = [(cell.tree["filter"]["name"], cell.config.seed) for cell in cells]
+    assert points == [(name, seed) for name in ("full", "nike_positive") for seed in (1, 2, 3)]
+
+
+def test_an_experiment_brings_its_own_grid_which_the_command_line_narrows() -> None:
+    cells, sweep = train("experiment=demo")
+    assert sweep
+    assert len(cells) == 15
+    cells, _ = train("experiment=demo", "seed=7,8", multirun=True)
+    assert [cell.config.seed for cell in cells] == [7, 8] * 3
+    cells, _ = train("experiment=demo", "seed=9")
+    assert [cell.config.seed for cell in cells] == [9] * 3
+
+
+def test_every_fault_is_told_at_once_with_what_was_meant() -> None:
+    wrong = {
+        "filter": "nike_positve",
+        "modle.layers": "3",
+        "training.max_steps": "soon",
+        "training.warmup_fraction": "3",
+        "masking.rat": "0.2",
+        "study.rerun": "alll",
+    }
+    found = faults(*(f"{key}={value}" for key, value in wrong.items()))
+    assert set(found) == {"modle", *wrong} - {"modle.layers"}
+    assert "Did you mean 'nike_positive'?" in found["filter"]
+    assert "Did you mean 'model'?" in found["modle"]
+    assert "'soon' was given" in found["training.max_steps"]
+    assert "less than or equal to 1" in found["training.warmup_fraction"]
+    assert "Did you mean 'rate'?" in found["masking.rat"]
+    assert "Did you mean 'all'?" in found["study.rerun"]
+
+
+def test_a_misspelt_key_in_the_users_own_experiment_file_is_found(elsewhere: Path) -> None:
+    file = elsewhere / "conf/experiment/mine.yaml"
+    file.parent.mkdir(parents=True)
+    file.write_text("# @package _global_\ntrianer:\n  devices: 2\ntraining:\n  max_stepz: 3\n", encoding="utf-8")
+    found = faults("experiment=mine")
+    assert "Did you mean 'trainer'?" in found["trianer"]
+    assert "Did you mean 'max_steps'?" in found["training.max_stepz"]
+
+
+def test_the_users_conf_joins_the_search_path(elsewhere: Path) -> None:
+    file = elsewhere / "conf/experiment/mine.yaml"
+    file.parent.mkdir(parents=True)
+    file.write_text("# @package _global_\nseed: 42\n", encoding="utf-8")
+    (cell,), _ = train("experiment=mine")
+    assert cell.config.seed == 42
+    assert "mine" in describe_choices()["experiment"]
+
+
+def test_a_file_of_the_user_that_would_be_hidden_is_a_fault(elsewhere: Path) -> None:
+    file = elsewhere / "conf/filter/full.yaml"
+    file.parent.mkdir(parents=True)
+    file.write_text("name: mine\n", encoding="utf-8")
+    assert "Rename it" in faults()["conf/filter/full.yaml"]
+
+
+def test_several_values_without_a_sweep_are_a_fault() -> None:
+    assert "Add -m" in faults("seed=1,2")["seed"]
+
+
+def test_a_value_left_open_is_asked_for() -> None:
+    found = faults("dataset=csv")
+    assert "dataset.source.path=VALUE" in found["dataset.source.path"]
+
+
+def test_an_unreadable_override_is_named() -> None:
+    assert "cannot be read" in faults("training.max_steps")["training.max_steps"]
+
+
+def test_a_target_off_the_list_is_refused() -> None:
+    assert "not on the list" in faults("model._target_=os.system")["model._target_"]
+
+
+@pytest.mark.parametrize(
+    "group",
+    ["dataset", "filter", "model", "masking", "optimizer", "trainer", "tracking", "debug", "experiment"],
+)
+def test_every_choice_of_every_group_composes_and_constructs(group: str) -> None:
+    for choice in describe_choices()[group]:
+        needed = (
+            ["dataset.source.path=x.csv", "dataset.source.text=[text]"] if (group, choice) == ("dataset", "csv") else []
+        )
+        cells, _ = train(f"{group}={choice}", *needed)
+        assert cells
+
+
+def test_no_interpolation_is_left_for_the_tracker() -> None:
+    (cell,), _ = train("dataset=nike")
+    assert not re.search(r"\$\{", str(cell.tree))

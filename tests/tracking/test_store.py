@@ -1,0 +1,50 @@
+import sqlite3
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from winnow.tracking import Store
+
+
+@pytest.fixture
+def empty(tmp_path: Path) -> Store:
+    return Store(uri=f"sqlite:///{tmp_path}/new/mlflow.db", artifacts=str(tmp_path / "artifacts"))
+
+
+def test_the_database_is_made_in_wal_mode_before_any_run(empty: Store) -> None:
+    empty.experiment("study")
+    with sqlite3.connect(empty.uri.removeprefix("sqlite:///")) as connection:
+        assert connection.execute("PRAGMA journal_mode").fetchone() == ("wal",)
+
+
+def test_an_experiment_is_made_once_and_found_again(store: Store) -> None:
+    first = store.experiment("study")
+    assert store.experiment("study") == first
+    assert store.experiment("other") != first
+
+
+def test_a_deleted_experiment_comes_back_under_its_name(store: Store) -> None:
+    first = store.experiment("study")
+    store.client().delete_experiment(first)
+    assert store.experiment("study") == first
+    assert store.client().get_experiment(first).lifecycle_stage == "active"
+
+
+def test_two_processes_may_start_on_an_empty_store(empty: Store, tmp_path: Path) -> None:
+    code = (
+        "from winnow.tracking import Store\n"
+        f"store = Store(uri={empty.uri!r}, artifacts={empty.artifacts!r})\n"
+        "store.client().create_run(store.experiment('study'))"
+    )
+    started = [subprocess.Popen([sys.executable, "-c", code], cwd=tmp_path) for _ in range(2)]
+    assert [process.wait(timeout=120) for process in started] == [0, 0]
+    assert len(empty.client().search_runs([empty.experiment("study")])) == 2
+
+
+def test_a_file_in_the_way_of_the_output_folder_is_named(tmp_path: Path) -> None:
+    (tmp_path / "outputs").write_text("a file", encoding="utf-8")
+    store = Store(uri=f"sqlite:///{tmp_path}/outputs/mlflow.db", artifacts=f"{tmp_path}/outputs/artifacts")
+    assert [error.key for error in store.check()] == ["uri", "artifacts"]
+    assert "output_dir=FOLDER" in str(store.check()[0])
