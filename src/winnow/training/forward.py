@@ -30,9 +30,7 @@ def masked_lm_sums(model: PreTrainedModel, batch: Batch) -> tuple[Tensor, Tensor
         Two scalars: float32 with gradient, and int64.
     """
     logits, targets = masked_logits(model, batch)
-    return functional.cross_entropy(logits, targets, reduction="sum"), torch.tensor(
-        len(targets), device=targets.device
-    )
+    return functional.cross_entropy(logits, targets, reduction="sum"), torch.tensor(len(targets), device=targets.device)
 
 
 def masked_logits(model: PreTrainedModel, batch: Batch) -> tuple[Tensor, Tensor]:

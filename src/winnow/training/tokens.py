@@ -70,9 +70,7 @@ class TokenRows:
         return TokenRows(self.ids[where], offsets, self.keys[chosen], self.vocabulary)
 
 
-def tokenize(
-    table: pa.Table, tokenizer: PreTrainedTokenizerFast, max_length: int | None, cache_dir: Path
-) -> TokenRows:
+def tokenize(table: pa.Table, tokenizer: PreTrainedTokenizerFast, max_length: int | None, cache_dir: Path) -> TokenRows:
     """Tokenise the rows of a table, or open what an earlier call with the same rows left in the cache.
 
     Args:
@@ -88,9 +86,7 @@ def tokenize(
         with published(folder) as draft:
             draft.mkdir()
             _build(table, tokenizer, max_length, draft)
-    ids, offsets, keys = (
-        np.load(folder / f"{part}.npy", mmap_mode="r") for part in ("ids", "offsets", "keys")
-    )
+    ids, offsets, keys = (np.load(folder / f"{part}.npy", mmap_mode="r") for part in ("ids", "offsets", "keys"))
     facts = json.loads((folder / "facts.json").read_text("utf-8"))
     return TokenRows(ids, offsets, keys, vocabulary, facts["truncated"])
 
@@ -106,9 +102,7 @@ def to_blocks(rows: TokenRows, block_size: int) -> TokenRows:
     places = mix(np.arange(total) % block_size)
     # A sum of hashes of (place, token), modulo 2**64: order matters, and it is one pass over the array.
     keys = np.add.reduceat(key(places, rows.ids), offsets[:-1]) if total else np.zeros(0, dtype=np.uint64)
-    return TokenRows(
-        rows.ids, offsets if total else np.zeros(1, dtype=np.int64), keys, rows.vocabulary, rows.truncated
-    )
+    return TokenRows(rows.ids, offsets if total else np.zeros(1, dtype=np.int64), keys, rows.vocabulary, rows.truncated)
 
 
 def _build(table: pa.Table, tokenizer: PreTrainedTokenizerFast, max_length: int | None, folder: Path) -> None:

@@ -40,9 +40,7 @@ def train_wordpiece(texts: Sequence[str], size: int, max_length: int) -> PreTrai
         endings = _endings({word: words[word] for word in ranked[kept:]})
         ranked = ranked[:kept] + endings[: room - kept]
     tokens |= dict.fromkeys(ranked)
-    return DistilBertTokenizer(
-        vocab={token: i for i, token in enumerate(tokens)}, model_max_length=max_length
-    )
+    return DistilBertTokenizer(vocab={token: i for i, token in enumerate(tokens)}, model_max_length=max_length)
 
 
 def _words(tokenizer: PreTrainedTokenizerFast, texts: Sequence[str]) -> Iterator[str]:
