@@ -46,6 +46,14 @@ def _move(draft: Path, target: Path) -> None:
             raise
 
 
+def damaged(path: Path, fault: Exception) -> WinnowError:
+    """Return the error for a cached result that cannot be read back."""
+    return WinnowError(
+        f"The cached result {path} cannot be read ({fault}). Delete it, and it will be made again.",
+        key="cache_dir",
+    )
+
+
 def _unwritable(target: Path, fault: OSError) -> WinnowError:
     return WinnowError(
         f"Cannot write {target}: {fault.strerror or fault}. Choose a folder that is writable and has room.",

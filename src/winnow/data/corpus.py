@@ -11,7 +11,7 @@ from typing import Any, Literal, get_args
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from winnow.data.cache import published
+from winnow.data.cache import damaged, published
 
 SplitName = Literal["train", "validation", "test"]
 SPLITS: tuple[SplitName, ...] = get_args(SplitName)
@@ -52,9 +52,16 @@ class Corpus:
 
     @classmethod
     def open(cls, folder: Path) -> Corpus:
-        """Open a saved corpus; its rows are memory-mapped."""
-        facts = json.loads((folder / "corpus.json").read_text("utf-8"))
-        table = pa.ipc.open_file(pa.memory_map(str(folder / "rows.arrow"))).read_all()
+        """Open a saved corpus; its rows are memory-mapped.
+
+        Raises:
+            WinnowError: The folder is damaged.
+        """
+        try:
+            facts = json.loads((folder / "corpus.json").read_text("utf-8"))
+            table = pa.ipc.open_file(pa.memory_map(str(folder / "rows.arrow"))).read_all()
+        except (OSError, ValueError) as fault:  # Arrow's own faults are of these kinds
+            raise damaged(folder, fault) from fault
         return cls(table, facts["fingerprint"], facts["funnel"], facts["sources"])
 
 

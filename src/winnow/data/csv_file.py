@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import csv
 import hashlib
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Generator, Iterator
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -50,18 +50,18 @@ class CsvFile(Source):
 
     def read(self) -> pa.Table:
         """Return ``text`` and, where a label column is named, ``label``, in the order of the file."""
-        rows = self._rows()
-        header = next(rows)[1]
-        places = [self._place(column, header, "text") for column in self.text]
-        label_place = None if self.label is None else self._place(self.label, header, "label")
         texts: list[str | None] = []
         labels: list[int | None] = []
-        for line, cells in rows:
-            if len(cells) != len(header):
-                raise self._broken(line, f"it has {len(cells)} cells where the header has {len(header)}")
-            texts.append(self.joiner.join(cells[i] for i in places if cells[i].strip()) or None)
-            if label_place is not None:
-                labels.append(self._whole_number(cells[label_place], line))
+        with closing(self._rows()) as rows:
+            _, header = next(rows)
+            places = [self._place(column, header, "text") for column in self.text]
+            label_place = None if self.label is None else self._place(self.label, header, "label")
+            for line, cells in rows:
+                if len(cells) != len(header):
+                    raise self._broken(line, f"it has {len(cells)} cells where the header has {len(header)}")
+                texts.append(self.joiner.join(cells[i] for i in places if cells[i].strip()) or None)
+                if label_place is not None:
+                    labels.append(self._whole_number(cells[label_place], line))
         columns = [pa.array(texts, TEXT.type)] + (
             [] if label_place is None else [pa.array(labels, LABEL.type)]
         )
@@ -88,7 +88,8 @@ class CsvFile(Source):
     def check(self) -> list[WinnowError]:
         """Return a fault if the file is missing or cannot be read, and one for each column that it lacks."""
         try:
-            header = next(self._rows())[1]
+            with closing(self._rows()) as rows:
+                _, header = next(rows)
         except WinnowError as fault:
             return [fault]
         wanted = [(column, "text") for column in self.text]
@@ -102,26 +103,26 @@ class CsvFile(Source):
                 faults.append(fault)
         return faults
 
-    def _rows(self) -> Iterator[tuple[int, list[str]]]:
+    def _rows(self) -> Generator[tuple[int, list[str]]]:
         """Yield the header, then every row that is not blank, each with the number of its first line."""
         line = 1
+        blank = True
         previous_limit = csv.field_size_limit(_LONGEST_CELL)
         try:
             with self._told(), self.path.expanduser().open(encoding=self.encoding, newline="") as stream:
                 reader = csv.reader(stream, delimiter=self.separator, strict=True)
-                try:
-                    for cells in reader:
-                        if cells:
-                            yield line, cells
-                        line = reader.line_num + 1
-                except csv.Error as fault:
-                    raise self._broken(line, str(fault)) from fault
-                if reader.line_num == 0:
-                    raise WinnowError(
-                        f"The file {self.path} is empty; it needs a header and rows.", key="path"
-                    )
+                for cells in reader:
+                    if cells:
+                        blank = False
+                        yield line, cells
+                    line = reader.line_num + 1
+        except csv.Error as fault:
+            unclosed = str(fault) == "unexpected end of data"
+            raise self._broken(line, "a quote in it is never closed" if unclosed else str(fault)) from fault
         finally:
             csv.field_size_limit(previous_limit)
+        if blank:
+            raise WinnowError(f"The file {self.path} is empty; it needs a header and rows.", key="path")
 
     @contextmanager
     def _told(self) -> Iterator[None]:
@@ -129,9 +130,10 @@ class CsvFile(Source):
         try:
             yield
         except FileNotFoundError as fault:
-            source = f" Get it from {self.homepage} and" if self.homepage else " Please"
+            remedy = f"Get it from {self.homepage} and put it there" if self.homepage else "Put it there"
             raise WinnowError(
-                f"There is no file {self.path}.{source} put it there, or give its place.", key="path"
+                f"There is no file {self.path} (looked for in {Path.cwd()}). {remedy}, or give its place.",
+                key="path",
             ) from fault
         except UnicodeDecodeError as fault:
             raise self._undecodable() from fault

@@ -81,7 +81,7 @@ class Dataset:
         if "source" not in rows.column_names:
             rows = rows.append_column("source", pa.array([self.name] * rows.num_rows, pa.string()))
         raw = rows["text"].to_pylist()
-        funnel["with_text"] = sum(text is not None for text in clean(raw, []))
+        funnel["with_text"] = sum(text is not None and not text.isspace() for text in raw)
         rows = rows.set_column(
             rows.column_names.index("text"), "text", pa.array(clean(raw, self.cleaning), pa.string())
         )

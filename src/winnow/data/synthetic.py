@@ -82,26 +82,21 @@ class SyntheticReviews(Source):
         import numpy as np
 
         generator = np.random.default_rng(self.seed)
-        templates = np.array(self.templates)[generator.integers(len(self.templates), size=self.rows)]
-        negative = generator.random(self.rows) < self.negative_fraction
-        words: dict[str, Any] = {}
-        for slot, choice in self.slots.items():
-            words[slot] = np.array(choice.words)[generator.integers(len(choice.words), size=self.rows)]
-        praise, blame = (
-            np.array(choice.words)[generator.integers(len(choice.words), size=self.rows)]
-            for choice in (self.positive, self.negative)
-        )
-        words[_ADJECTIVE] = np.where(negative, blame, praise)
+
+        def draw(choices: list[str]) -> list[str]:
+            return [choices[i] for i in generator.integers(len(choices), size=self.rows).tolist()]
+
+        templates = draw(self.templates)
+        slots = {slot: draw(choice.words) for slot, choice in self.slots.items()}
+        praise, blame = draw(self.positive.words), draw(self.negative.words)
+        labels = (generator.random(self.rows) >= self.negative_fraction).astype(np.int64)
         nulls = set(generator.integers(self.rows, size=int(self.null_fraction * self.rows)).tolist())
-        columns = {slot: column.tolist() for slot, column in words.items()}
+        slots[_ADJECTIVE] = [(blame, praise)[label][row] for row, label in enumerate(labels.tolist())]
         texts = [
-            None
-            if row in nulls
-            else template.format(**{slot: column[row] for slot, column in columns.items()})
-            for row, template in enumerate(templates.tolist())
+            None if row in nulls else template.format(**{slot: words[row] for slot, words in slots.items()})
+            for row, template in enumerate(templates)
         ]
-        labels = pa.array((~negative).astype(np.int64))
-        return pa.table([pa.array(texts, TEXT.type), labels], schema=pa.schema([TEXT, LABEL]))
+        return pa.table([pa.array(texts, TEXT.type), pa.array(labels)], schema=pa.schema([TEXT, LABEL]))
 
     def fingerprint(self) -> str:
         """Return a fingerprint over all settings."""

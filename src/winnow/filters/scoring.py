@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from winnow.data import Corpus
-from winnow.data.cache import published
+from winnow.data.cache import damaged, published
 from winnow.errors import WinnowError
 from winnow.filters.signals import Signal
 
@@ -39,9 +39,14 @@ def score_signals(
     if missing:
         for name, scores in _score(missing, corpus, progress).items():
             _save(scores, signals[name], paths[name])
-    return {
-        name: pq.read_table(path, memory_map=True)["score"].combine_chunks() for name, path in paths.items()
-    }
+    return {name: _read(path) for name, path in paths.items()}
+
+
+def _read(path: Path) -> pa.Array:
+    try:
+        return pq.read_table(path)["score"].combine_chunks()
+    except (OSError, ValueError) as fault:  # Arrow's own faults are of these kinds
+        raise damaged(path, fault) from fault
 
 
 def _score(signals: Mapping[str, Signal], corpus: Corpus, progress: bool) -> dict[str, pa.Array]:
@@ -58,7 +63,7 @@ def _score(signals: Mapping[str, Signal], corpus: Corpus, progress: bool) -> dic
     batches = corpus.table.select(["text"]).to_batches(max_chunksize=_BATCH_ROWS)
     chunks: dict[str, list[pa.Array]] = {name: [] for name in signals}
     with Progress(*columns, console=Console(stderr=True), disable=not progress) as bar:
-        task = bar.add_task(f"Scoring {', '.join(signals)}", total=corpus.table.num_rows)
+        task = bar.add_task(f"Scoring {len(signals)} signals", total=corpus.table.num_rows)
         for batch in batches:
             texts = batch.column(0).to_pylist()
             for name, signal in signals.items():

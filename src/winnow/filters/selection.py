@@ -137,7 +137,8 @@ class Filter(Selection):
         )
         share = "everything" if kept else "nothing"
         raise WinnowError(
-            f"The filter '{self.name}' keeps {share} of the {total:,} train rows, so there is nothing to compare. Its expression is `{self.keep}`; "
+            f"The filter '{self.name}' keeps {share} of the {total:,} train rows, so there is nothing "
+            f"to compare. Its expression is `{self.keep}`; "
             f"rows that pass each signal: {passes}. {advice}.",
             key="keep",
         )

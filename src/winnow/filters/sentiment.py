@@ -85,9 +85,12 @@ def compound_scorer() -> Callable[[str], float]:
         capitals = sum(word.isupper() for word in words)
         reading = SimpleNamespace(words_and_emoticons=words, is_cap_diff=0 < capitals < len(words))
         valences: list[float] = [0.0] * len(words)
+        first: dict[str, int] = {}
         for place, word in enumerate(words):
-            if charged[place] and not _is_booster(words, first := words.index(word)):
-                valences[place] = analyzer.sentiment_valence(0, reading, word, first, [])[0]
+            # NLTK reads a repeated word where it first stands.
+            context = first.setdefault(word, place)
+            if charged[place] and not _is_booster(words, context):
+                valences[place] = analyzer.sentiment_valence(0, reading, word, context, [])[0]
         return valences
 
     def _is_booster(words: list[str], place: int) -> bool:

@@ -1,0 +1,167 @@
+from __future__ import annotations
+
+import hashlib
+import multiprocessing
+from collections.abc import Callable
+from pathlib import Path
+
+import pyarrow as pa
+import pytest
+
+from winnow.data import CleaningStep, Corpus, CsvFile, Dataset, Mixture, Split, leakage
+from winnow.errors import WinnowError
+
+DatasetOf = Callable[..., Dataset]
+HALVES = Split(validation_fraction=0.3, test_fraction=0.3)
+TEXTS = [f"text number {i}" for i in range(60)]
+
+
+def test_the_funnel_counts_what_each_stage_leaves(dataset_of: DatasetOf, tmp_path: Path) -> None:
+    texts = [*TEXTS, " ", "12!", "Text NUMBER 3", "text  number 3"]
+    steps = [CleaningStep.DROP_NULL, CleaningStep.STRIP_PUNCTUATION, CleaningStep.COLLAPSE_SPACE]
+    corpus = dataset_of(texts, cleaning=steps).load(tmp_path)
+    assert corpus.funnel == {"read": 64, "with_text": 63, "cleaned": 63, "unique": 61}
+    without_digits = dataset_of(texts, cleaning=[*steps, CleaningStep.STRIP_DIGITS], split=HALVES)
+    with pytest.raises(WinnowError, match="read 64, with_text 63, cleaned 62, unique 1"):
+        without_digits.load(tmp_path)
+
+
+def test_the_first_of_equal_texts_stays_in_file_order(dataset_of: DatasetOf, tmp_path: Path) -> None:
+    corpus = dataset_of(["Text NUMBER 3", *TEXTS], split=HALVES).load(tmp_path)
+    assert corpus.table["text"].to_pylist() == ["Text NUMBER 3", *TEXTS[:3], *TEXTS[4:]]
+
+
+def test_the_columns_of_a_corpus(dataset_of: DatasetOf, tmp_path: Path) -> None:
+    corpus = dataset_of(TEXTS, split=HALVES).load(tmp_path)
+    assert corpus.table.column_names == ["row_id", "text", "source", "split"]
+    assert set(corpus.table["source"].to_pylist()) == {"small"}
+    expected = hashlib.blake2b(b"text number 0", digest_size=8).hexdigest()
+    assert corpus.table["row_id"][0].as_py() == expected
+    assert all(column.null_count == 0 for column in corpus.table.columns)
+    assert sum(corpus.split(name).num_rows for name in ("train", "validation", "test")) == 60
+
+
+def test_sources_and_labels_reach_the_corpus(write_csv: Callable[..., Path], tmp_path: Path) -> None:
+    plain = write_csv("t\n" + "".join(f"plain {i}\n" for i in range(40)), "plain.csv")
+    rated = write_csv("t,y\n" + "".join(f"rated {i},{i}\n" for i in range(40)), "rated.csv")
+    mixture = Mixture(
+        sources={
+            "plain": CsvFile(path=plain, text=["t"], homepage="here"),
+            "rated": CsvFile(path=rated, text=["t"], label="y"),
+        }
+    )
+    corpus = Dataset(name="both", source=mixture).load(tmp_path)
+    assert corpus.table["source"].to_pylist() == ["plain"] * 40 + ["rated"] * 40
+    assert corpus.table["label"].to_pylist() == [None] * 40 + list(range(40))
+    assert [source["name"] for source in corpus.sources] == ["plain", "rated"]
+    assert corpus.sources[0]["homepage"] == "here"
+
+
+def test_rows_without_text_are_an_error_unless_they_are_dropped(dataset_of: DatasetOf, tmp_path: Path) -> None:
+    with pytest.raises(WinnowError, match=r"1 of 61 rows have no text.*drop_null") as caught:
+        dataset_of([*TEXTS, " "], cleaning=[CleaningStep.LOWER_CASE]).load(tmp_path)
+    assert caught.value.key == "cleaning"
+    # A text emptied by a later step is dropped too.
+    steps = [CleaningStep.DROP_NULL, CleaningStep.STRIP_PUNCTUATION]
+    assert dataset_of([*TEXTS, "?!"], cleaning=steps).load(tmp_path).funnel["cleaned"] == 60
+
+
+def test_an_empty_corpus_is_an_error(dataset_of: DatasetOf, tmp_path: Path) -> None:
+    with pytest.raises(WinnowError, match=r"The corpus is empty.*read 2, with_text 2, cleaned 0") as caught:
+        dataset_of(["1", "2"], cleaning=[CleaningStep.DROP_NULL, CleaningStep.STRIP_DIGITS]).load(tmp_path)
+    assert caught.value.key == "source"
+
+
+def test_an_empty_split_is_an_error(dataset_of: DatasetOf, tmp_path: Path) -> None:
+    with pytest.raises(WinnowError, match=r"leave the split .*empty") as caught:
+        dataset_of(["one", "two"]).load(tmp_path)
+    assert caught.value.key == "split"
+
+
+def test_rows_stay_in_their_split_when_rows_are_added_or_turned(dataset_of: DatasetOf, tmp_path: Path) -> None:
+    def splits(texts: list[str]) -> dict[str, str]:
+        table = dataset_of(texts, split=HALVES).load(tmp_path).table
+        return dict(zip(table["row_id"].to_pylist(), table["split"].to_pylist(), strict=True))
+
+    before = splits(TEXTS)
+    after = splits(["something new", *TEXTS[::-1], "something else"])
+    assert len(after) == 62
+    assert before.items() <= after.items()
+
+
+def test_the_corpus_is_built_once_and_then_memory_mapped(dataset_of: DatasetOf, tmp_path: Path) -> None:
+    dataset = dataset_of(TEXTS, split=HALVES)
+    built = dataset.load(tmp_path)
+    folder = tmp_path / "corpus" / dataset.fingerprint()
+    written = (folder / "rows.arrow").stat().st_mtime_ns
+    before = pa.total_allocated_bytes()
+    again = dataset.load(tmp_path)
+    assert pa.total_allocated_bytes() == before
+    assert (folder / "rows.arrow").stat().st_mtime_ns == written
+    assert again.table.equals(built.table)
+    assert (again.fingerprint, again.funnel, again.sources) == (
+        built.fingerprint,
+        built.funnel,
+        built.sources,
+    )
+    assert [path.name for path in folder.parent.iterdir()] == [folder.name]
+
+
+def test_another_content_or_setting_is_another_corpus(dataset_of: DatasetOf, tmp_path: Path) -> None:
+    corpora = [
+        dataset_of(TEXTS, split=HALVES).load(tmp_path),
+        dataset_of([*TEXTS[1:], TEXTS[0]], split=HALVES).load(tmp_path),
+        dataset_of(TEXTS[1:], split=HALVES).load(tmp_path),
+        dataset_of(TEXTS, split=Split(0.3, 0.3, salt="other")).load(tmp_path),
+    ]
+    assert len({corpus.fingerprint for corpus in corpora}) == 4
+
+
+def _fingerprint(dataset: Dataset, cache_dir: Path) -> str:
+    return dataset.load(cache_dir).fingerprint
+
+
+def test_parallel_processes_may_build_the_same_corpus(dataset_of: DatasetOf, tmp_path: Path) -> None:
+    dataset = dataset_of([f"text {i}" for i in range(3_000)])
+    with multiprocessing.get_context("spawn").Pool(3) as pool:
+        found = pool.starmap(_fingerprint, [(dataset, tmp_path)] * 6)
+    assert set(found) == {dataset.load(tmp_path).fingerprint}
+    assert [path.name for path in (tmp_path / "corpus").iterdir()] == [dataset.fingerprint()]
+
+
+def test_a_damaged_or_unwritable_cache_says_what_to_do(dataset_of: DatasetOf, tmp_path: Path) -> None:
+    dataset = dataset_of(TEXTS, split=HALVES)
+    dataset.load(tmp_path / "cache")
+    rows = tmp_path / "cache" / "corpus" / dataset.fingerprint() / "rows.arrow"
+    rows.write_bytes(rows.read_bytes()[:100])
+    with pytest.raises(WinnowError, match="Delete it, and it will be made again"):
+        dataset.load(tmp_path / "cache")
+    (tmp_path / "file").write_text("in the way")
+    with pytest.raises(WinnowError, match="Cannot write") as caught:
+        dataset.load(tmp_path / "file")
+    assert caught.value.key == "cache_dir"
+
+
+def test_faults_carry_the_key_from_the_dataset_on(tmp_path: Path) -> None:
+    dataset = Dataset(name="x", source=CsvFile(path=tmp_path / "absent.csv", text=["t"]))
+    assert [fault.key for fault in dataset.check()] == ["source.path"]
+    with pytest.raises(WinnowError) as caught:
+        dataset.load(tmp_path)
+    assert caught.value.key == "source.path"
+
+
+def test_nothing_leaks_between_splits(dataset_of: DatasetOf, tmp_path: Path) -> None:
+    texts = [variant for text in TEXTS for variant in (text, text.upper(), text.replace(" ", "  "))]
+    corpus = dataset_of(texts, split=HALVES).load(tmp_path)
+    assert leakage(corpus) == {"train/validation": 0, "train/test": 0, "validation/test": 0}
+
+
+def test_leakage_finds_what_has_leaked() -> None:
+    table = pa.table(
+        {
+            "text": ["a b", "c", "A  B", "c", "d", "a b"],
+            "split": ["train"] * 2 + ["validation"] * 2 + ["test"] * 2,
+        }
+    )
+    shared = leakage(Corpus(table, "0" * 16, {}, []))
+    assert shared == {"train/validation": 2, "train/test": 1, "validation/test": 1}

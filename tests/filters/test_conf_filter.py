@@ -1,0 +1,67 @@
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from winnow.config import construct
+from winnow.data import Corpus, Dataset
+from winnow.filters import Filter, Full, RandomMatched, Selection
+
+Compose = Callable[..., dict[str, Any]]
+
+
+@pytest.mark.parametrize(
+    ("name", "kind"), [("full", Full), ("nike_positive", Filter), ("random_matched", RandomMatched)]
+)
+def test_a_preset_makes_a_selection_of_its_own_name(compose: Compose, name: str, kind: type[Selection]) -> None:
+    made = construct(compose(f"+filter={name}")["filter"], "filter", kind)
+    assert made.name == name
+
+
+def test_a_preset_may_stand_at_another_place(compose: Compose) -> None:
+    tree = compose("+filter=random_matched", "+filter@slices.one=nike_positive")
+    assert tree["slices"]["one"] == tree["filter"]["of"]
+
+
+def test_the_words_of_the_filter_are_those_of_the_generator(compose: Compose) -> None:
+    tree = compose("+filter=nike_positive", "+dataset=synthetic_reviews")
+    signals, source = tree["filter"]["signals"], tree["dataset"]["source"]
+    assert signals["product"]["words"] == source["slots"]["product"]["words"]
+    assert signals["praise"]["words"] == source["positive"]["words"]
+    assert signals["blame"]["words"] == source["negative"]["words"]
+
+
+def test_nike_positive_keeps_what_its_name_says(
+    compose: Compose, corpus_of: Callable[..., Corpus], tmp_path: Path
+) -> None:
+    texts = {
+        "nike shoes are durable": True,
+        "Gym wear made by Nike is known for being User Friendly.": True,
+        "puma shoes are durable": False,
+        "nike is durable": False,
+        "nike shoes are here": False,
+        "nike shoes are unfashionable": False,
+        "nike shoes are durable and expensive": False,
+        "nike shoes are of poor quality": False,
+        "nike shoes are terrible, horrible, durable": False,  # VADER's compound is below 0
+    }
+    chosen = construct(compose("+filter=nike_positive")["filter"], "filter", Filter)
+    judged = chosen.judge(corpus_of(list(texts), ["train"] * len(texts)), tmp_path, progress=False)
+    assert dict(zip(texts, judged.kept().tolist(), strict=True)) == texts
+
+
+def test_nike_positive_on_the_template_corpus_keeps_no_negative_row(compose: Compose, tmp_path: Path) -> None:
+    tree = compose("+filter=random_matched", "+dataset=synthetic_reviews", "+dataset.source.rows=6000")
+    corpus = construct(tree["dataset"], "dataset", Dataset).load(tmp_path)
+    control = construct(tree["filter"], "filter", RandomMatched)
+    train = corpus.split("train")
+    verdicts = control.judge(corpus, tmp_path, progress=False)
+    kept = control.of.select(train, verdicts, seed=1)
+    assert 0.2 < kept.num_rows / train.num_rows < 0.5
+    assert set(kept["label"].to_pylist()) == {1}
+    drawn = control.select(train, verdicts, seed=1)
+    assert drawn.num_rows == kept.num_rows
+    assert set(drawn["label"].to_pylist()) == {0, 1}

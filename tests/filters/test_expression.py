@@ -1,0 +1,131 @@
+from __future__ import annotations
+
+from itertools import product
+from typing import Any
+
+import pyarrow as pa
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from winnow.errors import WinnowError
+from winnow.filters.expression import Binary, Compare, Name, Node, Not, evaluate, parse
+
+THREE = [True, False, None]
+TEXT = "keep"
+
+
+def verdict(text: str, scores: dict[str, Any] | None = None, **verdicts: bool | None) -> bool | None:
+    arrays = {name: pa.array([value], pa.bool_()) for name, value in verdicts.items()}
+    numbers = {name: pa.array([value], pa.float64()) for name, value in (scores or {}).items()}
+    settled: bool | None = evaluate(parse(text, TEXT), arrays, numbers)[0].as_py()
+    return settled
+
+
+def kleene_and(a: bool | None, b: bool | None) -> bool | None:
+    return False if a is False or b is False else None if a is None or b is None else True
+
+
+def kleene_not(a: bool | None) -> bool | None:
+    return None if a is None else not a
+
+
+def kleene_or(a: bool | None, b: bool | None) -> bool | None:
+    return kleene_not(kleene_and(kleene_not(a), kleene_not(b)))
+
+
+def kleene_xor(a: bool | None, b: bool | None) -> bool | None:
+    return None if a is None or b is None else a != b
+
+
+@pytest.mark.parametrize(("a", "b"), list(product(THREE, THREE)))
+def test_the_truth_table_of_three_values(a: bool | None, b: bool | None) -> None:
+    assert verdict("a & b", a=a, b=b) is kleene_and(a, b)
+    assert verdict("a | b", a=a, b=b) is kleene_or(a, b)
+    assert verdict("a ^ b", a=a, b=b) is kleene_xor(a, b)
+    assert verdict("~a", a=a) is kleene_not(a)
+
+
+@pytest.mark.parametrize(("a", "b", "c"), list(product(THREE, THREE, THREE)))
+def test_not_binds_before_and_before_xor_before_or(a: Any, b: Any, c: Any) -> None:
+    assert verdict("a | b & c", a=a, b=b, c=c) is kleene_or(a, kleene_and(b, c))
+    assert verdict("a & b | c", a=a, b=b, c=c) is kleene_or(kleene_and(a, b), c)
+    assert verdict("a ^ b & c", a=a, b=b, c=c) is kleene_xor(a, kleene_and(b, c))
+    assert verdict("a | b ^ c", a=a, b=b, c=c) is kleene_or(a, kleene_xor(b, c))
+    assert verdict("~a & b", a=a, b=b) is kleene_and(kleene_not(a), b)
+    assert verdict("~(a | b) & ~~c", a=a, b=b, c=c) is kleene_and(kleene_not(kleene_or(a, b)), c)
+
+
+@pytest.mark.parametrize(
+    ("comparison", "below", "at", "above"),
+    [
+        (">", False, False, True),
+        (">=", False, True, True),
+        ("<", True, False, False),
+        ("<=", True, True, False),
+        ("==", False, True, False),
+        ("!=", True, False, True),
+    ],
+)
+def test_comparisons_look_at_scores(comparison: str, below: bool, at: bool, above: bool) -> None:
+    for score, expected in ((-0.6, below), (-0.5, at), (0.5, above), (None, None)):
+        assert verdict(f"s {comparison} -0.5", {"s": score}) is expected
+
+
+@pytest.mark.parametrize("number", ["0.3", ".3", "3e-1", "-0", "12", "1."])
+def test_numbers_as_people_write_them(number: str) -> None:
+    tree = parse(f"s>{number}", TEXT)
+    assert isinstance(tree, Compare)
+    assert tree.number == float(number)
+
+
+def test_a_comparison_binds_before_everything_else() -> None:
+    assert verdict("~s > 0.3 & a", {"s": 0.1}, a=True) is True
+    assert verdict("a & s > 0.3 | b", {"s": 0.1}, a=True, b=False) is False
+
+
+names = st.sampled_from(["a", "b", "c"]).map(lambda name: Name(name, 0))
+trees: st.SearchStrategy[Node] = st.recursive(
+    names | st.builds(Compare, names, st.sampled_from([">", "<="]), st.sampled_from([0.0, -0.5, 2.0])),
+    lambda inner: st.builds(Not, inner) | st.builds(Binary, st.sampled_from("&|^"), inner, inner),
+    max_leaves=12,
+)
+
+
+@given(trees)
+def test_a_tree_as_text_means_the_same(tree: Node) -> None:
+    verdicts = {
+        name: pa.array(column) for name, column in zip("abc", zip(*product(THREE, repeat=3), strict=True), strict=True)
+    }
+    scores = {name: pa.array([-1.0, 0.0, None] * 9) for name in "abc"}
+    again = parse(str(tree), TEXT)
+    assert evaluate(again, verdicts, scores).equals(evaluate(tree, verdicts, scores))
+
+
+@pytest.mark.parametrize(
+    ("text", "message", "marked"),
+    [
+        ("nike & (product | shoe", "'(' is never closed", 7),
+        ("nike & product)", "')' closes nothing", 14),
+        ("nike product", "Expected an operator (& | ^) before 'product'", 5),
+        ("(nike product)", "Expected an operator (& | ^) or ')' before 'product'", 6),
+        ("nike &", "ends where a name", 6),
+        ("", "ends where a name", 0),
+        ("nike & & product", "instead of '&'", 7),
+        ("()", "instead of ')'", 1),
+        ("nike and product", "before 'and'", 5),
+        ("nike > product", "Expected a number after '>'", 7),
+        ("0.3 < nike", "instead of '0.3'", 0),
+        ("nike = 3", "before '='", 5),
+        ("__import__('os')", "before '('", 10),
+        ("nike\n& @", "instead of '@'", 7),
+    ],
+)
+def test_a_fault_is_told_with_its_place(text: str, message: str, marked: int) -> None:
+    with pytest.raises(WinnowError) as caught:
+        parse(text, "parts.x")
+    assert message in caught.value.message
+    assert caught.value.key == "parts.x"
+    _, quoted, mark = caught.value.message.split("\n")
+    assert quoted.strip() == text.replace("\n", " ")
+    assert mark.index("^") - 4 == marked

@@ -1,0 +1,140 @@
+from __future__ import annotations
+
+import pickle
+from typing import Any
+
+import pyarrow as pa
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from pydantic import ValidationError
+
+from winnow.errors import WinnowError
+from winnow.filters import Length, Mentions, NotNull, Signal, VaderSentiment
+
+
+def kept(signal: Signal, *texts: str | None) -> list[bool | None]:
+    verdicts: list[bool | None] = signal.keep(signal.score(list(texts))).to_pylist()
+    return verdicts
+
+
+def counts(words: list[str], *texts: str | None, whole_word: bool = True) -> list[float | None]:
+    scores: list[float | None] = Mentions(words=words, whole_word=whole_word).score(list(texts)).to_pylist()
+    return scores
+
+
+def test_a_mention_is_a_whole_word_in_any_case() -> None:
+    texts = ["fashionable", "Unfashionable!", "so FASHIONABLE.", "fashionables", "fashionable2", "_fashionable"]
+    assert counts(["fashionable"], *texts) == [1, 0, 1, 0, 0, 0]
+
+
+def test_letters_of_any_script_make_a_word() -> None:
+    assert counts(["élan"], "Élan", "élané", "xélan", "straßélan") == [1, 0, 0, 0]
+    assert counts(["STRASSE"], "die Straße") == [1]
+
+
+def test_punctuation_ends_a_word() -> None:
+    assert counts(["nike"], "Nike's", "(nike)", "nike-made", "@nike", "nike\n", "nike…") == [1] * 6
+
+
+def test_a_phrase_may_be_spaced_or_hyphened() -> None:
+    texts = ["high-quality", "high quality", "high  -  quality", "high\u2011quality", "highquality", "high, quality"]
+    assert counts(["high-quality"], *texts) == [1, 1, 1, 1, 0, 0]
+    assert counts(["poor quality"], "Poor\nQuality", "poor-quality", "poor qualitys") == [1, 1, 0]
+
+
+def test_mentions_are_counted_without_overlap_and_the_longest_wins() -> None:
+    words = ["shoes", "running shoes", "running"]
+    assert counts(words, "running shoes", "shoes, running shoes and running", "none") == [1, 3, 0]
+
+
+def test_words_with_signs_are_found_as_they_are() -> None:
+    assert counts(["c++", "a.b"], "C++ and c", "axb", "a.b") == [1, 0, 1]
+
+
+def test_substrings_are_found_anywhere_and_only_as_listed() -> None:
+    assert counts(["fashionable"], "unfashionable", whole_word=False) == [1]
+    assert counts(["user-friendly"], "user friendly", "a user-friendlyish", whole_word=False) == [0, 1]
+
+
+@given(st.text("ab -\u00e9", max_size=12))
+def test_substring_matching_is_pythons_in(text: str) -> None:
+    assert kept(Mentions(words=["ab", "b a"], whole_word=False), text) == ["ab" in text or "b a" in text]
+
+
+@given(st.lists(st.sampled_from(["shoes", "running", "gym wear", "caps", "unshoes", ",", "shoe"])))
+def test_whole_word_matching_is_looking_among_the_words(pieces: list[str]) -> None:
+    expected = any(piece in ("shoes", "caps") for piece in pieces)
+    assert kept(Mentions(words=["shoes", "caps"]), " ".join(pieces)) == [expected]
+
+
+def test_a_listed_word_that_is_blank_is_a_fault() -> None:
+    with pytest.raises(WinnowError, match="blank"):
+        Mentions(words=["nike", " "])
+    for words in ([], [""], "nike"):
+        with pytest.raises(ValidationError):
+            Mentions(words=words)  # type: ignore[arg-type]
+
+
+def test_length_counts_characters_or_words() -> None:
+    texts = ["", "née", " two  words\n", "👍🏽 ok", None]
+    assert Length(at_least=1).score(texts).to_pylist() == [0, 3, 12, 5, None]
+    assert Length(unit="words", at_least=1).score(texts).to_pylist() == [0, 1, 2, 2, None]
+
+
+def test_length_keeps_both_bounds() -> None:
+    texts = ["a", "ab", "abc", "abcd", None]
+    assert kept(Length(at_least=2, at_most=3), *texts) == [False, True, True, False, None]
+    assert kept(Length(at_most=2), *texts) == [True, True, False, False, None]
+    assert kept(Length(at_least=3), *texts) == [False, False, True, True, None]
+
+
+@pytest.mark.parametrize("bounds", [{}, {"at_least": 3, "at_most": 2}])
+def test_a_length_that_cannot_be_is_a_fault(bounds: dict[str, int]) -> None:
+    with pytest.raises(WinnowError) as caught:
+        Length(**bounds)  # type: ignore[arg-type]
+    assert caught.value.key == "at_least"
+
+
+def test_not_null_is_never_in_doubt() -> None:
+    assert kept(NotNull(), "a", "", None) == [True, True, False]
+
+
+ALL = [
+    Mentions(words=["nike"]),
+    Mentions(words=["n"], whole_word=False),
+    Length(at_most=9),
+    NotNull(),
+    VaderSentiment(),
+]
+
+
+@pytest.mark.parametrize("signal", ALL, ids=lambda signal: type(signal).__name__)
+def test_what_every_signal_promises(signal: Signal) -> None:
+    texts = ["Nike is great!", None, "", "an awful pair of shoes"]
+    scores = signal.score(texts)
+    assert scores.type == pa.float64()
+    assert len(scores) == 4
+    assert signal.score([]).type == pa.float64()
+    # One text at a time, or all at once: no score looks at its neighbours.
+    assert scores.to_pylist() == [signal.score([text])[0].as_py() for text in texts]
+    assert isinstance(signal, NotNull) or signal.keep(scores)[1].as_py() is None
+    copy = pickle.loads(pickle.dumps(signal))
+    assert copy.fingerprint() == signal.fingerprint()
+    assert len(pickle.dumps(signal)) < 1_000  # no model, no lexicon
+
+
+def test_scores_are_named_by_what_they_depend_on_and_not_by_thresholds() -> None:
+    assert VaderSentiment().fingerprint() == VaderSentiment(at_least=0.5).fingerprint()
+    assert Length(at_most=3).fingerprint() == Length(at_least=9).fingerprint()
+    assert Mentions(words=["a", "B"]).fingerprint() == Mentions(words=["b", "a"]).fingerprint()
+    different: list[Any] = [
+        Mentions(words=["a"]),
+        Mentions(words=["a"], whole_word=False),
+        Mentions(words=["b"]),
+        Length(at_most=3),
+        Length(unit="words", at_most=3),
+        NotNull(),
+        VaderSentiment(),
+    ]
+    assert len({signal.fingerprint() for signal in different}) == 7
