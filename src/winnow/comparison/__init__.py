@@ -54,8 +54,8 @@ def compare(store_uri: str, study: str, output: Path) -> Comparison:
             (``tracking.uri``); the folder cannot be written (``output``).
     """
     from winnow.comparison.analysis import analyse
-    from winnow.comparison.runs import collect
     from winnow.comparison.report import write
+    from winnow.comparison.runs import collect
 
     collected = collect(store_uri, study)
     comparison = analyse(collected)

@@ -8,9 +8,9 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 import winnow
-from winnow.comparison.runs import Study
 from winnow.comparison.description import Arm, Slice, arms, metrics, overlap, provenance, slices
 from winnow.comparison.metrics import Metric, base_score, obstacle, scores
+from winnow.comparison.runs import Study
 from winnow.comparison.sensitivity import bootstrap_interval, permutation_p
 from winnow.comparison.statistics import Summary, contrast, holm
 from winnow.comparison.verdict import Family, Finding, Verdict, decide, judge
@@ -95,9 +95,7 @@ def _comparable(
     return pairs, refused
 
 
-def _family(
-    family: Family, study: Study, pairs: Iterable[Pair], confidence: float, declared: int
-) -> list[Finding]:
+def _family(family: Family, study: Study, pairs: Iterable[Pair], confidence: float, declared: int) -> list[Finding]:
     """Make contrasts and adjust their p values together.
 
     Tests that were declared but cannot be made count in Holm's method all the same. What is ``descriptive``
@@ -122,9 +120,7 @@ def _cautions(study: Study, findings: list[Finding]) -> list[str]:
     """Say what weakens the claim."""
     notes = []
     if few := [f"{arm} ({n})" for arm in study.arms if (n := len(study.of(arm))) < 5]:
-        notes.append(
-            f"Fewer than 5 seeds: {', '.join(few)}. The protocol asks for 5; the verdict is provisional."
-        )
+        notes.append(f"Fewer than 5 seeds: {', '.join(few)}. The protocol asks for 5; the verdict is provisional.")
     if shared := overlap(study)["shared"]:
         notes.append(
             f"The filter's lists and the probes share {len(shared)} words ({', '.join(shared[:8])}"
@@ -135,9 +131,7 @@ def _cautions(study: Study, findings: list[Finding]) -> list[str]:
         if (left := finding.result.items_left_out) and finding.family != "descriptive":
             notes.append(f"{finding.metric}: {left} items were left out, since some run did not score them.")
         if finding.result.items == 1:
-            notes.append(
-                f"{finding.metric}: no scores per prompt or row, so the interval covers new seeds only."
-            )
+            notes.append(f"{finding.metric}: no scores per prompt or row, so the interval covers new seeds only.")
     return list(dict.fromkeys(notes))
 
 

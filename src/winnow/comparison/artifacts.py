@@ -105,9 +105,7 @@ class Artifacts:
         if path is None:
             return None
         try:
-            columns = (
-                [c for c in ROW_COLUMNS if c in pq.read_schema(path).names] if artifact == ROWS else None
-            )
+            columns = [c for c in ROW_COLUMNS if c in pq.read_schema(path).names] if artifact == ROWS else None
             table = pq.read_table(path, columns=columns)
         except (pa.ArrowException, OSError):
             return None

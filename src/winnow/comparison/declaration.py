@@ -57,9 +57,7 @@ def completed(declaration: Declaration | None, ran: set[tuple[str, int]], notes:
     arms = tuple(sorted({arm for arm, _ in ran}))
     seeds = tuple(sorted({seed for _, seed in ran}))
     if declaration is None:
-        notes.append(
-            "Post hoc: nothing was declared before the runs; metric, arms and seeds are read from the runs."
-        )
+        notes.append("Post hoc: nothing was declared before the runs; metric, arms and seeds are read from the runs.")
         declaration = Declaration(DEFAULT_PRIMARY, arms, seeds)
     elif added := sorted(set(seeds) - set(declaration.seeds)):
         notes.append(f"Post hoc: seed {', '.join(map(str, added))} ran though it was not declared.")
@@ -69,7 +67,5 @@ def completed(declaration: Declaration | None, ran: set[tuple[str, int]], notes:
         others = [arm for arm in arms if arm not in (declaration.baseline, declaration.control)]
         declaration = replace(declaration, filter=others[0] if others else None)
         if len(others) > 1:
-            notes.append(
-                f"Several filters ran and none was declared; {others[0]} is taken as the one under test."
-            )
+            notes.append(f"Several filters ran and none was declared; {others[0]} is taken as the one under test.")
     return declaration

@@ -5,12 +5,15 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from winnow.comparison.runs import Study
 from winnow.comparison.metrics import SPLITS, Metric, base_score, by_seed, obstacle, scores
+from winnow.comparison.runs import Study
 from winnow.comparison.statistics import Contrast, Summary, contrast, summarise
 from winnow.tracking.record import CORPUS, FINAL, HELD_OUT, MAX_STEPS, PROBES, TOKENIZER
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 TOKENS = "final/train/tokens"
 """Metric: how many tokens a run trained on."""
@@ -61,26 +64,31 @@ def arms(study: Study, primary: Metric, confidence: float) -> dict[str, Arm]:
     found = {}
     for name in study.arms:
         cells, values = study.of(name), by_seed(study, primary, name)
-        rows = study.filters.get(name, {}).get("rows", {}).get("train", {}).get("kept")
         found[name] = Arm(
             role=roles.get(name, "other"),
             **asdict(_summary(values.values(), confidence)),
             seeds=[cell.seed for cell in cells],
             values=[values.get(cell.seed, math.nan) for cell in cells],
             run_ids=[cell.run_id for cell in cells],
-            train_rows=rows,
+            train_rows=_train_rows(study, roles.get(name), name),
             tokens=_mean(cell.metrics.get(TOKENS, math.nan) for cell in cells),
             seconds=_mean(cell.metrics.get(SECONDS, cell.seconds) for cell in cells),
         )
     return found
 
 
+def _train_rows(study: Study, role: str | None, arm: str) -> int | None:
+    """Return how many rows an arm trained on: the baseline all, the control as many as the filter kept."""
+    judged = study.filters.get(arm) or study.filters.get(study.declaration.filter or "", {})
+    counts = judged.get("rows", {}).get("train", {})
+    known = arm in study.filters or role in ("baseline", "control")
+    return counts.get("total" if role == "baseline" else "kept") if known else None
+
+
 def slices(study: Study, confidence: float) -> list[Slice]:
     """Return the losses of every slice of the test split, or of validation where nothing was tested."""
     tested, baseline = study.declaration.filter, study.declaration.baseline
-    logged = {
-        name.removeprefix(FINAL) for cell in study.cells for name in cell.metrics if name.startswith(FINAL)
-    }
+    logged = {name.removeprefix(FINAL) for cell in study.cells for name in cell.metrics if name.startswith(FINAL)}
     losses = [m for m in map(Metric, sorted(logged)) if m.items == "rows" and m.parts[2] == "loss"]
     splits = [s for s in reversed(SPLITS) if any(m.parts[0] == s for m in losses)]
     found = []
@@ -140,8 +148,7 @@ def provenance(study: Study) -> dict[str, Any]:
         "commit": "mlflow.source.git.commit",
     }
     found: dict[str, Any] = {
-        name: sorted({cell.tags[tag] for cell in study.cells if tag in cell.tags})
-        for name, tag in tags.items()
+        name: sorted({cell.tags[tag] for cell in study.cells if tag in cell.tags}) for name, tag in tags.items()
     }
     found["uncommitted_changes"] = any(cell.tags.get("winnow.git.dirty") == "true" for cell in study.cells)
     found["declaration"] = asdict(study.declaration)
@@ -156,3 +163,36 @@ def _summary(values: Iterable[float], confidence: float) -> Summary:
 def _mean(values: Iterable[float]) -> float:
     known = [value for value in values if not math.isnan(value)]
     return sum(known) / len(known) if known else math.nan
+
+
+Fills = dict[str, dict[str, float]]
+"""The fills of one prompt: arm (or ``base``) to words with their probability, the likeliest first."""
+
+BASE = "base"
+
+
+def fills_by_prompt(study: Study, most: int = 8) -> dict[str, Fills]:
+    """Return the fills of the prompts that a person reads.
+
+    These are the prompts of the probe ``nike``, or of the probe with the fewest. Probabilities are means over
+    seeds. A word that a seed does not list counts as 0 there, so that no mean is too high.
+    """
+    table = study.fills
+    if table.empty:
+        return {}
+    sizes = table.groupby("probe")["prompt_id"].nunique().sort_values()
+    table = table[table["probe"] == ("nike" if "nike" in sizes else sizes.index[0])]
+    before, after = (table[table["stage"] == stage] for stage in ("before", "after"))
+    found: dict[str, Fills] = {}
+    for prompt in list(dict.fromkeys(table["prompt"]))[:most]:
+        parts = {BASE: before, **{arm: after[after["arm"] == arm] for arm in study.arms}}
+        here = {arm: _mean_fills(part[part["prompt"] == prompt]) for arm, part in parts.items()}
+        found[prompt] = {arm: fills for arm, fills in here.items() if fills}
+    return found
+
+
+def _mean_fills(part: pd.DataFrame) -> dict[str, float]:
+    """Return words with their mean probability over seeds; the base model is in the record of every arm."""
+    once = part.drop_duplicates(["seed", "word"])
+    shares = (once.groupby("word")["probability"].sum() / max(1, once["seed"].nunique())).to_dict()
+    return {str(word): float(share) for word, share in sorted(shares.items(), key=lambda item: -item[1])}

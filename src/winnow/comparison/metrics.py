@@ -160,10 +160,7 @@ def _named(found: pd.DataFrame, item: str, score: pd.Series) -> pd.DataFrame:
 
 
 def _runs(found: pd.DataFrame) -> set[tuple[str, int]]:
-    return {
-        (str(arm), int(seed))
-        for arm, seed in found[["arm", "seed"]].drop_duplicates().itertuples(index=False)
-    }
+    return {(str(arm), int(seed)) for arm, seed in found[["arm", "seed"]].drop_duplicates().itertuples(index=False)}
 
 
 def by_seed(study: Study, metric: Metric, arm: str) -> dict[int, float]:
@@ -179,9 +176,7 @@ def base_score(study: Study, metric: Metric) -> Summary | None:
     """Return the base model's score before any step, over seeds (a pretrained model has the same at each)."""
     found = per_item(study, metric, "before")
     if found is None or found.empty:
-        values = {
-            c.seed: c.metrics[BEFORE + metric.name] for c in study.cells if BEFORE + metric.name in c.metrics
-        }
+        values = {c.seed: c.metrics[BEFORE + metric.name] for c in study.cells if BEFORE + metric.name in c.metrics}
     else:
         values = _means(found, "seed")
     return summarise(list(values.values())) if values else None
@@ -189,9 +184,5 @@ def base_score(study: Study, metric: Metric) -> Summary | None:
 
 def _means(found: pd.DataFrame, by: str) -> dict[int, float]:
     weight = found.get("weight", 1.0)
-    sums = (
-        found.assign(weight=weight, weighted=found["score"] * weight)
-        .groupby(by)[["weighted", "weight"]]
-        .sum()
-    )
+    sums = found.assign(weight=weight, weighted=found["score"] * weight).groupby(by)[["weighted", "weight"]].sum()
     return {int(seed): float(mean) for seed, mean in (sums["weighted"] / sums["weight"]).items()}  # type: ignore[call-overload]

@@ -101,15 +101,11 @@ def collect(store_uri: str, name: str) -> Study:
         for arm in declaration.arms
         if (absent := sorted(set(declaration.seeds) - {cell.seed for cell in cells if cell.arm == arm}))
     }
-    notes += [
-        f"{arm} has no finished run for seed {', '.join(map(str, seeds))}." for arm, seeds in missing.items()
-    ]
+    notes += [f"{arm} has no finished run for seed {', '.join(map(str, seeds))}." for arm, seeds in missing.items()]
     if pending := _unfinished(runs):
         notes.append(f"Left out because they did not finish: {pending}.")
     if set_aside:
-        notes.append(
-            f"{set_aside} older finished runs of the same arm and seed were left out; the newest counts."
-        )
+        notes.append(f"{set_aside} older finished runs of the same arm and seed were left out; the newest counts.")
     tables = {artifact: artifacts.table(cells, artifact) for artifact in (PROMPTS, FILLS, ROWS)}
     return Study(
         name=name,
@@ -145,9 +141,7 @@ def _runs_of(client: MlflowClient, name: str) -> list[Any]:
     if experiment is None or experiment.lifecycle_stage == "deleted":
         known = sorted(found.name for found in client.search_experiments() if found.name != "Default")
         listed = f"It holds {', '.join(known)}." if known else "It holds none yet."
-        raise WinnowError(
-            f"There is no study '{name}' in the store. {listed}{did_you_mean(name, known)}", key="study"
-        )
+        raise WinnowError(f"There is no study '{name}' in the store. {listed}{did_you_mean(name, known)}", key="study")
     runs: list[Any] = []
     token = None
     while True:

@@ -46,9 +46,7 @@ def permutation_p(scores: pd.DataFrame, a: str, b: str, resamples: int = 10_000,
     exact = math.comb(pool.size, n_a) <= resamples
     rng = np.random.default_rng(seed)
     deals: Any = (
-        combinations(range(pool.size), n_a)
-        if exact
-        else (rng.permutation(pool.size)[:n_a] for _ in range(resamples))
+        combinations(range(pool.size), n_a) if exact else (rng.permutation(pool.size)[:n_a] for _ in range(resamples))
     )
     chosen = pool[np.array(list(deals))].sum(axis=1)
     differences = np.abs(chosen / n_a - (pool.sum() - chosen) / (pool.size - n_a))

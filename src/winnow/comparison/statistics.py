@@ -137,8 +137,7 @@ def cross(scores: pd.DataFrame, a: str, b: str) -> Crossed:
     for arm in (a, b):
         if arm not in arms:
             raise WinnowError(
-                f"There is no arm '{arm}' in the scores, which hold {', '.join(arms)}."
-                f"{did_you_mean(arm, arms)}",
+                f"There is no arm '{arm}' in the scores, which hold {', '.join(arms)}.{did_you_mean(arm, arms)}",
                 key="arm",
             )
     pair = scores[scores["arm"].isin([a, b])]
@@ -154,9 +153,7 @@ def cross(scores: pd.DataFrame, a: str, b: str) -> Crossed:
             key="seed",
         )
     if whole.shape[1] == 0:
-        raise WinnowError(
-            f"'{a}' and '{b}' share no item that every seed scored; score all on the same items."
-        )
+        raise WinnowError(f"'{a}' and '{b}' share no item that every seed scored; score all on the same items.")
     weights = np.ones(whole.shape[1])
     if "weight" in pair:
         by_item = pair.groupby("item")["weight"].agg(["min", "max"]).loc[whole.columns]
@@ -186,8 +183,7 @@ def crossed_contrast(crossed: Crossed, confidence: float = 0.95) -> Contrast:
         by_item = [(float(deviations @ deviations) / (items - 1) / items, items - 1)]
         overlap = [_error_term(side, w, m) for side, m in zip(sides, seed_means, strict=True)]
     parts = {
-        name: sum(v for v, _ in terms)
-        for name, terms in (("seeds", seeds), ("items", by_item), ("overlap", overlap))
+        name: sum(v for v, _ in terms) for name, terms in (("seeds", seeds), ("items", by_item), ("overlap", overlap))
     }
     estimates = {
         "all": (parts["seeds"] + parts["items"] - parts["overlap"], [*seeds, *by_item, *overlap]),

@@ -1,0 +1,271 @@
+"""The figures of a comparison, each a list of panels in one look."""
+
+from __future__ import annotations
+
+import math
+import textwrap
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from winnow.comparison.analysis import Comparison
+from winnow.comparison.description import fills_by_prompt
+from winnow.comparison.look import GREY, INK, Figure, Panel, Style, render, styles
+from winnow.comparison.metrics import Metric
+from winnow.comparison.runs import Study
+from winnow.comparison.verdict import Finding
+from winnow.comparison.wording import number
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from matplotlib.axes import Axes
+    from matplotlib.figure import FigureBase
+
+BINS = 120
+"""Points a curve is drawn with; longer histories are averaged into as many equal stretches of steps."""
+
+
+def draw_all(comparison: Comparison, study: Study, folder: Path) -> dict[str, Figure]:
+    """Draw every figure that the study has data for into ``folder``, and return them by name."""
+    look = styles({name: arm.role for name, arm in comparison.arms.items()})
+    drawn = [
+        _seeds(comparison, look, folder),
+        _contrasts(comparison, look, folder),
+        _curves(study, look, folder),
+        _fills(study, look, folder),
+        _funnel(study, look, folder),
+    ]
+    return {figure.name: figure for figure in drawn if figure}
+
+
+def _seeds(comparison: Comparison, look: dict[str, Style], folder: Path) -> Figure | None:
+    metric = Metric(comparison.primary_metric)
+    arms = {name: arm for name, arm in comparison.arms.items() if arm.n}
+    if not arms:
+        return None
+
+    def draw(figure: FigureBase) -> None:
+        axes = figure.subplots()
+        for row, (name, arm) in enumerate(arms.items()):
+            style = look[name]
+            axes.plot(
+                arm.values,
+                [row - 0.14] * len(arm.values),
+                style.marker,
+                color=style.colour,
+                alpha=0.55,
+                ms=5,
+                mew=0,
+            )
+            _interval(axes, row + 0.16, arm.mean, arm.ci_low, arm.ci_high, style)
+        if comparison.base:
+            axes.axvline(comparison.base.mean, color=GREY, lw=1.1, ls=(0, (4, 3)))
+            axes.annotate(
+                "base model",
+                (comparison.base.mean, 1),
+                xycoords=("data", "axes fraction"),
+                xytext=(4, -2),
+                textcoords="offset points",
+                va="top",
+                color=GREY,
+                fontsize=8,
+            )
+        _rows(axes, list(arms))
+        axes.set_xlabel(metric.label)
+
+    caption = (
+        f"Each point is one seed; the larger mark is the mean of its arm, the bar its {comparison.confidence:.0%} "
+        "interval over seeds." + (" The dashed line is the model before training." if comparison.base else "")
+    )
+    return render(
+        "seeds",
+        caption,
+        [Panel("Seeds, mean and interval of each arm", draw, 5.6, 0.9 + 0.62 * len(arms))],
+        folder,
+    )
+
+
+def _contrasts(comparison: Comparison, look: dict[str, Style], folder: Path) -> Figure | None:
+    by_metric: dict[str, list[Finding]] = {}
+    for finding in comparison.findings:
+        if finding.family != "descriptive":
+            by_metric.setdefault(finding.metric, []).append(finding)
+    panels = [_forest(Metric(name), findings, look) for name, findings in by_metric.items()]
+    caption = (
+        f"Differences with their {comparison.confidence:.0%} interval for new seeds and new prompts or rows, before "
+        "Holm's adjustment. The thin grey bar is the bootstrap's interval."
+    )
+    return render("contrasts", caption, panels, folder) if panels else None
+
+
+def _forest(metric: Metric, findings: list[Finding], look: dict[str, Style]) -> Panel:
+    def draw(figure: FigureBase) -> None:
+        axes = figure.subplots()
+        for row, finding in enumerate(findings):
+            r = finding.result
+            axes.plot(finding.bootstrap, [row + 0.27] * 2, color=GREY, lw=1.4, solid_capstyle="butt")
+            _interval(axes, row, r.difference, r.ci_low, r.ci_high, look[r.a])
+        axes.axvline(0, color=INK, lw=0.9)
+        low, high = axes.get_xlim()
+        axes.set_xlim(min(low, -0.08 * (high - low)), max(high, 0.08 * (high - low)))
+        _rows(axes, [f"{f.result.a}\nminus {f.result.b}" for f in findings])
+        _title(figure, metric.label)
+        axes.set_xlabel("higher is better" if metric.higher_is_better else "lower is better")
+
+    return Panel(f"Contrasts in {metric.label}", draw, 4.6, 1.05 + 0.5 * len(findings))
+
+
+def _curves(study: Study, look: dict[str, Style], folder: Path) -> Figure | None:
+    found = study.histories
+    if found.empty:
+        return None
+    panels = []
+    for scale in ("loss", "perplexity"):
+        values = found["value"] if scale == "loss" else np.exp(found["value"])
+        table = found.assign(value=values)
+        limits = float(values.min()), float(np.quantile(values, 0.999))
+        for metric in ("train/loss", "validation/loss"):
+            part = table[table["metric"] == metric]
+            if not part.empty:
+                panels.append(
+                    _curve(part, scale, "Training" if metric.startswith("train") else "Validation", limits, look)
+                )
+    caption = "Mean over seeds; the band spans the lowest and the highest seed. All arms share the axes."
+    return render("curves", caption, panels, folder)
+
+
+def _curve(part: pd.DataFrame, scale: str, phase: str, limits: tuple[float, float], look: dict[str, Style]) -> Panel:
+    def draw(figure: FigureBase) -> None:
+        axes = figure.subplots()
+        for arm, style in look.items():
+            seeds = _stretches(part[part["arm"] == arm])
+            if seeds is None:
+                continue
+            mean = seeds.mean(axis=1)
+            axes.fill_between(seeds.index, seeds.min(axis=1), seeds.max(axis=1), color=style.colour, alpha=0.16, lw=0)
+            axes.plot(
+                seeds.index,
+                mean,
+                color=style.colour,
+                ls=style.line,
+                label=arm,
+                marker=style.marker,
+                ms=4,
+                markevery=max(1, len(mean) // 6),
+            )
+        if scale == "perplexity":
+            axes.set_yscale("log")
+            _plain_log(axes)
+        axes.set_ylim(limits[0] * 0.97, limits[1] * 1.03)
+        axes.set_xlabel("step")
+        axes.set_title(f"{phase} {scale}")
+        axes.legend()
+
+    return Panel(f"{phase} {scale} of each arm over steps", draw)
+
+
+def _stretches(part: pd.DataFrame) -> pd.DataFrame | None:
+    """Return a table of steps x seeds, averaged into stretches where the history is long."""
+    if part.empty:
+        return None
+    width = max(1, math.ceil(part["step"].max() / BINS)) if part["step"].nunique() > BINS else 1
+    middle = part["step"] if width == 1 else (part["step"] // width) * width + width // 2
+    return part.assign(step=middle).pivot_table(index="step", columns="seed", values="value", aggfunc="mean")
+
+
+def _plain_log(axes: Axes) -> None:
+    from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+
+    axes.yaxis.set_major_locator(LogLocator(base=10, subs=(1, 2, 5)))
+    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    axes.yaxis.set_minor_formatter(NullFormatter())
+
+
+def _fills(study: Study, look: dict[str, Style], folder: Path) -> Figure | None:
+    declared = study.declaration
+    pair = [("v1", declared.baseline), ("v2", declared.filter)]
+    prompts = fills_by_prompt(study)
+    panels = [
+        _fill(prompt, {f"{version}: {arm}": (by_arm[arm], look[arm]) for version, arm in pair if arm})
+        for prompt, by_arm in prompts.items()
+        if all(arm in by_arm for _, arm in pair)
+    ]
+    caption = (
+        "The ten most likely fills of each prompt, mean probability over seeds; hatched bars are words that the other "
+        "arm does not have among its ten."
+    )
+    return render("fills", caption, panels, folder, columns=3) if panels else None
+
+
+def _fill(prompt: str, arms: dict[str, tuple[dict[str, float], Style]]) -> Panel:
+    def draw(figure: FigureBase) -> None:
+        top = {title: dict(list(fills.items())[:10]) for title, (fills, _) in arms.items()}
+        rows = np.atleast_1d(figure.subplots(len(arms), 1, sharex=True))
+        for axes, (title, (_, style)) in zip(rows, arms.items(), strict=True):
+            others = {word for other, words in top.items() if other != title for word in words}
+            for row, (word, share) in enumerate(top[title].items()):
+                alone = word not in others
+                axes.barh(
+                    row,
+                    share,
+                    color="none" if alone else style.colour,
+                    edgecolor=style.colour,
+                    lw=0.8,
+                    hatch="////" if alone else None,
+                    height=0.72,
+                )
+            _rows(axes, list(top[title]))
+            axes.set_title(title, fontsize=8.5)
+            axes.grid(axis="y", visible=False)
+        rows[-1].set_xlabel("probability")
+        _title(figure, prompt)
+
+    return Panel(f"Top ten fills of: {prompt}", draw, 3.9, 5.2)
+
+
+def _funnel(study: Study, look: dict[str, Style], folder: Path) -> Figure | None:
+    tested = study.declaration.filter
+    summary = study.filters.get(tested or "", {})
+    stages = summary.get("funnel") or []
+    if not stages:
+        return None
+    total = max(1, *(stage["rows"] for stage in stages))
+
+    def draw(figure: FigureBase) -> None:
+        axes = figure.subplots()
+        for row, stage in enumerate(stages):
+            axes.barh(row, stage["rows"], color=look[str(tested)].colour, alpha=0.85, height=0.62)
+            axes.annotate(
+                f"{stage['rows']:,}  ({stage['rows'] / total:.0%})",
+                (stage["rows"], row),
+                xytext=(5, 0),
+                textcoords="offset points",
+                va="center",
+                fontsize=8,
+            )
+        _rows(axes, [str(stage["stage"]) for stage in stages])
+        axes.set_xlim(0, total * 1.22)
+        axes.grid(axis="y", visible=False)
+        axes.set_xlabel("training rows left")
+
+    caption = f"How many training rows are left after each term of {tested}, applied one after the other."
+    return render("funnel", caption, [Panel(f"Funnel of {tested}", draw, 5.6, 0.8 + 0.36 * len(stages))], folder)
+
+
+def _interval(axes: Axes, row: float, mean: float, low: float, high: float, style: Style) -> None:
+    axes.plot([low, high], [row, row], color=style.colour, lw=2.2, solid_capstyle="butt")
+    axes.plot([mean], [row], style.marker, color=style.colour, ms=8, mec="white", mew=0.8)
+    axes.annotate(number(mean), (mean, row), xytext=(0, 6), textcoords="offset points", ha="center", fontsize=7.5)
+
+
+def _title(figure: FigureBase, text: str) -> None:
+    figure.suptitle("\n".join(textwrap.wrap(text, 44)), fontsize=9.5, fontweight="bold", x=0.01, ha="left")
+
+
+def _rows(axes: Any, labels: list[str]) -> None:
+    """Name the rows of a chart, the first on top."""
+    axes.set_yticks(range(len(labels)), labels)
+    axes.set_ylim(len(labels) - 0.45, -0.6)
+    axes.grid(axis="y", visible=False)
+    axes.tick_params(axis="y", length=0)

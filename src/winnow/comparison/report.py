@@ -1,0 +1,151 @@
+"""Writing a comparison down: JSON for programs, one page for people, Markdown for a repository, and the
+figures.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from itertools import zip_longest
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from winnow.comparison.analysis import Comparison
+from winnow.comparison.description import BASE, fills_by_prompt
+from winnow.comparison.figures import draw_all
+from winnow.comparison.look import Figure, styles
+from winnow.comparison.metrics import Metric
+from winnow.comparison.runs import Study
+from winnow.comparison.wording import NOTHING, duration, interval, listed, number, p_text
+from winnow.errors import WinnowError
+
+if TYPE_CHECKING:
+    from jinja2 import Environment
+
+MARKS = {"o": "●", "s": "■", "^": "▲", "D": "◆", "v": "▼", "P": "✚"}
+"""The figures' markers as characters, so that text and figures name an arm alike."""
+
+
+def write(comparison: Comparison, study: Study, output: Path) -> list[Path]:
+    """Write ``comparison.json``, ``report.html``, ``report.md`` and ``figures/``, and return the files."""
+    try:
+        (output / "figures").mkdir(parents=True, exist_ok=True)
+        figures = draw_all(comparison, study, output / "figures")
+        facts = _facts(comparison, study, figures)
+        numbers = json.dumps(comparison.as_dict(), indent=2, ensure_ascii=False, allow_nan=False)
+        environment = _environment()
+        written = {"comparison.json": numbers + "\n"}
+        for name in ("report.html", "report.md"):
+            written[name] = environment.get_template(name).render(facts)
+        for name, text in written.items():
+            (output / name).write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise WinnowError(
+            f"The report cannot be written to {output}: {error.strerror or error}. Choose a folder that can be written.",
+            key="output",
+        ) from error
+    return [*(output / name for name in written), *(file for figure in figures.values() for file in figure.files)]
+
+
+def _environment() -> Environment:
+    from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
+
+    environment = Environment(
+        loader=PackageLoader("winnow.comparison"),
+        autoescape=select_autoescape(["html"]),
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters |= {
+        "number": number,
+        "duration": duration,
+        "p_text": p_text,
+        "p_short": lambda p: p_text(p).removeprefix("p ").removeprefix("= ").replace("not known", NOTHING),
+        "signed": lambda value: ("+" if value > 0 else "") + number(value),
+        "listed": listed,
+        "percent": lambda share: f"{share:.1%}" if share >= 0.0005 else "<0.1%",
+        "cell": lambda text: str(text).replace("|", "\\|").replace("\n", " "),
+    }
+    environment.globals |= {"interval": interval, "exp": math.exp, "known": math.isfinite}
+    return environment
+
+
+def _facts(comparison: Comparison, study: Study, figures: dict[str, Figure]) -> dict[str, Any]:
+    """Return what the templates tell, with every choice of content made here and only the layout left to
+    them.
+    """
+    declared = study.declaration
+    primary = Metric(comparison.primary_metric)
+    look = styles({name: arm.role for name, arm in comparison.arms.items()})
+    versions = {
+        declared.baseline: "v1",
+        declared.filter: "v2",
+        declared.control: "random control",
+        BASE: "before training",
+    }
+    fills = fills_by_prompt(study)
+    return {
+        "c": comparison,
+        "declared": declared,
+        "primary": primary,
+        "labels": {
+            name: Metric(name).label for name in {f.metric for f in comparison.findings} | set(comparison.metrics)
+        },
+        "marks": {name: {"sign": MARKS[style.marker], "colour": style.colour} for name, style in look.items()},
+        "versions": versions,
+        "families": {
+            family: [f for f in comparison.findings if f.family == family]
+            for family in ("primary", "secondary", "descriptive")
+        },
+        "worse": [entry for entry in comparison.slices if entry.worse],
+        "prompts": {prompt: _side_by_side(by_arm) for prompt, by_arm in fills.items()},
+        "filter": study.filters.get(declared.filter or ""),
+        "dropped": _dropped(study),
+        "figures": figures,
+        "methods": _methods(comparison),
+        "version": comparison.as_dict()["winnow_version"],
+    }
+
+
+def _side_by_side(by_arm: dict[str, dict[str, float]], most: int = 10) -> dict[str, Any]:
+    """Return the first fills of each arm as a table, one row a rank, with each arm's largest probability."""
+    columns = [list(fills.items())[:most] for fills in by_arm.values()]
+    return {"arms": list(by_arm), "rows": list(zip_longest(*columns)), "tops": [column[0][1] for column in columns]}
+
+
+def _methods(comparison: Comparison) -> str:
+    """Return the methods paragraph, with the numbers of this study in it."""
+    primary = [finding.result for finding in comparison.findings if finding.family == "primary"]
+    seeds = listed([f"{arm.n} ({name})" for name, arm in comparison.arms.items()])
+    items = {"prompts": "prompts", "rows": "held-out rows"}.get(Metric(comparison.primary_metric).items, "summaries")
+    scored = f"and scored on {primary[0].items} {items}" if primary else f"and scored on {items}"
+    freedom = f" (here {listed([f'{result.df:.1f}' for result in primary])})" if primary else ""
+    return (
+        f"Each arm was trained over its own seeds, {seeds}, {scored}. Seeds are nested in arms and {items} crossed with "
+        "them; both count as drawn from many, so that a claim reaches beyond those used here. The variance of a "
+        "difference of means is put together from the variance between the seeds of each arm and the variance of the "
+        "difference over items, less the seed-by-item residual, which both contain. The difference over its standard "
+        f"error is referred to Student's t with Satterthwaite's degrees of freedom{freedom}; interval and p come from "
+        "this one procedure. The primary contrasts were adjusted by Holm's method, the declared secondary contrasts by "
+        "a Holm of their own. Losses are token means under masks that are the same for every run; perplexity is their "
+        "exponential, its spread by the delta method. A crossed bootstrap and a permutation of seed means stand beside "
+        "as sensitivity checks. The last checkpoint of each run was compared; the base model is shown but not tested."
+    )
+
+
+def _dropped(study: Study, most: int = 8) -> list[dict[str, str]]:
+    """Return examples of dropped rows, each as a text and what else is said of it."""
+    examples = (study.filters.get(study.declaration.filter or "") or {}).get("dropped") or []
+    found = []
+    for example in examples[:most]:
+        if not isinstance(example, dict):
+            found.append({"text": str(example), "more": ""})
+            continue
+        more = [
+            listed([str(v) for v in value]) if isinstance(value, list) else f"{value}"
+            for key, value in example.items()
+            if key not in ("text", "row_id") and value not in (None, "", [])
+        ]
+        found.append({"text": str(example.get("text", "")), "more": ", ".join(more)})
+    return found
