@@ -23,7 +23,6 @@ def score_rows(
     model: PreTrainedModel,
     rows: TokenRows,
     masking: Masking,
-    *,
     seed: int = 0,
     batch_size: int = 64,
     device: torch.device | str = "cpu",

@@ -16,7 +16,6 @@ if TYPE_CHECKING:
     from winnow.training.batching import HeldOutBatches, Share, TrainingBatches
     from winnow.training.datamodule import MaskedLanguageDataModule
     from winnow.training.forward import masked_lm_sums, masked_logits
-    from winnow.training.hub import longest_input
     from winnow.training.masking import Masking
     from winnow.training.metrics import MaskedLoss, Perplexity
     from winnow.training.models import Model, Pretrained, Scratch
@@ -38,7 +37,6 @@ _HOMES = {
     "TokenRows": "tokens",
     "TrainingBatches": "batching",
     "Vocabulary": "vocabulary",
-    "longest_input": "hub",
     "masked_lm_sums": "forward",
     "masked_logits": "forward",
     "to_blocks": "tokens",
@@ -60,7 +58,6 @@ __all__ = [
     "TokenRows",
     "TrainingBatches",
     "Vocabulary",
-    "longest_input",
     "masked_lm_sums",
     "masked_logits",
     "to_blocks",

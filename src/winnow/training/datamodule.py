@@ -9,7 +9,7 @@ from winnow.training.masking import Masking
 from winnow.training.tokens import TokenRows
 
 
-class MaskedLanguageDataModule(pl.LightningDataModule):  # type: ignore[misc]
+class MaskedLanguageDataModule(pl.LightningDataModule):
     """Feeds the same rows to every optimizer step, however many processes share them.
 
     One of Lightning's epochs is the whole budget where ``max_steps`` is given, else one pass over the rows.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,9 +18,15 @@ if TYPE_CHECKING:
 
 _PATIENCE_SECONDS = 10.0
 
+_COUNT_FROM_PADDING = ("camembert", "data2vec-text", "ibert", "longformer", "luke", "mpnet", "roberta", "xmod")
+"""Model types whose positions start after the padding id, so that they read fewer tokens than they have positions."""
 
-def check(source: Pretrained) -> None:
+
+def check(source: Pretrained) -> dict[str, Any]:
     """Find out whether the name leads to a masked language model, without loading weights.
+
+    Returns:
+        The model's configuration.
 
     Raises:
         WinnowError: With key ``name``.
@@ -32,10 +39,11 @@ def check(source: Pretrained) -> None:
         config, _ = PreTrainedConfig.get_config_dict(source.name, **where)
     except (OSError, ValueError) as fault:
         raise _fault(source, "has no readable `config.json`, so it is no model", fault) from fault
-    kind = config.get("model_type")
+    kind: str | None = config.get("model_type")
     remote = source.trust_remote_code and "AutoModelForMaskedLM" in config.get("auto_map", {})
     if not remote and kind not in MODEL_FOR_MASKED_LM_MAPPING_NAMES:
         raise _fault(source, f"is of type {kind!r}, which is not a masked language model")
+    return dict(config)
 
 
 def tokenizer(source: Pretrained) -> PreTrainedTokenizerFast:
@@ -46,7 +54,7 @@ def tokenizer(source: Pretrained) -> PreTrainedTokenizerFast:
     """
     from transformers import AutoTokenizer
 
-    check(source)
+    config = check(source)
     try:
         with _quiet():
             loaded = AutoTokenizer.from_pretrained(
@@ -60,6 +68,7 @@ def tokenizer(source: Pretrained) -> PreTrainedTokenizerFast:
         raise _fault(source, "has a tokenizer without a mask token, so nothing can be masked")
     if loaded.pad_token_id is None:
         loaded.pad_token = loaded.eos_token or loaded.mask_token
+    loaded.model_max_length = min(loaded.model_max_length, _longest_input(config))
     return loaded
 
 
@@ -97,16 +106,11 @@ def model(source: Pretrained, tokenizer: PreTrainedTokenizerFast) -> PreTrainedM
     return loaded.eval()
 
 
-def longest_input(model: PreTrainedModel) -> int | None:
-    """Return how many tokens a model can read, separators included, or ``None`` where it does not say.
-
-    RoBERTa counts positions from ``pad_token_id + 1``, so it reads fewer tokens than it has position
-    embeddings.
-    """
-    positions: int | None = getattr(model.config, "max_position_embeddings", None)
-    for name, module in model.named_modules():
-        if name.endswith("position_embeddings") and getattr(module, "padding_idx", None) is not None:
-            return int(module.num_embeddings) - module.padding_idx - 1
+def _longest_input(config: dict[str, Any]) -> int:
+    """Return how many tokens a model can read, separators included; without bound where it does not say."""
+    positions = int(config.get("max_position_embeddings") or sys.maxsize)
+    if any(str(config.get("model_type")).endswith(kind) for kind in _COUNT_FROM_PADDING):
+        positions -= int(config.get("pad_token_id", 1)) + 1
     return positions
 
 

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
 
-class MaskedLanguageModule(pl.LightningModule):  # type: ignore[misc]
+class MaskedLanguageModule(pl.LightningModule):
     """Trains a masked language model on the token-weighted mean loss.
 
     The gradients of an optimizer step are those of ``sum of token losses / masked tokens`` over all of its

@@ -78,8 +78,12 @@ def tokenize(table: pa.Table, tokenizer: PreTrainedTokenizerFast, max_length: in
         tokenizer: A fast tokenizer.
         max_length: Tokens after which a row is cut off, separators included; ``None`` cuts none.
         cache_dir: Holds ``tokens/<fingerprint>/`` with one ``.npy`` file for each array.
+
+    Raises:
+        WinnowError: ``max_length`` is more than the model reads.
     """
     vocabulary = Vocabulary.of(tokenizer)
+    _check_length(max_length, vocabulary, "training.max_length")
     name = fingerprint("tokens", _content(table), vocabulary.fingerprint, max_length)
     folder = cache_dir / "tokens" / name
     if not folder.exists():
@@ -96,7 +100,11 @@ def to_blocks(rows: TokenRows, block_size: int) -> TokenRows:
 
     No token is lost; the last block is shorter. A block is known by a hash of its tokens, so its masks do not
     depend on where it stands.
+
+    Raises:
+        WinnowError: ``block_size`` is more than the model reads.
     """
+    _check_length(block_size, rows.vocabulary, "training.block_size")
     total = len(rows.ids)
     offsets = np.append(np.arange(0, total, block_size), total).astype(np.int64)
     places = mix(np.arange(total) % block_size)
@@ -128,6 +136,14 @@ def _build(table: pa.Table, tokenizer: PreTrainedTokenizerFast, max_length: int 
     np.save(folder / "offsets.npy", _offsets(np.array(lengths, dtype=np.int64)))
     np.save(folder / "keys.npy", _keys(table["row_id"]))
     (folder / "facts.json").write_text(json.dumps({"truncated": truncated}) + "\n", "utf-8")
+
+
+def _check_length(length: int | None, vocabulary: Vocabulary, key: str) -> None:
+    if length is not None and length > vocabulary.longest:
+        raise WinnowError(
+            f"Rows of {length} tokens are longer than the {vocabulary.longest} that the model reads. Give at most that.",
+            key=key,
+        )
 
 
 def _batches(column: pa.ChunkedArray) -> Iterator[list[str]]:

@@ -27,7 +27,7 @@ def tokenizer_fingerprint(tokenizer: PreTrainedTokenizerFast) -> str:
 
 @dataclass(frozen=True)
 class Vocabulary:
-    """The ids of a tokenizer.
+    """The ids of a tokenizer, and how many of them its model reads at once.
 
     Attributes:
         size: One more than the highest id.
@@ -35,6 +35,7 @@ class Vocabulary:
         pad_id: The id that fills a batch up.
         special: Ids that are never masked and never drawn as a replacement: padding, separators, the unknown
             token.
+        longest: The longest row that the model reads, in tokens.
         fingerprint: The tokenizer's fingerprint.
     """
 
@@ -42,6 +43,7 @@ class Vocabulary:
     mask_id: int
     pad_id: int
     special: tuple[int, ...]
+    longest: int
     fingerprint: str
 
     @classmethod
@@ -52,6 +54,7 @@ class Vocabulary:
             mask_id=tokenizer.mask_token_id,
             pad_id=tokenizer.pad_token_id,
             special=tuple(sorted(tokenizer.all_special_ids)),
+            longest=tokenizer.model_max_length,
             fingerprint=tokenizer_fingerprint(tokenizer),
         )
 
