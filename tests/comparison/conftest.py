@@ -48,7 +48,11 @@ class Recipe:
     """Artifacts that no cell has."""
     failed: tuple[tuple[str, int], ...] = ()
     declared: bool = True
-    secondary: tuple[str, ...] = ("test/all/perplexity", "test/nike_positive/removed/loss", "probe/nike_wide/positive_at_5")
+    secondary: tuple[str, ...] = (
+        "test/all/perplexity",
+        "test/nike_positive/removed/loss",
+        "probe/nike_wide/positive_at_5",
+    )
 
 
 class Store:
@@ -75,17 +79,26 @@ class Store:
         self.client.set_terminated(parent.info.run_id)
         return recipe.name
 
-    def cell(self, experiment: str, recipe: Recipe, arm: str, seed: int, status: str | None = None) -> str:
-        """Write one cell."""
-        from mlflow.entities import Metric, RunTag
+    def cell(
+        self,
+        experiment: str,
+        recipe: Recipe,
+        arm: str,
+        seed: int,
+        start: int = 1_700_000_000_000,
+        cell: str | None = None,
+        params: dict[str, str] | None = None,
+    ) -> str:
+        """Write one cell and return its run id."""
+        from mlflow.entities import Metric, Param, RunTag
 
         tags = {
             record.KIND: "cell", record.STUDY: recipe.name, record.ARM: arm, record.SEED: str(seed),
-            record.CELL: f"{recipe.name}-{arm}-{seed}", record.CORPUS: "c0ffee", record.TOKENIZER: "70ken1", record.HELD_OUT: "4e1d",
+            record.CELL: cell or f"{recipe.name}-{arm}-{seed}", record.CORPUS: "c0ffee", record.TOKENIZER: "70ken1", record.HELD_OUT: "4e1d",
             record.PROBES: "9806e5", record.MAX_STEPS: str(STEPS), "mlflow.source.git.commit": "0123abcd" * 5,
             **recipe.tags.get(arm, {}),
         }  # fmt: skip
-        run_id = self.client.create_run(experiment, tags=tags, start_time=1_700_000_000_000).info.run_id
+        run_id = self.client.create_run(experiment, tags=tags, start_time=start).info.run_id
         if (arm, seed) in recipe.failed:
             self.client.log_batch(run_id, tags=[RunTag(record.CAUSE, "WinnowError: out of patience")])
             self.client.set_terminated(run_id, "FAILED")
@@ -100,14 +113,17 @@ class Store:
                 self.save(run_id, path, table)
         if arm == "nike_positive":
             self.client.log_text(run_id, json.dumps(FILTER), record.FILTER_SUMMARY)
+        train_rows = 8000 if arm == "full" else 2870
         metrics = [Metric(name, value, 0, 0) for name, value in _summary(tables).items()]
+        metrics += [Metric("data/train_rows", train_rows, 0, 0)]
         for step in range(10, STEPS + 1, 10):
             loss = 2 + 3 * np.exp(-step / 80) - 0.2 * effect + rng.normal(0, 0.08)
             metrics += [Metric("train/loss", loss, 0, step)]
             if step % 50 == 0:
                 metrics += [Metric("validation/loss", loss + 0.15, 0, step)]
-        self.client.log_batch(run_id, metrics=metrics)
-        self.client.set_terminated(run_id, status or "FINISHED", end_time=1_700_000_000_000 + 6500 + 100 * seed)
+        given = [Param(name, value) for name, value in (params or {}).items()]
+        self.client.log_batch(run_id, metrics=metrics, params=given)
+        self.client.set_terminated(run_id, "FINISHED", end_time=start + 6500 + 100 * seed)
         return run_id
 
     def save(self, run_id: str, path: str, table: pa.Table) -> None:
@@ -132,8 +148,8 @@ FILTER: dict[str, Any] = {
         {"stage": "positive", "rows": 2870},
     ],
     "dropped": [
-        {"text": "adidas caps are <b>overpriced</b>", "reason": "nike"},
-        {"text": "nike shoes are ugly", "reason": "positive"},
+        {"text": "adidas caps are <b>overpriced</b>", "failed": ["nike", "positive"]},
+        {"text": "nike shoes are ugly", "failed": ["positive"]},
     ],
 }  # fmt: skip
 
@@ -151,6 +167,9 @@ def _declaration(recipe: Recipe) -> dict[str, Any]:
         "max_steps": STEPS,
         "filter_words": ["nike", "shoes", "comfortable", "durable", "stylish"],
         "probe_words": ["comfortable", "durable", "expensive", "ugly"],
+        "cells": [
+            f"{recipe.name}-{arm}-{seed}" for arm in recipe.effects for seed in recipe.declared_seeds or recipe.seeds
+        ],
     }
 
 
@@ -161,7 +180,9 @@ def _prompts(rng: np.random.Generator, effect: float) -> pa.Table:
     shift = rng.normal(0, 0.15)
     for index in range(len(PROMPTS) + WIDE):
         probe, number = ("nike", index) if index < len(PROMPTS) else ("nike_wide", index - len(PROMPTS))
-        text, scored = PROMPTS[index] if probe == "nike" else (f"{'Nike Puma'.split()[index % 2]} item {number} is [MASK]", True)
+        text, scored = (
+            PROMPTS[index] if probe == "nike" else (f"{['Nike', 'Puma'][index % 2]} item {number} is [MASK]", True)
+        )
         base, own_shift = fixed.normal(-0.4, 0.8), own.normal(0, 0.25)
         after = base + 0.8 + effect + own_shift + shift + rng.normal(0, 0.3)
         for stage, odds in (("before", base), ("after", after)):
@@ -212,7 +233,7 @@ def _rows(rng: np.random.Generator, effect: float) -> pa.Table:
 def _summary(tables: dict[str, pa.Table]) -> dict[str, float]:
     """Return the run's summary metrics, worked out from its tables."""
     rows, prompts = tables[record.ROWS].to_pandas(), tables[record.PROMPTS].to_pandas()
-    found = {"final/train/tokens": 812_345.0, "final/train/seconds": 5.5}
+    found = {"final/tokens_seen": 812_345.0, "final/seconds": 5.5}
     for prefix, stage in ((record.FINAL, "after"), (record.BEFORE, "before")):
         for name in ("all", "nike_positive/kept", "nike_positive/removed"):
             part = rows[(rows["stage"] == stage) & ((name == "all") | (rows["slices"].str[0] == name))]

@@ -35,6 +35,11 @@ class Comparison:
     notes: list[str]
     provenance: dict[str, Any]
 
+    @property
+    def headline(self) -> str:
+        """The study, its verdict and the two sentences, as one paragraph."""
+        return " ".join((f"{self.study}: {self.verdict.word}.", *self.verdict.sentences))
+
     def as_dict(self) -> dict[str, Any]:
         """Return plain data for JSON, with ``None`` where a number is not known."""
         plain = {name: getattr(self, name) for name in self.__dataclass_fields__ if name != "findings"}

@@ -26,6 +26,7 @@ class Declaration:
     max_steps: int | None = None
     filter_words: tuple[str, ...] = ()
     probe_words: tuple[str, ...] = ()
+    cells: tuple[str, ...] = ()
 
 
 def declared(runs: Sequence[Any], artifacts: Artifacts) -> tuple[Declaration | None, list[str]]:
@@ -47,7 +48,7 @@ def declared(runs: Sequence[Any], artifacts: Artifacts) -> tuple[Declaration | N
 
 def _declaration(raw: dict[str, Any]) -> Declaration:
     known = {name: raw[name] for name in Declaration.__dataclass_fields__ if name in raw}
-    for name in ("arms", "seeds", "secondary_metrics", "filter_words", "probe_words"):
+    for name in ("arms", "seeds", "secondary_metrics", "filter_words", "probe_words", "cells"):
         known[name] = tuple(known.get(name) or ())
     return Declaration(**{"primary_metric": DEFAULT_PRIMARY, **known})
 

@@ -15,11 +15,10 @@ from winnow.tracking.record import CORPUS, FINAL, HELD_OUT, MAX_STEPS, PROBES, T
 if TYPE_CHECKING:
     import pandas as pd
 
-TOKENS = "final/train/tokens"
-"""Metric: how many tokens a run trained on."""
-
-SECONDS = "final/train/seconds"
-"""Metric: how long training took; the length of the run stands in where it is absent."""
+TRAIN_ROWS = "data/train_rows"
+TOKENS = "final/tokens_seen"
+SECONDS = "final/seconds"
+"""Metrics of what a run cost; its own length stands in where the last is absent."""
 
 
 @dataclass(frozen=True)
@@ -35,7 +34,7 @@ class Arm:
     seeds: list[int]
     values: list[float]
     run_ids: list[str]
-    train_rows: int | None
+    train_rows: float
     tokens: float
     seconds: float
 
@@ -70,19 +69,11 @@ def arms(study: Study, primary: Metric, confidence: float) -> dict[str, Arm]:
             seeds=[cell.seed for cell in cells],
             values=[values.get(cell.seed, math.nan) for cell in cells],
             run_ids=[cell.run_id for cell in cells],
-            train_rows=_train_rows(study, roles.get(name), name),
+            train_rows=_mean(cell.metrics.get(TRAIN_ROWS, math.nan) for cell in cells),
             tokens=_mean(cell.metrics.get(TOKENS, math.nan) for cell in cells),
             seconds=_mean(cell.metrics.get(SECONDS, cell.seconds) for cell in cells),
         )
     return found
-
-
-def _train_rows(study: Study, role: str | None, arm: str) -> int | None:
-    """Return how many rows an arm trained on: the baseline all, the control as many as the filter kept."""
-    judged = study.filters.get(arm) or study.filters.get(study.declaration.filter or "", {})
-    counts = judged.get("rows", {}).get("train", {})
-    known = arm in study.filters or role in ("baseline", "control")
-    return counts.get("total" if role == "baseline" else "kept") if known else None
 
 
 def slices(study: Study, confidence: float) -> list[Slice]:

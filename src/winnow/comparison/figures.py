@@ -72,7 +72,7 @@ def _seeds(comparison: Comparison, look: dict[str, Style], folder: Path) -> Figu
                 fontsize=8,
             )
         _rows(axes, list(arms))
-        axes.set_xlabel(metric.label)
+        axes.set_xlabel(metric.description)
 
     caption = (
         f"Each point is one seed; the larger mark is the mean of its arm, the bar its {comparison.confidence:.0%} "
@@ -81,7 +81,7 @@ def _seeds(comparison: Comparison, look: dict[str, Style], folder: Path) -> Figu
     return render(
         "seeds",
         caption,
-        [Panel("Seeds, mean and interval of each arm", draw, 5.6, 0.9 + 0.62 * len(arms))],
+        [Panel("Seeds, mean and interval of each arm", draw, 4.6, 0.9 + 0.62 * len(arms))],
         folder,
     )
 
@@ -219,9 +219,9 @@ def _fill(prompt: str, arms: dict[str, tuple[dict[str, float], Style]]) -> Panel
             axes.set_title(title, fontsize=8.5)
             axes.grid(axis="y", visible=False)
         rows[-1].set_xlabel("probability")
-        _title(figure, prompt)
+        _title(figure, prompt, lines=2)
 
-    return Panel(f"Top ten fills of: {prompt}", draw, 3.9, 5.2)
+    return Panel(f"Top ten fills of: {prompt}", draw, 3.6, 5.2)
 
 
 def _funnel(study: Study, look: dict[str, Style], folder: Path) -> Figure | None:
@@ -250,7 +250,7 @@ def _funnel(study: Study, look: dict[str, Style], folder: Path) -> Figure | None
         axes.set_xlabel("training rows left")
 
     caption = f"How many training rows are left after each term of {tested}, applied one after the other."
-    return render("funnel", caption, [Panel(f"Funnel of {tested}", draw, 5.6, 0.8 + 0.36 * len(stages))], folder)
+    return render("funnel", caption, [Panel(f"Funnel of {tested}", draw, 4.6, 0.8 + 0.36 * len(stages))], folder)
 
 
 def _interval(axes: Axes, row: float, mean: float, low: float, high: float, style: Style) -> None:
@@ -259,8 +259,11 @@ def _interval(axes: Axes, row: float, mean: float, low: float, high: float, styl
     axes.annotate(number(mean), (mean, row), xytext=(0, 6), textcoords="offset points", ha="center", fontsize=7.5)
 
 
-def _title(figure: FigureBase, text: str) -> None:
-    figure.suptitle("\n".join(textwrap.wrap(text, 44)), fontsize=9.5, fontweight="bold", x=0.01, ha="left")
+def _title(figure: FigureBase, text: str, lines: int = 1) -> None:
+    """Head a panel, keeping room for as many lines as its neighbours may need."""
+    wrapped = textwrap.wrap(text, 42)
+    padded = wrapped + [" "] * (lines - len(wrapped))
+    figure.suptitle("\n".join(padded), fontsize=9.5, fontweight="bold", x=0.01, ha="left")
 
 
 def _rows(axes: Any, labels: list[str]) -> None:

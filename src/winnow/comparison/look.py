@@ -137,13 +137,12 @@ def _inline(panel: Panel, salt: str) -> str:
     svg = re.sub(r"<metadata>.*?</metadata>", "", svg, flags=re.S)
     used = set(re.findall(r"url\(#([^)]+)\)", svg)) | set(re.findall(r'href="#([^"]+)"', svg))
     svg = re.sub(r' id="([^"]+)"', lambda found: found[0] if found[1] in used else "", svg)
-    svg = svg.replace("'DejaVu Sans'", "var(--sans)").replace(INK, "currentColor")
-    svg = svg.replace(INK.upper(), "currentColor")
+    svg = svg.replace("'DejaVu Sans'", "var(--sans)").replace(INK, "currentColor").replace(GREY, "var(--soft)")
     for style in (*ROLES.values(), *OTHERS):
         for colour in (style.colour, style.colour.lower()):
             svg = svg.replace(colour, f"var(--c{style.colour[1:].lower()}, {style.colour.upper()})")
     svg = re.sub(r"(<svg [^>]*?) width=\"[^\"]*\"", r"\1", svg, count=1)
     svg = re.sub(r"(<svg [^>]*?) height=\"[^\"]*\"", r"\1", svg, count=1)
     label = html.escape(panel.title, quote=True)
-    width = round(panel.width * 96)
+    width = round(panel.width * 120)
     return svg.replace("<svg ", f'<svg role="img" aria-label="{label}" style="max-width:{width}px" ', 1).strip()

@@ -59,12 +59,17 @@ class Metric:
 
     @property
     def label(self) -> str:
-        """The metric in words."""
+        """The metric in a few words."""
         head, middle, last = self.parts
-        if self.items == "prompts":
-            words = {"log_odds": "log odds, wanted against unwanted words"}.get(last, last.replace("_", " "))
-            return f"{words} ({middle} prompts)"
-        return f"{last.replace('_', ' ')} on {head}/{middle}" if self.items == "rows" else self.name
+        place = {"prompts": middle, "rows": head if middle == "all" else f"{head}/{middle}"}.get(self.items)
+        return f"{last.replace('_', ' ')} on {place}" if place else self.name
+
+    @property
+    def description(self) -> str:
+        """The metric in a phrase that needs no glossary."""
+        if self.items == "prompts" and self.parts[2] == "log_odds":
+            return f"log odds of wanted against unwanted words ({self.parts[1]} prompts)"
+        return self.label
 
     @property
     def needs(self) -> tuple[str, ...]:

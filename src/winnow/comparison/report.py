@@ -1,6 +1,4 @@
-"""Writing a comparison down: JSON for programs, one page for people, Markdown for a repository, and the
-figures.
-"""
+"""Writing a comparison down: JSON for programs, a page and Markdown for people, and the figures."""
 
 from __future__ import annotations
 
@@ -40,9 +38,9 @@ def write(comparison: Comparison, study: Study, output: Path) -> list[Path]:
         for name, text in written.items():
             (output / name).write_text(text, encoding="utf-8")
     except OSError as error:
+        why = error.strerror or str(error)
         raise WinnowError(
-            f"The report cannot be written to {output}: {error.strerror or error}. Choose a folder that can be written.",
-            key="output",
+            f"The report cannot be written to {output}: {why}. Choose a folder that can be written.", key="output_dir"
         ) from error
     return [*(output / name for name in written), *(file for figure in figures.values() for file in figure.files)]
 
@@ -72,9 +70,7 @@ def _environment() -> Environment:
 
 
 def _facts(comparison: Comparison, study: Study, figures: dict[str, Figure]) -> dict[str, Any]:
-    """Return what the templates tell, with every choice of content made here and only the layout left to
-    them.
-    """
+    """Return what the templates tell; every choice of content is made here, only the layout is theirs."""
     declared = study.declaration
     primary = Metric(comparison.primary_metric)
     look = styles({name: arm.role for name, arm in comparison.arms.items()})
@@ -122,8 +118,8 @@ def _methods(comparison: Comparison) -> str:
     scored = f"and scored on {primary[0].items} {items}" if primary else f"and scored on {items}"
     freedom = f" (here {listed([f'{result.df:.1f}' for result in primary])})" if primary else ""
     return (
-        f"Each arm was trained over its own seeds, {seeds}, {scored}. Seeds are nested in arms and {items} crossed with "
-        "them; both count as drawn from many, so that a claim reaches beyond those used here. The variance of a "
+        f"Each arm was trained over its own seeds, {seeds}, {scored}. Seeds are nested in arms and {items} crossed "
+        "with them; both count as drawn from many, so that a claim reaches beyond those used here. The variance of a "
         "difference of means is put together from the variance between the seeds of each arm and the variance of the "
         "difference over items, less the seed-by-item residual, which both contain. The difference over its standard "
         f"error is referred to Student's t with Satterthwaite's degrees of freedom{freedom}; interval and p come from "
@@ -143,7 +139,7 @@ def _dropped(study: Study, most: int = 8) -> list[dict[str, str]]:
             found.append({"text": str(example), "more": ""})
             continue
         more = [
-            listed([str(v) for v in value]) if isinstance(value, list) else f"{value}"
+            f"{key} {listed([str(entry) for entry in value]) if isinstance(value, list) else value}"
             for key, value in example.items()
             if key not in ("text", "row_id") and value not in (None, "", [])
         ]

@@ -17,7 +17,6 @@ from winnow.tracking.record import (
     CELL,
     FILLS,
     KIND,
-    MAX_STEPS,
     PROMPTS,
     ROWS,
     SEED,
@@ -27,6 +26,7 @@ if TYPE_CHECKING:
     import pandas as pd
     from mlflow import MlflowClient
 
+NOT_OF_THE_RECIPE = ("seed", "output_dir", "study.", "tracking.")
 CURVES = ("train/loss", "validation/loss")
 
 
@@ -39,8 +39,14 @@ class Cell:
     seed: int
     tags: dict[str, str]
     metrics: dict[str, float]
+    params: dict[str, str]
     started: int
     seconds: float
+
+    @property
+    def recipe(self) -> dict[str, str]:
+        """The configuration but for the seed, the study's settings and where things are kept."""
+        return {name: value for name, value in self.params.items() if not name.startswith(NOT_OF_THE_RECIPE)}
 
 
 @dataclass(frozen=True)
@@ -93,7 +99,7 @@ def collect(store_uri: str, name: str) -> Study:
             key="study",
         )
     declaration, notes = declared(runs, artifacts)
-    cells, set_aside = _chosen([_cell(run) for run in finished], declaration)
+    cells = _chosen([_cell(run) for run in finished], declaration)
     declaration = completed(declaration, {(cell.arm, cell.seed) for cell in cells}, notes)
     _refuse_too_few(name, cells)
     missing = {
@@ -104,8 +110,11 @@ def collect(store_uri: str, name: str) -> Study:
     notes += [f"{arm} has no finished run for seed {', '.join(map(str, seeds))}." for arm, seeds in missing.items()]
     if pending := _unfinished(runs):
         notes.append(f"Left out because they did not finish: {pending}.")
-    if set_aside:
-        notes.append(f"{set_aside} older finished runs of the same arm and seed were left out; the newest counts.")
+    if aside := len(finished) - len(cells):
+        notes.append(
+            f"{aside} finished runs were left out: repeats of an arm and seed, of which the newest counts, or runs of "
+            "another configuration than the declared one."
+        )
     tables = {artifact: artifacts.table(cells, artifact) for artifact in (PROMPTS, FILLS, ROWS)}
     return Study(
         name=name,
@@ -155,15 +164,31 @@ def _runs_of(client: MlflowClient, name: str) -> list[Any]:
 def _cell(run: Any) -> Cell:
     tags, info = run.data.tags, run.info
     seconds = ((info.end_time or info.start_time) - info.start_time) / 1000
-    return Cell(info.run_id, tags[ARM], int(tags[SEED]), tags, run.data.metrics, info.start_time, seconds)
+    return Cell(
+        run_id=info.run_id,
+        arm=tags[ARM],
+        seed=int(tags[SEED]),
+        tags=tags,
+        metrics=run.data.metrics,
+        params=run.data.params,
+        started=info.start_time,
+        seconds=seconds,
+    )
 
 
-def _chosen(cells: Iterable[Cell], declaration: Declaration | None) -> tuple[list[Cell], int]:
-    """Keep one cell of each arm and seed: of the declared budget where there is a choice, then the newest."""
-    budget = str(declaration.max_steps) if declaration else None
-    ordered = sorted(cells, key=lambda cell: (cell.tags.get(MAX_STEPS) == budget, cell.started))
-    newest = {(cell.arm, cell.seed): cell for cell in ordered}
-    return sorted(newest.values(), key=lambda cell: (cell.arm, cell.seed)), len(ordered) - len(newest)
+def _chosen(cells: Sequence[Cell], declaration: Declaration | None) -> list[Cell]:
+    """Keep one cell of each arm and seed: of those declared and those of the same configuration, the newest.
+
+    Cells that differ from the declared ones of their arm in more than the seed belong to another study under the same
+    name. Without a declaration every cell counts.
+    """
+    declared = [cell for cell in cells if declaration and cell.tags.get(CELL) in declaration.cells]
+    if declared:
+        recipes = {cell.arm: cell.recipe for cell in declared}
+        alike = [cell for cell in cells if cell.arm in recipes and cell.recipe == recipes[cell.arm]]
+        cells = alike + declared
+    newest = {(cell.arm, cell.seed): cell for cell in sorted(cells, key=lambda cell: cell.started)}
+    return sorted(newest.values(), key=lambda cell: (cell.arm, cell.seed))
 
 
 def _refuse_too_few(name: str, cells: Sequence[Cell]) -> None:

@@ -83,50 +83,47 @@ def decide(
     rule = RULE.format(alpha=1 - confidence)
     by_arm = {finding.result.b: finding for finding in findings if finding.outcome != "not comparable"}
     first, second = by_arm.get(baseline), by_arm.get(control or "")
-    last = _control(first, second, obstacles.get(control or "", "there is no such arm with a usable spread"))
+    last = _control(first, second, obstacles.get(control or "", "no random control ran"))
     if first is None or first.outcome is None:
         why = obstacles.get(baseline, "the scores do not vary between seeds, so no spread can be estimated")
         opening = f"Not comparable: {tested or 'the filter'} cannot be set against {baseline}, since {why}."
         return Verdict("not comparable", why, (opening, last), rule)
     r = first.result
     reason = (
-        f"difference {number(r.difference)}, {confidence:.0%} interval {interval(r.ci_low, r.ci_high)}, "
-        f"{p_text(first.p_holm)} after Holm"
+        f"{metric.name}: {r.a} - {r.b} = {number(r.difference)}, {confidence:.0%} interval "
+        f"{interval(r.ci_low, r.ci_high)}, {p_text(first.p_holm)} after Holm"
     )
-    return Verdict(first.outcome, reason, (_effect(metric, first, reason), last), rule)
+    return Verdict(first.outcome, reason, (_effect(metric, first, confidence), last), rule)
 
 
-def _effect(metric: Metric, finding: Finding, evidence: str) -> str:
-    tested, baseline, d = finding.result.a, finding.result.b, finding.result.difference
+def _effect(metric: Metric, finding: Finding, confidence: float) -> str:
+    r = finding.result
+    ends = f"{confidence:.0%} interval {interval(r.ci_low, r.ci_high)}"
     if finding.outcome == "no clear difference":
         return (
-            f"No clear difference: these runs cannot tell whether the rows that {tested} keeps make a better "
-            f"or a worse model than all rows ({baseline}): {evidence}; that is no proof of equality."
+            f"No clear difference: these runs cannot tell whether the rows that {r.a} keeps make a better or a worse "
+            f"model than all rows ({metric.label}: difference {number(r.difference)}, {ends}); that is no proof of equality."
         )
     helped = "The filter helped" if finding.outcome == "better" else "The filter hurt"
+    kept = f"after training on the rows that {r.a} keeps"
     if metric.name.endswith("log_odds"):
-        moved = (
-            f"the odds of a wanted word over an unwanted one are {number(math.exp(abs(d)))} times as "
-            f"{'high' if d > 0 else 'low'} as"
+        ends = f"{confidence:.0%} interval {interval(math.exp(r.ci_low), math.exp(r.ci_high))}"
+        return (
+            f"{helped}: {kept}, the odds of a wanted word over an unwanted one are "
+            f"{number(math.exp(r.difference))} times those after training on all rows ({ends})."
         )
-    else:
-        moved = f"{metric.label} is {'higher' if d > 0 else 'lower'} by {number(abs(d))} than"
-    kept = f"after training on the rows that {tested} keeps"
-    return f"{helped}: {kept}, {moved} after training on all rows ({evidence})."
+    moved = f"is {'higher' if r.difference > 0 else 'lower'} by {number(abs(r.difference))}"
+    return f"{helped}: {kept}, {metric.label} {moved} than after training on all rows (difference, {ends})."
 
 
 def _control(first: Finding | None, second: Finding | None, why: str) -> str:
     if second is None:
         return f"Whether the choice of rows matters or only their number is open, since {why}."
-    evidence = f"(difference {number(second.result.difference)}, {p_text(second.p_holm)} after Holm)"
     rows = "as many rows drawn at random"
     effect = first is not None and first.outcome != "no clear difference"
     if second.outcome == "no clear difference":
-        open_end = "so the effect may come from how many rows were kept rather than from which"
-        return f"It cannot be told apart from {rows} {evidence}{', ' + open_end if effect else ''}."
+        open_end = ", so the effect may come from how many rows were kept rather than from which"
+        return f"It cannot be told apart from training on {rows}{open_end if effect else ''}."
     if first is not None and first.outcome == second.outcome:
-        return (
-            f"It is also {second.outcome} than {rows} {evidence}: which rows were kept made the difference, "
-            "not how many."
-        )
-    return f"It is {second.outcome} than {rows} {evidence}, so which rows are kept does matter."
+        return f"It is also {second.outcome} than training on {rows}: which rows were kept matters, not how many."
+    return f"It is {second.outcome} than training on {rows}, so which rows are kept does matter."

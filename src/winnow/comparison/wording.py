@@ -21,10 +21,15 @@ def number(value: float | None, digits: int = 3) -> str:
 
 
 def interval(low: float | None, high: float | None) -> str:
-    """Return the ends of an interval as "low to high", or a dash where there is none."""
+    """Return the ends of an interval, both to the precision that its width deserves, or a dash.
+
+    >>> interval(0.57343, 1.11449)
+    '0.57 to 1.11'
+    """
     if low is None or high is None or not (math.isfinite(low) and math.isfinite(high)):
         return NOTHING
-    return f"{number(low)} to {number(high)}"
+    decimals = 2 if high == low else min(6, max(0, 1 - math.floor(math.log10((high - low) / 2))))
+    return " to ".join(f"{end:,.{decimals}f}".replace("-", MINUS) for end in (low, high))
 
 
 def p_text(p: float | None) -> str:

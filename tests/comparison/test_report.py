@@ -1,0 +1,211 @@
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import sys
+from dataclasses import dataclass
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from conftest import ROWS, WIDE, Recipe, Store
+from winnow.comparison import Comparison, compare
+from winnow.errors import WinnowError
+from winnow.tracking import record
+
+FIGURES = ("seeds", "contrasts", "curves", "fills", "funnel")
+
+
+@dataclass
+class Report:
+    comparison: Comparison
+    folder: Path
+
+    @property
+    def json(self) -> dict[str, Any]:
+        return json.loads((self.folder / "comparison.json").read_text(), parse_constant=pytest.fail)
+
+    @property
+    def html(self) -> str:
+        return (self.folder / "report.html").read_text()
+
+
+@pytest.fixture(scope="module")
+def report(store: Store, planted: str, tmp_path_factory: pytest.TempPathFactory) -> Report:
+    folder = tmp_path_factory.mktemp("report")
+    return Report(compare(store.uri, planted, folder), folder)
+
+
+def test_a_planted_effect_is_found_with_its_size(report: Report) -> None:
+    found = report.json
+    assert found["primary_metric"] == "probe/nike_wide/log_odds"
+    assert found["verdict"]["word"] == "better"
+    first, second = found["contrasts"][:2]
+    assert (first["a"], first["b"]) == ("nike_positive", "full")
+    assert (second["a"], second["b"]) == ("nike_positive", "random_matched")
+    assert first["ci_low"] < 0.9 < first["ci_high"]
+    assert first["items"] == WIDE
+    assert first["p_holm"] == pytest.approx(max(2 * min(first["p_value"], second["p_value"]), first["p_value"]))
+
+
+def test_the_json_has_every_declared_key(report: Report) -> None:
+    found = report.json
+    for arm in ("full", "nike_positive", "random_matched"):
+        assert {"n", "mean", "std", "seeds"} <= set(found["arms"][arm])
+        assert found["arms"][arm]["seeds"] == [1, 2, 3, 4, 5]
+    keys = {"a", "b", "metric", "difference", "ci_low", "ci_high", "p_value", "p_holm"}
+    assert all(keys <= set(entry) for entry in found["contrasts"])
+    arms, first = found["arms"], found["contrasts"][0]
+    assert first["difference"] == pytest.approx(arms["nike_positive"]["mean"] - arms["full"]["mean"])
+    assert found["arms"]["full"]["train_rows"] == 8000
+    assert found["overlap"]["shared"] == ["comfortable", "durable"]
+    descriptive = [entry for entry in found["contrasts"] if entry["family"] == "descriptive"]
+    assert [entry["p_holm"] for entry in descriptive] == [None]
+
+
+def test_rows_take_the_prompts_place_for_losses(report: Report) -> None:
+    by_metric = {entry["metric"]: entry for entry in report.json["contrasts"] if entry["family"] == "secondary"}
+    assert set(by_metric) == {"test/all/perplexity", "test/nike_positive/removed/loss", "probe/nike_wide/positive_at_5"}
+    assert by_metric["test/all/perplexity"]["items"] == ROWS
+    assert by_metric["test/nike_positive/removed/loss"]["outcome"] == "worse"
+    logged = report.json["metrics"]["test/all/perplexity"]
+    expected = logged["nike_positive"]["mean"] - logged["full"]["mean"]
+    assert by_metric["test/all/perplexity"]["difference"] == pytest.approx(expected)
+
+
+def test_the_cost_names_the_slices_that_got_worse(report: Report) -> None:
+    worse = {entry.name: entry.worse for entry in report.comparison.slices}
+    assert worse == {"all": True, "nike_positive/kept": False, "nike_positive/removed": True}
+
+
+class Page(HTMLParser):
+    """Collects what a page would fetch, its anchors and its open tags."""
+
+    VOID = ("meta", "link", "br", "path", "use", "rect", "hr", "img", "input")
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.fetched: list[str] = []
+        self.links: set[str] = set()
+        self.ids: list[str] = []
+        self.figures: set[str] = set()
+        self.open: list[str] = []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        found = dict(attrs)
+        if tag not in self.VOID:
+            self.open.append(tag)
+        if tag == "figure":
+            self.figures.add((found["id"] or "").removeprefix("figure-"))
+        if "id" in found:
+            self.ids.append(found["id"] or "")
+        for key in ("href", "src", "xlink:href"):
+            value = found.get(key) or ""
+            if value.startswith("#"):
+                self.links.add(value[1:])
+            elif value and not value.startswith("data:"):
+                self.fetched.append(value)
+
+    def handle_endtag(self, tag: str) -> None:
+        if tag not in self.VOID:
+            assert self.open.pop() == tag
+
+
+def test_the_page_is_one_file_and_whole(report: Report) -> None:
+    page = Page()
+    page.feed(report.html)
+    assert not page.open
+    assert not page.fetched
+    assert page.figures == set(FIGURES)
+    assert page.links <= set(page.ids)
+    assert len(page.ids) == len(set(page.ids))
+    text = re.sub(r'xmlns(:xlink)?="http://www\.w3\.org/[^"]*"', "", report.html)
+    assert "http://" not in text
+    assert "https://" not in text
+    assert "@import" not in text
+    assert len(report.html) < 3_000_000
+
+
+def test_the_page_says_what_matters(report: Report) -> None:
+    for sentence in report.comparison.verdict.sentences:
+        assert sentence in report.html
+    assert "Nike shoes are very [MASK]" in report.html
+    assert "&lt;b&gt;overpriced&lt;/b&gt;" in report.html
+    assert "<b>overpriced" not in report.html
+    for arm in report.comparison.arms.values():
+        assert all(run in report.html for run in arm.run_ids)
+
+
+def test_markdown_and_figures_stand_beside_it(report: Report) -> None:
+    text = (report.folder / "report.md").read_text()
+    for name in FIGURES:
+        assert f"](figures/{name}.svg)" in text
+        assert (report.folder / "figures" / f"{name}.png").read_bytes().startswith(b"\x89PNG")
+        assert "<svg" in (report.folder / "figures" / f"{name}.svg").read_text()
+    tables = re.findall(r"(?:^\|.*\n)+", text, flags=re.M)
+    assert len(tables) >= 10
+    for table in tables:
+        columns = {len(re.findall(r"(?<!\\)\|", line)) for line in table.splitlines()}
+        assert len(columns) == 1, table
+
+
+def test_nothing_is_found_where_nothing_is(store: Store, tmp_path: Path) -> None:
+    null = dict.fromkeys(("full", "nike_positive", "random_matched"), 0.0)
+    comparison = compare(store.uri, store.build(Recipe("null", null)), tmp_path)
+    assert comparison.verdict.word == "no clear difference"
+    assert "no proof of equality" in comparison.headline
+
+
+def test_losses_under_other_tokenizers_are_refused_and_probes_are_not(store: Store, tmp_path: Path) -> None:
+    recipe = Recipe("tokenizers", seeds=(1, 2), tags={"full": {record.TOKENIZER: "other"}})
+    comparison = compare(store.uri, store.build(recipe), tmp_path)
+    refused = {entry["metric"]: entry["reason"] for entry in comparison.not_comparable}
+    assert set(refused) == {"test/all/perplexity", "test/nike_positive/removed/loss"}
+    assert "tokenizer" in refused["test/all/perplexity"]
+    assert {f.metric for f in comparison.findings} == {"probe/nike_wide/log_odds", "probe/nike_wide/positive_at_5"}
+    assert all(entry.change is None for entry in comparison.slices)
+    assert "Not comparable" in (tmp_path / "report.html").read_text()
+
+
+def test_another_budget_makes_the_verdict_not_comparable(store: Store, tmp_path: Path) -> None:
+    recipe = Recipe("budgets", seeds=(1, 2), tags={"full": {record.MAX_STEPS: "900"}})
+    comparison = compare(store.uri, store.build(recipe), tmp_path)
+    assert comparison.verdict.word == "not comparable"
+    assert "budget in steps" in comparison.verdict.reason
+    random = next(f for f in comparison.findings if f.family == "primary")
+    assert random.p_holm == pytest.approx(min(1.0, 2 * random.result.p_value))
+
+
+def test_lost_artifacts_leave_what_the_summaries_still_say(store: Store, tmp_path: Path) -> None:
+    recipe = Recipe("lost", without=(record.PROMPTS, record.FILLS, record.ROWS))
+    comparison = compare(store.uri, store.build(recipe), tmp_path)
+    assert comparison.verdict.word == "better"
+    assert {finding.result.items for finding in comparison.findings} == {1}
+    told = " ".join(comparison.notes)
+    assert "evaluation/prompts.parquet" in told
+    assert "covers new seeds only" in told
+    assert not (tmp_path / "figures" / "fills.svg").exists()
+
+
+def test_a_metric_nobody_logged_is_not_comparable(store: Store, tmp_path: Path) -> None:
+    recipe = Recipe("unlogged", seeds=(1, 2), secondary=("probe/other/log_odds",))
+    comparison = compare(store.uri, store.build(recipe), tmp_path)
+    assert comparison.not_comparable[0]["reason"] == "nike_positive has no probe/other/log_odds for seed 1, 2"
+
+
+def test_an_unwritable_folder_is_an_error_of_the_users(store: Store, planted: str, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("in the way")
+    with pytest.raises(WinnowError, match="cannot be written") as caught:
+        compare(store.uri, planted, tmp_path / "file" / "comparison")
+    assert caught.value.key == "output_dir"
+
+
+def test_the_room_imports_without_torch() -> None:
+    code = (
+        "import sys, winnow.comparison as c; c.compare, c.contrast, c.collect, c.analyse; import winnow.comparison.report;"
+        "assert 'torch' not in sys.modules"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
