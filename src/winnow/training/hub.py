@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import logging
 import sys
 from collections.abc import Iterator
@@ -34,12 +35,14 @@ def check(source: Pretrained) -> dict[str, Any]:
     from transformers import PreTrainedConfig
     from transformers.models.auto.modeling_auto import MODEL_FOR_MASKED_LM_MAPPING_NAMES
 
-    where = _where(source)
+    address = _address(source)
     try:
-        config, _ = PreTrainedConfig.get_config_dict(source.name, **where)
+        config, _ = PreTrainedConfig.get_config_dict(**address)
     except (OSError, ValueError) as fault:
-        raise _fault(source, "has no readable `config.json`, so it is no model", fault) from fault
+        raise _fault(source, "has no readable `config.json`", fault) from fault
     kind: str | None = config.get("model_type")
+    if kind is None:
+        raise _fault(source, "has no `config.json` that names a type of model")
     remote = source.trust_remote_code and "AutoModelForMaskedLM" in config.get("auto_map", {})
     if not remote and kind not in MODEL_FOR_MASKED_LM_MAPPING_NAMES:
         raise _fault(source, f"is of type {kind!r}, which is not a masked language model")
@@ -57,13 +60,13 @@ def tokenizer(source: Pretrained) -> PreTrainedTokenizerFast:
     config = check(source)
     try:
         with _quiet():
-            loaded = AutoTokenizer.from_pretrained(
-                source.name, trust_remote_code=source.trust_remote_code, **_where(source)
-            )
+            loaded = AutoTokenizer.from_pretrained(trust_remote_code=source.trust_remote_code, **_address(source))
     except Exception as fault:
         raise _fault(source, "has no tokenizer that can be loaded", fault) from fault
     if not loaded.is_fast:
         raise _fault(source, "has a slow tokenizer only; Winnow needs a fast one (`tokenizer.json`)")
+    if len(loaded) <= len(loaded.all_special_ids):
+        raise _fault(source, "has no tokenizer file, or one that knows no word")
     if loaded.mask_token_id is None:
         raise _fault(source, "has a tokenizer without a mask token, so nothing can be masked")
     if loaded.pad_token_id is None:
@@ -86,11 +89,10 @@ def model(source: Pretrained, tokenizer: PreTrainedTokenizerFast) -> PreTrainedM
         # Missing weights are drawn before they are reported.
         with torch.random.fork_rng(devices=[]), _quiet():
             loaded, report = AutoModelForMaskedLM.from_pretrained(
-                source.name,
                 trust_remote_code=source.trust_remote_code,
                 output_loading_info=True,
                 dtype=torch.float32,
-                **_where(source),
+                **_address(source),
             )
     except Exception as fault:
         raise _fault(source, "cannot be loaded as a masked language model", fault) from fault
@@ -114,41 +116,46 @@ def _longest_input(config: dict[str, Any]) -> int:
     return positions
 
 
-def _where(source: Pretrained) -> dict[str, Any]:
-    """Return the arguments that keep the library from waiting for a Hub that is not there.
+def _address(source: Pretrained) -> dict[str, Any]:
+    """Return the arguments that lead the library to the model without waiting for a Hub that is not there.
 
     Raises:
         WinnowError: The name is no folder, and the Hub has no such model or cannot be reached.
     """
-    if Path(source.name).expanduser().is_dir():
-        return {"local_files_only": True}
+    folder = Path(source.name).expanduser()
+    if folder.is_dir():
+        return {"pretrained_model_name_or_path": str(folder), "local_files_only": True}
     if source.name.startswith((".", "/", "~")) or source.name.count("/") > 1:
         raise _fault(source, "is not a folder")
+    return {
+        "pretrained_model_name_or_path": source.name,
+        "revision": source.revision or "main",
+        "local_files_only": not _on_the_hub(source),
+    }
+
+
+@functools.lru_cache(maxsize=8)
+def _on_the_hub(source: Pretrained) -> bool:
+    """Return whether the Hub has the model; if it cannot be reached, whether to take it from the local cache.
+
+    Raises:
+        WinnowError: The Hub has no such model, or it cannot be reached and the model is not in the cache.
+    """
     from huggingface_hub import HfApi, try_to_load_from_cache
     from huggingface_hub.errors import HfHubHTTPError, HFValidationError
 
-    where: dict[str, Any] = {"revision": source.revision or "main"}
     try:
         HfApi().model_info(source.name, revision=source.revision, timeout=_PATIENCE_SECONDS)
     except HFValidationError as fault:
         raise _fault(source, "is neither a folder nor a name on the Hugging Face Hub", fault) from fault
-    except HfHubHTTPError as fault:
-        if fault.response is not None and fault.response.status_code in (401, 403, 404):
-            raise _fault(source, "is not a model that the Hugging Face Hub gives to you", fault) from fault
-        unreachable: Exception | None = fault
     except Exception as fault:  # what a broken connection raises depends on the HTTP library below
-        unreachable = fault
-    else:
-        unreachable = None
-    if unreachable is not None:
-        if not isinstance(try_to_load_from_cache(source.name, "config.json", **where), str):
-            raise _fault(
-                source,
-                "is not in the local cache, and the Hugging Face Hub could not be reached",
-                unreachable,
-            ) from unreachable
-        where["local_files_only"] = True
-    return where
+        if isinstance(fault, HfHubHTTPError) and fault.response.status_code in (401, 403, 404):
+            raise _fault(source, "is not a model that the Hugging Face Hub gives to you", fault) from fault
+        if not isinstance(try_to_load_from_cache(source.name, "config.json", revision=source.revision), str):
+            what = "is not in the local cache, and the Hugging Face Hub could not be reached"
+            raise _fault(source, what, fault) from fault
+        return False
+    return True
 
 
 def _fault(source: Pretrained, what: str, cause: Exception | None = None) -> WinnowError:

@@ -141,7 +141,7 @@ def _build(table: pa.Table, tokenizer: PreTrainedTokenizerFast, max_length: int 
 def _check_length(length: int | None, vocabulary: Vocabulary, key: str) -> None:
     if length is not None and length > vocabulary.longest:
         raise WinnowError(
-            f"Rows of {length} tokens are longer than the {vocabulary.longest} that the model reads. Give at most that.",
+            f"Rows of {length} tokens are longer than the {vocabulary.longest} that the model reads. Give no more.",
             key=key,
         )
 

@@ -52,8 +52,10 @@ def _words(tokenizer: PreTrainedTokenizerFast, texts: Sequence[str]) -> Iterator
 
 def _characters(words: Counter[str]) -> list[str]:
     """Every character as the start of a word and inside one, so that no word of the corpus is unknown."""
-    alphabet = sorted({character for word in words for character in word})
-    return alphabet + [f"##{character}" for character in alphabet]
+    starts = sorted({character for word in words for character in word})
+    # Punctuation and Chinese characters are words of their own.
+    inside = sorted({character for word in words if len(word) > 1 for character in word})
+    return starts + [f"##{character}" for character in inside]
 
 
 def _endings(words: dict[str, int]) -> list[str]:

@@ -1,0 +1,198 @@
+import functools
+import math
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import pytorch_lightning as pl
+import torch
+from pytorch_lightning.callbacks import Callback, ModelCheckpoint
+
+from winnow.errors import WinnowError
+from winnow.training import (
+    MaskedLanguageDataModule,
+    MaskedLanguageModule,
+    Masking,
+    Scratch,
+    TokenRows,
+    TrainingBatches,
+    masked_lm_sums,
+)
+from winnow.training.masking import IGNORED
+from winnow.training.module import linear_schedule, parameter_groups
+
+ADAMW = functools.partial(torch.optim.AdamW, lr=1e-3, weight_decay=0.01)
+
+
+def fit(
+    model: Any, rows: TokenRows, optimizer: Any = ADAMW, ckpt_path: Path | None = None, **settings: Any
+) -> MaskedLanguageModule:
+    module = MaskedLanguageModule(model, optimizer, warmup_fraction=0.25, seed=3)
+    data = MaskedLanguageDataModule(rows.take(np.arange(100)), rows.take(np.arange(100, 140)), Masking(), 16, seed=3)
+    defaults: dict[str, Any] = {
+        "max_steps": 4,
+        "accelerator": "cpu",
+        "devices": 1,
+        "logger": False,
+        "enable_checkpointing": any(isinstance(one, ModelCheckpoint) for one in settings.get("callbacks", [])),
+        "enable_progress_bar": False,
+        "enable_model_summary": False,
+        "use_distributed_sampler": False,
+        "check_val_every_n_epoch": None,
+        "log_every_n_steps": 1,
+    }
+    pl.Trainer(**(defaults | settings)).fit(module, data, ckpt_path=ckpt_path, weights_only=True)
+    return module
+
+
+class Watch(Callback):
+    """Notes what each training batch met."""
+
+    def __init__(self) -> None:
+        self.modes: list[bool] = []
+        self.rates: list[float] = []
+        self.masked = self.words = 0
+
+    def on_train_batch_start(self, trainer: Any, module: Any, batch: Any, batch_idx: int) -> None:
+        self.modes.append(all(part.training for part in module.model.modules()))
+        self.rates.append(trainer.optimizers[0].param_groups[0]["lr"])
+        self.masked += int((batch["labels"] != IGNORED).sum())
+        self.words += int(batch["attention_mask"].sum()) - 2 * len(batch["labels"])
+
+
+def test_every_module_is_in_training_mode_also_after_a_validation(model: Any, rows: TokenRows) -> None:
+    assert not model.training  # as the library hands it over
+    watch = Watch()
+    fit(model, rows, callbacks=[watch], val_check_interval=2)
+    assert watch.modes == [True] * 4
+
+
+def test_the_learning_rate_climbs_then_falls_and_is_never_zero(model: Any, rows: TokenRows) -> None:
+    watch = Watch()
+    fit(model, rows, callbacks=[watch], max_steps=8, limit_val_batches=0)
+    factors = np.array(watch.rates) / 1e-3
+    assert factors == pytest.approx([1 / 3, 2 / 3, 1, 5 / 6, 4 / 6, 3 / 6, 2 / 6, 1 / 6])
+
+
+@pytest.mark.parametrize(("fraction", "steps"), [(0.0, 1), (0.0, 10), (0.1, 10), (0.5, 7), (1.0, 5)])
+def test_the_schedule_stays_between_zero_and_one(fraction: float, steps: int) -> None:
+    factor = linear_schedule(fraction, steps)
+    values = [factor(step) for step in range(steps)]
+    assert all(0 < value <= 1 for value in values)
+    assert factor(steps) == 0 or fraction == 1
+    peak = values.index(max(values))
+    assert values[: peak + 1] == sorted(values[: peak + 1])
+    assert values[peak:] == sorted(values[peak:], reverse=True)
+
+
+def test_about_fifteen_percent_of_the_words_are_guessed(model: Any, rows: TokenRows) -> None:
+    watch = Watch()
+    fit(model, rows, callbacks=[watch], max_steps=40, limit_val_batches=0)
+    assert abs(watch.masked / watch.words - 0.15) < 4 * math.sqrt(0.15 * 0.85 / watch.words)
+
+
+def test_biases_and_norms_do_not_decay(model: Any) -> None:
+    groups = parameter_groups(model)
+    decaying, others = ([id(parameter) for parameter in group["params"]] for group in groups)
+    optimizer = ADAMW(groups)
+    assert [group["weight_decay"] for group in optimizer.param_groups] == [0.01, 0.0]
+    for name, parameter in model.named_parameters():
+        small = name.endswith("bias") or "norm" in name.lower()
+        assert (id(parameter) in others) is small, name
+        assert (id(parameter) in decaying) is not small, name
+
+
+def test_the_logged_loss_is_the_token_mean_of_the_step(tiny: Scratch, tokenizer: Any, rows: TokenRows) -> None:
+    still = Scratch(layers=1, hidden_size=32, heads=2, max_length=64, dropout=0.0)
+    batch = TrainingBatches(rows.take(np.arange(100)), Masking(), 3, 16, 1)[0]
+    loss_sum, masked = masked_lm_sums(still.load(tokenizer, seed=0), batch)
+    module = fit(still.load(tokenizer, seed=0), rows, max_steps=1, limit_val_batches=0)
+    assert float(module.trainer.callback_metrics["train/loss"]) == pytest.approx(
+        float(loss_sum.detach() / masked), rel=1e-6
+    )
+    assert module.tokens_seen == int(batch["attention_mask"].sum())
+
+
+def test_clipping_sees_the_gradients_of_the_mean(model: Any, rows: TokenRows) -> None:
+    class Norm(Callback):
+        def on_before_zero_grad(self, trainer: Any, module: Any, optimizer: Any) -> None:
+            gradients = [parameter.grad for parameter in module.model.parameters() if parameter.grad is not None]
+            if gradients:
+                norms.append(float(torch.linalg.vector_norm(torch.stack([gradient.norm() for gradient in gradients]))))
+
+    norms: list[float] = []
+    fit(model, rows, callbacks=[Norm()], gradient_clip_val=0.01, limit_val_batches=0, accumulate_grad_batches=2)
+    assert norms
+    assert norms == pytest.approx([0.01] * len(norms), rel=1e-3)
+
+
+@pytest.mark.parametrize("accumulate", [1, 2])
+def test_a_resumed_run_ends_with_the_weights_of_the_unbroken_one(
+    tiny: Scratch, tokenizer: Any, rows: TokenRows, tmp_path: Path, accumulate: int
+) -> None:
+    settings: dict[str, Any] = {"max_steps": 9, "val_check_interval": 4, "accumulate_grad_batches": accumulate}
+    keep = ModelCheckpoint(tmp_path, filename="{step}", every_n_train_steps=4, save_top_k=-1)
+    unbroken = fit(tiny.load(tokenizer, 0), rows, callbacks=[keep], **settings)
+    torch.manual_seed(99)  # whatever else the process has done
+    resumed = fit(tiny.load(tokenizer, 7), rows, ckpt_path=tmp_path / "step=4.ckpt", **settings)
+    assert resumed.trainer.global_step == unbroken.trainer.global_step == 9
+    for name, weights in unbroken.model.state_dict().items():
+        assert torch.equal(weights, resumed.model.state_dict()[name]), name
+    assert resumed.tokens_seen == unbroken.tokens_seen
+    expected, got = unbroken.trainer.callback_metrics, resumed.trainer.callback_metrics
+    assert {name: float(value) for name, value in got.items()} == {name: float(v) for name, v in expected.items()}
+
+
+def test_validation_in_between_does_not_change_the_training(tiny: Scratch, tokenizer: Any, rows: TokenRows) -> None:
+    often, never = (
+        fit(tiny.load(tokenizer, 0), rows, **settings)
+        for settings in ({"val_check_interval": 1}, {"limit_val_batches": 0})
+    )
+    for name, weights in often.model.state_dict().items():
+        assert torch.equal(weights, never.model.state_dict()[name]), name
+
+
+def test_dropout_differs_from_seed_to_seed_and_step_to_step(model: Any, rows: TokenRows) -> None:
+    module = fit(model, rows, optimizer=functools.partial(torch.optim.SGD, lr=0.0), max_steps=1, limit_val_batches=0)
+    batch = TrainingBatches(rows, Masking(), 1, 16, 1)[0]
+    first = module.training_step(batch, 0).item()
+    assert module.training_step(batch, 0).item() == first
+    module.seed = 4
+    assert module.training_step(batch, 0).item() != first
+
+
+def test_a_loss_that_is_no_number_stops_the_run_and_names_the_step(model: Any, rows: TokenRows, tmp_path: Path) -> None:
+    class Poison(Callback):
+        def on_train_batch_start(self, trainer: Any, module: Any, batch: Any, batch_idx: int) -> None:
+            if batch_idx == 5:
+                with torch.no_grad():
+                    module.model.vocab_projector.bias.fill_(math.nan)
+
+    keep = ModelCheckpoint(tmp_path, filename="{step}", every_n_train_steps=2, save_top_k=-1)
+    with pytest.raises(WinnowError, match="not a finite number at step 6"):
+        fit(model, rows, callbacks=[Poison(), keep], max_steps=20, log_every_n_steps=10, limit_val_batches=0)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["step=2.ckpt", "step=4.ckpt"]
+    assert all(
+        torch.isfinite(weights).all()
+        for weights in torch.load(tmp_path / "step=4.ckpt", weights_only=True)["state_dict"].values()
+    )
+
+
+def test_the_same_few_rows_can_be_learnt_by_heart(model: Any, rows: TokenRows) -> None:
+    watch = Watch()
+    fast = functools.partial(torch.optim.AdamW, lr=2e-2)
+    module = fit(model, rows, fast, callbacks=[watch], max_steps=60, overfit_batches=1, limit_val_batches=0)
+    assert float(module.trainer.callback_metrics["train/loss"]) < 1.0
+    assert watch.masked % 60 == 0  # the same masks every time
+
+
+def test_a_fast_development_run_takes_one_step(model: Any, rows: TokenRows) -> None:
+    module = fit(model, rows, fast_dev_run=True)
+    assert module.trainer.global_step == 1
+    assert module.trainer.callback_metrics["validation/loss"] > 0
+
+
+def test_without_a_budget_in_steps_an_epoch_is_a_pass(model: Any, rows: TokenRows) -> None:
+    module = fit(model, rows, max_steps=-1, max_epochs=2, limit_val_batches=0)
+    assert module.trainer.global_step == 2 * math.ceil(100 / 16)

@@ -1,0 +1,136 @@
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from winnow.errors import WinnowError
+from winnow.training import TokenRows, Vocabulary, to_blocks, tokenize, tokenizer_fingerprint
+
+
+def test_rows_hold_what_the_tokenizer_gives(rows: TokenRows, table: pa.Table, tokenizer: Any) -> None:
+    assert len(rows) == len(table)
+    for i in (0, 17, len(rows) - 1):
+        text, row_id = table["text"][i].as_py(), table["row_id"][i].as_py()
+        assert rows.ids[rows.offsets[i] : rows.offsets[i + 1]].tolist() == tokenizer(text)["input_ids"]
+        assert f"{rows.keys[i]:016x}" == row_id
+    assert rows.truncated == 0
+
+
+def test_positions_restart_with_every_row(rows: TokenRows) -> None:
+    assert rows.positions[rows.offsets[:-1]].tolist() == [0] * len(rows)
+    assert rows.positions[: rows.lengths[0] + 1].tolist() == [*range(rows.lengths[0]), 0]
+
+
+def test_taking_rows_by_number_and_by_flag(rows: TokenRows) -> None:
+    some = rows.take(np.array([5, 3, 5]))
+    assert some.keys.tolist() == [rows.keys[5], rows.keys[3], rows.keys[5]]
+    assert some.ids[some.offsets[1] : some.offsets[2]].tolist() == rows.ids[rows.offsets[3] : rows.offsets[4]].tolist()
+    flags = np.zeros(len(rows), dtype=bool)
+    flags[[3, 5]] = True
+    assert rows.take(flags).keys.tolist() == [rows.keys[3], rows.keys[5]]
+    assert len(rows.take(np.zeros(len(rows), dtype=bool))) == 0
+
+
+def test_long_rows_are_cut_and_counted(make_table: Any, tokenizer: Any, tmp_path: Path) -> None:
+    table = make_table(["nike shoes", "nike running shoes are comfortable", "nike socks are dirty"])
+    rows = tokenize(table, tokenizer, 6, tmp_path)
+    assert rows.lengths.tolist() == [4, 6, 6]
+    assert rows.truncated == 1  # the third has just 6
+    assert rows.ids[rows.offsets[1:] - 1].tolist() == [tokenizer.sep_token_id] * 3
+
+
+def test_the_second_call_opens_the_cache(table: pa.Table, tokenizer: Any, tmp_path: Path) -> None:
+    first = tokenize(table, tokenizer, 64, tmp_path)
+    files = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*.npy")}
+    again = tokenize(table, tokenizer, 64, tmp_path)
+    assert {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*.npy")} == files
+    assert isinstance(again.ids, np.memmap)
+    assert np.array_equal(first.ids, again.ids)
+    tokenize(table, tokenizer, 8, tmp_path)
+    tokenize(table.slice(1), tokenizer, 64, tmp_path)
+    assert len(list((tmp_path / "tokens").iterdir())) == 3
+
+
+def test_parallel_processes_leave_one_whole_cache(tmp_path: Path) -> None:
+    code = """
+import sys, pathlib, pyarrow as pa
+from winnow.training import tokenize
+from winnow.training.wordpiece import train_wordpiece
+texts = [f"nike shoes number {i} are durable" for i in range(5000)]
+table = pa.table({"row_id": [f"{i:016x}" for i in range(5000)], "text": texts})
+rows = tokenize(table, train_wordpiece(texts, 500, 64), 64, pathlib.Path(sys.argv[1]))
+print(len(rows), int(rows.ids.sum()))
+"""
+    both = [
+        subprocess.Popen([sys.executable, "-c", code, str(tmp_path)], stdout=subprocess.PIPE, text=True)
+        for _ in range(2)
+    ]
+    printed = [process.communicate(timeout=120)[0] for process in both]
+    assert printed[0] == printed[1]
+    assert printed[0].startswith("5000 ")
+    assert len(list((tmp_path / "tokens").iterdir())) == 1
+
+
+def test_no_row_is_no_fault(table: pa.Table, tokenizer: Any, tmp_path: Path) -> None:
+    empty = tokenize(table.slice(0, 0), tokenizer, 64, tmp_path)
+    assert len(empty) == 0
+    assert len(to_blocks(empty, 16)) == 0
+
+
+def test_rows_longer_than_the_model_are_refused(
+    table: pa.Table, tokenizer: Any, rows: TokenRows, tmp_path: Path
+) -> None:
+    with pytest.raises(WinnowError, match=r"training\.max_length: .*longer than the 64"):
+        tokenize(table, tokenizer, 65, tmp_path)
+    with pytest.raises(WinnowError, match=r"training\.block_size: .*longer than the 64"):
+        to_blocks(rows, 65)
+
+
+def test_a_row_id_that_is_no_hash_is_refused(tokenizer: Any, tmp_path: Path) -> None:
+    with pytest.raises(WinnowError, match="16 hex digits"):
+        tokenize(pa.table({"row_id": ["row one"], "text": ["nike"]}), tokenizer, 8, tmp_path)
+    assert not list(tmp_path.rglob("*.npy"))
+
+
+@pytest.mark.parametrize("block_size", [5, 16, 64])
+def test_blocks_hold_every_token_once_and_in_order(rows: TokenRows, block_size: int) -> None:
+    blocks = to_blocks(rows, block_size)
+    assert np.array_equal(blocks.ids, rows.ids)
+    assert set(blocks.lengths[:-1].tolist()) == {block_size}
+    assert 0 < blocks.lengths[-1] <= block_size
+    assert blocks.lengths.sum() == len(rows.ids)
+
+
+def test_a_block_is_known_by_its_content(rows: TokenRows) -> None:
+    blocks = to_blocks(rows, 16)
+    assert len(np.unique(blocks.keys)) == len(blocks)
+    one = rows.take(np.arange(10))
+    shifted = TokenRows(one.ids[16:], one.offsets[:1].repeat(2), one.keys[:1], one.vocabulary)
+    assert to_blocks(one, 16).keys[1] == to_blocks(shifted, 16).keys[0]
+    swapped = one.ids.copy()
+    swapped[[1, 2]] = swapped[[2, 1]]
+    other = TokenRows(swapped, one.offsets, one.keys, one.vocabulary)
+    assert to_blocks(other, 16).keys[0] != to_blocks(one, 16).keys[0]
+
+
+def test_a_tokenizer_keeps_its_name_whatever_it_was_called_with(tokenizer: Any) -> None:
+    before = tokenizer_fingerprint(tokenizer)
+    tokenizer(["nike"], truncation=True, max_length=3, padding="max_length")
+    assert tokenizer_fingerprint(tokenizer) == before
+
+
+def test_another_vocabulary_has_another_name(tokenizer: Any) -> None:
+    from winnow.training.wordpiece import train_wordpiece
+
+    assert tokenizer_fingerprint(train_wordpiece(["nike shoes"], 64, 64)) != tokenizer_fingerprint(tokenizer)
+
+
+def test_vocabulary_keeps_special_tokens_apart(tokenizer: Any) -> None:
+    vocabulary = Vocabulary.of(tokenizer)
+    assert vocabulary.size == len(tokenizer)
+    assert np.flatnonzero(vocabulary.is_special).tolist() == sorted(tokenizer.all_special_ids)
+    assert len(vocabulary.ordinary) == len(tokenizer) - 5
