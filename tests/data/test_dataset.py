@@ -1,7 +1,8 @@
 from __future__ import annotations
 
 import hashlib
-import multiprocessing
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -117,16 +118,24 @@ def test_another_content_or_setting_is_another_corpus(dataset_of: DatasetOf, tmp
     assert len({corpus.fingerprint for corpus in corpora}) == 4
 
 
-def _fingerprint(dataset: Dataset, cache_dir: Path) -> str:
-    return dataset.load(cache_dir).fingerprint
+SCRIPT = """
+import sys
+from pathlib import Path
+from winnow.data import CsvFile, Dataset
+dataset = Dataset(name="small", source=CsvFile(path=sys.argv[1], text=["text"]))
+print(dataset.load(Path(sys.argv[2])).fingerprint)
+"""
 
 
 def test_parallel_processes_may_build_the_same_corpus(dataset_of: DatasetOf, tmp_path: Path) -> None:
     dataset = dataset_of([f"text {i}" for i in range(3_000)])
-    with multiprocessing.get_context("spawn").Pool(3) as pool:
-        found = pool.starmap(_fingerprint, [(dataset, tmp_path)] * 6)
-    assert set(found) == {dataset.load(tmp_path).fingerprint}
-    assert [path.name for path in (tmp_path / "corpus").iterdir()] == [dataset.fingerprint()]
+    assert isinstance(dataset.source, CsvFile)
+    command = [sys.executable, "-c", SCRIPT, str(dataset.source.path), str(tmp_path / "cache")]
+    started = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True) for _ in range(4)]
+    printed = [process.communicate()[0].strip() for process in started]
+    assert [process.returncode for process in started] == [0] * 4
+    assert set(printed) == {dataset.load(tmp_path / "cache").fingerprint}
+    assert [path.name for path in (tmp_path / "cache" / "corpus").iterdir()] == [dataset.fingerprint()]
 
 
 def test_a_damaged_or_unwritable_cache_says_what_to_do(dataset_of: DatasetOf, tmp_path: Path) -> None:

@@ -46,9 +46,7 @@ class Corpus:
             # Uncompressed Arrow, so that reading it back is a memory map and not a copy.
             with pa.ipc.new_file(draft / "rows.arrow", self.table.schema) as writer:
                 writer.write_table(self.table)
-            (draft / "corpus.json").write_text(
-                json.dumps(facts, indent=2, ensure_ascii=False) + "\n", "utf-8"
-            )
+            (draft / "corpus.json").write_text(json.dumps(facts, indent=2, ensure_ascii=False) + "\n", "utf-8")
 
     @classmethod
     def open(cls, folder: Path) -> Corpus:

@@ -62,18 +62,14 @@ class CsvFile(Source):
                 texts.append(self.joiner.join(cells[i] for i in places if cells[i].strip()) or None)
                 if label_place is not None:
                     labels.append(self._whole_number(cells[label_place], line))
-        columns = [pa.array(texts, TEXT.type)] + (
-            [] if label_place is None else [pa.array(labels, LABEL.type)]
-        )
+        columns = [pa.array(texts, TEXT.type)] + ([] if label_place is None else [pa.array(labels, LABEL.type)])
         return pa.table(columns, schema=pa.schema([TEXT] if label_place is None else [TEXT, LABEL]))
 
     def fingerprint(self) -> str:
         """Return a fingerprint over the file's bytes and the settings that shape its rows, not its place."""
         with self._told(), self.path.expanduser().open("rb") as stream:
             content = hashlib.file_digest(stream, lambda: hashlib.blake2b(digest_size=16)).hexdigest()
-        return fingerprint(
-            "csv", content, self.text, self.joiner, self.label, self.separator, self.encoding.lower()
-        )
+        return fingerprint("csv", content, self.text, self.joiner, self.label, self.separator, self.encoding.lower())
 
     def describe(self) -> dict[str, Any]:
         """Return kind, file, columns, homepage and licence."""

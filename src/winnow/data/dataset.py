@@ -35,9 +35,7 @@ class Dataset:
 
     name: Annotated[str, Field(min_length=1)]
     source: InstanceOf[Source]
-    cleaning: list[CleaningStep] = Field(
-        default_factory=lambda: [CleaningStep.DROP_NULL, CleaningStep.COLLAPSE_SPACE]
-    )
+    cleaning: list[CleaningStep] = Field(default_factory=lambda: [CleaningStep.DROP_NULL, CleaningStep.COLLAPSE_SPACE])
     split: Split = Field(default_factory=Split)
 
     def fingerprint(self) -> str:

@@ -79,8 +79,4 @@ class Mixture(Source):
 
     def check(self) -> list[WinnowError]:
         """Return the faults of all sources."""
-        return [
-            fault.under(f"sources.{name}")
-            for name, source in self.sources.items()
-            for fault in source.check()
-        ]
+        return [fault.under(f"sources.{name}") for name, source in self.sources.items() for fault in source.check()]

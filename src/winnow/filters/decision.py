@@ -57,9 +57,7 @@ class Decision:
             corpus: The rows.
             scores: The scores of each signal, in corpus order.
         """
-        verdicts: dict[str, Any] = {
-            signal: self.signals[signal].keep(scores[signal]) for signal in self.signals
-        }
+        verdicts: dict[str, Any] = {signal: self.signals[signal].keep(scores[signal]) for signal in self.signals}
         columns: dict[str, Any] = {column: corpus.table[column] for column in ("row_id", "split", "source")}
         for signal in self.signals:
             columns |= {f"{signal}.score": scores[signal], f"{signal}.keep": verdicts[signal]}
@@ -72,9 +70,7 @@ class Decision:
     def _settled(self, verdicts: Any) -> Any:
         return pc.fill_null(verdicts, self.keep_null)
 
-    def _funnel(
-        self, left: pa.Array, verdicts: Mapping[str, Any], scores: Mapping[str, Any]
-    ) -> list[dict[str, Any]]:
+    def _funnel(self, left: pa.Array, verdicts: Mapping[str, Any], scores: Mapping[str, Any]) -> list[dict[str, Any]]:
         stages = [{"stage": "train", "rows": pc.sum(left).as_py()}]
         for term in conjuncts(self.keep, self.parts):
             left = pc.and_kleene(left, evaluate(term, verdicts, scores))
@@ -99,9 +95,7 @@ def _check_names(signals: Mapping[str, Signal], parts: Mapping[str, str]) -> Non
             )
 
 
-def _check_uses(
-    node: Node, text: str, key: str, signals: Mapping[str, Signal], parts: Mapping[str, str]
-) -> None:
+def _check_uses(node: Node, text: str, key: str, signals: Mapping[str, Signal], parts: Mapping[str, str]) -> None:
     for name, scored in names(node):
         if scored and name.name in parts:
             raise fault_at(

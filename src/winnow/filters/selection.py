@@ -119,9 +119,7 @@ class Filter(Selection):
 
     def words(self) -> set[str]:
         """Return all words that the ``Mentions`` signals list."""
-        return {
-            word for signal in self.signals.values() if isinstance(signal, Mentions) for word in signal.words
-        }
+        return {word for signal in self.signals.values() if isinstance(signal, Mentions) for word in signal.words}
 
     def _decision(self) -> Decision:
         return Decision.of(self.signals, self.parts, self.keep, self.on_null)
@@ -132,9 +130,7 @@ class Filter(Selection):
         if 0 < kept < total:
             return
         passes = ", ".join(f"{name} {counts['pass']:,}" for name, counts in summary["signals"].items())
-        advice = (
-            "Loosen it, or look at the signal that passes least" if kept == 0 else "Tighten it, or use `full`"
-        )
+        advice = "Loosen it, or look at the signal that passes least" if kept == 0 else "Tighten it, or use `full`"
         share = "everything" if kept else "nothing"
         raise WinnowError(
             f"The filter '{self.name}' keeps {share} of the {total:,} train rows, so there is nothing "

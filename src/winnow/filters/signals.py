@@ -72,9 +72,7 @@ class Mentions(Signal):
 
     def __post_init__(self) -> None:
         if not all(word.strip() for word in self.words):
-            raise WinnowError(
-                "A listed word is blank and would be found everywhere. Take it out.", key="words"
-            )
+            raise WinnowError("A listed word is blank and would be found everywhere. Take it out.", key="words")
 
     def settings(self) -> dict[str, Any]:
         """Return words, in no order, and the kind of match."""
@@ -83,9 +81,7 @@ class Mentions(Signal):
     def score(self, texts: Sequence[str | None]) -> pa.Array:
         """Return the number of mentions; null for null."""
         find = _mention_pattern(tuple(self.words), self.whole_word).findall
-        return pa.array(
-            [None if text is None else len(find(text.casefold())) for text in texts], pa.float64()
-        )
+        return pa.array([None if text is None else len(find(text.casefold())) for text in texts], pa.float64())
 
     def keep(self, scores: pa.Array) -> pa.Array:
         """Keep one mention or more."""
@@ -95,9 +91,7 @@ class Mentions(Signal):
 @lru_cache(maxsize=128)
 def _mention_pattern(words: tuple[str, ...], whole_word: bool) -> re.Pattern[str]:
     # The longest first: of two alternatives that start at one place, the regular expression takes the first.
-    ordered = sorted({word.strip().casefold() if whole_word else word.casefold() for word in words}, key=len)[
-        ::-1
-    ]
+    ordered = sorted({word.strip().casefold() if whole_word else word.casefold() for word in words}, key=len)[::-1]
     if not whole_word:
         return re.compile("|".join(map(re.escape, ordered)))
     phrases = (r"[\s\-\u2010\u2011]+".join(map(re.escape, re.split(r"[\s-]+", word))) for word in ordered)
@@ -123,13 +117,9 @@ class Length(Signal):
 
     def __post_init__(self) -> None:
         if self.at_least is None and self.at_most is None:
-            raise WinnowError(
-                "Without `at_least` or `at_most` a length removes nothing. Give one.", key="at_least"
-            )
+            raise WinnowError("Without `at_least` or `at_most` a length removes nothing. Give one.", key="at_least")
         if self.at_least is not None and self.at_most is not None and self.at_least > self.at_most:
-            raise WinnowError(
-                f"No length is at least {self.at_least} and at most {self.at_most}.", key="at_least"
-            )
+            raise WinnowError(f"No length is at least {self.at_least} and at most {self.at_most}.", key="at_least")
 
     def settings(self) -> dict[str, Any]:
         """Return the unit."""
