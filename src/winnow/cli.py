@@ -47,7 +47,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         "winnow",
-        description="Filter the training data of a masked language model, and learn with known certainty what that did.",
+        description="Filter the training data of a masked language model, and learn for certain what that did.",
         epilog=EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )

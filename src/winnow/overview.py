@@ -31,7 +31,7 @@ def print_overview(console: Console, config: TrainConfig, parts: Parts, ready: R
         "filter": f"{parts.filter.name}: trains on {kept:,} of {train:,} rows ({kept / train:.0%})",
         "model": f"{type(model).__name__}, {parameters:,} parameters, vocabulary {len(ready.tokenizer):,}",
         "masking": f"{parts.masking.rate:.0%} of the tokens, new in every pass",
-        "budget": f"{training.max_steps:,} steps of {training.batch_size} {training.batching}, warm-up {training.warmup_fraction:.0%}",
+        "budget": f"{training.max_steps:,} steps of {training.batch_size} {training.batching}",
         "optimizer": f"{parts.optimizer.func.__name__} {arguments(parts.optimizer.keywords)}",
         "trainer": f"{devices}, precision {options.get('precision', '32-true')}",
         "measured on": f"all{', ' + slices if slices else ''}; masks fixed by seed {config.evaluation.mask_seed}",

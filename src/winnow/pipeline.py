@@ -21,6 +21,7 @@ from rich.console import Console
 from winnow import recording
 from winnow.config import Cell, FilterConfig, TrainConfig, construct
 from winnow.data import Corpus, Dataset
+from winnow.data.corpus import SplitName
 from winnow.errors import WinnowError, WinnowErrors
 from winnow.filters import Filter, Selection, Verdicts, save_kept
 from winnow.overview import funnel, print_overview, print_verdicts
@@ -34,7 +35,7 @@ if TYPE_CHECKING:
     from winnow.evaluation import ProbeScores
     from winnow.training import MaskedLanguageModule, TokenRows
 
-HELD_OUT = ("validation", "test")
+HELD_OUT: tuple[SplitName, ...] = ("validation", "test")
 
 
 @dataclass(frozen=True)
@@ -158,11 +159,13 @@ def fit(
         The module that holds the model after its last step.
     """
     import pytorch_lightning as pl
-    from pytorch_lightning.callbacks import Callback, ModelCheckpoint, RichProgressBar
+    from pytorch_lightning.callbacks import Callback, ModelCheckpoint
 
     from winnow.tracking.logger import RunLogger
     from winnow.training import MaskedLanguageDataModule, MaskedLanguageModule
+    from winnow.training.progress import StepProgressBar, quieten_libraries
 
+    quieten_libraries()
     training = config.training
     pl.seed_everything(config.seed, verbose=False)
     module = MaskedLanguageModule(model, parts.optimizer, training.warmup_fraction, config.seed)
@@ -179,7 +182,7 @@ def fit(
     pace = min(training.validate_every_steps, training.max_steps)
     callbacks: list[Callback] = [ModelCheckpoint(folder, filename="last", every_n_train_steps=pace)]
     if progress:
-        callbacks.append(RichProgressBar())
+        callbacks.append(StepProgressBar())
     settings = {
         "max_steps": training.max_steps,
         "accumulate_grad_batches": training.accumulate_batches,
@@ -197,6 +200,8 @@ def fit(
     checkpoint = folder / "last.ckpt"
     trainer = parts.trainer(**settings)
     trainer.fit(module, data, ckpt_path=checkpoint if checkpoint.exists() else None, weights_only=True)
+    if trainer.is_global_zero:
+        checkpoint.unlink(missing_ok=True)  # it served to take up a broken training; the model itself is kept
     return module
 
 
@@ -214,7 +219,14 @@ def measure(config: TrainConfig, parts: Parts, ready: Ready, model: PreTrainedMo
     scores: dict[str, float] = {}
     for name, held_out in ready.held_out.items():
         evaluation = config.evaluation
-        rows = score_rows(model, ready.tokens[name], Masking(), evaluation.mask_seed, evaluation.batch_size, device)
+        rows = score_rows(
+            model,
+            ready.tokens[name],
+            Masking(),
+            seed=evaluation.mask_seed,
+            batch_size=evaluation.batch_size,
+            device=device,
+        )
         members = ready.members[name]
         for slice_name, metrics in slice_metrics(rows, members).items():
             scores |= {f"{name}/{slice_name}/{metric}": value for metric, value in metrics.items()}

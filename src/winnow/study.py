@@ -19,7 +19,7 @@ from winnow.config import Cell, TrainConfig
 from winnow.errors import WinnowError
 from winnow.parts import Parts, cell_folder, cell_id, check_parts, check_store, construct_parts, filters_in
 from winnow.pipeline import run_cell
-from winnow.tracking import TrackedRun, record, track
+from winnow.tracking import Store, TrackedRun, record, track
 
 TrainCell = Cell[TrainConfig]
 
@@ -55,11 +55,11 @@ def run_study(cells: Sequence[TrainCell], console: Console) -> int:
         done = set() if study.rerun == "all" else finished_cells(parent, experiment)
         _print_plan(console, declaration, ids, done)
         failures = _run_cells(cells, parts, ids, done, parent, console)
+        if study.compare:
+            _compare(cells[0].config, store, parent, console)
         if failures:
             parent.set_tags({record.CAUSE: "; ".join(f"{name}: {cause}" for name, cause in failures.items())})
     _print_failures(console, failures)
-    if study.compare:
-        _compare(cells[0].config, parts[0], console)
     return len(failures)
 
 
@@ -134,8 +134,8 @@ def _refuse_many_devices(parts: Sequence[Parts]) -> None:
         options = part.trainer.keywords
         if options.get("strategy") == "ddp" or options.get("devices") not in (None, 1, "1", "auto"):
             raise WinnowError(
-                "a study trains each cell on one device. Choose trainer=cpu or trainer=gpu, or train the cells one by one "
-                "without -m.",
+                "a study trains each cell on one device. Choose trainer=cpu or trainer=gpu, or train the cells one by "
+                "one without -m.",
                 "trainer.devices",
             )
 
@@ -186,15 +186,18 @@ def _print_failures(console: Console, failures: dict[str, str]) -> None:
             console.print(f"  {name}: {cause}")
 
 
-def _compare(config: TrainConfig, parts: Parts, console: Console) -> None:
+def _compare(config: TrainConfig, store: Store, parent: TrackedRun, console: Console) -> None:
+    """Compare the arms, and keep report and figures with the study's own run."""
     from winnow.comparison import compare
 
     folder = config.output_dir / config.study.name / "comparison"
     try:
-        comparison = compare(parts.store.uri, config.study.name, folder)
+        comparison = compare(store.uri, config.study.name, folder)
     except WinnowError as error:
         console.print(f"\nNo comparison: {error}")
         return
+    parent.log_folder(folder, "comparison")
+    parent.set_tags({"mlflow.note.content": comparison.headline})
     console.print(f"\n[bold]{comparison.headline}[/bold]")
     console.print(f"Report: {folder / 'report.html'}")
 

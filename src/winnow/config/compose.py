@@ -1,7 +1,8 @@
 """Compose the configuration of every cell with Hydra, and report all faults at once.
 
-Hydra stops at the first fault it meets. Here group choices are looked up first, plain overrides are forced in, and what comes
-out is checked as a whole against the schema and against each `_target_`; so one call tells everything that is wrong.
+Hydra stops at the first fault it meets. Here group choices are looked up first, plain overrides are forced in, and
+what comes out is checked as a whole against the schema and against each `_target_`; so one call tells everything that
+is wrong.
 """
 
 from __future__ import annotations

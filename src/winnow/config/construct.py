@@ -1,7 +1,7 @@
 """The one way from `_target_` to an object: allow-listed, checked, every fault with its key.
 
-A target must be a class that an allowed package defines. Its arguments are checked before it is called: by pydantic where
-the class is a pydantic dataclass (Winnow's own are), by its signature elsewhere.
+A target must be a class that an allowed package defines. Its arguments are checked before it is called: by pydantic
+where the class is a pydantic dataclass (Winnow's own are), by its signature elsewhere.
 """
 
 from __future__ import annotations
@@ -83,8 +83,8 @@ def _locate(path: str, key: str, allowed: Sequence[str], faults: list[WinnowErro
         listed = ", ".join(allowed)
         faults.append(
             WinnowError(
-                f"{path!r} is not on the list of allowed targets. Allowed are classes of {listed}. To use your own class, "
-                f"add its package: allow_targets=[{path.split('.', 1)[0]}].",
+                f"{path!r} is not on the list of allowed targets. Allowed are classes of {listed}. To use your own "
+                f"class, add its package: allow_targets=[{path.split('.', 1)[0]}].",
                 key,
             )
         )

@@ -36,8 +36,9 @@ MAX_STEPS: Final = "winnow.max_steps"
 
 DECLARATION: Final = "study/declaration.json"
 """Artifact of the parent run: what was declared before the first cell ran. Keys: ``study``, ``primary_metric``,
-``secondary_metrics``, ``arms`` (list of names), ``baseline`` (``full``), ``filter`` (the filter under test), ``control``
-(``random_matched``), ``seeds``, ``max_steps``, ``filter_words`` and ``probe_words`` (sorted lists)."""
+``secondary_metrics``, ``arms`` (list of names), ``baseline`` (``full``), ``filter`` (the filter under test),
+``control`` (``random_matched``), ``seeds``, ``max_steps``, ``filter_words`` and ``probe_words`` (sorted lists), and
+``cells`` (the ids of the study's cells)."""
 
 ROWS: Final = "evaluation/rows.parquet"
 """Artifact of a cell: ``stage`` (before, after), ``split``, ``row_id``, ``source``, ``loss_sum``, ``masked``, ``top1``,
@@ -56,7 +57,7 @@ MODEL: Final = "model"
 """Artifact folder of a cell: what ``save_pretrained`` wrote, for ``transformers.pipeline("fill-mask", folder)``."""
 
 FINAL: Final = "final/"
-"""Metric prefix: the scores of the last checkpoint, as ``final/test/all/loss`` or ``final/probe/nike_wide/log_odds``."""
+"""Metric prefix: scores of the last checkpoint, as ``final/test/all/loss`` or ``final/probe/nike_wide/log_odds``."""
 
 BEFORE: Final = "before/"
 """Metric prefix: the same scores of the base model, before the first step."""

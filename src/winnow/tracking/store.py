@@ -45,8 +45,8 @@ class Store:
     def client(self) -> MlflowClient:
         """Return a client, after making the database with its schema where there is none.
 
-        Processes that start together on an empty file would break one another's migration, so a lock is held; WAL mode lets
-        one process write while others read.
+        Processes that start together on an empty file would break one another's migration, so a lock is held; WAL
+        mode lets one process write while others read.
         """
         from filelock import FileLock
 
@@ -87,7 +87,8 @@ def _client(uri: str) -> MlflowClient:
 
 def _quieten() -> None:
     """Keep the migration log of a new database, and MLflow's hints, off the terminal."""
-    os.environ.setdefault("MLFLOW_ALLOW_FILE_STORE", "false")
+    import mlflow  # noqa: F401 - it sets up its loggers when it is imported
+
     for name in ("alembic", "mlflow"):
         logging.getLogger(name).setLevel(logging.WARNING)
 
