@@ -19,10 +19,14 @@ def test_a_file_appears_whole_or_not_at_all(tmp_path: Path) -> None:
 
 
 def test_nothing_is_left_of_work_that_fails(tmp_path: Path) -> None:
-    with pytest.raises(ZeroDivisionError), published(tmp_path / "result") as draft:
-        draft.mkdir()
-        (draft / "rows").write_text("half")
-        raise ZeroDivisionError
+    def fail() -> None:
+        with published(tmp_path / "result") as draft:
+            draft.mkdir()
+            (draft / "rows").write_text("half")
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        fail()
     assert list(tmp_path.iterdir()) == []
 
 

@@ -53,7 +53,7 @@ def test_labels_are_whole_numbers_or_null(write_csv: Write) -> None:
     assert table["label"].to_pylist() == [1, 0, None]
 
 
-@pytest.mark.parametrize("cell", ["good", "4.5", "inf", "nan"])
+@pytest.mark.parametrize("cell", ["good", "4.5", "inf", "nan", "1e30"])
 def test_another_label_is_a_fault_with_its_line(write_csv: Write, cell: str) -> None:
     with pytest.raises(WinnowError, match=rf"line 3 .* is '{cell}'") as caught:
         CsvFile(path=write_csv(f"text,y\na,1\nb,{cell}\n"), text=["text"], label="y").read()
@@ -103,7 +103,7 @@ def test_a_broken_row_is_named_by_file_and_line(write_csv: Write, content: str, 
 
 
 def test_bytes_of_another_encoding_are_named_by_line(write_csv: Write) -> None:
-    path = write_csv(b"text\n" + b"plain\n" * 5_000 + b"caf\xe9\n")
+    path = write_csv(b"\xef\xbb\xbftext\n" + b"plain\n" * 5_000 + b"caf\xe9\n")
     with pytest.raises(WinnowError, match="byte 0xe9 on line 5002 is not utf-8-sig") as caught:
         texts(path, "text")
     assert caught.value.key == "encoding"

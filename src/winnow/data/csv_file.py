@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import hashlib
 from collections.abc import Generator, Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -18,6 +18,7 @@ from winnow.data.source import LABEL, TEXT, Source
 from winnow.errors import WinnowError, did_you_mean
 
 _LONGEST_CELL = 2**30  # characters; the csv module's own limit of 131,072 is shorter than some documents
+_LARGEST_LABEL = 2**53  # above it a float no longer holds every whole number
 
 
 @dataclass(frozen=True, config=ConfigDict(extra="forbid"))
@@ -146,8 +147,8 @@ class CsvFile(Source):
         try:
             content.decode(self.encoding)
         except UnicodeDecodeError as fault:
-            line = content[: fault.start].count(b"\n") + 1
-            what = f"the byte 0x{content[fault.start]:02x} on line {line} is not {self.encoding}"
+            line = fault.object[: fault.start].count(b"\n") + 1
+            what = f"the byte 0x{fault.object[fault.start]:02x} on line {line} is not {self.encoding}"
         else:
             what = f"it is not {self.encoding}"
         return WinnowError(
@@ -168,12 +169,10 @@ class CsvFile(Source):
     def _whole_number(self, cell: str, line: int) -> int | None:
         if not cell.strip():
             return None
-        try:
+        with suppress(ValueError):
             number = float(cell)
-            if number.is_integer():
+            if number.is_integer() and abs(number) <= _LARGEST_LABEL:
                 return int(number)
-        except (ValueError, OverflowError):
-            pass
         raise WinnowError(
             f"The label on line {line} of {self.path} is '{cell}'; a label is a whole number. "
             f"Name another column than '{self.label}', or null for none.",
