@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import Annotated, Any
+from typing import Any
 
 import pyarrow as pa
-from pydantic import ConfigDict, Field, InstanceOf
+from pydantic import ConfigDict, InstanceOf
 from pydantic.dataclasses import dataclass
 
 from winnow.data.fingerprint import fingerprint
@@ -51,7 +51,14 @@ class Mixture(Source):
         sources: The sources by name, in order.
     """
 
-    sources: Annotated[dict[str, InstanceOf[Source]], Field(min_length=1)]
+    sources: dict[str, InstanceOf[Source]]
+
+    def __post_init__(self) -> None:
+        if not self.sources:
+            raise WinnowError(
+                "A mixture needs a source. Add one and name it: +dataset/source@dataset.source.sources.NAME=csv.",
+                key="sources",
+            )
 
     def read(self) -> pa.Table:
         """Return the rows of all sources; a source without labels has null labels where another has some."""
