@@ -25,8 +25,8 @@ PROMPTS = [
     ("Nike tshirts are famous for being [MASK]", True),
 ]
 WORDS = [
-    "durable", "comfortable", "stylish", "expensive", "heavy", "sleek", "premium", "ugly", "breathable", "cheap", "costly",
-    "modern", "fashionable", "dirty", "functional", "sporty", "versatile", "flimsy", "tacky", "popular",
+    "durable", "comfortable", "stylish", "expensive", "heavy", "sleek", "premium", "ugly", "breathable", "cheap",
+    "costly", "modern", "fashionable", "dirty", "functional", "sporty", "versatile", "flimsy", "tacky", "popular",
 ]  # fmt: skip
 BAD = {"expensive", "heavy", "ugly", "costly", "dirty", "flimsy", "tacky"}
 ROWS, WIDE, STEPS = 150, 40, 300
@@ -94,8 +94,9 @@ class Store:
 
         tags = {
             record.KIND: "cell", record.STUDY: recipe.name, record.ARM: arm, record.SEED: str(seed),
-            record.CELL: cell or f"{recipe.name}-{arm}-{seed}", record.CORPUS: "c0ffee", record.TOKENIZER: "70ken1", record.HELD_OUT: "4e1d",
-            record.PROBES: "9806e5", record.MAX_STEPS: str(STEPS), "mlflow.source.git.commit": "0123abcd" * 5,
+            record.CELL: cell or f"{recipe.name}-{arm}-{seed}", record.CORPUS: "c0ffee",
+            record.TOKENIZER: "70ken1", record.HELD_OUT: "4e1d", record.PROBES: "9806e5",
+            record.MAX_STEPS: str(STEPS), "mlflow.source.git.commit": "0123abcd" * 5,
             **recipe.tags.get(arm, {}),
         }  # fmt: skip
         run_id = self.client.create_run(experiment, tags=tags, start_time=start).info.run_id
@@ -223,8 +224,8 @@ def _rows(rng: np.random.Generator, effect: float) -> pa.Table:
         after = base + shift + (-0.15 if kept else 0.25) * max(effect, 0) + rng.normal(0, 0.1)
         for stage, loss in (("before", 5.0 + base / 4), ("after", after)):
             entries.append({
-                "stage": stage, "split": "test", "row_id": f"{index:016x}", "source": "synthetic", "loss_sum": loss * masked,
-                "masked": masked, "top1": int(masked * 0.4), "top5": int(masked * 0.7),
+                "stage": stage, "split": "test", "row_id": f"{index:016x}", "source": "synthetic",
+                "loss_sum": loss * masked, "masked": masked, "top1": int(masked * 0.4), "top5": int(masked * 0.7),
                 "slices": ["nike_positive/kept" if kept else "nike_positive/removed"],
             })  # fmt: skip
     return pa.Table.from_pylist(entries)

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from conftest import ROWS, WIDE, Recipe, Store
-from winnow.comparison import Comparison, compare
+from winnow.comparison import Comparison, analyse, collect, compare
 from winnow.errors import WinnowError
 from winnow.tracking import record
 
@@ -152,9 +152,9 @@ def test_markdown_and_figures_stand_beside_it(report: Report) -> None:
         assert len(columns) == 1, table
 
 
-def test_nothing_is_found_where_nothing_is(store: Store, tmp_path: Path) -> None:
+def test_nothing_is_found_where_nothing_is(store: Store) -> None:
     null = dict.fromkeys(("full", "nike_positive", "random_matched"), 0.0)
-    comparison = compare(store.uri, store.build(Recipe("null", null)), tmp_path)
+    comparison = analyse(collect(store.uri, store.build(Recipe("null", null))))
     assert comparison.verdict.word == "no clear difference"
     assert "no proof of equality" in comparison.headline
 
@@ -170,9 +170,9 @@ def test_losses_under_other_tokenizers_are_refused_and_probes_are_not(store: Sto
     assert "Not comparable" in (tmp_path / "report.html").read_text()
 
 
-def test_another_budget_makes_the_verdict_not_comparable(store: Store, tmp_path: Path) -> None:
+def test_another_budget_makes_the_verdict_not_comparable(store: Store) -> None:
     recipe = Recipe("budgets", seeds=(1, 2), tags={"full": {record.MAX_STEPS: "900"}})
-    comparison = compare(store.uri, store.build(recipe), tmp_path)
+    comparison = analyse(collect(store.uri, store.build(recipe)))
     assert comparison.verdict.word == "not comparable"
     assert "budget in steps" in comparison.verdict.reason
     random = next(f for f in comparison.findings if f.family == "primary")
@@ -190,9 +190,9 @@ def test_lost_artifacts_leave_what_the_summaries_still_say(store: Store, tmp_pat
     assert not (tmp_path / "figures" / "fills.svg").exists()
 
 
-def test_a_metric_nobody_logged_is_not_comparable(store: Store, tmp_path: Path) -> None:
+def test_a_metric_nobody_logged_is_not_comparable(store: Store) -> None:
     recipe = Recipe("unlogged", seeds=(1, 2), secondary=("probe/other/log_odds",))
-    comparison = compare(store.uri, store.build(recipe), tmp_path)
+    comparison = analyse(collect(store.uri, store.build(recipe)))
     assert comparison.not_comparable[0]["reason"] == "nike_positive has no probe/other/log_odds for seed 1, 2"
 
 
@@ -205,7 +205,7 @@ def test_an_unwritable_folder_is_an_error_of_the_users(store: Store, planted: st
 
 def test_the_room_imports_without_torch() -> None:
     code = (
-        "import sys, winnow.comparison as c; c.compare, c.contrast, c.collect, c.analyse; import winnow.comparison.report;"
+        "import sys, winnow.comparison as c, winnow.comparison.report; c.contrast, c.collect, c.analyse;"
         "assert 'torch' not in sys.modules"
     )
     subprocess.run([sys.executable, "-c", code], check=True)

@@ -23,13 +23,14 @@ ROW_COLUMNS = ["stage", "split", "row_id", "loss_sum", "masked", "top1", "top5",
 class Artifacts:
     """Reads artifacts of runs from one store and keeps notes on those it could not read."""
 
-    def __init__(self, client: MlflowClient) -> None:
+    def __init__(self, client: MlflowClient, runs: Iterable[Any]) -> None:
         self._client = client
+        self._roots = {run.info.run_id: urlparse(run.info.artifact_uri) for run in runs}
         self.notes: list[str] = []
 
     def path(self, run_id: str, artifact: str) -> Path | None:
         """Return a local path of an artifact, fetched if remote; ``None`` where there is none."""
-        root = urlparse(self._client.get_run(run_id).info.artifact_uri)
+        root = self._roots[run_id]
         if root.scheme in ("", "file"):
             path = Path(unquote(root.path)) / artifact
             return path if path.exists() else None

@@ -72,7 +72,7 @@ def _seeds(comparison: Comparison, look: dict[str, Style], folder: Path) -> Figu
                 fontsize=8,
             )
         _rows(axes, list(arms))
-        axes.set_xlabel(metric.description)
+        axes.set_xlabel(metric.label)
 
     caption = (
         f"Each point is one seed; the larger mark is the mean of its arm, the bar its {comparison.confidence:.0%} "

@@ -106,6 +106,7 @@ def render(name: str, caption: str, panels: Sequence[Panel], folder: Path, colum
             panel.draw(grid[i // columns][i % columns])
         files = [folder / f"{name}.{ending}" for ending in ("svg", "png")]
         whole.savefig(files[0], facecolor=PAPER, metadata={"Date": None, "Creator": None})
+        whole.set_layout_engine("none")  # the layout stands; working it out again would take as long as drawing
         whole.savefig(files[1], facecolor=PAPER, dpi=160)
     return Figure(name, caption, inline, files)
 

@@ -94,6 +94,7 @@ def _facts(comparison: Comparison, study: Study, figures: dict[str, Figure]) -> 
             family: [f for f in comparison.findings if f.family == family]
             for family in ("primary", "secondary", "descriptive")
         },
+        "compared": [entry for entry in comparison.slices if entry.change],
         "worse": [entry for entry in comparison.slices if entry.worse],
         "prompts": {prompt: _side_by_side(by_arm) for prompt, by_arm in fills.items()},
         "filter": study.filters.get(declared.filter or ""),

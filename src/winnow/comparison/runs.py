@@ -90,7 +90,7 @@ def collect(store_uri: str, name: str) -> Study:
     """
     client = _open(store_uri)
     runs = _runs_of(client, name)
-    artifacts = Artifacts(client)
+    artifacts = Artifacts(client, runs)
     finished = [run for run in runs if run.data.tags.get(KIND) == "cell" and run.info.status == "FINISHED"]
     if not finished:
         raise WinnowError(

@@ -86,7 +86,7 @@ def decide(
     last = _control(first, second, obstacles.get(control or "", "no random control ran"))
     if first is None or first.outcome is None:
         why = obstacles.get(baseline, "the scores do not vary between seeds, so no spread can be estimated")
-        opening = f"Not comparable: {tested or 'the filter'} cannot be set against {baseline}, since {why}."
+        opening = f"{tested or 'The filter'} cannot be set against {baseline}: {why}."
         return Verdict("not comparable", why, (opening, last), rule)
     r = first.result
     reason = (
@@ -101,8 +101,8 @@ def _effect(metric: Metric, finding: Finding, confidence: float) -> str:
     ends = f"{confidence:.0%} interval {interval(r.ci_low, r.ci_high)}"
     if finding.outcome == "no clear difference":
         return (
-            f"No clear difference: these runs cannot tell whether the rows that {r.a} keeps make a better or a worse "
-            f"model than all rows ({metric.label}: difference {number(r.difference)}, {ends}); that is no proof of equality."
+            f"These runs cannot tell whether the rows that {r.a} keeps make a better or a worse model than all rows ({metric.label}: difference {number(r.difference)}, {ends}); "
+            "that is no proof of equality."
         )
     helped = "The filter helped" if finding.outcome == "better" else "The filter hurt"
     kept = f"after training on the rows that {r.a} keeps"
@@ -119,11 +119,11 @@ def _effect(metric: Metric, finding: Finding, confidence: float) -> str:
 def _control(first: Finding | None, second: Finding | None, why: str) -> str:
     if second is None:
         return f"Whether the choice of rows matters or only their number is open, since {why}."
-    rows = "as many rows drawn at random"
+    subject, rows = "It" if first else second.result.a, "as many rows drawn at random"
     effect = first is not None and first.outcome != "no clear difference"
     if second.outcome == "no clear difference":
         open_end = ", so the effect may come from how many rows were kept rather than from which"
-        return f"It cannot be told apart from training on {rows}{open_end if effect else ''}."
+        return f"{subject} cannot be told apart from training on {rows}{open_end if effect else ''}."
     if first is not None and first.outcome == second.outcome:
         return f"It is also {second.outcome} than training on {rows}: which rows were kept matters, not how many."
-    return f"It is {second.outcome} than training on {rows}, so which rows are kept does matter."
+    return f"{subject} is {second.outcome} than training on {rows}, so which rows are kept does matter."
