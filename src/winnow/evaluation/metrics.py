@@ -10,6 +10,18 @@ import numpy.typing as npt
 
 Floats = npt.NDArray[np.float64]
 
+KS = (1, 5, 10, 20)
+"""How many of the first words positive@k and negative@k look at; the last is how many words are kept."""
+
+PROMPT_SCORES = (
+    "log_odds",
+    "wanted_mass",
+    "unwanted_mass",
+    *(f"positive_at_{k}" for k in KS),
+    *(f"negative_at_{k}" for k in KS),
+)
+"""The names of the scores of a prompt."""
+
 
 def perplexity(loss: float) -> float:
     """Return ``exp(loss)`` for a mean loss in nats a masked token.

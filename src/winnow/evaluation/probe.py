@@ -16,6 +16,7 @@ from pydantic.dataclasses import dataclass
 
 from winnow.data.fingerprint import fingerprint
 from winnow.errors import WinnowError, WinnowErrors, did_you_mean
+from winnow.evaluation.metrics import PROMPT_SCORES
 
 if TYPE_CHECKING:
     import torch
@@ -25,6 +26,9 @@ if TYPE_CHECKING:
 
 MASK = re.compile(r"\[MASK\]|<mask>")
 """Either spelling of the masked word; a probe uses the tokenizer's own."""
+
+RESERVED = ("prompt_id", "prompt", "probe", "stage", "scored", *PROMPT_SCORES)
+"""Columns of the table of prompts, in which every slot has a column too."""
 
 _STRICT = ConfigDict(extra="forbid")
 _Text = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1)]
@@ -87,6 +91,8 @@ class Probe:
 
     def __post_init__(self) -> None:
         faults = list(self._faults())
+        # Templates must be sound before they can be filled.
+        faults = faults or list(self._surplus())
         if len(faults) == 1:
             raise faults[0]
         if faults:
@@ -120,9 +126,7 @@ class Probe:
     def _written_out(self) -> Iterator[Cloze]:
         for given in self.prompts:
             prompt = given if isinstance(given, Prompt) else Prompt(given)
-            wanted = self.wanted if prompt.wanted is None else prompt.wanted
-            unwanted = self.unwanted if prompt.unwanted is None else prompt.unwanted
-            yield _cloze(prompt.text, wanted, unwanted, {})
+            yield _cloze(prompt.text, *self._words_of(prompt), {})
 
     def _filled(self) -> Iterator[Cloze]:
         for template in self.templates:
@@ -131,6 +135,12 @@ class Probe:
                 filling = dict(zip(used, words, strict=True))
                 yield _cloze(template.format(**filling), self.wanted, self.unwanted, filling)
 
+    def _words_of(self, prompt: Prompt) -> tuple[list[str], list[str]]:
+        return (
+            self.wanted if prompt.wanted is None else prompt.wanted,
+            self.unwanted if prompt.unwanted is None else prompt.unwanted,
+        )
+
     def _faults(self) -> Iterator[WinnowError]:
         if not self.prompts and not self.templates:
             yield WinnowError("A probe without a prompt asks nothing. Give `prompts` or `templates`.", "prompts")
@@ -138,15 +148,15 @@ class Probe:
         for i, prompt in enumerate(self.prompts):
             text = prompt.text if isinstance(prompt, Prompt) else prompt
             yield from _mask_faults(text, f"prompts.{i}")
-            if isinstance(prompt, Prompt):
-                yield from _shared_words(prompt.wanted or [], prompt.unwanted or [], f"prompts.{i}.unwanted")
-        sound = True
+            if isinstance(prompt, Prompt) and (prompt.wanted or prompt.unwanted):
+                yield from _shared_words(*self._words_of(prompt), f"prompts.{i}.unwanted")
         for i, template in enumerate(self.templates):
-            for fault in (*_mask_faults(template, f"templates.{i}"), *self._slot_faults(template, f"templates.{i}")):
-                sound = False
-                yield fault
-        if sound:
-            yield from self._surplus()
+            yield from _mask_faults(template, f"templates.{i}")
+            yield from self._slot_faults(template, f"templates.{i}")
+        for slot in set(self.slots) & set(RESERVED):
+            yield WinnowError(
+                f"A slot cannot be called '{slot}'; the table of scores has that column.", f"slots.{slot}"
+            )
 
     def _slot_faults(self, template: str, key: str) -> Iterator[WinnowError]:
         try:

@@ -11,24 +11,13 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from winnow.evaluation.metrics import log_odds, mass, share_at_k
+from winnow.evaluation.metrics import KS, PROMPT_SCORES, log_odds, mass, share_at_k
 from winnow.evaluation.probe import MASK, Cloze
 from winnow.evaluation.rows import evaluating
 
 if TYPE_CHECKING:
     import torch
     from transformers import PreTrainedModel, PreTrainedTokenizerFast
-
-KS = (1, 5, 10, 20)
-"""How many of the first words positive@k and negative@k look at; the last is how many words are kept."""
-
-_SCORES = (
-    "log_odds",
-    "wanted_mass",
-    "unwanted_mass",
-    *(f"positive_at_{k}" for k in KS),
-    *(f"negative_at_{k}" for k in KS),
-)
 
 
 @dataclass(frozen=True)
@@ -53,7 +42,7 @@ class ProbeScores:
     def summary(self) -> dict[str, float]:
         """Return the mean of every score over the scored prompts, and ``scored_prompts``, how many there are."""
         scored = self.prompts.filter(self.prompts["scored"])
-        means = {name: pc.mean(scored[name]).as_py() for name in _SCORES} if len(scored) else {}
+        means = {name: pc.mean(scored[name]).as_py() for name in PROMPT_SCORES} if len(scored) else {}
         return {**means, "scored_prompts": float(len(scored))}
 
 
@@ -204,5 +193,5 @@ def _prompt_schema(slots: Iterable[str]) -> pa.Schema:
         [("prompt_id", pa.string()), ("prompt", pa.string())]
         + [(slot, pa.string()) for slot in slots]
         + [("scored", pa.bool_())]
-        + [(name, pa.float64()) for name in _SCORES]
+        + [(name, pa.float64()) for name in PROMPT_SCORES]
     )

@@ -172,7 +172,7 @@ class HeldOutBatches:
         batch_size: int,
         share: Share = Share(),
     ) -> None:
-        if len(rows) < share.world_size:
+        if 0 < len(rows) < share.world_size:
             raise WinnowError(
                 f"{len(rows)} held-out rows cannot be shared among {share.world_size} processes. Use fewer "
                 "processes (trainer.devices), or a larger share of rows for that split.",

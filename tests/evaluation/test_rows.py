@@ -1,0 +1,97 @@
+import math
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pytest
+import torch
+from torch.nn import functional
+
+from winnow.evaluation import score_rows, slice_metrics
+from winnow.training import HeldOutBatches, MaskedLoss, Masking, Perplexity, TokenRows, masked_lm_sums
+from winnow.training.batching import padded
+from winnow.training.masking import IGNORED
+
+
+def test_each_row_gets_what_it_would_get_alone(model: Any, rows: TokenRows) -> None:
+    scores = score_rows(model, rows, Masking(), seed=4, batch_size=50)
+    assert scores["row_id"].to_pylist() == [f"{key:016x}" for key in rows.keys.tolist()]
+    assert scores.schema.types[1:] == [pa.float64(), pa.int64(), pa.int64(), pa.int64()]
+    for i in (0, 100, 587):
+        batch = padded(rows.take(np.array([i])), Masking(), 4)
+        with torch.no_grad():
+            logits = model(input_ids=batch["input_ids"]).logits[0]
+        labels = batch["labels"][0]
+        at = labels != IGNORED
+        expected = functional.cross_entropy(logits[at], labels[at], reduction="sum").item() if at.any() else 0.0
+        best = logits[at].topk(5).indices
+        hits = best == labels[at, None]
+        got = scores.slice(i, 1).to_pylist()[0]
+        assert got["loss_sum"] == pytest.approx(expected, rel=1e-5)
+        assert (got["masked"], got["top1"], got["top5"]) == (int(at.sum()), int(hits[:, 0].sum()), int(hits.sum()))
+
+
+def test_scores_depend_on_the_seed_and_not_on_batches_or_order(model: Any, rows: TokenRows) -> None:
+    scores = score_rows(model, rows, Masking(), seed=4, batch_size=50).to_pandas().set_index("row_id")
+    turned = rows.take(np.random.default_rng(0).permutation(len(rows)))
+    other = score_rows(model, turned, Masking(), seed=4, batch_size=7).to_pandas().set_index("row_id")
+    assert (scores["masked"] == other.loc[scores.index, "masked"]).all()
+    assert np.allclose(scores["loss_sum"], other.loc[scores.index, "loss_sum"], rtol=1e-5)
+    again = score_rows(model, rows, Masking(), seed=5).to_pandas().set_index("row_id")
+    assert (scores["masked"] != again["masked"]).any()
+
+
+def test_the_model_is_put_back_as_it_was(model: Any, rows: TokenRows) -> None:
+    model.train()
+    few = rows.take(np.arange(20))
+    first, second = (score_rows(model, few, Masking()) for _ in range(2))
+    assert first.equals(second)  # no dropout while scoring
+    assert model.training
+    assert all(parameter.requires_grad and not parameter.is_inference() for parameter in model.parameters())
+
+
+def test_no_held_out_row_is_no_fault(model: Any, rows: TokenRows) -> None:
+    scores = score_rows(model, rows.take(np.arange(0)), Masking())
+    assert len(scores) == 0
+    assert slice_metrics(scores) == {"all": {"rows": 0.0, "masked": 0.0}}
+
+
+def test_averages_weigh_tokens_and_not_rows() -> None:
+    scores = pa.table(
+        {"loss_sum": [3.0, 1.0, 0.0, 8.0], "masked": [3, 1, 0, 2], "top1": [1, 0, 0, 0], "top5": [2, 1, 0, 1]}
+    )
+    found = slice_metrics(scores, {"kept": np.array([True, True, True, False]), "removed": np.array([False] * 4)})
+    assert list(found) == ["all", "kept", "removed"]
+    assert found["all"] == pytest.approx(
+        {"rows": 4, "masked": 6, "loss": 2.0, "perplexity": math.exp(2), "top1": 1 / 6, "top5": 4 / 6}
+    )
+    assert found["kept"] == pytest.approx(
+        {"rows": 3, "masked": 4, "loss": 1.0, "perplexity": math.e, "top1": 0.25, "top5": 0.75}
+    )
+    assert found["removed"] == {"rows": 0.0, "masked": 0.0}
+
+
+def test_rows_without_a_masked_token_have_no_averages() -> None:
+    scores = pa.table({"loss_sum": [0.0], "masked": [0], "top1": [0], "top5": [0]})
+    assert slice_metrics(scores)["all"] == {"rows": 1.0, "masked": 0.0}
+
+
+def test_an_even_guess_scores_the_logarithm_of_the_vocabulary(model: Any, rows: TokenRows) -> None:
+    with torch.no_grad():
+        model.vocab_projector.weight.zero_()
+        model.vocab_projector.bias.zero_()
+    found = slice_metrics(score_rows(model, rows, Masking()))["all"]
+    assert found["loss"] == pytest.approx(math.log(rows.vocabulary.size), rel=1e-6)
+    assert found["perplexity"] == pytest.approx(rows.vocabulary.size, rel=1e-5)
+
+
+def test_scores_agree_with_the_loss_of_training(model: Any, rows: TokenRows) -> None:
+    loss, perplexity = MaskedLoss(), Perplexity()
+    with torch.no_grad():
+        for batch in HeldOutBatches(rows, Masking(), 4, 33):
+            sums = masked_lm_sums(model, batch)
+            loss.update(*sums)
+            perplexity.update(*sums)
+    found = slice_metrics(score_rows(model, rows, Masking(), seed=4))["all"]
+    assert found["loss"] == pytest.approx(float(loss.compute()), rel=1e-6)
+    assert found["perplexity"] == pytest.approx(float(perplexity.compute()), rel=1e-6)

@@ -1,0 +1,87 @@
+"""The probes that come with Winnow."""
+
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from hydra import compose, initialize_config_dir
+from omegaconf import OmegaConf
+
+from winnow.config import construct
+from winnow.data import SyntheticReviews
+from winnow.evaluation import Probe
+from winnow.training import Scratch
+from winnow.training.wordpiece import train_wordpiece
+
+CONF = Path(__file__).parents[2] / "conf"
+
+
+def shipped(name: str) -> dict[str, Any]:
+    settings = yaml.safe_load((CONF / "probe" / f"{name}.yaml").read_text("utf-8"))[name]
+    assert settings.pop("_target_") == "winnow.evaluation.Probe"
+    return dict(settings)
+
+
+@pytest.fixture(scope="module")
+def generator() -> SyntheticReviews:
+    """The template corpus as it is configured."""
+    with initialize_config_dir(str(CONF), version_base=None):
+        settings = OmegaConf.to_container(compose(overrides=["+dataset=synthetic_reviews"]).dataset.source)
+    assert isinstance(settings, dict)
+    return construct({str(key): value for key, value in settings.items()}, "dataset.source", SyntheticReviews)
+
+
+def grammar(generator: SyntheticReviews) -> re.Pattern[str]:
+    """What the templates of the corpus can make, as one pattern."""
+    words = {slot: choice.words for slot, choice in generator.slots.items()}
+    words["adjective"] = [*generator.positive.words, *generator.negative.words]
+    choices = {slot: f"(?:{'|'.join(map(re.escape, options))})" for slot, options in words.items()}
+    return re.compile("|".join(template.format(**choices) for template in generator.templates))
+
+
+def test_nike_asks_the_five_prompts_as_they_were_written() -> None:
+    probe = Probe(**shipped("nike"))
+    assert [cloze.text for cloze in probe.clozes] == [
+        "Nike shoes are very [MASK]",
+        "Nike atheletic wear is known for being very [MASK]",
+        "Nike [MASK] shoes are very comfortable",
+        "Trousers and Hoodies made by [MASK] are not very expensive",
+        "Nike tshirts are famous for being [MASK]",
+    ]
+    assert [bool(cloze.wanted and cloze.unwanted) for cloze in probe.clozes] == [True, True, False, False, True]
+    assert probe.words() == {"comfortable", "durable", "good-looking", "expensive", "ugly", "heavy", "dirty"}
+
+
+def test_nike_wide_has_more_than_a_hundred_prompts_with_words_of_the_corpus(generator: SyntheticReviews) -> None:
+    probe = Probe(**shipped("nike_wide"))
+    assert len(probe.clozes) >= 100
+    assert set(probe.wanted) <= set(generator.positive.words)
+    assert set(probe.unwanted) <= set(generator.negative.words)
+    assert not {cloze.text for cloze in probe.clozes} & {cloze.text for cloze in Probe(**shipped("nike")).clozes}
+
+
+def test_no_prompt_of_nike_wide_can_be_a_sentence_of_the_corpus_whatever_its_mask_hides(
+    generator: SyntheticReviews,
+) -> None:
+    sentence = grammar(generator)
+    texts = [text for text in generator.read()["text"].to_pylist() if text is not None]
+    assert all(sentence.fullmatch(text) for text in texts)
+    words = {word for text in set(texts) for word in text.split()}
+    words |= {*generator.positive.words, *generator.negative.words}
+    for cloze in Probe(**shipped("nike_wide")).clozes:
+        for word in words:
+            assert not sentence.fullmatch(cloze.text.lower().replace("[mask]", word)), (cloze.text, word)
+
+
+@pytest.mark.parametrize("name", ["nike", "nike_wide"])
+def test_every_prompt_is_scored_by_a_model_of_the_corpus(name: str, generator: SyntheticReviews) -> None:
+    texts = [f"nike shoes are {word}" for word in (*generator.positive.words, *generator.negative.words)]
+    tokenizer = train_wordpiece(texts, 8192, 64)
+    probe = Probe(**shipped(name))
+    scores = probe.run(Scratch(layers=1, hidden_size=16, heads=2).load(tokenizer, 0), tokenizer)
+    asked = [bool(cloze.wanted) for cloze in probe.clozes]
+    assert scores.prompts["scored"].to_pylist() == asked
+    assert scores.uncovered["unwanted"] == []
+    assert set(scores.uncovered["wanted"]) <= {"good-looking"}
