@@ -1,6 +1,7 @@
 """Ranks and accumulation give the loss and the gradients of one process and one batch."""
 
 import os
+import runpy
 import subprocess
 import sys
 from pathlib import Path
@@ -8,12 +9,14 @@ from typing import Any
 
 import pytest
 import torch
-import two_processes
+
+SCRIPT = Path(__file__).parent / "two_processes.py"
+train = runpy.run_path(str(SCRIPT))["train"]
 
 
 @pytest.fixture(scope="module")
 def alone() -> dict[str, Any]:
-    return two_processes.train()
+    return train()
 
 
 def assert_same(result: dict[str, Any], alone: dict[str, Any]) -> None:
@@ -29,14 +32,14 @@ def assert_same(result: dict[str, Any], alone: dict[str, Any]) -> None:
 
 @pytest.mark.parametrize("accumulate", [3, 4])
 def test_accumulated_batches_give_the_gradients_of_one(alone: dict[str, Any], accumulate: int) -> None:
-    assert_same(two_processes.train(accumulate), alone)
+    assert_same(train(accumulate), alone)
 
 
 def test_two_processes_give_the_gradients_of_one(alone: dict[str, Any], tmp_path: Path) -> None:
     out = tmp_path / "result.pt"
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2"]
     done = subprocess.run(
-        [*command, two_processes.__file__, str(out), "2"],
+        [*command, str(SCRIPT), str(out), "2"],
         env={**os.environ, "OMP_NUM_THREADS": "1"},
         capture_output=True,
         text=True,
