@@ -1,6 +1,6 @@
 """What several rooms' tests share."""
 
-import shutil
+import sqlite3
 from pathlib import Path
 
 import pytest
@@ -21,5 +21,28 @@ def store(tmp_path: Path, migrated_database: Path) -> Store:
     """A store of the test's own, as `output_dir=outputs` in its folder gives it."""
     folder = tmp_path / "outputs"
     folder.mkdir()
-    shutil.copy(migrated_database, folder / "mlflow.db")
+    # Not a copy of the file: what MLflow wrote last may still lie in the write-ahead log beside it.
+    with sqlite3.connect(migrated_database) as source, sqlite3.connect(folder / "mlflow.db") as copy:
+        source.backup(copy)
     return Store(uri=f"sqlite:///{folder}/mlflow.db", artifacts=str(folder / "artifacts"))
+
+
+@pytest.fixture
+def workplace(tmp_path: Path, store: Store, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder of a user's own, outside the checkout, with an empty store in `outputs`."""
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+@pytest.fixture
+def small() -> list[str]:
+    """Overrides that make a run of the synthetic corpus take a second."""
+    return [
+        "dataset.source.rows=1500",
+        "model.layers=1",
+        "model.hidden_size=32",
+        "training.max_steps=4",
+        "training.batch_size=16",
+        "training.validate_every_steps=2",
+        "evaluation.max_rows=48",
+    ]

@@ -115,7 +115,7 @@ def _compare(options: argparse.Namespace) -> int:
     config = cells[0].config
     store = construct(config.tracking, "tracking", Store, config.allow_targets)
     folder = config.output_dir / config.study / "comparison"
-    print(compare(store.uri, config.study, folder).headline)
+    print(compare(store.tracking_uri, config.study, folder).headline)
     print(f"Report: {folder / 'report.html'}")
     return 0
 
@@ -137,7 +137,7 @@ def _ui(options: argparse.Namespace) -> int:
         "mlflow",
         "ui",
         "--backend-store-uri",
-        store.uri,
+        store.tracking_uri,
         "--host",
         config.host,
         "--port",

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -187,6 +187,7 @@ def fit(
         "max_steps": training.max_steps,
         "accumulate_grad_batches": training.accumulate_batches,
         "gradient_clip_val": training.gradient_clip,
+        "check_val_every_n_epoch": None,  # the budget is in steps, not in passes
         "val_check_interval": pace * training.accumulate_batches,
         "log_every_n_steps": min(10, pace),
         "callbacks": callbacks,
@@ -241,6 +242,15 @@ def measure(config: TrainConfig, parts: Parts, ready: Ready, model: PreTrainedMo
     for name, result in probes.items():
         scores |= {f"probe/{name}/{metric}": value for metric, value in result.summary().items()}
     return Measured(pa.concat_tables(tables), scores, probes)
+
+
+def judge_filters(cells: Sequence[Cell[TrainConfig]], parts: Sequence[Parts]) -> None:
+    """Judge all filters of a study once, before any training, so that one that keeps nothing is told at once."""
+    for cell, part in zip(cells, parts, strict=True):
+        cache = cell.config.output_dir / "cache"
+        corpus = load_corpus(part.dataset, cache)
+        for filter_ in part.slices.values():
+            _judge(filter_, corpus, cache, "filter")
 
 
 def run_filter(config: FilterConfig, console: Console) -> Path:

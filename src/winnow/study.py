@@ -18,7 +18,7 @@ from rich.console import Console
 from winnow.config import Cell, TrainConfig
 from winnow.errors import WinnowError
 from winnow.parts import Parts, cell_folder, cell_id, check_parts, check_store, construct_parts, filters_in
-from winnow.pipeline import run_cell
+from winnow.pipeline import judge_filters, run_cell
 from winnow.tracking import Store, TrackedRun, record, track
 
 TrainCell = Cell[TrainConfig]
@@ -49,6 +49,7 @@ def run_study(cells: Sequence[TrainCell], console: Console) -> int:
     tags = {record.KIND: "study", record.STUDY: study.name}
     with track(store, experiment, f"{study.name} (study)", tags) as parent:
         check_parts(parts)
+        judge_filters(cells, parts)
         ids = [cell_id(cell, part) for cell, part in zip(cells, parts, strict=True)]
         declaration = _declare(cells, parts, ids)
         parent.log_json(declaration, record.DECLARATION)
@@ -192,7 +193,7 @@ def _compare(config: TrainConfig, store: Store, parent: TrackedRun, console: Con
 
     folder = config.output_dir / config.study.name / "comparison"
     try:
-        comparison = compare(store.uri, config.study.name, folder)
+        comparison = compare(store.tracking_uri, config.study.name, folder)
     except WinnowError as error:
         console.print(f"\nNo comparison: {error}")
         return

@@ -65,24 +65,26 @@ class Store:
         self.folder = folder
         self.uri = f"sqlite:///{folder / 'mlflow.db'}"
         self.client = MlflowClient(tracking_uri=self.uri)
+        self._studies: dict[str, tuple[str, Recipe]] = {}
 
-    def build(self, recipe: Recipe) -> str:
-        """Write a study and return its name."""
+    def build(self, name: str, effects: dict[str, float] | None = None, **odd: Any) -> str:
+        """Write a study as a :class:`Recipe` of these fields says, and return its name."""
+        recipe = Recipe(name, **odd) if effects is None else Recipe(name, effects, **odd)
         artifacts = (self.folder / "artifacts" / recipe.name).as_uri()
         experiment = self.client.create_experiment(recipe.name, artifact_location=artifacts)
+        self._studies[name] = experiment, recipe
         parent = self.client.create_run(experiment, tags={record.KIND: "study", record.STUDY: recipe.name})
         if recipe.declared:
             self.client.log_text(parent.info.run_id, json.dumps(_declaration(recipe)), record.DECLARATION)
         for arm in recipe.effects:
             for seed in recipe.seeds:
-                self.cell(experiment, recipe, arm, seed)
+                self.cell(name, arm, seed)
         self.client.set_terminated(parent.info.run_id)
         return recipe.name
 
     def cell(
         self,
-        experiment: str,
-        recipe: Recipe,
+        name: str,
         arm: str,
         seed: int,
         start: int = 1_700_000_000_000,
@@ -92,6 +94,7 @@ class Store:
         """Write one cell and return its run id."""
         from mlflow.entities import Metric, Param, RunTag
 
+        experiment, recipe = self._studies[name]
         tags = {
             record.KIND: "cell", record.STUDY: recipe.name, record.ARM: arm, record.SEED: str(seed),
             record.CELL: cell or f"{recipe.name}-{arm}-{seed}", record.CORPUS: "c0ffee",
@@ -115,14 +118,14 @@ class Store:
         if arm == "nike_positive":
             self.client.log_text(run_id, json.dumps(FILTER), record.FILTER_SUMMARY)
         train_rows = 8000 if arm == "full" else 2870
-        metrics = [Metric(name, value, 0, 0) for name, value in _summary(tables).items()]
+        metrics = [Metric(metric, value, 0, 0) for metric, value in _summary(tables).items()]
         metrics += [Metric("data/train_rows", train_rows, 0, 0)]
         for step in range(10, STEPS + 1, 10):
             loss = 2 + 3 * np.exp(-step / 80) - 0.2 * effect + rng.normal(0, 0.08)
             metrics += [Metric("train/loss", loss, 0, step)]
             if step % 50 == 0:
                 metrics += [Metric("validation/loss", loss + 0.15, 0, step)]
-        given = [Param(name, value) for name, value in (params or {}).items()]
+        given = [Param(key, value) for key, value in (params or {}).items()]
         self.client.log_batch(run_id, metrics=metrics, params=given)
         self.client.set_terminated(run_id, "FINISHED", end_time=start + 6500 + 100 * seed)
         return run_id
@@ -257,4 +260,4 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Store]:
 @pytest.fixture(scope="session")
 def planted(store: Store) -> str:
     """A study whose filter helps, on the probe only."""
-    return store.build(Recipe("planted"))
+    return store.build("planted")

@@ -11,7 +11,6 @@ from typing import Any
 
 import pytest
 
-from conftest import ROWS, WIDE, Recipe, Store
 from winnow.comparison import Comparison, analyse, collect, compare
 from winnow.errors import WinnowError
 from winnow.tracking import record
@@ -34,7 +33,7 @@ class Report:
 
 
 @pytest.fixture(scope="module")
-def report(store: Store, planted: str, tmp_path_factory: pytest.TempPathFactory) -> Report:
+def report(store: Any, planted: str, tmp_path_factory: pytest.TempPathFactory) -> Report:
     folder = tmp_path_factory.mktemp("report")
     return Report(compare(store.uri, planted, folder), folder)
 
@@ -47,7 +46,7 @@ def test_a_planted_effect_is_found_with_its_size(report: Report) -> None:
     assert (first["a"], first["b"]) == ("nike_positive", "full")
     assert (second["a"], second["b"]) == ("nike_positive", "random_matched")
     assert first["ci_low"] < 0.9 < first["ci_high"]
-    assert first["items"] == WIDE
+    assert first["items"] == 40
     assert first["p_holm"] == pytest.approx(max(2 * min(first["p_value"], second["p_value"]), first["p_value"]))
 
 
@@ -69,7 +68,7 @@ def test_the_json_has_every_declared_key(report: Report) -> None:
 def test_rows_take_the_prompts_place_for_losses(report: Report) -> None:
     by_metric = {entry["metric"]: entry for entry in report.json["contrasts"] if entry["family"] == "secondary"}
     assert set(by_metric) == {"test/all/perplexity", "test/nike_positive/removed/loss", "probe/nike_wide/positive_at_5"}
-    assert by_metric["test/all/perplexity"]["items"] == ROWS
+    assert by_metric["test/all/perplexity"]["items"] == 150
     assert by_metric["test/nike_positive/removed/loss"]["outcome"] == "worse"
     logged = report.json["metrics"]["test/all/perplexity"]
     expected = logged["nike_positive"]["mean"] - logged["full"]["mean"]
@@ -152,51 +151,52 @@ def test_markdown_and_figures_stand_beside_it(report: Report) -> None:
         assert len(columns) == 1, table
 
 
-def test_nothing_is_found_where_nothing_is(store: Store) -> None:
+def test_nothing_is_found_where_nothing_is(store: Any) -> None:
     null = dict.fromkeys(("full", "nike_positive", "random_matched"), 0.0)
-    comparison = analyse(collect(store.uri, store.build(Recipe("null", null))))
+    comparison = analyse(collect(store.uri, store.build("null", null)))
     assert comparison.verdict.word == "no clear difference"
     assert "no proof of equality" in comparison.headline
 
 
-def test_losses_under_other_tokenizers_are_refused_and_probes_are_not(store: Store, tmp_path: Path) -> None:
-    recipe = Recipe("tokenizers", seeds=(1, 2), tags={"full": {record.TOKENIZER: "other"}})
-    comparison = compare(store.uri, store.build(recipe), tmp_path)
+def test_losses_under_other_tokenizers_are_refused_and_probes_are_not(store: Any, tmp_path: Path) -> None:
+    comparison = compare(
+        store.uri, store.build("tokenizers", seeds=(1, 2), tags={"full": {record.TOKENIZER: "other"}}), tmp_path
+    )
     refused = {entry["metric"]: entry["reason"] for entry in comparison.not_comparable}
     assert set(refused) == {"test/all/perplexity", "test/nike_positive/removed/loss"}
     assert "tokenizer" in refused["test/all/perplexity"]
     assert {f.metric for f in comparison.findings} == {"probe/nike_wide/log_odds", "probe/nike_wide/positive_at_5"}
     assert all(entry.change is None for entry in comparison.slices)
-    assert "Not comparable" in (tmp_path / "report.html").read_text()
 
 
-def test_another_budget_makes_the_verdict_not_comparable(store: Store) -> None:
-    recipe = Recipe("budgets", seeds=(1, 2), tags={"full": {record.MAX_STEPS: "900"}})
-    comparison = analyse(collect(store.uri, store.build(recipe)))
+def test_another_budget_makes_the_verdict_not_comparable(store: Any) -> None:
+    comparison = analyse(
+        collect(store.uri, store.build("budgets", seeds=(1, 2), tags={"full": {record.MAX_STEPS: "900"}}))
+    )
     assert comparison.verdict.word == "not comparable"
     assert "budget in steps" in comparison.verdict.reason
     random = next(f for f in comparison.findings if f.family == "primary")
     assert random.p_holm == pytest.approx(min(1.0, 2 * random.result.p_value))
 
 
-def test_lost_artifacts_leave_what_the_summaries_still_say(store: Store, tmp_path: Path) -> None:
-    recipe = Recipe("lost", without=(record.PROMPTS, record.FILLS, record.ROWS))
-    comparison = compare(store.uri, store.build(recipe), tmp_path)
+def test_lost_artifacts_leave_what_the_summaries_still_say(store: Any, tmp_path: Path) -> None:
+    name = store.build("lost", without=(record.PROMPTS, record.FILLS, record.ROWS), secondary=("test/none/loss",))
+    comparison = compare(store.uri, name, tmp_path)
     assert comparison.verdict.word == "better"
     assert {finding.result.items for finding in comparison.findings} == {1}
     told = " ".join(comparison.notes)
     assert "evaluation/prompts.parquet" in told
     assert "covers new seeds only" in told
     assert not (tmp_path / "figures" / "fills.svg").exists()
+    assert "<b>Not comparable</b>: loss on test/none" in (tmp_path / "report.html").read_text()
 
 
-def test_a_metric_nobody_logged_is_not_comparable(store: Store) -> None:
-    recipe = Recipe("unlogged", seeds=(1, 2), secondary=("probe/other/log_odds",))
-    comparison = analyse(collect(store.uri, store.build(recipe)))
+def test_a_metric_nobody_logged_is_not_comparable(store: Any) -> None:
+    comparison = analyse(collect(store.uri, store.build("unlogged", seeds=(1, 2), secondary=("probe/other/log_odds",))))
     assert comparison.not_comparable[0]["reason"] == "nike_positive has no probe/other/log_odds for seed 1, 2"
 
 
-def test_an_unwritable_folder_is_an_error_of_the_users(store: Store, planted: str, tmp_path: Path) -> None:
+def test_an_unwritable_folder_is_an_error_of_the_users(store: Any, planted: str, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("in the way")
     with pytest.raises(WinnowError, match="cannot be written") as caught:
         compare(store.uri, planted, tmp_path / "file" / "comparison")

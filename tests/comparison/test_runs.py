@@ -1,15 +1,15 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from conftest import Recipe, Store
 from winnow.comparison import collect
 from winnow.errors import WinnowError
 
 
-def test_all_that_a_study_left_is_read(store: Store, planted: str) -> None:
+def test_all_that_a_study_left_is_read(store: Any, planted: str) -> None:
     study = collect(store.uri, planted)
     assert study.arms == ["full", "nike_positive", "random_matched"]
     assert [cell.seed for cell in study.of("full")] == [1, 2, 3, 4, 5]
@@ -21,7 +21,7 @@ def test_all_that_a_study_left_is_read(store: Store, planted: str) -> None:
     assert not study.notes
 
 
-def test_unknown_studies_and_stores_are_named_with_near_ones(store: Store, planted: str, tmp_path: Path) -> None:
+def test_unknown_studies_and_stores_are_named_with_near_ones(store: Any, planted: str, tmp_path: Path) -> None:
     with pytest.raises(WinnowError, match="Did you mean 'planted'") as caught:
         collect(store.uri, "plantd")
     assert caught.value.key == "study"
@@ -31,39 +31,38 @@ def test_unknown_studies_and_stores_are_named_with_near_ones(store: Store, plant
 
 
 @pytest.mark.parametrize(
-    ("recipe", "said"),
+    ("name", "odd", "said"),
     [
-        (Recipe("one-arm", {"full": 0.0}), "one arm only"),
-        (Recipe("one-seed", seeds=(1,)), "too few seeds"),
+        ("one-arm", {"effects": {"full": 0.0}}, "one arm only"),
+        ("one-seed", {"seeds": (1,)}, "too few seeds"),
         (
-            Recipe("none", {"full": 0.0}, seeds=(1, 2), failed=(("full", 1), ("full", 2))),
+            "none",
+            {"seeds": (1,), "effects": {"full": 0.0}, "failed": (("full", 1),)},
             "no finished run.*out of patience",
         ),
     ],
-    ids=lambda value: value.name if isinstance(value, Recipe) else "",
 )
-def test_studies_that_cannot_be_compared_are_refused(store: Store, recipe: Recipe, said: str) -> None:
-    store.build(recipe)
+def test_studies_that_cannot_be_compared_are_refused(store: Any, name: str, odd: dict[str, Any], said: str) -> None:
+    store.build(name, **odd)
     with pytest.raises(WinnowError, match=said):
-        collect(store.uri, recipe.name)
+        collect(store.uri, name)
 
 
-def test_missing_seeds_and_failed_cells_are_told(store: Store) -> None:
-    recipe = Recipe("gaps", seeds=(1, 2, 3), declared_seeds=(1, 2, 3, 4), failed=(("full", 3),))
-    study = collect(store.uri, store.build(recipe))
+def test_missing_seeds_and_failed_cells_are_told(store: Any) -> None:
+    name = store.build("gaps", seeds=(1, 2, 3), declared_seeds=(1, 2, 3, 4), failed=(("full", 3),))
+    study = collect(store.uri, name)
     assert study.missing == {"full": [3, 4], "nike_positive": [4], "random_matched": [4]}
     told = " ".join(study.notes)
     assert "full has no finished run for seed 3, 4" in told
     assert "full seed 3 (FAILED, WinnowError: out of patience)" in told
 
 
-def test_the_newest_of_repeats_counts_and_other_configurations_do_not(store: Store) -> None:
-    recipe = Recipe("repeats", seeds=(1, 2))
-    store.build(recipe)
-    experiment = store.client.get_experiment_by_name("repeats").experiment_id
-    again = store.cell(experiment, recipe, "full", 2, start=1_800_000_000_000)
-    store.cell(experiment, recipe, "full", 1, start=1_800_000_000_000, cell="other", params={"lr": "1"})
-    added = store.cell(experiment, recipe, "full", 9, start=1_800_000_000_000, cell="added")
+def test_the_newest_of_repeats_counts_and_other_configurations_do_not(store: Any) -> None:
+    store.build("repeats", seeds=(1, 2))
+    later = 1_800_000_000_000
+    again = store.cell("repeats", "full", 2, start=later)
+    store.cell("repeats", "full", 1, start=later, cell="other", params={"lr": "1"})
+    added = store.cell("repeats", "full", 9, start=later, cell="added")
     study = collect(store.uri, "repeats")
     runs = {cell.seed: cell for cell in study.of("full")}
     assert sorted(runs) == [1, 2, 9]
@@ -74,7 +73,7 @@ def test_the_newest_of_repeats_counts_and_other_configurations_do_not(store: Sto
     assert any("seed 9 ran though it was not declared" in note for note in study.notes)
 
 
-def test_runs_without_a_declaration_are_marked_post_hoc(store: Store) -> None:
-    study = collect(store.uri, store.build(Recipe("undeclared", seeds=(1, 2), declared=False)))
+def test_runs_without_a_declaration_are_marked_post_hoc(store: Any) -> None:
+    study = collect(store.uri, store.build("undeclared", seeds=(1, 2), declared=False))
     assert study.declaration.filter == "nike_positive"
     assert any(note.startswith("Post hoc: nothing was declared") for note in study.notes)

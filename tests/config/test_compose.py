@@ -31,15 +31,15 @@ def test_the_defaults_compose_to_one_typed_cell() -> None:
     assert not sweep
     assert cell.config.seed == 1
     assert cell.config.training.max_steps == 300
-    assert cell.tree["filter"]["name"] == "full"
+    assert cell.tree["filter"] == {"_target_": "winnow.filters.Full"}
     assert set(cell.config.probe) == {"nike", "nike_wide"}
 
 
 def test_commas_under_multirun_make_a_grid_in_order() -> None:
     cells, sweep = train("filter=full,nike_positive", "seed=1,2,3", multirun=True)
     assert sweep
-    points = [(cell.tree["filter"]["name"], cell.config.seed) for cell in cells]
-    assert points == [(name, seed) for name in ("full", "nike_positive") for seed in (1, 2, 3)]
+    points = [(cell.config.filter["_target_"].rpartition(".")[2], cell.config.seed) for cell in cells]
+    assert points == [(name, seed) for name in ("Full", "Filter") for seed in (1, 2, 3)]
 
 
 def test_an_experiment_brings_its_own_grid_which_the_command_line_narrows() -> None:
@@ -118,11 +118,12 @@ def test_a_target_off_the_list_is_refused() -> None:
     ["dataset", "filter", "model", "masking", "optimizer", "trainer", "tracking", "debug", "experiment"],
 )
 def test_every_choice_of_every_group_composes_and_constructs(group: str) -> None:
+    needed = {
+        "csv": ["dataset.source.path=x.csv", "dataset.source.text=[text]"],
+        "mixture": ["+dataset/source@dataset.source.sources.mine=synthetic_reviews"],
+    }
     for choice in describe_choices()[group]:
-        needed = (
-            ["dataset.source.path=x.csv", "dataset.source.text=[text]"] if (group, choice) == ("dataset", "csv") else []
-        )
-        cells, _ = train(f"{group}={choice}", *needed)
+        cells, _ = train(f"{group}={choice}", *needed.get(choice, []))
         assert cells
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import textwrap
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -10,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from winnow.comparison.analysis import Comparison
+from winnow.comparison.curves import draw_curves
 from winnow.comparison.description import fills_by_prompt
 from winnow.comparison.look import GREY, INK, Figure, Panel, Style, render, styles
 from winnow.comparison.metrics import Metric
@@ -18,12 +18,8 @@ from winnow.comparison.verdict import Finding
 from winnow.comparison.wording import number
 
 if TYPE_CHECKING:
-    import pandas as pd
     from matplotlib.axes import Axes
     from matplotlib.figure import FigureBase
-
-BINS = 120
-"""Points a curve is drawn with; longer histories are averaged into as many equal stretches of steps."""
 
 
 def draw_all(comparison: Comparison, study: Study, folder: Path) -> dict[str, Figure]:
@@ -32,7 +28,7 @@ def draw_all(comparison: Comparison, study: Study, folder: Path) -> dict[str, Fi
     drawn = [
         _seeds(comparison, look, folder),
         _contrasts(comparison, look, folder),
-        _curves(study, look, folder),
+        draw_curves(study, look, folder),
         _fills(study, look, folder),
         _funnel(study, look, folder),
     ]
@@ -116,72 +112,6 @@ def _forest(metric: Metric, findings: list[Finding], look: dict[str, Style]) -> 
     return Panel(f"Contrasts in {metric.label}", draw, 4.6, 1.05 + 0.5 * len(findings))
 
 
-def _curves(study: Study, look: dict[str, Style], folder: Path) -> Figure | None:
-    found = study.histories
-    if found.empty:
-        return None
-    panels = []
-    for scale in ("loss", "perplexity"):
-        values = found["value"] if scale == "loss" else np.exp(found["value"])
-        table = found.assign(value=values)
-        limits = float(values.min()), float(np.quantile(values, 0.999))
-        for metric in ("train/loss", "validation/loss"):
-            part = table[table["metric"] == metric]
-            if not part.empty:
-                panels.append(
-                    _curve(part, scale, "Training" if metric.startswith("train") else "Validation", limits, look)
-                )
-    caption = "Mean over seeds; the band spans the lowest and the highest seed. All arms share the axes."
-    return render("curves", caption, panels, folder)
-
-
-def _curve(part: pd.DataFrame, scale: str, phase: str, limits: tuple[float, float], look: dict[str, Style]) -> Panel:
-    def draw(figure: FigureBase) -> None:
-        axes = figure.subplots()
-        for arm, style in look.items():
-            seeds = _stretches(part[part["arm"] == arm])
-            if seeds is None:
-                continue
-            mean = seeds.mean(axis=1)
-            axes.fill_between(seeds.index, seeds.min(axis=1), seeds.max(axis=1), color=style.colour, alpha=0.16, lw=0)
-            axes.plot(
-                seeds.index,
-                mean,
-                color=style.colour,
-                ls=style.line,
-                label=arm,
-                marker=style.marker,
-                ms=4,
-                markevery=max(1, len(mean) // 6),
-            )
-        if scale == "perplexity":
-            axes.set_yscale("log")
-            _plain_log(axes)
-        axes.set_ylim(limits[0] * 0.97, limits[1] * 1.03)
-        axes.set_xlabel("step")
-        axes.set_title(f"{phase} {scale}")
-        axes.legend()
-
-    return Panel(f"{phase} {scale} of each arm over steps", draw)
-
-
-def _stretches(part: pd.DataFrame) -> pd.DataFrame | None:
-    """Return a table of steps x seeds, averaged into stretches where the history is long."""
-    if part.empty:
-        return None
-    width = max(1, math.ceil(part["step"].max() / BINS)) if part["step"].nunique() > BINS else 1
-    middle = part["step"] if width == 1 else (part["step"] // width) * width + width // 2
-    return part.assign(step=middle).pivot_table(index="step", columns="seed", values="value", aggfunc="mean")
-
-
-def _plain_log(axes: Axes) -> None:
-    from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
-
-    axes.yaxis.set_major_locator(LogLocator(base=10, subs=(1, 2, 5)))
-    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
-    axes.yaxis.set_minor_formatter(NullFormatter())
-
-
 def _fills(study: Study, look: dict[str, Style], folder: Path) -> Figure | None:
     declared = study.declaration
     pair = [("v1", declared.baseline), ("v2", declared.filter)]
@@ -199,6 +129,8 @@ def _fills(study: Study, look: dict[str, Style], folder: Path) -> Figure | None:
 
 
 def _fill(prompt: str, arms: dict[str, tuple[dict[str, float], Style]]) -> Panel:
+    from matplotlib.ticker import MaxNLocator
+
     def draw(figure: FigureBase) -> None:
         top = {title: dict(list(fills.items())[:10]) for title, (fills, _) in arms.items()}
         rows = np.atleast_1d(figure.subplots(len(arms), 1, sharex=True))
@@ -218,6 +150,7 @@ def _fill(prompt: str, arms: dict[str, tuple[dict[str, float], Style]]) -> Panel
             _rows(axes, list(top[title]))
             axes.set_title(title, fontsize=8.5)
             axes.grid(axis="y", visible=False)
+        rows[-1].xaxis.set_major_locator(MaxNLocator(4))
         rows[-1].set_xlabel("probability")
         _title(figure, prompt, lines=2)
 
@@ -231,6 +164,8 @@ def _funnel(study: Study, look: dict[str, Style], folder: Path) -> Figure | None
     if not stages:
         return None
     total = max(1, *(stage["rows"] for stage in stages))
+
+    from matplotlib.ticker import MaxNLocator
 
     def draw(figure: FigureBase) -> None:
         axes = figure.subplots()
@@ -246,6 +181,7 @@ def _funnel(study: Study, look: dict[str, Style], folder: Path) -> Figure | None
             )
         _rows(axes, [str(stage["stage"]) for stage in stages])
         axes.set_xlim(0, total * 1.22)
+        axes.xaxis.set_major_locator(MaxNLocator(5, integer=True))
         axes.grid(axis="y", visible=False)
         axes.set_xlabel("training rows left")
 

@@ -104,9 +104,9 @@ def render(name: str, caption: str, panels: Sequence[Panel], folder: Path, colum
         grid = whole.subfigures(len(rows), len(widths), squeeze=False, width_ratios=widths, height_ratios=heights)
         for i, panel in enumerate(panels):
             panel.draw(grid[i // columns][i % columns])
+        _settle(whole)
         files = [folder / f"{name}.{ending}" for ending in ("svg", "png")]
         whole.savefig(files[0], facecolor=PAPER, metadata={"Date": None, "Creator": None})
-        whole.set_layout_engine("none")  # the layout stands; working it out again would take as long as drawing
         whole.savefig(files[1], facecolor=PAPER, dpi=160)
     return Figure(name, caption, inline, files)
 
@@ -126,11 +126,18 @@ def _figure(width: float, height: float) -> Any:
     return Canvas(figsize=(width, height), layout="constrained")
 
 
+def _settle(canvas: Any) -> None:
+    """Work the layout out once; left to itself matplotlib draws everything again for each file."""
+    canvas.get_layout_engine().execute(canvas)
+    canvas.set_layout_engine("none")
+
+
 def _inline(panel: Panel, salt: str) -> str:
     """Return a panel as SVG that takes ink and arm colours from the page it stands in."""
     with _look(salt):
         canvas = _figure(panel.width, panel.height)
         panel.draw(canvas)
+        _settle(canvas)
         text = StringIO()
         canvas.savefig(text, format="svg", transparent=True, metadata={"Date": None, "Creator": None})
     svg = text.getvalue()

@@ -115,8 +115,7 @@ def contrast(scores: pd.DataFrame, a: str, b: str, confidence: float = 0.95) -> 
     Raises:
         WinnowError: An arm is absent, has fewer than 2 seeds, or the arms share no item.
     """
-    crossed = cross(scores, a, b)
-    return crossed_contrast(crossed, confidence)
+    return crossed_contrast(cross(scores, a, b), confidence)
 
 
 @dataclass(frozen=True)
@@ -132,7 +131,7 @@ class Crossed:
 
 
 def cross(scores: pd.DataFrame, a: str, b: str) -> Crossed:
-    """Lay the scores of two arms out as seeds x items, over the items that every seed of both arms scored."""
+    """Lay two arms out as seeds x items, over the items that every seed of both scored."""
     arms = [str(arm) for arm in scores["arm"].unique()]
     for arm in (a, b):
         if arm not in arms:

@@ -101,7 +101,8 @@ def _effect(metric: Metric, finding: Finding, confidence: float) -> str:
     ends = f"{confidence:.0%} interval {interval(r.ci_low, r.ci_high)}"
     if finding.outcome == "no clear difference":
         return (
-            f"These runs cannot tell whether the rows that {r.a} keeps make a better or a worse model than all rows ({metric.label}: difference {number(r.difference)}, {ends}); "
+            f"These runs cannot tell whether the rows that {r.a} keeps make a better or a worse model than all rows "
+            f"({metric.label}: difference {number(r.difference)}, {ends}, {p_text(finding.p_holm)} after Holm); "
             "that is no proof of equality."
         )
     helped = "The filter helped" if finding.outcome == "better" else "The filter hurt"

@@ -170,9 +170,9 @@ def _points(overrides: list[str], params: dict[str, str], faults: list[WinnowErr
     """Expand a sweep to its grid; a key given on the command line replaces the experiment's."""
     from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 
-    given = {_parse(text).key_or_group for text in overrides}
-    texts = [f"{key}={value}" for key, value in params.items() if key not in given]
-    parsed = [_parse(text) for text in [*overrides, *texts] if _is_readable(text, faults)]
+    given = {_parse(text).key_or_group: text for text in overrides}
+    texts = {key: given.pop(key, f"{key}={value}") for key, value in params.items()} | given
+    parsed = [_parse(text) for text in texts.values() if _is_readable(text, faults)]
     batches = BasicSweeper.split_arguments(parsed, max_batch_size=None)
     return [list(point) for point in batches[0]]
 

@@ -32,8 +32,12 @@ class RunLogger(Logger):
 
     @rank_zero_only
     def log_metrics(self, metrics: dict[str, float], step: int | None = None) -> None:
-        """Buffer metrics; Lightning's own `epoch` means nothing under a budget of steps."""
-        self._run.log_metrics({name: value for name, value in metrics.items() if name != "epoch"}, step or 0)
+        """Buffer metrics at the number of optimizer steps taken, where Lightning gives the number of the last one.
+
+        Its own `epoch` means nothing under a budget of steps.
+        """
+        kept = {name: value for name, value in metrics.items() if name != "epoch"}
+        self._run.log_metrics(kept, 0 if step is None else step + 1)
 
     def log_hyperparams(self, *args: Any, **kwargs: Any) -> None:
         """Do nothing: parameters are stored with the run's beginning."""

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import logging
-import os
 import sqlite3
+import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -59,7 +59,7 @@ class Store:
                 with sqlite3.connect(self._file) as connection:
                     connection.execute("PRAGMA journal_mode=WAL")
                 connection.close()
-            client = _client(self.uri)
+            client = _client(self.tracking_uri)
             client.search_experiments(max_results=1)  # creates the schema while the lock is held
         return client
 
@@ -73,6 +73,11 @@ class Store:
             return str(found.experiment_id)
         location = (Path(self.artifacts).resolve() / name).as_uri()
         return str(client.create_experiment(name, artifact_location=location))
+
+    @property
+    def tracking_uri(self) -> str:
+        """The URI with an absolute path: MLflow remembers stores by URI, and a relative one depends on the folder."""
+        return f"{SQLITE}{self._file.resolve()}" if self._file else self.uri
 
     @property
     def _file(self) -> Path | None:
@@ -94,12 +99,10 @@ def _quieten() -> None:
 
 
 def _unwritable(folder: Path) -> str | None:
-    """Say why nothing can be written into a folder that may not exist yet."""
-    existing = folder
-    while not existing.exists():
-        existing = existing.parent
-    if not existing.is_dir():
-        return f"{str(existing)!r} is a file, and a folder is needed there."
-    if not os.access(existing, os.W_OK | os.X_OK):
-        return f"the folder {str(existing)!r} cannot be written."
-    return None
+    """Say why nothing can be written into a folder, by trying; it is made where it does not exist."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            return None
+    except OSError as error:
+        return f"nothing can be written to {str(folder)!r} ({error.strerror})."

@@ -1,0 +1,90 @@
+"""The curves of a study: loss and perplexity over steps, each arm's mean in a band of its seeds."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from winnow.comparison.look import Figure, Panel, Style, render
+from winnow.comparison.runs import Study
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from matplotlib.axes import Axes
+    from matplotlib.figure import FigureBase
+
+BINS = 120
+"""Points a curve is drawn with; longer histories are averaged into as many equal stretches of steps."""
+
+
+def draw_curves(study: Study, look: dict[str, Style], folder: Path) -> Figure | None:
+    """Draw training and validation loss and perplexity of all arms, on axes that the arms share."""
+    found = study.histories
+    if found.empty:
+        return None
+    panels = []
+    for scale in ("loss", "perplexity"):
+        values = found["value"] if scale == "loss" else np.exp(found["value"])
+        table = found.assign(value=values)
+        limits = float(values.min()), float(np.quantile(values, 0.999))
+        for metric in ("train/loss", "validation/loss"):
+            part = table[table["metric"] == metric]
+            if not part.empty:
+                panels.append(
+                    _curve(part, scale, "Training" if metric.startswith("train") else "Validation", limits, look)
+                )
+    caption = "Mean over seeds; the band spans the lowest and the highest seed. All arms share the axes."
+    return render("curves", caption, panels, folder)
+
+
+def _curve(part: pd.DataFrame, scale: str, phase: str, limits: tuple[float, float], look: dict[str, Style]) -> Panel:
+    from matplotlib.ticker import MaxNLocator
+
+    def draw(figure: FigureBase) -> None:
+        axes = figure.subplots()
+        for arm, style in look.items():
+            seeds = _stretches(part[part["arm"] == arm])
+            if seeds is None:
+                continue
+            mean = seeds.mean(axis=1)
+            axes.fill_between(seeds.index, seeds.min(axis=1), seeds.max(axis=1), color=style.colour, alpha=0.16, lw=0)
+            axes.plot(
+                seeds.index,
+                mean,
+                color=style.colour,
+                ls=style.line,
+                label=arm,
+                marker=style.marker,
+                ms=4,
+                markevery=max(1, len(mean) // 6),
+            )
+        if scale == "perplexity":
+            axes.set_yscale("log")
+            _plain_log(axes)
+        axes.set_ylim(limits[0] * 0.97, limits[1] * 1.03)
+        axes.xaxis.set_major_locator(MaxNLocator(6, integer=True))
+        axes.set_xlabel("step")
+        axes.set_title(f"{phase} {scale}")
+        axes.legend()
+
+    return Panel(f"{phase} {scale} of each arm over steps", draw)
+
+
+def _stretches(part: pd.DataFrame) -> pd.DataFrame | None:
+    """Return a table of steps x seeds, averaged into stretches where the history is long."""
+    if part.empty:
+        return None
+    width = max(1, math.ceil(part["step"].max() / BINS)) if part["step"].nunique() > BINS else 1
+    middle = part["step"] if width == 1 else (part["step"] // width) * width + width // 2
+    return part.assign(step=middle).pivot_table(index="step", columns="seed", values="value", aggfunc="mean")
+
+
+def _plain_log(axes: Axes) -> None:
+    from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+
+    axes.yaxis.set_major_locator(LogLocator(base=10, subs=(1, 2, 5)))
+    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    axes.yaxis.set_minor_formatter(NullFormatter())

@@ -1,0 +1,96 @@
+"""One run from the command line to the store."""
+
+import json
+from pathlib import Path
+
+import pyarrow.parquet as pq
+import pytest
+import yaml
+
+from winnow.cli import main
+from winnow.tracking import Store, record
+
+
+def runs(store: Store, study: str = "scratchpad"):
+    return store.client().search_runs([store.experiment(study)])
+
+
+def test_a_run_leaves_a_full_record_and_a_model_that_opens(workplace: Path, small: list[str], store: Store) -> None:
+    assert main(["train", "filter=nike_positive", *small]) == 0
+    (run,) = runs(store)
+    assert run.info.status == "FINISHED"
+    tags, metrics = run.data.tags, run.data.metrics
+    assert (tags[record.ARM], tags[record.SEED], tags[record.MAX_STEPS]) == ("nike_positive", "1", "4")
+    for name in (record.CELL, record.CORPUS, record.TOKENIZER, record.HELD_OUT, record.PROBES, record.VERDICTS):
+        assert tags[name]
+    for slice_name in ("all", "nike_positive/kept", "nike_positive/removed"):
+        assert metrics[f"final/test/{slice_name}/loss"] != metrics[f"before/test/{slice_name}/loss"]
+    assert metrics["final/tokens_seen"] > 0
+    history = store.client().get_metric_history(run.info.run_id, "validation/loss")
+    assert [metric.step for metric in history] == [2, 4]
+
+    folder = Path(store.client().download_artifacts(run.info.run_id, "", str(workplace)))
+    assert yaml.safe_load((folder / "config/resolved.yaml").read_text())["training"]["max_steps"] == 4
+    assert "torch==" in (folder / "environment/packages.txt").read_text()
+    rows = pq.read_table(folder / record.ROWS).to_pandas()
+    assert set(rows["stage"]) == {"before", "after"}
+    after = rows[(rows["stage"] == "after") & (rows["split"] == "test")]
+    assert after["loss_sum"].sum() / after["masked"].sum() == pytest.approx(metrics["final/test/all/loss"])
+    prompts = pq.read_table(folder / record.PROMPTS).to_pandas()
+    wide = prompts[(prompts["stage"] == "after") & (prompts["probe"] == "nike_wide")]
+    assert wide["log_odds"].mean() == pytest.approx(metrics["final/probe/nike_wide/log_odds"])
+    kept = json.loads((folder / "filter/kept.json").read_text())
+    summary = json.loads((folder / record.FILTER_SUMMARY).read_text())
+    assert len(kept) == summary["rows"]["train"]["kept"] == metrics["filter/kept"]
+
+    from transformers import pipeline
+
+    fills = pipeline("fill-mask", str(folder / record.MODEL))("nike shoes are [MASK]")
+    assert len(fills) == 5
+
+
+def test_masks_on_held_out_rows_are_the_same_for_every_arm_and_seed(
+    workplace: Path, small: list[str], store: Store
+) -> None:
+    for arguments in (["seed=1"], ["seed=2", "masking.rate=0.4"]):
+        assert main(["train", *small, *arguments]) == 0
+    first, second = (
+        pq.read_table(store.client().download_artifacts(run.info.run_id, record.ROWS, str(workplace))).to_pandas()
+        for run in runs(store)
+    )
+    assert first["masked"].tolist() == second["masked"].tolist()
+    assert first["loss_sum"].tolist() != second["loss_sum"].tolist()
+
+
+def test_the_same_command_gives_the_same_numbers(workplace: Path, small: list[str], store: Store) -> None:
+    for study in ("one", "two"):
+        assert main(["train", *small, f"study.name={study}"]) == 0
+    (first,), (second,) = runs(store, "one"), runs(store, "two")
+    scores = [
+        {name: value for name, value in run.data.metrics.items() if name.startswith("final/") and "seconds" not in name}
+        for run in (first, second)
+    ]
+    assert scores[0] == scores[1]
+    assert first.data.tags[record.CELL] == second.data.tags[record.CELL]
+
+
+@pytest.mark.parametrize("debug", ["fast_dev_run", "overfit_one_batch", "limit_batches", "profiler"])
+def test_every_debug_configuration_runs(workplace: Path, small: list[str], debug: str) -> None:
+    assert main(["train", f"debug={debug}", *small]) == 0
+    if debug == "profiler":
+        assert "run_training_batch" in (workplace / "outputs/debug/fit-profile.txt").read_text()
+
+
+def test_blocks_train_too(workplace: Path, small: list[str], store: Store) -> None:
+    assert main(["train", "training.batching=blocks", "training.block_size=32", *small]) == 0
+    assert runs(store)[0].info.status == "FINISHED"
+
+
+def test_an_overview_of_a_dozen_lines_says_what_will_happen(
+    workplace: Path, small: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["train", "filter=nike_positive", *small]) == 0
+    printed = capsys.readouterr().out
+    for word in ("corpus", "filter", "model", "budget", "measured on", "tracking"):
+        assert word in printed
+    assert "nike_positive: trains on" in printed
