@@ -81,13 +81,12 @@ def _facts(comparison: Comparison, study: Study, figures: dict[str, Figure]) -> 
         BASE: "before training",
     }
     fills = fills_by_prompt(study)
+    named = {finding.metric for finding in comparison.findings} | {one["metric"] for one in comparison.not_comparable}
     return {
         "c": comparison,
         "declared": declared,
         "primary": primary,
-        "labels": {
-            name: Metric(name).label for name in {f.metric for f in comparison.findings} | set(comparison.metrics)
-        },
+        "labels": {name: Metric(name).label for name in named},
         "marks": {name: {"sign": MARKS[style.marker], "colour": style.colour} for name, style in look.items()},
         "versions": versions,
         "families": {
