@@ -10,7 +10,7 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
 import numpy.typing as npt
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from winnow.evaluation import ProbeScores
     from winnow.training import MaskedLanguageModule, TokenRows
 
-HELD_OUT: tuple[SplitName, ...] = ("validation", "test")
+HELD_OUT: Final[tuple[SplitName, ...]] = ("validation", "test")
 
 
 @dataclass(frozen=True)
@@ -129,7 +129,7 @@ def prepare(config: TrainConfig, parts: Parts) -> Ready:
     corpus = load_corpus(parts.dataset, cache)
     verdicts = {name: _judge(one, corpus, cache, "filter") for name, one in parts.slices.items()}
     train_rows = parts.filter.select(corpus.split("train"), verdicts.get(parts.judge), config.seed)
-    held_out = {name: _first_rows(corpus.split(name), config.evaluation.max_rows) for name in HELD_OUT}
+    held_out: dict[str, pa.Table] = {name: _first_rows(corpus.split(name), config.evaluation.max_rows) for name in HELD_OUT}
     members = {name: _members(rows, verdicts) for name, rows in held_out.items()}
     try:
         tokenizer = parts.model.tokenizer(corpus, cache)

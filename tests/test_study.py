@@ -1,0 +1,122 @@
+"""Many runs: the sweep, what is skipped, what fails, and the comparison at its end."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from winnow.cli import main
+from winnow.tracking import Store, record
+
+ARMS = "filter=full,nike_positive,random_matched"
+
+
+def runs(store: Store, kind: str, study: str = "mine"):
+    found = store.client().search_runs([store.experiment(study)], f"tags.`{record.KIND}` = '{kind}'")
+    return sorted(found, key=lambda run: run.info.start_time)
+
+
+def sweep(small: list[str], *arguments: str) -> int:
+    return main(["train", "-m", ARMS, "seed=1,2", "study.name=mine", *small, *arguments])
+
+
+def test_a_study_trains_every_arm_and_ends_in_a_comparison(
+    workplace: Path, store: Store, small: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert sweep(small) == 0
+    (parent,) = runs(store, "study")
+    cells = runs(store, "cell")
+    assert [(cell.data.tags[record.ARM], cell.data.tags[record.SEED]) for cell in cells] == [
+        (arm, seed) for arm in ("full", "nike_positive", "random_matched") for seed in ("1", "2")
+    ]
+    assert {cell.data.tags["mlflow.parentRunId"] for cell in cells} == {parent.info.run_id}
+    assert {run.info.status for run in (parent, *cells)} == {"FINISHED"}
+    assert len({cell.data.tags[record.HELD_OUT] for cell in cells}) == 1
+
+    declaration = json.loads(
+        Path(store.client().download_artifacts(parent.info.run_id, record.DECLARATION, str(workplace))).read_text()
+    )
+    assert declaration["filter"] == "nike_positive"
+    assert declaration["control"] == "random_matched"
+    assert "comfortable" in declaration["probe_words"]
+    assert "comfortable" in declaration["filter_words"]
+
+    folder = workplace / "outputs/mine/comparison"
+    comparison = json.loads((folder / "comparison.json").read_text())
+    assert comparison["primary_metric"] == "probe/nike_wide/log_odds"
+    assert comparison["arms"]["full"]["n"] == 2
+    pairs = {(contrast["a"], contrast["b"]) for contrast in comparison["contrasts"] if contrast["family"] == "primary"}
+    assert pairs == {("nike_positive", "full"), ("nike_positive", "random_matched")}
+    assert (folder / "report.html").stat().st_size > 10_000
+    assert "Report:" in capsys.readouterr().out
+
+    # The filtered arm and its control train on equally many rows, and on different ones for each seed.
+    rows = {cell.data.tags[record.ARM]: cell.data.metrics["data/train_rows"] for cell in cells}
+    assert rows["nike_positive"] == rows["random_matched"] < rows["full"]
+    controls = [cell.inputs.dataset_inputs[0].dataset.digest for cell in cells[-2:]]
+    assert controls[0] != controls[1]
+
+    # The same command again trains nothing; more seeds train only those.
+    assert sweep(small) == 0
+    assert len(runs(store, "cell")) == 6
+    assert main(["train", "-m", ARMS, "seed=1,2,3", "study.name=mine", *small]) == 0
+    assert len(runs(store, "cell")) == 9
+
+
+def test_a_cell_that_fails_stops_no_other_and_is_run_again(
+    workplace: Path, store: Store, small: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    arguments = ["-m", "optimizer.lr=1e30,0.001", "study.name=mine", "training.gradient_clip=null", *small]
+    assert main(["train", *arguments]) == 1
+    printed = capsys.readouterr().out
+    assert "1 cells failed" in printed or "1 cell failed" in printed
+    assert "not a finite number" in printed
+    assert [cell.info.status for cell in runs(store, "cell")] == ["FAILED", "FINISHED"]
+    assert record.CAUSE in runs(store, "cell")[0].data.tags
+    assert "Traceback" in next((workplace / "outputs/mine/cells").glob("*/failure.log")).read_text()
+
+    assert main(["train", *arguments]) == 1
+    assert [cell.info.status for cell in runs(store, "cell")] == ["FAILED", "FINISHED", "FAILED"]
+
+
+def test_a_broken_training_is_taken_up_where_it_stood(
+    workplace: Path, store: Store, small: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from winnow.training import MaskedLanguageModule
+
+    arguments = ["train", *small, "training.max_steps=8"]
+    assert main([*arguments, "study.name=whole"]) == 0
+
+    def breaks(module: MaskedLanguageModule, *_: object) -> None:
+        if module.global_step == 4:
+            raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(MaskedLanguageModule, "on_train_batch_end", breaks)
+        assert main([*arguments, "study.name=broken"]) != 0
+    assert main([*arguments, "study.name=broken"]) == 0
+    broken, resumed = runs(store, "cell", "broken")
+    (whole,) = runs(store, "cell", "whole")
+    assert broken.info.status == "KILLED"
+    assert resumed.data.metrics["final/test/all/loss"] == whole.data.metrics["final/test/all/loss"]
+    steps = [metric.step for metric in store.client().get_metric_history(resumed.info.run_id, "validation/loss")]
+    assert steps == [6, 8], "only what was missing was trained"
+
+
+def test_a_filter_that_keeps_nothing_stops_the_study_before_any_training(
+    workplace: Path, store: Store, small: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = workplace / "conf/filter"
+    folder.mkdir(parents=True)
+    (folder / "nothing.yaml").write_text("defaults: [nike_positive, _self_]\nname: nothing\nkeep: nike & ~nike\n")
+    assert main(["train", "-m", "filter=full,nothing", "study.name=mine", *small]) == 1
+    told = capsys.readouterr().err
+    assert "filter.keep" in told
+    assert "keeps nothing" in told
+    assert runs(store, "cell") == []
+    (parent,) = runs(store, "study")
+    assert parent.info.status == "FAILED"
+
+
+def test_several_devices_are_refused_for_a_sweep(workplace: Path, small: list[str]) -> None:
+    assert main(["train", "-m", "seed=1,2", "trainer=ddp", *small]) == 1
