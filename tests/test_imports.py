@@ -19,22 +19,22 @@ MAY_IMPORT = {
     "tracking": {"errors"},
     "comparison": {"errors", "tracking"},
     "parts": {"errors", "config", "data", "filters", "training", "evaluation", "tracking"},
-    "overview": {"config", "parts", "pipeline"},
-    "recording": {"config", "data", "filters", "parts", "pipeline", "tracking"},
+    "overview": {"config", "parts", "preparation"},
+    "preparation": {"errors", "config", "data", "filters", "training", "parts", "overview"},
+    "recording": {"config", "data", "filters", "parts", "preparation", "pipeline", "tracking"},
     "pipeline": {
         "errors",
         "config",
-        "data",
-        "filters",
         "training",
         "evaluation",
         "tracking",
         "parts",
+        "preparation",
         "overview",
         "recording",
     },
-    "study": {"errors", "config", "filters", "tracking", "comparison", "parts", "pipeline"},
-    "cli": {"errors", "config", "tracking", "comparison", "pipeline", "study"},
+    "study": {"errors", "config", "filters", "tracking", "comparison", "parts", "preparation", "pipeline"},
+    "cli": {"errors", "config", "tracking", "comparison", "preparation", "pipeline", "study"},
 }
 
 

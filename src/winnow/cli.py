@@ -97,7 +97,7 @@ def _filter(options: argparse.Namespace) -> int:
         return 0
     from rich.console import Console
 
-    from winnow.pipeline import run_filter
+    from winnow.preparation import run_filter
 
     run_filter(cells[0].config, Console(highlight=False))
     return 0

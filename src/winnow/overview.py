@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
     from winnow.config import TrainConfig
     from winnow.parts import Parts
-    from winnow.pipeline import Ready
+    from winnow.preparation import Ready
 
 
 def print_overview(console: Console, config: TrainConfig, parts: Parts, ready: Ready, model: PreTrainedModel) -> None:

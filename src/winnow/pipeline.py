@@ -7,52 +7,31 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
-import pyarrow.compute as pc
 from rich.console import Console
 
 from winnow import recording
-from winnow.config import Cell, FilterConfig, TrainConfig, construct
-from winnow.data import Corpus, Dataset
-from winnow.data.corpus import SplitName
-from winnow.errors import WinnowError, WinnowErrors
-from winnow.filters import Filter, Selection, Verdicts, save_kept
-from winnow.overview import funnel, print_overview, print_verdicts
-from winnow.parts import Parts, cell_folder, cell_id, check_parts, check_store, construct_parts, load_corpus
+from winnow.config import Cell, TrainConfig
+from winnow.errors import WinnowError
+from winnow.overview import print_overview
+from winnow.parts import Parts, cell_folder, cell_id, check_parts, check_store, construct_parts
+from winnow.preparation import Ready, prepare
 from winnow.tracking import TrackedRun, record, track
 
 if TYPE_CHECKING:
+    import pytorch_lightning as pl
     import torch
-    from transformers import PreTrainedModel, PreTrainedTokenizerFast
+    from transformers import PreTrainedModel
 
     from winnow.evaluation import ProbeScores
-    from winnow.training import MaskedLanguageModule, TokenRows
-
-HELD_OUT: Final[tuple[SplitName, ...]] = ("validation", "test")
-
-
-@dataclass(frozen=True)
-class Ready:
-    """Everything a training needs, made before its first step.
-
-    `verdicts` and `members` are by filter and by slice name; `members` tells for each held-out split which rows are in
-    a slice.
-    """
-
-    corpus: Corpus
-    verdicts: dict[str, Verdicts]
-    train_rows: pa.Table
-    held_out: dict[str, pa.Table]
-    members: dict[str, dict[str, npt.NDArray[np.bool_]]]
-    tokenizer: PreTrainedTokenizerFast
-    tokens: dict[str, TokenRows]
+    from winnow.training import MaskedLanguageModule
 
 
 @dataclass(frozen=True)
@@ -121,29 +100,6 @@ def run_cell(
     return after.scores
 
 
-def prepare(config: TrainConfig, parts: Parts) -> Ready:
-    """Make the corpus, judge its rows, choose the training rows and turn all into tokens."""
-    from winnow.training import to_blocks, tokenize
-
-    cache = config.output_dir / "cache"
-    corpus = load_corpus(parts.dataset, cache)
-    verdicts = {name: _judge(one, corpus, cache, "filter") for name, one in parts.slices.items()}
-    train_rows = parts.filter.select(corpus.split("train"), verdicts.get(parts.judge), config.seed)
-    held_out: dict[str, pa.Table] = {name: _first_rows(corpus.split(name), config.evaluation.max_rows) for name in HELD_OUT}
-    members = {name: _members(rows, verdicts) for name, rows in held_out.items()}
-    try:
-        tokenizer = parts.model.tokenizer(corpus, cache)
-    except WinnowError as error:
-        raise error.under("model") from error
-    tokens = {
-        name: tokenize(rows, tokenizer, config.training.max_length, cache)
-        for name, rows in {"train": train_rows, **held_out}.items()
-    }
-    if config.training.batching == "blocks":
-        tokens["train"] = to_blocks(tokens["train"], config.training.block_size)
-    return Ready(corpus, verdicts, train_rows, held_out, members, tokenizer, tokens)
-
-
 def fit(
     config: TrainConfig,
     parts: Parts,
@@ -159,51 +115,63 @@ def fit(
         The module that holds the model after its last step.
     """
     import pytorch_lightning as pl
-    from pytorch_lightning.callbacks import Callback, ModelCheckpoint
 
-    from winnow.tracking.logger import RunLogger
     from winnow.training import MaskedLanguageDataModule, MaskedLanguageModule
-    from winnow.training.progress import StepProgressBar, quieten_libraries
+    from winnow.training.progress import quieten_libraries
 
     quieten_libraries()
-    training = config.training
     pl.seed_everything(config.seed, verbose=False)
-    module = MaskedLanguageModule(model, parts.optimizer, training.warmup_fraction, config.seed)
+    module = MaskedLanguageModule(model, parts.optimizer, config.training.warmup_fraction, config.seed)
     data = MaskedLanguageDataModule(
         ready.tokens["train"],
         ready.tokens["validation"],
         parts.masking,
-        training.batch_size,
+        config.training.batch_size,
         config.seed,
         validation_seed=config.evaluation.mask_seed,
         validation_batch_size=config.evaluation.batch_size,
     )
     folder = cell_folder(config, name)
+    checkpoint = folder / "last.ckpt"
+    trainer = _trainer(config, parts, folder, run, progress)
+    try:
+        trainer.fit(module, data, ckpt_path=checkpoint if checkpoint.exists() else None, weights_only=True)
+    except SystemExit as stop:
+        if stop.code == 1 and trainer.interrupted:  # Lightning's way to tell of a Ctrl-C
+            raise KeyboardInterrupt from stop
+        raise
+    if trainer.is_global_zero:
+        checkpoint.unlink(missing_ok=True)  # it served to take up a broken training; the model itself is kept
+    return module
+
+
+def _trainer(config: TrainConfig, parts: Parts, folder: Path, run: TrackedRun | None, progress: bool) -> pl.Trainer:
+    """Return Lightning's trainer for a budget of steps, with a checkpoint at each look at the validation loss."""
+    from pytorch_lightning.callbacks import Callback, ModelCheckpoint
+
+    from winnow.tracking.logger import RunLogger
+    from winnow.training.progress import StepProgressBar
+
+    training = config.training
     pace = min(training.validate_every_steps, training.max_steps)
     callbacks: list[Callback] = [ModelCheckpoint(folder, filename="last", every_n_train_steps=pace)]
     if progress:
         callbacks.append(StepProgressBar())
-    settings = {
-        "max_steps": training.max_steps,
-        "accumulate_grad_batches": training.accumulate_batches,
-        "gradient_clip_val": training.gradient_clip,
-        "check_val_every_n_epoch": None,  # the budget is in steps, not in passes
-        "val_check_interval": pace * training.accumulate_batches,
-        "log_every_n_steps": min(10, pace),
-        "callbacks": callbacks,
-        "logger": RunLogger(run) if run is not None else False,
-        "enable_progress_bar": progress,
-        "enable_model_summary": False,
-        "use_distributed_sampler": False,
-        "num_sanity_val_steps": 0,
-        "default_root_dir": folder,
-    }
-    checkpoint = folder / "last.ckpt"
-    trainer = parts.trainer(**settings)
-    trainer.fit(module, data, ckpt_path=checkpoint if checkpoint.exists() else None, weights_only=True)
-    if trainer.is_global_zero:
-        checkpoint.unlink(missing_ok=True)  # it served to take up a broken training; the model itself is kept
-    return module
+    return parts.trainer(
+        max_steps=training.max_steps,
+        accumulate_grad_batches=training.accumulate_batches,
+        gradient_clip_val=training.gradient_clip,
+        check_val_every_n_epoch=None,  # the budget is in steps, not in passes
+        val_check_interval=pace * training.accumulate_batches,
+        log_every_n_steps=min(10, pace),
+        callbacks=callbacks,
+        logger=RunLogger(run) if run is not None else False,
+        enable_progress_bar=progress,
+        enable_model_summary=False,
+        use_distributed_sampler=False,
+        num_sanity_val_steps=0,
+        default_root_dir=folder,
+    )
 
 
 def measure(config: TrainConfig, parts: Parts, ready: Ready, model: PreTrainedModel) -> Measured:
@@ -244,69 +212,11 @@ def measure(config: TrainConfig, parts: Parts, ready: Ready, model: PreTrainedMo
     return Measured(pa.concat_tables(tables), scores, probes)
 
 
-def judge_filters(cells: Sequence[Cell[TrainConfig]], parts: Sequence[Parts]) -> None:
-    """Judge all filters of a study once, before any training, so that one that keeps nothing is told at once."""
-    for cell, part in zip(cells, parts, strict=True):
-        cache = cell.config.output_dir / "cache"
-        corpus = load_corpus(part.dataset, cache)
-        for filter_ in part.slices.values():
-            _judge(filter_, corpus, cache, "filter")
-
-
-def run_filter(config: FilterConfig, console: Console) -> Path:
-    """Judge every row of a dataset by a filter, print what it did, and write verdicts and kept rows.
-
-    Returns:
-        The folder written to.
-    """
-    dataset = construct(config.dataset, "dataset", Dataset, config.allow_targets)
-    selection = construct(config.filter, "filter", Filter, config.allow_targets)
-    if faults := dataset.check():
-        raise WinnowErrors(fault.under("dataset") for fault in faults)
-    cache = config.output_dir / "cache"
-    corpus = load_corpus(dataset, cache)
-    verdicts = _judge(selection, corpus, cache, "filter")
-    folder = config.output_dir / "filters" / f"{dataset.name}-{selection.name}"
-    verdicts.save(folder)
-    save_kept(selection.select(corpus.split("train"), verdicts, seed=0), folder)
-    console.print(f"{dataset.name}: {funnel(corpus.funnel)}")
-    print_verdicts(console, verdicts.summary())
-    console.print(f"Verdicts and kept rows: {folder}")
-    return folder
-
-
-def _judge(selection: Selection, corpus: Corpus, cache: Path, key: str) -> Verdicts:
-    try:
-        verdicts = selection.judge(corpus, cache)
-    except WinnowError as error:
-        raise error.under(key) from error
-    assert verdicts is not None, "only `full` judges nothing, and it names no slice"
-    return verdicts
-
-
 def _load_model(parts: Parts, ready: Ready, seed: int) -> PreTrainedModel:
     try:
         return parts.model.load(ready.tokenizer, seed)
     except WinnowError as error:
         raise error.under("model") from error
-
-
-def _first_rows(rows: pa.Table, limit: int | None) -> pa.Table:
-    """Return the first rows by row id: a fixed sample, since the id is a hash of the text."""
-    if limit is None or rows.num_rows <= limit:
-        return rows
-    order = np.argsort(rows["row_id"].to_numpy())
-    return rows.take(np.sort(order[:limit]))
-
-
-def _members(rows: pa.Table, verdicts: Mapping[str, Verdicts]) -> dict[str, npt.NDArray[np.bool_]]:
-    """Return for each slice which of the rows belong to it."""
-    members = {"all": np.ones(rows.num_rows, dtype=bool)}
-    for name, judged in verdicts.items():
-        kept = judged.table.filter(judged.table["keep"])["row_id"].combine_chunks()
-        inside = pc.is_in(rows["row_id"], value_set=kept).to_numpy()
-        members |= {f"{name}/kept": inside, f"{name}/removed": ~inside}
-    return members
 
 
 def _slice_names(members: Mapping[str, npt.NDArray[np.bool_]]) -> pa.Array:

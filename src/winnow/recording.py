@@ -21,7 +21,8 @@ from winnow.tracking.environment import hardware, packages, uncommitted_changes
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
-    from winnow.pipeline import Measured, Ready
+    from winnow.pipeline import Measured
+    from winnow.preparation import Ready
 
 EXAMPLES = 40
 """Dropped rows that a run's summary quotes."""

@@ -18,7 +18,8 @@ from rich.console import Console
 from winnow.config import Cell, TrainConfig
 from winnow.errors import WinnowError
 from winnow.parts import Parts, cell_folder, cell_id, check_parts, check_store, construct_parts, filters_in
-from winnow.pipeline import judge_filters, run_cell
+from winnow.pipeline import run_cell
+from winnow.preparation import judge_filters
 from winnow.tracking import Store, TrackedRun, record, track
 
 TrainCell = Cell[TrainConfig]

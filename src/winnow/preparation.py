@@ -1,0 +1,139 @@
+"""From a dataset to what a training needs: corpus, verdicts, training rows, held-out slices and tokens."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+from rich.console import Console
+
+from winnow.config import Cell, FilterConfig, TrainConfig, construct
+from winnow.data import Corpus, Dataset
+from winnow.data.corpus import SplitName
+from winnow.errors import WinnowError, WinnowErrors
+from winnow.filters import Filter, Selection, Verdicts, save_kept
+from winnow.overview import funnel, print_verdicts
+from winnow.parts import Parts, load_corpus
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerFast
+
+    from winnow.training import TokenRows
+
+HELD_OUT: Final[tuple[SplitName, ...]] = ("validation", "test")
+
+
+@dataclass(frozen=True)
+class Ready:
+    """Everything a training needs, made before its first step.
+
+    `verdicts` and `members` are by filter and by slice name; `members` tells for each held-out split which rows are in
+    a slice.
+    """
+
+    corpus: Corpus
+    verdicts: dict[str, Verdicts]
+    train_rows: pa.Table
+    held_out: dict[str, pa.Table]
+    members: dict[str, dict[str, npt.NDArray[np.bool_]]]
+    tokenizer: PreTrainedTokenizerFast
+    tokens: dict[str, TokenRows]
+
+
+def prepare(config: TrainConfig, parts: Parts) -> Ready:
+    """Make the corpus, judge its rows, choose the training rows and turn all into tokens."""
+    from winnow.training import tokenize
+
+    cache = config.output_dir / "cache"
+    corpus = load_corpus(parts.dataset, cache)
+    verdicts = {name: _judge(one, corpus, cache, "filter") for name, one in parts.slices.items()}
+    train_rows = parts.filter.select(corpus.split("train"), verdicts.get(parts.judge), config.seed)
+    held_out: dict[str, pa.Table] = {
+        name: _first_rows(corpus.split(name), config.evaluation.max_rows) for name in HELD_OUT
+    }
+    members = {name: _members(rows, verdicts) for name, rows in held_out.items()}
+    try:
+        tokenizer = parts.model.tokenizer(corpus, cache)
+    except WinnowError as error:
+        raise error.under("model") from error
+    length = config.training.max_length
+    tokens = {name: tokenize(rows, tokenizer, length, cache) for name, rows in held_out.items()}
+    tokens["train"] = _training_tokens(config, corpus, train_rows, tokenizer)
+    return Ready(corpus, verdicts, train_rows, held_out, members, tokenizer, tokens)
+
+
+def _training_tokens(
+    config: TrainConfig, corpus: Corpus, rows: pa.Table, tokenizer: PreTrainedTokenizerFast
+) -> TokenRows:
+    """Take the chosen rows from the tokens of the whole train split, which all arms of a study share."""
+    from winnow.training import to_blocks, tokenize
+
+    training, whole = config.training, corpus.split("train")
+    in_blocks = training.batching == "blocks"
+    tokens = tokenize(whole, tokenizer, None if in_blocks else training.max_length, config.output_dir / "cache")
+    chosen = tokens.take(pc.is_in(whole["row_id"], value_set=rows["row_id"].combine_chunks()).to_numpy())
+    return to_blocks(chosen, training.block_size) if in_blocks else chosen
+
+
+def judge_filters(cells: Sequence[Cell[TrainConfig]], parts: Sequence[Parts]) -> None:
+    """Judge all filters of a study once, before any training, so that one that keeps nothing is told at once."""
+    for cell, part in zip(cells, parts, strict=True):
+        cache = cell.config.output_dir / "cache"
+        corpus = load_corpus(part.dataset, cache)
+        for filter_ in part.slices.values():
+            _judge(filter_, corpus, cache, "filter")
+
+
+def run_filter(config: FilterConfig, console: Console) -> Path:
+    """Judge every row of a dataset by a filter, print what it did, and write verdicts and kept rows.
+
+    Returns:
+        The folder written to.
+    """
+    dataset = construct(config.dataset, "dataset", Dataset, config.allow_targets)
+    selection = construct(config.filter, "filter", Filter, config.allow_targets)
+    if faults := dataset.check():
+        raise WinnowErrors(fault.under("dataset") for fault in faults)
+    cache = config.output_dir / "cache"
+    corpus = load_corpus(dataset, cache)
+    verdicts = _judge(selection, corpus, cache, "filter")
+    folder = config.output_dir / "filters" / f"{dataset.name}-{selection.name}"
+    verdicts.save(folder)
+    save_kept(selection.select(corpus.split("train"), verdicts, seed=0), folder)
+    console.print(f"{dataset.name}: {funnel(corpus.funnel)}")
+    print_verdicts(console, verdicts.summary())
+    console.print(f"Verdicts and kept rows: {folder}")
+    return folder
+
+
+def _judge(selection: Selection, corpus: Corpus, cache: Path, key: str) -> Verdicts:
+    try:
+        verdicts = selection.judge(corpus, cache)
+    except WinnowError as error:
+        raise error.under(key) from error
+    assert verdicts is not None, "only `full` judges nothing, and it names no slice"
+    return verdicts
+
+
+def _first_rows(rows: pa.Table, limit: int | None) -> pa.Table:
+    """Return the first rows by row id: a fixed sample, since the id is a hash of the text."""
+    if limit is None or rows.num_rows <= limit:
+        return rows
+    order = np.argsort(rows["row_id"].to_numpy())
+    return rows.take(np.sort(order[:limit]))
+
+
+def _members(rows: pa.Table, verdicts: Mapping[str, Verdicts]) -> dict[str, npt.NDArray[np.bool_]]:
+    """Return for each slice which of the rows belong to it."""
+    members = {"all": np.ones(rows.num_rows, dtype=bool)}
+    for name, judged in verdicts.items():
+        kept = judged.table.filter(judged.table["keep"])["row_id"].combine_chunks()
+        inside = pc.is_in(rows["row_id"], value_set=kept).to_numpy()
+        members |= {f"{name}/kept": inside, f"{name}/removed": ~inside}
+    return members
