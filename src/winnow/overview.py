@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
@@ -45,20 +45,48 @@ def print_overview(console: Console, config: TrainConfig, parts: Parts, ready: R
     console.print(grid)
 
 
-def print_verdicts(console: Console, summary: Mapping[str, Any]) -> None:
-    """Print what a filter did: each signal on the training rows, the funnel and what is kept of each split."""
-    console.print(f"[bold]{summary['filter']}[/bold] keeps a row where {summary['keep']}")
-    table = Table()
-    table.add_column("signal")
-    for heading in ("pass", "fail", "null"):
-        table.add_column(heading, justify="right")
+def print_verdicts(console: Console, summary: Mapping[str, Any], statistics: Mapping[str, Any]) -> None:
+    """Print what a filter did to the training rows, what its signals and terms are worth, and what it keeps."""
+    console.print(f"[bold]{summary['filter']}[/bold] keeps a row where {summary['keep']}", highlight=False)
+    signals = _counting("signal", ("pass", "fail", "null", "gain without", "lose without", "rows a second"))
     for name, counts in summary["signals"].items():
-        table.add_row(name, *(f"{counts[key]:,}" for key in ("pass", "fail", "null")))
-    console.print(table)
+        worth = statistics["signals"][name]
+        numbers = [counts[key] for key in ("pass", "fail", "null")] + [worth[key] for key in ("gain", "lose")]
+        signals.add_row(name, *(f"{number:,}" for number in numbers), f"{worth['rows_per_second'] or 0:,}")
+    console.print(signals)
+    terms = _counting("term", ("drops", "only it drops"))
+    for name, counts in statistics["terms"].items():
+        terms.add_row(name, f"{counts['drops']:,}", f"{counts['only']:,}")
+    console.print(terms)
+    for sentence in statistics["redundant"]:
+        console.print(sentence, style="yellow", highlight=False)
     console.print(f"funnel  {funnel({stage['stage']: stage['rows'] for stage in summary['funnel']})}")
     for split, rows in summary["rows"].items():
         share = rows["kept"] / rows["total"] if rows["total"] else 0.0
         console.print(f"{split:<11} keeps {rows['kept']:>8,} of {rows['total']:>8,} ({share:.1%})")
+    if statistics.get("labels"):
+        console.print(labels(statistics["labels"]))
+
+
+def labels(found: Mapping[str, Any]) -> str:
+    """Return what is kept of each label as one line.
+
+    >>> labels({"kept": {"1": {"total": 60, "kept": 30}}, "precision": 1.0, "recall": 0.5})
+    'label 1 keeps 30 of 60: precision 1.000, recall 0.500'
+    """
+    kept = ", ".join(
+        f"label {label} keeps {rows['kept']:,} of {rows['total']:,}" for label, rows in found["kept"].items()
+    )
+    measures = [f"{name} {found[name]:.3f}" for name in ("precision", "recall") if found.get(name) is not None]
+    return f"{kept}: {', '.join(measures)}" if measures else kept
+
+
+def _counting(name: str, headings: Sequence[str]) -> Table:
+    table = Table(box=None, padding=(0, 2), header_style="bold")
+    table.add_column(name)
+    for heading in headings:
+        table.add_column(heading, justify="right")
+    return table
 
 
 def funnel(stages: Mapping[str, int]) -> str:

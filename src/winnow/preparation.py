@@ -17,7 +17,7 @@ from winnow.config import Cell, FilterConfig, TrainConfig, construct
 from winnow.data import Corpus, Dataset
 from winnow.data.corpus import SplitName
 from winnow.errors import WinnowError, WinnowErrors
-from winnow.filters import Filter, Selection, Verdicts, save_kept
+from winnow.filters import Filter, Selection, Verdicts, filter_statistics, save_dropped, save_kept, save_statistics
 from winnow.overview import funnel, print_verdicts
 from winnow.parts import Parts, load_corpus
 
@@ -104,11 +104,14 @@ def run_filter(config: FilterConfig, console: Console) -> Path:
     corpus = load_corpus(dataset, cache)
     verdicts = _judge(selection, corpus, cache, "filter")
     folder = config.output_dir / "filters" / f"{dataset.name}-{selection.name}"
+    found = filter_statistics(verdicts, corpus)
     verdicts.save(folder)
+    save_statistics(found, folder)
     save_kept(selection.select(corpus.split("train"), verdicts, seed=0), folder)
+    save_dropped(verdicts.dropped(corpus), folder)
     console.print(f"{dataset.name}: {funnel(corpus.funnel)}")
-    print_verdicts(console, verdicts.summary())
-    console.print(f"Verdicts and kept rows: {folder}")
+    print_verdicts(console, verdicts.summary(), found)
+    console.print(f"Verdicts, kept rows and dropped rows with their reasons: {folder}")
     return folder
 
 

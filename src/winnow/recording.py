@@ -13,7 +13,7 @@ import yaml
 from winnow.config import Cell, TrainConfig
 from winnow.data import Corpus
 from winnow.data.fingerprint import fingerprint
-from winnow.filters import Verdicts, save_kept
+from winnow.filters import Verdicts, filter_statistics, save_kept
 from winnow.parts import Parts
 from winnow.tracking import TrackedRun, record
 from winnow.tracking.environment import hardware, packages, uncommitted_changes
@@ -101,7 +101,8 @@ def record_results(
 def _record_verdicts(run: TrackedRun, ready: Ready, verdicts: Verdicts) -> None:
     """Store what the filter did, the rows it kept as CSV and JSON, and examples of those it dropped."""
     summary = verdicts.summary()
-    run.log_json({**summary, "dropped": _dropped(ready.corpus, verdicts)}, record.FILTER_SUMMARY)
+    derived = {"statistics": filter_statistics(verdicts, ready.corpus), "dropped": _dropped(ready.corpus, verdicts)}
+    run.log_json({**summary, **derived}, record.FILTER_SUMMARY)
     run.set_tags({record.VERDICTS: verdicts.fingerprint})
     train = summary["rows"]["train"]
     run.log_metrics({"filter/kept": train["kept"], "filter/dropped": train["total"] - train["kept"]})
@@ -114,13 +115,9 @@ def _record_verdicts(run: TrackedRun, ready: Ready, verdicts: Verdicts) -> None:
 
 def _dropped(corpus: Corpus, verdicts: Verdicts) -> list[dict[str, Any]]:
     """Return the first dropped training rows by row id, a fixed sample, each with the terms it failed."""
-    table = verdicts.table.append_column("text", corpus.table["text"])
-    rows = [row for row in table.to_pylist() if row["split"] == "train" and not row["keep"]]
-    rows.sort(key=lambda row: row["row_id"])
-    return [
-        {"text": row["text"], "failed": [name for name in verdicts.signals if not row[f"{name}.keep"]]}
-        for row in rows[:EXAMPLES]
-    ]
+    first = verdicts.dropped(corpus).sort_by("row_id").slice(0, EXAMPLES)
+    examples: list[dict[str, Any]] = first.select(["text", "failed"]).to_pylist()
+    return examples
 
 
 def _staged(tables: Mapping[str, pa.Table]) -> pa.Table:

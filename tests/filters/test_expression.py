@@ -9,7 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from winnow.errors import WinnowError
-from winnow.filters.expression import Binary, Compare, Name, Node, Not, evaluate, parse
+from winnow.filters.expression import AtLeast, Binary, Compare, Name, Node, Not, at_least, evaluate, without
+from winnow.filters.parsing import parse
 
 THREE = [True, False, None]
 TEXT = "keep"
@@ -84,10 +85,59 @@ def test_a_comparison_binds_before_everything_else() -> None:
     assert verdict("a & s > 0.3 | b", {"s": 0.1}, a=True, b=False) is False
 
 
+@pytest.mark.parametrize(("a", "b", "c"), list(product(THREE, THREE, THREE)))
+def test_at_least_counts_and_is_in_doubt_only_where_nulls_decide(a: Any, b: Any, c: Any) -> None:
+    def settled(count: int) -> bool | None:
+        outcomes = {
+            sum(x or y for x, y in zip((a is True, b is True, c is True), doubts, strict=True)) >= count
+            for doubts in product(*([False, True] if value is None else [False] for value in (a, b, c)))
+        }
+        return outcomes.pop() if len(outcomes) == 1 else None
+
+    for count in (1, 2, 3):
+        assert verdict(f"at_least({count}, a, b, c)", a=a, b=b, c=c) is settled(count)
+
+
+def test_python_operators_write_the_same_expressions() -> None:
+    a, b, c = Name("a"), Name("b"), Name("c")
+    assert str(a & ~(b | c) ^ at_least(1, b, c > 0.25)) == "(a & ~(b | c)) ^ at_least(1, b, c > 0.25)"
+    assert [str(one) for one in (a > 1, a >= 1, a < 1, a <= 1, a > 1)] == [
+        "a > 1",
+        "a >= 1",
+        "a < 1",
+        "a <= 1",
+        "a > 1",
+    ]
+    for chained in (lambda: a and b, lambda: 0 < a < 1, lambda: not a):
+        with pytest.raises(TypeError, match="join terms by"):
+            chained()
+    with pytest.raises(WinnowError, match="between 1 and 1"):
+        at_least(2, a)
+
+
+@pytest.mark.parametrize(
+    ("text", "gone", "rest"),
+    [
+        ("a & b & ~c", "b", "a & ~c"),
+        ("a & ~(b | b > 2)", "b", "a"),
+        ("(a | b) & c", "b", "a & c"),
+        ("at_least(2, a, b)", "a", "at_least(1, b)"),
+        ("b ^ ~b", "b", None),
+    ],
+)
+def test_a_name_can_be_left_out(text: str, gone: str, rest: str | None) -> None:
+    left = without(parse(text), {gone})
+    assert (None if left is None else str(left)) == rest
+
+
 names = st.sampled_from(["a", "b", "c"]).map(lambda name: Name(name, 0))
 trees: st.SearchStrategy[Node] = st.recursive(
-    names | st.builds(Compare, names, st.sampled_from([">", "<="]), st.sampled_from([0.0, -0.5, 2.0])),
-    lambda inner: st.builds(Not, inner) | st.builds(Binary, st.sampled_from("&|^"), inner, inner),
+    names | st.builds(Compare, names, st.sampled_from([">", "<="]), st.sampled_from([0.0, -0.5, 1 / 3])),
+    lambda inner: (
+        st.builds(Not, inner)
+        | st.builds(Binary, st.sampled_from("&|^"), inner, inner)
+        | st.builds(AtLeast, st.just(1), st.tuples(inner, inner))
+    ),
     max_leaves=12,
 )
 
@@ -118,6 +168,10 @@ def test_a_tree_as_text_means_the_same(tree: Node) -> None:
         ("0.3 < nike", "instead of '0.3'", 0),
         ("nike = 3", "before '='", 5),
         ("__import__('os')", "before '('", 10),
+        ("at_least(2, a b)", "Expected ',' or ')' before 'b'", 14),
+        ("at_least(3, a, b)", "Of 2 terms, 3 cannot be asked for", 9),
+        ("at_least(a, b)", "Expected a whole number", 9),
+        ("at_least(1, a", "'at_least(' is never closed", 0),
         ("nike\n& @", "instead of '@'", 7),
     ],
 )

@@ -47,8 +47,8 @@ def test_a_second_filter_scores_only_what_is_new(corpus_of: CorpusOf, tmp_path: 
     once = score_signals({"a": first}, corpus, tmp_path, progress=False)
     both = score_signals({"b": second, "again": first}, corpus, tmp_path, progress=False)
     assert (first.asked, second.asked) == (5_000, 5_000)
-    assert both["again"].equals(once["a"])
-    assert both["b"].to_pylist() == [float(len(text)) for text in corpus.table["text"].to_pylist()]
+    assert both["again"].scores.equals(once["a"].scores)
+    assert both["b"].scores.to_pylist() == [float(len(text)) for text in corpus.table["text"].to_pylist()]
 
 
 def test_another_corpus_is_scored_anew(corpus_of: CorpusOf, tmp_path: Path) -> None:

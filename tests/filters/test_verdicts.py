@@ -2,11 +2,68 @@ from __future__ import annotations
 
 import csv
 import json
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
 
-from winnow.filters import save_kept
+from winnow.data import Corpus
+from winnow.filters import Filter, Length, Mentions, Verdicts, save_dropped, save_kept
+
+TEXTS = ["nike praised", "nike ugly", "puma ugly", "puma praised ugly nike", "long " * 9, "nike praised too", "a", "b"]
+
+
+@pytest.fixture
+def verdicts(corpus_of: Callable[..., Corpus], tmp_path: Path) -> tuple[Corpus, Verdicts]:
+    signals = {
+        "nike": Mentions(words=["nike"]),
+        "praise": Mentions(words=["praised"]),
+        "blame": Mentions(words=["ugly"]),
+        "length": Length(at_most=30),
+    }
+    wanted = {"about": "nike", "good": "praise & ~blame"}
+    corpus = corpus_of(TEXTS)
+    chosen = Filter(name="x", signals=signals, parts=wanted, keep="about & good & length < 20.5")
+    return corpus, chosen.judge(corpus, tmp_path, progress=False)
+
+
+def test_every_term_that_a_dropped_row_fails_is_a_reason(verdicts: tuple[Corpus, Verdicts]) -> None:
+    _, judged = verdicts
+    assert judged.terms == ["nike", "praise", "~blame", "length < 20.5"]
+    assert judged.reasons("train").to_pylist() == [
+        [],
+        ["praise", "~blame"],
+        ["nike", "praise", "~blame"],
+        ["~blame", "length < 20.5"],
+        ["nike", "praise", "length < 20.5"],
+        [],
+    ]
+    assert [not reasons for reasons in judged.reasons().to_pylist()] == judged.kept().tolist()
+
+
+def test_dropped_rows_are_written_with_text_and_reasons(verdicts: tuple[Corpus, Verdicts], tmp_path: Path) -> None:
+    corpus, judged = verdicts
+    save_dropped(judged.dropped(corpus), tmp_path / "out")
+    rows = pq.read_table(tmp_path / "out" / "dropped.parquet").to_pylist()
+    assert [row["text"] for row in rows] == TEXTS[1:5]
+    assert rows[0]["failed"] == ["praise", "~blame"]
+    assert rows[0]["row_id"] == corpus.table["row_id"][1].as_py()
+
+
+@pytest.mark.parametrize(("on_null", "reasons"), [("drop", [["rare"], ["rare"]]), ("keep", [["rare"], []])])
+def test_a_null_is_a_reason_only_where_it_drops(
+    corpus_of: Callable[..., Corpus], tmp_path: Path, on_null: Any, reasons: list[list[str]]
+) -> None:
+    class Rare(Mentions):
+        def keep(self, scores: pa.Array) -> pa.Array:
+            return pa.array([None if score == 2 else score > 2 for score in scores.to_pylist()], pa.bool_())
+
+    chosen = Filter(name="x", signals={"rare": Rare(words=["a"])}, keep="rare", on_null=on_null)
+    judged = chosen.judge(corpus_of(["a", "a a", "a a a", "b", "c"]), tmp_path, progress=False)
+    assert judged.reasons("train").to_pylist()[:2] == reasons
 
 
 def test_kept_rows_are_written_as_csv_and_as_json(tmp_path: Path) -> None:

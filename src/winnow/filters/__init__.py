@@ -6,21 +6,28 @@ at what cost all follow from that table. :class:`Full` keeps every row; :class:`
 that keeps as many at random.
 """
 
+from winnow.filters.expression import Name, at_least
 from winnow.filters.selection import Filter, Full, RandomMatched, Selection
 from winnow.filters.sentiment import VaderSentiment
 from winnow.filters.signals import Length, Mentions, NotNull, Signal
-from winnow.filters.verdicts import Verdicts, save_kept
+from winnow.filters.statistics import filter_statistics
+from winnow.filters.verdicts import Verdicts, save_dropped, save_kept, save_statistics
 
 __all__ = [
     "Filter",
     "Full",
     "Length",
     "Mentions",
+    "Name",
     "NotNull",
     "RandomMatched",
     "Selection",
     "Signal",
     "VaderSentiment",
     "Verdicts",
+    "at_least",
+    "filter_statistics",
+    "save_dropped",
     "save_kept",
+    "save_statistics",
 ]

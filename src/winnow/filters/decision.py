@@ -11,7 +11,9 @@ import pyarrow.compute as pc
 
 from winnow.data import Corpus
 from winnow.errors import WinnowError, did_you_mean
-from winnow.filters.expression import Node, conjuncts, evaluate, fault_at, names, parse
+from winnow.filters.expression import Node, evaluate, names
+from winnow.filters.parsing import fault_at, parse
+from winnow.filters.scoring import Scored
 from winnow.filters.signals import Signal
 from winnow.filters.verdicts import Verdicts
 
@@ -49,33 +51,25 @@ class Decision:
         _check_uses(tree, keep, "keep", signals, parts)
         return cls(signals, _in_order(trees), tree, on_null == "keep")
 
-    def decide(self, name: str, corpus: Corpus, scores: Mapping[str, pa.Array]) -> Verdicts:
+    def decide(self, name: str, corpus: Corpus, scored: Mapping[str, Scored]) -> Verdicts:
         """Return the verdicts on all rows of a corpus.
 
         Args:
             name: The filter's name.
             corpus: The rows.
-            scores: The scores of each signal, in corpus order.
+            scored: The scores of each signal, in corpus order.
         """
+        scores = {signal: one.scores for signal, one in scored.items()}
         verdicts: dict[str, Any] = {signal: self.signals[signal].keep(scores[signal]) for signal in self.signals}
         columns: dict[str, Any] = {column: corpus.table[column] for column in ("row_id", "split", "source")}
         for signal in self.signals:
             columns |= {f"{signal}.score": scores[signal], f"{signal}.keep": verdicts[signal]}
         for part, node in self.parts.items():
             columns[part] = verdicts[part] = evaluate(node, verdicts, scores)
-        columns["keep"] = self._settled(evaluate(self.keep, verdicts, scores))
-        funnel = self._funnel(pc.equal(corpus.table["split"], "train").combine_chunks(), verdicts, scores)
-        return Verdicts(pa.table(columns), name, str(self.keep), funnel)
-
-    def _settled(self, verdicts: Any) -> Any:
-        return pc.fill_null(verdicts, self.keep_null)
-
-    def _funnel(self, left: pa.Array, verdicts: Mapping[str, Any], scores: Mapping[str, Any]) -> list[dict[str, Any]]:
-        stages = [{"stage": "train", "rows": pc.sum(left).as_py()}]
-        for term in conjuncts(self.keep, self.parts):
-            left = pc.and_kleene(left, evaluate(term, verdicts, scores))
-            stages.append({"stage": str(term), "rows": pc.sum(self._settled(left)).as_py()})
-        return stages
+        columns["keep"] = pc.fill_null(evaluate(self.keep, verdicts, scores), self.keep_null)
+        parts = {part: str(node) for part, node in self.parts.items()}
+        seconds = {signal: one.seconds for signal, one in scored.items()}
+        return Verdicts(pa.table(columns), name, str(self.keep), parts, self.keep_null, seconds)
 
 
 def _check_names(signals: Mapping[str, Signal], parts: Mapping[str, str]) -> None:

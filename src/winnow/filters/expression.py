@@ -1,20 +1,21 @@
-"""Boolean expressions over named signals: parsed, checked, never evaluated as code."""
+"""Boolean expressions over named signals: what they are made of and what they say of each row."""
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
+from functools import reduce
 from typing import Any
 
+import pyarrow as pa
 import pyarrow.compute as pc
 
 from winnow.errors import WinnowError
 
-# Loosest first. Exclusive or stands between `|` and `&`, as in Python.
-_OPERATORS = ("|", "^", "&")
-_KLEENE = {"|": pc.or_kleene, "^": pc.xor, "&": pc.and_kleene}
-_COMPARISONS = {
+KLEENE = {"|": pc.or_kleene, "^": pc.xor, "&": pc.and_kleene}
+"""Operators between two terms, the loosest first, as in Python."""
+
+COMPARISONS = {
     ">": pc.greater,
     ">=": pc.greater_equal,
     "<": pc.less,
@@ -22,25 +23,62 @@ _COMPARISONS = {
     "==": pc.equal,
     "!=": pc.not_equal,
 }
-_TOKEN = re.compile(
-    r"(?P<name>[^\W\d]\w*)|(?P<number>-?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?)"
-    r"|(?P<comparison>[<>]=?|[=!]=)|(?P<operator>[|^&~()])|(?P<space>\s+)|(?P<unknown>.)"
-)
+
+
+class Expression:
+    """What all terms share: Python's ``&``, ``|``, ``^`` and ``~`` build larger ones.
+
+    >>> str(Name("nike") & ~(Name("ugly") | Name("heavy")) & (Name("sentiment") >= 0.3))
+    'nike & ~(ugly | heavy) & sentiment >= 0.3'
+    """
+
+    def __and__(self, other: Node) -> Binary:
+        return Binary("&", self, other)  # type: ignore[arg-type]
+
+    def __or__(self, other: Node) -> Binary:
+        return Binary("|", self, other)  # type: ignore[arg-type]
+
+    def __xor__(self, other: Node) -> Binary:
+        return Binary("^", self, other)  # type: ignore[arg-type]
+
+    def __invert__(self) -> Not:
+        return Not(self)  # type: ignore[arg-type]
+
+    def __bool__(self) -> bool:
+        # `a and b` and `0 < a < 1` would silently forget a half.
+        raise TypeError("An expression is neither true nor false by itself; join terms by & | ^ ~, not by and/or/not.")
 
 
 @dataclass(frozen=True)
-class Name:
-    """The verdict of a signal or of a part."""
+class Name(Expression):
+    """The verdict of a signal or of a part.
+
+    Attributes:
+        name: The signal's or part's name.
+        position: Where it stands in the text it was parsed from.
+    """
 
     name: str
-    position: int
+    position: int = 0
 
     def __str__(self) -> str:
         return self.name
 
+    def __gt__(self, number: float) -> Compare:
+        return Compare(self, ">", number)
+
+    def __ge__(self, number: float) -> Compare:
+        return Compare(self, ">=", number)
+
+    def __lt__(self, number: float) -> Compare:
+        return Compare(self, "<", number)
+
+    def __le__(self, number: float) -> Compare:
+        return Compare(self, "<=", number)
+
 
 @dataclass(frozen=True)
-class Compare:
+class Compare(Expression):
     """A comparison of a signal's score with a number."""
 
     signal: Name
@@ -48,11 +86,12 @@ class Compare:
     number: float
 
     def __str__(self) -> str:
-        return f"{self.signal} {self.comparison} {self.number:g}"
+        short = f"{self.number:g}"
+        return f"{self.signal} {self.comparison} {short if float(short) == self.number else repr(self.number)}"
 
 
 @dataclass(frozen=True)
-class Not:
+class Not(Expression):
     """The opposite."""
 
     term: Node
@@ -62,7 +101,7 @@ class Not:
 
 
 @dataclass(frozen=True)
-class Binary:
+class Binary(Expression):
     """Two terms joined by ``&``, ``|`` or ``^``."""
 
     operator: str
@@ -76,23 +115,31 @@ class Binary:
         return f"({side})" if isinstance(side, Binary) and side.operator != self.operator else str(side)
 
 
-Node = Name | Compare | Not | Binary
+@dataclass(frozen=True)
+class AtLeast(Expression):
+    """True where at least ``count`` of the terms are."""
+
+    count: int
+    terms: tuple[Node, ...]
+
+    def __str__(self) -> str:
+        return f"at_least({', '.join(map(str, (self.count, *self.terms)))})"
 
 
-def parse(text: str, key: str) -> Node:
-    """Parse an expression.
+Node = Name | Compare | Not | Binary | AtLeast
 
-    ``~`` binds most tightly, then ``&``, ``^`` and ``|``. A comparison such as ``sentiment > 0.3`` is a term
-    of its own and needs no parentheses.
 
-    Args:
-        text: The expression.
-        key: Where it stands, for errors.
+def at_least(count: int, *terms: Node) -> AtLeast:
+    """Return the expression that is true where at least ``count`` of ``terms`` are.
 
     Raises:
-        WinnowError: It cannot be parsed; the message marks the place.
+        WinnowError: The count is below 1 or above the number of terms.
     """
-    return _Parser(text, key).parse()
+    if not 1 <= count <= len(terms):
+        raise WinnowError(
+            f"Of {len(terms)} terms, between 1 and {len(terms)} can be asked for, not {count}.", key="keep"
+        )
+    return AtLeast(count, terms)
 
 
 def names(node: Node) -> Iterator[tuple[Name, bool]]:
@@ -107,13 +154,16 @@ def names(node: Node) -> Iterator[tuple[Name, bool]]:
         case Binary(_, left, right):
             yield from names(left)
             yield from names(right)
+        case AtLeast(_, terms):
+            for term in terms:
+                yield from names(term)
 
 
 def conjuncts(node: Node, parts: Mapping[str, Node]) -> list[Node]:
     """Return the terms that all must hold, with the parts among them taken apart.
 
-    >>> parts = {"about_nike": parse("nike & product", "parts.about_nike")}
-    >>> [str(term) for term in conjuncts(parse("about_nike & ~(ugly | heavy)", "keep"), parts)]
+    >>> about, nike, product = Name("about"), Name("nike"), Name("product")
+    >>> [str(term) for term in conjuncts(about & ~(Name("ugly") | Name("heavy")), {"about": nike & product})]
     ['nike', 'product', '~(ugly | heavy)']
     """
     match node:
@@ -122,6 +172,43 @@ def conjuncts(node: Node, parts: Mapping[str, Node]) -> list[Node]:
         case Name(name) if name in parts:
             return conjuncts(parts[name], parts)
     return [node]
+
+
+def expanded(node: Node, parts: Mapping[str, Node]) -> Node:
+    """Return the expression with every part written out, so that it names signals only."""
+    match node:
+        case Name(name) if name in parts:
+            return expanded(parts[name], parts)
+        case Not(term):
+            return Not(expanded(term, parts))
+        case Binary(operator, left, right):
+            return Binary(operator, expanded(left, parts), expanded(right, parts))
+        case AtLeast(count, terms):
+            return AtLeast(count, tuple(expanded(term, parts) for term in terms))
+    return node
+
+
+def without(node: Node, gone: Collection[str]) -> Node | None:
+    """Return the expression less the names in ``gone``; None where nothing is left of it.
+
+    >>> a, b, c = Name("a"), Name("b"), Name("c")
+    >>> str(without(at_least(2, a, b, c) & ~(a | b), {"b"}))
+    'at_least(2, a, c) & ~a'
+    """
+    match node:
+        case Name(name) | Compare(Name(name)):
+            return None if name in gone else node
+        case Not(term):
+            inner = without(term, gone)
+            return None if inner is None else Not(inner)
+        case Binary(operator, left, right):
+            one, other = without(left, gone), without(right, gone)
+            if one is None or other is None:
+                return other if one is None else one
+            return Binary(operator, one, other)
+        case AtLeast(count, terms):
+            rest = tuple(term for term in (without(term, gone) for term in terms) if term is not None)
+            return AtLeast(min(count, len(rest)), rest) if rest else None
 
 
 def evaluate(node: Node, verdicts: Mapping[str, Any], scores: Mapping[str, Any]) -> Any:
@@ -138,88 +225,19 @@ def evaluate(node: Node, verdicts: Mapping[str, Any], scores: Mapping[str, Any])
         case Name(name):
             return verdicts[name]
         case Compare(signal, comparison, number):
-            return _COMPARISONS[comparison](scores[signal.name], number)
+            return COMPARISONS[comparison](scores[signal.name], number)
         case Not(term):
             return pc.invert(evaluate(term, verdicts, scores))
         case Binary(operator, left, right):
-            return _KLEENE[operator](evaluate(left, verdicts, scores), evaluate(right, verdicts, scores))
+            return KLEENE[operator](evaluate(left, verdicts, scores), evaluate(right, verdicts, scores))
+        case AtLeast(count, terms):
+            return _at_least(count, [evaluate(term, verdicts, scores) for term in terms])
 
 
-def fault_at(text: str, key: str, position: int, what: str) -> WinnowError:
-    """Return an error that quotes the expression with a mark under one position."""
-    return WinnowError(f"{what}\n    {text}\n    {' ' * position}^", key=key)
+def _at_least(count: int, verdicts: list[Any]) -> Any:
+    def total(null_is: bool) -> Any:
+        return reduce(pc.add, (pc.fill_null(one, null_is).cast(pa.int32()) for one in verdicts))
 
-
-class _Parser:
-    """A recursive descent over the tokens of one expression."""
-
-    def __init__(self, text: str, key: str) -> None:
-        self.text = text.replace("\n", " ")
-        self.key = key
-        self.tokens = [
-            (str(match.lastgroup), match.group(), match.start())
-            for match in _TOKEN.finditer(self.text)
-            if match.lastgroup != "space"
-        ]
-        self.tokens.append(("end", "", len(self.text)))
-        self.place = 0
-
-    def parse(self) -> Node:
-        node = self._binary(0)
-        kind, symbol, position = self.tokens[self.place]
-        if kind == "end":
-            return node
-        if symbol == ")":
-            raise self._fault(position, "This ')' closes nothing.")
-        raise self._fault(position, f"Expected an operator (& | ^) before '{symbol}'.")
-
-    def _binary(self, level: int) -> Node:
-        if level == len(_OPERATORS):
-            return self._term()
-        node = self._binary(level + 1)
-        while self._take(_OPERATORS[level]):
-            node = Binary(_OPERATORS[level], node, self._binary(level + 1))
-        return node
-
-    def _term(self) -> Node:
-        kind, symbol, position = self.tokens[self.place]
-        self.place += 1
-        match symbol:
-            case "~":
-                return Not(self._term())
-            case "(":
-                return self._group(position)
-            case _ if kind == "name":
-                return self._compared(Name(symbol, position))
-            case "":
-                raise self._fault(position, "The expression ends where a name, '~' or '(' is expected.")
-            case _:
-                raise self._fault(position, f"Expected a name, '~' or '(' instead of '{symbol}'.")
-
-    def _group(self, opened: int) -> Node:
-        node = self._binary(0)
-        if self.tokens[self.place][0] == "end":
-            raise self._fault(opened, "This '(' is never closed.")
-        if not self._take(")"):
-            symbol, position = self.tokens[self.place][1:]
-            raise self._fault(position, f"Expected an operator (& | ^) or ')' before '{symbol}'.")
-        return node
-
-    def _compared(self, name: Name) -> Node:
-        kind, comparison, _ = self.tokens[self.place]
-        if kind != "comparison":
-            return name
-        kind, number, position = self.tokens[self.place + 1]
-        if kind != "number":
-            raise self._fault(position, f"Expected a number after '{comparison}'.")
-        self.place += 2
-        return Compare(name, comparison, float(number))
-
-    def _take(self, symbol: str) -> bool:
-        if self.tokens[self.place][1] != symbol:
-            return False
-        self.place += 1
-        return True
-
-    def _fault(self, position: int, what: str) -> WinnowError:
-        return fault_at(self.text, self.key, position, what)
+    surely, possibly = pc.greater_equal(total(False), count), pc.greater_equal(total(True), count)
+    # Where the nulls make the difference, nobody knows.
+    return pc.if_else(pc.equal(surely, possibly), surely, pa.scalar(None, pa.bool_()))

@@ -9,18 +9,23 @@ from typing import Annotated, Literal
 
 import pyarrow as pa
 import pyarrow.compute as pc
-from pydantic import ConfigDict, Field, InstanceOf
+from pydantic import BeforeValidator, ConfigDict, Field, InstanceOf
 from pydantic.dataclasses import dataclass
 
 from winnow.data import Corpus
 from winnow.data.fingerprint import fingerprint
 from winnow.errors import WinnowError
 from winnow.filters.decision import Decision
+from winnow.filters.expression import Expression
 from winnow.filters.scoring import score_signals
 from winnow.filters.signals import Mentions, Signal
 from winnow.filters.verdicts import Verdicts
 
 _CONTROL_STREAM = 0x77696E6E  # keeps the control's draws apart from others that use the same seed
+
+
+# Written as text, or in Python with operators on names; kept as text either way.
+_Expression = Annotated[str, BeforeValidator(lambda given: str(given) if isinstance(given, Expression) else given)]
 
 
 class Selection(ABC):
@@ -76,16 +81,17 @@ class Filter(Selection):
     Attributes:
         name: What the filter is called.
         signals: Signals by name.
-        keep: The expression: names of signals and parts, ``&``, ``|``, ``^``, ``~``, parentheses, and
-            comparisons of a signal's score such as ``sentiment > 0.3``.
+        keep: The expression: names of signals and parts, ``&``, ``|``, ``^``, ``~``, parentheses,
+            comparisons of a signal's score such as ``sentiment > 0.3``, and ``at_least(2, a, b, c)``. In Python it may
+            be built from :class:`~winnow.filters.Name` by the same operators.
         parts: Named expressions that ``keep`` and one another may use.
         on_null: What becomes of a row for which ``keep`` is null, neither true nor false.
     """
 
     name: Annotated[str, Field(min_length=1)]
     signals: Annotated[dict[str, InstanceOf[Signal]], Field(min_length=1)]
-    keep: str
-    parts: dict[str, str] = Field(default_factory=dict)
+    keep: _Expression
+    parts: dict[str, _Expression] = Field(default_factory=dict)
     on_null: Literal["drop", "keep"] = "drop"
 
     def __post_init__(self) -> None:
@@ -97,8 +103,8 @@ class Filter(Selection):
         Raises:
             WinnowError: The filter keeps nothing or everything of the train split.
         """
-        scores = score_signals(self.signals, corpus, cache_dir, progress)
-        verdicts = self._decision().decide(self.name, corpus, scores)
+        scored = score_signals(self.signals, corpus, cache_dir, progress)
+        verdicts = self._decision().decide(self.name, corpus, scored)
         self._refuse_trivial(verdicts)
         return verdicts
 

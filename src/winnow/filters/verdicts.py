@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,11 @@ import pyarrow.compute as pc
 import pyarrow.csv
 import pyarrow.parquet as pq
 
-from winnow.data.corpus import SPLITS, SplitName
+from winnow.data.corpus import SPLITS, Corpus, SplitName
+from winnow.filters.expression import Node, conjuncts, evaluate, expanded
+from winnow.filters.parsing import parse
+
+_FACTS = ("filter", "keep", "parts", "keep_null", "seconds")
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -28,14 +33,17 @@ class Verdicts:
             ``keep`` (bool, never null).
         filter: The filter's name.
         keep: Its expression.
-        funnel: The terms that all must hold, applied one after the other on the train split:
-            ``[{"stage": "train", "rows": 900}, {"stage": "nike", "rows": 420}, ...]``.
+        parts: The named expressions, each after those it uses.
+        keep_null: Whether a row is kept for which the expression is null.
+        seconds: What scoring cost, by signal, whenever that was.
     """
 
     table: pa.Table
     filter: str
     keep: str
-    funnel: list[dict[str, Any]]
+    parts: dict[str, str]
+    keep_null: bool
+    seconds: dict[str, float]
 
     @property
     def fingerprint(self) -> str:
@@ -57,31 +65,90 @@ class Verdicts:
         """The names of the signals."""
         return [name.removesuffix(".keep") for name in self.table.column_names if name.endswith(".keep")]
 
+    @property
+    def terms(self) -> list[str]:
+        """The terms that all must hold for a row to be kept, with the parts among them taken apart."""
+        return list(self._terms)
+
+    @property
+    def expression(self) -> Node:
+        """The expression with every part written out."""
+        return expanded(parse(self.keep), self._parts)
+
+    @cached_property
+    def _parts(self) -> dict[str, Node]:
+        return {name: parse(text) for name, text in self.parts.items()}
+
+    @cached_property
+    def _terms(self) -> dict[str, Node]:
+        return {str(term): term for term in conjuncts(parse(self.keep), self._parts)}
+
+    def rows(self, split: SplitName | None) -> pa.Table:
+        """Return the rows of one split of the table, or all, in corpus order."""
+        return self.table if split is None else self.table.filter(pc.equal(self.table["split"], split))
+
     def kept(self, split: SplitName | None = None) -> npt.NDArray[np.bool_]:
         """Return the mask of kept rows, of one split or of all, in corpus order."""
-        mask: npt.NDArray[np.bool_] = self._rows(split)["keep"].to_numpy()
+        mask: npt.NDArray[np.bool_] = self.rows(split)["keep"].to_numpy()
         return mask
+
+    def passed(self, split: SplitName | None = None) -> dict[str, npt.NDArray[np.bool_]]:
+        """Return for each of :attr:`terms` which rows it lets through, a null settled as for the whole.
+
+        A row is kept where every term lets it through, so the terms that do not are the reasons why it is dropped.
+        """
+        return {name: self.settled(term, split) for name, term in self._terms.items()}
+
+    def settled(self, node: Node, split: SplitName | None = None) -> npt.NDArray[np.bool_]:
+        """Return for which rows an expression over the columns of this table says keep."""
+        rows = self.rows(split)
+        verdicts = {name: rows[f"{name}.keep"] for name in self.signals} | {name: rows[name] for name in self.parts}
+        scores = {name: rows[f"{name}.score"] for name in self.signals}
+        mask: npt.NDArray[np.bool_] = pc.fill_null(evaluate(node, verdicts, scores), self.keep_null).to_numpy()
+        return mask
+
+    def reasons(self, split: SplitName | None = None) -> pa.Array:
+        """Return for every row the terms that it fails, as lists of strings; a kept row fails none."""
+        passed = self.passed(split)
+        fails = ~np.column_stack(list(passed.values()))
+        offsets = np.concatenate(([0], np.cumsum(fails.sum(axis=1))))
+        failed = pa.array(list(passed), pa.string()).take(pa.array(np.nonzero(fails)[1]))
+        return pa.ListArray.from_arrays(pa.array(offsets, pa.int32()), failed)
+
+    def dropped(self, corpus: Corpus) -> pa.Table:
+        """Return the dropped rows of the train split, with a column ``failed`` that lists all their reasons."""
+        rows = corpus.split("train").append_column("failed", self.reasons("train"))
+        return rows.filter(pa.array(~self.kept("train")))
 
     def summary(self) -> dict[str, Any]:
         """Return counts that JSON can write.
 
         ``rows`` counts total and kept rows of each split. ``signals`` counts ``pass``, ``fail`` and ``null``
-        of each signal on the train split, the one that the filter thins out; ``funnel`` is of that split too.
+        of each signal on the train split, the one that the filter thins out. ``funnel`` is of that split too: the
+        terms applied one after the other, as ``[{"stage": "train", "rows": 900}, {"stage": "nike", "rows": 420}]``.
         """
-        train = self._rows("train")
+        train = self.rows("train")
         rows = {name: self.kept(name) for name in SPLITS}
         return {
             "filter": self.filter,
             "keep": self.keep,
             "rows": {name: {"total": len(kept), "kept": int(kept.sum())} for name, kept in rows.items()},
             "signals": {name: _counts(train[f"{name}.keep"]) for name in self.signals},
-            "funnel": self.funnel,
+            "funnel": self._funnel(),
         }
+
+    def _funnel(self) -> list[dict[str, Any]]:
+        left = np.ones(len(self.kept("train")), dtype=bool)
+        stages = [{"stage": "train", "rows": len(left)}]
+        for name, passes in self.passed("train").items():
+            left &= passes
+            stages.append({"stage": name, "rows": int(left.sum())})
+        return stages
 
     def save(self, folder: Path) -> None:
         """Write ``verdicts.parquet`` and ``summary.json`` into ``folder``."""
         folder.mkdir(parents=True, exist_ok=True)
-        facts = json.dumps({"filter": self.filter, "keep": self.keep, "funnel": self.funnel})
+        facts = json.dumps({name: getattr(self, name) for name in _FACTS})
         pq.write_table(self.table.replace_schema_metadata({"winnow": facts}), folder / "verdicts.parquet")
         summary = json.dumps(self.summary(), indent=2, ensure_ascii=False)
         (folder / "summary.json").write_text(summary + "\n", "utf-8")
@@ -92,9 +159,6 @@ class Verdicts:
         table = pq.read_table(folder / "verdicts.parquet")
         facts = json.loads(table.schema.metadata[b"winnow"])
         return cls(table.replace_schema_metadata(None), **facts)
-
-    def _rows(self, split: SplitName | None) -> pa.Table:
-        return self.table if split is None else self.table.filter(pc.equal(self.table["split"], split))
 
 
 def _counts(verdicts: pa.ChunkedArray) -> dict[str, int]:
@@ -112,3 +176,15 @@ def save_kept(table: pa.Table, folder: Path) -> None:
             stream.write(",\n " if place else "\n ")
             stream.write(json.dumps(row, ensure_ascii=False))
         stream.write("\n]\n")
+
+
+def save_dropped(table: pa.Table, folder: Path) -> None:
+    """Write the dropped rows, each with its text and all its reasons, as ``dropped.parquet``."""
+    folder.mkdir(parents=True, exist_ok=True)
+    pq.write_table(table, folder / "dropped.parquet")
+
+
+def save_statistics(found: dict[str, Any], folder: Path) -> None:
+    """Write what a filter's signals and terms are worth as ``statistics.json``."""
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "statistics.json").write_text(json.dumps(found, indent=2, ensure_ascii=False) + "\n", "utf-8")

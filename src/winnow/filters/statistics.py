@@ -1,0 +1,125 @@
+"""What each signal and each term of a filter is worth, derived from its verdicts without scoring again."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from itertools import combinations
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from winnow.data import Corpus
+from winnow.filters.expression import without
+from winnow.filters.verdicts import Verdicts
+
+Mask = npt.NDArray[np.bool_]
+
+
+def filter_statistics(verdicts: Verdicts, corpus: Corpus) -> dict[str, Any]:
+    """Return what JSON can write about the train split.
+
+    Args:
+        verdicts: A filter's verdicts on the corpus.
+        corpus: The rows judged; its labels are compared with what is kept.
+
+    Returns:
+        ``terms``: for each term of the expression the rows it ``drops`` and those that it ``only`` drops.
+        ``signals``: for each signal the kept rows that its leaving out would ``gain`` and ``lose``, and
+        ``rows_per_second``. ``pairs``: for two signals at a time, the rows that both pass and both fail, the
+        ``conflict`` that only one of them passes, and ``overlap``, both over either. ``redundant``: sentences.
+        ``labels``, where the corpus has any: see :func:`label_statistics`.
+    """
+    train = verdicts.rows("train")
+    terms = term_drops(verdicts.passed("train"))
+    found: dict[str, Any] = {
+        "terms": terms,
+        "signals": {name: _worth(verdicts, name) for name in verdicts.signals},
+        "pairs": [_pair(a, b, train) for a, b in combinations(verdicts.signals, 2)],
+        "redundant": redundancies(terms),
+    }
+    if "label" in corpus.table.column_names:
+        found["labels"] = label_statistics(corpus.split("train")["label"], verdicts.kept("train"))
+    return found
+
+
+def term_drops(passed: Mapping[str, Mask]) -> dict[str, dict[str, int]]:
+    """Count for each term the rows it drops, and those that no other term would drop.
+
+    >>> term_drops({"a": np.array([True, False, False]), "b": np.array([True, True, False])})
+    {'a': {'drops': 2, 'only': 1}, 'b': {'drops': 1, 'only': 0}}
+    """
+    fails = {name: ~mask for name, mask in passed.items()}
+    times = np.sum(list(fails.values()), axis=0)
+    return {name: {"drops": int(mask.sum()), "only": int((mask & (times == 1)).sum())} for name, mask in fails.items()}
+
+
+def redundancies(terms: Mapping[str, Mapping[str, int]]) -> list[str]:
+    """Name the terms whose leaving out would change nothing, one sentence each."""
+    if len(terms) < 2:
+        return []
+    found = []
+    for name, counts in terms.items():
+        if counts["drops"] == 0:
+            found.append(f"`{name}` removes nothing.")
+        elif counts["only"] == 0:
+            found.append(f"`{name}` removes nothing that the others keep.")
+    return found
+
+
+def label_statistics(labels: pa.ChunkedArray, kept: Mask) -> dict[str, Any]:
+    """Compare what is kept with labels; rows without a label are left out.
+
+    Returns:
+        ``kept``: for each label its ``total`` and ``kept`` rows. Where the labels are 0 and 1 also ``precision``, the
+        share of 1 among the kept rows, and ``recall``, the share of kept rows among those labelled 1; null where
+        there is nothing to divide by.
+    """
+    known = pc.is_valid(labels).to_numpy()
+    values = pc.drop_null(labels).to_numpy()
+    kept = kept[known]
+    counts = {
+        str(label): {"total": int((values == label).sum()), "kept": int((kept & (values == label)).sum())}
+        for label in np.unique(values).tolist()
+    }
+    found: dict[str, Any] = {"kept": counts}
+    if set(counts) <= {"0", "1"}:
+        hits = int((kept & (values == 1)).sum())
+        found["precision"] = _share(hits, int(kept.sum()))
+        found["recall"] = _share(hits, int((values == 1).sum()))
+    return found
+
+
+def _worth(verdicts: Verdicts, signal: str) -> dict[str, Any]:
+    """Return how many train rows come and go where a signal is taken out of the expression."""
+    rest = without(verdicts.expression, {signal})
+    kept = verdicts.kept("train")
+    alone = np.ones_like(kept) if rest is None else verdicts.settled(rest, "train")
+    seconds = verdicts.seconds[signal]
+    return {
+        "gain": int((alone & ~kept).sum()),
+        "lose": int((kept & ~alone).sum()),
+        "rows_per_second": round(verdicts.table.num_rows / seconds) if seconds else None,
+    }
+
+
+def _pair(a: str, b: str, train: pa.Table) -> dict[str, Any]:
+    one, other = train[f"{a}.keep"], train[f"{b}.keep"]
+
+    def count(mask: pa.ChunkedArray) -> int:
+        return int(pc.sum(mask).as_py() or 0)
+
+    both, either = count(pc.and_(one, other)), count(pc.or_(one, other))
+    return {
+        "signals": [a, b],
+        "both_pass": both,
+        "both_fail": count(pc.invert(pc.or_(one, other))),
+        "conflict": count(pc.xor(one, other)),
+        "overlap": _share(both, either),
+    }
+
+
+def _share(part: int, whole: int) -> float | None:
+    return part / whole if whole else None

@@ -1,0 +1,98 @@
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from winnow.data import Corpus
+from winnow.filters import Filter, Length, Mentions, filter_statistics
+from winnow.filters.statistics import label_statistics
+
+CorpusOf = Callable[..., Corpus]
+
+NIKE = Mentions(words=["nike"])
+SHOES = Mentions(words=["shoes", "caps"])
+UGLY = Mentions(words=["ugly"])
+TEXTS = [
+    "nike shoes are great",  # kept
+    "nike shoes are ugly",  # only ~ugly drops it
+    "nike is great",  # only product drops it
+    "ugly puma socks",  # all three drop it
+    "caps by nike",  # kept
+    "puma is great",  # nike and product drop it
+    "a",
+    "b",
+]
+
+
+def about_nike(keep: str, **parts: str) -> Filter:
+    signals = {"nike": NIKE, "product": SHOES, "ugly": UGLY, "short": Length(at_most=30)}
+    return Filter(name="about_nike", signals=signals, parts=parts, keep=keep)
+
+
+def test_drops_by_hand(corpus_of: CorpusOf, tmp_path: Path) -> None:
+    corpus = corpus_of(TEXTS)
+    verdicts = about_nike("about & ~ugly & short", about="nike & product").judge(corpus, tmp_path, progress=False)
+    found = filter_statistics(verdicts, corpus)
+    assert found["terms"] == {
+        "nike": {"drops": 2, "only": 0},
+        "product": {"drops": 3, "only": 1},
+        "~ugly": {"drops": 2, "only": 1},
+        "short": {"drops": 0, "only": 0},
+    }
+    assert found["redundant"] == ["`nike` removes nothing that the others keep.", "`short` removes nothing."]
+    worth = {name: (counts["gain"], counts["lose"]) for name, counts in found["signals"].items()}
+    assert worth == {"nike": (0, 0), "product": (1, 0), "ugly": (1, 0), "short": (0, 0)}
+    pair = next(pair for pair in found["pairs"] if pair["signals"] == ["nike", "product"])
+    assert pair == {
+        "signals": ["nike", "product"],
+        "both_pass": 3,
+        "both_fail": 2,
+        "conflict": 1,
+        "overlap": 3 / 4,
+    }
+    assert "labels" not in found
+    assert all(counts["rows_per_second"] > 0 for counts in found["signals"].values())
+
+
+@pytest.mark.parametrize("keep", ["nike & (product | ugly)", "some & nike", "at_least(2, nike, product, ugly) & nike"])
+@pytest.mark.parametrize("signal", ["nike", "product", "ugly"])
+def test_what_a_signal_is_worth_is_what_the_filter_without_it_keeps(
+    corpus_of: CorpusOf, tmp_path: Path, keep: str, signal: str
+) -> None:
+    corpus = corpus_of(TEXTS)
+    whole = about_nike(keep, some="product | ugly")
+    judged = whole.judge(corpus, tmp_path, progress=False)
+    kept = judged.kept("train")
+    rest = {name: one for name, one in whole.signals.items() if name not in (signal, "short")}
+    texts = {
+        ("nike & (product | ugly)", "nike"): "product | ugly",
+        ("nike & (product | ugly)", "product"): "nike & ugly",
+        ("nike & (product | ugly)", "ugly"): "nike & product",
+        ("some & nike", "nike"): "product | ugly",
+        ("some & nike", "product"): "ugly & nike",
+        ("some & nike", "ugly"): "product & nike",
+        ("at_least(2, nike, product, ugly) & nike", "nike"): "product & ugly",
+        ("at_least(2, nike, product, ugly) & nike", "product"): "nike & ugly",
+        ("at_least(2, nike, product, ugly) & nike", "ugly"): "nike & product",
+    }
+    alone = Filter(name="x", signals=rest, keep=texts[keep, signal]).judge(corpus, tmp_path, progress=False)
+    worth = filter_statistics(judged, corpus)["signals"][signal]
+    assert worth["gain"] == (alone.kept("train") & ~kept).sum()
+    assert worth["lose"] == (kept & ~alone.kept("train")).sum()
+
+
+def test_labels_are_compared_with_what_is_kept() -> None:
+    labels = pa.chunked_array([[1, 0, None], [1, 1, 0]], pa.int64())
+    kept = np.array([True, True, True, True, False, False])
+    assert label_statistics(labels, kept) == {
+        "kept": {"0": {"total": 2, "kept": 1}, "1": {"total": 3, "kept": 2}},
+        "precision": 2 / 3,
+        "recall": 2 / 3,
+    }
+    stars = label_statistics(pa.chunked_array([[5, 3]]), np.array([True, False]))
+    assert stars == {"kept": {"3": {"total": 1, "kept": 0}, "5": {"total": 1, "kept": 1}}}
+    assert label_statistics(pa.chunked_array([[0, 0]]), np.array([False, False]))["precision"] is None
