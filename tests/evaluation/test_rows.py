@@ -9,8 +9,7 @@ from torch.nn import functional
 
 from winnow.evaluation import score_rows, slice_metrics
 from winnow.training import HeldOutBatches, MaskedLoss, Masking, Perplexity, TokenRows, masked_lm_sums
-from winnow.training.batching import padded
-from winnow.training.masking import IGNORED
+from winnow.training.batching import masked_batch
 
 
 def test_each_row_gets_what_it_would_get_alone(model: Any, rows: TokenRows) -> None:
@@ -18,17 +17,14 @@ def test_each_row_gets_what_it_would_get_alone(model: Any, rows: TokenRows) -> N
     assert scores["row_id"].to_pylist() == [f"{key:016x}" for key in rows.keys.tolist()]
     assert scores.schema.types[1:] == [pa.float64(), pa.int64(), pa.int64(), pa.int64()]
     for i in (0, 100, 587):
-        batch = padded(rows.take(np.array([i])), Masking(), 4)
+        batch = masked_batch(rows.take(np.array([i])), Masking(), 4)
         with torch.no_grad():
-            logits = model(input_ids=batch["input_ids"]).logits[0]
-        labels = batch["labels"][0]
-        at = labels != IGNORED
-        expected = functional.cross_entropy(logits[at], labels[at], reduction="sum").item() if at.any() else 0.0
-        best = logits[at].topk(5).indices
-        hits = best == labels[at, None]
+            logits = model(input_ids=batch.input_ids[None]).logits[0][batch.masked]
+        expected = functional.cross_entropy(logits, batch.targets, reduction="sum").item() if len(logits) else 0.0
+        hits = logits.topk(5).indices == batch.targets[:, None]
         got = scores.slice(i, 1).to_pylist()[0]
         assert got["loss_sum"] == pytest.approx(expected, rel=1e-5)
-        assert (got["masked"], got["top1"], got["top5"]) == (int(at.sum()), int(hits[:, 0].sum()), int(hits.sum()))
+        assert (got["masked"], got["top1"], got["top5"]) == (len(logits), int(hits[:, 0].sum()), int(hits.sum()))
 
 
 def test_scores_depend_on_the_seed_and_not_on_batches_or_order(model: Any, rows: TokenRows) -> None:

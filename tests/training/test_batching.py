@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from winnow.errors import WinnowError
-from winnow.training import HeldOutBatches, Masking, Share, TokenRows, TrainingBatches
+from winnow.training import Batch, HeldOutBatches, Masking, Share, TokenRows, TrainingBatches
 from winnow.training.masking import IGNORED
 
 
@@ -38,8 +38,10 @@ def test_fewer_rows_than_a_batch_are_seen_again_with_new_masks(rows: TokenRows) 
     assert sorted(chosen.tolist()) == [0, 0, 1, 1, 2, 2, 3, 3]
     assert passes.tolist() == [0] * 4 + [1] * 4
     batch = batches[0]
-    twice = [batch["labels"][np.flatnonzero(chosen == row)] for row in range(4)]
-    assert any((labels[0] != labels[1]).any() for labels in twice)
+    masks = [np.flatnonzero(batch.owners == row).tolist() for row in range(8)]
+    guessed = [batch.positions[batch.masked[at]].tolist() for at in masks]
+    pairs = [np.flatnonzero(chosen == row) for row in range(4)]
+    assert any(guessed[first] != guessed[second] for first, second in pairs)
 
 
 @pytest.mark.parametrize(("world_size", "accumulate"), [(1, 4), (2, 1), (3, 2), (5, 1)])
@@ -65,23 +67,43 @@ def test_the_order_does_not_depend_on_where_rows_stand(rows: TokenRows) -> None:
     assert few.keys[one.draw(3)[0]].tolist() == turned.keys[other.draw(3)[0]].tolist()
 
 
-def test_a_batch_is_padded_to_its_longest_row(rows: TokenRows) -> None:
-    batches = TrainingBatches(rows, Masking(), 1, 16, 1)
+def test_rows_of_equal_length_stand_side_by_side_and_every_token_is_there(rows: TokenRows) -> None:
+    batches = TrainingBatches(rows, Masking(rate=0.4), 1, 16, 1)
     chosen, _ = batches.draw(0)
     batch = batches[0]
-    lengths = rows.lengths[chosen]
-    assert batch["input_ids"].shape == (16, lengths.max())
-    assert batch["attention_mask"].sum(1).tolist() == lengths.tolist()
-    padding = batch["attention_mask"] == 0
-    assert (batch["input_ids"][padding] == rows.vocabulary.pad_id).all()
-    assert (batch["labels"][padding] == IGNORED).all()
-    restored = torch.where(batch["labels"] != IGNORED, batch["labels"], batch["input_ids"])
-    row = int(chosen[0])
-    assert restored[0, : lengths[0]].tolist() == rows.ids[rows.offsets[row] : rows.offsets[row + 1]].tolist()
+    lengths = sorted(rows.lengths[chosen].tolist())
+    assert [length for count, length in batch.groups for _ in range(count)] == lengths
+    assert len({length for _, length in batch.groups}) == len(batch.groups) > 2
+    assert batch.positions.tolist() == [position for length in lengths for position in range(length)]
+    restored = batch.input_ids.clone()
+    restored[batch.masked] = batch.targets
+    found = {tuple(row.tolist()) for row in restored.split(lengths)}
+    assert found == {tuple(rows.ids[rows.offsets[row] : rows.offsets[row + 1]]) for row in chosen}
+
+
+def test_masked_tokens_come_in_the_order_of_the_rows_given() -> None:
+    labels = np.full(8, IGNORED)
+    labels[[1, 2, 4, 7]] = [91, 92, 94, 97]
+    batch = Batch.of(np.arange(8), labels, np.array([3, 1, 0, 4]))
+    assert batch.groups == ((1, 1), (1, 3), (1, 4))
+    assert batch.targets.tolist() == [91, 92, 94, 97]
+    assert batch.owners.tolist() == [0, 0, 3, 3]
+    assert batch.input_ids.tolist() == [3, 0, 1, 2, 4, 5, 6, 7]
+    assert batch.input_ids[batch.masked].tolist() == [1, 2, 4, 7]
+
+
+def test_padded_rows_hold_the_same_tokens() -> None:
+    labels = np.full(8, IGNORED)
+    labels[[1, 4, 7]] = 9
+    batch = Batch.of(np.arange(10, 18), labels, np.array([3, 1, 4]))
+    inputs, masked = batch.padded(pad_id=5)
+    assert inputs["input_ids"].tolist() == [[13, 5, 5, 5], [10, 11, 12, 5], [14, 15, 16, 17]]
+    assert inputs["attention_mask"].tolist() == [[1, 0, 0, 0], [1, 1, 1, 0], [1, 1, 1, 1]]
+    assert inputs["input_ids"].flatten()[masked].tolist() == [11, 14, 17]
 
 
 def test_a_stream_goes_on_where_its_state_stood(rows: TokenRows) -> None:
-    whole = [batch["input_ids"] for batch in TrainingBatches(rows, Masking(), 1, 16, 6)]
+    whole = [batch.input_ids for batch in TrainingBatches(rows, Masking(), 1, 16, 6)]
     started = TrainingBatches(rows, Masking(), 1, 16, 6)
     for _ in zip(range(4), started, strict=False):
         pass
@@ -89,20 +111,20 @@ def test_a_stream_goes_on_where_its_state_stood(rows: TokenRows) -> None:
     resumed.load_state_dict({"next": 4})
     rest = list(resumed)
     assert len(rest) == 2
-    assert torch.equal(rest[0]["input_ids"], whole[4])
-    assert torch.equal(rest[1]["input_ids"], whole[5])
+    assert torch.equal(rest[0].input_ids, whole[4])
+    assert torch.equal(rest[1].input_ids, whole[5])
 
 
 def test_a_second_round_goes_on_with_the_stream(rows: TokenRows) -> None:
     batches = TrainingBatches(rows, Masking(), 1, 16, steps=3)
     first, second = list(batches), list(batches)
     assert len(first) == len(second) == 3
-    assert not any(torch.equal(a["input_ids"], b["input_ids"]) for a, b in zip(first, second, strict=True))
+    assert not any(torch.equal(a.input_ids, b.input_ids) for a, b in zip(first, second, strict=True))
 
 
 def test_the_first_batches_can_be_repeated_for_ever(rows: TokenRows) -> None:
     repeated = list(TrainingBatches(rows, Masking(), 1, 16, steps=5, only_first=1))
-    assert all(torch.equal(batch["labels"], repeated[0]["labels"]) for batch in repeated)
+    assert all(torch.equal(batch.targets, repeated[0].targets) for batch in repeated)
 
 
 def test_no_rows_and_too_few_in_a_step_are_refused(rows: TokenRows) -> None:
@@ -132,8 +154,8 @@ def test_held_out_masks_are_the_same_on_any_number_of_processes(rows: TokenRows)
         for rank in range(world_size):
             share = HeldOutBatches(some, Masking(), 5, batch_size, Share(rank, world_size))
             for draw, batch in zip(share.draws, share, strict=True):
-                for row, labels in zip(draw, batch["labels"], strict=True):
-                    found[int(row)] = labels[: some.lengths[row]].tolist()
+                for i, row in enumerate(draw):
+                    found[int(row)] = batch.positions[batch.masked[batch.owners == i]].tolist()
         return found
 
     assert masks(1, 40) == masks(3, 4)

@@ -19,7 +19,6 @@ from winnow.training import (
     TrainingBatches,
     masked_lm_sums,
 )
-from winnow.training.masking import IGNORED
 from winnow.training.module import linear_schedule, parameter_groups
 
 ADAMW = functools.partial(torch.optim.AdamW, lr=1e-3, weight_decay=0.01)
@@ -57,8 +56,8 @@ class Watch(Callback):
     def on_train_batch_start(self, trainer: Any, module: Any, batch: Any, batch_idx: int) -> None:
         self.modes.append(all(part.training for part in module.model.modules()))
         self.rates.append(trainer.optimizers[0].param_groups[0]["lr"])
-        self.masked += int((batch["labels"] != IGNORED).sum())
-        self.words += int(batch["attention_mask"].sum()) - 2 * len(batch["labels"])
+        self.masked += len(batch.masked)
+        self.words += len(batch.input_ids) - 2 * sum(rows for rows, _ in batch.groups)
 
 
 def test_every_module_is_in_training_mode_also_after_a_validation(model: Any, rows: TokenRows) -> None:
@@ -111,7 +110,7 @@ def test_the_logged_loss_is_the_token_mean_of_the_step(tiny: Scratch, tokenizer:
     assert float(module.trainer.callback_metrics["train/loss"]) == pytest.approx(
         float(loss_sum.detach() / masked), rel=1e-6
     )
-    assert module.tokens_seen == int(batch["attention_mask"].sum())
+    assert module.tokens_seen == len(batch.input_ids)
 
 
 def test_clipping_sees_the_gradients_of_the_mean(model: Any, rows: TokenRows) -> None:

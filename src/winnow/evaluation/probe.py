@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
     from winnow.evaluation.scores import ProbeScores
+    from winnow.training.forward import Forward
 
 MASK = re.compile(r"\[MASK\]|<mask>")
 """Either spelling of the masked word; a probe uses the tokenizer's own."""
@@ -104,11 +105,12 @@ class Probe:
         tokenizer: PreTrainedTokenizerFast,
         device: torch.device | str = "cpu",
         batch_size: int = 64,
+        forward: Forward = "auto",
     ) -> ProbeScores:
         """Ask a model every prompt; see :class:`winnow.evaluation.ProbeScores`."""
         from winnow.evaluation.scores import ask
 
-        return ask(self.clozes, model, tokenizer, device, batch_size)
+        return ask(self.clozes, model, tokenizer, device, batch_size, forward)
 
     @functools.cached_property
     def clozes(self) -> tuple[Cloze, ...]:

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
     from winnow.training import Masking, TokenRows
+    from winnow.training.forward import Forward
 
 
 def score_rows(
@@ -27,6 +28,7 @@ def score_rows(
     batch_size: int = 64,
     device: torch.device | str = "cpu",
     progress: bool = False,
+    forward: Forward = "auto",
 ) -> pa.Table:
     """Score held-out rows, each under masks that are a function of seed, row and tokenizer alone.
 
@@ -41,18 +43,17 @@ def score_rows(
         batch_size: Rows scored at a time.
         device: Where to score.
         progress: Show a bar.
+        forward: How the model is called; see :func:`winnow.training.masked_logits`.
 
     Returns:
         In the order of ``rows``: ``row_id``, ``loss_sum`` (float64, nats, from float32 logits), ``masked``
         (int64) and ``top1`` and ``top5`` (int64): how many masked tokens were among the model's first one and
         five guesses.
     """
-    import torch
     from rich.progress import track
     from torch.nn import functional
 
     from winnow.training import HeldOutBatches, masked_logits
-    from winnow.training.masking import IGNORED
 
     loss_sum = np.zeros(len(rows))
     masked, top1, top5 = (np.zeros(len(rows), dtype=np.int64) for _ in range(3))
@@ -60,10 +61,10 @@ def score_rows(
     with evaluating(model, device):
         shown = track(batches, "Scoring held-out rows", len(batches), disable=not progress, transient=True)
         for chosen, batch in zip(batches.draws, shown, strict=True):
-            logits, targets = masked_logits(model, {name: part.to(device) for name, part in batch.items()})
+            logits, targets = masked_logits(model, batch.to(device), forward)
             losses = functional.cross_entropy(logits, targets, reduction="none").cpu().numpy()
             better = (logits > logits.gather(1, targets[:, None])).sum(1).cpu().numpy()
-            owner = chosen[torch.nonzero(batch["labels"] != IGNORED)[:, 0].numpy()]
+            owner = chosen[batch.owners]
             np.add.at(loss_sum, owner, losses.astype(np.float64))
             for counts, hits in ((masked, better >= 0), (top1, better < 1), (top5, better < 5)):
                 np.add.at(counts, owner, hits)

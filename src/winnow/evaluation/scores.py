@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     import torch
     from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
+    from winnow.training.forward import Forward
+
 
 @dataclass(frozen=True)
 class ProbeScores:
@@ -52,6 +54,7 @@ def ask(
     tokenizer: PreTrainedTokenizerFast,
     device: torch.device | str,
     batch_size: int,
+    forward: Forward,
 ) -> ProbeScores:
     """Ask a model every prompt.
 
@@ -64,13 +67,14 @@ def ask(
         tokenizer: Its tokenizer.
         device: Where to ask.
         batch_size: Prompts asked at a time.
+        forward: How the model is called; see :func:`winnow.training.masked_logits`.
     """
     ids_of = single_tokens({word for cloze in clozes for word in (*cloze.wanted, *cloze.unwanted)}, tokenizer)
     candidates, words = whole_words(tokenizer)
     prompts: list[dict[str, Any]] = []
     fills: list[dict[str, Any]] = []
     slots = dict.fromkeys(slot for cloze in clozes for slot in cloze.slots)
-    for some, answers in _answers(clozes, model, tokenizer, device, batch_size):
+    for some, answers in _answers(clozes, model, tokenizer, device, batch_size, forward):
         for cloze, log_probabilities in zip(some, answers, strict=True):
             among = log_probabilities[candidates]
             best = np.argsort(-among, kind="stable")[: KS[-1]]
@@ -133,10 +137,11 @@ def _answers(
     tokenizer: PreTrainedTokenizerFast,
     device: torch.device | str,
     batch_size: int,
+    forward: Forward,
 ) -> Iterator[tuple[Sequence[Cloze], npt.NDArray[np.float32]]]:
     """Yield prompts with the log probabilities at their masks, shape ``(prompts, vocabulary)``."""
     from winnow.training import masked_logits
-    from winnow.training.batching import pad
+    from winnow.training.batching import Batch
     from winnow.training.masking import IGNORED
 
     for start in range(0, len(clozes), batch_size):
@@ -145,9 +150,9 @@ def _answers(
         rows = tokenizer(texts)["input_ids"]
         ids = np.concatenate(rows)
         labels = np.where(ids == tokenizer.mask_token_id, ids, IGNORED)
-        batch = pad(ids, labels, np.array([len(row) for row in rows]), tokenizer.pad_token_id)
+        batch = Batch.of(ids, labels, np.array([len(row) for row in rows]))
         with evaluating(model, device):
-            logits, _ = masked_logits(model, {name: part.to(device) for name, part in batch.items()})
+            logits, _ = masked_logits(model, batch.to(device), forward)
             answers = logits.log_softmax(-1).cpu().numpy()
         yield some, answers
 

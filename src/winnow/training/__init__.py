@@ -13,7 +13,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from winnow.training.batching import HeldOutBatches, Share, TrainingBatches
+    from winnow.training.batching import Batch, HeldOutBatches, Share, TrainingBatches
     from winnow.training.datamodule import MaskedLanguageDataModule
     from winnow.training.forward import masked_lm_sums, masked_logits
     from winnow.training.masking import Masking
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from winnow.training.vocabulary import Vocabulary, tokenizer_fingerprint
 
 _HOMES = {
+    "Batch": "batching",
     "HeldOutBatches": "batching",
     "MaskedLanguageDataModule": "datamodule",
     "MaskedLanguageModule": "module",
@@ -45,6 +46,7 @@ _HOMES = {
 }
 
 __all__ = [
+    "Batch",
     "HeldOutBatches",
     "MaskedLanguageDataModule",
     "MaskedLanguageModule",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -15,33 +16,92 @@ from winnow.training.counter import key
 from winnow.training.masking import IGNORED, Masking
 from winnow.training.tokens import TokenRows
 
-Batch = dict[str, torch.Tensor]
-"""``input_ids``, ``attention_mask`` and ``labels``, all int64 of shape ``(rows, longest)``."""
+
+@dataclass(frozen=True, eq=False)
+class Batch:
+    """Masked rows without padding, the shortest first, so that rows of equal length stand side by side.
+
+    Attributes:
+        input_ids: What the model sees; int64, shape ``(tokens,)``.
+        positions: Where each token stands in its row; int64, shape ``(tokens,)``.
+        masked: Where in ``input_ids`` the tokens to be guessed are; int64, shape ``(masked,)``. They come in the order
+            of the rows as they were given, and of the positions in them.
+        targets: What stood there; int64, shape ``(masked,)``.
+        owners: Which of the given rows each of them is of, shape ``(masked,)``.
+        groups: How many rows there are of each length: pairs ``(rows, length)``.
+    """
+
+    input_ids: torch.Tensor
+    positions: torch.Tensor
+    masked: torch.Tensor
+    targets: torch.Tensor
+    owners: npt.NDArray[np.int64]
+    groups: tuple[tuple[int, int], ...]
+
+    @classmethod
+    def of(
+        cls, input_ids: npt.NDArray[np.integer], labels: npt.NDArray[np.integer], lengths: npt.NDArray[np.integer]
+    ) -> Batch:
+        """Lay out flat tokens.
+
+        Args:
+            input_ids: What the model sees, row after row.
+            labels: What stood there where it is to be guessed, else :data:`winnow.training.masking.IGNORED`.
+            lengths: Tokens of each row.
+        """
+        order = np.argsort(lengths, kind="stable")
+        positions, source = _ranges(lengths[order], starts=(np.cumsum(lengths) - lengths)[order])
+        place = np.empty_like(source)
+        place[source] = np.arange(len(source))
+        at = np.flatnonzero(labels != IGNORED)
+        values, counts = np.unique(lengths[lengths > 0], return_counts=True)
+        return cls(
+            input_ids=_tensor(input_ids[source]),
+            positions=_tensor(positions),
+            masked=_tensor(place[at]),
+            targets=_tensor(labels[at]),
+            owners=np.repeat(np.arange(len(lengths)), lengths)[at],
+            groups=tuple(zip(counts.tolist(), values.tolist(), strict=True)),
+        )
+
+    def to(self, device: torch.device | str, non_blocking: bool = False) -> Batch:
+        """Return the batch with its tensors on a device; the layout stays in Python, where it is read."""
+        names = ("input_ids", "positions", "masked", "targets")
+        moved = {name: getattr(self, name).to(device, non_blocking=non_blocking) for name in names}
+        return dataclasses.replace(self, **moved)
+
+    def padded(self, pad_id: int) -> tuple[dict[str, torch.Tensor], torch.Tensor]:
+        """Return the rows as the library takes them, padded to the longest, the shortest first.
+
+        Returns:
+            ``input_ids`` and ``attention_mask``, int64 of shape ``(rows, longest)``; and where the tokens to be guessed
+            are once these are flattened, shape ``(masked,)``.
+        """
+        device = self.input_ids.device
+        lengths = torch.tensor([length for rows, length in self.groups for _ in range(rows)], device=device)
+        inside = torch.arange(self.groups[-1][1], device=device) < lengths[:, None]
+        input_ids = torch.full(inside.shape, pad_id, device=device)
+        input_ids[inside] = self.input_ids
+        slots = inside.flatten().nonzero().squeeze(1)
+        return {"input_ids": input_ids, "attention_mask": inside.long()}, slots[self.masked]
 
 
-def padded(rows: TokenRows, masking: Masking, seed: int, epoch: int | npt.NDArray[np.integer] = 0) -> Batch:
-    """Mask rows and pad them to the longest."""
-    input_ids, labels = masking.draw(rows, seed, epoch)
-    return pad(input_ids, labels, rows.lengths, rows.vocabulary.pad_id)
+def masked_batch(rows: TokenRows, masking: Masking, seed: int, epoch: int | npt.NDArray[np.integer] = 0) -> Batch:
+    """Mask rows and lay them out."""
+    return Batch.of(*masking.draw(rows, seed, epoch), rows.lengths)
 
 
-def pad(
-    input_ids: npt.NDArray[np.integer],
-    labels: npt.NDArray[np.integer],
-    lengths: npt.NDArray[np.integer],
-    pad_id: int,
-) -> Batch:
-    """Lay flat tokens out as rows of equal length."""
-    inside = np.arange(lengths.max(initial=0)) < lengths[:, None]
-    seen = np.full(inside.shape, pad_id, dtype=np.int64)
-    seen[inside] = input_ids
-    wanted = np.full(inside.shape, IGNORED, dtype=np.int64)
-    wanted[inside] = labels
-    return {
-        "input_ids": torch.from_numpy(seen),
-        "attention_mask": torch.from_numpy(inside.astype(np.int64)),
-        "labels": torch.from_numpy(wanted),
-    }
+def _ranges(
+    lengths: npt.NDArray[np.integer], starts: npt.NDArray[np.integer]
+) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+    """Return the numbers from 0 to each length, one range after the other, and the same counted from each start."""
+    ends = np.cumsum(lengths)
+    numbers = np.arange(lengths.sum()) - np.repeat(ends - lengths, lengths)
+    return numbers, numbers + np.repeat(starts, lengths)
+
+
+def _tensor(values: npt.NDArray[np.integer]) -> torch.Tensor:
+    return torch.from_numpy(values.astype(np.int64))
 
 
 @dataclass(frozen=True)
@@ -118,7 +178,7 @@ class TrainingBatches:
     def __getitem__(self, number: int) -> Batch:
         """Return the batch of the given number, counted over the steps' accumulated parts."""
         chosen, passes = self.draw(number)
-        return padded(self.rows.take(chosen), self.masking, self.seed, passes)
+        return masked_batch(self.rows.take(chosen), self.masking, self.seed, passes)
 
     def draw(self, number: int) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
         """Return the row numbers of a batch, and the pass of each."""
@@ -150,8 +210,8 @@ class TrainingBatches:
 class HeldOutBatches:
     """Each held-out row once, with fixed masks, on exactly one of the processes.
 
-    A process takes every ``world_size``-th row, the shortest first to save padding. All processes have the
-    same number of batches, since those that synchronise would otherwise wait for ever.
+    A process takes every ``world_size``-th row, the shortest first, so that rows of equal length meet. All processes
+    have the same number of batches, since those that synchronise would otherwise wait for ever.
 
     Args:
         rows: The held-out rows.
@@ -189,4 +249,4 @@ class HeldOutBatches:
 
     def __iter__(self) -> Iterator[Batch]:
         for chosen in self.draws:
-            yield padded(self.rows.take(chosen), self.masking, self.seed)
+            yield masked_batch(self.rows.take(chosen), self.masking, self.seed)

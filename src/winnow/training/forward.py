@@ -2,79 +2,88 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import torch
 from torch import Tensor
 from torch.nn import functional
 
+from winnow.errors import WinnowError
 from winnow.training.batching import Batch
-from winnow.training.masking import IGNORED
+from winnow.training.efficient import SHAPES, efficient_logits, obstacle
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
+Forward = Literal["auto", "efficient", "reference"]
+"""``reference`` calls the model as the library does; ``efficient`` does only the arithmetic that the loss needs, to the
+same numbers; ``auto`` is ``efficient`` for the models that it is known for, else ``reference``."""
 
-def masked_lm_sums(model: PreTrainedModel, batch: Batch) -> tuple[Tensor, Tensor]:
+
+def masked_lm_sums(model: PreTrainedModel, batch: Batch, forward: Forward = "auto") -> tuple[Tensor, Tensor]:
     """Return the sum of the losses over masked tokens, and how many there are.
 
-    The loss of a token is the cross entropy in nats, from float32 logits. A batch without a masked token has
-    the sum 0, which still leads back to every weight.
+    The loss of a token is the cross entropy in nats, from float32 logits. A batch without a masked token has the sum 0,
+    which still leads back to every weight.
 
     Args:
         model: A masked language model.
-        batch: Padded rows; see :data:`winnow.training.batching.Batch`.
+        batch: Masked rows.
+        forward: How to call the model.
 
     Returns:
         Two scalars: float32 with gradient, and int64.
+
+    Raises:
+        WinnowError: See :func:`masked_logits`.
     """
-    logits, targets = masked_logits(model, batch)
+    logits, targets = masked_logits(model, batch, forward)
     return functional.cross_entropy(logits, targets, reduction="sum"), torch.tensor(len(targets), device=targets.device)
 
 
-def masked_logits(model: PreTrainedModel, batch: Batch) -> tuple[Tensor, Tensor]:
+def masked_logits(model: PreTrainedModel, batch: Batch, forward: Forward = "auto") -> tuple[Tensor, Tensor]:
     """Return the logits at the masked tokens, and which token stood there.
-
-    Where the model's shape is known the vocabulary head sees the masked tokens only; the numbers are the
-    library's.
 
     Args:
         model: A masked language model.
-        batch: Padded rows.
+        batch: Masked rows.
+        forward: How to call the model.
 
     Returns:
-        float32 of shape ``(masked, vocabulary)`` and int64 of shape ``(masked,)``, in the order of rows and
-        positions.
+        float32 (float64 for a model in float64) of shape ``(masked, vocabulary)``, and int64 of shape ``(masked,)``, in
+        the order of ``batch.masked``.
+
+    Raises:
+        WinnowError: The efficient forward was asked for, and does not know such a model.
     """
-    at = batch["labels"] != IGNORED
-    inputs = {"input_ids": batch["input_ids"], "attention_mask": batch["attention_mask"]}
-    head = _HEADS.get(model.config.model_type)
-    if head is None:
-        logits = model(**inputs).logits[at]
+    if resolve(model, forward) == "efficient":
+        logits = efficient_logits(model, batch)
     else:
-        logits = head(model, model.base_model(**inputs).last_hidden_state[at])
-    return logits.float(), batch["labels"][at]
+        logits = _reference_logits(model, batch)
+    return logits if logits.dtype is torch.float64 else logits.float(), batch.targets
 
 
-def _distilbert_head(model: PreTrainedModel, states: Tensor) -> Tensor:
-    states = model.activation(model.vocab_transform(states))
-    logits: Tensor = model.vocab_projector(model.vocab_layer_norm(states))
-    return logits
+def resolve(model: PreTrainedModel, forward: Forward) -> Literal["efficient", "reference"]:
+    """Return which forward a model takes.
+
+    Raises:
+        WinnowError: The efficient forward was asked for, and does not know such a model.
+    """
+    if forward == "reference":
+        return "reference"
+    found = obstacle(model)
+    if found is None:
+        return "efficient"
+    if forward == "auto":
+        return "reference"
+    raise WinnowError(
+        f"The efficient forward cannot run this model: {found}. It knows {', '.join(SHAPES)} as the "
+        "library makes them. Use `auto` or `reference`.",
+        key="training.forward",
+    )
 
 
-def _bert_head(model: PreTrainedModel, states: Tensor) -> Tensor:
-    logits: Tensor = model.cls(states)
-    return logits
-
-
-def _roberta_head(model: PreTrainedModel, states: Tensor) -> Tensor:
-    logits: Tensor = model.lm_head(states)
-    return logits
-
-
-_HEADS: dict[str, Callable[[PreTrainedModel, Tensor], Tensor]] = {
-    "distilbert": _distilbert_head,
-    "bert": _bert_head,
-    "roberta": _roberta_head,
-}
+def _reference_logits(model: PreTrainedModel, batch: Batch) -> Tensor:
+    inputs, masked = batch.padded(model.config.pad_token_id or 0)
+    logits: Tensor = model(**inputs).logits
+    return logits.flatten(0, 1)[masked]

@@ -13,7 +13,7 @@ from torch.optim import Optimizer
 from winnow.errors import WinnowError
 from winnow.training.batching import Batch
 from winnow.training.counter import key
-from winnow.training.forward import masked_lm_sums
+from winnow.training.forward import Forward, masked_lm_sums
 from winnow.training.metrics import MaskedLoss, Perplexity
 
 if TYPE_CHECKING:
@@ -35,6 +35,7 @@ class MaskedLanguageModule(pl.LightningModule):
         warmup_fraction: Share of the steps in which the learning rate climbs; see :func:`linear_schedule`.
         seed: Seeds dropout. The random state of each batch is a function of seed, batch and rank alone, so a
             resumed run draws what the unbroken one would have drawn.
+        forward: How the model is called; see :func:`winnow.training.masked_logits`.
     """
 
     def __init__(
@@ -43,12 +44,14 @@ class MaskedLanguageModule(pl.LightningModule):
         optimizer: Callable[[list[dict[str, Any]]], Optimizer],
         warmup_fraction: float = 0.1,
         seed: int = 0,
+        forward: Forward = "auto",
     ) -> None:
         super().__init__()
         self.model = model
         self.optimizer = optimizer
         self.warmup_fraction = warmup_fraction
         self.seed = seed
+        self.forward_choice: Forward = forward
         self.validation_loss = MaskedLoss()
         self.validation_perplexity = Perplexity()
         self._tokens_before = 0
@@ -73,8 +76,9 @@ class MaskedLanguageModule(pl.LightningModule):
         """Return the sum of the token losses of a batch; :meth:`on_before_optimizer_step` makes it a mean."""
         part = batch_idx % self.trainer.accumulate_grad_batches
         torch.manual_seed(int(key(self.seed, self.global_step, part, self.global_rank)[0] >> 1))
-        loss_sum, masked = masked_lm_sums(self.model, batch)
-        self._window += torch.stack([loss_sum.detach().double(), masked, batch["attention_mask"].sum()])
+        loss_sum, masked = masked_lm_sums(self.model, batch, self.forward_choice)
+        tokens = torch.tensor(len(batch.input_ids), device=self.device)
+        self._window += torch.stack([loss_sum.detach().double(), masked, tokens])
         return loss_sum
 
     def on_before_optimizer_step(self, optimizer: Optimizer) -> None:
@@ -111,7 +115,7 @@ class MaskedLanguageModule(pl.LightningModule):
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
         """Add one batch to the exact loss and perplexity of all processes."""
-        sums = masked_lm_sums(self.model, batch)
+        sums = masked_lm_sums(self.model, batch, self.forward_choice)
         self.validation_loss.update(*sums)
         self.validation_perplexity.update(*sums)
 
