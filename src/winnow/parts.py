@@ -21,6 +21,19 @@ if TYPE_CHECKING:
     from winnow.training import Masking, Model
 
 
+DECIDED_BY_TRAINING = {
+    "max_steps": "training.max_steps",
+    "max_epochs": "training.max_steps, since the budget is in steps",
+    "accumulate_grad_batches": "training.accumulate_batches",
+    "gradient_clip_val": "training.gradient_clip",
+    "val_check_interval": "training.validate_every_steps",
+    "check_val_every_n_epoch": "training.validate_every_steps",
+    "callbacks": "Winnow itself",
+    "logger": "the group tracking",
+}
+"""Arguments of Lightning's trainer that are not the user's to give, each with what is."""
+
+
 @dataclass(frozen=True)
 class Parts:
     """What the groups of a training configuration become.
@@ -49,6 +62,7 @@ def construct_parts(config: TrainConfig) -> Parts:
     from winnow.evaluation import Probe
     from winnow.training import Masking, Model
 
+    _refuse_what_training_decides(config.trainer)
     make = functools.partial(construct, allow=config.allow_targets)
     slices = {**config.evaluation.slices, **filters_in(config.filter)}
     return Parts(
@@ -62,6 +76,17 @@ def construct_parts(config: TrainConfig) -> Parts:
         probes={name: make(node, f"probe.{name}", Probe) for name, node in config.probe.items()},
         slices={name: make(node, f"evaluation.slices.{name}", Filter) for name, node in slices.items()},
     )
+
+
+def _refuse_what_training_decides(trainer: Mapping[str, Any]) -> None:
+    """Raise where `trainer` sets what `training` decides: Lightning would follow one and the user read the other."""
+    faults = [
+        WinnowError(f"this is decided by {instead}. Set that, and leave this out.", f"trainer.{name}")
+        for name, instead in DECIDED_BY_TRAINING.items()
+        if name in trainer
+    ]
+    if faults:
+        raise WinnowErrors(faults)
 
 
 def filters_in(node: Mapping[str, Any]) -> dict[str, Any]:
