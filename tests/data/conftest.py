@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from winnow.data import CsvFile, Dataset
+from winnow.data import Dataset, Files
 
 REPOSITORY = Path(__file__).parents[2]
 
@@ -51,6 +51,6 @@ def dataset_of(write_csv: Callable[..., Path]) -> Callable[..., Dataset]:
 
     def make(texts: list[str], **settings: Any) -> Dataset:
         path = write_csv("text\n" + "".join(f'"{text}"\n' for text in texts))
-        return Dataset(name="small", source=CsvFile(path=path, text=["text"]), **settings)
+        return Dataset(name="small", source=Files(path=path, text=["text"]), **settings)
 
     return make

@@ -8,10 +8,10 @@ from typing import Any
 import pytest
 
 from winnow.config import construct
-from winnow.data import CsvFile, Dataset, Mixture, SyntheticReviews, leakage
+from winnow.data import Dataset, Files, HubDataset, Mixture, SyntheticReviews, TextFiles, leakage
 
 Compose = Callable[..., dict[str, Any]]
-PRESETS = ["synthetic_reviews", "nike_products", "nike_reviews", "nike_products_kaggle", "nike"]
+PRESETS = ["synthetic_reviews", "nike_products", "nike_reviews", "nike_products_kaggle", "nike", "wikitext_2", "eli5"]
 
 
 def dataset_from(tree: dict[str, Any]) -> Dataset:
@@ -26,7 +26,7 @@ def test_a_preset_makes_a_dataset_of_its_own_name(compose: Compose, name: str) -
 @pytest.mark.parametrize("name", PRESETS[1:4])
 def test_a_preset_for_a_file_says_where_to_get_it(compose: Compose, name: str, tmp_path: Path) -> None:
     dataset = dataset_from(compose(f"+data_dir={tmp_path}", f"+dataset={name}"))
-    assert isinstance(dataset.source, CsvFile)
+    assert isinstance(dataset.source, Files)
     assert dataset.source.licence
     [fault] = dataset.check()
     assert f"Get it from {dataset.source.homepage}" in fault.message
@@ -38,6 +38,13 @@ def test_a_file_of_ones_own_by_overrides_alone(compose: Compose, write_csv: Call
     source = dataset_from(tree).source
     assert source.check() == []
     assert source.read()["text"].to_pylist() == ["Good Fits"]
+
+
+def test_plain_text_and_the_hub_by_overrides_alone(compose: Compose) -> None:
+    text = dataset_from(compose("+dataset=text", "dataset.source.path=book.txt", "+dataset.source.unit=paragraph"))
+    assert text.source == TextFiles(path=Path("book.txt"), unit="paragraph")
+    hub = dataset_from(compose("+dataset=hub", "dataset.source.name=a/b", "dataset.source.text=[answers.text]"))
+    assert hub.source == HubDataset(name="a/b", text=["answers.text"])
 
 
 def test_a_mixture_is_put_together_by_overrides(compose: Compose) -> None:
@@ -52,7 +59,7 @@ def test_a_mixture_is_put_together_by_overrides(compose: Compose) -> None:
     assert isinstance(source, Mixture)
     assert {name: type(part) for name, part in source.sources.items()} == {
         "templates": SyntheticReviews,
-        "mine": CsvFile,
+        "mine": Files,
     }
 
 

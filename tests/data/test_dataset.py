@@ -9,7 +9,7 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 
-from winnow.data import CleaningStep, Corpus, CsvFile, Dataset, Mixture, Split, leakage
+from winnow.data import CleaningStep, Corpus, Dataset, Files, Mixture, Split, leakage
 from winnow.errors import WinnowError
 
 DatasetOf = Callable[..., Dataset]
@@ -47,8 +47,8 @@ def test_sources_and_labels_reach_the_corpus(write_csv: Callable[..., Path], tmp
     rated = write_csv("t,y\n" + "".join(f"rated {i},{i}\n" for i in range(40)), "rated.csv")
     mixture = Mixture(
         sources={
-            "plain": CsvFile(path=plain, text=["t"], homepage="here"),
-            "rated": CsvFile(path=rated, text=["t"], label="y"),
+            "plain": Files(path=plain, text=["t"], homepage="here"),
+            "rated": Files(path=rated, text=["t"], label="y"),
         }
     )
     corpus = Dataset(name="both", source=mixture).load(tmp_path)
@@ -121,15 +121,15 @@ def test_another_content_or_setting_is_another_corpus(dataset_of: DatasetOf, tmp
 SCRIPT = """
 import sys
 from pathlib import Path
-from winnow.data import CsvFile, Dataset
-dataset = Dataset(name="small", source=CsvFile(path=sys.argv[1], text=["text"]))
+from winnow.data import Files, Dataset
+dataset = Dataset(name="small", source=Files(path=sys.argv[1], text=["text"]))
 print(dataset.load(Path(sys.argv[2])).fingerprint)
 """
 
 
 def test_parallel_processes_may_build_the_same_corpus(dataset_of: DatasetOf, tmp_path: Path) -> None:
     dataset = dataset_of([f"text {i}" for i in range(3_000)])
-    assert isinstance(dataset.source, CsvFile)
+    assert isinstance(dataset.source, Files)
     command = [sys.executable, "-c", SCRIPT, str(dataset.source.path), str(tmp_path / "cache")]
     started = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True) for _ in range(4)]
     printed = [process.communicate()[0].strip() for process in started]
@@ -152,7 +152,7 @@ def test_a_damaged_or_unwritable_cache_says_what_to_do(dataset_of: DatasetOf, tm
 
 
 def test_faults_carry_the_key_from_the_dataset_on(tmp_path: Path) -> None:
-    dataset = Dataset(name="x", source=CsvFile(path=tmp_path / "absent.csv", text=["t"]))
+    dataset = Dataset(name="x", source=Files(path=tmp_path / "absent.csv", text=["t"]))
     assert [fault.key for fault in dataset.check()] == ["source.path"]
     with pytest.raises(WinnowError) as caught:
         dataset.load(tmp_path)

@@ -5,15 +5,15 @@ from pathlib import Path
 
 import pytest
 
-from winnow.data import CsvFile, Mixture, Source
+from winnow.data import Files, Mixture, Source
 from winnow.errors import WinnowError
 
 
 @pytest.fixture
 def sources(write_csv: Callable[..., Path]) -> dict[str, Source]:
     return {
-        "plain": CsvFile(path=write_csv("t\na\n\nb\n", "plain.csv"), text=["t"]),
-        "rated": CsvFile(path=write_csv("t,y\nc,1\n", "rated.csv"), text=["t"], label="y"),
+        "plain": Files(path=write_csv("t\na\n\nb\n", "plain.csv"), text=["t"]),
+        "rated": Files(path=write_csv("t,y\nc,1\n", "rated.csv"), text=["t"], label="y"),
     }
 
 
@@ -37,7 +37,7 @@ def test_its_fingerprint_follows_names_and_order(sources: dict[str, Source]) -> 
 
 
 def test_faults_carry_the_name_of_their_source(sources: dict[str, Source], tmp_path: Path) -> None:
-    absent = CsvFile(path=tmp_path / "absent.csv", text=["t"])
+    absent = Files(path=tmp_path / "absent.csv", text=["t"])
     mixture = Mixture(sources={"absent": absent, **sources, "gone": absent})
     assert [fault.key for fault in mixture.check()] == ["sources.absent.path", "sources.gone.path"]
     with pytest.raises(WinnowError) as caught:

@@ -104,10 +104,10 @@ def test_the_progress_bar_draws_on_stderr_and_can_be_off(
 SCRIPT = """
 import sys
 from pathlib import Path
-from winnow.data import CsvFile, Dataset
+from winnow.data import Files, Dataset
 from winnow.filters import Filter, Mentions, VaderSentiment
 folder = Path(sys.argv[1])
-dataset = Dataset(name="x", source=CsvFile(path=folder / "texts.csv", text=["text"]))
+dataset = Dataset(name="x", source=Files(path=folder / "texts.csv", text=["text"]))
 corpus = dataset.load(folder / sys.argv[2])
 signals = {"a": Mentions(words=["good", "bad", "shoe"]), "b": VaderSentiment()}
 chosen = Filter(name="x", signals=signals, keep="a & b", parts={"c": "a | b"})

@@ -6,24 +6,28 @@ split by the hash of its text, and hands on a :class:`Corpus` that is saved, fin
 
 from winnow.data.cleaning import CleaningStep, normalise
 from winnow.data.corpus import Corpus, SplitName
-from winnow.data.csv_file import CsvFile
 from winnow.data.dataset import Dataset
+from winnow.data.files import Files
+from winnow.data.hub import HubDataset
 from winnow.data.leakage import leakage
 from winnow.data.source import Mixture, Source
 from winnow.data.split import Split
 from winnow.data.synthetic import Slot, SyntheticReviews
+from winnow.data.text_files import TextFiles
 
 __all__ = [
     "CleaningStep",
     "Corpus",
-    "CsvFile",
     "Dataset",
+    "Files",
+    "HubDataset",
     "Mixture",
     "Slot",
     "Source",
     "Split",
     "SplitName",
     "SyntheticReviews",
+    "TextFiles",
     "leakage",
     "normalise",
 ]

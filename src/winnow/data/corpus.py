@@ -23,16 +23,19 @@ class Corpus:
 
     Attributes:
         table: ``row_id`` (16 hex digits, the hash of the normalised text), ``text``, ``source``, ``split``,
-            none of them ever null, and ``label`` (int64) where the source has one.
-        fingerprint: 16 hex digits over row ids, texts and splits, in order.
-        funnel: Rows left after each stage: ``read``, ``with_text``, ``cleaned``, ``unique``.
+            none of them ever null, and ``label`` (int64) and further columns where the source has them.
+        fingerprint: 16 hex digits over row ids, texts, splits, labels and further columns, in order.
+        funnel: Rows left after each stage: ``read``, ``whole`` (where broken ones were dropped), ``with_text``,
+            ``cleaned``, ``unique``.
         sources: What each source says of itself.
+        faults: What was wrong with each broken record that was dropped.
     """
 
     table: pa.Table
     fingerprint: str
     funnel: dict[str, int]
     sources: list[dict[str, Any]]
+    faults: list[str] = dataclasses.field(default_factory=list)
 
     def split(self, name: SplitName) -> pa.Table:
         """Return the rows of one split, in corpus order."""
@@ -40,7 +43,7 @@ class Corpus:
 
     def save(self, folder: Path) -> None:
         """Write the corpus to ``folder`` in one step, unless it is there already."""
-        facts = {"fingerprint": self.fingerprint, "funnel": self.funnel, "sources": self.sources}
+        facts = {name: getattr(self, name) for name in ("fingerprint", "funnel", "sources", "faults")}
         with published(folder) as draft:
             draft.mkdir()
             # Uncompressed Arrow, so that reading it back is a memory map and not a copy.
@@ -60,14 +63,17 @@ class Corpus:
             table = pa.ipc.open_file(pa.memory_map(str(folder / "rows.arrow"))).read_all()
         except (OSError, ValueError) as fault:  # Arrow's own faults are of these kinds
             raise damaged(folder, fault) from fault
-        return cls(table, facts["fingerprint"], facts["funnel"], facts["sources"])
+        return cls(table, **facts)
 
 
 def content_fingerprint(table: pa.Table) -> str:
-    """Return 16 hex digits over ``row_id``, ``text`` and ``split``, in order."""
+    """Return 16 hex digits over every column but ``source``, in order."""
     digest = hashlib.blake2b(digest_size=8)
     for batch in table.select(["row_id", "text", "split"]).to_batches():
         for row_id, text, split in zip(*(column.to_pylist() for column in batch.columns), strict=True):
             # A length before the text, so that no two tables spell the same bytes.
             digest.update(f"{row_id}{split}{len(text)}:{text}".encode())
+    for name in table.column_names:
+        if name not in ("row_id", "text", "split", "source"):
+            digest.update(json.dumps([name, table[name].to_pylist()]).encode())
     return digest.hexdigest()

@@ -15,7 +15,7 @@ from pydantic.dataclasses import dataclass
 from winnow.data.cleaning import CleaningStep, clean, normalise
 from winnow.data.corpus import SPLITS, Corpus, content_fingerprint
 from winnow.data.fingerprint import fingerprint
-from winnow.data.source import Mixture, Source
+from winnow.data.source import FAULT, Mixture, Source
 from winnow.data.split import Split
 from winnow.errors import WinnowError
 
@@ -76,6 +76,11 @@ class Dataset:
         except WinnowError as fault:
             raise fault.under("source") from fault
         funnel = {"read": rows.num_rows}
+        faults: list[str] = []
+        if FAULT.name in rows.column_names:
+            faults = pc.drop_null(rows[FAULT.name]).to_pylist()
+            rows = rows.filter(pc.is_null(rows[FAULT.name])).drop_columns(FAULT.name)
+            funnel["whole"] = rows.num_rows
         if "source" not in rows.column_names:
             rows = rows.append_column("source", pa.array([self.name] * rows.num_rows, pa.string()))
         raw = rows["text"].to_pylist()
@@ -94,7 +99,7 @@ class Dataset:
         _require_every_split(rows, funnel)
         named = self.source.sources if isinstance(self.source, Mixture) else {self.name: self.source}
         sources = [{"name": name, **source.describe()} for name, source in named.items()]
-        return Corpus(rows, content_fingerprint(rows), funnel, sources)
+        return Corpus(rows, content_fingerprint(rows), funnel, sources, faults)
 
     def _without_null(self, rows: pa.Table) -> pa.Table:
         nulls = rows["text"].null_count
@@ -116,9 +121,8 @@ def _arranged(rows: pa.Table, texts: Sequence[str], split: Split) -> pa.Table:
         "source": rows["source"],
         "split": pa.array(split.assign(texts), pa.string()),
     }
-    if "label" in rows.column_names:
-        columns["label"] = rows["label"]
-    return pa.table(columns).combine_chunks()
+    given = {name: rows[name] for name in rows.column_names if name not in columns}
+    return pa.table({**columns, **given}).combine_chunks()
 
 
 def _require_every_split(rows: pa.Table, funnel: dict[str, int]) -> None:

@@ -15,6 +15,9 @@ from winnow.errors import WinnowError
 TEXT = pa.field("text", pa.string())
 LABEL = pa.field("label", pa.int64())
 SOURCE = pa.field("source", pa.string())
+FAULT = pa.field("fault", pa.string())
+RESERVED = ("row_id", "text", "source", "split", "label", "fault")
+"""Columns that a corpus makes itself."""
 
 
 class Source(ABC):
@@ -22,9 +25,10 @@ class Source(ABC):
 
     @abstractmethod
     def read(self) -> pa.Table:
-        """Return all rows: ``text`` (string, may be null), ``label`` (int64) where there is one.
+        """Return all rows: ``text`` (string, may be null), ``label`` (int64) where there is one, and further columns.
 
-        A mixture adds ``source`` (string).
+        A mixture adds ``source`` (string). Where broken records were dropped, as the user asked, ``fault`` says of each
+        what was wrong with it; it is null for the others.
 
         Raises:
             WinnowError: The source cannot be read; the key is relative to this object.
@@ -61,7 +65,7 @@ class Mixture(Source):
             )
 
     def read(self) -> pa.Table:
-        """Return the rows of all sources; a source without labels has null labels where another has some."""
+        """Return the rows of all sources; what one has and another lacks (labels, columns) is null there."""
         tables = []
         for name, source in self.sources.items():
             try:
@@ -69,9 +73,11 @@ class Mixture(Source):
             except WinnowError as fault:
                 raise fault.under(f"sources.{name}") from fault
             names = pa.array([name] * table.num_rows, pa.string())
-            kept = [column for column in ("text", "label") if column in table.column_names]
-            tables.append(table.select(kept).append_column(SOURCE, names))
-        return pa.concat_tables(tables, promote_options="default")
+            tables.append(table.append_column(SOURCE, names))
+        try:
+            return pa.concat_tables(tables, promote_options="default")
+        except pa.ArrowTypeError as fault:
+            raise WinnowError(f"Two sources have a column of one name and two types: {fault}", key="sources") from fault
 
     def fingerprint(self) -> str:
         """Return a fingerprint over names and sources, in order."""

@@ -7,14 +7,14 @@ import pyarrow as pa
 import pytest
 from pydantic import ValidationError
 
-from winnow.data import CsvFile
+from winnow.data import Files
 from winnow.errors import WinnowError
 
 Write = Callable[..., Path]
 
 
 def texts(path: Path, *columns: str, joiner: str = " ") -> list[str | None]:
-    read: list[str | None] = CsvFile(path=path, text=list(columns), joiner=joiner).read()["text"].to_pylist()
+    read: list[str | None] = Files(path=path, text=list(columns), joiner=joiner).read()["text"].to_pylist()
     return read
 
 
@@ -39,7 +39,7 @@ def test_quotes_line_breaks_and_a_byte_order_mark(write_csv: Write) -> None:
 
 def test_separator_and_encoding_can_be_chosen(write_csv: Write) -> None:
     path = write_csv("text\tx\ncafé, bar\t1\n".encode("cp1252"))
-    source = CsvFile(path=path, text=["text"], separator="\t", encoding="cp1252")
+    source = Files(path=path, text=["text"], separator="\t", encoding="cp1252")
     assert source.read()["text"].to_pylist() == ["café, bar"]
 
 
@@ -48,20 +48,20 @@ def test_a_cell_may_be_as_long_as_a_book(write_csv: Write) -> None:
 
 
 def test_labels_are_whole_numbers_or_null(write_csv: Write) -> None:
-    table = CsvFile(path=write_csv("text,y\na,1\nb,0.0\nc,\n"), text=["text"], label="y").read()
+    table = Files(path=write_csv("text,y\na,1\nb,0.0\nc,\n"), text=["text"], label="y").read()
     assert table.schema.field("label").type == pa.int64()
     assert table["label"].to_pylist() == [1, 0, None]
 
 
 @pytest.mark.parametrize("cell", ["good", "4.5", "inf", "nan", "1e30"])
 def test_another_label_is_a_fault_with_its_line(write_csv: Write, cell: str) -> None:
-    with pytest.raises(WinnowError, match=rf"line 3 .* is '{cell}'") as caught:
-        CsvFile(path=write_csv(f"text,y\na,1\nb,{cell}\n"), text=["text"], label="y").read()
+    with pytest.raises(WinnowError, match=rf"line 3 of .* is '{cell}'") as caught:
+        Files(path=write_csv(f"text,y\na,1\nb,{cell}\n"), text=["text"], label="y").read()
     assert caught.value.key == "label"
 
 
 def test_a_missing_file_says_where_to_get_it(tmp_path: Path) -> None:
-    source = CsvFile(path=tmp_path / "none.csv", text=["text"], homepage="example.org, reviews")
+    source = Files(path=tmp_path / "none.csv", text=["text"], homepage="example.org, reviews")
     [fault] = source.check()
     assert fault.key == "path"
     assert "none.csv" in fault.message
@@ -72,7 +72,7 @@ def test_a_missing_file_says_where_to_get_it(tmp_path: Path) -> None:
 
 
 def test_every_missing_column_is_told_at_once(write_csv: Write) -> None:
-    source = CsvFile(path=write_csv("Title,Review Text\na,b\n"), text=["Titel", "Review"], label="Stars")
+    source = Files(path=write_csv("Title,Review Text\na,b\n"), text=["Titel", "Review"], label="Stars")
     faults = source.check()
     assert [fault.key for fault in faults] == ["text", "text", "label"]
     assert "no column 'Titel'. Did you mean 'Title'?" in faults[0].message
@@ -82,7 +82,7 @@ def test_every_missing_column_is_told_at_once(write_csv: Write) -> None:
 
 
 def test_a_column_name_that_is_there_twice_is_a_fault(write_csv: Write) -> None:
-    [fault] = CsvFile(path=write_csv("a,a\n1,2\n"), text=["a"]).check()
+    [fault] = Files(path=write_csv("a,a\n1,2\n"), text=["a"]).check()
     assert "has 2 columns called 'a'" in fault.message
 
 
@@ -111,27 +111,27 @@ def test_bytes_of_another_encoding_are_named_by_line(write_csv: Write) -> None:
 
 @pytest.mark.parametrize("content", ["", "\n\n"])
 def test_an_empty_file_is_a_fault(write_csv: Write, content: str) -> None:
-    [fault] = CsvFile(path=write_csv(content), text=["text"]).check()
+    [fault] = Files(path=write_csv(content), text=["text"]).check()
     assert "is empty" in fault.message
 
 
 def test_a_folder_and_an_unknown_encoding_are_faults(tmp_path: Path, write_csv: Write) -> None:
-    [fault] = CsvFile(path=tmp_path, text=["text"]).check()
-    assert fault.message.startswith("Cannot read")
-    [fault] = CsvFile(path=write_csv("text\na\n"), text=["text"], encoding="utf-9").check()
+    [fault] = Files(path=tmp_path, text=["text"]).check()
+    assert "no file with an ending of .csv" in fault.message
+    [fault] = Files(path=write_csv("text\na\n"), text=["text"], encoding="utf-9").check()
     assert fault.key == "encoding"
 
 
 def test_the_fingerprint_follows_content_and_settings_and_not_the_place(write_csv: Write) -> None:
     one, copy = write_csv("a,b\n1,2\n", "one.csv"), write_csv("a,b\n1,2\n", "copy.csv")
     other = write_csv("a,b\n1,3\n", "other.csv")
-    base = CsvFile(path=one, text=["a"])
-    assert base.fingerprint() == CsvFile(path=copy, text=["a"], homepage="x", licence="y").fingerprint()
+    base = Files(path=one, text=["a"])
+    assert base.fingerprint() == Files(path=copy, text=["a"], homepage="x", licence="y").fingerprint()
     others = [
-        CsvFile(path=other, text=["a"]),
-        CsvFile(path=one, text=["b"]),
-        CsvFile(path=one, text=["a"], joiner="-"),
-        CsvFile(path=one, text=["a"], label="b"),
+        Files(path=other, text=["a"]),
+        Files(path=one, text=["b"]),
+        Files(path=one, text=["a"], joiner="-"),
+        Files(path=one, text=["a"], label="b"),
     ]
     assert len({base.fingerprint(), *(source.fingerprint() for source in others)}) == 5
 
@@ -139,4 +139,4 @@ def test_the_fingerprint_follows_content_and_settings_and_not_the_place(write_cs
 def test_faults_of_value_are_found_when_it_is_made(tmp_path: Path) -> None:
     for settings in ({"text": []}, {"text": ["a"], "separator": ";;"}, {"text": ["a"], "lable": "b"}):
         with pytest.raises(ValidationError):
-            CsvFile(path=tmp_path, **settings)  # type: ignore[arg-type]
+            Files(path=tmp_path, **settings)  # type: ignore[arg-type]
