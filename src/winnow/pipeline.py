@@ -121,7 +121,8 @@ def fit(
 
     quieten_libraries()
     pl.seed_everything(config.seed, verbose=False)
-    module = MaskedLanguageModule(model, parts.optimizer, config.training.warmup_fraction, config.seed)
+    training = config.training
+    module = MaskedLanguageModule(model, parts.optimizer, training.warmup_fraction, config.seed, training.forward)
     data = MaskedLanguageDataModule(
         ready.tokens["train"],
         ready.tokens["validation"],
@@ -183,7 +184,7 @@ def measure(config: TrainConfig, parts: Parts, ready: Ready, model: PreTrainedMo
     from winnow.evaluation import score_rows, slice_metrics
     from winnow.training import Masking
 
-    device = _device(parts)
+    device, forward = _device(parts), config.training.forward
     tables: list[pa.Table] = []
     scores: dict[str, float] = {}
     for name, held_out in ready.held_out.items():
@@ -195,6 +196,7 @@ def measure(config: TrainConfig, parts: Parts, ready: Ready, model: PreTrainedMo
             seed=evaluation.mask_seed,
             batch_size=evaluation.batch_size,
             device=device,
+            forward=forward,
         )
         members = ready.members[name]
         for slice_name, metrics in slice_metrics(rows, members).items():
@@ -206,7 +208,7 @@ def measure(config: TrainConfig, parts: Parts, ready: Ready, model: PreTrainedMo
         ):
             rows = rows.append_column(column, values)
         tables.append(rows)
-    probes = {name: probe.run(model, ready.tokenizer, device) for name, probe in parts.probes.items()}
+    probes = {name: probe.run(model, ready.tokenizer, device, forward=forward) for name, probe in parts.probes.items()}
     for name, result in probes.items():
         scores |= {f"probe/{name}/{metric}": value for metric, value in result.summary().items()}
     return Measured(pa.concat_tables(tables), scores, probes)

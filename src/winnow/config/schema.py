@@ -30,7 +30,9 @@ class Training:
         accumulate_batches: Parts into which that batch is cut to save memory; the gradients stay the same.
         max_steps: Optimizer steps.
         warmup_fraction: Share of the steps in which the learning rate climbs to its value; it then falls to 0.
-        batching: `lines` pads each row to the longest of its batch; `blocks` joins rows and cuts every `block_size`.
+        forward: `efficient` does only the arithmetic that the loss needs and gives the library's numbers; `reference`
+            calls the model as the library does; `auto` is `efficient` for DistilBERT, BERT and RoBERTa.
+        batching: `lines` takes the rows as they are; `blocks` joins rows and cuts every `block_size`.
         block_size: Tokens in a block.
         max_length: Tokens after which a row is cut off.
         gradient_clip: Norm above which the gradients are scaled down; `null` leaves them.
@@ -41,6 +43,7 @@ class Training:
     accumulate_batches: Annotated[int, Field(gt=0)] = 1
     max_steps: Annotated[int, Field(gt=0)] = 300
     warmup_fraction: Annotated[float, Field(ge=0, le=1)] = 0.1
+    forward: Literal["auto", "efficient", "reference"] = "auto"
     batching: Literal["lines", "blocks"] = "lines"
     block_size: Annotated[int, Field(gt=2)] = 128
     max_length: Annotated[int, Field(gt=2)] = 128
