@@ -17,7 +17,7 @@ CONF = Path(__file__).parents[2] / "conf"
 
 def choice(group: str, name: str, *overrides: str) -> Any:
     with initialize_config_dir(str(CONF), version_base=None):
-        tree = OmegaConf.to_container(compose(overrides=[f"+{group}={name}", *overrides]))
+        tree = OmegaConf.to_container(compose("train", overrides=[f"{group}={name}", *overrides]))
     assert isinstance(tree, dict)
     return construct(tree[group], group)
 
