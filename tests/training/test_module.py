@@ -113,7 +113,8 @@ def test_the_logged_loss_is_the_token_mean_of_the_step(tiny: Scratch, tokenizer:
     assert module.tokens_seen == len(batch.input_ids)
 
 
-def test_clipping_sees_the_gradients_of_the_mean(model: Any, rows: TokenRows) -> None:
+@pytest.mark.parametrize("precision", ["32-true", "bf16-mixed"])
+def test_clipping_sees_the_gradients_of_the_mean(model: Any, rows: TokenRows, precision: Any) -> None:
     class Norm(Callback):
         def on_before_zero_grad(self, trainer: Any, module: Any, optimizer: Any) -> None:
             gradients = [parameter.grad for parameter in module.model.parameters() if parameter.grad is not None]
@@ -121,7 +122,9 @@ def test_clipping_sees_the_gradients_of_the_mean(model: Any, rows: TokenRows) ->
                 norms.append(float(torch.linalg.vector_norm(torch.stack([gradient.norm() for gradient in gradients]))))
 
     norms: list[float] = []
-    fit(model, rows, callbacks=[Norm()], gradient_clip_val=0.01, limit_val_batches=0, accumulate_grad_batches=2)
+    fused = functools.partial(torch.optim.AdamW, lr=1e-3, fused=True)
+    settings: dict[str, Any] = {"gradient_clip_val": 0.01, "accumulate_grad_batches": 2, "precision": precision}
+    fit(model, rows, fused, callbacks=[Norm()], limit_val_batches=0, **settings)
     assert norms
     assert norms == pytest.approx([0.01] * len(norms), rel=1e-3)
 

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytorch_lightning as pl
 import torch
+from pytorch_lightning.plugins.precision import MixedPrecision, Precision
+from pytorch_lightning.utilities import GradClipAlgorithmType
 from torch import Tensor
 from torch.optim import Optimizer
 
@@ -97,6 +99,24 @@ class MaskedLanguageModule(pl.LightningModule):
         self._tokens += tokens
         self._window.zero_()
         self._log_now_and_then()
+
+    def configure_gradient_clipping(
+        self,
+        optimizer: Optimizer,
+        gradient_clip_val: float | None = None,
+        gradient_clip_algorithm: str | None = None,
+    ) -> None:
+        """Clip the gradients, under bf16 also for a fused optimizer.
+
+        Lightning refuses that in any mixed precision, since a fused optimizer unscales its gradients itself; but only
+        float16 has them scaled.
+        """
+        plugin = self.trainer.precision_plugin
+        if isinstance(plugin, MixedPrecision) and plugin.scaler is None:
+            algorithm = GradClipAlgorithmType(gradient_clip_algorithm or "norm")
+            Precision.clip_gradients(plugin, optimizer, gradient_clip_val or 0, algorithm)
+        else:
+            self.clip_gradients(optimizer, gradient_clip_val, gradient_clip_algorithm)
 
     def _log_now_and_then(self) -> None:
         """Log at the trainer's pace only: each value logged costs as much as some small layers."""
