@@ -101,7 +101,7 @@ def check_parts(parts: Sequence[Parts]) -> None:
     faults = [
         fault.under(key)
         for one in parts
-        for key, part in (("dataset", one.dataset), ("model", one.model))
+        for key, part in (("dataset", one.dataset), ("filter", one.filter), ("model", one.model))
         for fault in part.check()
     ]
     if faults:

@@ -98,8 +98,9 @@ def run_filter(config: FilterConfig, console: Console) -> Path:
     """
     dataset = construct(config.dataset, "dataset", Dataset, config.allow_targets)
     selection = construct(config.filter, "filter", Filter, config.allow_targets)
-    if faults := dataset.check():
-        raise WinnowErrors(fault.under("dataset") for fault in faults)
+    checks = {"dataset": dataset.check(), "filter": selection.check()}
+    if faults := [fault.under(key) for key, found in checks.items() for fault in found]:
+        raise WinnowErrors(faults)
     cache = config.output_dir / "cache"
     corpus = load_corpus(dataset, cache)
     verdicts = _judge(selection, corpus, cache, "filter")

@@ -120,6 +120,8 @@ def test_a_target_off_the_list_is_refused() -> None:
 def test_every_choice_of_every_group_composes_and_constructs(group: str) -> None:
     needed = {
         "csv": ["dataset.source.path=x.csv", "dataset.source.text=[text]"],
+        "hub": ["dataset.source.name=owner/name", "dataset.source.text=[text]"],
+        "text": ["dataset.source.path=x.txt"],
         "mixture": ["+dataset/source@dataset.source.sources.mine=synthetic_reviews"],
     }
     for choice in describe_choices()[group]:

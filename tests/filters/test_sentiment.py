@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import csv
+import pickle
+import re
 import shutil
 from collections.abc import Callable
 from importlib.resources import files
 from pathlib import Path
 
 import nltk
+import pyarrow as pa
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from winnow.filters import VaderSentiment
+from winnow.errors import WinnowError
+from winnow.filters import Filter, VaderSentiment
 from winnow.filters.sentiment import compound_scorer
 
 LEXICON = (files("vaderSentiment") / "vader_lexicon.txt").read_text("utf-8").splitlines()
@@ -161,3 +165,55 @@ def test_keeps_from_the_bound_up() -> None:
     scores = signal.score(texts)
     assert signal.keep(scores).to_pylist() == [True, True, False, None]
     assert VaderSentiment(at_least=0.1).keep(scores).to_pylist() == [True, False, False, None]
+
+
+def test_bands_part_the_scores_in_three() -> None:
+    scores = pa.array([-1, -0.05, -0.04, 0, 0.04, 0.05, 1, None], pa.float64())
+    kept = {band: VaderSentiment(bands=[band]).keep(scores).to_pylist() for band in ("negative", "neutral", "positive")}
+    assert kept["negative"] == [True, True, False, False, False, False, False, None]
+    assert kept["positive"] == [False, False, False, False, False, True, True, None]
+    assert [sum(one) for one in zip(*(column[:-1] for column in kept.values()), strict=True)] == [1] * 7
+    assert VaderSentiment(bands=["neutral", "positive"], edge=0.5).keep(scores).to_pylist()[:2] == [False, True]
+    with pytest.raises(WinnowError, match="not both"):
+        VaderSentiment(at_least=0.3, bands=["positive"])
+
+
+def test_a_lexicon_of_ones_own_extends_vaders(tmp_path: Path) -> None:
+    path = tmp_path / "shoes.txt"
+    path.write_text("durable\t2.5\t0.5\t[2, 3]\nOverpriced\t-2\n\ngreat\t-3\n")
+    texts = ["durable shoes", "OVERPRICED", "not durable!", "great", "plain"]
+    from nltk.sentiment.vader import SentimentIntensityAnalyzer, VaderConstants
+
+    analyzer = SentimentIntensityAnalyzer.__new__(SentimentIntensityAnalyzer)
+    analyzer.constants = VaderConstants()
+    analyzer.lexicon_file = "\n".join(LEXICON)
+    analyzer.lexicon = analyzer.make_lex_dict() | {"durable": 2.5, "overpriced": -2.0, "great": -3.0}
+    signal = VaderSentiment(lexicon=path)
+    assert signal.score(texts).to_pylist() == [analyzer.polarity_scores(text)["compound"] for text in texts]
+    assert VaderSentiment().score(texts).to_pylist()[:2] == [0.0, 0.0]  # the other scorer is left as it was
+    assert signal.check() == []
+    before = signal.fingerprint()
+    assert before != VaderSentiment().fingerprint()
+    path.write_text("durable\t1\n")
+    assert signal.fingerprint() != before
+    assert len(pickle.dumps(signal)) < 1_000
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("durable\t2\nword\n", "Line 2 .*no entry of a lexicon: 'word'"),
+        ("durable\tgood\n", "Line 1 .*no entry"),
+        ("durable\t7\n", "Line 1 .*no entry"),
+        ("very durable\t2\n", "Line 1 .*no entry"),
+        ("\n", "holds no words"),
+        (None, "Cannot read the lexicon"),
+    ],
+)
+def test_a_lexicon_that_is_none_is_told_before_any_work(tmp_path: Path, content: str | None, message: str) -> None:
+    path = tmp_path / "lexicon.txt"
+    if content is not None:
+        path.write_text(content)
+    [fault] = Filter(name="x", signals={"s": VaderSentiment(lexicon=path)}, keep="s").check()
+    assert fault.key == "signals.s.lexicon"
+    assert re.search(message, fault.message)

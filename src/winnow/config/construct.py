@@ -1,7 +1,8 @@
 """The one way from `_target_` to an object: allow-listed, checked, every fault with its key.
 
-A target must be a class that an allowed package defines. Its arguments are checked before it is called: by pydantic
-where the class is a pydantic dataclass (Winnow's own are), by its signature elsewhere.
+A target must be a class that an allowed package defines, or, under `_partial_: true`, a function of the user's own. Its
+arguments are checked before it is called: by pydantic where the class is a pydantic dataclass (Winnow's own are), by
+its signature elsewhere.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ from __future__ import annotations
 import functools
 import importlib
 import inspect
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, TypeVar, overload
 
 from pydantic import ValidationError
@@ -28,6 +29,8 @@ ALLOWED_PACKAGES = (
 )
 
 T = TypeVar("T")
+Target = Callable[..., Any]
+"""A class, or a function of the user's own."""
 
 
 @overload
@@ -77,7 +80,7 @@ def _construct(value: Any, key: str, allowed: Sequence[str], faults: list[Winnow
     return value
 
 
-def _locate(path: str, key: str, allowed: Sequence[str], faults: list[WinnowError]) -> type | None:
+def _locate(path: str, key: str, allowed: Sequence[str], faults: list[WinnowError]) -> Target | None:
     module_name, _, name = path.rpartition(".")
     if not _within(module_name, allowed):
         listed = ", ".join(allowed)
@@ -96,6 +99,8 @@ def _locate(path: str, key: str, allowed: Sequence[str], faults: list[WinnowErro
         return None
     target = getattr(module, name, None)
     # The class must be at home in an allowed package: `winnow.data.csv.os.system` is reachable, and is no component.
+    if inspect.isfunction(target) and _within(target.__module__, allowed[len(ALLOWED_PACKAGES) :]):
+        return target
     if not inspect.isclass(target) or not _within(target.__module__, allowed):
         options = [option for option in dir(module) if inspect.isclass(getattr(module, option, None))]
         faults.append(WinnowError(f"{module_name} has no class {name!r}.{did_you_mean(name, options)}", key))
@@ -107,10 +112,15 @@ def _within(module: str, packages: Sequence[str]) -> bool:
     return any(module == package or module.startswith(f"{package}.") for package in packages)
 
 
-def _call(target: type, parts: dict[str, Any], partial: bool, key: str, faults: list[WinnowError]) -> Any:
+def _call(target: Target, parts: dict[str, Any], partial: bool, key: str, faults: list[WinnowError]) -> Any:
     if partial:
         _report_unknown_arguments(target, parts, key, faults)
         return functools.partial(target, **parts)
+    if inspect.isfunction(target):
+        faults.append(
+            WinnowError(f"{target.__name__} is a function; add `_partial_: true` to hand it on uncalled.", key)
+        )
+        return None
     try:
         return target(**parts)
     except ValidationError as error:
@@ -124,7 +134,9 @@ def _call(target: type, parts: dict[str, Any], partial: bool, key: str, faults: 
     return None
 
 
-def _report_unknown_arguments(target: type | None, parts: dict[str, Any], key: str, faults: list[WinnowError]) -> None:
+def _report_unknown_arguments(
+    target: Target | None, parts: dict[str, Any], key: str, faults: list[WinnowError]
+) -> None:
     """Name arguments that the target does not have, also where it cannot be called for other faults."""
     options = _parameters(target) if target is not None else []
     for name in parts:
@@ -132,7 +144,7 @@ def _report_unknown_arguments(target: type | None, parts: dict[str, Any], key: s
             faults.append(unknown_key(f"{key}.{name}", options))
 
 
-def _parameters(target: type) -> list[str]:
+def _parameters(target: Target) -> list[str]:
     parameters = inspect.signature(target).parameters.values()
     if any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters):
         return []

@@ -6,23 +6,34 @@ at what cost all follow from that table. :class:`Full` keeps every row; :class:`
 that keeps as many at random.
 """
 
+from winnow.filters.classifier import TextClassifier
+from winnow.filters.duplicates import Duplicate
 from winnow.filters.expression import Name, at_least
+from winnow.filters.function import Python
+from winnow.filters.language import Language
+from winnow.filters.lexical import Field, Length, Mentions, NotNull, Regex
 from winnow.filters.selection import Filter, Full, RandomMatched, Selection
 from winnow.filters.sentiment import VaderSentiment
-from winnow.filters.signals import Length, Mentions, NotNull, Signal
+from winnow.filters.signals import Signal
 from winnow.filters.statistics import filter_statistics
 from winnow.filters.verdicts import Verdicts, save_dropped, save_kept, save_statistics
 
 __all__ = [
+    "Duplicate",
+    "Field",
     "Filter",
     "Full",
+    "Language",
     "Length",
     "Mentions",
     "Name",
     "NotNull",
+    "Python",
     "RandomMatched",
+    "Regex",
     "Selection",
     "Signal",
+    "TextClassifier",
     "VaderSentiment",
     "Verdicts",
     "at_least",

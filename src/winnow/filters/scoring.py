@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 
 from winnow.data import Corpus
 from winnow.data.cache import damaged, published
-from winnow.errors import WinnowError
+from winnow.errors import WinnowError, did_you_mean
 from winnow.filters.signals import Signal
 
 _BATCH_ROWS = 2_000
@@ -69,32 +69,68 @@ def _score(signals: Mapping[str, Signal], corpus: Corpus, progress: bool) -> dic
         TextColumn("rows"),
         TimeRemainingColumn(),
     )
-    batches = corpus.table.select(["text"]).to_batches(max_chunksize=_BATCH_ROWS)
-    chunks: dict[str, list[pa.Array]] = {name: [] for name in signals}
-    seconds = dict.fromkeys(signals, 0.0)
+    scored: dict[str, Scored] = {}
     with Progress(*columns, console=Console(stderr=True), disable=not progress) as bar:
-        task = bar.add_task(f"Scoring {len(signals)} signals", total=corpus.table.num_rows)
-        for batch in batches:
-            texts = batch.column(0).to_pylist()
-            for name, signal in signals.items():
+        for name, signal in signals.items():
+            task = bar.add_task(f"Scoring {name}", total=corpus.table.num_rows)
+            rows = max(1, corpus.table.num_rows) if signal.whole else _BATCH_ROWS
+            chunks: list[pa.Array] = []
+            seconds, first = 0.0, 0
+            for batch in _column(signal, corpus.table, name).to_batches(max_chunksize=rows):
+                values = batch.column(0).to_pylist()
                 begun = time.perf_counter()
-                chunks[name].append(_checked(signal.score(texts), len(texts), name))
-                seconds[name] += time.perf_counter() - begun
-            bar.advance(task, len(texts))
-    return {
-        name: Scored(pa.chunked_array(scores, pa.float64()).combine_chunks(), seconds[name])
-        for name, scores in chunks.items()
-    }
+                chunks.append(_scores(signal, values, first, name))
+                seconds += time.perf_counter() - begun
+                first += len(values)
+                bar.advance(task, len(values))
+            scored[name] = Scored(pa.chunked_array(chunks, pa.float64()).combine_chunks(), seconds)
+    return scored
 
 
-def _checked(scores: pa.Array, rows: int, name: str) -> pa.Array:
-    if len(scores) != rows or scores.type != pa.float64():
-        raise WinnowError(
-            f"The signal '{name}' gave {len(scores)} scores of type {scores.type} for {rows} texts; "
-            "it must give one float64 for each.",
-            key=f"signals.{name}",
-        )
-    return scores
+def _column(signal: Signal, table: pa.Table, name: str) -> pa.Table:
+    column = signal.scored_column
+    if column in table.column_names:
+        found = table.select([column])
+        return found.combine_chunks() if signal.whole else found
+    raise WinnowError(
+        f"The corpus has no column '{column}'.{did_you_mean(column, table.column_names)} It has "
+        f"{', '.join(table.column_names)}; a source keeps more where its `columns` or `label` name them.",
+        key=f"signals.{name}.column",
+    )
+
+
+def _scores(signal: Signal, values: list[Any], first: int, name: str) -> pa.Array:
+    """Return the scores of one batch; a fault names the row that it comes from."""
+    rows = f"rows {first + 1:,} to {first + len(values):,}"
+    try:
+        scores = signal.score(values)
+    except WinnowError as fault:
+        raise fault.under(f"signals.{name}") from fault
+    except Exception as fault:
+        place = _first_fault(signal, values)
+        where = rows if place is None else f"row {first + place + 1:,} ({values[place]!r:.80})"
+        told = f"The signal '{name}' raised {type(fault).__name__} on {where}: {fault}."
+        raise WinnowError(told, key=f"signals.{name}") from fault
+    if len(scores) == len(values) and scores.type == pa.float64():
+        return scores
+    place = _first_fault(signal, values)
+    alone = "" if place is None else f" Row {first + place + 1:,} alone gets no single score: {values[place]!r:.80}."
+    raise WinnowError(
+        f"The signal '{name}' gave {len(scores)} scores of type {scores.type} for {len(values)} texts ({rows}); "
+        f"it must give one float64 for each.{alone}",
+        key=f"signals.{name}",
+    )
+
+
+def _first_fault(signal: Signal, values: list[Any]) -> int | None:
+    """Return the place of the first value that cannot be scored by itself."""
+    for place, value in enumerate(values):
+        try:
+            if len(signal.score([value])) != 1:
+                return place
+        except Exception:
+            return place
+    return None
 
 
 def _save(scored: Scored, signal: Signal, path: Path) -> None:

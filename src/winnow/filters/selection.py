@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from abc import ABC, abstractmethod
 from pathlib import Path
 from typing import Annotated, Literal
@@ -17,8 +16,9 @@ from winnow.data.fingerprint import fingerprint
 from winnow.errors import WinnowError
 from winnow.filters.decision import Decision
 from winnow.filters.expression import Expression
+from winnow.filters.lexical import Mentions
 from winnow.filters.scoring import score_signals
-from winnow.filters.signals import Mentions, Signal
+from winnow.filters.signals import Signal
 from winnow.filters.verdicts import Verdicts
 
 _CONTROL_STREAM = 0x77696E6E  # keeps the control's draws apart from others that use the same seed
@@ -54,6 +54,10 @@ class Selection(ABC):
     def words(self) -> set[str]:
         """Return the words that the choice is made by."""
         return set()
+
+    def check(self) -> list[WinnowError]:
+        """Return the faults of the world: files and packages that the choice needs and that are not there."""
+        return []
 
 
 @dataclass(frozen=True, config=ConfigDict(extra="forbid"))
@@ -117,15 +121,16 @@ class Filter(Selection):
 
     def fingerprint(self) -> str:
         """Return a fingerprint over signals with their thresholds, parts, expression and null policy."""
-        signals = {
-            name: [signal.fingerprint(), dataclasses.asdict(signal)]  # type: ignore[call-overload]
-            for name, signal in self.signals.items()
-        }
+        signals = {name: [signal.fingerprint(), signal.thresholds()] for name, signal in self.signals.items()}
         return fingerprint("filter", signals, self.parts, self.keep, self.on_null)
 
     def words(self) -> set[str]:
         """Return all words that the ``Mentions`` signals list."""
         return {word for signal in self.signals.values() if isinstance(signal, Mentions) for word in signal.words}
+
+    def check(self) -> list[WinnowError]:
+        """Return the faults of all signals."""
+        return [fault.under(f"signals.{name}") for name, one in self.signals.items() for fault in one.check()]
 
     def _decision(self) -> Decision:
         return Decision.of(self.signals, self.parts, self.keep, self.on_null)
@@ -178,3 +183,7 @@ class RandomMatched(Selection):
     def fingerprint(self) -> str:
         """Return a fingerprint over the matched filter."""
         return fingerprint("random_matched", self.of.fingerprint())
+
+    def check(self) -> list[WinnowError]:
+        """Return the faults of the matched filter."""
+        return [fault.under("of") for fault in self.of.check()]

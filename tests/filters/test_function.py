@@ -1,0 +1,108 @@
+from __future__ import annotations
+
+import functools
+import pickle
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from winnow.config import construct
+from winnow.data import Corpus
+from winnow.errors import WinnowError, WinnowErrors
+from winnow.filters import Filter, Python
+
+MODULE = """
+def loudness(texts, mark="!"):
+    return [None if text is None else text.count(mark) for text in texts]
+
+def fails_on_trouble(texts):
+    return [1 / (text != "trouble") for text in texts]
+
+def forgets_trouble(texts):
+    return [1.0 for text in texts if text != "trouble"]
+"""
+CorpusOf = Callable[..., Corpus]
+
+
+@pytest.fixture
+def functions(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
+    (tmp_path / "my_scores.py").write_text(MODULE)
+    monkeypatch.syspath_prepend(tmp_path)
+    import importlib
+
+    yield importlib.import_module("my_scores")
+    sys.modules.pop("my_scores")
+
+
+def node(function: str, **settings: Any) -> dict[str, Any]:
+    target = {"_target_": f"my_scores.{function}", "_partial_": True}
+    return {"_target_": "winnow.filters.Python", "function": {**target, **settings}, "at_least": 1}
+
+
+def test_a_function_is_named_in_yaml_and_admitted_by_its_package(functions: Any) -> None:
+    signal = construct(node("loudness", mark="?"), "filter.signals.loud", Python, ["my_scores"])
+    scores = signal.score(["a?", "!", "??", None])
+    assert scores.to_pylist() == [1, 0, 2, None]
+    assert signal.keep(scores).to_pylist() == [True, False, True, None]
+    copy = pickle.loads(pickle.dumps(signal))
+    assert copy.fingerprint() == signal.fingerprint()
+    assert copy.thresholds() == {"at_least": 1, "at_most": None}
+
+
+@pytest.mark.parametrize(
+    ("given", "allow", "message"),
+    [
+        (node("loudness"), [], "not on the list of allowed targets"),
+        (node("loudnes"), ["my_scores"], "has no class 'loudnes'"),
+        (node("loudness", marc="?"), ["my_scores"], "marc"),
+        ({**node("loudness"), "function": {"_target_": "my_scores.loudness"}}, ["my_scores"], "_partial_: true"),
+        (
+            {**node("loudness"), "function": {"_target_": "winnow.data.cleaning.clean", "_partial_": True}},
+            [],
+            "no class",
+        ),
+    ],
+)
+def test_what_is_not_admitted_is_told(functions: Any, given: dict[str, Any], allow: list[str], message: str) -> None:
+    with pytest.raises(WinnowErrors, match=message):
+        construct(given, "filter.signals.loud", Python, allow)
+
+
+def test_a_function_that_raises_is_told_with_its_row(functions: Any, corpus_of: CorpusOf, tmp_path: Path) -> None:
+    texts = [f"text {i}" for i in range(5_000)]
+    texts[3_141] = "trouble"
+    corpus = corpus_of(texts)
+
+    def judge(function: Any, **settings: Any) -> Any:
+        signal = Python(function=function, at_least=0.5, **settings)
+        return Filter(name="x", signals={"mine": signal}, keep="mine").judge(corpus, tmp_path, progress=False)
+
+    with pytest.raises(WinnowError, match=r"raised ZeroDivisionError on row 3,142 \('trouble'\)") as caught:
+        judge(functions.fails_on_trouble)
+    assert caught.value.key == "signals.mine"
+    with pytest.raises(WinnowError, match=r"1999 scores .* \(rows 2,001 to 4,000\).* Row 3,142 alone"):
+        judge(functions.forgets_trouble)
+    summary = judge(functions.fails_on_trouble, on_error="null").summary()
+    assert summary["signals"]["mine"] == {"pass": 4_997, "fail": 0, "null": 1}
+
+
+def test_another_source_or_argument_is_another_score(functions: Any, tmp_path: Path) -> None:
+    loud = functools.partial(functions.loudness, mark="!")
+    prints = {
+        Python(function=function, at_least=1, revision=revision).fingerprint()
+        for function, revision in (
+            (functions.loudness, 0),
+            (loud, 0),
+            (functools.partial(functions.loudness, mark="?"), 0),
+            (loud, 1),
+        )
+    }
+    assert len(prints) == 4
+    assert Python(function=loud, at_least=1).fingerprint() == Python(function=loud, at_least=9).fingerprint()
+    first = Filter(name="x", signals={"a": Python(function=loud, at_least=1)}, keep="a")
+    again = Filter(name="x", signals={"a": Python(function=functools.partial(loud), at_least=1)}, keep="a")
+    assert first.fingerprint() == again.fingerprint()
+    assert "0x" not in str(Python(function=loud, at_least=1).settings())

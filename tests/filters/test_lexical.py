@@ -1,0 +1,92 @@
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from pydantic import ValidationError
+from tokenizers import Tokenizer, models, pre_tokenizers
+from transformers import PreTrainedTokenizerFast
+
+from winnow.data import Corpus, Dataset, Files, Split
+from winnow.errors import WinnowError
+from winnow.filters import Field, Filter, Length, Regex
+
+
+def test_a_regular_expression_counts_its_matches() -> None:
+    signal = Regex(pattern=r"\b\d+%", at_least=2)
+    scores = signal.score(["50% off", "50% and 20%", "none", None])
+    assert scores.to_pylist() == [1, 2, 0, None]
+    assert signal.keep(scores).to_pylist() == [False, True, False, None]
+    texts = ["NIKE nike"]
+    assert Regex(pattern="nike").score(texts).to_pylist() == [2]
+    assert Regex(pattern="nike", ignore_case=False).score(texts).to_pylist() == [1]
+
+
+def test_a_pattern_that_is_none_is_told_with_its_place() -> None:
+    with pytest.raises(WinnowError, match=r"no regular expression: .*\n    a\(b\n     \^") as caught:
+        Regex(pattern="a(b")
+    assert caught.value.key == "pattern"
+
+
+def test_a_length_in_tokens_counts_no_special_ones(tmp_path: Path) -> None:
+    words = Tokenizer(models.WordLevel({"[UNK]": 0, "nike": 1, "shoes": 2}, unk_token="[UNK]"))
+    words.pre_tokenizer = pre_tokenizers.Whitespace()
+    PreTrainedTokenizerFast(tokenizer_object=words, unk_token="[UNK]").save_pretrained(tmp_path / "tokenizer")
+    signal = Length(unit="tokens", tokenizer=str(tmp_path / "tokenizer"), at_least=3)
+    scores = signal.score(["nike shoes", "nike, shoes", None])
+    assert scores.to_pylist() == [2, 3, None]
+    assert signal.keep(scores).to_pylist() == [False, True, None]
+    before = signal.fingerprint()
+    (tmp_path / "tokenizer" / "special_tokens_map.json").write_text("{}")
+    assert signal.fingerprint() != before
+    for settings in ({"unit": "tokens"}, {"tokenizer": "x"}):
+        with pytest.raises(WinnowError, match="needs a tokenizer"):
+            Length(at_least=1, **settings)  # type: ignore[arg-type]
+    with pytest.raises(WinnowError, match="Cannot load the tokenizer"):
+        Length(unit="tokens", tokenizer=str(tmp_path / "none"), at_least=1).score(["a"])
+
+
+@pytest.fixture
+def rated(tmp_path: Path) -> Corpus:
+    rows = "".join(f"text {i},{i % 5 + 1},{'' if i % 7 == 0 else i / 2}\n" for i in range(90))
+    (tmp_path / "rated.csv").write_text(f"text,stars,age\n{rows}")
+    source = Files(path=tmp_path / "rated.csv", text=["text"], label="stars", columns={"age": "number"})
+    return Dataset(name="rated", source=source, split=Split(0.2, 0.2)).load(tmp_path)
+
+
+def test_a_column_beside_the_text_is_a_signal(rated: Corpus, tmp_path: Path) -> None:
+    signals = {"good": Field(column="label", at_least=4), "old": Field(column="age", at_least=10, at_most=30)}
+    judged = Filter(name="x", signals=signals, keep="good & old").judge(rated, tmp_path, progress=False)
+    rows = judged.table.append_column("age", rated.table["age"]).append_column("stars", rated.table["label"])
+    for row in rows.to_pylist():
+        age = row["age"]
+        assert row["keep"] is (row["stars"] >= 4 and age is not None and 10 <= age <= 30)
+        assert row["old.keep"] is (None if age is None else 10 <= age <= 30)
+
+
+def test_a_column_that_is_not_there_is_told(rated: Corpus, tmp_path: Path) -> None:
+    chosen = Filter(name="x", signals={"old": Field(column="aeg", at_least=4)}, keep="old")
+    with pytest.raises(WinnowError, match=r"no column 'aeg'\. Did you mean 'age'") as caught:
+        chosen.judge(rated, tmp_path, progress=False)
+    assert caught.value.key == "signals.old.column"
+
+
+def test_other_values_beside_the_same_texts_are_scored_anew(tmp_path: Path) -> None:
+    def kept(shift: int) -> list[bool]:
+        rows = "".join(f"text {i},{(i + shift) % 5}\n" for i in range(60))
+        (tmp_path / "rated.csv").write_text(f"text,stars\n{rows}")
+        source = Files(path=tmp_path / "rated.csv", text=["text"], label="stars")
+        corpus = Dataset(name="rated", source=source, split=Split(0.2, 0.2)).load(tmp_path)
+        chosen = Filter(name="x", signals={"good": Field(column="label", at_least=3)}, keep="good")
+        mask: list[bool] = chosen.judge(corpus, tmp_path, progress=False).kept().tolist()
+        return mask
+
+    assert kept(0)[:5] == [False, False, False, True, True]
+    assert kept(1)[:5] == [False, False, True, True, False]
+
+
+@pytest.mark.parametrize("make", [lambda: Regex(pattern=""), lambda: Field(column="x", at_leat=1)])
+def test_faults_of_value(make: Callable[[], object]) -> None:
+    with pytest.raises(ValidationError):
+        make()
