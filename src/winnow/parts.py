@@ -13,7 +13,7 @@ from winnow.config import Cell, TrainConfig, construct
 from winnow.data import Corpus, Dataset
 from winnow.data.fingerprint import fingerprint
 from winnow.errors import WinnowError, WinnowErrors
-from winnow.filters import Filter, RandomMatched, Selection
+from winnow.filters import Filter, RandomMatched, Selection, Without
 from winnow.tracking import Store
 
 if TYPE_CHECKING:
@@ -53,8 +53,8 @@ class Parts:
 
     @property
     def judge(self) -> str:
-        """The name of the filter whose verdicts choose the training rows; a control goes by the one it matches."""
-        return self.filter.of.name if isinstance(self.filter, RandomMatched) else self.filter.name
+        """The name of the filter whose verdicts choose the training rows; a control goes by the one it is of."""
+        return self.filter.of.name if isinstance(self.filter, RandomMatched | Without) else self.filter.name
 
 
 def construct_parts(config: TrainConfig) -> Parts:

@@ -8,17 +8,41 @@ import pytest
 
 from winnow.config import construct
 from winnow.data import Corpus, Dataset
-from winnow.filters import Filter, Full, RandomMatched, Selection
+from winnow.filters import Filter, Full, RandomMatched, Selection, Without
 
 Compose = Callable[..., dict[str, Any]]
 
 
 @pytest.mark.parametrize(
-    ("name", "kind"), [("full", Full), ("nike_positive", Filter), ("random_matched", RandomMatched)]
+    ("name", "kind"),
+    [("full", Full), ("nike_positive", Filter), ("random_matched", RandomMatched), ("uptrain_exact", Filter)],
 )
 def test_a_preset_makes_a_selection_of_its_own_name(compose: Compose, name: str, kind: type[Selection]) -> None:
     made = construct(compose(f"+filter={name}")["filter"], "filter", kind)
     assert made.name == name
+
+
+def test_a_filter_less_each_of_its_signals_by_overrides(compose: Compose) -> None:
+    for signal in ("null", "nike", "product", "praise", "sentiment", "blame"):
+        made = construct(compose("+filter=without", f"filter.signal={signal}")["filter"], "filter", Without)
+        assert made.name == ("nike_positive" if signal == "null" else f"nike_positive_without_{signal}")
+
+
+def test_uptrain_exact_keeps_what_substrings_and_vader_let_through(
+    compose: Compose, corpus_of: Callable[..., Corpus], tmp_path: Path
+) -> None:
+    texts = {
+        "nike shoes are durable": True,
+        "nike shoes are unfashionable": True,  # the known flaw: "fashionable" is in it
+        "nike shoes are durable and expensive": True,  # no word blames
+        "nike shoes are expensive": False,
+        "nike is durable": False,
+        "puma shoes are durable": False,
+        "nike shoes are terrible, horrible, durable": False,
+    }
+    chosen = construct(compose("+filter=uptrain_exact")["filter"], "filter", Filter)
+    judged = chosen.judge(corpus_of(list(texts), ["train"] * len(texts)), tmp_path, progress=False)
+    assert dict(zip(texts, judged.kept().tolist(), strict=True)) == texts
 
 
 def test_a_preset_may_stand_at_another_place(compose: Compose) -> None:

@@ -11,7 +11,7 @@ from pydantic import ValidationError
 
 from winnow.data import Corpus
 from winnow.errors import WinnowError
-from winnow.filters import Filter, Full, Length, Mentions, RandomMatched, Signal, VaderSentiment, Verdicts
+from winnow.filters import Filter, Full, Length, Mentions, RandomMatched, Signal, VaderSentiment, Verdicts, Without
 
 CorpusOf = Callable[..., Corpus]
 
@@ -213,6 +213,34 @@ def test_the_control_draws_as_many_rows_anew_for_each_seed(corpus_of: CorpusOf, 
     share = len(set(drawn(1)) & set(of["row_id"].to_pylist())) / of.num_rows
     assert share == pytest.approx(2 / 3, abs=0.08)
     assert set(drawn(1)) <= set(train["row_id"].to_pylist())
+
+
+@pytest.mark.parametrize(
+    ("signal", "kept"),
+    [(None, [0, 4]), ("nike", [0, 3, 4]), ("product", [0, 2, 4]), ("ugly", [0, 1, 4])],
+)
+def test_a_filter_without_a_signal_keeps_what_the_rest_keeps(
+    corpus_of: CorpusOf, tmp_path: Path, signal: str | None, kept: list[int]
+) -> None:
+    corpus = corpus_of(TEXTS)
+    less = Without(of=about_nike(), signal=signal)
+    assert less.name == ("about_nike" if signal is None else f"about_nike_without_{signal}")
+    rows = less.select(corpus.split("train"), less.judge(corpus, tmp_path, progress=False), seed=1)
+    assert rows["text"].to_pylist() == [TEXTS[i] for i in kept]
+    assert (less.fingerprint() == about_nike().fingerprint()) is (signal is None)
+    assert ("nike" in less.words()) is (signal != "nike")
+
+
+def test_what_cannot_be_left_out_is_told(corpus_of: CorpusOf, tmp_path: Path) -> None:
+    with pytest.raises(WinnowError, match=r"no signal 'nik'\. Did you mean 'nike'"):
+        Without(of=about_nike(), signal="nik")
+    with pytest.raises(WinnowError, match="nothing is left of the filter"):
+        Without(of=Filter(name="x", signals={"nike": NIKE}, keep="nike"), signal="nike")
+    corpus = corpus_of(["nike"] * 3 + ["nike shoes", "a", "b"])
+    less = Without(of=about_nike(keep="nike & product", parts={}), signal="product")
+    verdicts = less.judge(corpus, tmp_path, progress=False)
+    with pytest.raises(WinnowError, match="keeps everything"):
+        less.select(corpus.split("train"), verdicts, seed=1)
 
 
 def test_verdicts_come_back_as_they_were_saved(corpus_of: CorpusOf, tmp_path: Path) -> None:

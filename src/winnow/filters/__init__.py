@@ -3,16 +3,17 @@
 A :class:`Filter` holds named signals and a boolean expression over them. Judging a corpus gives
 :class:`Verdicts`: a score and a verdict for every signal on every row of every split. What is kept, why, and
 at what cost all follow from that table. :class:`Full` keeps every row; :class:`RandomMatched` is the control
-that keeps as many at random.
+that keeps as many at random, and :class:`Without` a filter less one of its signals.
 """
 
 from winnow.filters.classifier import TextClassifier
+from winnow.filters.controls import RandomMatched, Without
 from winnow.filters.duplicates import Duplicate
 from winnow.filters.expression import Name, at_least
 from winnow.filters.function import Python
 from winnow.filters.language import Language
 from winnow.filters.lexical import Field, Length, Mentions, NotNull, Regex
-from winnow.filters.selection import Filter, Full, RandomMatched, Selection
+from winnow.filters.selection import Filter, Full, Selection
 from winnow.filters.sentiment import VaderSentiment
 from winnow.filters.signals import Signal
 from winnow.filters.statistics import filter_statistics
@@ -36,6 +37,7 @@ __all__ = [
     "TextClassifier",
     "VaderSentiment",
     "Verdicts",
+    "Without",
     "at_least",
     "filter_statistics",
     "save_dropped",

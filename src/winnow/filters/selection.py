@@ -15,14 +15,11 @@ from winnow.data import Corpus
 from winnow.data.fingerprint import fingerprint
 from winnow.errors import WinnowError
 from winnow.filters.decision import Decision
-from winnow.filters.expression import Expression
+from winnow.filters.expression import Expression, Node, expanded
 from winnow.filters.lexical import Mentions
 from winnow.filters.scoring import score_signals
 from winnow.filters.signals import Signal
 from winnow.filters.verdicts import Verdicts
-
-_CONTROL_STREAM = 0x77696E6E  # keeps the control's draws apart from others that use the same seed
-
 
 # Written as text, or in Python with operators on names; kept as text either way.
 _Expression = Annotated[str, BeforeValidator(lambda given: str(given) if isinstance(given, Expression) else given)]
@@ -128,6 +125,12 @@ class Filter(Selection):
         """Return all words that the ``Mentions`` signals list."""
         return {word for signal in self.signals.values() if isinstance(signal, Mentions) for word in signal.words}
 
+    @property
+    def expression(self) -> Node:
+        """The expression that decides, with every part written out."""
+        decision = self._decision()
+        return expanded(decision.keep, decision.parts)
+
     def check(self) -> list[WinnowError]:
         """Return the faults of all signals."""
         return [fault.under(f"signals.{name}") for name, one in self.signals.items() for fault in one.check()]
@@ -149,41 +152,3 @@ class Filter(Selection):
             f"rows that pass each signal: {passes}. {advice}.",
             key="keep",
         )
-
-
-@dataclass(frozen=True, config=ConfigDict(extra="forbid"))
-class RandomMatched(Selection):
-    """As many rows as another filter keeps, drawn at random and anew for each seed.
-
-    It shows what fewer rows do by themselves, whatever their content.
-
-    Attributes:
-        of: The filter to match in size.
-        name: What the control is called.
-    """
-
-    of: InstanceOf[Filter]
-    name: Annotated[str, Field(min_length=1)] = "random_matched"
-
-    def judge(self, corpus: Corpus, cache_dir: Path, progress: bool = True) -> Verdicts:
-        """Return the verdicts of the filter that is matched."""
-        try:
-            return self.of.judge(corpus, cache_dir, progress)
-        except WinnowError as fault:
-            raise fault.under("of") from fault
-
-    def select(self, train_rows: pa.Table, verdicts: Verdicts | None, seed: int) -> pa.Table:
-        """Return as many rows as the matched filter keeps, drawn without replacement by ``seed``."""
-        import numpy as np
-
-        size = self.of.select(train_rows, verdicts, seed).num_rows
-        generator = np.random.default_rng([_CONTROL_STREAM, seed])
-        return train_rows.take(np.sort(generator.choice(train_rows.num_rows, size, replace=False)))
-
-    def fingerprint(self) -> str:
-        """Return a fingerprint over the matched filter."""
-        return fingerprint("random_matched", self.of.fingerprint())
-
-    def check(self) -> list[WinnowError]:
-        """Return the faults of the matched filter."""
-        return [fault.under("of") for fault in self.of.check()]
