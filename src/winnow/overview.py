@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
     from winnow.config import TrainConfig
+    from winnow.filters.plan import Plan
     from winnow.parts import Parts
     from winnow.preparation import Ready
 
@@ -50,15 +51,16 @@ def print_verdicts(console: Console, summary: Mapping[str, Any], statistics: Map
     console.print(f"[bold]{summary['filter']}[/bold] keeps a row where {summary['keep']}", highlight=False)
     signals = _counting("signal", ("pass", "fail", "null", "gain without", "lose without", "rows a second"))
     for name, counts in summary["signals"].items():
-        worth = statistics["signals"][name]
-        numbers = [counts[key] for key in ("pass", "fail", "null")] + [worth[key] for key in ("gain", "lose")]
-        signals.add_row(name, *(f"{number:,}" for number in numbers), f"{worth['rows_per_second'] or 0:,}")
+        worth = statistics.get("signals", {}).get(name, {})
+        numbers = [counts[key] for key in ("pass", "fail", "null")]
+        numbers += [worth.get(key) for key in ("gain", "lose", "rows_per_second")]
+        signals.add_row(name, *map(_number, numbers))
     console.print(signals)
     terms = _counting("term", ("drops", "only it drops"))
     for name, counts in statistics["terms"].items():
-        terms.add_row(name, f"{counts['drops']:,}", f"{counts['only']:,}")
+        terms.add_row(name, _number(counts["drops"]), _number(counts.get("only")))
     console.print(terms)
-    for sentence in statistics["redundant"]:
+    for sentence in statistics.get("redundant", []):
         console.print(sentence, style="yellow", highlight=False)
     console.print(f"funnel  {funnel({stage['stage']: stage['rows'] for stage in summary['funnel']})}")
     for split, rows in summary["rows"].items():
@@ -79,6 +81,21 @@ def labels(found: Mapping[str, Any]) -> str:
     )
     measures = [f"{name} {found[name]:.3f}" for name in ("precision", "recall") if found.get(name) is not None]
     return f"{kept}: {', '.join(measures)}" if measures else kept
+
+
+def print_plan(console: Console, plan: Plan, short: bool) -> None:
+    """Print in which order the terms are cheapest asked, and what stopping at the first that fails saves."""
+    if not plan.full:
+        console.print("all scores are on disk already")
+        return
+    console.print("cheapest order  " + " > ".join(map(str, plan.steps)), highlight=False)
+    saved = f"{plan.expected:,.0f} of {plan.full:,.0f} µs a row, {plan.saving:.0%} saved"
+    told = f"mode short_circuit: expects {saved}" if short else f"mode full; short_circuit would take {saved}"
+    console.print(told, highlight=False)
+
+
+def _number(number: int | None) -> str:
+    return "" if number is None else f"{number:,}"
 
 
 def _counting(name: str, headings: Sequence[str]) -> Table:

@@ -18,7 +18,7 @@ from winnow.data import Corpus, Dataset
 from winnow.data.corpus import SplitName
 from winnow.errors import WinnowError, WinnowErrors
 from winnow.filters import Filter, Selection, Verdicts, filter_statistics, save_dropped, save_kept, save_statistics
-from winnow.overview import funnel, print_verdicts
+from winnow.overview import funnel, print_plan, print_verdicts
 from winnow.parts import Parts, load_corpus
 
 if TYPE_CHECKING:
@@ -103,6 +103,7 @@ def run_filter(config: FilterConfig, console: Console) -> Path:
         raise WinnowErrors(faults)
     cache = config.output_dir / "cache"
     corpus = load_corpus(dataset, cache)
+    print_plan(console, selection.plan(corpus, cache), selection.mode == "short_circuit")
     verdicts = _judge(selection, corpus, cache, "filter")
     folder = config.output_dir / "filters" / f"{dataset.name}-{selection.name}"
     found = filter_statistics(verdicts, corpus)

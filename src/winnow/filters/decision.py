@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from winnow.data import Corpus
 from winnow.errors import WinnowError, did_you_mean
-from winnow.filters.expression import Node, evaluate, names
+from winnow.filters.expression import Node, conjuncts, evaluate, expanded, names
 from winnow.filters.parsing import fault_at, parse
-from winnow.filters.scoring import Scored
+from winnow.filters.plan import SAMPLE_ROWS, Mask, Plan, make_plan
+from winnow.filters.scoring import Places, Scored, score_rows
 from winnow.filters.signals import Signal
 from winnow.filters.verdicts import Verdicts
+
+if TYPE_CHECKING:
+    from rich.progress import Progress
 
 _RESERVED = {"row_id", "split", "source", "label", "text", "keep"}
 
@@ -51,17 +55,20 @@ class Decision:
         _check_uses(tree, keep, "keep", signals, parts)
         return cls(signals, _in_order(trees), tree, on_null == "keep")
 
-    def decide(self, name: str, corpus: Corpus, scored: Mapping[str, Scored]) -> Verdicts:
+    def decide(
+        self, name: str, table: pa.Table, scored: Mapping[str, Scored], order: Sequence[str] | None = None
+    ) -> Verdicts:
         """Return the verdicts on all rows of a corpus.
 
         Args:
             name: The filter's name.
-            corpus: The rows.
+            table: The rows.
             scored: The scores of each signal, in corpus order.
+            order: Where each term was asked only about the rows that those before it let through, their order.
         """
         scores = {signal: one.scores for signal, one in scored.items()}
         verdicts: dict[str, Any] = {signal: self.signals[signal].keep(scores[signal]) for signal in self.signals}
-        columns: dict[str, Any] = {column: corpus.table[column] for column in ("row_id", "split", "source")}
+        columns: dict[str, Any] = {column: table[column] for column in ("row_id", "split", "source")}
         for signal in self.signals:
             columns |= {f"{signal}.score": scores[signal], f"{signal}.keep": verdicts[signal]}
         for part, node in self.parts.items():
@@ -69,7 +76,65 @@ class Decision:
         columns["keep"] = pc.fill_null(evaluate(self.keep, verdicts, scores), self.keep_null)
         parts = {part: str(node) for part, node in self.parts.items()}
         seconds = {signal: one.seconds for signal, one in scored.items()}
-        return Verdicts(pa.table(columns), name, str(self.keep), parts, self.keep_null, seconds)
+        asked = None if order is None else list(order)
+        return Verdicts(pa.table(columns), name, str(self.keep), parts, self.keep_null, seconds, asked)
+
+    def terms(self) -> dict[str, Node]:
+        """Return the terms that all must hold, by their text."""
+        return {str(term): term for term in conjuncts(self.keep, self.parts)}
+
+    def plan(self, table: pa.Table, known: Mapping[str, Scored]) -> Plan:
+        """Return the cheapest order of the terms, as a sample of the rows tells; known scores cost nothing."""
+        places = np.linspace(0, table.num_rows - 1, min(SAMPLE_ROWS, table.num_rows)).astype(np.int64)
+        sample = table.take(pa.array(places))
+        scored, prices = {}, {}
+        for name, signal in self.signals.items():
+            if name in known:
+                scored[name], prices[name] = Scored(known[name].scores.take(pa.array(places)), 0.0), 0.0
+            else:
+                scored[name] = self._sampled(name, signal, table, places)
+                prices[name] = 1e6 * scored[name].seconds / len(places)
+        needs = {
+            text: frozenset(name.name for name, _ in names(expanded(term, self.parts)))
+            for text, term in self.terms().items()
+        }
+        return make_plan(needs, self.decide("", sample, scored).passed(), prices)
+
+    def _sampled(self, name: str, signal: Signal, table: pa.Table, places: Places) -> Scored:
+        if signal.whole:
+            return score_rows(name, signal, table.take(pa.array(places)))
+        first, sample = np.zeros(table.num_rows, dtype=bool), np.zeros(table.num_rows, dtype=bool)
+        first[places[:1]], sample[places] = True, True
+        score_rows(name, signal, table, first)  # loading a model or a lexicon is no price that every row pays
+        scored = score_rows(name, signal, table, sample)
+        return Scored(scored.scores.take(pa.array(places)), scored.seconds)
+
+    def short_circuit(self, name: str, table: pa.Table, known: Mapping[str, Scored], bar: Progress) -> Verdicts:
+        """Return the same choice as :meth:`decide`, asking about each row only until a term drops it.
+
+        Args:
+            name: The filter's name.
+            table: The rows.
+            known: Scores that need not be made again.
+            bar: Where to tell the progress.
+        """
+        plan, terms = self.plan(table, known), self.terms()
+        left = np.ones(table.num_rows, dtype=bool)
+        blank = Scored(pa.nulls(table.num_rows, pa.float64()), 0.0)
+        scored = dict.fromkeys(self.signals, blank) | dict(known)
+        for step in plan.steps:
+            for signal in step.signals:
+                if signal not in known:
+                    scored[signal] = score_rows(signal, self.signals[signal], table, left, bar)
+            left &= self._settled(terms[step.term], scored)
+        return self.decide(name, table, scored, [step.term for step in plan.steps])
+
+    def _settled(self, term: Node, scored: Mapping[str, Scored]) -> Mask:
+        scores = {signal: one.scores for signal, one in scored.items()}
+        verdicts = {signal: self.signals[signal].keep(scores[signal]) for signal in self.signals}
+        answer = evaluate(expanded(term, self.parts), verdicts, scores)
+        mask: Mask = pc.fill_null(answer, self.keep_null).to_numpy(zero_copy_only=False)
+        return mask
 
 
 def _check_names(signals: Mapping[str, Signal], parts: Mapping[str, str]) -> None:

@@ -7,8 +7,10 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
 
@@ -16,6 +18,12 @@ from winnow.data import Corpus
 from winnow.data.cache import damaged, published
 from winnow.errors import WinnowError, did_you_mean
 from winnow.filters.signals import Signal
+
+if TYPE_CHECKING:
+    from rich.progress import Progress
+
+Mask = npt.NDArray[np.bool_]
+Places = npt.NDArray[np.int64]
 
 _BATCH_ROWS = 2_000
 
@@ -41,24 +49,66 @@ def score_signals(signals: Mapping[str, Signal], corpus: Corpus, cache_dir: Path
         cache_dir: Where scores are kept; several processes may share it.
         progress: Whether to draw a progress bar on stderr.
     """
-    folder = cache_dir / "scores" / corpus.fingerprint
-    paths = {name: folder / f"{signal.fingerprint()}.parquet" for name, signal in signals.items()}
-    missing = {name: signal for name, signal in signals.items() if not paths[name].exists()}
-    if missing:
-        for name, scored in _score(missing, corpus, progress).items():
-            _save(scored, signals[name], paths[name])
-    return {name: _read(path) for name, path in paths.items()}
+    found = cached_scores(signals, corpus, cache_dir)
+    with progress_bar(progress and len(found) < len(signals)) as bar:
+        for name, signal in signals.items():
+            if name not in found:
+                found[name] = score_rows(name, signal, corpus.table, None, bar)
+                _save(found[name], signal, _path(signal, corpus, cache_dir))
+    return {name: found[name] for name in signals}
 
 
-def _read(path: Path) -> Scored:
-    try:
-        table = pq.read_table(path)
-        return Scored(table["score"].combine_chunks(), float(table.schema.metadata[b"seconds"]))
-    except (OSError, ValueError, KeyError) as fault:  # Arrow's own faults are of these kinds
-        raise damaged(path, fault) from fault
+def cached_scores(signals: Mapping[str, Signal], corpus: Corpus, cache_dir: Path) -> dict[str, Scored]:
+    """Return the scores that are on disk already."""
+    paths = {name: _path(signal, corpus, cache_dir) for name, signal in signals.items()}
+    return {name: _read(path) for name, path in paths.items() if path.exists()}
 
 
-def _score(signals: Mapping[str, Signal], corpus: Corpus, progress: bool) -> dict[str, Scored]:
+def score_rows(
+    name: str, signal: Signal, table: pa.Table, only: Mask | None = None, bar: Progress | None = None
+) -> Scored:
+    """Return the scores of one signal for the rows of a table.
+
+    Args:
+        name: What the filter calls the signal.
+        signal: The signal.
+        table: The rows of a corpus.
+        only: The rows to ask about; the others get null. A signal that compares rows is always asked about all.
+        bar: Where to tell the progress.
+
+    Raises:
+        WinnowError: The signal fails or gives something else than one float64 for each row.
+    """
+    column = _column(signal, table, name)
+    places = np.arange(table.num_rows) if only is None or signal.whole else np.flatnonzero(only)
+    step = max(1, table.num_rows) if signal.whole else _BATCH_ROWS
+    task = bar.add_task(f"Scoring {name}", total=len(places)) if bar else None
+    chunks: list[pa.Array] = []
+    seconds = 0.0
+    for first in range(0, len(places), step):
+        asked = places[first : first + step]
+        everything = len(places) == table.num_rows
+        part = column.slice(first, len(asked)) if everything else column.take(pa.array(asked))
+        values = part.to_pylist()
+        begun = time.perf_counter()
+        chunks.append(_scores(signal, values, asked, name))
+        seconds += time.perf_counter() - begun
+        if bar and task is not None:
+            bar.advance(task, len(asked))
+    scores = pa.chunked_array(chunks, pa.float64()).combine_chunks()
+    if len(places) < table.num_rows:
+        where = np.full(table.num_rows, -1)
+        where[places] = np.arange(len(places))
+        scores = scores.take(pa.array(where, mask=where < 0))
+    return Scored(scores, seconds)
+
+
+def _path(signal: Signal, corpus: Corpus, cache_dir: Path) -> Path:
+    return cache_dir / "scores" / corpus.fingerprint / f"{signal.fingerprint()}.parquet"
+
+
+def progress_bar(progress: bool) -> Progress:
+    """Return a bar on stderr, with one line for each signal; a silent one unless ``progress``."""
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
@@ -69,29 +119,21 @@ def _score(signals: Mapping[str, Signal], corpus: Corpus, progress: bool) -> dic
         TextColumn("rows"),
         TimeRemainingColumn(),
     )
-    scored: dict[str, Scored] = {}
-    with Progress(*columns, console=Console(stderr=True), disable=not progress) as bar:
-        for name, signal in signals.items():
-            task = bar.add_task(f"Scoring {name}", total=corpus.table.num_rows)
-            rows = max(1, corpus.table.num_rows) if signal.whole else _BATCH_ROWS
-            chunks: list[pa.Array] = []
-            seconds, first = 0.0, 0
-            for batch in _column(signal, corpus.table, name).to_batches(max_chunksize=rows):
-                values = batch.column(0).to_pylist()
-                begun = time.perf_counter()
-                chunks.append(_scores(signal, values, first, name))
-                seconds += time.perf_counter() - begun
-                first += len(values)
-                bar.advance(task, len(values))
-            scored[name] = Scored(pa.chunked_array(chunks, pa.float64()).combine_chunks(), seconds)
-    return scored
+    return Progress(*columns, console=Console(stderr=True), disable=not progress)
 
 
-def _column(signal: Signal, table: pa.Table, name: str) -> pa.Table:
+def _read(path: Path) -> Scored:
+    try:
+        table = pq.read_table(path)
+        return Scored(table["score"].combine_chunks(), float(table.schema.metadata[b"seconds"]))
+    except (OSError, ValueError, KeyError) as fault:  # Arrow's own faults are of these kinds
+        raise damaged(path, fault) from fault
+
+
+def _column(signal: Signal, table: pa.Table, name: str) -> pa.ChunkedArray:
     column = signal.scored_column
     if column in table.column_names:
-        found = table.select([column])
-        return found.combine_chunks() if signal.whole else found
+        return table[column]
     raise WinnowError(
         f"The corpus has no column '{column}'.{did_you_mean(column, table.column_names)} It has "
         f"{', '.join(table.column_names)}; a source keeps more where its `columns` or `label` name them.",
@@ -99,22 +141,22 @@ def _column(signal: Signal, table: pa.Table, name: str) -> pa.Table:
     )
 
 
-def _scores(signal: Signal, values: list[Any], first: int, name: str) -> pa.Array:
+def _scores(signal: Signal, values: list[Any], places: Places, name: str) -> pa.Array:
     """Return the scores of one batch; a fault names the row that it comes from."""
-    rows = f"rows {first + 1:,} to {first + len(values):,}"
+    rows = f"rows {places[0] + 1:,} to {places[-1] + 1:,}"
     try:
         scores = signal.score(values)
     except WinnowError as fault:
         raise fault.under(f"signals.{name}") from fault
     except Exception as fault:
         place = _first_fault(signal, values)
-        where = rows if place is None else f"row {first + place + 1:,} ({values[place]!r:.80})"
+        where = rows if place is None else f"row {places[place] + 1:,} ({values[place]!r:.80})"
         told = f"The signal '{name}' raised {type(fault).__name__} on {where}: {fault}."
         raise WinnowError(told, key=f"signals.{name}") from fault
     if len(scores) == len(values) and scores.type == pa.float64():
         return scores
     place = _first_fault(signal, values)
-    alone = "" if place is None else f" Row {first + place + 1:,} alone gets no single score: {values[place]!r:.80}."
+    alone = "" if place is None else f" Row {places[place] + 1:,} alone gets no single score: {values[place]!r:.80}."
     raise WinnowError(
         f"The signal '{name}' gave {len(scores)} scores of type {scores.type} for {len(values)} texts ({rows}); "
         f"it must give one float64 for each.{alone}",

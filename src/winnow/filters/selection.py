@@ -17,7 +17,8 @@ from winnow.errors import WinnowError
 from winnow.filters.decision import Decision
 from winnow.filters.expression import Expression, Node, expanded
 from winnow.filters.lexical import Mentions
-from winnow.filters.scoring import score_signals
+from winnow.filters.plan import Plan
+from winnow.filters.scoring import cached_scores, progress_bar, score_signals
 from winnow.filters.signals import Signal
 from winnow.filters.verdicts import Verdicts
 
@@ -87,6 +88,9 @@ class Filter(Selection):
             be built from :class:`~winnow.filters.Name` by the same operators.
         parts: Named expressions that ``keep`` and one another may use.
         on_null: What becomes of a row for which ``keep`` is null, neither true nor false.
+        mode: ``full`` asks every signal about every row, so that all reasons and statistics are known, and keeps the
+            scores. ``short_circuit`` keeps the same rows, but asks about a row only until a term drops it, the best
+            bargains first; it tells one reason for each, and keeps no scores.
     """
 
     name: Annotated[str, Field(min_length=1)]
@@ -94,6 +98,7 @@ class Filter(Selection):
     keep: _Expression
     parts: dict[str, _Expression] = Field(default_factory=dict)
     on_null: Literal["drop", "keep"] = "drop"
+    mode: Literal["full", "short_circuit"] = "full"
 
     def __post_init__(self) -> None:
         self._decision()
@@ -104,10 +109,20 @@ class Filter(Selection):
         Raises:
             WinnowError: The filter keeps nothing or everything of the train split.
         """
-        scored = score_signals(self.signals, corpus, cache_dir, progress)
-        verdicts = self._decision().decide(self.name, corpus, scored)
+        decision = self._decision()
+        if self.mode == "full":
+            scored = score_signals(self.signals, corpus, cache_dir, progress)
+            verdicts = decision.decide(self.name, corpus.table, scored)
+        else:
+            known = cached_scores(self.signals, corpus, cache_dir)
+            with progress_bar(progress) as bar:
+                verdicts = decision.short_circuit(self.name, corpus.table, known, bar)
         self._refuse_trivial(verdicts)
         return verdicts
+
+    def plan(self, corpus: Corpus, cache_dir: Path) -> Plan:
+        """Return the cheapest order of the terms and what it is expected to save, as a sample of the rows tells."""
+        return self._decision().plan(corpus.table, cached_scores(self.signals, corpus, cache_dir))
 
     def select(self, train_rows: pa.Table, verdicts: Verdicts | None, seed: int) -> pa.Table:
         """Return the kept rows."""

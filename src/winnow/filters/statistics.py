@@ -30,16 +30,20 @@ def filter_statistics(verdicts: Verdicts, corpus: Corpus) -> dict[str, Any]:
         ``signals``: for each signal the kept rows that its leaving out would ``gain`` and ``lose``, and
         ``rows_per_second``. ``pairs``: for two signals at a time, the rows that both pass and both fail, the
         ``conflict`` that only one of them passes, and ``overlap``, both over either. ``redundant``: sentences.
-        ``labels``, where the corpus has any: see :func:`label_statistics`.
+        ``labels``, where the corpus has any: see :func:`label_statistics`. Where rows were asked about only until a
+        term dropped them, no term or signal can be told from the others: only ``drops`` and ``labels`` are known.
     """
-    train = verdicts.rows("train")
     terms = term_drops(verdicts.passed("train"))
-    found: dict[str, Any] = {
-        "terms": terms,
-        "signals": {name: _worth(verdicts, name) for name in verdicts.signals},
-        "pairs": [_pair(a, b, train) for a, b in combinations(verdicts.signals, 2)],
-        "redundant": redundancies(terms),
-    }
+    found: dict[str, Any] = {"terms": terms}
+    if verdicts.asked is None:
+        train = verdicts.rows("train")
+        found |= {
+            "signals": {name: _worth(verdicts, name) for name in verdicts.signals},
+            "pairs": [_pair(a, b, train) for a, b in combinations(verdicts.signals, 2)],
+            "redundant": redundancies(terms),
+        }
+    else:
+        found["terms"] = {name: {"drops": counts["drops"]} for name, counts in terms.items()}
     if "label" in corpus.table.column_names:
         found["labels"] = label_statistics(corpus.split("train")["label"], verdicts.kept("train"))
     return found

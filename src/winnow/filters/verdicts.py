@@ -20,7 +20,7 @@ from winnow.data.corpus import SPLITS, Corpus, SplitName
 from winnow.filters.expression import Node, conjuncts, evaluate, expanded
 from winnow.filters.parsing import parse
 
-_FACTS = ("filter", "keep", "parts", "keep_null", "seconds")
+_FACTS = ("filter", "keep", "parts", "keep_null", "seconds", "asked")
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -36,6 +36,8 @@ class Verdicts:
         parts: The named expressions, each after those it uses.
         keep_null: Whether a row is kept for which the expression is null.
         seconds: What scoring cost, by signal, whenever that was.
+        asked: Where a row was asked about only until a term dropped it, the order in which the terms were asked; its
+            other scores and verdicts are null. None where every signal was asked about every row.
     """
 
     table: pa.Table
@@ -44,12 +46,16 @@ class Verdicts:
     parts: dict[str, str]
     keep_null: bool
     seconds: dict[str, float]
+    asked: list[str] | None = None
 
     @property
     def fingerprint(self) -> str:
-        """16 hex digits over the table: its columns, ids, scores and verdicts, in order."""
+        """16 hex digits over the table: its columns, ids, scores and verdicts, in order.
+
+        Where rows were asked about only until a term dropped them, only ids and what is kept count.
+        """
         digest = hashlib.blake2b(digest_size=8)
-        for name in self.table.column_names:
+        for name in self.table.column_names if self.asked is None else ("row_id", "keep"):
             column = self.table[name]
             if pa.types.is_boolean(column.type):
                 column = pc.fill_null(column.cast(pa.int8()), 2)
@@ -67,7 +73,7 @@ class Verdicts:
 
     @property
     def terms(self) -> list[str]:
-        """The terms that all must hold for a row to be kept, with the parts among them taken apart."""
+        """The terms that all must hold for a row to be kept, with the parts among them taken apart, as asked."""
         return list(self._terms)
 
     @property
@@ -81,7 +87,8 @@ class Verdicts:
 
     @cached_property
     def _terms(self) -> dict[str, Node]:
-        return {str(term): term for term in conjuncts(parse(self.keep), self._parts)}
+        terms = {str(term): term for term in conjuncts(parse(self.keep), self._parts)}
+        return terms if self.asked is None else {text: terms[text] for text in self.asked}
 
     def rows(self, split: SplitName | None) -> pa.Table:
         """Return the rows of one split of the table, or all, in corpus order."""
@@ -96,8 +103,16 @@ class Verdicts:
         """Return for each of :attr:`terms` which rows it lets through, a null settled as for the whole.
 
         A row is kept where every term lets it through, so the terms that do not are the reasons why it is dropped.
+        Where terms were asked one after the other, only the first reason is known, and a term drops no row that was
+        dropped before it.
         """
-        return {name: self.settled(term, split) for name, term in self._terms.items()}
+        passed = {name: self.settled(term, split) for name, term in self._terms.items()}
+        if self.asked is not None:
+            left = np.ones(len(self.rows(split)), dtype=bool)
+            for name, mask in passed.items():
+                passed[name] = mask | ~left
+                left &= mask
+        return passed
 
     def settled(self, node: Node, split: SplitName | None = None) -> npt.NDArray[np.bool_]:
         """Return for which rows an expression over the columns of this table says keep."""
