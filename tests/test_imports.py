@@ -19,7 +19,7 @@ MAY_IMPORT = {
     "tracking": {"errors"},
     "comparison": {"errors", "tracking"},
     "parts": {"errors", "config", "data", "filters", "training", "evaluation", "tracking"},
-    "overview": {"config", "parts", "preparation"},
+    "overview": {"config", "filters", "parts", "preparation"},
     "preparation": {"errors", "config", "data", "filters", "training", "parts", "overview"},
     "recording": {"config", "data", "filters", "parts", "preparation", "pipeline", "tracking"},
     "pipeline": {
