@@ -219,7 +219,7 @@ def test_what_is_not_as_the_library_made_it_takes_the_reference_forward(change: 
 
 
 def test_an_unknown_architecture_is_refused_with_those_that_are_known() -> None:
-    with pytest.raises(WinnowError, match=r"it is a AlbertForMaskedLM\. It knows DistilBert.*Bert.*Roberta"):
+    with pytest.raises(WinnowError, match=r"its class is AlbertForMaskedLM\. It knows DistilBert.*Bert.*Roberta"):
         masked_logits(model_of("albert"), Batch.of(*drawn([4])), "efficient")
 
 

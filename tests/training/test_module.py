@@ -25,9 +25,14 @@ ADAMW = functools.partial(torch.optim.AdamW, lr=1e-3, weight_decay=0.01)
 
 
 def fit(
-    model: Any, rows: TokenRows, optimizer: Any = ADAMW, ckpt_path: Path | None = None, **settings: Any
+    model: Any,
+    rows: TokenRows,
+    optimizer: Any = ADAMW,
+    ckpt_path: Path | None = None,
+    forward: Any = "auto",
+    **settings: Any,
 ) -> MaskedLanguageModule:
-    module = MaskedLanguageModule(model, optimizer, warmup_fraction=0.25, seed=3)
+    module = MaskedLanguageModule(model, optimizer, warmup_fraction=0.25, seed=3, forward=forward)
     data = MaskedLanguageDataModule(rows.take(np.arange(100)), rows.take(np.arange(100, 140)), Masking(), 16, seed=3)
     defaults: dict[str, Any] = {
         "max_steps": 4,
@@ -153,6 +158,24 @@ def test_validation_in_between_does_not_change_the_training(tiny: Scratch, token
     )
     for name, weights in often.model.state_dict().items():
         assert torch.equal(weights, never.model.state_dict()[name]), name
+
+
+def test_either_forward_trains_the_same_model(tokenizer: Any, rows: TokenRows) -> None:
+    still = Scratch(layers=1, hidden_size=32, heads=2, max_length=64, dropout=0.0)
+    metrics = {}
+    for forward in ("efficient", "reference"):
+        module = fit(still.load(tokenizer, 0), rows, forward=forward, max_steps=6)
+        metrics[forward] = {name: float(value) for name, value in module.trainer.callback_metrics.items()}
+    assert metrics["efficient"] == pytest.approx(metrics["reference"], rel=1e-4)
+    assert metrics["efficient"].keys() >= {"train/loss", "train/tokens", "validation/loss"}
+
+
+def test_a_model_that_the_efficient_forward_does_not_know_is_refused_when_it_is_asked_for(
+    model: Any, rows: TokenRows
+) -> None:
+    model.distilbert.transformer.layer[0].ffn.lin1.register_forward_hook(lambda *_: None)
+    with pytest.raises(WinnowError, match=r"lin1 has a hook or a forward of its own"):
+        fit(model, rows, forward="efficient")
 
 
 def test_dropout_differs_from_seed_to_seed_and_step_to_step(model: Any, rows: TokenRows) -> None:

@@ -48,7 +48,7 @@ def obstacle(model: PreTrainedModel) -> str | None:
     """Return why a model must be called as a whole, or ``None`` if the efficient forward gives its numbers."""
     name = type(model).__name__
     if name not in SHAPES or not type(model).__module__.startswith("transformers."):
-        return f"it is a {name}"
+        return f"its class is {name}"
     config = model.config
     if getattr(config, "is_decoder", False) or getattr(config, "add_cross_attention", False):
         return "it is set up as a decoder"
