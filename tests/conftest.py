@@ -1,11 +1,15 @@
 """What several rooms' tests share."""
 
+import os
 import sqlite3
 from pathlib import Path
 
 import pytest
 
 from winnow.tracking import Store
+
+# Tests run in parallel on few cores; torch's threads would fight for them. Read when torch is loaded, hence here.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 
 @pytest.fixture(scope="session")
