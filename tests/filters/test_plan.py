@@ -107,7 +107,7 @@ def test_rows_that_are_decided_are_not_asked_about(corpus_of: CorpusOf, tmp_path
     chosen = Filter(name="x", signals=signals, keep="common & rare", mode="short_circuit")
     corpus = corpus_of(rows)
     verdicts = chosen.judge(corpus, tmp_path, progress=False)
-    sampled = 256 + 1  # and one row more, so that what is loaded once is not timed
+    sampled = 94 + 1  # and one row more, so that what is loaded once is not timed
     assert sorted(signal.rows - sampled for signal in signals.values()) in ([300, 3_000], [1_500, 3_000])
     assert verdicts.kept().sum() == 300
     assert not list(tmp_path.rglob("*.parquet"))  # half a column is nothing to keep

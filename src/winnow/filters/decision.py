@@ -13,8 +13,8 @@ import pyarrow.compute as pc
 from winnow.errors import WinnowError, did_you_mean
 from winnow.filters.expression import Node, conjuncts, evaluate, expanded, names
 from winnow.filters.parsing import fault_at, parse
-from winnow.filters.plan import SAMPLE_ROWS, Mask, Plan, make_plan
-from winnow.filters.scoring import Places, Scored, score_rows
+from winnow.filters.plan import Mask, Plan, make_plan, sample_places
+from winnow.filters.scoring import Scored, score_rows, spread
 from winnow.filters.signals import Signal
 from winnow.filters.verdicts import Verdicts
 
@@ -85,29 +85,22 @@ class Decision:
 
     def plan(self, table: pa.Table, known: Mapping[str, Scored]) -> Plan:
         """Return the cheapest order of the terms, as a sample of the rows tells; known scores cost nothing."""
-        places = np.linspace(0, table.num_rows - 1, min(SAMPLE_ROWS, table.num_rows)).astype(np.int64)
+        places = sample_places(table.num_rows)
         sample = table.take(pa.array(places))
         scored, prices = {}, {}
         for name, signal in self.signals.items():
             if name in known:
                 scored[name], prices[name] = Scored(known[name].scores.take(pa.array(places)), 0.0), 0.0
             else:
-                scored[name] = self._sampled(name, signal, table, places)
+                if not signal.whole:
+                    score_rows(name, signal, table, places[:1])  # loading a model is no price that every row pays
+                scored[name] = score_rows(name, signal, table, places)
                 prices[name] = 1e6 * scored[name].seconds / len(places)
         needs = {
             text: frozenset(name.name for name, _ in names(expanded(term, self.parts)))
             for text, term in self.terms().items()
         }
         return make_plan(needs, self.decide("", sample, scored).passed(), prices)
-
-    def _sampled(self, name: str, signal: Signal, table: pa.Table, places: Places) -> Scored:
-        if signal.whole:
-            return score_rows(name, signal, table.take(pa.array(places)))
-        first, sample = np.zeros(table.num_rows, dtype=bool), np.zeros(table.num_rows, dtype=bool)
-        first[places[:1]], sample[places] = True, True
-        score_rows(name, signal, table, first)  # loading a model or a lexicon is no price that every row pays
-        scored = score_rows(name, signal, table, sample)
-        return Scored(scored.scores.take(pa.array(places)), scored.seconds)
 
     def short_circuit(self, name: str, table: pa.Table, known: Mapping[str, Scored], bar: Progress) -> Verdicts:
         """Return the same choice as :meth:`decide`, asking about each row only until a term drops it.
@@ -125,14 +118,17 @@ class Decision:
         for step in plan.steps:
             for signal in step.signals:
                 if signal not in known:
-                    scored[signal] = score_rows(signal, self.signals[signal], table, left, bar)
+                    places = np.flatnonzero(left)
+                    some = score_rows(signal, self.signals[signal], table, places, bar)
+                    scored[signal] = spread(some, places, table.num_rows)
             left &= self._settled(terms[step.term], scored)
         return self.decide(name, table, scored, [step.term for step in plan.steps])
 
     def _settled(self, term: Node, scored: Mapping[str, Scored]) -> Mask:
-        scores = {signal: one.scores for signal, one in scored.items()}
-        verdicts = {signal: self.signals[signal].keep(scores[signal]) for signal in self.signals}
-        answer = evaluate(expanded(term, self.parts), verdicts, scores)
+        term = expanded(term, self.parts)
+        scores = {name.name: scored[name.name].scores for name, _ in names(term)}
+        verdicts = {signal: self.signals[signal].keep(scores[signal]) for signal in scores}
+        answer = evaluate(term, verdicts, scores)
         mask: Mask = pc.fill_null(answer, self.keep_null).to_numpy(zero_copy_only=False)
         return mask
 

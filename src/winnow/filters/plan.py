@@ -9,8 +9,16 @@ import numpy as np
 import numpy.typing as npt
 
 Mask = npt.NDArray[np.bool_]
+Places = npt.NDArray[np.int64]
 
-SAMPLE_ROWS = 256
+_SAMPLE_SHARE, _SAMPLE_ROWS = 1 / 32, (32, 256)
+
+
+def sample_places(rows: int) -> Places:
+    """Return the rows to look at before deciding in which order to ask: few, and spread evenly."""
+    least, most = _SAMPLE_ROWS
+    size = min(rows, most, max(least, round(rows * _SAMPLE_SHARE)))
+    return np.linspace(0, rows - 1, size).astype(np.int64)
 
 
 @dataclass(frozen=True)

@@ -22,7 +22,6 @@ from winnow.filters.signals import Signal
 if TYPE_CHECKING:
     from rich.progress import Progress
 
-Mask = npt.NDArray[np.bool_]
 Places = npt.NDArray[np.int64]
 
 _BATCH_ROWS = 2_000
@@ -65,42 +64,46 @@ def cached_scores(signals: Mapping[str, Signal], corpus: Corpus, cache_dir: Path
 
 
 def score_rows(
-    name: str, signal: Signal, table: pa.Table, only: Mask | None = None, bar: Progress | None = None
+    name: str, signal: Signal, table: pa.Table, places: Places | None = None, bar: Progress | None = None
 ) -> Scored:
-    """Return the scores of one signal for the rows of a table.
+    """Return the scores of one signal for the rows of a table, or for those at some places, in order.
 
     Args:
         name: What the filter calls the signal.
-        signal: The signal.
+        signal: The signal. One that compares rows is asked about all, whatever the places.
         table: The rows of a corpus.
-        only: The rows to ask about; the others get null. A signal that compares rows is always asked about all.
+        places: The rows that are of interest; null for all.
         bar: Where to tell the progress.
 
     Raises:
         WinnowError: The signal fails or gives something else than one float64 for each row.
     """
     column = _column(signal, table, name)
-    places = np.arange(table.num_rows) if only is None or signal.whole else np.flatnonzero(only)
+    some = None if signal.whole else places
+    asked = np.arange(table.num_rows) if some is None else some
     step = max(1, table.num_rows) if signal.whole else _BATCH_ROWS
-    task = bar.add_task(f"Scoring {name}", total=len(places)) if bar else None
+    task = bar.add_task(f"Scoring {name}", total=len(asked)) if bar else None
     chunks: list[pa.Array] = []
     seconds = 0.0
-    for first in range(0, len(places), step):
-        asked = places[first : first + step]
-        everything = len(places) == table.num_rows
-        part = column.slice(first, len(asked)) if everything else column.take(pa.array(asked))
-        values = part.to_pylist()
+    for first in range(0, len(asked), step):
+        batch = asked[first : first + step]
+        values = (column.slice(first, len(batch)) if some is None else column.take(pa.array(batch))).to_pylist()
         begun = time.perf_counter()
-        chunks.append(_scores(signal, values, asked, name))
+        chunks.append(_scores(signal, values, batch, name))
         seconds += time.perf_counter() - begun
         if bar and task is not None:
-            bar.advance(task, len(asked))
+            bar.advance(task, len(batch))
     scores = pa.chunked_array(chunks, pa.float64()).combine_chunks()
-    if len(places) < table.num_rows:
-        where = np.full(table.num_rows, -1)
-        where[places] = np.arange(len(places))
-        scores = scores.take(pa.array(where, mask=where < 0))
+    if signal.whole and places is not None:
+        scores = scores.take(pa.array(places))
     return Scored(scores, seconds)
+
+
+def spread(scored: Scored, places: Places, rows: int) -> Scored:
+    """Return scores of some rows as a column for all; the others are null."""
+    where = np.full(rows, -1)
+    where[places] = np.arange(len(places))
+    return Scored(scored.scores.take(pa.array(where, mask=where < 0)), scored.seconds)
 
 
 def _path(signal: Signal, corpus: Corpus, cache_dir: Path) -> Path:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import string
 from collections.abc import Callable, Sequence
 from contextlib import suppress
@@ -116,9 +117,9 @@ def read_lexicon(path: Path) -> tuple[tuple[str, float], ...]:
 def compound_scorer(further: tuple[tuple[str, float], ...] = ()) -> Callable[[str], float]:
     """Return a function from text to compound score, equal to NLTK's on every text.
 
-    NLTK builds two dictionaries for each text only to strip punctuation from its tokens. How a token is
-    stripped depends on the token alone, so it is looked up here; and a text without a charged token needs no
-    rules at all. The rules themselves are NLTK's own functions.
+    NLTK builds two dictionaries for each text only to strip punctuation from its tokens. How a token is stripped
+    depends on the token alone and the valence of a word on its neighbours, so both are looked up where they were met
+    before; and a text without a charged token needs no rules at all. The rules themselves are NLTK's own functions.
 
     Args:
         further: Words, in lower case, and valences that the lexicon is extended by.
@@ -130,39 +131,41 @@ def compound_scorer(further: tuple[tuple[str, float], ...] = ()) -> Callable[[st
 
     @lru_cache(maxsize=2**17)
     def stripped(token: str) -> tuple[str, bool] | None:
-        """Return the token as NLTK reads it and whether the lexicon holds it; None for a single character."""
+        """Return the token as NLTK reads it and whether it bears a valence; None for a single character."""
         if len(token) < 2:
             return None
         word = token.translate(_REMOVE_PUNCTUATION)
         if 1 < len(word) < len(token) and _rest(token, word) in punctuation:
             token = word
-        return token, token.lower() in lexicon
+        word = token.lower()
+        return token, word in lexicon and word not in constants.BOOSTER_DICT
+
+    @lru_cache(maxsize=2**15)
+    def valence(window: tuple[str, ...], place: int, capitals_differ: bool) -> float:
+        """Return the valence of one word of a window; NLTK's rules look three words back and two ahead."""
+        if window[place].lower() == "kind" and place + 1 < len(window) and window[place + 1].lower() == "of":
+            return 0.0
+        reading = SimpleNamespace(words_and_emoticons=window, is_cap_diff=capitals_differ)
+        return float(analyzer.sentiment_valence(0, reading, window[place], place, [])[0])
 
     def compound(text: str) -> float:
         tokens = [found for token in text.split() if (found := stripped(token))]
-        if not any(charged for _, charged in tokens):
+        places = [place for place, (_, charged) in enumerate(tokens) if charged]
+        if not places:
             return 0.0
         words = [word for word, _ in tokens]
-        valences = _valences(words, [charged for _, charged in tokens])
-        return float(analyzer.score_valence(analyzer._but_check(words, valences), text)["compound"])
-
-    def _valences(words: list[str], charged: list[bool]) -> list[float]:
-        capitals = sum(word.isupper() for word in words)
-        reading = SimpleNamespace(words_and_emoticons=words, is_cap_diff=0 < capitals < len(words))
-        valences: list[float] = [0.0] * len(words)
-        first: dict[str, int] = {}
-        for place, word in enumerate(words):
-            # NLTK reads a repeated word where it first stands.
-            context = first.setdefault(word, place)
-            if charged[place] and not _is_booster(words, context):
-                valences[place] = analyzer.sentiment_valence(0, reading, word, context, [])[0]
-        return valences
-
-    def _is_booster(words: list[str], place: int) -> bool:
-        word = words[place].lower()
-        return word in constants.BOOSTER_DICT or (
-            word == "kind" and place + 1 < len(words) and words[place + 1].lower() == "of"
-        )
+        differ = 0 < sum(map(str.isupper, words)) < len(words)
+        valences = [0.0] * len(words)
+        for place in places:
+            first = words.index(words[place])  # NLTK reads a repeated word where it first stands
+            start = max(0, first - 3)
+            valences[place] = valence(tuple(words[start : first + 3]), first - start, differ)
+        if "but" in text.lower():
+            valences = analyzer._but_check(words, valences)
+        total = float(sum(valences))
+        if total:
+            total += math.copysign(analyzer._punctuation_emphasis(total, text), total)
+        return float(round(constants.normalize(total), 4))
 
     return compound
 

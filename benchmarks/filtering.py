@@ -1,0 +1,262 @@
+"""Time filtering beside the loop that notebooks run, on this machine, and count what UpTrain's filter keeps.
+
+    python benchmarks/filtering.py --data ../shared/data --json benchmarks/results/NAME.json
+
+The loop asks each of UpTrain's three signals about each row, with NLTK's own analyzer. Winnow judges the same rows by
+`uptrain_exact`, its lexicon loaded and its caches cold, as NLTK's analyzer is. A ratio is the loop's CPU seconds by
+Winnow's, the least of several turns of each; `identical` says whether every row got the same verdict. At scale, one
+process judges 100,000 rows of a saved corpus and another 1,000,000, the first of them the same.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import json
+import resource
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from winnow.config import construct
+from winnow.config.compose import compose_cells
+from winnow.config.schema import FilterConfig
+from winnow.data import CleaningStep, Corpus, Mixture, SyntheticReviews
+from winnow.data.cleaning import clean
+from winnow.data.corpus import content_fingerprint
+from winnow.filters import Filter, Mentions, VaderSentiment, Without
+from winnow.filters.sentiment import compound_scorer
+from winnow.tracking.environment import hardware
+
+SCALE = (100_000, 1_000_000)
+STEPS = [
+    CleaningStep.LOWER_CASE,
+    CleaningStep.STRIP_DIGITS,
+    CleaningStep.STRIP_PUNCTUATION,
+    CleaningStep.COLLAPSE_SPACE,
+]
+
+
+def composed(*overrides: str) -> tuple[Any, Filter]:
+    """Return the source and the filter of a configuration."""
+    [cell], _ = compose_cells("filter", FilterConfig, list(overrides))
+    dataset = construct(cell.config.dataset, "dataset")
+    return dataset.source, construct(cell.config.filter, "filter", Filter)
+
+
+def corpus_of(texts: list[str]) -> Corpus:
+    """Return all texts as rows to train on, repeated ones too, as the notebooks have them."""
+    rows = len(texts)
+    table = pa.table(
+        {
+            "row_id": [f"{row:016x}" for row in range(rows)],
+            "text": texts,
+            "source": pa.array(["benchmark"] * rows),
+            "split": pa.array(["train"] * rows),
+        }
+    )
+    return Corpus(table, content_fingerprint(table), {"read": rows}, [])
+
+
+def nltk_analyzer() -> Any:
+    """Return NLTK's analyzer, loaded in NLTK's own way from the vaderSentiment wheel."""
+    import nltk
+    from nltk.sentiment.vader import SentimentIntensityAnalyzer
+
+    with tempfile.TemporaryDirectory() as root:
+        folder = Path(root) / "sentiment" / "vader_lexicon"
+        folder.mkdir(parents=True)
+        shutil.copy(str(files("vaderSentiment") / "vader_lexicon.txt"), folder)
+        nltk.data.path.insert(0, root)
+        return SentimentIntensityAnalyzer("sentiment/vader_lexicon/vader_lexicon.txt")
+
+
+def notebook_loop(texts: list[str], words: dict[str, list[str]], analyzer: Any, bound: float = 0.0) -> list[bool]:
+    """Return which texts the notebooks' loop selects: three signals a row, then all of them together."""
+    selected = []
+    for text in texts:
+        lowered = text.lower()
+        about_nike = any(word in lowered for word in words["nike"])
+        about_product = any(word in lowered for word in words["product"])
+        praised = any(word in lowered for word in words["praise"])
+        positive = analyzer.polarity_scores(text)["compound"] >= bound and praised
+        selected.append(about_nike and about_product and positive)
+    return selected
+
+
+def cpu_seconds(work: Callable[[], Any], turns: int, before: Callable[[], Any] = lambda: None) -> tuple[float, Any]:
+    """Return the least CPU seconds of several turns, and what the last returned."""
+    spent = []
+    result = None
+    for _ in range(turns):
+        before()
+        begun = time.process_time()
+        result = work()
+        spent.append(time.process_time() - begun)
+    return min(spent), result
+
+
+def cold() -> None:
+    """Load the lexicon and forget every token seen."""
+    compound_scorer.cache_clear()
+    VaderSentiment().score(["warm"])
+
+
+def against_the_loop(texts: list[str], chosen: Filter, turns: int) -> dict[str, Any]:
+    """Time one selection of texts, by the loop and by Winnow in both modes."""
+    analyzer, corpus = nltk_analyzer(), corpus_of(texts)
+    words = {name: one.words for name, one in chosen.signals.items() if isinstance(one, Mentions)}
+    loop, expected = cpu_seconds(lambda: notebook_loop(texts, words, analyzer), turns)
+    found: dict[str, Any] = {"rows": len(texts), "kept": sum(expected), "loop_seconds": loop}
+    with tempfile.TemporaryDirectory() as cache:
+        for mode in ("short_circuit", "full"):
+            judged = replace(chosen, mode=mode)
+            turn = iter(range(turns))
+            seconds, verdicts = cpu_seconds(
+                lambda judged=judged, turn=turn: judged.judge(corpus, Path(cache) / f"{next(turn)}", progress=False),
+                turns,
+                cold,
+            )
+            identical = verdicts.kept().tolist() == expected
+            prefix = "" if mode == "short_circuit" else "full_"
+            found |= {f"{prefix}seconds": seconds, f"{prefix}ratio": loop / seconds, f"{prefix}identical": identical}
+    return found
+
+
+def with_cached_scores(texts: list[str], chosen: Filter, turns: int) -> dict[str, Any]:
+    """Time a second filter over scores that a first one left on disk, against the loop for that second filter."""
+    analyzer, corpus = nltk_analyzer(), corpus_of(texts)
+    words = {name: one.words for name, one in chosen.signals.items() if isinstance(one, Mentions)}
+    second = Filter(name="second", signals=chosen.signals, keep="nike & product & praise & sentiment >= 0.3")
+    loop, expected = cpu_seconds(lambda: notebook_loop(texts, words, analyzer, 0.3), turns)
+    with tempfile.TemporaryDirectory() as cache:
+        chosen.judge(corpus, Path(cache), progress=False)
+        seconds, verdicts = cpu_seconds(lambda: second.judge(corpus, Path(cache), progress=False), turns)
+    identical = verdicts.kept().tolist() == expected
+    return {"ratio": loop / seconds, "identical": identical, "loop_seconds": loop, "seconds": seconds}
+
+
+def at_scale(turns: int) -> dict[str, Any]:
+    """Judge a small and a large corpus, each in processes of its own; compare time and memory."""
+    found: dict[str, Any] = {}
+    runs: dict[int, list[dict[str, Any]]] = {rows: [] for rows in SCALE}
+    with tempfile.TemporaryDirectory() as folder:
+        for rows in SCALE:
+            subprocess.run([sys.executable, __file__, "--make", str(rows), folder], check=True)
+        for _ in range(turns):
+            for rows in SCALE:
+                printed = subprocess.run(
+                    [sys.executable, __file__, "--judge", str(rows), folder], check=True, capture_output=True, text=True
+                ).stdout
+                runs[rows].append(json.loads(printed))
+    for measure in ("seconds", "megabytes"):
+        small, large = (min(run[measure] for run in runs[rows]) for rows in SCALE)
+        found |= {f"small_{measure}": small, f"large_{measure}": large}
+        found["time_ratio" if measure == "seconds" else "memory_ratio"] = large / small
+    small, large = (runs[rows][0] for rows in SCALE)
+    return {**found, "rows": list(SCALE), "identical": small["digest"] == large["digest"], "kept": large["kept"]}
+
+
+def make_scale_corpus(rows: int, folder: Path) -> None:
+    """Save a corpus of template sentences, the first of them the same for every size."""
+    source, _ = composed("filter=uptrain_exact")
+    texts = [text for text in source.read()["text"].to_pylist() if text]
+    corpus_of([f"{texts[row % len(texts)]} {row}" for row in range(rows)]).save(folder / str(rows))
+
+
+def judge_scale_corpus(rows: int, folder: Path) -> dict[str, Any]:
+    """Judge a saved corpus; return CPU seconds, the most resident memory, and a digest of the first verdicts."""
+    _, chosen = composed("filter=uptrain_exact")
+    corpus = Corpus.open(folder / str(rows))
+    cold()
+    with tempfile.TemporaryDirectory() as cache:
+        begun = time.process_time()
+        verdicts = replace(chosen, mode="short_circuit").judge(corpus, Path(cache), progress=False)
+        seconds = time.process_time() - begun
+    kept = verdicts.kept()
+    digest = hashlib.blake2b(np.packbits(kept[: SCALE[0]]).tobytes()).hexdigest()
+    megabytes = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    return {"seconds": seconds, "megabytes": megabytes, "digest": digest, "kept": int(kept.sum())}
+
+
+def uptrain_table() -> list[dict[str, Any]]:
+    """Count what UpTrain's filter keeps of the template corpus, less each signal, by whole words, and without blame."""
+    source, exact = composed("filter=uptrain_exact")
+    _, strict = composed("filter=nike_positive")
+    assert isinstance(source, SyntheticReviews)
+    rows = source.read()
+    rows = rows.filter(rows["text"].is_valid())
+    corpus, labels = corpus_of(rows["text"].to_pylist()), rows["label"].to_numpy()
+    whole = {
+        name: replace(one, whole_word=True) if isinstance(one, Mentions) else one for name, one in exact.signals.items()
+    }
+    blamed = {**whole, "blame": strict.signals["blame"]}
+    keep = "nike & product & sentiment & praise"
+    with tempfile.TemporaryDirectory() as cache:
+        verdicts = exact.judge(corpus, Path(cache), progress=False)
+        kept = {"all signals": verdicts.kept()}
+        for signal in exact.signals:
+            rest = Without(of=exact, signal=signal).select(corpus.table, verdicts, seed=0)
+            kept[f"without {signal}"] = pa.compute.is_in(corpus.table["row_id"], rest["row_id"]).to_numpy()
+        for name, signals, text in (("whole words", whole, keep), ("whole words, ~blame", blamed, f"{keep} & ~blame")):
+            judged = Filter(name="x", signals=signals, keep=text).judge(corpus, Path(cache), progress=False)
+            kept[name] = judged.kept()
+    return [
+        {
+            "filter": name,
+            "rows": len(mask),
+            "kept": int(mask.sum()),
+            "negatives_kept": int((mask & (labels == 0)).sum()),
+        }
+        for name, mask in kept.items()
+    ]
+
+
+def main() -> None:
+    """Run what the arguments ask for."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", type=Path, default=Path("data"), help="the folder of the real files")
+    parser.add_argument("--json", type=Path, help="where to write the figures")
+    parser.add_argument("--turns", type=int, default=3)
+    parser.add_argument("--make", nargs=2, metavar=("ROWS", "FOLDER"), help=argparse.SUPPRESS)
+    parser.add_argument("--judge", nargs=2, metavar=("ROWS", "FOLDER"), help=argparse.SUPPRESS)
+    arguments = parser.parse_args()
+    if arguments.make:
+        make_scale_corpus(int(arguments.make[0]), Path(arguments.make[1]))
+        return
+    if arguments.judge:
+        print(json.dumps(judge_scale_corpus(int(arguments.judge[0]), Path(arguments.judge[1]))))
+        return
+    source, chosen = composed("dataset=nike", "filter=uptrain_exact", f"data_dir={arguments.data}")
+    assert isinstance(source, Mixture)
+    parts = {name: [text for text in clean(one.read()["text"].to_pylist(), STEPS) if text]
+             for name, one in source.sources.items()}  # fmt: skip
+    real = [text for name, texts in parts.items() if name != "templates" for text in texts]
+    both = real + parts["templates"]
+    found = {
+        "template": against_the_loop(both, chosen, arguments.turns),
+        "real": against_the_loop(real, chosen, arguments.turns),
+        "cached": with_cached_scores(both, chosen, arguments.turns),
+        "scale": at_scale(arguments.turns),
+        "uptrain": uptrain_table(),
+        "hardware": hardware(),
+    }
+    told = json.dumps(found, indent=2)
+    print(told)
+    if arguments.json:
+        arguments.json.parent.mkdir(parents=True, exist_ok=True)
+        arguments.json.write_text(told + "\n", "utf-8")
+
+
+if __name__ == "__main__":
+    main()
