@@ -112,6 +112,8 @@ def run_filter(config: FilterConfig, console: Console) -> Path:
     save_kept(selection.select(corpus.split("train"), verdicts, seed=0), folder)
     save_dropped(verdicts.dropped(corpus), folder)
     console.print(f"{dataset.name}: {funnel(corpus.funnel)}")
+    for name, counts in corpus.integrity.items():
+        console.print(f"check {name}: {counts['failed']:,} of {counts['rows']:,} rows fail ({counts['action']})")
     print_verdicts(console, verdicts.summary(), found)
     console.print(f"Verdicts, kept rows and dropped rows with their reasons: {folder}")
     return folder

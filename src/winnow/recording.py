@@ -55,6 +55,8 @@ def record_inputs(run: TrackedRun, cell: Cell[TrainConfig], parts: Parts, ready:
             "funnel": ready.corpus.funnel,
             "sources": ready.corpus.sources,
             "fingerprint": ready.corpus.fingerprint,
+            "integrity": ready.corpus.integrity,
+            "faults": ready.corpus.faults,
         },
         "data/corpus.json",
     )
@@ -67,6 +69,8 @@ def record_inputs(run: TrackedRun, cell: Cell[TrainConfig], parts: Parts, ready:
     )
     if parts.judge in ready.verdicts:
         _record_verdicts(run, ready, ready.verdicts[parts.judge])
+    for check, counts in ready.corpus.integrity.items():
+        run.log_metrics({f"data/integrity/{check}": counts["failed"] / max(1, counts["rows"])})
     run.log_metrics({"data/train_rows": ready.train_rows.num_rows, "data/train_tokens": len(ready.tokens["train"].ids)})
 
 

@@ -9,6 +9,7 @@ from winnow.data.corpus import Corpus, SplitName
 from winnow.data.dataset import Dataset
 from winnow.data.files import Files
 from winnow.data.hub import HubDataset
+from winnow.data.integrity import AllowedValues, Bounds, Check, NonNull, Unique, ZScore
 from winnow.data.leakage import leakage
 from winnow.data.source import Mixture, Source
 from winnow.data.split import Split
@@ -16,18 +17,24 @@ from winnow.data.synthetic import Slot, SyntheticReviews
 from winnow.data.text_files import TextFiles
 
 __all__ = [
+    "AllowedValues",
+    "Bounds",
+    "Check",
     "CleaningStep",
     "Corpus",
     "Dataset",
     "Files",
     "HubDataset",
     "Mixture",
+    "NonNull",
     "Slot",
     "Source",
     "Split",
     "SplitName",
     "SyntheticReviews",
     "TextFiles",
+    "Unique",
+    "ZScore",
     "leakage",
     "normalise",
 ]

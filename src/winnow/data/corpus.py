@@ -25,10 +25,11 @@ class Corpus:
         table: ``row_id`` (16 hex digits, the hash of the normalised text), ``text``, ``source``, ``split``,
             none of them ever null, and ``label`` (int64) and further columns where the source has them.
         fingerprint: 16 hex digits over row ids, texts, splits, labels and further columns, in order.
-        funnel: Rows left after each stage: ``read``, ``whole`` (where broken ones were dropped), ``with_text``,
-            ``cleaned``, ``unique``.
+        funnel: Rows left after each stage: ``read``, ``whole`` (where broken ones were dropped), ``sound`` (where
+            checks drop), ``with_text``, ``cleaned``, ``unique``.
         sources: What each source says of itself.
         faults: What was wrong with each broken record that was dropped.
+        integrity: Of each check its ``action``, the ``rows`` it saw and how many ``failed``.
     """
 
     table: pa.Table
@@ -36,6 +37,7 @@ class Corpus:
     funnel: dict[str, int]
     sources: list[dict[str, Any]]
     faults: list[str] = dataclasses.field(default_factory=list)
+    integrity: dict[str, dict[str, Any]] = dataclasses.field(default_factory=dict)
 
     def split(self, name: SplitName) -> pa.Table:
         """Return the rows of one split, in corpus order."""
@@ -43,7 +45,7 @@ class Corpus:
 
     def save(self, folder: Path) -> None:
         """Write the corpus to ``folder`` in one step, unless it is there already."""
-        facts = {name: getattr(self, name) for name in ("fingerprint", "funnel", "sources", "faults")}
+        facts = {name: getattr(self, name) for name in ("fingerprint", "funnel", "sources", "faults", "integrity")}
         with published(folder) as draft:
             draft.mkdir()
             # Uncompressed Arrow, so that reading it back is a memory map and not a copy.

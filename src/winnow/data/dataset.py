@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
 
@@ -15,6 +16,7 @@ from pydantic.dataclasses import dataclass
 from winnow.data.cleaning import CleaningStep, clean, normalise
 from winnow.data.corpus import SPLITS, Corpus, content_fingerprint
 from winnow.data.fingerprint import fingerprint
+from winnow.data.integrity import Check, inspect
 from winnow.data.source import FAULT, Mixture, Source
 from winnow.data.split import Split
 from winnow.errors import WinnowError
@@ -29,6 +31,7 @@ class Dataset:
     Attributes:
         name: What the dataset is called; it is also the ``source`` of rows that do not come from a mixture.
         source: Where the texts come from.
+        integrity: Checks of the rows as they were read, by name.
         cleaning: The cleaning steps, in order.
         split: How rows are given to splits.
     """
@@ -37,6 +40,7 @@ class Dataset:
     source: InstanceOf[Source]
     cleaning: list[CleaningStep] = Field(default_factory=lambda: [CleaningStep.DROP_NULL, CleaningStep.COLLAPSE_SPACE])
     split: Split = Field(default_factory=Split)
+    integrity: dict[str, InstanceOf[Check]] = Field(default_factory=dict)
 
     def fingerprint(self) -> str:
         """Return 16 hex digits over the source's content and every setting that shapes the corpus.
@@ -49,7 +53,8 @@ class Dataset:
         except WinnowError as fault:
             raise fault.under("source") from fault
         split = [self.split.validation_fraction, self.split.test_fraction, self.split.salt]
-        return fingerprint("dataset", _VERSION, self.name, source, self.cleaning, split)
+        checks = {name: [type(check).__name__, asdict(check)] for name, check in self.integrity.items()}
+        return fingerprint("dataset", _VERSION, self.name, source, self.cleaning, split, checks)
 
     def check(self) -> list[WinnowError]:
         """Return the faults that can be seen without reading all rows."""
@@ -81,6 +86,9 @@ class Dataset:
             faults = pc.drop_null(rows[FAULT.name]).to_pylist()
             rows = rows.filter(pc.is_null(rows[FAULT.name])).drop_columns(FAULT.name)
             funnel["whole"] = rows.num_rows
+        rows, integrity = inspect(rows, self.integrity)
+        if any(check.action == "drop" for check in self.integrity.values()):
+            funnel["sound"] = rows.num_rows
         if "source" not in rows.column_names:
             rows = rows.append_column("source", pa.array([self.name] * rows.num_rows, pa.string()))
         raw = rows["text"].to_pylist()
@@ -99,7 +107,7 @@ class Dataset:
         _require_every_split(rows, funnel)
         named = self.source.sources if isinstance(self.source, Mixture) else {self.name: self.source}
         sources = [{"name": name, **source.describe()} for name, source in named.items()]
-        return Corpus(rows, content_fingerprint(rows), funnel, sources, faults)
+        return Corpus(rows, content_fingerprint(rows), funnel, sources, faults, integrity)
 
     def _without_null(self, rows: pa.Table) -> pa.Table:
         nulls = rows["text"].null_count

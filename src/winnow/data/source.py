@@ -16,7 +16,8 @@ TEXT = pa.field("text", pa.string())
 LABEL = pa.field("label", pa.int64())
 SOURCE = pa.field("source", pa.string())
 FAULT = pa.field("fault", pa.string())
-RESERVED = ("row_id", "text", "source", "split", "label", "fault")
+FLAGS = pa.field("flags", pa.string())
+RESERVED = ("row_id", "text", "source", "split", "label", "fault", "flags")
 """Columns that a corpus makes itself."""
 
 
