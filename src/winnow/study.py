@@ -60,7 +60,7 @@ def run_study(cells: Sequence[TrainCell], console: Console) -> int:
         if study.compare:
             _compare(cells[0].config, store, parent, console)
         if failures:
-            parent.set_tags({record.CAUSE: "; ".join(f"{name}: {cause}" for name, cause in failures.items())})
+            parent.set_tags({record.CAUSE: "; ".join(failures)})
     _print_failures(console, failures)
     return len(failures)
 
@@ -88,26 +88,27 @@ def _run_cells(
     done: set[str],
     parent: TrackedRun,
     console: Console,
-) -> dict[str, str]:
-    """Run the cells one after the other; return the cause of each that failed, by its name."""
-    failures: dict[str, str] = {}
+) -> list[str]:
+    """Run the cells one after the other; return a line for each that failed."""
+    failures: list[str] = []
     started, trained = time.monotonic(), 0
     todo = [name for name in ids if name not in done]
+    shared = set.intersection(*(set(cell.overrides) for cell in cells))
     for cell, part, name in zip(cells, parts, ids, strict=True):
         if name in done:
             continue
-        title = f"{part.filter.name}, seed {cell.config.seed}"
+        title = " ".join(text for text in cell.overrides if text not in shared) or part.filter.name
         begun = time.monotonic()
         try:
             score = run_cell(cell, part, parent.run_id)
         except Exception as error:
-            failures[title] = _first_line(error)
             log = _write_log(cell.config, name, error)
-            console.print(f"[red]failed[/red]  {title}: {_first_line(error)} (whole story in {log})")
+            failures.append(f"{title}: {_first_line(error)} (whole story in {log})")
+            console.print(f"[red]failed[/red]  {failures[-1]}")
         else:
             primary = cell.config.study.primary_metric
             told = f"{primary} {score[primary]:+.3f}" if primary in score else "finished"
-            console.print(f"{trained + 1:>3}/{len(todo)}  {title:<28} {told}   {time.monotonic() - begun:.0f} s")
+            console.print(f"{trained + 1:>3}/{len(todo)}  {title:<36} {told}   {time.monotonic() - begun:.0f} s")
         trained += 1
         if trained == 1 and len(todo) > 1:
             left = (time.monotonic() - started) * (len(todo) - 1)
@@ -179,13 +180,12 @@ def _print_plan(console: Console, declaration: dict[str, Any], ids: Sequence[str
     console.print(f"  finished  {skipped}, to run {len(ids) - skipped}\n")
 
 
-def _print_failures(console: Console, failures: dict[str, str]) -> None:
+def _print_failures(console: Console, failures: Sequence[str]) -> None:
     if failures:
-        console.print(
-            f"\n[red]{len(failures)} cells failed[/red]; what finished is kept, and the same command runs the rest:"
-        )
-        for name, cause in failures.items():
-            console.print(f"  {name}: {cause}")
+        cells = "1 cell" if len(failures) == 1 else f"{len(failures)} cells"
+        console.print(f"\n[red]{cells} failed[/red]; what finished is kept, and the same command runs the rest:")
+        for failure in failures:
+            console.print(f"  {failure}")
 
 
 def _compare(config: TrainConfig, store: Store, parent: TrackedRun, console: Console) -> None:
