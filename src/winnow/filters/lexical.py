@@ -61,12 +61,38 @@ class Mentions(Signal):
 
 @lru_cache(maxsize=128)
 def _mention_pattern(words: tuple[str, ...], whole_word: bool) -> re.Pattern[str]:
-    # The longest first: of two alternatives that start at one place, the regular expression takes the first.
-    ordered = sorted({word.strip().casefold() if whole_word else word.casefold() for word in words}, key=len)[::-1]
     if not whole_word:
-        return re.compile("|".join(map(re.escape, ordered)))
-    phrases = (r"[\s\-\u2010\u2011]+".join(map(re.escape, re.split(r"[\s-]+", word))) for word in ordered)
-    return re.compile(rf"(?<!\w)(?:{'|'.join(phrases)})(?!\w)")
+        return re.compile(_longest_of([[re.escape(character) for character in word.casefold()] for word in words]))
+    pattern = _longest_of([_phrase(word.strip().casefold()) for word in words])
+    return re.compile(rf"(?<!\w){pattern}(?!\w)")
+
+
+def _phrase(words: str) -> list[str]:
+    """Return the patterns of a phrase's characters, with one for each run of spaces and hyphens."""
+    pieces = re.split(r"([\s-]+)", words)
+    return [
+        pattern
+        for place, piece in enumerate(pieces)
+        for pattern in ([r"[\s\-\u2010\u2011]+"] if place % 2 else map(re.escape, piece))
+    ]
+
+
+def _longest_of(phrases: list[list[str]]) -> str:
+    """Return a pattern for the longest of several phrases, shared beginnings tried but once.
+
+    >>> _longest_of([list("shoe"), list("shoes"), list("cap")])
+    '(?:shoe(?:s)?|cap)'
+    """
+    rests: dict[str, list[list[str]]] = {}
+    for phrase in phrases:
+        if phrase:
+            rests.setdefault(phrase[0], []).append(phrase[1:])
+    branches = [first + _longest_of(rest) for first, rest in rests.items()]
+    if not branches:
+        return ""
+    may_end = not all(phrases)
+    together = "|".join(branches)
+    return f"(?:{together})?" if may_end else f"(?:{together})" if len(branches) > 1 else together
 
 
 @dataclass(frozen=True, config=ConfigDict(extra="forbid"))
