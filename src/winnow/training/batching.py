@@ -66,8 +66,8 @@ class Batch:
 
     def to(self, device: torch.device | str, non_blocking: bool = False) -> Batch:
         """Return the batch with its tensors on a device; the layout stays in Python, where it is read."""
-        names = ("input_ids", "positions", "masked", "targets")
-        moved = {name: getattr(self, name).to(device, non_blocking=non_blocking) for name in names}
+        tensors = {name: value for name, value in vars(self).items() if isinstance(value, torch.Tensor)}
+        moved = {name: tensor.to(device, non_blocking=non_blocking) for name, tensor in tensors.items()}
         return dataclasses.replace(self, **moved)
 
     def padded(self, pad_id: int) -> tuple[dict[str, torch.Tensor], torch.Tensor]:
