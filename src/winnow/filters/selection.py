@@ -154,11 +154,12 @@ class Filter(Selection):
         return Decision.of(self.signals, self.parts, self.keep, self.on_null)
 
     def _refuse_trivial(self, verdicts: Verdicts) -> None:
-        summary = verdicts.summary()
-        kept, total = summary["rows"]["train"]["kept"], summary["rows"]["train"]["total"]
+        mask = verdicts.kept("train")
+        kept, total = int(mask.sum()), len(mask)
         if 0 < kept < total:
             return
-        passes = ", ".join(f"{name} {counts['pass']:,}" for name, counts in summary["signals"].items())
+        signals = verdicts.summary()["signals"]
+        passes = ", ".join(f"{name} {counts['pass']:,}" for name, counts in signals.items())
         advice = "Loosen it, or look at the signal that passes least" if kept == 0 else "Tighten it, or use `full`"
         share = "everything" if kept else "nothing"
         raise WinnowError(

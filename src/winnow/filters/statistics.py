@@ -36,10 +36,9 @@ def filter_statistics(verdicts: Verdicts, corpus: Corpus) -> dict[str, Any]:
     terms = term_drops(verdicts.passed("train"))
     found: dict[str, Any] = {"terms": terms}
     if verdicts.asked is None:
-        train = verdicts.rows("train")
         found |= {
             "signals": {name: _worth(verdicts, name) for name in verdicts.signals},
-            "pairs": [_pair(a, b, train) for a, b in combinations(verdicts.signals, 2)],
+            "pairs": [_pair(a, b, verdicts) for a, b in combinations(verdicts.signals, 2)],
             "redundant": redundancies(terms),
         }
     else:
@@ -109,8 +108,8 @@ def _worth(verdicts: Verdicts, signal: str) -> dict[str, Any]:
     }
 
 
-def _pair(a: str, b: str, train: pa.Table) -> dict[str, Any]:
-    one, other = train[f"{a}.keep"], train[f"{b}.keep"]
+def _pair(a: str, b: str, verdicts: Verdicts) -> dict[str, Any]:
+    one, other = (verdicts.column(f"{name}.keep", "train") for name in (a, b))
 
     def count(mask: pa.ChunkedArray) -> int:
         return int(pc.sum(mask).as_py() or 0)

@@ -17,7 +17,7 @@ import pyarrow.csv
 import pyarrow.parquet as pq
 
 from winnow.data.corpus import SPLITS, Corpus, SplitName
-from winnow.filters.expression import Node, conjuncts, evaluate, expanded
+from winnow.filters.expression import Node, conjuncts, evaluate, expanded, names
 from winnow.filters.parsing import parse
 
 _FACTS = ("filter", "keep", "parts", "keep_null", "seconds", "asked")
@@ -90,13 +90,17 @@ class Verdicts:
         terms = {str(term): term for term in conjuncts(parse(self.keep), self._parts)}
         return terms if self.asked is None else {text: terms[text] for text in self.asked}
 
-    def rows(self, split: SplitName | None) -> pa.Table:
-        """Return the rows of one split of the table, or all, in corpus order."""
-        return self.table if split is None else self.table.filter(pc.equal(self.table["split"], split))
+    def column(self, name: str, split: SplitName | None = None) -> pa.ChunkedArray:
+        """Return a column of the table for the rows of one split, or all, in corpus order."""
+        return self.table[name] if split is None else self.table[name].filter(self._inside[split])
+
+    @cached_property
+    def _inside(self) -> dict[SplitName, pa.ChunkedArray]:
+        return {split: pc.equal(self.table["split"], split) for split in SPLITS}
 
     def kept(self, split: SplitName | None = None) -> npt.NDArray[np.bool_]:
         """Return the mask of kept rows, of one split or of all, in corpus order."""
-        mask: npt.NDArray[np.bool_] = self.rows(split)["keep"].to_numpy()
+        mask: npt.NDArray[np.bool_] = self.column("keep", split).to_numpy()
         return mask
 
     def passed(self, split: SplitName | None = None) -> dict[str, npt.NDArray[np.bool_]]:
@@ -108,7 +112,7 @@ class Verdicts:
         """
         passed = {name: self.settled(term, split) for name, term in self._terms.items()}
         if self.asked is not None:
-            left = np.ones(len(self.rows(split)), dtype=bool)
+            left = np.ones(len(self.column("keep", split)), dtype=bool)
             for name, mask in passed.items():
                 passed[name] = mask | ~left
                 left &= mask
@@ -116,9 +120,10 @@ class Verdicts:
 
     def settled(self, node: Node, split: SplitName | None = None) -> npt.NDArray[np.bool_]:
         """Return for which rows an expression over the columns of this table says keep."""
-        rows = self.rows(split)
-        verdicts = {name: rows[f"{name}.keep"] for name in self.signals} | {name: rows[name] for name in self.parts}
-        scores = {name: rows[f"{name}.score"] for name in self.signals}
+        node = expanded(node, self._parts)
+        used = {name.name for name, _ in names(node)}
+        verdicts = {name: self.column(f"{name}.keep", split) for name in used}
+        scores = {name: self.column(f"{name}.score", split) for name in used}
         mask: npt.NDArray[np.bool_] = pc.fill_null(evaluate(node, verdicts, scores), self.keep_null).to_numpy()
         return mask
 
@@ -142,13 +147,12 @@ class Verdicts:
         of each signal on the train split, the one that the filter thins out. ``funnel`` is of that split too: the
         terms applied one after the other, as ``[{"stage": "train", "rows": 900}, {"stage": "nike", "rows": 420}]``.
         """
-        train = self.rows("train")
         rows = {name: self.kept(name) for name in SPLITS}
         return {
             "filter": self.filter,
             "keep": self.keep,
             "rows": {name: {"total": len(kept), "kept": int(kept.sum())} for name, kept in rows.items()},
-            "signals": {name: _counts(train[f"{name}.keep"]) for name in self.signals},
+            "signals": {name: _counts(self.column(f"{name}.keep", "train")) for name in self.signals},
             "funnel": self._funnel(),
         }
 
