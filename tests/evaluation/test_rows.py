@@ -9,7 +9,7 @@ from torch.nn import functional
 
 from winnow.evaluation import score_rows, slice_metrics
 from winnow.training import HeldOutBatches, MaskedLoss, Masking, Perplexity, TokenRows, masked_lm_sums
-from winnow.training.batching import masked_batch
+from winnow.training.batch import masked_batch
 
 
 def test_each_row_gets_what_it_would_get_alone(model: Any, rows: TokenRows) -> None:

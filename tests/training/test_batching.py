@@ -5,8 +5,7 @@ import pytest
 import torch
 
 from winnow.errors import WinnowError
-from winnow.training import Batch, HeldOutBatches, Masking, Share, TokenRows, TrainingBatches
-from winnow.training.masking import IGNORED
+from winnow.training import HeldOutBatches, Masking, Share, TokenRows, TrainingBatches
 
 
 def stream_of(batches: TrainingBatches, numbers: range) -> list[int]:
@@ -79,27 +78,6 @@ def test_rows_of_equal_length_stand_side_by_side_and_every_token_is_there(rows: 
     restored[batch.masked] = batch.targets
     found = {tuple(row.tolist()) for row in restored.split(lengths)}
     assert found == {tuple(rows.ids[rows.offsets[row] : rows.offsets[row + 1]]) for row in chosen}
-
-
-def test_masked_tokens_come_in_the_order_of_the_rows_given() -> None:
-    labels = np.full(8, IGNORED)
-    labels[[1, 2, 4, 7]] = [91, 92, 94, 97]
-    batch = Batch.of(np.arange(8), labels, np.array([3, 1, 0, 4]))
-    assert batch.groups == ((1, 1), (1, 3), (1, 4))
-    assert batch.targets.tolist() == [91, 92, 94, 97]
-    assert batch.owners.tolist() == [0, 0, 3, 3]
-    assert batch.input_ids.tolist() == [3, 0, 1, 2, 4, 5, 6, 7]
-    assert batch.input_ids[batch.masked].tolist() == [1, 2, 4, 7]
-
-
-def test_padded_rows_hold_the_same_tokens() -> None:
-    labels = np.full(8, IGNORED)
-    labels[[1, 4, 7]] = 9
-    batch = Batch.of(np.arange(10, 18), labels, np.array([3, 1, 4]))
-    inputs, masked = batch.padded(pad_id=5)
-    assert inputs["input_ids"].tolist() == [[13, 5, 5, 5], [10, 11, 12, 5], [14, 15, 16, 17]]
-    assert inputs["attention_mask"].tolist() == [[1, 0, 0, 0], [1, 1, 1, 0], [1, 1, 1, 1]]
-    assert inputs["input_ids"].flatten()[masked].tolist() == [11, 14, 17]
 
 
 def test_a_stream_goes_on_where_its_state_stood(rows: TokenRows) -> None:

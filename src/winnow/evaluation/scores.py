@@ -141,7 +141,7 @@ def _answers(
 ) -> Iterator[tuple[Sequence[Cloze], npt.NDArray[np.float32]]]:
     """Yield prompts with the log probabilities at their masks, shape ``(prompts, vocabulary)``."""
     from winnow.training import masked_logits
-    from winnow.training.batching import Batch
+    from winnow.training.batch import Batch
     from winnow.training.masking import IGNORED
 
     for start in range(0, len(clozes), batch_size):

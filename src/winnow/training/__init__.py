@@ -13,7 +13,8 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from winnow.training.batching import Batch, HeldOutBatches, Share, TrainingBatches
+    from winnow.training.batch import Batch
+    from winnow.training.batching import HeldOutBatches, Share, TrainingBatches
     from winnow.training.datamodule import MaskedLanguageDataModule
     from winnow.training.forward import masked_lm_sums, masked_logits
     from winnow.training.masking import Masking
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
     from winnow.training.vocabulary import Vocabulary, tokenizer_fingerprint
 
 _HOMES = {
-    "Batch": "batching",
+    "Batch": "batch",
     "HeldOutBatches": "batching",
     "MaskedLanguageDataModule": "datamodule",
     "MaskedLanguageModule": "module",

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from winnow.training.batching import Batch
+from winnow.training.batch import Batch
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel

@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from winnow.errors import WinnowError
-from winnow.training.batching import Batch
+from winnow.training.batch import Batch
 from winnow.training.efficient import SHAPES, efficient_logits, obstacle
 
 if TYPE_CHECKING:

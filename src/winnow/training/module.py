@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.optim import Optimizer
 
 from winnow.errors import WinnowError
-from winnow.training.batching import Batch
+from winnow.training.batch import Batch
 from winnow.training.counter import key
 from winnow.training.forward import Forward, masked_lm_sums
 from winnow.training.metrics import MaskedLoss, Perplexity

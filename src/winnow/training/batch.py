@@ -1,0 +1,104 @@
+"""A batch of masked rows, laid out without padding."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from winnow.training.masking import IGNORED, Masking
+from winnow.training.tokens import TokenRows
+
+
+@dataclass(frozen=True, eq=False)
+class Batch:
+    """Masked rows without padding, the shortest first, so that rows of equal length stand side by side.
+
+    Attributes:
+        input_ids: What the model sees; int64, shape ``(tokens,)``.
+        positions: Where each token stands in its row; int64, shape ``(tokens,)``.
+        masked: Where in ``input_ids`` the tokens to be guessed are; int64, shape ``(masked,)``. They come in the order
+            of the rows as they were given, and of the positions in them.
+        targets: What stood there; int64, shape ``(masked,)``.
+        owners: Which of the given rows each of them is of, shape ``(masked,)``.
+        groups: How many rows there are of each length: pairs ``(rows, length)``.
+    """
+
+    input_ids: torch.Tensor
+    positions: torch.Tensor
+    masked: torch.Tensor
+    targets: torch.Tensor
+    owners: npt.NDArray[np.int64]
+    groups: tuple[tuple[int, int], ...]
+
+    @classmethod
+    def of(
+        cls, input_ids: npt.NDArray[np.integer], labels: npt.NDArray[np.integer], lengths: npt.NDArray[np.integer]
+    ) -> Batch:
+        """Lay out flat tokens.
+
+        Args:
+            input_ids: What the model sees, row after row.
+            labels: What stood there where it is to be guessed, else :data:`winnow.training.masking.IGNORED`.
+            lengths: Tokens of each row.
+        """
+        order = np.argsort(lengths, kind="stable")
+        positions, source = _ranges(lengths[order], starts=(np.cumsum(lengths) - lengths)[order])
+        place = np.empty_like(source)
+        place[source] = np.arange(len(source))
+        at = np.flatnonzero(labels != IGNORED)
+        values, counts = np.unique(lengths[lengths > 0], return_counts=True)
+        return cls(
+            input_ids=_tensor(input_ids[source]),
+            positions=_tensor(positions),
+            masked=_tensor(place[at]),
+            targets=_tensor(labels[at]),
+            owners=np.repeat(np.arange(len(lengths)), lengths)[at],
+            groups=tuple(zip(counts.tolist(), values.tolist(), strict=True)),
+        )
+
+    def to(self, device: torch.device | str, non_blocking: bool = False) -> Batch:
+        """Return the batch with its tensors on a device; the layout stays in Python, where it is read."""
+        return dataclasses.replace(
+            self,
+            input_ids=self.input_ids.to(device, non_blocking=non_blocking),
+            positions=self.positions.to(device, non_blocking=non_blocking),
+            masked=self.masked.to(device, non_blocking=non_blocking),
+            targets=self.targets.to(device, non_blocking=non_blocking),
+        )
+
+    def padded(self, pad_id: int) -> tuple[dict[str, torch.Tensor], torch.Tensor]:
+        """Return the rows as the library takes them, padded to the longest, the shortest first.
+
+        Returns:
+            ``input_ids`` and ``attention_mask``, int64 of shape ``(rows, longest)``; and where the tokens to be guessed
+            are once these are flattened, shape ``(masked,)``.
+        """
+        device = self.input_ids.device
+        lengths = torch.tensor([length for rows, length in self.groups for _ in range(rows)], device=device)
+        inside = torch.arange(self.groups[-1][1], device=device) < lengths[:, None]
+        input_ids = torch.full(inside.shape, pad_id, device=device)
+        input_ids[inside] = self.input_ids
+        slots = inside.flatten().nonzero().squeeze(1)
+        return {"input_ids": input_ids, "attention_mask": inside.long()}, slots[self.masked]
+
+
+def masked_batch(rows: TokenRows, masking: Masking, seed: int, epoch: int | npt.NDArray[np.integer] = 0) -> Batch:
+    """Mask rows and lay them out."""
+    return Batch.of(*masking.draw(rows, seed, epoch), rows.lengths)
+
+
+def _ranges(
+    lengths: npt.NDArray[np.integer], starts: npt.NDArray[np.integer]
+) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+    """Return the numbers from 0 to each length, one range after the other, and the same counted from each start."""
+    ends = np.cumsum(lengths)
+    numbers = np.arange(lengths.sum()) - np.repeat(ends - lengths, lengths)
+    return numbers, numbers + np.repeat(starts, lengths)
+
+
+def _tensor(values: npt.NDArray[np.integer]) -> torch.Tensor:
+    return torch.from_numpy(values.astype(np.int64))
