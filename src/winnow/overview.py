@@ -62,7 +62,8 @@ def print_verdicts(console: Console, summary: Mapping[str, Any], statistics: Map
     console.print(terms)
     for sentence in statistics.get("redundant", []):
         console.print(sentence, style="yellow", highlight=False)
-    console.print(f"funnel  {funnel({stage['stage']: stage['rows'] for stage in summary['funnel']})}")
+    stages = " > ".join(f"{stage['stage']} {stage['rows']:,}" for stage in summary["funnel"])
+    console.print(f"funnel  {stages}", highlight=False)
     for split, rows in summary["rows"].items():
         share = rows["kept"] / rows["total"] if rows["total"] else 0.0
         console.print(f"{split:<11} keeps {rows['kept']:>8,} of {rows['total']:>8,} ({share:.1%})")

@@ -92,9 +92,9 @@ class Decision:
             if name in known:
                 scored[name], prices[name] = Scored(known[name].scores.take(pa.array(places)), 0.0), 0.0
             else:
-                if not signal.whole:
-                    score_rows(name, signal, table, places[:1])  # loading a model is no price that every row pays
-                scored[name] = score_rows(name, signal, table, places)
+                score_rows(name, signal, table.slice(0, 1))  # loading a model is no price that every row pays
+                rows, chosen = (sample, None) if signal.whole else (table, places)
+                scored[name] = score_rows(name, signal, rows, chosen)
                 prices[name] = 1e6 * scored[name].seconds / len(places)
         needs = {
             text: frozenset(name.name for name, _ in names(expanded(term, self.parts)))
