@@ -28,8 +28,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     The code is 0 on success, 1 where something the user gave cannot work or a cell failed, 130 on Ctrl-C.
     """
-    # Threads that wait for one another sleep instead of spinning: beside another program on the same cores a small model
-    # trains several times faster so. It must be set before torch is loaded.
+    # Threads that wait for one another sleep instead of spinning: beside another program on the same cores a small
+    # model trains several times faster so. It must be set before torch is loaded.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     parser = _parser()
     options, rest = parser.parse_known_args(arguments)
