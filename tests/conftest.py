@@ -2,7 +2,9 @@
 
 import os
 import sqlite3
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -10,6 +12,8 @@ from winnow.tracking import Store
 
 # Tests run in parallel on few cores; torch's threads would fight for them. Read when torch is loaded, hence here.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+ROOT = Path(__file__).parents[1]
 
 
 @pytest.fixture(scope="session")
@@ -50,3 +54,27 @@ def small() -> list[str]:
         "training.validate_every_steps=2",
         "evaluation.max_rows=48",
     ]
+
+
+@pytest.fixture
+def shared_data() -> Path:
+    folder = ROOT / "../shared/data"
+    if not folder.exists():
+        pytest.skip("the real CSV files are not beside the repository")
+    return folder.resolve()
+
+
+@pytest.fixture
+def compose() -> Callable[..., dict[str, Any]]:
+    """Compose `conf/` from overrides alone, without a root file."""
+    from hydra import compose as hydra_compose
+    from hydra import initialize_config_dir
+    from omegaconf import OmegaConf
+
+    def compose(*overrides: str) -> dict[str, Any]:
+        with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
+            tree = OmegaConf.to_container(hydra_compose(overrides=list(overrides)), resolve=True)
+        assert isinstance(tree, dict)
+        return tree
+
+    return compose

@@ -7,9 +7,12 @@ import os
 import sys
 import textwrap
 from collections.abc import Callable, Sequence
+from typing import TypeVar
 
 from winnow import __version__
 from winnow.errors import WinnowError, WinnowErrors
+
+Config = TypeVar("Config")
 
 EXAMPLES = """\
 examples:
@@ -68,7 +71,8 @@ def _parser() -> argparse.ArgumentParser:
         command.add_argument(
             "overrides", nargs="*", metavar="KEY=VALUE", help="Hydra overrides, as filter=nike_positive"
         )
-        command.add_argument("-m", "--multirun", action="store_true", help="commas in a value make a sweep")
+        if name == "train":
+            command.add_argument("-m", "--multirun", action="store_true", help="commas in a value make a sweep")
         command.add_argument("--cfg", action="store_true", help="print the composed configuration and stop")
         command.add_argument("--choices", action="store_true", help="print what each group offers and stop")
     return parser
@@ -94,29 +98,24 @@ def _train(options: argparse.Namespace) -> int:
 
 
 def _filter(options: argparse.Namespace) -> int:
-    from winnow.config import FilterConfig, compose_cells
+    from winnow.config import FilterConfig
 
-    cells, _ = compose_cells("filter", FilterConfig, options.overrides)
-    if _printed(options, [cells[0].tree]):
-        return 0
-    from rich.console import Console
+    if (config := _composed(options, FilterConfig)) is not None:
+        from rich.console import Console
 
-    from winnow.preparation import run_filter
+        from winnow.preparation import run_filter
 
-    run_filter(cells[0].config, Console(highlight=False))
+        run_filter(config, Console(highlight=False))
     return 0
 
 
 def _compare(options: argparse.Namespace) -> int:
-    from winnow.config import CompareConfig, compose_cells, construct
+    from winnow.comparison import compare
+    from winnow.config import CompareConfig, construct
     from winnow.tracking import Store
 
-    cells, _ = compose_cells("compare", CompareConfig, options.overrides)
-    if _printed(options, [cells[0].tree]):
+    if (config := _composed(options, CompareConfig)) is None:
         return 0
-    from winnow.comparison import compare
-
-    config = cells[0].config
     store = construct(config.tracking, "tracking", Store, config.allow_targets)
     folder = config.output_dir / config.study / "comparison"
     print(compare(store.tracking_uri, config.study, folder).headline)
@@ -127,26 +126,15 @@ def _compare(options: argparse.Namespace) -> int:
 def _ui(options: argparse.Namespace) -> int:
     import subprocess
 
-    from winnow.config import UiConfig, compose_cells, construct
+    from winnow.config import UiConfig, construct
     from winnow.tracking import Store
 
-    cells, _ = compose_cells("ui", UiConfig, options.overrides)
-    if _printed(options, [cells[0].tree]):
+    if (config := _composed(options, UiConfig)) is None:
         return 0
-    config = cells[0].config
     store = construct(config.tracking, "tracking", Store, config.allow_targets)
     store.client()
-    command = [
-        "-m",
-        "mlflow",
-        "ui",
-        "--backend-store-uri",
-        store.tracking_uri,
-        "--host",
-        config.host,
-        "--port",
-        str(config.port),
-    ]
+    where = ["--backend-store-uri", store.tracking_uri, "--host", config.host, "--port", str(config.port)]
+    command = ["-m", "mlflow", "ui", *where]
     print(f"MLflow on http://{config.host}:{config.port}; Ctrl-C ends it.")
     return subprocess.call([sys.executable, *command])  # noqa: S603 - the arguments are checked above
 
@@ -157,6 +145,14 @@ COMMANDS: dict[str, Callable[[argparse.Namespace], int]] = {
     "compare": _compare,
     "ui": _ui,
 }
+
+
+def _composed(options: argparse.Namespace, schema: type[Config]) -> Config | None:
+    """Return the configuration of a command without sweeps, or `None` where printing it was all the user wanted."""
+    from winnow.config import compose_cells
+
+    cells, _ = compose_cells(options.command, schema, options.overrides)
+    return None if _printed(options, [cells[0].tree]) else cells[0].config
 
 
 def _printed(options: argparse.Namespace, trees: Sequence[object]) -> bool:
