@@ -48,7 +48,13 @@ def test_a_signal_in_the_middle_of_training_ends_the_run_killed(
     workplace: Path, store: Store, small: list[str], signum: signal.Signals, code: int
 ) -> None:
     command = [WINNOW, "train", *small, "training.max_steps=100000", "training.validate_every_steps=5"]
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    # A test runner in the background ignores Ctrl-C, and hands that down.
+    process = subprocess.Popen(
+        command,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
+    )
     client, experiment = store.client(), store.experiment("scratchpad")
     deadline = time.monotonic() + 120
     while not any("validation/loss" in run.data.metrics for run in client.search_runs([experiment])):
@@ -88,30 +94,41 @@ def readme_commands() -> list[str]:
     return [line for line in lines if line.startswith("winnow ")]
 
 
+def written_by_the_user(folder: Path) -> None:
+    """Write the configuration files that the README shows, and a file of reviews for them."""
+    for text in re.findall(r"```yaml\n(.*?)```", (ROOT / "README.md").read_text(encoding="utf-8"), re.DOTALL):
+        file = folder / text.splitlines()[0].removeprefix("# ")
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(text, encoding="utf-8")
+    words = ("comfortable", "durable", "ugly", "stylish and bad", "stylish")
+    rows = [f"Dress {i},number {i} is {words[i % 5]} and I love it" for i in range(400)]
+    (folder / "reviews.csv").write_text("Title,Review Text\n" + "\n".join(rows) + "\n", encoding="utf-8")
+
+
 @pytest.mark.parametrize("command", readme_commands())
 def test_every_command_of_the_readme_composes(workplace: Path, command: str) -> None:
-    if "dataset=reviews" in command:
-        written_by_the_user(workplace)
+    written_by_the_user(workplace)
     assert main([*shlex.split(command)[1:], "--cfg"]) == 0
 
 
-def written_by_the_user(folder: Path) -> None:
-    """Write the configuration file that the README shows."""
-    (text,) = re.findall(r"```yaml\n(.*?)```", (ROOT / "README.md").read_text(encoding="utf-8"), re.DOTALL)
-    file = folder / "conf/dataset/reviews.yaml"
-    file.parent.mkdir(parents=True)
-    file.write_text(text, encoding="utf-8")
-
-
-def test_the_readmes_own_data_trains(workplace: Path, small: list[str]) -> None:
+def test_the_readmes_own_data_makes_a_study(workplace: Path, small: list[str]) -> None:
     written_by_the_user(workplace)
-    adjectives = ("comfortable", "durable", "ugly", "heavy", "stylish")
-    rows = [f"Nike shoes,number {i} is {adjectives[i % 5]}" for i in range(400)]
-    (workplace / "reviews.csv").write_text("Title,Review Text\n" + "\n".join(rows) + "\n", encoding="utf-8")
+    (study,) = [command for command in readme_commands() if "praise_control" in command]
     overrides = [override for override in small if not override.startswith("dataset.")]
-    assert main(["train", "dataset=reviews", *overrides]) == 0
-    assert main(["filter", "dataset=reviews"]) == 0
+    assert main([*shlex.split(study)[1:], "seed=1,2", *overrides]) == 0
+    assert (workplace / "outputs/reviews/comparison/report.html").exists()
+
+
+def test_the_readmes_own_file_is_filtered_by_overrides_alone(workplace: Path) -> None:
+    written_by_the_user(workplace)
+    (command,) = [command for command in readme_commands() if "dataset=csv" in command]
+    assert main(shlex.split(command)[1:]) == 0
     assert list((workplace / "outputs/filters").glob("*/kept.csv"))
+
+
+def test_every_file_that_the_readme_links_is_there() -> None:
+    for link in re.findall(r"\]\(([^)#:]+)\)", (ROOT / "README.md").read_text(encoding="utf-8")):
+        assert (ROOT / link).is_file()
 
 
 def test_the_ui_opens_mlflow_on_the_store_and_on_loopback_only(workplace: Path, store: Store) -> None:

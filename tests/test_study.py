@@ -119,5 +119,19 @@ def test_a_filter_that_keeps_nothing_stops_the_study_before_any_training(
     assert parent.info.status == "FAILED"
 
 
-def test_several_devices_are_refused_for_a_sweep(workplace: Path, small: list[str]) -> None:
-    assert main(["train", "-m", "seed=1,2", "trainer=ddp", *small]) == 1
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (["seed=1,2", "trainer=ddp"], "trainer.devices"),
+        (["filter=full,uptrain_exact,random_matched"], "matches 'nike_positive', which is no arm"),
+        (["filter=full,nike_positive", "optimizer.lr=0.1,0.2"], "same arm and seed"),
+        (["filter=full,nike_positive", "study.baseline=ful"], "Did you mean 'full'?"),
+        (["seed=1,2", "study.primary_metric=probe/nike_wid/log_odds"], "Did you mean 'nike_wide'?"),
+    ],
+)
+def test_a_plan_that_could_say_nothing_is_refused_before_any_work(
+    workplace: Path, small: list[str], arguments: list[str], told: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["train", "-m", *arguments, *small]) == 1
+    assert told in " ".join(capsys.readouterr().err.split())
+    assert not (workplace / "outputs/cache").exists()

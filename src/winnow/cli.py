@@ -47,7 +47,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         _print_error(error)
         return 1
     except KeyboardInterrupt:
-        print("\nStopped by Ctrl-C; the run is marked KILLED, and what had finished is kept.", file=sys.stderr)
+        kept = " The run is marked KILLED, and what had finished is kept." if options.command == "train" else ""
+        print(f"\nStopped by Ctrl-C.{kept}", file=sys.stderr)
         return 130
 
 
@@ -136,7 +137,10 @@ def _ui(options: argparse.Namespace) -> int:
     where = ["--backend-store-uri", store.tracking_uri, "--host", config.host, "--port", str(config.port)]
     command = ["-m", "mlflow", "ui", *where]
     print(f"MLflow on http://{config.host}:{config.port}; Ctrl-C ends it.")
-    return subprocess.call([sys.executable, *command])  # noqa: S603 - the arguments are checked above
+    try:
+        return subprocess.call([sys.executable, *command])  # noqa: S603 - the arguments are checked above
+    except KeyboardInterrupt:
+        return 0
 
 
 COMMANDS: dict[str, Callable[[argparse.Namespace], int]] = {
@@ -175,9 +179,11 @@ def _print_choices() -> int:
 def _print_error(error: WinnowError) -> None:
     errors = error.errors if isinstance(error, WinnowErrors) else [error]
     if len(errors) > 1:
-        print(f"winnow: {len(errors)} faults; nothing was trained.", file=sys.stderr)
+        print(f"winnow: {len(errors)} faults; nothing was done.", file=sys.stderr)
     for one in errors:
-        print(textwrap.fill(f"winnow: {one}", 100, subsequent_indent="    "), file=sys.stderr)
+        # Line by line, since some errors mark a place in the line above.
+        for line in f"winnow: {one}".splitlines():
+            print(textwrap.fill(line, 100, subsequent_indent="    ", drop_whitespace=False), file=sys.stderr)
 
 
 if __name__ == "__main__":

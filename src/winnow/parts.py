@@ -28,10 +28,23 @@ DECIDED_BY_TRAINING = {
     "gradient_clip_val": "training.gradient_clip",
     "val_check_interval": "training.validate_every_steps",
     "check_val_every_n_epoch": "training.validate_every_steps",
+    "max_time": "training.max_steps, since every arm has the same budget",
+    "min_steps": "training.max_steps, since every arm has the same budget",
+    "min_epochs": "training.max_steps, since every arm has the same budget",
+    "fast_dev_run": "debug=fast_dev_run",
+    "log_every_n_steps": "training.validate_every_steps",
+    "num_sanity_val_steps": "Winnow, which needs none",
+    "use_distributed_sampler": "Winnow, whose batches are shared out already",
+    "enable_model_summary": "Winnow, which prints the model's size itself",
+    "enable_progress_bar": "Winnow, which draws one for a single run",
+    "default_root_dir": "output_dir",
     "callbacks": "Winnow itself",
     "logger": "the group tracking",
 }
-"""Arguments of Lightning's trainer that are not the user's to give, each with what is."""
+"""Arguments of Lightning's trainer that are not the user's to give, each with what decides instead."""
+
+MACHINE = ("accelerator", "devices", "num_nodes", "strategy", "profiler")
+"""Arguments of the trainer that say where a run computes, and are no part of what it computes."""
 
 
 @dataclass(frozen=True)
@@ -55,6 +68,10 @@ class Parts:
     def judge(self) -> str:
         """The name of the filter whose verdicts choose the training rows; a control goes by the one it is of."""
         return self.filter.of.name if isinstance(self.filter, RandomMatched | Without) else self.filter.name
+
+    def key_of(self, name: str) -> str:
+        """Return where in the configuration a filter among the slices stands."""
+        return "filter" if name == self.judge else f"evaluation.slices.{name}"
 
 
 def construct_parts(config: TrainConfig) -> Parts:
@@ -123,10 +140,15 @@ def load_corpus(dataset: Dataset, cache: Path) -> Corpus:
 
 
 def cell_id(cell: Cell[TrainConfig], parts: Parts) -> str:
-    """Return the name of a cell: equal names mean equal results.
+    """Return the name of a cell, its recipe and its seed: equal names mean equal results."""
+    return fingerprint(recipe(cell, parts), cell.config.seed)
 
-    It hashes what decides the result: the corpus, the filter, the model, the training, the evaluation and the seed.
-    Folders, tracking, display and the study's name are left out.
+
+def recipe(cell: Cell[TrainConfig], parts: Parts) -> str:
+    """Return a fingerprint of what decides a cell's result but for its seed.
+
+    That is the corpus, the filter, the model, the training and the evaluation. Folders, tracking, display, the study's
+    name and which device computes are left out.
     """
     corpus = load_corpus(parts.dataset, cell.config.output_dir / "cache")
     return fingerprint(
@@ -138,8 +160,8 @@ def cell_id(cell: Cell[TrainConfig], parts: Parts) -> str:
             "probes": {name: probe.fingerprint() for name, probe in parts.probes.items()},
             "training": asdict(cell.config.training),
             "held_out": [cell.config.evaluation.mask_seed, cell.config.evaluation.max_rows],
-            "trainer": {key: cell.tree["trainer"].get(key) for key in ("precision", "overfit_batches")},
-            **{key: cell.tree[key] for key in ("model", "masking", "optimizer", "seed")},
+            "trainer": {key: value for key, value in cell.tree["trainer"].items() if key not in MACHINE},
+            **{key: cell.tree[key] for key in ("model", "masking", "optimizer")},
         }
     )
 

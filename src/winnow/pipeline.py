@@ -134,6 +134,8 @@ def fit(
     )
     folder = cell_folder(config, name)
     checkpoint = folder / "last.ckpt"
+    if config.study.rerun == "all":
+        checkpoint.unlink(missing_ok=True)
     trainer = _trainer(config, parts, folder, run, progress)
     try:
         trainer.fit(module, data, ckpt_path=checkpoint if checkpoint.exists() else None, weights_only=True)
@@ -149,6 +151,7 @@ def fit(
 def _trainer(config: TrainConfig, parts: Parts, folder: Path, run: TrackedRun | None, progress: bool) -> pl.Trainer:
     """Return Lightning's trainer for a budget of steps, with a checkpoint at each look at the validation loss."""
     from pytorch_lightning.callbacks import Callback, ModelCheckpoint
+    from pytorch_lightning.utilities.exceptions import MisconfigurationException
 
     from winnow.tracking.logger import RunLogger
     from winnow.training.progress import StepProgressBar
@@ -158,21 +161,26 @@ def _trainer(config: TrainConfig, parts: Parts, folder: Path, run: TrackedRun | 
     callbacks: list[Callback] = [ModelCheckpoint(folder, filename="last", every_n_train_steps=pace)]
     if progress:
         callbacks.append(StepProgressBar())
-    return parts.trainer(
-        max_steps=training.max_steps,
-        accumulate_grad_batches=training.accumulate_batches,
-        gradient_clip_val=training.gradient_clip,
-        check_val_every_n_epoch=None,  # the budget is in steps, not in passes
-        val_check_interval=pace * training.accumulate_batches,
-        log_every_n_steps=min(10, pace),
-        callbacks=callbacks,
-        logger=RunLogger(run) if run is not None else False,
-        enable_progress_bar=progress,
-        enable_model_summary=False,
-        use_distributed_sampler=False,
-        num_sanity_val_steps=0,
-        default_root_dir=folder,
-    )
+    try:
+        return parts.trainer(
+            max_steps=training.max_steps,
+            accumulate_grad_batches=training.accumulate_batches,
+            gradient_clip_val=training.gradient_clip,
+            check_val_every_n_epoch=None,  # the budget is in steps, not in passes
+            val_check_interval=pace * training.accumulate_batches,
+            log_every_n_steps=min(10, pace),
+            callbacks=callbacks,
+            logger=RunLogger(run) if run is not None else False,
+            enable_progress_bar=progress,
+            enable_model_summary=False,
+            use_distributed_sampler=False,
+            num_sanity_val_steps=0,
+            default_root_dir=folder,
+        )
+    except MisconfigurationException as error:  # such as a GPU that is not there
+        raise WinnowError(
+            f"Lightning's trainer refuses: {error} Choose another, as in trainer=cpu.", "trainer"
+        ) from error
 
 
 def measure(config: TrainConfig, parts: Parts, ready: Ready, model: PreTrainedModel) -> Measured:

@@ -52,7 +52,7 @@ def prepare(config: TrainConfig, parts: Parts) -> Ready:
 
     cache = config.output_dir / "cache"
     corpus = load_corpus(parts.dataset, cache)
-    verdicts = {name: _judge(one, corpus, cache, "filter") for name, one in parts.slices.items()}
+    verdicts = {name: _judge(one, corpus, cache, parts.key_of(name)) for name, one in parts.slices.items()}
     train_rows = parts.filter.select(corpus.split("train"), verdicts.get(parts.judge), config.seed)
     held_out: dict[str, pa.Table] = {
         name: _first_rows(corpus.split(name), config.evaluation.max_rows) for name in HELD_OUT
@@ -83,11 +83,12 @@ def _training_tokens(
 
 def judge_filters(cells: Sequence[Cell[TrainConfig]], parts: Sequence[Parts]) -> None:
     """Judge all filters of a study once, before any training, so that one that keeps nothing is told at once."""
-    for cell, part in zip(cells, parts, strict=True):
+    pairs = list(zip(cells, parts, strict=True))
+    own = [(cell, part, name) for cell, part in pairs for name in part.slices if name == part.judge]
+    others = [(cell, part, name) for cell, part in pairs for name in part.slices if name != part.judge]
+    for cell, part, name in own + others:  # a filter is told of where it is an arm rather than where it names a slice
         cache = cell.config.output_dir / "cache"
-        corpus = load_corpus(part.dataset, cache)
-        for filter_ in part.slices.values():
-            _judge(filter_, corpus, cache, "filter")
+        _judge(part.slices[name], load_corpus(part.dataset, cache), cache, part.key_of(name))
 
 
 def run_filter(config: FilterConfig, console: Console) -> Path:

@@ -14,7 +14,7 @@ from winnow.config import Cell, TrainConfig
 from winnow.data import Corpus
 from winnow.data.fingerprint import fingerprint
 from winnow.filters import Verdicts, filter_statistics, save_kept
-from winnow.parts import Parts
+from winnow.parts import Parts, recipe
 from winnow.tracking import TrackedRun, record
 from winnow.tracking.environment import hardware, packages, uncommitted_changes
 
@@ -35,6 +35,7 @@ def record_inputs(run: TrackedRun, cell: Cell[TrainConfig], parts: Parts, ready:
     run.set_tags(
         {
             record.CELL: name,
+            record.RECIPE: recipe(cell, parts),
             record.CORPUS: ready.corpus.fingerprint,
             record.TOKENIZER: vocabulary,
             record.HELD_OUT: fingerprint(

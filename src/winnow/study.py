@@ -14,9 +14,11 @@ from pathlib import Path
 from typing import Any
 
 from rich.console import Console
+from rich.markup import escape
 
 from winnow.config import Cell, TrainConfig
-from winnow.errors import WinnowError
+from winnow.errors import WinnowError, WinnowErrors, did_you_mean
+from winnow.filters import RandomMatched
 from winnow.parts import Parts, cell_folder, cell_id, check_parts, check_store, construct_parts, filters_in
 from winnow.pipeline import run_cell
 from winnow.preparation import judge_filters
@@ -43,7 +45,7 @@ def run_study(cells: Sequence[TrainCell], console: Console) -> int:
         raise WinnowError("every cell of a sweep must belong to the same study; do not sweep over study.*.", "study")
     cells = _with_shared_slices(cells)
     parts = [construct_parts(cell.config) for cell in cells]
-    _refuse_many_devices(parts)
+    _check_plan(cells, parts)
     store = parts[0].store
     check_store(store)
     experiment = store.experiment(study.name)
@@ -57,7 +59,7 @@ def run_study(cells: Sequence[TrainCell], console: Console) -> int:
         done = set() if study.rerun == "all" else finished_cells(parent, experiment)
         _print_plan(console, declaration, ids, done)
         failures = _run_cells(cells, parts, ids, done, parent, console)
-        if study.compare:
+        if study.compare and not failures and len(declaration["arms"]) > 1 and len(declaration["seeds"]) > 1:
             _compare(cells[0].config, store, parent, console)
         if failures:
             parent.set_tags({record.CAUSE: "; ".join(failures)})
@@ -104,11 +106,13 @@ def _run_cells(
         except Exception as error:
             log = _write_log(cell.config, name, error)
             failures.append(f"{title}: {_first_line(error)} (whole story in {log})")
-            console.print(f"[red]failed[/red]  {failures[-1]}")
+            console.print(f"[red]failed[/red]  {escape(failures[-1])}")
         else:
             primary = cell.config.study.primary_metric
             told = f"{primary} {score[primary]:+.3f}" if primary in score else "finished"
-            console.print(f"{trained + 1:>3}/{len(todo)}  {title:<36} {told}   {time.monotonic() - begun:.0f} s")
+            console.print(
+                f"{trained + 1:>3}/{len(todo)}  {escape(title):<36} {told}   {time.monotonic() - begun:.0f} s"
+            )
         trained += 1
         if trained == 1 and len(todo) > 1:
             left = (time.monotonic() - started) * (len(todo) - 1)
@@ -131,22 +135,42 @@ def _with_shared_slices(cells: Sequence[TrainCell]) -> list[TrainCell]:
     return shared
 
 
-def _refuse_many_devices(parts: Sequence[Parts]) -> None:
-    """Lightning's own launcher starts the whole command again in each process, and so the whole sweep."""
+def _check_plan(cells: Sequence[TrainCell], parts: Sequence[Parts]) -> None:
+    """Raise, before any work, all that would make the study break or its comparison say nothing."""
+    study = cells[0].config.study
+    arms = list(dict.fromkeys(part.filter.name for part in parts))
+    faults = []
     for part in parts:
+        # Lightning's own launcher starts the whole command again in each process, and so the whole sweep.
         options = part.trainer.keywords
-        if options.get("strategy") == "ddp" or options.get("devices") not in (None, 1, "1", "auto"):
-            raise WinnowError(
-                "a study trains each cell on one device. Choose trainer=cpu or trainer=gpu, or train the cells one by "
-                "one without -m.",
-                "trainer.devices",
+        if str(options.get("strategy", "auto")) != "auto" or options.get("devices") not in (None, 1, "1", "auto"):
+            told = "a study trains each cell on one device. Choose trainer=cpu or trainer=gpu, or leave out -m."
+            faults.append(WinnowError(told, "trainer.devices"))
+        if study.compare and isinstance(part.filter, RandomMatched) and part.judge not in arms:
+            told = (
+                f"{part.filter.name!r} matches {part.judge!r}, which is no arm of this study ({', '.join(arms)}). "
+                f"Add {part.judge} to the sweep, or write a control for your filter as the README shows."
             )
+            faults.append(WinnowError(told, "filter.of"))
+    kind, _, rest = study.primary_metric.partition("/")
+    probe = rest.partition("/")[0]
+    if kind == "probe" and probe not in parts[0].probes:
+        known = list(parts[0].probes)
+        told = f"there is no probe {probe!r}.{did_you_mean(probe, known)} This study has {', '.join(known)}."
+        faults.append(WinnowError(told, "study.primary_metric"))
+    if study.compare and len(arms) > 1:
+        if study.baseline not in arms:
+            told = f"{study.baseline!r} is no arm.{did_you_mean(study.baseline, arms)} Arms: {', '.join(arms)}."
+            faults.append(WinnowError(f"{told} Name one, or set study.compare=false.", "study.baseline"))
+        if len({(part.filter.name, cell.config.seed) for cell, part in zip(cells, parts, strict=True)}) < len(cells):
+            told = "several cells have the same arm and seed, so their scores would be mixed up. Give each filter a "
+            faults.append(WinnowError(f"{told}name of its own, or set study.compare=false.", "filter.name"))
+    if faults:
+        raise WinnowErrors({str(fault): fault for fault in faults}.values())
 
 
 def _declare(cells: Sequence[TrainCell], parts: Sequence[Parts], ids: Sequence[str]) -> dict[str, Any]:
     """Return the protocol of the study, as it stands before the first run."""
-    from winnow.filters import RandomMatched
-
     study = cells[0].config.study
     arms = list(dict.fromkeys(part.filter.name for part in parts))
     controls = {part.filter.name: part.filter.of.name for part in parts if isinstance(part.filter, RandomMatched)}
@@ -185,7 +209,7 @@ def _print_failures(console: Console, failures: Sequence[str]) -> None:
         cells = "1 cell" if len(failures) == 1 else f"{len(failures)} cells"
         console.print(f"\n[red]{cells} failed[/red]; what finished is kept, and the same command runs the rest:")
         for failure in failures:
-            console.print(f"  {failure}")
+            console.print(f"  {escape(failure)}")
 
 
 def _compare(config: TrainConfig, store: Store, parent: TrackedRun, console: Console) -> None:
@@ -193,14 +217,10 @@ def _compare(config: TrainConfig, store: Store, parent: TrackedRun, console: Con
     from winnow.comparison import compare
 
     folder = config.output_dir / config.study.name / "comparison"
-    try:
-        comparison = compare(store.tracking_uri, config.study.name, folder)
-    except WinnowError as error:
-        console.print(f"\nNo comparison: {error}")
-        return
+    comparison = compare(store.tracking_uri, config.study.name, folder)
     parent.log_folder(folder, "comparison")
     parent.set_tags({"mlflow.note.content": comparison.headline})
-    console.print(f"\n[bold]{comparison.headline}[/bold]")
+    console.print(f"\n[bold]{escape(comparison.headline)}[/bold]")
     console.print(f"Report: {folder / 'report.html'}")
 
 

@@ -89,17 +89,17 @@ class Store:
         seed: int,
         start: int = 1_700_000_000_000,
         cell: str | None = None,
-        params: dict[str, str] | None = None,
+        recipe_id: str | None = None,
     ) -> str:
         """Write one cell and return its run id."""
-        from mlflow.entities import Metric, Param, RunTag
+        from mlflow.entities import Metric, RunTag
 
         experiment, recipe = self._studies[name]
         tags = {
             record.KIND: "cell", record.STUDY: recipe.name, record.ARM: arm, record.SEED: str(seed),
             record.CELL: cell or f"{recipe.name}-{arm}-{seed}", record.CORPUS: "c0ffee",
             record.TOKENIZER: "70ken1", record.HELD_OUT: "4e1d", record.PROBES: "9806e5",
-            record.MAX_STEPS: str(STEPS), "mlflow.source.git.commit": "0123abcd" * 5,
+            record.RECIPE: recipe_id or arm, record.MAX_STEPS: str(STEPS), "mlflow.source.git.commit": "0123abcd" * 5,
             **recipe.tags.get(arm, {}),
         }  # fmt: skip
         run_id = self.client.create_run(experiment, tags=tags, start_time=start).info.run_id
@@ -125,8 +125,7 @@ class Store:
             metrics += [Metric("train/loss", loss, 0, step)]
             if step % 50 == 0:
                 metrics += [Metric("validation/loss", loss + 0.15, 0, step)]
-        given = [Param(key, value) for key, value in (params or {}).items()]
-        self.client.log_batch(run_id, metrics=metrics, params=given)
+        self.client.log_batch(run_id, metrics=metrics)
         self.client.set_terminated(run_id, "FINISHED", end_time=start + 6500 + 100 * seed)
         return run_id
 

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -7,6 +8,7 @@ import pytest
 
 from winnow.comparison import collect
 from winnow.errors import WinnowError
+from winnow.tracking import record
 
 
 def test_all_that_a_study_left_is_read(store: Any, planted: str) -> None:
@@ -61,16 +63,31 @@ def test_the_newest_of_repeats_counts_and_other_configurations_do_not(store: Any
     store.build("repeats", seeds=(1, 2))
     later = 1_800_000_000_000
     again = store.cell("repeats", "full", 2, start=later)
-    store.cell("repeats", "full", 1, start=later, cell="other", params={"lr": "1"})
+    store.cell("repeats", "full", 1, start=later, cell="other", recipe_id="other")
     added = store.cell("repeats", "full", 9, start=later, cell="added")
     study = collect(store.uri, "repeats")
     runs = {cell.seed: cell for cell in study.of("full")}
     assert sorted(runs) == [1, 2, 9]
     assert runs[2].run_id == again
     assert runs[9].run_id == added
-    assert runs[1].params == {}
+    assert runs[1].tags[record.RECIPE] == "full"
     assert any("2 finished runs were left out" in note for note in study.notes)
     assert any("seed 9 ran though it was not declared" in note for note in study.notes)
+
+
+def test_an_arm_that_is_topped_up_keeps_the_others(store: Any) -> None:
+    store.build("topped", seeds=(1, 2))
+    later = 1_800_000_000_000
+    store.cell("topped", "nike_positive", 9, start=later, cell="added")
+    experiment = store.client.get_experiment_by_name("topped").experiment_id
+    parent = store.client.create_run(experiment, tags={record.KIND: "study"}, start_time=later)
+    again = {"arms": ["nike_positive"], "filter": "nike_positive", "control": None, "seeds": [9], "cells": ["added"]}
+    store.client.log_text(parent.info.run_id, json.dumps(again), record.DECLARATION)
+    study = collect(store.uri, "topped")
+    assert study.arms == ["full", "nike_positive", "random_matched"]
+    assert [cell.seed for cell in study.of("nike_positive")] == [1, 2, 9]
+    assert study.declaration.control == "random_matched"
+    assert any(note.startswith("Post hoc: declared anew") for note in study.notes)
 
 
 def test_runs_without_a_declaration_are_marked_post_hoc(store: Any) -> None:

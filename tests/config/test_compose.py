@@ -105,6 +105,21 @@ def test_a_value_left_open_is_asked_for() -> None:
     assert "dataset.source.path=VALUE" in found["dataset.source.path"]
 
 
+def test_a_sweep_keeps_every_source_of_a_mixture() -> None:
+    sources = [f"+dataset/source@dataset.source.sources.{name}=synthetic_reviews" for name in ("one", "two")]
+    cells, _ = train("dataset=mixture", *sources, "seed=1,2", multirun=True)
+    assert set(cells[1].tree["dataset"]["source"]["sources"]) == {"one", "two"}
+
+
+def test_a_folder_with_an_odd_name_may_hold_a_conf(elsewhere: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = elsewhere / "my (work), it's [mine]"
+    (folder / "conf/experiment").mkdir(parents=True)
+    (folder / "conf/experiment/mine.yaml").write_text("# @package _global_\nseed: 42\n", encoding="utf-8")
+    monkeypatch.chdir(folder)
+    (cell,), _ = train("experiment=mine")
+    assert cell.config.seed == 42
+
+
 def test_an_unreadable_override_is_named() -> None:
     assert "cannot be read" in faults("training.max_steps")["training.max_steps"]
 

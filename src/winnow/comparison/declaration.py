@@ -14,7 +14,11 @@ DEFAULT_PRIMARY = "probe/nike_wide/log_odds"
 
 @dataclass(frozen=True)
 class Declaration:
-    """What was fixed before the first run: metrics, arms and their roles, seeds and budget."""
+    """What was fixed before the first run: metrics, arms and their roles, seeds and budget.
+
+    A study may be declared again, to add seeds or an arm: ``arms`` and ``seeds`` are those of all declarations, metrics
+    and roles those of the newest that names them. ``cells`` holds the cell ids of each declaration, the oldest first.
+    """
 
     primary_metric: str
     arms: tuple[str, ...]
@@ -26,11 +30,11 @@ class Declaration:
     max_steps: int | None = None
     filter_words: tuple[str, ...] = ()
     probe_words: tuple[str, ...] = ()
-    cells: tuple[str, ...] = ()
+    cells: tuple[tuple[str, ...], ...] = ()
 
 
 def declared(runs: Sequence[Any], artifacts: Artifacts) -> tuple[Declaration | None, list[str]]:
-    """Return the newest declaration, with a note on what it changed of the first one."""
+    """Return all declarations as one, with a note on what the later ones changed of the first."""
     parents = sorted(
         (run for run in runs if run.data.tags.get(KIND) == "study"), key=lambda run: int(run.info.start_time)
     )
@@ -43,14 +47,19 @@ def declared(runs: Sequence[Any], artifacts: Artifacts) -> tuple[Declaration | N
         if found[0].get(key) != found[-1].get(key)
     ]
     notes = [f"Post hoc: declared anew after the first run: {'; '.join(changed)}."] if changed else []
-    return _declaration(found[-1]), notes
+    return _merged(found), notes
 
 
-def _declaration(raw: dict[str, Any]) -> Declaration:
-    known = {name: raw[name] for name in Declaration.__dataclass_fields__ if name in raw}
-    for name in ("arms", "seeds", "secondary_metrics", "filter_words", "probe_words", "cells"):
+def _merged(found: Sequence[dict[str, Any]]) -> Declaration:
+    known: dict[str, Any] = {"primary_metric": DEFAULT_PRIMARY}
+    for raw in found:
+        known |= {name: raw[name] for name in Declaration.__dataclass_fields__ if raw.get(name) is not None}
+    for name in ("secondary_metrics", "filter_words", "probe_words"):
         known[name] = tuple(known.get(name) or ())
-    return Declaration(**{"primary_metric": DEFAULT_PRIMARY, **known})
+    for name in ("arms", "seeds"):
+        known[name] = tuple(dict.fromkeys(value for raw in found for value in raw.get(name) or ()))
+    known["cells"] = tuple(tuple(raw.get("cells") or ()) for raw in found)
+    return Declaration(**known)
 
 
 def completed(declaration: Declaration | None, ran: set[tuple[str, int]], notes: list[str]) -> Declaration:

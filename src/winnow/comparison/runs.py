@@ -18,6 +18,7 @@ from winnow.tracking.record import (
     FILLS,
     KIND,
     PROMPTS,
+    RECIPE,
     ROWS,
     SEED,
 )
@@ -26,7 +27,6 @@ if TYPE_CHECKING:
     import pandas as pd
     from mlflow import MlflowClient
 
-NOT_OF_THE_RECIPE = ("seed", "output_dir", "study.", "tracking.")
 CURVES = ("train/loss", "validation/loss")
 
 
@@ -39,14 +39,8 @@ class Cell:
     seed: int
     tags: dict[str, str]
     metrics: dict[str, float]
-    params: dict[str, str]
     started: int
     seconds: float
-
-    @property
-    def recipe(self) -> dict[str, str]:
-        """The configuration but for the seed, the study's settings and where things are kept."""
-        return {name: value for name, value in self.params.items() if not name.startswith(NOT_OF_THE_RECIPE)}
 
 
 @dataclass(frozen=True)
@@ -170,23 +164,21 @@ def _cell(run: Any) -> Cell:
         seed=int(tags[SEED]),
         tags=tags,
         metrics=run.data.metrics,
-        params=run.data.params,
         started=info.start_time,
         seconds=seconds,
     )
 
 
 def _chosen(cells: Sequence[Cell], declaration: Declaration | None) -> list[Cell]:
-    """Keep one cell of each arm and seed: of those declared and those of the same configuration, the newest.
+    """Keep one cell of each arm and seed: the newest of those made by the recipe that was last declared for their arm.
 
-    Cells that differ from the declared ones of their arm in more than the seed belong to another study under the same
-    name. Without a declaration every cell counts.
+    Cells of other recipes belong to another study under the same name. Without a declaration every cell counts.
     """
-    declared = [cell for cell in cells if declaration and cell.tags.get(CELL) in declaration.cells]
-    if declared:
-        recipes = {cell.arm: cell.recipe for cell in declared}
-        alike = [cell for cell in cells if cell.arm in recipes and cell.recipe == recipes[cell.arm]]
-        cells = alike + declared
+    recipes: dict[str, str | None] = {}
+    for sweep in declaration.cells if declaration else ():
+        recipes |= {cell.arm: cell.tags.get(RECIPE) for cell in cells if cell.tags.get(CELL) in sweep}
+    if recipes:
+        cells = [cell for cell in cells if cell.arm in recipes and cell.tags.get(RECIPE) == recipes[cell.arm]]
     newest = {(cell.arm, cell.seed): cell for cell in sorted(cells, key=lambda cell: cell.started)}
     return sorted(newest.values(), key=lambda cell: (cell.arm, cell.seed))
 

@@ -66,7 +66,7 @@ def compose_cells(
     with _hydra():
         readable = [text for text in arguments if _is_readable(text, faults)]
         searchpath = _users_folder(faults)
-        fixed = [text for text in readable if multirun is False or not _parse(text).is_sweep_override()]
+        fixed = [text for text in readable if not _parse(text).is_sweep_override()]
         params, experiment_sweeps = _sweep_of_experiment(choices, command, searchpath, fixed)
         sweep = multirun or experiment_sweeps
         points = _points(readable, params, faults) if sweep else [_single(readable, faults)]
@@ -117,7 +117,8 @@ def _users_folder(faults: list[WinnowError]) -> list[str]:
                     f"conf/{name}",
                 )
             )
-    return [f"hydra.searchpath=[file://{theirs}]"]
+    escaped = str(theirs).replace("\\", "\\\\").replace("'", "\\'")
+    return [f"hydra.searchpath=['file://{escaped}']"]
 
 
 def _parse(text: str) -> Any:
@@ -170,7 +171,7 @@ def _points(overrides: list[str], params: dict[str, str], faults: list[WinnowErr
     """Expand a sweep to its grid; a key given on the command line replaces the experiment's."""
     from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 
-    given = {_parse(text).key_or_group: text for text in overrides}
+    given = {_parse(text).get_key_element(): text for text in overrides}
     texts = {key: given.pop(key, f"{key}={value}") for key, value in params.items()} | given
     parsed = [_parse(text) for text in texts.values() if _is_readable(text, faults)]
     batches = BasicSweeper.split_arguments(parsed, max_batch_size=None)

@@ -17,6 +17,9 @@ ARM: Final = "winnow.arm"
 
 SEED: Final = "winnow.seed"
 CELL: Final = "winnow.cell_id"
+RECIPE: Final = "winnow.recipe"
+"""Tag: fingerprint of all that a cell is made of but its seed; an arm's cells count together only where it is equal."""
+
 CAUSE: Final = "winnow.cause"
 """Tag: why a run ended FAILED or KILLED."""
 

@@ -34,10 +34,7 @@ class Store:
     def check(self) -> list[WinnowError]:
         """Return an error where the store cannot be written."""
         faults = []
-        for key, folder in (
-            ("uri", self._file.parent if self._file else None),
-            ("artifacts", Path(self.artifacts)),
-        ):
+        for key, folder in (("uri", self._file.parent if self._file else None), ("artifacts", self._folder)):
             if folder is not None and (fault := _unwritable(folder)):
                 faults.append(WinnowError(f"{fault} Choose another folder with output_dir=FOLDER.", key))
         return faults
@@ -71,13 +68,17 @@ class Store:
             if found.lifecycle_stage == "deleted":
                 client.restore_experiment(found.experiment_id)
             return str(found.experiment_id)
-        location = (Path(self.artifacts).resolve() / name).as_uri()
+        location = (self._folder.resolve() / name).as_uri() if self._folder else f"{self.artifacts}/{name}"
         return str(client.create_experiment(name, artifact_location=location))
 
     @property
     def tracking_uri(self) -> str:
         """The URI with an absolute path: MLflow remembers stores by URI, and a relative one depends on the folder."""
         return f"{SQLITE}{self._file.resolve()}" if self._file else self.uri
+
+    @property
+    def _folder(self) -> Path | None:
+        return None if "://" in self.artifacts else Path(self.artifacts)
 
     @property
     def _file(self) -> Path | None:

@@ -18,7 +18,8 @@ class MaskedLanguageDataModule(pl.LightningDataModule):
     Args:
         train: The training rows.
         validation: The held-out rows watched during training.
-        masking: Draws the masks, anew for every pass over the training rows and once for the held-out rows.
+        masking: Draws the masks of the training rows, anew for every pass. The held-out rows have BERT's own, fixed, so
+            that curves compare whatever an arm's masking.
         batch_size: Training rows of an optimizer step, over all processes and accumulated batches.
         seed: Seeds the order and the masks of the training rows.
         validation_seed: Seeds the fixed masks of the held-out rows; the same for every arm and seed of a
@@ -61,7 +62,7 @@ class MaskedLanguageDataModule(pl.LightningDataModule):
     def val_dataloader(self) -> HeldOutBatches:
         """Return this process' share of the held-out rows."""
         return HeldOutBatches(
-            self.validation, self.masking, self.validation_seed, self.validation_batch_size, self._share()
+            self.validation, Masking(), self.validation_seed, self.validation_batch_size, self._share()
         )
 
     def _share(self, accumulate: int = 1) -> Share:
