@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +21,7 @@ from winnow.tracking.record import (
     ROWS,
     SEED,
 )
+from winnow.tracking.store import quieten
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -126,10 +126,9 @@ def collect(store_uri: str, name: str) -> Study:
 
 def _open(store_uri: str) -> MlflowClient:
     """Return a client for a store that exists already; MLflow itself would make an empty one."""
-    for noisy in ("alembic", "mlflow"):
-        logging.getLogger(noisy).setLevel(logging.WARNING)
     from mlflow import MlflowClient
 
+    quieten()
     if store_uri.startswith("sqlite:///") and not Path(store_uri.removeprefix("sqlite:///")).is_file():
         raise WinnowError(
             f"There is no run store at {store_uri}. Run a study first, or point tracking.uri at the store "

@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import Final
 
 KIND: Final = "winnow.kind"
-"""Tag: ``study``, ``cell`` or ``comparison``."""
+"""Tag: ``study`` or ``cell``."""
 
 STUDY: Final = "winnow.study"
 ARM: Final = "winnow.arm"

@@ -47,7 +47,7 @@ class Store:
         """
         from filelock import FileLock
 
-        _quieten()
+        quieten()
         if self._file is None:
             return _client(self.uri)
         self._file.parent.mkdir(parents=True, exist_ok=True)
@@ -91,7 +91,7 @@ def _client(uri: str) -> MlflowClient:
     return MlflowClient(tracking_uri=uri)
 
 
-def _quieten() -> None:
+def quieten() -> None:
     """Keep the migration log of a new database, and MLflow's hints, off the terminal."""
     import mlflow  # noqa: F401 - it sets up its loggers when it is imported
 
