@@ -1,14 +1,18 @@
 """What several rooms' tests share."""
 
 import os
+import shutil
 import sqlite3
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from winnow.tracking import Store
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser
 
 # Tests run in parallel on few cores; torch's threads would fight for them. Read when torch is loaded, hence here.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -78,3 +82,17 @@ def compose() -> Callable[..., dict[str, Any]]:
         return tree
 
     return compose
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator["Browser"]:
+    """The system's own Chromium, without a window."""
+    from playwright.sync_api import sync_playwright
+
+    chromium = shutil.which("chromium") or shutil.which("google-chrome")
+    if chromium is None:
+        pytest.skip("there is no Chromium; Debian and Ubuntu install it with: apt-get install chromium")
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
+        yield browser
+        browser.close()

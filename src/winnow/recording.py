@@ -21,7 +21,7 @@ from winnow.tracking.environment import hardware, packages, uncommitted_changes
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
-    from winnow.pipeline import Measured
+    from winnow.measurement import Measured
     from winnow.preparation import Ready
 
 EXAMPLES = 40

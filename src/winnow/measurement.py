@@ -1,0 +1,83 @@
+"""What a model scores: on the held-out rows, whose masks never change, and on the probes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from winnow.config import TrainConfig
+from winnow.parts import Parts
+from winnow.preparation import Ready
+
+if TYPE_CHECKING:
+    import torch
+    from transformers import PreTrainedModel
+
+    from winnow.evaluation import ProbeScores
+
+
+@dataclass(frozen=True)
+class Measured:
+    """What a model scored: one row a held-out text, one number a metric, and the probes' tables."""
+
+    rows: pa.Table
+    scores: dict[str, float]
+    probes: dict[str, ProbeScores]
+
+
+def measure(config: TrainConfig, parts: Parts, ready: Ready, model: PreTrainedModel) -> Measured:
+    """Score a model on the held-out rows, whose masks never change, and on the probes.
+
+    The masks of a held-out row depend on the mask seed, the row and the tokenizer alone, and never on `masking`, which
+    an arm may change; so every arm guesses the same tokens.
+    """
+    from winnow.evaluation import score_rows, slice_metrics
+    from winnow.training import Masking
+
+    device, forward = _device(parts), config.training.forward
+    tables: list[pa.Table] = []
+    scores: dict[str, float] = {}
+    for name, held_out in ready.held_out.items():
+        evaluation = config.evaluation
+        rows = score_rows(
+            model,
+            ready.tokens[name],
+            Masking(),
+            seed=evaluation.mask_seed,
+            batch_size=evaluation.batch_size,
+            device=device,
+            forward=forward,
+        )
+        members = ready.members[name]
+        for slice_name, metrics in slice_metrics(rows, members).items():
+            scores |= {f"{name}/{slice_name}/{metric}": value for metric, value in metrics.items()}
+        for column, values in (
+            ("split", held_out["split"]),
+            ("source", held_out["source"]),
+            ("slices", _slice_names(members)),
+        ):
+            rows = rows.append_column(column, values)
+        tables.append(rows)
+    probes = {name: probe.run(model, ready.tokenizer, device, forward=forward) for name, probe in parts.probes.items()}
+    for name, result in probes.items():
+        scores |= {f"probe/{name}/{metric}": value for metric, value in result.summary().items()}
+    return Measured(pa.concat_tables(tables), scores, probes)
+
+
+def _slice_names(members: Mapping[str, npt.NDArray[np.bool_]]) -> pa.Array:
+    """Return for each row the names of its slices; `all` goes without saying."""
+    named = {name: inside for name, inside in members.items() if name != "all"}
+    names = [[name for name, inside in named.items() if inside[row]] for row in range(len(members["all"]))]
+    return pa.array(names, pa.list_(pa.string()))
+
+
+def _device(parts: Parts) -> torch.device:
+    import torch
+
+    wants_gpu = parts.trainer.keywords.get("accelerator", "auto") in ("auto", "gpu", "cuda")
+    return torch.device("cuda" if wants_gpu and torch.cuda.is_available() else "cpu")
