@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from winnow.comparison.look import Figure, Panel, Style, render
 from winnow.comparison.runs import Study
+from winnow.look.figures import Figure, Panel, Style, render
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -11,11 +11,11 @@ import numpy as np
 from winnow.comparison.analysis import Comparison
 from winnow.comparison.curves import draw_curves
 from winnow.comparison.description import fills_by_prompt
-from winnow.comparison.look import GREY, INK, Figure, Panel, Style, render, styles
 from winnow.comparison.metrics import Metric
 from winnow.comparison.runs import Study
 from winnow.comparison.verdict import Finding
-from winnow.comparison.wording import number
+from winnow.look.figures import GREY, INK, Figure, Panel, Style, render, styles
+from winnow.look.wording import number
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -3,22 +3,19 @@
 from __future__ import annotations
 
 import json
-import math
 from itertools import zip_longest
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from winnow.comparison.analysis import Comparison
 from winnow.comparison.description import BASE, fills_by_prompt
 from winnow.comparison.figures import draw_all
-from winnow.comparison.look import Figure, styles
 from winnow.comparison.metrics import Metric
 from winnow.comparison.runs import Study
-from winnow.comparison.wording import NOTHING, duration, interval, listed, number, p_text
 from winnow.errors import WinnowError
-
-if TYPE_CHECKING:
-    from jinja2 import Environment
+from winnow.look.figures import Figure, styles
+from winnow.look.page import pages
+from winnow.look.wording import listed
 
 MARKS = {"o": "●", "s": "■", "^": "▲", "D": "◆", "v": "▼", "P": "✚"}
 """The figures' markers as characters, so that text and figures name an arm alike."""
@@ -31,7 +28,7 @@ def write(comparison: Comparison, study: Study, output: Path) -> list[Path]:
         figures = draw_all(comparison, study, output / "figures")
         facts = _facts(comparison, study, figures)
         numbers = json.dumps(comparison.as_dict(), indent=2, ensure_ascii=False, allow_nan=False)
-        environment = _environment()
+        environment = pages("winnow.comparison")
         written = {"comparison.json": numbers + "\n"}
         for name in ("report.html", "report.md"):
             written[name] = environment.get_template(name).render(facts)
@@ -43,30 +40,6 @@ def write(comparison: Comparison, study: Study, output: Path) -> list[Path]:
             f"The report cannot be written to {output}: {why}. Choose a folder that can be written.", key="output_dir"
         ) from error
     return [*(output / name for name in written), *(file for figure in figures.values() for file in figure.files)]
-
-
-def _environment() -> Environment:
-    from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
-
-    environment = Environment(
-        loader=PackageLoader("winnow.comparison"),
-        autoescape=select_autoescape(["html"]),
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters |= {
-        "number": number,
-        "duration": duration,
-        "p_text": p_text,
-        "p_short": lambda p: p_text(p).removeprefix("p ").removeprefix("= ").replace("not known", NOTHING),
-        "signed": lambda value: ("+" if value > 0 else "") + number(value),
-        "listed": listed,
-        "percent": lambda share: f"{share:.1%}" if share >= 0.0005 else "<0.1%",
-        "cell": lambda text: str(text).replace("|", "\\|").replace("\n", " "),
-    }
-    environment.globals |= {"interval": interval, "exp": math.exp, "known": math.isfinite}
-    return environment
 
 
 def _facts(comparison: Comparison, study: Study, figures: dict[str, Figure]) -> dict[str, Any]:
