@@ -92,6 +92,17 @@ def test_the_summary_counts_by_hand(corpus_of: CorpusOf, tmp_path: Path) -> None
     }
 
 
+@pytest.mark.parametrize("on_disk", [False, True])
+def test_judging_tells_how_many_rows_are_kept_so_far(corpus_of: CorpusOf, tmp_path: Path, on_disk: bool) -> None:
+    corpus = corpus_of([f"{'nike shoes' if i % 3 == 0 or i >= 4_000 else 'other'} {i}" for i in range(4_500)])
+    if on_disk:
+        about_nike().judge(corpus, tmp_path, progress=False)
+    told: list[tuple[int, int]] = []
+    watched = about_nike().judge(corpus, tmp_path, progress=False, watch=lambda *counts: told.append(counts))
+    assert told == [(2_000, 667), (4_000, 1_334), (4_500, 1_834)]
+    assert told[-1][1] == watched.kept().sum()
+
+
 def test_the_train_rows_that_are_kept_come_in_corpus_order(corpus_of: CorpusOf, tmp_path: Path) -> None:
     corpus = corpus_of(TEXTS)
     verdicts = about_nike().judge(corpus, tmp_path, progress=False)

@@ -79,6 +79,15 @@ class Decision:
         asked = None if order is None else list(order)
         return Verdicts(pa.table(columns), name, str(self.keep), parts, self.keep_null, seconds, asked)
 
+    def keeps(self, scores: Mapping[str, pa.Array]) -> Mask:
+        """Return which rows of a batch are kept, given each signal's scores of them."""
+        verdicts = {signal: self.signals[signal].keep(scores[signal]) for signal in self.signals}
+        for part, node in self.parts.items():
+            verdicts[part] = evaluate(node, verdicts, scores)
+        answer = pc.fill_null(evaluate(self.keep, verdicts, scores), self.keep_null)
+        mask: Mask = answer.to_numpy(zero_copy_only=False)
+        return mask
+
     def terms(self) -> dict[str, Node]:
         """Return the terms that all must hold, by their text."""
         return {str(term): term for term in conjuncts(self.keep, self.parts)}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from rich.progress import Progress
 
 Places = npt.NDArray[np.int64]
+Watch = Callable[[int, Mapping[str, pa.Array]], None]
+"""Is told the place of a batch's first row, and the scores that each signal gives to the batch."""
 
 _BATCH_ROWS = 2_000
 
@@ -35,26 +37,63 @@ class Scored:
     seconds: float
 
 
-def score_signals(signals: Mapping[str, Signal], corpus: Corpus, cache_dir: Path, progress: bool) -> dict[str, Scored]:
+def score_signals(
+    signals: Mapping[str, Signal], corpus: Corpus, cache_dir: Path, progress: bool, watch: Watch | None = None
+) -> dict[str, Scored]:
     """Return the scores of every signal for all rows of a corpus, in corpus order.
 
     Scores lie in ``cache_dir/scores/<corpus fingerprint>/<signal fingerprint>.parquet``. Those that are there
     are read; the others are computed and added, so a second filter pays only for signals that no filter had
-    before.
+    before. Rows are taken batch by batch, each by all signals, so that what is known of a batch is known at once; only
+    signals that compare rows see all of them first.
 
     Args:
         signals: Signals by name.
         corpus: The rows.
         cache_dir: Where scores are kept; several processes may share it.
         progress: Whether to draw a progress bar on stderr.
+        watch: Called after each batch.
     """
     found = cached_scores(signals, corpus, cache_dir)
-    with progress_bar(progress and len(found) < len(signals)) as bar:
-        for name, signal in signals.items():
-            if name not in found:
+    fresh = {name: signal for name, signal in signals.items() if name not in found}
+    with progress_bar(progress and bool(fresh)) as bar:
+        for name, signal in fresh.items():
+            if signal.whole:
                 found[name] = score_rows(name, signal, corpus.table, None, bar)
-                _save(found[name], signal, _path(signal, corpus, cache_dir))
+        rest = {name: signal for name, signal in fresh.items() if not signal.whole}
+        found |= _by_batches(rest, found, corpus.table, bar, watch)
+    for name, signal in fresh.items():
+        _save(found[name], signal, _path(signal, corpus, cache_dir))
     return {name: found[name] for name in signals}
+
+
+def _by_batches(
+    signals: Mapping[str, Signal], known: Mapping[str, Scored], table: pa.Table, bar: Progress, watch: Watch | None
+) -> dict[str, Scored]:
+    columns = {name: _column(signal, table, name) for name, signal in signals.items()}
+    chunks: dict[str, list[pa.Array]] = {name: [] for name in signals}
+    seconds = dict.fromkeys(signals, 0.0)
+    task = bar.add_task("Scoring rows", total=table.num_rows) if signals else None
+    for first in range(0, table.num_rows, _BATCH_ROWS) if signals or watch else ():
+        places = np.arange(first, min(first + _BATCH_ROWS, table.num_rows))
+        values: dict[str, list[Any]] = {}  # signals that score the same column share it
+        for name, signal in signals.items():
+            column = signal.scored_column
+            if column not in values:
+                values[column] = columns[name].slice(first, len(places)).to_pylist()
+            begun = time.perf_counter()
+            chunks[name].append(_scores(signal, values[column], places, name))
+            seconds[name] += time.perf_counter() - begun
+        if task is not None:
+            bar.advance(task, len(places))
+        if watch:
+            old = {name: one.scores.slice(first, len(places)) for name, one in known.items()}
+            watch(first, old | {name: chunks[name][-1] for name in signals})
+    return {name: Scored(_joined(chunks[name]), seconds[name]) for name in signals}
+
+
+def _joined(chunks: list[pa.Array]) -> pa.Array:
+    return pa.chunked_array(chunks, pa.float64()).combine_chunks()
 
 
 def cached_scores(signals: Mapping[str, Signal], corpus: Corpus, cache_dir: Path) -> dict[str, Scored]:
@@ -93,7 +132,7 @@ def score_rows(
         seconds += time.perf_counter() - begun
         if bar and task is not None:
             bar.advance(task, len(batch))
-    scores = pa.chunked_array(chunks, pa.float64()).combine_chunks()
+    scores = _joined(chunks)
     if signal.whole and places is not None:
         scores = scores.take(pa.array(places))
     return Scored(scores, seconds)

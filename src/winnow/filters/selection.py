@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -18,7 +19,7 @@ from winnow.filters.decision import Decision
 from winnow.filters.expression import Expression, Node, expanded
 from winnow.filters.lexical import Mentions
 from winnow.filters.plan import Plan
-from winnow.filters.scoring import cached_scores, progress_bar, score_signals
+from winnow.filters.scoring import Watch, cached_scores, progress_bar, score_signals
 from winnow.filters.signals import Signal
 from winnow.filters.verdicts import Verdicts
 
@@ -103,20 +104,36 @@ class Filter(Selection):
     def __post_init__(self) -> None:
         self._decision()
 
-    def judge(self, corpus: Corpus, cache_dir: Path, progress: bool = True) -> Verdicts:
+    def judge(
+        self,
+        corpus: Corpus,
+        cache_dir: Path,
+        progress: bool = True,
+        watch: Callable[[int, int], None] | None = None,
+    ) -> Verdicts:
         """Score and decide every row of every split.
+
+        Args:
+            corpus: The rows.
+            cache_dir: Where scores are kept.
+            progress: Whether to draw a progress bar on stderr.
+            watch: Told, after each batch, how many rows are judged so far and how many of them are kept. In mode
+                ``short_circuit``, which goes term by term and not row by row, it is told once, at the end.
 
         Raises:
             WinnowError: The filter keeps nothing or everything of the train split.
         """
         decision = self._decision()
         if self.mode == "full":
-            scored = score_signals(self.signals, corpus, cache_dir, progress)
+            told = _counting(decision, watch) if watch else None
+            scored = score_signals(self.signals, corpus, cache_dir, progress, told)
             verdicts = decision.decide(self.name, corpus.table, scored)
         else:
             known = cached_scores(self.signals, corpus, cache_dir)
             with progress_bar(progress) as bar:
                 verdicts = decision.short_circuit(self.name, corpus.table, known, bar)
+            if watch:
+                watch(corpus.table.num_rows, int(verdicts.kept().sum()))
         self._refuse_trivial(verdicts)
         return verdicts
 
@@ -168,3 +185,16 @@ class Filter(Selection):
             f"rows that pass each signal: {passes}. {advice}.",
             key="keep",
         )
+
+
+def _counting(decision: Decision, watch: Callable[[int, int], None]) -> Watch:
+    """Turn the scores of batches into how many rows are judged and kept so far."""
+    kept = 0
+
+    def counted(first: int, scores: Mapping[str, pa.Array]) -> None:
+        nonlocal kept
+        mask = decision.keeps(scores)
+        kept += int(mask.sum())
+        watch(first + len(mask), kept)
+
+    return counted
