@@ -36,8 +36,8 @@ MAY_IMPORT = {
         "overview",
         "recording",
     },
-    "study": {"errors", "config", "filters", "tracking", "comparison", "parts", "preparation", "pipeline"},
-    "cli": {"errors", "config", "tracking", "comparison", "preparation", "pipeline", "study"},
+    "studies": {"errors", "config", "filters", "tracking", "comparison", "parts", "preparation", "pipeline"},
+    "cli": {"errors", "config", "tracking", "comparison", "preparation", "pipeline", "studies"},
 }
 
 

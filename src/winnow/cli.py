@@ -89,7 +89,7 @@ def _train(options: argparse.Namespace) -> int:
 
     console = Console(highlight=False)
     if sweep:
-        from winnow.study import run_study
+        from winnow.studies import run_study
 
         return 1 if run_study(cells, console) else 0
     from winnow.pipeline import run_single

@@ -1,11 +1,7 @@
-"""Many runs as one study: its declaration, its grid, what is finished already, and what failed.
-
-A study survives its cells: one that fails stops nothing, and one that has finished is never trained again.
-"""
+"""A study from its plan to its comparison."""
 
 from __future__ import annotations
 
-import dataclasses
 import gc
 import time
 import traceback
@@ -16,15 +12,14 @@ from typing import Any
 from rich.console import Console
 from rich.markup import escape
 
-from winnow.config import Cell, TrainConfig
-from winnow.errors import WinnowError, WinnowErrors, did_you_mean
-from winnow.filters import RandomMatched
-from winnow.parts import Parts, cell_folder, cell_id, check_parts, check_store, construct_parts, filters_in
+from winnow.config import TrainConfig
+from winnow.errors import WinnowError
+from winnow.parts import Parts, cell_folder, cell_id, check_parts, check_store, construct_parts
 from winnow.pipeline import run_cell
 from winnow.preparation import judge_filters
+from winnow.studies.declaration import declare
+from winnow.studies.plan import TrainCell, check_plan, with_shared_slices
 from winnow.tracking import Store, TrackedRun, record, track
-
-TrainCell = Cell[TrainConfig]
 
 
 def run_study(cells: Sequence[TrainCell], console: Console) -> int:
@@ -43,9 +38,9 @@ def run_study(cells: Sequence[TrainCell], console: Console) -> int:
     study = cells[0].config.study
     if any(cell.config.study != study for cell in cells):
         raise WinnowError("every cell of a sweep must belong to the same study; do not sweep over study.*.", "study")
-    cells = _with_shared_slices(cells)
+    cells = with_shared_slices(cells)
     parts = [construct_parts(cell.config) for cell in cells]
-    _check_plan(cells, parts)
+    check_plan(cells, parts)
     store = parts[0].store
     check_store(store)
     experiment = store.experiment(study.name)
@@ -54,7 +49,7 @@ def run_study(cells: Sequence[TrainCell], console: Console) -> int:
         check_parts(parts)
         judge_filters(cells, parts)
         ids = [cell_id(cell, part) for cell, part in zip(cells, parts, strict=True)]
-        declaration = _declare(cells, parts, ids)
+        declaration = declare(cells, parts, ids)
         parent.log_json(declaration, record.DECLARATION)
         done = set() if study.rerun == "all" else finished_cells(parent, experiment)
         _print_plan(console, declaration, ids, done)
@@ -119,79 +114,6 @@ def _run_cells(
             console.print(f"        about {max(left / 60, 0.1):.1f} minutes left", style="dim")
         gc.collect()
     return failures
-
-
-def _with_shared_slices(cells: Sequence[TrainCell]) -> list[TrainCell]:
-    """Let the filters of all cells name slices in each of them, so that every arm is measured on the same."""
-    slices: dict[str, Any] = {}
-    for cell in cells:
-        slices |= cell.config.evaluation.slices | filters_in(cell.config.filter)
-    shared = []
-    for cell in cells:
-        evaluation = dataclasses.replace(cell.config.evaluation, slices=slices)
-        tree = {**cell.tree, "evaluation": {**cell.tree["evaluation"], "slices": slices}}
-        config = dataclasses.replace(cell.config, evaluation=evaluation)
-        shared.append(dataclasses.replace(cell, config=config, tree=tree))
-    return shared
-
-
-def _check_plan(cells: Sequence[TrainCell], parts: Sequence[Parts]) -> None:
-    """Raise, before any work, all that would make the study break or its comparison say nothing."""
-    study = cells[0].config.study
-    arms = list(dict.fromkeys(part.filter.name for part in parts))
-    faults = []
-    for part in parts:
-        # Lightning's own launcher starts the whole command again in each process, and so the whole sweep.
-        options = part.trainer.keywords
-        if str(options.get("strategy", "auto")) != "auto" or options.get("devices") not in (None, 1, "1", "auto"):
-            told = "a study trains each cell on one device. Choose trainer=cpu or trainer=gpu, or leave out -m."
-            faults.append(WinnowError(told, "trainer.devices"))
-        if study.compare and isinstance(part.filter, RandomMatched) and part.judge not in arms:
-            told = (
-                f"{part.filter.name!r} matches {part.judge!r}, which is no arm of this study ({', '.join(arms)}). "
-                f"Add {part.judge} to the sweep, or write a control for your filter as the README shows."
-            )
-            faults.append(WinnowError(told, "filter.of"))
-    kind, _, rest = study.primary_metric.partition("/")
-    probe = rest.partition("/")[0]
-    if kind == "probe" and probe not in parts[0].probes:
-        known = list(parts[0].probes)
-        told = f"there is no probe {probe!r}.{did_you_mean(probe, known)} This study has {', '.join(known)}."
-        faults.append(WinnowError(told, "study.primary_metric"))
-    if study.compare and len(arms) > 1:
-        if study.baseline not in arms:
-            told = f"{study.baseline!r} is no arm.{did_you_mean(study.baseline, arms)} Arms: {', '.join(arms)}."
-            faults.append(WinnowError(f"{told} Name one, or set study.compare=false.", "study.baseline"))
-        if len({(part.filter.name, cell.config.seed) for cell, part in zip(cells, parts, strict=True)}) < len(cells):
-            told = "several cells have the same arm and seed, so their scores would be mixed up. Give each filter a "
-            faults.append(WinnowError(f"{told}name of its own, or set study.compare=false.", "filter.name"))
-    if faults:
-        raise WinnowErrors({str(fault): fault for fault in faults}.values())
-
-
-def _declare(cells: Sequence[TrainCell], parts: Sequence[Parts], ids: Sequence[str]) -> dict[str, Any]:
-    """Return the protocol of the study, as it stands before the first run."""
-    study = cells[0].config.study
-    arms = list(dict.fromkeys(part.filter.name for part in parts))
-    controls = {part.filter.name: part.filter.of.name for part in parts if isinstance(part.filter, RandomMatched)}
-    tested = [arm for arm in arms if arm != study.baseline and arm not in controls]
-    under_test = next(iter(controls.values()), tested[0] if tested else None)
-    filters = {part.filter.name: part.filter for part in parts}
-    budgets = {cell.config.training.max_steps for cell in cells}
-    return {
-        "study": study.name,
-        "primary_metric": study.primary_metric,
-        "secondary_metrics": list(study.secondary_metrics),
-        "arms": arms,
-        "baseline": study.baseline,
-        "filter": under_test,
-        "control": next(iter(controls), None),
-        "seeds": sorted({cell.config.seed for cell in cells}),
-        "max_steps": budgets.pop() if len(budgets) == 1 else None,
-        "filter_words": sorted(filters[under_test].words()) if under_test in filters else [],
-        "probe_words": sorted({word for probe in parts[0].probes.values() for word in probe.words()}),
-        "cells": list(ids),
-    }
 
 
 def _print_plan(console: Console, declaration: dict[str, Any], ids: Sequence[str], done: set[str]) -> None:

@@ -1,0 +1,8 @@
+"""Many runs as one study: its plan, its declaration, where its cells run, and what became of them.
+
+A study survives its cells: one that fails stops nothing, and one that has finished is never trained again.
+"""
+
+from winnow.studies.run import run_study
+
+__all__ = ["run_study"]
