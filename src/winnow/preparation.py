@@ -17,7 +17,16 @@ from winnow.config import Cell, FilterConfig, TrainConfig, construct
 from winnow.data import Corpus, Dataset
 from winnow.data.corpus import SplitName
 from winnow.errors import WinnowError, WinnowErrors
-from winnow.filters import Filter, Selection, Verdicts, filter_statistics, save_dropped, save_kept, save_statistics
+from winnow.filters import (
+    Filter,
+    Selection,
+    Verdicts,
+    Without,
+    filter_statistics,
+    save_dropped,
+    save_kept,
+    save_statistics,
+)
 from winnow.overview import funnel, print_plan, print_verdicts
 from winnow.parts import Parts, load_corpus
 
@@ -86,9 +95,18 @@ def judge_filters(cells: Sequence[Cell[TrainConfig]], parts: Sequence[Parts]) ->
     pairs = list(zip(cells, parts, strict=True))
     own = [(cell, part, name) for cell, part in pairs for name in part.slices if name == part.judge]
     others = [(cell, part, name) for cell, part in pairs for name in part.slices if name != part.judge]
+    faults: dict[str, WinnowError] = {}
     for cell, part, name in own + others:  # a filter is told of where it is an arm rather than where it names a slice
         cache = cell.config.output_dir / "cache"
-        _judge(part.slices[name], load_corpus(part.dataset, cache), cache, part.key_of(name))
+        corpus = load_corpus(part.dataset, cache)
+        verdicts = _judge(part.slices[name], corpus, cache, part.key_of(name))
+        if name == part.judge and isinstance(part.filter, Without):
+            try:
+                part.filter.select(corpus.split("train"), verdicts, cell.config.seed)
+            except WinnowError as fault:
+                faults.setdefault(str(fault), fault.under("filter"))
+    if faults:
+        raise WinnowErrors(faults.values())
 
 
 def run_filter(config: FilterConfig, console: Console) -> Path:

@@ -69,7 +69,7 @@ def record_inputs(run: TrackedRun, cell: Cell[TrainConfig], parts: Parts, ready:
         {"corpus": ready.corpus.fingerprint, "sources": ready.corpus.sources},
     )
     if parts.judge in ready.verdicts:
-        _record_verdicts(run, ready, ready.verdicts[parts.judge])
+        _record_verdicts(run, ready, parts.filter.explained_by(ready.verdicts[parts.judge]))
     for check, counts in ready.corpus.integrity.items():
         run.log_metrics({f"data/integrity/{check}": counts["failed"] / max(1, counts["rows"])})
     run.log_metrics({"data/train_rows": ready.train_rows.num_rows, "data/train_tokens": len(ready.tokens["train"].ids)})

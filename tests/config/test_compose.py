@@ -147,3 +147,59 @@ def test_every_choice_of_every_group_composes_and_constructs(group: str) -> None
 def test_no_interpolation_is_left_for_the_tracker() -> None:
     (cell,), _ = train("dataset=nike")
     assert not re.search(r"\$\{", str(cell.tree))
+
+
+ARMS = "filter=full,nike_positive,random_matched"
+
+
+def names_of(cells) -> list[str]:
+    """Return each cell's filter, and what it is without."""
+    nodes = [cell.config.filter for cell in cells]
+    return [node.get("signal") or node.get("name") or node["_target_"].rpartition(".")[2] for node in nodes]
+
+
+def test_one_override_adds_an_arm_for_each_signal_of_the_filters_in_a_sweep() -> None:
+    cells, sweep = train(ARMS, "filter.ablate=all", "seed=1,2", multirun=True)
+    assert sweep
+    signals = ["nike", "product", "praise", "blame", "sentiment"]
+    one_seed = [cell for cell in cells if cell.config.seed == 2]
+    assert names_of(one_seed) == ["Full", "nike_positive", *signals, "RandomMatched"]
+    assert len(cells) == 2 * len(one_seed)
+    assert one_seed[2].overrides == ["filter=nike_positive", "seed=2", "filter.ablate=[nike]"]
+    assert "ablate" not in str([cell.tree for cell in cells])
+
+
+def test_ablations_may_stand_in_an_experiment_or_in_the_filters_own_file(elsewhere: Path) -> None:
+    for group, text in {
+        "filter/mine": "defaults: [nike_positive, _self_]\nname: mine\nablate: [nike, blame]\n",
+        "filter/mine_control": "defaults: [{/filter@of: mine}, _self_]\n_target_: winnow.filters.RandomMatched\n",
+        "experiment/taken_apart": "# @package _global_\nfilter: {ablate: sentiment}\n"
+        "hydra: {mode: MULTIRUN, sweeper: {params: {filter: 'full,nike_positive'}}}\n",
+    }.items():
+        file = elsewhere / "conf" / f"{group}.yaml"
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(text)
+    cells, _ = train("experiment=taken_apart")
+    assert names_of(cells) == ["Full", "nike_positive", "sentiment"]
+    cells, sweep = train("filter=mine")
+    assert sweep
+    assert names_of(cells) == ["mine", "nike", "blame"]
+    cells, sweep = train("filter=full,mine_control", "+filter@evaluation.slices.mine=mine", multirun=True)
+    assert names_of(cells) == ["Full", "RandomMatched"]
+
+
+def test_every_fault_of_what_is_left_out_is_told_at_once() -> None:
+    found = faults(ARMS, "filter.ablate=[nik,sentiment,product,mood]", "sed=1", multirun=True)
+    assert "Did you mean 'seed'?" in found["sed"]
+    with pytest.raises(WinnowErrors) as caught:
+        train(ARMS, "filter.ablate=[nik,sentiment,product,mood]", multirun=True)
+    told = [error.message for error in caught.value.errors]
+    assert len(told) == 2
+    assert "no signal 'nik'. Did you mean 'nike'?" in told[0]
+    assert "no signal 'mood'." in told[1]
+    assert "all, or a list of signals" in faults("filter=nike_positive", "filter.ablate=7")["filter.ablate"]
+    assert "no filter here has signals" in faults("filter.ablate=all")["filter.ablate"]
+    alone = faults("filter=nike_positive", "filter.keep=nike", "filter.ablate=[nike]")
+    assert "nothing is left of the filter" in alone["filter.ablate"]
+    short = faults("filter=nike_positive", "filter.mode=short_circuit", "filter.ablate=all")
+    assert "Set mode=full" in short["filter.ablate"]

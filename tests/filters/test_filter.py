@@ -242,11 +242,34 @@ def test_a_filter_without_a_signal_keeps_what_the_rest_keeps(
     assert ("nike" in less.words()) is (signal != "nike")
 
 
+@pytest.mark.parametrize("keep", ["wanted", "nike & (product | about) & ~ugly", "at_least(2, about, ugly, product)"])
+@pytest.mark.parametrize("signal", ["nike", "product", "ugly"])
+def test_the_verdicts_of_a_filter_without_a_signal_are_those_of_the_smaller_filter(
+    corpus_of: CorpusOf, tmp_path: Path, keep: str, signal: str
+) -> None:
+    corpus = corpus_of(TEXTS)
+    whole = about_nike(keep=keep, parts={"wanted": "about & ~ugly", "about": "nike & product", "bad": "ugly"})
+    less = Without(of=whole, signal=signal)
+    judged = less.judge(corpus, tmp_path, progress=False)
+    explained = less.explained_by(judged)
+    rest = {name: one for name, one in whole.signals.items() if name != signal}
+    alone = Filter(name="alone", signals=rest, keep=explained.keep, parts=explained.parts)
+    expected = alone.judge(corpus, tmp_path, progress=False)
+    assert explained.table.equals(expected.table)
+    assert explained.fingerprint == expected.fingerprint != judged.fingerprint
+    assert explained.summary() == {**expected.summary(), "filter": f"about_nike_without_{signal}"}
+    assert ("bad" in explained.parts) is (signal != "ugly")
+    kept = less.select(corpus.split("train"), judged, seed=1)["row_id"]
+    assert kept.equals(alone.select(corpus.split("train"), expected, seed=1)["row_id"])
+
+
 def test_what_cannot_be_left_out_is_told(corpus_of: CorpusOf, tmp_path: Path) -> None:
     with pytest.raises(WinnowError, match=r"no signal 'nik'\. Did you mean 'nike'"):
         Without(of=about_nike(), signal="nik")
     with pytest.raises(WinnowError, match="nothing is left of the filter"):
         Without(of=Filter(name="x", signals={"nike": NIKE}, keep="nike"), signal="nike")
+    with pytest.raises(WinnowError, match="Set mode=full"):
+        Without(of=about_nike(mode="short_circuit"), signal="nike")
     corpus = corpus_of(["nike"] * 3 + ["nike shoes", "a", "b"])
     less = Without(of=about_nike(keep="nike & product", parts={}), signal="product")
     verdicts = less.judge(corpus, tmp_path, progress=False)

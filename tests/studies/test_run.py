@@ -126,6 +126,7 @@ def test_a_filter_that_keeps_nothing_stops_the_study_before_any_training(
         (["filter=full,uptrain_exact,random_matched"], "matches 'nike_positive', which is no arm"),
         (["filter=full,nike_positive", "optimizer.lr=0.1,0.2"], "same arm and seed"),
         (["filter=full,nike_positive", "study.baseline=ful"], "Did you mean 'full'?"),
+        (["filter=full,uptrain_exact", "filter.ablate=[prais]"], "no signal 'prais'. Did you mean 'praise'?"),
         (["seed=1,2", "study.primary_metric=probe/nike_wid/log_odds"], "Did you mean 'nike_wide'?"),
     ],
 )
@@ -135,3 +136,28 @@ def test_a_plan_that_could_say_nothing_is_refused_before_any_work(
     assert main(["train", "-m", *arguments, *small]) == 1
     assert told in " ".join(capsys.readouterr().err.split())
     assert not (workplace / "outputs/cache").exists()
+
+
+def test_a_study_takes_its_filter_apart(workplace: Path, store: Store, small: list[str]) -> None:
+    arguments = ["filter=full,nike_positive", "filter.ablate=[blame,praise]", "study.compare=false", *small]
+    assert main(["train", "-m", "study.name=mine", *arguments]) == 0
+    (parent,) = runs(store, "study")
+    client = store.client()
+
+    def artifact(run, path: str):
+        return json.loads(Path(client.download_artifacts(run.info.run_id, path, str(workplace))).read_text())
+
+    declared = artifact(parent, record.DECLARATION)
+    less = {"nike_positive_without_blame": "blame", "nike_positive_without_praise": "praise"}
+    assert declared["ablations"] == less
+    assert declared["filter"] == "nike_positive"
+    assert declared["arms"] == ["full", "nike_positive", *less]
+    cells = {run.data.tags[record.ARM]: run for run in runs(store, "cell")}
+    assert len({cells[arm].data.tags[record.VERDICTS] for arm in ("nike_positive", *less)}) == 3
+    for arm, signal in less.items():
+        summary = artifact(cells[arm], record.FILTER_SUMMARY)
+        assert summary["filter"] == arm
+        assert signal not in summary["signals"]
+        assert summary["rows"]["train"]["kept"] == cells[arm].data.metrics["data/train_rows"]
+        assert cells[arm].data.metrics["filter/kept"] == cells[arm].data.metrics["data/train_rows"]
+        assert f"filter/{signal}/pass" not in cells[arm].data.metrics

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
+from winnow.config import ablation
 from winnow.config.construct import construct
 from winnow.config.validate import missing_values, validate
 from winnow.errors import WinnowError, WinnowErrors, did_you_mean
@@ -70,16 +71,40 @@ def compose_cells(
         params, experiment_sweeps = _sweep_of_experiment(choices, command, searchpath, fixed)
         sweep = multirun or experiment_sweeps
         points = _points(readable, params, faults) if sweep else [_single(readable, faults)]
-        cells = []
+        cells: list[Cell[Config]] = []
+        ablating = []
         for point in points:
             known = [text for text in point if _has_known_choice(choices, text, faults)]
             tree = _compose(choices, command, [*searchpath, *known], faults)
-            config = _check(tree, schema, faults) if tree is not None else None
-            if tree is not None and config is not None:
-                cells.append(Cell(overrides=point, tree=tree, config=config))
+            if tree is not None:
+                asked = ablation.asked_of(tree)
+                found = _with_ablations(point, tree, asked, schema, faults)
+                ablating += [len(found)] if asked else []
+                cells += [cell for cell in found if not asked or cell not in cells]
+    if ablating and max(ablating) < 2 and not faults:
+        faults.append(WinnowError("no filter here has signals to leave out. Add one to the sweep.", ablation.KEY))
     if faults:
         raise WinnowErrors({str(fault): fault for fault in faults}.values())
-    return cells, sweep
+    return cells, sweep or len(cells) > 1
+
+
+def _with_ablations(
+    point: list[str], tree: dict[str, Any], asked: Any, schema: type[Config], faults: list[WinnowError]
+) -> list[Cell[Config]]:
+    """Return the cell of a tree, and after it those of the same filter less each signal that is asked for."""
+    overrides = [text for text in point if _parse(text).key_or_group != ablation.KEY]
+    config = _check(tree, schema, faults)
+    less = ablation.arms(tree, asked, faults) if asked else {}
+    if config is None:
+        return []
+    cells = [Cell(overrides=overrides, tree=tree, config=config)]
+    for signal, arm in less.items():
+        found: list[WinnowError] = []
+        config = _check(arm, schema, found)
+        faults += [WinnowError(fault.message, ablation.KEY) for fault in found]
+        if config is not None:
+            cells.append(Cell(overrides=[*overrides, f"{ablation.KEY}=[{signal}]"], tree=arm, config=config))
+    return cells
 
 
 def describe_choices() -> Choices:

@@ -77,6 +77,9 @@ class Without(Selection):
             raise WinnowError(
                 f"The filter '{self.of.name}' has no signal '{self.signal}'.{hint} It has {known}.", "signal"
             )
+        if self.signal is not None and self.of.mode == "short_circuit":
+            told = "A filter can be taken apart only where every signal is asked about every row. Set mode=full."
+            raise WinnowError(told, key="of.mode")
         if self._rest() is None:
             raise WinnowError(f"Without '{self.signal}' nothing is left of the filter '{self.of.name}'.", key="signal")
 
@@ -95,16 +98,19 @@ class Without(Selection):
         Raises:
             WinnowError: These are no rows, or all.
         """
-        rest = self._rest()
-        if verdicts is None or rest is None:
+        if verdicts is None:
             raise ValueError("a filter selects by its verdicts")
-        kept = verdicts.settled(rest, "train")
+        kept = self.explained_by(verdicts).kept("train")
         if not 0 < kept.sum() < len(kept):
             share = "everything" if kept.any() else "nothing"
             raise WinnowError(
                 f"'{self.name}' keeps {share} of the train rows, so there is nothing to compare.", "signal"
             )
         return train_rows.filter(pa.array(kept))
+
+    def explained_by(self, verdicts: Verdicts) -> Verdicts:
+        """Return the verdicts of the filter less the signal, given those of the whole."""
+        return verdicts if self.signal is None else verdicts.without(self.signal, self.name)
 
     def fingerprint(self) -> str:
         """Return a fingerprint over the filter and the signal; without one, the filter's own."""

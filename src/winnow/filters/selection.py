@@ -46,6 +46,10 @@ class Selection(ABC):
             seed: The seed of the run; only a random choice looks at it.
         """
 
+    def explained_by(self, verdicts: Verdicts) -> Verdicts:
+        """Return the verdicts that explain the choice, given what :meth:`judge` gave."""
+        return verdicts
+
     @abstractmethod
     def fingerprint(self) -> str:
         """Return 16 hex digits over everything that shapes the choice; the name is not part of it."""

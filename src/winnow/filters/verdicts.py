@@ -17,7 +17,7 @@ import pyarrow.csv
 import pyarrow.parquet as pq
 
 from winnow.data.corpus import SPLITS, Corpus, SplitName
-from winnow.filters.expression import Node, conjuncts, evaluate, expanded, names
+from winnow.filters.expression import Node, conjuncts, evaluate, expanded, names, without
 from winnow.filters.parsing import parse
 
 _FACTS = ("filter", "keep", "parts", "keep_null", "seconds", "asked")
@@ -126,6 +126,34 @@ class Verdicts:
         scores = {name: self.column(f"{name}.score", split) for name in used}
         mask: npt.NDArray[np.bool_] = pc.fill_null(evaluate(node, verdicts, scores), self.keep_null).to_numpy()
         return mask
+
+    def without(self, signal: str, name: str) -> Verdicts:
+        """Return the verdicts of the filter less one signal, under a name of its own; nothing is scored again.
+
+        Raises:
+            ValueError: Nothing is left of the expression, or rows were asked about only until a term dropped them, so
+                that what the others say of a dropped row is not known.
+        """
+        gone, parts = {signal}, dict[str, Node]()
+        for part, node in self._parts.items():  # each comes after those it uses
+            if (left := without(node, gone)) is None:
+                gone.add(part)
+            else:
+                parts[part] = left
+        keep = without(parse(self.keep), gone)
+        if keep is None or self.asked is not None:
+            raise ValueError(f"the verdicts of {self.filter!r} cannot be reduced by {signal!r}")
+        table = self.table.drop_columns([f"{signal}.score", f"{signal}.keep", *(gone & set(self.parts))])
+        columns = {one: self.column(f"{one}.keep") for one in self.signals if one != signal}
+        scores = {one: self.column(f"{one}.score") for one in columns}
+        for part, node in parts.items():
+            columns[part] = evaluate(node, columns, scores)
+            table = table.set_column(table.column_names.index(part), part, columns[part])
+        kept = pc.fill_null(evaluate(keep, columns, scores), self.keep_null)
+        table = table.set_column(table.column_names.index("keep"), "keep", kept)
+        texts = {part: str(node) for part, node in parts.items()}
+        seconds = {one: spent for one, spent in self.seconds.items() if one != signal}
+        return Verdicts(table, name, str(keep), texts, self.keep_null, seconds)
 
     def reasons(self, split: SplitName | None = None) -> pa.Array:
         """Return for every row the terms that it fails, as lists of strings; a kept row fails none."""

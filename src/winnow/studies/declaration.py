@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from winnow.config import Cell, TrainConfig
-from winnow.filters import RandomMatched
+from winnow.filters import RandomMatched, Without
 from winnow.parts import Parts
 
 
@@ -15,7 +15,9 @@ def declare(cells: Sequence[Cell[TrainConfig]], parts: Sequence[Parts], ids: Seq
     study = cells[0].config.study
     arms = list(dict.fromkeys(part.filter.name for part in parts))
     controls = {part.filter.name: part.filter.of.name for part in parts if isinstance(part.filter, RandomMatched)}
-    tested = [arm for arm in arms if arm != study.baseline and arm not in controls]
+    ablations = {part.filter.name: part.filter.signal for part in parts if isinstance(part.filter, Without)}
+    ablations = {arm: signal for arm, signal in ablations.items() if signal is not None}
+    tested = [arm for arm in arms if arm != study.baseline and arm not in controls and arm not in ablations]
     under_test = next(iter(controls.values()), tested[0] if tested else None)
     filters = {part.filter.name: part.filter for part in parts}
     budgets = {cell.config.training.max_steps for cell in cells}
@@ -27,6 +29,7 @@ def declare(cells: Sequence[Cell[TrainConfig]], parts: Sequence[Parts], ids: Seq
         "baseline": study.baseline,
         "filter": under_test,
         "control": next(iter(controls), None),
+        "ablations": ablations,
         "seeds": sorted({cell.config.seed for cell in cells}),
         "max_steps": budgets.pop() if len(budgets) == 1 else None,
         "filter_words": sorted(filters[under_test].words()) if under_test in filters else [],
