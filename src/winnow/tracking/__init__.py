@@ -1,6 +1,8 @@
 """The store, the life of a run, and what a run leaves behind."""
 
-from winnow.tracking.run import TrackedRun, track
+from winnow.tracking.life import track
+from winnow.tracking.run import TrackedRun
+from winnow.tracking.stale import close_stale_runs
 from winnow.tracking.store import Store
 
-__all__ = ["Store", "TrackedRun", "track"]
+__all__ = ["Store", "TrackedRun", "close_stale_runs", "track"]

@@ -23,6 +23,18 @@ RECIPE: Final = "winnow.recipe"
 CAUSE: Final = "winnow.cause"
 """Tag: why a run ended FAILED or KILLED."""
 
+OWNER: Final = "winnow.owner"
+"""Tag: the process that works on the run, as :class:`winnow.tracking.ownership.Owner` writes it."""
+
+BEAT: Final = "winnow.last_sign_of_life"
+"""Tag: when that process last told that it lives, in milliseconds since 1970."""
+
+ATTEMPTS: Final = "winnow.attempts"
+"""Tag: how often the run was begun; above 1 where a broken one was taken up again."""
+
+CHANGED: Final = "winnow.changed_params"
+"""Tag: parameters whose value differs since a broken run was taken up again, as JSON; MLflow keeps the first."""
+
 CORPUS: Final = "winnow.corpus"
 VERDICTS: Final = "winnow.verdicts"
 """Tag: fingerprint of the verdict table that chose the training rows; absent where all rows were taken."""

@@ -1,25 +1,22 @@
-"""The life of a run: begun, filled and ended by the harness itself, with the right status however it ends."""
+"""What is written to a run: metrics in batches, parameters, tags, artifacts and data sets."""
 
 from __future__ import annotations
 
 import json
 import math
-import signal
 import tempfile
+import threading
 import time
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from pathlib import Path
-from types import FrameType
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any
 
-from winnow.tracking.environment import provenance_tags
-from winnow.tracking.record import CAUSE
-from winnow.tracking.store import Store
+from winnow.tracking.record import BEAT, CHANGED
 
 if TYPE_CHECKING:
     import pyarrow as pa
     from mlflow import MlflowClient
+    from mlflow.entities import Metric, Run
 
 BATCH = 1000
 """Metrics that MLflow takes in one call."""
@@ -31,16 +28,22 @@ class TrackedRun:
     Metrics are buffered, since one call for many is a hundred times faster than one call each.
     """
 
-    def __init__(self, client: MlflowClient, run_id: str) -> None:
+    def __init__(self, client: MlflowClient, run_id: str, earlier: Run | None = None) -> None:
+        """Take up a run; `earlier` is its state where an earlier attempt has written to it."""
         self.client = client
         self.run_id = run_id
-        self._metrics: list[Any] = []
+        self.clock = Clock(earlier.info.start_time if earlier else 0)
+        self._metrics: list[Metric] = []
+        self._sending = threading.Lock()
+        self._params: dict[str, str] = dict(earlier.data.params) if earlier else {}
+        self._to_look_up = set(earlier.data.metrics) if earlier else set()
+        self._steps_there: dict[str, set[int]] = {}
 
     def log_metrics(self, metrics: Mapping[str, float], step: int = 0) -> None:
         """Buffer metrics; what is not a finite number is left out, since MLflow would store it as a huge one."""
         from mlflow.entities import Metric
 
-        now = int(time.time() * 1000)
+        now = self.clock.milliseconds()
         self._metrics += [
             Metric(name, float(value), now, step) for name, value in metrics.items() if math.isfinite(value)
         ]
@@ -49,17 +52,31 @@ class TrackedRun:
 
     def flush(self) -> None:
         """Send what is buffered."""
-        while self._metrics:
-            self.client.log_batch(self.run_id, metrics=self._metrics[:BATCH])
-            del self._metrics[:BATCH]
+        with self._sending:
+            while batch := self._metrics[:BATCH]:
+                if new := [metric for metric in batch if not self._is_there(metric)]:
+                    self.client.log_batch(self.run_id, metrics=new)
+                del self._metrics[: len(batch)]
+
+    def beat(self) -> None:
+        """Tell that this run's process lives."""
+        self.set_tags({BEAT: str(self.clock.milliseconds())})
 
     def log_params(self, params: Mapping[str, Any]) -> None:
-        """Store parameters, each at most 6,000 characters as MLflow demands."""
+        """Store parameters, each at most 6,000 characters as MLflow demands.
+
+        MLflow never changes a parameter, so an earlier attempt's value stays; what differs now is told in a tag.
+        """
         from mlflow.entities import Param
 
-        entries = [Param(name, str(value)[:6000]) for name, value in params.items()]
+        given = {name: str(value)[:6000] for name, value in params.items()}
+        changed = {name: value for name, value in given.items() if self._params.get(name, value) != value}
+        entries = [Param(name, value) for name, value in given.items() if name not in self._params]
+        self._params |= {entry.key: entry.value for entry in entries}
         for start in range(0, len(entries), 100):
             self.client.log_batch(self.run_id, params=entries[start : start + 100])
+        if changed:
+            self.set_tags({CHANGED: json.dumps(changed, ensure_ascii=False)})
 
     def set_tags(self, tags: Mapping[str, str]) -> None:
         """Store tags."""
@@ -103,51 +120,23 @@ class TrackedRun:
         tag = InputTag("mlflow.data.context", context)
         self.client.log_inputs(self.run_id, datasets=[DatasetInput(dataset, [tag])])
 
-
-@contextmanager
-def track(
-    store: Store, experiment_id: str, name: str, tags: Mapping[str, str], parent: str | None = None
-) -> Iterator[TrackedRun]:
-    """Begin a run and end it with the status it deserves.
-
-    The run ends FINISHED when the block does, KILLED on Ctrl-C, SIGTERM or `sys.exit`, and FAILED on any other
-    exception, with the cause as a tag. The exception goes on to the caller.
-    """
-    client = store.client()
-    links = {"mlflow.parentRunId": parent} if parent else {}
-    created = client.create_run(experiment_id, run_name=name, tags={**provenance_tags(), **links, **tags})
-    run = TrackedRun(client, created.info.run_id)
-    try:
-        with _terminable():
-            yield run
-            run.flush()
-    except BaseException as error:
-        status = "FAILED" if isinstance(error, Exception) else "KILLED"
-        _end(run, status, cause=f"{type(error).__name__}: {error}")
-        raise
-    _end(run, "FINISHED")
+    def _is_there(self, metric: Metric) -> bool:
+        """Tell whether an earlier attempt has stored a value of this metric at this step."""
+        if metric.key in self._to_look_up:
+            self._to_look_up.discard(metric.key)
+            history = self.client.get_metric_history(self.run_id, metric.key)
+            self._steps_there[metric.key] = {point.step for point in history}
+        return metric.step in self._steps_there.get(metric.key, ())
 
 
-def _end(run: TrackedRun, status: str, cause: str | None = None) -> None:
-    if cause is not None:
-        run.set_tags({CAUSE: cause, "mlflow.note.content": cause})
-        run.flush()
-    run.client.set_terminated(run.run_id, status)
+class Clock:
+    """The time of day, which within a run never goes back, even where the machine's own clock is set back."""
 
+    def __init__(self, earliest: int = 0) -> None:
+        self._base = max(earliest, int(time.time() * 1000))
+        self._began = time.monotonic()
 
-@contextmanager
-def _terminable() -> Iterator[None]:
-    """Let SIGTERM end the block by an exception, so that the run is closed; the exit code is 143 as shells expect."""
-
-    def stop(signum: int, frame: FrameType | None) -> NoReturn:
-        raise SystemExit(128 + signum)
-
-    try:
-        previous = signal.signal(signal.SIGTERM, stop)
-    except ValueError:  # not the main thread: whoever owns that one handles signals
-        yield
-        return
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, previous)
+    def milliseconds(self) -> int:
+        """Return the time in milliseconds since 1970."""
+        steady = self._base + int((time.monotonic() - self._began) * 1000)
+        return max(steady, int(time.time() * 1000))

@@ -5,6 +5,8 @@ from __future__ import annotations
 import logging
 import sqlite3
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -45,13 +47,10 @@ class Store:
         Processes that start together on an empty file would break one another's migration, so a lock is held; WAL
         mode lets one process write while others read.
         """
-        from filelock import FileLock
-
         quieten()
         if self._file is None:
             return _client(self.uri)
-        self._file.parent.mkdir(parents=True, exist_ok=True)
-        with FileLock(f"{self._file}.lock"):
+        with self._alone():
             if not self._file.exists():
                 with sqlite3.connect(self._file) as connection:
                     connection.execute("PRAGMA journal_mode=WAL")
@@ -62,14 +61,34 @@ class Store:
 
     def experiment(self, name: str) -> str:
         """Return the id of the experiment of that name, made where there is none."""
+        from mlflow.exceptions import MlflowException
+
         client = self.client()
-        found = client.get_experiment_by_name(name)
-        if found is not None:
+        with self._alone():
+            found = client.get_experiment_by_name(name)
+            if found is None:
+                location = (self._folder.resolve() / name).as_uri() if self._folder else f"{self.artifacts}/{name}"
+                try:
+                    return str(client.create_experiment(name, artifact_location=location))
+                except MlflowException:  # on a server, which no lock of ours holds, another may have been faster
+                    found = client.get_experiment_by_name(name)
+                    if found is None:
+                        raise
             if found.lifecycle_stage == "deleted":
                 client.restore_experiment(found.experiment_id)
             return str(found.experiment_id)
-        location = (self._folder.resolve() / name).as_uri() if self._folder else f"{self.artifacts}/{name}"
-        return str(client.create_experiment(name, artifact_location=location))
+
+    @contextmanager
+    def _alone(self) -> Iterator[None]:
+        """Hold the lock beside an embedded database."""
+        from filelock import FileLock
+
+        if self._file is None:
+            yield
+            return
+        self._file.parent.mkdir(parents=True, exist_ok=True)
+        with FileLock(f"{self._file}.lock"):
+            yield
 
     @property
     def tracking_uri(self) -> str:

@@ -1,0 +1,148 @@
+"""The life of a run: begun, taken up again and ended by the harness itself, with the right status however it ends."""
+
+from __future__ import annotations
+
+import signal
+import threading
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager, suppress
+from types import FrameType
+from typing import TYPE_CHECKING, NoReturn
+
+from winnow.errors import WinnowError
+from winnow.tracking.environment import provenance_tags
+from winnow.tracking.ownership import BEAT_SECONDS, Owner, claim
+from winnow.tracking.record import ATTEMPTS, BEAT, CAUSE, OWNER
+from winnow.tracking.run import TrackedRun
+from winnow.tracking.stale import cause_of_death
+from winnow.tracking.store import Store
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+
+SEND_SECONDS = 5
+"""How old a buffered metric gets before it is sent, so that one can watch a run."""
+
+
+@contextmanager
+def track(
+    store: Store,
+    experiment_id: str,
+    name: str,
+    tags: Mapping[str, str],
+    parent: str | None = None,
+    run_id: str | None = None,
+) -> Iterator[TrackedRun]:
+    """Begin a run, or take up a broken one again, and end it with the status it deserves.
+
+    The run ends FINISHED when the block does, KILLED on Ctrl-C, SIGTERM or `sys.exit`, and FAILED on any other
+    exception, with the cause as a tag. The exception goes on to the caller.
+
+    Args:
+        store: Where runs are kept.
+        experiment_id: The experiment of a new run.
+        name: The name of a new run.
+        tags: Tags to set.
+        parent: The run that a new one is shown under.
+        run_id: A run to take up: it is RUNNING again, and what it holds already is not stored twice.
+
+    Raises:
+        WinnowError: The run to take up is gone, or another process works on it.
+    """
+    client = store.client()
+    tags = {**provenance_tags(), OWNER: Owner.this_process().to_tag(), **tags}
+    with ExitStack() as stack:
+        if run_id is None:
+            links = {"mlflow.parentRunId": parent} if parent else {}
+            run = TrackedRun(client, client.create_run(experiment_id, run_name=name, tags=tags | links).info.run_id)
+            stack.enter_context(claim(run.run_id))
+        else:
+            stack.enter_context(claim(run_id))
+            run = _take_up(client, run_id, tags)
+        pulse = _Pulse(run)
+        try:
+            with _terminable():
+                pulse.start()
+                yield run
+                pulse.stop()
+                run.flush()
+        except BaseException as error:
+            pulse.stop()
+            status = "FAILED" if isinstance(error, Exception) else "KILLED"
+            _end(run, status, cause=f"{type(error).__name__}: {error}")
+            raise
+        _end(run, "FINISHED")
+
+
+def _take_up(client: MlflowClient, run_id: str, tags: Mapping[str, str]) -> TrackedRun:
+    """Make a run RUNNING again that an earlier attempt left."""
+    from mlflow.exceptions import MlflowException
+
+    try:
+        earlier = client.get_run(run_id)
+    except MlflowException as error:
+        raise WinnowError(f"there is no run {run_id} to take up again: {error.message}") from error
+    if earlier.info.lifecycle_stage == "deleted":
+        raise WinnowError(f"the run {run_id} was deleted. Restore it in MLflow's pages, or begin a new one.")
+    if earlier.info.status == "RUNNING" and OWNER in earlier.data.tags and not cause_of_death(earlier):
+        owner = Owner.from_tag(earlier.data.tags[OWNER])
+        raise WinnowError(f"the run {run_id} is being worked on by {owner}. Wait until it ends, or stop it.")
+    client.update_run(run_id, status="RUNNING")
+    for gone in (CAUSE, "mlflow.note.content"):
+        if gone in earlier.data.tags:
+            client.delete_tag(run_id, gone)
+    run = TrackedRun(client, run_id, earlier)
+    attempts = int(earlier.data.tags.get(ATTEMPTS, "1")) + 1
+    run.set_tags({**tags, ATTEMPTS: str(attempts), BEAT: str(run.clock.milliseconds())})
+    return run
+
+
+def _end(run: TrackedRun, status: str, cause: str | None = None) -> None:
+    if cause is not None:
+        run.set_tags({CAUSE: cause, "mlflow.note.content": cause})
+        run.flush()
+    run.client.set_terminated(run.run_id, status, run.clock.milliseconds())
+
+
+class _Pulse(threading.Thread):
+    """Sends a run's metrics and signs of life in the background, so that training never waits for the store."""
+
+    def __init__(self, run: TrackedRun) -> None:
+        super().__init__(name="winnow-tracking", daemon=True)
+        self._run = run
+        self._ended = threading.Event()
+
+    def run(self) -> None:
+        """Send now and then until stopped."""
+        due = time.monotonic() + BEAT_SECONDS
+        while not self._ended.wait(SEND_SECONDS):
+            with suppress(Exception):  # what could not be sent stays buffered, and the run's end tells of it
+                self._run.flush()
+                if time.monotonic() >= due:
+                    self._run.beat()
+                    due = time.monotonic() + BEAT_SECONDS
+
+    def stop(self) -> None:
+        """Stop, and wait for what is being sent."""
+        self._ended.set()
+        if self.is_alive():
+            self.join()
+
+
+@contextmanager
+def _terminable() -> Iterator[None]:
+    """Let SIGTERM end the block by an exception, so that the run is closed; the exit code is 143 as shells expect."""
+
+    def stop(signum: int, frame: FrameType | None) -> NoReturn:
+        raise SystemExit(128 + signum)
+
+    try:
+        previous = signal.signal(signal.SIGTERM, stop)
+    except ValueError:  # not the main thread: whoever owns that one handles signals
+        yield
+        return
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, previous)

@@ -1,0 +1,49 @@
+"""Runs whose process died without a word: found at the next start, and ended with the cause."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+from winnow.tracking.ownership import Owner
+from winnow.tracking.record import BEAT, CAUSE, OWNER
+from winnow.tracking.store import Store
+
+
+def close_stale_runs(store: Store, experiment_id: str) -> list[str]:
+    """End every run of an experiment that is marked RUNNING and whose process is gone.
+
+    A run that lives, or of which that cannot be told, is left alone: see :meth:`Owner.why_dead`. So are runs that
+    something else than Winnow began.
+
+    Returns:
+        A line for each run that was ended: its name, id and cause.
+    """
+    client = store.client()
+    closed: list[str] = []
+    token = None
+    while True:
+        page = client.search_runs([experiment_id], "attributes.status = 'RUNNING'", page_token=token)
+        for run in page:
+            if cause := cause_of_death(run):
+                client.set_tag(run.info.run_id, CAUSE, cause)
+                client.set_tag(run.info.run_id, "mlflow.note.content", cause)
+                client.set_terminated(run.info.run_id, "KILLED", end_time=last_sign(run))
+                closed.append(f"{run.info.run_name} ({run.info.run_id}): {cause}")
+        token = page.token
+        if not token:
+            return closed
+
+
+def cause_of_death(run: Any) -> str | None:
+    """Say why the process of a RUNNING run is known to be gone; `None` where it may live."""
+    owner = run.data.tags.get(OWNER)
+    if owner is None:
+        return None
+    silent = time.time() - last_sign(run) / 1000
+    return Owner.from_tag(owner).why_dead(run.info.run_id, silent)
+
+
+def last_sign(run: Any) -> int:
+    """Return the last sign of life of a run, in milliseconds since 1970."""
+    return int(run.data.tags.get(BEAT, run.info.start_time))
