@@ -9,7 +9,8 @@ import pytest
 from scipy import stats
 
 from winnow.comparison import bootstrap_interval, contrast, holm, permutation_p, summarise
-from winnow.comparison.statistics import Crossed, crossed_contrast
+from winnow.comparison.crossing import Crossed
+from winnow.comparison.statistics import crossed_contrast
 from winnow.errors import WinnowError
 
 

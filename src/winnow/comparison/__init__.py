@@ -11,12 +11,14 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from winnow.comparison.analysis import Comparison, analyse
+    from winnow.comparison.planning import Components, components, power, seeds_needed
     from winnow.comparison.runs import Study, collect
     from winnow.comparison.sensitivity import bootstrap_interval, permutation_p
     from winnow.comparison.statistics import Contrast, Summary, contrast, holm, summarise
 
 __all__ = [
     "Comparison",
+    "Components",
     "Contrast",
     "Study",
     "Summary",
@@ -24,14 +26,18 @@ __all__ = [
     "bootstrap_interval",
     "collect",
     "compare",
+    "components",
     "contrast",
     "holm",
     "permutation_p",
+    "power",
+    "seeds_needed",
     "summarise",
 ]
 
 _HOMES = {
     "analysis": ("Comparison", "analyse"),
+    "planning": ("Components", "components", "power", "seeds_needed"),
     "runs": ("Study", "collect"),
     "sensitivity": ("bootstrap_interval", "permutation_p"),
     "statistics": ("Contrast", "Summary", "contrast", "holm", "summarise"),

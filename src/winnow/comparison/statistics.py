@@ -14,14 +14,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
-from numpy.typing import NDArray
 
-from winnow.errors import WinnowError, did_you_mean
+from winnow.comparison.crossing import Array, Crossed, cross
+from winnow.errors import WinnowError
 
 if TYPE_CHECKING:
     import pandas as pd
-
-Array = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
@@ -118,69 +116,14 @@ def contrast(scores: pd.DataFrame, a: str, b: str, confidence: float = 0.95) -> 
     return crossed_contrast(cross(scores, a, b), confidence)
 
 
-@dataclass(frozen=True)
-class Crossed:
-    """Two arms as matrices of shape (seeds, items) over the same items, with item weights of mean 1."""
-
-    a: str
-    b: str
-    scores_a: Array
-    scores_b: Array
-    weights: Array
-    items_left_out: int = 0
-
-
-def cross(scores: pd.DataFrame, a: str, b: str) -> Crossed:
-    """Lay two arms out as seeds x items, over the items that every seed of both scored."""
-    arms = [str(arm) for arm in scores["arm"].unique()]
-    for arm in (a, b):
-        if arm not in arms:
-            raise WinnowError(
-                f"There is no arm '{arm}' in the scores, which hold {', '.join(arms)}.{did_you_mean(arm, arms)}",
-                key="arm",
-            )
-    pair = scores[scores["arm"].isin([a, b])]
-    if pair.duplicated(["arm", "seed", "item"]).any():
-        raise WinnowError("The scores hold the same arm, seed and item more than once; keep one row of each.")
-    table = pair.pivot(index=["arm", "seed"], columns="item", values="score")
-    whole = table.dropna(axis="columns")
-    n_a, n_b = (len(table.xs(arm, level="arm")) for arm in (a, b))
-    if min(n_a, n_b) < 2:
-        raise WinnowError(
-            f"'{a}' has {n_a} and '{b}' has {n_b} finished seeds; a contrast needs at least 2 of each, "
-            "and 5 for a firm answer. Run more seeds.",
-            key="seed",
-        )
-    if whole.shape[1] == 0:
-        raise WinnowError(f"'{a}' and '{b}' share no item that every seed scored; score all on the same items.")
-    weights = np.ones(whole.shape[1])
-    if "weight" in pair:
-        by_item = pair.groupby("item")["weight"].agg(["min", "max"]).loc[whole.columns]
-        if (by_item["min"] != by_item["max"]).any():
-            raise WinnowError(
-                "An item's weight differs between seeds or arms; held-out masks must be the same for all."
-            )
-        weights = by_item["min"].to_numpy(dtype=np.float64)
-        weights = weights / weights.mean()
-    left, right = (whole.xs(arm, level="arm").to_numpy(dtype=np.float64) for arm in (a, b))
-    return Crossed(a, b, left, right, weights, table.shape[1] - whole.shape[1])
-
-
 def crossed_contrast(crossed: Crossed, confidence: float = 0.95) -> Contrast:
     """Make the contrast of :func:`contrast` from matrices that are laid out already."""
     from scipy.stats import t
 
-    w, sides = crossed.weights, (crossed.scores_a, crossed.scores_b)
-    items = w.size
-    seed_means = [(side * w).mean(axis=1) for side in sides]
+    items = crossed.weights.size
+    seed_means = crossed.seed_means
     difference = float(seed_means[0].mean() - seed_means[1].mean())
-    # (term of Var(D), its degrees of freedom)
-    seeds = [(float(m.var(ddof=1)) / m.size, m.size - 1) for m in seed_means]
-    by_item, overlap = [(0.0, 1)], [(0.0, 1)]
-    if items > 1:
-        deviations = w * (sides[0].mean(axis=0) - sides[1].mean(axis=0) - difference)
-        by_item = [(float(deviations @ deviations) / (items - 1) / items, items - 1)]
-        overlap = [_error_term(side, w, m) for side, m in zip(sides, seed_means, strict=True)]
+    seeds, by_item, overlap = variance_terms(crossed)
     parts = {
         name: sum(v for v, _ in terms) for name, terms in (("seeds", seeds), ("items", by_item), ("overlap", overlap))
     }
@@ -216,7 +159,24 @@ def crossed_contrast(crossed: Crossed, confidence: float = 0.95) -> Contrast:
     )
 
 
-def _error_term(scores: Array, w: Array, seed_means: Array) -> tuple[float, int]:
+Term = tuple[float, int]
+"""A term of Var(difference), and its degrees of freedom."""
+
+
+def variance_terms(crossed: Crossed) -> tuple[list[Term], list[Term], list[Term]]:
+    """Return the terms of Var(difference) as :func:`contrast` names them: seeds, items, and what both contain."""
+    w, items, means = crossed.weights, crossed.weights.size, crossed.seed_means
+    sides = (crossed.scores_a, crossed.scores_b)
+    seeds = [(float(m.var(ddof=1)) / m.size, m.size - 1) for m in means]
+    if items == 1:
+        return seeds, [(0.0, 1)], [(0.0, 1), (0.0, 1)]
+    difference = means[0].mean() - means[1].mean()
+    deviations = w * (sides[0].mean(axis=0) - sides[1].mean(axis=0) - difference)
+    by_item = [(float(deviations @ deviations) / (items - 1) / items, items - 1)]
+    return seeds, by_item, [_error_term(side, w, m) for side, m in zip(sides, means, strict=True)]
+
+
+def _error_term(scores: Array, w: Array, seed_means: Array) -> Term:
     """Return the seed:item mean square within one arm, as a term of Var(D), and its degrees of freedom."""
     n, items = scores.shape
     residual = w * (scores - scores.mean(axis=0) - (seed_means - seed_means.mean())[:, None])
