@@ -91,7 +91,9 @@ def main() -> None:
         "coverage": {name: cell["coverage"] for name, cell in cells},
         "power": powers(real, options.studies),
         "a_a": {
-            f"{arm}, {metric.name}": splits(study, metric, arm) for arm in study.arms for metric in (PRIMARY, LOSS)
+            f"{arm}, {metric.name}": splits(study, metric, arm)
+            for arm in ("full", "nike_positive")
+            for metric in (PRIMARY, LOSS)
         },
         "real_runs": {
             "study": "winnow train -m " + " ".join([*SWEEP, *SMALL]),

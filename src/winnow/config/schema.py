@@ -76,6 +76,8 @@ class Study:
         name: Names the MLflow experiment and the folder below `output_dir`.
         primary_metric: The metric that the verdict is about.
         secondary_metrics: Metrics that are tested too, with a correction of their own.
+        equivalence_margin: Difference in the primary metric that would not matter, in its unit. Arms are told to be
+            equal only where the interval lies within it; without one no arm is ever told to be equal to another.
         baseline: The arm with all data.
         compare: Whether the study ends in a comparison.
         rerun: Which finished cells to train again.
@@ -84,6 +86,7 @@ class Study:
     name: Name = "scratchpad"
     primary_metric: str = "probe/nike_wide/log_odds"
     secondary_metrics: list[str] = Field(default_factory=lambda: ["test/all/loss"])
+    equivalence_margin: Annotated[float, Field(gt=0)] | None = None
     baseline: Name = "full"
     compare: bool = True
     rerun: Literal["none", "all"] = "none"

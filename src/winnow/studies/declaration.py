@@ -25,6 +25,7 @@ def declare(cells: Sequence[Cell[TrainConfig]], parts: Sequence[Parts], ids: Seq
         "study": study.name,
         "primary_metric": study.primary_metric,
         "secondary_metrics": list(study.secondary_metrics),
+        "equivalence_margin": study.equivalence_margin,
         "arms": arms,
         "baseline": study.baseline,
         "filter": under_test,

@@ -51,9 +51,10 @@ MAX_STEPS: Final = "winnow.max_steps"
 
 DECLARATION: Final = "study/declaration.json"
 """Artifact of the parent run: what was declared before the first cell ran. Keys: ``study``, ``primary_metric``,
-``secondary_metrics``, ``arms`` (list of names), ``baseline`` (``full``), ``filter`` (the filter under test),
-``control`` (``random_matched``), ``ablations`` (of each arm that is the filter less a signal, that signal), ``seeds``,
-``max_steps``, ``filter_words`` and ``probe_words`` (sorted lists), and ``cells`` (the ids of the study's cells)."""
+``secondary_metrics``, ``equivalence_margin`` (null where none), ``arms`` (list of names), ``baseline`` (``full``),
+``filter`` (the filter under test), ``control`` (``random_matched``), ``ablations`` (of each arm that is the filter
+less a signal, that signal), ``seeds``, ``max_steps``, ``filter_words`` and ``probe_words`` (sorted lists), and
+``cells`` (the ids of the study's cells)."""
 
 ROWS: Final = "evaluation/rows.parquet"
 """Artifact of a cell: ``stage`` (before, after), ``split``, ``row_id``, ``source``, ``loss_sum``, ``masked``, ``top1``,
