@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import os
 import sys
 import textwrap
 from collections.abc import Callable, Sequence
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from winnow import __version__
 from winnow.errors import WinnowError, WinnowErrors
@@ -20,6 +21,8 @@ examples:
   winnow train experiment=demo                 the demo study, from data to report
   winnow train -m filter=full,nike_positive seed=1,2,3
   winnow filter dataset=nike                   what a filter keeps and drops
+  winnow evaluate RUN_ID distilbert-base-uncased   models on the same rows and prompts
+  winnow fill "Nike shoes are very [MASK]" RUN_ID ./model   ranked fills, model beside model
   winnow compare study=demo                    verdict, figures and report again
   winnow ui                                    MLflow's pages over all runs
   winnow train --choices                       what each group offers
@@ -64,13 +67,24 @@ def _parser() -> argparse.ArgumentParser:
     helps = {
         "train": "train one cell, or with -m a study",
         "filter": "judge every row by a filter",
+        "evaluate": "score models side by side on the same rows and prompts",
+        "fill": "print what models put at the masks of a sentence",
         "compare": "compare the arms of a study",
         "ui": "open MLflow's pages",
     }
     for name, told in helps.items():
         command = commands.add_parser(name, help=told)
+        if name == "fill":
+            command.add_argument("text", nargs="?", default="", help="a sentence with [MASK] or <mask> in it")
+            command.add_argument("--json", action="store_true", help="print JSON")
+        with_models = name in ("evaluate", "fill")
         command.add_argument(
-            "overrides", nargs="*", metavar="KEY=VALUE", help="Hydra overrides, as filter=nike_positive"
+            "overrides",
+            nargs="*",
+            metavar="MODEL|KEY=VALUE" if with_models else "KEY=VALUE",
+            help="run ids, checkpoints, folders or Hub names, and Hydra overrides"
+            if with_models
+            else "Hydra overrides, as filter=nike_positive",
         )
         if name == "train":
             command.add_argument("-m", "--multirun", action="store_true", help="commas in a value make a sweep")
@@ -110,6 +124,30 @@ def _filter(options: argparse.Namespace) -> int:
     return 0
 
 
+def _evaluate(options: argparse.Namespace) -> int:
+    from winnow.config import EvaluateConfig
+
+    if (config := _with_models(options, EvaluateConfig)) is not None:
+        from rich.console import Console
+
+        from winnow.evaluating import run_evaluate
+
+        run_evaluate(config, Console(highlight=False))
+    return 0
+
+
+def _fill(options: argparse.Namespace) -> int:
+    from winnow.config import FillConfig
+
+    if (config := _with_models(options, FillConfig)) is not None:
+        from rich.console import Console
+
+        from winnow.filling import run_fill
+
+        run_fill(options.text, config, Console(highlight=False), options.json)
+    return 0
+
+
 def _compare(options: argparse.Namespace) -> int:
     from winnow.comparison import compare
     from winnow.config import CompareConfig, construct
@@ -146,6 +184,8 @@ def _ui(options: argparse.Namespace) -> int:
 COMMANDS: dict[str, Callable[[argparse.Namespace], int]] = {
     "train": _train,
     "filter": _filter,
+    "evaluate": _evaluate,
+    "fill": _fill,
     "compare": _compare,
     "ui": _ui,
 }
@@ -157,6 +197,14 @@ def _composed(options: argparse.Namespace, schema: type[Config]) -> Config | Non
 
     cells, _ = compose_cells(options.command, schema, options.overrides)
     return None if _printed(options, [cells[0].tree]) else cells[0].config
+
+
+def _with_models(options: argparse.Namespace, schema: type[Config]) -> Config | None:
+    """Return the configuration of a command whose arguments name models: what has no `=` is one of them."""
+    models = [text for text in options.overrides if "=" not in text]
+    options.overrides = [text for text in options.overrides if "=" in text]
+    config: Any = _composed(options, schema)
+    return dataclasses.replace(config, models=[*config.models, *models]) if config is not None else None
 
 
 def _printed(options: argparse.Namespace, trees: Sequence[object]) -> bool:

@@ -11,6 +11,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from winnow.config import TrainConfig
+from winnow.config.schema import Evaluation
 from winnow.parts import Parts
 from winnow.preparation import Ready
 
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
     from winnow.evaluation import ProbeScores
+    from winnow.training import TokenRows
+    from winnow.training.forward import Forward
 
 
 @dataclass(frozen=True)
@@ -31,42 +34,69 @@ class Measured:
 
 
 def measure(config: TrainConfig, parts: Parts, ready: Ready, model: PreTrainedModel) -> Measured:
-    """Score a model on the held-out rows, whose masks never change, and on the probes.
-
-    The masks of a held-out row depend on the mask seed, the row and the tokenizer alone, and never on `masking`, which
-    an arm may change; so every arm guesses the same tokens.
-    """
-    from winnow.evaluation import score_rows, slice_metrics
-    from winnow.training import Masking
-
+    """Score a model on the held-out rows, whose masks never change, and on the probes."""
     device, forward = _device(parts), config.training.forward
     tables: list[pa.Table] = []
     scores: dict[str, float] = {}
     for name, held_out in ready.held_out.items():
-        evaluation = config.evaluation
-        rows = score_rows(
-            model,
-            ready.tokens[name],
-            Masking(),
-            seed=evaluation.mask_seed,
-            batch_size=evaluation.batch_size,
-            device=device,
-            forward=forward,
+        rows, found = measure_rows(
+            name, held_out, ready.tokens[name], ready.members[name], config.evaluation, model, device, forward
         )
-        members = ready.members[name]
-        for slice_name, metrics in slice_metrics(rows, members).items():
-            scores |= {f"{name}/{slice_name}/{metric}": value for metric, value in metrics.items()}
-        for column, values in (
-            ("split", held_out["split"]),
-            ("source", held_out["source"]),
-            ("slices", _slice_names(members)),
-        ):
-            rows = rows.append_column(column, values)
         tables.append(rows)
+        scores |= found
     probes = {name: probe.run(model, ready.tokenizer, device, forward=forward) for name, probe in parts.probes.items()}
-    for name, result in probes.items():
-        scores |= {f"probe/{name}/{metric}": value for metric, value in result.summary().items()}
-    return Measured(pa.concat_tables(tables), scores, probes)
+    return Measured(pa.concat_tables(tables), scores | probe_summaries(probes), probes)
+
+
+def measure_rows(
+    name: str,
+    held_out: pa.Table,
+    tokens: TokenRows,
+    members: Mapping[str, npt.NDArray[np.bool_]],
+    evaluation: Evaluation,
+    model: PreTrainedModel,
+    device: torch.device,
+    forward: Forward,
+) -> tuple[pa.Table, dict[str, float]]:
+    """Score a model on held-out rows.
+
+    The masks of a row depend on the mask seed, the row and the tokenizer alone, and never on `masking`, which an arm
+    may change; so every arm guesses the same tokens.
+
+    Returns:
+        A line for each row, and every metric of each slice as `NAME/SLICE/METRIC`.
+    """
+    from winnow.evaluation import score_rows, slice_metrics
+    from winnow.training import Masking
+
+    rows = score_rows(
+        model,
+        tokens,
+        Masking(),
+        seed=evaluation.mask_seed,
+        batch_size=evaluation.batch_size,
+        device=device,
+        forward=forward,
+    )
+    scores = {
+        f"{name}/{slice_name}/{metric}": value
+        for slice_name, metrics in slice_metrics(rows, members).items()
+        for metric, value in metrics.items()
+    }
+    for column, values in (
+        ("split", held_out["split"]),
+        ("source", held_out["source"]),
+        ("slices", _slice_names(members)),
+    ):
+        rows = rows.append_column(column, values)
+    return rows, scores
+
+
+def probe_summaries(probes: Mapping[str, ProbeScores]) -> dict[str, float]:
+    """Return the mean scores of all probes as `probe/NAME/METRIC`."""
+    return {
+        f"probe/{name}/{metric}": value for name, scores in probes.items() for metric, value in scores.summary().items()
+    }
 
 
 def _slice_names(members: Mapping[str, npt.NDArray[np.bool_]]) -> pa.Array:

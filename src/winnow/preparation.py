@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -61,12 +62,10 @@ def prepare(config: TrainConfig, parts: Parts) -> Ready:
 
     cache = config.output_dir / "cache"
     corpus = load_corpus(parts.dataset, cache)
-    verdicts = {name: _judge(one, corpus, cache, parts.key_of(name)) for name, one in parts.slices.items()}
+    verdicts = {name: judge(one, corpus, cache, parts.key_of(name)) for name, one in parts.slices.items()}
     train_rows = parts.filter.select(corpus.split("train"), verdicts.get(parts.judge), config.seed)
-    held_out: dict[str, pa.Table] = {
-        name: _first_rows(corpus.split(name), config.evaluation.max_rows) for name in HELD_OUT
-    }
-    members = {name: _members(rows, verdicts) for name, rows in held_out.items()}
+    held_out = held_out_rows(corpus, config.evaluation.max_rows)
+    members = {name: slices_of(rows, verdicts) for name, rows in held_out.items()}
     try:
         tokenizer = parts.model.tokenizer(corpus, cache)
     except WinnowError as error:
@@ -99,7 +98,7 @@ def judge_filters(cells: Sequence[Cell[TrainConfig]], parts: Sequence[Parts]) ->
     for cell, part, name in own + others:  # a filter is told of where it is an arm rather than where it names a slice
         cache = cell.config.output_dir / "cache"
         corpus = load_corpus(part.dataset, cache)
-        verdicts = _judge(part.slices[name], corpus, cache, part.key_of(name))
+        verdicts = judge(part.slices[name], corpus, cache, part.key_of(name))
         if name == part.judge and isinstance(part.filter, Without):
             try:
                 part.filter.select(corpus.split("train"), verdicts, cell.config.seed)
@@ -123,7 +122,7 @@ def run_filter(config: FilterConfig, console: Console) -> Path:
     cache = config.output_dir / "cache"
     corpus = load_corpus(dataset, cache)
     print_plan(console, selection.plan(corpus, cache), selection.mode == "short_circuit")
-    verdicts = _judge(selection, corpus, cache, "filter")
+    verdicts = judge(selection, corpus, cache, "filter")
     folder = config.output_dir / "filters" / f"{dataset.name}-{selection.name}"
     found = filter_statistics(verdicts, corpus)
     verdicts.save(folder)
@@ -138,13 +137,19 @@ def run_filter(config: FilterConfig, console: Console) -> Path:
     return folder
 
 
-def _judge(selection: Selection, corpus: Corpus, cache: Path, key: str) -> Verdicts:
+def judge(selection: Selection, corpus: Corpus, cache: Path, key: str) -> Verdicts:
+    """Return the verdicts of a filter on all rows; a fault is told under its key."""
     try:
         verdicts = selection.judge(corpus, cache)
     except WinnowError as error:
         raise error.under(key) from error
     assert verdicts is not None, "only `full` judges nothing, and it names no slice"
     return verdicts
+
+
+def held_out_rows(corpus: Corpus, limit: int | None) -> dict[str, pa.Table]:
+    """Return the rows that models are measured on, by the name of their split; the same for every arm."""
+    return {name: _first_rows(corpus.split(name), limit) for name in HELD_OUT}
 
 
 def _first_rows(rows: pa.Table, limit: int | None) -> pa.Table:
@@ -155,11 +160,26 @@ def _first_rows(rows: pa.Table, limit: int | None) -> pa.Table:
     return rows.take(np.sort(order[:limit]))
 
 
-def _members(rows: pa.Table, verdicts: Mapping[str, Verdicts]) -> dict[str, npt.NDArray[np.bool_]]:
-    """Return for each slice which of the rows belong to it."""
+def slices_of(rows: pa.Table, verdicts: Mapping[str, Verdicts]) -> dict[str, npt.NDArray[np.bool_]]:
+    """Return for each slice which of the rows belong to it: all, each source, and what each filter keeps and removes.
+
+    A single source is no slice, since it is the same as `all`.
+    """
     members = {"all": np.ones(rows.num_rows, dtype=bool)}
+    sources = pc.unique(rows["source"]).to_pylist()
+    if len(sources) > 1:
+        members |= {f"source/{_plain(name)}": pc.equal(rows["source"], name).to_numpy() for name in sorted(sources)}
     for name, judged in verdicts.items():
         kept = judged.table.filter(judged.table["keep"])["row_id"].combine_chunks()
         inside = pc.is_in(rows["row_id"], value_set=kept).to_numpy()
         members |= {f"{name}/kept": inside, f"{name}/removed": ~inside}
     return members
+
+
+def _plain(name: str) -> str:
+    """Return a source's name in the letters that MLflow allows for metrics.
+
+    >>> _plain("reviews (2024)/a")
+    'reviews _2024__a'
+    """
+    return re.sub(r"[^A-Za-z0-9_. -]", "_", name)

@@ -2,11 +2,13 @@
 
 from winnow.config.compose import Cell, compose_cells, conf_folder, describe_choices
 from winnow.config.construct import construct
-from winnow.config.schema import CompareConfig, FilterConfig, TrainConfig, UiConfig
+from winnow.config.schema import CompareConfig, EvaluateConfig, FillConfig, FilterConfig, TrainConfig, UiConfig
 
 __all__ = [
     "Cell",
     "CompareConfig",
+    "EvaluateConfig",
+    "FillConfig",
     "FilterConfig",
     "TrainConfig",
     "UiConfig",

@@ -135,6 +135,53 @@ class CompareConfig:
 
 
 @dataclass(frozen=True, config=STRICT)
+class FillConfig:
+    """The configuration of `winnow fill`.
+
+    Attributes:
+        models: MLflow run ids, checkpoints, folders and names on the Hub.
+        tracking: The store that run ids are looked up in.
+        top_k: Words shown for each mask.
+    """
+
+    models: list[str]
+    tracking: Node
+    top_k: Annotated[int, Field(gt=0, le=1000)] = 10
+    output_dir: Path = Path("outputs")
+    allow_targets: list[str] = Field(default_factory=list)
+
+
+@dataclass(frozen=True, config=STRICT)
+class EvaluateConfig:
+    """The configuration of `winnow evaluate`: any number of models on the same rows, masks and prompts.
+
+    Attributes:
+        models: MLflow run ids, checkpoints, folders and names on the Hub.
+        tracking: The store that run ids are looked up in, and that the evaluation is kept in.
+        dataset: Whose held-out rows; left out, that of the first run named, and without a run none.
+        probe: Probes by name; left out, those of the first run named.
+        name: Names the MLflow experiment and the folder below `output_dir`.
+        split: The held-out rows that are scored.
+        max_length: Tokens after which a row is cut off.
+        depth: Words ranked for the figure of the best and the worst.
+    """
+
+    models: list[str]
+    tracking: Node
+    dataset: Node | None = None
+    probe: dict[str, Node] = Field(default_factory=dict)
+    name: Name = "evaluations"
+    split: Literal["validation", "test"] = "test"
+    max_length: Annotated[int, Field(gt=2)] = 128
+    depth: Annotated[int, Field(ge=20)] = 1000
+    forward: Literal["auto", "efficient", "reference"] = "auto"
+    evaluation: Evaluation = Field(default_factory=Evaluation)
+    data_dir: Path = Path("data")
+    output_dir: Path = Path("outputs")
+    allow_targets: list[str] = Field(default_factory=list)
+
+
+@dataclass(frozen=True, config=STRICT)
 class UiConfig:
     """The configuration of `winnow ui`; it binds to loopback unless told otherwise."""
 

@@ -12,6 +12,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from winnow.evaluation.fills import fill
     from winnow.evaluation.probe import Probe, Prompt
     from winnow.evaluation.rows import score_rows, slice_metrics
     from winnow.evaluation.scores import ProbeScores
@@ -20,11 +21,12 @@ _HOMES = {
     "Probe": "probe",
     "ProbeScores": "scores",
     "Prompt": "probe",
+    "fill": "fills",
     "score_rows": "rows",
     "slice_metrics": "rows",
 }
 
-__all__ = ["Probe", "ProbeScores", "Prompt", "score_rows", "slice_metrics"]
+__all__ = ["Probe", "ProbeScores", "Prompt", "fill", "score_rows", "slice_metrics"]
 
 
 def __getattr__(name: str) -> Any:

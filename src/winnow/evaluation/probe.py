@@ -5,7 +5,6 @@ from __future__ import annotations
 import functools
 import hashlib
 import itertools
-import re
 import string
 from collections.abc import Iterator
 from dataclasses import dataclass as plain_dataclass
@@ -16,6 +15,7 @@ from pydantic.dataclasses import dataclass
 
 from winnow.data.fingerprint import fingerprint
 from winnow.errors import WinnowError, WinnowErrors, did_you_mean
+from winnow.evaluation.answers import MASK
 from winnow.evaluation.metrics import PROMPT_SCORES
 
 if TYPE_CHECKING:
@@ -24,9 +24,6 @@ if TYPE_CHECKING:
 
     from winnow.evaluation.scores import ProbeScores
     from winnow.training.forward import Forward
-
-MASK = re.compile(r"\[MASK\]|<mask>")
-"""Either spelling of the masked word; a probe uses the tokenizer's own."""
 
 RESERVED = ("prompt_id", "prompt", "probe", "stage", "scored", *PROMPT_SCORES)
 """Columns of the table of prompts, in which every slot has a column too."""

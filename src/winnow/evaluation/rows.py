@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from winnow.evaluation.answers import evaluating, logits_at_masks
 from winnow.evaluation.metrics import perplexity
 
 if TYPE_CHECKING:
@@ -53,7 +53,7 @@ def score_rows(
     from rich.progress import track
     from torch.nn import functional
 
-    from winnow.training import HeldOutBatches, masked_logits
+    from winnow.training import HeldOutBatches
 
     loss_sum = np.zeros(len(rows))
     masked, top1, top5 = (np.zeros(len(rows), dtype=np.int64) for _ in range(3))
@@ -61,7 +61,7 @@ def score_rows(
     with evaluating(model, device):
         shown = track(batches, "Scoring held-out rows", len(batches), disable=not progress, transient=True)
         for chosen, batch in zip(batches.draws, shown, strict=True):
-            logits, targets = masked_logits(model, batch.to(device), forward)
+            logits, targets = logits_at_masks(model, batch.to(device), forward)
             losses = functional.cross_entropy(logits, targets, reduction="none").cpu().numpy()
             better = (logits > logits.gather(1, targets[:, None])).sum(1).cpu().numpy()
             owner = chosen[batch.owners]
@@ -112,17 +112,3 @@ def _averages(columns: Mapping[str, npt.NDArray[np.float64]]) -> dict[str, float
         found |= {"loss": loss, "perplexity": perplexity(loss)}
         found |= {name: float(columns[name].sum()) / masked for name in ("top1", "top5")}
     return found
-
-
-@contextmanager
-def evaluating(model: PreTrainedModel, device: torch.device | str) -> Iterator[None]:
-    """Keep a model in evaluation mode on a device, without gradients, and put all back as it was."""
-    import torch
-
-    training, home = model.training, model.device
-    model.eval().to(device)
-    try:
-        with torch.inference_mode():
-            yield
-    finally:
-        model.train(training).to(home)

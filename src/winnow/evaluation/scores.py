@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -11,9 +11,10 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from winnow.evaluation.answers import answers
 from winnow.evaluation.metrics import KS, PROMPT_SCORES, log_odds, mass, share_at_k
-from winnow.evaluation.probe import MASK, Cloze
-from winnow.evaluation.rows import evaluating
+from winnow.evaluation.probe import Cloze
+from winnow.evaluation.words import single_tokens, whole_words
 
 if TYPE_CHECKING:
     import torch
@@ -74,8 +75,10 @@ def ask(
     prompts: list[dict[str, Any]] = []
     fills: list[dict[str, Any]] = []
     slots = dict.fromkeys(slot for cloze in clozes for slot in cloze.slots)
-    for some, answers in _answers(clozes, model, tokenizer, device, batch_size, forward):
-        for cloze, log_probabilities in zip(some, answers, strict=True):
+    texts = [cloze.text for cloze in clozes]
+    for owners, answered in answers(texts, model, tokenizer, device, batch_size, forward):
+        for owner, log_probabilities in zip(owners, answered.cpu().numpy(), strict=True):
+            cloze = clozes[owner]
             among = log_probabilities[candidates]
             best = np.argsort(-among, kind="stable")[: KS[-1]]
             ranked = [words[i] for i in best]
@@ -97,64 +100,6 @@ def ask(
             "unwanted": _without_token((word for cloze in clozes for word in cloze.unwanted), ids_of),
         },
     )
-
-
-def single_tokens(words: Iterable[str], tokenizer: PreTrainedTokenizerFast) -> dict[str, int | None]:
-    """Return the id of each word within a sentence, or ``None`` where it is several tokens or unknown."""
-    words = sorted(words)
-    if not words:
-        return {}
-    # The blank makes a byte-level tokenizer write the word as it stands inside a sentence.
-    encoded = tokenizer([f" {word}" for word in words], add_special_tokens=False)["input_ids"]
-    return {
-        word: ids[0] if len(ids) == 1 and ids[0] != tokenizer.unk_token_id else None
-        for word, ids in zip(words, encoded, strict=True)
-    }
-
-
-def whole_words(tokenizer: PreTrainedTokenizerFast) -> tuple[npt.NDArray[np.int64], list[str]]:
-    """Return the ids that stand for a whole word, and the words.
-
-    An id stands for a whole word if the tokenizer writes that word inside a sentence as this one token, and
-    the word has a letter or a digit. That leaves out pieces, punctuation and special tokens of any kind of
-    tokenizer.
-    """
-    special = set(tokenizer.all_special_ids)
-    ids = [i for i in sorted(tokenizer.get_vocab().values()) if i not in special]
-    words = [word.strip() for word in tokenizer.batch_decode([[i] for i in ids])]
-    spelt = tokenizer([f" {word}" for word in words], add_special_tokens=False)["input_ids"]
-    whole = [
-        (i, word)
-        for i, word, tokens in zip(ids, words, spelt, strict=True)
-        if tokens == [i] and any(map(str.isalnum, word))
-    ]
-    return np.array([i for i, _ in whole], dtype=np.int64), [word for _, word in whole]
-
-
-def _answers(
-    clozes: Sequence[Cloze],
-    model: PreTrainedModel,
-    tokenizer: PreTrainedTokenizerFast,
-    device: torch.device | str,
-    batch_size: int,
-    forward: Forward,
-) -> Iterator[tuple[Sequence[Cloze], npt.NDArray[np.float32]]]:
-    """Yield prompts with the log probabilities at their masks, shape ``(prompts, vocabulary)``."""
-    from winnow.training import masked_logits
-    from winnow.training.batch import Batch
-    from winnow.training.masking import IGNORED
-
-    for start in range(0, len(clozes), batch_size):
-        some = clozes[start : start + batch_size]
-        texts = [MASK.sub(lambda _: tokenizer.mask_token, cloze.text) for cloze in some]
-        rows = tokenizer(texts)["input_ids"]
-        ids = np.concatenate(rows)
-        labels = np.where(ids == tokenizer.mask_token_id, ids, IGNORED)
-        batch = Batch.of(ids, labels, np.array([len(row) for row in rows]))
-        with evaluating(model, device):
-            logits, _ = masked_logits(model, batch.to(device), forward)
-            answers = logits.log_softmax(-1).cpu().numpy()
-        yield some, answers
 
 
 def _scores(

@@ -63,3 +63,13 @@ def duration(seconds: float | None) -> str:
     if seconds < 120:
         return f"{seconds:.0f} s" if seconds >= 10 else f"{seconds:.1f} s"
     return f"{seconds / 60:.1f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"
+
+
+def bar(share: float, width: int = 12) -> str:
+    """Return a bar of block characters for a share in [0, 1], to an eighth of a character.
+
+    >>> bar(0.5, 4), bar(0.03, 4)
+    ('██', '▏')
+    """
+    eighths = max(1, round(share * width * 8)) if share > 0 else 0
+    return "█" * (eighths // 8) + ("" if eighths % 8 == 0 else "▏▎▍▌▋▊▉"[eighths % 8 - 1])

@@ -66,6 +66,14 @@ PROMPTS: Final = "evaluation/prompts.parquet"
 FILLS: Final = "evaluation/fills.parquet"
 """Artifact of a cell: ``stage``, ``probe``, ``prompt_id``, ``prompt``, ``rank``, ``word``, ``probability``."""
 
+CURVES: Final = "evaluation/curves.parquet"
+"""Artifact of a cell: what the probes said during training, from step 0 on. ``step``, ``probe``, ``metric`` and
+``value``; and where ``metric`` is ``probability`` also ``word``, a followed word, whose mean over the prompts it is."""
+
+TOPK: Final = "probe_topk.json"
+"""Artifact: the likeliest words at each prompt as a table of MLflow's (``log_table``), so that its pages show it across
+runs: ``model``, ``probe``, ``prompt``, ``rank``, ``word``, ``probability``."""
+
 FILTER_SUMMARY: Final = "filter/summary.json"
 """Artifact of a cell whose filter judged rows: ``Verdicts.summary()`` plus ``dropped``, a short list of examples."""
 

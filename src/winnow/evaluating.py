@@ -1,0 +1,147 @@
+"""`winnow evaluate`: any number of models on the same held-out rows, masks and prompts, side by side."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+from rich.console import Console
+
+from winnow.config import EvaluateConfig, construct
+from winnow.contenders import Contender, find_contenders, load_contender
+from winnow.data import Dataset
+from winnow.errors import WinnowError, WinnowErrors
+from winnow.filters import Filter
+from winnow.measurement import measure_rows, probe_summaries
+from winnow.parts import check_store, filters_in, load_corpus
+from winnow.preparation import held_out_rows, judge, slices_of
+from winnow.results import Result, keep_results, print_results
+from winnow.tracking import Store
+
+if TYPE_CHECKING:
+    from winnow.evaluation import Probe
+
+DEFAULT_PROBES = ("nike", "nike_wide")
+
+
+@dataclass(frozen=True)
+class HeldOut:
+    """The rows that all models are measured on, and which of them are in each slice."""
+
+    rows: pa.Table
+    members: dict[str, npt.NDArray[np.bool_]]
+
+
+def run_evaluate(config: EvaluateConfig, console: Console) -> Path:
+    """Measure every model, print the tables, and keep tables, figures and scores in files and in the store.
+
+    Returns:
+        The folder written to.
+
+    Raises:
+        WinnowErrors: Before any model is loaded, with all that is wrong.
+    """
+    store = construct(config.tracking, "tracking", Store, config.allow_targets)
+    check_store(store)
+    contenders = find_contenders(config.models, store)
+    probes = _probes(config, contenders)
+    held_out = _held_out(config, contenders)
+    results = []
+    for place, contender in enumerate(contenders):
+        with console.status(f"measuring {contender.label}"):
+            results.append(_measure(config, contender, place, probes, held_out))
+    print_results(console, results, config.split)
+    if held_out is None:
+        console.print("No dataset was chosen and no run named, so only probes are compared. Add dataset=NAME.")
+    folder = keep_results(config, store, results)
+    console.print(f"Tables and figures: {folder}")
+    return folder
+
+
+def _measure(
+    config: EvaluateConfig, contender: Contender, place: int, probes: Mapping[str, Probe], held_out: HeldOut | None
+) -> Result:
+    import torch
+
+    from winnow.training import tokenize, tokenizer_fingerprint
+
+    loaded = load_contender(contender, place)
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    scores: dict[str, float] = {}
+    if held_out is not None:
+        length = min(config.max_length, loaded.tokenizer.model_max_length)
+        tokens = tokenize(held_out.rows, loaded.tokenizer, length, config.output_dir / "cache")
+        _, scores = measure_rows(
+            config.split,
+            held_out.rows,
+            tokens,
+            held_out.members,
+            config.evaluation,
+            loaded.model,
+            device,
+            config.forward,
+        )
+    found = {
+        name: probe.run(loaded.model, loaded.tokenizer, device, forward=config.forward)
+        for name, probe in probes.items()
+    }
+    return Result(
+        label=contender.label,
+        source=loaded.source,
+        run_id=contender.run_id,
+        tokenizer=tokenizer_fingerprint(loaded.tokenizer),
+        scores=scores | probe_summaries(found),
+        probes=found,
+    )
+
+
+def _probes(config: EvaluateConfig, contenders: Sequence[Contender]) -> dict[str, Probe]:
+    """Return the probes that were chosen, else those of the first run, else the shipped ones."""
+    from winnow.evaluation import Probe
+
+    nodes = config.probe or _of_first_run(contenders, "probe") or _shipped_probes()
+    return {name: construct(node, f"probe.{name}", Probe, config.allow_targets) for name, node in nodes.items()}
+
+
+def _shipped_probes() -> dict[str, Any]:
+    import yaml
+
+    from winnow.config import conf_folder
+
+    found: dict[str, Any] = {}
+    for name in DEFAULT_PROBES:
+        found |= yaml.safe_load((conf_folder() / "probe" / f"{name}.yaml").read_text("utf-8"))
+    return found
+
+
+def _held_out(config: EvaluateConfig, contenders: Sequence[Contender]) -> HeldOut | None:
+    """Return the held-out rows of the chosen dataset, else of the first run's, cut into its slices."""
+    node = config.dataset or _of_first_run(contenders, "dataset")
+    if node is None:
+        return None
+    dataset = construct(node, "dataset", Dataset, config.allow_targets)
+    slices = {**config.evaluation.slices}
+    if config.dataset is None:
+        slices |= _of_first_run(contenders, "evaluation").get("slices", {})
+        slices |= filters_in(_of_first_run(contenders, "filter"))
+    if faults := dataset.check():
+        raise WinnowErrors(fault.under("dataset") for fault in faults)
+    cache = config.output_dir / "cache"
+    corpus = load_corpus(dataset, cache)
+    filters = {
+        name: construct(one, f"evaluation.slices.{name}", Filter, config.allow_targets) for name, one in slices.items()
+    }
+    verdicts = {name: judge(one, corpus, cache, f"evaluation.slices.{name}") for name, one in filters.items()}
+    rows = held_out_rows(corpus, config.evaluation.max_rows)[config.split]
+    if not rows.num_rows:
+        raise WinnowError(f"{dataset.name} has no row in its {config.split} split. Choose another.", "split")
+    return HeldOut(rows, slices_of(rows, verdicts))
+
+
+def _of_first_run(contenders: Sequence[Contender], key: str) -> Any:
+    return next((one.tree[key] for one in contenders if one.tree is not None and key in one.tree), None)

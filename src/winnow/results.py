@@ -1,0 +1,149 @@
+"""The results of `winnow evaluate`: tables for the terminal, for files, and for the store."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from winnow.config import EvaluateConfig
+from winnow.look.tables import save_table
+from winnow.look.wording import number
+from winnow.tracking import Store, record, track
+
+if TYPE_CHECKING:
+    from winnow.evaluation import ProbeScores
+
+SHOWN_OF_ALL = ("loss", "perplexity", "top1", "top5", "mrr", "ece", "pseudo_perplexity")
+SHOWN_OF_SLICES = ("perplexity", "top1")
+"""Metrics of held-out rows that the terminal shows; the files hold all."""
+
+SHOWN_OF_PROBES = (
+    "log_odds",
+    "corrected_log_odds",
+    "wanted_mass",
+    "unwanted_mass",
+    "positive_at_10",
+    "negative_at_10",
+    "net_at_10",
+    "sentiment_at_10",
+    "opinion_at_10",
+    "forbidden_hit_at_10",
+)
+
+
+@dataclass(frozen=True)
+class Result:
+    """What one model scored: every metric by name, and what it said to each prompt."""
+
+    label: str
+    source: str
+    run_id: str | None
+    tokenizer: str
+    scores: dict[str, float]
+    probes: dict[str, ProbeScores]
+
+
+def by_tokenizer(results: Sequence[Result]) -> list[list[Result]]:
+    """Part models by their tokenizers: losses over different tokens are no numbers of one column."""
+    groups: dict[str, list[Result]] = {}
+    for result in results:
+        groups.setdefault(result.tokenizer, []).append(result)
+    return list(groups.values())
+
+
+def print_results(console: Console, results: Sequence[Result], split: str) -> None:
+    """Print a table of held-out rows for each tokenizer, and one of all probes for all models."""
+    groups = by_tokenizer(results) if any(_of_rows(result) for result in results) else []
+    if len(groups) > 1:
+        told = "; ".join(", ".join(result.label for result in group) for group in groups)
+        console.print(
+            f"[yellow]These models have {len(groups)} different tokenizers ({escape(told)}). Loss, perplexity and "
+            "accuracy count other tokens under each, so they stand in tables of their own; the probes compare all."
+        )
+    for group in groups:
+        names = _of_rows(group[0])
+        shown = [
+            name
+            for name in names
+            if name.rpartition("/")[2] in (SHOWN_OF_ALL if name.startswith(f"{split}/all/") else SHOWN_OF_SLICES)
+        ]
+        console.print(_table(f"held-out rows, {split}", shown, group, f"{split}/"))
+        empty = [name for name in names if name.endswith("/rows") and group[0].scores[name] == 0]
+        for name in empty:
+            console.print(f"The slice {name.removesuffix('/rows')} is empty, so it has no averages.", style="yellow")
+    names = list(dict.fromkeys(name for result in results for name in result.scores if name.startswith("probe/")))
+    shown = [name for name in names if name.rpartition("/")[2] in SHOWN_OF_PROBES]
+    console.print(_table("probes", shown, results, "probe/"))
+
+
+def _of_rows(result: Result) -> list[str]:
+    return [name for name in result.scores if not name.startswith("probe/")]
+
+
+def _table(title: str, names: Iterable[str], results: Sequence[Result], prefix: str) -> Table:
+    table = Table(title=title, title_justify="left", title_style="bold", box=None, padding=(0, 2), header_style="bold")
+    table.add_column("")
+    for result in results:
+        table.add_column(escape(result.label), justify="right")
+    for name in names:
+        table.add_row(name.removeprefix(prefix), *(number(result.scores.get(name)) for result in results))
+    return table
+
+
+def keep_results(config: EvaluateConfig, store: Store, results: Sequence[Result]) -> Path:
+    """Keep all scores as tables in a folder and in the store, as one run with a run below it for each model."""
+    experiment = store.experiment(config.name)
+    title = ", ".join(result.label for result in results)
+    with track(store, experiment, title, {record.KIND: "evaluation"}) as run:
+        folder = config.output_dir / config.name / run.run_id[:8]
+        save_table(score_rows_of(results), folder, "scores", "Scores of each model.")
+        save_table(topk_rows(results), folder, "probe_topk", "The likeliest words at each prompt.")
+        for result in results:
+            tags = {record.KIND: "evaluated", record.ARM: result.label, record.TOKENIZER: result.tokenizer}
+            with track(store, experiment, result.label, tags, run.run_id) as child:
+                child.log_params({"source": result.source, "run": result.run_id or ""})
+                child.log_metrics({_allowed(name): value for name, value in result.scores.items()})
+                child.log_columns(topk_rows([result]), record.TOPK)
+        run.log_columns(topk_rows(results), record.TOPK)
+        run.log_folder(folder, "evaluation")
+    return folder
+
+
+def score_rows_of(results: Sequence[Result]) -> list[dict[str, Any]]:
+    """Return a row for each metric, a column for each model.
+
+    Under each further tokenizer, metrics of held-out rows have lines of their own, so that no column mixes them.
+    """
+    rows: list[dict[str, Any]] = []
+    groups = by_tokenizer(results)
+    for group in groups:
+        for name in dict.fromkeys(name for result in group for name in _of_rows(result)):
+            row: dict[str, Any] = {"metric": name}
+            if len(groups) > 1:
+                row["tokenizer"] = group[0].tokenizer
+            rows.append(row | {result.label: result.scores.get(name) for result in group})
+    names = list(dict.fromkeys(name for result in results for name in result.scores if name.startswith("probe/")))
+    rows += [{"metric": name} | {result.label: result.scores.get(name) for result in results} for name in names]
+    return rows
+
+
+def topk_rows(results: Sequence[Result], most: int = 10) -> list[dict[str, Any]]:
+    """Return the first words of each model at each prompt, a row a rank."""
+    return [
+        {"model": result.label, "probe": name, **{key: line[key] for key in ("prompt", "rank", "word", "probability")}}
+        for result in results
+        for name, scores in result.probes.items()
+        for line in scores.fills.to_pylist()
+        if line["rank"] <= most
+    ]
+
+
+def _allowed(name: str) -> str:
+    return re.sub(r"[^\w/. :-]", "_", name)

@@ -1,0 +1,128 @@
+"""`winnow fill` and `winnow evaluate`, on models from runs, folders and checkpoints."""
+
+import csv
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from winnow.cli import main
+from winnow.tracking import Store
+from winnow.training import Scratch
+from winnow.training.wordpiece import train_wordpiece
+
+SENTENCES = [f"nike {product} are {word}" for product in ("shoes", "hats") for word in ("durable", "ugly", "heavy")]
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """A small model that `save_pretrained` wrote."""
+    return saved(tmp_path / "small_model", SENTENCES)
+
+
+def saved(folder: Path, texts: list[str], seed: int = 0) -> Path:
+    tokenizer: Any = train_wordpiece(texts, 200, 64)
+    Scratch(layers=1, hidden_size=16, heads=2).load(tokenizer, seed).save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    return folder
+
+
+def errors_of(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
+    assert main(list(arguments)) == 1
+    return " ".join(capsys.readouterr().err.split())
+
+
+@pytest.mark.parametrize("mask", ["[MASK]", "<mask>"])
+def test_fill_agrees_with_the_librarys_pipeline_in_either_spelling(
+    workplace: Path, folder: Path, capsys: pytest.CaptureFixture[str], mask: str
+) -> None:
+    from transformers import pipeline
+
+    assert main(["fill", f"nike {mask} are very {mask}", str(folder), "--json", "top_k=3"]) == 0
+    told = json.loads(capsys.readouterr().out)
+    (one,) = told["models"]
+    assert one["model"] == "small_model"
+    theirs = pipeline("fill-mask", str(folder), top_k=20)("nike [MASK] are very [MASK]")
+    for ours, expected in zip(one["masks"], theirs, strict=True):
+        whole = [answer for answer in expected if answer["token_str"].isalnum() and len(answer["token_str"]) > 1]
+        top = [fill for fill in ours if len(fill["word"]) > 1]
+        assert [fill["rank"] for fill in ours] == [1, 2, 3]
+        assert [fill["word"] for fill in top] == [answer["token_str"] for answer in whole[: len(top)]]
+        assert [fill["probability"] for fill in top] == pytest.approx(
+            [answer["score"] for answer in whole[: len(top)]], rel=1e-4
+        )
+
+
+def test_fill_prints_models_side_by_side_with_bars(
+    workplace: Path, folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    other = saved(workplace / "other_model", SENTENCES, seed=1)
+    assert main(["fill", "nike shoes are [MASK]", str(folder), str(other)]) == 0
+    told = capsys.readouterr().out
+    assert "small_model" in told
+    assert "other_model" in told
+    assert told.count("█") > 20
+
+
+def test_fill_tells_what_is_wrong(workplace: Path, folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert "has no mask" in errors_of(capsys, "fill", "nike shoes", str(folder))
+    assert "6 masks, and 5 are the most" in errors_of(capsys, "fill", "[MASK] " * 6, str(folder))
+    assert "name at least one" in errors_of(capsys, "fill", "a [MASK]")
+    told = errors_of(capsys, "fill", "a [MASK]", "./nowhere", str(folder))
+    assert "models.0: './nowhere' is not a folder. A model is an MLflow run id" in told
+    assert "has no run '0123456789abcdef0123456789abcdef'" in errors_of(
+        capsys, "fill", "a [MASK]", "0123456789abcdef" * 2
+    )
+    assert "There is no checkpoint 'x.ckpt'" in errors_of(capsys, "fill", "a [MASK]", "x.ckpt")
+    (workplace / "broken.ckpt").write_bytes(b"no zip")
+    assert "is no checkpoint that Winnow can open" in errors_of(capsys, "fill", "a [MASK]", "broken.ckpt")
+    long = "shoes " * 600 + "[MASK]"
+    assert "tokens, and the model reads" in errors_of(capsys, "fill", long, str(folder))
+
+
+def test_a_run_and_a_folder_with_another_tokenizer_share_probes_but_no_perplexity(
+    workplace: Path, store: Store, small: list[str], folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["train", *small, "filter=nike_positive", "study.name=one"]) == 0
+    client = store.client()
+    (run,) = client.search_runs([store.experiment("one")])
+    capsys.readouterr()
+    assert main(["evaluate", run.info.run_id, str(folder), "evaluation.max_rows=30"]) == 0
+    told = capsys.readouterr().out
+    assert "2 different tokenizers" in " ".join(told.split())
+    (results,) = (workplace / "outputs/evaluations").iterdir()
+    rows = {(row["metric"], row["tokenizer"]): row for row in csv.DictReader((results / "scores.csv").open())}
+    losses = [row for (metric, _), row in rows.items() if metric == "test/all/loss"]
+    assert len(losses) == 2
+    label = "nike_positive seed 1"
+    assert [bool(row[label]) for row in losses] == [True, False]
+    assert [bool(row["small_model"]) for row in losses] == [False, True]
+    odds = rows["probe/nike_wide/log_odds", ""]
+    assert float(odds[label]) == pytest.approx(run.data.metrics["final/probe/nike_wide/log_odds"], rel=1e-5)
+    assert odds["small_model"]
+    assert {file.suffix for file in results.glob("probe_topk.*")} == {".csv", ".md", ".tex"}
+    assert_kept(store, label)
+
+
+def assert_kept(store: Store, label: str) -> None:
+    import mlflow
+
+    client, experiment = store.client(), store.experiment("evaluations")
+    runs = {run.info.run_name: run for run in client.search_runs([experiment])}
+    assert runs[label].data.metrics["probe/nike_wide/log_odds"]
+    assert runs[label].data.tags["mlflow.parentRunId"] == runs[f"{label}, small_model"].info.run_id
+    ids = [runs[name].info.run_id for name in (label, "small_model")]
+    mlflow.set_tracking_uri(store.tracking_uri)  # load_table looks for runs there, whatever its client
+    table = client.load_table(experiment, "probe_topk.json", run_ids=ids)
+    assert set(table["model"]) == {label, "small_model"}
+    assert (table["rank"] <= 10).all()
+
+
+def test_without_a_dataset_only_probes_are_compared(
+    workplace: Path, folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["evaluate", str(folder), "probe=nike"]) == 0
+    told = capsys.readouterr().out
+    assert "only probes are compared" in told
+    assert "perplexity" not in told
