@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 
@@ -7,7 +8,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from winnow.data import Corpus
+from winnow.data import Corpus, Dataset, Files
 from winnow.filters import Filter, Length, Mentions, filter_statistics
 from winnow.filters.statistics import label_statistics
 
@@ -54,8 +55,30 @@ def test_drops_by_hand(corpus_of: CorpusOf, tmp_path: Path) -> None:
         "conflict": 1,
         "overlap": 3 / 4,
     }
+    assert found["reasons"] == [
+        {"terms": ["~ugly"], "rows": 1},
+        {"terms": ["product"], "rows": 1},
+        {"terms": ["nike", "product"], "rows": 1},
+        {"terms": ["nike", "product", "~ugly"], "rows": 1},
+    ]
+    assert found["overlap"]["nike"] == {"nike": 2, "product": 2, "~ugly": 1, "short": 0}
+    assert found["sources"] == {"small": {"total": 6, "kept": 2}}
+    assert found["leakage"] == {"train/validation": 0, "train/test": 0, "validation/test": 0}
+    assert found["speed"]["rows"] == 8
     assert "labels" not in found
     assert all(counts["rows_per_second"] > 0 for counts in found["signals"].values())
+
+
+def test_what_is_known_of_a_real_dataset_besides_its_verdicts(tmp_path: Path) -> None:
+    (tmp_path / "texts.csv").write_text("text\n" + "".join(f"shoe {i % 80} of nike\n" for i in range(100)))
+    corpus = Dataset(name="shoes", source=Files(path=tmp_path / "texts.csv", text=["text"])).load(tmp_path)
+    chosen = Filter(name="x", signals={"even": Mentions(words=["2"])}, keep="~even")
+    found = filter_statistics(chosen.judge(corpus, tmp_path, progress=False), corpus)
+    assert found["duplicates"] == {"rows": 100, "dropped": 20, "rate": 0.2}
+    assert set(json.loads(json.dumps(found, allow_nan=False))) == {
+        "terms", "reasons", "overlap", "signals", "pairs", "redundant", "histograms", "drift", "words", "sources",
+        "duplicates", "leakage", "speed",
+    }  # fmt: skip
 
 
 @pytest.mark.parametrize("keep", ["nike & (product | ugly)", "some & nike", "at_least(2, nike, product, ugly) & nike"])

@@ -142,21 +142,25 @@ def at_least(count: int, *terms: Node) -> AtLeast:
     return AtLeast(count, terms)
 
 
-def names(node: Node) -> Iterator[tuple[Name, bool]]:
-    """Yield each name in the expression and whether its score (not its verdict) is asked for."""
+def leaves(node: Node) -> Iterator[Name | Compare]:
+    """Yield the names and comparisons that the expression is made of."""
     match node:
-        case Name():
-            yield node, False
-        case Compare(signal):
-            yield signal, True
+        case Name() | Compare():
+            yield node
         case Not(term):
-            yield from names(term)
+            yield from leaves(term)
         case Binary(_, left, right):
-            yield from names(left)
-            yield from names(right)
+            yield from leaves(left)
+            yield from leaves(right)
         case AtLeast(_, terms):
             for term in terms:
-                yield from names(term)
+                yield from leaves(term)
+
+
+def names(node: Node) -> Iterator[tuple[Name, bool]]:
+    """Yield each name in the expression and whether its score (not its verdict) is asked for."""
+    for leaf in leaves(node):
+        yield (leaf.signal, True) if isinstance(leaf, Compare) else (leaf, False)
 
 
 def conjuncts(node: Node, parts: Mapping[str, Node]) -> list[Node]:

@@ -12,40 +12,91 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from winnow.data import Corpus
+from winnow.data.leakage import leakage
+from winnow.filters.distributions import drifts, histograms
 from winnow.filters.expression import without
 from winnow.filters.verdicts import Verdicts
+from winnow.filters.words import word_shift
 
 Mask = npt.NDArray[np.bool_]
 
 
 def filter_statistics(verdicts: Verdicts, corpus: Corpus) -> dict[str, Any]:
-    """Return what JSON can write about the train split.
+    """Return all that a filter's verdicts tell, as JSON can write it; of the train split unless said otherwise.
 
     Args:
         verdicts: A filter's verdicts on the corpus.
-        corpus: The rows judged; its labels are compared with what is kept.
+        corpus: The rows judged.
 
     Returns:
         ``terms``: for each term of the expression the rows it ``drops`` and those that it ``only`` drops.
+        ``reasons``: which terms together drop how many rows, see :func:`reason_counts`.
+        ``overlap``: for each term, how many rows of its rows each term drops too.
         ``signals``: for each signal the kept rows that its leaving out would ``gain`` and ``lose``, and
-        ``rows_per_second``. ``pairs``: for two signals at a time, the rows that both pass and both fail, the
-        ``conflict`` that only one of them passes, and ``overlap``, both over either. ``redundant``: sentences.
-        ``labels``, where the corpus has any: see :func:`label_statistics`. Where rows were asked about only until a
-        term dropped them, no term or signal can be told from the others: only ``drops`` and ``labels`` are known.
+        ``rows_per_second``.
+        ``pairs``: for two signals at a time, the rows that both pass and both fail, the ``conflict`` that only one of
+        them passes, and ``overlap``, both over either.
+        ``redundant``: sentences.
+        ``histograms`` and ``drift``: see :mod:`winnow.filters.distributions`.
+        ``words``: see :func:`~winnow.filters.words.word_shift`.
+        ``sources``: for each source its ``total`` and ``kept`` rows.
+        ``labels``, where the corpus has any: see :func:`label_statistics`.
+        ``duplicates``: the ``rows`` of the corpus before exact duplicates were ``dropped``, and their ``rate``.
+        ``leakage``: how many texts two splits share.
+        ``speed``: ``rows`` judged, of all splits, ``seconds`` spent on all signals, and ``rows_per_second``.
+
+        Where rows were asked about only until a term dropped them, one term or signal cannot be told from the others,
+        and what compares them is left out.
     """
+    kept = verdicts.kept("train")
     terms = term_drops(verdicts.passed("train"))
+    train = corpus.split("train")
     found: dict[str, Any] = {"terms": terms}
     if verdicts.asked is None:
         found |= {
+            "reasons": reason_counts(verdicts),
+            "overlap": term_overlap(verdicts.passed("train")),
             "signals": {name: _worth(verdicts, name) for name in verdicts.signals},
             "pairs": [_pair(a, b, verdicts) for a, b in combinations(verdicts.signals, 2)],
             "redundant": redundancies(terms),
+            "histograms": histograms(verdicts),
+            "drift": drifts(verdicts),
         }
     else:
         found["terms"] = {name: {"drops": counts["drops"]} for name, counts in terms.items()}
+    found |= {"words": word_shift(train["text"], kept), "sources": _tallies(train["source"], kept)}
     if "label" in corpus.table.column_names:
-        found["labels"] = label_statistics(corpus.split("train")["label"], verdicts.kept("train"))
+        found["labels"] = label_statistics(train["label"], kept)
+    before, after = corpus.funnel.get("cleaned", 0), corpus.funnel.get("unique", 0)
+    found["duplicates"] = {"rows": before, "dropped": before - after, "rate": _share(before - after, before)}
+    rows, seconds = verdicts.table.num_rows, sum(verdicts.seconds.values())
+    found["leakage"] = leakage(corpus)
+    found["speed"] = {"rows": rows, "seconds": seconds, "rows_per_second": round(rows / seconds) if seconds else None}
     return found
+
+
+def reason_counts(verdicts: Verdicts, most: int = 12) -> list[dict[str, Any]]:
+    """Count the dropped train rows by the terms that they fail, all of them together.
+
+    Returns:
+        The commonest sets of ``terms``, in the order of the expression, and their ``rows``, the most first.
+    """
+    fails = ~np.column_stack(list(verdicts.passed("train").values()))
+    patterns, counts = np.unique(fails[fails.any(axis=1)], axis=0, return_counts=True)
+    order = np.argsort(-counts, kind="stable")[:most]
+    names = np.array(verdicts.terms, dtype=object)
+    return [{"terms": names[patterns[place]].tolist(), "rows": int(counts[place])} for place in order]
+
+
+def term_overlap(passed: Mapping[str, Mask]) -> dict[str, dict[str, int]]:
+    """Count for two terms at a time the rows that both drop.
+
+    >>> term_overlap({"a": np.array([True, False, False]), "b": np.array([True, True, False])})
+    {'a': {'a': 2, 'b': 1}, 'b': {'a': 1, 'b': 1}}
+    """
+    fails = np.array([~mask for mask in passed.values()], dtype=np.int64)
+    both = fails @ fails.T
+    return {a: {b: int(both[i, j]) for j, b in enumerate(passed)} for i, a in enumerate(passed)}
 
 
 def term_drops(passed: Mapping[str, Mask]) -> dict[str, dict[str, int]]:
@@ -83,16 +134,22 @@ def label_statistics(labels: pa.ChunkedArray, kept: Mask) -> dict[str, Any]:
     known = pc.is_valid(labels).to_numpy()
     values = pc.drop_null(labels).to_numpy()
     kept = kept[known]
-    counts = {
-        str(label): {"total": int((values == label).sum()), "kept": int((kept & (values == label)).sum())}
-        for label in np.unique(values).tolist()
-    }
+    counts = _tallies(pa.chunked_array([values]), kept)
     found: dict[str, Any] = {"kept": counts}
     if set(counts) <= {"0", "1"}:
         hits = int((kept & (values == 1)).sum())
         found["precision"] = _share(hits, int(kept.sum()))
         found["recall"] = _share(hits, int((values == 1).sum()))
     return found
+
+
+def _tallies(values: pa.ChunkedArray, kept: Mask) -> dict[str, dict[str, int]]:
+    """Count of each value, in sorted order, all rows and the kept ones."""
+    column = values.to_numpy()
+    return {
+        str(value): {"total": int((column == value).sum()), "kept": int((kept & (column == value)).sum())}
+        for value in sorted(values.unique().to_pylist())
+    }
 
 
 def _worth(verdicts: Verdicts, signal: str) -> dict[str, Any]:
