@@ -83,6 +83,7 @@ def _measure(
             held_out.members,
             config.evaluation,
             loaded.model,
+            loaded.tokenizer,
             device,
             config.forward,
         )

@@ -17,7 +17,7 @@ from winnow.preparation import Ready
 
 if TYPE_CHECKING:
     import torch
-    from transformers import PreTrainedModel
+    from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
     from winnow.evaluation import ProbeScores
     from winnow.training import TokenRows
@@ -40,12 +40,20 @@ def measure(config: TrainConfig, parts: Parts, ready: Ready, model: PreTrainedMo
     scores: dict[str, float] = {}
     for name, held_out in ready.held_out.items():
         rows, found = measure_rows(
-            name, held_out, ready.tokens[name], ready.members[name], config.evaluation, model, device, forward
+            name,
+            held_out,
+            ready.tokens[name],
+            ready.members[name],
+            config.evaluation,
+            model,
+            ready.tokenizer,
+            device,
+            forward,
         )
         tables.append(rows)
         scores |= found
     probes = {name: probe.run(model, ready.tokenizer, device, forward=forward) for name, probe in parts.probes.items()}
-    return Measured(pa.concat_tables(tables), scores | probe_summaries(probes), probes)
+    return Measured(pa.concat_tables(tables, promote_options="default"), scores | probe_summaries(probes), probes)
 
 
 def measure_rows(
@@ -55,6 +63,7 @@ def measure_rows(
     members: Mapping[str, npt.NDArray[np.bool_]],
     evaluation: Evaluation,
     model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerFast,
     device: torch.device,
     forward: Forward,
 ) -> tuple[pa.Table, dict[str, float]]:
@@ -66,7 +75,7 @@ def measure_rows(
     Returns:
         A line for each row, and every metric of each slice as `NAME/SLICE/METRIC`.
     """
-    from winnow.evaluation import score_rows, slice_metrics
+    from winnow.evaluation import score_pseudo, score_rows, slice_metrics
     from winnow.training import Masking
 
     rows = score_rows(
@@ -78,6 +87,11 @@ def measure_rows(
         device=device,
         forward=forward,
     )
+    if evaluation.pseudo_rows is not None and name != "validation":
+        longest = int(tokens.lengths.max(initial=2))
+        rows = score_pseudo(
+            rows, held_out["text"].to_pylist(), evaluation.pseudo_rows, model, tokenizer, device, forward, longest
+        )
     scores = {
         f"{name}/{slice_name}/{metric}": value
         for slice_name, metrics in slice_metrics(rows, members).items()

@@ -159,7 +159,7 @@ def recipe(cell: Cell[TrainConfig], parts: Parts) -> str:
             "slices": {name: filter_.fingerprint() for name, filter_ in parts.slices.items()},
             "probes": {name: probe.fingerprint() for name, probe in parts.probes.items()},
             "training": asdict(cell.config.training),
-            "held_out": [cell.config.evaluation.mask_seed, cell.config.evaluation.max_rows],
+            "held_out": [getattr(cell.config.evaluation, key) for key in ("mask_seed", "max_rows", "pseudo_rows")],
             "trainer": {key: value for key, value in cell.tree["trainer"].items() if key not in MACHINE},
             **{key: cell.tree[key] for key in ("model", "masking", "optimizer")},
         }

@@ -5,14 +5,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from winnow.evaluation.metrics import log_mass, log_odds, mass, perplexity, share_at_k
+from winnow.evaluation.metrics import log_mass, log_odds, mass, share_at_k
 
 
 def test_a_case_by_hand() -> None:
     wanted, unwanted = np.log([[0.3, 0.1], [0.05, 0.05]]), np.log([[0.1, 0.05, 0.05], [0.2, 0.1, 0.1]])
     assert log_odds(wanted, unwanted) == pytest.approx([math.log(0.4 / 0.2), math.log(0.1 / 0.4)])
     assert mass(wanted) == pytest.approx([0.4, 0.1])
-    assert perplexity(math.log(8)) == pytest.approx(8)
     assert share_at_k(["a", "b", "c", "d"], {"b", "d", "x"}, 2) == 0.5
     assert share_at_k(["a", "b"], {"b"}, 10) == 0.1
 

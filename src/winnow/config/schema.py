@@ -59,12 +59,15 @@ class Evaluation:
         mask_seed: Seed of the fixed masks on held-out rows; one value for a whole study.
         batch_size: Rows scored at a time.
         max_rows: Held-out rows scored of each split, the first by hash; `null` takes all.
+        pseudo_rows: Rows of each held-out set but `validation` whose pseudo-log-likelihood is scored, the first by
+            hash; a row of n tokens costs n copies of it, and `null` leaves it out.
         slices: Filters whose verdicts name slices of the held-out rows, by name. A study adds its own filters.
     """
 
     mask_seed: int = 0
     batch_size: Annotated[int, Field(gt=0)] = 256
     max_rows: Annotated[int, Field(gt=0)] | None = None
+    pseudo_rows: Annotated[int, Field(gt=0)] | None = 50
     slices: dict[Name, Node] = Field(default_factory=dict)
 
 

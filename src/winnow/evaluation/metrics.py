@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Collection, Sequence
 
 import numpy as np
@@ -21,18 +20,6 @@ PROMPT_SCORES = (
     *(f"negative_at_{k}" for k in KS),
 )
 """The names of the scores of a prompt."""
-
-
-def perplexity(loss: float) -> float:
-    """Return ``exp(loss)`` for a mean loss in nats a masked token.
-
-    The number of equally likely tokens the model is as unsure as. To be compared only within one tokenizer
-    and one masking.
-
-    >>> perplexity(0.0)
-    1.0
-    """
-    return math.exp(loss)
 
 
 def mass(log_probabilities: npt.NDArray[np.floating]) -> Floats:

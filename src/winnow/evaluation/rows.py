@@ -1,20 +1,20 @@
-"""Held-out rows under fixed masks: one line of sums for each row, and averages over slices of them."""
+"""Held-out rows under fixed masks: what became of each masked token, and averages over slices of the rows."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import TYPE_CHECKING
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from winnow.evaluation.answers import evaluating, logits_at_masks
-from winnow.evaluation.metrics import perplexity
+from winnow.evaluation.answers import LOGITS_AT_ONCE, evaluating, logits_at_masks
 
 if TYPE_CHECKING:
     import torch
-    from transformers import PreTrainedModel
+    from torchmetrics import Metric
+    from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
     from winnow.training import Masking, TokenRows
     from winnow.training.forward import Forward
@@ -33,49 +33,117 @@ def score_rows(
     """Score held-out rows, each under masks that are a function of seed, row and tokenizer alone.
 
     Rows of like length are scored together. Only masked tokens meet the vocabulary, so no tensor of all
-    tokens times the vocabulary is made.
+    tokens times the vocabulary is made, whatever the model.
 
     Args:
         model: A masked language model; its mode and device are put back afterwards.
         rows: The held-out rows.
         masking: Draws the masks.
         seed: Seeds the masks; one value for all that is to be compared.
-        batch_size: Rows scored at a time.
+        batch_size: Rows scored at a time, at most; fewer where their logits would fill too much memory.
         device: Where to score.
         progress: Show a bar.
         forward: How the model is called; see :func:`winnow.training.masked_logits`.
 
     Returns:
         In the order of ``rows``: ``row_id``, ``loss_sum`` (float64, nats, from float32 logits), ``masked``
-        (int64) and ``top1`` and ``top5`` (int64): how many masked tokens were among the model's first one and
-        five guesses.
+        (int64), ``top1`` and ``top5`` (int64): how many masked tokens were among the model's first one and
+        five guesses, ``mrr`` (float64), the sum of their reciprocal ranks, and of each masked token its
+        ``ranks`` (int32, from 1) and the ``confidences`` (float32), the probability of the model's first guess.
     """
     from rich.progress import track
     from torch.nn import functional
 
     from winnow.training import HeldOutBatches
 
-    loss_sum = np.zeros(len(rows))
-    masked, top1, top5 = (np.zeros(len(rows), dtype=np.int64) for _ in range(3))
-    batches = HeldOutBatches(rows, masking, seed, batch_size)
+    owners: list[npt.NDArray[np.int64]] = []
+    parts: list[tuple[npt.NDArray[Any], ...]] = []
+    batches = HeldOutBatches(rows, masking, seed, _rows_at_once(rows, masking, batch_size))
     with evaluating(model, device):
         shown = track(batches, "Scoring held-out rows", len(batches), disable=not progress, transient=True)
         for chosen, batch in zip(batches.draws, shown, strict=True):
             logits, targets = logits_at_masks(model, batch.to(device), forward)
-            losses = functional.cross_entropy(logits, targets, reduction="none").cpu().numpy()
-            better = (logits > logits.gather(1, targets[:, None])).sum(1).cpu().numpy()
-            owner = chosen[batch.owners]
-            np.add.at(loss_sum, owner, losses.astype(np.float64))
-            for counts, hits in ((masked, better >= 0), (top1, better < 1), (top5, better < 5)):
-                np.add.at(counts, owner, hits)
+            losses = functional.cross_entropy(logits, targets, reduction="none")
+            better = (logits > logits.gather(1, targets[:, None])).sum(1)
+            confidences = (logits.amax(1) - logits.logsumexp(1)).exp() if len(logits) else losses
+            owners.append(chosen[batch.owners])
+            parts.append(tuple(values.cpu().numpy() for values in (losses, better, confidences)))
+    return _table(rows, owners, parts)
+
+
+def _rows_at_once(rows: TokenRows, masking: Masking, batch_size: int) -> int:
+    """Return how many of the longest rows leave no more logits than memory should hold."""
+    longest = int(rows.lengths.max()) if len(rows) else 1
+    return max(1, min(batch_size, int(LOGITS_AT_ONCE / (rows.vocabulary.size * max(1.0, masking.rate * longest)))))
+
+
+def _table(
+    rows: TokenRows, owners: Sequence[npt.NDArray[np.int64]], parts: Sequence[tuple[npt.NDArray[Any], ...]]
+) -> pa.Table:
+    """Put the tokens back into the order of the rows, and add up those of each."""
+    none = np.zeros(0)
+    losses, better, confidences = (np.concatenate(part) for part in zip(*parts, strict=True)) if parts else [none] * 3
+    owner = np.concatenate(owners) if owners else np.zeros(0, dtype=np.int64)
+    order = np.argsort(owner, kind="stable")
+    owner, losses, confidences = owner[order], losses[order].astype(np.float64), confidences[order].astype(np.float32)
+    ranks = better[order].astype(np.int32) + 1
+    masked = np.bincount(owner, minlength=len(rows))
+    offsets = pa.array(np.concatenate([[0], np.cumsum(masked)]), pa.int32())
+
+    def summed(values: npt.NDArray[Any]) -> npt.NDArray[np.float64]:
+        return np.bincount(owner, weights=values, minlength=len(rows)).astype(np.float64)
+
     return pa.table(
         {
             "row_id": [f"{key:016x}" for key in rows.keys.tolist()],
-            "loss_sum": loss_sum,
+            "loss_sum": summed(losses),
             "masked": masked,
-            "top1": top1,
-            "top5": top5,
+            "top1": summed(ranks <= 1).astype(np.int64),
+            "top5": summed(ranks <= 5).astype(np.int64),
+            "mrr": summed(1 / ranks),
+            "ranks": pa.ListArray.from_arrays(offsets, pa.array(ranks)),
+            "confidences": pa.ListArray.from_arrays(offsets, pa.array(confidences)),
         }
+    )
+
+
+def score_pseudo(
+    rows: pa.Table,
+    texts: Sequence[str],
+    limit: int,
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerFast,
+    device: torch.device | str = "cpu",
+    forward: Forward = "auto",
+    max_length: int | None = None,
+) -> pa.Table:
+    """Add the pseudo-log-likelihood of a fixed subset of the rows, the first by row id.
+
+    Args:
+        rows: What :func:`score_rows` returned.
+        texts: The text of each.
+        limit: Rows scored; a row of n tokens costs n copies of it.
+        model: A masked language model.
+        tokenizer: Its tokenizer.
+        device: Where to score.
+        forward: How the model is called.
+        max_length: Tokens after which a text is cut off.
+
+    Returns:
+        The rows with ``pseudo_log_likelihood`` (float64, nats) and ``pseudo_tokens`` (int64), null outside the subset.
+    """
+    from winnow.evaluation.pseudo import pseudo_log_likelihoods
+
+    chosen = np.sort(np.argsort(np.array(rows["row_id"].to_pylist(), dtype=str), kind="stable")[:limit])
+    sums, tokens = pseudo_log_likelihoods(
+        [texts[row] for row in chosen], model, tokenizer, device, forward, max_length=max_length
+    )
+    outside = np.ones(len(rows), dtype=bool)
+    outside[chosen] = False
+    whole, counts = np.zeros(len(rows)), np.zeros(len(rows), dtype=np.int64)
+    whole[chosen], counts[chosen] = sums, tokens
+    return rows.append_column("pseudo_log_likelihood", pa.array(whole, mask=outside)).append_column(
+        "pseudo_tokens", pa.array(counts, mask=outside)
     )
 
 
@@ -85,30 +153,61 @@ def slice_metrics(
     """Average row scores over all rows and over named slices of them.
 
     Args:
-        rows: What :func:`score_rows` returned.
+        rows: What :func:`score_rows` returned, or :func:`score_pseudo`.
         members: For each slice one flag a row.
 
     Returns:
-        For ``all`` and each slice ``rows`` and ``masked`` and, where a token was masked, ``loss`` (mean over
-        tokens, in nats), ``perplexity``, ``top1`` and ``top5`` (shares of the masked tokens). An empty slice
+        For ``all`` and each slice ``rows`` and ``masked`` and, where a token was masked, the metrics of
+        :mod:`winnow.evaluation.intrinsic`: ``loss`` (mean over tokens, in nats), ``perplexity``, ``top1``,
+        ``top5``, ``mrr`` and ``ece``; for ``all`` also ``pseudo_perplexity`` where it was scored. An empty slice
         has no averages.
-
-    >>> table = pa.table({"loss_sum": [6.0, 0.0], "masked": [3, 0], "top1": [1, 0], "top5": [3, 0]})
-    >>> slice_metrics(table, {"none": np.array([False, False])})["none"]
-    {'rows': 0.0, 'masked': 0.0}
     """
-    columns = {name: rows[name].to_numpy() for name in ("loss_sum", "masked", "top1", "top5")}
-    return {
-        name: _averages({column: values[inside] for column, values in columns.items()})
-        for name, inside in {"all": np.ones(len(rows), dtype=bool), **(members or {})}.items()
-    }
-
-
-def _averages(columns: Mapping[str, npt.NDArray[np.float64]]) -> dict[str, float]:
-    masked = int(columns["masked"].sum())
-    found = {"rows": float(len(columns["masked"])), "masked": float(masked)}
-    if masked:
-        loss = float(columns["loss_sum"].sum()) / masked
-        found |= {"loss": loss, "perplexity": perplexity(loss)}
-        found |= {name: float(columns[name].sum()) / masked for name in ("top1", "top5")}
+    slices = {"all": np.ones(len(rows), dtype=bool), **(members or {})}
+    tokens = np.repeat(np.arange(len(rows)), rows["masked"].to_numpy())
+    ranks, confidences = (_flat(rows[name]) for name in ("ranks", "confidences"))
+    found = {}
+    for name, inside in slices.items():
+        own = inside[tokens]
+        counts = {"rows": float(inside.sum()), "masked": float(own.sum())}
+        averages = _averages(rows.filter(pa.array(inside)), ranks[own], confidences[own]) if own.any() else {}
+        found[name] = counts | averages
+    if "pseudo_tokens" in rows.column_names and (scored := rows.filter(rows["pseudo_tokens"].is_valid())).num_rows:
+        found["all"] |= _pseudo(scored)
     return found
+
+
+def _averages(rows: pa.Table, ranks: npt.NDArray[Any], confidences: npt.NDArray[Any]) -> dict[str, float]:
+    import torch
+
+    from winnow.evaluation import intrinsic
+
+    ranked, sure = torch.from_numpy(ranks), torch.from_numpy(confidences)
+    sums = torch.tensor(rows["loss_sum"].to_numpy().sum()), torch.tensor(len(ranks))
+    updates: dict[str, tuple[Metric, tuple[torch.Tensor, ...]]] = {
+        "loss": (intrinsic.MaskedLoss(), sums),
+        "perplexity": (intrinsic.Perplexity(), sums),
+        "top1": (intrinsic.TopK(1), (ranked,)),
+        "top5": (intrinsic.TopK(5), (ranked,)),
+        "mrr": (intrinsic.MeanReciprocalRank(), (ranked,)),
+        "ece": (intrinsic.CalibrationError(), (sure, ranked == 1)),
+    }
+    for metric, given in updates.values():
+        metric.update(*given)
+    return {name: float(metric.compute()) for name, (metric, _) in updates.items()}
+
+
+def _pseudo(scored: pa.Table) -> dict[str, float]:
+    import torch
+
+    from winnow.evaluation.intrinsic import PseudoPerplexity
+
+    metric = PseudoPerplexity()
+    metric.update(
+        torch.tensor(scored["pseudo_log_likelihood"].to_numpy()), torch.tensor(scored["pseudo_tokens"].to_numpy())
+    )
+    return {"pseudo_perplexity": float(metric.compute())} if metric.tokens else {}
+
+
+def _flat(column: pa.ChunkedArray) -> npt.NDArray[Any]:
+    values: npt.NDArray[Any] = column.combine_chunks().flatten().to_numpy(zero_copy_only=False)
+    return values.copy()

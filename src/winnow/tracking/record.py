@@ -58,7 +58,9 @@ less a signal, that signal), ``seeds``, ``max_steps``, ``filter_words`` and ``pr
 
 ROWS: Final = "evaluation/rows.parquet"
 """Artifact of a cell: ``stage`` (before, after), ``split``, ``row_id``, ``source``, ``loss_sum``, ``masked``, ``top1``,
-``top5`` and ``slices`` (list of the slice names the row belongs to, ``all`` left out)."""
+``top5``, ``mrr`` (sum of reciprocal ranks), ``ranks`` and ``confidences`` (of each masked token),
+``pseudo_log_likelihood`` and ``pseudo_tokens`` (null outside the fixed subset), and ``slices`` (list of the slice names
+the row belongs to, ``all`` left out)."""
 
 PROMPTS: Final = "evaluation/prompts.parquet"
 """Artifact of a cell: ``stage``, ``probe`` and the per-prompt columns of ``ProbeScores.prompts``."""
