@@ -113,14 +113,16 @@ def _train(options: argparse.Namespace) -> int:
 
 
 def _filter(options: argparse.Namespace) -> int:
-    from winnow.config import FilterConfig
+    from winnow.config import FilterConfig, compose_cells
 
-    if (config := _composed(options, FilterConfig)) is not None:
-        from rich.console import Console
+    cells, _ = compose_cells("filter", FilterConfig, options.overrides)
+    if _printed(options, [cells[0].tree]):
+        return 0
+    from rich.console import Console
 
-        from winnow.preparation import run_filter
+    from winnow.filtering import run_filter
 
-        run_filter(config, Console(highlight=False))
+    run_filter(cells[0], Console(highlight=False))
     return 0
 
 

@@ -12,23 +12,12 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
-from rich.console import Console
 
-from winnow.config import Cell, FilterConfig, TrainConfig, construct
-from winnow.data import Corpus, Dataset
+from winnow.config import Cell, TrainConfig
+from winnow.data import Corpus
 from winnow.data.corpus import SplitName
 from winnow.errors import WinnowError, WinnowErrors
-from winnow.filters import (
-    Filter,
-    Selection,
-    Verdicts,
-    Without,
-    filter_statistics,
-    save_dropped,
-    save_kept,
-    save_statistics,
-)
-from winnow.overview import funnel, print_plan, print_verdicts
+from winnow.filters import Selection, Verdicts, Without
 from winnow.parts import Parts, load_corpus
 
 if TYPE_CHECKING:
@@ -106,35 +95,6 @@ def judge_filters(cells: Sequence[Cell[TrainConfig]], parts: Sequence[Parts]) ->
                 faults.setdefault(str(fault), fault.under("filter"))
     if faults:
         raise WinnowErrors(faults.values())
-
-
-def run_filter(config: FilterConfig, console: Console) -> Path:
-    """Judge every row of a dataset by a filter, print what it did, and write verdicts and kept rows.
-
-    Returns:
-        The folder written to.
-    """
-    dataset = construct(config.dataset, "dataset", Dataset, config.allow_targets)
-    selection = construct(config.filter, "filter", Filter, config.allow_targets)
-    checks = {"dataset": dataset.check(), "filter": selection.check()}
-    if faults := [fault.under(key) for key, found in checks.items() for fault in found]:
-        raise WinnowErrors(faults)
-    cache = config.output_dir / "cache"
-    corpus = load_corpus(dataset, cache)
-    print_plan(console, selection.plan(corpus, cache), selection.mode == "short_circuit")
-    verdicts = judge(selection, corpus, cache, "filter")
-    folder = config.output_dir / "filters" / f"{dataset.name}-{selection.name}"
-    found = filter_statistics(verdicts, corpus)
-    verdicts.save(folder)
-    save_statistics(found, folder)
-    save_kept(selection.select(corpus.split("train"), verdicts, seed=0), folder)
-    save_dropped(verdicts.dropped(corpus), folder)
-    console.print(f"{dataset.name}: {funnel(corpus.funnel)}")
-    for name, counts in corpus.integrity.items():
-        console.print(f"check {name}: {counts['failed']:,} of {counts['rows']:,} rows fail ({counts['action']})")
-    print_verdicts(console, verdicts.summary(), found)
-    console.print(f"Verdicts, kept rows and dropped rows with their reasons: {folder}")
-    return folder
 
 
 def judge(selection: Selection, corpus: Corpus, cache: Path, key: str) -> Verdicts:

@@ -44,23 +44,9 @@ def record_inputs(run: TrackedRun, cell: Cell[TrainConfig], parts: Parts, ready:
             record.PROBES: fingerprint({probe: one.fingerprint() for probe, one in parts.probes.items()}),
         }
     )
-    run.log_params(dict(_scalars(cell.tree)))
-    run.log_text(yaml.safe_dump(cell.tree, sort_keys=False, allow_unicode=True), "config/resolved.yaml")
-    run.log_text("\n".join(cell.overrides) + "\n", "config/overrides.txt")
-    run.log_text(packages() + "\n", "environment/packages.txt")
+    record_configuration(run, cell)
     run.log_json(hardware(), "environment/hardware.json")
-    if changes := uncommitted_changes():
-        run.log_text(changes, "environment/uncommitted.patch")
-    run.log_json(
-        {
-            "funnel": ready.corpus.funnel,
-            "sources": ready.corpus.sources,
-            "fingerprint": ready.corpus.fingerprint,
-            "integrity": ready.corpus.integrity,
-            "faults": ready.corpus.faults,
-        },
-        "data/corpus.json",
-    )
+    record_corpus(run, ready.corpus)
     run.log_dataset(
         f"{parts.dataset.name} ({parts.filter.name})",
         fingerprint(ready.train_rows["row_id"].to_pylist()),
@@ -69,10 +55,47 @@ def record_inputs(run: TrackedRun, cell: Cell[TrainConfig], parts: Parts, ready:
         {"corpus": ready.corpus.fingerprint, "sources": ready.corpus.sources},
     )
     if parts.judge in ready.verdicts:
-        _record_verdicts(run, ready, parts.filter.explained_by(ready.verdicts[parts.judge]))
-    for check, counts in ready.corpus.integrity.items():
-        run.log_metrics({f"data/integrity/{check}": counts["failed"] / max(1, counts["rows"])})
+        verdicts = parts.filter.explained_by(ready.verdicts[parts.judge])
+        record_verdicts(run, verdicts, ready.corpus, filter_statistics(verdicts, ready.corpus))
+        with tempfile.TemporaryDirectory() as folder:
+            save_kept(ready.train_rows, Path(folder))
+            run.log_folder(Path(folder), "filter")
     run.log_metrics({"data/train_rows": ready.train_rows.num_rows, "data/train_tokens": len(ready.tokens["train"].ids)})
+
+
+def record_configuration(run: TrackedRun, cell: Cell[Any]) -> None:
+    """Store what was asked for, and on what code and packages."""
+    run.log_params(dict(_scalars(cell.tree)))
+    run.log_text(yaml.safe_dump(cell.tree, sort_keys=False, allow_unicode=True), "config/resolved.yaml")
+    run.log_text("\n".join(cell.overrides) + "\n", "config/overrides.txt")
+    run.log_text(packages() + "\n", "environment/packages.txt")
+    if changes := uncommitted_changes():
+        run.log_text(changes, "environment/uncommitted.patch")
+
+
+def record_corpus(run: TrackedRun, corpus: Corpus) -> None:
+    """Store where rows came from, how many were left after each stage, and what share failed integrity checks."""
+    facts = ("funnel", "sources", "fingerprint", "integrity", "faults")
+    run.log_json({fact: getattr(corpus, fact) for fact in facts}, "data/corpus.json")
+    for check, counts in corpus.integrity.items():
+        run.log_metrics({f"data/integrity/{check}": counts["failed"] / max(1, counts["rows"])})
+    for read, failing in corpus.failing:
+        run.log_metrics({"rows/failing_integrity": failing / read}, read)
+    run.flush()
+
+
+def record_verdicts(run: TrackedRun, verdicts: Verdicts, corpus: Corpus, statistics: Mapping[str, Any]) -> None:
+    """Store what a filter did: its verdicts counted, what they tell, and examples of the rows it dropped."""
+    summary = verdicts.summary()
+    run.log_json({**summary, "statistics": statistics, "dropped": _dropped(corpus, verdicts)}, record.FILTER_SUMMARY)
+    run.set_tags({record.CORPUS: corpus.fingerprint, record.VERDICTS: verdicts.fingerprint})
+    train = summary["rows"]["train"]
+    run.log_metrics({"filter/kept": train["kept"], "filter/dropped": train["total"] - train["kept"]})
+    for name, counts in summary["signals"].items():
+        run.log_metrics({f"filter/{name}/{outcome}": count for outcome, count in counts.items()})
+    for name, moved in statistics.get("drift", {}).items():
+        psi = {f"drift/{name}/{other}/psi": numbers["psi"] for other, numbers in moved.items()}
+        run.log_metrics({metric: value for metric, value in psi.items() if value is not None})
 
 
 def record_results(
@@ -101,21 +124,6 @@ def record_results(
     model.save_pretrained(folder / record.MODEL)
     ready.tokenizer.save_pretrained(folder / record.MODEL)
     run.log_folder(folder / record.MODEL, record.MODEL)
-
-
-def _record_verdicts(run: TrackedRun, ready: Ready, verdicts: Verdicts) -> None:
-    """Store what the filter did, the rows it kept as CSV and JSON, and examples of those it dropped."""
-    summary = verdicts.summary()
-    derived = {"statistics": filter_statistics(verdicts, ready.corpus), "dropped": _dropped(ready.corpus, verdicts)}
-    run.log_json({**summary, **derived}, record.FILTER_SUMMARY)
-    run.set_tags({record.VERDICTS: verdicts.fingerprint})
-    train = summary["rows"]["train"]
-    run.log_metrics({"filter/kept": train["kept"], "filter/dropped": train["total"] - train["kept"]})
-    for name, counts in summary["signals"].items():
-        run.log_metrics({f"filter/{name}/{outcome}": count for outcome, count in counts.items()})
-    with tempfile.TemporaryDirectory() as folder:
-        save_kept(ready.train_rows, Path(folder))
-        run.log_folder(Path(folder), "filter")
 
 
 def _dropped(corpus: Corpus, verdicts: Verdicts) -> list[dict[str, Any]]:

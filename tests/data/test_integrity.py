@@ -56,6 +56,9 @@ def test_rows_are_dropped_or_flagged_and_always_counted(rated: Callable[..., Dat
     )
     corpus = dataset.load(tmp_path)
     assert (corpus.funnel["read"], corpus.funnel["sound"], corpus.funnel["unique"]) == (63, 61, 61)
+    assert corpus.failing[0] == [1, 0]
+    assert corpus.failing[-1] == [63, 3]  # one row has no text, one has nine stars and is there again, one is short
+    assert [rows for rows, _ in corpus.failing] == sorted({rows for rows, _ in corpus.failing})
     assert corpus.integrity == {
         "filled": {"action": "drop", "rows": 63, "failed": 1},
         "short": {"action": "flag", "rows": 63, "failed": 1},
@@ -82,11 +85,12 @@ def test_a_check_that_may_not_fail_names_the_first_row(rated: Callable[..., Data
 def test_checks_are_named_in_yaml(compose: Callable[..., dict[str, Any]]) -> None:
     tree = compose(
         "+dataset=synthetic_reviews",
-        "+dataset.integrity.text={_target_: winnow.data.NonNull, action: drop}",
+        "+dataset.integrity.short={_target_: winnow.data.Bounds, at_least: 3}",
         "+dataset.integrity.label={_target_: winnow.data.AllowedValues, column: label, values: [0, 1], action: fail}",
     )
     checks = construct(tree["dataset"], "dataset", Dataset).integrity
     assert checks == {
-        "text": NonNull(action="drop"),
+        "non_null": NonNull(action="drop"),
+        "short": Bounds(at_least=3),
         "label": AllowedValues(column="label", values=[0, 1], action="fail"),
     }

@@ -122,6 +122,7 @@ class FilterConfig:
 
     dataset: Node
     filter: Node
+    tracking: Node
     data_dir: Path = Path("data")
     output_dir: Path = Path("outputs")
     allow_targets: list[str] = Field(default_factory=list)

@@ -30,6 +30,7 @@ class Corpus:
         sources: What each source says of itself.
         faults: What was wrong with each broken record that was dropped.
         integrity: Of each check its ``action``, the ``rows`` it saw and how many ``failed``.
+        failing: At stops along the rows as they were read, how many were read and how many of them fail any check.
     """
 
     table: pa.Table
@@ -38,6 +39,7 @@ class Corpus:
     sources: list[dict[str, Any]]
     faults: list[str] = dataclasses.field(default_factory=list)
     integrity: dict[str, dict[str, Any]] = dataclasses.field(default_factory=dict)
+    failing: list[list[int]] = dataclasses.field(default_factory=list)
 
     def split(self, name: SplitName) -> pa.Table:
         """Return the rows of one split, in corpus order."""
@@ -45,7 +47,8 @@ class Corpus:
 
     def save(self, folder: Path) -> None:
         """Write the corpus to ``folder`` in one step, unless it is there already."""
-        facts = {name: getattr(self, name) for name in ("fingerprint", "funnel", "sources", "faults", "integrity")}
+        told = ("fingerprint", "funnel", "sources", "faults", "integrity", "failing")
+        facts = {name: getattr(self, name) for name in told}
         with published(folder) as draft:
             draft.mkdir()
             # Uncompressed Arrow, so that reading it back is a memory map and not a copy.

@@ -86,7 +86,7 @@ class Dataset:
             faults = pc.drop_null(rows[FAULT.name]).to_pylist()
             rows = rows.filter(pc.is_null(rows[FAULT.name])).drop_columns(FAULT.name)
             funnel["whole"] = rows.num_rows
-        rows, integrity = inspect(rows, self.integrity)
+        rows, integrity, failing = inspect(rows, self.integrity)
         if any(check.action == "drop" for check in self.integrity.values()):
             funnel["sound"] = rows.num_rows
         if "source" not in rows.column_names:
@@ -107,7 +107,7 @@ class Dataset:
         _require_every_split(rows, funnel)
         named = self.source.sources if isinstance(self.source, Mixture) else {self.name: self.source}
         sources = [{"name": name, **source.describe()} for name, source in named.items()]
-        return Corpus(rows, content_fingerprint(rows), funnel, sources, faults, integrity)
+        return Corpus(rows, content_fingerprint(rows), funnel, sources, faults, integrity, failing)
 
     def _without_null(self, rows: pa.Table) -> pa.Table:
         nulls = rows["text"].null_count

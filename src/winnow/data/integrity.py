@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, Literal
 
 import numpy as np
@@ -127,7 +127,11 @@ class ZScore(Check):
         return distance
 
 
-def inspect(rows: pa.Table, checks: Mapping[str, Check]) -> tuple[pa.Table, dict[str, dict[str, Any]]]:
+STOPS = 50
+"""How often it is told, while rows are read, how many have failed so far."""
+
+
+def inspect(rows: pa.Table, checks: Mapping[str, Check]) -> tuple[pa.Table, dict[str, dict[str, Any]], list[list[int]]]:
     """Apply every check to all rows, and only then do what each asks for.
 
     Args:
@@ -135,8 +139,9 @@ def inspect(rows: pa.Table, checks: Mapping[str, Check]) -> tuple[pa.Table, dict
         checks: Checks by name.
 
     Returns:
-        The rows less those dropped, with ``flags`` where a check flags, and of each check its ``action``, the ``rows``
-        it saw and how many ``failed``.
+        The rows less those dropped, with ``flags`` where a check flags; of each check its ``action``, the ``rows``
+        it saw and how many ``failed``; and, after each fiftieth of the rows, how many were looked at so far and how
+        many of them fail any check.
 
     Raises:
         WinnowError: A check has no such column, or fails where it may not.
@@ -161,7 +166,15 @@ def inspect(rows: pa.Table, checks: Mapping[str, Check]) -> tuple[pa.Table, dict
     dropped = [masks[name] for name, check in checks.items() if check.action == "drop"]
     if dropped:
         rows = rows.filter(pa.array(~np.logical_or.reduce(dropped)))
-    return rows, report
+    return rows, report, _running(list(masks.values()))
+
+
+def _running(masks: Sequence[Mask]) -> list[list[int]]:
+    if not masks or not len(masks[0]):
+        return []
+    failing = np.cumsum(np.logical_or.reduce(masks))
+    stops = np.unique(np.linspace(0, len(failing), STOPS + 1).astype(int)[1:])
+    return [[stop, int(failing[stop - 1])] for stop in stops.tolist() if stop]
 
 
 def _fails(name: str, check: Check, rows: pa.Table) -> Mask:

@@ -1,0 +1,95 @@
+"""`winnow filter` as a tracked run; read it from top to bottom.
+
+corpus -> plan -> verdicts -> statistics -> report
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Final
+
+from rich.console import Console
+
+from winnow import recording
+from winnow.config import Cell, FilterConfig, construct
+from winnow.data import Corpus, Dataset
+from winnow.errors import WinnowError, WinnowErrors
+from winnow.filters import Filter, Verdicts, filter_statistics, save_dropped, save_kept, save_statistics
+from winnow.overview import funnel, print_plan, print_verdicts
+from winnow.parts import check_store, load_corpus
+from winnow.tracking import Store, TrackedRun, record, track
+
+EXPERIMENT: Final = "filters"
+"""The MLflow experiment of all filter runs."""
+
+_FLUSH_SECONDS = 1.0
+
+
+def run_filter(cell: Cell[FilterConfig], console: Console) -> Path:
+    """Judge every row of a dataset by a filter, print what it did, and write verdicts, rows and report.
+
+    While rows are read and judged, the shares of rows that fail integrity checks (``rows/failing_integrity``, by rows
+    read) and of rows that are kept (``rows/kept``, by rows judged) go to the store.
+
+    Returns:
+        The folder written to.
+    """
+    config = cell.config
+    dataset = construct(config.dataset, "dataset", Dataset, config.allow_targets)
+    selection = construct(config.filter, "filter", Filter, config.allow_targets)
+    store = construct(config.tracking, "tracking", Store, config.allow_targets)
+    check_store(store)
+    title, cache = f"{dataset.name}-{selection.name}", config.output_dir / "cache"
+    with track(store, store.experiment(EXPERIMENT), title, {record.KIND: "filter"}) as run:
+        _check(dataset, selection)
+        recording.record_configuration(run, cell)
+        corpus = load_corpus(dataset, cache)
+        recording.record_corpus(run, corpus)
+        rows = corpus.table.num_rows
+        run.log_dataset(dataset.name, corpus.fingerprint, "filter", rows, {"sources": corpus.sources})
+        print_plan(console, selection.plan(corpus, cache), selection.mode == "short_circuit")
+        verdicts = _judge(run, selection, corpus, cache)
+        found = filter_statistics(verdicts, corpus)
+        folder = config.output_dir / "filters" / title
+        verdicts.save(folder)
+        save_statistics(found, folder)
+        save_kept(selection.select(corpus.split("train"), verdicts, seed=0), folder)
+        save_dropped(verdicts.dropped(corpus), folder)
+        recording.record_verdicts(run, verdicts, corpus, found)
+        run.log_file(folder / "statistics.json", "filter")
+    console.print(f"{dataset.name}: {funnel(corpus.funnel)}")
+    for name, counts in corpus.integrity.items():
+        console.print(f"check {name}: {counts['failed']:,} of {counts['rows']:,} rows fail ({counts['action']})")
+    print_verdicts(console, verdicts.summary(), found)
+    console.print(f"Verdicts, kept rows and dropped rows with their reasons: {folder}")
+    return folder
+
+
+def _check(dataset: Dataset, selection: Filter) -> None:
+    checks = {"dataset": dataset.check(), "filter": selection.check()}
+    if faults := [fault.under(key) for key, found in checks.items() for fault in found]:
+        raise WinnowErrors(faults)
+
+
+def _judge(run: TrackedRun, selection: Filter, corpus: Corpus, cache: Path) -> Verdicts:
+    try:
+        return selection.judge(corpus, cache, watch=_told_to(run))
+    except WinnowError as error:
+        raise error.under("filter") from error
+
+
+def _told_to(run: TrackedRun) -> Callable[[int, int], None]:
+    """Return what tells a run how many rows are judged and kept so far, and shows it about once a second."""
+    begun = sent = time.monotonic()
+
+    def tell(judged: int, kept: int) -> None:
+        nonlocal sent
+        now = time.monotonic()
+        run.log_metrics({"rows/kept": kept / judged, "rows/per_second": judged / max(now - begun, 1e-3)}, judged)
+        if now - sent >= _FLUSH_SECONDS:
+            run.flush()
+            sent = now
+
+    return tell

@@ -1,0 +1,99 @@
+"""`winnow filter` as a run that is tracked while it lasts."""
+
+import importlib
+import json
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from winnow.cli import main
+from winnow.filtering import EXPERIMENT
+from winnow.tracking import Store, record
+
+SMALL = ["dataset.source.rows=9000"]
+
+
+def the_run(store: Store):
+    (run,) = store.client().search_runs([store.experiment(EXPERIMENT)])
+    return run
+
+
+def history(store: Store, name: str) -> list[tuple[int, float]]:
+    points = store.client().get_metric_history(the_run(store).info.run_id, name)
+    return [(point.step, point.value) for point in sorted(points, key=lambda point: point.step)]
+
+
+def test_the_shares_of_kept_and_of_broken_rows_are_tracked_by_step(workplace: Path, store: Store) -> None:
+    assert main(["filter", *SMALL]) == 0
+    run, client = the_run(store), store.client()
+    assert run.info.status == "FINISHED"
+    assert run.data.tags[record.KIND] == "filter"
+    assert run.data.params["filter.name"] == "nike_positive"
+
+    kept = history(store, "rows/kept")
+    assert len(kept) > 3
+    assert [step for step, _ in kept][:2] == [2_000, 4_000]
+    failing = history(store, "rows/failing_integrity")
+    assert failing[-1] == (9_000, run.data.metrics["data/integrity/non_null"])
+    assert 0.04 < failing[-1][1] <= 0.05  # rows drawn to lose their text, some of them twice
+    assert len(failing) == 50
+
+    (made,) = run.inputs.dataset_inputs
+    assert made.dataset.digest == run.data.tags[record.CORPUS]
+    folder = workplace / "outputs/filters/synthetic_reviews-nike_positive"
+    summary = json.loads(Path(client.download_artifacts(run.info.run_id, record.FILTER_SUMMARY)).read_text())
+    assert summary["rows"]["train"]["kept"] == run.data.metrics["filter/kept"]
+    assert summary["statistics"] == json.loads((folder / "statistics.json").read_text())
+    assert run.data.metrics["drift/nike/kept/psi"] > 1 > run.data.metrics["drift/nike/test/psi"]
+
+
+WATCHING = """
+from mlflow import MlflowClient
+store, seen = None, []
+
+def steps_so_far(texts):
+    client = store.client()
+    (run,) = client.search_runs([store.experiment("filters")])
+    seen.append([point.step for point in client.get_metric_history(run.info.run_id, "rows/kept")])
+    return [len(text) for text in texts]
+"""
+
+
+@pytest.fixture
+def watching(workplace: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[object]:
+    (workplace / "watching.py").write_text(WATCHING)
+    monkeypatch.syspath_prepend(workplace)
+    yield importlib.import_module("watching")
+    sys.modules.pop("watching")
+
+
+def test_they_are_in_the_store_while_rows_are_still_judged(
+    workplace: Path, store: Store, watching, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("winnow.filtering._FLUSH_SECONDS", 0.0)
+    watching.store = store
+    looking = (
+        "{_target_: winnow.filters.Python, function: {_target_: watching.steps_so_far, _partial_: true}, at_least: 9}"
+    )
+    assert main(["filter", *SMALL, "allow_targets=[watching]", f"+filter.signals.looking={looking}"]) == 0
+    assert watching.seen[-1] == [2_000, 4_000, 6_000, 8_000][: len(watching.seen[-1])]
+    assert len(watching.seen[-1]) >= 3
+
+
+@pytest.mark.parametrize(
+    ("overrides", "told"),
+    [
+        (["dataset=csv", "dataset.source.path=nowhere.csv", "dataset.source.text=[text]"], "nowhere.csv"),
+        ([*SMALL, "filter.keep='nike & ~nike'"], "keeps nothing"),
+    ],
+)
+def test_what_fails_is_marked_with_its_cause(
+    workplace: Path, store: Store, capsys: pytest.CaptureFixture[str], overrides: list[str], told: str
+) -> None:
+    assert main(["filter", *overrides]) == 1
+    assert told in " ".join(capsys.readouterr().err.split())
+    run = the_run(store)
+    assert run.info.status == "FAILED"
+    assert told in run.data.tags[record.CAUSE]
