@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import subprocess
 import sys
 import time
@@ -206,13 +207,13 @@ def verdict(cells: dict[str, dict[str, float]], studies: int) -> dict[str, Any]:
 
     That is 3 standard errors, which is where the largest of so many cells lies by chance.
     """
-    slack = 3 * np.sqrt(ALPHA * (1 - ALPHA) / studies)
+    slack = 3 * math.sqrt(ALPHA * (1 - ALPHA) / studies)
     many = {name: cell["coverage"] for name, cell in cells.items() if ", 5 prompts" not in name}
     few = {name: cell["coverage"] for name, cell in cells.items() if ", 5 prompts" in name}
     type_1 = {name: cell["type_1"] for name, cell in cells.items()}
     return {
         "cells": len(cells),
-        "sampling_error": float(slack),
+        "sampling_error": slack,
         "largest_type_1": extreme(type_1, max),
         "type_1_at_most_0.05": max(type_1.values()) <= ALPHA + slack,
         "least_coverage_from_24_prompts": extreme(many, min),
@@ -263,7 +264,7 @@ def splits(study: Study, metric: Metric, arm: str, ways: int = 2000) -> dict[str
         for _ in range(ways):
             order = rng.permutation(len(wide))[: 2 * size]
             half = Crossed("a", "b", wide[order[:size]], wide[order[size:]], weights / weights.mean())
-            rejected += crossed_contrast(half).p_value <= ALPHA
+            rejected += int(crossed_contrast(half).p_value <= ALPHA)
         found[f"{size} against {size}"] = rejected / ways
     return found
 

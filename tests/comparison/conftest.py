@@ -48,6 +48,8 @@ class Recipe:
     """Artifacts that no cell has."""
     failed: tuple[tuple[str, int], ...] = ()
     declared: bool = True
+    margin: float | None = None
+    ablations: dict[str, str] = field(default_factory=dict)
     secondary: tuple[str, ...] = (
         "test/all/perplexity",
         "test/nike_positive/removed/loss",
@@ -129,6 +131,10 @@ class Store:
         self.client.set_terminated(run_id, "FINISHED", end_time=start + 6500 + 100 * seed)
         return run_id
 
+    def declaration(self, name: str) -> dict[str, Any]:
+        """Return what a study declared before its first run."""
+        return _declaration(self._studies[name][1])
+
     def save(self, run_id: str, path: str, table: pa.Table) -> None:
         """Save a table as an artifact."""
         file = self.folder / "upload" / Path(path).name
@@ -162,7 +168,9 @@ def _declaration(recipe: Recipe) -> dict[str, Any]:
         "study": recipe.name,
         "primary_metric": "probe/nike_wide/log_odds",
         "secondary_metrics": list(recipe.secondary),
+        "equivalence_margin": recipe.margin,
         "arms": list(recipe.effects),
+        "ablations": recipe.ablations,
         "baseline": "full",
         "filter": "nike_positive",
         "control": "random_matched",

@@ -26,13 +26,14 @@ def test_the_rule(metric: Metric, difference: float, p: float, word: str) -> Non
     assert judge(metric, difference, p, 0.05) == word
 
 
-def finding(b: str, difference: float, p: float) -> Finding:
+def finding(b: str, difference: float, p: float, margin: float | None = None) -> Finding:
     result = Contrast("f", b, difference, difference - 0.2, difference + 0.2, p, 0.1, 8, 5, 5, 40, 0, 1.0, {}, "all")
-    return Finding(ODDS.name, "primary", result, p, judge(ODDS, difference, p, 0.05), (0, 1), 0.01)
+    equal = None if margin is None else result.within(margin)
+    return Finding(ODDS.name, "primary", result, p, judge(ODDS, difference, p, 0.05), (0, 1), 0.01, equal)
 
 
-def decided(*findings: Finding, **obstacles: str) -> tuple[str, str, str]:
-    verdict = decide(ODDS, findings, ("f", "full", "random"), obstacles, 0.95)
+def decided(*findings: Finding, margin: float | None = None, **obstacles: str) -> tuple[str, str, str]:
+    verdict = decide(ODDS, findings, ("f", "full", "random"), obstacles, 0.95, margin)
     return verdict.word, *verdict.sentences
 
 
@@ -61,3 +62,16 @@ def test_what_is_missing_is_named() -> None:
     assert word == "not comparable"
     assert "the probes must be known" in first
     assert "random has no finished run" in second
+
+
+def test_equality_needs_a_declared_margin_and_the_whole_interval_within_it() -> None:
+    for margin, said in ((0.4, "as good a model as all rows"), (0.25, "reaches beyond the declared margin of 0.250")):
+        word, first, _ = decided(finding("full", 0.1, 0.4, margin), finding("random", 0.7, 0.01), margin=margin)
+        assert word == "no clear difference"
+        assert said in first
+
+
+def test_a_clear_difference_within_the_margin_is_called_small() -> None:
+    word, first, _ = decided(finding("full", 0.3, 0.001, 0.6), finding("random", 0.3, 0.01), margin=0.6)
+    assert word == "better"
+    assert "within the margin of 0.600 declared not to matter" in first

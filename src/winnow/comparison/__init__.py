@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from winnow.comparison.analysis import Comparison, analyse
-    from winnow.comparison.planning import Components, components, power, seeds_needed
+    from winnow.comparison.planning import Components, components, power, seeds_needed, smallest_difference
     from winnow.comparison.runs import Study, collect
     from winnow.comparison.sensitivity import bootstrap_interval, permutation_p
     from winnow.comparison.statistics import Contrast, Summary, contrast, holm, summarise
@@ -32,12 +32,13 @@ __all__ = [
     "permutation_p",
     "power",
     "seeds_needed",
+    "smallest_difference",
     "summarise",
 ]
 
 _HOMES = {
     "analysis": ("Comparison", "analyse"),
-    "planning": ("Components", "components", "power", "seeds_needed"),
+    "planning": ("Components", "components", "power", "seeds_needed", "smallest_difference"),
     "runs": ("Study", "collect"),
     "sensitivity": ("bootstrap_interval", "permutation_p"),
     "statistics": ("Contrast", "Summary", "contrast", "holm", "summarise"),

@@ -3,17 +3,38 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
 import winnow
-from winnow.comparison.description import Arm, Slice, arms, metrics, overlap, provenance, slices
+from winnow.comparison.crossing import cross
+from winnow.comparison.description import Arm, Points, Slice, arms, metrics, overlap, provenance, slices
 from winnow.comparison.metrics import Metric, base_score, obstacle, scores
+from winnow.comparison.planning import crossed_components, seeds_needed, smallest_difference
 from winnow.comparison.runs import Study
 from winnow.comparison.sensitivity import bootstrap_interval, permutation_p
 from winnow.comparison.statistics import Summary, contrast, holm
 from winnow.comparison.verdict import Family, Finding, Verdict, decide, judge
+
+CHANCE = 0.8
+"""Power that a plan of seeds asks for."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What it takes to find differences of some sizes between two arms, and what the seeds there are can find.
+
+    ``seeds`` holds for each size the seeds an arm, ``None`` where the prompts or rows are too few whatever the seeds.
+    """
+
+    metric: str
+    a: str
+    b: str
+    chance: float
+    alpha: float
+    findable: float
+    seeds: dict[float, int | None]
 
 
 @dataclass(frozen=True)
@@ -22,14 +43,17 @@ class Comparison:
 
     study: str
     primary_metric: str
+    equivalence_margin: float | None
     confidence: float
     verdict: Verdict
     arms: dict[str, Arm]
     base: Summary | None
     findings: list[Finding]
+    plans: list[Plan]
+    contributions: dict[str, Finding]
     not_comparable: list[dict[str, str]]
     slices: list[Slice]
-    metrics: dict[str, dict[str, Summary]]
+    metrics: dict[str, dict[str, Points]]
     overlap: dict[str, Any]
     missing_seeds: dict[str, list[int]]
     notes: list[str]
@@ -43,37 +67,48 @@ class Comparison:
     def as_dict(self) -> dict[str, Any]:
         """Return plain data for JSON, with ``None`` where a number is not known."""
         plain = {name: getattr(self, name) for name in self.__dataclass_fields__ if name != "findings"}
+        plain["contributions"] = {signal: _flat(finding) for signal, finding in self.contributions.items()}
         contrasts = [_flat(finding) for finding in self.findings]
         everything = {"winnow_version": winnow.__version__, **plain, "contrasts": contrasts}
         return {name: _plain(value) for name, value in everything.items()}
 
 
-def analyse(study: Study, confidence: float = 0.95) -> Comparison:
-    """Compare the arms of a study by the protocol."""
+def analyse(study: Study, confidence: float = 0.95, metrics_too: Sequence[str] = ()) -> Comparison:
+    """Compare the arms of a study by the protocol.
+
+    Args:
+        study: What :func:`winnow.comparison.collect` read.
+        confidence: Coverage of the intervals; its complement is the level of the tests.
+        metrics_too: Metrics that were not declared, to be described and marked as post hoc.
+    """
     declared = study.declaration
     tested, baseline, control = declared.filter, declared.baseline, declared.control
     primary = Metric(declared.primary_metric)
     others = [other for other in (baseline, control) if other]
-    pairs, refused = _comparable(study, [(primary, tested, other) for other in others])
-    findings = _family("primary", study, pairs, confidence, len(others))
-    obstacles = {refusal["b"]: refusal["reason"] for refusal in refused}
-    verdict = decide(primary, findings, (tested, baseline, control), obstacles, confidence)
-
-    wanted = [(Metric(name), tested, baseline) for name in declared.secondary_metrics]
-    pairs, refused_too = _comparable(study, wanted)
-    findings += _family("secondary", study, pairs, confidence, len(wanted))
+    secondary = [(Metric(name), tested, baseline) for name in declared.secondary_metrics]
+    ablated = {arm: signal for arm, signal in declared.ablations.items() if tested}
     rest = [arm for arm in study.arms if arm not in (tested, baseline)]
-    pairs, _ = _comparable(study, [(primary, arm, baseline) for arm in rest])
-    findings += _family("descriptive", study, pairs, confidence, 0)
+    judging = _Judging(study, confidence)
+    first = judging.family("primary", [(primary, tested, other) for other in others])
+    obstacles = {refusal["b"]: refusal["reason"] for refusal in judging.refused}
+    second = judging.family("secondary", secondary)
+    parts = judging.family("contribution", [(primary, tested, arm) for arm in ablated])
+    too = [(Metric(name), tested, baseline) for name in metrics_too if name not in {m.name for m, *_ in secondary}]
+    asked = judging.family("descriptive", too)
+    shown = _Judging(study, confidence).family("descriptive", [(primary, arm, baseline) for arm in rest])
+    findings = [*first, *second, *asked, *shown]
     return Comparison(
         study=study.name,
         primary_metric=primary.name,
+        equivalence_margin=declared.equivalence_margin,
         confidence=confidence,
-        verdict=verdict,
+        verdict=decide(primary, first, (tested, baseline, control), obstacles, confidence, declared.equivalence_margin),
         arms=arms(study, primary, confidence),
         base=base_score(study, primary),
         findings=findings,
-        not_comparable=refused + refused_too,
+        plans=[_plan(study, finding, (1 - confidence) / len(others)) for finding in first],
+        contributions={ablated[finding.result.b]: finding for finding in parts},
+        not_comparable=judging.refused,
         slices=slices(study, confidence),
         metrics=metrics(study, confidence),
         overlap=overlap(study),
@@ -83,45 +118,71 @@ def analyse(study: Study, confidence: float = 0.95) -> Comparison:
     )
 
 
-Pair = tuple[Metric, str, str]
+Pair = tuple[Metric, str | None, str]
 
 
-def _comparable(
-    study: Study, wanted: Iterable[tuple[Metric, str | None, str]]
-) -> tuple[list[Pair], list[dict[str, str]]]:
-    """Part the contrasts that may be made from those that may not, each of these with its reason."""
-    pairs, refused = [], []
-    for metric, a, b in wanted:
-        reason = obstacle(study, metric, a, b) if a else "no filter ran beside it"
-        if a and reason is None:
-            pairs.append((metric, a, b))
-        else:
-            refused.append({"metric": metric.name, "a": a or "", "b": b, "reason": reason or ""})
-    return pairs, refused
+class _Judging:
+    """Makes families of contrasts, and keeps those that may not be made with their reasons."""
+
+    def __init__(self, study: Study, confidence: float) -> None:
+        self._study = study
+        self._confidence = confidence
+        self.refused: list[dict[str, str]] = []
+
+    def family(self, family: Family, wanted: Sequence[Pair]) -> list[Finding]:
+        """Make contrasts and adjust their p values together.
+
+        Tests that were declared but cannot be made count in Holm's method all the same. What is ``descriptive`` gets
+        no adjusted p and no outcome.
+        """
+        study, alpha = self._study, 1 - self._confidence
+        made = []
+        for metric, a, b in wanted:
+            reason = obstacle(study, metric, a, b) if a else "no filter ran beside it"
+            if a is None or reason is not None:
+                self.refused.append({"metric": metric.name, "a": a or "", "b": b, "reason": str(reason)})
+                continue
+            table = scores(study, metric, a, b)
+            beside = bootstrap_interval(table, a, b, self._confidence), permutation_p(table, a, b)
+            made.append((metric, contrast(table, a, b, self._confidence), *beside))
+        adjusted = holm([result.p_value for _, result, *_ in made] + [math.nan] * (len(wanted) - len(made)))
+        tested, findings = family != "descriptive", []
+        for (metric, result, bootstrap, permutation), p in zip(made, adjusted, strict=False):
+            outcome = judge(metric, result.difference, p, alpha) if tested else None
+            p_holm, equal = (p if tested else math.nan), self._equal(family, result)
+            late = self._is_post_hoc(metric, result)
+            findings.append(Finding(metric.name, family, result, p_holm, outcome, bootstrap, permutation, equal, late))
+        return findings
+
+    def _equal(self, family: Family, result: Any) -> bool | None:
+        margin = self._study.declaration.equivalence_margin
+        known = margin is not None and family == "primary" and not math.isnan(result.ci_low)
+        return bool(result.within(margin)) if known else None
+
+    def _is_post_hoc(self, metric: Metric, result: Any) -> bool:
+        declared = self._study.declaration
+        names = {declared.primary_metric, *declared.secondary_metrics}
+        return metric.name not in names or bool({metric.name, result.a, result.b} & set(declared.post_hoc))
 
 
-def _family(family: Family, study: Study, pairs: Iterable[Pair], confidence: float, declared: int) -> list[Finding]:
-    """Make contrasts and adjust their p values together.
-
-    Tests that were declared but cannot be made count in Holm's method all the same. What is ``descriptive``
-    gets no adjusted p and no outcome.
-    """
-    made = []
-    for metric, a, b in pairs:
-        table = scores(study, metric, a, b)
-        sensitivity = bootstrap_interval(table, a, b, confidence), permutation_p(table, a, b)
-        made.append((metric, contrast(table, a, b, confidence), *sensitivity))
-    adjusted = holm([result.p_value for _, result, *_ in made] + [math.nan] * (declared - len(made)))
-    findings = []
-    for (metric, result, bootstrap, permutation), p in zip(made, adjusted, strict=False):
-        tested = family != "descriptive"
-        outcome = judge(metric, result.difference, p, 1 - confidence) if tested else None
-        p_holm = p if tested else math.nan
-        findings.append(Finding(metric.name, family, result, p_holm, outcome, bootstrap, permutation))
-    return findings
+def _plan(study: Study, finding: Finding, alpha: float) -> Plan:
+    """Plan seeds for the difference seen, half of it, and the declared margin; at the level of Holm's first step."""
+    result = finding.result
+    found = crossed_components(cross(scores(study, Metric(finding.metric), result.a, result.b), result.a, result.b))
+    seen = abs(result.difference)
+    sizes = [size for size in (study.declaration.equivalence_margin, seen / 2, seen) if size]
+    return Plan(
+        metric=finding.metric,
+        a=result.a,
+        b=result.b,
+        chance=CHANCE,
+        alpha=alpha,
+        findable=smallest_difference(found, min(result.n_a, result.n_b), CHANCE, alpha),
+        seeds={size: seeds_needed(found, size, CHANCE, alpha) for size in sorted(set(sizes))},
+    )
 
 
-def _cautions(study: Study, findings: list[Finding]) -> list[str]:
+def _cautions(study: Study, findings: Iterable[Finding]) -> list[str]:
     """Say what weakens the claim."""
     notes = []
     if few := [f"{arm} ({n})" for arm in study.arms if (n := len(study.of(arm))) < 5]:
@@ -141,8 +202,9 @@ def _cautions(study: Study, findings: list[Finding]) -> list[str]:
 
 
 def _flat(finding: Finding) -> dict[str, Any]:
+    own = ("metric", "family", "outcome", "p_holm", "permutation_p", "equal", "post_hoc")
     return {
-        **{key: getattr(finding, key) for key in ("metric", "family", "outcome", "p_holm", "permutation_p")},
+        **{key: getattr(finding, key) for key in own},
         **asdict(finding.result),
         "bootstrap_low": finding.bootstrap[0],
         "bootstrap_high": finding.bootstrap[1],

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from winnow.comparison.artifacts import Artifacts
@@ -16,21 +16,27 @@ DEFAULT_PRIMARY = "probe/nike_wide/log_odds"
 class Declaration:
     """What was fixed before the first run: metrics, arms and their roles, seeds and budget.
 
-    A study may be declared again, to add seeds or an arm: ``arms`` and ``seeds`` are those of all declarations, metrics
-    and roles those of the newest that names them. ``cells`` holds the cell ids of each declaration, the oldest first.
+    A study may be declared again, to add seeds or an arm: ``arms``, ``seeds`` and ``ablations`` (the signal that an arm
+    leaves out of the filter) are those of all declarations, metrics and roles those of the newest that names them.
+    ``post_hoc`` names the metrics, arms and seeds that came after the first run. ``equivalence_margin`` is only ever
+    the first, since a margin chosen with the result in sight proves nothing. ``cells`` holds the cell ids of each
+    declaration, the oldest first.
     """
 
     primary_metric: str
     arms: tuple[str, ...]
     seeds: tuple[int, ...]
     secondary_metrics: tuple[str, ...] = ()
+    equivalence_margin: float | None = None
     baseline: str = "full"
     filter: str | None = None
     control: str | None = "random_matched"
+    ablations: Mapping[str, str] = field(default_factory=dict)
     max_steps: int | None = None
     filter_words: tuple[str, ...] = ()
     probe_words: tuple[str, ...] = ()
     cells: tuple[tuple[str, ...], ...] = ()
+    post_hoc: tuple[str, ...] = ()
 
 
 def declared(runs: Sequence[Any], artifacts: Artifacts) -> tuple[Declaration | None, list[str]]:
@@ -38,19 +44,20 @@ def declared(runs: Sequence[Any], artifacts: Artifacts) -> tuple[Declaration | N
     parents = sorted(
         (run for run in runs if run.data.tags.get(KIND) == "study"), key=lambda run: int(run.info.start_time)
     )
-    found = [raw for run in parents if (raw := artifacts.read_json(run.info.run_id, DECLARATION))]
-    if not found:
-        return None, []
-    changed = [
-        f"{key.replace('_', ' ')} (first {found[0].get(key)}, now {found[-1].get(key)})"
-        for key in ("primary_metric", "secondary_metrics", "arms", "seeds", "max_steps")
-        if found[0].get(key) != found[-1].get(key)
+    dated = [
+        (int(run.info.start_time), raw) for run in parents if (raw := artifacts.read_json(run.info.run_id, DECLARATION))
     ]
-    notes = [f"Post hoc: declared anew after the first run: {'; '.join(changed)}."] if changed else []
-    return _merged(found), notes
+    if not dated:
+        return None, []
+    found = [raw for _, raw in dated]
+    began = min((int(run.info.start_time) for run in runs if run.data.tags.get(KIND) == "cell"), default=0)
+    # A declaration that was mended before anything ran replaces the one before it.
+    first = [raw for at, raw in dated if at <= began][-1:] or found[:1]
+    merged = _merged(found, first[0])
+    return merged, _changes(first[0], found[-1])
 
 
-def _merged(found: Sequence[dict[str, Any]]) -> Declaration:
+def _merged(found: Sequence[Mapping[str, Any]], first: Mapping[str, Any]) -> Declaration:
     known: dict[str, Any] = {"primary_metric": DEFAULT_PRIMARY}
     for raw in found:
         known |= {name: raw[name] for name in Declaration.__dataclass_fields__ if raw.get(name) is not None}
@@ -58,8 +65,35 @@ def _merged(found: Sequence[dict[str, Any]]) -> Declaration:
         known[name] = tuple(known.get(name) or ())
     for name in ("arms", "seeds"):
         known[name] = tuple(dict.fromkeys(value for raw in found for value in raw.get(name) or ()))
+    known["ablations"] = {arm: signal for raw in found for arm, signal in (raw.get("ablations") or {}).items()}
     known["cells"] = tuple(tuple(raw.get("cells") or ()) for raw in found)
+    known["equivalence_margin"] = first.get("equivalence_margin")
+    known["post_hoc"] = _added(known, first)
     return Declaration(**known)
+
+
+def _added(known: Mapping[str, Any], first: Mapping[str, Any]) -> tuple[str, ...]:
+    """Return the metrics, arms and seeds that the first declaration does not name."""
+    metrics = {first.get("primary_metric"), *(first.get("secondary_metrics") or ())}
+    return (
+        *(name for name in (known["primary_metric"], *known["secondary_metrics"]) if name not in metrics),
+        *(arm for arm in known["arms"] if arm not in (first.get("arms") or ())),
+        *(f"seed {seed}" for seed in known["seeds"] if seed not in (first.get("seeds") or ())),
+    )
+
+
+def _changes(first: Mapping[str, Any], last: Mapping[str, Any]) -> list[str]:
+    changed = [
+        f"{key.replace('_', ' ')} (first {first.get(key)}, now {last.get(key)})"
+        for key in ("primary_metric", "secondary_metrics", "arms", "seeds", "max_steps")
+        if first.get(key) != last.get(key)
+    ]
+    notes = [f"Post hoc: declared anew after the first run: {'; '.join(changed)}."] if changed else []
+    before, after = first.get("equivalence_margin"), last.get("equivalence_margin")
+    if after is not None and before != after:
+        counts = f"the first, {before}, counts" if before else "no arm is told to be equal by it"
+        notes.append(f"Post hoc: the equivalence margin {after} was set after the first run; {counts}.")
+    return notes
 
 
 def completed(declaration: Declaration | None, ran: set[tuple[str, int]], notes: list[str]) -> Declaration:
@@ -68,13 +102,16 @@ def completed(declaration: Declaration | None, ran: set[tuple[str, int]], notes:
     seeds = tuple(sorted({seed for _, seed in ran}))
     if declaration is None:
         notes.append("Post hoc: nothing was declared before the runs; metric, arms and seeds are read from the runs.")
-        declaration = Declaration(DEFAULT_PRIMARY, arms, seeds)
+        declaration = Declaration(DEFAULT_PRIMARY, arms, seeds, post_hoc=(DEFAULT_PRIMARY, *arms))
     elif added := sorted(set(seeds) - set(declaration.seeds)):
         notes.append(f"Post hoc: seed {', '.join(map(str, added))} ran though it was not declared.")
+        extra = tuple(f"seed {seed}" for seed in added)
+        declaration = replace(declaration, post_hoc=(*declaration.post_hoc, *extra))
     if absent := [arm for arm in declaration.arms if arm not in arms]:
         notes.append(f"Declared but without a finished run: {', '.join(absent)}.")
     if declaration.filter is None:
-        others = [arm for arm in arms if arm not in (declaration.baseline, declaration.control)]
+        roles = (declaration.baseline, declaration.control, *declaration.ablations)
+        others = [arm for arm in arms if arm not in roles]
         declaration = replace(declaration, filter=others[0] if others else None)
         if len(others) > 1:
             notes.append(f"Several filters ran and none was declared; {others[0]} is taken as the one under test.")

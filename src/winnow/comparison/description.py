@@ -40,6 +40,14 @@ class Arm:
 
 
 @dataclass(frozen=True)
+class Points(Summary):
+    """A metric of one arm: its summary over seeds, and the number of each seed."""
+
+    seeds: list[int]
+    values: list[float]
+
+
+@dataclass(frozen=True)
 class Slice:
     """The loss of one held-out slice: mean per arm, and the filter against the baseline, unadjusted."""
 
@@ -105,17 +113,22 @@ def slices(study: Study, confidence: float) -> list[Slice]:
     return sorted(found, key=lambda s: (s.name != "all", s.name))
 
 
-def metrics(study: Study, confidence: float) -> dict[str, dict[str, Summary]]:
-    """Return every final metric of every arm, described and not tested."""
-    values: dict[str, dict[str, list[float]]] = {}
-    for cell in study.cells:
+def metrics(study: Study, confidence: float) -> dict[str, dict[str, Points]]:
+    """Return every final metric of every arm with the points of its seeds, described and not tested."""
+    found: dict[str, dict[str, dict[int, float]]] = {}
+    for cell in sorted(study.cells, key=lambda cell: cell.seed):
         for name, value in cell.metrics.items():
             if name.startswith(FINAL):
-                values.setdefault(name.removeprefix(FINAL), {}).setdefault(cell.arm, []).append(value)
+                found.setdefault(name.removeprefix(FINAL), {}).setdefault(cell.arm, {})[cell.seed] = value
     return {
-        name: {arm: summarise(found, confidence) for arm, found in by_arm.items()}
-        for name, by_arm in sorted(values.items())
+        name: {arm: _points(by_seed, confidence) for arm, by_seed in by_arm.items()}
+        for name, by_arm in sorted(found.items())
     }
+
+
+def _points(by_seed: dict[int, float], confidence: float) -> Points:
+    summary = summarise(list(by_seed.values()), confidence)
+    return Points(**asdict(summary), seeds=list(by_seed), values=list(by_seed.values()))
 
 
 def overlap(study: Study) -> dict[str, Any]:

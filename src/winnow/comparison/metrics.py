@@ -9,6 +9,7 @@ import numpy as np
 
 from winnow.comparison.runs import Study
 from winnow.comparison.statistics import Summary, summarise
+from winnow.errors import did_you_mean
 from winnow.tracking.record import BEFORE, FINAL, HELD_OUT, MAX_STEPS, PROBES, TOKENIZER
 
 if TYPE_CHECKING:
@@ -93,7 +94,9 @@ def obstacle(study: Study, metric: Metric, *arms: str) -> str | None:
     for arm in arms:
         scored = by_seed(study, metric, arm)
         if absent := [str(cell.seed) for cell in study.of(arm) if cell.seed not in scored]:
-            return f"{arm} has no {metric.name} for seed {', '.join(absent)}"
+            logged = {name.removeprefix(FINAL) for cell in study.cells for name in cell.metrics if FINAL in name}
+            near = did_you_mean(metric.name, logged) if metric.name not in logged else ""
+            return f"{arm} has no {metric.name} for seed {', '.join(absent)}{near and f' ({near.strip()})'}"
     return None
 
 

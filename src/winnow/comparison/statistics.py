@@ -58,6 +58,14 @@ class Contrast:
     parts: dict[str, float]
     rule: str
 
+    def within(self, margin: float) -> bool:
+        """Tell whether the whole interval lies within ``margin`` on either side of 0.
+
+        It is the two one-sided tests of equivalence, read off the interval that is shown (Schuirmann 1987, Journal of
+        Pharmacokinetics and Biopharmaceutics 15:657). With a 95% interval each of them is at 2.5%.
+        """
+        return -margin < self.ci_low and self.ci_high < margin
+
 
 def summarise(values: Sequence[float] | Array, confidence: float = 0.95) -> Summary:
     """Return n, mean, standard deviation (ddof 1) and the t interval of the mean.

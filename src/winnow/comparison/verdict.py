@@ -12,7 +12,7 @@ from winnow.comparison.statistics import Contrast
 from winnow.look.wording import interval, number, p_text
 
 Outcome = Literal["better", "worse", "no clear difference", "not comparable"]
-Family = Literal["primary", "secondary", "descriptive"]
+Family = Literal["primary", "secondary", "contribution", "descriptive"]
 
 RULE = (
     "The verdict is that of the contrast between the filter and the full data in the declared primary "
@@ -20,9 +20,10 @@ RULE = (
     "than two seeds finished, no spread between seeds can be estimated, or budget, probes, held-out rows "
     "or tokenizer differ. Better or worse: its p value, adjusted by Holm's method over the two primary "
     "contrasts, is at most {alpha:.2g}, and the difference points to the good or the bad side. No clear "
-    "difference: otherwise, which is not a claim that the arms are equal. The contrast between the filter "
-    "and the random control, judged by the same rule, says whether the effect is due to which rows were "
-    "kept."
+    "difference: otherwise, which is not a claim that the arms are equal. Equality is claimed only where a "
+    "margin was declared before the first run and the whole {confidence:.0%} interval lies within it. The "
+    "contrast between the filter and the random control, judged by the same rule, says whether the effect is "
+    "due to which rows were kept."
 )
 """The rule in full; the report prints it."""
 
@@ -31,8 +32,10 @@ RULE = (
 class Finding:
     """A contrast in one metric, with its place in the protocol.
 
-    ``family`` is ``primary`` or ``secondary`` (each with its own Holm) or ``descriptive`` (``p_holm`` is
-    ``nan``). ``bootstrap`` and ``permutation_p`` are sensitivity rows.
+    ``family`` is ``primary``, ``secondary`` or ``contribution`` (each with its own Holm) or ``descriptive`` (``p_holm``
+    is ``nan``). ``bootstrap`` and ``permutation_p`` are sensitivity rows. ``equal`` tells whether the interval lies
+    within the declared margin, ``None`` where none was declared for this metric. ``post_hoc`` marks what was not
+    declared before the first run.
     """
 
     metric: str
@@ -42,6 +45,8 @@ class Finding:
     outcome: Outcome | None
     bootstrap: tuple[float, float]
     permutation_p: float
+    equal: bool | None = None
+    post_hoc: bool = False
 
 
 @dataclass(frozen=True)
@@ -69,6 +74,7 @@ def decide(
     arms: tuple[str | None, str, str | None],
     obstacles: dict[str, str],
     confidence: float,
+    margin: float | None = None,
 ) -> Verdict:
     """Return the verdict of a study.
 
@@ -78,9 +84,10 @@ def decide(
         arms: Names of the filter under test, the baseline and the control.
         obstacles: For each arm that the filter cannot be compared with, why.
         confidence: Coverage of the intervals; its complement is the level of the tests.
+        margin: The declared difference that would not matter, where there is one.
     """
     tested, baseline, control = arms
-    rule = RULE.format(alpha=1 - confidence)
+    rule = RULE.format(alpha=1 - confidence, confidence=confidence)
     by_arm = {finding.result.b: finding for finding in findings if finding.outcome != "not comparable"}
     first, second = by_arm.get(baseline), by_arm.get(control or "")
     last = _control(first, second, obstacles.get(control or "", "no random control ran"))
@@ -93,28 +100,37 @@ def decide(
         f"{metric.name}: {r.a} - {r.b} = {number(r.difference)}, {confidence:.0%} interval "
         f"{interval(r.ci_low, r.ci_high)}, {p_text(first.p_holm)} after Holm"
     )
-    return Verdict(first.outcome, reason, (_effect(metric, first, confidence), last), rule)
+    if first.equal is not None:
+        reason += f"; {'within' if first.equal else 'not within'} the declared margin of {number(margin)}"
+    return Verdict(first.outcome, reason, (_effect(metric, first, confidence, margin), last), rule)
 
 
-def _effect(metric: Metric, finding: Finding, confidence: float) -> str:
+def _effect(metric: Metric, finding: Finding, confidence: float, margin: float | None) -> str:
     r = finding.result
     ends = f"{confidence:.0%} interval {interval(r.ci_low, r.ci_high)}"
     if finding.outcome == "no clear difference":
+        told = f"{metric.label}: difference {number(r.difference)}, {ends}, {p_text(finding.p_holm)} after Holm"
+        if finding.equal:
+            return (
+                f"The rows that {r.a} keeps make as good a model as all rows ({told}): any difference is smaller than "
+                f"{number(margin)}, which was declared beforehand not to matter."
+            )
+        reach = f" and the interval reaches beyond the declared margin of {number(margin)}" if margin else ""
         return (
             f"These runs cannot tell whether the rows that {r.a} keeps make a better or a worse model than all rows "
-            f"({metric.label}: difference {number(r.difference)}, {ends}, {p_text(finding.p_holm)} after Holm); "
-            "that is no proof of equality."
+            f"({told}); that is no proof of equality{reach}."
         )
     helped = "The filter helped" if finding.outcome == "better" else "The filter hurt"
     kept = f"after training on the rows that {r.a} keeps"
+    small = f"; yet it is within the margin of {number(margin)} declared not to matter" if finding.equal else ""
     if metric.name.endswith("log_odds"):
         ends = f"{confidence:.0%} interval {interval(math.exp(r.ci_low), math.exp(r.ci_high))}"
         return (
             f"{helped}: {kept}, the odds of a wanted word over an unwanted one are "
-            f"{number(math.exp(r.difference))} times those after training on all rows ({ends})."
+            f"{number(math.exp(r.difference))} times those after training on all rows ({ends}){small}."
         )
     moved = f"is {'higher' if r.difference > 0 else 'lower'} by {number(abs(r.difference))}"
-    return f"{helped}: {kept}, {metric.label} {moved} than after training on all rows (difference, {ends})."
+    return f"{helped}: {kept}, {metric.label} {moved} than after training on all rows (difference, {ends}){small}."
 
 
 def _control(first: Finding | None, second: Finding | None, why: str) -> str:
