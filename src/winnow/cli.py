@@ -158,8 +158,9 @@ def _compare(options: argparse.Namespace) -> int:
     if (config := _composed(options, CompareConfig)) is None:
         return 0
     store = construct(config.tracking, "tracking", Store, config.allow_targets)
-    folder = config.output_dir / config.study / "comparison"
-    print(compare(store.tracking_uri, config.study, folder).headline)
+    studies = [config.study] if isinstance(config.study, str) else config.study
+    folder = config.output_dir / "+".join(studies) / "comparison"
+    print(compare(store.tracking_uri, studies, folder, config.metrics, config.ui_url).headline)
     print(f"Report: {folder / 'report.html'}")
     return 0
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from winnow.comparison import collect
+from winnow.comparison import analyse, collect, compare
 from winnow.errors import WinnowError
 from winnow.tracking import record
 
@@ -32,22 +32,58 @@ def test_unknown_studies_and_stores_are_named_with_near_ones(store: Any, planted
     assert not (tmp_path / "absent.db").exists()
 
 
+def test_a_study_without_a_finished_run_is_refused_with_the_cause(store: Any) -> None:
+    store.build("none", seeds=(1,), effects={"full": 0.0}, failed=(("full", 1),))
+    with pytest.raises(WinnowError, match=r"no finished run.*out of patience") as caught:
+        collect(store.uri, "none")
+    assert caught.value.key == "study"
+
+
 @pytest.mark.parametrize(
-    ("name", "odd", "said"),
+    ("name", "odd", "why", "arms"),
     [
-        ("one-arm", {"effects": {"full": 0.0}}, "one arm only"),
-        ("one-seed", {"seeds": (1,)}, "too few seeds"),
+        ("one-arm", {"effects": {"full": 0.0}}, "nike_positive has no finished run", ["full"]),
+        ("other-arm", {"effects": {"nike_positive": 0.0}}, "full has no finished run", ["nike_positive"]),
         (
-            "none",
-            {"seeds": (1,), "effects": {"full": 0.0}, "failed": (("full", 1),)},
-            "no finished run.*out of patience",
+            "one-seed",
+            {"seeds": (1,)},
+            "nike_positive has one finished seed, and one seed says nothing about other seeds",
+            ["full", "nike_positive", "random_matched"],
         ),
     ],
 )
-def test_studies_that_cannot_be_compared_are_refused(store: Any, name: str, odd: dict[str, Any], said: str) -> None:
-    store.build(name, **odd)
-    with pytest.raises(WinnowError, match=said):
-        collect(store.uri, name)
+def test_what_cannot_be_compared_is_described_all_the_same(
+    store: Any, tmp_path: Path, name: str, odd: dict[str, Any], why: str, arms: list[str]
+) -> None:
+    found = compare(store.uri, store.build(name, **odd), tmp_path)
+    assert found.verdict.word == "not comparable"
+    assert found.verdict.reason == why
+    assert list(found.arms) == arms
+    assert found.metrics["test/all/loss"][arms[0]].n >= 1
+    text = (tmp_path / "report.html").read_text()
+    assert why in text
+    assert all(run in text for arm in found.arms.values() for run in arm.run_ids)
+
+
+def test_two_studies_are_compared_as_one(store: Any) -> None:
+    baseline = store.build("first", {"full": 0.0}, seeds=(1, 2, 3), declared=False)
+    store.build("second", {"nike_positive": 0.9, "full": 0.0}, seeds=(3, 4, 5))
+    study = collect(store.uri, baseline, "second")
+    assert study.name == "first and second"
+    assert study.arms == ["full", "nike_positive"], "full is the same recipe in both, so it is one arm"
+    assert [cell.seed for cell in study.of("full")] == [1, 2, 3, 4, 5]
+    assert len({cell.experiment for cell in study.of("full")}) == 2
+    found = analyse(study)
+    assert found.verdict.word == "better"
+    assert any(note.startswith("Post hoc: first is compared together with second") for note in found.notes)
+
+
+def test_an_arm_of_another_recipe_keeps_apart_by_its_study(store: Any) -> None:
+    store.build("plain", seeds=(1, 2))
+    store.build("longer", {"full": 0.0}, seeds=(1, 2), tags={"full": {record.RECIPE: "longer"}})
+    study = collect(store.uri, "plain", "longer")
+    assert study.arms == ["full", "nike_positive", "random_matched", "full (longer)"]
+    assert "full (longer)" in study.declaration.post_hoc
 
 
 def test_missing_seeds_and_failed_cells_are_told(store: Any) -> None:

@@ -5,6 +5,7 @@ The room never trains and never imports torch. Its statistics work on any table 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -45,28 +46,42 @@ _HOMES = {
 }
 
 
-def compare(store_uri: str, study: str, output: Path) -> Comparison:
-    """Compare the arms of a study and write the report.
+def compare(
+    store_uri: str,
+    study: str | Sequence[str],
+    output: Path,
+    metrics: Sequence[str] = (),
+    ui_url: str = "http://127.0.0.1:5000",
+    publish: bool = True,
+) -> Comparison:
+    """Compare the arms of a study, write the report and keep it with the study's runs.
 
-    Writes ``comparison.json``, ``report.html``, ``report.md`` and ``figures/`` (SVG and PNG) into ``output``.
+    Writes ``comparison.json``, ``report.html``, ``report.md``, ``tables/`` (CSV and LaTeX) and ``figures/`` (SVG and
+    PNG) into ``output``, and logs all of it to MLflow as a run of its own.
 
     Args:
         store_uri: MLflow tracking URI of the store, as ``sqlite:///outputs/mlflow.db``.
-        study: Name of the study, which is its MLflow experiment's.
+        study: Name of the study, which is its MLflow experiment's; or of several, the first of which declares what is
+            compared.
         output: Folder to write into; made where there is none.
+        metrics: Metrics that were not declared, to be described too and marked as post hoc.
+        ui_url: Where MLflow's pages are, for the report's links to runs.
+        publish: Whether to keep the comparison in the store.
 
     Raises:
-        WinnowError: The study is unknown, or cannot be compared at all (key ``study``); the store does not
-            exist
-            (``tracking.uri``); the folder cannot be written (``output``).
+        WinnowError: The study is unknown, or has no finished run (key ``study``); the store does not exist
+            (``tracking.uri``); the folder cannot be written (``output_dir``).
     """
     from winnow.comparison.analysis import analyse
+    from winnow.comparison.publishing import publish as keep
     from winnow.comparison.report import write
     from winnow.comparison.runs import collect
 
-    collected = collect(store_uri, study)
-    comparison = analyse(collected)
-    write(comparison, collected, output)
+    collected = collect(store_uri, *([study] if isinstance(study, str) else study))
+    comparison = analyse(collected, metrics_too=metrics)
+    write(comparison, collected, output, ui_url)
+    if publish:
+        keep(comparison, collected, store_uri, output)
     return comparison
 
 

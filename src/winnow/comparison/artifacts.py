@@ -66,7 +66,7 @@ class Artifacts:
                 frame.insert(0, "seed", cell.seed)
                 frame.insert(0, "arm", cell.arm)
                 frames.append(frame)
-        if absent:
+        if absent and artifact in NAMES:
             self.notes.append(
                 f"The {NAMES[artifact]} ({artifact}) could not be read for {_listed(absent)}; what rests on "
                 "them is told from the run's summary metrics instead, or left out."

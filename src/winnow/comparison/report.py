@@ -12,6 +12,7 @@ from winnow.comparison.description import BASE, fills_by_prompt
 from winnow.comparison.figures import draw_all
 from winnow.comparison.metrics import Metric
 from winnow.comparison.runs import Study
+from winnow.comparison.tables import write_tables
 from winnow.errors import WinnowError
 from winnow.look.figures import Figure, styles
 from winnow.look.page import pages
@@ -21,12 +22,22 @@ MARKS = {"o": "●", "s": "■", "^": "▲", "D": "◆", "v": "▼", "P": "✚"}
 """The figures' markers as characters, so that text and figures name an arm alike."""
 
 
-def write(comparison: Comparison, study: Study, output: Path) -> list[Path]:
-    """Write ``comparison.json``, ``report.html``, ``report.md`` and ``figures/``, and return the files."""
+def write(comparison: Comparison, study: Study, output: Path, ui_url: str = "http://127.0.0.1:5000") -> list[Path]:
+    """Write ``comparison.json``, ``report.html``, ``report.md``, ``tables/`` and ``figures/``; return the files.
+
+    Args:
+        comparison: The comparison.
+        study: What it was made of.
+        output: Folder to write into; made where there is none.
+        ui_url: Where MLflow's pages are, for links to runs.
+
+    Raises:
+        WinnowError: The folder cannot be written (key ``output_dir``).
+    """
     try:
         (output / "figures").mkdir(parents=True, exist_ok=True)
         figures = draw_all(comparison, study, output / "figures")
-        facts = _facts(comparison, study, figures)
+        facts = _facts(comparison, study, figures) | {"ui_url": ui_url.rstrip("/")}
         numbers = json.dumps(comparison.as_dict(), indent=2, ensure_ascii=False, allow_nan=False)
         environment = pages("winnow.comparison")
         written = {"comparison.json": numbers + "\n"}
@@ -34,12 +45,14 @@ def write(comparison: Comparison, study: Study, output: Path) -> list[Path]:
             written[name] = environment.get_template(name).render(facts)
         for name, text in written.items():
             (output / name).write_text(text, encoding="utf-8")
+        printed = write_tables(comparison, output / "tables")
     except OSError as error:
         why = error.strerror or str(error)
         raise WinnowError(
             f"The report cannot be written to {output}: {why}. Choose a folder that can be written.", key="output_dir"
         ) from error
-    return [*(output / name for name in written), *(file for figure in figures.values() for file in figure.files)]
+    drawn = [file for figure in figures.values() for file in figure.files]
+    return [*(output / name for name in written), *printed, *drawn]
 
 
 def _facts(comparison: Comparison, study: Study, figures: dict[str, Figure]) -> dict[str, Any]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +14,7 @@ from winnow.tracking.record import (
     ARM,
     CAUSE,
     CELL,
+    CURVES,
     FILLS,
     KIND,
     PROMPTS,
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
     import pandas as pd
     from mlflow import MlflowClient
 
-CURVES = ("train/loss", "validation/loss")
+LOSSES = ("train/loss", "validation/loss")
 
 
 @dataclass(frozen=True)
@@ -35,6 +36,7 @@ class Cell:
     """One finished training: an arm and a seed, its tags and its last metrics. ``seconds`` is wall time."""
 
     run_id: str
+    experiment: str
     arm: str
     seed: int
     tags: dict[str, str]
@@ -47,17 +49,21 @@ class Cell:
 class Study:
     """All that is known of a study, ready to be compared.
 
-    ``prompts``, ``fills`` and ``rows`` are the cells' tables with ``arm`` and ``seed`` in front (empty where
-    no cell has them); ``histories`` holds the curves; ``missing`` the declared seeds without a finished run.
+    ``parents`` holds the run of each study that is compared, the newest where it was started several times.
+    ``prompts``, ``fills`` and ``rows`` are the cells' tables with ``arm`` and ``seed`` in front (empty where no cell
+    has them); ``histories`` holds the curves of the losses, ``curves`` those of the probes; ``missing`` the declared
+    seeds without a finished run.
     """
 
     name: str
+    parents: tuple[str, ...]
     declaration: Declaration
     cells: tuple[Cell, ...]
     prompts: pd.DataFrame
     fills: pd.DataFrame
     rows: pd.DataFrame
     histories: pd.DataFrame
+    curves: pd.DataFrame
     filters: dict[str, dict[str, Any]]
     missing: dict[str, list[int]]
     notes: tuple[str, ...]
@@ -71,31 +77,45 @@ class Study:
         """Arms with a finished run: baseline, filter and control first, then the others by name."""
         roles = [self.declaration.baseline, self.declaration.filter, self.declaration.control]
         present = {cell.arm for cell in self.cells}
-        return [arm for arm in roles if arm in present] + sorted(present.difference(roles))
+        return [arm for arm in dict.fromkeys(roles) if arm in present] + sorted(present.difference(roles))
 
 
-def collect(store_uri: str, name: str) -> Study:
-    """Read a study from an MLflow store.
+@dataclass(frozen=True)
+class _Found:
+    """What one study's experiment holds."""
+
+    name: str
+    runs: list[Any]
+    declaration: Declaration | None
+    cells: list[Cell]
+    notes: list[str]
+
+
+def collect(store_uri: str, *names: str) -> Study:
+    """Read a study, or several as one, from an MLflow store.
+
+    Of several studies the first one's declaration counts. An arm that they share is one arm where it was made by the
+    same recipe; else the later study's goes by ``ARM (STUDY)``.
+
+    Args:
+        store_uri: MLflow tracking URI.
+        names: Names of the studies, which are those of their experiments.
 
     Raises:
-        WinnowError: The store or the study does not exist (key ``study`` with near names), it has no finished
-            run, only
-            one arm, or fewer than two arms with two seeds.
+        WinnowError: The store or a study does not exist (key ``study`` with near names), or no run has finished.
     """
     client = _open(store_uri)
-    runs = _runs_of(client, name)
-    artifacts = Artifacts(client, runs)
-    finished = [run for run in runs if run.data.tags.get(KIND) == "cell" and run.info.status == "FINISHED"]
-    if not finished:
+    found = [_of_study(client, name) for name in dict.fromkeys(names)]
+    runs = [run for one in found for run in one.runs]
+    title = " and ".join(one.name for one in found)
+    cells, declaration, notes = _joined(found)
+    if not cells:
         raise WinnowError(
-            f"The study '{name}' has no finished run: {_unfinished(runs) or 'nothing was started'}. "
+            f"The study '{title}' has no finished run: {_unfinished(runs) or 'nothing was started'}. "
             "Run the study to its end, then compare again.",
             key="study",
         )
-    declaration, notes = declared(runs, artifacts)
-    cells = _chosen([_cell(run) for run in finished], declaration)
     declaration = completed(declaration, {(cell.arm, cell.seed) for cell in cells}, notes)
-    _refuse_too_few(name, cells)
     missing = {
         arm: absent
         for arm in declaration.arms
@@ -104,24 +124,56 @@ def collect(store_uri: str, name: str) -> Study:
     notes += [f"{arm} has no finished run for seed {', '.join(map(str, seeds))}." for arm, seeds in missing.items()]
     if pending := _unfinished(runs):
         notes.append(f"Left out because they did not finish: {pending}.")
-    if aside := len(finished) - len(cells):
+    if aside := sum(_is_finished(run) for run in runs) - len(cells):
         notes.append(
             f"{aside} finished runs were left out: repeats of an arm and seed, of which the newest counts, or runs of "
             "another configuration than the declared one."
         )
-    tables = {artifact: artifacts.table(cells, artifact) for artifact in (PROMPTS, FILLS, ROWS)}
+    artifacts = Artifacts(client, runs)
+    tables = {artifact: artifacts.table(cells, artifact) for artifact in (PROMPTS, FILLS, ROWS, CURVES)}
     return Study(
-        name=name,
+        name=title,
+        parents=tuple(parent for one in found if (parent := _parent(one.runs))),
         declaration=declaration,
         cells=tuple(cells),
         prompts=tables[PROMPTS],
         fills=tables[FILLS],
         rows=tables[ROWS],
-        histories=artifacts.histories(cells, CURVES),
+        histories=artifacts.histories(cells, LOSSES),
+        curves=tables[CURVES],
         filters=artifacts.filter_summaries(cells),
         missing=missing,
         notes=(*notes, *artifacts.notes),
     )
+
+
+def _of_study(client: MlflowClient, name: str) -> _Found:
+    runs = _runs_of(client, name)
+    artifacts = Artifacts(client, runs)
+    declaration, notes = declared(runs, artifacts)
+    cells = _chosen([_cell(run) for run in runs if _is_finished(run)], declaration)
+    return _Found(name, runs, declaration, cells, [*notes, *artifacts.notes])
+
+
+def _joined(found: Sequence[_Found]) -> tuple[list[Cell], Declaration | None, list[str]]:
+    """Join the studies' cells under the first one's declaration."""
+    first, *others = found
+    notes = [f"{one.name}: {note}" if others else note for one in found for note in one.notes]
+    if not others:
+        return first.cells, first.declaration, notes
+    recipes = {cell.arm: cell.tags.get(RECIPE) for cell in first.cells}
+    cells = list(first.cells)
+    for study in others:
+        for cell in study.cells:
+            other = recipes.setdefault(cell.arm, cell.tags.get(RECIPE)) != cell.tags.get(RECIPE)
+            cells.append(replace(cell, arm=f"{cell.arm} ({study.name})") if other else cell)
+    later = ", ".join(one.name for one in others)
+    notes.append(f"Post hoc: {first.name} is compared together with {later}, which its declaration does not name.")
+    declaration = first.declaration
+    if declaration is not None:
+        added = dict.fromkeys(cell.arm for cell in cells if cell.arm not in declaration.arms)
+        declaration = replace(declaration, post_hoc=(*declaration.post_hoc, *added))
+    return _newest(cells), declaration, notes
 
 
 def _open(store_uri: str) -> MlflowClient:
@@ -159,6 +211,7 @@ def _cell(run: Any) -> Cell:
     seconds = ((info.end_time or info.start_time) - info.start_time) / 1000
     return Cell(
         run_id=info.run_id,
+        experiment=str(info.experiment_id),
         arm=tags[ARM],
         seed=int(tags[SEED]),
         tags=tags,
@@ -178,27 +231,22 @@ def _chosen(cells: Sequence[Cell], declaration: Declaration | None) -> list[Cell
         recipes |= {cell.arm: cell.tags.get(RECIPE) for cell in cells if cell.tags.get(CELL) in sweep}
     if recipes:
         cells = [cell for cell in cells if cell.arm in recipes and cell.tags.get(RECIPE) == recipes[cell.arm]]
+    return _newest(cells)
+
+
+def _newest(cells: Iterable[Cell]) -> list[Cell]:
     newest = {(cell.arm, cell.seed): cell for cell in sorted(cells, key=lambda cell: cell.started)}
     return sorted(newest.values(), key=lambda cell: (cell.arm, cell.seed))
 
 
-def _refuse_too_few(name: str, cells: Sequence[Cell]) -> None:
-    seeds: dict[str, int] = {}
-    for cell in cells:
-        seeds[cell.arm] = seeds.get(cell.arm, 0) + 1
-    have = ", ".join(f"{arm} ({n} seed{'s' if n > 1 else ''})" for arm, n in sorted(seeds.items()))
-    if len(seeds) < 2:
-        raise WinnowError(
-            f"The study '{name}' has one arm only, {have}; a comparison needs two. Run it "
-            "with another filter too, as in filter=full,nike_positive.",
-            key="study",
-        )
-    if sum(n >= 2 for n in seeds.values()) < 2:
-        raise WinnowError(
-            f"The study '{name}' has too few seeds: {have}. One seed cannot tell a better arm from a "
-            "lucky run; run at least 2 seeds of each arm, and 5 for a firm answer.",
-            key="study",
-        )
+def _is_finished(run: Any) -> bool:
+    return bool(run.data.tags.get(KIND) == "cell" and run.info.status == "FINISHED")
+
+
+def _parent(runs: Iterable[Any]) -> str | None:
+    """Return the id of the newest run that stands for the whole study."""
+    parents = [run for run in runs if run.data.tags.get(KIND) == "study"]
+    return str(max(parents, key=lambda run: int(run.info.start_time)).info.run_id) if parents else None
 
 
 def _unfinished(runs: Iterable[Any]) -> str:

@@ -110,7 +110,7 @@ def _arms(comparison: Comparison) -> Table:
 
 
 def _seeds(comparison: Comparison) -> Table:
-    rows = [
+    rows: list[list[Any]] = [
         [name, seed, value, run]
         for name, arm in comparison.arms.items()
         for seed, value, run in zip(arm.seeds, arm.values, arm.run_ids, strict=True)
@@ -168,20 +168,19 @@ def _contributions(comparison: Comparison) -> Table:
 
 def _slices(comparison: Comparison) -> Table:
     arms, found = list(comparison.arms), comparison.slices
-    changes = [(s.change.difference, s.change.ci_low, s.change.ci_high) if s.change else (math.nan,) * 3 for s in found]
+    rows, shown = [], []
+    for s in found:
+        change = (s.change.difference, s.change.ci_low, s.change.ci_high) if s.change else (math.nan,) * 3
+        means = [s.arms.get(arm, math.nan) for arm in arms]
+        rows.append([s.split, s.name, s.rows, s.base, *means, *change])
+        shown.append([s.name, str(s.rows), *map(number, means), number(change[0]), interval(*change[1:])])
     return Table(
         "slices",
         "Loss by held-out slice, mean over seeds, and how the filter changes it against the baseline.",
         ["split", "slice", "rows", "base", *arms, "change", "change_low", "change_high"],
-        [
-            [s.split, s.name, s.rows, s.base, *(s.arms.get(arm, math.nan) for arm in arms), *change]
-            for s, change in zip(found, changes, strict=True)
-        ],
+        rows,
         ["slice", "rows", *arms, "change", "interval"],
-        [
-            [s.name, str(s.rows), *(number(s.arms.get(arm)) for arm in arms), number(change[0]), interval(*change[1:])]
-            for s, change in zip(found, changes, strict=True)
-        ],
+        shown,
     )
 
 

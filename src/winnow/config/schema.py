@@ -130,10 +130,21 @@ class FilterConfig:
 
 @dataclass(frozen=True, config=STRICT)
 class CompareConfig:
-    """The configuration of `winnow compare`."""
+    """The configuration of `winnow compare`.
 
-    study: Name
+    Attributes:
+        study: One study, or several to be compared as one, the first of which declares what is compared.
+        tracking: The store.
+        metrics: Metrics that were not declared, to be described too and marked as post hoc.
+        ui_url: Where MLflow's pages are, for the report's links to runs.
+        output_dir: The report goes to the study's folder in it.
+        allow_targets: Packages of the user's own whose classes `_target_` may name.
+    """
+
+    study: Name | list[Name]
     tracking: Node
+    metrics: list[str] = Field(default_factory=list)
+    ui_url: str = "http://127.0.0.1:5000"
     output_dir: Path = Path("outputs")
     allow_targets: list[str] = Field(default_factory=list)
 

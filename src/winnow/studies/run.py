@@ -55,7 +55,7 @@ def run_study(cells: Sequence[TrainCell], console: Console) -> int:
         _print_plan(console, declaration, ids, done)
         failures = _run_cells(cells, parts, ids, done, parent, console)
         if study.compare and not failures and len(declaration["arms"]) > 1 and len(declaration["seeds"]) > 1:
-            _compare(cells[0].config, store, parent, console)
+            _compare(cells[0].config, store, console)
         if failures:
             parent.set_tags({record.CAUSE: "; ".join(failures)})
     _print_failures(console, failures)
@@ -134,14 +134,12 @@ def _print_failures(console: Console, failures: Sequence[str]) -> None:
             console.print(f"  {escape(failure)}")
 
 
-def _compare(config: TrainConfig, store: Store, parent: TrackedRun, console: Console) -> None:
-    """Compare the arms, and keep report and figures with the study's own run."""
+def _compare(config: TrainConfig, store: Store, console: Console) -> None:
+    """Compare the arms; report and figures are kept as a run below the study's own, which tells the verdict."""
     from winnow.comparison import compare
 
     folder = config.output_dir / config.study.name / "comparison"
     comparison = compare(store.tracking_uri, config.study.name, folder)
-    parent.log_folder(folder, "comparison")
-    parent.set_tags({"mlflow.note.content": comparison.headline})
     console.print(f"\n[bold]{escape(comparison.headline)}[/bold]")
     console.print(f"Report: {folder / 'report.html'}")
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import Final
 
 KIND: Final = "winnow.kind"
-"""Tag: ``study`` or ``cell``."""
+"""Tag: ``study``, ``cell``, ``comparison`` or ``rerun``."""
 
 STUDY: Final = "winnow.study"
 ARM: Final = "winnow.arm"
@@ -19,6 +19,12 @@ SEED: Final = "winnow.seed"
 CELL: Final = "winnow.cell_id"
 RECIPE: Final = "winnow.recipe"
 """Tag: fingerprint of all that a cell is made of but its seed; an arm's cells count together only where it is equal."""
+
+COMPARED: Final = "winnow.compared"
+"""Tag of a comparison: how many runs it compared; ``comparison/runs.json`` names them."""
+
+COMPARISON: Final = "comparison"
+"""Artifact folder of a comparison: its numbers, report, tables and figures."""
 
 CAUSE: Final = "winnow.cause"
 """Tag: why a run ended FAILED or KILLED."""
