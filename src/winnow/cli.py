@@ -71,6 +71,7 @@ def _parser() -> argparse.ArgumentParser:
         "fill": "print what models put at the masks of a sentence",
         "compare": "compare the arms of a study",
         "ui": "open MLflow's pages",
+        "sync": "send what a tracking server did not take",
     }
     for name, told in helps.items():
         command = commands.add_parser(name, help=told)
@@ -175,6 +176,9 @@ def _ui(options: argparse.Namespace) -> int:
         return 0
     store = construct(config.tracking, "tracking", Store, config.allow_targets)
     store.client()
+    if store.is_server:
+        print(f"The pages of this store are the server's own: {store.shown_uri}")
+        return 0
     where = ["--backend-store-uri", store.tracking_uri, "--host", config.host, "--port", str(config.port)]
     command = ["-m", "mlflow", "ui", *where]
     print(f"MLflow on http://{config.host}:{config.port}; Ctrl-C ends it.")
@@ -184,6 +188,21 @@ def _ui(options: argparse.Namespace) -> int:
         return 0
 
 
+def _sync(options: argparse.Namespace) -> int:
+    from winnow.config import SyncConfig, construct
+    from winnow.tracking import Store, sync
+
+    if (config := _composed(options, SyncConfig)) is None:
+        return 0
+    store = construct(config.tracking, "tracking", Store, config.allow_targets)
+    try:
+        lines = sync(store)
+    except WinnowError as error:
+        raise error.under("tracking") from error
+    print("\n".join(lines) or f"Nothing waits to be sent to {store.shown_uri}.")
+    return 0
+
+
 COMMANDS: dict[str, Callable[[argparse.Namespace], int]] = {
     "train": _train,
     "filter": _filter,
@@ -191,6 +210,7 @@ COMMANDS: dict[str, Callable[[argparse.Namespace], int]] = {
     "fill": _fill,
     "compare": _compare,
     "ui": _ui,
+    "sync": _sync,
 }
 
 

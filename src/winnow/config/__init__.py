@@ -2,7 +2,15 @@
 
 from winnow.config.compose import Cell, compose_cells, conf_folder, describe_choices
 from winnow.config.construct import construct
-from winnow.config.schema import CompareConfig, EvaluateConfig, FillConfig, FilterConfig, TrainConfig, UiConfig
+from winnow.config.schema import (
+    CompareConfig,
+    EvaluateConfig,
+    FillConfig,
+    FilterConfig,
+    SyncConfig,
+    TrainConfig,
+    UiConfig,
+)
 
 __all__ = [
     "Cell",
@@ -10,6 +18,7 @@ __all__ = [
     "EvaluateConfig",
     "FillConfig",
     "FilterConfig",
+    "SyncConfig",
     "TrainConfig",
     "UiConfig",
     "compose_cells",

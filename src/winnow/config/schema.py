@@ -205,3 +205,12 @@ class UiConfig:
     port: Annotated[int, Field(gt=0, lt=65536)] = 5000
     output_dir: Path = Path("outputs")
     allow_targets: list[str] = Field(default_factory=list)
+
+
+@dataclass(frozen=True, config=STRICT)
+class SyncConfig:
+    """The configuration of `winnow sync`."""
+
+    tracking: Node
+    output_dir: Path = Path("outputs")
+    allow_targets: list[str] = Field(default_factory=list)

@@ -4,5 +4,6 @@ from winnow.tracking.life import track
 from winnow.tracking.run import TrackedRun
 from winnow.tracking.stale import close_stale_runs
 from winnow.tracking.store import Store
+from winnow.tracking.sync import sync
 
-__all__ = ["Store", "TrackedRun", "close_stale_runs", "track"]
+__all__ = ["Store", "TrackedRun", "close_stale_runs", "sync", "track"]

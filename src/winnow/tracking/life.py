@@ -8,18 +8,17 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from types import FrameType
-from typing import TYPE_CHECKING, NoReturn
+from typing import NoReturn
 
 from winnow.errors import WinnowError
 from winnow.tracking.environment import provenance_tags
+from winnow.tracking.operations import NOTE
 from winnow.tracking.ownership import BEAT_SECONDS, Owner, claim
 from winnow.tracking.record import ATTEMPTS, BEAT, CAUSE, OWNER
 from winnow.tracking.run import TrackedRun
 from winnow.tracking.stale import cause_of_death
 from winnow.tracking.store import Store
-
-if TYPE_CHECKING:
-    from mlflow import MlflowClient
+from winnow.tracking.unsent import PARENT, Unsent
 
 SEND_SECONDS = 5
 """How old a buffered metric gets before it is sent, so that one can watch a run."""
@@ -50,16 +49,15 @@ def track(
     Raises:
         WinnowError: The run to take up is gone, or another process works on it.
     """
-    client = store.client()
     tags = {**provenance_tags(), OWNER: Owner.this_process().to_tag(), **tags}
     with ExitStack() as stack:
         if run_id is None:
-            links = {"mlflow.parentRunId": parent} if parent else {}
-            run = TrackedRun(client, client.create_run(experiment_id, run_name=name, tags=tags | links).info.run_id)
+            links = {PARENT: parent} if parent else {}
+            run = TrackedRun(store.begin(experiment_id, name, tags | links))
             stack.enter_context(claim(run.run_id))
         else:
             stack.enter_context(claim(run_id))
-            run = _take_up(client, run_id, tags)
+            run = _take_up(store, run_id, tags)
         pulse = _Pulse(run)
         try:
             with _terminable():
@@ -69,16 +67,20 @@ def track(
                 run.flush()
         except BaseException as error:
             pulse.stop()
-            status = "FAILED" if isinstance(error, Exception) else "KILLED"
-            _end(run, status, cause=f"{type(error).__name__}: {error}")
+            run.end("FAILED" if isinstance(error, Exception) else "KILLED", f"{type(error).__name__}: {error}")
+            run.recover()
             raise
-        _end(run, "FINISHED")
+        run.end("FINISHED")
+        run.recover()
 
 
-def _take_up(client: MlflowClient, run_id: str, tags: Mapping[str, str]) -> TrackedRun:
+def _take_up(store: Store, run_id: str, tags: Mapping[str, str]) -> TrackedRun:
     """Make a run RUNNING again that an earlier attempt left."""
     from mlflow.exceptions import MlflowException
 
+    client = store.client()
+    if (store.unsent_folder / run_id).exists():  # what the earlier attempt could not send comes before what follows
+        Unsent(store.unsent_folder / run_id).send(client)
     try:
         earlier = client.get_run(run_id)
     except MlflowException as error:
@@ -89,20 +91,13 @@ def _take_up(client: MlflowClient, run_id: str, tags: Mapping[str, str]) -> Trac
         owner = Owner.from_tag(earlier.data.tags[OWNER])
         raise WinnowError(f"the run {run_id} is being worked on by {owner}. Wait until it ends, or stop it.")
     client.update_run(run_id, status="RUNNING")
-    for gone in (CAUSE, "mlflow.note.content"):
+    for gone in (CAUSE, NOTE):
         if gone in earlier.data.tags:
             client.delete_tag(run_id, gone)
-    run = TrackedRun(client, run_id, earlier)
+    run = TrackedRun(store.take_up(earlier, dict(tags)), earlier)
     attempts = int(earlier.data.tags.get(ATTEMPTS, "1")) + 1
     run.set_tags({**tags, ATTEMPTS: str(attempts), BEAT: str(run.clock.milliseconds())})
     return run
-
-
-def _end(run: TrackedRun, status: str, cause: str | None = None) -> None:
-    if cause is not None:
-        run.set_tags({CAUSE: cause, "mlflow.note.content": cause})
-        run.flush()
-    run.client.set_terminated(run.run_id, status, run.clock.milliseconds())
 
 
 class _Pulse(threading.Thread):
@@ -117,7 +112,7 @@ class _Pulse(threading.Thread):
         """Send now and then until stopped."""
         due = time.monotonic() + BEAT_SECONDS
         while not self._ended.wait(SEND_SECONDS):
-            with suppress(Exception):  # what could not be sent stays buffered, and the run's end tells of it
+            with suppress(Exception):  # what could not even be kept stays buffered, and the run's end tells of it
                 self._run.flush()
                 if time.monotonic() >= due:
                     self._run.beat()

@@ -38,6 +38,9 @@ BEAT: Final = "winnow.last_sign_of_life"
 ATTEMPTS: Final = "winnow.attempts"
 """Tag: how often the run was begun; above 1 where a broken one was taken up again."""
 
+BEGUN_AS: Final = "winnow.begun_as"
+"""Tag: the id that a run bore before the store knew of it, by which it is found again and never made twice."""
+
 CHANGED: Final = "winnow.changed_params"
 """Tag: parameters whose value differs since a broken run was taken up again, as JSON; MLflow keeps the first."""
 

@@ -11,82 +11,96 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from winnow.tracking.record import BEAT, CHANGED
+from winnow.tracking.operations import NOTE, Operation
+from winnow.tracking.record import BEAT, CAUSE, CHANGED
+from winnow.tracking.writer import Writer
 
 if TYPE_CHECKING:
     import pyarrow as pa
     from mlflow import MlflowClient
-    from mlflow.entities import Metric, Run
-
-BATCH = 1000
-"""Metrics that MLflow takes in one call."""
+    from mlflow.entities import Run
 
 
 class TrackedRun:
-    """One MLflow run, addressed by its id and never by MLflow's notion of an active run.
+    """One run, addressed by its id and never by MLflow's notion of an active run.
 
-    Metrics are buffered, since one call for many is a hundred times faster than one call each.
+    Metrics are buffered, since one call for many is a hundred times faster than one call each. Whatever the store does
+    not take is kept on this machine, so that nothing here fails because of the store.
     """
 
-    def __init__(self, client: MlflowClient, run_id: str, earlier: Run | None = None) -> None:
+    def __init__(self, writer: Writer, earlier: Run | None = None) -> None:
         """Take up a run; `earlier` is its state where an earlier attempt has written to it."""
-        self.client = client
-        self.run_id = run_id
-        self.clock = Clock(earlier.info.start_time if earlier else 0)
-        self._metrics: list[Metric] = []
-        self._sending = threading.Lock()
+        self._writer = writer
+        self._lock = threading.Lock()
+        self._metrics: list[tuple[str, float, int, int]] = []
         self._params: dict[str, str] = dict(earlier.data.params) if earlier else {}
         self._to_look_up = set(earlier.data.metrics) if earlier else set()
         self._steps_there: dict[str, set[int]] = {}
+        self.clock = Clock(earlier.info.start_time if earlier else 0)
+
+    @property
+    def run_id(self) -> str:
+        """The run's id; that of a run begun without the store changes once the store knows it."""
+        return self._writer.run_id
+
+    @property
+    def client(self) -> MlflowClient:
+        """The client of the store."""
+        return self._writer.client
 
     def log_metrics(self, metrics: Mapping[str, float], step: int = 0) -> None:
         """Buffer metrics; what is not a finite number is left out, since MLflow would store it as a huge one."""
-        from mlflow.entities import Metric
-
         now = self.clock.milliseconds()
-        self._metrics += [
-            Metric(name, float(value), now, step) for name, value in metrics.items() if math.isfinite(value)
-        ]
-        if len(self._metrics) >= BATCH:
-            self.flush()
+        self._metrics += [(name, float(value), now, step) for name, value in metrics.items() if math.isfinite(value)]
 
     def flush(self) -> None:
-        """Send what is buffered."""
-        with self._sending:
-            while batch := self._metrics[:BATCH]:
-                if new := [metric for metric in batch if not self._is_there(metric)]:
-                    self.client.log_batch(self.run_id, metrics=new)
-                del self._metrics[: len(batch)]
+        """Write what is buffered."""
+        with self._lock:
+            values = self._metrics[:]
+            if new := [value for value in values if not self._is_there(value)]:
+                self._writer.write({"do": "metrics", "values": new})
+            del self._metrics[: len(values)]
 
     def beat(self) -> None:
-        """Tell that this run's process lives."""
+        """Tell that this run's process lives, and send what the store did not take before."""
+        self.recover()
         self.set_tags({BEAT: str(self.clock.milliseconds())})
+
+    def recover(self) -> bool:
+        """Try to send what the store did not take before; tell whether nothing waits any more."""
+        with self._lock:
+            return self._writer.recover()
+
+    def end(self, status: str, cause: str | None = None) -> None:
+        """Write what is buffered and set the run's last status, with its cause unless it ended well."""
+        if cause is not None:
+            self.set_tags({CAUSE: cause, NOTE: cause})
+        self.flush()
+        self._write({"do": "end", "status": status, "time": self.clock.milliseconds()})
 
     def log_params(self, params: Mapping[str, Any]) -> None:
         """Store parameters, each at most 6,000 characters as MLflow demands.
 
         MLflow never changes a parameter, so an earlier attempt's value stays; what differs now is told in a tag.
         """
-        from mlflow.entities import Param
-
         given = {name: str(value)[:6000] for name, value in params.items()}
         changed = {name: value for name, value in given.items() if self._params.get(name, value) != value}
-        entries = [Param(name, value) for name, value in given.items() if name not in self._params]
-        self._params |= {entry.key: entry.value for entry in entries}
-        for start in range(0, len(entries), 100):
-            self.client.log_batch(self.run_id, params=entries[start : start + 100])
+        new = {name: value for name, value in given.items() if name not in self._params}
+        self._params |= new
+        self._write({"do": "params", "params": new})
         if changed:
             self.set_tags({CHANGED: json.dumps(changed, ensure_ascii=False)})
 
     def set_tags(self, tags: Mapping[str, str]) -> None:
-        """Store tags."""
-        from mlflow.entities import RunTag
-
-        self.client.log_batch(self.run_id, tags=[RunTag(name, value[:8000]) for name, value in tags.items()])
+        """Store tags, each at most 8,000 characters as MLflow demands."""
+        self._write({"do": "tags", "tags": {name: value[:8000] for name, value in tags.items()}})
 
     def log_text(self, text: str, path: str) -> None:
         """Store a text as an artifact."""
-        self.client.log_text(self.run_id, text, path)
+        with tempfile.TemporaryDirectory() as folder:
+            file = Path(folder) / Path(path).name
+            file.write_text(text, encoding="utf-8")
+            self.log_file(file, _folder_of(path))
 
     def log_json(self, data: Any, path: str) -> None:
         """Store plain data as a JSON artifact."""
@@ -99,7 +113,7 @@ class TrackedRun:
         with tempfile.TemporaryDirectory() as folder:
             file = Path(folder) / Path(path).name
             pq.write_table(table, file)
-            self.log_file(file, Path(path).parent.as_posix())
+            self.log_file(file, _folder_of(path))
 
     def log_columns(self, rows: Sequence[Mapping[str, Any]], path: str) -> None:
         """Store rows as a table that MLflow's pages show across runs, and that `mlflow.load_table` reads.
@@ -113,30 +127,41 @@ class TrackedRun:
 
     def log_file(self, file: Path, folder: str | None = None) -> None:
         """Store a file as an artifact."""
-        self.client.log_artifact(self.run_id, str(file), folder)
+        self._write({"do": "artifact", "file": str(file), "folder": folder})
 
     def log_folder(self, folder: Path, path: str) -> None:
         """Store all files of a folder as artifacts."""
-        self.client.log_artifacts(self.run_id, str(folder), path)
+        self._write({"do": "artifact", "file": str(folder), "folder": path})
 
     def log_dataset(self, name: str, digest: str, context: str, rows: int, source: Mapping[str, Any]) -> None:
-        """Record which rows went in, under a digest of our own.
+        """Record which rows went in, under a digest of our own."""
+        self._write(
+            {
+                "do": "dataset",
+                "name": name,
+                "digest": digest[:36],
+                "context": context,
+                "source": json.dumps(dict(source)),
+                "profile": json.dumps({"num_rows": rows}),
+            }
+        )
 
-        MLflow's own digest reads the first 10,000 rows only, so it cannot tell filtered data from full.
-        """
-        from mlflow.entities import Dataset, DatasetInput, InputTag
+    def _write(self, operation: Operation) -> None:
+        with self._lock:
+            self._writer.write(operation)
 
-        dataset = Dataset(name, digest[:36], "winnow", json.dumps(dict(source)), profile=json.dumps({"num_rows": rows}))
-        tag = InputTag("mlflow.data.context", context)
-        self.client.log_inputs(self.run_id, datasets=[DatasetInput(dataset, [tag])])
-
-    def _is_there(self, metric: Metric) -> bool:
+    def _is_there(self, metric: tuple[str, float, int, int]) -> bool:
         """Tell whether an earlier attempt has stored a value of this metric at this step."""
-        if metric.key in self._to_look_up:
-            self._to_look_up.discard(metric.key)
-            history = self.client.get_metric_history(self.run_id, metric.key)
-            self._steps_there[metric.key] = {point.step for point in history}
-        return metric.step in self._steps_there.get(metric.key, ())
+        name, _, _, step = metric
+        if name in self._to_look_up:
+            self._steps_there[name] = {point.step for point in self.client.get_metric_history(self.run_id, name)}
+            self._to_look_up.discard(name)
+        return step in self._steps_there.get(name, ())
+
+
+def _folder_of(path: str) -> str | None:
+    folder = Path(path).parent.as_posix()
+    return None if folder == "." else folder
 
 
 class Clock:

@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import time
-from typing import Any
+from typing import TYPE_CHECKING
 
+from winnow.tracking.operations import NOTE, perform
 from winnow.tracking.ownership import Owner
 from winnow.tracking.record import BEAT, CAUSE, OWNER
 from winnow.tracking.store import Store
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+    from mlflow.entities import Run
 
 
 def close_stale_runs(store: Store, experiment_id: str) -> list[str]:
@@ -25,17 +30,23 @@ def close_stale_runs(store: Store, experiment_id: str) -> list[str]:
     while True:
         page = client.search_runs([experiment_id], "attributes.status = 'RUNNING'", page_token=token)
         for run in page:
-            if cause := cause_of_death(run):
-                client.set_tag(run.info.run_id, CAUSE, cause)
-                client.set_tag(run.info.run_id, "mlflow.note.content", cause)
-                client.set_terminated(run.info.run_id, "KILLED", end_time=last_sign(run))
+            if cause := close_if_dead(client, run):
                 closed.append(f"{run.info.run_name} ({run.info.run_id}): {cause}")
         token = page.token
         if not token:
             return closed
 
 
-def cause_of_death(run: Any) -> str | None:
+def close_if_dead(client: MlflowClient, run: Run) -> str | None:
+    """End a RUNNING run whose process is gone, and return the cause; `None` where it was left alone."""
+    if cause := cause_of_death(run):
+        tags = {"do": "tags", "tags": {CAUSE: cause, NOTE: cause}}
+        for operation in (tags, {"do": "end", "status": "KILLED", "time": last_sign(run)}):
+            perform(client, run.info.run_id, operation)
+    return cause
+
+
+def cause_of_death(run: Run) -> str | None:
     """Say why the process of a RUNNING run is known to be gone; `None` where it may live."""
     owner = run.data.tags.get(OWNER)
     if owner is None:
@@ -44,6 +55,6 @@ def cause_of_death(run: Any) -> str | None:
     return Owner.from_tag(owner).why_dead(run.info.run_id, silent)
 
 
-def last_sign(run: Any) -> int:
+def last_sign(run: Run) -> int:
     """Return the last sign of life of a run, in milliseconds since 1970."""
     return int(run.data.tags.get(BEAT, run.info.start_time))

@@ -1,11 +1,14 @@
-"""The MLflow store: made once, before any run, so that parallel processes find it ready."""
+"""The store of runs: made once, before any run, so that parallel processes find it ready."""
 
 from __future__ import annotations
 
+import json
 import logging
+import os
 import sqlite3
 import tempfile
-from collections.abc import Iterator
+import time
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -14,11 +17,24 @@ from pydantic import ConfigDict
 from pydantic.dataclasses import dataclass
 
 from winnow.errors import WinnowError
+from winnow.tracking.csv_files import CsvWriter, no_store
+from winnow.tracking.faults import explain, is_server, without_password
+from winnow.tracking.unsent import Beginning, offline_id
+from winnow.tracking.writer import MlflowWriter, Writer
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
+    from mlflow.entities import Run
 
 SQLITE = "sqlite:///"
+CSV = "csv:"
+
+PATIENCE = {
+    "MLFLOW_HTTP_REQUEST_TIMEOUT": "20",
+    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1",
+    "MLFLOW_ARTIFACT_UPLOAD_DOWNLOAD_TIMEOUT": "300",
+}
+"""MLflow's own waits hold up a training for minutes where a server has died; what a user sets goes before."""
 
 
 @dataclass(frozen=True, config=ConfigDict(extra="forbid"))
@@ -26,50 +42,131 @@ class Store:
     """Where runs are kept.
 
     Attributes:
-        uri: An MLflow tracking URI, `sqlite:///FILE` for the embedded store.
-        artifacts: Folder for figures, tables and models.
+        uri: An MLflow tracking URI: `sqlite:///FILE` for the embedded store, `http://HOST:PORT` for a server; or
+            `csv:FOLDER` for files without MLflow.
+        artifacts: Folder or address for figures, tables and models; `null` leaves it to the server.
+        unsent: Folder for what the store did not take, until `winnow sync` sends it.
     """
 
     uri: str
-    artifacts: str
+    artifacts: str | None = None
+    unsent: str = "outputs/unsent"
 
     def check(self) -> list[WinnowError]:
         """Return an error where the store cannot be written."""
-        faults = []
-        for key, folder in (("uri", self._file.parent if self._file else None), ("artifacts", self._folder)):
-            if folder is not None and (fault := _unwritable(folder)):
-                faults.append(WinnowError(f"{fault} Choose another folder with output_dir=FOLDER.", key))
+        folders = {"uri": self._file.parent if self._file else self._csv, "artifacts": self._folder}
+        faults = [
+            WinnowError(f"{fault} Choose another folder with output_dir=FOLDER.", key)
+            for key, folder in folders.items()
+            if folder is not None and (fault := _unwritable(folder))
+        ]
+        if not faults and self._csv is None:
+            try:
+                self.client()
+            except WinnowError as error:
+                faults.append(error)
         return faults
 
     def client(self) -> MlflowClient:
-        """Return a client, after making the database with its schema where there is none.
+        """Return a client, after making an embedded database with its schema where there is none.
 
         Processes that start together on an empty file would break one another's migration, so a lock is held; WAL
         mode lets one process write while others read.
+
+        Raises:
+            WinnowError: The store does not answer, refuses, or cannot be written; key `uri`.
         """
-        quieten()
-        if self._file is None:
-            return _client(self.uri)
-        with self._alone():
-            if not self._file.exists():
-                with sqlite3.connect(self._file) as connection:
-                    connection.execute("PRAGMA journal_mode=WAL")
-                connection.close()
-            client = _client(self.tracking_uri)
-            client.search_experiments(max_results=1)  # creates the schema while the lock is held
+        if self._csv is not None:
+            raise no_store()
+        client = self._connect()
+        if self.is_server:
+            try:
+                client.search_experiments(max_results=1)
+            except Exception as error:
+                raise explain(self.uri, error) from error
         return client
 
     def experiment(self, name: str) -> str:
-        """Return the id of the experiment of that name, made where there is none."""
+        """Return the id of the experiment of that name, made where there is none.
+
+        Where a server has died since it was last asked, the answer is remembered.
+        """
         from mlflow.exceptions import MlflowException
 
-        client = self.client()
+        if self._csv is not None:
+            return name
+        try:
+            found = self._experiment(self.client(), name)
+        except (WinnowError, MlflowException) as error:
+            if known := self._remembered().get(name):
+                return known
+            raise error if isinstance(error, WinnowError) else explain(self.uri, error) from error
+        if self.is_server and self._remembered().get(name) != found:
+            self._remember(name, found)
+        return found
+
+    def begin(self, experiment_id: str, name: str, tags: Mapping[str, str]) -> Writer:
+        """Begin a run, in the store or, where that does not answer, on this machine for the time being."""
+        now = int(time.time() * 1000)
+        if self._csv is not None:
+            title = "".join(c if c.isalnum() else "-" for c in f"{name}-{offline_id()[-8:]}")
+            writer = CsvWriter(self._csv / experiment_id / title)
+            writer.write({"do": "tags", "tags": dict(tags)})
+            return writer
+        return self._writer(Beginning(offline_id(), experiment_id, name, dict(tags), now))
+
+    def take_up(self, run: Run, tags: Mapping[str, str]) -> Writer:
+        """Return a writer to a run that was begun earlier."""
+        info = run.info
+        return self._writer(Beginning(info.run_id, info.experiment_id, info.run_name, dict(tags), info.start_time))
+
+    @property
+    def tracking_uri(self) -> str:
+        """The URI with an absolute path: MLflow remembers stores by URI, and a relative one depends on the folder."""
+        return f"{SQLITE}{self._file.resolve()}" if self._file else self.uri
+
+    @property
+    def is_server(self) -> bool:
+        """Whether the store is reached over HTTP."""
+        return is_server(self.uri)
+
+    @property
+    def shown_uri(self) -> str:
+        """The URI as it may be shown: without a password."""
+        return without_password(self.uri)
+
+    @property
+    def unsent_folder(self) -> Path:
+        """Where runs keep what could not be sent: a folder for each store."""
+        return Path(self.unsent) / "".join(c if c.isalnum() else "-" for c in without_password(self.tracking_uri))[-80:]
+
+    def _writer(self, beginning: Beginning) -> MlflowWriter:
+        return MlflowWriter(self._connect(), self.shown_uri, self.unsent_folder, beginning)
+
+    def _connect(self) -> MlflowClient:
+        """Return a client; a server is not asked yet."""
+        quieten()
+        for name, value in PATIENCE.items():
+            os.environ.setdefault(name, value)
+        if self._file is None:
+            return _client(self.uri)
+        with self._alone():
+            try:
+                _try_to_write(self._file)
+                client = _client(self.tracking_uri)
+                client.search_experiments(max_results=1)  # creates the schema while the lock is held
+            except Exception as error:
+                raise explain(self.uri, error) from error
+        return client
+
+    def _experiment(self, client: MlflowClient, name: str) -> str:
+        from mlflow.exceptions import MlflowException
+
         with self._alone():
             found = client.get_experiment_by_name(name)
             if found is None:
-                location = (self._folder.resolve() / name).as_uri() if self._folder else f"{self.artifacts}/{name}"
                 try:
-                    return str(client.create_experiment(name, artifact_location=location))
+                    return str(client.create_experiment(name, artifact_location=self._artifacts_of(name)))
                 except MlflowException:  # on a server, which no lock of ours holds, another may have been faster
                     found = client.get_experiment_by_name(name)
                     if found is None:
@@ -77,6 +174,24 @@ class Store:
             if found.lifecycle_stage == "deleted":
                 client.restore_experiment(found.experiment_id)
             return str(found.experiment_id)
+
+    def _artifacts_of(self, name: str) -> str | None:
+        if self._folder is not None:
+            return (self._folder.resolve() / name).as_uri()
+        return f"{self.artifacts}/{name}" if self.artifacts else None
+
+    def _remembered(self) -> dict[str, str]:
+        """Return the experiments of this store that were asked for before, by name."""
+        try:
+            found: dict[str, str] = json.loads((self.unsent_folder / "experiments.json").read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            return {}
+        return found
+
+    def _remember(self, name: str, experiment_id: str) -> None:
+        self.unsent_folder.mkdir(parents=True, exist_ok=True)
+        text = json.dumps({**self._remembered(), name: experiment_id})
+        (self.unsent_folder / "experiments.json").write_text(text, encoding="utf-8")
 
     @contextmanager
     def _alone(self) -> Iterator[None]:
@@ -91,17 +206,16 @@ class Store:
             yield
 
     @property
-    def tracking_uri(self) -> str:
-        """The URI with an absolute path: MLflow remembers stores by URI, and a relative one depends on the folder."""
-        return f"{SQLITE}{self._file.resolve()}" if self._file else self.uri
-
-    @property
     def _folder(self) -> Path | None:
-        return None if "://" in self.artifacts else Path(self.artifacts)
+        return None if self.artifacts is None or "://" in self.artifacts else Path(self.artifacts)
 
     @property
     def _file(self) -> Path | None:
         return Path(self.uri.removeprefix(SQLITE)) if self.uri.startswith(SQLITE) else None
+
+    @property
+    def _csv(self) -> Path | None:
+        return Path(self.uri.removeprefix(CSV)) if self.uri.startswith(CSV) else None
 
 
 def _client(uri: str) -> MlflowClient:
@@ -116,6 +230,19 @@ def quieten() -> None:
 
     for name in ("alembic", "mlflow"):
         logging.getLogger(name).setLevel(logging.WARNING)
+
+
+def _try_to_write(file: Path) -> None:
+    """Open a database for writing, made in WAL mode where there is none, and let go of it again."""
+    new = not file.exists()
+    connection = sqlite3.connect(file, isolation_level=None)
+    try:
+        if new:
+            connection.execute("PRAGMA journal_mode=WAL")
+        connection.execute("BEGIN IMMEDIATE")
+        connection.execute("ROLLBACK")
+    finally:
+        connection.close()
 
 
 def _unwritable(folder: Path) -> str | None:

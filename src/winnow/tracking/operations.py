@@ -1,0 +1,90 @@
+"""What a run writes, as plain data: done at once, or kept in a file and done later, with the same outcome.
+
+An operation is a dictionary whose ``do`` says what it is; the rest is what :func:`perform` needs, times included. To
+perform one twice changes nothing: MLflow stores an equal value at an equal time and step once, and everything else is
+set to what it is already.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+from winnow.tracking.record import CAUSE
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+
+Operation = dict[str, Any]
+
+NOTE: Final = "mlflow.note.content"
+"""Tag: the description in MLflow's pages."""
+
+FAULTY: Final = ("INVALID_PARAMETER_VALUE", "BAD_REQUEST")
+"""What MLflow answers to an operation that no store would take."""
+
+MOST_VALUES: Final = 1000
+"""Metrics that MLflow takes in one call."""
+
+MOST_PARAMS: Final = 100
+
+
+def perform(client: MlflowClient, run_id: str, operation: Operation) -> None:
+    """Perform one operation on a run.
+
+    Raises:
+        MlflowException: The store refuses or does not answer; see :func:`may_succeed_later`.
+        OSError: An artifact cannot be written.
+    """
+    from mlflow.entities import Metric, Param, RunTag
+
+    match operation["do"]:
+        case "metrics":
+            for values in _parts(operation["values"], MOST_VALUES):
+                client.log_batch(run_id, metrics=[Metric(*value) for value in values])
+        case "params":
+            for pairs in _parts(list(operation["params"].items()), MOST_PARAMS):
+                client.log_batch(run_id, params=[Param(name, value) for name, value in pairs])
+        case "tags":
+            client.log_batch(run_id, tags=[RunTag(name, value) for name, value in operation["tags"].items()])
+        case "dataset":
+            client.log_inputs(run_id, datasets=[_dataset(operation)])
+        case "artifact":
+            source = Path(operation["file"])
+            store = client.log_artifacts if source.is_dir() else client.log_artifact
+            store(run_id, str(source), operation["folder"])
+        case "end":
+            if operation["status"] == "FINISHED":
+                _forget(client, run_id, CAUSE)  # another machine may have taken a run for dead that it could not hear
+            client.set_terminated(run_id, operation["status"], operation["time"])
+        case other:
+            raise AssertionError(f"no such operation: {other}")
+
+
+def may_succeed_later(error: Exception) -> bool:
+    """Tell whether an operation that failed may succeed another time: the store was at fault, not the operation."""
+    from mlflow.exceptions import MlflowException
+
+    if isinstance(error, MlflowException):
+        return error.error_code not in FAULTY
+    return isinstance(error, OSError)
+
+
+def _forget(client: MlflowClient, run_id: str, tag: str) -> None:
+    if tag in client.get_run(run_id).data.tags:
+        client.delete_tag(run_id, tag)
+
+
+def _parts(entries: Sequence[Any], size: int) -> list[Sequence[Any]]:
+    return [entries[start : start + size] for start in range(0, len(entries), size)]
+
+
+def _dataset(operation: Operation) -> Any:
+    """Return a data set as MLflow's, under a digest of our own: MLflow's reads the first 10,000 rows only."""
+    from mlflow.entities import Dataset, DatasetInput, InputTag
+
+    dataset = Dataset(
+        operation["name"], operation["digest"], "winnow", operation["source"], profile=operation["profile"]
+    )
+    return DatasetInput(dataset, [InputTag("mlflow.data.context", operation["context"])])
