@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from winnow.config import TrainConfig
 from winnow.errors import WinnowError
@@ -29,18 +29,25 @@ def fit(
 ) -> MaskedLanguageModule:
     """Train a model in place for its budget of steps; a checkpoint that an earlier attempt left is taken up.
 
+    The checkpoint stays when the training is done, so that what fails after it costs no training; see
+    :func:`drop_checkpoint`.
+
     Returns:
         The module that holds the model after its last step.
     """
     import pytorch_lightning as pl
 
     from winnow.training import MaskedLanguageDataModule, MaskedLanguageModule
+    from winnow.training.optimization import freeze
     from winnow.training.progress import quieten_libraries
 
     quieten_libraries()
     pl.seed_everything(config.seed, verbose=False)
     training = config.training
-    module = MaskedLanguageModule(model, parts.optimizer, training.warmup_fraction, config.seed, training.forward)
+    freeze(model, training.freeze)
+    module = MaskedLanguageModule(
+        model, parts.optimizer, training.warmup_fraction, config.seed, training.forward, training.scheduler
+    )
     data = MaskedLanguageDataModule(
         ready.tokens["train"],
         ready.tokens["validation"],
@@ -50,33 +57,62 @@ def fit(
         validation_seed=config.evaluation.mask_seed,
         validation_batch_size=config.evaluation.batch_size,
     )
-    folder = cell_folder(config, name)
-    checkpoint = folder / "last.ckpt"
-    if config.study.rerun == "all":
-        checkpoint.unlink(missing_ok=True)
-    trainer = _trainer(config, parts, folder, run, progress)
+    found = find_checkpoint(config, model, name)
+    if found is not None and found["complete"]:
+        module.load_state_dict(found["state_dict"])
+        module.on_load_checkpoint(found)
+        return module
+    checkpoint = _checkpoint(config, name)
+    trainer = _trainer(config, parts, checkpoint, run, progress)
     try:
-        trainer.fit(module, data, ckpt_path=checkpoint if checkpoint.exists() else None, weights_only=True)
+        trainer.fit(module, data, ckpt_path=checkpoint if found is not None else None, weights_only=True)
     except SystemExit as stop:
         if stop.code == 1 and trainer.interrupted:  # Lightning's way to tell of a Ctrl-C
             raise KeyboardInterrupt from stop
         raise
-    if trainer.is_global_zero:
-        checkpoint.unlink(missing_ok=True)  # it served to take up a broken training; the model itself is kept
+    except WinnowError as error:
+        if not checkpoint.exists():
+            raise
+        raise WinnowError(f"{error.message} The last good checkpoint is {checkpoint}.", error.key) from error
     return module
 
 
-def _trainer(config: TrainConfig, parts: Parts, folder: Path, run: TrackedRun | None, progress: bool) -> pl.Trainer:
+def find_checkpoint(config: TrainConfig, model: PreTrainedModel, name: str) -> dict[str, Any] | None:
+    """Return what an earlier attempt at a cell left to take up, or `None` where there is nothing.
+
+    Raises:
+        WinnowError: It is damaged or of another model, or there is no room for new ones.
+    """
+    from winnow.training.checkpoint import check_room, open_checkpoint
+
+    checkpoint = _checkpoint(config, name)
+    check_room(checkpoint.parent, model)
+    if config.study.rerun == "all":
+        checkpoint.unlink(missing_ok=True)
+    return open_checkpoint(checkpoint, model) if checkpoint.exists() else None
+
+
+def drop_checkpoint(config: TrainConfig, name: str) -> None:
+    """Remove the checkpoint of a cell whose results are kept."""
+    _checkpoint(config, name).unlink(missing_ok=True)
+
+
+def _checkpoint(config: TrainConfig, name: str) -> Path:
+    return cell_folder(config, name) / "last.ckpt"
+
+
+def _trainer(config: TrainConfig, parts: Parts, checkpoint: Path, run: TrackedRun | None, progress: bool) -> pl.Trainer:
     """Return Lightning's trainer for a budget of steps, with a checkpoint at each look at the validation loss."""
-    from pytorch_lightning.callbacks import Callback, ModelCheckpoint
+    from pytorch_lightning.callbacks import Callback
     from pytorch_lightning.utilities.exceptions import MisconfigurationException
 
     from winnow.tracking.logger import RunLogger
+    from winnow.training.checkpoint import LastCheckpoint, WholeFiles
     from winnow.training.progress import StepProgressBar
 
     training = config.training
     pace = min(training.validate_every_steps, training.max_steps)
-    callbacks: list[Callback] = [ModelCheckpoint(folder, filename="last", every_n_train_steps=pace)]
+    callbacks: list[Callback] = [LastCheckpoint(checkpoint, pace)]
     if progress:
         callbacks.append(StepProgressBar())
     try:
@@ -88,12 +124,13 @@ def _trainer(config: TrainConfig, parts: Parts, folder: Path, run: TrackedRun | 
             val_check_interval=pace * training.accumulate_batches,
             log_every_n_steps=min(10, pace),
             callbacks=callbacks,
+            plugins=[WholeFiles()],
             logger=RunLogger(run) if run is not None else False,
             enable_progress_bar=progress,
             enable_model_summary=False,
             use_distributed_sampler=False,
             num_sanity_val_steps=0,
-            default_root_dir=folder,
+            default_root_dir=checkpoint.parent,
         )
     except MisconfigurationException as error:  # such as a GPU that is not there
         raise WinnowError(

@@ -39,6 +39,7 @@ DECIDED_BY_TRAINING = {
     "enable_progress_bar": "Winnow, which draws one for a single run",
     "default_root_dir": "output_dir",
     "callbacks": "Winnow itself",
+    "plugins": "Winnow, which writes checkpoints whole; precision and strategy have keys of their own",
     "logger": "the group tracking",
 }
 """Arguments of Lightning's trainer that are not the user's to give, each with what decides instead."""

@@ -14,7 +14,7 @@ from rich.console import Console
 from winnow import recording
 from winnow.config import Cell, TrainConfig
 from winnow.errors import WinnowError
-from winnow.fitting import fit
+from winnow.fitting import drop_checkpoint, find_checkpoint, fit
 from winnow.measurement import measure
 from winnow.overview import print_overview
 from winnow.parts import Parts, cell_folder, cell_id, check_parts, check_store, construct_parts
@@ -70,6 +70,7 @@ def run_cell(
         ready = prepare(config, parts)
         name = cell_id(cell, parts)
         model = _load_model(parts, ready, config.seed)
+        find_checkpoint(config, model, name)  # a bad one is told of before any work
         recording.record_inputs(run, cell, parts, ready, name)
         if console is not None:
             print_overview(console, config, parts, ready, model)
@@ -79,6 +80,7 @@ def run_cell(
         costs = {"tokens_seen": float(module.tokens_seen), "seconds": time.monotonic() - begun}
         folder = cell_folder(config, name)
         recording.record_results(run, ready, module.model, folder, before, after, costs)
+    drop_checkpoint(config, name)
     return after.scores
 
 

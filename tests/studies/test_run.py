@@ -89,7 +89,7 @@ def test_a_broken_training_is_taken_up_where_it_stood(
     assert main([*arguments, "study.name=whole"]) == 0
 
     def breaks(module: MaskedLanguageModule, *_: object) -> None:
-        if module.global_step == 4:
+        if module.global_step == 5:
             raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:

@@ -19,7 +19,6 @@ from winnow.training import (
     TrainingBatches,
     masked_lm_sums,
 )
-from winnow.training.module import linear_schedule, parameter_groups
 
 ADAMW = functools.partial(torch.optim.AdamW, lr=1e-3, weight_decay=0.01)
 
@@ -79,32 +78,10 @@ def test_the_learning_rate_climbs_then_falls_and_is_never_zero(model: Any, rows:
     assert factors == pytest.approx([1 / 3, 2 / 3, 1, 5 / 6, 4 / 6, 3 / 6, 2 / 6, 1 / 6])
 
 
-@pytest.mark.parametrize(("fraction", "steps"), [(0.0, 1), (0.0, 10), (0.1, 10), (0.5, 7), (1.0, 5)])
-def test_the_schedule_stays_between_zero_and_one(fraction: float, steps: int) -> None:
-    factor = linear_schedule(fraction, steps)
-    values = [factor(step) for step in range(steps)]
-    assert all(0 < value <= 1 for value in values)
-    assert factor(steps) == 0 or fraction == 1
-    peak = values.index(max(values))
-    assert values[: peak + 1] == sorted(values[: peak + 1])
-    assert values[peak:] == sorted(values[peak:], reverse=True)
-
-
 def test_about_fifteen_percent_of_the_words_are_guessed(model: Any, rows: TokenRows) -> None:
     watch = Watch()
     fit(model, rows, callbacks=[watch], max_steps=40, limit_val_batches=0)
     assert abs(watch.masked / watch.words - 0.15) < 4 * math.sqrt(0.15 * 0.85 / watch.words)
-
-
-def test_biases_and_norms_do_not_decay(model: Any) -> None:
-    groups = parameter_groups(model)
-    decaying, others = ([id(parameter) for parameter in group["params"]] for group in groups)
-    optimizer = ADAMW(groups)
-    assert [group["weight_decay"] for group in optimizer.param_groups] == [0.01, 0.0]
-    for name, parameter in model.named_parameters():
-        small = name.endswith("bias") or "norm" in name.lower()
-        assert (id(parameter) in others) is small, name
-        assert (id(parameter) in decaying) is not small, name
 
 
 def test_the_logged_loss_is_the_token_mean_of_the_step(tiny: Scratch, tokenizer: Any, rows: TokenRows) -> None:
@@ -195,7 +172,7 @@ def test_a_loss_that_is_no_number_stops_the_run_and_names_the_step(model: Any, r
                     module.model.vocab_projector.bias.fill_(math.nan)
 
     keep = ModelCheckpoint(tmp_path, filename="{step}", every_n_train_steps=2, save_top_k=-1)
-    with pytest.raises(WinnowError, match="not a finite number at step 6"):
+    with pytest.raises(WinnowError, match=r"not a finite number at step 6.*row ids [0-9a-f]{16}"):
         fit(model, rows, callbacks=[Poison(), keep], max_steps=20, log_every_n_steps=10, limit_val_batches=0)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["step=2.ckpt", "step=4.ckpt"]
     assert all(

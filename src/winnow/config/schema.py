@@ -29,7 +29,10 @@ class Training:
         batch_size: Rows an optimizer step sees, over all devices and accumulated batches together.
         accumulate_batches: Parts into which that batch is cut to save memory; the gradients stay the same.
         max_steps: Optimizer steps.
-        warmup_fraction: Share of the steps in which the learning rate climbs to its value; it then falls to 0.
+        scheduler: How the learning rate goes on after its climb: `linear` and `cosine` fall to 0, `constant` stays.
+        warmup_fraction: Share of the steps in which the learning rate climbs to its value.
+        freeze: Weights that are not trained, by name: a module as `distilbert.embeddings`, or a pattern as
+            `*.layer.[0-3].*`.
         forward: `efficient` does only the arithmetic that the loss needs and gives the library's numbers; `reference`
             calls the model as the library does; `auto` is `efficient` for DistilBERT, BERT and RoBERTa.
         batching: `lines` takes the rows as they are; `blocks` joins rows and cuts every `block_size`.
@@ -42,7 +45,9 @@ class Training:
     batch_size: Annotated[int, Field(gt=0)] = 64
     accumulate_batches: Annotated[int, Field(gt=0)] = 1
     max_steps: Annotated[int, Field(gt=0)] = 300
+    scheduler: Literal["linear", "cosine", "constant"] = "linear"
     warmup_fraction: Annotated[float, Field(ge=0, le=1)] = 0.1
+    freeze: list[str] = Field(default_factory=list)
     forward: Literal["auto", "efficient", "reference"] = "auto"
     batching: Literal["lines", "blocks"] = "lines"
     block_size: Annotated[int, Field(gt=2)] = 128
