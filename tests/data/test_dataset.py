@@ -108,6 +108,28 @@ def test_the_corpus_is_built_once_and_then_memory_mapped(dataset_of: DatasetOf, 
     assert [path.name for path in folder.parent.iterdir()] == [folder.name]
 
 
+def test_what_was_released_is_read_again(dataset_of: DatasetOf, tmp_path: Path) -> None:
+    corpus = dataset_of([f"a shoe {i}" for i in range(20_000)], split=HALVES).load(tmp_path)
+    before = corpus.table["text"].to_pylist()
+    corpus.release()
+    assert _resident(corpus) == 0
+    assert corpus.table["text"].to_pylist() == before
+    assert _resident(corpus) > 0
+
+
+def _resident(corpus: Corpus) -> int:
+    """Return how much of the memory map lies in this process' memory, in KiB."""
+    address = corpus.table["text"].chunk(0).buffers()[2].address
+    inside = False
+    for line in Path("/proc/self/smaps").read_text().splitlines():
+        if "-" in (ends := line.split()[0]) and not ends.endswith(":"):
+            start, end = (int(one, 16) for one in ends.split("-"))
+            inside = start <= address < end
+        elif inside and ends == "Rss:":
+            return int(line.split()[1])
+    raise AssertionError("the corpus is not memory-mapped")
+
+
 def test_another_content_or_setting_is_another_corpus(dataset_of: DatasetOf, tmp_path: Path) -> None:
     corpora = [
         dataset_of(TEXTS, split=HALVES).load(tmp_path),

@@ -3,14 +3,17 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
+import pyarrow as pa
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from pydantic import ValidationError
 from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import PreTrainedTokenizerFast
 
 from winnow.data import Corpus, Dataset, Files, Split
 from winnow.errors import WinnowError
-from winnow.filters import Field, Filter, Length, Regex
+from winnow.filters import Field, Filter, Length, Mentions, Regex
 
 
 def test_a_regular_expression_counts_its_matches() -> None:
@@ -40,9 +43,9 @@ def test_a_length_in_tokens_counts_no_special_ones(tmp_path: Path) -> None:
     before = signal.fingerprint()
     (tmp_path / "tokenizer" / "special_tokens_map.json").write_text("{}")
     assert signal.fingerprint() != before
-    for settings in ({"unit": "tokens"}, {"tokenizer": "x"}):
+    for wrong in ({"unit": "tokens"}, {"tokenizer": "x"}):
         with pytest.raises(WinnowError, match="needs a tokenizer"):
-            Length(at_least=1, **settings)  # type: ignore[arg-type]
+            Length(at_least=1, **wrong)  # type: ignore[arg-type]
     with pytest.raises(WinnowError, match="Cannot load the tokenizer"):
         Length(unit="tokens", tokenizer=str(tmp_path / "none"), at_least=1).score(["a"])
 
@@ -90,3 +93,47 @@ def test_other_values_beside_the_same_texts_are_scored_anew(tmp_path: Path) -> N
 def test_faults_of_value(make: Callable[[], object]) -> None:
     with pytest.raises(ValidationError):
         make()
+
+
+PIECES = [
+    "shoe",
+    "Shoes",
+    "un",
+    "high-quality",
+    "high  quality",
+    "high\u2011quality",
+    "caf\u00e9",
+    "\u017fhoe",
+    "C++",
+    "a.b",
+    "\x1d",
+    "\u0130",
+    "STRASSE",
+]
+LISTS = [
+    ["shoe", "shoes"],
+    ["high-quality", "shoe"],
+    ["caf\u00e9"],
+    ["caf\u00e9", "shoe"],
+    ["C++", "shoe"],
+    ["a.b"],
+    ["stra\u00dfe", "un shoe"],
+]
+
+
+@settings(max_examples=300, deadline=None)
+@given(
+    st.lists(
+        st.lists(st.sampled_from([*PIECES, " ", "-", "_", "\t", "\x0b"]), max_size=8).map("".join)
+        | st.text()
+        | st.none(),
+        max_size=6,
+    ),
+    st.sampled_from(LISTS),
+    st.booleans(),
+)
+def test_arrow_finds_what_python_finds(texts: list[str | None], words: list[str], whole_word: bool) -> None:
+    signal = Mentions(words=words, whole_word=whole_word)
+    values = pa.array(texts, pa.string())
+    assert signal.score_array(values).equals(signal.score(texts))
+    assert signal.score_array(values.slice(1)).equals(signal.score(texts[1:]))

@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -13,7 +14,7 @@ import pytest
 
 from winnow.data import Corpus
 from winnow.errors import WinnowError
-from winnow.filters import Filter, Length, Mentions, Signal
+from winnow.filters import Duplicate, Field, Filter, Length, Mentions, Signal, VaderSentiment
 from winnow.filters.scoring import score_signals
 
 CorpusOf = Callable[..., Corpus]
@@ -99,6 +100,31 @@ def test_the_progress_bar_draws_on_stderr_and_can_be_off(
     assert "3/3" in err
     score_signals(signals, corpus, tmp_path / "on", progress=True)
     assert capsys.readouterr() == ("", "")  # all cached, nothing to wait for
+
+
+@pytest.mark.parametrize("mode", ["full", "short_circuit"])
+def test_how_many_processes_score_changes_no_verdict(corpus_of: CorpusOf, tmp_path: Path, mode: Any) -> None:
+    corpus = corpus_of([f"a {word} shoe {i}" for i in range(2_500) for word in ("good", "bad")])
+    signals = {"a": Mentions(words=["good"]), "b": VaderSentiment(), "c": Duplicate(words=4)}
+    one = Filter(name="x", signals=signals, keep="a & b & c", mode=mode)
+    two = replace(one, processes=2)
+    assert one.fingerprint() == two.fingerprint()
+    told: list[int] = []
+    judged = [one.judge(corpus, tmp_path / "one", progress=False)]
+    judged.append(two.judge(corpus, tmp_path / "two", progress=False, watch=lambda rows, kept: told.append(rows)))
+    assert judged[0].fingerprint == judged[1].fingerprint
+    assert judged[0].table.equals(judged[1].table)
+    assert told == [2_000, 4_000, 5_000]
+
+
+def test_a_fault_in_another_process_is_told_as_here(corpus_of: CorpusOf, tmp_path: Path) -> None:
+    chosen = Filter(name="x", signals={"a": Field(column="stars", at_least=1)}, keep="a", processes=2)
+    with pytest.raises(WinnowError, match="no column 'stars'"):
+        chosen.judge(corpus_of(["a", "b", "c"]), tmp_path, progress=False)
+    wrong = Filter(name="x", signals={"a": Counting("bad", wrong=1)}, keep="a", processes=2)
+    with pytest.raises(WinnowError, match="gave 2 scores") as caught:
+        wrong.judge(corpus_of(["a", "b", "c"]), tmp_path, progress=False)
+    assert caught.value.key == "signals.a"
 
 
 SCRIPT = """

@@ -66,6 +66,17 @@ RULES = [
     "no.",
     "KIND",
     "less",
+    "But",
+    "cut",
+    "mustard",
+    "kiss",
+    "death",
+    "hand",
+    "to",
+    "mouth",
+    "just",
+    "enough",
+    "Most",
 ]
 NEUTRAL = ["nike", "Shoes", "ÉTÉ", "ß", "ﬁne", "x", "I", "A1", "👍", "😊", "日本語", "İyi", "cafe\u0301", "\u200bgood"]
 MARKS = [

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
+import mmap
 from pathlib import Path
 from typing import Any, Literal, get_args
 
@@ -31,6 +32,7 @@ class Corpus:
         faults: What was wrong with each broken record that was dropped.
         integrity: Of each check its ``action``, the ``rows`` it saw and how many ``failed``.
         failing: At stops along the rows as they were read, how many were read and how many of them fail any check.
+        pages: The memory map that the table lies in, if it was opened from a folder.
     """
 
     table: pa.Table
@@ -40,10 +42,16 @@ class Corpus:
     faults: list[str] = dataclasses.field(default_factory=list)
     integrity: dict[str, dict[str, Any]] = dataclasses.field(default_factory=dict)
     failing: list[list[int]] = dataclasses.field(default_factory=list)
+    pages: mmap.mmap | None = dataclasses.field(default=None, repr=False)
 
     def split(self, name: SplitName) -> pa.Table:
         """Return the rows of one split, in corpus order."""
         return self.table.filter(pc.equal(self.table["split"], name))
+
+    def release(self) -> None:
+        """Give back the memory that was read in from the memory map; it is read again where it is needed."""
+        if self.pages is not None and hasattr(mmap, "MADV_DONTNEED"):
+            self.pages.madvise(mmap.MADV_DONTNEED)
 
     def save(self, folder: Path) -> None:
         """Write the corpus to ``folder`` in one step, unless it is there already."""
@@ -65,10 +73,12 @@ class Corpus:
         """
         try:
             facts = json.loads((folder / "corpus.json").read_text("utf-8"))
-            table = pa.ipc.open_file(pa.memory_map(str(folder / "rows.arrow"))).read_all()
+            with (folder / "rows.arrow").open("rb") as stream:
+                pages = mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ)
+            table = pa.ipc.open_file(pa.py_buffer(pages)).read_all()
         except (OSError, ValueError) as fault:  # Arrow's own faults are of these kinds
             raise damaged(folder, fault) from fault
-        return cls(table, **facts)
+        return cls(table, **facts, pages=pages)
 
 
 def content_fingerprint(table: pa.Table) -> str:

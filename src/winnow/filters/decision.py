@@ -6,15 +6,16 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from winnow.data import Corpus
 from winnow.errors import WinnowError, did_you_mean
+from winnow.filters.asking import Questions, Turn, score_column, settled
 from winnow.filters.expression import Node, conjuncts, evaluate, expanded, names
 from winnow.filters.parsing import fault_at, parse
 from winnow.filters.plan import Mask, Plan, make_plan, sample_places
-from winnow.filters.scoring import Scored, score_rows, spread
+from winnow.filters.scoring import Scored, Watch, ask_all, score_whole
 from winnow.filters.signals import Signal
 from winnow.filters.verdicts import Verdicts
 
@@ -96,50 +97,52 @@ class Decision:
         """Return the cheapest order of the terms, as a sample of the rows tells; known scores cost nothing."""
         places = sample_places(table.num_rows)
         sample = table.take(pa.array(places))
-        scored, prices = {}, {}
+        scores, prices = {}, {}
         for name, signal in self.signals.items():
             if name in known:
-                scored[name], prices[name] = Scored(known[name].scores.take(pa.array(places)), 0.0), 0.0
+                scores[name], prices[name] = known[name].scores.take(pa.array(places)), 0.0
             else:
-                score_rows(name, signal, table.slice(0, 1))  # loading a model is no price that every row pays
-                rows, chosen = (sample, None) if signal.whole else (table, places)
-                scored[name] = score_rows(name, signal, rows, chosen)
-                prices[name] = 1e6 * scored[name].seconds / len(places)
-        needs = {
-            text: frozenset(name.name for name, _ in names(expanded(term, self.parts)))
-            for text, term in self.terms().items()
-        }
-        return make_plan(needs, self.decide("", sample, scored).passed(), prices)
+                score_column(name, signal, table.slice(0, 1))  # loading a model is no price that every row pays
+                scores[name], seconds = score_column(name, signal, sample)
+                prices[name] = 1e6 * seconds / len(places)
+        terms = {text: expanded(term, self.parts) for text, term in self.terms().items()}
+        needs = {text: frozenset(name.name for name, _ in names(term)) for text, term in terms.items()}
+        passed = {text: settled(term, self.signals, scores, self.keep_null) for text, term in terms.items()}
+        return make_plan(needs, passed, prices)
 
-    def short_circuit(self, name: str, table: pa.Table, known: Mapping[str, Scored], bar: Progress) -> Verdicts:
+    def short_circuit(
+        self,
+        name: str,
+        corpus: Corpus,
+        known: Mapping[str, Scored],
+        bar: Progress,
+        watch: Watch | None = None,
+        processes: int = 1,
+    ) -> Verdicts:
         """Return the same choice as :meth:`decide`, asking about each row only until a term drops it.
 
         Args:
             name: The filter's name.
-            table: The rows.
+            corpus: The rows.
             known: Scores that need not be made again.
             bar: Where to tell the progress.
+            watch: Called after each batch.
+            processes: How many processes score.
         """
-        plan, terms = self.plan(table, known), self.terms()
-        left = np.ones(table.num_rows, dtype=bool)
-        blank = Scored(pa.nulls(table.num_rows, pa.float64()), 0.0)
-        scored = dict.fromkeys(self.signals, blank) | dict(known)
-        for step in plan.steps:
-            for signal in step.signals:
-                if signal not in known:
-                    places = np.flatnonzero(left)
-                    some = score_rows(signal, self.signals[signal], table, places, bar)
-                    scored[signal] = spread(some, places, table.num_rows)
-            left &= self._settled(terms[step.term], scored)
-        return self.decide(name, table, scored, [step.term for step in plan.steps])
-
-    def _settled(self, term: Node, scored: Mapping[str, Scored]) -> Mask:
-        term = expanded(term, self.parts)
-        scores = {name.name: scored[name.name].scores for name, _ in names(term)}
-        verdicts = {signal: self.signals[signal].keep(scores[signal]) for signal in scores}
-        answer = evaluate(term, verdicts, scores)
-        mask: Mask = pc.fill_null(answer, self.keep_null).to_numpy(zero_copy_only=False)
-        return mask
+        plan, terms = self.plan(corpus.table, known), self.terms()
+        corpus.release()
+        fresh = {name: signal for name, signal in self.signals.items() if name not in known}
+        known = {**known, **score_whole(fresh, corpus.table, bar)}
+        turns = [
+            Turn([name for name in step.signals if name not in known], expanded(terms[step.term], self.parts))
+            for step in plan.steps
+        ]
+        questions = Questions(self.signals, turns, self.keep_null, list(known))
+        # What no term names is not asked about at all.
+        blank = Scored(pa.nulls(corpus.table.num_rows, pa.float64()), 0.0)
+        known |= {name: blank for name in self.signals if name not in known and name not in questions.asked}
+        scored = {**known, **ask_all(questions, known, corpus, bar, watch, processes)}
+        return self.decide(name, corpus.table, scored, [step.term for step in plan.steps])
 
 
 def _check_names(signals: Mapping[str, Signal], parts: Mapping[str, str]) -> None:

@@ -17,6 +17,9 @@ from winnow.errors import WinnowError
 from winnow.filters.pretrained import load_tokenizer, pretrained_settings
 from winnow.filters.signals import Signal, require_bounds, within
 
+_GAP = r"[\s\-\u2010\u2011]+"
+_ASCII_GAP = r"[\x09-\x0d\x1c-\x20\-]+"  # the same, of what is ASCII
+
 _Words = Annotated[list[Annotated[str, Limited(min_length=1)]], Limited(min_length=1)]
 
 
@@ -54,6 +57,20 @@ class Mentions(Signal):
         find = _mention_pattern(tuple(self.words), self.whole_word).findall
         return pa.array([None if text is None else len(find(text.casefold())) for text in texts], pa.float64())
 
+    def score_array(self, values: pa.Array) -> pa.Array:
+        """Return the number of mentions; null for null.
+
+        ASCII texts are matched by Arrow, which is several times faster and finds the same in them.
+        """
+        pattern = _ascii_pattern(tuple(self.words), self.whole_word)
+        if pattern is None:
+            return self.score(values.to_pylist())
+        counts = pc.count_substring_regex(pc.ascii_lower(values), pattern).cast(pa.float64())
+        other = pc.invert(pc.fill_null(pc.string_is_ascii(values), True))
+        if not pc.any(other).as_py():
+            return counts
+        return pc.replace_with_mask(counts, other, self.score(values.filter(other).to_pylist()))
+
     def keep(self, scores: pa.Array) -> pa.Array:
         """Keep one mention or more."""
         return pc.greater(scores, 0.0)
@@ -67,13 +84,28 @@ def _mention_pattern(words: tuple[str, ...], whole_word: bool) -> re.Pattern[str
     return re.compile(rf"(?<!\w){pattern}(?!\w)")
 
 
-def _phrase(words: str) -> list[str]:
-    """Return the patterns of a phrase's characters, with one for each run of spaces and hyphens."""
+@lru_cache(maxsize=128)
+def _ascii_pattern(words: tuple[str, ...], whole_word: bool) -> str | None:
+    """Return a pattern for Arrow's regular expressions that finds the same in ASCII texts; None where there is none.
+
+    These know no look-behind, and their word boundary is that of :func:`_mention_pattern` only beside a word character.
+    """
+    within_reach = [word for word in (word.strip().casefold() for word in words) if word.isascii()]
+    if not whole_word:
+        within_reach = [word for word in (word.casefold() for word in words) if word.isascii()]
+        pattern = _longest_of([[re.escape(character) for character in word] for word in within_reach])
+    elif all(re.fullmatch(r"\w(.*\w)?", word, re.DOTALL) for word in within_reach):
+        pattern = rf"\b{_longest_of([_phrase(word, _ASCII_GAP) for word in within_reach])}\b"
+    else:
+        return None
+    return pattern if within_reach else None
+
+
+def _phrase(words: str, gap: str = _GAP) -> list[str]:
+    """Return the patterns of a phrase's characters, with ``gap`` for each run of spaces and hyphens."""
     pieces = re.split(r"([\s-]+)", words)
     return [
-        pattern
-        for place, piece in enumerate(pieces)
-        for pattern in ([r"[\s\-\u2010\u2011]+"] if place % 2 else map(re.escape, piece))
+        pattern for place, piece in enumerate(pieces) for pattern in ([gap] if place % 2 else map(re.escape, piece))
     ]
 
 

@@ -96,6 +96,7 @@ class Filter(Selection):
         mode: ``full`` asks every signal about every row, so that all reasons and statistics are known, and keeps the
             scores. ``short_circuit`` keeps the same rows, but asks about a row only until a term drops it, the best
             bargains first; it tells one reason for each, and keeps no scores.
+        processes: How many processes score; it changes no verdict.
     """
 
     name: Annotated[str, Field(min_length=1)]
@@ -104,6 +105,7 @@ class Filter(Selection):
     parts: dict[str, _Expression] = Field(default_factory=dict)
     on_null: Literal["drop", "keep"] = "drop"
     mode: Literal["full", "short_circuit"] = "full"
+    processes: Annotated[int, Field(gt=0)] = 1
 
     def __post_init__(self) -> None:
         self._decision()
@@ -121,23 +123,20 @@ class Filter(Selection):
             corpus: The rows.
             cache_dir: Where scores are kept.
             progress: Whether to draw a progress bar on stderr.
-            watch: Told, after each batch, how many rows are judged so far and how many of them are kept. In mode
-                ``short_circuit``, which goes term by term and not row by row, it is told once, at the end.
+            watch: Told, after each batch, how many rows are judged so far and how many of them are kept.
 
         Raises:
             WinnowError: The filter keeps nothing or everything of the train split.
         """
         decision = self._decision()
+        told = _counting(decision, watch) if watch else None
         if self.mode == "full":
-            told = _counting(decision, watch) if watch else None
-            scored = score_signals(self.signals, corpus, cache_dir, progress, told)
+            scored = score_signals(self.signals, corpus, cache_dir, progress, told, self.processes)
             verdicts = decision.decide(self.name, corpus.table, scored)
         else:
             known = cached_scores(self.signals, corpus, cache_dir)
             with progress_bar(progress) as bar:
-                verdicts = decision.short_circuit(self.name, corpus.table, known, bar)
-            if watch:
-                watch(corpus.table.num_rows, int(verdicts.kept().sum()))
+                verdicts = decision.short_circuit(self.name, corpus, known, bar, told, self.processes)
         self._refuse_trivial(verdicts)
         return verdicts
 

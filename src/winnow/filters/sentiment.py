@@ -6,7 +6,7 @@ import math
 import string
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from functools import lru_cache, reduce
+from functools import cache, lru_cache, reduce
 from importlib.metadata import version
 from importlib.resources import files
 from pathlib import Path
@@ -23,7 +23,9 @@ from winnow.errors import WinnowError
 from winnow.filters.signals import Signal
 
 _REMOVE_PUNCTUATION = str.maketrans("", "", string.punctuation)
-
+_REMEMBERED = 2**15  # tokens, and words among their neighbours; above it, old ones are forgotten
+_CHARGED, _NEUTRAL = "good", "nike"  # stand for words of the lexicon, and for others, that no rule names
+_PLAIN = frozenset({_CHARGED, _NEUTRAL})
 
 Band = Literal["negative", "neutral", "positive"]
 
@@ -58,7 +60,7 @@ class VaderSentiment(Signal):
 
     def settings(self) -> dict[str, Any]:
         """Return the versions of the packages that hold rules and lexicon, and the content of the further lexicon."""
-        packages = {"nltk": version("nltk"), "vaderSentiment": version("vaderSentiment")}
+        packages = {name: _version(name) for name in ("nltk", "vaderSentiment")}
         return {**packages, "lexicon": self.lexicon and fingerprint(read_lexicon(self.lexicon))}
 
     def check(self) -> list[WinnowError]:
@@ -81,6 +83,9 @@ class VaderSentiment(Signal):
         low, high = pc.less_equal(scores, -self.edge), pc.greater_equal(scores, self.edge)
         inside = {"negative": low, "positive": high, "neutral": pc.invert(pc.or_kleene(low, high))}
         return reduce(pc.or_kleene, (inside[band] for band in self.bands))
+
+
+_version = cache(version)  # looking it up takes as long as judging a hundred rows
 
 
 def read_lexicon(path: Path) -> tuple[tuple[str, float], ...]:
@@ -118,56 +123,103 @@ def compound_scorer(further: tuple[tuple[str, float], ...] = ()) -> Callable[[st
     """Return a function from text to compound score, equal to NLTK's on every text.
 
     NLTK builds two dictionaries for each text only to strip punctuation from its tokens. How a token is stripped
-    depends on the token alone and the valence of a word on its neighbours, so both are looked up where they were met
-    before; and a text without a charged token needs no rules at all. The rules themselves are NLTK's own functions.
+    depends on the token alone, and the valence of a word on the parts that its neighbours play, so both are looked up
+    where they were met before; and a text without a charged word needs no rules at all. The rules themselves are NLTK's
+    own functions.
 
     Args:
         further: Words, in lower case, and valences that the lexicon is extended by.
     """
     analyzer = _analyzer()
     analyzer.lexicon.update(further)
-    lexicon, constants = analyzer.lexicon, analyzer.constants
+    constants = analyzer.constants
     punctuation = frozenset(constants.PUNC_LIST)
+    charged = frozenset(word for word in analyzer.lexicon if len(word) > 1 and word not in constants.BOOSTER_DICT)
+    calm: set[str] = set()  # tokens of texts without a charged word
+    valence = _valences(analyzer)
 
-    @lru_cache(maxsize=2**17)
-    def stripped(token: str) -> tuple[str, bool] | None:
-        """Return the token as NLTK reads it and whether it bears a valence; None for a single character."""
+    @lru_cache(maxsize=_REMEMBERED)
+    def stripped(token: str) -> str | None:
+        """Return the token as NLTK reads it; None for a single character."""
         if len(token) < 2:
             return None
         word = token.translate(_REMOVE_PUNCTUATION)
-        if 1 < len(word) < len(token) and _rest(token, word) in punctuation:
-            token = word
-        word = token.lower()
-        return token, word in lexicon and word not in constants.BOOSTER_DICT
-
-    @lru_cache(maxsize=2**15)
-    def valence(window: tuple[str, ...], place: int, capitals_differ: bool) -> float:
-        """Return the valence of one word of a window; NLTK's rules look three words back and two ahead."""
-        if window[place].lower() == "kind" and place + 1 < len(window) and window[place + 1].lower() == "of":
-            return 0.0
-        reading = SimpleNamespace(words_and_emoticons=window, is_cap_diff=capitals_differ)
-        return float(analyzer.sentiment_valence(0, reading, window[place], place, [])[0])
+        return word if 1 < len(word) < len(token) and _rest(token, word) in punctuation else token
 
     def compound(text: str) -> float:
-        tokens = [found for token in text.split() if (found := stripped(token))]
-        places = [place for place, (_, charged) in enumerate(tokens) if charged]
-        if not places:
-            return 0.0
-        words = [word for word, _ in tokens]
-        differ = 0 < sum(map(str.isupper, words)) < len(words)
+        tokens = text.split()
+        small = text.islower()
+        if small and "".join(tokens).isalnum():  # nothing to strip
+            if charged.isdisjoint(tokens):
+                return 0.0
+            words = lower = [token for token in tokens if len(token) > 1]
+        else:
+            if calm.issuperset(tokens):
+                return 0.0
+            words = [word for token in tokens if (word := stripped(token))]
+            lower = words if small else list(map(str.lower, words))
+            if charged.isdisjoint(lower):
+                if len(calm) > _REMEMBERED:
+                    calm.clear()
+                calm.update(tokens)
+                return 0.0
+        differ = not small and 0 < sum(map(str.isupper, words)) < len(words)
         valences = [0.0] * len(words)
-        for place in places:
-            first = words.index(words[place])  # NLTK reads a repeated word where it first stands
-            start = max(0, first - 3)
-            valences[place] = valence(tuple(words[start : first + 3]), first - start, differ)
-        if "but" in text.lower():
+        for place, word in enumerate(lower):
+            if word in charged:
+                first = words.index(words[place])  # NLTK reads a repeated word where it first stands
+                valences[place] = valence(words, first, differ)
+        if "but" in lower:
             valences = analyzer._but_check(words, valences)
         total = float(sum(valences))
-        if total:
+        if total and ("!" in text or "?" in text):
             total += math.copysign(analyzer._punctuation_emphasis(total, text), total)
         return float(round(constants.normalize(total), 4))
 
     return compound
+
+
+def _valences(analyzer: Any) -> Callable[[list[str], int, bool], float]:
+    """Return a function from words, the place of a charged one and whether capitals stress, to that word's valence.
+
+    NLTK's rules look at three words before it and two after. Most of these play no part but that of a word in the
+    lexicon or of one outside, so few cases are left, and each is given to NLTK once.
+    """
+    lexicon, constants = analyzer.lexicon, analyzer.constants
+    phrases = [phrase.split() for phrase in (*constants.BOOSTER_DICT, *constants.SPECIAL_CASE_IDIOMS)]
+    alone = {words[0] for words in phrases if len(words) == 1} | constants.NEGATE | {"this", "least"}
+    together = {word for words in phrases if len(words) > 1 for word in words} | {"at", "least"}
+
+    @lru_cache(maxsize=_REMEMBERED)
+    def part(word: str) -> str:
+        lower = word.lower()
+        return word if lower in alone or lower in together or "n't" in lower else plain(lower)
+
+    def plain(word: str) -> str:
+        return _CHARGED if word in lexicon else _NEUTRAL
+
+    @lru_cache(maxsize=_REMEMBERED)
+    def case(word: str, before: tuple[str, ...], after: tuple[str, ...], capitals_differ: bool) -> float:
+        around = [*before, *after]
+        if around and _PLAIN.issuperset(around):
+            return case(word, (), (), capitals_differ)
+        lower = [one.lower() for one in around]
+        if len(together.intersection([*lower, word.lower()])) == 1:
+            # Words that mean something together are as any other where there is but one.
+            simple = [plain(low) if low in together - alone else one for low, one in zip(lower, around, strict=True)]
+            if simple != around:
+                return case(word, tuple(simple[: len(before)]), tuple(simple[len(before) :]), capitals_differ)
+        if word.lower() == "kind" and after and after[0].lower() == "of":
+            return 0.0
+        reading = SimpleNamespace(words_and_emoticons=[*before, word, *after], is_cap_diff=capitals_differ)
+        return float(analyzer.sentiment_valence(0, reading, word, len(before), [])[0])
+
+    def valence(words: list[str], place: int, capitals_differ: bool) -> float:
+        before = words[place - 3 if place > 3 else 0 : place]
+        after = words[place + 1 : place + 3]
+        return case(words[place], tuple(map(part, before)), tuple(map(part, after)), capitals_differ)
+
+    return valence
 
 
 def _rest(token: str, word: str) -> str:

@@ -56,6 +56,10 @@ class Signal(ABC):
     def score(self, texts: Sequence[Any]) -> pa.Array:
         """Return one float64 score for each text; null where the signal cannot say."""
 
+    def score_array(self, values: pa.Array) -> pa.Array:
+        """Return the same for an Arrow array; a signal that needs no Python strings overrides it."""
+        return self.score(values.to_pylist())
+
     @abstractmethod
     def keep(self, scores: pa.Array) -> pa.Array:
         """Return one verdict for each score; null stays null."""
