@@ -32,6 +32,8 @@ def test_a_run_leaves_a_full_record_and_a_model_that_opens(workplace: Path, smal
     folder = Path(store.client().download_artifacts(run.info.run_id, "", str(workplace)))
     assert yaml.safe_load((folder / "config/resolved.yaml").read_text())["training"]["max_steps"] == 4
     assert "torch==" in (folder / "environment/packages.txt").read_text()
+    assert tags[record.COMPUTED].startswith("32-true on cpu, oneDNN for ")
+    assert json.loads((folder / record.ARITHMETIC).read_text())["linear"] == "auto"
     rows = pq.read_table(folder / record.ROWS).to_pandas()
     assert set(rows["stage"]) == {"before", "after"}
     after = rows[(rows["stage"] == "after") & (rows["split"] == "test")]

@@ -12,7 +12,7 @@ import pyarrow as pa
 
 from winnow.config import TrainConfig
 from winnow.config.schema import Evaluation
-from winnow.parts import Parts
+from winnow.parts import Parts, device_of
 from winnow.preparation import Ready
 
 if TYPE_CHECKING:
@@ -35,7 +35,7 @@ class Measured:
 
 def measure(config: TrainConfig, parts: Parts, ready: Ready, model: PreTrainedModel) -> Measured:
     """Score a model on the held-out rows, whose masks never change, and on the probes."""
-    device, forward = _device(parts), config.training.forward
+    device, forward = device_of(parts), config.training.forward
     tables: list[pa.Table] = []
     scores: dict[str, float] = {}
     for name, held_out in ready.held_out.items():
@@ -118,10 +118,3 @@ def _slice_names(members: Mapping[str, npt.NDArray[np.bool_]]) -> pa.Array:
     named = {name: inside for name, inside in members.items() if name != "all"}
     names = [[name for name, inside in named.items() if inside[row]] for row in range(len(members["all"]))]
     return pa.array(names, pa.list_(pa.string()))
-
-
-def _device(parts: Parts) -> torch.device:
-    import torch
-
-    wants_gpu = parts.trainer.keywords.get("accelerator", "auto") in ("auto", "gpu", "cuda")
-    return torch.device("cuda" if wants_gpu and torch.cuda.is_available() else "cpu")

@@ -17,6 +17,8 @@ from winnow.filters import Filter, RandomMatched, Selection, Without
 from winnow.tracking import Store
 
 if TYPE_CHECKING:
+    import torch
+
     from winnow.evaluation import Probe
     from winnow.training import Masking, Model
 
@@ -160,6 +162,7 @@ def recipe(cell: Cell[TrainConfig], parts: Parts) -> str:
             "slices": {name: filter_.fingerprint() for name, filter_ in parts.slices.items()},
             "probes": {name: probe.fingerprint() for name, probe in parts.probes.items()},
             "training": asdict(cell.config.training),
+            "tf32": cell.config.arithmetic.tf32,  # who multiplies and what is compiled is about the machine
             "held_out": [getattr(cell.config.evaluation, key) for key in ("mask_seed", "max_rows", "pseudo_rows")],
             "trainer": {key: value for key, value in cell.tree["trainer"].items() if key not in MACHINE},
             **{key: cell.tree[key] for key in ("model", "masking", "optimizer")},
@@ -170,3 +173,11 @@ def recipe(cell: Cell[TrainConfig], parts: Parts) -> str:
 def cell_folder(config: TrainConfig, name: str) -> Path:
     """Return where a cell keeps its checkpoint and its model."""
     return config.output_dir / config.study.name / "cells" / name
+
+
+def device_of(parts: Parts) -> torch.device:
+    """Return where the trainer will compute: `accelerator=auto` takes a CUDA device where there is one."""
+    import torch
+
+    wants_gpu = parts.trainer.keywords.get("accelerator", "auto") in ("auto", "gpu", "cuda")
+    return torch.device("cuda" if wants_gpu and torch.cuda.is_available() else "cpu")

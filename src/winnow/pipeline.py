@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 
 from winnow import recording
+from winnow.arithmetic import set_up_arithmetic
 from winnow.config import Cell, TrainConfig
 from winnow.errors import WinnowError
 from winnow.fitting import drop_checkpoint, find_checkpoint, fit
@@ -54,7 +55,9 @@ def run_cell(
     config = cell.config
     if not _is_first_process():  # the others of a distributed training only train
         ready = prepare(config, parts)
-        fit(config, parts, ready, parts.model.load(ready.tokenizer, config.seed), cell_id(cell, parts))
+        model = parts.model.load(ready.tokenizer, config.seed)
+        set_up_arithmetic(config, parts, ready, model)
+        fit(config, parts, ready, model, cell_id(cell, parts))
         return {}
     experiment = parts.store.experiment(config.study.name)
     tags = {
@@ -72,6 +75,7 @@ def run_cell(
         model = _load_model(parts, ready, config.seed)
         find_checkpoint(config, model, name)  # a bad one is told of before any work
         recording.record_inputs(run, cell, parts, ready, name)
+        recording.record_arithmetic(run, set_up_arithmetic(config, parts, ready, model))
         if console is not None:
             print_overview(console, config, parts, ready, model)
         before = measure(config, parts, ready, model)

@@ -98,6 +98,12 @@ def record_verdicts(run: TrackedRun, verdicts: Verdicts, corpus: Corpus, statist
         run.log_metrics({metric: value for metric, value in psi.items() if value is not None})
 
 
+def record_arithmetic(run: TrackedRun, facts: Mapping[str, Any]) -> None:
+    """Store how a run computes: its device and precision, and which products oneDNN takes."""
+    run.log_json(dict(facts), record.ARITHMETIC)
+    run.set_tags({record.COMPUTED: f"{facts['precision']} on {facts['device']}, oneDNN for {len(facts['onednn'])}"})
+
+
 def record_results(
     run: TrackedRun,
     ready: Ready,

@@ -1,15 +1,22 @@
 import copy
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from transformers import AlbertConfig, AutoModelForMaskedLM, BertConfig, DistilBertConfig, RobertaConfig
+from transformers import (
+    AlbertConfig,
+    AutoModelForMaskedLM,
+    BertConfig,
+    DistilBertConfig,
+    ModernBertConfig,
+    RobertaConfig,
+)
 
 from winnow.errors import WinnowError
-from winnow.training import Batch, masked_lm_sums, masked_logits
+from winnow.training import Batch, linear, masked_lm_sums, masked_logits
 from winnow.training.forward import resolve
 from winnow.training.masking import IGNORED
 
@@ -21,6 +28,7 @@ CONFIGS = {
     "bert": BertConfig(**SMALL, **SIZES),
     "roberta": RobertaConfig(**SMALL, **SIZES),
     "albert": AlbertConfig(**SMALL, **SIZES, embedding_size=16),
+    "modernbert": ModernBertConfig(**SMALL, **SIZES, eos_token_id=2, bos_token_id=3, cls_token_id=3, sep_token_id=2),
 }
 KNOWN = ["distilbert", "bert", "roberta"]
 LENGTHS = {
@@ -70,6 +78,23 @@ def assert_close(ours: dict[str, torch.Tensor], expected: dict[str, torch.Tensor
             assert (ours[name] - gradient).norm() <= tolerance * gradient.norm(), name
 
 
+@pytest.fixture
+def onednn(tmp_path: Path) -> Iterator[Callable[[Any], None]]:
+    """Let oneDNN compute all linear layers of a model."""
+    if not linear.onednn_works():
+        pytest.skip("this build of PyTorch has no oneDNN")
+    yield lambda model: linear.choose(model, 64, 16, "onednn", tmp_path)  # type: ignore[misc]
+    linear.choose(torch.nn.Linear(1, 1), 1, 1, "portable", tmp_path)
+
+
+@pytest.mark.parametrize("lengths", LENGTHS)
+@pytest.mark.parametrize("kind", KNOWN)
+def test_with_onednn_too(kind: str, lengths: str, onednn: Callable[[Any], None]) -> None:
+    onednn(model_of(kind))
+    assert linear.chosen()
+    test_loss_and_gradients_are_those_of_the_library(kind, lengths)
+
+
 @pytest.mark.parametrize("lengths", LENGTHS)
 @pytest.mark.parametrize("kind", CONFIGS)
 def test_loss_and_gradients_are_those_of_the_library(kind: str, lengths: str) -> None:
@@ -101,6 +126,31 @@ def test_twenty_steps_end_with_the_weights_of_the_library(kind: str) -> None:
     for name, weights in theirs.state_dict().items():
         assert (weights - ours.state_dict()[name]).abs().max() <= 1e-10, name
     assert (theirs.state_dict()[name] - model_of(kind).state_dict()[name]).abs().max() > 1e-3
+
+
+@pytest.mark.parametrize("kind", KNOWN)
+def test_rows_without_a_token_to_guess_change_no_gradient(kind: str) -> None:
+    """The library computes them, and they are left out here."""
+    model, (ids, labels, lengths) = model_of(kind), drawn([6, 4, 6, 9, 2])
+    labels[6:10] = labels[16:25] = IGNORED
+    batch = Batch.of(ids, labels, lengths)
+    assert len(batch.input_ids) <= 14
+    loss_sum, masked = masked_lm_sums(model, batch, "efficient")
+    expected = library_loss(model, ids, labels, lengths)
+    assert_close(gradients(model, loss_sum / masked), gradients(model, expected), 1e-5)
+
+
+@pytest.mark.parametrize("kind", KNOWN)
+def test_a_head_with_weights_of_its_own_has_dense_gradients(kind: str) -> None:
+    config = copy.deepcopy(CONFIGS[kind])
+    config.tie_word_embeddings = False
+    torch.manual_seed(0)
+    model, rows = AutoModelForMaskedLM.from_config(config).eval(), drawn(LENGTHS["short"])
+    words = model.get_input_embeddings()
+    assert words.weight is not model.get_output_embeddings().weight
+    loss_sum, masked = masked_lm_sums(model, Batch.of(*rows), "efficient")
+    assert_close(gradients(model, loss_sum / masked), gradients(model, library_loss(model, *rows)), 1e-5)
+    assert not words.weight.grad.is_sparse
 
 
 @pytest.mark.parametrize("forward", ["efficient", "reference"])

@@ -57,6 +57,22 @@ class Training:
 
 
 @dataclass(frozen=True, config=STRICT)
+class Arithmetic:
+    """How the numbers are computed; `trainer.precision=bf16-mixed` and `trainer.deterministic=true` belong here too.
+
+    Attributes:
+        linear: Who computes the products of linear layers on a CPU in float32: PyTorch's own library (`portable`),
+            oneDNN (`onednn`), or for each the faster of the two, timed once on a machine (`auto`).
+        tf32: On CUDA, round the factors of float32 products to 10 bits. Faster, and no longer the same numbers.
+        compile: On CUDA, compile the layers.
+    """
+
+    linear: Literal["auto", "onednn", "portable"] = "auto"
+    tf32: bool = False
+    compile: bool = False
+
+
+@dataclass(frozen=True, config=STRICT)
 class Evaluation:
     """What every arm is measured on.
 
@@ -114,6 +130,7 @@ class TrainConfig:
     probe: dict[str, Node]
     seed: Annotated[int, Field(ge=0)] = 1
     training: Training = Field(default_factory=Training)
+    arithmetic: Arithmetic = Field(default_factory=Arithmetic)
     evaluation: Evaluation = Field(default_factory=Evaluation)
     study: Study = Field(default_factory=Study)
     data_dir: Path = Path("data")

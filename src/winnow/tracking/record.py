@@ -58,6 +58,13 @@ PROBES: Final = "winnow.probes"
 MAX_STEPS: Final = "winnow.max_steps"
 """Tag: the budget in optimizer steps; arms are compared only where it is equal."""
 
+COMPUTED: Final = "winnow.arithmetic"
+"""Tag: precision, device and how many products of linear layers oneDNN takes."""
+
+ARITHMETIC: Final = "environment/arithmetic.json"
+"""Artifact of a cell: how it computes. Keys: ``precision``, ``device``, ``tf32``, ``compile``, ``linear``, ``onednn``
+(the products that it takes, as ``forward OUTPUTS INPUTS``) and ``gflops`` (what was timed)."""
+
 DECLARATION: Final = "study/declaration.json"
 """Artifact of the parent run: what was declared before the first cell ran. Keys: ``study``, ``primary_metric``,
 ``secondary_metrics``, ``equivalence_margin`` (null where none), ``arms`` (list of names), ``baseline`` (``full``),

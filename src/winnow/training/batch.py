@@ -17,6 +17,9 @@ from winnow.training.tokens import TokenRows
 class Batch:
     """Masked rows without padding, the shortest first, so that rows of equal length stand side by side.
 
+    A row in which nothing is to be guessed takes no part: no row sees another, so neither the loss nor a gradient
+    depends on it. Of short sentences these are many, 0.85 ** 7 or 32% of those with 7 words.
+
     Attributes:
         input_ids: What the model sees; int64, shape ``(tokens,)``.
         positions: Where each token stands in its row; int64, shape ``(tokens,)``.
@@ -25,6 +28,7 @@ class Batch:
         targets: What stood there; int64, shape ``(masked,)``.
         owners: Which of the given rows each of them is of, shape ``(masked,)``.
         groups: How many rows there are of each length: pairs ``(rows, length)``.
+        tokens: Tokens of all given rows, also of those that take no part.
     """
 
     input_ids: torch.Tensor
@@ -33,6 +37,7 @@ class Batch:
     targets: torch.Tensor
     owners: npt.NDArray[np.int64]
     groups: tuple[tuple[int, int], ...]
+    tokens: int
 
     @classmethod
     def of(
@@ -45,19 +50,22 @@ class Batch:
             labels: What stood there where it is to be guessed, else :data:`winnow.training.masking.IGNORED`.
             lengths: Tokens of each row.
         """
-        order = np.argsort(lengths, kind="stable")
-        positions, source = _ranges(lengths[order], starts=(np.cumsum(lengths) - lengths)[order])
-        place = np.empty_like(source)
-        place[source] = np.arange(len(source))
         at = np.flatnonzero(labels != IGNORED)
-        values, counts = np.unique(lengths[lengths > 0], return_counts=True)
+        owners = np.repeat(np.arange(len(lengths)), lengths)[at]
+        order = np.argsort(lengths, kind="stable")
+        order = order[_taking_part(owners, lengths)[order]]
+        positions, source = _ranges(lengths[order], starts=(np.cumsum(lengths) - lengths)[order])
+        place = np.zeros(len(input_ids), dtype=np.int64)
+        place[source] = np.arange(len(source))
+        values, counts = np.unique(lengths[order], return_counts=True)
         return cls(
             input_ids=_tensor(input_ids[source]),
             positions=_tensor(positions),
             masked=_tensor(place[at]),
             targets=_tensor(labels[at]),
-            owners=np.repeat(np.arange(len(lengths)), lengths)[at],
+            owners=owners,
             groups=tuple(zip(counts.tolist(), values.tolist(), strict=True)),
+            tokens=len(input_ids),
         )
 
     def to(self, device: torch.device | str, non_blocking: bool = False) -> Batch:
@@ -89,6 +97,15 @@ class Batch:
 def masked_batch(rows: TokenRows, masking: Masking, seed: int, epoch: int | npt.NDArray[np.integer] = 0) -> Batch:
     """Mask rows and lay them out."""
     return Batch.of(*masking.draw(rows, seed, epoch), rows.lengths)
+
+
+def _taking_part(owners: npt.NDArray[np.int64], lengths: npt.NDArray[np.integer]) -> npt.NDArray[np.bool_]:
+    """Return which rows hold a token to be guessed; the shortest, where none does, so that every weight is reached."""
+    part = np.zeros(len(lengths), dtype=bool)
+    part[owners] = True
+    if not part.any() and lengths.any():
+        part[np.argmin(np.where(lengths > 0, lengths, lengths.max() + 1))] = True
+    return part
 
 
 def _ranges(

@@ -1,19 +1,24 @@
 """The efficient forward: the library's own modules on flat tokens, and no arithmetic that the loss does not need.
 
-Three things are left out: padding, since all but attention works on single tokens; the last layer behind its attention
-where nothing is to be guessed; and the vocabulary there. Each number that remains is the library's.
+Left out are padding, since all but attention works on single tokens; rows in which nothing is to be guessed (see
+:class:`winnow.training.batch.Batch`); and, at tokens that are not to be guessed, the last layer but for its keys and
+values, and the vocabulary. Each number that remains is the library's.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import functools
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
 from torch.nn import functional
 
+from winnow.training.attention import attend
 from winnow.training.batch import Batch
+from winnow.training.linear import linear
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -35,13 +40,37 @@ def efficient_logits(model: PreTrainedModel, batch: Batch) -> Tensor:
     shape = SHAPES[type(model).__name__]
     positions = shape.positions(model, batch)
     # The embeddings want a dimension of rows; one row holds all tokens, each with its own position.
-    states = model.base_model.embeddings(input_ids=batch.input_ids[None], position_ids=positions[None])[0]
+    with _sparse_word_gradient(model):
+        states = model.base_model.embeddings(input_ids=batch.input_ids[None], position_ids=positions[None])[0]
+    after_attention = _compiled_after_attention(shape) if _compiled else shape.after_attention
     *layers, last = shape.layers(model)
     for layer in layers:
-        states = shape.after_attention(layer, _attend(shape, layer, states, batch.groups), states)
-    context = _attend(shape, last, states, batch.groups).index_select(0, batch.masked)
-    states = shape.after_attention(last, context, states.index_select(0, batch.masked))
+        query, key, value = (linear(part, states) for part in shape.projections(layer))
+        states = after_attention(layer, _attend(shape, layer, query, key, value, batch), states)
+    to_query, to_key, to_value = shape.projections(last)
+    wanted = states.index_select(0, batch.masked)
+    asked = linear(to_query, wanted)
+    query = asked.new_zeros(len(states), asked.shape[1]).index_copy(0, batch.masked, asked)
+    context = _attend(shape, last, query, linear(to_key, states), linear(to_value, states), batch)
+    states = after_attention(last, context.index_select(0, batch.masked), wanted)
     return shape.head(model, states)
+
+
+@contextmanager
+def _sparse_word_gradient(model: Part) -> Iterator[None]:
+    """Let the embedding hand back the gradient of the words that occur, to be added to that of the vocabulary head.
+
+    The two share their weights. A dense gradient would fill a tensor of the size of the vocabulary with zeros, and the
+    sum of both would be another. Where they share nothing, the optimizer needs a dense one; CUDA adds sparse rows in no
+    fixed order.
+    """
+    words, head = model.get_input_embeddings(), model.get_output_embeddings()
+    before = words.sparse
+    words.sparse = before or (head.weight is words.weight and words.weight.device.type == "cpu")
+    try:
+        yield
+    finally:
+        words.sparse = before
 
 
 def obstacle(model: PreTrainedModel) -> str | None:
@@ -69,31 +98,26 @@ def obstacle(model: PreTrainedModel) -> str | None:
 _HOOKS = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
 
 
-def _attend(shape: _DistilBert | _Bert, layer: Part, states: Tensor, groups: Sequence[tuple[int, int]]) -> Tensor:
-    """Let each row attend to itself, all rows of a length at once, so that there is nothing to mask.
+def compile_layers(wanted: bool) -> None:
+    """Let this process compile what a layer does after its attention, or leave it as it is."""
+    global _compiled
+    _compiled = wanted
 
-    Args:
-        shape: The layer's architecture.
-        layer: The library's layer.
-        states: Shape ``(tokens, width)``, rows of equal length side by side.
-        groups: How many rows there are of each length.
 
-    Returns:
-        What the heads found, not projected yet; shape ``(tokens, heads * size)``.
-    """
+_compiled = False
+
+
+@functools.cache
+def _compiled_after_attention(shape: _DistilBert | _Bert) -> Callable[..., Tensor]:
+    # One graph for all layers and any number of tokens.
+    made: Callable[..., Tensor] = torch.compile(shape.after_attention, dynamic=True)
+    return made
+
+
+def _attend(shape: _DistilBert | _Bert, layer: Part, query: Tensor, key: Tensor, value: Tensor, batch: Batch) -> Tensor:
     attention = shape.attention(layer)
-    dropout: float = attention.dropout.p if attention.training else 0.0
-    # `split` joins the gradients of all groups in one go; with slices each would fill a tensor of all tokens.
-    sizes = [rows * length for rows, length in groups]
-    projected = (torch.split(part, sizes) for part in shape.projections(attention, states))
-    found = []
-    for (rows, length), *parts in zip(groups, *projected, strict=True):
-        query, key, value = (
-            part.view(rows, length, -1, attention.attention_head_size).transpose(1, 2) for part in parts
-        )
-        context = functional.scaled_dot_product_attention(query, key, value, dropout_p=dropout)
-        found.append(context.transpose(1, 2).reshape(rows * length, -1))
-    return torch.cat(found)
+    dropout = attention.dropout.p if attention.training else 0.0
+    return attend(query, key, value, batch.groups, attention.attention_head_size, dropout)
 
 
 class _DistilBert:
@@ -109,18 +133,18 @@ class _DistilBert:
     def attention(self, layer: Part) -> Part:
         return layer.attention
 
-    def projections(self, attention: Part, states: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        return attention.q_lin(states), attention.k_lin(states), attention.v_lin(states)
+    def projections(self, layer: Part) -> tuple[Part, Part, Part]:
+        return layer.attention.q_lin, layer.attention.k_lin, layer.attention.v_lin
 
     def after_attention(self, layer: Part, context: Tensor, states: Tensor) -> Tensor:
-        states = layer.sa_layer_norm(layer.attention.out_lin(context) + states)
-        after: Tensor = layer.output_layer_norm(layer.ffn(states) + states)
+        states = layer.sa_layer_norm(linear(layer.attention.out_lin, context) + states)
+        inner = layer.ffn.activation(linear(layer.ffn.lin1, states))
+        after: Tensor = layer.output_layer_norm(layer.ffn.dropout(linear(layer.ffn.lin2, inner)) + states)
         return after
 
     def head(self, model: Part, states: Tensor) -> Tensor:
-        states = model.activation(model.vocab_transform(states))
-        logits: Tensor = model.vocab_projector(model.vocab_layer_norm(states))
-        return logits
+        states = model.activation(linear(model.vocab_transform, states))
+        return linear(model.vocab_projector, model.vocab_layer_norm(states))
 
 
 class _Bert:
@@ -136,17 +160,23 @@ class _Bert:
     def attention(self, layer: Part) -> Part:
         return layer.attention.self
 
-    def projections(self, attention: Part, states: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        return attention.query(states), attention.key(states), attention.value(states)
+    def projections(self, layer: Part) -> tuple[Part, Part, Part]:
+        attention = layer.attention.self
+        return attention.query, attention.key, attention.value
 
     def after_attention(self, layer: Part, context: Tensor, states: Tensor) -> Tensor:
-        states = layer.attention.output(context, states)
-        after: Tensor = layer.output(layer.intermediate(states), states)
-        return after
+        states = self._output(layer.attention.output, context, states)
+        inner = layer.intermediate.intermediate_act_fn(linear(layer.intermediate.dense, states))
+        return self._output(layer.output, inner, states)
+
+    def _output(self, part: Part, states: Tensor, before: Tensor) -> Tensor:
+        made: Tensor = part.LayerNorm(part.dropout(linear(part.dense, states)) + before)
+        return made
 
     def head(self, model: Part, states: Tensor) -> Tensor:
-        logits: Tensor = model.cls(states)
-        return logits
+        head = model.cls.predictions
+        transformed = head.transform.transform_act_fn(linear(head.transform.dense, states))
+        return linear(head.decoder, head.transform.LayerNorm(transformed))
 
 
 class _Roberta(_Bert):
@@ -160,8 +190,8 @@ class _Roberta(_Bert):
         return padding + counts * (1 + before - before[first])
 
     def head(self, model: Part, states: Tensor) -> Tensor:
-        logits: Tensor = model.lm_head(states)
-        return logits
+        head = model.lm_head
+        return linear(head.decoder, head.layer_norm(functional.gelu(linear(head.dense, states))))
 
 
 SHAPES: dict[str, _DistilBert | _Bert] = {

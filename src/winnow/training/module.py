@@ -90,7 +90,7 @@ class MaskedLanguageModule(pl.LightningModule):
         part = batch_idx % self.trainer.accumulate_grad_batches
         torch.manual_seed(int(key(self.seed, self.global_step, part, self.global_rank)[0] >> 1))
         loss_sum, masked = masked_lm_sums(self.model, batch, self.forward_choice)
-        tokens, stop = torch.tensor([len(batch.input_ids), self.stop_requested], device=self.device)
+        tokens, stop = torch.tensor([batch.tokens, self.stop_requested], device=self.device)
         self._window += torch.stack([loss_sum.detach().double(), masked, tokens, stop])
         return loss_sum
 

@@ -1,0 +1,31 @@
+"""How a cell computes, decided before its first number."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from winnow.config import TrainConfig
+from winnow.parts import Parts, device_of
+from winnow.preparation import Ready
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
+
+def set_up_arithmetic(config: TrainConfig, parts: Parts, ready: Ready, model: PreTrainedModel) -> dict[str, Any]:
+    """Decide for this process how it computes, by what a step of this training will hold; return what was decided."""
+    from winnow.training import arithmetic
+
+    rows, training, wanted = ready.tokens["train"], config.training, config.arithmetic
+    tokens = round(len(rows.ids) / max(1, len(rows)) * training.batch_size / training.accumulate_batches)
+    facts = arithmetic.set_up(
+        model,
+        device_of(parts),
+        tokens=tokens,
+        guessed=round(tokens * parts.masking.rate),
+        cache=config.output_dir / "cache",
+        linear=wanted.linear,
+        tf32=wanted.tf32,
+        compiled=wanted.compile,
+    )
+    return {**facts, "precision": str(parts.trainer.keywords.get("precision", "32-true"))}

@@ -1,0 +1,65 @@
+"""How a training computes: settings of this process, made once before the first number."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from winnow.errors import WinnowError
+
+if TYPE_CHECKING:
+    import torch
+    from transformers import PreTrainedModel
+
+    from winnow.training.linear import Linear
+
+
+def set_up(
+    model: PreTrainedModel,
+    device: torch.device,
+    tokens: int,
+    guessed: int,
+    cache: Path,
+    linear: Linear = "auto",
+    tf32: bool = False,
+    compiled: bool = False,
+) -> dict[str, Any]:
+    """Decide for this process how it computes, and return what was decided.
+
+    Args:
+        model: The model, on the CPU still.
+        device: Where it will be trained.
+        tokens: Tokens that a step takes through the layers.
+        guessed: Tokens that it takes through the vocabulary head.
+        cache: Keeps what was timed.
+        linear: Who computes the products of linear layers; see :mod:`winnow.training.linear`. It is about CPUs.
+        tf32: Let CUDA round the factors of float32 products to 10 bits, as NVIDIA's TensorFloat-32 does.
+        compiled: Compile the layers; it is about CUDA.
+
+    Raises:
+        WinnowError: The layers are to be compiled for a CPU.
+    """
+    import torch
+
+    from winnow.training import efficient
+    from winnow.training import linear as linears
+
+    if compiled and device.type != "cuda":
+        raise WinnowError(
+            "Compiling gains nothing on a CPU: 40 s to compile and no faster step. Leave it out, or train on CUDA "
+            "(trainer=gpu).",
+            key="arithmetic.compile",
+        )
+    torch.set_float32_matmul_precision("high" if tf32 else "highest")
+    timings = linears.choose(model, tokens, guessed, linear if device.type == "cpu" else "portable", cache)
+    efficient.compile_layers(compiled)
+    if compiled:
+        model.compile(dynamic=True)  # what the reference forward calls
+    return {
+        "device": device.type,
+        "tf32": tf32,
+        "compile": compiled,
+        "linear": linear,
+        "onednn": [" ".join(map(str, product)) for product in linears.chosen()],
+        "gflops": {" ".join(map(str, product)): by for product, by in timings.items()},
+    }

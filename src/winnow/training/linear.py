@@ -1,0 +1,194 @@
+"""Where the products of linear layers are computed on a CPU: by PyTorch's own library, or by oneDNN where it is faster.
+
+PyTorch hands float32 products to MKL, whose kernels are made for Intel's processors. The oneDNN that it brings along
+takes them too, through an operator that is private; so it is looked for, tried against the other and timed before it is
+used. Both compute the same sums in float32, in another order.
+"""
+
+from __future__ import annotations
+
+import functools
+import json
+import platform
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
+from torch.nn import functional
+
+Linear = Literal["auto", "onednn", "portable"]
+"""``portable`` is PyTorch's own library everywhere; ``onednn`` takes oneDNN wherever this build has it; ``auto`` takes
+for each product the one that was faster when both were timed on this machine."""
+
+Product = tuple[str, int, int]
+"""One of a layer's three products, its outputs and its inputs: ``forward``, ``input_gradient``, ``weight_gradient``."""
+
+Timings = dict[Product, dict[str, float]]
+"""For each product, 10**9 floating point operations a second by library; ``portable`` and ``onednn``."""
+
+_MARGIN = 1.03
+"""oneDNN must be faster by so much, so that the choice does not hang on the noise of the clock."""
+
+_REPEATS = 3
+
+_by_onednn: frozenset[Product] = frozenset()
+
+
+def linear(layer: Any, states: Tensor) -> Tensor:
+    """Return what a linear layer makes of states of shape ``(tokens, inputs)``."""
+    if states.dtype is not torch.float32 or states.device.type != "cpu" or torch.is_autocast_enabled("cpu"):
+        return functional.linear(states, layer.weight, layer.bias)
+    made: Tensor = _Linear.apply(states, layer.weight, layer.bias)  # type: ignore[no-untyped-call]
+    return made
+
+
+class _Linear(torch.autograd.Function):
+    """A linear layer whose products go where they are fastest, and whose weight gradient is no view of another tensor.
+
+    Autograd adds a second gradient of the same weights, such as the tied embedding's, into the first only where that is
+    a tensor of its own.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, states: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+        ctx.save_for_backward(states, weight)
+        ctx.has_bias = bias is not None
+        if _takes_onednn("forward", weight, states):
+            return _onednn(states, weight, bias)
+        return functional.linear(states, weight, bias)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
+        states, weight = ctx.saved_tensors
+        of_states = of_weight = of_bias = None
+        if ctx.needs_input_grad[0]:
+            takes = _takes_onednn("input_gradient", weight, gradient)
+            of_states = _onednn(gradient, weight.t()) if takes else gradient @ weight
+        if ctx.needs_input_grad[1]:
+            takes = _takes_onednn("weight_gradient", weight, gradient)
+            of_weight = _onednn(gradient.t(), states.t()) if takes else gradient.t() @ states
+        if ctx.has_bias and ctx.needs_input_grad[2]:
+            of_bias = gradient.sum(0)
+        return of_states, of_weight, of_bias
+
+
+def _takes_onednn(product: str, weight: Tensor, rows: Tensor) -> bool:
+    return bool(_by_onednn) and len(rows) > 0 and (product, weight.shape[0], weight.shape[1]) in _by_onednn
+
+
+def _onednn(states: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
+    made: Tensor = torch.ops.mkldnn._linear_pointwise(states, weight, bias, "none", [], "")
+    return made
+
+
+@functools.cache
+def onednn_works() -> bool:
+    """Tell whether this build of PyTorch has the operator, and whether it gives the right numbers."""
+    if not torch.backends.mkldnn.is_available():  # type: ignore[no-untyped-call]
+        return False
+    generator = torch.Generator().manual_seed(0)
+    states, weight, bias = (torch.randn(size, generator=generator) for size in ((5, 16), (24, 16), (24,)))
+    gradient = torch.randn(5, 24, generator=generator)
+    try:
+        pairs = (
+            (_onednn(states, weight, bias), functional.linear(states, weight, bias)),
+            (_onednn(gradient, weight.t()), gradient @ weight),
+            (_onednn(gradient.t(), states.t()), gradient.t() @ states),
+        )
+    except (RuntimeError, AttributeError, TypeError):  # no such operator here, or another signature
+        return False
+    return all(torch.allclose(ours, theirs, atol=1e-5) for ours, theirs in pairs)
+
+
+def choose(model: nn.Module, tokens: int, guessed: int, linear: Linear, cache: Path) -> Timings:
+    """Decide for this process where the products of a model's linear layers are computed.
+
+    What was timed is kept, so that later cells start at once and a training that is taken up again goes on with the
+    same arithmetic.
+
+    Args:
+        model: The model.
+        tokens: Tokens that a step takes through the layers.
+        guessed: Tokens that it takes through the vocabulary head.
+        linear: What was asked for.
+        cache: Holds ``linear/<hash>.json``.
+
+    Returns:
+        What was timed; empty where nothing had to be.
+    """
+    global _by_onednn
+    _by_onednn = frozenset()
+    if linear == "portable" or next(model.parameters()).device.type != "cpu" or not onednn_works():
+        return {}
+    rows = _rows_of_products(model, tokens, guessed)
+    if linear == "onednn":
+        _by_onednn = frozenset(rows)
+        return {}
+    timings = _timed_once(rows, cache)
+    _by_onednn = frozenset(one for one, by in timings.items() if by["onednn"] > _MARGIN * by["portable"])
+    return timings
+
+
+def chosen() -> list[Product]:
+    """Return the products that oneDNN computes in this process."""
+    return sorted(_by_onednn)
+
+
+def _rows_of_products(model: nn.Module, tokens: int, guessed: int) -> dict[Product, int]:
+    """Return how many rows each product of a model has; rounded, so that studies of like size share their timings."""
+    embeddings = getattr(model, "get_output_embeddings", lambda: None)()
+    found = {}
+    for module in model.modules():
+        if isinstance(module, nn.Linear):
+            rows = guessed if module is embeddings else tokens
+            for product in _PRODUCTS:
+                found[product, module.out_features, module.in_features] = 1 << max(rows - 1, 1).bit_length()
+    return found
+
+
+def _timed_once(rows: Mapping[Product, int], cache: Path) -> Timings:
+    from winnow.data.cache import published
+    from winnow.data.fingerprint import fingerprint
+
+    threads = torch.get_num_threads()
+    machine = [
+        platform.processor(),
+        platform.node(),
+        torch.__version__,
+        torch.backends.cpu.get_cpu_capability(),
+        threads,
+    ]
+    file = cache / "linear" / f"{fingerprint(machine, sorted((list(one), count) for one, count in rows.items()))}.json"
+    if not file.exists():
+        timings = [[*one, _time(one, count)] for one, count in rows.items()]
+        with published(file) as draft:
+            draft.write_text(json.dumps(timings, indent=1) + "\n", encoding="utf-8")
+    return {(name, outputs, inputs): by for name, outputs, inputs, by in json.loads(file.read_text("utf-8"))}
+
+
+def _time(product: Product, rows: int) -> dict[str, float]:
+    name, outputs, inputs = product
+    states, weight, gradient = torch.ones(rows, inputs), torch.ones(outputs, inputs), torch.ones(rows, outputs)
+    portable, onednn = _PRODUCTS[name](states, weight, gradient)
+    best = {"portable": float("inf"), "onednn": float("inf")}
+    for repeat in range(_REPEATS + 1):
+        for library, compute in (("portable", portable), ("onednn", onednn)):
+            begun = time.perf_counter()
+            compute()
+            if repeat:  # the first warms up
+                best[library] = min(best[library], time.perf_counter() - begun)
+    return {library: round(2e-9 * rows * outputs * inputs / seconds, 1) for library, seconds in best.items()}
+
+
+_Pair = tuple[Callable[[], Tensor], Callable[[], Tensor]]
+
+_PRODUCTS: dict[str, Callable[[Tensor, Tensor, Tensor], _Pair]] = {
+    "forward": lambda x, w, g: (lambda: functional.linear(x, w), lambda: _onednn(x, w)),
+    "input_gradient": lambda x, w, g: (lambda: g @ w, lambda: _onednn(g, w.t())),
+    "weight_gradient": lambda x, w, g: (lambda: g.t() @ x, lambda: _onednn(g.t(), x.t())),
+}
