@@ -61,7 +61,7 @@ class Watch(Callback):
         self.modes.append(all(part.training for part in module.model.modules()))
         self.rates.append(trainer.optimizers[0].param_groups[0]["lr"])
         self.masked += len(batch.masked)
-        self.words += len(batch.input_ids) - 2 * sum(rows for rows, _ in batch.groups)
+        self.words += batch.tokens - 2 * 16  # each of 16 rows has two separators
 
 
 def test_every_module_is_in_training_mode_also_after_a_validation(model: Any, rows: TokenRows) -> None:
