@@ -92,7 +92,7 @@ def test_the_logged_loss_is_the_token_mean_of_the_step(tiny: Scratch, tokenizer:
     assert float(module.trainer.callback_metrics["train/loss"]) == pytest.approx(
         float(loss_sum.detach() / masked), rel=1e-6
     )
-    assert module.tokens_seen == len(batch.input_ids)
+    assert module.tokens_seen == batch.tokens
 
 
 @pytest.mark.parametrize("precision", ["32-true", "bf16-mixed"])
