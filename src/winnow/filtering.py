@@ -17,6 +17,7 @@ from winnow.config import Cell, FilterConfig, construct
 from winnow.data import Corpus, Dataset
 from winnow.errors import WinnowError, WinnowErrors
 from winnow.filters import Filter, Verdicts, filter_statistics, save_dropped, save_kept, save_statistics
+from winnow.filters.report import write_report
 from winnow.overview import funnel, print_plan, print_verdicts
 from winnow.parts import check_store, load_corpus
 from winnow.tracking import Store, TrackedRun, record, track
@@ -49,7 +50,8 @@ def run_filter(cell: Cell[FilterConfig], console: Console) -> Path:
         recording.record_corpus(run, corpus)
         rows = corpus.table.num_rows
         run.log_dataset(dataset.name, corpus.fingerprint, "filter", rows, {"sources": corpus.sources})
-        print_plan(console, selection.plan(corpus, cache), selection.mode == "short_circuit")
+        plan = selection.plan(corpus, cache)
+        print_plan(console, plan, selection.mode == "short_circuit")
         verdicts = _judge(run, selection, corpus, cache)
         found = filter_statistics(verdicts, corpus)
         folder = config.output_dir / "filters" / title
@@ -58,12 +60,16 @@ def run_filter(cell: Cell[FilterConfig], console: Console) -> Path:
         save_kept(selection.select(corpus.split("train"), verdicts, seed=0), folder)
         save_dropped(verdicts.dropped(corpus), folder)
         recording.record_verdicts(run, verdicts, corpus, found)
-        run.log_file(folder / "statistics.json", "filter")
+        report = write_report(verdicts, corpus, found, selection.signals, folder, plan)
+        for file in (report, folder / "statistics.json", folder / "dropped.parquet"):
+            run.log_file(file, "filter")
+        run.log_folder(folder / "figures", "filter/figures")
     console.print(f"{dataset.name}: {funnel(corpus.funnel)}")
     for name, counts in corpus.integrity.items():
         console.print(f"check {name}: {counts['failed']:,} of {counts['rows']:,} rows fail ({counts['action']})")
     print_verdicts(console, verdicts.summary(), found)
     console.print(f"Verdicts, kept rows and dropped rows with their reasons: {folder}")
+    console.print(f"Report: {report}")
     return folder
 
 

@@ -111,3 +111,8 @@ def test_bins_of_fractions_have_one_width() -> None:
     assert len(edges) == 41
     assert (edges[0], edges[-1]) == (-1, 0.987)
     assert len(bin_edges(np.array([0.3, 0.3]))) == 41
+    cut = bin_edges(np.linspace(-1, 0.987, 500), anchor=0.0)
+    assert 0.0 in cut
+    assert cut[0] <= -1
+    assert cut[-1] > 0.987
+    assert np.allclose(np.diff(cut), edges[1] - edges[0])

@@ -14,7 +14,7 @@ from winnow.filters.verdicts import Verdicts
 Scores = npt.NDArray[np.float64]
 Mask = npt.NDArray[np.bool_]
 
-BINS, PSI_BINS = 40, 10
+BINS, FEW, PSI_BINS = 40, 8, 10
 _TAIL = 0.005
 _UPWARDS = {">": True, ">=": True, "<": False, "<=": False}
 
@@ -35,7 +35,8 @@ def histograms(verdicts: Verdicts) -> dict[str, dict[str, Any]]:
         known = ~np.isnan(scores)
         if not known.any():
             continue
-        edges = bin_edges(scores[known])
+        parted = cuts(verdicts, name, scores)
+        edges = bin_edges(scores[known], parted[0]["at"] if parted else None)
         inside = np.clip(scores, edges[0], edges[-1])
         outside = int(((scores < edges[0]) | (scores > edges[-1])).sum())
         found[name] = {
@@ -45,7 +46,7 @@ def histograms(verdicts: Verdicts) -> dict[str, dict[str, Any]]:
             "null": int((~known).sum()),
             "whole": _whole(scores[known]),
             "outside": outside,
-            "cuts": cuts(verdicts, name, scores),
+            "cuts": parted,
         }
     return found
 
@@ -56,20 +57,27 @@ def numbers(verdicts: Verdicts, signal: str, split: Any = "train") -> Scores:
     return scores
 
 
-def bin_edges(scores: Scores) -> Scores:
+def bin_edges(scores: Scores, anchor: float | None = None) -> Scores:
     """Return the edges of bins for scores: one bin a value where they are few whole numbers, else bins of one width.
 
-    A long tail is cut off where most bins would be empty without that.
+    A long tail is cut off where most bins would be empty without that. Of fractions, one edge lies at ``anchor``, so
+    that no bin holds scores from both sides of it.
     """
     low, high, whole = float(scores.min()), float(scores.max()), _whole(scores)
     inner = np.quantile(scores, [_TAIL, 1 - _TAIL])
-    if high - low > 3 * (inner[1] - inner[0]) > 0 and not (whole and high - low < BINS / 2):
+    if high - low > 3 * (inner[1] - inner[0]) > 0 and not (whole and high - low < FEW):
         low, high = float(inner[0]), float(inner[1])
     if whole:
         low, high = np.floor(low), np.ceil(high)
         width = max(1.0, np.ceil((high - low + 1) / BINS))
         return np.arange(low - 0.5, high + width, width)
-    return np.linspace(low, high if high > low else low + 1.0, BINS + 1)
+    edges = np.linspace(low, high if high > low else low + 1.0, BINS + 1)
+    if anchor is None or not low < anchor < high:
+        return edges
+    place = np.searchsorted(edges, anchor)
+    edges += anchor - edges[place]  # to the left, by less than a bin
+    edges[place] = anchor  # to the last digit, since many scores may be the anchor itself
+    return np.append(edges, edges[-1] + edges[1] - edges[0]) if edges[-1] <= high else edges
 
 
 def cuts(verdicts: Verdicts, signal: str, scores: Scores) -> list[dict[str, Any]]:

@@ -1,0 +1,172 @@
+"""The page that explains a filter, as a browser shows it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from winnow.data import Corpus, Dataset, Files, NonNull
+from winnow.filters import Filter, Length, Mentions, VaderSentiment, filter_statistics
+from winnow.filters.report import almost_redundant, describe, sentences, write_report
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser
+
+ADJECTIVES = ["great", "ugly", "comfortable", "bad & <b>bold</b>", "plain", "awful"]
+
+
+def about_nike(**settings: Any) -> Filter:
+    signals = {
+        "nike": Mentions(words=["nike"]),
+        "product": Mentions(words=["shoes", "caps", "socks", "hats", "shirts", "pants", "trousers"]),
+        "mood": VaderSentiment(at_least=0.1),
+        "ugly": Mentions(words=["ugly"]),
+        "short": Length(at_most=90),
+    }
+    given: dict[str, Any] = {"keep": "about & mood & ~ugly", "parts": {"about": "nike & product"}}
+    return Filter(name="about_nike", signals=signals, **(given | settings))
+
+
+@pytest.fixture(scope="module")
+def corpus(tmp_path_factory: pytest.TempPathFactory) -> Corpus:
+    folder = tmp_path_factory.mktemp("data")
+    rows = ["text,stars"]
+    for i in range(900):
+        brand = ("nike", "puma", "adidas")[i % 3]
+        rows.append(f'"{brand} shoes number {i % 690} are {ADJECTIVES[i % 6]}",{int(i % 6 in (0, 2))}')
+    rows += [",1"] * 30
+    (folder / "reviews.csv").write_text("\n".join(rows) + "\n")
+    source = Files(path=folder / "reviews.csv", text=["text"], label="stars")
+    return Dataset(name="reviews", source=source, integrity={"filled": NonNull(action="drop")}).load(folder)
+
+
+@pytest.fixture(scope="module")
+def written(corpus: Corpus, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("report")
+    chosen = about_nike()
+    verdicts = chosen.judge(corpus, folder, progress=False)
+    return write_report(
+        verdicts,
+        corpus,
+        filter_statistics(verdicts, corpus),
+        chosen.signals,
+        folder,
+        chosen.plan(corpus, folder / "new"),
+    )
+
+
+@pytest.mark.parametrize(("width", "scheme"), [(390, "dark"), (820, "light"), (1280, "light")])
+def test_the_page_shows_all_at_any_width_and_says_nothing_wrong(
+    written: Path, browser: Browser, width: int, scheme: Any
+) -> None:
+    page = browser.new_page(viewport={"width": width, "height": 900}, color_scheme=scheme)
+    told: list[str] = []
+    page.on("console", lambda message: told.append(message.text))
+    page.on("pageerror", lambda error: told.append(str(error)))
+    page.on(
+        "request", lambda request: told.append(request.url) if not request.url.startswith(("file:", "data:")) else None
+    )
+    page.goto(written.as_uri())
+    assert page.evaluate("document.documentElement.scrollWidth") <= width
+    assert told == []
+    assert page.title().startswith("about_nike: ")
+    for part in ("asked", "funnel", "reasons", "signals", "scores", "words", "drift", "data", "cost", "rows"):
+        assert page.locator(f"h2#{part}").is_visible()
+        assert page.locator(f"nav a[href='#{part}']").count() == 1
+    figures = [element.get_attribute("id") for element in page.locator("figure").all()]
+    assert figures == [f"figure-{name}" for name in ("funnel", "reasons", "overlap", "scores", "words")]
+    assert all(element.is_visible() for element in page.locator("figure svg").all())
+    assert page.locator("#figure-scores svg").count() == 5
+    page.close()
+
+
+def test_the_page_stands_alone_and_is_small(written: Path) -> None:
+    text = written.read_text("utf-8")
+    assert len(text) < 1_000_000
+    assert not re.findall(r"<(?:script|link|img)[^>]*(?:src|href)=[\"'](?!data:)", text)
+    assert {file.suffix for file in (written.parent / "figures").iterdir()} == {".svg", ".png"}
+
+
+def test_what_the_rows_say_is_quoted_and_never_run(written: Path, browser: Browser) -> None:
+    page = browser.new_page()
+    page.goto(written.as_uri())
+    assert "<b>bold</b>" in page.locator("main").inner_text()
+    assert page.locator(".rows b").count() == 0
+    page.close()
+
+
+def test_what_matters_is_told_in_words(written: Path, browser: Browser, corpus: Corpus) -> None:
+    page = browser.new_page()
+    page.goto(written.as_uri())
+    verdict = page.locator("#verdict").inner_text()
+    assert re.search(r"about_nike keeps \d+ of 5\d\d training rows", verdict)
+    assert "product removes nothing." in verdict
+    assert "~ugly removes nothing that the others keep." in verdict
+    assert "Not used by the expression: short." in page.locator("#asked + .expression").inner_text()
+    data = page.locator("#data + .two").inner_text()
+    assert re.search(r"filled dropped\s+930\s+30\s+3\.2%", data)
+    assert re.search(r"exact duplicates dropped\s+900\s+210\s+23\.3%", data)
+    page.locator("summary", has_text="The 7 words of product").click()
+    assert page.locator("li", has_text="trousers").is_visible()
+    dropped = page.locator("h3:has-text('Dropped by nike alone') + ul li")
+    assert dropped.count() == 4
+    assert "fails nike" in dropped.first.inner_text()
+    page.close()
+
+
+def test_a_filter_that_stops_at_the_first_reason_has_a_page_too(
+    corpus: Corpus, tmp_path: Path, browser: Browser
+) -> None:
+    chosen = about_nike(mode="short_circuit")
+    verdicts = chosen.judge(corpus, tmp_path, progress=False)
+    report = write_report(verdicts, corpus, filter_statistics(verdicts, corpus), chosen.signals, tmp_path)
+    page = browser.new_page()
+    page.goto(report.as_uri())
+    text = page.locator("main").inner_text()
+    assert "only the first reason is known" in text
+    assert page.locator("#scores").count() == 0
+    page.close()
+
+
+def test_a_corpus_without_labels_and_a_filter_of_one_signal(corpus_of: Callable[..., Corpus], tmp_path: Path) -> None:
+    corpus = corpus_of([*("nike $1 shoes", "puma shoes", "nike _caps_") * 9, "a", "b"])
+    chosen = Filter(name="x", signals={"nike": Mentions(words=["nike"])}, keep="nike")
+    verdicts = chosen.judge(corpus, tmp_path, progress=False)
+    text = write_report(verdicts, corpus, filter_statistics(verdicts, corpus), chosen.signals, tmp_path).read_text(
+        "utf-8"
+    )
+    assert "66.7% kept" in text
+    assert "labelled" not in text
+
+
+def test_signals_describe_themselves() -> None:
+    told = describe(Mentions(words=list("abcdefgh"), whole_word=False))
+    assert told["lists"] == {"words": list("abcdefgh")}
+    assert told["settings"] == {"whole_word": "False"}
+    assert told["does"].startswith("Counts the mentions")
+    assert describe(VaderSentiment(bands=["neutral", "positive"]))["settings"] == {"bands": "neutral, positive"}
+    assert describe(Length(at_most=9))["settings"] == {"at_most": "9"}
+
+
+def test_sentences_by_hand() -> None:
+    summary = {"filter": "x", "rows": {"train": {"total": 10_000, "kept": 4_000}}}
+    terms = {"a": {"drops": 5_000, "only": 4_500}, "b": {"drops": 900, "only": 3}, "c": {"drops": 2, "only": 0}}
+    statistics = {
+        "terms": terms,
+        "reasons": [{"terms": ["a"], "rows": 4_500}],
+        "redundant": ["`c` removes nothing that the others keep."],
+        "labels": {"precision": 0.9375, "recall": 0.5, "kept": {}},
+    }
+    assert sentences(summary, statistics) == [
+        "x keeps 4,000 of 10,000 training rows and drops 6,000.",
+        "`a` alone drops 4,500 of these (75%), more than any other.",
+        "1,497 rows (25%) are dropped for more than one reason.",
+        "`c` removes nothing that the others keep.",
+        "`b` removes next to nothing that the others keep: 3 of 10,000 rows.",
+        "Of the kept rows with a label, 93.8% are labelled 1; of the rows labelled 1, 50.0% are kept.",
+    ]
+    assert almost_redundant(summary, statistics) == [sentences(summary, statistics)[4]]
