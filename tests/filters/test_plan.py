@@ -96,7 +96,7 @@ def test_both_modes_keep_the_same_rows(corpus_of: CorpusOf, rows: list[str], kee
         if mode == "full":
             scored = {name: Scored(*score_column(name, one, corpus.table)) for name, one in signals.items()}
             return decision.decide("x", corpus.table, scored)
-        return decision.short_circuit("x", corpus, {}, progress_bar(False))
+        return decision.short_circuit("x", corpus, {}, Path(), progress_bar(False))
 
     full, short = judge("full"), judge("short_circuit")
     assert short.kept().tolist() == full.kept().tolist()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
@@ -15,7 +16,7 @@ from winnow.filters.asking import Questions, Turn, score_column, settled
 from winnow.filters.expression import Node, conjuncts, evaluate, expanded, names
 from winnow.filters.parsing import fault_at, parse
 from winnow.filters.plan import Mask, Plan, make_plan, sample_places
-from winnow.filters.scoring import Scored, Watch, ask_all, score_whole
+from winnow.filters.scoring import Engine, Scored, Watch, ask_all, score_whole
 from winnow.filters.signals import Signal
 from winnow.filters.verdicts import Verdicts
 
@@ -115,9 +116,10 @@ class Decision:
         name: str,
         corpus: Corpus,
         known: Mapping[str, Scored],
+        cache_dir: Path,
         bar: Progress,
         watch: Watch | None = None,
-        processes: int = 1,
+        engine: Engine | None = None,
     ) -> Verdicts:
         """Return the same choice as :meth:`decide`, asking about each row only until a term drops it.
 
@@ -125,9 +127,10 @@ class Decision:
             name: The filter's name.
             corpus: The rows.
             known: Scores that need not be made again.
+            cache_dir: Where results are kept.
             bar: Where to tell the progress.
             watch: Called after each batch.
-            processes: How many processes score.
+            engine: Who scores; this process where it is None.
         """
         plan, terms = self.plan(corpus.table, known), self.terms()
         corpus.release()
@@ -141,7 +144,7 @@ class Decision:
         # What no term names is not asked about at all.
         blank = Scored(pa.nulls(corpus.table.num_rows, pa.float64()), 0.0)
         known |= {name: blank for name in self.signals if name not in known and name not in questions.asked}
-        scored = {**known, **ask_all(questions, known, corpus, bar, watch, processes)}
+        scored = {**known, **ask_all(questions, known, corpus, cache_dir, bar, watch, engine or Engine())}
         return self.decide(name, corpus.table, scored, [step.term for step in plan.steps])
 
 

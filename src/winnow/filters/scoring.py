@@ -16,7 +16,7 @@ import pyarrow.parquet as pq
 from winnow.data import Corpus
 from winnow.data.cache import damaged, published
 from winnow.filters.asking import Answer, Questions, Turn, column_of, known_as, score_column
-from winnow.filters.engines import BATCH_ROWS, ask_here
+from winnow.filters.engines import BATCH_ROWS, EngineName, ask_rows
 from winnow.filters.signals import Signal
 
 if TYPE_CHECKING:
@@ -27,6 +27,14 @@ Watch = Callable[[int, Mapping[str, pa.Array]], None]
 
 
 _KEPT_BATCHES = 32  # rows of a memory-mapped corpus stay in memory for so many batches
+
+
+@dataclass(frozen=True)
+class Engine:
+    """Who scores: the name of an engine, and how many processes."""
+
+    name: EngineName = "local"
+    processes: int = 1
 
 
 @dataclass(frozen=True)
@@ -43,7 +51,7 @@ def score_signals(
     cache_dir: Path,
     progress: bool,
     watch: Watch | None = None,
-    processes: int = 1,
+    engine: Engine | None = None,
 ) -> dict[str, Scored]:
     """Return the scores of every signal for all rows of a corpus, in corpus order.
 
@@ -58,14 +66,14 @@ def score_signals(
         cache_dir: Where scores are kept; several processes may share it.
         progress: Whether to draw a progress bar on stderr.
         watch: Called after each batch.
-        processes: How many processes score.
+        engine: Who scores; this process where it is None.
     """
     found = cached_scores(signals, corpus, cache_dir)
     fresh = {name: signal for name, signal in signals.items() if name not in found}
     with progress_bar(progress and bool(fresh)) as bar:
         found |= score_whole(fresh, corpus.table, bar)
         rest = [name for name in fresh if name not in found]
-        found |= ask_all(Questions(signals, [Turn(rest)]), found, corpus, bar, watch, processes)
+        found |= ask_all(Questions(signals, [Turn(rest)]), found, corpus, cache_dir, bar, watch, engine)
     for name, signal in fresh.items():
         _save(found[name], signal, _path(signal, corpus, cache_dir))
     return {name: found[name] for name in signals}
@@ -86,9 +94,10 @@ def ask_all(
     questions: Questions,
     known: Mapping[str, Scored],
     corpus: Corpus,
+    cache_dir: Path,
     bar: Progress,
     watch: Watch | None = None,
-    processes: int = 1,
+    engine: Engine | None = None,
 ) -> dict[str, Scored]:
     """Return what the signals that are asked say of all rows of a corpus.
 
@@ -96,9 +105,10 @@ def ask_all(
         questions: What to ask.
         known: Scores of all rows that are there already; the questions may need some of them.
         corpus: The rows.
+        cache_dir: Where results are kept.
         bar: Where to tell the progress.
         watch: Called after each batch.
-        processes: How many processes score.
+        engine: Who scores; this process where it is None.
     """
     total = corpus.table.num_rows
     columns = {name: _Column(total) for name in questions.asked}
@@ -106,9 +116,10 @@ def ask_all(
     if not columns and not watch:
         return {}
     task = bar.add_task("Judging", total=total)
-    for answer in _answers(questions, known, corpus, processes):
+    for answer in _answers(questions, known, corpus, cache_dir, engine or Engine()):
         size = min(BATCH_ROWS, total - answer.first)
         for name, scores in answer.scores.items():
+            size = len(scores)
             columns[name].put(answer.first, scores)
             seconds[name] += answer.seconds[name]
         bar.advance(task, size)
@@ -135,7 +146,9 @@ class _Column:
         return pa.Array.from_buffers(pa.float64(), len(self._values), [valid, pa.py_buffer(self._values)])
 
 
-def _answers(questions: Questions, known: Mapping[str, Scored], corpus: Corpus, processes: int) -> Iterator[Answer]:
+def _answers(
+    questions: Questions, known: Mapping[str, Scored], corpus: Corpus, cache_dir: Path, engine: Engine
+) -> Iterator[Answer]:
     rows = corpus.table
     if not questions.asked:
         yield from (Answer(first, {}, {}) for first in range(0, rows.num_rows, BATCH_ROWS))
@@ -144,7 +157,8 @@ def _answers(questions: Questions, known: Mapping[str, Scored], corpus: Corpus, 
         column_of(questions.signals[name], rows, name)
     for name in questions.known:
         rows = rows.append_column(known_as(name), known[name].scores)
-    for count, answer in enumerate(ask_here(questions, rows.select(questions.columns), processes), start=1):
+    asked = ask_rows(questions, rows.select(questions.columns), cache_dir, engine.name, engine.processes)
+    for count, answer in enumerate(asked, start=1):
         yield answer
         if count % _KEPT_BATCHES == 0:
             corpus.release()

@@ -16,11 +16,12 @@ from winnow.data import Corpus
 from winnow.data.fingerprint import fingerprint
 from winnow.errors import WinnowError
 from winnow.filters.decision import Decision
+from winnow.filters.engines import EngineName
 from winnow.filters.expression import Expression, Node, expanded
 from winnow.filters.lexical import Mentions
 from winnow.filters.plan import Plan
-from winnow.filters.scoring import Watch, cached_scores, progress_bar, score_signals
-from winnow.filters.signals import Signal
+from winnow.filters.scoring import Engine, Watch, cached_scores, progress_bar, score_signals
+from winnow.filters.signals import Signal, missing_package
 from winnow.filters.verdicts import Verdicts
 
 # Written as text, or in Python with operators on names; kept as text either way.
@@ -96,7 +97,9 @@ class Filter(Selection):
         mode: ``full`` asks every signal about every row, so that all reasons and statistics are known, and keeps the
             scores. ``short_circuit`` keeps the same rows, but asks about a row only until a term drops it, the best
             bargains first; it tells one reason for each, and keeps no scores.
-        processes: How many processes score; it changes no verdict.
+        engine: Who scores: ``local`` processes, or Ray Data (``ray``), in the cluster that ``RAY_ADDRESS`` names or in
+            one that is started here. It changes no verdict.
+        processes: How many processes score; a cluster that is there already has its own number.
     """
 
     name: Annotated[str, Field(min_length=1)]
@@ -105,6 +108,7 @@ class Filter(Selection):
     parts: dict[str, _Expression] = Field(default_factory=dict)
     on_null: Literal["drop", "keep"] = "drop"
     mode: Literal["full", "short_circuit"] = "full"
+    engine: EngineName = "local"
     processes: Annotated[int, Field(gt=0)] = 1
 
     def __post_init__(self) -> None:
@@ -130,13 +134,14 @@ class Filter(Selection):
         """
         decision = self._decision()
         told = _counting(decision, watch) if watch else None
+        engine = Engine(self.engine, self.processes)
         if self.mode == "full":
-            scored = score_signals(self.signals, corpus, cache_dir, progress, told, self.processes)
+            scored = score_signals(self.signals, corpus, cache_dir, progress, told, engine)
             verdicts = decision.decide(self.name, corpus.table, scored)
         else:
             known = cached_scores(self.signals, corpus, cache_dir)
             with progress_bar(progress) as bar:
-                verdicts = decision.short_circuit(self.name, corpus, known, bar, told, self.processes)
+                verdicts = decision.short_circuit(self.name, corpus, known, cache_dir, bar, told, engine)
         self._refuse_trivial(verdicts)
         return verdicts
 
@@ -167,8 +172,11 @@ class Filter(Selection):
         return expanded(decision.keep, decision.parts)
 
     def check(self) -> list[WinnowError]:
-        """Return the faults of all signals."""
-        return [fault.under(f"signals.{name}") for name, one in self.signals.items() for fault in one.check()]
+        """Return the faults of all signals, and an engine that is not installed."""
+        missing = missing_package("ray", "ray", "The engine `ray`") if self.engine == "ray" else []
+        return [fault.under("engine") for fault in missing] + [
+            fault.under(f"signals.{name}") for name, one in self.signals.items() for fault in one.check()
+        ]
 
     def _decision(self) -> Decision:
         return Decision.of(self.signals, self.parts, self.keep, self.on_null)

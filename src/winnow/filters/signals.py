@@ -79,8 +79,8 @@ def require_bounds(at_least: float | None, at_most: float | None) -> None:
         raise WinnowError(f"Nothing is at least {at_least} and at most {at_most}.", key="at_least")
 
 
-def missing_package(package: str, extra: str) -> list[WinnowError]:
-    """Return the fault that an optional package is not installed; none where it is."""
+def missing_package(package: str, extra: str, who: str = "This signal") -> list[WinnowError]:
+    """Return the fault that an optional package, which somebody needs, is not installed; none where it is."""
     if find_spec(package) is not None:
         return []
-    return [WinnowError(f"This signal needs the package {package}: pip install 'winnow[{extra}]'.")]
+    return [WinnowError(f"{who} needs the package {package}: pip install 'winnow[{extra}]'.")]
