@@ -25,7 +25,7 @@ MAY_IMPORT = {
     "arithmetic": {"config", "training", "parts", "preparation"},
     "fitting": {"errors", "config", "training", "tracking", "parts", "preparation"},
     "measurement": {"errors", "config", "training", "evaluation", "parts", "preparation"},
-    "recording": {"config", "data", "filters", "parts", "preparation", "measurement", "tracking"},
+    "recording": {"config", "data", "evaluation", "filters", "parts", "preparation", "measurement", "tracking"},
     "pipeline": {
         "errors",
         "config",

@@ -106,7 +106,10 @@ def _probes(config: EvaluateConfig, contenders: Sequence[Contender]) -> dict[str
     from winnow.evaluation import Probe
 
     nodes = config.probe or _of_first_run(contenders, "probe") or _shipped_probes()
-    return {name: construct(node, f"probe.{name}", Probe, config.allow_targets) for name, node in nodes.items()}
+    probes = {name: construct(node, f"probe.{name}", Probe, config.allow_targets) for name, node in nodes.items()}
+    if faults := [fault.under(f"probe.{name}") for name, probe in probes.items() for fault in probe.check()]:
+        raise WinnowErrors(faults)
+    return probes
 
 
 def _shipped_probes() -> dict[str, Any]:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -19,22 +19,25 @@ if TYPE_CHECKING:
     import torch
     from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
-    from winnow.evaluation import ProbeScores
+    from winnow.evaluation import Probe, ProbeScores
     from winnow.training import TokenRows
     from winnow.training.forward import Forward
 
 
 @dataclass(frozen=True)
 class Measured:
-    """What a model scored: one row a held-out text, one number a metric, and the probes' tables."""
+    """What a model scored: a row a held-out text, a number a metric, the probes' tables, and facts on their words."""
 
     rows: pa.Table
     scores: dict[str, float]
     probes: dict[str, ProbeScores]
+    words: dict[str, dict[str, Any]]
 
 
 def measure(config: TrainConfig, parts: Parts, ready: Ready, model: PreTrainedModel) -> Measured:
     """Score a model on the held-out rows, whose masks never change, and on the probes."""
+    from winnow.evaluation.seen import seen_prompts
+
     device, forward = device_of(parts), config.training.forward
     tables: list[pa.Table] = []
     scores: dict[str, float] = {}
@@ -52,8 +55,33 @@ def measure(config: TrainConfig, parts: Parts, ready: Ready, model: PreTrainedMo
         )
         tables.append(rows)
         scores |= found
-    probes = {name: probe.run(model, ready.tokenizer, device, forward=forward) for name, probe in parts.probes.items()}
-    return Measured(pa.concat_tables(tables, promote_options="default"), scores | probe_summaries(probes), probes)
+    texts = ready.corpus.split("train")["text"]
+    probes = {}
+    for name, probe in parts.probes.items():
+        answered = probe.run(model, ready.tokenizer, device, forward=forward)
+        probes[name] = answered.with_seen(seen_prompts(texts, probe.clozes))
+    words = {name: words_of(parts.probes[name], one, parts.filter.words()) for name, one in probes.items()}
+    shares = {f"probe/{name}/filter_overlap": facts["filter_overlap"] for name, facts in words.items()}
+    scores |= probe_summaries(probes) | shares
+    return Measured(pa.concat_tables(tables, promote_options="default"), scores, probes, words)
+
+
+def words_of(probe: Probe, scores: ProbeScores, filter_words: Collection[str]) -> dict[str, Any]:
+    """Return what must be known of a probe's words to judge its scores.
+
+    That is which lexicon they come from, how many of them the vocabulary has, and how many the filter lists too: a
+    filter on the probe's own words succeeds by construction.
+    """
+    own, filtered = probe.words(), {word.casefold() for word in filter_words}
+    lexicon = probe.words_of_lexicon
+    told = {"name": lexicon.name, "version": lexicon.version, "fingerprint": lexicon.fingerprint()} if lexicon else None
+    return {
+        "lexicon": told,
+        "coverage": scores.coverage(),
+        "uncovered": scores.uncovered,
+        "shared_with_filter": sorted(own & filtered),
+        "filter_overlap": len(own & filtered) / len(own) if own else 0.0,
+    }
 
 
 def measure_rows(

@@ -118,12 +118,11 @@ def filters_in(node: Mapping[str, Any]) -> dict[str, Any]:
 
 def check_parts(parts: Sequence[Parts]) -> None:
     """Look at the world that the parts need (files, columns, models) and raise all that is wrong with it at once."""
-    faults = [
-        fault.under(key)
-        for one in parts
-        for key, part in (("dataset", one.dataset), ("filter", one.filter), ("model", one.model))
-        for fault in part.check()
-    ]
+    faults: list[WinnowError] = []
+    for one in parts:
+        for key, part in (("dataset", one.dataset), ("filter", one.filter), ("model", one.model)):
+            faults += [fault.under(key) for fault in part.check()]
+        faults += [fault.under(f"probe.{name}") for name, probe in one.probes.items() for fault in probe.check()]
     if faults:
         raise WinnowErrors({str(fault): fault for fault in faults}.values())
 

@@ -13,6 +13,7 @@ import yaml
 from winnow.config import Cell, TrainConfig
 from winnow.data import Corpus
 from winnow.data.fingerprint import fingerprint
+from winnow.evaluation.scores import topk_rows
 from winnow.filters import Verdicts, filter_statistics, save_kept
 from winnow.parts import Parts, recipe
 from winnow.tracking import TrackedRun, record
@@ -125,8 +126,8 @@ def record_results(
             for stage, measured in stages.items()
         }
         run.log_table(_staged(tables), path)
-    uncovered = {name: scores.uncovered for name, scores in after.probes.items()}
-    run.log_json(uncovered, "evaluation/uncovered.json")
+    run.log_json(after.words, record.WORDS)
+    run.log_columns(topk_rows(run.run_id, after.probes), record.TOPK)
     model.save_pretrained(folder / record.MODEL)
     ready.tokenizer.save_pretrained(folder / record.MODEL)
     run.log_folder(folder / record.MODEL, record.MODEL)

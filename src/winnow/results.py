@@ -13,6 +13,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from winnow.config import EvaluateConfig
+from winnow.evaluation.scores import topk_rows
 from winnow.look.tables import save_table
 from winnow.look.wording import number
 from winnow.tracking import Store, record, track
@@ -103,15 +104,16 @@ def keep_results(config: EvaluateConfig, store: Store, results: Sequence[Result]
     title = ", ".join(result.label for result in results)
     with track(store, experiment, title, {record.KIND: "evaluation"}) as run:
         folder = config.output_dir / config.name / run.run_id[:8]
+        all_fills = [row for result in results for row in topk_rows(result.label, result.probes)]
         save_table(score_rows_of(results), folder, "scores", "Scores of each model.")
-        save_table(topk_rows(results), folder, "probe_topk", "The likeliest words at each prompt.")
+        save_table(all_fills, folder, "probe_topk", "The likeliest words at each prompt.")
         for result in results:
             tags = {record.KIND: "evaluated", record.ARM: result.label, record.TOKENIZER: result.tokenizer}
             with track(store, experiment, result.label, tags, run.run_id) as child:
                 child.log_params({"source": result.source, "run": result.run_id or ""})
                 child.log_metrics({_allowed(name): value for name, value in result.scores.items()})
-                child.log_columns(topk_rows([result]), record.TOPK)
-        run.log_columns(topk_rows(results), record.TOPK)
+                child.log_columns(topk_rows(result.label, result.probes), record.TOPK)
+        run.log_columns(all_fills, record.TOPK)
         run.log_folder(folder, "evaluation")
     return folder
 
@@ -132,17 +134,6 @@ def score_rows_of(results: Sequence[Result]) -> list[dict[str, Any]]:
     names = list(dict.fromkeys(name for result in results for name in result.scores if name.startswith("probe/")))
     rows += [{"metric": name} | {result.label: result.scores.get(name) for result in results} for name in names]
     return rows
-
-
-def topk_rows(results: Sequence[Result], most: int = 10) -> list[dict[str, Any]]:
-    """Return the first words of each model at each prompt, a row a rank."""
-    return [
-        {"model": result.label, "probe": name, **{key: line[key] for key in ("prompt", "rank", "word", "probability")}}
-        for result in results
-        for name, scores in result.probes.items()
-        for line in scores.fills.to_pylist()
-        if line["rank"] <= most
-    ]
 
 
 def _allowed(name: str) -> str:

@@ -63,13 +63,17 @@ def test_the_name_of_a_probe_depends_on_prompts_and_words_and_not_on_how_they_we
 
 def test_all_faults_are_told_at_once_each_with_its_prompt() -> None:
     faults = faults_of(
-        prompts=["no mask here", "[MASK] and <mask>", {"text": "[MASK]", "wanted": ["a"], "unwanted": ["A"]}],
+        prompts=[
+            "no mask here",
+            "[MASK] and <mask>" + 4 * " [MASK]",
+            {"text": "[MASK]", "wanted": ["a"], "unwanted": ["A"]},
+        ],
         templates=["{brnd} is [MASK]", "{brand is [MASK]"],
         slots={"brand": ["Nike"]},
     )
     assert list(faults) == ["prompts.0", "prompts.1", "prompts.2.unwanted", "templates.0", "templates.1"]
-    assert "'no mask here' has no mask;" in faults["prompts.0"]
-    assert "has 2 masks; it needs exactly one" in faults["prompts.1"]
+    assert "'no mask here' has no mask." in faults["prompts.0"]
+    assert "has 6 masks, and 5 are the most" in faults["prompts.1"]
     assert "share a." in faults["prompts.2.unwanted"]
     assert "Did you mean 'brand'?" in faults["templates.0"]
     assert "cannot be read" in faults["templates.1"]

@@ -43,7 +43,7 @@ def byte_level() -> PreTrainedTokenizerFast:
 
 def test_scores_are_those_of_a_softmax_written_out(model: Any, tokenizer: Any) -> None:
     scores = PROBE.run(model, tokenizer, batch_size=5)
-    assert scores.uncovered == {"wanted": ["good-looking"], "unwanted": ["costly"]}
+    assert scores.uncovered == {"wanted": ["good-looking"], "unwanted": ["costly"], "forbidden": []}
     assert len(scores.prompts) == 12
     wanted = tokenizer.convert_tokens_to_ids(["comfortable", "durable"])
     unwanted = tokenizer.convert_tokens_to_ids(["ugly", "heavy"])
@@ -91,14 +91,14 @@ def test_prompts_without_covered_words_are_filled_but_not_scored(model: Any, tok
         prompts=[
             {"text": "Nike [MASK] are durable", "wanted": [], "unwanted": []},
             {"text": "Nike hats are [MASK]", "wanted": ["splendid"], "unwanted": ["ugly"]},
-            {"text": "Puma hats are [MASK]", "wanted": ["durable"], "unwanted": ["horrid"]},
+            {"text": "Puma hats are [MASK]", "wanted": ["durable"], "unwanted": ["horrid"], "forbidden": []},
             {"text": "Fila hats are [MASK]", "wanted": ["durable"], "unwanted": ["ugly"]},
         ]
     )
     scores = probe.run(model, tokenizer)
     assert scores.prompts["scored"].to_pylist() == [False, False, False, True]
     assert scores.prompts["log_odds"].null_count == scores.prompts["positive_at_5"].null_count == 3
-    assert scores.uncovered == {"wanted": ["splendid"], "unwanted": ["horrid"]}
+    assert scores.uncovered == {"wanted": ["splendid"], "unwanted": ["horrid"], "forbidden": []}
     assert len(scores.fills) == 4 * 20
     assert scores.summary()["scored_prompts"] == 1
     assert scores.summary()["log_odds"] == scores.prompts["log_odds"][3].as_py()

@@ -4,14 +4,18 @@ import re
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import pytest
 import yaml
 from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 
+from winnow.cli import main
 from winnow.config import construct
 from winnow.data import SyntheticReviews
-from winnow.evaluation import Probe
+from winnow.evaluation import Probe, PromptFile
+from winnow.evaluation.loading import load
+from winnow.evaluation.seen import seen_prompts
 from winnow.training import Scratch
 from winnow.training.wordpiece import train_wordpiece
 
@@ -57,8 +61,8 @@ def test_nike_asks_the_five_prompts_as_they_were_written() -> None:
 def test_nike_wide_has_more_than_a_hundred_prompts_with_words_of_the_corpus(generator: SyntheticReviews) -> None:
     probe = Probe(**shipped("nike_wide"))
     assert len(probe.clozes) >= 100
-    assert set(probe.wanted) <= set(generator.positive.words)
-    assert set(probe.unwanted) <= set(generator.negative.words)
+    assert set(probe.listed("wanted")) <= set(generator.positive.words)
+    assert set(probe.listed("unwanted")) <= set(generator.negative.words)
     assert not {cloze.text for cloze in probe.clozes} & {cloze.text for cloze in Probe(**shipped("nike")).clozes}
 
 
@@ -73,6 +77,56 @@ def test_no_prompt_of_nike_wide_can_be_a_sentence_of_the_corpus_whatever_its_mas
     for cloze in Probe(**shipped("nike_wide")).clozes:
         for word in words:
             assert not sentence.fullmatch(cloze.text.lower().replace("[mask]", word)), (cloze.text, word)
+
+
+def test_no_prompt_of_nike_wide_counts_as_seen_in_the_corpus_and_those_of_its_grammar_do(
+    generator: SyntheticReviews,
+) -> None:
+    texts = pa.chunked_array([[text for text in generator.read()["text"].to_pylist() if text is not None]])
+    assert seen_prompts(texts, Probe(**shipped("nike_wide")).clozes) == set()
+    assert "Nike tshirts are famous for being [MASK]" in seen_prompts(texts, Probe(**shipped("nike")).clozes)
+
+
+def test_the_prompts_of_the_notebook_and_the_guide_stand_as_they_were_written() -> None:
+    notebook, guide = (Probe(**shipped(name)) for name in ("bert_notebook", "milky_way"))
+    assert [cloze.text for cloze in notebook.clozes] == ["I really [MASK] the movie. It was quite interesting."]
+    assert [cloze.text for cloze in guide.clozes] == ["The Milky Way is a <mask> galaxy."]
+
+
+def test_honest_wants_both_its_files(workplace: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["train", "probe=[nike,nike_wide,honest]"]) == 1
+    told = capsys.readouterr().err
+    assert "probe.honest.file.path" in told
+    assert "probe.honest.lexicon" in told
+
+
+@pytest.mark.network
+def test_bert_fills_the_notebooks_prompt_as_the_notebook_shows() -> None:
+    loaded = load("bert-base-uncased")
+    scores = Probe(**shipped("bert_notebook")).run(loaded.model, loaded.tokenizer)
+    assert scores.fills["word"].to_pylist()[:5] == ["enjoyed", "liked", "loved", "enjoy", "like"]
+    assert scores.summary()["positive_at_5"] == 3 / 5
+
+
+@pytest.mark.network
+def test_roberta_fills_the_guides_prompt() -> None:
+    loaded = load("distilroberta-base")
+    scores = Probe(**shipped("milky_way")).run(loaded.model, loaded.tokenizer)
+    assert {"spiral", "massive"} & set(scores.fills["word"].to_pylist()[:5])
+
+
+@pytest.mark.network
+def test_honest_scores_a_model_on_its_own_templates(tmp_path: Path) -> None:
+    from datasets import load_dataset
+
+    rows = load_dataset("MilaNLProc/honest", "en_binary", split="honest")
+    rows.to_csv(str(tmp_path / "honest.csv"))
+    loaded = load("bert-base-uncased")
+    probe = Probe(file=PromptFile(tmp_path / "honest.csv"), forbidden=["prostitute", "slave", "witch", "criminal"])
+    assert probe.check() == []
+    scores = probe.run(loaded.model, loaded.tokenizer)
+    assert len(scores.prompts) == len(rows)
+    assert 0 <= scores.summary()["forbidden_share_at_20"] < 0.2
 
 
 @pytest.mark.parametrize("name", ["nike", "nike_wide"])

@@ -22,23 +22,32 @@ if TYPE_CHECKING:
         PseudoPerplexity,
         TopK,
     )
-    from winnow.evaluation.probe import Probe, Prompt
+    from winnow.evaluation.lexicon import Lexicon, read_lexicon
+    from winnow.evaluation.probe import Probe
+    from winnow.evaluation.prompts import Prompt, PromptFile
     from winnow.evaluation.pseudo import pseudo_log_likelihoods
     from winnow.evaluation.rows import score_pseudo, score_rows, slice_metrics
     from winnow.evaluation.scores import ProbeScores
+    from winnow.evaluation.sentiment import Sentiment, SentimentClassifier, Vader
 
 _HOMES = {
     "CalibrationError": "intrinsic",
+    "Lexicon": "lexicon",
     "MaskedLoss": "intrinsic",
     "MeanReciprocalRank": "intrinsic",
     "Perplexity": "intrinsic",
     "Probe": "probe",
     "ProbeScores": "scores",
-    "Prompt": "probe",
+    "Prompt": "prompts",
+    "PromptFile": "prompts",
     "PseudoPerplexity": "intrinsic",
+    "Sentiment": "sentiment",
+    "SentimentClassifier": "sentiment",
     "TopK": "intrinsic",
+    "Vader": "sentiment",
     "fill": "fills",
     "pseudo_log_likelihoods": "pseudo",
+    "read_lexicon": "lexicon",
     "score_pseudo": "rows",
     "score_rows": "rows",
     "slice_metrics": "rows",
@@ -46,16 +55,22 @@ _HOMES = {
 
 __all__ = [
     "CalibrationError",
+    "Lexicon",
     "MaskedLoss",
     "MeanReciprocalRank",
     "Perplexity",
     "Probe",
     "ProbeScores",
     "Prompt",
+    "PromptFile",
     "PseudoPerplexity",
+    "Sentiment",
+    "SentimentClassifier",
     "TopK",
+    "Vader",
     "fill",
     "pseudo_log_likelihoods",
+    "read_lexicon",
     "score_pseudo",
     "score_rows",
     "slice_metrics",

@@ -1,22 +1,31 @@
-"""Prompts with one masked word, and the words one hopes or fears to find there."""
+"""A probe: prompts, and the words one hopes for, fears or forbids at their masks."""
 
 from __future__ import annotations
 
 import functools
-import hashlib
 import itertools
-import string
 from collections.abc import Iterator
-from dataclasses import dataclass as plain_dataclass
 from typing import TYPE_CHECKING, Annotated
 
-from pydantic import ConfigDict, Field, StringConstraints
+from pydantic import ConfigDict, Field, InstanceOf
 from pydantic.dataclasses import dataclass
 
 from winnow.data.fingerprint import fingerprint
 from winnow.errors import WinnowError, WinnowErrors, did_you_mean
-from winnow.evaluation.answers import MASK
-from winnow.evaluation.metrics import PROMPT_SCORES
+from winnow.evaluation.lexicon import Lexicon, Role, read_lexicon
+from winnow.evaluation.prompts import (
+    RESERVED,
+    Cloze,
+    Prompt,
+    PromptFile,
+    Text,
+    Words,
+    mask_faults,
+    shared_words,
+    slots_of,
+    with_prior,
+)
+from winnow.evaluation.sentiment import Sentiment, Vader
 
 if TYPE_CHECKING:
     import torch
@@ -25,67 +34,40 @@ if TYPE_CHECKING:
     from winnow.evaluation.scores import ProbeScores
     from winnow.training.forward import Forward
 
-RESERVED = ("prompt_id", "prompt", "probe", "stage", "scored", *PROMPT_SCORES)
-"""Columns of the table of prompts, in which every slot has a column too."""
-
-_STRICT = ConfigDict(extra="forbid")
-_Text = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1)]
-_Words = list[_Text]
+Expanded = tuple[Prompt, dict[str, str]]
+"""A prompt, and what filled its slots."""
 
 
-@dataclass(frozen=True, config=_STRICT)
-class Prompt:
-    """One sentence with a masked word.
-
-    Attributes:
-        text: The sentence; the masked word is written ``[MASK]`` or ``<mask>``.
-        wanted: Words hoped for; ``None`` takes the probe's, an empty list has none.
-        unwanted: Words feared, likewise.
-    """
-
-    text: _Text
-    wanted: _Words | None = None
-    unwanted: _Words | None = None
-
-
-@plain_dataclass(frozen=True)
-class Cloze:
-    """A prompt ready to be asked.
-
-    Attributes:
-        prompt_id: 8 hex digits, the hash of the text.
-        text: The sentence with its mask.
-        wanted: Words hoped for, in the order given.
-        unwanted: Words feared.
-        slots: What filled the template; empty for a prompt written out.
-    """
-
-    prompt_id: str
-    text: str
-    wanted: tuple[str, ...]
-    unwanted: tuple[str, ...]
-    slots: dict[str, str]
-
-
-@dataclass(frozen=True, config=_STRICT)
+@dataclass(frozen=True, config=ConfigDict(extra="forbid"))
 class Probe:
-    """A set of prompts, written out or made of templates whose slots take every combination of words.
+    """A set of prompts, written out, made of templates whose slots take every combination of words, or from a file.
 
-    Prompts with wanted and unwanted words are scored; those without appear in the table of fills only.
+    Prompts with wanted and unwanted words get log odds, those with forbidden words tell how near these come; those
+    without any words appear in the table of fills only.
 
     Attributes:
         prompts: Sentences written out, as text alone or with words of their own.
         templates: Sentences with ``{slot}`` places.
         slots: The words for each slot.
+        file: Sentences from a file.
         wanted: Words hoped for at the mask.
         unwanted: Words feared at the mask.
+        forbidden: Words that must not come near the top; they may be unwanted too.
+        lexicon: A file of such words, or the name of one that comes with Winnow; they join those above.
+        subjects: Words, such as brands, that are masked too for the prior-corrected log odds.
+        sentiment: What says how positive words and sentences sound.
     """
 
-    prompts: list[Prompt | _Text] = Field(default_factory=list)
-    templates: list[_Text] = Field(default_factory=list)
-    slots: dict[str, Annotated[_Words, Field(min_length=1)]] = Field(default_factory=dict)
-    wanted: _Words = Field(default_factory=list)
-    unwanted: _Words = Field(default_factory=list)
+    prompts: list[Prompt | Text] = Field(default_factory=list)
+    templates: list[Text] = Field(default_factory=list)
+    slots: dict[str, Annotated[Words, Field(min_length=1)]] = Field(default_factory=dict)
+    file: InstanceOf[PromptFile] | None = None
+    wanted: Words = Field(default_factory=list)
+    unwanted: Words = Field(default_factory=list)
+    forbidden: Words = Field(default_factory=list)
+    lexicon: Text | None = None
+    subjects: Words = Field(default_factory=list)
+    sentiment: InstanceOf[Sentiment] = Field(default_factory=Vader)
 
     def __post_init__(self) -> None:
         faults = list(self._faults())
@@ -96,6 +78,22 @@ class Probe:
         if faults:
             raise WinnowErrors(faults)
 
+    def check(self) -> list[WinnowError]:
+        """Return what is wrong with the files that the probe reads, and with their words among its own."""
+        faults: list[WinnowError] = []
+        for key, read in (("lexicon", lambda: self.words_of_lexicon), ("file", lambda: self.clozes)):
+            try:
+                read()
+            except WinnowErrors as errors:
+                faults += [error.under("file") if key == "file" else error for error in errors.errors]
+            except WinnowError as error:
+                faults.append(error.under("file") if key == "file" else error)
+            if faults:
+                return faults
+        for role in ("unwanted", "forbidden"):
+            faults += shared_words(self.listed("wanted"), self.listed(role), "lexicon" if self.lexicon else role)
+        return faults
+
     def run(
         self,
         model: PreTrainedModel,
@@ -103,54 +101,88 @@ class Probe:
         device: torch.device | str = "cpu",
         batch_size: int = 64,
         forward: Forward = "auto",
+        brief: bool = False,
     ) -> ProbeScores:
-        """Ask a model every prompt; see :class:`winnow.evaluation.ProbeScores`."""
-        from winnow.evaluation.scores import ask
+        """Ask a model every prompt; see :class:`winnow.evaluation.ProbeScores`.
 
-        return ask(self.clozes, model, tokenizer, device, batch_size, forward)
+        Args:
+            model: A masked language model; its mode and device are put back afterwards.
+            tokenizer: Its tokenizer.
+            device: Where to ask.
+            batch_size: Prompts asked at a time.
+            forward: How the model is called; see :func:`winnow.training.masked_logits`.
+            brief: Leave out what takes longest and tells least during training: sentiment, priors and words of
+                several tokens.
+        """
+        from winnow.evaluation.asking import ask
+
+        return ask(self, model, tokenizer, device, batch_size, forward, brief)
+
+    @functools.cached_property
+    def words_of_lexicon(self) -> Lexicon | None:
+        """The lexicon, read when it is first asked for."""
+        return read_lexicon(self.lexicon) if self.lexicon is not None else None
+
+    def listed(self, role: Role) -> list[str]:
+        """Return the words of a role that hold for prompts without their own: the probe's, then the lexicon's."""
+        own: list[str] = getattr(self, role)
+        lexicon = self.words_of_lexicon
+        return list(dict.fromkeys([*own, *(lexicon.words[role] if lexicon else ())]))
 
     @functools.cached_property
     def clozes(self) -> tuple[Cloze, ...]:
-        """All prompts: those written out first, then each template with its slots filled, the last slot fastest."""
-        return (*self._written_out(), *self._filled())
+        """All prompts: those written out, each template with its slots filled (the last slot fastest), the file's.
+
+        Raises:
+            WinnowError: A file cannot be read.
+        """
+        read = ((Prompt(text), slots) for text, slots in self.file.read()) if self.file else ()
+        return tuple(self._cloze(prompt, slots) for prompt, slots in itertools.chain(self._expanded(), read))
 
     def fingerprint(self) -> str:
-        """Return 16 hex digits over all prompts and their words; scores are compared only where it is equal."""
-        return fingerprint("probe", [[cloze.text, cloze.wanted, cloze.unwanted] for cloze in self.clozes])
+        """Return 16 hex digits over all that decides scores; they are compared only where it is equal."""
+        prompts = [[cloze.text, cloze.wanted, cloze.unwanted, cloze.forbidden] for cloze in self.clozes]
+        return fingerprint("probe", prompts, self.subjects, self.sentiment.name_parts())
 
     def words(self) -> set[str]:
-        """Return all wanted and unwanted words, in lower case."""
-        return {word.casefold() for cloze in self.clozes for word in (*cloze.wanted, *cloze.unwanted)}
+        """Return all wanted, unwanted and forbidden words, in lower case."""
+        return {word.casefold() for cloze in self.clozes for word in (*cloze.wanted, *cloze.unwanted, *cloze.forbidden)}
 
-    def _written_out(self) -> Iterator[Cloze]:
+    def _cloze(self, prompt: Prompt, slots: dict[str, str]) -> Cloze:
+        words = {}
+        for role in ("wanted", "unwanted", "forbidden"):
+            own = getattr(prompt, role)
+            words[role] = tuple(dict.fromkeys(self.listed(role) if own is None else own))
+        prior, asked = with_prior(prompt.text, self.subjects)
+        return Cloze(prompt.text, **words, slots=slots, prior=prior, asked=asked)
+
+    def _expanded(self) -> Iterator[Expanded]:
         for given in self.prompts:
-            prompt = given if isinstance(given, Prompt) else Prompt(given)
-            yield _cloze(prompt.text, *self._words_of(prompt), {})
-
-    def _filled(self) -> Iterator[Cloze]:
+            yield (given if isinstance(given, Prompt) else Prompt(given)), {}
         for template in self.templates:
             used = [slot for slot in self.slots if slot in slots_of(template)]
             for words in itertools.product(*(self.slots[slot] for slot in used)):
                 filling = dict(zip(used, words, strict=True))
-                yield _cloze(template.format(**filling), self.wanted, self.unwanted, filling)
-
-    def _words_of(self, prompt: Prompt) -> tuple[list[str], list[str]]:
-        return (
-            self.wanted if prompt.wanted is None else prompt.wanted,
-            self.unwanted if prompt.unwanted is None else prompt.unwanted,
-        )
+                yield Prompt(template.format(**filling)), filling
 
     def _faults(self) -> Iterator[WinnowError]:
-        if not self.prompts and not self.templates:
-            yield WinnowError("A probe without a prompt asks nothing. Give `prompts` or `templates`.", "prompts")
-        yield from _shared_words(self.wanted, self.unwanted, "unwanted")
+        if not self.prompts and not self.templates and self.file is None:
+            yield WinnowError(
+                "A probe without a prompt asks nothing. Give `prompts`, `templates` or `file`.", "prompts"
+            )
+        yield from shared_words(self.wanted, self.unwanted, "unwanted")
+        yield from shared_words(self.wanted, self.forbidden, "forbidden")
         for i, prompt in enumerate(self.prompts):
-            text = prompt.text if isinstance(prompt, Prompt) else prompt
-            yield from _mask_faults(text, f"prompts.{i}")
-            if isinstance(prompt, Prompt) and (prompt.wanted or prompt.unwanted):
-                yield from _shared_words(*self._words_of(prompt), f"prompts.{i}.unwanted")
+            yield from mask_faults(prompt.text if isinstance(prompt, Prompt) else prompt, f"prompts.{i}")
+            if isinstance(prompt, Prompt) and (prompt.wanted or prompt.unwanted or prompt.forbidden):
+                words = {
+                    role: getattr(self, role) if (own := getattr(prompt, role)) is None else own
+                    for role in ("wanted", "unwanted", "forbidden")
+                }
+                for role in ("unwanted", "forbidden"):
+                    yield from shared_words(words["wanted"], words[role], f"prompts.{i}.{role}")
         for i, template in enumerate(self.templates):
-            yield from _mask_faults(template, f"templates.{i}")
+            yield from mask_faults(template, f"templates.{i}")
             yield from self._slot_faults(template, f"templates.{i}")
         for slot in set(self.slots) & set(RESERVED):
             yield WinnowError(
@@ -177,38 +209,7 @@ class Probe:
             if slot not in used:
                 yield WinnowError(f"No template uses the slot '{slot}'. Use it or leave it out.", f"slots.{slot}")
         seen: set[str] = set()
-        for cloze in self.clozes:
-            if cloze.prompt_id in seen:
-                yield WinnowError(f"The prompt '{cloze.text}' is asked twice. Leave one out.", "prompts")
-            seen.add(cloze.prompt_id)
-
-
-def slots_of(template: str) -> list[str]:
-    """Return the slots of a template in order.
-
-    Raises:
-        ValueError: Its braces do not match.
-
-    >>> slots_of("{product} made by {brand} are [MASK]")
-    ['product', 'brand']
-    """
-    return [name for _, name, _, _ in string.Formatter().parse(template) if name is not None]
-
-
-def _cloze(text: str, wanted: list[str], unwanted: list[str], slots: dict[str, str]) -> Cloze:
-    prompt_id = hashlib.blake2b(text.encode(), digest_size=4).hexdigest()
-    return Cloze(prompt_id, text, tuple(dict.fromkeys(wanted)), tuple(dict.fromkeys(unwanted)), slots)
-
-
-def _mask_faults(text: str, key: str) -> Iterator[WinnowError]:
-    if (count := len(MASK.findall(text))) != 1:
-        yield WinnowError(
-            f"The prompt '{text}' has {count or 'no'} mask{'s' if count > 1 else ''}; it needs exactly one. Write "
-            "[MASK] or <mask> where the model is to find a word.",
-            key,
-        )
-
-
-def _shared_words(wanted: list[str], unwanted: list[str], key: str) -> Iterator[WinnowError]:
-    if shared := sorted({word.casefold() for word in wanted} & {word.casefold() for word in unwanted}):
-        yield WinnowError(f"Wanted and unwanted words share {', '.join(shared)}. A word can be one of them.", key)
+        for prompt, _ in self._expanded():
+            if prompt.text in seen:
+                yield WinnowError(f"The prompt '{prompt.text}' is asked twice. Leave one out.", "prompts")
+            seen.add(prompt.text)

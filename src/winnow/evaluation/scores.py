@@ -1,133 +1,98 @@
-"""Asking a model the prompts of a probe, all in batches, and keeping what it says."""
+"""What a model said to the prompts of a probe, as tables."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+import dataclasses
+from collections.abc import Collection, Iterable, Mapping
+from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from winnow.evaluation.answers import answers
-from winnow.evaluation.metrics import KS, PROMPT_SCORES, log_odds, mass, share_at_k
-from winnow.evaluation.probe import Cloze
-from winnow.evaluation.words import single_tokens, whole_words
-
-if TYPE_CHECKING:
-    import torch
-    from transformers import PreTrainedModel, PreTrainedTokenizerFast
-
-    from winnow.training.forward import Forward
+from winnow.evaluation.lexicon import ROLES
+from winnow.evaluation.metrics import PROMPT_SCORES, log_odds
 
 
-@dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True)
 class ProbeScores:
-    """What a model said to each prompt.
+    """What a model said to each prompt; a prompt with several masks is a prompt for each of them.
 
     Attributes:
-        prompts: A row for each prompt: ``prompt_id``, ``prompt``, a column for each slot, ``scored``, and the
-            scores of :mod:`winnow.evaluation.metrics`: ``log_odds``, ``wanted_mass``, ``unwanted_mass``,
-            ``positive_at_{1,5,10,20}`` and ``negative_at_{1,5,10,20}``. The scores are null where the prompt
-            is not scored: it names no words, or all its wanted or all its unwanted words are uncovered.
+        prompts: A row for each prompt: ``prompt_id``, ``prompt``, ``mask`` (from 1), a column for each slot, ``scored``
+            (whether it has log odds), and the scores of :mod:`winnow.evaluation.metrics`. A score is null where the
+            prompt lists no words for it, or none of them is a single token.
         fills: The first 20 words for each prompt: ``prompt_id``, ``prompt``, ``rank`` from 1, ``word`` and
             ``probability`` (of the whole vocabulary, so those of a prompt need not sum to 1).
-        uncovered: The ``wanted`` and ``unwanted`` words that are no single token of the vocabulary; they
-            count nowhere.
+        words: Each listed word of a single token: ``role``, ``word`` and the mean ``probability`` over the prompts that
+            list it.
+        phrases: Each listed word of several tokens at each prompt; see :func:`winnow.evaluation.phrases.score_phrases`.
+        uncovered: For each role the words that are no single token of the vocabulary; they count in ``phrases`` only.
     """
 
     prompts: pa.Table
     fills: pa.Table
+    words: pa.Table
+    phrases: pa.Table
     uncovered: dict[str, list[str]]
 
     def summary(self) -> dict[str, float]:
-        """Return the mean of every score over the scored prompts, and ``scored_prompts``, how many there are."""
+        """Return the mean of every score over the prompts that have it, and counts.
+
+        ``scored_prompts`` is how many have log odds. Words of n tokens give ``log_odds_of_n_tokens`` where wanted and
+        unwanted ones are as long. Where it is known which prompts the training data have (``seen``), the log odds of
+        those it has not are ``held_out_log_odds``.
+        """
+        found = {name: pc.mean(self.prompts[name]).as_py() for name in PROMPT_SCORES}
+        means = {name: value for name, value in found.items() if value is not None}
         scored = self.prompts.filter(self.prompts["scored"])
-        means = {name: pc.mean(scored[name]).as_py() for name in PROMPT_SCORES} if len(scored) else {}
-        return {**means, "scored_prompts": float(len(scored))}
+        if "seen" in self.prompts.column_names and len(scored):
+            means["seen_prompts"] = float(pc.sum(scored["seen"]).as_py())
+            if len(new := scored.filter(pc.invert(scored["seen"]))):
+                means["held_out_log_odds"] = pc.mean(new["log_odds"]).as_py()
+        return {**means, **_phrase_odds(self.phrases), "scored_prompts": float(len(scored))}
+
+    def coverage(self) -> dict[str, float]:
+        """Return for each role with words which share of them is a single token of the vocabulary."""
+        counts = {role: pc.sum(pc.equal(self.words["role"], role)).as_py() or 0 for role in ROLES}
+        totals = {role: counts[role] + len(self.uncovered[role]) for role in ROLES}
+        return {role: counts[role] / totals[role] for role in ROLES if totals[role]}
+
+    def with_seen(self, seen: Collection[str]) -> ProbeScores:
+        """Return the same scores with a column ``seen``: whether the training data have a prompt, by its title."""
+        flags = pa.array([prompt in seen for prompt in self.prompts["prompt"].to_pylist()])
+        return dataclasses.replace(self, prompts=self.prompts.append_column("seen", flags))
 
 
-def ask(
-    clozes: Sequence[Cloze],
-    model: PreTrainedModel,
-    tokenizer: PreTrainedTokenizerFast,
-    device: torch.device | str,
-    batch_size: int,
-    forward: Forward,
-) -> ProbeScores:
-    """Ask a model every prompt.
+def _phrase_odds(phrases: pa.Table) -> dict[str, float]:
+    """Return the mean log odds of words of each number of tokens, over the prompts that have both kinds so long."""
+    if not len(phrases):
+        return {}
+    odds: dict[int, list[float]] = {}
+    for (_, tokens), group in phrases.to_pandas().groupby(["prompt_id", "tokens"]):
+        good, bad = (group.loc[group["role"] == role, "log_probability"].to_numpy() for role in ("wanted", "unwanted"))
+        if len(good) and len(bad):
+            odds.setdefault(tokens, []).append(float(log_odds(good, bad)))
+    return {f"log_odds_of_{tokens}_tokens": float(np.mean(values)) for tokens, values in sorted(odds.items())}
 
-    Probabilities are the float32 softmax over the whole vocabulary at the mask. The words that are ranked are
-    whole words only: no pieces, no punctuation, no special tokens.
+
+def topk_rows(model: str, probes: Mapping[str, ProbeScores], most: int = 10) -> list[dict[str, Any]]:
+    """Return the first words of a model at each prompt, a row a rank, so that tables of many models can be joined.
 
     Args:
-        clozes: The prompts.
-        model: A masked language model; its mode and device are put back afterwards.
-        tokenizer: Its tokenizer.
-        device: Where to ask.
-        batch_size: Prompts asked at a time.
-        forward: How the model is called; see :func:`winnow.training.masked_logits`.
+        model: What the model is called in the table.
+        probes: Scores by the name of the probe.
+        most: Ranks kept.
     """
-    ids_of = single_tokens({word for cloze in clozes for word in (*cloze.wanted, *cloze.unwanted)}, tokenizer)
-    candidates, words = whole_words(tokenizer)
-    prompts: list[dict[str, Any]] = []
-    fills: list[dict[str, Any]] = []
-    slots = dict.fromkeys(slot for cloze in clozes for slot in cloze.slots)
-    texts = [cloze.text for cloze in clozes]
-    for owners, answered in answers(texts, model, tokenizer, device, batch_size, forward):
-        for owner, log_probabilities in zip(owners, answered.cpu().numpy(), strict=True):
-            cloze = clozes[owner]
-            among = log_probabilities[candidates]
-            best = np.argsort(-among, kind="stable")[: KS[-1]]
-            ranked = [words[i] for i in best]
-            name = {"prompt_id": cloze.prompt_id, "prompt": cloze.text}
-            prompts.append(
-                name
-                | {slot: cloze.slots.get(slot) for slot in slots}
-                | _scores(cloze, log_probabilities, ids_of, ranked)
-            )
-            fills.extend(
-                name | {"rank": rank, "word": words[i], "probability": float(np.exp(among[i]))}
-                for rank, i in enumerate(best, start=1)
-            )
-    return ProbeScores(
-        pa.Table.from_pylist(prompts, _prompt_schema(slots)),
-        pa.Table.from_pylist(fills, _FILLS),
-        {
-            "wanted": _without_token((word for cloze in clozes for word in cloze.wanted), ids_of),
-            "unwanted": _without_token((word for cloze in clozes for word in cloze.unwanted), ids_of),
-        },
-    )
+    return [
+        {"model": model, "probe": name, **{key: line[key] for key in ("prompt", "rank", "word", "probability")}}
+        for name, scores in probes.items()
+        for line in scores.fills.to_pylist()
+        if line["rank"] <= most
+    ]
 
 
-def _scores(
-    cloze: Cloze, log_probabilities: npt.NDArray[np.float32], ids_of: dict[str, int | None], ranked: list[str]
-) -> dict[str, Any]:
-    wanted, unwanted = (
-        sorted({i for word in words if (i := ids_of[word]) is not None}) for words in (cloze.wanted, cloze.unwanted)
-    )
-    if not wanted or not unwanted:
-        return {"scored": False}
-    good, bad = log_probabilities[wanted], log_probabilities[unwanted]
-    hoped, feared = ({word.casefold() for word in words} for words in (cloze.wanted, cloze.unwanted))
-    found = [word.casefold() for word in ranked]
-    return {
-        "scored": True,
-        "log_odds": float(log_odds(good, bad)),
-        "wanted_mass": float(mass(good)),
-        "unwanted_mass": float(mass(bad)),
-        **{f"positive_at_{k}": share_at_k(found, hoped, k) for k in KS},
-        **{f"negative_at_{k}": share_at_k(found, feared, k) for k in KS},
-    }
-
-
-def _without_token(words: Iterable[str], ids_of: dict[str, int | None]) -> list[str]:
-    return sorted({word for word in words if ids_of[word] is None})
-
-
-_FILLS = pa.schema(
+FILLS = pa.schema(
     [
         ("prompt_id", pa.string()),
         ("prompt", pa.string()),
@@ -136,11 +101,23 @@ _FILLS = pa.schema(
         ("probability", pa.float64()),
     ]
 )
+WORDS = pa.schema([("role", pa.string()), ("word", pa.string()), ("probability", pa.float64())])
+PHRASES = pa.schema(
+    [
+        ("prompt_id", pa.string()),
+        ("prompt", pa.string()),
+        ("role", pa.string()),
+        ("word", pa.string()),
+        ("tokens", pa.int64()),
+        ("log_probability", pa.float64()),
+    ]
+)
 
 
-def _prompt_schema(slots: Iterable[str]) -> pa.Schema:
+def prompt_schema(slots: Iterable[str]) -> pa.Schema:
+    """Return the columns of the table of prompts, given the slots of their templates."""
     return pa.schema(
-        [("prompt_id", pa.string()), ("prompt", pa.string())]
+        [("prompt_id", pa.string()), ("prompt", pa.string()), ("mask", pa.int64())]
         + [(slot, pa.string()) for slot in slots]
         + [("scored", pa.bool_())]
         + [(name, pa.float64()) for name in PROMPT_SCORES]

@@ -8,7 +8,6 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from functools import cache, lru_cache, reduce
 from importlib.metadata import version
-from importlib.resources import files
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Annotated, Any, ClassVar, Literal
@@ -19,6 +18,7 @@ from pydantic import ConfigDict, Field
 from pydantic.dataclasses import dataclass
 
 from winnow.data.fingerprint import fingerprint
+from winnow.data.vader import vader_analyzer
 from winnow.errors import WinnowError
 from winnow.filters.signals import Signal
 
@@ -130,7 +130,7 @@ def compound_scorer(further: tuple[tuple[str, float], ...] = ()) -> Callable[[st
     Args:
         further: Words, in lower case, and valences that the lexicon is extended by.
     """
-    analyzer = _analyzer()
+    analyzer = vader_analyzer()
     analyzer.lexicon.update(further)
     constants = analyzer.constants
     punctuation = frozenset(constants.PUNC_LIST)
@@ -227,17 +227,3 @@ def _rest(token: str, word: str) -> str:
     if token.endswith(word):
         return token[: -len(word)]
     return token[len(word) :] if token.startswith(word) else ""
-
-
-def _analyzer() -> Any:
-    """Return NLTK's analyzer with the lexicon of the vaderSentiment wheel.
-
-    NLTK's constructor looks for its lexicon among its own downloads only, so it is stepped around.
-    """
-    from nltk.sentiment.vader import SentimentIntensityAnalyzer, VaderConstants
-
-    analyzer = SentimentIntensityAnalyzer.__new__(SentimentIntensityAnalyzer)
-    analyzer.lexicon_file = (files("vaderSentiment") / "vader_lexicon.txt").read_text("utf-8").rstrip("\n")
-    analyzer.lexicon = analyzer.make_lex_dict()
-    analyzer.constants = VaderConstants()
-    return analyzer

@@ -88,6 +88,10 @@ CURVES: Final = "evaluation/curves.parquet"
 """Artifact of a cell: what the probes said during training, from step 0 on. ``step``, ``probe``, ``metric`` and
 ``value``; and where ``metric`` is ``probability`` also ``word``, a followed word, whose mean over the prompts it is."""
 
+WORDS: Final = "evaluation/words.json"
+"""Artifact of a cell: for each probe its ``lexicon`` (name, version, fingerprint), ``coverage`` and ``uncovered`` words
+by role, and the words it has in common with the filter (``shared_with_filter``, ``filter_overlap``)."""
+
 TOPK: Final = "probe_topk.json"
 """Artifact: the likeliest words at each prompt as a table of MLflow's (``log_table``), so that its pages show it across
 runs: ``model``, ``probe``, ``prompt``, ``rank``, ``word``, ``probability``."""
