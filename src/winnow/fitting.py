@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +14,7 @@ from winnow.tracking import TrackedRun
 
 if TYPE_CHECKING:
     import pytorch_lightning as pl
+    from pytorch_lightning.callbacks import Callback
     from transformers import PreTrainedModel
 
     from winnow.training import MaskedLanguageModule
@@ -26,6 +28,7 @@ def fit(
     name: str,
     run: TrackedRun | None = None,
     progress: bool = False,
+    callbacks: Sequence[Callback] = (),
 ) -> MaskedLanguageModule:
     """Train a model in place for its budget of steps; a checkpoint that an earlier attempt left is taken up.
 
@@ -61,9 +64,11 @@ def fit(
     if found is not None and found["complete"]:
         module.load_state_dict(found["state_dict"])
         module.on_load_checkpoint(found)
+        for callback in callbacks:
+            callback.load_state_dict(found["callbacks"].get(callback.state_key, {}))
         return module
-    checkpoint = _checkpoint(config, name)
-    trainer = _trainer(config, parts, checkpoint, run, progress)
+    checkpoint = checkpoint_of(config, name)
+    trainer = _trainer(config, parts, checkpoint, run, progress, callbacks)
     try:
         trainer.fit(module, data, ckpt_path=checkpoint if found is not None else None, weights_only=True)
     except SystemExit as stop:
@@ -85,7 +90,7 @@ def find_checkpoint(config: TrainConfig, model: PreTrainedModel, name: str) -> d
     """
     from winnow.training.checkpoint import check_room, open_checkpoint
 
-    checkpoint = _checkpoint(config, name)
+    checkpoint = checkpoint_of(config, name)
     check_room(checkpoint.parent, model)
     if config.study.rerun == "all":
         checkpoint.unlink(missing_ok=True)
@@ -94,16 +99,23 @@ def find_checkpoint(config: TrainConfig, model: PreTrainedModel, name: str) -> d
 
 def drop_checkpoint(config: TrainConfig, name: str) -> None:
     """Remove the checkpoint of a cell whose results are kept."""
-    _checkpoint(config, name).unlink(missing_ok=True)
+    checkpoint_of(config, name).unlink(missing_ok=True)
 
 
-def _checkpoint(config: TrainConfig, name: str) -> Path:
+def checkpoint_of(config: TrainConfig, name: str) -> Path:
+    """Return where a cell keeps the checkpoint that a broken run is taken up from."""
     return cell_folder(config, name) / "last.ckpt"
 
 
-def _trainer(config: TrainConfig, parts: Parts, checkpoint: Path, run: TrackedRun | None, progress: bool) -> pl.Trainer:
+def _trainer(
+    config: TrainConfig,
+    parts: Parts,
+    checkpoint: Path,
+    run: TrackedRun | None,
+    progress: bool,
+    others: Sequence[Callback],
+) -> pl.Trainer:
     """Return Lightning's trainer for a budget of steps, with a checkpoint at each look at the validation loss."""
-    from pytorch_lightning.callbacks import Callback
     from pytorch_lightning.utilities.exceptions import MisconfigurationException
 
     from winnow.tracking.logger import RunLogger
@@ -112,7 +124,7 @@ def _trainer(config: TrainConfig, parts: Parts, checkpoint: Path, run: TrackedRu
 
     training = config.training
     pace = min(training.validate_every_steps, training.max_steps)
-    callbacks: list[Callback] = [LastCheckpoint(checkpoint, pace)]
+    callbacks: list[Callback] = [*others, LastCheckpoint(checkpoint, pace)]
     if progress:
         callbacks.append(StepProgressBar())
     try:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import time
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from rich.console import Console
@@ -15,22 +16,28 @@ from winnow import recording
 from winnow.arithmetic import set_up_arithmetic
 from winnow.config import Cell, TrainConfig
 from winnow.errors import WinnowError
-from winnow.fitting import drop_checkpoint, find_checkpoint, fit
+from winnow.fitting import checkpoint_of, drop_checkpoint, find_checkpoint, fit
 from winnow.measurement import measure
 from winnow.overview import print_overview
 from winnow.parts import Parts, cell_folder, cell_id, check_parts, check_store, construct_parts
 from winnow.preparation import Ready, prepare
-from winnow.tracking import record, track
+from winnow.tracking import Attempt, attempts, close_stale_runs, record, track
 
 if TYPE_CHECKING:
+    from pytorch_lightning.callbacks import Callback
     from transformers import PreTrainedModel
+
+    from winnow.training.progress import Stopwatch
 
 
 def run_single(cell: Cell[TrainConfig], console: Console) -> dict[str, float]:
-    """Run one cell on its own, outside any study, and return its final scores."""
+    """Run one cell on its own, outside any study, and return its final scores; one that broke off is taken up."""
     parts = construct_parts(cell.config)
     check_store(parts.store)
-    scores = run_cell(cell, parts, console=console)
+    attempt = _broken_attempt(cell, parts) if is_first_process() else None
+    if attempt is not None:
+        console.print(f"An earlier run of this cell broke off ({attempt.cause}); it is taken up again.")
+    scores = run_cell(cell, parts, run_id=attempt.run_id if attempt else None, console=console)
     primary = cell.config.study.primary_metric
     if primary in scores:
         console.print(f"\n{primary} {scores[primary]:+.3f}, test loss {scores['test/all/loss']:.3f}")
@@ -38,8 +45,36 @@ def run_single(cell: Cell[TrainConfig], console: Console) -> dict[str, float]:
     return scores
 
 
+def _broken_attempt(cell: Cell[TrainConfig], parts: Parts) -> Attempt | None:
+    """Return the run of this cell that broke off with a checkpoint; a checkpoint without its run is dropped."""
+    try:
+        experiment = parts.store.experiment(cell.config.study.name)
+        close_stale_runs(parts.store, experiment)
+        name = cell_id(cell, parts)
+        attempt = attempts(parts.store, experiment).get(name)
+    except WinnowError:  # the run itself meets it again, and keeps it; or there is no store to ask
+        return None
+    if attempt is not None and can_be_resumed(cell.config, name, attempt):
+        return attempt
+    drop_checkpoint(cell.config, name)
+    return None
+
+
+def can_be_resumed(config: TrainConfig, name: str, attempt: Attempt) -> bool:
+    """Tell whether a cell's broken run can go on from a checkpoint, and is to."""
+    is_broken = not attempt.has_finished and not attempt.is_alive
+    return is_broken and config.study.rerun == "none" and checkpoint_of(config, name).exists()
+
+
 def run_cell(
-    cell: Cell[TrainConfig], parts: Parts, parent: str | None = None, console: Console | None = None
+    cell: Cell[TrainConfig],
+    parts: Parts,
+    parent: str | None = None,
+    *,
+    name: str | None = None,
+    run_id: str | None = None,
+    console: Console | None = None,
+    on_step: Callable[[int], None] | None = None,
 ) -> dict[str, float]:
     """Train and measure one cell, and keep it in the store.
 
@@ -47,13 +82,16 @@ def run_cell(
         cell: The configuration.
         parts: What :func:`construct_parts` made of it.
         parent: The study's run, where there is one.
+        name: The cell's id, where it is known already.
+        run_id: The broken run that is taken up; `None` makes a new one.
         console: Where an overview and a progress bar are shown; `None` keeps quiet.
+        on_step: Told now and then how many optimizer steps were taken.
 
     Returns:
         The final scores by metric name.
     """
     config = cell.config
-    if not _is_first_process():  # the others of a distributed training only train
+    if not is_first_process():  # the others of a distributed training only train
         ready = prepare(config, parts)
         model = parts.model.load(ready.tokenizer, config.seed)
         set_up_arithmetic(config, parts, ready, model)
@@ -66,12 +104,13 @@ def run_cell(
         record.ARM: parts.filter.name,
         record.SEED: str(config.seed),
         record.MAX_STEPS: str(config.training.max_steps),
+        **({record.CELL: name} if name else {}),
     }
-    with track(parts.store, experiment, f"{parts.filter.name}, seed {config.seed}", tags, parent) as run:
-        begun = time.monotonic()
+    with track(parts.store, experiment, f"{parts.filter.name}, seed {config.seed}", tags, parent, run_id) as run:
+        stopwatch, callbacks = _watching(on_step)
         check_parts([parts])
         ready = prepare(config, parts)
-        name = cell_id(cell, parts)
+        name = name or cell_id(cell, parts)
         model = _load_model(parts, ready, config.seed)
         find_checkpoint(config, model, name)  # a bad one is told of before any work
         recording.record_inputs(run, cell, parts, ready, name)
@@ -79,9 +118,9 @@ def run_cell(
         if console is not None:
             print_overview(console, config, parts, ready, model)
         before = measure(config, parts, ready, model)
-        module = fit(config, parts, ready, model, name, run, progress=console is not None)
+        module = fit(config, parts, ready, model, name, run, progress=console is not None, callbacks=callbacks)
         after = measure(config, parts, ready, module.model)
-        costs = {"tokens_seen": float(module.tokens_seen), "seconds": time.monotonic() - begun}
+        costs = {"tokens_seen": float(module.tokens_seen), "seconds": stopwatch.seconds}
         folder = cell_folder(config, name)
         recording.record_results(run, ready, module.model, folder, before, after, costs)
     drop_checkpoint(config, name)
@@ -95,6 +134,19 @@ def _load_model(parts: Parts, ready: Ready, seed: int) -> PreTrainedModel:
         raise error.under("model") from error
 
 
-def _is_first_process() -> bool:
-    """Tell whether this process keeps the record."""
-    return int(os.environ.get("RANK", os.environ.get("LOCAL_RANK", "0"))) == 0
+def _watching(on_step: Callable[[int], None] | None) -> tuple[Stopwatch, list[Callback]]:
+    from winnow.training.progress import StepReport, Stopwatch
+
+    stopwatch = Stopwatch(time.monotonic())
+    return stopwatch, [stopwatch, StepReport(on_step)] if on_step else [stopwatch]
+
+
+def is_first_process() -> bool:
+    """Tell whether this process keeps the record: of several that train together, the one of rank 0.
+
+    torchrun tells the rank as `RANK`, SLURM as `SLURM_PROCID`, and Lightning's own launcher that within a machine.
+    """
+    for name in ("RANK", "SLURM_PROCID"):
+        if name in os.environ:
+            return int(os.environ[name]) == 0
+    return all(int(os.environ.get(name, "0")) == 0 for name in ("LOCAL_RANK", "NODE_RANK"))

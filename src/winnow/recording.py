@@ -66,7 +66,7 @@ def record_inputs(run: TrackedRun, cell: Cell[TrainConfig], parts: Parts, ready:
 
 def record_configuration(run: TrackedRun, cell: Cell[Any]) -> None:
     """Store what was asked for, and on what code and packages."""
-    run.log_params(dict(_scalars(cell.tree)))
+    run.log_params(dict(scalars(cell.tree)))
     run.log_text(yaml.safe_dump(cell.tree, sort_keys=False, allow_unicode=True), "config/resolved.yaml")
     run.log_text("\n".join(cell.overrides) + "\n", "config/overrides.txt")
     run.log_text(packages() + "\n", "environment/packages.txt")
@@ -152,11 +152,11 @@ def _with(column: str, tables: Mapping[str, pa.Table]) -> pa.Table:
     return pa.concat_tables(named, promote_options="default")
 
 
-def _scalars(tree: Mapping[str, Any], key: str = "") -> Iterator[tuple[str, Any]]:
+def scalars(tree: Mapping[str, Any], key: str = "") -> Iterator[tuple[str, Any]]:
     """Yield what can be a column of MLflow's table: single values, not lists of words."""
     for name, value in tree.items():
         path = f"{key}.{name}" if key else str(name)
         if isinstance(value, Mapping):
-            yield from _scalars(value, path)
+            yield from scalars(value, path)
         elif not isinstance(value, list):
             yield path, value

@@ -11,6 +11,8 @@ import sys
 from importlib import metadata
 from pathlib import Path
 
+from winnow.tracking.record import COMMIT
+
 
 def provenance_tags() -> dict[str, str]:
     """Return the tags that tell who ran what code; MLflow sets the commit for plain scripts only."""
@@ -20,10 +22,15 @@ def provenance_tags() -> dict[str, str]:
         "mlflow.source.type": "LOCAL",
         "winnow.argv": " ".join(sys.argv[1:]),
     }
-    if commit := _git("rev-parse", "HEAD"):
-        tags["mlflow.source.git.commit"] = commit
+    if commit := current_commit():
+        tags[COMMIT] = commit
         tags["winnow.git.dirty"] = str(bool(uncommitted_changes())).lower()
     return tags
+
+
+def current_commit() -> str:
+    """Return the commit that the working tree stands at, empty where there is no git."""
+    return _git("rev-parse", "HEAD")
 
 
 def uncommitted_changes() -> str:

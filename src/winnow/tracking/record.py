@@ -44,6 +44,12 @@ BEGUN_AS: Final = "winnow.begun_as"
 CHANGED: Final = "winnow.changed_params"
 """Tag: parameters whose value differs since a broken run was taken up again, as JSON; MLflow keeps the first."""
 
+DECLARED: Final = "winnow.declared"
+"""Tag of a study's own run: fingerprint of its declaration."""
+
+COMMIT: Final = "mlflow.source.git.commit"
+"""Tag: the commit that the code stood at, by MLflow's own name for it."""
+
 CORPUS: Final = "winnow.corpus"
 VERDICTS: Final = "winnow.verdicts"
 """Tag: fingerprint of the verdict table that chose the training rows; absent where all rows were taken."""
