@@ -1,19 +1,19 @@
 """Many runs: the sweep, what is skipped, what fails, and the comparison at its end."""
 
 import json
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from winnow.cli import main
 from winnow.tracking import Store, record
 
+Runs = Callable[..., list[Any]]
+Histories = Callable[[Any], dict[str, list[tuple[int, float]]]]
+
 ARMS = "filter=full,nike_positive,random_matched"
-
-
-def runs(store: Store, kind: str, study: str = "mine"):
-    found = store.client().search_runs([store.experiment(study)], f"tags.`{record.KIND}` = '{kind}'")
-    return sorted(found, key=lambda run: run.info.start_time)
 
 
 def sweep(small: list[str], *arguments: str) -> int:
@@ -21,11 +21,11 @@ def sweep(small: list[str], *arguments: str) -> int:
 
 
 def test_a_study_trains_every_arm_and_ends_in_a_comparison(
-    workplace: Path, store: Store, small: list[str], capsys: pytest.CaptureFixture[str]
+    workplace: Path, store: Store, small: list[str], capsys: pytest.CaptureFixture[str], runs: Runs
 ) -> None:
     assert sweep(small) == 0
-    (parent,) = runs(store, "study")
-    cells = runs(store, "cell")
+    (parent,) = runs("study")
+    cells = runs()
     assert [(cell.data.tags[record.ARM], cell.data.tags[record.SEED]) for cell in cells] == [
         (arm, seed) for arm in ("full", "nike_positive", "random_matched") for seed in ("1", "2")
     ]
@@ -58,13 +58,13 @@ def test_a_study_trains_every_arm_and_ends_in_a_comparison(
 
     # The same command again trains nothing; more seeds train only those.
     assert sweep(small) == 0
-    assert len(runs(store, "cell")) == 6
+    assert len(runs()) == 6
     assert main(["train", "-m", ARMS, "seed=1,2,3", "study.name=mine", *small]) == 0
-    assert len(runs(store, "cell")) == 9
+    assert len(runs()) == 9
 
 
 def test_a_cell_that_fails_stops_no_other_and_is_run_again(
-    workplace: Path, store: Store, small: list[str], capsys: pytest.CaptureFixture[str]
+    workplace: Path, store: Store, small: list[str], capsys: pytest.CaptureFixture[str], runs: Runs
 ) -> None:
     arguments = ["-m", "optimizer.lr=1e30,0.001", "study.name=mine", "training.gradient_clip=null", *small]
     assert main(["train", *arguments]) == 1
@@ -72,40 +72,51 @@ def test_a_cell_that_fails_stops_no_other_and_is_run_again(
     assert "1 cell failed" in printed
     assert "optimizer.lr=" in printed
     assert "not a finite number" in printed
-    assert [cell.info.status for cell in runs(store, "cell")] == ["FAILED", "FINISHED"]
-    assert record.CAUSE in runs(store, "cell")[0].data.tags
-    assert "Traceback" in next((workplace / "outputs/mine/cells").glob("*/failure.log")).read_text()
+    assert [cell.info.status for cell in runs()] == ["FAILED", "FINISHED"]
+    assert record.CAUSE in runs()[0].data.tags
+    logs = [file.read_text() for file in (workplace / "outputs/mine/cells").glob("*/log.txt")]
+    assert sorted("Traceback" in log for log in logs) == [False, True], "each cell has a log of its own"
 
     assert main(["train", *arguments]) == 1
-    assert [cell.info.status for cell in runs(store, "cell")] == ["FAILED", "FINISHED", "FAILED"]
+    assert [cell.info.status for cell in runs()] == ["FAILED", "FINISHED", "FAILED"]
 
 
-def test_a_broken_training_is_taken_up_where_it_stood(
-    workplace: Path, store: Store, small: list[str], monkeypatch: pytest.MonkeyPatch
+def test_a_broken_training_is_taken_up_where_it_stood_under_the_same_run(
+    workplace: Path, store: Store, small: list[str], monkeypatch: pytest.MonkeyPatch, runs: Runs, histories: Histories
 ) -> None:
     from winnow.training import MaskedLanguageModule
 
     arguments = ["train", *small, "training.max_steps=8"]
     assert main([*arguments, "study.name=whole"]) == 0
+    taken: list[int] = []
 
     def breaks(module: MaskedLanguageModule, *_: object) -> None:
         if module.global_step == 5:
             raise KeyboardInterrupt
 
+    def counts(module: MaskedLanguageModule, *_: object) -> None:
+        taken.append(module.global_step)
+
     with monkeypatch.context() as patch:
         patch.setattr(MaskedLanguageModule, "on_train_batch_end", breaks)
-        assert main([*arguments, "study.name=broken"]) != 0
-    assert main([*arguments, "study.name=broken"]) == 0
-    broken, resumed = runs(store, "cell", "broken")
-    (whole,) = runs(store, "cell", "whole")
+        assert main([*arguments, "study.name=broken"]) == 130
+    (broken,) = runs(study="broken")
     assert broken.info.status == "KILLED"
-    assert resumed.data.metrics["final/test/all/loss"] == whole.data.metrics["final/test/all/loss"]
-    steps = [metric.step for metric in store.client().get_metric_history(resumed.info.run_id, "validation/loss")]
-    assert steps == [6, 8], "only what was missing was trained"
+
+    monkeypatch.setattr(MaskedLanguageModule, "on_train_batch_end", counts)
+    assert main([*arguments, "study.name=broken"]) == 0
+    (resumed,), (whole,) = runs(study="broken"), runs(study="whole")
+    assert taken == [5, 6, 7, 8], "only what was missing was trained"
+    assert resumed.info.run_id == broken.info.run_id
+    assert resumed.info.status == "FINISHED"
+    assert record.CAUSE not in resumed.data.tags
+    assert {**resumed.data.params, "study.name": ""} == {**whole.data.params, "study.name": ""}
+    assert histories(resumed) == histories(whole)
+    assert not list((workplace / "outputs/broken/cells").glob("*/*.ckpt")), "the checkpoint has served"
 
 
 def test_a_filter_that_keeps_nothing_stops_the_study_before_any_training(
-    workplace: Path, store: Store, small: list[str], capsys: pytest.CaptureFixture[str]
+    workplace: Path, store: Store, small: list[str], capsys: pytest.CaptureFixture[str], runs: Runs
 ) -> None:
     folder = workplace / "conf/filter"
     folder.mkdir(parents=True)
@@ -114,8 +125,8 @@ def test_a_filter_that_keeps_nothing_stops_the_study_before_any_training(
     told = capsys.readouterr().err
     assert "filter.keep" in told
     assert "keeps nothing" in told
-    assert runs(store, "cell") == []
-    (parent,) = runs(store, "study")
+    assert runs() == []
+    (parent,) = runs("study")
     assert parent.info.status == "FAILED"
 
 
@@ -138,10 +149,10 @@ def test_a_plan_that_could_say_nothing_is_refused_before_any_work(
     assert not (workplace / "outputs/cache").exists()
 
 
-def test_a_study_takes_its_filter_apart(workplace: Path, store: Store, small: list[str]) -> None:
+def test_a_study_takes_its_filter_apart(workplace: Path, store: Store, small: list[str], runs: Runs) -> None:
     arguments = ["filter=full,nike_positive", "filter.ablate=[blame,praise]", "study.compare=false", *small]
     assert main(["train", "-m", "study.name=mine", *arguments]) == 0
-    (parent,) = runs(store, "study")
+    (parent,) = runs("study")
     client = store.client()
 
     def artifact(run, path: str):
@@ -152,7 +163,7 @@ def test_a_study_takes_its_filter_apart(workplace: Path, store: Store, small: li
     assert declared["ablations"] == less
     assert declared["filter"] == "nike_positive"
     assert declared["arms"] == ["full", "nike_positive", *less]
-    cells = {run.data.tags[record.ARM]: run for run in runs(store, "cell")}
+    cells = {run.data.tags[record.ARM]: run for run in runs()}
     assert len({cells[arm].data.tags[record.VERDICTS] for arm in ("nike_positive", *less)}) == 3
     for arm, signal in less.items():
         summary = artifact(cells[arm], record.FILTER_SUMMARY)

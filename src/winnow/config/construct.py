@@ -24,6 +24,7 @@ ALLOWED_PACKAGES = (
     "winnow.training",
     "winnow.evaluation",
     "winnow.tracking",
+    "winnow.studies",
     "torch.optim",
     "pytorch_lightning",
 )

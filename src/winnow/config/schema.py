@@ -104,7 +104,8 @@ class Study:
             equal only where the interval lies within it; without one no arm is ever told to be equal to another.
         baseline: The arm with all data.
         compare: Whether the study ends in a comparison.
-        rerun: Which finished cells to train again.
+        rerun: Which cells to train from their beginning although a run of them is kept: `failed` takes those that broke
+            off, which else go on from their checkpoint, `all` the finished ones too.
     """
 
     name: Name = "scratchpad"
@@ -113,7 +114,7 @@ class Study:
     equivalence_margin: Annotated[float, Field(gt=0)] | None = None
     baseline: Name = "full"
     compare: bool = True
-    rerun: Literal["none", "all"] = "none"
+    rerun: Literal["none", "failed", "all"] = "none"
 
 
 @dataclass(frozen=True, config=STRICT)
@@ -127,6 +128,7 @@ class TrainConfig:
     optimizer: Node
     trainer: Node
     tracking: Node
+    launcher: Node
     probe: dict[str, Node]
     seed: Annotated[int, Field(ge=0)] = 1
     training: Training = Field(default_factory=Training)

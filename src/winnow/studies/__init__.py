@@ -3,6 +3,7 @@
 A study survives its cells: one that fails stops nothing, and one that has finished is never trained again.
 """
 
+from winnow.studies.launchers import Devices, InProcess, Joblib, Launcher, Submitit, Torchrun
 from winnow.studies.run import run_study
 
-__all__ = ["run_study"]
+__all__ = ["Devices", "InProcess", "Joblib", "Launcher", "Submitit", "Torchrun", "run_study"]

@@ -1,13 +1,24 @@
-"""The protocol of a study, stored before its first cell runs."""
+"""The protocol of a study, stored before its first cell runs, and what may be added to it later."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
 
 from winnow.config import Cell, TrainConfig
+from winnow.errors import WinnowError, WinnowErrors
 from winnow.filters import RandomMatched, Without
-from winnow.parts import Parts
+from winnow.parts import MACHINE, Parts, load_corpus
+from winnow.recording import scalars
+from winnow.tracking import Attempt, Store, record
+
+TRIALS: Final = ("scratchpad", "debug")
+"""Names under which anything may be tried."""
+
+DECISIVE: Final = ("filter", "model", "masking", "optimizer", "training", "trainer", "evaluation")
+"""Groups whose settings decide what a cell's scores mean; a dataset goes by its rows instead."""
+
+PARENT: Final = "mlflow.parentRunId"
 
 
 def declare(cells: Sequence[Cell[TrainConfig]], parts: Sequence[Parts], ids: Sequence[str]) -> dict[str, Any]:
@@ -37,3 +48,61 @@ def declare(cells: Sequence[Cell[TrainConfig]], parts: Sequence[Parts], ids: Seq
         "probe_words": sorted({word for probe in parts[0].probes.values() for word in probe.words()}),
         "cells": list(ids),
     }
+
+
+def earlier_declaration(store: Store, experiment_id: str, declared: str) -> str | None:
+    """Return the run of this very declaration, if it was the last of its study: to go on is not to declare anew."""
+    found = store.client().search_runs(
+        [experiment_id],
+        f"tags.`{record.KIND}` = 'study' and tags.`{record.DECLARED}` LIKE '%'",
+        max_results=1,
+        order_by=["attributes.start_time DESC"],
+    )
+    last = found[0] if found else None
+    return str(last.info.run_id) if last is not None and last.data.tags[record.DECLARED] == declared else None
+
+
+def refuse_another_study(
+    cells: Sequence[Cell[TrainConfig]], parts: Sequence[Parts], known: Mapping[str, Attempt]
+) -> None:
+    """Raise where a study of this name has finished cells of the same arms, but with other settings or data.
+
+    More seeds and more arms are welcome to a study, and the comparison says that they came later. Other settings make
+    another study: under one name nobody could say any more what an arm stands for. `scratchpad` takes anything, and so
+    does a sweep that compares no arms.
+
+    Raises:
+        WinnowErrors: One for each setting that differs.
+    """
+    study = cells[0].config.study
+    if study.name in TRIALS or not study.compare or len({part.filter.name for part in parts}) < 2:
+        return
+    faults: dict[str, WinnowError] = {}
+    finished = {one.tags[record.ARM]: one for one in known.values() if one.has_finished and PARENT in one.tags}
+    for cell, part in zip(cells, parts, strict=True):
+        if (earlier := finished.get(part.filter.name)) is None:
+            continue
+        now = {key: str(value) for key, value in scalars(cell.tree) if _decides(key)}
+        told = f"was {{}} in the finished cells of study {study.name!r}, and is {{}} now."
+        for key in sorted(now.keys() & earlier.params.keys()):
+            if now[key] != earlier.params[key]:
+                faults[key] = WinnowError(told.format(earlier.params[key], now[key]), key)
+        corpus = load_corpus(part.dataset, cell.config.output_dir / "cache").fingerprint
+        if not faults and earlier.tags.get(record.CORPUS) != corpus:
+            faults["dataset"] = WinnowError(
+                f"the rows are not those of the finished cells of {study.name!r}.", "dataset"
+            )
+    if faults:
+        told = "Settings or data of another study: what has finished under this name is kept as it is. Choose another "
+        faults["study.name"] = WinnowError(f"{told}name for this one, or go back to the settings below.", "study.name")
+        raise WinnowErrors([faults.pop("study.name"), *faults.values()])
+
+
+def _decides(key: str) -> bool:
+    """Tell whether a parameter decides what is learned, or how that is measured."""
+    group, _, rest = key.partition(".")
+    return (
+        group in DECISIVE
+        and not (group == "trainer" and rest.partition(".")[0] in MACHINE)
+        and not key.startswith("evaluation.slices")
+    )

@@ -2,24 +2,22 @@
 
 from __future__ import annotations
 
-import gc
-import time
-import traceback
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 from rich.console import Console
 from rich.markup import escape
 
-from winnow.config import TrainConfig
+from winnow.config import TrainConfig, construct
+from winnow.data.fingerprint import fingerprint
 from winnow.errors import WinnowError
-from winnow.parts import Parts, cell_folder, cell_id, check_parts, check_store, construct_parts
-from winnow.pipeline import run_cell
+from winnow.parts import cell_id, check_parts, check_store, construct_parts
 from winnow.preparation import judge_filters
-from winnow.studies.declaration import declare
-from winnow.studies.plan import TrainCell, check_plan, with_shared_slices
-from winnow.tracking import Store, TrackedRun, record, track
+from winnow.studies.declaration import declare, earlier_declaration, refuse_another_study
+from winnow.studies.display import Board, shown
+from winnow.studies.launchers import Launcher
+from winnow.studies.plan import Plan, TrainCell, check_plan, plan_jobs, with_shared_slices
+from winnow.tracking import Store, attempts, close_stale_runs, record, track
 
 
 def run_study(cells: Sequence[TrainCell], console: Console) -> int:
@@ -40,90 +38,70 @@ def run_study(cells: Sequence[TrainCell], console: Console) -> int:
         raise WinnowError("every cell of a sweep must belong to the same study; do not sweep over study.*.", "study")
     cells = with_shared_slices(cells)
     parts = [construct_parts(cell.config) for cell in cells]
-    check_plan(cells, parts)
+    launcher = construct(cells[0].config.launcher, "launcher", Launcher, cells[0].config.allow_targets)  # type: ignore[type-abstract]
+    check_plan(cells, parts, launcher)
     store = parts[0].store
     check_store(store)
-    experiment = store.experiment(study.name)
+    experiment, title = store.experiment(study.name), f"{study.name} (study)"
+    for line in close_stale_runs(store, experiment):
+        console.print(f"Closed a run that had died: {escape(line)}", style="dim")
+    known = attempts(store, experiment)
     tags = {record.KIND: "study", record.STUDY: study.name}
-    with track(store, experiment, f"{study.name} (study)", tags) as parent:
+    try:
         check_parts(parts)
         judge_filters(cells, parts)
         ids = [cell_id(cell, part) for cell, part in zip(cells, parts, strict=True)]
-        declaration = declare(cells, parts, ids)
-        parent.log_json(declaration, record.DECLARATION)
-        done = set() if study.rerun == "all" else finished_cells(parent, experiment)
-        _print_plan(console, declaration, ids, done)
-        failures = _run_cells(cells, parts, ids, done, parent, console)
-        if study.compare and not failures and len(declaration["arms"]) > 1 and len(declaration["seeds"]) > 1:
-            _compare(cells[0].config, store, console)
-        if failures:
-            parent.set_tags({record.CAUSE: "; ".join(failures)})
-    _print_failures(console, failures)
-    return len(failures)
-
-
-def finished_cells(run: TrackedRun, experiment: str) -> set[str]:
-    """Return the ids of the cells of an experiment that have finished."""
-    found: set[str] = set()
-    token = None
-    while True:
-        page = run.client.search_runs(
-            [experiment],
-            f"attributes.status = 'FINISHED' and tags.`{record.KIND}` = 'cell'",
-            page_token=token,
-        )
-        found |= {one.data.tags[record.CELL] for one in page}
-        token = page.token
-        if not token:
-            return found
-
-
-def _run_cells(
-    cells: Sequence[TrainCell],
-    parts: Sequence[Parts],
-    ids: Sequence[str],
-    done: set[str],
-    parent: TrackedRun,
-    console: Console,
-) -> list[str]:
-    """Run the cells one after the other; return a line for each that failed."""
-    failures: list[str] = []
-    started, trained = time.monotonic(), 0
-    todo = [name for name in ids if name not in done]
-    shared = set.intersection(*(set(cell.overrides) for cell in cells))
-    for cell, part, name in zip(cells, parts, ids, strict=True):
-        if name in done:
-            continue
-        title = " ".join(text for text in cell.overrides if text not in shared) or part.filter.name
-        begun = time.monotonic()
+        refuse_another_study(cells, parts, known)
+    except WinnowError:
+        with track(store, experiment, title, tags):  # so that the store keeps the failure
+            raise
+    declaration = declare(cells, parts, ids)
+    tags[record.DECLARED] = fingerprint(declaration)
+    earlier = earlier_declaration(store, experiment, tags[record.DECLARED])
+    with track(store, experiment, title, tags, run_id=earlier) as parent:
+        if earlier is None:
+            parent.log_json(declaration, record.DECLARATION)
+        plan = plan_jobs(cells, parts, ids, known, parent.run_id)
+        _print_plan(console, declaration, plan, launcher)
+        board = Board(cells, parts, ids, plan, launcher.at_once)
         try:
-            score = run_cell(cell, part, parent.run_id)
-        except Exception as error:
-            log = _write_log(cell.config, name, error)
-            failures.append(f"{title}: {_first_line(error)} (whole story in {log})")
-            console.print(f"[red]failed[/red]  {escape(failures[-1])}")
-        else:
-            primary = cell.config.study.primary_metric
-            told = f"{primary} {score[primary]:+.3f}" if primary in score else "finished"
-            console.print(
-                f"{trained + 1:>3}/{len(todo)}  {escape(title):<36} {told}   {time.monotonic() - begun:.0f} s"
-            )
-        trained += 1
-        if trained == 1 and len(todo) > 1:
-            left = (time.monotonic() - started) * (len(todo) - 1)
-            console.print(f"        about {max(left / 60, 0.1):.1f} minutes left", style="dim")
-        gc.collect()
-    return failures
+            _run_jobs(plan, launcher, board, console)
+        finally:
+            close_stale_runs(store, experiment)  # those of processes that the launcher, or the machine, killed
+        if study.compare and len(declaration["arms"]) > 1 and len(declaration["seeds"]) > 1:
+            _compare(cells[0].config, store, console, complete=not board.failures and not plan.elsewhere)
+        if board.failures:
+            parent.set_tags({record.CAUSE: "; ".join(board.failures)})
+    _print_failures(console, board.failures)
+    return len(board.failures)
 
 
-def _print_plan(console: Console, declaration: dict[str, Any], ids: Sequence[str], done: set[str]) -> None:
-    skipped = sum(name in done for name in ids)
-    seeds = ", ".join(map(str, declaration["seeds"]))
-    console.print(f"\n[bold]Study {declaration['study']}[/bold]: {len(ids)} cells")
+def _run_jobs(plan: Plan, launcher: Launcher, board: Board, console: Console) -> None:
+    """Run what the plan says, and show how it goes."""
+    if not plan.jobs:
+        return
+    for job in plan.jobs:
+        job.save()
+    with shown(board, console) as lines:
+        ends = launcher.launch(plan.jobs)
+        try:
+            for job in ends:
+                lines.print(board.ended(job), soft_wrap=True)
+        finally:
+            ends.close()
+
+
+def _print_plan(console: Console, declaration: dict[str, Any], plan: Plan, launcher: Launcher) -> None:
+    console.print(f"\n[bold]Study {declaration['study']}[/bold]: {len(set(declaration['cells']))} cells")
     console.print(f"  arms      {', '.join(declaration['arms'])}")
-    console.print(f"  seeds     {seeds}")
+    console.print(f"  seeds     {', '.join(map(str, declaration['seeds']))}")
     console.print(f"  primary   {declaration['primary_metric']}")
-    console.print(f"  finished  {skipped}, to run {len(ids) - skipped}\n")
+    console.print(f"  finished  {len(plan.finished)}")
+    console.print(f"  to resume {plan.resumed}")
+    console.print(f"  to run    {len(plan.jobs) - plan.resumed}")
+    console.print(f"  launcher  {launcher}\n")
+    for remark in plan.remarks:
+        console.print(f"[yellow]note[/yellow]  {escape(remark)}", soft_wrap=True)
 
 
 def _print_failures(console: Console, failures: Sequence[str]) -> None:
@@ -131,25 +109,22 @@ def _print_failures(console: Console, failures: Sequence[str]) -> None:
         cells = "1 cell" if len(failures) == 1 else f"{len(failures)} cells"
         console.print(f"\n[red]{cells} failed[/red]; what finished is kept, and the same command runs the rest:")
         for failure in failures:
-            console.print(f"  {escape(failure)}")
+            console.print(f"  {escape(failure)}", soft_wrap=True)
 
 
-def _compare(config: TrainConfig, store: Store, console: Console) -> None:
-    """Compare the arms; report and figures are kept as a run below the study's own, which tells the verdict."""
+def _compare(config: TrainConfig, store: Store, console: Console, complete: bool) -> None:
+    """Compare the arms by what has finished; the report is kept as a run below the study's own."""
     from winnow.comparison import compare
 
     folder = config.output_dir / config.study.name / "comparison"
-    comparison = compare(store.tracking_uri, config.study.name, folder)
+    try:
+        comparison = compare(store.tracking_uri, config.study.name, folder)
+    except WinnowError as error:
+        if complete:
+            raise
+        console.print(f"\n[yellow]No comparison yet[/yellow]: {escape(error.message)}")
+        return
     console.print(f"\n[bold]{escape(comparison.headline)}[/bold]")
-    console.print(f"Report: {folder / 'report.html'}")
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error) or type(error).__name__).splitlines()[0]
-
-
-def _write_log(config: TrainConfig, name: str, error: Exception) -> Path:
-    log = cell_folder(config, name) / "failure.log"
-    log.parent.mkdir(parents=True, exist_ok=True)
-    log.write_text("".join(traceback.format_exception(error)), encoding="utf-8")
-    return log
+    for arm, seeds in comparison.missing_seeds.items():
+        console.print(f"[yellow]missing[/yellow]  {escape(arm)} seed {', '.join(map(str, seeds))}")
+    console.print(f"Report: {folder / 'report.html'}", soft_wrap=True)

@@ -1,0 +1,148 @@
+"""Where cells run: other processes give the same numbers, and none of them outlives its study or is lost."""
+
+import itertools
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from winnow.cli import main
+from winnow.errors import WinnowError
+from winnow.studies import Devices, Joblib, Submitit, Torchrun
+from winnow.studies.processes import run_processes
+from winnow.tracking import Store, record
+
+
+@dataclass(eq=False)
+class Task:
+    """As much of a job as a place to run needs: a log, and an ear for how it ended."""
+
+    name: str
+    folder: Path
+    ends: list[str] = field(default_factory=list)
+
+    @property
+    def log(self) -> Path:
+        return self.folder / f"{self.name}.txt"
+
+    def settle(self, cause: str) -> None:
+        self.ends.append(cause)
+
+
+SPAN = (
+    "import os, time; print(os.environ['CUDA_VISIBLE_DEVICES'], time.monotonic()); "
+    "time.sleep(0.3); print(time.monotonic())"
+)
+
+
+def test_each_device_has_one_cell_at_a_time_and_none_is_idle_while_cells_wait(tmp_path: Path) -> None:
+    tasks: list[Any] = [Task(f"task{number}", tmp_path) for number in range(5)]
+    places = [{"CUDA_VISIBLE_DEVICES": name} for name in ("0", "GPU-7")]
+    assert {task.name for task in run_processes(tasks, places, lambda _: ["-c", SPAN])} == {task.name for task in tasks}
+    spans: dict[str, list[tuple[float, float]]] = {}
+    for task in tasks:
+        device, begun, ended = task.log.read_text().split()
+        spans.setdefault(device, []).append((float(begun), float(ended)))
+    assert sorted(map(len, spans.values())) == [2, 3]
+    for of_one in spans.values():
+        of_one.sort()
+        assert all(first[1] <= then[0] for first, then in itertools.pairwise(of_one))
+    first, second = (min(of_one) for of_one in spans.values())
+    assert max(first[0], second[0]) < min(first[1], second[1]), "the devices work at the same time"
+
+
+def test_a_process_that_dies_is_told_of_by_its_signal_and_stops_no_other(tmp_path: Path) -> None:
+    tasks: list[Any] = [Task(name, tmp_path) for name in ("killed", "well", "wrong")]
+    codes = {"killed": "import os; os.kill(os.getpid(), 9)", "well": "", "wrong": "raise SystemExit(3)"}
+    list(run_processes(tasks, [{}], lambda task: ["-c", codes[task.name]]))
+    assert [task.ends for task in tasks] == [
+        ["its process was killed from outside, perhaps for want of memory"],
+        ["its process ended with exit code 0"],
+        ["its process ended with exit code 3"],
+    ]
+
+
+def test_processes_end_with_the_study(tmp_path: Path) -> None:
+    task: Any = Task("long", tmp_path)
+    code = "import os, time; print(os.getpid(), flush=True); time.sleep(60)"
+    jobs = run_processes([task, Task("short", tmp_path)], [{}, {}], lambda one: ["-c", code if one is task else ""])
+    assert next(jobs).name == "short"
+    while not (told := task.log.read_text()):
+        time.sleep(0.05)
+    jobs.close()
+    with pytest.raises(ProcessLookupError):
+        os.kill(int(told), 0)
+
+
+def test_a_job_ends_when_the_pipe_from_its_study_breaks(tmp_path: Path) -> None:
+    code = "from winnow.studies.job import end_with_standard_input as end; end()"
+    process = subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE)
+    with pytest.raises(subprocess.TimeoutExpired):
+        process.wait(3)
+    assert process.stdin is not None
+    process.stdin.close()
+    assert process.wait(60) == -15
+
+
+def test_devices_are_those_that_are_visible(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "2,GPU-5")
+    assert Devices().at_once == 2
+    assert Devices(devices=[0]).at_once == 1
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+    (fault,) = Devices().check()
+    assert isinstance(fault, WinnowError)
+    assert "launcher.devices=[0,1]" in str(fault)
+
+
+def test_launchers_say_how_many_cells_run_at_a_time() -> None:
+    assert Joblib(workers=3).at_once == 3
+    assert Submitit(cells=7).at_once == 7
+    assert (Torchrun(cells=2, processes_per_cell=4).at_once, Torchrun(processes_per_cell=4).processes) == (2, 4)
+
+
+@pytest.mark.parametrize(
+    "launcher",
+    [
+        ["launcher=joblib", "launcher.workers=2"],
+        ["launcher=submitit_local"],
+        ["launcher=torchrun", "launcher.cells=2", "trainer=ddp", "trainer.accelerator=cpu"],
+    ],
+    ids=["joblib", "submitit", "torchrun"],
+)
+def test_cells_in_other_processes_score_what_they_score_here(
+    workplace: Path, store: Store, small: list[str], launcher: list[str], runs: Callable[..., list[Any]]
+) -> None:
+    study = ["train", "-m", "filter=nike_positive", "seed=1,2", "model.dropout=0", *small]
+    assert main([*study, "study.name=here"]) == 0
+    assert main([*study, "study.name=mine", *launcher]) == 0
+    (parent,) = runs("study")
+    by_seed = {run.data.tags[record.SEED]: run for run in runs(study="here")}
+    assert len(runs()) == len(by_seed) == 2
+    for there in runs():
+        here = by_seed[there.data.tags[record.SEED]]
+        assert there.info.status == "FINISHED"
+        assert there.data.tags["mlflow.parentRunId"] == parent.info.run_id
+        # Two ranks round their sums elsewhere; all else is the same bit for bit.
+        loose = 1e-4 if launcher[0].endswith("torchrun") else 0.0
+        for name in ("final/test/all/loss", "final/probe/nike_wide/log_odds", "before/test/all/loss"):
+            assert there.data.metrics[name] == pytest.approx(here.data.metrics[name], rel=loose, abs=loose), name
+    logs = [file.read_text() for file in (workplace / "outputs/mine/cells").glob("*/log.txt")]
+    assert len(logs) == 2
+    assert main([*study, "study.name=mine"]) == 0
+    assert len(runs()) == 2, "what finished elsewhere is finished here"
+    assert {run.data.tags[record.KIND] for run in runs()} == {"cell"}
+
+
+def test_a_trainer_for_several_devices_needs_the_launcher_that_starts_them(
+    workplace: Path, small: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["train", "-m", "seed=1,2", "launcher=torchrun", *small]) == 1
+    assert "2 processes a cell" in capsys.readouterr().err
+    assert main(["train", "-m", "seed=1,2", "trainer=ddp", *small]) == 1
+    assert "launcher=torchrun" in capsys.readouterr().err
