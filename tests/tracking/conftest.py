@@ -86,9 +86,9 @@ class Server:
 
 
 @pytest.fixture
-def free_port() -> int:
-    """A port on which nothing listens."""
-    return _free_port()
+def find_port() -> Callable[[], int]:
+    """Find a port on which nothing listens."""
+    return _free_port
 
 
 @pytest.fixture

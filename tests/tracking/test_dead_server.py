@@ -83,10 +83,10 @@ def test_a_server_that_is_no_use_is_told_before_any_work(
 
 
 def test_a_server_that_is_not_there_is_told_before_any_work(
-    tmp_path: Path, free_port: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, find_port: Callable[[], int], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    uri = f"http://ann:secret@127.0.0.1:{free_port}"
+    uri = f"http://ann:secret@127.0.0.1:{find_port()}"
     assert main(["train", "tracking=server", f"tracking.uri={uri}"]) == 1
     told = capsys.readouterr().err
     assert "tracking.uri: no tracking server answers" in " ".join(told.split())

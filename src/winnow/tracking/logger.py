@@ -13,7 +13,8 @@ from winnow.tracking.run import TrackedRun
 class RunLogger(Logger):
     """A Lightning logger that buffers metrics into a :class:`TrackedRun` and does nothing else.
 
-    The run's life, its parameters and its artifacts stay with the harness.
+    The run's life, its parameters and its artifacts stay with the harness. So does sending, which happens in the
+    background, so that no step waits for a store.
     """
 
     def __init__(self, run: TrackedRun) -> None:
@@ -41,13 +42,3 @@ class RunLogger(Logger):
 
     def log_hyperparams(self, *args: Any, **kwargs: Any) -> None:
         """Do nothing: parameters are stored with the run's beginning."""
-
-    @rank_zero_only
-    def save(self) -> None:
-        """Send what is buffered; Lightning calls this after each validation."""
-        self._run.flush()
-
-    @rank_zero_only
-    def finalize(self, status: str) -> None:
-        """Send what is buffered."""
-        self._run.flush()

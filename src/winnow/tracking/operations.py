@@ -7,7 +7,9 @@ set to what it is already.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import gc
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -42,7 +44,8 @@ def perform(client: MlflowClient, run_id: str, operation: Operation) -> None:
     match operation["do"]:
         case "metrics":
             for values in _parts(operation["values"], MOST_VALUES):
-                client.log_batch(run_id, metrics=[Metric(*value) for value in values])
+                with _garbage_left_alone(client):
+                    client.log_batch(run_id, metrics=[Metric(*value) for value in values])
         case "params":
             for pairs in _parts(list(operation["params"].items()), MOST_PARAMS):
                 client.log_batch(run_id, params=[Param(name, value) for name, value in pairs])
@@ -69,6 +72,23 @@ def may_succeed_later(error: Exception) -> bool:
     if isinstance(error, MlflowException):
         return error.error_code not in FAULTY
     return isinstance(error, OSError)
+
+
+@contextmanager
+def _garbage_left_alone(client: MlflowClient) -> Iterator[None]:
+    """Keep the garbage collector still while an embedded database takes values.
+
+    Some dozens of objects are made for each value, and beside a loaded training the search for garbage among all there
+    are took as long again as the work itself.
+    """
+    if not (client.tracking_uri.startswith("sqlite") and gc.isenabled()):
+        yield
+        return
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.enable()
 
 
 def _forget(client: MlflowClient, run_id: str, tag: str) -> None:

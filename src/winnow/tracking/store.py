@@ -240,6 +240,7 @@ def _try_to_write(file: Path) -> None:
         if new:
             connection.execute("PRAGMA journal_mode=WAL")
         connection.execute("BEGIN IMMEDIATE")
+        connection.execute("PRAGMA user_version = 0")  # what may only be read is told at the first change alone
         connection.execute("ROLLBACK")
     finally:
         connection.close()

@@ -1,0 +1,101 @@
+"""A team's server on PostgreSQL: every command of the guide is run as it stands there."""
+
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from winnow.cli import main
+from winnow.tracking import Store, record
+
+GUIDE = Path(__file__).parents[2] / "docs" / "server.md"
+POSTGRES = sorted(Path("/usr/lib/postgresql").glob("*/bin"))
+
+
+@pytest.fixture
+def team() -> Iterator[Path]:
+    """A folder of the user that the database runs as, which must not be root."""
+    folder = Path(tempfile.mkdtemp(prefix="winnow-server-"))
+    if os.geteuid() == 0:
+        shutil.chown(folder, "postgres")
+    yield folder
+    shutil.rmtree(folder)
+
+
+@pytest.mark.skipif(
+    not POSTGRES and shutil.which("initdb") is None,
+    reason="there is no PostgreSQL; Debian and Ubuntu install it with: apt-get install postgresql",
+)
+def test_the_commands_of_the_guide_make_a_server_that_keeps_runs(
+    team: Path, tmp_path: Path, small: list[str], find_port: Callable[[], int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    database, server, clients, copy = re.findall(r"```bash\n(.*?)```", GUIDE.read_text(encoding="utf-8"), re.DOTALL)
+    path = os.pathsep.join([*map(str, POSTGRES[-1:]), str(Path(sys.executable).parent), os.environ["PATH"]])
+    # Without its runners of jobs, which nothing here needs, a server starts in a third of the time.
+    ports = {"PGPORT": str(find_port()), "PORT": str(find_port()), "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
+    environment = os.environ | ports | {"TEAM": str(team), "PATH": path}
+    uri = f"http://127.0.0.1:{ports['PORT']}"
+
+    def run_as_its_owner(commands: str) -> None:
+        owner = ["runuser", "-u", "postgres", "--"] if os.geteuid() == 0 else []
+        log = team / "commands.log"
+        with log.open("ab") as output:  # not a pipe, which the database would inherit and hold open
+            done = subprocess.run(
+                [*owner, "bash", "-ec", commands], env=environment, cwd=team, stdout=output, stderr=output, check=False
+            )
+        assert done.returncode == 0, log.read_text()
+
+    run_as_its_owner(database)
+    listening = subprocess.Popen(
+        ["bash", "-ec", server],
+        env=environment,
+        cwd=tmp_path,
+        start_new_session=True,
+        stdout=(tmp_path / "server.log").open("wb"),
+        stderr=subprocess.STDOUT,
+    )
+    try:
+        wait_for(f"{uri}/health", listening, tmp_path / "server.log")
+        monkeypatch.chdir(tmp_path)
+        monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
+        _, *commands = clients.strip().splitlines()
+        assert [command.split()[:2] for command in commands] == [["winnow", "train"], ["winnow", "sync"]]
+        assert main([*commands[0].split()[1:], *small]) == 0
+        assert main(commands[1].split()[1:]) == 0
+        store = Store(uri=uri)
+        (run,) = store.client().search_runs([store.experiment("team")])
+        assert run.info.status == "FINISHED"
+        assert run.data.metrics["final/test/all/loss"] > 0
+        assert run.info.artifact_uri.startswith("mlflow-artifacts:")
+        assert list((team / "artifacts").rglob(record.ROWS)), "artifacts go through the server to its folder"
+        foreign = urllib.request.Request(uri, headers={"Host": "elsewhere.example"})
+        with pytest.raises(urllib.error.HTTPError) as refused:
+            urllib.request.urlopen(foreign, timeout=20)
+        assert refused.value.code == 403
+        assert not (tmp_path / "mlflow.db").exists()
+    finally:
+        os.killpg(listening.pid, signal.SIGKILL)
+        listening.wait()
+        run_as_its_owner(copy)
+    assert (team / "mlflow.dump").stat().st_size > 10_000
+
+
+def wait_for(address: str, process: "subprocess.Popen[bytes]", log: Path) -> None:
+    deadline = time.monotonic() + 180
+    while time.monotonic() < deadline and process.poll() is None:
+        try:
+            urllib.request.urlopen(address, timeout=5)
+            return
+        except OSError:
+            time.sleep(0.3)
+    pytest.fail(f"the server did not start: {log.read_text()[-2000:]}")

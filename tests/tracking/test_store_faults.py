@@ -1,0 +1,153 @@
+"""Databases that cannot be used, and disks that are full: clear words, and nothing lost."""
+
+import os
+import shutil
+import sqlite3
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from winnow.errors import WinnowError
+from winnow.tracking import Store, track
+
+
+def file_of(store: Store) -> Path:
+    return Path(store.uri.removeprefix("sqlite:///"))
+
+
+@pytest.fixture
+def open_folder() -> Iterator[Path]:
+    """A folder that other users may enter, as `tmp_path` is not."""
+    folder = Path(tempfile.mkdtemp())
+    folder.chmod(0o777)
+    yield folder
+    folder.chmod(0o777)
+    shutil.rmtree(folder)
+
+
+def in_a_child_without_privileges(tell: Callable[[], str]) -> str:
+    """Return what a process says that is not root, since root may write even what is marked to be read only."""
+    reading, writing = os.pipe()
+    child = os.fork()
+    if child == 0:
+        try:
+            if os.geteuid() == 0:
+                os.setuid(65534)
+            os.write(writing, tell().encode())
+        except BaseException as error:
+            os.write(writing, repr(error).encode())
+        os._exit(0)
+    os.close(writing)
+    with os.fdopen(reading, encoding="utf-8") as answer:
+        told = answer.read()
+    os.waitpid(child, 0)
+    return told
+
+
+def test_a_database_that_another_program_has_locked_is_told(store: Store) -> None:
+    with closing(sqlite3.connect(file_of(store), isolation_level=None)) as other:
+        other.execute("BEGIN EXCLUSIVE")
+        (fault,) = store.check()
+    assert fault.key == "uri"
+    assert "locked by another program" in fault.message
+    assert store.check() == []
+
+
+def test_what_is_logged_while_the_database_is_locked_arrives_later(
+    store: Store, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with track(store, store.experiment("study"), "x", {}) as run:
+        with closing(sqlite3.connect(file_of(store), isolation_level=None)) as other:
+            other.execute("BEGIN EXCLUSIVE")
+            run.log_metrics({"train/loss": 2.0}, 1)
+            run.flush()
+            run.log_params({"lr": 0.1})
+        assert "does not take what this run logs" in capsys.readouterr().err
+        assert "train/loss" not in store.client().get_run(run.run_id).data.metrics
+    found = store.client().get_run(run.run_id)
+    assert (found.info.status, found.data.metrics, found.data.params) == (
+        "FINISHED",
+        {"train/loss": 2.0},
+        {"lr": "0.1"},
+    )
+    assert not list(store.unsent_folder.glob("*/run.json"))
+
+
+def test_a_store_of_a_newer_schema_is_told_and_left_as_it_is(store: Store) -> None:
+    with closing(sqlite3.connect(file_of(store))) as database:
+        database.execute("UPDATE alembic_version SET version_num = 'ffffffffffff'")
+        database.commit()
+    (fault,) = store.check()
+    assert "Upgrade MLflow" in fault.message
+    with closing(sqlite3.connect(file_of(store))) as database:
+        assert database.execute("SELECT version_num FROM alembic_version").fetchone() == ("ffffffffffff",)
+
+
+def test_a_file_that_is_no_database_is_told_and_left_as_it_is(tmp_path: Path) -> None:
+    (tmp_path / "mlflow.db").write_text("notes of mine " * 100, encoding="utf-8")
+    (fault,) = Store(uri=f"sqlite:///{tmp_path}/mlflow.db", artifacts=str(tmp_path)).check()
+    assert "no sqlite database" in fault.message
+    assert (tmp_path / "mlflow.db").read_text(encoding="utf-8").startswith("notes of mine")
+
+
+def test_a_database_that_may_only_be_read_is_told(store: Store, open_folder: Path) -> None:
+    with (
+        closing(sqlite3.connect(file_of(store))) as source,
+        closing(sqlite3.connect(open_folder / "mlflow.db")) as copy,
+    ):
+        source.backup(copy)
+    for name, mode in (("mlflow.db", 0o444), ("mlflow.db.lock", 0o666)):
+        (open_folder / name).touch()
+        (open_folder / name).chmod(mode)
+    readonly = Store(uri=f"sqlite:///{open_folder}/mlflow.db")
+    assert "may only be read" in in_a_child_without_privileges(lambda: str(readonly.check()[0]))
+
+
+def test_a_full_disk_stops_a_run_with_clear_words_and_keeps_what_fits(store: Store, tmp_path: Path) -> None:
+    experiment = store.experiment("study")
+    code = (
+        "import resource, sys\n"
+        "from pathlib import Path\n"
+        "from winnow.errors import WinnowError\n"
+        "from winnow.tracking import Store, track\n"
+        f"store = Store(uri={store.uri!r}, artifacts={store.artifacts!r}, unsent={store.unsent!r})\n"
+        "Path('large').write_bytes(bytes(3_000_000))\n"
+        "try:\n"
+        f"    with track(store, {experiment!r}, 'x', {{}}) as run:\n"
+        "        run.log_params({'lr': 0.1})\n"
+        "        resource.setrlimit(resource.RLIMIT_FSIZE, (1_000_000, 1_000_000))\n"
+        "        run.log_file(Path('large'))\n"
+        "except WinnowError as error: print(error)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, cwd=tmp_path)
+    assert "cannot be kept" in done.stdout, done.stderr
+    assert "Free some space" in done.stdout
+    (found,) = store.client().search_runs([experiment])
+    assert found.data.params == {"lr": "0.1"}
+
+
+def test_plain_files_hold_a_run_without_mlflow(tmp_path: Path) -> None:
+    store = Store(uri=f"csv:{tmp_path}/runs")
+    assert store.check() == []
+    with track(store, store.experiment("study"), "full, seed 1", {"winnow.arm": "full"}) as run:
+        run.log_params({"lr": 0.1})
+        run.log_metrics({"train/loss": 2.0, "train/tokens": 10}, 1)
+        run.log_json({"kept": 3}, "filter/summary.json")
+        run.log_dataset("nike", "0123456789abcdef", "train", 3, {})
+    (folder,) = (tmp_path / "runs/study").iterdir()
+    assert folder.name.startswith("full--seed-1")
+    lines = {path.name: path.read_text(encoding="utf-8").splitlines() for path in folder.glob("*.csv")}
+    assert lines["metrics.csv"][0] == "time,step,metric,value"
+    assert [line.split(",", 1)[1] for line in lines["metrics.csv"][1:]] == ["1,train/loss,2.0", "1,train/tokens,10.0"]
+    assert lines["params.csv"] == ["param,value", "lr,0.1"]
+    assert "winnow.arm,full" in lines["tags.csv"]
+    assert "status,FINISHED" in lines["tags.csv"]
+    assert lines["datasets.csv"][1].startswith("train,nike,0123456789abcdef")
+    assert (folder / "artifacts/filter/summary.json").exists()
+    with pytest.raises(WinnowError, match="tracking=sqlite"):
+        store.client()
