@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from winnow.errors import WinnowError
-from winnow.filters.expression import AtLeast, Binary, Compare, Name, Node, Not, at_least, evaluate, without
+from winnow.filters.expression import AtLeast, Binary, Compare, Known, Name, Node, Not, at_least, evaluate, without
 from winnow.filters.parsing import parse
 
 THREE = [True, False, None]
@@ -123,6 +123,7 @@ def test_python_operators_write_the_same_expressions() -> None:
         ("(a | b) & c", "b", "a & c"),
         ("at_least(2, a, b)", "a", "at_least(1, b)"),
         ("b ^ ~b", "b", None),
+        ("a & known(b) & known(a)", "b", "a & known(a)"),
     ],
 )
 def test_a_name_can_be_left_out(text: str, gone: str, rest: str | None) -> None:
@@ -130,9 +131,19 @@ def test_a_name_can_be_left_out(text: str, gone: str, rest: str | None) -> None:
     assert (None if left is None else str(left)) == rest
 
 
+def test_a_score_is_known_or_not_and_nothing_else() -> None:
+    assert verdict("known(s) | a", {"s": 0.0}, a=None) is True
+    assert verdict("known(s)", {"s": None}) is False
+    assert verdict("~known(s)", {"s": None}) is True
+    assert verdict("known & known(known)", {"known": 1.0}, known=True) is True
+    assert str(parse("~known( s )&a")) == "~known(s) & a"
+
+
 names = st.sampled_from(["a", "b", "c"]).map(lambda name: Name(name, 0))
 trees: st.SearchStrategy[Node] = st.recursive(
-    names | st.builds(Compare, names, st.sampled_from([">", "<="]), st.sampled_from([0.0, -0.5, 1 / 3])),
+    names
+    | st.builds(Known, names)
+    | st.builds(Compare, names, st.sampled_from([">", "<="]), st.sampled_from([0.0, -0.5, 1 / 3])),
     lambda inner: (
         st.builds(Not, inner)
         | st.builds(Binary, st.sampled_from("&|^"), inner, inner)
@@ -173,6 +184,9 @@ def test_a_tree_as_text_means_the_same(tree: Node) -> None:
         ("at_least(a, b)", "Expected a whole number", 9),
         ("at_least(1, a", "'at_least(' is never closed", 0),
         ("nike\n& @", "instead of '@'", 7),
+        ("known(3)", "Expected the name of a signal", 6),
+        ("known(a", "'known(' is never closed", 7),
+        ("known(a, b)", "Expected ')' before ','", 7),
     ],
 )
 def test_a_fault_is_told_with_its_place(text: str, message: str, marked: int) -> None:

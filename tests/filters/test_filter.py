@@ -161,6 +161,8 @@ def test_a_filter_that_decides_nothing_is_an_error(corpus_of: CorpusOf, tmp_path
         ({"parts": {"wanted": "(nike"}}, "parts.wanted", "never closed"),
         ({"parts": {"wanted": "nike", "nike": "ugly"}}, "parts.nike", "name of a signal already"),
         ({"keep": "wanted > 0.5"}, "keep", "'wanted' is a part and has no score"),
+        ({"keep": "nike & known(wanted)"}, "keep", "'wanted' is a part and has no score"),
+        ({"keep": "known(nik)"}, "keep", "Did you mean 'nike'?"),
         ({"signals": {"my signal": NIKE}, "parts": {}}, "signals.my signal", "cannot be a name"),
         ({"parts": {"wanted": "nike", "keep": "ugly"}}, "parts.keep", "cannot be a name"),
     ],

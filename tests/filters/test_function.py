@@ -12,7 +12,7 @@ import pytest
 from winnow.config import construct
 from winnow.data import Corpus
 from winnow.errors import WinnowError, WinnowErrors
-from winnow.filters import Filter, Python
+from winnow.filters import Filter, Length, Python, filter_statistics
 
 MODULE = """
 def loudness(texts, mark="!"):
@@ -71,22 +71,45 @@ def test_what_is_not_admitted_is_told(functions: Any, given: dict[str, Any], all
         construct(given, "filter.signals.loud", Python, allow)
 
 
-def test_a_function_that_raises_is_told_with_its_row(functions: Any, corpus_of: CorpusOf, tmp_path: Path) -> None:
-    texts = [f"text {i}" for i in range(5_000)]
-    texts[3_141] = "trouble"
+def test_a_function_that_fails_is_told_with_its_row(functions: Any, corpus_of: CorpusOf, tmp_path: Path) -> None:
+    texts = [f"text {i}" for i in range(32_000)]
+    texts[31_414] = "trouble"
     corpus = corpus_of(texts)
 
     def judge(function: Any, **settings: Any) -> Any:
-        signal = Python(function=function, at_least=0.5, **settings)
-        return Filter(name="x", signals={"mine": signal}, keep="mine").judge(corpus, tmp_path, progress=False)
+        signals = {"mine": Python(function=function, at_least=0.5, **settings)}
+        return Filter(name="x", signals=signals, keep="mine").judge(corpus, tmp_path, progress=False)
 
-    with pytest.raises(WinnowError, match=r"raised ZeroDivisionError on row 3,142 \('trouble'\)") as caught:
+    with pytest.raises(WinnowError, match=r"raised ZeroDivisionError on row 31,415 \('trouble'\)") as caught:
         judge(functions.fails_on_trouble)
     assert caught.value.key == "signals.mine"
-    with pytest.raises(WinnowError, match=r"1999 scores .* \(rows 2,001 to 4,000\).* Row 3,142 alone"):
+    with pytest.raises(WinnowError, match=r"1999 scores .* \(rows 30,001 to 32,000\).* Row 31,415 alone"):
         judge(functions.forgets_trouble)
-    summary = judge(functions.fails_on_trouble, on_error="null").summary()
-    assert summary["signals"]["mine"] == {"pass": 4_997, "fail": 0, "null": 1}
+    for function in (functions.fails_on_trouble, functions.forgets_trouble):
+        summary = judge(function, on_error="null").summary()
+        assert summary["signals"]["mine"] == {"pass": 31_997, "fail": 0, "null": 1}
+
+
+@pytest.mark.parametrize("function", ["fails_on_trouble", "forgets_trouble"])
+@pytest.mark.parametrize("mode", ["full", "short_circuit"])
+def test_rows_at_which_a_function_fails_are_dropped_and_counted(
+    functions: Any, corpus_of: CorpusOf, tmp_path: Path, function: str, mode: Any
+) -> None:
+    corpus = corpus_of(["some text", "trouble", "other", "trouble", "no", "a", "b"])
+
+    def judge(keep: str, on_error: Any) -> Any:
+        mine = Python(function=getattr(functions, function), at_least=0.5, on_error=on_error)
+        signals = {"mine": mine, "long": Length(at_least=5)}
+        return Filter(name="x", signals=signals, keep=keep, mode=mode).judge(corpus, tmp_path, progress=False)
+
+    # Another signal saves a row without a score, unless it is to be dropped.
+    assert judge("mine & long | long", "null").kept("train").tolist() == [True, True, True, True, False]
+    dropping = judge("mine & long | long", "drop")
+    assert dropping.kept("train").tolist() == [True, False, True, False, False]
+    assert dropping.reasons("train").to_pylist()[1] == ["known(mine)"]
+    assert filter_statistics(dropping, corpus)["terms"]["known(mine)"]["drops"] == 2
+    if mode == "full":
+        assert dropping.summary()["signals"]["mine"]["null"] == 2
 
 
 def test_another_source_or_argument_is_another_score(functions: Any, tmp_path: Path) -> None:
@@ -105,4 +128,8 @@ def test_another_source_or_argument_is_another_score(functions: Any, tmp_path: P
     first = Filter(name="x", signals={"a": Python(function=loud, at_least=1)}, keep="a")
     again = Filter(name="x", signals={"a": Python(function=functools.partial(loud), at_least=1)}, keep="a")
     assert first.fingerprint() == again.fingerprint()
+    dropping = Python(function=loud, at_least=1, on_error="drop")
+    unsure = Python(function=loud, at_least=1, on_error="null")
+    assert dropping.fingerprint() == unsure.fingerprint()  # the same scores, and other verdicts
+    assert dropping.thresholds() != unsure.thresholds()
     assert "0x" not in str(Python(function=loud, at_least=1).settings())

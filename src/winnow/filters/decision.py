@@ -13,7 +13,7 @@ import pyarrow.compute as pc
 from winnow.data import Corpus
 from winnow.errors import WinnowError, did_you_mean
 from winnow.filters.asking import Questions, Turn, score_column, settled
-from winnow.filters.expression import Node, conjuncts, evaluate, expanded, names
+from winnow.filters.expression import Known, Name, Node, conjuncts, evaluate, expanded, names
 from winnow.filters.parsing import fault_at, parse
 from winnow.filters.plan import Mask, Plan, make_plan, sample_places
 from winnow.filters.scoring import Engine, Scored, Watch, ask_all, score_whole
@@ -55,6 +55,8 @@ class Decision:
         for name, node in trees.items():
             _check_uses(node, parts[name], f"parts.{name}", signals, parts)
         _check_uses(tree, keep, "keep", signals, parts)
+        for name, signal in signals.items():
+            tree = tree & Known(Name(name)) if signal.required else tree
         return cls(signals, _in_order(trees), tree, on_null == "keep")
 
     def decide(
@@ -172,7 +174,7 @@ def _check_uses(node: Node, text: str, key: str, signals: Mapping[str, Signal], 
                 text,
                 key,
                 name.position,
-                f"'{name}' is a part and has no score; only signals can be compared.",
+                f"'{name}' is a part and has no score; only signals have one.",
             )
         if name.name not in signals and name.name not in parts:
             known = [*signals, *parts]

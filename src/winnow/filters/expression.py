@@ -91,6 +91,16 @@ class Compare(Expression):
 
 
 @dataclass(frozen=True)
+class Known(Expression):
+    """Whether a signal has a score at all; never null itself."""
+
+    signal: Name
+
+    def __str__(self) -> str:
+        return f"known({self.signal})"
+
+
+@dataclass(frozen=True)
 class Not(Expression):
     """The opposite."""
 
@@ -126,7 +136,7 @@ class AtLeast(Expression):
         return f"at_least({', '.join(map(str, (self.count, *self.terms)))})"
 
 
-Node = Name | Compare | Not | Binary | AtLeast
+Node = Name | Compare | Known | Not | Binary | AtLeast
 
 
 def at_least(count: int, *terms: Node) -> AtLeast:
@@ -142,10 +152,10 @@ def at_least(count: int, *terms: Node) -> AtLeast:
     return AtLeast(count, terms)
 
 
-def leaves(node: Node) -> Iterator[Name | Compare]:
-    """Yield the names and comparisons that the expression is made of."""
+def leaves(node: Node) -> Iterator[Name | Compare | Known]:
+    """Yield the names, comparisons and questions for a score that the expression is made of."""
     match node:
-        case Name() | Compare():
+        case Name() | Compare() | Known():
             yield node
         case Not(term):
             yield from leaves(term)
@@ -160,7 +170,7 @@ def leaves(node: Node) -> Iterator[Name | Compare]:
 def names(node: Node) -> Iterator[tuple[Name, bool]]:
     """Yield each name in the expression and whether its score (not its verdict) is asked for."""
     for leaf in leaves(node):
-        yield (leaf.signal, True) if isinstance(leaf, Compare) else (leaf, False)
+        yield (leaf, False) if isinstance(leaf, Name) else (leaf.signal, True)
 
 
 def conjuncts(node: Node, parts: Mapping[str, Node]) -> list[Node]:
@@ -200,7 +210,7 @@ def without(node: Node, gone: Collection[str]) -> Node | None:
     'at_least(2, a, c) & ~a'
     """
     match node:
-        case Name(name) | Compare(Name(name)):
+        case Name(name) | Compare(Name(name)) | Known(Name(name)):
             return None if name in gone else node
         case Not(term):
             inner = without(term, gone)
@@ -230,6 +240,8 @@ def evaluate(node: Node, verdicts: Mapping[str, Any], scores: Mapping[str, Any])
             return verdicts[name]
         case Compare(signal, comparison, number):
             return COMPARISONS[comparison](scores[signal.name], number)
+        case Known(signal):
+            return pc.is_valid(scores[signal.name])
         case Not(term):
             return pc.invert(evaluate(term, verdicts, scores))
         case Binary(operator, left, right):

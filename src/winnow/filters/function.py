@@ -33,7 +33,9 @@ class Python(Signal):
             must not look from one text at another.
         at_least: The lowest score to keep; null for no such bound.
         at_most: The highest score to keep; null for no such bound.
-        on_error: ``fail`` at a text at which the function raises, or score it ``null``, which is counted as such.
+        on_error: What becomes of a text at which the function raises, or for which it gives not one number: ``fail`` at
+            once; score it ``null``, which the expression and its null policy then deal with; or ``drop`` the row
+            whatever the expression says. Both are counted, and so is a `None` that the function itself gives.
         revision: Raised when the function would give other scores although its module is the same.
     """
 
@@ -43,7 +45,7 @@ class Python(Signal):
     function: Callable[..., Any]
     at_least: float | None = None
     at_most: float | None = None
-    on_error: Literal["fail", "null"] = "fail"
+    on_error: Literal["fail", "null", "drop"] = "fail"
     revision: Annotated[int, Field(ge=0)] = 0
 
     def __post_init__(self) -> None:
@@ -57,15 +59,29 @@ class Python(Signal):
         arguments = self.function.keywords if isinstance(self.function, functools.partial) else {}
         source = inspect.getsource(inspect.getmodule(bare) or bare)
         named = {"function": f"{bare.__module__}.{bare.__qualname__}", "arguments": arguments}
-        return {**named, "source": fingerprint(source), "revision": self.revision, "on_error": self.on_error}
+        faults = "fail" if self.on_error == "fail" else "null"
+        return {**named, "source": fingerprint(source), "revision": self.revision, "on_error": faults}
+
+    def thresholds(self) -> dict[str, Any]:
+        """Return the bounds, and whether rows without a score are dropped."""
+        dropping = {"on_error": "drop"} if self.required else {}
+        return {"at_least": self.at_least, "at_most": self.at_most, **dropping}
+
+    @property
+    def required(self) -> bool:
+        """Whether a row for which the function gives no number is dropped."""
+        return self.on_error == "drop"
 
     def score(self, texts: Sequence[str | None]) -> pa.Array:
         """Return what the function gives, as numbers."""
         try:
-            return _numbers(self.function(list(texts)))
+            scores = _numbers(self.function(list(texts)))
         except Exception:
             if self.on_error == "fail":
                 raise
+        else:
+            if self.on_error == "fail" or len(scores) == len(texts):
+                return scores
         return pa.array([self._alone(text) for text in texts], pa.float64())
 
     def keep(self, scores: pa.Array) -> pa.Array:
@@ -78,10 +94,10 @@ class Python(Signal):
 
     def _alone(self, text: str | None) -> float | None:
         try:
-            score: float | None = _numbers(self.function([text]))[0].as_py()
+            (score,) = _numbers(self.function([text])).to_pylist()
         except Exception:
             return None
-        return score
+        return score if score is None else float(score)
 
 
 def _numbers(scores: Sequence[float | bool | None]) -> pa.Array:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 from winnow.errors import WinnowError
-from winnow.filters.expression import KLEENE, AtLeast, Binary, Compare, Name, Node, Not
+from winnow.filters.expression import KLEENE, AtLeast, Binary, Compare, Known, Name, Node, Not
 
 _OPERATORS = tuple(KLEENE)  # loosest first
 _TOKEN = re.compile(
@@ -18,7 +18,8 @@ def parse(text: str, key: str = "keep") -> Node:
     """Parse an expression.
 
     ``~`` binds most tightly, then ``&``, ``^`` and ``|``. A comparison such as ``sentiment > 0.3`` is a term
-    of its own and needs no parentheses; ``at_least(2, a, b, c)`` holds where two of three terms do.
+    of its own and needs no parentheses; ``at_least(2, a, b, c)`` holds where two of three terms do, and
+    ``known(sentiment)`` where that signal has a score.
 
     Args:
         text: The expression.
@@ -76,6 +77,8 @@ class _Parser:
                 return self._group(position)
             case "at_least" if self._take("("):
                 return self._counted(position)
+            case "known" if self._take("("):
+                return self._known()
             case _ if kind == "name":
                 return self._compared(Name(symbol, position))
             case "":
@@ -108,6 +111,16 @@ class _Parser:
         if not 1 <= int(number) <= len(terms):
             raise self._fault(position, f"Of {len(terms)} terms, {number} cannot be asked for.")
         return AtLeast(int(number), tuple(terms))
+
+    def _known(self) -> Node:
+        kind, name, position = self.tokens[self.place]
+        if kind != "name":
+            raise self._fault(position, "Expected the name of a signal after 'known('.")
+        self.place += 1
+        if not self._take(")"):
+            symbol, place = self.tokens[self.place][1:]
+            raise self._fault(place, f"Expected ')' before '{symbol}'." if symbol else "This 'known(' is never closed.")
+        return Known(Name(name, position))
 
     def _compared(self, name: Name) -> Node:
         kind, comparison, _ = self.tokens[self.place]

@@ -31,6 +31,11 @@ class Signal(ABC):
     whole: ClassVar[bool] = False
 
     @property
+    def required(self) -> bool:
+        """Whether a row to which the signal gives no score is dropped, whatever the expression says."""
+        return False
+
+    @property
     def scored_column(self) -> str:
         """The column of the corpus that is scored."""
         return "text"
