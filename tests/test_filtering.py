@@ -46,6 +46,9 @@ def test_the_shares_of_kept_and_of_broken_rows_are_tracked_by_step(workplace: Pa
     summary = json.loads(Path(client.download_artifacts(run.info.run_id, record.FILTER_SUMMARY)).read_text())
     assert summary["rows"]["train"]["kept"] == run.data.metrics["filter/kept"]
     assert summary["statistics"] == json.loads((folder / "statistics.json").read_text())
+    artifacts = {entry.path for entry in client.list_artifacts(run.info.run_id, "filter")}
+    assert {"filter/report.html", "filter/figures", "filter/dropped.parquet"} <= artifacts
+    assert (folder / "report.html").stat().st_size < 1_000_000
     assert run.data.metrics["drift/nike/kept/psi"] > 1 > run.data.metrics["drift/nike/test/psi"]
 
 
@@ -97,3 +100,26 @@ def test_what_fails_is_marked_with_its_cause(
     run = the_run(store)
     assert run.info.status == "FAILED"
     assert told in run.data.tags[record.CAUSE]
+
+
+@pytest.mark.parametrize(
+    ("override", "key", "told"),
+    [
+        ("filter.keep='nike & prodct'", "filter.keep", "no signal or part 'prodct'. Did you mean 'product'?"),
+        ("filter.keep='nike & (product'", "filter.keep", "This '(' is never closed."),
+        ("filter.parts.positive='praise & positive'", "filter.parts.positive", "positive -> positive"),
+        ("+filter.signals.sentiment.lexicon=words.txt", "filter.signals.sentiment.lexicon", "Line 2 of words.txt"),
+        ("+filter.signals.sentiment.lexicon=no.txt", "filter.signals.sentiment.lexicon", "Cannot read the lexicon"),
+        ("filter=random_matched", "filter._target_", "is not a winnow.filters.Filter"),
+    ],
+)
+def test_what_is_wrong_with_a_filter_is_told_with_its_key(
+    workplace: Path, capsys: pytest.CaptureFixture[str], override: str, key: str, told: str
+) -> None:
+    (workplace / "words.txt").write_text("durable\t2\nno entry\n")
+    assert main(["filter", override]) == 1
+    printed = capsys.readouterr().err
+    assert "Traceback" not in printed
+    assert f"winnow: {key}: " in printed
+    assert told in " ".join(printed.split())
+    assert not (workplace / "outputs/filters").exists()

@@ -16,8 +16,7 @@ from winnow import recording
 from winnow.config import Cell, FilterConfig, construct
 from winnow.data import Corpus, Dataset
 from winnow.errors import WinnowError, WinnowErrors
-from winnow.filters import Filter, Verdicts, filter_statistics, save_dropped, save_kept, save_statistics
-from winnow.filters.report import write_report
+from winnow.filters import Filter, Verdicts, filter_statistics, save_dropped, save_kept, save_statistics, write_report
 from winnow.overview import funnel, print_plan, print_verdicts
 from winnow.parts import check_store, load_corpus
 from winnow.tracking import Store, TrackedRun, record, track

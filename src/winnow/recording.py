@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import tempfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -12,9 +13,10 @@ import yaml
 
 from winnow.config import Cell, TrainConfig
 from winnow.data import Corpus
+from winnow.data.cache import published
 from winnow.data.fingerprint import fingerprint
 from winnow.evaluation.scores import topk_rows
-from winnow.filters import Verdicts, filter_statistics, save_kept
+from winnow.filters import Filter, Verdicts, filter_statistics, save_kept, save_statistics, write_report
 from winnow.parts import Parts, recipe
 from winnow.tracking import TrackedRun, record
 from winnow.tracking.environment import hardware, packages, uncommitted_changes
@@ -57,7 +59,10 @@ def record_inputs(run: TrackedRun, cell: Cell[TrainConfig], parts: Parts, ready:
     )
     if parts.judge in ready.verdicts:
         verdicts = parts.filter.explained_by(ready.verdicts[parts.judge])
-        record_verdicts(run, verdicts, ready.corpus, filter_statistics(verdicts, ready.corpus))
+        explained = _explained(verdicts, ready.corpus, parts.slices[parts.judge], cell.config.output_dir / "cache")
+        statistics = json.loads((explained / "statistics.json").read_text("utf-8"))
+        record_verdicts(run, verdicts, ready.corpus, statistics)
+        run.log_file(explained / "report.html", "filter")
         with tempfile.TemporaryDirectory() as folder:
             save_kept(ready.train_rows, Path(folder))
             run.log_folder(Path(folder), "filter")
@@ -131,6 +136,18 @@ def record_results(
     model.save_pretrained(folder / record.MODEL)
     ready.tokenizer.save_pretrained(folder / record.MODEL)
     run.log_folder(folder / record.MODEL, record.MODEL)
+
+
+def _explained(verdicts: Verdicts, corpus: Corpus, judge: Filter, cache: Path) -> Path:
+    """Return the folder with a filter's statistics and report, made once for all runs that it chooses rows for."""
+    asked = [verdicts.filter, verdicts.keep, verdicts.parts]
+    folder = cache / "explained" / fingerprint(corpus.fingerprint, verdicts.fingerprint, asked)
+    if not folder.exists():
+        with published(folder) as draft:
+            statistics = filter_statistics(verdicts, corpus)
+            save_statistics(statistics, draft)
+            write_report(verdicts, corpus, statistics, judge.signals, draft, pictures=False)
+    return folder
 
 
 def _dropped(corpus: Corpus, verdicts: Verdicts) -> list[dict[str, Any]]:

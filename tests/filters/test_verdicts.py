@@ -11,7 +11,20 @@ import pyarrow.parquet as pq
 import pytest
 
 from winnow.data import Corpus
-from winnow.filters import Filter, Length, Mentions, Verdicts, save_dropped, save_kept
+from winnow.errors import WinnowError
+from winnow.filters import (
+    Filter,
+    Length,
+    Mentions,
+    Verdicts,
+    draw_figures,
+    filter_statistics,
+    read_statistics,
+    read_verdicts,
+    save_dropped,
+    save_kept,
+    save_statistics,
+)
 
 TEXTS = ["nike praised", "nike ugly", "puma ugly", "puma praised ugly nike", "long " * 9, "nike praised too", "a", "b"]
 
@@ -84,3 +97,29 @@ def test_kept_rows_are_written_as_csv_and_as_json(tmp_path: Path) -> None:
 def test_no_rows_make_an_empty_list(tmp_path: Path) -> None:
     save_kept(pa.table({"row_id": pa.array([], pa.string())}), tmp_path)
     assert json.loads((tmp_path / "kept.json").read_text("utf-8")) == []
+
+
+def test_what_was_written_can_be_looked_into_again(verdicts: tuple[Corpus, Verdicts], tmp_path: Path) -> None:
+    corpus, judged = verdicts
+    folder = tmp_path / "filters" / "mine"
+    judged.save(folder)
+    save_statistics(filter_statistics(judged, corpus), folder)
+    again, found = read_verdicts(folder), read_statistics(str(folder))
+    assert again.reasons().equals(judged.reasons())
+    assert found["terms"]["~blame"]["drops"] == 3
+    drawn = draw_figures(again.summary(), found, tmp_path / "pictures")
+    assert {"funnel", "reasons", "overlap", "scores"} <= set(drawn)
+    assert all(file.stat().st_size > 1_000 for figure in drawn.values() for file in figure.files)
+    assert draw_figures(again.summary(), found)["funnel"].files == []
+
+
+def test_a_folder_without_verdicts_or_with_damaged_ones_is_told(tmp_path: Path) -> None:
+    for read in (read_verdicts, read_statistics):
+        with pytest.raises(WinnowError, match="that winnow filter has written"):
+            read(tmp_path)
+    (tmp_path / "verdicts.parquet").write_bytes(b"PAR1")
+    with pytest.raises(WinnowError, match="is damaged"):
+        read_verdicts(tmp_path)
+    pq.write_table(pa.table({"row_id": ["a"]}), tmp_path / "verdicts.parquet")
+    with pytest.raises(WinnowError, match="is damaged"):
+        read_verdicts(tmp_path)

@@ -172,3 +172,5 @@ def test_a_study_takes_its_filter_apart(workplace: Path, store: Store, small: li
         assert summary["rows"]["train"]["kept"] == cells[arm].data.metrics["data/train_rows"]
         assert cells[arm].data.metrics["filter/kept"] == cells[arm].data.metrics["data/train_rows"]
         assert f"filter/{signal}/pass" not in cells[arm].data.metrics
+        page = Path(client.download_artifacts(cells[arm].info.run_id, "filter/report.html", str(workplace)))
+        assert f"<h1>{arm}</h1>" in page.read_text("utf-8")

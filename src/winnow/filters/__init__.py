@@ -4,20 +4,32 @@ A :class:`Filter` holds named signals and a boolean expression over them. Judgin
 :class:`Verdicts`: a score and a verdict for every signal on every row of every split. What is kept, why, and
 at what cost all follow from that table. :class:`Full` keeps every row; :class:`RandomMatched` is the control
 that keeps as many at random, and :class:`Without` a filter less one of its signals.
+
+To look into what `winnow filter` has written, in a notebook say: :func:`read_verdicts` for the table,
+:func:`read_statistics` for what it tells, and :func:`draw_figures` for the pictures.
 """
 
 from winnow.filters.classifier import TextClassifier
 from winnow.filters.controls import RandomMatched, Without
 from winnow.filters.duplicates import Duplicate
 from winnow.filters.expression import Name, at_least
+from winnow.filters.figures import draw_figures
 from winnow.filters.function import Python
 from winnow.filters.language import Language
 from winnow.filters.lexical import Field, Length, Mentions, NotNull, Regex
+from winnow.filters.report import write_report
 from winnow.filters.selection import Filter, Full, Selection
 from winnow.filters.sentiment import VaderSentiment
 from winnow.filters.signals import Signal
 from winnow.filters.statistics import filter_statistics
-from winnow.filters.verdicts import Verdicts, save_dropped, save_kept, save_statistics
+from winnow.filters.verdicts import (
+    Verdicts,
+    read_statistics,
+    read_verdicts,
+    save_dropped,
+    save_kept,
+    save_statistics,
+)
 
 __all__ = [
     "Duplicate",
@@ -39,8 +51,12 @@ __all__ = [
     "Verdicts",
     "Without",
     "at_least",
+    "draw_figures",
     "filter_statistics",
+    "read_statistics",
+    "read_verdicts",
     "save_dropped",
     "save_kept",
     "save_statistics",
+    "write_report",
 ]

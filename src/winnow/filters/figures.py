@@ -19,17 +19,20 @@ KEPT, SHADE = ROLES["filter"].colour, ROLES["baseline"].colour
 _WORDS = 15
 
 
-def draw_figures(summary: Mapping[str, Any], statistics: Mapping[str, Any], folder: Path) -> dict[str, Figure]:
-    """Draw every picture that there is data for, as SVG and PNG files in ``folder``, and return them by name.
+def draw_figures(
+    summary: Mapping[str, Any], statistics: Mapping[str, Any], folder: Path | None = None
+) -> dict[str, Figure]:
+    """Draw every picture that there is data for, and return them by name.
 
     The names are ``funnel``, ``reasons``, ``overlap``, ``scores`` and ``words``.
 
     Args:
         summary: What :meth:`Verdicts.summary` gives, or ``summary.json``.
         statistics: What :func:`filter_statistics` gives, or ``statistics.json``.
-        folder: Where the files go; it is made where it is not there.
+        folder: Where the files go, made where it is not there; without one the figures are drawn for a page only.
     """
-    folder.mkdir(parents=True, exist_ok=True)
+    if folder is not None:
+        folder.mkdir(parents=True, exist_ok=True)
     drawn = [draw_funnel(summary, folder)]
     if statistics.get("reasons"):
         drawn.append(draw_reasons(list(statistics["terms"]), statistics["reasons"], folder))
@@ -42,7 +45,7 @@ def draw_figures(summary: Mapping[str, Any], statistics: Mapping[str, Any], fold
     return {figure.name: figure for figure in drawn}
 
 
-def draw_funnel(summary: Mapping[str, Any], folder: Path) -> Figure:
+def draw_funnel(summary: Mapping[str, Any], folder: Path | None = None) -> Figure:
     """Draw how many train rows are left after each term."""
     stages = summary["funnel"]
     total = max(1, stages[0]["rows"])
@@ -64,7 +67,7 @@ def draw_funnel(summary: Mapping[str, Any], folder: Path) -> Figure:
     return render("funnel", caption, [panel], folder)
 
 
-def draw_reasons(terms: Sequence[str], reasons: Sequence[Mapping[str, Any]], folder: Path) -> Figure:
+def draw_reasons(terms: Sequence[str], reasons: Sequence[Mapping[str, Any]], folder: Path | None = None) -> Figure:
     """Draw which terms together drop how many rows: a dot for each term that a row fails, a bar for the rows."""
     longest = max(entry["rows"] for entry in reasons)
 
@@ -94,7 +97,7 @@ def draw_reasons(terms: Sequence[str], reasons: Sequence[Mapping[str, Any]], fol
     return render("reasons", caption, [panel], folder)
 
 
-def draw_overlap(overlap: Mapping[str, Mapping[str, int]], folder: Path) -> Figure:
+def draw_overlap(overlap: Mapping[str, Mapping[str, int]], folder: Path | None = None) -> Figure:
     """Draw for two terms at a time which share of the rows that one drops the other drops too."""
     terms = list(overlap)
 
@@ -126,7 +129,7 @@ def draw_overlap(overlap: Mapping[str, Mapping[str, int]], folder: Path) -> Figu
     return render("overlap", caption, [Panel("Overlap of the terms", draw, size + 0.4, 0.9 + 0.4 * len(terms))], folder)
 
 
-def draw_scores(histograms: Mapping[str, Mapping[str, Any]], folder: Path) -> Figure:
+def draw_scores(histograms: Mapping[str, Mapping[str, Any]], folder: Path | None = None) -> Figure:
     """Draw how each signal's scores are distributed among kept and dropped rows, with the cut."""
     panels = [_histogram(name, one) for name, one in histograms.items()]
     caption = (
@@ -181,7 +184,7 @@ def _around(edges: Any, cuts: Sequence[Mapping[str, Any]]) -> tuple[float, float
     return min(edges[0], min(places) - margin), max(edges[-1], max(places) + margin)
 
 
-def draw_words(words: Mapping[str, Any], folder: Path) -> Figure:
+def draw_words(words: Mapping[str, Any], folder: Path | None = None) -> Figure:
     """Draw the words that tell kept rows from dropped ones."""
     sides = {"kept": ("Commoner in what is kept", KEPT, 0.9), "dropped": ("Commoner in what is dropped", GREY, 0.55)}
     panels = [_words(title, words[side][:_WORDS], colour, alpha) for side, (title, colour, alpha) in sides.items()]

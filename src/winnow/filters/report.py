@@ -32,8 +32,9 @@ def write_report(
     signals: Mapping[str, Signal],
     folder: Path,
     plan: Plan | None = None,
+    pictures: bool = True,
 ) -> Path:
-    """Write ``report.html``, a page that needs no other file, and its pictures into ``folder/figures``.
+    """Write ``report.html``, a page that needs no other file.
 
     Args:
         verdicts: The filter's verdicts.
@@ -42,6 +43,7 @@ def write_report(
         signals: The filter's signals, by name.
         folder: Where the page goes.
         plan: The order of asking that was found cheapest, if it was looked for.
+        pictures: Whether the pictures are also written into ``folder/figures``, as SVG and PNG.
 
     Returns:
         The page.
@@ -66,7 +68,7 @@ def write_report(
         "plan": plan if plan and plan.full else None,
         "drift_word": drift_word,
         "examples": examples(verdicts, corpus),
-        "figures": draw_figures(summary, statistics, folder / "figures"),
+        "figures": draw_figures(summary, statistics, folder / "figures" if pictures else None),
         "version": __version__,
         "fingerprint": verdicts.fingerprint,
     }

@@ -90,8 +90,9 @@ class Filter(Selection):
         name: What the filter is called.
         signals: Signals by name.
         keep: The expression: names of signals and parts, ``&``, ``|``, ``^``, ``~``, parentheses,
-            comparisons of a signal's score such as ``sentiment > 0.3``, and ``at_least(2, a, b, c)``. In Python it may
-            be built from :class:`~winnow.filters.Name` by the same operators.
+            comparisons of a signal's score such as ``sentiment > 0.3``, ``known(sentiment)`` where it has a score,
+            and ``at_least(2, a, b, c)``. In Python it may be built from :class:`~winnow.filters.Name` by the same
+            operators.
         parts: Named expressions that ``keep`` and one another may use.
         on_null: What becomes of a row for which ``keep`` is null, neither true nor false.
         mode: ``full`` asks every signal about every row, so that all reasons and statistics are known, and keeps the

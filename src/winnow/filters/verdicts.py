@@ -17,6 +17,7 @@ import pyarrow.csv
 import pyarrow.parquet as pq
 
 from winnow.data.corpus import SPLITS, Corpus, SplitName
+from winnow.errors import WinnowError
 from winnow.filters.expression import Node, conjuncts, evaluate, expanded, names, without
 from winnow.filters.parsing import parse
 
@@ -202,15 +203,53 @@ class Verdicts:
 
     @classmethod
     def load(cls, folder: Path) -> Verdicts:
-        """Read what :meth:`save` wrote."""
-        table = pq.read_table(folder / "verdicts.parquet")
-        facts = json.loads(table.schema.metadata[b"winnow"])
+        """Read what :meth:`save` wrote.
+
+        Raises:
+            WinnowError: There is no verdict table, or it is damaged.
+        """
+        path = folder / "verdicts.parquet"
+        try:
+            table = pq.read_table(path)
+            facts = json.loads(table.schema.metadata[b"winnow"])
+        except FileNotFoundError as fault:
+            told = f"There is no {path.name} in {folder}. Give a folder that winnow filter has written."
+            raise WinnowError(told, key="folder") from fault
+        except (OSError, ValueError, KeyError, TypeError) as fault:  # Arrow's own faults are of these kinds
+            raise WinnowError(f"{path} is damaged ({fault}). Run winnow filter again.", key="folder") from fault
         return cls(table.replace_schema_metadata(None), **facts)
 
 
 def _counts(verdicts: pa.ChunkedArray) -> dict[str, int]:
     passed = pc.sum(verdicts).as_py() or 0
     return {"pass": passed, "fail": len(verdicts) - verdicts.null_count - passed, "null": verdicts.null_count}
+
+
+def read_verdicts(folder: Path | str) -> Verdicts:
+    """Return the verdicts that ``winnow filter`` has written into a folder.
+
+    Their ``table`` holds a score and a verdict of every signal on every row; ``reasons()``, ``passed()``,
+    ``without(signal, name)`` and ``summary()`` derive the rest.
+
+    Raises:
+        WinnowError: There are none, or they are damaged.
+    """
+    return Verdicts.load(Path(folder))
+
+
+def read_statistics(folder: Path | str) -> dict[str, Any]:
+    """Return what these verdicts tell, as :func:`winnow.filters.filter_statistics` describes it.
+
+    Raises:
+        WinnowError: There is no ``statistics.json``, or it is damaged.
+    """
+    path = Path(folder) / "statistics.json"
+    try:
+        found: dict[str, Any] = json.loads(path.read_text("utf-8"))
+    except (OSError, ValueError) as fault:
+        told = f"{path} cannot be read ({fault}). Give a folder that winnow filter has written."
+        raise WinnowError(told, key="folder") from fault
+    return found
 
 
 def save_kept(table: pa.Table, folder: Path) -> None:

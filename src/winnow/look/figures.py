@@ -93,10 +93,12 @@ def styles(roles: dict[str, str]) -> dict[str, Style]:
     return {arm: ROLES[role] if role in ROLES else next(spare) for arm, role in roles.items()}
 
 
-def render(name: str, caption: str, panels: Sequence[Panel], folder: Path, columns: int = 2) -> Figure:
-    """Draw the panels one by one for the page, and side by side into ``NAME.svg`` and ``NAME.png``."""
+def render(name: str, caption: str, panels: Sequence[Panel], folder: Path | None, columns: int = 2) -> Figure:
+    """Draw the panels one by one for the page and, given a folder, side by side into ``NAME.svg`` and ``NAME.png``."""
     with _look(name):
         inline = [_inline(panel, f"{name}-{i}") for i, panel in enumerate(panels)]
+        if folder is None:
+            return Figure(name, caption, inline, [])
         rows = [panels[i : i + columns] for i in range(0, len(panels), columns)]
         widths = [max(row[i].width for row in rows if i < len(row)) for i in range(len(rows[0]))]
         heights = [max(panel.height for panel in row) for row in rows]
