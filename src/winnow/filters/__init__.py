@@ -14,6 +14,7 @@ from winnow.filters.controls import RandomMatched, Without
 from winnow.filters.duplicates import Duplicate
 from winnow.filters.expression import Name, at_least
 from winnow.filters.figures import draw_figures
+from winnow.filters.folder import read_statistics, read_verdicts, save_dropped, save_kept, save_statistics
 from winnow.filters.function import Python
 from winnow.filters.language import Language
 from winnow.filters.lexical import Field, Length, Mentions, NotNull, Regex
@@ -22,14 +23,7 @@ from winnow.filters.selection import Filter, Full, Selection
 from winnow.filters.sentiment import VaderSentiment
 from winnow.filters.signals import Signal
 from winnow.filters.statistics import filter_statistics
-from winnow.filters.verdicts import (
-    Verdicts,
-    read_statistics,
-    read_verdicts,
-    save_dropped,
-    save_kept,
-    save_statistics,
-)
+from winnow.filters.verdicts import Verdicts
 
 __all__ = [
     "Duplicate",
