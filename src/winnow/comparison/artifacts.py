@@ -17,7 +17,14 @@ if TYPE_CHECKING:
     from winnow.comparison.runs import Cell
 
 NAMES = {PROMPTS: "scores per prompt", FILLS: "fills per prompt", ROWS: "losses per row"}
-ROW_COLUMNS = ["stage", "split", "row_id", "loss_sum", "masked", "top1", "top5", "slices"]
+COLUMNS = {
+    ROWS: ["stage", "split", "row_id", "loss_sum", "masked", "top1", "top5", "slices"],
+    FILLS: ["stage", "probe", "prompt", "word", "probability"],
+}
+"""The columns that a comparison needs of an artifact, where it does not need all."""
+
+MOST_CURVES = 60
+"""Runs whose curves are drawn; an arm shows at least 3."""
 
 
 class Artifacts:
@@ -54,24 +61,32 @@ class Artifacts:
         return found if isinstance(found, dict) else None
 
     def table(self, cells: Sequence[Cell], artifact: str) -> pd.DataFrame:
-        """Return one parquet artifact of all cells as one frame, ``arm`` and ``seed`` in front."""
-        import pandas as pd
+        """Return one parquet artifact of all cells as one frame, ``arm`` and ``seed`` in front; texts are categories.
 
-        frames, absent = [], []
+        Texts repeat in every run, so they are kept as dictionaries: a thousand runs fit into memory.
+        """
+        import pandas as pd
+        import pyarrow as pa
+
+        tables, absent = [], []
         for cell in cells:
-            frame = self._read_parquet(cell.run_id, artifact)
-            if frame is None:
+            table = self._read_parquet(cell.run_id, artifact)
+            if table is None:
                 absent.append(f"{cell.arm} seed {cell.seed}")
-            else:
-                frame.insert(0, "seed", cell.seed)
-                frame.insert(0, "arm", cell.arm)
-                frames.append(frame)
+                continue
+            size = table.num_rows
+            arm = pa.DictionaryArray.from_arrays(pa.array([0] * size, pa.int32()), [cell.arm])
+            table = table.add_column(0, "seed", pa.array([cell.seed] * size, pa.int64()))
+            tables.append(table.add_column(0, "arm", arm))
         if absent and artifact in NAMES:
             self.notes.append(
                 f"The {NAMES[artifact]} ({artifact}) could not be read for {_listed(absent)}; what rests on "
                 "them is told from the run's summary metrics instead, or left out."
             )
-        return pd.concat(frames, ignore_index=True) if frames else pd.DataFrame()
+        if not tables:
+            return pd.DataFrame()
+        frame: pd.DataFrame = pa.concat_tables(tables, promote_options="permissive").unify_dictionaries().to_pandas()
+        return frame
 
     def filter_summaries(self, cells: Iterable[Cell]) -> dict[str, dict[str, Any]]:
         """Return each arm's filter summary, taken from the first of its cells that has one."""
@@ -81,24 +96,30 @@ class Artifacts:
                 found[cell.arm] = summary
         return found
 
-    def histories(self, cells: Iterable[Cell], metrics: Sequence[str]) -> pd.DataFrame:
+    def histories(self, cells: Sequence[Cell], metrics: Sequence[str]) -> pd.DataFrame:
         """Return the logged curves: ``arm``, ``seed``, ``metric``, ``step`` and ``value``.
 
-        A step that was logged again after a resume counts once, with its last value.
+        A step that was logged again after a resume counts once, with its last value. MLflow gives one curve at a time,
+        so of many runs the first seeds of each arm are read.
         """
         import pandas as pd
 
-        entries = [
-            (cell.arm, cell.seed, metric, point.step, point.value)
-            for cell in cells
-            for metric in metrics
-            if metric in cell.metrics
-            for point in self._client.get_metric_history(cell.run_id, metric)
-        ]
+        most = max(3, MOST_CURVES // max(1, len({cell.arm for cell in cells})))
+        seen: dict[str, int] = {}
+        entries = []
+        for cell in cells:
+            seen[cell.arm] = seen.get(cell.arm, 0) + 1
+            if seen[cell.arm] <= most:
+                entries += [
+                    (cell.arm, cell.seed, metric, point.step, point.value)
+                    for metric in metrics
+                    if metric in cell.metrics
+                    for point in self._client.get_metric_history(cell.run_id, metric)
+                ]
         frame = pd.DataFrame(entries, columns=["arm", "seed", "metric", "step", "value"])
         return frame.drop_duplicates(["arm", "seed", "metric", "step"], keep="last")
 
-    def _read_parquet(self, run_id: str, artifact: str) -> pd.DataFrame | None:
+    def _read_parquet(self, run_id: str, artifact: str) -> Any:
         import pyarrow as pa
         import pyarrow.parquet as pq
 
@@ -106,12 +127,14 @@ class Artifacts:
         if path is None:
             return None
         try:
-            columns = [c for c in ROW_COLUMNS if c in pq.read_schema(path).names] if artifact == ROWS else None
-            table = pq.read_table(path, columns=columns)
+            schema = pq.read_schema(path)
+            columns = [name for name in COLUMNS.get(artifact, schema.names) if name in schema.names]
+            texts = [name for name in columns if pa.types.is_string(schema.field(name).type)]
+            # One thread: the files are small, and there may be a thousand.
+            table = pq.read_table(path, columns=columns, read_dictionary=texts, use_threads=False)
         except (pa.ArrowException, OSError):
             return None
-        frame: pd.DataFrame = (_with_slice_columns(table) if artifact == ROWS else table).to_pandas()
-        return frame
+        return _with_slice_columns(table) if artifact == ROWS else table
 
 
 def _with_slice_columns(table: Any) -> Any:

@@ -5,15 +5,12 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from winnow.comparison.metrics import SPLITS, Metric, base_score, by_seed, obstacle, scores
 from winnow.comparison.runs import Study
 from winnow.comparison.statistics import Contrast, Summary, contrast, summarise
 from winnow.tracking.record import CORPUS, FINAL, HELD_OUT, MAX_STEPS, PROBES, TOKENIZER
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 TRAIN_ROWS = "data/train_rows"
 TOKENS = "final/tokens_seen"
@@ -167,36 +164,3 @@ def _summary(values: Iterable[float], confidence: float) -> Summary:
 def _mean(values: Iterable[float]) -> float:
     known = [value for value in values if not math.isnan(value)]
     return sum(known) / len(known) if known else math.nan
-
-
-Fills = dict[str, dict[str, float]]
-"""The fills of one prompt: arm (or ``base``) to words with their probability, the likeliest first."""
-
-BASE = "base"
-
-
-def fills_by_prompt(study: Study, most: int = 8) -> dict[str, Fills]:
-    """Return the fills of the prompts that a person reads.
-
-    These are the prompts of the probe ``nike``, or of the probe with the fewest. Probabilities are means over
-    seeds. A word that a seed does not list counts as 0 there, so that no mean is too high.
-    """
-    table = study.fills
-    if table.empty:
-        return {}
-    sizes = table.groupby("probe")["prompt_id"].nunique().sort_values()
-    table = table[table["probe"] == ("nike" if "nike" in sizes else sizes.index[0])]
-    before, after = (table[table["stage"] == stage] for stage in ("before", "after"))
-    found: dict[str, Fills] = {}
-    for prompt in list(dict.fromkeys(table["prompt"]))[:most]:
-        parts = {BASE: before, **{arm: after[after["arm"] == arm] for arm in study.arms}}
-        here = {arm: _mean_fills(part[part["prompt"] == prompt]) for arm, part in parts.items()}
-        found[prompt] = {arm: fills for arm, fills in here.items() if fills}
-    return found
-
-
-def _mean_fills(part: pd.DataFrame) -> dict[str, float]:
-    """Return words with their mean probability over seeds; the base model is in the record of every arm."""
-    once = part.drop_duplicates(["seed", "word"])
-    shares = (once.groupby("word")["probability"].sum() / max(1, once["seed"].nunique())).to_dict()
-    return {str(word): float(share) for word, share in sorted(shares.items(), key=lambda item: -item[1])}

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from winnow.comparison.analysis import Comparison
-from winnow.comparison.curves import draw_curves
-from winnow.comparison.description import fills_by_prompt
+from winnow.comparison.curves import draw_curves, draw_probe_curves
+from winnow.comparison.fills import Fills, short_list
 from winnow.comparison.metrics import Metric
 from winnow.comparison.runs import Study
 from winnow.comparison.verdict import Finding
@@ -22,14 +22,18 @@ if TYPE_CHECKING:
     from matplotlib.figure import FigureBase
 
 
-def draw_all(comparison: Comparison, study: Study, folder: Path) -> dict[str, Figure]:
+def draw_all(
+    comparison: Comparison, study: Study, fills: dict[str, dict[str, Fills]], folder: Path
+) -> dict[str, Figure]:
     """Draw every figure that the study has data for into ``folder``, and return them by name."""
     look = styles({name: arm.role for name, arm in comparison.arms.items()})
     drawn = [
         _seeds(comparison, look, folder),
         _contrasts(comparison, look, folder),
+        _contributions(comparison, look, folder),
         draw_curves(study, look, folder),
-        _fills(study, look, folder),
+        draw_probe_curves(study, look, folder),
+        _fills(study, short_list(fills), look, folder),
         _funnel(study, look, folder),
     ]
     return {figure.name: figure for figure in drawn if figure}
@@ -112,12 +116,35 @@ def _forest(metric: Metric, findings: list[Finding], look: dict[str, Style]) -> 
     return Panel(f"Contrasts in {metric.label}", draw, 4.6, 1.05 + 0.5 * len(findings))
 
 
-def _fills(study: Study, look: dict[str, Style], folder: Path) -> Figure | None:
+def _contributions(comparison: Comparison, look: dict[str, Style], folder: Path) -> Figure | None:
+    metric = Metric(comparison.primary_metric)
+    sign = 1 if metric.higher_is_better else -1
+    found = sorted(comparison.contributions.items(), key=lambda entry: -sign * entry[1].result.difference)
+    if not found:
+        return None
+
+    def draw(figure: FigureBase) -> None:
+        axes = figure.subplots()
+        for row, (_, finding) in enumerate(found):
+            r = finding.result
+            _interval(axes, row, r.difference, r.ci_low, r.ci_high, look[r.a])
+        axes.axvline(0, color=INK, lw=0.9)
+        _rows(axes, [signal for signal, _ in found])
+        axes.set_xlabel(f"added to {metric.label}")
+
+    caption = (
+        f"The filter less the filter without the signal, with {comparison.confidence:.0%} intervals for new seeds and "
+        "new prompts or rows. A signal right of 0 raises the metric, one at 0 could be left out."
+    )
+    panel = Panel(f"What each signal adds to {metric.label}", draw, 4.6, 0.9 + 0.42 * len(found))
+    return render("contributions", caption, [panel], folder)
+
+
+def _fills(study: Study, prompts: dict[str, Fills], look: dict[str, Style], folder: Path) -> Figure | None:
     declared = study.declaration
     pair = [("v1", declared.baseline), ("v2", declared.filter)]
-    prompts = fills_by_prompt(study)
     panels = [
-        _fill(prompt, {f"{version}: {arm}": (by_arm[arm], look[arm]) for version, arm in pair if arm})
+        _fill(prompt, {f"{version}: {arm}": (dict(by_arm[arm]), look[arm]) for version, arm in pair if arm})
         for prompt, by_arm in prompts.items()
         if all(arm in by_arm for _, arm in pair)
     ]
@@ -132,7 +159,7 @@ def _fill(prompt: str, arms: dict[str, tuple[dict[str, float], Style]]) -> Panel
     from matplotlib.ticker import MaxNLocator
 
     def draw(figure: FigureBase) -> None:
-        top = {title: dict(list(fills.items())[:10]) for title, (fills, _) in arms.items()}
+        top = {title: fills for title, (fills, _) in arms.items()}
         rows = np.atleast_1d(figure.subplots(len(arms), 1, sharex=True))
         for axes, (title, (_, style)) in zip(rows, arms.items(), strict=True):
             others = {word for other, words in top.items() if other != title for word in words}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
@@ -122,6 +123,7 @@ def scores(study: Study, metric: Metric, *arms: str) -> pd.DataFrame:
     )
 
 
+@lru_cache(maxsize=8)
 def per_item(study: Study, metric: Metric, stage: Stage = "after") -> pd.DataFrame | None:
     """Return every arm's scores per prompt or row, or ``None`` where a run has none.
 

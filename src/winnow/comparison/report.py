@@ -8,15 +8,15 @@ from pathlib import Path
 from typing import Any
 
 from winnow.comparison.analysis import Comparison
-from winnow.comparison.description import BASE, fills_by_prompt
 from winnow.comparison.figures import draw_all
+from winnow.comparison.fills import BASE, Fills, fills_by_prompt, prompt_scores, short_list
 from winnow.comparison.metrics import Metric
 from winnow.comparison.runs import Study
 from winnow.comparison.tables import write_tables
 from winnow.errors import WinnowError
 from winnow.look.figures import Figure, styles
 from winnow.look.page import pages
-from winnow.look.wording import listed
+from winnow.look.wording import listed, number
 
 MARKS = {"o": "●", "s": "■", "^": "▲", "D": "◆", "v": "▼", "P": "✚"}
 """The figures' markers as characters, so that text and figures name an arm alike."""
@@ -36,8 +36,9 @@ def write(comparison: Comparison, study: Study, output: Path, ui_url: str = "htt
     """
     try:
         (output / "figures").mkdir(parents=True, exist_ok=True)
-        figures = draw_all(comparison, study, output / "figures")
-        facts = _facts(comparison, study, figures) | {"ui_url": ui_url.rstrip("/")}
+        fills = fills_by_prompt(study)
+        figures = draw_all(comparison, study, fills, output / "figures")
+        facts = _facts(comparison, study, figures, fills, ui_url.rstrip("/"))
         numbers = json.dumps(comparison.as_dict(), indent=2, ensure_ascii=False, allow_nan=False)
         environment = pages("winnow.comparison")
         written = {"comparison.json": numbers + "\n"}
@@ -55,7 +56,9 @@ def write(comparison: Comparison, study: Study, output: Path, ui_url: str = "htt
     return [*(output / name for name in written), *printed, *drawn]
 
 
-def _facts(comparison: Comparison, study: Study, figures: dict[str, Figure]) -> dict[str, Any]:
+def _facts(
+    comparison: Comparison, study: Study, figures: dict[str, Figure], fills: dict[str, dict[str, Fills]], ui_url: str
+) -> dict[str, Any]:
     """Return what the templates tell; every choice of content is made here, only the layout is theirs."""
     declared = study.declaration
     primary = Metric(comparison.primary_metric)
@@ -66,14 +69,16 @@ def _facts(comparison: Comparison, study: Study, figures: dict[str, Figure]) -> 
         declared.control: "random control",
         BASE: "before training",
     }
-    fills = fills_by_prompt(study)
+    marks = {name: {"sign": MARKS[style.marker], "colour": style.colour} for name, style in look.items()}
+    dropped = _dropped(study)
     named = {finding.metric for finding in comparison.findings} | {one["metric"] for one in comparison.not_comparable}
     return {
         "c": comparison,
         "declared": declared,
         "primary": primary,
         "labels": {name: Metric(name).label for name in named},
-        "marks": {name: {"sign": MARKS[style.marker], "colour": style.colour} for name, style in look.items()},
+        "items": {"prompts": "prompts", "rows": "rows"}.get(primary.items, "items"),
+        "marks": marks,
         "versions": versions,
         "families": {
             family: [f for f in comparison.findings if f.family == family]
@@ -81,19 +86,53 @@ def _facts(comparison: Comparison, study: Study, figures: dict[str, Figure]) -> 
         },
         "compared": [entry for entry in comparison.slices if entry.change],
         "worse": [entry for entry in comparison.slices if entry.worse],
-        "prompts": {prompt: _side_by_side(by_arm) for prompt, by_arm in fills.items()},
+        "prompts": {prompt: _side_by_side(by_arm) for prompt, by_arm in short_list(fills).items()},
+        "said": _said(study, fills, marks, versions) if fills else None,
         "filter": study.filters.get(declared.filter or ""),
-        "dropped": _dropped(study),
+        "dropped": dropped,
+        "reasons": sorted({reason for row in dropped for reason in row["reasons"]}),
+        "links": {c.run_id: f"{ui_url}/#/experiments/{c.experiment}/runs/{c.run_id}" for c in study.cells},
+        "ui_url": ui_url,
         "figures": figures,
         "methods": _methods(comparison),
         "version": comparison.as_dict()["winnow_version"],
     }
 
 
-def _side_by_side(by_arm: dict[str, dict[str, float]], most: int = 10) -> dict[str, Any]:
-    """Return the first fills of each arm as a table, one row a rank, with each arm's largest probability."""
-    columns = [list(fills.items())[:most] for fills in by_arm.values()]
-    return {"arms": list(by_arm), "rows": list(zip_longest(*columns)), "tops": [column[0][1] for column in columns]}
+def _side_by_side(by_arm: Fills) -> dict[str, Any]:
+    """Return the fills of each arm as a table, one row a rank."""
+    return {"arms": list(by_arm), "rows": list(zip_longest(*by_arm.values()))}
+
+
+def _said(
+    study: Study, fills: dict[str, dict[str, Fills]], marks: dict[str, dict[str, str]], versions: dict[Any, str]
+) -> dict[str, Any]:
+    """Return what the page's script shows of a prompt: each arm's fills, and its score where the prompt has one."""
+    scores = prompt_scores(study)
+    return {
+        "baseline": study.declaration.baseline,
+        "arms": {
+            arm: {
+                "sign": marks[arm]["sign"] if arm in marks else "",
+                "tint": f"var(--c{marks[arm]['colour'][1:].lower()})" if arm in marks else "var(--soft)",
+                "told": versions.get(arm, ""),
+            }
+            for arm in (BASE, *study.arms)
+        },
+        "probes": {
+            probe: [
+                {
+                    "prompt": prompt,
+                    "arms": {arm: [(word, round(share, 5)) for word, share in words] for arm, words in by_arm.items()},
+                    "scores": {
+                        arm: f"log odds {number(score)}" for arm, score in scores.get((probe, prompt), {}).items()
+                    },
+                }
+                for prompt, by_arm in prompts.items()
+            ]
+            for probe, prompts in fills.items()
+        },
+    }
 
 
 def _methods(comparison: Comparison) -> str:
@@ -116,18 +155,19 @@ def _methods(comparison: Comparison) -> str:
     )
 
 
-def _dropped(study: Study, most: int = 8) -> list[dict[str, str]]:
-    """Return examples of dropped rows, each as a text and what else is said of it."""
+def _dropped(study: Study, most: int = 40) -> list[dict[str, Any]]:
+    """Return examples of dropped rows: each a text, the terms it failed, and what else is said of it."""
     examples = (study.filters.get(study.declaration.filter or "") or {}).get("dropped") or []
-    found = []
+    found: list[dict[str, Any]] = []
     for example in examples[:most]:
         if not isinstance(example, dict):
-            found.append({"text": str(example), "more": ""})
+            found.append({"text": str(example), "reasons": [], "more": ""})
             continue
         more = [
             f"{key} {listed([str(entry) for entry in value]) if isinstance(value, list) else value}"
             for key, value in example.items()
             if key not in ("text", "row_id") and value not in (None, "", [])
         ]
-        found.append({"text": str(example.get("text", "")), "more": ", ".join(more)})
+        reasons = [str(reason) for reason in example.get("failed") or []]
+        found.append({"text": str(example.get("text", "")), "reasons": reasons, "more": ", ".join(more)})
     return found

@@ -45,7 +45,7 @@ class Cell:
     seconds: float
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Study:
     """All that is known of a study, ready to be compared.
 

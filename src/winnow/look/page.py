@@ -39,5 +39,6 @@ def pages(room: str) -> Environment:
         "percent": lambda share: f"{share:.1%}" if share >= 0.0005 else "<0.1%",
         "cell": lambda text: str(text).replace("|", "\\|").replace("\n", " "),
     }
+    environment.policies["json.dumps_kwargs"] = {"sort_keys": False}  # arms stay in their order
     environment.globals |= {"interval": interval, "exp": math.exp, "known": math.isfinite}
     return environment

@@ -1,0 +1,140 @@
+"""The report in the system's own Chromium: every control used, at three widths, in both colour schemes, on paper."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from winnow.comparison import compare
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser, Page
+
+
+@pytest.fixture(scope="module")
+def report(store: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    effects = {"full": 0.0, "nike_positive": 0.9, "random_matched": 0.0, "less_vader": 0.88, "less_nike": -0.1}
+    name = store.build("page", effects, seeds=(1, 2, 3), ablations={"less_vader": "vader", "less_nike": "nike"})
+    folder = tmp_path_factory.mktemp("page")
+    compare(store.uri, name, folder, publish=False)
+    return folder / "report.html"
+
+
+@pytest.fixture
+def page(browser: Browser, report: Path) -> Iterator[Page]:
+    page = browser.new_page(viewport={"width": 1280, "height": 900})
+    complaints: list[str] = []
+    page.on("console", lambda message: complaints.append(message.text))
+    page.on("pageerror", lambda error: complaints.append(str(error)))
+    page.on("request", lambda request: complaints.append(request.url) if "file:" not in request.url else None)
+    page.goto(report.as_uri())
+    yield page
+    page.close()
+    assert [text for text in complaints if not text.startswith("data:")] == []
+
+
+def column(page: Page, region: str, number: int) -> list[str]:
+    return page.locator(f"[aria-label='{region}'] tbody tr > *:nth-child({number})").all_inner_texts()
+
+
+def test_every_table_sorts_both_ways_from_the_keyboard(page: Page) -> None:
+    page.evaluate("document.querySelectorAll('details').forEach(one => one.open = true)")
+    for table in page.locator("table.sortable").all():
+        for button in table.locator("th button").all():
+            head = button.locator("xpath=..")
+            button.focus()
+            page.keyboard.press("Enter")
+            assert head.get_attribute("aria-sort") == "ascending"
+            page.keyboard.press("Enter")
+            assert head.get_attribute("aria-sort") == "descending"
+    page.locator("[aria-label='Arms'] th button").nth(2).click()
+    shown = [float(text.replace("\u2212", "-")) for text in column(page, "Arms", 3)]
+    assert shown == sorted(shown)
+    assert page.locator("[aria-label='Contrasts'] tbody").first.locator("tr").first.inner_text().startswith("Primary")
+
+
+def test_a_prompt_is_picked_and_shows_the_fills_of_each_arm(page: Page) -> None:
+    said = page.locator("#said")
+    page.select_option("#pick-prompt", index=2)
+    assert said.locator("p").first.inner_text() == "Nike [MASK] shoes are very comfortable"
+    page.click("#prompt-after")
+    assert said.locator("p").first.inner_text() == "Trousers and Hoodies made by [MASK] are not very expensive"
+    page.click("#prompt-before")
+    page.click("#prompt-before")
+    assert said.locator("p").first.inner_text() == "Nike athletic wear is known for being very [MASK]"
+    arms = [text.split("\n")[-1] for text in said.locator("h4").all_inner_texts()]
+    assert [arm.lstrip("\u25cf\u25a0\u25b2\u25c6\u25bc\u271a") for arm in arms] == [
+        "base", "full", "nike_positive", "random_matched", "less_nike", "less_vader",
+    ]  # fmt: skip
+    for words in said.locator("ol").all():
+        assert words.locator("li").count() == 10
+    assert "log odds" in said.inner_text()
+    page.select_option("#pick-probe", "nike")
+
+
+def test_dropped_rows_are_filtered_by_their_reason(page: Page) -> None:
+    assert page.locator(".dropped li:visible").count() == 2
+    page.select_option("#pick-reason", "nike")
+    assert page.locator(".dropped li:visible").all_inner_texts() == [
+        "adidas caps are <b>overpriced</b> (failed nike and positive)"
+    ]
+    assert page.locator("#dropped-shown").inner_text() == "1 shown"
+
+
+def test_links_lead_to_their_sections_and_runs(page: Page) -> None:
+    for link in page.locator("nav a").all():
+        link.click()
+        target = page.locator((link.get_attribute("href") or "") + ":visible")
+        assert target.count() == 1
+    page.locator("summary", has_text="Runs compared").click()
+    runs = page.locator("td.run a")
+    assert runs.count() == 15
+    assert "/#/experiments/" in (runs.first.get_attribute("href") or "")
+    page.keyboard.press("Home")
+    page.locator(".skip").focus()
+    assert page.locator(".skip").bounding_box()["x"] >= 0
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("width", [390, 820, 1280])
+def test_it_fits_every_width_in_both_schemes(page: Page, width: int, scheme: Any) -> None:
+    page.set_viewport_size({"width": width, "height": 900})
+    page.emulate_media(color_scheme=scheme)
+    assert page.evaluate("document.documentElement.scrollWidth") <= width
+    for selector in ("main p", ".tag", ".soft", "th button", ".tile b"):
+        assert contrast_of(page, selector) >= 4.5, selector
+
+
+def contrast_of(page: Page, selector: str) -> float:
+    """Return the least contrast of text to the page behind it (WCAG 2.2, 1.4.3)."""
+    pairs = page.evaluate(
+        """selector => [...document.querySelectorAll(selector)].filter(e => e.checkVisibility()).slice(0, 40).map(e => {
+            let back = e;
+            while (back && getComputedStyle(back).backgroundColor === 'rgba(0, 0, 0, 0)') back = back.parentElement;
+            return [getComputedStyle(e).color, getComputedStyle(back ?? document.body).backgroundColor];
+        })""",
+        selector,
+    )
+    assert pairs
+
+    def luminance(colour: str) -> float:
+        parts = [float(part) / 255 for part in colour[colour.index("(") + 1 : -1].split(",")[:3]]
+        linear = [part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4 for part in parts]
+        return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
+
+    levels = [sorted(map(luminance, pair)) for pair in pairs]
+    return min((high + 0.05) / (low + 0.05) for low, high in levels)
+
+
+def test_paper_shows_what_is_folded_and_no_controls(page: Page, tmp_path: Path) -> None:
+    page.emulate_media(media="print")
+    page.evaluate("dispatchEvent(new Event('beforeprint'))")
+    assert page.locator("details:not([open])").count() == 0
+    assert page.locator(".controls:visible, nav:visible").count() == 0
+    page.pdf(path=tmp_path / "report.pdf", format="A4")
+    assert (tmp_path / "report.pdf").read_bytes().startswith(b"%PDF")
+    page.evaluate("dispatchEvent(new Event('afterprint'))")
+    assert page.locator("details[open]").count() == 0
