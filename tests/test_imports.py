@@ -29,6 +29,7 @@ MAY_IMPORT = {
     "pipeline": {
         "errors",
         "config",
+        "evaluation",
         "tracking",
         "parts",
         "preparation",
@@ -54,7 +55,8 @@ MAY_IMPORT = {
     "filtering": {"errors", "config", "data", "filters", "tracking", "parts", "overview", "recording"},
     "contenders": {"errors", "evaluation", "tracking"},
     "filling": {"errors", "config", "evaluation", "look", "tracking", "contenders"},
-    "results": {"config", "evaluation", "look", "tracking"},
+    "results": {"config", "evaluation", "look", "tracking", "gallery"},
+    "gallery": {"look", "results"},
     "evaluating": {
         "errors",
         "config",

@@ -90,16 +90,17 @@ def _of_run(run_id: str, store: Store) -> Contender:
     tags = run.data.tags
     if tags.get(record.KIND) == "study":
         raise WinnowError(f"'{run_id}' is a whole study. Name runs of its cells; `winnow ui` shows them below it.")
-    model = _artifact(client, run_id, record.MODEL)
+    model = artifact_of(client, run_id, record.MODEL)
     if model is None:
         raise WinnowError(f"The run '{run_id}' ({run.info.status}) has kept no model. Name a run that has finished.")
-    resolved = _artifact(client, run_id, "config/resolved.yaml")
+    resolved = artifact_of(client, run_id, "config/resolved.yaml")
     tree = yaml.safe_load(Path(resolved).read_text("utf-8")) if resolved else None
     label = f"{tags.get(record.ARM, run.info.run_name)} seed {tags.get(record.SEED, '?')}"
     return Contender(label, model, run_id, tree)
 
 
-def _artifact(client: MlflowClient, run_id: str, path: str) -> str | None:
+def artifact_of(client: MlflowClient, run_id: str, path: str) -> str | None:
+    """Return a local path of what a run has kept, or `None` where it has not."""
     from mlflow.exceptions import MlflowException
 
     os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")

@@ -13,7 +13,7 @@ import pyarrow as pa
 from rich.console import Console
 
 from winnow.config import EvaluateConfig, construct
-from winnow.contenders import Contender, find_contenders, load_contender
+from winnow.contenders import Contender, artifact_of, find_contenders, load_contender
 from winnow.data import Dataset
 from winnow.errors import WinnowError, WinnowErrors
 from winnow.filters import Filter
@@ -21,12 +21,18 @@ from winnow.measurement import measure_rows, probe_summaries
 from winnow.parts import check_store, filters_in, load_corpus
 from winnow.preparation import held_out_rows, judge, slices_of
 from winnow.results import Result, keep_results, print_results
-from winnow.tracking import Store
+from winnow.tracking import Store, record
 
 if TYPE_CHECKING:
+    import pandas as pd
+
     from winnow.evaluation import Probe
 
 DEFAULT_PROBES = ("nike", "nike_wide")
+LOSSES = ("train/loss", "validation/loss")
+
+READABLE = 12
+"""Prompts of a probe that are drawn one by one; a larger probe is drawn as a whole."""
 
 
 @dataclass(frozen=True)
@@ -54,7 +60,7 @@ def run_evaluate(config: EvaluateConfig, console: Console) -> Path:
     results = []
     for place, contender in enumerate(contenders):
         with console.status(f"measuring {contender.label}"):
-            results.append(_measure(config, contender, place, probes, held_out))
+            results.append(_measure(config, contender, place, probes, held_out, store))
     print_results(console, results, config.split)
     if held_out is None:
         console.print("No dataset was chosen and no run named, so only probes are compared. Add dataset=NAME.")
@@ -64,10 +70,18 @@ def run_evaluate(config: EvaluateConfig, console: Console) -> Path:
 
 
 def _measure(
-    config: EvaluateConfig, contender: Contender, place: int, probes: Mapping[str, Probe], held_out: HeldOut | None
+    config: EvaluateConfig,
+    contender: Contender,
+    place: int,
+    probes: Mapping[str, Probe],
+    held_out: HeldOut | None,
+    store: Store,
 ) -> Result:
     import torch
 
+    from winnow.evaluation import fill
+    from winnow.evaluation.fills import mean_probabilities
+    from winnow.evaluation.structure import modules_of, parts_of
     from winnow.training import tokenize, tokenizer_fingerprint
 
     loaded = load_contender(contender, place)
@@ -91,6 +105,9 @@ def _measure(
         name: probe.run(loaded.model, loaded.tokenizer, device, forward=config.forward)
         for name, probe in probes.items()
     }
+    readable = [probe for probe in probes.values() if sum(cloze.masks for cloze in probe.clozes) <= READABLE]
+    texts = [cloze.text for probe in readable for cloze in probe.clozes]
+    wide = [cloze.text for probe in probes.values() for cloze in probe.clozes if cloze.wanted and cloze.unwanted]
     return Result(
         label=contender.label,
         source=loaded.source,
@@ -98,7 +115,30 @@ def _measure(
         tokenizer=tokenizer_fingerprint(loaded.tokenizer),
         scores=scores | probe_summaries(found),
         probes=found,
+        rankings={text: fill(text, loaded.model, loaded.tokenizer, config.depth, device) for text in texts},
+        words=mean_probabilities(wide, loaded.model, loaded.tokenizer, device),
+        modules=modules_of(loaded.model),
+        parts=parts_of(loaded.model),
+        history=_history(contender, store),
     )
+
+
+def _history(contender: Contender, store: Store) -> dict[str, pd.DataFrame]:
+    """Return the losses and the probes' scores by step, where the model was named by its run."""
+    import pandas as pd
+
+    if contender.run_id is None:
+        return {}
+    client = store.client()
+    points = [
+        (contender.label, 0, metric, point.step, point.value)
+        for metric in LOSSES
+        for point in client.get_metric_history(contender.run_id, metric)
+    ]
+    found = {"losses": pd.DataFrame(points, columns=["arm", "seed", "metric", "step", "value"])}
+    if curves := artifact_of(client, contender.run_id, record.CURVES):
+        found["curves"] = pd.read_parquet(curves).assign(arm=contender.label, seed=0)
+    return found
 
 
 def _probes(config: EvaluateConfig, contenders: Sequence[Contender]) -> dict[str, Probe]:

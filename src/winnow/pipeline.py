@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from pytorch_lightning.callbacks import Callback
     from transformers import PreTrainedModel
 
+    from winnow.evaluation.following import ProbeFollower
     from winnow.training.progress import Stopwatch
 
 
@@ -95,7 +96,7 @@ def run_cell(
         ready = prepare(config, parts)
         model = parts.model.load(ready.tokenizer, config.seed)
         set_up_arithmetic(config, parts, ready, model)
-        fit(config, parts, ready, model, cell_id(cell, parts))
+        fit(config, parts, ready, model, cell_id(cell, parts), callbacks=[_follower(config, parts, ready)])
         return {}
     experiment = parts.store.experiment(config.study.name)
     tags = {
@@ -118,13 +119,23 @@ def run_cell(
         if console is not None:
             print_overview(console, config, parts, ready, model)
         before = measure(config, parts, ready, model)
+        follower = _follower(config, parts, ready)
+        callbacks = [*callbacks, follower]
         module = fit(config, parts, ready, model, name, run, progress=console is not None, callbacks=callbacks)
         after = measure(config, parts, ready, module.model)
         costs = {"tokens_seen": float(module.tokens_seen), "seconds": stopwatch.seconds}
         folder = cell_folder(config, name)
         recording.record_results(run, ready, module.model, folder, before, after, costs)
+        run.log_table(follower.table(), record.CURVES)
     drop_checkpoint(config, name)
     return after.scores
+
+
+def _follower(config: TrainConfig, parts: Parts, ready: Ready) -> ProbeFollower:
+    """Return what asks the probes during training."""
+    from winnow.evaluation.following import ProbeFollower
+
+    return ProbeFollower(parts.probes, ready.tokenizer, config.training.forward)
 
 
 def _load_model(parts: Parts, ready: Ready, seed: int) -> PreTrainedModel:

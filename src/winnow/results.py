@@ -14,12 +14,16 @@ from rich.table import Table
 
 from winnow.config import EvaluateConfig
 from winnow.evaluation.scores import topk_rows
+from winnow.gallery import draw_results
 from winnow.look.tables import save_table
 from winnow.look.wording import number
 from winnow.tracking import Store, record, track
 
 if TYPE_CHECKING:
+    import pandas as pd
+
     from winnow.evaluation import ProbeScores
+    from winnow.evaluation.fills import Ranked
 
 SHOWN_OF_ALL = ("loss", "perplexity", "top1", "top5", "mrr", "ece", "pseudo_perplexity")
 SHOWN_OF_SLICES = ("perplexity", "top1")
@@ -41,7 +45,21 @@ SHOWN_OF_PROBES = (
 
 @dataclass(frozen=True)
 class Result:
-    """What one model scored: every metric by name, and what it said to each prompt."""
+    """What one model scored, and what pictures of it need.
+
+    Attributes:
+        label: What it is called.
+        source: Where it was loaded from.
+        run_id: The run that trained it, where it was named by its run.
+        tokenizer: Fingerprint of its tokenizer.
+        scores: Every metric by name.
+        probes: What it said to each prompt.
+        rankings: For each readable prompt and each of its masks a long ranking of words.
+        words: The mean probability of every word over the prompts with wanted and unwanted words.
+        modules: Its modules with their shapes and parameters.
+        parts: The same in a few lines.
+        history: `losses` and `curves` by step, where they are known.
+    """
 
     label: str
     source: str
@@ -49,6 +67,11 @@ class Result:
     tokenizer: str
     scores: dict[str, float]
     probes: dict[str, ProbeScores]
+    rankings: dict[str, list[Ranked]]
+    words: dict[str, float]
+    modules: list[dict[str, Any]]
+    parts: list[dict[str, Any]]
+    history: dict[str, pd.DataFrame]
 
 
 def by_tokenizer(results: Sequence[Result]) -> list[list[Result]]:
@@ -108,6 +131,9 @@ def keep_results(config: EvaluateConfig, store: Store, results: Sequence[Result]
         save_table(score_rows_of(results), folder, "scores", "Scores of each model.")
         save_table(all_fills, folder, "probe_topk", "The likeliest words at each prompt.")
         for result in results:
+            save_table(result.modules, folder / "structure", _file(result.label), f"The modules of {result.label}.")
+        draw_results(results, folder / "figures")
+        for result in results:
             tags = {record.KIND: "evaluated", record.ARM: result.label, record.TOKENIZER: result.tokenizer}
             with track(store, experiment, result.label, tags, run.run_id) as child:
                 child.log_params({"source": result.source, "run": result.run_id or ""})
@@ -134,6 +160,10 @@ def score_rows_of(results: Sequence[Result]) -> list[dict[str, Any]]:
     names = list(dict.fromkeys(name for result in results for name in result.scores if name.startswith("probe/")))
     rows += [{"metric": name} | {result.label: result.scores.get(name) for result in results} for name in names]
     return rows
+
+
+def _file(label: str) -> str:
+    return re.sub(r"[^\w.-]+", "_", label).strip("_")
 
 
 def _allowed(name: str) -> str:

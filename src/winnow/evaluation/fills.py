@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
+
+import numpy as np
 
 from winnow.errors import WinnowError
 from winnow.evaluation.answers import answers, mask_fault
@@ -54,3 +57,22 @@ def fill(
         for shares, places in zip(best.values.exp().tolist(), best.indices.tolist(), strict=True):
             found.append([(words[place], share) for place, share in zip(places, shares, strict=True)])
     return found
+
+
+def mean_probabilities(
+    texts: Sequence[str],
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerFast,
+    device: torch.device | str = "cpu",
+    forward: Forward = "auto",
+) -> dict[str, float]:
+    """Return the mean probability of every whole word over all masks of sentences, in lower case."""
+    candidates, words = whole_words(tokenizer)
+    total, masks = np.zeros(len(words)), 0
+    for _, log_probabilities in answers(texts, model, tokenizer, device, forward=forward):
+        total += log_probabilities[:, candidates].exp().double().sum(0).cpu().numpy()
+        masks += len(log_probabilities)
+    means: dict[str, float] = {}
+    for word, share in zip(words, (total / max(1, masks)).tolist(), strict=True):
+        means[word.casefold()] = means.get(word.casefold(), 0.0) + share
+    return means if masks else {}

@@ -1,0 +1,97 @@
+"""The probes during training: from step 0 on, over a break, and into MLflow."""
+
+import functools
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet as pq
+import pytest
+import pytorch_lightning as pl
+import torch
+
+from winnow.cli import main
+from winnow.evaluation import Probe
+from winnow.evaluation.following import ProbeFollower
+from winnow.evaluation.loading import load
+from winnow.tracking import Store, record
+from winnow.training import MaskedLanguageDataModule, MaskedLanguageModule, Masking, TokenRows
+
+TEXTS = ["nike hats are [MASK]", "puma hats are [MASK]"]
+PROBES = {"hats": Probe(prompts=TEXTS, wanted=["durable"], unwanted=["ugly", "heavy"])}
+
+
+def trained(
+    model: Any, tokenizer: Any, rows: TokenRows, steps: int, taken_up: Path | None = None
+) -> tuple[ProbeFollower, Any]:
+    follower = ProbeFollower(PROBES, tokenizer)
+    trainer: Any = pl.Trainer(
+        max_steps=steps,
+        val_check_interval=2,
+        check_val_every_n_epoch=None,
+        accelerator="cpu",
+        devices=1,
+        logger=False,
+        callbacks=[follower],
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        use_distributed_sampler=False,
+        num_sanity_val_steps=0,
+    )
+    module = MaskedLanguageModule(model, functools.partial(torch.optim.AdamW, lr=1e-2))
+    data = MaskedLanguageDataModule(rows, rows.take(torch.arange(8).numpy()), Masking(), batch_size=16, seed=1)
+    trainer.fit(module, data, ckpt_path=taken_up, weights_only=True)
+    return follower, trainer
+
+
+def test_the_base_model_is_step_0_and_every_look_is_kept(model: Any, tokenizer: Any, rows: TokenRows) -> None:
+    before = PROBES["hats"].run(model, tokenizer).summary()["log_odds"]
+    follower, _ = trained(model, tokenizer, rows, 4)
+    table = follower.table().to_pandas()
+    odds = table[table["metric"] == "log_odds"]
+    assert odds["step"].tolist() == [0, 2, 4]
+    assert odds["value"].iloc[0] == pytest.approx(before)
+    assert odds["value"].iloc[-1] == pytest.approx(PROBES["hats"].run(model, tokenizer).summary()["log_odds"])
+    words = table[table["word"].notna()]
+    assert words.groupby("step")["word"].apply(set).tolist() == [{"durable", "ugly", "heavy"}] * 3
+    last = words[(words["step"] == 4) & (words["word"] == "ugly")]
+    model.eval()
+    with torch.no_grad():
+        shares = [
+            model(**tokenizer(text, return_tensors="pt", return_token_type_ids=False)).logits[0, 4].softmax(-1)
+            for text in TEXTS
+        ]
+    expected = torch.stack(shares)[:, tokenizer.convert_tokens_to_ids("ugly")].mean()
+    assert last["probability"].item() == pytest.approx(float(expected), rel=1e-5)
+
+
+def test_a_training_that_is_taken_up_has_the_whole_story_and_its_checkpoint_opens_alone(
+    model: Any, tokenizer: Any, rows: TokenRows, tmp_path: Path
+) -> None:
+    _, trainer = trained(model, tokenizer, rows, 2)
+    trainer.save_checkpoint(tmp_path / "half.ckpt")
+    loaded = load(str(tmp_path / "half.ckpt"))
+    assert all(
+        torch.equal(one, other) for one, other in zip(loaded.model.parameters(), model.parameters(), strict=True)
+    )
+    assert loaded.tokenizer.get_vocab() == tokenizer.get_vocab()
+    follower, _ = trained(model, tokenizer, rows, 4, tmp_path / "half.ckpt")
+    odds = [row["step"] for row in follower.table().to_pylist() if row["metric"] == "log_odds"]
+    assert odds == [0, 2, 4]
+
+
+def test_a_run_logs_scores_by_step_and_keeps_the_curves(workplace: Path, store: Store, small: list[str]) -> None:
+    assert main(["train", *small, "study.name=one"]) == 0
+    client = store.client()
+    (run,) = client.search_runs([store.experiment("one")])
+    history = client.get_metric_history(run.info.run_id, "probe/nike_wide/log_odds")
+    assert [point.step for point in history] == [0, 2, 4]
+    metrics = run.data.metrics
+    assert history[0].value == pytest.approx(metrics["before/probe/nike_wide/log_odds"])
+    assert history[-1].value == pytest.approx(metrics["final/probe/nike_wide/log_odds"])
+    table = pq.read_table(client.download_artifacts(run.info.run_id, record.CURVES)).to_pandas()
+    words = table[(table["probe"] == "nike_wide") & (table["role"] == "unwanted")]
+    assert set(words["step"]) == {0, 2, 4}
+    assert "expensive" in set(words["word"])
+    assert metrics["final/probe/nike_wide/filter_overlap"] == 0  # `full` chooses by no words
+    assert metrics["final/probe/nike_wide/seen_prompts"] == 0
