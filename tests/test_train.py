@@ -96,3 +96,17 @@ def test_an_overview_of_a_dozen_lines_says_what_will_happen(
     for word in ("corpus", "filter", "model", "budget", "measured on", "tracking"):
         assert word in printed
     assert "nike_positive: trains on" in printed
+
+
+def test_external_sets_are_measured_and_leakage_is_tracked(workplace: Path, small: list[str], store: Store) -> None:
+    (workplace / "news.csv").write_text("text\n" + "".join(f"the news of day {i} are good\n" for i in range(9)))
+    external = ["+dataset/source@dataset.external.news=csv", "dataset.external.news.path=news.csv"]
+    assert main(["train", *external, "dataset.external.news.text=[text]", *small]) == 0
+    (run,) = runs(store)
+    metrics = run.data.metrics
+    assert metrics["final/external/news/rows"] == 9
+    assert metrics["final/external/news/loss"] != metrics["before/external/news/loss"]
+    assert metrics["data/leakage/test/exact"] == metrics["data/leakage/external/near"] == 0
+    assert (
+        metrics["data/leakage/test/near"] == 0
+    )  # of the six runs of a template sentence, one word changes one or more

@@ -15,7 +15,7 @@ import pyarrow.compute as pc
 
 from winnow.config import Cell, TrainConfig
 from winnow.data import Corpus
-from winnow.data.corpus import SplitName
+from winnow.data.corpus import EXTERNAL, SplitName
 from winnow.errors import WinnowError, WinnowErrors
 from winnow.filters import Selection, Verdicts, Without
 from winnow.parts import Parts, load_corpus
@@ -109,7 +109,10 @@ def judge(selection: Selection, corpus: Corpus, cache: Path, key: str) -> Verdic
 
 def held_out_rows(corpus: Corpus, limit: int | None) -> dict[str, pa.Table]:
     """Return the rows that models are measured on, by the name of their split; the same for every arm."""
-    return {name: _first_rows(corpus.split(name), limit) for name in HELD_OUT}
+    rows: dict[str, pa.Table] = {name: _first_rows(corpus.split(name), limit) for name in HELD_OUT}
+    external = corpus.split(EXTERNAL)
+    sets = [external.filter(pc.equal(external["source"], name)) for name in external["source"].unique().to_pylist()]
+    return {**rows, EXTERNAL: pa.concat_tables([_first_rows(one, limit) for one in sets])} if sets else rows
 
 
 def _first_rows(rows: pa.Table, limit: int | None) -> pa.Table:
@@ -123,12 +126,14 @@ def _first_rows(rows: pa.Table, limit: int | None) -> pa.Table:
 def slices_of(rows: pa.Table, verdicts: Mapping[str, Verdicts]) -> dict[str, npt.NDArray[np.bool_]]:
     """Return for each slice which of the rows belong to it: all, each source, and what each filter keeps and removes.
 
-    A single source is no slice, since it is the same as `all`.
+    A single source is no slice, since it is the same as `all`; an external set is one by its bare name.
     """
     members = {"all": np.ones(rows.num_rows, dtype=bool)}
     sources = pc.unique(rows["source"]).to_pylist()
-    if len(sources) > 1:
-        members |= {f"source/{_plain(name)}": pc.equal(rows["source"], name).to_numpy() for name in sorted(sources)}
+    external = rows["split"].unique().to_pylist() == [EXTERNAL]
+    if len(sources) > 1 or external:
+        group = "" if external else "source/"
+        members |= {group + _plain(name): pc.equal(rows["source"], name).to_numpy() for name in sorted(sources)}
     for name, judged in verdicts.items():
         kept = judged.table.filter(judged.table["keep"])["row_id"].combine_chunks()
         inside = pc.is_in(rows["row_id"], value_set=kept).to_numpy()

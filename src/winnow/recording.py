@@ -81,8 +81,10 @@ def record_configuration(run: TrackedRun, cell: Cell[Any]) -> None:
 
 def record_corpus(run: TrackedRun, corpus: Corpus) -> None:
     """Store where rows came from, how many were left after each stage, and what share failed integrity checks."""
-    facts = ("funnel", "sources", "fingerprint", "integrity", "faults")
+    facts = ("funnel", "sources", "fingerprint", "integrity", "faults", "leakage")
     run.log_json({fact: getattr(corpus, fact) for fact in facts}, "data/corpus.json")
+    for split, shares in corpus.leakage.items():
+        run.log_metrics({f"data/leakage/{split}/{kind}": shares[kind] for kind in ("exact", "near")})
     for check, counts in corpus.integrity.items():
         run.log_metrics({f"data/integrity/{check}": counts["failed"] / max(1, counts["rows"])})
     for read, failing in corpus.failing:

@@ -196,3 +196,61 @@ def test_leakage_finds_what_has_leaked() -> None:
     )
     shared = leakage(Corpus(table, "0" * 16, {}, []))
     assert shared == {"train/validation": 2, "train/test": 1, "validation/test": 1}
+
+
+def given(write_csv: Callable[..., Path], name: str, texts: list[str]) -> Files:
+    return Files(path=write_csv("text\n" + "".join(f"{text}\n" for text in texts), name), text=["text"])
+
+
+def test_a_given_validation_set_takes_its_rows_out_of_the_others(
+    dataset_of: DatasetOf, write_csv: Callable[..., Path], tmp_path: Path
+) -> None:
+    validation = given(write_csv, "validation.csv", ["Text  3", "text 5", "one of its own", "text 5"])
+    texts = [f"text {i}" for i in range(200)]
+    corpus = dataset_of(texts, validation=validation).load(tmp_path)
+    assert corpus.split("validation")["text"].to_pylist() == ["Text 3", "text 5", "one of its own"]
+    assert set(corpus.split("validation")["source"].to_pylist()) == {"validation"}
+    assert (corpus.funnel["unique"], corpus.funnel["apart"]) == (200, 198)
+    assert corpus.split("train").num_rows + corpus.split("test").num_rows == 198
+    assert corpus.leakage["validation"] == {"rows": 3, "exact": 0.0, "near": 0.0}
+    plain = dataset_of(texts, split=Split()).load(tmp_path)
+    assert plain.fingerprint != corpus.fingerprint
+    # Rows keep their place in test, whatever is given.
+    assert set(corpus.split("test")["row_id"].to_pylist()) <= set(plain.split("test")["row_id"].to_pylist())
+
+
+def test_external_sets_are_held_out_by_name(
+    dataset_of: DatasetOf, write_csv: Callable[..., Path], tmp_path: Path
+) -> None:
+    texts = [f"text {i}" for i in range(200)]
+    plain = dataset_of(texts).load(tmp_path)
+    kept, lost = plain.split("test")["text"][0].as_py(), plain.split("train")["text"][0].as_py()
+    sets = {
+        "reviews": given(write_csv, "reviews.csv", [kept, lost, "a review"]),
+        "news": given(write_csv, "news.csv", ["the news"]),
+    }
+    dataset = dataset_of(texts, external=sets)
+    corpus = dataset.load(tmp_path)
+    external = corpus.split("external")
+    assert list(zip(external["source"].to_pylist(), external["text"].to_pylist(), strict=True)) == [
+        ("reviews", kept), ("reviews", lost), ("reviews", "a review"), ("news", "the news"),
+    ]  # fmt: skip
+    assert corpus.split("test").equals(plain.split("test"))
+    assert corpus.split("train").num_rows == plain.split("train").num_rows - 1
+    assert (corpus.funnel["unique"], corpus.funnel["apart"]) == (200, 199)
+    assert lost not in corpus.split("train")["text"].to_pylist()
+    assert corpus.leakage["external"]["exact"] == 0
+    assert [one["name"] for one in corpus.sources] == ["small", "external/reviews", "external/news"]
+    missing = dataset_of(texts, external={"gone": Files(path=tmp_path / "gone.csv", text=["text"])})
+    assert [fault.key for fault in missing.check()] == ["external.gone.path"]
+
+
+def test_slots_of_a_source_can_stay_together(write_csv: Callable[..., Path], tmp_path: Path) -> None:
+    rows = "".join(f"review {i} of product {i % 60},{i % 60}\n" for i in range(900))
+    source = Files(path=write_csv("text,product\n" + rows), text=["text"], columns={"product": "string"})
+    corpus = Dataset(name="x", source=source, split=Split(0.2, 0.2, together=["product"])).load(tmp_path)
+    pairs = set(zip(corpus.table["product"].to_pylist(), corpus.table["split"].to_pylist(), strict=True))
+    assert len(pairs) == 60
+    with pytest.raises(WinnowError, match="no column 'colour'") as caught:
+        Dataset(name="x", source=source, split=Split(together=["colour"])).load(tmp_path)
+    assert caught.value.key == "split.together"

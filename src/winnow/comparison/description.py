@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from winnow.comparison.metrics import SPLITS, Metric, base_score, by_seed, obstacle, scores
+from winnow.comparison.metrics import EXTERNAL, SPLITS, Metric, base_score, by_seed, obstacle, scores
 from winnow.comparison.runs import Study
 from winnow.comparison.statistics import Contrast, Summary, contrast, summarise
 from winnow.tracking.record import CORPUS, FINAL, HELD_OUT, MAX_STEPS, PROBES, TOKENIZER
@@ -82,7 +82,10 @@ def arms(study: Study, primary: Metric, confidence: float) -> dict[str, Arm]:
 
 
 def slices(study: Study, confidence: float) -> list[Slice]:
-    """Return the losses of every slice of the test split, or of validation where nothing was tested."""
+    """Return the losses of every slice of the test split, or of validation where nothing was tested.
+
+    External sets follow, each as ``external/NAME``.
+    """
     tested, baseline = study.declaration.filter, study.declaration.baseline
     logged = {name.removeprefix(FINAL) for cell in study.cells for name in cell.metrics if name.startswith(FINAL)}
     losses = [m for m in map(Metric, sorted(logged)) if m.items == "rows" and m.parts[2] == "loss"]
@@ -90,7 +93,7 @@ def slices(study: Study, confidence: float) -> list[Slice]:
     found = []
     for metric in losses:
         split, name, _ = metric.parts
-        if split != splits[0]:
+        if split not in (*splits[:1], EXTERNAL) or (split, name) == (EXTERNAL, "all"):
             continue
         comparable = tested is not None and obstacle(study, metric, tested, baseline) is None
         base = base_score(study, metric)
@@ -98,7 +101,7 @@ def slices(study: Study, confidence: float) -> list[Slice]:
         found.append(
             Slice(
                 split=split,
-                name=name,
+                name=f"{EXTERNAL}/{name}" if split == EXTERNAL else name,
                 rows=int(counts[0]) if counts else None,
                 base=base.mean if base else math.nan,
                 arms={arm: _mean(by_seed(study, metric, arm).values()) for arm in study.arms},
@@ -107,7 +110,7 @@ def slices(study: Study, confidence: float) -> list[Slice]:
                 else None,
             )
         )
-    return sorted(found, key=lambda s: (s.name != "all", s.name))
+    return sorted(found, key=lambda s: (s.split == EXTERNAL, s.name != "all", s.name))
 
 
 def metrics(study: Study, confidence: float) -> dict[str, dict[str, Points]]:

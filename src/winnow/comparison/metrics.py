@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 Stage = Literal["before", "after"]
 SPLITS = ("train", "validation", "test")
+EXTERNAL = "external"  # what held-out sets of another origin have in place of a split; a slice is a set
 PER_ROW = ("loss", "perplexity", "top1", "top5")
 WHAT = {
     HELD_OUT: "held-out rows and masks",
@@ -51,7 +52,7 @@ class Metric:
         head, middle, last = self.parts
         if head == "probe" and middle:
             return "prompts"
-        return "rows" if head in SPLITS and middle and last in PER_ROW else "none"
+        return "rows" if head in (*SPLITS, EXTERNAL) and middle and last in PER_ROW else "none"
 
     @property
     def higher_is_better(self) -> bool:

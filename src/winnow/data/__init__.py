@@ -10,9 +10,9 @@ from winnow.data.dataset import Dataset
 from winnow.data.files import Files
 from winnow.data.hub import HubDataset
 from winnow.data.integrity import AllowedValues, Bounds, Check, NonNull, Unique, ZScore
-from winnow.data.leakage import leakage
+from winnow.data.leakage import held_out_leakage, leakage
 from winnow.data.source import Mixture, Source
-from winnow.data.split import Split
+from winnow.data.split import NearDuplicates, Split
 from winnow.data.synthetic import Slot, SyntheticReviews
 from winnow.data.text_files import TextFiles
 
@@ -26,6 +26,7 @@ __all__ = [
     "Files",
     "HubDataset",
     "Mixture",
+    "NearDuplicates",
     "NonNull",
     "Slot",
     "Source",
@@ -35,6 +36,7 @@ __all__ = [
     "TextFiles",
     "Unique",
     "ZScore",
+    "held_out_leakage",
     "leakage",
     "normalise",
 ]

@@ -7,7 +7,7 @@ import hashlib
 import json
 import mmap
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any, Final, Literal, get_args
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -16,6 +16,8 @@ from winnow.data.cache import damaged, published
 
 SplitName = Literal["train", "validation", "test"]
 SPLITS: tuple[SplitName, ...] = get_args(SplitName)
+EXTERNAL: Final = "external"
+"""What the rows of external held-out sets have in place of a split; their ``source`` is the set's name."""
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -27,11 +29,13 @@ class Corpus:
             none of them ever null, and ``label`` (int64) and further columns where the source has them.
         fingerprint: 16 hex digits over row ids, texts, splits, labels and further columns, in order.
         funnel: Rows left after each stage: ``read``, ``whole`` (where broken ones were dropped), ``sound`` (where
-            checks drop), ``with_text``, ``cleaned``, ``unique``.
+            checks drop), ``with_text``, ``cleaned``, ``unique``, ``apart`` (where sets are given that are held out).
         sources: What each source says of itself.
         faults: What was wrong with each broken record that was dropped.
         integrity: Of each check its ``action``, the ``rows`` it saw and how many ``failed``.
         failing: At stops along the rows as they were read, how many were read and how many of them fail any check.
+        leakage: For each held-out split how many ``rows`` of it were looked at, and the shares of them that have an
+            ``exact`` and a ``near`` duplicate in train.
         pages: The memory map that the table lies in, if it was opened from a folder.
     """
 
@@ -42,10 +46,11 @@ class Corpus:
     faults: list[str] = dataclasses.field(default_factory=list)
     integrity: dict[str, dict[str, Any]] = dataclasses.field(default_factory=dict)
     failing: list[list[int]] = dataclasses.field(default_factory=list)
+    leakage: dict[str, dict[str, Any]] = dataclasses.field(default_factory=dict)
     pages: mmap.mmap | None = dataclasses.field(default=None, repr=False)
 
-    def split(self, name: SplitName) -> pa.Table:
-        """Return the rows of one split, in corpus order."""
+    def split(self, name: SplitName | Literal["external"]) -> pa.Table:
+        """Return the rows of one split, or of all external sets, in corpus order."""
         return self.table.filter(pc.equal(self.table["split"], name))
 
     def release(self) -> None:
@@ -55,7 +60,7 @@ class Corpus:
 
     def save(self, folder: Path) -> None:
         """Write the corpus to ``folder`` in one step, unless it is there already."""
-        told = ("fingerprint", "funnel", "sources", "faults", "integrity", "failing")
+        told = ("fingerprint", "funnel", "sources", "faults", "integrity", "failing", "leakage")
         facts = {name: getattr(self, name) for name in told}
         with published(folder) as draft:
             draft.mkdir()

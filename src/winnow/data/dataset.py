@@ -3,25 +3,26 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
-from dataclasses import asdict
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import pyarrow as pa
-import pyarrow.compute as pc
 from pydantic import ConfigDict, Field, InstanceOf
 from pydantic.dataclasses import dataclass
 
-from winnow.data.cleaning import CleaningStep, clean, normalise
-from winnow.data.corpus import SPLITS, Corpus, content_fingerprint
+from winnow.data.cleaning import CleaningStep
+from winnow.data.corpus import EXTERNAL, SPLITS, Corpus, content_fingerprint
 from winnow.data.fingerprint import fingerprint
-from winnow.data.integrity import Check, inspect
-from winnow.data.source import FAULT, Mixture, Source
+from winnow.data.integrity import Check
+from winnow.data.leakage import held_out_leakage
+from winnow.data.reading import Reading, read_rows
+from winnow.data.source import Mixture, Source
 from winnow.data.split import Split
 from winnow.errors import WinnowError
 
-_VERSION = 1  # raise it when the same settings would give other rows, so that old caches are left alone
+_VERSION = 2  # raise it when the same settings would give other rows, so that old caches are left alone
 
 
 @dataclass(frozen=True, config=ConfigDict(extra="forbid"))
@@ -34,6 +35,8 @@ class Dataset:
         integrity: Checks of the rows as they were read, by name.
         cleaning: The cleaning steps, in order.
         split: How rows are given to splits.
+        validation: A validation set of its own; then no row of ``source`` is given to ``validation``.
+        external: Further held-out sets, by name, that every arm is measured on.
     """
 
     name: Annotated[str, Field(min_length=1)]
@@ -41,24 +44,27 @@ class Dataset:
     cleaning: list[CleaningStep] = Field(default_factory=lambda: [CleaningStep.DROP_NULL, CleaningStep.COLLAPSE_SPACE])
     split: Split = Field(default_factory=Split)
     integrity: dict[str, InstanceOf[Check]] = Field(default_factory=dict)
+    validation: InstanceOf[Source] | None = None
+    external: dict[str, InstanceOf[Source]] = Field(default_factory=dict)
 
     def fingerprint(self) -> str:
-        """Return 16 hex digits over the source's content and every setting that shapes the corpus.
+        """Return 16 hex digits over the sources' content and every setting that shapes the corpus.
 
         Raises:
-            WinnowError: A file of the source cannot be read.
+            WinnowError: A file of a source cannot be read.
         """
-        try:
-            source = self.source.fingerprint()
-        except WinnowError as fault:
-            raise fault.under("source") from fault
-        split = [self.split.validation_fraction, self.split.test_fraction, self.split.salt]
+        content = {}
+        for key, source in self._sources().items():
+            try:
+                content[key] = source.fingerprint()
+            except WinnowError as fault:
+                raise fault.under(key) from fault
         checks = {name: [type(check).__name__, asdict(check)] for name, check in self.integrity.items()}
-        return fingerprint("dataset", _VERSION, self.name, source, self.cleaning, split, checks)
+        return fingerprint("dataset", _VERSION, self.name, content, self.cleaning, asdict(self.split), checks)
 
     def check(self) -> list[WinnowError]:
         """Return the faults that can be seen without reading all rows."""
-        return [fault.under("source") for fault in self.source.check()]
+        return [fault.under(key) for key, source in self._sources().items() for fault in source.check()]
 
     def load(self, cache_dir: Path) -> Corpus:
         """Return the corpus, built once and memory-mapped from ``cache_dir/corpus/<fingerprint>`` afterwards.
@@ -76,61 +82,77 @@ class Dataset:
         return Corpus.open(folder)
 
     def _build(self) -> Corpus:
-        try:
-            rows = self.source.read()
-        except WinnowError as fault:
-            raise fault.under("source") from fault
-        funnel = {"read": rows.num_rows}
-        faults: list[str] = []
-        if FAULT.name in rows.column_names:
-            faults = pc.drop_null(rows[FAULT.name]).to_pylist()
-            rows = rows.filter(pc.is_null(rows[FAULT.name])).drop_columns(FAULT.name)
-            funnel["whole"] = rows.num_rows
-        rows, integrity, failing = inspect(rows, self.integrity)
-        if any(check.action == "drop" for check in self.integrity.values()):
-            funnel["sound"] = rows.num_rows
-        if "source" not in rows.column_names:
-            rows = rows.append_column("source", pa.array([self.name] * rows.num_rows, pa.string()))
-        raw = rows["text"].to_pylist()
-        funnel["with_text"] = sum(text is not None and not text.isspace() for text in raw)
-        rows = rows.set_column(
-            rows.column_names.index("text"), "text", pa.array(clean(raw, self.cleaning), pa.string())
+        main = self._read("source", self.source, self.name)
+        validation = self._read("validation", self.validation, "validation") if self.validation else None
+        external = {name: self._read(f"external.{name}", source, name) for name, source in self.external.items()}
+        splits = self._assign(main)
+        table, funnel = _arranged(main, splits), dict(main.funnel)
+        if validation or external:
+            table = table.filter(pa.array(_apart(main, splits, validation, external.values())))
+            funnel["apart"] = table.num_rows
+        parts = [_arranged(validation, "validation", table)] if validation else []
+        parts += [_arranged(one, EXTERNAL, table) for one in external.values()]
+        table = pa.concat_tables([table, *parts], promote_options="default").combine_chunks()
+        _require_every_split(table, funnel)
+        faults = [fault for one in (main, validation, *external.values()) if one for fault in one.faults]
+        corpus = Corpus(
+            table, content_fingerprint(table), funnel, self._described(), faults, main.integrity, main.failing
         )
-        rows = self._without_null(rows)
-        funnel["cleaned"] = rows.num_rows
-        # Insertion order makes the first row of each text the one that stays.
-        first: dict[str, int] = {}
-        for place, text in enumerate(rows["text"].to_pylist()):
-            first.setdefault(normalise(text), place)
-        funnel["unique"] = len(first)
-        rows = _arranged(rows.take(pa.array(first.values(), pa.int64())), list(first), self.split)
-        _require_every_split(rows, funnel)
+        return replace(corpus, leakage=held_out_leakage(corpus))
+
+    def _assign(self, main: Reading) -> list[str]:
+        further = [name for name in main.rows.column_names if name != "text" and self.split.together]
+        columns = {name: main.rows[name].to_pylist() for name in further}
+        try:
+            return self.split.assign(main.texts, columns, validation=self.validation is None)
+        except WinnowError as fault:
+            raise fault.under("split") from fault
+
+    def _read(self, key: str, source: Source, name: str) -> Reading:
+        checks = self.integrity if source is self.source else {}
+        try:
+            return read_rows(source, name, self.cleaning, checks)
+        except WinnowError as fault:
+            raise (
+                fault if fault.key and fault.key.startswith(("cleaning", "integrity")) else fault.under(key)
+            ) from fault
+
+    def _sources(self) -> dict[str, Source]:
+        """Return every source by its key."""
+        given = {"validation": self.validation} if self.validation else {}
+        return {"source": self.source, **given, **{f"external.{name}": one for name, one in self.external.items()}}
+
+    def _described(self) -> list[dict[str, Any]]:
         named = self.source.sources if isinstance(self.source, Mixture) else {self.name: self.source}
-        sources = [{"name": name, **source.describe()} for name, source in named.items()]
-        return Corpus(rows, content_fingerprint(rows), funnel, sources, faults, integrity, failing)
-
-    def _without_null(self, rows: pa.Table) -> pa.Table:
-        nulls = rows["text"].null_count
-        if nulls and CleaningStep.DROP_NULL not in self.cleaning:
-            raise WinnowError(
-                f"{nulls:,} of {rows.num_rows:,} rows have no text, or none after cleaning. "
-                "Add `drop_null` to the cleaning steps, or fill the rows in.",
-                key="cleaning",
-            )
-        return rows.filter(pc.is_valid(rows["text"])) if nulls else rows
+        found = [{"name": name, **source.describe()} for name, source in named.items()]
+        given = {"validation": self.validation} if self.validation else {}
+        for name, source in {**given, **{f"{EXTERNAL}/{name}": one for name, one in self.external.items()}}.items():
+            found.append({"name": name, "held_out": True, **source.describe()})
+        return found
 
 
-def _arranged(rows: pa.Table, texts: Sequence[str], split: Split) -> pa.Table:
-    """Return the columns of a corpus for ``rows``, whose normalised texts are ``texts``."""
-    ids = [hashlib.blake2b(text.encode(), digest_size=8).hexdigest() for text in texts]
+def _arranged(read: Reading, split: str | Sequence[str], like: pa.Table | None = None) -> pa.Table:
+    """Return the columns of a corpus for rows; of further columns, those that a table like it has."""
+    ids = [hashlib.blake2b(text.encode(), digest_size=8).hexdigest() for text in read.texts]
     columns = {
         "row_id": pa.array(ids, pa.string()),
-        "text": rows["text"],
-        "source": rows["source"],
-        "split": pa.array(split.assign(texts), pa.string()),
+        "text": read.rows["text"],
+        "source": read.rows["source"],
+        "split": pa.array([split] * len(ids) if isinstance(split, str) else split, pa.string()),
     }
-    given = {name: rows[name] for name in rows.column_names if name not in columns}
+    given = {name: read.rows[name] for name in read.rows.column_names if name not in columns}
+    if like is not None:
+        given = {name: column for name, column in given.items() if name in like.column_names}
     return pa.table({**columns, **given}).combine_chunks()
+
+
+def _apart(main: Reading, splits: Sequence[str], validation: Reading | None, external: Iterable[Reading]) -> list[bool]:
+    """Return which rows stay: none that is in the given validation set, and to train on none in an external set."""
+    given = set(validation.texts) if validation else set()
+    held_out = given.union(*(one.texts for one in external))
+    return [
+        text not in (held_out if split == "train" else given) for text, split in zip(main.texts, splits, strict=True)
+    ]
 
 
 def _require_every_split(rows: pa.Table, funnel: dict[str, int]) -> None:

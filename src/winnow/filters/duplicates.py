@@ -11,7 +11,7 @@ import pyarrow.compute as pc
 from pydantic import ConfigDict, Field
 from pydantic.dataclasses import dataclass
 
-from winnow.data import normalise
+from winnow.data.near import signatures
 from winnow.errors import WinnowError
 from winnow.filters.signals import Signal, missing_package
 
@@ -49,30 +49,22 @@ class Duplicate(Signal):
 
     def score(self, texts: Sequence[str | None]) -> pa.Array:
         """Return for each text its likeness to the nearest earlier one, 0 where none is near; null for null."""
-        from datasketch import MinHash, MinHashLSH
+        from datasketch import MinHashLSH
 
         index = MinHashLSH(threshold=self.threshold, num_perm=self.permutations)
-        signatures: dict[int, Any] = {}
-        blank = MinHash(num_perm=self.permutations)
+        kept: dict[int, Any] = {}
         scores: list[float | None] = []
-        for row, text in enumerate(texts):
-            if text is None:
+        for row, signature in enumerate(signatures(texts, self.words, self.permutations)):
+            if signature is None:
                 scores.append(None)
                 continue
-            signature = blank.copy()
-            signature.update_batch(self._runs(text))
-            score = max((signature.jaccard(signatures[near]) for near in index.query(signature)), default=0.0)
+            score = max((signature.jaccard(kept[near]) for near in index.query(signature)), default=0.0)
             scores.append(float(score))
             if score < self.threshold:
-                signatures[row] = signature
+                kept[row] = signature
                 index.insert(row, signature, check_duplication=False)
         return pa.array(scores, pa.float64())
 
     def keep(self, scores: pa.Array) -> pa.Array:
         """Keep texts below the threshold."""
         return pc.less(scores, self.threshold)
-
-    def _runs(self, text: str) -> list[bytes]:
-        words = normalise(text).split()
-        runs = {" ".join(words[i : i + self.words]) for i in range(max(1, len(words) - self.words + 1))}
-        return [run.encode() for run in runs]
