@@ -3,23 +3,32 @@
     python benchmarks/training.py --json benchmarks/results/NAME.json
 
 Hugging Face's `Trainer` with its collator and Winnow take turns at the same rows, with the same model, dropout,
-clipping and fused AdamW, each in its own loop. A step is timed from the end of the one before, so it holds all that the
-loop does for it: collation, forward, backward, optimizer. The model has DistilBERT-base's shape and random weights.
-A ratio is the median CPU time of a step of `Trainer` in float32 by Winnow's; the least wall time stands beside it as
-a witness. `fp32_portable` is float32 with PyTorch's own linear layers and `fp32` what Winnow runs on this machine;
-today they are one. Needs the `benchmarks` extra.
+clipping and fused AdamW, each in its own loop and its own process. A step is timed from the end of the one before, so
+it holds all that the loop does for it: collation, forward, backward, optimizer. The model has DistilBERT-base's shape
+and random weights. A ratio is the median CPU time of a step of `Trainer` in float32 by Winnow's (wall time on CUDA);
+the least wall time stands beside it as a witness. `fp32_portable` is float32 with PyTorch's own linear layers, `fp32`
+float32 with each product where it is fastest here.
+
+Beside the ratios it gives the rates of the products that a step is made of, so that one sees how much of this processor
+a step uses; what Lightning's loop, the tracking and the progress bar cost a step; and how long a second cell takes from
+its configuration to its first step. On CUDA it adds TF32, compiled layers and large batches. Needs the `benchmarks`
+extra.
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import functools
 import json
+import multiprocessing
+import os
 import random
+import resource
 import statistics
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -41,7 +50,7 @@ from transformers import (
 )
 
 from winnow.tracking.environment import hardware
-from winnow.training import MaskedLanguageModule, Masking, TokenRows, TrainingBatches, to_blocks, tokenize
+from winnow.training import MaskedLanguageModule, Masking, TokenRows, TrainingBatches, arithmetic, to_blocks, tokenize
 from winnow.training.progress import quieten_libraries
 from winnow.training.wordpiece import train_wordpiece
 
@@ -72,16 +81,19 @@ class Clock:
         self.cpu.append(time.process_time())
         self.wall.append(time.perf_counter())
 
-    def steps(self) -> list[tuple[float, float]]:
+    def steps(self) -> Steps:
         """Return CPU and wall seconds of each step after the first."""
         return list(zip(np.diff(self.cpu).tolist(), np.diff(self.wall).tolist(), strict=True))
 
 
-Contestant = Callable[[Any, Any, Workload, int], list[tuple[float, float]]]
+Steps = list[tuple[float, float]]
+"""CPU and wall seconds of each step."""
+
+Contestant = Callable[[Any, Any, Workload, int], Steps]
 """Takes a turn with a model and tokenizer at a workload from a step on."""
 
 
-def library(model: Any, tokenizer: Any, work: Workload, first: int) -> list[tuple[float, float]]:
+def library(model: Any, tokenizer: Any, work: Workload, first: int) -> Steps:
     """Take a turn with Hugging Face's `Trainer`, on the rows that Winnow sees in these steps."""
 
     class Tick(TrainerCallback):
@@ -118,7 +130,16 @@ def library(model: Any, tokenizer: Any, work: Workload, first: int) -> list[tupl
     return clock.steps()
 
 
-def winnow(precision: str, model: Any, tokenizer: Any, work: Workload, first: int) -> list[tuple[float, float]]:
+def winnow(
+    model: Any,
+    tokenizer: Any,
+    work: Workload,
+    first: int,
+    precision: str = "32-true",
+    linear: Any = "auto",
+    tf32: bool = False,
+    compiled: bool = False,
+) -> Steps:
     """Take a turn with Winnow's module in Lightning's trainer; fails where the efficient forward cannot run."""
 
     class Tick(Callback):
@@ -128,6 +149,10 @@ def winnow(precision: str, model: Any, tokenizer: Any, work: Workload, first: in
     clock = Clock([], [])
     batches = TrainingBatches(work.rows, Masking(), 0, work.batch_size, first + STEPS)
     batches.load_state_dict({"next": first})
+    tokens = round(work.rows.lengths.mean() * work.batch_size)
+    cache = Path(tempfile.gettempdir()) / f"winnow-benchmark-{os.getppid()}"
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    arithmetic.set_up(model, device, tokens, round(0.15 * tokens), cache, linear, tf32, compiled)
     optimizer = functools.partial(torch.optim.AdamW, lr=RATE, weight_decay=0.01, fused=True)
     pl.Trainer(
         max_steps=STEPS,
@@ -149,29 +174,92 @@ def winnow(precision: str, model: Any, tokenizer: Any, work: Workload, first: in
 
 CONTESTANTS: dict[str, Contestant] = {
     "baseline": library,
-    "fp32": functools.partial(winnow, "32-true"),
-    "bf16": functools.partial(winnow, "bf16-mixed"),
+    "fp32_portable": functools.partial(winnow, linear="portable"),
+    "fp32": functools.partial(winnow, linear="auto"),
+    "bf16": functools.partial(winnow, precision="bf16-mixed"),
 }
+ON_CUDA: dict[str, Contestant] = {
+    "tf32": functools.partial(winnow, tf32=True),
+    "fp32_compiled": functools.partial(winnow, compiled=True),
+    "tf32_compiled": functools.partial(winnow, tf32=True, compiled=True),
+    "bf16_compiled": functools.partial(winnow, precision="bf16-mixed", compiled=True),
+}
+if torch.cuda.is_available():
+    CONTESTANTS |= ON_CUDA
 
 
-def measure(work: Workload, model: Any, tokenizer: Any, rounds: int) -> dict[str, Any]:
-    """Let all contestants take turns."""
-    seen: dict[str, list[tuple[float, float]]] = {name: [] for name in CONTESTANTS}
+def new_model(quick: bool) -> Any:
+    """Return a model of DistilBERT-base's shape with random weights; small, where it is only to be seen to run."""
+    torch.manual_seed(0)
+    small = {"n_layers": 2, "dim": 32, "hidden_dim": 64, "n_heads": 2} if quick else {}
+    return DistilBertForMaskedLM(DistilBertConfig(vocab_size=VOCABULARY, **small))
+
+
+def be(name: str, quick: bool, threads: int, tokenizer: Any, works: dict[str, Workload], pipe: Any) -> None:
+    """Be a contestant, in a process of its own: take turns when told, and tell at last what memory that took."""
+    torch.set_num_threads(threads)
+    quieten_libraries()
+    transformers.utils.logging.set_verbosity_error()
+    model = new_model(quick)
+    while (told := pipe.recv()) is not None:
+        work, first = told
+        pipe.send(CONTESTANTS[name](model, tokenizer, works[work], first))
+    pipe.send(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**10)
+
+
+@contextlib.contextmanager
+def contestants(quick: bool, threads: int, tokenizer: Any, works: dict[str, Workload]) -> Iterator[dict[str, Any]]:
+    """Start all contestants; yield a pipe to each."""
+    context = multiprocessing.get_context("spawn")
+    pipes = {}
+    for name in CONTESTANTS:
+        # Winnow asks PyTorch for large pages of memory; a user of `Trainer` would not have asked.
+        os.environ["THP_MEM_ALLOC_ENABLE"] = "0" if name == "baseline" else "1"
+        pipes[name], end = context.Pipe()
+        context.Process(target=be, args=(name, quick, threads, tokenizer, works, end), daemon=True).start()
+    yield pipes
+
+
+def measure(name: str, work: Workload, pipes: dict[str, Any], rounds: int) -> dict[str, Any]:
+    """Let all contestants take turns at a workload."""
+    seen: dict[str, Steps] = {one: [] for one in pipes}
     for turn in range(rounds):
-        for name, contestant in CONTESTANTS.items():
-            seen[name] += contestant(model, tokenizer, work, turn * STEPS)
+        for one, pipe in pipes.items():
+            pipe.send((name, turn * STEPS))
+            seen[one] += pipe.recv()
+    mean_tokens = float(work.rows.lengths.mean())
     found: dict[str, Any] = {}
-    for name, steps in seen.items():
+    for one, steps in seen.items():
         cpu, wall = statistics.median(step[0] for step in steps), min(step[1] for step in steps)
         against = found.get("baseline", {"cpu_seconds": cpu, "wall_seconds": wall})
-        found[name] = {
+        by_cpu, by_wall = against["cpu_seconds"] / cpu, against["wall_seconds"] / wall
+        found[one] = {
             "cpu_seconds": cpu,
             "wall_seconds": wall,
-            "ratio": against["cpu_seconds"] / cpu,
-            "wall_ratio": against["wall_seconds"] / wall,
+            "ratio": by_wall if torch.cuda.is_available() else by_cpu,
+            "wall_ratio": by_wall,
+            "tokens_per_second": work.batch_size * mean_tokens / wall,
         }
-    found["fp32_portable"] = found["fp32"]
-    return {"rows_per_step": work.batch_size, "mean_tokens": float(work.rows.lengths.mean()), **found}
+    return {"rows_per_step": work.batch_size, "mean_tokens": mean_tokens, **found}
+
+
+def product_rates(tokens: int = 512, guessed: int = 96) -> dict[str, dict[str, float]]:
+    """Return 10**9 operations a second of the products of a step: in float32 by MKL and by oneDNN, and in bf16."""
+    from winnow.training.linear import PRODUCTS, onednn_works, timed
+
+    shapes = {"attention": (tokens, 768, 768), "feed_forward": (tokens, 3072, 768), "head": (guessed, VOCABULARY, 768)}
+    found = {}
+    for name, (rows, outputs, inputs) in shapes.items():
+        factors = [torch.ones(size).bfloat16() for size in ((rows, inputs), (outputs, inputs), (rows, outputs))]
+        for product, ways in PRODUCTS.items():
+            in_float32 = timed((product, outputs, inputs), rows) if onednn_works() else {}
+            portable, _ = ways(*factors)
+            portable()
+            begun = time.perf_counter()
+            portable()
+            bf16 = 2e-9 * rows * outputs * inputs / (time.perf_counter() - begun)
+            found[f"{name} {product}"] = {**in_float32, "bf16": round(bf16, 1)}
+    return found
 
 
 def workloads(prose: Sequence[str], quick: bool) -> tuple[Any, dict[str, Workload]]:
@@ -191,6 +279,8 @@ def workloads(prose: Sequence[str], quick: bool) -> tuple[Any, dict[str, Workloa
             "blocks": Workload(to_blocks(tokens(prose, None), 128), 2 if quick else 8),
             "lines": Workload(tokens(prose, LONGEST), 2 if quick else 8),
         }
+        if torch.cuda.is_available():
+            made |= {f"{name}_large": Workload(one.rows, 16 * one.batch_size) for name, one in made.items()}
     return tokenizer, made
 
 
@@ -216,27 +306,34 @@ def main() -> None:
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
     quieten_libraries()
-    transformers.utils.logging.set_verbosity_error()
-    small = {"n_layers": 2, "dim": 32, "hidden_dim": 64, "n_heads": 2} if options.quick else {}
-    torch.manual_seed(0)
-    model = DistilBertForMaskedLM(DistilBertConfig(vocab_size=VOCABULARY, **small))
     text, prose = prose_of(options.data_dir)
-    tokenizer, made = workloads(prose, options.quick)
+    tokenizer, works = workloads(prose, options.quick)
     found: dict[str, Any] = {
         "hardware": hardware(),
         "versions": {"torch": torch.__version__, "transformers": transformers.__version__},
-        "settings": {"parameters": model.num_parameters(), "text": text, "steps": options.rounds * (STEPS - 1)},
+        "settings": {
+            "parameters": new_model(options.quick).num_parameters(),
+            "text": text,
+            "steps": (1 if options.quick else options.rounds) * (STEPS - 1),
+        },
+        "gflops": {} if options.quick else product_rates(),
     }
-    for name, work in made.items():
-        found[name] = measure(work, model, tokenizer, 1 if options.quick else options.rounds)
-        print(f"{name}: {work.batch_size} rows a step, {found[name]['mean_tokens']:.1f} tokens a row")
-        for contestant in CONTESTANTS:
-            figures = found[name][contestant]
-            print(
-                f"  {contestant:14} {figures['cpu_seconds']:7.3f} s CPU, {figures['ratio']:5.2f}x; least wall "
-                f"{figures['wall_seconds']:7.3f} s, {figures['wall_ratio']:5.2f}x",
-                flush=True,
-            )
+    with contestants(options.quick, options.threads, tokenizer, works) as pipes:
+        for name, work in works.items():
+            found[name] = measure(name, work, pipes, 1 if options.quick else options.rounds)
+            print(f"{name}: {work.batch_size} rows a step, {found[name]['mean_tokens']:.1f} tokens a row")
+            for one in pipes:
+                figures = found[name][one]
+                print(
+                    f"  {one:14} {figures['cpu_seconds']:7.3f} s CPU, {figures['ratio']:5.2f}x; least wall "
+                    f"{figures['wall_seconds']:7.3f} s, {figures['wall_ratio']:5.2f}x",
+                    flush=True,
+                )
+        found["peak_memory_mb"] = {}
+        for one, pipe in pipes.items():
+            pipe.send(None)
+            found["peak_memory_mb"][one] = round(pipe.recv())
+    print("peak memory, MB:", ", ".join(f"{one} {peak:,}" for one, peak in found["peak_memory_mb"].items()))
     if options.json:
         options.json.write_text(json.dumps(found, indent=2) + "\n", encoding="utf-8")
 

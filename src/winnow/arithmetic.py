@@ -17,7 +17,10 @@ def set_up_arithmetic(config: TrainConfig, parts: Parts, ready: Ready, model: Pr
     from winnow.training import arithmetic
 
     rows, training, wanted = ready.tokens["train"], config.training, config.arithmetic
-    tokens = round(len(rows.ids) / max(1, len(rows)) * training.batch_size / training.accumulate_batches)
+    of_step = len(rows.ids) / max(1, len(rows)) * training.batch_size
+    if training.batching == "tokens":
+        of_step = training.max_tokens
+    tokens = round(of_step / training.accumulate_batches)
     facts = arithmetic.set_up(
         model,
         device_of(parts),

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from pytorch_lightning.callbacks import Callback
     from transformers import PreTrainedModel
 
-    from winnow.training import MaskedLanguageModule
+    from winnow.training import MaskedLanguageModule, Masking
 
 
 def fit(
@@ -54,11 +54,12 @@ def fit(
     data = MaskedLanguageDataModule(
         ready.tokens["train"],
         ready.tokens["validation"],
-        parts.masking,
+        _masking(parts, ready),
         config.training.batch_size,
         config.seed,
         validation_seed=config.evaluation.mask_seed,
         validation_batch_size=config.evaluation.batch_size,
+        max_tokens=training.max_tokens if training.batching == "tokens" else None,
     )
     found = find_checkpoint(config, model, name)
     if found is not None and found["complete"]:
@@ -148,3 +149,10 @@ def _trainer(
         raise WinnowError(
             f"Lightning's trainer refuses: {error} Choose another, as in trainer=cpu.", "trainer"
         ) from error
+
+
+def _masking(parts: Parts, ready: Ready) -> Masking:
+    try:
+        return parts.masking.for_tokenizer(ready.tokenizer)
+    except WinnowError as error:
+        raise error.under("masking") from error

@@ -75,7 +75,7 @@ def _training_tokens(
     in_blocks = training.batching == "blocks"
     tokens = tokenize(whole, tokenizer, None if in_blocks else training.max_length, config.output_dir / "cache")
     chosen = tokens.take(pc.is_in(whole["row_id"], value_set=rows["row_id"].combine_chunks()).to_numpy())
-    return to_blocks(chosen, training.block_size) if in_blocks else chosen
+    return to_blocks(chosen, training.block_size, training.keep_rows_apart) if in_blocks else chosen
 
 
 def judge_filters(cells: Sequence[Cell[TrainConfig]], parts: Sequence[Parts]) -> None:

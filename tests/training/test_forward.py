@@ -16,7 +16,8 @@ from transformers import (
 )
 
 from winnow.errors import WinnowError
-from winnow.training import Batch, linear, masked_lm_sums, masked_logits
+from winnow.training import Batch, Masking, TokenRows, Vocabulary, linear, masked_lm_sums, masked_logits, to_blocks
+from winnow.training.batch import masked_batch
 from winnow.training.forward import resolve
 from winnow.training.masking import IGNORED
 
@@ -164,6 +165,26 @@ def test_no_row_sees_another(kind: str, forward: Any) -> None:
     changed = (after - before).abs().amax(1)
     assert changed[batch.owners != 0].max() <= 1e-12
     assert changed[batch.owners == 0].min() > 1e-4
+
+
+@pytest.mark.parametrize("forward", ["efficient", "reference"])
+@pytest.mark.parametrize("kind", KNOWN)
+def test_rows_packed_into_blocks_have_the_logits_that_they_have_one_by_one(kind: str, forward: Any) -> None:
+    model, (ids, _, lengths) = model_of(kind).double(), drawn([9, 2, 5, 9, 3, 14])
+    vocabulary = Vocabulary(WORDS, 0, PAD, (0, PAD), 64, "00000000000000ab")
+    rows = TokenRows(ids.astype(np.int32), np.append(0, lengths.cumsum()), lengths.astype(np.uint64), vocabulary)
+    blocks = to_blocks(rows, 16)
+    assert blocks.lengths.tolist() == [16, 16, 10]
+    everything = Masking(rate=1.0, mask_share=0.0, random_share=0.0)
+    logits, _ = masked_logits(model, masked_batch(blocks, everything, 0), forward)
+    # Where a block ends within a row, what follows is a row of its own.
+    parts = np.split(ids, np.union1d(rows.offsets[1:-1], blocks.offsets[1:-1]))
+    alone = [model(input_ids=torch.from_numpy(part)[None]).logits[0] for part in parts]
+    assert torch.allclose(logits, torch.cat(alone), atol=1e-9)
+    mixed, _ = masked_logits(model, masked_batch(to_blocks(rows, 16, apart=False), everything, 0), forward)
+    as_one = [model(input_ids=torch.from_numpy(part)[None]).logits[0] for part in np.split(ids, [16, 32])]
+    assert torch.allclose(mixed, torch.cat(as_one), atol=1e-9)
+    assert (mixed - logits).abs().max() > 0.01
 
 
 @pytest.mark.parametrize("forward", ["efficient", "reference"])

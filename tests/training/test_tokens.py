@@ -134,3 +134,29 @@ def test_vocabulary_keeps_special_tokens_apart(tokenizer: Any) -> None:
     assert vocabulary.size == len(tokenizer)
     assert np.flatnonzero(vocabulary.is_special).tolist() == sorted(tokenizer.all_special_ids)
     assert len(vocabulary.ordinary) == len(tokenizer) - 5
+
+
+def test_words_are_marked_as_the_tokenizer_splits_the_text(tokenizer: Any, make_table: Any, tmp_path: Path) -> None:
+    rows = tokenize(make_table(["nike xylophones are durable", "ugly"]), tokenizer, 64, tmp_path)
+    words = np.split(rows.ids, np.flatnonzero(rows.word_starts)[1:])
+    assert [tokenizer.decode(word) for word in words] == [
+        *("[CLS]", "nike", "xylophones", "are", "durable", "[SEP]"),
+        *("[CLS]", "ugly", "[SEP]"),
+    ]
+    assert rows.take(np.array([1])).word_starts.tolist() == [True] * 3
+
+
+def test_all_rows_are_read_from_the_file_and_not_copied(table: pa.Table, tokenizer: Any, tmp_path: Path) -> None:
+    rows = tokenize(table, tokenizer, 64, tmp_path)
+    assert rows.take(np.ones(len(rows), dtype=bool)) is rows
+    assert isinstance(to_blocks(rows, 16).ids, np.memmap)
+
+
+def test_rows_in_a_block_are_sequences_of_their_own_unless_asked_otherwise(rows: TokenRows) -> None:
+    few = rows.take(np.arange(10))
+    apart, joined = to_blocks(few, 16), to_blocks(few, 16, apart=False)
+    assert joined.sequence_lengths.tolist() == joined.lengths.tolist()
+    borders = set(few.offsets.tolist()) | set(apart.offsets.tolist())
+    assert apart.sequence_lengths.tolist() == np.diff(sorted(borders)).tolist()
+    some = apart.take(np.array([2, 0]))
+    assert some.sequence_lengths.sum() == 32

@@ -35,8 +35,12 @@ class Training:
             `*.layer.[0-3].*`.
         forward: `efficient` does only the arithmetic that the loss needs and gives the library's numbers; `reference`
             calls the model as the library does; `auto` is `efficient` for DistilBERT, BERT and RoBERTa.
-        batching: `lines` takes the rows as they are; `blocks` joins rows and cuts every `block_size`.
+        batching: `lines` takes `batch_size` rows as they are; `blocks` joins rows, cuts every `block_size` and takes
+            `batch_size` blocks; `tokens` takes rows of like length, as many as fit into `max_tokens`.
         block_size: Tokens in a block.
+        keep_rows_apart: Whether the rows in a block do not see each other; else a block is one text.
+        max_tokens: Tokens an optimizer step sees at most, over all devices and accumulated batches together, under
+            `batching=tokens`.
         max_length: Tokens after which a row is cut off.
         gradient_clip: Norm above which the gradients are scaled down; `null` leaves them.
         validate_every_steps: Optimizer steps between two looks at the validation loss, each with a checkpoint.
@@ -49,8 +53,10 @@ class Training:
     warmup_fraction: Annotated[float, Field(ge=0, le=1)] = 0.1
     freeze: list[str] = Field(default_factory=list)
     forward: Literal["auto", "efficient", "reference"] = "auto"
-    batching: Literal["lines", "blocks"] = "lines"
+    batching: Literal["lines", "blocks", "tokens"] = "lines"
     block_size: Annotated[int, Field(gt=2)] = 128
+    keep_rows_apart: bool = True
+    max_tokens: Annotated[int, Field(gt=2)] = 4096
     max_length: Annotated[int, Field(gt=2)] = 128
     gradient_clip: Annotated[float, Field(gt=0)] | None = 1.0
     validate_every_steps: Annotated[int, Field(gt=0)] = 100

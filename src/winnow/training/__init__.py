@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from winnow.training.batching import HeldOutBatches, Share, TrainingBatches
     from winnow.training.datamodule import MaskedLanguageDataModule
     from winnow.training.forward import masked_lm_sums, masked_logits
-    from winnow.training.masking import Masking
+    from winnow.training.masking import ChosenWordMasking, Masking, SpanMasking, WholeWordMasking
     from winnow.training.metrics import MaskedLoss, Perplexity
     from winnow.training.models import Model, Pretrained, Scratch
     from winnow.training.module import MaskedLanguageModule
@@ -31,6 +31,7 @@ os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")
 
 _HOMES = {
     "Batch": "batch",
+    "ChosenWordMasking": "masking",
     "HeldOutBatches": "batching",
     "MaskedLanguageDataModule": "datamodule",
     "MaskedLanguageModule": "module",
@@ -41,9 +42,11 @@ _HOMES = {
     "Pretrained": "models",
     "Scratch": "models",
     "Share": "batching",
+    "SpanMasking": "masking",
     "TokenRows": "tokens",
     "TrainingBatches": "batching",
     "Vocabulary": "vocabulary",
+    "WholeWordMasking": "masking",
     "masked_lm_sums": "forward",
     "masked_logits": "forward",
     "to_blocks": "tokens",
@@ -53,6 +56,7 @@ _HOMES = {
 
 __all__ = [
     "Batch",
+    "ChosenWordMasking",
     "HeldOutBatches",
     "MaskedLanguageDataModule",
     "MaskedLanguageModule",
@@ -63,9 +67,11 @@ __all__ = [
     "Pretrained",
     "Scratch",
     "Share",
+    "SpanMasking",
     "TokenRows",
     "TrainingBatches",
     "Vocabulary",
+    "WholeWordMasking",
     "masked_lm_sums",
     "masked_logits",
     "to_blocks",

@@ -94,9 +94,11 @@ class Batch:
         return {"input_ids": input_ids, "attention_mask": inside.long()}, slots[self.masked]
 
 
-def masked_batch(rows: TokenRows, masking: Masking, seed: int, epoch: int | npt.NDArray[np.integer] = 0) -> Batch:
-    """Mask rows and lay them out."""
-    return Batch.of(*masking.draw(rows, seed, epoch), rows.lengths)
+def masked_batch(
+    rows: TokenRows, masking: Masking, seed: int, epoch: int | npt.NDArray[np.integer] = 0, progress: float = 0.0
+) -> Batch:
+    """Mask rows and lay them out; what attends to itself alone is a row of the batch, such as a document in a block."""
+    return Batch.of(*masking.draw(rows, seed, epoch, progress), rows.sequence_lengths)
 
 
 def _taking_part(owners: npt.NDArray[np.int64], lengths: npt.NDArray[np.integer]) -> npt.NDArray[np.bool_]:

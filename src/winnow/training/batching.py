@@ -11,6 +11,7 @@ import numpy.typing as npt
 
 from winnow.errors import WinnowError
 from winnow.training.batch import Batch, masked_batch
+from winnow.training.budget import TokenBudget
 from winnow.training.counter import key
 from winnow.training.masking import Masking
 from winnow.training.tokens import TokenRows
@@ -48,6 +49,8 @@ class TrainingBatches:
         steps: Optimizer steps.
         share: The part that this process sees.
         only_first: Repeat the first so many batches for ever, to see whether they can be learnt by heart.
+        max_tokens: Let a step see as many rows as fit into so many tokens, whatever ``batch_size``; see
+            :class:`winnow.training.budget.TokenBudget`. A pass then ends with a step.
 
     Raises:
         WinnowError: No rows, or too few in a step to give each process one.
@@ -62,13 +65,14 @@ class TrainingBatches:
         steps: int,
         share: Share = Share(),
         only_first: int | None = None,
+        max_tokens: int | None = None,
     ) -> None:
         parts = share.world_size * share.accumulate
         if len(rows) == 0:
             raise WinnowError(
                 "There is no row to train on. Use a filter that keeps rows, or a larger corpus.", "filter"
             )
-        if batch_size < parts:
+        if max_tokens is None and batch_size < parts:
             raise WinnowError(
                 f"A step of {batch_size} rows cannot be shared among {share.world_size} processes with "
                 f"{share.accumulate} accumulated batches each. Give at least {parts}.",
@@ -77,6 +81,7 @@ class TrainingBatches:
         self.rows, self.masking, self.seed, self.batch_size = rows, masking, seed, batch_size
         self.steps, self.share, self.only_first = steps, share, only_first
         self._order = functools.lru_cache(maxsize=2)(self._draw_order)
+        self.budget = TokenBudget(rows, seed, max_tokens, self._order, parts) if max_tokens is not None else None
         self._next = 0
 
     def __len__(self) -> int:
@@ -90,16 +95,22 @@ class TrainingBatches:
     def __getitem__(self, number: int) -> Batch:
         """Return the batch of the given number, counted over the steps' accumulated parts."""
         chosen, passes = self.draw(number)
-        return masked_batch(self.rows.take(chosen), self.masking, self.seed, passes)
+        progress = number // self.share.accumulate / max(1, self.steps)
+        return masked_batch(self.rows.take(chosen), self.masking, self.seed, passes, progress)
 
     def draw(self, number: int) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
         """Return the row numbers of a batch, and the pass of each."""
         if self.only_first is not None:
             number %= self.only_first
         step, part = divmod(number, self.share.accumulate)
+        part = part * self.share.world_size + self.share.rank
+        if self.budget is not None:
+            rows, number_of_pass = self.budget.draw(step)
+            dealt = rows[part :: self.share.world_size * self.share.accumulate]  # so that all have like lengths
+            return dealt, np.full(len(dealt), number_of_pass)
         stream = np.arange(step * self.batch_size, (step + 1) * self.batch_size)
         parts = np.array_split(stream, self.share.world_size * self.share.accumulate)
-        passes, places = np.divmod(parts[part * self.share.world_size + self.share.rank], len(self.rows))
+        passes, places = np.divmod(parts[part], len(self.rows))
         chosen = np.empty_like(places)
         for number_of_pass in np.unique(passes):
             here = passes == number_of_pass

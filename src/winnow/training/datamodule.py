@@ -25,6 +25,7 @@ class MaskedLanguageDataModule(pl.LightningDataModule):
         validation_seed: Seeds the fixed masks of the held-out rows; the same for every arm and seed of a
             study.
         validation_batch_size: Held-out rows in a batch.
+        max_tokens: Tokens of an optimizer step, where it is they that count and not rows.
     """
 
     def __init__(
@@ -36,10 +37,11 @@ class MaskedLanguageDataModule(pl.LightningDataModule):
         seed: int,
         validation_seed: int = 0,
         validation_batch_size: int = 64,
+        max_tokens: int | None = None,
     ) -> None:
         super().__init__()
         self.train, self.validation, self.masking = train, validation, masking
-        self.batch_size, self.seed = batch_size, seed
+        self.batch_size, self.max_tokens, self.seed = batch_size, max_tokens, seed
         self.validation_seed, self.validation_batch_size = validation_seed, validation_batch_size
 
     def train_dataloader(self) -> TrainingBatches:
@@ -57,6 +59,7 @@ class MaskedLanguageDataModule(pl.LightningDataModule):
             steps,
             share,
             only_first if overfit > 0 else None,
+            self.max_tokens,
         )
 
     def val_dataloader(self) -> HeldOutBatches:

@@ -146,7 +146,7 @@ def _rows_of_products(model: nn.Module, tokens: int, guessed: int) -> dict[Produ
     for module in model.modules():
         if isinstance(module, nn.Linear):
             rows = guessed if module is embeddings else tokens
-            for product in _PRODUCTS:
+            for product in PRODUCTS:
                 found[product, module.out_features, module.in_features] = 1 << max(rows - 1, 1).bit_length()
     return found
 
@@ -165,16 +165,17 @@ def _timed_once(rows: Mapping[Product, int], cache: Path) -> Timings:
     ]
     file = cache / "linear" / f"{fingerprint(machine, sorted((list(one), count) for one, count in rows.items()))}.json"
     if not file.exists():
-        timings = [[*one, _time(one, count)] for one, count in rows.items()]
+        timings = [[*one, timed(one, count)] for one, count in rows.items()]
         with published(file) as draft:
             draft.write_text(json.dumps(timings, indent=1) + "\n", encoding="utf-8")
     return {(name, outputs, inputs): by for name, outputs, inputs, by in json.loads(file.read_text("utf-8"))}
 
 
-def _time(product: Product, rows: int) -> dict[str, float]:
+def timed(product: Product, rows: int) -> dict[str, float]:
+    """Return 10**9 floating point operations a second of a product of so many rows, by library; they take turns."""
     name, outputs, inputs = product
     states, weight, gradient = torch.ones(rows, inputs), torch.ones(outputs, inputs), torch.ones(rows, outputs)
-    portable, onednn = _PRODUCTS[name](states, weight, gradient)
+    portable, onednn = PRODUCTS[name](states, weight, gradient)
     best = {"portable": float("inf"), "onednn": float("inf")}
     for repeat in range(_REPEATS + 1):
         for library, compute in (("portable", portable), ("onednn", onednn)):
@@ -187,8 +188,9 @@ def _time(product: Product, rows: int) -> dict[str, float]:
 
 _Pair = tuple[Callable[[], Tensor], Callable[[], Tensor]]
 
-_PRODUCTS: dict[str, Callable[[Tensor, Tensor, Tensor], _Pair]] = {
+PRODUCTS: dict[str, Callable[[Tensor, Tensor, Tensor], _Pair]] = {
     "forward": lambda x, w, g: (lambda: functional.linear(x, w), lambda: _onednn(x, w)),
     "input_gradient": lambda x, w, g: (lambda: g @ w, lambda: _onednn(g, w.t())),
     "weight_gradient": lambda x, w, g: (lambda: g.t() @ x, lambda: _onednn(g.t(), x.t())),
 }
+"""How PyTorch and how oneDNN compute a product from states, weights and the gradient of what the layer gives."""
