@@ -2,6 +2,8 @@
 
 import importlib
 import json
+import re
+import shlex
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -123,3 +125,30 @@ def test_what_is_wrong_with_a_filter_is_told_with_its_key(
     assert f"winnow: {key}: " in printed
     assert told in " ".join(printed.split())
     assert not (workplace / "outputs/filters").exists()
+
+
+GUIDE = (Path(__file__).parents[1] / "docs/filters.md").read_text(encoding="utf-8")
+
+
+def blocks(language: str) -> list[str]:
+    return re.findall(rf"```{language}\n(.*?)```", GUIDE, re.DOTALL)
+
+
+def test_the_guides_filter_and_what_it_reads_back_work(workplace: Path, store: Store) -> None:
+    for text in blocks("yaml"):
+        file = workplace / text.splitlines()[0].removeprefix("# ")
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(text, encoding="utf-8")
+    (workplace / "my_words.txt").write_text("comfy\t2.5\n")
+    rows = [f"Dress {i} is {('comfortable', 'ugly', 'comfy', 'stylish', 'so so')[i % 5]}" for i in range(400)]
+    (workplace / "reviews.csv").write_text("text\n" + "\n".join(rows) + "\n", encoding="utf-8")
+    (workplace / "conf/dataset").mkdir()
+    (workplace / "conf/dataset/reviews.yaml").write_text(
+        "defaults: [csv, _self_]\nname: reviews\nsource: {path: reviews.csv, text: [text]}\n"
+    )
+    (looking, apart) = blocks("bash")
+    assert main(shlex.split(looking)[1:]) == 0
+    (code,) = blocks("python")
+    exec(code, {})
+    assert len(list((workplace / "pictures").glob("*.png"))) == 5
+    assert main([*shlex.split(apart)[1:], "--cfg"]) == 0

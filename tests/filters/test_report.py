@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from winnow.data import Corpus, Dataset, Files, NonNull
-from winnow.filters import Filter, Length, Mentions, VaderSentiment, filter_statistics
+from winnow.filters import Filter, Length, Mentions, Regex, VaderSentiment, filter_statistics
+from winnow.filters.examples import pieces_of
 from winnow.filters.report import almost_redundant, describe, sentences, write_report
 
 if TYPE_CHECKING:
@@ -115,6 +116,7 @@ def test_what_matters_is_told_in_words(written: Path, browser: Browser, corpus: 
     dropped = page.locator("h3:has-text('Dropped by nike alone') + ul li")
     assert dropped.count() == 4
     assert "fails nike" in dropped.first.inner_text()
+    assert dropped.first.locator("mark").all_inner_texts() == ["shoes"]
     page.close()
 
 
@@ -141,6 +143,21 @@ def test_a_corpus_without_labels_and_a_filter_of_one_signal(corpus_of: Callable[
     )
     assert "66.7% kept" in text
     assert "labelled" not in text
+
+
+def test_a_text_is_taken_apart_by_what_was_found_in_it() -> None:
+    signals = {
+        "brand": Mentions(words=["Nike", "nike air"]),
+        "number": Regex(pattern=r"\d+"),
+        "air": Mentions(words=["AIR"], whole_word=False),
+        "long": Length(at_least=3),
+    }
+    assert pieces_of("My NIKE-Air 90 chair", signals) == [
+        ("My ", []), ("NIKE-", ["brand"]), ("Air", ["air", "brand"]), (" ", []), ("90", ["number"]), (" ch", []),
+        ("air", ["air"]),
+    ]  # fmt: skip
+    assert "".join(piece for piece, _ in pieces_of("Stra\u00dfe nike", signals)) == "Stra\u00dfe nike"
+    assert pieces_of("", signals) == []
 
 
 def test_signals_describe_themselves() -> None:

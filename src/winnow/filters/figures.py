@@ -20,7 +20,7 @@ _WORDS = 15
 
 
 def draw_figures(
-    summary: Mapping[str, Any], statistics: Mapping[str, Any], folder: Path | None = None
+    summary: Mapping[str, Any], statistics: Mapping[str, Any], folder: Path | str | None = None
 ) -> dict[str, Figure]:
     """Draw every picture that there is data for, and return them by name.
 
@@ -31,6 +31,7 @@ def draw_figures(
         statistics: What :func:`filter_statistics` gives, or ``statistics.json``.
         folder: Where the files go, made where it is not there; without one the figures are drawn for a page only.
     """
+    folder = None if folder is None else Path(folder)
     if folder is not None:
         folder.mkdir(parents=True, exist_ok=True)
     drawn = [draw_funnel(summary, folder)]
@@ -144,7 +145,7 @@ def _histogram(name: str, found: Mapping[str, Any]) -> Panel:
     kept, dropped = np.array(found["kept"]), np.array(found["dropped"])
 
     def draw(figure: FigureBase) -> None:
-        from matplotlib.ticker import FuncFormatter, MaxNLocator
+        from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator
 
         axes = figure.subplots()
         width = np.diff(edges) * (0.82 if found["whole"] and len(kept) < 20 else 0.96)
@@ -162,7 +163,7 @@ def _histogram(name: str, found: Mapping[str, Any]) -> Panel:
         low, high = [edges[0], edges[-1]] if not found["cuts"] else _around(edges, found["cuts"])
         axes.set_xlim(low, high)
         if found["whole"]:
-            axes.xaxis.set_major_locator(MaxNLocator(8, integer=True))
+            axes.xaxis.set_major_locator(MaxNLocator(8, integer=True) if len(kept) > 1 else FixedLocator(middle))
         axes.yaxis.set_major_locator(MaxNLocator(4, integer=True))
         axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}"))
         axes.grid(axis="x", visible=False)

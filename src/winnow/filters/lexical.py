@@ -71,6 +71,12 @@ class Mentions(Signal):
             return counts
         return pc.replace_with_mask(counts, other, self.score(values.filter(other).to_pylist()))
 
+    def spans(self, text: str) -> list[tuple[int, int]]:
+        """Return where the mentions stand, as places of first character and end; none where case changes a length."""
+        folded = text.casefold()
+        found = _mention_pattern(tuple(self.words), self.whole_word).finditer(folded)
+        return [match.span() for match in found] if len(folded) == len(text) else []
+
     def keep(self, scores: pa.Array) -> pa.Array:
         """Keep one mention or more."""
         return pc.greater(scores, 0.0)
@@ -159,6 +165,11 @@ class Regex(Signal):
         """Return the number of matches; null for null."""
         find = re.compile(self.pattern, re.IGNORECASE if self.ignore_case else 0).finditer
         return pa.array([None if text is None else sum(1 for _ in find(text)) for text in texts], pa.float64())
+
+    def spans(self, text: str) -> list[tuple[int, int]]:
+        """Return where the matches stand, as places of first character and end."""
+        flags = re.IGNORECASE if self.ignore_case else 0
+        return [match.span() for match in re.finditer(self.pattern, text, flags)]
 
     def keep(self, scores: pa.Array) -> pa.Array:
         """Keep so many matches or more."""

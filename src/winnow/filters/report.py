@@ -13,6 +13,7 @@ from winnow.data import Corpus
 from winnow.filters.examples import examples
 from winnow.filters.expression import names
 from winnow.filters.figures import draw_figures
+from winnow.filters.lexical import Mentions, Regex
 from winnow.filters.plan import Plan
 from winnow.filters.signals import Signal
 from winnow.filters.verdicts import Verdicts
@@ -52,6 +53,7 @@ def write_report(
 
     summary = verdicts.summary()
     used = {name.name for name, _ in names(verdicts.expression)}
+    used_signals = {name: signal for name, signal in signals.items() if name in used}
     facts = {
         "summary": summary,
         "statistics": statistics,
@@ -67,7 +69,8 @@ def write_report(
         "costs": _costs(verdicts),
         "plan": plan if plan and plan.full else None,
         "drift_word": drift_word,
-        "examples": examples(verdicts, corpus),
+        "examples": examples(verdicts, corpus, used_signals),
+        "marking": [name for name, signal in used_signals.items() if isinstance(signal, Mentions | Regex)],
         "figures": draw_figures(summary, statistics, folder / "figures" if pictures else None),
         "version": __version__,
         "fingerprint": verdicts.fingerprint,
