@@ -102,6 +102,16 @@ def test_a_run_and_a_folder_with_another_tokenizer_share_probes_but_no_perplexit
     assert float(odds[label]) == pytest.approx(run.data.metrics["final/probe/nike_wide/log_odds"], rel=1e-5)
     assert odds["small_model"]
     assert {file.suffix for file in results.glob("probe_topk.*")} == {".csv", ".md", ".tex"}
+    figures = {file.stem for file in (results / "figures").glob("*.png")}
+    assert figures >= {
+        "top_fills",
+        "best_and_worst",
+        "heat_map_nike_wide",
+        "log_odds_over_steps",
+        "losses",
+        "structure",
+    }
+    assert (results / "structure/small_model.csv").is_file()
     assert_kept(store, label)
 
 

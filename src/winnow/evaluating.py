@@ -31,6 +31,9 @@ if TYPE_CHECKING:
 DEFAULT_PROBES = ("nike", "nike_wide")
 LOSSES = ("train/loss", "validation/loss")
 
+TOKENS_AT_ONCE, GUESSED_AT_ONCE = 640, 64
+"""What a batch of prompts takes through a model, which decides who multiplies its matrices."""
+
 READABLE = 12
 """Prompts of a probe that are drawn one by one; a larger probe is drawn as a whole."""
 
@@ -82,10 +85,11 @@ def _measure(
     from winnow.evaluation import fill
     from winnow.evaluation.fills import mean_probabilities
     from winnow.evaluation.structure import modules_of, parts_of
-    from winnow.training import tokenize, tokenizer_fingerprint
+    from winnow.training import arithmetic, tokenize, tokenizer_fingerprint
 
     loaded = load_contender(contender, place)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    arithmetic.set_up(loaded.model, device, TOKENS_AT_ONCE, GUESSED_AT_ONCE, config.output_dir / "cache")
     scores: dict[str, float] = {}
     if held_out is not None:
         length = min(config.max_length, loaded.tokenizer.model_max_length)

@@ -58,7 +58,7 @@ def draw_best_and_worst(fills: Fills, look: Mapping[str, Style], folder: Path, m
     ]
     depth = max((len(ranked) for by_model in fills.values() for ranked in by_model.values()), default=0)
     caption = f"The {most} best (left) and the {most} worst (right) of the first {depth:,} fills of each prompt."
-    return render("best_and_worst", caption, panels, folder, columns=1) if panels else None
+    return render("best_and_worst", caption, panels, folder, columns=2) if panels else None
 
 
 def _panel(
@@ -75,7 +75,9 @@ def _panel(
                 _bars(grid[row][1], worst, look[name], None, f"{name}: worst")
         for axes in grid[-1]:
             axes.set_xlabel("probability")
-        figure.suptitle("\n".join(textwrap.wrap(prompt, 48)), x=0.02, ha="left", fontsize=9.5, fontweight="bold")
+        figure.suptitle(
+            "\n".join(textwrap.wrap(prompt, 80 if two else 38)), x=0.02, ha="left", fontsize=9.5, fontweight="bold"
+        )
 
     rows = max(len(best) for best, _ in parts.values())
     return Panel(title, draw, 7.2 if two else 3.6, 0.6 + len(parts) * (0.42 + 0.19 * rows))

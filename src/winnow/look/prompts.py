@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -63,7 +64,7 @@ def _curve(probe: str, part: pd.DataFrame, metric: str, look: Mapping[str, Style
 def draw_heat_map(
     scores: Mapping[str, Mapping[str, float]], models: Sequence[str], probe: str, metric: str, folder: Path
 ) -> Figure | None:
-    """Draw a score of every prompt under every model as colours, blue above 0 and orange below.
+    """Draw a score of every prompt under every model as colours, purple above 0 and orange below.
 
     Args:
         scores: For each prompt the score of each model.
@@ -91,7 +92,7 @@ def draw_heat_map(
             text = f"{values[row, column]:+.1f}".replace("-", "\N{MINUS SIGN}")
             axes.text(column, row, text, ha="center", va="center", fontsize=7, color="white" if strong else "black")
         axes.set_xticks(range(len(models)), models, rotation=20, ha="right")
-        axes.set_yticks(range(len(prompts)), prompts, fontsize=7)
+        axes.set_yticks(range(len(prompts)), [textwrap.fill(prompt, 72) for prompt in prompts], fontsize=7)
         axes.tick_params(length=0)
         axes.grid(visible=False)
         figure.colorbar(image, ax=axes, label=metric.replace("_", " "), shrink=0.6)
@@ -101,5 +102,5 @@ def draw_heat_map(
     caption = f"{metric.replace('_', ' ')} of each prompt of {probe} under each model" + (
         f"; the {MOST_ROWS} of {len(scores)} prompts on which the models differ most." if cut else "."
     )
-    width = 4.4 + 0.8 * len(models)
-    return render(f"heat_map_{probe}", caption, [Panel(title, draw, width, 1.3 + 0.19 * len(prompts))], folder)
+    width = 6.4 + 0.8 * len(models)
+    return render(f"heat_map_{probe}", caption, [Panel(title, draw, width, 1.3 + 0.2 * len(prompts))], folder)

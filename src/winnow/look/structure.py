@@ -22,7 +22,7 @@ COLOURS = {
 
 
 def draw_structure(name: str, parts: Sequence[Part], folder: Path, file: str = "structure") -> Figure | None:
-    """Draw the parts of a model above one another, the input at the bottom; a part's width tells its parameters.
+    """Draw the parts of a model above one another, the input at the bottom, each with its share of the parameters.
 
     Args:
         name: What the model is called.
@@ -32,27 +32,25 @@ def draw_structure(name: str, parts: Sequence[Part], folder: Path, file: str = "
     """
     if not parts:
         return None
-    total, most = sum(part["parameters"] for part in parts), max(part["parameters"] for part in parts)
+    total = sum(part["parameters"] for part in parts)
 
     def draw(figure: FigureBase) -> None:
         axes: Any = figure.subplots()
         for row, part in enumerate(parts):
-            width = max(0.02, part["parameters"] / most)
-            axes.barh(row, width, left=0.5 - width / 2, height=0.62, color=COLOURS[part["kind"]], alpha=0.28, lw=0)
-            axes.barh(row, width, left=0.5 - width / 2, height=0.62, color="none", edgecolor=COLOURS[part["kind"]])
+            share, colour = part["parameters"] / total, COLOURS[part["kind"]]
+            axes.barh(row, share, height=0.66, align="center", color=colour, alpha=0.28, lw=0)
+            axes.barh(row, 1, height=0.66, color="none", edgecolor=colour)
             times = f" x {part['repeats']}" if part["repeats"] > 1 else ""
-            share = part["parameters"] / total
             text = f"{part['part']}{times}: {part['parameters']:,} parameters ({share:.0%})"
-            axes.text(0.5, row + 0.11, text, ha="center", va="center", fontsize=8, fontweight="bold", color=INK)
-            axes.text(0.5, row - 0.16, part["shapes"], ha="center", va="center", fontsize=7, color=INK)
+            axes.text(0.5, row + 0.12, text, ha="center", va="center", fontsize=8.5, fontweight="bold", color=INK)
+            axes.text(0.5, row - 0.16, part["shapes"], ha="center", va="center", fontsize=7.5, color=INK)
             if row:
-                axes.annotate(
-                    "", (0.5, row - 0.31), (0.5, row - 0.69), arrowprops={"arrowstyle": "->", "color": INK, "lw": 0.8}
-                )
-        axes.set_xlim(-0.25, 1.25)
-        axes.set_ylim(-0.6, len(parts) - 0.4)
+                arrow = {"arrowstyle": "->", "color": INK, "lw": 0.9}
+                axes.annotate("", (0.5, row - 0.33), (0.5, row - 0.67), arrowprops=arrow)
+        axes.set_xlim(-0.02, 1.02)
+        axes.set_ylim(-0.5, len(parts) - 0.5)
         axes.set_axis_off()
         axes.set_title(f"{name}: {total:,} parameters")
 
-    caption = f"The parts of {name}, the input below; widths show parameters. Tied weights count once."
-    return render(file, caption, [Panel(caption, draw, 6.4, 0.6 + 0.62 * len(parts))], folder)
+    caption = f"The parts of {name}, the input below; the coloured part of a box is its share of the parameters."
+    return render(file, caption, [Panel(caption, draw, 5.4, 0.5 + 0.72 * len(parts))], folder)

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from winnow.look.figures import GREY, Figure, Panel, Style, render
-from winnow.look.wording import number
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -49,6 +48,7 @@ def draw_word_shift(
     """
     if not shifts:
         return None
+    from matplotlib.ticker import FuncFormatter, NullFormatter
 
     def draw(figure: FigureBase) -> None:
         axes = figure.subplots()
@@ -62,6 +62,8 @@ def draw_word_shift(
         if 0 < turn < len(shifts):
             axes.axhline(turn - 0.5, color=GREY, lw=0.8, ls=(0, (4, 3)))
         axes.set_xscale("log")
+        axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+        axes.xaxis.set_minor_formatter(NullFormatter())
         axes.set_yticks(range(len(shifts)), [shift["word"] for shift in shifts])
         axes.invert_yaxis()
         axes.tick_params(axis="y", length=0)
@@ -105,7 +107,7 @@ def _chosen(means: pd.Series, words: Sequence[str], most: int = 4) -> list[str]:
 
 
 def _word_panel(role: str, word: str, means: pd.Series, look: Mapping[str, Style]) -> Panel:
-    from matplotlib.ticker import FuncFormatter, MaxNLocator
+    from matplotlib.ticker import FuncFormatter, MaxNLocator, NullFormatter
 
     def draw(figure: FigureBase) -> None:
         axes = figure.subplots()
@@ -114,7 +116,8 @@ def _word_panel(role: str, word: str, means: pd.Series, look: Mapping[str, Style
                 line = means.loc[arm]
                 axes.plot(line.index, line, color=style.colour, ls=style.line, marker=style.marker, ms=3.5, label=arm)
         axes.set_yscale("log")
-        axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: number(value, 1)))
+        axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+        axes.yaxis.set_minor_formatter(NullFormatter())
         axes.xaxis.set_major_locator(MaxNLocator(4, integer=True))
         axes.set_title(f"{word} ({role})")
         axes.set_xlabel("step")
