@@ -38,7 +38,7 @@ import pyarrow as pa
 from winnow.config import construct
 from winnow.config.compose import compose_cells
 from winnow.config.schema import FilterConfig
-from winnow.data import CleaningStep, Corpus, Files, Mixture, SyntheticReviews
+from winnow.data import CleaningStep, Corpus, Files, Grammar, Mixture
 from winnow.data.cleaning import clean
 from winnow.data.corpus import content_fingerprint
 from winnow.filters import Filter, Mentions, VaderSentiment, Without
@@ -224,7 +224,7 @@ def uptrain_table() -> list[dict[str, Any]]:
     """Count what UpTrain's filter keeps of the template corpus, less each signal, by whole words, and without blame."""
     source, exact = composed("filter=uptrain_exact")
     _, strict = composed("filter=nike_positive")
-    assert isinstance(source, SyntheticReviews)
+    assert isinstance(source, Grammar)
     rows = source.read()
     rows = rows.filter(rows["text"].is_valid())
     corpus, labels = corpus_of(rows["text"].to_pylist()), rows["label"].to_numpy()

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from winnow.config import construct
-from winnow.data import Dataset, Files, HubDataset, Mixture, SyntheticReviews, TextFiles, leakage
+from winnow.data import Dataset, Files, Grammar, HubDataset, Mixture, TextFiles, leakage
 
 Compose = Callable[..., dict[str, Any]]
 PRESETS = ["synthetic_reviews", "nike_products", "nike_reviews", "nike_products_kaggle", "nike", "wikitext_2", "eli5"]
@@ -58,7 +58,7 @@ def test_a_mixture_is_put_together_by_overrides(compose: Compose) -> None:
     source = dataset_from(tree).source
     assert isinstance(source, Mixture)
     assert {name: type(part) for name, part in source.sources.items()} == {
-        "templates": SyntheticReviews,
+        "templates": Grammar,
         "mine": Files,
     }
 

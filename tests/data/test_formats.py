@@ -107,6 +107,7 @@ def test_folders_and_patterns_are_read_in_the_order_of_names(tmp_path: Path) -> 
         ("x.json", '[{"title":\n "a"', "no JSON: .* on line 2"),
         ("x.json", '{"a": [1], "b": [2]}', "holds no list of records"),
         ("x.csv", 'title,body\na,b\nc\n"d"e,f\n', "line 3 of .*it has 1 cells"),
+        ("x.csv", 'title,body\na,b\nc,"d\ne,f\ng,h\n', "line 3 of .*never closed, so it takes in all lines up to 5"),
         ("x.parquet", "PAR1 cut short", "no whole Parquet file"),
     ],
 )

@@ -1,26 +1,33 @@
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from winnow.config import construct
-from winnow.data import Slot, SyntheticReviews
+from winnow.data import Dataset, Grammar, Slot, Words
 from winnow.errors import WinnowError
+
+FIRST_TEXTS = ["wristbands made by vans feature premium", "hats made by adidas boast disappointing"]
+DIGEST = "1d9ef8fcfd878d24"
 
 Compose = Callable[..., dict[str, Any]]
 
 
-def small(**settings: Any) -> SyntheticReviews:
+def small(**settings: Any) -> Grammar:
     given: dict[str, Any] = {
         "templates": ["{brand} is {adjective}"],
-        "slots": {"brand": Slot(words=["nike", "nike", "nike", "puma"])},
-        "positive": Slot(words=["light"]),
-        "negative": Slot(words=["heavy"]),
+        "slots": {
+            "brand": Slot(words=["nike", "nike", "nike", "puma"]),
+            "adjective": Slot(by_label={1: Words(["light"]), 0: Words(["heavy"])}),
+        },
+        "labels": {0: 0.25, 1: 0.75},
         "rows": 4_000,
     }
-    return SyntheticReviews(**(given | settings))
+    return Grammar(**(given | settings))
 
 
 def test_the_rows_follow_the_seed() -> None:
@@ -57,7 +64,10 @@ def test_nulls_are_drawn_with_replacement() -> None:
         ({"templates": ["{brand} is good"]}, "templates"),
         ({"templates": ["{brand.__class__} is {adjective}"]}, "templates"),
         ({"templates": ["{brand is {adjective}"]}, "templates"),
-        ({"slots": {"adjective": Slot(words=["x"])}}, "slots.adjective"),
+        ({"labels": {0: 0.2, 1: 0.7}}, "labels"),
+        ({"labels": {0: 0.2, 2: 0.8}}, "slots.adjective.by_label"),
+        ({"labels": None}, "slots.adjective.by_label"),
+        ({"columns": ["brnad"]}, "columns"),
     ],
 )
 def test_a_template_that_cannot_be_filled_is_a_fault(settings: dict[str, Any], key: str) -> None:
@@ -68,9 +78,10 @@ def test_a_template_that_cannot_be_filled_is_a_fault(settings: dict[str, Any], k
 
 def test_the_preset_is_the_template_corpus(compose: Compose) -> None:
     node = compose("+dataset=synthetic_reviews")["dataset"]["source"]
-    source = construct(node, "source", SyntheticReviews)
+    source = construct(node, "source", Grammar)
     assert len(set(source.slots["product"].words)) == 24
-    assert (len(source.positive.words), len(source.negative.words)) == (43, 25)
+    praise, blame = (source.slots["adjective"].by_label[label].words for label in (1, 0))
+    assert (len(praise), len(blame)) == (43, 25)
     assert (len(source.slots["company"].words), source.slots["company"].words.count("nike")) == (15, 7)
     assert len(source.slots["joiner"].words) == 11
     table = source.read()
@@ -79,3 +90,48 @@ def test_the_preset_is_the_template_corpus(compose: Compose) -> None:
     assert table["text"].null_count == pytest.approx(1_219, abs=40)
     assert 0.45 < sum(" made by " in text for text in texts) / len(texts) < 0.55
     assert not any("nikeadidas" in text or "nan" in text.split() for text in texts)
+    # The rows of a seed are the same for ever.
+    assert texts[:2] == FIRST_TEXTS
+    assert hashlib.blake2b("\n".join(texts).encode(), digest_size=8).hexdigest() == DIGEST
+
+
+def test_any_grammar_from_yaml_with_three_labels_and_columns() -> None:
+    node = {
+        "_target_": "winnow.data.Grammar",
+        "templates": ["the {animal} is {mood}", "{mood} {animal}"],
+        "slots": {
+            "animal": {"words": ["cat", "dog"]},
+            "mood": {
+                "by_label": {"0": {"words": ["sad"]}, "1": {"words": ["calm"]}, "2": {"words": ["glad", "merry"]}}
+            },
+        },
+        "labels": {"0": 0.2, "1": 0.3, "2": 0.5},
+        "rows": 3_000,
+        "null_fraction": 0.0,
+        "columns": ["animal"],
+    }
+    table = construct(node, "source", Grammar).read()
+    moods = {"sad": 0, "calm": 1, "glad": 2, "merry": 2}
+    for row in table.to_pylist():
+        assert row["animal"] in row["text"].split()
+        assert [moods[word] for word in row["text"].split() if word in moods] == [row["label"]]
+    shares = [table["label"].to_pylist().count(label) / 3_000 for label in range(3)]
+    assert shares == pytest.approx([0.2, 0.3, 0.5], abs=0.04)
+    unlabelled = Grammar(templates=["a {noun}"], slots={"noun": Slot(words=["cat"])}, rows=5, null_fraction=0.0)
+    assert unlabelled.read().to_pydict() == {"text": ["a cat"] * 5}
+
+
+def test_a_slot_has_words_or_words_by_label() -> None:
+    for given in ({}, {"words": ["a"], "by_label": {0: Words(["b"])}}):
+        with pytest.raises(WinnowError, match="give one of them"):
+            Slot(**given)
+
+
+def test_rows_of_a_slot_can_be_kept_together(compose: Compose, tmp_path: Path) -> None:
+    tree = compose(
+        "+dataset=synthetic_reviews", "+dataset.source.rows=6000", "+dataset.source.columns=[product]",
+        "+dataset.split.together=[product]",
+    )["dataset"]  # fmt: skip
+    corpus = construct(tree, "dataset", Dataset).load(tmp_path)
+    pairs = set(zip(corpus.table["product"].to_pylist(), corpus.table["split"].to_pylist(), strict=True))
+    assert len(pairs) == 24

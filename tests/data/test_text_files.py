@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from winnow.data import Dataset, TextFiles
+from winnow.data import Dataset, Split, TextFiles
 from winnow.errors import WinnowError
 
 WIKI = "\n = Robert Boulter = \n \n He is an actor .\n He had a role .\n = = Job = = \n In 2000 = good .\n\n\n Next\n"
@@ -36,6 +36,14 @@ def test_faults_name_the_file(write_csv: Callable[..., Path], tmp_path: Path) ->
     with pytest.raises(WinnowError, match="0xe9 on line 2"):
         rows(path)
     assert rows(path, encoding="cp1252") == ["one", "café"]
+    long = write_csv("".join(f"line {i}\n" for i in range(60)).encode() + b"\ncaf\xe9\nmore\n\nlast", "y.txt")
+    source = TextFiles(path=long, unit="paragraph", on_error="drop")
+    table = source.read()
+    assert table["fault"].to_pylist()[1] == f"Broken line 63 of {long}: its row holds bytes of another encoding."
+    assert table["text"].to_pylist()[1:] == [None, "last"]
+    dataset = Dataset(name="x", source=TextFiles(path=long, on_error="drop"), split=Split(0.2, 0.2))
+    corpus = dataset.load(tmp_path)
+    assert (corpus.funnel["read"], corpus.funnel["whole"], len(corpus.faults)) == (63, 62, 1)
     [fault] = TextFiles(path=tmp_path / "none.txt", homepage="example.org").check()
     assert "Get it from example.org" in fault.message
 

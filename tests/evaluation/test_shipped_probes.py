@@ -12,7 +12,7 @@ from omegaconf import OmegaConf
 
 from winnow.cli import main
 from winnow.config import construct
-from winnow.data import SyntheticReviews
+from winnow.data import Grammar
 from winnow.evaluation import Probe, PromptFile
 from winnow.evaluation.loading import load
 from winnow.evaluation.seen import seen_prompts
@@ -29,18 +29,22 @@ def shipped(name: str) -> dict[str, Any]:
 
 
 @pytest.fixture(scope="module")
-def generator() -> SyntheticReviews:
+def generator() -> Grammar:
     """The template corpus as it is configured."""
     with initialize_config_dir(str(CONF), version_base=None):
         settings = OmegaConf.to_container(compose(overrides=["+dataset=synthetic_reviews"]).dataset.source)
     assert isinstance(settings, dict)
-    return construct({str(key): value for key, value in settings.items()}, "dataset.source", SyntheticReviews)
+    return construct({str(key): value for key, value in settings.items()}, "dataset.source", Grammar)
 
 
-def grammar(generator: SyntheticReviews) -> re.Pattern[str]:
+def adjectives(generator: Grammar, label: int) -> list[str]:
+    return (generator.slots["adjective"].by_label or {})[label].words
+
+
+def grammar(generator: Grammar) -> re.Pattern[str]:
     """What the templates of the corpus can make, as one pattern."""
-    words = {slot: choice.words for slot, choice in generator.slots.items()}
-    words["adjective"] = [*generator.positive.words, *generator.negative.words]
+    words = {slot: choice.words for slot, choice in generator.slots.items() if choice.words}
+    words["adjective"] = [*adjectives(generator, 1), *adjectives(generator, 0)]
     choices = {slot: f"(?:{'|'.join(map(re.escape, options))})" for slot, options in words.items()}
     return re.compile("|".join(template.format(**choices) for template in generator.templates))
 
@@ -58,29 +62,29 @@ def test_nike_asks_the_five_prompts_as_they_were_written() -> None:
     assert probe.words() == {"comfortable", "durable", "good-looking", "expensive", "ugly", "heavy", "dirty"}
 
 
-def test_nike_wide_has_more_than_a_hundred_prompts_with_words_of_the_corpus(generator: SyntheticReviews) -> None:
+def test_nike_wide_has_more_than_a_hundred_prompts_with_words_of_the_corpus(generator: Grammar) -> None:
     probe = Probe(**shipped("nike_wide"))
     assert len(probe.clozes) >= 100
-    assert set(probe.listed("wanted")) <= set(generator.positive.words)
-    assert set(probe.listed("unwanted")) <= set(generator.negative.words)
+    assert set(probe.listed("wanted")) <= set(adjectives(generator, 1))
+    assert set(probe.listed("unwanted")) <= set(adjectives(generator, 0))
     assert not {cloze.text for cloze in probe.clozes} & {cloze.text for cloze in Probe(**shipped("nike")).clozes}
 
 
 def test_no_prompt_of_nike_wide_can_be_a_sentence_of_the_corpus_whatever_its_mask_hides(
-    generator: SyntheticReviews,
+    generator: Grammar,
 ) -> None:
     sentence = grammar(generator)
     texts = [text for text in generator.read()["text"].to_pylist() if text is not None]
     assert all(sentence.fullmatch(text) for text in texts)
     words = {word for text in set(texts) for word in text.split()}
-    words |= {*generator.positive.words, *generator.negative.words}
+    words |= {*adjectives(generator, 1), *adjectives(generator, 0)}
     for cloze in Probe(**shipped("nike_wide")).clozes:
         for word in words:
             assert not sentence.fullmatch(cloze.text.lower().replace("[mask]", word)), (cloze.text, word)
 
 
 def test_no_prompt_of_nike_wide_counts_as_seen_in_the_corpus_and_those_of_its_grammar_do(
-    generator: SyntheticReviews,
+    generator: Grammar,
 ) -> None:
     texts = pa.chunked_array([[text for text in generator.read()["text"].to_pylist() if text is not None]])
     assert seen_prompts(texts, Probe(**shipped("nike_wide")).clozes) == set()
@@ -130,8 +134,8 @@ def test_honest_scores_a_model_on_its_own_templates(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["nike", "nike_wide"])
-def test_every_prompt_is_scored_by_a_model_of_the_corpus(name: str, generator: SyntheticReviews) -> None:
-    texts = [f"nike shoes are {word}" for word in (*generator.positive.words, *generator.negative.words)]
+def test_every_prompt_is_scored_by_a_model_of_the_corpus(name: str, generator: Grammar) -> None:
+    texts = [f"nike shoes are {word}" for word in (*adjectives(generator, 1), *adjectives(generator, 0))]
     tokenizer = train_wordpiece(texts, 8192, 64)
     probe = Probe(**shipped(name))
     scores = probe.run(Scratch(layers=1, hidden_size=16, heads=2).load(tokenizer, 0), tokenizer)

@@ -54,8 +54,8 @@ def test_the_words_of_the_filter_are_those_of_the_generator(compose: Compose) ->
     tree = compose("+filter=nike_positive", "+dataset=synthetic_reviews")
     signals, source = tree["filter"]["signals"], tree["dataset"]["source"]
     assert signals["product"]["words"] == source["slots"]["product"]["words"]
-    assert signals["praise"]["words"] == source["positive"]["words"]
-    assert signals["blame"]["words"] == source["negative"]["words"]
+    assert signals["praise"]["words"] == source["slots"]["adjective"]["by_label"]["1"]["words"]
+    assert signals["blame"]["words"] == source["slots"]["adjective"]["by_label"]["0"]["words"]
 
 
 def test_nike_positive_keeps_what_its_name_says(

@@ -13,7 +13,7 @@ from winnow.data.integrity import AllowedValues, Bounds, Check, NonNull, Unique,
 from winnow.data.leakage import held_out_leakage, leakage
 from winnow.data.source import Mixture, Source
 from winnow.data.split import NearDuplicates, Split
-from winnow.data.synthetic import Slot, SyntheticReviews
+from winnow.data.synthetic import Grammar, Slot, Words
 from winnow.data.text_files import TextFiles
 
 __all__ = [
@@ -24,6 +24,7 @@ __all__ = [
     "Corpus",
     "Dataset",
     "Files",
+    "Grammar",
     "HubDataset",
     "Mixture",
     "NearDuplicates",
@@ -32,9 +33,9 @@ __all__ = [
     "Source",
     "Split",
     "SplitName",
-    "SyntheticReviews",
     "TextFiles",
     "Unique",
+    "Words",
     "ZScore",
     "held_out_leakage",
     "leakage",

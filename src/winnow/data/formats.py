@@ -79,7 +79,8 @@ def _csv_rows(stream: TextIO, separator: str) -> Iterator[tuple[int, list[str] |
             return
         except csv.Error as fault:
             unclosed = str(fault) == "unexpected end of data"
-            yield line, "a quote in it is never closed" if unclosed else str(fault)
+            last = f", so it takes in all lines up to {reader.line_num:,}" if reader.line_num > line else ""
+            yield line, f"a quote in it is never closed{last}" if unclosed else str(fault)
         else:
             if cells:
                 yield line, cells

@@ -151,7 +151,7 @@ class RecordSource(Source):
             return self.joiner.join(filter(None, (self._text(one, path, key) for one in value))) or None
         if not isinstance(value, str):
             raise _BrokenError(key, f"'{path}' is {value!r:.60}, a {type(value).__name__}, where a text is expected.")
-        if self.on_error == "drop" and any("\udc80" <= character <= "\udcff" for character in value):
+        if self.on_error == "drop" and holds_foreign_bytes(value):
             raise _BrokenError(key, f"'{path}' holds bytes of another encoding.")
         return None if not value or value.isspace() else value
 
@@ -188,6 +188,11 @@ def value_at(record: Any, path: str) -> Any:
         return record[path]
     head, dot, rest = path.partition(".")
     return value_at(record[head], rest) if dot and head in record else _MISSING
+
+
+def holds_foreign_bytes(text: str) -> bool:
+    """Return whether a text was decoded from bytes of which some are of another encoding (``surrogateescape``)."""
+    return not text.isascii() and any("\udc80" <= character <= "\udcff" for character in text)
 
 
 def _lacks(record: Mapping[str, Any], path: str) -> bool:

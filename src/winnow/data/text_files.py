@@ -13,7 +13,8 @@ from pydantic.dataclasses import dataclass
 
 from winnow.data.files import digest_of, files_at, told
 from winnow.data.fingerprint import fingerprint
-from winnow.data.source import TEXT, Source
+from winnow.data.records import holds_foreign_bytes
+from winnow.data.source import FAULT, TEXT, Source
 from winnow.errors import WinnowError
 
 _HEADING = re.compile(r"\s*(?P<marks>=(?: ?=)*) [^=].* (?P=marks)\s*")
@@ -29,6 +30,8 @@ class TextFiles(Source):
         headings: What becomes of lines like ``= Title =`` and ``= = Section = =``, as WikiText marks its headings. A
             heading that is dropped still ends a paragraph.
         encoding: The encoding; the default also takes a byte order mark away.
+        on_error: ``fail`` at the first line with bytes of another encoding, or ``drop`` the row that it is in and count
+            it in the corpus' funnel.
         homepage: Where a user gets the files.
         licence: Their licence.
     """
@@ -37,18 +40,28 @@ class TextFiles(Source):
     unit: Literal["line", "paragraph"] = "line"
     headings: Literal["keep", "drop"] = "keep"
     encoding: str = "utf-8-sig"
+    on_error: Literal["fail", "drop"] = "fail"
     homepage: str | None = None
     licence: str | None = None
 
     def read(self) -> pa.Table:
-        """Return the rows as ``text``, never null."""
-        texts = [text for path in self._files() for text in self._rows(path)]
-        return pa.table([pa.array(texts, TEXT.type)], schema=pa.schema([TEXT]))
+        """Return the rows as ``text``, and ``fault`` where some were dropped."""
+        texts: list[str | None] = []
+        faults: dict[int, str] = {}
+        for path in self._files():
+            for number, text in self._rows(path):
+                if self.on_error == "drop" and holds_foreign_bytes(text):
+                    faults[len(texts)] = f"Broken line {number:,} of {path}: its row holds bytes of another encoding."
+                texts.append(None if len(texts) in faults else text)
+        table = pa.table([pa.array(texts, TEXT.type)], schema=pa.schema([TEXT]))
+        if faults:
+            table = table.append_column(FAULT, pa.array([faults.get(place) for place in range(len(texts))], FAULT.type))
+        return table
 
     def fingerprint(self) -> str:
         """Return a fingerprint over the files' bytes and the settings that shape the rows, not their place."""
         content = [digest_of(path) for path in self._files()]
-        return fingerprint("text", content, self.unit, self.headings, self.encoding.lower())
+        return fingerprint("text", content, self.unit, self.headings, self.encoding.lower(), self.on_error)
 
     def describe(self) -> dict[str, Any]:
         """Return kind, file, unit, homepage and licence."""
@@ -67,22 +80,25 @@ class TextFiles(Source):
     def _files(self) -> list[Path]:
         return files_at(self.path, (".txt", ".text"), self.homepage)
 
-    def _rows(self, path: Path) -> Iterator[str]:
+    def _rows(self, path: Path) -> Iterator[tuple[int, str]]:
+        """Yield each row with the number of its last line."""
         paragraph: list[str] = []
-        for line in self._lines(path):
+        number = 0
+        for number, line in enumerate(self._lines(path), start=1):
             heading = _HEADING.fullmatch(line) is not None
             if self.unit == "paragraph" and line and not heading:
                 paragraph.append(line)
                 continue
             if paragraph:
-                yield " ".join(paragraph)
+                yield number - 1, " ".join(paragraph)
                 paragraph = []
             if line and not (heading and self.headings == "drop"):
-                yield line
+                yield number, line
         if paragraph:
-            yield " ".join(paragraph)
+            yield number, " ".join(paragraph)
 
     def _lines(self, path: Path) -> Iterator[str]:
-        with told(path, self.encoding), path.open(encoding=self.encoding) as stream:
+        errors = "strict" if self.on_error == "fail" else "surrogateescape"
+        with told(path, self.encoding), path.open(encoding=self.encoding, errors=errors) as stream:
             for line in stream:
                 yield line.strip()
