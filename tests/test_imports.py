@@ -71,7 +71,11 @@ MAY_IMPORT = {
         "preparation",
         "results",
     },
+    "rerunning": {"errors", "config", "tracking", "parts", "pipeline"},
+    "exporting": {"errors", "config", "tracking", "comparison", "parts", "pipeline", "rerunning"},
     "cli": {
+        "rerunning",
+        "exporting",
         "errors",
         "config",
         "tracking",

@@ -69,7 +69,9 @@ def _parser() -> argparse.ArgumentParser:
         "filter": "judge every row by a filter",
         "evaluate": "score models side by side on the same rows and prompts",
         "fill": "print what models put at the masks of a sentence",
-        "compare": "compare the arms of a study",
+        "compare": "compare the arms of a study, or of several",
+        "rerun": "make a tracked run again and say whether each number is equal",
+        "export": "write a study as a folder for a paper's appendix",
         "ui": "open MLflow's pages",
         "sync": "send what a tracking server did not take",
     }
@@ -166,6 +168,30 @@ def _compare(options: argparse.Namespace) -> int:
     return 0
 
 
+def _rerun(options: argparse.Namespace) -> int:
+    from winnow.config import RerunConfig
+
+    if (config := _named(options, RerunConfig, "run_id")) is None:
+        return 0
+    from rich.console import Console
+
+    from winnow.rerunning import run_rerun
+
+    return 1 if run_rerun(config, Console(highlight=False)).unequal else 0
+
+
+def _export(options: argparse.Namespace) -> int:
+    from winnow.config import ExportConfig
+
+    if (config := _named(options, ExportConfig, "study")) is not None:
+        from rich.console import Console
+
+        from winnow.exporting import run_export
+
+        run_export(config, Console(highlight=False))
+    return 0
+
+
 def _ui(options: argparse.Namespace) -> int:
     import subprocess
 
@@ -209,6 +235,8 @@ COMMANDS: dict[str, Callable[[argparse.Namespace], int]] = {
     "evaluate": _evaluate,
     "fill": _fill,
     "compare": _compare,
+    "rerun": _rerun,
+    "export": _export,
     "ui": _ui,
     "sync": _sync,
 }
@@ -228,6 +256,15 @@ def _with_models(options: argparse.Namespace, schema: type[Config]) -> Config | 
     options.overrides = [text for text in options.overrides if "=" in text]
     config: Any = _composed(options, schema)
     return dataclasses.replace(config, models=[*config.models, *models]) if config is not None else None
+
+
+def _named(options: argparse.Namespace, schema: type[Config], key: str) -> Config | None:
+    """Return the configuration of a command whose first argument may be a name without its key."""
+    options.overrides = [
+        text if "=" in text else f"{key}='{text}'"
+        for text in options.overrides  # quoted, as an id may read as a number
+    ]
+    return _composed(options, schema)
 
 
 def _printed(options: argparse.Namespace, trees: Sequence[object]) -> bool:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 
 from rich.console import Console
@@ -74,6 +74,7 @@ def run_cell(
     *,
     name: str | None = None,
     run_id: str | None = None,
+    tags: Mapping[str, str] | None = None,
     console: Console | None = None,
     on_step: Callable[[int], None] | None = None,
 ) -> dict[str, float]:
@@ -85,6 +86,7 @@ def run_cell(
         parent: The study's run, where there is one.
         name: The cell's id, where it is known already.
         run_id: The broken run that is taken up; `None` makes a new one.
+        tags: Tags of the run that stand beside, or instead of, a cell's own.
         console: Where an overview and a progress bar are shown; `None` keeps quiet.
         on_step: Told now and then how many optimizer steps were taken.
 
@@ -99,15 +101,16 @@ def run_cell(
         fit(config, parts, ready, model, cell_id(cell, parts), callbacks=[_follower(config, parts, ready)])
         return {}
     experiment = parts.store.experiment(config.study.name)
-    tags = {
+    own = {
         record.KIND: "cell",
         record.STUDY: config.study.name,
         record.ARM: parts.filter.name,
         record.SEED: str(config.seed),
         record.MAX_STEPS: str(config.training.max_steps),
         **({record.CELL: name} if name else {}),
+        **(tags or {}),
     }
-    with track(parts.store, experiment, f"{parts.filter.name}, seed {config.seed}", tags, parent, run_id) as run:
+    with track(parts.store, experiment, f"{parts.filter.name}, seed {config.seed}", own, parent, run_id) as run:
         stopwatch, callbacks = _watching(on_step)
         check_parts([parts])
         ready = prepare(config, parts)

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from winnow.comparison.analysis import Comparison, analyse
     from winnow.comparison.planning import Components, components, power, seeds_needed, smallest_difference
+    from winnow.comparison.report import write
     from winnow.comparison.runs import Study, collect
     from winnow.comparison.sensitivity import bootstrap_interval, permutation_p
     from winnow.comparison.statistics import Contrast, Summary, contrast, holm, summarise
@@ -35,11 +36,13 @@ __all__ = [
     "seeds_needed",
     "smallest_difference",
     "summarise",
+    "write",
 ]
 
 _HOMES = {
     "analysis": ("Comparison", "analyse"),
     "planning": ("Components", "components", "power", "seeds_needed", "smallest_difference"),
+    "report": ("write",),
     "runs": ("Study", "collect"),
     "sensitivity": ("bootstrap_interval", "permutation_p"),
     "statistics": ("Contrast", "Summary", "contrast", "holm", "summarise"),

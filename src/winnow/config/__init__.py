@@ -1,12 +1,14 @@
 """From `conf/` and overrides to a checked configuration, and from `_target_` to an object."""
 
-from winnow.config.compose import Cell, compose_cells, conf_folder, describe_choices
+from winnow.config.compose import Cell, compose_cells, conf_folder, describe_choices, read_cell
 from winnow.config.construct import construct
 from winnow.config.schema import (
     CompareConfig,
     EvaluateConfig,
+    ExportConfig,
     FillConfig,
     FilterConfig,
+    RerunConfig,
     SyncConfig,
     TrainConfig,
     UiConfig,
@@ -16,8 +18,10 @@ __all__ = [
     "Cell",
     "CompareConfig",
     "EvaluateConfig",
+    "ExportConfig",
     "FillConfig",
     "FilterConfig",
+    "RerunConfig",
     "SyncConfig",
     "TrainConfig",
     "UiConfig",
@@ -25,4 +29,5 @@ __all__ = [
     "conf_folder",
     "construct",
     "describe_choices",
+    "read_cell",
 ]

@@ -107,6 +107,19 @@ def _with_ablations(
     return cells
 
 
+def read_cell(tree: dict[str, Any], overrides: Sequence[str], schema: type[Config]) -> Cell[Config]:
+    """Return a configuration that was composed before, checked as if it had been composed now.
+
+    Raises:
+        WinnowErrors: All that no longer fits.
+    """
+    faults: list[WinnowError] = []
+    config = _check(tree, schema, faults)
+    if config is None:
+        raise WinnowErrors({str(fault): fault for fault in faults}.values())
+    return Cell(overrides=list(overrides), tree=tree, config=config)
+
+
 def describe_choices() -> Choices:
     """Return the choices of each group in `conf/`, and in the user's own `./conf`, for `--help`."""
     choices: dict[str, set[str]] = {}

@@ -227,6 +227,35 @@ class EvaluateConfig:
 
 
 @dataclass(frozen=True, config=STRICT)
+class RerunConfig:
+    """The configuration of `winnow rerun`: a run's id, or the beginning of one."""
+
+    run_id: Annotated[str, StringConstraints(min_length=1)]
+    tracking: Node
+    output_dir: Path = Path("outputs")
+    allow_targets: list[str] = Field(default_factory=list)
+
+
+@dataclass(frozen=True, config=STRICT)
+class ExportConfig:
+    """The configuration of `winnow export`.
+
+    Attributes:
+        study: The study.
+        tracking: The store.
+        folder: Where to write; `null` is the study's folder `export` in `output_dir`.
+        output_dir: Where the study lies.
+        allow_targets: Packages of the user's own whose classes `_target_` may name.
+    """
+
+    study: Name
+    tracking: Node
+    folder: Path | None = None
+    output_dir: Path = Path("outputs")
+    allow_targets: list[str] = Field(default_factory=list)
+
+
+@dataclass(frozen=True, config=STRICT)
 class UiConfig:
     """The configuration of `winnow ui`; it binds to loopback unless told otherwise."""
 

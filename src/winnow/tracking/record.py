@@ -26,6 +26,9 @@ COMPARED: Final = "winnow.compared"
 COMPARISON: Final = "comparison"
 """Artifact folder of a comparison: its numbers, report, tables and figures."""
 
+RERUN_OF: Final = "winnow.rerun_of"
+"""Tag of a rerun: the id of the run that it repeats."""
+
 CAUSE: Final = "winnow.cause"
 """Tag: why a run ended FAILED or KILLED."""
 
