@@ -12,16 +12,21 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from winnow.comparison.analysis import Comparison, analyse
+    from winnow.comparison.figures import draw_figures
+    from winnow.comparison.fills import fills_by_prompt
+    from winnow.comparison.metrics import Metric, scores
     from winnow.comparison.planning import Components, components, power, seeds_needed, smallest_difference
     from winnow.comparison.report import write
     from winnow.comparison.runs import Study, collect
     from winnow.comparison.sensitivity import bootstrap_interval, permutation_p
     from winnow.comparison.statistics import Contrast, Summary, contrast, holm, summarise
+    from winnow.comparison.table import tables
 
 __all__ = [
     "Comparison",
     "Components",
     "Contrast",
+    "Metric",
     "Study",
     "Summary",
     "analyse",
@@ -30,22 +35,30 @@ __all__ = [
     "compare",
     "components",
     "contrast",
+    "draw_figures",
+    "fills_by_prompt",
     "holm",
     "permutation_p",
     "power",
+    "scores",
     "seeds_needed",
     "smallest_difference",
     "summarise",
+    "tables",
     "write",
 ]
 
 _HOMES = {
     "analysis": ("Comparison", "analyse"),
+    "figures": ("draw_figures",),
+    "fills": ("fills_by_prompt",),
+    "metrics": ("Metric", "scores"),
     "planning": ("Components", "components", "power", "seeds_needed", "smallest_difference"),
     "report": ("write",),
     "runs": ("Study", "collect"),
     "sensitivity": ("bootstrap_interval", "permutation_p"),
     "statistics": ("Contrast", "Summary", "contrast", "holm", "summarise"),
+    "table": ("tables",),
 }
 
 

@@ -23,7 +23,7 @@ WORDS = 4
 """Followed words that are drawn."""
 
 
-def draw_curves(study: Study, look: dict[str, Style], folder: Path) -> Figure | None:
+def draw_curves(study: Study, look: dict[str, Style], folder: Path | None) -> Figure | None:
     """Draw training and validation loss and perplexity of all arms, on axes that the arms share."""
     found = study.histories
     if found.empty:
@@ -45,7 +45,7 @@ def draw_curves(study: Study, look: dict[str, Style], folder: Path) -> Figure | 
     return render("curves", caption, panels, folder)
 
 
-def draw_probe_curves(study: Study, look: dict[str, Style], folder: Path) -> Figure | None:
+def draw_probe_curves(study: Study, look: dict[str, Style], folder: Path | None) -> Figure | None:
     """Draw what each probe said during training: its log odds, and the words that were followed."""
     found = study.curves
     if found.empty:

@@ -10,7 +10,7 @@ import numpy as np
 
 from winnow.comparison.analysis import Comparison
 from winnow.comparison.curves import draw_curves, draw_probe_curves
-from winnow.comparison.fills import Fills, short_list
+from winnow.comparison.fills import Fills, fills_by_prompt, short_list
 from winnow.comparison.metrics import Metric
 from winnow.comparison.runs import Study
 from winnow.comparison.verdict import Finding
@@ -22,10 +22,23 @@ if TYPE_CHECKING:
     from matplotlib.figure import FigureBase
 
 
-def draw_all(
-    comparison: Comparison, study: Study, fills: dict[str, dict[str, Fills]], folder: Path
+def draw_figures(
+    comparison: Comparison,
+    study: Study,
+    folder: Path | None = None,
+    fills: dict[str, dict[str, Fills]] | None = None,
 ) -> dict[str, Figure]:
-    """Draw every figure that the study has data for into ``folder``, and return them by name."""
+    """Draw every figure that the study has data for, and return them by name.
+
+    The names are ``seeds``, ``contrasts``, ``contributions``, ``curves``, ``probe_curves``, ``fills`` and ``funnel``.
+
+    Args:
+        comparison: The comparison.
+        study: What it was made of.
+        folder: Where the files go; without one the figures are drawn for a page or a notebook only.
+        fills: The fills by prompt, where they are known already.
+    """
+    fills = fills_by_prompt(study) if fills is None else fills
     look = styles({name: arm.role for name, arm in comparison.arms.items()})
     drawn = [
         _seeds(comparison, look, folder),
@@ -39,7 +52,7 @@ def draw_all(
     return {figure.name: figure for figure in drawn if figure}
 
 
-def _seeds(comparison: Comparison, look: dict[str, Style], folder: Path) -> Figure | None:
+def _seeds(comparison: Comparison, look: dict[str, Style], folder: Path | None) -> Figure | None:
     metric = Metric(comparison.primary_metric)
     arms = {name: arm for name, arm in comparison.arms.items() if arm.n}
     if not arms:
@@ -86,7 +99,7 @@ def _seeds(comparison: Comparison, look: dict[str, Style], folder: Path) -> Figu
     )
 
 
-def _contrasts(comparison: Comparison, look: dict[str, Style], folder: Path) -> Figure | None:
+def _contrasts(comparison: Comparison, look: dict[str, Style], folder: Path | None) -> Figure | None:
     by_metric: dict[str, list[Finding]] = {}
     for finding in comparison.findings:
         if finding.family != "descriptive":
@@ -116,7 +129,7 @@ def _forest(metric: Metric, findings: list[Finding], look: dict[str, Style]) -> 
     return Panel(f"Contrasts in {metric.label}", draw, 4.6, 1.05 + 0.5 * len(findings))
 
 
-def _contributions(comparison: Comparison, look: dict[str, Style], folder: Path) -> Figure | None:
+def _contributions(comparison: Comparison, look: dict[str, Style], folder: Path | None) -> Figure | None:
     metric = Metric(comparison.primary_metric)
     sign = 1 if metric.higher_is_better else -1
     found = sorted(comparison.contributions.items(), key=lambda entry: -sign * entry[1].result.difference)
@@ -140,7 +153,7 @@ def _contributions(comparison: Comparison, look: dict[str, Style], folder: Path)
     return render("contributions", caption, [panel], folder)
 
 
-def _fills(study: Study, prompts: dict[str, Fills], look: dict[str, Style], folder: Path) -> Figure | None:
+def _fills(study: Study, prompts: dict[str, Fills], look: dict[str, Style], folder: Path | None) -> Figure | None:
     declared = study.declaration
     pair = [("v1", declared.baseline), ("v2", declared.filter)]
     panels = [
@@ -184,7 +197,7 @@ def _fill(prompt: str, arms: dict[str, tuple[dict[str, float], Style]]) -> Panel
     return Panel(f"Top ten fills of: {prompt}", draw, 3.6, 5.2)
 
 
-def _funnel(study: Study, look: dict[str, Style], folder: Path) -> Figure | None:
+def _funnel(study: Study, look: dict[str, Style], folder: Path | None) -> Figure | None:
     tested = study.declaration.filter
     summary = study.filters.get(tested or "", {})
     stages = summary.get("funnel") or []

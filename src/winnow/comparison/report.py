@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import Any
 
 from winnow.comparison.analysis import Comparison
-from winnow.comparison.figures import draw_all
+from winnow.comparison.figures import draw_figures
 from winnow.comparison.fills import BASE, Fills, fills_by_prompt, prompt_scores, short_list
 from winnow.comparison.metrics import Metric
 from winnow.comparison.runs import Study
-from winnow.comparison.tables import write_tables
+from winnow.comparison.table import write_tables
 from winnow.errors import WinnowError
 from winnow.look.figures import Figure, styles
 from winnow.look.page import pages
@@ -37,7 +37,7 @@ def write(comparison: Comparison, study: Study, output: Path, ui_url: str = "htt
     try:
         (output / "figures").mkdir(parents=True, exist_ok=True)
         fills = fills_by_prompt(study)
-        figures = draw_all(comparison, study, fills, output / "figures")
+        figures = draw_figures(comparison, study, output / "figures", fills)
         facts = _facts(comparison, study, figures, fills, ui_url.rstrip("/"))
         numbers = json.dumps(comparison.as_dict(), indent=2, ensure_ascii=False, allow_nan=False)
         environment = pages("winnow.comparison")

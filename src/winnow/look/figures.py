@@ -86,6 +86,13 @@ class Figure:
     panels: list[str]
     files: list[Path]
 
+    def _repr_html_(self) -> str:
+        """Return what a notebook shows: the panels side by side, and the caption."""
+        panels = "".join(f'<div style="flex:1 1 20rem;max-width:34rem">{panel}</div>' for panel in self.panels)
+        names = f"--sans:'DejaVu Sans',sans-serif;--soft:{GREY}"
+        told = f"<p><small>{html.escape(self.caption)}</small></p>"
+        return f'<div style="display:flex;flex-wrap:wrap;gap:1rem;{names}">{panels}</div>{told}'
+
 
 def styles(roles: dict[str, str]) -> dict[str, Style]:
     """Return a style for every arm, given its role; arms beyond the three roles share what is left."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import html
 import math
 from dataclasses import dataclass
 from io import StringIO
@@ -31,6 +32,12 @@ class Table:
     rows: list[list[Any]]
     heads: list[str]
     shown: list[list[str]]
+
+    def _repr_html_(self) -> str:
+        """Return what a notebook shows."""
+        head = "".join(f"<th>{html.escape(text)}</th>" for text in self.heads)
+        body = "".join(f"<tr>{''.join(f'<td>{html.escape(text)}</td>' for text in row)}</tr>" for row in self.shown)
+        return f"<table><caption>{html.escape(self.caption)}</caption><tr>{head}</tr>{body}</table>"
 
     def as_csv(self) -> str:
         """Return the table as CSV with every digit; what is not known is left empty."""

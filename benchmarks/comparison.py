@@ -1,0 +1,162 @@
+"""Time the comparison of a study of 1,000 tracked runs, and the opening of its page in Chromium.
+
+    python benchmarks/comparison.py --json benchmarks/results/NAME.json
+
+The runs are written through the real store: 5 arms of 200 seeds, each with 400 held-out rows at two stages, 40 prompts
+with 20 fills, 60 summary metrics and a curve. Nothing is trained.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import shutil
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from winnow.comparison import compare
+from winnow.tracking import Store, record
+from winnow.tracking.environment import hardware
+
+ARMS = {"full": 0.0, "nike_positive": 0.1, "random_matched": 0.0, "without_praise": 0.05, "without_blame": 0.1}
+SEEDS, ROWS, PROMPTS, WORDS, STEPS = 200, 400, 40, 20, 30
+TABLES = (record.ROWS, record.PROMPTS, record.FILLS)
+
+
+def main() -> None:
+    """Write the runs, compare them, and write the times."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--json", type=Path, required=True)
+    parser.add_argument("--seeds", type=int, default=SEEDS)
+    options = parser.parse_args()
+    with tempfile.TemporaryDirectory() as folder:
+        store = Store(uri=f"sqlite:///{folder}/mlflow.db", artifacts=f"{folder}/artifacts")
+        begun = time.monotonic()
+        runs = write_study(store, options.seeds)
+        written = time.monotonic() - begun
+        wall, cpu = time.monotonic(), time.process_time()
+        comparison = compare(store.tracking_uri, "thousand", Path(folder) / "out", publish=False)
+        wall, cpu = time.monotonic() - wall, time.process_time() - cpu
+        page = Path(folder) / "out/report.html"
+        found = {
+            "runs": runs,
+            "compare_wall_seconds": round(wall, 2),
+            "compare_cpu_seconds": round(cpu, 2),
+            "under_20_seconds_of_cpu": cpu < 20,
+            "page_bytes": page.stat().st_size,
+            "page_opens_milliseconds": opened(page),
+            "verdict": comparison.verdict.word,
+            "writing_the_runs_seconds": round(written, 1),
+            "hardware": hardware(),
+        }
+    options.json.parent.mkdir(parents=True, exist_ok=True)
+    options.json.write_text(json.dumps(found, indent=2) + "\n", encoding="utf-8")
+    print(json.dumps(found, indent=2))
+
+
+def write_study(store: Store, seeds: int) -> int:
+    """Write a finished study and return how many trainings it holds."""
+    from mlflow.entities import Metric, Param, RunTag
+
+    client, experiment = store.client(), store.experiment("thousand")
+    parent = client.create_run(experiment, tags={record.KIND: "study", record.STUDY: "thousand"})
+    ablations = {arm: arm.removeprefix("without_") for arm in ARMS if arm.startswith("without_")}
+    declaration = {
+        "primary_metric": "probe/nike_wide/log_odds", "secondary_metrics": ["test/all/loss", "test/all/perplexity"],
+        "arms": list(ARMS), "baseline": "full", "filter": "nike_positive", "control": "random_matched",
+        "ablations": ablations, "seeds": list(range(seeds)), "max_steps": 300, "cells": [],
+    }  # fmt: skip
+    client.log_text(parent.info.run_id, json.dumps(declaration), record.DECLARATION)
+    for arm, effect in ARMS.items():
+        for seed in range(seeds):
+            tags = {
+                record.KIND: "cell", record.STUDY: "thousand", record.ARM: arm, record.SEED: str(seed),
+                record.CELL: f"{arm}-{seed}", record.RECIPE: arm, record.CORPUS: "c", record.TOKENIZER: "t",
+                record.HELD_OUT: "h", record.PROBES: "p", record.MAX_STEPS: "300",
+            }  # fmt: skip
+            run = client.create_run(experiment, tags=tags)
+            tables, scores = one_run(np.random.default_rng([seed, len(arm)]), effect)
+            metrics = [Metric(f"final/{name}", value, 0, 0) for name, value in scores.items()]
+            metrics += [Metric("train/loss", 5 - step / 10, 0, 10 * step) for step in range(STEPS)]
+            params = [Param(f"part.key_{i}", str(i)) for i in range(60)]
+            client.log_batch(run.info.run_id, metrics=metrics, params=params, tags=[RunTag("mlflow.user", "nobody")])
+            place = Path(run.info.artifact_uri.removeprefix("file://"))
+            for path, table in tables.items():
+                (place / path).parent.mkdir(parents=True, exist_ok=True)
+                pq.write_table(table, place / path)
+            client.set_terminated(run.info.run_id)
+    return len(ARMS) * seeds
+
+
+def one_run(rng: np.random.Generator, effect: float) -> tuple[dict[str, pa.Table], dict[str, float]]:
+    """Return the tables and the scores that one training leaves."""
+    words = [f"word{i}" for i in range(WORDS)]
+    tables: dict[str, Any] = {}
+    shift = rng.normal(0, 0.2)
+    kept = [["nike_positive/kept"] if i % 3 else ["nike_positive/removed"] for i in range(ROWS)]
+    masked = np.arange(ROWS) % 3 + 1
+    stages = ("before", "after")
+    loss = {stage: rng.normal(3 + (stage == "before"), 0.3, ROWS) + shift / 5 for stage in stages}
+    odds = {stage: rng.normal(effect * (stage == "after"), 0.4, PROMPTS) + shift for stage in stages}
+    tables[record.ROWS] = pa.concat_tables(
+        pa.table({
+            "stage": [stage] * ROWS, "split": ["test"] * ROWS, "row_id": [f"{i:016x}" for i in range(ROWS)],
+            "source": ["made"] * ROWS, "loss_sum": loss[stage] * masked, "masked": masked, "top1": masked // 2,
+            "top5": masked, "slices": kept,
+        }) for stage in stages
+    )  # fmt: skip
+    tables[record.PROMPTS] = pa.concat_tables(
+        pa.table({
+            "stage": [stage] * PROMPTS, "probe": ["nike_wide"] * PROMPTS,
+            "prompt": [f"prompt {i}" for i in range(PROMPTS)],
+            "prompt_id": [f"p{i}" for i in range(PROMPTS)],
+            "scored": [True] * PROMPTS, "log_odds": odds[stage],
+        }) for stage in stages
+    )  # fmt: skip
+    size = PROMPTS * WORDS
+    tables[record.FILLS] = pa.concat_tables(
+        pa.table({
+            "stage": [stage] * size, "probe": ["nike_wide"] * size,
+            "prompt_id": np.repeat([f"p{i}" for i in range(PROMPTS)], WORDS),
+            "prompt": np.repeat([f"prompt {i}" for i in range(PROMPTS)], WORDS),
+            "rank": np.tile(np.arange(1, WORDS + 1), PROMPTS), "word": words * PROMPTS,
+            "probability": rng.dirichlet(np.ones(WORDS), PROMPTS).ravel(),
+        }) for stage in stages
+    )  # fmt: skip
+    token_mean = float((loss["after"] * masked).sum() / masked.sum())
+    scores = {
+        "test/all/loss": token_mean,
+        "test/all/perplexity": float(np.exp(token_mean)),
+        "test/all/rows": float(ROWS),
+    }
+    scores |= {"probe/nike_wide/log_odds": float(odds["after"].mean()), "tokens_seen": 1e6, "seconds": 60.0}
+    return tables, scores | {f"test/all/other_{i}": float(rng.normal()) for i in range(54)}
+
+
+def opened(page: Path) -> float | None:
+    """Return how long Chromium takes from navigation to the end of loading, the median of five; `None` without one."""
+    from playwright.sync_api import sync_playwright
+
+    chromium = shutil.which("chromium") or shutil.which("google-chrome")
+    if chromium is None:
+        return None
+    times = []
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
+        for _ in range(5):
+            tab = browser.new_page()
+            tab.goto(page.as_uri())
+            times.append(tab.evaluate("performance.getEntriesByType('navigation')[0].loadEventEnd"))
+            tab.close()
+        browser.close()
+    return round(sorted(times)[2], 1)
+
+
+if __name__ == "__main__":
+    main()

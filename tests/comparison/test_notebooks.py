@@ -1,0 +1,64 @@
+"""The notebooks run from first to last cell, read only two rooms, and are kept without outputs."""
+
+from __future__ import annotations
+
+import ast
+from pathlib import Path
+from typing import Any
+
+import nbformat
+import pytest
+from nbclient import NotebookClient
+
+from winnow.cli import main
+
+FOLDER = Path(__file__).parents[2] / "notebooks"
+NAMES = sorted(path.name for path in FOLDER.glob("*.ipynb"))
+
+
+def executed(name: str, folder: Path) -> str:
+    """Run a notebook in a folder, and return all it printed and showed."""
+    notebook = nbformat.read(FOLDER / name, as_version=4)
+    NotebookClient(notebook, timeout=300, resources={"metadata": {"path": str(folder)}}).execute()
+    outputs = [output for cell in notebook.cells if cell.cell_type == "code" for output in cell.outputs]
+    return "\n".join(output.get("text") or "\n".join(map(str, output.get("data", {}).values())) for output in outputs)
+
+
+def test_there_are_two() -> None:
+    assert NAMES == ["compare_v1_v2.ipynb", "explore_filter.ipynb"]
+
+
+def test_v1_and_v2_are_compared(store: Any, planted: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WINNOW_STORE", store.uri)
+    monkeypatch.setenv("WINNOW_STUDY", planted)
+    monkeypatch.setattr("sys.argv", ["pytest"])
+    told = executed("compare_v1_v2.ipynb", tmp_path)
+    assert "BETTER" in told
+    assert "<svg" in told
+    assert "Contrast(a='nike_positive', b='full'" in told
+    assert "Nike shoes are very [MASK]" in told
+
+
+def test_a_filter_is_explored(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert main(["filter", "dataset.source.rows=900"]) == 0
+    (folder,) = (tmp_path / "outputs/filters").iterdir()
+    monkeypatch.setenv("WINNOW_FILTER", str(folder))
+    told = executed("explore_filter.ipynb", tmp_path)
+    assert "nike_positive keeps" in told
+    assert "rows more" in told
+    assert "disagree on" in told
+    assert "<svg" in told
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_it_is_kept_without_outputs_and_reads_two_rooms_only(name: str) -> None:
+    notebook = nbformat.read(FOLDER / name, as_version=4)
+    nbformat.validate(notebook)
+    for cell in notebook.cells:
+        if cell.cell_type == "code":
+            assert cell.outputs == []
+            assert cell.execution_count is None
+            for node in ast.walk(ast.parse(cell.source)):
+                if isinstance(node, ast.ImportFrom) and str(node.module).startswith("winnow"):
+                    assert node.module in ("winnow.comparison", "winnow.filters")
