@@ -9,16 +9,14 @@ and random weights. A ratio is the median CPU time of a step of `Trainer` in flo
 the least wall time stands beside it as a witness. `fp32_portable` is float32 with PyTorch's own linear layers, `fp32`
 float32 with each product where it is fastest here.
 
-Beside the ratios it gives the rates of the products that a step is made of, so that one sees how much of this processor
-a step uses; what Lightning's loop, the tracking and the progress bar cost a step; and how long a second cell takes from
-its configuration to its first step. On CUDA it adds TF32, compiled layers and large batches. Needs the `benchmarks`
-extra.
+Beside the ratios it gives the rates of the products that a step is made of, so that one sees how much of this
+processor a step uses, and the peak memory of both. On CUDA it adds TF32, compiled layers and steps of 16 times as many
+rows; that part has not been run yet. Needs the `benchmarks` extra.
 """
 
 from __future__ import annotations
 
 import argparse
-import contextlib
 import functools
 import json
 import multiprocessing
@@ -28,7 +26,7 @@ import resource
 import statistics
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -195,37 +193,38 @@ def new_model(quick: bool) -> Any:
     return DistilBertForMaskedLM(DistilBertConfig(vocab_size=VOCABULARY, **small))
 
 
-def be(name: str, quick: bool, threads: int, tokenizer: Any, works: dict[str, Workload], pipe: Any) -> None:
-    """Be a contestant, in a process of its own: take turns when told, and tell at last what memory that took."""
+def play(quick: bool, threads: int, tokenizer: Any, works: dict[str, Workload], pipe: Any) -> None:
+    """Take turns when told, in a process of its own, and tell at last what memory that took."""
     torch.set_num_threads(threads)
     quieten_libraries()
     transformers.utils.logging.set_verbosity_error()
     model = new_model(quick)
     while (told := pipe.recv()) is not None:
-        work, first = told
+        name, work, first = told
         pipe.send(CONTESTANTS[name](model, tokenizer, works[work], first))
     pipe.send(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**10)
 
 
-@contextlib.contextmanager
-def contestants(quick: bool, threads: int, tokenizer: Any, works: dict[str, Workload]) -> Iterator[dict[str, Any]]:
-    """Start all contestants; yield a pipe to each."""
+def start_players(quick: bool, threads: int, tokenizer: Any, works: dict[str, Workload]) -> dict[str, Any]:
+    """Start a process for `Trainer` and one for Winnow; return a pipe to each."""
     context = multiprocessing.get_context("spawn")
     pipes = {}
-    for name in CONTESTANTS:
+    for name in ("baseline", "winnow"):
         # Winnow asks PyTorch for large pages of memory; a user of `Trainer` would not have asked.
         os.environ["THP_MEM_ALLOC_ENABLE"] = "0" if name == "baseline" else "1"
         pipes[name], end = context.Pipe()
-        context.Process(target=be, args=(name, quick, threads, tokenizer, works, end), daemon=True).start()
-    yield pipes
+        context.Process(target=play, args=(quick, threads, tokenizer, works, end), daemon=True).start()
+        end.close()  # so that a process that dies is noticed
+    return pipes
 
 
 def measure(name: str, work: Workload, pipes: dict[str, Any], rounds: int) -> dict[str, Any]:
     """Let all contestants take turns at a workload."""
-    seen: dict[str, Steps] = {one: [] for one in pipes}
+    seen: dict[str, Steps] = {one: [] for one in CONTESTANTS}
     for turn in range(rounds):
-        for one, pipe in pipes.items():
-            pipe.send((name, turn * STEPS))
+        for one in CONTESTANTS:
+            pipe = pipes["baseline" if one == "baseline" else "winnow"]
+            pipe.send((one, name, turn * STEPS))
             seen[one] += pipe.recv()
     mean_tokens = float(work.rows.lengths.mean())
     found: dict[str, Any] = {}
@@ -235,6 +234,7 @@ def measure(name: str, work: Workload, pipes: dict[str, Any], rounds: int) -> di
         by_cpu, by_wall = against["cpu_seconds"] / cpu, against["wall_seconds"] / wall
         found[one] = {
             "cpu_seconds": cpu,
+            "least_cpu_seconds": min(step[0] for step in steps),
             "wall_seconds": wall,
             "ratio": by_wall if torch.cuda.is_available() else by_cpu,
             "wall_ratio": by_wall,
@@ -276,7 +276,7 @@ def workloads(prose: Sequence[str], quick: bool) -> tuple[Any, dict[str, Workloa
 
         made = {
             "short": Workload(tokens(short, LONGEST), 64),
-            "blocks": Workload(to_blocks(tokens(prose, None), 128), 2 if quick else 8),
+            "blocks": Workload(to_blocks(tokens(prose, None), 128, apart=False), 2 if quick else 8),
             "lines": Workload(tokens(prose, LONGEST), 2 if quick else 8),
         }
         if torch.cuda.is_available():
@@ -318,24 +318,30 @@ def main() -> None:
         },
         "gflops": {} if options.quick else product_rates(),
     }
-    with contestants(options.quick, options.threads, tokenizer, works) as pipes:
-        for name, work in works.items():
-            found[name] = measure(name, work, pipes, 1 if options.quick else options.rounds)
-            print(f"{name}: {work.batch_size} rows a step, {found[name]['mean_tokens']:.1f} tokens a row")
-            for one in pipes:
-                figures = found[name][one]
-                print(
-                    f"  {one:14} {figures['cpu_seconds']:7.3f} s CPU, {figures['ratio']:5.2f}x; least wall "
-                    f"{figures['wall_seconds']:7.3f} s, {figures['wall_ratio']:5.2f}x",
-                    flush=True,
-                )
-        found["peak_memory_mb"] = {}
-        for one, pipe in pipes.items():
-            pipe.send(None)
-            found["peak_memory_mb"][one] = round(pipe.recv())
+    pipes = start_players(options.quick, options.threads, tokenizer, works)
+    for name, work in works.items():
+        found[name] = measure(name, work, pipes, 1 if options.quick else options.rounds)
+        print(f"{name}: {work.batch_size} rows a step, {found[name]['mean_tokens']:.1f} tokens a row")
+        for one in CONTESTANTS:
+            figures = found[name][one]
+            print(
+                f"  {one:14} {figures['cpu_seconds']:7.3f} s CPU, {figures['ratio']:5.2f}x; least wall "
+                f"{figures['wall_seconds']:7.3f} s, {figures['wall_ratio']:5.2f}x",
+                flush=True,
+            )
+        write(found, options.json)  # what is measured is not lost with what is not
+    found["peak_memory_mb"] = {}
+    for one, pipe in pipes.items():
+        pipe.send(None)
+        found["peak_memory_mb"][one] = round(pipe.recv())
     print("peak memory, MB:", ", ".join(f"{one} {peak:,}" for one, peak in found["peak_memory_mb"].items()))
-    if options.json:
-        options.json.write_text(json.dumps(found, indent=2) + "\n", encoding="utf-8")
+    write(found, options.json)
+
+
+def write(found: dict[str, Any], file: Path | None) -> None:
+    """Write the figures, where a file is wanted."""
+    if file is not None:
+        file.write_text(json.dumps(found, indent=2) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from pytorch_lightning.callbacks import Callback
     from transformers import PreTrainedModel
 
-    from winnow.training import MaskedLanguageModule, Masking
+    from winnow.training import MaskedLanguageModule
 
 
 def fit(
@@ -54,7 +54,7 @@ def fit(
     data = MaskedLanguageDataModule(
         ready.tokens["train"],
         ready.tokens["validation"],
-        _masking(parts, ready),
+        ready.masking,
         config.training.batch_size,
         config.seed,
         validation_seed=config.evaluation.mask_seed,
@@ -149,10 +149,3 @@ def _trainer(
         raise WinnowError(
             f"Lightning's trainer refuses: {error} Choose another, as in trainer=cpu.", "trainer"
         ) from error
-
-
-def _masking(parts: Parts, ready: Ready) -> Masking:
-    try:
-        return parts.masking.for_tokenizer(ready.tokenizer)
-    except WinnowError as error:
-        raise error.under("masking") from error

@@ -23,7 +23,7 @@ from winnow.parts import Parts, load_corpus
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast
 
-    from winnow.training import TokenRows
+    from winnow.training import Masking, TokenRows
 
 HELD_OUT: Final[tuple[SplitName, ...]] = ("validation", "test")
 
@@ -42,6 +42,7 @@ class Ready:
     held_out: dict[str, pa.Table]
     members: dict[str, dict[str, npt.NDArray[np.bool_]]]
     tokenizer: PreTrainedTokenizerFast
+    masking: Masking
     tokens: dict[str, TokenRows]
 
 
@@ -59,10 +60,14 @@ def prepare(config: TrainConfig, parts: Parts) -> Ready:
         tokenizer = parts.model.tokenizer(corpus, cache)
     except WinnowError as error:
         raise error.under("model") from error
+    try:
+        masking = parts.masking.for_tokenizer(tokenizer)
+    except WinnowError as error:
+        raise error.under("masking") from error
     length = config.training.max_length
     tokens = {name: tokenize(rows, tokenizer, length, cache) for name, rows in held_out.items()}
     tokens["train"] = _training_tokens(config, corpus, train_rows, tokenizer)
-    return Ready(corpus, verdicts, train_rows, held_out, members, tokenizer, tokens)
+    return Ready(corpus, verdicts, train_rows, held_out, members, tokenizer, masking, tokens)
 
 
 def _training_tokens(
