@@ -24,7 +24,8 @@ MAY_IMPORT = {
     "preparation": {"errors", "config", "data", "filters", "training", "parts"},
     "arithmetic": {"config", "training", "parts", "preparation"},
     "fitting": {"errors", "config", "training", "tracking", "parts", "preparation"},
-    "measurement": {"errors", "config", "training", "evaluation", "parts", "preparation"},
+    "base_scores": {"data", "evaluation"},
+    "measurement": {"errors", "config", "training", "evaluation", "parts", "preparation", "base_scores", "data"},
     "recording": {"config", "data", "evaluation", "filters", "parts", "preparation", "measurement", "tracking"},
     "pipeline": {
         "errors",

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+import hashlib
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -10,8 +12,10 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from winnow.base_scores import BaseScores
 from winnow.config import TrainConfig
 from winnow.config.schema import Evaluation
+from winnow.data.fingerprint import fingerprint
 from winnow.parts import Parts, device_of
 from winnow.preparation import Ready
 
@@ -34,11 +38,15 @@ class Measured:
     words: dict[str, dict[str, Any]]
 
 
-def measure(config: TrainConfig, parts: Parts, ready: Ready, model: PreTrainedModel) -> Measured:
-    """Score a model on the held-out rows, whose masks never change, and on the probes."""
+def measure(config: TrainConfig, parts: Parts, ready: Ready, model: PreTrainedModel, is_base: bool = False) -> Measured:
+    """Score a model on the held-out rows, whose masks never change, and on the probes.
+
+    The scores of a base model are kept, since several cells begin with the same.
+    """
     from winnow.evaluation.seen import seen_prompts
 
     device, forward = device_of(parts), config.training.forward
+    kept = BaseScores.of(model, device, forward, config.output_dir / "cache") if is_base else None
     tables: list[pa.Table] = []
     scores: dict[str, float] = {}
     for name, held_out in ready.held_out.items():
@@ -52,13 +60,16 @@ def measure(config: TrainConfig, parts: Parts, ready: Ready, model: PreTrainedMo
             ready.tokenizer,
             device,
             forward,
+            kept,
         )
         tables.append(rows)
         scores |= found
     texts = ready.corpus.split("train")["text"]
     probes = {}
     for name, probe in parts.probes.items():
-        answered = probe.run(model, ready.tokenizer, device, forward=forward)
+        ask = functools.partial(probe.run, model, ready.tokenizer, device, forward=forward)
+        vocabulary = ready.tokens["test"].vocabulary.fingerprint
+        answered = kept.probe(fingerprint(probe.fingerprint(), vocabulary), ask) if kept else ask()
         probes[name] = answered.with_seen(seen_prompts(texts, probe.clozes))
     words = {name: words_of(parts.probes[name], one, parts.filter.words()) for name, one in probes.items()}
     shares = {f"probe/{name}/filter_overlap": facts["filter_overlap"] for name, facts in words.items()}
@@ -94,6 +105,7 @@ def measure_rows(
     tokenizer: PreTrainedTokenizerFast,
     device: torch.device,
     forward: Forward,
+    kept: BaseScores | None = None,
 ) -> tuple[pa.Table, dict[str, float]]:
     """Score a model on held-out rows.
 
@@ -106,20 +118,26 @@ def measure_rows(
     from winnow.evaluation import score_pseudo, score_rows, slice_metrics
     from winnow.training import Masking
 
-    rows = score_rows(
-        model,
-        tokens,
-        Masking(),
-        seed=evaluation.mask_seed,
-        batch_size=evaluation.batch_size,
-        device=device,
-        forward=forward,
-    )
-    if evaluation.pseudo_rows is not None and name != "validation":
+    texts = held_out["text"].to_pylist()
+    pseudo_rows = evaluation.pseudo_rows if name != "validation" else None
+
+    def score() -> pa.Table:
+        seed, batch_size = evaluation.mask_seed, evaluation.batch_size
+        rows = score_rows(model, tokens, Masking(), seed, batch_size, device, forward=forward)
+        if pseudo_rows is None:
+            return rows
         longest = int(tokens.lengths.max(initial=2))
-        rows = score_pseudo(
-            rows, held_out["text"].to_pylist(), evaluation.pseudo_rows, model, tokenizer, device, forward, longest
-        )
+        return score_pseudo(rows, texts, pseudo_rows, model, tokenizer, device, forward, longest)
+
+    asked = fingerprint(
+        held_out["row_id"].to_pylist(),
+        texts if pseudo_rows is not None else None,
+        hashlib.blake2b(tokens.ids.tobytes() + tokens.offsets.tobytes(), digest_size=8).hexdigest(),
+        tokens.vocabulary.fingerprint,
+        evaluation.mask_seed,
+        pseudo_rows,
+    )
+    rows = kept.rows(asked, score) if kept else score()
     scores = {
         f"{name}/{slice_name}/{metric}": value
         for slice_name, metrics in slice_metrics(rows, members).items()

@@ -121,7 +121,7 @@ def run_cell(
         recording.record_arithmetic(run, set_up_arithmetic(config, parts, ready, model))
         if console is not None:
             print_overview(console, config, parts, ready, model)
-        before = measure(config, parts, ready, model)
+        before = measure(config, parts, ready, model, is_base=True)
         follower = _follower(config, parts, ready)
         callbacks = [*callbacks, follower]
         module = fit(config, parts, ready, model, name, run, progress=console is not None, callbacks=callbacks)

@@ -1,0 +1,94 @@
+"""The scores of the models that cells begin with, computed once for all cells that begin with the same."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from winnow import __version__
+from winnow.data.cache import damaged, published
+from winnow.data.fingerprint import fingerprint
+
+if TYPE_CHECKING:
+    import torch
+    from transformers import PreTrainedModel
+
+    from winnow.evaluation import ProbeScores
+
+
+@dataclasses.dataclass(frozen=True)
+class BaseScores:
+    """Keeps what one model said.
+
+    Attributes:
+        folder: Holds a folder for each table of rows and each probe.
+        model: Fingerprint of the weights, and of how they are computed with.
+    """
+
+    folder: Path
+    model: str
+
+    @classmethod
+    def of(cls, model: PreTrainedModel, device: torch.device, forward: str, cache: Path) -> BaseScores:
+        """Return what is kept of a model; its weights are read once for that."""
+        import torch
+
+        digest = hashlib.blake2b(digest_size=8)
+        for name, weights in model.state_dict().items():
+            digest.update(f"{name}{tuple(weights.shape)}{weights.dtype}".encode())
+            digest.update(weights.detach().cpu().contiguous().flatten().view(torch.uint8).numpy())
+        return cls(
+            cache / "base_scores",
+            fingerprint(
+                digest.hexdigest(), model.config.to_dict(), __version__, torch.__version__, str(device), forward
+            ),
+        )
+
+    def rows(self, asked: str, compute: Callable[[], pa.Table]) -> pa.Table:
+        """Return the rows' scores, from an earlier cell where it asked the same."""
+        folder = self.folder / fingerprint("rows", self.model, asked)
+        if not folder.exists():
+            rows = compute()
+            with published(folder) as draft:
+                draft.mkdir()
+                pq.write_table(rows, draft / "rows.parquet")
+        return _read(folder / "rows.parquet")
+
+    def probe(self, asked: str, compute: Callable[[], ProbeScores]) -> ProbeScores:
+        """Return what the model said to a probe, from an earlier cell where it asked the same."""
+        from winnow.evaluation import ProbeScores
+
+        names = [field.name for field in dataclasses.fields(ProbeScores)]
+        folder = self.folder / fingerprint("probe", self.model, asked)
+        if not folder.exists():
+            scores = compute()
+            with published(folder) as draft:
+                draft.mkdir()
+                for name in names:
+                    part = getattr(scores, name)
+                    if isinstance(part, pa.Table):
+                        pq.write_table(part, draft / f"{name}.parquet")
+                    else:
+                        (draft / f"{name}.json").write_text(json.dumps(part) + "\n", encoding="utf-8")
+        return ProbeScores(**{name: _read_part(folder, name) for name in names})
+
+
+def _read_part(folder: Path, name: str) -> Any:
+    table = folder / f"{name}.parquet"
+    if table.exists():
+        return _read(table)
+    return json.loads((folder / f"{name}.json").read_text(encoding="utf-8"))
+
+
+def _read(file: Path) -> pa.Table:
+    try:
+        return pq.read_table(file)
+    except (OSError, pa.ArrowInvalid) as fault:
+        raise damaged(file, fault) from fault
