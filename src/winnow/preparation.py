@@ -83,12 +83,17 @@ def _training_tokens(
     return to_blocks(chosen, training.block_size, training.keep_rows_apart) if in_blocks else chosen
 
 
-def judge_filters(cells: Sequence[Cell[TrainConfig]], parts: Sequence[Parts]) -> None:
-    """Judge all filters of a study once, before any training, so that one that keeps nothing is told at once."""
+def judge_filters(cells: Sequence[Cell[TrainConfig]], parts: Sequence[Parts]) -> list[str]:
+    """Judge all filters of a study once, before any training, so that one that keeps nothing is told at once.
+
+    Returns:
+        A sentence for each arm that is a filter less a signal and yet trains on the very rows of the whole.
+    """
     pairs = list(zip(cells, parts, strict=True))
     own = [(cell, part, name) for cell, part in pairs for name in part.slices if name == part.judge]
     others = [(cell, part, name) for cell, part in pairs for name in part.slices if name != part.judge]
     faults: dict[str, WinnowError] = {}
+    same: dict[str, str] = {}
     for cell, part, name in own + others:  # a filter is told of where it is an arm rather than where it names a slice
         cache = cell.config.output_dir / "cache"
         corpus = load_corpus(part.dataset, cache)
@@ -98,8 +103,14 @@ def judge_filters(cells: Sequence[Cell[TrainConfig]], parts: Sequence[Parts]) ->
                 part.filter.select(corpus.split("train"), verdicts, cell.config.seed)
             except WinnowError as fault:
                 faults.setdefault(str(fault), fault.under("filter"))
+            else:
+                rest = part.filter.explained_by(verdicts).kept("train")
+                if part.filter.signal is not None and np.array_equal(rest, verdicts.kept("train")):
+                    told = f"as {name} does, since '{part.filter.signal}' removes nothing that the others keep"
+                    same[part.filter.name] = f"{part.filter.name} trains on the very same rows {told}."
     if faults:
         raise WinnowErrors(faults.values())
+    return list(same.values())
 
 
 def judge(selection: Selection, corpus: Corpus, cache: Path, key: str) -> Verdicts:

@@ -111,6 +111,8 @@ def test_what_matters_is_told_in_words(written: Path, browser: Browser, corpus: 
     data = page.locator("#data + .two").inner_text()
     assert re.search(r"filled dropped\s+930\s+30\s+3\.2%", data)
     assert re.search(r"exact duplicates dropped\s+900\s+210\s+23\.3%", data)
+    assert re.search(r"same text in train and test\s+0", data)
+    assert re.search(r"test nearly a train row\s+\d+\s+\d+", data)
     page.locator("summary", has_text="The 7 words of product").click()
     assert page.locator("li", has_text="trousers").is_visible()
     dropped = page.locator("h3:has-text('Dropped by nike alone') + ul li")

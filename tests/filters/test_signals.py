@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from winnow.errors import WinnowError
-from winnow.filters import Length, Mentions, NotNull, Signal, VaderSentiment
+from winnow.filters import Language, Length, Mentions, NotNull, Regex, Signal, VaderSentiment
 
 
 def kept(signal: Signal, *texts: str | None) -> list[bool | None]:
@@ -104,9 +104,21 @@ ALL = [
     Mentions(words=["nike"]),
     Mentions(words=["n"], whole_word=False),
     Length(at_most=9),
+    Length(unit="words", at_least=2),
     NotNull(),
+    Regex(pattern="(pair|great)"),
     VaderSentiment(),
+    VaderSentiment(bands=["negative", "positive"]),
+    Language(languages=["en"]),
 ]
+
+
+@pytest.mark.parametrize("kind", Signal.__subclasses__(), ids=lambda kind: kind.__name__)
+def test_every_signal_has_a_price_and_a_version_and_says_what_it_does(kind: type[Signal]) -> None:
+    if kind.__module__.startswith("winnow."):
+        assert kind.cost > 0
+        assert kind.version >= 1
+        assert "keeps" in (kind.__doc__ or "") or kind is NotNull
 
 
 @pytest.mark.parametrize("signal", ALL, ids=lambda signal: type(signal).__name__)

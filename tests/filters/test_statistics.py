@@ -75,9 +75,11 @@ def test_what_is_known_of_a_real_dataset_besides_its_verdicts(tmp_path: Path) ->
     chosen = Filter(name="x", signals={"even": Mentions(words=["2"])}, keep="~even")
     found = filter_statistics(chosen.judge(corpus, tmp_path, progress=False), corpus)
     assert found["duplicates"] == {"rows": 100, "dropped": 20, "rate": 0.2}
+    assert found["near_leakage"] == corpus.leakage
+    assert set(found["near_leakage"]["test"]) == {"rows", "exact", "near"}
     assert set(json.loads(json.dumps(found, allow_nan=False))) == {
         "terms", "reasons", "overlap", "signals", "pairs", "redundant", "histograms", "drift", "words", "sources",
-        "duplicates", "leakage", "speed",
+        "duplicates", "leakage", "near_leakage", "speed",
     }  # fmt: skip
 
 

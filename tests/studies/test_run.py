@@ -149,9 +149,14 @@ def test_a_plan_that_could_say_nothing_is_refused_before_any_work(
     assert not (workplace / "outputs/cache").exists()
 
 
-def test_a_study_takes_its_filter_apart(workplace: Path, store: Store, small: list[str], runs: Runs) -> None:
+def test_a_study_takes_its_filter_apart(
+    workplace: Path, store: Store, small: list[str], runs: Runs, capsys: pytest.CaptureFixture[str]
+) -> None:
     arguments = ["filter=full,nike_positive", "filter.ablate=[blame,praise]", "study.compare=false", *small]
     assert main(["train", "-m", "study.name=mine", *arguments]) == 0
+    told = " ".join(capsys.readouterr().out.split())
+    assert "nike_positive_without_praise trains on the very same rows as nike_positive does" in told
+    assert "without_blame trains on" not in told
     (parent,) = runs("study")
     client = store.client()
 

@@ -42,7 +42,8 @@ def filter_statistics(verdicts: Verdicts, corpus: Corpus) -> dict[str, Any]:
         ``sources``: for each source its ``total`` and ``kept`` rows.
         ``labels``, where the corpus has any: see :func:`label_statistics`.
         ``duplicates``: the ``rows`` of the corpus before exact duplicates were ``dropped``, and their ``rate``.
-        ``leakage``: how many texts two splits share.
+        ``leakage``: how many texts two splits share. ``near_leakage``: what share of the held-out rows looked at has
+        an exact or a near duplicate among the rows to train on, as :attr:`Corpus.leakage` tells.
         ``speed``: ``rows`` judged, of all splits, ``seconds`` spent on all signals, and ``rows_per_second``.
 
         Where rows were asked about only until a term dropped them, one term or signal cannot be told from the others,
@@ -70,7 +71,7 @@ def filter_statistics(verdicts: Verdicts, corpus: Corpus) -> dict[str, Any]:
     before, after = corpus.funnel.get("cleaned", 0), corpus.funnel.get("unique", 0)
     found["duplicates"] = {"rows": before, "dropped": before - after, "rate": _share(before - after, before)}
     rows, seconds = verdicts.table.num_rows, sum(verdicts.seconds.values())
-    found["leakage"] = leakage(corpus)
+    found |= {"leakage": leakage(corpus), "near_leakage": corpus.leakage}
     found["speed"] = {"rows": rows, "seconds": seconds, "rows_per_second": round(rows / seconds) if seconds else None}
     return found
 

@@ -49,7 +49,8 @@ def run_study(cells: Sequence[TrainCell], console: Console) -> int:
     tags = {record.KIND: "study", record.STUDY: study.name}
     try:
         check_parts(parts)
-        judge_filters(cells, parts)
+        for note in judge_filters(cells, parts):
+            console.print(escape(note), style="yellow")
         ids = [cell_id(cell, part) for cell, part in zip(cells, parts, strict=True)]
         refuse_another_study(cells, parts, known)
     except WinnowError:
