@@ -17,7 +17,8 @@ from winnow.filters.figures import draw_figures
 from winnow.filters.folder import read_statistics, read_verdicts, save_dropped, save_kept, save_statistics
 from winnow.filters.function import Python
 from winnow.filters.language import Language
-from winnow.filters.lexical import Field, Length, Mentions, NotNull, Regex
+from winnow.filters.lexical import Field, Length, NotNull, Regex
+from winnow.filters.mentions import Mentions
 from winnow.filters.report import write_report
 from winnow.filters.selection import Filter, Full, Selection
 from winnow.filters.sentiment import VaderSentiment

@@ -14,7 +14,7 @@ from winnow.data import Corpus
 from winnow.data.fingerprint import fingerprint
 from winnow.errors import WinnowError, did_you_mean
 from winnow.filters.expression import Node, without
-from winnow.filters.lexical import Mentions
+from winnow.filters.mentions import Mentions
 from winnow.filters.selection import Filter, Selection
 from winnow.filters.verdicts import Verdicts
 

@@ -11,7 +11,8 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from winnow.data import Corpus
-from winnow.filters.lexical import Mentions, Regex
+from winnow.filters.lexical import Regex
+from winnow.filters.mentions import Mentions
 from winnow.filters.signals import Signal
 from winnow.filters.verdicts import Verdicts
 

@@ -13,7 +13,8 @@ from winnow.data import Corpus
 from winnow.filters.examples import examples
 from winnow.filters.expression import names
 from winnow.filters.figures import draw_figures
-from winnow.filters.lexical import Mentions, Regex
+from winnow.filters.lexical import Regex
+from winnow.filters.mentions import Mentions
 from winnow.filters.plan import Plan
 from winnow.filters.signals import Signal
 from winnow.filters.verdicts import Verdicts

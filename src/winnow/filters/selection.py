@@ -18,7 +18,7 @@ from winnow.errors import WinnowError
 from winnow.filters.decision import Decision
 from winnow.filters.engines import EngineName
 from winnow.filters.expression import Expression, Node, expanded
-from winnow.filters.lexical import Mentions
+from winnow.filters.mentions import Mentions
 from winnow.filters.plan import Plan
 from winnow.filters.scoring import Engine, Watch, cached_scores, progress_bar, score_signals
 from winnow.filters.signals import Signal, missing_package
