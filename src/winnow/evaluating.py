@@ -185,9 +185,11 @@ def _held_out(config: EvaluateConfig, contenders: Sequence[Contender]) -> HeldOu
         name: construct(one, f"evaluation.slices.{name}", Filter, config.allow_targets) for name, one in slices.items()
     }
     verdicts = {name: judge(one, corpus, cache, f"evaluation.slices.{name}") for name, one in filters.items()}
-    rows = held_out_rows(corpus, config.evaluation.max_rows)[config.split]
-    if not rows.num_rows:
-        raise WinnowError(f"{dataset.name} has no row in its {config.split} split. Choose another.", "split")
+    known = held_out_rows(corpus, config.evaluation.max_rows)
+    rows = known.get(config.split)
+    if rows is None or not rows.num_rows:
+        others = ", ".join(name for name, some in known.items() if some.num_rows) or "none"
+        raise WinnowError(f"{dataset.name} has no row in its {config.split} split. It has {others}.", "split")
     return HeldOut(rows, slices_of(rows, verdicts))
 
 

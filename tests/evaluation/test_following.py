@@ -52,7 +52,7 @@ def test_the_base_model_is_step_0_and_every_look_is_kept(model: Any, tokenizer: 
     assert odds["step"].tolist() == [0, 2, 4]
     assert odds["value"].iloc[0] == pytest.approx(before)
     assert odds["value"].iloc[-1] == pytest.approx(PROBES["hats"].run(model, tokenizer).summary()["log_odds"])
-    words = table[table["word"].notna()]
+    words = table[table["metric"] == "probability"]
     assert words.groupby("step")["word"].apply(set).tolist() == [{"durable", "ugly", "heavy"}] * 3
     last = words[(words["step"] == 4) & (words["word"] == "ugly")]
     model.eval()
@@ -62,7 +62,7 @@ def test_the_base_model_is_step_0_and_every_look_is_kept(model: Any, tokenizer: 
             for text in TEXTS
         ]
     expected = torch.stack(shares)[:, tokenizer.convert_tokens_to_ids("ugly")].mean()
-    assert last["probability"].item() == pytest.approx(float(expected), rel=1e-5)
+    assert last["value"].item() == pytest.approx(float(expected), rel=1e-5)
 
 
 def test_a_training_that_is_taken_up_has_the_whole_story_and_its_checkpoint_opens_alone(

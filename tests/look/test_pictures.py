@@ -66,8 +66,13 @@ def curves() -> pd.DataFrame:
             for step in (0, 100, 200):
                 where = {"arm": arm, "seed": seed, "step": step, "probe": "wide"}
                 rows.append(where | {"metric": "log_odds", "value": step / 100 + seed})
-                rows.append(where | {"role": "unwanted", "word": "expensive", "probability": 0.1 / (1 + step)})
-                rows.append(where | {"role": "wanted", "word": "durable", "probability": 0.001 * (1 + step)})
+                rows.append(
+                    where
+                    | {"metric": "probability", "role": "unwanted", "word": "expensive", "value": 0.1 / (1 + step)}
+                )
+                rows.append(
+                    where | {"metric": "probability", "role": "wanted", "word": "durable", "value": 0.001 * (1 + step)}
+                )
     return pd.DataFrame(rows)
 
 

@@ -216,7 +216,7 @@ class EvaluateConfig:
     dataset: Node | None = None
     probe: dict[str, Node] = Field(default_factory=dict)
     name: Name = "evaluations"
-    split: Literal["validation", "test"] = "test"
+    split: Literal["validation", "test", "external"] = "test"
     max_length: Annotated[int, Field(gt=2)] = 128
     depth: Annotated[int, Field(ge=20)] = 1000
     forward: Literal["auto", "efficient", "reference"] = "auto"

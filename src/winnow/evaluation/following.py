@@ -25,10 +25,9 @@ SCHEMA = pa.schema(
         ("value", pa.float64()),
         ("role", pa.string()),
         ("word", pa.string()),
-        ("probability", pa.float64()),
     ]
 )
-"""A row is a score (``metric`` and ``value``) or a followed word (``role``, ``word`` and its mean ``probability``)."""
+"""A row is a score, or a followed word: then ``metric`` is ``probability``, and ``role`` and ``word`` say whose."""
 
 
 class ProbeFollower(pl.Callback):
@@ -88,6 +87,8 @@ class ProbeFollower(pl.Callback):
             for metric, value in found.summary().items():
                 self._rows.append({"step": step, "probe": name, "metric": metric, "value": value})
                 scores[f"probe/{name}/{metric}"] = value
-            self._rows += [{"step": step, "probe": name} | word for word in found.words.to_pylist()]
+            for word in found.words.to_pylist():
+                value = word.pop("probability")
+                self._rows.append({"step": step, "probe": name, "metric": "probability", "value": value} | word)
         if trainer.logger is not None:
             trainer.logger.log_metrics(scores, step - 1)  # a logger is told the number of the last step, from 0

@@ -81,17 +81,17 @@ def draw_followed_words(
     """Draw how the probability of words changed in training, wanted ones above, unwanted ones below.
 
     Args:
-        curves: ``arm``, ``seed``, ``step``, ``probe``, ``role``, ``word`` and ``probability``; seeds are averaged.
+        curves: ``arm``, ``seed``, ``step``, ``probe``, ``metric`` (``probability``), ``value``, ``role`` and ``word``.
         probe: Whose prompts.
         look: A style for each arm; arms that are not in it are left out.
         folder: Where the files go.
         words: Words to draw; left out, the four of each role that moved most.
     """
-    found = curves[(curves["probe"] == probe) & curves["word"].notna() & curves["arm"].isin(list(look))]
+    found = curves[(curves["probe"] == probe) & (curves["metric"] == "probability") & curves["arm"].isin(list(look))]
     found = found[found["role"].isin(["wanted", "unwanted"])]
     if found["step"].nunique() < 2:
         return None
-    means = found.groupby(["role", "word", "arm", "step"])["probability"].mean()
+    means = found.groupby(["role", "word", "arm", "step"])["value"].mean()
     chosen = {role: _chosen(means.loc[role], words) for role in ("wanted", "unwanted") if role in means.index}
     panels = [_word_panel(role, word, means.loc[role, word], look) for role, some in chosen.items() for word in some]
     caption = f"Mean probability of words over the prompts of {probe} and over seeds, from the base model (step 0) on."

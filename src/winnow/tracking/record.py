@@ -94,8 +94,9 @@ FILLS: Final = "evaluation/fills.parquet"
 """Artifact of a cell: ``stage``, ``probe``, ``prompt_id``, ``prompt``, ``rank``, ``word``, ``probability``."""
 
 CURVES: Final = "evaluation/curves.parquet"
-"""Artifact of a cell: what the probes said during training, from step 0 on. ``step`` and ``probe``, and either
-``metric`` and ``value`` or ``role``, ``word`` and ``probability``: a followed word, and its mean over the prompts."""
+"""Artifact of a cell: what the probes said during training, from step 0 on. ``step``, ``probe``, ``metric`` and
+``value``; where ``metric`` is ``probability`` also ``role`` and ``word``, a followed word whose mean over the prompts
+``value`` is."""
 
 WORDS: Final = "evaluation/words.json"
 """Artifact of a cell: for each probe its ``lexicon`` (name, version, fingerprint), ``coverage`` and ``uncovered`` words
