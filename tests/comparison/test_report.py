@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 import subprocess
 import sys
 from dataclasses import dataclass
@@ -83,7 +84,7 @@ def test_the_cost_names_the_slices_that_got_worse(report: Report) -> None:
 class Page(HTMLParser):
     """Collects what a page would fetch, its anchors and its open tags."""
 
-    VOID = ("meta", "link", "br", "path", "use", "rect", "hr", "img", "input")
+    VOID = ("meta", "link", "br", "path", "use", "rect", "hr", "img", "input", "wbr")
 
     def __init__(self) -> None:
         super().__init__()
@@ -208,6 +209,9 @@ def test_losses_under_other_tokenizers_are_refused_and_probes_are_not(store: Any
     refused = {entry["metric"]: entry["reason"] for entry in comparison.not_comparable}
     assert set(refused) == {"test/all/perplexity", "test/nike_positive/removed/loss"}
     assert "tokenizer" in refused["test/all/perplexity"]
+    (told,) = [note for note in comparison.notes if note.startswith("More than one tokenizer")]
+    assert "full: other; nike_positive: 70ken1" in told
+    assert told.replace("'", "&#39;") in (tmp_path / "report.html").read_text()
     assert {f.metric for f in comparison.findings} == {"probe/nike_wide/log_odds", "probe/nike_wide/positive_at_5"}
     assert all(entry.change is None for entry in comparison.slices)
 
@@ -232,6 +236,22 @@ def test_lost_artifacts_leave_what_the_summaries_still_say(store: Any, tmp_path:
     assert "covers new seeds only" in told
     assert not (tmp_path / "figures" / "fills.svg").exists()
     assert "<b>Not comparable</b>: loss on test/none" in (tmp_path / "report.html").read_text()
+
+
+def test_deleted_and_damaged_artifacts_are_told_and_the_rest_is_compared(store: Any) -> None:
+    name = store.build("deleted", seeds=(1, 2), secondary=("test/all/loss",))
+    study = collect(store.uri, name)
+    gone, damaged = (study.of("full")[i].run_id for i in (0, 1))
+    folder = store.folder / "artifacts" / name
+    shutil.rmtree(folder / gone)
+    (folder / damaged / "artifacts" / record.PROMPTS).write_bytes(b"PAR1 and then nothing")
+    comparison = analyse(collect(store.uri, name))
+    told = " ".join(comparison.notes)
+    assert "scores per prompt (evaluation/prompts.parquet) could not be read for full seed 1, full seed 2" in told
+    assert "losses per row (evaluation/rows.parquet) could not be read for full seed 1" in told
+    assert {finding.metric for finding in comparison.findings} == {"probe/nike_wide/log_odds", "test/all/loss"}
+    assert comparison.arms["full"].n == 2
+    assert "covers new seeds only" in told
 
 
 def test_a_metric_nobody_logged_is_not_comparable(store: Any) -> None:

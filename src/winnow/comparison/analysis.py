@@ -16,6 +16,7 @@ from winnow.comparison.runs import Study
 from winnow.comparison.sensitivity import bootstrap_interval, permutation_p
 from winnow.comparison.statistics import Summary, contrast, holm
 from winnow.comparison.verdict import Family, Finding, Verdict, decide, judge
+from winnow.tracking.record import TOKENIZER
 
 CHANCE = 0.8
 """Power that a plan of seeds asks for."""
@@ -192,6 +193,13 @@ def _cautions(study: Study, findings: Iterable[Finding]) -> list[str]:
             f"The filter's lists and the probes share {len(shared)} words ({', '.join(shared[:8])}"
             f"{', ...' if len(shared) > 8 else ''}): a filter on the probe's own words succeeds in part by "
             "construction."
+        )
+    tokenizers = {arm: {cell.tags.get(TOKENIZER, "not recorded") for cell in study.of(arm)} for arm in study.arms}
+    if len(set().union(*tokenizers.values())) > 1:
+        told = "; ".join(f"{arm}: {', '.join(sorted(found))}" for arm, found in tokenizers.items())
+        notes.append(
+            f"More than one tokenizer ({told}): the losses and perplexities that stand side by side here are not on "
+            "one scale, and none is tested against another."
         )
     for finding in findings:
         if (left := finding.result.items_left_out) and finding.family != "descriptive":

@@ -112,7 +112,7 @@ def _curve(
         axes.xaxis.set_major_locator(MaxNLocator(6, integer=True))
         axes.set_xlabel("step")
         axes.set_title(title)
-        axes.legend()
+        axes.legend(fontsize=8 if len(look) < 5 else 6)
 
     return Panel(f"{title} of each arm over steps", draw)
 
