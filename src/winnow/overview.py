@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
     from winnow.config import TrainConfig
+    from winnow.config.schema import Training
     from winnow.filters.plan import Plan
     from winnow.parts import Parts
     from winnow.preparation import Ready
@@ -32,7 +33,7 @@ def print_overview(console: Console, config: TrainConfig, parts: Parts, ready: R
         "filter": f"{parts.filter.name}: trains on {kept:,} of {train:,} rows ({kept / train:.0%})",
         "model": f"{type(model).__name__}, {parameters:,} parameters, vocabulary {len(ready.tokenizer):,}",
         "masking": f"{parts.masking.rate:.0%} of the tokens, new in every pass",
-        "budget": f"{training.max_steps:,} steps of {training.batch_size} {training.batching}",
+        "budget": f"{budget(training)} of {training.batch_size} {training.batching}",
         "optimizer": f"{parts.optimizer.func.__name__} {arguments(parts.optimizer.keywords)}",
         "trainer": f"{devices}, precision {options.get('precision', '32-true')}",
         "measured on": f"all{', ' + slices if slices else ''}; masks fixed by seed {config.evaluation.mask_seed}",
@@ -44,6 +45,23 @@ def print_overview(console: Console, config: TrainConfig, parts: Parts, ready: R
     for name, told in lines.items():
         grid.add_row(f"[bold]{name}[/bold]", told)
     console.print(grid)
+
+
+def budget(training: Training) -> str:
+    """Return what ends a training, in words.
+
+    >>> from winnow.config.schema import Training
+    >>> budget(Training(max_steps=2000, max_minutes=5, patience=3))
+    '2,000 steps, 5 minutes or 3 looks without a lower validation loss, whichever is first,'
+    """
+    in_tokens = training.total_tokens is not None
+    whole = f"{training.total_tokens:,} tokens in steps" if in_tokens else f"{training.max_steps:,} steps"
+    ends = [whole]
+    if training.max_minutes is not None:
+        ends.append(f"{training.max_minutes:g} minutes")
+    if training.patience is not None:
+        ends.append(f"{training.patience} looks without a lower validation loss")
+    return whole if len(ends) == 1 else f"{', '.join(ends[:-1])} or {ends[-1]}, whichever is first,"
 
 
 def print_verdicts(console: Console, summary: Mapping[str, Any], statistics: Mapping[str, Any]) -> None:

@@ -16,7 +16,7 @@ from winnow import recording
 from winnow.arithmetic import set_up_arithmetic
 from winnow.config import Cell, TrainConfig
 from winnow.errors import WinnowError
-from winnow.fitting import checkpoint_of, drop_checkpoint, find_checkpoint, fit
+from winnow.fitting import best_look, check_fit, checkpoint_of, drop_checkpoint, find_checkpoint, fit
 from winnow.measurement import measure
 from winnow.overview import print_overview
 from winnow.parts import Parts, cell_folder, cell_id, check_parts, check_store, construct_parts
@@ -106,16 +106,19 @@ def run_cell(
         record.STUDY: config.study.name,
         record.ARM: parts.filter.name,
         record.SEED: str(config.seed),
-        record.MAX_STEPS: str(config.training.max_steps),
+        record.MAX_STEPS: config.training.budget,
         **({record.CELL: name} if name else {}),
         **(tags or {}),
     }
+    if config.training.not_comparable:
+        own[record.NOT_COMPARABLE] = "; ".join(config.training.not_comparable.values())
     with track(parts.store, experiment, f"{parts.filter.name}, seed {config.seed}", own, parent, run_id) as run:
         stopwatch, callbacks = _watching(on_step)
         check_parts([parts])
         ready = prepare(config, parts)
         name = name or cell_id(cell, parts)
         model = _load_model(parts, ready, config.seed)
+        check_fit(config, parts, ready)
         find_checkpoint(config, model, name)  # a bad one is told of before any work
         recording.record_inputs(run, cell, parts, ready, name)
         recording.record_arithmetic(run, set_up_arithmetic(config, parts, ready, model))
@@ -128,6 +131,8 @@ def run_cell(
         after = measure(config, parts, ready, module.model)
         costs = {"tokens_seen": float(module.tokens_seen), "seconds": stopwatch.seconds}
         folder = cell_folder(config, name)
+        if best := best_look(config, name):
+            run.log_metrics(best)
         recording.record_results(run, ready, module.model, folder, before, after, costs)
         run.log_table(follower.table(), record.CURVES)
     drop_checkpoint(config, name)

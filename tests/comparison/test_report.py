@@ -216,6 +216,13 @@ def test_losses_under_other_tokenizers_are_refused_and_probes_are_not(store: Any
     assert all(entry.change is None for entry in comparison.slices)
 
 
+def test_an_arm_trained_to_be_used_is_not_compared(store: Any) -> None:
+    reason = {record.NOT_COMPARABLE: "the validation loss decides when training ends"}
+    comparison = analyse(collect(store.uri, store.build("used", seeds=(1, 2), tags={"full": reason})))
+    assert comparison.verdict.word == "not comparable"
+    assert "full was trained to be used" in comparison.verdict.reason
+
+
 def test_another_budget_makes_the_verdict_not_comparable(store: Any) -> None:
     comparison = analyse(
         collect(store.uri, store.build("budgets", seeds=(1, 2), tags={"full": {record.MAX_STEPS: "900"}}))

@@ -154,6 +154,7 @@ def provenance(study: Study) -> dict[str, Any]:
     found: dict[str, Any] = {
         name: sorted({cell.tags[tag] for cell in study.cells if tag in cell.tags}) for name, tag in tags.items()
     }
+    found["max_steps"] = [f"{budget} steps" if budget.isdigit() else budget for budget in found["max_steps"]]
     found["uncommitted_changes"] = any(cell.tags.get("winnow.git.dirty") == "true" for cell in study.cells)
     found["declaration"] = asdict(study.declaration)
     return found

@@ -11,7 +11,7 @@ import numpy as np
 from winnow.comparison.runs import Study
 from winnow.comparison.statistics import Summary, summarise
 from winnow.errors import did_you_mean
-from winnow.tracking.record import BEFORE, FINAL, HELD_OUT, MAX_STEPS, PROBES, TOKENIZER
+from winnow.tracking.record import BEFORE, FINAL, HELD_OUT, MAX_STEPS, NOT_COMPARABLE, PROBES, TOKENIZER
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -24,7 +24,7 @@ WHAT = {
     HELD_OUT: "held-out rows and masks",
     TOKENIZER: "tokenizer",
     PROBES: "probes",
-    MAX_STEPS: "budget in steps",
+    MAX_STEPS: "budget in steps or tokens",
 }
 """What each fingerprint stands for."""
 
@@ -87,6 +87,8 @@ def obstacle(study: Study, metric: Metric, *arms: str) -> str | None:
             return f"{arm} has no finished run"
         if len(study.of(arm)) < 2:
             return f"{arm} has one finished seed, and one seed says nothing about other seeds"
+        if reasons := {cell.tags[NOT_COMPARABLE] for cell in study.of(arm) if NOT_COMPARABLE in cell.tags}:
+            return f"{arm} was trained to be used and not to be compared ({'; '.join(sorted(reasons))})"
     for tag in metric.needs:
         found = {arm: {cell.tags.get(tag, "not recorded") for cell in study.of(arm)} for arm in arms}
         values = set().union(*found.values())

@@ -29,6 +29,9 @@ class Training:
         batch_size: Rows an optimizer step sees, over all devices and accumulated batches together.
         accumulate_batches: Parts into which that batch is cut to save memory; the gradients stay the same.
         max_steps: Optimizer steps.
+        total_tokens: Tokens, padding left out, after which training ends in place of `max_steps`; the rows and their
+            order tell beforehand how many steps that takes.
+        max_minutes: Minutes of training after which it ends before its budget. Such runs are not compared.
         scheduler: How the learning rate goes on after its climb: `linear` and `cosine` fall to 0, `constant` stays.
         warmup_fraction: Share of the steps in which the learning rate climbs to its value.
         freeze: Weights that are not trained, by name: a module as `distilbert.embeddings`, or a pattern as
@@ -43,12 +46,22 @@ class Training:
             `batching=tokens`.
         max_length: Tokens after which a row is cut off.
         gradient_clip: Norm above which the gradients are scaled down; `null` leaves them.
+        gradient_checkpointing: Forget what the layers computed and compute it again in the backward pass: the same
+            numbers in less memory and more time.
+        ema_decay: Share of the old average in the moving average of the weights; `null` keeps none. Where there is
+            one, the held-out rows, the probes and the saved model see the average, and training goes on without it.
         validate_every_steps: Optimizer steps between two looks at the validation loss, each with a checkpoint.
+        patience: Looks at the validation loss without a lower one after which training ends; `null` goes on. Such runs
+            are not compared.
+        keep: Whether the `last` weights are measured and kept, or those of the look with the `best` validation loss.
+            Runs that keep the best are not compared.
     """
 
     batch_size: Annotated[int, Field(gt=0)] = 64
     accumulate_batches: Annotated[int, Field(gt=0)] = 1
     max_steps: Annotated[int, Field(gt=0)] = 300
+    total_tokens: Annotated[int, Field(gt=0)] | None = None
+    max_minutes: Annotated[float, Field(gt=0)] | None = None
     scheduler: Literal["linear", "cosine", "constant"] = "linear"
     warmup_fraction: Annotated[float, Field(ge=0, le=1)] = 0.1
     freeze: list[str] = Field(default_factory=list)
@@ -59,7 +72,27 @@ class Training:
     max_tokens: Annotated[int, Field(gt=2)] = 4096
     max_length: Annotated[int, Field(gt=2)] = 128
     gradient_clip: Annotated[float, Field(gt=0)] | None = 1.0
+    gradient_checkpointing: bool = False
+    ema_decay: Annotated[float, Field(gt=0, lt=1)] | None = None
     validate_every_steps: Annotated[int, Field(gt=0)] = 100
+    patience: Annotated[int, Field(gt=0)] | None = None
+    keep: Literal["last", "best"] = "last"
+
+    @property
+    def budget(self) -> str:
+        """The budget that arms must share to be compared: optimizer steps, or as `1000000 tokens`."""
+        return str(self.max_steps) if self.total_tokens is None else f"{self.total_tokens} tokens"
+
+    @property
+    def not_comparable(self) -> dict[str, str]:
+        """What makes a run one that is not compared, by key: a held-out look or the clock decides when it ends."""
+        why = {
+            "max_minutes": "the time that a machine takes decides when training ends",
+            "patience": "the validation loss decides when training ends",
+            "keep": "the validation loss decides which weights are kept",
+        }
+        chosen = (self.max_minutes is not None, self.patience is not None, self.keep == "best")
+        return {key: told for (key, told), is_chosen in zip(why.items(), chosen, strict=True) if is_chosen}
 
 
 @dataclass(frozen=True, config=STRICT)
@@ -135,7 +168,7 @@ class TrainConfig:
     trainer: Node
     tracking: Node
     launcher: Node
-    probe: dict[str, Node]
+    probe: dict[str, Node] = Field(default_factory=dict)
     seed: Annotated[int, Field(ge=0)] = 1
     training: Training = Field(default_factory=Training)
     arithmetic: Arithmetic = Field(default_factory=Arithmetic)

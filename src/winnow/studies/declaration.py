@@ -31,7 +31,7 @@ def declare(cells: Sequence[Cell[TrainConfig]], parts: Sequence[Parts], ids: Seq
     tested = [arm for arm in arms if arm != study.baseline and arm not in controls and arm not in ablations]
     under_test = next(iter(controls.values()), tested[0] if tested else None)
     filters = {part.filter.name: part.filter for part in parts}
-    budgets = {cell.config.training.max_steps for cell in cells}
+    budgets = {cell.config.training.max_steps for cell in cells if cell.config.training.total_tokens is None}
     return {
         "study": study.name,
         "primary_metric": study.primary_metric,

@@ -47,6 +47,10 @@ def check_plan(cells: Sequence[TrainCell], parts: Sequence[Parts], launcher: Lau
                 f"Add {part.judge} to the sweep, or write a control for your filter as the README shows."
             )
             faults.append(WinnowError(told, "filter.of"))
+    for cell in cells if study.compare else ():
+        for key, why in cell.config.training.not_comparable.items():
+            told = f"{why}, so its runs cannot be compared. Leave it out, or set study.compare=false."
+            faults.append(WinnowError(told, f"training.{key}"))
     kind, _, rest = study.primary_metric.partition("/")
     probe = rest.partition("/")[0]
     if kind == "probe" and probe not in parts[0].probes:

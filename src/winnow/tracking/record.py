@@ -65,7 +65,10 @@ PROBES: Final = "winnow.probes"
 """Tag: fingerprint of all probes; probe scores are compared only where it is equal."""
 
 MAX_STEPS: Final = "winnow.max_steps"
-"""Tag: the budget in optimizer steps; arms are compared only where it is equal."""
+"""Tag: the budget in optimizer steps, or as ``1000000 tokens``; arms are compared only where it is equal."""
+
+NOT_COMPARABLE: Final = "winnow.not_comparable"
+"""Tag: why a run may not be compared, such as early stopping; absent where it may."""
 
 COMPUTED: Final = "winnow.arithmetic"
 """Tag: precision, device and how many products of linear layers oneDNN takes."""

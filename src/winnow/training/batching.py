@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import functools
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -116,6 +117,21 @@ class TrainingBatches:
             here = passes == number_of_pass
             chosen[here] = self._order(int(number_of_pass))[places[here]]
         return chosen, passes
+
+    def whole(self) -> TrainingBatches:
+        """Return the same steps as one process would see them, each in one batch."""
+        whole = copy.copy(self)
+        whole.share, whole.only_first = Share(), None
+        return whole
+
+    def steps_to(self, tokens: int) -> int:
+        """Return how many steps it takes to see so many tokens; at least one."""
+        whole, lengths = self.whole(), self.rows.lengths
+        seen, step = 0, 0
+        while seen < tokens:
+            seen += int(lengths[whole.draw(step)[0]].sum())
+            step += 1
+        return step
 
     def _draw_order(self, number_of_pass: int) -> npt.NDArray[np.int64]:
         # The 1 keeps the order apart from the masks, which hash the same things.

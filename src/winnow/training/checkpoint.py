@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import shutil
 from pathlib import Path
@@ -83,6 +84,33 @@ class LastCheckpoint(Checkpoint):
 
     def _save(self, trainer: pl.Trainer) -> None:
         trainer.save_checkpoint(self.path)
+
+
+class BestCheckpoint(Checkpoint):
+    """Keeps the weights of the look at the held-out rows with the lowest loss; of equals, the first.
+
+    Args:
+        path: The file; beside the weights it holds ``validation_loss``.
+    """
+
+    def __init__(self, path: Path) -> None:
+        super().__init__()
+        self.path, self.best = path, math.inf
+
+    def on_validation_end(self, trainer: pl.Trainer, pl_module: Any) -> None:
+        """Write where the loss is lower than before."""
+        loss = float(trainer.callback_metrics["validation/loss"])
+        if loss < self.best:
+            self.best = loss
+            trainer.save_checkpoint(self.path)
+
+    def on_save_checkpoint(self, trainer: pl.Trainer, pl_module: Any, checkpoint: dict[str, Any]) -> None:
+        """Note the lowest loss; the last checkpoint carries it on."""
+        checkpoint["validation_loss"] = self.best
+
+    def on_load_checkpoint(self, trainer: pl.Trainer, pl_module: Any, checkpoint: dict[str, Any]) -> None:
+        """Go on from the lowest loss."""
+        self.best = checkpoint["validation_loss"]
 
 
 class WholeFiles(TorchCheckpointIO):

@@ -5,10 +5,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import numpy as np
+import numpy.typing as npt
 import torch
 
 from winnow.training.batch import masked_batch
-from winnow.training.batching import Share, TrainingBatches
+from winnow.training.batching import TrainingBatches
 from winnow.training.forward import Forward, masked_lm_sums
 
 if TYPE_CHECKING:
@@ -24,10 +25,7 @@ def bad_rows(model: PreTrainedModel, batches: TrainingBatches, step: int, forwar
     What a step saw is a function of its number, so the rows of all processes are found again. Once the weights are no
     numbers themselves, every row is as bad as any other.
     """
-    whole = TrainingBatches(
-        batches.rows, batches.masking, batches.seed, batches.batch_size, batches.steps, Share(), None
-    )
-    chosen, passes = whole.draw(step - 1)
+    chosen, passes = batches.whole().draw(step - 1)
     names = np.array([f"{key:016x}" for key in batches.rows.keys[chosen].tolist()])
     if not all(bool(torch.isfinite(weights).all()) for weights in model.parameters()):
         return f"the weights are no numbers any more, and the step's {len(names)} rows were {_listed(names)}"
@@ -36,7 +34,9 @@ def bad_rows(model: PreTrainedModel, batches: TrainingBatches, step: int, forwar
     bad = np.zeros(len(chosen), dtype=bool)
     with torch.no_grad():
         for i in range(len(chosen)):
-            batch = masked_batch(batches.rows.take(chosen[i : i + 1]), batches.masking, batches.seed, passes[i : i + 1])
+            row = batches.rows.take(chosen[i : i + 1])
+            progress = (step - 1) / max(1, batches.steps)
+            batch = masked_batch(row, batches.masking, batches.seed, passes[i : i + 1], progress)
             bad[i] = not torch.isfinite(masked_lm_sums(model, batch.to(model.device), forward)[0])
     model.train(training)
     if not bad.any():
@@ -44,6 +44,6 @@ def bad_rows(model: PreTrainedModel, batches: TrainingBatches, step: int, forwar
     return f"{bad.sum()} of the step's {len(names)} rows are at fault: {_listed(names[bad])}"
 
 
-def _listed(names: np.ndarray) -> str:
+def _listed(names: npt.NDArray[np.str_]) -> str:
     more = len(names) - _NAMED
     return f"row ids {', '.join(names[:_NAMED])}{f' and {more} more' if more > 0 else ''}"

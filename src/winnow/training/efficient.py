@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 from torch.nn import functional
+from torch.utils.checkpoint import checkpoint
 
 from winnow.training.attention import attend
 from winnow.training.batch import Batch
@@ -44,9 +45,17 @@ def efficient_logits(model: PreTrainedModel, batch: Batch) -> Tensor:
         states = model.base_model.embeddings(input_ids=batch.input_ids[None], position_ids=positions[None])[0]
     after_attention = _compiled_after_attention(shape) if _compiled else shape.after_attention
     *layers, last = shape.layers(model)
-    for layer in layers:
+
+    def through(layer: Part, states: Tensor) -> Tensor:
         query, key, value = (linear(part, states) for part in shape.projections(layer))
-        states = after_attention(layer, _attend(shape, layer, query, key, value, batch), states)
+        after: Tensor = after_attention(layer, _attend(shape, layer, query, key, value, batch), states)
+        return after
+
+    for layer in layers:
+        if getattr(layer, "gradient_checkpointing", False) and torch.is_grad_enabled():
+            states = checkpoint(through, layer, states, use_reentrant=False)
+        else:
+            states = through(layer, states)
     to_query, to_key, to_value = shape.projections(last)
     wanted = states.index_select(0, batch.masked)
     asked = linear(to_query, wanted)
@@ -88,8 +97,6 @@ def obstacle(model: PreTrainedModel) -> str | None:
     for path, module in model.named_modules():
         if not type(module).__module__.startswith(("torch.nn.", "transformers.")):
             return f"{path} is a {type(module).__name__}"
-        if getattr(module, "gradient_checkpointing", False):
-            return "it forgets activations and computes them again (gradient checkpointing)"
         if "forward" in vars(module) or any(getattr(module, hooks) for hooks in _HOOKS):
             return f"{path or name} has a hook or a forward of its own"
     return None

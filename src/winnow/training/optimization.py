@@ -5,11 +5,14 @@ from __future__ import annotations
 import fnmatch
 import math
 from collections.abc import Callable, Sequence
-from typing import Any, Literal, assert_never
+from typing import TYPE_CHECKING, Any, Literal, assert_never
 
 import torch
 
 from winnow.errors import WinnowError, did_you_mean
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
 
 Scheduler = Literal["linear", "cosine", "constant"]
 """How the learning rate goes on after its climb: ``linear`` and ``cosine`` fall to 0 at the end of the budget."""
@@ -50,6 +53,13 @@ def freeze(model: torch.nn.Module, patterns: Sequence[str]) -> int:
             key="training.freeze",
         )
     return sum(parameter.numel() for parameter in parameters.values() if not parameter.requires_grad)
+
+
+def compute_twice(model: PreTrainedModel) -> None:
+    """Let the layers forget what they computed and compute it again in the backward pass (gradient checkpointing)."""
+    model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
+    # Meant for frozen embeddings under another kind of checkpoint; a hook would keep the efficient forward away.
+    model.disable_input_require_grads()
 
 
 def _top_parts(model: torch.nn.Module) -> list[str]:
