@@ -74,6 +74,7 @@ MAY_IMPORT = {
     },
     "rerunning": {"errors", "config", "tracking", "parts", "pipeline"},
     "exporting": {"errors", "config", "tracking", "comparison", "parts", "pipeline", "rerunning"},
+    "__main__": {"cli"},
     "cli": {
         "rerunning",
         "exporting",

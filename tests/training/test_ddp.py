@@ -30,16 +30,20 @@ def assert_same(result: dict[str, Any], alone: dict[str, Any]) -> None:
         assert result["metrics"][name] == pytest.approx(alone["metrics"][name], rel=1e-6), name
 
 
-@pytest.mark.parametrize("accumulate", [3, 4])
+@pytest.mark.parametrize("accumulate", [3, 4, 9])
 def test_accumulated_batches_give_the_gradients_of_one(alone: dict[str, Any], accumulate: int) -> None:
-    assert_same(train(accumulate), alone)
+    result = train(accumulate)
+    assert_same(result, alone)
+    assert (result["without_mask"] > 0) is (accumulate == 9), "a row alone may have no masked token, and does no harm"
 
 
-def test_two_processes_give_the_gradients_of_one(alone: dict[str, Any], tmp_path: Path) -> None:
-    out = tmp_path / "result.pt"
+@pytest.fixture(scope="module")
+def together(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Any]]:
+    """What two processes saw."""
+    folder = tmp_path_factory.mktemp("together")
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2"]
     done = subprocess.run(
-        [*command, str(SCRIPT), str(out), "2"],
+        [*command, str(SCRIPT), str(folder / "result.pt"), "4"],
         env={**os.environ, "OMP_NUM_THREADS": "1"},
         capture_output=True,
         text=True,
@@ -47,7 +51,21 @@ def test_two_processes_give_the_gradients_of_one(alone: dict[str, Any], tmp_path
         check=False,
     )
     assert done.returncode == 0, done.stderr
-    assert_same(torch.load(out, weights_only=True), alone)
+    return [torch.load(folder / f"rank{rank}.pt", weights_only=True) for rank in (0, 1)]
+
+
+def test_two_processes_give_the_gradients_of_one(alone: dict[str, Any], together: list[dict[str, Any]]) -> None:
+    assert_same(together[0], alone)
+    assert sum(result["without_mask"] for result in together) > 0
+
+
+def test_a_signal_to_one_process_stops_both_after_the_same_step(together: list[dict[str, Any]]) -> None:
+    assert [result["code"] for result in together] == [143, 143]
+    assert [result["step"] for result in together] == [4, 4], "told in the sums of the step after"
+
+
+def test_two_processes_resume_bit_for_bit(together: list[dict[str, Any]]) -> None:
+    assert all(result["equal"] for result in together)
 
 
 def test_the_loss_is_the_mean_over_tokens(alone: dict[str, Any]) -> None:

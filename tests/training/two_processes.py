@@ -1,7 +1,12 @@
-"""Trains two steps and writes what each of them saw; `test_ddp` starts it as two processes and calls it in its own."""
+"""Trains two steps and writes what each of them saw; `test_ddp` starts it as two processes and calls it in its own.
+
+As two processes it also breaks a longer training off by a signal to the second of them alone, and takes it up again.
+"""
 
 import functools
 import hashlib
+import os
+import signal
 import sys
 import tempfile
 from pathlib import Path
@@ -12,6 +17,7 @@ import pytorch_lightning as pl
 import torch
 
 from winnow.training import MaskedLanguageDataModule, MaskedLanguageModule, Masking, Scratch, tokenize
+from winnow.training.checkpoint import LastCheckpoint, WholeFiles
 from winnow.training.wordpiece import train_wordpiece
 
 WORDS = ["comfortable", "durable", "stylish", "expensive", "ugly", "heavy", "dirty"]
@@ -24,16 +30,29 @@ class Watched(MaskedLanguageModule):
     def on_fit_start(self) -> None:
         super().on_fit_start()
         self.seen: list[dict[str, torch.Tensor]] = []
+        self.without_mask = 0
+
+    def training_step(self, batch: Any, batch_idx: int) -> Any:
+        self.without_mask += len(batch.masked) == 0
+        return super().training_step(batch, batch_idx)
 
     def on_before_optimizer_step(self, optimizer: Any) -> None:
         super().on_before_optimizer_step(optimizer)
         self.seen.append({name: parameter.grad.clone() for name, parameter in self.model.named_parameters()})
 
 
-def train(accumulate: int = 1, **trainer: Any) -> dict[str, Any]:
-    """Train two steps of nine rows without dropout, on 14 rows, of which 11 are held-out too."""
+class Interrupt(pl.Callback):
+    """Sends SIGTERM to the second process between two accumulated batches."""
+
+    def on_train_batch_start(self, trainer: Any, module: Any, batch: Any, batch_idx: int) -> None:
+        if batch_idx == 5 and trainer.global_rank == 1:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+
+def train(accumulate: int = 1, dropout: float = 0.0, checkpoint: Path | None = None, **trainer: Any) -> dict[str, Any]:
+    """Train two steps of nine rows, on 14 rows, of which 11 are held-out too."""
     ids = [hashlib.blake2b(text.encode(), digest_size=8).hexdigest() for text in TEXTS]
-    source = Scratch(layers=1, hidden_size=32, heads=2, dropout=0.0)
+    source = Scratch(layers=1, hidden_size=32, heads=2, dropout=dropout)
     tokenizer = train_wordpiece(TEXTS, 200, 64)
     with tempfile.TemporaryDirectory() as cache:
         rows = tokenize(pa.table({"row_id": ids, "text": TEXTS}), tokenizer, 64, Path(cache))
@@ -42,26 +61,44 @@ def train(accumulate: int = 1, **trainer: Any) -> dict[str, Any]:
         data = MaskedLanguageDataModule(rows, held_out, Masking(rate=0.3), 9, seed=1, validation_batch_size=3)
         pl.Trainer(
             accelerator="cpu",
-            max_steps=2,
             accumulate_grad_batches=accumulate,
             log_every_n_steps=1,
             logger=False,
-            enable_checkpointing=False,
+            enable_checkpointing=checkpoint is not None,
             enable_progress_bar=False,
             enable_model_summary=False,
             use_distributed_sampler=False,
             num_sanity_val_steps=0,
-            **{"devices": 1, **trainer},
-        ).fit(module, data)
+            plugins=[WholeFiles()],
+            **{"devices": 1, "max_steps": 2, **trainer},
+        ).fit(module, data, ckpt_path=checkpoint if checkpoint and checkpoint.exists() else None, weights_only=True)
     return {
         "rank": module.global_rank,
         "gradients": module.seen,
         "metrics": {name: float(value) for name, value in module.trainer.callback_metrics.items()},
         "tokens": module.tokens_seen,
+        "without_mask": module.without_mask,
+        "weights": module.model.state_dict(),
     }
 
 
+def stopped_and_resumed(folder: Path) -> dict[str, Any]:
+    """Return how a training of six steps ended, unbroken and broken off, and at which step it was broken off."""
+    settings = {"accumulate": 2, "dropout": 0.1, "max_steps": 6, "strategy": "ddp", "devices": 2}
+    whole = train(**settings)
+    keep, code = LastCheckpoint(folder / "last.ckpt", every_steps=100), 0
+    try:
+        train(**settings, checkpoint=keep.path, callbacks=[Interrupt(), keep])
+    except SystemExit as stop:
+        code = stop.code
+    step = torch.load(keep.path, weights_only=True)["global_step"]
+    resumed = train(**settings, checkpoint=keep.path, callbacks=[LastCheckpoint(keep.path, every_steps=100)])
+    equal = all(torch.equal(weights, resumed["weights"][name]) for name, weights in whole["weights"].items())
+    return {"code": code, "step": step, "equal": equal}
+
+
 if __name__ == "__main__":
+    out = Path(sys.argv[1])
     result = train(accumulate=int(sys.argv[2]), strategy="ddp", devices=2)
-    if result["rank"] == 0:
-        torch.save(result, sys.argv[1])
+    result |= stopped_and_resumed(out.parent)
+    torch.save(result, out.with_name(f"rank{result['rank']}.pt"))
