@@ -89,11 +89,18 @@ class MaskedLanguageModule(pl.LightningModule):
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """Return the sum of the token losses of a batch; :meth:`on_before_optimizer_step` makes it a mean."""
         part = batch_idx % self.trainer.accumulate_grad_batches
-        torch.manual_seed(int(key(self.seed, self.global_step, part, self.global_rank)[0] >> 1))
+        self._seed_dropout(int(key(self.seed, self.global_step, part, self.global_rank)[0] >> 1))
         loss_sum, masked = masked_lm_sums(self.model, batch, self.forward_choice)
         tokens, stop = torch.tensor([batch.tokens, self.stop_requested], device=self.device)
         self._window += torch.stack([loss_sum.detach().double(), masked, tokens, stop])
         return loss_sum
+
+    def _seed_dropout(self, seed: int) -> None:
+        # Not torch.manual_seed: where there is no GPU it keeps the call and a stack trace for each kind of device that
+        # might be started later, which costs milliseconds and grows with every step.
+        torch.default_generator.manual_seed(seed)
+        if self.device.type == "cuda":
+            torch.cuda.manual_seed(seed)
 
     def on_before_optimizer_step(self, optimizer: Optimizer) -> None:
         """Divide the gradients by the masked tokens of the whole step, before any clipping."""
