@@ -9,9 +9,9 @@ and random weights. A ratio is the median CPU time of a step of `Trainer` in flo
 the least wall time stands beside it as a witness. `fp32_portable` is float32 with PyTorch's own linear layers, `fp32`
 float32 with each product where it is fastest here.
 
-Beside the ratios it gives the rates of the products that a step is made of, so that one sees how much of this
-processor a step uses, and the peak memory of both. On CUDA it adds TF32, compiled layers and steps of 16 times as many
-rows; that part has not been run yet. Needs the `benchmarks` extra.
+Beside the ratios it gives how many operations the products of a step take and at what rates this processor does them,
+so that one sees what could be reached, and the peak memory of both. On CUDA it adds TF32, compiled layers and steps of
+16 times as many rows; that part has not been run yet. Needs the `benchmarks` extra.
 """
 
 from __future__ import annotations
@@ -37,6 +37,7 @@ import pytorch_lightning as pl
 import torch
 import transformers
 from pytorch_lightning.callbacks import Callback
+from torch.utils.flop_counter import FlopCounterMode
 from transformers import (
     DataCollatorForLanguageModeling,
     DistilBertConfig,
@@ -48,7 +49,16 @@ from transformers import (
 )
 
 from winnow.tracking.environment import hardware
-from winnow.training import MaskedLanguageModule, Masking, TokenRows, TrainingBatches, arithmetic, to_blocks, tokenize
+from winnow.training import (
+    MaskedLanguageModule,
+    Masking,
+    TokenRows,
+    TrainingBatches,
+    arithmetic,
+    masked_lm_sums,
+    to_blocks,
+    tokenize,
+)
 from winnow.training.progress import quieten_libraries
 from winnow.training.wordpiece import train_wordpiece
 
@@ -243,6 +253,24 @@ def measure(name: str, work: Workload, pipes: dict[str, Any], rounds: int) -> di
     return {"rows_per_step": work.batch_size, "mean_tokens": mean_tokens, **found}
 
 
+def products(work: Workload, quick: bool, steps: int = 6) -> dict[str, float]:
+    """Return 10**9 operations in the products of a mean step of either; nothing is computed."""
+    model = new_model(quick).to("meta")
+    batches = TrainingBatches(work.rows, Masking(), 0, work.batch_size, steps)
+    counts: dict[str, list[float]] = {"baseline": [], "winnow": []}
+    for step in range(steps):
+        rows = work.rows.take(batches.draw(step)[0])
+        padded = torch.empty(len(rows), int(rows.lengths.max()), dtype=torch.long, device="meta")
+        with FlopCounterMode(display=False) as counter:
+            logits = model(input_ids=padded).logits
+            torch.nn.functional.cross_entropy(logits.flatten(0, 1), padded.flatten()).backward()
+        counts["baseline"].append(counter.get_total_flops() / 1e9)
+        with FlopCounterMode(display=False) as counter:
+            masked_lm_sums(model, batches[step].to("meta"), "efficient")[0].backward()
+        counts["winnow"].append(counter.get_total_flops() / 1e9)
+    return {name: round(statistics.mean(each), 1) for name, each in counts.items()}
+
+
 def product_rates(tokens: int = 512, guessed: int = 96) -> dict[str, dict[str, float]]:
     """Return 10**9 operations a second of the products of a step: in float32 by MKL and by oneDNN, and in bf16."""
     from winnow.training.linear import PRODUCTS, onednn_works, timed
@@ -321,7 +349,10 @@ def main() -> None:
     pipes = start_players(options.quick, options.threads, tokenizer, works)
     for name, work in works.items():
         found[name] = measure(name, work, pipes, 1 if options.quick else options.rounds)
+        found[name]["gflop"] = products(work, options.quick)
         print(f"{name}: {work.batch_size} rows a step, {found[name]['mean_tokens']:.1f} tokens a row")
+        counts = found[name]["gflop"]
+        print(f"  products: {counts['baseline']:,} GFLOP a step in the library, {counts['winnow']:,} in Winnow")
         for one in CONTESTANTS:
             figures = found[name][one]
             print(
