@@ -8,10 +8,13 @@ import os
 import sys
 import textwrap
 from collections.abc import Callable, Sequence
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from winnow import __version__
 from winnow.errors import WinnowError, WinnowErrors
+
+if TYPE_CHECKING:
+    from winnow.tracking import Store
 
 Config = TypeVar("Config")
 
@@ -25,6 +28,7 @@ examples:
   winnow fill "Nike shoes are very [MASK]" RUN_ID ./model   ranked fills, model beside model
   winnow compare study=demo                    verdict, figures and report again
   winnow ui                                    MLflow's pages over all runs
+  winnow promote RUN_ID --alias v2             a run's model in MLflow's registry
   winnow train --choices                       what each group offers
 """
 
@@ -74,12 +78,22 @@ def _parser() -> argparse.ArgumentParser:
         "export": "write a study as a folder for a paper's appendix",
         "ui": "open MLflow's pages",
         "sync": "send what a tracking server did not take",
+        "promote": "register a run's model in MLflow's registry",
+        "push": "send a run's model to the Hub, with a model card",
     }
     for name, told in helps.items():
         command = commands.add_parser(name, help=told)
         if name == "fill":
             command.add_argument("text", nargs="?", default="", help="a sentence with [MASK] or <mask> in it")
             command.add_argument("--json", action="store_true", help="print JSON")
+        if name in ("promote", "push"):
+            command.add_argument("run", metavar="RUN_ID", help="the run, as its page shows it")
+        if name == "promote":
+            command.add_argument("--alias", help="what the version is called by, as v2")
+            command.add_argument("--name", help="the registered model; left out, the study")
+        if name == "push":
+            command.add_argument("name", metavar="OWNER/NAME", help="where to on the Hub")
+            command.add_argument("--public", action="store_true", help="a new repository is seen by everybody")
         with_models = name in ("evaluate", "fill")
         command.add_argument(
             "overrides",
@@ -197,15 +211,22 @@ def _ui(options: argparse.Namespace) -> int:
 
     from winnow.config import UiConfig, construct
     from winnow.tracking import Store
+    from winnow.tracking.pages import VIEW_TAG, view_address
 
     if (config := _composed(options, UiConfig)) is None:
         return 0
     store = construct(config.tracking, "tracking", Store, config.allow_targets)
-    store.client()
+    client = store.client()
+    address = store.shown_uri if store.is_server else f"http://{config.host}:{config.port}"
+    for found in client.search_experiments(max_results=5, order_by=["last_update_time DESC"]):
+        if VIEW_TAG in found.tags:
+            print(f"{found.name:<20} {view_address(address, found.experiment_id)}")
     if store.is_server:
         print(f"The pages of this store are the server's own: {store.shown_uri}")
         return 0
+    os.environ.setdefault("MLFLOW_SERVER_ENABLE_JOB_EXECUTION", "false")  # six processes that nothing here needs
     where = ["--backend-store-uri", store.tracking_uri, "--host", config.host, "--port", str(config.port)]
+    where += ["--workers", "1"]  # four, as for a team, take as many times as long to start
     command = ["-m", "mlflow", "ui", *where]
     print(f"MLflow on http://{config.host}:{config.port}; Ctrl-C ends it.")
     try:
@@ -215,17 +236,43 @@ def _ui(options: argparse.Namespace) -> int:
 
 
 def _sync(options: argparse.Namespace) -> int:
-    from winnow.config import SyncConfig, construct
-    from winnow.tracking import Store, sync
+    def send(store: Store) -> str:
+        from winnow.tracking import sync
 
-    if (config := _composed(options, SyncConfig)) is None:
-        return 0
-    store = construct(config.tracking, "tracking", Store, config.allow_targets)
-    try:
-        lines = sync(store)
-    except WinnowError as error:
-        raise error.under("tracking") from error
-    print("\n".join(lines) or f"Nothing waits to be sent to {store.shown_uri}.")
+        return "\n".join(sync(store)) or f"Nothing waits to be sent to {store.shown_uri}."
+
+    return _with_store(options, send)
+
+
+def _promote(options: argparse.Namespace) -> int:
+    def register(store: Store) -> str:
+        from winnow.tracking.models import promote
+
+        return f"Registered as {promote(store, options.run, options.alias, options.name)}"
+
+    return _with_store(options, register)
+
+
+def _push(options: argparse.Namespace) -> int:
+    def send(store: Store) -> str:
+        from winnow.tracking.models import push
+
+        return f"Sent: {push(store, options.run, options.name, private=not options.public)}"
+
+    return _with_store(options, send)
+
+
+def _with_store(options: argparse.Namespace, act: Callable[[Store], str]) -> int:
+    """Do something with the store that the configuration names, and print what it says."""
+    from winnow.config import StoreConfig, construct
+    from winnow.tracking import Store
+
+    options.command = "store"
+    if (config := _composed(options, StoreConfig)) is not None:
+        try:
+            print(act(construct(config.tracking, "tracking", Store, config.allow_targets)))
+        except WinnowError as error:
+            raise error.under("tracking") if error.key == "uri" else error from error
     return 0
 
 
@@ -239,6 +286,8 @@ COMMANDS: dict[str, Callable[[argparse.Namespace], int]] = {
     "export": _export,
     "ui": _ui,
     "sync": _sync,
+    "promote": _promote,
+    "push": _push,
 }
 
 

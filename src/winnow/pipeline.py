@@ -100,7 +100,8 @@ def run_cell(
         set_up_arithmetic(config, parts, ready, model)
         fit(config, parts, ready, model, cell_id(cell, parts), callbacks=[_follower(config, parts, ready)])
         return {}
-    experiment = parts.store.experiment(config.study.name)
+    metrics = [config.study.primary_metric, *config.study.secondary_metrics]
+    experiment = parts.store.experiment(config.study.name, metrics)
     own = {
         record.KIND: "cell",
         record.STUDY: config.study.name,
@@ -135,6 +136,7 @@ def run_cell(
             run.log_metrics(best)
         recording.record_results(run, ready, module.model, folder, before, after, costs)
         run.log_table(follower.table(), record.CURVES)
+        recording.describe_results(run, cell, parts, ready, before, after)
     drop_checkpoint(config, name)
     return after.scores
 

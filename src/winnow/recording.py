@@ -17,9 +17,12 @@ from winnow.data.cache import published
 from winnow.data.fingerprint import fingerprint
 from winnow.evaluation.scores import topk_rows
 from winnow.filters import Filter, Verdicts, filter_statistics, save_kept, save_statistics, write_report
+from winnow.lineage import record_lineage
 from winnow.parts import Parts, recipe
 from winnow.tracking import TrackedRun, record
-from winnow.tracking.environment import hardware, packages, uncommitted_changes
+from winnow.tracking.environment import hardware, packages, uncommitted_changes, untracked_files
+from winnow.tracking.operations import NOTE
+from winnow.tracking.pages import describe_cell
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -47,16 +50,11 @@ def record_inputs(run: TrackedRun, cell: Cell[TrainConfig], parts: Parts, ready:
             record.PROBES: fingerprint({probe: one.fingerprint() for probe, one in parts.probes.items()}),
         }
     )
+    run.set_tags({NOTE: describe_cell(_facts(cell, parts, ready))})
     record_configuration(run, cell)
     run.log_json(hardware(), "environment/hardware.json")
     record_corpus(run, ready.corpus)
-    run.log_dataset(
-        f"{parts.dataset.name} ({parts.filter.name})",
-        fingerprint(ready.train_rows["row_id"].to_pylist()),
-        "train",
-        ready.train_rows.num_rows,
-        {"corpus": ready.corpus.fingerprint, "sources": ready.corpus.sources},
-    )
+    record_lineage(run, parts, ready)
     if parts.judge in ready.verdicts:
         verdicts = parts.filter.explained_by(ready.verdicts[parts.judge])
         explained = _explained(verdicts, ready.corpus, parts.slices[parts.judge], cell.config.output_dir / "cache")
@@ -69,6 +67,26 @@ def record_inputs(run: TrackedRun, cell: Cell[TrainConfig], parts: Parts, ready:
     run.log_metrics({"data/train_rows": ready.train_rows.num_rows, "data/train_tokens": len(ready.tokens["train"].ids)})
 
 
+def describe_results(
+    run: TrackedRun, cell: Cell[TrainConfig], parts: Parts, ready: Ready, before: Measured, after: Measured
+) -> None:
+    """Tell in the run's description what it is and what it scored."""
+    run.set_tags({NOTE: describe_cell(_facts(cell, parts, ready), after.scores, before.scores)})
+
+
+def _facts(cell: Cell[TrainConfig], parts: Parts, ready: Ready) -> dict[str, Any]:
+    study = cell.config.study
+    return {
+        "arm": parts.filter.name,
+        "seed": cell.config.seed,
+        "rows": ready.train_rows.num_rows,
+        "of": ready.corpus.split("train").num_rows,
+        "model": cell.tree["model"].get("name") or "a small model from scratch",
+        "steps": cell.config.training.max_steps,
+        "metrics": [study.primary_metric, *study.secondary_metrics],
+    }
+
+
 def record_configuration(run: TrackedRun, cell: Cell[Any]) -> None:
     """Store what was asked for, and on what code and packages."""
     run.log_params(dict(scalars(cell.tree)))
@@ -77,6 +95,8 @@ def record_configuration(run: TrackedRun, cell: Cell[Any]) -> None:
     run.log_text(packages() + "\n", "environment/packages.txt")
     if changes := uncommitted_changes():
         run.log_text(changes, "environment/uncommitted.patch")
+    if files := untracked_files():
+        run.log_text(files + "\n", "environment/untracked.txt")
 
 
 def record_corpus(run: TrackedRun, corpus: Corpus) -> None:
@@ -172,10 +192,13 @@ def _with(column: str, tables: Mapping[str, pa.Table]) -> pa.Table:
 
 
 def scalars(tree: Mapping[str, Any], key: str = "") -> Iterator[tuple[str, Any]]:
-    """Yield what can be a column of MLflow's table: single values, not lists of words."""
+    """Yield what can be a column of MLflow's table: single values, not lists of words.
+
+    A class stands under the name of its group: `filter` and not `filter._target_`.
+    """
     for name, value in tree.items():
         path = f"{key}.{name}" if key else str(name)
         if isinstance(value, Mapping):
             yield from scalars(value, path)
         elif not isinstance(value, list):
-            yield path, value
+            yield path.removesuffix("._target_"), value

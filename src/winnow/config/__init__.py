@@ -9,7 +9,7 @@ from winnow.config.schema import (
     FillConfig,
     FilterConfig,
     RerunConfig,
-    SyncConfig,
+    StoreConfig,
     TrainConfig,
     UiConfig,
 )
@@ -22,7 +22,7 @@ __all__ = [
     "FillConfig",
     "FilterConfig",
     "RerunConfig",
-    "SyncConfig",
+    "StoreConfig",
     "TrainConfig",
     "UiConfig",
     "compose_cells",

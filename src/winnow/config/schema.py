@@ -300,8 +300,8 @@ class UiConfig:
 
 
 @dataclass(frozen=True, config=STRICT)
-class SyncConfig:
-    """The configuration of `winnow sync`."""
+class StoreConfig:
+    """The configuration of what needs a store alone: `winnow sync`, `winnow promote` and `winnow push`."""
 
     tracking: Node
     output_dir: Path = Path("outputs")

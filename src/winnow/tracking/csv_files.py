@@ -50,8 +50,9 @@ class CsvWriter:
                 self._add("params.csv", operation["params"].items())
             case "tags":
                 self._add("tags.csv", operation["tags"].items())
-            case "dataset":
-                self._add("datasets.csv", [[operation[column] for column in COLUMNS["datasets.csv"]]])
+            case "datasets":
+                columns = COLUMNS["datasets.csv"]
+                self._add("datasets.csv", ([told[column] for column in columns] for told in operation["datasets"]))
             case "artifact":
                 self._copy(Path(operation["file"]), self._folder / "artifacts" / (operation["folder"] or ""))
             case "end":

@@ -24,7 +24,7 @@ def provenance_tags() -> dict[str, str]:
     }
     if commit := current_commit():
         tags[COMMIT] = commit
-        tags["winnow.git.dirty"] = str(bool(uncommitted_changes())).lower()
+        tags["winnow.git.dirty"] = str(bool(uncommitted_changes() or untracked_files())).lower()
     return tags
 
 
@@ -38,6 +38,11 @@ def uncommitted_changes() -> str:
     return _git("diff", "HEAD")
 
 
+def untracked_files() -> str:
+    """Return the files that git neither tracks nor ignores, a line each: the difference does not show them."""
+    return _git("ls-files", "--others", "--exclude-standard")
+
+
 @functools.cache
 def packages() -> str:
     """Return the installed packages, a line each, in the form that pip reads."""
@@ -47,6 +52,7 @@ def packages() -> str:
 
 def hardware() -> dict[str, str | int]:
     """Return the machine's processor, cores, threads and accelerators."""
+    import psutil
     import torch
 
     gpus = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
@@ -56,8 +62,35 @@ def hardware() -> dict[str, str | int]:
         "processor": _processor(),
         "cores": os.cpu_count() or 1,
         "threads": torch.get_num_threads(),
+        "memory_gib": round(psutil.virtual_memory().total / 2**30, 1),
         "gpus": ", ".join(gpus) or "none",
+        "cuda": torch.version.cuda or "none",
     }
+
+
+class Load:
+    """How busy this process and its machine are, under the names that MLflow's pages show as system metrics."""
+
+    def __init__(self) -> None:
+        import psutil
+
+        self._process = psutil.Process()
+        self._process.cpu_percent()  # the first call only starts the watch
+
+    def read(self) -> dict[str, float]:
+        """Return the load since the last call: CPU of this process in percent of one core, and memory in MiB."""
+        import psutil
+
+        found = {
+            "system/process_cpu_percent": self._process.cpu_percent(),
+            "system/process_memory_mib": self._process.memory_info().rss / 2**20,
+            "system/memory_used_percent": psutil.virtual_memory().percent,
+        }
+        torch = sys.modules.get("torch")  # loaded by whoever trains, and by nobody for this
+        if torch is not None and torch.cuda.is_available() and torch.cuda.is_initialized():
+            for place in range(torch.cuda.device_count()):
+                found[f"system/gpu_{place}_memory_mib"] = torch.cuda.memory_reserved(place) / 2**20
+        return found
 
 
 def _processor() -> str:

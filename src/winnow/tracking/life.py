@@ -11,7 +11,7 @@ from types import FrameType
 from typing import NoReturn
 
 from winnow.errors import WinnowError
-from winnow.tracking.environment import provenance_tags
+from winnow.tracking.environment import Load, provenance_tags
 from winnow.tracking.operations import NOTE
 from winnow.tracking.ownership import BEAT_SECONDS, Owner, claim
 from winnow.tracking.record import ATTEMPTS, BEAT, CAUSE, OWNER
@@ -109,10 +109,12 @@ class _Pulse(threading.Thread):
         self._ended = threading.Event()
 
     def run(self) -> None:
-        """Send now and then until stopped."""
-        due = time.monotonic() + BEAT_SECONDS
+        """Send now and then until stopped, how busy the machine is too."""
+        load, looks, due = Load(), 0, time.monotonic() + BEAT_SECONDS
         while not self._ended.wait(SEND_SECONDS):
             with suppress(Exception):  # what could not even be kept stays buffered, and the run's end tells of it
+                self._run.log_metrics(load.read(), looks)
+                looks += 1
                 self._run.flush()
                 if time.monotonic() >= due:
                     self._run.beat()

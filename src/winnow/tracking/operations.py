@@ -13,8 +13,6 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from winnow.tracking.record import CAUSE
-
 if TYPE_CHECKING:
     from mlflow import MlflowClient
 
@@ -51,15 +49,13 @@ def perform(client: MlflowClient, run_id: str, operation: Operation) -> None:
                 client.log_batch(run_id, params=[Param(name, value) for name, value in pairs])
         case "tags":
             client.log_batch(run_id, tags=[RunTag(name, value) for name, value in operation["tags"].items()])
-        case "dataset":
-            client.log_inputs(run_id, datasets=[_dataset(operation)])
+        case "datasets":
+            client.log_inputs(run_id, datasets=[_dataset(one) for one in operation["datasets"]])
         case "artifact":
             source = Path(operation["file"])
             store = client.log_artifacts if source.is_dir() else client.log_artifact
             store(run_id, str(source), operation["folder"])
         case "end":
-            if operation["status"] == "FINISHED":
-                _forget(client, run_id, CAUSE)  # another machine may have taken a run for dead that it could not hear
             client.set_terminated(run_id, operation["status"], operation["time"])
         case other:
             raise AssertionError(f"no such operation: {other}")
@@ -91,7 +87,8 @@ def _garbage_left_alone(client: MlflowClient) -> Iterator[None]:
         gc.enable()
 
 
-def _forget(client: MlflowClient, run_id: str, tag: str) -> None:
+def forget(client: MlflowClient, run_id: str, tag: str) -> None:
+    """Remove a tag, where the run has it."""
     if tag in client.get_run(run_id).data.tags:
         client.delete_tag(run_id, tag)
 
@@ -100,11 +97,9 @@ def _parts(entries: Sequence[Any], size: int) -> list[Sequence[Any]]:
     return [entries[start : start + size] for start in range(0, len(entries), size)]
 
 
-def _dataset(operation: Operation) -> Any:
+def _dataset(told: dict[str, str]) -> Any:
     """Return a data set as MLflow's, under a digest of our own: MLflow's reads the first 10,000 rows only."""
     from mlflow.entities import Dataset, DatasetInput, InputTag
 
-    dataset = Dataset(
-        operation["name"], operation["digest"], "winnow", operation["source"], profile=operation["profile"]
-    )
-    return DatasetInput(dataset, [InputTag("mlflow.data.context", operation["context"])])
+    dataset = Dataset(told["name"], told["digest"], "winnow", told["source"], profile=told["profile"])
+    return DatasetInput(dataset, [InputTag("mlflow.data.context", told["context"])])

@@ -109,6 +109,12 @@ TOPK: Final = "probe_topk.json"
 """Artifact: the likeliest words at each prompt as a table of MLflow's (``log_table``), so that its pages show it across
 runs: ``model``, ``probe``, ``prompt``, ``rank``, ``word``, ``probability``."""
 
+LINEAGE: Final = "data/lineage.json"
+"""Artifact of a cell: ``stages``, from the sources to the training rows, each with counts and fingerprint."""
+
+REMOVED: Final = "data/removed.parquet"
+"""Artifact of a cell: ``row_id``, ``source`` and ``reasons`` (a list) of each training row that was left out."""
+
 FILTER_SUMMARY: Final = "filter/summary.json"
 """Artifact of a cell whose filter judged rows: ``Verdicts.summary()`` plus ``dropped``, a short list of examples."""
 

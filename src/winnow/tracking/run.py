@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import math
 import tempfile
@@ -19,6 +20,35 @@ if TYPE_CHECKING:
     import pyarrow as pa
     from mlflow import MlflowClient
     from mlflow.entities import Run
+
+
+@dataclasses.dataclass(frozen=True)
+class DatasetUsed:
+    """Rows that went into a run.
+
+    Attributes:
+        name: What MLflow's pages show.
+        digest: A fingerprint of the rows, of our own: MLflow's reads the first 10,000 alone.
+        context: What they were for, as `train` or `test`.
+        rows: How many.
+        source: Where they came from.
+    """
+
+    name: str
+    digest: str
+    context: str
+    rows: int
+    source: Mapping[str, Any]
+
+    def described(self) -> dict[str, str]:
+        """Return the data set as texts, as the store takes it."""
+        return {
+            "name": self.name,
+            "digest": self.digest[:36],
+            "context": self.context,
+            "source": json.dumps(dict(self.source)),
+            "profile": json.dumps({"num_rows": self.rows}),
+        }
 
 
 class TrackedRun:
@@ -135,16 +165,11 @@ class TrackedRun:
 
     def log_dataset(self, name: str, digest: str, context: str, rows: int, source: Mapping[str, Any]) -> None:
         """Record which rows went in, under a digest of our own."""
-        self._write(
-            {
-                "do": "dataset",
-                "name": name,
-                "digest": digest[:36],
-                "context": context,
-                "source": json.dumps(dict(source)),
-                "profile": json.dumps({"num_rows": rows}),
-            }
-        )
+        self.log_datasets([DatasetUsed(name, digest, context, rows, source)])
+
+    def log_datasets(self, datasets: Sequence[DatasetUsed]) -> None:
+        """Record which rows went in, all in one call."""
+        self._write({"do": "datasets", "datasets": [dataset.described() for dataset in datasets]})
 
     def _write(self, operation: Operation) -> None:
         with self._lock:

@@ -8,7 +8,7 @@ import os
 import sqlite3
 import tempfile
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -19,6 +19,7 @@ from pydantic.dataclasses import dataclass
 from winnow.errors import WinnowError
 from winnow.tracking.csv_files import CsvWriter, no_store
 from winnow.tracking.faults import explain, is_server, without_password
+from winnow.tracking.pages import EXPERIMENT_TAGS, VIEW_TAG, view
 from winnow.tracking.unsent import Beginning, offline_id
 from winnow.tracking.writer import MlflowWriter, Writer
 
@@ -86,17 +87,21 @@ class Store:
                 raise explain(self.uri, error) from error
         return client
 
-    def experiment(self, name: str) -> str:
+    def experiment(self, name: str, metrics: Sequence[str] = ()) -> str:
         """Return the id of the experiment of that name, made where there is none.
 
         Where a server has died since it was last asked, the answer is remembered.
+
+        Args:
+            name: The experiment's name.
+            metrics: Scores that the table of its runs opens with in MLflow's pages, as `test/all/loss`.
         """
         from mlflow.exceptions import MlflowException
 
         if self._csv is not None:
             return name
         try:
-            found = self._experiment(self.client(), name)
+            found = self._experiment(self.client(), name, metrics)
         except (WinnowError, MlflowException) as error:
             if known := self._remembered().get(name):
                 return known
@@ -109,7 +114,7 @@ class Store:
         """Begin a run, in the store or, where that does not answer, on this machine for the time being."""
         now = int(time.time() * 1000)
         if self._csv is not None:
-            title = "".join(c if c.isalnum() else "-" for c in f"{name}-{offline_id()[-8:]}")
+            title = "".join(c if c.isalnum() else "-" for c in f"{name}-{offline_id()[:8]}")
             writer = CsvWriter(self._csv / experiment_id / title)
             writer.write({"do": "tags", "tags": dict(tags)})
             return writer
@@ -159,20 +164,24 @@ class Store:
                 raise explain(self.uri, error) from error
         return client
 
-    def _experiment(self, client: MlflowClient, name: str) -> str:
+    def _experiment(self, client: MlflowClient, name: str, metrics: Sequence[str]) -> str:
         from mlflow.exceptions import MlflowException
 
+        shown = {VIEW_TAG: view(metrics)} if metrics else {}
         with self._alone():
             found = client.get_experiment_by_name(name)
             if found is None:
                 try:
-                    return str(client.create_experiment(name, artifact_location=self._artifacts_of(name)))
+                    return str(client.create_experiment(name, self._artifacts_of(name), EXPERIMENT_TAGS | shown))
                 except MlflowException:  # on a server, which no lock of ours holds, another may have been faster
                     found = client.get_experiment_by_name(name)
                     if found is None:
                         raise
             if found.lifecycle_stage == "deleted":
                 client.restore_experiment(found.experiment_id)
+            for tag, value in shown.items():
+                if found.tags.get(tag) != value:
+                    client.set_experiment_tag(found.experiment_id, tag, value)
             return str(found.experiment_id)
 
     def _artifacts_of(self, name: str) -> str | None:
@@ -228,6 +237,7 @@ def quieten() -> None:
     """Keep the migration log of a new database, and MLflow's hints, off the terminal."""
     import mlflow  # noqa: F401 - it sets up its loggers when it is imported
 
+    os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
     for name in ("alembic", "mlflow"):
         logging.getLogger(name).setLevel(logging.WARNING)
 

@@ -16,15 +16,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from winnow.errors import WinnowError
-from winnow.tracking.operations import Operation, perform
-from winnow.tracking.record import BEGUN_AS
+from winnow.tracking.operations import Operation, forget, perform
+from winnow.tracking.record import BEGUN_AS, CAUSE
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
 
 PARENT: Final = "mlflow.parentRunId"
 
-_OFFLINE_MARK: Final = "offline-"
+_OFFLINE_MARK: Final = "-offline"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -115,6 +115,7 @@ class Unsent:
         What was sent before a failure is sent again the next time, which changes nothing.
         """
         run_id = self.beginning.begin_once(client)
+        forget(client, run_id, CAUSE)  # another machine may have taken the run for dead, since it could not hear of it
         for kind, alike in itertools.groupby(self.operations(), key=lambda operation: operation["do"]):
             if kind == "metrics":  # a few large calls instead of many small ones
                 perform(client, run_id, {"do": kind, "values": [one for each in alike for one in each["values"]]})
@@ -146,12 +147,12 @@ class Unsent:
 
 def offline_id() -> str:
     """Return an id for a run that the store does not know yet."""
-    return f"{_OFFLINE_MARK}{uuid.uuid4().hex}"
+    return f"{uuid.uuid4().hex}{_OFFLINE_MARK}"
 
 
 def is_offline(run_id: str) -> bool:
     """Tell whether an id is one of :func:`offline_id`."""
-    return run_id.startswith(_OFFLINE_MARK)
+    return run_id.endswith(_OFFLINE_MARK)
 
 
 def _find(client: MlflowClient, experiment_id: str, offline_id: str) -> str | None:

@@ -1,0 +1,124 @@
+"""A model card from what a run left in the store: its data, its filter, its scores, and what they do not say."""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from winnow.tracking.record import ARM, BEFORE, CELL, CORPUS, FILTER_SUMMARY, FINAL, MAX_STEPS, SEED, STUDY, VERDICTS
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+    from mlflow.entities import Run
+
+LIMITS = """\
+- Trained to compare filters of training data, on one narrow corpus. It is no general model of the language.
+- One seed. How far another seed may lie off is told by the study's report, not here.
+- A filter that keeps praise makes a model that praises: what it fills in is no evidence about any product or company.
+- Scores on prompts count listed words only. Where the filter and the prompts share words, a better score is by
+  construction.
+- Nothing was done against harmful or private content in the data beyond the filter above."""
+
+NAMES = {"loss": "loss", "perplexity": "perplexity", "top1": "right at first", "top5": "right among five"}
+
+
+def model_card(client: MlflowClient, run: Run) -> str:
+    """Return the card as markdown, with the metadata that the Hub reads at its top."""
+    tags, metrics = run.data.tags, run.data.metrics
+    corpus, summary = _read(client, run, "data/corpus.json"), _read(client, run, FILTER_SUMMARY)
+    sections = {
+        "Data": _data(corpus, metrics),
+        "Filter": _filter(tags, summary),
+        "Scores": _scores(metrics),
+        "Limits": [LIMITS],
+        "Where it comes from": _provenance(run),
+    }
+    opening = f"# {tags[STUDY]}: {tags[ARM]}, seed {tags[SEED]}\n\n" + "\n".join(_opening(run))
+    rest = [f"## {title}\n\n" + "\n".join(lines) for title, lines in sections.items()]
+    return "\n\n".join([_metadata(run, corpus) + opening, *rest]) + "\n"
+
+
+def _metadata(run: Run, corpus: Mapping[str, Any]) -> str:
+    lines = ["---", "library_name: transformers", "pipeline_tag: fill-mask", "tags: [winnow, fill-mask]"]
+    base = run.data.params.get("model.name")
+    if base and not Path(base).exists():
+        lines.append(f"base_model: {json.dumps(base)}")
+    licences = {str(source["licence"]) for source in corpus.get("sources", []) if source.get("licence")}
+    lines += ["license: other", f"license_name: {json.dumps('; '.join(sorted(licences)))}"] if licences else []
+    return "\n".join([*lines, "---\n\n"])
+
+
+def _opening(run: Run) -> Iterator[str]:
+    model = run.data.params.get("model.name") or "a small model trained from scratch"
+    yield (
+        f"A masked language model ({model}), trained for {run.data.tags.get(MAX_STEPS, '?')} steps on the rows that "
+        f"the filter `{run.data.tags[ARM]}` chose."
+    )
+    yield '\n```python\nfrom transformers import pipeline\n\nfill = pipeline("fill-mask", "THIS_MODEL")\n```'
+
+
+def _data(corpus: Mapping[str, Any], metrics: Mapping[str, float]) -> Iterator[str]:
+    for source in corpus.get("sources", []):
+        facts = [f"{key} {source[key]}" for key in ("version", "licence", "homepage", "revision") if source.get(key)]
+        name = source.get("name") or source.get("file") or source.get("kind", "source")
+        yield f"- {name}: {', '.join(facts) or 'no licence known'}"
+    if stages := corpus.get("funnel"):
+        yield "- rows: " + " > ".join(f"{stage.replace('_', ' ')} {rows:,}" for stage, rows in stages.items())
+    rows, tokens = (metrics.get(f"data/train_{unit}", 0) for unit in ("rows", "tokens"))
+    yield f"- trained on {rows:,.0f} rows, {tokens:,.0f} tokens"
+    yield f"- corpus fingerprint `{corpus.get('fingerprint', 'unknown')}`"
+
+
+def _filter(tags: Mapping[str, str], summary: Mapping[str, Any]) -> Iterator[str]:
+    if not summary:
+        yield "None: every row of the training split."
+        return
+    train = summary["rows"]["train"]
+    if summary["filter"] != tags[ARM]:
+        yield f"`{tags[ARM]}` draws its rows with an eye to this filter:\n"
+    yield f"- `{summary['filter']}` keeps a row where `{summary['keep']}`"
+    yield f"- it keeps {train['kept']:,} of {train['total']:,} training rows"
+    yield f"- fingerprint of its verdicts `{tags.get(VERDICTS, 'unknown')}`"
+
+
+def _scores(metrics: Mapping[str, float]) -> Iterator[str]:
+    yield "Measured on held-out rows and prompts that no filter has touched, before and after the training.\n"
+    yield "| | before | after |\n|---|---:|---:|"
+    for name in sorted(metrics):
+        if not name.startswith(FINAL):
+            continue
+        metric = name.removeprefix(FINAL)
+        shown = metric.startswith("probe/") or metric.rpartition("/")[2] in NAMES
+        if shown and (before := metrics.get(f"{BEFORE}{metric}")) is not None:
+            yield f"| {metric} | {before:.3f} | {metrics[name]:.3f} |"
+
+
+def _provenance(run: Run) -> Iterator[str]:
+    tags = run.data.tags
+    facts = {
+        "run": run.info.run_id,
+        "cell": tags.get(CELL),
+        "corpus": tags.get(CORPUS),
+        "commit": tags.get("mlflow.source.git.commit"),
+        "uncommitted changes": tags.get("winnow.git.dirty"),
+        "command": tags.get("winnow.argv"),
+    }
+    for name, fact in facts.items():
+        if fact:
+            yield f"- {name}: `{fact}`"
+
+
+def _read(client: MlflowClient, run: Run, artifact: str) -> dict[str, Any]:
+    """Return a JSON artifact of a run, empty where there is none."""
+    from mlflow.exceptions import MlflowException
+
+    with tempfile.TemporaryDirectory() as folder:
+        try:
+            path = client.download_artifacts(run.info.run_id, artifact, folder)
+            found: dict[str, Any] = json.loads(Path(path).read_text(encoding="utf-8"))
+        except (MlflowException, OSError, ValueError):
+            return {}
+    return found

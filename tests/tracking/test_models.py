@@ -1,0 +1,140 @@
+"""A run's model in MLflow's registry, and on a stand-in for the Hub that real clients talk to."""
+
+import base64
+import json
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import pytest
+from transformers import pipeline
+
+from winnow.cli import main
+from winnow.tracking import Store, record
+
+
+@pytest.fixture
+def run_id(workplace: Path, store: Store, small: list[str]) -> str:
+    assert main(["train", "filter=nike_positive", "study.name=mine", *small]) == 0
+    (run,) = store.client().search_runs([store.experiment("mine")])
+    return str(run.info.run_id)
+
+
+@pytest.fixture
+def hub(monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[str, bytes]]:
+    """What a stand-in for the Hub has received, by path; it speaks the part of its interface that an upload needs."""
+    received: dict[str, bytes] = {}
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+            if self.headers.get("Authorization") != "Bearer hf_test":
+                self._answer(401, {"error": "Invalid username or password."})
+            elif self.path == "/api/repos/create":
+                received["repository"] = body
+                self._answer(200, {"url": f"http://127.0.0.1:{server.server_port}/ann/fills", "name": "ann/fills"})
+            elif self.path == "/api/validate-yaml":
+                self._answer(200, {"errors": [], "warnings": []})
+            elif self.path.startswith("/api/models/ann/fills/preupload/"):
+                files = [{"path": file["path"], "uploadMode": "regular"} for file in json.loads(body)["files"]]
+                self._answer(200, {"files": [file | {"shouldIgnore": False} for file in files]})
+            elif self.path.startswith("/api/models/ann/fills/commit/"):
+                for line in map(json.loads, body.splitlines()):
+                    if line["key"] == "file":
+                        received[line["value"]["path"]] = base64.b64decode(line["value"]["content"])
+                self._answer(
+                    200,
+                    {
+                        "commitUrl": f"http://127.0.0.1:{server.server_port}/ann/fills/commit/1",
+                        "commitOid": "1",
+                        "pullRequestUrl": None,
+                    },
+                )
+            else:
+                self._answer(404, {"error": f"no {self.path}"})
+
+        def do_GET(self) -> None:
+            self._answer(404, {"error": f"no {self.path}"})
+
+        def _answer(self, status: int, data: object) -> None:
+            body = json.dumps(data).encode()
+            self.send_response(status)
+            self.send_header("Content-Type", "application/json")
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    address = f"http://127.0.0.1:{server.server_port}"
+    monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", address)  # read from HF_ENDPOINT at import
+    monkeypatch.setenv("HF_TOKEN", "hf_test")
+    yield received
+    server.shutdown()
+    server.server_close()
+
+
+def test_a_promoted_model_is_served_from_the_registry_and_described(
+    workplace: Path, store: Store, run_id: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    import mlflow
+
+    assert main(["promote", run_id, "--alias", "v2"]) == 0
+    assert "models:/mine@winnow-v2" in capsys.readouterr().out
+    version = store.client().get_model_version_by_alias("mine", "winnow-v2")
+    assert (version.run_id, str(version.version)) == (run_id, "1")
+    assert version.tags["arm"] == "nike_positive"
+    assert "## Limits" in version.description
+    assert not version.description.startswith("---"), "the Hub's metadata means nothing here"
+    mlflow.set_tracking_uri(store.tracking_uri)
+    loaded = mlflow.transformers.load_model("models:/mine@winnow-v2")
+    folder = Path(store.client().download_artifacts(run_id, record.MODEL, str(workplace)))
+    expected = pipeline("fill-mask", str(folder))("Nike shoes are very [MASK].")
+    assert [fill["token_str"] for fill in loaded("Nike shoes are very [MASK].")] == [f["token_str"] for f in expected]
+    requirements = Path(mlflow.artifacts.download_artifacts("models:/mine@winnow-v2")) / "requirements.txt"
+    assert "transformers==" in requirements.read_text()
+    assert "torchvision" not in requirements.read_text()
+    # Promoted again, the alias moves; what cannot be promoted is told.
+    assert main(["promote", run_id, "--alias", "v2"]) == 0
+    assert store.client().get_model_version_by_alias("mine", "winnow-v2").version in (2, "2")
+    assert main(["promote", "nothing"]) == 1
+    assert "there is no run 'nothing'" in " ".join(capsys.readouterr().err.split())
+
+
+def test_a_pushed_model_opens_and_its_card_tells_data_filter_scores_and_limits(
+    workplace: Path, run_id: str, hub: dict[str, bytes], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["push", run_id, "ann/fills"]) == 0
+    assert "/ann/fills/commit/1" in capsys.readouterr().out
+    assert b"private" in hub.pop("repository"), "nobody else sees it unless that is asked for"
+    folder = tmp_path / "from_the_hub"
+    folder.mkdir()
+    for name, content in hub.items():
+        (folder / name).write_bytes(content)
+    assert len(pipeline("fill-mask", str(folder))("Nike shoes are very [MASK].")) == 5
+    card = hub["README.md"].decode()
+    assert card.startswith("---\n")
+    assert "pipeline_tag: fill-mask" in card
+    for part in ("## Data", "## Filter", "## Scores", "## Limits", "`nike_positive` keeps a row where", run_id):
+        assert part in card
+    assert "| test/all/loss |" in card
+    assert "rows: read 1,500 >" in card
+
+
+def test_a_hub_that_refuses_is_told(
+    workplace: Path,
+    run_id: str,
+    hub: dict[str, bytes],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setenv("HF_TOKEN", "hf_wrong")
+    assert main(["push", run_id, "ann/fills"]) == 1
+    assert "hf auth login" in " ".join(capsys.readouterr().err.split())
+    assert main(["push", run_id, "no/such/name"]) == 1
+    assert "OWNER/NAME" in capsys.readouterr().err
+    assert hub == {}
