@@ -4,6 +4,7 @@ import functools
 import os
 import resource
 import signal
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,14 @@ from winnow.training import MaskedLanguageDataModule, MaskedLanguageModule, Mask
 from winnow.training.checkpoint import LastCheckpoint, WholeFiles, check_room, open_checkpoint
 
 STEPS, PACE = 13, 4
+
+
+@pytest.fixture(autouse=True)
+def foreground() -> Iterator[None]:
+    """Take Ctrl-C: a test runner in the background ignores it."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
 
 
 class Logged(pl.loggers.logger.DummyLogger):

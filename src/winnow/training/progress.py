@@ -60,7 +60,7 @@ class StepProgressBar(ProgressBar):
             return
         self._bar = _TwoLines(
             TextColumn("[bold]{task.description:<10}"),
-            BarColumn(bar_width=None),
+            BarColumn(bar_width=None, complete_style="blue", finished_style="blue"),
             MofNCompleteColumn(),
             TextColumn("steps,"),
             TimeElapsedColumn(),
