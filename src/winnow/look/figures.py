@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import html
 import re
 from collections.abc import Callable, Iterator, Sequence
@@ -79,12 +80,17 @@ class Panel:
 
 @dataclass(frozen=True)
 class Figure:
-    """A drawn figure: its panels as SVG texts that follow a page's colours, and the files it was saved as."""
+    """A drawn figure: its parts, and the files it was saved as."""
 
     name: str
     caption: str
-    panels: list[str]
+    drawn: Sequence[Panel]
     files: list[Path]
+
+    @functools.cached_property
+    def panels(self) -> list[str]:
+        """The parts as SVG texts that follow a page's colours, drawn when a page first asks for them."""
+        return [_inline(panel, f"{self.name}-{i}") for i, panel in enumerate(self.drawn)]
 
     def _repr_html_(self) -> str:
         """Return what a notebook shows: the panels side by side, and the caption."""
@@ -101,11 +107,10 @@ def styles(roles: dict[str, str]) -> dict[str, Style]:
 
 
 def render(name: str, caption: str, panels: Sequence[Panel], folder: Path | None, columns: int = 2) -> Figure:
-    """Draw the panels one by one for the page and, given a folder, side by side into ``NAME.svg`` and ``NAME.png``."""
+    """Keep the panels for a page and, given a folder, draw them side by side into ``NAME.svg`` and ``NAME.png``."""
+    if folder is None:
+        return Figure(name, caption, panels, [])
     with _look(name):
-        inline = [_inline(panel, f"{name}-{i}") for i, panel in enumerate(panels)]
-        if folder is None:
-            return Figure(name, caption, inline, [])
         rows = [panels[i : i + columns] for i in range(0, len(panels), columns)]
         widths = [max(row[i].width for row in rows if i < len(row)) for i in range(len(rows[0]))]
         heights = [max(panel.height for panel in row) for row in rows]
@@ -117,7 +122,7 @@ def render(name: str, caption: str, panels: Sequence[Panel], folder: Path | None
         files = [folder / f"{name}.{ending}" for ending in ("svg", "png")]
         whole.savefig(files[0], facecolor=PAPER, metadata={"Date": None, "Creator": None})
         whole.savefig(files[1], facecolor=PAPER, dpi=160)
-    return Figure(name, caption, inline, files)
+    return Figure(name, caption, panels, files)
 
 
 @contextmanager
