@@ -201,7 +201,7 @@ def _beside(run: Run, again: Run) -> dict[str, tuple[float | None, float | None]
 def _print(found: Rerun, console: Console) -> None:
     grid = Table(box=None, padding=(0, 2), header_style="bold")
     for heading in ("metric", "then", "now", ""):
-        grid.add_column(heading, justify="left" if heading in ("metric", "") else "right")
+        grid.add_column(heading, justify="left" if heading in ("metric", "") else "right", overflow="fold")
     for name, (then, now) in found.metrics.items():
         told = "equal" if then == now else "[red]missing[/red]"
         if then != now and then is not None and now is not None:
