@@ -30,8 +30,8 @@ OVERRIDES = "config/overrides.txt"
 PACKAGES = "environment/packages.txt"
 HARDWARE = "environment/hardware.json"
 PATCH = "environment/uncommitted.patch"
-NEVER_EQUAL = ("final/seconds",)
-"""Metrics that a second run never repeats."""
+OF_THE_CLOCK = ("final/seconds", "train/tokens_per_second", "train/peak_share", "system/")
+"""Metrics, or their beginnings, that tell of time and load; a second run never repeats them."""
 
 
 @dataclass(frozen=True)
@@ -194,7 +194,7 @@ def _newest_rerun(client: MlflowClient, run: Run) -> Run:
 def _beside(run: Run, again: Run) -> dict[str, tuple[float | None, float | None]]:
     """Return every metric of either run with both values."""
     then, now = run.data.metrics, again.data.metrics
-    names = sorted({*then, *now} - set(NEVER_EQUAL))
+    names = sorted(name for name in {*then, *now} if not name.startswith(OF_THE_CLOCK))
     return {name: (then.get(name), now.get(name)) for name in names}
 
 

@@ -234,7 +234,8 @@ def _client(uri: str) -> MlflowClient:
 
 
 def quieten() -> None:
-    """Keep the migration log of a new database, and MLflow's hints, off the terminal."""
+    """Keep the migration log of a new database, and MLflow's hints and progress bars, off the terminal."""
+    os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
     import mlflow  # noqa: F401 - it sets up its loggers when it is imported
 
     os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
