@@ -50,7 +50,7 @@ def perform(client: MlflowClient, run_id: str, operation: Operation) -> None:
         case "tags":
             client.log_batch(run_id, tags=[RunTag(name, value) for name, value in operation["tags"].items()])
         case "datasets":
-            client.log_inputs(run_id, datasets=[_dataset(one) for one in operation["datasets"]])
+            _log_datasets(client, run_id, operation)
         case "artifact":
             source = Path(operation["file"])
             store = client.log_artifacts if source.is_dir() else client.log_artifact
@@ -59,6 +59,22 @@ def perform(client: MlflowClient, run_id: str, operation: Operation) -> None:
             client.set_terminated(run_id, operation["status"], operation["time"])
         case other:
             raise AssertionError(f"no such operation: {other}")
+
+
+def _log_datasets(client: MlflowClient, run_id: str, operation: Operation) -> None:
+    """Store data sets; of two cells that store the same one at once, MLflow lets one fail.
+
+    It looks whether there is such a data set and then inserts it. The second time it finds the other cell's.
+    """
+    from mlflow.exceptions import MlflowException
+
+    datasets = [_dataset(one) for one in operation["datasets"]]
+    try:
+        client.log_inputs(run_id, datasets=datasets)
+    except MlflowException as error:
+        if "unique constraint" not in str(error).lower():
+            raise
+        client.log_inputs(run_id, datasets=datasets)
 
 
 def may_succeed_later(error: Exception) -> bool:
