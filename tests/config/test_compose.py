@@ -203,3 +203,24 @@ def test_every_fault_of_what_is_left_out_is_told_at_once() -> None:
     assert "nothing is left of the filter" in alone["filter.ablate"]
     short = faults("filter=nike_positive", "filter.mode=short_circuit", "filter.ablate=all")
     assert "Set mode=full" in short["filter.ablate"]
+
+
+def test_a_choice_for_a_part_goes_to_the_cells_that_have_it() -> None:
+    cells, _ = train("filter=full,random_matched", "filter@filter.of=uptrain_exact,nike_positive", multirun=True)
+    assert [(cell.tree["filter"].get("name"), cell.tree["filter"].get("of", {}).get("name")) for cell in cells] == [
+        ("full", None),
+        (None, "uptrain_exact"),
+        (None, "nike_positive"),
+    ]
+    told = faults("filter=full,nike_positive", "filter@filter.of=uptrain_exact", multirun=True)
+    assert "no choice of this sweep has such a part" in told["filter@filter.of"]
+
+
+def test_cells_composed_together_are_those_composed_alone() -> None:
+    others = ["model.layers=1", "+trainer.benchmark=true", "~optimizer.fused", "output_dir=there"]
+    together, _ = train("filter=full,nike_positive", "seed=1,2", *others, multirun=True)
+    alone = [
+        train(f"filter={name}", f"seed={seed}", *others)[0][0] for name in ("full", "nike_positive") for seed in (1, 2)
+    ]
+    assert together == alone
+    assert together[0].tree["tracking"]["uri"] == "sqlite:///there/mlflow.db"

@@ -7,6 +7,8 @@ is wrong.
 
 from __future__ import annotations
 
+import copy
+import functools
 import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -73,14 +75,25 @@ def compose_cells(
         points = _points(readable, params, faults) if sweep else [_single(readable, faults)]
         cells: list[Cell[Config]] = []
         ablating = []
+        shared: dict[tuple[str, ...], Any] = {}
+        fits: list[str] = []
+        stray: dict[str, None] = {}
         for point in points:
             known = [text for text in point if _has_known_choice(choices, text, faults)]
-            tree = _compose(choices, command, [*searchpath, *known], faults)
+            tree, nowhere = _compose_where_it_fits(choices, command, searchpath, known, faults, shared, sweep)
+            fits += [text for text in known if "@" in text and text not in nowhere]
+            stray |= dict.fromkeys(nowhere)
+            point = [text for text in point if text not in nowhere]
             if tree is not None:
                 asked = ablation.asked_of(tree)
                 found = _with_ablations(point, tree, asked, schema, faults)
                 ablating += [len(found)] if asked else []
-                cells += [cell for cell in found if not asked or cell not in cells]
+                cells += [cell for cell in found if not (asked or nowhere) or cell not in cells]
+    faults += [
+        WinnowError("no choice of this sweep has such a part. Add one that has.", text.split("=")[0])
+        for text in stray
+        if text not in fits
+    ]
     if ablating and max(ablating) < 2 and not faults:
         faults.append(WinnowError("no filter here has signals to leave out. Add one to the sweep.", ablation.KEY))
     if faults:
@@ -159,6 +172,7 @@ def _users_folder(faults: list[WinnowError]) -> list[str]:
     return [f"hydra.searchpath=['file://{escaped}']"]
 
 
+@functools.lru_cache(maxsize=4096)
 def _parse(text: str) -> Any:
     from hydra.core.override_parser.overrides_parser import OverridesParser
 
@@ -241,20 +255,63 @@ def _forced(choices: Choices, text: str) -> str:
     return f"++{text}" if is_plain and override.key_or_group not in choices else text
 
 
-def _compose(choices: Choices, command: str, overrides: list[str], faults: list[WinnowError]) -> dict[str, Any] | None:
+def _compose(
+    choices: Choices, command: str, overrides: list[str], faults: list[WinnowError], shared: dict[tuple[str, ...], Any]
+) -> dict[str, Any] | None:
+    """Return the resolved tree of one cell.
+
+    Hydra spends most of its time on the files, which most cells of a sweep have in common; `shared` keeps what came of
+    them, and the plain values that a cell changes are then set in a copy, in the order and way that Hydra sets them.
+    """
     from hydra import compose
+    from hydra._internal.config_loader_impl import ConfigLoaderImpl
     from hydra.errors import HydraException
     from omegaconf import OmegaConf
     from omegaconf.errors import OmegaConfBaseException
     from yaml import YAMLError
 
+    forced = [_forced(choices, text) for text in overrides]
+    # A value that stands before a `+` or `~` has to be set before it too; where a group stands is all the same.
+    last = max((i for i, text in enumerate(forced) if text.startswith(("+", "~")) and text[:2] != "++"), default=-1)
+    plain = [text for text in forced[last + 1 :] if text.startswith("++")]
+    rest = tuple(text for i, text in enumerate(forced) if i <= last or text not in plain)
     try:
-        tree = OmegaConf.to_container(compose(command, [_forced(choices, text) for text in overrides]), resolve=True)
+        if rest not in shared:
+            shared[rest] = compose(command, list(rest))
+        config = copy.deepcopy(shared[rest])
+        ConfigLoaderImpl._apply_overrides_to_config([_parse(text) for text in plain], config)
+        tree = OmegaConf.to_container(config, resolve=True)
     except (HydraException, OmegaConfBaseException, YAMLError) as error:
         key = getattr(error, "full_key", None) or "conf"
         faults.append(WinnowError(re.sub(r"\s+", " ", str(error)).strip(), key))
         return None
     return tree  # type: ignore[return-value]  # the root of a composed configuration is a mapping with text keys
+
+
+def _compose_where_it_fits(
+    choices: Choices,
+    command: str,
+    searchpath: list[str],
+    overrides: list[str],
+    faults: list[WinnowError],
+    shared: dict[tuple[str, ...], Any],
+    sweep: bool,
+) -> tuple[dict[str, Any] | None, list[str]]:
+    """Compose a cell; in a sweep a choice for a part that this cell's groups do not have is left out, and returned.
+
+    So `filter=full,random_matched filter@filter.of=praise` says what the control matches, and `full` has no such part.
+    """
+    nowhere: list[str] = []
+    while True:
+        missed: list[WinnowError] = []
+        left = [text for text in overrides if text not in nowhere]
+        tree = _compose(choices, command, [*searchpath, *left], missed, shared)
+        place = re.search(r"Could not override '([^']+@[^']+)'", missed[0].message) if missed and sweep else None
+        found = [text for text in left if place and text.startswith(f"{place[1]}=")]
+        if not found:
+            faults += missed
+            return tree, nowhere
+        nowhere += found
 
 
 def _check(tree: dict[str, Any], schema: type[Config], faults: list[WinnowError]) -> Config | None:
