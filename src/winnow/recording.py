@@ -90,7 +90,7 @@ def _facts(cell: Cell[TrainConfig], parts: Parts, ready: Ready) -> dict[str, Any
 def record_configuration(run: TrackedRun, cell: Cell[Any]) -> None:
     """Store what was asked for, and on what code and packages."""
     run.log_params(dict(scalars(cell.tree)))
-    run.log_text(yaml.safe_dump(cell.tree, sort_keys=False, allow_unicode=True), "config/resolved.yaml")
+    run.log_text(to_yaml(cell.tree), "config/resolved.yaml")
     run.log_text("\n".join(cell.overrides) + "\n", "config/overrides.txt")
     run.log_text(packages() + "\n", "environment/packages.txt")
     if changes := uncommitted_changes():
@@ -189,6 +189,12 @@ def _with(column: str, tables: Mapping[str, pa.Table]) -> pa.Table:
         table.add_column(0, column, pa.array([name] * table.num_rows, pa.string())) for name, table in tables.items()
     ]
     return pa.concat_tables(named, promote_options="default")
+
+
+def to_yaml(data: Any) -> str:
+    """Return plain data as YAML, by libyaml where it is there, which is ten times as fast."""
+    dumper = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
+    return str(yaml.dump(data, Dumper=dumper, sort_keys=False, allow_unicode=True))
 
 
 def scalars(tree: Mapping[str, Any], key: str = "") -> Iterator[tuple[str, Any]]:

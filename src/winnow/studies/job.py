@@ -29,6 +29,7 @@ from winnow.config.validate import validate
 from winnow.errors import WinnowError, WinnowErrors
 from winnow.parts import Parts, cell_folder, construct_parts
 from winnow.pipeline import is_first_process, run_cell
+from winnow.recording import to_yaml
 
 State = Literal["waiting", "running", "finished", "failed"]
 
@@ -95,7 +96,7 @@ class Job:
         told |= {"overrides": self.cell.overrides, "config": self.cell.tree}
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
-            self.file.write_text(yaml.safe_dump(told, sort_keys=False, allow_unicode=True), encoding="utf-8")
+            self.file.write_text(to_yaml(told), encoding="utf-8")
             if self.run_id is None:
                 (self.folder / "last.ckpt").unlink(missing_ok=True)
         except OSError as error:
