@@ -1,0 +1,87 @@
+"""MLflow's own pages over a small study, opened in a browser: what a person finds there."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+from urllib.parse import quote
+
+import pytest
+
+from winnow.cli import main
+from winnow.tracking import Store, record
+from winnow.tracking.pages import view_address
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser, Page
+
+WAIT = 60_000
+
+
+@pytest.fixture
+def pages(workplace: Path, store: Store, small: list[str], find_port: Callable[[], int]) -> Iterator[str]:
+    """The address of `winnow ui` over a study of two arms and two seeds."""
+    assert main(["train", "-m", "filter=full,nike_positive", "seed=1,2", "study.name=mine", *small]) == 0
+    port = find_port()
+    # A group of its own: `winnow ui` starts MLflow's server, and that its worker.
+    process = subprocess.Popen(
+        [sys.executable, "-m", "winnow.cli", "ui", f"port={port}"], stdout=subprocess.PIPE, start_new_session=True
+    )
+    address = f"http://127.0.0.1:{port}"
+    deadline = time.monotonic() + 180
+    while process.poll() is None and time.monotonic() < deadline:
+        try:
+            urllib.request.urlopen(f"{address}/health", timeout=5)
+            break
+        except OSError:
+            time.sleep(0.3)
+    yield address
+    os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+    assert process.stdout is not None
+    assert "viewStateShareKey=winnow" in process.stdout.read().decode(), "where to look is told"
+
+
+def shown(page: "Page", address: str, name: str, *texts: str) -> None:
+    """Open a page, wait until it shows some texts, and keep a picture where `WINNOW_PICTURES` names a folder."""
+    page.goto(address)
+    try:
+        for text in texts:
+            page.get_by_text(text).first.wait_for(timeout=WAIT)
+    finally:
+        if folder := os.environ.get("WINNOW_PICTURES"):
+            page.wait_for_timeout(1500)
+            page.screenshot(path=Path(folder) / f"{name}.png")
+
+
+def test_the_pages_show_a_study_its_cells_their_scores_and_two_of_them_side_by_side(
+    pages: str, store: Store, browser: "Browser"
+) -> None:
+    client, experiment = store.client(), store.experiment("mine")
+    cells = {run.info.run_name: run for run in client.search_runs([experiment], f"tags.`{record.KIND}` = 'cell'")}
+    full, filtered = cells["full, seed 1"], cells["nike_positive, seed 1"]
+    page = browser.new_page(viewport={"width": 1600, "height": 1000})
+    try:
+        shown(page, view_address(pages, experiment), "cells", *cells, "winnow.arm", "final/test/all/loss")
+        run_page = f"{pages}/#/experiments/{experiment}/runs/{filtered.info.run_id}"
+        loss = f"{filtered.data.metrics['final/test/all/loss']:.3f}"
+        shown(page, run_page, "run", "nike_positive, seed 1", "mine (study)", "rows.", loss)
+        shown(page, f"{run_page}/artifacts/config/resolved.yaml", "artifact", "nike_positive", "max_steps")
+        chosen = json.dumps([full.info.run_id, filtered.info.run_id])
+        shown(
+            page,
+            f"{pages}/#/compare-runs?runs={quote(chosen)}&experiments={quote(json.dumps([experiment]))}",
+            "compare",
+            "Comparing 2 Runs from 1 Experiment",
+            "full, seed 1",
+            "nike_positive, seed 1",
+            "filter.name",
+        )
+    finally:
+        page.close()
