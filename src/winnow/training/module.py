@@ -87,13 +87,18 @@ class MaskedLanguageModule(pl.LightningModule):
         self._first_bad_step = torch.tensor(-1, device=self.device)
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
-        """Return the sum of the token losses of a batch; :meth:`on_before_optimizer_step` makes it a mean."""
+        """Return the mean of the token losses, or their sum where :meth:`on_before_optimizer_step` makes it a mean."""
         part = batch_idx % self.trainer.accumulate_grad_batches
         self._seed_dropout(int(key(self.seed, self.global_step, part, self.global_rank)[0] >> 1))
         loss_sum, masked = masked_lm_sums(self.model, batch, self.forward_choice)
         tokens, stop = torch.tensor([batch.tokens, self.stop_requested], device=self.device)
         self._window += torch.stack([loss_sum.detach().double(), masked, tokens, stop])
-        return loss_sum
+        return loss_sum / masked.clamp(min=1) if self._is_whole_step else loss_sum
+
+    @property
+    def _is_whole_step(self) -> bool:
+        """Whether a batch is all of its step, so that its loss can be divided rather than every gradient."""
+        return bool(self.trainer.accumulate_grad_batches == 1 and self.trainer.world_size == 1)
 
     def _seed_dropout(self, seed: int) -> None:
         # Not torch.manual_seed: where there is no GPU it keeps the call and a stack trace for each kind of device that
@@ -109,13 +114,14 @@ class MaskedLanguageModule(pl.LightningModule):
         self._first_bad_step = torch.where(bad, self.global_step + 1, self._first_bad_step)
         if self.device.type == "cpu":  # costs nothing here, and the weights are still good
             self._stop_if_not_finite()
-        # Lightning has divided by the accumulated batches, and DDP by the processes.
-        undo = self.trainer.accumulate_grad_batches * self.trainer.world_size
-        scale = undo / masked.clamp(min=1)
-        for group in optimizer.param_groups:
-            for parameter in group["params"]:
-                if parameter.grad is not None:
-                    parameter.grad.mul_(scale)
+        if not self._is_whole_step:
+            # Lightning has divided by the accumulated batches, and DDP by the processes.
+            undo = self.trainer.accumulate_grad_batches * self.trainer.world_size
+            scale = undo / masked.clamp(min=1)
+            for group in optimizer.param_groups:
+                for parameter in group["params"]:
+                    if parameter.grad is not None:
+                        parameter.grad.mul_(scale)
         self._since_logged += torch.stack([loss_sum, masked])
         self._tokens += tokens
         self._masked += masked
