@@ -10,27 +10,13 @@ import textwrap
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from winnow import __version__
+from winnow.commands.arguments import parser as arguments_of_commands
 from winnow.errors import WinnowError, WinnowErrors
 
 if TYPE_CHECKING:
     from winnow.tracking import Store
 
 Config = TypeVar("Config")
-
-EXAMPLES = """\
-examples:
-  winnow train debug=fast_dev_run              a few steps through every stage
-  winnow train experiment=demo                 the demo study, from data to report
-  winnow train -m filter=full,nike_positive seed=1,2,3
-  winnow filter dataset=nike                   what a filter keeps and drops
-  winnow evaluate RUN_ID distilbert-base-uncased   models on the same rows and prompts
-  winnow fill "Nike shoes are very [MASK]" RUN_ID ./model   ranked fills, model beside model
-  winnow compare study=demo                    verdict, figures and report again
-  winnow ui                                    MLflow's pages over all runs
-  winnow promote RUN_ID --alias v2             a run's model in MLflow's registry
-  winnow train --choices                       what each group offers
-"""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -41,7 +27,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     # Threads that wait for one another sleep instead of spinning: beside another program on the same cores a small
     # model trains several times faster so. It must be set before torch is loaded.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-    parser = _parser()
+    parser = arguments_of_commands()
     options, rest = parser.parse_known_args(arguments)
     if strange := [text for text in rest if text.startswith("-")]:
         parser.error(f"unknown option {strange[0]}")
@@ -57,57 +43,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
         kept = " The run is marked KILLED, and what had finished is kept." if options.command == "train" else ""
         print(f"\nStopped by Ctrl-C.{kept}", file=sys.stderr)
         return 130
-
-
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        "winnow",
-        description="Filter the training data of a masked language model, and learn for certain what that did.",
-        epilog=EXAMPLES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    parser.add_argument("--version", action="version", version=f"winnow {__version__}")
-    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    helps = {
-        "train": "train one cell, or with -m a study",
-        "filter": "judge every row by a filter",
-        "evaluate": "score models side by side on the same rows and prompts",
-        "fill": "print what models put at the masks of a sentence",
-        "compare": "compare the arms of a study, or of several",
-        "rerun": "make a tracked run again and say whether each number is equal",
-        "export": "write a study as a folder for a paper's appendix",
-        "ui": "open MLflow's pages",
-        "sync": "send what a tracking server did not take",
-        "promote": "register a run's model in MLflow's registry",
-        "push": "send a run's model to the Hub, with a model card",
-    }
-    for name, told in helps.items():
-        command = commands.add_parser(name, help=told)
-        if name == "fill":
-            command.add_argument("text", nargs="?", default="", help="a sentence with [MASK] or <mask> in it")
-            command.add_argument("--json", action="store_true", help="print JSON")
-        if name in ("promote", "push"):
-            command.add_argument("run", metavar="RUN_ID", help="the run, as its page shows it")
-        if name == "promote":
-            command.add_argument("--alias", help="what the version is called by, as v2")
-            command.add_argument("--name", help="the registered model; left out, the study")
-        if name == "push":
-            command.add_argument("name", metavar="OWNER/NAME", help="where to on the Hub")
-            command.add_argument("--public", action="store_true", help="a new repository is seen by everybody")
-        with_models = name in ("evaluate", "fill")
-        command.add_argument(
-            "overrides",
-            nargs="*",
-            metavar="MODEL|KEY=VALUE" if with_models else "KEY=VALUE",
-            help="run ids, checkpoints, folders or Hub names, and Hydra overrides"
-            if with_models
-            else "Hydra overrides, as filter=nike_positive",
-        )
-        if name == "train":
-            command.add_argument("-m", "--multirun", action="store_true", help="commas in a value make a sweep")
-        command.add_argument("--cfg", action="store_true", help="print the composed configuration and stop")
-        command.add_argument("--choices", action="store_true", help="print what each group offers and stop")
-    return parser
 
 
 def _train(options: argparse.Namespace) -> int:
@@ -137,7 +72,7 @@ def _filter(options: argparse.Namespace) -> int:
         return 0
     from rich.console import Console
 
-    from winnow.filtering import run_filter
+    from winnow.commands.filter import run_filter
 
     run_filter(cells[0], Console(highlight=False))
     return 0
@@ -149,7 +84,7 @@ def _evaluate(options: argparse.Namespace) -> int:
     if (config := _with_models(options, EvaluateConfig)) is not None:
         from rich.console import Console
 
-        from winnow.evaluating import run_evaluate
+        from winnow.commands.evaluate import run_evaluate
 
         run_evaluate(config, Console(highlight=False))
     return 0
@@ -161,24 +96,19 @@ def _fill(options: argparse.Namespace) -> int:
     if (config := _with_models(options, FillConfig)) is not None:
         from rich.console import Console
 
-        from winnow.filling import run_fill
+        from winnow.commands.fill import run_fill
 
         run_fill(options.text, config, Console(highlight=False), options.json)
     return 0
 
 
 def _compare(options: argparse.Namespace) -> int:
-    from winnow.comparison import compare
-    from winnow.config import CompareConfig, construct
-    from winnow.tracking import Store
+    from winnow.config import CompareConfig
 
-    if (config := _composed(options, CompareConfig)) is None:
-        return 0
-    store = construct(config.tracking, "tracking", Store, config.allow_targets)
-    studies = [config.study] if isinstance(config.study, str) else config.study
-    folder = config.output_dir / "+".join(studies) / "comparison"
-    print(compare(store.tracking_uri, studies, folder, config.metrics, config.ui_url).headline)
-    print(f"Report: {folder / 'report.html'}")
+    if (config := _composed(options, CompareConfig)) is not None:
+        from winnow.commands.compare import run_compare
+
+        run_compare(config)
     return 0
 
 
@@ -189,7 +119,7 @@ def _rerun(options: argparse.Namespace) -> int:
         return 0
     from rich.console import Console
 
-    from winnow.rerunning import run_rerun
+    from winnow.commands.rerun import run_rerun
 
     return 1 if run_rerun(config, Console(highlight=False)).unequal else 0
 
@@ -200,39 +130,20 @@ def _export(options: argparse.Namespace) -> int:
     if (config := _named(options, ExportConfig, "study")) is not None:
         from rich.console import Console
 
-        from winnow.exporting import run_export
+        from winnow.commands.export import run_export
 
         run_export(config, Console(highlight=False))
     return 0
 
 
 def _ui(options: argparse.Namespace) -> int:
-    import subprocess
-
-    from winnow.config import UiConfig, construct
-    from winnow.tracking import Store
-    from winnow.tracking.pages import VIEW_TAG, view_address
+    from winnow.config import UiConfig
 
     if (config := _composed(options, UiConfig)) is None:
         return 0
-    store = construct(config.tracking, "tracking", Store, config.allow_targets)
-    client = store.client()
-    address = store.shown_uri if store.is_server else f"http://{config.host}:{config.port}"
-    for found in client.search_experiments(max_results=5, order_by=["last_update_time DESC"]):
-        if VIEW_TAG in found.tags:
-            print(f"{found.name:<20} {view_address(address, found.experiment_id)}")
-    if store.is_server:
-        print(f"The pages of this store are the server's own: {store.shown_uri}")
-        return 0
-    os.environ.setdefault("MLFLOW_SERVER_ENABLE_JOB_EXECUTION", "false")  # six processes that nothing here needs
-    where = ["--backend-store-uri", store.tracking_uri, "--host", config.host, "--port", str(config.port)]
-    where += ["--workers", "1"]  # four, as for a team, take as many times as long to start
-    command = ["-m", "mlflow", "ui", *where]
-    print(f"MLflow on http://{config.host}:{config.port}; Ctrl-C ends it.")
-    try:
-        return subprocess.call([sys.executable, *command])  # noqa: S603 - the arguments are checked above
-    except KeyboardInterrupt:
-        return 0
+    from winnow.commands.ui import run_ui
+
+    return run_ui(config)
 
 
 def _sync(options: argparse.Namespace) -> int:

@@ -12,9 +12,9 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from winnow.commands.gallery import draw_results
 from winnow.config import EvaluateConfig
 from winnow.evaluation.scores import topk_rows
-from winnow.gallery import draw_results
 from winnow.look.tables import save_table
 from winnow.look.wording import number
 from winnow.tracking import Store, record, track

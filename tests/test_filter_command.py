@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from winnow.cli import main
-from winnow.filtering import EXPERIMENT
+from winnow.commands.filter import EXPERIMENT
 from winnow.tracking import Store, record
 
 SMALL = ["dataset.source.rows=9000"]
@@ -77,7 +77,7 @@ def watching(workplace: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[objec
 def test_they_are_in_the_store_while_rows_are_still_judged(
     workplace: Path, store: Store, watching, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("winnow.filtering._FLUSH_SECONDS", 0.0)
+    monkeypatch.setattr("winnow.commands.filter._FLUSH_SECONDS", 0.0)
     watching.store = store
     looking = (
         "{_target_: winnow.filters.Python, function: {_target_: watching.steps_so_far, _partial_: true}, at_least: 9}"

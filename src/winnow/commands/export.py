@@ -12,12 +12,12 @@ from typing import TYPE_CHECKING, Any
 import yaml
 from rich.console import Console
 
+from winnow.commands.rerun import CONFIG, PACKAGES, PATCH, artifact_text
 from winnow.comparison import Comparison, Study, analyse, collect, write
 from winnow.config import ExportConfig, TrainConfig, construct, read_cell
 from winnow.errors import WinnowError
 from winnow.parts import cell_id, check_store, construct_parts
 from winnow.pipeline import run_cell
-from winnow.rerunning import CONFIG, PACKAGES, PATCH, artifact_text
 from winnow.tracking import Store, record, track
 
 if TYPE_CHECKING:
@@ -42,7 +42,7 @@ where every number is equal.
 import sys
 from pathlib import Path
 
-from winnow.exporting import remake
+from winnow.commands.export import remake
 
 if __name__ == "__main__":
     sys.exit(remake(Path(__file__).parent, Path(sys.argv[1] if len(sys.argv) > 1 else "remade")))

@@ -18,7 +18,7 @@ from winnow.look.words import draw_followed_words, draw_word_shift, word_shift
 if TYPE_CHECKING:
     import pandas as pd
 
-    from winnow.results import Result
+    from winnow.commands.results import Result
 
 
 def draw_results(results: Sequence[Result], folder: Path) -> list[Figure]:

@@ -9,8 +9,8 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from winnow.commands.contenders import find_contenders, load_contender
 from winnow.config import FillConfig, construct
-from winnow.contenders import find_contenders, load_contender
 from winnow.errors import WinnowError
 from winnow.look.wording import bar
 from winnow.tracking import Store

@@ -12,15 +12,15 @@ import numpy.typing as npt
 import pyarrow as pa
 from rich.console import Console
 
+from winnow.commands.contenders import Contender, artifact_of, find_contenders, load_contender
+from winnow.commands.results import Result, keep_results, print_results
 from winnow.config import EvaluateConfig, construct
-from winnow.contenders import Contender, artifact_of, find_contenders, load_contender
 from winnow.data import Dataset
 from winnow.errors import WinnowError, WinnowErrors
 from winnow.filters import Filter
 from winnow.measurement import measure_rows, probe_summaries
 from winnow.parts import check_store, filters_in, load_corpus
 from winnow.preparation import held_out_rows, judge, slices_of
-from winnow.results import Result, keep_results, print_results
 from winnow.tracking import Store, record
 
 if TYPE_CHECKING:

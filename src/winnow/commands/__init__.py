@@ -1,0 +1,1 @@
+"""What stands behind each command; `winnow train` has its own rooms, `pipeline` and `studies`."""

@@ -1,0 +1,16 @@
+"""`winnow compare`: verdict, figures and report of a study, or of several as one."""
+
+from __future__ import annotations
+
+from winnow.comparison import compare
+from winnow.config import CompareConfig, construct
+from winnow.tracking import Store
+
+
+def run_compare(config: CompareConfig) -> None:
+    """Compare the arms, print the verdict and where the report lies."""
+    store = construct(config.tracking, "tracking", Store, config.allow_targets)
+    studies = [config.study] if isinstance(config.study, str) else config.study
+    folder = config.output_dir / "+".join(studies) / "comparison"
+    print(compare(store.tracking_uri, studies, folder, config.metrics, config.ui_url).headline)
+    print(f"Report: {folder / 'report.html'}")
