@@ -39,8 +39,8 @@ SMALL = [
     "evaluation.max_rows=48",
 ]
 GRID = ["filter=full,nike_positive,random_matched", "seed=1,2"]
-SHARED_BY_NONE = ("second", "_per_s")
-"""What tells of time, in a metric's name, differs between any two runs."""
+SHARED_BY_NONE = ("second", "peak_share", "system/")
+"""What tells of time or load, in a metric's name, differs between any two runs."""
 
 
 def started(study: str, *more: str) -> BaseProcess:
@@ -82,7 +82,7 @@ def values(study: str) -> dict[str, dict[str, list[tuple[int, float]]]]:
     client = store().client()
     return {
         f"{run.data.tags[record.ARM]} {run.data.tags[record.SEED]}": {
-            name: [(point.step, point.value) for point in client.get_metric_history(run.info.run_id, name)]
+            name: sorted((point.step, point.value) for point in client.get_metric_history(run.info.run_id, name))
             for name in sorted(run.data.metrics)
             if not any(part in name for part in SHARED_BY_NONE)
         }

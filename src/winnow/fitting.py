@@ -168,12 +168,13 @@ def _trainer(
     """Return Lightning's trainer for a budget of steps, with a checkpoint at each look at the validation loss."""
     from pytorch_lightning.utilities.exceptions import MisconfigurationException
 
-    from winnow.tracking.logger import RunLogger
+    from winnow.tracking.logger import FlushFirst, RunLogger
     from winnow.training.checkpoint import WholeFiles
 
     training = config.training
     steps = _steps(config, parts, ready)
     pace = min(training.validate_every_steps, steps)
+    tracking = [FlushFirst(run)] if run is not None else []
     try:
         return parts.trainer(
             max_steps=steps,
@@ -182,7 +183,7 @@ def _trainer(
             check_val_every_n_epoch=None,  # the budget is in steps, not in passes
             val_check_interval=pace * training.accumulate_batches,
             log_every_n_steps=min(10, pace),
-            callbacks=[*others, *_callbacks(training, checkpoint, pace, progress)],
+            callbacks=[*others, *tracking, *_callbacks(training, checkpoint, pace, progress)],
             plugins=[WholeFiles()],
             logger=RunLogger(run) if run is not None else False,
             enable_progress_bar=progress,

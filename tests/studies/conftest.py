@@ -21,13 +21,15 @@ def runs(store: Store) -> Callable[..., list[Any]]:
 
 @pytest.fixture
 def histories(store: Store) -> Callable[[Any], dict[str, list[tuple[int, float]]]]:
-    """All values of all metrics of a run by step, but for the seconds, which no two runs share."""
+    """All values of all metrics of a run by step, but for those that tell of time or load: no two runs share them."""
 
     def histories(run: Any) -> dict[str, list[tuple[int, float]]]:
         return {
-            name: [(point.step, point.value) for point in store.client().get_metric_history(run.info.run_id, name)]
-            for name in sorted(run.data.metrics)
-            if "second" not in name
+            name: sorted(
+                (point.step, point.value) for point in store.client().get_metric_history(run.info.run_id, name)
+            )
+            for name in run.data.metrics
+            if not any(part in name for part in ("second", "peak_share", "system/"))
         }
 
     return histories

@@ -1,9 +1,11 @@
-"""The bridge from Lightning's logging to a tracked run."""
+"""The bridge from Lightning's training to a tracked run."""
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import Any
 
+import pytorch_lightning as pl
 from pytorch_lightning.loggers.logger import Logger
 from pytorch_lightning.utilities.rank_zero import rank_zero_only
 
@@ -42,3 +44,19 @@ class RunLogger(Logger):
 
     def log_hyperparams(self, *args: Any, **kwargs: Any) -> None:
         """Do nothing: parameters are stored with the run's beginning."""
+
+
+class FlushFirst(pl.Callback):
+    """Writes what a run has buffered before a checkpoint is written.
+
+    A training that is taken up again repeats the steps after its checkpoint and none before it: what those had logged
+    and a killed process still held would be lost.
+    """
+
+    def __init__(self, run: TrackedRun) -> None:
+        self._run = run
+
+    def on_save_checkpoint(self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: Any) -> None:
+        """Write; Lightning calls this while it gathers what the checkpoint will hold."""
+        with suppress(Exception):  # what could not even be kept stays buffered, and the run's end tells of it
+            self._run.flush()
