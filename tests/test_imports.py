@@ -16,7 +16,7 @@ MAY_IMPORT = {
     "data": {"errors"},
     "filters": {"errors", "data", "look"},
     "training": {"errors", "data"},
-    "evaluation": {"errors", "data", "look", "training"},
+    "evaluation": {"errors", "data", "look", "training", "filters"},  # filters for VADER's fast reading alone
     "tracking": {"errors"},
     "comparison": {"errors", "look", "tracking"},
     "parts": {"errors", "config", "data", "filters", "training", "evaluation", "tracking"},

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Annotated, Any
 
 from pydantic import ConfigDict, Field
@@ -33,8 +33,9 @@ class Vader(Sentiment):
 
     def score(self, texts: Sequence[str]) -> list[float]:
         """Return compound scores."""
-        compound = _vader()
-        return [compound(text) for text in texts]
+        from winnow.filters.sentiment import compound_scorer
+
+        return list(map(compound_scorer(), texts))
 
     def name_parts(self) -> list[str]:
         """Return the name alone."""
@@ -93,20 +94,6 @@ class SentimentClassifier(Sentiment):
                 return int(place)
         told = f"The model '{self.name}' has no label '{label}'.{did_you_mean(label, labels.values())}"
         raise WinnowError(f"{told} It has {', '.join(labels.values())}.", key)
-
-
-@functools.cache
-def _vader() -> Callable[[str], float]:
-    from winnow.data.vader import vader_analyzer
-
-    analyzer = vader_analyzer()
-
-    # Models of one study fill the same prompts with the same words.
-    @functools.lru_cache(maxsize=2**17)
-    def compound(text: str) -> float:
-        return float(analyzer.polarity_scores(text)["compound"])
-
-    return compound
 
 
 @functools.lru_cache(maxsize=2)
