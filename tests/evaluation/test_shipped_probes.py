@@ -62,9 +62,9 @@ def test_nike_asks_the_five_prompts_as_they_were_written() -> None:
     assert probe.words() == {"comfortable", "durable", "good-looking", "expensive", "ugly", "heavy", "dirty"}
 
 
-def test_nike_wide_has_more_than_a_hundred_prompts_with_words_of_the_corpus(generator: Grammar) -> None:
+def test_nike_wide_has_hundreds_of_prompts_with_words_of_the_corpus(generator: Grammar) -> None:
     probe = Probe(**shipped("nike_wide"))
-    assert len(probe.clozes) >= 100
+    assert len(probe.clozes) >= 300
     assert set(probe.listed("wanted")) <= set(adjectives(generator, 1))
     assert set(probe.listed("unwanted")) <= set(adjectives(generator, 0))
     assert not {cloze.text for cloze in probe.clozes} & {cloze.text for cloze in Probe(**shipped("nike")).clozes}
