@@ -2,7 +2,7 @@ import math
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from winnow.evaluation.metrics import log_mass, log_odds, mass, share_at_k
@@ -21,6 +21,7 @@ def test_small_probabilities_do_not_vanish() -> None:
     assert log_odds(np.array([-2000.0]), np.array([-3000.0])) == pytest.approx(1000)
 
 
+@settings(suppress_health_check=[HealthCheck.too_slow])  # on a busy machine drawing may take long
 @given(st.lists(st.floats(-50, 0), min_size=1, max_size=6), st.lists(st.floats(-50, 0), min_size=1, max_size=6))
 def test_odds_turn_their_sign_when_the_lists_change_places(wanted: list[float], unwanted: list[float]) -> None:
     good, bad = np.array(wanted), np.array(unwanted)
