@@ -137,6 +137,7 @@ def test_every_choice_of_every_group_composes_and_constructs(group: str) -> None
         "csv": ["dataset.source.path=x.csv", "dataset.source.text=[text]"],
         "hub": ["dataset.source.name=owner/name", "dataset.source.text=[text]"],
         "text": ["dataset.source.path=x.txt"],
+        "grammar": ["dataset.source.templates=[fine]"],
         "mixture": ["+dataset/source@dataset.source.sources.mine=synthetic_reviews"],
     }
     for choice in describe_choices()[group]:
