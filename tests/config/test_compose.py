@@ -208,11 +208,9 @@ def test_every_fault_of_what_is_left_out_is_told_at_once() -> None:
 
 def test_a_choice_for_a_part_goes_to_the_cells_that_have_it() -> None:
     cells, _ = train("filter=full,random_matched", "filter@filter.of=uptrain_exact,nike_positive", multirun=True)
-    assert [(cell.tree["filter"].get("name"), cell.tree["filter"].get("of", {}).get("name")) for cell in cells] == [
-        ("full", None),
-        (None, "uptrain_exact"),
-        (None, "nike_positive"),
-    ]
+    nodes = [cell.tree["filter"] for cell in cells]
+    assert [node["_target_"].rpartition(".")[2] for node in nodes] == ["Full", "RandomMatched", "RandomMatched"]
+    assert [node.get("of", {}).get("name") for node in nodes] == [None, "uptrain_exact", "nike_positive"]
     told = faults("filter=full,nike_positive", "filter@filter.of=uptrain_exact", multirun=True)
     assert "no choice of this sweep has such a part" in told["filter@filter.of"]
 
@@ -223,5 +221,6 @@ def test_cells_composed_together_are_those_composed_alone() -> None:
     alone = [
         train(f"filter={name}", f"seed={seed}", *others)[0][0] for name in ("full", "nike_positive") for seed in (1, 2)
     ]
-    assert together == alone
+    assert [cell.tree for cell in together] == [cell.tree for cell in alone]
+    assert [cell.config for cell in together] == [cell.config for cell in alone]
     assert together[0].tree["tracking"]["uri"] == "sqlite:///there/mlflow.db"
