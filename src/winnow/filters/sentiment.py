@@ -143,6 +143,8 @@ def compound_scorer(further: tuple[tuple[str, float], ...] = ()) -> Callable[[st
         """Return the token as NLTK reads it; None for a single character."""
         if len(token) < 2:
             return None
+        if token.isalnum():
+            return token
         word = token.translate(_REMOVE_PUNCTUATION)
         return word if 1 < len(word) < len(token) and _rest(token, word) in punctuation else token
 
@@ -168,7 +170,7 @@ def compound_scorer(further: tuple[tuple[str, float], ...] = ()) -> Callable[[st
         for place, word in enumerate(lower):
             if word in charged:
                 first = words.index(words[place])  # NLTK reads a repeated word where it first stands
-                valences[place] = valence(words, first, differ)
+                valences[place] = valence(words, lower, first, differ)
         if "but" in lower:
             valences = analyzer._but_check(words, valences)
         total = float(sum(valences))
@@ -179,21 +181,41 @@ def compound_scorer(further: tuple[tuple[str, float], ...] = ()) -> Callable[[st
     return compound
 
 
-def _valences(analyzer: Any) -> Callable[[list[str], int, bool], float]:
-    """Return a function from words, the place of a charged one and whether capitals stress, to that word's valence.
+def _valences(analyzer: Any) -> Callable[[list[str], list[str], int, bool], float]:
+    """Return a function to the valence of a charged word from words, these in lower case, its place, and ``differ``.
 
-    NLTK's rules look at three words before it and two after. Most of these play no part but that of a word in the
-    lexicon or of one outside, so few cases are left, and each is given to NLTK once.
+    NLTK's rules look at three words before it and two after. Where none of these is named by a rule, the lexicon tells.
+    Most others play no part but that of a word in the lexicon or of one outside, and most charged words none but that
+    of their valence, so few cases are left, and each is given to NLTK once. ``differ`` tells whether capitals stress.
     """
     lexicon, constants = analyzer.lexicon, analyzer.constants
     phrases = [phrase.split() for phrase in (*constants.BOOSTER_DICT, *constants.SPECIAL_CASE_IDIOMS)]
     alone = {words[0] for words in phrases if len(words) == 1} | constants.NEGATE | {"this", "least"}
-    together = {word for words in phrases if len(words) > 1 for word in words} | {"at", "least"}
+    sayings = [frozenset(words) for words in phrases if len(words) > 1]
+    together = frozenset().union(*sayings, {"at", "least"})
+    named = alone | together
+    examples = {
+        value: word for word, value in lexicon.items() if word.isascii() and word.isalpha() and word not in named
+    }
+
+    @lru_cache(maxsize=_REMEMBERED)
+    def says(words: frozenset[str]) -> bool:
+        """Return whether some of the words may mean something together."""
+        return any(words.issuperset(saying) for saying in sayings)
 
     @lru_cache(maxsize=_REMEMBERED)
     def part(word: str) -> str:
         lower = word.lower()
-        return word if lower in alone or lower in together or "n't" in lower else plain(lower)
+        return word if lower in named or "n't" in lower else plain(lower)
+
+    @lru_cache(maxsize=_REMEMBERED)
+    def example(word: str) -> str:
+        """Return a word that any rule reads as this charged one: of its valence, and in capitals where it is."""
+        lower = word.lower()
+        if lower in named:
+            return word
+        other: str = examples.get(lexicon[lower], word)
+        return other if other is word or not word.isupper() else other.upper()
 
     def plain(word: str) -> str:
         return _CHARGED if word in lexicon else _NEUTRAL
@@ -214,10 +236,14 @@ def _valences(analyzer: Any) -> Callable[[list[str], int, bool], float]:
         reading = SimpleNamespace(words_and_emoticons=[*before, word, *after], is_cap_diff=capitals_differ)
         return float(analyzer.sentiment_valence(0, reading, word, len(before), [])[0])
 
-    def valence(words: list[str], place: int, capitals_differ: bool) -> float:
-        before = words[place - 3 if place > 3 else 0 : place]
-        after = words[place + 1 : place + 3]
-        return case(words[place], tuple(map(part, before)), tuple(map(part, after)), capitals_differ)
+    def valence(words: list[str], lower: list[str], place: int, differ: bool) -> float:
+        start = place - 3 if place > 3 else 0
+        if alone.isdisjoint(lower[start:place]) and not (differ and words[place].isupper()):
+            near = together.intersection(lower[start : place + 3])
+            if (len(near) < 2 or not says(near)) and "n't" not in " ".join(lower[start:place]):
+                return float(lexicon[lower[place]])
+        before, after = words[start:place], words[place + 1 : place + 3]
+        return case(example(words[place]), tuple(map(part, before)), tuple(map(part, after)), differ)
 
     return valence
 
