@@ -43,6 +43,12 @@ class Asked(Signal):
         return pc.greater(scores, 0.5)
 
 
+class Dear(Asked):
+    """One whose price is worth a look at a sample."""
+
+    cost: ClassVar[float] = 5_000.0
+
+
 def masks(*rows: str) -> dict[str, np.ndarray[Any, Any]]:
     return {"abcd"[i]: np.array([mark == "1" for mark in row]) for i, row in enumerate(rows)}
 
@@ -84,13 +90,16 @@ EXPRESSIONS = ["a & b & c", "a & (b | ~c)", "~a & at_least(1, b, c)", "p & ~c", 
     st.lists(st.text("01?", min_size=3, max_size=3), min_size=8, max_size=40),
     st.sampled_from(EXPRESSIONS),
     st.sampled_from(["drop", "keep"]),
+    st.sampled_from([Asked, Dear]),
 )
-def test_both_modes_keep_the_same_rows(corpus_of: CorpusOf, rows: list[str], keep: str, on_null: Any) -> None:
+def test_both_modes_keep_the_same_rows(
+    corpus_of: CorpusOf, rows: list[str], keep: str, on_null: Any, kind: type[Asked]
+) -> None:
     corpus = corpus_of(rows)
 
     def judge(mode: Any) -> Verdicts:
         parts = {"p": "a & b"} if "p" in keep else {}
-        signals = {name: Asked(place) for place, name in enumerate("abc")}
+        signals = {name: kind(place) for place, name in enumerate("abc")}
         chosen = Filter(name="x", signals=signals, keep=keep, parts=parts, on_null=on_null, mode=mode)
         decision = chosen._decision()
         if mode == "full":
@@ -106,13 +115,18 @@ def test_both_modes_keep_the_same_rows(corpus_of: CorpusOf, rows: list[str], kee
         assert set(first) <= set(all_of_them)
 
 
-def test_rows_that_are_decided_are_not_asked_about(corpus_of: CorpusOf, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("kind", "sampled"),
+    [(Dear, 47 + 1), (Asked, 0)],  # one row more than the sample, so that what is loaded once is not timed
+)
+def test_rows_that_are_decided_are_not_asked_about(
+    corpus_of: CorpusOf, tmp_path: Path, kind: type[Asked], sampled: int
+) -> None:
     rows = [f"{int(i % 10 == 0)}{int(i % 2 == 0)}" for i in range(3_000)]
-    signals = {"common": Asked(1), "rare": Asked(0)}
+    signals = {"common": kind(1), "rare": kind(0)}
     chosen = Filter(name="x", signals=signals, keep="common & rare", mode="short_circuit")
     corpus = corpus_of(rows)
     verdicts = chosen.judge(corpus, tmp_path, progress=False)
-    sampled = 47 + 1  # and one row more, so that what is loaded once is not timed
     assert sorted(signal.rows - sampled for signal in signals.values()) in ([300, 3_000], [1_500, 3_000])
     assert verdicts.kept().sum() == 300
     assert not list(tmp_path.rglob("*.parquet"))  # half a column is nothing to keep
@@ -121,8 +135,19 @@ def test_rows_that_are_decided_are_not_asked_about(corpus_of: CorpusOf, tmp_path
     assert all(set(counts) == {"drops"} for counts in found["terms"].values())
     verdicts.save(tmp_path / "verdicts")
     assert Verdicts.load(tmp_path / "verdicts").reasons().equals(verdicts.reasons())
-    again = Filter(name="x", signals={"common": Asked(1), "rare": Asked(0)}, keep="common & rare")
+    again = Filter(name="x", signals={"common": kind(1), "rare": kind(0)}, keep="common & rare")
     assert again.fingerprint() == chosen.fingerprint()
+
+
+def test_few_cheap_rows_are_asked_by_declared_price_without_a_sample(corpus_of: CorpusOf, tmp_path: Path) -> None:
+    class Dearer(Asked):
+        cost: ClassVar[float] = 20.0
+
+    signals = {"dear": Dearer(0), "cheap": Asked(1)}
+    chosen = Filter(name="x", signals=signals, keep="dear & cheap", mode="short_circuit")
+    verdicts = chosen.judge(corpus_of([f"{i % 3 and 1}{i % 2}" for i in range(600)]), tmp_path, progress=False)
+    assert verdicts.asked == ["cheap", "dear"]
+    assert (signals["cheap"].rows, signals["dear"].rows) == (600, 300)
 
 
 def test_scores_on_disk_are_taken(corpus_of: CorpusOf, tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -15,7 +16,7 @@ from winnow.errors import WinnowError, did_you_mean
 from winnow.filters.asking import Questions, Turn, score_column, settled
 from winnow.filters.expression import Known, Name, Node, conjuncts, evaluate, expanded, names
 from winnow.filters.parsing import fault_at, parse
-from winnow.filters.plan import Mask, Plan, make_plan, sample_places
+from winnow.filters.plan import SAMPLE_REPAYS, Mask, Plan, make_plan, sample_places
 from winnow.filters.scoring import Engine, Scored, Watch, ask_all, score_whole
 from winnow.filters.signals import Signal
 from winnow.filters.verdicts import Verdicts
@@ -109,9 +110,20 @@ class Decision:
                 scores[name], seconds = score_column(name, signal, sample)
                 prices[name] = 1e6 * seconds / len(places)
         terms = {text: expanded(term, self.parts) for text, term in self.terms().items()}
-        needs = {text: frozenset(name.name for name, _ in names(term)) for text, term in terms.items()}
         passed = {text: settled(term, self.signals, scores, self.keep_null) for text, term in terms.items()}
-        return make_plan(needs, passed, prices)
+        return make_plan(self._needs(), passed, prices)
+
+    def quick_plan(self, table: pa.Table, known: Mapping[str, Scored]) -> Plan:
+        """Return the same as :meth:`plan`, but without a sample, by declared prices alone, where none could repay."""
+        prices = {name: 0.0 if name in known else signal.cost for name, signal in self.signals.items()}
+        if table.num_rows * sum(prices.values()) >= SAMPLE_REPAYS:
+            return self.plan(table, known)
+        needs = self._needs()
+        return make_plan(needs, dict.fromkeys(needs, np.array([True, False])), prices)
+
+    def _needs(self) -> dict[str, frozenset[str]]:
+        terms = {text: expanded(term, self.parts) for text, term in self.terms().items()}
+        return {text: frozenset(name.name for name, _ in names(term)) for text, term in terms.items()}
 
     def short_circuit(
         self,
@@ -134,7 +146,7 @@ class Decision:
             watch: Called after each batch.
             engine: Who scores; this process where it is None.
         """
-        plan, terms = self.plan(corpus.table, known), self.terms()
+        plan, terms = self.quick_plan(corpus.table, known), self.terms()
         corpus.release()
         fresh = {name: signal for name, signal in self.signals.items() if name not in known}
         known = {**known, **score_whole(fresh, corpus.table, bar)}

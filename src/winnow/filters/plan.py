@@ -12,6 +12,8 @@ Mask = npt.NDArray[np.bool_]
 Places = npt.NDArray[np.int64]
 
 _PRIOR_ROWS = 4
+SAMPLE_REPAYS = 50_000.0
+"""Microseconds below which asking everything is no dearer than what a sample and a poor order could cost together."""
 _SAMPLE_SHARE, _SAMPLE_ROWS, _RUNS = 1 / 64, (16, 256), 32
 
 

@@ -147,7 +147,10 @@ class Filter(Selection):
         return verdicts
 
     def plan(self, corpus: Corpus, cache_dir: Path) -> Plan:
-        """Return the cheapest order of the terms and what it is expected to save, as a sample of the rows tells."""
+        """Return the cheapest order of the terms and what it is expected to save, as a sample of the rows tells.
+
+        Where all is declared to cost next to nothing, :meth:`judge` looks at no sample and asks by declared prices.
+        """
         return self._decision().plan(corpus.table, cached_scores(self.signals, corpus, cache_dir))
 
     def select(self, train_rows: pa.Table, verdicts: Verdicts | None, seed: int) -> pa.Table:
