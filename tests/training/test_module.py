@@ -95,6 +95,23 @@ def test_the_logged_loss_is_the_token_mean_of_the_step(tiny: Scratch, tokenizer:
     assert module.tokens_seen == batch.tokens
 
 
+def test_values_reach_the_logger_in_one_call_at_the_pace_asked_for(model: Any, rows: TokenRows) -> None:
+    class Kept(pl.loggers.logger.DummyLogger):
+        def log_metrics(self, metrics: Any, step: Any = None) -> None:
+            calls.append((step, {name: value for name, value in metrics.items() if name != "epoch"}))
+
+    calls: list[tuple[int, dict[str, float]]] = []
+    watch, kept = Watch(), Kept()
+    module = fit(model, rows, callbacks=[watch], max_steps=5, logger=kept, log_every_n_steps=2, val_check_interval=4)
+    assert [step for step, _ in calls] == [1, 3, 3], "steps are counted from 0, as Lightning does"
+    trained, scored = calls[1][1], calls[2][1]
+    assert trained.keys() == {"train/loss", "train/tokens", "train/learning_rate"}
+    assert trained["train/learning_rate"] == watch.rates[3]
+    assert calls[0][1]["train/tokens"] < trained["train/tokens"] < module.tokens_seen
+    assert scored.keys() == {"validation/loss", "validation/perplexity"}
+    assert module.trainer.progress_bar_metrics["train/loss"] == trained["train/loss"]
+
+
 @pytest.mark.parametrize("precision", ["32-true", "bf16-mixed"])
 def test_clipping_sees_the_gradients_of_the_mean(model: Any, rows: TokenRows, precision: Any) -> None:
     class Norm(Callback):

@@ -17,6 +17,7 @@ from winnow.training.batch import Batch
 from winnow.training.counter import key
 from winnow.training.divergence import bad_rows
 from winnow.training.forward import Forward, masked_lm_sums
+from winnow.training.logging import log_step
 from winnow.training.metrics import MaskedLoss, Perplexity
 from winnow.training.optimization import Scheduler, parameter_groups, schedule
 
@@ -147,15 +148,16 @@ class MaskedLanguageModule(pl.LightningModule):
             self.clip_gradients(optimizer, gradient_clip_val, gradient_clip_algorithm)
 
     def _log_now_and_then(self) -> None:
-        """Log at the trainer's pace only: each value logged costs as much as some small layers."""
+        """Log at the trainer's pace."""
         pace = self.trainer.log_every_n_steps
         if pace == 0 or (self.global_step + 1) % pace:
             return
         self._stop_if_not_finite()
-        loss_sum, masked = self._since_logged
-        self.log("train/loss", (loss_sum / masked.clamp(min=1)).float(), prog_bar=True)
-        self.log("train/tokens", self._tokens.float())
-        self.log("train/learning_rate", self.trainer.optimizers[0].param_groups[0]["lr"])
+        loss_sum, masked, tokens = torch.cat([self._since_logged, self._tokens[None]]).tolist()  # one wait for a GPU
+        rate = self.trainer.optimizers[0].param_groups[0]["lr"]
+        values = {"train/loss": loss_sum / max(masked, 1), "train/tokens": tokens, "train/learning_rate": float(rate)}
+        log_step(self.trainer, values, self.global_step)
+        self.trainer.progress_bar_metrics["train/loss"] = values["train/loss"]
         self._since_logged.zero_()
 
     def on_validation_start(self) -> None:

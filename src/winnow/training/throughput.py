@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 import pytorch_lightning as pl
 import torch
 
+from winnow.training.logging import log_step
+
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
@@ -53,8 +55,8 @@ class Throughput(pl.Callback):
         seconds = time.perf_counter() - self._since
         if tokens > 0 and seconds > 0:
             done = tokens * self._body + masked * self._head
-            pl_module.log("train/tokens_per_second", tokens / seconds)
-            pl_module.log("train/peak_share", done / seconds / self._peak)
+            speed = {"train/tokens_per_second": tokens / seconds, "train/peak_share": done / seconds / self._peak}
+            log_step(trainer, speed, trainer.global_step - 1)
         self._begin(pl_module)
 
     def _begin(self, pl_module: Any) -> None:
