@@ -52,6 +52,10 @@ def record_inputs(run: TrackedRun, cell: Cell[TrainConfig], parts: Parts, ready:
     )
     run.set_tags({NOTE: describe_cell(_facts(cell, parts, ready))})
     record_configuration(run, cell)
+    if "name" not in (cell.tree.get("filter") or {}):  # the arm without a filter
+        run.log_params({"filter.name": parts.filter.name})
+    # First of all metrics: where runs lie side by side, MLflow's pages choose the one that was stored first.
+    run.log_metrics({"data/train_rows": ready.train_rows.num_rows, "data/train_tokens": len(ready.tokens["train"].ids)})
     run.log_json(hardware(), "environment/hardware.json")
     record_corpus(run, ready.corpus)
     record_lineage(run, parts, ready)
@@ -64,7 +68,6 @@ def record_inputs(run: TrackedRun, cell: Cell[TrainConfig], parts: Parts, ready:
         with tempfile.TemporaryDirectory() as folder:
             save_kept(ready.train_rows, Path(folder))
             run.log_folder(Path(folder), "filter")
-    run.log_metrics({"data/train_rows": ready.train_rows.num_rows, "data/train_tokens": len(ready.tokens["train"].ids)})
 
 
 def describe_results(

@@ -26,8 +26,8 @@ WAIT = 60_000
 
 @pytest.fixture
 def pages(workplace: Path, store: Store, small: list[str], find_port: Callable[[], int]) -> Iterator[str]:
-    """The address of `winnow ui` over a study of two arms and two seeds."""
-    assert main(["train", "-m", "filter=full,nike_positive", "seed=1,2", "study.name=mine", *small]) == 0
+    """The address of `winnow ui` over a study of two arms."""
+    assert main(["train", "-m", "filter=full,nike_positive", "study.name=mine", *small]) == 0
     port = find_port()
     # A group of its own: `winnow ui` starts MLflow's server, and that its worker.
     process = subprocess.Popen(
@@ -83,5 +83,13 @@ def test_the_pages_show_a_study_its_cells_their_scores_and_two_of_them_side_by_s
             "nike_positive, seed 1",
             "filter.name",
         )
+        assert full.data.params["filter.name"] == "full"
+        first = next(name for name in full.data.metrics if not name.startswith("system/"))
+        assert first == "data/train_rows", "the page chooses the metric that was stored first"
+        shown(page, f"{pages}/#/experiments/{experiment}/runs", "study", "mine (study)")
+        assert page.get_by_text("full, seed 1").count() == 0
+        page.get_by_role("row").filter(has_text="mine (study)").get_by_role("button").first.click()
+        for name in cells:
+            page.get_by_text(name).first.wait_for(timeout=WAIT)
     finally:
         page.close()
