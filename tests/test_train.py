@@ -110,3 +110,19 @@ def test_external_sets_are_measured_and_leakage_is_tracked(workplace: Path, smal
     assert (
         metrics["data/leakage/test/near"] == 0
     )  # of the six runs of a template sentence, one word changes one or more
+
+
+def test_a_run_without_mlflow_leaves_plain_files(
+    tmp_path: Path, small: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert main(["train", "tracking=none", *small]) == 0
+    assert not list(tmp_path.rglob("*.db"))
+    (folder,) = (tmp_path / "outputs/runs/scratchpad").iterdir()
+    lines = {path.name: path.read_text(encoding="utf-8").splitlines() for path in folder.glob("*.csv")}
+    logged = {tuple(line.split(",")[1:3]) for line in lines["metrics.csv"]}
+    assert {("4", "train/tokens_per_second"), ("2", "validation/loss"), ("0", "final/test/all/loss")} <= logged
+    assert "seed,1" in lines["params.csv"]
+    assert lines["tags.csv"][-2] == "status,FINISHED"
+    assert (folder / "artifacts" / record.ROWS).exists()
+    assert (folder / "artifacts" / record.MODEL / "model.safetensors").exists()

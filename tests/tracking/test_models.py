@@ -106,12 +106,24 @@ def test_a_promoted_model_is_served_from_the_registry_and_described(
 
 
 def test_a_pushed_model_opens_and_its_card_tells_data_filter_scores_and_limits(
-    workplace: Path, run_id: str, hub: dict[str, bytes], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    workplace: Path,
+    run_id: str,
+    hub: dict[str, bytes],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
+    with monkeypatch.context() as before:
+        before.setenv("HF_TOKEN", "hf_wrong")
+        assert main(["push", run_id, "ann/fills"]) == 1
+        assert "hf auth login" in " ".join(capsys.readouterr().err.split())
+    assert main(["push", run_id, "no/such/name"]) == 1
+    assert "OWNER/NAME" in capsys.readouterr().err
+    assert hub == {}, "a hub that refuses has nothing"
+
     assert main(["push", run_id, "ann/fills"]) == 0
     assert "/ann/fills/commit/1" in capsys.readouterr().out
     assert b"private" in hub.pop("repository"), "nobody else sees it unless that is asked for"
-    folder = tmp_path / "from_the_hub"
+    folder = workplace / "from_the_hub"
     folder.mkdir()
     for name, content in hub.items():
         (folder / name).write_bytes(content)
@@ -123,18 +135,3 @@ def test_a_pushed_model_opens_and_its_card_tells_data_filter_scores_and_limits(
         assert part in card
     assert "| test/all/loss |" in card
     assert "rows: read 1,500 >" in card
-
-
-def test_a_hub_that_refuses_is_told(
-    workplace: Path,
-    run_id: str,
-    hub: dict[str, bytes],
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
-) -> None:
-    monkeypatch.setenv("HF_TOKEN", "hf_wrong")
-    assert main(["push", run_id, "ann/fills"]) == 1
-    assert "hf auth login" in " ".join(capsys.readouterr().err.split())
-    assert main(["push", run_id, "no/such/name"]) == 1
-    assert "OWNER/NAME" in capsys.readouterr().err
-    assert hub == {}
