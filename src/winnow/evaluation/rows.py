@@ -19,6 +19,9 @@ if TYPE_CHECKING:
     from winnow.training import Masking, TokenRows
     from winnow.training.forward import Forward
 
+ALONE = {"sync_on_compute": False}
+"""For a metric of rows that one process scored alone: after a distributed training it must not wait for the others."""
+
 
 def score_rows(
     model: PreTrainedModel,
@@ -184,12 +187,12 @@ def _averages(rows: pa.Table, ranks: npt.NDArray[Any], confidences: npt.NDArray[
     ranked, sure = torch.from_numpy(ranks), torch.from_numpy(confidences)
     sums = torch.tensor(rows["loss_sum"].to_numpy().sum()), torch.tensor(len(ranks))
     updates: dict[str, tuple[Metric, tuple[torch.Tensor, ...]]] = {
-        "loss": (intrinsic.MaskedLoss(), sums),
-        "perplexity": (intrinsic.Perplexity(), sums),
-        "top1": (intrinsic.TopK(1), (ranked,)),
-        "top5": (intrinsic.TopK(5), (ranked,)),
-        "mrr": (intrinsic.MeanReciprocalRank(), (ranked,)),
-        "ece": (intrinsic.CalibrationError(), (sure, ranked == 1)),
+        "loss": (intrinsic.MaskedLoss(**ALONE), sums),
+        "perplexity": (intrinsic.Perplexity(**ALONE), sums),
+        "top1": (intrinsic.TopK(1, **ALONE), (ranked,)),
+        "top5": (intrinsic.TopK(5, **ALONE), (ranked,)),
+        "mrr": (intrinsic.MeanReciprocalRank(**ALONE), (ranked,)),
+        "ece": (intrinsic.CalibrationError(**ALONE), (sure, ranked == 1)),
     }
     for metric, given in updates.values():
         metric.update(*given)
@@ -201,7 +204,7 @@ def _pseudo(scored: pa.Table) -> dict[str, float]:
 
     from winnow.evaluation.intrinsic import PseudoPerplexity
 
-    metric = PseudoPerplexity()
+    metric = PseudoPerplexity(**ALONE)
     metric.update(
         torch.tensor(scored["pseudo_log_likelihood"].to_numpy()), torch.tensor(scored["pseudo_tokens"].to_numpy())
     )
