@@ -8,21 +8,30 @@ is wrong.
 from __future__ import annotations
 
 import copy
-import functools
 import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Generic, TypeVar
 
 from winnow.config import ablation
 from winnow.config.construct import construct
+from winnow.config.overrides import (
+    Choices,
+    conf_folder,
+    describe_choices,
+    forced,
+    has_known_choice,
+    is_readable,
+    of_single_run,
+    parse,
+    points_of_sweep,
+    users_folder,
+)
 from winnow.config.validate import missing_values, validate
-from winnow.errors import WinnowError, WinnowErrors, did_you_mean
+from winnow.errors import WinnowError, WinnowErrors
 
 Config = TypeVar("Config")
-Choices = dict[str, list[str]]
 
 
 @dataclass(frozen=True)
@@ -38,13 +47,6 @@ class Cell(Generic[Config]):
     overrides: list[str]
     tree: dict[str, Any]
     config: Config
-
-
-def conf_folder() -> Path:
-    """Return the folder of Winnow's own configuration: inside an installed package, or at the top of a checkout."""
-    package = Path(__file__).resolve().parents[1]
-    installed = package / "conf"
-    return installed if installed.is_dir() else package.parents[1] / "conf"
 
 
 def compose_cells(
@@ -67,19 +69,19 @@ def compose_cells(
     faults: list[WinnowError] = []
     choices = describe_choices()
     with _hydra():
-        readable = [text for text in arguments if _is_readable(text, faults)]
-        searchpath = _users_folder(faults)
-        fixed = [text for text in readable if not _parse(text).is_sweep_override()]
+        readable = [text for text in arguments if is_readable(text, faults)]
+        searchpath = users_folder(faults)
+        fixed = [text for text in readable if not parse(text).is_sweep_override()]
         params, experiment_sweeps = _sweep_of_experiment(choices, command, searchpath, fixed)
         sweep = multirun or experiment_sweeps
-        points = _points(readable, params, faults) if sweep else [_single(readable, faults)]
+        points = points_of_sweep(readable, params, faults) if sweep else [of_single_run(readable, faults)]
         cells: list[Cell[Config]] = []
         ablating = []
         shared: dict[tuple[str, ...], Any] = {}
         fits: list[str] = []
         stray: dict[str, None] = {}
         for point in points:
-            known = [text for text in point if _has_known_choice(choices, text, faults)]
+            known = [text for text in point if has_known_choice(choices, text, faults)]
             tree, nowhere = _compose_where_it_fits(choices, command, searchpath, known, faults, shared, sweep)
             fits += [text for text in known if "@" in text and text not in nowhere]
             stray |= dict.fromkeys(nowhere)
@@ -105,7 +107,7 @@ def _with_ablations(
     point: list[str], tree: dict[str, Any], asked: Any, schema: type[Config], faults: list[WinnowError]
 ) -> list[Cell[Config]]:
     """Return the cell of a tree, and after it those of the same filter less each signal that is asked for."""
-    overrides = [text for text in point if _parse(text).key_or_group != ablation.KEY]
+    overrides = [text for text in point if parse(text).key_or_group != ablation.KEY]
     config = _check(tree, schema, faults)
     less = ablation.arms(tree, asked, faults) if asked else {}
     if config is None:
@@ -133,17 +135,6 @@ def read_cell(tree: dict[str, Any], overrides: Sequence[str], schema: type[Confi
     return Cell(overrides=list(overrides), tree=tree, config=config)
 
 
-def describe_choices() -> Choices:
-    """Return the choices of each group in `conf/`, and in the user's own `./conf`, for `--help`."""
-    choices: dict[str, set[str]] = {}
-    for folder in (conf_folder(), Path.cwd() / "conf"):
-        for path in sorted(folder.rglob("*.yaml")):
-            group = path.parent.relative_to(folder).as_posix()
-            if group != ".":
-                choices.setdefault(group, set()).add(path.stem)
-    return {group: sorted(names) for group, names in sorted(choices.items())}
-
-
 @contextmanager
 def _hydra() -> Iterator[None]:
     from hydra import initialize_config_dir
@@ -154,54 +145,6 @@ def _hydra() -> Iterator[None]:
         yield
 
 
-def _users_folder(faults: list[WinnowError]) -> list[str]:
-    """Let `./conf` join the search path, unless it is Winnow's own or hides one of Winnow's files."""
-    theirs, ours = Path.cwd() / "conf", conf_folder()
-    if not theirs.is_dir() or theirs.resolve() == ours:
-        return []
-    for path in sorted(theirs.rglob("*.yaml")):
-        name = path.relative_to(theirs)
-        if (ours / name).exists():
-            faults.append(
-                WinnowError(
-                    "has the name of a file that comes with Winnow and would never be read. Rename it.",
-                    f"conf/{name}",
-                )
-            )
-    escaped = str(theirs).replace("\\", "\\\\").replace("'", "\\'")
-    return [f"hydra.searchpath=['file://{escaped}']"]
-
-
-@functools.lru_cache(maxsize=4096)
-def _parse(text: str) -> Any:
-    from hydra.core.override_parser.overrides_parser import OverridesParser
-
-    return OverridesParser.create().parse_override(text)
-
-
-def _is_readable(text: str, faults: list[WinnowError]) -> bool:
-    from hydra.errors import HydraException
-
-    try:
-        _parse(text)
-    except HydraException as error:
-        reason = str(error).splitlines()[0]
-        faults.append(
-            WinnowError(f"cannot be read as key=value ({reason}). Quote values with spaces or brackets.", text)
-        )
-        return False
-    return True
-
-
-def _single(overrides: list[str], faults: list[WinnowError]) -> list[str]:
-    for text in overrides:
-        if _parse(text).is_sweep_override():
-            faults.append(
-                WinnowError("several values were given to a single run. Add -m for a sweep.", text.split("=")[0])
-            )
-    return [text for text in overrides if not _parse(text).is_sweep_override()]
-
-
 def _sweep_of_experiment(
     choices: Choices, command: str, searchpath: list[str], fixed: list[str]
 ) -> tuple[dict[str, str], bool]:
@@ -209,50 +152,14 @@ def _sweep_of_experiment(
     from hydra import compose
     from hydra.types import RunMode
 
-    known = [text for text in fixed if _has_known_choice(choices, text, [])]
-    overrides = [*searchpath, *(_forced(choices, text) for text in known)]
+    known = [text for text in fixed if has_known_choice(choices, text, [])]
+    overrides = [*searchpath, *(forced(choices, text) for text in known)]
     try:
         hydra_config = compose(command, overrides, return_hydra_config=True).hydra
     except Exception:
         return {}, False  # whatever is wrong is told when the cells are composed
     params = hydra_config.sweeper.get("params") or {}
     return {key: str(value) for key, value in params.items()}, hydra_config.mode == RunMode.MULTIRUN
-
-
-def _points(overrides: list[str], params: dict[str, str], faults: list[WinnowError]) -> list[list[str]]:
-    """Expand a sweep to its grid; a key given on the command line replaces the experiment's."""
-    from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
-
-    given = {_parse(text).get_key_element(): text for text in overrides}
-    texts = {key: given.pop(key, f"{key}={value}") for key, value in params.items()} | given
-    parsed = [_parse(text) for text in texts.values() if _is_readable(text, faults)]
-    batches = BasicSweeper.split_arguments(parsed, max_batch_size=None)
-    return [list(point) for point in batches[0]]
-
-
-def _has_known_choice(choices: Choices, text: str, faults: list[WinnowError]) -> bool:
-    """Check the choice of a group (`filter=nike_positve`) against the files there are."""
-    override = _parse(text)
-    options = choices.get(override.key_or_group)
-    if options is None or override.is_delete():
-        return True
-    value = override.value()
-    for choice in value if isinstance(value, list) else [value]:
-        if choice is not None and str(choice) not in options:
-            allowed = ", ".join(options)
-            near = did_you_mean(str(choice), options)
-            faults.append(
-                WinnowError(f"there is no choice {choice!r}.{near} Allowed: {allowed}.", override.key_or_group)
-            )
-            return False
-    return True
-
-
-def _forced(choices: Choices, text: str) -> str:
-    """Turn `key=value` into `++key=value`, so that an unknown key reaches our own check."""
-    override = _parse(text)
-    is_plain = not (override.is_add() or override.is_delete() or override.key_or_group.startswith("hydra"))
-    return f"++{text}" if is_plain and override.key_or_group not in choices else text
 
 
 def _compose(
@@ -270,16 +177,16 @@ def _compose(
     from omegaconf.errors import OmegaConfBaseException
     from yaml import YAMLError
 
-    forced = [_forced(choices, text) for text in overrides]
+    given = [forced(choices, text) for text in overrides]
     # A value that stands before a `+` or `~` has to be set before it too; where a group stands is all the same.
-    last = max((i for i, text in enumerate(forced) if text.startswith(("+", "~")) and text[:2] != "++"), default=-1)
-    plain = [text for text in forced[last + 1 :] if text.startswith("++")]
-    rest = tuple(text for i, text in enumerate(forced) if i <= last or text not in plain)
+    last = max((i for i, text in enumerate(given) if text.startswith(("+", "~")) and text[:2] != "++"), default=-1)
+    plain = [text for text in given[last + 1 :] if text.startswith("++")]
+    rest = tuple(text for i, text in enumerate(given) if i <= last or text not in plain)
     try:
         if rest not in shared:
             shared[rest] = compose(command, list(rest))
         config = copy.deepcopy(shared[rest])
-        ConfigLoaderImpl._apply_overrides_to_config([_parse(text) for text in plain], config)
+        ConfigLoaderImpl._apply_overrides_to_config([parse(text) for text in plain], config)
         tree = OmegaConf.to_container(config, resolve=True)
     except (HydraException, OmegaConfBaseException, YAMLError) as error:
         key = getattr(error, "full_key", None) or "conf"
