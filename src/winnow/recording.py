@@ -48,9 +48,9 @@ def record_inputs(run: TrackedRun, cell: Cell[TrainConfig], parts: Parts, ready:
                 held_out, vocabulary, cell.config.evaluation.mask_seed, cell.config.training.max_length
             ),
             record.PROBES: fingerprint({probe: one.fingerprint() for probe, one in parts.probes.items()}),
+            NOTE: describe_cell(_facts(cell, parts, ready)),
         }
     )
-    run.set_tags({NOTE: describe_cell(_facts(cell, parts, ready))})
     record_configuration(run, cell)
     if "name" not in (cell.tree.get("filter") or {}):  # the arm without a filter
         run.log_params({"filter.name": parts.filter.name})
@@ -112,7 +112,6 @@ def record_corpus(run: TrackedRun, corpus: Corpus) -> None:
         run.log_metrics({f"data/integrity/{check}": counts["failed"] / max(1, counts["rows"])})
     for read, failing in corpus.failing:
         run.log_metrics({"rows/failing_integrity": failing / read}, read)
-    run.flush()
 
 
 def record_verdicts(run: TrackedRun, verdicts: Verdicts, corpus: Corpus, statistics: Mapping[str, Any]) -> None:
