@@ -28,6 +28,7 @@ from typing import Any
 
 from winnow.cli import main as main_of_winnow
 from winnow.tracking import Store, record
+from winnow.tracking.environment import hardware
 
 SMALL = [
     "dataset.source.rows=1500",
@@ -203,7 +204,7 @@ def main() -> None:
     options = parser.parse_args()
     target = options.json.resolve() if options.json else None
     os.chdir(tempfile.mkdtemp())
-    found: dict[str, Any] = {}
+    found: dict[str, Any] = {"hardware": hardware()}
     wanted = {"empty_store": options.rounds, "parallel_cells": options.crowd, "sigkill": options.kills}
     for name, measured in (
         ("sigkill", lambda: measure_kills(options.kills, random.Random(options.seed))),
