@@ -15,6 +15,7 @@ from winnow.comparison.metrics import Metric
 from winnow.comparison.runs import Study
 from winnow.comparison.verdict import Finding
 from winnow.look.figures import GREY, INK, Figure, Panel, Style, render, styles
+from winnow.look.fills import draw_bars
 from winnow.look.wording import number
 
 if TYPE_CHECKING:
@@ -169,28 +170,12 @@ def _fills(study: Study, prompts: dict[str, Fills], look: dict[str, Style], fold
 
 
 def _fill(prompt: str, arms: dict[str, tuple[dict[str, float], Style]]) -> Panel:
-    from matplotlib.ticker import MaxNLocator
-
     def draw(figure: FigureBase) -> None:
         top = {title: fills for title, (fills, _) in arms.items()}
         rows = np.atleast_1d(figure.subplots(len(arms), 1, sharex=True))
         for axes, (title, (_, style)) in zip(rows, arms.items(), strict=True):
             others = {word for other, words in top.items() if other != title for word in words}
-            for row, (word, share) in enumerate(top[title].items()):
-                alone = word not in others
-                axes.barh(
-                    row,
-                    share,
-                    color="none" if alone else style.colour,
-                    edgecolor=style.colour,
-                    lw=0.8,
-                    hatch="////" if alone else None,
-                    height=0.72,
-                )
-            _rows(axes, list(top[title]))
-            axes.set_title(title, fontsize=8.5)
-            axes.grid(axis="y", visible=False)
-        rows[-1].xaxis.set_major_locator(MaxNLocator(4))
+            draw_bars(axes, list(top[title].items()), style, others, title)
         rows[-1].set_xlabel("probability")
         _title(figure, prompt, lines=2)
 

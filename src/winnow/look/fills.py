@@ -70,9 +70,9 @@ def _panel(
         grid = figure.subplots(len(parts), 2 if two else 1, squeeze=False, sharex="col")
         for row, (name, (best, worst)) in enumerate(parts.items()):
             others = {word for other, (words, _) in parts.items() if other != name for word, _ in words}
-            _bars(grid[row][0], best, look[name], others, f"{name}: best" if two else name)
+            draw_bars(grid[row][0], best, look[name], others, f"{name}: best" if two else name)
             if worst is not None:
-                _bars(grid[row][1], worst, look[name], None, f"{name}: worst")
+                draw_bars(grid[row][1], worst, look[name], None, f"{name}: worst")
         for axes in grid[-1]:
             axes.set_xlabel("probability")
         figure.suptitle(
@@ -83,7 +83,8 @@ def _panel(
     return Panel(title, draw, 7.2 if two else 3.6, 0.6 + len(parts) * (0.42 + 0.19 * rows))
 
 
-def _bars(axes: Any, ranked: Ranked, style: Style, others: set[str] | None, title: str) -> None:
+def draw_bars(axes: Any, ranked: Ranked, style: Style, others: set[str] | None, title: str) -> None:
+    """Draw ranked words as bars; words that are not among `others`, where these are given, are hatched."""
     from matplotlib.ticker import MaxNLocator
 
     for row, (word, share) in enumerate(ranked):
