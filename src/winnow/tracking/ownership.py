@@ -105,7 +105,7 @@ def claim(run_id: str) -> Iterator[None]:
         except Timeout as error:
             told = f"the run {run_id} is being worked on by another process of this machine."
             raise WinnowError(f"{told} Wait until it ends, or stop it.") from error
-        except OSError:  # Timeout is one too, and was caught above
+        except OSError:  # no lock can be made here, and the run goes on without one
             pass
         yield
 
