@@ -109,11 +109,12 @@ def test_launchers_say_how_many_cells_run_at_a_time() -> None:
 @pytest.mark.parametrize(
     "launcher",
     [
-        ["launcher=joblib", "launcher.workers=2", "seed=1,2"],
+        ["launcher=joblib", "launcher.workers=2", "seed=1,2,3"],
+        ["launcher=joblib", "launcher.workers=1", "launcher.threads=1", "seed=1,2"],
         ["launcher=submitit_local", "seed=1"],
-        ["launcher=torchrun", "seed=1", "trainer=ddp", "trainer.accelerator=cpu"],
+        ["launcher=torchrun", "launcher.cells=2", "seed=1,2", "trainer=ddp", "trainer.accelerator=cpu"],
     ],
-    ids=["joblib", "submitit", "torchrun"],
+    ids=["joblib", "joblib_alone", "submitit", "torchrun"],
 )
 def test_cells_in_other_processes_score_what_they_score_here(
     workplace: Path, store: Store, small: list[str], launcher: list[str], runs: Callable[..., list[Any]]

@@ -89,8 +89,15 @@ class Joblib(Launcher):
 
         left = {job.file: job for job in jobs}
         threads = self.threads or max(1, joblib.cpu_count() // self.at_once)
+        if self.at_once == 1:  # joblib starts no process for a single worker, and so heeds no number of threads
+            import torch
+
+            torch.set_num_threads(threads)
+            yield from InProcess().launch(jobs)
+            return
         while left:
-            work = (joblib.delayed(_run_in_worker)(file) for file in left)
+            # A list: joblib asks for the next one when others have already been taken out.
+            work = [joblib.delayed(_run_in_worker)(file) for file in left]
             try:
                 with joblib.parallel_config("loky", inner_max_num_threads=threads):
                     pool = joblib.Parallel(
