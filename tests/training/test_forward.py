@@ -142,6 +142,17 @@ def test_rows_without_a_token_to_guess_change_no_gradient(kind: str) -> None:
 
 
 @pytest.mark.parametrize("kind", KNOWN)
+def test_tokens_that_occur_again_at_the_same_position_change_no_number(kind: str) -> None:
+    """Without a gradient the first layer projects them once."""
+    model, (ids, labels, lengths) = model_of(kind), drawn([6, 4, 6, 9, 2])
+    twice = (np.tile(ids, 2), np.tile(labels, 2), np.tile(lengths, 2))
+    expected, _ = masked_logits(model, Batch.of(*twice), "reference")
+    with torch.inference_mode():
+        found, _ = masked_logits(model, Batch.of(*twice), "efficient")
+    assert torch.allclose(found, expected, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("kind", KNOWN)
 def test_a_head_with_weights_of_its_own_has_dense_gradients(kind: str) -> None:
     config = copy.deepcopy(CONFIGS[kind])
     config.tie_word_embeddings = False

@@ -114,16 +114,20 @@ def test_values_reach_the_logger_in_one_call_at_the_pace_asked_for(model: Any, r
 
 @pytest.mark.parametrize("precision", ["32-true", "bf16-mixed"])
 def test_clipping_sees_the_gradients_of_the_mean(model: Any, rows: TokenRows, precision: Any) -> None:
-    class Norm(Callback):
-        def on_before_zero_grad(self, trainer: Any, module: Any, optimizer: Any) -> None:
-            gradients = [parameter.grad for parameter in module.model.parameters() if parameter.grad is not None]
-            if gradients:
-                norms.append(float(torch.linalg.vector_norm(torch.stack([gradient.norm() for gradient in gradients]))))
-
     norms: list[float] = []
-    fused = functools.partial(torch.optim.AdamW, lr=1e-3, fused=True)
+
+    def note(optimizer: torch.optim.Optimizer, *_: Any) -> None:
+        gradients = [parameter.grad for group in optimizer.param_groups for parameter in group["params"]]
+        norms.append(float(torch.linalg.vector_norm(torch.stack([gradient.norm() for gradient in gradients]))))
+
+    def fused(parameters: Any) -> torch.optim.Optimizer:
+        optimizer = torch.optim.AdamW(parameters, lr=1e-3, fused=True)
+        optimizer.register_step_post_hook(note)
+        return optimizer
+
     settings: dict[str, Any] = {"gradient_clip_val": 0.01, "accumulate_grad_batches": 2, "precision": precision}
-    fit(model, rows, fused, callbacks=[Norm()], limit_val_batches=0, **settings)
+    fit(model, rows, fused, limit_val_batches=0, **settings)
+    assert all(parameter.grad is None for parameter in model.parameters()), "no gradient outlives its step"
     assert norms
     assert norms == pytest.approx([0.01] * len(norms), rel=1e-3)
 

@@ -124,12 +124,12 @@ def logits_at_masks(model: PreTrainedModel, batch: Batch, forward: Forward) -> t
 @contextmanager
 def evaluating(model: PreTrainedModel, device: torch.device | str) -> Iterator[None]:
     """Keep a model in evaluation mode on a device, without gradients, and put all back as it was."""
-    import torch
+    from winnow.training.linear import weights_laid_out
 
     training, home = model.training, model.device
     model.eval().to(device)
     try:
-        with torch.inference_mode():
+        with weights_laid_out():
             yield
     finally:
         model.train(training).to(home)

@@ -10,7 +10,6 @@ The names load when they are first used, so that a configuration can be checked 
 from __future__ import annotations
 
 import importlib
-import os
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -24,10 +23,6 @@ if TYPE_CHECKING:
     from winnow.training.module import MaskedLanguageModule
     from winnow.training.tokens import TokenRows, to_blocks, tokenize
     from winnow.training.vocabulary import Vocabulary, tokenizer_fingerprint
-
-# A step asks for hundreds of MB anew, and each page of 4 kB costs a fault: let PyTorch ask Linux for pages of 2 MB. It
-# looks once, when it first asks for memory, hence here; a choice of the user's stands.
-os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")
 
 _HOMES = {
     "Batch": "batch",

@@ -1,15 +1,15 @@
 """The efficient forward: the library's own modules on flat tokens, and no arithmetic that the loss does not need.
 
 Left out are padding, since all but attention works on single tokens; rows in which nothing is to be guessed (see
-:class:`winnow.training.batch.Batch`); and, at tokens that are not to be guessed, the last layer but for its keys and
-values, and the vocabulary. Each number that remains is the library's.
+:class:`winnow.training.batch.Batch`); at tokens that are not to be guessed, the last layer but for its keys and values,
+and the vocabulary; and, where no gradient is asked for, the first layer's projections of tokens that occur again at the
+same position. Each number that remains is the library's.
 """
 
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -19,7 +19,7 @@ from torch.utils.checkpoint import checkpoint
 
 from winnow.training.attention import attend
 from winnow.training.batch import Batch
-from winnow.training.linear import linear
+from winnow.training.linear import Tied, embed, linear
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -40,14 +40,21 @@ def efficient_logits(model: PreTrainedModel, batch: Batch) -> Tensor:
     """
     shape = SHAPES[type(model).__name__]
     positions = shape.positions(model, batch)
-    # The embeddings want a dimension of rows; one row holds all tokens, each with its own position.
-    with _sparse_word_gradient(model):
-        states = model.base_model.embeddings(input_ids=batch.input_ids[None], position_ids=positions[None])[0]
-    after_attention = _compiled_after_attention(shape) if _compiled else shape.after_attention
     *layers, last = shape.layers(model)
+    ids, again = batch.input_ids, None
+    if layers and not torch.is_grad_enabled() and not model.training:
+        again, first = _equal(ids, positions)
+        ids, positions = ids[first], positions[first]
+    words, tied = model.get_input_embeddings(), _tied(model)
+    embedded = words(ids) if tied is None else embed(words, ids, tied)
+    # The embeddings want a dimension of rows; one row holds all tokens, each with its own position.
+    states = model.base_model.embeddings(None, inputs_embeds=embedded[None], position_ids=positions[None])[0]
+    after_attention = _compiled_after_attention(shape) if _compiled else shape.after_attention
 
-    def through(layer: Part, states: Tensor) -> Tensor:
+    def through(layer: Part, states: Tensor, again: Tensor | None = None) -> Tensor:
         query, key, value = (linear(part, states) for part in shape.projections(layer))
+        if again is not None:
+            query, key, value, states = (part.index_select(0, again) for part in (query, key, value, states))
         after: Tensor = after_attention(layer, _attend(shape, layer, query, key, value, batch), states)
         return after
 
@@ -55,31 +62,35 @@ def efficient_logits(model: PreTrainedModel, batch: Batch) -> Tensor:
         if getattr(layer, "gradient_checkpointing", False) and torch.is_grad_enabled():
             states = checkpoint(through, layer, states, use_reentrant=False)
         else:
-            states = through(layer, states)
+            states = through(layer, states, again)
+            again = None
     to_query, to_key, to_value = shape.projections(last)
     wanted = states.index_select(0, batch.masked)
     asked = linear(to_query, wanted)
     query = asked.new_zeros(len(states), asked.shape[1]).index_copy(0, batch.masked, asked)
     context = _attend(shape, last, query, linear(to_key, states), linear(to_value, states), batch)
     states = after_attention(last, context.index_select(0, batch.masked), wanted)
-    return shape.head(model, states)
+    return shape.head(model, states, tied)
 
 
-@contextmanager
-def _sparse_word_gradient(model: Part) -> Iterator[None]:
-    """Let the embedding hand back the gradient of the words that occur, to be added to that of the vocabulary head.
+def _equal(ids: Tensor, positions: Tensor) -> tuple[Tensor, Tensor]:
+    """Return for each token which of the distinct ones it is, and where each of those stands.
 
-    The two share their weights. A dense gradient would fill a tensor of the size of the vocabulary with zeros, and the
-    sum of both would be another. Where they share nothing, the optimizer needs a dense one; CUDA adds sparse rows in no
-    fixed order.
+    Until they attend to others, and where nothing is dropped, equal tokens at equal positions are one and the same;
+    prompts made from templates are full of them.
     """
-    words, head = model.get_input_embeddings(), model.get_output_embeddings()
-    before = words.sparse
-    words.sparse = before or (head.weight is words.weight and words.weight.device.type == "cpu")
-    try:
-        yield
-    finally:
-        words.sparse = before
+    distinct, again = torch.unique(ids * (positions.max() + 1) + positions, return_inverse=True)
+    first = torch.empty_like(distinct).scatter_(0, again, torch.arange(len(ids), device=ids.device))
+    return again, first
+
+
+def _tied(model: Part) -> Tied | None:
+    """Return where the head leaves the gradient of weights that the embedding shares, or ``None`` if it shares none.
+
+    CUDA adds rows in no fixed order, so there the two are left to autograd.
+    """
+    weight = model.get_input_embeddings().weight
+    return [] if model.get_output_embeddings().weight is weight and weight.device.type == "cpu" else None
 
 
 def obstacle(model: PreTrainedModel) -> str | None:
@@ -149,9 +160,9 @@ class _DistilBert:
         after: Tensor = layer.output_layer_norm(layer.ffn.dropout(linear(layer.ffn.lin2, inner)) + states)
         return after
 
-    def head(self, model: Part, states: Tensor) -> Tensor:
+    def head(self, model: Part, states: Tensor, tied: Tied | None) -> Tensor:
         states = model.activation(linear(model.vocab_transform, states))
-        return linear(model.vocab_projector, model.vocab_layer_norm(states))
+        return linear(model.vocab_projector, model.vocab_layer_norm(states), tied)
 
 
 class _Bert:
@@ -180,10 +191,10 @@ class _Bert:
         made: Tensor = part.LayerNorm(part.dropout(linear(part.dense, states)) + before)
         return made
 
-    def head(self, model: Part, states: Tensor) -> Tensor:
+    def head(self, model: Part, states: Tensor, tied: Tied | None) -> Tensor:
         head = model.cls.predictions
         transformed = head.transform.transform_act_fn(linear(head.transform.dense, states))
-        return linear(head.decoder, head.transform.LayerNorm(transformed))
+        return linear(head.decoder, head.transform.LayerNorm(transformed), tied)
 
 
 class _Roberta(_Bert):
@@ -196,9 +207,9 @@ class _Roberta(_Bert):
         first = torch.arange(len(before), device=before.device) - batch.positions
         return padding + counts * (1 + before - before[first])
 
-    def head(self, model: Part, states: Tensor) -> Tensor:
+    def head(self, model: Part, states: Tensor, tied: Tied | None) -> Tensor:
         head = model.lm_head
-        return linear(head.decoder, head.layer_norm(functional.gelu(linear(head.dense, states))))
+        return linear(head.decoder, head.layer_norm(functional.gelu(linear(head.dense, states))), tied)
 
 
 SHAPES: dict[str, _DistilBert | _Bert] = {

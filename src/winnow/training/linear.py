@@ -11,7 +11,8 @@ import functools
 import json
 import platform
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal
 
@@ -25,7 +26,8 @@ Linear = Literal["auto", "onednn", "portable"]
 for each product the one that was faster when both were timed on this machine."""
 
 Product = tuple[str, int, int]
-"""One of a layer's three products, its outputs and its inputs: ``forward``, ``input_gradient``, ``weight_gradient``."""
+"""One of a layer's products, its outputs and its inputs: ``forward``, ``input_gradient``, ``weight_gradient``, or
+``inference``, a forward within :func:`weights_laid_out`."""
 
 Timings = dict[Product, dict[str, float]]
 """For each product, 10**9 floating point operations a second by library; ``portable`` and ``onednn``."""
@@ -37,48 +39,116 @@ _REPEATS = 3
 
 _by_onednn: frozenset[Product] = frozenset()
 
+_laid_out: dict[Tensor, Tensor] | None = None
 
-def linear(layer: Any, states: Tensor) -> Tensor:
-    """Return what a linear layer makes of states of shape ``(tokens, inputs)``."""
-    if states.dtype is not torch.float32 or states.device.type != "cpu" or torch.is_autocast_enabled("cpu"):
+
+def linear(layer: Any, states: Tensor, tied: Tied | None = None) -> Tensor:
+    """Return what a linear layer makes of states of shape ``(tokens, inputs)``.
+
+    Under autocast the factors of its products are rounded as PyTorch rounds them. With `tied` the gradient of its
+    weights goes there, for :func:`embed` to hand on.
+    """
+    if states.device.type != "cpu":
         return functional.linear(states, layer.weight, layer.bias)
-    made: Tensor = _Linear.apply(states, layer.weight, layer.bias)  # type: ignore[no-untyped-call]
+    factors = torch.get_autocast_dtype("cpu") if torch.is_autocast_enabled("cpu") else states.dtype
+    if _laid_out is not None and factors is torch.float32 and _takes_onednn("inference", layer.weight, states):
+        if layer.weight not in _laid_out:
+            _laid_out[layer.weight] = _as_onednn_reads(layer.weight, len(states))
+        return _onednn(states, _laid_out[layer.weight], layer.bias)
+    made: Tensor = _Linear.apply(states, layer.weight, layer.bias, factors, tied)  # type: ignore[no-untyped-call]
     return made
 
 
-class _Linear(torch.autograd.Function):
-    """A linear layer whose products go where they are fastest, and whose weight gradient is no view of another tensor.
+@contextmanager
+def weights_laid_out() -> Iterator[None]:
+    """Within it, keep the weights that oneDNN takes as it reads them best, rather than lay them out at every product.
 
-    Autograd adds a second gradient of the same weights, such as the tied embedding's, into the first only where that is
-    a tensor of its own.
+    They must not change meanwhile, and nothing is differentiated. It costs the memory of another set of weights.
     """
+    global _laid_out
+    before, _laid_out = _laid_out, {}
+    try:
+        with torch.inference_mode():
+            yield
+    finally:
+        _laid_out = before
+
+
+def embed(words: nn.Embedding, ids: Tensor, tied: Tied) -> Tensor:
+    """Return the embeddings of words whose weights are those of the layer that :func:`linear` was given `tied` for.
+
+    Autograd would make the gradient of either use, each as large as the vocabulary, and a third for their sum. Going
+    back, the vocabulary head comes first, so its gradient is kept and the few rows of the embedding are added there.
+    """
+    made: Tensor = _Embedding.apply(words.weight, ids, words.padding_idx, tied)  # type: ignore[no-untyped-call]
+    return made
+
+
+Tied = list[Tensor]
+"""Holds the gradient of tied weights between the two places that use them."""
+
+
+class _Linear(torch.autograd.Function):
+    """A linear layer whose products go where they are fastest."""
 
     @staticmethod
-    def forward(ctx: Any, states: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+    def forward(
+        ctx: Any, states: Tensor, weight: Tensor, bias: Tensor | None, factors: torch.dtype, tied: Tied | None
+    ) -> Tensor:
+        ctx.dtypes, ctx.has_bias, ctx.tied = (states.dtype, weight.dtype), bias is not None, tied
+        states, weight, bias = states.to(factors), weight.to(factors), None if bias is None else bias.to(factors)
         ctx.save_for_backward(states, weight)
-        ctx.has_bias = bias is not None
         if _takes_onednn("forward", weight, states):
             return _onednn(states, weight, bias)
         return functional.linear(states, weight, bias)
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
         states, weight = ctx.saved_tensors
+        states_dtype, weight_dtype = ctx.dtypes
         of_states = of_weight = of_bias = None
         if ctx.needs_input_grad[0]:
             takes = _takes_onednn("input_gradient", weight, gradient)
-            of_states = _onednn(gradient, weight.t()) if takes else gradient @ weight
+            of_states = (_onednn(gradient, weight.t()) if takes else gradient @ weight).to(states_dtype)
         if ctx.needs_input_grad[1]:
             takes = _takes_onednn("weight_gradient", weight, gradient)
-            of_weight = _onednn(gradient.t(), states.t()) if takes else gradient.t() @ states
+            of_weight = (_onednn(gradient.t(), states.t()) if takes else gradient.t() @ states).to(weight_dtype)
+            if ctx.tied is not None:
+                ctx.tied.append(of_weight)
+                of_weight = None
         if ctx.has_bias and ctx.needs_input_grad[2]:
-            of_bias = gradient.sum(0)
-        return of_states, of_weight, of_bias
+            of_bias = gradient.sum(0).to(weight_dtype)
+        return of_states, of_weight, of_bias, None, None
+
+
+class _Embedding(torch.autograd.Function):
+    """An embedding that adds its gradient to that which the head of the same weights has left."""
+
+    @staticmethod
+    def forward(ctx: Any, weight: Tensor, ids: Tensor, padding: int | None, tied: Tied) -> Tensor:
+        ctx.save_for_backward(ids)
+        ctx.padding, ctx.tied = padding, tied
+        return functional.embedding(ids, weight)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
+        (ids,) = ctx.saved_tensors
+        if ctx.padding is not None:  # as in the library, a padding token leaves its weights alone
+            gradient = gradient.masked_fill(ids.eq(ctx.padding)[:, None], 0)
+        return ctx.tied.pop().index_add_(0, ids, gradient), None, None, None
 
 
 def _takes_onednn(product: str, weight: Tensor, rows: Tensor) -> bool:
-    return bool(_by_onednn) and len(rows) > 0 and (product, weight.shape[0], weight.shape[1]) in _by_onednn
+    if not _by_onednn or rows.dtype is not torch.float32 or not len(rows):
+        return False
+    return (product, weight.shape[0], weight.shape[1]) in _by_onednn
+
+
+def _as_onednn_reads(weight: Tensor, rows: int) -> Tensor:
+    made: Tensor = torch.ops.mkldnn._reorder_linear_weight(weight, rows)
+    return made
 
 
 def _onednn(states: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
@@ -99,6 +169,7 @@ def onednn_works() -> bool:
             (_onednn(states, weight, bias), functional.linear(states, weight, bias)),
             (_onednn(gradient, weight.t()), gradient @ weight),
             (_onednn(gradient.t(), states.t()), gradient.t() @ states),
+            (_onednn(states, _as_onednn_reads(weight, len(states)), bias), functional.linear(states, weight, bias)),
         )
     except (RuntimeError, AttributeError, TypeError):  # no such operator here, or another signature
         return False
@@ -192,5 +263,9 @@ PRODUCTS: dict[str, Callable[[Tensor, Tensor, Tensor], _Pair]] = {
     "forward": lambda x, w, g: (lambda: functional.linear(x, w), lambda: _onednn(x, w)),
     "input_gradient": lambda x, w, g: (lambda: g @ w, lambda: _onednn(g, w.t())),
     "weight_gradient": lambda x, w, g: (lambda: g.t() @ x, lambda: _onednn(g.t(), x.t())),
+    "inference": lambda x, w, g: (
+        lambda: functional.linear(x, w),
+        functools.partial(_onednn, x, _as_onednn_reads(w, len(x))),
+    ),
 }
 """How PyTorch and how oneDNN compute a product from states, weights and the gradient of what the layer gives."""

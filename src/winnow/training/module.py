@@ -147,6 +147,11 @@ class MaskedLanguageModule(pl.LightningModule):
         else:
             self.clip_gradients(optimizer, gradient_clip_val, gradient_clip_algorithm)
 
+    def optimizer_step(self, *args: Any, **kwargs: Any) -> None:
+        """Let the gradients go after the step; Lightning would hold them through the next forward, at its peak."""
+        super().optimizer_step(*args, **kwargs)
+        self.trainer.optimizers[0].zero_grad()
+
     def _log_now_and_then(self) -> None:
         """Log at the trainer's pace."""
         pace = self.trainer.log_every_n_steps
