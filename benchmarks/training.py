@@ -10,8 +10,9 @@ the least wall time stands beside it as a witness. `fp32_portable` is float32 wi
 float32 with each product where it is fastest here.
 
 Beside the ratios it gives how many operations the products of a step take and at what rates this processor does them,
-so that one sees what could be reached, and the peak memory of both. On CUDA it adds TF32, compiled layers and steps of
-16 times as many rows; that part has not been run yet. Needs the `benchmarks` extra.
+so that one sees what could be reached: `limit` is the ratio of a step that was nothing but its products, all at the
+highest of these rates. The peak memory is that of processes which train one workload in one way. On CUDA it adds TF32,
+compiled layers and steps of 16 times as many rows; that part has not been run yet. Needs the `benchmarks` extra.
 """
 
 from __future__ import annotations
@@ -63,8 +64,8 @@ from winnow.training.progress import quieten_libraries
 from winnow.training.wordpiece import train_wordpiece
 
 VOCABULARY, LONGEST, CLIP, RATE = 30_522, 512, 1.0, 5e-5
-STEPS = 3
-"""Steps in a turn; the first warms up and is not counted."""
+STEPS, WARM_UP = 6, 2
+"""Steps in a turn, and how many of them warm up and are not counted: optimizer and allocator have to ask for memory."""
 
 
 @dataclass(frozen=True)
@@ -90,8 +91,9 @@ class Clock:
         self.wall.append(time.perf_counter())
 
     def steps(self) -> Steps:
-        """Return CPU and wall seconds of each step after the first."""
-        return list(zip(np.diff(self.cpu).tolist(), np.diff(self.wall).tolist(), strict=True))
+        """Return CPU and wall seconds of each step after those that warm up."""
+        cpu, wall = (np.diff(times[WARM_UP - 1 :]).tolist() for times in (self.cpu, self.wall))
+        return list(zip(cpu, wall, strict=True))
 
 
 Steps = list[tuple[float, float]]
@@ -215,17 +217,33 @@ def play(quick: bool, threads: int, tokenizer: Any, works: dict[str, Workload], 
     pipe.send(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**10)
 
 
-def start_players(quick: bool, threads: int, tokenizer: Any, works: dict[str, Workload]) -> dict[str, Any]:
-    """Start a process for `Trainer` and one for Winnow; return a pipe to each."""
+def start_player(quick: bool, threads: int, tokenizer: Any, works: dict[str, Workload]) -> Any:
+    """Start a process that takes turns; return a pipe to it."""
     context = multiprocessing.get_context("spawn")
-    pipes = {}
-    for name in ("baseline", "winnow"):
-        # Winnow asks PyTorch for large pages of memory; a user of `Trainer` would not have asked.
-        os.environ["THP_MEM_ALLOC_ENABLE"] = "0" if name == "baseline" else "1"
-        pipes[name], end = context.Pipe()
-        context.Process(target=play, args=(quick, threads, tokenizer, works, end), daemon=True).start()
-        end.close()  # so that a process that dies is noticed
-    return pipes
+    pipe, end = context.Pipe()
+    context.Process(target=play, args=(quick, threads, tokenizer, works, end), daemon=True).start()
+    end.close()  # so that a process that dies is noticed
+    return pipe
+
+
+def peak_memory(name: str, quick: bool, threads: int, tokenizer: Any, works: dict[str, Workload]) -> dict[str, int]:
+    """Return the MB that a contestant's process holds at most, for each workload in a process of its own."""
+    peaks = {}
+    for work, rows in works.items():
+        pipe = start_player(quick, threads, tokenizer, {work: rows})
+        pipe.send((name, work, 0))
+        pipe.recv()
+        pipe.send(None)
+        peaks[work] = round(pipe.recv())
+    return peaks
+
+
+def limits(found: dict[str, Any], rates: dict[str, dict[str, float]]) -> dict[str, float]:
+    """Return the ratios of steps that would be nothing but their products at the highest rate seen."""
+    fastest = {"fp32": max(max(by["portable"], by["onednn"]) for by in rates.values())}
+    fastest["bf16"] = max(by["bf16"] for by in rates.values())
+    seconds = found["baseline"]["cpu_seconds"]
+    return {name: round(seconds * rate / found["gflop"]["winnow"], 2) for name, rate in fastest.items()}
 
 
 def measure(name: str, work: Workload, pipes: dict[str, Any], rounds: int) -> dict[str, Any]:
@@ -346,12 +364,16 @@ def main() -> None:
         },
         "gflops": {} if options.quick else product_rates(),
     }
-    pipes = start_players(options.quick, options.threads, tokenizer, works)
+    start = functools.partial(start_player, options.quick, options.threads, tokenizer, works)
+    pipes = {"baseline": start(), "winnow": start()}
     for name, work in works.items():
         found[name] = measure(name, work, pipes, 1 if options.quick else options.rounds)
         found[name]["gflop"] = products(work, options.quick)
         print(f"{name}: {work.batch_size} rows a step, {found[name]['mean_tokens']:.1f} tokens a row")
         counts = found[name]["gflop"]
+        if found["gflops"] and options.threads == 1 and "onednn" in next(iter(found["gflops"].values())):
+            found[name]["limit"] = limits(found[name], found["gflops"])
+            print(f"  no more than {found[name]['limit']} could be reached")
         print(f"  products: {counts['baseline']:,} GFLOP a step in the library, {counts['winnow']:,} in Winnow")
         for one in CONTESTANTS:
             figures = found[name][one]
@@ -361,11 +383,14 @@ def main() -> None:
                 flush=True,
             )
         write(found, options.json)  # what is measured is not lost with what is not
-    found["peak_memory_mb"] = {}
-    for one, pipe in pipes.items():
+    for pipe in pipes.values():
         pipe.send(None)
-        found["peak_memory_mb"][one] = round(pipe.recv())
-    print("peak memory, MB:", ", ".join(f"{one} {peak:,}" for one, peak in found["peak_memory_mb"].items()))
+        pipe.recv()
+    found["peak_memory_mb"] = {}
+    for one in CONTESTANTS:
+        peaks = peak_memory(one, options.quick, options.threads, tokenizer, works)
+        found["peak_memory_mb"][one] = peaks
+        print(f"peak memory of {one:14}", ", ".join(f"{work} {peak:,} MB" for work, peak in peaks.items()), flush=True)
     write(found, options.json)
 
 

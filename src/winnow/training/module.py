@@ -67,7 +67,7 @@ class MaskedLanguageModule(pl.LightningModule):
         self.stop_requested = False
         self.validation_loss = MaskedLoss()
         self.validation_perplexity = Perplexity()
-        self._tokens_before, self._masked_before, self._since_logged_before = 0, 0, [0.0, 0.0]
+        self._tokens_before, self._since_logged_before = 0, [0.0, 0.0]
 
     def configure_optimizers(self) -> dict[str, Any]:
         """Return the optimizer, and the schedule over all steps."""
@@ -84,7 +84,6 @@ class MaskedLanguageModule(pl.LightningModule):
         self._since_logged = torch.tensor(self._since_logged_before, dtype=torch.float64, device=self.device)
         self._stop_agreed = torch.zeros((), dtype=torch.float64, device=self.device)
         self._tokens = torch.tensor(self._tokens_before, dtype=torch.float64, device=self.device)
-        self._masked = torch.tensor(self._masked_before, dtype=torch.float64, device=self.device)
         self._first_bad_step = torch.tensor(-1, device=self.device)
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
@@ -125,7 +124,6 @@ class MaskedLanguageModule(pl.LightningModule):
                         parameter.grad.mul_(scale)
         self._since_logged += torch.stack([loss_sum, masked])
         self._tokens += tokens
-        self._masked += masked
         self._window = torch.zeros_like(self._window)
         self._log_now_and_then()
 
@@ -189,23 +187,16 @@ class MaskedLanguageModule(pl.LightningModule):
         self._stop_if_not_finite()
         if not all(bool(torch.isfinite(weights).all()) for weights in self.model.parameters()):
             raise self._diverged(self.global_step)
-        checkpoint["tokens_seen"], checkpoint["masked_seen"] = self.tokens_seen, self.masked_seen
-        checkpoint["since_logged"] = self._since_logged.tolist()
+        checkpoint["tokens_seen"], checkpoint["since_logged"] = self.tokens_seen, self._since_logged.tolist()
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Take what was counted from a checkpoint."""
-        self._tokens_before, self._masked_before = checkpoint["tokens_seen"], checkpoint["masked_seen"]
-        self._since_logged_before = checkpoint["since_logged"]
+        self._tokens_before, self._since_logged_before = checkpoint["tokens_seen"], checkpoint["since_logged"]
 
     @property
     def tokens_seen(self) -> int:
         """Tokens trained on so far over all processes, padding left out."""
         return int(self._tokens) if hasattr(self, "_tokens") else self._tokens_before
-
-    @property
-    def masked_seen(self) -> int:
-        """Of these, the tokens that had to be guessed."""
-        return int(self._masked) if hasattr(self, "_masked") else self._masked_before
 
     @property
     def must_stop(self) -> bool:

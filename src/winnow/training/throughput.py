@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pytorch_lightning as pl
 import torch
 
+from winnow.training.efficient import SHAPES
 from winnow.training.logging import log_step
 
 if TYPE_CHECKING:
@@ -19,18 +20,19 @@ class Throughput(pl.Callback):
     """Logs ``train/tokens_per_second`` and ``train/peak_share`` at the trainer's pace.
 
     Time spent looking at held-out rows or writing checkpoints does not count. The share is that of the peak of
-    :func:`measured_peak`, over all processes, in operations that the loss needs; see :func:`operations`.
+    :func:`measured_peak`, in this process, in operations that the loss needs: see :func:`operations`. Rows in which
+    nothing is to be guessed count as tokens seen, and need no operation.
     """
 
     def __init__(self) -> None:
-        self._since = self._tokens = self._masked = 0.0
+        self._since = self._tokens = self._needed = 0.0
         self._paused: float | None = None
         self._peak = self._body = self._head = 0.0
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: Any) -> None:
         """Measure the machine, once in a process."""
         precision = torch.bfloat16 if "bf16" in str(trainer.precision) else torch.float32
-        self._peak = measured_peak(pl_module.device.type, precision) * trainer.world_size
+        self._peak = measured_peak(pl_module.device.type, precision)
         self._body, self._head = operations(pl_module.model)
         self._begin(pl_module)
 
@@ -46,43 +48,50 @@ class Throughput(pl.Callback):
 
     def on_train_batch_end(self, trainer: pl.Trainer, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
         """Log where the module has just logged its loss."""
+        self._needed += len(batch.input_ids) * self._body + len(batch.masked) * self._head
         pace = trainer.log_every_n_steps * trainer.accumulate_grad_batches
         if pace == 0 or (batch_idx + 1) % pace:
             return
         if pl_module.device.type == "cuda":
             torch.cuda.synchronize()
-        tokens, masked = pl_module.tokens_seen - self._tokens, pl_module.masked_seen - self._masked
-        seconds = time.perf_counter() - self._since
+        tokens, seconds = pl_module.tokens_seen - self._tokens, time.perf_counter() - self._since
         if tokens > 0 and seconds > 0:
-            done = tokens * self._body + masked * self._head
-            speed = {"train/tokens_per_second": tokens / seconds, "train/peak_share": done / seconds / self._peak}
+            share = self._needed / seconds / self._peak
+            speed = {"train/tokens_per_second": tokens / seconds, "train/peak_share": share}
             log_step(trainer, speed, trainer.global_step - 1)
         self._begin(pl_module)
 
     def _begin(self, pl_module: Any) -> None:
         self._since, self._paused = time.perf_counter(), None
-        self._tokens, self._masked = pl_module.tokens_seen, pl_module.masked_seen
+        self._tokens, self._needed = pl_module.tokens_seen, 0.0
 
 
 def operations(model: PreTrainedModel) -> tuple[float, float]:
     """Return the floating-point operations of a training step for each token, and for each masked token.
 
     Six for each weight of a matrix, two in the forward and four in the backward pass (Kaplan et al. 2020, section
-    2.1): the encoder's for every token, the head's for the masked ones. Embeddings are looked up and cost none, and the
-    products inside attention, a few percent for short rows, are left out. What a forward does beyond that, such as
-    padding, earns nothing here.
+    2.1): the encoder's for every token, the head's for the masked ones, and of the last layer all but keys and values
+    for these too, where the efficient forward knows it. Embeddings are looked up and cost none, and the products inside
+    attention, a few percent for short rows, are left out. What a forward does beyond that, such as padding, earns
+    nothing here.
     """
-    embeddings = {id(weights) for name, weights in model.base_model.named_parameters() if "embedding" in name}
-    encoder = [
-        weights for weights in model.base_model.parameters() if weights.ndim == 2 and id(weights) not in embeddings
-    ]
-    known = {id(weights) for weights in encoder}
-    inside = {id(weights) for weights in model.base_model.parameters()}
+    body = {id(one): one.numel() for one in model.base_model.parameters() if one.ndim == 2}
+    body = {key: size for key, size in body.items() if key not in _embeddings(model)}
+    known = {id(one) for one in model.base_model.parameters()}
+    head = {id(one): one.numel() for one in model.parameters() if one.ndim == 2 and id(one) not in known}
     vocabulary = model.get_output_embeddings()
-    head = [weights for weights in model.parameters() if weights.ndim == 2 and id(weights) not in known | inside]
-    if vocabulary is not None and id(vocabulary.weight) in inside:  # shared with the embeddings
-        head.append(vocabulary.weight)
-    return (6.0 * sum(weights.numel() for weights in encoder), 6.0 * sum(weights.numel() for weights in head))
+    if vocabulary is not None:  # shared with the embeddings, or among the others
+        head[id(vocabulary.weight)] = vocabulary.weight.numel()
+    if shape := SHAPES.get(type(model).__name__):
+        last = shape.layers(model)[-1]
+        _, *keys_and_values = (part.weight for part in shape.projections(last))
+        for one in {id(one) for one in last.parameters()} & body.keys() - {id(one) for one in keys_and_values}:
+            head[one] = body.pop(one)
+    return 6.0 * sum(body.values()), 6.0 * sum(head.values())
+
+
+def _embeddings(model: PreTrainedModel) -> set[int]:
+    return {id(weights) for name, weights in model.base_model.named_parameters() if "embedding" in name}
 
 
 @functools.cache
