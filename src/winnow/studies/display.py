@@ -8,7 +8,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
-from rich.console import Console
+from rich.console import Console, Group
 from rich.live import Live
 from rich.markup import escape
 from rich.table import Table
@@ -78,10 +78,10 @@ class Board:
         line = f"{len(self._ended):>3}/{len(self._jobs)}  {escape(self.title(job)):<36} {told}   {status.seconds:.0f} s"
         return f"{line}\n        {self._time_left()}" if len(self._ended) == 1 and len(self._jobs) > 1 else line
 
-    def __rich__(self) -> Table:
-        """Draw the grid as it stands now."""
+    def __rich__(self) -> Group:
+        """Draw the grid as it stands now, below the line that sums it up; as its title it would wrap at its width."""
         seeds = sorted(set(self._seeds.values()))
-        table = Table(title=self._summary(), title_justify="left", title_style="", box=None, padding=(0, 2, 0, 0))
+        table = Table(box=None, padding=(0, 2, 0, 0))
         table.add_column("cell", style="bold", no_wrap=True)
         for seed in seeds:
             table.add_column(f"seed {seed}", justify="right", no_wrap=True)
@@ -89,7 +89,7 @@ class Board:
         for title in dict.fromkeys(self._titles.values()):
             names = [places.get((title, seed)) for seed in seeds]
             table.add_row(escape(title), *("" if name is None else self._mark(name) for name in names))
-        return table
+        return Group(self._summary(), table)
 
     def _mark(self, name: str) -> str:
         """Return what is known of one cell; signs and not colours alone tell the states apart."""
