@@ -6,7 +6,8 @@ import os
 import time
 from abc import ABC, abstractmethod
 from collections import deque
-from collections.abc import Generator, Sequence
+from collections.abc import Generator, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import field
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -87,14 +88,12 @@ class Joblib(Launcher):
         import joblib
         from joblib.externals.loky.process_executor import TerminatedWorkerError
 
+        if self.at_once == 1:  # joblib starts no process for a single worker, and so heeds no number of threads
+            with _threads(self.threads):
+                yield from InProcess().launch(jobs)
+            return
         left = {job.file: job for job in jobs}
         threads = self.threads or max(1, joblib.cpu_count() // self.at_once)
-        if self.at_once == 1:  # joblib starts no process for a single worker, and so heeds no number of threads
-            import torch
-
-            torch.set_num_threads(threads)
-            yield from InProcess().launch(jobs)
-            return
         while left:
             # A list: joblib asks for the next one when others have already been taken out.
             work = [joblib.delayed(_run_in_worker)(file) for file in left]
@@ -219,6 +218,19 @@ class Submitit(Launcher):
         finally:
             for _, submitted in running:
                 submitted.cancel()
+
+
+@contextmanager
+def _threads(number: int | None) -> Iterator[None]:
+    """Let torch compute with so many threads in this process, where a number is given."""
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(number or before)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def _run_in_worker(file: Path, waited_for: bool = True) -> Path:
