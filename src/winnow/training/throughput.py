@@ -75,10 +75,10 @@ def operations(model: PreTrainedModel) -> tuple[float, float]:
     attention, a few percent for short rows, are left out. What a forward does beyond that, such as padding, earns
     nothing here.
     """
-    body = {id(one): one.numel() for one in model.base_model.parameters() if one.ndim == 2}
-    body = {key: size for key, size in body.items() if key not in _embeddings(model)}
-    known = {id(one) for one in model.base_model.parameters()}
-    head = {id(one): one.numel() for one in model.parameters() if one.ndim == 2 and id(one) not in known}
+    inside = {id(one): name for name, one in model.base_model.named_parameters()}
+    matrices = {id(one): one.numel() for one in model.parameters() if one.ndim == 2}
+    body = {one: size for one, size in matrices.items() if "embedding" not in inside.get(one, "embedding")}
+    head = {one: size for one, size in matrices.items() if one not in inside}
     vocabulary = model.get_output_embeddings()
     if vocabulary is not None:  # shared with the embeddings, or among the others
         head[id(vocabulary.weight)] = vocabulary.weight.numel()
@@ -88,10 +88,6 @@ def operations(model: PreTrainedModel) -> tuple[float, float]:
         for one in {id(one) for one in last.parameters()} & body.keys() - {id(one) for one in keys_and_values}:
             head[one] = body.pop(one)
     return 6.0 * sum(body.values()), 6.0 * sum(head.values())
-
-
-def _embeddings(model: PreTrainedModel) -> set[int]:
-    return {id(weights) for name, weights in model.base_model.named_parameters() if "embedding" in name}
 
 
 @functools.cache
