@@ -66,6 +66,8 @@ from winnow.training.wordpiece import train_wordpiece
 VOCABULARY, LONGEST, CLIP, RATE = 30_522, 512, 1.0, 5e-5
 STEPS, WARM_UP = 6, 2
 """Steps in a turn, and how many of them warm up and are not counted: optimizer and allocator have to ask for memory."""
+PEAK_TURNS = 4
+"""Turns after which the peak memory is read: it grows over the first steps, as batches of other sizes come."""
 
 
 @dataclass(frozen=True)
@@ -227,12 +229,13 @@ def start_player(quick: bool, threads: int, tokenizer: Any, works: dict[str, Wor
 
 
 def peak_memory(name: str, quick: bool, threads: int, tokenizer: Any, works: dict[str, Workload]) -> dict[str, int]:
-    """Return the MB that a contestant's process holds at most, for each workload in a process of its own."""
+    """Return the MB that a contestant's process held at most in a few turns, each workload in a process of its own."""
     peaks = {}
     for work, rows in works.items():
         pipe = start_player(quick, threads, tokenizer, {work: rows})
-        pipe.send((name, work, 0))
-        pipe.recv()
+        for turn in range(1 if quick else PEAK_TURNS):
+            pipe.send((name, work, turn * STEPS))
+            pipe.recv()
         pipe.send(None)
         peaks[work] = round(pipe.recv())
     return peaks
@@ -360,7 +363,7 @@ def main() -> None:
         "settings": {
             "parameters": new_model(options.quick).num_parameters(),
             "text": text,
-            "steps": (1 if options.quick else options.rounds) * (STEPS - 1),
+            "steps": (1 if options.quick else options.rounds) * (STEPS - WARM_UP),
         },
         "gflops": {} if options.quick else product_rates(),
     }

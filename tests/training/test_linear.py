@@ -93,24 +93,3 @@ def test_other_precisions_are_left_to_pytorch(layer: Any, dtype: torch.dtype, tm
     layer, states = layer.to(dtype), torch.randn(3, 24, dtype=dtype)
     linear.choose(layer, 100, 100, "onednn", tmp_path)
     assert torch.equal(linear.linear(layer, states), layer(states))
-
-
-@pytest.mark.parametrize("autocast", [False, True])
-def test_the_gradients_of_tied_weights_are_added_where_the_first_is(layer: Any, autocast: bool) -> None:
-    """The embedding's few rows go to the head's gradient; those of a padding token are left out."""
-    words = torch.nn.Embedding(*layer.weight.shape, padding_idx=5)
-    words.weight, ids = layer.weight, torch.tensor([1, 5, 1])
-
-    def gradients(together: bool) -> list[torch.Tensor]:
-        layer.zero_grad()
-        tied: linear.Tied | None = [] if together else None
-        with torch.autocast("cpu", torch.bfloat16, enabled=autocast):
-            embedded = words(ids) if tied is None else linear.embed(words, ids, tied)
-            made = layer(embedded) if tied is None else linear.linear(layer, embedded, tied)
-        made.float().square().sum().backward()
-        assert not tied
-        return [layer.weight.grad.clone(), layer.bias.grad.clone()]
-
-    for ours, theirs in zip(gradients(True), gradients(False), strict=True):
-        assert ours.dtype is theirs.dtype is torch.float32
-        assert torch.allclose(ours, theirs, rtol=1e-6, atol=1e-6)

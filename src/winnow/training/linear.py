@@ -35,6 +35,9 @@ Timings = dict[Product, dict[str, float]]
 _MARGIN = 1.03
 """oneDNN must be faster by so much, so that the choice does not hang on the noise of the clock."""
 
+PIECE = 1024
+"""Words of the vocabulary that :mod:`winnow.training.head` takes at a time: 1.5 MB of bf16 for DistilBERT."""
+
 _REPEATS = 3
 
 _by_onednn: frozenset[Product] = frozenset()
@@ -42,21 +45,33 @@ _by_onednn: frozenset[Product] = frozenset()
 _laid_out: dict[Tensor, Tensor] | None = None
 
 
-def linear(layer: Any, states: Tensor, tied: Tied | None = None) -> Tensor:
+def linear(layer: Any, states: Tensor) -> Tensor:
     """Return what a linear layer makes of states of shape ``(tokens, inputs)``.
 
-    Under autocast the factors of its products are rounded as PyTorch rounds them. With `tied` the gradient of its
-    weights goes there, for :func:`embed` to hand on.
+    Under autocast the factors of its products are rounded as PyTorch rounds them.
     """
     if states.device.type != "cpu":
         return functional.linear(states, layer.weight, layer.bias)
-    factors = torch.get_autocast_dtype("cpu") if torch.is_autocast_enabled("cpu") else states.dtype
-    if _laid_out is not None and factors is torch.float32 and _takes_onednn("inference", layer.weight, states):
-        if layer.weight not in _laid_out:
-            _laid_out[layer.weight] = _as_onednn_reads(layer.weight, len(states))
-        return _onednn(states, _laid_out[layer.weight], layer.bias)
-    made: Tensor = _Linear.apply(states, layer.weight, layer.bias, factors, tied)  # type: ignore[no-untyped-call]
+    made = by_laid_out_weights(layer, states)
+    if made is None:
+        made = _Linear.apply(states, layer.weight, layer.bias, factors(states))  # type: ignore[no-untyped-call]
     return made
+
+
+def factors(states: Tensor) -> torch.dtype:
+    """Return what the factors of a product on the CPU are rounded to, as PyTorch has it."""
+    return torch.get_autocast_dtype("cpu") if torch.is_autocast_enabled("cpu") else states.dtype
+
+
+def by_laid_out_weights(layer: Any, states: Tensor) -> Tensor | None:
+    """Return what a layer makes of states within :func:`weights_laid_out`, or ``None`` where that does not apply."""
+    if _laid_out is None or factors(states) is not torch.float32:
+        return None
+    if not takes_onednn("inference", layer.weight, states):
+        return None
+    if layer.weight not in _laid_out:
+        _laid_out[layer.weight] = _as_onednn_reads(layer.weight, len(states))
+    return _onednn(states, _laid_out[layer.weight], layer.bias)
 
 
 @contextmanager
@@ -74,33 +89,15 @@ def weights_laid_out() -> Iterator[None]:
         _laid_out = before
 
 
-def embed(words: nn.Embedding, ids: Tensor, tied: Tied) -> Tensor:
-    """Return the embeddings of words whose weights are those of the layer that :func:`linear` was given `tied` for.
-
-    Autograd would make the gradient of either use, each as large as the vocabulary, and a third for their sum. Going
-    back, the vocabulary head comes first, so its gradient is kept and the few rows of the embedding are added there.
-    """
-    made: Tensor = _Embedding.apply(words.weight, ids, words.padding_idx, tied)  # type: ignore[no-untyped-call]
-    return made
-
-
-Tied = list[Tensor]
-"""Holds the gradient of tied weights between the two places that use them."""
-
-
 class _Linear(torch.autograd.Function):
     """A linear layer whose products go where they are fastest."""
 
     @staticmethod
-    def forward(
-        ctx: Any, states: Tensor, weight: Tensor, bias: Tensor | None, factors: torch.dtype, tied: Tied | None
-    ) -> Tensor:
-        ctx.dtypes, ctx.has_bias, ctx.tied = (states.dtype, weight.dtype), bias is not None, tied
+    def forward(ctx: Any, states: Tensor, weight: Tensor, bias: Tensor | None, factors: torch.dtype) -> Tensor:
+        ctx.dtypes, ctx.has_bias = (states.dtype, weight.dtype), bias is not None
         states, weight, bias = states.to(factors), weight.to(factors), None if bias is None else bias.to(factors)
         ctx.save_for_backward(states, weight)
-        if _takes_onednn("forward", weight, states):
-            return _onednn(states, weight, bias)
-        return functional.linear(states, weight, bias)
+        return output(states, weight, bias, takes_onednn("forward", weight, states))
 
     @staticmethod
     @once_differentiable
@@ -109,38 +106,33 @@ class _Linear(torch.autograd.Function):
         states_dtype, weight_dtype = ctx.dtypes
         of_states = of_weight = of_bias = None
         if ctx.needs_input_grad[0]:
-            takes = _takes_onednn("input_gradient", weight, gradient)
-            of_states = (_onednn(gradient, weight.t()) if takes else gradient @ weight).to(states_dtype)
+            takes = takes_onednn("input_gradient", weight, gradient)
+            of_states = input_gradient(gradient, weight, takes).to(states_dtype)
         if ctx.needs_input_grad[1]:
-            takes = _takes_onednn("weight_gradient", weight, gradient)
-            of_weight = (_onednn(gradient.t(), states.t()) if takes else gradient.t() @ states).to(weight_dtype)
-            if ctx.tied is not None:
-                ctx.tied.append(of_weight)
-                of_weight = None
+            takes = takes_onednn("weight_gradient", weight, gradient)
+            of_weight = weight_gradient(gradient, states, takes).to(weight_dtype)
         if ctx.has_bias and ctx.needs_input_grad[2]:
             of_bias = gradient.sum(0).to(weight_dtype)
-        return of_states, of_weight, of_bias, None, None
+        return of_states, of_weight, of_bias, None
 
 
-class _Embedding(torch.autograd.Function):
-    """An embedding that adds its gradient to that which the head of the same weights has left."""
-
-    @staticmethod
-    def forward(ctx: Any, weight: Tensor, ids: Tensor, padding: int | None, tied: Tied) -> Tensor:
-        ctx.save_for_backward(ids)
-        ctx.padding, ctx.tied = padding, tied
-        return functional.embedding(ids, weight)
-
-    @staticmethod
-    @once_differentiable
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
-        (ids,) = ctx.saved_tensors
-        if ctx.padding is not None:  # as in the library, a padding token leaves its weights alone
-            gradient = gradient.masked_fill(ids.eq(ctx.padding)[:, None], 0)
-        return ctx.tied.pop().index_add_(0, ids, gradient), None, None, None
+def output(states: Tensor, weight: Tensor, bias: Tensor | None, by_onednn: bool) -> Tensor:
+    """Return what a layer makes of states."""
+    return _onednn(states, weight, bias) if by_onednn else functional.linear(states, weight, bias)
 
 
-def _takes_onednn(product: str, weight: Tensor, rows: Tensor) -> bool:
+def input_gradient(gradient: Tensor, weight: Tensor, by_onednn: bool) -> Tensor:
+    """Return the gradient of a layer's states from that of its output."""
+    return _onednn(gradient, weight.t()) if by_onednn else gradient @ weight
+
+
+def weight_gradient(gradient: Tensor, states: Tensor, by_onednn: bool) -> Tensor:
+    """Return the gradient of a layer's weights from that of its output."""
+    return _onednn(gradient.t(), states.t()) if by_onednn else gradient.t() @ states
+
+
+def takes_onednn(product: str, weight: Tensor, rows: Tensor) -> bool:
+    """Tell whether oneDNN computes a product of a layer that has these weights."""
     if not _by_onednn or rows.dtype is not torch.float32 or not len(rows):
         return False
     return (product, weight.shape[0], weight.shape[1]) in _by_onednn
@@ -216,9 +208,12 @@ def _rows_of_products(model: nn.Module, tokens: int, guessed: int) -> dict[Produ
     found = {}
     for module in model.modules():
         if isinstance(module, nn.Linear):
-            rows = guessed if module is embeddings else tokens
+            is_head = module is embeddings
+            rows = 1 << max((guessed if is_head else tokens) - 1, 1).bit_length()
             for product in PRODUCTS:
-                found[product, module.out_features, module.in_features] = 1 << max(rows - 1, 1).bit_length()
+                in_pieces = is_head and product != "inference"
+                outputs = min(module.out_features, PIECE) if in_pieces else module.out_features
+                found[product, outputs, module.in_features] = rows
     return found
 
 
@@ -260,9 +255,9 @@ def timed(product: Product, rows: int) -> dict[str, float]:
 _Pair = tuple[Callable[[], Tensor], Callable[[], Tensor]]
 
 PRODUCTS: dict[str, Callable[[Tensor, Tensor, Tensor], _Pair]] = {
-    "forward": lambda x, w, g: (lambda: functional.linear(x, w), lambda: _onednn(x, w)),
-    "input_gradient": lambda x, w, g: (lambda: g @ w, lambda: _onednn(g, w.t())),
-    "weight_gradient": lambda x, w, g: (lambda: g.t() @ x, lambda: _onednn(g.t(), x.t())),
+    "forward": lambda x, w, g: (lambda: output(x, w, None, False), lambda: output(x, w, None, True)),
+    "input_gradient": lambda x, w, g: (lambda: input_gradient(g, w, False), lambda: input_gradient(g, w, True)),
+    "weight_gradient": lambda x, w, g: (lambda: weight_gradient(g, x, False), lambda: weight_gradient(g, x, True)),
     "inference": lambda x, w, g: (
         lambda: functional.linear(x, w),
         functools.partial(_onednn, x, _as_onednn_reads(w, len(x))),

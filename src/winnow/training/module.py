@@ -17,6 +17,7 @@ from winnow.training.batch import Batch
 from winnow.training.counter import key
 from winnow.training.divergence import bad_rows
 from winnow.training.forward import Forward, masked_lm_sums
+from winnow.training.head import reuse_gradient
 from winnow.training.logging import log_step
 from winnow.training.metrics import MaskedLoss, Perplexity
 from winnow.training.optimization import Scheduler, parameter_groups, schedule
@@ -148,6 +149,7 @@ class MaskedLanguageModule(pl.LightningModule):
     def optimizer_step(self, *args: Any, **kwargs: Any) -> None:
         """Let the gradients go after the step; Lightning would hold them through the next forward, at its peak."""
         super().optimizer_step(*args, **kwargs)
+        reuse_gradient(self.model)
         self.trainer.optimizers[0].zero_grad()
 
     def _log_now_and_then(self) -> None:
