@@ -22,7 +22,8 @@ def layer() -> Any:
 @pytest.fixture
 def small() -> Any:
     torch.manual_seed(0)
-    return DistilBertForMaskedLM(DistilBertConfig(vocab_size=WORDS, n_layers=2, dim=16, hidden_dim=32, n_heads=2))
+    config = DistilBertConfig(vocab_size=WORDS, n_layers=2, dim=16, hidden_dim=32, n_heads=2)
+    return DistilBertForMaskedLM(config).eval()
 
 
 @pytest.mark.parametrize("bias", [True, False])

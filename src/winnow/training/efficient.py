@@ -67,12 +67,16 @@ def efficient_logits(model: PreTrainedModel, batch: Batch) -> Tensor:
             again = None
     to_query, to_key, to_value = shape.projections(last)
     wanted = states.index_select(0, masked)
-    guessed = len(batch.masked)
-    asked = linear(to_query, wanted)[:guessed]
+    asked = _first(linear(to_query, wanted), len(batch.masked))
     query = asked.new_zeros(len(states), asked.shape[1]).index_copy(0, batch.masked, asked)
     context = _attend(shape, last, query, linear(to_key, states), linear(to_value, states), groups)
     states = after_attention(last, context.index_select(0, masked), wanted)
-    return shape.head(model, states, tied)[:guessed]
+    return _first(shape.head(model, states, tied), len(batch.masked))
+
+
+def _first(rows: Tensor, count: int) -> Tensor:
+    # Going back, a slice fills a tensor anew, even one of all rows.
+    return rows if len(rows) == count else rows[:count]
 
 
 def _in_few_sizes(batch: Batch, positions: Tensor) -> tuple[Tensor, Tensor, Tensor, Groups]:
