@@ -64,9 +64,9 @@ from winnow.training.progress import quieten_libraries
 from winnow.training.wordpiece import train_wordpiece
 
 VOCABULARY, LONGEST, CLIP, RATE = 30_522, 512, 1.0, 5e-5
-STEPS, WARM_UP = 6, 2
+STEPS, WARM_UP = 8, 2
 """Steps in a turn, and how many of them warm up and are not counted: optimizer and allocator have to ask for memory."""
-PEAK_TURNS = 4
+PEAK_TURNS = 3
 """Turns after which the peak memory is read: it grows over the first steps, as batches of other sizes come."""
 
 
@@ -250,13 +250,14 @@ def limits(found: dict[str, Any], rates: dict[str, dict[str, float]]) -> dict[st
 
 
 def measure(name: str, work: Workload, pipes: dict[str, Any], rounds: int) -> dict[str, Any]:
-    """Let all contestants take turns at a workload."""
+    """Let all contestants take turns at a workload; the first turn, in which batches have new sizes, does not count."""
     seen: dict[str, Steps] = {one: [] for one in CONTESTANTS}
-    for turn in range(rounds):
+    for turn in range(rounds + 1):
         for one in CONTESTANTS:
             pipe = pipes["baseline" if one == "baseline" else "winnow"]
             pipe.send((one, name, turn * STEPS))
-            seen[one] += pipe.recv()
+            steps = pipe.recv()
+            seen[one] += steps if turn else []
     mean_tokens = float(work.rows.lengths.mean())
     found: dict[str, Any] = {}
     for one, steps in seen.items():
@@ -348,7 +349,9 @@ def main() -> None:
     """Measure, print a table and write the figures."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--json", type=Path, help="where to write the figures")
-    parser.add_argument("--rounds", type=int, default=4, help=f"turns of {STEPS} steps for each")
+    parser.add_argument(
+        "--rounds", type=int, default=4, help=f"turns of {STEPS} steps for each, after one that does not count"
+    )
     parser.add_argument("--threads", type=int, default=1, help="threads of PyTorch")
     parser.add_argument("--data-dir", type=Path, default=Path("../shared/data"), help="holds wikitext-2/valid.txt")
     parser.add_argument("--quick", action="store_true", help="a small model, one round: only to see that it runs")
