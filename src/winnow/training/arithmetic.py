@@ -73,7 +73,7 @@ def _keep_freed_memory() -> None:
     """Let the C library keep what a step frees for the next step, where it is glibc.
 
     A step asks for hundreds of MB and frees them; given back to Linux, each page of 4 kB costs a fault when it is asked
-    for again, 10% of a bf16 step in all. The peak stays what it is, and the process stays at it.
+    for again, 10% of a bf16 step in all. The process stays at its peak.
     """
     library = ctypes.CDLL(None) if sys.platform == "linux" else None
     if (set_option := getattr(library, "mallopt", None)) is not None:
