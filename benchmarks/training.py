@@ -66,8 +66,8 @@ from winnow.training.wordpiece import train_wordpiece
 VOCABULARY, LONGEST, CLIP, RATE = 30_522, 512, 1.0, 5e-5
 STEPS, WARM_UP = 8, 2
 """Steps in a turn, and how many of them warm up and are not counted: optimizer and allocator have to ask for memory."""
-PEAK_TURNS = 3
-"""Turns after which the peak memory is read: it grows over the first steps, as batches of other sizes come."""
+PEAK_STEPS = 24
+"""Steps after which the peak memory is read: it grows over the first of them, as batches of other sizes come."""
 
 
 @dataclass(frozen=True)
@@ -101,11 +101,11 @@ class Clock:
 Steps = list[tuple[float, float]]
 """CPU and wall seconds of each step."""
 
-Contestant = Callable[[Any, Any, Workload, int], Steps]
-"""Takes a turn with a model and tokenizer at a workload from a step on."""
+Contestant = Callable[[Any, Any, Workload, int, int], Steps]
+"""Takes a turn with a model and tokenizer at a workload, from a step on and of so many steps."""
 
 
-def library(model: Any, tokenizer: Any, work: Workload, first: int) -> Steps:
+def library(model: Any, tokenizer: Any, work: Workload, first: int, steps: int) -> Steps:
     """Take a turn with Hugging Face's `Trainer`, on the rows that Winnow sees in these steps."""
 
     class Tick(TrainerCallback):
@@ -113,12 +113,12 @@ def library(model: Any, tokenizer: Any, work: Workload, first: int) -> Steps:
             clock.tick()
 
     clock = Clock([], [])
-    batches = TrainingBatches(work.rows, Masking(), 0, work.batch_size, first + STEPS)
-    chosen = work.rows.take(np.concatenate([batches.draw(first + step)[0] for step in range(STEPS)]))
+    batches = TrainingBatches(work.rows, Masking(), 0, work.batch_size, first + steps)
+    chosen = work.rows.take(np.concatenate([batches.draw(first + step)[0] for step in range(steps)]))
     with tempfile.TemporaryDirectory() as folder:
         arguments = TrainingArguments(
             folder,
-            max_steps=STEPS,
+            max_steps=steps,
             per_device_train_batch_size=work.batch_size,
             train_sampling_strategy="sequential",
             learning_rate=RATE,
@@ -147,6 +147,7 @@ def winnow(
     tokenizer: Any,
     work: Workload,
     first: int,
+    steps: int,
     precision: str = "32-true",
     linear: Any = "auto",
     tf32: bool = False,
@@ -159,7 +160,7 @@ def winnow(
             clock.tick()
 
     clock = Clock([], [])
-    batches = TrainingBatches(work.rows, Masking(), 0, work.batch_size, first + STEPS)
+    batches = TrainingBatches(work.rows, Masking(), 0, work.batch_size, first + steps)
     batches.load_state_dict({"next": first})
     tokens = round(work.rows.lengths.mean() * work.batch_size)
     cache = Path(tempfile.gettempdir()) / f"winnow-benchmark-{os.getppid()}"
@@ -167,7 +168,7 @@ def winnow(
     arithmetic.set_up(model, device, tokens, round(0.15 * tokens), cache, linear, tf32, compiled)
     optimizer = functools.partial(torch.optim.AdamW, lr=RATE, weight_decay=0.01, fused=True)
     pl.Trainer(
-        max_steps=STEPS,
+        max_steps=steps,
         accelerator="auto",
         devices=1,
         precision=precision,
@@ -214,8 +215,8 @@ def play(quick: bool, threads: int, tokenizer: Any, works: dict[str, Workload], 
     transformers.utils.logging.set_verbosity_error()
     model = new_model(quick)
     while (told := pipe.recv()) is not None:
-        name, work, first = told
-        pipe.send(CONTESTANTS[name](model, tokenizer, works[work], first))
+        name, work, first, steps = told
+        pipe.send(CONTESTANTS[name](model, tokenizer, works[work], first, steps))
     pipe.send(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**10)
 
 
@@ -229,13 +230,12 @@ def start_player(quick: bool, threads: int, tokenizer: Any, works: dict[str, Wor
 
 
 def peak_memory(name: str, quick: bool, threads: int, tokenizer: Any, works: dict[str, Workload]) -> dict[str, int]:
-    """Return the MB that a contestant's process held at most in a few turns, each workload in a process of its own."""
+    """Return the MB that a contestant's process held at most in a long turn, each workload in a process of its own."""
     peaks = {}
     for work, rows in works.items():
         pipe = start_player(quick, threads, tokenizer, {work: rows})
-        for turn in range(1 if quick else PEAK_TURNS):
-            pipe.send((name, work, turn * STEPS))
-            pipe.recv()
+        pipe.send((name, work, 0, STEPS if quick else PEAK_STEPS))
+        pipe.recv()
         pipe.send(None)
         peaks[work] = round(pipe.recv())
     return peaks
@@ -255,7 +255,7 @@ def measure(name: str, work: Workload, pipes: dict[str, Any], rounds: int) -> di
     for turn in range(rounds + 1):
         for one in CONTESTANTS:
             pipe = pipes["baseline" if one == "baseline" else "winnow"]
-            pipe.send((one, name, turn * STEPS))
+            pipe.send((one, name, turn * STEPS, STEPS))
             steps = pipe.recv()
             seen[one] += steps if turn else []
     mean_tokens = float(work.rows.lengths.mean())
