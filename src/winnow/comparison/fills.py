@@ -37,9 +37,10 @@ def fills_by_prompt(study: Study, most: int = 10) -> dict[str, dict[str, Fills]]
     found: dict[str, dict[str, Fills]] = {}
     for probe, prompt in prompts:
         found.setdefault(str(probe), {})[str(prompt)] = {}
-    for row in top.assign(place=top["who"].map(order)).sort_values("place", kind="stable").itertuples(index=False):
-        words = found[str(row.probe)][str(row.prompt)].setdefault(str(row.who), [])
-        words.append((str(row.word), float(row.share)))  # type: ignore[arg-type]
+    ordered = top.assign(place=top["who"].map(order)).sort_values("place", kind="stable")
+    columns = (ordered[column].tolist() for column in ("probe", "prompt", "who", "word", "share"))
+    for probe, prompt, who, word, share in zip(*columns, strict=True):
+        found[probe][prompt].setdefault(who, []).append((word, share))
     return {probe: found[probe] for probe in sorted(found)}
 
 
@@ -52,8 +53,8 @@ def prompt_scores(study: Study) -> dict[tuple[str, str], dict[str, float]]:
     keyed = table.assign(who=who).dropna(subset="log_odds")
     means = keyed.groupby(["probe", "prompt", "who"], observed=True)["log_odds"].mean()
     found: dict[tuple[str, str], dict[str, float]] = {}
-    for row in means.reset_index().itertuples(index=False):
-        found.setdefault((str(row.probe), str(row.prompt)), {})[str(row.who)] = float(row.log_odds)  # type: ignore[arg-type]
+    for (probe, prompt, name), mean in zip(means.index.tolist(), means.tolist(), strict=True):
+        found.setdefault((probe, prompt), {})[name] = mean
     return found
 
 

@@ -198,4 +198,5 @@ def base_score(study: Study, metric: Metric) -> Summary | None:
 def _means(found: pd.DataFrame, by: str) -> dict[int, float]:
     weight = found.get("weight", 1.0)
     sums = found.assign(weight=weight, weighted=found["score"] * weight).groupby(by)[["weighted", "weight"]].sum()
-    return {int(seed): float(mean) for seed, mean in (sums["weighted"] / sums["weight"]).items()}  # type: ignore[call-overload]
+    means = sums["weighted"] / sums["weight"]
+    return dict(zip(means.index.tolist(), means.tolist(), strict=True))

@@ -67,10 +67,9 @@ def count_words(texts: pa.ChunkedArray) -> Counter[str]:
     counts: Counter[str] = Counter()
     for first in range(0, len(texts), _BATCH):
         lower = pc.utf8_lower(texts.slice(first, _BATCH))
-        words = pc.utf8_trim(pc.list_flatten(pc.split_pattern_regex(lower, _BETWEEN)), _JOINS)
+        words = pc.drop_null(pc.utf8_trim(pc.list_flatten(pc.split_pattern_regex(lower, _BETWEEN)), _JOINS))
         tally = pc.value_counts(words)
         values = tally.field("values").to_pylist()
         counts.update(dict(zip(values, tally.field("counts").to_pylist(), strict=True)))
     counts.pop("", None)
-    counts.pop(None, None)  # type: ignore[call-overload]  # a text that is null
     return counts

@@ -83,8 +83,8 @@ def _in_few_sizes(batch: Batch, positions: Tensor) -> tuple[Tensor, Tensor, Tens
     """Return a batch's tokens, positions, masked tokens and groups; on a CPU with a few that nobody asks for.
 
     oneDNN makes a program for each size of a product, which takes time and, over the steps, hundreds of MB; so sizes
-    are rounded up, to five binary digits (2% more tokens on the average) or, where less depends on it, to four. What is
-    added are rows of one token each.
+    are rounded up, to five binary digits (2% more tokens on the average) or, for the masked ones, on which less
+    depends, to four. Tokens are added as rows of one each; masked ones repeat the first, and their logits are cut off.
     """
     ids, masked, groups = batch.input_ids, batch.masked, batch.groups
     if ids.device.type == "cpu" and len(ids):
