@@ -7,14 +7,14 @@ split by the hash of its text, and hands on a :class:`Corpus` that is saved, fin
 from winnow.data.cleaning import CleaningStep, normalise
 from winnow.data.corpus import Corpus, SplitName
 from winnow.data.dataset import Dataset
-from winnow.data.files import Files
-from winnow.data.hub import HubDataset
 from winnow.data.integrity import AllowedValues, Bounds, Check, NonNull, Unique, ZScore
 from winnow.data.leakage import held_out_leakage, leakage
-from winnow.data.source import Mixture, Source
+from winnow.data.sources.files import Files
+from winnow.data.sources.hub import HubDataset
+from winnow.data.sources.source import Mixture, Source
+from winnow.data.sources.synthetic import Grammar, Slot, Words
+from winnow.data.sources.text_files import TextFiles
 from winnow.data.split import NearDuplicates, Split
-from winnow.data.synthetic import Grammar, Slot, Words
-from winnow.data.text_files import TextFiles
 
 __all__ = [
     "AllowedValues",

@@ -15,10 +15,10 @@ from pydantic.dataclasses import dataclass
 from winnow.data.cleaning import CleaningStep
 from winnow.data.corpus import EXTERNAL, SPLITS, Corpus, content_fingerprint
 from winnow.data.fingerprint import fingerprint
+from winnow.data.ingestion import Reading, read_rows
 from winnow.data.integrity import Check
 from winnow.data.leakage import held_out_leakage
-from winnow.data.reading import Reading, read_rows
-from winnow.data.source import Mixture, Source
+from winnow.data.sources.source import Mixture, Source
 from winnow.data.split import Split
 from winnow.errors import WinnowError
 

@@ -14,7 +14,7 @@ from pydantic import ConfigDict, Field
 from pydantic.dataclasses import dataclass
 
 from winnow.data.cleaning import normalise
-from winnow.data.source import FLAGS
+from winnow.data.sources.source import FLAGS
 from winnow.errors import WinnowError, did_you_mean
 
 Mask = npt.NDArray[np.bool_]

@@ -10,7 +10,7 @@ from typing import Annotated, Any
 from pydantic import ConfigDict, Field
 from pydantic.dataclasses import dataclass
 
-from winnow.data.near import Clusters, near_clusters
+from winnow.data.near_duplicates import Clusters, near_clusters
 from winnow.errors import WinnowError, did_you_mean
 
 _Share = Annotated[float, Field(gt=0, lt=1)]

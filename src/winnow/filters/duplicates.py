@@ -11,7 +11,7 @@ import pyarrow.compute as pc
 from pydantic import ConfigDict, Field
 from pydantic.dataclasses import dataclass
 
-from winnow.data.near import signatures
+from winnow.data.near_duplicates import signatures
 from winnow.errors import WinnowError
 from winnow.filters.signals import Signal, missing_package
 

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Literal, TextIO
 
-from winnow.data.records import Batch, Records
+from winnow.data.sources.records import Batch, Records
 from winnow.errors import WinnowError
 
 FormatName = Literal["csv", "tsv", "json", "jsonl", "parquet"]

@@ -11,7 +11,7 @@ from pydantic import ConfigDict, Field
 from pydantic.dataclasses import dataclass
 
 from winnow.data.fingerprint import fingerprint
-from winnow.data.records import Batch, RecordSource
+from winnow.data.sources.records import Batch, RecordSource
 from winnow.errors import WinnowError
 
 

@@ -14,8 +14,8 @@ from pydantic import ConfigDict, Field
 from pydantic.dataclasses import dataclass
 
 from winnow.data.fingerprint import fingerprint
-from winnow.data.formats import SUFFIXES, FormatName, open_batch
-from winnow.data.records import Batch, Records, RecordSource
+from winnow.data.sources.formats import SUFFIXES, FormatName, open_batch
+from winnow.data.sources.records import Batch, Records, RecordSource
 from winnow.errors import WinnowError
 
 

@@ -12,7 +12,7 @@ import pyarrow as pa
 from pydantic import ConfigDict, Field
 from pydantic.dataclasses import dataclass
 
-from winnow.data.source import FAULT, LABEL, RESERVED, TEXT, Source
+from winnow.data.sources.source import FAULT, LABEL, RESERVED, TEXT, Source
 from winnow.errors import WinnowError, did_you_mean
 
 _LARGEST_LABEL = 2**53  # above it a float no longer holds every whole number

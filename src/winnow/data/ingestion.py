@@ -11,7 +11,7 @@ import pyarrow.compute as pc
 
 from winnow.data.cleaning import CleaningStep, clean, normalise
 from winnow.data.integrity import Check, inspect
-from winnow.data.source import FAULT, SOURCE, Source
+from winnow.data.sources.source import FAULT, SOURCE, Source
 from winnow.errors import WinnowError
 
 

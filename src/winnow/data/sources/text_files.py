@@ -11,10 +11,10 @@ import pyarrow as pa
 from pydantic import ConfigDict
 from pydantic.dataclasses import dataclass
 
-from winnow.data.files import digest_of, files_at, told
 from winnow.data.fingerprint import fingerprint
-from winnow.data.records import holds_foreign_bytes
-from winnow.data.source import FAULT, TEXT, Source
+from winnow.data.sources.files import digest_of, files_at, told
+from winnow.data.sources.records import holds_foreign_bytes
+from winnow.data.sources.source import FAULT, TEXT, Source
 from winnow.errors import WinnowError
 
 _HEADING = re.compile(r"\s*(?P<marks>=(?: ?=)*) [^=].* (?P=marks)\s*")

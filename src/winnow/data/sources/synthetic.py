@@ -10,7 +10,7 @@ from pydantic import ConfigDict, Field
 from pydantic.dataclasses import dataclass
 
 from winnow.data.fingerprint import fingerprint
-from winnow.data.source import LABEL, RESERVED, TEXT, Source
+from winnow.data.sources.source import LABEL, RESERVED, TEXT, Source
 from winnow.errors import WinnowError, did_you_mean
 
 _STRICT = ConfigDict(extra="forbid")

@@ -1,0 +1,1 @@
+"""Where texts come from: files, the Hub, grammars, and mixtures of them."""
