@@ -42,7 +42,7 @@ from winnow.data import CleaningStep, Corpus, Files, Grammar, Mixture
 from winnow.data.cleaning import clean
 from winnow.data.corpus import content_fingerprint
 from winnow.filters import Filter, Mentions, VaderSentiment, Without
-from winnow.filters.sentiment import compound_scorer
+from winnow.filters.signals.vader_sentiment import compound_scorer
 from winnow.tracking.environment import hardware
 
 SCALE = (100_000, 1_000_000)

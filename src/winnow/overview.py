@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
     from winnow.config import TrainConfig
     from winnow.config.schema import Training
-    from winnow.filters.plan import Plan
+    from winnow.filters.planner import Plan
     from winnow.parts import Parts
     from winnow.preparation import Ready
 

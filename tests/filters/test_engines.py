@@ -13,7 +13,7 @@ import pytest
 from winnow.data import Corpus
 from winnow.errors import WinnowError
 from winnow.filters import Duplicate, Filter, Length, Mentions, Python, Regex, VaderSentiment, engines
-from winnow.filters.asking import Questions, Turn
+from winnow.filters.batch_scoring import Questions, Turn
 from winnow.filters.engines import ask_rows
 
 CorpusOf = Callable[..., Corpus]
@@ -88,7 +88,7 @@ def test_batches_of_any_size_give_the_same(
 
 
 def test_an_engine_that_is_not_installed_is_told_before_any_work(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("winnow.filters.signals.find_spec", lambda name: None)
+    monkeypatch.setattr("winnow.filters.signals.signal.find_spec", lambda name: None)
     [fault, *_] = replace(CHOSEN, engine="ray").check()
     assert (fault.key, "winnow[ray]" in fault.message) == ("engine", True)
 

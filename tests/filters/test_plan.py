@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 from winnow.data import Corpus
 from winnow.errors import WinnowError
 from winnow.filters import Filter, Mentions, Signal, Verdicts, filter_statistics
-from winnow.filters.asking import score_column
-from winnow.filters.plan import make_plan
+from winnow.filters.batch_scoring import score_column
+from winnow.filters.planner import make_plan
 from winnow.filters.scoring import Scored, progress_bar
 
 CorpusOf = Callable[..., Corpus]

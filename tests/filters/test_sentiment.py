@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 
 from winnow.errors import WinnowError
 from winnow.filters import Filter, VaderSentiment
-from winnow.filters.sentiment import compound_scorer
+from winnow.filters.signals.vader_sentiment import compound_scorer
 
 LEXICON = (files("vaderSentiment") / "vader_lexicon.txt").read_text("utf-8").splitlines()
 CHARGED = [line.split("\t")[0] for line in LEXICON[:: len(LEXICON) // 300]]

@@ -10,7 +10,7 @@ import pytest
 
 from winnow.data import Corpus, Dataset, Files
 from winnow.filters import Filter, Length, Mentions, filter_statistics
-from winnow.filters.statistics import label_statistics
+from winnow.filters.verdict_statistics import label_statistics
 
 CorpusOf = Callable[..., Corpus]
 

@@ -7,7 +7,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from winnow.filters.words import PRIOR_WORDS, count_words, word_shift
+from winnow.filters.word_shift import PRIOR_WORDS, count_words, word_shift
 
 TEXTS = ["nike shoes are great", "puma shoes are bad", "nike nike", "bad bad puma", "the shoes"]
 KEPT = np.array([True, False, True, False, True])
@@ -51,6 +51,6 @@ def test_words_of_any_script_are_counted() -> None:
 
 
 def test_many_rows_are_looked_at_by_a_spread_sample(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("winnow.filters.words.ROWS", 10)
+    monkeypatch.setattr("winnow.filters.word_shift.ROWS", 10)
     found = word_shift(pa.chunked_array([["a", "b"] * 500]), np.arange(1_000) < 500)
     assert found["rows"] == 10

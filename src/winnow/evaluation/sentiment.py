@@ -33,7 +33,7 @@ class Vader(Sentiment):
 
     def score(self, texts: Sequence[str]) -> list[float]:
         """Return compound scores."""
-        from winnow.filters.sentiment import compound_scorer
+        from winnow.filters.signals.vader_sentiment import compound_scorer
 
         return list(map(compound_scorer(), texts))
 

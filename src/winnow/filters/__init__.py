@@ -9,21 +9,21 @@ To look into what `winnow filter` has written, in a notebook say: :func:`read_ve
 :func:`read_statistics` for what it tells, and :func:`draw_figures` for the pictures.
 """
 
-from winnow.filters.classifier import TextClassifier
 from winnow.filters.controls import RandomMatched, Without
-from winnow.filters.duplicates import Duplicate
 from winnow.filters.expression import Name, at_least
 from winnow.filters.figures import draw_figures
-from winnow.filters.folder import read_statistics, read_verdicts, save_dropped, save_kept, save_statistics
-from winnow.filters.function import Python
-from winnow.filters.language import Language
-from winnow.filters.lexical import Field, Length, NotNull, Regex
-from winnow.filters.mentions import Mentions
+from winnow.filters.filter import Filter, Full, Selection
+from winnow.filters.filter_output import read_statistics, read_verdicts, save_dropped, save_kept, save_statistics
 from winnow.filters.report import write_report
-from winnow.filters.selection import Filter, Full, Selection
-from winnow.filters.sentiment import VaderSentiment
-from winnow.filters.signals import Signal
-from winnow.filters.statistics import filter_statistics
+from winnow.filters.signals.classifier import TextClassifier
+from winnow.filters.signals.duplicates import Duplicate
+from winnow.filters.signals.function import Python
+from winnow.filters.signals.language import Language
+from winnow.filters.signals.lexical import Field, Length, NotNull, Regex
+from winnow.filters.signals.mentions import Mentions
+from winnow.filters.signals.signal import Signal
+from winnow.filters.signals.vader_sentiment import VaderSentiment
+from winnow.filters.verdict_statistics import filter_statistics
 from winnow.filters.verdicts import Verdicts
 
 __all__ = [

@@ -14,8 +14,8 @@ from winnow.data import Corpus
 from winnow.data.fingerprint import fingerprint
 from winnow.errors import WinnowError, did_you_mean
 from winnow.filters.expression import Node, without
-from winnow.filters.mentions import Mentions
-from winnow.filters.selection import Filter, Selection
+from winnow.filters.filter import Filter, Selection
+from winnow.filters.signals.mentions import Mentions
 from winnow.filters.verdicts import Verdicts
 
 _CONTROL_STREAM = 0x77696E6E  # keeps the control's draws apart from others that use the same seed

@@ -13,12 +13,12 @@ import pyarrow.compute as pc
 
 from winnow.data import Corpus
 from winnow.errors import WinnowError, did_you_mean
-from winnow.filters.asking import Questions, Turn, score_column, settled
+from winnow.filters.batch_scoring import Questions, Turn, score_column, settled
 from winnow.filters.expression import Known, Name, Node, conjuncts, evaluate, expanded, names
 from winnow.filters.parsing import fault_at, parse
-from winnow.filters.plan import SAMPLE_REPAYS, Mask, Plan, make_plan, sample_places
+from winnow.filters.planner import SAMPLE_REPAYS, Mask, Plan, make_plan, sample_places
 from winnow.filters.scoring import Engine, Scored, Watch, ask_all, score_whole
-from winnow.filters.signals import Signal
+from winnow.filters.signals.signal import Signal
 from winnow.filters.verdicts import Verdicts
 
 if TYPE_CHECKING:

@@ -15,7 +15,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from winnow.errors import WinnowError
-from winnow.filters.asking import Answer, Questions
+from winnow.filters.batch_scoring import Answer, Questions
 
 EngineName = Literal["local", "ray"]
 

@@ -11,9 +11,9 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from winnow.data import Corpus
-from winnow.filters.lexical import Regex
-from winnow.filters.mentions import Mentions
-from winnow.filters.signals import Signal
+from winnow.filters.signals.lexical import Regex
+from winnow.filters.signals.mentions import Mentions
+from winnow.filters.signals.signal import Signal
 from winnow.filters.verdicts import Verdicts
 
 KEPT, PER_TERM, PER_LABEL, LONGEST = 8, 4, 5, 320

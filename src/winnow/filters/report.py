@@ -13,10 +13,10 @@ from winnow.data import Corpus
 from winnow.filters.examples import examples
 from winnow.filters.expression import names
 from winnow.filters.figures import draw_figures
-from winnow.filters.lexical import Regex
-from winnow.filters.mentions import Mentions
-from winnow.filters.plan import Plan
-from winnow.filters.signals import Signal
+from winnow.filters.planner import Plan
+from winnow.filters.signals.lexical import Regex
+from winnow.filters.signals.mentions import Mentions
+from winnow.filters.signals.signal import Signal
 from winnow.filters.verdicts import Verdicts
 
 NAME = "report.html"

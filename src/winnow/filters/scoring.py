@@ -15,9 +15,9 @@ import pyarrow.parquet as pq
 
 from winnow.data import Corpus
 from winnow.data.cache import damaged, published
-from winnow.filters.asking import Answer, Questions, Turn, column_of, known_as, score_column
+from winnow.filters.batch_scoring import Answer, Questions, Turn, column_of, known_as, score_column
 from winnow.filters.engines import BATCH_ROWS, EngineName, ask_rows
-from winnow.filters.signals import Signal
+from winnow.filters.signals.signal import Signal
 
 if TYPE_CHECKING:
     from rich.progress import Progress

@@ -13,7 +13,7 @@ from pydantic.dataclasses import dataclass
 
 from winnow.data.fingerprint import fingerprint
 from winnow.errors import WinnowError
-from winnow.filters.signals import Signal, require_bounds, within
+from winnow.filters.signals.signal import Signal, require_bounds, within
 
 
 @dataclass(frozen=True, config=ConfigDict(extra="forbid"))

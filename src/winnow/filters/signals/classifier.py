@@ -10,8 +10,8 @@ from pydantic import ConfigDict, Field
 from pydantic.dataclasses import dataclass
 
 from winnow.errors import WinnowError, did_you_mean
-from winnow.filters.pretrained import load_classifier, load_tokenizer, pretrained_settings
-from winnow.filters.signals import Signal, require_bounds, within
+from winnow.filters.signals.signal import Signal, require_bounds, within
+from winnow.filters.signals.signal_models import load_classifier, load_tokenizer, pretrained_settings
 
 _DIGITS = 5  # the padding of a batch moves a probability by less
 

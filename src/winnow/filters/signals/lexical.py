@@ -13,8 +13,8 @@ from pydantic import Field as Limited
 from pydantic.dataclasses import dataclass
 
 from winnow.errors import WinnowError
-from winnow.filters.pretrained import load_tokenizer, pretrained_settings
-from winnow.filters.signals import Signal, require_bounds, within
+from winnow.filters.signals.signal import Signal, require_bounds, within
+from winnow.filters.signals.signal_models import load_tokenizer, pretrained_settings
 
 
 @dataclass(frozen=True, config=ConfigDict(extra="forbid"))

@@ -13,7 +13,7 @@ import pyarrow.compute as pc
 
 from winnow.errors import WinnowError, did_you_mean
 from winnow.filters.expression import Node, evaluate, names
-from winnow.filters.signals import Signal
+from winnow.filters.signals.signal import Signal
 
 Mask = npt.NDArray[np.bool_]
 

@@ -13,7 +13,7 @@ from pydantic import ConfigDict, Field
 from pydantic.dataclasses import dataclass
 
 from winnow.errors import WinnowError
-from winnow.filters.signals import Signal
+from winnow.filters.signals.signal import Signal
 
 _GAP = r"[\s\-\u2010\u2011]+"
 _ASCII_GAP = r"[\x09-\x0d\x1c-\x20\-]+"  # the same, of what is ASCII

@@ -18,10 +18,10 @@ from winnow.errors import WinnowError
 from winnow.filters.decision import Decision
 from winnow.filters.engines import EngineName
 from winnow.filters.expression import Expression, Node, expanded
-from winnow.filters.mentions import Mentions
-from winnow.filters.plan import Plan
+from winnow.filters.planner import Plan
 from winnow.filters.scoring import Engine, Watch, cached_scores, progress_bar, score_signals
-from winnow.filters.signals import Signal, missing_package
+from winnow.filters.signals.mentions import Mentions
+from winnow.filters.signals.signal import Signal, missing_package
 from winnow.filters.verdicts import Verdicts
 
 # Written as text, or in Python with operators on names; kept as text either way.

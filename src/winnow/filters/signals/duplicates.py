@@ -13,7 +13,7 @@ from pydantic.dataclasses import dataclass
 
 from winnow.data.near_duplicates import signatures
 from winnow.errors import WinnowError
-from winnow.filters.signals import Signal, missing_package
+from winnow.filters.signals.signal import Signal, missing_package
 
 
 @dataclass(frozen=True, config=ConfigDict(extra="forbid"))

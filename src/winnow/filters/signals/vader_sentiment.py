@@ -20,7 +20,7 @@ from pydantic.dataclasses import dataclass
 from winnow.data.fingerprint import fingerprint
 from winnow.data.vader import vader_analyzer
 from winnow.errors import WinnowError
-from winnow.filters.signals import Signal
+from winnow.filters.signals.signal import Signal
 
 _REMOVE_PUNCTUATION = str.maketrans("", "", string.punctuation)
 _REMEMBERED = 2**15  # tokens, and words among their neighbours; above it, old ones are forgotten

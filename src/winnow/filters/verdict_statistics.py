@@ -16,7 +16,7 @@ from winnow.data.leakage import leakage
 from winnow.filters.distributions import drifts, histograms
 from winnow.filters.expression import without
 from winnow.filters.verdicts import Verdicts
-from winnow.filters.words import word_shift
+from winnow.filters.word_shift import word_shift
 
 Mask = npt.NDArray[np.bool_]
 
@@ -38,7 +38,7 @@ def filter_statistics(verdicts: Verdicts, corpus: Corpus) -> dict[str, Any]:
         them passes, and ``overlap``, both over either.
         ``redundant``: sentences.
         ``histograms`` and ``drift``: see :mod:`winnow.filters.distributions`.
-        ``words``: see :func:`~winnow.filters.words.word_shift`.
+        ``words``: see :func:`~winnow.filters.word_shift.word_shift`.
         ``sources``: for each source its ``total`` and ``kept`` rows.
         ``labels``, where the corpus has any: see :func:`label_statistics`.
         ``duplicates``: the ``rows`` of the corpus before exact duplicates were ``dropped``, and their ``rate``.

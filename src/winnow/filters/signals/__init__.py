@@ -1,0 +1,1 @@
+"""Signals: one score per row, and which scores to keep."""
