@@ -31,7 +31,7 @@ from winnow.evaluation import Probe, pseudo_log_likelihoods
 from winnow.evaluation.pseudo import NO_WORD, worded
 from winnow.evaluation.words import whole_words
 from winnow.tracking.environment import hardware
-from winnow.training import arithmetic
+from winnow.training.forward.masked_logits import numerics
 from winnow.training.wordpiece import train_wordpiece
 
 VOCABULARY, PROMPTS, TEXTS = 30_522, 500, 12
@@ -223,7 +223,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as cache:
 
         def switch(linear: Any) -> None:
-            arithmetic.set_up(model, torch.device("cpu"), tokens=640, guessed=64, cache=Path(cache), linear=linear)
+            numerics.set_up(model, torch.device("cpu"), tokens=640, guessed=64, cache=Path(cache), linear=linear)
 
         def chosen(work: Callable[[], Any]) -> Callable[[], Any]:
             def run() -> Any:

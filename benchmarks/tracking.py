@@ -6,7 +6,7 @@ A training that does next to nothing logs three values at every step. It runs in
 Winnow's, and with Lightning's own, each into a sqlite store of its own in WAL mode. A turn is timed in CPU seconds of
 the whole process, sending in the background and the last flush included; each figure is the median over the turns, less
 the median of turns that log nothing. `per_step_ms` logs as `winnow.training.MaskedLanguageModule` does: the values are
-read from tensors and go through `winnow.training.logging.log_step`. `by_self_log_per_step_ms` is Winnow's logger behind
+read from tensors and go through `winnow.training.step_logging.log_step`. `by_self_log_per_step_ms` is Winnow's logger behind
 three calls of Lightning's `self.log`, and `lightning_per_step_ms` Lightning's logger behind the same three calls.
 """
 
@@ -30,8 +30,8 @@ from torch.utils.data import DataLoader
 from winnow.tracking import Store, track
 from winnow.tracking.environment import hardware
 from winnow.tracking.logger import RunLogger
-from winnow.training.logging import log_step
 from winnow.training.progress import quieten_libraries
+from winnow.training.step_logging import log_step
 
 STEPS, VALUES = 2000, ("train/loss", "train/tokens", "train/learning_rate")
 Contestant = Callable[[Store], AbstractContextManager[Any]]

@@ -55,11 +55,11 @@ from winnow.training import (
     Masking,
     TokenRows,
     TrainingBatches,
-    arithmetic,
     masked_lm_sums,
     to_blocks,
     tokenize,
 )
+from winnow.training.forward.masked_logits import numerics
 from winnow.training.progress import quieten_libraries
 from winnow.training.wordpiece import train_wordpiece
 
@@ -165,7 +165,7 @@ def winnow(
     tokens = round(work.rows.lengths.mean() * work.batch_size)
     cache = Path(tempfile.gettempdir()) / f"winnow-benchmark-{os.getppid()}"
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    arithmetic.set_up(model, device, tokens, round(0.15 * tokens), cache, linear, tf32, compiled)
+    numerics.set_up(model, device, tokens, round(0.15 * tokens), cache, linear, tf32, compiled)
     optimizer = functools.partial(torch.optim.AdamW, lr=RATE, weight_decay=0.01, fused=True)
     pl.Trainer(
         max_steps=steps,
@@ -295,7 +295,7 @@ def products(work: Workload, quick: bool, steps: int = 6) -> dict[str, float]:
 
 def product_rates(tokens: int = 512, guessed: int = 96) -> dict[str, dict[str, float]]:
     """Return 10**9 operations a second of the products of a step: in float32 by MKL and by oneDNN, and in bf16."""
-    from winnow.training.linear import PRODUCTS, onednn_works, timed
+    from winnow.training.forward.linear import PRODUCTS, onednn_works, timed
 
     shapes = {"attention": (tokens, 768, 768), "feed_forward": (tokens, 3072, 768), "head": (guessed, VOCABULARY, 768)}
     found = {}

@@ -14,14 +14,14 @@ if TYPE_CHECKING:
 
 def set_up_arithmetic(config: TrainConfig, parts: Parts, ready: Ready, model: PreTrainedModel) -> dict[str, Any]:
     """Decide for this process how it computes, by what a step of this training will hold; return what was decided."""
-    from winnow.training import arithmetic
+    from winnow.training.forward.masked_logits import numerics
 
     rows, training, wanted = ready.tokens["train"], config.training, config.arithmetic
     of_step = len(rows.ids) / max(1, len(rows)) * training.batch_size
     if training.batching == "tokens":
         of_step = training.max_tokens
     tokens = round(of_step / training.accumulate_batches)
-    facts = arithmetic.set_up(
+    facts = numerics.set_up(
         model,
         device_of(parts),
         tokens=tokens,

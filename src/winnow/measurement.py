@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from winnow.evaluation import Probe, ProbeScores
     from winnow.training import TokenRows
-    from winnow.training.forward import Forward
+    from winnow.training.forward.masked_logits import Forward
 
 
 @dataclass(frozen=True)

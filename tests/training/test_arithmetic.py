@@ -6,7 +6,8 @@ import pytest
 import torch
 
 from winnow.errors import WinnowError
-from winnow.training import Masking, TokenRows, TrainingBatches, arithmetic, efficient, masked_logits
+from winnow.training import Masking, TokenRows, TrainingBatches, masked_logits
+from winnow.training.forward.masked_logits import efficient, numerics
 
 CPU = torch.device("cpu")
 
@@ -19,17 +20,17 @@ def as_before() -> Iterator[None]:
 
 
 def test_what_was_decided_is_told(model: Any, tmp_path: Path) -> None:
-    facts = arithmetic.set_up(model, CPU, 100, 15, tmp_path, tf32=True)
+    facts = numerics.set_up(model, CPU, 100, 15, tmp_path, tf32=True)
     assert (facts["device"], facts["tf32"], facts["linear"]) == ("cpu", True, "auto")
     assert torch.get_float32_matmul_precision() == "high"
     assert set(facts["onednn"]) <= set(facts["gflops"])
-    assert arithmetic.set_up(model, CPU, 100, 15, tmp_path, linear="portable")["onednn"] == []
+    assert numerics.set_up(model, CPU, 100, 15, tmp_path, linear="portable")["onednn"] == []
     assert torch.get_float32_matmul_precision() == "highest"
 
 
 def test_compiling_for_a_cpu_is_refused_with_the_reason(model: Any, tmp_path: Path) -> None:
     with pytest.raises(WinnowError, match=r"arithmetic\.compile: Compiling gains nothing on a CPU"):
-        arithmetic.set_up(model, CPU, 100, 15, tmp_path, compiled=True)
+        numerics.set_up(model, CPU, 100, 15, tmp_path, compiled=True)
 
 
 def test_compiled_layers_give_the_same_logits(model: Any, rows: TokenRows, monkeypatch: pytest.MonkeyPatch) -> None:

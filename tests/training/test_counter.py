@@ -1,6 +1,6 @@
 import numpy as np
 
-from winnow.training.counter import key, mix, uniform
+from winnow.training.counter_rng import key, mix, uniform
 
 
 def test_mix_is_splitmix64() -> None:

@@ -6,8 +6,9 @@ import pytest
 import torch
 from transformers import DistilBertConfig, DistilBertForMaskedLM
 
-from winnow.training import Masking, TokenRows, efficient, head, linear, masked_lm_sums
+from winnow.training import Masking, TokenRows, masked_lm_sums
 from winnow.training.batch import masked_batch
+from winnow.training.forward.masked_logits import efficient, linear, vocab_head
 
 WORDS, INPUTS = 2 * linear.PIECE + 300, 24
 """Two pieces and a part of one."""
@@ -35,7 +36,7 @@ def test_pieces_give_the_numbers_of_the_layer_itself(bias: bool, rows: int, chos
     linear.choose(layer, 8, 8, chosen, tmp_path)
     states = torch.randn(rows, INPUTS, requires_grad=True)
     found = []
-    for compute in (layer, lambda one: head.vocabulary_logits(layer, one)):
+    for compute in (layer, lambda one: vocab_head.vocabulary_logits(layer, one)):
         made = compute(states)
         found.append([made, *torch.autograd.grad((made * torch.arange(WORDS)).sum(), [states, *layer.parameters()])])
     linear.choose(layer, 8, 8, "portable", tmp_path)
@@ -48,7 +49,11 @@ def test_pieces_give_the_numbers_of_the_layer_itself(bias: bool, rows: int, chos
 def test_rounded_factors_give_gradients_as_near_as_those_of_pytorch(layer: Any) -> None:
     states = torch.randn(40, INPUTS)
     found = []
-    for compute, rounded in ((layer, False), (layer, True), (lambda one: head.vocabulary_logits(layer, one), True)):
+    for compute, rounded in (
+        (layer, False),
+        (layer, True),
+        (lambda one: vocab_head.vocabulary_logits(layer, one), True),
+    ):
         leaf = states.clone().requires_grad_()
         with torch.autocast("cpu", torch.bfloat16, enabled=rounded):
             made = compute(leaf)
@@ -60,7 +65,7 @@ def test_rounded_factors_give_gradients_as_near_as_those_of_pytorch(layer: Any) 
 
 def test_other_precisions_are_left_to_pytorch(layer: Any) -> None:
     layer, states = layer.double(), torch.randn(3, INPUTS, dtype=torch.float64)
-    assert torch.allclose(head.vocabulary_logits(layer, states), layer(states), rtol=1e-13, atol=1e-13)
+    assert torch.allclose(vocab_head.vocabulary_logits(layer, states), layer(states), rtol=1e-13, atol=1e-13)
 
 
 @pytest.mark.parametrize("autocast", [False, True])
@@ -71,10 +76,10 @@ def test_the_gradients_of_tied_weights_are_added_where_the_first_is(layer: Any, 
 
     def gradients(together: bool) -> list[torch.Tensor]:
         layer.zero_grad()
-        tied: head.Tied | None = [] if together else None
+        tied: vocab_head.Tied | None = [] if together else None
         with torch.autocast("cpu", torch.bfloat16, enabled=autocast):
-            embedded = words(ids) if tied is None else head.embed(words, ids, tied)
-            made = layer(embedded) if tied is None else head.vocabulary_logits(layer, embedded, tied)
+            embedded = words(ids) if tied is None else vocab_head.embed(words, ids, tied)
+            made = layer(embedded) if tied is None else vocab_head.vocabulary_logits(layer, embedded, tied)
         made.float().square().sum().backward()
         assert not tied
         return [layer.weight.grad.clone(), layer.bias.grad.clone()]
@@ -97,7 +102,7 @@ def test_the_gradient_of_a_step_lies_where_that_of_the_step_before_lay(small: An
     small.zero_grad()
     before = step(small, first)
     place, of_first = before.data_ptr(), before.clone()
-    head.reuse_gradient(small)
+    vocab_head.reuse_gradient(small)
     assert small.get_output_embeddings().weight.grad is None
     small.zero_grad()
     del before  # autograd copies a gradient that somebody else holds
@@ -111,7 +116,7 @@ def test_the_gradient_of_a_step_lies_where_that_of_the_step_before_lay(small: An
 def test_the_memory_of_a_gradient_is_not_taken_for_weights_of_another_type(small: Any, rows: TokenRows) -> None:
     batch = masked_batch(rows.take(np.arange(8)), Masking(), 0)
     step(small, batch)
-    head.reuse_gradient(small)
+    vocab_head.reuse_gradient(small)
     small.double().zero_grad()
     assert step(small, batch).dtype is torch.float64
 

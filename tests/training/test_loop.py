@@ -22,11 +22,11 @@ from winnow.training import (
     Share,
     TokenRows,
     TrainingBatches,
-    efficient,
     masked_lm_sums,
 )
 from winnow.training.batch import masked_batch
 from winnow.training.checkpoint import BestCheckpoint, LastCheckpoint, WholeFiles
+from winnow.training.forward.masked_logits import efficient
 from winnow.training.optimization import compute_twice, freeze
 from winnow.training.progress import StepProgressBar
 from winnow.training.throughput import Throughput, measured_peak, operations

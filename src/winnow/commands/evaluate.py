@@ -85,11 +85,12 @@ def _measure(
     from winnow.evaluation import fill
     from winnow.evaluation.fills import mean_probabilities
     from winnow.evaluation.structure import modules_of, parts_of
-    from winnow.training import arithmetic, tokenize, tokenizer_fingerprint
+    from winnow.training import tokenize, tokenizer_fingerprint
+    from winnow.training.forward.masked_logits import numerics
 
     loaded = load_contender(contender, place)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    arithmetic.set_up(loaded.model, device, TOKENS_AT_ONCE, GUESSED_AT_ONCE, config.output_dir / "cache")
+    numerics.set_up(loaded.model, device, TOKENS_AT_ONCE, GUESSED_AT_ONCE, config.output_dir / "cache")
     scores: dict[str, float] = {}
     if held_out is not None:
         length = min(config.max_length, loaded.tokenizer.model_max_length)

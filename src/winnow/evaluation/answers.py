@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
     from winnow.training import Batch
-    from winnow.training.forward import Forward
+    from winnow.training.forward.masked_logits import Forward
 
 MASK = re.compile(r"\[MASK\]|<mask>")
 """Either spelling of a masked word; the tokenizer's own takes its place."""
@@ -101,7 +101,7 @@ def logits_at_masks(model: PreTrainedModel, batch: Batch, forward: Forward) -> t
     that knows the vocabulary, is cut down to the masked tokens on the way.
     """
     from winnow.training import masked_logits
-    from winnow.training.forward import resolve
+    from winnow.training.forward.masked_logits import resolve
 
     last = model.get_output_embeddings()
     if resolve(model, forward) == "efficient" or last is None:
@@ -124,7 +124,7 @@ def logits_at_masks(model: PreTrainedModel, batch: Batch, forward: Forward) -> t
 @contextmanager
 def evaluating(model: PreTrainedModel, device: torch.device | str) -> Iterator[None]:
     """Keep a model in evaluation mode on a device, without gradients, and put all back as it was."""
-    from winnow.training.linear import weights_laid_out
+    from winnow.training.forward.linear import weights_laid_out
 
     training, home = model.training, model.device
     model.eval().to(device)

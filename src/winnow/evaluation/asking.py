@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
     from winnow.evaluation.probe import Probe
-    from winnow.training.forward import Forward
+    from winnow.training.forward.masked_logits import Forward
 
 Row = dict[str, Any]
 LogProbabilities = npt.NDArray[np.float32]

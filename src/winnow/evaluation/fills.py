@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     import torch
     from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
-    from winnow.training.forward import Forward
+    from winnow.training.forward.masked_logits import Forward
 
 Ranked = list[tuple[str, float]]
 """Words, the likeliest first, each with its probability."""

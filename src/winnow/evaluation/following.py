@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast
 
     from winnow.evaluation.probe import Probe
-    from winnow.training.forward import Forward
+    from winnow.training.forward.masked_logits import Forward
 
 SCHEMA = pa.schema(
     [

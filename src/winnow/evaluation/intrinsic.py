@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from torchmetrics import Metric
 
-from winnow.training.metrics import MaskedLoss, Perplexity
+from winnow.training.loss_metrics import MaskedLoss, Perplexity
 
 __all__ = ["CalibrationError", "MaskedLoss", "MeanReciprocalRank", "Perplexity", "PseudoPerplexity", "TopK"]
 

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     import torch
     from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
-    from winnow.training.forward import Forward
+    from winnow.training.forward.masked_logits import Forward
 
 
 def score_phrases(

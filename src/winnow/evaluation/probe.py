@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
     from winnow.evaluation.scores import ProbeScores
-    from winnow.training.forward import Forward
+    from winnow.training.forward.masked_logits import Forward
 
 Expanded = tuple[Prompt, dict[str, str]]
 """A prompt, and what filled its slots."""

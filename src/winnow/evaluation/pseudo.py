@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     import torch
     from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
-    from winnow.training.forward import Forward
+    from winnow.training.forward.masked_logits import Forward
 
 Ints = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float64]

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
     from winnow.training import Masking, TokenRows
-    from winnow.training.forward import Forward
+    from winnow.training.forward.masked_logits import Forward
 
 ALONE = {"sync_on_compute": False}
 """For a metric of rows that one process scored alone: after a distributed training it must not wait for the others."""

@@ -16,9 +16,9 @@ if TYPE_CHECKING:
     from winnow.training.batch import Batch
     from winnow.training.batching import HeldOutBatches, Share, TrainingBatches
     from winnow.training.datamodule import MaskedLanguageDataModule
-    from winnow.training.forward import masked_lm_sums, masked_logits
+    from winnow.training.forward.masked_logits import masked_lm_sums, masked_logits
+    from winnow.training.loss_metrics import MaskedLoss, Perplexity
     from winnow.training.masking import ChosenWordMasking, Masking, SpanMasking, WholeWordMasking
-    from winnow.training.metrics import MaskedLoss, Perplexity
     from winnow.training.models import Model, Pretrained, Scratch
     from winnow.training.module import MaskedLanguageModule
     from winnow.training.tokens import TokenRows, to_blocks, tokenize

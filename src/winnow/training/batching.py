@@ -13,7 +13,7 @@ import numpy.typing as npt
 from winnow.errors import WinnowError
 from winnow.training.batch import Batch, masked_batch
 from winnow.training.budget import TokenBudget
-from winnow.training.counter import key
+from winnow.training.counter_rng import key
 from winnow.training.masking import Masking
 from winnow.training.tokens import TokenRows
 

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from winnow.errors import WinnowError
-from winnow.training.counter import key
+from winnow.training.counter_rng import key
 from winnow.training.tokens import TokenRows
 
 Rows = npt.NDArray[np.int64]

@@ -14,7 +14,7 @@ from lightning_fabric.plugins import TorchCheckpointIO
 from pytorch_lightning.callbacks import Checkpoint
 
 from winnow.errors import WinnowError
-from winnow.training.signals import StopSignals
+from winnow.training.stop_signals import StopSignals
 
 BYTES_PER_WEIGHT = 12
 """float32 weights, and the two moments that Adam keeps of each."""

@@ -10,7 +10,7 @@ import torch
 
 from winnow.training.batch import masked_batch
 from winnow.training.batching import TrainingBatches
-from winnow.training.forward import Forward, masked_lm_sums
+from winnow.training.forward.masked_logits import Forward, masked_lm_sums
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel

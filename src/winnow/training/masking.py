@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     import numpy.typing as npt
     from transformers import PreTrainedTokenizerFast
 
-    from winnow.training.counter import UInts
+    from winnow.training.counter_rng import UInts
     from winnow.training.tokens import TokenRows
 
     Flags = npt.NDArray[np.bool_]
@@ -88,7 +88,7 @@ class Masking:
         """
         import numpy as np
 
-        from winnow.training.counter import key, uniform
+        from winnow.training.counter_rng import key, uniform
 
         vocabulary = rows.vocabulary
         keys = np.broadcast_to(key(seed, int(vocabulary.fingerprint, 16), epoch, rows.keys), len(rows))
@@ -145,7 +145,7 @@ class SpanMasking(Masking):
     def _choose(self, rows: TokenRows, keys: UInts, rate: float) -> Flags:
         import numpy as np
 
-        from winnow.training.counter import key, uniform
+        from winnow.training.counter_rng import key, uniform
 
         starts = rows.word_starts
         word = np.cumsum(starts) - 1  # of each token, over all rows
@@ -259,7 +259,7 @@ def _below(rows: TokenRows, keys: UInts, counters: npt.NDArray[np.int64], rate: 
     """Return which tokens' draws fall below a rate; the draw belongs to the row and the counter."""
     import numpy as np
 
-    from winnow.training.counter import uniform
+    from winnow.training.counter_rng import uniform
 
     return uniform(np.repeat(keys, rows.lengths), 3 * counters) < rate
 
@@ -268,7 +268,7 @@ def _names(ids: npt.NDArray[np.int32], length: int) -> UInts:
     """Return a hash of the `length` tokens from each place on."""
     import numpy as np
 
-    from winnow.training.counter import key
+    from winnow.training.counter_rng import key
 
     places = len(ids) - length + 1
     names = np.zeros(places, dtype=np.uint64)

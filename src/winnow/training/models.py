@@ -64,25 +64,25 @@ class Pretrained(Model):
 
     def check(self) -> list[WinnowError]:
         """Return a fault if the name leads nowhere, or to something that is no masked language model."""
-        from winnow.training import hub
+        from winnow.training import pretrained_hub
 
         try:
-            hub.check(self)
+            pretrained_hub.check(self)
         except WinnowError as fault:
             return [fault]
         return []
 
     def tokenizer(self, corpus: Corpus, cache_dir: Path) -> PreTrainedTokenizerFast:
         """Return the model's own tokenizer; the corpus does not matter."""
-        from winnow.training import hub
+        from winnow.training import pretrained_hub
 
-        return hub.tokenizer(self)
+        return pretrained_hub.tokenizer(self)
 
     def load(self, tokenizer: PreTrainedTokenizerFast, seed: int) -> PreTrainedModel:
         """Return the model with the weights it came with."""
-        from winnow.training import hub
+        from winnow.training import pretrained_hub
 
-        return hub.model(self, tokenizer)
+        return pretrained_hub.model(self, tokenizer)
 
 
 @dataclass(frozen=True, config=_STRICT)

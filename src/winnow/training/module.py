@@ -14,13 +14,13 @@ from torch.optim import Optimizer
 
 from winnow.errors import WinnowError
 from winnow.training.batch import Batch
-from winnow.training.counter import key
+from winnow.training.counter_rng import key
 from winnow.training.divergence import bad_rows
-from winnow.training.forward import Forward, masked_lm_sums
-from winnow.training.head import reuse_gradient
-from winnow.training.logging import log_step
-from winnow.training.metrics import MaskedLoss, Perplexity
+from winnow.training.forward.masked_logits import Forward, masked_lm_sums
+from winnow.training.forward.vocab_head import reuse_gradient
+from winnow.training.loss_metrics import MaskedLoss, Perplexity
 from winnow.training.optimization import Scheduler, parameter_groups, schedule
+from winnow.training.step_logging import log_step
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel

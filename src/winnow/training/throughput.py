@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 import pytorch_lightning as pl
 import torch
 
-from winnow.training.efficient import SHAPES
-from winnow.training.logging import log_step
+from winnow.training.forward.efficient import SHAPES
+from winnow.training.step_logging import log_step
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel

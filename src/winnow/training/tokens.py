@@ -16,7 +16,7 @@ import pyarrow as pa
 from winnow.data.cache import published
 from winnow.data.fingerprint import fingerprint
 from winnow.errors import WinnowError
-from winnow.training.counter import UInts, key, mix
+from winnow.training.counter_rng import UInts, key, mix
 from winnow.training.vocabulary import Vocabulary
 
 if TYPE_CHECKING:

@@ -10,7 +10,7 @@ from torch.nn import functional
 
 from winnow.errors import WinnowError
 from winnow.training.batch import Batch
-from winnow.training.efficient import SHAPES, efficient_logits, obstacle
+from winnow.training.forward.efficient import SHAPES, efficient_logits, obstacle
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel

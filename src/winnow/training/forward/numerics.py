@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     import torch
     from transformers import PreTrainedModel
 
-    from winnow.training.linear import Linear
+    from winnow.training.forward.linear import Linear
 
 
 def set_up(
@@ -34,7 +34,7 @@ def set_up(
         tokens: Tokens that a step takes through the layers.
         guessed: Tokens that it takes through the vocabulary head.
         cache: Keeps what was timed.
-        linear: Who computes the products of linear layers; see :mod:`winnow.training.linear`. It is about CPUs.
+        linear: Who computes the products of linear layers; see :mod:`winnow.training.forward.linear`. It is about CPUs.
         tf32: Let CUDA round the factors of float32 products to 10 bits, as NVIDIA's TensorFloat-32 does.
         compiled: Compile the layers; it is about CUDA.
 
@@ -43,8 +43,8 @@ def set_up(
     """
     import torch
 
-    from winnow.training import efficient
-    from winnow.training import linear as linears
+    from winnow.training.forward.masked_logits import efficient
+    from winnow.training.forward.masked_logits import linear as linears
 
     if compiled and device.type != "cuda":
         raise WinnowError(

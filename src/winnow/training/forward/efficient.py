@@ -17,10 +17,10 @@ from torch import Tensor
 from torch.nn import functional
 from torch.utils.checkpoint import checkpoint
 
-from winnow.training.attention import Groups, attend
 from winnow.training.batch import Batch
-from winnow.training.head import Tied, embed, vocabulary_logits
-from winnow.training.linear import linear
+from winnow.training.forward.attention import Groups, attend
+from winnow.training.forward.linear import linear
+from winnow.training.forward.vocab_head import Tied, embed, vocabulary_logits
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
