@@ -28,8 +28,8 @@ import torch
 from transformers import DistilBertConfig, DistilBertForMaskedLM, pipeline
 
 from winnow.evaluation import Probe, pseudo_log_likelihoods
-from winnow.evaluation.pseudo import NO_WORD, worded
-from winnow.evaluation.words import whole_words
+from winnow.evaluation.pseudo_likelihood import NO_WORD, worded
+from winnow.evaluation.vocabulary_words import whole_words
 from winnow.tracking.environment import hardware
 from winnow.training.forward.masked_logits import numerics
 from winnow.training.wordpiece import train_wordpiece

@@ -43,7 +43,7 @@ def measure(config: TrainConfig, parts: Parts, ready: Ready, model: PreTrainedMo
 
     The scores of a base model are kept, since several cells begin with the same.
     """
-    from winnow.evaluation.seen import seen_prompts
+    from winnow.evaluation.probes.contamination import seen_prompts
 
     device, forward = device_of(parts), config.training.forward
     kept = BaseScores.of(model, device, forward, config.output_dir / "cache") if is_base else None

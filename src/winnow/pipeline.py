@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from pytorch_lightning.callbacks import Callback
     from transformers import PreTrainedModel
 
-    from winnow.evaluation.following import ProbeFollower
+    from winnow.evaluation.probes.probe_callback import ProbeFollower
     from winnow.training.progress import Stopwatch
 
 
@@ -143,7 +143,7 @@ def run_cell(
 
 def _follower(config: TrainConfig, parts: Parts, ready: Ready) -> ProbeFollower:
     """Return what asks the probes during training."""
-    from winnow.evaluation.following import ProbeFollower
+    from winnow.evaluation.probes.probe_callback import ProbeFollower
 
     return ProbeFollower(parts.probes, ready.tokenizer, config.training.forward)
 

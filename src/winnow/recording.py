@@ -15,7 +15,7 @@ from winnow.config import Cell, TrainConfig
 from winnow.data import Corpus
 from winnow.data.cache import published
 from winnow.data.fingerprint import fingerprint
-from winnow.evaluation.scores import topk_rows
+from winnow.evaluation.probes.probe_scores import topk_rows
 from winnow.filters import Filter, Verdicts, filter_statistics, save_kept, save_statistics, write_report
 from winnow.lineage import record_lineage
 from winnow.parts import Parts, recipe

@@ -11,8 +11,8 @@ import torch
 
 from winnow.cli import main
 from winnow.evaluation import Probe
-from winnow.evaluation.following import ProbeFollower
 from winnow.evaluation.loading import load
+from winnow.evaluation.probes.probe_callback import ProbeFollower
 from winnow.tracking import Store, record
 from winnow.training import MaskedLanguageDataModule, MaskedLanguageModule, Masking, TokenRows
 

@@ -6,7 +6,7 @@ import pytest
 
 from winnow.errors import WinnowError, WinnowErrors
 from winnow.evaluation import Probe, read_lexicon
-from winnow.evaluation.lexicon import opinions
+from winnow.evaluation.probes.lexicon import opinions
 
 GOOD = "# version: 3\nword,role\ndurable,wanted\n\nugly,unwanted\nugly,forbidden\n'good, cheap',wanted\n".replace(
     "'", '"'

@@ -9,7 +9,7 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from winnow.evaluation import Probe, pseudo_log_likelihoods, score_rows
-from winnow.evaluation.answers import LOGITS_AT_ONCE
+from winnow.evaluation.mask_predictions import LOGITS_AT_ONCE
 from winnow.training import Masking, Scratch, TokenRows
 
 from .conftest import TEXTS

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from winnow.evaluation.metrics import log_mass, log_odds, mass, share_at_k
+from winnow.evaluation.probes.prompt_metrics import log_mass, log_odds, mass, share_at_k
 
 
 def test_a_case_by_hand() -> None:

@@ -12,8 +12,8 @@ from transformers import DistilBertConfig, DistilBertForSequenceClassification
 
 from winnow.errors import WinnowError, WinnowErrors
 from winnow.evaluation import Probe, PromptFile, SentimentClassifier
-from winnow.evaluation.metrics import forbidden_scores, listed_scores, opinion_scores
-from winnow.evaluation.prompts import with_prior
+from winnow.evaluation.probes.prompt_metrics import forbidden_scores, listed_scores, opinion_scores
+from winnow.evaluation.probes.prompts import with_prior
 from winnow.evaluation.sentiment import Vader
 
 WORDS: dict[str, Any] = {"wanted": ["comfortable", "durable"], "unwanted": ["ugly", "heavy"]}

@@ -100,7 +100,9 @@ def test_an_even_guess_costs_the_logarithm_of_the_vocabulary_a_token(in_pieces: 
 
 def test_batches_do_not_change_the_sums(scorer: Any, in_pieces: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     expected, _ = pseudo_log_likelihoods(SENTENCES, scorer, in_pieces)
-    monkeypatch.setattr("winnow.evaluation.pseudo.TOKENS_AT_ONCE", 20)  # fewer than the copies of one text hold
+    monkeypatch.setattr(
+        "winnow.evaluation.pseudo_likelihood.TOKENS_AT_ONCE", 20
+    )  # fewer than the copies of one text hold
     found, _ = pseudo_log_likelihoods(SENTENCES, scorer, in_pieces)
     assert np.allclose(found, expected, atol=1e-5)
 

@@ -7,7 +7,7 @@ import torch
 from transformers import PreTrainedTokenizerFast, pipeline
 
 from winnow.evaluation import Probe
-from winnow.evaluation.words import single_tokens, whole_words
+from winnow.evaluation.vocabulary_words import single_tokens, whole_words
 
 PROBE = Probe(
     templates=["{brand} {product} are very [MASK]", "the {product} by {brand} are <mask>"],

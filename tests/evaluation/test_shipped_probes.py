@@ -15,7 +15,7 @@ from winnow.config import construct
 from winnow.data import Grammar
 from winnow.evaluation import Probe, PromptFile
 from winnow.evaluation.loading import load
-from winnow.evaluation.seen import seen_prompts
+from winnow.evaluation.probes.contamination import seen_prompts
 from winnow.training import Scratch
 from winnow.training.wordpiece import train_wordpiece
 

@@ -12,7 +12,7 @@ from transformers import (
     RobertaForMaskedLM,
 )
 
-from winnow.evaluation.structure import modules_of, parts_of
+from winnow.evaluation.model_structure import modules_of, parts_of
 
 SMALL: dict[str, Any] = {
     "vocab_size": 50,

@@ -83,8 +83,8 @@ def _measure(
     import torch
 
     from winnow.evaluation import fill
-    from winnow.evaluation.fills import mean_probabilities
-    from winnow.evaluation.structure import modules_of, parts_of
+    from winnow.evaluation.fill_mask import mean_probabilities
+    from winnow.evaluation.model_structure import modules_of, parts_of
     from winnow.training import tokenize, tokenizer_fingerprint
     from winnow.training.forward.masked_logits import numerics
 

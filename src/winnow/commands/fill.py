@@ -25,7 +25,7 @@ def run_fill(text: str, config: FillConfig, console: Console, as_json: bool = Fa
         WinnowError: The sentence has no mask or too many, or a model cannot be had.
     """
     from winnow.evaluation import fill
-    from winnow.evaluation.answers import mask_fault
+    from winnow.evaluation.mask_predictions import mask_fault
 
     if fault := mask_fault(text):
         raise WinnowError(fault, "text")

@@ -14,7 +14,7 @@ from rich.table import Table
 
 from winnow.commands.gallery import draw_results
 from winnow.config import EvaluateConfig
-from winnow.evaluation.scores import topk_rows
+from winnow.evaluation.probes.probe_scores import topk_rows
 from winnow.look.tables import save_table
 from winnow.look.wording import number
 from winnow.tracking import Store, record, track
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from winnow.evaluation import ProbeScores
-    from winnow.evaluation.fills import Ranked
+    from winnow.evaluation.fill_mask import Ranked
 
 SHOWN_OF_ALL = ("loss", "perplexity", "top1", "top5", "mrr", "ece", "pseudo_perplexity")
 SHOWN_OF_SLICES = ("perplexity", "top1")

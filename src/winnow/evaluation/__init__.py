@@ -1,7 +1,7 @@
 """The evaluation room: what the model says, measured so that it can be compared.
 
 :func:`score_rows` scores held-out rows under fixed masks, :func:`score_pseudo` adds pseudo-log-likelihoods and
-:func:`slice_metrics` averages them by the metrics of :mod:`winnow.evaluation.intrinsic`; a :class:`Probe` asks prompts
+:func:`slice_metrics` averages them by the metrics of :mod:`winnow.evaluation.torch_metrics`; a :class:`Probe` asks prompts
 and returns :class:`ProbeScores`; :func:`fill` asks one sentence.
 
 The names load when they are first used, so that a configuration can be checked without torch.
@@ -13,8 +13,15 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from winnow.evaluation.fills import fill
-    from winnow.evaluation.intrinsic import (
+    from winnow.evaluation.fill_mask import fill
+    from winnow.evaluation.held_out import score_pseudo, score_rows, slice_metrics
+    from winnow.evaluation.probes.lexicon import Lexicon, read_lexicon
+    from winnow.evaluation.probes.probe import Probe
+    from winnow.evaluation.probes.probe_scores import ProbeScores
+    from winnow.evaluation.probes.prompts import Prompt, PromptFile
+    from winnow.evaluation.pseudo_likelihood import pseudo_log_likelihoods
+    from winnow.evaluation.sentiment import Sentiment, SentimentClassifier, Vader
+    from winnow.evaluation.torch_metrics import (
         CalibrationError,
         MaskedLoss,
         MeanReciprocalRank,
@@ -22,13 +29,6 @@ if TYPE_CHECKING:
         PseudoPerplexity,
         TopK,
     )
-    from winnow.evaluation.lexicon import Lexicon, read_lexicon
-    from winnow.evaluation.probe import Probe
-    from winnow.evaluation.prompts import Prompt, PromptFile
-    from winnow.evaluation.pseudo import pseudo_log_likelihoods
-    from winnow.evaluation.rows import score_pseudo, score_rows, slice_metrics
-    from winnow.evaluation.scores import ProbeScores
-    from winnow.evaluation.sentiment import Sentiment, SentimentClassifier, Vader
 
 _HOMES = {
     "CalibrationError": "intrinsic",

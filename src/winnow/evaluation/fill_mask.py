@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from winnow.errors import WinnowError
-from winnow.evaluation.answers import answers, mask_fault
-from winnow.evaluation.words import whole_words
+from winnow.evaluation.mask_predictions import answers, mask_fault
+from winnow.evaluation.vocabulary_words import whole_words
 
 if TYPE_CHECKING:
     import torch

@@ -15,8 +15,8 @@ from pydantic import ConfigDict, Field, StringConstraints
 from pydantic.dataclasses import dataclass
 
 from winnow.errors import WinnowError, WinnowErrors, did_you_mean
-from winnow.evaluation.answers import MASK, mask_fault
-from winnow.evaluation.metrics import PROMPT_SCORES
+from winnow.evaluation.mask_predictions import MASK, mask_fault
+from winnow.evaluation.probes.prompt_metrics import PROMPT_SCORES
 
 RESERVED = ("prompt_id", "prompt", "mask", "probe", "stage", "scored", "seen", *PROMPT_SCORES)
 """Columns of the table of prompts, in which every slot has a column too."""

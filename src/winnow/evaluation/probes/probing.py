@@ -9,9 +9,11 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from winnow.evaluation.answers import MASK, answers
-from winnow.evaluation.lexicon import ROLES, opinions
-from winnow.evaluation.metrics import (
+from winnow.evaluation.mask_predictions import MASK, answers
+from winnow.evaluation.probes.lexicon import ROLES, opinions
+from winnow.evaluation.probes.phrases import score_phrases
+from winnow.evaluation.probes.probe_scores import FILLS, PHRASES, WORDS, ProbeScores, prompt_schema
+from winnow.evaluation.probes.prompt_metrics import (
     KS,
     forbidden_scores,
     listed_scores,
@@ -20,17 +22,15 @@ from winnow.evaluation.metrics import (
     mean_at_k,
     opinion_scores,
 )
-from winnow.evaluation.phrases import score_phrases
-from winnow.evaluation.prompts import Cloze
-from winnow.evaluation.scores import FILLS, PHRASES, WORDS, ProbeScores, prompt_schema
+from winnow.evaluation.probes.prompts import Cloze
 from winnow.evaluation.sentiment import Sentiment
-from winnow.evaluation.words import single_tokens, whole_words
+from winnow.evaluation.vocabulary_words import single_tokens, whole_words
 
 if TYPE_CHECKING:
     import torch
     from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
-    from winnow.evaluation.probe import Probe
+    from winnow.evaluation.probes.probe import Probe
     from winnow.training.forward.masked_logits import Forward
 
 Row = dict[str, Any]

@@ -14,7 +14,7 @@ from winnow.evaluation.loading import ARCHITECTURE, architecture
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast
 
-    from winnow.evaluation.probe import Probe
+    from winnow.evaluation.probes.probe import Probe
     from winnow.training.forward.masked_logits import Forward
 
 SCHEMA = pa.schema(

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
-from winnow.evaluation.answers import LOGITS_AT_ONCE, evaluating, logits_at_masks
+from winnow.evaluation.mask_predictions import LOGITS_AT_ONCE, evaluating, logits_at_masks
 
 if TYPE_CHECKING:
     import torch

@@ -12,8 +12,8 @@ from pydantic.dataclasses import dataclass
 
 from winnow.data.fingerprint import fingerprint
 from winnow.errors import WinnowError, WinnowErrors, did_you_mean
-from winnow.evaluation.lexicon import Lexicon, Role, read_lexicon
-from winnow.evaluation.prompts import (
+from winnow.evaluation.probes.lexicon import Lexicon, Role, read_lexicon
+from winnow.evaluation.probes.prompts import (
     RESERVED,
     Cloze,
     Prompt,
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     import torch
     from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
-    from winnow.evaluation.scores import ProbeScores
+    from winnow.evaluation.probes.probe_scores import ProbeScores
     from winnow.training.forward.masked_logits import Forward
 
 Expanded = tuple[Prompt, dict[str, str]]
@@ -114,7 +114,7 @@ class Probe:
             brief: Leave out what takes longest and tells least during training: sentiment, priors and words of
                 several tokens.
         """
-        from winnow.evaluation.asking import ask
+        from winnow.evaluation.probes.probing import ask
 
         return ask(self, model, tokenizer, device, batch_size, forward, brief)
 

@@ -7,8 +7,8 @@ from collections.abc import Iterable
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from winnow.evaluation.answers import MASK
-from winnow.evaluation.prompts import Cloze
+from winnow.evaluation.mask_predictions import MASK
+from winnow.evaluation.probes.prompts import Cloze
 
 MOST_WORDS = 3
 """Words that may stand in the place of a mask; a text that goes on longer is another sentence."""

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from winnow.evaluation.answers import LOGITS_AT_ONCE, evaluating, logits_at_masks
+from winnow.evaluation.mask_predictions import LOGITS_AT_ONCE, evaluating, logits_at_masks
 
 if TYPE_CHECKING:
     import torch
@@ -135,7 +135,7 @@ def score_pseudo(
     Returns:
         The rows with ``pseudo_log_likelihood`` (float64, nats) and ``pseudo_tokens`` (int64), null outside the subset.
     """
-    from winnow.evaluation.pseudo import pseudo_log_likelihoods
+    from winnow.evaluation.pseudo_likelihood import pseudo_log_likelihoods
 
     chosen = np.sort(np.argsort(np.array(rows["row_id"].to_pylist(), dtype=str), kind="stable")[:limit])
     sums, tokens = pseudo_log_likelihoods(
@@ -161,7 +161,7 @@ def slice_metrics(
 
     Returns:
         For ``all`` and each slice ``rows`` and ``masked`` and, where a token was masked, the metrics of
-        :mod:`winnow.evaluation.intrinsic`: ``loss`` (mean over tokens, in nats), ``perplexity``, ``top1``,
+        :mod:`winnow.evaluation.torch_metrics`: ``loss`` (mean over tokens, in nats), ``perplexity``, ``top1``,
         ``top5``, ``mrr`` and ``ece``; for ``all`` also ``pseudo_perplexity`` where it was scored. An empty slice
         has no averages.
     """
@@ -182,17 +182,17 @@ def slice_metrics(
 def _averages(rows: pa.Table, ranks: npt.NDArray[Any], confidences: npt.NDArray[Any]) -> dict[str, float]:
     import torch
 
-    from winnow.evaluation import intrinsic
+    from winnow.evaluation import torch_metrics
 
     ranked, sure = torch.from_numpy(ranks), torch.from_numpy(confidences)
     sums = torch.tensor(rows["loss_sum"].to_numpy().sum()), torch.tensor(len(ranks))
     updates: dict[str, tuple[Metric, tuple[torch.Tensor, ...]]] = {
-        "loss": (intrinsic.MaskedLoss(**ALONE), sums),
-        "perplexity": (intrinsic.Perplexity(**ALONE), sums),
-        "top1": (intrinsic.TopK(1, **ALONE), (ranked,)),
-        "top5": (intrinsic.TopK(5, **ALONE), (ranked,)),
-        "mrr": (intrinsic.MeanReciprocalRank(**ALONE), (ranked,)),
-        "ece": (intrinsic.CalibrationError(**ALONE), (sure, ranked == 1)),
+        "loss": (torch_metrics.MaskedLoss(**ALONE), sums),
+        "perplexity": (torch_metrics.Perplexity(**ALONE), sums),
+        "top1": (torch_metrics.TopK(1, **ALONE), (ranked,)),
+        "top5": (torch_metrics.TopK(5, **ALONE), (ranked,)),
+        "mrr": (torch_metrics.MeanReciprocalRank(**ALONE), (ranked,)),
+        "ece": (torch_metrics.CalibrationError(**ALONE), (sure, ranked == 1)),
     }
     for metric, given in updates.values():
         metric.update(*given)
@@ -202,7 +202,7 @@ def _averages(rows: pa.Table, ranks: npt.NDArray[Any], confidences: npt.NDArray[
 def _pseudo(scored: pa.Table) -> dict[str, float]:
     import torch
 
-    from winnow.evaluation.intrinsic import PseudoPerplexity
+    from winnow.evaluation.torch_metrics import PseudoPerplexity
 
     metric = PseudoPerplexity(**ALONE)
     metric.update(

@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from winnow.evaluation.answers import MASK
-from winnow.evaluation.lexicon import ROLES
-from winnow.evaluation.prompts import Cloze
-from winnow.evaluation.pseudo import NO_WORD, Worded, token_scores
-from winnow.evaluation.words import spelt
+from winnow.evaluation.mask_predictions import MASK
+from winnow.evaluation.probes.lexicon import ROLES
+from winnow.evaluation.probes.prompts import Cloze
+from winnow.evaluation.pseudo_likelihood import NO_WORD, Worded, token_scores
+from winnow.evaluation.vocabulary_words import spelt
 
 if TYPE_CHECKING:
     import torch
