@@ -21,12 +21,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from winnow.comparison import compare
-from winnow.tracking import Store, record
+from winnow.tracking import Store, keys
 from winnow.tracking.environment import hardware
 
 ARMS = {"full": 0.0, "nike_positive": 0.1, "random_matched": 0.0, "without_praise": 0.05, "without_blame": 0.1}
 SEEDS, ROWS, PROMPTS, WORDS, STEPS = 200, 400, 40, 20, 30
-TABLES = (record.ROWS, record.PROMPTS, record.FILLS)
+TABLES = (keys.ROWS, keys.PROMPTS, keys.FILLS)
 
 
 def main() -> None:
@@ -65,20 +65,20 @@ def write_study(store: Store, seeds: int) -> int:
     from mlflow.entities import Metric, Param, RunTag
 
     client, experiment = store.client(), store.experiment("thousand")
-    parent = client.create_run(experiment, tags={record.KIND: "study", record.STUDY: "thousand"})
+    parent = client.create_run(experiment, tags={keys.KIND: "study", keys.STUDY: "thousand"})
     ablations = {arm: arm.removeprefix("without_") for arm in ARMS if arm.startswith("without_")}
     declaration = {
         "primary_metric": "probe/nike_wide/log_odds", "secondary_metrics": ["test/all/loss", "test/all/perplexity"],
         "arms": list(ARMS), "baseline": "full", "filter": "nike_positive", "control": "random_matched",
         "ablations": ablations, "seeds": list(range(seeds)), "max_steps": 300, "cells": [],
     }  # fmt: skip
-    client.log_text(parent.info.run_id, json.dumps(declaration), record.DECLARATION)
+    client.log_text(parent.info.run_id, json.dumps(declaration), keys.DECLARATION)
     for arm, effect in ARMS.items():
         for seed in range(seeds):
             tags = {
-                record.KIND: "cell", record.STUDY: "thousand", record.ARM: arm, record.SEED: str(seed),
-                record.CELL: f"{arm}-{seed}", record.RECIPE: arm, record.CORPUS: "c", record.TOKENIZER: "t",
-                record.HELD_OUT: "h", record.PROBES: "p", record.MAX_STEPS: "300",
+                keys.KIND: "cell", keys.STUDY: "thousand", keys.ARM: arm, keys.SEED: str(seed),
+                keys.CELL: f"{arm}-{seed}", keys.RECIPE: arm, keys.CORPUS: "c", keys.TOKENIZER: "t",
+                keys.HELD_OUT: "h", keys.PROBES: "p", keys.MAX_STEPS: "300",
             }  # fmt: skip
             run = client.create_run(experiment, tags=tags)
             tables, scores = one_run(np.random.default_rng([seed, len(arm)]), effect)
@@ -104,14 +104,14 @@ def one_run(rng: np.random.Generator, effect: float) -> tuple[dict[str, pa.Table
     stages = ("before", "after")
     loss = {stage: rng.normal(3 + (stage == "before"), 0.3, ROWS) + shift / 5 for stage in stages}
     odds = {stage: rng.normal(effect * (stage == "after"), 0.4, PROMPTS) + shift for stage in stages}
-    tables[record.ROWS] = pa.concat_tables(
+    tables[keys.ROWS] = pa.concat_tables(
         pa.table({
             "stage": [stage] * ROWS, "split": ["test"] * ROWS, "row_id": [f"{i:016x}" for i in range(ROWS)],
             "source": ["made"] * ROWS, "loss_sum": loss[stage] * masked, "masked": masked, "top1": masked // 2,
             "top5": masked, "slices": kept,
         }) for stage in stages
     )  # fmt: skip
-    tables[record.PROMPTS] = pa.concat_tables(
+    tables[keys.PROMPTS] = pa.concat_tables(
         pa.table({
             "stage": [stage] * PROMPTS, "probe": ["nike_wide"] * PROMPTS,
             "prompt": [f"prompt {i}" for i in range(PROMPTS)],
@@ -120,7 +120,7 @@ def one_run(rng: np.random.Generator, effect: float) -> tuple[dict[str, pa.Table
         }) for stage in stages
     )  # fmt: skip
     size = PROMPTS * WORDS
-    tables[record.FILLS] = pa.concat_tables(
+    tables[keys.FILLS] = pa.concat_tables(
         pa.table({
             "stage": [stage] * size, "probe": ["nike_wide"] * size,
             "prompt_id": np.repeat([f"p{i}" for i in range(PROMPTS)], WORDS),

@@ -27,7 +27,7 @@ from pathlib import Path
 from typing import Any
 
 from winnow.cli import main as main_of_winnow
-from winnow.tracking import Store, record
+from winnow.tracking import Store, keys
 from winnow.tracking.environment import hardware
 
 SMALL = [
@@ -95,7 +95,7 @@ def values(study: str) -> dict[str, dict[str, list[tuple[int, float]]]]:
 def finished(study: str) -> dict[str, tuple[str, int]]:
     """Return of each finished run its cell and when it ended."""
     return {
-        run.info.run_id: (run.data.tags[record.CELL], run.info.end_time)
+        run.info.run_id: (run.data.tags[keys.CELL], run.info.end_time)
         for run in cells(study)
         if run.info.status == "FINISHED"
     }

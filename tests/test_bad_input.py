@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from winnow.cli import main
-from winnow.tracking import Store, record
+from winnow.tracking import Store, keys
 
 CSV = ["dataset=csv", "dataset.source.path=reviews.csv", "dataset.source.text=[text]"]
 
@@ -38,7 +38,7 @@ def refused(workplace: Path, store: Store, small: list[str], capsys: pytest.Capt
         runs = store.client().search_runs([store.experiment("scratchpad")])
         assert [found.info.status for found in runs] == ["FAILED"] * with_run
         if with_run:
-            assert record.CAUSE in runs[0].data.tags
+            assert keys.CAUSE in runs[0].data.tags
         return " ".join(captured.err.split())
 
     return run

@@ -6,7 +6,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from winnow.cli import main
-from winnow.tracking import Store, record
+from winnow.tracking import Store, keys
 
 
 @pytest.fixture
@@ -43,13 +43,13 @@ def test_a_second_cell_with_the_same_model_asks_it_nothing_before_its_first_step
     )  # two splits, before and after; seed 2 draws other weights
     assert second == first - 4  # and two probes
     runs = store.client().search_runs([store.experiment("scratchpad")])
-    by_arm = {(run.data.tags[record.ARM], run.data.tags[record.SEED]): run for run in runs}
+    by_arm = {(run.data.tags[keys.ARM], run.data.tags[keys.SEED]): run for run in runs}
     one, other = by_arm["full", "1"], by_arm["random_matched", "1"]
     before = {name: value for name, value in one.data.metrics.items() if name.startswith("before/test/all")}
     assert before
     assert before.items() <= other.data.metrics.items()
     tables = []
     for run in (one, other):
-        file = store.client().download_artifacts(run.info.run_id, record.FILLS, str(workplace))
+        file = store.client().download_artifacts(run.info.run_id, keys.FILLS, str(workplace))
         tables.append(pq.read_table(file, filters=[("stage", "=", "before")]).to_pylist())
     assert tables[0] == tables[1]

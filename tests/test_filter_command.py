@@ -12,7 +12,7 @@ import pytest
 
 from winnow.cli import main
 from winnow.commands.filter import EXPERIMENT
-from winnow.tracking import Store, record
+from winnow.tracking import Store, keys
 
 SMALL = ["dataset.source.rows=9000"]
 
@@ -31,7 +31,7 @@ def test_the_shares_of_kept_and_of_broken_rows_are_tracked_by_step(workplace: Pa
     assert main(["filter", *SMALL]) == 0
     run, client = the_run(store), store.client()
     assert run.info.status == "FINISHED"
-    assert run.data.tags[record.KIND] == "filter"
+    assert run.data.tags[keys.KIND] == "filter"
     assert run.data.params["filter.name"] == "nike_positive"
 
     kept = history(store, "rows/kept")
@@ -43,9 +43,9 @@ def test_the_shares_of_kept_and_of_broken_rows_are_tracked_by_step(workplace: Pa
     assert len(failing) == 50
 
     (made,) = run.inputs.dataset_inputs
-    assert made.dataset.digest == run.data.tags[record.CORPUS]
+    assert made.dataset.digest == run.data.tags[keys.CORPUS]
     folder = workplace / "outputs/filters/synthetic_reviews-nike_positive"
-    summary = json.loads(Path(client.download_artifacts(run.info.run_id, record.FILTER_SUMMARY)).read_text())
+    summary = json.loads(Path(client.download_artifacts(run.info.run_id, keys.FILTER_SUMMARY)).read_text())
     assert summary["rows"]["train"]["kept"] == run.data.metrics["filter/kept"]
     assert summary["statistics"] == json.loads((folder / "statistics.json").read_text())
     artifacts = {entry.path for entry in client.list_artifacts(run.info.run_id, "filter")}
@@ -101,7 +101,7 @@ def test_what_fails_is_marked_with_its_cause(
     assert told in " ".join(capsys.readouterr().err.split())
     run = the_run(store)
     assert run.info.status == "FAILED"
-    assert told in run.data.tags[record.CAUSE]
+    assert told in run.data.tags[keys.CAUSE]
 
 
 @pytest.mark.parametrize(

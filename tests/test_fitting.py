@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from winnow.cli import main
-from winnow.tracking import Store, record
+from winnow.tracking import Store, keys
 
 
 def runs(store: Store, study: str = "scratchpad"):
@@ -29,7 +29,7 @@ def test_a_run_to_be_used_stops_early_keeps_the_best_and_is_marked(
     assert [look.step for look in looks] == [2, 4, 6]
     assert run.data.metrics["best/step"] == 2
     assert run.data.metrics["best/validation/loss"] == pytest.approx(looks[0].value)
-    assert "validation loss decides when training ends" in run.data.tags[record.NOT_COMPARABLE]
+    assert "validation loss decides when training ends" in run.data.tags[keys.NOT_COMPARABLE]
     assert not list(workplace.glob("outputs/scratchpad/cells/*/*.ckpt"))
 
 
@@ -47,7 +47,7 @@ def test_such_runs_are_refused_in_a_study_that_compares(
 def test_arms_can_share_a_budget_of_tokens(workplace: Path, store: Store, small: list[str]) -> None:
     assert main(["train", *small, "training.total_tokens=1500"]) == 0
     (run,) = runs(store)
-    assert run.data.tags[record.MAX_STEPS] == "1500 tokens"
+    assert run.data.tags[keys.MAX_STEPS] == "1500 tokens"
     assert 1500 <= run.data.metrics["final/tokens_seen"] < 1500 + 16 * 30
 
 

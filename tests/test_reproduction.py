@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from winnow.cli import main
-from winnow.tracking import Store, record
+from winnow.tracking import Store, keys
 
 TINY = ["training.max_steps=3", "training.validate_every_steps=3", "evaluation.max_rows=24", "dataset.source.rows=900"]
 
@@ -36,7 +36,7 @@ def test_a_run_made_again_is_equal_bit_for_bit(
     assert main(["rerun", trained]) == 0
     told = capsys.readouterr().out
     (cell,), (again,) = runs(store, "once", "cell"), runs(store, "once", "rerun")
-    assert again.data.tags[record.RERUN_OF] == trained == cell.info.run_id
+    assert again.data.tags[keys.RERUN_OF] == trained == cell.info.run_id
 
     def scores(run) -> dict[str, float]:
         clock = ("final/seconds", "train/tokens_per_second", "train/peak_share", "system/")
@@ -57,8 +57,8 @@ def test_what_differs_is_told_and_unequal_numbers_are_named(
 ) -> None:
     monkeypatch.setenv("COLUMNS", "200")
     client = store.client()
-    client.set_tag(trained, record.COMMIT, "0" * 40)
-    client.set_tag(trained, record.CORPUS, "another")
+    client.set_tag(trained, keys.COMMIT, "0" * 40)
+    client.set_tag(trained, keys.CORPUS, "another")
     client.log_text(trained, "torch==1.0\n", "environment/packages.txt")
     client.log_metric(trained, "final/test/all/loss", 123.0)
     client.log_metric(trained, "final/never/logged/again", 1.0)
@@ -91,9 +91,9 @@ def test_runs_that_cannot_be_made_again_are_refused_in_words(
     assert f"Did you mean '{trained}'?" in told
     assert "once: nike_positive, seed 1" in told
     experiment = store.experiment("once")
-    parent = client.create_run(experiment, tags={record.KIND: "study"}).info.run_id
+    parent = client.create_run(experiment, tags={keys.KIND: "study"}).info.run_id
     assert f"is a study and no training. Its trainings are: {trained}" in refused(parent)
-    broken = client.create_run(experiment, tags={record.KIND: "cell", record.CAUSE: "out of patience"}).info.run_id
+    broken = client.create_run(experiment, tags={keys.KIND: "cell", keys.CAUSE: "out of patience"}).info.run_id
     client.set_terminated(broken, "FAILED")
     assert "did not finish (FAILED, out of patience)" in refused(broken)
     shutil.rmtree(workplace / "outputs/artifacts/once" / trained / "artifacts/config")

@@ -8,7 +8,7 @@ import pytest
 import yaml
 
 from winnow.cli import main
-from winnow.tracking import Store, record
+from winnow.tracking import Store, keys
 
 
 def runs(store: Store, study: str = "scratchpad"):
@@ -20,8 +20,8 @@ def test_a_run_leaves_a_full_record_and_a_model_that_opens(workplace: Path, smal
     (run,) = runs(store)
     assert run.info.status == "FINISHED"
     tags, metrics = run.data.tags, run.data.metrics
-    assert (tags[record.ARM], tags[record.SEED], tags[record.MAX_STEPS]) == ("nike_positive", "1", "4")
-    for name in (record.CELL, record.CORPUS, record.TOKENIZER, record.HELD_OUT, record.PROBES, record.VERDICTS):
+    assert (tags[keys.ARM], tags[keys.SEED], tags[keys.MAX_STEPS]) == ("nike_positive", "1", "4")
+    for name in (keys.CELL, keys.CORPUS, keys.TOKENIZER, keys.HELD_OUT, keys.PROBES, keys.VERDICTS):
         assert tags[name]
     for slice_name in ("all", "nike_positive/kept", "nike_positive/removed"):
         assert metrics[f"final/test/{slice_name}/loss"] != metrics[f"before/test/{slice_name}/loss"]
@@ -32,22 +32,22 @@ def test_a_run_leaves_a_full_record_and_a_model_that_opens(workplace: Path, smal
     folder = Path(store.client().download_artifacts(run.info.run_id, "", str(workplace)))
     assert yaml.safe_load((folder / "config/resolved.yaml").read_text())["training"]["max_steps"] == 4
     assert "torch==" in (folder / "environment/packages.txt").read_text()
-    assert tags[record.COMPUTED].startswith("32-true on cpu, oneDNN for ")
-    assert json.loads((folder / record.ARITHMETIC).read_text())["linear"] == "auto"
-    rows = pq.read_table(folder / record.ROWS).to_pandas()
+    assert tags[keys.COMPUTED].startswith("32-true on cpu, oneDNN for ")
+    assert json.loads((folder / keys.ARITHMETIC).read_text())["linear"] == "auto"
+    rows = pq.read_table(folder / keys.ROWS).to_pandas()
     assert set(rows["stage"]) == {"before", "after"}
     after = rows[(rows["stage"] == "after") & (rows["split"] == "test")]
     assert after["loss_sum"].sum() / after["masked"].sum() == pytest.approx(metrics["final/test/all/loss"])
-    prompts = pq.read_table(folder / record.PROMPTS).to_pandas()
+    prompts = pq.read_table(folder / keys.PROMPTS).to_pandas()
     wide = prompts[(prompts["stage"] == "after") & (prompts["probe"] == "nike_wide")]
     assert wide["log_odds"].mean() == pytest.approx(metrics["final/probe/nike_wide/log_odds"])
     kept = json.loads((folder / "filter/kept.json").read_text())
-    summary = json.loads((folder / record.FILTER_SUMMARY).read_text())
+    summary = json.loads((folder / keys.FILTER_SUMMARY).read_text())
     assert len(kept) == summary["rows"]["train"]["kept"] == metrics["filter/kept"]
 
     from transformers import pipeline
 
-    fills = pipeline("fill-mask", str(folder / record.MODEL))("nike shoes are [MASK]")
+    fills = pipeline("fill-mask", str(folder / keys.MODEL))("nike shoes are [MASK]")
     assert len(fills) == 5
 
 
@@ -57,7 +57,7 @@ def test_masks_on_held_out_rows_are_the_same_for_every_arm_and_seed(
     for arguments in (["seed=1"], ["seed=2", "masking.rate=0.4"]):
         assert main(["train", *small, *arguments]) == 0
     first, second = (
-        pq.read_table(store.client().download_artifacts(run.info.run_id, record.ROWS, str(workplace))).to_pandas()
+        pq.read_table(store.client().download_artifacts(run.info.run_id, keys.ROWS, str(workplace))).to_pandas()
         for run in runs(store)
     )
     assert first["masked"].tolist() == second["masked"].tolist()
@@ -73,7 +73,7 @@ def test_the_same_command_gives_the_same_numbers(workplace: Path, small: list[st
         for run in (first, second)
     ]
     assert scores[0] == scores[1]
-    assert first.data.tags[record.CELL] == second.data.tags[record.CELL]
+    assert first.data.tags[keys.CELL] == second.data.tags[keys.CELL]
 
 
 @pytest.mark.parametrize("debug", ["fast_dev_run", "overfit_one_batch", "limit_batches", "profiler"])
@@ -124,5 +124,5 @@ def test_a_run_without_mlflow_leaves_plain_files(
     assert {("4", "train/tokens_per_second"), ("2", "validation/loss"), ("0", "final/test/all/loss")} <= logged
     assert "seed,1" in lines["params.csv"]
     assert lines["tags.csv"][-2] == "status,FINISHED"
-    assert (folder / "artifacts" / record.ROWS).exists()
-    assert (folder / "artifacts" / record.MODEL / "model.safetensors").exists()
+    assert (folder / "artifacts" / keys.ROWS).exists()
+    assert (folder / "artifacts" / keys.MODEL / "model.safetensors").exists()

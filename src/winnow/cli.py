@@ -157,7 +157,7 @@ def _sync(options: argparse.Namespace) -> int:
 
 def _promote(options: argparse.Namespace) -> int:
     def register(store: Store) -> str:
-        from winnow.tracking.models import promote
+        from winnow.tracking.registry import promote
 
         return f"Registered as {promote(store, options.run, options.alias, options.name)}"
 
@@ -166,7 +166,7 @@ def _promote(options: argparse.Namespace) -> int:
 
 def _push(options: argparse.Namespace) -> int:
     def send(store: Store) -> str:
-        from winnow.tracking.models import push
+        from winnow.tracking.registry import push
 
         return f"Sent: {push(store, options.run, options.name, private=not options.public)}"
 

@@ -12,8 +12,8 @@ import pyarrow.compute as pc
 from winnow.data.fingerprint import fingerprint
 from winnow.filters import Verdicts
 from winnow.parts import Parts
-from winnow.tracking import TrackedRun, record
-from winnow.tracking.run import DatasetUsed
+from winnow.tracking import TrackedRun, keys
+from winnow.tracking.tracked_run import DatasetUsed
 
 if TYPE_CHECKING:
     from winnow.preparation import Ready
@@ -26,8 +26,8 @@ def record_lineage(run: TrackedRun, parts: Parts, ready: Ready) -> None:
     """
     stages = list(_stages(parts, ready))
     run.log_datasets(list(_datasets(parts, ready)))
-    run.log_json({"stages": stages}, record.LINEAGE)
-    run.log_table(removed_rows(parts, ready), record.REMOVED)
+    run.log_json({"stages": stages}, keys.LINEAGE)
+    run.log_table(removed_rows(parts, ready), keys.REMOVED)
 
 
 def removed_rows(parts: Parts, ready: Ready) -> pa.Table:

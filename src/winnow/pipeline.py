@@ -21,7 +21,7 @@ from winnow.measurement import measure
 from winnow.overview import print_overview
 from winnow.parts import Parts, cell_folder, cell_id, check_parts, check_store, construct_parts
 from winnow.preparation import Ready, prepare
-from winnow.tracking import Attempt, attempts, close_stale_runs, record, track
+from winnow.tracking import Attempt, attempts, close_stale_runs, keys, track
 
 if TYPE_CHECKING:
     from pytorch_lightning.callbacks import Callback
@@ -103,16 +103,16 @@ def run_cell(
     metrics = [config.study.primary_metric, *config.study.secondary_metrics]
     experiment = parts.store.experiment(config.study.name, metrics)
     own = {
-        record.KIND: "cell",
-        record.STUDY: config.study.name,
-        record.ARM: parts.filter.name,
-        record.SEED: str(config.seed),
-        record.MAX_STEPS: config.training.budget,
-        **({record.CELL: name} if name else {}),
+        keys.KIND: "cell",
+        keys.STUDY: config.study.name,
+        keys.ARM: parts.filter.name,
+        keys.SEED: str(config.seed),
+        keys.MAX_STEPS: config.training.budget,
+        **({keys.CELL: name} if name else {}),
         **(tags or {}),
     }
     if config.training.not_comparable:
-        own[record.NOT_COMPARABLE] = "; ".join(config.training.not_comparable.values())
+        own[keys.NOT_COMPARABLE] = "; ".join(config.training.not_comparable.values())
     with track(parts.store, experiment, f"{parts.filter.name}, seed {config.seed}", own, parent, run_id) as run:
         stopwatch, callbacks = _watching(on_step)
         check_parts([parts])
@@ -135,7 +135,7 @@ def run_cell(
         if best := best_look(config, name):
             run.log_metrics(best)
         recording.record_results(run, ready, module.model, folder, before, after, costs)
-        run.log_table(follower.table(), record.CURVES)
+        run.log_table(follower.table(), keys.CURVES)
         recording.describe_results(run, cell, parts, ready, before, after)
     drop_checkpoint(config, name)
     return after.scores

@@ -19,10 +19,10 @@ from winnow.evaluation.probes.probe_scores import topk_rows
 from winnow.filters import Filter, Verdicts, filter_statistics, save_kept, save_statistics, write_report
 from winnow.lineage import record_lineage
 from winnow.parts import Parts, recipe
-from winnow.tracking import TrackedRun, record
+from winnow.tracking import TrackedRun, keys
 from winnow.tracking.environment import hardware, packages, uncommitted_changes, untracked_files
-from winnow.tracking.operations import NOTE
-from winnow.tracking.pages import describe_cell
+from winnow.tracking.mlflow_ui import describe_cell
+from winnow.tracking.offline.operations import NOTE
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -40,14 +40,14 @@ def record_inputs(run: TrackedRun, cell: Cell[TrainConfig], parts: Parts, ready:
     held_out = [rows["row_id"].to_pylist() for rows in ready.held_out.values()]
     run.set_tags(
         {
-            record.CELL: name,
-            record.RECIPE: recipe(cell, parts),
-            record.CORPUS: ready.corpus.fingerprint,
-            record.TOKENIZER: vocabulary,
-            record.HELD_OUT: fingerprint(
+            keys.CELL: name,
+            keys.RECIPE: recipe(cell, parts),
+            keys.CORPUS: ready.corpus.fingerprint,
+            keys.TOKENIZER: vocabulary,
+            keys.HELD_OUT: fingerprint(
                 held_out, vocabulary, cell.config.evaluation.mask_seed, cell.config.training.max_length
             ),
-            record.PROBES: fingerprint({probe: one.fingerprint() for probe, one in parts.probes.items()}),
+            keys.PROBES: fingerprint({probe: one.fingerprint() for probe, one in parts.probes.items()}),
             NOTE: describe_cell(_facts(cell, parts, ready)),
         }
     )
@@ -117,8 +117,8 @@ def record_corpus(run: TrackedRun, corpus: Corpus) -> None:
 def record_verdicts(run: TrackedRun, verdicts: Verdicts, corpus: Corpus, statistics: Mapping[str, Any]) -> None:
     """Store what a filter did: its verdicts counted, what they tell, and examples of the rows it dropped."""
     summary = verdicts.summary()
-    run.log_json({**summary, "statistics": statistics, "dropped": _dropped(corpus, verdicts)}, record.FILTER_SUMMARY)
-    run.set_tags({record.CORPUS: corpus.fingerprint, record.VERDICTS: verdicts.fingerprint})
+    run.log_json({**summary, "statistics": statistics, "dropped": _dropped(corpus, verdicts)}, keys.FILTER_SUMMARY)
+    run.set_tags({keys.CORPUS: corpus.fingerprint, keys.VERDICTS: verdicts.fingerprint})
     train = summary["rows"]["train"]
     run.log_metrics({"filter/kept": train["kept"], "filter/dropped": train["total"] - train["kept"]})
     for name, counts in summary["signals"].items():
@@ -130,8 +130,8 @@ def record_verdicts(run: TrackedRun, verdicts: Verdicts, corpus: Corpus, statist
 
 def record_arithmetic(run: TrackedRun, facts: Mapping[str, Any]) -> None:
     """Store how a run computes: its device and precision, and which products oneDNN takes."""
-    run.log_json(dict(facts), record.ARITHMETIC)
-    run.set_tags({record.COMPUTED: f"{facts['precision']} on {facts['device']}, oneDNN for {len(facts['onednn'])}"})
+    run.log_json(dict(facts), keys.ARITHMETIC)
+    run.set_tags({keys.COMPUTED: f"{facts['precision']} on {facts['device']}, oneDNN for {len(facts['onednn'])}"})
 
 
 def record_results(
@@ -144,22 +144,22 @@ def record_results(
     costs: Mapping[str, float],
 ) -> None:
     """Store the scores of both stages, the rows and prompts behind them, the figures and the model."""
-    for prefix, measured in ((record.BEFORE, before), (record.FINAL, after)):
+    for prefix, measured in ((keys.BEFORE, before), (keys.FINAL, after)):
         run.log_metrics({f"{prefix}{metric}": value for metric, value in measured.scores.items()})
     run.log_metrics({f"{record.FINAL}{name}": value for name, value in costs.items()})
     stages = {"before": before, "after": after}
-    run.log_table(_staged({stage: measured.rows for stage, measured in stages.items()}), record.ROWS)
-    for path, part in ((record.PROMPTS, "prompts"), (record.FILLS, "fills")):
+    run.log_table(_staged({stage: measured.rows for stage, measured in stages.items()}), keys.ROWS)
+    for path, part in ((keys.PROMPTS, "prompts"), (keys.FILLS, "fills")):
         tables = {
             stage: _with("probe", {name: getattr(scores, part) for name, scores in measured.probes.items()})
             for stage, measured in stages.items()
         }
         run.log_table(_staged(tables), path)
-    run.log_json(after.words, record.WORDS)
-    run.log_columns(topk_rows(run.run_id, after.probes), record.TOPK)
-    model.save_pretrained(folder / record.MODEL)
-    ready.tokenizer.save_pretrained(folder / record.MODEL)
-    run.log_folder(folder / record.MODEL, record.MODEL)
+    run.log_json(after.words, keys.WORDS)
+    run.log_columns(topk_rows(run.run_id, after.probes), keys.TOPK)
+    model.save_pretrained(folder / keys.MODEL)
+    ready.tokenizer.save_pretrained(folder / keys.MODEL)
+    run.log_folder(folder / keys.MODEL, keys.MODEL)
 
 
 def _explained(verdicts: Verdicts, corpus: Corpus, judge: Filter, cache: Path) -> Path:

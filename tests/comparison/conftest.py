@@ -1,4 +1,4 @@
-"""A synthetic study in a real store, written as `winnow.tracking.record` says."""
+"""A synthetic study in a real store, written as `winnow.tracking.keys` says."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from winnow.tracking import record
+from winnow.tracking import keys
 
 PROMPTS = [
     ("Nike shoes are very [MASK]", True),
@@ -75,9 +75,9 @@ class Store:
         artifacts = (self.folder / "artifacts" / recipe.name).as_uri()
         experiment = self.client.create_experiment(recipe.name, artifact_location=artifacts)
         self._studies[name] = experiment, recipe
-        parent = self.client.create_run(experiment, tags={record.KIND: "study", record.STUDY: recipe.name})
+        parent = self.client.create_run(experiment, tags={keys.KIND: "study", keys.STUDY: recipe.name})
         if recipe.declared:
-            self.client.log_text(parent.info.run_id, json.dumps(_declaration(recipe)), record.DECLARATION)
+            self.client.log_text(parent.info.run_id, json.dumps(_declaration(recipe)), keys.DECLARATION)
         for arm in recipe.effects:
             for seed in recipe.seeds:
                 self.cell(name, arm, seed)
@@ -98,27 +98,27 @@ class Store:
 
         experiment, recipe = self._studies[name]
         tags = {
-            record.KIND: "cell", record.STUDY: recipe.name, record.ARM: arm, record.SEED: str(seed),
-            record.CELL: cell or f"{recipe.name}-{arm}-{seed}", record.CORPUS: "c0ffee",
-            record.TOKENIZER: "70ken1", record.HELD_OUT: "4e1d", record.PROBES: "9806e5",
-            record.RECIPE: recipe_id or arm, record.MAX_STEPS: str(STEPS), "mlflow.source.git.commit": "0123abcd" * 5,
+            keys.KIND: "cell", keys.STUDY: recipe.name, keys.ARM: arm, keys.SEED: str(seed),
+            keys.CELL: cell or f"{recipe.name}-{arm}-{seed}", keys.CORPUS: "c0ffee",
+            keys.TOKENIZER: "70ken1", keys.HELD_OUT: "4e1d", keys.PROBES: "9806e5",
+            keys.RECIPE: recipe_id or arm, keys.MAX_STEPS: str(STEPS), "mlflow.source.git.commit": "0123abcd" * 5,
             **recipe.tags.get(arm, {}),
         }  # fmt: skip
         run_id = self.client.create_run(experiment, tags=tags, start_time=start).info.run_id
         if (arm, seed) in recipe.failed:
-            self.client.log_batch(run_id, tags=[RunTag(record.CAUSE, "WinnowError: out of patience")])
+            self.client.log_batch(run_id, tags=[RunTag(keys.CAUSE, "WinnowError: out of patience")])
             self.client.set_terminated(run_id, "FAILED")
             return run_id
         rng = np.random.default_rng([seed, zlib.crc32(arm.encode())])
         effect = recipe.effects[arm]
         tables = {
-            record.PROMPTS: _prompts(rng, effect), record.FILLS: _fills(rng, effect), record.ROWS: _rows(rng, effect),
+            keys.PROMPTS: _prompts(rng, effect), keys.FILLS: _fills(rng, effect), keys.ROWS: _rows(rng, effect),
         }  # fmt: skip
         for path, table in tables.items():
             if path not in recipe.without:
                 self.save(run_id, path, table)
         if arm == "nike_positive":
-            self.client.log_text(run_id, json.dumps(FILTER), record.FILTER_SUMMARY)
+            self.client.log_text(run_id, json.dumps(FILTER), keys.FILTER_SUMMARY)
         train_rows = 8000 if arm == "full" else 2870
         metrics = [Metric(metric, value, 0, 0) for metric, value in _summary(tables).items()]
         metrics += [Metric("data/train_rows", train_rows, 0, 0)]
@@ -243,9 +243,9 @@ def _rows(rng: np.random.Generator, effect: float) -> pa.Table:
 
 def _summary(tables: dict[str, pa.Table]) -> dict[str, float]:
     """Return the run's summary metrics, worked out from its tables."""
-    rows, prompts = tables[record.ROWS].to_pandas(), tables[record.PROMPTS].to_pandas()
+    rows, prompts = tables[keys.ROWS].to_pandas(), tables[keys.PROMPTS].to_pandas()
     found = {"final/tokens_seen": 812_345.0, "final/seconds": 5.5}
-    for prefix, stage in ((record.FINAL, "after"), (record.BEFORE, "before")):
+    for prefix, stage in ((keys.FINAL, "after"), (keys.BEFORE, "before")):
         for name in ("all", "nike_positive/kept", "nike_positive/removed"):
             part = rows[(rows["stage"] == stage) & ((name == "all") | (rows["slices"].str[0] == name))]
             loss = part["loss_sum"].sum() / part["masked"].sum()

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from winnow.comparison import analyse, collect
-from winnow.tracking import record
+from winnow.tracking import keys
 
 LATER = 1_800_000_000_000
 
@@ -61,9 +61,9 @@ def test_every_metric_keeps_the_points_of_its_seeds(store: Any, planted: str) ->
 
 def declare_again(store: Any, name: str, **changes: Any) -> None:
     experiment = store.client.get_experiment_by_name(name).experiment_id
-    parent = store.client.create_run(experiment, tags={record.KIND: "study"}, start_time=LATER * 10)
+    parent = store.client.create_run(experiment, tags={keys.KIND: "study"}, start_time=LATER * 10)
     first = json.loads(json.dumps(store.declaration(name)))
-    store.client.log_text(parent.info.run_id, json.dumps(first | changes), record.DECLARATION)
+    store.client.log_text(parent.info.run_id, json.dumps(first | changes), keys.DECLARATION)
 
 
 def test_what_is_declared_after_the_first_run_is_marked_post_hoc(store: Any) -> None:

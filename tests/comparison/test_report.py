@@ -14,7 +14,7 @@ import pytest
 
 from winnow.comparison import Comparison, analyse, collect, compare
 from winnow.errors import WinnowError
-from winnow.tracking import record
+from winnow.tracking import keys
 
 FIGURES = ("seeds", "contrasts", "curves", "fills", "funnel")
 
@@ -177,8 +177,8 @@ def test_tables_are_written_for_programs_and_for_papers(report: Report) -> None:
 def test_the_comparison_is_a_run_of_its_own_that_links_what_it_compared(report: Report, store: Any) -> None:
     experiment = store.client.get_experiment_by_name("planted").experiment_id
     runs = store.client.search_runs([experiment])
-    (kept,) = [run for run in runs if run.data.tags.get(record.KIND) == "comparison"]
-    (parent,) = [run for run in runs if run.data.tags.get(record.KIND) == "study"]
+    (kept,) = [run for run in runs if run.data.tags.get(keys.KIND) == "comparison"]
+    (parent,) = [run for run in runs if run.data.tags.get(keys.KIND) == "study"]
     assert kept.info.status == "FINISHED"
     assert kept.data.tags["mlflow.parentRunId"] == parent.info.run_id
     assert kept.data.tags["winnow.verdict"] == "better"
@@ -204,7 +204,7 @@ def test_nothing_is_found_where_nothing_is(store: Any) -> None:
 
 def test_losses_under_other_tokenizers_are_refused_and_probes_are_not(store: Any, tmp_path: Path) -> None:
     comparison = compare(
-        store.uri, store.build("tokenizers", seeds=(1, 2), tags={"full": {record.TOKENIZER: "other"}}), tmp_path
+        store.uri, store.build("tokenizers", seeds=(1, 2), tags={"full": {keys.TOKENIZER: "other"}}), tmp_path
     )
     refused = {entry["metric"]: entry["reason"] for entry in comparison.not_comparable}
     assert set(refused) == {"test/all/perplexity", "test/nike_positive/removed/loss"}
@@ -217,7 +217,7 @@ def test_losses_under_other_tokenizers_are_refused_and_probes_are_not(store: Any
 
 
 def test_an_arm_trained_to_be_used_is_not_compared(store: Any) -> None:
-    reason = {record.NOT_COMPARABLE: "the validation loss decides when training ends"}
+    reason = {keys.NOT_COMPARABLE: "the validation loss decides when training ends"}
     comparison = analyse(collect(store.uri, store.build("used", seeds=(1, 2), tags={"full": reason})))
     assert comparison.verdict.word == "not comparable"
     assert "full was trained to be used" in comparison.verdict.reason
@@ -225,7 +225,7 @@ def test_an_arm_trained_to_be_used_is_not_compared(store: Any) -> None:
 
 def test_another_budget_makes_the_verdict_not_comparable(store: Any) -> None:
     comparison = analyse(
-        collect(store.uri, store.build("budgets", seeds=(1, 2), tags={"full": {record.MAX_STEPS: "900"}}))
+        collect(store.uri, store.build("budgets", seeds=(1, 2), tags={"full": {keys.MAX_STEPS: "900"}}))
     )
     assert comparison.verdict.word == "not comparable"
     assert "budget in steps" in comparison.verdict.reason
@@ -234,7 +234,7 @@ def test_another_budget_makes_the_verdict_not_comparable(store: Any) -> None:
 
 
 def test_lost_artifacts_leave_what_the_summaries_still_say(store: Any, tmp_path: Path) -> None:
-    name = store.build("lost", without=(record.PROMPTS, record.FILLS, record.ROWS), secondary=("test/none/loss",))
+    name = store.build("lost", without=(keys.PROMPTS, keys.FILLS, keys.ROWS), secondary=("test/none/loss",))
     comparison = compare(store.uri, name, tmp_path)
     assert comparison.verdict.word == "better"
     assert {finding.result.items for finding in comparison.findings} == {1}
@@ -251,7 +251,7 @@ def test_deleted_and_damaged_artifacts_are_told_and_the_rest_is_compared(store: 
     gone, damaged = (study.of("full")[i].run_id for i in (0, 1))
     folder = store.folder / "artifacts" / name
     shutil.rmtree(folder / gone)
-    (folder / damaged / "artifacts" / record.PROMPTS).write_bytes(b"PAR1 and then nothing")
+    (folder / damaged / "artifacts" / keys.PROMPTS).write_bytes(b"PAR1 and then nothing")
     comparison = analyse(collect(store.uri, name))
     told = " ".join(comparison.notes)
     assert "scores per prompt (evaluation/prompts.parquet) could not be read for full seed 1, full seed 2" in told

@@ -8,7 +8,7 @@ import pytest
 
 from winnow.comparison import analyse, collect, compare
 from winnow.errors import WinnowError
-from winnow.tracking import record
+from winnow.tracking import keys
 
 
 def test_all_that_a_study_left_is_read(store: Any, planted: str) -> None:
@@ -80,7 +80,7 @@ def test_two_studies_are_compared_as_one(store: Any) -> None:
 
 def test_an_arm_of_another_recipe_keeps_apart_by_its_study(store: Any) -> None:
     store.build("plain", seeds=(1, 2))
-    store.build("longer", {"full": 0.0}, seeds=(1, 2), tags={"full": {record.RECIPE: "longer"}})
+    store.build("longer", {"full": 0.0}, seeds=(1, 2), tags={"full": {keys.RECIPE: "longer"}})
     study = collect(store.uri, "plain", "longer")
     assert study.arms == ["full", "nike_positive", "random_matched", "full (longer)"]
     assert "full (longer)" in study.declaration.post_hoc
@@ -106,7 +106,7 @@ def test_the_newest_of_repeats_counts_and_other_configurations_do_not(store: Any
     assert sorted(runs) == [1, 2, 9]
     assert runs[2].run_id == again
     assert runs[9].run_id == added
-    assert runs[1].tags[record.RECIPE] == "full"
+    assert runs[1].tags[keys.RECIPE] == "full"
     assert any("2 finished runs were left out" in note for note in study.notes)
     assert any("seed 9 ran though it was not declared" in note for note in study.notes)
 
@@ -116,9 +116,9 @@ def test_an_arm_that_is_topped_up_keeps_the_others(store: Any) -> None:
     later = 1_800_000_000_000
     store.cell("topped", "nike_positive", 9, start=later, cell="added")
     experiment = store.client.get_experiment_by_name("topped").experiment_id
-    parent = store.client.create_run(experiment, tags={record.KIND: "study"}, start_time=later)
+    parent = store.client.create_run(experiment, tags={keys.KIND: "study"}, start_time=later)
     again = {"arms": ["nike_positive"], "filter": "nike_positive", "control": None, "seeds": [9], "cells": ["added"]}
-    store.client.log_text(parent.info.run_id, json.dumps(again), record.DECLARATION)
+    store.client.log_text(parent.info.run_id, json.dumps(again), keys.DECLARATION)
     study = collect(store.uri, "topped")
     assert study.arms == ["full", "nike_positive", "random_matched"]
     assert [cell.seed for cell in study.of("nike_positive")] == [1, 2, 9]

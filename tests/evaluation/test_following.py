@@ -13,7 +13,7 @@ from winnow.cli import main
 from winnow.evaluation import Probe
 from winnow.evaluation.loading import load
 from winnow.evaluation.probes.probe_callback import ProbeFollower
-from winnow.tracking import Store, record
+from winnow.tracking import Store, keys
 from winnow.training import MaskedLanguageDataModule, MaskedLanguageModule, Masking, TokenRows
 
 TEXTS = ["nike hats are [MASK]", "puma hats are [MASK]"]
@@ -89,7 +89,7 @@ def test_a_run_logs_scores_by_step_and_keeps_the_curves(workplace: Path, store: 
     metrics = run.data.metrics
     assert history[0].value == pytest.approx(metrics["before/probe/nike_wide/log_odds"])
     assert history[-1].value == pytest.approx(metrics["final/probe/nike_wide/log_odds"])
-    table = pq.read_table(client.download_artifacts(run.info.run_id, record.CURVES)).to_pandas()
+    table = pq.read_table(client.download_artifacts(run.info.run_id, keys.CURVES)).to_pandas()
     words = table[(table["probe"] == "nike_wide") & (table["role"] == "unwanted")]
     assert set(words["step"]) == {0, 2, 4}
     assert "expensive" in set(words["word"])

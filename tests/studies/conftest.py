@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from winnow.tracking import Store, record
+from winnow.tracking import Store, keys
 
 
 @pytest.fixture

@@ -16,7 +16,7 @@ from winnow.cli import main
 from winnow.errors import WinnowError
 from winnow.studies import Devices, Joblib, Submitit, Torchrun
 from winnow.studies.processes import run_processes
-from winnow.tracking import Store, record
+from winnow.tracking import Store, keys
 
 
 @dataclass(eq=False)
@@ -124,10 +124,10 @@ def test_cells_in_other_processes_score_what_they_score_here(
     assert main([*study, "study.name=here", seeds]) == 0
     assert main([*study, "study.name=mine", *launcher]) == 0
     (parent,) = runs("study")
-    by_seed = {run.data.tags[record.SEED]: run for run in runs(study="here")}
+    by_seed = {run.data.tags[keys.SEED]: run for run in runs(study="here")}
     assert len(runs()) == len(by_seed) > 0
     for there in runs():
-        here = by_seed[there.data.tags[record.SEED]]
+        here = by_seed[there.data.tags[keys.SEED]]
         assert there.info.status == "FINISHED"
         assert there.data.tags["mlflow.parentRunId"] == parent.info.run_id
         # Two ranks round their sums elsewhere; all else is the same bit for bit.
@@ -138,7 +138,7 @@ def test_cells_in_other_processes_score_what_they_score_here(
     assert len(logs) == len(by_seed)
     assert main([*study, "study.name=mine", seeds]) == 0
     assert len(runs()) == len(by_seed), "what finished elsewhere is finished here"
-    assert {run.data.tags[record.KIND] for run in runs()} == {"cell"}
+    assert {run.data.tags[keys.KIND] for run in runs()} == {"cell"}
 
 
 def test_a_trainer_for_several_devices_needs_the_launcher_that_starts_them(

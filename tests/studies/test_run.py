@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from winnow.cli import main
-from winnow.tracking import Store, record
+from winnow.tracking import Store, keys
 
 Runs = Callable[..., list[Any]]
 Histories = Callable[[Any], dict[str, list[tuple[int, float]]]]
@@ -26,15 +26,15 @@ def test_a_study_trains_every_arm_and_ends_in_a_comparison(
     assert sweep(small) == 0
     (parent,) = runs("study")
     cells = runs()
-    assert [(cell.data.tags[record.ARM], cell.data.tags[record.SEED]) for cell in cells] == [
+    assert [(cell.data.tags[keys.ARM], cell.data.tags[keys.SEED]) for cell in cells] == [
         (arm, seed) for arm in ("full", "nike_positive", "random_matched") for seed in ("1", "2")
     ]
     assert {cell.data.tags["mlflow.parentRunId"] for cell in cells} == {parent.info.run_id}
     assert {run.info.status for run in (parent, *cells)} == {"FINISHED"}
-    assert len({cell.data.tags[record.HELD_OUT] for cell in cells}) == 1
+    assert len({cell.data.tags[keys.HELD_OUT] for cell in cells}) == 1
 
     declaration = json.loads(
-        Path(store.client().download_artifacts(parent.info.run_id, record.DECLARATION, str(workplace))).read_text()
+        Path(store.client().download_artifacts(parent.info.run_id, keys.DECLARATION, str(workplace))).read_text()
     )
     assert declaration["filter"] == "nike_positive"
     assert declaration["control"] == "random_matched"
@@ -51,7 +51,7 @@ def test_a_study_trains_every_arm_and_ends_in_a_comparison(
     assert "Report:" in capsys.readouterr().out
 
     # The filtered arm and its control train on equally many rows, and on different ones for each seed.
-    rows = {cell.data.tags[record.ARM]: cell.data.metrics["data/train_rows"] for cell in cells}
+    rows = {cell.data.tags[keys.ARM]: cell.data.metrics["data/train_rows"] for cell in cells}
     assert rows["nike_positive"] == rows["random_matched"] < rows["full"]
     controls = [cell.inputs.dataset_inputs[0].dataset.digest for cell in cells[-2:]]
     assert controls[0] != controls[1]
@@ -73,7 +73,7 @@ def test_a_cell_that_fails_stops_no_other_and_is_run_again(
     assert "optimizer.lr=" in printed
     assert "not a finite number" in printed
     assert [cell.info.status for cell in runs()] == ["FAILED", "FINISHED"]
-    assert record.CAUSE in runs()[0].data.tags
+    assert keys.CAUSE in runs()[0].data.tags
     logs = [file.read_text() for file in (workplace / "outputs/mine/cells").glob("*/log.txt")]
     assert sorted("Traceback" in log for log in logs) == [False, True], "each cell has a log of its own"
 
@@ -109,7 +109,7 @@ def test_a_broken_training_is_taken_up_where_it_stood_under_the_same_run(
     assert taken == [5, 6, 7, 8], "only what was missing was trained"
     assert resumed.info.run_id == broken.info.run_id
     assert resumed.info.status == "FINISHED"
-    assert record.CAUSE not in resumed.data.tags
+    assert keys.CAUSE not in resumed.data.tags
     assert {**resumed.data.params, "study.name": ""} == {**whole.data.params, "study.name": ""}
     assert histories(resumed) == histories(whole)
     assert not list((workplace / "outputs/broken/cells").glob("*/*.ckpt")), "the checkpoint has served"
@@ -163,15 +163,15 @@ def test_a_study_takes_its_filter_apart(
     def artifact(run, path: str):
         return json.loads(Path(client.download_artifacts(run.info.run_id, path, str(workplace))).read_text())
 
-    declared = artifact(parent, record.DECLARATION)
+    declared = artifact(parent, keys.DECLARATION)
     less = {"nike_positive_without_blame": "blame", "nike_positive_without_praise": "praise"}
     assert declared["ablations"] == less
     assert declared["filter"] == "nike_positive"
     assert declared["arms"] == ["full", "nike_positive", *less]
-    cells = {run.data.tags[record.ARM]: run for run in runs()}
-    assert len({cells[arm].data.tags[record.VERDICTS] for arm in ("nike_positive", *less)}) == 3
+    cells = {run.data.tags[keys.ARM]: run for run in runs()}
+    assert len({cells[arm].data.tags[keys.VERDICTS] for arm in ("nike_positive", *less)}) == 3
     for arm, signal in less.items():
-        summary = artifact(cells[arm], record.FILTER_SUMMARY)
+        summary = artifact(cells[arm], keys.FILTER_SUMMARY)
         assert summary["filter"] == arm
         assert signal not in summary["signals"]
         assert summary["rows"]["train"]["kept"] == cells[arm].data.metrics["data/train_rows"]

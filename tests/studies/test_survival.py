@@ -17,7 +17,7 @@ import pytest
 
 from winnow.cli import main
 from winnow.studies.isolation import unchanged_process
-from winnow.tracking import record
+from winnow.tracking import keys
 
 Runs = Callable[..., list[Any]]
 Histories = Callable[[Any], dict[str, list[tuple[int, float]]]]
@@ -56,7 +56,7 @@ def test_a_study_killed_at_any_moment_ends_with_the_numbers_of_the_unbroken_one(
 ) -> None:
     study = [*CELLS, *small, "training.max_steps=100", "training.validate_every_steps=20"]
     assert main([*study, "study.name=whole"]) == 0
-    whole = {run.data.tags[record.SEED]: histories(run) for run in runs(study="whole")}
+    whole = {run.data.tags[keys.SEED]: histories(run) for run in runs(study="whole")}
     assert [step for step, _ in whole["1"]["train/loss"]] == list(range(10, 101, 10))
     finished: dict[str, int] = {}
 
@@ -72,11 +72,11 @@ def test_a_study_killed_at_any_moment_ends_with_the_numbers_of_the_unbroken_one(
     assert len(finished) == 1
     assert main([*study, "study.name=mine"]) == 0
     assert [run.info.status for run in runs()] == ["FINISHED", "FINISHED"], "each cell went on under its own run"
-    assert {run.data.tags[record.SEED]: histories(run) for run in runs()} == whole, "every value, and none twice"
+    assert {run.data.tags[keys.SEED]: histories(run) for run in runs()} == whole, "every value, and none twice"
     assert {run.info.status for run in runs("study")} == {"FINISHED"}
     assert len(runs("study")) == 1, "the same declaration goes on as the same study"
     for run in runs():
-        attempts = int(run.data.tags.get(record.ATTEMPTS, "1"))
+        attempts = int(run.data.tags.get(keys.ATTEMPTS, "1"))
         assert attempts == 2
 
 
@@ -90,7 +90,7 @@ def test_a_cell_is_the_same_alone_and_after_others(
     assert main(["train", "-m", *cell[:-2], "seed=8,3", "study.compare=false", "study.name=mine"]) == 0
     (alone,) = runs(study="alone")
     after = runs()[-1]
-    assert after.data.tags[record.CELL] == alone.data.tags[record.CELL]
+    assert after.data.tags[keys.CELL] == alone.data.tags[keys.CELL]
     assert histories(after) == histories(alone)
 
 
@@ -175,7 +175,7 @@ def test_broken_cells_go_on_unless_they_are_to_be_run_anew(
 ) -> None:
     study = [*CELLS, *small, "study.name=mine"]
     breaks_at(3, monkeypatch, study)
-    assert "RuntimeError" in runs()[0].data.tags[record.CAUSE]
+    assert "RuntimeError" in runs()[0].data.tags[keys.CAUSE]
     capsys.readouterr()
     assert main([*study, f"study.rerun={rerun}"]) == 0
     assert told in in_words(capsys.readouterr().out)
@@ -234,7 +234,7 @@ def test_finished_cells_of_another_commit_are_kept_with_a_word_on_it(
     subprocess.run(["git", "init", "--quiet"], check=True)
     subprocess.run([*commit, "first"], check=True)
     assert main(study) == 0
-    first = runs()[0].data.tags[record.COMMIT]
+    first = runs()[0].data.tags[keys.COMMIT]
     subprocess.run([*commit, "second"], check=True)
     capsys.readouterr()
     assert main(study) == 0

@@ -13,13 +13,13 @@ import pytest
 
 from winnow.cli import main
 from winnow.errors import WinnowError
-from winnow.tracking import Store, record, sync, track
-from winnow.tracking.ownership import Owner
-from winnow.tracking.run import TrackedRun
-from winnow.tracking.unsent import Beginning
-from winnow.tracking.writer import MlflowWriter
+from winnow.tracking import Store, keys, sync, track
+from winnow.tracking.offline.spool import Beginning
+from winnow.tracking.offline.writer import MlflowWriter
+from winnow.tracking.process.ownership import Owner
+from winnow.tracking.tracked_run import TrackedRun
 
-RUN = Beginning("0" * 32, "1", "x", {record.OWNER: Owner.this_process().to_tag()}, 0)
+RUN = Beginning("0" * 32, "1", "x", {keys.OWNER: Owner.this_process().to_tag()}, 0)
 
 
 @pytest.fixture(autouse=True)
@@ -132,7 +132,7 @@ def test_a_server_that_dies_and_comes_back_has_everything_once(
         parent.log_params({"before": 1})
         server.kill()
         assert store.experiment("study") == experiment, "the next cell finds its experiment without the server"
-        with track(store, experiment, "a cell", {record.ARM: "full"}, parent.run_id) as cell:
+        with track(store, experiment, "a cell", {keys.ARM: "full"}, parent.run_id) as cell:
             for step in range(3):
                 cell.log_metrics({"train/loss": 3 - step}, step)
                 cell.flush()

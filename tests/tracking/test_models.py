@@ -11,7 +11,7 @@ import pytest
 from transformers import pipeline
 
 from winnow.cli import main
-from winnow.tracking import Store, record
+from winnow.tracking import Store, keys
 
 
 @pytest.fixture
@@ -92,7 +92,7 @@ def test_a_promoted_model_is_served_from_the_registry_and_described(
     assert not version.description.startswith("---"), "the Hub's metadata means nothing here"
     mlflow.set_tracking_uri(store.tracking_uri)
     loaded = mlflow.transformers.load_model("models:/mine@winnow-v2")
-    folder = Path(store.client().download_artifacts(run_id, record.MODEL, str(workplace)))
+    folder = Path(store.client().download_artifacts(run_id, keys.MODEL, str(workplace)))
     expected = pipeline("fill-mask", str(folder))("Nike shoes are very [MASK].")
     assert [fill["token_str"] for fill in loaded("Nike shoes are very [MASK].")] == [f["token_str"] for f in expected]
     requirements = Path(mlflow.artifacts.download_artifacts("models:/mine@winnow-v2")) / "requirements.txt"

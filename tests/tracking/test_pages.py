@@ -15,8 +15,8 @@ from urllib.parse import quote
 import pytest
 
 from winnow.cli import main
-from winnow.tracking import Store, record
-from winnow.tracking.pages import view_address
+from winnow.tracking import Store, keys
+from winnow.tracking.mlflow_ui import view_address
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page

@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from winnow.tracking import Store, record, track
+from winnow.tracking import Store, keys, track
 
 
 def only_run(store: Store):
@@ -20,21 +20,21 @@ def only_run(store: Store):
 
 def test_a_run_that_ends_well_is_finished_and_keeps_what_was_logged(store: Store, tmp_path: Path) -> None:
     table = pa.table({"row_id": ["a", "b"], "loss_sum": [1.5, 2.5]})
-    with track(store, store.experiment("study"), "full seed 1", {record.ARM: "full"}) as run:
+    with track(store, store.experiment("study"), "full seed 1", {keys.ARM: "full"}) as run:
         for step in range(2500):
             run.log_metrics({"train/loss": 1 / (step + 1), "undefined": float("nan")}, step)
         run.log_params({"optimizer.lr": 0.1})
-        run.log_table(table, record.ROWS)
+        run.log_table(table, keys.ROWS)
         run.log_json({"kept": 3}, "filter/summary.json")
     found = only_run(store)
     assert found.info.status == "FINISHED"
-    assert found.data.tags[record.ARM] == "full"
+    assert found.data.tags[keys.ARM] == "full"
     assert found.data.params == {"optimizer.lr": "0.1"}
     history = store.client().get_metric_history(run.run_id, "train/loss")
     assert sorted(metric.step for metric in history) == list(range(2500))
     assert "undefined" not in found.data.metrics
     folder = Path(store.client().download_artifacts(run.run_id, "", str(tmp_path)))
-    assert pq.read_table(folder / record.ROWS).equals(table)
+    assert pq.read_table(folder / keys.ROWS).equals(table)
     assert json.loads((folder / "filter/summary.json").read_text()) == {"kept": 3}
 
 
@@ -53,7 +53,7 @@ def test_a_run_that_dies_is_never_finished_and_names_its_cause(store: Store, err
     found = only_run(store)
     assert found.info.status == status
     assert found.info.end_time is not None
-    assert type(error).__name__ in found.data.tags[record.CAUSE]
+    assert type(error).__name__ in found.data.tags[keys.CAUSE]
     assert found.data.metrics == {"train/loss": 2.0}, "what was buffered is not lost"
 
 

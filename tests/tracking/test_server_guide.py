@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 
 from winnow.cli import main
-from winnow.tracking import Store, record
+from winnow.tracking import Store, keys
 
 GUIDE = Path(__file__).parents[2] / "docs" / "server.md"
 POSTGRES = sorted(Path("/usr/lib/postgresql").glob("*/bin"))
@@ -77,7 +77,7 @@ def test_the_commands_of_the_guide_make_a_server_that_keeps_runs(
         assert run.info.status == "FINISHED"
         assert run.data.metrics["final/test/all/loss"] > 0
         assert run.info.artifact_uri.startswith("mlflow-artifacts:")
-        assert list((team / "artifacts").rglob(record.ROWS)), "artifacts go through the server to its folder"
+        assert list((team / "artifacts").rglob(keys.ROWS)), "artifacts go through the server to its folder"
         foreign = urllib.request.Request(uri, headers={"Host": "elsewhere.example"})
         with pytest.raises(urllib.error.HTTPError) as refused:
             urllib.request.urlopen(foreign, timeout=20)

@@ -12,8 +12,9 @@ from pathlib import Path
 import pytest
 
 from winnow.errors import WinnowError
-from winnow.tracking import Store, close_stale_runs, ownership, record, track
-from winnow.tracking.ownership import SILENT_SECONDS, Owner, claim
+from winnow.tracking import Store, close_stale_runs, keys, track
+from winnow.tracking.process import ownership
+from winnow.tracking.process.ownership import SILENT_SECONDS, Owner, claim
 
 
 def status_of(store: Store, run_id: str) -> str:
@@ -32,7 +33,7 @@ def test_a_killed_run_is_ended_at_the_next_start_and_a_live_one_is_not(
     assert lost in told
     run = store.client().get_run(lost)
     assert run.info.status == "KILLED"
-    assert f"process {killed.pid}" in run.data.tags[record.CAUSE]
+    assert f"process {killed.pid}" in run.data.tags[keys.CAUSE]
     assert run.info.start_time <= run.info.end_time <= time.time() * 1000
     assert run.data.metrics["train/loss"] == 1.0
     assert status_of(store, alive) == "RUNNING"
@@ -83,7 +84,7 @@ def test_without_knowledge_of_processes_the_lock_decides(
 def test_a_child_that_outlives_its_parent_holds_no_lock(store: Store) -> None:
     code = (
         "import os, time\n"
-        "from winnow.tracking.ownership import claim\n"
+        "from winnow.tracking.process.ownership import claim\n"
         "with claim('forked'):\n"
         "    if os.fork() == 0: time.sleep(60); os._exit(0)\n"
         "    print('held', flush=True); time.sleep(60)\n"
@@ -101,15 +102,15 @@ def test_a_child_that_outlives_its_parent_holds_no_lock(store: Store) -> None:
 
 
 def test_signs_of_life_are_given_while_a_run_goes_on(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("winnow.tracking.life.SEND_SECONDS", 0.05)
-    monkeypatch.setattr("winnow.tracking.life.BEAT_SECONDS", 0.05)
+    monkeypatch.setattr("winnow.tracking.lifecycle.SEND_SECONDS", 0.05)
+    monkeypatch.setattr("winnow.tracking.lifecycle.BEAT_SECONDS", 0.05)
     with track(store, store.experiment("study"), "x", {}) as run:
         run.log_metrics({"train/loss": 2.0}, 1)
         deadline = time.monotonic() + 20
-        while not (found := store.client().get_run(run.run_id)).data.metrics or record.BEAT not in found.data.tags:
+        while not (found := store.client().get_run(run.run_id)).data.metrics or keys.BEAT not in found.data.tags:
             assert time.monotonic() < deadline
             time.sleep(0.05)
-        assert abs(int(found.data.tags[record.BEAT]) - time.time() * 1000) < 60_000
+        assert abs(int(found.data.tags[keys.BEAT]) - time.time() * 1000) < 60_000
 
 
 def test_a_run_that_another_process_works_on_is_not_taken_up(
@@ -147,18 +148,18 @@ def test_a_broken_run_is_taken_up_and_holds_everything_once(
     process.wait()
     experiment, client = store.experiment("study"), store.client()
     close_stale_runs(store, experiment)
-    with track(store, experiment, "another name", {record.ARM: "full"}, run_id=run_id) as run:
+    with track(store, experiment, "another name", {keys.ARM: "full"}, run_id=run_id) as run:
         found = client.get_run(run_id)
         assert (found.info.status, found.info.run_name) == ("RUNNING", "x")
-        assert record.CAUSE not in found.data.tags
-        assert json.loads(found.data.tags[record.OWNER])["pid"] == os.getpid()
+        assert keys.CAUSE not in found.data.tags
+        assert json.loads(found.data.tags[keys.OWNER])["pid"] == os.getpid()
         run.log_params({"lr": 0.1, "devices": 2, "new": 3})
         for step in range(2, 5):
             run.log_metrics({"train/loss": 9 - step}, step)
     found = client.get_run(run_id)
-    assert (found.info.status, found.data.tags[record.ATTEMPTS]) == ("FINISHED", "2")
+    assert (found.info.status, found.data.tags[keys.ATTEMPTS]) == ("FINISHED", "2")
     assert found.data.params == {"lr": "0.1", "devices": "1", "new": "3"}
-    assert json.loads(found.data.tags[record.CHANGED]) == {"devices": "2"}
+    assert json.loads(found.data.tags[keys.CHANGED]) == {"devices": "2"}
     history = client.get_metric_history(run_id, "train/loss")
     assert sorted((point.step, point.value) for point in history) == [(step, 9 - step) for step in range(5)]
     assert len(client.search_runs([experiment])) == 1

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from winnow.errors import WinnowError, WinnowErrors
-from winnow.tracking import Store, record
+from winnow.tracking import Store, keys
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -88,9 +88,9 @@ def _of_run(run_id: str, store: Store) -> Contender:
             "points at another store."
         ) from error
     tags = run.data.tags
-    if tags.get(record.KIND) == "study":
+    if tags.get(keys.KIND) == "study":
         raise WinnowError(f"'{run_id}' is a whole study. Name runs of its cells; `winnow ui` shows them below it.")
-    model = artifact_of(client, run_id, record.MODEL)
+    model = artifact_of(client, run_id, keys.MODEL)
     if model is None:
         raise WinnowError(f"The run '{run_id}' ({run.info.status}) has kept no model. Name a run that has finished.")
     resolved = artifact_of(client, run_id, "config/resolved.yaml")
@@ -116,7 +116,7 @@ def _label(name: str) -> str:
         return path.parent.resolve().name
     if path.is_dir():
         path = path.resolve()
-        return path.parent.name if path.name == record.MODEL else path.name
+        return path.parent.name if path.name == keys.MODEL else path.name
     return name
 
 

@@ -21,7 +21,7 @@ from winnow.filters import Filter
 from winnow.measurement import measure_rows, probe_summaries
 from winnow.parts import check_store, filters_in, load_corpus
 from winnow.preparation import held_out_rows, judge, slices_of
-from winnow.tracking import Store, record
+from winnow.tracking import Store, keys
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -141,7 +141,7 @@ def _history(contender: Contender, store: Store) -> dict[str, pd.DataFrame]:
         for point in client.get_metric_history(contender.run_id, metric)
     ]
     found = {"losses": pd.DataFrame(points, columns=["arm", "seed", "metric", "step", "value"])}
-    if curves := artifact_of(client, contender.run_id, record.CURVES):
+    if curves := artifact_of(client, contender.run_id, keys.CURVES):
         found["curves"] = pd.read_parquet(curves).assign(arm=contender.label, seed=0)
     return found
 

@@ -18,7 +18,7 @@ from winnow.config import ExportConfig, TrainConfig, construct, read_cell
 from winnow.errors import WinnowError
 from winnow.parts import cell_id, check_store, construct_parts
 from winnow.pipeline import run_cell
-from winnow.tracking import Store, record, track
+from winnow.tracking import Store, keys, track
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -108,9 +108,9 @@ def _write_runs(client: MlflowClient, study: Study, folder: Path) -> list[str]:
         else:
             tree = {key: value for key, value in yaml.safe_load(text).items() if key not in OF_THE_MACHINE}
             _write(folder / "configs" / name, yaml.safe_dump(tree, sort_keys=False, allow_unicode=True))
-        tags = [cell.tags.get(tag, "") for tag in (record.CELL, record.CORPUS, record.TOKENIZER, record.HELD_OUT)]
+        tags = [cell.tags.get(tag, "") for tag in (keys.CELL, keys.CORPUS, keys.TOKENIZER, keys.HELD_OUT)]
         rows.append([cell.arm, cell.seed, cell.run_id, *tags])
-        commits.add(cell.tags.get(record.COMMIT, "not recorded"))
+        commits.add(cell.tags.get(keys.COMMIT, "not recorded"))
         patch = patch or artifact_text(client, cell.run_id, PATCH) or ""
         installed = artifact_text(client, cell.run_id, PACKAGES) or installed
     with (folder / "seeds.csv").open("w", encoding="utf-8", newline="") as stream:
@@ -161,9 +161,9 @@ def remake(folder: Path, output: Path) -> int:
     declaration = json.loads((folder / "declaration.json").read_text(encoding="utf-8"))
     name = declaration["study"]
     tracking = {"_target_": "winnow.tracking.Store", "uri": store.uri, "artifacts": store.artifacts}
-    tags = {record.KIND: "study", record.STUDY: name}
+    tags = {keys.KIND: "study", keys.STUDY: name}
     with track(store, store.experiment(name), f"{name} (remade)", tags) as parent:
-        parent.log_json(declaration, record.DECLARATION)
+        parent.log_json(declaration, keys.DECLARATION)
         files = sorted((folder / "configs").glob("*.yaml"))
         for number, file in enumerate(files, 1):
             tree = yaml.safe_load(file.read_text(encoding="utf-8"))

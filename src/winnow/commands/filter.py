@@ -19,7 +19,7 @@ from winnow.errors import WinnowError, WinnowErrors
 from winnow.filters import Filter, Verdicts, filter_statistics, save_dropped, save_kept, save_statistics, write_report
 from winnow.overview import funnel, print_plan, print_verdicts
 from winnow.parts import check_store, load_corpus
-from winnow.tracking import Store, TrackedRun, record, track
+from winnow.tracking import Store, TrackedRun, keys, track
 
 EXPERIMENT: Final = "filters"
 """The MLflow experiment of all filter runs."""
@@ -42,7 +42,7 @@ def run_filter(cell: Cell[FilterConfig], console: Console) -> Path:
     store = construct(config.tracking, "tracking", Store, config.allow_targets)
     check_store(store)
     title, cache = f"{dataset.name}-{selection.name}", config.output_dir / "cache"
-    with track(store, store.experiment(EXPERIMENT), title, {record.KIND: "filter"}) as run:
+    with track(store, store.experiment(EXPERIMENT), title, {keys.KIND: "filter"}) as run:
         _check(dataset, selection)
         recording.record_configuration(run, cell)
         corpus = load_corpus(dataset, cache)

@@ -18,7 +18,7 @@ from winnow.config import Cell, RerunConfig, TrainConfig, construct, read_cell
 from winnow.errors import WinnowError, did_you_mean
 from winnow.parts import Parts, cell_id, check_store, construct_parts, load_corpus
 from winnow.pipeline import run_cell
-from winnow.tracking import Store, record
+from winnow.tracking import Store, keys
 from winnow.tracking.environment import current_commit, hardware, packages, uncommitted_changes
 
 if TYPE_CHECKING:
@@ -70,7 +70,7 @@ def run_rerun(config: RerunConfig, console: Console) -> Rerun:
         console.print("Packages, code, machine and data are those of the run.")
     # A name of its own keeps the model of the first run, and any checkpoint of it, apart from this one's.
     name = f"{cell_id(cell, parts)}-rerun"
-    tags = {record.KIND: "rerun", record.RERUN_OF: run.info.run_id}
+    tags = {keys.KIND: "rerun", keys.RERUN_OF: run.info.run_id}
     run_cell(cell, parts, run.data.tags.get("mlflow.parentRunId"), name=name, tags=tags)
     again = _newest_rerun(client, run)
     found = Rerun(run.info.run_id, again.info.run_id, _beside(run, again), differences)
@@ -90,12 +90,12 @@ def _find(client: MlflowClient, run_id: str) -> Run:
         if len(begun) != 1:
             raise _unknown(run_id, known, begun) from None
         run = client.get_run(begun[0])
-    kind = run.data.tags.get(record.KIND)
+    kind = run.data.tags.get(keys.KIND)
     if kind != "cell":
         told = "Its trainings are: " + ", ".join(_cells(client, run.info.experiment_id)) + "."
         raise WinnowError(f"Run {run_id} is a {kind or 'run of another program'} and no training. {told}", "run_id")
     if run.info.status != "FINISHED":
-        cause = run.data.tags.get(record.CAUSE)
+        cause = run.data.tags.get(keys.CAUSE)
         told = (
             f"Run {run_id} did not finish ({run.info.status}{f', {cause}' if cause else ''}), so it has no numbers to"
         )
@@ -165,7 +165,7 @@ def _environment(client: MlflowClient, run: Run) -> list[str]:
         found.append(
             f"packages: {len(then ^ now)} lines; then {changed}; now {', '.join(sorted(now - then)[:6]) or '-'}"
         )
-    before, here = run.data.tags.get(record.COMMIT, ""), current_commit()
+    before, here = run.data.tags.get(keys.COMMIT, ""), current_commit()
     if before != here:
         found.append(f"commit: then {before[:12] or 'not recorded'}, now {here[:12] or 'no git here'}")
     if (artifact_text(client, run.info.run_id, PATCH) or "").strip() != uncommitted_changes().strip():
@@ -180,7 +180,7 @@ def _environment(client: MlflowClient, run: Run) -> list[str]:
 def _data(run: Run, cell: Cell[TrainConfig], parts: Parts) -> list[str]:
     """Tell whether the corpus is the one that the run was made from."""
     corpus = load_corpus(parts.dataset, cell.config.output_dir / "cache").fingerprint
-    then = run.data.tags.get(record.CORPUS)
+    then = run.data.tags.get(keys.CORPUS)
     return [] if corpus == then else [f"data: the corpus was {then}, and is {corpus} now"]
 
 

@@ -17,7 +17,7 @@ from winnow.config import EvaluateConfig
 from winnow.evaluation.probes.probe_scores import topk_rows
 from winnow.look.tables import save_table
 from winnow.look.wording import number
-from winnow.tracking import Store, record, track
+from winnow.tracking import Store, keys, track
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -125,7 +125,7 @@ def keep_results(config: EvaluateConfig, store: Store, results: Sequence[Result]
     """Keep all scores as tables in a folder and in the store, as one run with a run below it for each model."""
     experiment = store.experiment(config.name)
     title = ", ".join(result.label for result in results)
-    with track(store, experiment, title, {record.KIND: "evaluation"}) as run:
+    with track(store, experiment, title, {keys.KIND: "evaluation"}) as run:
         folder = config.output_dir / config.name / run.run_id[:8]
         all_fills = [row for result in results for row in topk_rows(result.label, result.probes)]
         save_table(score_rows_of(results), folder, "scores", "Scores of each model.")
@@ -134,12 +134,12 @@ def keep_results(config: EvaluateConfig, store: Store, results: Sequence[Result]
             save_table(result.modules, folder / "structure", _file(result.label), f"The modules of {result.label}.")
         draw_results(results, folder / "figures")
         for result in results:
-            tags = {record.KIND: "evaluated", record.ARM: result.label, record.TOKENIZER: result.tokenizer}
+            tags = {keys.KIND: "evaluated", keys.ARM: result.label, keys.TOKENIZER: result.tokenizer}
             with track(store, experiment, result.label, tags, run.run_id) as child:
                 child.log_params({"source": result.source, "run": result.run_id or ""})
                 child.log_metrics({_allowed(name): value for name, value in result.scores.items()})
-                child.log_columns(topk_rows(result.label, result.probes), record.TOPK)
-        run.log_columns(all_fills, record.TOPK)
+                child.log_columns(topk_rows(result.label, result.probes), keys.TOPK)
+        run.log_columns(all_fills, keys.TOPK)
         run.log_folder(folder, "evaluation")
     return folder
 

@@ -8,7 +8,7 @@ import sys
 
 from winnow.config import UiConfig, construct
 from winnow.tracking import Store
-from winnow.tracking.pages import VIEW_TAG, view_address
+from winnow.tracking.mlflow_ui import VIEW_TAG, view_address
 
 
 def run_ui(config: UiConfig) -> int:

@@ -16,7 +16,7 @@ from winnow.comparison.runs import Study
 from winnow.comparison.sensitivity import bootstrap_interval, permutation_p
 from winnow.comparison.statistics import Summary, contrast, holm
 from winnow.comparison.verdict import Family, Finding, Verdict, decide, judge
-from winnow.tracking.record import TOKENIZER
+from winnow.tracking.keys import TOKENIZER
 
 CHANCE = 0.8
 """Power that a plan of seeds asks for."""

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote, urlparse
 
-from winnow.tracking.record import FILLS, FILTER_SUMMARY, PROMPTS, ROWS
+from winnow.tracking.keys import FILLS, FILTER_SUMMARY, PROMPTS, ROWS
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from winnow.comparison.artifacts import Artifacts
-from winnow.tracking.record import DECLARATION, KIND
+from winnow.tracking.keys import DECLARATION, KIND
 
 DEFAULT_PRIMARY = "probe/nike_wide/log_odds"
 

@@ -10,7 +10,7 @@ from typing import Any
 from winnow.comparison.metrics import EXTERNAL, SPLITS, Metric, base_score, by_seed, obstacle, scores
 from winnow.comparison.runs import Study
 from winnow.comparison.statistics import Contrast, Summary, contrast, summarise
-from winnow.tracking.record import CORPUS, FINAL, HELD_OUT, MAX_STEPS, PROBES, TOKENIZER
+from winnow.tracking.keys import CORPUS, FINAL, HELD_OUT, MAX_STEPS, PROBES, TOKENIZER
 
 TRAIN_ROWS = "data/train_rows"
 TOKENS = "final/tokens_seen"

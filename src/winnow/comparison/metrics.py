@@ -11,7 +11,7 @@ import numpy as np
 from winnow.comparison.runs import Study
 from winnow.comparison.statistics import Summary, summarise
 from winnow.errors import did_you_mean
-from winnow.tracking.record import BEFORE, FINAL, HELD_OUT, MAX_STEPS, NOT_COMPARABLE, PROBES, TOKENIZER
+from winnow.tracking.keys import BEFORE, FINAL, HELD_OUT, MAX_STEPS, NOT_COMPARABLE, PROBES, TOKENIZER
 
 if TYPE_CHECKING:
     import pandas as pd

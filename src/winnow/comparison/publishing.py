@@ -9,8 +9,8 @@ from pathlib import Path
 
 from winnow.comparison.analysis import Comparison
 from winnow.comparison.runs import Study
-from winnow.tracking.life import track
-from winnow.tracking.record import COMPARED, COMPARISON, KIND, STUDY
+from winnow.tracking.keys import COMPARED, COMPARISON, KIND, STUDY
+from winnow.tracking.lifecycle import track
 from winnow.tracking.store import Store
 
 LINKED = 60

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from winnow.comparison.artifacts import Artifacts
 from winnow.comparison.declaration import Declaration, completed, declared
 from winnow.errors import WinnowError, did_you_mean
-from winnow.tracking.record import (
+from winnow.tracking.keys import (
     ARM,
     CAUSE,
     CELL,

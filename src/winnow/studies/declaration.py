@@ -10,7 +10,7 @@ from winnow.errors import WinnowError, WinnowErrors
 from winnow.filters import RandomMatched, Without
 from winnow.parts import MACHINE, Parts, load_corpus
 from winnow.recording import scalars
-from winnow.tracking import Attempt, Store, record
+from winnow.tracking import Attempt, Store, keys
 
 TRIALS: Final = ("scratchpad", "debug")
 """Names under which anything may be tried."""
@@ -59,7 +59,7 @@ def earlier_declaration(store: Store, experiment_id: str, declared: str) -> str 
         order_by=["attributes.start_time DESC"],
     )
     last = found[0] if found else None
-    return str(last.info.run_id) if last is not None and last.data.tags[record.DECLARED] == declared else None
+    return str(last.info.run_id) if last is not None and last.data.tags[keys.DECLARED] == declared else None
 
 
 def refuse_another_study(
@@ -78,7 +78,7 @@ def refuse_another_study(
     if study.name in TRIALS or not study.compare or len({part.filter.name for part in parts}) < 2:
         return
     faults: dict[str, WinnowError] = {}
-    finished = {one.tags[record.ARM]: one for one in known.values() if one.has_finished and PARENT in one.tags}
+    finished = {one.tags[keys.ARM]: one for one in known.values() if one.has_finished and PARENT in one.tags}
     for cell, part in zip(cells, parts, strict=True):
         if (earlier := finished.get(part.filter.name)) is None:
             continue
@@ -88,7 +88,7 @@ def refuse_another_study(
             if now[key] != earlier.params[key]:
                 faults[key] = WinnowError(told.format(earlier.params[key], now[key]), key)
         corpus = load_corpus(part.dataset, cell.config.output_dir / "cache").fingerprint
-        if not faults and earlier.tags.get(record.CORPUS) != corpus:
+        if not faults and earlier.tags.get(keys.CORPUS) != corpus:
             faults["dataset"] = WinnowError(
                 f"the rows are not those of the finished cells of {study.name!r}.", "dataset"
             )

@@ -17,7 +17,7 @@ from winnow.comparison.metrics import Metric
 from winnow.parts import Parts
 from winnow.studies.job import Job, Status
 from winnow.studies.plan import Plan, TrainCell
-from winnow.tracking import record
+from winnow.tracking import keys
 
 LOOKS_A_SECOND = 2
 

@@ -17,7 +17,7 @@ from winnow.studies.declaration import declare, earlier_declaration, refuse_anot
 from winnow.studies.display import Board, shown
 from winnow.studies.launchers import Launcher
 from winnow.studies.plan import Plan, TrainCell, check_plan, plan_jobs, with_shared_slices
-from winnow.tracking import Store, attempts, close_stale_runs, record, track
+from winnow.tracking import Store, attempts, close_stale_runs, keys, track
 
 
 def run_study(cells: Sequence[TrainCell], console: Console) -> int:
@@ -46,7 +46,7 @@ def run_study(cells: Sequence[TrainCell], console: Console) -> int:
     for line in close_stale_runs(store, experiment):
         console.print(f"Closed a run that had died: {escape(line)}", style="dim")
     known = attempts(store, experiment)
-    tags = {record.KIND: "study", record.STUDY: study.name}
+    tags = {keys.KIND: "study", keys.STUDY: study.name}
     try:
         check_parts(parts)
         for note in judge_filters(cells, parts):
@@ -57,11 +57,11 @@ def run_study(cells: Sequence[TrainCell], console: Console) -> int:
         with track(store, experiment, title, tags):  # so that the store keeps the failure
             raise
     declaration = declare(cells, parts, ids)
-    tags[record.DECLARED] = fingerprint(declaration)
-    earlier = earlier_declaration(store, experiment, tags[record.DECLARED])
+    tags[keys.DECLARED] = fingerprint(declaration)
+    earlier = earlier_declaration(store, experiment, tags[keys.DECLARED])
     with track(store, experiment, title, tags, run_id=earlier) as parent:
         if earlier is None:
-            parent.log_json(declaration, record.DECLARATION)
+            parent.log_json(declaration, keys.DECLARATION)
         plan = plan_jobs(cells, parts, ids, known, parent.run_id)
         _print_plan(console, declaration, plan, launcher)
         board = Board(cells, parts, ids, plan, launcher.at_once)
@@ -72,7 +72,7 @@ def run_study(cells: Sequence[TrainCell], console: Console) -> int:
         if study.compare and len(declaration["arms"]) > 1 and len(declaration["seeds"]) > 1:
             _compare(cells[0].config, store, console, complete=not board.failures and not plan.elsewhere)
         if board.failures:
-            parent.set_tags({record.CAUSE: "; ".join(board.failures)})
+            parent.set_tags({keys.CAUSE: "; ".join(board.failures)})
     _print_failures(console, board.failures)
     return len(board.failures)
 

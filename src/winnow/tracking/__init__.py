@@ -1,10 +1,10 @@
 """The store, the life of a run, and what a run leaves behind."""
 
-from winnow.tracking.attempts import Attempt, attempts
-from winnow.tracking.life import track
-from winnow.tracking.run import TrackedRun
-from winnow.tracking.stale import close_stale_runs
+from winnow.tracking.lifecycle import track
+from winnow.tracking.offline.sync import sync
+from winnow.tracking.process.stale import close_stale_runs
+from winnow.tracking.query import Attempt, attempts
 from winnow.tracking.store import Store
-from winnow.tracking.sync import sync
+from winnow.tracking.tracked_run import TrackedRun
 
 __all__ = ["Attempt", "Store", "TrackedRun", "attempts", "close_stale_runs", "sync", "track"]

@@ -11,7 +11,7 @@ import sys
 from importlib import metadata
 from pathlib import Path
 
-from winnow.tracking.record import COMMIT
+from winnow.tracking.keys import COMMIT
 
 
 def provenance_tags() -> dict[str, str]:

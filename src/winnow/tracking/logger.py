@@ -9,7 +9,7 @@ import pytorch_lightning as pl
 from pytorch_lightning.loggers.logger import Logger
 from pytorch_lightning.utilities.rank_zero import rank_zero_only
 
-from winnow.tracking.run import TrackedRun
+from winnow.tracking.tracked_run import TrackedRun
 
 
 class RunLogger(Logger):

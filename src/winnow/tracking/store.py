@@ -17,11 +17,11 @@ from pydantic import ConfigDict
 from pydantic.dataclasses import dataclass
 
 from winnow.errors import WinnowError
-from winnow.tracking.csv_files import CsvWriter, no_store
-from winnow.tracking.faults import explain, is_server, without_password
-from winnow.tracking.pages import EXPERIMENT_TAGS, VIEW_TAG, view
-from winnow.tracking.unsent import Beginning, offline_id
-from winnow.tracking.writer import MlflowWriter, Writer
+from winnow.tracking.csv_writer import CsvWriter, no_store
+from winnow.tracking.mlflow_ui import EXPERIMENT_TAGS, VIEW_TAG, view
+from winnow.tracking.offline.spool import Beginning, offline_id
+from winnow.tracking.offline.writer import MlflowWriter, Writer
+from winnow.tracking.store_errors import explain, is_server, without_password
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient

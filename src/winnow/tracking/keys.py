@@ -33,7 +33,7 @@ CAUSE: Final = "winnow.cause"
 """Tag: why a run ended FAILED or KILLED."""
 
 OWNER: Final = "winnow.owner"
-"""Tag: the process that works on the run, as :class:`winnow.tracking.ownership.Owner` writes it."""
+"""Tag: the process that works on the run, as :class:`winnow.tracking.process.ownership.Owner` writes it."""
 
 BEAT: Final = "winnow.last_sign_of_life"
 """Tag: when that process last told that it lives, in milliseconds since 1970."""

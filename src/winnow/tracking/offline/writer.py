@@ -7,8 +7,8 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
-from winnow.tracking.operations import Operation, may_succeed_later, perform
-from winnow.tracking.unsent import Beginning, Unsent, is_offline
+from winnow.tracking.offline.operations import Operation, may_succeed_later, perform
+from winnow.tracking.offline.spool import Beginning, Unsent, is_offline
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient

@@ -16,8 +16,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from winnow.errors import WinnowError
-from winnow.tracking.operations import Operation, forget, perform
-from winnow.tracking.record import BEGUN_AS, CAUSE
+from winnow.tracking.keys import BEGUN_AS, CAUSE
+from winnow.tracking.offline.operations import Operation, forget, perform
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient

@@ -6,12 +6,12 @@ import time
 from pathlib import Path
 
 from winnow.errors import WinnowError
-from winnow.tracking.faults import explain
-from winnow.tracking.ownership import Owner
-from winnow.tracking.record import OWNER
-from winnow.tracking.stale import close_if_dead
+from winnow.tracking.keys import OWNER
+from winnow.tracking.offline.spool import Unsent, is_offline
+from winnow.tracking.process.ownership import Owner
+from winnow.tracking.process.stale import close_if_dead
 from winnow.tracking.store import Store
-from winnow.tracking.unsent import Unsent, is_offline
+from winnow.tracking.store_errors import explain
 
 
 def sync(store: Store) -> list[str]:

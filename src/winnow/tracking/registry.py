@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from winnow.errors import WinnowError
-from winnow.tracking.card import model_card
-from winnow.tracking.record import ARM, MODEL, SEED, STUDY
+from winnow.tracking.keys import ARM, MODEL, SEED, STUDY
+from winnow.tracking.model_card import model_card
 from winnow.tracking.store import Store, quieten
 
 if TYPE_CHECKING:

@@ -12,13 +12,13 @@ from typing import NoReturn
 
 from winnow.errors import WinnowError
 from winnow.tracking.environment import Load, provenance_tags
-from winnow.tracking.operations import NOTE
-from winnow.tracking.ownership import BEAT_SECONDS, Owner, claim
-from winnow.tracking.record import ATTEMPTS, BEAT, CAUSE, OWNER
-from winnow.tracking.run import TrackedRun
-from winnow.tracking.stale import cause_of_death
+from winnow.tracking.keys import ATTEMPTS, BEAT, CAUSE, OWNER
+from winnow.tracking.offline.operations import NOTE
+from winnow.tracking.offline.spool import PARENT, Unsent
+from winnow.tracking.process.ownership import BEAT_SECONDS, Owner, claim
+from winnow.tracking.process.stale import cause_of_death
 from winnow.tracking.store import Store
-from winnow.tracking.unsent import PARENT, Unsent
+from winnow.tracking.tracked_run import TrackedRun
 
 SEND_SECONDS = 5
 """How old a buffered metric gets before it is sent, so that one can watch a run."""

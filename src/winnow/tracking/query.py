@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from winnow.tracking.record import CAUSE, CELL, COMMIT, KIND
+from winnow.tracking.keys import CAUSE, CELL, COMMIT, KIND
 from winnow.tracking.store import Store
 
 

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from winnow.tracking.record import ARM, BEFORE, CELL, CORPUS, FILTER_SUMMARY, FINAL, MAX_STEPS, SEED, STUDY, VERDICTS
+from winnow.tracking.keys import ARM, BEFORE, CELL, CORPUS, FILTER_SUMMARY, FINAL, MAX_STEPS, SEED, STUDY, VERDICTS
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient

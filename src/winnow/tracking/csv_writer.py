@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from winnow.errors import WinnowError
-from winnow.tracking.operations import Operation
+from winnow.tracking.offline.operations import Operation
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient

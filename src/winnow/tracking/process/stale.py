@@ -5,9 +5,9 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING
 
-from winnow.tracking.operations import NOTE, perform
-from winnow.tracking.ownership import Owner
-from winnow.tracking.record import BEAT, CAUSE, OWNER
+from winnow.tracking.keys import BEAT, CAUSE, OWNER
+from winnow.tracking.offline.operations import NOTE, perform
+from winnow.tracking.process.ownership import Owner
 from winnow.tracking.store import Store
 
 if TYPE_CHECKING:

@@ -6,7 +6,7 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
-from winnow.tracking.record import ARM, BEFORE, FINAL, KIND, SEED
+from winnow.tracking.keys import ARM, BEFORE, FINAL, KIND, SEED
 
 VIEW: Final = "winnow"
 """The key of the view that opens with the columns that matter."""

@@ -12,9 +12,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from winnow.tracking.operations import NOTE, Operation
-from winnow.tracking.record import BEAT, CAUSE, CHANGED
-from winnow.tracking.writer import Writer
+from winnow.tracking.keys import BEAT, CAUSE, CHANGED
+from winnow.tracking.offline.operations import NOTE, Operation
+from winnow.tracking.offline.writer import Writer
 
 if TYPE_CHECKING:
     import pyarrow as pa

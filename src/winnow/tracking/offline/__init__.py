@@ -1,0 +1,1 @@
+"""What a store did not take: kept on this machine and sent later."""

@@ -1,0 +1,1 @@
+"""Which process owns a run, and what to do when that process died."""
