@@ -74,7 +74,7 @@ def store() -> Store:
 def cells(study: str) -> list[Any]:
     """Return the runs of a study's cells."""
     client = store().client()
-    found = client.search_runs([store().experiment(study)], f"tags.`{record.KIND}` = 'cell'", max_results=1000)
+    found = client.search_runs([store().experiment(study)], f"tags.`{keys.KIND}` = 'cell'", max_results=1000)
     return list(found)
 
 

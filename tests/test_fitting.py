@@ -9,7 +9,7 @@ from winnow.tracking import Store, keys
 
 
 def runs(store: Store, study: str = "scratchpad"):
-    found = store.client().search_runs([store.experiment(study)], f"tags.`{record.KIND}` = 'cell'")
+    found = store.client().search_runs([store.experiment(study)], f"tags.`{keys.KIND}` = 'cell'")
     return sorted(found, key=lambda run: run.info.start_time)
 
 

@@ -16,7 +16,7 @@ TINY = ["training.max_steps=3", "training.validate_every_steps=3", "evaluation.m
 
 
 def runs(store: Store, study: str, kind: str):
-    return store.client().search_runs([store.experiment(study)], f"tags.`{record.KIND}` = '{kind}'")
+    return store.client().search_runs([store.experiment(study)], f"tags.`{keys.KIND}` = '{kind}'")
 
 
 @pytest.fixture

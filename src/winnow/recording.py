@@ -146,7 +146,7 @@ def record_results(
     """Store the scores of both stages, the rows and prompts behind them, the figures and the model."""
     for prefix, measured in ((keys.BEFORE, before), (keys.FINAL, after)):
         run.log_metrics({f"{prefix}{metric}": value for metric, value in measured.scores.items()})
-    run.log_metrics({f"{record.FINAL}{name}": value for name, value in costs.items()})
+    run.log_metrics({f"{keys.FINAL}{name}": value for name, value in costs.items()})
     stages = {"before": before, "after": after}
     run.log_table(_staged({stage: measured.rows for stage, measured in stages.items()}), keys.ROWS)
     for path, part in ((keys.PROMPTS, "prompts"), (keys.FILLS, "fills")):

@@ -13,7 +13,7 @@ def runs(store: Store) -> Callable[..., list[Any]]:
     """The runs of a kind in a study, in the order in which they began."""
 
     def runs(kind: str = "cell", study: str = "mine") -> list[Any]:
-        found = store.client().search_runs([store.experiment(study)], f"tags.`{record.KIND}` = '{kind}'")
+        found = store.client().search_runs([store.experiment(study)], f"tags.`{keys.KIND}` = '{kind}'")
         return sorted(found, key=lambda run: (run.info.start_time, run.info.run_name))
 
     return runs

@@ -64,7 +64,7 @@ def test_the_pages_show_a_study_its_cells_their_scores_and_two_of_them_side_by_s
     pages: str, store: Store, browser: "Browser"
 ) -> None:
     client, experiment = store.client(), store.experiment("mine")
-    cells = {run.info.run_name: run for run in client.search_runs([experiment], f"tags.`{record.KIND}` = 'cell'")}
+    cells = {run.info.run_name: run for run in client.search_runs([experiment], f"tags.`{keys.KIND}` = 'cell'")}
     full, filtered = cells["full, seed 1"], cells["nike_positive, seed 1"]
     page = browser.new_page(viewport={"width": 1600, "height": 1000})
     try:

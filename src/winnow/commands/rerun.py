@@ -117,7 +117,7 @@ def _cells(client: MlflowClient, experiment: str | None = None) -> dict[str, str
     experiments = [experiment] if experiment else [found.experiment_id for found in client.search_experiments()]
     found, token = {}, None
     while True:
-        page = client.search_runs(experiments, f"tags.`{record.KIND}` = 'cell'", page_token=token)
+        page = client.search_runs(experiments, f"tags.`{keys.KIND}` = 'cell'", page_token=token)
         for run in page:
             tags = run.data.tags
             found[run.info.run_id] = f"{tags.get(record.STUDY)}: {tags.get(record.ARM)}, seed {tags.get(record.SEED)}"
@@ -185,7 +185,7 @@ def _data(run: Run, cell: Cell[TrainConfig], parts: Parts) -> list[str]:
 
 
 def _newest_rerun(client: MlflowClient, run: Run) -> Run:
-    query = f"tags.`{record.RERUN_OF}` = '{run.info.run_id}'"
+    query = f"tags.`{keys.RERUN_OF}` = '{run.info.run_id}'"
     return client.search_runs([run.info.experiment_id], query, order_by=["attributes.start_time DESC"], max_results=1)[
         0
     ]

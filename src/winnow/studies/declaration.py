@@ -54,7 +54,7 @@ def earlier_declaration(store: Store, experiment_id: str, declared: str) -> str 
     """Return the run of this very declaration, if it was the last of its study: to go on is not to declare anew."""
     found = store.client().search_runs(
         [experiment_id],
-        f"tags.`{record.KIND}` = 'study' and tags.`{record.DECLARED}` LIKE '%'",
+        f"tags.`{keys.KIND}` = 'study' and tags.`{keys.DECLARED}` LIKE '%'",
         max_results=1,
         order_by=["attributes.start_time DESC"],
     )

@@ -44,9 +44,9 @@ class Board:
         self._titles = _titles(cells, parts, ids)
         self._seeds = {name: cell.config.seed for name, cell in zip(ids, cells, strict=True)}
         self._scores = {
-            name: attempt.metrics[f"{record.FINAL}{self._metric.name}"]
+            name: attempt.metrics[f"{keys.FINAL}{self._metric.name}"]
             for name, attempt in plan.finished.items()
-            if f"{record.FINAL}{self._metric.name}" in attempt.metrics
+            if f"{keys.FINAL}{self._metric.name}" in attempt.metrics
         }
         self._skipped = set(plan.finished)
         self._ended: dict[str, Status] = {}
