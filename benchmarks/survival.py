@@ -82,7 +82,7 @@ def values(study: str) -> dict[str, dict[str, list[tuple[int, float]]]]:
     """Return of each finished cell all values of all metrics by step."""
     client = store().client()
     return {
-        f"{run.data.tags[record.ARM]} {run.data.tags[record.SEED]}": {
+        f"{run.data.tags[keys.ARM]} {run.data.tags[keys.SEED]}": {
             name: sorted((point.step, point.value) for point in client.get_metric_history(run.info.run_id, name))
             for name in sorted(run.data.metrics)
             if not any(part in name for part in SHARED_BY_NONE)

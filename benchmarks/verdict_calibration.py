@@ -28,8 +28,8 @@ from numpy.typing import NDArray
 from scipy.stats import t
 
 from winnow.comparison import Components, Study, collect, components, power, seeds_needed
-from winnow.comparison.crossing import Crossed
-from winnow.comparison.metrics import Metric, scores
+from winnow.comparison.crossed_design import Crossed
+from winnow.comparison.metric_scores import Metric, scores
 from winnow.comparison.statistics import crossed_contrast
 from winnow.tracking.environment import hardware
 

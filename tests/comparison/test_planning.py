@@ -8,8 +8,8 @@ import pytest
 from scipy import stats
 
 from winnow.comparison import Components, components, contrast, power, seeds_needed
-from winnow.comparison.crossing import Crossed
-from winnow.comparison.planning import crossed_components
+from winnow.comparison.crossed_design import Crossed
+from winnow.comparison.power_analysis import crossed_components
 from winnow.errors import WinnowError
 
 TRUE = Components(seed_a=0.16, seed_b=0.04, item=0.09, error_a=0.25, error_b=0.09, items=24)

@@ -9,7 +9,7 @@ import pytest
 from scipy import stats
 
 from winnow.comparison import bootstrap_interval, contrast, holm, permutation_p, summarise
-from winnow.comparison.crossing import Crossed
+from winnow.comparison.crossed_design import Crossed
 from winnow.comparison.statistics import crossed_contrast
 from winnow.errors import WinnowError
 

@@ -4,7 +4,7 @@ import math
 
 import pytest
 
-from winnow.comparison.metrics import Metric
+from winnow.comparison.metric_scores import Metric
 from winnow.comparison.statistics import Contrast
 from winnow.comparison.verdict import Finding, decide, judge
 

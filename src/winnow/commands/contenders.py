@@ -95,7 +95,7 @@ def _of_run(run_id: str, store: Store) -> Contender:
         raise WinnowError(f"The run '{run_id}' ({run.info.status}) has kept no model. Name a run that has finished.")
     resolved = artifact_of(client, run_id, "config/resolved.yaml")
     tree = yaml.safe_load(Path(resolved).read_text("utf-8")) if resolved else None
-    label = f"{tags.get(record.ARM, run.info.run_name)} seed {tags.get(record.SEED, '?')}"
+    label = f"{tags.get(keys.ARM, run.info.run_name)} seed {tags.get(keys.SEED, '?')}"
     return Contender(label, model, run_id, tree)
 
 

@@ -63,7 +63,7 @@ def run_rerun(config: RerunConfig, console: Console) -> Rerun:
     cell = _rebuilt(client, run, config)
     parts = construct_parts(cell.config)
     differences = [*_environment(client, run), *_data(run, cell, parts)]
-    console.print(f"[bold]Run {run.info.run_id}[/bold]: {run.data.tags[record.ARM]}, seed {run.data.tags[record.SEED]}")
+    console.print(f"[bold]Run {run.info.run_id}[/bold]: {run.data.tags[keys.ARM]}, seed {run.data.tags[keys.SEED]}")
     for difference in differences:
         console.print(f"[yellow]differs[/yellow]  {difference}")
     if not differences:
@@ -120,7 +120,7 @@ def _cells(client: MlflowClient, experiment: str | None = None) -> dict[str, str
         page = client.search_runs(experiments, f"tags.`{keys.KIND}` = 'cell'", page_token=token)
         for run in page:
             tags = run.data.tags
-            found[run.info.run_id] = f"{tags.get(record.STUDY)}: {tags.get(record.ARM)}, seed {tags.get(record.SEED)}"
+            found[run.info.run_id] = f"{tags.get(keys.STUDY)}: {tags.get(keys.ARM)}, seed {tags.get(keys.SEED)}"
         token = page.token
         if not token:
             return found

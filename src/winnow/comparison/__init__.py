@@ -12,13 +12,13 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from winnow.comparison.analysis import Comparison, analyse
+    from winnow.comparison.collection import Study, collect
     from winnow.comparison.figures import draw_figures
-    from winnow.comparison.fills import fills_by_prompt
-    from winnow.comparison.metrics import Metric, scores
-    from winnow.comparison.planning import Components, components, power, seeds_needed, smallest_difference
+    from winnow.comparison.fill_tables import fills_by_prompt
+    from winnow.comparison.metric_scores import Metric, scores
+    from winnow.comparison.power_analysis import Components, components, power, seeds_needed, smallest_difference
     from winnow.comparison.report import write
-    from winnow.comparison.runs import Study, collect
-    from winnow.comparison.sensitivity import bootstrap_interval, permutation_p
+    from winnow.comparison.resampling import bootstrap_interval, permutation_p
     from winnow.comparison.statistics import Contrast, Summary, contrast, holm, summarise
     from winnow.comparison.table import tables
 
@@ -89,9 +89,9 @@ def compare(
             (``tracking.uri``); the folder cannot be written (``output_dir``).
     """
     from winnow.comparison.analysis import analyse
+    from winnow.comparison.collection import collect
     from winnow.comparison.publishing import publish as keep
     from winnow.comparison.report import write
-    from winnow.comparison.runs import collect
 
     collected = collect(store_uri, *([study] if isinstance(study, str) else study))
     comparison = analyse(collected, metrics_too=metrics)

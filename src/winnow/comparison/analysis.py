@@ -8,12 +8,12 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 import winnow
-from winnow.comparison.crossing import cross
-from winnow.comparison.description import Arm, Points, Slice, arms, metrics, overlap, provenance, slices
-from winnow.comparison.metrics import Metric, base_score, obstacle, scores
-from winnow.comparison.planning import crossed_components, seeds_needed, smallest_difference
-from winnow.comparison.runs import Study
-from winnow.comparison.sensitivity import bootstrap_interval, permutation_p
+from winnow.comparison.collection import Study
+from winnow.comparison.crossed_design import cross
+from winnow.comparison.descriptives import Arm, Points, Slice, arms, metrics, overlap, provenance, slices
+from winnow.comparison.metric_scores import Metric, base_score, obstacle, scores
+from winnow.comparison.power_analysis import crossed_components, seeds_needed, smallest_difference
+from winnow.comparison.resampling import bootstrap_interval, permutation_p
 from winnow.comparison.statistics import Summary, contrast, holm
 from winnow.comparison.verdict import Family, Finding, Verdict, decide, judge
 from winnow.tracking.keys import TOKENIZER

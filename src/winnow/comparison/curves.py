@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from winnow.comparison.runs import Study
+from winnow.comparison.collection import Study
 from winnow.look.figures import Figure, Panel, Style, render
 
 if TYPE_CHECKING:

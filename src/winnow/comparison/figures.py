@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from winnow.comparison.analysis import Comparison
+from winnow.comparison.collection import Study
 from winnow.comparison.curves import draw_curves, draw_probe_curves
-from winnow.comparison.fills import Fills, fills_by_prompt, short_list
-from winnow.comparison.metrics import Metric
-from winnow.comparison.runs import Study
+from winnow.comparison.fill_tables import Fills, fills_by_prompt, short_list
+from winnow.comparison.metric_scores import Metric
 from winnow.comparison.verdict import Finding
 from winnow.look.figures import GREY, INK, Figure, Panel, Style, render, styles
 from winnow.look.fills import draw_bars

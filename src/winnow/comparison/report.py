@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from winnow.comparison.analysis import Comparison
+from winnow.comparison.collection import Study
 from winnow.comparison.figures import draw_figures
-from winnow.comparison.fills import BASE, Fills, fills_by_prompt, prompt_scores, short_list
-from winnow.comparison.metrics import Metric
-from winnow.comparison.runs import Study
+from winnow.comparison.fill_tables import BASE, Fills, fills_by_prompt, prompt_scores, short_list
+from winnow.comparison.metric_scores import Metric
 from winnow.comparison.table import write_tables
 from winnow.errors import WinnowError
 from winnow.look.figures import Figure, styles

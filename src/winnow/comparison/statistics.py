@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from winnow.comparison.crossing import Array, Crossed, cross
+from winnow.comparison.crossed_design import Array, Crossed, cross
 from winnow.errors import WinnowError
 
 if TYPE_CHECKING:

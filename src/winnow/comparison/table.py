@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from winnow.comparison.analysis import Comparison
-from winnow.comparison.metrics import Metric
+from winnow.comparison.metric_scores import Metric
 from winnow.comparison.verdict import Finding
 from winnow.look.wording import MINUS, NOTHING, interval, number, p_text
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from winnow.comparison.metrics import Metric
+from winnow.comparison.metric_scores import Metric
 from winnow.comparison.statistics import Contrast
 from winnow.look.wording import interval, number, p_text
 

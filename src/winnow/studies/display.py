@@ -13,7 +13,7 @@ from rich.live import Live
 from rich.markup import escape
 from rich.table import Table
 
-from winnow.comparison.metrics import Metric
+from winnow.comparison.metric_scores import Metric
 from winnow.parts import Parts
 from winnow.studies.job import Job, Status
 from winnow.studies.plan import Plan, TrainCell

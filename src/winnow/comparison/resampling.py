@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from winnow.comparison.crossing import cross
+from winnow.comparison.crossed_design import cross
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from winnow.comparison.runs import Study
+from winnow.comparison.collection import Study
 
 BASE = "base"
 """The model before training, beside the arms."""

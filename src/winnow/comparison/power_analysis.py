@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from winnow.comparison.crossing import Crossed, cross
+from winnow.comparison.crossed_design import Crossed, cross
 from winnow.comparison.statistics import variance_terms
 from winnow.errors import WinnowError
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from winnow.comparison.artifacts import Artifacts
-from winnow.comparison.declaration import Declaration, completed, declared
+from winnow.comparison.declared import Declaration, completed, declared
 from winnow.errors import WinnowError, did_you_mean
 from winnow.tracking.keys import (
     ARM,
