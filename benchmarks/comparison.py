@@ -20,7 +20,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from winnow.comparison import compare
+from winnow.reporting import compare
 from winnow.tracking import Store, keys
 from winnow.tracking.environment import hardware
 

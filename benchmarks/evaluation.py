@@ -31,7 +31,7 @@ from winnow.evaluation import Probe, pseudo_log_likelihoods
 from winnow.evaluation.pseudo_likelihood import NO_WORD, worded
 from winnow.evaluation.vocabulary_words import whole_words
 from winnow.tracking.environment import hardware
-from winnow.training.forward.masked_logits import numerics
+from winnow.training.forward import numerics
 from winnow.training.wordpiece import train_wordpiece
 
 VOCABULARY, PROMPTS, TEXTS = 30_522, 500, 12

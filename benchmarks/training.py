@@ -59,7 +59,7 @@ from winnow.training import (
     to_blocks,
     tokenize,
 )
-from winnow.training.forward.masked_logits import numerics
+from winnow.training.forward import numerics
 from winnow.training.progress import quieten_libraries
 from winnow.training.wordpiece import train_wordpiece
 

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 def set_up_arithmetic(config: TrainConfig, parts: Parts, ready: Ready, model: PreTrainedModel) -> dict[str, Any]:
     """Decide for this process how it computes, by what a step of this training will hold; return what was decided."""
-    from winnow.training.forward.masked_logits import numerics
+    from winnow.training.forward import numerics
 
     rows, training, wanted = ready.tokens["train"], config.training, config.arithmetic
     of_step = len(rows.ids) / max(1, len(rows)) * training.batch_size

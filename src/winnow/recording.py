@@ -16,9 +16,10 @@ from winnow.data import Corpus
 from winnow.data.cache import published
 from winnow.data.fingerprint import fingerprint
 from winnow.evaluation.probes.probe_scores import topk_rows
-from winnow.filters import Filter, Verdicts, filter_statistics, save_kept, save_statistics, write_report
+from winnow.filters import Filter, Verdicts, filter_statistics, save_kept, save_statistics
 from winnow.lineage import record_lineage
 from winnow.parts import Parts, recipe
+from winnow.reporting import write_filter_report
 from winnow.tracking import TrackedRun, keys
 from winnow.tracking.environment import hardware, packages, uncommitted_changes, untracked_files
 from winnow.tracking.mlflow_ui import describe_cell
@@ -170,7 +171,7 @@ def _explained(verdicts: Verdicts, corpus: Corpus, judge: Filter, cache: Path) -
         with published(folder) as draft:
             statistics = filter_statistics(verdicts, corpus)
             save_statistics(statistics, draft)
-            write_report(verdicts, corpus, statistics, judge.signals, draft, pictures=False)
+            write_filter_report(verdicts, corpus, statistics, judge.signals, draft, pictures=False)
     return folder
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from winnow.comparison import compare
+from winnow.reporting import compare
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page

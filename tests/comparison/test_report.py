@@ -12,8 +12,9 @@ from typing import Any
 
 import pytest
 
-from winnow.comparison import Comparison, analyse, collect, compare
+from winnow.comparison import Comparison, analyse, collect
 from winnow.errors import WinnowError
+from winnow.reporting import compare
 from winnow.tracking import keys
 
 FIGURES = ("seeds", "contrasts", "curves", "fills", "funnel")
@@ -275,7 +276,7 @@ def test_an_unwritable_folder_is_an_error_of_the_users(store: Any, planted: str,
 
 def test_the_room_imports_without_torch() -> None:
     code = (
-        "import sys, winnow.comparison as c, winnow.comparison.report; c.contrast, c.collect, c.analyse;"
+        "import sys, winnow.comparison as c, winnow.reporting.comparison_report; c.contrast, c.collect, c.analyse;"
         "assert 'torch' not in sys.modules"
     )
     subprocess.run([sys.executable, "-c", code], check=True)

@@ -6,8 +6,9 @@ from typing import Any
 
 import pytest
 
-from winnow.comparison import analyse, collect, compare
+from winnow.comparison import analyse, collect
 from winnow.errors import WinnowError
+from winnow.reporting import compare
 from winnow.tracking import keys
 
 

@@ -12,7 +12,7 @@ import pytest
 from winnow.data import Corpus, Dataset, Files, NonNull
 from winnow.filters import Filter, Length, Mentions, Regex, VaderSentiment, filter_statistics
 from winnow.filters.examples import pieces_of
-from winnow.filters.report import almost_redundant, describe, sentences, write_report
+from winnow.reporting.filter_report import almost_redundant, describe, sentences, write_filter_report
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser
@@ -50,7 +50,7 @@ def written(corpus: Corpus, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("report")
     chosen = about_nike()
     verdicts = chosen.judge(corpus, folder, progress=False)
-    return write_report(
+    return write_filter_report(
         verdicts,
         corpus,
         filter_statistics(verdicts, corpus),
@@ -127,7 +127,7 @@ def test_a_filter_that_stops_at_the_first_reason_has_a_page_too(
 ) -> None:
     chosen = about_nike(mode="short_circuit")
     verdicts = chosen.judge(corpus, tmp_path, progress=False)
-    report = write_report(verdicts, corpus, filter_statistics(verdicts, corpus), chosen.signals, tmp_path)
+    report = write_filter_report(verdicts, corpus, filter_statistics(verdicts, corpus), chosen.signals, tmp_path)
     page = browser.new_page()
     page.goto(report.as_uri())
     text = page.locator("main").inner_text()
@@ -140,9 +140,9 @@ def test_a_corpus_without_labels_and_a_filter_of_one_signal(corpus_of: Callable[
     corpus = corpus_of([*("nike $1 shoes", "puma shoes", "nike _caps_") * 9, "a", "b"])
     chosen = Filter(name="x", signals={"nike": Mentions(words=["nike"])}, keep="nike")
     verdicts = chosen.judge(corpus, tmp_path, progress=False)
-    text = write_report(verdicts, corpus, filter_statistics(verdicts, corpus), chosen.signals, tmp_path).read_text(
-        "utf-8"
-    )
+    text = write_filter_report(
+        verdicts, corpus, filter_statistics(verdicts, corpus), chosen.signals, tmp_path
+    ).read_text("utf-8")
     assert "66.7% kept" in text
     assert "labelled" not in text
 

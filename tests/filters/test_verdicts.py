@@ -17,7 +17,6 @@ from winnow.filters import (
     Length,
     Mentions,
     Verdicts,
-    draw_figures,
     filter_statistics,
     read_statistics,
     read_verdicts,
@@ -25,6 +24,7 @@ from winnow.filters import (
     save_kept,
     save_statistics,
 )
+from winnow.reporting import draw_filter_figures
 
 TEXTS = ["nike praised", "nike ugly", "puma ugly", "puma praised ugly nike", "long " * 9, "nike praised too", "a", "b"]
 
@@ -107,10 +107,10 @@ def test_what_was_written_can_be_looked_into_again(verdicts: tuple[Corpus, Verdi
     again, found = read_verdicts(folder), read_statistics(str(folder))
     assert again.reasons().equals(judged.reasons())
     assert found["terms"]["~blame"]["drops"] == 3
-    drawn = draw_figures(again.summary(), found, tmp_path / "pictures")
+    drawn = draw_filter_figures(again.summary(), found, tmp_path / "pictures")
     assert {"funnel", "reasons", "overlap", "scores"} <= set(drawn)
     assert all(file.stat().st_size > 1_000 for figure in drawn.values() for file in figure.files)
-    assert draw_figures(again.summary(), found)["funnel"].files == []
+    assert draw_filter_figures(again.summary(), found)["funnel"].files == []
 
 
 def test_a_folder_without_verdicts_or_with_damaged_ones_is_told(tmp_path: Path) -> None:

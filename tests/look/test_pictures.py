@@ -7,12 +7,12 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from winnow.look.figures import Figure, styles
-from winnow.look.fills import draw_best_and_worst, draw_top_fills
-from winnow.look.losses import draw_losses
-from winnow.look.prompts import MOST_ROWS, draw_heat_map, draw_score_over_steps
-from winnow.look.structure import draw_structure
-from winnow.look.words import draw_followed_words, draw_word_shift, word_shift
+from winnow.reporting.figures import Figure, styles
+from winnow.reporting.fill_figures import draw_best_and_worst, draw_top_fills
+from winnow.reporting.loss_curves import draw_losses
+from winnow.reporting.prompt_figures import MOST_ROWS, draw_heat_map, draw_score_over_steps
+from winnow.reporting.structure_figure import draw_structure
+from winnow.reporting.word_figures import draw_followed_words, draw_word_shift, word_shift
 
 LOOK = styles({"v1": "baseline", "v2": "filter"})
 

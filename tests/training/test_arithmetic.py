@@ -7,7 +7,7 @@ import torch
 
 from winnow.errors import WinnowError
 from winnow.training import Masking, TokenRows, TrainingBatches, masked_logits
-from winnow.training.forward.masked_logits import efficient, numerics
+from winnow.training.forward import efficient, numerics
 
 CPU = torch.device("cpu")
 

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch.nn import functional
 
-from winnow.training.forward.masked_logits import attention
+from winnow.training.forward import attention
 
 GROUPS = [(3, 2), (1, 5), (2, 7)]
 TOKENS = 6 + 5 + 14

@@ -8,7 +8,7 @@ from transformers import DistilBertConfig, DistilBertForMaskedLM
 
 from winnow.training import Masking, TokenRows, masked_lm_sums
 from winnow.training.batch import masked_batch
-from winnow.training.forward.masked_logits import efficient, linear, vocab_head
+from winnow.training.forward import efficient, linear, vocab_head
 
 WORDS, INPUTS = 2 * linear.PIECE + 300, 24
 """Two pieces and a part of one."""

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 import torch
 
-from winnow.training.forward.masked_logits import linear
+from winnow.training.forward import linear
 
 
 @pytest.fixture(autouse=True)

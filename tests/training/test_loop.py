@@ -26,7 +26,7 @@ from winnow.training import (
 )
 from winnow.training.batch import masked_batch
 from winnow.training.checkpoint import BestCheckpoint, LastCheckpoint, WholeFiles
-from winnow.training.forward.masked_logits import efficient
+from winnow.training.forward import efficient
 from winnow.training.optimization import compute_twice, freeze
 from winnow.training.progress import StepProgressBar
 from winnow.training.throughput import Throughput, measured_peak, operations

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from winnow.comparison import compare
 from winnow.config import CompareConfig, construct
+from winnow.reporting import compare
 from winnow.tracking import Store
 
 

@@ -86,7 +86,7 @@ def _measure(
     from winnow.evaluation.fill_mask import mean_probabilities
     from winnow.evaluation.model_structure import modules_of, parts_of
     from winnow.training import tokenize, tokenizer_fingerprint
-    from winnow.training.forward.masked_logits import numerics
+    from winnow.training.forward import numerics
 
     loaded = load_contender(contender, place)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")

@@ -13,11 +13,12 @@ import yaml
 from rich.console import Console
 
 from winnow.commands.rerun import CONFIG, PACKAGES, PATCH, artifact_text
-from winnow.comparison import Comparison, Study, analyse, collect, write
+from winnow.comparison import Comparison, Study, analyse, collect
 from winnow.config import ExportConfig, TrainConfig, construct, read_cell
 from winnow.errors import WinnowError
 from winnow.parts import cell_id, check_store, construct_parts
 from winnow.pipeline import run_cell
+from winnow.reporting import write_comparison_report
 from winnow.tracking import Store, keys, track
 
 if TYPE_CHECKING:
@@ -81,7 +82,7 @@ def run_export(config: ExportConfig, console: Console) -> Path:
         raise WinnowError(f"{folder} holds files that are no export. Choose an empty folder.", "folder")
     study = collect(store.tracking_uri, config.study)
     comparison = analyse(study)
-    write(comparison, study, folder)
+    write_comparison_report(comparison, study, folder)
     client = store.client()
     lost = _write_runs(client, study, folder)
     sentences = "\n".join(comparison.verdict.sentences)
@@ -173,7 +174,7 @@ def remake(folder: Path, output: Path) -> int:
             console.print(f"{number:>3}/{len(files)}  {file.stem}")
     study = collect(store.tracking_uri, name)
     comparison = analyse(study)
-    write(comparison, study, output / "comparison")
+    write_comparison_report(comparison, study, output / "comparison")
     first = json.loads((folder / "comparison.json").read_text(encoding="utf-8"))
     return 1 if _differences(first, comparison, console) else 0
 

@@ -12,7 +12,7 @@ from rich.table import Table
 from winnow.commands.contenders import find_contenders, load_contender
 from winnow.config import FillConfig, construct
 from winnow.errors import WinnowError
-from winnow.look.wording import bar
+from winnow.formatting import bar
 from winnow.tracking import Store
 
 Ranked = Sequence[tuple[str, float]]

@@ -16,9 +16,10 @@ from winnow import recording
 from winnow.config import Cell, FilterConfig, construct
 from winnow.data import Corpus, Dataset
 from winnow.errors import WinnowError, WinnowErrors
-from winnow.filters import Filter, Verdicts, filter_statistics, save_dropped, save_kept, save_statistics, write_report
+from winnow.filters import Filter, Verdicts, filter_statistics, save_dropped, save_kept, save_statistics
 from winnow.overview import funnel, print_plan, print_verdicts
 from winnow.parts import check_store, load_corpus
+from winnow.reporting import write_filter_report
 from winnow.tracking import Store, TrackedRun, keys, track
 
 EXPERIMENT: Final = "filters"
@@ -59,7 +60,7 @@ def run_filter(cell: Cell[FilterConfig], console: Console) -> Path:
         save_kept(selection.select(corpus.split("train"), verdicts, seed=0), folder)
         save_dropped(verdicts.dropped(corpus), folder)
         recording.record_verdicts(run, verdicts, corpus, found)
-        report = write_report(verdicts, corpus, found, selection.signals, folder, plan)
+        report = write_filter_report(verdicts, corpus, found, selection.signals, folder, plan)
         for file in (report, folder / "statistics.json", folder / "dropped.parquet"):
             run.log_file(file, "filter")
         run.log_folder(folder / "figures", "filter/figures")

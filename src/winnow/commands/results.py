@@ -12,11 +12,11 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from winnow.commands.gallery import draw_results
 from winnow.config import EvaluateConfig
 from winnow.evaluation.probes.probe_scores import topk_rows
-from winnow.look.tables import save_table
-from winnow.look.wording import number
+from winnow.formatting import number
+from winnow.reporting.evaluation_figures import draw_results
+from winnow.reporting.tables import save_table
 from winnow.tracking import Store, keys, track
 
 if TYPE_CHECKING:

@@ -9,7 +9,7 @@ from typing import Literal
 
 from winnow.comparison.metric_scores import Metric
 from winnow.comparison.statistics import Contrast
-from winnow.look.wording import interval, number, p_text
+from winnow.formatting import interval, number, p_text
 
 Outcome = Literal["better", "worse", "no clear difference", "not comparable"]
 Family = Literal["primary", "secondary", "contribution", "descriptive"]

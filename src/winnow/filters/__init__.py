@@ -1,20 +1,17 @@
-"""The filters room: score every row once, decide by an expression, select the rows to train on.
+"""Score every row once, decide by an expression, select the rows to train on.
 
 A :class:`Filter` holds named signals and a boolean expression over them. Judging a corpus gives
 :class:`Verdicts`: a score and a verdict for every signal on every row of every split. What is kept, why, and
 at what cost all follow from that table. :class:`Full` keeps every row; :class:`RandomMatched` is the control
 that keeps as many at random, and :class:`Without` a filter less one of its signals.
 
-To look into what `winnow filter` has written, in a notebook say: :func:`read_verdicts` for the table,
-:func:`read_statistics` for what it tells, and :func:`draw_figures` for the pictures.
+:func:`read_verdicts` and :func:`read_statistics` load what `winnow filter` wrote, for example in a notebook.
 """
 
 from winnow.filters.controls import RandomMatched, Without
 from winnow.filters.expression import Name, at_least
-from winnow.filters.figures import draw_figures
 from winnow.filters.filter import Filter, Full, Selection
 from winnow.filters.filter_output import read_statistics, read_verdicts, save_dropped, save_kept, save_statistics
-from winnow.filters.report import write_report
 from winnow.filters.signals.classifier import TextClassifier
 from winnow.filters.signals.duplicates import Duplicate
 from winnow.filters.signals.function import Python
@@ -46,12 +43,10 @@ __all__ = [
     "Verdicts",
     "Without",
     "at_least",
-    "draw_figures",
     "filter_statistics",
     "read_statistics",
     "read_verdicts",
     "save_dropped",
     "save_kept",
     "save_statistics",
-    "write_report",
 ]

@@ -115,7 +115,7 @@ def _print_failures(console: Console, failures: Sequence[str]) -> None:
 
 def _compare(config: TrainConfig, store: Store, console: Console, complete: bool) -> None:
     """Compare the arms by what has finished; the report is kept as a run below the study's own."""
-    from winnow.comparison import compare
+    from winnow.reporting import compare
 
     folder = config.output_dir / config.study.name / "comparison"
     try:

@@ -43,8 +43,8 @@ def set_up(
     """
     import torch
 
-    from winnow.training.forward.masked_logits import efficient
-    from winnow.training.forward.masked_logits import linear as linears
+    from winnow.training.forward import efficient
+    from winnow.training.forward import linear as linears
 
     if compiled and device.type != "cuda":
         raise WinnowError(

@@ -17,7 +17,7 @@ from torch.autograd.function import once_differentiable
 from torch.nn import functional
 from torch.utils.weak import WeakTensorKeyDictionary
 
-from winnow.training.forward.masked_logits import linear as linears
+from winnow.training.forward import linear as linears
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel

@@ -7,13 +7,13 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from winnow.look.figures import Figure, Style, styles
-from winnow.look.fills import draw_best_and_worst, draw_top_fills
-from winnow.look.losses import draw_losses
-from winnow.look.prompts import draw_heat_map, draw_score_over_steps
-from winnow.look.structure import draw_structure
-from winnow.look.tables import save_table
-from winnow.look.words import draw_followed_words, draw_word_shift, word_shift
+from winnow.reporting.figures import Figure, Style, styles
+from winnow.reporting.fill_figures import draw_best_and_worst, draw_top_fills
+from winnow.reporting.loss_curves import draw_losses
+from winnow.reporting.prompt_figures import draw_heat_map, draw_score_over_steps
+from winnow.reporting.structure_figure import draw_structure
+from winnow.reporting.tables import save_table
+from winnow.reporting.word_figures import draw_followed_words, draw_word_shift, word_shift
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from winnow.look.figures import GREY, Figure, Panel, Style, render
+from winnow.reporting.figures import GREY, Figure, Panel, Style, render
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -8,7 +8,7 @@ from io import StringIO
 from pathlib import Path
 from typing import Any
 
-from winnow.look.wording import number
+from winnow.formatting import number
 
 Row = Mapping[str, Any]
 
@@ -16,7 +16,7 @@ Row = Mapping[str, Any]
 def save_table(rows: Sequence[Row], folder: Path, name: str, caption: str = "") -> list[Path]:
     """Write a table as ``NAME.csv``, ``NAME.md`` and ``NAME.tex``, and return the files.
 
-    CSV has every digit; the others are written for people, with numbers as :func:`winnow.look.wording.number` has them.
+    CSV has every digit; the others are written for people, with numbers as :func:`winnow.formatting.number` has them.
 
     Args:
         rows: Its rows; the first gives the columns.

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from winnow.comparison.collection import Study
-from winnow.look.figures import Figure, Panel, Style, render
+from winnow.reporting.figures import Figure, Panel, Style, render
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -9,20 +9,22 @@ from typing import Any
 
 from winnow.comparison.analysis import Comparison
 from winnow.comparison.collection import Study
-from winnow.comparison.figures import draw_figures
 from winnow.comparison.fill_tables import BASE, Fills, fills_by_prompt, prompt_scores, short_list
 from winnow.comparison.metric_scores import Metric
-from winnow.comparison.table import write_tables
 from winnow.errors import WinnowError
-from winnow.look.figures import Figure, styles
-from winnow.look.page import pages
-from winnow.look.wording import listed, number
+from winnow.formatting import listed, number
+from winnow.reporting.comparison_figures import draw_comparison_figures
+from winnow.reporting.comparison_tables import write_tables
+from winnow.reporting.figures import Figure, styles
+from winnow.reporting.page import pages
 
 MARKS = {"o": "●", "s": "■", "^": "▲", "D": "◆", "v": "▼", "P": "✚"}
 """The figures' markers as characters, so that text and figures name an arm alike."""
 
 
-def write(comparison: Comparison, study: Study, output: Path, ui_url: str = "http://127.0.0.1:5000") -> list[Path]:
+def write_comparison_report(
+    comparison: Comparison, study: Study, output: Path, ui_url: str = "http://127.0.0.1:5000"
+) -> list[Path]:
     """Write ``comparison.json``, ``report.html``, ``report.md``, ``tables/`` and ``figures/``; return the files.
 
     Args:
@@ -37,10 +39,10 @@ def write(comparison: Comparison, study: Study, output: Path, ui_url: str = "htt
     try:
         (output / "figures").mkdir(parents=True, exist_ok=True)
         fills = fills_by_prompt(study)
-        figures = draw_figures(comparison, study, output / "figures", fills)
+        figures = draw_comparison_figures(comparison, study, output / "figures", fills)
         facts = _facts(comparison, study, figures, fills, ui_url.rstrip("/"))
         numbers = json.dumps(comparison.as_dict(), indent=2, ensure_ascii=False, allow_nan=False)
-        environment = pages("winnow.comparison")
+        environment = pages()
         written = {"comparison.json": numbers + "\n"}
         for name in ("report.html", "report.md"):
             written[name] = environment.get_template(name).render(facts)

@@ -10,20 +10,20 @@ import numpy as np
 
 from winnow.comparison.analysis import Comparison
 from winnow.comparison.collection import Study
-from winnow.comparison.curves import draw_curves, draw_probe_curves
 from winnow.comparison.fill_tables import Fills, fills_by_prompt, short_list
 from winnow.comparison.metric_scores import Metric
 from winnow.comparison.verdict import Finding
-from winnow.look.figures import GREY, INK, Figure, Panel, Style, render, styles
-from winnow.look.fills import draw_bars
-from winnow.look.wording import number
+from winnow.formatting import number
+from winnow.reporting.curves import draw_curves, draw_probe_curves
+from winnow.reporting.figures import GREY, INK, Figure, Panel, Style, render, styles
+from winnow.reporting.fill_figures import draw_bars
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import FigureBase
 
 
-def draw_figures(
+def draw_comparison_figures(
     comparison: Comparison,
     study: Study,
     folder: Path | None = None,

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from winnow.look.figures import GREY, INK, ROLES, Figure, Panel, render
-from winnow.look.wording import NOTHING
+from winnow.formatting import NOTHING
+from winnow.reporting.figures import GREY, INK, ROLES, Figure, Panel, render
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -19,7 +19,7 @@ KEPT, SHADE = ROLES["filter"].colour, ROLES["baseline"].colour
 _WORDS = 15
 
 
-def draw_figures(
+def draw_filter_figures(
     summary: Mapping[str, Any], statistics: Mapping[str, Any], folder: Path | str | None = None
 ) -> dict[str, Figure]:
     """Draw every picture that there is data for, and return them by name.

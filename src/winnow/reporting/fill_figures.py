@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from winnow.look.figures import INK, Figure, Panel, Style, render
+from winnow.reporting.figures import INK, Figure, Panel, Style, render
 
 if TYPE_CHECKING:
     from matplotlib.figure import FigureBase

@@ -13,7 +13,7 @@ from typing import Any
 from winnow.comparison.analysis import Comparison
 from winnow.comparison.metric_scores import Metric
 from winnow.comparison.verdict import Finding
-from winnow.look.wording import MINUS, NOTHING, interval, number, p_text
+from winnow.formatting import MINUS, NOTHING, interval, number, p_text
 
 LATEX = {
     "\\": r"\textbackslash{}", "&": r"\&", "%": r"\%", "$": r"\$", "#": r"\#", "_": r"\_", "{": r"\{", "}": r"\}",

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from winnow.look.figures import INK, ROLES, Figure, Panel, render
+from winnow.reporting.figures import INK, ROLES, Figure, Panel, render
 
 if TYPE_CHECKING:
     from matplotlib.figure import FigureBase

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from winnow.look.figures import Figure, Panel, Style, render
-from winnow.look.wording import number
+from winnow.formatting import number
+from winnow.reporting.figures import Figure, Panel, Style, render
 
 if TYPE_CHECKING:
     import pandas as pd

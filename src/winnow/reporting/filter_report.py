@@ -12,12 +12,12 @@ from winnow import __version__
 from winnow.data import Corpus
 from winnow.filters.examples import examples
 from winnow.filters.expression import names
-from winnow.filters.figures import draw_figures
 from winnow.filters.planner import Plan
 from winnow.filters.signals.lexical import Regex
 from winnow.filters.signals.mentions import Mentions
 from winnow.filters.signals.signal import Signal
 from winnow.filters.verdicts import Verdicts
+from winnow.reporting.filter_figures import draw_filter_figures
 
 NAME = "report.html"
 _LISTED = 6
@@ -27,7 +27,7 @@ _LITTLE, _MUCH = 0.1, 0.25
 """Siddiqi's rule of thumb for the population stability index."""
 
 
-def write_report(
+def write_filter_report(
     verdicts: Verdicts,
     corpus: Corpus,
     statistics: Mapping[str, Any],
@@ -50,7 +50,7 @@ def write_report(
     Returns:
         The page.
     """
-    from winnow.look.page import pages
+    from winnow.reporting.page import pages
 
     summary = verdicts.summary()
     used = {name.name for name, _ in names(verdicts.expression)}
@@ -72,12 +72,12 @@ def write_report(
         "drift_word": drift_word,
         "examples": examples(verdicts, corpus, used_signals),
         "marking": [name for name, signal in used_signals.items() if isinstance(signal, Mentions | Regex)],
-        "figures": draw_figures(summary, statistics, folder / "figures" if pictures else None),
+        "figures": draw_filter_figures(summary, statistics, folder / "figures" if pictures else None),
         "version": __version__,
         "fingerprint": verdicts.fingerprint,
     }
     page = folder / NAME
-    page.write_text(pages("winnow.filters").get_template("report.html").render(facts), encoding="utf-8")
+    page.write_text(pages().get_template("filter.html").render(facts), encoding="utf-8")
     return page
 
 

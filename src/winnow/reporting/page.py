@@ -5,25 +5,21 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
-from winnow.look.wording import NOTHING, duration, interval, listed, number, p_text
+from winnow.formatting import NOTHING, duration, interval, listed, number, p_text
 
 if TYPE_CHECKING:
     from jinja2 import Environment
 
 
-def pages(room: str) -> Environment:
-    """Return an environment for the templates in a room's folder `templates`.
+def pages() -> Environment:
+    """Return the environment of the templates in `reporting/templates`.
 
-    They may include `style.css`, and write numbers by the filters and functions set here. A name that a template asks
-    for and does not get is an error.
-
-    Args:
-        room: Import path of the package that holds the folder, as ``winnow.comparison``.
+    Templates format numbers with the filters and functions set here. An undefined name in a template raises an error.
     """
-    from jinja2 import ChoiceLoader, Environment, PackageLoader, StrictUndefined, select_autoescape
+    from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
 
     environment = Environment(
-        loader=ChoiceLoader([PackageLoader(room), PackageLoader("winnow.look")]),
+        loader=PackageLoader("winnow.reporting"),
         autoescape=select_autoescape(["html"]),
         undefined=StrictUndefined,
         trim_blocks=True,
