@@ -25,11 +25,11 @@ from typing import Any
 import torch
 from pytorch_lightning.callbacks import Callback
 
-from winnow.arithmetic import set_up_arithmetic
 from winnow.config import TrainConfig, compose_cells
-from winnow.fitting import drop_checkpoint, fit
-from winnow.parts import Parts, construct_parts
-from winnow.preparation import Ready, prepare
+from winnow.run.components import Parts, construct_parts
+from winnow.run.fit import drop_checkpoint, fit
+from winnow.run.inputs import Ready, prepare
+from winnow.run.numerics_setup import set_up_arithmetic
 from winnow.tracking import track
 from winnow.tracking.environment import hardware
 from winnow.training import TrainingBatches, masked_lm_sums

@@ -54,13 +54,13 @@ def test_arms_can_share_a_budget_of_tokens(workplace: Path, store: Store, small:
 def test_what_fails_after_the_training_costs_no_training(
     workplace: Path, store: Store, small: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    import winnow.recording
+    import winnow.run.log_run
 
     def full(*_: object) -> None:
         raise OSError(28, "No space left on device")
 
     with monkeypatch.context() as patch:
-        patch.setattr(winnow.recording, "record_results", full)
+        patch.setattr(winnow.run.log_run, "record_results", full)
         with pytest.raises(OSError, match="No space left"):
             main(["train", *small])
     (left,) = workplace.glob("outputs/scratchpad/cells/*/last.ckpt")
@@ -75,13 +75,13 @@ def test_what_fails_after_the_training_costs_no_training(
 def test_a_bad_checkpoint_is_told_before_any_work(
     workplace: Path, store: Store, small: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    import winnow.pipeline
+    import winnow.run.pipeline
 
     def stops(*_: object, **__: object) -> None:
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(winnow.pipeline, "measure", stops)
+        patch.setattr(winnow.run.pipeline, "measure", stops)
         assert main(["train", *small]) == 130
     (folder,) = workplace.glob("outputs/scratchpad/cells/*")
     (folder / "last.ckpt").write_bytes(b"half of a file")

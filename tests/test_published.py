@@ -9,7 +9,7 @@ import pytest
 
 from winnow.cli import main
 from winnow.config import TrainConfig, compose_cells
-from winnow.parts import construct_parts
+from winnow.run.components import construct_parts
 from winnow.tracking import Store
 
 CONF = Path(__file__).parents[1] / "conf/experiment"

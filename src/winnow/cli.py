@@ -58,7 +58,7 @@ def _train(options: argparse.Namespace) -> int:
         from winnow.studies import run_study
 
         return 1 if run_study(cells, console) else 0
-    from winnow.pipeline import run_single
+    from winnow.run.pipeline import run_single
 
     run_single(cells[0], console)
     return 0

@@ -18,9 +18,9 @@ from winnow.config import EvaluateConfig, construct
 from winnow.data import Dataset
 from winnow.errors import WinnowError, WinnowErrors
 from winnow.filters import Filter
-from winnow.measurement import measure_rows, probe_summaries
-from winnow.parts import check_store, filters_in, load_corpus
-from winnow.preparation import held_out_rows, judge, slices_of
+from winnow.run.components import check_store, filters_in, load_corpus
+from winnow.run.inputs import held_out_rows, judge, slices_of
+from winnow.run.score import measure_rows, probe_summaries
 from winnow.tracking import Store, keys
 
 if TYPE_CHECKING:

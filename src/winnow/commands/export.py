@@ -16,9 +16,9 @@ from winnow.commands.rerun import CONFIG, PACKAGES, PATCH, artifact_text
 from winnow.comparison import Comparison, Study, analyse, collect
 from winnow.config import ExportConfig, TrainConfig, construct, read_cell
 from winnow.errors import WinnowError
-from winnow.parts import cell_id, check_store, construct_parts
-from winnow.pipeline import run_cell
 from winnow.reporting import write_comparison_report
+from winnow.run.components import cell_id, check_store, construct_parts
+from winnow.run.pipeline import run_cell
 from winnow.tracking import Store, keys, track
 
 if TYPE_CHECKING:

@@ -12,14 +12,14 @@ from typing import Final
 
 from rich.console import Console
 
-from winnow import recording
 from winnow.config import Cell, FilterConfig, construct
 from winnow.data import Corpus, Dataset
 from winnow.errors import WinnowError, WinnowErrors
 from winnow.filters import Filter, Verdicts, filter_statistics, save_dropped, save_kept, save_statistics
-from winnow.overview import funnel, print_plan, print_verdicts
-from winnow.parts import check_store, load_corpus
 from winnow.reporting import write_filter_report
+from winnow.run import log_run
+from winnow.run.components import check_store, load_corpus
+from winnow.run.overview import funnel, print_plan, print_verdicts
 from winnow.tracking import Store, TrackedRun, keys, track
 
 EXPERIMENT: Final = "filters"
@@ -45,9 +45,9 @@ def run_filter(cell: Cell[FilterConfig], console: Console) -> Path:
     title, cache = f"{dataset.name}-{selection.name}", config.output_dir / "cache"
     with track(store, store.experiment(EXPERIMENT), title, {keys.KIND: "filter"}) as run:
         _check(dataset, selection)
-        recording.record_configuration(run, cell)
+        log_run.record_configuration(run, cell)
         corpus = load_corpus(dataset, cache)
-        recording.record_corpus(run, corpus)
+        log_run.record_corpus(run, corpus)
         rows = corpus.table.num_rows
         run.log_dataset(dataset.name, corpus.fingerprint, "filter", rows, {"sources": corpus.sources})
         plan = selection.plan(corpus, cache)
@@ -59,7 +59,7 @@ def run_filter(cell: Cell[FilterConfig], console: Console) -> Path:
         save_statistics(found, folder)
         save_kept(selection.select(corpus.split("train"), verdicts, seed=0), folder)
         save_dropped(verdicts.dropped(corpus), folder)
-        recording.record_verdicts(run, verdicts, corpus, found)
+        log_run.record_verdicts(run, verdicts, corpus, found)
         report = write_filter_report(verdicts, corpus, found, selection.signals, folder, plan)
         for file in (report, folder / "statistics.json", folder / "dropped.parquet"):
             run.log_file(file, "filter")

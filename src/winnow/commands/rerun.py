@@ -16,8 +16,8 @@ from rich.table import Table
 
 from winnow.config import Cell, RerunConfig, TrainConfig, construct, read_cell
 from winnow.errors import WinnowError, did_you_mean
-from winnow.parts import Parts, cell_id, check_store, construct_parts, load_corpus
-from winnow.pipeline import run_cell
+from winnow.run.components import Parts, cell_id, check_store, construct_parts, load_corpus
+from winnow.run.pipeline import run_cell
 from winnow.tracking import Store, keys
 from winnow.tracking.environment import current_commit, hardware, packages, uncommitted_changes
 

@@ -8,8 +8,8 @@ from typing import Any, Final
 from winnow.config import Cell, TrainConfig
 from winnow.errors import WinnowError, WinnowErrors
 from winnow.filters import RandomMatched, Without
-from winnow.parts import MACHINE, Parts, load_corpus
-from winnow.recording import scalars
+from winnow.run.components import MACHINE, Parts, load_corpus
+from winnow.run.log_run import scalars
 from winnow.tracking import Attempt, Store, keys
 
 TRIALS: Final = ("scratchpad", "debug")

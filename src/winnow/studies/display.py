@@ -14,7 +14,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from winnow.comparison.metric_scores import Metric
-from winnow.parts import Parts
+from winnow.run.components import Parts
 from winnow.studies.job import Job, Status
 from winnow.studies.plan import Plan, TrainCell
 from winnow.tracking import keys

@@ -27,9 +27,9 @@ import yaml
 from winnow.config import Cell, TrainConfig
 from winnow.config.validate import validate
 from winnow.errors import WinnowError, WinnowErrors
-from winnow.parts import Parts, cell_folder, construct_parts
-from winnow.pipeline import is_first_process, run_cell
-from winnow.recording import to_yaml
+from winnow.run.components import Parts, cell_folder, construct_parts
+from winnow.run.log_run import to_yaml
+from winnow.run.pipeline import is_first_process, run_cell
 
 State = Literal["waiting", "running", "finished", "failed"]
 

@@ -9,8 +9,8 @@ from typing import Any
 from winnow.config import Cell, TrainConfig
 from winnow.errors import WinnowError, WinnowErrors, did_you_mean
 from winnow.filters import RandomMatched
-from winnow.parts import Parts, filters_in
-from winnow.pipeline import can_be_resumed
+from winnow.run.components import Parts, filters_in
+from winnow.run.pipeline import can_be_resumed
 from winnow.studies.job import Job
 from winnow.studies.launchers import Launcher
 from winnow.tracking import Attempt

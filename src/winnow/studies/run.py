@@ -11,8 +11,8 @@ from rich.markup import escape
 from winnow.config import TrainConfig, construct
 from winnow.data.fingerprint import fingerprint
 from winnow.errors import WinnowError
-from winnow.parts import cell_id, check_parts, check_store, construct_parts
-from winnow.preparation import judge_filters
+from winnow.run.components import cell_id, check_parts, check_store, construct_parts
+from winnow.run.inputs import judge_filters
 from winnow.studies.declaration import declare, earlier_declaration, refuse_another_study
 from winnow.studies.display import Board, shown
 from winnow.studies.launchers import Launcher

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 from winnow.config import TrainConfig
 from winnow.config.schema import Training
 from winnow.errors import WinnowError
-from winnow.parts import Parts, cell_folder
-from winnow.preparation import Ready
+from winnow.run.components import Parts, cell_folder
+from winnow.run.inputs import Ready
 from winnow.tracking import TrackedRun
 
 if TYPE_CHECKING:

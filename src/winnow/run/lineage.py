@@ -11,12 +11,12 @@ import pyarrow.compute as pc
 
 from winnow.data.fingerprint import fingerprint
 from winnow.filters import Verdicts
-from winnow.parts import Parts
+from winnow.run.components import Parts
 from winnow.tracking import TrackedRun, keys
 from winnow.tracking.tracked_run import DatasetUsed
 
 if TYPE_CHECKING:
-    from winnow.preparation import Ready
+    from winnow.run.inputs import Ready
 
 
 def record_lineage(run: TrackedRun, parts: Parts, ready: Ready) -> None:

@@ -14,8 +14,8 @@ if TYPE_CHECKING:
     from winnow.config import TrainConfig
     from winnow.config.schema import Training
     from winnow.filters.planner import Plan
-    from winnow.parts import Parts
-    from winnow.preparation import Ready
+    from winnow.run.components import Parts
+    from winnow.run.inputs import Ready
 
 
 def print_overview(console: Console, config: TrainConfig, parts: Parts, ready: Ready, model: PreTrainedModel) -> None:

@@ -12,12 +12,12 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from winnow.base_scores import BaseScores
 from winnow.config import TrainConfig
 from winnow.config.schema import Evaluation
 from winnow.data.fingerprint import fingerprint
-from winnow.parts import Parts, device_of
-from winnow.preparation import Ready
+from winnow.run.baseline_cache import BaseScores
+from winnow.run.components import Parts, device_of
+from winnow.run.inputs import Ready
 
 if TYPE_CHECKING:
     import torch

@@ -12,15 +12,15 @@ from typing import TYPE_CHECKING
 
 from rich.console import Console
 
-from winnow import recording
-from winnow.arithmetic import set_up_arithmetic
 from winnow.config import Cell, TrainConfig
 from winnow.errors import WinnowError
-from winnow.fitting import best_look, check_fit, checkpoint_of, drop_checkpoint, find_checkpoint, fit
-from winnow.measurement import measure
-from winnow.overview import print_overview
-from winnow.parts import Parts, cell_folder, cell_id, check_parts, check_store, construct_parts
-from winnow.preparation import Ready, prepare
+from winnow.run import log_run
+from winnow.run.components import Parts, cell_folder, cell_id, check_parts, check_store, construct_parts
+from winnow.run.fit import best_look, check_fit, checkpoint_of, drop_checkpoint, find_checkpoint, fit
+from winnow.run.inputs import Ready, prepare
+from winnow.run.numerics_setup import set_up_arithmetic
+from winnow.run.overview import print_overview
+from winnow.run.score import measure
 from winnow.tracking import Attempt, attempts, close_stale_runs, keys, track
 
 if TYPE_CHECKING:
@@ -121,8 +121,8 @@ def run_cell(
         model = _load_model(parts, ready, config.seed)
         check_fit(config, parts, ready)
         find_checkpoint(config, model, name)  # a bad one is told of before any work
-        recording.record_inputs(run, cell, parts, ready, name)
-        recording.record_arithmetic(run, set_up_arithmetic(config, parts, ready, model))
+        log_run.record_inputs(run, cell, parts, ready, name)
+        log_run.record_arithmetic(run, set_up_arithmetic(config, parts, ready, model))
         if console is not None:
             print_overview(console, config, parts, ready, model)
         before = measure(config, parts, ready, model, is_base=True)
@@ -134,9 +134,9 @@ def run_cell(
         folder = cell_folder(config, name)
         if best := best_look(config, name):
             run.log_metrics(best)
-        recording.record_results(run, ready, module.model, folder, before, after, costs)
+        log_run.record_results(run, ready, module.model, folder, before, after, costs)
         run.log_table(follower.table(), keys.CURVES)
-        recording.describe_results(run, cell, parts, ready, before, after)
+        log_run.describe_results(run, cell, parts, ready, before, after)
     drop_checkpoint(config, name)
     return after.scores
 

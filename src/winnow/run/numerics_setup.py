@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from winnow.config import TrainConfig
-from winnow.parts import Parts, device_of
-from winnow.preparation import Ready
+from winnow.run.components import Parts, device_of
+from winnow.run.inputs import Ready
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel

@@ -18,7 +18,7 @@ from winnow.data import Corpus
 from winnow.data.corpus import EXTERNAL, SplitName
 from winnow.errors import WinnowError, WinnowErrors
 from winnow.filters import Selection, Verdicts, Without
-from winnow.parts import Parts, load_corpus
+from winnow.run.components import Parts, load_corpus
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast

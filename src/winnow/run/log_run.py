@@ -17,9 +17,9 @@ from winnow.data.cache import published
 from winnow.data.fingerprint import fingerprint
 from winnow.evaluation.probes.probe_scores import topk_rows
 from winnow.filters import Filter, Verdicts, filter_statistics, save_kept, save_statistics
-from winnow.lineage import record_lineage
-from winnow.parts import Parts, recipe
 from winnow.reporting import write_filter_report
+from winnow.run.components import Parts, recipe
+from winnow.run.lineage import record_lineage
 from winnow.tracking import TrackedRun, keys
 from winnow.tracking.environment import hardware, packages, uncommitted_changes, untracked_files
 from winnow.tracking.mlflow_ui import describe_cell
@@ -28,8 +28,8 @@ from winnow.tracking.offline.operations import NOTE
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
-    from winnow.measurement import Measured
-    from winnow.preparation import Ready
+    from winnow.run.inputs import Ready
+    from winnow.run.score import Measured
 
 EXAMPLES = 40
 """Dropped rows that a run's summary quotes."""
