@@ -12,8 +12,8 @@ import numpy.typing as npt
 import pyarrow as pa
 from rich.console import Console
 
-from winnow.commands.contenders import Contender, artifact_of, find_contenders, load_contender
-from winnow.commands.results import Result, keep_results, print_results
+from winnow.commands.evaluation_results import Result, keep_results, print_results
+from winnow.commands.model_lookup import Contender, artifact_of, find_contenders, load_contender
 from winnow.config import EvaluateConfig, construct
 from winnow.data import Dataset
 from winnow.errors import WinnowError, WinnowErrors

@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from winnow.commands.contenders import find_contenders, load_contender
+from winnow.commands.model_lookup import find_contenders, load_contender
 from winnow.config import FillConfig, construct
 from winnow.errors import WinnowError
 from winnow.formatting import bar

@@ -18,7 +18,7 @@ from winnow.reporting.word_figures import draw_followed_words, draw_word_shift, 
 if TYPE_CHECKING:
     import pandas as pd
 
-    from winnow.commands.results import Result
+    from winnow.commands.evaluation_results import Result
 
 
 def draw_results(results: Sequence[Result], folder: Path) -> list[Figure]:

@@ -4,6 +4,6 @@ A study survives its cells: one that fails stops nothing, and one that has finis
 """
 
 from winnow.studies.launchers import Devices, InProcess, Joblib, Launcher, Submitit, Torchrun
-from winnow.studies.run import run_study
+from winnow.studies.study import run_study
 
 __all__ = ["Devices", "InProcess", "Joblib", "Launcher", "Submitit", "Torchrun", "run_study"]

@@ -13,10 +13,10 @@ from winnow.data.fingerprint import fingerprint
 from winnow.errors import WinnowError
 from winnow.run.components import cell_id, check_parts, check_store, construct_parts
 from winnow.run.inputs import judge_filters
-from winnow.studies.declaration import declare, earlier_declaration, refuse_another_study
 from winnow.studies.display import Board, shown
 from winnow.studies.launchers import Launcher
 from winnow.studies.plan import Plan, TrainCell, check_plan, plan_jobs, with_shared_slices
+from winnow.studies.protocol import declare, earlier_declaration, refuse_another_study
 from winnow.tracking import Store, attempts, close_stale_runs, keys, track
 
 
