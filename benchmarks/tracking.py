@@ -6,8 +6,8 @@ A training that does next to nothing logs three values at every step. It runs in
 Winnow's, and with Lightning's own, each into a sqlite store of its own in WAL mode. A turn is timed in CPU seconds of
 the whole process, sending in the background and the last flush included; each figure is the median over the turns, less
 the median of turns that log nothing. `per_step_ms` logs as `winnow.training.MaskedLanguageModule` does: the values are
-read from tensors and go through `winnow.training.step_logging.log_step`. `by_self_log_per_step_ms` is Winnow's logger behind
-three calls of Lightning's `self.log`, and `lightning_per_step_ms` Lightning's logger behind the same three calls.
+read from tensors and go through `winnow.training.step_logging.log_step`. `by_self_log_per_step_ms` is Winnow's logger
+behind three calls of Lightning's `self.log`; `lightning_per_step_ms` is Lightning's logger behind the same calls.
 """
 
 from __future__ import annotations

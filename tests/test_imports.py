@@ -1,123 +1,124 @@
-"""The house's walls: which room may import which, and what stays light."""
+"""The package map: which package may import which, and what stays light."""
 
 import ast
 import subprocess
 import sys
+from collections import Counter
 from pathlib import Path
 
 import pytest
 
 SOURCE = Path(__file__).parents[1] / "src" / "winnow"
 
-MAY_IMPORT = {
+MAY_IMPORT: dict[str, set[str]] = {
     "errors": set(),
+    "formatting": set(),
     "config": {"errors"},
-    "look": set(),
     "data": {"errors"},
-    "filters": {"errors", "data", "look"},
-    "training": {"errors", "data"},
-    "evaluation": {"errors", "data", "look", "training", "filters"},  # filters for VADER's fast reading alone
     "tracking": {"errors"},
-    "comparison": {"errors", "look", "tracking"},
-    "parts": {"errors", "config", "data", "filters", "training", "evaluation", "tracking"},
-    "overview": {"config", "filters", "parts", "preparation"},
-    "preparation": {"errors", "config", "data", "filters", "training", "parts"},
-    "arithmetic": {"config", "training", "parts", "preparation"},
-    "fitting": {"errors", "config", "training", "tracking", "parts", "preparation"},
-    "lineage": {"data", "filters", "parts", "preparation", "tracking"},
-    "base_scores": {"data", "evaluation"},
-    "measurement": {"errors", "config", "training", "evaluation", "parts", "preparation", "base_scores", "data"},
-    "recording": {
-        "config",
-        "lineage",
-        "data",
-        "evaluation",
-        "filters",
-        "parts",
-        "preparation",
-        "measurement",
-        "tracking",
-    },
-    "pipeline": {
-        "errors",
-        "config",
-        "evaluation",
-        "tracking",
-        "parts",
-        "preparation",
-        "arithmetic",
-        "fitting",
-        "measurement",
-        "overview",
-        "recording",
-        "training",
-    },
-    "studies": {
-        "errors",
-        "config",
-        "data",
-        "filters",
-        "tracking",
-        "comparison",
-        "parts",
-        "preparation",
-        "recording",
-        "pipeline",
-    },
+    "filters": {"errors", "data"},
+    "training": {"errors", "data"},
+    "comparison": {"errors", "formatting", "tracking"},
+    "reporting": {"errors", "formatting", "data", "filters", "tracking", "comparison"},
+    "evaluation": {"errors", "data", "filters", "training"},  # filters only for the fast VADER scorer
+    "run": {"errors", "config", "data", "filters", "training", "evaluation", "tracking", "reporting"},
+    "studies": {"errors", "config", "data", "filters", "tracking", "comparison", "reporting", "run"},
     "commands": {
         "errors",
+        "formatting",
         "config",
-        "look",
         "data",
         "filters",
         "training",
         "evaluation",
         "tracking",
         "comparison",
-        "parts",
-        "preparation",
-        "measurement",
-        "overview",
-        "recording",
-        "pipeline",
+        "reporting",
+        "run",
+        "studies",
     },
-    "cli": {"errors", "config", "tracking", "commands", "pipeline", "studies"},
-    "__main__": {"cli"},
+    "cli": {"errors", "config", "tracking", "commands", "run", "studies"},
 }
+MAX_DEPTH = 8
+"""Packages on the longest import chain, the first and the last included."""
 
 
-def room_of(path: Path) -> str:
-    return path.relative_to(SOURCE).parts[0].removesuffix(".py")
+def name_of(path: Path) -> str:
+    return ".".join(("winnow", *path.relative_to(SOURCE).with_suffix("").parts)).removesuffix(".__init__")
 
 
-def imported_rooms(path: Path) -> set[str]:
-    rooms = set()
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-        if isinstance(node, ast.ImportFrom) and node.module:
-            names = (
-                [f"{node.module}.{alias.name}" for alias in node.names] if node.module == "winnow" else [node.module]
-            )
+MODULES = {name_of(path): path for path in sorted(SOURCE.rglob("*.py"))}
+
+
+def package_of(module: str) -> str:
+    return module.split(".")[1]
+
+
+def imports_of(module: str) -> set[str]:
+    """Return the modules of Winnow that a module imports anywhere, type-only imports included."""
+    found: set[str] = set()
+    for node in ast.walk(ast.parse(MODULES[module].read_text(encoding="utf-8"))):
+        if isinstance(node, ast.ImportFrom) and node.module and not node.level:
+            for alias in node.names:
+                full = f"{node.module}.{alias.name}"
+                found.add(full if full in MODULES else node.module)
         elif isinstance(node, ast.Import):
-            names = [alias.name for alias in node.names]
-        else:
-            continue
-        rooms |= {name.split(".")[1] for name in names if name.startswith("winnow.")}
-    return rooms - {"__version__"}
+            found |= {alias.name for alias in node.names}
+    return {name for name in found if name.startswith("winnow.") and name != "winnow.__version__"} - {module}
 
 
-@pytest.mark.parametrize("path", sorted(SOURCE.rglob("*.py")), ids=lambda path: str(path.relative_to(SOURCE)))
-def test_each_room_imports_only_what_the_design_allows(path: Path) -> None:
-    room = room_of(path)
-    if room == "__init__":
-        assert not imported_rooms(path)
-        return
-    assert imported_rooms(path) <= MAY_IMPORT[room] | {room}
+def cycle_in(graph: dict[str, set[str]]) -> list[str]:
+    """Return the nodes of one cycle, or an empty list."""
+    done: set[str] = set()
+
+    def visit(node: str, path: list[str]) -> list[str]:
+        if node in path:
+            return path[path.index(node) :]
+        if node in done:
+            return []
+        for other in sorted(graph.get(node, ())):
+            if found := visit(other, [*path, node]):
+                return found
+        done.add(node)
+        return []
+
+    return next((found for node in sorted(graph) if (found := visit(node, []))), [])
+
+
+@pytest.mark.parametrize("module", [name for name in MODULES if name not in ("winnow", "winnow.__main__")])
+def test_each_package_imports_only_what_the_design_allows(module: str) -> None:
+    package = package_of(module)
+    assert {package_of(name) for name in imports_of(module)} <= MAY_IMPORT[package] | {package}
+
+
+def test_modules_do_not_import_in_cycles() -> None:
+    assert cycle_in({module: imports_of(module) for module in MODULES}) == []
+    assert cycle_in({"a": {"b"}, "b": {"c"}, "c": {"b"}}) == ["b", "c"]
+
+
+def test_the_longest_import_chain_is_short() -> None:
+    used = {package: set[str]() for package in MAY_IMPORT}
+    for module in MODULES:
+        if module not in ("winnow", "winnow.__main__"):
+            used[package_of(module)] |= {package_of(name) for name in imports_of(module)} - {package_of(module)}
+
+    def depth(package: str) -> int:
+        return 1 + max((depth(other) for other in used[package]), default=0)
+
+    assert max(map(depth, used)) <= MAX_DEPTH
+
+
+def test_module_names_are_unique() -> None:
+    names = Counter(
+        path.stem for path in MODULES.values() if path.stem != "__init__" and path.parent.name != "commands"
+    )
+    assert [name for name, count in names.items() if count > 1] == []
 
 
 @pytest.mark.parametrize(
-    "module", ["winnow.cli", "winnow.config", "winnow.data", "winnow.filters", "winnow.comparison"]
+    "module", ["winnow.cli", "winnow.config", "winnow.data", "winnow.filters", "winnow.comparison", "winnow.reporting"]
 )
-def test_light_rooms_work_without_torch(module: str) -> None:
+def test_light_packages_work_without_torch(module: str) -> None:
     heavy = {"torch", "transformers", "mlflow", "matplotlib"}
     code = f"import {module}, sys; sys.exit(bool({heavy} & set(sys.modules)))"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

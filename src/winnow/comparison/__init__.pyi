@@ -1,6 +1,6 @@
 from .analysis import Comparison as Comparison
 from .analysis import analyse as analyse
-from .collection import Study as Study
+from .collected_study import Study as Study
 from .collection import collect as collect
 from .fill_tables import fills_by_prompt as fills_by_prompt
 from .metric_scores import Metric as Metric

@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 import winnow
-from winnow.comparison.collection import Study
+from winnow.comparison.collected_study import Study
 from winnow.comparison.crossed_design import cross
 from winnow.comparison.descriptives import Arm, Points, Slice, arms, metrics, overlap, provenance, slices
 from winnow.comparison.metric_scores import Metric, base_score, obstacle, scores

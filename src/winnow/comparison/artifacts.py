@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     import pandas as pd
     from mlflow import MlflowClient
 
-    from winnow.comparison.collection import Cell
+    from winnow.comparison.collected_study import Cell
 
 NAMES = {PROMPTS: "scores per prompt", FILLS: "fills per prompt", ROWS: "losses per row"}
 COLUMNS = {

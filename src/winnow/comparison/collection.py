@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from winnow.comparison.artifacts import Artifacts
-from winnow.comparison.declared import Declaration, completed, declared
+from winnow.comparison.collected_study import Cell, Declaration, Study
+from winnow.comparison.declared import completed, declared
 from winnow.errors import WinnowError, did_you_mean
 from winnow.tracking.keys import (
     ARM,
@@ -25,59 +26,9 @@ from winnow.tracking.keys import (
 from winnow.tracking.store import quieten
 
 if TYPE_CHECKING:
-    import pandas as pd
     from mlflow import MlflowClient
 
 LOSSES = ("train/loss", "validation/loss")
-
-
-@dataclass(frozen=True)
-class Cell:
-    """One finished training: an arm and a seed, its tags and its last metrics. ``seconds`` is wall time."""
-
-    run_id: str
-    experiment: str
-    arm: str
-    seed: int
-    tags: dict[str, str]
-    metrics: dict[str, float]
-    started: int
-    seconds: float
-
-
-@dataclass(frozen=True, eq=False)
-class Study:
-    """All that is known of a study, ready to be compared.
-
-    ``parents`` holds the run of each study that is compared, the newest where it was started several times.
-    ``prompts``, ``fills`` and ``rows`` are the cells' tables with ``arm`` and ``seed`` in front (empty where no cell
-    has them); ``histories`` holds the curves of the losses, ``curves`` those of the probes; ``missing`` the declared
-    seeds without a finished run.
-    """
-
-    name: str
-    parents: tuple[str, ...]
-    declaration: Declaration
-    cells: tuple[Cell, ...]
-    prompts: pd.DataFrame
-    fills: pd.DataFrame
-    rows: pd.DataFrame
-    histories: pd.DataFrame
-    curves: pd.DataFrame
-    filters: dict[str, dict[str, Any]]
-    missing: dict[str, list[int]]
-    notes: tuple[str, ...]
-
-    def of(self, arm: str) -> list[Cell]:
-        """Return an arm's cells in order of seed."""
-        return sorted((cell for cell in self.cells if cell.arm == arm), key=lambda cell: cell.seed)
-
-    @property
-    def arms(self) -> list[str]:
-        """Arms with a finished run: baseline, filter and control first, then the others by name."""
-        roles = [self.declaration.baseline, self.declaration.filter, self.declaration.control]
-        present = {cell.arm for cell in self.cells}
-        return [arm for arm in dict.fromkeys(roles) if arm in present] + sorted(present.difference(roles))
 
 
 @dataclass(frozen=True)

@@ -3,40 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from typing import Any
 
 from winnow.comparison.artifacts import Artifacts
+from winnow.comparison.collected_study import Declaration
 from winnow.tracking.keys import DECLARATION, KIND
 
 DEFAULT_PRIMARY = "probe/nike_wide/log_odds"
-
-
-@dataclass(frozen=True)
-class Declaration:
-    """What was fixed before the first run: metrics, arms and their roles, seeds and budget.
-
-    A study may be declared again, to add seeds or an arm: ``arms``, ``seeds`` and ``ablations`` (the signal that an arm
-    leaves out of the filter) are those of all declarations, metrics and roles those of the newest that names them.
-    ``post_hoc`` names the metrics, arms and seeds that came after the first run. ``equivalence_margin`` is only ever
-    the first, since a margin chosen with the result in sight proves nothing. ``cells`` holds the cell ids of each
-    declaration, the oldest first.
-    """
-
-    primary_metric: str
-    arms: tuple[str, ...]
-    seeds: tuple[int, ...]
-    secondary_metrics: tuple[str, ...] = ()
-    equivalence_margin: float | None = None
-    baseline: str = "full"
-    filter: str | None = None
-    control: str | None = "random_matched"
-    ablations: Mapping[str, str] = field(default_factory=dict)
-    max_steps: int | None = None
-    filter_words: tuple[str, ...] = ()
-    probe_words: tuple[str, ...] = ()
-    cells: tuple[tuple[str, ...], ...] = ()
-    post_hoc: tuple[str, ...] = ()
 
 
 def declared(runs: Sequence[Any], artifacts: Artifacts) -> tuple[Declaration | None, list[str]]:

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from winnow.comparison.collection import Study
+from winnow.comparison.collected_study import Study
 from winnow.comparison.metric_scores import EXTERNAL, SPLITS, Metric, base_score, by_seed, obstacle, scores
 from winnow.comparison.statistics import Contrast, Summary, contrast, summarise
 from winnow.tracking.keys import CORPUS, FINAL, HELD_OUT, MAX_STEPS, PROBES, TOKENIZER

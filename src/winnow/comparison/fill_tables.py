@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from winnow.comparison.collection import Study
+from winnow.comparison.collected_study import Study
 
 BASE = "base"
 """The model before training, beside the arms."""

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
-from winnow.comparison.collection import Study
+from winnow.comparison.collected_study import Study
 from winnow.comparison.statistics import Summary, summarise
 from winnow.errors import did_you_mean
 from winnow.tracking.keys import BEFORE, FINAL, HELD_OUT, MAX_STEPS, NOT_COMPARABLE, PROBES, TOKENIZER

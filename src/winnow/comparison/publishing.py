@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from winnow.comparison.analysis import Comparison
-from winnow.comparison.collection import Study
+from winnow.comparison.collected_study import Study
 from winnow.tracking.keys import COMPARED, COMPARISON, KIND, STUDY
 from winnow.tracking.lifecycle import track
 from winnow.tracking.store import Store

@@ -1,10 +1,10 @@
-"""The evaluation room: what the model says, measured so that it can be compared.
+"""Evaluate masked language models on held-out rows and on probes.
 
 :func:`score_rows` scores held-out rows under fixed masks, :func:`score_pseudo` adds pseudo-log-likelihoods and
-:func:`slice_metrics` averages them by the metrics of :mod:`winnow.evaluation.torch_metrics`; a :class:`Probe` asks prompts
-and returns :class:`ProbeScores`; :func:`fill` asks one sentence.
+:func:`slice_metrics` averages them with the metrics of :mod:`winnow.evaluation.torch_metrics`. A :class:`Probe` scores
+prompts and returns :class:`ProbeScores`; :func:`fill` ranks the words for one sentence.
 
-The names load when they are first used, so that a configuration can be checked without torch.
+Names load on first use, so that a configuration is checked without torch.
 """
 
 import lazy_loader

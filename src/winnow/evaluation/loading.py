@@ -44,8 +44,8 @@ def load(source: str, label: str | None = None) -> Loaded:
         return _of_checkpoint(path, label or _named(path.parent))
     pretrained = Pretrained(source)
     try:
-        tokenizer = pretrained_hub.tokenizer(pretrained)
-        model = pretrained_hub.model(pretrained, tokenizer)
+        tokenizer = pretrained_hub.load_tokenizer(pretrained)
+        model = pretrained_hub.load_model(pretrained, tokenizer)
     except WinnowError as fault:
         told = fault.message.partition(". Give a local folder")[0]
         raise WinnowError(
@@ -82,7 +82,7 @@ def _of_checkpoint(path: Path, label: str) -> Loaded:
     with tempfile.TemporaryDirectory() as folder:
         for name, text in files.items():
             (Path(folder) / Path(name).name).write_text(text, "utf-8")
-        tokenizer = pretrained_hub.tokenizer(Pretrained(folder))
+        tokenizer = pretrained_hub.load_tokenizer(Pretrained(folder))
         model = AutoModelForMaskedLM.from_config(AutoConfig.from_pretrained(folder))
     own = {name.removeprefix("model."): value for name, value in weights.items() if name.startswith("model.")}
     model.load_state_dict(own)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from winnow.comparison.analysis import Comparison
-from winnow.comparison.collection import Study
+from winnow.comparison.collected_study import Study
 from winnow.comparison.fill_tables import Fills, fills_by_prompt, short_list
 from winnow.comparison.metric_scores import Metric
 from winnow.comparison.verdict import Finding

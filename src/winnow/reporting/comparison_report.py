@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from winnow.comparison.analysis import Comparison
-from winnow.comparison.collection import Study
+from winnow.comparison.collected_study import Study
 from winnow.comparison.fill_tables import BASE, Fills, fills_by_prompt, prompt_scores, short_list
 from winnow.comparison.metric_scores import Metric
 from winnow.errors import WinnowError

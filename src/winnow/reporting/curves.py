@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from winnow.comparison.collection import Study
+from winnow.comparison.collected_study import Study
 from winnow.reporting.figures import Figure, Panel, Style, render
 
 if TYPE_CHECKING:

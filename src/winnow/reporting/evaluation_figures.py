@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from winnow.reporting.figures import Figure, Style, styles
 from winnow.reporting.fill_figures import draw_best_and_worst, draw_top_fills
@@ -17,11 +17,46 @@ from winnow.reporting.word_figures import draw_followed_words, draw_word_shift, 
 
 if TYPE_CHECKING:
     import pandas as pd
+    import pyarrow as pa
 
-    from winnow.commands.evaluation_results import Result
+
+class PromptScores(Protocol):
+    """Scores of one model on the prompts of one probe."""
+
+    @property
+    def prompts(self) -> pa.Table:
+        """One row per prompt and mask, with `prompt` and `log_odds`."""
 
 
-def draw_results(results: Sequence[Result], folder: Path) -> list[Figure]:
+class EvaluatedModel(Protocol):
+    """What the figures need of one model; `Result` of `winnow evaluate` provides it."""
+
+    @property
+    def label(self) -> str:
+        """Display name."""
+
+    @property
+    def probes(self) -> Mapping[str, PromptScores]:
+        """Scores by probe."""
+
+    @property
+    def rankings(self) -> Mapping[str, Sequence[Any]]:
+        """Ranked words of each mask, by prompt."""
+
+    @property
+    def words(self) -> Mapping[str, float]:
+        """Mean probability by word."""
+
+    @property
+    def parts(self) -> list[dict[str, Any]]:
+        """The architecture in a few lines."""
+
+    @property
+    def history(self) -> Mapping[str, pd.DataFrame]:
+        """`losses` and `curves` by step, where recorded."""
+
+
+def draw_results(results: Sequence[EvaluatedModel], folder: Path) -> list[Figure]:
     """Draw all that the results have data for into a folder; the models keep their colours in every picture."""
     folder.mkdir(parents=True, exist_ok=True)
     look = look_of([result.label for result in results])
@@ -43,7 +78,7 @@ def look_of(labels: Sequence[str]) -> dict[str, Style]:
     return styles({label: roles[i] if i < len(roles) else "other" for i, label in enumerate(labels)})
 
 
-def _rankings(results: Sequence[Result]) -> dict[str, dict[str, Any]]:
+def _rankings(results: Sequence[EvaluatedModel]) -> dict[str, dict[str, Any]]:
     """Return the rankings by prompt and model; each mask of a prompt with several stands alone."""
     found: dict[str, dict[str, Any]] = {}
     for result in results:
@@ -54,7 +89,7 @@ def _rankings(results: Sequence[Result]) -> dict[str, dict[str, Any]]:
     return found
 
 
-def _heat_maps(results: Sequence[Result], folder: Path) -> list[Figure | None]:
+def _heat_maps(results: Sequence[EvaluatedModel], folder: Path) -> list[Figure | None]:
     drawn = []
     for probe in results[0].probes:
         scores: dict[str, dict[str, float]] = {}
@@ -66,7 +101,7 @@ def _heat_maps(results: Sequence[Result], folder: Path) -> list[Figure | None]:
     return drawn
 
 
-def _shift(results: Sequence[Result], look: Mapping[str, Style], folder: Path) -> Figure | None:
+def _shift(results: Sequence[EvaluatedModel], look: Mapping[str, Style], folder: Path) -> Figure | None:
     """Draw and tabulate the words that rose and fell from the first model to the last."""
     if len(results) < 2:
         return None
@@ -77,7 +112,7 @@ def _shift(results: Sequence[Result], look: Mapping[str, Style], folder: Path) -
     return draw_word_shift(shifts, (first.label, last.label), look, folder)
 
 
-def _over_steps(results: Sequence[Result], look: Mapping[str, Style], folder: Path) -> list[Figure | None]:
+def _over_steps(results: Sequence[EvaluatedModel], look: Mapping[str, Style], folder: Path) -> list[Figure | None]:
     losses, curves = (_joined(results, key) for key in ("losses", "curves"))
     drawn: list[Figure | None] = []
     if losses is not None:
@@ -89,14 +124,14 @@ def _over_steps(results: Sequence[Result], look: Mapping[str, Style], folder: Pa
     return drawn
 
 
-def _joined(results: Sequence[Result], key: str) -> pd.DataFrame | None:
+def _joined(results: Sequence[EvaluatedModel], key: str) -> pd.DataFrame | None:
     import pandas as pd
 
     found = [result.history[key] for result in results if key in result.history]
     return pd.concat(found, ignore_index=True) if found else None
 
 
-def _structures(results: Sequence[Result], folder: Path) -> list[Figure | None]:
+def _structures(results: Sequence[EvaluatedModel], folder: Path) -> list[Figure | None]:
     """Draw each structure once; most models of a study have the same."""
     seen: list[list[dict[str, Any]]] = []
     drawn = []

@@ -20,9 +20,9 @@ from .masking import (
     WholeWordMasking as WholeWordMasking,
 )
 from .models import Model as Model
-from .models import Pretrained as Pretrained
 from .models import Scratch as Scratch
 from .module import MaskedLanguageModule as MaskedLanguageModule
+from .pretrained_hub import Pretrained as Pretrained
 from .tokens import TokenRows as TokenRows
 from .tokens import to_blocks as to_blocks
 from .tokens import tokenize as tokenize

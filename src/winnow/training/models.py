@@ -49,43 +49,6 @@ class Model(ABC):
 
 
 @dataclass(frozen=True, config=_STRICT)
-class Pretrained(Model):
-    """A masked language model from a folder or from the Hugging Face Hub.
-
-    Attributes:
-        name: A folder that ``save_pretrained`` wrote, or a name on the Hub.
-        revision: A branch, tag or commit on the Hub; give a commit to have the same weights for good.
-        trust_remote_code: Run the code that comes with the model. Only for authors you trust.
-    """
-
-    name: Annotated[str, Field(min_length=1)]
-    revision: str | None = None
-    trust_remote_code: bool = False
-
-    def check(self) -> list[WinnowError]:
-        """Return a fault if the name leads nowhere, or to something that is no masked language model."""
-        from winnow.training import pretrained_hub
-
-        try:
-            pretrained_hub.check(self)
-        except WinnowError as fault:
-            return [fault]
-        return []
-
-    def tokenizer(self, corpus: Corpus, cache_dir: Path) -> PreTrainedTokenizerFast:
-        """Return the model's own tokenizer; the corpus does not matter."""
-        from winnow.training import pretrained_hub
-
-        return pretrained_hub.tokenizer(self)
-
-    def load(self, tokenizer: PreTrainedTokenizerFast, seed: int) -> PreTrainedModel:
-        """Return the model with the weights it came with."""
-        from winnow.training import pretrained_hub
-
-        return pretrained_hub.model(self, tokenizer)
-
-
-@dataclass(frozen=True, config=_STRICT)
 class Scratch(Model):
     """A small DistilBERT with random weights and a WordPiece tokenizer of the corpus; needs no network.
 

@@ -8,14 +8,18 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
+
+from pydantic import ConfigDict, Field
+from pydantic.dataclasses import dataclass
 
 from winnow.errors import WinnowError
+from winnow.training.models import Model
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
-    from winnow.training.models import Pretrained
+    from winnow.data import Corpus
 
 _PATIENCE_SECONDS = 10.0
 
@@ -23,7 +27,38 @@ _COUNT_FROM_PADDING = ("camembert", "data2vec-text", "ibert", "longformer", "luk
 """Model types whose positions start after the padding id, so that they read fewer tokens than they have positions."""
 
 
-def check(source: Pretrained) -> dict[str, Any]:
+@dataclass(frozen=True, config=ConfigDict(extra="forbid"))
+class Pretrained(Model):
+    """A masked language model from a folder or from the Hugging Face Hub.
+
+    Attributes:
+        name: A folder that ``save_pretrained`` wrote, or a name on the Hub.
+        revision: A branch, tag or commit on the Hub; give a commit to have the same weights for good.
+        trust_remote_code: Run the code that comes with the model. Only for authors you trust.
+    """
+
+    name: Annotated[str, Field(min_length=1)]
+    revision: str | None = None
+    trust_remote_code: bool = False
+
+    def check(self) -> list[WinnowError]:
+        """Return a fault if the name leads nowhere, or to something that is no masked language model."""
+        try:
+            read_config(self)
+        except WinnowError as fault:
+            return [fault]
+        return []
+
+    def tokenizer(self, corpus: Corpus, cache_dir: Path) -> PreTrainedTokenizerFast:
+        """Return the model's own tokenizer; the corpus does not matter."""
+        return load_tokenizer(self)
+
+    def load(self, tokenizer: PreTrainedTokenizerFast, seed: int) -> PreTrainedModel:
+        """Return the model with the weights it came with."""
+        return load_model(self, tokenizer)
+
+
+def read_config(source: Pretrained) -> dict[str, Any]:
     """Find out whether the name leads to a masked language model, without loading weights.
 
     Returns:
@@ -49,7 +84,7 @@ def check(source: Pretrained) -> dict[str, Any]:
     return dict(config)
 
 
-def tokenizer(source: Pretrained) -> PreTrainedTokenizerFast:
+def load_tokenizer(source: Pretrained) -> PreTrainedTokenizerFast:
     """Load the tokenizer that belongs to the model.
 
     Raises:
@@ -57,7 +92,7 @@ def tokenizer(source: Pretrained) -> PreTrainedTokenizerFast:
     """
     from transformers import AutoTokenizer
 
-    config = check(source)
+    config = read_config(source)
     try:
         with _quiet():
             loaded = AutoTokenizer.from_pretrained(trust_remote_code=source.trust_remote_code, **_address(source))
@@ -75,7 +110,7 @@ def tokenizer(source: Pretrained) -> PreTrainedTokenizerFast:
     return loaded
 
 
-def model(source: Pretrained, tokenizer: PreTrainedTokenizerFast) -> PreTrainedModel:
+def load_model(source: Pretrained, tokenizer: PreTrainedTokenizerFast) -> PreTrainedModel:
     """Load the weights, and see that all are there and fit the tokenizer.
 
     Raises:
@@ -84,7 +119,7 @@ def model(source: Pretrained, tokenizer: PreTrainedTokenizerFast) -> PreTrainedM
     import torch
     from transformers import AutoModelForMaskedLM
 
-    check(source)
+    read_config(source)
     try:
         # Missing weights are drawn before they are reported.
         with torch.random.fork_rng(devices=[]), _quiet():

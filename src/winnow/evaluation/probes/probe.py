@@ -116,7 +116,7 @@ class Probe:
         """
         from winnow.evaluation.probes.probing import ask
 
-        return ask(self, model, tokenizer, device, batch_size, forward, brief)
+        return ask(self.clozes, self.sentiment, model, tokenizer, device, batch_size, forward, brief)
 
     @functools.cached_property
     def words_of_lexicon(self) -> Lexicon | None:

@@ -20,13 +20,14 @@ class ProbeScores:
 
     Attributes:
         prompts: A row for each prompt: ``prompt_id``, ``prompt``, ``mask`` (from 1), a column for each slot, ``scored``
-            (whether it has log odds), and the scores of :mod:`winnow.evaluation.probes.prompt_metrics`. A score is null where the
-            prompt lists no words for it, or none of them is a single token.
+            (whether it has log odds), and the scores of :mod:`winnow.evaluation.probes.prompt_metrics`. A score is null
+            if the prompt lists no words for it, or none of them is a single token.
         fills: The first 20 words for each prompt: ``prompt_id``, ``prompt``, ``rank`` from 1, ``word`` and
             ``probability`` (of the whole vocabulary, so those of a prompt need not sum to 1).
         words: Each listed word of a single token: ``role``, ``word`` and the mean ``probability`` over the prompts that
             list it.
-        phrases: Each listed word of several tokens at each prompt; see :func:`winnow.evaluation.probes.phrases.score_phrases`.
+        phrases: Each listed word of several tokens at each prompt; see
+            :func:`winnow.evaluation.probes.phrases.score_phrases`.
         uncovered: For each role the words that are no single token of the vocabulary; they count in ``phrases`` only.
     """
 

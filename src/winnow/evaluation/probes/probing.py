@@ -30,7 +30,6 @@ if TYPE_CHECKING:
     import torch
     from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
-    from winnow.evaluation.probes.probe import Probe
     from winnow.training.forward.masked_logits import Forward
 
 Row = dict[str, Any]
@@ -38,7 +37,8 @@ LogProbabilities = npt.NDArray[np.float32]
 
 
 def ask(
-    probe: Probe,
+    clozes: Sequence[Cloze],
+    sentiment: Sentiment,
     model: PreTrainedModel,
     tokenizer: PreTrainedTokenizerFast,
     device: torch.device | str,
@@ -51,7 +51,6 @@ def ask(
     Probabilities are the float32 softmax over the whole vocabulary at the mask. The words that are ranked are
     whole words only: no pieces, no punctuation, no special tokens.
     """
-    clozes = probe.clozes
     asked = [(cloze, mask) for cloze in clozes for mask in range(1, cloze.masks + 1)]
     listed = {role: {word for cloze in clozes for word in getattr(cloze, role)} for role in ROLES}
     ids_of = single_tokens(set().union(*listed.values()), tokenizer)
@@ -80,7 +79,7 @@ def ask(
     phrases: list[Row] = []
     if not brief:
         _add_priors(prompts, asked, ids_of, model, tokenizer, device, batch_size, forward)
-        _add_sentiment(prompts, fills, asked, probe.sentiment)
+        _add_sentiment(prompts, fills, asked, sentiment)
         phrases = score_phrases(clozes, ids_of, model, tokenizer, device, forward)
     slots = dict.fromkeys(slot for cloze in clozes for slot in cloze.slots)
     return ProbeScores(

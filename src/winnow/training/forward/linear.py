@@ -36,7 +36,7 @@ _MARGIN = 1.03
 """oneDNN must be faster by so much, so that the choice does not hang on the noise of the clock."""
 
 PIECE = 1024
-"""Words of the vocabulary that :mod:`winnow.training.forward.vocab_head` takes at a time: 1.5 MB of bf16 for DistilBERT."""
+"""Vocabulary rows that :mod:`winnow.training.forward.vocab_head` computes at a time: 1.5 MB of bf16 for DistilBERT."""
 
 _REPEATS = 3
 
