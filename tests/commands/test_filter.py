@@ -127,7 +127,7 @@ def test_what_is_wrong_with_a_filter_is_told_with_its_key(
     assert not (workplace / "outputs/filters").exists()
 
 
-GUIDE = (Path(__file__).parents[1] / "docs/filters.md").read_text(encoding="utf-8")
+GUIDE = (Path(__file__).parents[2] / "docs/filters.md").read_text(encoding="utf-8")
 
 
 def blocks(language: str) -> list[str]:

@@ -17,7 +17,7 @@ import pytest
 from winnow.cli import main
 from winnow.tracking import Store
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 WINNOW = Path(sys.executable).with_name("winnow")
 
 
