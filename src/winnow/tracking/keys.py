@@ -70,7 +70,7 @@ MAX_STEPS: Final = "winnow.max_steps"
 NOT_COMPARABLE: Final = "winnow.not_comparable"
 """Tag: why a run may not be compared, such as early stopping; absent where it may."""
 
-COMPUTED: Final = "winnow.run.numerics_setup"
+COMPUTED: Final = "winnow.arithmetic"
 """Tag: precision, device and how many products of linear layers oneDNN takes."""
 
 ARITHMETIC: Final = "environment/arithmetic.json"
