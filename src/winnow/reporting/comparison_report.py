@@ -44,8 +44,8 @@ def write_comparison_report(
         numbers = json.dumps(comparison.as_dict(), indent=2, ensure_ascii=False, allow_nan=False)
         environment = pages()
         written = {"comparison.json": numbers + "\n"}
-        for name in ("report.html", "report.md"):
-            written[name] = environment.get_template(name).render(facts)
+        for ending in ("html", "md"):
+            written[f"report.{ending}"] = environment.get_template(f"comparison.{ending}").render(facts)
         for name, text in written.items():
             (output / name).write_text(text, encoding="utf-8")
         printed = write_tables(comparison, output / "tables")
