@@ -55,7 +55,7 @@ def test_a_large_vocabulary_makes_batches_smaller(
     model: Any, tokenizer: Any, rows: TokenRows, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     expected = score_rows(model, rows, Masking(), batch_size=256)
-    for module in ("rows", "answers", "pseudo"):
+    for module in ("held_out", "mask_predictions", "pseudo_likelihood"):
         monkeypatch.setattr(f"winnow.evaluation.{module}.LOGITS_AT_ONCE", 10 * len(tokenizer))
     with Largest(len(tokenizer)) as seen:
         found = score_rows(model, rows, Masking(), batch_size=256)
