@@ -18,7 +18,8 @@ from transformers import (
 from winnow.errors import WinnowError
 from winnow.training import Batch, Masking, TokenRows, Vocabulary, masked_lm_sums, masked_logits, to_blocks
 from winnow.training.batch import masked_batch
-from winnow.training.forward import linear, resolve
+from winnow.training.forward import linear
+from winnow.training.forward.masked_logits import resolve
 from winnow.training.masking import IGNORED
 
 WORDS, PAD = 200, 1
