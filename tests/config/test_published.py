@@ -12,7 +12,7 @@ from winnow.config import TrainConfig, compose_cells
 from winnow.run.components import construct_parts
 from winnow.tracking import Store
 
-CONF = Path(__file__).parents[1] / "conf/experiment"
+CONF = Path(__file__).parents[2] / "conf/experiment"
 PUBLISHED = ["hackathon", "hf_course_imdb", "hf_course_imdb_fixed_masks", "hf_guide_eli5", "uptrain"]
 
 

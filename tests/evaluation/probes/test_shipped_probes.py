@@ -19,7 +19,7 @@ from winnow.evaluation.probes.contamination import seen_prompts
 from winnow.training import Scratch
 from winnow.training.wordpiece import train_wordpiece
 
-CONF = Path(__file__).parents[2] / "conf"
+CONF = Path(__file__).parents[3] / "conf"
 
 
 def shipped(name: str) -> dict[str, Any]:
