@@ -17,6 +17,13 @@ if TYPE_CHECKING:
 # Tests run in parallel on few cores; torch's threads would fight for them. Read when torch is loaded, hence here.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
+pytest_plugins = [
+    "fixtures.planted_study",
+    "fixtures.small_corpus",
+    "fixtures.tiny_model",
+    "fixtures.tracked_runs",
+]
+
 ROOT = Path(__file__).parents[1]
 
 

@@ -9,33 +9,30 @@ from pathlib import Path
 
 import pytest
 
+from fixtures.tracked_runs import Runs
 from winnow.cli import main
 from winnow.tracking import Store, keys
 
 TINY = ["training.max_steps=3", "training.validate_every_steps=3", "evaluation.max_rows=24", "dataset.source.rows=900"]
 
 
-def runs(store: Store, study: str, kind: str):
-    return store.client().search_runs([store.experiment(study)], f"tags.`{keys.KIND}` = '{kind}'")
-
-
 @pytest.fixture
-def trained(workplace: Path, store: Store, small: list[str]) -> str:
+def trained(workplace: Path, runs: Runs, small: list[str]) -> str:
     """The id of one finished training of the filter's arm."""
     assert main(["train", "filter=nike_positive", "study.name=once", *small]) == 0
-    (run,) = runs(store, "once", "cell")
+    (run,) = runs(study="once")
     return run.info.run_id
 
 
 def test_a_run_made_again_is_equal_bit_for_bit(
-    trained: str, workplace: Path, store: Store, capsys: pytest.CaptureFixture[str]
+    trained: str, workplace: Path, runs: Runs, capsys: pytest.CaptureFixture[str]
 ) -> None:
     model = next((workplace / "outputs/once/cells").glob("*/model/model.safetensors"))
     before = hashlib.sha256(model.read_bytes()).hexdigest()
     capsys.readouterr()
     assert main(["rerun", trained]) == 0
     told = capsys.readouterr().out
-    (cell,), (again,) = runs(store, "once", "cell"), runs(store, "once", "rerun")
+    (cell,), (again,) = runs(study="once"), runs("rerun", "once")
     assert again.data.tags[keys.RERUN_OF] == trained == cell.info.run_id
 
     def scores(run) -> dict[str, float]:

@@ -14,15 +14,15 @@ LATER = 1_800_000_000_000
 
 
 @pytest.fixture(scope="module")
-def ablated(store: Any) -> str:
+def ablated(planted_store: Any) -> str:
     effects = {"full": 0.0, "nike_positive": 0.9, "random_matched": 0.0, "less_vader": 0.88, "less_nike": -0.1}
-    return store.build(
+    return planted_store.build(
         "ablated", effects, seeds=(1, 2, 3), ablations={"less_vader": "vader", "less_nike": "nike"}, margin=5.0
     )
 
 
-def test_each_signal_is_worth_what_the_filter_loses_without_it(store: Any, ablated: str) -> None:
-    found = analyse(collect(store.uri, ablated))
+def test_each_signal_is_worth_what_the_filter_loses_without_it(planted_store: Any, ablated: str) -> None:
+    found = analyse(collect(planted_store.uri, ablated))
     assert set(found.contributions) == {"vader", "nike"}
     nike = found.contributions["nike"]
     assert (nike.result.a, nike.result.b) == ("nike_positive", "less_nike")
@@ -34,15 +34,15 @@ def test_each_signal_is_worth_what_the_filter_loses_without_it(store: Any, ablat
     assert found.as_dict()["contributions"]["nike"]["difference"] == nike.result.difference
 
 
-def test_a_declared_margin_bounds_both_primary_contrasts(store: Any, ablated: str) -> None:
-    found = analyse(collect(store.uri, ablated))
+def test_a_declared_margin_bounds_both_primary_contrasts(planted_store: Any, ablated: str) -> None:
+    found = analyse(collect(planted_store.uri, ablated))
     assert [f.equal for f in found.findings if f.family == "primary"] == [True, True]
     assert "declared not to matter" in found.headline
     assert all(f.equal is None for f in found.findings if f.family != "primary")
 
 
-def test_seeds_are_planned_for_the_margin_and_for_what_was_seen(store: Any, ablated: str) -> None:
-    found = analyse(collect(store.uri, ablated))
+def test_seeds_are_planned_for_the_margin_and_for_what_was_seen(planted_store: Any, ablated: str) -> None:
+    found = analyse(collect(planted_store.uri, ablated))
     plan, first = found.plans[0], found.findings[0].result
     assert (plan.a, plan.b, plan.alpha) == ("nike_positive", "full", pytest.approx(0.025))
     assert set(plan.seeds) == {5.0, abs(first.difference), abs(first.difference) / 2}
@@ -52,24 +52,26 @@ def test_seeds_are_planned_for_the_margin_and_for_what_was_seen(store: Any, abla
     assert (plan.seeds[abs(first.difference)] or 1000) > 3 or plan.findable <= abs(first.difference)
 
 
-def test_every_metric_keeps_the_points_of_its_seeds(store: Any, planted: str) -> None:
-    points = analyse(collect(store.uri, planted)).metrics["test/all/loss"]["full"]
+def test_every_metric_keeps_the_points_of_its_seeds(planted_store: Any, planted: str) -> None:
+    points = analyse(collect(planted_store.uri, planted)).metrics["test/all/loss"]["full"]
     assert points.seeds == [1, 2, 3, 4, 5]
     assert len(points.values) == points.n == 5
     assert sum(points.values) / 5 == pytest.approx(points.mean)
 
 
-def declare_again(store: Any, name: str, **changes: Any) -> None:
-    experiment = store.client.get_experiment_by_name(name).experiment_id
-    parent = store.client.create_run(experiment, tags={keys.KIND: "study"}, start_time=LATER * 10)
-    first = json.loads(json.dumps(store.declaration(name)))
-    store.client.log_text(parent.info.run_id, json.dumps(first | changes), keys.DECLARATION)
+def declare_again(planted_store: Any, name: str, **changes: Any) -> None:
+    experiment = planted_store.client.get_experiment_by_name(name).experiment_id
+    parent = planted_store.client.create_run(experiment, tags={keys.KIND: "study"}, start_time=LATER * 10)
+    first = json.loads(json.dumps(planted_store.declaration(name)))
+    planted_store.client.log_text(parent.info.run_id, json.dumps(first | changes), keys.DECLARATION)
 
 
-def test_what_is_declared_after_the_first_run_is_marked_post_hoc(store: Any) -> None:
-    name = store.build("late", seeds=(1, 2), secondary=("test/all/loss",))
-    declare_again(store, name, secondary_metrics=["test/all/loss", "test/all/perplexity"], equivalence_margin=9.0)
-    study = collect(store.uri, name)
+def test_what_is_declared_after_the_first_run_is_marked_post_hoc(planted_store: Any) -> None:
+    name = planted_store.build("late", seeds=(1, 2), secondary=("test/all/loss",))
+    declare_again(
+        planted_store, name, secondary_metrics=["test/all/loss", "test/all/perplexity"], equivalence_margin=9.0
+    )
+    study = collect(planted_store.uri, name)
     found = analyse(study)
     marked = {finding.metric: finding.post_hoc for finding in found.findings if finding.family == "secondary"}
     assert marked == {"test/all/loss": False, "test/all/perplexity": True}
@@ -78,8 +80,8 @@ def test_what_is_declared_after_the_first_run_is_marked_post_hoc(store: Any) -> 
     assert any("equivalence margin 9.0 was set after the first run" in note for note in found.notes)
 
 
-def test_a_metric_asked_for_now_is_described_and_marked(store: Any, planted: str) -> None:
-    found = analyse(collect(store.uri, planted), metrics_too=("probe/nike/log_odds", "probe/nike/log_odd"))
+def test_a_metric_asked_for_now_is_described_and_marked(planted_store: Any, planted: str) -> None:
+    found = analyse(collect(planted_store.uri, planted), metrics_too=("probe/nike/log_odds", "probe/nike/log_odd"))
     (asked,) = [finding for finding in found.findings if finding.metric == "probe/nike/log_odds"]
     assert (asked.family, asked.post_hoc, asked.outcome) == ("descriptive", True, None)
     (refused,) = found.not_comparable

@@ -12,8 +12,8 @@ from winnow.reporting import compare
 from winnow.tracking import keys
 
 
-def test_all_that_a_study_left_is_read(store: Any, planted: str) -> None:
-    study = collect(store.uri, planted)
+def test_all_that_a_study_left_is_read(planted_store: Any, planted: str) -> None:
+    study = collect(planted_store.uri, planted)
     assert study.arms == ["full", "nike_positive", "random_matched"]
     assert [cell.seed for cell in study.of("full")] == [1, 2, 3, 4, 5]
     assert study.declaration.filter == "nike_positive"
@@ -24,19 +24,19 @@ def test_all_that_a_study_left_is_read(store: Any, planted: str) -> None:
     assert not study.notes
 
 
-def test_unknown_studies_and_stores_are_named_with_near_ones(store: Any, planted: str, tmp_path: Path) -> None:
+def test_unknown_studies_and_stores_are_named_with_near_ones(planted_store: Any, planted: str, tmp_path: Path) -> None:
     with pytest.raises(WinnowError, match="Did you mean 'planted'") as caught:
-        collect(store.uri, "plantd")
+        collect(planted_store.uri, "plantd")
     assert caught.value.key == "study"
     with pytest.raises(WinnowError, match="no run store"):
         collect(f"sqlite:///{tmp_path / 'absent.db'}", planted)
     assert not (tmp_path / "absent.db").exists()
 
 
-def test_a_study_without_a_finished_run_is_refused_with_the_cause(store: Any) -> None:
-    store.build("none", seeds=(1,), effects={"full": 0.0}, failed=(("full", 1),))
+def test_a_study_without_a_finished_run_is_refused_with_the_cause(planted_store: Any) -> None:
+    planted_store.build("none", seeds=(1,), effects={"full": 0.0}, failed=(("full", 1),))
     with pytest.raises(WinnowError, match=r"no finished run.*out of patience") as caught:
-        collect(store.uri, "none")
+        collect(planted_store.uri, "none")
     assert caught.value.key == "study"
 
 
@@ -54,9 +54,9 @@ def test_a_study_without_a_finished_run_is_refused_with_the_cause(store: Any) ->
     ],
 )
 def test_what_cannot_be_compared_is_described_all_the_same(
-    store: Any, tmp_path: Path, name: str, odd: dict[str, Any], why: str, arms: list[str]
+    planted_store: Any, tmp_path: Path, name: str, odd: dict[str, Any], why: str, arms: list[str]
 ) -> None:
-    found = compare(store.uri, store.build(name, **odd), tmp_path)
+    found = compare(planted_store.uri, planted_store.build(name, **odd), tmp_path)
     assert found.verdict.word == "not comparable"
     assert found.verdict.reason == why
     assert list(found.arms) == arms
@@ -66,10 +66,10 @@ def test_what_cannot_be_compared_is_described_all_the_same(
     assert all(run in text for arm in found.arms.values() for run in arm.run_ids)
 
 
-def test_two_studies_are_compared_as_one(store: Any) -> None:
-    baseline = store.build("first", {"full": 0.0}, seeds=(1, 2, 3), declared=False)
-    store.build("second", {"nike_positive": 0.9, "full": 0.0}, seeds=(3, 4, 5))
-    study = collect(store.uri, baseline, "second")
+def test_two_studies_are_compared_as_one(planted_store: Any) -> None:
+    baseline = planted_store.build("first", {"full": 0.0}, seeds=(1, 2, 3), declared=False)
+    planted_store.build("second", {"nike_positive": 0.9, "full": 0.0}, seeds=(3, 4, 5))
+    study = collect(planted_store.uri, baseline, "second")
     assert study.name == "first and second"
     assert study.arms == ["full", "nike_positive"], "full is the same recipe in both, so it is one arm"
     assert [cell.seed for cell in study.of("full")] == [1, 2, 3, 4, 5]
@@ -79,30 +79,30 @@ def test_two_studies_are_compared_as_one(store: Any) -> None:
     assert any(note.startswith("Post hoc: first is compared together with second") for note in found.notes)
 
 
-def test_an_arm_of_another_recipe_keeps_apart_by_its_study(store: Any) -> None:
-    store.build("plain", seeds=(1, 2))
-    store.build("longer", {"full": 0.0}, seeds=(1, 2), tags={"full": {keys.RECIPE: "longer"}})
-    study = collect(store.uri, "plain", "longer")
+def test_an_arm_of_another_recipe_keeps_apart_by_its_study(planted_store: Any) -> None:
+    planted_store.build("plain", seeds=(1, 2))
+    planted_store.build("longer", {"full": 0.0}, seeds=(1, 2), tags={"full": {keys.RECIPE: "longer"}})
+    study = collect(planted_store.uri, "plain", "longer")
     assert study.arms == ["full", "nike_positive", "random_matched", "full (longer)"]
     assert "full (longer)" in study.declaration.post_hoc
 
 
-def test_missing_seeds_and_failed_cells_are_told(store: Any) -> None:
-    name = store.build("gaps", seeds=(1, 2, 3), declared_seeds=(1, 2, 3, 4), failed=(("full", 3),))
-    study = collect(store.uri, name)
+def test_missing_seeds_and_failed_cells_are_told(planted_store: Any) -> None:
+    name = planted_store.build("gaps", seeds=(1, 2, 3), declared_seeds=(1, 2, 3, 4), failed=(("full", 3),))
+    study = collect(planted_store.uri, name)
     assert study.missing == {"full": [3, 4], "nike_positive": [4], "random_matched": [4]}
     told = " ".join(study.notes)
     assert "full has no finished run for seed 3, 4" in told
     assert "full seed 3 (FAILED, WinnowError: out of patience)" in told
 
 
-def test_the_newest_of_repeats_counts_and_other_configurations_do_not(store: Any) -> None:
-    store.build("repeats", seeds=(1, 2))
+def test_the_newest_of_repeats_counts_and_other_configurations_do_not(planted_store: Any) -> None:
+    planted_store.build("repeats", seeds=(1, 2))
     later = 1_800_000_000_000
-    again = store.cell("repeats", "full", 2, start=later)
-    store.cell("repeats", "full", 1, start=later, cell="other", recipe_id="other")
-    added = store.cell("repeats", "full", 9, start=later, cell="added")
-    study = collect(store.uri, "repeats")
+    again = planted_store.cell("repeats", "full", 2, start=later)
+    planted_store.cell("repeats", "full", 1, start=later, cell="other", recipe_id="other")
+    added = planted_store.cell("repeats", "full", 9, start=later, cell="added")
+    study = collect(planted_store.uri, "repeats")
     runs = {cell.seed: cell for cell in study.of("full")}
     assert sorted(runs) == [1, 2, 9]
     assert runs[2].run_id == again
@@ -112,22 +112,22 @@ def test_the_newest_of_repeats_counts_and_other_configurations_do_not(store: Any
     assert any("seed 9 ran though it was not declared" in note for note in study.notes)
 
 
-def test_an_arm_that_is_topped_up_keeps_the_others(store: Any) -> None:
-    store.build("topped", seeds=(1, 2))
+def test_an_arm_that_is_topped_up_keeps_the_others(planted_store: Any) -> None:
+    planted_store.build("topped", seeds=(1, 2))
     later = 1_800_000_000_000
-    store.cell("topped", "nike_positive", 9, start=later, cell="added")
-    experiment = store.client.get_experiment_by_name("topped").experiment_id
-    parent = store.client.create_run(experiment, tags={keys.KIND: "study"}, start_time=later)
+    planted_store.cell("topped", "nike_positive", 9, start=later, cell="added")
+    experiment = planted_store.client.get_experiment_by_name("topped").experiment_id
+    parent = planted_store.client.create_run(experiment, tags={keys.KIND: "study"}, start_time=later)
     again = {"arms": ["nike_positive"], "filter": "nike_positive", "control": None, "seeds": [9], "cells": ["added"]}
-    store.client.log_text(parent.info.run_id, json.dumps(again), keys.DECLARATION)
-    study = collect(store.uri, "topped")
+    planted_store.client.log_text(parent.info.run_id, json.dumps(again), keys.DECLARATION)
+    study = collect(planted_store.uri, "topped")
     assert study.arms == ["full", "nike_positive", "random_matched"]
     assert [cell.seed for cell in study.of("nike_positive")] == [1, 2, 9]
     assert study.declaration.control == "random_matched"
     assert any(note.startswith("Post hoc: declared anew") for note in study.notes)
 
 
-def test_runs_without_a_declaration_are_marked_post_hoc(store: Any) -> None:
-    study = collect(store.uri, store.build("undeclared", seeds=(1, 2), declared=False))
+def test_runs_without_a_declaration_are_marked_post_hoc(planted_store: Any) -> None:
+    study = collect(planted_store.uri, planted_store.build("undeclared", seeds=(1, 2), declared=False))
     assert study.declaration.filter == "nike_positive"
     assert any(note.startswith("Post hoc: nothing was declared") for note in study.notes)

@@ -7,11 +7,10 @@ import pytest
 import torch
 from torch.nn import functional
 
+from fixtures.tiny_model import TEXTS
 from winnow.evaluation import pseudo_log_likelihoods, score_pseudo, score_rows, slice_metrics
 from winnow.training import HeldOutBatches, MaskedLoss, Masking, Perplexity, TokenRows, masked_lm_sums
 from winnow.training.batch import masked_batch
-
-from .conftest import TEXTS
 
 
 def test_each_row_gets_what_it_would_get_alone(model: Any, rows: TokenRows) -> None:

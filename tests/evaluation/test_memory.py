@@ -8,11 +8,10 @@ import pytest
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from fixtures.tiny_model import TEXTS
 from winnow.evaluation import Probe, pseudo_log_likelihoods, score_rows
 from winnow.evaluation.mask_predictions import LOGITS_AT_ONCE
 from winnow.training import Masking, Scratch, TokenRows
-
-from .conftest import TEXTS
 
 PROBE = Probe(prompts=[f"nike hats {'very ' * i}are [MASK]" for i in range(12)], wanted=["durable"], unwanted=["ugly"])
 

@@ -15,11 +15,11 @@ if TYPE_CHECKING:
 
 
 @pytest.fixture(scope="module")
-def report(store: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def report(planted_store: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
     effects = {"full": 0.0, "nike_positive": 0.9, "random_matched": 0.0, "less_vader": 0.88, "less_nike": -0.1}
-    name = store.build("page", effects, seeds=(1, 2, 3), ablations={"less_vader": "vader", "less_nike": "nike"})
+    name = planted_store.build("page", effects, seeds=(1, 2, 3), ablations={"less_vader": "vader", "less_nike": "nike"})
     folder = tmp_path_factory.mktemp("page")
-    compare(store.uri, name, folder, publish=False)
+    compare(planted_store.uri, name, folder, publish=False)
     return folder / "report.html"
 
 

@@ -35,9 +35,9 @@ class Report:
 
 
 @pytest.fixture(scope="module")
-def report(store: Any, planted: str, tmp_path_factory: pytest.TempPathFactory) -> Report:
+def report(planted_store: Any, planted: str, tmp_path_factory: pytest.TempPathFactory) -> Report:
     folder = tmp_path_factory.mktemp("report")
-    return Report(compare(store.uri, planted, folder), folder)
+    return Report(compare(planted_store.uri, planted, folder), folder)
 
 
 def test_a_planted_effect_is_found_with_its_size(report: Report) -> None:
@@ -175,9 +175,9 @@ def test_tables_are_written_for_programs_and_for_papers(report: Report) -> None:
             assert not re.search(r"(?<!\\)[_%#]", line), line
 
 
-def test_the_comparison_is_a_run_of_its_own_that_links_what_it_compared(report: Report, store: Any) -> None:
-    experiment = store.client.get_experiment_by_name("planted").experiment_id
-    runs = store.client.search_runs([experiment])
+def test_the_comparison_is_a_run_of_its_own_that_links_what_it_compared(report: Report, planted_store: Any) -> None:
+    experiment = planted_store.client.get_experiment_by_name("planted").experiment_id
+    runs = planted_store.client.search_runs([experiment])
     (kept,) = [run for run in runs if run.data.tags.get(keys.KIND) == "comparison"]
     (parent,) = [run for run in runs if run.data.tags.get(keys.KIND) == "study"]
     assert kept.info.status == "FINISHED"
@@ -192,20 +192,22 @@ def test_the_comparison_is_a_run_of_its_own_that_links_what_it_compared(report: 
     told = parent.data.tags["mlflow.note.content"]
     assert told.startswith(report.comparison.headline)
     assert kept.info.run_id in told
-    files = {file.path for file in store.client.list_artifacts(kept.info.run_id, "comparison")}
+    files = {file.path for file in planted_store.client.list_artifacts(kept.info.run_id, "comparison")}
     assert {f"comparison/{name}" for name in ("comparison.json", "report.html", "report.md", "tables")} <= files
 
 
-def test_nothing_is_found_where_nothing_is(store: Any) -> None:
+def test_nothing_is_found_where_nothing_is(planted_store: Any) -> None:
     null = dict.fromkeys(("full", "nike_positive", "random_matched"), 0.0)
-    comparison = analyse(collect(store.uri, store.build("null", null)))
+    comparison = analyse(collect(planted_store.uri, planted_store.build("null", null)))
     assert comparison.verdict.word == "no clear difference"
     assert "no proof of equality" in comparison.headline
 
 
-def test_losses_under_other_tokenizers_are_refused_and_probes_are_not(store: Any, tmp_path: Path) -> None:
+def test_losses_under_other_tokenizers_are_refused_and_probes_are_not(planted_store: Any, tmp_path: Path) -> None:
     comparison = compare(
-        store.uri, store.build("tokenizers", seeds=(1, 2), tags={"full": {keys.TOKENIZER: "other"}}), tmp_path
+        planted_store.uri,
+        planted_store.build("tokenizers", seeds=(1, 2), tags={"full": {keys.TOKENIZER: "other"}}),
+        tmp_path,
     )
     refused = {entry["metric"]: entry["reason"] for entry in comparison.not_comparable}
     assert set(refused) == {"test/all/perplexity", "test/nike_positive/removed/loss"}
@@ -217,16 +219,16 @@ def test_losses_under_other_tokenizers_are_refused_and_probes_are_not(store: Any
     assert all(entry.change is None for entry in comparison.slices)
 
 
-def test_an_arm_trained_to_be_used_is_not_compared(store: Any) -> None:
+def test_an_arm_trained_to_be_used_is_not_compared(planted_store: Any) -> None:
     reason = {keys.NOT_COMPARABLE: "the validation loss decides when training ends"}
-    comparison = analyse(collect(store.uri, store.build("used", seeds=(1, 2), tags={"full": reason})))
+    comparison = analyse(collect(planted_store.uri, planted_store.build("used", seeds=(1, 2), tags={"full": reason})))
     assert comparison.verdict.word == "not comparable"
     assert "full was trained to be used" in comparison.verdict.reason
 
 
-def test_another_budget_makes_the_verdict_not_comparable(store: Any) -> None:
+def test_another_budget_makes_the_verdict_not_comparable(planted_store: Any) -> None:
     comparison = analyse(
-        collect(store.uri, store.build("budgets", seeds=(1, 2), tags={"full": {keys.MAX_STEPS: "900"}}))
+        collect(planted_store.uri, planted_store.build("budgets", seeds=(1, 2), tags={"full": {keys.MAX_STEPS: "900"}}))
     )
     assert comparison.verdict.word == "not comparable"
     assert "budget in steps" in comparison.verdict.reason
@@ -234,9 +236,9 @@ def test_another_budget_makes_the_verdict_not_comparable(store: Any) -> None:
     assert random.p_holm == pytest.approx(min(1.0, 2 * random.result.p_value))
 
 
-def test_lost_artifacts_leave_what_the_summaries_still_say(store: Any, tmp_path: Path) -> None:
-    name = store.build("lost", without=(keys.PROMPTS, keys.FILLS, keys.ROWS), secondary=("test/none/loss",))
-    comparison = compare(store.uri, name, tmp_path)
+def test_lost_artifacts_leave_what_the_summaries_still_say(planted_store: Any, tmp_path: Path) -> None:
+    name = planted_store.build("lost", without=(keys.PROMPTS, keys.FILLS, keys.ROWS), secondary=("test/none/loss",))
+    comparison = compare(planted_store.uri, name, tmp_path)
     assert comparison.verdict.word == "better"
     assert {finding.result.items for finding in comparison.findings} == {1}
     told = " ".join(comparison.notes)
@@ -246,14 +248,14 @@ def test_lost_artifacts_leave_what_the_summaries_still_say(store: Any, tmp_path:
     assert "<b>Not comparable</b>: loss on test/none" in (tmp_path / "report.html").read_text()
 
 
-def test_deleted_and_damaged_artifacts_are_told_and_the_rest_is_compared(store: Any) -> None:
-    name = store.build("deleted", seeds=(1, 2), secondary=("test/all/loss",))
-    study = collect(store.uri, name)
+def test_deleted_and_damaged_artifacts_are_told_and_the_rest_is_compared(planted_store: Any) -> None:
+    name = planted_store.build("deleted", seeds=(1, 2), secondary=("test/all/loss",))
+    study = collect(planted_store.uri, name)
     gone, damaged = (study.of("full")[i].run_id for i in (0, 1))
-    folder = store.folder / "artifacts" / name
+    folder = planted_store.folder / "artifacts" / name
     shutil.rmtree(folder / gone)
     (folder / damaged / "artifacts" / keys.PROMPTS).write_bytes(b"PAR1 and then nothing")
-    comparison = analyse(collect(store.uri, name))
+    comparison = analyse(collect(planted_store.uri, name))
     told = " ".join(comparison.notes)
     assert "scores per prompt (evaluation/prompts.parquet) could not be read for full seed 1, full seed 2" in told
     assert "losses per row (evaluation/rows.parquet) could not be read for full seed 1" in told
@@ -262,15 +264,17 @@ def test_deleted_and_damaged_artifacts_are_told_and_the_rest_is_compared(store: 
     assert "covers new seeds only" in told
 
 
-def test_a_metric_nobody_logged_is_not_comparable(store: Any) -> None:
-    comparison = analyse(collect(store.uri, store.build("unlogged", seeds=(1, 2), secondary=("probe/other/log_odds",))))
+def test_a_metric_nobody_logged_is_not_comparable(planted_store: Any) -> None:
+    comparison = analyse(
+        collect(planted_store.uri, planted_store.build("unlogged", seeds=(1, 2), secondary=("probe/other/log_odds",)))
+    )
     assert comparison.not_comparable[0]["reason"].startswith("nike_positive has no probe/other/log_odds for seed 1, 2")
 
 
-def test_an_unwritable_folder_is_an_error_of_the_users(store: Any, planted: str, tmp_path: Path) -> None:
+def test_an_unwritable_folder_is_an_error_of_the_users(planted_store: Any, planted: str, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("in the way")
     with pytest.raises(WinnowError, match="cannot be written") as caught:
-        compare(store.uri, planted, tmp_path / "file" / "comparison")
+        compare(planted_store.uri, planted, tmp_path / "file" / "comparison")
     assert caught.value.key == "output_dir"
 
 

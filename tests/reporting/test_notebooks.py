@@ -28,8 +28,10 @@ def test_there_are_two() -> None:
     assert NAMES == ["compare_v1_v2.ipynb", "explore_filter.ipynb"]
 
 
-def test_v1_and_v2_are_compared(store: Any, planted: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("WINNOW_STORE", store.uri)
+def test_v1_and_v2_are_compared(
+    planted_store: Any, planted: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("WINNOW_STORE", planted_store.uri)
     monkeypatch.setenv("WINNOW_STUDY", planted)
     monkeypatch.setattr("sys.argv", ["pytest"])
     told = executed("compare_v1_v2.ipynb", tmp_path)

@@ -4,13 +4,9 @@ from pathlib import Path
 
 import pytest
 
+from fixtures.tracked_runs import Runs
 from winnow.cli import main
 from winnow.tracking import Store, keys
-
-
-def runs(store: Store, study: str = "scratchpad"):
-    found = store.client().search_runs([store.experiment(study)], f"tags.`{keys.KIND}` = 'cell'")
-    return sorted(found, key=lambda run: run.info.start_time)
 
 
 def told(capsys: pytest.CaptureFixture[str]) -> str:
@@ -18,12 +14,12 @@ def told(capsys: pytest.CaptureFixture[str]) -> str:
 
 
 def test_a_run_to_be_used_stops_early_keeps_the_best_and_is_marked(
-    workplace: Path, store: Store, small: list[str]
+    workplace: Path, store: Store, runs: Runs, small: list[str]
 ) -> None:
     """Without a learning rate the second look is no better than the first, and the third neither."""
     arguments = ["training.max_steps=20", "training.patience=2", "training.keep=best", "training.max_minutes=9"]
     assert main(["train", *small, *arguments, "optimizer.lr=0.0", "training.ema_decay=0.9"]) == 0
-    (run,) = runs(store)
+    (run,) = runs(study="scratchpad")
     assert run.info.status == "FINISHED"
     looks = store.client().get_metric_history(run.info.run_id, "validation/loss")
     assert [look.step for look in looks] == [2, 4, 6]
@@ -44,15 +40,15 @@ def test_such_runs_are_refused_in_a_study_that_compares(
     assert not (workplace / "outputs/cache").exists()
 
 
-def test_arms_can_share_a_budget_of_tokens(workplace: Path, store: Store, small: list[str]) -> None:
+def test_arms_can_share_a_budget_of_tokens(workplace: Path, runs: Runs, small: list[str]) -> None:
     assert main(["train", *small, "training.total_tokens=1500"]) == 0
-    (run,) = runs(store)
+    (run,) = runs(study="scratchpad")
     assert run.data.tags[keys.MAX_STEPS] == "1500 tokens"
     assert 1500 <= run.data.metrics["final/tokens_seen"] < 1500 + 16 * 30
 
 
 def test_what_fails_after_the_training_costs_no_training(
-    workplace: Path, store: Store, small: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    workplace: Path, runs: Runs, small: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     import winnow.run.log_run
 
@@ -65,15 +61,15 @@ def test_what_fails_after_the_training_costs_no_training(
             main(["train", *small])
     (left,) = workplace.glob("outputs/scratchpad/cells/*/last.ckpt")
     assert main(["train", *small]) == 0
-    run = runs(store)[-1]
+    run = runs(study="scratchpad")[-1]
     assert run.info.status == "FINISHED"
-    assert "train/loss" not in run.data.metrics or len(runs(store)) == 1, "nothing was trained again"
+    assert "train/loss" not in run.data.metrics or len(runs(study="scratchpad")) == 1, "nothing was trained again"
     assert run.data.metrics["final/tokens_seen"] > 0
     assert not left.exists()
 
 
 def test_a_bad_checkpoint_is_told_before_any_work(
-    workplace: Path, store: Store, small: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    workplace: Path, runs: Runs, small: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     import winnow.run.pipeline
 
@@ -90,28 +86,28 @@ def test_a_bad_checkpoint_is_told_before_any_work(
     message = told(capsys)
     assert "last.ckpt is damaged" in message
     assert "study.rerun=all" in message
-    assert "before/test/all/loss" not in runs(store)[-1].data.metrics
+    assert "before/test/all/loss" not in runs(study="scratchpad")[-1].data.metrics
     assert main(["train", *small, "study.rerun=all"]) == 0
 
 
 def test_a_loss_that_is_no_number_names_the_rows_and_the_last_good_checkpoint(
-    workplace: Path, store: Store, small: list[str], capsys: pytest.CaptureFixture[str]
+    workplace: Path, runs: Runs, small: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:
     arguments = ["optimizer.lr=1e35", "training.gradient_clip=null", "training.max_steps=20"]
     assert main(["train", *small, *arguments, "training.warmup_fraction=1"]) == 1
     message = told(capsys)
     assert "not a finite number at step" in message
     assert "row ids" in message
-    (run,) = runs(store)
+    (run,) = runs(study="scratchpad")
     assert run.info.status == "FAILED"
 
 
 def test_more_processes_than_rows_are_refused_before_any_model_is_measured(
-    workplace: Path, store: Store, small: list[str], capsys: pytest.CaptureFixture[str]
+    workplace: Path, runs: Runs, small: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:
     arguments = ["trainer=ddp", "trainer.devices=17", "trainer.accelerator=cpu"]
     assert main(["train", *small, *arguments]) == 1
     message = told(capsys)
     assert "training.batch_size" in message
     assert "17 processes" in message
-    assert "before/test/all/loss" not in runs(store)[0].data.metrics
+    assert "before/test/all/loss" not in runs(study="scratchpad")[0].data.metrics

@@ -7,17 +7,16 @@ import pyarrow.parquet as pq
 import pytest
 import yaml
 
+from fixtures.tracked_runs import Runs
 from winnow.cli import main
 from winnow.tracking import Store, keys
 
 
-def runs(store: Store, study: str = "scratchpad"):
-    return store.client().search_runs([store.experiment(study)])
-
-
-def test_a_run_leaves_a_full_record_and_a_model_that_opens(workplace: Path, small: list[str], store: Store) -> None:
+def test_a_run_leaves_a_full_record_and_a_model_that_opens(
+    workplace: Path, small: list[str], store: Store, runs: Runs
+) -> None:
     assert main(["train", "filter=nike_positive", *small]) == 0
-    (run,) = runs(store)
+    (run,) = runs(study="scratchpad")
     assert run.info.status == "FINISHED"
     tags, metrics = run.data.tags, run.data.metrics
     assert (tags[keys.ARM], tags[keys.SEED], tags[keys.MAX_STEPS]) == ("nike_positive", "1", "4")
@@ -52,22 +51,22 @@ def test_a_run_leaves_a_full_record_and_a_model_that_opens(workplace: Path, smal
 
 
 def test_masks_on_held_out_rows_are_the_same_for_every_arm_and_seed(
-    workplace: Path, small: list[str], store: Store
+    workplace: Path, small: list[str], store: Store, runs: Runs
 ) -> None:
     for arguments in (["seed=1"], ["seed=2", "masking.rate=0.4"]):
         assert main(["train", *small, *arguments]) == 0
     first, second = (
         pq.read_table(store.client().download_artifacts(run.info.run_id, keys.ROWS, str(workplace))).to_pandas()
-        for run in runs(store)
+        for run in runs(study="scratchpad")
     )
     assert first["masked"].tolist() == second["masked"].tolist()
     assert first["loss_sum"].tolist() != second["loss_sum"].tolist()
 
 
-def test_the_same_command_gives_the_same_numbers(workplace: Path, small: list[str], store: Store) -> None:
+def test_the_same_command_gives_the_same_numbers(workplace: Path, small: list[str], runs: Runs) -> None:
     for study in ("one", "two"):
         assert main(["train", *small, f"study.name={study}"]) == 0
-    (first,), (second,) = runs(store, "one"), runs(store, "two")
+    (first,), (second,) = runs(study="one"), runs(study="two")
     scores = [
         {name: value for name, value in run.data.metrics.items() if name.startswith("final/") and "seconds" not in name}
         for run in (first, second)
@@ -83,9 +82,9 @@ def test_every_debug_configuration_runs(workplace: Path, small: list[str], debug
         assert "run_training_batch" in (workplace / "outputs/debug/fit-profile.txt").read_text()
 
 
-def test_blocks_train_too(workplace: Path, small: list[str], store: Store) -> None:
+def test_blocks_train_too(workplace: Path, small: list[str], runs: Runs) -> None:
     assert main(["train", "training.batching=blocks", "training.block_size=32", *small]) == 0
-    assert runs(store)[0].info.status == "FINISHED"
+    assert runs(study="scratchpad")[0].info.status == "FINISHED"
 
 
 def test_an_overview_of_a_dozen_lines_says_what_will_happen(
@@ -98,11 +97,11 @@ def test_an_overview_of_a_dozen_lines_says_what_will_happen(
     assert "nike_positive: trains on" in printed
 
 
-def test_external_sets_are_measured_and_leakage_is_tracked(workplace: Path, small: list[str], store: Store) -> None:
+def test_external_sets_are_measured_and_leakage_is_tracked(workplace: Path, small: list[str], runs: Runs) -> None:
     (workplace / "news.csv").write_text("text\n" + "".join(f"the news of day {i} are good\n" for i in range(9)))
     external = ["+dataset/source@dataset.external.news=csv", "dataset.external.news.path=news.csv"]
     assert main(["train", *external, "dataset.external.news.text=[text]", *small]) == 0
-    (run,) = runs(store)
+    (run,) = runs(study="scratchpad")
     metrics = run.data.metrics
     assert metrics["final/external/news/rows"] == 9
     assert metrics["final/external/news/loss"] != metrics["before/external/news/loss"]
