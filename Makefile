@@ -1,26 +1,39 @@
-# Two commands on a fresh machine: `make demo` and `make test`. Each sets up all that it needs.
+# Run `make help` for the list of targets. Each target sets up all that it needs.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
+.DEFAULT_GOAL := help
 
-.PHONY: demo test lint wheel clean
+.PHONY: help demo quick test lint types format wheel clean
+
+help:  ## List the targets.
+	@sed -nE 's/^([a-z]+):.*## (.*)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 16
 
 demo: $(READY)  ## Train the demo study and write its report.
 	$(BIN)/winnow train experiment=demo
 
-test: $(READY) lint  ## Linters, types and tests.
+quick: $(READY) lint  ## Run the linters and the fast tests; run it before each commit.
+	$(BIN)/python -m pytest -q -n 2 -m "not slow and not network" tests
+
+test: $(READY) lint types  ## Run the linters, the type checker and all tests, except those that need the Hub.
 	$(BIN)/python -m pytest -n 2
 
-lint: $(READY)
+lint: $(READY)  ## Check format and style.
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
+
+types: $(READY)  ## Check the types.
 	$(BIN)/mypy
 
-wheel: $(READY)
+format: $(READY)  ## Format the code and apply the linter's safe fixes.
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+wheel: $(READY)  ## Build the wheel in dist/.
 	$(BIN)/python -m build --wheel
 
-clean:
+clean:  ## Remove the environment, builds and caches.
 	rm -rf $(VENV) build dist .mypy_cache .pytest_cache .ruff_cache
 
 $(READY): pyproject.toml constraints.txt

@@ -19,6 +19,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 pytest_plugins = [
     "fixtures.planted_study",
+    "fixtures.slow_tests",
     "fixtures.small_corpus",
     "fixtures.tiny_model",
     "fixtures.tracked_runs",

@@ -115,6 +115,7 @@ def test_module_names_are_unique() -> None:
     assert [name for name, count in names.items() if count > 1] == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "module", ["winnow.cli", "winnow.config", "winnow.data", "winnow.filters", "winnow.comparison", "winnow.reporting"]
 )

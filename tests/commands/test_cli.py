@@ -21,6 +21,7 @@ ROOT = Path(__file__).parents[2]
 WINNOW = Path(sys.executable).with_name("winnow")
 
 
+@pytest.mark.slow
 def test_help_comes_at_once_without_the_heavy_libraries() -> None:
     code = "import sys; from winnow.cli import main\ntry: main(['--help'])\nfinally: print(sorted(sys.modules))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
@@ -43,6 +44,7 @@ def test_several_faults_are_told_together(workplace: Path, capsys: pytest.Captur
     assert not (workplace / "outputs" / "cache").exists()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("signum", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_a_signal_in_the_middle_of_training_ends_the_run_killed(
     workplace: Path, store: Store, small: list[str], signum: signal.Signals, code: int
@@ -67,6 +69,7 @@ def test_a_signal_in_the_middle_of_training_ends_the_run_killed(
     assert list((workplace / "outputs/scratchpad/cells").glob("*/last.ckpt")), "what was trained can be taken up"
 
 
+@pytest.mark.slow
 def test_two_processes_train_and_one_keeps_the_record(workplace: Path, store: Store, small: list[str]) -> None:
     command = [WINNOW, "train", "trainer=ddp", "trainer.accelerator=cpu", "study.name=two", *small]
     subprocess.run(command, check=True, capture_output=True, timeout=300)
@@ -80,6 +83,7 @@ def test_two_processes_train_and_one_keeps_the_record(workplace: Path, store: St
     assert losses[0] == pytest.approx(losses[1], rel=0.01)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("script", sorted(path.name for path in (ROOT / "scripts").glob("*.py")))
 def test_each_script_is_its_command(workplace: Path, script: str) -> None:
     needed = ["study=mine"] if script == "compare.py" else []
@@ -131,6 +135,7 @@ def test_every_file_that_the_readme_links_is_there() -> None:
         assert (ROOT / link).is_file()
 
 
+@pytest.mark.slow
 def test_the_ui_opens_mlflow_on_the_store_and_on_loopback_only(workplace: Path, store: Store) -> None:
     store.experiment("a-study-to-be-seen")
     with socket.socket() as probe:
@@ -158,6 +163,7 @@ def fetched(url: str) -> bytes:
             time.sleep(0.5)
 
 
+@pytest.mark.slow
 def test_the_wheel_carries_its_configuration_and_runs_outside_the_checkout(workplace: Path, small: list[str]) -> None:
     build = [sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", workplace / "dist", ROOT]
     subprocess.run(build, check=True, capture_output=True)

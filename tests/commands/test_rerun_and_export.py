@@ -97,6 +97,7 @@ def test_runs_that_cannot_be_made_again_are_refused_in_words(
     assert "config/resolved.yaml" in refused(trained)
 
 
+@pytest.mark.slow
 def test_an_exported_study_is_made_again_by_its_script(
     workplace: Path, store: Store, small: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:

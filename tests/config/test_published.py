@@ -33,6 +33,7 @@ def test_a_published_figure_stands_with_its_source_in_a_short_file(name: str) ->
     assert len(text.splitlines()) < 40
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("name", "key"), [("hf_course_imdb", "dataset.source.name"), ("uptrain", "model.name")])
 def test_without_the_hub_an_experiment_stops_with_the_reason(
     workplace: Path, store: Store, name: str, key: str

@@ -149,6 +149,7 @@ print(dataset.load(Path(sys.argv[2])).fingerprint)
 """
 
 
+@pytest.mark.slow
 def test_parallel_processes_may_build_the_same_corpus(dataset_of: DatasetOf, tmp_path: Path) -> None:
     dataset = dataset_of([f"text {i}" for i in range(3_000)])
     assert isinstance(dataset.source, Files)

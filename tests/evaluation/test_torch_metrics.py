@@ -68,6 +68,7 @@ def test_no_token_is_no_number_and_not_zero() -> None:
     assert math.isnan(float(CalibrationError().compute()))
 
 
+@pytest.mark.slow
 def test_two_processes_with_uneven_shares_give_the_scores_of_one(tmp_path: Path) -> None:
     out = tmp_path / "result.pt"
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2"]

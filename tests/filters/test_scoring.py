@@ -142,6 +142,7 @@ print(dataset.fingerprint(), corpus.fingerprint, chosen.fingerprint(), verdicts.
 """
 
 
+@pytest.mark.slow
 def test_fingerprints_are_the_same_in_every_process(tmp_path: Path) -> None:
     rows = "".join(f"a {word} shoe {i}\n" for i in range(60) for word in ("good", "bad", "plain"))
     (tmp_path / "texts.csv").write_text("text\n" + rows)

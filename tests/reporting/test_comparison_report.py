@@ -278,6 +278,7 @@ def test_an_unwritable_folder_is_an_error_of_the_users(planted_store: Any, plant
     assert caught.value.key == "output_dir"
 
 
+@pytest.mark.slow
 def test_the_room_imports_without_torch() -> None:
     code = (
         "import sys, winnow.comparison as c, winnow.reporting.comparison_report; c.contrast, c.collect, c.analyse;"

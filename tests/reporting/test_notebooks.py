@@ -28,6 +28,7 @@ def test_there_are_two() -> None:
     assert NAMES == ["compare_v1_v2.ipynb", "explore_filter.ipynb"]
 
 
+@pytest.mark.slow
 def test_v1_and_v2_are_compared(
     planted_store: Any, planted: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -41,6 +42,7 @@ def test_v1_and_v2_are_compared(
     assert "Nike shoes are very [MASK]" in told
 
 
+@pytest.mark.slow
 def test_a_filter_is_explored(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     assert main(["filter", "dataset.source.rows=900"]) == 0

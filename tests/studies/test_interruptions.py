@@ -19,6 +19,8 @@ from winnow.cli import main
 from winnow.studies.isolation import unchanged_process
 from winnow.tracking import keys
 
+pytestmark = pytest.mark.slow
+
 Runs = Callable[..., list[Any]]
 Histories = Callable[[Any], dict[str, list[tuple[int, float]]]]
 

@@ -68,6 +68,7 @@ def test_a_process_that_dies_is_told_of_by_its_signal_and_stops_no_other(tmp_pat
     ]
 
 
+@pytest.mark.slow
 def test_processes_end_with_the_study(tmp_path: Path) -> None:
     task: Any = Task("long", tmp_path)
     code = "import os, time; print(os.getpid(), flush=True); time.sleep(60)"
@@ -80,6 +81,7 @@ def test_processes_end_with_the_study(tmp_path: Path) -> None:
         os.kill(int(told), 0)
 
 
+@pytest.mark.slow
 def test_a_job_ends_when_the_pipe_from_its_study_breaks(tmp_path: Path) -> None:
     code = "from winnow.studies.job import end_with_standard_input as end; end()"
     process = subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE)
@@ -106,6 +108,7 @@ def test_launchers_say_how_many_cells_run_at_a_time() -> None:
     assert (Torchrun(cells=2, processes_per_cell=4).at_once, Torchrun(processes_per_cell=4).processes) == (2, 4)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "launcher",
     [

@@ -21,6 +21,8 @@ from winnow.tracking.mlflow_ui import view_address
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page
 
+pytestmark = pytest.mark.slow
+
 WAIT = 60_000
 
 

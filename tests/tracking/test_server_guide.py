@@ -18,6 +18,8 @@ import pytest
 from winnow.cli import main
 from winnow.tracking import Store, keys
 
+pytestmark = pytest.mark.slow
+
 GUIDE = Path(__file__).parents[2] / "docs" / "server.md"
 POSTGRES = sorted(Path("/usr/lib/postgresql").glob("*/bin"))
 

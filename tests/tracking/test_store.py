@@ -26,6 +26,7 @@ def test_a_deleted_experiment_comes_back_under_its_name(store: Store) -> None:
     assert store.client().get_experiment(first).lifecycle_stage == "active"
 
 
+@pytest.mark.slow
 def test_processes_may_start_together_on_an_empty_store_which_they_make_in_wal_mode(
     empty: Store, tmp_path: Path
 ) -> None:

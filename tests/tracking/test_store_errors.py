@@ -105,6 +105,7 @@ def test_a_database_that_may_only_be_read_is_told(store: Store, open_folder: Pat
     assert "may only be read" in in_a_child_without_privileges(lambda: str(readonly.check()[0]))
 
 
+@pytest.mark.slow
 def test_a_full_disk_stops_a_run_with_clear_words_and_keeps_what_fits(store: Store, tmp_path: Path) -> None:
     experiment = store.experiment("study")
     code = (

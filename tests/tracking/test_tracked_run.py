@@ -57,6 +57,7 @@ def test_a_run_that_dies_is_never_finished_and_names_its_cause(store: Store, err
     assert found.data.metrics == {"train/loss": 2.0}, "what was buffered is not lost"
 
 
+@pytest.mark.slow
 def test_sigterm_ends_a_run_killed_with_the_exit_code_shells_expect(store: Store, tmp_path: Path) -> None:
     store.experiment("study")
     code = (

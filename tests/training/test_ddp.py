@@ -10,6 +10,8 @@ from typing import Any
 import pytest
 import torch
 
+pytestmark = pytest.mark.slow
+
 SCRIPT = Path(__file__).parent / "two_processes.py"
 train = runpy.run_path(str(SCRIPT))["train"]
 

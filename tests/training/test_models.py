@@ -193,6 +193,7 @@ def without_network(code: str, hub: Path) -> list[str]:
     return done.stdout.strip().splitlines()
 
 
+@pytest.mark.slow
 def test_a_hub_name_without_network_is_told_soon(tmp_path: Path) -> None:
     code = """
 import time
@@ -211,6 +212,7 @@ print(time.monotonic() - start < 25)
     assert soon == "True"
 
 
+@pytest.mark.slow
 def test_a_hub_name_in_the_local_cache_needs_no_network(tmp_path: Path, folder: Path) -> None:
     cached = tmp_path / "hub" / "models--someone--small"
     (cached / "refs").mkdir(parents=True)

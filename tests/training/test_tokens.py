@@ -55,6 +55,7 @@ def test_the_second_call_opens_the_cache(table: pa.Table, tokenizer: Any, tmp_pa
     assert len(list((tmp_path / "tokens").iterdir())) == 3
 
 
+@pytest.mark.slow
 def test_parallel_processes_leave_one_whole_cache(tmp_path: Path) -> None:
     code = """
 import sys, pathlib, pyarrow as pa

@@ -40,6 +40,7 @@ def test_special_tokens_come_first() -> None:
     assert tokenizer.model_max_length == 32
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("hash_seed", ["1", "2"])
 def test_the_vocabulary_does_not_depend_on_the_hash_seed(hash_seed: str) -> None:
     code = f"from winnow.training.wordpiece import train_wordpiece as t; print(t({TEXTS!r}, 90, 32).get_vocab())"

@@ -81,6 +81,7 @@ def test_without_knowledge_of_processes_the_lock_decides(
     assert unknown.why_dead(run_id, 0) is not None
 
 
+@pytest.mark.slow
 def test_a_child_that_outlives_its_parent_holds_no_lock(store: Store) -> None:
     code = (
         "import os, time\n"
