@@ -14,10 +14,10 @@ demo: $(READY)  ## Train the demo study and write its report.
 	$(BIN)/winnow train experiment=demo
 
 quick: $(READY) lint  ## Run the linters and the fast tests; run it before each commit.
-	$(BIN)/python -m pytest -q -n 2 -m "not slow and not network" tests
+	$(BIN)/python -m pytest -q -n 2 --dist worksteal -m "not slow and not network" tests
 
 test: $(READY) lint types  ## Run the linters, the type checker and all tests, except those that need the Hub.
-	$(BIN)/python -m pytest -n 2
+	$(BIN)/python -m pytest -n 2 --dist worksteal
 
 lint: $(READY)  ## Check format and style.
 	$(BIN)/ruff format --check .

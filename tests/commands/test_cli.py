@@ -115,6 +115,7 @@ def test_every_command_of_the_readme_composes(workplace: Path, command: str) -> 
     assert main([*shlex.split(command)[1:], "--cfg"]) == 0
 
 
+@pytest.mark.slow
 def test_the_readmes_own_data_makes_a_study(workplace: Path, small: list[str]) -> None:
     written_by_the_user(workplace)
     (study,) = [command for command in readme_commands() if "praise_control" in command]
@@ -123,6 +124,7 @@ def test_the_readmes_own_data_makes_a_study(workplace: Path, small: list[str]) -
     assert (workplace / "outputs/reviews/comparison/report.html").exists()
 
 
+@pytest.mark.slow
 def test_the_readmes_own_file_is_filtered_by_overrides_alone(workplace: Path) -> None:
     written_by_the_user(workplace)
     (command,) = [command for command in readme_commands() if "dataset=csv" in command]

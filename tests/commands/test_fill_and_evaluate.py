@@ -81,6 +81,7 @@ def test_fill_tells_what_is_wrong(workplace: Path, folder: Path, capsys: pytest.
     assert "tokens, and the model reads" in errors_of(capsys, "fill", long, str(folder))
 
 
+@pytest.mark.slow
 def test_a_run_and_a_folder_with_another_tokenizer_share_probes_but_no_perplexity(
     workplace: Path, store: Store, small: list[str], folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -27,6 +27,7 @@ def history(store: Store, name: str) -> list[tuple[int, float]]:
     return [(point.step, point.value) for point in sorted(points, key=lambda point: point.step)]
 
 
+@pytest.mark.slow
 def test_the_shares_of_kept_and_of_broken_rows_are_tracked_by_step(workplace: Path, store: Store) -> None:
     assert main(["filter", *SMALL]) == 0
     run, client = the_run(store), store.client()
@@ -74,6 +75,7 @@ def watching(workplace: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[objec
     sys.modules.pop("watching")
 
 
+@pytest.mark.slow
 def test_they_are_in_the_store_while_rows_are_still_judged(
     workplace: Path, store: Store, watching, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -134,6 +136,7 @@ def blocks(language: str) -> list[str]:
     return re.findall(rf"```{language}\n(.*?)```", GUIDE, re.DOTALL)
 
 
+@pytest.mark.slow
 def test_the_guides_filter_and_what_it_reads_back_work(workplace: Path, store: Store) -> None:
     for text in blocks("yaml"):
         file = workplace / text.splitlines()[0].removeprefix("# ")

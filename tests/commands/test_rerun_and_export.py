@@ -24,6 +24,7 @@ def trained(workplace: Path, runs: Runs, small: list[str]) -> str:
     return run.info.run_id
 
 
+@pytest.mark.slow
 def test_a_run_made_again_is_equal_bit_for_bit(
     trained: str, workplace: Path, runs: Runs, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -49,6 +50,7 @@ def test_a_run_made_again_is_equal_bit_for_bit(
     assert len(models) == 2, "the first run's model stays"
 
 
+@pytest.mark.slow
 def test_what_differs_is_told_and_unequal_numbers_are_named(
     trained: str, store: Store, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -73,6 +75,7 @@ def test_what_differs_is_told_and_unequal_numbers_are_named(
     assert lines["final/validation/all/loss"].rstrip().endswith("equal")
 
 
+@pytest.mark.slow
 def test_runs_that_cannot_be_made_again_are_refused_in_words(
     trained: str, workplace: Path, store: Store, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -8,6 +8,8 @@ import pytest
 from winnow.cli import main
 from winnow.tracking import Store, keys
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def asked(monkeypatch: pytest.MonkeyPatch) -> list[str]:

@@ -13,6 +13,7 @@ def told(capsys: pytest.CaptureFixture[str]) -> str:
     return " ".join(capsys.readouterr().err.split())
 
 
+@pytest.mark.slow
 def test_a_run_to_be_used_stops_early_keeps_the_best_and_is_marked(
     workplace: Path, store: Store, runs: Runs, small: list[str]
 ) -> None:
@@ -40,6 +41,7 @@ def test_such_runs_are_refused_in_a_study_that_compares(
     assert not (workplace / "outputs/cache").exists()
 
 
+@pytest.mark.slow
 def test_arms_can_share_a_budget_of_tokens(workplace: Path, runs: Runs, small: list[str]) -> None:
     assert main(["train", *small, "training.total_tokens=1500"]) == 0
     (run,) = runs(study="scratchpad")
@@ -47,6 +49,7 @@ def test_arms_can_share_a_budget_of_tokens(workplace: Path, runs: Runs, small: l
     assert 1500 <= run.data.metrics["final/tokens_seen"] < 1500 + 16 * 30
 
 
+@pytest.mark.slow
 def test_what_fails_after_the_training_costs_no_training(
     workplace: Path, runs: Runs, small: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -68,6 +71,7 @@ def test_what_fails_after_the_training_costs_no_training(
     assert not left.exists()
 
 
+@pytest.mark.slow
 def test_a_bad_checkpoint_is_told_before_any_work(
     workplace: Path, runs: Runs, small: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -50,6 +50,7 @@ def test_a_run_leaves_a_full_record_and_a_model_that_opens(
     assert len(fills) == 5
 
 
+@pytest.mark.slow
 def test_masks_on_held_out_rows_are_the_same_for_every_arm_and_seed(
     workplace: Path, small: list[str], store: Store, runs: Runs
 ) -> None:
@@ -63,6 +64,7 @@ def test_masks_on_held_out_rows_are_the_same_for_every_arm_and_seed(
     assert first["loss_sum"].tolist() != second["loss_sum"].tolist()
 
 
+@pytest.mark.slow
 def test_the_same_command_gives_the_same_numbers(workplace: Path, small: list[str], runs: Runs) -> None:
     for study in ("one", "two"):
         assert main(["train", *small, f"study.name={study}"]) == 0
@@ -75,6 +77,7 @@ def test_the_same_command_gives_the_same_numbers(workplace: Path, small: list[st
     assert first.data.tags[keys.CELL] == second.data.tags[keys.CELL]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("debug", ["fast_dev_run", "overfit_one_batch", "limit_batches", "profiler"])
 def test_every_debug_configuration_runs(workplace: Path, small: list[str], debug: str) -> None:
     assert main(["train", f"debug={debug}", *small]) == 0
@@ -82,6 +85,7 @@ def test_every_debug_configuration_runs(workplace: Path, small: list[str], debug
         assert "run_training_batch" in (workplace / "outputs/debug/fit-profile.txt").read_text()
 
 
+@pytest.mark.slow
 def test_blocks_train_too(workplace: Path, small: list[str], runs: Runs) -> None:
     assert main(["train", "training.batching=blocks", "training.block_size=32", *small]) == 0
     assert runs(study="scratchpad")[0].info.status == "FINISHED"
@@ -97,6 +101,7 @@ def test_an_overview_of_a_dozen_lines_says_what_will_happen(
     assert "nike_positive: trains on" in printed
 
 
+@pytest.mark.slow
 def test_external_sets_are_measured_and_leakage_is_tracked(workplace: Path, small: list[str], runs: Runs) -> None:
     (workplace / "news.csv").write_text("text\n" + "".join(f"the news of day {i} are good\n" for i in range(9)))
     external = ["+dataset/source@dataset.external.news=csv", "dataset.external.news.path=news.csv"]

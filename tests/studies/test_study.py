@@ -20,6 +20,7 @@ def sweep(small: list[str], *arguments: str) -> int:
     return main(["train", "-m", ARMS, "seed=1,2", "study.name=mine", *small, *arguments])
 
 
+@pytest.mark.slow
 def test_a_study_trains_every_arm_and_ends_in_a_comparison(
     workplace: Path, store: Store, small: list[str], capsys: pytest.CaptureFixture[str], runs: Runs
 ) -> None:
@@ -63,6 +64,7 @@ def test_a_study_trains_every_arm_and_ends_in_a_comparison(
     assert len(runs()) == 9
 
 
+@pytest.mark.slow
 def test_a_cell_that_fails_stops_no_other_and_is_run_again(
     workplace: Path, store: Store, small: list[str], capsys: pytest.CaptureFixture[str], runs: Runs
 ) -> None:
@@ -81,6 +83,7 @@ def test_a_cell_that_fails_stops_no_other_and_is_run_again(
     assert [cell.info.status for cell in runs()] == ["FAILED", "FINISHED", "FAILED"]
 
 
+@pytest.mark.slow
 def test_a_broken_training_is_taken_up_where_it_stood_under_the_same_run(
     workplace: Path, store: Store, small: list[str], monkeypatch: pytest.MonkeyPatch, runs: Runs, histories: Histories
 ) -> None:
@@ -149,6 +152,7 @@ def test_a_plan_that_could_say_nothing_is_refused_before_any_work(
     assert not (workplace / "outputs/cache").exists()
 
 
+@pytest.mark.slow
 def test_a_study_takes_its_filter_apart(
     workplace: Path, store: Store, small: list[str], runs: Runs, capsys: pytest.CaptureFixture[str]
 ) -> None:

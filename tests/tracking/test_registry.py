@@ -13,6 +13,8 @@ from transformers import pipeline
 from winnow.cli import main
 from winnow.tracking import Store, keys
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def run_id(workplace: Path, store: Store, small: list[str]) -> str:

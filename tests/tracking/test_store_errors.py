@@ -58,6 +58,7 @@ def test_a_database_that_another_program_has_locked_is_told(store: Store) -> Non
     assert store.check() == []
 
 
+@pytest.mark.slow
 def test_what_is_logged_while_the_database_is_locked_arrives_later(
     store: Store, capsys: pytest.CaptureFixture[str]
 ) -> None:

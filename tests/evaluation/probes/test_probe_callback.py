@@ -80,6 +80,7 @@ def test_a_training_that_is_taken_up_has_the_whole_story_and_its_checkpoint_open
     assert odds == [0, 2, 4]
 
 
+@pytest.mark.slow
 def test_a_run_logs_scores_by_step_and_keeps_the_curves(workplace: Path, store: Store, small: list[str]) -> None:
     assert main(["train", *small, "study.name=one"]) == 0
     client = store.client()

@@ -127,6 +127,7 @@ spaces = st.sampled_from([" ", "  ", "\n", "\t", "\u00a0", "\u2003"])
 sentences = st.lists(st.tuples(tokens, spaces), max_size=14).map(lambda pairs: "".join(a + b for a, b in pairs))
 
 
+@pytest.mark.slow
 @settings(max_examples=1_500, deadline=None)
 @given(sentences)
 def test_equal_on_sentences_that_meet_the_rules(nltk_compound: Callable[[str], float], text: str) -> None:
