@@ -43,6 +43,24 @@ def p_text(p: float | None) -> str:
     return "p < 0.0001" if p < 0.0001 else f"p = {p:.2g}"
 
 
+def p_short(p: float | None) -> str:
+    """Return a p value as it is written in a column headed p.
+
+    >>> p_short(0.00004), p_short(0.0312)
+    ('< 0.0001', '0.031')
+    """
+    return NOTHING if p is None or math.isnan(p) else p_text(p).removeprefix("p ").removeprefix("= ")
+
+
+def whole(value: float | None) -> str:
+    """Return a count with thousands separators, or a dash if it is unknown.
+
+    >>> whole(1234.4)
+    '1,234'
+    """
+    return NOTHING if value is None or not math.isfinite(value) else f"{value:,.0f}"
+
+
 def listed(names: list[str] | tuple[str, ...]) -> str:
     """Return names as a sentence does.
 

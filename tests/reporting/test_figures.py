@@ -7,12 +7,11 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from winnow.reporting.figures import Figure, styles
-from winnow.reporting.fill_figures import draw_best_and_worst, draw_top_fills
-from winnow.reporting.loss_curves import draw_losses
-from winnow.reporting.prompt_figures import MOST_ROWS, draw_heat_map, draw_score_over_steps
-from winnow.reporting.structure_figure import draw_structure
-from winnow.reporting.word_figures import draw_followed_words, draw_word_shift, word_shift
+from winnow.reporting.bars import draw_best_and_worst, draw_top_fills
+from winnow.reporting.curves import draw_followed_words, draw_losses, draw_scores_over_steps
+from winnow.reporting.figures import Figure
+from winnow.reporting.model_figures import MOST_ROWS, draw_heat_map, draw_structure, draw_word_shift, word_shift
+from winnow.reporting.style import styles
 
 LOOK = styles({"v1": "baseline", "v2": "filter"})
 
@@ -77,33 +76,33 @@ def curves() -> pd.DataFrame:
 
 
 def test_scores_and_followed_words_over_steps(curves: pd.DataFrame, tmp_path: Path) -> None:
-    assert "log odds, wide" in texts_of(draw_score_over_steps(curves, "log_odds", LOOK, tmp_path))
+    assert "log odds, wide" in texts_of(draw_scores_over_steps(curves, LOOK, tmp_path))
     told = texts_of(draw_followed_words(curves, "wide", LOOK, tmp_path))
-    assert "expensive (unwanted)" in told
-    assert "durable (wanted)" in told
+    assert "expensive (unwanted), wide" in told
+    assert "durable (wanted), wide" in told
     only = texts_of(draw_followed_words(curves, "wide", LOOK, tmp_path, words=["durable"]))
     assert "expensive" not in only
     assert draw_followed_words(curves[curves["step"] == 0], "wide", LOOK, tmp_path) is None
-    assert draw_score_over_steps(curves, "nothing", LOOK, tmp_path) is None
+    assert draw_scores_over_steps(curves, LOOK, tmp_path, "nothing") is None
 
 
 def test_losses_share_one_axis_for_all_models(tmp_path: Path) -> None:
     metrics = ("train/loss", "validation/loss")
     rows = [(arm, 0, metric, step, 5 - step / 100) for arm in LOOK for metric in metrics for step in (100, 200)]
     told = texts_of(draw_losses(pd.DataFrame(rows, columns=["arm", "seed", "metric", "step", "value"]), LOOK, tmp_path))
-    for text in ("v1, train", "v2, validation", "perplexity"):
+    for text in ("v1, training", "v2, validation", "perplexity"):
         assert text in told
 
 
 def test_a_heat_map_shows_the_prompts_on_which_models_differ_most(tmp_path: Path) -> None:
     scores = {f"prompt {i:02d}": {"v1": 0.0, "v2": i / 10} for i in range(MOST_ROWS + 10)}
-    figure = draw_heat_map(scores, ["v1", "v2"], "wide", "log_odds", tmp_path)
+    figure = draw_heat_map(scores, ["v1", "v2"], "wide", tmp_path)
     told = texts_of(figure)
     assert "prompt 49" in told
     assert "prompt 09" not in told
     assert figure is not None
     assert "50 prompts" in figure.caption
-    assert draw_heat_map({"a": {"v1": 0.0}}, ["v1", "v2"], "wide", "log_odds", tmp_path) is None
+    assert draw_heat_map({"a": {"v1": 0.0}}, ["v1", "v2"], "wide", tmp_path) is None
 
 
 def test_the_structure_tells_parameters_and_shapes(tmp_path: Path) -> None:

@@ -12,12 +12,13 @@ import numpy.typing as npt
 import pyarrow as pa
 from rich.console import Console
 
-from winnow.commands.evaluation_results import Result, keep_results, print_results
+from winnow.commands.evaluation_results import keep_results, print_results
 from winnow.commands.model_lookup import Contender, artifact_of, find_contenders, load_contender
 from winnow.config import EvaluateConfig, construct
 from winnow.data import Dataset
 from winnow.errors import WinnowError, WinnowErrors
 from winnow.filters import Filter
+from winnow.reporting.model_figures import EvaluatedModel
 from winnow.run.components import check_store, filters_in, load_corpus
 from winnow.run.inputs import held_out_rows, judge, slices_of
 from winnow.run.score import measure_rows, probe_summaries
@@ -79,7 +80,7 @@ def _measure(
     probes: Mapping[str, Probe],
     held_out: HeldOut | None,
     store: Store,
-) -> Result:
+) -> EvaluatedModel:
     import torch
 
     from winnow.evaluation import fill
@@ -113,7 +114,7 @@ def _measure(
     readable = [probe for probe in probes.values() if sum(cloze.masks for cloze in probe.clozes) <= READABLE]
     texts = [cloze.text for probe in readable for cloze in probe.clozes]
     wide = [cloze.text for probe in probes.values() for cloze in probe.clozes if cloze.wanted and cloze.unwanted]
-    return Result(
+    return EvaluatedModel(
         label=contender.label,
         source=loaded.source,
         run_id=contender.run_id,

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from rich.console import Console
 from rich.markup import escape
@@ -15,15 +14,9 @@ from rich.table import Table
 from winnow.config import EvaluateConfig
 from winnow.evaluation.probes.probe_scores import topk_rows
 from winnow.formatting import number
-from winnow.reporting.evaluation_figures import draw_results
+from winnow.reporting.model_figures import EvaluatedModel, draw_models
 from winnow.reporting.tables import save_table
 from winnow.tracking import Store, keys, track
-
-if TYPE_CHECKING:
-    import pandas as pd
-
-    from winnow.evaluation import ProbeScores
-    from winnow.evaluation.fill_mask import Ranked
 
 SHOWN_OF_ALL = ("loss", "perplexity", "top1", "top5", "mrr", "ece", "pseudo_perplexity")
 SHOWN_OF_SLICES = ("perplexity", "top1")
@@ -43,46 +36,15 @@ SHOWN_OF_PROBES = (
 )
 
 
-@dataclass(frozen=True)
-class Result:
-    """What one model scored, and what pictures of it need.
-
-    Attributes:
-        label: What it is called.
-        source: Where it was loaded from.
-        run_id: The run that trained it, where it was named by its run.
-        tokenizer: Fingerprint of its tokenizer.
-        scores: Every metric by name.
-        probes: What it said to each prompt.
-        rankings: For each readable prompt and each of its masks a long ranking of words.
-        words: The mean probability of every word over the prompts with wanted and unwanted words.
-        modules: Its modules with their shapes and parameters.
-        parts: The same in a few lines.
-        history: `losses` and `curves` by step, where they are known.
-    """
-
-    label: str
-    source: str
-    run_id: str | None
-    tokenizer: str
-    scores: dict[str, float]
-    probes: dict[str, ProbeScores]
-    rankings: dict[str, list[Ranked]]
-    words: dict[str, float]
-    modules: list[dict[str, Any]]
-    parts: list[dict[str, Any]]
-    history: dict[str, pd.DataFrame]
-
-
-def by_tokenizer(results: Sequence[Result]) -> list[list[Result]]:
+def by_tokenizer(results: Sequence[EvaluatedModel]) -> list[list[EvaluatedModel]]:
     """Part models by their tokenizers: losses over different tokens are no numbers of one column."""
-    groups: dict[str, list[Result]] = {}
+    groups: dict[str, list[EvaluatedModel]] = {}
     for result in results:
         groups.setdefault(result.tokenizer, []).append(result)
     return list(groups.values())
 
 
-def print_results(console: Console, results: Sequence[Result], split: str) -> None:
+def print_results(console: Console, results: Sequence[EvaluatedModel], split: str) -> None:
     """Print a table of held-out rows for each tokenizer, and one of all probes for all models."""
     groups = by_tokenizer(results) if any(_of_rows(result) for result in results) else []
     if len(groups) > 1:
@@ -107,11 +69,11 @@ def print_results(console: Console, results: Sequence[Result], split: str) -> No
     console.print(_table("probes", shown, results, "probe/"))
 
 
-def _of_rows(result: Result) -> list[str]:
+def _of_rows(result: EvaluatedModel) -> list[str]:
     return [name for name in result.scores if not name.startswith("probe/")]
 
 
-def _table(title: str, names: Iterable[str], results: Sequence[Result], prefix: str) -> Table:
+def _table(title: str, names: Iterable[str], results: Sequence[EvaluatedModel], prefix: str) -> Table:
     table = Table(title=title, title_justify="left", title_style="bold", box=None, padding=(0, 2), header_style="bold")
     table.add_column("")
     for result in results:
@@ -121,7 +83,7 @@ def _table(title: str, names: Iterable[str], results: Sequence[Result], prefix: 
     return table
 
 
-def keep_results(config: EvaluateConfig, store: Store, results: Sequence[Result]) -> Path:
+def keep_results(config: EvaluateConfig, store: Store, results: Sequence[EvaluatedModel]) -> Path:
     """Keep all scores as tables in a folder and in the store, as one run with a run below it for each model."""
     experiment = store.experiment(config.name)
     title = ", ".join(result.label for result in results)
@@ -132,7 +94,7 @@ def keep_results(config: EvaluateConfig, store: Store, results: Sequence[Result]
         save_table(all_fills, folder, "probe_topk", "The likeliest words at each prompt.")
         for result in results:
             save_table(result.modules, folder / "structure", _file(result.label), f"The modules of {result.label}.")
-        draw_results(results, folder / "figures")
+        draw_models(results, folder / "figures")
         for result in results:
             tags = {keys.KIND: "evaluated", keys.ARM: result.label, keys.TOKENIZER: result.tokenizer}
             with track(store, experiment, result.label, tags, run.run_id) as child:
@@ -144,7 +106,7 @@ def keep_results(config: EvaluateConfig, store: Store, results: Sequence[Result]
     return folder
 
 
-def score_rows_of(results: Sequence[Result]) -> list[dict[str, Any]]:
+def score_rows_of(results: Sequence[EvaluatedModel]) -> list[dict[str, Any]]:
     """Return a row for each metric, a column for each model.
 
     Under each further tokenizer, metrics of held-out rows have lines of their own, so that no column mixes them.

@@ -1,25 +1,60 @@
-"""Writing a comparison down: JSON for programs, a page and Markdown for people, and the figures."""
+"""Compare the arms of a study and write the report: JSON for programs, a page, Markdown, tables and figures."""
 
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
-from winnow.comparison.analysis import Comparison
+from winnow.comparison.analysis import Comparison, analyse
 from winnow.comparison.collected_study import Study
+from winnow.comparison.collection import collect
 from winnow.comparison.fill_tables import BASE, Fills, fills_by_prompt, prompt_scores, short_list
 from winnow.comparison.metric_scores import Metric
+from winnow.comparison.publishing import publish as publish_comparison
 from winnow.errors import WinnowError
 from winnow.formatting import listed, number
 from winnow.reporting.comparison_figures import draw_comparison_figures
-from winnow.reporting.comparison_tables import write_tables
-from winnow.reporting.figures import Figure, styles
-from winnow.reporting.page import pages
+from winnow.reporting.comparison_tables import tables
+from winnow.reporting.figures import Figure
+from winnow.reporting.page import render_page
+from winnow.reporting.style import MARKS, styles
 
-MARKS = {"o": "●", "s": "■", "^": "▲", "D": "◆", "v": "▼", "P": "✚"}
-"""The figures' markers as characters, so that text and figures name an arm alike."""
+
+def compare(
+    store_uri: str,
+    study: str | Sequence[str],
+    output: Path,
+    metrics: Sequence[str] = (),
+    ui_url: str = "http://127.0.0.1:5000",
+    publish: bool = True,
+) -> Comparison:
+    """Compare the arms of a study, write the report and store it with the study's runs.
+
+    Writes ``comparison.json``, ``report.html``, ``report.md``, ``tables/`` (CSV, Markdown and LaTeX) and ``figures/``
+    (SVG and PNG) into ``output``, and logs all of it to MLflow as a run of its own.
+
+    Args:
+        store_uri: MLflow tracking URI of the store, as ``sqlite:///outputs/mlflow.db``.
+        study: Name of the study, which is its MLflow experiment's; or of several, the first of which declares what is
+            compared.
+        output: Folder to write into; created if missing.
+        metrics: Metrics that were not declared, to be described too and marked as post hoc.
+        ui_url: Address of MLflow's pages, for the report's links to runs.
+        publish: Whether to store the comparison.
+
+    Raises:
+        WinnowError: The study is unknown, or has no finished run (key ``study``); the store does not exist
+            (``tracking.uri``); the folder cannot be written (``output_dir``).
+    """
+    collected = collect(store_uri, *([study] if isinstance(study, str) else study))
+    comparison = analyse(collected, metrics_too=metrics)
+    write_comparison_report(comparison, collected, output, ui_url)
+    if publish:
+        publish_comparison(comparison, collected, store_uri, output)
+    return comparison
 
 
 def write_comparison_report(
@@ -30,32 +65,30 @@ def write_comparison_report(
     Args:
         comparison: The comparison.
         study: What it was made of.
-        output: Folder to write into; made where there is none.
-        ui_url: Where MLflow's pages are, for links to runs.
+        output: Folder to write into; created if missing.
+        ui_url: Address of MLflow's pages, for links to runs.
 
     Raises:
         WinnowError: The folder cannot be written (key ``output_dir``).
     """
     try:
-        (output / "figures").mkdir(parents=True, exist_ok=True)
+        output.mkdir(parents=True, exist_ok=True)
         fills = fills_by_prompt(study)
         figures = draw_comparison_figures(comparison, study, output / "figures", fills)
         facts = _facts(comparison, study, figures, fills, ui_url.rstrip("/"))
         numbers = json.dumps(comparison.as_dict(), indent=2, ensure_ascii=False, allow_nan=False)
-        environment = pages()
-        written = {"comparison.json": numbers + "\n"}
-        for ending in ("html", "md"):
-            written[f"report.{ending}"] = environment.get_template(f"comparison.{ending}").render(facts)
-        for name, text in written.items():
+        texts = {"comparison.json": numbers + "\n"}
+        texts |= {f"report.{ending}": render_page(f"comparison.{ending}", facts) for ending in ("html", "md")}
+        for name, text in texts.items():
             (output / name).write_text(text, encoding="utf-8")
-        printed = write_tables(comparison, output / "tables")
+        written = [file for table in tables(comparison) for file in table.save(output / "tables")]
     except OSError as error:
         why = error.strerror or str(error)
         raise WinnowError(
-            f"The report cannot be written to {output}: {why}. Choose a folder that can be written.", key="output_dir"
+            f"The report cannot be written to {output}: {why}. Choose a writable folder.", key="output_dir"
         ) from error
-    drawn = [file for figure in figures.values() for file in figure.files]
-    return [*(output / name for name in written), *printed, *drawn]
+    written += [file for figure in figures.values() for file in figure.files]
+    return [*(output / name for name in texts), *written]
 
 
 def _facts(
@@ -71,7 +104,7 @@ def _facts(
         declared.control: "random control",
         BASE: "before training",
     }
-    marks = {name: {"sign": MARKS[style.marker], "colour": style.colour} for name, style in look.items()}
+    marks = {name: {"sign": MARKS[style.marker], "color": style.color} for name, style in look.items()}
     dropped = _dropped(study)
     named = {finding.metric for finding in comparison.findings} | {one["metric"] for one in comparison.not_comparable}
     return {
@@ -116,7 +149,7 @@ def _said(
         "arms": {
             arm: {
                 "sign": marks[arm]["sign"] if arm in marks else "",
-                "tint": f"var(--c{marks[arm]['colour'][1:].lower()})" if arm in marks else "var(--soft)",
+                "tint": f"var(--c{marks[arm]['color'][1:].lower()})" if arm in marks else "var(--soft)",
                 "told": versions.get(arm, ""),
             }
             for arm in (BASE, *study.arms)

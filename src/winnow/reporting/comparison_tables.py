@@ -1,207 +1,130 @@
-"""The tables of a comparison as CSV for programs and as LaTeX for papers."""
+"""The tables of a comparison: arms, seeds, contrasts, contributions, slices and metrics."""
 
 from __future__ import annotations
 
-import csv
-import html
 import math
-from dataclasses import dataclass
-from io import StringIO
-from pathlib import Path
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from winnow.comparison.analysis import Comparison
 from winnow.comparison.metric_scores import Metric
 from winnow.comparison.verdict import Finding
-from winnow.formatting import MINUS, NOTHING, interval, number, p_text
+from winnow.formatting import MINUS, interval, number, p_short, whole
+from winnow.reporting.tables import Table, table_of
 
-LATEX = {
-    "\\": r"\textbackslash{}", "&": r"\&", "%": r"\%", "$": r"\$", "#": r"\#", "_": r"\_", "{": r"\{", "}": r"\}",
-    "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "<": r"\textless{}", ">": r"\textgreater{}",
-    MINUS: "$-$", NOTHING: "--", "±": r"$\pm$",
-}  # fmt: skip
+Rows = Sequence[Mapping[str, Any]]
 
-
-@dataclass(frozen=True)
-class Table:
-    """One table: full numbers in ``rows`` for programs, rounded text in ``shown`` for people."""
-
-    name: str
-    caption: str
-    columns: list[str]
-    rows: list[list[Any]]
-    heads: list[str]
-    shown: list[list[str]]
-
-    def _repr_html_(self) -> str:
-        """Return what a notebook shows."""
-        head = "".join(f"<th>{html.escape(text)}</th>" for text in self.heads)
-        body = "".join(f"<tr>{''.join(f'<td>{html.escape(text)}</td>' for text in row)}</tr>" for row in self.shown)
-        return f"<table><caption>{html.escape(self.caption)}</caption><tr>{head}</tr>{body}</table>"
-
-    def as_csv(self) -> str:
-        """Return the table as CSV with every digit; what is not known is left empty."""
-        text = StringIO()
-        writer = csv.writer(text, lineterminator="\n")
-        writer.writerow(self.columns)
-        for row in self.rows:
-            writer.writerow(["" if isinstance(one, float) and math.isnan(one) else one for one in row])
-        return text.getvalue()
-
-    def as_latex(self) -> str:
-        r"""Return the table as a float with booktabs rules; the document needs ``\usepackage{booktabs}``."""
-        numeric = [all(_is_number(row[i]) for row in self.shown) for i in range(len(self.heads))]
-        body = [" & ".join(map(latex, row)) + r" \\" for row in self.shown]
-        return "\n".join(
-            [
-                r"% needs \usepackage{booktabs}",
-                r"\begin{table}",
-                r"  \centering",
-                rf"  \caption{{{latex(self.caption)}}}",
-                rf"  \label{{tab:{self.name}}}",
-                rf"  \begin{{tabular}}{{{''.join('r' if right else 'l' for right in numeric)}}}",
-                r"    \toprule",
-                "    " + " & ".join(map(latex, self.heads)) + r" \\",
-                r"    \midrule",
-                *(f"    {line}" for line in body),
-                r"    \bottomrule",
-                r"  \end{tabular}",
-                r"\end{table}",
-                "",
-            ]
-        )
-
-
-def latex(text: str) -> str:
-    r"""Escape a text for LaTeX.
-
-    >>> print(latex("top_5 < 10%"))
-    top\_5 \textless{} 10\%
-    """
-    return "".join(LATEX.get(letter, letter) for letter in text)
+CONTRAST = ("a", "b", "difference", "ci_low", "ci_high", "p_value", "std_error", "df", "n_a", "n_b", "items")
+SPREAD = ("n", "mean", "std", "ci_low", "ci_high")
 
 
 def tables(comparison: Comparison) -> list[Table]:
-    """Return the tables of a comparison that are not empty: arms, seeds, contrasts, contributions and slices."""
+    """Return the tables of a comparison that are not empty: arms, seeds, contrasts, contributions, slices, metrics."""
     found = [_arms(comparison), _seeds(comparison), _contrasts(comparison), _contributions(comparison)]
     found += [_slices(comparison), _metrics(comparison)]
-    return [table for table in found if table.rows]
-
-
-def write_tables(comparison: Comparison, folder: Path) -> list[Path]:
-    """Write every table as ``NAME.csv`` and ``NAME.tex`` into ``folder``, and return the files."""
-    folder.mkdir(parents=True, exist_ok=True)
-    written = []
-    for table in tables(comparison):
-        for ending, text in (("csv", table.as_csv()), ("tex", table.as_latex())):
-            written.append(folder / f"{table.name}.{ending}")
-            written[-1].write_text(text, encoding="utf-8")
-    return written
+    return [table for table in found if len(table.data)]
 
 
 def _arms(comparison: Comparison) -> Table:
-    label = Metric(comparison.primary_metric).label
-    columns = ["arm", "role", "n", "mean", "std", "ci_low", "ci_high", "train_rows", "tokens", "seconds"]
-    return Table(
-        "arms",
-        f"Arms in {label}, over seeds; rows and tokens are means per seed.",
-        columns,
-        [[name, *(getattr(arm, key) for key in columns[1:])] for name, arm in comparison.arms.items()],
-        ["arm", "seeds", "mean", "std", f"{comparison.confidence:.0%} interval", "rows", "tokens"],
-        [
-            [name, str(arm.n), number(arm.mean), number(arm.std), interval(arm.ci_low, arm.ci_high)]
-            + [f"{value:,.0f}" if math.isfinite(value) else NOTHING for value in (arm.train_rows, arm.tokens)]
-            for name, arm in comparison.arms.items()
-        ],
-    )
+    keys = ("role", *SPREAD, "train_rows", "tokens", "seconds")
+    rows = [{"arm": name, **_values(arm, keys)} for name, arm in comparison.arms.items()]
+    caption = f"Arms in {Metric(comparison.primary_metric).label}, over seeds; rows and tokens are means per seed."
+    shown = {"arm": _texts(rows, "arm"), **_spread(rows, f"{comparison.confidence:.0%} interval")}
+    counts = {"rows": _texts(rows, "train_rows", whole), "tokens": _texts(rows, "tokens", whole)}
+    return table_of(rows, "arms", caption, shown | counts)
 
 
 def _seeds(comparison: Comparison) -> Table:
-    rows: list[list[Any]] = [
-        [name, seed, value, run]
+    metric = comparison.primary_metric
+    rows = [
+        {"arm": name, "seed": seed, metric: value, "run_id": run}
         for name, arm in comparison.arms.items()
         for seed, value, run in zip(arm.seeds, arm.values, arm.run_ids, strict=True)
     ]
-    label = Metric(comparison.primary_metric).label
-    shown = [[name, str(seed), number(value)] for name, seed, value, _ in rows]
-    columns = ["arm", "seed", comparison.primary_metric, "run_id"]
-    return Table("seeds", f"Each seed in {label}.", columns, rows, ["arm", "seed", label], shown)
-
-
-CONTRAST = ["a", "b", "difference", "ci_low", "ci_high", "p_value", "std_error", "df", "n_a", "n_b", "items"]
-
-
-def _numbers(finding: Finding) -> list[Any]:
-    beside = [finding.p_holm, finding.outcome or "", *finding.bootstrap, finding.permutation_p]
-    return [*(getattr(finding.result, key) for key in CONTRAST), *beside]
-
-
-def _told(finding: Finding) -> list[str]:
-    r = finding.result
-    told = [number(r.difference), interval(r.ci_low, r.ci_high), p_text(r.p_value), p_text(finding.p_holm)]
-    return [*told[:2], *(p.removeprefix("p ").removeprefix("= ").replace("not known", NOTHING) for p in told[2:])]
-
-
-BESIDE = ["p_holm", "outcome", "bootstrap_low", "bootstrap_high", "permutation_p"]
+    label = Metric(metric).label
+    shown = {"arm": _texts(rows, "arm"), "seed": _texts(rows, "seed"), label: _texts(rows, metric, number)}
+    return table_of(rows, "seeds", f"Each seed in {label}.", shown)
 
 
 def _contrasts(comparison: Comparison) -> Table:
     found = comparison.findings
-    return Table(
-        "contrasts",
-        f"Contrasts with {comparison.confidence:.0%} intervals for new seeds and new prompts or rows.",
-        ["family", "metric", *CONTRAST, *BESIDE, "post_hoc"],
-        [[f.family, f.metric, *_numbers(f), f.post_hoc] for f in found],
-        ["contrast", "metric", "difference", "interval", "p", "p, Holm", "family"],
-        [[f"{f.result.a} {MINUS} {f.result.b}", Metric(f.metric).label, *_told(f), _place(f)] for f in found],
-    )
-
-
-def _place(finding: Finding) -> str:
-    return f"{finding.family}, post hoc" if finding.post_hoc else finding.family
+    rows = [{"family": f.family, "metric": f.metric, **_finding_values(f), "post_hoc": f.post_hoc} for f in found]
+    shown = {
+        "contrast": [f"{f.result.a} {MINUS} {f.result.b}" for f in found],
+        "metric": [Metric(f.metric).label for f in found],
+        "difference": _texts(rows, "difference", number),
+        **_test(rows),
+        "family": [f"{f.family}, post hoc" if f.post_hoc else f.family for f in found],
+    }
+    caption = f"Contrasts with {comparison.confidence:.0%} intervals for new seeds and new prompts or rows."
+    return table_of(rows, "contrasts", caption, shown)
 
 
 def _contributions(comparison: Comparison) -> Table:
-    found = comparison.contributions
-    return Table(
-        "contributions",
-        f"What each signal adds to {Metric(comparison.primary_metric).label}: the filter less the filter without it.",
-        ["signal", *CONTRAST, *BESIDE],
-        [[signal, *_numbers(finding)] for signal, finding in found.items()],
-        ["signal", "adds", "interval", "p", "p, Holm"],
-        [[signal, *_told(finding)] for signal, finding in found.items()],
-    )
+    rows = [{"signal": signal, **_finding_values(f)} for signal, f in comparison.contributions.items()]
+    label = Metric(comparison.primary_metric).label
+    caption = f"What each signal adds to {label}: the filter less the filter without it."
+    shown = {"signal": _texts(rows, "signal"), "adds": _texts(rows, "difference", number), **_test(rows)}
+    return table_of(rows, "contributions", caption, shown)
 
 
 def _slices(comparison: Comparison) -> Table:
-    arms, found = list(comparison.arms), comparison.slices
-    rows, shown = [], []
-    for s in found:
+    arms, rows = list(comparison.arms), []
+    for s in comparison.slices:
         change = (s.change.difference, s.change.ci_low, s.change.ci_high) if s.change else (math.nan,) * 3
-        means = [s.arms.get(arm, math.nan) for arm in arms]
-        rows.append([s.split, s.name, s.rows, s.base, *means, *change])
-        shown.append([s.name, str(s.rows), *map(number, means), number(change[0]), interval(*change[1:])])
-    return Table(
-        "slices",
-        "Loss by held-out slice, mean over seeds, and how the filter changes it against the baseline.",
-        ["split", "slice", "rows", "base", *arms, "change", "change_low", "change_high"],
-        rows,
-        ["slice", "rows", *arms, "change", "interval"],
-        shown,
-    )
+        means = {arm: s.arms.get(arm, math.nan) for arm in arms}
+        changes = dict(zip(("change", "change_low", "change_high"), change, strict=True))
+        rows.append({"split": s.split, "slice": s.name, "rows": s.rows, "base": s.base, **means, **changes})
+    shown = {"slice": _texts(rows, "slice"), "rows": _texts(rows, "rows", whole)}
+    shown |= {name: _texts(rows, name, number) for name in (*arms, "change")}
+    shown["interval"] = _intervals(rows, "change_low", "change_high")
+    caption = "Loss by held-out slice, mean over seeds, and how the filter changes it against the baseline."
+    return table_of(rows, "slices", caption, shown)
 
 
 def _metrics(comparison: Comparison) -> Table:
-    found = [(name, arm, p) for name, by_arm in comparison.metrics.items() for arm, p in by_arm.items()]
-    return Table(
-        "metrics",
-        "Every final metric of every arm, described and not tested.",
-        ["metric", "arm", "n", "mean", "std", "ci_low", "ci_high"],
-        [[name, arm, p.n, p.mean, p.std, p.ci_low, p.ci_high] for name, arm, p in found],
-        ["metric", "arm", "seeds", "mean", "std", "interval"],
-        [[name, arm, str(p.n), number(p.mean), number(p.std), interval(p.ci_low, p.ci_high)] for name, arm, p in found],
-    )
+    rows = [
+        {"metric": name, "arm": arm, **_values(points, SPREAD)}
+        for name, by_arm in comparison.metrics.items()
+        for arm, points in by_arm.items()
+    ]
+    shown = {"metric": _texts(rows, "metric"), "arm": _texts(rows, "arm"), **_spread(rows, "interval")}
+    return table_of(rows, "metrics", "Every final metric of every arm, described and not tested.", shown)
 
 
-def _is_number(text: str) -> bool:
-    return text in ("", NOTHING) or text.lstrip(f"<> {MINUS}+")[:1].isdigit()
+def _values(of: Any, keys: Iterable[str]) -> dict[str, Any]:
+    return {key: getattr(of, key) for key in keys}
+
+
+def _finding_values(finding: Finding) -> dict[str, Any]:
+    return {
+        **_values(finding.result, CONTRAST),
+        "p_holm": finding.p_holm,
+        "outcome": finding.outcome or "",
+        "bootstrap_low": finding.bootstrap[0],
+        "bootstrap_high": finding.bootstrap[1],
+        "permutation_p": finding.permutation_p,
+    }
+
+
+def _texts(rows: Rows, key: str, show: Any = str) -> list[str]:
+    return [show(row[key]) for row in rows]
+
+
+def _intervals(rows: Rows, low: str = "ci_low", high: str = "ci_high") -> list[str]:
+    return [interval(row[low], row[high]) for row in rows]
+
+
+def _spread(rows: Rows, heading: str) -> dict[str, list[str]]:
+    """Return the columns of a distribution over seeds."""
+    means = {key: _texts(rows, key, number) for key in ("mean", "std")}
+    return {"seeds": _texts(rows, "n"), **means, heading: _intervals(rows)}
+
+
+def _test(rows: Rows) -> dict[str, list[str]]:
+    """Return the columns of a test: interval and p values."""
+    return {
+        "interval": _intervals(rows),
+        "p": _texts(rows, "p_value", p_short),
+        "p, Holm": _texts(rows, "p_holm", p_short),
+    }

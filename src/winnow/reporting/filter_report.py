@@ -18,6 +18,7 @@ from winnow.filters.signals.mentions import Mentions
 from winnow.filters.signals.signal import Signal
 from winnow.filters.verdicts import Verdicts
 from winnow.reporting.filter_figures import draw_filter_figures
+from winnow.reporting.page import render_page
 
 NAME = "report.html"
 _LISTED = 6
@@ -50,8 +51,6 @@ def write_filter_report(
     Returns:
         The page.
     """
-    from winnow.reporting.page import pages
-
     summary = verdicts.summary()
     used = {name.name for name, _ in names(verdicts.expression)}
     used_signals = {name: signal for name, signal in signals.items() if name in used}
@@ -77,7 +76,7 @@ def write_filter_report(
         "fingerprint": verdicts.fingerprint,
     }
     page = folder / NAME
-    page.write_text(pages().get_template("filter.html").render(facts), encoding="utf-8")
+    page.write_text(render_page("filter.html", facts), encoding="utf-8")
     return page
 
 

@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import math
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
+from typing import Any
 
-from winnow.formatting import NOTHING, duration, interval, listed, number, p_text
-
-if TYPE_CHECKING:
-    from jinja2 import Environment
+from winnow.formatting import duration, interval, listed, number, p_short, p_text, whole
 
 
-def pages() -> Environment:
-    """Return the environment of the templates in `reporting/templates`.
+def render_page(template: str, facts: Mapping[str, Any]) -> str:
+    """Return a template in `reporting/templates` filled with facts.
 
     Templates format numbers with the filters and functions set here. An undefined name in a template raises an error.
     """
@@ -27,14 +24,15 @@ def pages() -> Environment:
     )
     environment.filters |= {
         "number": number,
+        "whole": whole,
         "duration": duration,
         "p_text": p_text,
-        "p_short": lambda p: p_text(p).removeprefix("p ").removeprefix("= ").replace("not known", NOTHING),
+        "p_short": p_short,
         "signed": lambda value: ("+" if value > 0 else "") + number(value),
         "listed": listed,
         "percent": lambda share: f"{share:.1%}" if share >= 0.0005 else "<0.1%",
         "cell": lambda text: str(text).replace("|", "\\|").replace("\n", " "),
     }
     environment.policies["json.dumps_kwargs"] = {"sort_keys": False}  # arms stay in their order
-    environment.globals |= {"interval": interval, "exp": math.exp, "known": math.isfinite}
-    return environment
+    environment.globals["interval"] = interval
+    return environment.get_template(template).render(facts)

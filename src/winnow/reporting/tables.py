@@ -1,100 +1,109 @@
-"""Tables as files for people: CSV, Markdown and LaTeX."""
+"""Tables as files: CSV for programs, Markdown and LaTeX for people."""
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Mapping, Sequence
-from io import StringIO
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from winnow.formatting import number
+from winnow.formatting import MINUS, NOTHING, number
 
-Row = Mapping[str, Any]
+if TYPE_CHECKING:
+    import pandas as pd
+
+LATEX = str.maketrans({
+    "\\": r"\textbackslash{}", "&": r"\&", "%": r"\%", "$": r"\$", "#": r"\#", "_": r"\_", "{": r"\{", "}": r"\}",
+    "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "<": r"\textless{}", ">": r"\textgreater{}",
+    MINUS: "$-$", NOTHING: "--", "±": r"$\pm$", "\n": " ",
+})  # fmt: skip
 
 
-def save_table(rows: Sequence[Row], folder: Path, name: str, caption: str = "") -> list[Path]:
-    """Write a table as ``NAME.csv``, ``NAME.md`` and ``NAME.tex``, and return the files.
+@dataclass(frozen=True)
+class Table:
+    """One table: every digit in ``data`` for programs, rounded text in ``shown`` for people."""
 
-    CSV has every digit; the others are written for people, with numbers as :func:`winnow.formatting.number` has them.
+    name: str
+    caption: str
+    data: pd.DataFrame
+    shown: pd.DataFrame
+
+    def save(self, folder: Path) -> list[Path]:
+        """Write ``NAME.csv``, ``NAME.md`` and ``NAME.tex`` into a folder, created if missing; return the files."""
+        folder.mkdir(parents=True, exist_ok=True)
+        texts = {"csv": self.to_csv(), "md": self.to_markdown(), "tex": self.to_latex()}
+        for ending, text in texts.items():
+            (folder / f"{self.name}.{ending}").write_text(text, encoding="utf-8")
+        return [folder / f"{self.name}.{ending}" for ending in texts]
+
+    def to_csv(self) -> str:
+        """Return the table as CSV with every digit; unknown values are empty."""
+        return str(self.data.to_csv(index=False))
+
+    def to_markdown(self) -> str:
+        r"""Return the table as Markdown, with numbers aligned to the right.
+
+        >>> print(table_of([{"word": "a|b", "share": 0.25}], "words").to_markdown(), end="")
+        | word | share |
+        | --- | ---: |
+        | a\|b | 0.250 |
+        """
+        lines = [list(self.shown), ["---:" if right else "---" for right in self._numeric()], *self.shown.to_numpy()]
+        cells = ([str(text).replace("|", "\\|").replace("\n", " ") for text in line] for line in lines)
+        return "".join(f"| {' | '.join(line)} |\n" for line in cells)
+
+    def to_latex(self) -> str:
+        r"""Return the table as a float with booktabs rules; the document needs ``\usepackage{booktabs}``."""
+        escaped = self.shown.map(lambda text: text.translate(LATEX)).rename(columns=lambda name: name.translate(LATEX))
+        body = escaped.style.hide(axis="index").to_latex(
+            hrules=True,
+            column_format="".join("r" if right else "l" for right in self._numeric()),
+            caption=self.caption.translate(LATEX) or None,
+            label=f"tab:{self.name}",
+            position_float="centering",
+        )
+        return f"% needs \\usepackage{{booktabs}}\n{body}"
+
+    def _repr_html_(self) -> str:
+        """Return what a notebook shows."""
+        return self.shown.style.hide(axis="index").format(escape="html").set_caption(self.caption).to_html()
+
+    def _numeric(self) -> list[bool]:
+        """Return for each column whether it holds only numbers."""
+        return [all(_is_number(text) for text in column) for _, column in self.shown.items()]
+
+
+def table_of(
+    rows: Sequence[Mapping[str, Any]], name: str, caption: str = "", shown: Mapping[str, Sequence[str]] | None = None
+) -> Table:
+    """Return rows as a table.
 
     Args:
-        rows: Its rows; the first gives the columns.
-        folder: Where to write; it is made where it does not exist.
-        name: Name of the files.
-        caption: What the table shows, for LaTeX.
+        rows: The rows, with every digit; a key that a row lacks is unknown.
+        name: Name of the table and its files.
+        caption: What the table shows.
+        shown: The columns for people by heading; by default those of the rows, with numbers rounded.
     """
-    folder.mkdir(parents=True, exist_ok=True)
-    texts = {"csv": to_csv(rows), "md": to_markdown(rows), "tex": to_latex(rows, caption)}
-    for ending, text in texts.items():
-        (folder / f"{name}.{ending}").write_text(text, encoding="utf-8")
-    return [folder / f"{name}.{ending}" for ending in texts]
+    import pandas as pd
+
+    data = pd.DataFrame(rows, dtype=object)
+    people = data.map(text_of) if shown is None else pd.DataFrame(shown, dtype=object)
+    return Table(name, caption, data, people)
 
 
-def to_csv(rows: Sequence[Row]) -> str:
-    """Return a table as CSV; what is missing is empty."""
-    text = StringIO()
-    writer = csv.DictWriter(text, _columns(rows), lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
-    return text.getvalue()
+def save_table(rows: Sequence[Mapping[str, Any]], folder: Path, name: str, caption: str = "") -> list[Path]:
+    """Write rows as ``NAME.csv``, ``NAME.md`` and ``NAME.tex``, and return the files."""
+    return table_of(rows, name, caption).save(folder)
 
 
-def to_markdown(rows: Sequence[Row]) -> str:
-    r"""Return a table as Markdown; numbers stand to the right.
-
-    >>> print(to_markdown([{"word": "a|b", "share": 0.25}]), end="")
-    | word | share |
-    | --- | ---: |
-    | a\|b | 0.250 |
-    """
-    columns = _columns(rows)
-    right = {name: _is_number(rows, name) for name in columns}
-    lines = [columns, ["---:" if right[name] else "---" for name in columns]]
-    lines += [[_text(row.get(name)).replace("|", "\\|").replace("\n", " ") for name in columns] for row in rows]
-    return "".join(f"| {' | '.join(line)} |\n" for line in lines)
-
-
-def to_latex(rows: Sequence[Row], caption: str = "") -> str:
-    r"""Return a table as LaTeX, in the rules of the package ``booktabs``.
-
-    >>> print(to_latex([{"word": "50%", "rank": 1}]), end="")
-    \begin{tabular}{lr}
-    \toprule
-    word & rank \\
-    \midrule
-    50\% & 1 \\
-    \bottomrule
-    \end{tabular}
-    """
-    columns = _columns(rows)
-    lines = [" & ".join(map(_escaped, columns)), "\\midrule"]
-    lines += [" & ".join(_escaped(_text(row.get(name))) for name in columns) for row in rows]
-    body = "\n".join(line if line == "\\midrule" else f"{line} \\\\" for line in lines)
-    places = "".join("r" if _is_number(rows, name) else "l" for name in columns)
-    table = f"\\begin{{tabular}}{{{places}}}\n\\toprule\n{body}\n\\bottomrule\n\\end{{tabular}}\n"
-    if not caption:
-        return table
-    return f"\\begin{{table}}\n\\centering\n\\caption{{{_escaped(caption)}}}\n{table}\\end{{table}}\n"
-
-
-def _columns(rows: Sequence[Row]) -> list[str]:
-    return list(dict.fromkeys(name for row in rows for name in row))
-
-
-def _is_number(rows: Sequence[Row], name: str) -> bool:
-    values = [row.get(name) for row in rows if row.get(name) is not None]
-    return bool(values) and all(isinstance(value, int | float) for value in values)
-
-
-def _text(value: Any) -> str:
+def text_of(value: Any) -> str:
+    """Return a value as people read it: integers with separators, floats rounded, nothing for a missing one."""
+    if value is None or value != value:  # NaN
+        return ""
     if isinstance(value, bool) or not isinstance(value, int | float):
-        return "" if value is None else str(value)
+        return str(value)
     return f"{value:,}" if isinstance(value, int) else number(value)
 
 
-_LATEX = {"\\": "\\textbackslash{}", "~": "\\textasciitilde{}", "^": "\\textasciicircum{}", "\N{MINUS SIGN}": "$-$"}
-
-
-def _escaped(text: str) -> str:
-    return "".join(_LATEX.get(sign, f"\\{sign}" if sign in "&%$#_{}" else sign) for sign in text)
+def _is_number(text: str) -> bool:
+    return text in ("", NOTHING) or text.lstrip(f"<> {MINUS}+")[:1].isdigit()
