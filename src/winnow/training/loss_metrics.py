@@ -9,17 +9,11 @@ from torch import Tensor
 from torchmetrics import Metric
 
 
-class MaskedLoss(Metric):
-    """Mean cross entropy of the masked tokens, in nats a token.
+class RatioMetric(Metric):
+    """A sum divided by a count over all batches and processes, NaN if the count is 0.
 
-    ``sum of token losses / masked tokens``, over all batches and processes: a float64 sum and an int64 count,
-    since a mean of batch means weighs tokens unequally. Without a masked token it is NaN.
-
-    >>> loss = MaskedLoss()
-    >>> loss.update(torch.tensor(6.0), torch.tensor(3))
-    >>> loss.update(torch.tensor(4.0), torch.tensor(1))
-    >>> loss.compute()
-    tensor(2.5000, dtype=torch.float64)
+    The sum is float64 and the count int64, and both are added up over processes, so that uneven shares change nothing;
+    a mean of batch means would weigh tokens unequally. Subclasses define `update`, which calls `add`.
     """
 
     is_differentiable = False
@@ -28,25 +22,42 @@ class MaskedLoss(Metric):
 
     def __init__(self, **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        self.loss_sum: Tensor
-        self.masked: Tensor
-        self.add_state("loss_sum", torch.zeros((), dtype=torch.float64), dist_reduce_fx="sum")
-        self.add_state("masked", torch.zeros((), dtype=torch.int64), dist_reduce_fx="sum")
+        self.total: Tensor
+        self.count: Tensor
+        self.add_state("total", torch.zeros((), dtype=torch.float64), dist_reduce_fx="sum")
+        self.add_state("count", torch.zeros((), dtype=torch.int64), dist_reduce_fx="sum")
 
-    def update(self, loss_sum: Tensor, masked: Tensor) -> None:
-        """Add a batch: the sum of its token losses, and how many there are."""
-        self.loss_sum += loss_sum.detach().double()
-        self.masked += masked
+    def add(self, total: Tensor, count: Tensor | int) -> None:
+        """Add to the sum and to the count."""
+        self.total += total.detach().double()
+        self.count += count
 
     def compute(self) -> Tensor:
-        """Return the mean as a float64 scalar."""
-        return self.loss_sum / self.masked
+        """Return the ratio as a float64 scalar."""
+        return self.total / self.count
+
+
+class MaskedLoss(RatioMetric):
+    """Mean cross entropy of the masked tokens, in nats per token.
+
+    ``sum of token losses / masked tokens``. Without a masked token it is NaN.
+
+    >>> loss = MaskedLoss()
+    >>> loss.update(torch.tensor(6.0), torch.tensor(3))
+    >>> loss.update(torch.tensor(4.0), torch.tensor(1))
+    >>> loss.compute()
+    tensor(2.5000, dtype=torch.float64)
+    """
+
+    def update(self, loss_sum: Tensor, masked: Tensor) -> None:
+        """Add a batch: the sum of its token losses, and the number of masked tokens."""
+        self.add(loss_sum, masked)
 
 
 class Perplexity(MaskedLoss):
     """``exp`` of :class:`MaskedLoss`: the number of equally likely tokens the model is as unsure as.
 
-    To be compared only within one tokenizer and one masking.
+    Comparable only within one tokenizer and one masking.
 
     >>> perplexity = Perplexity()
     >>> perplexity.update(torch.tensor(4.0).log() * 2, torch.tensor(2))
