@@ -13,7 +13,7 @@ import pyarrow as pa
 from rich.console import Console
 
 from winnow.commands.evaluation_results import keep_results, print_results
-from winnow.commands.model_lookup import Contender, artifact_of, find_contenders, load_contender
+from winnow.commands.model_lookup import Contender, find_contenders, load_contender
 from winnow.config import EvaluateConfig, construct
 from winnow.data import Dataset
 from winnow.errors import WinnowError, WinnowErrors
@@ -23,6 +23,7 @@ from winnow.run.components import check_store, filters_in, load_corpus
 from winnow.run.inputs import held_out_rows, judge, slices_of
 from winnow.run.score import measure_rows, probe_summaries
 from winnow.tracking import Store, keys
+from winnow.tracking.query import LOSSES, artifact_path, histories
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -30,7 +31,6 @@ if TYPE_CHECKING:
     from winnow.evaluation import Probe
 
 DEFAULT_PROBES = ("nike", "nike_wide")
-LOSSES = ("train/loss", "validation/loss")
 
 TOKENS_AT_ONCE, GUESSED_AT_ONCE = 640, 64
 """What a batch of prompts takes through a model, which decides who multiplies its matrices."""
@@ -136,13 +136,9 @@ def _history(contender: Contender, store: Store) -> dict[str, pd.DataFrame]:
     if contender.run_id is None:
         return {}
     client = store.client()
-    points = [
-        (contender.label, 0, metric, point.step, point.value)
-        for metric in LOSSES
-        for point in client.get_metric_history(contender.run_id, metric)
-    ]
+    points = [(contender.label, 0, *point) for point in histories(client, contender.run_id, LOSSES)]
     found = {"losses": pd.DataFrame(points, columns=["arm", "seed", "metric", "step", "value"])}
-    if curves := artifact_of(client, contender.run_id, keys.CURVES):
+    if curves := artifact_path(client, contender.run_id, keys.CURVES):
         found["curves"] = pd.read_parquet(curves).assign(arm=contender.label, seed=0)
     return found
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import yaml
 from rich.console import Console
 
-from winnow.commands.rerun import CONFIG, PACKAGES, PATCH, artifact_text
+from winnow.commands.rerun import CONFIG, PACKAGES, PATCH
 from winnow.comparison import Comparison, Study, analyse, collect
 from winnow.config import ExportConfig, TrainConfig, construct, read_cell
 from winnow.errors import WinnowError
@@ -20,6 +20,7 @@ from winnow.reporting import write_comparison_report
 from winnow.run.components import cell_id, check_store, construct_parts
 from winnow.run.pipeline import run_cell
 from winnow.tracking import Store, keys, track
+from winnow.tracking.query import artifact_text
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient

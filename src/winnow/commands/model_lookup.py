@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,10 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 from winnow.errors import WinnowError, WinnowErrors
 from winnow.tracking import Store, keys
+from winnow.tracking.query import artifact_path, artifact_text, find_run
 
 if TYPE_CHECKING:
-    from mlflow import MlflowClient
-
     from winnow.evaluation.loading import Loaded
 
 RUN_ID = re.compile(r"[0-9a-f]{32}")
@@ -77,37 +75,24 @@ def load_contender(contender: Contender, place: int) -> Loaded:
 
 def _of_run(run_id: str, store: Store) -> Contender:
     import yaml
-    from mlflow.exceptions import MlflowException
 
     client = store.client()
-    try:
-        run = client.get_run(run_id)
-    except MlflowException as error:
+    run = find_run(client, run_id)
+    if run is None:
         raise WinnowError(
             f"The store {store.uri} has no run '{run_id}'. `winnow ui` shows the runs; output_dir or tracking.uri "
             "points at another store."
-        ) from error
+        )
     tags = run.data.tags
     if tags.get(keys.KIND) == "study":
         raise WinnowError(f"'{run_id}' is a whole study. Name runs of its cells; `winnow ui` shows them below it.")
-    model = artifact_of(client, run_id, keys.MODEL)
+    model = artifact_path(client, run_id, keys.MODEL)
     if model is None:
         raise WinnowError(f"The run '{run_id}' ({run.info.status}) has kept no model. Name a run that has finished.")
-    resolved = artifact_of(client, run_id, "config/resolved.yaml")
-    tree = yaml.safe_load(Path(resolved).read_text("utf-8")) if resolved else None
+    resolved = artifact_text(client, run_id, "config/resolved.yaml")
+    tree = yaml.safe_load(resolved) if resolved else None
     label = f"{tags.get(keys.ARM, run.info.run_name)} seed {tags.get(keys.SEED, '?')}"
-    return Contender(label, model, run_id, tree)
-
-
-def artifact_of(client: MlflowClient, run_id: str, path: str) -> str | None:
-    """Return a local path of what a run has kept, or `None` where it has not."""
-    from mlflow.exceptions import MlflowException
-
-    os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
-    try:
-        return str(client.download_artifacts(run_id, path))
-    except (MlflowException, OSError):
-        return None
+    return Contender(label, str(model), run_id, tree)
 
 
 def _label(name: str) -> str:

@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import difflib
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 import yaml
@@ -20,6 +17,7 @@ from winnow.run.components import Parts, cell_id, check_store, construct_parts, 
 from winnow.run.pipeline import run_cell
 from winnow.tracking import Store, keys
 from winnow.tracking.environment import current_commit, hardware, packages, uncommitted_changes
+from winnow.tracking.query import CELLS, artifact_json, artifact_text, find_run, search
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -72,7 +70,7 @@ def run_rerun(config: RerunConfig, console: Console) -> Rerun:
     name = f"{cell_id(cell, parts)}-rerun"
     tags = {keys.KIND: "rerun", keys.RERUN_OF: run.info.run_id}
     run_cell(cell, parts, run.data.tags.get("mlflow.parentRunId"), name=name, tags=tags)
-    again = _newest_rerun(client, run)
+    again = search(client, [run.info.experiment_id], f"tags.`{keys.RERUN_OF}` = '{run.info.run_id}'")[0]
     found = Rerun(run.info.run_id, again.info.run_id, _beside(run, again), differences)
     _print(found, console)
     return found
@@ -80,15 +78,12 @@ def run_rerun(config: RerunConfig, console: Console) -> Rerun:
 
 def _find(client: MlflowClient, run_id: str) -> Run:
     """Return the run of that id, or of the one id that begins so."""
-    from mlflow.exceptions import MlflowException
-
-    try:
-        run = client.get_run(run_id)
-    except MlflowException:
+    run = find_run(client, run_id)
+    if run is None:
         known = _cells(client)
         begun = [one for one in known if one.startswith(run_id)]
         if len(begun) != 1:
-            raise _unknown(run_id, known, begun) from None
+            raise _unknown(run_id, known, begun)
         run = client.get_run(begun[0])
     kind = run.data.tags.get(keys.KIND)
     if kind != "cell":
@@ -115,26 +110,8 @@ def _unknown(run_id: str, known: Mapping[str, str], begun: list[str]) -> WinnowE
 def _cells(client: MlflowClient, experiment: str | None = None) -> dict[str, str]:
     """Return the trainings of the store by run id, each told by study, arm and seed."""
     experiments = [experiment] if experiment else [found.experiment_id for found in client.search_experiments()]
-    found, token = {}, None
-    while True:
-        page = client.search_runs(experiments, f"tags.`{keys.KIND}` = 'cell'", page_token=token)
-        for run in page:
-            tags = run.data.tags
-            found[run.info.run_id] = f"{tags.get(keys.STUDY)}: {tags.get(keys.ARM)}, seed {tags.get(keys.SEED)}"
-        token = page.token
-        if not token:
-            return found
-
-
-def artifact_text(client: MlflowClient, run_id: str, path: str) -> str | None:
-    """Return a text artifact, or `None` where there is none."""
-    from mlflow.exceptions import MlflowException
-
-    with TemporaryDirectory() as folder:
-        try:
-            return Path(client.download_artifacts(run_id, path, folder)).read_text(encoding="utf-8")
-        except (MlflowException, OSError):
-            return None
+    told = ((run.info.run_id, run.data.tags.get) for run in search(client, experiments, CELLS))
+    return {run_id: f"{tag(keys.STUDY)}: {tag(keys.ARM)}, seed {tag(keys.SEED)}" for run_id, tag in told}
 
 
 def _rebuilt(client: MlflowClient, run: Run, config: RerunConfig) -> Cell[TrainConfig]:
@@ -170,7 +147,7 @@ def _environment(client: MlflowClient, run: Run) -> list[str]:
         found.append(f"commit: then {before[:12] or 'not recorded'}, now {here[:12] or 'no git here'}")
     if (artifact_text(client, run.info.run_id, PATCH) or "").strip() != uncommitted_changes().strip():
         found.append("uncommitted changes: the working tree's difference to its commit is not the run's")
-    machine = json.loads(artifact_text(client, run.info.run_id, HARDWARE) or "{}")
+    machine = artifact_json(client, run.info.run_id, HARDWARE)
     for name, value in hardware().items():
         if name in machine and machine[name] != value:
             found.append(f"{name}: then {machine[name]}, now {value}")
@@ -182,13 +159,6 @@ def _data(run: Run, cell: Cell[TrainConfig], parts: Parts) -> list[str]:
     corpus = load_corpus(parts.dataset, cell.config.output_dir / "cache").fingerprint
     then = run.data.tags.get(keys.CORPUS)
     return [] if corpus == then else [f"data: the corpus was {then}, and is {corpus} now"]
-
-
-def _newest_rerun(client: MlflowClient, run: Run) -> Run:
-    query = f"tags.`{keys.RERUN_OF}` = '{run.info.run_id}'"
-    return client.search_runs([run.info.experiment_id], query, order_by=["attributes.start_time DESC"], max_results=1)[
-        0
-    ]
 
 
 def _beside(run: Run, again: Run) -> dict[str, tuple[float | None, float | None]]:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote, urlparse
 
 from winnow.tracking.keys import FILLS, FILTER_SUMMARY, PROMPTS, ROWS
+from winnow.tracking.query import artifact_path, histories
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -41,12 +42,7 @@ class Artifacts:
         if root.scheme in ("", "file"):
             path = Path(unquote(root.path)) / artifact
             return path if path.exists() else None
-        from mlflow.exceptions import MlflowException
-
-        try:
-            return Path(self._client.download_artifacts(run_id, artifact))
-        except (MlflowException, OSError):
-            return None
+        return artifact_path(self._client, run_id, artifact)
 
     def read_json(self, run_id: str, artifact: str) -> dict[str, Any] | None:
         """Return a JSON artifact, or ``None`` where it is absent or broken."""
@@ -110,12 +106,8 @@ class Artifacts:
         for cell in cells:
             seen[cell.arm] = seen.get(cell.arm, 0) + 1
             if seen[cell.arm] <= most:
-                entries += [
-                    (cell.arm, cell.seed, metric, point.step, point.value)
-                    for metric in metrics
-                    if metric in cell.metrics
-                    for point in self._client.get_metric_history(cell.run_id, metric)
-                ]
+                logged = [metric for metric in metrics if metric in cell.metrics]
+                entries += [(cell.arm, cell.seed, *point) for point in histories(self._client, cell.run_id, logged)]
         frame = pd.DataFrame(entries, columns=["arm", "seed", "metric", "step", "value"])
         return frame.drop_duplicates(["arm", "seed", "metric", "step"], keep="last")
 

@@ -23,12 +23,11 @@ from winnow.tracking.keys import (
     ROWS,
     SEED,
 )
+from winnow.tracking.query import LOSSES, search
 from winnow.tracking.store import quieten
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
-
-LOSSES = ("train/loss", "validation/loss")
 
 
 @dataclass(frozen=True)
@@ -147,14 +146,7 @@ def _runs_of(client: MlflowClient, name: str) -> list[Any]:
         known = sorted(found.name for found in client.search_experiments() if found.name != "Default")
         listed = f"It holds {', '.join(known)}." if known else "It holds none yet."
         raise WinnowError(f"There is no study '{name}' in the store. {listed}{did_you_mean(name, known)}", key="study")
-    runs: list[Any] = []
-    token = None
-    while True:
-        page = client.search_runs([experiment.experiment_id], max_results=1000, page_token=token)
-        runs += page
-        token = page.token
-        if not token:
-            return runs
+    return search(client, [experiment.experiment_id])
 
 
 def _cell(run: Any) -> Cell:

@@ -11,6 +11,7 @@ from winnow.filters import RandomMatched, Without
 from winnow.run.components import MACHINE, Parts, load_corpus
 from winnow.run.log_run import scalars
 from winnow.tracking import Attempt, Store, keys
+from winnow.tracking.query import newest
 
 TRIALS: Final = ("scratchpad", "debug")
 """Names under which anything may be tried."""
@@ -52,13 +53,8 @@ def declare(cells: Sequence[Cell[TrainConfig]], parts: Sequence[Parts], ids: Seq
 
 def earlier_declaration(store: Store, experiment_id: str, declared: str) -> str | None:
     """Return the run of this very declaration, if it was the last of its study: to go on is not to declare anew."""
-    found = store.client().search_runs(
-        [experiment_id],
-        f"tags.`{keys.KIND}` = 'study' and tags.`{keys.DECLARED}` LIKE '%'",
-        max_results=1,
-        order_by=["attributes.start_time DESC"],
-    )
-    last = found[0] if found else None
+    query = f"tags.`{keys.KIND}` = 'study' and tags.`{keys.DECLARED}` LIKE '%'"
+    last = newest(store.client(), experiment_id, query)
     return str(last.info.run_id) if last is not None and last.data.tags[keys.DECLARED] == declared else None
 
 

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import json
-import tempfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from winnow.tracking.keys import ARM, BEFORE, CELL, CORPUS, FILTER_SUMMARY, FINAL, MAX_STEPS, SEED, STUDY, VERDICTS
+from winnow.tracking.query import artifact_json
 
 if TYPE_CHECKING:
+    from huggingface_hub import ModelCard, ModelCardData
     from mlflow import MlflowClient
     from mlflow.entities import Run
 
@@ -25,10 +25,12 @@ LIMITS = """\
 NAMES = {"loss": "loss", "perplexity": "perplexity", "top1": "right at first", "top5": "right among five"}
 
 
-def model_card(client: MlflowClient, run: Run) -> str:
-    """Return the card as markdown, with the metadata that the Hub reads at its top."""
+def model_card(client: MlflowClient, run: Run) -> ModelCard:
+    """Return the card, with the metadata that the Hub reads."""
+    from huggingface_hub import ModelCard
+
     tags, metrics = run.data.tags, run.data.metrics
-    corpus, summary = _read(client, run, "data/corpus.json"), _read(client, run, FILTER_SUMMARY)
+    corpus, summary = (artifact_json(client, run.info.run_id, path) for path in ("data/corpus.json", FILTER_SUMMARY))
     sections = {
         "Data": _data(corpus, metrics),
         "Filter": _filter(tags, summary),
@@ -38,17 +40,22 @@ def model_card(client: MlflowClient, run: Run) -> str:
     }
     opening = f"# {tags[STUDY]}: {tags[ARM]}, seed {tags[SEED]}\n\n" + "\n".join(_opening(run))
     rest = [f"## {title}\n\n" + "\n".join(lines) for title, lines in sections.items()]
-    return "\n\n".join([_metadata(run, corpus) + opening, *rest]) + "\n"
+    return ModelCard("\n\n".join([f"---\n{_metadata(run, corpus)}\n---", opening, *rest]) + "\n")
 
 
-def _metadata(run: Run, corpus: Mapping[str, Any]) -> str:
-    lines = ["---", "library_name: transformers", "pipeline_tag: fill-mask", "tags: [winnow, fill-mask]"]
+def _metadata(run: Run, corpus: Mapping[str, Any]) -> ModelCardData:
+    from huggingface_hub import ModelCardData
+
     base = run.data.params.get("model.name")
-    if base and not Path(base).exists():
-        lines.append(f"base_model: {json.dumps(base)}")
-    licences = {str(source["licence"]) for source in corpus.get("sources", []) if source.get("licence")}
-    lines += ["license: other", f"license_name: {json.dumps('; '.join(sorted(licences)))}"] if licences else []
-    return "\n".join([*lines, "---\n\n"])
+    licenses = sorted({str(source["licence"]) for source in corpus.get("sources", []) if source.get("licence")})
+    return ModelCardData(
+        library_name="transformers",
+        pipeline_tag="fill-mask",
+        tags=["winnow", "fill-mask"],
+        base_model=base if base and not Path(base).exists() else None,
+        license="other" if licenses else None,
+        license_name="; ".join(licenses) or None,
+    )
 
 
 def _opening(run: Run) -> Iterator[str]:
@@ -109,16 +116,3 @@ def _provenance(run: Run) -> Iterator[str]:
     for name, fact in facts.items():
         if fact:
             yield f"- {name}: `{fact}`"
-
-
-def _read(client: MlflowClient, run: Run, artifact: str) -> dict[str, Any]:
-    """Return a JSON artifact of a run, empty where there is none."""
-    from mlflow.exceptions import MlflowException
-
-    with tempfile.TemporaryDirectory() as folder:
-        try:
-            path = client.download_artifacts(run.info.run_id, artifact, folder)
-            found: dict[str, Any] = json.loads(Path(path).read_text(encoding="utf-8"))
-        except (MlflowException, OSError, ValueError):
-            return {}
-    return found

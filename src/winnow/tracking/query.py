@@ -1,12 +1,89 @@
-"""What the store knows of the cells of a study: which have finished, and which broke off."""
+"""Queries to MLflow: runs, artifacts, metric histories, and the state of the cells of a study."""
 
 from __future__ import annotations
 
+import json
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING, Any
 
 from winnow.tracking.keys import CAUSE, CELL, COMMIT, KIND
 from winnow.tracking.store import Store
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+    from mlflow.entities import Run
+
+CELLS = f"tags.`{KIND}` = 'cell'"
+"""Filter of :func:`search` for training runs."""
+
+LOSSES = ("train/loss", "validation/loss")
+
+NEWEST_FIRST = ("attributes.start_time DESC",)
+
+
+def search(client: MlflowClient, experiments: Sequence[str], query: str = "") -> list[Run]:
+    """Return all runs of experiments that match a filter, the newest first."""
+    found: list[Run] = []
+    token = None
+    while True:
+        page = client.search_runs(
+            list(experiments), query, max_results=1000, order_by=list(NEWEST_FIRST), page_token=token
+        )
+        found += page
+        token = page.token
+        if not token:
+            return found
+
+
+def newest(client: MlflowClient, experiment_id: str, query: str) -> Run | None:
+    """Return the newest run of an experiment that matches a filter, or `None`."""
+    return next(iter(client.search_runs([experiment_id], query, max_results=1, order_by=list(NEWEST_FIRST))), None)
+
+
+def find_run(client: MlflowClient, run_id: str) -> Run | None:
+    """Return a run, or `None` if the store has no such run."""
+    from mlflow.exceptions import MlflowException
+
+    try:
+        return client.get_run(run_id)
+    except MlflowException:
+        return None
+
+
+def artifact_path(client: MlflowClient, run_id: str, path: str, folder: str | Path | None = None) -> Path | None:
+    """Return a local path of an artifact, downloaded into a folder if remote; `None` if there is none."""
+    from mlflow.exceptions import MlflowException
+
+    try:
+        return Path(client.download_artifacts(run_id, path, None if folder is None else str(folder)))
+    except (MlflowException, OSError):
+        return None
+
+
+def artifact_text(client: MlflowClient, run_id: str, path: str) -> str | None:
+    """Return a text artifact, or `None` if there is none."""
+    with TemporaryDirectory() as folder:
+        found = artifact_path(client, run_id, path, folder)
+        return None if found is None else found.read_text(encoding="utf-8")
+
+
+def artifact_json(client: MlflowClient, run_id: str, path: str) -> dict[str, Any]:
+    """Return a JSON artifact, empty if there is none or it is damaged."""
+    try:
+        found: dict[str, Any] = json.loads(artifact_text(client, run_id, path) or "{}")
+    except ValueError:
+        return {}
+    return found
+
+
+def histories(client: MlflowClient, run_id: str, metrics: Sequence[str]) -> Iterator[tuple[str, int, float]]:
+    """Yield metric, step and value of every logged point."""
+    for metric in metrics:
+        for point in client.get_metric_history(run_id, metric):
+            yield metric, point.step, point.value
 
 
 @dataclass(frozen=True)
@@ -55,16 +132,8 @@ class Attempt:
 
 def attempts(store: Store, experiment_id: str) -> dict[str, Attempt]:
     """Return for each cell id of an experiment the run that counts."""
-    client = store.client()
-    found: list[Any] = []
-    token = None
-    while True:
-        page = client.search_runs([experiment_id], f"tags.`{KIND}` = 'cell'", max_results=1000, page_token=token)
-        found += page
-        token = page.token
-        if not token:
-            break
     ranks = {"FINISHED": 2, "RUNNING": 1}
+    found = search(store.client(), [experiment_id], CELLS)
     found.sort(key=lambda run: (ranks.get(run.info.status, 0), int(run.info.start_time)))
     return {
         run.data.tags[CELL]: Attempt(run.info.run_id, run.info.status, run.data.tags, run.data.params, run.data.metrics)

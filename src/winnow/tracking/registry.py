@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from winnow.errors import WinnowError
 from winnow.tracking.keys import ARM, MODEL, SEED, STUDY
 from winnow.tracking.model_card import model_card
+from winnow.tracking.query import artifact_path, find_run
 from winnow.tracking.store import Store, quieten
 
 if TYPE_CHECKING:
@@ -65,7 +66,7 @@ def promote(store: Store, run_id: str, alias: str | None = None, name: str | Non
             raise
     tags = {short: run.data.tags[tag] for short, tag in (("arm", ARM), ("seed", SEED), ("study", STUDY))}
     made = client.create_model_version(
-        name, f"{run.info.artifact_uri}/{REGISTERED}", run_id, tags=tags, description=card.partition("---\n\n")[2]
+        name, f"{run.info.artifact_uri}/{REGISTERED}", run_id, tags=tags, description=card.text.strip()
     )
     if alias is None:
         return f"models:/{name}/{made.version}"
@@ -96,7 +97,7 @@ def push(store: Store, run_id: str, repository: str, private: bool = True) -> st
     run = _finished(client, run_id)
     with tempfile.TemporaryDirectory() as folder:
         model = _model(client, run, Path(folder))
-        (model / "README.md").write_text(model_card(client, run), encoding="utf-8")
+        model_card(client, run).save(model / "README.md")
         hub = HfApi(library_name="winnow")
         try:
             hub.create_repo(repository, private=private, exist_ok=True)
@@ -114,12 +115,9 @@ def push(store: Store, run_id: str, repository: str, private: bool = True) -> st
 
 
 def _finished(client: MlflowClient, run_id: str) -> Run:
-    from mlflow.exceptions import MlflowException
-
-    try:
-        run = client.get_run(run_id)
-    except MlflowException as error:
-        raise WinnowError(f"there is no run {run_id!r} in this store. Its page shows the whole id.", "run") from error
+    run = find_run(client, run_id)
+    if run is None:
+        raise WinnowError(f"there is no run {run_id!r} in this store. Its page shows the whole id.", "run")
     if run.info.status != "FINISHED":
         raise WinnowError(f"the run {run_id} is {run.info.status}; only a finished one has a model to show.", "run")
     return run
@@ -127,11 +125,6 @@ def _finished(client: MlflowClient, run_id: str) -> Run:
 
 def _model(client: MlflowClient, run: Run, folder: Path) -> Path:
     """Fetch a run's model into a folder."""
-    from mlflow.exceptions import MlflowException
-
-    try:
-        if ARM in run.data.tags:
-            return Path(client.download_artifacts(run.info.run_id, MODEL, str(folder)))
-    except (MlflowException, OSError):
-        pass
+    if ARM in run.data.tags and (model := artifact_path(client, run.info.run_id, MODEL, folder)):
+        return model
     raise WinnowError(f"the run {run.info.run_id} ({run.info.run_name}) kept no model. Name a cell's run.", "run")

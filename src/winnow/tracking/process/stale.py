@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from winnow.tracking.keys import BEAT, CAUSE, OWNER
 from winnow.tracking.offline.operations import NOTE, perform
 from winnow.tracking.process.ownership import Owner
+from winnow.tracking.query import search
 from winnow.tracking.store import Store
 
 if TYPE_CHECKING:
@@ -25,16 +26,11 @@ def close_stale_runs(store: Store, experiment_id: str) -> list[str]:
         A line for each run that was ended: its name, id and cause.
     """
     client = store.client()
-    closed: list[str] = []
-    token = None
-    while True:
-        page = client.search_runs([experiment_id], "attributes.status = 'RUNNING'", page_token=token)
-        for run in page:
-            if cause := close_if_dead(client, run):
-                closed.append(f"{run.info.run_name} ({run.info.run_id}): {cause}")
-        token = page.token
-        if not token:
-            return closed
+    return [
+        f"{run.info.run_name} ({run.info.run_id}): {cause}"
+        for run in search(client, [experiment_id], "attributes.status = 'RUNNING'")
+        if (cause := close_if_dead(client, run))
+    ]
 
 
 def close_if_dead(client: MlflowClient, run: Run) -> str | None:
