@@ -12,6 +12,7 @@ import pyarrow.compute as pc
 
 from winnow.data.cleaning import normalise
 from winnow.data.corpus import SPLITS, Corpus
+from winnow.data.near_duplicates import runs_of
 
 NEAR = 0.8
 """The Jaccard index of their runs of three words from which two texts are near-duplicates here."""
@@ -60,7 +61,7 @@ def held_out_leakage(corpus: Corpus) -> dict[str, dict[str, Any]]:
 
 def _seen_in(asked: list[str], corpus: Corpus) -> tuple[set[str], set[str]]:
     """Return which of the normalised texts train holds, and which of them it nearly holds."""
-    runs = {text: _runs(text) for text in asked}
+    runs = {text: runs_of(text, _RUN_WORDS) for text in asked}
     times = Counter(run for one in runs.values() for run in one)
     # Texts as near as this share one of any so many runs of the first (Chaudhuri 2006); rare ones tell most.
     index: dict[str, list[str]] = defaultdict(list)
@@ -73,17 +74,12 @@ def _seen_in(asked: list[str], corpus: Corpus) -> tuple[set[str], set[str]]:
         for text in map(normalise, batch["text"].to_pylist()):
             if text in runs:
                 exact.add(text)
-            own = _runs(text)
+            own = runs_of(text, _RUN_WORDS)
             for other in {other for run in own for other in index.get(run, ())} - near:
                 shared = len(own & runs[other])
                 if shared >= round(NEAR * (len(own) + len(runs[other]) - shared), 6):
                     near.add(other)
     return exact, near
-
-
-def _runs(text: str) -> set[str]:
-    words = text.split()
-    return {" ".join(words[i : i + _RUN_WORDS]) for i in range(max(1, len(words) - _RUN_WORDS + 1))}
 
 
 def _hashed(text: str) -> bytes:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from importlib.util import find_spec
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from winnow.data.cleaning import normalise
 from winnow.errors import WinnowError
+
+if TYPE_CHECKING:
+    from scipy.cluster.hierarchy import DisjointSet
 
 
 def runs_of(text: str, words: int) -> set[str]:
@@ -35,8 +37,8 @@ def signatures(texts: Iterable[str | None], words: int, permutations: int) -> It
         yield signature
 
 
-def near_clusters(texts: Sequence[str], threshold: float, words: int, permutations: int, largest: int) -> list[int]:
-    """Return for each text the first of its cluster: near-duplicates, and near-duplicates of these, are in one.
+def near_clusters(texts: Sequence[str], threshold: float, words: int, permutations: int, largest: int) -> DisjointSet:
+    """Return clusters of row numbers: near-duplicates, and near-duplicates of these, are in one.
 
     Candidates come from locality-sensitive hashing, so a few pairs just above the threshold are missed.
 
@@ -53,38 +55,17 @@ def near_clusters(texts: Sequence[str], threshold: float, words: int, permutatio
     if find_spec("datasketch") is None:
         raise WinnowError("Near-duplicates need the package datasketch: pip install 'winnow[near-duplicates]'.")
     from datasketch import MinHashLSH
+    from scipy.cluster.hierarchy import DisjointSet
 
     index = MinHashLSH(threshold=threshold, num_perm=permutations)
-    clusters = Clusters(len(texts))
+    clusters = DisjointSet(range(len(texts)))
     known: list[Any] = []
     for row, signature in enumerate(signatures(texts, words, permutations)):
         for near in index.query(signature):
-            if clusters.first(near) != clusters.first(row) and signature.jaccard(known[near]) >= threshold:
-                clusters.join(near, row)
-        if clusters.sizes[clusters.first(row)] > largest:
+            if not clusters.connected(near, row) and signature.jaccard(known[near]) >= threshold:
+                clusters.merge(near, row)
+        if clusters.subset_size(row) > largest:
             break
         known.append(signature)
         index.insert(row, signature, check_duplication=False)
-    return [clusters.first(row) for row in range(len(texts))]
-
-
-class Clusters:
-    """Sets of rows that grow together; the first row of each stands for it."""
-
-    def __init__(self, rows: int) -> None:
-        self._before = list(range(rows))
-        self.sizes = Counter(dict.fromkeys(range(rows), 1))
-
-    def first(self, row: int) -> int:
-        """Return the first row of a row's cluster."""
-        while self._before[row] != row:
-            self._before[row] = self._before[self._before[row]]
-            row = self._before[row]
-        return row
-
-    def join(self, one: int, other: int) -> None:
-        """Make one cluster of two."""
-        first, second = sorted((self.first(one), self.first(other)))
-        if first != second:
-            self._before[second] = first
-            self.sizes[first] += self.sizes.pop(second)
+    return clusters

@@ -5,13 +5,16 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 from pydantic import ConfigDict, Field
 from pydantic.dataclasses import dataclass
 
-from winnow.data.near_duplicates import Clusters, near_clusters
+from winnow.data.near_duplicates import near_clusters
 from winnow.errors import WinnowError, did_you_mean
+
+if TYPE_CHECKING:
+    from scipy.cluster.hierarchy import DisjointSet
 
 _Share = Annotated[float, Field(gt=0, lt=1)]
 _LARGEST_CLUSTER = 0.05  # of the rows
@@ -89,23 +92,25 @@ class Split:
         """Return what decides the split of each row: equal for all rows of a cluster."""
         if not self.together and self.near_duplicates is None:
             return texts
+        from scipy.cluster.hierarchy import DisjointSet
+
         own = self._by_slots(texts, columns) if self.together else list(texts)
-        clusters = Clusters(len(texts))
+        clusters = DisjointSet(range(len(texts)))
         first: dict[str, int] = {}
         for row, key in enumerate(own):
-            clusters.join(first.setdefault(key, row), row)
+            clusters.merge(first.setdefault(key, row), row)
         self._refuse_giant(clusters, texts, "together")
         if near := self.near_duplicates:
             largest = int(_LARGEST_CLUSTER * len(texts))
             found = near_clusters(texts, near.threshold, near.words, near.permutations, max(1, largest))
-            for row, other in enumerate(found):
-                clusters.join(other, row)
+            for row in range(len(texts)):
+                clusters.merge(found[row], row)
             self._refuse_giant(clusters, texts, "near_duplicates.threshold")
         least: dict[int, str] = {}
         for row, key in enumerate(own):
-            place = clusters.first(row)
+            place = clusters[row]
             least[place] = min(key, least.get(place, key), key=_hashed)
-        return [least[clusters.first(row)] for row in range(len(texts))]
+        return [least[clusters[row]] for row in range(len(texts))]
 
     def _by_slots(self, texts: Sequence[str], columns: Mapping[str, Sequence[Any]]) -> list[str]:
         for name in self.together:
@@ -122,8 +127,9 @@ class Split:
             for text, values in zip(texts, rows, strict=True)
         ]
 
-    def _refuse_giant(self, clusters: Clusters, texts: Sequence[str], key: str) -> None:
-        first, size = max(clusters.sizes.items(), key=lambda item: item[1])
+    def _refuse_giant(self, clusters: DisjointSet, texts: Sequence[str], key: str) -> None:
+        giant = max(clusters.subsets(), key=len)
+        size = len(giant)
         if size == 1 or size <= _LARGEST_CLUSTER * len(texts):
             return
         by_slots = key == "together"
@@ -134,7 +140,7 @@ class Split:
             else "Texts made from templates collapse like that. Raise the threshold, take longer runs of words, or "
             "keep slots together instead (`together`)"
         )
-        examples = [texts[row][:60] for row in range(len(texts)) if clusters.first(row) == first][:3]
+        examples = [texts[row][:60] for row in sorted(giant)[:3]]
         raise WinnowError(
             f"At least {size:,} of {len(texts):,} rows would stay together, since {cause}; above "
             f"{_LARGEST_CLUSTER:.0%} no split is left to speak of. Among them are {examples}. {advice}.",
