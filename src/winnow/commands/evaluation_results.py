@@ -99,7 +99,7 @@ def keep_results(config: EvaluateConfig, store: Store, results: Sequence[Evaluat
             tags = {keys.KIND: "evaluated", keys.ARM: result.label, keys.TOKENIZER: result.tokenizer}
             with track(store, experiment, result.label, tags, run.run_id) as child:
                 child.log_params({"source": result.source, "run": result.run_id or ""})
-                child.log_metrics({_allowed(name): value for name, value in result.scores.items()})
+                child.log_metrics(result.scores)
                 child.log_columns(topk_rows(result.label, result.probes), keys.TOPK)
         run.log_columns(all_fills, keys.TOPK)
         run.log_folder(folder, "evaluation")
@@ -126,7 +126,3 @@ def score_rows_of(results: Sequence[EvaluatedModel]) -> list[dict[str, Any]]:
 
 def _file(label: str) -> str:
     return re.sub(r"[^\w.-]+", "_", label).strip("_")
-
-
-def _allowed(name: str) -> str:
-    return re.sub(r"[^\w/. :-]", "_", name)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import math
-import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -51,14 +49,12 @@ def publish(comparison: Comparison, study: Study, store_uri: str, output: Path) 
 
 
 def _numbers(comparison: Comparison) -> Iterator[tuple[str, float]]:
-    """Yield the numbers of each contrast under names that MLflow takes."""
+    """Yield the numbers of each contrast by name."""
     for finding in comparison.findings:
         r = finding.result
         place = f"{finding.family}/{finding.metric}/{r.a} - {r.b}"
         named = {"difference": r.difference, "ci_low": r.ci_low, "ci_high": r.ci_high, "p_holm": finding.p_holm}
-        for name, value in named.items():
-            if math.isfinite(value):
-                yield re.sub(r"[^\w/. :-]", "_", f"{place}/{name}"), value
+        yield from ((f"{place}/{name}", value) for name, value in named.items())
 
 
 def _description(comparison: Comparison, study: Study) -> str:

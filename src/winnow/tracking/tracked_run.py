@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
+import re
 import tempfile
 import threading
 import time
@@ -20,6 +21,9 @@ if TYPE_CHECKING:
     import pyarrow as pa
     from mlflow import MlflowClient
     from mlflow.entities import Run
+
+NOT_IN_NAMES = re.compile(r"[^\w/. :-]")
+"""Characters that MLflow does not accept in the name of a metric."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -79,9 +83,13 @@ class TrackedRun:
         return self._writer.client
 
     def log_metrics(self, metrics: Mapping[str, float], step: int = 0) -> None:
-        """Buffer metrics; what is not a finite number is left out, since MLflow would store it as a huge one."""
+        """Buffer metrics, under names that MLflow accepts.
+
+        A value that is not finite is skipped, since MLflow would store it as a huge number.
+        """
         now = self.clock.milliseconds()
-        self._metrics += [(name, float(value), now, step) for name, value in metrics.items() if math.isfinite(value)]
+        finite = {name: float(value) for name, value in metrics.items() if math.isfinite(value)}
+        self._metrics += [(NOT_IN_NAMES.sub("_", name), value, now, step) for name, value in finite.items()]
 
     def flush(self) -> None:
         """Write what is buffered."""
