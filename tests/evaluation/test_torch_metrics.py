@@ -49,10 +49,10 @@ def test_pseudo_perplexity_weighs_tokens_and_not_texts() -> None:
 
 def test_counts_beyond_what_float32_can_count() -> None:
     mrr = MeanReciprocalRank()
-    mrr.reciprocals += 2.0**24
-    mrr.tokens += 2**24
+    mrr.total += 2.0**24
+    mrr.count += 2**24
     mrr.update(torch.ones(1, dtype=torch.int64))
-    assert int(mrr.tokens) == 2**24 + 1
+    assert int(mrr.count) == 2**24 + 1
     assert float(mrr.compute()) == 1.0
 
 

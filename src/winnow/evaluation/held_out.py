@@ -208,7 +208,7 @@ def _pseudo(scored: pa.Table) -> dict[str, float]:
     metric.update(
         torch.tensor(scored["pseudo_log_likelihood"].to_numpy()), torch.tensor(scored["pseudo_tokens"].to_numpy())
     )
-    return {"pseudo_perplexity": float(metric.compute())} if metric.tokens else {}
+    return {"pseudo_perplexity": float(metric.compute())} if metric.count else {}
 
 
 def _flat(column: pa.ChunkedArray) -> npt.NDArray[Any]:
