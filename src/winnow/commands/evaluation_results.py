@@ -15,7 +15,7 @@ from winnow.config import EvaluateConfig
 from winnow.evaluation.probes.probe_scores import topk_rows
 from winnow.formatting import number
 from winnow.reporting.model_figures import EvaluatedModel, draw_models
-from winnow.reporting.tables import save_table
+from winnow.reporting.tables import console_table, save_table
 from winnow.tracking import Store, keys, track
 
 SHOWN_OF_ALL = ("loss", "perplexity", "top1", "top5", "mrr", "ece", "pseudo_perplexity")
@@ -74,10 +74,7 @@ def _of_rows(result: EvaluatedModel) -> list[str]:
 
 
 def _table(title: str, names: Iterable[str], results: Sequence[EvaluatedModel], prefix: str) -> Table:
-    table = Table(title=title, title_justify="left", title_style="bold", box=None, padding=(0, 2), header_style="bold")
-    table.add_column("")
-    for result in results:
-        table.add_column(escape(result.label), justify="right")
+    table = console_table("", *(result.label for result in results), title=title)
     for name in names:
         table.add_row(name.removeprefix(prefix), *(number(result.scores.get(name)) for result in results))
     return table

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 from rich.console import Console
-from rich.table import Table
 
 from winnow.config import Cell, RerunConfig, TrainConfig, construct, read_cell
 from winnow.errors import WinnowError, did_you_mean
+from winnow.reporting.tables import console_table
 from winnow.run.components import Parts, cell_id, check_store, construct_parts, load_corpus
 from winnow.run.pipeline import run_cell
 from winnow.tracking import Store, keys
@@ -169,9 +169,7 @@ def _beside(run: Run, again: Run) -> dict[str, tuple[float | None, float | None]
 
 
 def _print(found: Rerun, console: Console) -> None:
-    grid = Table(box=None, padding=(0, 2), header_style="bold")
-    for heading in ("metric", "then", "now", ""):
-        grid.add_column(heading, justify="left" if heading in ("metric", "") else "right", overflow="fold")
+    grid = console_table("metric", "then", "now", "")
     for name, (then, now) in found.metrics.items():
         told = "equal" if then == now else "[red]missing[/red]"
         if then != now and then is not None and now is not None:

@@ -1,4 +1,4 @@
-"""Tables as files: CSV for programs, Markdown and LaTeX for people."""
+"""Tables: CSV for programs; Markdown, LaTeX, notebooks and the terminal for people."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from winnow.formatting import MINUS, NOTHING, number
 
 if TYPE_CHECKING:
     import pandas as pd
+    from rich.table import Table as ConsoleTable
 
 LATEX = str.maketrans({
     "\\": r"\textbackslash{}", "&": r"\&", "%": r"\%", "$": r"\$", "#": r"\#", "_": r"\_", "{": r"\{", "}": r"\}",
@@ -94,6 +95,19 @@ def table_of(
 def save_table(rows: Sequence[Mapping[str, Any]], folder: Path, name: str, caption: str = "") -> list[Path]:
     """Write rows as ``NAME.csv``, ``NAME.md`` and ``NAME.tex``, and return the files."""
     return table_of(rows, name, caption).save(folder)
+
+
+def console_table(first: str, *headings: str, title: str | None = None) -> ConsoleTable:
+    """Return an empty table for the terminal: names in the first column, numbers aligned to the right in the others."""
+    from rich.markup import escape
+    from rich.table import Table as ConsoleTable
+
+    style: dict[str, Any] = {"title_justify": "left", "title_style": "bold", "header_style": "bold"}
+    table = ConsoleTable(title=title, box=None, padding=(0, 2), **style)
+    table.add_column(first, overflow="fold")
+    for heading in headings:
+        table.add_column(escape(heading), justify="right", overflow="fold")
+    return table
 
 
 def text_of(value: Any) -> str:

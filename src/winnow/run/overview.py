@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.table import Table
+
+from winnow.reporting.tables import console_table
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -67,14 +69,14 @@ def budget(training: Training) -> str:
 def print_verdicts(console: Console, summary: Mapping[str, Any], statistics: Mapping[str, Any]) -> None:
     """Print what a filter did to the training rows, what its signals and terms are worth, and what it keeps."""
     console.print(f"[bold]{summary['filter']}[/bold] keeps a row where {summary['keep']}", highlight=False)
-    signals = _counting("signal", ("pass", "fail", "null", "gain without", "lose without", "rows a second"))
+    signals = console_table("signal", "pass", "fail", "null", "gain without", "lose without", "rows a second")
     for name, counts in summary["signals"].items():
         worth = statistics.get("signals", {}).get(name, {})
         numbers = [counts[key] for key in ("pass", "fail", "null")]
         numbers += [worth.get(key) for key in ("gain", "lose", "rows_per_second")]
         signals.add_row(name, *map(_number, numbers))
     console.print(signals)
-    terms = _counting("term", ("drops", "only it drops"))
+    terms = console_table("term", "drops", "only it drops")
     for name, counts in statistics["terms"].items():
         terms.add_row(name, _number(counts["drops"]), _number(counts.get("only")))
     console.print(terms)
@@ -115,14 +117,6 @@ def print_plan(console: Console, plan: Plan, short: bool) -> None:
 
 def _number(number: int | None) -> str:
     return "" if number is None else f"{number:,}"
-
-
-def _counting(name: str, headings: Sequence[str]) -> Table:
-    table = Table(box=None, padding=(0, 2), header_style="bold")
-    table.add_column(name)
-    for heading in headings:
-        table.add_column(heading, justify="right")
-    return table
 
 
 def funnel(stages: Mapping[str, int]) -> str:

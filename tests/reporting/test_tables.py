@@ -1,0 +1,49 @@
+"""Tables for programs, papers and terminals."""
+
+import csv
+from pathlib import Path
+
+import pytest
+
+from winnow.reporting.tables import save_table, table_of
+
+ROWS = [
+    {"word": "50% a_b & <i>", "rank": 1, "share": 0.123456789, "known": True},
+    {"word": "left | right\n", "rank": 12345, "share": -0.5, "known": None},
+    {"word": "alone", "rank": None, "share": float("nan")},
+]
+
+
+@pytest.fixture
+def files(tmp_path: Path) -> dict[str, str]:
+    written = save_table(ROWS, tmp_path / "tables", "words", "Words of 100% & more")
+    assert [file.name for file in written] == ["words.csv", "words.md", "words.tex"]
+    return {file.suffix: file.read_text("utf-8") for file in written}
+
+
+def test_csv_has_every_digit_and_leaves_unknown_values_empty(files: dict[str, str]) -> None:
+    rows = list(csv.DictReader(files[".csv"].splitlines(keepends=True)))
+    assert rows[0] == {"word": "50% a_b & <i>", "rank": "1", "share": "0.123456789", "known": "True"}
+    assert rows[2] == {"word": "alone", "rank": "", "share": "", "known": ""}
+
+
+def test_markdown_aligns_numbers_and_escapes_its_own_signs(files: dict[str, str]) -> None:
+    lines = files[".md"].splitlines()
+    assert lines[1] == "| --- | ---: | ---: | --- |"
+    assert lines[3] == "| left \\| right  | 12,345 | \N{MINUS SIGN}0.500 |  |"
+    assert len(lines) == 5
+
+
+def test_latex_has_booktabs_rules_and_escapes_special_characters(files: dict[str, str]) -> None:
+    text = files[".tex"]
+    assert "\\begin{tabular}{lrrl}" in text
+    assert all(rule in text for rule in ("\\toprule", "\\midrule", "\\bottomrule", "\\centering", "\\label{tab:words}"))
+    assert "\\caption{Words of 100\\% \\& more}" in text
+    assert "50\\% a\\_b \\& \\textless{}i\\textgreater{} & 1 & 0.123 & True \\\\" in text
+    assert "12,345 & $-$0.500" in text
+
+
+def test_a_notebook_shows_text_and_no_markup() -> None:
+    shown = table_of(ROWS, "words", "Words")._repr_html_()
+    assert "&lt;i&gt;" in shown
+    assert "<caption>Words</caption>" in shown
