@@ -58,7 +58,7 @@ README = """# {study}: {word}
 |---|---|
 | `report.html`, `report.md` | the comparison, to read |
 | `comparison.json` | every number of it |
-| `tables/` | the tables as CSV with every digit, and as LaTeX (booktabs) |
+| `tables/` | the tables as CSV with every digit, as Markdown and as LaTeX (booktabs) |
 | `figures/` | the figures as SVG and PNG |
 | `declaration.json` | what was declared before the first run |
 | `seeds.csv` | every training: arm, seed, run id and fingerprints |
