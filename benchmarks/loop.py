@@ -19,6 +19,7 @@ import os
 import statistics
 import tempfile
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -26,10 +27,10 @@ import torch
 from pytorch_lightning.callbacks import Callback
 
 from winnow.config import TrainConfig, compose_cells
-from winnow.run.components import Parts, construct_parts
-from winnow.run.fit import drop_checkpoint, fit
-from winnow.run.inputs import Ready, prepare
-from winnow.run.numerics_setup import set_up_arithmetic
+from winnow.run.checkpoint_files import drop_checkpoint
+from winnow.run.components import build_components
+from winnow.run.fit import fit
+from winnow.run.inputs import Inputs, load_inputs
 from winnow.tracking import track
 from winnow.tracking.environment import hardware
 from winnow.training import TrainingBatches, masked_lm_sums
@@ -53,11 +54,12 @@ class Ticks(Callback):
         self.times.append(time.process_time())
 
 
-def bare(config: TrainConfig, parts: Parts, ready: Ready, steps: int) -> list[float]:
+def bare(inputs: Inputs, steps: int) -> list[float]:
     """Return the CPU seconds of each step of a loop that does nothing else."""
-    model = parts.model.load(ready.tokenizer, config.seed).train()
-    batches = TrainingBatches(ready.tokens["train"], ready.masking, config.seed, config.training.batch_size, steps)
-    optimizer = parts.optimizer(parameter_groups(model))
+    config, components = inputs.config, inputs.components
+    model = components.model.load(inputs.tokenizer, config.seed).train()
+    batches = TrainingBatches(inputs.train_tokens, inputs.masking, config.seed, config.training.batch_size, steps)
+    optimizer = components.optimizer(parameter_groups(model))
     rate = torch.optim.lr_scheduler.LambdaLR(
         optimizer, schedule(config.training.scheduler, config.training.warmup_fraction, steps)
     )
@@ -73,12 +75,13 @@ def bare(config: TrainConfig, parts: Parts, ready: Ready, steps: int) -> list[fl
     return intervals(times)
 
 
-def looped(config: TrainConfig, parts: Parts, ready: Ready, steps: int) -> list[float]:
+def looped(inputs: Inputs, steps: int) -> list[float]:
     """Return the CPU seconds of each step of a tracked training with a bar."""
-    model, ticks = parts.model.load(ready.tokenizer, config.seed), Ticks()
-    with track(parts.store, parts.store.experiment("loop"), "loop", {}) as run:
-        fit(config, parts, ready, model, "loop", run, progress=True, callbacks=[ticks])
-    drop_checkpoint(config, "loop")
+    components, ticks = inputs.components, Ticks()
+    fresh = replace(inputs, model=components.model.load(inputs.tokenizer, inputs.config.seed))
+    with track(components.store, components.store.experiment("loop"), "loop", {}) as run:
+        fit(fresh, run, callbacks=[ticks], progress=True)
+    drop_checkpoint(inputs.config, inputs.cell_id)
     return intervals(ticks.times)
 
 
@@ -91,14 +94,11 @@ def measure(overrides: list[str], steps: int, turns: int) -> dict[str, float]:
     """Let both take turns; return their seconds a step."""
     budget = [f"training.max_steps={steps}", f"training.validate_every_steps={steps}", "training.max_minutes=null"]
     cells, _ = compose_cells("train", TrainConfig, ["filter=full", *budget, *overrides])
-    config = cells[0].config
-    parts = construct_parts(config)
-    ready = prepare(config, parts)
-    set_up_arithmetic(config, parts, ready, parts.model.load(ready.tokenizer, config.seed))
+    inputs = load_inputs(cells[0], build_components(cells[0].config))
     seen: dict[str, list[float]] = {"bare": [], "looped": []}
     for turn in range(turns + 1):
         for name, run in (("bare", bare), ("looped", looped)):
-            found = run(config, parts, ready, steps)
+            found = run(inputs, steps)
             if turn:  # the first turn loads libraries
                 # The mean, for the bar and the store are at work now and then rather than in the median step.
                 seen[name].append(statistics.mean(found))

@@ -9,7 +9,7 @@ import pytest
 
 from winnow.cli import main
 from winnow.config import TrainConfig, compose_cells
-from winnow.run.components import construct_parts
+from winnow.run.components import build_components
 from winnow.tracking import Store
 
 CONF = Path(__file__).parents[2] / "conf/experiment"
@@ -17,13 +17,13 @@ PUBLISHED = ["hackathon", "hf_course_imdb", "hf_course_imdb_fixed_masks", "hf_gu
 
 
 @pytest.mark.parametrize("name", PUBLISHED)
-def test_an_experiment_composes_and_its_parts_can_be_made(workplace: Path, name: str) -> None:
+def test_an_experiment_composes_and_its_components_can_be_built(workplace: Path, name: str) -> None:
     cells, _ = compose_cells("train", TrainConfig, [f"experiment={name}"])
     for cell in cells:
-        parts = construct_parts(cell.config)
+        components = build_components(cell.config)
         assert cell.config.study.name == name
         kind, _, rest = cell.config.study.primary_metric.partition("/")
-        assert kind != "probe" or rest.partition("/")[0] in parts.probes
+        assert kind != "probe" or rest.partition("/")[0] in components.probes
 
 
 @pytest.mark.parametrize("name", PUBLISHED)

@@ -53,13 +53,13 @@ def test_arms_can_share_a_budget_of_tokens(workplace: Path, runs: Runs, small: l
 def test_what_fails_after_the_training_costs_no_training(
     workplace: Path, runs: Runs, small: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    import winnow.run.log_run
+    import winnow.run.pipeline
 
     def full(*_: object) -> None:
         raise OSError(28, "No space left on device")
 
     with monkeypatch.context() as patch:
-        patch.setattr(winnow.run.log_run, "record_results", full)
+        patch.setattr(winnow.run.pipeline, "log_results", full)
         with pytest.raises(OSError, match="No space left"):
             main(["train", *small])
     (left,) = workplace.glob("outputs/scratchpad/cells/*/last.ckpt")
@@ -81,7 +81,7 @@ def test_a_bad_checkpoint_is_told_before_any_work(
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(winnow.run.pipeline, "measure", stops)
+        patch.setattr(winnow.run.pipeline, "evaluate_baseline", stops)
         assert main(["train", *small]) == 130
     (folder,) = workplace.glob("outputs/scratchpad/cells/*")
     (folder / "last.ckpt").write_bytes(b"half of a file")

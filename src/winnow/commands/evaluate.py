@@ -19,9 +19,10 @@ from winnow.data import Dataset
 from winnow.errors import WinnowError, WinnowErrors
 from winnow.filters import Filter
 from winnow.reporting.model_figures import EvaluatedModel
-from winnow.run.components import check_store, filters_in, load_corpus
-from winnow.run.inputs import held_out_rows, judge, slices_of
-from winnow.run.score import measure_rows, probe_summaries
+from winnow.run.components import check_store, filters_in
+from winnow.run.corpora import load_corpus
+from winnow.run.evaluate import Predictor, probe_summaries, score_split
+from winnow.run.slices import HeldOutSplit, apply_filter, held_out_rows, slices_of
 from winnow.tracking import Store, keys
 from winnow.tracking.query import LOSSES, artifact_path, histories
 
@@ -92,21 +93,13 @@ def _measure(
     loaded = load_contender(contender, place)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     numerics.set_up(loaded.model, device, TOKENS_AT_ONCE, GUESSED_AT_ONCE, config.output_dir / "cache")
+    predictor = Predictor(loaded.model, loaded.tokenizer, device, config.forward)
     scores: dict[str, float] = {}
     if held_out is not None:
         length = min(config.max_length, loaded.tokenizer.model_max_length)
         tokens = tokenize(held_out.rows, loaded.tokenizer, length, config.output_dir / "cache")
-        _, scores = measure_rows(
-            config.split,
-            held_out.rows,
-            tokens,
-            held_out.members,
-            config.evaluation,
-            loaded.model,
-            loaded.tokenizer,
-            device,
-            config.forward,
-        )
+        split = HeldOutSplit(config.split, held_out.rows, held_out.members, tokens)
+        _, scores = score_split(split, predictor, config.evaluation)
     found = {
         name: probe.run(loaded.model, loaded.tokenizer, device, forward=config.forward)
         for name, probe in probes.items()
@@ -182,7 +175,7 @@ def _held_out(config: EvaluateConfig, contenders: Sequence[Contender]) -> HeldOu
     filters = {
         name: construct(one, f"evaluation.slices.{name}", Filter, config.allow_targets) for name, one in slices.items()
     }
-    verdicts = {name: judge(one, corpus, cache, f"evaluation.slices.{name}") for name, one in filters.items()}
+    verdicts = {name: apply_filter(one, corpus, cache, f"evaluation.slices.{name}") for name, one in filters.items()}
     known = held_out_rows(corpus, config.evaluation.max_rows)
     rows = known.get(config.split)
     if rows is None or not rows.num_rows:

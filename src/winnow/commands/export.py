@@ -17,9 +17,13 @@ from winnow.comparison import Comparison, Study, analyse, collect
 from winnow.config import ExportConfig, TrainConfig, construct, read_cell
 from winnow.errors import WinnowError
 from winnow.reporting import write_comparison_report
-from winnow.run.components import cell_id, check_store, construct_parts
-from winnow.run.pipeline import run_cell
-from winnow.tracking import Store, keys, track
+from winnow.run.components import check_store
+from winnow.studies import InProcess
+from winnow.studies.execution import print_failures, run_plan
+from winnow.studies.plan import plan_jobs
+from winnow.studies.protocol import declared_run
+from winnow.studies.study_cell import build_study_cells
+from winnow.tracking import Store, attempts, close_stale_runs, keys
 from winnow.tracking.query import artifact_text
 
 if TYPE_CHECKING:
@@ -145,12 +149,14 @@ def _write_sums(folder: Path) -> None:
 def remake(folder: Path, output: Path) -> int:
     """Make an exported study again, and print number by number whether it is equal.
 
+    Cells that finished in an earlier call with the same output are kept, and interrupted ones resume.
+
     Args:
         folder: What :func:`run_export` wrote.
         output: Where the new store, models and comparison go.
 
     Returns:
-        0 where the numbers are equal, 1 where some differ.
+        0 if the numbers are equal, 1 if some differ or a cell failed.
 
     Raises:
         WinnowError: A file of the folder is not the one that was exported.
@@ -163,16 +169,17 @@ def remake(folder: Path, output: Path) -> int:
     declaration = json.loads((folder / "declaration.json").read_text(encoding="utf-8"))
     name = declaration["study"]
     tracking = {"_target_": "winnow.tracking.Store", "uri": store.uri, "artifacts": store.artifacts}
-    tags = {keys.KIND: "study", keys.STUDY: name}
-    with track(store, store.experiment(name), f"{name} (remade)", tags) as parent:
-        parent.log_json(declaration, keys.DECLARATION)
-        files = sorted((folder / "configs").glob("*.yaml"))
-        for number, file in enumerate(files, 1):
-            tree = yaml.safe_load(file.read_text(encoding="utf-8"))
-            cell = read_cell({**tree, "tracking": tracking, "output_dir": str(output)}, [], TrainConfig)
-            parts = construct_parts(cell.config)
-            run_cell(cell, parts, parent.run_id, name=cell_id(cell, parts))
-            console.print(f"{number:>3}/{len(files)}  {file.stem}")
+    trees = [yaml.safe_load(file.read_text(encoding="utf-8")) for file in sorted((folder / "configs").glob("*.yaml"))]
+    here = {"tracking": tracking, "output_dir": str(output)}
+    cells = build_study_cells([read_cell({**tree, **here}, [], TrainConfig) for tree in trees])
+    experiment = store.experiment(name)
+    close_stale_runs(store, experiment)
+    with declared_run(store, f"{name} (remade)", declaration) as parent:
+        plan = plan_jobs(cells, attempts(store, experiment), parent.run_id)
+        failures = run_plan(cells, plan, InProcess(), store, console)
+    if failures:
+        print_failures(console, failures)
+        return 1
     study = collect(store.tracking_uri, name)
     comparison = analyse(study)
     write_comparison_report(comparison, study, output / "comparison")

@@ -18,7 +18,8 @@ from winnow.errors import WinnowError, WinnowErrors
 from winnow.filters import Filter, Verdicts, filter_statistics, save_dropped, save_kept, save_statistics
 from winnow.reporting import write_filter_report
 from winnow.run import log_run
-from winnow.run.components import check_store, load_corpus
+from winnow.run.components import check_store
+from winnow.run.corpora import load_corpus
 from winnow.run.overview import funnel, print_plan, print_verdicts
 from winnow.tracking import Store, TrackedRun, keys, track
 

@@ -13,8 +13,8 @@ from rich.console import Console
 from winnow.config import Cell, RerunConfig, TrainConfig, construct, read_cell
 from winnow.errors import WinnowError, did_you_mean
 from winnow.reporting.tables import console_table
-from winnow.run.components import Parts, cell_id, check_store, construct_parts, load_corpus
-from winnow.run.pipeline import run_cell
+from winnow.run.components import Components, build_components, cell_id, check_store
+from winnow.run.pipeline import RunOptions, run_cell
 from winnow.tracking import Store, keys
 from winnow.tracking.environment import current_commit, hardware, packages, uncommitted_changes
 from winnow.tracking.query import CELLS, artifact_json, artifact_text, find_run, search
@@ -59,17 +59,17 @@ def run_rerun(config: RerunConfig, console: Console) -> Rerun:
     client = store.client()
     run = _find(client, config.run_id)
     cell = _rebuilt(client, run, config)
-    parts = construct_parts(cell.config)
-    differences = [*_environment(client, run), *_data(run, cell, parts)]
+    components = build_components(cell.config)
+    differences = [*_environment(client, run), *_data(run, components)]
     console.print(f"[bold]Run {run.info.run_id}[/bold]: {run.data.tags[keys.ARM]}, seed {run.data.tags[keys.SEED]}")
     for difference in differences:
         console.print(f"[yellow]differs[/yellow]  {difference}")
     if not differences:
         console.print("Packages, code, machine and data are those of the run.")
     # A name of its own keeps the model of the first run, and any checkpoint of it, apart from this one's.
-    name = f"{cell_id(cell, parts)}-rerun"
+    name = f"{cell_id(cell, components)}-rerun"
     tags = {keys.KIND: "rerun", keys.RERUN_OF: run.info.run_id}
-    run_cell(cell, parts, run.data.tags.get("mlflow.parentRunId"), name=name, tags=tags)
+    run_cell(cell, components, RunOptions(name, run.data.tags.get("mlflow.parentRunId"), tags=tags))
     again = search(client, [run.info.experiment_id], f"tags.`{keys.RERUN_OF}` = '{run.info.run_id}'")[0]
     found = Rerun(run.info.run_id, again.info.run_id, _beside(run, again), differences)
     _print(found, console)
@@ -154,9 +154,9 @@ def _environment(client: MlflowClient, run: Run) -> list[str]:
     return found
 
 
-def _data(run: Run, cell: Cell[TrainConfig], parts: Parts) -> list[str]:
+def _data(run: Run, components: Components) -> list[str]:
     """Tell whether the corpus is the one that the run was made from."""
-    corpus = load_corpus(parts.dataset, cell.config.output_dir / "cache").fingerprint
+    corpus = components.corpus.fingerprint
     then = run.data.tags.get(keys.CORPUS)
     return [] if corpus == then else [f"data: the corpus was {then}, and is {corpus} now"]
 

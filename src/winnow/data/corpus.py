@@ -36,6 +36,8 @@ class Corpus:
         failing: At stops along the rows as they were read, how many were read and how many of them fail any check.
         leakage: For each held-out split how many ``rows`` of it were looked at, and the shares of them that have an
             ``exact`` and a ``near`` duplicate in train.
+        dataset: The fingerprint of the dataset, sources included, that the corpus was built from; empty if it was not
+            loaded by a dataset.
         pages: The memory map that the table lies in, if it was opened from a folder.
     """
 
@@ -47,6 +49,7 @@ class Corpus:
     integrity: dict[str, dict[str, Any]] = dataclasses.field(default_factory=dict)
     failing: list[list[int]] = dataclasses.field(default_factory=list)
     leakage: dict[str, dict[str, Any]] = dataclasses.field(default_factory=dict)
+    dataset: str = ""
     pages: mmap.mmap | None = dataclasses.field(default=None, repr=False)
 
     def split(self, name: SplitName | Literal["external"]) -> pa.Table:

@@ -66,20 +66,23 @@ class Dataset:
         """Return the faults that can be seen without reading all rows."""
         return [fault.under(key) for key, source in self._sources().items() for fault in source.check()]
 
-    def load(self, cache_dir: Path) -> Corpus:
+    def load(self, cache_dir: Path, known: str | None = None) -> Corpus:
         """Return the corpus, built once and memory-mapped from ``cache_dir/corpus/<fingerprint>`` afterwards.
 
         Args:
             cache_dir: Where results are kept; several processes may share it.
+            known: The dataset's fingerprint, if it is known. Without it, the sources are hashed to find the corpus.
 
         Raises:
             WinnowError: The source cannot be read, rows have no text although ``drop_null`` is not asked for,
                 or no rows are left.
         """
-        folder = cache_dir / "corpus" / self.fingerprint()
-        if not folder.exists():
-            self._build().save(folder)
-        return Corpus.open(folder)
+        folders = cache_dir / "corpus"
+        if known is None or not (folders / known).exists():
+            known = self.fingerprint()
+        if not (folders / known).exists():
+            self._build().save(folders / known)
+        return replace(Corpus.open(folders / known), dataset=known)
 
     def _build(self) -> Corpus:
         main = self._read("source", self.source, self.name)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
+from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -113,7 +114,7 @@ class Filter(Selection):
     processes: Annotated[int, Field(gt=0)] = 1
 
     def __post_init__(self) -> None:
-        self._decision()
+        self._decision  # noqa: B018 - parses and checks the expressions
 
     def judge(
         self,
@@ -133,7 +134,7 @@ class Filter(Selection):
         Raises:
             WinnowError: The filter keeps nothing or everything of the train split.
         """
-        decision = self._decision()
+        decision = self._decision
         told = _counting(decision, watch) if watch else None
         engine = Engine(self.engine, self.processes)
         if self.mode == "full":
@@ -151,7 +152,7 @@ class Filter(Selection):
 
         Where all is declared to cost next to nothing, :meth:`judge` looks at no sample and asks by declared prices.
         """
-        return self._decision().plan(corpus.table, cached_scores(self.signals, corpus, cache_dir))
+        return self._decision.plan(corpus.table, cached_scores(self.signals, corpus, cache_dir))
 
     def select(self, train_rows: pa.Table, verdicts: Verdicts | None, seed: int) -> pa.Table:
         """Return the kept rows."""
@@ -172,7 +173,7 @@ class Filter(Selection):
     @property
     def expression(self) -> Node:
         """The expression that decides, with every part written out."""
-        decision = self._decision()
+        decision = self._decision
         return expanded(decision.keep, decision.parts)
 
     def check(self) -> list[WinnowError]:
@@ -182,6 +183,7 @@ class Filter(Selection):
             fault.under(f"signals.{name}") for name, one in self.signals.items() for fault in one.check()
         ]
 
+    @cached_property
     def _decision(self) -> Decision:
         return Decision.of(self.signals, self.parts, self.keep, self.on_null)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import re
 
 from winnow.errors import WinnowError
@@ -14,8 +15,9 @@ _TOKEN = re.compile(
 )
 
 
+@functools.lru_cache(maxsize=256)
 def parse(text: str, key: str = "keep") -> Node:
-    """Parse an expression.
+    """Parse an expression; the same text is parsed once per process, since the result is immutable.
 
     ``~`` binds most tightly, then ``&``, ``^`` and ``|``. A comparison such as ``sentiment > 0.3`` is a term
     of its own and needs no parentheses; ``at_least(2, a, b, c)`` holds where two of three terms do, and

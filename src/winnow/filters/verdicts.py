@@ -79,15 +79,15 @@ class Verdicts:
     @property
     def expression(self) -> Node:
         """The expression with every part written out."""
-        return expanded(parse(self.keep), self._parts)
+        return expanded(parse(self.keep, "keep"), self._parts)
 
     @cached_property
     def _parts(self) -> dict[str, Node]:
-        return {name: parse(text) for name, text in self.parts.items()}
+        return {name: parse(text, f"parts.{name}") for name, text in self.parts.items()}
 
     @cached_property
     def _terms(self) -> dict[str, Node]:
-        terms = {str(term): term for term in conjuncts(parse(self.keep), self._parts)}
+        terms = {str(term): term for term in conjuncts(parse(self.keep, "keep"), self._parts)}
         return terms if self.asked is None else {text: terms[text] for text in self.asked}
 
     def column(self, name: str, split: SplitName | None = None) -> pa.ChunkedArray:
@@ -140,7 +140,7 @@ class Verdicts:
                 gone.add(part)
             else:
                 parts[part] = left
-        keep = without(parse(self.keep), gone)
+        keep = without(parse(self.keep, "keep"), gone)
         if keep is None or self.asked is not None:
             raise ValueError(f"the verdicts of {self.filter!r} cannot be reduced by {signal!r}")
         table = self.table.drop_columns([f"{signal}.score", f"{signal}.keep", *(gone & set(self.parts))])

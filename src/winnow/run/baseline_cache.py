@@ -1,4 +1,4 @@
-"""The scores of the models that cells begin with, computed once for all cells that begin with the same."""
+"""The scores of models before training, computed once for all cells that start from the same weights."""
 
 from __future__ import annotations
 
@@ -24,20 +24,20 @@ if TYPE_CHECKING:
 
 
 @dataclasses.dataclass(frozen=True)
-class BaseScores:
-    """Keeps what one model said.
+class BaselineCache:
+    """Caches the scores of one model on disk.
 
     Attributes:
-        folder: Holds a folder for each table of rows and each probe.
-        model: Fingerprint of the weights, and of how they are computed with.
+        folder: Has one folder per table of rows and per probe.
+        model: The fingerprint of the weights and of how the forward pass is computed.
     """
 
     folder: Path
     model: str
 
     @classmethod
-    def of(cls, model: PreTrainedModel, device: torch.device, forward: str, cache: Path) -> BaseScores:
-        """Return what is kept of a model; its weights are read once for that."""
+    def of(cls, model: PreTrainedModel, device: torch.device, forward: str, cache: Path) -> BaselineCache:
+        """Return the cache of a model; this hashes its weights."""
         import torch
 
         digest = hashlib.blake2b(digest_size=8)
@@ -51,9 +51,9 @@ class BaseScores:
             ),
         )
 
-    def rows(self, asked: str, compute: Callable[[], pa.Table]) -> pa.Table:
-        """Return the rows' scores, from an earlier cell where it asked the same."""
-        folder = self.folder / fingerprint("rows", self.model, asked)
+    def rows(self, key: str, compute: Callable[[], pa.Table]) -> pa.Table:
+        """Return the rows' scores, computed only if no cell has cached them under the same key."""
+        folder = self.folder / fingerprint("rows", self.model, key)
         if not folder.exists():
             rows = compute()
             with published(folder) as draft:
@@ -61,12 +61,12 @@ class BaseScores:
                 pq.write_table(rows, draft / "rows.parquet")
         return _read(folder / "rows.parquet")
 
-    def probe(self, asked: str, compute: Callable[[], ProbeScores]) -> ProbeScores:
-        """Return what the model said to a probe, from an earlier cell where it asked the same."""
+    def probe(self, key: str, compute: Callable[[], ProbeScores]) -> ProbeScores:
+        """Return a probe's scores, computed only if no cell has cached them under the same key."""
         from winnow.evaluation import ProbeScores
 
         names = [field.name for field in dataclasses.fields(ProbeScores)]
-        folder = self.folder / fingerprint("probe", self.model, asked)
+        folder = self.folder / fingerprint("probe", self.model, key)
         if not folder.exists():
             scores = compute()
             with published(folder) as draft:

@@ -14,6 +14,7 @@ from winnow.data import Corpus, Dataset
 from winnow.data.fingerprint import fingerprint
 from winnow.errors import WinnowError, WinnowErrors
 from winnow.filters import Filter, RandomMatched, Selection, Without
+from winnow.run.corpora import Corpora
 from winnow.tracking import Store
 
 if TYPE_CHECKING:
@@ -51,10 +52,21 @@ MACHINE = ("accelerator", "devices", "num_nodes", "strategy", "profiler")
 
 
 @dataclass(frozen=True)
-class Parts:
-    """What the groups of a training configuration become.
+class Components:
+    """The objects that the groups of a training configuration name.
 
-    `slices` holds the filters whose verdicts name slices of the held-out rows: those of the study, and this cell's own.
+    Attributes:
+        dataset: Where the corpus comes from.
+        filter: Which rows to train on.
+        model: The model, not loaded yet.
+        masking: How tokens are masked.
+        optimizer: The optimizer, without its parameters.
+        trainer: Lightning's trainer, without what `training` decides.
+        store: Where the run is tracked.
+        probes: The probes by name.
+        slices: The filters whose verdicts name slices of the held-out rows: those of the study and the cell's own.
+        cache: The folder of the corpus and all that is derived from it.
+        corpora: Loads the corpus; shared by the cells of a study.
     """
 
     dataset: Dataset
@@ -66,36 +78,70 @@ class Parts:
     store: Store
     probes: dict[str, Probe]
     slices: dict[str, Filter]
+    cache: Path
+    corpora: Corpora
 
     @property
-    def judge(self) -> str:
-        """The name of the filter whose verdicts choose the training rows; a control goes by the one it is of."""
-        return self.filter.of.name if isinstance(self.filter, RandomMatched | Without) else self.filter.name
+    def corpus(self) -> Corpus:
+        """The corpus; the first cell of a study that uses it loads it for all."""
+        return self.corpora.load(self.dataset, self.cache)
+
+    @property
+    def base_filter(self) -> str:
+        """The name of the filter whose verdicts select the training rows; a control has that of the filter it is of."""
+        base = _base_filter(self.filter)
+        return self.filter.name if base is None else base.name
 
     def key_of(self, name: str) -> str:
-        """Return where in the configuration a filter among the slices stands."""
-        return "filter" if name == self.judge else f"evaluation.slices.{name}"
+        """Return the configuration key of a filter among the slices."""
+        return "filter" if name == self.base_filter else f"evaluation.slices.{name}"
 
 
-def construct_parts(config: TrainConfig) -> Parts:
-    """Make every object that the configuration names; no file is read yet."""
+def build_components(config: TrainConfig, corpora: Corpora | None = None) -> Components:
+    """Construct every object that the configuration names; no file is read yet.
+
+    Args:
+        config: The configuration of a cell.
+        corpora: Loads the corpus; cells that share it load equal datasets once. A new one if `None`.
+    """
     from winnow.evaluation import Probe
     from winnow.training import Masking, Model
 
     _refuse_what_training_decides(config.trainer)
     make = functools.partial(construct, allow=config.allow_targets)
-    slices = {**config.evaluation.slices, **filters_in(config.filter)}
-    return Parts(
+    selection = make(config.filter, "filter", Selection)
+    return Components(
         dataset=make(config.dataset, "dataset", Dataset),
-        filter=make(config.filter, "filter", Selection),
+        filter=selection,
         model=make(config.model, "model", Model),
         masking=make(config.masking, "masking", Masking),
         optimizer=make({**config.optimizer, "_partial_": True}, "optimizer"),
         trainer=make({**config.trainer, "_partial_": True}, "trainer"),
         store=make(config.tracking, "tracking", Store),
         probes={name: make(node, f"probe.{name}", Probe) for name, node in config.probe.items()},
-        slices={name: make(node, f"evaluation.slices.{name}", Filter) for name, node in slices.items()},
+        slices=_build_slices(config, selection),
+        cache=config.output_dir / "cache",
+        corpora=corpora or Corpora(),
     )
+
+
+def _build_slices(config: TrainConfig, selection: Selection) -> dict[str, Filter]:
+    """Construct the filters that name slices; the cell's own is the one that selects its rows."""
+    own = _base_filter(selection)
+    nodes = {**config.evaluation.slices, **filters_in(config.filter)}
+    return {
+        name: own
+        if own is not None and name == own.name
+        else construct(node, f"evaluation.slices.{name}", Filter, config.allow_targets)
+        for name, node in nodes.items()
+    }
+
+
+def _base_filter(selection: Selection) -> Filter | None:
+    """Return the filter whose verdicts a selection uses, if there is one."""
+    if isinstance(selection, RandomMatched | Without):
+        return selection.of
+    return selection if isinstance(selection, Filter) else None
 
 
 def _refuse_what_training_decides(trainer: Mapping[str, Any]) -> None:
@@ -110,18 +156,18 @@ def _refuse_what_training_decides(trainer: Mapping[str, Any]) -> None:
 
 
 def filters_in(node: Mapping[str, Any]) -> dict[str, Any]:
-    """Return by name the filter that judges rows for a `filter` group: itself, or the one that a control matches."""
+    """Return by name the configuration of the filter in a `filter` group: itself, or the one that a control is of."""
     if "of" in node:
         return filters_in(node["of"])
     return {str(node["name"]): dict(node)} if "keep" in node else {}
 
 
-def check_parts(parts: Sequence[Parts]) -> None:
-    """Look at the world that the parts need (files, columns, models) and raise all that is wrong with it at once."""
+def check_components(components: Sequence[Components]) -> None:
+    """Check that the files, columns, packages and models of some cells exist, and raise all errors together."""
     faults: list[WinnowError] = []
-    for one in parts:
-        for key, part in (("dataset", one.dataset), ("filter", one.filter), ("model", one.model)):
-            faults += [fault.under(key) for fault in part.check()]
+    for one in components:
+        for key, component in (("dataset", one.dataset), ("filter", one.filter), ("model", one.model)):
+            faults += [fault.under(key) for fault in component.check()]
         faults += [fault.under(f"probe.{name}") for name, probe in one.probes.items() for fault in probe.check()]
     if faults:
         raise WinnowErrors({str(fault): fault for fault in faults}.values())
@@ -133,33 +179,24 @@ def check_store(store: Store) -> None:
         raise WinnowErrors(fault.under("tracking") for fault in faults)
 
 
-def load_corpus(dataset: Dataset, cache: Path) -> Corpus:
-    """Return the corpus of a dataset, made once per cache."""
-    try:
-        return dataset.load(cache)
-    except WinnowError as error:
-        raise error.under("dataset") from error
-
-
-def cell_id(cell: Cell[TrainConfig], parts: Parts) -> str:
+def cell_id(cell: Cell[TrainConfig], components: Components) -> str:
     """Return the name of a cell, its recipe and its seed: equal names mean equal results."""
-    return fingerprint(recipe(cell, parts), cell.config.seed)
+    return fingerprint(recipe(cell, components), cell.config.seed)
 
 
-def recipe(cell: Cell[TrainConfig], parts: Parts) -> str:
+def recipe(cell: Cell[TrainConfig], components: Components) -> str:
     """Return a fingerprint of what decides a cell's result but for its seed.
 
     That is the corpus, the filter, the model, the training and the evaluation. Folders, tracking, display, the study's
     name and which device computes are left out.
     """
-    corpus = load_corpus(parts.dataset, cell.config.output_dir / "cache")
     return fingerprint(
         {
             "version": __version__,
-            "corpus": corpus.fingerprint,
-            "arm": [parts.filter.name, parts.filter.fingerprint()],
-            "slices": {name: filter_.fingerprint() for name, filter_ in parts.slices.items()},
-            "probes": {name: probe.fingerprint() for name, probe in parts.probes.items()},
+            "corpus": components.corpus.fingerprint,
+            "arm": [components.filter.name, components.filter.fingerprint()],
+            "slices": {name: filter_.fingerprint() for name, filter_ in components.slices.items()},
+            "probes": {name: probe.fingerprint() for name, probe in components.probes.items()},
             "training": asdict(cell.config.training),
             "tf32": cell.config.arithmetic.tf32,  # who multiplies and what is compiled is about the machine
             "held_out": [getattr(cell.config.evaluation, key) for key in ("mask_seed", "max_rows", "pseudo_rows")],
@@ -174,9 +211,9 @@ def cell_folder(config: TrainConfig, name: str) -> Path:
     return config.output_dir / config.study.name / "cells" / name
 
 
-def device_of(parts: Parts) -> torch.device:
+def device_of(components: Components) -> torch.device:
     """Return where the trainer will compute: `accelerator=auto` takes a CUDA device where there is one."""
     import torch
 
-    wants_gpu = parts.trainer.keywords.get("accelerator", "auto") in ("auto", "gpu", "cuda")
+    wants_gpu = components.trainer.keywords.get("accelerator", "auto") in ("auto", "gpu", "cuda")
     return torch.device("cuda" if wants_gpu and torch.cuda.is_available() else "cpu")

@@ -1,17 +1,19 @@
-"""The training of one cell: Lightning's trainer, set up for a budget of steps, and a checkpoint to take up again."""
+"""The training of one cell: Lightning's trainer, a budget of steps, and checkpoints to resume from."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from winnow.config import TrainConfig
+import pyarrow as pa
+
 from winnow.config.schema import Training
 from winnow.errors import WinnowError
-from winnow.run.components import Parts, cell_folder
-from winnow.run.inputs import Ready
+from winnow.run.checkpoint_files import BEST, LAST, find_checkpoint
+from winnow.run.inputs import Inputs
 from winnow.tracking import TrackedRun
 
 if TYPE_CHECKING:
@@ -19,164 +21,177 @@ if TYPE_CHECKING:
     from pytorch_lightning.callbacks import Callback
     from transformers import PreTrainedModel
 
-    from winnow.training import MaskedLanguageModule, TrainingBatches
+    from winnow.training import MaskedLanguageDataModule, MaskedLanguageModule, TrainingBatches
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """A trained model and what its training recorded.
+
+    Attributes:
+        model: The model after its last step, or with its best weights if `training.keep` is `best`.
+        tokens_seen: Tokens that all steps took through the model.
+        best: Step and score of the validation whose weights were kept; empty if the last ones were.
+        curves: The scores of the probes by step.
+    """
+
+    model: PreTrainedModel
+    tokens_seen: int
+    best: dict[str, float]
+    curves: pa.Table
 
 
 def fit(
-    config: TrainConfig,
-    parts: Parts,
-    ready: Ready,
-    model: PreTrainedModel,
-    name: str,
-    run: TrackedRun | None = None,
-    progress: bool = False,
-    callbacks: Sequence[Callback] = (),
-) -> MaskedLanguageModule:
-    """Train a model in place for its budget of steps; a checkpoint that an earlier attempt left is taken up.
+    inputs: Inputs, run: TrackedRun | None = None, callbacks: Sequence[Callback] = (), progress: bool = False
+) -> Fitted:
+    """Train the model in place for its budget of steps, from the checkpoint of an earlier attempt if there is one.
 
-    The checkpoint stays when the training is done, so that what fails after it costs no training; see
-    :func:`drop_checkpoint`.
+    The checkpoint stays after training, so that an error after it costs no training; the pipeline removes it.
 
-    Returns:
-        The module that holds the model after its last step.
+    Args:
+        inputs: The first stage's result.
+        run: Where metrics are logged.
+        callbacks: Further callbacks of Lightning's trainer.
+        progress: Whether to show a progress bar.
     """
     import pytorch_lightning as pl
-    import torch
 
-    from winnow.training import MaskedLanguageDataModule, MaskedLanguageModule
-    from winnow.training.optimization import compute_twice, freeze
+    from winnow.evaluation.probes.probe_callback import ProbeFollower
     from winnow.training.progress import quieten_libraries
 
     quieten_libraries()
+    config = inputs.config
     pl.seed_everything(config.seed, verbose=False)
-    training = config.training
+    module = _module(inputs)
+    follower = ProbeFollower(inputs.components.probes, inputs.tokenizer, config.training.forward)
+    callbacks = [*callbacks, follower]
+    found = find_checkpoint(config, inputs.model, inputs.cell_id)
+    if found is not None and found["complete"]:
+        _restore(module, callbacks, found, inputs)
+    else:
+        _train(module, inputs, _trainer(inputs, run, callbacks, progress), resume=found is not None)
+    return Fitted(module.model, module.tokens_seen, _best_step(inputs), follower.table())
+
+
+def _module(inputs: Inputs) -> MaskedLanguageModule:
+    """Return the Lightning module of the model, with the parameters frozen that the configuration freezes."""
+    from winnow.training import MaskedLanguageModule
+    from winnow.training.optimization import compute_twice, freeze
+
+    model, training = inputs.model, inputs.config.training
     freeze(model, training.freeze)
     if training.gradient_checkpointing:
         compute_twice(model)
-    module = MaskedLanguageModule(
-        model, parts.optimizer, training.warmup_fraction, config.seed, training.forward, training.scheduler
+    return MaskedLanguageModule(
+        model,
+        inputs.components.optimizer,
+        training.warmup_fraction,
+        inputs.config.seed,
+        training.forward,
+        training.scheduler,
     )
-    data = MaskedLanguageDataModule(
-        ready.tokens["train"],
-        ready.tokens["validation"],
-        ready.masking,
-        config.training.batch_size,
-        config.seed,
-        validation_seed=config.evaluation.mask_seed,
-        validation_batch_size=config.evaluation.batch_size,
-        max_tokens=training.max_tokens if training.batching == "tokens" else None,
-    )
-    found = find_checkpoint(config, model, name)
-    if found is not None and found["complete"]:
-        kept = found if training.keep == "last" else torch.load(_best(config, name), weights_only=True)
-        module.load_state_dict(kept["state_dict"])
-        module.on_load_checkpoint(found)
-        for callback in callbacks:
-            callback.load_state_dict(found["callbacks"].get(callback.state_key, {}))
-        return module
-    checkpoint = checkpoint_of(config, name)
-    trainer = _trainer(config, parts, ready, checkpoint, run, progress, callbacks)
+
+
+def _restore(
+    module: MaskedLanguageModule, callbacks: Sequence[Callback], checkpoint: dict[str, Any], inputs: Inputs
+) -> None:
+    """Restore the weights and the records of a training that is complete."""
+    import torch
+
+    best = inputs.folder / BEST
+    kept = checkpoint if inputs.config.training.keep == "last" else torch.load(best, weights_only=True)
+    module.load_state_dict(kept["state_dict"])
+    module.on_load_checkpoint(checkpoint)
+    for callback in callbacks:
+        callback.load_state_dict(checkpoint["callbacks"].get(callback.state_key, {}))
+
+
+def _train(module: MaskedLanguageModule, inputs: Inputs, trainer: pl.Trainer, resume: bool) -> None:
+    """Train to the end of the budget, from the last checkpoint if the training resumes."""
+    import torch
+
+    checkpoint = inputs.folder / LAST
     try:
-        trainer.fit(module, data, ckpt_path=checkpoint if found is not None else None, weights_only=True)
+        trainer.fit(module, _data(inputs), ckpt_path=checkpoint if resume else None, weights_only=True)
     except SystemExit as stop:
-        if stop.code == 1 and trainer.interrupted:  # Lightning's way to tell of a Ctrl-C
+        if stop.code == 1 and trainer.interrupted:  # how Lightning reports Ctrl-C
             raise KeyboardInterrupt from stop
         raise
     except WinnowError as error:
         if not checkpoint.exists():
             raise
         raise WinnowError(f"{error.message} The last good checkpoint is {checkpoint}.", error.key) from error
-    if training.keep == "best":
-        module.load_state_dict(torch.load(_best(config, name), weights_only=True)["state_dict"])
-    return module
+    if inputs.config.training.keep == "best":
+        module.load_state_dict(torch.load(inputs.folder / BEST, weights_only=True)["state_dict"])
 
 
-def find_checkpoint(config: TrainConfig, model: PreTrainedModel, name: str) -> dict[str, Any] | None:
-    """Return what an earlier attempt at a cell left to take up, or `None` where there is nothing.
+def _data(inputs: Inputs) -> MaskedLanguageDataModule:
+    from winnow.training import MaskedLanguageDataModule
 
-    Raises:
-        WinnowError: It is damaged or of another model, or there is no room for new ones.
-    """
-    from winnow.training.checkpoint import check_room, open_checkpoint
-
-    checkpoint = checkpoint_of(config, name)
-    check_room(checkpoint.parent, model)
-    if config.study.rerun == "all":
-        checkpoint.unlink(missing_ok=True)
-    return open_checkpoint(checkpoint, model) if checkpoint.exists() else None
-
-
-def drop_checkpoint(config: TrainConfig, name: str) -> None:
-    """Remove the checkpoints of a cell whose results are kept."""
-    for checkpoint in (checkpoint_of(config, name), _best(config, name)):
-        checkpoint.unlink(missing_ok=True)
+    training, evaluation = inputs.config.training, inputs.config.evaluation
+    return MaskedLanguageDataModule(
+        inputs.train_tokens,
+        inputs.held_out["validation"].tokens,
+        inputs.masking,
+        training.batch_size,
+        inputs.config.seed,
+        validation_seed=evaluation.mask_seed,
+        validation_batch_size=evaluation.batch_size,
+        max_tokens=training.max_tokens if training.batching == "tokens" else None,
+    )
 
 
-def best_look(config: TrainConfig, name: str) -> dict[str, float]:
-    """Return step and score of the look at the validation loss whose weights were kept; empty where the last were."""
-    import torch
-
-    if config.training.keep == "last":
-        return {}
-    best = torch.load(_best(config, name), weights_only=True, mmap=True)
-    return {"best/step": best["global_step"], "best/validation/loss": best["validation_loss"]}
-
-
-def check_fit(config: TrainConfig, parts: Parts, ready: Ready) -> None:
-    """Raise, before any model is measured, where the rows cannot be shared among the processes.
+def check_fit(inputs: Inputs) -> None:
+    """Raise, before any model is evaluated, if the training could not start.
 
     Raises:
-        WinnowError: Fewer rows in a step or a held-out split than processes.
+        WinnowError: A step or a held-out split has fewer rows than there are processes, an earlier checkpoint is
+            damaged or of another model, or there is no room for new ones.
     """
     from winnow.training import HeldOutBatches, Masking, Share
 
-    batches = _batches(config, parts, ready)
-    HeldOutBatches(ready.tokens["validation"], Masking(), 0, 1, Share(0, batches.share.world_size))
+    batches = _batches(inputs)
+    validation = inputs.held_out["validation"].tokens
+    HeldOutBatches(validation, Masking(), 0, 1, Share(0, batches.share.world_size))
+    find_checkpoint(inputs.config, inputs.model, inputs.cell_id)
 
 
-def _batches(config: TrainConfig, parts: Parts, ready: Ready) -> TrainingBatches:
+def _best_step(inputs: Inputs) -> dict[str, float]:
+    """Return step and score of the validation whose weights were kept; empty if the last ones were."""
+    import torch
+
+    if inputs.config.training.keep == "last":
+        return {}
+    best = torch.load(inputs.folder / BEST, weights_only=True, mmap=True)
+    return {"best/step": best["global_step"], "best/validation/loss": best["validation_loss"]}
+
+
+def _batches(inputs: Inputs) -> TrainingBatches:
     """Return the first process' training batches, as far as their rows go."""
     from winnow.training import Masking, Share, TrainingBatches
 
-    options, training = parts.trainer.keywords, config.training
+    options, training = inputs.components.trainer.keywords, inputs.config.training
     devices, nodes = options.get("devices", 1), options.get("num_nodes", 1)
     processes = devices * nodes if isinstance(devices, int) and devices > 0 else 1
     tokens = training.max_tokens if training.batching == "tokens" else None
     share = Share(0, processes, training.accumulate_batches)
-    rows = ready.tokens["train"]
-    return TrainingBatches(rows, Masking(), config.seed, training.batch_size, 1, share, max_tokens=tokens)
+    rows, seed = inputs.train_tokens, inputs.config.seed
+    return TrainingBatches(rows, Masking(), seed, training.batch_size, 1, share, max_tokens=tokens)
 
 
-def _best(config: TrainConfig, name: str) -> Path:
-    return cell_folder(config, name) / "best.ckpt"
-
-
-def checkpoint_of(config: TrainConfig, name: str) -> Path:
-    """Return where a cell keeps the checkpoint that a broken run is taken up from."""
-    return cell_folder(config, name) / "last.ckpt"
-
-
-def _trainer(
-    config: TrainConfig,
-    parts: Parts,
-    ready: Ready,
-    checkpoint: Path,
-    run: TrackedRun | None,
-    progress: bool,
-    others: Sequence[Callback],
-) -> pl.Trainer:
-    """Return Lightning's trainer for a budget of steps, with a checkpoint at each look at the validation loss."""
+def _trainer(inputs: Inputs, run: TrackedRun | None, others: Sequence[Callback], progress: bool) -> pl.Trainer:
+    """Return Lightning's trainer for a budget of steps, with a checkpoint at each validation."""
     from pytorch_lightning.utilities.exceptions import MisconfigurationException
 
     from winnow.tracking.logger import FlushFirst, RunLogger
     from winnow.training.checkpoint import WholeFiles
 
-    training = config.training
-    steps = _steps(config, parts, ready)
+    training, checkpoint = inputs.config.training, inputs.folder / LAST
+    steps = _steps(inputs)
     pace = min(training.validate_every_steps, steps)
     tracking = [FlushFirst(run)] if run is not None else []
     try:
-        return parts.trainer(
+        return inputs.components.trainer(
             max_steps=steps,
             accumulate_grad_batches=training.accumulate_batches,
             gradient_clip_val=training.gradient_clip,
@@ -198,12 +213,12 @@ def _trainer(
         ) from error
 
 
-def _steps(config: TrainConfig, parts: Parts, ready: Ready) -> int:
+def _steps(inputs: Inputs) -> int:
     """Return the optimizer steps of the budget."""
-    training = config.training
+    training = inputs.config.training
     if training.total_tokens is None:
         return training.max_steps
-    return _batches(config, parts, ready).steps_to(training.total_tokens)
+    return _batches(inputs).steps_to(training.total_tokens)
 
 
 def _callbacks(training: Training, checkpoint: Path, pace: int, progress: bool) -> list[Callback]:
@@ -224,5 +239,5 @@ def _callbacks(training: Training, checkpoint: Path, pace: int, progress: bool) 
     if progress:
         callbacks.append(StepProgressBar())
     if training.keep == "best":
-        callbacks.append(BestCheckpoint(checkpoint.with_name("best.ckpt")))
+        callbacks.append(BestCheckpoint(checkpoint.with_name(BEST)))
     return [*callbacks, LastCheckpoint(checkpoint, pace)]

@@ -3,72 +3,72 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from winnow.data.fingerprint import fingerprint
-from winnow.filters import Verdicts
-from winnow.run.components import Parts
+from winnow.run.inputs import Inputs
 from winnow.tracking import TrackedRun, keys
 from winnow.tracking.tracked_run import DatasetUsed
 
-if TYPE_CHECKING:
-    from winnow.run.inputs import Ready
 
-
-def record_lineage(run: TrackedRun, parts: Parts, ready: Ready) -> None:
+def log_lineage(run: TrackedRun, inputs: Inputs) -> None:
     """Store which rows went in: the training rows, each held-out split and each slice, under digests of their ids.
 
     Beside them the way there, and a manifest of the training rows that were left out, each with all its reasons.
     """
-    stages = list(_stages(parts, ready))
-    run.log_datasets(list(_datasets(parts, ready)))
+    stages = list(_stages(inputs))
+    run.log_datasets(list(_datasets(inputs)))
     run.log_json({"stages": stages}, keys.LINEAGE)
-    run.log_table(removed_rows(parts, ready), keys.REMOVED)
+    run.log_table(removed_rows(inputs), keys.REMOVED)
 
 
-def removed_rows(parts: Parts, ready: Ready) -> pa.Table:
+def removed_rows(inputs: Inputs) -> pa.Table:
     """Return ``row_id``, ``source`` and ``reasons`` of each row of the train split that was not trained on.
 
     A row that the filter keeps may still be left out by a control, which draws as many rows as the filter keeps.
     """
-    train = ready.corpus.split("train")
-    left_out = pc.invert(pc.is_in(train["row_id"], value_set=ready.train_rows["row_id"].combine_chunks()))
-    judged = ready.verdicts.get(parts.judge)
-    if judged is not None and parts.judge == parts.filter.name:
-        reasons = parts.filter.explained_by(judged).reasons("train")
+    train = inputs.corpus.split("train")
+    left_out = pc.invert(pc.is_in(train["row_id"], value_set=inputs.train_rows["row_id"].combine_chunks()))
+    selection, verdicts = inputs.components.filter, inputs.base_verdicts
+    if verdicts is not None and inputs.components.base_filter == selection.name:
+        reasons = selection.explained_by(verdicts).reasons("train")
     else:
         reasons = pa.array([["not drawn"]] * train.num_rows, pa.list_(pa.string()))
     manifest = pa.table({"row_id": train["row_id"], "source": train["source"], "reasons": reasons})
     return manifest.filter(left_out)
 
 
-def _stages(parts: Parts, ready: Ready) -> Iterator[dict[str, Any]]:
-    corpus = ready.corpus
-    yield {"stage": "source", "sources": corpus.sources, "fingerprint": parts.dataset.fingerprint()}
+def _stages(inputs: Inputs) -> Iterator[dict[str, Any]]:
+    corpus = inputs.corpus
+    yield {"stage": "source", "sources": corpus.sources, "fingerprint": corpus.dataset}
     for name, rows in corpus.funnel.items():
         yield {"stage": f"clean: {name}", "rows": rows}
     counts = {name: corpus.split(name).num_rows for name in ("train", "validation", "test")}
     yield {"stage": "split", "rows": counts, "fingerprint": corpus.fingerprint}
-    verdicts: Verdicts | None = ready.verdicts.get(parts.judge)
+    verdicts = inputs.base_verdicts
     if verdicts is not None:
-        kept = verdicts.summary()["rows"]
-        yield {"stage": f"verdicts of {parts.judge}", "rows": kept, "fingerprint": verdicts.fingerprint}
-    rows = ready.train_rows
-    yield {"stage": f"training rows of {parts.filter.name}", "rows": rows.num_rows, "fingerprint": _digest(rows)}
+        kept, name = verdicts.summary()["rows"], inputs.components.base_filter
+        yield {"stage": f"verdicts of {name}", "rows": kept, "fingerprint": verdicts.fingerprint}
+    rows = inputs.train_rows
+    yield {
+        "stage": f"training rows of {inputs.components.filter.name}",
+        "rows": rows.num_rows,
+        "fingerprint": _digest(rows),
+    }
 
 
-def _datasets(parts: Parts, ready: Ready) -> Iterator[DatasetUsed]:
-    name = parts.dataset.name
-    source = {"corpus": ready.corpus.fingerprint, "sources": ready.corpus.sources}
-    rows = ready.train_rows
-    yield DatasetUsed(f"{name} ({parts.filter.name})", _digest(rows), "train", rows.num_rows, source)
-    for split, held_out in ready.held_out.items():
-        for slice_name, inside in ready.members[split].items():
-            members = held_out.filter(pa.array(np.asarray(inside)))
+def _datasets(inputs: Inputs) -> Iterator[DatasetUsed]:
+    name = inputs.components.dataset.name
+    source = {"corpus": inputs.corpus.fingerprint, "sources": inputs.corpus.sources}
+    rows = inputs.train_rows
+    yield DatasetUsed(f"{name} ({inputs.components.filter.name})", _digest(rows), "train", rows.num_rows, source)
+    for split, held_out in inputs.held_out.items():
+        for slice_name, inside in held_out.slices.items():
+            members = held_out.rows.filter(pa.array(np.asarray(inside)))
             told = split if slice_name == "all" else f"{split}, {slice_name}"
             context = split if slice_name == "all" else f"{split}/{slice_name}"
             yield DatasetUsed(f"{name} ({told})", _digest(members), context, members.num_rows, source)

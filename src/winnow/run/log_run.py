@@ -6,85 +6,84 @@ import json
 import tempfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pyarrow as pa
 import yaml
 
-from winnow.config import Cell, TrainConfig
+from winnow.config import Cell
 from winnow.data import Corpus
 from winnow.data.cache import published
 from winnow.data.fingerprint import fingerprint
 from winnow.evaluation.probes.probe_scores import topk_rows
 from winnow.filters import Filter, Verdicts, filter_statistics, save_kept, save_statistics
 from winnow.reporting import write_filter_report
-from winnow.run.components import Parts, recipe
-from winnow.run.lineage import record_lineage
+from winnow.run.evaluate import EvaluationResult
+from winnow.run.fit import Fitted
+from winnow.run.inputs import Inputs
+from winnow.run.lineage import log_lineage
 from winnow.tracking import TrackedRun, keys
 from winnow.tracking.environment import hardware, packages, uncommitted_changes, untracked_files
 from winnow.tracking.mlflow_ui import describe_cell
 from winnow.tracking.offline.operations import NOTE
 
-if TYPE_CHECKING:
-    from transformers import PreTrainedModel
-
-    from winnow.run.inputs import Ready
-    from winnow.run.score import Measured
-
 EXAMPLES = 40
 """Dropped rows that a run's summary quotes."""
 
 
-def record_inputs(run: TrackedRun, cell: Cell[TrainConfig], parts: Parts, ready: Ready, name: str) -> None:
-    """Store what a run is made of: configuration, code, packages, machine, data and verdicts."""
-    vocabulary = ready.tokens["test"].vocabulary.fingerprint
-    held_out = [rows["row_id"].to_pylist() for rows in ready.held_out.values()]
+def log_inputs(run: TrackedRun, inputs: Inputs) -> None:
+    """Log what a run is made of: configuration, code, packages, machine, data and verdicts."""
+    cell, components = inputs.cell, inputs.components
+    held_out = [split.rows["row_id"].to_pylist() for split in inputs.held_out.values()]
     run.set_tags(
         {
-            keys.CELL: name,
-            keys.RECIPE: recipe(cell, parts),
-            keys.CORPUS: ready.corpus.fingerprint,
-            keys.TOKENIZER: vocabulary,
+            keys.CELL: inputs.cell_id,
+            keys.RECIPE: inputs.recipe,
+            keys.CORPUS: inputs.corpus.fingerprint,
+            keys.TOKENIZER: inputs.vocabulary,
             keys.HELD_OUT: fingerprint(
-                held_out, vocabulary, cell.config.evaluation.mask_seed, cell.config.training.max_length
+                held_out, inputs.vocabulary, cell.config.evaluation.mask_seed, cell.config.training.max_length
             ),
-            keys.PROBES: fingerprint({probe: one.fingerprint() for probe, one in parts.probes.items()}),
-            NOTE: describe_cell(_facts(cell, parts, ready)),
+            keys.PROBES: fingerprint({probe: one.fingerprint() for probe, one in components.probes.items()}),
+            NOTE: describe_cell(_facts(inputs)),
         }
     )
     record_configuration(run, cell)
     if "name" not in (cell.tree.get("filter") or {}):  # the arm without a filter
-        run.log_params({"filter.name": parts.filter.name})
+        run.log_params({"filter.name": components.filter.name})
     # First of all metrics: where runs lie side by side, MLflow's pages choose the one that was stored first.
-    run.log_metrics({"data/train_rows": ready.train_rows.num_rows, "data/train_tokens": len(ready.tokens["train"].ids)})
+    run.log_metrics({"data/train_rows": inputs.train_rows.num_rows, "data/train_tokens": len(inputs.train_tokens.ids)})
     run.log_json(hardware(), "environment/hardware.json")
-    record_corpus(run, ready.corpus)
-    record_lineage(run, parts, ready)
-    if parts.judge in ready.verdicts:
-        verdicts = parts.filter.explained_by(ready.verdicts[parts.judge])
-        explained = _explained(verdicts, ready.corpus, parts.slices[parts.judge], cell.config.output_dir / "cache")
-        statistics = json.loads((explained / "statistics.json").read_text("utf-8"))
-        record_verdicts(run, verdicts, ready.corpus, statistics)
-        run.log_file(explained / "report.html", "filter")
-        with tempfile.TemporaryDirectory() as folder:
-            save_kept(ready.train_rows, Path(folder))
-            run.log_folder(Path(folder), "filter")
+    record_corpus(run, inputs.corpus)
+    log_lineage(run, inputs)
+    _log_filter(run, inputs)
+    run.log_json(inputs.numerics, keys.ARITHMETIC)
+    how = f"{inputs.numerics['precision']} on {inputs.numerics['device']}, oneDNN for {len(inputs.numerics['onednn'])}"
+    run.set_tags({keys.COMPUTED: how})
 
 
-def describe_results(
-    run: TrackedRun, cell: Cell[TrainConfig], parts: Parts, ready: Ready, before: Measured, after: Measured
-) -> None:
-    """Tell in the run's description what it is and what it scored."""
-    run.set_tags({NOTE: describe_cell(_facts(cell, parts, ready), after.scores, before.scores)})
+def _log_filter(run: TrackedRun, inputs: Inputs) -> None:
+    """Log the verdicts that selected the training rows, their report, and the rows."""
+    components, base = inputs.components, inputs.base_verdicts
+    if base is None:
+        return
+    verdicts = components.filter.explained_by(base)
+    explained = _explained(verdicts, inputs.corpus, components.slices[components.base_filter], components.cache)
+    statistics = json.loads((explained / "statistics.json").read_text("utf-8"))
+    record_verdicts(run, verdicts, inputs.corpus, statistics)
+    run.log_file(explained / "report.html", "filter")
+    with tempfile.TemporaryDirectory() as folder:
+        save_kept(inputs.train_rows, Path(folder))
+        run.log_folder(Path(folder), "filter")
 
 
-def _facts(cell: Cell[TrainConfig], parts: Parts, ready: Ready) -> dict[str, Any]:
-    study = cell.config.study
+def _facts(inputs: Inputs) -> dict[str, Any]:
+    cell, study = inputs.cell, inputs.config.study
     return {
-        "arm": parts.filter.name,
+        "arm": inputs.components.filter.name,
         "seed": cell.config.seed,
-        "rows": ready.train_rows.num_rows,
-        "of": ready.corpus.split("train").num_rows,
+        "rows": inputs.train_rows.num_rows,
+        "of": inputs.corpus.split("train").num_rows,
         "model": cell.tree["model"].get("name") or "a small model from scratch",
         "steps": cell.config.training.max_steps,
         "metrics": [study.primary_metric, *study.secondary_metrics],
@@ -129,41 +128,37 @@ def record_verdicts(run: TrackedRun, verdicts: Verdicts, corpus: Corpus, statist
         run.log_metrics({metric: value for metric, value in psi.items() if value is not None})
 
 
-def record_arithmetic(run: TrackedRun, facts: Mapping[str, Any]) -> None:
-    """Store how a run computes: its device and precision, and which products oneDNN takes."""
-    run.log_json(dict(facts), keys.ARITHMETIC)
-    run.set_tags({keys.COMPUTED: f"{facts['precision']} on {facts['device']}, oneDNN for {len(facts['onednn'])}"})
-
-
-def record_results(
-    run: TrackedRun,
-    ready: Ready,
-    model: PreTrainedModel,
-    folder: Path,
-    before: Measured,
-    after: Measured,
-    costs: Mapping[str, float],
+def log_results(
+    run: TrackedRun, inputs: Inputs, fitted: Fitted, baseline: EvaluationResult, results: EvaluationResult
 ) -> None:
-    """Store the scores of both stages, the rows and prompts behind them, the figures and the model."""
-    for prefix, measured in ((keys.BEFORE, before), (keys.FINAL, after)):
-        run.log_metrics({f"{prefix}{metric}": value for metric, value in measured.scores.items()})
-    run.log_metrics({f"{keys.FINAL}{name}": value for name, value in costs.items()})
-    stages = {"before": before, "after": after}
-    run.log_table(_staged({stage: measured.rows for stage, measured in stages.items()}), keys.ROWS)
+    """Log the scores before and after training, the rows and prompts behind them, the model and a description."""
+    run.log_metrics(fitted.best)
+    for prefix, stage in ((keys.BEFORE, baseline), (keys.FINAL, results)):
+        run.log_metrics({f"{prefix}{metric}": value for metric, value in stage.scores.items()})
+    run.log_metrics({f"{keys.FINAL}tokens_seen": float(fitted.tokens_seen)})
+    _log_tables(run, {"before": baseline, "after": results})
+    run.log_json(results.words, keys.WORDS)
+    run.log_columns(topk_rows(run.run_id, results.probes), keys.TOPK)
+    folder = inputs.folder / keys.MODEL
+    fitted.model.save_pretrained(folder)
+    inputs.tokenizer.save_pretrained(folder)
+    run.log_folder(folder, keys.MODEL)
+    run.log_table(fitted.curves, keys.CURVES)
+    run.set_tags({NOTE: describe_cell(_facts(inputs), results.scores, baseline.scores)})
+
+
+def _log_tables(run: TrackedRun, stages: Mapping[str, EvaluationResult]) -> None:
+    """Log the scores of each row, prompt and filled word, before and after training in one table each."""
+    run.log_table(_staged({stage: result.rows for stage, result in stages.items()}), keys.ROWS)
     for path, part in ((keys.PROMPTS, "prompts"), (keys.FILLS, "fills")):
         tables = {
-            stage: _with("probe", {name: getattr(scores, part) for name, scores in measured.probes.items()})
-            for stage, measured in stages.items()
+            stage: _with("probe", {name: getattr(scores, part) for name, scores in result.probes.items()})
+            for stage, result in stages.items()
         }
         run.log_table(_staged(tables), path)
-    run.log_json(after.words, keys.WORDS)
-    run.log_columns(topk_rows(run.run_id, after.probes), keys.TOPK)
-    model.save_pretrained(folder / keys.MODEL)
-    ready.tokenizer.save_pretrained(folder / keys.MODEL)
-    run.log_folder(folder / keys.MODEL, keys.MODEL)
 
 
-def _explained(verdicts: Verdicts, corpus: Corpus, judge: Filter, cache: Path) -> Path:
+def _explained(verdicts: Verdicts, corpus: Corpus, filter_: Filter, cache: Path) -> Path:
     """Return the folder with a filter's statistics and report, made once for all runs that it chooses rows for."""
     asked = [verdicts.filter, verdicts.keep, verdicts.parts]
     folder = cache / "explained" / fingerprint(corpus.fingerprint, verdicts.fingerprint, asked)
@@ -171,7 +166,7 @@ def _explained(verdicts: Verdicts, corpus: Corpus, judge: Filter, cache: Path) -
         with published(folder) as draft:
             statistics = filter_statistics(verdicts, corpus)
             save_statistics(statistics, draft)
-            write_filter_report(verdicts, corpus, statistics, judge.signals, draft, pictures=False)
+            write_filter_report(verdicts, corpus, statistics, filter_.signals, draft, pictures=False)
     return folder
 
 

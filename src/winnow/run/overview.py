@@ -11,36 +11,33 @@ from rich.table import Table
 from winnow.reporting.tables import console_table
 
 if TYPE_CHECKING:
-    from transformers import PreTrainedModel
-
-    from winnow.config import TrainConfig
     from winnow.config.schema import Training
     from winnow.filters.planner import Plan
-    from winnow.run.components import Parts
-    from winnow.run.inputs import Ready
+    from winnow.run.inputs import Inputs
 
 
-def print_overview(console: Console, config: TrainConfig, parts: Parts, ready: Ready, model: PreTrainedModel) -> None:
+def print_overview(console: Console, inputs: Inputs) -> None:
     """Print what matters of a run before its first step."""
-    corpus, training = ready.corpus, config.training
-    train, kept = corpus.split("train").num_rows, ready.train_rows.num_rows
-    held_out = ", ".join(f"{name} {rows.num_rows:,}" for name, rows in ready.held_out.items())
-    parameters = sum(weights.numel() for weights in model.parameters())
-    options = parts.trainer.keywords
+    config, components, corpus = inputs.config, inputs.components, inputs.corpus
+    training = config.training
+    train, kept = corpus.split("train").num_rows, inputs.train_rows.num_rows
+    held_out = ", ".join(f"{name} {split.rows.num_rows:,}" for name, split in inputs.held_out.items())
+    parameters = sum(weights.numel() for weights in inputs.model.parameters())
+    options = components.trainer.keywords
     devices = f"{options.get('accelerator', 'auto')}, devices {options.get('devices', 'auto')}"
-    slices = ", ".join(f"{name}/kept, {name}/removed" for name in parts.slices)
+    slices = ", ".join(f"{name}/kept, {name}/removed" for name in components.slices)
     lines = {
-        "corpus": f"{parts.dataset.name}: {funnel(corpus.funnel)}",
+        "corpus": f"{components.dataset.name}: {funnel(corpus.funnel)}",
         "rows": f"train {train:,}, {held_out}",
-        "filter": f"{parts.filter.name}: trains on {kept:,} of {train:,} rows ({kept / train:.0%})",
-        "model": f"{type(model).__name__}, {parameters:,} parameters, vocabulary {len(ready.tokenizer):,}",
-        "masking": f"{parts.masking.rate:.0%} of the tokens, new in every pass",
+        "filter": f"{components.filter.name}: trains on {kept:,} of {train:,} rows ({kept / train:.0%})",
+        "model": f"{type(inputs.model).__name__}, {parameters:,} parameters, vocabulary {len(inputs.tokenizer):,}",
+        "masking": f"{components.masking.rate:.0%} of the tokens, new in every pass",
         "budget": f"{budget(training)} of {training.batch_size} {training.batching}",
-        "optimizer": f"{parts.optimizer.func.__name__} {arguments(parts.optimizer.keywords)}",
+        "optimizer": f"{components.optimizer.func.__name__} {arguments(components.optimizer.keywords)}",
         "trainer": f"{devices}, precision {options.get('precision', '32-true')}",
         "measured on": f"all{', ' + slices if slices else ''}; masks fixed by seed {config.evaluation.mask_seed}",
-        "probes": ", ".join(parts.probes),
-        "tracking": f"{parts.store.uri}, experiment {config.study.name}",
+        "probes": ", ".join(components.probes),
+        "tracking": f"{components.store.uri}, experiment {config.study.name}",
         "seed": str(config.seed),
     }
     grid = Table.grid(padding=(0, 2))

@@ -1,6 +1,6 @@
-"""One run, from configuration to tracked scores; read it from top to bottom.
+"""One run, from its configuration to its tracked scores; read it from top to bottom.
 
-corpus -> verdicts -> training rows -> tokens -> base scores -> training -> scores -> record
+inputs -> baseline -> fit -> evaluate -> log
 """
 
 from __future__ import annotations
@@ -8,37 +8,133 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from rich.console import Console
 
 from winnow.config import Cell, TrainConfig
 from winnow.errors import WinnowError
-from winnow.run import log_run
-from winnow.run.components import Parts, cell_folder, cell_id, check_parts, check_store, construct_parts
-from winnow.run.fit import best_look, check_fit, checkpoint_of, drop_checkpoint, find_checkpoint, fit
-from winnow.run.inputs import Ready, prepare
-from winnow.run.numerics_setup import set_up_arithmetic
+from winnow.run.checkpoint_files import checkpoint_of, drop_checkpoint
+from winnow.run.components import Components, build_components, cell_id, check_store
+from winnow.run.evaluate import evaluate, evaluate_baseline
+from winnow.run.fit import check_fit, fit
+from winnow.run.inputs import load_inputs
+from winnow.run.log_run import log_inputs, log_results
 from winnow.run.overview import print_overview
-from winnow.run.score import measure
-from winnow.tracking import Attempt, attempts, close_stale_runs, keys, track
+from winnow.tracking import Attempt, TrackedRun, attempts, close_stale_runs, keys, track
 
 if TYPE_CHECKING:
     from pytorch_lightning.callbacks import Callback
-    from transformers import PreTrainedModel
 
-    from winnow.evaluation.probes.probe_callback import ProbeFollower
     from winnow.training.progress import Stopwatch
 
 
+@dataclass(frozen=True)
+class RunOptions:
+    """How a run of a cell is tracked and shown; nothing here changes its scores.
+
+    Attributes:
+        cell_id: The cell's id, if it is known already; it names the cell's folder.
+        parent: The study's run, if the cell belongs to one.
+        resumed_run: The interrupted run to resume; a new run starts if `None`.
+        tags: Tags of the run in addition to, or instead of, a cell's own.
+        console: Where an overview and a progress bar are shown; nothing is shown if `None`.
+        on_step: Called now and then with the number of optimizer steps so far.
+    """
+
+    cell_id: str | None = None
+    parent: str | None = None
+    resumed_run: str | None = None
+    tags: Mapping[str, str] = field(default_factory=dict)
+    console: Console | None = None
+    on_step: Callable[[int], None] | None = None
+
+
+def run_cell(cell: Cell[TrainConfig], components: Components, options: RunOptions) -> dict[str, float]:
+    """Train and evaluate one cell, and track it as a run.
+
+    Of several processes that train together, only the first evaluates and tracks.
+
+    Args:
+        cell: The configuration.
+        components: What :func:`build_components` constructed from it.
+        options: How the run is tracked and shown.
+
+    Returns:
+        The final scores by metric name; empty in all processes but the first.
+    """
+    if not is_first_process():
+        fit(load_inputs(cell, components, options.cell_id))
+        return {}
+    with _tracked(cell, components, options) as run:
+        stopwatch, callbacks = _callbacks(options)
+        inputs = load_inputs(cell, components, options.cell_id)
+        check_fit(inputs)
+        log_inputs(run, inputs)
+        if options.console is not None:
+            print_overview(options.console, inputs)
+        baseline = evaluate_baseline(inputs)
+        fitted = fit(inputs, run, callbacks, progress=options.console is not None)
+        results = evaluate(inputs, fitted)
+        log_results(run, inputs, fitted, baseline, results)
+        run.log_metrics({f"{keys.FINAL}seconds": stopwatch.seconds})
+    drop_checkpoint(inputs.config, inputs.cell_id)
+    return results.scores
+
+
+def _tracked(
+    cell: Cell[TrainConfig], components: Components, options: RunOptions
+) -> AbstractContextManager[TrackedRun]:
+    """Start a run of the cell, or resume an interrupted one."""
+    config, arm = cell.config, components.filter.name
+    metrics = [config.study.primary_metric, *config.study.secondary_metrics]
+    experiment = components.store.experiment(config.study.name, metrics)
+    tags = {
+        keys.KIND: "cell",
+        keys.STUDY: config.study.name,
+        keys.ARM: arm,
+        keys.SEED: str(config.seed),
+        keys.MAX_STEPS: config.training.budget,
+        **({keys.CELL: options.cell_id} if options.cell_id else {}),
+        **options.tags,
+    }
+    if config.training.not_comparable:
+        tags[keys.NOT_COMPARABLE] = "; ".join(config.training.not_comparable.values())
+    title = f"{arm}, seed {config.seed}"
+    return track(components.store, experiment, title, tags, options.parent, options.resumed_run)
+
+
+def _callbacks(options: RunOptions) -> tuple[Stopwatch, list[Callback]]:
+    """Return the stopwatch of the run, and the callbacks that accompany its training."""
+    from winnow.training.progress import StepReport, Stopwatch
+
+    stopwatch = Stopwatch(time.monotonic())
+    return stopwatch, [stopwatch, StepReport(options.on_step)] if options.on_step else [stopwatch]
+
+
+def is_first_process() -> bool:
+    """Return whether this process tracks the run: of several that train together, the one of rank 0.
+
+    The rank is in `RANK` under torchrun, in `SLURM_PROCID` under SLURM, and in `LOCAL_RANK` and `NODE_RANK` under
+    Lightning's own launcher.
+    """
+    for name in ("RANK", "SLURM_PROCID"):
+        if name in os.environ:
+            return int(os.environ[name]) == 0
+    return all(int(os.environ.get(name, "0")) == 0 for name in ("LOCAL_RANK", "NODE_RANK"))
+
+
 def run_single(cell: Cell[TrainConfig], console: Console) -> dict[str, float]:
-    """Run one cell on its own, outside any study, and return its final scores; one that broke off is taken up."""
-    parts = construct_parts(cell.config)
-    check_store(parts.store)
-    attempt = _broken_attempt(cell, parts) if is_first_process() else None
+    """Run one cell outside any study, resuming it if it was interrupted, and return its final scores."""
+    components = build_components(cell.config)
+    check_store(components.store)
+    attempt = _interrupted_attempt(cell, components) if is_first_process() else None
     if attempt is not None:
         console.print(f"An earlier run of this cell broke off ({attempt.cause}); it is taken up again.")
-    scores = run_cell(cell, parts, run_id=attempt.run_id if attempt else None, console=console)
+    options = RunOptions(resumed_run=attempt.run_id if attempt else None, console=console)
+    scores = run_cell(cell, components, options)
     primary = cell.config.study.primary_metric
     if primary in scores:
         console.print(f"\n{primary} {scores[primary]:+.3f}, test loss {scores['test/all/loss']:.3f}")
@@ -46,14 +142,14 @@ def run_single(cell: Cell[TrainConfig], console: Console) -> dict[str, float]:
     return scores
 
 
-def _broken_attempt(cell: Cell[TrainConfig], parts: Parts) -> Attempt | None:
-    """Return the run of this cell that broke off with a checkpoint; a checkpoint without its run is dropped."""
+def _interrupted_attempt(cell: Cell[TrainConfig], components: Components) -> Attempt | None:
+    """Return the run of this cell that can resume from a checkpoint; a checkpoint without its run is removed."""
     try:
-        experiment = parts.store.experiment(cell.config.study.name)
-        close_stale_runs(parts.store, experiment)
-        name = cell_id(cell, parts)
-        attempt = attempts(parts.store, experiment).get(name)
-    except WinnowError:  # the run itself meets it again, and keeps it; or there is no store to ask
+        experiment = components.store.experiment(cell.config.study.name)
+        close_stale_runs(components.store, experiment)
+        name = cell_id(cell, components)
+        attempt = attempts(components.store, experiment).get(name)
+    except WinnowError:  # the run itself raises it again and tracks it; or there is no store to search
         return None
     if attempt is not None and can_be_resumed(cell.config, name, attempt):
         return attempt
@@ -62,112 +158,6 @@ def _broken_attempt(cell: Cell[TrainConfig], parts: Parts) -> Attempt | None:
 
 
 def can_be_resumed(config: TrainConfig, name: str, attempt: Attempt) -> bool:
-    """Tell whether a cell's broken run can go on from a checkpoint, and is to."""
-    is_broken = not attempt.has_finished and not attempt.is_alive
-    return is_broken and config.study.rerun == "none" and checkpoint_of(config, name).exists()
-
-
-def run_cell(
-    cell: Cell[TrainConfig],
-    parts: Parts,
-    parent: str | None = None,
-    *,
-    name: str | None = None,
-    run_id: str | None = None,
-    tags: Mapping[str, str] | None = None,
-    console: Console | None = None,
-    on_step: Callable[[int], None] | None = None,
-) -> dict[str, float]:
-    """Train and measure one cell, and keep it in the store.
-
-    Args:
-        cell: The configuration.
-        parts: What :func:`construct_parts` made of it.
-        parent: The study's run, where there is one.
-        name: The cell's id, where it is known already.
-        run_id: The broken run that is taken up; `None` makes a new one.
-        tags: Tags of the run that stand beside, or instead of, a cell's own.
-        console: Where an overview and a progress bar are shown; `None` keeps quiet.
-        on_step: Told now and then how many optimizer steps were taken.
-
-    Returns:
-        The final scores by metric name.
-    """
-    config = cell.config
-    if not is_first_process():  # the others of a distributed training only train
-        ready = prepare(config, parts)
-        model = parts.model.load(ready.tokenizer, config.seed)
-        set_up_arithmetic(config, parts, ready, model)
-        fit(config, parts, ready, model, cell_id(cell, parts), callbacks=[_follower(config, parts, ready)])
-        return {}
-    metrics = [config.study.primary_metric, *config.study.secondary_metrics]
-    experiment = parts.store.experiment(config.study.name, metrics)
-    own = {
-        keys.KIND: "cell",
-        keys.STUDY: config.study.name,
-        keys.ARM: parts.filter.name,
-        keys.SEED: str(config.seed),
-        keys.MAX_STEPS: config.training.budget,
-        **({keys.CELL: name} if name else {}),
-        **(tags or {}),
-    }
-    if config.training.not_comparable:
-        own[keys.NOT_COMPARABLE] = "; ".join(config.training.not_comparable.values())
-    with track(parts.store, experiment, f"{parts.filter.name}, seed {config.seed}", own, parent, run_id) as run:
-        stopwatch, callbacks = _watching(on_step)
-        check_parts([parts])
-        ready = prepare(config, parts)
-        name = name or cell_id(cell, parts)
-        model = _load_model(parts, ready, config.seed)
-        check_fit(config, parts, ready)
-        find_checkpoint(config, model, name)  # a bad one is told of before any work
-        log_run.record_inputs(run, cell, parts, ready, name)
-        log_run.record_arithmetic(run, set_up_arithmetic(config, parts, ready, model))
-        if console is not None:
-            print_overview(console, config, parts, ready, model)
-        before = measure(config, parts, ready, model, is_base=True)
-        follower = _follower(config, parts, ready)
-        callbacks = [*callbacks, follower]
-        module = fit(config, parts, ready, model, name, run, progress=console is not None, callbacks=callbacks)
-        after = measure(config, parts, ready, module.model)
-        costs = {"tokens_seen": float(module.tokens_seen), "seconds": stopwatch.seconds}
-        folder = cell_folder(config, name)
-        if best := best_look(config, name):
-            run.log_metrics(best)
-        log_run.record_results(run, ready, module.model, folder, before, after, costs)
-        run.log_table(follower.table(), keys.CURVES)
-        log_run.describe_results(run, cell, parts, ready, before, after)
-    drop_checkpoint(config, name)
-    return after.scores
-
-
-def _follower(config: TrainConfig, parts: Parts, ready: Ready) -> ProbeFollower:
-    """Return what asks the probes during training."""
-    from winnow.evaluation.probes.probe_callback import ProbeFollower
-
-    return ProbeFollower(parts.probes, ready.tokenizer, config.training.forward)
-
-
-def _load_model(parts: Parts, ready: Ready, seed: int) -> PreTrainedModel:
-    try:
-        return parts.model.load(ready.tokenizer, seed)
-    except WinnowError as error:
-        raise error.under("model") from error
-
-
-def _watching(on_step: Callable[[int], None] | None) -> tuple[Stopwatch, list[Callback]]:
-    from winnow.training.progress import StepReport, Stopwatch
-
-    stopwatch = Stopwatch(time.monotonic())
-    return stopwatch, [stopwatch, StepReport(on_step)] if on_step else [stopwatch]
-
-
-def is_first_process() -> bool:
-    """Tell whether this process keeps the record: of several that train together, the one of rank 0.
-
-    torchrun tells the rank as `RANK`, SLURM as `SLURM_PROCID`, and Lightning's own launcher that within a machine.
-    """
-    for name in ("RANK", "SLURM_PROCID"):
-        if name in os.environ:
-            return int(os.environ[name]) == 0
-    return all(int(os.environ.get(name, "0")) == 0 for name in ("LOCAL_RANK", "NODE_RANK"))
+    """Return whether a cell's interrupted run has a checkpoint, and may be resumed from it."""
+    is_interrupted = not attempt.has_finished and not attempt.is_alive
+    return is_interrupted and config.study.rerun == "none" and checkpoint_of(config, name).exists()

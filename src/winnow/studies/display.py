@@ -14,9 +14,9 @@ from rich.markup import escape
 from rich.table import Table
 
 from winnow.comparison.metric_scores import Metric
-from winnow.run.components import Parts
 from winnow.studies.job import Job, Status
-from winnow.studies.plan import Plan, TrainCell
+from winnow.studies.plan import Plan
+from winnow.studies.study_cell import StudyCell
 from winnow.tracking import keys
 
 LOOKS_A_SECOND = 2
@@ -27,22 +27,18 @@ class Board:
 
     Args:
         cells: The grid.
-        parts: What each cell's configuration names.
-        ids: The cells' ids.
         plan: What is done with each of them.
         at_once: How many run at a time.
     """
 
-    def __init__(
-        self, cells: Sequence[TrainCell], parts: Sequence[Parts], ids: Sequence[str], plan: Plan, at_once: int
-    ) -> None:
+    def __init__(self, cells: Sequence[StudyCell], plan: Plan, at_once: int) -> None:
         config = cells[0].config
         self._metric = Metric(config.study.primary_metric)
         self._steps = config.training.max_steps
         self._jobs = {job.name: job for job in plan.jobs}
         self._elsewhere = set(plan.elsewhere)
-        self._titles = _titles(cells, parts, ids)
-        self._seeds = {name: cell.config.seed for name, cell in zip(ids, cells, strict=True)}
+        self._titles = _titles(cells)
+        self._seeds = {cell.id: cell.config.seed for cell in cells}
         self._scores = {
             name: attempt.metrics[f"{keys.FINAL}{self._metric.name}"]
             for name, attempt in plan.finished.items()
@@ -159,13 +155,10 @@ def _terminal_of(console: Console) -> Console:
     return Console(file=os.fdopen(os.dup(number), "w", encoding="utf-8"), highlight=False)
 
 
-def _titles(cells: Sequence[TrainCell], parts: Sequence[Parts], ids: Sequence[str]) -> Mapping[str, str]:
-    """Return for each cell what the sweep varies but for the seed; where that is the filter alone, its name."""
-    own = [[text for text in cell.overrides if not text.startswith("seed=")] for cell in cells]
+def _titles(cells: Sequence[StudyCell]) -> Mapping[str, str]:
+    """Return by cell id what the sweep varies except the seed; if that is the filter alone, its name."""
+    own = [[text for text in one.cell.overrides if not text.startswith("seed=")] for one in cells]
     shared = set.intersection(*map(set, own))
     varied = [[text for text in texts if text not in shared] for texts in own]
     by_filter = all(text.startswith("filter=") for texts in varied for text in texts)
-    return {
-        name: part.filter.name if by_filter else " ".join(texts)
-        for name, part, texts in zip(ids, parts, varied, strict=True)
-    }
+    return {one.id: one.arm if by_filter else " ".join(texts) for one, texts in zip(cells, varied, strict=True)}

@@ -27,9 +27,10 @@ import yaml
 from winnow.config import Cell, TrainConfig
 from winnow.config.validate import validate
 from winnow.errors import WinnowError, WinnowErrors
-from winnow.run.components import Parts, cell_folder, construct_parts
+from winnow.run.components import Components, build_components, cell_folder
+from winnow.run.corpora import Corpora
 from winnow.run.log_run import to_yaml
-from winnow.run.pipeline import is_first_process, run_cell
+from winnow.run.pipeline import RunOptions, is_first_process, run_cell
 
 State = Literal["waiting", "running", "finished", "failed"]
 
@@ -59,14 +60,14 @@ class Job:
 
     Attributes:
         cell: Its configuration.
-        parts: What the configuration names.
+        components: The objects that the configuration names.
         name: The cell's id.
         parent: The study's run.
         run_id: The broken run that it takes up; `None` starts afresh.
     """
 
     cell: Cell[TrainConfig]
-    parts: Parts
+    components: Components
     name: str
     parent: str
     run_id: str | None = None
@@ -93,7 +94,7 @@ class Job:
             WinnowError: The folder cannot be written.
         """
         told: dict[str, Any] = {"name": self.name, "parent": self.parent, "run_id": self.run_id}
-        told |= {"overrides": self.cell.overrides, "config": self.cell.tree}
+        told |= {"overrides": self.cell.overrides, "config": self.cell.tree, "dataset": self.components.corpus.dataset}
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
             self.file.write_text(to_yaml(told), encoding="utf-8")
@@ -117,7 +118,8 @@ class Job:
         if config is None:
             raise WinnowErrors(faults)
         cell = Cell(told["overrides"], told["config"], config)
-        return cls(cell, construct_parts(config), told["name"], told["parent"], told["run_id"])
+        components = build_components(config, Corpora(told["dataset"]))
+        return cls(cell, components, told["name"], told["parent"], told["run_id"])
 
     @property
     def status(self) -> Status:
@@ -149,7 +151,7 @@ def run_job(job: Job) -> bool:
     processes of a distributed training the first alone tells.
     """
     if not is_first_process():
-        run_cell(job.cell, job.parts, job.parent, name=job.name)
+        run_cell(job.cell, job.components, RunOptions(job.name))
         return True
     begun = time.monotonic()
 
@@ -160,14 +162,8 @@ def run_job(job: Job) -> bool:
         try:
             with _alone_with(job.folder):
                 tell("running", 0)
-                scores = run_cell(
-                    job.cell,
-                    job.parts,
-                    job.parent,
-                    name=job.name,
-                    run_id=job.run_id,
-                    on_step=lambda step: tell("running", step),
-                )
+                options = RunOptions(job.name, job.parent, job.run_id, on_step=lambda step: tell("running", step))
+                scores = run_cell(job.cell, job.components, options)
         except BaseException as error:
             with job.log.open("a", encoding="utf-8") as log:
                 traceback.print_exception(error, file=log)

@@ -6,17 +6,18 @@ import dataclasses
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from winnow.config import Cell, TrainConfig
+import numpy as np
+
 from winnow.errors import WinnowError, WinnowErrors, did_you_mean
-from winnow.filters import RandomMatched
-from winnow.run.components import Parts, filters_in
+from winnow.filters import RandomMatched, Without
+from winnow.run.components import filters_in
 from winnow.run.pipeline import can_be_resumed
+from winnow.run.slices import apply_filter
 from winnow.studies.job import Job
 from winnow.studies.launchers import Launcher
+from winnow.studies.study_cell import StudyCell, TrainCell
 from winnow.tracking import Attempt
 from winnow.tracking.environment import current_commit
-
-TrainCell = Cell[TrainConfig]
 
 
 def with_shared_slices(cells: Sequence[TrainCell]) -> list[TrainCell]:
@@ -33,18 +34,18 @@ def with_shared_slices(cells: Sequence[TrainCell]) -> list[TrainCell]:
     return shared
 
 
-def check_plan(cells: Sequence[TrainCell], parts: Sequence[Parts], launcher: Launcher) -> None:
+def check_plan(cells: Sequence[StudyCell], launcher: Launcher) -> None:
     """Raise, before any work, all that would make the study break or its comparison say nothing."""
     study = cells[0].config.study
-    arms = list(dict.fromkeys(part.filter.name for part in parts))
+    arms = list(dict.fromkeys(cell.arm for cell in cells))
     faults = [fault.under("launcher") for fault in launcher.check()]
-    for part in parts:
-        if fault := _device_fault(part.trainer.keywords, launcher):
+    for one in [cell.components for cell in cells]:
+        if fault := _device_fault(one.trainer.keywords, launcher):
             faults.append(fault)
-        if study.compare and isinstance(part.filter, RandomMatched) and part.judge not in arms:
+        if study.compare and isinstance(one.filter, RandomMatched) and one.base_filter not in arms:
             told = (
-                f"{part.filter.name!r} matches {part.judge!r}, which is no arm of this study ({', '.join(arms)}). "
-                f"Add {part.judge} to the sweep, or write a control for your filter as the README shows."
+                f"{one.filter.name!r} matches {one.base_filter!r}, which is no arm of this study ({', '.join(arms)}). "
+                f"Add {one.base_filter} to the sweep, or write a control for your filter as the README shows."
             )
             faults.append(WinnowError(told, "filter.of"))
     for cell in cells if study.compare else ():
@@ -53,15 +54,15 @@ def check_plan(cells: Sequence[TrainCell], parts: Sequence[Parts], launcher: Lau
             faults.append(WinnowError(told, f"training.{key}"))
     kind, _, rest = study.primary_metric.partition("/")
     probe = rest.partition("/")[0]
-    if kind == "probe" and probe not in parts[0].probes:
-        known = list(parts[0].probes)
+    if kind == "probe" and probe not in cells[0].components.probes:
+        known = list(cells[0].components.probes)
         told = f"there is no probe {probe!r}.{did_you_mean(probe, known)} This study has {', '.join(known)}."
         faults.append(WinnowError(told, "study.primary_metric"))
     if study.compare and len(arms) > 1:
         if study.baseline not in arms:
             told = f"{study.baseline!r} is no arm.{did_you_mean(study.baseline, arms)} Arms: {', '.join(arms)}."
             faults.append(WinnowError(f"{told} Name one, or set study.compare=false.", "study.baseline"))
-        if len({(part.filter.name, cell.config.seed) for cell, part in zip(cells, parts, strict=True)}) < len(cells):
+        if len({(cell.arm, cell.config.seed) for cell in cells}) < len(cells):
             told = "several cells have the same arm and seed, so their scores would be mixed up. Give each filter a "
             faults.append(WinnowError(f"{told}name of its own, or set study.compare=false.", "filter.name"))
     if faults:
@@ -83,6 +84,38 @@ def _device_fault(options: Mapping[str, Any], launcher: Launcher) -> WinnowError
         told = "a study trains each cell on one device. Choose trainer=cpu or trainer=gpu, or add launcher=torchrun."
         return WinnowError(told, "trainer.devices")
     return None
+
+
+def check_filters(cells: Sequence[StudyCell]) -> list[str]:
+    """Apply all filters of a study before any training, so that one that keeps nothing is reported at once.
+
+    Returns:
+        A sentence for each arm that is a filter without one of its signals and yet trains on the same rows.
+
+    Raises:
+        WinnowErrors: One for each filter that cannot be applied, under its key as an arm rather than as a slice.
+    """
+    named = [(cell, name) for cell in cells for name in cell.components.slices]
+    faults: dict[str, WinnowError] = {}
+    notes: dict[str, str] = {}
+    for cell, name in sorted(named, key=lambda one: one[1] != one[0].components.base_filter):
+        components = cell.components
+        filter_, corpus, key = components.slices[name], components.corpus, components.key_of(name)
+        verdicts = apply_filter(filter_, corpus, components.cache, key)
+        if name != components.base_filter or not isinstance(components.filter, Without):
+            continue
+        try:
+            components.filter.select(corpus.split("train"), verdicts, cell.config.seed)
+        except WinnowError as fault:
+            faults.setdefault(str(fault), fault.under("filter"))
+            continue
+        signal, rest = components.filter.signal, components.filter.explained_by(verdicts)
+        if signal is not None and np.array_equal(rest.kept("train"), verdicts.kept("train")):
+            why = f"as {name} does, since '{signal}' removes nothing that the others keep"
+            notes[cell.arm] = f"{cell.arm} trains on the very same rows {why}."
+    if faults:
+        raise WinnowErrors(faults.values())
+    return list(notes.values())
 
 
 @dataclasses.dataclass(frozen=True)
@@ -107,22 +140,18 @@ class Plan:
         return sum(job.run_id is not None for job in self.jobs)
 
 
-def plan_jobs(
-    cells: Sequence[TrainCell], parts: Sequence[Parts], ids: Sequence[str], known: Mapping[str, Attempt], parent: str
-) -> Plan:
-    """Decide for each cell whether it is done, goes on from its checkpoint, or starts afresh.
+def plan_jobs(cells: Sequence[StudyCell], known: Mapping[str, Attempt], parent: str) -> Plan:
+    """Decide for each cell whether it is finished, resumes from its checkpoint, or starts from the beginning.
 
     Args:
         cells: The grid.
-        parts: What each cell's configuration names.
-        ids: The cells' ids.
-        known: The run that counts of each cell that the store knows.
+        known: For each cell that the store knows, the run that counts, by cell id.
         parent: The study's run.
     """
     rerun = cells[0].config.study.rerun
     plan = Plan([], {}, [], [])
     lost = 0
-    for name, (cell, part) in dict(zip(ids, zip(cells, parts, strict=True), strict=True)).items():
+    for name, cell in {cell.id: cell for cell in cells}.items():
         attempt = known.get(name)
         if attempt and attempt.is_alive:
             plan.elsewhere.append(name)
@@ -131,7 +160,9 @@ def plan_jobs(
         else:
             resumes = attempt is not None and can_be_resumed(cell.config, name, attempt)
             lost += attempt is not None and attempt.had_checkpoint and not resumes and rerun == "none"
-            plan.jobs.append(Job(cell, part, name, parent, attempt.run_id if attempt and resumes else None))
+            plan.jobs.append(
+                Job(cell.cell, cell.components, name, parent, attempt.run_id if attempt and resumes else None)
+            )
     if lost:
         told = f"{_cells(lost)} broke off and the checkpoint is gone"
         plan.remarks.append(f"{told}, so training starts at step 0 again, in a new run.")

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any, Final
 
-from winnow.config import Cell, TrainConfig
+from winnow.data.fingerprint import fingerprint
 from winnow.errors import WinnowError, WinnowErrors
 from winnow.filters import RandomMatched, Without
-from winnow.run.components import MACHINE, Parts, load_corpus
+from winnow.run.components import MACHINE
 from winnow.run.log_run import scalars
-from winnow.tracking import Attempt, Store, keys
+from winnow.studies.study_cell import StudyCell
+from winnow.tracking import Attempt, Store, TrackedRun, keys, track
 from winnow.tracking.query import newest
 
 TRIALS: Final = ("scratchpad", "debug")
@@ -22,16 +24,16 @@ DECISIVE: Final = ("filter", "model", "masking", "optimizer", "training", "train
 PARENT: Final = "mlflow.parentRunId"
 
 
-def declare(cells: Sequence[Cell[TrainConfig]], parts: Sequence[Parts], ids: Sequence[str]) -> dict[str, Any]:
+def declare(cells: Sequence[StudyCell]) -> dict[str, Any]:
     """Return the protocol of the study, as it stands before the first run."""
     study = cells[0].config.study
-    arms = list(dict.fromkeys(part.filter.name for part in parts))
-    controls = {part.filter.name: part.filter.of.name for part in parts if isinstance(part.filter, RandomMatched)}
-    ablations = {part.filter.name: part.filter.signal for part in parts if isinstance(part.filter, Without)}
+    filters = {cell.arm: cell.components.filter for cell in cells}
+    arms = list(filters)
+    controls = {arm: one.of.name for arm, one in filters.items() if isinstance(one, RandomMatched)}
+    ablations = {arm: one.signal for arm, one in filters.items() if isinstance(one, Without)}
     ablations = {arm: signal for arm, signal in ablations.items() if signal is not None}
     tested = [arm for arm in arms if arm != study.baseline and arm not in controls and arm not in ablations]
     under_test = next(iter(controls.values()), tested[0] if tested else None)
-    filters = {part.filter.name: part.filter for part in parts}
     budgets = {cell.config.training.max_steps for cell in cells if cell.config.training.total_tokens is None}
     return {
         "study": study.name,
@@ -46,21 +48,32 @@ def declare(cells: Sequence[Cell[TrainConfig]], parts: Sequence[Parts], ids: Seq
         "seeds": sorted({cell.config.seed for cell in cells}),
         "max_steps": budgets.pop() if len(budgets) == 1 else None,
         "filter_words": sorted(filters[under_test].words()) if under_test in filters else [],
-        "probe_words": sorted({word for probe in parts[0].probes.values() for word in probe.words()}),
-        "cells": list(ids),
+        "probe_words": sorted({word for probe in cells[0].components.probes.values() for word in probe.words()}),
+        "cells": [cell.id for cell in cells],
     }
 
 
-def earlier_declaration(store: Store, experiment_id: str, declared: str) -> str | None:
-    """Return the run of this very declaration, if it was the last of its study: to go on is not to declare anew."""
+@contextmanager
+def declared_run(store: Store, title: str, declaration: Mapping[str, Any]) -> Iterator[TrackedRun]:
+    """Track a study's own run, which stores its declaration; resume it if the study was declared just so last time."""
+    study = declaration["study"]
+    experiment = store.experiment(study)
+    tags = {keys.KIND: "study", keys.STUDY: study, keys.DECLARED: fingerprint(declaration)}
+    earlier = _earlier_run(store, experiment, tags[keys.DECLARED])
+    with track(store, experiment, title, tags, run_id=earlier) as run:
+        if earlier is None:
+            run.log_json(declaration, keys.DECLARATION)
+        yield run
+
+
+def _earlier_run(store: Store, experiment_id: str, declared: str) -> str | None:
+    """Return the last run that declared the study, if its declaration is the same."""
     query = f"tags.`{keys.KIND}` = 'study' and tags.`{keys.DECLARED}` LIKE '%'"
     last = newest(store.client(), experiment_id, query)
     return str(last.info.run_id) if last is not None and last.data.tags[keys.DECLARED] == declared else None
 
 
-def refuse_another_study(
-    cells: Sequence[Cell[TrainConfig]], parts: Sequence[Parts], known: Mapping[str, Attempt]
-) -> None:
+def refuse_another_study(cells: Sequence[StudyCell], known: Mapping[str, Attempt]) -> None:
     """Raise where a study of this name has finished cells of the same arms, but with other settings or data.
 
     More seeds and more arms are welcome to a study, and the comparison says that they came later. Other settings make
@@ -71,20 +84,19 @@ def refuse_another_study(
         WinnowErrors: One for each setting that differs.
     """
     study = cells[0].config.study
-    if study.name in TRIALS or not study.compare or len({part.filter.name for part in parts}) < 2:
+    if study.name in TRIALS or not study.compare or len({cell.arm for cell in cells}) < 2:
         return
     faults: dict[str, WinnowError] = {}
     finished = {one.tags[keys.ARM]: one for one in known.values() if one.has_finished and PARENT in one.tags}
-    for cell, part in zip(cells, parts, strict=True):
-        if (earlier := finished.get(part.filter.name)) is None:
+    for cell in cells:
+        if (earlier := finished.get(cell.arm)) is None:
             continue
-        now = {key: str(value) for key, value in scalars(cell.tree) if _decides(key)}
+        now = {key: str(value) for key, value in scalars(cell.cell.tree) if _decides(key)}
         told = f"was {{}} in the finished cells of study {study.name!r}, and is {{}} now."
         for key in sorted(now.keys() & earlier.params.keys()):
             if now[key] != earlier.params[key]:
                 faults[key] = WinnowError(told.format(earlier.params[key], now[key]), key)
-        corpus = load_corpus(part.dataset, cell.config.output_dir / "cache").fingerprint
-        if not faults and earlier.tags.get(keys.CORPUS) != corpus:
+        if not faults and earlier.tags.get(keys.CORPUS) != cell.components.corpus.fingerprint:
             faults["dataset"] = WinnowError(
                 f"the rows are not those of the finished cells of {study.name!r}.", "dataset"
             )

@@ -9,14 +9,13 @@ from rich.console import Console
 from rich.markup import escape
 
 from winnow.config import TrainConfig, construct
-from winnow.data.fingerprint import fingerprint
 from winnow.errors import WinnowError
-from winnow.run.components import cell_id, check_parts, check_store, construct_parts
-from winnow.run.inputs import judge_filters
-from winnow.studies.display import Board, shown
+from winnow.run.components import check_components, check_store
+from winnow.studies.execution import print_failures, run_plan
 from winnow.studies.launchers import Launcher
-from winnow.studies.plan import Plan, TrainCell, check_plan, plan_jobs, with_shared_slices
-from winnow.studies.protocol import declare, earlier_declaration, refuse_another_study
+from winnow.studies.plan import Plan, check_filters, check_plan, plan_jobs, with_shared_slices
+from winnow.studies.protocol import declare, declared_run, refuse_another_study
+from winnow.studies.study_cell import TrainCell, build_study_cells
 from winnow.tracking import Store, attempts, close_stale_runs, keys, track
 
 
@@ -36,60 +35,35 @@ def run_study(cells: Sequence[TrainCell], console: Console) -> int:
     study = cells[0].config.study
     if any(cell.config.study != study for cell in cells):
         raise WinnowError("every cell of a sweep must belong to the same study; do not sweep over study.*.", "study")
-    cells = with_shared_slices(cells)
-    parts = [construct_parts(cell.config) for cell in cells]
-    launcher = construct(cells[0].config.launcher, "launcher", Launcher, cells[0].config.allow_targets)  # type: ignore[type-abstract]
-    check_plan(cells, parts, launcher)
-    store = parts[0].store
+    grid = build_study_cells(with_shared_slices(cells))
+    config = grid[0].config
+    launcher = construct(config.launcher, "launcher", Launcher, config.allow_targets)  # type: ignore[type-abstract]
+    check_plan(grid, launcher)
+    store = grid[0].components.store
     check_store(store)
     experiment, title = store.experiment(study.name), f"{study.name} (study)"
     for line in close_stale_runs(store, experiment):
         console.print(f"Closed a run that had died: {escape(line)}", style="dim")
     known = attempts(store, experiment)
-    tags = {keys.KIND: "study", keys.STUDY: study.name}
     try:
-        check_parts(parts)
-        for note in judge_filters(cells, parts):
+        check_components([cell.components for cell in grid])
+        for note in check_filters(grid):
             console.print(escape(note), style="yellow")
-        ids = [cell_id(cell, part) for cell, part in zip(cells, parts, strict=True)]
-        refuse_another_study(cells, parts, known)
+        declaration = declare(grid)
+        refuse_another_study(grid, known)
     except WinnowError:
-        with track(store, experiment, title, tags):  # so that the store keeps the failure
+        with track(store, experiment, title, {keys.KIND: "study", keys.STUDY: study.name}):  # stores the failure
             raise
-    declaration = declare(cells, parts, ids)
-    tags[keys.DECLARED] = fingerprint(declaration)
-    earlier = earlier_declaration(store, experiment, tags[keys.DECLARED])
-    with track(store, experiment, title, tags, run_id=earlier) as parent:
-        if earlier is None:
-            parent.log_json(declaration, keys.DECLARATION)
-        plan = plan_jobs(cells, parts, ids, known, parent.run_id)
+    with declared_run(store, title, declaration) as parent:
+        plan = plan_jobs(grid, known, parent.run_id)
         _print_plan(console, declaration, plan, launcher)
-        board = Board(cells, parts, ids, plan, launcher.at_once)
-        try:
-            _run_jobs(plan, launcher, board, console)
-        finally:
-            close_stale_runs(store, experiment)  # those of processes that the launcher, or the machine, killed
+        failures = run_plan(grid, plan, launcher, store, console)
         if study.compare and len(declaration["arms"]) > 1 and len(declaration["seeds"]) > 1:
-            _compare(cells[0].config, store, console, complete=not board.failures and not plan.elsewhere)
-        if board.failures:
-            parent.set_tags({keys.CAUSE: "; ".join(board.failures)})
-    _print_failures(console, board.failures)
-    return len(board.failures)
-
-
-def _run_jobs(plan: Plan, launcher: Launcher, board: Board, console: Console) -> None:
-    """Run what the plan says, and show how it goes."""
-    if not plan.jobs:
-        return
-    for job in plan.jobs:
-        job.save()
-    with shown(board, console) as lines:
-        ends = launcher.launch(plan.jobs)
-        try:
-            for job in ends:
-                lines.print(board.ended(job), soft_wrap=True)
-        finally:
-            ends.close()
+            _compare(config, store, console, complete=not failures and not plan.elsewhere)
+        if failures:
+            parent.set_tags({keys.CAUSE: "; ".join(failures)})
+    print_failures(console, failures)
+    return len(failures)
 
 
 def _print_plan(console: Console, declaration: dict[str, Any], plan: Plan, launcher: Launcher) -> None:
@@ -103,14 +77,6 @@ def _print_plan(console: Console, declaration: dict[str, Any], plan: Plan, launc
     console.print(f"  launcher  {launcher}\n")
     for remark in plan.remarks:
         console.print(f"[yellow]note[/yellow]  {escape(remark)}", soft_wrap=True)
-
-
-def _print_failures(console: Console, failures: Sequence[str]) -> None:
-    if failures:
-        cells = "1 cell" if len(failures) == 1 else f"{len(failures)} cells"
-        console.print(f"\n[red]{cells} failed[/red]; what finished is kept, and the same command runs the rest:")
-        for failure in failures:
-            console.print(f"  {escape(failure)}", soft_wrap=True)
 
 
 def _compare(config: TrainConfig, store: Store, console: Console, complete: bool) -> None:
