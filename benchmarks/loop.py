@@ -27,7 +27,7 @@ import torch
 from pytorch_lightning.callbacks import Callback
 
 from winnow.config import TrainConfig, compose_cells
-from winnow.run.checkpoint_files import drop_checkpoint
+from winnow.run.checkpoint_files import drop_checkpoints
 from winnow.run.components import build_components
 from winnow.run.fit import fit
 from winnow.run.inputs import Inputs, load_inputs
@@ -81,7 +81,7 @@ def looped(inputs: Inputs, steps: int) -> list[float]:
     fresh = replace(inputs, model=components.model.load(inputs.tokenizer, inputs.config.seed))
     with track(components.store, components.store.experiment("loop"), "loop", {}) as run:
         fit(fresh, run, callbacks=[ticks], progress=True)
-    drop_checkpoint(inputs.config, inputs.cell_id)
+    drop_checkpoints(inputs.folder)
     return intervals(ticks.times)
 
 

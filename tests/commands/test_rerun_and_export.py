@@ -11,6 +11,7 @@ import pytest
 
 from fixtures.tracked_runs import Runs
 from winnow.cli import main
+from winnow.commands.export import remake
 from winnow.tracking import Store, keys
 
 TINY = ["training.max_steps=3", "training.validate_every_steps=3", "evaluation.max_rows=24", "dataset.source.rows=900"]
@@ -126,6 +127,13 @@ def test_an_exported_study_is_made_again_by_its_script(
     first, made = (json.loads((at / "comparison.json").read_text()) for at in (folder, workplace / "again/comparison"))
     assert first["contrasts"] == made["contrasts"]
     assert first["verdict"] == made["verdict"]
+
+    # The remake shares the study's loop over cells: what has finished is kept.
+    again = Store(uri=f"sqlite:///{workplace}/again/mlflow.db", artifacts=str(workplace / "again/artifacts"))
+    cells = {run.info.run_id for run in runs(again, "paper", "cell")}
+    assert len(cells) == len(list((workplace / "again/paper/cells").glob("*/log.txt"))) == 4
+    assert remake(folder, workplace / "again") == 0
+    assert {run.info.run_id for run in runs(again, "paper", "cell")} == cells
 
     (folder / "configs/full-seed-1.yaml").write_text("changed")
     done = subprocess.run([sys.executable, folder / "remake.py"], capture_output=True, text=True, check=False)

@@ -65,7 +65,7 @@ def fit(
     module = _module(inputs)
     follower = ProbeFollower(inputs.components.probes, inputs.tokenizer, config.training.forward)
     callbacks = [*callbacks, follower]
-    found = find_checkpoint(config, inputs.model, inputs.cell_id)
+    found = _checkpoint(inputs)
     if found is not None and found["complete"]:
         _restore(module, callbacks, found, inputs)
     else:
@@ -153,7 +153,11 @@ def check_fit(inputs: Inputs) -> None:
     batches = _batches(inputs)
     validation = inputs.held_out["validation"].tokens
     HeldOutBatches(validation, Masking(), 0, 1, Share(0, batches.share.world_size))
-    find_checkpoint(inputs.config, inputs.model, inputs.cell_id)
+    _checkpoint(inputs)
+
+
+def _checkpoint(inputs: Inputs) -> dict[str, Any] | None:
+    return find_checkpoint(inputs.folder, inputs.model, restart=inputs.config.study.rerun == "all")
 
 
 def _best_step(inputs: Inputs) -> dict[str, float]:

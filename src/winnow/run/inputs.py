@@ -16,7 +16,6 @@ from winnow.data import Corpus
 from winnow.errors import WinnowError
 from winnow.filters import Verdicts
 from winnow.run.components import Components, cell_folder, cell_id, check_components, device_of, recipe
-from winnow.run.numerics_setup import set_up_numerics
 from winnow.run.slices import HeldOutSplit, apply_filter, held_out_rows, slices_of
 
 if TYPE_CHECKING:
@@ -123,7 +122,7 @@ def load_inputs(cell: Cell[TrainConfig], components: Components, known_id: str |
         masking=masking,
         model=model,
         device=device_of(components),
-        numerics=set_up_numerics(config, components, train_tokens, model),
+        numerics=_set_up_numerics(config, components, train_tokens, model),
     )
 
 
@@ -150,6 +149,30 @@ def _tokenize_training_rows(
     tokens = tokenize(whole, tokenizer, None if in_blocks else training.max_length, config.output_dir / "cache")
     chosen = tokens.take(pc.is_in(whole["row_id"], value_set=rows["row_id"].combine_chunks()).to_numpy())
     return to_blocks(chosen, training.block_size, training.keep_rows_apart) if in_blocks else chosen
+
+
+def _set_up_numerics(
+    config: TrainConfig, components: Components, rows: TokenRows, model: PreTrainedModel
+) -> dict[str, Any]:
+    """Choose the matmul backends of this process by the tokens of a training step; return what was chosen."""
+    from winnow.training.forward import numerics
+
+    training, wanted = config.training, config.arithmetic
+    of_step = len(rows.ids) / max(1, len(rows)) * training.batch_size
+    if training.batching == "tokens":
+        of_step = training.max_tokens
+    tokens = round(of_step / training.accumulate_batches)
+    facts = numerics.set_up(
+        model,
+        device_of(components),
+        tokens=tokens,
+        guessed=round(tokens * components.masking.rate),
+        cache=components.cache,
+        linear=wanted.linear,
+        tf32=wanted.tf32,
+        compiled=wanted.compile,
+    )
+    return {**facts, "precision": str(components.trainer.keywords.get("precision", "32-true"))}
 
 
 @contextmanager

@@ -16,8 +16,8 @@ from rich.console import Console
 
 from winnow.config import Cell, TrainConfig
 from winnow.errors import WinnowError
-from winnow.run.checkpoint_files import checkpoint_of, drop_checkpoint
-from winnow.run.components import Components, build_components, cell_id, check_store
+from winnow.run.checkpoint_files import LAST, drop_checkpoints
+from winnow.run.components import Components, build_components, cell_folder, cell_id, check_store
 from winnow.run.evaluate import evaluate, evaluate_baseline
 from winnow.run.fit import check_fit, fit
 from winnow.run.inputs import load_inputs
@@ -80,7 +80,7 @@ def run_cell(cell: Cell[TrainConfig], components: Components, options: RunOption
         results = evaluate(inputs, fitted)
         log_results(run, inputs, fitted, baseline, results)
         run.log_metrics({f"{keys.FINAL}seconds": stopwatch.seconds})
-    drop_checkpoint(inputs.config, inputs.cell_id)
+    drop_checkpoints(inputs.folder)
     return results.scores
 
 
@@ -153,11 +153,11 @@ def _interrupted_attempt(cell: Cell[TrainConfig], components: Components) -> Att
         return None
     if attempt is not None and can_be_resumed(cell.config, name, attempt):
         return attempt
-    drop_checkpoint(cell.config, name)
+    drop_checkpoints(cell_folder(cell.config, name))
     return None
 
 
 def can_be_resumed(config: TrainConfig, name: str, attempt: Attempt) -> bool:
     """Return whether a cell's interrupted run has a checkpoint, and may be resumed from it."""
     is_interrupted = not attempt.has_finished and not attempt.is_alive
-    return is_interrupted and config.study.rerun == "none" and checkpoint_of(config, name).exists()
+    return is_interrupted and config.study.rerun == "none" and (cell_folder(config, name) / LAST).exists()

@@ -27,6 +27,7 @@ import yaml
 from winnow.config import Cell, TrainConfig
 from winnow.config.validate import validate
 from winnow.errors import WinnowError, WinnowErrors
+from winnow.run.checkpoint_files import LAST
 from winnow.run.components import Components, build_components, cell_folder
 from winnow.run.corpora import Corpora
 from winnow.run.log_run import to_yaml
@@ -99,7 +100,7 @@ class Job:
             self.folder.mkdir(parents=True, exist_ok=True)
             self.file.write_text(to_yaml(told), encoding="utf-8")
             if self.run_id is None:
-                (self.folder / "last.ckpt").unlink(missing_ok=True)
+                (self.folder / LAST).unlink(missing_ok=True)
         except OSError as error:
             told_so = f"nothing can be written to {str(self.folder)!r} ({error.strerror}). Make room, or choose another"
             raise WinnowError(f"{told_so} folder with output_dir=FOLDER.", "output_dir") from error
