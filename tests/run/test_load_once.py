@@ -45,6 +45,7 @@ def test_one_cell_loads_its_corpus_and_parses_its_expression_once(
     assert set(calls.values()) == {1}
 
 
+@pytest.mark.slow
 def test_a_study_of_four_cells_in_one_process_loads_its_corpus_once(
     workplace: Path, store: Store, small: list[str], calls: Counter[str]
 ) -> None:
