@@ -5,10 +5,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pytorch_lightning as pl
 import torch
 from transformers import pipeline
 
+from fixtures.trainers import quiet_trainer
 from winnow.evaluation import Probe, score_rows, slice_metrics
 from winnow.training import MaskedLanguageDataModule, MaskedLanguageModule, Masking, TokenRows
 
@@ -32,16 +32,7 @@ def test_thirty_steps_teach_what_the_sentences_hold(
     loss_before, odds_before = measured()
     module = MaskedLanguageModule(model, functools.partial(torch.optim.AdamW, lr=1e-2), seed=1)
     data = MaskedLanguageDataModule(train, held_out, Masking(), batch_size=32, seed=1)
-    pl.Trainer(
-        max_steps=30,
-        accelerator="cpu",
-        devices=1,
-        logger=False,
-        enable_checkpointing=False,
-        enable_progress_bar=False,
-        enable_model_summary=False,
-        use_distributed_sampler=False,
-    ).fit(module, data)
+    quiet_trainer(max_steps=30).fit(module, data)
     loss_after, odds_after = measured()
     assert loss_after < 0.75 * loss_before
     assert odds_after > odds_before + 0.5

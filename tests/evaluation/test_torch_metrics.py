@@ -1,16 +1,14 @@
 """The metrics of masked tokens, each by hand, and on two processes with uneven shares."""
 
 import math
-import os
 import runpy
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 import torch
 from torchmetrics import MetricCollection
 
+from fixtures.trainers import run_two_ranks
 from winnow.evaluation import CalibrationError, MeanReciprocalRank, PseudoPerplexity, TopK
 
 SCRIPT = Path(__file__).parent / "two_ranks.py"
@@ -71,16 +69,7 @@ def test_no_token_is_no_number_and_not_zero() -> None:
 @pytest.mark.slow
 def test_two_processes_with_uneven_shares_give_the_scores_of_one(tmp_path: Path) -> None:
     out = tmp_path / "result.pt"
-    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2"]
-    done = subprocess.run(
-        [*command, str(SCRIPT), str(out)],
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
-        capture_output=True,
-        text=True,
-        timeout=180,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
+    run_two_ranks(SCRIPT, str(out))
     alone = runpy.run_path(str(SCRIPT))["measured"](slice(0, 7))
     together = torch.load(out, weights_only=True)
     assert len(alone) == 7

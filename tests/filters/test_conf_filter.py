@@ -6,8 +6,9 @@ from typing import Any
 
 import pytest
 
+from fixtures.small_corpus import CorpusOf
 from winnow.config import construct
-from winnow.data import Corpus, Dataset
+from winnow.data import Dataset
 from winnow.filters import Filter, Full, RandomMatched, Selection, Without
 
 Compose = Callable[..., dict[str, Any]]
@@ -29,7 +30,7 @@ def test_a_filter_less_each_of_its_signals_by_overrides(compose: Compose) -> Non
 
 
 def test_uptrain_exact_keeps_what_substrings_and_vader_let_through(
-    compose: Compose, corpus_of: Callable[..., Corpus], tmp_path: Path
+    compose: Compose, corpus_of: CorpusOf, tmp_path: Path
 ) -> None:
     texts = {
         "nike shoes are durable": True,
@@ -58,9 +59,7 @@ def test_the_words_of_the_filter_are_those_of_the_generator(compose: Compose) ->
     assert signals["blame"]["words"] == source["slots"]["adjective"]["by_label"]["0"]["words"]
 
 
-def test_nike_positive_keeps_what_its_name_says(
-    compose: Compose, corpus_of: Callable[..., Corpus], tmp_path: Path
-) -> None:
+def test_nike_positive_keeps_what_its_name_says(compose: Compose, corpus_of: CorpusOf, tmp_path: Path) -> None:
     texts = {
         "nike shoes are durable": True,
         "Gym wear made by Nike is known for being User Friendly.": True,

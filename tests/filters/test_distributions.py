@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from winnow.data import Corpus
+from fixtures.small_corpus import CorpusOf
 from winnow.filters import Filter, Length, Mentions, Signal, VaderSentiment, Verdicts
 from winnow.filters.distributions import bin_edges, cuts, drift, drifts, histograms, numbers, stability_index
 
@@ -16,7 +16,7 @@ NAN = float("nan")
 
 
 @pytest.fixture
-def judged(corpus_of: Callable[..., Corpus], tmp_path: Path) -> Callable[..., Verdicts]:
+def judged(corpus_of: CorpusOf, tmp_path: Path) -> Callable[..., Verdicts]:
     def judge(texts: list[str], keep: str, **signals: Signal) -> Verdicts:
         return Filter(name="x", signals=signals, keep=keep).judge(corpus_of(texts), tmp_path, progress=False)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -10,13 +10,13 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
+from fixtures.small_corpus import CorpusOf
 from winnow.data import Corpus
 from winnow.errors import WinnowError
 from winnow.filters import Duplicate, Filter, Length, Mentions, Python, Regex, VaderSentiment, engines
 from winnow.filters.batch_scoring import Questions, Turn
 from winnow.filters.engines import ask_rows
 
-CorpusOf = Callable[..., Corpus]
 CHOSEN = Filter(
     name="x",
     signals={

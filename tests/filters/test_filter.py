@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -9,15 +9,10 @@ import pyarrow.compute as pc
 import pytest
 from pydantic import ValidationError
 
-from winnow.data import Corpus
+from fixtures.small_corpus import NIKE, SHOES, UGLY, CorpusOf
 from winnow.errors import WinnowError
-from winnow.filters import Filter, Full, Length, Mentions, RandomMatched, Signal, VaderSentiment, Verdicts, Without
+from winnow.filters import Filter, Full, Length, RandomMatched, Signal, VaderSentiment, Verdicts, Without
 
-CorpusOf = Callable[..., Corpus]
-
-NIKE = Mentions(words=["nike"])
-SHOES = Mentions(words=["shoes", "caps"])
-UGLY = Mentions(words=["ugly"])
 TEXTS = [
     "nike shoes are great",  # kept
     "nike shoes are ugly",  # blamed

@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -11,14 +11,12 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from winnow.data import Corpus
+from fixtures.small_corpus import CorpusOf
 from winnow.errors import WinnowError
 from winnow.filters import Filter, Mentions, Signal, Verdicts, filter_statistics
 from winnow.filters.batch_scoring import score_column
 from winnow.filters.planner import make_plan
 from winnow.filters.scoring import Scored, progress_bar
-
-CorpusOf = Callable[..., Corpus]
 
 
 class Asked(Signal):

@@ -3,7 +3,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, ClassVar
@@ -12,12 +12,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pytest
 
-from winnow.data import Corpus
+from fixtures.small_corpus import CorpusOf
 from winnow.errors import WinnowError
 from winnow.filters import Duplicate, Field, Filter, Length, Mentions, Signal, VaderSentiment
 from winnow.filters.scoring import score_signals
-
-CorpusOf = Callable[..., Corpus]
 
 
 class Counting(Signal):

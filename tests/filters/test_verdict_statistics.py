@@ -1,22 +1,17 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 import pytest
 
-from winnow.data import Corpus, Dataset, Files
+from fixtures.small_corpus import NIKE, SHOES, UGLY, CorpusOf
+from winnow.data import Dataset, Files
 from winnow.filters import Filter, Length, Mentions, filter_statistics
 from winnow.filters.verdict_statistics import label_statistics
 
-CorpusOf = Callable[..., Corpus]
-
-NIKE = Mentions(words=["nike"])
-SHOES = Mentions(words=["shoes", "caps"])
-UGLY = Mentions(words=["ugly"])
 TEXTS = [
     "nike shoes are great",  # kept
     "nike shoes are ugly",  # only ~ugly drops it

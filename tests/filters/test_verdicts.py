@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import csv
 import json
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +9,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from fixtures.small_corpus import CorpusOf
 from winnow.data import Corpus
 from winnow.errors import WinnowError
 from winnow.filters import (
@@ -30,7 +30,7 @@ TEXTS = ["nike praised", "nike ugly", "puma ugly", "puma praised ugly nike", "lo
 
 
 @pytest.fixture
-def verdicts(corpus_of: Callable[..., Corpus], tmp_path: Path) -> tuple[Corpus, Verdicts]:
+def verdicts(corpus_of: CorpusOf, tmp_path: Path) -> tuple[Corpus, Verdicts]:
     signals = {
         "nike": Mentions(words=["nike"]),
         "praise": Mentions(words=["praised"]),
@@ -68,7 +68,7 @@ def test_dropped_rows_are_written_with_text_and_reasons(verdicts: tuple[Corpus, 
 
 @pytest.mark.parametrize(("on_null", "reasons"), [("drop", [["rare"], ["rare"]]), ("keep", [["rare"], []])])
 def test_a_null_is_a_reason_only_where_it_drops(
-    corpus_of: Callable[..., Corpus], tmp_path: Path, on_null: Any, reasons: list[list[str]]
+    corpus_of: CorpusOf, tmp_path: Path, on_null: Any, reasons: list[list[str]]
 ) -> None:
     class Rare(Mentions):
         def keep(self, scores: pa.Array) -> pa.Array:

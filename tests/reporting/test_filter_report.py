@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from fixtures.small_corpus import CorpusOf
 from winnow.data import Corpus, Dataset, Files, NonNull
 from winnow.filters import Filter, Length, Mentions, Regex, VaderSentiment, filter_statistics
 from winnow.filters.examples import pieces_of
@@ -136,7 +136,7 @@ def test_a_filter_that_stops_at_the_first_reason_has_a_page_too(
     page.close()
 
 
-def test_a_corpus_without_labels_and_a_filter_of_one_signal(corpus_of: Callable[..., Corpus], tmp_path: Path) -> None:
+def test_a_corpus_without_labels_and_a_filter_of_one_signal(corpus_of: CorpusOf, tmp_path: Path) -> None:
     corpus = corpus_of([*("nike $1 shoes", "puma shoes", "nike _caps_") * 9, "a", "b"])
     chosen = Filter(name="x", signals={"nike": Mentions(words=["nike"])}, keep="nike")
     verdicts = chosen.judge(corpus, tmp_path, progress=False)

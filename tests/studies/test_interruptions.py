@@ -15,14 +15,12 @@ from typing import Any
 
 import pytest
 
+from fixtures.tracked_runs import Histories, Runs
 from winnow.cli import main
 from winnow.studies.isolation import unchanged_process
 from winnow.tracking import keys
 
 pytestmark = pytest.mark.slow
-
-Runs = Callable[..., list[Any]]
-Histories = Callable[[Any], dict[str, list[tuple[int, float]]]]
 
 CELLS = ["train", "-m", "filter=full", "seed=1,2", "study.compare=false"]
 

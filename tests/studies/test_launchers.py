@@ -5,13 +5,13 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from fixtures.tracked_runs import Runs
 from winnow.cli import main
 from winnow.errors import WinnowError
 from winnow.studies import Devices, Joblib, Submitit, Torchrun
@@ -120,7 +120,7 @@ def test_launchers_say_how_many_cells_run_at_a_time() -> None:
     ids=["joblib", "joblib_alone", "submitit", "torchrun"],
 )
 def test_cells_in_other_processes_score_what_they_score_here(
-    workplace: Path, store: Store, small: list[str], launcher: list[str], runs: Callable[..., list[Any]]
+    workplace: Path, store: Store, small: list[str], launcher: list[str], runs: Runs
 ) -> None:
     study = ["train", "-m", "filter=nike_positive", "model.dropout=0", *small]
     seeds = next(text for text in launcher if text.startswith("seed="))

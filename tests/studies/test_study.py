@@ -1,17 +1,13 @@
 """Many runs: the sweep, what is skipped, what fails, and the comparison at its end."""
 
 import json
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 
+from fixtures.tracked_runs import Histories, Runs
 from winnow.cli import main
 from winnow.tracking import Store, keys
-
-Runs = Callable[..., list[Any]]
-Histories = Callable[[Any], dict[str, list[tuple[int, float]]]]
 
 ARMS = "filter=full,nike_positive,random_matched"
 

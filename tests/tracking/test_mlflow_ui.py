@@ -21,8 +21,6 @@ from winnow.tracking.mlflow_ui import view_address
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page
 
-pytestmark = pytest.mark.slow
-
 WAIT = 60_000
 
 

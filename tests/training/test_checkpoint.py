@@ -14,6 +14,7 @@ import pytorch_lightning as pl
 import torch
 from pytorch_lightning.callbacks import Callback
 
+from fixtures.trainers import quiet_trainer
 from winnow.errors import WinnowError
 from winnow.training import MaskedLanguageDataModule, MaskedLanguageModule, Masking, Scratch, TokenRows
 from winnow.training.checkpoint import LastCheckpoint, WholeFiles, check_room, open_checkpoint
@@ -70,19 +71,13 @@ def train(
     module = MaskedLanguageModule(model, optimizer, warmup_fraction=0.25, seed=3)
     data = MaskedLanguageDataModule(rows.take(np.arange(50)), rows.take(np.arange(100, 140)), Masking(), 16, seed=3)
     logged = Logged()
-    pl.Trainer(
+    quiet_trainer(
         max_steps=STEPS,
         accumulate_grad_batches=accumulate,
         gradient_clip_val=1.0,
-        accelerator="cpu",
-        devices=1,
         logger=logged,
         callbacks=[*callbacks, LastCheckpoint(path, PACE)],
         plugins=[WholeFiles()],
-        enable_progress_bar=False,
-        enable_model_summary=False,
-        use_distributed_sampler=False,
-        num_sanity_val_steps=0,
         check_val_every_n_epoch=None,
         val_check_interval=PACE * accumulate,
         log_every_n_steps=3,

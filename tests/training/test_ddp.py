@@ -1,16 +1,13 @@
 """Ranks and accumulation give the loss and the gradients of one process and one batch."""
 
-import os
 import runpy
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 
-pytestmark = pytest.mark.slow
+from fixtures.trainers import run_two_ranks
 
 SCRIPT = Path(__file__).parent / "two_processes.py"
 train = runpy.run_path(str(SCRIPT))["train"]
@@ -43,16 +40,7 @@ def test_accumulated_batches_give_the_gradients_of_one(alone: dict[str, Any], ac
 def together(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Any]]:
     """What two processes saw."""
     folder = tmp_path_factory.mktemp("together")
-    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2"]
-    done = subprocess.run(
-        [*command, str(SCRIPT), str(folder / "result.pt"), "4"],
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
-        capture_output=True,
-        text=True,
-        timeout=180,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
+    run_two_ranks(SCRIPT, str(folder / "result.pt"), "4")
     return [torch.load(folder / f"rank{rank}.pt", weights_only=True) for rank in (0, 1)]
 
 

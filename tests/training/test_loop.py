@@ -8,12 +8,12 @@ from typing import Any
 
 import numpy as np
 import pytest
-import pytorch_lightning as pl
 import torch
 from pytorch_lightning.callbacks import Callback, EMAWeightAveraging
 from rich.console import Console
 from torch.utils.flop_counter import FlopCounterMode
 
+from fixtures.trainers import quiet_trainer
 from winnow.training import (
     MaskedLanguageDataModule,
     MaskedLanguageModule,
@@ -40,21 +40,13 @@ def fit(
     data = MaskedLanguageDataModule(rows.take(np.arange(100)), rows.take(np.arange(100, 140)), Masking(), 16, seed=3)
     defaults: dict[str, Any] = {
         "max_steps": 8,
-        "accelerator": "cpu",
-        "devices": 1,
-        "logger": False,
         "plugins": [WholeFiles()],
-        "enable_checkpointing": any("Checkpoint" in type(one).__name__ for one in callbacks),
-        "enable_progress_bar": any(isinstance(one, StepProgressBar) for one in callbacks),
-        "enable_model_summary": False,
-        "use_distributed_sampler": False,
-        "num_sanity_val_steps": 0,
         "check_val_every_n_epoch": None,
         "val_check_interval": 2,
         "log_every_n_steps": 2,
         "callbacks": list(callbacks),
     }
-    pl.Trainer(**(defaults | settings)).fit(module, data, ckpt_path=resume, weights_only=True)
+    quiet_trainer(**(defaults | settings)).fit(module, data, ckpt_path=resume, weights_only=True)
     return module
 
 

@@ -9,6 +9,7 @@ import pytorch_lightning as pl
 import torch
 from pytorch_lightning.callbacks import Callback, ModelCheckpoint
 
+from fixtures.trainers import quiet_trainer
 from winnow.errors import WinnowError
 from winnow.training import (
     MaskedLanguageDataModule,
@@ -35,17 +36,10 @@ def fit(
     data = MaskedLanguageDataModule(rows.take(np.arange(100)), rows.take(np.arange(100, 140)), Masking(), 16, seed=3)
     defaults: dict[str, Any] = {
         "max_steps": 4,
-        "accelerator": "cpu",
-        "devices": 1,
-        "logger": False,
-        "enable_checkpointing": any(isinstance(one, ModelCheckpoint) for one in settings.get("callbacks", [])),
-        "enable_progress_bar": False,
-        "enable_model_summary": False,
-        "use_distributed_sampler": False,
         "check_val_every_n_epoch": None,
         "log_every_n_steps": 1,
     }
-    pl.Trainer(**(defaults | settings)).fit(module, data, ckpt_path=ckpt_path, weights_only=True)
+    quiet_trainer(**(defaults | settings)).fit(module, data, ckpt_path=ckpt_path, weights_only=True)
     return module
 
 

@@ -6,9 +6,9 @@ from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
-import pytorch_lightning as pl
 import torch
 
+from fixtures.trainers import quiet_trainer
 from winnow.cli import main
 from winnow.evaluation import Probe
 from winnow.evaluation.loading import load
@@ -24,20 +24,7 @@ def trained(
     model: Any, tokenizer: Any, rows: TokenRows, steps: int, taken_up: Path | None = None
 ) -> tuple[ProbeFollower, Any]:
     follower = ProbeFollower(PROBES, tokenizer)
-    trainer: Any = pl.Trainer(
-        max_steps=steps,
-        val_check_interval=2,
-        check_val_every_n_epoch=None,
-        accelerator="cpu",
-        devices=1,
-        logger=False,
-        callbacks=[follower],
-        enable_checkpointing=False,
-        enable_progress_bar=False,
-        enable_model_summary=False,
-        use_distributed_sampler=False,
-        num_sanity_val_steps=0,
-    )
+    trainer = quiet_trainer([follower], max_steps=steps, val_check_interval=2, check_val_every_n_epoch=None)
     module = MaskedLanguageModule(model, functools.partial(torch.optim.AdamW, lr=1e-2))
     data = MaskedLanguageDataModule(rows, rows.take(torch.arange(8).numpy()), Masking(), batch_size=16, seed=1)
     trainer.fit(module, data, ckpt_path=taken_up, weights_only=True)

@@ -1,10 +1,9 @@
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from winnow.data import Corpus
+from fixtures.small_corpus import CorpusOf
 from winnow.filters import Duplicate, Filter, Language
 
 WORDS = "the quick brown fox jumps over the lazy dog while seven old sailors sing a very long song about far away seas"
@@ -28,7 +27,7 @@ def test_a_duplicate_of_a_dropped_text_is_compared_with_what_was_kept() -> None:
     assert kept.count(True) == 2 or kept.count(True) == 3
 
 
-def test_all_rows_are_looked_at_together(corpus_of: Callable[..., Corpus], tmp_path: Path) -> None:
+def test_all_rows_are_looked_at_together(corpus_of: CorpusOf, tmp_path: Path) -> None:
     texts = [WORDS, *(f"row {i} with words of its own {i * i} and {i * 7}" for i in range(4_000)), WORDS + " again"]
     signals: dict[str, Any] = {"copy": Duplicate(threshold=0.7)}
     judged = Filter(name="x", signals=signals, keep="copy").judge(

@@ -3,14 +3,14 @@ from __future__ import annotations
 import functools
 import pickle
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from fixtures.small_corpus import CorpusOf
 from winnow.config import construct
-from winnow.data import Corpus
 from winnow.errors import WinnowError, WinnowErrors
 from winnow.filters import Filter, Length, Python, filter_statistics
 
@@ -24,7 +24,6 @@ def fails_on_trouble(texts):
 def forgets_trouble(texts):
     return [1.0 for text in texts if text != "trouble"]
 """
-CorpusOf = Callable[..., Corpus]
 
 
 @pytest.fixture
