@@ -2,7 +2,6 @@
 
 from winnow.config.compose import Cell, compose_cells, read_cell
 from winnow.config.construct import construct
-from winnow.config.overrides import conf_folder, describe_choices
 from winnow.config.schema import (
     CompareConfig,
     EvaluateConfig,
@@ -14,6 +13,7 @@ from winnow.config.schema import (
     TrainConfig,
     UiConfig,
 )
+from winnow.config.search_path import conf_folder, describe_choices
 
 __all__ = [
     "Cell",

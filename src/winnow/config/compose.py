@@ -10,23 +10,29 @@ from __future__ import annotations
 import copy
 import re
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Generic, TypeVar
 
 from winnow.config import ablation
 from winnow.config.construct import construct
 from winnow.config.overrides import (
-    Choices,
-    conf_folder,
-    describe_choices,
     forced,
     has_known_choice,
+    is_plain_value,
     is_readable,
+    is_used,
     of_single_run,
     parse,
     points_of_sweep,
-    users_folder,
+    set_value,
+)
+from winnow.config.search_path import (
+    Choices,
+    check_folders,
+    describe_choices,
+    initialized_hydra,
+    searchpath_override,
 )
 from winnow.config.validate import missing_values, validate
 from winnow.errors import WinnowError, WinnowErrors
@@ -50,7 +56,11 @@ class Cell(Generic[Config]):
 
 
 def compose_cells(
-    command: str, schema: type[Config], arguments: Sequence[str], multirun: bool = False
+    command: str,
+    schema: type[Config],
+    arguments: Sequence[str],
+    multirun: bool = False,
+    config_dirs: Sequence[Path] = (),
 ) -> tuple[list[Cell[Config]], bool]:
     """Compose one configuration, or one for each point of a sweep.
 
@@ -59,6 +69,7 @@ def compose_cells(
         schema: The dataclass that the result must fit.
         arguments: Hydra overrides as typed, such as `filter=full,nike_positive`.
         multirun: Whether commas make a sweep; an experiment may ask for one itself by `hydra.mode: MULTIRUN`.
+        config_dirs: Folders that join the search path after a local `./conf`.
 
     Returns:
         The cells, in the order of the sweep, and whether they are a sweep.
@@ -66,15 +77,15 @@ def compose_cells(
     Raises:
         WinnowErrors: All faults of all cells, each told once.
     """
-    faults: list[WinnowError] = []
-    choices = describe_choices()
-    with _hydra():
-        readable = [text for text in arguments if is_readable(text, faults)]
-        searchpath = users_folder(faults)
+    faults: list[WinnowError] = list(check_folders(config_dirs))
+    choices = describe_choices(config_dirs)
+    with initialized_hydra():
+        readable = [text for text in arguments if is_readable(text, faults) and is_used(text, command, faults)]
+        searchpath = searchpath_override(config_dirs)
         fixed = [text for text in readable if not parse(text).is_sweep_override()]
         params, experiment_sweeps = _sweep_of_experiment(choices, command, searchpath, fixed)
         sweep = multirun or experiment_sweeps
-        points = points_of_sweep(readable, params, faults) if sweep else [of_single_run(readable, faults)]
+        points = points_of_sweep(readable, params, choices, faults) if sweep else [of_single_run(readable, faults)]
         cells: list[Cell[Config]] = []
         ablating = []
         shared: dict[tuple[str, ...], Any] = {}
@@ -135,16 +146,6 @@ def read_cell(tree: dict[str, Any], overrides: Sequence[str], schema: type[Confi
     return Cell(overrides=list(overrides), tree=tree, config=config)
 
 
-@contextmanager
-def _hydra() -> Iterator[None]:
-    from hydra import initialize_config_dir
-    from hydra.core.global_hydra import GlobalHydra
-
-    GlobalHydra.instance().clear()
-    with initialize_config_dir(config_dir=str(conf_folder()), version_base="1.3", job_name="winnow"):
-        yield
-
-
 def _sweep_of_experiment(
     choices: Choices, command: str, searchpath: list[str], fixed: list[str]
 ) -> tuple[dict[str, str], bool]:
@@ -171,7 +172,6 @@ def _compose(
     them, and the plain values that a cell changes are then set in a copy, in the order and way that Hydra sets them.
     """
     from hydra import compose
-    from hydra._internal.config_loader_impl import ConfigLoaderImpl
     from hydra.errors import HydraException
     from omegaconf import OmegaConf
     from omegaconf.errors import OmegaConfBaseException
@@ -180,13 +180,14 @@ def _compose(
     given = [forced(choices, text) for text in overrides]
     # A value that stands before a `+` or `~` has to be set before it too; where a group stands is all the same.
     last = max((i for i, text in enumerate(given) if text.startswith(("+", "~")) and text[:2] != "++"), default=-1)
-    plain = [text for text in given[last + 1 :] if text.startswith("++")]
+    plain = [text for text in given[last + 1 :] if is_plain_value(choices, text)]
     rest = tuple(text for i, text in enumerate(given) if i <= last or text not in plain)
     try:
         if rest not in shared:
             shared[rest] = compose(command, list(rest))
         config = copy.deepcopy(shared[rest])
-        ConfigLoaderImpl._apply_overrides_to_config([parse(text) for text in plain], config)
+        for text in plain:
+            set_value(config, text)
         tree = OmegaConf.to_container(config, resolve=True)
     except (HydraException, OmegaConfBaseException, YAMLError) as error:
         key = getattr(error, "full_key", None) or "conf"

@@ -1,50 +1,28 @@
-"""The folders of configuration, and what was typed against them: overrides read, looked up and spread over a sweep."""
+"""Overrides from the command line: read, checked, and expanded to the grid of a sweep."""
 
 from __future__ import annotations
 
 import functools
-from pathlib import Path
+import itertools
+from collections.abc import Mapping
 from typing import Any
 
+from winnow.config.search_path import Choices
 from winnow.errors import WinnowError, did_you_mean
 
-Choices = dict[str, list[str]]
+USED_BY_STUDIES = ("hydra.mode", "hydra.sweeper.params")
+"""The keys of Hydra's own configuration that a study reads; everything else only a Hydra app does."""
 
-
-def conf_folder() -> Path:
-    """Return the folder of Winnow's own configuration: inside an installed package, or at the top of a checkout."""
-    package = Path(__file__).resolve().parents[1]
-    installed = package / "conf"
-    return installed if installed.is_dir() else package.parents[1] / "conf"
-
-
-def describe_choices() -> Choices:
-    """Return the choices of each group in `conf/`, and in the user's own `./conf`, for `--help`."""
-    choices: dict[str, set[str]] = {}
-    for folder in (conf_folder(), Path.cwd() / "conf"):
-        for path in sorted(folder.rglob("*.yaml")):
-            group = path.parent.relative_to(folder).as_posix()
-            if group != ".":
-                choices.setdefault(group, set()).add(path.stem)
-    return {group: sorted(names) for group, names in sorted(choices.items())}
-
-
-def users_folder(faults: list[WinnowError]) -> list[str]:
-    """Let `./conf` join the search path, unless it is Winnow's own or hides one of Winnow's files."""
-    theirs, ours = Path.cwd() / "conf", conf_folder()
-    if not theirs.is_dir() or theirs.resolve() == ours:
-        return []
-    for path in sorted(theirs.rglob("*.yaml")):
-        name = path.relative_to(theirs)
-        if (ours / name).exists():
-            faults.append(
-                WinnowError(
-                    "has the name of a file that comes with Winnow and would never be read. Rename it.",
-                    f"conf/{name}",
-                )
-            )
-    escaped = str(theirs).replace("\\", "\\\\").replace("'", "\\'")
-    return [f"hydra.searchpath=['file://{escaped}']"]
+INSTEAD = {
+    "hydra.run": "set output_dir=FOLDER",
+    "hydra.sweep": "set output_dir=FOLDER",
+    "hydra/launcher": "choose one of Winnow's launchers, as launcher=joblib",
+    "hydra.launcher": "choose one of Winnow's launchers, as launcher=joblib",
+    "hydra/sweeper": "list the values of the grid",
+    "hydra.sweeper": "list the values of the grid",
+    "hydra.searchpath": "add the folder with --config-dir FOLDER",
+}
+"""What to do in place of an override that is not used."""
 
 
 @functools.lru_cache(maxsize=4096)
@@ -70,15 +48,31 @@ def is_readable(text: str, faults: list[WinnowError]) -> bool:
     return True
 
 
+def is_used(text: str, command: str, faults: list[WinnowError]) -> bool:
+    """Tell whether a command uses an override; those that only a Hydra app would use are errors."""
+    override = parse(text)
+    key = override.key_or_group
+    if not override.is_hydra_override():
+        return True
+    if any(f"{key}.".startswith(f"{used}.") for used in USED_BY_STUDIES):
+        if override.is_sweep_override():
+            faults.append(WinnowError("Hydra's own configuration takes one value. Quote a value with commas.", key))
+        return not override.is_sweep_override()
+    hint = next((hint for start, hint in INSTEAD.items() if f"{key}.".startswith(f"{start}.")), "remove it")
+    script = ", or run scripts/train.py, which uses it" if command == "train" else ""
+    faults.append(WinnowError(f"winnow {command} does not use this key; {hint}{script}.", key))
+    return False
+
+
 def has_known_choice(choices: Choices, text: str, faults: list[WinnowError]) -> bool:
     """Check the choice of a group (`filter=nike_positve`) against the files there are."""
     override = parse(text)
     options = choices.get(override.key_or_group)
-    if options is None or override.is_delete():
-        return True
     value = override.value()
+    if options is None or override.is_delete() or isinstance(value, dict):
+        return True
     for choice in value if isinstance(value, list) else [value]:
-        if choice is not None and str(choice) not in options:
+        if choice is not None and not _is_choice(choices, override.key_or_group, str(choice)):
             allowed = ", ".join(options)
             near = did_you_mean(str(choice), options)
             faults.append(
@@ -88,29 +82,90 @@ def has_known_choice(choices: Choices, text: str, faults: list[WinnowError]) -> 
     return True
 
 
+def _is_choice(choices: Choices, group: str, choice: str) -> bool:
+    """Tell whether a group has a choice, which may be in a folder of it (`experiment=team/mine`)."""
+    folder, _, name = f"{group}/{choice}".rpartition("/")
+    return name in choices.get(folder, ())
+
+
 def forced(choices: Choices, text: str) -> str:
     """Turn `key=value` into `++key=value`, so that an unknown key reaches our own check."""
     override = parse(text)
-    is_plain = not (override.is_add() or override.is_delete() or override.key_or_group.startswith("hydra"))
+    has_sign = override.is_add() or override.is_force_add() or override.is_delete()
+    is_plain = not (has_sign or override.key_or_group.startswith("hydra"))
     return f"++{text}" if is_plain and override.key_or_group not in choices else text
+
+
+def is_plain_value(choices: Choices, text: str) -> bool:
+    """Tell whether an override sets a value whatever was there before: `++key=value`, and no choice of a group."""
+    override = parse(text)
+    return override.is_force_add() and override.package is None and override.key_or_group not in choices
+
+
+def set_value(config: Any, text: str) -> None:
+    """Set the value of a `++key=value` in a composed configuration, as Hydra does."""
+    from omegaconf import OmegaConf
+
+    override = parse(text)
+    OmegaConf.update(config, override.key_or_group, override.value(), merge=True, force_add=True)
 
 
 def of_single_run(overrides: list[str], faults: list[WinnowError]) -> list[str]:
     """Return the overrides of a single run, which takes one value a key."""
     for text in overrides:
-        if parse(text).is_sweep_override():
+        override = parse(text)
+        if override.is_interval_sweep():
+            faults.append(_no_interval(text))
+        elif override.is_sweep_override():
             faults.append(
                 WinnowError("several values were given to a single run. Add -m for a sweep.", text.split("=")[0])
             )
     return [text for text in overrides if not parse(text).is_sweep_override()]
 
 
-def points_of_sweep(overrides: list[str], params: dict[str, str], faults: list[WinnowError]) -> list[list[str]]:
-    """Expand a sweep to its grid; a key given on the command line replaces the experiment's."""
-    from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
+def points_of_sweep(
+    overrides: list[str], params: Mapping[str, str], choices: Choices, faults: list[WinnowError]
+) -> list[list[str]]:
+    """Expand a sweep to its grid, the last key changing fastest.
 
+    Args:
+        overrides: Those of the command line; a key given there replaces the experiment's, in its place.
+        params: The experiment's `hydra.sweeper.params`.
+        choices: The choices that `glob()` selects from.
+        faults: Errors are added here.
+    """
     given = {parse(text).get_key_element(): text for text in overrides}
-    texts = {key: given.pop(key, f"{key}={value}") for key, value in params.items()} | given
-    parsed = [parse(text) for text in texts.values() if is_readable(text, faults)]
-    batches = BasicSweeper.split_arguments(parsed, max_batch_size=None)
-    return [list(point) for point in batches[0]]
+    texts: dict[str, str] = {}
+    for key, value in params.items():
+        same = next((other for other in given if other.lstrip("+") == key.lstrip("+")), None)
+        texts[key] = given.pop(same) if same else f"{key}={value}"
+    readable = [text for text in [*texts.values(), *given.values()] if is_readable(text, faults)]
+    axes = [axis for text in readable if (axis := _axis(text, choices, faults))]
+    return [list(point) for point in itertools.product(*axes)]
+
+
+def _axis(text: str, choices: Choices, faults: list[WinnowError]) -> list[str]:
+    """Return the single overrides that a sweep over one key consists of; empty after an error."""
+    from hydra.core.override_parser.types import Glob
+
+    override = parse(text)
+    key, value = override.get_key_element(), override.value()
+    if not override.is_sweep_override():
+        return [f"{key}={override.get_value_element_as_str()}"]
+    if override.is_interval_sweep():
+        faults.append(_no_interval(text))
+        return []
+    if not isinstance(value, Glob):
+        return [f"{key}={one}" for one in override.sweep_string_iterator()]
+    options = choices.get(override.key_or_group)
+    names = value.filter(options or [])
+    if options is None:
+        faults.append(WinnowError("glob() selects choices of a config group, and this key is none.", key))
+    elif not names:
+        faults.append(WinnowError(f"{text.partition('=')[2]} matches no choice. Allowed: {', '.join(options)}.", key))
+    return [f"{key}={name}" for name in names]
+
+
+def _no_interval(text: str) -> WinnowError:
+    told = "interval() has no single values, which only a search can draw; use range() or choice() with -m"
+    return WinnowError(f"{told}.", text.split("=")[0])
