@@ -1,8 +1,23 @@
-"""`winnow train` for people who like `python scripts/train.py KEY=VALUE`."""
+"""Train one model as a Hydra app: `python scripts/train.py filter=nike_positive`.
+
+Hydra's launchers, sweepers and options work as in any Hydra app; under `-m` each job is a run of its own, and its
+validation loss is what a sweeper minimizes. `winnow train` is the command for studies that compare filters.
+"""
 
 import sys
 
-from winnow.cli import main
+import hydra
+from omegaconf import DictConfig
+
+from winnow.commands.hydra_app import run_app, train_once
+from winnow.config import conf_folder
+
+
+@hydra.main(version_base="1.3", config_path=str(conf_folder()), config_name="train")
+def train(config: DictConfig) -> float:
+    """Train and evaluate one model, and return its validation loss."""
+    return train_once(config)
+
 
 if __name__ == "__main__":
-    sys.exit(main(["train", *sys.argv[1:]]))
+    sys.exit(run_app(train, sys.argv[1:]))

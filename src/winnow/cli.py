@@ -6,14 +6,17 @@ import argparse
 import dataclasses
 import os
 import sys
-import textwrap
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from winnow.commands.arguments import parser as arguments_of_commands
-from winnow.errors import WinnowError, WinnowErrors
+from winnow.commands.arguments import with_values
+from winnow.commands.error_output import print_error
+from winnow.errors import WinnowError
 
 if TYPE_CHECKING:
+    from winnow.config import Cell
     from winnow.tracking import Store
 
 Config = TypeVar("Config")
@@ -28,16 +31,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
     # model trains several times faster so. It must be set before torch is loaded.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     parser = arguments_of_commands()
-    options, rest = parser.parse_known_args(arguments)
+    options, rest = parser.parse_known_args(with_values(sys.argv[1:] if arguments is None else arguments))
     if strange := [text for text in rest if text.startswith("-")]:
         parser.error(f"unknown option {strange[0]}")
+    if options.resolve and not options.cfg:
+        parser.error("--resolve goes with --cfg")
     options.overrides += rest
+    options.config_dir = [Path(folder) for folder in options.config_dir]
     if options.choices:
-        return _print_choices()
+        return _print_choices(options)
     try:
         return COMMANDS[options.command](options)
     except WinnowError as error:
-        _print_error(error)
+        print_error(error)
         return 1
     except KeyboardInterrupt:
         kept = " The run is marked KILLED, and what had finished is kept." if options.command == "train" else ""
@@ -48,7 +54,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _train(options: argparse.Namespace) -> int:
     from winnow.config import TrainConfig, compose_cells
 
-    cells, sweep = compose_cells("train", TrainConfig, options.overrides, options.multirun)
+    cells, sweep = compose_cells("train", TrainConfig, options.overrides, options.multirun, options.config_dir)
     if _printed(options, [cell.tree for cell in cells]):
         return 0
     from rich.console import Console
@@ -65,16 +71,15 @@ def _train(options: argparse.Namespace) -> int:
 
 
 def _filter(options: argparse.Namespace) -> int:
-    from winnow.config import FilterConfig, compose_cells
+    from winnow.config import FilterConfig
 
-    cells, _ = compose_cells("filter", FilterConfig, options.overrides)
-    if _printed(options, [cells[0].tree]):
+    if (cell := _composed_cell(options, FilterConfig)) is None:
         return 0
     from rich.console import Console
 
     from winnow.commands.filter import run_filter
 
-    run_filter(cells[0], Console(highlight=False))
+    run_filter(cell, Console(highlight=False))
     return 0
 
 
@@ -204,10 +209,15 @@ COMMANDS: dict[str, Callable[[argparse.Namespace], int]] = {
 
 def _composed(options: argparse.Namespace, schema: type[Config]) -> Config | None:
     """Return the configuration of a command without sweeps, or `None` where printing it was all the user wanted."""
+    cell = _composed_cell(options, schema)
+    return cell.config if cell is not None else None
+
+
+def _composed_cell(options: argparse.Namespace, schema: type[Config]) -> Cell[Config] | None:
     from winnow.config import compose_cells
 
-    cells, _ = compose_cells(options.command, schema, options.overrides)
-    return None if _printed(options, [cells[0].tree]) else cells[0].config
+    cells, _ = compose_cells(options.command, schema, options.overrides, config_dirs=options.config_dir)
+    return None if _printed(options, [cells[0].tree]) else cells[0]
 
 
 def _with_models(options: argparse.Namespace, schema: type[Config]) -> Config | None:
@@ -229,29 +239,23 @@ def _named(options: argparse.Namespace, schema: type[Config], key: str) -> Confi
 
 def _printed(options: argparse.Namespace, trees: Sequence[object]) -> bool:
     """Print the composed configuration where that is all the user wanted, and tell whether it was."""
+    if options.info:
+        from winnow.config.composition_info import composition_info
+
+        print(composition_info(options.command, options.overrides, options.config_dir, options.info))
     if options.cfg:
         import yaml
 
         print("---\n".join(yaml.safe_dump(tree, sort_keys=False, allow_unicode=True) for tree in trees), end="")
-    return bool(options.cfg)
+    return bool(options.cfg or options.info)
 
 
-def _print_choices() -> int:
+def _print_choices(options: argparse.Namespace) -> int:
     from winnow.config import describe_choices
 
-    for group, names in describe_choices().items():
+    for group, names in describe_choices(options.config_dir).items():
         print(f"{group + '=':<18} {', '.join(names)}")
     return 0
-
-
-def _print_error(error: WinnowError) -> None:
-    errors = error.errors if isinstance(error, WinnowErrors) else [error]
-    if len(errors) > 1:
-        print(f"winnow: {len(errors)} faults; nothing was done.", file=sys.stderr)
-    for one in errors:
-        # Line by line, since some errors mark a place in the line above.
-        for line in f"winnow: {one}".splitlines():
-            print(textwrap.fill(line, 100, subsequent_indent="    ", drop_whitespace=False), file=sys.stderr)
 
 
 if __name__ == "__main__":

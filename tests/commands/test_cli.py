@@ -15,6 +15,8 @@ from pathlib import Path
 import pytest
 
 from winnow.cli import main
+from winnow.commands.arguments import COMMANDS
+from winnow.commands.key_help import keys_of
 from winnow.tracking import Store
 
 ROOT = Path(__file__).parents[2]
@@ -22,11 +24,18 @@ WINNOW = Path(sys.executable).with_name("winnow")
 
 
 @pytest.mark.slow
-def test_help_comes_at_once_without_the_heavy_libraries() -> None:
-    code = "import sys; from winnow.cli import main\ntry: main(['--help'])\nfinally: print(sorted(sys.modules))"
+@pytest.mark.parametrize(
+    ("arguments", "heavy_ones"),
+    [
+        (["--help"], ("torch", "hydra", "mlflow", "pyarrow", "pydantic", "numpy")),
+        (["train", "--help"], ("torch", "hydra", "mlflow", "pyarrow", "numpy")),
+    ],
+)
+def test_help_comes_at_once_without_the_heavy_libraries(arguments: list[str], heavy_ones: tuple[str, ...]) -> None:
+    code = f"import sys; from winnow.cli import main\ntry: main({arguments})\nfinally: print(sorted(sys.modules))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert "usage: winnow" in done.stdout
-    for heavy in ("torch", "hydra", "mlflow", "pyarrow", "pydantic", "numpy"):
+    for heavy in heavy_ones:
         assert f"'{heavy}'" not in done.stdout
 
 
@@ -83,13 +92,50 @@ def test_two_processes_train_and_one_keeps_the_record(workplace: Path, store: St
     assert losses[0] == pytest.approx(losses[1], rel=0.01)
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("script", sorted(path.name for path in (ROOT / "scripts").glob("*.py")))
-def test_each_script_is_its_command(workplace: Path, script: str) -> None:
-    needed = ["study=mine"] if script == "compare.py" else []
-    command = [sys.executable, ROOT / "scripts" / script, "--cfg", *needed]
-    done = subprocess.run(command, capture_output=True, text=True, check=True)
-    assert "_target_" in done.stdout
+@pytest.mark.parametrize("command", COMMANDS)
+def test_the_help_of_a_command_lists_its_own_keys(command: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main([command, "--help"])
+    told = capsys.readouterr().out
+    for key in keys_of(command):
+        assert key.meaning, key.name
+        assert f"  {key.name}=" in told
+    assert ("filter=" in told) == (command in ("train", "filter"))
+
+
+def test_the_help_gives_types_and_defaults(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main(["train", "--help"])
+    told = capsys.readouterr().out
+    assert "training.batch_size=64  (int > 0)" in told
+    assert "training.scheduler=linear  (linear|cosine|constant)" in told
+    assert "filter=full  (config group)" in told
+    assert "Rows an optimizer step sees" in told
+
+
+@pytest.mark.parametrize("line", [line for command in COMMANDS.values() for line in command.examples])
+def test_every_example_of_the_help_composes(workplace: Path, line: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([*shlex.split(line), "--cfg"]) == 0
+    assert "_target_" in capsys.readouterr().out
+
+
+def test_the_printing_options_of_hydra(workplace: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["train", "--cfg", "job", "--resolve", "seed=7"]) == 0
+    first = capsys.readouterr().out
+    assert main(["train", "--cfg", "seed=7"]) == 0
+    assert capsys.readouterr().out == first
+    assert "seed: 7" in first
+    assert main(["train", "--info", "seed=7"]) == 0
+    assert "Config search path" in capsys.readouterr().out
+    for refused in (["--resolve"], ["--cfg", "hydra"]):
+        with pytest.raises(SystemExit):
+            main(["train", *refused])
+
+
+def test_a_study_may_be_named_with_or_without_its_key(workplace: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for name in ("demo", "study=demo"):
+        assert main(["export", name, "--cfg"]) == 0
+        assert "study: demo" in capsys.readouterr().out
 
 
 def readme_commands() -> list[str]:
@@ -182,3 +228,8 @@ def test_the_wheel_carries_its_configuration_and_runs_outside_the_checkout(workp
     )
     assert done.returncode == 0, done.stderr
     assert str(site) in done.stdout
+    script = [sys.executable, ROOT / "scripts/train.py", "--info", "searchpath"]
+    done = subprocess.run(
+        script, env={**os.environ, "PYTHONPATH": str(site)}, capture_output=True, text=True, check=True
+    )
+    assert str(site / "winnow/conf") in done.stdout

@@ -1,9 +1,15 @@
+import dataclasses
 import re
 from pathlib import Path
 
+import hydra
 import pytest
+from omegaconf import OmegaConf
 
 from winnow.config import TrainConfig, compose_cells, conf_folder, describe_choices
+from winnow.config.composition_info import composition_info
+from winnow.config.schema import Training
+from winnow.config.search_path import initialized_hydra
 from winnow.errors import WinnowErrors
 
 OPTIONS = {path.stem for path in (conf_folder() / "experiment").glob("*.yaml")}
@@ -224,3 +230,129 @@ def test_cells_composed_together_are_those_composed_alone() -> None:
     assert [cell.tree for cell in together] == [cell.tree for cell in alone]
     assert [cell.config for cell in together] == [cell.config for cell in alone]
     assert together[0].tree["tracking"]["uri"] == "sqlite:///there/mlflow.db"
+
+
+def hydras_own(*overrides: str) -> dict:
+    with initialized_hydra():
+        tree = OmegaConf.to_container(hydra.compose("train", list(overrides)), resolve=True)
+    assert isinstance(tree, dict)
+    return tree
+
+
+@pytest.mark.parametrize(
+    "overrides",
+    [
+        ["+trainer.benchmark=true", "training.max_steps=7"],
+        ["~optimizer.fused", "optimizer.lr=1e-3"],
+        ["++trainer.benchmark=true", "++seed=3", "seed=4"],
+        ["probe.nike.prompts=['a [MASK], b', \"it's [MASK]\"]"],
+        ["+trainer.plugins={a: [1, {b: null}], c: 'x=y'}", "++trainer.plugins={d: 2}"],
+        ["training.total_tokens=null", "training.freeze=[a.b, '*.c']", "study.name='mine'"],
+        ["~dataset.source.rows", "+dataset.source.rows=9", "dataset.source.rows=8"],
+        ["output_dir='a ${seed} b'", "seed=5"],
+        ["filter=nike_positive", "filter.keep='nike & ~blame'"],
+    ],
+)
+def test_a_cell_of_a_sweep_is_composed_as_hydra_does(overrides: list[str]) -> None:
+    from winnow.config.compose import _compose
+
+    faults, shared = [], {}
+    with initialized_hydra():
+        tree = _compose(describe_choices(), "train", overrides, faults, shared)
+    assert not faults
+    assert tree == hydras_own(*overrides)
+
+
+def test_the_files_of_a_sweep_over_plain_values_are_composed_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    calls = []
+    original = hydra.compose
+
+    def counted(*args, **kwargs):
+        calls.append(args)
+        return original(*args, **kwargs)
+
+    monkeypatch.setattr(hydra, "compose", counted)
+    cells, _ = train("seed=range(1,31)", "training.max_steps=10,20", multirun=True)
+    assert len(cells) == 60
+    assert [cell.config.training.max_steps for cell in cells[:3]] == [10, 20, 10]
+    assert len(calls) == 2  # the sweep that an experiment may bring, and the files
+
+
+def test_a_sweep_expands_every_form_of_values_in_order() -> None:
+    points = {
+        "seed=choice(3,1)": [3, 1],
+        "seed=range(4,10,3)": [4, 7],
+        "++seed=1,2": [1, 2],
+        "+seed=1": None,
+    }
+    for text, seeds in points.items():
+        if seeds is None:
+            assert "already" in " ".join(faults(text, multirun=True).values())
+        else:
+            assert [cell.config.seed for cell in train(text, multirun=True)[0]] == seeds
+    freezes, _ = train("training.freeze=[a,b],[c],['d, e']", multirun=True)
+    assert [cell.config.training.freeze for cell in freezes] == [["a", "b"], ["c"], ["d, e"]]
+
+
+def test_glob_selects_choices_of_a_group(elsewhere: Path) -> None:
+    cells, _ = train("filter=glob([nike*,full])", "seed=1,2", multirun=True)
+    assert names_of(cells) == ["Full", "Full", "nike_positive", "nike_positive"]
+    assert "Allowed: full" in faults("filter=glob(nikk*)", multirun=True)["filter"]
+    assert "config group" in faults("seed=glob(*)", multirun=True)["seed"]
+    file = elsewhere / "conf/filter/nike_mine.yaml"
+    file.parent.mkdir(parents=True)
+    file.write_text("defaults: [nike_positive, _self_]\nname: nike_mine\n")
+    assert names_of(train("filter=glob(nike*)", multirun=True)[0]) == ["nike_mine", "nike_positive"]
+
+
+def test_a_forced_override_replaces_the_experiments_in_its_place() -> None:
+    cells, _ = train("experiment=demo", "++seed=7")
+    assert [cell.config.seed for cell in cells] == [7] * 3
+
+
+@pytest.mark.parametrize(
+    "override", ["hydra.run.dir=x", "hydra.sweep.dir=x", "hydra/launcher=joblib", "hydra/sweeper=x", "hydra.job.name=x"]
+)
+def test_what_only_a_hydra_app_uses_is_refused(override: str) -> None:
+    assert "does not use this key" in faults(override)[override.partition("=")[0]]
+    assert "interval() has no single values" in faults("seed=interval(1,2)", multirun=True)["seed"]
+
+
+def test_a_sweep_may_be_given_or_turned_off_by_hydras_keys() -> None:
+    assert len(train("hydra.mode=MULTIRUN", "seed=1,2")[0]) == 2
+    assert len(train("experiment=demo", "hydra.mode=RUN")[0]) == 1
+    assert len(train("hydra.mode=MULTIRUN", "+hydra.sweeper.params.seed='1,2,3'")[0]) == 3
+    found = faults("hydra.mode=MULTIRUN", "+hydra.sweeper.params.seed=1,2,3")
+    assert "Quote" in found["hydra.sweeper.params.seed"]
+
+
+def test_further_folders_join_the_search_path(elsewhere: Path) -> None:
+    for folder, seed in (("conf", 5), ("other", 6)):
+        file = elsewhere / folder / f"experiment/mine_{seed}.yaml"
+        file.parent.mkdir(parents=True)
+        file.write_text(f"# @package _global_\nseed: {seed}\n")
+    folders = [elsewhere / "other"]
+    cells, _ = compose_cells("train", TrainConfig, ["experiment=mine_5,mine_6"], True, folders)
+    assert [cell.config.seed for cell in cells] == [5, 6]
+    told = composition_info("train", ["experiment=mine_6"], folders)
+    assert f"file://{elsewhere}/other" in told
+    assert "experiment/mine_6" in told
+    assert "Defaults list" not in composition_info("train", [], folders, "searchpath")
+    with pytest.raises(WinnowErrors, match="no folder"):
+        compose_cells("train", TrainConfig, [], config_dirs=[elsewhere / "nowhere"])
+
+
+def test_a_choice_may_lie_in_a_folder_of_its_group(elsewhere: Path) -> None:
+    file = elsewhere / "conf/experiment/team/mine.yaml"
+    file.parent.mkdir(parents=True)
+    file.write_text("# @package _global_\nseed: 5\n")
+    assert train("experiment=team/mine")[0][0].config.seed == 5
+
+
+def test_hydra_itself_knows_every_default() -> None:
+    assert hydras_own()["training"] == dataclasses.asdict(Training())
+    with pytest.raises(hydra.errors.HydraException, match="max_stepz"):
+        hydras_own("training.max_stepz=3")
+    with pytest.raises(hydra.errors.HydraException, match="sed"):
+        hydras_own("sed=3")
+    assert hydras_own("masking.rate=0.2")["masking"]["rate"] == 0.2

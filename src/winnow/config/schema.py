@@ -158,7 +158,23 @@ class Study:
 
 @dataclass(frozen=True, config=STRICT)
 class TrainConfig:
-    """The configuration of `winnow train`: one cell of a study."""
+    """The configuration of `winnow train`: one cell of a study.
+
+    Attributes:
+        dataset: Where the rows come from, and how they are cleaned and split.
+        filter: Which training rows are kept.
+        model: The model, pretrained or from scratch.
+        masking: Which tokens are masked in training.
+        optimizer: The optimizer and its settings.
+        trainer: Arguments of Lightning's Trainer: devices, precision, determinism.
+        tracking: The store that keeps the runs.
+        launcher: Where and how many at a time the cells of a study run.
+        probe: Sets of prompts, or probes of another kind, by name.
+        seed: Seed of weights, order, masks and dropout; the arms of a study share their seeds.
+        data_dir: Folder with the files of `dataset`.
+        output_dir: Folder for the store, the cache and each study's results.
+        allow_targets: Packages of the user's own whose classes `_target_` may name.
+    """
 
     dataset: Node
     filter: Node
@@ -242,6 +258,7 @@ class EvaluateConfig:
         split: The held-out rows that are scored.
         max_length: Tokens after which a row is cut off.
         depth: Words ranked for the figure of the best and the worst.
+        forward: Which forward pass scores the rows: see `training.forward` of `winnow train`.
     """
 
     models: list[str]
@@ -261,7 +278,11 @@ class EvaluateConfig:
 
 @dataclass(frozen=True, config=STRICT)
 class RerunConfig:
-    """The configuration of `winnow rerun`: a run's id, or the beginning of one."""
+    """The configuration of `winnow rerun`.
+
+    Attributes:
+        run_id: The run's id, or the beginning of one.
+    """
 
     run_id: Annotated[str, StringConstraints(min_length=1)]
     tracking: Node
@@ -290,7 +311,12 @@ class ExportConfig:
 
 @dataclass(frozen=True, config=STRICT)
 class UiConfig:
-    """The configuration of `winnow ui`; it binds to loopback unless told otherwise."""
+    """The configuration of `winnow ui`.
+
+    Attributes:
+        host: Address to listen on; the default admits this machine only.
+        port: Port to listen on.
+    """
 
     tracking: Node
     host: str = "127.0.0.1"

@@ -1,0 +1,40 @@
+"""The defaults of `TrainConfig` in Hydra's ConfigStore, so that Hydra itself knows every key and its default."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import Any, get_origin
+
+from winnow.config.schema import TrainConfig
+
+NAME = "train_defaults"
+"""The name by which `conf/train.yaml` includes the defaults."""
+
+
+def register_defaults() -> None:
+    """Store the defaults; a second call changes nothing."""
+    from hydra.core.config_store import ConfigStore
+    from omegaconf import DictConfig, OmegaConf
+
+    # The keys below a config group belong to its `_target_`, so Hydra accepts any there and validation checks them.
+    accepts_any = {"struct": False}
+    node = OmegaConf.create({})
+    for name, field in fields_of(TrainConfig).items():
+        value = "???" if field.is_required() else plain(field.get_default(call_default_factory=True))
+        is_group = get_origin(field.annotation) is dict
+        node[name] = DictConfig(value, flags=accepts_any) if is_group else value
+    ConfigStore.instance().store(name=NAME, node=node, provider="winnow")
+
+
+def fields_of(schema: type[Any]) -> dict[str, Any]:
+    """Return pydantic's description of each field of a schema."""
+    found: dict[str, Any] = schema.__pydantic_fields__
+    return found
+
+
+def plain(value: Any) -> Any:
+    """Return a default as the plain data that YAML can hold."""
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return dataclasses.asdict(value)
+    return str(value) if isinstance(value, Path) else value
