@@ -6,17 +6,18 @@ from typing import Any
 import pytest
 import pytorch_lightning as pl
 import torch
-from hydra import compose, initialize_config_dir
+from hydra import compose
 from omegaconf import OmegaConf
 
 from winnow.config import construct
+from winnow.config.search_path import initialized_hydra
 from winnow.training import Masking, Model, Pretrained, Scratch
 
 CONF = Path(__file__).parents[2] / "conf"
 
 
 def choice(group: str, name: str, *overrides: str) -> Any:
-    with initialize_config_dir(str(CONF), version_base=None):
+    with initialized_hydra():
         tree = OmegaConf.to_container(compose("train", overrides=[f"{group}={name}", *overrides]))
     assert isinstance(tree, dict)
     return construct(tree[group], group)

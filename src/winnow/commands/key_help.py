@@ -70,7 +70,8 @@ def _keys(schema: type[Any], prefix: str, defaults: Mapping[str, Any], groups: C
     meanings = {**documented(config.TrainConfig), **documented(schema)}
     for name, field in fields_of(schema).items():
         annotation: Any = field.annotation
-        if dataclasses.is_dataclass(annotation):
+        is_nested = dataclasses.is_dataclass(annotation)
+        if is_nested:
             yield from _keys(annotation, f"{prefix}{name}.", {}, ())
             continue
         value = "???" if field.is_required() else plain(field.get_default(call_default_factory=True))
