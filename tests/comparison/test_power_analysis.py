@@ -9,7 +9,7 @@ from scipy import stats
 
 from winnow.comparison import Components, components, contrast, power, seeds_needed
 from winnow.comparison.crossed_design import Crossed
-from winnow.comparison.power_analysis import crossed_components
+from winnow.comparison.variance_components import crossed_components
 from winnow.errors import WinnowError
 
 TRUE = Components(seed_a=0.16, seed_b=0.04, item=0.09, error_a=0.25, error_b=0.09, items=24)
@@ -44,7 +44,7 @@ def test_the_expected_terms_are_those_of_the_contrast() -> None:
         columns=["arm", "seed", "item", "score"],
     )
     found, made = components(frame, "a", "b"), contrast(frame, "a", "b")
-    assert sum(v for v, _ in found.terms(6)) == pytest.approx(made.std_error**2)
+    assert sum(term.value for term in found.terms(6)) == pytest.approx(made.std_error**2)
 
 
 def test_one_item_and_equal_variances_is_the_two_sample_t_test() -> None:

@@ -3,23 +3,16 @@ from .analysis import analyse as analyse
 from .collected_study import Study as Study
 from .collection import collect as collect
 from .fill_tables import fills_by_prompt as fills_by_prompt
+from .guard import Guard as Guard
+from .guard import guard as guard
+from .guard import intersection_union as intersection_union
+from .looks import Looks as Looks
 from .metric_scores import Metric as Metric
 from .metric_scores import scores as scores
-from .power_analysis import (
-    Components as Components,
-)
-from .power_analysis import (
-    components as components,
-)
-from .power_analysis import (
-    power as power,
-)
-from .power_analysis import (
-    seeds_needed as seeds_needed,
-)
-from .power_analysis import (
-    smallest_difference as smallest_difference,
-)
+from .power_analysis import levels_needed as levels_needed
+from .power_analysis import power as power
+from .power_analysis import seeds_needed as seeds_needed
+from .power_analysis import smallest_difference as smallest_difference
 from .resampling import bootstrap_interval as bootstrap_interval
 from .resampling import permutation_p as permutation_p
 from .statistics import Contrast as Contrast
@@ -27,3 +20,5 @@ from .statistics import Summary as Summary
 from .statistics import contrast as contrast
 from .statistics import holm as holm
 from .statistics import summarise as summarise
+from .variance_components import Components as Components
+from .variance_components import components as components

@@ -12,9 +12,10 @@ from winnow.comparison.collected_study import Study
 from winnow.comparison.crossed_design import cross
 from winnow.comparison.descriptives import Arm, Points, Slice, arms, metrics, overlap, provenance, slices
 from winnow.comparison.metric_scores import Metric, base_score, obstacle, scores
-from winnow.comparison.power_analysis import crossed_components, seeds_needed, smallest_difference
+from winnow.comparison.power_analysis import seeds_needed, smallest_difference
 from winnow.comparison.resampling import bootstrap_interval, permutation_p
 from winnow.comparison.statistics import Summary, contrast, holm
+from winnow.comparison.variance_components import crossed_components
 from winnow.comparison.verdict import Family, Finding, Verdict, decide, judge
 from winnow.tracking.keys import TOKENIZER
 

@@ -1,21 +1,22 @@
 """Intervals and tests for arms that were trained over several seeds and scored on the same items.
 
-Everything here works on any table with the columns ``arm``, ``seed``, ``item`` and ``score`` (and, where
-items count differently, ``weight``). An item is a prompt or a held-out row. Seeds are nested in arms: seed 3
-of one arm shares nothing with seed 3 of another. Items are crossed with arms: every seed of every arm scored
-the same ones.
+Everything here works on any table with the columns ``arm``, ``seed``, ``item`` and ``score``, and optionally
+``weight`` and the columns ``factor:NAME`` and ``cluster:NAME`` of :func:`winnow.comparison.crossed_design.cross`. An
+item is a prompt or a held-out row. Items are crossed with arms: every seed of every arm scored the same ones. Seeds
+are nested in arms, or blocks.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from winnow.comparison.crossed_design import Array, Crossed, cross
+from winnow.comparison.variance_terms import SEEDS, Term, combined, variance_terms
 from winnow.errors import WinnowError
 
 if TYPE_CHECKING:
@@ -37,9 +38,29 @@ class Summary:
 class Contrast:
     """The difference of two arms' means, with what is known about it.
 
-    ``parts`` holds the terms of the variance of ``difference``: ``seeds``, ``items`` and ``overlap`` (which
-    is taken off); ``rule`` says which of them made ``std_error``: ``all``, ``seeds`` or ``items``. Interval
-    and p are ``nan`` where no spread could be estimated.
+    Attributes:
+        a: The arm whose mean counts positively.
+        b: The other arm.
+        difference: ``mean of a - mean of b``.
+        ci_low: Lower end of the interval; ``nan`` if no spread could be estimated.
+        ci_high: Its upper end.
+        p_value: Two-sided p value, likewise.
+        std_error: Standard error of the difference.
+        df: Satterthwaite's degrees of freedom.
+        n_a: Seeds of arm a.
+        n_b: Seeds of arm b.
+        items: Prompts or rows.
+        items_left_out: Items that too few seeds scored.
+        hedges_g: Effect size over the seed means.
+        parts: The parts of the variance of ``difference``: ``seeds``, each factor of the items (``items`` if they are
+            independent), and ``overlap``, which is subtracted.
+        rule: Which part made ``std_error``: ``all`` or one of the parts alone.
+        levels: The number of levels of each random factor.
+        fixed: The number of levels of each factor that is fixed because it has too few.
+        blocked: Whether seeds are blocks.
+        missing: Filled cells of the seeds x items tables.
+        seeds_left_out: Seeds without scores or partner, by name.
+        assumed_independent: Whether items count as independent because nothing is known about their structure.
     """
 
     a: str
@@ -57,6 +78,12 @@ class Contrast:
     hedges_g: float
     parts: dict[str, float]
     rule: str
+    levels: Mapping[str, int] = field(default_factory=dict)
+    fixed: Mapping[str, int] = field(default_factory=dict)
+    blocked: bool = False
+    missing: int = 0
+    seeds_left_out: tuple[str, ...] = ()
+    assumed_independent: bool = False
 
     def within(self, margin: float) -> bool:
         """Tell whether the whole interval lies within ``margin`` on either side of 0.
@@ -74,6 +101,7 @@ def summarise(values: Sequence[float] | Array, confidence: float = 0.95) -> Summ
     """
     from scipy.stats import t
 
+    check_confidence(confidence)
     x = np.asarray(values, dtype=np.float64)
     if x.size == 0:
         raise WinnowError("There are no values to summarise; give at least one.")
@@ -85,66 +113,76 @@ def summarise(values: Sequence[float] | Array, confidence: float = 0.95) -> Summ
     return Summary(int(x.size), mean, std, mean - half, mean + half)
 
 
-def contrast(scores: pd.DataFrame, a: str, b: str, confidence: float = 0.95) -> Contrast:
+def check_confidence(confidence: float) -> None:
+    """Raise if the coverage of an interval is not a share.
+
+    Raises:
+        WinnowError: It is not between 0 and 1.
+    """
+    if not 0 < confidence < 1:
+        fix = f" Use {confidence / 100:g}." if 1 < confidence < 100 else ""
+        raise WinnowError(f"confidence: expected a number between 0 and 1, got {confidence:g}.{fix}", key="confidence")
+
+
+def contrast(scores: pd.DataFrame, a: str, b: str, confidence: float = 0.95, blocked: bool = False) -> Contrast:
     """Estimate ``mean of a - mean of b`` for new seeds and new items, by one procedure for interval and p.
 
-    The model is ``score = arm + item + arm:item + seed(arm) + error``, all but the arm random. Then
+    Every effect but that of the arm is random: of seeds, of each factor of the items (such as template and slot
+    filling, which are crossed, or a cluster of rows), and all their interactions. With T and J levels of two factors,
+    n seeds per arm, and mean squares written as the variance of a mean (MS / size),
 
-        D      = mean_a - mean_b
-        Var(D) = S2_a / n_a + S2_b / n_b  +  S2_d / P  -  (s2_a / n_a + s2_b / n_b) / P
+        Var(D) = S  +  T + J - TJ  -  sum over arms (ST + SJ - STJ)
 
-    where ``S2_a`` is the variance of arm a's seed means, ``S2_d`` the variance over the P items of the
-    difference of the arms' item means, and ``s2_a`` the seed:item mean square within arm a. The first two
-    terms and the third each contain the error once, so it is taken off once. Seed variances may differ
-    between arms. D / sqrt(Var(D)) is referred to Student's t with Satterthwaite's degrees of freedom, ``(sum
-    c_i M_i)^2 / sum (c_i M_i)^2 / f_i`` over the mean squares M_i with their own f_i.
+    ``S`` is the variance of the seed means over n, added over the arms. ``T`` and ``J`` are the variances over the
+    levels of the arms' difference, over the number of levels; ``TJ`` is the mean square of what an additive fit leaves,
+    over the number of items. ``ST``, ``SJ`` and ``STJ`` are the same quantities for the deviations of single seeds,
+    which ``S``, ``T`` and ``J`` contain twice. With one factor ``J`` terms vanish: independent items are a factor of
+    which each item is a level. With K crossed factors what they share is subtracted K - 1 times, which is exact for
+    K <= 2 and conservative beyond. If seeds are blocks, the differences of the pairs are the one sample of seeds; that
+    is valid whatever the correlation of runs with equal seeds.
 
-    Guard: Var(D) can be no smaller than its seed part or its item part alone. Where the estimate is smaller
-    (a variance component came out negative), the larger of the two stands for it, with its own degrees of
-    freedom. With one item only seeds vary and the procedure is Welch's t test.
+    D / sqrt(Var(D)) is referred to Student's t with Satterthwaite's degrees of freedom, ``(sum c_i M_i)^2 / sum (c_i
+    M_i)^2 / f_i`` over the mean squares M_i with their own f_i. Seed variances may differ between arms.
+
+    Lower bound: Var(D) is at least S, T and J alone. If the sum is smaller (a variance component came out negative),
+    the largest of them is used with its own degrees of freedom. With one item the procedure is Welch's t test.
 
     With weights w (mean 1 over items) means are weighted and deviations enter as ``w * deviation``, the
-    linearised variance of a ratio (Cochran 1977, section 6.3). Items that some seed did not score are left
-    out and counted.
+    linearised variance of a ratio (Cochran 1977, section 6.3). A cell without a score is filled by an additive fit of
+    seed and item, and its degree of freedom is taken off (Yates 1933). Levels of unequal weight enter by the sums of
+    their contributions.
 
-    Sources: Satterthwaite 1946 (Biometrics Bulletin 2:110); Welch 1947 (Biometrika 34:28); Searle, Casella
-    and McCulloch 1992, Variance Components, chapter 4; Gaylor and Hopper 1969 (Technometrics 11:691) on
-    differences.
+    Sources: Satterthwaite 1946 (Biometrics Bulletin 2:110); Welch 1947 (Biometrika 34:28); Searle, Casella and
+    McCulloch 1992, Variance Components, chapter 4; Gaylor and Hopper 1969 (Technometrics 11:691) on differences;
+    Cameron, Gelbach and Miller 2011 (Journal of Business and Economic Statistics 29:238) on several clusterings.
 
     Args:
-        scores: Columns ``arm``, ``seed``, ``item``, ``score`` and optionally ``weight`` (per item, the same
-            for all).
+        scores: The table; see :func:`winnow.comparison.crossed_design.cross`.
         a: Arm whose mean counts positively.
         b: Arm it is compared with.
         confidence: Coverage of the interval, between 0 and 1.
+        blocked: Whether equal seeds of the arms are pairs.
 
     Raises:
-        WinnowError: An arm is absent, has fewer than 2 seeds, or the arms share no item.
+        WinnowError: An arm is absent, has fewer than 2 seeds, the arms share no item, a weight is not positive, or the
+            confidence is not between 0 and 1.
     """
-    return crossed_contrast(cross(scores, a, b), confidence)
+    check_confidence(confidence)
+    return crossed_contrast(cross(scores, a, b, blocked), confidence)
 
 
 def crossed_contrast(crossed: Crossed, confidence: float = 0.95) -> Contrast:
-    """Make the contrast of :func:`contrast` from matrices that are laid out already."""
+    """Return the contrast of :func:`contrast` from matrices that are laid out already."""
     from scipy.stats import t
 
-    items = crossed.weights.size
-    seed_means = crossed.seed_means
+    seed_means, structure = crossed.seed_means, crossed.structure
     difference = float(seed_means[0].mean() - seed_means[1].mean())
-    seeds, by_item, overlap = variance_terms(crossed)
-    parts = {
-        name: sum(v for v, _ in terms) for name, terms in (("seeds", seeds), ("items", by_item), ("overlap", overlap))
-    }
-    estimates = {
-        "all": (parts["seeds"] + parts["items"] - parts["overlap"], [*seeds, *by_item, *overlap]),
-        "seeds": (parts["seeds"], seeds),
-        "items": (parts["items"], by_item),
-    }
-    rule = max(estimates, key=lambda name: estimates[name][0]) if items > 1 else "seeds"
-    variance, terms = estimates[rule]
+    terms = variance_terms(crossed)
+    spread = combined(terms)
+    variance = float(spread.variance)
     std_error, df, low, high, p = math.sqrt(variance), math.nan, math.nan, math.nan, math.nan
     if variance > np.finfo(np.float64).eps * np.square(np.concatenate(seed_means)).max():
-        df = variance**2 / sum(v**2 / f for v, f in terms)
+        df = float(spread.df)
         half = float(t.ppf(0.5 + confidence / 2, df)) * std_error
         low, high = difference - half, difference + half
         p = float(2 * t.sf(abs(difference) / std_error, df))
@@ -159,37 +197,26 @@ def crossed_contrast(crossed: Crossed, confidence: float = 0.95) -> Contrast:
         df,
         seed_means[0].size,
         seed_means[1].size,
-        items,
+        crossed.weights.size,
         crossed.items_left_out,
         hedges_g(*seed_means),
-        parts,
-        rule,
+        _parts(terms),
+        spread.rules[int(spread.rule)],
+        levels={factor.name: factor.levels for factor in structure.factors},
+        fixed=structure.fixed,
+        blocked=crossed.blocked,
+        missing=sum(crossed.missing),
+        seeds_left_out=crossed.seeds_left_out,
+        assumed_independent=structure.assumed_independent,
     )
 
 
-Term = tuple[float, int]
-"""A term of Var(difference), and its degrees of freedom."""
-
-
-def variance_terms(crossed: Crossed) -> tuple[list[Term], list[Term], list[Term]]:
-    """Return the terms of Var(difference) as :func:`contrast` names them: seeds, items, and what both contain."""
-    w, items, means = crossed.weights, crossed.weights.size, crossed.seed_means
-    sides = (crossed.scores_a, crossed.scores_b)
-    seeds = [(float(m.var(ddof=1)) / m.size, m.size - 1) for m in means]
-    if items == 1:
-        return seeds, [(0.0, 1)], [(0.0, 1), (0.0, 1)]
-    difference = means[0].mean() - means[1].mean()
-    deviations = w * (sides[0].mean(axis=0) - sides[1].mean(axis=0) - difference)
-    by_item = [(float(deviations @ deviations) / (items - 1) / items, items - 1)]
-    return seeds, by_item, [_error_term(side, w, m) for side, m in zip(sides, means, strict=True)]
-
-
-def _error_term(scores: Array, w: Array, seed_means: Array) -> Term:
-    """Return the seed:item mean square within one arm, as a term of Var(D), and its degrees of freedom."""
-    n, items = scores.shape
-    residual = w * (scores - scores.mean(axis=0) - (seed_means - seed_means.mean())[:, None])
-    df = (n - 1) * (items - 1)
-    return float(np.square(residual).sum()) / df / n / items, df
+def _parts(terms: Sequence[Term]) -> dict[str, float]:
+    parts = {SEEDS: 0.0}
+    for term in terms:
+        name, sign = (term.source, 1) if term.is_main else ("overlap", -1)
+        parts[name] = parts.get(name, 0.0) + sign * float(term.value)
+    return parts
 
 
 def hedges_g(a: Array, b: Array) -> float:
