@@ -9,34 +9,13 @@ from typing import Any
 
 import winnow
 from winnow.comparison.collected_study import Study
-from winnow.comparison.crossed_design import cross
 from winnow.comparison.descriptives import Arm, Points, Slice, arms, metrics, overlap, provenance, slices
 from winnow.comparison.metric_scores import Metric, base_score, obstacle, scores
-from winnow.comparison.power_analysis import seeds_needed, smallest_difference
+from winnow.comparison.planning import Plan, plan
 from winnow.comparison.resampling import bootstrap_interval, permutation_p
-from winnow.comparison.statistics import Summary, contrast, holm
-from winnow.comparison.variance_components import crossed_components
+from winnow.comparison.statistics import Contrast, Summary, check_confidence, contrast, holm
 from winnow.comparison.verdict import Family, Finding, Verdict, decide, judge
 from winnow.tracking.keys import TOKENIZER
-
-CHANCE = 0.8
-"""Power that a plan of seeds asks for."""
-
-
-@dataclass(frozen=True)
-class Plan:
-    """What it takes to find differences of some sizes between two arms, and what the seeds there are can find.
-
-    ``seeds`` holds for each size the seeds an arm, ``None`` where the prompts or rows are too few whatever the seeds.
-    """
-
-    metric: str
-    a: str
-    b: str
-    chance: float
-    alpha: float
-    findable: float
-    seeds: dict[float, int | None]
 
 
 @dataclass(frozen=True)
@@ -83,8 +62,11 @@ def analyse(study: Study, confidence: float = 0.95, metrics_too: Sequence[str] =
         confidence: Coverage of the intervals; its complement is the level of the tests.
         metrics_too: Metrics that were not declared, to be described and marked as post hoc.
     """
+    check_confidence(confidence)
     declared = study.declaration
-    tested, baseline, control = declared.filter, declared.baseline, declared.control
+    tested, baseline = declared.filter, declared.baseline
+    # A control that is the baseline is no second test.
+    control = declared.control if declared.control != baseline else None
     primary = Metric(declared.primary_metric)
     others = [other for other in (baseline, control) if other]
     secondary = [(Metric(name), tested, baseline) for name in declared.secondary_metrics]
@@ -108,7 +90,7 @@ def analyse(study: Study, confidence: float = 0.95, metrics_too: Sequence[str] =
         arms=arms(study, primary, confidence),
         base=base_score(study, primary),
         findings=findings,
-        plans=[_plan(study, finding, (1 - confidence) / len(others)) for finding in first],
+        plans=[plan(study, finding, (1 - confidence) / len(others)) for finding in first],
         contributions={ablated[finding.result.b]: finding for finding in parts},
         not_comparable=judging.refused,
         slices=slices(study, confidence),
@@ -145,8 +127,15 @@ class _Judging:
                 self.refused.append({"metric": metric.name, "a": a or "", "b": b, "reason": str(reason)})
                 continue
             table = scores(study, metric, a, b)
-            beside = bootstrap_interval(table, a, b, self._confidence), permutation_p(table, a, b)
-            made.append((metric, contrast(table, a, b, self._confidence), *beside))
+            blocked = study.declaration.block_by_seed
+            made.append(
+                (
+                    metric,
+                    contrast(table, a, b, self._confidence, blocked),
+                    bootstrap_interval(table, a, b, self._confidence, blocked=blocked),
+                    permutation_p(table, a, b, blocked=blocked),
+                )
+            )
         adjusted = holm([result.p_value for _, result, *_ in made] + [math.nan] * (len(wanted) - len(made)))
         tested, findings = family != "descriptive", []
         for (metric, result, bootstrap, permutation), p in zip(made, adjusted, strict=False):
@@ -165,23 +154,6 @@ class _Judging:
         declared = self._study.declaration
         names = {declared.primary_metric, *declared.secondary_metrics}
         return metric.name not in names or bool({metric.name, result.a, result.b} & set(declared.post_hoc))
-
-
-def _plan(study: Study, finding: Finding, alpha: float) -> Plan:
-    """Plan seeds for the difference seen, half of it, and the declared margin; at the level of Holm's first step."""
-    result = finding.result
-    found = crossed_components(cross(scores(study, Metric(finding.metric), result.a, result.b), result.a, result.b))
-    seen = abs(result.difference)
-    sizes = [size for size in (study.declaration.equivalence_margin, seen / 2, seen) if size]
-    return Plan(
-        metric=finding.metric,
-        a=result.a,
-        b=result.b,
-        chance=CHANCE,
-        alpha=alpha,
-        findable=smallest_difference(found, min(result.n_a, result.n_b), CHANCE, alpha),
-        seeds={size: seeds_needed(found, size, CHANCE, alpha) for size in sorted(set(sizes))},
-    )
 
 
 def _cautions(study: Study, findings: Iterable[Finding]) -> list[str]:
@@ -203,11 +175,33 @@ def _cautions(study: Study, findings: Iterable[Finding]) -> list[str]:
             "one scale, and none is tested against another."
         )
     for finding in findings:
-        if (left := finding.result.items_left_out) and finding.family != "descriptive":
-            notes.append(f"{finding.metric}: {left} items were left out, since some run did not score them.")
-        if finding.result.items == 1:
-            notes.append(f"{finding.metric}: no scores per prompt or row, so the interval covers new seeds only.")
+        notes += [f"{finding.metric}: {text}" for text in limitations(finding.result, finding.family != "descriptive")]
     return list(dict.fromkeys(notes))
+
+
+def limitations(result: Contrast, tested: bool = True) -> list[str]:
+    """Return what limits a contrast, each as a sentence.
+
+    Args:
+        result: The contrast.
+        tested: Whether the contrast is tested; items that were left out of descriptive ones are not listed.
+    """
+    notes = []
+    if result.seeds_left_out:
+        notes.append(f"left out of {result.a} - {result.b}: {', '.join(result.seeds_left_out)}.")
+    if result.items_left_out and tested:
+        notes.append(f"{result.items_left_out} items were left out because half of an arm's runs or more lack them.")
+    if result.missing and tested:
+        notes.append(f"{result.missing} missing scores of single runs were filled by an additive fit of run and item.")
+    if few := [f"{name} ({levels} levels)" for name, levels in result.fixed.items() if levels > 1]:
+        notes.append(f"{', '.join(few)}: fixed, because fewer than 5 levels do not show how they vary.")
+    if result.items == 1:
+        notes.append("no scores per prompt or row, so the interval covers new seeds only.")
+    elif not result.levels:
+        notes.append("every factor of the items is fixed, so the interval covers new seeds only.")
+    if result.assumed_independent and tested:
+        notes.append("items assumed independent: which of them are alike was not recorded.")
+    return notes
 
 
 def _flat(finding: Finding) -> dict[str, Any]:

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 NAMES = {PROMPTS: "scores per prompt", FILLS: "fills per prompt", ROWS: "losses per row"}
 COLUMNS = {
-    ROWS: ["stage", "split", "row_id", "loss_sum", "masked", "top1", "top5", "slices"],
+    ROWS: ["stage", "split", "row_id", "source", "loss_sum", "masked", "top1", "top5", "slices"],
     FILLS: ["stage", "probe", "prompt", "word", "probability"],
 }
 """The columns that a comparison needs of an artifact, where it does not need all."""

@@ -18,7 +18,8 @@ class Declaration:
     leaves out of the filter) are those of all declarations, metrics and roles those of the newest that names them.
     ``post_hoc`` names the metrics, arms and seeds that came after the first run. ``equivalence_margin`` is only ever
     the first, since a margin chosen with the result in sight proves nothing. ``cells`` holds the cell ids of each
-    declaration, the oldest first.
+    declaration, the oldest first. ``block_by_seed`` tells whether equal seeds of two arms are pairs; like the margin it
+    is only ever the first declaration's.
     """
 
     primary_metric: str
@@ -35,6 +36,7 @@ class Declaration:
     probe_words: tuple[str, ...] = ()
     cells: tuple[tuple[str, ...], ...] = ()
     post_hoc: tuple[str, ...] = ()
+    block_by_seed: bool = False
 
 
 @dataclass(frozen=True)

@@ -143,7 +143,7 @@ def _usable_seeds(
     left_out, kept = [], []
     for arm, table in zip(arms, tables, strict=True):
         scored = table.notna().sum(axis=1)
-        usable = (scored > 0.5 * table.notna().any(axis=0).sum()) & (scored > 0)
+        usable = (scored >= 0.5 * table.notna().any(axis=0).sum()) & (scored > 0)
         left_out += [
             f"{arm} seed {seed} ({'scored less than half of the items' if scored[seed] else 'no finite score'})"
             for seed in table.index[~usable]

@@ -42,6 +42,7 @@ def _merged(found: Sequence[Mapping[str, Any]], first: Mapping[str, Any]) -> Dec
     known["ablations"] = {arm: signal for raw in found for arm, signal in (raw.get("ablations") or {}).items()}
     known["cells"] = tuple(tuple(raw.get("cells") or ()) for raw in found)
     known["equivalence_margin"] = first.get("equivalence_margin")
+    known["block_by_seed"] = bool(first.get("block_by_seed"))
     known["post_hoc"] = _added(known, first)
     return Declaration(**known)
 
@@ -63,6 +64,11 @@ def _changes(first: Mapping[str, Any], last: Mapping[str, Any]) -> list[str]:
         if first.get(key) != last.get(key)
     ]
     notes = [f"Post hoc: declared anew after the first run: {'; '.join(changed)}."] if changed else []
+    blocks = [bool(raw.get("block_by_seed")) for raw in (first, last)]
+    if blocks[0] != blocks[1]:
+        notes.append(
+            f"Post hoc: block_by_seed was changed to {blocks[1]} after the first run; the first, {blocks[0]}, counts."
+        )
     before, after = first.get("equivalence_margin"), last.get("equivalence_margin")
     if after is not None and before != after:
         counts = f"the first, {before}, counts" if before else "no arm is told to be equal by it"

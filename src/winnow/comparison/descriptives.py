@@ -105,7 +105,13 @@ def slices(study: Study, confidence: float) -> list[Slice]:
                 rows=int(counts[0]) if counts else None,
                 base=base.mean if base else math.nan,
                 arms={arm: _mean(by_seed(study, metric, arm).values()) for arm in study.arms},
-                change=contrast(scores(study, metric, tested, baseline), tested, baseline, confidence)
+                change=contrast(
+                    scores(study, metric, tested, baseline),
+                    tested,
+                    baseline,
+                    confidence,
+                    study.declaration.block_by_seed,
+                )
                 if comparable and tested
                 else None,
             )

@@ -73,7 +73,7 @@ class ItemStructure:
     """The random factors of the items, and the factors with too few levels to be random.
 
     ``factors`` is empty if the items are fixed: a single item, or prompts whose factors all have too few levels.
-    ``assumed_independent`` is true if nothing is known about the items but their names.
+    ``assumed_independent`` is true if items count as independent and no factor tells any of them apart.
     """
 
     weights: Array
@@ -137,9 +137,11 @@ def structure_of(
     names = [name for name in known if name not in fixed]
     kept = [name for name in names if not any(_covers(known, sizes, other, name, names) for other in names)]
     factors = tuple(_factor(name, known[name], weights) for name in kept)
+    assumed = False
     if not factors and not crossed and weights.size > 1:
         factors = (_factor("items", np.arange(weights.size), weights),)
-    return ItemStructure(weights, factors, fixed, not known and weights.size > 1)
+        assumed = max(sizes.values(), default=1) == 1
+    return ItemStructure(weights, factors, fixed, assumed)
 
 
 def _factor(name: str, codes: Codes, weights: Array) -> Factor:

@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from winnow.errors import WinnowError, did_you_mean
+from winnow.errors import WinnowError
 
 FIRST_LOOK = 5
 """Fewest seeds per arm at the first look."""
@@ -63,7 +63,7 @@ class Looks:
         if seeds not in self.seeds:
             declared = [str(n) for n in self.seeds]
             raise WinnowError(
-                f"looks: no look is declared after {seeds} seeds.{did_you_mean(str(seeds), declared)} Declared looks: "
+                f"looks: no look is declared after {seeds} seeds. Declared looks: "
                 f"{', '.join(declared)}. Run the seeds up to the next look, or report the result as post hoc.",
                 key="looks",
             )

@@ -97,38 +97,52 @@ def obstacle(study: Study, metric: Metric, *arms: str) -> str | None:
             return f"the {WHAT[tag]} must be known and the same ({told})"
     for arm in arms:
         scored = by_seed(study, metric, arm)
-        if absent := [str(cell.seed) for cell in study.of(arm) if cell.seed not in scored]:
+        if len(scored) < 2:
+            absent = [str(cell.seed) for cell in study.of(arm) if cell.seed not in scored]
             logged = {name.removeprefix(FINAL) for cell in study.cells for name in cell.metrics if FINAL in name}
             near = did_you_mean(metric.name, logged) if metric.name not in logged else ""
             return f"{arm} has no {metric.name} for seed {', '.join(absent)}{near and f' ({near.strip()})'}"
+    if study.declaration.block_by_seed:
+        shared = set.intersection(*(set(by_seed(study, metric, arm)) for arm in arms))
+        if len(shared) < 2:
+            return f"seeds are blocks, and {' and '.join(arms)} share {len(shared)} seeds with scores; 2 are needed"
     return None
 
 
 def scores(study: Study, metric: Metric, *arms: str) -> pd.DataFrame:
     """Return ``arm``, ``seed``, ``item``, ``score`` (and ``weight``) of the arms, ready for a contrast.
 
-    Where the scores per prompt or row are gone for some run, each run's summary is the one item, so that
-    seeds alone carry the contrast.
+    Prompts come with a column ``factor:template`` and one for each slot, rows with ``cluster:source``; see
+    :func:`winnow.comparison.crossed_design.cross`. A run whose scores per prompt or row are gone has one row with
+    ``nan``, so that a contrast leaves it out by name. If fewer than 2 runs of an arm have such scores, the summary of
+    each run is the one item, and the contrast is about new seeds only.
     """
     import pandas as pd
 
+    cells = [cell for arm in arms for cell in study.of(arm)]
     found = per_item(study, metric)
     if found is not None:
-        return found[found["arm"].isin(arms)]
-    cells = [cell for arm in arms for cell in study.of(arm)]
+        found = found[found["arm"].isin(arms)]
+        known = _runs(found)
+        if all(sum(arm == other for other, _ in known) > 1 for arm in arms):
+            lost = [cell for cell in cells if (cell.arm, cell.seed) not in known]
+            empty = found.iloc[[0] * len(lost)].assign(
+                arm=[cell.arm for cell in lost], seed=[cell.seed for cell in lost], score=np.nan
+            )
+            return pd.concat([found, empty], ignore_index=True) if lost else found
     return pd.DataFrame(
         {
             "arm": [cell.arm for cell in cells],
             "seed": [cell.seed for cell in cells],
             "item": metric.name,
-            "score": [cell.metrics[FINAL + metric.name] for cell in cells],
+            "score": [cell.metrics.get(FINAL + metric.name, np.nan) for cell in cells],
         }
     )
 
 
 @lru_cache(maxsize=8)
 def per_item(study: Study, metric: Metric, stage: Stage = "after") -> pd.DataFrame | None:
-    """Return every arm's scores per prompt or row, or ``None`` where a run has none.
+    """Return every run's scores per prompt or row, or ``None`` if no run has any.
 
     Rows weigh as many tokens as were masked in them, so that the weighted mean is the token mean. Perplexity
     is linearised about each run's own loss L, ``exp(L) (1 + loss - L)`` a row: its weighted mean is exp(L)
@@ -138,9 +152,7 @@ def per_item(study: Study, metric: Metric, stage: Stage = "after") -> pd.DataFra
     if table is None or table.empty:
         return None
     found = _of_prompts(table, metric, stage) if metric.items == "prompts" else _of_rows(table, metric, stage)
-    if found is None or (stage == "after" and _runs(found) != {(c.arm, c.seed) for c in study.cells}):
-        return None
-    return found
+    return None if found is None or found.empty else found
 
 
 def _of_prompts(table: pd.DataFrame, metric: Metric, stage: Stage) -> pd.DataFrame | None:
@@ -148,7 +160,25 @@ def _of_prompts(table: pd.DataFrame, metric: Metric, stage: Stage) -> pd.DataFra
     if column not in table:
         return None
     found = table[(table["stage"] == stage) & (table["probe"] == probe) & table["scored"].astype(bool)]
-    return _named(found, "prompt_id", found[column]).dropna(subset="score")
+    factors = {f"factor:{name}": found[name] for name in _prompt_factors(found)}
+    return _named(found, "prompt_id", found[column]).assign(**factors).dropna(subset="score")
+
+
+def _prompt_factors(prompts: pd.DataFrame) -> list[str]:
+    """Return the columns that prompts are crossed by: the template and the slots.
+
+    Without a template the slots are not enough: version 0.1 did not record which prompts share one.
+    """
+    if "template" not in prompts or prompts["template"].isna().all():
+        return []
+    other = {"arm", "seed", "stage", "probe", "prompt_id", "prompt", "template"}
+    slots = [name for name in prompts.columns if name not in other and _is_text(prompts[name])]
+    return ["template", *slots]
+
+
+def _is_text(column: pd.Series) -> bool:
+    known = column.dropna()
+    return not known.empty and isinstance(known.iloc[0], str)
 
 
 def _of_rows(table: pd.DataFrame, metric: Metric, stage: Stage) -> pd.DataFrame | None:
@@ -161,6 +191,8 @@ def _of_rows(table: pd.DataFrame, metric: Metric, stage: Stage) -> pd.DataFrame 
     found = table[chosen]
     total = found["loss_sum"] if column in ("loss", "perplexity") else found[column]
     result = _named(found, "row_id", total / found["masked"]).assign(weight=found["masked"].astype(float))
+    if "source" in found:
+        result["cluster:source"] = found["source"]
     if column == "perplexity":
         runs = result.assign(sum=total).groupby(["arm", "seed"], observed=True)
         loss = runs["sum"].transform("sum") / runs["weight"].transform("sum")
@@ -177,12 +209,12 @@ def _runs(found: pd.DataFrame) -> set[tuple[str, int]]:
 
 
 def by_seed(study: Study, metric: Metric, arm: str) -> dict[int, float]:
-    """Return an arm's score of each seed, leaving out seeds without one."""
+    """Return an arm's score of each seed, leaving out seeds without a finite one."""
+    values = {c.seed: c.metrics[FINAL + metric.name] for c in study.of(arm) if FINAL + metric.name in c.metrics}
     found = per_item(study, metric)
-    if found is None:
-        cells = study.of(arm)
-        return {c.seed: c.metrics[FINAL + metric.name] for c in cells if FINAL + metric.name in c.metrics}
-    return _means(found[found["arm"] == arm], "seed")
+    if found is not None:
+        values |= _means(found[found["arm"] == arm], "seed")
+    return {seed: value for seed, value in values.items() if np.isfinite(value)}
 
 
 def base_score(study: Study, metric: Metric) -> Summary | None:

@@ -102,6 +102,8 @@ def decide(
     )
     if first.equal is not None:
         reason += f"; {'within' if first.equal else 'not within'} the declared margin of {number(margin)}"
+    if r.assumed_independent:
+        reason += "; items assumed independent"
     return Verdict(first.outcome, reason, (_effect(metric, first, confidence, margin), last), rule)
 
 

@@ -142,6 +142,10 @@ class Study:
         equivalence_margin: Difference in the primary metric that would not matter, in its unit. Arms are told to be
             equal only where the interval lies within it; without one no arm is ever told to be equal to another.
         baseline: The arm with all data.
+        block_by_seed: Whether runs of two arms with the same seed are compared as a pair. Such runs share initial
+            weights, masks and batch order, so their scores are correlated, and only pairs are valid whatever the
+            correlation is. `false` treats all runs as independent: more degrees of freedom, but too many false
+            positives if the correlation is negative.
         compare: Whether the study ends in a comparison.
         rerun: Which cells to train from their beginning although a run of them is kept: `failed` takes those that broke
             off, which else go on from their checkpoint, `all` the finished ones too.
@@ -152,6 +156,7 @@ class Study:
     secondary_metrics: list[str] = Field(default_factory=lambda: ["test/all/loss"])
     equivalence_margin: Annotated[float, Field(gt=0)] | None = None
     baseline: Name = "full"
+    block_by_seed: bool = True
     compare: bool = True
     rerun: Literal["none", "failed", "all"] = "none"
 

@@ -40,6 +40,7 @@ def declare(cells: Sequence[StudyCell]) -> dict[str, Any]:
         "primary_metric": study.primary_metric,
         "secondary_metrics": list(study.secondary_metrics),
         "equivalence_margin": study.equivalence_margin,
+        "block_by_seed": study.block_by_seed,
         "arms": arms,
         "baseline": study.baseline,
         "filter": under_test,

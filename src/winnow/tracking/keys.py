@@ -79,9 +79,10 @@ ARITHMETIC: Final = "environment/arithmetic.json"
 
 DECLARATION: Final = "study/declaration.json"
 """Artifact of the parent run: what was declared before the first cell ran. Keys: ``study``, ``primary_metric``,
-``secondary_metrics``, ``equivalence_margin`` (null where none), ``arms`` (list of names), ``baseline`` (``full``),
-``filter`` (the filter under test), ``control`` (``random_matched``), ``ablations`` (of each arm that is the filter
-less a signal, that signal), ``seeds``, ``max_steps``, ``filter_words`` and ``probe_words`` (sorted lists), and
+``secondary_metrics``, ``equivalence_margin`` (null where none), ``block_by_seed`` (absent before version 0.2, when no
+study had it), ``arms`` (list of names), ``baseline`` (``full``), ``filter`` (the filter under test), ``control``
+(``random_matched``), ``ablations`` (of each arm that is the filter less a signal, that signal), ``seeds``,
+``max_steps``, ``filter_words`` and ``probe_words`` (sorted lists), and
 ``cells`` (the ids of the study's cells)."""
 
 ROWS: Final = "evaluation/rows.parquet"
@@ -91,7 +92,8 @@ ROWS: Final = "evaluation/rows.parquet"
 the row belongs to, ``all`` left out)."""
 
 PROMPTS: Final = "evaluation/prompts.parquet"
-"""Artifact of a cell: ``stage``, ``probe`` and the per-prompt columns of ``ProbeScores.prompts``."""
+"""Artifact of a cell: ``stage``, ``probe`` and the per-prompt columns of ``ProbeScores.prompts``. Runs before version
+0.2 have no ``template``."""
 
 FILLS: Final = "evaluation/fills.parquet"
 """Artifact of a cell: ``stage``, ``probe``, ``prompt_id``, ``prompt``, ``rank``, ``word``, ``probability``."""

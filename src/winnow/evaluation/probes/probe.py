@@ -34,8 +34,8 @@ if TYPE_CHECKING:
     from winnow.evaluation.probes.probe_scores import ProbeScores
     from winnow.training.forward.masked_logits import Forward
 
-Expanded = tuple[Prompt, dict[str, str]]
-"""A prompt, and what filled its slots."""
+Expanded = tuple[Prompt, str, dict[str, str]]
+"""A prompt, its template (its own text if it has none), and what filled its slots."""
 
 
 @dataclass(frozen=True, config=ConfigDict(extra="forbid"))
@@ -136,8 +136,8 @@ class Probe:
         Raises:
             WinnowError: A file cannot be read.
         """
-        read = ((Prompt(text), slots) for text, slots in self.file.read()) if self.file else ()
-        return tuple(self._cloze(prompt, slots) for prompt, slots in itertools.chain(self._expanded(), read))
+        read = ((Prompt(text), template, slots) for text, template, slots in self.file.read()) if self.file else ()
+        return tuple(self._cloze(*expanded) for expanded in itertools.chain(self._expanded(), read))
 
     def fingerprint(self) -> str:
         """Return 16 hex digits over all that decides scores; they are compared only where it is equal."""
@@ -148,22 +148,23 @@ class Probe:
         """Return all wanted, unwanted and forbidden words, in lower case."""
         return {word.casefold() for cloze in self.clozes for word in (*cloze.wanted, *cloze.unwanted, *cloze.forbidden)}
 
-    def _cloze(self, prompt: Prompt, slots: dict[str, str]) -> Cloze:
+    def _cloze(self, prompt: Prompt, template: str, slots: dict[str, str]) -> Cloze:
         words = {}
         for role in ("wanted", "unwanted", "forbidden"):
             own = getattr(prompt, role)
             words[role] = tuple(dict.fromkeys(self.listed(role) if own is None else own))
         prior, asked = with_prior(prompt.text, self.subjects)
-        return Cloze(prompt.text, **words, slots=slots, prior=prior, asked=asked)
+        return Cloze(prompt.text, **words, slots=slots, template=template, prior=prior, asked=asked)
 
     def _expanded(self) -> Iterator[Expanded]:
         for given in self.prompts:
-            yield (given if isinstance(given, Prompt) else Prompt(given)), {}
+            prompt = given if isinstance(given, Prompt) else Prompt(given)
+            yield prompt, prompt.text, {}
         for template in self.templates:
             used = [slot for slot in self.slots if slot in slots_of(template)]
             for words in itertools.product(*(self.slots[slot] for slot in used)):
                 filling = dict(zip(used, words, strict=True))
-                yield Prompt(template.format(**filling)), filling
+                yield Prompt(template.format(**filling)), template, filling
 
     def _faults(self) -> Iterator[WinnowError]:
         if not self.prompts and not self.templates and self.file is None:
@@ -209,7 +210,7 @@ class Probe:
             if slot not in used:
                 yield WinnowError(f"No template uses the slot '{slot}'. Use it or leave it out.", f"slots.{slot}")
         seen: set[str] = set()
-        for prompt, _ in self._expanded():
+        for prompt, *_ in self._expanded():
             if prompt.text in seen:
                 yield WinnowError(f"The prompt '{prompt.text}' is asked twice. Leave one out.", "prompts")
             seen.add(prompt.text)

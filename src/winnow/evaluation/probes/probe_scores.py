@@ -19,9 +19,10 @@ class ProbeScores:
     """What a model said to each prompt; a prompt with several masks is a prompt for each of them.
 
     Attributes:
-        prompts: A row for each prompt: ``prompt_id``, ``prompt``, ``mask`` (from 1), a column for each slot, ``scored``
-            (whether it has log odds), and the scores of :mod:`winnow.evaluation.probes.prompt_metrics`. A score is null
-            if the prompt lists no words for it, or none of them is a single token.
+        prompts: A row for each prompt: ``prompt_id``, ``prompt``, ``mask`` (from 1), ``template`` (the prompt itself if
+            it was written out), a column for each slot, ``scored`` (whether it has log odds), and the scores of
+            :mod:`winnow.evaluation.probes.prompt_metrics`. A score is null if the prompt lists no words for it, or none
+            of them is a single token.
         fills: The first 20 words for each prompt: ``prompt_id``, ``prompt``, ``rank`` from 1, ``word`` and
             ``probability`` (of the whole vocabulary, so those of a prompt need not sum to 1).
         words: Each listed word of a single token: ``role``, ``word`` and the mean ``probability`` over the prompts that
@@ -118,7 +119,7 @@ PHRASES = pa.schema(
 def prompt_schema(slots: Iterable[str]) -> pa.Schema:
     """Return the columns of the table of prompts, given the slots of their templates."""
     return pa.schema(
-        [("prompt_id", pa.string()), ("prompt", pa.string()), ("mask", pa.int64())]
+        [("prompt_id", pa.string()), ("prompt", pa.string()), ("mask", pa.int64()), ("template", pa.string())]
         + [(slot, pa.string()) for slot in slots]
         + [("scored", pa.bool_())]
         + [(name, pa.float64()) for name in PROMPT_SCORES]

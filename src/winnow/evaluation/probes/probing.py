@@ -69,7 +69,7 @@ def ask(
             ranked = [words[i] for i in tops[row]]
             name = {"prompt_id": cloze.prompt_id(mask), "prompt": cloze.title(mask)}
             scores = _word_scores(cloze, table[row], ids_of, ranked) | _forbidden(cloze, ranked, ranks[row])
-            prompts.append(name | {"mask": mask} | cloze.slots | scores)
+            prompts.append(name | {"mask": mask, "template": cloze.template} | cloze.slots | scores)
             fills.extend(
                 name | {"rank": rank, "word": word, "probability": float(share)}
                 for rank, (word, share) in enumerate(zip(ranked, shares[row], strict=True), 1)

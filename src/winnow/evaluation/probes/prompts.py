@@ -18,7 +18,7 @@ from winnow.errors import WinnowError, WinnowErrors, did_you_mean
 from winnow.evaluation.mask_predictions import MASK, mask_fault
 from winnow.evaluation.probes.prompt_metrics import PROMPT_SCORES
 
-RESERVED = ("prompt_id", "prompt", "mask", "probe", "stage", "scored", "seen", *PROMPT_SCORES)
+RESERVED = ("prompt_id", "prompt", "mask", "template", "probe", "stage", "scored", "seen", *PROMPT_SCORES)
 """Columns of the table of prompts, in which every slot has a column too."""
 
 _STRICT = ConfigDict(extra="forbid")
@@ -49,7 +49,8 @@ class PromptFile:
 
     Attributes:
         path: The file; ``.tsv`` parts columns by tabs.
-        text: The column with the sentence. All other columns become columns of the scores.
+        text: The column with the sentence. A column `template` names the template of the sentence; all other columns
+            become columns of the scores.
         mask: How the file writes the masked word.
     """
 
@@ -57,8 +58,8 @@ class PromptFile:
     text: str = "template_masked"
     mask: Annotated[str, Field(min_length=1)] = "[M]"
 
-    def read(self) -> list[tuple[str, dict[str, str]]]:
-        """Return each sentence with the other columns of its row.
+    def read(self) -> list[tuple[str, str, dict[str, str]]]:
+        """Return each sentence with its template, which is the sentence itself if none is given, and other columns.
 
         Raises:
             WinnowErrors: The file is not there or has no such column, or rows of it have no mask; all are told.
@@ -78,7 +79,8 @@ class PromptFile:
             if wrong := mask_fault(text):
                 faults.append(WinnowError(f"Row {number} of {self.path}: {wrong}", "path"))
             slots = {name: row[name] or "" for name in columns if name and name != self.text and name not in RESERVED}
-            found.append((text, slots))
+            template = text if self.text == "template" else row.get("template") or text
+            found.append((text, template, slots))
         if faults:
             raise WinnowErrors(faults)
         return found
@@ -94,6 +96,8 @@ class Cloze:
         unwanted: Words feared.
         forbidden: Words that must not come near the top.
         slots: What filled the template, or stood beside the sentence in its file.
+        template: The template that the sentence was made from, with its slots in braces; the sentence itself if it was
+            written out.
         prior: The sentence with its brand masked too, for the prior-corrected log odds; ``None`` where it has none.
         asked: Which of the masks of ``prior`` are those of ``text``.
     """
@@ -103,6 +107,7 @@ class Cloze:
     unwanted: tuple[str, ...]
     forbidden: tuple[str, ...]
     slots: dict[str, str]
+    template: str = ""
     prior: str | None = None
     asked: tuple[int, ...] = ()
 
