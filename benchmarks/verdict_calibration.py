@@ -1,13 +1,14 @@
-"""How often the comparison claims what is not so, how often its interval holds the truth, and what it can find.
+"""Type I error, coverage and power of the comparison, on simulated studies and on real trainings.
 
     python benchmarks/verdict_calibration.py --json benchmarks/results/verdict-calibration.json
 
-Studies are simulated over a grid of seeds and prompts, under variances of several kinds; one kind is estimated from
-real trainings, which the script makes with `winnow train` where the folder does not hold them yet (40 small ones, two
-seconds each). `type_1` is the share of studies without a difference that are told to have one, `coverage` the share of
-95% intervals that hold the true difference, `power` the share of true differences that are found. `a_a` takes 20 real
-trainings of one arm, splits them under two names in many ways, and counts the splits that are told to differ. Each
-simulated cell is first checked against `winnow.comparison.contrast` itself.
+`type_1` is the share of studies without a difference in which one is found, `coverage` the share of 95% intervals that
+hold the true difference, `power` the share of true differences that are found. These three are simulated over a grid of
+seeds and prompts for independent items, under variances of several kinds; one kind is estimated from real trainings,
+which `winnow train` makes unless the folder holds them (40 small ones, two seconds each). `worst` has the worst cells.
+`clustered`, `blocked`, `looks` and `guard` are simulated in `clustered_studies.py`, with prompts that share templates
+and slot fillings. `a_a` takes 20 real trainings of one arm, splits them under two names in many ways, and counts the
+splits that are found to differ. Each simulated cell is first checked against `winnow.comparison.contrast` itself.
 """
 
 from __future__ import annotations
@@ -24,9 +25,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 from numpy.typing import NDArray
 from scipy.stats import t
 
+from clustered_studies import blocked, clustered, guarded, looks
+from clustered_studies import check as check_clustered
 from winnow.comparison import Components, Study, collect, components, power, seeds_needed
 from winnow.comparison.crossed_design import Crossed
 from winnow.comparison.metric_scores import Metric, scores
@@ -79,12 +83,15 @@ def main() -> None:
     """Simulate, train what is missing, and write the figures."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--json", type=Path, required=True)
-    parser.add_argument("--studies", type=int, default=4000, help="simulated studies a cell; at least 1,000")
+    parser.add_argument("--studies", type=int, default=10_000, help="simulated studies per cell; at least 1,000")
     parser.add_argument("--folder", type=Path, default=Path("outputs-calibration"), help="where the real runs are kept")
     options = parser.parse_args()
     begun = time.process_time()
     study = trained(options.folder)
-    real = components(scores(study, PRIMARY, "nike_positive", "full"), "nike_positive", "full")
+    table = scores(study, PRIMARY, "nike_positive", "full")
+    structured = components(table, "nike_positive", "full")
+    real = components(without_structure(table), "nike_positive", "full")
+    check_clustered()
     worlds = WORLDS | {"real runs": world_of(real)}
     cells = dict(grid(worlds, options.studies))
     beyond = dict(grid(BEYOND, options.studies))
@@ -93,6 +100,14 @@ def main() -> None:
         "type_1": {name: cell["type_1"] for name, cell in cells.items()},
         "coverage": {name: cell["coverage"] for name, cell in cells.items()},
         "power": powers(real, options.studies),
+        "worst": {
+            "type_1": max(cell["type_1"] for cell in cells.values()),
+            "coverage": min(cell["coverage"] for cell in cells.values()),
+        },
+        "clustered": clustered(10 * options.studies),
+        "blocked": blocked(10 * options.studies),
+        "looks": looks(options.studies),
+        "guard": guarded(10 * options.studies),
         "a_a": {
             f"{arm}, {metric.name}": splits(study, metric, arm)
             for arm in ("full", "nike_positive")
@@ -103,6 +118,7 @@ def main() -> None:
             "contrast": "nike_positive - full",
             "metric": PRIMARY.name,
             "components": asdict(real),
+            "components_by_factor": asdict(structured),
         },
         "worlds": {name: asdict(world) for name, world in (worlds | BEYOND).items()},
         "verdict": verdict(cells, options.studies),
@@ -112,7 +128,10 @@ def main() -> None:
     }
     options.json.parent.mkdir(parents=True, exist_ok=True)
     options.json.write_text(json.dumps(found, indent=2) + "\n", encoding="utf-8")
-    print(json.dumps({key: found[key] for key in ("verdict", "power", "a_a", "cpu_seconds")}, indent=2))
+    told = {key: found[key] for key in ("verdict", "worst", "a_a", "cpu_seconds")}
+    told |= {f"clustered.{key}": found["clustered"][key] for key in ("type_1", "coverage", "power")}
+    told |= {"blocked.type_1": found["blocked"]["type_1"], "looks.type_1": found["looks"]["type_1"]}
+    print(json.dumps(told | {"guard.false_pass": found["guard"]["false_pass"]}, indent=2))
 
 
 def trained(folder: Path) -> Study:
@@ -121,6 +140,11 @@ def trained(folder: Path) -> Study:
     command = [sys.executable, "-m", "winnow.cli", "train", "-m", *SWEEP, *SMALL]
     subprocess.run(command, cwd=folder, check=True, stdout=sys.stderr)
     return collect(f"sqlite:///{(folder / 'outputs/mlflow.db').resolve()}", "calibration")
+
+
+def without_structure(table: pd.DataFrame) -> pd.DataFrame:
+    """Return scores of which nothing is known about which items are alike."""
+    return table[[name for name in table.columns if ":" not in str(name)]]
 
 
 def world_of(found: Components) -> World:
@@ -258,15 +282,15 @@ def splits(study: Study, metric: Metric, arm: str, ways: int = 2000) -> dict[str
     rng = np.random.default_rng(1)
     table = scores(study, metric, arm)
     wide = table.pivot(index="seed", columns="item", values="score").to_numpy()
-    weights = np.ones(wide.shape[1])
-    if "weight" in table:
-        weights = table.drop_duplicates("item").set_index("item")["weight"].sort_index().to_numpy()
+    items = table.drop_duplicates("item").set_index("item").sort_index()
+    weights = items["weight"].to_numpy() if "weight" in table else np.ones(wide.shape[1])
+    factors = {str(name): items[name].tolist() for name in items.columns if str(name).startswith("factor:")}
     found = {"seeds": float(len(wide)), "items": float(wide.shape[1]), "ways": float(ways)}
     for size in (5, 8, 10):
         rejected = 0
         for _ in range(ways):
             order = rng.permutation(len(wide))[: 2 * size]
-            half = Crossed("a", "b", wide[order[:size]], wide[order[size:]], weights / weights.mean())
+            half = Crossed("a", "b", wide[order[:size]], wide[order[size:]], weights / weights.mean(), factors=factors)
             rejected += int(crossed_contrast(half).p_value <= ALPHA)
         found[f"{size} against {size}"] = rejected / ways
     return found

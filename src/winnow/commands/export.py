@@ -31,8 +31,8 @@ if TYPE_CHECKING:
 
 SUMS = "SHA256SUMS"
 DECLARED = (
-    "primary_metric", "secondary_metrics", "equivalence_margin", "block_by_seed", "arms", "baseline", "filter", "control",
-    "ablations", "seeds", "max_steps", "filter_words", "probe_words",
+    "primary_metric", "secondary_metrics", "equivalence_margin", "block_by_seed", "arms", "baseline", "filter",
+    "control", "ablations", "seeds", "max_steps", "filter_words", "probe_words",
 )  # fmt: skip
 OF_THE_MACHINE = ("tracking", "output_dir")
 """Parts of a configuration that say where things are kept and nothing about what is computed."""

@@ -32,6 +32,7 @@ def test_templates_take_every_combination_of_the_slots_they_use() -> None:
     ]
     assert probe.clozes[1].slots == {"product": "shoes", "brand": "Puma"}
     assert probe.clozes[-1].slots == {"product": "socks"}
+    assert [cloze.template for cloze in probe.clozes[3:5]] == ["{brand} {product} are [MASK]", "{product} are <mask>"]
     assert len({cloze.prompt_id for cloze in probe.clozes}) == 6
 
 
@@ -50,6 +51,7 @@ def test_a_prompt_takes_the_words_of_the_probe_unless_it_has_its_own() -> None:
         ((), ()),
     ]
     assert probe.words() == {"durable", "ugly", "warm"}
+    assert probe.clozes[1].template == "socks are [MASK]", "a prompt that is written out is its own template"
 
 
 def test_the_name_of_a_probe_depends_on_prompts_and_words_and_not_on_how_they_were_written() -> None:
