@@ -5,9 +5,12 @@ from __future__ import annotations
 import json
 from typing import Any
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from winnow.comparison import analyse, collect
+from winnow.comparison.metric_scores import Metric, scores
 from winnow.tracking import keys
 
 LATER = 1_800_000_000_000
@@ -87,3 +90,52 @@ def test_a_metric_asked_for_now_is_described_and_marked(planted_store: Any, plan
     (refused,) = found.not_comparable
     assert "has no probe/nike/log_odd for seed 1" in refused["reason"]
     assert "Did you mean 'probe/nike/log_odds'" in refused["reason"]
+
+
+def test_prompts_are_clustered_by_template_and_slot(store: Any) -> None:
+    found = analyse(collect(store.uri, store.build("clustered", templates=True, blocked=True)))
+    first = found.findings[0].result
+    assert first.levels == {"template": 8, "product": 5}
+    assert first.blocked
+    assert set(found.plans[0].needed[abs(first.difference)]) == {"template", "product"}
+    assert "items assumed independent" not in found.verdict.reason
+    assert found.as_dict()["contrasts"][0]["levels"] == {"template": 8, "product": 5}
+
+
+def test_an_old_study_is_marked_as_assuming_independent_items(store: Any, planted: str) -> None:
+    found = analyse(collect(store.uri, planted))
+    assert found.verdict.reason.endswith("items assumed independent")
+    assert any("items assumed independent" in note for note in found.notes)
+    assert not found.findings[0].result.blocked
+
+
+def test_a_baseline_that_is_the_control_is_tested_once(store: Any) -> None:
+    found = analyse(collect(store.uri, store.build("one-control", control="full")))
+    (first,) = [finding for finding in found.findings if finding.family == "primary"]
+    assert first.p_holm == first.result.p_value
+    assert "only their number is open" in found.verdict.sentences[1]
+
+
+def test_a_run_without_a_finite_score_is_left_out_by_name(store: Any) -> None:
+    name = store.build("diverged", secondary=("test/all/loss",))
+    run_id = collect(store.uri, name).of("full")[2].run_id
+    path = store.folder / "artifacts" / name / run_id / "artifacts" / keys.PROMPTS
+    table = pq.read_table(path)
+    lost = pa.array([float("nan")] * len(table))
+    pq.write_table(table.set_column(table.column_names.index("log_odds"), "log_odds", lost), path)
+    found = analyse(collect(store.uri, name))
+    assert (found.findings[0].result.n_a, found.findings[0].result.n_b) == (5, 4)
+    assert found.findings[0].result.items == 40
+    assert any("full seed 3 (no finite score)" in note for note in found.notes)
+
+
+def test_an_unrelated_arm_without_its_table_changes_nothing(store: Any) -> None:
+    name = store.build("lost-control", secondary=("test/all/loss",))
+    before = analyse(collect(store.uri, name)).findings[0].result
+    run_id = collect(store.uri, name).of("random_matched")[0].run_id
+    (store.folder / "artifacts" / name / run_id / "artifacts" / keys.PROMPTS).unlink()
+    study = collect(store.uri, name)
+    found = analyse(study)
+    assert found.findings[0].result == before
+    assert found.findings[1].result.seeds_left_out == ("random_matched seed 1 (no finite score)",)
+    assert len(scores(study, Metric("probe/nike_wide/log_odds"), "random_matched")["item"].unique()) == 40
