@@ -248,7 +248,7 @@ def hydras_own(*overrides: str) -> dict:
         ["probe.nike.prompts=['a [MASK], b', \"it's [MASK]\"]"],
         ["+trainer.plugins={a: [1, {b: null}], c: 'x=y'}", "++trainer.plugins={d: 2}"],
         ["training.total_tokens=null", "training.freeze=[a.b, '*.c']", "study.name='mine'"],
-        ["~dataset.source.rows", "+dataset.source.rows=9", "dataset.source.rows=8"],
+        ["~optimizer.fused", "+optimizer.fused=false", "optimizer.fused=true"],
         ["output_dir='a ${seed} b'", "seed=5"],
         ["filter=nike_positive", "filter.keep='nike & ~blame'"],
     ],
@@ -311,7 +311,8 @@ def test_a_forced_override_replaces_the_experiments_in_its_place() -> None:
 
 
 @pytest.mark.parametrize(
-    "override", ["hydra.run.dir=x", "hydra.sweep.dir=x", "hydra/launcher=joblib", "hydra/sweeper=x", "hydra.job.name=x"]
+    "override",
+    ["hydra.run.dir=x", "hydra.sweep.dir=x", "hydra/launcher=joblib", "hydra/sweeper=x", "hydra.sweeper.params.seed=1"],
 )
 def test_what_only_a_hydra_app_uses_is_refused(override: str) -> None:
     assert "does not use this key" in faults(override)[override.partition("=")[0]]
@@ -321,9 +322,6 @@ def test_what_only_a_hydra_app_uses_is_refused(override: str) -> None:
 def test_a_sweep_may_be_given_or_turned_off_by_hydras_keys() -> None:
     assert len(train("hydra.mode=MULTIRUN", "seed=1,2")[0]) == 2
     assert len(train("experiment=demo", "hydra.mode=RUN")[0]) == 1
-    assert len(train("hydra.mode=MULTIRUN", "+hydra.sweeper.params.seed='1,2,3'")[0]) == 3
-    found = faults("hydra.mode=MULTIRUN", "+hydra.sweeper.params.seed=1,2,3")
-    assert "Quote" in found["hydra.sweeper.params.seed"]
 
 
 def test_further_folders_join_the_search_path(elsewhere: Path) -> None:

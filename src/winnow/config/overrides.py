@@ -10,9 +10,6 @@ from typing import Any
 from winnow.config.search_path import Choices
 from winnow.errors import WinnowError, did_you_mean
 
-USED_BY_STUDIES = ("hydra.mode", "hydra.sweeper.params")
-"""The keys of Hydra's own configuration that a study reads; everything else only a Hydra app does."""
-
 INSTEAD = {
     "hydra.run": "set output_dir=FOLDER",
     "hydra.sweep": "set output_dir=FOLDER",
@@ -54,10 +51,8 @@ def is_used(text: str, command: str, faults: list[WinnowError]) -> bool:
     key = override.key_or_group
     if not override.is_hydra_override():
         return True
-    if any(f"{key}.".startswith(f"{used}.") for used in USED_BY_STUDIES):
-        if override.is_sweep_override():
-            faults.append(WinnowError("Hydra's own configuration takes one value. Quote a value with commas.", key))
-        return not override.is_sweep_override()
+    if key == "hydra.mode" and not override.is_sweep_override():  # an experiment's hydra.sweeper.params is used too
+        return True
     hint = next((hint for start, hint in INSTEAD.items() if f"{key}.".startswith(f"{start}.")), "remove it")
     script = ", or run scripts/train.py, which uses it" if command == "train" else ""
     faults.append(WinnowError(f"winnow {command} does not use this key; {hint}{script}.", key))
