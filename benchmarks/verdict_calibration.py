@@ -33,8 +33,9 @@ from clustered_studies import blocked, clustered, guarded, looks
 from clustered_studies import check as check_clustered
 from winnow.comparison import Components, Study, collect, components, power, seeds_needed
 from winnow.comparison.crossed_design import Crossed
-from winnow.comparison.metric_scores import Metric, scores
+from winnow.comparison.metric_scores import scores
 from winnow.comparison.statistics import crossed_contrast
+from winnow.metrics import Metric
 from winnow.tracking.environment import hardware
 
 Array = NDArray[np.float64]

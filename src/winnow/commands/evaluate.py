@@ -18,20 +18,20 @@ from winnow.config import EvaluateConfig, construct
 from winnow.data import Dataset
 from winnow.errors import WinnowError, WinnowErrors
 from winnow.filters import Filter
+from winnow.metrics.metric_names import LOSSES
 from winnow.reporting.model_figures import EvaluatedModel
 from winnow.run.components import check_store, filters_in
 from winnow.run.corpora import load_corpus
 from winnow.run.evaluate import Predictor, probe_summaries, score_split
 from winnow.run.slices import HeldOutSplit, apply_filter, held_out_rows, slices_of
 from winnow.tracking import Store, keys
-from winnow.tracking.query import LOSSES, artifact_path, histories
+from winnow.tracking.query import artifact_path, histories
 
 if TYPE_CHECKING:
     import pandas as pd
 
     from winnow.evaluation import Probe
 
-DEFAULT_PROBES = ("nike", "nike_wide")
 
 TOKENS_AT_ONCE, GUESSED_AT_ONCE = 640, 64
 """What a batch of prompts takes through a model, which decides who multiplies its matrices."""
@@ -148,14 +148,16 @@ def _probes(config: EvaluateConfig, contenders: Sequence[Contender]) -> dict[str
 
 
 def _shipped_probes() -> dict[str, Any]:
+    """Return the probes that `winnow train` uses by default."""
     import yaml
 
     from winnow.config import conf_folder
 
-    found: dict[str, Any] = {}
-    for name in DEFAULT_PROBES:
-        found |= yaml.safe_load((conf_folder() / "probe" / f"{name}.yaml").read_text("utf-8"))
-    return found
+    def read(name: str) -> Any:
+        return yaml.safe_load((conf_folder() / f"{name}.yaml").read_text("utf-8"))
+
+    names = next(group["probe"] for group in read("train")["defaults"] if "probe" in group)
+    return {name: probe for file in names for name, probe in read(f"probe/{file}").items()}
 
 
 def _held_out(config: EvaluateConfig, contenders: Sequence[Contender]) -> HeldOut | None:

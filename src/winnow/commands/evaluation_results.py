@@ -14,6 +14,8 @@ from rich.table import Table
 from winnow.config import EvaluateConfig
 from winnow.evaluation.probes.probe_scores import topk_rows
 from winnow.formatting import number
+from winnow.metrics.metric_names import ALL, parse
+from winnow.metrics.metric_registry import Metric
 from winnow.reporting.model_figures import EvaluatedModel, draw_models
 from winnow.reporting.tables import console_table, save_table
 from winnow.tracking import Store, keys, track
@@ -58,19 +60,23 @@ def print_results(console: Console, results: Sequence[EvaluatedModel], split: st
         shown = [
             name
             for name in names
-            if name.rpartition("/")[2] in (SHOWN_OF_ALL if name.startswith(f"{split}/all/") else SHOWN_OF_SLICES)
+            if (named := parse(name)).score in (SHOWN_OF_ALL if named.place == ALL else SHOWN_OF_SLICES)
         ]
         console.print(_table(f"held-out rows, {split}", shown, group, f"{split}/"))
-        empty = [name for name in names if name.endswith("/rows") and group[0].scores[name] == 0]
-        for name in empty:
-            console.print(f"The slice {name.removesuffix('/rows')} is empty, so it has no averages.", style="yellow")
-    names = list(dict.fromkeys(name for result in results for name in result.scores if name.startswith("probe/")))
-    shown = [name for name in names if name.rpartition("/")[2] in SHOWN_OF_PROBES]
+        empty = [parse(name) for name in names if parse(name).score == "rows" and group[0].scores[name] == 0]
+        for one in empty:
+            console.print(f"The slice {one.group}/{one.place} is empty, so it has no averages.", style="yellow")
+    names = _of_probes(results)
+    shown = [name for name in names if parse(name).score in SHOWN_OF_PROBES or not Metric(name).is_known]
     console.print(_table("probes", shown, results, "probe/"))
 
 
 def _of_rows(result: EvaluatedModel) -> list[str]:
-    return [name for name in result.scores if not name.startswith("probe/")]
+    return [name for name in result.scores if parse(name).kind == "held_out"]
+
+
+def _of_probes(results: Sequence[EvaluatedModel]) -> list[str]:
+    return list(dict.fromkeys(name for result in results for name in result.scores if parse(name).kind == "probe"))
 
 
 def _table(title: str, names: Iterable[str], results: Sequence[EvaluatedModel], prefix: str) -> Table:
@@ -116,7 +122,7 @@ def score_rows_of(results: Sequence[EvaluatedModel]) -> list[dict[str, Any]]:
             if len(groups) > 1:
                 row["tokenizer"] = group[0].tokenizer
             rows.append(row | {result.label: result.scores.get(name) for result in group})
-    names = list(dict.fromkeys(name for result in results for name in result.scores if name.startswith("probe/")))
+    names = _of_probes(results)
     rows += [{"metric": name} | {result.label: result.scores.get(name) for result in results} for name in names]
     return rows
 

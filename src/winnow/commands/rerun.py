@@ -12,6 +12,7 @@ from rich.console import Console
 
 from winnow.config import Cell, RerunConfig, TrainConfig, construct, read_cell
 from winnow.errors import WinnowError, did_you_mean
+from winnow.metrics.metric_names import SECONDS, at_stage
 from winnow.reporting.tables import console_table
 from winnow.run.components import Components, build_components, cell_id, check_store
 from winnow.run.pipeline import RunOptions, run_cell
@@ -28,7 +29,7 @@ OVERRIDES = "config/overrides.txt"
 PACKAGES = "environment/packages.txt"
 HARDWARE = "environment/hardware.json"
 PATCH = "environment/uncommitted.patch"
-OF_THE_CLOCK = ("final/seconds", "train/tokens_per_second", "train/peak_share", "system/")
+OF_THE_CLOCK = (at_stage("final", SECONDS), "train/tokens_per_second", "train/peak_share", "system/")
 """Metrics, or their beginnings, that tell of time and load; a second run never repeats them."""
 
 

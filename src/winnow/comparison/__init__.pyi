@@ -7,7 +7,6 @@ from .guard import Guard as Guard
 from .guard import guard as guard
 from .guard import intersection_union as intersection_union
 from .looks import Looks as Looks
-from .metric_scores import Metric as Metric
 from .metric_scores import scores as scores
 from .power_analysis import levels_needed as levels_needed
 from .power_analysis import power as power

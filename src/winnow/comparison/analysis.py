@@ -10,11 +10,14 @@ from typing import Any
 import winnow
 from winnow.comparison.collected_study import Study
 from winnow.comparison.descriptives import Arm, Points, Slice, arms, metrics, overlap, provenance, slices
-from winnow.comparison.metric_scores import Metric, base_score, obstacle, scores
+from winnow.comparison.metric_scores import base_score, obstacle, scores
 from winnow.comparison.planning import Plan, plan
 from winnow.comparison.resampling import bootstrap_interval, permutation_p
 from winnow.comparison.statistics import Contrast, Summary, check_confidence, contrast, holm
 from winnow.comparison.verdict import Family, Finding, Verdict, decide, judge
+from winnow.errors import WinnowErrors
+from winnow.metrics.metric_names import of_stage
+from winnow.metrics.metric_registry import Metric, MetricChoices, MetricRegistry
 from winnow.tracking.keys import TOKENIZER
 
 
@@ -39,6 +42,16 @@ class Comparison:
     missing_seeds: dict[str, list[int]]
     notes: list[str]
     provenance: dict[str, Any]
+    registry: MetricRegistry
+
+    def metric(self, name: str) -> Metric:
+        """Return a metric by its name."""
+        return self.registry.metric(name)
+
+    @property
+    def primary(self) -> Metric:
+        """The primary metric."""
+        return self.metric(self.primary_metric)
 
     @property
     def headline(self) -> str:
@@ -47,7 +60,12 @@ class Comparison:
 
     def as_dict(self) -> dict[str, Any]:
         """Return plain data for JSON, with ``None`` where a number is not known."""
-        plain = {name: getattr(self, name) for name in self.__dataclass_fields__ if name != "findings"}
+        left_out = ("findings", "registry")
+        plain = {name: getattr(self, name) for name in self.__dataclass_fields__ if name not in left_out}
+        used = map(self.metric, dict.fromkeys([self.primary_metric, *(finding.metric for finding in self.findings)]))
+        plain["metric_info"] = {
+            one.name: {"label": one.label, "unit": one.unit, "direction": one.direction} for one in used
+        }
         plain["contributions"] = {signal: _flat(finding) for signal, finding in self.contributions.items()}
         contrasts = [_flat(finding) for finding in self.findings]
         everything = {"winnow_version": winnow.__version__, **plain, "contrasts": contrasts}
@@ -61,15 +79,20 @@ def analyse(study: Study, confidence: float = 0.95, metrics_too: Sequence[str] =
         study: What :func:`winnow.comparison.collect` read.
         confidence: Coverage of the intervals; its complement is the level of the tests.
         metrics_too: Metrics that were not declared, to be described and marked as post hoc.
+
+    Raises:
+        WinnowErrors: One of ``metrics_too`` was not logged by any run (key ``metrics``).
     """
     check_confidence(confidence)
+    _check_logged(study, metrics_too)
     declared = study.declaration
     tested, baseline = declared.filter, declared.baseline
     # A control that is the baseline is no second test.
     control = declared.control if declared.control != baseline else None
-    primary = Metric(declared.primary_metric)
+    metric = study.registry.metric
+    primary = metric(declared.primary_metric)
     others = [other for other in (baseline, control) if other]
-    secondary = [(Metric(name), tested, baseline) for name in declared.secondary_metrics]
+    secondary = [(metric(name), tested, baseline) for name in declared.secondary_metrics]
     ablated = {arm: signal for arm, signal in declared.ablations.items() if tested}
     rest = [arm for arm in study.arms if arm not in (tested, baseline)]
     judging = _Judging(study, confidence)
@@ -77,7 +100,7 @@ def analyse(study: Study, confidence: float = 0.95, metrics_too: Sequence[str] =
     obstacles = {refusal["b"]: refusal["reason"] for refusal in judging.refused}
     second = judging.family("secondary", secondary)
     parts = judging.family("contribution", [(primary, tested, arm) for arm in ablated])
-    too = [(Metric(name), tested, baseline) for name in metrics_too if name not in {m.name for m, *_ in secondary}]
+    too = [(metric(name), tested, baseline) for name in metrics_too if name not in {m.name for m, *_ in secondary}]
     asked = judging.family("descriptive", too)
     shown = _Judging(study, confidence).family("descriptive", [(primary, arm, baseline) for arm in rest])
     findings = [*first, *second, *asked, *shown]
@@ -99,7 +122,16 @@ def analyse(study: Study, confidence: float = 0.95, metrics_too: Sequence[str] =
         missing_seeds=study.missing,
         notes=[*study.notes, *_cautions(study, findings)],
         provenance=provenance(study),
+        registry=study.registry,
     )
+
+
+def _check_logged(study: Study, names: Sequence[str]) -> None:
+    """Raise if metrics that are to be described were not logged."""
+    logged = sorted({name for cell in study.cells for name in of_stage("final", cell.metrics)})
+    choices = MetricChoices.of(logged)
+    if errors := [error for name in names if (error := choices.error(name, "metrics"))]:
+        raise WinnowErrors(errors)
 
 
 Pair = tuple[Metric, str | None, str]
@@ -123,6 +155,8 @@ class _Judging:
         made = []
         for metric, a, b in wanted:
             reason = obstacle(study, metric, a, b) if a else "no filter ran beside it"
+            if metric.direction is None and family != "descriptive":
+                reason = f"{metric.name} is {'descriptive' if metric.is_known else 'unknown'}: neither value is better"
             if a is None or reason is not None:
                 self.refused.append({"metric": metric.name, "a": a or "", "b": b, "reason": str(reason)})
                 continue

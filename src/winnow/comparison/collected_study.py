@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
+
+from winnow.metrics.metric_registry import MetricRegistry
+from winnow.tracking.keys import USER_METRICS
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -79,6 +83,11 @@ class Study:
     def of(self, arm: str) -> list[Cell]:
         """Return an arm's cells in order of seed."""
         return sorted((cell for cell in self.cells if cell.arm == arm), key=lambda cell: cell.seed)
+
+    @functools.cached_property
+    def registry(self) -> MetricRegistry:
+        """The metrics by name, with the user's own as the runs defined them."""
+        return MetricRegistry.from_json(sorted({c.tags[USER_METRICS] for c in self.cells if USER_METRICS in c.tags}))
 
     @property
     def arms(self) -> list[str]:

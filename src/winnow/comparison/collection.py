@@ -11,6 +11,7 @@ from winnow.comparison.artifacts import Artifacts
 from winnow.comparison.collected_study import Cell, Declaration, Study
 from winnow.comparison.declared import completed, declared
 from winnow.errors import WinnowError, did_you_mean
+from winnow.metrics.metric_names import LOSSES
 from winnow.tracking.keys import (
     ARM,
     CAUSE,
@@ -23,7 +24,7 @@ from winnow.tracking.keys import (
     ROWS,
     SEED,
 )
-from winnow.tracking.query import LOSSES, search
+from winnow.tracking.query import search
 from winnow.tracking.store import quieten
 
 if TYPE_CHECKING:
@@ -65,7 +66,7 @@ def collect(store_uri: str, *names: str) -> Study:
             "Run the study to its end, then compare again.",
             key="study",
         )
-    declaration = completed(declaration, {(cell.arm, cell.seed) for cell in cells}, notes)
+    declaration = completed(declaration, cells, notes)
     missing = {
         arm: absent
         for arm in declaration.arms

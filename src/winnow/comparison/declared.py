@@ -7,10 +7,11 @@ from dataclasses import replace
 from typing import Any
 
 from winnow.comparison.artifacts import Artifacts
-from winnow.comparison.collected_study import Declaration
+from winnow.comparison.collected_study import Cell, Declaration
+from winnow.metrics.metric_names import ALL, held_out_metric, of_stage, parse, probe_metric
 from winnow.tracking.keys import DECLARATION, KIND
 
-DEFAULT_PRIMARY = "probe/nike_wide/log_odds"
+TEST_LOSS = held_out_metric("test", ALL, "loss")
 
 
 def declared(runs: Sequence[Any], artifacts: Artifacts) -> tuple[Declaration | None, list[str]]:
@@ -32,7 +33,7 @@ def declared(runs: Sequence[Any], artifacts: Artifacts) -> tuple[Declaration | N
 
 
 def _merged(found: Sequence[Mapping[str, Any]], first: Mapping[str, Any]) -> Declaration:
-    known: dict[str, Any] = {"primary_metric": DEFAULT_PRIMARY}
+    known: dict[str, Any] = {"primary_metric": TEST_LOSS}
     for raw in found:
         known |= {name: raw[name] for name in Declaration.__dataclass_fields__ if raw.get(name) is not None}
     for name in ("secondary_metrics", "filter_words", "probe_words"):
@@ -76,13 +77,14 @@ def _changes(first: Mapping[str, Any], last: Mapping[str, Any]) -> list[str]:
     return notes
 
 
-def completed(declaration: Declaration | None, ran: set[tuple[str, int]], notes: list[str]) -> Declaration:
+def completed(declaration: Declaration | None, cells: Sequence[Cell], notes: list[str]) -> Declaration:
     """Fill in what was not declared from what ran, and say so."""
-    arms = tuple(sorted({arm for arm, _ in ran}))
-    seeds = tuple(sorted({seed for _, seed in ran}))
+    arms = tuple(sorted({cell.arm for cell in cells}))
+    seeds = tuple(sorted({cell.seed for cell in cells}))
     if declaration is None:
         notes.append("Post hoc: nothing was declared before the runs; metric, arms and seeds are read from the runs.")
-        declaration = Declaration(DEFAULT_PRIMARY, arms, seeds, post_hoc=(DEFAULT_PRIMARY, *arms))
+        primary = _undeclared_primary(cells)
+        declaration = Declaration(primary, arms, seeds, post_hoc=(primary, *arms))
     elif added := sorted(set(seeds) - set(declaration.seeds)):
         notes.append(f"Post hoc: seed {', '.join(map(str, added))} ran though it was not declared.")
         extra = tuple(f"seed {seed}" for seed in added)
@@ -96,3 +98,15 @@ def completed(declaration: Declaration | None, ran: set[tuple[str, int]], notes:
         if len(others) > 1:
             notes.append(f"Several filters ran and none was declared; {others[0]} is taken as the one under test.")
     return declaration
+
+
+def _undeclared_primary(cells: Sequence[Cell]) -> str:
+    """Return the log odds of the probe with the most scored prompts; the test loss if no run has a probe."""
+    prompts: dict[str, float] = {}
+    for cell in cells:
+        final = of_stage("final", cell.metrics)
+        for name in final:
+            named = parse(name)
+            if named.kind == "probe" and named.score == "log_odds":
+                prompts[name] = final.get(probe_metric(named.place, "scored_prompts"), 0.0)
+    return max(sorted(prompts), key=lambda name: prompts[name], default=TEST_LOSS)

@@ -8,14 +8,21 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from winnow.comparison.collected_study import Study
-from winnow.comparison.metric_scores import EXTERNAL, SPLITS, Metric, base_score, by_seed, obstacle, scores
+from winnow.comparison.metric_scores import base_score, by_seed, obstacle, scores
 from winnow.comparison.statistics import Contrast, Summary, contrast, summarise
-from winnow.tracking.keys import CORPUS, FINAL, HELD_OUT, MAX_STEPS, PROBES, TOKENIZER
-
-TRAIN_ROWS = "data/train_rows"
-TOKENS = "final/tokens_seen"
-SECONDS = "final/seconds"
-"""Metrics of what a run cost; its own length stands in where the last is absent."""
+from winnow.metrics.metric_names import (
+    ALL,
+    EXTERNAL,
+    SECONDS,
+    SPLITS,
+    TOKENS_SEEN,
+    TRAIN_ROWS,
+    at_stage,
+    held_out_metric,
+    of_stage,
+)
+from winnow.metrics.metric_registry import Metric
+from winnow.tracking.keys import CORPUS, HELD_OUT, MAX_STEPS, PROBES, TOKENIZER
 
 
 @dataclass(frozen=True)
@@ -75,8 +82,8 @@ def arms(study: Study, primary: Metric, confidence: float) -> dict[str, Arm]:
             values=[values.get(cell.seed, math.nan) for cell in cells],
             run_ids=[cell.run_id for cell in cells],
             train_rows=_mean(cell.metrics.get(TRAIN_ROWS, math.nan) for cell in cells),
-            tokens=_mean(cell.metrics.get(TOKENS, math.nan) for cell in cells),
-            seconds=_mean(cell.metrics.get(SECONDS, cell.seconds) for cell in cells),
+            tokens=_mean(cell.metrics.get(at_stage("final", TOKENS_SEEN), math.nan) for cell in cells),
+            seconds=_mean(cell.metrics.get(at_stage("final", SECONDS), cell.seconds) for cell in cells),
         )
     return found
 
@@ -87,17 +94,18 @@ def slices(study: Study, confidence: float) -> list[Slice]:
     External sets follow, each as ``external/NAME``.
     """
     tested, baseline = study.declaration.filter, study.declaration.baseline
-    logged = {name.removeprefix(FINAL) for cell in study.cells for name in cell.metrics if name.startswith(FINAL)}
-    losses = [m for m in map(Metric, sorted(logged)) if m.items == "rows" and m.parts[2] == "loss"]
-    splits = [s for s in reversed(SPLITS) if any(m.parts[0] == s for m in losses)]
+    final = [of_stage("final", cell.metrics) for cell in study.cells]
+    logged = [study.registry.metric(name) for name in sorted({name for metrics in final for name in metrics})]
+    losses = [m for m in logged if m.parts.kind == "held_out" and m.parts.score == "loss"]
+    splits = [s for s in reversed(SPLITS) if any(m.parts.group == s for m in losses)]
     found = []
     for metric in losses:
-        split, name, _ = metric.parts
-        if split not in (*splits[:1], EXTERNAL) or (split, name) == (EXTERNAL, "all"):
+        split, name = metric.parts.group, metric.parts.place
+        if split not in (*splits[:1], EXTERNAL) or (split, name) == (EXTERNAL, ALL):
             continue
         comparable = tested is not None and obstacle(study, metric, tested, baseline) is None
         base = base_score(study, metric)
-        counts = [c.metrics[key] for c in study.cells if (key := f"{FINAL}{split}/{name}/rows") in c.metrics]
+        counts = [metrics[key] for metrics in final if (key := held_out_metric(split, name, "rows")) in metrics]
         found.append(
             Slice(
                 split=split,
@@ -116,16 +124,15 @@ def slices(study: Study, confidence: float) -> list[Slice]:
                 else None,
             )
         )
-    return sorted(found, key=lambda s: (s.split == EXTERNAL, s.name != "all", s.name))
+    return sorted(found, key=lambda s: (s.split == EXTERNAL, s.name != ALL, s.name))
 
 
 def metrics(study: Study, confidence: float) -> dict[str, dict[str, Points]]:
     """Return every final metric of every arm with the points of its seeds, described and not tested."""
     found: dict[str, dict[str, dict[int, float]]] = {}
     for cell in sorted(study.cells, key=lambda cell: cell.seed):
-        for name, value in cell.metrics.items():
-            if name.startswith(FINAL):
-                found.setdefault(name.removeprefix(FINAL), {}).setdefault(cell.arm, {})[cell.seed] = value
+        for name, value in of_stage("final", cell.metrics).items():
+            found.setdefault(name, {}).setdefault(cell.arm, {})[cell.seed] = value
     return {
         name: {arm: _points(by_seed, confidence) for arm, by_seed in by_arm.items()}
         for name, by_arm in sorted(found.items())

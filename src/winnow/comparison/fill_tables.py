@@ -59,8 +59,8 @@ def prompt_scores(study: Study) -> dict[tuple[str, str], dict[str, float]]:
 
 
 def short_list(found: dict[str, dict[str, Fills]], most: int = 8) -> dict[str, Fills]:
-    """Return the first prompts of the probe ``nike``, or of the probe with the fewest: few enough to be read as one."""
+    """Return the first prompts of the probe with the fewest prompts: few enough to be read at once."""
     if not found:
         return {}
-    probe = "nike" if "nike" in found else min(found, key=lambda name: len(found[name]))
+    probe = min(found, key=lambda name: len(found[name]))
     return dict(list(found[probe].items())[:most])

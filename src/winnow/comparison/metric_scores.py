@@ -1,83 +1,32 @@
-"""From the name of a metric to the scores behind it, and when two arms' scores may be compared at all."""
+"""The scores behind a metric, and when two arms may be compared in it at all."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Iterable
 from functools import lru_cache
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Final, Literal
 
 import numpy as np
 
-from winnow.comparison.collected_study import Study
+from winnow.comparison.collected_study import Cell, Study
 from winnow.comparison.statistics import Summary, summarise
 from winnow.errors import did_you_mean
-from winnow.tracking.keys import BEFORE, FINAL, HELD_OUT, MAX_STEPS, NOT_COMPARABLE, PROBES, TOKENIZER
+from winnow.metrics.metric_catalog import Requirement
+from winnow.metrics.metric_names import ALL, at_stage, of_stage
+from winnow.metrics.metric_registry import Metric
+from winnow.tracking.keys import HELD_OUT, MAX_STEPS, NOT_COMPARABLE, PROBES, TOKENIZER
 
 if TYPE_CHECKING:
     import pandas as pd
 
 Stage = Literal["before", "after"]
-SPLITS = ("train", "validation", "test")
-EXTERNAL = "external"  # what held-out sets of another origin have in place of a split; a slice is a set
-PER_ROW = ("loss", "perplexity", "top1", "top5")
-WHAT = {
-    HELD_OUT: "held-out rows and masks",
-    TOKENIZER: "tokenizer",
-    PROBES: "probes",
-    MAX_STEPS: "budget in steps or tokens",
+TAGS: Final[dict[Requirement, tuple[str, str]]] = {
+    "held_out": (HELD_OUT, "held-out rows and masks"),
+    "tokenizer": (TOKENIZER, "tokenizer"),
+    "probes": (PROBES, "probes"),
+    "budget": (MAX_STEPS, "budget in steps or tokens"),
 }
-"""What each fingerprint stands for."""
-
-
-@dataclass(frozen=True)
-class Metric:
-    """A metric's name, taken apart.
-
-    ``probe/NAME/COLUMN`` rests on prompts, ``SPLIT/SLICE/COLUMN`` on held-out rows; any other name is one
-    number a run.
-    """
-
-    name: str
-
-    @property
-    def parts(self) -> tuple[str, str, str]:
-        """First, middle and last part of the name: ``test``, ``nike_positive/kept``, ``loss``."""
-        head, _, rest = self.name.partition("/")
-        middle, _, last = rest.rpartition("/")
-        return head, middle, last
-
-    @property
-    def items(self) -> Literal["prompts", "rows", "none"]:
-        """What the metric is a mean over within one run."""
-        head, middle, last = self.parts
-        if head == "probe" and middle:
-            return "prompts"
-        return "rows" if head in (*SPLITS, EXTERNAL) and middle and last in PER_ROW else "none"
-
-    @property
-    def higher_is_better(self) -> bool:
-        """Whether a larger value is the better one."""
-        last = self.name.rpartition("/")[2]
-        return last not in ("loss", "perplexity", "unwanted_mass") and not last.startswith("negative_at")
-
-    @property
-    def label(self) -> str:
-        """The metric in a few words."""
-        head, middle, last = self.parts
-        place = {"prompts": middle, "rows": head if middle == "all" else f"{head}/{middle}"}.get(self.items)
-        return f"{last.replace('_', ' ')} on {place}" if place else self.name
-
-    @property
-    def description(self) -> str:
-        """The metric in a phrase that needs no glossary."""
-        if self.items == "prompts" and self.parts[2] == "log_odds":
-            return f"log odds of wanted against unwanted words ({self.parts[1]} prompts)"
-        return self.label
-
-    @property
-    def needs(self) -> tuple[str, ...]:
-        """Tags that must be equal before two runs may be compared in this metric."""
-        return (PROBES, MAX_STEPS) if self.items == "prompts" else (HELD_OUT, TOKENIZER, MAX_STEPS)
+"""For each requirement of a metric the tag with its fingerprint, and what it is called."""
 
 
 def obstacle(study: Study, metric: Metric, *arms: str) -> str | None:
@@ -89,17 +38,17 @@ def obstacle(study: Study, metric: Metric, *arms: str) -> str | None:
             return f"{arm} has one finished seed, and one seed says nothing about other seeds"
         if reasons := {cell.tags[NOT_COMPARABLE] for cell in study.of(arm) if NOT_COMPARABLE in cell.tags}:
             return f"{arm} was trained to be used and not to be compared ({'; '.join(sorted(reasons))})"
-    for tag in metric.needs:
+    for tag, name in (TAGS[requirement] for requirement in metric.requires):
         found = {arm: {cell.tags.get(tag, "not recorded") for cell in study.of(arm)} for arm in arms}
         values = set().union(*found.values())
         if len(values) > 1 or "not recorded" in values:
             told = "; ".join(f"{arm}: {', '.join(sorted(v))}" for arm, v in found.items())
-            return f"the {WHAT[tag]} must be known and the same ({told})"
+            return f"the {name} must be known and the same ({told})"
     for arm in arms:
         scored = by_seed(study, metric, arm)
         if len(scored) < 2:
             absent = [str(cell.seed) for cell in study.of(arm) if cell.seed not in scored]
-            logged = {name.removeprefix(FINAL) for cell in study.cells for name in cell.metrics if FINAL in name}
+            logged = {name for cell in study.cells for name in of_stage("final", cell.metrics)}
             near = did_you_mean(metric.name, logged) if metric.name not in logged else ""
             return f"{arm} has no {metric.name} for seed {', '.join(absent)}{near and f' ({near.strip()})'}"
     if study.declaration.block_by_seed:
@@ -135,7 +84,7 @@ def scores(study: Study, metric: Metric, *arms: str) -> pd.DataFrame:
             "arm": [cell.arm for cell in cells],
             "seed": [cell.seed for cell in cells],
             "item": metric.name,
-            "score": [cell.metrics.get(FINAL + metric.name, np.nan) for cell in cells],
+            "score": [cell.metrics.get(at_stage("final", metric.name), np.nan) for cell in cells],
         }
     )
 
@@ -156,10 +105,10 @@ def per_item(study: Study, metric: Metric, stage: Stage = "after") -> pd.DataFra
 
 
 def _of_prompts(table: pd.DataFrame, metric: Metric, stage: Stage) -> pd.DataFrame | None:
-    _, probe, column = metric.parts
+    probe, column = metric.parts.place, metric.parts.score
     if column not in table:
         return None
-    found = table[(table["stage"] == stage) & (table["probe"] == probe) & table["scored"].astype(bool)]
+    found = table[(table["stage"] == stage) & (table["probe"] == probe)]
     factors = {f"factor:{name}": found[name] for name in _prompt_factors(found)}
     return _named(found, "prompt_id", found[column]).assign(**factors).dropna(subset="score")
 
@@ -182,9 +131,9 @@ def _is_text(column: pd.Series) -> bool:
 
 
 def _of_rows(table: pd.DataFrame, metric: Metric, stage: Stage) -> pd.DataFrame | None:
-    split, name, column = metric.parts
+    split, name, column = metric.parts.group, metric.parts.place, metric.parts.score
     chosen = (table["stage"] == stage) & (table["split"] == split) & (table["masked"] > 0)
-    if name != "all":
+    if name != ALL:
         if f"slice:{name}" not in table:
             return None
         chosen &= table[f"slice:{name}"].eq(True)
@@ -210,7 +159,7 @@ def _runs(found: pd.DataFrame) -> set[tuple[str, int]]:
 
 def by_seed(study: Study, metric: Metric, arm: str) -> dict[int, float]:
     """Return an arm's score of each seed, leaving out seeds without a finite one."""
-    values = {c.seed: c.metrics[FINAL + metric.name] for c in study.of(arm) if FINAL + metric.name in c.metrics}
+    values = _logged(study.of(arm), metric, "final")
     found = per_item(study, metric)
     if found is not None:
         values |= _means(found[found["arm"] == arm], "seed")
@@ -220,11 +169,14 @@ def by_seed(study: Study, metric: Metric, arm: str) -> dict[int, float]:
 def base_score(study: Study, metric: Metric) -> Summary | None:
     """Return the base model's score before any step, over seeds (a pretrained model has the same at each)."""
     found = per_item(study, metric, "before")
-    if found is None or found.empty:
-        values = {c.seed: c.metrics[BEFORE + metric.name] for c in study.cells if BEFORE + metric.name in c.metrics}
-    else:
-        values = _means(found, "seed")
+    values = _logged(study.cells, metric, "before") if found is None or found.empty else _means(found, "seed")
     return summarise(list(values.values())) if values else None
+
+
+def _logged(cells: Iterable[Cell], metric: Metric, stage: Literal["before", "final"]) -> dict[int, float]:
+    """Return the logged score of each seed, leaving out seeds without one."""
+    name = at_stage(stage, metric.name)
+    return {cell.seed: cell.metrics[name] for cell in cells if name in cell.metrics}
 
 
 def _means(found: pd.DataFrame, by: str) -> dict[int, float]:

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 from winnow.comparison.collected_study import Study
 from winnow.comparison.crossed_design import cross
-from winnow.comparison.metric_scores import Metric, scores
+from winnow.comparison.metric_scores import scores
 from winnow.comparison.power_analysis import levels_needed, seeds_needed, smallest_difference
 from winnow.comparison.variance_components import crossed_components
 from winnow.comparison.verdict import Finding
@@ -45,7 +45,7 @@ class Plan:
 def plan(study: Study, finding: Finding, alpha: float) -> Plan:
     """Plan for the observed difference, half of it, and the declared margin, at the level of Holm's first step."""
     result = finding.result
-    table = scores(study, Metric(finding.metric), result.a, result.b)
+    table = scores(study, study.registry.metric(finding.metric), result.a, result.b)
     found = crossed_components(cross(table, result.a, result.b, result.blocked))
     seen, present = abs(result.difference), min(result.n_a, result.n_b)
     sizes = sorted({size for size in (study.declaration.equivalence_margin, seen / 2, seen) if size})

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from winnow.comparison.analysis import Comparison
 from winnow.comparison.collected_study import Study
+from winnow.metrics.metric_names import contrast_metric
 from winnow.tracking.keys import COMPARED, COMPARISON, KIND, STUDY
 from winnow.tracking.lifecycle import track
 from winnow.tracking.store import Store
@@ -52,9 +53,9 @@ def _numbers(comparison: Comparison) -> Iterator[tuple[str, float]]:
     """Yield the numbers of each contrast by name."""
     for finding in comparison.findings:
         r = finding.result
-        place = f"{finding.family}/{finding.metric}/{r.a} - {r.b}"
         named = {"difference": r.difference, "ci_low": r.ci_low, "ci_high": r.ci_high, "p_holm": finding.p_holm}
-        yield from ((f"{place}/{name}", value) for name, value in named.items())
+        for name, value in named.items():
+            yield contrast_metric(finding.family, finding.metric, r.a, r.b, name), value
 
 
 def _description(comparison: Comparison, study: Study) -> str:

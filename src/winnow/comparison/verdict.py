@@ -7,9 +7,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from winnow.comparison.metric_scores import Metric
 from winnow.comparison.statistics import Contrast
 from winnow.formatting import interval, number, p_text
+from winnow.metrics.metric_registry import Metric
 
 Outcome = Literal["better", "worse", "no clear difference", "not comparable"]
 Family = Literal["primary", "secondary", "contribution", "descriptive"]
@@ -61,11 +61,11 @@ class Verdict:
 
 def judge(metric: Metric, difference: float, p_value: float, alpha: float) -> Outcome:
     """Apply the rule to one contrast, given its (adjusted) p value."""
-    if math.isnan(p_value):
+    if math.isnan(p_value) or metric.direction is None:
         return "not comparable"
     if p_value > alpha or difference == 0:
         return "no clear difference"
-    return "better" if (difference > 0) == metric.higher_is_better else "worse"
+    return "better" if difference * metric.sign > 0 else "worse"
 
 
 def decide(
@@ -125,7 +125,7 @@ def _effect(metric: Metric, finding: Finding, confidence: float, margin: float |
     helped = "The filter helped" if finding.outcome == "better" else "The filter hurt"
     kept = f"after training on the rows that {r.a} keeps"
     small = f"; yet it is within the margin of {number(margin)} declared not to matter" if finding.equal else ""
-    if metric.name.endswith("log_odds"):
+    if metric.is_log_odds:
         ends = f"{confidence:.0%} interval {interval(math.exp(r.ci_low), math.exp(r.ci_high))}"
         return (
             f"{helped}: {kept}, the odds of a wanted word over an unwanted one are "

@@ -152,7 +152,7 @@ class Study:
     """
 
     name: Name = "scratchpad"
-    primary_metric: str = "probe/nike_wide/log_odds"
+    primary_metric: str = "test/all/loss"
     secondary_metrics: list[str] = Field(default_factory=lambda: ["test/all/loss"])
     equivalence_margin: Annotated[float, Field(gt=0)] | None = None
     baseline: Name = "full"

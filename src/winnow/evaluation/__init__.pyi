@@ -8,6 +8,8 @@ from .probes.probe import Probe as Probe
 from .probes.probe_scores import ProbeScores as ProbeScores
 from .probes.prompts import Prompt as Prompt
 from .probes.prompts import PromptFile as PromptFile
+from .probes.user_metric import PromptAnswer as PromptAnswer
+from .probes.user_metric import PromptMetric as PromptMetric
 from .pseudo_likelihood import pseudo_log_likelihoods as pseudo_log_likelihoods
 from .sentiment import Sentiment as Sentiment
 from .sentiment import SentimentClassifier as SentimentClassifier

@@ -10,6 +10,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from winnow.evaluation.mask_predictions import LOGITS_AT_ONCE, evaluating, logits_at_masks
+from winnow.metrics.metric_names import ALL
 
 if TYPE_CHECKING:
     import torch
@@ -165,7 +166,7 @@ def slice_metrics(
         ``top5``, ``mrr`` and ``ece``; for ``all`` also ``pseudo_perplexity`` where it was scored. An empty slice
         has no averages.
     """
-    slices = {"all": np.ones(len(rows), dtype=bool), **(members or {})}
+    slices = {ALL: np.ones(len(rows), dtype=bool), **(members or {})}
     tokens = np.repeat(np.arange(len(rows)), rows["masked"].to_numpy())
     ranks, confidences = (_flat(rows[name]) for name in ("ranks", "confidences"))
     found = {}
@@ -175,7 +176,7 @@ def slice_metrics(
         averages = _averages(rows.filter(pa.array(inside)), ranks[own], confidences[own]) if own.any() else {}
         found[name] = counts | averages
     if "pseudo_tokens" in rows.column_names and (scored := rows.filter(rows["pseudo_tokens"].is_valid())).num_rows:
-        found["all"] |= _pseudo(scored)
+        found[ALL] |= _pseudo(scored)
     return found
 
 

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 from winnow.comparison.analysis import Comparison
 from winnow.comparison.collected_study import Study
 from winnow.comparison.fill_tables import Fills, fills_by_prompt, short_list
-from winnow.comparison.metric_scores import Metric
 from winnow.comparison.verdict import Finding
 from winnow.formatting import number
 from winnow.reporting.bars import draw_funnel, draw_top_fills
@@ -65,7 +64,7 @@ def _seeds(comparison: Comparison, look: dict[str, Style], folder: Path | None) 
             top = axes.get_xaxis_transform()
             axes.text(comparison.base.mean, 1, " base model", va="top", color=GREY, fontsize=8, transform=top)
         name_rows(axes, list(arms))
-        axes.set_xlabel(Metric(comparison.primary_metric).label)
+        axes.set_xlabel(comparison.primary.axis)
 
     caption = (
         f"Each point is one seed; the larger mark is the mean of its arm, the bar its {comparison.confidence:.0%} "
@@ -83,8 +82,8 @@ def _contrasts(comparison: Comparison, look: dict[str, Style], folder: Path | No
             by_metric.setdefault(finding.metric, {})[f"{r.a}\nminus {r.b}"] = finding
     panels = []
     for name, findings in by_metric.items():
-        metric = Metric(name)
-        better = "higher is better" if metric.higher_is_better else "lower is better"
+        metric = comparison.metric(name)
+        better = f"{metric.direction or 'neither'} is better"
         panels.append(_forest(f"Contrasts in {metric.label}", findings, look, better, metric.label))
     caption = (
         f"Differences with their {comparison.confidence:.0%} interval for new seeds and new prompts or rows, before "
@@ -94,9 +93,8 @@ def _contrasts(comparison: Comparison, look: dict[str, Style], folder: Path | No
 
 
 def _contributions(comparison: Comparison, look: dict[str, Style], folder: Path | None) -> Figure | None:
-    metric = Metric(comparison.primary_metric)
-    sign = 1 if metric.higher_is_better else -1
-    found = dict(sorted(comparison.contributions.items(), key=lambda entry: -sign * entry[1].result.difference))
+    metric = comparison.primary
+    found = dict(sorted(comparison.contributions.items(), key=lambda entry: -metric.sign * entry[1].result.difference))
     caption = (
         f"The filter less the filter without the signal, with {comparison.confidence:.0%} intervals for new seeds and "
         "new prompts or rows; the thin gray bar is the bootstrap interval. A signal right of 0 raises the metric, one "

@@ -12,7 +12,6 @@ from winnow.comparison.analysis import Comparison, analyse
 from winnow.comparison.collected_study import Study
 from winnow.comparison.collection import collect
 from winnow.comparison.fill_tables import BASE, Fills, fills_by_prompt, prompt_scores, short_list
-from winnow.comparison.metric_scores import Metric
 from winnow.comparison.publishing import publish as publish_comparison
 from winnow.errors import WinnowError
 from winnow.formatting import listed, number
@@ -96,7 +95,7 @@ def _facts(
 ) -> dict[str, Any]:
     """Return what the templates tell; every choice of content is made here, only the layout is theirs."""
     declared = study.declaration
-    primary = Metric(comparison.primary_metric)
+    primary = comparison.primary
     look = styles({name: arm.role for name, arm in comparison.arms.items()})
     versions = {
         declared.baseline: "v1",
@@ -111,7 +110,7 @@ def _facts(
         "c": comparison,
         "declared": declared,
         "primary": primary,
-        "labels": {name: Metric(name).label for name in named},
+        "labels": {name: comparison.metric(name).label for name in named},
         "items": {"prompts": "prompts", "rows": "rows"}.get(primary.items, "items"),
         "marks": marks,
         "versions": versions,
@@ -174,7 +173,7 @@ def _methods(comparison: Comparison) -> str:
     """Return the methods paragraph, with the numbers of this study in it."""
     primary = [finding.result for finding in comparison.findings if finding.family == "primary"]
     seeds = listed([f"{arm.n} ({name})" for name, arm in comparison.arms.items()])
-    items = {"prompts": "prompts", "rows": "held-out rows"}.get(Metric(comparison.primary_metric).items, "summaries")
+    items = {"prompts": "prompts", "rows": "held-out rows"}.get(comparison.primary.items, "summaries")
     scored = f"and scored on {primary[0].items} {items}" if primary else f"and scored on {items}"
     freedom = f" (here {listed([f'{result.df:.1f}' for result in primary])})" if primary else ""
     return (

@@ -7,7 +7,6 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from winnow.comparison.analysis import Comparison
-from winnow.comparison.metric_scores import Metric
 from winnow.comparison.verdict import Finding
 from winnow.formatting import MINUS, interval, number, p_short, whole
 from winnow.reporting.tables import Table, table_of
@@ -28,7 +27,7 @@ def tables(comparison: Comparison) -> list[Table]:
 def _arms(comparison: Comparison) -> Table:
     keys = ("role", *SPREAD, "train_rows", "tokens", "seconds")
     rows = [{"arm": name, **_values(arm, keys)} for name, arm in comparison.arms.items()]
-    caption = f"Arms in {Metric(comparison.primary_metric).label}, over seeds; rows and tokens are means per seed."
+    caption = f"Arms in {comparison.primary.label}, over seeds; rows and tokens are means per seed."
     shown = {"arm": _texts(rows, "arm"), **_spread(rows, f"{comparison.confidence:.0%} interval")}
     counts = {"rows": _texts(rows, "train_rows", whole), "tokens": _texts(rows, "tokens", whole)}
     return table_of(rows, "arms", caption, shown | counts)
@@ -41,7 +40,7 @@ def _seeds(comparison: Comparison) -> Table:
         for name, arm in comparison.arms.items()
         for seed, value, run in zip(arm.seeds, arm.values, arm.run_ids, strict=True)
     ]
-    label = Metric(metric).label
+    label = comparison.primary.label
     shown = {"arm": _texts(rows, "arm"), "seed": _texts(rows, "seed"), label: _texts(rows, metric, number)}
     return table_of(rows, "seeds", f"Each seed in {label}.", shown)
 
@@ -51,7 +50,7 @@ def _contrasts(comparison: Comparison) -> Table:
     rows = [{"family": f.family, "metric": f.metric, **_finding_values(f), "post_hoc": f.post_hoc} for f in found]
     shown = {
         "contrast": [f"{f.result.a} {MINUS} {f.result.b}" for f in found],
-        "metric": [Metric(f.metric).label for f in found],
+        "metric": [comparison.metric(f.metric).label for f in found],
         "difference": _texts(rows, "difference", number),
         **_test(rows),
         "family": [f"{f.family}, post hoc" if f.post_hoc else f.family for f in found],
@@ -62,7 +61,7 @@ def _contrasts(comparison: Comparison) -> Table:
 
 def _contributions(comparison: Comparison) -> Table:
     rows = [{"signal": signal, **_finding_values(f)} for signal, f in comparison.contributions.items()]
-    label = Metric(comparison.primary_metric).label
+    label = comparison.primary.label
     caption = f"What each signal adds to {label}: the filter less the filter without it."
     shown = {"signal": _texts(rows, "signal"), "adds": _texts(rows, "difference", number), **_test(rows)}
     return table_of(rows, "contributions", caption, shown)

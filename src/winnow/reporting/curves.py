@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from winnow.comparison.collected_study import Study
+from winnow.metrics.metric_names import TRAIN_LOSS, VALIDATION_LOSS
 from winnow.reporting.figures import Figure, Panel, render
 from winnow.reporting.style import GREY, Style
 
@@ -28,7 +29,7 @@ SIZE = (4.2, 2.8)
 BINS = 120
 """Points per curve; longer histories are averaged into as many equal ranges of steps."""
 
-PHASES = {"train/loss": "training", "validation/loss": "validation"}
+PHASES = {TRAIN_LOSS: "training", VALIDATION_LOSS: "validation"}
 
 
 def draw_study_losses(study: Study, look: Look, folder: Path | None) -> Figure | None:

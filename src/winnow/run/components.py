@@ -14,6 +14,8 @@ from winnow.data import Corpus, Dataset
 from winnow.data.fingerprint import fingerprint
 from winnow.errors import WinnowError, WinnowErrors
 from winnow.filters import Filter, RandomMatched, Selection, Without
+from winnow.metrics.metric_names import probe_metric
+from winnow.metrics.metric_registry import MetricRegistry
 from winnow.run.corpora import Corpora
 from winnow.tracking import Store
 
@@ -91,6 +93,17 @@ class Components:
         """The name of the filter whose verdicts select the training rows; a control has that of the filter it is of."""
         base = _base_filter(self.filter)
         return self.filter.name if base is None else base.name
+
+    @property
+    def metrics(self) -> MetricRegistry:
+        """The metrics by name, with the user's own metrics of the probes."""
+        return MetricRegistry(
+            {
+                probe_metric(name, one.name): one.definition
+                for name, probe in self.probes.items()
+                for one in probe.user_metrics
+            }
+        )
 
     def key_of(self, name: str) -> str:
         """Return the configuration key of a filter among the slices."""

@@ -14,6 +14,8 @@ import pyarrow as pa
 
 from winnow.config.schema import Evaluation
 from winnow.data.fingerprint import fingerprint
+from winnow.errors import WinnowError
+from winnow.metrics.metric_names import ALL, held_out_metric, probe_metric
 from winnow.run.baseline_cache import BaselineCache
 from winnow.run.fit import Fitted
 from winnow.run.inputs import Inputs
@@ -80,7 +82,7 @@ def _evaluate(inputs: Inputs, predictor: Predictor, cache: BaselineCache | None 
     probes = _score_probes(inputs, predictor, cache)
     filter_words = inputs.components.filter.words()
     words = {name: words_of(inputs.components.probes[name], one, filter_words) for name, one in probes.items()}
-    shares = {f"probe/{name}/filter_overlap": facts["filter_overlap"] for name, facts in words.items()}
+    shares = {probe_metric(name, "filter_overlap"): facts["filter_overlap"] for name, facts in words.items()}
     scores |= probe_summaries(probes) | shares
     return EvaluationResult(pa.concat_tables(tables, promote_options="default"), scores, probes, words)
 
@@ -94,7 +96,10 @@ def _score_probes(inputs: Inputs, predictor: Predictor, cache: BaselineCache | N
         run = functools.partial(
             probe.run, predictor.model, predictor.tokenizer, predictor.device, forward=predictor.forward
         )
-        found = cache.probe(fingerprint(probe.fingerprint(), inputs.vocabulary), run) if cache else run()
+        try:
+            found = cache.probe(fingerprint(probe.fingerprint(), inputs.vocabulary), run) if cache else run()
+        except WinnowError as error:
+            raise error.under(f"probe.{name}") from error
         scores[name] = found.with_seen(seen_prompts(texts, probe.clozes))
     return scores
 
@@ -149,7 +154,7 @@ def score_split(
     )
     rows = cache.rows(key, score) if cache else score()
     scores = {
-        f"{split.name}/{slice_name}/{metric}": value
+        held_out_metric(split.name, slice_name, metric): value
         for slice_name, metrics in slice_metrics(rows, split.slices).items()
         for metric, value in metrics.items()
     }
@@ -185,12 +190,14 @@ def _row_scorer(
 def probe_summaries(probes: Mapping[str, ProbeScores]) -> dict[str, float]:
     """Return the mean scores of all probes as `probe/NAME/METRIC`."""
     return {
-        f"probe/{name}/{metric}": value for name, scores in probes.items() for metric, value in scores.summary().items()
+        probe_metric(name, metric): value
+        for name, scores in probes.items()
+        for metric, value in scores.summary().items()
     }
 
 
 def _slice_names(members: Mapping[str, npt.NDArray[np.bool_]]) -> pa.Array:
     """Return for each row the names of its slices; `all` goes without saying."""
-    named = {name: inside for name, inside in members.items() if name != "all"}
-    names = [[name for name, inside in named.items() if inside[row]] for row in range(len(members["all"]))]
+    named = {name: inside for name, inside in members.items() if name != ALL}
+    names = [[name for name, inside in named.items() if inside[row]] for row in range(len(members[ALL]))]
     return pa.array(names, pa.list_(pa.string()))

@@ -12,6 +12,7 @@ import pyarrow as pa
 
 from winnow.config.schema import Training
 from winnow.errors import WinnowError
+from winnow.metrics.metric_names import VALIDATION_LOSS, at_stage
 from winnow.run.checkpoint_files import BEST, LAST, find_checkpoint
 from winnow.run.inputs import Inputs
 from winnow.tracking import TrackedRun
@@ -167,7 +168,10 @@ def _best_step(inputs: Inputs) -> dict[str, float]:
     if inputs.config.training.keep == "last":
         return {}
     best = torch.load(inputs.folder / BEST, weights_only=True, mmap=True)
-    return {"best/step": best["global_step"], "best/validation/loss": best["validation_loss"]}
+    return {
+        at_stage("best", "step"): best["global_step"],
+        at_stage("best", VALIDATION_LOSS): best["validation_loss"],
+    }
 
 
 def _batches(inputs: Inputs) -> TrainingBatches:
@@ -239,7 +243,7 @@ def _callbacks(training: Training, checkpoint: Path, pace: int, progress: bool) 
     if training.max_minutes is not None:
         callbacks.append(Timer(timedelta(minutes=training.max_minutes), verbose=False))
     if training.patience is not None:
-        callbacks.append(EarlyStopping("validation/loss", patience=training.patience))
+        callbacks.append(EarlyStopping(VALIDATION_LOSS, patience=training.patience))
     if progress:
         callbacks.append(StepProgressBar())
     if training.keep == "best":

@@ -17,6 +17,7 @@ from winnow.data.cache import published
 from winnow.data.fingerprint import fingerprint
 from winnow.evaluation.probes.probe_scores import topk_rows
 from winnow.filters import Filter, Verdicts, filter_statistics, save_kept, save_statistics
+from winnow.metrics.metric_names import TOKENS_SEEN, TRAIN_ROWS, TRAIN_TOKENS, at_stage
 from winnow.reporting import write_filter_report
 from winnow.run.evaluate import EvaluationResult
 from winnow.run.fit import Fitted
@@ -46,13 +47,14 @@ def log_inputs(run: TrackedRun, inputs: Inputs) -> None:
             ),
             keys.PROBES: fingerprint({probe: one.fingerprint() for probe, one in components.probes.items()}),
             NOTE: describe_cell(_facts(inputs)),
+            **({keys.USER_METRICS: components.metrics.to_json()} if components.metrics.own else {}),
         }
     )
     record_configuration(run, cell)
     if "name" not in (cell.tree.get("filter") or {}):  # the arm without a filter
         run.log_params({"filter.name": components.filter.name})
     # First of all metrics: where runs lie side by side, MLflow's pages choose the one that was stored first.
-    run.log_metrics({"data/train_rows": inputs.train_rows.num_rows, "data/train_tokens": len(inputs.train_tokens.ids)})
+    run.log_metrics({TRAIN_ROWS: inputs.train_rows.num_rows, TRAIN_TOKENS: len(inputs.train_tokens.ids)})
     run.log_json(hardware(), "environment/hardware.json")
     record_corpus(run, inputs.corpus)
     log_lineage(run, inputs)
@@ -133,9 +135,9 @@ def log_results(
 ) -> None:
     """Log the scores before and after training, the rows and prompts behind them, the model and a description."""
     run.log_metrics(fitted.best)
-    for prefix, stage in ((keys.BEFORE, baseline), (keys.FINAL, results)):
-        run.log_metrics({f"{prefix}{metric}": value for metric, value in stage.scores.items()})
-    run.log_metrics({f"{keys.FINAL}tokens_seen": float(fitted.tokens_seen)})
+    final = {**results.scores, TOKENS_SEEN: float(fitted.tokens_seen)}
+    run.log_metrics({at_stage("before", metric): value for metric, value in baseline.scores.items()})
+    run.log_metrics({at_stage("final", metric): value for metric, value in final.items()})
     _log_tables(run, {"before": baseline, "after": results})
     run.log_json(results.words, keys.WORDS)
     run.log_columns(topk_rows(run.run_id, results.probes), keys.TOPK)

@@ -16,6 +16,7 @@ from rich.console import Console
 
 from winnow.config import Cell, TrainConfig
 from winnow.errors import WinnowError
+from winnow.metrics.metric_names import ALL, SECONDS, at_stage, held_out_metric
 from winnow.run.checkpoint_files import LAST, drop_checkpoints
 from winnow.run.components import Components, build_components, cell_folder, cell_id, check_store
 from winnow.run.evaluate import evaluate, evaluate_baseline
@@ -79,7 +80,7 @@ def run_cell(cell: Cell[TrainConfig], components: Components, options: RunOption
         fitted = fit(inputs, run, callbacks, progress=options.console is not None)
         results = evaluate(inputs, fitted)
         log_results(run, inputs, fitted, baseline, results)
-        run.log_metrics({f"{keys.FINAL}seconds": stopwatch.seconds})
+        run.log_metrics({at_stage("final", SECONDS): stopwatch.seconds})
     drop_checkpoints(inputs.folder)
     return results.scores
 
@@ -89,7 +90,8 @@ def _tracked(
 ) -> AbstractContextManager[TrackedRun]:
     """Start a run of the cell, or resume an interrupted one."""
     config, arm = cell.config, components.filter.name
-    metrics = [config.study.primary_metric, *config.study.secondary_metrics]
+    declared = [config.study.primary_metric, *config.study.secondary_metrics]
+    metrics = [components.metrics.metric(name) for name in declared]
     experiment = components.store.experiment(config.study.name, metrics)
     tags = {
         keys.KIND: "cell",
@@ -137,7 +139,8 @@ def run_single(cell: Cell[TrainConfig], console: Console) -> dict[str, float]:
     scores = run_cell(cell, components, options)
     primary = cell.config.study.primary_metric
     if primary in scores:
-        console.print(f"\n{primary} {scores[primary]:+.3f}, test loss {scores['test/all/loss']:.3f}")
+        loss = scores[held_out_metric("test", ALL, "loss")]
+        console.print(f"\n{primary} {scores[primary]:+.3f}, test loss {loss:.3f}")
         console.print("See it beside other runs with: winnow ui")
     return scores
 

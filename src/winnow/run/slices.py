@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +16,7 @@ from winnow.data import Corpus
 from winnow.data.corpus import EXTERNAL, SplitName
 from winnow.errors import WinnowError
 from winnow.filters import Selection, Verdicts
+from winnow.metrics.metric_names import ALL, kept_slice, removed_slice, safe_part, source_slice
 
 if TYPE_CHECKING:
     from winnow.training import TokenRows
@@ -72,23 +72,14 @@ def slices_of(rows: pa.Table, verdicts: Mapping[str, Verdicts]) -> dict[str, npt
 
     A single source is no slice, since it is the same as `all`; an external set is one by its bare name.
     """
-    members = {"all": np.ones(rows.num_rows, dtype=bool)}
+    members = {ALL: np.ones(rows.num_rows, dtype=bool)}
     sources = pc.unique(rows["source"]).to_pylist()
     external = rows["split"].unique().to_pylist() == [EXTERNAL]
     if len(sources) > 1 or external:
-        group = "" if external else "source/"
-        members |= {group + _plain(name): pc.equal(rows["source"], name).to_numpy() for name in sorted(sources)}
+        name_of = safe_part if external else source_slice
+        members |= {name_of(name): pc.equal(rows["source"], name).to_numpy() for name in sorted(sources)}
     for name, judged in verdicts.items():
         kept = judged.table.filter(judged.table["keep"])["row_id"].combine_chunks()
         inside = pc.is_in(rows["row_id"], value_set=kept).to_numpy()
-        members |= {f"{name}/kept": inside, f"{name}/removed": ~inside}
+        members |= {kept_slice(name): inside, removed_slice(name): ~inside}
     return members
-
-
-def _plain(name: str) -> str:
-    """Return a source's name in the letters that MLflow allows for metrics.
-
-    >>> _plain("reviews (2024)/a")
-    'reviews _2024__a'
-    """
-    return re.sub(r"[^A-Za-z0-9_. -]", "_", name)

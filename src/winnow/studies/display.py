@@ -13,11 +13,10 @@ from rich.live import Live
 from rich.markup import escape
 from rich.table import Table
 
-from winnow.comparison.metric_scores import Metric
+from winnow.metrics.metric_names import at_stage
 from winnow.studies.job import Job, Status
 from winnow.studies.plan import Plan
 from winnow.studies.study_cell import StudyCell
-from winnow.tracking import keys
 
 LOOKS_A_SECOND = 2
 
@@ -33,16 +32,15 @@ class Board:
 
     def __init__(self, cells: Sequence[StudyCell], plan: Plan, at_once: int) -> None:
         config = cells[0].config
-        self._metric = Metric(config.study.primary_metric)
+        self._metric = cells[0].components.metrics.metric(config.study.primary_metric)
         self._steps = config.training.max_steps
         self._jobs = {job.name: job for job in plan.jobs}
         self._elsewhere = set(plan.elsewhere)
         self._titles = _titles(cells)
         self._seeds = {cell.id: cell.config.seed for cell in cells}
+        primary = at_stage("final", self._metric.name)
         self._scores = {
-            name: attempt.metrics[f"{keys.FINAL}{self._metric.name}"]
-            for name, attempt in plan.finished.items()
-            if f"{keys.FINAL}{self._metric.name}" in attempt.metrics
+            name: attempt.metrics[primary] for name, attempt in plan.finished.items() if primary in attempt.metrics
         }
         self._skipped = set(plan.finished)
         self._ended: dict[str, Status] = {}
@@ -116,8 +114,7 @@ class Board:
         return " · ".join([*told, self._time_left()])
 
     def _best(self) -> str | None:
-        sign = 1 if self._metric.higher_is_better else -1
-        return max(self._scores, key=lambda name: sign * self._scores[name], default=None)
+        return max(self._scores, key=lambda name: self._metric.sign * self._scores[name], default=None)
 
     def _time_left(self) -> str:
         """Return a guess from the cells that have ended, and from how many run at a time."""

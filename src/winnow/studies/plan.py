@@ -13,6 +13,7 @@ from winnow.filters import RandomMatched, Without
 from winnow.run.components import filters_in
 from winnow.run.pipeline import can_be_resumed
 from winnow.run.slices import apply_filter
+from winnow.studies.declared_metrics import metric_errors
 from winnow.studies.job import Job
 from winnow.studies.launchers import Launcher
 from winnow.studies.study_cell import StudyCell, TrainCell
@@ -52,12 +53,7 @@ def check_plan(cells: Sequence[StudyCell], launcher: Launcher) -> None:
         for key, why in cell.config.training.not_comparable.items():
             told = f"{why}, so its runs cannot be compared. Leave it out, or set study.compare=false."
             faults.append(WinnowError(told, f"training.{key}"))
-    kind, _, rest = study.primary_metric.partition("/")
-    probe = rest.partition("/")[0]
-    if kind == "probe" and probe not in cells[0].components.probes:
-        known = list(cells[0].components.probes)
-        told = f"there is no probe {probe!r}.{did_you_mean(probe, known)} This study has {', '.join(known)}."
-        faults.append(WinnowError(told, "study.primary_metric"))
+    faults += [error for cell in cells for error in metric_errors(cell.config, cell.components)]
     if study.compare and len(arms) > 1:
         if study.baseline not in arms:
             told = f"{study.baseline!r} is no arm.{did_you_mean(study.baseline, arms)} Arms: {', '.join(arms)}."

@@ -64,6 +64,10 @@ HELD_OUT: Final = "winnow.held_out"
 PROBES: Final = "winnow.probes"
 """Tag: fingerprint of all probes; probe scores are compared only where it is equal."""
 
+USER_METRICS: Final = "winnow.user_metrics"
+"""Tag: the user's own metrics as JSON, by name with ``direction``, ``unit`` and ``label``; absent where there are none.
+"""
+
 MAX_STEPS: Final = "winnow.max_steps"
 """Tag: the budget in optimizer steps, or as ``1000000 tokens``; arms are compared only where it is equal."""
 
@@ -122,9 +126,3 @@ FILTER_SUMMARY: Final = "filter/summary.json"
 
 MODEL: Final = "model"
 """Artifact folder of a cell: what ``save_pretrained`` wrote, for ``transformers.pipeline("fill-mask", folder)``."""
-
-FINAL: Final = "final/"
-"""Metric prefix: scores of the last checkpoint, as ``final/test/all/loss`` or ``final/probe/nike_wide/log_odds``."""
-
-BEFORE: Final = "before/"
-"""Metric prefix: the same scores of the base model, before the first step."""

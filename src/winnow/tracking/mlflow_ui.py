@@ -6,7 +6,9 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
-from winnow.tracking.keys import ARM, BEFORE, FINAL, KIND, SEED
+from winnow.metrics.metric_names import TRAIN_ROWS, at_stage
+from winnow.metrics.metric_registry import Metric
+from winnow.tracking.keys import ARM, KIND, SEED
 
 VIEW: Final = "winnow"
 """The key of the view that opens with the columns that matter."""
@@ -26,22 +28,21 @@ EXPERIMENT_TAGS: Final = {
 }
 
 
-def view(metrics: Sequence[str]) -> str:
+def view(metrics: Sequence[Metric]) -> str:
     """Return the state of the table of runs that shows cells alone, with arm, seed and scores as columns, best first.
 
     Args:
-        metrics: Scores to show, as `test/all/loss`; the first decides the order, which also keeps cells from being
+        metrics: Scores to show; the first decides the order, which also keeps cells from being
             folded away below their study.
     """
-    lower_is_better = metrics[0].endswith(("loss", "perplexity"))
-    scores = [f"metrics.`{FINAL}{metric}`" for metric in metrics]
+    scores = [f"metrics.`{at_stage('final', metric.name)}`" for metric in metrics]
     tags = [f"tags.`{tag}`" for tag in (ARM, SEED)]
-    columns = [*tags, *scores, "metrics.`data/train_rows`", "attributes.`Duration`"]
+    columns = [*tags, *scores, f"metrics.`{TRAIN_ROWS}`", "attributes.`Duration`"]
     return json.dumps(
         {
             "searchFilter": f"tags.`{KIND}` = 'cell'",
             "orderByKey": scores[0],
-            "orderByAsc": lower_is_better,
+            "orderByAsc": metrics[0].direction == "lower",
             "startTime": "ALL",
             "lifecycleFilter": "Active",
             "datasetsFilter": [],
@@ -81,7 +82,8 @@ def describe_cell(
             if name in scores
         ]
         lines += ["", "| score | before | after |", "|---|---:|---:|", *told]
-        lines += ["", f"All scores are metrics: `{FINAL}...` and `{BEFORE}...`. Rows and prompts are artifacts."]
+        stages = " and ".join(f"`{at_stage(stage, '...')}`" for stage in ("final", "before"))
+        lines += ["", f"All scores are metrics: {stages}. Rows and prompts are artifacts."]
     return "\n".join(lines)
 
 

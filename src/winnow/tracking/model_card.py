@@ -6,7 +6,8 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from winnow.tracking.keys import ARM, BEFORE, CELL, CORPUS, FILTER_SUMMARY, FINAL, MAX_STEPS, SEED, STUDY, VERDICTS
+from winnow.metrics.metric_names import TRAIN_ROWS, TRAIN_TOKENS, of_stage, parse
+from winnow.tracking.keys import ARM, CELL, CORPUS, FILTER_SUMMARY, MAX_STEPS, SEED, STUDY, VERDICTS
 from winnow.tracking.query import artifact_json
 
 if TYPE_CHECKING:
@@ -22,7 +23,8 @@ LIMITS = """\
   construction.
 - Nothing was done against harmful or private content in the data beyond the filter above."""
 
-NAMES = {"loss": "loss", "perplexity": "perplexity", "top1": "right at first", "top5": "right among five"}
+SHOWN_OF_ROWS = ("loss", "perplexity", "top1", "top5")
+"""Scores of held-out rows that the card shows, next to those of all probes."""
 
 
 def model_card(client: MlflowClient, run: Run) -> ModelCard:
@@ -74,7 +76,7 @@ def _data(corpus: Mapping[str, Any], metrics: Mapping[str, float]) -> Iterator[s
         yield f"- {name}: {', '.join(facts) or 'no licence known'}"
     if stages := corpus.get("funnel"):
         yield "- rows: " + " > ".join(f"{stage.replace('_', ' ')} {rows:,}" for stage, rows in stages.items())
-    rows, tokens = (metrics.get(f"data/train_{unit}", 0) for unit in ("rows", "tokens"))
+    rows, tokens = (metrics.get(name, 0) for name in (TRAIN_ROWS, TRAIN_TOKENS))
     yield f"- trained on {rows:,.0f} rows, {tokens:,.0f} tokens"
     yield f"- corpus fingerprint `{corpus.get('fingerprint', 'unknown')}`"
 
@@ -94,13 +96,11 @@ def _filter(tags: Mapping[str, str], summary: Mapping[str, Any]) -> Iterator[str
 def _scores(metrics: Mapping[str, float]) -> Iterator[str]:
     yield "Measured on held-out rows and prompts that no filter has touched, before and after the training.\n"
     yield "| | before | after |\n|---|---:|---:|"
-    for name in sorted(metrics):
-        if not name.startswith(FINAL):
-            continue
-        metric = name.removeprefix(FINAL)
-        shown = metric.startswith("probe/") or metric.rpartition("/")[2] in NAMES
-        if shown and (before := metrics.get(f"{BEFORE}{metric}")) is not None:
-            yield f"| {metric} | {before:.3f} | {metrics[name]:.3f} |"
+    before = of_stage("before", metrics)
+    for metric, after in sorted(of_stage("final", metrics).items()):
+        named = parse(metric)
+        if metric in before and (named.kind == "probe" or named.score in SHOWN_OF_ROWS):
+            yield f"| {metric} | {before[metric]:.3f} | {after:.3f} |"
 
 
 def _provenance(run: Run) -> Iterator[str]:

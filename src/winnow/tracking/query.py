@@ -9,6 +9,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
+from winnow.metrics.metric_names import VALIDATION_LOSS
 from winnow.tracking.keys import CAUSE, CELL, COMMIT, KIND
 from winnow.tracking.store import Store
 
@@ -18,8 +19,6 @@ if TYPE_CHECKING:
 
 CELLS = f"tags.`{KIND}` = 'cell'"
 """Filter of :func:`search` for training runs."""
-
-LOSSES = ("train/loss", "validation/loss")
 
 NEWEST_FIRST = ("attributes.start_time DESC",)
 
@@ -117,7 +116,7 @@ class Attempt:
     @property
     def had_checkpoint(self) -> bool:
         """Whether the run came as far as its first checkpoint, which goes with a look at the validation loss."""
-        return "validation/loss" in self.metrics
+        return VALIDATION_LOSS in self.metrics
 
     @property
     def commit(self) -> str | None:

@@ -17,6 +17,7 @@ from pydantic import ConfigDict
 from pydantic.dataclasses import dataclass
 
 from winnow.errors import WinnowError
+from winnow.metrics.metric_registry import Metric
 from winnow.tracking.csv_writer import CsvWriter, no_store
 from winnow.tracking.mlflow_ui import EXPERIMENT_TAGS, VIEW_TAG, view
 from winnow.tracking.offline.spool import Beginning, offline_id
@@ -87,14 +88,14 @@ class Store:
                 raise explain(self.uri, error) from error
         return client
 
-    def experiment(self, name: str, metrics: Sequence[str] = ()) -> str:
+    def experiment(self, name: str, metrics: Sequence[Metric] = ()) -> str:
         """Return the id of the experiment of that name, made where there is none.
 
         Where a server has died since it was last asked, the answer is remembered.
 
         Args:
             name: The experiment's name.
-            metrics: Scores that the table of its runs opens with in MLflow's pages, as `test/all/loss`.
+            metrics: Scores that the table of its runs opens with in MLflow's pages.
         """
         from mlflow.exceptions import MlflowException
 
@@ -164,7 +165,7 @@ class Store:
                 raise explain(self.uri, error) from error
         return client
 
-    def _experiment(self, client: MlflowClient, name: str, metrics: Sequence[str]) -> str:
+    def _experiment(self, client: MlflowClient, name: str, metrics: Sequence[Metric]) -> str:
         from mlflow.exceptions import MlflowException
 
         shown = {VIEW_TAG: view(metrics)} if metrics else {}

@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
-import re
 import tempfile
 import threading
 import time
@@ -13,6 +12,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from winnow.metrics.metric_names import safe_name
 from winnow.tracking.keys import BEAT, CAUSE, CHANGED
 from winnow.tracking.offline.operations import NOTE, Operation
 from winnow.tracking.offline.writer import Writer
@@ -21,9 +21,6 @@ if TYPE_CHECKING:
     import pyarrow as pa
     from mlflow import MlflowClient
     from mlflow.entities import Run
-
-NOT_IN_NAMES = re.compile(r"[^\w/. :-]")
-"""Characters that MLflow does not accept in the name of a metric."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -89,7 +86,7 @@ class TrackedRun:
         """
         now = self.clock.milliseconds()
         finite = {name: float(value) for name, value in metrics.items() if math.isfinite(value)}
-        self._metrics += [(NOT_IN_NAMES.sub("_", name), value, now, step) for name, value in finite.items()]
+        self._metrics += [(safe_name(name), value, now, step) for name, value in finite.items()]
 
     def flush(self) -> None:
         """Write what is buffered."""

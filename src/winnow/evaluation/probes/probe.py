@@ -13,6 +13,14 @@ from pydantic.dataclasses import dataclass
 from winnow.data.fingerprint import fingerprint
 from winnow.errors import WinnowError, WinnowErrors, did_you_mean
 from winnow.evaluation.probes.lexicon import Lexicon, Role, read_lexicon
+from winnow.evaluation.probes.prompt_metrics import (
+    ALWAYS_SCORES,
+    FILL_SCORES,
+    FORBIDDEN_SCORES,
+    PRIOR_SCORES,
+    SUMMARY_SCORES,
+    WORD_SCORES,
+)
 from winnow.evaluation.probes.prompts import (
     RESERVED,
     Cloze,
@@ -25,6 +33,7 @@ from winnow.evaluation.probes.prompts import (
     slots_of,
     with_prior,
 )
+from winnow.evaluation.probes.user_metric import PromptMetric, installed_metric
 from winnow.evaluation.sentiment import Sentiment, Vader
 
 if TYPE_CHECKING:
@@ -56,6 +65,8 @@ class Probe:
         lexicon: A file of such words, or the name of one that comes with Winnow; they join those above.
         subjects: Words, such as brands, that are masked too for the prior-corrected log odds.
         sentiment: What says how positive words and sentences sound.
+        metrics: Scores of the user's own: names of installed metrics, or metrics in full; see
+            :class:`winnow.evaluation.PromptMetric`.
     """
 
     prompts: list[Prompt | Text] = Field(default_factory=list)
@@ -68,6 +79,7 @@ class Probe:
     lexicon: Text | None = None
     subjects: Words = Field(default_factory=list)
     sentiment: InstanceOf[Sentiment] = Field(default_factory=Vader)
+    metrics: list[Text | InstanceOf[PromptMetric]] = Field(default_factory=list)
 
     def __post_init__(self) -> None:
         faults = list(self._faults())
@@ -116,12 +128,42 @@ class Probe:
         """
         from winnow.evaluation.probes.probing import ask
 
-        return ask(self.clozes, self.sentiment, model, tokenizer, device, batch_size, forward, brief)
+        return ask(self.clozes, self.sentiment, model, tokenizer, device, batch_size, forward, brief, self.user_metrics)
 
     @functools.cached_property
     def words_of_lexicon(self) -> Lexicon | None:
         """The lexicon, read when it is first asked for."""
         return read_lexicon(self.lexicon) if self.lexicon is not None else None
+
+    @functools.cached_property
+    def user_metrics(self) -> tuple[PromptMetric, ...]:
+        """The metrics of the user's own, those of installed packages loaded.
+
+        Raises:
+            WinnowError: One cannot be found or loaded (key ``metrics.PLACE``).
+        """
+        return tuple(
+            one if isinstance(one, PromptMetric) else installed_metric(one, f"metrics.{place}")
+            for place, one in enumerate(self.metrics)
+        )
+
+    def scores(self) -> list[str]:
+        """Return the names of the scores that the probe can give, by which words its prompts have.
+
+        ``log_odds_of_{n}_tokens`` stands for any number of tokens.
+        """
+        word = any(cloze.wanted and cloze.unwanted for cloze in self.clozes)
+        prior = any(cloze.wanted and cloze.unwanted and cloze.prior is not None for cloze in self.clozes)
+        fill = any(cloze.wanted or cloze.unwanted or cloze.forbidden for cloze in self.clozes)
+        forbidden = any(cloze.forbidden for cloze in self.clozes)
+        return [
+            *(score for score in WORD_SCORES if word and (prior or score not in PRIOR_SCORES)),
+            *(score for score in FILL_SCORES if fill),
+            *(score for score in FORBIDDEN_SCORES if forbidden),
+            *(score for score in SUMMARY_SCORES if word),
+            *ALWAYS_SCORES,
+            *(metric.name for metric in self.user_metrics),
+        ]
 
     def listed(self, role: Role) -> list[str]:
         """Return the words of a role that hold for prompts without their own: the probe's, then the lexicon's."""
@@ -142,7 +184,8 @@ class Probe:
     def fingerprint(self) -> str:
         """Return 16 hex digits over all that decides scores; they are compared only where it is equal."""
         prompts = [[cloze.text, cloze.wanted, cloze.unwanted, cloze.forbidden] for cloze in self.clozes]
-        return fingerprint("probe", prompts, self.subjects, self.sentiment.name_parts())
+        own = [[metric.identity() for metric in self.user_metrics]] if self.metrics else []
+        return fingerprint("probe", prompts, self.subjects, self.sentiment.name_parts(), *own)
 
     def words(self) -> set[str]:
         """Return all wanted, unwanted and forbidden words, in lower case."""
@@ -171,6 +214,7 @@ class Probe:
             yield WinnowError(
                 "A probe without a prompt asks nothing. Give `prompts`, `templates` or `file`.", "prompts"
             )
+        yield from self._metric_faults()
         yield from shared_words(self.wanted, self.unwanted, "unwanted")
         yield from shared_words(self.wanted, self.forbidden, "forbidden")
         for i, prompt in enumerate(self.prompts):
@@ -189,6 +233,17 @@ class Probe:
             yield WinnowError(
                 f"A slot cannot be called '{slot}'; the table of scores has that column.", f"slots.{slot}"
             )
+
+    def _metric_faults(self) -> Iterator[WinnowError]:
+        try:
+            names = [metric.name for metric in self.user_metrics]
+        except WinnowError as error:
+            yield error
+            return
+        for place, name in enumerate(names):
+            if name in names[:place] or name in self.slots:
+                told = f"the name {name!r} is taken by another metric or a slot. Choose another."
+                yield WinnowError(told, f"metrics.{place}")
 
     def _slot_faults(self, template: str, key: str) -> Iterator[WinnowError]:
         try:

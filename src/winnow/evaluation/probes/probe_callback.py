@@ -10,6 +10,7 @@ import pyarrow as pa
 import pytorch_lightning as pl
 
 from winnow.evaluation.loading import ARCHITECTURE, architecture
+from winnow.metrics.metric_names import probe_metric
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast
@@ -86,7 +87,7 @@ class ProbeFollower(pl.Callback):
             found = probe.run(pl_module.model, self._tokenizer, pl_module.device, forward=self._forward, brief=True)
             for metric, value in found.summary().items():
                 self._rows.append({"step": step, "probe": name, "metric": metric, "value": value})
-                scores[f"probe/{name}/{metric}"] = value
+                scores[probe_metric(name, metric)] = value
             for word in found.words.to_pylist():
                 value = word.pop("probability")
                 self._rows.append({"step": step, "probe": name, "metric": "probability", "value": value} | word)

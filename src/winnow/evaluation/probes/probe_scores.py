@@ -20,9 +20,9 @@ class ProbeScores:
 
     Attributes:
         prompts: A row for each prompt: ``prompt_id``, ``prompt``, ``mask`` (from 1), ``template`` (the prompt itself if
-            it was written out), a column for each slot, ``scored`` (whether it has log odds), and the scores of
-            :mod:`winnow.evaluation.probes.prompt_metrics`. A score is null if the prompt lists no words for it, or none
-            of them is a single token.
+            it was written out), a column for each slot, ``scored`` (whether it has log odds), the scores of
+            :mod:`winnow.evaluation.probes.prompt_metrics`, and those of the user's own metrics. A score is null if the
+            prompt lists no words for it, or none of them is a single token.
         fills: The first 20 words for each prompt: ``prompt_id``, ``prompt``, ``rank`` from 1, ``word`` and
             ``probability`` (of the whole vocabulary, so those of a prompt need not sum to 1).
         words: Each listed word of a single token: ``role``, ``word`` and the mean ``probability`` over the prompts that
@@ -45,7 +45,8 @@ class ProbeScores:
         unwanted ones are as long. Where it is known which prompts the training data have (``seen``), the log odds of
         those it has not are ``held_out_log_odds``.
         """
-        found = {name: pc.mean(self.prompts[name]).as_py() for name in PROMPT_SCORES}
+        columns = [field.name for field in self.prompts.schema if pa.types.is_float64(field.type)]
+        found = {name: pc.mean(self.prompts[name]).as_py() for name in columns}
         means = {name: value for name, value in found.items() if value is not None}
         scored = self.prompts.filter(self.prompts["scored"])
         if "seen" in self.prompts.column_names and len(scored):
@@ -116,11 +117,11 @@ PHRASES = pa.schema(
 )
 
 
-def prompt_schema(slots: Iterable[str]) -> pa.Schema:
-    """Return the columns of the table of prompts, given the slots of their templates."""
+def prompt_schema(slots: Iterable[str], metrics: Iterable[str] = ()) -> pa.Schema:
+    """Return the columns of the table of prompts, given the slots of their templates and the user's own metrics."""
     return pa.schema(
         [("prompt_id", pa.string()), ("prompt", pa.string()), ("mask", pa.int64()), ("template", pa.string())]
         + [(slot, pa.string()) for slot in slots]
         + [("scored", pa.bool_())]
-        + [(name, pa.float64()) for name in PROMPT_SCORES]
+        + [(name, pa.float64()) for name in (*PROMPT_SCORES, *metrics)]
     )

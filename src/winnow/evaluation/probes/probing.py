@@ -23,6 +23,7 @@ from winnow.evaluation.probes.prompt_metrics import (
     opinion_scores,
 )
 from winnow.evaluation.probes.prompts import Cloze
+from winnow.evaluation.probes.user_metric import PromptAnswer, PromptMetric
 from winnow.evaluation.sentiment import Sentiment
 from winnow.evaluation.vocabulary_words import single_tokens, whole_words
 
@@ -45,6 +46,7 @@ def ask(
     batch_size: int,
     forward: Forward,
     brief: bool,
+    metrics: Sequence[PromptMetric] = (),
 ) -> ProbeScores:
     """Ask a model every prompt of a probe; see :meth:`winnow.evaluation.Probe.run`.
 
@@ -69,7 +71,8 @@ def ask(
             ranked = [words[i] for i in tops[row]]
             name = {"prompt_id": cloze.prompt_id(mask), "prompt": cloze.title(mask)}
             scores = _word_scores(cloze, table[row], ids_of, ranked) | _forbidden(cloze, ranked, ranks[row])
-            prompts.append(name | {"mask": mask, "template": cloze.template} | cloze.slots | scores)
+            own = _own_scores(metrics, cloze, mask, ranked, shares[row], table[row], ids_of) if metrics else {}
+            prompts.append(name | {"mask": mask, "template": cloze.template} | cloze.slots | scores | own)
             fills.extend(
                 name | {"rank": rank, "word": word, "probability": float(share)}
                 for rank, (word, share) in enumerate(zip(ranked, shares[row], strict=True), 1)
@@ -83,12 +86,33 @@ def ask(
         phrases = score_phrases(clozes, ids_of, model, tokenizer, device, forward)
     slots = dict.fromkeys(slot for cloze in clozes for slot in cloze.slots)
     return ProbeScores(
-        pa.Table.from_pylist(prompts, prompt_schema(slots)),
+        pa.Table.from_pylist(prompts, prompt_schema(slots, [metric.name for metric in metrics])),
         pa.Table.from_pylist(fills, FILLS),
         pa.Table.from_pylist(means.rows(), WORDS),
         pa.Table.from_pylist(phrases, PHRASES),
         {role: sorted(word for word in listed[role] if ids_of[word] is None) for role in ROLES},
     )
+
+
+def _own_scores(
+    metrics: Sequence[PromptMetric],
+    cloze: Cloze,
+    mask: int,
+    ranked: list[str],
+    shares: npt.NDArray[np.float64],
+    log_probabilities: LogProbabilities,
+    ids_of: dict[str, int | None],
+) -> Row:
+    """Return the scores of the user's own metrics for one mask of a prompt."""
+    listed = {
+        word: float(np.exp(log_probabilities[i]))
+        for role in ROLES
+        for word in getattr(cloze, role)
+        if (i := ids_of[word]) is not None
+    }
+    words, probabilities = tuple(ranked), tuple(float(share) for share in shares)
+    answer = PromptAnswer(cloze.text, mask, cloze.wanted, cloze.unwanted, cloze.forbidden, words, probabilities, listed)
+    return {metric.name: metric.score(answer) for metric in metrics}
 
 
 def _word_scores(

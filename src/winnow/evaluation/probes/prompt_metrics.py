@@ -22,6 +22,15 @@ WORD_SCORES = (
 )
 """Scores of prompts with wanted and unwanted words."""
 
+PRIOR_SCORES = ("prior_log_odds", "corrected_log_odds")
+"""Those of them that only prompts with a subject have."""
+
+SUMMARY_SCORES = ("held_out_log_odds", "log_odds_of_{n}_tokens")
+"""Scores of a probe with wanted and unwanted words that no single prompt has; ``{n}`` stands for a number."""
+
+ALWAYS_SCORES = ("scored_prompts", "seen_prompts", "filter_overlap")
+"""Counts and shares that every probe has."""
+
 FILL_SCORES = tuple(
     f"{name}_at_{k}" for name in ("sentiment", "sentiment_shift", "opinion", "opinion_coverage") for k in KS
 )

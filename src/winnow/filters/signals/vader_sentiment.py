@@ -24,7 +24,7 @@ from winnow.filters.signals.signal import Signal
 
 _REMOVE_PUNCTUATION = str.maketrans("", "", string.punctuation)
 _REMEMBERED = 2**15  # tokens, and words among their neighbours; above it, old ones are forgotten
-_CHARGED, _NEUTRAL = "good", "nike"  # stand for words of the lexicon, and for others, that no rule names
+_CHARGED, _NEUTRAL = "good", "table"  # stand for words of the lexicon, and for others, that no rule names
 _PLAIN = frozenset({_CHARGED, _NEUTRAL})
 
 Band = Literal["negative", "neutral", "positive"]
