@@ -13,19 +13,21 @@ SOURCE = Path(__file__).parents[1] / "src" / "winnow"
 MAY_IMPORT: dict[str, set[str]] = {
     "errors": set(),
     "formatting": set(),
+    "metrics": {"errors"},
     "config": {"errors"},
     "data": {"errors"},
-    "tracking": {"errors"},
+    "tracking": {"errors", "metrics"},
     "filters": {"errors", "data"},
     "training": {"errors", "data"},
-    "comparison": {"errors", "formatting", "tracking"},
-    "reporting": {"errors", "formatting", "data", "filters", "tracking", "comparison"},
-    "evaluation": {"errors", "data", "filters", "training"},  # filters only for the fast VADER scorer
-    "run": {"errors", "config", "data", "filters", "training", "evaluation", "tracking", "reporting"},
-    "studies": {"errors", "config", "data", "filters", "tracking", "comparison", "reporting", "run"},
+    "comparison": {"errors", "formatting", "metrics", "tracking"},
+    "reporting": {"errors", "formatting", "metrics", "data", "filters", "tracking", "comparison"},
+    "evaluation": {"errors", "metrics", "data", "filters", "training"},  # filters only for the fast VADER scorer
+    "run": {"errors", "metrics", "config", "data", "filters", "training", "evaluation", "tracking", "reporting"},
+    "studies": {"errors", "metrics", "config", "data", "filters", "tracking", "comparison", "reporting", "run"},
     "commands": {
         "errors",
         "formatting",
+        "metrics",
         "config",
         "data",
         "filters",

@@ -9,8 +9,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from winnow.comparison import analyse, collect
-from winnow.comparison.metric_scores import Metric, scores
+from winnow.comparison import Comparison, analyse, collect
+from winnow.comparison.metric_scores import scores
+from winnow.errors import WinnowErrors
+from winnow.metrics import Metric
 from winnow.tracking import keys
 
 LATER = 1_800_000_000_000
@@ -84,16 +86,57 @@ def test_what_is_declared_after_the_first_run_is_marked_post_hoc(planted_store: 
 
 
 def test_a_metric_asked_for_now_is_described_and_marked(planted_store: Any, planted: str) -> None:
-    found = analyse(collect(planted_store.uri, planted), metrics_too=("probe/nike/log_odds", "probe/nike/log_odd"))
+    study = collect(planted_store.uri, planted)
+    found = analyse(study, metrics_too=("probe/nike/log_odds",))
     (asked,) = [finding for finding in found.findings if finding.metric == "probe/nike/log_odds"]
     assert (asked.family, asked.post_hoc, asked.outcome) == ("descriptive", True, None)
-    (refused,) = found.not_comparable
-    assert "has no probe/nike/log_odd for seed 1" in refused["reason"]
-    assert "Did you mean 'probe/nike/log_odds'" in refused["reason"]
+    assert found.not_comparable == []
+    with pytest.raises(WinnowErrors) as caught:
+        analyse(study, metrics_too=("probe/nike/log_odd", "test/al/loss", "banana"))
+    assert [error.key for error in caught.value.errors] == ["metrics"] * 3
+    for told in ("Did you mean 'log_odds'", "Did you mean 'all'", "no metric 'banana'", "Allowed: log_odds, positive"):
+        assert told in str(caught.value)
 
 
-def test_prompts_are_clustered_by_template_and_slot(store: Any) -> None:
-    found = analyse(collect(store.uri, store.build("clustered", templates=True, blocked=True)))
+LOWER = (
+    "test/all/ece",
+    "test/all/pseudo_perplexity",
+    *(f"probe/nike/forbidden_{kind}_at_{k}" for kind in ("hit", "share") for k in (1, 5, 10, 20)),
+    "probe/nike/forbidden_mrr",
+)
+
+
+@pytest.fixture(scope="module")
+def raised(planted_store: Any) -> Comparison:
+    """A study whose filter raises metrics of which lower is better, and two of which higher is."""
+    higher = ("test/all/mrr", "probe/nike/forbidden_best_rank")
+    name = planted_store.build("raised", raised=dict.fromkeys((*LOWER, *higher), 0.1), secondary=(*LOWER, *higher))
+    return analyse(collect(planted_store.uri, name))
+
+
+@pytest.mark.parametrize("metric", LOWER)
+def test_a_metric_that_gets_worse_is_reported_as_worse(raised: Comparison, metric: str) -> None:
+    (found,) = [finding for finding in raised.findings if finding.metric == metric]
+    assert found.result.difference > 0
+    assert found.outcome == "worse"
+    assert raised.as_dict()["metric_info"][metric]["direction"] == "lower"
+
+
+def test_a_metric_that_gets_better_is_reported_as_better(raised: Comparison) -> None:
+    outcomes = {finding.metric: finding.outcome for finding in raised.findings}
+    assert outcomes["test/all/mrr"] == outcomes["probe/nike/forbidden_best_rank"] == "better"
+
+
+def test_a_declared_metric_without_a_direction_gets_no_verdict(planted_store: Any) -> None:
+    metric = "probe/nike/filter_overlap"
+    name = planted_store.build("descriptive", raised={metric: 0.1}, secondary=(metric,))
+    (refused,) = analyse(collect(planted_store.uri, name)).not_comparable
+    assert refused["metric"] == metric
+    assert "neither value is better" in refused["reason"]
+
+
+def test_prompts_are_clustered_by_template_and_slot(planted_store: Any) -> None:
+    found = analyse(collect(planted_store.uri, planted_store.build("clustered", templates=True, blocked=True)))
     first = found.findings[0].result
     assert first.levels == {"template": 8, "product": 5}
     assert first.blocked
@@ -102,39 +145,39 @@ def test_prompts_are_clustered_by_template_and_slot(store: Any) -> None:
     assert found.as_dict()["contrasts"][0]["levels"] == {"template": 8, "product": 5}
 
 
-def test_an_old_study_is_marked_as_assuming_independent_items(store: Any, planted: str) -> None:
-    found = analyse(collect(store.uri, planted))
+def test_an_old_study_is_marked_as_assuming_independent_items(planted_store: Any, planted: str) -> None:
+    found = analyse(collect(planted_store.uri, planted))
     assert found.verdict.reason.endswith("items assumed independent")
     assert any("items assumed independent" in note for note in found.notes)
     assert not found.findings[0].result.blocked
 
 
-def test_a_baseline_that_is_the_control_is_tested_once(store: Any) -> None:
-    found = analyse(collect(store.uri, store.build("one-control", control="full")))
+def test_a_baseline_that_is_the_control_is_tested_once(planted_store: Any) -> None:
+    found = analyse(collect(planted_store.uri, planted_store.build("one-control", control="full")))
     (first,) = [finding for finding in found.findings if finding.family == "primary"]
     assert first.p_holm == first.result.p_value
     assert "only their number is open" in found.verdict.sentences[1]
 
 
-def test_a_run_without_a_finite_score_is_left_out_by_name(store: Any) -> None:
-    name = store.build("diverged", secondary=("test/all/loss",))
-    run_id = collect(store.uri, name).of("full")[2].run_id
-    path = store.folder / "artifacts" / name / run_id / "artifacts" / keys.PROMPTS
+def test_a_run_without_a_finite_score_is_left_out_by_name(planted_store: Any) -> None:
+    name = planted_store.build("diverged", secondary=("test/all/loss",))
+    run_id = collect(planted_store.uri, name).of("full")[2].run_id
+    path = planted_store.folder / "artifacts" / name / run_id / "artifacts" / keys.PROMPTS
     table = pq.read_table(path)
     lost = pa.array([float("nan")] * len(table))
     pq.write_table(table.set_column(table.column_names.index("log_odds"), "log_odds", lost), path)
-    found = analyse(collect(store.uri, name))
+    found = analyse(collect(planted_store.uri, name))
     assert (found.findings[0].result.n_a, found.findings[0].result.n_b) == (5, 4)
     assert found.findings[0].result.items == 40
     assert any("full seed 3 (no finite score)" in note for note in found.notes)
 
 
-def test_an_unrelated_arm_without_its_table_changes_nothing(store: Any) -> None:
-    name = store.build("lost-control", secondary=("test/all/loss",))
-    before = analyse(collect(store.uri, name)).findings[0].result
-    run_id = collect(store.uri, name).of("random_matched")[0].run_id
-    (store.folder / "artifacts" / name / run_id / "artifacts" / keys.PROMPTS).unlink()
-    study = collect(store.uri, name)
+def test_an_unrelated_arm_without_its_table_changes_nothing(planted_store: Any) -> None:
+    name = planted_store.build("lost-control", secondary=("test/all/loss",))
+    before = analyse(collect(planted_store.uri, name)).findings[0].result
+    run_id = collect(planted_store.uri, name).of("random_matched")[0].run_id
+    (planted_store.folder / "artifacts" / name / run_id / "artifacts" / keys.PROMPTS).unlink()
+    study = collect(planted_store.uri, name)
     found = analyse(study)
     assert found.findings[0].result == before
     assert found.findings[1].result.seeds_left_out == ("random_matched seed 1 (no finite score)",)

@@ -11,8 +11,9 @@ import pytest
 from winnow.comparison import bootstrap_interval, contrast
 from winnow.comparison.crossed_design import Crossed
 from winnow.comparison.item_structure import structure_of
-from winnow.comparison.metric_scores import Metric, _of_prompts
+from winnow.comparison.metric_scores import _of_prompts
 from winnow.comparison.statistics import crossed_contrast
+from winnow.metrics import Metric
 
 TEMPLATES, PRODUCTS = 24, 14
 

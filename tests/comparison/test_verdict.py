@@ -4,9 +4,9 @@ import math
 
 import pytest
 
-from winnow.comparison.metric_scores import Metric
 from winnow.comparison.statistics import Contrast
 from winnow.comparison.verdict import Finding, decide, judge
+from winnow.metrics import Metric
 
 ODDS, LOSS = Metric("probe/nike_wide/log_odds"), Metric("test/all/loss")
 

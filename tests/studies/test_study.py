@@ -138,6 +138,13 @@ def test_a_filter_that_keeps_nothing_stops_the_study_before_any_training(
         (["filter=full,nike_positive", "study.baseline=ful"], "Did you mean 'full'?"),
         (["filter=full,uptrain_exact", "filter.ablate=[prais]"], "no signal 'prais'. Did you mean 'praise'?"),
         (["seed=1,2", "study.primary_metric=probe/nike_wid/log_odds"], "Did you mean 'nike_wide'?"),
+        (["seed=1,2", "study.primary_metric=banana"], "study.primary_metric: there is no metric 'banana'. Allowed:"),
+        (["seed=1,2", "study.secondary_metrics=[test/all/los]"], "study.secondary_metrics: there is no score 'los'"),
+        (["seed=1,2", "study.secondary_metrics=[tset/all/loss]"], "Did you mean 'test/all/loss'?"),
+        (["seed=1,2", "study.secondary_metrics=[test/nike_positive/kept/loss]"], "no slice 'nike_positive/kept'"),
+        (["seed=1,2", "study.secondary_metrics=[validation/all/pseudo_perplexity]"], "no score 'pseudo_perplexity'"),
+        (["seed=1,2", "probe=milky_way", "study.primary_metric=probe/milky_way/log_odds"], "no score 'log_odds'"),
+        (["seed=1,2", "study.secondary_metrics=[probe/nike/filter_overlap]"], "is descriptive"),
     ],
 )
 def test_a_plan_that_could_say_nothing_is_refused_before_any_work(
@@ -146,6 +153,18 @@ def test_a_plan_that_could_say_nothing_is_refused_before_any_work(
     assert main(["train", "-m", *arguments, *small]) == 1
     assert told in " ".join(capsys.readouterr().err.split())
     assert not (workplace / "outputs/cache").exists()
+
+
+def test_all_wrong_metrics_of_a_study_are_reported_together(
+    workplace: Path, small: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    wrong = ["study.primary_metric=banana", "study.secondary_metrics=[test/all/ecee,test/all/ece,test/all/rows]"]
+    assert main(["train", "-m", "filter=full,nike_positive", *wrong, *small]) == 1
+    told = " ".join(capsys.readouterr().err.split())
+    assert told.count("study.primary_metric:") == 1
+    assert told.count("study.secondary_metrics:") == 2
+    assert "Did you mean 'ece'?" in told
+    assert "'test/all/rows' is descriptive" in told
 
 
 @pytest.mark.slow
