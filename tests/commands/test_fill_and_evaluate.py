@@ -130,6 +130,7 @@ def assert_kept(store: Store, label: str) -> None:
     assert (table["rank"] <= 10).all()
 
 
+@pytest.mark.slow
 def test_without_a_dataset_only_probes_are_compared(
     workplace: Path, folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -100,6 +100,7 @@ def test_the_progress_bar_draws_on_stderr_and_can_be_off(
     assert capsys.readouterr() == ("", "")  # all cached, nothing to wait for
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("mode", ["full", "short_circuit"])
 def test_how_many_processes_score_changes_no_verdict(corpus_of: CorpusOf, tmp_path: Path, mode: Any) -> None:
     corpus = corpus_of([f"a {word} shoe {i}" for i in range(2_500) for word in ("good", "bad")])
@@ -115,6 +116,7 @@ def test_how_many_processes_score_changes_no_verdict(corpus_of: CorpusOf, tmp_pa
     assert told == [2_000, 4_000, 5_000]
 
 
+@pytest.mark.slow
 def test_a_fault_in_another_process_is_told_as_here(corpus_of: CorpusOf, tmp_path: Path) -> None:
     chosen = Filter(name="x", signals={"a": Field(column="stars", at_least=1)}, keep="a", processes=2)
     with pytest.raises(WinnowError, match="no column 'stars'"):

@@ -11,6 +11,7 @@ from winnow.data.fingerprint import fingerprint
 from winnow.tracking import Store, keys
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("arm", ["nike_positive", "random_matched"])
 def test_a_run_records_the_way_from_its_source_to_its_rows(
     workplace: Path, store: Store, small: list[str], arm: str, monkeypatch: pytest.MonkeyPatch
