@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
 from winnow.comparison.analysis import Comparison
 from winnow.comparison.collected_study import Study
 from winnow.metrics.metric_names import contrast_metric
-from winnow.tracking.keys import COMPARED, COMPARISON, KIND, STUDY
+from winnow.tracking.keys import COMPARED, COMPARISON, KIND, OWNER, STUDY
 from winnow.tracking.lifecycle import track
+from winnow.tracking.offline.operations import NOTE
+from winnow.tracking.process.ownership import Owner
 from winnow.tracking.store import Store
 
 LINKED = 60
 """Runs that a description links; all are in the artifact ``comparison/runs.json``."""
 
 
-def publish(comparison: Comparison, study: Study, store_uri: str, output: Path) -> str:
+def publish(comparison: Comparison, study: Study, store: Store, output: Path) -> str:
     """Log a comparison to MLflow and return its run's id.
 
     The run stands below the study's own, holds every written file, each contrast as metrics, and in its description the
@@ -25,16 +28,15 @@ def publish(comparison: Comparison, study: Study, store_uri: str, output: Path) 
     Args:
         comparison: The comparison.
         study: What it was made of.
-        store_uri: The store that the study came from.
+        store: The store that the study came from; its experiment knows where artifacts go.
         output: The folder that the report was written to.
     """
-    store = Store(uri=store_uri, artifacts=".")  # the experiment is there, and knows where its artifacts go
     tags = {
         KIND: "comparison",
         STUDY: study.name,
         COMPARED: str(len(study.cells)),
         "winnow.verdict": comparison.verdict.word,
-        "mlflow.note.content": _description(comparison, study),
+        NOTE: _description(comparison, study),
     }
     parent = study.parents[0] if study.parents else None
     with track(store, study.cells[0].experiment, f"{study.name} (comparison)", tags, parent) as run:
@@ -42,10 +44,11 @@ def publish(comparison: Comparison, study: Study, store_uri: str, output: Path) 
         runs = [{"run_id": c.run_id, "experiment_id": c.experiment, "arm": c.arm, "seed": c.seed} for c in study.cells]
         run.log_json(runs, f"{COMPARISON}/runs.json")
         run.log_folder(output, COMPARISON)
-        for one in study.parents:
-            experiment = run.client.get_run(one).info.experiment_id
-            told = f"{comparison.headline}\n\n{_link('The comparison', experiment, run.run_id)}"
-            run.client.set_tag(one, "mlflow.note.content", told)
+    told = f"{comparison.headline}\n\n{_link('The comparison', study.cells[0].experiment, run.run_id)}"
+    for one in study.parents:
+        owned = {OWNER: Owner.this_process().to_tag()}
+        writer = store.take_up(one, study.cells[0].experiment, study.name, owned, int(time.time() * 1000))
+        writer.write({"do": "tags", "tags": {NOTE: told}})
     return run.run_id
 
 

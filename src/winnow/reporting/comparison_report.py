@@ -20,6 +20,7 @@ from winnow.reporting.comparison_tables import tables
 from winnow.reporting.figures import Figure
 from winnow.reporting.page import render_page
 from winnow.reporting.style import MARKS, styles
+from winnow.tracking.store import Store
 
 
 def compare(
@@ -29,6 +30,7 @@ def compare(
     metrics: Sequence[str] = (),
     ui_url: str = "http://127.0.0.1:5000",
     publish: bool = True,
+    unsent: str | None = None,
 ) -> Comparison:
     """Compare the arms of a study, write the report and store it with the study's runs.
 
@@ -43,6 +45,7 @@ def compare(
         metrics: Metrics that were not declared, to be described too and marked as post hoc.
         ui_url: Address of MLflow's pages, for the report's links to runs.
         publish: Whether to store the comparison.
+        unsent: Folder for what the store does not take; by default ``unsent`` beside ``output``.
 
     Raises:
         WinnowError: The study is unknown, or has no finished run (key ``study``); the store does not exist
@@ -52,7 +55,8 @@ def compare(
     comparison = analyse(collected, metrics_too=metrics)
     write_comparison_report(comparison, collected, output, ui_url)
     if publish:
-        publish_comparison(comparison, collected, store_uri, output)
+        store = Store(uri=store_uri, artifacts=".", unsent=unsent or str(output.parent / "unsent"))
+        publish_comparison(comparison, collected, store, output)
     return comparison
 
 

@@ -8,17 +8,20 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from types import FrameType
-from typing import NoReturn
+from typing import TYPE_CHECKING, NoReturn
 
 from winnow.errors import WinnowError
 from winnow.tracking.environment import Load, provenance_tags
-from winnow.tracking.keys import ATTEMPTS, BEAT, CAUSE, OWNER
-from winnow.tracking.offline.operations import NOTE
+from winnow.tracking.keys import ATTEMPTS, BEAT, OWNER
+from winnow.tracking.offline.operations import forget_cause, is_missing, may_succeed_later
 from winnow.tracking.offline.spool import PARENT, Unsent
 from winnow.tracking.process.ownership import BEAT_SECONDS, Owner, claim
 from winnow.tracking.process.stale import cause_of_death
 from winnow.tracking.store import Store
 from winnow.tracking.tracked_run import TrackedRun
+
+if TYPE_CHECKING:
+    from mlflow.entities import Run
 
 SEND_SECONDS = 5
 """How old a buffered metric gets before it is sent, so that one can watch a run."""
@@ -57,7 +60,7 @@ def track(
             stack.enter_context(claim(run.run_id))
         else:
             stack.enter_context(claim(run_id))
-            run = _take_up(store, run_id, tags)
+            run = _take_up(store, experiment_id, name, run_id, tags)
         pulse = _Pulse(run)
         try:
             with _terminable():
@@ -74,30 +77,41 @@ def track(
         run.recover()
 
 
-def _take_up(store: Store, run_id: str, tags: Mapping[str, str]) -> TrackedRun:
-    """Make a run RUNNING again that an earlier attempt left."""
-    from mlflow.exceptions import MlflowException
-
-    client = store.client()
-    if (store.unsent_folder / run_id).exists():  # what the earlier attempt could not send comes before what follows
-        Unsent(store.unsent_folder / run_id).send(client)
+def _take_up(store: Store, experiment_id: str, name: str, run_id: str, tags: Mapping[str, str]) -> TrackedRun:
+    """Set a run that an earlier attempt ended to RUNNING; if a server does not answer, as soon as it does."""
+    client = store.connect()
     try:
+        if (unsent := Unsent(store.unsent_folder / run_id)).exists:
+            unsent.send(client)  # what the earlier attempt could not send comes before what follows
         earlier = client.get_run(run_id)
-    except MlflowException as error:
-        raise WinnowError(f"there is no run {run_id} to take up again: {error.message}") from error
-    if earlier.info.lifecycle_stage == "deleted":
-        raise WinnowError(f"the run {run_id} was deleted. Restore it in MLflow's pages, or begin a new one.")
-    if earlier.info.status == "RUNNING" and OWNER in earlier.data.tags and not cause_of_death(earlier):
-        owner = Owner.from_tag(earlier.data.tags[OWNER])
-        raise WinnowError(f"the run {run_id} is being worked on by {owner}. Wait until it ends, or stop it.")
-    client.update_run(run_id, status="RUNNING")
-    for gone in (CAUSE, NOTE):
-        if gone in earlier.data.tags:
-            client.delete_tag(run_id, gone)
-    run = TrackedRun(store.take_up(earlier, dict(tags)), earlier)
+        _check_free(earlier)
+        client.update_run(run_id, status="RUNNING")
+        forget_cause(client, run_id)
+    except Exception as error:
+        if isinstance(error, WinnowError):
+            raise
+        if not (store.is_server and may_succeed_later(error)) or is_missing(error):
+            told = f"there is no run {run_id} to resume" if is_missing(error) else f"the run {run_id} cannot be resumed"
+            raise WinnowError(f"{told}: {error}") from error
+        writer = store.take_up(run_id, experiment_id, name, tags, int(time.time() * 1000))
+        writer.write({"do": "resume", "tags": dict(tags)})
+        return TrackedRun(writer, unseen=True)
+    info = earlier.info
+    writer = store.take_up(run_id, info.experiment_id, info.run_name, tags, info.start_time)
+    run = TrackedRun(writer, earlier)
     attempts = int(earlier.data.tags.get(ATTEMPTS, "1")) + 1
     run.set_tags({**tags, ATTEMPTS: str(attempts), BEAT: str(run.clock.milliseconds())})
     return run
+
+
+def _check_free(run: Run) -> None:
+    """Raise if a run was deleted, or another process works on it."""
+    run_id = run.info.run_id
+    if run.info.lifecycle_stage == "deleted":
+        raise WinnowError(f"the run {run_id} was deleted. Restore it in MLflow's pages, or begin a new one.")
+    if run.info.status == "RUNNING" and OWNER in run.data.tags and not cause_of_death(run):
+        owner = Owner.from_tag(run.data.tags[OWNER])
+        raise WinnowError(f"the run {run_id} is being worked on by {owner}. Wait until it ends, or stop it.")
 
 
 class _Pulse(threading.Thread):

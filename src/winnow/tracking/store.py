@@ -26,7 +26,6 @@ from winnow.tracking.store_errors import explain, is_server, without_password
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
-    from mlflow.entities import Run
 
 SQLITE = "sqlite:///"
 CSV = "csv:"
@@ -80,7 +79,7 @@ class Store:
         """
         if self._csv is not None:
             raise no_store()
-        client = self._connect()
+        client = self.connect()
         if self.is_server:
             try:
                 client.search_experiments(max_results=1)
@@ -121,10 +120,9 @@ class Store:
             return writer
         return self._writer(Beginning(offline_id(), experiment_id, name, dict(tags), now))
 
-    def take_up(self, run: Run, tags: Mapping[str, str]) -> Writer:
-        """Return a writer to a run that was begun earlier."""
-        info = run.info
-        return self._writer(Beginning(info.run_id, info.experiment_id, info.run_name, dict(tags), info.start_time))
+    def take_up(self, run_id: str, experiment_id: str, name: str, tags: Mapping[str, str], time: int) -> Writer:
+        """Return a writer to a run that was begun earlier, at a time in milliseconds since 1970."""
+        return self._writer(Beginning(run_id, experiment_id, name, dict(tags), time))
 
     @property
     def tracking_uri(self) -> str:
@@ -147,9 +145,9 @@ class Store:
         return Path(self.unsent) / "".join(c if c.isalnum() else "-" for c in without_password(self.tracking_uri))[-80:]
 
     def _writer(self, beginning: Beginning) -> MlflowWriter:
-        return MlflowWriter(self._connect(), self.shown_uri, self.unsent_folder, beginning)
+        return MlflowWriter(self.connect(), self.shown_uri, self.unsent_folder, beginning)
 
-    def _connect(self) -> MlflowClient:
+    def connect(self) -> MlflowClient:
         """Return a client; a server is not asked yet."""
         quieten()
         for name, value in PATIENCE.items():

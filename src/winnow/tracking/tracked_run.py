@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from winnow.metrics.metric_names import safe_name
 from winnow.tracking.keys import BEAT, CAUSE, CHANGED
-from winnow.tracking.offline.operations import NOTE, Operation
+from winnow.tracking.offline.operations import NOTE, Operation, may_succeed_later
 from winnow.tracking.offline.writer import Writer
 
 if TYPE_CHECKING:
@@ -59,9 +59,17 @@ class TrackedRun:
     not take is kept on this machine, so that nothing here fails because of the store.
     """
 
-    def __init__(self, writer: Writer, earlier: Run | None = None) -> None:
-        """Take up a run; `earlier` is its state where an earlier attempt has written to it."""
+    def __init__(self, writer: Writer, earlier: Run | None = None, unseen: bool = False) -> None:
+        """Wrap a run that is begun or resumed.
+
+        Args:
+            writer: What its operations go through.
+            earlier: Its state if an earlier attempt has written to it.
+            unseen: Whether there is an earlier attempt whose state is not known, since the server does not answer.
+                What it has stored is then left out when the operations are sent.
+        """
         self._writer = writer
+        self._unseen = unseen
         self._lock = threading.Lock()
         self._metrics: list[tuple[str, float, int, int]] = []
         self._params: dict[str, str] = dict(earlier.data.params) if earlier else {}
@@ -92,8 +100,9 @@ class TrackedRun:
         """Write what is buffered."""
         with self._lock:
             values = self._metrics[:]
-            if new := [value for value in values if not self._is_there(value)]:
-                self._writer.write({"do": "metrics", "values": new})
+            is_known = self._look_up({name for name, _, _, _ in values})
+            if new := [value for value in values if value[3] not in self._steps_there.get(value[0], ())]:
+                self._writer.write({"do": "metrics", "values": new, "only_new": self._unseen or not is_known})
             del self._metrics[: len(values)]
 
     def beat(self) -> None:
@@ -122,7 +131,7 @@ class TrackedRun:
         changed = {name: value for name, value in given.items() if self._params.get(name, value) != value}
         new = {name: value for name, value in given.items() if name not in self._params}
         self._params |= new
-        self._write({"do": "params", "params": new})
+        self._write({"do": "params", "params": new, "only_new": self._unseen})
         if changed:
             self.set_tags({CHANGED: json.dumps(changed, ensure_ascii=False)})
 
@@ -180,13 +189,17 @@ class TrackedRun:
         with self._lock:
             self._writer.write(operation)
 
-    def _is_there(self, metric: tuple[str, float, int, int]) -> bool:
-        """Tell whether an earlier attempt has stored a value of this metric at this step."""
-        name, _, _, step = metric
-        if name in self._to_look_up:
-            self._steps_there[name] = {point.step for point in self.client.get_metric_history(self.run_id, name)}
-            self._to_look_up.discard(name)
-        return step in self._steps_there.get(name, ())
+    def _look_up(self, names: set[str]) -> bool:
+        """Read at which steps an earlier attempt has stored metrics; return whether the store answered."""
+        try:
+            for name in self._to_look_up & names:
+                self._steps_there[name] = {point.step for point in self.client.get_metric_history(self.run_id, name)}
+                self._to_look_up.discard(name)
+        except Exception as error:
+            if not may_succeed_later(error):
+                raise
+            return False
+        return True
 
 
 def _folder_of(path: str) -> str | None:

@@ -99,7 +99,7 @@ def test_no_answer_of_a_server_stops_a_run_or_loses_what_it_logs(
     answering: Callable[[int | None], str], status: int | None, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     store = Store(uri=answering(status), unsent=str(tmp_path / "unsent"))
-    run = TrackedRun(MlflowWriter(store._connect(), store.uri, store.unsent_folder, RUN))
+    run = TrackedRun(MlflowWriter(store.connect(), store.uri, store.unsent_folder, RUN))
     waited = []
     for step in range(2000):
         begun = time.perf_counter()

@@ -8,10 +8,13 @@ set to what it is already.
 from __future__ import annotations
 
 import gc
+import json
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
+
+from winnow.tracking.keys import ATTEMPTS, CAUSE, CHANGED, OWNER
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -39,6 +42,8 @@ def perform(client: MlflowClient, run_id: str, operation: Operation) -> None:
     """
     from mlflow.entities import Metric, Param, RunTag
 
+    if operation.get("only_new"):
+        operation = _only_new(client, run_id, operation)
     match operation["do"]:
         case "metrics":
             for values in _parts(operation["values"], MOST_VALUES):
@@ -55,10 +60,42 @@ def perform(client: MlflowClient, run_id: str, operation: Operation) -> None:
             source = Path(operation["file"])
             store = client.log_artifacts if source.is_dir() else client.log_artifact
             store(run_id, str(source), operation["folder"])
+        case "resume":
+            _resume(client, run_id, operation["tags"])
         case "end":
             client.set_terminated(run_id, operation["status"], operation["time"])
         case other:
             raise AssertionError(f"no such operation: {other}")
+
+
+def _only_new(client: MlflowClient, run_id: str, operation: Operation) -> Operation:
+    """Return an operation without the values that an earlier attempt at the run has stored.
+
+    Of parameters that differ from the stored ones the tag :data:`CHANGED` is set, since MLflow keeps the first value.
+    """
+    if operation["do"] == "params":
+        known = client.get_run(run_id).data.params
+        given = operation["params"]
+        if changed := {name: value for name, value in given.items() if known.get(name, value) != value}:
+            client.set_tag(run_id, CHANGED, json.dumps(changed, ensure_ascii=False)[:8000])
+        return {"do": "params", "params": {name: value for name, value in given.items() if name not in known}}
+    logged = client.get_run(run_id).data.metrics
+    names = {name for name, _, _, _ in operation["values"]} & set(logged)
+    steps = {name: {point.step for point in client.get_metric_history(run_id, name)} for name in names}
+    new = [value for value in operation["values"] if value[3] not in steps.get(value[0], ())]
+    return {"do": "metrics", "values": new}
+
+
+def _resume(client: MlflowClient, run_id: str, tags: dict[str, str]) -> None:
+    """Set a run that an earlier attempt ended to RUNNING; the same process counts as one attempt."""
+    from mlflow.entities import RunTag
+
+    earlier = client.get_run(run_id).data.tags
+    attempts = int(earlier.get(ATTEMPTS, "1")) + (earlier.get(OWNER) != tags.get(OWNER))
+    client.update_run(run_id, status="RUNNING")
+    forget_cause(client, run_id)
+    told = {**tags, ATTEMPTS: str(attempts)}
+    client.log_batch(run_id, tags=[RunTag(name, value) for name, value in told.items()])
 
 
 def _log_datasets(client: MlflowClient, run_id: str, operation: Operation) -> None:
@@ -86,6 +123,11 @@ def may_succeed_later(error: Exception) -> bool:
     return isinstance(error, OSError)
 
 
+def is_missing(error: Exception) -> bool:
+    """Return whether the store answered that a run does not exist."""
+    return getattr(error, "error_code", None) == "RESOURCE_DOES_NOT_EXIST"
+
+
 @contextmanager
 def _garbage_left_alone(client: MlflowClient) -> Iterator[None]:
     """Keep the garbage collector still while an embedded database takes values.
@@ -103,10 +145,13 @@ def _garbage_left_alone(client: MlflowClient) -> Iterator[None]:
         gc.enable()
 
 
-def forget(client: MlflowClient, run_id: str, tag: str) -> None:
-    """Remove a tag, where the run has it."""
-    if tag in client.get_run(run_id).data.tags:
-        client.delete_tag(run_id, tag)
+def forget_cause(client: MlflowClient, run_id: str) -> None:
+    """Remove the cause of an earlier end, and the description if it is that cause."""
+    tags = client.get_run(run_id).data.tags
+    if CAUSE in tags:
+        client.delete_tag(run_id, CAUSE)
+        if tags.get(NOTE) == tags[CAUSE]:
+            client.delete_tag(run_id, NOTE)
 
 
 def _parts(entries: Sequence[Any], size: int) -> list[Sequence[Any]]:

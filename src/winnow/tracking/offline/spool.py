@@ -9,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 import itertools
 import json
+import os
 import shutil
 import uuid
 from collections.abc import Iterator
@@ -16,8 +17,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from winnow.errors import WinnowError
-from winnow.tracking.keys import BEGUN_AS, CAUSE
-from winnow.tracking.offline.operations import Operation, forget, perform
+from winnow.tracking.keys import BEGUN_AS
+from winnow.tracking.offline.operations import Operation, forget_cause, perform
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -72,12 +73,17 @@ class Unsent:
         unsent = cls(folder / beginning.run_id)
         try:
             unsent.folder.mkdir(parents=True, exist_ok=True)
-            draft = unsent.folder / "run.json.part"
+            draft = unsent.folder / f"run.json.{os.getpid()}"
             draft.write_text(json.dumps(dataclasses.asdict(beginning), ensure_ascii=False), encoding="utf-8")
             draft.replace(unsent.folder / "run.json")
         except OSError as error:
             raise unsent._lost(error) from error
         return unsent
+
+    @property
+    def exists(self) -> bool:
+        """Whether anything is kept."""
+        return (self.folder / "run.json").exists()
 
     @property
     def beginning(self) -> Beginning:
@@ -115,10 +121,11 @@ class Unsent:
         What was sent before a failure is sent again the next time, which changes nothing.
         """
         run_id = self.beginning.begin_once(client)
-        forget(client, run_id, CAUSE)  # another machine may have taken the run for dead, since it could not hear of it
-        for kind, alike in itertools.groupby(self.operations(), key=lambda operation: operation["do"]):
+        forget_cause(client, run_id)  # another machine may have taken the run for dead, since it could not hear of it
+        for (kind, only_new), alike in itertools.groupby(self.operations(), key=_alike):
             if kind == "metrics":  # a few large calls instead of many small ones
-                perform(client, run_id, {"do": kind, "values": [one for each in alike for one in each["values"]]})
+                values = [one for each in alike for one in each["values"]]
+                perform(client, run_id, {"do": kind, "values": values, "only_new": only_new})
             else:
                 for operation in alike:
                     perform(client, run_id, operation)
@@ -143,6 +150,11 @@ class Unsent:
             f"({error.strerror or error}). Free some space, or let that folder be written, and run again; training "
             "goes on from its last checkpoint."
         )
+
+
+def _alike(operation: Operation) -> tuple[str, bool]:
+    """Return what operations that are sent together have in common."""
+    return operation["do"], bool(operation.get("only_new"))
 
 
 def offline_id() -> str:

@@ -56,7 +56,8 @@ def sync(store: Store) -> list[str]:
 
 def _goes_on(unsent: Unsent) -> bool:
     """Tell whether the run's process may still write to the folder."""
-    if any(operation["do"] == "end" for operation in unsent.operations()):
+    ends = [operation["do"] for operation in unsent.operations() if operation["do"] in ("end", "resume")]
+    if ends and ends[-1] == "end":
         return False
     files = [unsent.folder, *unsent.folder.glob("*.jsonl")]
     silent = time.time() - max(file.stat().st_mtime for file in files)

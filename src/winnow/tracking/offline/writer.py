@@ -47,7 +47,9 @@ class MlflowWriter:
         self._where = where
         self._folder = folder
         self._beginning = beginning
-        self._unsent: Unsent | None = None
+        # What an earlier attempt has kept is sent before anything that follows.
+        has_unsent = Unsent(folder / beginning.run_id).exists
+        self._unsent: Unsent | None = Unsent.of(folder, beginning) if has_unsent else None
         if is_offline(beginning.run_id):
             try:
                 self._is_called(beginning.begin(client))

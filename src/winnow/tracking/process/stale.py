@@ -34,7 +34,10 @@ def close_stale_runs(store: Store, experiment_id: str) -> list[str]:
 
 
 def close_if_dead(client: MlflowClient, run: Run) -> str | None:
-    """End a RUNNING run whose process is gone, and return the cause; `None` where it was left alone."""
+    """End a RUNNING run whose process is gone, and return the cause; `None` if the run is not changed.
+
+    A run that has ended keeps its status, although its process is gone.
+    """
     if cause := cause_of_death(run):
         tags = {"do": "tags", "tags": {CAUSE: cause, NOTE: cause}}
         for operation in (tags, {"do": "end", "status": "KILLED", "time": last_sign(run)}):
@@ -43,9 +46,9 @@ def close_if_dead(client: MlflowClient, run: Run) -> str | None:
 
 
 def cause_of_death(run: Run) -> str | None:
-    """Say why the process of a RUNNING run is known to be gone; `None` where it may live."""
+    """Return why the process of a RUNNING run is known to be gone; `None` where it may live, or the run has ended."""
     owner = run.data.tags.get(OWNER)
-    if owner is None:
+    if owner is None or run.info.status != "RUNNING":
         return None
     silent = time.time() - last_sign(run) / 1000
     return Owner.from_tag(owner).why_dead(run.info.run_id, silent)
