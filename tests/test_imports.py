@@ -12,13 +12,14 @@ SOURCE = Path(__file__).parents[1] / "src" / "winnow"
 
 MAY_IMPORT: dict[str, set[str]] = {
     "errors": set(),
+    "disk": set(),
     "formatting": set(),
     "metrics": {"errors"},
     "config": {"errors"},
-    "data": {"errors"},
-    "tracking": {"errors", "metrics"},
+    "data": {"errors", "disk"},
+    "tracking": {"errors", "disk", "metrics"},
     "filters": {"errors", "data"},
-    "training": {"errors", "data"},
+    "training": {"errors", "disk", "data"},
     "comparison": {"errors", "formatting", "metrics", "tracking"},
     "reporting": {"errors", "formatting", "metrics", "data", "filters", "tracking", "comparison"},
     "evaluation": {"errors", "metrics", "data", "filters", "training"},  # filters only for the fast VADER scorer

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import logging
 import os
-import sqlite3
 import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -19,6 +18,7 @@ from pydantic.dataclasses import dataclass
 from winnow.errors import WinnowError
 from winnow.metrics.metric_registry import Metric
 from winnow.tracking.csv_writer import CsvWriter, no_store
+from winnow.tracking.embedded_store import SQLITE, open_database
 from winnow.tracking.mlflow_ui import EXPERIMENT_TAGS, VIEW_TAG, view
 from winnow.tracking.offline.spool import Beginning, offline_id
 from winnow.tracking.offline.writer import MlflowWriter, Writer
@@ -27,7 +27,6 @@ from winnow.tracking.store_errors import explain, is_server, without_password
 if TYPE_CHECKING:
     from mlflow import MlflowClient
 
-SQLITE = "sqlite:///"
 CSV = "csv:"
 
 PATIENCE = {
@@ -156,9 +155,9 @@ class Store:
             return _client(self.uri)
         with self._alone():
             try:
-                _try_to_write(self._file)
+                open_database(self._file)
                 client = _client(self.tracking_uri)
-                client.search_experiments(max_results=1)  # creates the schema while the lock is held
+                client.search_experiments(max_results=1)
             except Exception as error:
                 raise explain(self.uri, error) from error
         return client
@@ -239,20 +238,6 @@ def quieten() -> None:
 
     for name in ("alembic", "mlflow"):
         logging.getLogger(name).setLevel(logging.WARNING)
-
-
-def _try_to_write(file: Path) -> None:
-    """Open a database for writing, made in WAL mode where there is none, and let go of it again."""
-    new = not file.exists()
-    connection = sqlite3.connect(file, isolation_level=None)
-    try:
-        if new:
-            connection.execute("PRAGMA journal_mode=WAL")
-        connection.execute("BEGIN IMMEDIATE")
-        connection.execute("PRAGMA user_version = 0")  # what may only be read is told at the first change alone
-        connection.execute("ROLLBACK")
-    finally:
-        connection.close()
 
 
 def _unwritable(folder: Path) -> str | None:

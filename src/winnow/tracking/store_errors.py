@@ -72,11 +72,15 @@ def _of_database(told: str) -> str:
         return f"the database is locked by another program. Close what has it open for writing, {ELSEWHERE}."
     if "readonly" in told or "read-only" in told:
         return "the database may only be read. Make the file and its folder writable, or choose output_dir=FOLDER."
-    if "Can't locate revision" in told or "out-of-date database schema" in told:
+    if "Can't locate revision" in told:
         return (
-            "the database has another schema than the installed MLflow's, most often that of a newer one. Upgrade "
-            "MLflow to the version that wrote it (pip install --upgrade mlflow); to bring an older database up to "
-            "date, copy it and run: mlflow db upgrade"
+            "the database was written by a newer MLflow than the installed one. Upgrade MLflow "
+            "(pip install --upgrade mlflow), or choose output_dir=FOLDER."
+        )
+    if "out-of-date database schema" in told or re.search(r"table \S+ already exists|no such table", told):
+        return (
+            "the database has the schema of an older MLflow, or its upgrade was interrupted. Copy the file, then run "
+            "mlflow db upgrade; if that fails, restore the file from a copy, or choose output_dir=FOLDER."
         )
     if "not a database" in told or "malformed" in told:
         return "the file is no sqlite database, or a damaged one. Restore it from a copy, or choose output_dir=FOLDER."
