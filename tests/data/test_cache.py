@@ -4,18 +4,54 @@ from pathlib import Path
 
 import pytest
 
-from winnow.data.cache import published
+from winnow.data.cache import DIGESTS, intact, published
 from winnow.errors import WinnowError
 
 
-def test_a_file_appears_whole_or_not_at_all(tmp_path: Path) -> None:
-    target = tmp_path / "deep" / "result.txt"
+def publish(folder: Path, text: str) -> None:
+    with published(folder) as draft:
+        draft.mkdir()
+        (draft / "rows").write_text(text)
+
+
+def test_a_folder_appears_whole_or_not_at_all(tmp_path: Path) -> None:
+    target = tmp_path / "deep" / "result"
+    assert not intact(target)
     with published(target) as draft:
-        draft.write_text("half")
+        draft.mkdir()
+        (draft / "rows").write_text("half")
         assert not target.exists()
-        draft.write_text("whole")
-    assert target.read_text() == "whole"
+        (draft / "rows").write_text("whole")
+    assert (target / "rows").read_text() == "whole"
     assert list(target.parent.iterdir()) == [target]
+    assert intact(target)
+
+
+@pytest.mark.parametrize("place", range(12))
+def test_any_flipped_bit_is_found(tmp_path: Path, place: int, capsys: pytest.CaptureFixture[str]) -> None:
+    target = tmp_path / "result"
+    publish(target, "twelve bytes")
+    assert intact(target)
+    data = bytearray((target / "rows").read_bytes())
+    data[place] ^= 1 << place % 8
+    (target / "rows").write_bytes(data)
+    assert not intact(target)
+    assert not target.exists()
+    told = capsys.readouterr().err
+    assert told.count("\n") == 1
+    assert "rows does not match its digest" in told
+    assert "made again" in told
+    publish(target, "twelve bytes")
+    assert intact(target)
+
+
+@pytest.mark.parametrize("name", ["rows", DIGESTS])
+def test_a_missing_or_unreadable_file_is_found(tmp_path: Path, name: str) -> None:
+    for damage in (Path.unlink, lambda path: path.write_bytes(b"\xff\x00")):
+        publish(tmp_path / "result", "whole")
+        assert intact(tmp_path / "result")
+        damage(tmp_path / "result" / name)
+        assert not intact(tmp_path / "result")
 
 
 def test_nothing_is_left_of_work_that_fails(tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from winnow.data import Corpus
-from winnow.data.cache import damaged, published
+from winnow.data.cache import damaged, intact, published
 from winnow.filters.batch_scoring import Answer, Questions, Turn, column_of, known_as, score_column
 from winnow.filters.engines import BATCH_ROWS, EngineName, ask_rows
 from winnow.filters.signals.signal import Signal
@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 Watch = Callable[[int, Mapping[str, pa.Array]], None]
 """Is told the place of a batch's first row, and the scores that each signal gives to the batch."""
 
+
+_SCORES = "scores.parquet"
 
 _KEPT_BATCHES = 32  # rows of a memory-mapped corpus stay in memory for so many batches
 
@@ -55,7 +57,7 @@ def score_signals(
 ) -> dict[str, Scored]:
     """Return the scores of every signal for all rows of a corpus, in corpus order.
 
-    Scores lie in ``cache_dir/scores/<corpus fingerprint>/<signal fingerprint>.parquet``. Those that are there
+    Scores lie in ``cache_dir/scores/<corpus fingerprint>/<signal fingerprint>``. Those that are there
     are read; the others are computed and added, so a second filter pays only for signals that no filter had
     before. Rows are taken batch by batch, each by all signals, so that what is known of a batch is known at once; only
     signals that compare rows see all of them first.
@@ -168,11 +170,11 @@ def _answers(
 def cached_scores(signals: Mapping[str, Signal], corpus: Corpus, cache_dir: Path) -> dict[str, Scored]:
     """Return the scores that are on disk already."""
     paths = {name: _path(signal, corpus, cache_dir) for name, signal in signals.items()}
-    return {name: _read(path) for name, path in paths.items() if path.exists()}
+    return {name: _read(path) for name, path in paths.items() if intact(path)}
 
 
 def _path(signal: Signal, corpus: Corpus, cache_dir: Path) -> Path:
-    return cache_dir / "scores" / corpus.fingerprint / f"{signal.fingerprint()}.parquet"
+    return cache_dir / "scores" / corpus.fingerprint / signal.fingerprint()
 
 
 def progress_bar(progress: bool) -> Progress:
@@ -190,17 +192,18 @@ def progress_bar(progress: bool) -> Progress:
     return Progress(*columns, console=Console(stderr=True), disable=not progress)
 
 
-def _read(path: Path) -> Scored:
+def _read(folder: Path) -> Scored:
     try:
-        table = pq.read_table(path)
+        table = pq.read_table(folder / _SCORES)
         return Scored(table["score"].combine_chunks(), float(table.schema.metadata[b"seconds"]))
     except (OSError, ValueError, KeyError) as fault:  # Arrow's own faults are of these kinds
-        raise damaged(path, fault) from fault
+        raise damaged(folder, fault) from fault
 
 
-def _save(scored: Scored, signal: Signal, path: Path) -> None:
+def _save(scored: Scored, signal: Signal, folder: Path) -> None:
     facts: dict[str, Any] = {"signal": type(signal).__name__, "version": signal.version, **signal.settings()}
     metadata = {"signal": json.dumps(facts), "seconds": repr(scored.seconds)}
     schema = pa.schema([pa.field("score", pa.float64())], metadata=metadata)
-    with published(path) as draft:
-        pq.write_table(pa.table([scored.scores], schema=schema), draft)
+    with published(folder) as draft:
+        draft.mkdir()
+        pq.write_table(pa.table([scored.scores], schema=schema), draft / _SCORES)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import os
 import shutil
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ import torch
 from lightning_fabric.plugins import TorchCheckpointIO
 from pytorch_lightning.callbacks import Checkpoint
 
+from winnow.disk import flush_to_disk
 from winnow.errors import WinnowError
 from winnow.training.stop_signals import StopSignals
 
@@ -123,7 +125,7 @@ class WholeFiles(TorchCheckpointIO):
     def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None) -> None:
         """Write, or raise a :class:`WinnowError` and leave what was there."""
         final = Path(path)
-        draft = final.with_suffix(".draft")
+        draft = final.with_suffix(f".{os.getpid()}.draft")
         try:
             final.parent.mkdir(parents=True, exist_ok=True)
             with draft.open("wb") as file:
@@ -131,6 +133,7 @@ class WholeFiles(TorchCheckpointIO):
                 file.flush()
                 os.fsync(file.fileno())
             draft.replace(final)
+            flush_to_disk(final.parent)
         except (OSError, RuntimeError) as fault:  # torch tells of a write that fell short by a RuntimeError
             step = checkpoint.get("global_step")
             raise WinnowError(
@@ -167,6 +170,7 @@ def open_checkpoint(path: Path, model: torch.nn.Module) -> dict[str, Any]:
     """
     mend = "Delete the file, or set study.rerun=all, and the training begins anew."
     try:
+        _check_digests(path)
         content: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
         weights = {name.removeprefix("model."): tensor for name, tensor in content["state_dict"].items()}
     except Exception as fault:  # what torch raises depends on which byte is wrong
@@ -178,6 +182,18 @@ def open_checkpoint(path: Path, model: torch.nn.Module) -> dict[str, Any]:
             told = f"its {name} is {there}, and that of the model is {here}"
             raise WinnowError(f"The checkpoint {path} is of another model: {told}. {mend}", "study.rerun")
     return content
+
+
+def _check_digests(path: Path) -> None:
+    """Compare every tensor with its checksum, which ``torch.load(mmap=True)`` does not read.
+
+    Raises:
+        ValueError: One differs.
+        zipfile.BadZipFile: The file is no archive.
+    """
+    with zipfile.ZipFile(path) as archive:
+        if (name := archive.testzip()) is not None:
+            raise ValueError(f"{name} does not match its checksum")
 
 
 def _shape(tensor: torch.Tensor | None) -> str:

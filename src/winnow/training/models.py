@@ -80,13 +80,13 @@ class Scratch(Model):
         """Train a tokenizer on the corpus' train split, before any filter, or open the one from the cache."""
         from transformers import AutoTokenizer
 
-        from winnow.data.cache import published
+        from winnow.data.cache import intact, published
         from winnow.data.fingerprint import fingerprint
         from winnow.training.wordpiece import train_wordpiece
 
         name = fingerprint("wordpiece", corpus.fingerprint, self.vocabulary_size, self.max_length)
         folder = cache_dir / "tokenizer" / name
-        if not folder.exists():
+        if not intact(folder):
             texts = corpus.split("train")["text"].to_pylist()
             with published(folder) as draft:
                 train_wordpiece(texts, self.vocabulary_size, self.max_length).save_pretrained(draft)

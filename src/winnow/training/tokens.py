@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from winnow.data.cache import published
+from winnow.data.cache import intact, published
 from winnow.data.fingerprint import fingerprint
 from winnow.errors import WinnowError
 from winnow.training.counter_rng import UInts, key, mix
@@ -118,7 +118,7 @@ def tokenize(table: pa.Table, tokenizer: PreTrainedTokenizerFast, max_length: in
     _check_length(max_length, vocabulary, "training.max_length")
     name = fingerprint("tokens with words", _content(table), vocabulary.fingerprint, max_length)
     folder = cache_dir / "tokens" / name
-    if not folder.exists():
+    if not intact(folder):
         with published(folder) as draft:
             draft.mkdir()
             _build(table, tokenizer, max_length, draft)

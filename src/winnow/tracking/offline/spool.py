@@ -16,6 +16,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
+from winnow.disk import flush_to_disk
 from winnow.errors import WinnowError
 from winnow.tracking.keys import BEGUN_AS
 from winnow.tracking.offline.operations import Operation, forget_cause, perform
@@ -97,6 +98,7 @@ class Unsent:
                 operation = {**operation, "file": self._copy(Path(operation["file"]))}
             with (self.folder / "operations.jsonl").open("a", encoding="utf-8") as file:
                 file.write(json.dumps(operation, ensure_ascii=False) + "\n")
+            flush_to_disk(self.folder / "operations.jsonl")
         except OSError as error:
             raise self._lost(error) from error
 

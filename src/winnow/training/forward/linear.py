@@ -218,7 +218,7 @@ def _rows_of_products(model: nn.Module, tokens: int, guessed: int) -> dict[Produ
 
 
 def _timed_once(rows: Mapping[Product, int], cache: Path) -> Timings:
-    from winnow.data.cache import published
+    from winnow.data.cache import intact, published
     from winnow.data.fingerprint import fingerprint
 
     threads = torch.get_num_threads()
@@ -229,12 +229,14 @@ def _timed_once(rows: Mapping[Product, int], cache: Path) -> Timings:
         torch.backends.cpu.get_cpu_capability(),
         threads,
     ]
-    file = cache / "linear" / f"{fingerprint(machine, sorted((list(one), count) for one, count in rows.items()))}.json"
-    if not file.exists():
+    folder = cache / "linear" / fingerprint(machine, sorted((list(one), count) for one, count in rows.items()))
+    if not intact(folder):
         timings = [[*one, timed(one, count)] for one, count in rows.items()]
-        with published(file) as draft:
-            draft.write_text(json.dumps(timings, indent=1) + "\n", encoding="utf-8")
-    return {(name, outputs, inputs): by for name, outputs, inputs, by in json.loads(file.read_text("utf-8"))}
+        with published(folder) as draft:
+            draft.mkdir()
+            (draft / "timings.json").write_text(json.dumps(timings, indent=1) + "\n", encoding="utf-8")
+    timings = json.loads((folder / "timings.json").read_text("utf-8"))
+    return {(name, outputs, inputs): by for name, outputs, inputs, by in timings}
 
 
 def timed(product: Product, rows: int) -> dict[str, float]:

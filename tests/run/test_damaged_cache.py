@@ -1,0 +1,42 @@
+"""Bits that flip in the cache: what is damaged is made again, and no number changes."""
+
+from pathlib import Path
+
+import pytest
+
+from winnow.cli import main
+from winnow.tracking import Store, keys
+
+KINDS = {"corpus", "scores", "explained", "tokenizer", "tokens", "base_scores", "linear"}
+
+
+def scores(store: Store) -> list[dict[str, float]]:
+    runs = store.client().search_runs([store.experiment("scratchpad")], order_by=["attributes.start_time ASC"])
+    prefixes = (keys.FINAL, keys.BEFORE)
+    return [
+        {name: value for name, value in run.data.metrics.items() if name.startswith(prefixes) and "second" not in name}
+        for run in runs
+    ]
+
+
+def test_a_flipped_bit_in_every_cached_file_changes_no_score(
+    workplace: Path, small: list[str], store: Store, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = ["train", "filter=nike_positive", *small]
+    assert main(run) == 0
+    cache = workplace / "outputs/cache"
+    files = [file for file in sorted(cache.rglob("*")) if file.is_file() and not file.name.startswith(".")]
+    assert {file.relative_to(cache).parts[0] for file in files} >= KINDS - {"linear"}
+    for place, file in enumerate(files):
+        data = bytearray(file.read_bytes())
+        data[(place * 7919) % len(data)] ^= 1 << place % 8
+        file.write_bytes(data)
+    capsys.readouterr()
+    assert main(run) == 0
+    told = capsys.readouterr().err
+    folders = {file.parent for file in files}
+    assert told.count("is made again") == len(folders)
+    assert all(f"{folder.relative_to(workplace)} is damaged" in told for folder in folders)
+    first, second = scores(store)
+    assert first
+    assert first == second
