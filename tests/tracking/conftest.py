@@ -78,6 +78,15 @@ class Server:
         self.kill()
         pytest.fail(f"the server did not start: {self._log.read_text()[-2000:]}")
 
+    def stop(self) -> None:
+        """Let the server accept connections and answer none."""
+        assert self._process is not None
+        os.killpg(self._process.pid, signal.SIGSTOP)
+
+    def resume(self) -> None:
+        assert self._process is not None
+        os.killpg(self._process.pid, signal.SIGCONT)
+
     def kill(self) -> None:
         if self._process is not None:
             os.killpg(self._process.pid, signal.SIGKILL)

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import csv
 import shutil
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from winnow.errors import WinnowError
 from winnow.tracking.offline.operations import Operation
+from winnow.tracking.offline.waiting import Answer
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -38,6 +39,10 @@ class CsvWriter:
     def client(self) -> MlflowClient:
         """There is none."""
         raise no_store()
+
+    def answer(self, call: Callable[[], Answer]) -> Answer:
+        """There is no store to wait for."""
+        return call()
 
     def write(self, operation: Operation) -> None:
         """Add lines to a file, or an artifact to the folder."""

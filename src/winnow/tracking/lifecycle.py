@@ -15,6 +15,7 @@ from winnow.tracking.environment import Load, provenance_tags
 from winnow.tracking.keys import ATTEMPTS, BEAT, OWNER
 from winnow.tracking.offline.operations import forget_cause, is_missing, may_succeed_later
 from winnow.tracking.offline.spool import PARENT, Unsent
+from winnow.tracking.offline.waiting import WAIT_SECONDS, within
 from winnow.tracking.process.ownership import BEAT_SECONDS, Owner, claim
 from winnow.tracking.process.stale import cause_of_death
 from winnow.tracking.store import Store
@@ -81,6 +82,8 @@ def _take_up(store: Store, experiment_id: str, name: str, run_id: str, tags: Map
     """Set a run that an earlier attempt ended to RUNNING; if a server does not answer, as soon as it does."""
     client = store.connect()
     try:
+        if store.is_server:
+            within(WAIT_SECONDS, lambda: client.search_experiments(max_results=1))
         if (unsent := Unsent(store.unsent_folder / run_id)).exists:
             unsent.send(client)  # what the earlier attempt could not send comes before what follows
         earlier = client.get_run(run_id)
@@ -121,24 +124,36 @@ class _Pulse(threading.Thread):
         super().__init__(name="winnow-tracking", daemon=True)
         self._run = run
         self._ended = threading.Event()
+        self._pause, self._next_try = float(SEND_SECONDS), 0.0
 
     def run(self) -> None:
         """Send now and then until stopped, how busy the machine is too."""
         load, looks, due = Load(), 0, time.monotonic() + BEAT_SECONDS
         while not self._ended.wait(SEND_SECONDS):
-            with suppress(Exception):  # what could not even be kept stays buffered, and the run's end tells of it
+            with suppress(Exception):  # what could not even be kept stays buffered, and the run's end reports it
                 self._run.log_metrics(load.read(), looks)
                 looks += 1
                 self._run.flush()
+                self._recover()
                 if time.monotonic() >= due:
                     self._run.beat()
                     due = time.monotonic() + BEAT_SECONDS
 
+    def _recover(self) -> None:
+        """Send what was kept; while the store does not answer, try less and less often."""
+        if time.monotonic() < self._next_try:
+            return
+        if self._run.recover():
+            self._pause = SEND_SECONDS
+        else:
+            self._pause = min(2 * self._pause, BEAT_SECONDS)
+            self._next_try = time.monotonic() + self._pause
+
     def stop(self) -> None:
-        """Stop, and wait for what is being sent."""
+        """Stop, and wait a moment for what is being sent."""
         self._ended.set()
         if self.is_alive():
-            self.join()
+            self.join(WAIT_SECONDS)
 
 
 @contextmanager

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from contextlib import suppress
 from typing import Any
 
 import pytorch_lightning as pl
@@ -46,17 +45,20 @@ class RunLogger(Logger):
         """Do nothing: parameters are stored with the run's beginning."""
 
 
-class FlushFirst(pl.Callback):
-    """Writes what a run has buffered before a checkpoint is written.
+class BufferedMetrics(pl.Callback):
+    """Keeps a run's buffered metrics in its checkpoint.
 
-    A training that is taken up again repeats the steps after its checkpoint and none before it: what those had logged
-    and a killed process still held would be lost.
+    A resumed training repeats the steps after its checkpoint and none before it: what those had logged and a killed
+    process still held would be lost. To write it to the store first would let training wait for the store.
     """
 
     def __init__(self, run: TrackedRun) -> None:
         self._run = run
 
-    def on_save_checkpoint(self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: Any) -> None:
-        """Write; Lightning calls this while it gathers what the checkpoint will hold."""
-        with suppress(Exception):  # what could not even be kept stays buffered, and the run's end tells of it
-            self._run.flush()
+    def state_dict(self) -> dict[str, Any]:
+        """Return what is not written yet."""
+        return {"values": [list(value) for value in self._run.buffered()]}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Buffer again what was not written when the checkpoint was."""
+        self._run.restore([tuple(value) for value in state_dict.get("values", [])])

@@ -21,6 +21,7 @@ from winnow.tracking.csv_writer import CsvWriter, no_store
 from winnow.tracking.embedded_store import SQLITE, open_database
 from winnow.tracking.mlflow_ui import EXPERIMENT_TAGS, VIEW_TAG, view
 from winnow.tracking.offline.spool import Beginning, offline_id
+from winnow.tracking.offline.waiting import CHECK_SECONDS, WAIT_SECONDS, within
 from winnow.tracking.offline.writer import MlflowWriter, Writer
 from winnow.tracking.store_errors import explain, is_server, without_password
 
@@ -32,7 +33,7 @@ CSV = "csv:"
 PATIENCE = {
     "MLFLOW_HTTP_REQUEST_TIMEOUT": "20",
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1",
-    "MLFLOW_ARTIFACT_UPLOAD_DOWNLOAD_TIMEOUT": "300",
+    "MLFLOW_ARTIFACT_UPLOAD_DOWNLOAD_TIMEOUT": "60",
 }
 """MLflow's own waits hold up a training for minutes where a server has died; what a user sets goes before."""
 
@@ -81,7 +82,7 @@ class Store:
         client = self.connect()
         if self.is_server:
             try:
-                client.search_experiments(max_results=1)
+                within(CHECK_SECONDS, lambda: client.search_experiments(max_results=1))
             except Exception as error:
                 raise explain(self.uri, error) from error
         return client
@@ -99,13 +100,17 @@ class Store:
 
         if self._csv is not None:
             return name
+        known = self._remembered().get(name) if self.is_server else None
         try:
-            found = self._experiment(self.client(), name, metrics)
-        except (WinnowError, MlflowException) as error:
-            if known := self._remembered().get(name):
+            if known is None:
+                found = self._experiment(self.client(), name, metrics)
+            else:
+                found = within(WAIT_SECONDS, lambda: self._experiment(self.connect(), name, metrics))
+        except (WinnowError, MlflowException, TimeoutError) as error:
+            if known is not None:
                 return known
             raise error if isinstance(error, WinnowError) else explain(self.uri, error) from error
-        if self.is_server and self._remembered().get(name) != found:
+        if self.is_server and known != found:
             self._remember(name, found)
         return found
 

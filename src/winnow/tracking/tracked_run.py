@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import json
 import math
 import tempfile
@@ -70,7 +71,7 @@ class TrackedRun:
         """
         self._writer = writer
         self._unseen = unseen
-        self._lock = threading.Lock()
+        self._flushing = threading.Lock()
         self._metrics: list[tuple[str, float, int, int]] = []
         self._params: dict[str, str] = dict(earlier.data.params) if earlier else {}
         self._to_look_up = set(earlier.data.metrics) if earlier else set()
@@ -96,9 +97,17 @@ class TrackedRun:
         finite = {name: float(value) for name, value in metrics.items() if math.isfinite(value)}
         self._metrics += [(safe_name(name), value, now, step) for name, value in finite.items()]
 
+    def buffered(self) -> list[tuple[str, float, int, int]]:
+        """Return the metrics that are not written yet: name, value, time and step of each."""
+        return self._metrics[:]
+
+    def restore(self, values: Sequence[tuple[str, float, int, int]]) -> None:
+        """Buffer metrics of an earlier attempt; those that are stored already are not stored again."""
+        self._metrics += [(name, value, now, step) for name, value, now, step in values]
+
     def flush(self) -> None:
         """Write what is buffered."""
-        with self._lock:
+        with self._flushing:
             values = self._metrics[:]
             is_known = self._look_up({name for name, _, _, _ in values})
             if new := [value for value in values if value[3] not in self._steps_there.get(value[0], ())]:
@@ -106,14 +115,12 @@ class TrackedRun:
             del self._metrics[: len(values)]
 
     def beat(self) -> None:
-        """Tell that this run's process lives, and send what the store did not take before."""
-        self.recover()
+        """Log that this run's process is alive."""
         self.set_tags({BEAT: str(self.clock.milliseconds())})
 
     def recover(self) -> bool:
         """Try to send what the store did not take before; tell whether nothing waits any more."""
-        with self._lock:
-            return self._writer.recover()
+        return self._writer.recover()
 
     def end(self, status: str, cause: str | None = None) -> None:
         """Write what is buffered and set the run's last status, with its cause unless it ended well."""
@@ -186,14 +193,14 @@ class TrackedRun:
         self._write({"do": "datasets", "datasets": [dataset.described() for dataset in datasets]})
 
     def _write(self, operation: Operation) -> None:
-        with self._lock:
-            self._writer.write(operation)
+        self._writer.write(operation)
 
     def _look_up(self, names: set[str]) -> bool:
         """Read at which steps an earlier attempt has stored metrics; return whether the store answered."""
         try:
             for name in self._to_look_up & names:
-                self._steps_there[name] = {point.step for point in self.client.get_metric_history(self.run_id, name)}
+                points = self._writer.answer(functools.partial(self.client.get_metric_history, self.run_id, name))
+                self._steps_there[name] = {point.step for point in points}
                 self._to_look_up.discard(name)
         except Exception as error:
             if not may_succeed_later(error):

@@ -15,6 +15,7 @@ from winnow.cli import main
 from winnow.errors import WinnowError
 from winnow.tracking import Store, keys, sync, track
 from winnow.tracking.offline.spool import Beginning
+from winnow.tracking.offline.waiting import WAIT_SECONDS
 from winnow.tracking.offline.writer import MlflowWriter
 from winnow.tracking.process.ownership import Owner
 from winnow.tracking.tracked_run import TrackedRun
@@ -121,6 +122,39 @@ def test_no_answer_of_a_server_stops_a_run_or_loses_what_it_logs(
         sync(store)
 
 
+@pytest.mark.slow
+def test_a_server_that_hangs_is_waited_for_a_second_in_total_and_has_everything_later(
+    serve: Callable[..., Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_TIMEOUT", "8")
+    server = serve(f"sqlite:///{tmp_path}/server.db")
+    store = Store(uri=server.uri, unsent=str(tmp_path / "unsent"))
+    experiment = store.experiment("study")
+    with track(store, experiment, "hangs", {}) as run:
+        server.stop()
+        begun = time.monotonic()
+        run.log_metrics({"train/loss": 1.0}, 1)
+        run.log_params({"lr": 0.1})
+        run.set_tags({"told": "offline"})
+        run.log_text("report", "report.txt")
+        run.flush()
+        assert not run.recover()
+        assert store.experiment("study") == experiment
+        assert time.monotonic() - begun < 2 * WAIT_SECONDS + 1.5  # of which a second each for the last two
+        server.resume()
+        deadline = time.monotonic() + 30
+        while not run.recover():
+            assert time.monotonic() < deadline
+            time.sleep(0.1)
+        assert store.client().get_run(run.run_id).data.tags["told"] == "offline"
+        run.set_tags({"told": "again"})
+    assert capsys.readouterr().err.count("does not take") == 1
+    found = store.client().get_run(run.run_id)
+    assert (found.info.status, found.data.params, found.data.tags["told"]) == ("FINISHED", {"lr": "0.1"}, "again")
+    assert len(store.client().get_metric_history(run.run_id, "train/loss")) == 1
+    assert not list(store.unsent_folder.glob("*/run.json"))
+
+
 def test_a_server_that_dies_and_comes_back_has_everything_once(
     serve: Callable[..., Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -147,7 +181,7 @@ def test_a_server_that_dies_and_comes_back_has_everything_once(
         assert "no tracking server answers" in " ".join(capsys.readouterr().err.split())
         shutil.copytree(store.unsent_folder / cell.run_id, tmp_path / "copy")
         server.start()
-        parent.beat()
+        parent.recover()
         assert store.client().get_run(parent.run_id).data.tags["told"] == "offline", "it is sent while the run goes on"
     assert main(["sync", "tracking=server", f"tracking.uri={server.uri}"]) == 0
     assert "a cell was sent" in capsys.readouterr().out

@@ -117,22 +117,37 @@ class Unsent:
                 operation["file"] = str(self.folder / operation["file"])
             yield operation
 
+    def count(self) -> int:
+        """Return how many operations are kept."""
+        return sum(1 for _ in self.operations())
+
     def send(self, client: MlflowClient) -> str:
         """Send everything and remove the folder; return the run's id in the store.
 
         What was sent before a failure is sent again the next time, which changes nothing.
         """
+        run_id, _ = self.send_from(client, 0)
+        self.remove()
+        return run_id
+
+    def send_from(self, client: MlflowClient, first: int) -> tuple[str, int]:
+        """Send the operations from a number on; return the run's id in the store, and how many are sent in all."""
         run_id = self.beginning.begin_once(client)
-        forget_cause(client, run_id)  # another machine may have taken the run for dead, since it could not hear of it
-        for (kind, only_new), alike in itertools.groupby(self.operations(), key=_alike):
+        operations = list(self.operations())
+        if not first:
+            forget_cause(client, run_id)  # another machine may have closed the run, since it could not hear of it
+        for (kind, only_new), alike in itertools.groupby(operations[first:], key=_alike):
             if kind == "metrics":  # a few large calls instead of many small ones
                 values = [one for each in alike for one in each["values"]]
                 perform(client, run_id, {"do": kind, "values": values, "only_new": only_new})
             else:
                 for operation in alike:
                     perform(client, run_id, operation)
+        return run_id, len(operations)
+
+    def remove(self) -> None:
+        """Remove the folder."""
         shutil.rmtree(self.folder)
-        return run_id
 
     def _copy(self, source: Path) -> str:
         """Copy a file or a folder, and return the copy's path below the run's folder."""

@@ -1,0 +1,53 @@
+"""Bounded waits for a server that may accept a request and never answer it."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from typing import Final, TypeVar
+
+Answer = TypeVar("Answer")
+
+WAIT_SECONDS: Final = 1.0
+"""How long a run waits for its server in total; what takes longer is sent in the background."""
+
+CHECK_SECONDS: Final = 10.0
+"""How long a command waits for a server's first answer."""
+
+
+class NoAnswerError(TimeoutError):
+    """A server did not answer in time.
+
+    Attributes:
+        thread: The thread that still waits for the answer.
+    """
+
+    def __init__(self, seconds: float, thread: threading.Thread) -> None:
+        super().__init__(f"timed out: no answer within {seconds:g} s")
+        self.thread = thread
+
+
+def within(seconds: float, call: Callable[[], Answer]) -> Answer:
+    """Return what a call returns, in a thread of its own that is abandoned after a time.
+
+    Raises:
+        NoAnswerError: The call takes longer.
+        Exception: Whatever the call raises.
+    """
+    answers: list[Answer] = []
+    errors: list[Exception] = []
+
+    def answer() -> None:
+        try:
+            answers.append(call())
+        except Exception as error:
+            errors.append(error)
+
+    thread = threading.Thread(target=answer, name="winnow-request", daemon=True)
+    thread.start()
+    thread.join(seconds)
+    if errors:
+        raise errors[0]
+    if not answers:
+        raise NoAnswerError(seconds, thread)
+    return answers[0]
