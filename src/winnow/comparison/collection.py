@@ -12,6 +12,7 @@ from winnow.comparison.collected_study import Cell, Declaration, Study
 from winnow.comparison.declared import completed, declared
 from winnow.errors import WinnowError, did_you_mean
 from winnow.metrics.metric_names import LOSSES
+from winnow.tracking.embedded_store import SQLITE, is_incomplete
 from winnow.tracking.keys import (
     ARM,
     CAUSE,
@@ -25,7 +26,8 @@ from winnow.tracking.keys import (
     SEED,
 )
 from winnow.tracking.query import search
-from winnow.tracking.store import quieten
+from winnow.tracking.store import Store, quieten
+from winnow.tracking.store_errors import explained
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -53,9 +55,14 @@ def collect(store_uri: str, *names: str) -> Study:
         names: Names of the studies, which are those of their experiments.
 
     Raises:
-        WinnowError: The store or a study does not exist (key ``study`` with near names), or no run has finished.
+        WinnowError: The store or a study does not exist (key ``study`` with near names), or no run has finished; or
+            the store is damaged or does not answer (key ``tracking.uri``).
     """
-    client = _open(store_uri)
+    with explained(store_uri):
+        return _collect(_open(store_uri), *names)
+
+
+def _collect(client: MlflowClient, *names: str) -> Study:
     found = [_of_study(client, name) for name in dict.fromkeys(names)]
     runs = [run for one in found for run in one.runs]
     title = " and ".join(one.name for one in found)
@@ -129,15 +136,19 @@ def _joined(found: Sequence[_Found]) -> tuple[list[Cell], Declaration | None, li
 
 def _open(store_uri: str) -> MlflowClient:
     """Return a client for a store that exists already; MLflow itself would make an empty one."""
-    from mlflow import MlflowClient
-
-    quieten()
-    if store_uri.startswith("sqlite:///") and not Path(store_uri.removeprefix("sqlite:///")).is_file():
+    store = Store(uri=store_uri)
+    if store.is_server:
+        return store.client()
+    file = Path(store_uri.removeprefix(SQLITE))
+    if store_uri.startswith(SQLITE) and (not file.is_file() or is_incomplete(file)):
         raise WinnowError(
             f"There is no run store at {store_uri}. Run a study first, or point tracking.uri at the store "
             "that holds it.",
             key="tracking.uri",
         )
+    from mlflow import MlflowClient
+
+    quieten()
     return MlflowClient(tracking_uri=store_uri)
 
 

@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import re
+import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
 from urllib.parse import urlsplit, urlunsplit
 
 from winnow.errors import WinnowError
@@ -19,6 +23,20 @@ def explain(uri: str, error: Exception) -> WinnowError:
     """
     told = str(error)
     return WinnowError(f"{_of_server(told) if is_server(uri) else _of_database(told)} ({without_password(uri)})", "uri")
+
+
+@contextmanager
+def explained(uri: str) -> Iterator[None]:
+    """Raise what the store raises in the block as an error that states the fix, with the key ``tracking.uri``."""
+    from mlflow.exceptions import MlflowException
+    from sqlalchemy.exc import SQLAlchemyError
+
+    try:
+        yield
+    except WinnowError as error:
+        raise error.under("tracking") if error.key == "uri" else error from error
+    except (MlflowException, SQLAlchemyError, sqlite3.Error, TimeoutError) as error:
+        raise explain(uri, error).under("tracking") from error
 
 
 def is_server(uri: str) -> bool:
@@ -72,7 +90,8 @@ def _of_database(told: str) -> str:
         return f"the database is locked by another program. Close what has it open for writing, {ELSEWHERE}."
     if "readonly" in told or "read-only" in told:
         return "the database may only be read. Make the file and its folder writable, or choose output_dir=FOLDER."
-    if "Can't locate revision" in told:
+    found = re.search(r"found version (\w+)", told)
+    if "Can't locate revision" in told or (found and not _is_known(found[1])):
         return (
             "the database was written by a newer MLflow than the installed one. Upgrade MLflow "
             "(pip install --upgrade mlflow), or choose output_dir=FOLDER."
@@ -91,3 +110,10 @@ def _of_database(told: str) -> str:
             "the database cannot be opened. Look at the rights of the file and its folder, or choose output_dir=FOLDER."
         )
     return f"the database cannot be used: {' '.join(told.split())[:300]}."
+
+
+def _is_known(revision: str) -> bool:
+    """Return whether the installed MLflow knows a revision of its schema; it does not know those of newer ones."""
+    import mlflow
+
+    return any((Path(mlflow.__file__).parent / "store/db_migrations/versions").glob(f"{revision}_*.py"))

@@ -1,0 +1,64 @@
+"""Stores that are damaged, dead or silent: `winnow compare` ends soon, with the fix."""
+
+import socket
+import sqlite3
+import time
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from winnow.cli import main
+from winnow.tracking import Store, track
+
+
+@pytest.fixture
+def silent() -> Iterator[str]:
+    """The address of a server that accepts connections and never answers."""
+    with closing(socket.create_server(("127.0.0.1", 0), backlog=64)) as server:
+        yield f"http://127.0.0.1:{server.getsockname()[1]}"
+
+
+def told_by_compare(capsys: pytest.CaptureFixture[str], uri: str) -> str:
+    begun = time.monotonic()
+    assert main(["compare", "study=mine", "tracking=server", f"tracking.uri={uri}"]) == 1
+    assert time.monotonic() - begun < 30
+    told = " ".join(capsys.readouterr().err.split())
+    assert told.startswith("winnow: tracking.uri: ")
+    assert "Traceback" not in told
+    return told
+
+
+@pytest.mark.slow
+def test_a_silent_server_is_reported(workplace: Path, silent: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert "gives no answer" in told_by_compare(capsys, silent)
+
+
+def test_a_dead_server_is_reported(workplace: Path, silent: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with closing(socket.create_server(("127.0.0.1", 0))) as server:
+        port = server.getsockname()[1]
+    assert "no tracking server answers" in told_by_compare(capsys, f"http://127.0.0.1:{port}")
+
+
+@pytest.mark.parametrize("damage", ["header", "page", "truncated"])
+def test_a_damaged_database_is_reported(
+    workplace: Path, store: Store, capsys: pytest.CaptureFixture[str], damage: str
+) -> None:
+    with track(store, store.experiment("mine"), "x", {}):
+        pass
+    file = workplace / "copy.db"
+    with (
+        closing(sqlite3.connect(store.uri.removeprefix("sqlite:///"))) as source,
+        closing(sqlite3.connect(file)) as copy,
+    ):
+        source.backup(copy)
+    data = bytearray(file.read_bytes())
+    if damage == "header":
+        data[:16] = b"x" * 16
+    elif damage == "page":
+        data[4096:] = b"\xff" * (len(data) - 4096)
+    else:
+        data = data[: len(data) // 2]
+    file.write_bytes(data)
+    told_by_compare(capsys, f"sqlite:///{file}")
