@@ -235,8 +235,14 @@ def _threads(number: int | None) -> Iterator[None]:
 
 def _run_in_worker(file: Path, waited_for: bool = True) -> Path:
     """Run a job from its file; where the study waits for its end, a worker ends when the study's process does."""
+    parent = os.getppid()
     if waited_for:
-        end_with_parent(os.getppid())
-    with unchanged_process():
-        run_job(Job.load(file))
+        end_with_parent(parent)
+    try:
+        with unchanged_process():
+            run_job(Job.load(file))
+    except SystemExit as stop:
+        if waited_for and os.getppid() != parent:  # the pool would ignore it, and wait for the study for minutes
+            os._exit(stop.code if isinstance(stop.code, int) else 1)
+        raise
     return file
