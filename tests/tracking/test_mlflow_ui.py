@@ -2,7 +2,6 @@
 
 import json
 import os
-import signal
 import subprocess
 import sys
 import time
@@ -29,10 +28,7 @@ def pages(workplace: Path, store: Store, small: list[str], find_port: Callable[[
     """The address of `winnow ui` over a study of two arms."""
     assert main(["train", "-m", "filter=full,nike_positive", "study.name=mine", *small]) == 0
     port = find_port()
-    # A group of its own: `winnow ui` starts MLflow's server, and that its worker.
-    process = subprocess.Popen(
-        [sys.executable, "-m", "winnow.cli", "ui", f"port={port}"], stdout=subprocess.PIPE, start_new_session=True
-    )
+    process = subprocess.Popen([sys.executable, "-m", "winnow.cli", "ui", f"port={port}"], stdout=subprocess.PIPE)
     address = f"http://127.0.0.1:{port}"
     deadline = time.monotonic() + 180
     while process.poll() is None and time.monotonic() < deadline:
@@ -42,8 +38,8 @@ def pages(workplace: Path, store: Store, small: list[str], find_port: Callable[[
         except OSError:
             time.sleep(0.3)
     yield address
-    os.killpg(process.pid, signal.SIGKILL)
-    process.wait()
+    process.terminate()
+    process.wait(60)
     assert process.stdout is not None
     assert "viewStateShareKey=winnow" in process.stdout.read().decode(), "where to look is told"
 

@@ -4,6 +4,7 @@ import functools
 import os
 import resource
 import signal
+import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -169,6 +170,22 @@ def test_a_damaged_checkpoint_is_told(model: Any, tmp_path: Path) -> None:
     torch.save({"state_dict": {}}, path)
     path.write_bytes(path.read_bytes()[:-40])
     with pytest.raises(WinnowError, match=r"last\.ckpt is damaged.*study\.rerun=all"):
+        open_checkpoint(path, model)
+
+
+@pytest.mark.parametrize("name", ["data/0", "data/3", "data.pkl"])
+def test_a_checkpoint_with_a_flipped_bit_is_refused(model: Any, tmp_path: Path, name: str) -> None:
+    path = tmp_path / "last.ckpt"
+    torch.save({"state_dict": {f"model.{key}": one for key, one in model.state_dict().items()}}, path)
+    assert open_checkpoint(path, model)
+    with zipfile.ZipFile(path) as archive:
+        stored = next(info for info in archive.infolist() if info.filename.endswith(f"/{name}"))
+        with archive.open(stored) as record:
+            place = record._orig_compress_start + stored.file_size // 2  # type: ignore[attr-defined]
+    data = bytearray(path.read_bytes())
+    data[place] ^= 1
+    path.write_bytes(data)
+    with pytest.raises(WinnowError, match=r"last\.ckpt is damaged.*checksum.*Delete the file"):
         open_checkpoint(path, model)
 
 

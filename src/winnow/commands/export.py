@@ -20,8 +20,8 @@ from winnow.reporting import write_comparison_report
 from winnow.run.components import check_store
 from winnow.studies import InProcess
 from winnow.studies.execution import print_failures, run_plan
+from winnow.studies.joining import declared_run
 from winnow.studies.plan import plan_jobs
-from winnow.studies.protocol import declared_run
 from winnow.studies.study_cell import build_study_cells
 from winnow.tracking import Store, attempts, close_stale_runs, keys
 from winnow.tracking.query import artifact_text
@@ -174,7 +174,7 @@ def remake(folder: Path, output: Path) -> int:
     cells = build_study_cells([read_cell({**tree, **here}, [], TrainConfig) for tree in trees])
     experiment = store.experiment(name)
     close_stale_runs(store, experiment)
-    with declared_run(store, f"{name} (remade)", declaration) as parent:
+    with declared_run(store, f"{name} (remade)", declaration, output / name) as parent:
         plan = plan_jobs(cells, attempts(store, experiment), parent.run_id)
         failures = run_plan(cells, plan, InProcess(), store, console)
     if failures:

@@ -14,7 +14,8 @@ from winnow.config import Cell, RerunConfig, TrainConfig, construct, read_cell
 from winnow.errors import WinnowError, did_you_mean
 from winnow.metrics.metric_names import SECONDS, at_stage
 from winnow.reporting.tables import console_table
-from winnow.run.components import Components, build_components, cell_id, check_store
+from winnow.run.cell_lock import hold_cell
+from winnow.run.components import Components, build_components, cell_folder, cell_id, check_store
 from winnow.run.pipeline import RunOptions, run_cell
 from winnow.tracking import Store, keys
 from winnow.tracking.environment import current_commit, hardware, packages, uncommitted_changes
@@ -70,7 +71,8 @@ def run_rerun(config: RerunConfig, console: Console) -> Rerun:
     # A name of its own keeps the model of the first run, and any checkpoint of it, apart from this one's.
     name = f"{cell_id(cell, components)}-rerun"
     tags = {keys.KIND: "rerun", keys.RERUN_OF: run.info.run_id}
-    run_cell(cell, components, RunOptions(name, run.data.tags.get("mlflow.parentRunId"), tags=tags))
+    with hold_cell(cell_folder(cell.config, name)):
+        run_cell(cell, components, RunOptions(name, run.data.tags.get("mlflow.parentRunId"), tags=tags))
     again = search(client, [run.info.experiment_id], f"tags.`{keys.RERUN_OF}` = '{run.info.run_id}'")[0]
     found = Rerun(run.info.run_id, again.info.run_id, _beside(run, again), differences)
     _print(found, console)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote, urlparse
 
 from winnow.tracking.keys import FILLS, FILTER_SUMMARY, PROMPTS, ROWS
+from winnow.tracking.offline.waiting import CHECK_SECONDS, within
 from winnow.tracking.query import artifact_path, histories
 
 if TYPE_CHECKING:
@@ -42,7 +43,10 @@ class Artifacts:
         if root.scheme in ("", "file"):
             path = Path(unquote(root.path)) / artifact
             return path if path.exists() else None
-        return artifact_path(self._client, run_id, artifact)
+        found = artifact_path(self._client, run_id, artifact)
+        if found is None:  # a server that no longer answers would be waited for at every artifact of every run
+            within(CHECK_SECONDS, lambda: self._client.search_experiments(max_results=1))
+        return found
 
     def read_json(self, run_id: str, artifact: str) -> dict[str, Any] | None:
         """Return a JSON artifact, or ``None`` where it is absent or broken."""

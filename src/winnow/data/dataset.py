@@ -12,6 +12,7 @@ import pyarrow as pa
 from pydantic import ConfigDict, Field, InstanceOf
 from pydantic.dataclasses import dataclass
 
+from winnow.data.cache import intact
 from winnow.data.cleaning import CleaningStep
 from winnow.data.corpus import EXTERNAL, SPLITS, Corpus, content_fingerprint
 from winnow.data.fingerprint import fingerprint
@@ -78,9 +79,9 @@ class Dataset:
                 or no rows are left.
         """
         folders = cache_dir / "corpus"
-        if known is None or not (folders / known).exists():
+        if known is None or not intact(folders / known):
             known = self.fingerprint()
-        if not (folders / known).exists():
+        if not intact(folders / known):
             self._build().save(folders / known)
         return replace(Corpus.open(folders / known), dataset=known)
 

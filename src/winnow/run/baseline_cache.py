@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from winnow import __version__
-from winnow.data.cache import damaged, published
+from winnow.data.cache import damaged, intact, published
 from winnow.data.fingerprint import fingerprint
 
 if TYPE_CHECKING:
@@ -54,7 +54,7 @@ class BaselineCache:
     def rows(self, key: str, compute: Callable[[], pa.Table]) -> pa.Table:
         """Return the rows' scores, computed only if no cell has cached them under the same key."""
         folder = self.folder / fingerprint("rows", self.model, key)
-        if not folder.exists():
+        if not intact(folder):
             rows = compute()
             with published(folder) as draft:
                 draft.mkdir()
@@ -67,7 +67,7 @@ class BaselineCache:
 
         names = [field.name for field in dataclasses.fields(ProbeScores)]
         folder = self.folder / fingerprint("probe", self.model, key)
-        if not folder.exists():
+        if not intact(folder):
             scores = compute()
             with published(folder) as draft:
                 draft.mkdir()

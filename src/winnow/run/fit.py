@@ -58,6 +58,7 @@ def fit(
     import pytorch_lightning as pl
 
     from winnow.evaluation.probes.probe_callback import ProbeFollower
+    from winnow.tracking.logger import BufferedMetrics
     from winnow.training.progress import quieten_libraries
 
     quieten_libraries()
@@ -65,7 +66,7 @@ def fit(
     pl.seed_everything(config.seed, verbose=False)
     module = _module(inputs)
     follower = ProbeFollower(inputs.components.probes, inputs.tokenizer, config.training.forward)
-    callbacks = [*callbacks, follower]
+    callbacks = [*callbacks, follower, *([BufferedMetrics(run)] if run is not None else [])]
     found = _checkpoint(inputs)
     if found is not None and found["complete"]:
         _restore(module, callbacks, found, inputs)
@@ -191,13 +192,12 @@ def _trainer(inputs: Inputs, run: TrackedRun | None, others: Sequence[Callback],
     """Return Lightning's trainer for a budget of steps, with a checkpoint at each validation."""
     from pytorch_lightning.utilities.exceptions import MisconfigurationException
 
-    from winnow.tracking.logger import FlushFirst, RunLogger
+    from winnow.tracking.logger import RunLogger
     from winnow.training.checkpoint import WholeFiles
 
     training, checkpoint = inputs.config.training, inputs.folder / LAST
     steps = _steps(inputs)
     pace = min(training.validate_every_steps, steps)
-    tracking = [FlushFirst(run)] if run is not None else []
     try:
         return inputs.components.trainer(
             max_steps=steps,
@@ -206,7 +206,7 @@ def _trainer(inputs: Inputs, run: TrackedRun | None, others: Sequence[Callback],
             check_val_every_n_epoch=None,  # the budget is in steps, not in passes
             val_check_interval=pace * training.accumulate_batches,
             log_every_n_steps=min(10, pace),
-            callbacks=[*others, *tracking, *_callbacks(training, checkpoint, pace, progress)],
+            callbacks=[*others, *_callbacks(training, checkpoint, pace, progress)],
             plugins=[WholeFiles()],
             logger=RunLogger(run) if run is not None else False,
             enable_progress_bar=progress,

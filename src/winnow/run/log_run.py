@@ -13,7 +13,7 @@ import yaml
 
 from winnow.config import Cell
 from winnow.data import Corpus
-from winnow.data.cache import published
+from winnow.data.cache import intact, published
 from winnow.data.fingerprint import fingerprint
 from winnow.evaluation.probes.probe_scores import topk_rows
 from winnow.filters import Filter, Verdicts, filter_statistics, save_kept, save_statistics
@@ -164,7 +164,7 @@ def _explained(verdicts: Verdicts, corpus: Corpus, filter_: Filter, cache: Path)
     """Return the folder with a filter's statistics and report, made once for all runs that it chooses rows for."""
     asked = [verdicts.filter, verdicts.keep, verdicts.parts]
     folder = cache / "explained" / fingerprint(corpus.fingerprint, verdicts.fingerprint, asked)
-    if not folder.exists():
+    if not intact(folder):
         with published(folder) as draft:
             statistics = filter_statistics(verdicts, corpus)
             save_statistics(statistics, draft)

@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Mapping
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -17,6 +17,7 @@ from rich.console import Console
 from winnow.config import Cell, TrainConfig
 from winnow.errors import WinnowError
 from winnow.metrics.metric_names import ALL, SECONDS, at_stage, held_out_metric
+from winnow.run.cell_lock import hold_cell
 from winnow.run.checkpoint_files import LAST, drop_checkpoints
 from winnow.run.components import Components, build_components, cell_folder, cell_id, check_store
 from winnow.run.evaluate import evaluate, evaluate_baseline
@@ -24,7 +25,7 @@ from winnow.run.fit import check_fit, fit
 from winnow.run.inputs import load_inputs
 from winnow.run.log_run import log_inputs, log_results
 from winnow.run.overview import print_overview
-from winnow.tracking import Attempt, TrackedRun, attempts, close_stale_runs, keys, track
+from winnow.tracking import Attempt, TrackedRun, attempts, close_stale_runs, keys, sync, track
 
 if TYPE_CHECKING:
     from pytorch_lightning.callbacks import Callback
@@ -132,11 +133,12 @@ def run_single(cell: Cell[TrainConfig], console: Console) -> dict[str, float]:
     """Run one cell outside any study, resuming it if it was interrupted, and return its final scores."""
     components = build_components(cell.config)
     check_store(components.store)
-    attempt = _interrupted_attempt(cell, components) if is_first_process() else None
-    if attempt is not None:
-        console.print(f"An earlier run of this cell broke off ({attempt.cause}); it is taken up again.")
-    options = RunOptions(resumed_run=attempt.run_id if attempt else None, console=console)
-    scores = run_cell(cell, components, options)
+    with _held(cell, components):
+        attempt = _interrupted_attempt(cell, components) if is_first_process() else None
+        if attempt is not None:
+            console.print(f"An earlier run of this cell broke off ({attempt.cause}); it is taken up again.")
+        options = RunOptions(resumed_run=attempt.run_id if attempt else None, console=console)
+        scores = run_cell(cell, components, options)
     primary = cell.config.study.primary_metric
     if primary in scores:
         loss = scores[held_out_metric("test", ALL, "loss")]
@@ -145,8 +147,20 @@ def run_single(cell: Cell[TrainConfig], console: Console) -> dict[str, float]:
     return scores
 
 
+@contextmanager
+def _held(cell: Cell[TrainConfig], components: Components) -> Iterator[None]:
+    """Hold the cell's folder; a cell without an id has an error that its run raises again and tracks."""
+    try:
+        folder = cell_folder(cell.config, cell_id(cell, components)) if is_first_process() else None
+    except WinnowError:
+        folder = None
+    with hold_cell(folder) if folder is not None else nullcontext():
+        yield
+
+
 def _interrupted_attempt(cell: Cell[TrainConfig], components: Components) -> Attempt | None:
     """Return the run of this cell that can resume from a checkpoint; a checkpoint without its run is removed."""
+    sync(components.store)  # an interrupted run may have ended without the store
     try:
         experiment = components.store.experiment(cell.config.study.name)
         close_stale_runs(components.store, experiment)

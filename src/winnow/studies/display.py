@@ -35,7 +35,6 @@ class Board:
         self._metric = cells[0].components.metrics.metric(config.study.primary_metric)
         self._steps = config.training.max_steps
         self._jobs = {job.name: job for job in plan.jobs}
-        self._elsewhere = set(plan.elsewhere)
         self._titles = _titles(cells)
         self._seeds = {cell.id: cell.config.seed for cell in cells}
         primary = at_stage("final", self._metric.name)
@@ -91,14 +90,14 @@ class Board:
             sign = "★" if name == self._best() else "✓"
             told = f"{sign} {self._scores[name]:+.3f}" if name in self._scores else "✓"
             return f"[bold]{told}[/bold]" if sign == "★" else f"[dim]{told}[/dim]" if name in self._skipped else told
-        if name in self._elsewhere:
-            return "[dim]→ elsewhere[/dim]"
         status = self._ended.get(name) or self._jobs[name].status
         match status.state:
             case "failed":
                 return "[red]✗ failed[/red]"
             case "finished":
                 return "✓"
+            case "elsewhere":
+                return "[dim]→ elsewhere[/dim]"
             case "running":
                 return f"[cyan]▶ {status.step}/{self._steps}[/cyan]"
         return "[dim]·[/dim]"

@@ -7,11 +7,15 @@ from collections.abc import Sequence
 from rich.console import Console
 from rich.markup import escape
 
+from winnow.errors import WinnowError
 from winnow.studies.display import Board, shown
+from winnow.studies.job import Job
+from winnow.studies.joining import wait_for_others
 from winnow.studies.launchers import Launcher
 from winnow.studies.plan import Plan
 from winnow.studies.study_cell import StudyCell
-from winnow.tracking import Store, close_stale_runs
+from winnow.tracking import Store, close_stale_runs, sync
+from winnow.tracking.store_errors import explain
 
 
 def run_plan(cells: Sequence[StudyCell], plan: Plan, launcher: Launcher, store: Store, console: Console) -> list[str]:
@@ -30,8 +34,8 @@ def run_plan(cells: Sequence[StudyCell], plan: Plan, launcher: Launcher, store: 
     board = Board(cells, plan, launcher.at_once)
     try:
         _run_jobs(plan, launcher, board, console)
-    finally:  # processes that the launcher or the machine killed leave runs open
-        close_stale_runs(store, store.experiment(cells[0].config.study.name))
+    finally:
+        bring_up_to_date(store, cells[0].config.study.name)
     return board.failures
 
 
@@ -40,13 +44,40 @@ def _run_jobs(plan: Plan, launcher: Launcher, board: Board, console: Console) ->
         return
     for job in plan.jobs:
         job.save()
+    left, others = plan.jobs, list[Job]()
     with shown(board, console) as lines:
-        ended = launcher.launch(plan.jobs)
-        try:
-            for job in ended:
-                lines.print(board.ended(job), soft_wrap=True)
-        finally:
-            ended.close()
+        while left or others:
+            ends = launcher.launch(left) if left else (job for job in left)
+            try:
+                for job in ends:
+                    if job.status.state in ("finished", "failed"):
+                        lines.print(board.ended(job), soft_wrap=True)
+                    else:  # another process trains it
+                        others.append(job)
+            finally:
+                ends.close()
+            left = []
+            if others:
+                lines.print(f"[dim]waiting for {len(others)} cells that other processes train[/dim]")
+                ended, left = wait_for_others(others)
+                for job in ended:
+                    lines.print(board.ended(job), soft_wrap=True)
+                others = [job for job in others if job not in ended and job not in left]
+
+
+def bring_up_to_date(store: Store, study: str) -> WinnowError | None:
+    """Send what cells could not, and close runs whose process was killed; return the error if the store is gone."""
+    from mlflow.exceptions import MlflowException
+
+    try:
+        sync(store)
+        close_stale_runs(store, store.experiment(study))
+        store.client()
+    except WinnowError as error:
+        return error
+    except MlflowException as error:  # it stopped answering between two requests
+        return explain(store.uri, error)
+    return None
 
 
 def print_failures(console: Console, failures: Sequence[str]) -> None:

@@ -27,13 +27,19 @@ import yaml
 from winnow.config import Cell, TrainConfig
 from winnow.config.validate import validate
 from winnow.errors import WinnowError, WinnowErrors
-from winnow.run.checkpoint_files import LAST
+from winnow.run.cell_lock import CellTakenError, hold_cell
+from winnow.run.checkpoint_files import drop_checkpoints
 from winnow.run.components import Components, build_components, cell_folder
 from winnow.run.corpora import Corpora
 from winnow.run.log_run import to_yaml
-from winnow.run.pipeline import RunOptions, is_first_process, run_cell
+from winnow.run.pipeline import RunOptions, can_be_resumed, is_first_process, run_cell
+from winnow.tracking import Attempt, attempts, close_stale_runs
 
-State = Literal["waiting", "running", "finished", "failed"]
+State = Literal["waiting", "running", "elsewhere", "finished", "failed"]
+
+
+GRACE_SECONDS = 30
+"""How long a job may take to close its run after the study's process has died."""
 
 
 @dataclass(frozen=True)
@@ -89,7 +95,7 @@ class Job:
         return self.folder / "log.txt"
 
     def save(self) -> None:
-        """Write the job's file, and forget what an earlier attempt told; one that starts afresh loses its checkpoint.
+        """Write the job's file, and reset the status that an earlier attempt left unless another process works on it.
 
         Raises:
             WinnowError: The folder cannot be written.
@@ -98,13 +104,14 @@ class Job:
         told |= {"overrides": self.cell.overrides, "config": self.cell.tree, "dataset": self.components.corpus.dataset}
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
-            self.file.write_text(to_yaml(told), encoding="utf-8")
-            if self.run_id is None:
-                (self.folder / LAST).unlink(missing_ok=True)
+            draft = self.file.with_suffix(f".{os.getpid()}.part")
+            draft.write_text(to_yaml(told), encoding="utf-8")
+            draft.replace(self.file)
         except OSError as error:
             told_so = f"nothing can be written to {str(self.folder)!r} ({error.strerror}). Make room, or choose another"
             raise WinnowError(f"{told_so} folder with output_dir=FOLDER.", "output_dir") from error
-        self.tell(Status())
+        with suppress(CellTakenError), hold_cell(self.folder):
+            self.tell(Status())
 
     @classmethod
     def load(cls, file: Path) -> Job:
@@ -139,21 +146,37 @@ class Job:
             draft.replace(file)
 
     def settle(self, cause: str) -> None:
-        """Note that the job's process is gone, and why, unless the job has told of its end itself."""
-        status = self.status
-        if status.state in ("waiting", "running"):
-            self.tell(Status("failed", status.step, cause=cause))
+        """Record that the job's process ended, and why, unless the job has recorded its end itself.
+
+        A cell that another process trains keeps the status that the other one writes.
+        """
+        with suppress(CellTakenError), hold_cell(self.folder):
+            status = self.status
+            if status.state in ("waiting", "running"):
+                self.tell(Status("failed", status.step, cause=cause))
 
 
 def run_job(job: Job) -> bool:
-    """Run a job in this process; tell whether it came to its end.
+    """Run a job in this process unless the cell is finished by now or another process trains it.
 
-    What fails is told in the log and the status; only what stops the whole process, such as Ctrl-C, goes on. Of the
+    What fails is told in the log and the status; only what stops the whole process, such as Ctrl-C, is raised. Of the
     processes of a distributed training the first alone tells.
+
+    Returns:
+        Whether this process trained the cell to its end.
     """
     if not is_first_process():
         run_cell(job.cell, job.components, RunOptions(job.name))
         return True
+    try:
+        with hold_cell(job.folder):
+            return _run_held(job)
+    except CellTakenError:
+        return False
+
+
+def _run_held(job: Job) -> bool:
+    """Run a job whose folder this process holds."""
     begun = time.monotonic()
 
     def tell(state: State, step: int, **told: Any) -> None:
@@ -161,10 +184,19 @@ def run_job(job: Job) -> bool:
 
     with logged(job.log):
         try:
-            with _alone_with(job.folder):
-                tell("running", 0)
-                options = RunOptions(job.name, job.parent, job.run_id, on_step=lambda step: tell("running", step))
-                scores = run_cell(job.cell, job.components, options)
+            attempt = newest_attempt(job)
+            if attempt is not None and attempt.has_finished and job.cell.config.study.rerun != "all":
+                tell("finished", job.cell.config.training.max_steps, scores=attempt.scores)
+                return False
+            if attempt is not None and attempt.is_alive:  # on another machine, in a folder of its own
+                tell("elsewhere", 0)
+                return False
+            run_id = attempt.run_id if attempt and can_be_resumed(job.cell.config, job.name, attempt) else None
+            if run_id is None:
+                drop_checkpoints(job.folder)
+            tell("running", 0)
+            options = RunOptions(job.name, job.parent, run_id, on_step=lambda step: tell("running", step))
+            scores = run_cell(job.cell, job.components, options)
         except BaseException as error:
             with job.log.open("a", encoding="utf-8") as log:
                 traceback.print_exception(error, file=log)
@@ -174,6 +206,19 @@ def run_job(job: Job) -> bool:
             raise
         tell("finished", job.cell.config.training.max_steps, scores=scores)
     return True
+
+
+def newest_attempt(job: Job) -> Attempt | None:
+    """Return the run of a job's cell that counts now; if the store does not answer, the one that was planned with."""
+    from mlflow.exceptions import MlflowException
+
+    store = job.components.store
+    try:
+        experiment = store.experiment(job.cell.config.study.name)
+        close_stale_runs(store, experiment)
+        return attempts(store, experiment, job.name).get(job.name)
+    except (WinnowError, MlflowException):
+        return Attempt(job.run_id, "KILLED", {}, {}, {}) if job.run_id is not None else None
 
 
 @contextmanager
@@ -201,19 +246,6 @@ def _flush() -> None:
             stream.flush()
 
 
-@contextmanager
-def _alone_with(folder: Path) -> Iterator[None]:
-    """Hold a cell's folder, since two trainings of one cell would overwrite each other's checkpoint."""
-    from filelock import FileLock, Timeout
-
-    try:
-        with FileLock(folder / "lock", timeout=0):
-            yield
-    except Timeout as error:
-        told = "another process is training this very cell. Wait until it ends; the same command then finds it done."
-        raise WinnowError(told) from error
-
-
 def main() -> int:
     """Run the job whose file is given, and end when whoever started this process does."""
     Thread(target=end_with_standard_input, daemon=True).start()
@@ -230,12 +262,17 @@ def end_with_standard_input() -> None:
 
 @functools.cache
 def end_with_parent(parent: int) -> None:
-    """End this process when its parent does; a worker that takes several jobs needs to be told once."""
+    """End this process when its parent does; a worker that runs several jobs watches once.
+
+    A run in progress has some time to close. A worker's pool ignores SystemExit, hence the hard exit.
+    """
 
     def watch() -> None:
         while os.getppid() == parent:
             time.sleep(1)
         os.kill(os.getpid(), signal.SIGTERM)
+        time.sleep(GRACE_SECONDS)
+        os._exit(128 + signal.SIGTERM)
 
     Thread(target=watch, daemon=True).start()
 

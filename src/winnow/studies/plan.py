@@ -119,9 +119,9 @@ class Plan:
     """What is to be done with each cell of a study.
 
     Attributes:
-        jobs: What is to be run, in the order of the grid.
+        jobs: What is to be run, in the order of the grid; cells that another process is training come last.
         finished: Runs of the cells that are done, by cell id.
-        elsewhere: Ids of cells that another process is training.
+        elsewhere: Ids of cells that another process is training; they are jobs in case that process dies.
         remarks: What the user should know of it.
     """
 
@@ -146,11 +146,12 @@ def plan_jobs(cells: Sequence[StudyCell], known: Mapping[str, Attempt], parent: 
     """
     rerun = cells[0].config.study.rerun
     plan = Plan([], {}, [], [])
-    lost = 0
+    lost, running = 0, list[Job]()
     for name, cell in {cell.id: cell for cell in cells}.items():
         attempt = known.get(name)
         if attempt and attempt.is_alive:
             plan.elsewhere.append(name)
+            running.append(Job(cell.cell, cell.components, name, parent))
         elif attempt and attempt.has_finished and rerun != "all":
             plan.finished[name] = attempt
         else:
@@ -159,11 +160,12 @@ def plan_jobs(cells: Sequence[StudyCell], known: Mapping[str, Attempt], parent: 
             plan.jobs.append(
                 Job(cell.cell, cell.components, name, parent, attempt.run_id if attempt and resumes else None)
             )
+    plan.jobs.extend(running)
     if lost:
         told = f"{_cells(lost)} broke off and the checkpoint is gone"
         plan.remarks.append(f"{told}, so training starts at step 0 again, in a new run.")
     if plan.elsewhere:
-        plan.remarks.append(f"Another process is training {_cells(len(plan.elsewhere))}, left to it.")
+        plan.remarks.append(f"Another process is training {_cells(len(plan.elsewhere))}; the comparison waits for it.")
     here = current_commit()
     others = sorted({one.commit[:10] for one in plan.finished.values() if one.commit and one.commit != here})
     if here and others:

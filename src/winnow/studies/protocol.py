@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
-from winnow.data.fingerprint import fingerprint
 from winnow.errors import WinnowError, WinnowErrors
 from winnow.filters import RandomMatched, Without
 from winnow.run.components import MACHINE
 from winnow.run.log_run import scalars
 from winnow.studies.study_cell import StudyCell
-from winnow.tracking import Attempt, Store, TrackedRun, keys, track
+from winnow.tracking import Attempt, Store, keys
 from winnow.tracking.query import newest
 
 TRIALS: Final = ("scratchpad", "debug")
@@ -54,20 +52,7 @@ def declare(cells: Sequence[StudyCell]) -> dict[str, Any]:
     }
 
 
-@contextmanager
-def declared_run(store: Store, title: str, declaration: Mapping[str, Any]) -> Iterator[TrackedRun]:
-    """Track a study's own run, which stores its declaration; resume it if the study was declared just so last time."""
-    study = declaration["study"]
-    experiment = store.experiment(study)
-    tags = {keys.KIND: "study", keys.STUDY: study, keys.DECLARED: fingerprint(declaration)}
-    earlier = _earlier_run(store, experiment, tags[keys.DECLARED])
-    with track(store, experiment, title, tags, run_id=earlier) as run:
-        if earlier is None:
-            run.log_json(declaration, keys.DECLARATION)
-        yield run
-
-
-def _earlier_run(store: Store, experiment_id: str, declared: str) -> str | None:
+def earlier_run(store: Store, experiment_id: str, declared: str) -> str | None:
     """Return the last run that declared the study, if its declaration is the same."""
     query = f"tags.`{keys.KIND}` = 'study' and tags.`{keys.DECLARED}` LIKE '%'"
     last = newest(store.client(), experiment_id, query)

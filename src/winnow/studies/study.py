@@ -5,18 +5,20 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from filelock import FileLock
 from rich.console import Console
 from rich.markup import escape
 
 from winnow.config import TrainConfig, construct
 from winnow.errors import WinnowError
 from winnow.run.components import check_components, check_store
-from winnow.studies.execution import print_failures, run_plan
+from winnow.studies.execution import bring_up_to_date, print_failures, run_plan
+from winnow.studies.joining import declared_run
 from winnow.studies.launchers import Launcher
 from winnow.studies.plan import Plan, check_filters, check_plan, plan_jobs, with_shared_slices
-from winnow.studies.protocol import declare, declared_run, refuse_another_study
+from winnow.studies.protocol import declare, refuse_another_study
 from winnow.studies.study_cell import TrainCell, build_study_cells
-from winnow.tracking import Store, attempts, close_stale_runs, keys, track
+from winnow.tracking import Store, attempts, close_stale_runs, keys, sync, track
 
 
 def run_study(cells: Sequence[TrainCell], console: Console) -> int:
@@ -41,6 +43,8 @@ def run_study(cells: Sequence[TrainCell], console: Console) -> int:
     check_plan(grid, launcher)
     store = grid[0].components.store
     check_store(store)
+    for line in sync(store):  # what is finished is planned as finished, also if the store could not be told before
+        console.print(f"Sent what was kept on this machine: {escape(line)}", style="dim")
     experiment, title = store.experiment(study.name), f"{study.name} (study)"
     for line in close_stale_runs(store, experiment):
         console.print(f"Closed a run that had died: {escape(line)}", style="dim")
@@ -54,15 +58,24 @@ def run_study(cells: Sequence[TrainCell], console: Console) -> int:
     except WinnowError:
         with track(store, experiment, title, {keys.KIND: "study", keys.STUDY: study.name}):  # stores the failure
             raise
-    with declared_run(store, title, declaration) as parent:
-        plan = plan_jobs(grid, known, parent.run_id)
+    folder = config.output_dir / study.name
+    with declared_run(store, title, declaration, folder) as parent:
+        if parent.run is None:
+            console.print("Another process works on this study; this one joins it.", style="yellow")
+        plan = plan_jobs(grid, attempts(store, experiment), parent.run_id)
         _print_plan(console, declaration, plan, launcher)
         failures = run_plan(grid, plan, launcher, store, console)
-        if study.compare and len(declaration["arms"]) > 1 and len(declaration["seeds"]) > 1:
-            _compare(config, store, console, complete=not failures and not plan.elsewhere)
-        if failures:
-            parent.set_tags({keys.CAUSE: "; ".join(failures)})
+        unreachable = bring_up_to_date(store, study.name)
+        if unreachable is None and study.compare and len(declaration["arms"]) > 1 and len(declaration["seeds"]) > 1:
+            with FileLock(folder / "comparison.lock"):
+                _compare(config, store, console, complete=not failures)
+        if failures and parent.run is not None:
+            parent.run.set_tags({keys.CAUSE: "; ".join(failures)})
     print_failures(console, failures)
+    if unreachable is not None:
+        kept = f"What was logged is kept in {store.unsent_folder}, and no finished cell is trained again."
+        fix = "When the store answers, send it with winnow sync, then run the same command again to compare."
+        raise WinnowError(f"{unreachable.message} {kept} {fix}", "tracking.uri") from unreachable
     return len(failures)
 
 
@@ -85,7 +98,7 @@ def _compare(config: TrainConfig, store: Store, console: Console, complete: bool
 
     folder = config.output_dir / config.study.name / "comparison"
     try:
-        comparison = compare(store.tracking_uri, config.study.name, folder)
+        comparison = compare(store.tracking_uri, config.study.name, folder, unsent=store.unsent)
     except WinnowError as error:
         if complete:
             raise

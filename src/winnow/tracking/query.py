@@ -9,7 +9,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
-from winnow.metrics.metric_names import VALIDATION_LOSS
+from winnow.metrics.metric_names import VALIDATION_LOSS, of_stage
 from winnow.tracking.keys import CAUSE, CELL, COMMIT, KIND
 from winnow.tracking.store import Store
 
@@ -119,6 +119,11 @@ class Attempt:
         return VALIDATION_LOSS in self.metrics
 
     @property
+    def scores(self) -> dict[str, float]:
+        """The final scores by metric name."""
+        return of_stage("final", self.metrics)
+
+    @property
     def commit(self) -> str | None:
         """The commit that the run was made on."""
         return self.tags.get(COMMIT)
@@ -129,10 +134,11 @@ class Attempt:
         return self.tags.get(CAUSE, "")
 
 
-def attempts(store: Store, experiment_id: str) -> dict[str, Attempt]:
-    """Return for each cell id of an experiment the run that counts."""
+def attempts(store: Store, experiment_id: str, cell: str | None = None) -> dict[str, Attempt]:
+    """Return for each cell id of an experiment, or for one of them, the run that counts."""
+    query = f"{CELLS} and tags.`{CELL}` = '{cell}'" if cell else CELLS
     ranks = {"FINISHED": 2, "RUNNING": 1}
-    found = search(store.client(), [experiment_id], CELLS)
+    found = search(store.client(), [experiment_id], query)
     found.sort(key=lambda run: (ranks.get(run.info.status, 0), int(run.info.start_time)))
     return {
         run.data.tags[CELL]: Attempt(run.info.run_id, run.info.status, run.data.tags, run.data.params, run.data.metrics)

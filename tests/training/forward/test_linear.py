@@ -1,4 +1,5 @@
 import json
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -6,6 +7,7 @@ from typing import Any
 import pytest
 import torch
 
+from winnow.data.cache import published
 from winnow.training.forward import linear
 
 
@@ -62,11 +64,14 @@ def test_what_was_timed_once_decides_ever_after(layer: Any, tmp_path: Path) -> N
     timings = linear.choose(layer, 100, 100, "auto", tmp_path)
     assert timings.keys() == {(name, 40, 24) for name in linear.PRODUCTS}
     assert all(rate > 0 for by in timings.values() for rate in by.values())
-    (file,) = (tmp_path / "linear").iterdir()
-    told = json.loads(file.read_text())
+    (folder,) = (tmp_path / "linear").iterdir()
+    told = json.loads((folder / "timings.json").read_text())
     for one, onednn in zip(told, [110.0, 102.0, 50.0, 50.0], strict=True):
         one[3] = {"portable": 100.0, "onednn": onednn}
-    file.write_text(json.dumps(told))
+    shutil.rmtree(folder)
+    with published(folder) as draft:
+        draft.mkdir()
+        (draft / "timings.json").write_text(json.dumps(told))
     linear.choose(layer, 100, 100, "auto", tmp_path)
     assert linear.chosen() == [("forward", 40, 24)]
     linear.choose(layer, 100, 100, "portable", tmp_path)
