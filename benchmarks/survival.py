@@ -1,6 +1,6 @@
 """Does a study survive? SIGKILL at random moments, crowds on an empty store, and parallel cells on one database.
 
-    python benchmarks/survival.py --json FILE [--kills 20] [--rounds 20] [--crowd 8]
+    python benchmarks/survival.py --json FILE [--only NAME ...] [--kills 20] [--rounds 20] [--crowd 8]
 
 1. `kills`: the process that runs the `winnow` command of a study of four cells is killed with SIGKILL, after a random
    share of the time that the uninterrupted study took, and started again; where it ends before the kill, the next study
@@ -10,6 +10,10 @@
 2. `rounds`: so many processes begin a run at once on a store that does not exist yet.
 3. `crowd`: so many cells at a time, each in a process of its own, write one sqlite file; again every value is compared
    with those of cells that ran one after the other.
+4. The faults of `survival_faults.py`, one key each: `silent_flips`, `store_kills_dead`, `twins_damaged`,
+   `grid_overlap_trained_twice`, `sync_status_wrong` and `step_wait_seconds`.
+
+`--only` measures the named parts alone: `sigkill`, `parallel_cells`, `empty_store`, or a key of the fourth.
 """
 
 from __future__ import annotations
@@ -22,10 +26,19 @@ import random
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
 
+from survival_faults import (
+    measure_flips,
+    measure_overlap,
+    measure_step_wait,
+    measure_store_kills,
+    measure_sync,
+    measure_twins,
+)
 from winnow.cli import main as main_of_winnow
 from winnow.tracking import Store, keys
 from winnow.tracking.environment import hardware
@@ -46,14 +59,19 @@ SHARED_BY_NONE = ("second", "peak_share", "system/")
 
 def started(study: str, *more: str) -> BaseProcess:
     """Start the command of a study in a process of its own."""
-    process = processes().Process(target=run, args=(["train", "-m", f"study.name={study}", *SMALL, *more],))
+    return started_command(["train", "-m", f"study.name={study}", *SMALL, *more], "printed.txt")
+
+
+def started_command(arguments: list[str], printed: str) -> BaseProcess:
+    """Start a command in a process of its own, with what it prints in a file."""
+    process: BaseProcess = processes().Process(target=run, args=(arguments, printed))
     process.start()
     return process
 
 
-def run(arguments: list[str]) -> None:
+def run(arguments: list[str], printed: str) -> None:
     """Run a command, with what it prints in a file, and exit as it does."""
-    with Path("printed.txt").open("a", encoding="utf-8") as file:
+    with Path(printed).open("a", encoding="utf-8") as file:
         for number in (1, 2):
             os.dup2(file.fileno(), number)
         sys.exit(main_of_winnow(arguments))
@@ -107,6 +125,7 @@ def measure_kills(kills: int, chance: random.Random) -> dict[str, Any]:
     started("whole", *GRID).join()
     whole, expected = time.monotonic() - begun, values("whole")
     faults: list[str] = []
+    lost = duplicated = left_running = 0
     done, number, shares = 0, 0, list[float]()
     while done < kills:
         number += 1
@@ -127,15 +146,24 @@ def measure_kills(kills: int, chance: random.Random) -> dict[str, Any]:
             faults += [f"{study}: a finished run changed or is gone" for run in seen if now.get(run) != seen[run]]
             seen = now
         runs = cells(study)
-        faults += [f"{study}: {run.info.run_name} is {run.info.status}" for run in runs if run.info.status == "RUNNING"]
+        running = [f"{study}: {run.info.run_name} is RUNNING" for run in runs if run.info.status == "RUNNING"]
+        faults += running
+        left_running += len(running)
+        unique = len({cell for cell, _ in seen.values()})
+        duplicated += len(seen) - unique
+        lost += len(expected) - unique
         if len({cell for cell, _ in seen.values()}) != len(seen) or len(seen) != len(expected):
             faults.append(f"{study}: {len(seen)} finished runs instead of {len(expected)}")
         found = values(study)
         for cell, metrics in expected.items():
             wrong = [name for name, points in metrics.items() if found.get(cell, {}).get(name) != points]
             faults += [f"{study}: {cell} differs in {', '.join(wrong)}"] if wrong else []
+            lost += len(wrong)
     return {
         "kills": done,
+        "lost": lost,
+        "duplicated": duplicated,
+        "left_running": left_running,
         "studies": number,
         "cells_compared": number * len(expected),
         "values_compared": number * sum(len(points) for metrics in expected.values() for points in metrics.values()),
@@ -203,22 +231,74 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=20)
     parser.add_argument("--crowd", type=int, default=8)
     parser.add_argument("--seed", type=int, default=1, help="of the moments of the kills")
+    parser.add_argument("--flips", type=int, default=60)
+    parser.add_argument("--store-kills", type=int, default=20)
+    parser.add_argument("--twins", type=int, default=10)
+    parser.add_argument("--grids", type=int, default=5)
+    parser.add_argument("--servers", type=int, default=2, help="rounds in which a server dies")
+    parser.add_argument("--only", nargs="+", choices=list(PARTS), default=list(PARTS), metavar="NAME")
     options = parser.parse_args()
     target = options.json.resolve() if options.json else None
-    os.chdir(tempfile.mkdtemp())
     found: dict[str, Any] = {"hardware": hardware()}
-    wanted = {"empty_store": options.rounds, "parallel_cells": options.crowd, "sigkill": options.kills}
-    for name, measured in (
-        ("sigkill", lambda: measure_kills(options.kills, random.Random(options.seed))),
-        ("parallel_cells", lambda: measure_crowd(options.crowd)),
-        ("empty_store", lambda: measure_rounds(options.rounds, options.crowd)),
-    ):
-        if not wanted[name]:
-            continue
-        found[name] = measured()
-        print(json.dumps({name: found[name]}, indent=2), flush=True)
+    for name in options.only:
+        os.chdir(tempfile.mkdtemp())
+        measured, headline = PARTS[name](options)
+        found |= {**headline, name if name not in headline else f"{name}_of": measured}
+        print(json.dumps({**headline, "of": measured}, indent=2), flush=True)
         if target:
             target.write_text(json.dumps(found, indent=2) + "\n", encoding="utf-8")
+
+
+Measured = tuple[dict[str, Any], dict[str, Any]]
+
+
+def _sigkill(options: argparse.Namespace) -> Measured:
+    found = measure_kills(options.kills, random.Random(options.seed))
+    return found, {name: found[name] for name in ("kills", "lost", "duplicated", "left_running")}
+
+
+def _faults(key: str, result: str, measure: Callable[[argparse.Namespace], dict[str, Any]]) -> Any:
+    """Return a part whose headline is one result of a measurement."""
+
+    def part(options: argparse.Namespace) -> Measured:
+        found = measure(options)
+        return found, {key: found[result]}
+
+    return part
+
+
+PARTS: dict[str, Callable[[argparse.Namespace], Measured]] = {
+    "sigkill": _sigkill,
+    "parallel_cells": lambda options: (measure_crowd(options.crowd), {}),
+    "empty_store": lambda options: (measure_rounds(options.rounds, options.crowd), {}),
+    "silent_flips": _faults(
+        "silent_flips",
+        "silent",
+        lambda options: measure_flips(options.flips, SMALL, started_command, random.Random(options.seed)),
+    ),
+    "store_kills_dead": _faults(
+        "store_kills_dead",
+        "dead",
+        lambda options: measure_store_kills(options.store_kills, processes(), random.Random(options.seed)),
+    ),
+    "twins_damaged": _faults(
+        "twins_damaged",
+        "damaged",
+        lambda options: measure_twins(options.twins, SMALL, started_command, random.Random(options.seed)),
+    ),
+    "grid_overlap_trained_twice": _faults(
+        "grid_overlap_trained_twice",
+        "trained_twice",
+        lambda options: measure_overlap(options.grids, SMALL, GRID, started_command, random.Random(options.seed)),
+    ),
+    "sync_status_wrong": _faults(
+        "sync_status_wrong", "wrong", lambda options: measure_sync(options.servers, SMALL, started_command)
+    ),
+    "step_wait_seconds": _faults(
+        "step_wait_seconds", "wait", lambda options: measure_step_wait(SMALL, started_command)
+    ),
+}
+"""What can be measured, by name; each returns its numbers, and those that stand at the top of the file."""
 
 
 if __name__ == "__main__":
