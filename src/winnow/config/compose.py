@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import Any, Generic, TypeVar
 
 from winnow.config import ablation
-from winnow.config.construct import construct
 from winnow.config.overrides import (
     forced,
     has_known_choice,
@@ -34,6 +33,8 @@ from winnow.config.search_path import (
     initialized_hydra,
     searchpath_override,
 )
+from winnow.config.plain import plain
+from winnow.config.resolve import resolve
 from winnow.config.validate import missing_values, validate
 from winnow.errors import WinnowError, WinnowErrors
 
@@ -42,17 +43,21 @@ Config = TypeVar("Config")
 
 @dataclass(frozen=True)
 class Cell(Generic[Config]):
-    """One composed configuration.
+    """One resolved configuration: checked, typed, and with every default written out.
 
     Attributes:
         overrides: What the user, or the sweep, changed against `conf/`.
-        tree: The resolved configuration as plain data.
-        config: The same, typed.
+        config: The configuration.
     """
 
     overrides: list[str]
-    tree: dict[str, Any]
     config: Config
+
+    @property
+    def tree(self) -> dict[str, Any]:
+        """The configuration as plain data, as it is printed, tracked and stored."""
+        tree: dict[str, Any] = plain(self.config)
+        return tree
 
 
 def compose_cells(
@@ -123,18 +128,20 @@ def _with_ablations(
     less = ablation.arms(tree, asked, faults) if asked else {}
     if config is None:
         return []
-    cells = [Cell(overrides=overrides, tree=tree, config=config)]
+    cells = [Cell(overrides=overrides, config=config)]
     for signal, arm in less.items():
         found: list[WinnowError] = []
         config = _check(arm, schema, found)
         faults += [WinnowError(fault.message, ablation.KEY) for fault in found]
         if config is not None:
-            cells.append(Cell(overrides=[*overrides, f"{ablation.KEY}=[{signal}]"], tree=arm, config=config))
+            cells.append(Cell(overrides=[*overrides, f"{ablation.KEY}=[{signal}]"], config=config))
     return cells
 
 
 def read_cell(tree: dict[str, Any], overrides: Sequence[str], schema: type[Config]) -> Cell[Config]:
-    """Return a configuration that was composed before, checked as if it had been composed now.
+    """Return the cell of a stored configuration, checked as if it was composed now.
+
+    A value that is stored stays; one that is not gets the default of this version.
 
     Raises:
         WinnowErrors: All that no longer fits.
@@ -143,7 +150,7 @@ def read_cell(tree: dict[str, Any], overrides: Sequence[str], schema: type[Confi
     config = _check(tree, schema, faults)
     if config is None:
         raise WinnowErrors({str(fault): fault for fault in faults}.values())
-    return Cell(overrides=list(overrides), tree=tree, config=config)
+    return Cell(overrides=list(overrides), config=config)
 
 
 def _sweep_of_experiment(
@@ -180,13 +187,13 @@ def _compose(
     given = [forced(choices, text) for text in overrides]
     # A value that stands before a `+` or `~` has to be set before it too; where a group stands is all the same.
     last = max((i for i, text in enumerate(given) if text.startswith(("+", "~")) and text[:2] != "++"), default=-1)
-    plain = [text for text in given[last + 1 :] if is_plain_value(choices, text)]
-    rest = tuple(text for i, text in enumerate(given) if i <= last or text not in plain)
+    values = [text for text in given[last + 1 :] if is_plain_value(choices, text)]
+    rest = tuple(text for i, text in enumerate(given) if i <= last or text not in values)
     try:
         if rest not in shared:
             shared[rest] = compose(command, list(rest))
         config = copy.deepcopy(shared[rest])
-        for text in plain:
+        for text in values:
             set_value(config, text)
         tree = OmegaConf.to_container(config, resolve=True)
     except (HydraException, OmegaConfBaseException, YAMLError) as error:
@@ -223,26 +230,12 @@ def _compose_where_it_fits(
 
 
 def _check(tree: dict[str, Any], schema: type[Config], faults: list[WinnowError]) -> Config | None:
-    """Check the whole tree: values that are missing, the schema, and every `_target_`."""
+    """Return the typed and completed configuration of a composed tree, or `None` with all errors added to `faults`."""
     before = len(faults)
     faults.extend(missing_values(tree))
     known = {fault.key for fault in faults[before:]}
-    config = validate(tree, schema, faults)
-    allow = tree.get("allow_targets") or []
-    for key, node in _targets(tree):
-        try:
-            construct(node, key, allow=allow)
-        except WinnowErrors as errors:
-            faults.extend(error for error in errors.errors if error.key not in known)
+    found: list[WinnowError] = []
+    complete = resolve(tree, tree.get("allow_targets") or [], found)
+    faults.extend(fault for fault in found if fault.key not in known)
+    config = validate(complete, schema, faults)
     return config if len(faults) == before else None
-
-
-def _targets(tree: dict[str, Any], key: str = "") -> Iterator[tuple[str, dict[str, Any]]]:
-    """Yield the outermost nodes that name a `_target_`, each with its key."""
-    for name, value in tree.items():
-        path = f"{key}.{name}" if key else str(name)
-        if isinstance(value, dict):
-            if "_target_" in value:
-                yield path, value
-            else:
-                yield from _targets(value, path)

@@ -26,29 +26,6 @@ if TYPE_CHECKING:
     from winnow.training import Masking, Model
 
 
-DECIDED_BY_TRAINING = {
-    "max_steps": "training.max_steps",
-    "max_epochs": "training.max_steps, since the budget is in steps",
-    "accumulate_grad_batches": "training.accumulate_batches",
-    "gradient_clip_val": "training.gradient_clip",
-    "val_check_interval": "training.validate_every_steps",
-    "check_val_every_n_epoch": "training.validate_every_steps",
-    "max_time": "training.max_steps, since every arm has the same budget",
-    "min_steps": "training.max_steps, since every arm has the same budget",
-    "min_epochs": "training.max_steps, since every arm has the same budget",
-    "fast_dev_run": "debug=fast_dev_run",
-    "log_every_n_steps": "training.validate_every_steps",
-    "num_sanity_val_steps": "Winnow, which needs none",
-    "use_distributed_sampler": "Winnow, whose batches are shared out already",
-    "enable_model_summary": "Winnow, which prints the model's size itself",
-    "enable_progress_bar": "Winnow, which draws one for a single run",
-    "default_root_dir": "output_dir",
-    "callbacks": "Winnow itself",
-    "plugins": "Winnow, which writes checkpoints whole; precision and strategy have keys of their own",
-    "logger": "the group tracking",
-}
-"""Arguments of Lightning's trainer that are not the user's to give, each with what decides instead."""
-
 MACHINE = ("accelerator", "devices", "num_nodes", "strategy", "profiler")
 """Arguments of the trainer that say where a run computes, and are no part of what it computes."""
 
@@ -120,7 +97,6 @@ def build_components(config: TrainConfig, corpora: Corpora | None = None) -> Com
     from winnow.evaluation import Probe
     from winnow.training import Masking, Model
 
-    _refuse_what_training_decides(config.trainer)
     make = functools.partial(construct, allow=config.allow_targets)
     selection = make(config.filter, "filter", Selection)
     return Components(
@@ -128,8 +104,8 @@ def build_components(config: TrainConfig, corpora: Corpora | None = None) -> Com
         filter=selection,
         model=make(config.model, "model", Model),
         masking=make(config.masking, "masking", Masking),
-        optimizer=make({**config.optimizer, "_partial_": True}, "optimizer"),
-        trainer=make({**config.trainer, "_partial_": True}, "trainer"),
+        optimizer=make(config.optimizer, "optimizer"),
+        trainer=make(config.trainer, "trainer"),
         store=make(config.tracking, "tracking", Store),
         probes={name: make(node, f"probe.{name}", Probe) for name, node in config.probe.items()},
         slices=_build_slices(config, selection),
@@ -155,17 +131,6 @@ def _base_filter(selection: Selection) -> Filter | None:
     if isinstance(selection, RandomMatched | Without):
         return selection.of
     return selection if isinstance(selection, Filter) else None
-
-
-def _refuse_what_training_decides(trainer: Mapping[str, Any]) -> None:
-    """Raise where `trainer` sets what `training` decides: Lightning would follow one and the user read the other."""
-    faults = [
-        WinnowError(f"this is decided by {instead}. Set that, and leave this out.", f"trainer.{name}")
-        for name, instead in DECIDED_BY_TRAINING.items()
-        if name in trainer
-    ]
-    if faults:
-        raise WinnowErrors(faults)
 
 
 def filters_in(node: Mapping[str, Any]) -> dict[str, Any]:
@@ -213,8 +178,8 @@ def recipe(cell: Cell[TrainConfig], components: Components) -> str:
             "training": asdict(cell.config.training),
             "tf32": cell.config.arithmetic.tf32,  # who multiplies and what is compiled is about the machine
             "held_out": [getattr(cell.config.evaluation, key) for key in ("mask_seed", "max_rows", "pseudo_rows")],
-            "trainer": {key: value for key, value in cell.tree["trainer"].items() if key not in MACHINE},
-            **{key: cell.tree[key] for key in ("model", "masking", "optimizer")},
+            "trainer": {key: value for key, value in cell.config.trainer.items() if key not in MACHINE},
+            **{key: getattr(cell.config, key) for key in ("model", "masking", "optimizer")},
         }
     )
 

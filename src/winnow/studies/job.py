@@ -125,7 +125,7 @@ class Job:
         config = validate(told["config"], TrainConfig, faults)
         if config is None:
             raise WinnowErrors(faults)
-        cell = Cell(told["overrides"], told["config"], config)
+        cell = Cell(told["overrides"], config)
         components = build_components(config, Corpora(told["dataset"]))
         return cls(cell, components, told["name"], told["parent"], told["run_id"])
 

@@ -29,9 +29,8 @@ def with_shared_slices(cells: Sequence[TrainCell]) -> list[TrainCell]:
     shared = []
     for cell in cells:
         evaluation = dataclasses.replace(cell.config.evaluation, slices=slices)
-        tree = {**cell.tree, "evaluation": {**cell.tree["evaluation"], "slices": slices}}
         config = dataclasses.replace(cell.config, evaluation=evaluation)
-        shared.append(dataclasses.replace(cell, config=config, tree=tree))
+        shared.append(dataclasses.replace(cell, config=config))
     return shared
 
 

@@ -1,0 +1,72 @@
+"""The groups of the configuration: the class that each expects, and the arguments that Winnow itself decides."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+DECIDED_BY_TRAINING = {
+    "max_steps": "training.max_steps",
+    "max_epochs": "training.max_steps, since the budget is in steps",
+    "accumulate_grad_batches": "training.accumulate_batches",
+    "gradient_clip_val": "training.gradient_clip",
+    "val_check_interval": "training.validate_every_steps",
+    "check_val_every_n_epoch": "training.validate_every_steps",
+    "max_time": "training.max_steps, since every arm has the same budget",
+    "min_steps": "training.max_steps, since every arm has the same budget",
+    "min_epochs": "training.max_steps, since every arm has the same budget",
+    "fast_dev_run": "debug=fast_dev_run",
+    "log_every_n_steps": "training.validate_every_steps",
+    "num_sanity_val_steps": "Winnow, which needs none",
+    "use_distributed_sampler": "Winnow, whose batches are shared out already",
+    "enable_model_summary": "Winnow, which prints the model's size itself",
+    "enable_progress_bar": "Winnow, which draws one for a single run",
+    "default_root_dir": "output_dir",
+    "callbacks": "Winnow itself",
+    "plugins": "Winnow, which writes checkpoints whole; precision and strategy have keys of their own",
+    "logger": "the group tracking",
+}
+"""Arguments of Lightning's trainer that are not the user's to give, each with what decides instead."""
+
+
+@dataclass(frozen=True)
+class Group:
+    """What may stand in one group.
+
+    Attributes:
+        expected: The path of the class that the group's `_target_` must be, or be derived from.
+        is_partial: Whether Winnow adds further arguments before it calls the target.
+        decided: Arguments that Winnow adds, each with what decides its value; they are not part of the configuration.
+    """
+
+    expected: str
+    is_partial: bool = False
+    decided: Mapping[str, str] = field(default_factory=dict)
+
+
+GROUPS = {
+    "dataset": Group("winnow.data.Dataset"),
+    "filter": Group("winnow.filters.Selection"),
+    "model": Group("winnow.training.Model"),
+    "masking": Group("winnow.training.Masking"),
+    "optimizer": Group("torch.optim.Optimizer", is_partial=True),
+    "trainer": Group("pytorch_lightning.Trainer", is_partial=True, decided=DECIDED_BY_TRAINING),
+    "tracking": Group("winnow.tracking.Store"),
+    "launcher": Group("winnow.studies.Launcher"),
+}
+"""Groups by the key of their one object."""
+
+NAMED_GROUPS = {
+    "probe": Group("winnow.evaluation.Probe"),
+    "evaluation.slices": Group("winnow.filters.Filter"),
+}
+"""Groups by the key below which their objects stand, each under a name."""
+
+
+def group_of(key: str) -> Group | None:
+    """Return the group of an object by its key, or `None` if it belongs to no group.
+
+    >>> group_of("probe.nike").expected
+    'winnow.evaluation.Probe'
+    """
+    return GROUPS.get(key) or NAMED_GROUPS.get(key.rpartition(".")[0])

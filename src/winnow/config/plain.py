@@ -1,0 +1,84 @@
+"""Typed values as plain data, as YAML holds them."""
+
+from __future__ import annotations
+
+import dataclasses
+import typing
+from collections.abc import Iterator, Mapping
+from enum import Enum
+from pathlib import Path
+from typing import Any, Final
+
+from pydantic import InstanceOf
+
+from winnow.config.targets import public_path
+
+OMITTED: Final = object()
+"""What a value becomes that plain data cannot hold, such as a function; mappings and lists leave it out."""
+
+Nodes = dict[int, tuple[Any, dict[str, Any]]]
+"""Objects that have a configuration of their own, and that configuration, by the object's `id`."""
+
+
+def plain(value: Any, nodes: Nodes | None = None, with_target: bool = False) -> Any:
+    """Return a value as mappings, lists, text and numbers.
+
+    Args:
+        value: A dataclass, a container or a single value.
+        nodes: Objects that become the configuration given here.
+        with_target: Whether other dataclass instances get a `_target_`, because nothing else says which class they are.
+    """
+    if nodes and id(value) in nodes:
+        return nodes[id(value)][1]
+    if isinstance(value, Enum):
+        return plain(value.value)
+    if value is None or isinstance(value, bool | int | float | str):
+        return value
+    if isinstance(value, Path):
+        return str(value)
+    if isinstance(value, Mapping):
+        return _without_omitted((str(name), plain(part, nodes, with_target)) for name, part in value.items())
+    if isinstance(value, list | tuple):
+        parts = [plain(part, nodes, with_target) for part in value]
+        return [part for part in parts if part is not OMITTED]
+    if isinstance(value, set | frozenset):
+        return sorted(plain(part) for part in value)
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        values = {name: getattr(value, name) for name in field_names(type(value))}
+        target = {"_target_": public_path(type(value))} if with_target else {}
+        return target | plain_fields(type(value), values, nodes)
+    return OMITTED
+
+
+def plain_fields(cls: type, values: Mapping[str, Any], nodes: Nodes | None = None) -> dict[str, Any]:
+    """Return the values of a dataclass's fields as plain data."""
+    hints = typing.get_type_hints(cls, include_extras=True)
+    return _without_omitted(
+        (name, plain(value, nodes, _takes_instances(hints.get(name)))) for name, value in values.items()
+    )
+
+
+def field_names(cls: Any) -> list[str]:
+    """Return the fields that a dataclass is constructed from."""
+    return [field.name for field in dataclasses.fields(cls) if field.init]
+
+
+def flat(tree: Mapping[str, Any], key: str = "") -> Iterator[tuple[str, Any]]:
+    """Yield each value of a tree with its key; a list is one value, and so is an empty mapping."""
+    for name, value in tree.items():
+        path = f"{key}.{name}" if key else str(name)
+        if isinstance(value, Mapping) and value:
+            yield from flat(value, path)
+        else:
+            yield path, value
+
+
+def _without_omitted(items: typing.Iterable[tuple[str, Any]]) -> dict[str, Any]:
+    return {name: value for name, value in items if value is not OMITTED}
+
+
+def _takes_instances(hint: Any) -> bool:
+    """Return whether a field takes objects, such as `dict[str, InstanceOf[Signal]]`, instead of their settings."""
+    extras = getattr(hint, "__metadata__", ())
+    found = any(isinstance(extra, InstanceOf) for extra in extras)  # type: ignore[misc]  # a class at run time
+    return found or any(_takes_instances(part) for part in typing.get_args(hint))

@@ -1,0 +1,105 @@
+"""From the text of a `_target_` to the class it names: allow-listed, imported, with its arguments known by name."""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+import sys
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+
+from winnow.config.validate import unknown_key
+from winnow.errors import WinnowError, did_you_mean
+
+ALLOWED_PACKAGES = (
+    "winnow.data",
+    "winnow.filters",
+    "winnow.training",
+    "winnow.evaluation",
+    "winnow.tracking",
+    "winnow.studies",
+    "torch.optim",
+    "pytorch_lightning",
+)
+
+Target = Callable[..., Any]
+"""A class, or a function of the user's own."""
+
+
+def locate(path: str, key: str, allowed: Sequence[str], faults: list[WinnowError]) -> Target | None:
+    """Import and return a target, or return `None` with the error added to `faults`.
+
+    Args:
+        path: Such as `winnow.filters.Filter`.
+        key: The configuration key that holds the path.
+        allowed: `ALLOWED_PACKAGES`, followed by the packages that the user's `allow_targets` adds.
+        faults: Receives the error.
+    """
+    module_name, _, name = path.rpartition(".")
+    if not _within(module_name, allowed):
+        listed = ", ".join(allowed)
+        faults.append(
+            WinnowError(
+                f"{path!r} is not on the list of allowed targets. Allowed are classes of {listed}. To use your own "
+                f"class, add its package: allow_targets=[{path.split('.', 1)[0]}].",
+                key,
+            )
+        )
+        return None
+    try:
+        module = importlib.import_module(module_name)
+    except ImportError as error:
+        faults.append(WinnowError(f"{path!r} cannot be imported: {error}.", key))
+        return None
+    target = getattr(module, name, None)
+    # The class must be at home in an allowed package: `winnow.data.csv.os.system` is reachable, and is no component.
+    if inspect.isfunction(target) and _within(target.__module__, allowed[len(ALLOWED_PACKAGES) :]):
+        return target
+    if not inspect.isclass(target) or not _within(target.__module__, allowed):
+        options = [option for option in dir(module) if inspect.isclass(getattr(module, option, None))]
+        faults.append(WinnowError(f"{module_name} has no class {name!r}.{did_you_mean(name, options)}", key))
+        return None
+    return target
+
+
+def is_own(target: Target) -> bool:
+    """Return whether a target belongs to Winnow."""
+    return _within(target.__module__, ("winnow",))
+
+
+def public_path(target: type) -> str:
+    """Return the shortest path that a class can be imported by from Winnow's packages."""
+    parts = target.__module__.split(".")
+    for end in range(2, len(parts)):
+        package = ".".join(parts[:end])
+        if getattr(sys.modules.get(package), target.__name__, None) is target:
+            return f"{package}.{target.__name__}"
+    return f"{target.__module__}.{target.__name__}"
+
+
+def report_unknown_arguments(target: Target | None, names: Iterable[str], key: str, faults: list[WinnowError]) -> None:
+    """Report arguments that the target does not have, also if it cannot be called because of other errors."""
+    options = argument_names(target) if target is not None else []
+    for name in names:
+        if options and name not in options:
+            faults.append(unknown_key(f"{key}.{name}", options))
+
+
+def argument_names(target: Target) -> list[str]:
+    """Return the names of a target's arguments; an empty list if it takes any."""
+    found = parameters(target)
+    if any(parameter.kind is parameter.VAR_KEYWORD for parameter in found):
+        return []
+    return [parameter.name for parameter in found]
+
+
+def parameters(target: Target) -> list[inspect.Parameter]:
+    """Return a target's parameters; an empty list if it has no signature, as some classes written in C."""
+    try:
+        return list(inspect.signature(target).parameters.values())
+    except ValueError:
+        return []
+
+
+def _within(module: str, packages: Sequence[str]) -> bool:
+    return any(module == package or module.startswith(f"{package}.") for package in packages)
