@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Any
 import yaml
 from rich.console import Console
 
-from winnow.commands.rerun import CONFIG, PACKAGES, PATCH
+from winnow.commands.rerun import PACKAGES, PATCH, defaults_notice
 from winnow.comparison import Comparison, Study, analyse, collect
-from winnow.config import ExportConfig, TrainConfig, construct, read_cell
+from winnow.config import ExportConfig, TrainConfig, construct, defaults_of_now, read_cell
 from winnow.errors import WinnowError
 from winnow.reporting import write_comparison_report
 from winnow.run.components import check_store
@@ -108,9 +108,9 @@ def _write_runs(client: MlflowClient, study: Study, folder: Path) -> list[str]:
     rows, lost, commits, patch, installed = [], [], set(), "", ""
     for cell in study.cells:
         name = f"{cell.arm}-seed-{cell.seed}.yaml"
-        text = artifact_text(client, cell.run_id, CONFIG)
+        text = artifact_text(client, cell.run_id, keys.CONFIG)
         if text is None:
-            lost.append(f"the configuration of {cell.arm} seed {cell.seed}, whose artifact {CONFIG} is gone")
+            lost.append(f"the configuration of {cell.arm} seed {cell.seed}, whose artifact {keys.CONFIG} is gone")
         else:
             tree = {key: value for key, value in yaml.safe_load(text).items() if key not in OF_THE_MACHINE}
             _write(folder / "configs" / name, yaml.safe_dump(tree, sort_keys=False, allow_unicode=True))
@@ -171,12 +171,16 @@ def remake(folder: Path, output: Path) -> int:
     tracking = {"_target_": "winnow.tracking.Store", "uri": store.uri, "artifacts": store.artifacts}
     trees = [yaml.safe_load(file.read_text(encoding="utf-8")) for file in sorted((folder / "configs").glob("*.yaml"))]
     here = {"tracking": tracking, "output_dir": str(output)}
-    cells = build_study_cells([read_cell({**tree, **here}, [], TrainConfig) for tree in trees])
+    cells = [read_cell({**tree, **here}, [], TrainConfig) for tree in trees]
+    added = [defaults_of_now({**tree, **here}, cell.tree) for tree, cell in zip(trees, cells, strict=True)]
+    if filled := list(dict.fromkeys(key for names in added for key in names)):
+        console.print(f"[yellow]note[/yellow]  {defaults_notice(filled)}", soft_wrap=True)
+    grid = build_study_cells(cells)
     experiment = store.experiment(name)
     close_stale_runs(store, experiment)
     with declared_run(store, f"{name} (remade)", declaration, output / name) as parent:
-        plan = plan_jobs(cells, attempts(store, experiment), parent.run_id)
-        failures = run_plan(cells, plan, InProcess(), store, console)
+        plan = plan_jobs(grid, attempts(store, experiment), parent.run_id)
+        failures = run_plan(grid, plan, InProcess(), store, console)
     if failures:
         print_failures(console, failures)
         return 1

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import yaml
 from rich.console import Console
 
-from winnow.config import Cell, RerunConfig, TrainConfig, construct, read_cell
+from winnow.config import Cell, RerunConfig, TrainConfig, construct, defaults_of_now, read_cell
 from winnow.errors import WinnowError, did_you_mean
 from winnow.metrics.metric_names import SECONDS, at_stage
 from winnow.reporting.tables import console_table
@@ -25,7 +25,6 @@ if TYPE_CHECKING:
     from mlflow import MlflowClient
     from mlflow.entities import Run
 
-CONFIG = "config/resolved.yaml"
 OVERRIDES = "config/overrides.txt"
 PACKAGES = "environment/packages.txt"
 HARDWARE = "environment/hardware.json"
@@ -60,13 +59,15 @@ def run_rerun(config: RerunConfig, console: Console) -> Rerun:
     check_store(store)
     client = store.client()
     run = _find(client, config.run_id)
-    cell = _rebuilt(client, run, config)
+    cell, filled = _rebuilt(client, run, config)
     components = build_components(cell.config)
     differences = [*_environment(client, run), *_data(run, components)]
     console.print(f"[bold]Run {run.info.run_id}[/bold]: {run.data.tags[keys.ARM]}, seed {run.data.tags[keys.SEED]}")
+    if filled:
+        console.print(f"[yellow]note[/yellow]  {defaults_notice(filled)}", soft_wrap=True)
     for difference in differences:
         console.print(f"[yellow]differs[/yellow]  {difference}")
-    if not differences:
+    if not differences and not filled:
         console.print("Packages, code, machine and data are those of the run.")
     # A name of its own keeps the model of the first run, and any checkpoint of it, apart from this one's.
     name = f"{cell_id(cell, components)}-rerun"
@@ -117,12 +118,21 @@ def _cells(client: MlflowClient, experiment: str | None = None) -> dict[str, str
     return {run_id: f"{tag(keys.STUDY)}: {tag(keys.ARM)}, seed {tag(keys.SEED)}" for run_id, tag in told}
 
 
-def _rebuilt(client: MlflowClient, run: Run, config: RerunConfig) -> Cell[TrainConfig]:
-    """Return the run's configuration, with the store and the folders of now."""
-    text = artifact_text(client, run.info.run_id, CONFIG)
+def defaults_notice(keys_filled: Sequence[str], shown: int = 12) -> str:
+    """Return one line on settings that a stored configuration does not hold."""
+    more = f" and {len(keys_filled) - shown} more" if len(keys_filled) > shown else ""
+    return (
+        "The stored configuration does not hold every setting (Winnow 0.1 stored no defaults); "
+        f"the defaults of this version are used for {', '.join(keys_filled[:shown])}{more}."
+    )
+
+
+def _rebuilt(client: MlflowClient, run: Run, config: RerunConfig) -> tuple[Cell[TrainConfig], list[str]]:
+    """Return the run's configuration, with the current store and folders, and the keys it did not hold."""
+    text = artifact_text(client, run.info.run_id, keys.CONFIG)
     if text is None:
         raise WinnowError(
-            f"The artifact {CONFIG} of run {run.info.run_id} is gone, so its configuration cannot be rebuilt; its "
+            f"The artifact {keys.CONFIG} of run {run.info.run_id} is gone, so its configuration cannot be rebuilt; its "
             "parameters in MLflow still tell the single values.",
             "run_id",
         )
@@ -132,7 +142,8 @@ def _rebuilt(client: MlflowClient, run: Run, config: RerunConfig) -> Cell[TrainC
     tree |= here
     tree["study"] = {**tree.get("study", {}), "rerun": "all", "compare": False}
     overrides = (artifact_text(client, run.info.run_id, OVERRIDES) or "").splitlines()
-    return read_cell(tree, overrides, TrainConfig)
+    cell = read_cell(tree, overrides, TrainConfig)
+    return cell, defaults_of_now(tree, cell.tree)
 
 
 def _environment(client: MlflowClient, run: Run) -> list[str]:

@@ -2,6 +2,8 @@
 
 from winnow.config.compose import Cell, compose_cells, read_cell
 from winnow.config.construct import construct
+from winnow.config.plain import flat
+from winnow.config.resolve import defaults_of_now
 from winnow.config.schema import (
     CompareConfig,
     EvaluateConfig,
@@ -29,6 +31,8 @@ __all__ = [
     "compose_cells",
     "conf_folder",
     "construct",
+    "defaults_of_now",
     "describe_choices",
+    "flat",
     "read_cell",
 ]

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import copy
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Generic, TypeVar
@@ -26,6 +26,8 @@ from winnow.config.overrides import (
     points_of_sweep,
     set_value,
 )
+from winnow.config.plain import plain
+from winnow.config.resolve import resolve
 from winnow.config.search_path import (
     Choices,
     check_folders,
@@ -33,8 +35,6 @@ from winnow.config.search_path import (
     initialized_hydra,
     searchpath_override,
 )
-from winnow.config.plain import plain
-from winnow.config.resolve import resolve
 from winnow.config.validate import missing_values, validate
 from winnow.errors import WinnowError, WinnowErrors
 

@@ -20,7 +20,7 @@ from pydantic.dataclasses import is_pydantic_dataclass
 
 from winnow.config.construct import call
 from winnow.config.groups import GROUPS, Group, group_of
-from winnow.config.plain import Nodes, field_names, flat, plain, plain_fields
+from winnow.config.plain import Nodes, field_names, plain, plain_fields
 from winnow.config.targets import (
     ALLOWED_PACKAGES,
     Target,
@@ -54,10 +54,20 @@ def resolve(tree: Mapping[str, Any], allow: Iterable[str], faults: list[WinnowEr
     return resolver.completed(tree)
 
 
-def defaults_of_now(stored: Mapping[str, Any], resolved: Mapping[str, Any]) -> list[str]:
-    """Return the keys of a resolved tree that the stored tree it was made from does not have."""
-    known = {key for key, _ in flat(stored)}
-    return [key for key, _ in flat(resolved) if key not in known]
+def defaults_of_now(stored: Mapping[str, Any], resolved: Mapping[str, Any], key: str = "") -> list[str]:
+    """Return the keys that a stored tree does not have and that the tree resolved from it has by a default.
+
+    A group that the stored tree does not have at all, or has empty, is one key.
+    """
+    found: list[str] = []
+    for name, value in resolved.items():
+        path = f"{key}.{name}" if key else name
+        known = stored.get(name)
+        if name not in stored or (known == {} and value):
+            found.append(path)
+        elif isinstance(value, Mapping) and isinstance(known, Mapping):
+            found += defaults_of_now({str(one): part for one, part in known.items()}, value, path)
+    return found
 
 
 class _StandIn:

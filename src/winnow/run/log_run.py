@@ -51,7 +51,7 @@ def log_inputs(run: TrackedRun, inputs: Inputs) -> None:
         }
     )
     record_configuration(run, cell)
-    if "name" not in (cell.tree.get("filter") or {}):  # the arm without a filter
+    if "name" not in cell.config.filter:  # an arm whose name is derived
         run.log_params({"filter.name": components.filter.name})
     # First of all metrics: where runs lie side by side, MLflow's pages choose the one that was stored first.
     run.log_metrics({TRAIN_ROWS: inputs.train_rows.num_rows, TRAIN_TOKENS: len(inputs.train_tokens.ids)})
@@ -86,7 +86,7 @@ def _facts(inputs: Inputs) -> dict[str, Any]:
         "seed": cell.config.seed,
         "rows": inputs.train_rows.num_rows,
         "of": inputs.corpus.split("train").num_rows,
-        "model": cell.tree["model"].get("name") or "a small model from scratch",
+        "model": cell.config.model.get("name") or "a small model from scratch",
         "steps": cell.config.training.max_steps,
         "metrics": [study.primary_metric, *study.secondary_metrics],
     }
@@ -94,8 +94,9 @@ def _facts(inputs: Inputs) -> dict[str, Any]:
 
 def record_configuration(run: TrackedRun, cell: Cell[Any]) -> None:
     """Store what was asked for, and on what code and packages."""
-    run.log_params(dict(scalars(cell.tree)))
-    run.log_text(to_yaml(cell.tree), "config/resolved.yaml")
+    tree = cell.tree
+    run.log_params(parameters(tree))
+    run.log_text(to_yaml(tree), keys.CONFIG)
     run.log_text("\n".join(cell.overrides) + "\n", "config/overrides.txt")
     run.log_text(packages() + "\n", "environment/packages.txt")
     if changes := uncommitted_changes():
@@ -195,6 +196,21 @@ def to_yaml(data: Any) -> str:
     """Return plain data as YAML, by libyaml where it is there, which is ten times as fast."""
     dumper = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
     return str(yaml.dump(data, Dumper=dumper, sort_keys=False, allow_unicode=True))
+
+
+def parameters(tree: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what becomes a parameter in MLflow, few enough for one request.
+
+    Left out are lists, options that are not set (`null`), switches of Lightning and PyTorch that are off, and the store
+    itself. `config/resolved.yaml` holds everything.
+    """
+    found = dict(scalars({group: node for group, node in tree.items() if group != "tracking"}))
+    switches = ("trainer.", "optimizer.")
+    return {
+        key: value
+        for key, value in found.items()
+        if not (value is None or (value is False and key.startswith(switches)))
+    }
 
 
 def scalars(tree: Mapping[str, Any], key: str = "") -> Iterator[tuple[str, Any]]:

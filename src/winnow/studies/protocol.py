@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from textwrap import shorten
 from typing import Any, Final
 
+import yaml
+
+from winnow import __version__
+from winnow.config import flat
 from winnow.errors import WinnowError, WinnowErrors
 from winnow.filters import RandomMatched, Without
 from winnow.run.components import MACHINE
-from winnow.run.log_run import scalars
 from winnow.studies.study_cell import StudyCell
 from winnow.tracking import Attempt, Store, keys
-from winnow.tracking.query import newest
+from winnow.tracking.query import artifact_text, newest
 
 TRIALS: Final = ("scratchpad", "debug")
 """Names under which anything may be tried."""
@@ -20,6 +24,8 @@ DECISIVE: Final = ("filter", "model", "masking", "optimizer", "training", "train
 """Groups whose settings decide what a cell's scores mean; a dataset goes by its rows instead."""
 
 PARENT: Final = "mlflow.parentRunId"
+
+NOT_SET: Final = "not set"
 
 
 def declare(cells: Sequence[StudyCell]) -> dict[str, Any]:
@@ -73,16 +79,13 @@ def refuse_another_study(cells: Sequence[StudyCell], known: Mapping[str, Attempt
     if study.name in TRIALS or not study.compare or len({cell.arm for cell in cells}) < 2:
         return
     faults: dict[str, WinnowError] = {}
-    finished = {one.tags[keys.ARM]: one for one in known.values() if one.has_finished and PARENT in one.tags}
+    earlier = {one.tags[keys.ARM]: one for one in _finished(known)}
+    stored = {arm: _stored_tree(cells[0].components.store, one) for arm, one in earlier.items()}
     for cell in cells:
-        if (earlier := finished.get(cell.arm)) is None:
+        if cell.arm not in earlier:
             continue
-        now = {key: str(value) for key, value in scalars(cell.cell.tree) if _decides(key)}
-        told = f"was {{}} in the finished cells of study {study.name!r}, and is {{}} now."
-        for key in sorted(now.keys() & earlier.params.keys()):
-            if now[key] != earlier.params[key]:
-                faults[key] = WinnowError(told.format(earlier.params[key], now[key]), key)
-        if not faults and earlier.tags.get(keys.CORPUS) != cell.components.corpus.fingerprint:
+        faults |= _changed(stored[cell.arm], cell.cell.tree, study.name)
+        if not faults and earlier[cell.arm].tags.get(keys.CORPUS) != cell.components.corpus.fingerprint:
             faults["dataset"] = WinnowError(
                 f"the rows are not those of the finished cells of {study.name!r}.", "dataset"
             )
@@ -90,6 +93,54 @@ def refuse_another_study(cells: Sequence[StudyCell], known: Mapping[str, Attempt
         told = "Settings or data of another study: what has finished under this name is kept as it is. Choose another "
         faults["study.name"] = WinnowError(f"{told}name for this one, or go back to the settings below.", "study.name")
         raise WinnowErrors([faults.pop("study.name"), *faults.values()])
+
+
+def refuse_another_version(study: str, known: Mapping[str, Attempt]) -> None:
+    """Raise if another version of Winnow trained finished cells of a study.
+
+    The version is part of what identifies a cell, so every cell would be trained again under the same name.
+
+    Raises:
+        WinnowError: With the key ``study.name``.
+    """
+    others = sorted({one.tags.get(keys.VERSION, "0.1") for one in _finished(known)} - {__version__})
+    if study not in TRIALS and others:
+        raise WinnowError(
+            f"study {study!r} was trained by Winnow {', '.join(others)}. Its runs stay readable by `winnow compare` "
+            f"and `winnow export`. Choose another study.name to train with Winnow {__version__}.",
+            "study.name",
+        )
+
+
+def _finished(known: Mapping[str, Attempt]) -> list[Attempt]:
+    """Return the finished cells of studies; a run that was trained on its own is not one."""
+    return [one for one in known.values() if one.has_finished and PARENT in one.tags]
+
+
+def _stored_tree(store: Store, attempt: Attempt) -> dict[str, Any]:
+    """Return the configuration of a finished cell; an empty one if it was deleted, which then allows any setting."""
+    text = artifact_text(store.client(), attempt.run_id, keys.CONFIG)
+    return yaml.safe_load(text) if text is not None else {}
+
+
+def _changed(then: Mapping[str, Any], now: Mapping[str, Any], study: str) -> dict[str, WinnowError]:
+    """Return an error for each decisive setting that differs, by key."""
+    before, after = _decisive(then), _decisive(now)
+    told = f"was {{}} in the finished cells of study {study!r}, and is {{}} now."
+    return {
+        key: WinnowError(told.format(_shown(before, key), _shown(after, key)), key)
+        for key in sorted(before.keys() | after.keys())
+        if before and before.get(key, NOT_SET) != after.get(key, NOT_SET)
+    }
+
+
+def _decisive(tree: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the settings that decide what is learned, by key; a class has the key of its group."""
+    return {key.removesuffix("._target_"): value for key, value in flat(tree) if _decides(key)}
+
+
+def _shown(settings: Mapping[str, Any], key: str) -> str:
+    return shorten(str(settings.get(key, NOT_SET)), 60, placeholder="...")
 
 
 def _decides(key: str) -> bool:

@@ -16,7 +16,7 @@ from winnow.studies.execution import bring_up_to_date, print_failures, run_plan
 from winnow.studies.joining import declared_run
 from winnow.studies.launchers import Launcher
 from winnow.studies.plan import Plan, check_filters, check_plan, plan_jobs, with_shared_slices
-from winnow.studies.protocol import declare, refuse_another_study
+from winnow.studies.protocol import declare, refuse_another_study, refuse_another_version
 from winnow.studies.study_cell import TrainCell, build_study_cells
 from winnow.tracking import Store, attempts, close_stale_runs, keys, sync, track
 
@@ -49,6 +49,7 @@ def run_study(cells: Sequence[TrainCell], console: Console) -> int:
     for line in close_stale_runs(store, experiment):
         console.print(f"Closed a run that had died: {escape(line)}", style="dim")
     known = attempts(store, experiment)
+    refuse_another_version(study.name, known)
     try:
         check_components([cell.components for cell in grid])
         for note in check_filters(grid):

@@ -11,7 +11,8 @@ import sys
 from importlib import metadata
 from pathlib import Path
 
-from winnow.tracking.keys import COMMIT
+from winnow import __version__
+from winnow.tracking.keys import COMMIT, VERSION
 
 
 def provenance_tags() -> dict[str, str]:
@@ -21,6 +22,7 @@ def provenance_tags() -> dict[str, str]:
         "mlflow.source.name": Path(sys.argv[0]).name,
         "mlflow.source.type": "LOCAL",
         "winnow.argv": " ".join(sys.argv[1:]),
+        VERSION: __version__,
     }
     if commit := current_commit():
         tags[COMMIT] = commit

@@ -77,6 +77,12 @@ NOT_COMPARABLE: Final = "winnow.not_comparable"
 COMPUTED: Final = "winnow.arithmetic"
 """Tag: precision, device and how many products of linear layers oneDNN takes."""
 
+CONFIG: Final = "config/resolved.yaml"
+"""Artifact: the resolved configuration, with every default."""
+
+VERSION: Final = "winnow.version"
+"""Tag: the version of Winnow that made the run; Winnow 0.1 did not set it."""
+
 ARITHMETIC: Final = "environment/arithmetic.json"
 """Artifact of a cell: how it computes. Keys: ``precision``, ``device``, ``tf32``, ``compile``, ``linear``, ``onednn``
 (the products that it takes, as ``forward OUTPUTS INPUTS``) and ``gflops`` (what was timed)."""
