@@ -37,7 +37,7 @@ def test_the_defaults_compose_to_one_typed_cell() -> None:
     assert not sweep
     assert cell.config.seed == 1
     assert cell.config.training.max_steps == 300
-    assert cell.tree["filter"] == {"_target_": "winnow.filters.Full"}
+    assert cell.tree["filter"] == {"_target_": "winnow.filters.Full", "name": "full"}
     assert set(cell.config.probe) == {"nike", "nike_wide"}
 
 
@@ -162,7 +162,7 @@ ARMS = "filter=full,nike_positive,random_matched"
 def names_of(cells) -> list[str]:
     """Return each cell's filter, and what it is without."""
     nodes = [cell.config.filter for cell in cells]
-    return [node.get("signal") or node.get("name") or node["_target_"].rpartition(".")[2] for node in nodes]
+    return [node.get("signal") or node["name"] for node in nodes]
 
 
 def test_one_override_adds_an_arm_for_each_signal_of_the_filters_in_a_sweep() -> None:
@@ -170,7 +170,7 @@ def test_one_override_adds_an_arm_for_each_signal_of_the_filters_in_a_sweep() ->
     assert sweep
     signals = ["nike", "product", "praise", "blame", "sentiment"]
     one_seed = [cell for cell in cells if cell.config.seed == 2]
-    assert names_of(one_seed) == ["Full", "nike_positive", *signals, "RandomMatched"]
+    assert names_of(one_seed) == ["full", "nike_positive", *signals, "random_matched"]
     assert len(cells) == 2 * len(one_seed)
     assert one_seed[2].overrides == ["filter=nike_positive", "seed=2", "filter.ablate=[nike]"]
     assert "ablate" not in str([cell.tree for cell in cells])
@@ -187,12 +187,12 @@ def test_ablations_may_stand_in_an_experiment_or_in_the_filters_own_file(elsewhe
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_text(text)
     cells, _ = train("experiment=taken_apart")
-    assert names_of(cells) == ["Full", "nike_positive", "sentiment"]
+    assert names_of(cells) == ["full", "nike_positive", "sentiment"]
     cells, sweep = train("filter=mine")
     assert sweep
     assert names_of(cells) == ["mine", "nike", "blame"]
     cells, sweep = train("filter=full,mine_control", "+filter@evaluation.slices.mine=mine", multirun=True)
-    assert names_of(cells) == ["Full", "RandomMatched"]
+    assert names_of(cells) == ["full", "random_matched"]
 
 
 def test_every_fault_of_what_is_left_out_is_told_at_once() -> None:

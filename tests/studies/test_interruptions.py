@@ -222,6 +222,12 @@ def test_a_name_takes_more_seeds_and_arms_and_no_other_settings(
     assert "study.name" in told
     assert "training.max_steps: was 4 in the finished cells of study 'mine', and is 5 now" in told
     assert [run.info.run_id for run in runs()] == before
+    unwritten = ["masking.mask_share=0.7", "optimizer.betas=[0.9,0.98]", "training.freeze=[distilbert.embeddings]"]
+    assert main([*study, "seed=1,2", *unwritten]) == 1
+    told = in_words(capsys.readouterr().err)
+    assert "masking.mask_share: was 0.8 in the finished cells of study 'mine', and is 0.7 now" in told
+    assert "optimizer.betas: was [0.9, 0.999] in the finished cells of study 'mine', and is [0.9, 0.98] now" in told
+    assert "training.freeze: was [] in" in told
     assert main([*study, "seed=1,2", "dataset.source.rows=1400"]) == 1
     assert "dataset: the rows are not those" in in_words(capsys.readouterr().err)
 

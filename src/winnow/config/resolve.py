@@ -186,7 +186,9 @@ class _Resolver:
         for name, info in target.__pydantic_fields__.items():
             if name in arguments:
                 try:
-                    hint: Any = typing.Annotated[info.annotation, info]
+                    hint: Any = info.annotation
+                    if info.metadata:
+                        hint = typing.Annotated[hint, *info.metadata]
                     values[name] = TypeAdapter(hint).validate_python(arguments[name])
                 except ValidationError as error:
                     self._faults.extend(faults_of(error, f"{key}.{name}", lambda _: []))
@@ -207,11 +209,13 @@ def _has_stand_in(value: Any) -> bool:
 def _by_signature(target: Target, arguments: Mapping[str, Any]) -> dict[str, Any]:
     """Return the given arguments and the defaults of the others; a whole number is a float if the signature says so."""
     values: dict[str, Any] = {}
-    floats = _float_arguments(target)
-    for one in parameters(target):
+    floats, found = _float_arguments(target), parameters(target)
+    # A function of the user's own gets its first argument from Winnow, by position.
+    data = found[0] if found and not isinstance(target, type) else None
+    for one in found:
         if one.name in arguments:
             values[one.name] = arguments[one.name]
-        elif one.kind in _BY_NAME and one.default is not one.empty:
+        elif one is not data and one.kind in _BY_NAME and one.default is not one.empty:
             values[one.name] = _default(target, one)
         if one.name in floats and type(values.get(one.name)) is int:
             values[one.name] = float(values[one.name])

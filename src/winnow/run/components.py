@@ -193,5 +193,5 @@ def device_of(components: Components) -> torch.device:
     """Return where the trainer will compute: `accelerator=auto` takes a CUDA device where there is one."""
     import torch
 
-    wants_gpu = components.trainer.keywords.get("accelerator", "auto") in ("auto", "gpu", "cuda")
+    wants_gpu = components.trainer.keywords["accelerator"] in ("auto", "gpu", "cuda")
     return torch.device("cuda" if wants_gpu and torch.cuda.is_available() else "cpu")

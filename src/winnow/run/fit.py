@@ -180,7 +180,7 @@ def _batches(inputs: Inputs) -> TrainingBatches:
     from winnow.training import Masking, Share, TrainingBatches
 
     options, training = inputs.components.trainer.keywords, inputs.config.training
-    devices, nodes = options.get("devices", 1), options.get("num_nodes", 1)
+    devices, nodes = options["devices"], options["num_nodes"]
     processes = devices * nodes if isinstance(devices, int) and devices > 0 else 1
     tokens = training.max_tokens if training.batching == "tokens" else None
     share = Share(0, processes, training.accumulate_batches)

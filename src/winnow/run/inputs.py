@@ -172,7 +172,7 @@ def _set_up_numerics(
         tf32=wanted.tf32,
         compiled=wanted.compile,
     )
-    return {**facts, "precision": str(components.trainer.keywords.get("precision", "32-true"))}
+    return {**facts, "precision": str(components.trainer.keywords["precision"] or "32-true")}
 
 
 @contextmanager

@@ -24,7 +24,7 @@ def print_overview(console: Console, inputs: Inputs) -> None:
     held_out = ", ".join(f"{name} {split.rows.num_rows:,}" for name, split in inputs.held_out.items())
     parameters = sum(weights.numel() for weights in inputs.model.parameters())
     options = components.trainer.keywords
-    devices = f"{options.get('accelerator', 'auto')}, devices {options.get('devices', 'auto')}"
+    devices = f"{options['accelerator']}, devices {options['devices']}"
     slices = ", ".join(f"{name}/kept, {name}/removed" for name in components.slices)
     lines = {
         "corpus": f"{components.dataset.name}: {funnel(corpus.funnel)}",
@@ -34,7 +34,7 @@ def print_overview(console: Console, inputs: Inputs) -> None:
         "masking": f"{components.masking.rate:.0%} of the tokens, new in every pass",
         "budget": f"{budget(training)} of {training.batch_size} {training.batching}",
         "optimizer": f"{components.optimizer.func.__name__} {arguments(components.optimizer.keywords)}",
-        "trainer": f"{devices}, precision {options.get('precision', '32-true')}",
+        "trainer": f"{devices}, precision {options['precision'] or '32-true'}",
         "measured on": f"all{', ' + slices if slices else ''}; masks fixed by seed {config.evaluation.mask_seed}",
         "probes": ", ".join(components.probes),
         "tracking": f"{components.store.uri}, experiment {config.study.name}",
@@ -126,9 +126,9 @@ def funnel(stages: Mapping[str, int]) -> str:
 
 
 def arguments(keywords: Mapping[str, Any]) -> str:
-    """Return keyword arguments as a person would write them.
+    """Return keyword arguments as a person would write them, without options that are off or not set.
 
-    >>> arguments({"lr": 0.001, "weight_decay": 0.01})
+    >>> arguments({"lr": 0.001, "weight_decay": 0.01, "amsgrad": False, "foreach": None})
     'lr 0.001, weight_decay 0.01'
     """
-    return ", ".join(f"{name} {value}" for name, value in keywords.items())
+    return ", ".join(f"{name} {value}" for name, value in keywords.items() if value is not None and value is not False)

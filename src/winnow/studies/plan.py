@@ -69,13 +69,13 @@ def _device_fault(options: Mapping[str, Any], launcher: Launcher) -> WinnowError
 
     Lightning's own way to several devices starts the whole command again in each process, and so the whole sweep.
     """
-    devices, several = options.get("devices"), str(options.get("strategy", "auto")) != "auto"
+    devices, several = options["devices"], str(options["strategy"]) != "auto"
     if launcher.processes > 1:
         if several and devices in (launcher.processes, str(launcher.processes)):
             return None
         told = f"the launcher starts {launcher.processes} processes a cell. Choose trainer=ddp with as many devices."
         return WinnowError(told, "trainer.devices")
-    if several or devices not in (None, 1, "1", "auto"):
+    if several or devices not in (1, "1", "auto"):
         told = "a study trains each cell on one device. Choose trainer=cpu or trainer=gpu, or add launcher=torchrun."
         return WinnowError(told, "trainer.devices")
     return None
