@@ -14,7 +14,7 @@ from winnow.config import Cell, TrainConfig, compose_cells, construct, defaults_
 from winnow.config.groups import GROUPS, NAMED_GROUPS
 from winnow.config.targets import locate
 from winnow.errors import WinnowErrors
-from winnow.run.components import cell_id, construct_parts
+from winnow.run.components import build_components, cell_id
 from winnow.run.log_run import parameters
 from winnow.studies.plan import with_shared_slices
 
@@ -38,6 +38,9 @@ def faults(*arguments: str) -> dict[str, str]:
 
 
 USERS = """
+from typing import Annotated
+from pydantic import Field
+from pydantic.dataclasses import dataclass
 from winnow.data import Source
 from winnow.filters import Signal
 from winnow.training import Masking
@@ -60,6 +63,15 @@ class Loud(Signal):
 class Shouts(Loud):
     def __init__(self, threshold, at_least: float = 1):
         CALLED.append("init")
+
+@dataclass(frozen=True)
+class Toned(Signal):
+    at_least: Annotated[float, Field(gt=0)] = 1
+    words: list[str] = Field(default_factory=list)
+    version = 1
+    def __post_init__(self):
+        CALLED.append("post_init")
+    settings = score = keep = None
 
 class Adam(torch.optim.Adam):
     def __init__(self, params, lr: float = 0.5, power: int = 2):
@@ -147,7 +159,7 @@ def test_a_setting_written_otherwise_is_the_same_cell(one: str, other: str, else
     small = "dataset.source.rows=300"
     first, second = composed(one, small), composed(other, small)
     assert yaml.safe_dump(first.tree) == yaml.safe_dump(second.tree)
-    assert cell_id(first, construct_parts(first.config)) == cell_id(second, construct_parts(second.config))
+    assert cell_id(first, build_components(first.config)) == cell_id(second, build_components(second.config))
 
 
 def test_a_number_whose_kind_matters_keeps_it() -> None:
@@ -180,8 +192,8 @@ def test_the_users_classes_are_never_called_by_composing(
     assert printed["filter"]["on_null"] == "drop"
     assert printed["optimizer"] == {"_target_": "my_package.Adam", "_partial_": True, "lr": 0.002, "power": 2}
     assert mine.CALLED == []
-    parts = construct_parts(composed(*LOUD).config)
-    assert isinstance(parts.filter.signals["loud"], mine.Loud)  # type: ignore[attr-defined]
+    components = build_components(composed(*LOUD).config)
+    assert isinstance(components.filter.signals["loud"], mine.Loud)  # type: ignore[attr-defined]
     assert "init" in mine.CALLED
 
 
@@ -195,6 +207,14 @@ def test_what_does_not_fit_the_users_signature_is_reported_without_a_call(mine: 
     assert "filter.signals.loud.threshold=VALUE" in faults(*shouts)["filter.signals.loud.threshold"]
     wrong = faults(*LOUD, "filter.signals.loud._target_=my_package.NoSignal")
     assert "Signal" in wrong["filter.signals.loud"]
+    assert mine.CALLED == []
+
+
+def test_the_fields_of_the_users_dataclass_are_checked_without_making_one(mine: types.ModuleType) -> None:
+    toned = [*LOUD, "filter.signals.loud._target_=my_package.Toned"]
+    signal = composed(*toned, "+filter.signals.loud.at_least=3").tree["filter"]["signals"]["loud"]
+    assert signal == {"_target_": "my_package.Toned", "at_least": 3.0, "words": []}
+    assert "greater than 0" in faults(*toned, "+filter.signals.loud.at_least=-1")["filter.signals.loud.at_least"]
     assert mine.CALLED == []
 
 

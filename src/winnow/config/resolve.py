@@ -230,11 +230,12 @@ def _default(target: Target, parameter: inspect.Parameter) -> Any:
 
 
 def _float_arguments(target: Target) -> set[str]:
-    """Return the arguments that are annotated as `float` and not also as `int`."""
+    """Return the arguments that are annotated as `float` and not also as `int`, or have such a default."""
     called: Any = target
     try:
         hints = typing.get_type_hints(called.__init__ if isinstance(target, type) else called)
     except Exception:  # an annotation of another package that cannot be evaluated
-        return {one.name for one in parameters(target) if type(one.default) is float}
+        hints = {}
     kinds = {name: {hint, *typing.get_args(hint)} for name, hint in hints.items()}
+    kinds = {one.name: kinds.get(one.name, {type(one.default)}) for one in parameters(target)}
     return {name for name, kind in kinds.items() if float in kind and int not in kind}

@@ -1,7 +1,7 @@
 """The shape of each command's configuration: one class a command, one field a top-level key.
 
-A group whose choice is a class (`dataset`, `filter`, `model`, ...) is a :data:`Node`, checked against the signature of
-its `_target_` by :mod:`winnow.config.construct`; everything else is typed here.
+A group whose choice is a class (`dataset`, `filter`, `model`, ...) is a :data:`Node`, checked and completed from the
+signature of its `_target_` by :mod:`winnow.config.resolve`; everything else is typed here.
 """
 
 from __future__ import annotations
