@@ -35,6 +35,7 @@ def as_0_1_wrote_it(store: Store, run: Any, overrides: list[str]) -> None:
         database.execute(f"DELETE FROM params WHERE run_uuid = ? AND key NOT IN ({marks})", [run_id, *known])
 
 
+@pytest.mark.slow
 def test_a_study_of_0_1_is_compared_exported_and_made_again_and_not_trained_over(
     workplace: Path, store: Store, small: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:
