@@ -1,3 +1,3 @@
 """Winnow: filter the training data of a masked language model, and learn with known certainty what that did."""
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
