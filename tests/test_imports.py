@@ -14,7 +14,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "errors": set(),
     "disk": set(),
     "formatting": set(),
-    "metrics": {"errors"},
+    "metrics": set(),
     "config": {"errors"},
     "data": {"errors", "disk"},
     "tracking": {"errors", "disk", "metrics"},

@@ -5,10 +5,9 @@ from pathlib import Path
 import pytest
 
 from winnow.cli import main
-from winnow.errors import WinnowError
 from winnow.evaluation import torch_metrics
 from winnow.evaluation.probes.prompt_metrics import ALWAYS_SCORES, PROMPT_SCORES, SUMMARY_SCORES
-from winnow.metrics import Definition, Metric, MetricChoices, MetricRegistry
+from winnow.metrics import Definition, Metric, MetricRegistry
 from winnow.metrics.metric_catalog import HELD_OUT_SCORES, PROBE_SCORES, stem
 from winnow.metrics.metric_names import without_stage
 from winnow.tracking import Store, keys
@@ -76,33 +75,3 @@ def test_a_metric_of_the_user_outlives_the_process_that_defined_it() -> None:
     metric = MetricRegistry.from_json([kept]).metric("probe/nike/word_length")
     assert metric.definition == own
     assert metric.label == "word length on nike"
-
-
-CHOICES = MetricChoices(
-    {"probe": {"nike": ["log_odds", "log_odds_of_{n}_tokens"]}, "test": {"all": ["loss"]}}, ("seconds",)
-)
-
-
-@pytest.mark.parametrize("name", ["probe/nike/log_odds", "probe/nike/log_odds_of_3_tokens", "test/all/loss", "seconds"])
-def test_a_choice_is_no_error(name: str) -> None:
-    assert CHOICES.error(name, "metrics") is None
-
-
-@pytest.mark.parametrize(
-    ("name", "told"),
-    [
-        ("second", "there is no metric 'second'. Did you mean 'seconds'?"),
-        (
-            "probe/nick/log_odds",
-            "there is no probe 'nick' for 'probe/nick/log_odds'. Did you mean 'nike'? Allowed:",
-        ),
-        ("test/al/loss", "there is no slice 'al' for 'test/al/loss'. Did you mean 'all'? Allowed: all."),
-        ("test/all/lass", "there is no score 'lass' for the slice 'all'. Did you mean 'loss'? Allowed: loss."),
-        ("test/loss", "Allowed: probe/PROBE/SCORE (nike); test/SLICE/SCORE (all); seconds."),
-    ],
-)
-def test_a_wrong_name_is_reported_with_the_nearest_and_all_allowed(name: str, told: str) -> None:
-    error = CHOICES.error(name, "metrics")
-    assert isinstance(error, WinnowError)
-    assert told in error.message
-    assert error.key == "metrics"

@@ -10,6 +10,7 @@ from typing import Any
 import winnow
 from winnow.comparison.collected_study import Study
 from winnow.comparison.descriptives import Arm, Points, Slice, arms, metrics, overlap, provenance, slices
+from winnow.comparison.metric_choices import MetricChoices
 from winnow.comparison.metric_scores import base_score, obstacle, scores
 from winnow.comparison.planning import Plan, plan
 from winnow.comparison.resampling import bootstrap_interval, permutation_p
@@ -17,7 +18,7 @@ from winnow.comparison.statistics import Contrast, Summary, check_confidence, co
 from winnow.comparison.verdict import Family, Finding, Verdict, decide, judge
 from winnow.errors import WinnowErrors
 from winnow.metrics.metric_names import of_stage
-from winnow.metrics.metric_registry import Metric, MetricChoices, MetricRegistry
+from winnow.metrics.metric_registry import Metric, MetricRegistry
 from winnow.tracking.keys import TOKENIZER
 
 

@@ -1,4 +1,4 @@
-"""Metrics by name: Winnow's own, those of the user, and which of them a study can be compared in."""
+"""Metrics by name: Winnow's own and those of the user."""
 
 from __future__ import annotations
 
@@ -6,8 +6,7 @@ import json
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 
-from winnow.errors import WinnowError, did_you_mean
-from winnow.metrics.metric_catalog import LOG_ODDS, Definition, Direction, Items, Requirement, defined, of_prompts, stem
+from winnow.metrics.metric_catalog import LOG_ODDS, Definition, Direction, Items, Requirement, defined, of_prompts
 from winnow.metrics.metric_names import ALL, MetricName, parse
 
 UNKNOWN = Definition(None, "", "", requires=("probes", "held_out", "tokenizer", "budget"))
@@ -118,67 +117,3 @@ class MetricRegistry:
 
 def _kept(definition: Definition) -> dict[str, str | None]:
     return {name: value for name, value in asdict(definition).items() if name in ("direction", "unit", "label")}
-
-
-@dataclass(frozen=True)
-class MetricChoices:
-    """The metrics that there are, for a study or in its runs.
-
-    Attributes:
-        scores: The scores by group (``probe`` or a split) and by probe or slice. A score with ``{n}`` takes any number.
-        per_run: Names of one number per run.
-    """
-
-    scores: Mapping[str, Mapping[str, Iterable[str]]]
-    per_run: Iterable[str] = ()
-
-    @classmethod
-    def of(cls, names: Iterable[str]) -> MetricChoices:
-        """Return the choices that a list of names makes."""
-        scores: dict[str, dict[str, list[str]]] = {}
-        per_run = []
-        for name in names:
-            parsed = parse(name)
-            if parsed.kind == "run":
-                per_run.append(name)
-            else:
-                scores.setdefault(parsed.group, {}).setdefault(parsed.place, []).append(parsed.score)
-        return cls(scores, per_run)
-
-    def error(self, name: str, key: str) -> WinnowError | None:
-        """Return what is wrong with a name that is none of the choices, with the nearest and all allowed ones."""
-        if name in self.per_run:
-            return None
-        group, _, rest = name.partition("/")
-        if group not in self.scores or "/" not in rest:
-            return WinnowError(f"there is no metric {name!r}.{self._near(name)} {self._forms()}", key)
-        place, _, score = rest.rpartition("/")
-        kind = "probe" if group == "probe" else "slice"
-        places = self.scores[group]
-        if place not in places:
-            known = ", ".join(places) or "none"
-            return WinnowError(
-                f"there is no {kind} {place!r} for {name!r}.{did_you_mean(place, places)} Allowed: {known}.", key
-            )
-        scores = list(places[place])
-        if score in scores or stem(score) in scores:
-            return None
-        told = f"there is no score {score!r} for the {kind} {place!r}.{did_you_mean(score, scores)}"
-        return WinnowError(f"{told} Allowed: {', '.join(scores)}.", key)
-
-    def _near(self, name: str) -> str:
-        whole = [
-            f"{group}/{place}/{score}"
-            for group, places in self.scores.items()
-            for place, scores in places.items()
-            for score in scores
-        ]
-        return did_you_mean(name, [*whole, *self.per_run])
-
-    def _forms(self) -> str:
-        forms = [
-            f"{group}/{'PROBE' if group == 'probe' else 'SLICE'}/SCORE ({', '.join(places)})"
-            for group, places in self.scores.items()
-            if places
-        ]
-        return f"Allowed: {'; '.join([*forms, *self.per_run])}."

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from winnow.comparison.metric_choices import MetricChoices
 from winnow.config import TrainConfig
 from winnow.data import Dataset, Mixture
 from winnow.errors import WinnowError
@@ -17,7 +18,6 @@ from winnow.metrics.metric_names import (
     safe_part,
     source_slice,
 )
-from winnow.metrics.metric_registry import MetricChoices
 from winnow.run.components import Components
 from winnow.run.slices import HELD_OUT
 
