@@ -296,7 +296,7 @@ def test_a_sweep_expands_every_form_of_values_in_order() -> None:
 
 def test_glob_selects_choices_of_a_group(elsewhere: Path) -> None:
     cells, _ = train("filter=glob([nike*,full])", "seed=1,2", multirun=True)
-    assert names_of(cells) == ["Full", "Full", "nike_positive", "nike_positive"]
+    assert names_of(cells) == ["full", "full", "nike_positive", "nike_positive"]
     assert "Allowed: full" in faults("filter=glob(nikk*)", multirun=True)["filter"]
     assert "config group" in faults("seed=glob(*)", multirun=True)["seed"]
     file = elsewhere / "conf/filter/nike_mine.yaml"
