@@ -23,7 +23,7 @@ from typing import Any
 
 from winnow.tracking import Store, keys, sync
 
-SCORES = (keys.FINAL, keys.BEFORE)
+SCORES = ("final/", "before/")
 OF_TIME = ("second", "peak_share", "system/")
 
 Start = Callable[[list[str], str], BaseProcess]
@@ -105,11 +105,10 @@ def measure_checkpoint_flips(small: list[str], start: Start, chance: random.Rand
     for number in range(flips):
         study = f"checkpoint{number}"
         process = start([*command, f"study.name={study}"], "checkpoint.txt")
-        while not (found := list((folder / "outputs" / study / "cells").glob("*/last.ckpt"))) and process.is_alive():
-            time.sleep(0.01)
+        checkpoint = wait_for_checkpoint(folder / "outputs" / study, process)
         process.kill()
         process.join()
-        flip(found[0], chance)
+        flip(checkpoint, chance)
         process = start([*command, f"study.name={study}"], f"{study}.txt")
         process.join()
         newest = cells(local_store(folder), study)[-1]

@@ -5,14 +5,14 @@ from pathlib import Path
 import pytest
 
 from winnow.cli import main
-from winnow.tracking import Store, keys
+from winnow.tracking import Store
 
 KINDS = {"corpus", "scores", "explained", "tokenizer", "tokens", "base_scores", "linear"}
 
 
 def scores(store: Store) -> list[dict[str, float]]:
     runs = store.client().search_runs([store.experiment("scratchpad")], order_by=["attributes.start_time ASC"])
-    prefixes = (keys.FINAL, keys.BEFORE)
+    prefixes = ("final/", "before/")
     return [
         {name: value for name, value in run.data.metrics.items() if name.startswith(prefixes) and "second" not in name}
         for run in runs
