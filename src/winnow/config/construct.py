@@ -14,7 +14,7 @@ from typing import Any, TypeVar, overload
 
 from pydantic import ValidationError
 
-from winnow.config.targets import ALLOWED_PACKAGES, Target, argument_names, locate, report_unknown_arguments
+from winnow.config.targets import Target, allowed_packages, argument_names, locate, report_unknown_arguments
 from winnow.config.validate import faults_of
 from winnow.errors import WinnowError, WinnowErrors
 
@@ -38,7 +38,7 @@ def construct(node: Mapping[str, Any], key: str, expected: type[T] | None = None
         WinnowErrors: With every fault found below `key`.
     """
     faults: list[WinnowError] = []
-    made = _construct(node, key, (*ALLOWED_PACKAGES, *allow), faults)
+    made = _construct(node, key, allowed_packages(allow), faults)
     if not faults and expected is not None and not isinstance(made, expected):
         name = f"{expected.__module__.rsplit('.', 1)[0]}.{expected.__name__}"
         faults.append(WinnowError(f"{node.get('_target_')!r} is not a {name}.", f"{key}._target_"))

@@ -22,8 +22,8 @@ from winnow.config.construct import call
 from winnow.config.groups import GROUPS, Group, group_of
 from winnow.config.plain import Nodes, field_names, plain, plain_fields
 from winnow.config.targets import (
-    ALLOWED_PACKAGES,
     Target,
+    allowed_packages,
     is_own,
     locate,
     parameters,
@@ -45,7 +45,7 @@ def resolve(tree: Mapping[str, Any], allow: Iterable[str], faults: list[WinnowEr
         allow: Packages that the user's `allow_targets` adds to the allow-list.
         faults: Receives one error for each value that does not fit; such a node stays as it is.
     """
-    resolver = _Resolver((*ALLOWED_PACKAGES, *allow), faults)
+    resolver = _Resolver(allowed_packages(allow), faults)
     faults += [
         WinnowError("a class is needed here. Choose a file of this group, or name a class.", f"{key}._target_")
         for key in GROUPS

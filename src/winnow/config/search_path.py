@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from winnow.config.config_store import register_defaults
+from winnow.config.plugins import plugin_folders
 from winnow.errors import WinnowError
 
 Choices = dict[str, list[str]]
@@ -21,8 +22,8 @@ def conf_folder() -> Path:
 
 
 def user_folders(config_dirs: Sequence[Path] = ()) -> list[Path]:
-    """Return the user's config folders: `./conf`, then those given with `--config-dir`."""
-    folders = [Path.cwd() / "conf", *(folder.absolute() for folder in config_dirs)]
+    """Return the config folders besides Winnow's own: `./conf`, those given with `--config-dir`, those of plugins."""
+    folders = [Path.cwd() / "conf", *(folder.absolute() for folder in config_dirs), *plugin_folders()]
     return [folder for folder in dict.fromkeys(folders) if folder.is_dir() and folder.resolve() != conf_folder()]
 
 

@@ -8,6 +8,7 @@ import sys
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
+from winnow.config.plugins import plugin_packages
 from winnow.config.validate import unknown_key
 from winnow.errors import WinnowError, did_you_mean
 
@@ -26,13 +27,18 @@ Target = Callable[..., Any]
 """A class, or a function of the user's own."""
 
 
+def allowed_packages(allow: Iterable[str] = ()) -> tuple[str, ...]:
+    """Return the packages whose classes may be targets: Winnow's list, `allow_targets`, and installed plugins."""
+    return (*ALLOWED_PACKAGES, *allow, *plugin_packages())
+
+
 def locate(path: str, key: str, allowed: Sequence[str], faults: list[WinnowError]) -> Target | None:
     """Import and return a target, or return `None` with the error added to `faults`.
 
     Args:
         path: Such as `winnow.filters.Filter`.
         key: The configuration key that holds the path.
-        allowed: `ALLOWED_PACKAGES`, followed by the packages that the user's `allow_targets` adds.
+        allowed: What :func:`allowed_packages` returns.
         faults: Receives the error.
     """
     module_name, _, name = path.rpartition(".")

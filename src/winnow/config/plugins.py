@@ -1,0 +1,28 @@
+"""Packages that extend Winnow through the entry point group `winnow.plugins`.
+
+The value of an entry point names a package. Its classes may be used as `_target_`, and its subfolder `conf`, if it has
+one, joins the config search path. Only installed packages have entry points, so a config file cannot admit code.
+"""
+
+from __future__ import annotations
+
+from importlib.metadata import entry_points
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Final
+
+GROUP: Final = "winnow.plugins"
+
+
+def plugin_packages() -> tuple[str, ...]:
+    """Return the import names of all plugin packages, sorted."""
+    return tuple(sorted({point.value for point in entry_points(group=GROUP)}))
+
+
+def plugin_folders() -> list[Path]:
+    """Return the `conf` folders of all plugin packages, without importing the packages."""
+    folders = []
+    for package in plugin_packages():
+        spec = find_spec(package) if "." not in package else None
+        folders += [Path(location) / "conf" for location in (spec.submodule_search_locations or [])] if spec else []
+    return [folder for folder in folders if folder.is_dir()]
