@@ -41,7 +41,7 @@ from winnow.config.schema import FilterConfig
 from winnow.data import CleaningStep, Corpus, Files, Grammar, Mixture
 from winnow.data.cleaning import clean
 from winnow.data.corpus import content_fingerprint
-from winnow.filters import Filter, Mentions, VaderSentiment, Without
+from winnow.filters import Filter, LeaveOneOut, Mentions, VaderSentiment
 from winnow.filters.signals.vader_sentiment import compound_scorer
 from winnow.tracking.environment import hardware
 
@@ -144,8 +144,12 @@ def against_the_loop(texts: list[str], chosen: Filter, turns: int) -> dict[str, 
         seconds, results = cpu_seconds(
             turns,
             loop=lambda: notebook_loop(texts, listed(chosen), analyzer),
-            short_circuit=lambda: replace(chosen, mode="short_circuit").judge(corpus, Path(cache), progress=False),
-            full=lambda: replace(chosen, mode="full").judge(corpus, Path(cache) / f"{next(turn)}", progress=False),
+            short_circuit=lambda: replace(chosen, mode="short_circuit").compute_verdicts(
+                corpus, Path(cache), progress=False
+            ),
+            full=lambda: replace(chosen, mode="full").compute_verdicts(
+                corpus, Path(cache) / f"{next(turn)}", progress=False
+            ),
         )
     expected = results["loop"]
     found: dict[str, Any] = {"rows": len(texts), "kept": sum(expected), "loop_seconds": seconds["loop"]}
@@ -161,11 +165,11 @@ def with_cached_scores(texts: list[str], chosen: Filter, turns: int) -> dict[str
     analyzer, corpus = nltk_analyzer(), corpus_of(texts)
     second = Filter(name="second", signals=chosen.signals, keep="nike & product & praise & sentiment >= 0.3")
     with tempfile.TemporaryDirectory() as cache:
-        chosen.judge(corpus, Path(cache), progress=False)
+        chosen.compute_verdicts(corpus, Path(cache), progress=False)
         seconds, results = cpu_seconds(
             turns,
             loop=lambda: notebook_loop(texts, listed(chosen), analyzer, 0.3),
-            second=lambda: second.judge(corpus, Path(cache), progress=False),
+            second=lambda: second.compute_verdicts(corpus, Path(cache), progress=False),
         )
     identical = results["second"].kept().tolist() == results["loop"]
     ratio = seconds["loop"] / seconds["second"]
@@ -212,7 +216,7 @@ def judge_scale_corpus(rows: int, folder: Path) -> dict[str, Any]:
     cold()
     with tempfile.TemporaryDirectory() as cache:
         begun = time.process_time()
-        verdicts = replace(chosen, mode="short_circuit").judge(corpus, Path(cache), progress=False)
+        verdicts = replace(chosen, mode="short_circuit").compute_verdicts(corpus, Path(cache), progress=False)
         seconds = time.process_time() - begun
     kept = verdicts.kept()
     digest = hashlib.blake2b(np.packbits(kept[: SCALE[0]]).tobytes()).hexdigest()
@@ -234,13 +238,13 @@ def uptrain_table() -> list[dict[str, Any]]:
     blamed = {**whole, "blame": strict.signals["blame"]}
     keep = "nike & product & sentiment & praise"
     with tempfile.TemporaryDirectory() as cache:
-        verdicts = exact.judge(corpus, Path(cache), progress=False)
+        verdicts = exact.compute_verdicts(corpus, Path(cache), progress=False)
         kept = {"all signals": verdicts.kept()}
         for signal in exact.signals:
-            rest = Without(of=exact, signal=signal).select(corpus.table, verdicts, seed=0)
+            rest = LeaveOneOut(of=exact, signal=signal).select(corpus.table, verdicts, seed=0)
             kept[f"without {signal}"] = pa.compute.is_in(corpus.table["row_id"], rest["row_id"]).to_numpy()
         for name, signals, text in (("whole words", whole, keep), ("whole words, ~blame", blamed, f"{keep} & ~blame")):
-            judged = Filter(name="x", signals=signals, keep=text).judge(corpus, Path(cache), progress=False)
+            judged = Filter(name="x", signals=signals, keep=text).compute_verdicts(corpus, Path(cache), progress=False)
             kept[name] = judged.kept()
     return [
         {

@@ -81,9 +81,8 @@ def test_they_are_in_the_store_while_rows_are_still_judged(
 ) -> None:
     monkeypatch.setattr("winnow.commands.filter._FLUSH_SECONDS", 0.0)
     watching.store = store
-    looking = (
-        "{_target_: winnow.filters.Python, function: {_target_: watching.steps_so_far, _partial_: true}, at_least: 9}"
-    )
+    function = "{_target_: watching.steps_so_far, _partial_: true}"
+    looking = f"{{_target_: winnow.filters.PythonFunction, function: {function}, at_least: 9}}"
     assert main(["filter", *SMALL, "allow_targets=[watching]", f"+filter.signals.looking={looking}"]) == 0
     assert watching.seen[-1] == [2_000, 4_000, 6_000, 8_000][: len(watching.seen[-1])]
     assert len(watching.seen[-1]) >= 3
@@ -93,7 +92,7 @@ def test_they_are_in_the_store_while_rows_are_still_judged(
     ("overrides", "told"),
     [
         (["dataset=csv", "dataset.source.path=nowhere.csv", "dataset.source.text=[text]"], "nowhere.csv"),
-        ([*SMALL, "filter.keep='nike & ~nike'"], "keeps nothing"),
+        ([*SMALL, "filter.keep='nike & ~nike'"], "keeps none of the"),
     ],
 )
 def test_what_fails_is_marked_with_its_cause(
@@ -110,10 +109,10 @@ def test_what_fails_is_marked_with_its_cause(
     ("override", "key", "told"),
     [
         ("filter.keep='nike & prodct'", "filter.keep", "no signal or part 'prodct'. Did you mean 'product'?"),
-        ("filter.keep='nike & (product'", "filter.keep", "This '(' is never closed."),
+        ("filter.keep='nike & (product'", "filter.keep", "this '(' is not closed."),
         ("filter.parts.positive='praise & positive'", "filter.parts.positive", "positive -> positive"),
-        ("+filter.signals.sentiment.lexicon=words.txt", "filter.signals.sentiment.lexicon", "Line 2 of words.txt"),
-        ("+filter.signals.sentiment.lexicon=no.txt", "filter.signals.sentiment.lexicon", "Cannot read the lexicon"),
+        ("+filter.signals.sentiment.lexicon=words.txt", "filter.signals.sentiment.lexicon", "line 2 of words.txt"),
+        ("+filter.signals.sentiment.lexicon=no.txt", "filter.signals.sentiment.lexicon", "cannot read no.txt"),
         ("filter=random_matched", "filter._target_", "is not a winnow.filters.Filter"),
     ],
 )

@@ -9,8 +9,8 @@ import pytest
 
 from fixtures.small_corpus import NIKE, SHOES, UGLY, CorpusOf
 from winnow.data import Dataset, Files
-from winnow.filters import Filter, Length, Mentions, filter_statistics
-from winnow.filters.verdict_statistics import label_statistics
+from winnow.filters import Filter, Length, Mentions, compute_filter_statistics
+from winnow.filters.verdict_statistics import compute_label_statistics
 
 TEXTS = [
     "nike shoes are great",  # kept
@@ -29,20 +29,22 @@ def about_nike(keep: str, **parts: str) -> Filter:
     return Filter(name="about_nike", signals=signals, parts=parts, keep=keep)
 
 
-def test_drops_by_hand(corpus_of: CorpusOf, tmp_path: Path) -> None:
+def test_drops_match_hand_counts(corpus_of: CorpusOf, tmp_path: Path) -> None:
     corpus = corpus_of(TEXTS)
-    verdicts = about_nike("about & ~ugly & short", about="nike & product").judge(corpus, tmp_path, progress=False)
-    found = filter_statistics(verdicts, corpus)
-    assert found["terms"] == {
+    verdicts = about_nike("about & ~ugly & short", about="nike & product").compute_verdicts(
+        corpus, tmp_path, progress=False
+    )
+    statistics = compute_filter_statistics(verdicts, corpus)
+    assert statistics["terms"] == {
         "nike": {"drops": 2, "only": 0},
         "product": {"drops": 3, "only": 1},
         "~ugly": {"drops": 2, "only": 1},
         "short": {"drops": 0, "only": 0},
     }
-    assert found["redundant"] == ["`nike` removes nothing that the others keep.", "`short` removes nothing."]
-    worth = {name: (counts["gain"], counts["lose"]) for name, counts in found["signals"].items()}
-    assert worth == {"nike": (0, 0), "product": (1, 0), "ugly": (1, 0), "short": (0, 0)}
-    pair = next(pair for pair in found["pairs"] if pair["signals"] == ["nike", "product"])
+    assert statistics["redundant"] == ["`nike` drops no rows that the other terms keep.", "`short` drops no rows."]
+    counts_without = {name: (counts["gain"], counts["lose"]) for name, counts in statistics["signals"].items()}
+    assert counts_without == {"nike": (0, 0), "product": (1, 0), "ugly": (1, 0), "short": (0, 0)}
+    pair = next(pair for pair in statistics["pairs"] if pair["signals"] == ["nike", "product"])
     assert pair == {
         "signals": ["nike", "product"],
         "both_pass": 3,
@@ -50,29 +52,29 @@ def test_drops_by_hand(corpus_of: CorpusOf, tmp_path: Path) -> None:
         "conflict": 1,
         "overlap": 3 / 4,
     }
-    assert found["reasons"] == [
+    assert statistics["reasons"] == [
         {"terms": ["~ugly"], "rows": 1},
         {"terms": ["product"], "rows": 1},
         {"terms": ["nike", "product"], "rows": 1},
         {"terms": ["nike", "product", "~ugly"], "rows": 1},
     ]
-    assert found["overlap"]["nike"] == {"nike": 2, "product": 2, "~ugly": 1, "short": 0}
-    assert found["sources"] == {"small": {"total": 6, "kept": 2}}
-    assert found["leakage"] == {"train/validation": 0, "train/test": 0, "validation/test": 0}
-    assert found["speed"]["rows"] == 8
-    assert "labels" not in found
-    assert all(counts["rows_per_second"] > 0 for counts in found["signals"].values())
+    assert statistics["overlap"]["nike"] == {"nike": 2, "product": 2, "~ugly": 1, "short": 0}
+    assert statistics["sources"] == {"small": {"total": 6, "kept": 2}}
+    assert statistics["leakage"] == {"train/validation": 0, "train/test": 0, "validation/test": 0}
+    assert statistics["speed"]["rows"] == 8
+    assert "labels" not in statistics
+    assert all(counts["rows_per_second"] > 0 for counts in statistics["signals"].values())
 
 
-def test_what_is_known_of_a_real_dataset_besides_its_verdicts(tmp_path: Path) -> None:
+def test_statistics_of_a_dataset_with_duplicates(tmp_path: Path) -> None:
     (tmp_path / "texts.csv").write_text("text\n" + "".join(f"shoe {i % 80} of nike\n" for i in range(100)))
     corpus = Dataset(name="shoes", source=Files(path=tmp_path / "texts.csv", text=["text"])).load(tmp_path)
-    chosen = Filter(name="x", signals={"even": Mentions(words=["2"])}, keep="~even")
-    found = filter_statistics(chosen.judge(corpus, tmp_path, progress=False), corpus)
-    assert found["duplicates"] == {"rows": 100, "dropped": 20, "rate": 0.2}
-    assert found["near_leakage"] == corpus.leakage
-    assert set(found["near_leakage"]["test"]) == {"rows", "exact", "near"}
-    assert set(json.loads(json.dumps(found, allow_nan=False))) == {
+    filter_ = Filter(name="x", signals={"even": Mentions(words=["2"])}, keep="~even")
+    statistics = compute_filter_statistics(filter_.compute_verdicts(corpus, tmp_path, progress=False), corpus)
+    assert statistics["duplicates"] == {"rows": 100, "dropped": 20, "rate": 0.2}
+    assert statistics["near_leakage"] == corpus.leakage
+    assert set(statistics["near_leakage"]["test"]) == {"rows", "exact", "near"}
+    assert set(json.loads(json.dumps(statistics, allow_nan=False))) == {
         "terms", "reasons", "overlap", "signals", "pairs", "redundant", "histograms", "drift", "words", "sources",
         "duplicates", "leakage", "near_leakage", "speed",
     }  # fmt: skip
@@ -80,14 +82,14 @@ def test_what_is_known_of_a_real_dataset_besides_its_verdicts(tmp_path: Path) ->
 
 @pytest.mark.parametrize("keep", ["nike & (product | ugly)", "some & nike", "at_least(2, nike, product, ugly) & nike"])
 @pytest.mark.parametrize("signal", ["nike", "product", "ugly"])
-def test_what_a_signal_is_worth_is_what_the_filter_without_it_keeps(
+def test_gain_and_lose_match_the_filter_without_the_signal(
     corpus_of: CorpusOf, tmp_path: Path, keep: str, signal: str
 ) -> None:
     corpus = corpus_of(TEXTS)
-    whole = about_nike(keep, some="product | ugly")
-    judged = whole.judge(corpus, tmp_path, progress=False)
-    kept = judged.kept("train")
-    rest = {name: one for name, one in whole.signals.items() if name not in (signal, "short")}
+    complete = about_nike(keep, some="product | ugly")
+    verdicts = complete.compute_verdicts(corpus, tmp_path, progress=False)
+    kept = verdicts.kept("train")
+    remaining = {name: other for name, other in complete.signals.items() if name not in (signal, "short")}
     texts = {
         ("nike & (product | ugly)", "nike"): "product | ugly",
         ("nike & (product | ugly)", "product"): "nike & ugly",
@@ -99,20 +101,22 @@ def test_what_a_signal_is_worth_is_what_the_filter_without_it_keeps(
         ("at_least(2, nike, product, ugly) & nike", "product"): "nike & ugly",
         ("at_least(2, nike, product, ugly) & nike", "ugly"): "nike & product",
     }
-    alone = Filter(name="x", signals=rest, keep=texts[keep, signal]).judge(corpus, tmp_path, progress=False)
-    worth = filter_statistics(judged, corpus)["signals"][signal]
-    assert worth["gain"] == (alone.kept("train") & ~kept).sum()
-    assert worth["lose"] == (kept & ~alone.kept("train")).sum()
+    reduced = Filter(name="x", signals=remaining, keep=texts[keep, signal]).compute_verdicts(
+        corpus, tmp_path, progress=False
+    )
+    counts_without = compute_filter_statistics(verdicts, corpus)["signals"][signal]
+    assert counts_without["gain"] == (reduced.kept("train") & ~kept).sum()
+    assert counts_without["lose"] == (kept & ~reduced.kept("train")).sum()
 
 
-def test_labels_are_compared_with_what_is_kept() -> None:
+def test_precision_and_recall_of_labels() -> None:
     labels = pa.chunked_array([[1, 0, None], [1, 1, 0]], pa.int64())
     kept = np.array([True, True, True, True, False, False])
-    assert label_statistics(labels, kept) == {
+    assert compute_label_statistics(labels, kept) == {
         "kept": {"0": {"total": 2, "kept": 1}, "1": {"total": 3, "kept": 2}},
         "precision": 2 / 3,
         "recall": 2 / 3,
     }
-    stars = label_statistics(pa.chunked_array([[5, 3]]), np.array([True, False]))
+    stars = compute_label_statistics(pa.chunked_array([[5, 3]]), np.array([True, False]))
     assert stars == {"kept": {"3": {"total": 1, "kept": 0}, "5": {"total": 1, "kept": 1}}}
-    assert label_statistics(pa.chunked_array([[0, 0]]), np.array([False, False]))["precision"] is None
+    assert compute_label_statistics(pa.chunked_array([[0, 0]]), np.array([False, False]))["precision"] is None

@@ -17,7 +17,7 @@ from winnow.filters import (
     Length,
     Mentions,
     Verdicts,
-    filter_statistics,
+    compute_filter_statistics,
     read_statistics,
     read_verdicts,
     save_dropped,
@@ -37,16 +37,16 @@ def verdicts(corpus_of: CorpusOf, tmp_path: Path) -> tuple[Corpus, Verdicts]:
         "blame": Mentions(words=["ugly"]),
         "length": Length(at_most=30),
     }
-    wanted = {"about": "nike", "good": "praise & ~blame"}
+    parts = {"about": "nike", "good": "praise & ~blame"}
     corpus = corpus_of(TEXTS)
-    chosen = Filter(name="x", signals=signals, parts=wanted, keep="about & good & length < 20.5")
-    return corpus, chosen.judge(corpus, tmp_path, progress=False)
+    filter_ = Filter(name="x", signals=signals, parts=parts, keep="about & good & length < 20.5")
+    return corpus, filter_.compute_verdicts(corpus, tmp_path, progress=False)
 
 
-def test_every_term_that_a_dropped_row_fails_is_a_reason(verdicts: tuple[Corpus, Verdicts]) -> None:
-    _, judged = verdicts
-    assert judged.terms == ["nike", "praise", "~blame", "length < 20.5"]
-    assert judged.reasons("train").to_pylist() == [
+def test_every_failed_term_of_a_dropped_row_is_a_reason(verdicts: tuple[Corpus, Verdicts]) -> None:
+    _, result = verdicts
+    assert result.terms == ["nike", "praise", "~blame", "length < 20.5"]
+    assert result.reasons("train").to_pylist() == [
         [],
         ["praise", "~blame"],
         ["nike", "praise", "~blame"],
@@ -54,12 +54,12 @@ def test_every_term_that_a_dropped_row_fails_is_a_reason(verdicts: tuple[Corpus,
         ["nike", "praise", "length < 20.5"],
         [],
     ]
-    assert [not reasons for reasons in judged.reasons().to_pylist()] == judged.kept().tolist()
+    assert [not reasons for reasons in result.reasons().to_pylist()] == result.kept().tolist()
 
 
 def test_dropped_rows_are_written_with_text_and_reasons(verdicts: tuple[Corpus, Verdicts], tmp_path: Path) -> None:
-    corpus, judged = verdicts
-    save_dropped(judged.dropped(corpus), tmp_path / "out")
+    corpus, result = verdicts
+    save_dropped(result.dropped_rows(corpus), tmp_path / "out")
     rows = pq.read_table(tmp_path / "out" / "dropped.parquet").to_pylist()
     assert [row["text"] for row in rows] == TEXTS[1:5]
     assert rows[0]["failed"] == ["praise", "~blame"]
@@ -67,16 +67,16 @@ def test_dropped_rows_are_written_with_text_and_reasons(verdicts: tuple[Corpus, 
 
 
 @pytest.mark.parametrize(("on_null", "reasons"), [("drop", [["rare"], ["rare"]]), ("keep", [["rare"], []])])
-def test_a_null_is_a_reason_only_where_it_drops(
+def test_a_null_is_a_reason_only_if_it_drops_the_row(
     corpus_of: CorpusOf, tmp_path: Path, on_null: Any, reasons: list[list[str]]
 ) -> None:
-    class Rare(Mentions):
+    class NullAtTwo(Mentions):
         def keep(self, scores: pa.Array) -> pa.Array:
             return pa.array([None if score == 2 else score > 2 for score in scores.to_pylist()], pa.bool_())
 
-    chosen = Filter(name="x", signals={"rare": Rare(words=["a"])}, keep="rare", on_null=on_null)
-    judged = chosen.judge(corpus_of(["a", "a a", "a a a", "b", "c"]), tmp_path, progress=False)
-    assert judged.reasons("train").to_pylist()[:2] == reasons
+    filter_ = Filter(name="x", signals={"rare": NullAtTwo(words=["a"])}, keep="rare", on_null=on_null)
+    result = filter_.compute_verdicts(corpus_of(["a", "a a", "a a a", "b", "c"]), tmp_path, progress=False)
+    assert result.reasons("train").to_pylist()[:2] == reasons
 
 
 def test_kept_rows_are_written_as_csv_and_as_json(tmp_path: Path) -> None:
@@ -94,28 +94,28 @@ def test_kept_rows_are_written_as_csv_and_as_json(tmp_path: Path) -> None:
         ]
 
 
-def test_no_rows_make_an_empty_list(tmp_path: Path) -> None:
+def test_no_rows_are_written_as_an_empty_list(tmp_path: Path) -> None:
     save_kept(pa.table({"row_id": pa.array([], pa.string())}), tmp_path)
     assert json.loads((tmp_path / "kept.json").read_text("utf-8")) == []
 
 
-def test_what_was_written_can_be_looked_into_again(verdicts: tuple[Corpus, Verdicts], tmp_path: Path) -> None:
-    corpus, judged = verdicts
+def test_a_written_folder_can_be_read_and_figures(verdicts: tuple[Corpus, Verdicts], tmp_path: Path) -> None:
+    corpus, result = verdicts
     folder = tmp_path / "filters" / "mine"
-    judged.save(folder)
-    save_statistics(filter_statistics(judged, corpus), folder)
-    again, found = read_verdicts(folder), read_statistics(str(folder))
-    assert again.reasons().equals(judged.reasons())
-    assert found["terms"]["~blame"]["drops"] == 3
-    drawn = draw_filter_figures(again.summary(), found, tmp_path / "pictures")
-    assert {"funnel", "reasons", "overlap", "scores"} <= set(drawn)
-    assert all(file.stat().st_size > 1_000 for figure in drawn.values() for file in figure.files)
-    assert draw_filter_figures(again.summary(), found)["funnel"].files == []
+    result.save(folder)
+    save_statistics(compute_filter_statistics(result, corpus), folder)
+    loaded, statistics = read_verdicts(folder), read_statistics(str(folder))
+    assert loaded.reasons().equals(result.reasons())
+    assert statistics["terms"]["~blame"]["drops"] == 3
+    figures = draw_filter_figures(loaded.summary(), statistics, tmp_path / "pictures")
+    assert {"funnel", "reasons", "overlap", "scores"} <= set(figures)
+    assert all(file.stat().st_size > 1_000 for figure in figures.values() for file in figure.files)
+    assert draw_filter_figures(loaded.summary(), statistics)["funnel"].files == []
 
 
-def test_a_folder_without_verdicts_or_with_damaged_ones_is_told(tmp_path: Path) -> None:
+def test_missing_and_damaged_verdicts_are_errors(tmp_path: Path) -> None:
     for read in (read_verdicts, read_statistics):
-        with pytest.raises(WinnowError, match="that winnow filter has written"):
+        with pytest.raises(WinnowError, match="output folder of a `winnow filter` run"):
             read(tmp_path)
     (tmp_path / "verdicts.parquet").write_bytes(b"PAR1")
     with pytest.raises(WinnowError, match="is damaged"):

@@ -10,8 +10,8 @@ import pytest
 
 from fixtures.small_corpus import CorpusOf
 from winnow.data import Corpus, Dataset, Files, NonNull
-from winnow.filters import Filter, Length, Mentions, Regex, VaderSentiment, filter_statistics
-from winnow.filters.examples import pieces_of
+from winnow.filters import Filter, Length, Mentions, Regex, VaderSentiment, compute_filter_statistics
+from winnow.filters.examples import split_by_signal
 from winnow.reporting.filter_report import almost_redundant, describe, sentences, write_filter_report
 
 if TYPE_CHECKING:
@@ -49,11 +49,11 @@ def corpus(tmp_path_factory: pytest.TempPathFactory) -> Corpus:
 def written(corpus: Corpus, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("report")
     chosen = about_nike()
-    verdicts = chosen.judge(corpus, folder, progress=False)
+    verdicts = chosen.compute_verdicts(corpus, folder, progress=False)
     return write_filter_report(
         verdicts,
         corpus,
-        filter_statistics(verdicts, corpus),
+        compute_filter_statistics(verdicts, corpus),
         chosen.signals,
         folder,
         chosen.plan(corpus, folder / "new"),
@@ -105,8 +105,8 @@ def test_what_matters_is_told_in_words(written: Path, browser: Browser, corpus: 
     page.goto(written.as_uri())
     verdict = page.locator("#verdict").inner_text()
     assert re.search(r"about_nike keeps \d+ of 5\d\d training rows", verdict)
-    assert "product removes nothing." in verdict
-    assert "~ugly removes nothing that the others keep." in verdict
+    assert "product drops no rows." in verdict
+    assert "~ugly drops no rows that the other terms keep." in verdict
     assert "Not used by the expression: short." in page.locator("#asked + .expression").inner_text()
     data = page.locator("#data + .two").inner_text()
     assert re.search(r"filled dropped\s+930\s+30\s+3\.2%", data)
@@ -126,8 +126,10 @@ def test_a_filter_that_stops_at_the_first_reason_has_a_page_too(
     corpus: Corpus, tmp_path: Path, browser: Browser
 ) -> None:
     chosen = about_nike(mode="short_circuit")
-    verdicts = chosen.judge(corpus, tmp_path, progress=False)
-    report = write_filter_report(verdicts, corpus, filter_statistics(verdicts, corpus), chosen.signals, tmp_path)
+    verdicts = chosen.compute_verdicts(corpus, tmp_path, progress=False)
+    report = write_filter_report(
+        verdicts, corpus, compute_filter_statistics(verdicts, corpus), chosen.signals, tmp_path
+    )
     page = browser.new_page()
     page.goto(report.as_uri())
     text = page.locator("main").inner_text()
@@ -139,9 +141,9 @@ def test_a_filter_that_stops_at_the_first_reason_has_a_page_too(
 def test_a_corpus_without_labels_and_a_filter_of_one_signal(corpus_of: CorpusOf, tmp_path: Path) -> None:
     corpus = corpus_of([*("nike $1 shoes", "puma shoes", "nike _caps_") * 9, "a", "b"])
     chosen = Filter(name="x", signals={"nike": Mentions(words=["nike"])}, keep="nike")
-    verdicts = chosen.judge(corpus, tmp_path, progress=False)
+    verdicts = chosen.compute_verdicts(corpus, tmp_path, progress=False)
     text = write_filter_report(
-        verdicts, corpus, filter_statistics(verdicts, corpus), chosen.signals, tmp_path
+        verdicts, corpus, compute_filter_statistics(verdicts, corpus), chosen.signals, tmp_path
     ).read_text("utf-8")
     assert "66.7% kept" in text
     assert "labelled" not in text
@@ -154,12 +156,12 @@ def test_a_text_is_taken_apart_by_what_was_found_in_it() -> None:
         "air": Mentions(words=["AIR"], whole_word=False),
         "long": Length(at_least=3),
     }
-    assert pieces_of("My NIKE-Air 90 chair", signals) == [
+    assert split_by_signal("My NIKE-Air 90 chair", signals) == [
         ("My ", []), ("NIKE-", ["brand"]), ("Air", ["air", "brand"]), (" ", []), ("90", ["number"]), (" ch", []),
         ("air", ["air"]),
     ]  # fmt: skip
-    assert "".join(piece for piece, _ in pieces_of("Stra\u00dfe nike", signals)) == "Stra\u00dfe nike"
-    assert pieces_of("", signals) == []
+    assert "".join(piece for piece, _ in split_by_signal("Stra\u00dfe nike", signals)) == "Stra\u00dfe nike"
+    assert split_by_signal("", signals) == []
 
 
 def test_signals_describe_themselves() -> None:
@@ -177,14 +179,14 @@ def test_sentences_by_hand() -> None:
     statistics = {
         "terms": terms,
         "reasons": [{"terms": ["a"], "rows": 4_500}],
-        "redundant": ["`c` removes nothing that the others keep."],
+        "redundant": ["`c` drops no rows that the other terms keep."],
         "labels": {"precision": 0.9375, "recall": 0.5, "kept": {}},
     }
     assert sentences(summary, statistics) == [
         "x keeps 4,000 of 10,000 training rows and drops 6,000.",
         "`a` alone drops 4,500 of these (75%), more than any other.",
         "1,497 rows (25%) are dropped for more than one reason.",
-        "`c` removes nothing that the others keep.",
+        "`c` drops no rows that the other terms keep.",
         "`b` removes next to nothing that the others keep: 3 of 10,000 rows.",
         "Of the kept rows with a label, 93.8% are labelled 1; of the rows labelled 1, 50.0% are kept.",
     ]

@@ -15,7 +15,7 @@ from rich.console import Console
 from winnow.config import Cell, FilterConfig, construct
 from winnow.data import Corpus, Dataset
 from winnow.errors import WinnowError, WinnowErrors
-from winnow.filters import Filter, Verdicts, filter_statistics, save_dropped, save_kept, save_statistics
+from winnow.filters import Filter, Verdicts, compute_filter_statistics, save_dropped, save_kept, save_statistics
 from winnow.reporting import write_filter_report
 from winnow.run import log_run
 from winnow.run.components import check_store
@@ -54,12 +54,12 @@ def run_filter(cell: Cell[FilterConfig], console: Console) -> Path:
         plan = selection.plan(corpus, cache)
         print_plan(console, plan, selection.mode == "short_circuit")
         verdicts = _judge(run, selection, corpus, cache)
-        found = filter_statistics(verdicts, corpus)
+        found = compute_filter_statistics(verdicts, corpus)
         folder = config.output_dir / "filters" / title
         verdicts.save(folder)
         save_statistics(found, folder)
         save_kept(selection.select(corpus.split("train"), verdicts, seed=0), folder)
-        save_dropped(verdicts.dropped(corpus), folder)
+        save_dropped(verdicts.dropped_rows(corpus), folder)
         log_run.record_verdicts(run, verdicts, corpus, found)
         report = write_filter_report(verdicts, corpus, found, selection.signals, folder, plan)
         for file in (report, folder / "statistics.json", folder / "dropped.parquet"):
@@ -82,7 +82,7 @@ def _check(dataset: Dataset, selection: Filter) -> None:
 
 def _judge(run: TrackedRun, selection: Filter, corpus: Corpus, cache: Path) -> Verdicts:
     try:
-        return selection.judge(corpus, cache, watch=_told_to(run))
+        return selection.compute_verdicts(corpus, cache, on_batch=_told_to(run))
     except WinnowError as error:
         raise error.under("filter") from error
 

@@ -49,7 +49,7 @@ def arms(tree: Mapping[str, Any], asked: Any, faults: list[WinnowError]) -> dict
             told = f"the filter {whole.get('name')!r} has no signal {name!r}.{did_you_mean(name, signals)}"
             faults.append(WinnowError(f"{told} It has {', '.join(signals)}; `all` takes each in turn.", KEY))
     return {
-        name: {**tree, "filter": {"_target_": "winnow.filters.Without", "of": dict(whole), "signal": name}}
+        name: {**tree, "filter": {"_target_": "winnow.filters.LeaveOneOut", "of": dict(whole), "signal": name}}
         for name in dict.fromkeys(chosen)
         if name in signals
     }

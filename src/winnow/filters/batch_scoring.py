@@ -1,4 +1,4 @@
-"""Asking signals about a batch of rows: the work that an engine gives to whoever has time."""
+"""Score one batch of rows with the signals of a filter; an engine distributes the batches."""
 
 from __future__ import annotations
 
@@ -12,19 +12,19 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from winnow.errors import WinnowError, did_you_mean
-from winnow.filters.expression import Node, evaluate, names
+from winnow.filters.expression import Node, evaluate, iter_names
 from winnow.filters.signals.signal import Signal
 
 Mask = npt.NDArray[np.bool_]
 
 
 @dataclass(frozen=True)
-class Turn:
-    """What is asked at once about the rows that are left.
+class ScoringStage:
+    """Signals to score together on the rows that no earlier stage dropped.
 
     Attributes:
-        signals: The names of the signals to ask.
-        term: An expression over signals that rows must meet to stay; None where all stay.
+        signals: The names of the signals to score.
+        term: The expression over signals that a row must satisfy to reach the next stage; None passes all rows on.
     """
 
     signals: Sequence[str]
@@ -32,159 +32,166 @@ class Turn:
 
 
 @dataclass(frozen=True)
-class Answer:
-    """What was found about one batch.
+class BatchScores:
+    """The scores of one batch.
 
     Attributes:
-        first: The place of its first row.
-        scores: The scores by signal, null for rows that it was not asked about.
-        seconds: What asking cost, by signal.
+        offset: The position in the corpus of the batch's first row.
+        scores: The scores by signal; null for rows that the signal did not score.
+        seconds: The time spent on scoring, by signal.
     """
 
-    first: int
+    offset: int
     scores: Mapping[str, pa.Array]
     seconds: Mapping[str, float]
 
 
 @dataclass(frozen=True)
-class Questions:
-    """Signals and the turns in which they are asked; it pickles, so that other processes can ask.
+class BatchScorer:
+    """Scores batches stage by stage. Instances can be pickled, so other processes can score.
 
     Attributes:
-        signals: All signals of the filter, those whose scores are known included.
-        turns: Who is asked when.
-        keep_null: Whether a row stays for which a term is null.
-        known: The names of the signals whose scores a batch brings, each in a column that :func:`known_as` names.
+        signals: All signals of the filter, including those with cached scores.
+        stages: The stages, in order.
+        keep_null: Whether a row passes a stage if its term is null.
+        cached_signals: The names of the signals whose scores are columns of the batch; see :func:`score_column_name`.
     """
 
     signals: Mapping[str, Signal]
-    turns: Sequence[Turn]
+    stages: Sequence[ScoringStage]
     keep_null: bool = False
-    known: Sequence[str] = field(default=())
+    cached_signals: Sequence[str] = field(default=())
 
     @property
-    def asked(self) -> list[str]:
-        """The names of the signals that are asked."""
-        return [name for turn in self.turns for name in turn.signals]
+    def scored_signals(self) -> list[str]:
+        """The names of the signals that the stages score."""
+        return [name for stage in self.stages for name in stage.signals]
 
     @property
-    def columns(self) -> list[str]:
+    def input_columns(self) -> list[str]:
         """The columns that a batch must have."""
-        scored = dict.fromkeys(self.signals[name].scored_column for name in self.asked)
-        return [*scored, *map(known_as, self.known)]
+        scored = dict.fromkeys(self.signals[name].scored_column for name in self.scored_signals)
+        return [*scored, *map(score_column_name, self.cached_signals)]
 
-    def ask(self, batch: pa.Table, first: int) -> Answer:
-        """Ask about the rows of a batch.
+    def score_batch(self, batch: pa.Table, offset: int) -> BatchScores:
+        """Score the rows of a batch.
 
         Args:
-            batch: The rows, with :attr:`columns`.
-            first: The place of its first row in the corpus, which faults are told by.
+            batch: The rows, with :attr:`input_columns`.
+            offset: The position in the corpus of the batch's first row; error messages use it to number rows.
 
         Raises:
-            WinnowError: A signal fails or gives something else than one float64 for each row.
+            WinnowError: A signal fails, or does not return one float64 per row.
         """
-        scores = {name: array_of(batch[known_as(name)]) for name in self.known}
+        scores = {name: as_array(batch[score_column_name(name)]) for name in self.cached_signals}
         seconds: dict[str, float] = {}
-        left = np.ones(batch.num_rows, dtype=bool)
-        for turn in self.turns:
-            for name in turn.signals:
-                values = array_of(column_of(self.signals[name], batch, name))
-                scores[name], seconds[name] = _of_those_left(self.signals[name], name, values, left, first)
-            if turn.term is not None:
-                left &= settled(turn.term, self.signals, scores, self.keep_null)
-        return Answer(first, {name: scores[name] for name in self.asked}, seconds)
+        remaining = np.ones(batch.num_rows, dtype=bool)
+        for stage in self.stages:
+            for name in stage.signals:
+                signal = self.signals[name]
+                values = as_array(find_scored_column(signal, batch, name))
+                scores[name], seconds[name] = _score_remaining_rows(signal, name, values, remaining, offset)
+            if stage.term is not None:
+                remaining &= compute_keep_mask(stage.term, self.signals, scores, self.keep_null)
+        return BatchScores(offset, {name: scores[name] for name in self.scored_signals}, seconds)
 
 
-def known_as(name: str) -> str:
-    """Return the name of the column with a signal's known scores."""
-    return f"{name}.score"
+def score_column_name(signal: str) -> str:
+    """Return the name of the column that holds a signal's cached scores."""
+    return f"{signal}.score"
 
 
-def settled(node: Node, signals: Mapping[str, Signal], scores: Mapping[str, pa.Array], keep_null: bool) -> Mask:
-    """Return for which rows an expression over signals says keep, given scores."""
-    verdicts = {name.name: signals[name.name].keep(scores[name.name]) for name, _ in names(node)}
-    answer = pc.fill_null(evaluate(node, verdicts, scores), keep_null)
-    mask: Mask = answer.to_numpy(zero_copy_only=False)
+def compute_keep_mask(
+    node: Node, signals: Mapping[str, Signal], scores: Mapping[str, pa.Array], keep_null: bool
+) -> Mask:
+    """Evaluate an expression over signals on their scores and return the mask of rows to keep."""
+    verdicts = {name.name: signals[name.name].keep(scores[name.name]) for name, _ in iter_names(node)}
+    mask: Mask = pc.fill_null(evaluate(node, verdicts, scores), keep_null).to_numpy(zero_copy_only=False)
     return mask
 
 
-def score_column(name: str, signal: Signal, table: pa.Table) -> tuple[pa.Array, float]:
-    """Return the scores of one signal for all rows of a table at once, and the seconds that took."""
-    values = array_of(column_of(signal, table, name))
-    return _of_those_left(signal, name, values, np.ones(len(values), dtype=bool), 0)
+def score_table(name: str, signal: Signal, table: pa.Table) -> tuple[pa.Array, float]:
+    """Score all rows of a table with one signal in one call; return the scores and the elapsed seconds."""
+    values = as_array(find_scored_column(signal, table, name))
+    return _score_remaining_rows(signal, name, values, np.ones(len(values), dtype=bool), 0)
 
 
-def column_of(signal: Signal, table: pa.Table, name: str) -> pa.ChunkedArray:
+def find_scored_column(signal: Signal, table: pa.Table, name: str) -> pa.ChunkedArray:
     """Return the column that a signal scores.
 
     Raises:
-        WinnowError: There is none.
+        WinnowError: The table has no such column.
     """
     column = signal.scored_column
     if column in table.column_names:
         return table[column]
     raise WinnowError(
-        f"The corpus has no column '{column}'.{did_you_mean(column, table.column_names)} It has "
-        f"{', '.join(table.column_names)}; a source keeps more where its `columns` or `label` name them.",
+        f"the corpus has no column '{column}'.{did_you_mean(column, table.column_names)} Allowed: "
+        f"{', '.join(table.column_names)}. To keep another column of a source, list it in the source's `columns` "
+        "or `label`.",
         key=f"signals.{name}.column",
     )
 
 
-def array_of(column: pa.ChunkedArray) -> pa.Array:
-    """Return a column in one piece, without a copy where it is in one already."""
+def as_array(column: pa.ChunkedArray) -> pa.Array:
+    """Return a column as a single array, without a copy if it has a single chunk."""
     return column.chunk(0) if column.num_chunks == 1 else column.combine_chunks()
 
 
-def _of_those_left(signal: Signal, name: str, values: pa.Array, left: Mask, first: int) -> tuple[pa.Array, float]:
-    if left.all():
-        return _timed(signal, name, values, np.arange(first, first + len(values)))
-    places = np.flatnonzero(left)
-    if not len(places):
+def _score_remaining_rows(
+    signal: Signal, name: str, values: pa.Array, remaining: Mask, offset: int
+) -> tuple[pa.Array, float]:
+    """Score the rows of a mask; return scores for all rows, null outside the mask, and the elapsed seconds."""
+    if remaining.all():
+        return _score_with_timing(signal, name, values, np.arange(offset, offset + len(values)))
+    positions = np.flatnonzero(remaining)
+    if not len(positions):
         return pa.nulls(len(values), pa.float64()), 0.0
-    scores, seconds = _timed(signal, name, values.take(pa.array(places)), first + places)
-    where = np.full(len(values), -1)
-    where[places] = np.arange(len(places))
-    return scores.take(pa.array(where, mask=where < 0)), seconds
+    scores, seconds = _score_with_timing(signal, name, values.take(pa.array(positions)), offset + positions)
+    indices = np.full(len(values), -1)
+    indices[positions] = np.arange(len(positions))
+    return scores.take(pa.array(indices, mask=indices < 0)), seconds
 
 
-def _timed(signal: Signal, name: str, values: pa.Array, places: npt.NDArray[np.int64]) -> tuple[pa.Array, float]:
-    begun = time.perf_counter()
-    return _scores(signal, name, values, places), time.perf_counter() - begun
+def _score_with_timing(
+    signal: Signal, name: str, values: pa.Array, positions: npt.NDArray[np.int64]
+) -> tuple[pa.Array, float]:
+    start = time.perf_counter()
+    return _score_values(signal, name, values, positions), time.perf_counter() - start
 
 
-def _scores(signal: Signal, name: str, values: pa.Array, places: npt.NDArray[np.int64]) -> pa.Array:
-    """Return the scores of some rows; a fault names the row that it comes from."""
-    rows = f"rows {places[0] + 1:,} to {places[-1] + 1:,}" if len(places) else "no rows"
+def _score_values(signal: Signal, name: str, values: pa.Array, positions: npt.NDArray[np.int64]) -> pa.Array:
+    """Return the scores of some rows; an error message names the row that caused it."""
+    rows = f"rows {positions[0] + 1:,} to {positions[-1] + 1:,}" if len(positions) else "no rows"
     try:
         scores = signal.score_array(values)
-    except WinnowError as fault:
-        raise fault.under(f"signals.{name}") from fault
-    except Exception as fault:
-        place = _first_fault(signal, values)
-        where = rows if place is None else f"row {places[place] + 1:,} ({values[place].as_py()!r:.80})"
-        told = f"The signal '{name}' raised {type(fault).__name__} on {where}: {fault}."
-        raise WinnowError(told, key=f"signals.{name}") from fault
+    except WinnowError as error:
+        raise error.under(f"signals.{name}") from error
+    except Exception as error:
+        index = _find_unscorable(signal, values)
+        row = rows if index is None else f"row {positions[index] + 1:,} ({values[index].as_py()!r:.80})"
+        message = (
+            f"the signal raised {type(error).__name__} on {row}: {error}. Fix the signal, or exclude such rows from "
+            "the dataset."
+        )
+        raise WinnowError(message, key=f"signals.{name}") from error
     if len(scores) == len(values) and scores.type == pa.float64():
         return scores
-    place = _first_fault(signal, values)
-    alone = (
-        ""
-        if place is None
-        else f" Row {places[place] + 1:,} alone gets no single score: {values[place].as_py()!r:.80}."
-    )
+    index = _find_unscorable(signal, values)
+    hint = "" if index is None else f" The first wrong row is {positions[index] + 1:,}: {values[index].as_py()!r:.80}."
     raise WinnowError(
-        f"The signal '{name}' gave {len(scores)} scores of type {scores.type} for {len(values)} texts ({rows}); "
-        f"it must give one float64 for each.{alone}",
+        f"expected one float64 score per text, got {len(scores)} scores of type {scores.type} for {len(values)} texts "
+        f"({rows}).{hint} Fix the signal's `score` method or function.",
         key=f"signals.{name}",
     )
 
 
-def _first_fault(signal: Signal, values: pa.Array) -> int | None:
-    """Return the place of the first value that cannot be scored by itself."""
-    for place in range(len(values)):
+def _find_unscorable(signal: Signal, values: pa.Array) -> int | None:
+    """Return the index of the first value that the signal cannot score alone; None if it scores each alone."""
+    for index in range(len(values)):
         try:
-            if len(signal.score_array(values.slice(place, 1))) != 1:
-                return place
+            if len(signal.score_array(values.slice(index, 1))) != 1:
+                return index
         except Exception:
-            return place
+            return index
     return None

@@ -1,4 +1,4 @@
-"""From scores to verdicts: the checked expressions of a filter."""
+"""Turn scores into verdicts with the parsed and checked expressions of a filter."""
 
 from __future__ import annotations
 
@@ -13,11 +13,17 @@ import pyarrow.compute as pc
 
 from winnow.data import Corpus
 from winnow.errors import WinnowError, did_you_mean
-from winnow.filters.batch_scoring import Questions, Turn, score_column, settled
-from winnow.filters.expression import Known, Name, Node, conjuncts, evaluate, expanded, names
-from winnow.filters.parsing import fault_at, parse
-from winnow.filters.planner import SAMPLE_REPAYS, Mask, Plan, make_plan, sample_places
-from winnow.filters.scoring import Engine, Scored, Watch, ask_all, score_whole
+from winnow.filters.batch_scoring import BatchScorer, ScoringStage, compute_keep_mask, score_table
+from winnow.filters.expression import Known, Name, Node, conjuncts, evaluate, expand_parts, iter_names
+from winnow.filters.parsing import error_at, parse
+from winnow.filters.planner import MIN_SAMPLED_COST, Mask, ScoringPlan, plan_scoring, sample_row_indices
+from winnow.filters.scoring import (
+    BatchCallback,
+    EngineOptions,
+    SignalScores,
+    score_cross_row_signals,
+    score_in_batches,
+)
 from winnow.filters.signals.signal import Signal
 from winnow.filters.verdicts import Verdicts
 
@@ -28,14 +34,14 @@ _RESERVED = {"row_id", "split", "source", "label", "text", "keep"}
 
 
 @dataclass(frozen=True)
-class Decision:
-    """The parsed expressions of a filter, every name in them known.
+class DecisionRule:
+    """The parsed expressions of a filter; every name in them refers to a signal or a part.
 
     Attributes:
         signals: Signals by name.
-        parts: Named expressions, each after those it uses.
+        parts: Named sub-expressions, each after those it uses.
         keep: The expression that decides.
-        keep_null: Whether a row is kept for which ``keep`` is null.
+        keep_null: Whether a row is kept if ``keep`` is null.
     """
 
     signals: Mapping[str, Signal]
@@ -44,24 +50,24 @@ class Decision:
     keep_null: bool
 
     @classmethod
-    def of(cls, signals: Mapping[str, Signal], parts: Mapping[str, str], keep: str, on_null: str) -> Decision:
+    def parse(cls, signals: Mapping[str, Signal], parts: Mapping[str, str], keep: str, on_null: str) -> DecisionRule:
         """Parse and check the expressions.
 
         Raises:
-            WinnowError: A name is unknown, taken or refers to itself, or an expression cannot be parsed.
+            WinnowError: A name is unknown, already in use or defined by itself, or an expression cannot be parsed.
         """
         _check_names(signals, parts)
         trees = {name: parse(text, f"parts.{name}") for name, text in parts.items()}
         tree = parse(keep, "keep")
         for name, node in trees.items():
-            _check_uses(node, parts[name], f"parts.{name}", signals, parts)
-        _check_uses(tree, keep, "keep", signals, parts)
+            _check_references(node, parts[name], f"parts.{name}", signals, parts)
+        _check_references(tree, keep, "keep", signals, parts)
         for name, signal in signals.items():
             tree = tree & Known(Name(name)) if signal.required else tree
-        return cls(signals, _in_order(trees), tree, on_null == "keep")
+        return cls(signals, _sort_parts(trees), tree, on_null == "keep")
 
-    def decide(
-        self, name: str, table: pa.Table, scored: Mapping[str, Scored], order: Sequence[str] | None = None
+    def build_verdicts(
+        self, name: str, table: pa.Table, scored: Mapping[str, SignalScores], term_order: Sequence[str] | None = None
     ) -> Verdicts:
         """Return the verdicts on all rows of a corpus.
 
@@ -69,9 +75,10 @@ class Decision:
             name: The filter's name.
             table: The rows.
             scored: The scores of each signal, in corpus order.
-            order: Where each term was asked only about the rows that those before it let through, their order.
+            term_order: The terms in the order of evaluation, if each was scored only on rows that passed the earlier
+                ones.
         """
-        scores = {signal: one.scores for signal, one in scored.items()}
+        scores = {signal: column.scores for signal, column in scored.items()}
         verdicts: dict[str, Any] = {signal: self.signals[signal].keep(scores[signal]) for signal in self.signals}
         columns: dict[str, Any] = {column: table[column] for column in ("row_id", "split", "source")}
         for signal in self.signals:
@@ -80,86 +87,88 @@ class Decision:
             columns[part] = verdicts[part] = evaluate(node, verdicts, scores)
         columns["keep"] = pc.fill_null(evaluate(self.keep, verdicts, scores), self.keep_null)
         parts = {part: str(node) for part, node in self.parts.items()}
-        seconds = {signal: one.seconds for signal, one in scored.items()}
-        asked = None if order is None else list(order)
-        return Verdicts(pa.table(columns), name, str(self.keep), parts, self.keep_null, seconds, asked)
+        seconds = {signal: column.seconds for signal, column in scored.items()}
+        order = None if term_order is None else list(term_order)
+        return Verdicts(pa.table(columns), name, str(self.keep), parts, self.keep_null, seconds, order)
 
-    def keeps(self, scores: Mapping[str, pa.Array]) -> Mask:
-        """Return which rows of a batch are kept, given each signal's scores of them."""
+    def keep_mask(self, scores: Mapping[str, pa.Array]) -> Mask:
+        """Return the mask of kept rows of a batch, given the scores of each signal."""
         verdicts = {signal: self.signals[signal].keep(scores[signal]) for signal in self.signals}
         for part, node in self.parts.items():
             verdicts[part] = evaluate(node, verdicts, scores)
-        answer = pc.fill_null(evaluate(self.keep, verdicts, scores), self.keep_null)
-        mask: Mask = answer.to_numpy(zero_copy_only=False)
+        filled = pc.fill_null(evaluate(self.keep, verdicts, scores), self.keep_null)
+        mask: Mask = filled.to_numpy(zero_copy_only=False)
         return mask
 
     def terms(self) -> dict[str, Node]:
-        """Return the terms that all must hold, by their text."""
+        """Return the conjuncts of the expression by their text; a row is kept if it passes all of them."""
         return {str(term): term for term in conjuncts(self.keep, self.parts)}
 
-    def plan(self, table: pa.Table, known: Mapping[str, Scored]) -> Plan:
-        """Return the cheapest order of the terms, as a sample of the rows tells; known scores cost nothing."""
-        places = sample_places(table.num_rows)
-        sample = table.take(pa.array(places))
-        scores, prices = {}, {}
+    def plan_from_sample(self, table: pa.Table, cached: Mapping[str, SignalScores]) -> ScoringPlan:
+        """Time the signals on a sample of rows and return the cheapest order of terms; cached scores cost nothing."""
+        indices = sample_row_indices(table.num_rows)
+        sample = table.take(pa.array(indices))
+        scores, costs = {}, {}
         for name, signal in self.signals.items():
-            if name in known:
-                scores[name], prices[name] = known[name].scores.take(pa.array(places)), 0.0
+            if name in cached:
+                scores[name], costs[name] = cached[name].scores.take(pa.array(indices)), 0.0
             else:
-                score_column(name, signal, table.slice(0, 1))  # loading a model is no price that every row pays
-                scores[name], seconds = score_column(name, signal, sample)
-                prices[name] = 1e6 * seconds / len(places)
-        terms = {text: expanded(term, self.parts) for text, term in self.terms().items()}
-        passed = {text: settled(term, self.signals, scores, self.keep_null) for text, term in terms.items()}
-        return make_plan(self._needs(), passed, prices)
+                score_table(name, signal, table.slice(0, 1))  # load the signal's model outside the timed call
+                scores[name], seconds = score_table(name, signal, sample)
+                costs[name] = 1e6 * seconds / len(indices)
+        terms = {text: expand_parts(term, self.parts) for text, term in self.terms().items()}
+        passed = {text: compute_keep_mask(term, self.signals, scores, self.keep_null) for text, term in terms.items()}
+        return plan_scoring(self._signals_by_term(), passed, costs)
 
-    def quick_plan(self, table: pa.Table, known: Mapping[str, Scored]) -> Plan:
-        """Return the same as :meth:`plan`, but without a sample, by declared prices alone, where none could repay."""
-        prices = {name: 0.0 if name in known else signal.cost for name, signal in self.signals.items()}
-        if table.num_rows * sum(prices.values()) >= SAMPLE_REPAYS:
-            return self.plan(table, known)
-        needs = self._needs()
-        return make_plan(needs, dict.fromkeys(needs, np.array([True, False])), prices)
+    def choose_plan(self, table: pa.Table, cached: Mapping[str, SignalScores]) -> ScoringPlan:
+        """Plan from a sample, or from the signals' declared costs if scoring is too cheap for a sample to pay off."""
+        costs = {name: 0.0 if name in cached else signal.cost for name, signal in self.signals.items()}
+        if table.num_rows * sum(costs.values()) >= MIN_SAMPLED_COST:
+            return self.plan_from_sample(table, cached)
+        needs = self._signals_by_term()
+        return plan_scoring(needs, dict.fromkeys(needs, np.array([True, False])), costs)
 
-    def _needs(self) -> dict[str, frozenset[str]]:
-        terms = {text: expanded(term, self.parts) for text, term in self.terms().items()}
-        return {text: frozenset(name.name for name, _ in names(term)) for text, term in terms.items()}
+    def _signals_by_term(self) -> dict[str, frozenset[str]]:
+        terms = {text: expand_parts(term, self.parts) for text, term in self.terms().items()}
+        return {text: frozenset(name.name for name, _ in iter_names(term)) for text, term in terms.items()}
 
     def short_circuit(
         self,
         name: str,
         corpus: Corpus,
-        known: Mapping[str, Scored],
+        cached: Mapping[str, SignalScores],
         cache_dir: Path,
         bar: Progress,
-        watch: Watch | None = None,
-        engine: Engine | None = None,
+        on_batch: BatchCallback | None = None,
+        engine: EngineOptions | None = None,
     ) -> Verdicts:
-        """Return the same choice as :meth:`decide`, asking about each row only until a term drops it.
+        """Score each row only until a term drops it. The same rows are kept as with all scores.
 
         Args:
             name: The filter's name.
             corpus: The rows.
-            known: Scores that need not be made again.
-            cache_dir: Where results are kept.
-            bar: Where to tell the progress.
-            watch: Called after each batch.
-            engine: Who scores; this process where it is None.
+            cached: Scores that exist already.
+            cache_dir: The cache folder.
+            bar: The progress bar to advance.
+            on_batch: Called after each batch.
+            engine: The engine; None scores in this process.
         """
-        plan, terms = self.quick_plan(corpus.table, known), self.terms()
+        plan, terms = self.choose_plan(corpus.table, cached), self.terms()
         corpus.release()
-        fresh = {name: signal for name, signal in self.signals.items() if name not in known}
-        known = {**known, **score_whole(fresh, corpus.table, bar)}
-        turns = [
-            Turn([name for name in step.signals if name not in known], expanded(terms[step.term], self.parts))
+        new_signals = {name: signal for name, signal in self.signals.items() if name not in cached}
+        cached = {**cached, **score_cross_row_signals(new_signals, corpus.table, bar)}
+        stages = [
+            ScoringStage(
+                [name for name in step.signals if name not in cached], expand_parts(terms[step.term], self.parts)
+            )
             for step in plan.steps
         ]
-        questions = Questions(self.signals, turns, self.keep_null, list(known))
-        # What no term names is not asked about at all.
-        blank = Scored(pa.nulls(corpus.table.num_rows, pa.float64()), 0.0)
-        known |= {name: blank for name in self.signals if name not in known and name not in questions.asked}
-        scored = {**known, **ask_all(questions, known, corpus, cache_dir, bar, watch, engine or Engine())}
-        return self.decide(name, corpus.table, scored, [step.term for step in plan.steps])
+        scorer = BatchScorer(self.signals, stages, self.keep_null, list(cached))
+        # Signals that no term uses are not scored.
+        no_scores = SignalScores(pa.nulls(corpus.table.num_rows, pa.float64()), 0.0)
+        cached |= {name: no_scores for name in self.signals if name not in cached and name not in scorer.scored_signals}
+        scored = {**cached, **score_in_batches(scorer, cached, corpus, cache_dir, bar, on_batch, engine)}
+        return self.build_verdicts(name, corpus.table, scored, [step.term for step in plan.steps])
 
 
 def _check_names(signals: Mapping[str, Signal], parts: Mapping[str, str]) -> None:
@@ -167,54 +176,46 @@ def _check_names(signals: Mapping[str, Signal], parts: Mapping[str, str]) -> Non
         for name in group:
             if not name.isidentifier() or name in _RESERVED:
                 raise WinnowError(
-                    f"'{name}' cannot be a name here: a name is made of letters, digits and underscores, "
-                    f"starts with no digit, and is none of {', '.join(sorted(_RESERVED))}.",
+                    f"'{name}' is not a valid name. Allowed: letters, digits and underscores, with no digit at the "
+                    f"start, except the reserved names {', '.join(sorted(_RESERVED))}. Choose another name.",
                     key=f"{key}.{name}",
                 )
     for name in parts:
         if name in signals:
             raise WinnowError(
-                f"'{name}' is the name of a signal already; call the part something else.",
+                f"the name '{name}' is already in use by a signal. Choose another name for the part.",
                 key=f"parts.{name}",
             )
 
 
-def _check_uses(node: Node, text: str, key: str, signals: Mapping[str, Signal], parts: Mapping[str, str]) -> None:
-    for name, scored in names(node):
-        if scored and name.name in parts:
-            raise fault_at(
-                text,
-                key,
-                name.position,
-                f"'{name}' is a part and has no score; only signals have one.",
-            )
+def _check_references(node: Node, text: str, key: str, signals: Mapping[str, Signal], parts: Mapping[str, str]) -> None:
+    for name, needs_score in iter_names(node):
+        if needs_score and name.name in parts:
+            message = f"'{name}' is a part, and only signals have a score. Compare the score of a signal instead."
+            raise error_at(text, key, name.position, message)
         if name.name not in signals and name.name not in parts:
-            known = [*signals, *parts]
-            hint = did_you_mean(name.name, known)
-            raise fault_at(
-                text,
-                key,
-                name.position,
-                f"There is no signal or part '{name}'.{hint} There are {', '.join(known)}.",
-            )
+            options = [*signals, *parts]
+            hint = did_you_mean(name.name, options)
+            message = f"there is no signal or part '{name}'.{hint} Allowed: {', '.join(options)}."
+            raise error_at(text, key, name.position, message)
 
 
-def _in_order(trees: Mapping[str, Node]) -> dict[str, Node]:
-    """Return the parts so that each comes after those it uses."""
+def _sort_parts(trees: Mapping[str, Node]) -> dict[str, Node]:
+    """Sort the parts topologically, so that each comes after those it uses."""
     ordered: dict[str, Node] = {}
 
-    def place(name: str, path: tuple[str, ...]) -> None:
+    def visit(name: str, path: tuple[str, ...]) -> None:
         if name in path:
-            circle = " -> ".join((*path[path.index(name) :], name))
+            cycle = " -> ".join((*path[path.index(name) :], name))
             raise WinnowError(
-                f"The part '{name}' refers to itself ({circle}). Take one of these references out.",
+                f"the part '{name}' refers to itself ({cycle}). Remove one of these references.",
                 key=f"parts.{name}",
             )
-        for used, _ in names(trees[name]):
+        for used, _ in iter_names(trees[name]):
             if used.name in trees and used.name not in ordered:
-                place(used.name, (*path, name))
+                visit(used.name, (*path, name))
         ordered.setdefault(name, trees[name])
 
     for name in trees:
-        place(name, ())
+        visit(name, ())
     return ordered

@@ -1,4 +1,4 @@
-"""Who asks the questions: this process, several of this machine, or a Ray cluster."""
+"""Distribute batches of rows: in this process, in several local processes, or in a Ray cluster."""
 
 from __future__ import annotations
 
@@ -15,53 +15,52 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from winnow.errors import WinnowError
-from winnow.filters.batch_scoring import Answer, Questions
+from winnow.filters.batch_scoring import BatchScorer, BatchScores
 
 EngineName = Literal["local", "ray"]
 
 BATCH_ROWS = 2_000
-_PLACE = "winnow.place"  # of a row in the corpus
+_POSITION_COLUMN = "winnow.position"
 
 
-def ask_rows(
-    questions: Questions, rows: pa.Table, cache_dir: Path, engine: EngineName = "local", processes: int = 1
-) -> Iterator[Answer]:
-    """Ask about all rows, batch by batch. Each batch is answered for itself, so who asks changes no answer.
+def score_rows(
+    scorer: BatchScorer, rows: pa.Table, cache_dir: Path, engine: EngineName = "local", processes: int = 1
+) -> Iterator[BatchScores]:
+    """Score all rows, batch by batch. Batches are independent, so every engine returns the same scores.
 
     Args:
-        questions: What to ask.
-        rows: The rows, with the columns that the questions need. Where they are memory-mapped, only a batch of them is
-            read at a time.
-        cache_dir: Where Ray's workers find the rows; a cluster must share it.
-        engine: Who asks.
-        processes: How many processes ask.
+        scorer: Scores one batch.
+        rows: The rows, with the scorer's input columns. If they are memory-mapped, only one batch is read at a time.
+        cache_dir: The folder of the temporary file that Ray's workers read; all nodes of a cluster must share it.
+        engine: The engine to use.
+        processes: The number of processes.
     """
     if engine == "ray":
-        return _ask_with_ray(questions, rows, cache_dir, processes)
-    batches = ((rows.slice(first, BATCH_ROWS), first) for first in range(0, rows.num_rows, BATCH_ROWS))
+        return _score_with_ray(scorer, rows, cache_dir, processes)
+    batches = ((rows.slice(offset, BATCH_ROWS), offset) for offset in range(0, rows.num_rows, BATCH_ROWS))
     if processes == 1:
-        return (questions.ask(batch, first) for batch, first in batches)
-    return _ask_in_processes(questions, batches, processes)
+        return (scorer.score_batch(batch, offset) for batch, offset in batches)
+    return _score_in_processes(scorer, batches, processes)
 
 
-def _ask_in_processes(
-    questions: Questions, batches: Iterator[tuple[pa.Table, int]], processes: int
-) -> Iterator[Answer]:
-    waiting: deque[Future[Answer]] = deque()
-    # Not forked: threads of Arrow or torch may hold a lock at this moment, and a copy of it would never be opened.
+def _score_in_processes(
+    scorer: BatchScorer, batches: Iterator[tuple[pa.Table, int]], processes: int
+) -> Iterator[BatchScores]:
+    pending: deque[Future[BatchScores]] = deque()
+    # Spawned, not forked: a thread of Arrow or torch may hold a lock, and its copy in a fork would never be released.
     with ProcessPoolExecutor(processes, get_context("spawn")) as pool:
-        for batch, first in batches:
-            waiting.append(pool.submit(questions.ask, batch.combine_chunks(), first))
-            if len(waiting) > 2 * processes:
-                yield waiting.popleft().result()
-        while waiting:
-            yield waiting.popleft().result()
+        for batch, offset in batches:
+            pending.append(pool.submit(scorer.score_batch, batch.combine_chunks(), offset))
+            if len(pending) > 2 * processes:
+                yield pending.popleft().result()
+        while pending:
+            yield pending.popleft().result()
 
 
-def _ask_with_ray(questions: Questions, rows: pa.Table, cache_dir: Path, processes: int) -> Iterator[Answer]:
-    """Ask by Ray Data: in the cluster that is there (``RAY_ADDRESS`` names one), else in one started here.
+def _score_with_ray(scorer: BatchScorer, rows: pa.Table, cache_dir: Path, processes: int) -> Iterator[BatchScores]:
+    """Score with Ray Data, in the cluster that ``RAY_ADDRESS`` names or in a new local one.
 
-    The rows go through a Parquet file, since ``ray.data.from_huggingface`` needs packages that Ray does not bring.
+    The rows go through a Parquet file because ``ray.data.from_huggingface`` needs packages that Ray does not install.
     """
     import ray
     import ray.data
@@ -73,50 +72,50 @@ def _ask_with_ray(questions: Questions, rows: pa.Table, cache_dir: Path, process
     context.enable_progress_bars = False
     schema = rows.schema
 
-    def ask(batch: pa.Table) -> pa.Table:
-        places = batch[_PLACE].to_numpy()
-        # Ray may give a batch other types than it was given, such as large strings.
-        return _packed(questions, batch.select(schema.names).cast(schema), places)
+    def score(batch: pa.Table) -> pa.Table:
+        positions = batch[_POSITION_COLUMN].to_numpy()
+        # Ray may change the types of a batch, for example to large strings.
+        return _pack_scores(scorer, batch.select(schema.names).cast(schema), positions)
 
     cache_dir.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix="ray-", dir=cache_dir) as folder:
         path = Path(folder).resolve() / "rows.parquet"
-        placed = rows.append_column(_PLACE, pa.array(np.arange(rows.num_rows)))
-        pq.write_table(placed, path, row_group_size=BATCH_ROWS)
-        found = ray.data.read_parquet(str(path)).map_batches(ask, batch_format="pyarrow", batch_size=BATCH_ROWS)
-        for table in found.iter_batches(batch_format="pyarrow", batch_size=None):
-            yield from _unpacked(questions, table)
+        numbered_rows = rows.append_column(_POSITION_COLUMN, pa.array(np.arange(rows.num_rows)))
+        pq.write_table(numbered_rows, path, row_group_size=BATCH_ROWS)
+        scored = ray.data.read_parquet(str(path)).map_batches(score, batch_format="pyarrow", batch_size=BATCH_ROWS)
+        for table in scored.iter_batches(batch_format="pyarrow", batch_size=None):
+            yield from _unpack_scores(scorer, table)
 
 
-def _packed(questions: Questions, batch: pa.Table, places: np.ndarray[Any, Any]) -> pa.Table:
-    """Return the answers about a batch as a table, and a fault as one too, since Ray wraps what is raised."""
-    answers: list[Answer] = []
-    fault = None
-    # A batch of Ray's may hold rows that do not follow one another.
-    for run in np.split(np.arange(len(places)), np.flatnonzero(np.diff(places) != 1) + 1):
+def _pack_scores(scorer: BatchScorer, batch: pa.Table, positions: np.ndarray[Any, Any]) -> pa.Table:
+    """Score a batch and return the result as a table. An error is a column too, because Ray wraps exceptions."""
+    results: list[BatchScores] = []
+    error = None
+    # The rows of a Ray batch need not be consecutive rows of the corpus.
+    for run in np.split(np.arange(len(positions)), np.flatnonzero(np.diff(positions) != 1) + 1):
         try:
-            answers.append(questions.ask(batch.slice(run[0], len(run)), int(places[run[0]])))
-        except WinnowError as error:
-            fault = [error.key or "", error.message]
-            nothing = dict.fromkeys(questions.asked, pa.nulls(0, pa.float64()))
-            answers = [Answer(0, nothing, dict.fromkeys(questions.asked, 0.0))]
+            results.append(scorer.score_batch(batch.slice(run[0], len(run)), int(positions[run[0]])))
+        except WinnowError as raised:
+            error = [raised.key or "", raised.message]
+            no_scores = dict.fromkeys(scorer.scored_signals, pa.nulls(0, pa.float64()))
+            results = [BatchScores(0, no_scores, dict.fromkeys(scorer.scored_signals, 0.0))]
             break
     columns = {
-        "first": pa.array([answer.first for answer in answers], pa.int64()),
-        "fault": pa.array([fault] * len(answers), pa.list_(pa.string())),
+        "offset": pa.array([result.offset for result in results], pa.int64()),
+        "error": pa.array([error] * len(results), pa.list_(pa.string())),
     }
-    for name in questions.asked:
-        scores = [answer.scores[name] for answer in answers]
+    for name in scorer.scored_signals:
+        scores = [result.scores[name] for result in results]
         ends = pa.array(np.cumsum([0, *map(len, scores)]), pa.int32())
         columns[f"scores.{name}"] = pa.ListArray.from_arrays(ends, pa.concat_arrays(scores))
-        columns[f"seconds.{name}"] = pa.array([answer.seconds[name] for answer in answers], pa.float64())
+        columns[f"seconds.{name}"] = pa.array([result.seconds[name] for result in results], pa.float64())
     return pa.table(columns)
 
 
-def _unpacked(questions: Questions, table: pa.Table) -> Iterator[Answer]:
+def _unpack_scores(scorer: BatchScorer, table: pa.Table) -> Iterator[BatchScores]:
     for row in range(table.num_rows):
-        if fault := table["fault"][row].as_py():
-            raise WinnowError(fault[1], fault[0] or None)
-        scores = {name: table[f"scores.{name}"][row].values.cast(pa.float64()) for name in questions.asked}
-        seconds = {name: table[f"seconds.{name}"][row].as_py() for name in questions.asked}
-        yield Answer(table["first"][row].as_py(), scores, seconds)
+        if error := table["error"][row].as_py():
+            raise WinnowError(error[1], error[0] or None)
+        scores = {name: table[f"scores.{name}"][row].values.cast(pa.float64()) for name in scorer.scored_signals}
+        seconds = {name: table[f"seconds.{name}"][row].as_py() for name in scorer.scored_signals}
+        yield BatchScores(table["offset"][row].as_py(), scores, seconds)

@@ -1,4 +1,4 @@
-"""Rows to look at: what a filter keeps, and what it drops for which reasons."""
+"""Example rows that a filter keeps and drops, with the reasons and the matches of its signals."""
 
 from __future__ import annotations
 
@@ -16,62 +16,62 @@ from winnow.filters.signals.mentions import Mentions
 from winnow.filters.signals.signal import Signal
 from winnow.filters.verdicts import Verdicts
 
-KEPT, PER_TERM, PER_LABEL, LONGEST = 8, 4, 5, 320
+KEPT_EXAMPLES, EXAMPLES_PER_TERM, EXAMPLES_PER_LABEL, MAX_CHARACTERS = 8, 4, 5, 320
 
 
-def examples(verdicts: Verdicts, corpus: Corpus, signals: Mapping[str, Signal]) -> dict[str, Any]:
-    """Return train rows that show what a filter does, always the same ones: the first by row id, which is a hash.
+def select_examples(verdicts: Verdicts, corpus: Corpus, signals: Mapping[str, Signal]) -> dict[str, Any]:
+    """Select training rows that illustrate a filter: the first ones by row id, which is a hash of the text.
 
     Returns:
-        ``kept``: some of the kept rows. ``only``: for each term some of the rows that it alone drops, and that would
-        be kept without it. ``several``: rows that most terms drop. Where the labels are 0 and 1 also ``kept_as_0`` and
-        ``dropped_as_1``. Each row has its ``text``, cut where it is very long, its ``source``, its ``label`` where it
-        has one, ``failed``, all the terms that it fails, and ``pieces``: the text taken apart, see :func:`pieces_of`.
+        ``kept``: kept rows. ``only``: for each term, rows that only this term drops. ``several``: rows that fail the
+        most terms. If the labels are 0 and 1, also ``kept_as_0`` and ``dropped_as_1``: kept rows with label 0 and
+        dropped rows with label 1. Each row has its ``text`` (truncated if very long), its ``source``, its ``label`` if
+        it has one, ``failed``, the terms that it fails, and ``segments``, see :func:`split_by_signal`.
     """
     rows = corpus.split("train")
     order = np.argsort(rows["row_id"].to_numpy(), kind="stable")
     passed = verdicts.passed("train")
     fails = ~np.column_stack(list(passed.values()))
-    times = fails.sum(axis=1)
+    failures = fails.sum(axis=1)
     kept = verdicts.kept("train")
 
-    def some(mask: npt.NDArray[np.bool_], most: int) -> list[dict[str, Any]]:
-        places = order[mask[order]][:most]
-        found = rows.select([name for name in ("text", "source", "label") if name in rows.column_names])
-        taken: list[dict[str, Any]] = found.take(pa.array(places)).to_pylist()
-        for place, row in zip(places, taken, strict=True):
-            row["text"] = row["text"] if len(row["text"]) <= LONGEST else f"{row['text'][:LONGEST]}…"
-            row["pieces"] = pieces_of(row["text"], signals)
-            row["failed"] = [term for term, failed in zip(passed, fails[place], strict=True) if failed]
-        return taken
+    def take_first(mask: npt.NDArray[np.bool_], limit: int) -> list[dict[str, Any]]:
+        indices = order[mask[order]][:limit]
+        columns = rows.select([name for name in ("text", "source", "label") if name in rows.column_names])
+        selected: list[dict[str, Any]] = columns.take(pa.array(indices)).to_pylist()
+        for index, row in zip(indices, selected, strict=True):
+            row["text"] = row["text"] if len(row["text"]) <= MAX_CHARACTERS else f"{row['text'][:MAX_CHARACTERS]}…"
+            row["segments"] = split_by_signal(row["text"], signals)
+            row["failed"] = [term for term, failed in zip(passed, fails[index], strict=True) if failed]
+        return selected
 
-    shown: dict[str, Any] = {"kept": some(kept, KEPT), "only": {}, "several": []}
+    result: dict[str, Any] = {"kept": take_first(kept, KEPT_EXAMPLES), "only": {}, "several": []}
     for i, term in enumerate(passed):
-        if alone := some(fails[:, i] & (times == 1), PER_TERM):
-            shown["only"][term] = alone
-    if times.max(initial=0) > 1:
-        shown["several"] = some(times == times.max(), PER_TERM)
+        if only := take_first(fails[:, i] & (failures == 1), EXAMPLES_PER_TERM):
+            result["only"][term] = only
+    if failures.max(initial=0) > 1:
+        result["several"] = take_first(failures == failures.max(), EXAMPLES_PER_TERM)
     if "label" in rows.column_names:
         labels = rows["label"].to_pandas().to_numpy(dtype=np.float64, na_value=np.nan)
         if set(np.unique(labels[~np.isnan(labels)])) <= {0.0, 1.0}:
-            shown["kept_as_0"] = some(kept & (labels == 0), PER_LABEL)
-            shown["dropped_as_1"] = some(~kept & (labels == 1), PER_LABEL)
-    return shown
+            result["kept_as_0"] = take_first(kept & (labels == 0), EXAMPLES_PER_LABEL)
+            result["dropped_as_1"] = take_first(~kept & (labels == 1), EXAMPLES_PER_LABEL)
+    return result
 
 
-def pieces_of(text: str, signals: Mapping[str, Signal]) -> list[tuple[str, list[str]]]:
-    """Take a text apart by what the signals found in it.
+def split_by_signal(text: str, signals: Mapping[str, Signal]) -> list[tuple[str, list[str]]]:
+    """Split a text into segments at the boundaries of the signals' matches.
 
-    >>> pieces_of("nike shoes", {"brand": Mentions(words=["nike"])})
+    >>> split_by_signal("nike shoes", {"brand": Mentions(words=["nike"])})
     [('nike', ['brand']), (' shoes', [])]
 
     Returns:
-        The pieces in order, each with the names of the ``Mentions`` and ``Regex`` signals that found it.
+        The segments in order, each with the names of the ``Mentions`` and ``Regex`` signals that match it.
     """
-    found: list[set[str]] = [set() for _ in text]
+    matches: list[set[str]] = [set() for _ in text]
     for name, signal in signals.items():
-        for first, last in signal.spans(text) if isinstance(signal, Mentions | Regex) else ():
-            for place in range(first, last):
-                found[place].add(name)
-    runs = groupby(zip(text, found, strict=True), key=lambda pair: sorted(pair[1]))
+        for start, end in signal.spans(text) if isinstance(signal, Mentions | Regex) else ():
+            for index in range(start, end):
+                matches[index].add(name)
+    runs = groupby(zip(text, matches, strict=True), key=lambda pair: sorted(pair[1]))
     return [("".join(character for character, _ in run), names) for names, run in runs]

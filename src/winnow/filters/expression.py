@@ -1,4 +1,4 @@
-"""Boolean expressions over named signals: what they are made of and what they say of each row."""
+"""Boolean expressions over named signals: their nodes, and how they are evaluated on each row."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import pyarrow.compute as pc
 from winnow.errors import WinnowError
 
 KLEENE = {"|": pc.or_kleene, "^": pc.xor, "&": pc.and_kleene}
-"""Operators between two terms, the loosest first, as in Python."""
+"""Binary operators and their Arrow functions, from lowest to highest precedence, as in Python."""
 
 COMPARISONS = {
     ">": pc.greater,
@@ -26,7 +26,7 @@ COMPARISONS = {
 
 
 class Expression:
-    """What all terms share: Python's ``&``, ``|``, ``^`` and ``~`` build larger ones.
+    """Base class of all nodes; Python's ``&``, ``|``, ``^`` and ``~`` combine them.
 
     >>> str(Name("nike") & ~(Name("ugly") | Name("heavy")) & (Name("sentiment") >= 0.3))
     'nike & ~(ugly | heavy) & sentiment >= 0.3'
@@ -45,17 +45,17 @@ class Expression:
         return Not(self)  # type: ignore[arg-type]
 
     def __bool__(self) -> bool:
-        # `a and b` and `0 < a < 1` would silently forget a half.
-        raise TypeError("An expression is neither true nor false by itself; join terms by & | ^ ~, not by and/or/not.")
+        # Python would silently drop one operand of `a and b` and of `0 < a < 1`.
+        raise TypeError("an expression has no truth value. Combine terms with & | ^ ~ instead of and/or/not.")
 
 
 @dataclass(frozen=True)
 class Name(Expression):
-    """The verdict of a signal or of a part.
+    """The verdict of a signal, or the value of a named part.
 
     Attributes:
-        name: The signal's or part's name.
-        position: Where it stands in the text it was parsed from.
+        name: The name of the signal or part.
+        position: The index of its first character in the parsed text.
     """
 
     name: str
@@ -92,7 +92,7 @@ class Compare(Expression):
 
 @dataclass(frozen=True)
 class Known(Expression):
-    """Whether a signal has a score at all; never null itself."""
+    """Whether a signal has a score for the row; never null."""
 
     signal: Name
 
@@ -102,7 +102,7 @@ class Known(Expression):
 
 @dataclass(frozen=True)
 class Not(Expression):
-    """The opposite."""
+    """The negation of a term."""
 
     term: Node
 
@@ -119,15 +119,16 @@ class Binary(Expression):
     right: Node
 
     def __str__(self) -> str:
-        return f" {self.operator} ".join(self._side(side) for side in (self.left, self.right))
+        return f" {self.operator} ".join(self._format_operand(operand) for operand in (self.left, self.right))
 
-    def _side(self, side: Node) -> str:
-        return f"({side})" if isinstance(side, Binary) and side.operator != self.operator else str(side)
+    def _format_operand(self, operand: Node) -> str:
+        needs_parentheses = isinstance(operand, Binary) and operand.operator != self.operator
+        return f"({operand})" if needs_parentheses else str(operand)
 
 
 @dataclass(frozen=True)
 class AtLeast(Expression):
-    """True where at least ``count`` of the terms are."""
+    """True if at least ``count`` of the terms are true."""
 
     count: int
     terms: tuple[Node, ...]
@@ -140,41 +141,43 @@ Node = Name | Compare | Known | Not | Binary | AtLeast
 
 
 def at_least(count: int, *terms: Node) -> AtLeast:
-    """Return the expression that is true where at least ``count`` of ``terms`` are.
+    """Return an expression that is true if at least ``count`` of ``terms`` are true.
 
     Raises:
         WinnowError: The count is below 1 or above the number of terms.
     """
     if not 1 <= count <= len(terms):
         raise WinnowError(
-            f"Of {len(terms)} terms, between 1 and {len(terms)} can be asked for, not {count}.", key="keep"
+            f"expected a count from 1 to the number of terms ({len(terms)}), got {count}. Change the count, or add "
+            "terms.",
+            key="keep",
         )
     return AtLeast(count, terms)
 
 
-def leaves(node: Node) -> Iterator[Name | Compare | Known]:
-    """Yield the names, comparisons and questions for a score that the expression is made of."""
+def iter_leaves(node: Node) -> Iterator[Name | Compare | Known]:
+    """Yield the leaves of the expression: names, comparisons and ``known`` checks."""
     match node:
         case Name() | Compare() | Known():
             yield node
         case Not(term):
-            yield from leaves(term)
+            yield from iter_leaves(term)
         case Binary(_, left, right):
-            yield from leaves(left)
-            yield from leaves(right)
+            yield from iter_leaves(left)
+            yield from iter_leaves(right)
         case AtLeast(_, terms):
             for term in terms:
-                yield from leaves(term)
+                yield from iter_leaves(term)
 
 
-def names(node: Node) -> Iterator[tuple[Name, bool]]:
-    """Yield each name in the expression and whether its score (not its verdict) is asked for."""
-    for leaf in leaves(node):
+def iter_names(node: Node) -> Iterator[tuple[Name, bool]]:
+    """Yield each name in the expression, and whether the expression uses its score instead of its verdict."""
+    for leaf in iter_leaves(node):
         yield (leaf, False) if isinstance(leaf, Name) else (leaf.signal, True)
 
 
 def conjuncts(node: Node, parts: Mapping[str, Node]) -> list[Node]:
-    """Return the terms that all must hold, with the parts among them taken apart.
+    """Return the terms that are joined by ``&`` at the top level, with parts replaced by their definitions.
 
     >>> about, nike, product = Name("about"), Name("nike"), Name("product")
     >>> [str(term) for term in conjuncts(about & ~(Name("ugly") | Name("heavy")), {"about": nike & product})]
@@ -188,52 +191,55 @@ def conjuncts(node: Node, parts: Mapping[str, Node]) -> list[Node]:
     return [node]
 
 
-def expanded(node: Node, parts: Mapping[str, Node]) -> Node:
-    """Return the expression with every part written out, so that it names signals only."""
+def expand_parts(node: Node, parts: Mapping[str, Node]) -> Node:
+    """Replace every part by its definition, so that the expression refers to signals only."""
     match node:
         case Name(name) if name in parts:
-            return expanded(parts[name], parts)
+            return expand_parts(parts[name], parts)
         case Not(term):
-            return Not(expanded(term, parts))
+            return Not(expand_parts(term, parts))
         case Binary(operator, left, right):
-            return Binary(operator, expanded(left, parts), expanded(right, parts))
+            return Binary(operator, expand_parts(left, parts), expand_parts(right, parts))
         case AtLeast(count, terms):
-            return AtLeast(count, tuple(expanded(term, parts) for term in terms))
+            return AtLeast(count, tuple(expand_parts(term, parts) for term in terms))
     return node
 
 
-def without(node: Node, gone: Collection[str]) -> Node | None:
-    """Return the expression less the names in ``gone``; None where nothing is left of it.
+def remove_names(node: Node, removed: Collection[str]) -> Node | None:
+    """Remove names from an expression; return None if no term remains.
 
     >>> a, b, c = Name("a"), Name("b"), Name("c")
-    >>> str(without(at_least(2, a, b, c) & ~(a | b), {"b"}))
+    >>> str(remove_names(at_least(2, a, b, c) & ~(a | b), {"b"}))
     'at_least(2, a, c) & ~a'
     """
     match node:
         case Name(name) | Compare(Name(name)) | Known(Name(name)):
-            return None if name in gone else node
+            return None if name in removed else node
         case Not(term):
-            inner = without(term, gone)
+            inner = remove_names(term, removed)
             return None if inner is None else Not(inner)
         case Binary(operator, left, right):
-            one, other = without(left, gone), without(right, gone)
-            if one is None or other is None:
-                return other if one is None else one
-            return Binary(operator, one, other)
+            new_left, new_right = remove_names(left, removed), remove_names(right, removed)
+            if new_left is None or new_right is None:
+                return new_right if new_left is None else new_left
+            return Binary(operator, new_left, new_right)
         case AtLeast(count, terms):
-            rest = tuple(term for term in (without(term, gone) for term in terms) if term is not None)
-            return AtLeast(min(count, len(rest)), rest) if rest else None
+            remaining = tuple(term for term in (remove_names(term, removed) for term in terms) if term is not None)
+            return AtLeast(min(count, len(remaining)), remaining) if remaining else None
 
 
 def evaluate(node: Node, verdicts: Mapping[str, Any], scores: Mapping[str, Any]) -> Any:
-    """Return one verdict for each row in Kleene's logic, where null means "unknown".
+    """Evaluate an expression on every row in Kleene's three-valued logic, in which null means "unknown".
 
-    ``false & null`` is false and ``true | null`` is true; whatever else meets a null is null.
+    ``false & null`` is false and ``true | null`` is true; any other operation with a null is null.
 
     Args:
         node: The expression.
-        verdicts: A boolean array for each signal and each part that it names.
+        verdicts: A boolean array for each signal and part in the expression.
         scores: A float64 array for each signal.
+
+    Returns:
+        A boolean array with one value per row.
     """
     match node:
         case Name(name):
@@ -251,9 +257,9 @@ def evaluate(node: Node, verdicts: Mapping[str, Any], scores: Mapping[str, Any])
 
 
 def _at_least(count: int, verdicts: list[Any]) -> Any:
-    def total(null_is: bool) -> Any:
-        return reduce(pc.add, (pc.fill_null(one, null_is).cast(pa.int32()) for one in verdicts))
+    def count_true(null_value: bool) -> Any:
+        return reduce(pc.add, (pc.fill_null(verdict, null_value).cast(pa.int32()) for verdict in verdicts))
 
-    surely, possibly = pc.greater_equal(total(False), count), pc.greater_equal(total(True), count)
-    # Where the nulls make the difference, nobody knows.
-    return pc.if_else(pc.equal(surely, possibly), surely, pa.scalar(None, pa.bool_()))
+    lowest, highest = pc.greater_equal(count_true(False), count), pc.greater_equal(count_true(True), count)
+    # If the result depends on the value of the nulls, it is null.
+    return pc.if_else(pc.equal(lowest, highest), lowest, pa.scalar(None, pa.bool_()))

@@ -1,4 +1,4 @@
-"""Which rows of the train split are trained on."""
+"""Select the rows of the train split that a model is trained on."""
 
 from __future__ import annotations
 
@@ -16,63 +16,69 @@ from pydantic.dataclasses import dataclass
 from winnow.data import Corpus
 from winnow.data.fingerprint import fingerprint
 from winnow.errors import WinnowError
-from winnow.filters.decision import Decision
+from winnow.filters.decision import DecisionRule
 from winnow.filters.engines import EngineName
-from winnow.filters.expression import Expression, Node, expanded
-from winnow.filters.planner import Plan
-from winnow.filters.scoring import Engine, Watch, cached_scores, progress_bar, score_signals
+from winnow.filters.expression import Expression, Node, expand_parts
+from winnow.filters.planner import ScoringPlan
+from winnow.filters.scoring import (
+    BatchCallback,
+    EngineOptions,
+    build_progress_bar,
+    load_cached_scores,
+    score_signals,
+)
 from winnow.filters.signals.mentions import Mentions
-from winnow.filters.signals.signal import Signal, missing_package
+from winnow.filters.signals.signal import Signal, missing_package_errors
 from winnow.filters.verdicts import Verdicts
 
-# Written as text, or in Python with operators on names; kept as text either way.
-_Expression = Annotated[str, BeforeValidator(lambda given: str(given) if isinstance(given, Expression) else given)]
+# An expression may also be built in Python from operators on names; it is stored as text.
+_ExpressionText = Annotated[str, BeforeValidator(lambda value: str(value) if isinstance(value, Expression) else value)]
 
 
 class Selection(ABC):
-    """Chooses the rows to train on. Held-out rows are never thinned out; there verdicts only name slices."""
+    """Base class of everything that selects training rows. Held-out rows are never removed, only sliced."""
 
     name: str
 
     @abstractmethod
-    def judge(self, corpus: Corpus, cache_dir: Path, progress: bool = True) -> Verdicts | None:
-        """Return the verdicts on all rows of a corpus; None where the choice needs none."""
+    def compute_verdicts(self, corpus: Corpus, cache_dir: Path, progress: bool = True) -> Verdicts | None:
+        """Return the verdicts on all rows of a corpus; None if the selection needs none."""
 
     @abstractmethod
     def select(self, train_rows: pa.Table, verdicts: Verdicts | None, seed: int) -> pa.Table:
         """Return the rows to train on, in corpus order.
 
         Args:
-            train_rows: The train split of the corpus that was judged.
-            verdicts: What :meth:`judge` gave.
-            seed: The seed of the run; only a random choice looks at it.
+            train_rows: The train split of the corpus that the verdicts are about.
+            verdicts: The result of :meth:`compute_verdicts`.
+            seed: The seed of the run; only random selections use it.
         """
 
-    def explained_by(self, verdicts: Verdicts) -> Verdicts:
-        """Return the verdicts that explain the choice, given what :meth:`judge` gave."""
+    def derive_verdicts(self, verdicts: Verdicts) -> Verdicts:
+        """Return the verdicts that explain this selection, given the result of :meth:`compute_verdicts`."""
         return verdicts
 
     @abstractmethod
     def fingerprint(self) -> str:
-        """Return 16 hex digits over everything that shapes the choice; the name is not part of it."""
+        """Return 16 hex digits that identify everything the selection depends on, except its name."""
 
     def words(self) -> set[str]:
-        """Return the words that the choice is made by."""
+        """Return the words that the selection searches for."""
         return set()
 
     def check(self) -> list[WinnowError]:
-        """Return the faults of the world: files and packages that the choice needs and that are not there."""
+        """Return an error for each file or package that is needed and missing."""
         return []
 
 
 @dataclass(frozen=True, config=ConfigDict(extra="forbid"))
 class Full(Selection):
-    """Every row."""
+    """Selects every row."""
 
     name: Annotated[str, Field(min_length=1)] = "full"
 
-    def judge(self, corpus: Corpus, cache_dir: Path, progress: bool = True) -> None:
-        """Return nothing: no row is in question."""
+    def compute_verdicts(self, corpus: Corpus, cache_dir: Path, progress: bool = True) -> None:
+        """Return None: every row is kept without a verdict."""
 
     def select(self, train_rows: pa.Table, verdicts: Verdicts | None, seed: int) -> pa.Table:
         """Return all rows."""
@@ -88,81 +94,82 @@ class Filter(Selection):
     """Keeps the rows for which an expression over signals is true.
 
     Attributes:
-        name: What the filter is called.
+        name: The name of the filter.
         signals: Signals by name.
-        keep: The expression: names of signals and parts, ``&``, ``|``, ``^``, ``~``, parentheses,
-            comparisons of a signal's score such as ``sentiment > 0.3``, ``known(sentiment)`` where it has a score,
-            and ``at_least(2, a, b, c)``. In Python it may be built from :class:`~winnow.filters.Name` by the same
+        keep: The expression: names of signals and parts, ``&``, ``|``, ``^``, ``~``, parentheses, comparisons of a
+            signal's score such as ``sentiment > 0.3``, ``known(sentiment)``, which is true if the signal has a score,
+            and ``at_least(2, a, b, c)``. In Python, combine :class:`~winnow.filters.Name` objects with the same
             operators.
-        parts: Named expressions that ``keep`` and one another may use.
-        on_null: What becomes of a row for which ``keep`` is null, neither true nor false.
-        mode: ``full`` asks every signal about every row, so that all reasons and statistics are known, and keeps the
-            scores. ``short_circuit`` keeps the same rows, but asks about a row only until a term drops it, the best
-            bargains first; it tells one reason for each, and keeps no scores.
-        engine: Who scores: ``local`` processes, or Ray Data (``ray``), in the cluster that ``RAY_ADDRESS`` names or in
-            one that is started here. It changes no verdict.
-        processes: How many processes score; a cluster that is there already has its own number.
+        parts: Named sub-expressions, which ``keep`` and other parts can refer to.
+        on_null: Whether to drop or keep a row for which ``keep`` is null, neither true nor false.
+        mode: ``full`` scores every row with every signal and caches the scores, so that all reasons and statistics are
+            available. ``short_circuit`` keeps the same rows but stops scoring a row at the first term it fails,
+            starting with the terms that drop the most rows at the lowest cost. Only that one reason is recorded, and
+            the scores are not cached.
+        engine: ``local`` scores in processes of this machine. ``ray`` uses Ray Data, in the cluster that
+            ``RAY_ADDRESS`` names or in a new local one. The verdicts are the same.
+        processes: The number of processes that score; an existing Ray cluster ignores it.
     """
 
     name: Annotated[str, Field(min_length=1)]
     signals: Annotated[dict[str, InstanceOf[Signal]], Field(min_length=1)]
-    keep: _Expression
-    parts: dict[str, _Expression] = Field(default_factory=dict)
+    keep: _ExpressionText
+    parts: dict[str, _ExpressionText] = Field(default_factory=dict)
     on_null: Literal["drop", "keep"] = "drop"
     mode: Literal["full", "short_circuit"] = "full"
     engine: EngineName = "local"
     processes: Annotated[int, Field(gt=0)] = 1
 
     def __post_init__(self) -> None:
-        self._decision  # noqa: B018 - parses and checks the expressions
+        self._rule  # noqa: B018 - parses and checks the expressions
 
-    def judge(
+    def compute_verdicts(
         self,
         corpus: Corpus,
         cache_dir: Path,
         progress: bool = True,
-        watch: Callable[[int, int], None] | None = None,
+        on_batch: Callable[[int, int], None] | None = None,
     ) -> Verdicts:
         """Score and decide every row of every split.
 
         Args:
             corpus: The rows.
-            cache_dir: Where scores are kept.
+            cache_dir: The cache folder of scores.
             progress: Whether to draw a progress bar on stderr.
-            watch: Told, after each batch, how many rows are judged so far and how many of them are kept.
+            on_batch: Called after each batch with the number of rows processed so far and the number of them kept.
 
         Raises:
-            WinnowError: The filter keeps nothing or everything of the train split.
+            WinnowError: The filter keeps no row of the train split, or every row.
         """
-        decision = self._decision
-        told = _counting(decision, watch) if watch else None
-        engine = Engine(self.engine, self.processes)
+        rule = self._rule
+        callback = _count_kept_rows(rule, on_batch) if on_batch else None
+        engine = EngineOptions(self.engine, self.processes)
         if self.mode == "full":
-            scored = score_signals(self.signals, corpus, cache_dir, progress, told, engine)
-            verdicts = decision.decide(self.name, corpus.table, scored)
+            scored = score_signals(self.signals, corpus, cache_dir, progress, callback, engine)
+            verdicts = rule.build_verdicts(self.name, corpus.table, scored)
         else:
-            known = cached_scores(self.signals, corpus, cache_dir)
-            with progress_bar(progress) as bar:
-                verdicts = decision.short_circuit(self.name, corpus, known, cache_dir, bar, told, engine)
-        self._refuse_trivial(verdicts)
+            cached = load_cached_scores(self.signals, corpus, cache_dir)
+            with build_progress_bar(progress) as bar:
+                verdicts = rule.short_circuit(self.name, corpus, cached, cache_dir, bar, callback, engine)
+        self._check_not_trivial(verdicts)
         return verdicts
 
-    def plan(self, corpus: Corpus, cache_dir: Path) -> Plan:
-        """Return the cheapest order of the terms and what it is expected to save, as a sample of the rows tells.
+    def plan(self, corpus: Corpus, cache_dir: Path) -> ScoringPlan:
+        """Time the signals on a sample of rows; return the cheapest order of terms and its expected saving.
 
-        Where all is declared to cost next to nothing, :meth:`judge` looks at no sample and asks by declared prices.
+        If the declared costs of all signals are negligible, :meth:`compute_verdicts` skips the sample and uses these.
         """
-        return self._decision.plan(corpus.table, cached_scores(self.signals, corpus, cache_dir))
+        return self._rule.plan_from_sample(corpus.table, load_cached_scores(self.signals, corpus, cache_dir))
 
     def select(self, train_rows: pa.Table, verdicts: Verdicts | None, seed: int) -> pa.Table:
         """Return the kept rows."""
         if verdicts is None:
-            raise ValueError("a filter selects by its verdicts")
+            raise ValueError("Filter.select needs the verdicts of the filter, got None")
         kept = verdicts.table.filter(verdicts.table["keep"])["row_id"]
         return train_rows.filter(pc.is_in(train_rows["row_id"], value_set=kept.combine_chunks()))
 
     def fingerprint(self) -> str:
-        """Return a fingerprint over signals with their thresholds, parts, expression and null policy."""
+        """Return a fingerprint of the signals with their thresholds, the parts, the expression and the null policy."""
         signals = {name: [signal.fingerprint(), signal.thresholds()] for name, signal in self.signals.items()}
         return fingerprint("filter", signals, self.parts, self.keep, self.on_null)
 
@@ -172,46 +179,45 @@ class Filter(Selection):
 
     @property
     def expression(self) -> Node:
-        """The expression that decides, with every part written out."""
-        decision = self._decision
-        return expanded(decision.keep, decision.parts)
+        """The expression ``keep``, with every part replaced by its definition."""
+        rule = self._rule
+        return expand_parts(rule.keep, rule.parts)
 
     def check(self) -> list[WinnowError]:
-        """Return the faults of all signals, and an engine that is not installed."""
-        missing = missing_package("ray", "ray", "The engine `ray`") if self.engine == "ray" else []
-        return [fault.under("engine") for fault in missing] + [
-            fault.under(f"signals.{name}") for name, one in self.signals.items() for fault in one.check()
+        """Return the errors of all signals, and an error if the engine is not installed."""
+        engine_errors = missing_package_errors("ray", "ray", "the engine `ray`") if self.engine == "ray" else []
+        return [error.under("engine") for error in engine_errors] + [
+            error.under(f"signals.{name}") for name, signal in self.signals.items() for error in signal.check()
         ]
 
     @cached_property
-    def _decision(self) -> Decision:
-        return Decision.of(self.signals, self.parts, self.keep, self.on_null)
+    def _rule(self) -> DecisionRule:
+        return DecisionRule.parse(self.signals, self.parts, self.keep, self.on_null)
 
-    def _refuse_trivial(self, verdicts: Verdicts) -> None:
+    def _check_not_trivial(self, verdicts: Verdicts) -> None:
         mask = verdicts.kept("train")
         kept, total = int(mask.sum()), len(mask)
         if 0 < kept < total:
             return
         signals = verdicts.summary()["signals"]
         passes = ", ".join(f"{name} {counts['pass']:,}" for name, counts in signals.items())
-        advice = "Loosen it, or look at the signal that passes least" if kept == 0 else "Tighten it, or use `full`"
-        share = "everything" if kept else "nothing"
+        fix = "Loosen the expression, or the signal that passes the fewest rows"
+        fix = fix if kept == 0 else "Tighten the expression, or use `filter=full`"
         raise WinnowError(
-            f"The filter '{self.name}' keeps {share} of the {total:,} train rows, so there is nothing "
-            f"to compare. Its expression is `{self.keep}`; "
-            f"rows that pass each signal: {passes}. {advice}.",
+            f"the filter '{self.name}' keeps {'all' if kept else 'none'} of the {total:,} training rows, so there is "
+            f"nothing to compare. Expression: `{self.keep}`. Rows that pass each signal: {passes}. {fix}.",
             key="keep",
         )
 
 
-def _counting(decision: Decision, watch: Callable[[int, int], None]) -> Watch:
-    """Turn the scores of batches into how many rows are judged and kept so far."""
+def _count_kept_rows(rule: DecisionRule, on_batch: Callable[[int, int], None]) -> BatchCallback:
+    """Wrap a callback that takes numbers of rows into one that takes the scores of a batch."""
     kept = 0
 
-    def counted(first: int, scores: Mapping[str, pa.Array]) -> None:
+    def callback(offset: int, scores: Mapping[str, pa.Array]) -> None:
         nonlocal kept
-        mask = decision.keeps(scores)
+        mask = rule.keep_mask(scores)
         kept += int(mask.sum())
-        watch(first + len(mask), kept)
+        on_batch(offset + len(mask), kept)
 
-    return counted
+    return callback

@@ -1,4 +1,4 @@
-"""In which order to ask the signals, so that most rows are decided by the cheap ones."""
+"""Order the terms of a filter so that cheap signals decide most rows."""
 
 from __future__ import annotations
 
@@ -9,106 +9,106 @@ import numpy as np
 import numpy.typing as npt
 
 Mask = npt.NDArray[np.bool_]
-Places = npt.NDArray[np.int64]
+Indices = npt.NDArray[np.int64]
 
 _PRIOR_ROWS = 4
-SAMPLE_REPAYS = 50_000.0
-"""Microseconds below which asking everything is no dearer than what a sample and a poor order could cost together."""
-_SAMPLE_SHARE, _SAMPLE_ROWS, _RUNS = 1 / 64, (16, 256), 32
+MIN_SAMPLED_COST = 50_000.0
+"""Total cost of scoring all rows, in microseconds, below which timing a sample cannot pay off."""
+_SAMPLE_FRACTION, _SAMPLE_ROWS, _SAMPLE_RUNS = 1 / 64, (16, 256), 32
 
 
-def sample_places(rows: int) -> Places:
-    """Return the rows to look at before deciding in which order to ask: few, in short runs that are spread evenly.
+def sample_row_indices(rows: int) -> Indices:
+    """Return the indices of a small sample of rows, in short runs that are spread evenly over the corpus.
 
-    Runs, since one row of a memory-mapped table brings its neighbours into memory.
+    Runs are cheaper than single rows, because reading one row of a memory-mapped table also loads its neighbors.
     """
-    least, most = _SAMPLE_ROWS
-    size = min(rows, most, max(least, round(rows * _SAMPLE_SHARE)))
-    length = max(1, size // _RUNS)
+    smallest, largest = _SAMPLE_ROWS
+    size = min(rows, largest, max(smallest, round(rows * _SAMPLE_FRACTION)))
+    length = max(1, size // _SAMPLE_RUNS)
     starts = np.linspace(0, rows - length, size // length)
     return (starts.astype(np.int64)[:, None] + np.arange(length)).ravel()
 
 
 @dataclass(frozen=True)
-class Step:
-    """One term of the expression, in its turn.
+class PlanStep:
+    """One term of the expression and the signals that it adds to the work.
 
     Attributes:
         term: The term.
-        signals: The signals that it needs and no earlier step asked.
-        microseconds: What these cost a row.
-        reach: The share of the rows that is still undecided when its turn comes.
-        passes: The share of these that it lets through.
+        signals: The signals that the term needs and that no earlier step scores.
+        microseconds: The cost of these signals per row.
+        remaining_fraction: The fraction of rows that no earlier step dropped.
+        pass_fraction: The fraction of the remaining rows that pass the term.
     """
 
     term: str
     signals: list[str]
     microseconds: float
-    reach: float
-    passes: float
+    remaining_fraction: float
+    pass_fraction: float
 
     def __str__(self) -> str:
-        return f"{self.term} ({self.microseconds:.0f} µs, asked of {self.reach:.0%}, passes {self.passes:.0%})"
+        return (
+            f"{self.term} ({self.microseconds:.0f} µs, scores {self.remaining_fraction:.0%} of rows, "
+            f"passes {self.pass_fraction:.0%})"
+        )
 
 
 @dataclass(frozen=True)
-class Plan:
-    """The steps of an evaluation that stops at the first term a row fails.
+class ScoringPlan:
+    """The order of terms for short-circuit evaluation, which stops at the first term that a row fails.
 
     Attributes:
         steps: The terms, in order.
-        full: What all signals cost a row, in microseconds.
+        full_cost: The cost of scoring all signals, in microseconds per row.
     """
 
-    steps: list[Step]
-    full: float
+    steps: list[PlanStep]
+    full_cost: float
 
     @property
-    def expected(self) -> float:
-        """What a row is expected to cost, in microseconds."""
-        return sum(step.microseconds * step.reach for step in self.steps)
+    def expected_cost(self) -> float:
+        """The expected cost with short-circuit evaluation, in microseconds per row."""
+        return sum(step.microseconds * step.remaining_fraction for step in self.steps)
 
     @property
-    def saving(self) -> float:
-        """The share of the full price that is expected to be saved."""
-        return 1 - self.expected / self.full if self.full else 0.0
+    def saved_fraction(self) -> float:
+        """The fraction of the full cost that short-circuit evaluation is expected to save."""
+        return 1 - self.expected_cost / self.full_cost if self.full_cost else 0.0
 
 
-def make_plan(
+def plan_scoring(
     needs: Mapping[str, frozenset[str]], passed: Mapping[str, Mask], microseconds: Mapping[str, float]
-) -> Plan:
-    """Order terms by price and selectivity, each step the best bargain for the rows that are left.
+) -> ScoringPlan:
+    """Order terms by cost and selectivity.
 
-    The best is the one of least price per row that it drops, which is optimal where terms are independent
-    (Hellerstein 1993).
+    Each step takes the term with the lowest cost per dropped row, among the rows that remain. This order is optimal
+    if the terms are independent (Hellerstein 1993).
 
     Args:
         needs: The signals that each term needs.
-        passed: For each term, which rows of a sample it lets through.
-        microseconds: The price of each signal a row.
+        passed: For each term, the mask of the sample's rows that pass it.
+        microseconds: The cost of each signal per row.
     """
-    left = np.ones(len(next(iter(passed.values()))), dtype=bool)
-    asked: set[str] = set()
-    steps: list[Step] = []
-    waiting = dict(needs)
+    remaining = np.ones(len(next(iter(passed.values()))), dtype=bool)
+    scored: set[str] = set()
+    steps: list[PlanStep] = []
+    unplanned = dict(needs)
 
-    def price(term: str) -> float:
-        return sum(microseconds[signal] for signal in waiting[term] - asked)
+    def cost(term: str) -> float:
+        return sum(microseconds[signal] for signal in unplanned[term] - scored)
 
-    def bargain(term: str) -> tuple[float, float]:
-        # Of the few rows that are left of a sample, all may pass by chance; all its rows count a little too.
-        among = _PRIOR_ROWS * float(passed[term].mean()) + int((passed[term] & left).sum())
-        drops = 1 - among / (_PRIOR_ROWS + int(left.sum()))
-        return price(term) / drops if drops else float("inf"), price(term)
+    def cost_per_dropped_row(term: str) -> tuple[float, float]:
+        # A small remaining sample may pass a term by coincidence, so the pass rate of the full sample is a weak prior.
+        passing = _PRIOR_ROWS * float(passed[term].mean()) + int((passed[term] & remaining).sum())
+        dropped_fraction = 1 - passing / (_PRIOR_ROWS + int(remaining.sum()))
+        return cost(term) / dropped_fraction if dropped_fraction else float("inf"), cost(term)
 
-    while waiting:
-        term = min(waiting, key=bargain)
-        new = sorted(waiting[term] - asked)
-        steps.append(Step(term, new, price(term), float(left.mean()), _share(passed[term], left)))
-        asked |= waiting.pop(term)
-        left &= passed[term]
-    return Plan(steps, sum(microseconds.values()))
-
-
-def _share(mask: Mask, among: Mask) -> float:
-    return float(mask[among].mean()) if among.any() else 1.0
+    while unplanned:
+        term = min(unplanned, key=cost_per_dropped_row)
+        new_signals = sorted(unplanned[term] - scored)
+        pass_fraction = float(passed[term][remaining].mean()) if remaining.any() else 1.0
+        steps.append(PlanStep(term, new_signals, cost(term), float(remaining.mean()), pass_fraction))
+        scored |= unplanned.pop(term)
+        remaining &= passed[term]
+    return ScoringPlan(steps, sum(microseconds.values()))

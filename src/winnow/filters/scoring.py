@@ -1,4 +1,4 @@
-"""Scoring every row once, with what is already on disk left alone."""
+"""Score every row of a corpus once, and reuse the scores that are already in the cache."""
 
 from __future__ import annotations
 
@@ -15,33 +15,40 @@ import pyarrow.parquet as pq
 
 from winnow.data import Corpus
 from winnow.data.cache import damaged, intact, published
-from winnow.filters.batch_scoring import Answer, Questions, Turn, column_of, known_as, score_column
-from winnow.filters.engines import BATCH_ROWS, EngineName, ask_rows
+from winnow.filters.batch_scoring import (
+    BatchScorer,
+    BatchScores,
+    ScoringStage,
+    find_scored_column,
+    score_column_name,
+    score_table,
+)
+from winnow.filters.engines import BATCH_ROWS, EngineName, score_rows
 from winnow.filters.signals.signal import Signal
 
 if TYPE_CHECKING:
     from rich.progress import Progress
 
-Watch = Callable[[int, Mapping[str, pa.Array]], None]
-"""Is told the place of a batch's first row, and the scores that each signal gives to the batch."""
+BatchCallback = Callable[[int, Mapping[str, pa.Array]], None]
+"""Receives the position of a batch's first row and the scores of the batch by signal."""
 
 
 _SCORES = "scores.parquet"
 
-_KEPT_BATCHES = 32  # rows of a memory-mapped corpus stay in memory for so many batches
+_BATCHES_IN_MEMORY = 32  # batches after which the rows of a memory-mapped corpus are released
 
 
 @dataclass(frozen=True)
-class Engine:
-    """Who scores: the name of an engine, and how many processes."""
+class EngineOptions:
+    """The engine that scores, and its number of processes."""
 
     name: EngineName = "local"
     processes: int = 1
 
 
 @dataclass(frozen=True)
-class Scored:
-    """What a signal says of every row of a corpus, and the seconds that took when it was asked."""
+class SignalScores:
+    """A signal's scores of every row of a corpus, and the seconds that scoring took."""
 
     scores: pa.Array
     seconds: float
@@ -52,133 +59,137 @@ def score_signals(
     corpus: Corpus,
     cache_dir: Path,
     progress: bool,
-    watch: Watch | None = None,
-    engine: Engine | None = None,
-) -> dict[str, Scored]:
+    on_batch: BatchCallback | None = None,
+    engine: EngineOptions | None = None,
+) -> dict[str, SignalScores]:
     """Return the scores of every signal for all rows of a corpus, in corpus order.
 
-    Scores lie in ``cache_dir/scores/<corpus fingerprint>/<signal fingerprint>``. Those that are there
-    are read; the others are computed and added, so a second filter pays only for signals that no filter had
-    before. Rows are taken batch by batch, each by all signals, so that what is known of a batch is known at once; only
-    signals that compare rows see all of them first.
+    The cache folder of a signal is ``cache_dir/scores/<corpus fingerprint>/<signal fingerprint>``. Cached scores are
+    read; missing ones are computed and saved, so a second filter only computes the signals that are new. All
+    signals score one batch before the next batch starts. Signals that compare rows are scored first, on all rows.
 
     Args:
         signals: Signals by name.
         corpus: The rows.
-        cache_dir: Where scores are kept; several processes may share it.
+        cache_dir: The cache folder; several processes may share it.
         progress: Whether to draw a progress bar on stderr.
-        watch: Called after each batch.
-        engine: Who scores; this process where it is None.
+        on_batch: Called after each batch.
+        engine: The engine; None scores in this process.
     """
-    found = cached_scores(signals, corpus, cache_dir)
-    fresh = {name: signal for name, signal in signals.items() if name not in found}
-    with progress_bar(progress and bool(fresh)) as bar:
-        found |= score_whole(fresh, corpus.table, bar)
-        rest = [name for name in fresh if name not in found]
-        found |= ask_all(Questions(signals, [Turn(rest)]), found, corpus, cache_dir, bar, watch, engine)
-    for name, signal in fresh.items():
-        _save(found[name], signal, _path(signal, corpus, cache_dir))
-    return {name: found[name] for name in signals}
+    scored = load_cached_scores(signals, corpus, cache_dir)
+    new_signals = {name: signal for name, signal in signals.items() if name not in scored}
+    with build_progress_bar(progress and bool(new_signals)) as bar:
+        scored |= score_cross_row_signals(new_signals, corpus.table, bar)
+        remaining = [name for name in new_signals if name not in scored]
+        scorer = BatchScorer(signals, [ScoringStage(remaining)])
+        scored |= score_in_batches(scorer, scored, corpus, cache_dir, bar, on_batch, engine)
+    for name, signal in new_signals.items():
+        _save_scores(scored[name], signal, _score_path(signal, corpus, cache_dir))
+    return {name: scored[name] for name in signals}
 
 
-def score_whole(signals: Mapping[str, Signal], table: pa.Table, bar: Progress) -> dict[str, Scored]:
-    """Return the scores of those signals that compare rows, so that they must see all at once."""
-    found = {}
+def score_cross_row_signals(signals: Mapping[str, Signal], table: pa.Table, bar: Progress) -> dict[str, SignalScores]:
+    """Score the signals that compare rows, each on all rows at once; skip the other signals."""
+    scored = {}
     for name, signal in signals.items():
-        if signal.whole:
+        if signal.needs_all_rows:
             task = bar.add_task(f"Scoring {name}", total=table.num_rows)
-            found[name] = Scored(*score_column(name, signal, table))
+            scored[name] = SignalScores(*score_table(name, signal, table))
             bar.advance(task, table.num_rows)
-    return found
+    return scored
 
 
-def ask_all(
-    questions: Questions,
-    known: Mapping[str, Scored],
+def score_in_batches(
+    scorer: BatchScorer,
+    cached: Mapping[str, SignalScores],
     corpus: Corpus,
     cache_dir: Path,
     bar: Progress,
-    watch: Watch | None = None,
-    engine: Engine | None = None,
-) -> dict[str, Scored]:
-    """Return what the signals that are asked say of all rows of a corpus.
+    on_batch: BatchCallback | None = None,
+    engine: EngineOptions | None = None,
+) -> dict[str, SignalScores]:
+    """Score all rows of a corpus batch by batch.
 
     Args:
-        questions: What to ask.
-        known: Scores of all rows that are there already; the questions may need some of them.
+        scorer: Scores one batch.
+        cached: Scores that exist already, for all rows; the scorer may need some of them.
         corpus: The rows.
-        cache_dir: Where results are kept.
-        bar: Where to tell the progress.
-        watch: Called after each batch.
-        engine: Who scores; this process where it is None.
+        cache_dir: The cache folder.
+        bar: The progress bar to advance.
+        on_batch: Called after each batch, with the cached scores of the batch as well.
+        engine: The engine; None scores in this process.
+
+    Returns:
+        The scores of the scorer's stages, by signal.
     """
     total = corpus.table.num_rows
-    columns = {name: _Column(total) for name in questions.asked}
-    seconds = dict.fromkeys(questions.asked, 0.0)
-    if not columns and not watch:
+    buffers = {name: _ScoreBuffer(total) for name in scorer.scored_signals}
+    seconds = dict.fromkeys(scorer.scored_signals, 0.0)
+    if not buffers and not on_batch:
         return {}
-    task = bar.add_task("Judging", total=total)
-    for answer in _answers(questions, known, corpus, cache_dir, engine or Engine()):
-        size = min(BATCH_ROWS, total - answer.first)
-        for name, scores in answer.scores.items():
+    task = bar.add_task("Filtering", total=total)
+    for batch in _score_batches(scorer, cached, corpus, cache_dir, engine or EngineOptions()):
+        size = min(BATCH_ROWS, total - batch.offset)
+        for name, scores in batch.scores.items():
             size = len(scores)
-            columns[name].put(answer.first, scores)
-            seconds[name] += answer.seconds[name]
+            buffers[name].write(batch.offset, scores)
+            seconds[name] += batch.seconds[name]
         bar.advance(task, size)
-        if watch:
-            old = {name: one.scores.slice(answer.first, size) for name, one in known.items()}
-            watch(answer.first, {**old, **answer.scores})
-    return {name: Scored(column.array(), seconds[name]) for name, column in columns.items()}
+        if on_batch:
+            cached_scores = {name: column.scores.slice(batch.offset, size) for name, column in cached.items()}
+            on_batch(batch.offset, {**cached_scores, **batch.scores})
+    return {name: SignalScores(buffer.to_array(), seconds[name]) for name, buffer in buffers.items()}
 
 
-class _Column:
-    """A column of scores that is filled batch by batch, in place, so that it never lies in memory twice."""
+class _ScoreBuffer:
+    """A preallocated column of scores that batches are written into, so no second copy is in memory."""
 
     def __init__(self, rows: int) -> None:
         self._values = np.zeros(rows)
         self._valid = np.zeros(rows, dtype=bool)
 
-    def put(self, first: int, scores: pa.Array) -> None:
-        place = slice(first, first + len(scores))
-        self._values[place] = pc.fill_null(scores, 0.0).to_numpy(zero_copy_only=False)
-        self._valid[place] = pc.is_valid(scores).to_numpy(zero_copy_only=False)
+    def write(self, offset: int, scores: pa.Array) -> None:
+        rows = slice(offset, offset + len(scores))
+        self._values[rows] = pc.fill_null(scores, 0.0).to_numpy(zero_copy_only=False)
+        self._valid[rows] = pc.is_valid(scores).to_numpy(zero_copy_only=False)
 
-    def array(self) -> pa.Array:
+    def to_array(self) -> pa.Array:
         valid = pa.array(self._valid).buffers()[1]
         return pa.Array.from_buffers(pa.float64(), len(self._values), [valid, pa.py_buffer(self._values)])
 
 
-def _answers(
-    questions: Questions, known: Mapping[str, Scored], corpus: Corpus, cache_dir: Path, engine: Engine
-) -> Iterator[Answer]:
+def _score_batches(
+    scorer: BatchScorer, cached: Mapping[str, SignalScores], corpus: Corpus, cache_dir: Path, engine: EngineOptions
+) -> Iterator[BatchScores]:
+    """Yield the scores of each batch; yield empty ones if all signals are cached."""
     rows = corpus.table
-    if not questions.asked:
-        yield from (Answer(first, {}, {}) for first in range(0, rows.num_rows, BATCH_ROWS))
+    if not scorer.scored_signals:
+        yield from (BatchScores(offset, {}, {}) for offset in range(0, rows.num_rows, BATCH_ROWS))
         return
-    for name in questions.asked:
-        column_of(questions.signals[name], rows, name)
-    for name in questions.known:
-        rows = rows.append_column(known_as(name), known[name].scores)
-    asked = ask_rows(questions, rows.select(questions.columns), cache_dir, engine.name, engine.processes)
-    for count, answer in enumerate(asked, start=1):
-        yield answer
-        if count % _KEPT_BATCHES == 0:
+    for name in scorer.scored_signals:
+        find_scored_column(scorer.signals[name], rows, name)  # raises before any row is scored
+    for name in scorer.cached_signals:
+        rows = rows.append_column(score_column_name(name), cached[name].scores)
+    batches = score_rows(scorer, rows.select(scorer.input_columns), cache_dir, engine.name, engine.processes)
+    for count, batch in enumerate(batches, start=1):
+        yield batch
+        if count % _BATCHES_IN_MEMORY == 0:
             corpus.release()
     corpus.release()
 
 
-def cached_scores(signals: Mapping[str, Signal], corpus: Corpus, cache_dir: Path) -> dict[str, Scored]:
-    """Return the scores that are on disk already."""
-    paths = {name: _path(signal, corpus, cache_dir) for name, signal in signals.items()}
-    return {name: _read(path) for name, path in paths.items() if intact(path)}
+def load_cached_scores(signals: Mapping[str, Signal], corpus: Corpus, cache_dir: Path) -> dict[str, SignalScores]:
+    """Load the scores of those signals that are in the cache."""
+    paths = {name: _score_path(signal, corpus, cache_dir) for name, signal in signals.items()}
+    return {name: _read_scores(path) for name, path in paths.items() if intact(path)}
 
 
-def _path(signal: Signal, corpus: Corpus, cache_dir: Path) -> Path:
+def _score_path(signal: Signal, corpus: Corpus, cache_dir: Path) -> Path:
     return cache_dir / "scores" / corpus.fingerprint / signal.fingerprint()
 
 
-def progress_bar(progress: bool) -> Progress:
-    """Return a bar on stderr, with one line for each signal; a silent one unless ``progress``."""
+def build_progress_bar(progress: bool) -> Progress:
+    """Return a progress display on stderr with one line per task; it prints nothing if ``progress`` is false."""
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
@@ -192,17 +203,17 @@ def progress_bar(progress: bool) -> Progress:
     return Progress(*columns, console=Console(stderr=True), disable=not progress)
 
 
-def _read(folder: Path) -> Scored:
+def _read_scores(folder: Path) -> SignalScores:
     try:
         table = pq.read_table(folder / _SCORES)
-        return Scored(table["score"].combine_chunks(), float(table.schema.metadata[b"seconds"]))
-    except (OSError, ValueError, KeyError) as fault:  # Arrow's own faults are of these kinds
-        raise damaged(folder, fault) from fault
+        return SignalScores(table["score"].combine_chunks(), float(table.schema.metadata[b"seconds"]))
+    except (OSError, ValueError, KeyError) as error:  # Arrow's exceptions are subclasses of these
+        raise damaged(folder, error) from error
 
 
-def _save(scored: Scored, signal: Signal, folder: Path) -> None:
-    facts: dict[str, Any] = {"signal": type(signal).__name__, "version": signal.version, **signal.settings()}
-    metadata = {"signal": json.dumps(facts), "seconds": repr(scored.seconds)}
+def _save_scores(scored: SignalScores, signal: Signal, folder: Path) -> None:
+    description: dict[str, Any] = {"signal": signal.identity, "version": signal.version, **signal.settings()}
+    metadata = {"signal": json.dumps(description), "seconds": repr(scored.seconds)}
     schema = pa.schema([pa.field("score", pa.float64())], metadata=metadata)
     with published(folder) as draft:
         draft.mkdir()

@@ -1,4 +1,4 @@
-"""What each signal and each term of a filter is worth, derived from its verdicts without scoring again."""
+"""Statistics about the signals and terms of a filter, computed from its verdicts without scoring again."""
 
 from __future__ import annotations
 
@@ -13,86 +13,90 @@ import pyarrow.compute as pc
 
 from winnow.data import Corpus
 from winnow.data.leakage import leakage
-from winnow.filters.distributions import drifts, histograms
-from winnow.filters.expression import without
+from winnow.filters.distributions import compute_drifts, compute_histograms
+from winnow.filters.expression import remove_names
 from winnow.filters.verdicts import Verdicts
-from winnow.filters.word_shift import word_shift
+from winnow.filters.word_shift import compute_word_shift
 
 Mask = npt.NDArray[np.bool_]
 
 
-def filter_statistics(verdicts: Verdicts, corpus: Corpus) -> dict[str, Any]:
-    """Return all that a filter's verdicts tell, as JSON can write it; of the train split unless said otherwise.
+def compute_filter_statistics(verdicts: Verdicts, corpus: Corpus) -> dict[str, Any]:
+    """Compute all statistics of a filter, on the train split unless noted otherwise; the result is JSON-serializable.
 
     Args:
-        verdicts: A filter's verdicts on the corpus.
-        corpus: The rows judged.
+        verdicts: The filter's verdicts on the corpus.
+        corpus: The rows.
 
     Returns:
-        ``terms``: for each term of the expression the rows it ``drops`` and those that it ``only`` drops.
-        ``reasons``: which terms together drop how many rows, see :func:`reason_counts`.
-        ``overlap``: for each term, how many rows of its rows each term drops too.
-        ``signals``: for each signal the kept rows that its leaving out would ``gain`` and ``lose``, and
+        ``terms``: for each term, the number of rows it ``drops`` and of rows that ``only`` this term drops.
+        ``reasons``: the number of rows for each combination of failed terms, see :func:`count_reasons`.
+        ``overlap``: for each pair of terms, the number of rows that both drop.
+        ``signals``: for each signal, the number of rows that the filter would ``gain`` and ``lose`` without it, and
         ``rows_per_second``.
-        ``pairs``: for two signals at a time, the rows that both pass and both fail, the ``conflict`` that only one of
-        them passes, and ``overlap``, both over either.
-        ``redundant``: sentences.
+        ``pairs``: for each pair of signals, the number of rows that both pass, that both fail and that only one passes
+        (``conflict``), and ``overlap``: rows that both pass divided by rows that at least one passes.
+        ``redundant``: one sentence for each redundant term.
         ``histograms`` and ``drift``: see :mod:`winnow.filters.distributions`.
-        ``words``: see :func:`~winnow.filters.word_shift.word_shift`.
-        ``sources``: for each source its ``total`` and ``kept`` rows.
-        ``labels``, where the corpus has any: see :func:`label_statistics`.
-        ``duplicates``: the ``rows`` of the corpus before exact duplicates were ``dropped``, and their ``rate``.
-        ``leakage``: how many texts two splits share. ``near_leakage``: what share of the held-out rows looked at has
-        an exact or a near duplicate among the rows to train on, as :attr:`Corpus.leakage` tells.
-        ``speed``: ``rows`` judged, of all splits, ``seconds`` spent on all signals, and ``rows_per_second``.
+        ``words``: see :func:`~winnow.filters.word_shift.compute_word_shift`.
+        ``sources``: for each source, its ``total`` and ``kept`` rows.
+        ``labels``, if the corpus has labels: see :func:`compute_label_statistics`.
+        ``duplicates``: the ``rows`` of the corpus before deduplication, the exact duplicates ``dropped``, and their
+        ``rate``.
+        ``leakage``: the number of texts that each pair of splits shares. ``near_leakage``: the fraction of the sampled
+        held-out rows with an exact or near duplicate in the train split, see :attr:`Corpus.leakage`.
+        ``speed``: the number of ``rows`` of all splits, the ``seconds`` spent on all signals, and ``rows_per_second``.
 
-        Where rows were asked about only until a term dropped them, one term or signal cannot be told from the others,
-        and what compares them is left out.
+        In short-circuit mode, statistics that need every score of every row are missing.
     """
     kept = verdicts.kept("train")
-    terms = term_drops(verdicts.passed("train"))
+    terms = count_term_drops(verdicts.passed("train"))
     train = corpus.split("train")
-    found: dict[str, Any] = {"terms": terms}
-    if verdicts.asked is None:
-        found |= {
-            "reasons": reason_counts(verdicts),
-            "overlap": term_overlap(verdicts.passed("train")),
-            "signals": {name: _worth(verdicts, name) for name in verdicts.signals},
-            "pairs": [_pair(a, b, verdicts) for a, b in combinations(verdicts.signals, 2)],
-            "redundant": redundancies(terms),
-            "histograms": histograms(verdicts),
-            "drift": drifts(verdicts),
+    statistics: dict[str, Any] = {"terms": terms}
+    if verdicts.term_order is None:
+        statistics |= {
+            "reasons": count_reasons(verdicts),
+            "overlap": count_term_overlap(verdicts.passed("train")),
+            "signals": {name: _measure_signal(verdicts, name) for name in verdicts.signals},
+            "pairs": [_compare_signals(a, b, verdicts) for a, b in combinations(verdicts.signals, 2)],
+            "redundant": describe_redundant_terms(terms),
+            "histograms": compute_histograms(verdicts),
+            "drift": compute_drifts(verdicts),
         }
     else:
-        found["terms"] = {name: {"drops": counts["drops"]} for name, counts in terms.items()}
-    found |= {"words": word_shift(train["text"], kept), "sources": _tallies(train["source"], kept)}
+        statistics["terms"] = {name: {"drops": counts["drops"]} for name, counts in terms.items()}
+    statistics |= {
+        "words": compute_word_shift(train["text"], kept),
+        "sources": _count_by_value(train["source"], kept),
+    }
     if "label" in corpus.table.column_names:
-        found["labels"] = label_statistics(train["label"], kept)
+        statistics["labels"] = compute_label_statistics(train["label"], kept)
     before, after = corpus.funnel.get("cleaned", 0), corpus.funnel.get("unique", 0)
-    found["duplicates"] = {"rows": before, "dropped": before - after, "rate": _share(before - after, before)}
+    statistics["duplicates"] = {"rows": before, "dropped": before - after, "rate": _ratio(before - after, before)}
     rows, seconds = verdicts.table.num_rows, sum(verdicts.seconds.values())
-    found |= {"leakage": leakage(corpus), "near_leakage": corpus.leakage}
-    found["speed"] = {"rows": rows, "seconds": seconds, "rows_per_second": round(rows / seconds) if seconds else None}
-    return found
+    statistics |= {"leakage": leakage(corpus), "near_leakage": corpus.leakage}
+    speed = round(rows / seconds) if seconds else None
+    statistics["speed"] = {"rows": rows, "seconds": seconds, "rows_per_second": speed}
+    return statistics
 
 
-def reason_counts(verdicts: Verdicts, most: int = 12) -> list[dict[str, Any]]:
-    """Count the dropped train rows by the terms that they fail, all of them together.
+def count_reasons(verdicts: Verdicts, limit: int = 12) -> list[dict[str, Any]]:
+    """Count the dropped training rows for each combination of terms that they fail.
 
     Returns:
-        The commonest sets of ``terms``, in the order of the expression, and their ``rows``, the most first.
+        The most frequent combinations of ``terms`` with their number of ``rows``, in descending order.
     """
     fails = ~np.column_stack(list(verdicts.passed("train").values()))
     patterns, counts = np.unique(fails[fails.any(axis=1)], axis=0, return_counts=True)
-    order = np.argsort(-counts, kind="stable")[:most]
+    order = np.argsort(-counts, kind="stable")[:limit]
     names = np.array(verdicts.terms, dtype=object)
-    return [{"terms": names[patterns[place]].tolist(), "rows": int(counts[place])} for place in order]
+    return [{"terms": names[patterns[index]].tolist(), "rows": int(counts[index])} for index in order]
 
 
-def term_overlap(passed: Mapping[str, Mask]) -> dict[str, dict[str, int]]:
-    """Count for two terms at a time the rows that both drop.
+def count_term_overlap(passed: Mapping[str, Mask]) -> dict[str, dict[str, int]]:
+    """Count the rows that both terms of each pair drop.
 
-    >>> term_overlap({"a": np.array([True, False, False]), "b": np.array([True, True, False])})
+    >>> count_term_overlap({"a": np.array([True, False, False]), "b": np.array([True, True, False])})
     {'a': {'a': 2, 'b': 1}, 'b': {'a': 1, 'b': 1}}
     """
     fails = np.array([~mask for mask in passed.values()], dtype=np.int64)
@@ -100,52 +104,54 @@ def term_overlap(passed: Mapping[str, Mask]) -> dict[str, dict[str, int]]:
     return {a: {b: int(both[i, j]) for j, b in enumerate(passed)} for i, a in enumerate(passed)}
 
 
-def term_drops(passed: Mapping[str, Mask]) -> dict[str, dict[str, int]]:
-    """Count for each term the rows it drops, and those that no other term would drop.
+def count_term_drops(passed: Mapping[str, Mask]) -> dict[str, dict[str, int]]:
+    """Count the rows that each term drops, and the rows that no other term drops.
 
-    >>> term_drops({"a": np.array([True, False, False]), "b": np.array([True, True, False])})
+    >>> count_term_drops({"a": np.array([True, False, False]), "b": np.array([True, True, False])})
     {'a': {'drops': 2, 'only': 1}, 'b': {'drops': 1, 'only': 0}}
     """
     fails = {name: ~mask for name, mask in passed.items()}
-    times = np.sum(list(fails.values()), axis=0)
-    return {name: {"drops": int(mask.sum()), "only": int((mask & (times == 1)).sum())} for name, mask in fails.items()}
+    failures = np.sum(list(fails.values()), axis=0)
+    return {
+        name: {"drops": int(mask.sum()), "only": int((mask & (failures == 1)).sum())} for name, mask in fails.items()
+    }
 
 
-def redundancies(terms: Mapping[str, Mapping[str, int]]) -> list[str]:
-    """Name the terms whose leaving out would change nothing, one sentence each."""
+def describe_redundant_terms(terms: Mapping[str, Mapping[str, int]]) -> list[str]:
+    """Return one sentence for each term that can be removed without changing which rows are kept."""
     if len(terms) < 2:
         return []
-    found = []
+    sentences = []
     for name, counts in terms.items():
         if counts["drops"] == 0:
-            found.append(f"`{name}` removes nothing.")
+            sentences.append(f"`{name}` drops no rows.")
         elif counts["only"] == 0:
-            found.append(f"`{name}` removes nothing that the others keep.")
-    return found
+            sentences.append(f"`{name}` drops no rows that the other terms keep.")
+    return sentences
 
 
-def label_statistics(labels: pa.ChunkedArray, kept: Mask) -> dict[str, Any]:
-    """Compare what is kept with labels; rows without a label are left out.
+def compute_label_statistics(labels: pa.ChunkedArray, kept: Mask) -> dict[str, Any]:
+    """Compare the kept rows with labels, ignoring rows without a label.
 
     Returns:
-        ``kept``: for each label its ``total`` and ``kept`` rows. Where the labels are 0 and 1 also ``precision``, the
-        share of 1 among the kept rows, and ``recall``, the share of kept rows among those labelled 1; null where
-        there is nothing to divide by.
+        ``kept``: for each label, its ``total`` and ``kept`` rows. If the labels are 0 and 1, also ``precision``, the
+        fraction of kept rows with label 1, and ``recall``, the fraction of rows with label 1 that are kept. Both are
+        None if the denominator is 0.
     """
-    known = pc.is_valid(labels).to_numpy()
+    labeled = pc.is_valid(labels).to_numpy()
     values = pc.drop_null(labels).to_numpy()
-    kept = kept[known]
-    counts = _tallies(pa.chunked_array([values]), kept)
-    found: dict[str, Any] = {"kept": counts}
+    kept = kept[labeled]
+    counts = _count_by_value(pa.chunked_array([values]), kept)
+    statistics: dict[str, Any] = {"kept": counts}
     if set(counts) <= {"0", "1"}:
         hits = int((kept & (values == 1)).sum())
-        found["precision"] = _share(hits, int(kept.sum()))
-        found["recall"] = _share(hits, int((values == 1).sum()))
-    return found
+        statistics["precision"] = _ratio(hits, int(kept.sum()))
+        statistics["recall"] = _ratio(hits, int((values == 1).sum()))
+    return statistics
 
 
-def _tallies(values: pa.ChunkedArray, kept: Mask) -> dict[str, dict[str, int]]:
-    """Count of each value, in sorted order, all rows and the kept ones."""
+def _count_by_value(values: pa.ChunkedArray, kept: Mask) -> dict[str, dict[str, int]]:
+    """Count all rows and kept rows for each value, in sorted order."""
     column = values.to_numpy()
     return {
         str(value): {"total": int((column == value).sum()), "kept": int((kept & (column == value)).sum())}
@@ -153,34 +159,34 @@ def _tallies(values: pa.ChunkedArray, kept: Mask) -> dict[str, dict[str, int]]:
     }
 
 
-def _worth(verdicts: Verdicts, signal: str) -> dict[str, Any]:
-    """Return how many train rows come and go where a signal is taken out of the expression."""
-    rest = without(verdicts.expression, {signal})
+def _measure_signal(verdicts: Verdicts, signal: str) -> dict[str, Any]:
+    """Count the training rows that the filter would gain and lose without a signal, and return the signal's speed."""
+    remaining = remove_names(verdicts.expression, {signal})
     kept = verdicts.kept("train")
-    alone = np.ones_like(kept) if rest is None else verdicts.settled(rest, "train")
+    kept_without = np.ones_like(kept) if remaining is None else verdicts.matching_rows(remaining, "train")
     seconds = verdicts.seconds[signal]
     return {
-        "gain": int((alone & ~kept).sum()),
-        "lose": int((kept & ~alone).sum()),
+        "gain": int((kept_without & ~kept).sum()),
+        "lose": int((kept & ~kept_without).sum()),
         "rows_per_second": round(verdicts.table.num_rows / seconds) if seconds else None,
     }
 
 
-def _pair(a: str, b: str, verdicts: Verdicts) -> dict[str, Any]:
-    one, other = (verdicts.column(f"{name}.keep", "train") for name in (a, b))
+def _compare_signals(a: str, b: str, verdicts: Verdicts) -> dict[str, Any]:
+    passes_a, passes_b = (verdicts.column(f"{name}.keep", "train") for name in (a, b))
 
     def count(mask: pa.ChunkedArray) -> int:
         return int(pc.sum(mask).as_py() or 0)
 
-    both, either = count(pc.and_(one, other)), count(pc.or_(one, other))
+    both, either = count(pc.and_(passes_a, passes_b)), count(pc.or_(passes_a, passes_b))
     return {
         "signals": [a, b],
         "both_pass": both,
-        "both_fail": count(pc.invert(pc.or_(one, other))),
-        "conflict": count(pc.xor(one, other)),
-        "overlap": _share(both, either),
+        "both_fail": count(pc.invert(pc.or_(passes_a, passes_b))),
+        "conflict": count(pc.xor(passes_a, passes_b)),
+        "overlap": _ratio(both, either),
     }
 
 
-def _share(part: int, whole: int) -> float | None:
-    return part / whole if whole else None
+def _ratio(numerator: int, denominator: int) -> float | None:
+    return numerator / denominator if denominator else None

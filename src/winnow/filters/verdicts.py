@@ -1,4 +1,4 @@
-"""The verdict table: every signal's score and verdict on every row."""
+"""The verdict table: the score and verdict of every signal on every row."""
 
 from __future__ import annotations
 
@@ -17,27 +17,28 @@ import pyarrow.parquet as pq
 
 from winnow.data.corpus import SPLITS, Corpus, SplitName
 from winnow.errors import WinnowError
-from winnow.filters.expression import Node, conjuncts, evaluate, expanded, names, without
+from winnow.filters.expression import Node, conjuncts, evaluate, expand_parts, iter_names, remove_names
 from winnow.filters.parsing import parse
 
-_FACTS = ("filter", "keep", "parts", "keep_null", "seconds", "asked")
+# Attributes in the metadata of verdicts.parquet, by their key there. "asked" is the key of version 0.1.
+_METADATA = {name: name for name in ("filter", "keep", "parts", "keep_null", "seconds")} | {"asked": "term_order"}
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Verdicts:
-    """What a filter says about every row of every split.
+    """A filter's decision on every row of every split, with the scores behind it.
 
     Attributes:
         table: ``row_id``, ``split``, ``source``; for each signal ``<signal>.score`` (float64) and
-            ``<signal>.keep`` (bool), null where it cannot say; for each named part ``<part>`` (bool);
+            ``<signal>.keep`` (bool), both null if the signal has no score; for each named part ``<part>`` (bool);
             ``keep`` (bool, never null).
-        filter: The filter's name.
-        keep: Its expression.
-        parts: The named expressions, each after those it uses.
-        keep_null: Whether a row is kept for which the expression is null.
-        seconds: What scoring cost, by signal, whenever that was.
-        asked: Where a row was asked about only until a term dropped it, the order in which the terms were asked; its
-            other scores and verdicts are null. None where every signal was asked about every row.
+        filter: The name of the filter.
+        keep: The expression of the filter.
+        parts: The named sub-expressions, each after those it uses.
+        keep_null: Whether a row is kept if the expression is null.
+        seconds: The time spent on scoring, by signal, also if the scores came from the cache.
+        term_order: The terms in the order of evaluation, if each row was scored only until a term dropped it
+            (``mode: short_circuit``); its other scores and verdicts are null. None if every row has every score.
     """
 
     table: pa.Table
@@ -46,16 +47,16 @@ class Verdicts:
     parts: dict[str, str]
     keep_null: bool
     seconds: dict[str, float]
-    asked: list[str] | None = None
+    term_order: list[str] | None = None
 
     @property
     def fingerprint(self) -> str:
-        """16 hex digits over the table: its columns, ids, scores and verdicts, in order.
+        """16 hex digits that identify the table: its columns, row ids, scores and verdicts, in order.
 
-        Where rows were asked about only until a term dropped them, only ids and what is kept count.
+        In short-circuit mode, only the row ids and the column ``keep`` count.
         """
         digest = hashlib.blake2b(digest_size=8)
-        for name in self.table.column_names if self.asked is None else ("row_id", "keep"):
+        for name in self.table.column_names if self.term_order is None else ("row_id", "keep"):
             column = self.table[name]
             if pa.types.is_boolean(column.type):
                 column = pc.fill_null(column.cast(pa.int8()), 2)
@@ -73,13 +74,13 @@ class Verdicts:
 
     @property
     def terms(self) -> list[str]:
-        """The terms that all must hold for a row to be kept, with the parts among them taken apart, as asked."""
+        """The conjuncts of the expression, in the order of evaluation; a row is kept if it passes all of them."""
         return list(self._terms)
 
     @property
     def expression(self) -> Node:
-        """The expression with every part written out."""
-        return expanded(parse(self.keep, "keep"), self._parts)
+        """The expression, with every part replaced by its definition."""
+        return expand_parts(parse(self.keep, "keep"), self._parts)
 
     @cached_property
     def _parts(self) -> dict[str, Node]:
@@ -88,137 +89,141 @@ class Verdicts:
     @cached_property
     def _terms(self) -> dict[str, Node]:
         terms = {str(term): term for term in conjuncts(parse(self.keep, "keep"), self._parts)}
-        return terms if self.asked is None else {text: terms[text] for text in self.asked}
+        return terms if self.term_order is None else {text: terms[text] for text in self.term_order}
 
     def column(self, name: str, split: SplitName | None = None) -> pa.ChunkedArray:
-        """Return a column of the table for the rows of one split, or all, in corpus order."""
-        return self.table[name] if split is None else self.table[name].filter(self._inside[split])
+        """Return a column of the table, for one split or for all rows, in corpus order."""
+        return self.table[name] if split is None else self.table[name].filter(self._split_masks[split])
 
     @cached_property
-    def _inside(self) -> dict[SplitName, pa.ChunkedArray]:
+    def _split_masks(self) -> dict[SplitName, pa.ChunkedArray]:
         return {split: pc.equal(self.table["split"], split) for split in SPLITS}
 
     def kept(self, split: SplitName | None = None) -> npt.NDArray[np.bool_]:
-        """Return the mask of kept rows, of one split or of all, in corpus order."""
+        """Return the mask of kept rows, for one split or for all rows, in corpus order."""
         mask: npt.NDArray[np.bool_] = self.column("keep", split).to_numpy()
         return mask
 
     def passed(self, split: SplitName | None = None) -> dict[str, npt.NDArray[np.bool_]]:
-        """Return for each of :attr:`terms` which rows it lets through, a null settled as for the whole.
+        """Return the mask of rows that pass, for each of :attr:`terms`; nulls follow the filter's null policy.
 
-        A row is kept where every term lets it through, so the terms that do not are the reasons why it is dropped.
-        Where terms were asked one after the other, only the first reason is known, and a term drops no row that was
-        dropped before it.
+        A row is kept if it passes every term, so the terms it fails are the reasons for dropping it. In short-circuit
+        mode only the first reason is known, and a row passes all terms after the one that dropped it.
         """
-        passed = {name: self.settled(term, split) for name, term in self._terms.items()}
-        if self.asked is not None:
-            left = np.ones(len(self.column("keep", split)), dtype=bool)
+        passed = {name: self.matching_rows(term, split) for name, term in self._terms.items()}
+        if self.term_order is not None:
+            remaining = np.ones(len(self.column("keep", split)), dtype=bool)
             for name, mask in passed.items():
-                passed[name] = mask | ~left
-                left &= mask
+                passed[name] = mask | ~remaining
+                remaining &= mask
         return passed
 
-    def settled(self, node: Node, split: SplitName | None = None) -> npt.NDArray[np.bool_]:
-        """Return for which rows an expression over the columns of this table says keep."""
-        node = expanded(node, self._parts)
-        used = {name.name for name, _ in names(node)}
+    def matching_rows(self, node: Node, split: SplitName | None = None) -> npt.NDArray[np.bool_]:
+        """Return the mask of rows for which an expression over signals and parts is true."""
+        node = expand_parts(node, self._parts)
+        used = {name.name for name, _ in iter_names(node)}
         verdicts = {name: self.column(f"{name}.keep", split) for name in used}
         scores = {name: self.column(f"{name}.score", split) for name in used}
         mask: npt.NDArray[np.bool_] = pc.fill_null(evaluate(node, verdicts, scores), self.keep_null).to_numpy()
         return mask
 
-    def without(self, signal: str, name: str) -> Verdicts:
-        """Return the verdicts of the filter less one signal, under a name of its own; nothing is scored again.
+    def leave_out(self, signal: str, name: str) -> Verdicts:
+        """Return the verdicts of the filter without one signal, without scoring again.
+
+        Args:
+            signal: The signal to remove from the expression.
+            name: The name of the reduced filter.
 
         Raises:
-            ValueError: Nothing is left of the expression, or rows were asked about only until a term dropped them, so
-                that what the others say of a dropped row is not known.
+            ValueError: No term of the expression remains, or the verdicts are from short-circuit mode, which does not
+                score dropped rows with the other signals.
         """
-        gone, parts = {signal}, dict[str, Node]()
+        removed, parts = {signal}, dict[str, Node]()
         for part, node in self._parts.items():  # each comes after those it uses
-            if (left := without(node, gone)) is None:
-                gone.add(part)
+            if (reduced := remove_names(node, removed)) is None:
+                removed.add(part)
             else:
-                parts[part] = left
-        keep = without(parse(self.keep, "keep"), gone)
-        if keep is None or self.asked is not None:
-            raise ValueError(f"the verdicts of {self.filter!r} cannot be reduced by {signal!r}")
-        table = self.table.drop_columns([f"{signal}.score", f"{signal}.keep", *(gone & set(self.parts))])
-        columns = {one: self.column(f"{one}.keep") for one in self.signals if one != signal}
-        scores = {one: self.column(f"{one}.score") for one in columns}
+                parts[part] = reduced
+        keep = remove_names(parse(self.keep, "keep"), removed)
+        if keep is None or self.term_order is not None:
+            raise ValueError(f"cannot leave {signal!r} out of the verdicts of {self.filter!r}")
+        table = self.table.drop_columns([f"{signal}.score", f"{signal}.keep", *(removed & set(self.parts))])
+        columns = {other: self.column(f"{other}.keep") for other in self.signals if other != signal}
+        scores = {other: self.column(f"{other}.score") for other in columns}
         for part, node in parts.items():
             columns[part] = evaluate(node, columns, scores)
             table = table.set_column(table.column_names.index(part), part, columns[part])
         kept = pc.fill_null(evaluate(keep, columns, scores), self.keep_null)
         table = table.set_column(table.column_names.index("keep"), "keep", kept)
         texts = {part: str(node) for part, node in parts.items()}
-        seconds = {one: spent for one, spent in self.seconds.items() if one != signal}
+        seconds = {other: spent for other, spent in self.seconds.items() if other != signal}
         return Verdicts(table, name, str(keep), texts, self.keep_null, seconds)
 
     def reasons(self, split: SplitName | None = None) -> pa.Array:
-        """Return for every row the terms that it fails, as lists of strings; a kept row fails none."""
+        """Return the terms that each row fails, as a list of strings per row; a kept row fails none."""
         passed = self.passed(split)
         fails = ~np.column_stack(list(passed.values()))
         offsets = np.concatenate(([0], np.cumsum(fails.sum(axis=1))))
         failed = pa.array(list(passed), pa.string()).take(pa.array(np.nonzero(fails)[1]))
         return pa.ListArray.from_arrays(pa.array(offsets, pa.int32()), failed)
 
-    def dropped(self, corpus: Corpus) -> pa.Table:
-        """Return the dropped rows of the train split, with a column ``failed`` that lists all their reasons."""
+    def dropped_rows(self, corpus: Corpus) -> pa.Table:
+        """Return the dropped rows of the train split, with a column ``failed`` that lists the terms each row fails."""
         rows = corpus.split("train").append_column("failed", self.reasons("train"))
         return rows.filter(pa.array(~self.kept("train")))
 
     def summary(self) -> dict[str, Any]:
-        """Return counts that JSON can write.
+        """Return counts of rows, JSON-serializable.
 
-        ``rows`` counts total and kept rows of each split. ``signals`` counts ``pass``, ``fail`` and ``null``
-        of each signal on the train split, the one that the filter thins out. ``funnel`` is of that split too: the
-        terms applied one after the other, as ``[{"stage": "train", "rows": 900}, {"stage": "nike", "rows": 420}]``.
+        ``rows`` has the total and kept rows of each split. ``signals`` has the rows of the train split that ``pass``,
+        ``fail`` or are ``null``, for each signal. ``funnel`` has the rows of the train split that remain after each
+        term, such as ``[{"stage": "train", "rows": 900}, {"stage": "nike", "rows": 420}]``.
         """
         rows = {name: self.kept(name) for name in SPLITS}
         return {
             "filter": self.filter,
             "keep": self.keep,
             "rows": {name: {"total": len(kept), "kept": int(kept.sum())} for name, kept in rows.items()},
-            "signals": {name: _counts(self.column(f"{name}.keep", "train")) for name in self.signals},
-            "funnel": self._funnel(),
+            "signals": {name: _count_verdicts(self.column(f"{name}.keep", "train")) for name in self.signals},
+            "funnel": self._build_funnel(),
         }
 
-    def _funnel(self) -> list[dict[str, Any]]:
-        left = np.ones(len(self.kept("train")), dtype=bool)
-        stages = [{"stage": "train", "rows": len(left)}]
+    def _build_funnel(self) -> list[dict[str, Any]]:
+        remaining = np.ones(len(self.kept("train")), dtype=bool)
+        stages = [{"stage": "train", "rows": len(remaining)}]
         for name, passes in self.passed("train").items():
-            left &= passes
-            stages.append({"stage": name, "rows": int(left.sum())})
+            remaining &= passes
+            stages.append({"stage": name, "rows": int(remaining.sum())})
         return stages
 
     def save(self, folder: Path) -> None:
         """Write ``verdicts.parquet`` and ``summary.json`` into ``folder``."""
         folder.mkdir(parents=True, exist_ok=True)
-        facts = json.dumps({name: getattr(self, name) for name in _FACTS})
-        pq.write_table(self.table.replace_schema_metadata({"winnow": facts}), folder / "verdicts.parquet")
+        metadata = json.dumps({key: getattr(self, attribute) for key, attribute in _METADATA.items()})
+        pq.write_table(self.table.replace_schema_metadata({"winnow": metadata}), folder / "verdicts.parquet")
         summary = json.dumps(self.summary(), indent=2, ensure_ascii=False)
         (folder / "summary.json").write_text(summary + "\n", "utf-8")
 
     @classmethod
     def load(cls, folder: Path) -> Verdicts:
-        """Read what :meth:`save` wrote.
+        """Load verdicts that :meth:`save` wrote.
 
         Raises:
-            WinnowError: There is no verdict table, or it is damaged.
+            WinnowError: The folder has no verdict table, or it is damaged.
         """
         path = folder / "verdicts.parquet"
         try:
             table = pq.read_table(path)
-            facts = json.loads(table.schema.metadata[b"winnow"])
-        except FileNotFoundError as fault:
-            told = f"There is no {path.name} in {folder}. Give a folder that winnow filter has written."
-            raise WinnowError(told, key="folder") from fault
-        except (OSError, ValueError, KeyError, TypeError) as fault:  # Arrow's own faults are of these kinds
-            raise WinnowError(f"{path} is damaged ({fault}). Run winnow filter again.", key="folder") from fault
-        return cls(table.replace_schema_metadata(None), **facts)
+            metadata = json.loads(table.schema.metadata[b"winnow"])
+        except FileNotFoundError as error:
+            message = f"there is no {path.name} in {folder}. Give the output folder of a `winnow filter` run."
+            raise WinnowError(message, key="folder") from error
+        except (OSError, ValueError, KeyError, TypeError) as error:  # Arrow's exceptions are subclasses of these
+            raise WinnowError(f"{path} is damaged ({error}). Run `winnow filter` again.", key="folder") from error
+        attributes = {_METADATA.get(key, key): value for key, value in metadata.items()}
+        return cls(table.replace_schema_metadata(None), **attributes)
 
 
-def _counts(verdicts: pa.ChunkedArray) -> dict[str, int]:
+def _count_verdicts(verdicts: pa.ChunkedArray) -> dict[str, int]:
     passed = pc.sum(verdicts).as_py() or 0
     return {"pass": passed, "fail": len(verdicts) - verdicts.null_count - passed, "null": verdicts.null_count}

@@ -1,4 +1,4 @@
-"""Which words a filter makes commoner and rarer."""
+"""Words that are more frequent in the kept rows of a filter, and words that are more frequent in the dropped ones."""
 
 from __future__ import annotations
 
@@ -11,65 +11,69 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 PRIOR_WORDS = 500.0
-SHOWN = 20
-ROWS = 200_000
-"""Rows that are looked at; of more, as many evenly spread ones."""
+MAX_WORDS = 20
+MAX_ROWS = 200_000
+"""Maximum number of rows to count words in; larger corpora are sampled at even intervals."""
 
 _BATCH = 20_000
-_JOINS = "'\N{RIGHT SINGLE QUOTATION MARK}-"
-_BETWEEN = rf"[^\p{{L}}\p{{M}}\p{{N}}{_JOINS}]+"
+_WORD_PUNCTUATION = "'\N{RIGHT SINGLE QUOTATION MARK}-"
+_SEPARATOR = rf"[^\p{{L}}\p{{M}}\p{{N}}{_WORD_PUNCTUATION}]+"
 
 
-def word_shift(texts: pa.ChunkedArray, kept: npt.NDArray[np.bool_], most: int = SHOWN) -> dict[str, Any]:
-    """Return the words that tell kept texts from dropped ones.
+def compute_word_shift(texts: pa.ChunkedArray, kept: npt.NDArray[np.bool_], limit: int = MAX_WORDS) -> dict[str, Any]:
+    """Return the words whose frequency differs most between kept and dropped texts.
 
     The measure is the log odds ratio with an informative Dirichlet prior (Monroe, Colaresi and Quinn 2008, "Fightin'
-    Words", Political Analysis 16, equations 15, 16, 19 and 22): for each word the difference of its log odds among
-    kept and dropped words, with `PRIOR_WORDS` words spread as in all texts added to both, over the standard deviation
-    of that difference. So a rare word needs more evidence than a frequent one.
+    Words", Political Analysis 16, equations 15, 16, 19 and 22): the difference between a word's log odds in kept and in
+    dropped texts, divided by the standard deviation of that difference. The prior adds `PRIOR_WORDS` words to both
+    sides, distributed as in all texts, so a rare word needs more evidence than a frequent one.
 
     Args:
-        texts: Texts.
-        kept: Which of them are kept.
-        most: Words to return for each side.
+        texts: The texts.
+        kept: The mask of kept texts.
+        limit: The maximum number of words to return for each side.
 
     Returns:
-        ``rows`` looked at, and in ``kept`` and ``dropped`` the words that are commoner there, the clearest first, each
-        with its ``z`` and how often it stands among 1,000 words of the ``kept`` and of the ``dropped`` texts.
+        ``rows``, the number of rows counted, and for ``kept`` and ``dropped`` the words that are more frequent there,
+        in descending order of evidence. Each word has its ``z`` score and its frequency per 1,000 words of the ``kept``
+        and of the ``dropped`` texts.
     """
-    if len(texts) > ROWS:
-        places = np.linspace(0, len(texts) - 1, ROWS).astype(np.int64)
-        texts, kept = texts.take(pa.array(places)), kept[places]
-    one, other = count_words(texts.filter(pa.array(kept))), count_words(texts.filter(pa.array(~kept)))
-    words = sorted(one | other)
-    counts = np.array([[side[word] for word in words] for side in (one, other)], dtype=np.float64).reshape(2, -1)
+    if len(texts) > MAX_ROWS:
+        sample = np.linspace(0, len(texts) - 1, MAX_ROWS).astype(np.int64)
+        texts, kept = texts.take(pa.array(sample)), kept[sample]
+    kept_counts, dropped_counts = count_words(texts.filter(pa.array(kept))), count_words(texts.filter(pa.array(~kept)))
+    words = sorted(kept_counts | dropped_counts)
+    counts = np.array([[side[word] for word in words] for side in (kept_counts, dropped_counts)], dtype=np.float64)
+    counts = counts.reshape(2, -1)
     totals = counts.sum(axis=1, keepdims=True)
-    found: dict[str, Any] = {"rows": len(texts), "kept": [], "dropped": []}
+    result: dict[str, Any] = {"rows": len(texts), "kept": [], "dropped": []}
     if not totals.all():
-        return found
+        return result
     prior = PRIOR_WORDS * counts.sum(axis=0) / totals.sum()
-    seen = counts + prior
-    odds = np.log(seen) - np.log(totals + PRIOR_WORDS - seen)
-    z = (odds[0] - odds[1]) / np.sqrt((1 / seen).sum(axis=0))
+    smoothed = counts + prior
+    log_odds = np.log(smoothed) - np.log(totals + PRIOR_WORDS - smoothed)
+    z = (log_odds[0] - log_odds[1]) / np.sqrt((1 / smoothed).sum(axis=0))
     order = np.argsort(-z, kind="stable")
-    shares = 1000 * counts / totals
-    for side, places, sign in (("kept", order, 1), ("dropped", order[::-1], -1)):
-        found[side] = [
-            {"word": words[i], "z": float(z[i]), "kept": float(shares[0, i]), "dropped": float(shares[1, i])}
-            for i in places[:most]
+    frequencies = 1000 * counts / totals
+    for side, indices, sign in (("kept", order, 1), ("dropped", order[::-1], -1)):
+        result[side] = [
+            {"word": words[i], "z": float(z[i]), "kept": float(frequencies[0, i]), "dropped": float(frequencies[1, i])}
+            for i in indices[:limit]
             if sign * z[i] > 0
         ]
-    return found
+    return result
 
 
 def count_words(texts: pa.ChunkedArray) -> Counter[str]:
-    """Count the words of texts, in lower case; a word is a run of letters, digits, apostrophes and hyphens."""
+    """Count the words of texts in lower case; a word is a run of letters, digits, apostrophes and hyphens."""
     counts: Counter[str] = Counter()
-    for first in range(0, len(texts), _BATCH):
-        lower = pc.utf8_lower(texts.slice(first, _BATCH))
-        words = pc.drop_null(pc.utf8_trim(pc.list_flatten(pc.split_pattern_regex(lower, _BETWEEN)), _JOINS))
-        tally = pc.value_counts(words)
-        values = tally.field("values").to_pylist()
-        counts.update(dict(zip(values, tally.field("counts").to_pylist(), strict=True)))
+    for offset in range(0, len(texts), _BATCH):
+        lower = pc.utf8_lower(texts.slice(offset, _BATCH))
+        words = pc.drop_null(
+            pc.utf8_trim(pc.list_flatten(pc.split_pattern_regex(lower, _SEPARATOR)), _WORD_PUNCTUATION)
+        )
+        value_counts = pc.value_counts(words)
+        values = value_counts.field("values").to_pylist()
+        counts.update(dict(zip(values, value_counts.field("counts").to_pylist(), strict=True)))
     counts.pop("", None)
     return counts

@@ -30,7 +30,7 @@ def draw_filter_figures(
 
     Args:
         summary: What :meth:`Verdicts.summary` returns, or ``summary.json``.
-        statistics: What :func:`filter_statistics` returns, or ``statistics.json``.
+        statistics: What :func:`compute_filter_statistics` returns, or ``statistics.json``.
         folder: Where the files go, created if missing; without one the figures are drawn for a page only.
     """
     folder = None if folder is None else Path(folder)

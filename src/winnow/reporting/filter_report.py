@@ -10,9 +10,9 @@ from typing import Any
 
 from winnow import __version__
 from winnow.data import Corpus
-from winnow.filters.examples import examples
-from winnow.filters.expression import names
-from winnow.filters.planner import Plan
+from winnow.filters.examples import select_examples
+from winnow.filters.expression import iter_names
+from winnow.filters.planner import ScoringPlan
 from winnow.filters.signals.lexical import Regex
 from winnow.filters.signals.mentions import Mentions
 from winnow.filters.signals.signal import Signal
@@ -34,7 +34,7 @@ def write_filter_report(
     statistics: Mapping[str, Any],
     signals: Mapping[str, Signal],
     folder: Path,
-    plan: Plan | None = None,
+    plan: ScoringPlan | None = None,
     pictures: bool = True,
 ) -> Path:
     """Write ``report.html``, a page that needs no other file.
@@ -42,7 +42,7 @@ def write_filter_report(
     Args:
         verdicts: The filter's verdicts.
         corpus: The rows judged.
-        statistics: What :func:`~winnow.filters.filter_statistics` gives for them.
+        statistics: What :func:`~winnow.filters.compute_filter_statistics` gives for them.
         signals: The filter's signals, by name.
         folder: Where the page goes.
         plan: The order of asking that was found cheapest, if it was looked for.
@@ -52,7 +52,7 @@ def write_filter_report(
         The page.
     """
     summary = verdicts.summary()
-    used = {name.name for name, _ in names(verdicts.expression)}
+    used = {name.name for name, _ in iter_names(verdicts.expression)}
     used_signals = {name: signal for name, signal in signals.items() if name in used}
     facts = {
         "summary": summary,
@@ -61,15 +61,15 @@ def write_filter_report(
         "expression": str(verdicts.expression),
         "parts": verdicts.parts,
         "on_null": "kept" if verdicts.keep_null else "dropped",
-        "asked": verdicts.asked,
+        "asked": verdicts.term_order,
         "signals": {name: describe(signal) for name, signal in signals.items() if name in verdicts.signals},
         "unused": [name for name in verdicts.signals if name not in used],
         "sentences": sentences(summary, statistics),
         "superfluous": [*statistics.get("redundant", []), *almost_redundant(summary, statistics)],
         "costs": _costs(verdicts),
-        "plan": plan if plan and plan.full else None,
+        "plan": plan if plan and plan.full_cost else None,
         "drift_word": drift_word,
-        "examples": examples(verdicts, corpus, used_signals),
+        "examples": select_examples(verdicts, corpus, used_signals),
         "marking": [name for name, signal in used_signals.items() if isinstance(signal, Mentions | Regex)],
         "figures": draw_filter_figures(summary, statistics, folder / "figures" if pictures else None),
         "version": __version__,

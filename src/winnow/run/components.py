@@ -13,7 +13,7 @@ from winnow.config import Cell, TrainConfig, construct
 from winnow.data import Corpus, Dataset
 from winnow.data.fingerprint import fingerprint
 from winnow.errors import WinnowError, WinnowErrors
-from winnow.filters import Filter, RandomMatched, Selection, Without
+from winnow.filters import Filter, LeaveOneOut, RandomMatched, Selection
 from winnow.metrics.metric_names import probe_metric
 from winnow.metrics.metric_registry import MetricRegistry
 from winnow.run.corpora import Corpora
@@ -128,7 +128,7 @@ def _build_slices(config: TrainConfig, selection: Selection) -> dict[str, Filter
 
 def _base_filter(selection: Selection) -> Filter | None:
     """Return the filter whose verdicts a selection uses, if there is one."""
-    if isinstance(selection, RandomMatched | Without):
+    if isinstance(selection, RandomMatched | LeaveOneOut):
         return selection.of
     return selection if isinstance(selection, Filter) else None
 

@@ -35,7 +35,7 @@ def removed_rows(inputs: Inputs) -> pa.Table:
     left_out = pc.invert(pc.is_in(train["row_id"], value_set=inputs.train_rows["row_id"].combine_chunks()))
     selection, verdicts = inputs.components.filter, inputs.base_verdicts
     if verdicts is not None and inputs.components.base_filter == selection.name:
-        reasons = selection.explained_by(verdicts).reasons("train")
+        reasons = selection.derive_verdicts(verdicts).reasons("train")
     else:
         reasons = pa.array([["not drawn"]] * train.num_rows, pa.list_(pa.string()))
     manifest = pa.table({"row_id": train["row_id"], "source": train["source"], "reasons": reasons})

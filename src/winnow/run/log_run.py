@@ -16,7 +16,7 @@ from winnow.data import Corpus
 from winnow.data.cache import intact, published
 from winnow.data.fingerprint import fingerprint
 from winnow.evaluation.probes.probe_scores import topk_rows
-from winnow.filters import Filter, Verdicts, filter_statistics, save_kept, save_statistics
+from winnow.filters import Filter, Verdicts, compute_filter_statistics, save_kept, save_statistics
 from winnow.metrics.metric_names import TOKENS_SEEN, TRAIN_ROWS, TRAIN_TOKENS, at_stage
 from winnow.reporting import write_filter_report
 from winnow.run.evaluate import EvaluationResult
@@ -69,7 +69,7 @@ def _log_filter(run: TrackedRun, inputs: Inputs) -> None:
     components, base = inputs.components, inputs.base_verdicts
     if base is None:
         return
-    verdicts = components.filter.explained_by(base)
+    verdicts = components.filter.derive_verdicts(base)
     explained = _explained(verdicts, inputs.corpus, components.slices[components.base_filter], components.cache)
     statistics = json.loads((explained / "statistics.json").read_text("utf-8"))
     record_verdicts(run, verdicts, inputs.corpus, statistics)
@@ -167,7 +167,7 @@ def _explained(verdicts: Verdicts, corpus: Corpus, filter_: Filter, cache: Path)
     folder = cache / "explained" / fingerprint(corpus.fingerprint, verdicts.fingerprint, asked)
     if not intact(folder):
         with published(folder) as draft:
-            statistics = filter_statistics(verdicts, corpus)
+            statistics = compute_filter_statistics(verdicts, corpus)
             save_statistics(statistics, draft)
             write_filter_report(verdicts, corpus, statistics, filter_.signals, draft, pictures=False)
     return folder
@@ -175,7 +175,7 @@ def _explained(verdicts: Verdicts, corpus: Corpus, filter_: Filter, cache: Path)
 
 def _dropped(corpus: Corpus, verdicts: Verdicts) -> list[dict[str, Any]]:
     """Return the first dropped training rows by row id, a fixed sample, each with the terms it failed."""
-    first = verdicts.dropped(corpus).sort_by("row_id").slice(0, EXAMPLES)
+    first = verdicts.dropped_rows(corpus).sort_by("row_id").slice(0, EXAMPLES)
     examples: list[dict[str, Any]] = first.select(["text", "failed"]).to_pylist()
     return examples
 

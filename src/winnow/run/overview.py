@@ -12,7 +12,7 @@ from winnow.reporting.tables import console_table
 
 if TYPE_CHECKING:
     from winnow.config.schema import Training
-    from winnow.filters.planner import Plan
+    from winnow.filters.planner import ScoringPlan
     from winnow.run.inputs import Inputs
 
 
@@ -101,13 +101,13 @@ def labels(found: Mapping[str, Any]) -> str:
     return f"{kept}: {', '.join(measures)}" if measures else kept
 
 
-def print_plan(console: Console, plan: Plan, short: bool) -> None:
+def print_plan(console: Console, plan: ScoringPlan, short: bool) -> None:
     """Print in which order the terms are cheapest asked, and what stopping at the first that fails saves."""
-    if not plan.full:
+    if not plan.full_cost:
         console.print("all scores are on disk already")
         return
     console.print("cheapest order  " + " > ".join(map(str, plan.steps)), highlight=False)
-    saved = f"{plan.expected:,.0f} of {plan.full:,.0f} µs a row, {plan.saving:.0%} saved"
+    saved = f"{plan.expected_cost:,.0f} of {plan.full_cost:,.0f} µs a row, {plan.saved_fraction:.0%} saved"
     told = f"mode short_circuit: expects {saved}" if short else f"mode full; short_circuit would take {saved}"
     console.print(told, highlight=False)
 

@@ -44,7 +44,7 @@ class HeldOutSplit:
 def apply_filter(selection: Selection, corpus: Corpus, cache: Path, key: str) -> Verdicts:
     """Return the verdicts of a filter on all rows; errors are raised under its key."""
     try:
-        verdicts = selection.judge(corpus, cache)
+        verdicts = selection.compute_verdicts(corpus, cache)
     except WinnowError as error:
         raise error.under(key) from error
     assert verdicts is not None, "only `full` has no verdicts, and it names no slice"

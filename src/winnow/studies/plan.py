@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from winnow.errors import WinnowError, WinnowErrors, did_you_mean
-from winnow.filters import RandomMatched, Without
+from winnow.filters import LeaveOneOut, RandomMatched
 from winnow.run.components import filters_in
 from winnow.run.pipeline import can_be_resumed
 from winnow.run.slices import apply_filter
@@ -97,14 +97,14 @@ def check_filters(cells: Sequence[StudyCell]) -> list[str]:
         components = cell.components
         filter_, corpus, key = components.slices[name], components.corpus, components.key_of(name)
         verdicts = apply_filter(filter_, corpus, components.cache, key)
-        if name != components.base_filter or not isinstance(components.filter, Without):
+        if name != components.base_filter or not isinstance(components.filter, LeaveOneOut):
             continue
         try:
             components.filter.select(corpus.split("train"), verdicts, cell.config.seed)
         except WinnowError as fault:
             faults.setdefault(str(fault), fault.under("filter"))
             continue
-        signal, rest = components.filter.signal, components.filter.explained_by(verdicts)
+        signal, rest = components.filter.signal, components.filter.derive_verdicts(verdicts)
         if signal is not None and np.array_equal(rest.kept("train"), verdicts.kept("train")):
             why = f"as {name} does, since '{signal}' removes nothing that the others keep"
             notes[cell.arm] = f"{cell.arm} trains on the very same rows {why}."

@@ -11,7 +11,7 @@ import yaml
 from winnow import __version__
 from winnow.config import flat
 from winnow.errors import WinnowError, WinnowErrors
-from winnow.filters import RandomMatched, Without
+from winnow.filters import LeaveOneOut, RandomMatched
 from winnow.run.components import MACHINE
 from winnow.studies.study_cell import StudyCell
 from winnow.tracking import Attempt, Store, keys
@@ -34,7 +34,7 @@ def declare(cells: Sequence[StudyCell]) -> dict[str, Any]:
     filters = {cell.arm: cell.components.filter for cell in cells}
     arms = list(filters)
     controls = {arm: one.of.name for arm, one in filters.items() if isinstance(one, RandomMatched)}
-    ablations = {arm: one.signal for arm, one in filters.items() if isinstance(one, Without)}
+    ablations = {arm: one.signal for arm, one in filters.items() if isinstance(one, LeaveOneOut)}
     ablations = {arm: signal for arm, signal in ablations.items() if signal is not None}
     tested = [arm for arm in arms if arm != study.baseline and arm not in controls and arm not in ablations]
     under_test = next(iter(controls.values()), tested[0] if tested else None)

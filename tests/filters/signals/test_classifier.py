@@ -1,4 +1,4 @@
-"""A tiny classifier, made here, whose answer is known: it looks for one word."""
+"""Tests with a tiny classifier that is built here."""
 
 from __future__ import annotations
 
@@ -19,19 +19,19 @@ TEXTS = ["shoes are good", "bad", None, "good good good are shoes are good shoes
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> str:
-    place = tmp_path_factory.mktemp("classifier")
+    path = tmp_path_factory.mktemp("classifier")
     words = Tokenizer(models.WordLevel({word: i for i, word in enumerate(VOCABULARY)}, unk_token="[UNK]"))
     words.pre_tokenizer = pre_tokenizers.Whitespace()
-    PreTrainedTokenizerFast(tokenizer_object=words, unk_token="[UNK]", pad_token="[PAD]").save_pretrained(place)
+    PreTrainedTokenizerFast(tokenizer_object=words, unk_token="[UNK]", pad_token="[PAD]").save_pretrained(path)
     torch.manual_seed(0)
     config = DistilBertConfig(
         vocab_size=len(VOCABULARY), dim=16, n_layers=1, n_heads=2, hidden_dim=32, id2label={0: "POOR", 1: "FINE"}
     )
-    DistilBertForSequenceClassification(config).save_pretrained(place)
-    return str(place)
+    DistilBertForSequenceClassification(config).save_pretrained(path)
+    return str(path)
 
 
-def test_scores_are_the_models_own_whatever_the_batch(folder: str) -> None:
+def test_scores_match_the_model_for_any_batch_size(folder: str) -> None:
     model = DistilBertForSequenceClassification.from_pretrained(folder).eval()
 
     def alone(text: str) -> float:
@@ -47,7 +47,7 @@ def test_scores_are_the_models_own_whatever_the_batch(folder: str) -> None:
     assert poor == pytest.approx(1 - float(expected[0] or 0), abs=2e-5)
 
 
-def test_the_signal_carries_no_model_and_is_named_by_its_content(folder: str) -> None:
+def test_the_signal_pickles_without_the_model_and_its_fingerprint_depends_on_content(folder: str) -> None:
     signal = TextClassifier(name=folder, label="FINE")
     signal.score(["good"])
     assert len(pickle.dumps(signal)) < 1_000
@@ -56,10 +56,10 @@ def test_the_signal_carries_no_model_and_is_named_by_its_content(folder: str) ->
     assert signal.thresholds() == {"at_least": 0.5, "at_most": None}
 
 
-def test_a_label_or_model_that_is_not_there_is_told(folder: str, tmp_path: Path) -> None:
+def test_an_unknown_label_or_model_is_an_error(folder: str, tmp_path: Path) -> None:
     with pytest.raises(WinnowError, match=r"no label 'FIN'\. Did you mean 'FINE'") as caught:
         TextClassifier(name=folder, label="FIN").score(["good"])
     assert caught.value.key == "label"
-    with pytest.raises(WinnowError, match="Cannot load the classifier") as caught:
+    with pytest.raises(WinnowError, match="cannot load the classifier") as caught:
         TextClassifier(name=str(tmp_path), label="FINE").score(["good"])
     assert caught.value.key == "name"

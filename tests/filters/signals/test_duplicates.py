@@ -9,17 +9,17 @@ from winnow.filters import Duplicate, Filter, Language
 WORDS = "the quick brown fox jumps over the lazy dog while seven old sailors sing a very long song about far away seas"
 
 
-def test_a_text_much_like_an_earlier_one_is_dropped() -> None:
+def test_a_text_similar_to_an_earlier_one_is_dropped() -> None:
     texts = [WORDS, "something else altogether", WORDS.upper() + "!", None, WORDS.replace("dog", "cat"), WORDS[:30]]
     signal = Duplicate(threshold=0.6, words=2)
     scores = signal.score(texts)
     assert signal.keep(scores).to_pylist() == [True, True, False, None, False, True]
     assert scores[0].as_py() == 0.0
-    # 21 runs of two words each; one changed word changes two of them, an added mark one.
+    # 21 bigrams; a changed word changes two of them, added punctuation one.
     assert abs(scores[4].as_py() - 19 / 23) < 0.1
 
 
-def test_a_duplicate_of_a_dropped_text_is_compared_with_what_was_kept() -> None:
+def test_texts_are_compared_with_kept_texts_only() -> None:
     words = WORDS.split()
     chain = [" ".join(words[i:] + [f"new{j}" for j in range(i)]) for i in (0, 3, 6, 9, 12)]
     kept = Duplicate(threshold=0.6, words=1).keep(Duplicate(threshold=0.6, words=1).score(chain)).to_pylist()
@@ -27,16 +27,16 @@ def test_a_duplicate_of_a_dropped_text_is_compared_with_what_was_kept() -> None:
     assert kept.count(True) == 2 or kept.count(True) == 3
 
 
-def test_all_rows_are_looked_at_together(corpus_of: CorpusOf, tmp_path: Path) -> None:
+def test_all_rows_are_compared(corpus_of: CorpusOf, tmp_path: Path) -> None:
     texts = [WORDS, *(f"row {i} with words of its own {i * i} and {i * 7}" for i in range(4_000)), WORDS + " again"]
     signals: dict[str, Any] = {"copy": Duplicate(threshold=0.7)}
-    judged = Filter(name="x", signals=signals, keep="copy").judge(
+    verdicts = Filter(name="x", signals=signals, keep="copy").compute_verdicts(
         corpus_of([*texts, "y", "z"]), tmp_path, progress=False
     )
-    assert judged.reasons().to_pylist()[4_001] == ["copy"]
+    assert verdicts.reasons().to_pylist()[4_001] == ["copy"]
 
 
-def test_languages_are_told_apart() -> None:
+def test_languages_are_detected() -> None:
     texts = [
         "The shoes fit well and they are very comfortable.",
         "Die Schuhe passen gut und sie sind sehr bequem.",
@@ -49,5 +49,5 @@ def test_languages_are_told_apart() -> None:
     assert both.keep(both.score(texts)).to_pylist() == [True, True, False, None]
     assert both.fingerprint() == Language(languages=["en", "de"]).fingerprint()
     assert both.check() == []
-    [fault] = Language(languages=["xx"]).check()
-    assert "'xx' is no language" in fault.message
+    [error] = Language(languages=["xx"]).check()
+    assert "'xx' is not supported" in error.message

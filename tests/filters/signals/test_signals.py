@@ -37,38 +37,38 @@ def test_punctuation_ends_a_word() -> None:
     assert counts(["nike"], "Nike's", "(nike)", "nike-made", "@nike", "nike\n", "nike…") == [1] * 6
 
 
-def test_a_phrase_may_be_spaced_or_hyphened() -> None:
+def test_a_phrase_matches_spaces_and_hyphens() -> None:
     texts = ["high-quality", "high quality", "high  -  quality", "high\u2011quality", "highquality", "high, quality"]
     assert counts(["high-quality"], *texts) == [1, 1, 1, 1, 0, 0]
     assert counts(["poor quality"], "Poor\nQuality", "poor-quality", "poor qualitys") == [1, 1, 0]
 
 
-def test_mentions_are_counted_without_overlap_and_the_longest_wins() -> None:
+def test_mentions_do_not_overlap_and_the_longest_wins() -> None:
     words = ["shoes", "running shoes", "running"]
     assert counts(words, "running shoes", "shoes, running shoes and running", "none") == [1, 3, 0]
 
 
-def test_words_with_signs_are_found_as_they_are() -> None:
+def test_words_with_symbols_match_literally() -> None:
     assert counts(["c++", "a.b"], "C++ and c", "axb", "a.b") == [1, 0, 1]
 
 
-def test_substrings_are_found_anywhere_and_only_as_listed() -> None:
+def test_substrings_match_anywhere_and_only_as_listed() -> None:
     assert counts(["fashionable"], "unfashionable", whole_word=False) == [1]
     assert counts(["user-friendly"], "user friendly", "a user-friendlyish", whole_word=False) == [0, 1]
 
 
 @given(st.text("ab -\u00e9", max_size=12))
-def test_substring_matching_is_pythons_in(text: str) -> None:
+def test_substring_matching_equals_the_in_operator(text: str) -> None:
     assert kept(Mentions(words=["ab", "b a"], whole_word=False), text) == ["ab" in text or "b a" in text]
 
 
 @given(st.lists(st.sampled_from(["shoes", "running", "gym wear", "caps", "unshoes", ",", "shoe"])))
-def test_whole_word_matching_is_looking_among_the_words(pieces: list[str]) -> None:
-    expected = any(piece in ("shoes", "caps") for piece in pieces)
-    assert kept(Mentions(words=["shoes", "caps"]), " ".join(pieces)) == [expected]
+def test_whole_word_matching_equals_membership(words: list[str]) -> None:
+    expected = any(word in ("shoes", "caps") for word in words)
+    assert kept(Mentions(words=["shoes", "caps"]), " ".join(words)) == [expected]
 
 
-def test_a_listed_word_that_is_blank_is_a_fault() -> None:
+def test_a_blank_word_is_an_error() -> None:
     with pytest.raises(WinnowError, match="blank"):
         Mentions(words=["nike", " "])
     for words in ([], [""], "nike"):
@@ -82,7 +82,7 @@ def test_length_counts_characters_or_words() -> None:
     assert Length(unit="words", at_least=1).score(texts).to_pylist() == [0, 1, 2, 2, None]
 
 
-def test_length_keeps_both_bounds() -> None:
+def test_length_bounds_are_inclusive() -> None:
     texts = ["a", "ab", "abc", "abcd", None]
     assert kept(Length(at_least=2, at_most=3), *texts) == [False, True, True, False, None]
     assert kept(Length(at_most=2), *texts) == [True, True, False, False, None]
@@ -90,13 +90,13 @@ def test_length_keeps_both_bounds() -> None:
 
 
 @pytest.mark.parametrize("bounds", [{}, {"at_least": 3, "at_most": 2}])
-def test_a_length_that_cannot_be_is_a_fault(bounds: dict[str, int]) -> None:
+def test_missing_or_swapped_bounds_are_an_error(bounds: dict[str, int]) -> None:
     with pytest.raises(WinnowError) as caught:
         Length(**bounds)  # type: ignore[arg-type]
     assert caught.value.key == "at_least"
 
 
-def test_not_null_is_never_in_doubt() -> None:
+def test_not_null_is_never_null() -> None:
     assert kept(NotNull(), "a", "", None) == [True, True, False]
 
 
@@ -113,22 +113,22 @@ ALL = [
 ]
 
 
-@pytest.mark.parametrize("kind", Signal.__subclasses__(), ids=lambda kind: kind.__name__)
-def test_every_signal_has_a_price_and_a_version_and_says_what_it_does(kind: type[Signal]) -> None:
-    if kind.__module__.startswith("winnow."):
-        assert kind.cost > 0
-        assert kind.version >= 1
-        assert "keeps" in (kind.__doc__ or "") or kind is NotNull
+@pytest.mark.parametrize("signal", Signal.__subclasses__(), ids=lambda signal: signal.__name__)
+def test_every_signal_has_a_cost_a_version_and_a_description(signal: type[Signal]) -> None:
+    if signal.__module__.startswith("winnow."):
+        assert signal.cost > 0
+        assert signal.version >= 1
+        assert "keeps" in (signal.__doc__ or "") or signal is NotNull
 
 
 @pytest.mark.parametrize("signal", ALL, ids=lambda signal: type(signal).__name__)
-def test_what_every_signal_promises(signal: Signal) -> None:
+def test_the_contract_of_every_signal(signal: Signal) -> None:
     texts = ["Nike is great!", None, "", "an awful pair of shoes"]
     scores = signal.score(texts)
     assert scores.type == pa.float64()
     assert len(scores) == 4
     assert signal.score([]).type == pa.float64()
-    # One text at a time, or all at once: no score looks at its neighbours.
+    # A score does not depend on the other texts of a batch.
     assert scores.to_pylist() == [signal.score([text])[0].as_py() for text in texts]
     assert isinstance(signal, NotNull) or signal.keep(scores)[1].as_py() is None
     copy = pickle.loads(pickle.dumps(signal))
@@ -136,7 +136,7 @@ def test_what_every_signal_promises(signal: Signal) -> None:
     assert len(pickle.dumps(signal)) < 1_000  # no model, no lexicon
 
 
-def test_scores_are_named_by_what_they_depend_on_and_not_by_thresholds() -> None:
+def test_fingerprints_depend_on_settings_but_not_on_thresholds() -> None:
     assert VaderSentiment().fingerprint() == VaderSentiment(at_least=0.5).fingerprint()
     assert Length(at_most=3).fingerprint() == Length(at_least=9).fingerprint()
     assert Mentions(words=["a", "B"]).fingerprint() == Mentions(words=["b", "a"]).fingerprint()

@@ -1,4 +1,4 @@
-"""VADER's compound against NLTK's own analyzer, loaded in NLTK's own way."""
+"""VADER's compound score compared with that of NLTK's analyzer."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from winnow.filters import Filter, VaderSentiment
 from winnow.filters.signals.vader_sentiment import compound_scorer
 
 LEXICON = (files("vaderSentiment") / "vader_lexicon.txt").read_text("utf-8").splitlines()
-CHARGED = [line.split("\t")[0] for line in LEXICON[:: len(LEXICON) // 300]]
+LEXICON_WORDS = [line.split("\t")[0] for line in LEXICON[:: len(LEXICON) // 300]]
 RULES = [
     "not",
     "never",
@@ -119,7 +119,7 @@ def nltk_compound(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], f
 tokens = st.builds(
     lambda before, word, upper, after: before + (word.upper() if upper else word) + after,
     st.sampled_from(MARKS),
-    st.sampled_from(CHARGED + RULES * 3 + NEUTRAL),
+    st.sampled_from(LEXICON_WORDS + RULES * 3 + NEUTRAL),
     st.booleans(),
     st.sampled_from(MARKS),
 )
@@ -130,7 +130,7 @@ sentences = st.lists(st.tuples(tokens, spaces), max_size=14).map(lambda pairs: "
 @pytest.mark.slow
 @settings(max_examples=1_500, deadline=None)
 @given(sentences)
-def test_equal_on_sentences_that_meet_the_rules(nltk_compound: Callable[[str], float], text: str) -> None:
+def test_equal_on_sentences_that_trigger_the_rules(nltk_compound: Callable[[str], float], text: str) -> None:
     assert compound_scorer()(text) == nltk_compound(text)
 
 
@@ -171,7 +171,7 @@ def test_equal_on_real_texts(nltk_compound: Callable[[str], float], shared_data:
     assert VaderSentiment().score(texts).to_pylist() == [nltk_compound(text) for text in texts]
 
 
-def test_keeps_from_the_bound_up() -> None:
+def test_keeps_scores_above_the_threshold() -> None:
     texts = ["a great shoe", "a shoe", "an awful shoe", None]
     signal = VaderSentiment()
     scores = signal.score(texts)
@@ -179,18 +179,18 @@ def test_keeps_from_the_bound_up() -> None:
     assert VaderSentiment(at_least=0.1).keep(scores).to_pylist() == [True, False, False, None]
 
 
-def test_bands_part_the_scores_in_three() -> None:
+def test_bands_divide_the_scores_into_three() -> None:
     scores = pa.array([-1, -0.05, -0.04, 0, 0.04, 0.05, 1, None], pa.float64())
     kept = {band: VaderSentiment(bands=[band]).keep(scores).to_pylist() for band in ("negative", "neutral", "positive")}
     assert kept["negative"] == [True, True, False, False, False, False, False, None]
     assert kept["positive"] == [False, False, False, False, False, True, True, None]
     assert [sum(one) for one in zip(*(column[:-1] for column in kept.values()), strict=True)] == [1] * 7
     assert VaderSentiment(bands=["neutral", "positive"], edge=0.5).keep(scores).to_pylist()[:2] == [False, True]
-    with pytest.raises(WinnowError, match="not both"):
+    with pytest.raises(WinnowError, match="got both"):
         VaderSentiment(at_least=0.3, bands=["positive"])
 
 
-def test_a_lexicon_of_ones_own_extends_vaders(tmp_path: Path) -> None:
+def test_a_custom_lexicon_extends_the_built_in_one(tmp_path: Path) -> None:
     path = tmp_path / "shoes.txt"
     path.write_text("durable\t2.5\t0.5\t[2, 3]\nOverpriced\t-2\n\ngreat\t-3\n")
     texts = ["durable shoes", "OVERPRICED", "not durable!", "great", "plain"]
@@ -202,7 +202,7 @@ def test_a_lexicon_of_ones_own_extends_vaders(tmp_path: Path) -> None:
     analyzer.lexicon = analyzer.make_lex_dict() | {"durable": 2.5, "overpriced": -2.0, "great": -3.0}
     signal = VaderSentiment(lexicon=path)
     assert signal.score(texts).to_pylist() == [analyzer.polarity_scores(text)["compound"] for text in texts]
-    assert VaderSentiment().score(texts).to_pylist()[:2] == [0.0, 0.0]  # the other scorer is left as it was
+    assert VaderSentiment().score(texts).to_pylist()[:2] == [0.0, 0.0]  # the other scorer is unchanged
     assert signal.check() == []
     before = signal.fingerprint()
     assert before != VaderSentiment().fingerprint()
@@ -214,18 +214,18 @@ def test_a_lexicon_of_ones_own_extends_vaders(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ("durable\t2\nword\n", "Line 2 .*no entry of a lexicon: 'word'"),
-        ("durable\tgood\n", "Line 1 .*no entry"),
-        ("durable\t7\n", "Line 1 .*no entry"),
-        ("very durable\t2\n", "Line 1 .*no entry"),
-        ("\n", "holds no words"),
-        (None, "Cannot read the lexicon"),
+        ("durable\t2\nword\n", "line 2 of .*got 'word'"),
+        ("durable\tgood\n", "expected a word, a tab and a valence .* line 1 "),
+        ("durable\t7\n", "expected a word, a tab and a valence .* line 1 "),
+        ("very durable\t2\n", "expected a word, a tab and a valence .* line 1 "),
+        ("\n", "got an empty file"),
+        (None, "cannot read"),
     ],
 )
-def test_a_lexicon_that_is_none_is_told_before_any_work(tmp_path: Path, content: str | None, message: str) -> None:
+def test_an_invalid_lexicon_is_an_error_of_check(tmp_path: Path, content: str | None, message: str) -> None:
     path = tmp_path / "lexicon.txt"
     if content is not None:
         path.write_text(content)
-    [fault] = Filter(name="x", signals={"s": VaderSentiment(lexicon=path)}, keep="s").check()
-    assert fault.key == "signals.s.lexicon"
-    assert re.search(message, fault.message)
+    [error] = Filter(name="x", signals={"s": VaderSentiment(lexicon=path)}, keep="s").check()
+    assert error.key == "signals.s.lexicon"
+    assert re.search(message, error.message)

@@ -1,1 +1,1 @@
-"""Signals: one score per row, and which scores to keep."""
+"""Signals: each gives every row a score, and decides which scores to keep."""

@@ -1,4 +1,4 @@
-"""The language of a text."""
+"""A signal for the language of a text."""
 
 from __future__ import annotations
 
@@ -13,20 +13,20 @@ from pydantic import ConfigDict, Field
 from pydantic.dataclasses import dataclass
 
 from winnow.errors import WinnowError
-from winnow.filters.signals.signal import Signal, missing_package
+from winnow.filters.signals.signal import Signal, missing_package_errors
 
 
 @dataclass(frozen=True, config=ConfigDict(extra="forbid"))
 class Language(Signal):
-    """How much likelier the wanted languages are than the likeliest other one; keeps texts from a bound up.
+    """Compares the probability of the listed languages with that of all others; keeps scores above a threshold.
 
-    The identifier is py3langid (after Lui and Baldwin 2012), whose model of 97 languages comes with the package. The
-    score is the probability of the likeliest wanted language less that of the likeliest other, from -1 to 1. Short
-    texts are often mistaken.
+    The classifier is py3langid (after Lui and Baldwin 2012), which includes a model of 97 languages. The score is the
+    probability of the most likely listed language minus that of the most likely other language, from -1 to 1. Short
+    texts are often misclassified.
 
     Attributes:
-        languages: ISO 639 codes, such as ``en``.
-        at_least: The lowest score to keep; at 0 a wanted language is the likeliest.
+        languages: ISO 639 codes of the languages to keep, such as ``en``.
+        at_least: The minimum score. With 0, the most likely language must be a listed one.
     """
 
     version: ClassVar[int] = 1
@@ -36,40 +36,42 @@ class Language(Signal):
     at_least: Annotated[float, Field(ge=-1, le=1)] = 0.0
 
     def settings(self) -> dict[str, Any]:
-        """Return the languages, in no order, and the version of the identifier."""
+        """Return the sorted languages and the version of py3langid."""
         return {"languages": sorted(set(self.languages)), "py3langid": version("py3langid")}
 
     def check(self) -> list[WinnowError]:
-        """Return a fault if the package is missing or does not know a language."""
-        if faults := missing_package("py3langid", "language"):
-            return faults
-        known = _identifier().labels
+        """Return errors if the package is missing or does not support a language."""
+        if errors := missing_package_errors("py3langid", "language"):
+            return errors
+        supported = _load_identifier().labels
         return [
-            WinnowError(f"'{code}' is no language that can be told. Known are {', '.join(sorted(known))}.", "languages")
+            WinnowError(
+                f"the language '{code}' is not supported. Allowed: {', '.join(sorted(supported))}.", "languages"
+            )
             for code in self.languages
-            if code not in known
+            if code not in supported
         ]
 
     def score(self, texts: Sequence[str | None]) -> pa.Array:
         """Return the scores; null for null."""
-        wanted = set(self.languages)
+        listed = set(self.languages)
         scores: list[float | None] = []
         for text in texts:
             if text is None:
                 scores.append(None)
                 continue
-            ranked = _identifier().rank(text)
-            one = next(score for language, score in ranked if language in wanted)
-            scores.append(one - next(score for language, score in ranked if language not in wanted))
+            ranked = _load_identifier().rank(text)  # in descending order of probability
+            best_listed = next(score for language, score in ranked if language in listed)
+            scores.append(best_listed - next(score for language, score in ranked if language not in listed))
         return pa.array(scores, pa.float64())
 
     def keep(self, scores: pa.Array) -> pa.Array:
-        """Keep scores that reach the bound."""
+        """Keep scores of at least ``at_least``."""
         return pc.greater_equal(scores, self.at_least)
 
 
 @cache
-def _identifier() -> Any:
+def _load_identifier() -> Any:
     from py3langid.langid import MODEL_FILE, LanguageIdentifier
 
     return LanguageIdentifier.from_model_file(MODEL_FILE, norm_probs=True)

@@ -1,4 +1,4 @@
-"""Signals that read the characters of a text, or a column beside it."""
+"""Signals based on the characters of a text, and on a numeric column next to it."""
 
 from __future__ import annotations
 
@@ -8,12 +8,11 @@ from typing import Annotated, Any, ClassVar, Literal
 
 import pyarrow as pa
 import pyarrow.compute as pc
-from pydantic import ConfigDict
-from pydantic import Field as Limited
+from pydantic import ConfigDict, Field
 from pydantic.dataclasses import dataclass
 
 from winnow.errors import WinnowError
-from winnow.filters.signals.signal import Signal, require_bounds, within
+from winnow.filters.signals.signal import Signal, check_bounds, within_bounds
 from winnow.filters.signals.signal_models import load_tokenizer, pretrained_settings
 
 
@@ -22,27 +21,27 @@ class Regex(Signal):
     """Counts the matches of a regular expression (Python's ``re``); keeps texts with at least one.
 
     Attributes:
-        pattern: The expression. Matches do not overlap.
-        ignore_case: Whether case makes no difference.
-        at_least: The fewest matches to keep.
+        pattern: The regular expression. Matches do not overlap.
+        ignore_case: Whether to ignore case.
+        at_least: The minimum number of matches.
     """
 
     version: ClassVar[int] = 1
     cost: ClassVar[float] = 2.0
 
-    pattern: Annotated[str, Limited(min_length=1)]
+    pattern: Annotated[str, Field(min_length=1)]
     ignore_case: bool = True
-    at_least: Annotated[int, Limited(gt=0)] = 1
+    at_least: Annotated[int, Field(gt=0)] = 1
 
     def __post_init__(self) -> None:
         try:
             re.compile(self.pattern)
-        except re.error as fault:
-            mark = f"\n    {self.pattern}\n    {' ' * (fault.pos or 0)}^"
-            raise WinnowError(f"This is no regular expression: {fault.msg}.{mark}", key="pattern") from fault
+        except re.error as error:
+            mark = f"\n    {self.pattern}\n    {' ' * (error.pos or 0)}^"
+            raise WinnowError(f"expected a valid regular expression: {error.msg}.{mark}", key="pattern") from error
 
     def settings(self) -> dict[str, Any]:
-        """Return the expression and whether case counts."""
+        """Return the pattern and whether case is ignored."""
         return {"pattern": self.pattern, "ignore_case": self.ignore_case}
 
     def score(self, texts: Sequence[str | None]) -> pa.Array:
@@ -51,53 +50,55 @@ class Regex(Signal):
         return pa.array([None if text is None else sum(1 for _ in find(text)) for text in texts], pa.float64())
 
     def spans(self, text: str) -> list[tuple[int, int]]:
-        """Return where the matches stand, as places of first character and end."""
+        """Return the start and end index of each match."""
         flags = re.IGNORECASE if self.ignore_case else 0
         return [match.span() for match in re.finditer(self.pattern, text, flags)]
 
     def keep(self, scores: pa.Array) -> pa.Array:
-        """Keep so many matches or more."""
+        """Keep texts with ``at_least`` matches."""
         return pc.greater_equal(scores, float(self.at_least))
 
 
 @dataclass(frozen=True, config=ConfigDict(extra="forbid"))
 class Length(Signal):
-    """Measures texts; keeps those within bounds.
+    """Measures the length of texts; keeps lengths within bounds.
 
     Attributes:
-        unit: ``characters`` (Unicode code points), ``words`` (runs without white space) or ``tokens``.
-        at_least: The shortest length to keep; null for no such bound.
-        at_most: The longest length to keep; null for no such bound.
-        tokenizer: For ``tokens``, a tokenizer of the Hub or its folder; special tokens are not counted.
+        unit: ``characters`` (Unicode code points), ``words`` (separated by white space) or ``tokens``.
+        at_least: The minimum length; null disables it.
+        at_most: The maximum length; null disables it.
+        tokenizer: For ``tokens``: a tokenizer on the Hub or in a folder. Special tokens are not counted.
     """
 
     version: ClassVar[int] = 1
     cost: ClassVar[float] = 0.2
 
     unit: Literal["characters", "words", "tokens"] = "characters"
-    at_least: Annotated[int, Limited(gt=0)] | None = None
-    at_most: Annotated[int, Limited(gt=0)] | None = None
+    at_least: Annotated[int, Field(gt=0)] | None = None
+    at_most: Annotated[int, Field(gt=0)] | None = None
     tokenizer: str | None = None
 
     def __post_init__(self) -> None:
-        require_bounds(self.at_least, self.at_most)
+        check_bounds(self.at_least, self.at_most)
         if (self.unit == "tokens") != (self.tokenizer is not None):
-            raise WinnowError("A length in tokens needs a tokenizer, and no other length does.", key="tokenizer")
+            expected = "a tokenizer for unit `tokens`" if self.unit == "tokens" else f"null for unit `{self.unit}`"
+            fix = "Set `tokenizer`." if self.unit == "tokens" else "Remove it, or set unit: tokens."
+            raise WinnowError(f"expected {expected}, got {self.tokenizer}. {fix}", key="tokenizer")
 
     def settings(self) -> dict[str, Any]:
-        """Return the unit and what counts its tokens."""
+        """Return the unit and the tokenizer."""
         return {"unit": self.unit, "tokenizer": self.tokenizer and pretrained_settings(self.tokenizer)}
 
     def score(self, texts: Sequence[str | None]) -> pa.Array:
         """Return the lengths; null for null."""
-        measure = self._measure()
-        return pa.array([None if text is None else measure(text) for text in texts], pa.float64())
+        compute_length = self._length_function()
+        return pa.array([None if text is None else compute_length(text) for text in texts], pa.float64())
 
     def keep(self, scores: pa.Array) -> pa.Array:
-        """Keep lengths within the bounds, both included."""
-        return within(scores, self.at_least, self.at_most)
+        """Keep lengths within the bounds, inclusive."""
+        return within_bounds(scores, self.at_least, self.at_most)
 
-    def _measure(self) -> Callable[[str], int]:
+    def _length_function(self) -> Callable[[str], int]:
         if self.tokenizer is not None:
             tokenizer = load_tokenizer(self.tokenizer)
             return lambda text: len(tokenizer(text, add_special_tokens=False, verbose=False)["input_ids"])
@@ -106,13 +107,13 @@ class Length(Signal):
 
 @dataclass(frozen=True, config=ConfigDict(extra="forbid"))
 class NotNull(Signal):
-    """Scores 1 where there is a text and 0 where there is none; it is never in doubt."""
+    """Scores 1 for a text and 0 for null; its own score is never null."""
 
     version: ClassVar[int] = 1
     cost: ClassVar[float] = 0.1
 
     def settings(self) -> dict[str, Any]:
-        """Return nothing: there is nothing to set."""
+        """Return no settings."""
         return {}
 
     def score(self, texts: Sequence[str | None]) -> pa.Array:
@@ -120,43 +121,44 @@ class NotNull(Signal):
         return pa.array([float(text is not None) for text in texts], pa.float64())
 
     def keep(self, scores: pa.Array) -> pa.Array:
-        """Keep texts."""
+        """Keep rows with a text."""
         return pc.greater(scores, 0.0)
 
 
 @dataclass(frozen=True, config=ConfigDict(extra="forbid"))
-class Field(Signal):
-    """Takes a number that stands beside the text, such as a rating; keeps those within bounds.
+class Column(Signal):
+    """Reads a number from another column, such as a rating; keeps numbers within bounds.
 
     Attributes:
-        column: A column of numbers that the source keeps (its ``columns``), or ``label``.
-        at_least: The smallest number to keep; null for no such bound.
-        at_most: The largest number to keep; null for no such bound.
+        column: A numeric column that the source lists in its ``columns``, or ``label``.
+        at_least: The minimum; null disables it.
+        at_most: The maximum; null disables it.
     """
 
     version: ClassVar[int] = 1
+    identity: ClassVar[str] = "Field"  # the name of this class in version 0.1
     cost: ClassVar[float] = 0.1
 
-    column: Annotated[str, Limited(min_length=1)]
+    column: Annotated[str, Field(min_length=1)]
     at_least: float | None = None
     at_most: float | None = None
 
     def __post_init__(self) -> None:
-        require_bounds(self.at_least, self.at_most)
+        check_bounds(self.at_least, self.at_most)
 
     @property
     def scored_column(self) -> str:
-        """The column."""
+        """The name of the column."""
         return self.column
 
     def settings(self) -> dict[str, Any]:
-        """Return the column."""
+        """Return the name of the column."""
         return {"column": self.column}
 
     def score(self, texts: Sequence[float | None]) -> pa.Array:
-        """Return the numbers themselves; null for null."""
+        """Return the numbers unchanged; null for null."""
         return pa.array(texts, pa.float64())
 
     def keep(self, scores: pa.Array) -> pa.Array:
-        """Keep numbers within the bounds, both included."""
-        return within(scores, self.at_least, self.at_most)
+        """Keep numbers within the bounds, inclusive."""
+        return within_bounds(scores, self.at_least, self.at_most)

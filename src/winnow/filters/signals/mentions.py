@@ -1,4 +1,4 @@
-"""Mentions of listed words."""
+"""A signal that counts mentions of listed words."""
 
 from __future__ import annotations
 
@@ -16,24 +16,23 @@ from winnow.errors import WinnowError
 from winnow.filters.signals.signal import Signal
 
 _GAP = r"[\s\-\u2010\u2011]+"
-_ASCII_GAP = r"[\x09-\x0d\x1c-\x20\-]+"  # the same, of what is ASCII
+_ASCII_GAP = r"[\x09-\x0d\x1c-\x20\-]+"  # the ASCII characters of _GAP
 
 _Words = Annotated[list[Annotated[str, Field(min_length=1)]], Field(min_length=1)]
 
 
 @dataclass(frozen=True, config=ConfigDict(extra="forbid"))
 class Mentions(Signal):
-    """Counts the mentions of listed words and phrases, whatever their case; keeps texts with at least one.
+    """Counts mentions of listed words and phrases, ignoring case; keeps texts with at least one.
 
-    A mention is a whole word: the characters beside it are no letters, digits or underscores. Mentions do not
-    overlap, and the longest phrase wins (``running shoes`` is one mention, not also one of ``shoes``). A
-    hyphen or space in a listed phrase stands for any run of spaces and hyphens, so ``high-quality`` finds
-    ``high quality``.
+    A mention is a whole word: the adjacent characters are not letters, digits or underscores. Mentions do not overlap,
+    and the longest phrase wins (``running shoes`` is one mention, and not also one of ``shoes``). A hyphen or space in
+    a listed phrase matches any run of spaces and hyphens, so ``high-quality`` matches ``high quality``.
 
     Attributes:
         words: Words and phrases.
-        whole_word: Set to false to count bare substrings, exactly as they are listed: ``fashionable`` is then
-            also found in ``unfashionable``.
+        whole_word: Set it to false to count substrings, exactly as listed: ``fashionable`` then also matches
+            ``unfashionable``.
     """
 
     version: ClassVar[int] = 1
@@ -44,10 +43,10 @@ class Mentions(Signal):
 
     def __post_init__(self) -> None:
         if not all(word.strip() for word in self.words):
-            raise WinnowError("A listed word is blank and would be found everywhere. Take it out.", key="words")
+            raise WinnowError("expected words, got a blank one, which would match every text. Remove it.", key="words")
 
     def settings(self) -> dict[str, Any]:
-        """Return words, in no order, and the kind of match."""
+        """Return the sorted words and the kind of match."""
         return {"words": sorted({word.casefold() for word in self.words}), "whole_word": self.whole_word}
 
     def score(self, texts: Sequence[str | None]) -> pa.Array:
@@ -58,74 +57,78 @@ class Mentions(Signal):
     def score_array(self, values: pa.Array) -> pa.Array:
         """Return the number of mentions; null for null.
 
-        ASCII texts are matched by Arrow, which is several times faster and finds the same in them.
+        ASCII texts are matched by Arrow, which is several times faster and gives the same counts.
         """
         pattern = _ascii_pattern(tuple(self.words), self.whole_word)
         if pattern is None:
             return self.score(values.to_pylist())
         counts = pc.count_substring_regex(pc.ascii_lower(values), pattern).cast(pa.float64())
-        other = pc.invert(pc.fill_null(pc.string_is_ascii(values), True))
-        if not pc.any(other).as_py():
+        non_ascii = pc.invert(pc.fill_null(pc.string_is_ascii(values), True))
+        if not pc.any(non_ascii).as_py():
             return counts
-        return pc.replace_with_mask(counts, other, self.score(values.filter(other).to_pylist()))
+        return pc.replace_with_mask(counts, non_ascii, self.score(values.filter(non_ascii).to_pylist()))
 
     def spans(self, text: str) -> list[tuple[int, int]]:
-        """Return where the mentions stand, as places of first character and end; none where case changes a length."""
+        """Return the start and end index of each mention; an empty list if case folding changes the text's length."""
         folded = text.casefold()
-        found = _mention_pattern(tuple(self.words), self.whole_word).finditer(folded)
-        return [match.span() for match in found] if len(folded) == len(text) else []
+        matches = _mention_pattern(tuple(self.words), self.whole_word).finditer(folded)
+        return [match.span() for match in matches] if len(folded) == len(text) else []
 
     def keep(self, scores: pa.Array) -> pa.Array:
-        """Keep one mention or more."""
+        """Keep texts with at least one mention."""
         return pc.greater(scores, 0.0)
 
 
 @lru_cache(maxsize=128)
 def _mention_pattern(words: tuple[str, ...], whole_word: bool) -> re.Pattern[str]:
     if not whole_word:
-        return re.compile(_longest_of([[re.escape(character) for character in word.casefold()] for word in words]))
-    pattern = _longest_of([_phrase(word.strip().casefold()) for word in words])
+        return re.compile(
+            _longest_match_pattern([[re.escape(character) for character in word.casefold()] for word in words])
+        )
+    pattern = _longest_match_pattern([_phrase_patterns(word.strip().casefold()) for word in words])
     return re.compile(rf"(?<!\w){pattern}(?!\w)")
 
 
 @lru_cache(maxsize=128)
 def _ascii_pattern(words: tuple[str, ...], whole_word: bool) -> str | None:
-    """Return a pattern for Arrow's regular expressions that finds the same in ASCII texts; None where there is none.
+    """Return an equivalent of :func:`_mention_pattern` for Arrow and ASCII texts; None if there is none.
 
-    These know no look-behind, and their word boundary is that of :func:`_mention_pattern` only beside a word character.
+    Arrow's regular expressions have no look-behind. Their word boundary is equivalent only next to a word character.
     """
-    within_reach = [word for word in (word.strip().casefold() for word in words) if word.isascii()]
+    ascii_words = [word for word in (word.strip().casefold() for word in words) if word.isascii()]
     if not whole_word:
-        within_reach = [word for word in (word.casefold() for word in words) if word.isascii()]
-        pattern = _longest_of([[re.escape(character) for character in word] for word in within_reach])
-    elif all(re.fullmatch(r"\w(.*\w)?", word, re.DOTALL) for word in within_reach):
-        pattern = rf"\b{_longest_of([_phrase(word, _ASCII_GAP) for word in within_reach])}\b"
+        ascii_words = [word for word in (word.casefold() for word in words) if word.isascii()]
+        pattern = _longest_match_pattern([[re.escape(character) for character in word] for word in ascii_words])
+    elif all(re.fullmatch(r"\w(.*\w)?", word, re.DOTALL) for word in ascii_words):
+        pattern = rf"\b{_longest_match_pattern([_phrase_patterns(word, _ASCII_GAP) for word in ascii_words])}\b"
     else:
         return None
-    return pattern if within_reach else None
+    return pattern if ascii_words else None
 
 
-def _phrase(words: str, gap: str = _GAP) -> list[str]:
-    """Return the patterns of a phrase's characters, with ``gap`` for each run of spaces and hyphens."""
-    pieces = re.split(r"([\s-]+)", words)
+def _phrase_patterns(words: str, gap: str = _GAP) -> list[str]:
+    """Return one pattern per character of a phrase, with ``gap`` for each run of spaces and hyphens."""
+    segments = re.split(r"([\s-]+)", words)
     return [
-        pattern for place, piece in enumerate(pieces) for pattern in ([gap] if place % 2 else map(re.escape, piece))
+        pattern
+        for index, segment in enumerate(segments)
+        for pattern in ([gap] if index % 2 else map(re.escape, segment))
     ]
 
 
-def _longest_of(phrases: list[list[str]]) -> str:
-    """Return a pattern for the longest of several phrases, shared beginnings tried but once.
+def _longest_match_pattern(phrases: list[list[str]]) -> str:
+    """Return a pattern that matches the longest of several phrases, with common prefixes merged.
 
-    >>> _longest_of([list("shoe"), list("shoes"), list("cap")])
+    >>> _longest_match_pattern([list("shoe"), list("shoes"), list("cap")])
     '(?:shoe(?:s)?|cap)'
     """
-    rests: dict[str, list[list[str]]] = {}
+    suffixes: dict[str, list[list[str]]] = {}
     for phrase in phrases:
         if phrase:
-            rests.setdefault(phrase[0], []).append(phrase[1:])
-    branches = [first + _longest_of(rest) for first, rest in rests.items()]
+            suffixes.setdefault(phrase[0], []).append(phrase[1:])
+    branches = [first + _longest_match_pattern(suffix) for first, suffix in suffixes.items()]
     if not branches:
         return ""
     may_end = not all(phrases)
-    together = "|".join(branches)
-    return f"(?:{together})?" if may_end else f"(?:{together})" if len(branches) > 1 else together
+    alternatives = "|".join(branches)
+    return f"(?:{alternatives})?" if may_end else f"(?:{alternatives})" if len(branches) > 1 else alternatives

@@ -1,4 +1,4 @@
-"""What a signal is: one score for each row, and which scores to keep."""
+"""The base class of signals, and helpers for their settings."""
 
 from __future__ import annotations
 
@@ -16,76 +16,90 @@ from winnow.errors import WinnowError
 
 
 class Signal(ABC):
-    """Gives every row a score and says which scores to keep.
+    """Gives every row a score and decides which scores to keep.
 
-    Scoring is apart from keeping, so that another threshold needs no second scoring.
+    Scoring and deciding are separate, so a new threshold does not need new scores.
 
     Attributes:
-        version: Raised when the same text and settings would get another score.
-        cost: A rough price, in microseconds a text.
-        whole: Whether a score depends on other rows, so that all must be given at once.
+        version: Increase it whenever the same text and settings would get a different score.
+        cost: The approximate cost of scoring, in microseconds per text.
+        needs_all_rows: Whether a score depends on other rows, so that all rows must be scored in one call.
+        identity: The name in fingerprints, by default the name of the class. A renamed class keeps its old name here,
+            so that its cached scores and finished runs are still found.
     """
 
     version: ClassVar[int]
     cost: ClassVar[float]
-    whole: ClassVar[bool] = False
+    needs_all_rows: ClassVar[bool] = False
+    identity: ClassVar[str]
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        if "identity" not in vars(cls):
+            cls.identity = cls.__name__
 
     @property
     def required(self) -> bool:
-        """Whether a row to which the signal gives no score is dropped, whatever the expression says."""
+        """Whether a row without a score is always dropped, regardless of the expression."""
         return False
 
     @property
     def scored_column(self) -> str:
-        """The column of the corpus that is scored."""
+        """The name of the corpus column to score."""
         return "text"
 
     @abstractmethod
     def settings(self) -> dict[str, Any]:
-        """Return what the scores depend on, thresholds left out."""
+        """Return the settings that the scores depend on; thresholds are not among them."""
 
     def fingerprint(self) -> str:
-        """Return 16 hex digits that name the scores this signal gives."""
-        return fingerprint(type(self).__name__, self.version, self.settings())
+        """Return 16 hex digits that identify the scores of this signal."""
+        return fingerprint(self.identity, self.version, self.settings())
 
     def thresholds(self) -> dict[str, Any]:
-        """Return what the verdicts depend on besides the scores."""
-        named: list[str] = [field.name for field in dataclasses.fields(self)] if dataclasses.is_dataclass(self) else []
-        return {name: getattr(self, name) for name in named if name not in self.settings()}
+        """Return the settings that only the verdicts depend on."""
+        names: list[str] = [field.name for field in dataclasses.fields(self)] if dataclasses.is_dataclass(self) else []
+        return {name: getattr(self, name) for name in names if name not in self.settings()}
 
     def check(self) -> list[WinnowError]:
-        """Return the faults of the world: a file or a package that is not there."""
+        """Return an error for each file or package that is needed and missing."""
         return []
 
     @abstractmethod
     def score(self, texts: Sequence[Any]) -> pa.Array:
-        """Return one float64 score for each text; null where the signal cannot say."""
+        """Return one float64 score per text; null if the signal has no score for it."""
 
     def score_array(self, values: pa.Array) -> pa.Array:
-        """Return the same for an Arrow array; a signal that needs no Python strings overrides it."""
+        """Score an Arrow array. Override this method if the signal can score it without Python strings."""
         return self.score(values.to_pylist())
 
     @abstractmethod
     def keep(self, scores: pa.Array) -> pa.Array:
-        """Return one verdict for each score; null stays null."""
+        """Return one verdict per score; a null score has a null verdict."""
 
 
-def within(scores: pa.Array, at_least: float | None, at_most: float | None) -> pa.Array:
-    """Return which scores lie within the bounds, both included; null stays null."""
+def within_bounds(scores: pa.Array, at_least: float | None, at_most: float | None) -> pa.Array:
+    """Return the verdict for each score: whether it is within the bounds, inclusive; null stays null."""
     above = pc.greater_equal(scores, float("-inf") if at_least is None else float(at_least))
     return pc.and_kleene(above, pc.less_equal(scores, float("inf") if at_most is None else float(at_most)))
 
 
-def require_bounds(at_least: float | None, at_most: float | None) -> None:
-    """Raise where bounds remove nothing or everything."""
+def check_bounds(at_least: float | None, at_most: float | None) -> None:
+    """Raise an error if the bounds keep every score or none."""
     if at_least is None and at_most is None:
-        raise WinnowError("Without `at_least` or `at_most` nothing is removed. Give one.", key="at_least")
+        raise WinnowError(
+            "expected `at_least`, `at_most` or both, got neither. Set at least one, or remove the signal.",
+            key="at_least",
+        )
     if at_least is not None and at_most is not None and at_least > at_most:
-        raise WinnowError(f"Nothing is at least {at_least} and at most {at_most}.", key="at_least")
+        raise WinnowError(
+            f"expected a value up to `at_most` ({at_most}), got {at_least}. Swap the bounds, or remove one.",
+            key="at_least",
+        )
 
 
-def missing_package(package: str, extra: str, who: str = "This signal") -> list[WinnowError]:
-    """Return the fault that an optional package, which somebody needs, is not installed; none where it is."""
+def missing_package_errors(package: str, extra: str, component: str = "this signal") -> list[WinnowError]:
+    """Return one error if an optional package that a component needs is not installed, else an empty list."""
     if find_spec(package) is not None:
         return []
-    return [WinnowError(f"{who} needs the package {package}: pip install 'winnow[{extra}]'.")]
+    return [WinnowError(f"{component} needs the package {package}. Install it: pip install 'winnow[{extra}]'.")]

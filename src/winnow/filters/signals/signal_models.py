@@ -1,4 +1,4 @@
-"""Tokenizers and models that a signal reads, loaded once a process and never part of the signal itself."""
+"""Tokenizers and models of signals, loaded once per process and shared between signals."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ from typing import Any
 
 from winnow.errors import WinnowError
 
-_WEIGHTS_AND_WORDS = ("*.json", "*.txt", "*.model", "*.safetensors")
+_MODEL_FILES = ("*.json", "*.txt", "*.model", "*.safetensors")
 
 
 def pretrained_settings(name: str, revision: str | None = None) -> dict[str, Any]:
-    """Return what names a tokenizer or model: of a folder its content, of the Hub its name and revision."""
+    """Return the identity of a tokenizer or model: a folder's content hash, or a Hub name and revision."""
     if not Path(name).is_dir():
         return {"name": name, "revision": revision}
     digest = hashlib.blake2b(digest_size=16)
-    for path in sorted(one for pattern in _WEIGHTS_AND_WORDS for one in Path(name).glob(pattern)):
+    for path in sorted(path for pattern in _MODEL_FILES for path in Path(name).glob(pattern)):
         with path.open("rb") as stream:
             digest.update(f"{path.name}:{hashlib.file_digest(stream, hashlib.blake2b).hexdigest()}".encode())
     return {"content": digest.hexdigest()}
@@ -25,37 +25,39 @@ def pretrained_settings(name: str, revision: str | None = None) -> dict[str, Any
 
 @lru_cache(maxsize=4)
 def load_tokenizer(name: str, revision: str | None = None, key: str = "tokenizer") -> Any:
-    """Return a tokenizer of the Hub or of a folder.
+    """Load a tokenizer from the Hub or a folder.
 
     Raises:
-        WinnowError: It cannot be loaded.
+        WinnowError: The tokenizer cannot be loaded.
     """
     from transformers import AutoTokenizer
 
     try:
         return AutoTokenizer.from_pretrained(name, revision=revision, trust_remote_code=False)
-    except (OSError, ValueError) as fault:
-        raise _unloadable("tokenizer", name, key, fault) from fault
+    except (OSError, ValueError) as error:
+        raise _loading_error("tokenizer", name, key, error) from error
 
 
 @lru_cache(maxsize=2)
 def load_classifier(name: str, revision: str | None, device: str) -> Any:
-    """Return a sequence classification model in evaluation mode, on its device.
+    """Load a sequence classification model in evaluation mode onto a device.
 
     Raises:
-        WinnowError: It cannot be loaded.
+        WinnowError: The model cannot be loaded.
     """
     from transformers import AutoModelForSequenceClassification
 
     try:
         model = AutoModelForSequenceClassification.from_pretrained(name, revision=revision, trust_remote_code=False)
-    except (OSError, ValueError) as fault:
-        raise _unloadable("classifier", name, "name", fault) from fault
+    except (OSError, ValueError) as error:
+        raise _loading_error("classifier", name, "name", error) from error
     return model.to(device).eval()
 
 
-def _unloadable(what: str, name: str, key: str, fault: Exception) -> WinnowError:
-    reason = str(fault).strip().splitlines()[0] if str(fault).strip() else type(fault).__name__
+def _loading_error(kind: str, name: str, key: str, error: Exception) -> WinnowError:
+    reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
     return WinnowError(
-        f"Cannot load the {what} '{name}': {reason}. Give the name of one on the Hub, or the folder of a copy.", key=key
+        f"cannot load the {kind} '{name}': {reason}. Give the name of a {kind} on the Hub, or a folder that contains "
+        "one.",
+        key=key,
     )

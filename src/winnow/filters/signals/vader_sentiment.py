@@ -1,4 +1,4 @@
-"""VADER sentiment, as NLTK computes it, several times faster."""
+"""VADER sentiment: the scores of NLTK's analyzer, computed several times faster."""
 
 from __future__ import annotations
 
@@ -23,27 +23,27 @@ from winnow.errors import WinnowError
 from winnow.filters.signals.signal import Signal
 
 _REMOVE_PUNCTUATION = str.maketrans("", "", string.punctuation)
-_REMEMBERED = 2**15  # tokens, and words among their neighbours; above it, old ones are forgotten
-_CHARGED, _NEUTRAL = "good", "table"  # stand for words of the lexicon, and for others, that no rule names
-_PLAIN = frozenset({_CHARGED, _NEUTRAL})
+_CACHE_SIZE = 2**15  # entries of each cache, after which old ones are removed
+_IN_LEXICON, _NEUTRAL = "good", "table"  # represent words in the lexicon and other words, without special rules
+_ORDINARY = frozenset({_IN_LEXICON, _NEUTRAL})
 
 Band = Literal["negative", "neutral", "positive"]
 
 
 @dataclass(frozen=True, config=ConfigDict(extra="forbid"))
 class VaderSentiment(Signal):
-    """VADER's compound score, from -1 (most negative) to 1 (most positive); keeps scores from a bound up, or bands.
+    """Computes VADER's compound score, from -1 (negative) to 1 (positive); keeps scores above a threshold or in bands.
 
-    The rules are those of NLTK's analyzer (Hutto and Gilbert 2014), the lexicon is the one in the
-    vaderSentiment wheel, which is the same file; nothing is downloaded. A text without a word of the lexicon
-    scores 0.
+    The rules are those of NLTK's analyzer (Hutto and Gilbert 2014). The lexicon is part of the vaderSentiment package
+    and identical to NLTK's, so nothing is downloaded. A text without any word of the lexicon scores 0.
 
     Attributes:
-        at_least: The lowest compound score to keep.
-        bands: Instead of ``at_least``, which of three bands to keep.
-        edge: Where the bands meet: up to ``-edge`` is negative, from ``edge`` on positive, what lies between neutral.
-        lexicon: A file of further words of your domain, in the format of VADER's own: on each line a word, a tab and
-            its valence from -4 to 4. It may give words of the lexicon another valence.
+        at_least: The minimum compound score.
+        bands: The bands to keep, instead of ``at_least``.
+        edge: The limit of the bands: scores up to ``-edge`` are negative, scores from ``edge`` are positive, and scores
+            in between are neutral.
+        lexicon: A file with additional words in the format of VADER's lexicon: a word, a tab and its valence from -4 to
+            4 per line. It can also change the valence of words in the lexicon.
     """
 
     version: ClassVar[int] = 1
@@ -56,19 +56,19 @@ class VaderSentiment(Signal):
 
     def __post_init__(self) -> None:
         if self.bands is not None and self.at_least:
-            raise WinnowError("Give `at_least` or `bands`, not both.", key="bands")
+            raise WinnowError("expected `at_least` or `bands`, got both. Remove one of them.", key="bands")
 
     def settings(self) -> dict[str, Any]:
-        """Return the versions of the packages that hold rules and lexicon, and the content of the further lexicon."""
+        """Return the versions of the packages with the rules and the lexicon, and a hash of the additional words."""
         packages = {name: _version(name) for name in ("nltk", "vaderSentiment")}
         return {**packages, "lexicon": self.lexicon and fingerprint(read_lexicon(self.lexicon))}
 
     def check(self) -> list[WinnowError]:
-        """Return a fault if the further lexicon is not there or is none."""
+        """Return an error if the file of additional words is missing or invalid."""
         try:
             self.settings()
-        except WinnowError as fault:
-            return [fault]
+        except WinnowError as error:
+            return [error]
         return []
 
     def score(self, texts: Sequence[str | None]) -> pa.Array:
@@ -77,7 +77,7 @@ class VaderSentiment(Signal):
         return pa.array([None if text is None else compound(text) for text in texts], pa.float64())
 
     def keep(self, scores: pa.Array) -> pa.Array:
-        """Keep scores that reach the bound or lie in one of the bands."""
+        """Keep scores of at least ``at_least``, or in one of the bands."""
         if self.bands is None:
             return pc.greater_equal(scores, self.at_least)
         low, high = pc.less_equal(scores, -self.edge), pc.greater_equal(scores, self.edge)
@@ -85,92 +85,93 @@ class VaderSentiment(Signal):
         return reduce(pc.or_kleene, (inside[band] for band in self.bands))
 
 
-_version = cache(version)  # looking it up takes as long as judging a hundred rows
+_version = cache(version)  # a lookup takes as long as scoring a hundred rows
 
 
 def read_lexicon(path: Path) -> tuple[tuple[str, float], ...]:
-    """Return the words of a lexicon file, in lower case, and their valences.
+    """Read the words of a lexicon file, in lower case, and their valences.
 
     Raises:
-        WinnowError: It is not there, or a line of it is no entry.
+        WinnowError: The file is missing or empty, or a line is not a valid entry.
     """
     try:
         lines = path.expanduser().read_text("utf-8-sig").splitlines()
-    except (OSError, UnicodeDecodeError) as fault:
-        raise WinnowError(f"Cannot read the lexicon {path}: {fault}.", key="lexicon") from fault
+    except (OSError, UnicodeDecodeError) as error:
+        raise WinnowError(f"cannot read {path}: {error}. Give a UTF-8 text file.", key="lexicon") from error
     entries = []
     for number, line in enumerate(lines, start=1):
         if not line.strip():
             continue
-        word, _, rest = line.partition("\t")
+        word, _, columns = line.partition("\t")
         with suppress(ValueError):
-            valence = float(rest.split("\t")[0])
+            valence = float(columns.split("\t")[0])
             if word and not any(character.isspace() for character in word) and abs(valence) <= 4:
                 entries.append((word.lower(), valence))
                 continue
         raise WinnowError(
-            f"Line {number} of {path} is no entry of a lexicon: {line!r:.60}. It must be one word, a tab and a valence "
-            "from -4 to 4.",
+            f"expected a word, a tab and a valence from -4 to 4 on line {number} of {path}, got {line!r:.60}. Correct "
+            "the line.",
             key="lexicon",
         )
     if not entries:
-        raise WinnowError(f"The lexicon {path} holds no words.", key="lexicon")
+        raise WinnowError(
+            f"expected at least one word in {path}, got an empty file. Add words, or remove `lexicon`.", key="lexicon"
+        )
     return tuple(entries)
 
 
 @lru_cache(maxsize=4)
-def compound_scorer(further: tuple[tuple[str, float], ...] = ()) -> Callable[[str], float]:
-    """Return a function from text to compound score, equal to NLTK's on every text.
+def compound_scorer(additional_words: tuple[tuple[str, float], ...] = ()) -> Callable[[str], float]:
+    """Return a function that computes the compound score of a text, with the same result as NLTK for every text.
 
-    NLTK builds two dictionaries for each text only to strip punctuation from its tokens. How a token is stripped
-    depends on the token alone, and the valence of a word on the parts that its neighbours play, so both are looked up
-    where they were met before; and a text without a charged word needs no rules at all. The rules themselves are NLTK's
-    own functions.
+    NLTK builds two dictionaries per text only to strip punctuation from tokens. Here, stripped tokens are cached, and
+    so are valences, which depend only on the word and the role of its neighbors. A text without any word of the
+    lexicon skips the rules entirely. The rules themselves are NLTK's functions.
 
     Args:
-        further: Words, in lower case, and valences that the lexicon is extended by.
+        additional_words: Words in lower case and valences to add to the lexicon.
     """
     analyzer = vader_analyzer()
-    analyzer.lexicon.update(further)
+    analyzer.lexicon.update(additional_words)
     constants = analyzer.constants
     punctuation = frozenset(constants.PUNC_LIST)
-    charged = frozenset(word for word in analyzer.lexicon if len(word) > 1 and word not in constants.BOOSTER_DICT)
-    calm: set[str] = set()  # tokens of texts without a charged word
-    valence = _valences(analyzer)
+    lexicon_words = frozenset(word for word in analyzer.lexicon if len(word) > 1 and word not in constants.BOOSTER_DICT)
+    neutral_tokens: set[str] = set()  # tokens of texts without any word of the lexicon
+    valence = _build_valence_function(analyzer)
 
-    @lru_cache(maxsize=_REMEMBERED)
-    def stripped(token: str) -> str | None:
-        """Return the token as NLTK reads it; None for a single character."""
+    @lru_cache(maxsize=_CACHE_SIZE)
+    def strip_punctuation(token: str) -> str | None:
+        """Return the token as NLTK strips it; None for a single character."""
         if len(token) < 2:
             return None
         if token.isalnum():
             return token
         word = token.translate(_REMOVE_PUNCTUATION)
-        return word if 1 < len(word) < len(token) and _rest(token, word) in punctuation else token
+        return word if 1 < len(word) < len(token) and _affix(token, word) in punctuation else token
 
     def compound(text: str) -> float:
         tokens = text.split()
-        small = text.islower()
-        if small and "".join(tokens).isalnum():  # nothing to strip
-            if charged.isdisjoint(tokens):
+        is_lower = text.islower()
+        if is_lower and "".join(tokens).isalnum():  # no punctuation to strip
+            if lexicon_words.isdisjoint(tokens):
                 return 0.0
             words = lower = [token for token in tokens if len(token) > 1]
         else:
-            if calm.issuperset(tokens):
+            if neutral_tokens.issuperset(tokens):
                 return 0.0
-            words = [word for token in tokens if (word := stripped(token))]
-            lower = words if small else list(map(str.lower, words))
-            if charged.isdisjoint(lower):
-                if len(calm) > _REMEMBERED:
-                    calm.clear()
-                calm.update(tokens)
+            words = [word for token in tokens if (word := strip_punctuation(token))]
+            lower = words if is_lower else list(map(str.lower, words))
+            if lexicon_words.isdisjoint(lower):
+                if len(neutral_tokens) > _CACHE_SIZE:
+                    neutral_tokens.clear()
+                neutral_tokens.update(tokens)
                 return 0.0
-        differ = not small and 0 < sum(map(str.isupper, words)) < len(words)
+        mixed_case = not is_lower and 0 < sum(map(str.isupper, words)) < len(words)
         valences = [0.0] * len(words)
-        for place, word in enumerate(lower):
-            if word in charged:
-                first = words.index(words[place])  # NLTK reads a repeated word where it first stands
-                valences[place] = valence(words, lower, first, differ)
+        for index, word in enumerate(lower):
+            if word in lexicon_words:
+                first = words.index(words[index])  # NLTK scores a repeated word at its first position
+                valences[index] = valence(words, lower, first, mixed_case)
         if "but" in lower:
             valences = analyzer._but_check(words, valences)
         total = float(sum(valences))
@@ -181,75 +182,85 @@ def compound_scorer(further: tuple[tuple[str, float], ...] = ()) -> Callable[[st
     return compound
 
 
-def _valences(analyzer: Any) -> Callable[[list[str], list[str], int, bool], float]:
-    """Return a function to the valence of a charged word from words, these in lower case, its place, and ``differ``.
+def _build_valence_function(analyzer: Any) -> Callable[[list[str], list[str], int, bool], float]:
+    """Return a function that computes the valence of one word of the lexicon in a text.
 
-    NLTK's rules look at three words before it and two after. Where none of these is named by a rule, the lexicon tells.
-    Most others play no part but that of a word in the lexicon or of one outside, and most charged words none but that
-    of their valence, so few cases are left, and each is given to NLTK once. ``differ`` tells whether capitals stress.
+    Its arguments are the words of the text, the same in lower case, the index of the word, and whether the text mixes
+    upper and lower case, so that capitals mean emphasis.
+
+    NLTK's rules depend on the three words before and the two words after. If no rule mentions any of these, the valence
+    is that of the lexicon. Otherwise most words only matter by whether they are in the lexicon, and most words of the
+    lexicon only by their valence. Replacing words by a representative leaves few distinct cases; NLTK computes each of
+    them once.
     """
     lexicon, constants = analyzer.lexicon, analyzer.constants
     phrases = [phrase.split() for phrase in (*constants.BOOSTER_DICT, *constants.SPECIAL_CASE_IDIOMS)]
-    alone = {words[0] for words in phrases if len(words) == 1} | constants.NEGATE | {"this", "least"}
-    sayings = [frozenset(words) for words in phrases if len(words) > 1]
-    together = frozenset().union(*sayings, {"at", "least"})
-    named = alone | together
-    examples = {
-        value: word for word, value in lexicon.items() if word.isascii() and word.isalpha() and word not in named
+    single_words = {words[0] for words in phrases if len(words) == 1} | constants.NEGATE | {"this", "least"}
+    multiword = [frozenset(words) for words in phrases if len(words) > 1]
+    phrase_words = frozenset().union(*multiword, {"at", "least"})
+    rule_words = single_words | phrase_words
+    representatives = {
+        value: word for word, value in lexicon.items() if word.isascii() and word.isalpha() and word not in rule_words
     }
 
-    @lru_cache(maxsize=_REMEMBERED)
-    def says(words: frozenset[str]) -> bool:
-        """Return whether some of the words may mean something together."""
-        return any(words.issuperset(saying) for saying in sayings)
+    @lru_cache(maxsize=_CACHE_SIZE)
+    def may_form_phrase(words: frozenset[str]) -> bool:
+        """Return whether the words include all words of a phrase."""
+        return any(words.issuperset(phrase) for phrase in multiword)
 
-    @lru_cache(maxsize=_REMEMBERED)
-    def part(word: str) -> str:
+    @lru_cache(maxsize=_CACHE_SIZE)
+    def neighbor(word: str) -> str:
+        """Return a representative of a word next to the scored one."""
         lower = word.lower()
-        return word if lower in named or "n't" in lower else plain(lower)
+        return word if lower in rule_words or "n't" in lower else ordinary(lower)
 
-    @lru_cache(maxsize=_REMEMBERED)
-    def example(word: str) -> str:
-        """Return a word that any rule reads as this charged one: of its valence, and in capitals where it is."""
+    @lru_cache(maxsize=_CACHE_SIZE)
+    def representative(word: str) -> str:
+        """Return a word with the same valence and case that every rule treats like this word of the lexicon."""
         lower = word.lower()
-        if lower in named:
+        if lower in rule_words:
             return word
-        other: str = examples.get(lexicon[lower], word)
-        return other if other is word or not word.isupper() else other.upper()
+        same_valence: str = representatives.get(lexicon[lower], word)
+        return same_valence if same_valence is word or not word.isupper() else same_valence.upper()
 
-    def plain(word: str) -> str:
-        return _CHARGED if word in lexicon else _NEUTRAL
+    def ordinary(word: str) -> str:
+        return _IN_LEXICON if word in lexicon else _NEUTRAL
 
-    @lru_cache(maxsize=_REMEMBERED)
-    def case(word: str, before: tuple[str, ...], after: tuple[str, ...], capitals_differ: bool) -> float:
+    @lru_cache(maxsize=_CACHE_SIZE)
+    def compute(word: str, before: tuple[str, ...], after: tuple[str, ...], mixed_case: bool) -> float:
         around = [*before, *after]
-        if around and _PLAIN.issuperset(around):
-            return case(word, (), (), capitals_differ)
-        lower = [one.lower() for one in around]
-        if len(together.intersection([*lower, word.lower()])) == 1:
-            # Words that mean something together are as any other where there is but one.
-            simple = [plain(low) if low in together - alone else one for low, one in zip(lower, around, strict=True)]
+        if around and _ORDINARY.issuperset(around):
+            return compute(word, (), (), mixed_case)
+        lower = [neighbor.lower() for neighbor in around]
+        if len(phrase_words.intersection([*lower, word.lower()])) == 1:
+            # A single word of a phrase is an ordinary word.
+            simple = [
+                ordinary(low) if low in phrase_words - single_words else original
+                for low, original in zip(lower, around, strict=True)
+            ]
             if simple != around:
-                return case(word, tuple(simple[: len(before)]), tuple(simple[len(before) :]), capitals_differ)
+                return compute(word, tuple(simple[: len(before)]), tuple(simple[len(before) :]), mixed_case)
         if word.lower() == "kind" and after and after[0].lower() == "of":
             return 0.0
-        reading = SimpleNamespace(words_and_emoticons=[*before, word, *after], is_cap_diff=capitals_differ)
-        return float(analyzer.sentiment_valence(0, reading, word, len(before), [])[0])
+        context = SimpleNamespace(words_and_emoticons=[*before, word, *after], is_cap_diff=mixed_case)
+        return float(analyzer.sentiment_valence(0, context, word, len(before), [])[0])
 
-    def valence(words: list[str], lower: list[str], place: int, differ: bool) -> float:
-        start = place - 3 if place > 3 else 0
-        if alone.isdisjoint(lower[start:place]) and not (differ and words[place].isupper()):
-            near = together.intersection(lower[start : place + 3])
-            if (len(near) < 2 or not says(near)) and "n't" not in " ".join(lower[start:place]):
-                return float(lexicon[lower[place]])
-        before, after = words[start:place], words[place + 1 : place + 3]
-        return case(example(words[place]), tuple(map(part, before)), tuple(map(part, after)), differ)
+    def valence(words: list[str], lower: list[str], index: int, mixed_case: bool) -> float:
+        start = index - 3 if index > 3 else 0
+        if single_words.isdisjoint(lower[start:index]) and not (mixed_case and words[index].isupper()):
+            near = phrase_words.intersection(lower[start : index + 3])
+            if (len(near) < 2 or not may_form_phrase(near)) and "n't" not in " ".join(lower[start:index]):
+                return float(lexicon[lower[index]])
+        before, after = words[start:index], words[index + 1 : index + 3]
+        return compute(
+            representative(words[index]), tuple(map(neighbor, before)), tuple(map(neighbor, after)), mixed_case
+        )
 
     return valence
 
 
-def _rest(token: str, word: str) -> str:
-    """Return what stands before or after ``word`` in ``token``; nothing where it stands on both sides."""
+def _affix(token: str, word: str) -> str:
+    """Return the prefix or suffix of ``token`` around ``word``; an empty string if it has both."""
     if token.endswith(word):
         return token[: -len(word)]
     return token[len(word) :] if token.startswith(word) else ""

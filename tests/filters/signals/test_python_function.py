@@ -12,7 +12,7 @@ import pytest
 from fixtures.small_corpus import CorpusOf
 from winnow.config import construct
 from winnow.errors import WinnowError, WinnowErrors
-from winnow.filters import Filter, Length, Python, filter_statistics
+from winnow.filters import Filter, Length, PythonFunction, compute_filter_statistics
 
 MODULE = """
 def loudness(texts, mark="!"):
@@ -21,7 +21,7 @@ def loudness(texts, mark="!"):
 def fails_on_trouble(texts):
     return [1 / (text != "trouble") for text in texts]
 
-def forgets_trouble(texts):
+def skips_trouble(texts):
     return [1.0 for text in texts if text != "trouble"]
 """
 
@@ -38,11 +38,11 @@ def functions(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
 
 def node(function: str, **settings: Any) -> dict[str, Any]:
     target = {"_target_": f"my_scores.{function}", "_partial_": True}
-    return {"_target_": "winnow.filters.Python", "function": {**target, **settings}, "at_least": 1}
+    return {"_target_": "winnow.filters.PythonFunction", "function": {**target, **settings}, "at_least": 1}
 
 
-def test_a_function_is_named_in_yaml_and_admitted_by_its_package(functions: Any) -> None:
-    signal = construct(node("loudness", mark="?"), "filter.signals.loud", Python, ["my_scores"])
+def test_a_function_is_constructed_from_an_allowed_package(functions: Any) -> None:
+    signal = construct(node("loudness", mark="?"), "filter.signals.loud", PythonFunction, ["my_scores"])
     scores = signal.score(["a?", "!", "??", None])
     assert scores.to_pylist() == [1, 0, 2, None]
     assert signal.keep(scores).to_pylist() == [True, False, True, None]
@@ -52,7 +52,7 @@ def test_a_function_is_named_in_yaml_and_admitted_by_its_package(functions: Any)
 
 
 @pytest.mark.parametrize(
-    ("given", "allow", "message"),
+    ("tree", "allow", "message"),
     [
         (node("loudness"), [], "not on the list of allowed targets"),
         (node("loudnes"), ["my_scores"], "has no class 'loudnes'"),
@@ -65,48 +65,52 @@ def test_a_function_is_named_in_yaml_and_admitted_by_its_package(functions: Any)
         ),
     ],
 )
-def test_what_is_not_admitted_is_told(functions: Any, given: dict[str, Any], allow: list[str], message: str) -> None:
+def test_an_invalid_target_is_an_error(functions: Any, tree: dict[str, Any], allow: list[str], message: str) -> None:
     with pytest.raises(WinnowErrors, match=message):
-        construct(given, "filter.signals.loud", Python, allow)
+        construct(tree, "filter.signals.loud", PythonFunction, allow)
 
 
-def test_a_function_that_fails_is_told_with_its_row(functions: Any, corpus_of: CorpusOf, tmp_path: Path) -> None:
+def test_an_error_names_the_row_at_which_the_function_fails(
+    functions: Any, corpus_of: CorpusOf, tmp_path: Path
+) -> None:
     texts = [f"text {i}" for i in range(32_000)]
     texts[31_414] = "trouble"
     corpus = corpus_of(texts)
 
-    def judge(function: Any, **settings: Any) -> Any:
-        signals = {"mine": Python(function=function, at_least=0.5, **settings)}
-        return Filter(name="x", signals=signals, keep="mine").judge(corpus, tmp_path, progress=False)
+    def compute_verdicts(function: Any, **settings: Any) -> Any:
+        signals = {"mine": PythonFunction(function=function, at_least=0.5, **settings)}
+        return Filter(name="x", signals=signals, keep="mine").compute_verdicts(corpus, tmp_path, progress=False)
 
     with pytest.raises(WinnowError, match=r"raised ZeroDivisionError on row 31,415 \('trouble'\)") as caught:
-        judge(functions.fails_on_trouble)
+        compute_verdicts(functions.fails_on_trouble)
     assert caught.value.key == "signals.mine"
-    with pytest.raises(WinnowError, match=r"1999 scores .* \(rows 30,001 to 32,000\).* Row 31,415 alone"):
-        judge(functions.forgets_trouble)
-    for function in (functions.fails_on_trouble, functions.forgets_trouble):
-        summary = judge(function, on_error="null").summary()
+    with pytest.raises(WinnowError, match=r"1999 scores .* \(rows 30,001 to 32,000\).* first wrong row is 31,415"):
+        compute_verdicts(functions.skips_trouble)
+    for function in (functions.fails_on_trouble, functions.skips_trouble):
+        summary = compute_verdicts(function, on_error="null").summary()
         assert summary["signals"]["mine"] == {"pass": 31_997, "fail": 0, "null": 1}
 
 
-@pytest.mark.parametrize("function", ["fails_on_trouble", "forgets_trouble"])
+@pytest.mark.parametrize("function", ["fails_on_trouble", "skips_trouble"])
 @pytest.mark.parametrize("mode", ["full", "short_circuit"])
 def test_rows_at_which_a_function_fails_are_dropped_and_counted(
     functions: Any, corpus_of: CorpusOf, tmp_path: Path, function: str, mode: Any
 ) -> None:
     corpus = corpus_of(["some text", "trouble", "other", "trouble", "no", "a", "b"])
 
-    def judge(keep: str, on_error: Any) -> Any:
-        mine = Python(function=getattr(functions, function), at_least=0.5, on_error=on_error)
+    def compute_verdicts(keep: str, on_error: Any) -> Any:
+        mine = PythonFunction(function=getattr(functions, function), at_least=0.5, on_error=on_error)
         signals = {"mine": mine, "long": Length(at_least=5)}
-        return Filter(name="x", signals=signals, keep=keep, mode=mode).judge(corpus, tmp_path, progress=False)
+        return Filter(name="x", signals=signals, keep=keep, mode=mode).compute_verdicts(
+            corpus, tmp_path, progress=False
+        )
 
     # Another signal saves a row without a score, unless it is to be dropped.
-    assert judge("mine & long | long", "null").kept("train").tolist() == [True, True, True, True, False]
-    dropping = judge("mine & long | long", "drop")
+    assert compute_verdicts("mine & long | long", "null").kept("train").tolist() == [True, True, True, True, False]
+    dropping = compute_verdicts("mine & long | long", "drop")
     assert dropping.kept("train").tolist() == [True, False, True, False, False]
     assert dropping.reasons("train").to_pylist()[1] == ["known(mine)"]
-    assert filter_statistics(dropping, corpus)["terms"]["known(mine)"]["drops"] == 2
+    assert compute_filter_statistics(dropping, corpus)["terms"]["known(mine)"]["drops"] == 2
     if mode == "full":
         assert dropping.summary()["signals"]["mine"]["null"] == 2
 
@@ -114,7 +118,7 @@ def test_rows_at_which_a_function_fails_are_dropped_and_counted(
 def test_another_source_or_argument_is_another_score(functions: Any, tmp_path: Path) -> None:
     loud = functools.partial(functions.loudness, mark="!")
     prints = {
-        Python(function=function, at_least=1, revision=revision).fingerprint()
+        PythonFunction(function=function, at_least=1, revision=revision).fingerprint()
         for function, revision in (
             (functions.loudness, 0),
             (loud, 0),
@@ -123,12 +127,15 @@ def test_another_source_or_argument_is_another_score(functions: Any, tmp_path: P
         )
     }
     assert len(prints) == 4
-    assert Python(function=loud, at_least=1).fingerprint() == Python(function=loud, at_least=9).fingerprint()
-    first = Filter(name="x", signals={"a": Python(function=loud, at_least=1)}, keep="a")
-    again = Filter(name="x", signals={"a": Python(function=functools.partial(loud), at_least=1)}, keep="a")
+    assert (
+        PythonFunction(function=loud, at_least=1).fingerprint()
+        == PythonFunction(function=loud, at_least=9).fingerprint()
+    )
+    first = Filter(name="x", signals={"a": PythonFunction(function=loud, at_least=1)}, keep="a")
+    again = Filter(name="x", signals={"a": PythonFunction(function=functools.partial(loud), at_least=1)}, keep="a")
     assert first.fingerprint() == again.fingerprint()
-    dropping = Python(function=loud, at_least=1, on_error="drop")
-    unsure = Python(function=loud, at_least=1, on_error="null")
+    dropping = PythonFunction(function=loud, at_least=1, on_error="drop")
+    unsure = PythonFunction(function=loud, at_least=1, on_error="null")
     assert dropping.fingerprint() == unsure.fingerprint()  # the same scores, and other verdicts
     assert dropping.thresholds() != unsure.thresholds()
-    assert "0x" not in str(Python(function=loud, at_least=1).settings())
+    assert "0x" not in str(PythonFunction(function=loud, at_least=1).settings())

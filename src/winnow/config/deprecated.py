@@ -1,0 +1,15 @@
+"""Renamed configuration keys, choices and target classes, each with its new name."""
+
+from __future__ import annotations
+
+RENAMED_KEYS: dict[str, str] = {
+    "filter=without": "filter=leave_one_out",
+}
+"""Keys and `group=choice` pairs."""
+
+RENAMED_TARGETS: dict[str, str] = {
+    "winnow.filters.Field": "winnow.filters.Column",
+    "winnow.filters.Python": "winnow.filters.PythonFunction",
+    "winnow.filters.Without": "winnow.filters.LeaveOneOut",
+}
+"""Classes that a `_target_` names."""

@@ -1,0 +1,148 @@
+"""Arms derived from a filter: a size-matched random control, and the filter without one of its signals."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated
+
+import pyarrow as pa
+from pydantic import ConfigDict, Field, InstanceOf
+from pydantic.dataclasses import dataclass
+
+from winnow.data import Corpus
+from winnow.data.fingerprint import fingerprint
+from winnow.errors import WinnowError, did_you_mean
+from winnow.filters.expression import Node, remove_names
+from winnow.filters.filter import Filter, Selection
+from winnow.filters.signals.mentions import Mentions
+from winnow.filters.verdicts import Verdicts
+
+_CONTROL_STREAM = 0x77696E6E  # separates the control's random stream from others that use the same seed
+
+
+@dataclass(frozen=True, config=ConfigDict(extra="forbid"))
+class RandomMatched(Selection):
+    """A random sample of the training rows, of the same size as another filter's selection.
+
+    Each seed draws another sample. The control measures the effect of training on fewer rows, whatever their content.
+
+    Attributes:
+        of: The filter whose size is matched.
+        name: The name of the control.
+    """
+
+    of: InstanceOf[Filter]
+    name: Annotated[str, Field(min_length=1)] = "random_matched"
+
+    def compute_verdicts(self, corpus: Corpus, cache_dir: Path, progress: bool = True) -> Verdicts:
+        """Return the verdicts of the matched filter."""
+        return _with_key_of(lambda: self.of.compute_verdicts(corpus, cache_dir, progress))
+
+    def select(self, train_rows: pa.Table, verdicts: Verdicts | None, seed: int) -> pa.Table:
+        """Sample as many rows as the matched filter keeps, without replacement."""
+        import numpy as np
+
+        size = self.of.select(train_rows, verdicts, seed).num_rows
+        generator = np.random.default_rng([_CONTROL_STREAM, seed])
+        return train_rows.take(np.sort(generator.choice(train_rows.num_rows, size, replace=False)))
+
+    def fingerprint(self) -> str:
+        """Return a fingerprint of the matched filter."""
+        return fingerprint("random_matched", self.of.fingerprint())
+
+    def check(self) -> list[WinnowError]:
+        """Return the errors of the matched filter."""
+        return [error.under("of") for error in self.of.check()]
+
+
+@dataclass(frozen=True, config=ConfigDict(extra="forbid"))
+class LeaveOneOut(Selection):
+    """A filter without one of its signals, to measure what that signal contributes to the model.
+
+    The verdicts are derived from those of the complete filter, so no row is scored again. Slices are those of the
+    complete filter.
+
+    Attributes:
+        of: The complete filter.
+        signal: The signal to remove from its expression; null removes none.
+    """
+
+    of: InstanceOf[Filter]
+    signal: str | None = None
+
+    def __post_init__(self) -> None:
+        if self.signal is not None and self.signal not in self.of.signals:
+            options = ", ".join(self.of.signals)
+            hint = did_you_mean(self.signal, self.of.signals)
+            raise WinnowError(
+                f"the filter '{self.of.name}' has no signal '{self.signal}'.{hint} Allowed: {options}.", "signal"
+            )
+        if self.signal is not None and self.of.mode == "short_circuit":
+            message = (
+                "expected mode 'full', got 'short_circuit'. Leaving out a signal needs every signal's score of every "
+                "row. Set mode=full."
+            )
+            raise WinnowError(message, key="of.mode")
+        if self._remaining_expression() is None:
+            message = (
+                f"no term of the filter '{self.of.name}' remains without '{self.signal}'. Leave out another signal."
+            )
+            raise WinnowError(message, key="signal")
+
+    @property
+    def name(self) -> str:  # type: ignore[override]
+        """The filter's name, followed by ``_without_`` and the signal."""
+        return self.of.name if self.signal is None else f"{self.of.name}_without_{self.signal}"
+
+    def compute_verdicts(self, corpus: Corpus, cache_dir: Path, progress: bool = True) -> Verdicts:
+        """Return the verdicts of the complete filter."""
+        return _with_key_of(lambda: self.of.compute_verdicts(corpus, cache_dir, progress))
+
+    def select(self, train_rows: pa.Table, verdicts: Verdicts | None, seed: int) -> pa.Table:
+        """Return the rows that the filter keeps without the signal.
+
+        Raises:
+            WinnowError: No row is kept, or every row.
+        """
+        if verdicts is None:
+            raise ValueError("LeaveOneOut.select needs the verdicts of the filter, got None")
+        kept = self.derive_verdicts(verdicts).kept("train")
+        if not 0 < kept.sum() < len(kept):
+            amount = "every" if kept.any() else "no"
+            message = (
+                f"'{self.name}' keeps {amount} training row, so there is nothing to compare. Leave out another signal."
+            )
+            raise WinnowError(message, "signal")
+        return train_rows.filter(pa.array(kept))
+
+    def derive_verdicts(self, verdicts: Verdicts) -> Verdicts:
+        """Return the verdicts without the signal, given those of the complete filter."""
+        return verdicts if self.signal is None else verdicts.leave_out(self.signal, self.name)
+
+    def fingerprint(self) -> str:
+        """Return a fingerprint of the filter and the signal; if no signal is removed, that of the filter."""
+        # "without" is the name of the class in version 0.1; it stays, so that finished runs are still recognized.
+        return (
+            self.of.fingerprint() if self.signal is None else fingerprint("without", self.signal, self.of.fingerprint())
+        )
+
+    def words(self) -> set[str]:
+        """Return the words that the remaining ``Mentions`` signals list."""
+        remaining = [signal for name, signal in self.of.signals.items() if name != self.signal]
+        return {word for signal in remaining if isinstance(signal, Mentions) for word in signal.words}
+
+    def check(self) -> list[WinnowError]:
+        """Return the errors of the complete filter."""
+        return [error.under("of") for error in self.of.check()]
+
+    def _remaining_expression(self) -> Node | None:
+        return remove_names(self.of.expression, {self.signal} if self.signal else set())
+
+
+def _with_key_of(compute_verdicts: Callable[[], Verdicts]) -> Verdicts:
+    """Run a function and put the key of its errors below ``of``."""
+    try:
+        return compute_verdicts()
+    except WinnowError as error:
+        raise error.under("of") from error

@@ -1,0 +1,106 @@
+"""A signal that scores texts with a user-defined Python function."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+from collections.abc import Callable, Sequence
+from typing import Annotated, Any, ClassVar, Literal
+
+import pyarrow as pa
+from pydantic import ConfigDict, Field
+from pydantic.dataclasses import dataclass
+
+from winnow.data.fingerprint import fingerprint
+from winnow.errors import WinnowError
+from winnow.filters.signals.signal import Signal, check_bounds, within_bounds
+
+
+@dataclass(frozen=True, config=ConfigDict(extra="forbid"))
+class PythonFunction(Signal):
+    """Scores texts with a Python function; keeps scores within bounds.
+
+    In YAML the function is a target from a package that `allow_targets` lists::
+
+        _target_: winnow.filters.PythonFunction
+        function: {_target_: my_package.scores.loudness, _partial_: true}
+        at_least: 0.5
+
+    Texts are scored again if the source of the function's module changes. Increase ``revision`` if the scores change
+    for any other reason.
+
+    Attributes:
+        function: Takes a list of texts (null is `None`) and returns a number, a boolean or `None` for each. The score
+            of a text must not depend on other texts.
+        at_least: The minimum score; null disables it.
+        at_most: The maximum score; null disables it.
+        on_error: What to do if the function raises an exception for a text, or does not return a single number:
+            ``fail`` raises an error, ``null`` gives the text a null score, and ``drop`` always drops the row.
+            Statistics count the last two, as well as any `None` that the function returns.
+        revision: Increase it if the scores change although the function's module is the same.
+    """
+
+    version: ClassVar[int] = 1
+    identity: ClassVar[str] = "Python"  # the name of this class in version 0.1
+    cost: ClassVar[float] = 1_000.0  # unknown in advance; a low cost would skip timing the function on a sample
+
+    function: Callable[..., Any]
+    at_least: float | None = None
+    at_most: float | None = None
+    on_error: Literal["fail", "null", "drop"] = "fail"
+    revision: Annotated[int, Field(ge=0)] = 0
+
+    def __post_init__(self) -> None:
+        check_bounds(self.at_least, self.at_most)
+        if not inspect.isfunction(self._unwrapped):
+            raise WinnowError(f"expected a Python function, got {self.function!r}.", key="function")
+
+    def settings(self) -> dict[str, Any]:
+        """Return the function's name, arguments and source."""
+        function = self._unwrapped
+        arguments = self.function.keywords if isinstance(self.function, functools.partial) else {}
+        source = inspect.getsource(inspect.getmodule(function) or function)
+        identity = {"function": f"{function.__module__}.{function.__qualname__}", "arguments": arguments}
+        on_error = "fail" if self.on_error == "fail" else "null"
+        return {**identity, "source": fingerprint(source), "revision": self.revision, "on_error": on_error}
+
+    def thresholds(self) -> dict[str, Any]:
+        """Return the bounds, and whether rows without a score are dropped."""
+        drop = {"on_error": "drop"} if self.required else {}
+        return {"at_least": self.at_least, "at_most": self.at_most, **drop}
+
+    @property
+    def required(self) -> bool:
+        """Whether a row without a score is always dropped."""
+        return self.on_error == "drop"
+
+    def score(self, texts: Sequence[str | None]) -> pa.Array:
+        """Return the results of the function as float64."""
+        try:
+            scores = _to_floats(self.function(list(texts)))
+        except Exception:
+            if self.on_error == "fail":
+                raise
+        else:
+            if self.on_error == "fail" or len(scores) == len(texts):
+                return scores
+        return pa.array([self._score_single(text) for text in texts], pa.float64())
+
+    def keep(self, scores: pa.Array) -> pa.Array:
+        """Keep scores within the bounds, inclusive."""
+        return within_bounds(scores, self.at_least, self.at_most)
+
+    @property
+    def _unwrapped(self) -> Any:
+        return self.function.func if isinstance(self.function, functools.partial) else self.function
+
+    def _score_single(self, text: str | None) -> float | None:
+        try:
+            (score,) = _to_floats(self.function([text])).to_pylist()
+        except Exception:
+            return None
+        return score if score is None else float(score)
+
+
+def _to_floats(scores: Sequence[float | bool | None]) -> pa.Array:
+    return pa.array([None if score is None else float(score) for score in scores], pa.float64())
