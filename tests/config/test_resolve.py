@@ -220,7 +220,7 @@ def test_the_fields_of_the_users_dataclass_are_checked_without_making_one(mine: 
 
 def test_the_defaults_of_the_users_function_are_settings_too(mine: types.ModuleType) -> None:
     loudness = "{_target_: my_package.loudness, _partial_: true, power: 3}"
-    scores = f"{{_target_: winnow.filters.Python, function: {loudness}, at_least: 0}}"
+    scores = f"{{_target_: winnow.filters.PythonFunction, function: {loudness}, at_least: 0}}"
     cell = composed("filter=nike_positive", ALLOW, f"+filter.signals.loud={scores}", "filter.keep='nike & loud'")
     function = cell.tree["filter"]["signals"]["loud"]["function"]
     assert function == {"_target_": "my_package.loudness", "_partial_": True, "share": 1.0, "power": 3}

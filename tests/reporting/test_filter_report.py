@@ -168,7 +168,7 @@ def test_signals_describe_themselves() -> None:
     told = describe(Mentions(words=list("abcdefgh"), whole_word=False))
     assert told["lists"] == {"words": list("abcdefgh")}
     assert told["settings"] == {"whole_word": "False"}
-    assert told["does"].startswith("Counts the mentions")
+    assert told["does"].startswith("Counts mentions")
     assert describe(VaderSentiment(bands=["neutral", "positive"]))["settings"] == {"bands": "neutral, positive"}
     assert describe(Length(at_most=9))["settings"] == {"at_most": "9"}
 

@@ -12,7 +12,7 @@ import pyarrow.compute as pc
 
 from winnow.errors import WinnowError
 
-KLEENE = {"|": pc.or_kleene, "^": pc.xor, "&": pc.and_kleene}
+BINARY_OPERATORS = {"|": pc.or_kleene, "^": pc.xor, "&": pc.and_kleene}
 """Binary operators and their Arrow functions, from lowest to highest precedence, as in Python."""
 
 COMPARISONS = {
@@ -251,7 +251,7 @@ def evaluate(node: Node, verdicts: Mapping[str, Any], scores: Mapping[str, Any])
         case Not(term):
             return pc.invert(evaluate(term, verdicts, scores))
         case Binary(operator, left, right):
-            return KLEENE[operator](evaluate(left, verdicts, scores), evaluate(right, verdicts, scores))
+            return BINARY_OPERATORS[operator](evaluate(left, verdicts, scores), evaluate(right, verdicts, scores))
         case AtLeast(count, terms):
             return _at_least(count, [evaluate(term, verdicts, scores) for term in terms])
 

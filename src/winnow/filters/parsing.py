@@ -6,9 +6,9 @@ import functools
 import re
 
 from winnow.errors import WinnowError
-from winnow.filters.expression import KLEENE, AtLeast, Binary, Compare, Known, Name, Node, Not
+from winnow.filters.expression import BINARY_OPERATORS, AtLeast, Binary, Compare, Known, Name, Node, Not
 
-_OPERATORS = tuple(KLEENE)  # lowest precedence first
+_OPERATORS = tuple(BINARY_OPERATORS)  # lowest precedence first
 _TOKEN = re.compile(
     r"(?P<name>[^\W\d]\w*)|(?P<number>-?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?)"
     r"|(?P<comparison>[<>]=?|[=!]=)|(?P<operator>[|^&~(),])|(?P<space>\s+)|(?P<unknown>.)"

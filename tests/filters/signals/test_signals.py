@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 import pickle
 from typing import Any
 
@@ -9,8 +10,21 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
+from winnow.data.fingerprint import fingerprint
 from winnow.errors import WinnowError
-from winnow.filters import Language, Length, Mentions, NotNull, Regex, Signal, VaderSentiment
+from winnow.filters import (
+    Column,
+    Filter,
+    Language,
+    LeaveOneOut,
+    Length,
+    Mentions,
+    NotNull,
+    PythonFunction,
+    Regex,
+    Signal,
+    VaderSentiment,
+)
 
 
 def kept(signal: Signal, *texts: str | None) -> list[bool | None]:
@@ -150,3 +164,13 @@ def test_fingerprints_depend_on_settings_but_not_on_thresholds() -> None:
         VaderSentiment(),
     ]
     assert len({signal.fingerprint() for signal in different}) == 7
+
+
+def test_renamed_signals_keep_the_fingerprints_of_version_0_1() -> None:
+    assert Column(column="label", at_least=4).fingerprint() == fingerprint("Field", 1, {"column": "label"})
+    scorer = PythonFunction(function=json.dumps, at_least=1)
+    assert scorer.fingerprint() == fingerprint("Python", 1, scorer.settings())
+    assert Length(at_least=1).fingerprint() == fingerprint("Length", 1, Length(at_least=1).settings())
+    filter_ = Filter(name="x", signals={"a": NotNull(), "b": Length(at_least=1)}, keep="a & b")
+    reduced = LeaveOneOut(of=filter_, signal="a")
+    assert reduced.fingerprint() == fingerprint("without", "a", filter_.fingerprint())

@@ -231,7 +231,7 @@ def _build_valence_function(analyzer: Any) -> Callable[[list[str], list[str], in
         around = [*before, *after]
         if around and _ORDINARY.issuperset(around):
             return compute(word, (), (), mixed_case)
-        lower = [neighbor.lower() for neighbor in around]
+        lower = [item.lower() for item in around]
         if len(phrase_words.intersection([*lower, word.lower()])) == 1:
             # A single word of a phrase is an ordinary word.
             simple = [
