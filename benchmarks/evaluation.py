@@ -223,7 +223,9 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as cache:
 
         def switch(linear: Any) -> None:
-            numerics.set_up(model, torch.device("cpu"), tokens=640, guessed=64, cache=Path(cache), linear=linear)
+            numerics.configure_numerics(
+                model, torch.device("cpu"), tokens=640, masked_tokens=64, cache=Path(cache), linear=linear
+            )
 
         def chosen(work: Callable[[], Any]) -> Callable[[], Any]:
             def run() -> Any:

@@ -33,8 +33,8 @@ from winnow.run.fit import fit
 from winnow.run.inputs import Inputs, load_inputs
 from winnow.tracking import track
 from winnow.tracking.environment import hardware
-from winnow.training import TrainingBatches, masked_lm_sums
-from winnow.training.optimization import parameter_groups, schedule
+from winnow.training import TrainingBatches, masked_lm_loss_sum
+from winnow.training.optimization import build_schedule, parameter_groups
 
 MODELS = {
     "scratch": ([], 120, 0.10),
@@ -61,11 +61,11 @@ def bare(inputs: Inputs, steps: int) -> list[float]:
     batches = TrainingBatches(inputs.train_tokens, inputs.masking, config.seed, config.training.batch_size, steps)
     optimizer = components.optimizer(parameter_groups(model))
     rate = torch.optim.lr_scheduler.LambdaLR(
-        optimizer, schedule(config.training.scheduler, config.training.warmup_fraction, steps)
+        optimizer, build_schedule(config.training.scheduler, config.training.warmup_fraction, steps)
     )
     times = []
     for step in range(steps):
-        loss, masked = masked_lm_sums(model, batches[step], config.training.forward)
+        loss, masked = masked_lm_loss_sum(model, batches[step], config.training.forward)
         (loss / masked).backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), config.training.gradient_clip)
         optimizer.step()

@@ -30,7 +30,7 @@ from torch.utils.data import DataLoader
 from winnow.tracking import Store, track
 from winnow.tracking.environment import hardware
 from winnow.tracking.logger import RunLogger
-from winnow.training.progress import quieten_libraries
+from winnow.training.progress import silence_libraries
 from winnow.training.step_logging import log_step
 
 STEPS, VALUES = 2000, ("train/loss", "train/tokens", "train/learning_rate")
@@ -133,7 +133,7 @@ def main() -> None:
     parser.add_argument("--turns", type=int, default=3)
     parser.add_argument("--steps", type=int, default=STEPS)
     options = parser.parse_args()
-    quieten_libraries()
+    silence_libraries()
     found = measure(options.turns, options.steps)
     for name in ("per_step_ms", "by_self_log_per_step_ms", "lightning_per_step_ms"):
         print(f"{name:<26} {found[name]:8.3f}")

@@ -55,12 +55,12 @@ from winnow.training import (
     Masking,
     TokenRows,
     TrainingBatches,
-    masked_lm_sums,
-    to_blocks,
+    masked_lm_loss_sum,
+    pack_into_blocks,
     tokenize,
 )
 from winnow.training.forward import numerics
-from winnow.training.progress import quieten_libraries
+from winnow.training.progress import silence_libraries
 from winnow.training.wordpiece import train_wordpiece
 
 VOCABULARY, LONGEST, CLIP, RATE = 30_522, 512, 1.0, 5e-5
@@ -114,7 +114,7 @@ def library(model: Any, tokenizer: Any, work: Workload, first: int, steps: int) 
 
     clock = Clock([], [])
     batches = TrainingBatches(work.rows, Masking(), 0, work.batch_size, first + steps)
-    chosen = work.rows.take(np.concatenate([batches.draw(first + step)[0] for step in range(steps)]))
+    chosen = work.rows.take(np.concatenate([batches.select_rows(first + step)[0] for step in range(steps)]))
     with tempfile.TemporaryDirectory() as folder:
         arguments = TrainingArguments(
             folder,
@@ -165,7 +165,7 @@ def winnow(
     tokens = round(work.rows.lengths.mean() * work.batch_size)
     cache = Path(tempfile.gettempdir()) / f"winnow-benchmark-{os.getppid()}"
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    numerics.set_up(model, device, tokens, round(0.15 * tokens), cache, linear, tf32, compiled)
+    numerics.configure_numerics(model, device, tokens, round(0.15 * tokens), cache, linear, tf32, compiled)
     optimizer = functools.partial(torch.optim.AdamW, lr=RATE, weight_decay=0.01, fused=True)
     pl.Trainer(
         max_steps=steps,
@@ -211,7 +211,7 @@ def new_model(quick: bool) -> Any:
 def play(quick: bool, threads: int, tokenizer: Any, works: dict[str, Workload], pipe: Any) -> None:
     """Take turns when told, in a process of its own, and tell at last what memory that took."""
     torch.set_num_threads(threads)
-    quieten_libraries()
+    silence_libraries()
     transformers.utils.logging.set_verbosity_error()
     model = new_model(quick)
     while (told := pipe.recv()) is not None:
@@ -281,28 +281,28 @@ def products(work: Workload, quick: bool, steps: int = 6) -> dict[str, float]:
     batches = TrainingBatches(work.rows, Masking(), 0, work.batch_size, steps)
     counts: dict[str, list[float]] = {"baseline": [], "winnow": []}
     for step in range(steps):
-        rows = work.rows.take(batches.draw(step)[0])
+        rows = work.rows.take(batches.select_rows(step)[0])
         padded = torch.empty(len(rows), int(rows.lengths.max()), dtype=torch.long, device="meta")
         with FlopCounterMode(display=False) as counter:
             logits = model(input_ids=padded).logits
             torch.nn.functional.cross_entropy(logits.flatten(0, 1), padded.flatten()).backward()
         counts["baseline"].append(counter.get_total_flops() / 1e9)
         with FlopCounterMode(display=False) as counter:
-            masked_lm_sums(model, batches[step].to("meta"), "efficient")[0].backward()
+            masked_lm_loss_sum(model, batches[step].to("meta"), "efficient")[0].backward()
         counts["winnow"].append(counter.get_total_flops() / 1e9)
     return {name: round(statistics.mean(each), 1) for name, each in counts.items()}
 
 
 def product_rates(tokens: int = 512, guessed: int = 96) -> dict[str, dict[str, float]]:
     """Return 10**9 operations a second of the products of a step: in float32 by MKL and by oneDNN, and in bf16."""
-    from winnow.training.forward.linear import PRODUCTS, onednn_works, timed
+    from winnow.training.forward.linear_backend import MATMULS, is_onednn_usable, time_matmul
 
     shapes = {"attention": (tokens, 768, 768), "feed_forward": (tokens, 3072, 768), "head": (guessed, VOCABULARY, 768)}
     found = {}
     for name, (rows, outputs, inputs) in shapes.items():
         factors = [torch.ones(size).bfloat16() for size in ((rows, inputs), (outputs, inputs), (rows, outputs))]
-        for product, ways in PRODUCTS.items():
-            in_float32 = timed((product, outputs, inputs), rows) if onednn_works() else {}
+        for product, ways in MATMULS.items():
+            in_float32 = time_matmul((product, outputs, inputs), rows) if is_onednn_usable() else {}
             portable, _ = ways(*factors)
             portable()
             begun = time.perf_counter()
@@ -326,7 +326,7 @@ def workloads(prose: Sequence[str], quick: bool) -> tuple[Any, dict[str, Workloa
 
         made = {
             "short": Workload(tokens(short, LONGEST), 64),
-            "blocks": Workload(to_blocks(tokens(prose, None), 128, apart=False), 2 if quick else 8),
+            "blocks": Workload(pack_into_blocks(tokens(prose, None), 128, isolate_rows=False), 2 if quick else 8),
             "lines": Workload(tokens(prose, LONGEST), 2 if quick else 8),
         }
         if torch.cuda.is_available():
@@ -357,7 +357,7 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true", help="a small model, one round: only to see that it runs")
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
-    quieten_libraries()
+    silence_libraries()
     text, prose = prose_of(options.data_dir)
     tokenizer, works = workloads(prose, options.quick)
     found: dict[str, Any] = {

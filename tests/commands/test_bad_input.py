@@ -120,13 +120,13 @@ def test_a_mask_rate_that_is_no_chance(refused, reviews: Path, rate: str) -> Non
 def test_rows_longer_than_the_model(refused, reviews: Path) -> None:
     told = refused(*CSV, "+model.max_length=64", "training.max_length=65")
     assert "training.max_length" in told
-    assert "longer than the 64" in told
+    assert "expected at most 64" in told
 
 
 def test_a_budget_of_tokens_that_no_row_fits_into(refused, reviews: Path) -> None:
     told = refused(*CSV, "training.batching=tokens", "training.max_tokens=5")
     assert "training.max_tokens" in told
-    assert "Give at least" in told
+    assert "Set it to at least" in told
 
 
 def test_compiling_for_a_cpu(refused, reviews: Path) -> None:
@@ -134,6 +134,6 @@ def test_compiling_for_a_cpu(refused, reviews: Path) -> None:
     assert "arithmetic.compile" in told
 
 
-def test_chosen_words_that_the_tokenizer_does_not_know(refused, reviews: Path) -> None:
-    told = refused(*CSV, "masking=chosen_words", "masking.words=['прочный']")
+def test_listed_words_that_the_tokenizer_does_not_know(refused, reviews: Path) -> None:
+    told = refused(*CSV, "masking=listed_words", "masking.words=['прочный']")
     assert "masking.words" in told

@@ -9,8 +9,8 @@ from torch.nn import functional
 
 from fixtures.tiny_model import TEXTS
 from winnow.evaluation import pseudo_log_likelihoods, score_pseudo, score_rows, slice_metrics
-from winnow.training import HeldOutBatches, MaskedLoss, Masking, Perplexity, TokenRows, masked_lm_sums
-from winnow.training.batch import masked_batch
+from winnow.training import HeldOutBatches, MaskedLoss, Masking, Perplexity, TokenRows, masked_lm_loss_sum
+from winnow.training.masked_batch import build_masked_batch
 
 
 def test_each_row_gets_what_it_would_get_alone(model: Any, rows: TokenRows) -> None:
@@ -18,9 +18,9 @@ def test_each_row_gets_what_it_would_get_alone(model: Any, rows: TokenRows) -> N
     assert scores["row_id"].to_pylist() == [f"{key:016x}" for key in rows.keys.tolist()]
     assert scores.schema.types[1:6] == [pa.float64(), pa.int64(), pa.int64(), pa.int64(), pa.float64()]
     for i in (0, 100, 587):
-        batch = masked_batch(rows.take(np.array([i])), Masking(), 4)
+        batch = build_masked_batch(rows.take(np.array([i])), Masking(), 4)
         with torch.no_grad():
-            logits = model(input_ids=batch.input_ids[None]).logits[0][batch.masked]
+            logits = model(input_ids=batch.input_ids[None]).logits[0][batch.masked_indices]
         expected = functional.cross_entropy(logits, batch.targets, reduction="sum").item() if len(logits) else 0.0
         hits = logits.topk(5).indices == batch.targets[:, None]
         ranks = 1 + (logits.argsort(1, descending=True) == batch.targets[:, None]).int().argmax(1)
@@ -133,7 +133,7 @@ def test_scores_agree_with_the_loss_of_training(model: Any, rows: TokenRows) -> 
     loss, perplexity = MaskedLoss(), Perplexity()
     with torch.no_grad():
         for batch in HeldOutBatches(rows, Masking(), 4, 33):
-            sums = masked_lm_sums(model, batch)
+            sums = masked_lm_loss_sum(model, batch)
             loss.update(*sums)
             perplexity.update(*sums)
     found = slice_metrics(score_rows(model, rows, Masking(), seed=4))["all"]

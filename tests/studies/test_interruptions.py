@@ -297,9 +297,9 @@ def test_a_disk_that_is_full_in_the_middle_of_a_checkpoint_costs_one_cell_and_no
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
         signal.signal(signal.SIGXFSZ, ignored)
     told = in_words(capsys.readouterr().out)
-    assert "The checkpoint of step 2 cannot be written" in told
+    assert "the checkpoint of step 2 cannot be written" in told
     assert "2 cells failed" in told
-    assert "Make room" in told
+    assert "Free some disk space" in told
     assert [run.info.status for run in runs()] == ["FINISHED", "FAILED", "FAILED"]
     assert main(wide) == 0
     assert [run.info.status for run in runs()][:1] == ["FINISHED"]

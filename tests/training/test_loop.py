@@ -1,4 +1,4 @@
-"""What users expect of a training loop: averages, early stopping, budgets, speed and a bar."""
+"""Features of the training loop: weight averaging, checkpoints, freezing, budgets, throughput and the progress bar."""
 
 import functools
 import io
@@ -19,17 +19,17 @@ from winnow.training import (
     MaskedLanguageModule,
     Masking,
     Scratch,
-    Share,
+    Shard,
     TokenRows,
     TrainingBatches,
-    masked_lm_sums,
+    masked_lm_loss_sum,
 )
-from winnow.training.batch import masked_batch
-from winnow.training.checkpoint import BestCheckpoint, LastCheckpoint, WholeFiles
-from winnow.training.forward import efficient
-from winnow.training.optimization import compute_twice, freeze
+from winnow.training.checkpoint import AtomicCheckpointIO, BestCheckpoint, LastCheckpoint
+from winnow.training.forward import efficient_forward
+from winnow.training.masked_batch import build_masked_batch
+from winnow.training.optimization import enable_gradient_checkpointing, freeze
 from winnow.training.progress import StepProgressBar
-from winnow.training.throughput import Throughput, measured_peak, operations
+from winnow.training.throughput import Throughput, flops_per_token, measure_peak_flops
 
 
 def fit(
@@ -40,7 +40,7 @@ def fit(
     data = MaskedLanguageDataModule(rows.take(np.arange(100)), rows.take(np.arange(100, 140)), Masking(), 16, seed=3)
     defaults: dict[str, Any] = {
         "max_steps": 8,
-        "plugins": [WholeFiles()],
+        "plugins": [AtomicCheckpointIO()],
         "check_val_every_n_epoch": None,
         "val_check_interval": 2,
         "log_every_n_steps": 2,
@@ -50,139 +50,142 @@ def fit(
     return module
 
 
-class Weights(Callback):
-    """Keeps the weights after each step."""
+class RecordWeights(Callback):
+    """Records the weights after each step."""
 
     def __init__(self) -> None:
-        self.seen: list[dict[str, torch.Tensor]] = []
+        self.steps: list[dict[str, torch.Tensor]] = []
 
     def on_train_batch_end(self, trainer: Any, module: Any, *_: Any) -> None:
-        self.seen.append({name: weights.clone() for name, weights in module.model.state_dict().items()})
+        self.steps.append({name: weights.clone() for name, weights in module.model.state_dict().items()})
 
 
-def test_the_average_is_measured_and_kept_and_training_goes_on_without_it(
+def test_the_average_is_validated_and_saved_but_does_not_affect_training(
     tiny: Any, tokenizer: Any, rows: TokenRows, tmp_path: Path
 ) -> None:
-    plain, averaged = Weights(), Weights()
-    without = fit(tiny.load(tokenizer, 0), rows, plain)
+    plain, averaged = RecordWeights(), RecordWeights()
+    without_average = fit(tiny.load(tokenizer, 0), rows, plain)
     module = fit(
         tiny.load(tokenizer, 0), rows, EMAWeightAveraging(decay=0.5, use_buffers=False), averaged,
         BestCheckpoint(tmp_path / "best.ckpt"),
     )  # fmt: skip
-    expected = dict(plain.seen[0])
-    for step, weights in enumerate(plain.seen):
+    expected = dict(plain.steps[0])
+    for step, weights in enumerate(plain.steps):
         for name, values in weights.items():
-            assert torch.equal(values, averaged.seen[step][name]), name
+            assert torch.equal(values, averaged.steps[step][name]), name
             expected[name] = 0.5 * expected[name] + 0.5 * values if step else values
     for name, values in module.model.state_dict().items():
         torch.testing.assert_close(values, expected[name], rtol=1e-5, atol=1e-7)
-    losses = [float(one.trainer.callback_metrics["validation/loss"]) for one in (without, module)]
+    losses = [float(m.trainer.callback_metrics["validation/loss"]) for m in (without_average, module)]
     assert losses[0] != losses[1]
     best = torch.load(tmp_path / "best.ckpt", weights_only=True)
     assert best["global_step"] == 8
     torch.testing.assert_close(best["state_dict"]["model.vocab_transform.weight"], expected["vocab_transform.weight"])
 
 
-def test_an_average_is_resumed_bit_for_bit(tiny: Any, tokenizer: Any, rows: TokenRows, tmp_path: Path) -> None:
-    class Breaks(Callback):
+def test_an_average_resumes_bit_identically(tiny: Any, tokenizer: Any, rows: TokenRows, tmp_path: Path) -> None:
+    class Crash(Callback):
         def on_train_batch_start(self, trainer: Any, module: Any, batch: Any, batch_idx: int) -> None:
             if batch_idx == 5:
-                raise RuntimeError("the power went")
+                raise RuntimeError("power failure")
 
     def run(*more: Any, resume: Path | None = None) -> Any:
         average = EMAWeightAveraging(decay=0.9, use_buffers=False)
         return fit(tiny.load(tokenizer, 0), rows, average, *more, resume=resume)
 
-    whole, path = run(), tmp_path / "last.ckpt"
+    uninterrupted, path = run(), tmp_path / "last.ckpt"
     with pytest.raises(RuntimeError):
-        run(Breaks(), LastCheckpoint(path, 2))
+        run(Crash(), LastCheckpoint(path, 2))
     resumed = run(LastCheckpoint(path, 2), resume=path)
-    for name, values in whole.model.state_dict().items():
+    for name, values in uninterrupted.model.state_dict().items():
         assert torch.equal(values, resumed.model.state_dict()[name]), name
-    left = torch.load(path, weights_only=True)  # what is taken up when the training was done already
-    assert left["complete"]
-    assert torch.equal(left["state_dict"]["model.vocab_transform.weight"], whole.model.vocab_transform.weight)
+    final = torch.load(path, weights_only=True)  # a rerun of a complete run restores this checkpoint
+    assert final["complete"]
+    assert torch.equal(final["state_dict"]["model.vocab_transform.weight"], uninterrupted.model.vocab_transform.weight)
 
 
-def test_the_best_weights_survive_a_break(tiny: Any, tokenizer: Any, rows: TokenRows, tmp_path: Path) -> None:
+def test_the_best_weights_survive_an_interruption(tiny: Any, tokenizer: Any, rows: TokenRows, tmp_path: Path) -> None:
     best = BestCheckpoint(tmp_path / "best.ckpt")
     model = tiny.load(tokenizer, 0)
     fit(model, rows, best, LastCheckpoint(tmp_path / "last.ckpt", 2), max_steps=4)
-    kept = torch.load(tmp_path / "best.ckpt", weights_only=True)
+    saved = torch.load(tmp_path / "best.ckpt", weights_only=True)
     state = torch.load(tmp_path / "last.ckpt", weights_only=True)
-    assert kept["validation_loss"] == state["validation_loss"] == best.best
-    again = BestCheckpoint(tmp_path / "best.ckpt")
-    again.best = 0.0
-    fit(tiny.load(tokenizer, 0), rows, again, max_steps=4)
-    assert torch.load(tmp_path / "best.ckpt", weights_only=True)["global_step"] == kept["global_step"]
+    assert saved["validation_loss"] == state["validation_loss"] == best.best
+    restored = BestCheckpoint(tmp_path / "best.ckpt")
+    restored.best = 0.0
+    fit(tiny.load(tokenizer, 0), rows, restored, max_steps=4)
+    assert torch.load(tmp_path / "best.ckpt", weights_only=True)["global_step"] == saved["global_step"]
 
 
 @pytest.mark.parametrize("forward", ["efficient", "reference"])
-def test_activations_computed_twice_train_the_same_model(rows: TokenRows, tokenizer: Any, forward: Any) -> None:
-    """Dropout is drawn the same the second time."""
+def test_gradient_checkpointing_trains_the_same_model(rows: TokenRows, tokenizer: Any, forward: Any) -> None:
+    """The recomputed activations use the same dropout masks."""
     source = Scratch(layers=3, hidden_size=32, heads=2, max_length=64)
-    plain, sparing = source.load(tokenizer, 0), source.load(tokenizer, 0)
-    compute_twice(sparing)
-    for model in (plain, sparing):
+    plain, checkpointed = source.load(tokenizer, 0), source.load(tokenizer, 0)
+    enable_gradient_checkpointing(checkpointed)
+    for model in (plain, checkpointed):
         fit(model, rows, max_steps=3, forward=forward)
     for name, weights in plain.state_dict().items():
-        assert torch.equal(weights, sparing.state_dict()[name]), name
+        assert torch.equal(weights, checkpointed.state_dict()[name]), name
 
 
-def test_frozen_weights_stay_as_they_came(model: Any, rows: TokenRows) -> None:
+def test_frozen_weights_do_not_change(model: Any, rows: TokenRows) -> None:
     before = {name: weights.clone() for name, weights in model.state_dict().items()}
     freeze(model, ["distilbert.embeddings", "distilbert.transformer.layer.0.attention"])
     fit(model, rows, max_steps=3)
-    still = {name for name, weights in model.state_dict().items() if torch.equal(weights, before[name])}
-    assert {"distilbert.embeddings.LayerNorm.weight", "distilbert.transformer.layer.0.attention.q_lin.weight"} <= still
-    assert "vocab_projector.weight" in still  # tied to the embeddings
-    assert "distilbert.transformer.layer.0.ffn.lin1.weight" not in still
+    unchanged = {name for name, weights in model.state_dict().items() if torch.equal(weights, before[name])}
+    assert {
+        "distilbert.embeddings.LayerNorm.weight",
+        "distilbert.transformer.layer.0.attention.q_lin.weight",
+    } <= unchanged
+    assert "vocab_projector.weight" in unchanged  # tied to the embeddings
+    assert "distilbert.transformer.layer.0.ffn.lin1.weight" not in unchanged
 
 
 @pytest.mark.parametrize("tokens", [1, 700, 5000])
-def test_a_budget_of_tokens_is_known_in_steps_beforehand(rows: TokenRows, tokens: int) -> None:
+def test_a_token_budget_is_converted_to_steps(rows: TokenRows, tokens: int) -> None:
     batches = TrainingBatches(rows.take(np.arange(100)), Masking(), 3, 16, 1)
-    steps = batches.steps_to(tokens)
-    seen = np.cumsum([batches[step].tokens for step in range(steps)])
-    assert seen[-1] >= tokens
-    assert steps == 1 or seen[-2] < tokens
-    shared = TrainingBatches(rows.take(np.arange(100)), Masking(), 3, 16, 1, Share(0, 2, 4))
-    assert shared.steps_to(tokens) == steps
+    steps = batches.steps_for_tokens(tokens)
+    processed = np.cumsum([batches[step].num_tokens for step in range(steps)])
+    assert processed[-1] >= tokens
+    assert steps == 1 or processed[-2] < tokens
+    sharded = TrainingBatches(rows.take(np.arange(100)), Masking(), 3, 16, 1, Shard(0, 2, 4))
+    assert sharded.steps_for_tokens(tokens) == steps
 
 
-def test_the_speed_is_told_and_plausible(model: Any, rows: TokenRows) -> None:
+def test_the_throughput_is_logged_and_plausible(model: Any, rows: TokenRows) -> None:
     module = fit(model, rows, Throughput())
-    told = module.trainer.callback_metrics
-    assert 100 < told["train/tokens_per_second"] < 1e7
-    assert 0 < told["train/peak_share"] < 1.1
-    assert told["train/learning_rate"] == pytest.approx(3e-3 * 1 / 8)
-    assert measured_peak("cpu", torch.float32) > 1e8
+    metrics = module.trainer.callback_metrics
+    assert 100 < metrics["train/tokens_per_second"] < 1e7
+    assert 0 < metrics["train/peak_share"] < 1.1
+    assert metrics["train/learning_rate"] == pytest.approx(3e-3 * 1 / 8)
+    assert measure_peak_flops("cpu", torch.float32) > 1e8
 
 
 @pytest.mark.parametrize("layers", [1, 3])
-def test_a_token_costs_six_operations_a_weight(tokenizer: Any, layers: int) -> None:
-    """Of the last layer the loss needs keys and values of every token, and the rest where one is to be guessed."""
+def test_a_token_needs_six_operations_per_weight(tokenizer: Any, layers: int) -> None:
+    """The last layer computes keys and values for every token, and everything else only for masked tokens."""
     model = Scratch(layers=layers, hidden_size=32, heads=2).load(tokenizer, 0)
-    body, head = operations(model)
+    encoder, head = flops_per_token(model)
     layer, keys_and_values = 4 * 32 * 32 + 2 * 32 * 128, 2 * 32 * 32
-    assert body == 6 * ((layers - 1) * layer + keys_and_values)
+    assert encoder == 6 * ((layers - 1) * layer + keys_and_values)
     assert head == 6 * (layer - keys_and_values + 32 * 32 + 32 * model.config.vocab_size)
 
 
-def test_the_operations_counted_are_those_that_a_step_computes(model: Any, rows: TokenRows) -> None:
-    batch = masked_batch(rows.take(np.arange(16)), Masking(), 0)
+def test_flops_per_token_match_a_training_step(model: Any, rows: TokenRows) -> None:
+    batch = build_masked_batch(rows.take(np.arange(16)), Masking(), 0)
     with FlopCounterMode(display=False) as counter:
-        masked_lm_sums(model, batch)[0].backward()
-    body, head = operations(model)
-    attention = [parts for name, parts in counter.get_flop_counts()["Global"].items() if "bmm" in str(name)]
+        masked_lm_loss_sum(model, batch)[0].backward()
+    encoder, head = flops_per_token(model)
+    attention = [flops for name, flops in counter.get_flop_counts()["Global"].items() if "bmm" in str(name)]
     counted = counter.get_total_flops() - sum(attention)
-    tokens, _, masked, _ = efficient._in_few_sizes(batch, batch.positions)
+    tokens, _, masked_indices, _ = efficient_forward._pad_to_few_sizes(batch, batch.position_ids)
     assert 0 <= len(tokens) - len(batch.input_ids) <= len(tokens) / 16
-    assert 0 <= len(masked) - len(batch.masked) <= len(masked) / 8
-    assert counted == len(tokens) * body + len(masked) * head
+    assert 0 <= len(masked_indices) - len(batch.masked_indices) <= len(masked_indices) / 8
+    assert counted == len(tokens) * encoder + len(masked_indices) * head
 
 
-def test_the_bar_tells_what_matters_in_two_short_lines(
+def test_the_progress_bar_shows_steps_and_metrics_in_80_columns(
     model: Any, rows: TokenRows, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     screen = Console(file=io.StringIO(), force_terminal=True, width=80, legacy_windows=False)
@@ -191,6 +194,6 @@ def test_the_bar_tells_what_matters_in_two_short_lines(
     fit(model, rows, Throughput(), StepProgressBar())
     text = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", screen.file.getvalue())
     lines = [line for line in re.split(r"[\r\n]+", text) if line.strip()]
-    assert re.match(r"trained +\S+ +8/8 steps, 0:00:\d\d gone, 0:00:00 left", lines[-2])
-    assert re.match(r"loss \d\.\d{3}, validation \d\.\d{3}, rate \S+, [\d,]+ tokens/s, \d+% of peak", lines[-1])
+    assert re.match(r"trained +\S+ +8/8 steps, 0:00:\d\d elapsed, 0:00:00 left", lines[-2])
+    assert re.match(r"loss \d\.\d{3}, validation \d\.\d{3}, lr \S+, [\d,]+ tokens/s, \d+% of peak", lines[-1])
     assert max(map(len, lines)) <= 80

@@ -1,4 +1,4 @@
-"""Models from a folder and from scratch, and every way in which a name leads nowhere."""
+"""Models from a folder and from scratch, and the errors of names without a usable model."""
 
 import json
 import shutil
@@ -35,13 +35,13 @@ SMALL: dict[str, Any] = {
 
 @pytest.fixture
 def folder(tmp_path: Path, model: Any, tokenizer: Any) -> Path:
-    """A model as a run leaves it."""
+    """Return a folder with a saved model and tokenizer."""
     model.save_pretrained(tmp_path / "model")
     tokenizer.save_pretrained(tmp_path / "model")
     return tmp_path / "model"
 
 
-def fault_of(call: Any) -> WinnowError:
+def catch_error(call: Any) -> WinnowError:
     with pytest.raises(WinnowError) as caught:
         call()
     assert caught.value.key == "name"
@@ -49,7 +49,7 @@ def fault_of(call: Any) -> WinnowError:
     return caught.value
 
 
-def test_scratch_has_the_shape_asked_for(tokenizer: Any) -> None:
+def test_scratch_has_the_configured_sizes(tokenizer: Any) -> None:
     model = Scratch(layers=3, hidden_size=24, heads=4, max_length=40, dropout=0.2).load(tokenizer, seed=1)
     config = model.config
     assert (config.n_layers, config.dim, config.n_heads, config.hidden_dim) == (3, 24, 4, 96)
@@ -57,7 +57,7 @@ def test_scratch_has_the_shape_asked_for(tokenizer: Any) -> None:
     assert model.get_output_embeddings().weight is model.get_input_embeddings().weight
 
 
-def test_scratch_weights_are_a_function_of_the_seed_and_of_nothing_else(tiny: Scratch, tokenizer: Any) -> None:
+def test_scratch_weights_depend_only_on_the_seed(tiny: Scratch, tokenizer: Any) -> None:
     torch.manual_seed(5)
     expected = torch.rand(3)
     torch.manual_seed(5)
@@ -68,25 +68,25 @@ def test_scratch_weights_are_a_function_of_the_seed_and_of_nothing_else(tiny: Sc
     assert not torch.equal(first.vocab_transform.weight, other.vocab_transform.weight)
 
 
-def test_the_tokenizer_is_trained_once_and_opened_by_anyone(corpus: Any, tiny: Scratch, tmp_path: Path) -> None:
+def test_the_tokenizer_is_trained_once_and_loaded_from_the_cache(corpus: Any, tiny: Scratch, tmp_path: Path) -> None:
     first = tiny.tokenizer(corpus, tmp_path)
     (folder,) = (tmp_path / "tokenizer").iterdir()
-    again = tiny.tokenizer(corpus, tmp_path)
+    cached = tiny.tokenizer(corpus, tmp_path)
     assert [path.name for path in (tmp_path / "tokenizer").iterdir()] == [folder.name]
-    assert tokenizer_fingerprint(first) == tokenizer_fingerprint(again)
+    assert tokenizer_fingerprint(first) == tokenizer_fingerprint(cached)
     assert AutoTokenizer.from_pretrained(folder).get_vocab() == first.get_vocab()
-    assert again.model_max_length == 64
-    assert again.tokenize("Nike running shoes") == ["nike", "running", "shoes"]
+    assert cached.model_max_length == 64
+    assert cached.tokenize("Nike running shoes") == ["nike", "running", "shoes"]
 
 
-def test_heads_that_do_not_divide_the_width_are_refused() -> None:
-    with pytest.raises(WinnowError, match="heads: 3 heads cannot share a hidden_size of 128"):
+def test_heads_that_do_not_divide_the_hidden_size_are_an_error() -> None:
+    with pytest.raises(WinnowError, match=r"heads: expected a divisor of hidden_size \(128\), got 3"):
         Scratch(heads=3)
     with pytest.raises(ValidationError, match="layers"):
         Scratch(layers=0)
 
 
-def test_a_folder_gives_the_model_it_holds(folder: Path, model: Any, corpus: Any, tmp_path: Path) -> None:
+def test_a_saved_model_is_loaded_unchanged(folder: Path, model: Any, corpus: Any, tmp_path: Path) -> None:
     source = Pretrained(str(folder))
     assert source.check() == []
     tokenizer = source.tokenizer(corpus, tmp_path)
@@ -98,56 +98,56 @@ def test_a_folder_gives_the_model_it_holds(folder: Path, model: Any, corpus: Any
         assert torch.equal(weights, loaded.state_dict()[name]), name
 
 
-def test_a_folder_that_is_not_there(tmp_path: Path) -> None:
+def test_a_missing_folder_is_an_error(tmp_path: Path) -> None:
     source = Pretrained(str(tmp_path / "nowhere"))
-    assert "is not a folder" in fault_of(lambda: source.tokenizer(None, tmp_path)).message
+    assert "is not a folder" in catch_error(lambda: source.tokenizer(None, tmp_path)).message
     assert len(source.check()) == 1
 
 
-def test_a_folder_without_a_model(tmp_path: Path) -> None:
+def test_a_folder_without_a_model_is_an_error(tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
-    (fault,) = Pretrained(str(tmp_path / "empty")).check()
-    assert "config.json" in fault.message
+    (error,) = Pretrained(str(tmp_path / "empty")).check()
+    assert "config.json" in error.message
 
 
-def test_a_broken_configuration(folder: Path) -> None:
+def test_an_invalid_configuration_is_an_error(folder: Path) -> None:
     (folder / "config.json").write_text("{not json")
-    (fault,) = Pretrained(str(folder)).check()
-    assert "no readable `config.json`" in fault.message
+    (error,) = Pretrained(str(folder)).check()
+    assert "no readable `config.json`" in error.message
 
 
-def test_a_model_of_another_kind(tmp_path: Path, folder: Path, tokenizer: Any) -> None:
+def test_a_model_of_another_type_is_an_error(tmp_path: Path, folder: Path, tokenizer: Any) -> None:
     GPT2LMHeadModel(GPT2Config(n_embd=16, n_layer=1, n_head=2, vocab_size=100)).save_pretrained(tmp_path / "gpt2")
     source = Pretrained(str(tmp_path / "gpt2"))
     assert "'gpt2', which is not a masked language model" in source.check()[0].message
-    fault_of(lambda: source.load(tokenizer, 0))
+    catch_error(lambda: source.load(tokenizer, 0))
 
 
-def test_a_checkpoint_saved_for_another_task_is_not_given_a_random_head(tmp_path: Path, tokenizer: Any) -> None:
+def test_a_model_without_a_masked_language_modeling_head_is_an_error(tmp_path: Path, tokenizer: Any) -> None:
     BertForSequenceClassification(BertConfig(**SMALL, vocab_size=100)).save_pretrained(tmp_path / "classifier")
-    fault = fault_of(lambda: Pretrained(str(tmp_path / "classifier")).load(tokenizer, 0))
-    assert "lacks 6 weights" in fault.message
-    assert "cls.predictions" in fault.message
+    error = catch_error(lambda: Pretrained(str(tmp_path / "classifier")).load(tokenizer, 0))
+    assert "lacks 6 weights" in error.message
+    assert "cls.predictions" in error.message
 
 
-def test_bert_and_roberta_checkpoints_are_whole(tmp_path: Path, tokenizer: Any) -> None:
+def test_bert_and_roberta_models_are_loaded(tmp_path: Path, tokenizer: Any) -> None:
     BertForMaskedLM(BertConfig(**SMALL, vocab_size=100)).save_pretrained(tmp_path / "bert")
     RobertaForMaskedLM(RobertaConfig(**SMALL, vocab_size=100)).save_pretrained(tmp_path / "roberta")
     for name in ("bert", "roberta"):
         assert Pretrained(str(tmp_path / name)).load(tokenizer, 0).config.model_type == name
 
 
-def test_weights_that_cannot_be_read(folder: Path, tokenizer: Any) -> None:
+def test_damaged_weights_are_an_error(folder: Path, tokenizer: Any) -> None:
     (folder / "model.safetensors").write_bytes(b"cut off")
-    assert "cannot be loaded" in fault_of(lambda: Pretrained(str(folder)).load(tokenizer, 0)).message
+    assert "cannot be loaded" in catch_error(lambda: Pretrained(str(folder)).load(tokenizer, 0)).message
 
 
-def test_weights_that_are_not_there(folder: Path, tokenizer: Any) -> None:
+def test_missing_weights_are_an_error(folder: Path, tokenizer: Any) -> None:
     (folder / "model.safetensors").unlink()
-    fault_of(lambda: Pretrained(str(folder)).load(tokenizer, 0))
+    catch_error(lambda: Pretrained(str(folder)).load(tokenizer, 0))
 
 
-def test_a_tokenizer_without_a_mask_token(folder: Path, corpus: Any, tmp_path: Path) -> None:
+def test_a_tokenizer_without_a_mask_token_is_an_error(folder: Path, corpus: Any, tmp_path: Path) -> None:
     from tokenizers import Tokenizer, models, pre_tokenizers
     from transformers import PreTrainedTokenizerFast
 
@@ -155,28 +155,30 @@ def test_a_tokenizer_without_a_mask_token(folder: Path, corpus: Any, tmp_path: P
     backend = Tokenizer(models.WordLevel({"[UNK]": 0, "nike": 1}, unk_token="[UNK]"))
     backend.pre_tokenizer = pre_tokenizers.Whitespace()
     PreTrainedTokenizerFast(tokenizer_object=backend, unk_token="[UNK]").save_pretrained(folder)
-    fault = fault_of(lambda: Pretrained(str(folder)).tokenizer(corpus, tmp_path))
-    assert "without a mask token" in fault.message
+    error = catch_error(lambda: Pretrained(str(folder)).tokenizer(corpus, tmp_path))
+    assert "without a mask token" in error.message
 
 
-def test_a_folder_without_a_tokenizer(folder: Path, corpus: Any, tmp_path: Path) -> None:
+def test_a_folder_without_a_tokenizer_is_an_error(folder: Path, corpus: Any, tmp_path: Path) -> None:
     for path in folder.glob("tokenizer*"):
         path.unlink()
-    # The library makes an empty one without a word.
-    fault = fault_of(lambda: Pretrained(str(folder)).tokenizer(corpus, tmp_path))
-    assert "knows no word" in fault.message
+    # Without these files the library creates a tokenizer with special tokens only.
+    error = catch_error(lambda: Pretrained(str(folder)).tokenizer(corpus, tmp_path))
+    assert "only special tokens" in error.message
 
 
-def test_a_tokenizer_larger_than_the_model(folder: Path, tmp_path: Path, corpus: Any) -> None:
+def test_a_tokenizer_with_more_ids_than_embeddings_is_an_error(folder: Path, tmp_path: Path, corpus: Any) -> None:
     from winnow.training.wordpiece import train_wordpiece
 
     larger = train_wordpiece([f"{a}{b} {b}{a}" for a in "bcdfghjk" for b in "aeiouy"], 8192, 64)
     source = Pretrained(str(folder))
-    fault = fault_of(lambda: source.load(larger, 0))
-    assert f"ids up to {len(larger) - 1}" in fault.message
+    error = catch_error(lambda: source.load(larger, 0))
+    assert f"ids up to {len(larger) - 1}" in error.message
 
 
-def test_a_roberta_reads_fewer_tokens_than_it_has_positions(tmp_path: Path, tokenizer: Any, corpus: Any) -> None:
+def test_the_maximum_length_of_roberta_excludes_the_padding_positions(
+    tmp_path: Path, tokenizer: Any, corpus: Any
+) -> None:
     RobertaForMaskedLM(RobertaConfig(**SMALL, vocab_size=100, pad_token_id=1)).save_pretrained(tmp_path / "roberta")
     tokenizer.save_pretrained(tmp_path / "roberta")
     settings = json.loads((tmp_path / "roberta" / "tokenizer_config.json").read_text())
@@ -185,35 +187,35 @@ def test_a_roberta_reads_fewer_tokens_than_it_has_positions(tmp_path: Path, toke
     assert Pretrained(str(tmp_path / "roberta")).tokenizer(corpus, tmp_path).model_max_length == 62
 
 
-def without_network(code: str, hub: Path) -> list[str]:
-    """Run code where nobody answers at the proxy, so that the Hub is as far away everywhere, and return its lines."""
+def run_without_network(code: str, hub: Path) -> list[str]:
+    """Run code with an unreachable proxy, so that the Hub is unreachable on every machine; return the printed lines."""
     environment = {"HF_HOME": str(hub), "HTTPS_PROXY": "http://127.0.0.1:9", "PATH": "/usr/bin:/bin"}
-    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
-    return done.stdout.strip().splitlines()
+    process = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=False)
+    assert process.returncode == 0, process.stderr
+    return process.stdout.strip().splitlines()
 
 
 @pytest.mark.slow
-def test_a_hub_name_without_network_is_told_soon(tmp_path: Path) -> None:
+def test_a_hub_name_without_network_is_a_quick_error(tmp_path: Path) -> None:
     code = """
 import time
 from winnow.training import Pretrained
 start = time.monotonic()
-(fault,) = Pretrained("distilbert-base-uncased").check()
-print(fault)
+(error,) = Pretrained("distilbert-base-uncased").check()
+print(error)
 print(time.monotonic() - start < 25)
 """
-    message, soon = without_network(code, tmp_path)
+    message, is_quick = run_without_network(code, tmp_path)
     assert message.startswith(
         "name: 'distilbert-base-uncased' is not in the local cache, and the Hugging Face Hub could"
     )
     assert "local folder" in message
     assert "model=scratch" in message
-    assert soon == "True"
+    assert is_quick == "True"
 
 
 @pytest.mark.slow
-def test_a_hub_name_in_the_local_cache_needs_no_network(tmp_path: Path, folder: Path) -> None:
+def test_a_cached_hub_model_needs_no_network(tmp_path: Path, folder: Path) -> None:
     cached = tmp_path / "hub" / "models--someone--small"
     (cached / "refs").mkdir(parents=True)
     (cached / "refs" / "main").write_text("0123abc")
@@ -223,11 +225,11 @@ from winnow.training import Pretrained
 source = Pretrained("someone/small")
 print(source.check(), source.load(source.tokenizer(None, None), 0).config.model_type)
 """
-    assert without_network(code, tmp_path) == ["[] distilbert"]
+    assert run_without_network(code, tmp_path) == ["[] distilbert"]
 
 
 @pytest.mark.parametrize("name", ["not a model", "a/b/c", "~/nowhere"])
-def test_a_name_that_can_be_no_model(name: str) -> None:
-    (fault,) = Pretrained(name).check()
-    assert name in fault.message
-    assert fault.key == "name"
+def test_an_invalid_name_is_an_error(name: str) -> None:
+    (error,) = Pretrained(name).check()
+    assert name in error.message
+    assert error.key == "name"

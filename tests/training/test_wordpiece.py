@@ -15,19 +15,19 @@ TEXTS = [
 ]
 
 
-def test_frequent_words_are_whole_and_no_word_is_unknown() -> None:
+def test_frequent_words_are_single_tokens_and_no_word_is_unknown() -> None:
     tokenizer = train_wordpiece(TEXTS, size=8192, max_length=32)
     assert tokenizer.tokenize("nike SHOES are very durable") == ["nike", "shoes", "are", "very", "durable"]
     assert tokenizer.unk_token_id not in tokenizer("an unseen hiker climbs", add_special_tokens=False)["input_ids"]
     assert tokenizer.convert_ids_to_tokens(tokenizer("Nike")["input_ids"]) == ["[CLS]", "nike", "[SEP]"]
 
 
-def test_a_small_vocabulary_keeps_the_most_frequent_words_and_common_endings() -> None:
+def test_a_small_vocabulary_contains_frequent_words_and_suffixes() -> None:
     stems = ["".join(letters) for letters in itertools.product("bdfgk", "aeiou", "lmnrs")]
     texts = [f"nike shoes for {stem}ing" for stem in stems]
-    whole = len(train_wordpiece(texts, size=8192, max_length=32))
-    tokenizer = train_wordpiece(texts, size=whole - 60, max_length=32)
-    assert len(tokenizer) == whole - 60
+    full_size = len(train_wordpiece(texts, size=8192, max_length=32))
+    tokenizer = train_wordpiece(texts, size=full_size - 60, max_length=32)
+    assert len(tokenizer) == full_size - 60
     assert tokenizer.tokenize("nike shoes for baling") == ["nike", "shoes", "for", "baling"]
     assert tokenizer.tokenize("kusing") == ["k", "##u", "##sing"]
     assert tokenizer.tokenize("gading") == ["g", "##a", "##d", "##ing"]

@@ -92,7 +92,7 @@ def _measure(
 
     loaded = load_contender(contender, place)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    numerics.set_up(loaded.model, device, TOKENS_AT_ONCE, GUESSED_AT_ONCE, config.output_dir / "cache")
+    numerics.configure_numerics(loaded.model, device, TOKENS_AT_ONCE, GUESSED_AT_ONCE, config.output_dir / "cache")
     predictor = Predictor(loaded.model, loaded.tokenizer, device, config.forward)
     scores: dict[str, float] = {}
     if held_out is not None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 RENAMED_KEYS: dict[str, str] = {
     "filter=without": "filter=leave_one_out",
+    "masking=chosen_words": "masking=listed_words",
+    "masking=falling": "masking=decreasing",
 }
 """Keys and `group=choice` pairs."""
 
@@ -11,5 +13,6 @@ RENAMED_TARGETS: dict[str, str] = {
     "winnow.filters.Field": "winnow.filters.Column",
     "winnow.filters.Python": "winnow.filters.PythonFunction",
     "winnow.filters.Without": "winnow.filters.LeaveOneOut",
+    "winnow.training.ChosenWordMasking": "winnow.training.ListedWordMasking",
 }
 """Classes that a `_target_` names."""

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     import torch
     from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
-    from winnow.training.forward.masked_logits import Forward
+    from winnow.training.forward.masked_logits import ForwardMode
 
 Ranked = list[tuple[str, float]]
 """Words, the likeliest first, each with its probability."""
@@ -27,7 +27,7 @@ def fill(
     tokenizer: PreTrainedTokenizerFast,
     top_k: int = 10,
     device: torch.device | str = "cpu",
-    forward: Forward = "auto",
+    forward: ForwardMode = "auto",
 ) -> list[Ranked]:
     """Return for each mask of a sentence the whole words that a model finds likeliest.
 
@@ -64,7 +64,7 @@ def mean_probabilities(
     model: PreTrainedModel,
     tokenizer: PreTrainedTokenizerFast,
     device: torch.device | str = "cpu",
-    forward: Forward = "auto",
+    forward: ForwardMode = "auto",
 ) -> dict[str, float]:
     """Return the mean probability of every whole word over all masks of sentences, in lower case."""
     candidates, words = whole_words(tokenizer)

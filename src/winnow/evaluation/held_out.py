@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
     from winnow.training import Masking, TokenRows
-    from winnow.training.forward.masked_logits import Forward
+    from winnow.training.forward.masked_logits import ForwardMode
 
 ALONE = {"sync_on_compute": False}
 """For a metric of rows that one process scored alone: after a distributed training it must not wait for the others."""
@@ -32,7 +32,7 @@ def score_rows(
     batch_size: int = 64,
     device: torch.device | str = "cpu",
     progress: bool = False,
-    forward: Forward = "auto",
+    forward: ForwardMode = "auto",
 ) -> pa.Table:
     """Score held-out rows, each under masks that are a function of seed, row and tokenizer alone.
 
@@ -65,12 +65,12 @@ def score_rows(
     batches = HeldOutBatches(rows, masking, seed, _rows_at_once(rows, masking, batch_size))
     with evaluating(model, device):
         shown = track(batches, "Scoring held-out rows", len(batches), disable=not progress, transient=True)
-        for chosen, batch in zip(batches.draws, shown, strict=True):
+        for chosen, batch in zip(batches.row_batches, shown, strict=True):
             logits, targets = logits_at_masks(model, batch.to(device), forward)
             losses = functional.cross_entropy(logits, targets, reduction="none")
             better = (logits > logits.gather(1, targets[:, None])).sum(1)
             confidences = (logits.amax(1) - logits.logsumexp(1)).exp() if len(logits) else losses
-            owners.append(chosen[batch.owners])
+            owners.append(chosen[batch.masked_rows])
             parts.append(tuple(values.cpu().numpy() for values in (losses, better, confidences)))
     return _table(rows, owners, parts)
 
@@ -118,7 +118,7 @@ def score_pseudo(
     model: PreTrainedModel,
     tokenizer: PreTrainedTokenizerFast,
     device: torch.device | str = "cpu",
-    forward: Forward = "auto",
+    forward: ForwardMode = "auto",
     max_length: int | None = None,
 ) -> pa.Table:
     """Add the pseudo-log-likelihood of a fixed subset of the rows, the first by row id.

@@ -37,15 +37,15 @@ def load(source: str, label: str | None = None) -> Loaded:
     Raises:
         WinnowError: There is none, or it cannot be loaded as one.
     """
-    from winnow.training import Pretrained, pretrained_hub
+    from winnow.training import Pretrained, pretrained_models
 
     path = Path(source).expanduser()
     if path.suffix == ".ckpt":
         return _of_checkpoint(path, label or _named(path.parent))
     pretrained = Pretrained(source)
     try:
-        tokenizer = pretrained_hub.load_tokenizer(pretrained)
-        model = pretrained_hub.load_model(pretrained, tokenizer)
+        tokenizer = pretrained_models.load_tokenizer(pretrained)
+        model = pretrained_models.load_model(pretrained, tokenizer)
     except WinnowError as fault:
         told = fault.message.partition(". Give a local folder")[0]
         raise WinnowError(
@@ -67,7 +67,7 @@ def _of_checkpoint(path: Path, label: str) -> Loaded:
     import torch
     from transformers import AutoConfig, AutoModelForMaskedLM
 
-    from winnow.training import Pretrained, pretrained_hub
+    from winnow.training import Pretrained, pretrained_models
 
     if not path.is_file():
         raise WinnowError(f"There is no checkpoint '{path}'.")
@@ -82,7 +82,7 @@ def _of_checkpoint(path: Path, label: str) -> Loaded:
     with tempfile.TemporaryDirectory() as folder:
         for name, text in files.items():
             (Path(folder) / Path(name).name).write_text(text, "utf-8")
-        tokenizer = pretrained_hub.load_tokenizer(Pretrained(folder))
+        tokenizer = pretrained_models.load_tokenizer(Pretrained(folder))
         model = AutoModelForMaskedLM.from_config(AutoConfig.from_pretrained(folder))
     own = {name.removeprefix("model."): value for name, value in weights.items() if name.startswith("model.")}
     model.load_state_dict(own)

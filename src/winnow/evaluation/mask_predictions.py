@@ -16,8 +16,8 @@ if TYPE_CHECKING:
     import torch
     from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
-    from winnow.training import Batch
-    from winnow.training.forward.masked_logits import Forward
+    from winnow.training import MaskedBatch
+    from winnow.training.forward.masked_logits import ForwardMode
 
 MASK = re.compile(r"\[MASK\]|<mask>")
 """Either spelling of a masked word; the tokenizer's own takes its place."""
@@ -52,7 +52,7 @@ def answers(
     tokenizer: PreTrainedTokenizerFast,
     device: torch.device | str = "cpu",
     batch_size: int = 64,
-    forward: Forward = "auto",
+    forward: ForwardMode = "auto",
 ) -> Iterator[tuple[npt.NDArray[np.int64], torch.Tensor]]:
     """Ask a model for the words behind the masks of sentences.
 
@@ -71,8 +71,8 @@ def answers(
     Raises:
         WinnowError: A sentence is longer than the model reads.
     """
-    from winnow.training import Batch
-    from winnow.training.masking import IGNORED
+    from winnow.training import MaskedBatch
+    from winnow.training.masking import IGNORE_INDEX
 
     if not texts:
         return
@@ -88,25 +88,27 @@ def answers(
         for start in range(0, len(rows), step):
             some = rows[start : start + step]
             ids = np.concatenate(some)
-            labels = np.where(ids == tokenizer.mask_token_id, ids, IGNORED)
-            batch = Batch.of(ids, labels, np.array([len(row) for row in some]))
+            labels = np.where(ids == tokenizer.mask_token_id, ids, IGNORE_INDEX)
+            batch = MaskedBatch.from_flat_tokens(ids, labels, np.array([len(row) for row in some]))
             logits, _ = logits_at_masks(model, batch.to(device), forward)
-            yield start + batch.owners, logits.log_softmax(-1)
+            yield start + batch.masked_rows, logits.log_softmax(-1)
 
 
-def logits_at_masks(model: PreTrainedModel, batch: Batch, forward: Forward) -> tuple[torch.Tensor, torch.Tensor]:
+def logits_at_masks(
+    model: PreTrainedModel, batch: MaskedBatch, forward: ForwardMode
+) -> tuple[torch.Tensor, torch.Tensor]:
     """Return what :func:`winnow.training.masked_logits` does, without the logits of all other tokens.
 
     The efficient forward makes none. The library's own would make them all, so what reaches its last layer, the one
     that knows the vocabulary, is cut down to the masked tokens on the way.
     """
     from winnow.training import masked_logits
-    from winnow.training.forward.masked_logits import resolve
+    from winnow.training.forward.masked_logits import resolve_forward
 
     last = model.get_output_embeddings()
-    if resolve(model, forward) == "efficient" or last is None:
+    if resolve_forward(model, forward) == "efficient" or last is None:
         return masked_logits(model, batch, forward)
-    inputs, masked = batch.padded(model.config.pad_token_id or 0)
+    inputs, masked = batch.to_padded(model.config.pad_token_id or 0)
 
     def cut(module: Any, given: tuple[torch.Tensor, ...]) -> tuple[torch.Tensor, ...]:
         return (given[0].flatten(0, -2).index_select(0, masked), *given[1:])
@@ -124,12 +126,12 @@ def logits_at_masks(model: PreTrainedModel, batch: Batch, forward: Forward) -> t
 @contextmanager
 def evaluating(model: PreTrainedModel, device: torch.device | str) -> Iterator[None]:
     """Keep a model in evaluation mode on a device, without gradients, and put all back as it was."""
-    from winnow.training.forward.linear import weights_laid_out
+    from winnow.training.forward.linear_backend import prepacked_weights
 
     training, home = model.training, model.device
     model.eval().to(device)
     try:
-        with weights_laid_out():
+        with prepacked_weights():
             yield
     finally:
         model.train(training).to(home)

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     import torch
     from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
-    from winnow.training.forward.masked_logits import Forward
+    from winnow.training.forward.masked_logits import ForwardMode
 
 Ints = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float64]
@@ -45,7 +45,7 @@ def pseudo_log_likelihoods(
     model: PreTrainedModel,
     tokenizer: PreTrainedTokenizerFast,
     device: torch.device | str = "cpu",
-    forward: Forward = "auto",
+    forward: ForwardMode = "auto",
     within_word: bool = True,
     max_length: int | None = None,
 ) -> tuple[Floats, Ints]:
@@ -92,7 +92,7 @@ def token_scores(
     model: PreTrainedModel,
     tokenizer: PreTrainedTokenizerFast,
     device: torch.device | str = "cpu",
-    forward: Forward = "auto",
+    forward: ForwardMode = "auto",
 ) -> tuple[Ints, Floats]:
     """Return for each token that belongs to a word which row it is in, and its log probability in nats.
 
@@ -100,8 +100,8 @@ def token_scores(
     """
     from torch.nn import functional
 
-    from winnow.training.batch import Batch
-    from winnow.training.masking import IGNORED
+    from winnow.training.masked_batch import MaskedBatch
+    from winnow.training.masking import IGNORE_INDEX
 
     owners = np.repeat(np.arange(len(rows)), [(row.words != NO_WORD).sum() for row in rows])
     scores = np.zeros(len(owners))
@@ -110,13 +110,13 @@ def token_scores(
         for chosen in _batches(rows, len(tokenizer)):
             copies, labels, places = [], [], []
             for i, first, last in chosen:
-                ids, targets = _masked_copies(rows[i], tokenizer.mask_token_id, IGNORED)
+                ids, targets = _masked_copies(rows[i], tokenizer.mask_token_id, IGNORE_INDEX)
                 copies.append(ids[first:last])
                 labels.append(targets[first:last])
                 places.append(starts[i] + np.arange(first, last))
             lengths = np.concatenate([np.full(len(part), part.shape[1]) for part in copies])
             flat, wanted = (np.concatenate([part.ravel() for part in parts]) for parts in (copies, labels))
-            batch = Batch.of(flat, wanted, lengths)
+            batch = MaskedBatch.from_flat_tokens(flat, wanted, lengths)
             losses = functional.cross_entropy(*logits_at_masks(model, batch.to(device), forward), reduction="none")
             scores[np.concatenate(places)] = -losses.cpu().numpy().astype(np.float64)
     return owners, scores

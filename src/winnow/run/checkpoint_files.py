@@ -26,12 +26,12 @@ def find_checkpoint(folder: Path, model: PreTrainedModel, restart: bool) -> dict
     Raises:
         WinnowError: It is damaged or of another model, or there is no room for new ones.
     """
-    from winnow.training.checkpoint import check_room, open_checkpoint
+    from winnow.training.checkpoint import check_disk_space, load_checkpoint
 
-    check_room(folder, model)
+    check_disk_space(folder, model)
     if restart:
         (folder / LAST).unlink(missing_ok=True)
-    return open_checkpoint(folder / LAST, model) if (folder / LAST).exists() else None
+    return load_checkpoint(folder / LAST, model) if (folder / LAST).exists() else None
 
 
 def drop_checkpoints(folder: Path) -> None:

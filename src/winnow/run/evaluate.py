@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
     from winnow.evaluation import Probe, ProbeScores
-    from winnow.training.forward.masked_logits import Forward
+    from winnow.training.forward.masked_logits import ForwardMode
 
 
 @dataclass(frozen=True)
@@ -53,7 +53,7 @@ class Predictor:
     model: PreTrainedModel
     tokenizer: PreTrainedTokenizerFast
     device: torch.device
-    forward: Forward
+    forward: ForwardMode
 
 
 def evaluate_baseline(inputs: Inputs) -> EvaluationResult:

@@ -59,9 +59,9 @@ def fit(
 
     from winnow.evaluation.probes.probe_callback import ProbeFollower
     from winnow.tracking.logger import BufferedMetrics
-    from winnow.training.progress import quieten_libraries
+    from winnow.training.progress import silence_libraries
 
-    quieten_libraries()
+    silence_libraries()
     config = inputs.config
     pl.seed_everything(config.seed, verbose=False)
     module = _module(inputs)
@@ -78,12 +78,12 @@ def fit(
 def _module(inputs: Inputs) -> MaskedLanguageModule:
     """Return the Lightning module of the model, with the parameters frozen that the configuration freezes."""
     from winnow.training import MaskedLanguageModule
-    from winnow.training.optimization import compute_twice, freeze
+    from winnow.training.optimization import enable_gradient_checkpointing, freeze
 
     model, training = inputs.model, inputs.config.training
     freeze(model, training.freeze)
     if training.gradient_checkpointing:
-        compute_twice(model)
+        enable_gradient_checkpointing(model)
     return MaskedLanguageModule(
         model,
         inputs.components.optimizer,
@@ -150,11 +150,11 @@ def check_fit(inputs: Inputs) -> None:
         WinnowError: A step or a held-out split has fewer rows than there are processes, an earlier checkpoint is
             damaged or of another model, or there is no room for new ones.
     """
-    from winnow.training import HeldOutBatches, Masking, Share
+    from winnow.training import HeldOutBatches, Masking, Shard
 
     batches = _batches(inputs)
     validation = inputs.held_out["validation"].tokens
-    HeldOutBatches(validation, Masking(), 0, 1, Share(0, batches.share.world_size))
+    HeldOutBatches(validation, Masking(), 0, 1, Shard(0, batches.shard.world_size))
     _checkpoint(inputs)
 
 
@@ -177,15 +177,15 @@ def _best_step(inputs: Inputs) -> dict[str, float]:
 
 def _batches(inputs: Inputs) -> TrainingBatches:
     """Return the first process' training batches, as far as their rows go."""
-    from winnow.training import Masking, Share, TrainingBatches
+    from winnow.training import Masking, Shard, TrainingBatches
 
     options, training = inputs.components.trainer.keywords, inputs.config.training
     devices, nodes = options["devices"], options["num_nodes"]
     processes = devices * nodes if isinstance(devices, int) and devices > 0 else 1
     tokens = training.max_tokens if training.batching == "tokens" else None
-    share = Share(0, processes, training.accumulate_batches)
+    shard = Shard(0, processes, training.accumulate_batches)
     rows, seed = inputs.train_tokens, inputs.config.seed
-    return TrainingBatches(rows, Masking(), seed, training.batch_size, 1, share, max_tokens=tokens)
+    return TrainingBatches(rows, Masking(), seed, training.batch_size, 1, shard, max_tokens=tokens)
 
 
 def _trainer(inputs: Inputs, run: TrackedRun | None, others: Sequence[Callback], progress: bool) -> pl.Trainer:
@@ -193,7 +193,7 @@ def _trainer(inputs: Inputs, run: TrackedRun | None, others: Sequence[Callback],
     from pytorch_lightning.utilities.exceptions import MisconfigurationException
 
     from winnow.tracking.logger import RunLogger
-    from winnow.training.checkpoint import WholeFiles
+    from winnow.training.checkpoint import AtomicCheckpointIO
 
     training, checkpoint = inputs.config.training, inputs.folder / LAST
     steps = _steps(inputs)
@@ -207,7 +207,7 @@ def _trainer(inputs: Inputs, run: TrackedRun | None, others: Sequence[Callback],
             val_check_interval=pace * training.accumulate_batches,
             log_every_n_steps=min(10, pace),
             callbacks=[*others, *_callbacks(training, checkpoint, pace, progress)],
-            plugins=[WholeFiles()],
+            plugins=[AtomicCheckpointIO()],
             logger=RunLogger(run) if run is not None else False,
             enable_progress_bar=progress,
             enable_model_summary=False,
@@ -226,7 +226,7 @@ def _steps(inputs: Inputs) -> int:
     training = inputs.config.training
     if training.total_tokens is None:
         return training.max_steps
-    return _batches(inputs).steps_to(training.total_tokens)
+    return _batches(inputs).steps_for_tokens(training.total_tokens)
 
 
 def _callbacks(training: Training, checkpoint: Path, pace: int, progress: bool) -> list[Callback]:

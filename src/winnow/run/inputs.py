@@ -142,13 +142,13 @@ def _tokenize_training_rows(
     config: TrainConfig, corpus: Corpus, rows: pa.Table, tokenizer: PreTrainedTokenizerFast
 ) -> TokenRows:
     """Take the selected rows from the tokens of the whole train split, which all arms of a study share."""
-    from winnow.training import to_blocks, tokenize
+    from winnow.training import pack_into_blocks, tokenize
 
     training, whole = config.training, corpus.split("train")
     in_blocks = training.batching == "blocks"
     tokens = tokenize(whole, tokenizer, None if in_blocks else training.max_length, config.output_dir / "cache")
     chosen = tokens.take(pc.is_in(whole["row_id"], value_set=rows["row_id"].combine_chunks()).to_numpy())
-    return to_blocks(chosen, training.block_size, training.keep_rows_apart) if in_blocks else chosen
+    return pack_into_blocks(chosen, training.block_size, training.keep_rows_apart) if in_blocks else chosen
 
 
 def _set_up_numerics(
@@ -162,11 +162,11 @@ def _set_up_numerics(
     if training.batching == "tokens":
         of_step = training.max_tokens
     tokens = round(of_step / training.accumulate_batches)
-    facts = numerics.set_up(
+    facts = numerics.configure_numerics(
         model,
         device_of(components),
         tokens=tokens,
-        guessed=round(tokens * components.masking.rate),
+        masked_tokens=round(tokens * components.masking.rate),
         cache=components.cache,
         linear=wanted.linear,
         tf32=wanted.tf32,

@@ -30,7 +30,7 @@ from winnow.tracking import Attempt, TrackedRun, attempts, close_stale_runs, key
 if TYPE_CHECKING:
     from pytorch_lightning.callbacks import Callback
 
-    from winnow.training.progress import Stopwatch
+    from winnow.training.progress import RunTimer
 
 
 @dataclass(frozen=True)
@@ -71,7 +71,7 @@ def run_cell(cell: Cell[TrainConfig], components: Components, options: RunOption
         fit(load_inputs(cell, components, options.cell_id))
         return {}
     with _tracked(cell, components, options) as run:
-        stopwatch, callbacks = _callbacks(options)
+        timer, callbacks = _callbacks(options)
         inputs = load_inputs(cell, components, options.cell_id)
         check_fit(inputs)
         log_inputs(run, inputs)
@@ -81,7 +81,7 @@ def run_cell(cell: Cell[TrainConfig], components: Components, options: RunOption
         fitted = fit(inputs, run, callbacks, progress=options.console is not None)
         results = evaluate(inputs, fitted)
         log_results(run, inputs, fitted, baseline, results)
-        run.log_metrics({at_stage("final", SECONDS): stopwatch.seconds})
+        run.log_metrics({at_stage("final", SECONDS): timer.seconds})
     drop_checkpoints(inputs.folder)
     return results.scores
 
@@ -109,12 +109,12 @@ def _tracked(
     return track(components.store, experiment, title, tags, options.parent, options.resumed_run)
 
 
-def _callbacks(options: RunOptions) -> tuple[Stopwatch, list[Callback]]:
-    """Return the stopwatch of the run, and the callbacks that accompany its training."""
-    from winnow.training.progress import StepReport, Stopwatch
+def _callbacks(options: RunOptions) -> tuple[RunTimer, list[Callback]]:
+    """Return the timer of the run, and the callbacks that accompany its training."""
+    from winnow.training.progress import RunTimer, StepReporter
 
-    stopwatch = Stopwatch(time.monotonic())
-    return stopwatch, [stopwatch, StepReport(options.on_step)] if options.on_step else [stopwatch]
+    timer = RunTimer(time.monotonic())
+    return timer, [timer, StepReporter(options.on_step)] if options.on_step else [timer]
 
 
 def is_first_process() -> bool:

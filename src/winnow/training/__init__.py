@@ -1,10 +1,10 @@
-"""The training room: tokens, masks, batches, models and the step that trains them.
+"""Tokenization, masking, batching, models and the training step.
 
-Rows become :class:`TokenRows`; :class:`Masking` hides some of their tokens; :class:`MaskedLanguageDataModule`
-and :class:`MaskedLanguageModule` train a :class:`Pretrained` or a :class:`Scratch` model under Lightning's
-trainer.
+:func:`tokenize` turns texts into :class:`TokenRows`, and a :class:`Masking` selects the tokens to predict.
+:class:`MaskedLanguageDataModule` and :class:`MaskedLanguageModule` train a :class:`Pretrained` or :class:`Scratch`
+model with Lightning's trainer.
 
-The names load when they are first used, so that a configuration can be checked without torch.
+Names are imported on first use, so that a configuration can be validated without importing torch.
 """
 
 import lazy_loader

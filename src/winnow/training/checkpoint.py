@@ -1,4 +1,4 @@
-"""The checkpoint a broken training is taken up from: written whole or not at all, checked before it is believed."""
+"""Checkpoints for resuming an interrupted run: written atomically, and checked before they are loaded."""
 
 from __future__ import annotations
 
@@ -16,83 +16,83 @@ from pytorch_lightning.callbacks import Checkpoint
 
 from winnow.disk import flush_to_disk
 from winnow.errors import WinnowError
-from winnow.training.stop_signals import StopSignals
+from winnow.training.graceful_shutdown import GracefulShutdown
 
 BYTES_PER_WEIGHT = 12
-"""float32 weights, and the two moments that Adam keeps of each."""
+"""A float32 weight and its two Adam moments."""
 
 
 class LastCheckpoint(Checkpoint):
-    """Keeps one checkpoint, of the last good step, and stops at a step's end on Ctrl-C or SIGTERM.
+    """Keeps one checkpoint of the latest step, and stops at the end of a step after Ctrl-C or SIGTERM.
 
-    It writes after each look at the held-out rows, so that what those looks decided is in it, at the end, and before it
-    gives way to a signal. It never writes between the accumulated batches of a step, where half of the gradients would
-    be lost.
+    A checkpoint is written after each validation, so that it includes what other callbacks decided there; at the end of
+    training; and before training stops on a signal. None is written between the accumulated batches of a step, because
+    the gradients accumulated so far would be lost.
 
     Args:
-        path: The file.
-        every_steps: Optimizer steps between two checkpoints; those between two looks at the held-out rows.
+        path: The checkpoint file.
+        every_steps: Optimizer steps between two checkpoints; the trainer's validation interval.
     """
 
     def __init__(self, path: Path, every_steps: int) -> None:
         super().__init__()
         self.path, self.every_steps = path, every_steps
-        self.signals = StopSignals()
-        self._complete = self._stopping = False
+        self.shutdown = GracefulShutdown()
+        self._is_complete = self._is_stopping = False
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Watch for signals from here on; Lightning's own handlers are set already."""
-        self.signals.watch(loud=trainer.is_global_zero)
+        """Install the signal handlers; Lightning's own are installed before this hook."""
+        self.shutdown.install(verbose=trainer.is_global_zero)
 
     def on_train_batch_end(self, trainer: pl.Trainer, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
-        """Write at the end of a step where it is time and no look at the held-out rows follows, or stop."""
-        pl_module.stop_requested = self.signals.received is not None
+        """Write a checkpoint at the end of a step if training stops, or if one is due and no validation follows."""
+        pl_module.stop_requested = self.shutdown.received is not None
         if (batch_idx + 1) % trainer.accumulate_grad_batches:
             return
-        due = trainer.global_step % self.every_steps == 0
-        if due and _looks(trainer):
+        is_due = trainer.global_step % self.every_steps == 0
+        if is_due and _has_validation(trainer):
             return
-        self._stopping = trainer.global_step < trainer.max_steps and pl_module.must_stop
-        if due or self._stopping:
+        self._is_stopping = trainer.global_step < trainer.max_steps and pl_module.must_stop
+        if is_due or self._is_stopping:
             self._save(trainer)
 
     def on_validation_end(self, trainer: pl.Trainer, pl_module: Any) -> None:
-        """Write, unless the end follows at once, and stop if that was asked for."""
+        """Write a checkpoint, except at the last step, and check for a signal."""
         if trainer.global_step < trainer.max_steps:
             self._save(trainer)
-            pl_module.stop_requested = self.signals.received is not None
-            self._stopping = pl_module.must_stop
+            pl_module.stop_requested = self.shutdown.received is not None
+            self._is_stopping = pl_module.must_stop
 
     def on_train_batch_start(self, trainer: pl.Trainer, pl_module: Any, batch: Any, batch_idx: int) -> None:
-        """Stop here, since what the step before has logged is kept only after all of its hooks."""
-        if self._stopping:
-            self.signals.stop()
+        """Stop training here if a signal was received: only now have the loggers stored the values of the last step."""
+        if self._is_stopping:
+            self.shutdown.exit()
 
     def on_train_end(self, trainer: pl.Trainer, pl_module: Any) -> None:
-        """Write the trained model, so that what may fail after this costs no training; then stop if that was asked."""
-        self._complete = True
+        """Write the final checkpoint, so that a later error loses no training; then exit if a signal was received."""
+        self._is_complete = True
         self._save(trainer)
-        self.signals.forget()
-        if self.signals.received is not None:
-            self.signals.stop()
+        self.shutdown.uninstall()
+        if self.shutdown.received is not None:
+            self.shutdown.exit()
 
     def on_exception(self, trainer: pl.Trainer, pl_module: Any, exception: BaseException) -> None:
-        """Leave the signals to others again."""
-        self.signals.forget()
+        """Restore the previous signal handlers."""
+        self.shutdown.uninstall()
 
     def on_save_checkpoint(self, trainer: pl.Trainer, pl_module: Any, checkpoint: dict[str, Any]) -> None:
-        """Note whether the training has come to its end."""
-        checkpoint["complete"] = self._complete
+        """Store whether training is complete."""
+        checkpoint["complete"] = self._is_complete
 
     def _save(self, trainer: pl.Trainer) -> None:
         trainer.save_checkpoint(self.path)
 
 
 class BestCheckpoint(Checkpoint):
-    """Keeps the weights of the look at the held-out rows with the lowest loss; of equals, the first.
+    """Keeps the weights of the validation with the lowest loss; the earliest one in case of ties.
 
     Args:
-        path: The file; beside the weights it holds ``validation_loss``.
+        path: The checkpoint file; next to the weights it stores ``validation_loss``.
     """
 
     def __init__(self, path: Path) -> None:
@@ -100,30 +100,34 @@ class BestCheckpoint(Checkpoint):
         self.path, self.best = path, math.inf
 
     def on_validation_end(self, trainer: pl.Trainer, pl_module: Any) -> None:
-        """Write where the loss is lower than before."""
+        """Write a checkpoint if the validation loss is lower than before."""
         loss = float(trainer.callback_metrics["validation/loss"])
         if loss < self.best:
             self.best = loss
             trainer.save_checkpoint(self.path)
 
     def on_save_checkpoint(self, trainer: pl.Trainer, pl_module: Any, checkpoint: dict[str, Any]) -> None:
-        """Note the lowest loss; the last checkpoint carries it on."""
+        """Store the lowest loss, in the last checkpoint too, so that it survives an interruption."""
         checkpoint["validation_loss"] = self.best
 
     def on_load_checkpoint(self, trainer: pl.Trainer, pl_module: Any, checkpoint: dict[str, Any]) -> None:
-        """Go on from the lowest loss."""
+        """Restore the lowest loss."""
         self.best = checkpoint["validation_loss"]
 
 
-class WholeFiles(TorchCheckpointIO):
-    """Writes a checkpoint beside its place and moves it there once it is whole.
+class AtomicCheckpointIO(TorchCheckpointIO):
+    """Writes a checkpoint to a temporary file in the same folder, then renames it.
 
-    Lightning writes it to the system's temporary folder first, and where that is another disk the move is a copy: a
-    full disk then leaves half a file in the place of the good one.
+    Lightning writes to the system's temporary folder first. If that is on another disk, the final move is a copy, and a
+    full disk replaces a good checkpoint with an incomplete one.
     """
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None) -> None:
-        """Write, or raise a :class:`WinnowError` and leave what was there."""
+        """Write a checkpoint.
+
+        Raises:
+            WinnowError: The checkpoint cannot be written; the previous one is unchanged.
+        """
         final = Path(path)
         draft = final.with_suffix(f".{os.getpid()}.draft")
         try:
@@ -134,80 +138,84 @@ class WholeFiles(TorchCheckpointIO):
                 os.fsync(file.fileno())
             draft.replace(final)
             flush_to_disk(final.parent)
-        except (OSError, RuntimeError) as fault:  # torch tells of a write that fell short by a RuntimeError
+        except (OSError, RuntimeError) as error:  # torch raises RuntimeError for an incomplete write
             step = checkpoint.get("global_step")
             raise WinnowError(
-                f"The checkpoint of step {step} cannot be written to {final.parent}: {_reason(fault)}. The one from "
-                "before is kept. Make room, and the same command goes on from there.",
+                f"the checkpoint of step {step} cannot be written to {final.parent}: {_shorten(error)}. The previous "
+                "checkpoint is unchanged. Free some disk space, then rerun the same command to resume from it.",
                 key="output_dir",
-            ) from fault
+            ) from error
         finally:
             draft.unlink(missing_ok=True)
 
 
-def check_room(folder: Path, model: torch.nn.Module) -> None:
-    """Raise where a folder's disk cannot hold a new checkpoint beside the old one.
+def check_disk_space(folder: Path, model: torch.nn.Module) -> None:
+    """Check that a folder's disk has room for an old and a new checkpoint of a model at the same time.
 
     Raises:
-        WinnowError: With key ``output_dir``.
+        WinnowError: There is too little space; with key ``output_dir``.
     """
     folder.mkdir(parents=True, exist_ok=True)
     weights = sum(parameter.numel() for parameter in model.parameters())
     needed, free = 2 * BYTES_PER_WEIGHT * weights, shutil.disk_usage(folder).free
     if needed > free:
         raise WinnowError(
-            f"The disk of {folder} has {free / 1e9:.1f} GB left, and the checkpoints of this model need up to "
-            f"{needed / 1e9:.1f} GB. Make room, or give another folder.",
+            f"the disk of {folder} has {free / 1e9:.1f} GB left, but the checkpoints of this model need up to "
+            f"{needed / 1e9:.1f} GB. Free some disk space, or choose another folder.",
             key="output_dir",
         )
 
 
-def open_checkpoint(path: Path, model: torch.nn.Module) -> dict[str, Any]:
-    """Return what a checkpoint holds, its tensors not read yet, once it is clear that it is one of this model.
+def load_checkpoint(path: Path, model: torch.nn.Module) -> dict[str, Any]:
+    """Load a checkpoint with memory-mapped tensors, and check that it belongs to a model.
 
     Raises:
-        WinnowError: It cannot be read, or is of another model; with key ``study.rerun``, which leaves it aside.
+        WinnowError: The checkpoint cannot be read or belongs to another model; with key ``study.rerun``.
     """
-    mend = "Delete the file, or set study.rerun=all, and the training begins anew."
+    fix = "Delete the file or set study.rerun=all to train from the beginning."
     try:
-        _check_digests(path)
+        _verify_checksums(path)
         content: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
         weights = {name.removeprefix("model."): tensor for name, tensor in content["state_dict"].items()}
-    except Exception as fault:  # what torch raises depends on which byte is wrong
-        raise WinnowError(f"The checkpoint {path} is damaged: {_reason(fault)}. {mend}", "study.rerun") from fault
+    except Exception as error:  # the type of torch's exception depends on which byte is damaged
+        raise WinnowError(f"the checkpoint {path} is damaged: {_shorten(error)}. {fix}", "study.rerun") from error
     expected = model.state_dict()
     for name in [*expected, *weights]:
-        there, here = (_shape(tensors.get(name)) for tensors in (weights, expected))
-        if there != here:
-            told = f"its {name} is {there}, and that of the model is {here}"
-            raise WinnowError(f"The checkpoint {path} is of another model: {told}. {mend}", "study.rerun")
+        actual_shape, expected_shape = (_describe_shape(tensors.get(name)) for tensors in (weights, expected))
+        if actual_shape != expected_shape:
+            raise WinnowError(
+                f"the checkpoint {path} belongs to another model: its weight {name} is {actual_shape}, but the "
+                f"model's is {expected_shape}. {fix}",
+                "study.rerun",
+            )
     return content
 
 
-def _check_digests(path: Path) -> None:
-    """Compare every tensor with its checksum, which ``torch.load(mmap=True)`` does not read.
+def _verify_checksums(path: Path) -> None:
+    """Verify the checksum of every tensor, which ``torch.load(mmap=True)`` does not do.
 
     Raises:
-        ValueError: One differs.
-        zipfile.BadZipFile: The file is no archive.
+        ValueError: A checksum does not match.
+        zipfile.BadZipFile: The file is not a zip archive.
     """
     with zipfile.ZipFile(path) as archive:
         if (name := archive.testzip()) is not None:
             raise ValueError(f"{name} does not match its checksum")
 
 
-def _shape(tensor: torch.Tensor | None) -> str:
+def _describe_shape(tensor: torch.Tensor | None) -> str:
     return "missing" if tensor is None else f"of shape {tuple(tensor.shape)}"
 
 
-def _looks(trainer: pl.Trainer) -> bool:
-    """Tell whether there are held-out rows to look at."""
+def _has_validation(trainer: pl.Trainer) -> bool:
+    """Return whether the trainer has validation batches."""
     batches = trainer.num_val_batches
     return trainer.enable_validation and sum(batches if isinstance(batches, list) else [batches]) > 0
 
 
-def _reason(fault: BaseException) -> str:
-    """Return the first line of what went wrong, which an operating system's own words say best."""
-    cause = next((one for one in (fault, fault.__context__) if isinstance(one, OSError) and one.strerror), None)
-    text = str(cause.strerror if cause else fault) or type(fault).__name__
+def _shorten(error: BaseException) -> str:
+    """Return the first line of an error; the message of the operating system if there is one."""
+    errors = (error, error.__context__)
+    os_error = next((cause for cause in errors if isinstance(cause, OSError) and cause.strerror), None)
+    text = str(os_error.strerror if os_error else error) or type(error).__name__
     return text.splitlines()[0].rstrip(".")

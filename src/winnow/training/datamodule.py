@@ -1,31 +1,30 @@
-"""Rows in, batches out: what Lightning's trainer is fed with."""
+"""The Lightning data module of masked language modeling."""
 
 from __future__ import annotations
 
 import pytorch_lightning as pl
 
-from winnow.training.batching import HeldOutBatches, Share, TrainingBatches
+from winnow.training.dataloaders import HeldOutBatches, Shard, TrainingBatches
 from winnow.training.masking import Masking
 from winnow.training.tokens import TokenRows
 
 
 class MaskedLanguageDataModule(pl.LightningDataModule):
-    """Feeds the same rows to every optimizer step, however many processes share them.
+    """Provides batches whose rows per optimizer step do not depend on the number of processes.
 
-    One of Lightning's epochs is the whole budget where ``max_steps`` is given, else one pass over the rows.
-    The trainer must have ``use_distributed_sampler=False``: these batches are shared out already.
+    An epoch of Lightning covers all of ``max_steps`` if the trainer sets it, and otherwise one pass over the rows.
+    The trainer needs ``use_distributed_sampler=False``, because the loaders already shard the rows.
 
     Args:
         train: The training rows.
-        validation: The held-out rows watched during training.
-        masking: Draws the masks of the training rows, anew for every pass. The held-out rows have BERT's own, fixed, so
-            that curves compare whatever an arm's masking.
-        batch_size: Training rows of an optimizer step, over all processes and accumulated batches.
+        validation: The rows of the validation split.
+        masking: Draws new masks of the training rows in every epoch. The validation rows always use BERT's masking
+            rule with fixed masks, so that validation curves are comparable between arms.
+        batch_size: Training rows per optimizer step, over all processes and accumulated batches.
         seed: Seeds the order and the masks of the training rows.
-        validation_seed: Seeds the fixed masks of the held-out rows; the same for every arm and seed of a
-            study.
-        validation_batch_size: Held-out rows in a batch.
-        max_tokens: Tokens of an optimizer step, where it is they that count and not rows.
+        validation_seed: Seeds the fixed masks of the validation rows; the same in all arms and seeds of a study.
+        validation_batch_size: Validation rows per batch.
+        max_tokens: Maximum number of tokens per optimizer step; it replaces ``batch_size``.
     """
 
     def __init__(
@@ -45,28 +44,28 @@ class MaskedLanguageDataModule(pl.LightningDataModule):
         self.validation_seed, self.validation_batch_size = validation_seed, validation_batch_size
 
     def train_dataloader(self) -> TrainingBatches:
-        """Return this process' share of every step."""
+        """Return this process's training batches."""
         trainer = self.trainer
         steps = trainer.max_steps if trainer.max_steps > 0 else -(-len(self.train) // self.batch_size)
-        share = self._share(trainer.accumulate_grad_batches)
+        shard = self._shard(trainer.accumulate_grad_batches)
         overfit = trainer.overfit_batches
-        only_first = int(overfit if overfit >= 1 else overfit * steps * share.accumulate)
+        repeat_first = int(overfit if overfit >= 1 else overfit * steps * shard.accumulate)
         return TrainingBatches(
             self.train,
             self.masking,
             self.seed,
             self.batch_size,
             steps,
-            share,
-            only_first if overfit > 0 else None,
+            shard,
+            repeat_first if overfit > 0 else None,
             self.max_tokens,
         )
 
     def val_dataloader(self) -> HeldOutBatches:
-        """Return this process' share of the held-out rows."""
+        """Return this process's validation batches."""
         return HeldOutBatches(
-            self.validation, Masking(), self.validation_seed, self.validation_batch_size, self._share()
+            self.validation, Masking(), self.validation_seed, self.validation_batch_size, self._shard()
         )
 
-    def _share(self, accumulate: int = 1) -> Share:
-        return Share(self.trainer.global_rank, self.trainer.world_size, accumulate)
+    def _shard(self, accumulate: int = 1) -> Shard:
+        return Shard(self.trainer.global_rank, self.trainer.world_size, accumulate)

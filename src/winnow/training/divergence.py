@@ -1,4 +1,4 @@
-"""Where a loss stopped being a number: the rows of a step, looked at one by one."""
+"""Finding the rows of a training step whose loss is not finite."""
 
 from __future__ import annotations
 
@@ -8,42 +8,54 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from winnow.training.batch import masked_batch
-from winnow.training.batching import TrainingBatches
-from winnow.training.forward.masked_logits import Forward, masked_lm_sums
+from winnow.training.dataloaders import TrainingBatches
+from winnow.training.forward.masked_logits import ForwardMode, masked_lm_loss_sum
+from winnow.training.masked_batch import build_masked_batch
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
-_NAMED = 5
-"""Row ids that are told in full."""
+_MAX_LISTED_ROWS = 5
+"""Row ids printed before the list is cut off."""
 
 
-def bad_rows(model: PreTrainedModel, batches: TrainingBatches, step: int, forward: Forward) -> str:
-    """Return in words which rows of a step, counted from 1, have a loss that is no finite number.
+def describe_nonfinite_rows(model: PreTrainedModel, batches: TrainingBatches, step: int, forward: ForwardMode) -> str:
+    """Return a description of the rows of a step whose loss is not finite.
 
-    What a step saw is a function of its number, so the rows of all processes are found again. Once the weights are no
-    numbers themselves, every row is as bad as any other.
+    The rows of a step are a function of its number, so this covers the rows of all processes. If a weight is already
+    not finite, the loss of every row is not finite either, and all rows are listed.
+
+    Args:
+        model: The model, on any device.
+        batches: The training batches.
+        step: Number of the optimizer step, counted from 1.
+        forward: The implementation of the forward pass.
     """
-    chosen, passes = batches.whole().draw(step - 1)
-    names = np.array([f"{key:016x}" for key in batches.rows.keys[chosen].tolist()])
+    row_indices, epochs = batches.unsharded().select_rows(step - 1)
+    row_ids = np.array([f"{key:016x}" for key in batches.rows.keys[row_indices].tolist()])
     if not all(bool(torch.isfinite(weights).all()) for weights in model.parameters()):
-        return f"the weights are no numbers any more, and the step's {len(names)} rows were {_listed(names)}"
-    training = model.training
+        return f"some weights are not finite; the step's {len(row_ids)} rows were {_format_row_ids(row_ids)}"
+    was_training = model.training
     model.eval()
-    bad = np.zeros(len(chosen), dtype=bool)
+    is_nonfinite = np.zeros(len(row_indices), dtype=bool)
     with torch.no_grad():
-        for i in range(len(chosen)):
-            row = batches.rows.take(chosen[i : i + 1])
+        for i in range(len(row_indices)):
+            row = batches.rows.take(row_indices[i : i + 1])
             progress = (step - 1) / max(1, batches.steps)
-            batch = masked_batch(row, batches.masking, batches.seed, passes[i : i + 1], progress)
-            bad[i] = not torch.isfinite(masked_lm_sums(model, batch.to(model.device), forward)[0])
-    model.train(training)
-    if not bad.any():
-        return f"no row alone is at fault without dropout; the step's {len(names)} rows were {_listed(names)}"
-    return f"{bad.sum()} of the step's {len(names)} rows are at fault: {_listed(names[bad])}"
+            batch = build_masked_batch(row, batches.masking, batches.seed, epochs[i : i + 1], progress)
+            is_nonfinite[i] = not torch.isfinite(masked_lm_loss_sum(model, batch.to(model.device), forward)[0])
+    model.train(was_training)
+    if not is_nonfinite.any():
+        return (
+            "without dropout, the loss of every row is finite; "
+            f"the step's {len(row_ids)} rows were {_format_row_ids(row_ids)}"
+        )
+    return (
+        f"the loss is not finite for {is_nonfinite.sum()} of the step's {len(row_ids)} rows: "
+        f"{_format_row_ids(row_ids[is_nonfinite])}"
+    )
 
 
-def _listed(names: npt.NDArray[np.str_]) -> str:
-    more = len(names) - _NAMED
-    return f"row ids {', '.join(names[:_NAMED])}{f' and {more} more' if more > 0 else ''}"
+def _format_row_ids(row_ids: npt.NDArray[np.str_]) -> str:
+    remaining = len(row_ids) - _MAX_LISTED_ROWS
+    return f"row ids {', '.join(row_ids[:_MAX_LISTED_ROWS])}{f' and {remaining} more' if remaining > 0 else ''}"

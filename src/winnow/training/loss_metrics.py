@@ -1,4 +1,4 @@
-"""Loss and perplexity over masked tokens, exact on any number of processes and uneven batches."""
+"""Loss and perplexity over masked tokens, exact for uneven batches and any number of processes."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from torchmetrics import Metric
 
 
 class RatioMetric(Metric):
-    """A sum divided by a count over all batches and processes, NaN if the count is 0.
+    """A sum divided by a count, over all batches and processes; NaN if the count is 0.
 
-    The sum is float64 and the count int64, and both are added up over processes, so that uneven shares change nothing;
-    a mean of batch means would weigh tokens unequally. Subclasses define `update`, which calls `add`.
+    The float64 sum and the int64 count are each summed over processes, so that uneven batches do not bias the result;
+    a mean of batch means would weight tokens unequally. Subclasses define `update`, which calls `add`.
     """
 
     is_differentiable = False
@@ -38,9 +38,7 @@ class RatioMetric(Metric):
 
 
 class MaskedLoss(RatioMetric):
-    """Mean cross entropy of the masked tokens, in nats per token.
-
-    ``sum of token losses / masked tokens``. Without a masked token it is NaN.
+    """Mean cross-entropy of the masked tokens, in nats per token; NaN without masked tokens.
 
     >>> loss = MaskedLoss()
     >>> loss.update(torch.tensor(6.0), torch.tensor(3))
@@ -50,14 +48,14 @@ class MaskedLoss(RatioMetric):
     """
 
     def update(self, loss_sum: Tensor, masked: Tensor) -> None:
-        """Add a batch: the sum of its token losses, and the number of masked tokens."""
+        """Add a batch: the sum of its token losses and its number of masked tokens."""
         self.add(loss_sum, masked)
 
 
 class Perplexity(MaskedLoss):
-    """``exp`` of :class:`MaskedLoss`: the number of equally likely tokens the model is as unsure as.
+    """``exp`` of :class:`MaskedLoss`.
 
-    Comparable only within one tokenizer and one masking.
+    Perplexities are comparable only for the same tokenizer and the same masking.
 
     >>> perplexity = Perplexity()
     >>> perplexity.update(torch.tensor(4.0).log() * 2, torch.tensor(2))

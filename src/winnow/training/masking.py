@@ -1,4 +1,4 @@
-"""Which tokens the model must guess, and what it sees in their place."""
+"""Masking rules: the tokens that the model predicts, and the input tokens that replace them."""
 
 from __future__ import annotations
 
@@ -22,271 +22,285 @@ if TYPE_CHECKING:
 
     Flags = npt.NDArray[np.bool_]
 
-IGNORED = -100
-"""The label of a token that is not to be guessed; what PyTorch's cross entropy leaves out by default."""
+IGNORE_INDEX = -100
+"""The label of tokens that are not masked; the default ``ignore_index`` of PyTorch's cross-entropy."""
 
 _STRICT = ConfigDict(extra="forbid")
-_Share = Annotated[float, Field(ge=0, le=1)]
+_Fraction = Annotated[float, Field(ge=0, le=1)]
 _Rate = Annotated[float, Field(gt=0, le=1)]
 
 
 @dataclass(frozen=True, config=_STRICT)
 class Masking:
-    """Dynamic masking of single tokens, as BERT does it (Devlin et al. 2019, 3.1).
+    """BERT's dynamic masking of single tokens (Devlin et al. 2019, section 3.1).
 
-    Each token that is not special is chosen with chance ``rate``, independently. Of the chosen tokens ``mask_share``
-    become the mask token, ``random_share`` a token drawn evenly from those that are not special, and the rest stay as
-    they are.
+    Each token except special tokens is selected independently with probability ``rate``. Of the selected tokens, a
+    fraction ``mask_share`` is replaced by the mask token and ``random_share`` by a random token, drawn uniformly from
+    all tokens except special ones. The others stay unchanged.
 
     Attributes:
-        rate: The chance of a token to be chosen.
-        final_rate: The chance at the end of the budget; it moves there in a straight line, as from 30% to 15% (Yang et
-            al. 2023, "Learning better masking for better language model pre-training"). ``None`` keeps the rate.
-        mask_share: Share of the chosen tokens that the mask token replaces.
-        random_share: Share of the chosen tokens that a random token replaces.
+        rate: The probability that a token is selected.
+        final_rate: The probability at the end of the training budget; the rate changes linearly, for example from 30%
+            to 15% (Yang et al. 2023, "Learning better masking for better language model pre-training"). ``None`` keeps
+            the rate constant.
+        mask_share: Fraction of the selected tokens that the mask token replaces.
+        random_share: Fraction of the selected tokens that a random token replaces.
     """
 
     rate: _Rate = 0.15
     final_rate: _Rate | None = None
-    mask_share: _Share = 0.8
-    random_share: _Share = 0.1
+    mask_share: _Fraction = 0.8
+    random_share: _Fraction = 0.1
 
     def __post_init__(self) -> None:
         if self.mask_share + self.random_share > 1 + 1e-9:
             raise WinnowError(
-                f"mask_share ({self.mask_share}) and random_share ({self.random_share}) are shares of the "
-                "same tokens, so together they may be at most 1. Lower one of them.",
+                f"expected mask_share + random_share to be at most 1, got {self.mask_share} + {self.random_share}. "
+                "Lower one of them.",
                 key="random_share",
             )
 
     def for_tokenizer(self, tokenizer: PreTrainedTokenizerFast) -> Masking:
-        """Return this masking, ready for rows of a tokenizer; most need nothing of it.
+        """Return this masking, prepared for a tokenizer. The default implementation returns it unchanged.
 
         Raises:
-            WinnowError: The masking cannot work with this tokenizer.
+            WinnowError: The masking cannot be used with this tokenizer.
         """
         return self
 
     def rate_at(self, progress: float) -> float:
-        """Return the chance of a token after a share of the budget."""
+        """Return the rate after a fraction of the training budget."""
         return self.rate if self.final_rate is None else self.rate + progress * (self.final_rate - self.rate)
 
-    def draw(
+    def apply(
         self, rows: TokenRows, seed: int, epoch: int | npt.NDArray[np.integer] = 0, progress: float = 0.0
     ) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.int64]]:
-        """Mask rows: a pure function of seed, epoch, row, position in the row and tokenizer, and of the rate.
+        """Mask rows.
+
+        The result is a function of seed, epoch, row, position in the row, tokenizer and rate.
 
         Args:
             rows: The rows, without padding.
-            seed: Seed of the run, or of the fixed masks on held-out rows.
-            epoch: How often these rows were seen before: one number, or one for each row.
-            progress: Share of the budget that is spent; it matters where the rate moves.
+            seed: Seed of the run, or of the fixed masks of held-out rows.
+            epoch: The epoch of the rows: one number, or one per row.
+            progress: Fraction of the training budget that is spent; used if the rate changes.
 
         Returns:
-            What the model sees and what it must guess (:data:`IGNORED` elsewhere), each of shape
-            ``(tokens,)``.
+            The model's input tokens, and the labels: the original token at masked tokens and :data:`IGNORE_INDEX`
+            everywhere else. Both have shape ``(tokens,)``.
         """
         import numpy as np
 
-        from winnow.training.counter_rng import key, uniform
+        from winnow.training.counter_rng import derive_key, draw_uniform
 
         vocabulary = rows.vocabulary
-        keys = np.broadcast_to(key(seed, int(vocabulary.fingerprint, 16), epoch, rows.keys), len(rows))
-        chosen = self._choose(rows, keys, self.rate_at(progress))
-        at = np.flatnonzero(chosen & ~vocabulary.is_special[rows.ids])
+        row_keys = np.broadcast_to(derive_key(seed, int(vocabulary.fingerprint, 16), epoch, rows.keys), len(rows))
+        selected = self._select_tokens(rows, row_keys, self.rate_at(progress))
+        indices = np.flatnonzero(selected & ~vocabulary.is_special[rows.ids])
 
-        tokens, counters = np.repeat(keys, rows.lengths)[at], 3 * rows.positions[at]
-        fate = uniform(tokens, counters + 1)
-        masked = fate < self.mask_share
-        replaced = ~masked & (fate < self.mask_share + self.random_share)
-        drawn = (uniform(tokens, counters + 2) * len(vocabulary.ordinary)).astype(np.int64)
-        original = rows.ids[at]
-        seen = np.where(masked, vocabulary.mask_id, np.where(replaced, vocabulary.ordinary[drawn], original))
+        # Each token has three counters: selection, kind of replacement, and random token.
+        token_keys, counters = np.repeat(row_keys, rows.lengths)[indices], 3 * rows.positions[indices]
+        replacement_draws = draw_uniform(token_keys, counters + 1)
+        is_masked = replacement_draws < self.mask_share
+        is_random = ~is_masked & (replacement_draws < self.mask_share + self.random_share)
+        random_indices = (draw_uniform(token_keys, counters + 2) * len(vocabulary.regular_ids)).astype(np.int64)
+        original = rows.ids[indices]
+        replacements = np.where(is_random, vocabulary.regular_ids[random_indices], original)
 
         input_ids = np.array(rows.ids, dtype=np.int32)
-        input_ids[at] = seen
-        labels = np.full(len(rows.ids), IGNORED, dtype=np.int64)
-        labels[at] = original
+        input_ids[indices] = np.where(is_masked, vocabulary.mask_id, replacements)
+        labels = np.full(len(rows.ids), IGNORE_INDEX, dtype=np.int64)
+        labels[indices] = original
         return input_ids, labels
 
-    def _choose(self, rows: TokenRows, keys: UInts, rate: float) -> Flags:
-        """Return which tokens are chosen, shape ``(tokens,)``; special ones are left out afterwards."""
-        return _below(rows, keys, rows.positions, rate)
+    def _select_tokens(self, rows: TokenRows, row_keys: UInts, rate: float) -> Flags:
+        """Return a flag for each selected token, shape ``(tokens,)``; the caller drops special tokens."""
+        return _draw_below_rate(rows, row_keys, rows.positions, rate)
 
 
 @dataclass(frozen=True, config=_STRICT)
 class WholeWordMasking(Masking):
-    """All tokens of a word are chosen or none; a word is chosen with chance ``rate``.
+    """Whole-word masking: all tokens of a word are selected, or none; a word with probability ``rate``.
 
-    A word is what the tokenizer's ``word_ids`` call one: what it split the text into before it cut words into tokens.
-    What becomes of a chosen token is drawn for each on its own, as in BERT's whole-word models.
+    Words are the units of the tokenizer's ``word_ids``, as split by its pre-tokenizer. The replacement is drawn
+    separately for each token of a word, as in BERT's whole-word models.
     """
 
-    def _choose(self, rows: TokenRows, keys: UInts, rate: float) -> Flags:
-        return _below(rows, keys, rows.positions[rows.word_firsts], rate)
+    def _select_tokens(self, rows: TokenRows, row_keys: UInts, rate: float) -> Flags:
+        return _draw_below_rate(rows, row_keys, rows.positions[rows.word_start_indices], rate)
 
 
 @dataclass(frozen=True, config=_STRICT)
 class SpanMasking(Masking):
-    """Spans of whole words are chosen (Joshi et al. 2020, "SpanBERT", 3.1).
+    """Masking of spans of whole words (Joshi et al. 2020, "SpanBERT", section 3.1).
 
-    A span's length is ``n`` words with a chance in proportion to ``(1 - stop) ** (n - 1)``, up to ``longest``: 3.8 on
-    average with the values given. Spans start anywhere, also before the row, and may overlap; how often is such that
-    every word is chosen with chance ``rate``, wherever it stands.
+    The probability of a span of ``n`` words is proportional to ``(1 - stop) ** (n - 1)``, up to ``longest`` words; the
+    defaults give 3.8 words on average. Spans may start before the row and may overlap. Their frequency is set so that
+    every word is selected with probability ``rate``, at any position of the row.
 
     Attributes:
-        stop: The chance of a span to end after each word.
-        longest: Words in a span at most.
+        stop: The probability that a span ends after each word.
+        longest: Maximum number of words in a span.
     """
 
     stop: _Rate = 0.2
     longest: Annotated[int, Field(gt=0, le=100)] = 10
 
-    def _choose(self, rows: TokenRows, keys: UInts, rate: float) -> Flags:
+    def _select_tokens(self, rows: TokenRows, row_keys: UInts, rate: float) -> Flags:
         import numpy as np
 
-        from winnow.training.counter_rng import key, uniform
+        from winnow.training.counter_rng import derive_key, draw_uniform
 
         starts = rows.word_starts
-        word = np.cumsum(starts) - 1  # of each token, over all rows
-        first = np.flatnonzero(starts)
-        row = np.repeat(np.arange(len(rows)), rows.lengths)[first]
-        number = np.arange(len(first)) - word[rows.offsets[:-1][row]]  # of each word in its row
-        spans = key(keys[row], 1)  # a stream of its own, since other draws count tokens
-        longer = self._longer_than()
-        chance = _start_chance(rate, tuple(longer.tolist()))
-        covered = np.zeros(len(first), dtype=bool)
+        token_words = np.cumsum(starts) - 1  # the word of each token, counted over all rows
+        first_tokens = np.flatnonzero(starts)
+        word_rows = np.repeat(np.arange(len(rows)), rows.lengths)[first_tokens]
+        # The position of each word in its row.
+        word_positions = np.arange(len(first_tokens)) - token_words[rows.offsets[:-1][word_rows]]
+        span_keys = derive_key(row_keys[word_rows], 1)  # a separate stream: the counters of the others are per token
+        longer_than = self._compute_tail_probabilities()
+        start_probability = _find_start_probability(rate, tuple(longer_than.tolist()))
+        is_covered = np.zeros(len(first_tokens), dtype=bool)
         for distance in range(self.longest):
-            start = 2 * (number - distance + self.longest)
-            # A span that started so many words before reaches here if it is longer than that.
-            covered |= (uniform(spans, start) < chance) & (uniform(spans, start + 1) < longer[distance])
-        flags: Flags = covered[word]
+            counters = 2 * (word_positions - distance + self.longest)
+            # A span that starts `distance` words earlier covers this word if it is longer than `distance`.
+            is_covered |= (draw_uniform(span_keys, counters) < start_probability) & (
+                draw_uniform(span_keys, counters + 1) < longer_than[distance]
+            )
+        flags: Flags = is_covered[token_words]
         return flags
 
-    def _longer_than(self) -> npt.NDArray[np.float64]:
-        """Return the chance of a span to be longer than 0, 1, ... words, shape ``(longest,)``."""
+    def _compute_tail_probabilities(self) -> npt.NDArray[np.float64]:
+        """Return the probabilities that a span is longer than 0, 1, ... words, shape ``(longest,)``."""
         import numpy as np
 
-        lengths = (1 - self.stop) ** np.arange(self.longest)
-        longer: npt.NDArray[np.float64] = lengths[::-1].cumsum()[::-1] / lengths.sum()
-        return longer
+        weights = (1 - self.stop) ** np.arange(self.longest)
+        tail_probabilities: npt.NDArray[np.float64] = weights[::-1].cumsum()[::-1] / weights.sum()
+        return tail_probabilities
 
 
 @dataclass(frozen=True, config=_STRICT)
-class ChosenWordMasking(Masking):
-    """Words of a list are chosen, as a probe asks for them: adjectives, say.
+class ListedWordMasking(Masking):
+    """Masking of listed words, for example the adjectives that a probe scores.
 
-    A listed word is found as a whole word, as the tokenizer splits the text; in any case for a tokenizer that knows
-    none, else as it is written, capitalised and in capitals. A listed expression of several words is chosen as one. A
-    row that holds none takes no part in a step, unless other words are chosen too.
+    A listed word matches whole words of the tokenizer: in lower case, capitalized, in upper case and as written. An
+    expression of several words is selected as a unit. Rows without a listed word have no masked tokens and are skipped,
+    unless ``other_rate`` is positive.
 
     Attributes:
         words: The words.
-        file: More words, one a line; of a lexicon with columns, the first. Lines that begin with `#` are left out.
-        rate: The chance of a listed word to be chosen.
-        other_rate: The chance of every other token.
+        file: A file with further words, one per line; of tab-separated lines only the first column is read. Lines that
+            start with `#` are ignored.
+        rate: The probability that a listed word is selected.
+        other_rate: The probability that any other token is selected.
     """
 
     rate: _Rate = 1.0
     words: list[str] = Field(default_factory=list)
     file: Path | None = None
-    other_rate: _Share = 0.0
+    other_rate: _Fraction = 0.0
 
     def for_tokenizer(self, tokenizer: PreTrainedTokenizerFast) -> Masking:
-        """Return this masking with the tokens of its words.
+        """Return this masking with the token ids of its words.
 
         Raises:
-            WinnowError: There is no word, or the file cannot be read, or the tokenizer knows none of the words.
+            WinnowError: There are no words, the file cannot be read, or the tokenizer knows none of the words.
         """
         import numpy as np
 
-        words = [word for word in (*self.words, *self._from_file()) if word.strip()]
+        words = [word for word in (*self.words, *self._read_file()) if word.strip()]
         if not words:
-            raise WinnowError("There is no word to mask. List some, or name a file with one word a line.", "words")
-        forms = {
-            f"{space}{form}"
+            raise WinnowError("expected at least one word, got none. List words, or set `file`.", "words")
+        spellings = {
+            f"{space}{spelling}"
             for word in words
-            for form in (word, word.lower(), word.capitalize(), word.upper())
-            for space in ("", " ")  # for byte-level tokenizers a word begins with its space
+            for spelling in (word, word.lower(), word.capitalize(), word.upper())
+            for space in ("", " ")  # in byte-level tokenizers the first token of a word includes the space before it
         }
-        by_length: dict[int, set[int]] = {}
-        for ids in tokenizer(sorted(forms), add_special_tokens=False)["input_ids"]:
+        hashes_by_length: dict[int, set[int]] = {}
+        for ids in tokenizer(sorted(spellings), add_special_tokens=False)["input_ids"]:
             if ids and tokenizer.unk_token_id not in ids:
-                by_length.setdefault(len(ids), set()).add(int(_names(np.array(ids, dtype=np.int32), len(ids))[0]))
-        if not by_length:
+                sequence_hash = int(_hash_ngrams(np.array(ids, dtype=np.int32), len(ids))[0])
+                hashes_by_length.setdefault(len(ids), set()).add(sequence_hash)
+        if not hashes_by_length:
             raise WinnowError(
-                f"The tokenizer knows none of the {len(words)} words, such as {words[0]!r}. List others.",
+                f"the tokenizer knows none of the {len(words)} words, for example {words[0]!r}. List other words.",
                 "words",
             )
-        ready = copy.copy(self)
-        found = {length: np.array(sorted(names), dtype=np.uint64) for length, names in by_length.items()}
-        object.__setattr__(ready, "_found", found)
-        return ready
+        prepared = copy.copy(self)
+        word_hashes = {length: np.array(sorted(hashes), dtype=np.uint64) for length, hashes in hashes_by_length.items()}
+        object.__setattr__(prepared, "_word_hashes", word_hashes)
+        return prepared
 
-    def _from_file(self) -> list[str]:
+    def _read_file(self) -> list[str]:
         if self.file is None:
             return []
         try:
             lines = self.file.read_text("utf-8").splitlines()
-        except (OSError, UnicodeDecodeError) as fault:
-            raise WinnowError(f"The word list {self.file} cannot be read: {fault}.", "file") from fault
+        except (OSError, UnicodeDecodeError) as error:
+            raise WinnowError(
+                f"the word list {self.file} cannot be read: {error}. Set it to a UTF-8 text file with one word per "
+                "line.",
+                "file",
+            ) from error
         return [line.split("\t")[0].strip() for line in lines if not line.startswith("#")]
 
-    def _choose(self, rows: TokenRows, keys: UInts, rate: float) -> Flags:
+    def _select_tokens(self, rows: TokenRows, row_keys: UInts, rate: float) -> Flags:
         import numpy as np
 
-        found: dict[int, UInts] | None = getattr(self, "_found", None)
-        if found is None:
-            raise RuntimeError("call for_tokenizer first: words are found by their tokens")
-        wanted = _below(rows, keys, rows.positions, rate)
-        listed, chosen = np.zeros(len(rows.ids), dtype=bool), np.zeros(len(rows.ids), dtype=bool)
-        row = np.repeat(np.arange(len(rows)), rows.lengths)
+        word_hashes: dict[int, UInts] | None = getattr(self, "_word_hashes", None)
+        if word_hashes is None:
+            raise RuntimeError("call for_tokenizer() first; it looks up the token ids of the words")
+        is_drawn = _draw_below_rate(rows, row_keys, rows.positions, rate)
+        is_listed, is_selected = np.zeros(len(rows.ids), dtype=bool), np.zeros(len(rows.ids), dtype=bool)
+        token_rows = np.repeat(np.arange(len(rows)), rows.lengths)
         starts = np.append(rows.word_starts, True)
-        for length, names in found.items():
-            places = len(rows.ids) - length + 1
-            if places <= 0:
+        for length, hashes in word_hashes.items():
+            windows = len(rows.ids) - length + 1
+            if windows <= 0:
                 continue
-            whole = starts[:places] & starts[length:] & (row[:places] == row[length - 1 :])
-            hits = np.flatnonzero(whole & np.isin(_names(rows.ids, length), names))
-            inside = hits[:, None] + np.arange(length)
-            listed[inside] = True
-            chosen[inside[wanted[hits]]] = True
-        others: Flags = ~listed & _below(rows, keys, rows.positions, self.other_rate)
-        return chosen | others
+            in_one_row = token_rows[:windows] == token_rows[length - 1 :]
+            is_whole_word = starts[:windows] & starts[length:] & in_one_row
+            matches = np.flatnonzero(is_whole_word & np.isin(_hash_ngrams(rows.ids, length), hashes))
+            matched_tokens = matches[:, None] + np.arange(length)
+            is_listed[matched_tokens] = True
+            is_selected[matched_tokens[is_drawn[matches]]] = True
+        is_other: Flags = ~is_listed & _draw_below_rate(rows, row_keys, rows.positions, self.other_rate)
+        return is_selected | is_other
 
 
-def _below(rows: TokenRows, keys: UInts, counters: npt.NDArray[np.int64], rate: float) -> Flags:
-    """Return which tokens' draws fall below a rate; the draw belongs to the row and the counter."""
+def _draw_below_rate(rows: TokenRows, row_keys: UInts, positions: npt.NDArray[np.int64], rate: float) -> Flags:
+    """Return a flag for each token: whether the uniform draw for its row key and the given position is below a rate."""
     import numpy as np
 
-    from winnow.training.counter_rng import uniform
+    from winnow.training.counter_rng import draw_uniform
 
-    return uniform(np.repeat(keys, rows.lengths), 3 * counters) < rate
+    return draw_uniform(np.repeat(row_keys, rows.lengths), 3 * positions) < rate
 
 
-def _names(ids: npt.NDArray[np.int32], length: int) -> UInts:
-    """Return a hash of the `length` tokens from each place on."""
+def _hash_ngrams(ids: npt.NDArray[np.int32], length: int) -> UInts:
+    """Return a hash of each run of `length` consecutive tokens, shape ``(tokens - length + 1,)``."""
     import numpy as np
 
-    from winnow.training.counter_rng import key
+    from winnow.training.counter_rng import derive_key
 
-    places = len(ids) - length + 1
-    names = np.zeros(places, dtype=np.uint64)
-    for place in range(length):
-        names += key(place, ids[place : place + places])
-    return names
+    count = len(ids) - length + 1
+    hashes = np.zeros(count, dtype=np.uint64)
+    for offset in range(length):
+        hashes += derive_key(offset, ids[offset : offset + count])
+    return hashes
 
 
 @functools.lru_cache(maxsize=1024)
-def _start_chance(rate: float, longer: tuple[float, ...]) -> float:
-    """Return how often spans must start so that a word is covered with chance ``rate``, by bisection.
+def _find_start_probability(rate: float, longer_than: tuple[float, ...]) -> float:
+    """Return the probability of a span start at which a word is covered with probability ``rate``, by bisection.
 
-    A word stays free if no span that started ``d`` words before is longer than ``d``, for every ``d``.
+    A word is not covered if, for every distance ``d``, no span that starts ``d`` words earlier is longer than ``d``.
     """
     low, high = 0.0, 1.0
     for _ in range(60):
-        middle, free = (low + high) / 2, 1.0
-        for reach in longer:
-            free *= 1 - middle * reach
-        low, high = (middle, high) if 1 - free < rate else (low, middle)
+        middle, uncovered = (low + high) / 2, 1.0
+        for tail_probability in longer_than:
+            uncovered *= 1 - middle * tail_probability
+        low, high = (middle, high) if 1 - uncovered < rate else (low, middle)
     return high

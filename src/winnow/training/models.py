@@ -1,4 +1,4 @@
-"""The models that can be trained: one as it came, or a small one from scratch."""
+"""The interface of trainable models, and a small model with random weights."""
 
 from __future__ import annotations
 
@@ -21,44 +21,48 @@ _Count = Annotated[int, Field(gt=0)]
 
 
 class Model(ABC):
-    """A masked language model and its tokenizer, not loaded yet."""
+    """A masked language model and its tokenizer; both are loaded on demand."""
 
     @abstractmethod
     def tokenizer(self, corpus: Corpus, cache_dir: Path) -> PreTrainedTokenizerFast:
-        """Return the one tokenizer of a study over this corpus.
+        """Return the tokenizer of all runs of a study.
+
+        Args:
+            corpus: The corpus, before any filter.
+            cache_dir: The cache folder.
 
         Raises:
-            WinnowError: It cannot be had, or cannot mask.
+            WinnowError: The tokenizer cannot be loaded, or has no mask token.
         """
 
     @abstractmethod
     def load(self, tokenizer: PreTrainedTokenizerFast, seed: int) -> PreTrainedModel:
-        """Return a fresh masked language model on the CPU, in evaluation mode.
+        """Return a new masked language model on the CPU, in evaluation mode.
 
         Args:
-            tokenizer: What :meth:`tokenizer` returned.
-            seed: Decides weights that are drawn; the global random state is left as it was.
+            tokenizer: The result of :meth:`tokenizer`.
+            seed: Seeds random weights; the global random state is restored afterwards.
 
         Raises:
-            WinnowError: It cannot be had, is no masked language model, or does not fit the tokenizer.
+            WinnowError: The model cannot be loaded, is not a masked language model, or does not match the tokenizer.
         """
 
     def check(self) -> list[WinnowError]:
-        """Return what can be known to be at fault before any work."""
+        """Return the errors that can be detected without loading the model."""
         return []
 
 
 @dataclass(frozen=True, config=_STRICT)
 class Scratch(Model):
-    """A small DistilBERT with random weights and a WordPiece tokenizer of the corpus; needs no network.
+    """A small DistilBERT with random weights and a WordPiece tokenizer trained on the corpus; needs no network access.
 
     Attributes:
-        vocabulary_size: Tokens at most; a corpus with fewer words has fewer.
-        layers: Transformer layers.
-        hidden_size: Width of a token's state; the feed-forward part is four times as wide.
-        heads: Attention heads; they share the width evenly.
-        max_length: The longest input, in tokens.
-        dropout: Chance of a state or an attention weight to be dropped in training.
+        vocabulary_size: Maximum number of tokens in the vocabulary; smaller if the corpus has fewer words.
+        layers: Number of transformer layers.
+        hidden_size: Size of the hidden states; the feed-forward layers are four times as wide.
+        heads: Number of attention heads; must divide ``hidden_size``.
+        max_length: Maximum input length, in tokens.
+        dropout: Dropout probability of hidden states and attention weights.
     """
 
     vocabulary_size: Annotated[int, Field(ge=64)] = 8192
@@ -71,21 +75,20 @@ class Scratch(Model):
     def __post_init__(self) -> None:
         if self.hidden_size % self.heads:
             raise WinnowError(
-                f"{self.heads} heads cannot share a hidden_size of {self.hidden_size} evenly. "
-                "Give a number that divides it.",
+                f"expected a divisor of hidden_size ({self.hidden_size}), got {self.heads}. Change one of the two.",
                 key="heads",
             )
 
     def tokenizer(self, corpus: Corpus, cache_dir: Path) -> PreTrainedTokenizerFast:
-        """Train a tokenizer on the corpus' train split, before any filter, or open the one from the cache."""
+        """Train a tokenizer on the unfiltered train split of the corpus, or load it from the cache."""
         from transformers import AutoTokenizer
 
         from winnow.data.cache import intact, published
         from winnow.data.fingerprint import fingerprint
         from winnow.training.wordpiece import train_wordpiece
 
-        name = fingerprint("wordpiece", corpus.fingerprint, self.vocabulary_size, self.max_length)
-        folder = cache_dir / "tokenizer" / name
+        cache_key = fingerprint("wordpiece", corpus.fingerprint, self.vocabulary_size, self.max_length)
+        folder = cache_dir / "tokenizer" / cache_key
         if not intact(folder):
             texts = corpus.split("train")["text"].to_pylist()
             with published(folder) as draft:
@@ -93,7 +96,7 @@ class Scratch(Model):
         return AutoTokenizer.from_pretrained(folder)
 
     def load(self, tokenizer: PreTrainedTokenizerFast, seed: int) -> PreTrainedModel:
-        """Return a model with weights drawn from the seed."""
+        """Return a model with random weights, a function of the seed."""
         import torch
         from transformers import DistilBertConfig, DistilBertForMaskedLM
 

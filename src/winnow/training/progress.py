@@ -1,4 +1,4 @@
-"""The progress bar of a training, and quiet for all that is not progress."""
+"""Progress of a training run: the progress bar, the elapsed time, the step count, and quiet libraries."""
 
 from __future__ import annotations
 
@@ -22,149 +22,162 @@ from rich.progress import (
 )
 from rich.text import Text
 
-_PAUSE = 0.2
-"""Seconds between two updates: more often than the eye sees costs a small model a good part of its step."""
+_UPDATE_SECONDS = 0.2
+"""Seconds between two updates of the bar. Updating it at every step would slow down small models."""
 
 
-class _TwoLines(Progress):
-    """A bar, and the numbers below it: one line of both is too long for a usual terminal."""
+class _BarWithMetrics(Progress):
+    """A progress bar with the metrics on a second line, because both are too long for one line of 80 columns."""
 
     def get_renderables(self) -> Iterator[RenderableType]:
         yield self.make_tasks_table(self.tasks)
-        yield Text(self.tasks[0].fields["numbers"] if self.tasks else "", style="dim")
+        yield Text(self.tasks[0].fields["metrics"] if self.tasks else "", style="dim")
 
 
 class StepProgressBar(ProgressBar):
-    """Counts the steps of the budget, and tells loss, validation loss, learning rate, speed and time left.
+    """Shows the optimizer steps, training and validation loss, learning rate, throughput and remaining time.
 
-    Passes over the data mean nothing under a budget of steps, so there are none to be seen.
+    Epochs are not shown, because the training budget is a number of steps.
     """
 
     def __init__(self) -> None:
         super().__init__()
         self._bar: Progress | None = None
         self._task = TaskID(0)
-        self._enabled, self._updated = True, 0.0
+        self._is_enabled, self._updated_at = True, 0.0
 
     def disable(self) -> None:
-        """Show nothing, as on all processes but the first."""
-        self._enabled = False
+        """Disable the bar; Lightning calls this on all ranks except the first."""
+        self._is_enabled = False
 
     def enable(self) -> None:
-        """Show the bar again."""
-        self._enabled = True
+        """Enable the bar."""
+        self._is_enabled = True
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Draw the bar, from the step at which a resumed training stands."""
-        if not self._enabled:
+        """Show the bar, starting at the current step of a resumed run."""
+        if not self._is_enabled:
             return
-        self._bar = _TwoLines(
+        self._bar = _BarWithMetrics(
             TextColumn("[bold]{task.description:<10}"),
             BarColumn(bar_width=None, complete_style="blue", finished_style="blue"),
             MofNCompleteColumn(),
             TextColumn("steps,"),
             TimeElapsedColumn(),
-            TextColumn("gone,"),
+            TextColumn("elapsed,"),
             TimeRemainingColumn(),
             TextColumn("left"),
             refresh_per_second=5,
         )
         self._bar.start()
-        self._task = self._bar.add_task("training", total=trainer.max_steps, completed=trainer.global_step, numbers="")
+        self._task = self._bar.add_task("training", total=trainer.max_steps, completed=trainer.global_step, metrics="")
 
     def on_train_batch_end(self, trainer: pl.Trainer, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
-        """Move on, a few times a second."""
-        if self._bar is not None and time.monotonic() - self._updated > _PAUSE:
-            self._show(trainer, "training")
+        """Update the bar a few times per second."""
+        if self._bar is not None and time.monotonic() - self._updated_at > _UPDATE_SECONDS:
+            self._update(trainer, "training")
 
     def on_validation_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Tell why no step is taken."""
+        """Show that validation is running."""
         if self._bar is not None:
-            self._show(trainer, "validating")
+            self._update(trainer, "validating")
 
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Leave the finished bar on the screen."""
+        """Show the final state."""
         if self._bar is not None:
-            self._show(trainer, "trained")
+            self._update(trainer, "trained")
             self._bar.stop()
 
     def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:
-        """Give the screen back."""
+        """Stop the live display."""
         if self._bar is not None:
             self._bar.stop()
 
-    def _show(self, trainer: pl.Trainer, doing: str) -> None:
+    def _update(self, trainer: pl.Trainer, description: str) -> None:
         assert self._bar is not None
-        self._updated = time.monotonic()
-        known = {name: float(value) for name, value in trainer.callback_metrics.items()}
-        self._bar.update(self._task, completed=trainer.global_step, description=doing, numbers=numbers(known))
+        self._updated_at = time.monotonic()
+        metrics = format_metrics({name: float(value) for name, value in trainer.callback_metrics.items()})
+        self._bar.update(self._task, completed=trainer.global_step, description=description, metrics=metrics)
 
 
-def numbers(known: dict[str, float]) -> str:
-    """Return the metrics that are watched during a training as one line.
+def format_metrics(metrics: dict[str, float]) -> str:
+    """Return the metrics of the progress bar as one line.
 
-    >>> numbers({"train/loss": 3.2104, "validation/loss": 3.4, "train/tokens_per_second": 8120.4})
+    >>> format_metrics({"train/loss": 3.2104, "validation/loss": 3.4, "train/tokens_per_second": 8120.4})
     'loss 3.210, validation 3.400, 8,120 tokens/s'
     """
-    told = (
+    formats = (
         ("train/loss", "loss {:.3f}"),
         ("validation/loss", "validation {:.3f}"),
-        ("train/learning_rate", "rate {:.1e}"),
+        ("train/learning_rate", "lr {:.1e}"),
         ("train/tokens_per_second", "{:,.0f} tokens/s"),
         ("train/peak_share", "{:.0%} of peak"),
     )
-    return ", ".join(form.format(known[name]) for name, form in told if name in known)
+    return ", ".join(template.format(metrics[name]) for name, template in formats if name in metrics)
 
 
-class Stopwatch(Callback):
-    """Counts the seconds of a run from `begun` on, a moment of the monotonic clock.
+class RunTimer(Callback):
+    """Measures the elapsed seconds of a run.
 
-    Each checkpoint keeps the count, so that a run which was taken up again counts its earlier parts too.
+    The time is stored in every checkpoint, so that a resumed run includes the time before its interruption.
+
+    Args:
+        started_at: The start time, as returned by ``time.monotonic()``.
     """
 
-    def __init__(self, begun: float) -> None:
-        self._begun = begun
-        self._before = 0.0
+    def __init__(self, started_at: float) -> None:
+        self._started_at = started_at
+        self._restored_seconds = 0.0
+
+    @property
+    def state_key(self) -> str:
+        """The name of the state in checkpoints, which include this class's former name."""
+        return "Stopwatch"
 
     @property
     def seconds(self) -> float:
-        """Seconds so far."""
-        return self._before + time.monotonic() - self._begun
+        """Elapsed seconds."""
+        return self._restored_seconds + time.monotonic() - self._started_at
 
     def state_dict(self) -> dict[str, Any]:
-        """Return what a checkpoint keeps."""
+        """Return the state for a checkpoint."""
         return {"seconds": self.seconds}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Take what a checkpoint kept."""
-        self._before = float(state_dict.get("seconds", 0.0))
+        """Restore the state from a checkpoint."""
+        self._restored_seconds = float(state_dict.get("seconds", 0.0))
 
 
-class StepReport(Callback):
-    """Tells now and then how many optimizer steps were taken."""
+class StepReporter(Callback):
+    """Reports the number of completed optimizer steps at regular intervals.
 
-    def __init__(self, tell: Callable[[int], None], every_seconds: float = 1.0) -> None:
-        self._tell = tell
-        self._pace = every_seconds
-        self._due = 0.0
+    Args:
+        on_step: Called with the number of steps.
+        every_seconds: Minimum number of seconds between two calls.
+    """
+
+    def __init__(self, on_step: Callable[[int], None], every_seconds: float = 1.0) -> None:
+        self._on_step = on_step
+        self._every_seconds = every_seconds
+        self._next_report = 0.0
 
     def on_train_batch_end(self, trainer: pl.Trainer, *_: Any) -> None:
-        """Tell, if it is time again."""
-        if time.monotonic() >= self._due:
-            self._due = time.monotonic() + self._pace
-            self._tell(trainer.global_step)
+        """Report the step if the interval has elapsed."""
+        if time.monotonic() >= self._next_report:
+            self._next_report = time.monotonic() + self._every_seconds
+            self._on_step(trainer.global_step)
 
 
-def quieten_libraries() -> None:
-    """Keep hints, advertisements and progress bars of the libraries off the terminal; warnings and errors stay."""
+def silence_libraries() -> None:
+    """Suppress tips, advertisements and progress bars of the libraries; warnings and errors are still shown."""
     from transformers.utils import logging as transformers_logging
 
     for name in ("pytorch_lightning", "lightning.pytorch", "lightning.fabric"):
         logging.getLogger(name).setLevel(logging.WARNING)
     transformers_logging.disable_progress_bar()
-    # Neither can be acted on: the first is Lightning's own use of torch, the others ask for worker processes, which a
-    # loader of arrays in memory does not need.
+    # Users can act on neither of these warnings: the first is about Lightning's use of torch, the second suggests
+    # worker processes, which do not help for arrays in memory.
     warnings.filterwarnings("ignore", message=".*isinstance\\(treespec, LeafSpec\\).*")
     warnings.filterwarnings("ignore", message=".*does not have many workers.*")
-    # A cell's folder holds its log and its job beside the checkpoint.
+    # The folder of a cell contains its log and job files next to the checkpoint.
     warnings.filterwarnings("ignore", message="Checkpoint directory .* exists and is not empty.*")

@@ -1,4 +1,4 @@
-"""Values of a training step, on their way to loggers and callbacks."""
+"""Logging the values of a training step to Lightning's loggers and callbacks."""
 
 from __future__ import annotations
 
@@ -9,15 +9,16 @@ import torch
 
 
 def log_step(trainer: pl.Trainer, values: Mapping[str, float], step: int) -> None:
-    """Log values of one step, the same on all processes, in one call to each logger; callbacks find them too.
+    """Log values of one step, with one call per logger, and add them to the trainer's callback metrics.
 
-    Lightning's `self.log` averages, reduces and keeps each value on its own, of which nothing is wanted here; for three
-    values that costs six times as much (`benchmarks/tracking.py`). Scores of held-out rows, which need it, keep it.
+    Lightning's `self.log` handles averages and reductions for each value separately. None of that is needed for values
+    that are equal on all ranks; three of them take six times as long (`benchmarks/tracking.py`). Validation metrics use
+    `self.log`, because they need it.
 
     Args:
-        trainer: The trainer at work.
-        values: The values by name.
-        step: Number of the optimizer step, from 0 as Lightning counts.
+        trainer: The running trainer.
+        values: The values by metric name, equal on all ranks.
+        step: Number of the optimizer step, counted from 0 like Lightning's.
     """
     trainer.callback_metrics.update({name: torch.tensor(value) for name, value in values.items()})
     for logger in trainer.loggers:

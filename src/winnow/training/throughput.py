@@ -1,4 +1,4 @@
-"""How fast a training goes: tokens a second, and the share of what the machine can do."""
+"""Training throughput: tokens per second, and the fraction of the machine's peak performance."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pytorch_lightning as pl
 import torch
 
-from winnow.training.forward.efficient import SHAPES
+from winnow.training.forward.efficient_forward import ARCHITECTURES
 from winnow.training.step_logging import log_step
 
 if TYPE_CHECKING:
@@ -17,93 +17,94 @@ if TYPE_CHECKING:
 
 
 class Throughput(pl.Callback):
-    """Logs ``train/tokens_per_second`` and ``train/peak_share`` at the trainer's pace.
+    """Logs ``train/tokens_per_second`` and ``train/peak_share`` every ``log_every_n_steps`` steps.
 
-    Time spent looking at held-out rows or writing checkpoints does not count. The share is that of the peak of
-    :func:`measured_peak`, in this process, in operations that the loss needs: see :func:`operations`. Rows in which
-    nothing is to be guessed count as tokens seen, and need no operation.
+    The time for validation and checkpoints is excluded. The peak share is the rate of the operations that the loss
+    needs (:func:`flops_per_token`), as a fraction of :func:`measure_peak_flops`, for this process. Rows without masked
+    tokens count as tokens but need no operations.
     """
 
     def __init__(self) -> None:
-        self._since = self._tokens = self._needed = 0.0
-        self._paused: float | None = None
-        self._peak = self._body = self._head = 0.0
+        self._started_at = self._start_tokens = self._flops = 0.0
+        self._paused_at: float | None = None
+        self._peak_flops = self._encoder_flops = self._head_flops = 0.0
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: Any) -> None:
-        """Measure the machine, once in a process."""
+        """Measure the peak performance of the machine, once per process."""
         precision = torch.bfloat16 if "bf16" in str(trainer.precision) else torch.float32
-        self._peak = measured_peak(pl_module.device.type, precision)
-        self._body, self._head = operations(pl_module.model)
-        self._begin(pl_module)
+        self._peak_flops = measure_peak_flops(pl_module.device.type, precision)
+        self._encoder_flops, self._head_flops = flops_per_token(pl_module.model)
+        self._start_interval(pl_module)
 
     def on_validation_start(self, trainer: pl.Trainer, pl_module: Any) -> None:
-        """Stop the clock."""
-        self._paused = time.perf_counter()
+        """Pause the time measurement."""
+        self._paused_at = time.perf_counter()
 
     def on_train_batch_start(self, trainer: pl.Trainer, pl_module: Any, batch: Any, batch_idx: int) -> None:
-        """Let the clock go on; after a look at the held-out rows come checkpoints, which count as little."""
-        if self._paused is not None:
-            self._since += time.perf_counter() - self._paused
-            self._paused = None
+        """Resume the time measurement; the checkpoint after a validation is excluded, too."""
+        if self._paused_at is not None:
+            self._started_at += time.perf_counter() - self._paused_at
+            self._paused_at = None
 
     def on_train_batch_end(self, trainer: pl.Trainer, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
-        """Log where the module has just logged its loss."""
-        self._needed += len(batch.input_ids) * self._body + len(batch.masked) * self._head
-        pace = trainer.log_every_n_steps * trainer.accumulate_grad_batches
-        if pace == 0 or (batch_idx + 1) % pace:
+        """Log at the steps at which the module logs its loss."""
+        self._flops += len(batch.input_ids) * self._encoder_flops + len(batch.masked_indices) * self._head_flops
+        interval = trainer.log_every_n_steps * trainer.accumulate_grad_batches
+        if interval == 0 or (batch_idx + 1) % interval:
             return
         if pl_module.device.type == "cuda":
             torch.cuda.synchronize()
-        tokens, seconds = pl_module.tokens_seen - self._tokens, time.perf_counter() - self._since
+        tokens, seconds = pl_module.tokens_seen - self._start_tokens, time.perf_counter() - self._started_at
         if tokens > 0 and seconds > 0:
-            share = self._needed / seconds / self._peak
-            speed = {"train/tokens_per_second": tokens / seconds, "train/peak_share": share}
-            log_step(trainer, speed, trainer.global_step - 1)
-        self._begin(pl_module)
+            peak_share = self._flops / seconds / self._peak_flops
+            values = {"train/tokens_per_second": tokens / seconds, "train/peak_share": peak_share}
+            log_step(trainer, values, trainer.global_step - 1)
+        self._start_interval(pl_module)
 
-    def _begin(self, pl_module: Any) -> None:
-        self._since, self._paused = time.perf_counter(), None
-        self._tokens, self._needed = pl_module.tokens_seen, 0.0
+    def _start_interval(self, pl_module: Any) -> None:
+        self._started_at, self._paused_at = time.perf_counter(), None
+        self._start_tokens, self._flops = pl_module.tokens_seen, 0.0
 
 
-def operations(model: PreTrainedModel) -> tuple[float, float]:
-    """Return the floating-point operations of a training step for each token, and for each masked token.
+def flops_per_token(model: PreTrainedModel) -> tuple[float, float]:
+    """Return the floating-point operations of a training step per token, and in addition per masked token.
 
-    Six for each weight of a matrix, two in the forward and four in the backward pass (Kaplan et al. 2020, section
-    2.1): the encoder's for every token, the head's for the masked ones, and of the last layer all but keys and values
-    for these too, where the efficient forward knows it. Embeddings are looked up and cost none, and the products inside
-    attention, a few percent for short rows, are left out. What a forward does beyond that, such as padding, earns
-    nothing here.
+    Each weight of a matrix takes six operations: two in the forward and four in the backward pass (Kaplan et al. 2020,
+    section 2.1). The weights of the encoder count for every token, and those of the head for masked tokens. For models
+    that the efficient forward pass supports, the last layer counts for masked tokens only, except its key and value
+    projections. Embedding lookups take no operations. The matmuls inside attention are ignored; they add a few percent
+    for short rows. Additional work of a forward pass, such as padding, is not counted.
     """
-    inside = {id(one): name for name, one in model.base_model.named_parameters()}
-    matrices = {id(one): one.numel() for one in model.parameters() if one.ndim == 2}
-    body = {one: size for one, size in matrices.items() if "embedding" not in inside.get(one, "embedding")}
-    head = {one: size for one, size in matrices.items() if one not in inside}
-    vocabulary = model.get_output_embeddings()
-    if vocabulary is not None:  # shared with the embeddings, or among the others
-        head[id(vocabulary.weight)] = vocabulary.weight.numel()
-    if shape := SHAPES.get(type(model).__name__):
-        last = shape.layers(model)[-1]
-        _, *keys_and_values = (part.weight for part in shape.projections(last))
-        for one in {id(one) for one in last.parameters()} & body.keys() - {id(one) for one in keys_and_values}:
-            head[one] = body.pop(one)
-    return 6.0 * sum(body.values()), 6.0 * sum(head.values())
+    encoder_names = {id(weight): name for name, weight in model.base_model.named_parameters()}
+    matrices = {id(weight): weight.numel() for weight in model.parameters() if weight.ndim == 2}
+    encoder = {i: size for i, size in matrices.items() if "embedding" not in encoder_names.get(i, "embedding")}
+    head = {i: size for i, size in matrices.items() if i not in encoder_names}
+    output_embeddings = model.get_output_embeddings()
+    if output_embeddings is not None:  # tied to the input embeddings, or already in `head`
+        head[id(output_embeddings.weight)] = output_embeddings.weight.numel()
+    if architecture := ARCHITECTURES.get(type(model).__name__):
+        last_layer = architecture.layers(model)[-1]
+        _, *keys_and_values = (projection.weight for projection in architecture.projections(last_layer))
+        last_layer_ids = {id(weight) for weight in last_layer.parameters()} & encoder.keys()
+        for i in last_layer_ids - {id(weight) for weight in keys_and_values}:
+            head[i] = encoder.pop(i)
+    return 6.0 * sum(encoder.values()), 6.0 * sum(head.values())
 
 
 @functools.cache
-def measured_peak(device: str, dtype: torch.dtype) -> float:
-    """Return the floating-point operations a second that a large matrix product reaches: the best of a few.
+def measure_peak_flops(device: str, dtype: torch.dtype) -> float:
+    """Return the floating-point operations per second of a large matmul, the best of four measurements.
 
-    It takes a tenth of a second, once in a process, on the threads that training uses.
+    The measurement takes about 0.1 seconds, runs once per process, and uses the same threads as training.
     """
     size = 8192 if device == "cuda" else 768
     left, right = (torch.randn(size, size, device=device).to(dtype) for _ in range(2))
-    best = float("inf")
+    best_seconds = float("inf")
     with torch.no_grad():
         for _ in range(4):
-            begun = time.perf_counter()
+            start = time.perf_counter()
             torch.mm(left, right)
             if device == "cuda":
                 torch.cuda.synchronize()
-            best = min(best, time.perf_counter() - begun)
-    return 2.0 * size**3 / best
+            best_seconds = min(best_seconds, time.perf_counter() - start)
+    return 2.0 * size**3 / best_seconds

@@ -1,4 +1,4 @@
-"""Tokenised rows: flat arrays that are made once, cached and memory-mapped."""
+"""Tokenized rows as flat arrays, cached on disk and memory-mapped."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ import pyarrow as pa
 from winnow.data.cache import intact, published
 from winnow.data.fingerprint import fingerprint
 from winnow.errors import WinnowError
-from winnow.training.counter_rng import UInts, key, mix
+from winnow.training.counter_rng import UInts, derive_key, splitmix64
 from winnow.training.vocabulary import Vocabulary
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast
 
-WORD, DOCUMENT = 1, 2
-"""Bits of :attr:`TokenRows.marks`: a word, a document begins here."""
+WORD_START, SEQUENCE_START = 1, 2
+"""Bits of :attr:`TokenRows.boundaries`: a word or a sequence starts at the token."""
 
-_ARRAYS = ("ids", "offsets", "keys", "marks")
-_ROWS_AT_ONCE = 4096
+_ARRAY_FILES = ("ids", "offsets", "keys", "marks")
+_TEXTS_PER_BATCH = 4096
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -34,14 +34,13 @@ class TokenRows:
     """Rows of tokens without padding.
 
     Attributes:
-        ids: All tokens one after the other, separators included; int32, shape ``(tokens,)``.
-        offsets: Where each row starts, and at the end the number of tokens; int64, shape ``(rows + 1,)``.
-        keys: What each row is known by, wherever it stands; uint64, shape ``(rows,)``. The ``row_id`` read as
-            a number.
-        vocabulary: The ids of the tokenizer that made them.
-        truncated: How many rows were cut off at ``max_length``.
-        marks: What begins at each token, as bits: :data:`WORD`, :data:`DOCUMENT`; uint8, shape ``(tokens,)``. Where
-            they are ``None`` each token is a word and each row a document.
+        ids: The concatenated tokens of all rows, including separators; int32, shape ``(tokens,)``.
+        offsets: The start of each row in ``ids``, followed by the number of tokens; int64, shape ``(rows + 1,)``.
+        keys: The ``row_id`` of each row as a number, which does not depend on its position; uint64, shape ``(rows,)``.
+        vocabulary: The vocabulary of the tokenizer.
+        truncated: The number of rows truncated to ``max_length``.
+        boundaries: The bits :data:`WORD_START` and :data:`SEQUENCE_START` of each token; uint8, shape ``(tokens,)``. If
+            it is ``None``, each token is a word and each row is a sequence.
     """
 
     ids: npt.NDArray[np.int32]
@@ -49,120 +48,121 @@ class TokenRows:
     keys: UInts
     vocabulary: Vocabulary
     truncated: int = 0
-    marks: npt.NDArray[np.uint8] | None = None
+    boundaries: npt.NDArray[np.uint8] | None = None
 
     def __len__(self) -> int:
         return len(self.keys)
 
     @property
     def lengths(self) -> npt.NDArray[np.int64]:
-        """Tokens of each row."""
+        """The number of tokens in each row, shape ``(rows,)``."""
         return np.diff(self.offsets)
 
     @property
     def positions(self) -> npt.NDArray[np.int64]:
-        """Where each token stands in its row, shape ``(tokens,)``."""
+        """The position of each token in its row, shape ``(tokens,)``."""
         return np.arange(len(self.ids)) - np.repeat(self.offsets[:-1], self.lengths)
 
     @property
     def word_starts(self) -> npt.NDArray[np.bool_]:
-        """Whether a word begins at each token, shape ``(tokens,)``; what a row begins with counts as a word's start."""
-        if self.marks is None:
+        """A flag for each token that starts a word, shape ``(tokens,)``; the first token of a row always does."""
+        if self.boundaries is None:
             return np.ones(len(self.ids), dtype=bool)
-        starts: npt.NDArray[np.bool_] = self.marks & WORD > 0
+        starts: npt.NDArray[np.bool_] = self.boundaries & WORD_START > 0
         starts[self.offsets[:-1][self.lengths > 0]] = True
         return starts
 
     @property
-    def word_firsts(self) -> npt.NDArray[np.int64]:
-        """Where the word that each token is of begins, shape ``(tokens,)``."""
+    def word_start_indices(self) -> npt.NDArray[np.int64]:
+        """The index of the first token of each token's word, shape ``(tokens,)``."""
         return np.maximum.accumulate(np.where(self.word_starts, np.arange(len(self.ids)), 0))
 
     @property
     def sequence_lengths(self) -> npt.NDArray[np.int64]:
-        """Tokens of each part of a row that attends to itself alone, row after row."""
-        if self.marks is None:
+        """The number of tokens in each sequence. Tokens attend only to tokens of the same sequence."""
+        if self.boundaries is None:
             return self.lengths
-        starts = np.union1d(np.flatnonzero(self.marks & DOCUMENT), self.offsets[:-1][self.lengths > 0])
+        starts = np.union1d(np.flatnonzero(self.boundaries & SEQUENCE_START), self.offsets[:-1][self.lengths > 0])
         return np.diff(starts, append=len(self.ids))
 
     def take(self, rows: npt.NDArray[np.integer] | npt.NDArray[np.bool_]) -> TokenRows:
-        """Return the chosen rows, in the order asked for.
+        """Return selected rows in the given order.
 
         Args:
-            rows: Row numbers, or one flag for each row.
+            rows: Row indices, or a boolean mask with one flag per row.
         """
-        chosen = np.flatnonzero(rows) if rows.dtype == bool else rows
-        if rows.dtype == bool and len(chosen) == len(self):
-            return self  # so that the arm with all rows reads them from the cache's file
-        lengths = self.lengths[chosen]
-        offsets = _offsets(lengths)
-        where = np.repeat(self.offsets[chosen] - offsets[:-1], lengths) + np.arange(offsets[-1])
-        marks = None if self.marks is None else self.marks[where]
-        return TokenRows(self.ids[where], offsets, self.keys[chosen], self.vocabulary, marks=marks)
+        indices = np.flatnonzero(rows) if rows.dtype == bool else rows
+        if rows.dtype == bool and len(indices) == len(self):
+            return self  # keep the memory-mapped arrays
+        lengths = self.lengths[indices]
+        offsets = _compute_offsets(lengths)
+        tokens = np.repeat(self.offsets[indices] - offsets[:-1], lengths) + np.arange(offsets[-1])
+        boundaries = None if self.boundaries is None else self.boundaries[tokens]
+        return TokenRows(self.ids[tokens], offsets, self.keys[indices], self.vocabulary, boundaries=boundaries)
 
 
 def tokenize(table: pa.Table, tokenizer: PreTrainedTokenizerFast, max_length: int | None, cache_dir: Path) -> TokenRows:
-    """Tokenise the rows of a table, or open what an earlier call with the same rows left in the cache.
+    """Tokenize the rows of a table, or load them from the cache.
 
     Args:
-        table: ``row_id`` (16 hex digits) and ``text``.
+        table: A table with the columns ``row_id`` (16 hex digits) and ``text``.
         tokenizer: A fast tokenizer.
-        max_length: Tokens after which a row is cut off, separators included; ``None`` cuts none.
-        cache_dir: Holds ``tokens/<fingerprint>/`` with one ``.npy`` file for each array.
+        max_length: Maximum number of tokens per row, including separators; ``None`` disables truncation.
+        cache_dir: The cache folder; the arrays are stored as ``.npy`` files in ``tokens/<fingerprint>/``.
 
     Raises:
-        WinnowError: ``max_length`` is more than the model reads.
+        WinnowError: ``max_length`` exceeds the maximum input length of the model.
     """
-    vocabulary = Vocabulary.of(tokenizer)
+    vocabulary = Vocabulary.from_tokenizer(tokenizer)
     _check_length(max_length, vocabulary, "training.max_length")
-    name = fingerprint("tokens with words", _content(table), vocabulary.fingerprint, max_length)
-    folder = cache_dir / "tokens" / name
+    cache_key = fingerprint("tokens with words", _hash_table(table), vocabulary.fingerprint, max_length)
+    folder = cache_dir / "tokens" / cache_key
     if not intact(folder):
         with published(folder) as draft:
             draft.mkdir()
-            _build(table, tokenizer, max_length, draft)
-    ids, offsets, keys, marks = (np.load(folder / f"{part}.npy", mmap_mode="r") for part in _ARRAYS)
-    facts = json.loads((folder / "facts.json").read_text("utf-8"))
-    return TokenRows(ids, offsets, keys, vocabulary, facts["truncated"], marks)
+            _write_arrays(table, tokenizer, max_length, draft)
+    ids, offsets, keys, boundaries = (np.load(folder / f"{name}.npy", mmap_mode="r") for name in _ARRAY_FILES)
+    counts = json.loads((folder / "facts.json").read_text("utf-8"))
+    return TokenRows(ids, offsets, keys, vocabulary, counts["truncated"], boundaries)
 
 
-def to_blocks(rows: TokenRows, block_size: int, apart: bool = True) -> TokenRows:
-    """Join all rows, separators included, and cut every ``block_size`` tokens.
+def pack_into_blocks(rows: TokenRows, block_size: int, isolate_rows: bool = True) -> TokenRows:
+    """Concatenate all rows, including separators, and split them into blocks of ``block_size`` tokens.
 
-    No token is lost; the last block is shorter. A block is known by a hash of its tokens, so its masks do not
-    depend on where it stands.
+    No token is dropped, so the last block may be shorter. The key of a block is a hash of its tokens, so its masks do
+    not depend on its position.
 
     Args:
         rows: The rows.
-        block_size: Tokens in a block.
-        apart: Let the rows in a block not see each other, each with positions of its own, as if they were alone.
-            Otherwise a block is one text with separators in it.
+        block_size: Number of tokens per block.
+        isolate_rows: Restrict attention to tokens of the same row, and start the position ids at 0 in each row.
+            Otherwise a block is a single sequence that contains separators.
 
     Raises:
-        WinnowError: ``block_size`` is more than the model reads.
+        WinnowError: ``block_size`` exceeds the maximum input length of the model.
     """
     _check_length(block_size, rows.vocabulary, "training.block_size")
     total = len(rows.ids)
     offsets = np.append(np.arange(0, total, block_size), total).astype(np.int64)
-    places = mix(np.arange(total) % block_size)
-    # A sum of hashes of (place, token), modulo 2**64: order matters, and it is one pass over the array.
-    keys = np.add.reduceat(key(places, rows.ids), offsets[:-1]) if total else np.zeros(0, dtype=np.uint64)
-    marks = np.full(total, WORD, dtype=np.uint8)
-    if rows.marks is not None:
-        marks &= rows.marks
-    if apart:
-        marks[rows.offsets[:-1][rows.lengths > 0]] |= DOCUMENT
+    position_hashes = splitmix64(np.arange(total) % block_size)
+    # The sum of hashes of (position, token), modulo 2**64, depends on the order and needs one pass over the array.
+    token_hashes = derive_key(position_hashes, rows.ids)
+    keys = np.add.reduceat(token_hashes, offsets[:-1]) if total else np.zeros(0, dtype=np.uint64)
+    boundaries = np.full(total, WORD_START, dtype=np.uint8)
+    if rows.boundaries is not None:
+        boundaries &= rows.boundaries
+    if isolate_rows:
+        boundaries[rows.offsets[:-1][rows.lengths > 0]] |= SEQUENCE_START
     offsets = offsets if total else np.zeros(1, dtype=np.int64)
-    return TokenRows(rows.ids, offsets, keys, rows.vocabulary, rows.truncated, marks)
+    return TokenRows(rows.ids, offsets, keys, rows.vocabulary, rows.truncated, boundaries)
 
 
-def _build(table: pa.Table, tokenizer: PreTrainedTokenizerFast, max_length: int | None, folder: Path) -> None:
+def _write_arrays(table: pa.Table, tokenizer: PreTrainedTokenizerFast, max_length: int | None, folder: Path) -> None:
     ids: list[npt.NDArray[np.int32]] = []
     words: list[npt.NDArray[np.int32]] = []
     lengths: list[int] = []
     truncated = 0
-    for texts in _batches(table["text"]):
+    for texts in _split_batches(table["text"]):
         encoded = tokenizer(
             texts,
             truncation=max_length is not None,
@@ -174,56 +174,58 @@ def _build(table: pa.Table, tokenizer: PreTrainedTokenizerFast, max_length: int 
         rows = encoded["input_ids"]
         lengths.extend(map(len, rows))
         ids.append(np.fromiter((token for row in rows for token in row), dtype=np.int32))
-        # The numbers of words, by what the tokenizer split a text into; separators are of none.
-        numbers = (number for encoding in encoded.encodings for number in encoding.word_ids)
-        words.append(np.fromiter((-1 if number is None else number for number in numbers), dtype=np.int32))
+        # The index of each token's word in its text; separators belong to no word.
+        word_ids = (word_id for encoding in encoded.encodings for word_id in encoding.word_ids)
+        words.append(np.fromiter((-1 if word_id is None else word_id for word_id in word_ids), dtype=np.int32))
         if max_length is not None:
-            full = (i for i, row in enumerate(rows) if len(row) >= max_length)
-            truncated += sum(bool(encoded.encodings[i].overflowing) for i in full)
+            full_rows = (i for i, row in enumerate(rows) if len(row) >= max_length)
+            truncated += sum(bool(encoded.encodings[i].overflowing) for i in full_rows)
     np.save(folder / "ids.npy", np.concatenate(ids) if ids else np.zeros(0, dtype=np.int32))
-    offsets = _offsets(np.array(lengths, dtype=np.int64))
+    offsets = _compute_offsets(np.array(lengths, dtype=np.int64))
     np.save(folder / "offsets.npy", offsets)
-    np.save(folder / "marks.npy", _marks(np.concatenate(words) if words else np.zeros(0, dtype=np.int32), offsets))
-    np.save(folder / "keys.npy", _keys(table["row_id"]))
+    token_words = np.concatenate(words) if words else np.zeros(0, dtype=np.int32)
+    np.save(folder / "marks.npy", _find_boundaries(token_words, offsets))
+    np.save(folder / "keys.npy", _parse_row_ids(table["row_id"]))
     (folder / "facts.json").write_text(json.dumps({"truncated": truncated}) + "\n", "utf-8")
 
 
-def _marks(words: npt.NDArray[np.int32], offsets: npt.NDArray[np.int64]) -> npt.NDArray[np.uint8]:
-    marks = np.full(len(words), WORD, dtype=np.uint8)
-    marks[1:][(words[1:] == words[:-1]) & (words[1:] >= 0)] = 0
-    marks[offsets[:-1][np.diff(offsets) > 0]] = WORD | DOCUMENT
-    return marks
+def _find_boundaries(words: npt.NDArray[np.int32], offsets: npt.NDArray[np.int64]) -> npt.NDArray[np.uint8]:
+    boundaries = np.full(len(words), WORD_START, dtype=np.uint8)
+    boundaries[1:][(words[1:] == words[:-1]) & (words[1:] >= 0)] = 0
+    boundaries[offsets[:-1][np.diff(offsets) > 0]] = WORD_START | SEQUENCE_START
+    return boundaries
 
 
 def _check_length(length: int | None, vocabulary: Vocabulary, key: str) -> None:
-    if length is not None and length > vocabulary.longest:
+    if length is not None and length > vocabulary.max_length:
         raise WinnowError(
-            f"Rows of {length} tokens are longer than the {vocabulary.longest} that the model reads. Give no more.",
+            f"expected at most {vocabulary.max_length}, the maximum input length of the model, got {length}. Lower it.",
             key=key,
         )
 
 
-def _batches(column: pa.ChunkedArray) -> Iterator[list[str]]:
-    for start in range(0, len(column), _ROWS_AT_ONCE):
-        yield column.slice(start, _ROWS_AT_ONCE).to_pylist()
+def _split_batches(column: pa.ChunkedArray) -> Iterator[list[str]]:
+    for start in range(0, len(column), _TEXTS_PER_BATCH):
+        yield column.slice(start, _TEXTS_PER_BATCH).to_pylist()
 
 
-def _offsets(lengths: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+def _compute_offsets(lengths: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
     return np.concatenate([np.zeros(1, dtype=np.int64), np.cumsum(lengths, dtype=np.int64)])
 
 
-def _keys(row_ids: pa.ChunkedArray) -> UInts:
+def _parse_row_ids(row_ids: pa.ChunkedArray) -> UInts:
     try:
         return np.array([int(row_id, 16) for row_id in row_ids.to_pylist()], dtype=np.uint64)
-    except (ValueError, OverflowError) as fault:
+    except (ValueError, OverflowError) as error:
         raise WinnowError(
-            f"A row id must be 16 hex digits, the hash of the row's text: {fault}.", key="row_id"
-        ) from fault
+            f"expected 16 hex digits per row: {error}. Use the row ids of a corpus, which are hashes of the texts.",
+            key="row_id",
+        ) from error
 
 
-def _content(table: pa.Table) -> str:
+def _hash_table(table: pa.Table) -> str:
     digest = hashlib.blake2b(digest_size=8)
     for row_id, text in zip(table["row_id"].to_pylist(), table["text"].to_pylist(), strict=True):
-        # A length before the text, so that no two tables spell the same bytes.
+        # The length prefix makes the encoding unambiguous.
         digest.update(f"{row_id}{len(text)}:{text}".encode())
     return digest.hexdigest()

@@ -1,4 +1,4 @@
-"""What the rest of the room needs to know of a tokenizer: its ids, and a name for its content."""
+"""The ids and limits of a tokenizer, and a fingerprint of its content."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ if TYPE_CHECKING:
 
 
 def tokenizer_fingerprint(tokenizer: PreTrainedTokenizerFast) -> str:
-    """Return 16 hex digits over everything that decides which ids a text becomes."""
+    """Return 16 hex digits, a hash of everything that determines the ids of a text."""
     content = json.loads(tokenizer.backend_tokenizer.to_str())
-    # Every call leaves its truncation and padding in the tokenizer; they are settings of the call.
+    # Truncation and padding are arguments of a call, but the tokenizer stores those of the latest call.
     content.pop("truncation", None)
     content.pop("padding", None)
     return fingerprint(content, sorted(tokenizer.all_special_ids), tokenizer.mask_token_id)
@@ -27,45 +27,45 @@ def tokenizer_fingerprint(tokenizer: PreTrainedTokenizerFast) -> str:
 
 @dataclass(frozen=True)
 class Vocabulary:
-    """The ids of a tokenizer, and how many of them its model reads at once.
+    """The ids of a tokenizer and the maximum input length of its model.
 
     Attributes:
-        size: One more than the highest id.
-        mask_id: The id that hides a token.
-        pad_id: The id that fills a batch up.
-        special: Ids that are never masked and never drawn as a replacement: padding, separators, the unknown
-            token.
-        longest: The longest row that the model reads, in tokens.
+        size: The highest id plus one.
+        mask_id: The id of the mask token.
+        pad_id: The id of the padding token.
+        special_ids: Ids of special tokens such as padding, separators and the unknown token. They are never masked, and
+            never drawn as random replacements.
+        max_length: The maximum input length of the model, in tokens.
         fingerprint: The tokenizer's fingerprint.
     """
 
     size: int
     mask_id: int
     pad_id: int
-    special: tuple[int, ...]
-    longest: int
+    special_ids: tuple[int, ...]
+    max_length: int
     fingerprint: str
 
     @classmethod
-    def of(cls, tokenizer: PreTrainedTokenizerFast) -> Vocabulary:
-        """Read the ids of a tokenizer."""
+    def from_tokenizer(cls, tokenizer: PreTrainedTokenizerFast) -> Vocabulary:
+        """Read the vocabulary of a tokenizer."""
         return cls(
             size=max(tokenizer.get_vocab().values()) + 1,
             mask_id=tokenizer.mask_token_id,
             pad_id=tokenizer.pad_token_id,
-            special=tuple(sorted(tokenizer.all_special_ids)),
-            longest=tokenizer.model_max_length,
+            special_ids=tuple(sorted(tokenizer.all_special_ids)),
+            max_length=tokenizer.model_max_length,
             fingerprint=tokenizer_fingerprint(tokenizer),
         )
 
     @functools.cached_property
     def is_special(self) -> npt.NDArray[np.bool_]:
-        """One flag for each id, shape ``(size,)``."""
+        """A flag for each id: whether it is a special token; shape ``(size,)``."""
         flags = np.zeros(self.size, dtype=bool)
-        flags[list(self.special)] = True
+        flags[list(self.special_ids)] = True
         return flags
 
     @functools.cached_property
-    def ordinary(self) -> npt.NDArray[np.int64]:
-        """All ids that are not special, in ascending order."""
+    def regular_ids(self) -> npt.NDArray[np.int64]:
+        """The ids of all tokens except special tokens, in ascending order."""
         return np.flatnonzero(~self.is_special)

@@ -1,4 +1,4 @@
-"""A WordPiece vocabulary from a corpus, the same on every machine."""
+"""Deterministic training of a WordPiece vocabulary."""
 
 from __future__ import annotations
 
@@ -9,62 +9,62 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast
 
-SPECIAL = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
-_TEXTS_AT_ONCE = 1000
-_ENDINGS_SHARE = 1 / 8
-_LONGEST_ENDING = 6
+SPECIAL_TOKENS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
+_TEXTS_PER_BATCH = 1000
+_SUFFIX_FRACTION = 1 / 8
+_MAX_SUFFIX_LENGTH = 6
 
 
 def train_wordpiece(texts: Sequence[str], size: int, max_length: int) -> PreTrainedTokenizerFast:
-    """Make a lower-casing BERT tokenizer whose vocabulary holds every frequent word of the texts whole.
+    """Train an uncased BERT tokenizer that keeps frequent words as single tokens.
 
-    The vocabulary is the special tokens, every character, then whole words from the most frequent down. Where
-    the words do not all fit, an eighth of the room goes to the commonest endings (``##ing``) of those left
-    out. Ties are broken by the alphabet, so nothing depends on hash order, as it does in the tokenizers
-    library's own trainer.
+    The vocabulary consists of the special tokens, all characters, and whole words in descending order of frequency. If
+    not all words fit, one eighth of the remaining size is used for the most frequent suffixes (``##ing``) of the words
+    that do not fit. Ties are broken alphabetically, so the result does not depend on hash order, unlike that of the
+    trainer in the tokenizers library.
 
     Args:
-        texts: What the model will be trained on.
-        size: Tokens in the vocabulary at most; the special tokens and characters are kept in any case.
-        max_length: The longest input of the model, in tokens.
+        texts: The training texts of the model.
+        size: Maximum number of tokens; special tokens and characters are kept in any case.
+        max_length: The maximum input length of the model, in tokens.
     """
     from transformers import DistilBertTokenizer
 
-    empty = DistilBertTokenizer(vocab={token: i for i, token in enumerate(SPECIAL)})
-    words = Counter(_words(empty, texts))
-    tokens = dict.fromkeys([*SPECIAL, *_characters(words)])
-    room = max(size - len(tokens), 0)
-    ranked = [word for word, _ in sorted(words.items(), key=_by_count) if word not in tokens]
-    if len(ranked) > room:
-        kept = room - int(room * _ENDINGS_SHARE)
-        endings = _endings({word: words[word] for word in ranked[kept:]})
-        ranked = ranked[:kept] + endings[: room - kept]
+    empty_tokenizer = DistilBertTokenizer(vocab={token: i for i, token in enumerate(SPECIAL_TOKENS)})
+    words = Counter(_split_words(empty_tokenizer, texts))
+    tokens = dict.fromkeys([*SPECIAL_TOKENS, *_list_characters(words)])
+    remaining = max(size - len(tokens), 0)
+    ranked = [word for word, _ in sorted(words.items(), key=_rank_by_count) if word not in tokens]
+    if len(ranked) > remaining:
+        num_words = remaining - int(remaining * _SUFFIX_FRACTION)
+        suffixes = _rank_suffixes({word: words[word] for word in ranked[num_words:]})
+        ranked = ranked[:num_words] + suffixes[: remaining - num_words]
     tokens |= dict.fromkeys(ranked)
     return DistilBertTokenizer(vocab={token: i for i, token in enumerate(tokens)}, model_max_length=max_length)
 
 
-def _words(tokenizer: PreTrainedTokenizerFast, texts: Sequence[str]) -> Iterator[str]:
+def _split_words(tokenizer: PreTrainedTokenizerFast, texts: Sequence[str]) -> Iterator[str]:
     backend = tokenizer.backend_tokenizer
-    for start in range(0, len(texts), _TEXTS_AT_ONCE):
-        plain = backend.normalizer.normalize_str("\n".join(texts[start : start + _TEXTS_AT_ONCE]))
-        yield from (word for word, _ in backend.pre_tokenizer.pre_tokenize_str(plain))
+    for start in range(0, len(texts), _TEXTS_PER_BATCH):
+        normalized = backend.normalizer.normalize_str("\n".join(texts[start : start + _TEXTS_PER_BATCH]))
+        yield from (word for word, _ in backend.pre_tokenizer.pre_tokenize_str(normalized))
 
 
-def _characters(words: Counter[str]) -> list[str]:
-    """Every character as the start of a word and inside one, so that no word of the corpus is unknown."""
+def _list_characters(words: Counter[str]) -> list[str]:
+    """Return each character as a word start and as a continuation, so that no word of the corpus is unknown."""
     starts = sorted({character for word in words for character in word})
-    # Punctuation and Chinese characters are words of their own.
-    inside = sorted({character for word in words if len(word) > 1 for character in word})
-    return starts + [f"##{character}" for character in inside]
+    # Punctuation and Chinese characters are always single-character words, so they need no continuation token.
+    continuations = sorted({character for word in words if len(word) > 1 for character in word})
+    return starts + [f"##{character}" for character in continuations]
 
 
-def _endings(words: dict[str, int]) -> list[str]:
+def _rank_suffixes(words: dict[str, int]) -> list[str]:
     counts: Counter[str] = Counter()
     for word, count in words.items():
-        for length in range(2, min(len(word) - 1, _LONGEST_ENDING) + 1):
+        for length in range(2, min(len(word) - 1, _MAX_SUFFIX_LENGTH) + 1):
             counts[f"##{word[-length:]}"] += count
-    return [ending for ending, _ in sorted(counts.items(), key=_by_count)]
+    return [suffix for suffix, _ in sorted(counts.items(), key=_rank_by_count)]
 
 
-def _by_count(item: tuple[str, int]) -> tuple[int, str]:
+def _rank_by_count(item: tuple[str, int]) -> tuple[int, str]:
     return -item[1], item[0]

@@ -1,4 +1,4 @@
-"""The route of flash attention, with its function written out here: the package itself needs a GPU."""
+"""FlashAttention with a reference implementation of its function; the package itself needs a GPU."""
 
 import sys
 from types import SimpleNamespace
@@ -14,34 +14,34 @@ GROUPS = [(3, 2), (1, 5), (2, 7)]
 TOKENS = 6 + 5 + 14
 
 
-def written_out(query: Any, key: Any, value: Any, **settings: Any) -> torch.Tensor:
-    """What `flash_attn_varlen_func` is documented to compute, for sequences from one end to the next."""
+def reference_varlen_func(query: Any, key: Any, value: Any, **settings: Any) -> torch.Tensor:
+    """Compute the documented result of `flash_attn_varlen_func`, sequence by sequence."""
     assert settings["max_seqlen_q"] == settings["max_seqlen_k"] == 7
     ends = settings["cu_seqlens_q"]
     assert ends.dtype is torch.int32
     assert torch.equal(ends, settings["cu_seqlens_k"])
-    found = []
+    outputs = []
     for start, end in zip(ends[:-1].tolist(), ends[1:].tolist(), strict=True):
-        heads = (part[None, start:end].transpose(1, 2) for part in (query, key, value))
-        found.append(
+        heads = (tensor[None, start:end].transpose(1, 2) for tensor in (query, key, value))
+        outputs.append(
             functional.scaled_dot_product_attention(*heads, dropout_p=settings["dropout_p"])[0].transpose(0, 1)
         )
-    return torch.cat(found)
+    return torch.cat(outputs)
 
 
-def test_all_rows_at_once_attend_as_group_by_group() -> None:
+def test_flash_attention_equals_attention_by_length_group() -> None:
     torch.manual_seed(0)
-    parts = [torch.randn(TOKENS, 12, dtype=torch.float64) for _ in range(3)]
-    expected = attention.attend(*parts, GROUPS, head_size=4, dropout=0.0)
-    found = attention._all_at_once(written_out, *parts, GROUPS, 4, 0.0)
-    assert torch.allclose(found, expected)
+    tensors = [torch.randn(TOKENS, 12, dtype=torch.float64) for _ in range(3)]
+    expected = attention.attend(*tensors, GROUPS, head_size=4, dropout=0.0)
+    actual = attention._attend_varlen(reference_varlen_func, *tensors, GROUPS, 4, 0.0)
+    assert torch.allclose(actual, expected)
 
 
-def test_flash_attention_is_taken_from_its_package_and_none_is_no_fault(monkeypatch: pytest.MonkeyPatch) -> None:
-    attention.flash_attention.cache_clear()
+def test_flash_attention_is_loaded_if_its_package_is_installed(monkeypatch: pytest.MonkeyPatch) -> None:
+    attention.load_flash_attention.cache_clear()
     monkeypatch.setitem(sys.modules, "flash_attn", None)
-    assert attention.flash_attention() is None
-    attention.flash_attention.cache_clear()
-    monkeypatch.setitem(sys.modules, "flash_attn", SimpleNamespace(flash_attn_varlen_func=written_out))
-    assert attention.flash_attention() is written_out
-    attention.flash_attention.cache_clear()
+    assert attention.load_flash_attention() is None
+    attention.load_flash_attention.cache_clear()
+    monkeypatch.setitem(sys.modules, "flash_attn", SimpleNamespace(flash_attn_varlen_func=reference_varlen_func))
+    assert attention.load_flash_attention() is reference_varlen_func
+    attention.load_flash_attention.cache_clear()

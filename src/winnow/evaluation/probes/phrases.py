@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     import torch
     from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
-    from winnow.training.forward.masked_logits import Forward
+    from winnow.training.forward.masked_logits import ForwardMode
 
 
 def score_phrases(
@@ -26,7 +26,7 @@ def score_phrases(
     model: PreTrainedModel,
     tokenizer: PreTrainedTokenizerFast,
     device: torch.device | str = "cpu",
-    forward: Forward = "auto",
+    forward: ForwardMode = "auto",
 ) -> list[dict[str, Any]]:
     """Score listed words of several tokens by their within-word pseudo-log-likelihood (Kauf and Ivanova 2023).
 

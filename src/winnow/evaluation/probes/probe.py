@@ -41,7 +41,7 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
     from winnow.evaluation.probes.probe_scores import ProbeScores
-    from winnow.training.forward.masked_logits import Forward
+    from winnow.training.forward.masked_logits import ForwardMode
 
 Expanded = tuple[Prompt, str, dict[str, str]]
 """A prompt, its template (its own text if it has none), and what filled its slots."""
@@ -112,7 +112,7 @@ class Probe:
         tokenizer: PreTrainedTokenizerFast,
         device: torch.device | str = "cpu",
         batch_size: int = 64,
-        forward: Forward = "auto",
+        forward: ForwardMode = "auto",
         brief: bool = False,
     ) -> ProbeScores:
         """Ask a model every prompt; see :class:`winnow.evaluation.ProbeScores`.

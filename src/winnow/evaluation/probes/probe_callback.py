@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast
 
     from winnow.evaluation.probes.probe import Probe
-    from winnow.training.forward.masked_logits import Forward
+    from winnow.training.forward.masked_logits import ForwardMode
 
 SCHEMA = pa.schema(
     [
@@ -45,7 +45,7 @@ class ProbeFollower(pl.Callback):
     """
 
     def __init__(
-        self, probes: Mapping[str, Probe], tokenizer: PreTrainedTokenizerFast, forward: Forward = "auto"
+        self, probes: Mapping[str, Probe], tokenizer: PreTrainedTokenizerFast, forward: ForwardMode = "auto"
     ) -> None:
         self._probes, self._tokenizer, self._forward = dict(probes), tokenizer, forward
         self._rows: list[dict[str, Any]] = []

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     import torch
     from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
-    from winnow.training.forward.masked_logits import Forward
+    from winnow.training.forward.masked_logits import ForwardMode
 
 Row = dict[str, Any]
 LogProbabilities = npt.NDArray[np.float32]
@@ -44,7 +44,7 @@ def ask(
     tokenizer: PreTrainedTokenizerFast,
     device: torch.device | str,
     batch_size: int,
-    forward: Forward,
+    forward: ForwardMode,
     brief: bool,
     metrics: Sequence[PromptMetric] = (),
 ) -> ProbeScores:
@@ -160,7 +160,7 @@ def _add_priors(
     tokenizer: PreTrainedTokenizerFast,
     device: torch.device | str,
     batch_size: int,
-    forward: Forward,
+    forward: ForwardMode,
 ) -> None:
     """Add the log odds with the subjects masked too, and the corrected ones; equal sentences are asked once."""
     texts = list(dict.fromkeys(cloze.prior for cloze, _ in asked if cloze.prior is not None))

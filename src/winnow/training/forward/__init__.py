@@ -1,1 +1,1 @@
-"""The forward pass: masked logits from flat tokens, without computation that the loss does not need."""
+"""Forward passes that compute the logits of the masked tokens."""

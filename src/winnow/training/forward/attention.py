@@ -1,4 +1,4 @@
-"""Attention over flat tokens: each row attends to itself, and nothing is padded or masked."""
+"""Attention over rows without padding: each row attends only to itself, without an attention mask."""
 
 from __future__ import annotations
 
@@ -10,59 +10,65 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-Groups = Sequence[tuple[int, int]]
-"""How many rows there are of each length: pairs ``(rows, length)``."""
+LengthGroups = Sequence[tuple[int, int]]
+"""The number of rows of each length, as pairs ``(rows, length)``."""
 
 
-def attend(query: Tensor, key: Tensor, value: Tensor, groups: Groups, head_size: int, dropout: float) -> Tensor:
-    """Return what the heads found, not projected yet.
+def attend(query: Tensor, key: Tensor, value: Tensor, groups: LengthGroups, head_size: int, dropout: float) -> Tensor:
+    """Return the concatenated outputs of all heads, before the output projection.
 
-    On CUDA in half precision flash attention takes all rows at once, where the package `flash-attn` is installed. That
-    route could not be run on the machines that Winnow was measured on.
+    In half precision on CUDA, FlashAttention processes all rows in one call if the package `flash-attn` is installed.
+    This path is tested only against a reference implementation on the CPU, not with the package.
 
     Args:
-        query: Shape ``(tokens, heads * head_size)``, rows of equal length side by side; so are key and value.
-        key: As `query`.
-        value: As `query`.
-        groups: How many rows there are of each length.
-        head_size: Width of a head.
-        dropout: Chance of an attention weight to be dropped.
+        query: Shape ``(tokens, heads * head_size)``; rows of equal length are adjacent.
+        key: Same shape as `query`.
+        value: Same shape as `query`.
+        groups: The number of rows of each length.
+        head_size: Size of a head.
+        dropout: Dropout probability of the attention weights.
 
     Returns:
         Shape ``(tokens, heads * head_size)``.
     """
-    if query.is_cuda and query.dtype in (torch.float16, torch.bfloat16) and (flash := flash_attention()):
-        return _all_at_once(flash, query, key, value, groups, head_size, dropout)
-    # `split` joins the gradients of all groups in one go; with slices each would fill a tensor of all tokens.
+    if query.is_cuda and query.dtype in (torch.float16, torch.bfloat16) and (flash := load_flash_attention()):
+        return _attend_varlen(flash, query, key, value, groups, head_size, dropout)
+    # The backward pass of `split` concatenates the gradients; slices would each allocate a gradient of full size.
     sizes = [rows * length for rows, length in groups]
-    parts = (torch.split(part, sizes) for part in (query, key, value))
-    found = []
-    for (rows, length), *one in zip(groups, *parts, strict=True):
-        queries, keys, values = (part.view(rows, length, -1, head_size).transpose(1, 2) for part in one)
-        context = functional.scaled_dot_product_attention(queries, keys, values, dropout_p=dropout)
-        found.append(context.transpose(1, 2).reshape(rows * length, -1))
-    return torch.cat(found)
+    split_tensors = (torch.split(tensor, sizes) for tensor in (query, key, value))
+    outputs = []
+    for (rows, length), *group_tensors in zip(groups, *split_tensors, strict=True):
+        queries, keys, values = (tensor.view(rows, length, -1, head_size).transpose(1, 2) for tensor in group_tensors)
+        output = functional.scaled_dot_product_attention(queries, keys, values, dropout_p=dropout)
+        outputs.append(output.transpose(1, 2).reshape(rows * length, -1))
+    return torch.cat(outputs)
 
 
 @functools.cache
-def flash_attention() -> Callable[..., Any] | None:
-    """Return the variable-length attention of the package `flash-attn`, or ``None`` where it is not installed."""
+def load_flash_attention() -> Callable[..., Any] | None:
+    """Return the variable-length attention of the package `flash-attn`, or ``None`` if it is not installed."""
     try:
         from flash_attn import flash_attn_varlen_func  # type: ignore[import-not-found, unused-ignore]
     except ImportError:
         return None
-    found: Callable[..., Any] = flash_attn_varlen_func
-    return found
+    function: Callable[..., Any] = flash_attn_varlen_func
+    return function
 
 
-def _all_at_once(
-    flash: Callable[..., Any], query: Tensor, key: Tensor, value: Tensor, groups: Groups, head_size: int, dropout: float
+def _attend_varlen(
+    flash: Callable[..., Any],
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    groups: LengthGroups,
+    head_size: int,
+    dropout: float,
 ) -> Tensor:
     lengths = [length for rows, length in groups for _ in range(rows)]
     ends = torch.tensor([0, *lengths]).cumsum(0, dtype=torch.int32).to(query.device, non_blocking=True)
-    heads = (part.view(len(part), -1, head_size) for part in (query, key, value))
+    heads = (tensor.view(len(tensor), -1, head_size) for tensor in (query, key, value))
     longest = groups[-1][1]
-    context: Tensor = flash(
+    output: Tensor = flash(
         *heads,
         cu_seqlens_q=ends,
         cu_seqlens_k=ends,
@@ -70,4 +76,4 @@ def _all_at_once(
         max_seqlen_k=longest,
         dropout_p=dropout,
     )
-    return context.flatten(1)
+    return output.flatten(1)

@@ -1,4 +1,4 @@
-"""From a batch to what the loss needs: the one place where a model is called."""
+"""Logits and loss of the masked tokens of a batch."""
 
 from __future__ import annotations
 
@@ -9,27 +9,30 @@ from torch import Tensor
 from torch.nn import functional
 
 from winnow.errors import WinnowError
-from winnow.training.batch import Batch
-from winnow.training.forward.efficient import SHAPES, efficient_logits, obstacle
+from winnow.training.forward.efficient_forward import ARCHITECTURES, compute_efficient_logits, unsupported_reason
+from winnow.training.masked_batch import MaskedBatch
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
-Forward = Literal["auto", "efficient", "reference"]
-"""``reference`` calls the model as the library does; ``efficient`` does only the arithmetic that the loss needs, to the
-same numbers; ``auto`` is ``efficient`` for the models that it is known for, else ``reference``."""
+ForwardMode = Literal["auto", "efficient", "reference"]
+"""``reference`` calls the model with padded inputs, like any user of `transformers`. ``efficient`` skips computation
+that the loss does not need, and returns the same logits. ``auto`` is ``efficient`` for supported models and
+``reference`` for all others."""
 
 
-def masked_lm_sums(model: PreTrainedModel, batch: Batch, forward: Forward = "auto") -> tuple[Tensor, Tensor]:
-    """Return the sum of the losses over masked tokens, and how many there are.
+def masked_lm_loss_sum(
+    model: PreTrainedModel, batch: MaskedBatch, forward: ForwardMode = "auto"
+) -> tuple[Tensor, Tensor]:
+    """Return the sum of the losses of all masked tokens, and their number.
 
-    The loss of a token is the cross entropy in nats, from float32 logits. A batch without a masked token has the sum 0,
-    which still leads back to every weight.
+    The loss of a token is its cross-entropy in nats, computed from float32 logits. The sum is 0 if there are no masked
+    tokens; its backward pass still reaches every parameter.
 
     Args:
         model: A masked language model.
-        batch: Masked rows.
-        forward: How to call the model.
+        batch: The masked rows.
+        forward: The implementation of the forward pass.
 
     Returns:
         Two scalars: float32 with gradient, and int64.
@@ -41,49 +44,49 @@ def masked_lm_sums(model: PreTrainedModel, batch: Batch, forward: Forward = "aut
     return functional.cross_entropy(logits, targets, reduction="sum"), torch.tensor(len(targets), device=targets.device)
 
 
-def masked_logits(model: PreTrainedModel, batch: Batch, forward: Forward = "auto") -> tuple[Tensor, Tensor]:
-    """Return the logits at the masked tokens, and which token stood there.
+def masked_logits(model: PreTrainedModel, batch: MaskedBatch, forward: ForwardMode = "auto") -> tuple[Tensor, Tensor]:
+    """Return the logits at the masked tokens, and their original tokens.
 
     Args:
         model: A masked language model.
-        batch: Masked rows.
-        forward: How to call the model.
+        batch: The masked rows.
+        forward: The implementation of the forward pass.
 
     Returns:
-        float32 (float64 for a model in float64) of shape ``(masked, vocabulary)``, and int64 of shape ``(masked,)``, in
-        the order of ``batch.masked``.
+        The logits, float32 (float64 for a float64 model) of shape ``(masked, vocabulary)``; and the original tokens,
+        int64 of shape ``(masked,)``. Both are in the order of ``batch.masked_indices``.
 
     Raises:
-        WinnowError: The efficient forward was asked for, and does not know such a model.
+        WinnowError: ``forward`` is ``efficient``, but the model is not supported.
     """
-    if resolve(model, forward) == "efficient":
-        logits = efficient_logits(model, batch)
+    if resolve_forward(model, forward) == "efficient":
+        logits = compute_efficient_logits(model, batch)
     else:
-        logits = _reference_logits(model, batch)
+        logits = _compute_reference_logits(model, batch)
     return logits if logits.dtype is torch.float64 else logits.float(), batch.targets
 
 
-def resolve(model: PreTrainedModel, forward: Forward) -> Literal["efficient", "reference"]:
-    """Return which forward a model takes.
+def resolve_forward(model: PreTrainedModel, forward: ForwardMode) -> Literal["efficient", "reference"]:
+    """Return the forward pass to use for a model.
 
     Raises:
-        WinnowError: The efficient forward was asked for, and does not know such a model.
+        WinnowError: ``forward`` is ``efficient``, but the model is not supported.
     """
     if forward == "reference":
         return "reference"
-    found = obstacle(model)
-    if found is None:
+    reason = unsupported_reason(model)
+    if reason is None:
         return "efficient"
     if forward == "auto":
         return "reference"
     raise WinnowError(
-        f"The efficient forward cannot run this model: {found}. It knows {', '.join(SHAPES)} as the "
-        "library makes them. Use `auto` or `reference`.",
+        f"the efficient forward pass does not support this model: {reason}. It supports unmodified models of the "
+        f"classes {', '.join(ARCHITECTURES)}. Set it to auto or reference.",
         key="training.forward",
     )
 
 
-def _reference_logits(model: PreTrainedModel, batch: Batch) -> Tensor:
-    inputs, masked = batch.padded(model.config.pad_token_id or 0)
+def _compute_reference_logits(model: PreTrainedModel, batch: MaskedBatch) -> Tensor:
+    inputs, masked_indices = batch.to_padded(model.config.pad_token_id or 0)
     logits: Tensor = model(**inputs).logits
-    return logits.flatten(0, 1)[masked]
+    return logits.flatten(0, 1)[masked_indices]

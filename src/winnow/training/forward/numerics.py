@@ -1,4 +1,4 @@
-"""How a training computes: settings of this process, made once before the first number."""
+"""Process-wide numerical settings of training: matmul backends, TF32, compilation and memory allocation."""
 
 from __future__ import annotations
 
@@ -13,73 +13,76 @@ if TYPE_CHECKING:
     import torch
     from transformers import PreTrainedModel
 
-    from winnow.training.forward.linear import Linear
+    from winnow.training.forward.linear_backend import LinearBackend
 
 
-def set_up(
+def configure_numerics(
     model: PreTrainedModel,
     device: torch.device,
     tokens: int,
-    guessed: int,
+    masked_tokens: int,
     cache: Path,
-    linear: Linear = "auto",
+    linear: LinearBackend = "auto",
     tf32: bool = False,
     compiled: bool = False,
 ) -> dict[str, Any]:
-    """Decide for this process how it computes, and return what was decided.
+    """Configure the numerical settings of this process, and return them.
+
+    Call this before the first forward pass.
 
     Args:
-        model: The model, on the CPU still.
-        device: Where it will be trained.
-        tokens: Tokens that a step takes through the layers.
-        guessed: Tokens that it takes through the vocabulary head.
-        cache: Keeps what was timed.
-        linear: Who computes the products of linear layers; see :mod:`winnow.training.forward.linear`. It is about CPUs.
-        tf32: Let CUDA round the factors of float32 products to 10 bits, as NVIDIA's TensorFloat-32 does.
-        compiled: Compile the layers; it is about CUDA.
+        model: The model, still on the CPU.
+        device: The device that trains the model.
+        tokens: Tokens per step in the encoder layers.
+        masked_tokens: Tokens per step in the vocabulary head.
+        cache: The folder for matmul timings.
+        linear: The matmul backend of linear layers on CPUs; see :mod:`winnow.training.forward.linear_backend`.
+        tf32: Whether float32 matmuls on CUDA may use TensorFloat-32, which rounds their inputs to 10 mantissa bits.
+        compiled: Whether to compile the layers; CUDA only.
 
     Raises:
-        WinnowError: The layers are to be compiled for a CPU.
+        WinnowError: ``compiled`` is true, but the device is not a CUDA device.
     """
     import torch
 
-    from winnow.training.forward import efficient
-    from winnow.training.forward import linear as linears
+    from winnow.training.forward import efficient_forward, linear_backend
 
     if compiled and device.type != "cuda":
         raise WinnowError(
-            "Compiling gains nothing on a CPU: 40 s to compile and no faster step. Leave it out, or train on CUDA "
-            "(trainer=gpu).",
+            f"expected false on {device.type}, got true. Compilation takes 40 s on a CPU and does not make steps "
+            "faster. Remove it, or train on CUDA (trainer=gpu).",
             key="arithmetic.compile",
         )
     if device.type == "cpu":
-        _keep_freed_memory()
+        _disable_memory_trimming()
     torch.set_float32_matmul_precision("high" if tf32 else "highest")
-    timings = linears.choose(model, tokens, guessed, linear if device.type == "cpu" else "portable", cache)
-    efficient.compile_layers(compiled)
+    backend = linear if device.type == "cpu" else "portable"
+    timings = linear_backend.choose_backends(model, tokens, masked_tokens, backend, cache)
+    efficient_forward.set_layer_compilation(compiled)
     if compiled:
-        model.compile(dynamic=True)  # what the reference forward calls
+        model.compile(dynamic=True)  # for the reference forward pass
     return {
         "device": device.type,
         "tf32": tf32,
         "compile": compiled,
         "linear": linear,
-        "onednn": [" ".join(map(str, product)) for product in linears.chosen()],
-        "gflops": {" ".join(map(str, product)): by for product, by in timings.items()},
+        "onednn": [" ".join(map(str, matmul)) for matmul in linear_backend.list_onednn_matmuls()],
+        "gflops": {" ".join(map(str, matmul)): rates for matmul, rates in timings.items()},
     }
 
 
-def _keep_freed_memory() -> None:
-    """Let the C library keep what a step frees for the next step, where it is glibc.
+def _disable_memory_trimming() -> None:
+    """Make glibc keep freed memory in the process instead of returning it to the operating system.
 
-    A step asks for hundreds of MB and frees them; given back to Linux, each page of 4 kB costs a fault when it is asked
-    for again, 10% of a bf16 step in all. The process stays at its peak.
+    Each step allocates and frees hundreds of MB. If that memory is returned to Linux, every 4 kB page causes a page
+    fault at its next use, which takes 10% of a bf16 step. The drawback is that the process stays at its peak memory.
     """
     library = ctypes.CDLL(None) if sys.platform == "linux" else None
     if (set_option := getattr(library, "mallopt", None)) is not None:
-        set_option(_MMAP_THRESHOLD, 32 << 20)  # the most that glibc takes from its heap; given by hand, it stays
-        set_option(_TRIM_THRESHOLD, 2**31 - 1)
+        # 32 MB is glibc's maximum for heap allocations. Setting it explicitly disables its dynamic adjustment.
+        set_option(_M_MMAP_THRESHOLD, 32 << 20)
+        set_option(_M_TRIM_THRESHOLD, 2**31 - 1)
 
 
-_TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3
-"""Names that glibc's `malloc.h` gives these options."""
+_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
+"""Option numbers from glibc's `malloc.h`."""

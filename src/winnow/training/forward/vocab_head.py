@@ -1,9 +1,9 @@
-"""The vocabulary head on a CPU: a product so large that memory takes more of its time than arithmetic.
+"""The vocabulary head on CPUs, a matmul limited by memory bandwidth rather than by arithmetic.
 
-It is computed in pieces of the vocabulary that stay in the processor's cache: no second copy of the weights is made
-where their factors are rounded, and MKL is faster at several narrow products than at a very wide one. The gradient of
-its weights is written where the one before lay, since Linux takes longer to hand out 100 MB of new memory than the
-arithmetic needs to fill it. Where the embedding shares the weights, its gradient is added there.
+It is computed in chunks of the vocabulary that fit into the processor's cache. This avoids a second copy of the weights
+for rounded inputs, and MKL is faster at several narrow matmuls than at a very wide one. The gradient of the weights is
+written to the memory of the previous gradient, because Linux needs longer to provide 100 MB of new memory than the
+matmul needs to fill it. If the input embeddings share the weights, their gradient is added in place.
 """
 
 from __future__ import annotations
@@ -17,104 +17,114 @@ from torch.autograd.function import once_differentiable
 from torch.nn import functional
 from torch.utils.weak import WeakTensorKeyDictionary
 
-from winnow.training.forward import linear as linears
+from winnow.training.forward import linear_backend
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
-Tied = list[Tensor]
-"""Holds the gradient of tied weights between the two places that use them."""
+TiedGradient = list[Tensor]
+"""Passes the gradient of tied weights from the vocabulary head to the input embeddings; holds at most one tensor."""
 
-_used = WeakTensorKeyDictionary()
-"""For the weights of a head the memory of a gradient that nobody reads any more."""
+_free_gradients = WeakTensorKeyDictionary()
+"""The unused gradient memory of each head, by its weights."""
 
 
-def vocabulary_logits(layer: Any, states: Tensor, tied: Tied | None = None) -> Tensor:
-    """Return the logits that a vocabulary head, a linear layer, gives states of shape ``(tokens, inputs)``.
+def compute_vocab_logits(layer: Any, states: Tensor, tied: TiedGradient | None = None) -> Tensor:
+    """Return the logits of a vocabulary head, a linear layer.
 
-    Under autocast the factors of its products are rounded as PyTorch rounds them. With `tied` the gradient of its
-    weights goes there, for :func:`embed` to hand on.
+    Under autocast the inputs of its matmuls are rounded as in PyTorch.
+
+    Args:
+        layer: The linear layer.
+        states: Shape ``(tokens, inputs)``.
+        tied: If given, receives the gradient of the weights for :func:`embed_tied`.
+
+    Returns:
+        Shape ``(tokens, outputs)``.
     """
     if states.device.type != "cpu":
         return functional.linear(states, layer.weight, layer.bias)
-    made = linears.by_laid_out_weights(layer, states)
-    if made is None:
-        factors = linears.factors(states)
-        made = _Logits.apply(states, layer.weight, layer.bias, factors, tied)  # type: ignore[no-untyped-call]
-    return made
+    logits = linear_backend.apply_prepacked(layer, states)
+    if logits is None:
+        dtype = linear_backend.matmul_dtype(states)
+        logits = _VocabLogits.apply(states, layer.weight, layer.bias, dtype, tied)  # type: ignore[no-untyped-call]
+    return logits
 
 
-def embed(words: nn.Embedding, ids: Tensor, tied: Tied) -> Tensor:
-    """Return embeddings whose weights are those of the head that :func:`vocabulary_logits` was given `tied` for.
+def embed_tied(embeddings: nn.Embedding, ids: Tensor, tied: TiedGradient) -> Tensor:
+    """Return the embeddings of tokens, with the weights of the head that received `tied`.
 
-    Autograd would make the gradient of either use, each as large as the vocabulary, and a third for their sum. Going
-    back, the vocabulary head comes first, so its gradient is kept and the few rows of the embedding are added there.
+    Autograd would allocate a gradient of vocabulary size for each of the two uses, and a third one for their sum. The
+    backward pass reaches the vocabulary head first, so its gradient is kept, and the few rows of the embeddings are
+    added to it.
     """
-    made: Tensor = _Embedding.apply(words.weight, ids, words.padding_idx, tied)  # type: ignore[no-untyped-call]
-    return made
+    embedded: Tensor = _TiedEmbedding.apply(  # type: ignore[no-untyped-call]
+        embeddings.weight, ids, embeddings.padding_idx, tied
+    )
+    return embedded
 
 
-def reuse_gradient(model: PreTrainedModel) -> None:
-    """Let go of the gradient of a head's weights on a CPU, and let the next one be written where it lies.
+def recycle_head_gradient(model: PreTrainedModel) -> None:
+    """Clear the gradient of the head's weights on a CPU, and use its memory for the next gradient.
 
-    Whoever still holds it will see it change.
+    Any other reference to the old gradient will see its values change.
     """
     head = model.get_output_embeddings()
     if head is not None and head.weight.device.type == "cpu" and head.weight.grad is not None:
-        if not head.weight.grad._is_view():  # else the memory is somebody's, such as a bucket of DDP
-            _used[head.weight] = head.weight.grad
+        if not head.weight.grad._is_view():  # a view belongs to other memory, for example to a bucket of DDP
+            _free_gradients[head.weight] = head.weight.grad
         head.weight.grad = None
 
 
-class _Logits(torch.autograd.Function):
-    """A linear layer with many outputs, computed some outputs at a time."""
+class _VocabLogits(torch.autograd.Function):
+    """A linear layer with many outputs, computed in chunks of outputs."""
 
     @staticmethod
     def forward(
-        ctx: Any, states: Tensor, weight: Tensor, bias: Tensor | None, factors: torch.dtype, tied: Tied | None
+        ctx: Any, states: Tensor, weight: Tensor, bias: Tensor | None, dtype: torch.dtype, tied: TiedGradient | None
     ) -> Tensor:
         ctx.dtype, ctx.has_bias, ctx.tied = states.dtype, bias is not None, tied
-        states = states.to(factors)
+        states = states.to(dtype)
         ctx.save_for_backward(states, weight)
-        takes = linears.takes_onednn("forward", weight[: linears.PIECE], states)
-        made = states.new_empty(len(states), len(weight))
-        for piece in _pieces(weight):
-            of_piece = None if bias is None else bias[piece].to(factors)
-            made[:, piece] = linears.output(states, weight[piece].to(factors), of_piece, takes)
-        return made
+        by_onednn = linear_backend.uses_onednn("forward", weight[: linear_backend.VOCAB_CHUNK], states)
+        logits = states.new_empty(len(states), len(weight))
+        for chunk in _split_vocabulary(weight):
+            chunk_bias = None if bias is None else bias[chunk].to(dtype)
+            logits[:, chunk] = linear_backend.compute_output(states, weight[chunk].to(dtype), chunk_bias, by_onednn)
+        return logits
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
         states, weight = ctx.saved_tensors
-        first = weight[: linears.PIECE]
-        of_states = of_weight = of_bias = None
+        first_chunk = weight[: linear_backend.VOCAB_CHUNK]
+        states_gradient = weight_gradient = bias_gradient = None
         if ctx.needs_input_grad[0]:
-            takes = linears.takes_onednn("input_gradient", first, gradient)
-            # The sum over the pieces is not rounded at each.
-            of_states = torch.zeros(states.shape, dtype=torch.promote_types(gradient.dtype, torch.float32))
-            for piece in _pieces(weight):
-                factor = weight[piece].to(gradient.dtype)
-                of_states += linears.input_gradient(gradient[:, piece], factor, takes)
-            of_states = of_states.to(ctx.dtype)
+            by_onednn = linear_backend.uses_onednn("input_gradient", first_chunk, gradient)
+            # Accumulate in float32, so that the sum over the chunks is rounded only once.
+            states_gradient = torch.zeros(states.shape, dtype=torch.promote_types(gradient.dtype, torch.float32))
+            for chunk in _split_vocabulary(weight):
+                chunk_weight = weight[chunk].to(gradient.dtype)
+                states_gradient += linear_backend.compute_input_gradient(gradient[:, chunk], chunk_weight, by_onednn)
+            states_gradient = states_gradient.to(ctx.dtype)
         if ctx.needs_input_grad[1]:
-            takes = linears.takes_onednn("weight_gradient", first, gradient)
-            of_weight = _memory_of_gradient(weight)
-            for piece in _pieces(weight):
-                of_weight[piece] = linears.weight_gradient(gradient[:, piece], states, takes)
+            by_onednn = linear_backend.uses_onednn("weight_gradient", first_chunk, gradient)
+            weight_gradient = _allocate_gradient(weight)
+            for chunk in _split_vocabulary(weight):
+                weight_gradient[chunk] = linear_backend.compute_weight_gradient(gradient[:, chunk], states, by_onednn)
             if ctx.tied is not None:
-                ctx.tied.append(of_weight)
-                of_weight = None
+                ctx.tied.append(weight_gradient)
+                weight_gradient = None
         if ctx.has_bias and ctx.needs_input_grad[2]:
-            of_bias = gradient.sum(0).to(weight.dtype)
-        return of_states, of_weight, of_bias, None, None
+            bias_gradient = gradient.sum(0).to(weight.dtype)
+        return states_gradient, weight_gradient, bias_gradient, None, None
 
 
-class _Embedding(torch.autograd.Function):
-    """An embedding that adds its gradient to that which the head of the same weights has left."""
+class _TiedEmbedding(torch.autograd.Function):
+    """An embedding that adds its gradient to that of the vocabulary head with the same weights."""
 
     @staticmethod
-    def forward(ctx: Any, weight: Tensor, ids: Tensor, padding: int | None, tied: Tied) -> Tensor:
+    def forward(ctx: Any, weight: Tensor, ids: Tensor, padding: int | None, tied: TiedGradient) -> Tensor:
         ctx.save_for_backward(ids)
         ctx.padding, ctx.tied = padding, tied
         return functional.embedding(ids, weight)
@@ -123,17 +133,21 @@ class _Embedding(torch.autograd.Function):
     @once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
         (ids,) = ctx.saved_tensors
-        if ctx.padding is not None:  # as in the library, a padding token leaves its weights alone
+        if ctx.padding is not None:  # padding tokens have no gradient, as in nn.Embedding
             gradient = gradient.masked_fill(ids.eq(ctx.padding)[:, None], 0)
         return ctx.tied.pop().index_add_(0, ids, gradient), None, None, None
 
 
-def _pieces(weight: Tensor) -> Iterator[slice]:
-    return (slice(start, start + linears.PIECE) for start in range(0, len(weight), linears.PIECE))
+def _split_vocabulary(weight: Tensor) -> Iterator[slice]:
+    chunk = linear_backend.VOCAB_CHUNK
+    return (slice(start, start + chunk) for start in range(0, len(weight), chunk))
 
 
-def _memory_of_gradient(weight: Tensor) -> Tensor:
-    """Return memory for the gradient of a head's weights; taken out, so that no two gradients lie in one place."""
-    used: Tensor | None = _used.pop(weight, None)  # type: ignore[no-untyped-call]
-    fits = used is not None and (used.shape, used.dtype) == (weight.shape, weight.dtype)
-    return used if used is not None and fits else torch.empty_like(weight)
+def _allocate_gradient(weight: Tensor) -> Tensor:
+    """Return memory for the gradient of a head's weights: the recycled memory if it fits, otherwise new memory.
+
+    Recycled memory is removed from the store, so that it is never used for two gradients.
+    """
+    recycled: Tensor | None = _free_gradients.pop(weight, None)  # type: ignore[no-untyped-call]
+    fits = recycled is not None and (recycled.shape, recycled.dtype) == (weight.shape, weight.dtype)
+    return recycled if recycled is not None and fits else torch.empty_like(weight)

@@ -1,0 +1,201 @@
+"""Deterministic data loaders: the rows of each optimizer step on each rank, and every held-out row once."""
+
+from __future__ import annotations
+
+import copy
+import functools
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from winnow.errors import WinnowError
+from winnow.training.counter_rng import derive_key
+from winnow.training.masked_batch import MaskedBatch, build_masked_batch
+from winnow.training.masking import Masking
+from winnow.training.token_budget import TokenBudgetSampler
+from winnow.training.tokens import TokenRows
+
+
+@dataclass(frozen=True)
+class Shard:
+    """The slice of each optimizer step that one process computes.
+
+    Attributes:
+        rank: Rank of this process.
+        world_size: Number of processes.
+        accumulate: Batches whose gradients a process accumulates in one step.
+    """
+
+    rank: int = 0
+    world_size: int = 1
+    accumulate: int = 1
+
+    @property
+    def batches_per_step(self) -> int:
+        """Number of batches in an optimizer step, over all processes."""
+        return self.world_size * self.accumulate
+
+
+class TrainingBatches:
+    """Batches from an endless stream of shuffled epochs.
+
+    The stream consists of the rows in the order of epoch 0, then of epoch 1, and so on. The order of an epoch is a
+    function of seed, epoch and row keys. Step ``s`` takes rows ``s * batch_size`` to ``(s + 1) * batch_size`` of the
+    stream on any number of processes. Every step therefore has the same number of rows; a step at the end of an epoch
+    is filled with rows of the next one. Each batch is a function of its index, so a run resumes by starting at a
+    later index.
+
+    Args:
+        rows: The training rows.
+        masking: Draws new masks in every epoch.
+        seed: Seeds the order and the masks.
+        batch_size: Rows per optimizer step, over all processes and accumulated batches.
+        steps: Number of optimizer steps.
+        shard: The slice of each step that this process computes.
+        repeat_first: Repeat this number of first batches indefinitely, to check whether the model can overfit them.
+        max_tokens: Fill each step with rows up to this number of tokens and ignore ``batch_size``; see
+            :class:`winnow.training.token_budget.TokenBudgetSampler`. A step then never spans two epochs.
+
+    Raises:
+        WinnowError: There are no rows, or a step has fewer rows than batches.
+    """
+
+    def __init__(
+        self,
+        rows: TokenRows,
+        masking: Masking,
+        seed: int,
+        batch_size: int,
+        steps: int,
+        shard: Shard = Shard(),
+        repeat_first: int | None = None,
+        max_tokens: int | None = None,
+    ) -> None:
+        if len(rows) == 0:
+            raise WinnowError(
+                "expected at least one training row, got none. Use a filter that keeps rows, or a larger corpus.",
+                "filter",
+            )
+        if max_tokens is None and batch_size < shard.batches_per_step:
+            raise WinnowError(
+                f"{batch_size} rows per step cannot be split across {shard.world_size} processes with "
+                f"{shard.accumulate} accumulated batches each. Set it to at least {shard.batches_per_step}.",
+                key="training.batch_size",
+            )
+        self.rows, self.masking, self.seed, self.batch_size = rows, masking, seed, batch_size
+        self.steps, self.shard, self.repeat_first = steps, shard, repeat_first
+        self._row_order = functools.lru_cache(maxsize=2)(self._shuffle_rows)
+        self.token_budget = (
+            TokenBudgetSampler(rows, seed, max_tokens, self._row_order, shard.batches_per_step)
+            if max_tokens is not None
+            else None
+        )
+        self._next_index = 0
+
+    def __len__(self) -> int:
+        return self.steps * self.shard.accumulate
+
+    def __iter__(self) -> Iterator[MaskedBatch]:
+        for _ in range(len(self) - self._next_index % len(self)):
+            self._next_index += 1
+            yield self[self._next_index - 1]
+
+    def __getitem__(self, index: int) -> MaskedBatch:
+        """Return the batch with an index; indices count accumulated batches, not steps."""
+        row_indices, epochs = self.select_rows(index)
+        progress = index // self.shard.accumulate / max(1, self.steps)
+        return build_masked_batch(self.rows.take(row_indices), self.masking, self.seed, epochs, progress)
+
+    def select_rows(self, index: int) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+        """Return the row indices of a batch and the epoch of each row, both of shape ``(rows,)``."""
+        if self.repeat_first is not None:
+            index %= self.repeat_first
+        step, accumulated = divmod(index, self.shard.accumulate)
+        batch_in_step = accumulated * self.shard.world_size + self.shard.rank
+        if self.token_budget is not None:
+            step_rows, epoch = self.token_budget.select_rows(step)
+            # The rows are sorted by length; a stride gives all batches of the step similar lengths.
+            rows = step_rows[batch_in_step :: self.shard.batches_per_step]
+            return rows, np.full(len(rows), epoch)
+        stream = np.arange(step * self.batch_size, (step + 1) * self.batch_size)
+        epochs, indices = np.divmod(np.array_split(stream, self.shard.batches_per_step)[batch_in_step], len(self.rows))
+        rows = np.empty_like(indices)
+        for epoch in np.unique(epochs):
+            in_epoch = epochs == epoch
+            rows[in_epoch] = self._row_order(int(epoch))[indices[in_epoch]]
+        return rows, epochs
+
+    def unsharded(self) -> TrainingBatches:
+        """Return a loader of the same steps for a single process, one batch per step."""
+        loader = copy.copy(self)
+        loader.shard, loader.repeat_first = Shard(), None
+        return loader
+
+    def steps_for_tokens(self, tokens: int) -> int:
+        """Return the number of steps after which a given number of tokens was processed; at least one."""
+        loader, lengths = self.unsharded(), self.rows.lengths
+        processed, step = 0, 0
+        while processed < tokens:
+            processed += int(lengths[loader.select_rows(step)[0]].sum())
+            step += 1
+        return step
+
+    def _shuffle_rows(self, epoch: int) -> npt.NDArray[np.int64]:
+        # The constant 1 separates these hashes from those of the masks, which use the same seed, epoch and row keys.
+        return np.argsort(derive_key(self.seed, 1, epoch, self.rows.keys), kind="stable")
+
+    def state_dict(self) -> dict[str, int]:
+        """Return the position in the stream; Lightning stores it in every checkpoint."""
+        return {"next": self._next_index}
+
+    def load_state_dict(self, state: dict[str, int]) -> None:
+        """Continue at the position stored in a checkpoint."""
+        self._next_index = state["next"]
+
+
+class HeldOutBatches:
+    """Every held-out row once, with fixed masks, on exactly one process.
+
+    A process takes every ``world_size``-th row and sorts its rows by length, so that rows of equal length share a
+    batch. All processes have the same number of batches, since a process with more would wait forever at the next
+    synchronization.
+
+    Args:
+        rows: The held-out rows.
+        masking: Draws the masks.
+        seed: Seeds the masks; the mask of a row depends only on the seed and the row.
+        batch_size: Approximate number of rows per batch.
+        shard: The slice of the rows that this process evaluates.
+
+    Raises:
+        WinnowError: There are fewer rows than processes.
+    """
+
+    def __init__(
+        self,
+        rows: TokenRows,
+        masking: Masking,
+        seed: int,
+        batch_size: int,
+        shard: Shard = Shard(),
+    ) -> None:
+        if 0 < len(rows) < shard.world_size:
+            raise WinnowError(
+                f"{len(rows)} held-out rows cannot be split across {shard.world_size} processes. Use fewer "
+                "processes (trainer.devices), or assign a larger fraction of the rows to that split.",
+                key="dataset.split",
+            )
+        self.rows, self.masking, self.seed = rows, masking, seed
+        shard_rows = np.arange(shard.rank, len(rows), shard.world_size)
+        shard_rows = shard_rows[np.argsort(rows.lengths[shard_rows], kind="stable")]
+        num_batches = -(-(len(rows) // shard.world_size) // batch_size)
+        self.row_batches = np.array_split(shard_rows, num_batches) if num_batches else []
+
+    def __len__(self) -> int:
+        return len(self.row_batches)
+
+    def __iter__(self) -> Iterator[MaskedBatch]:
+        for row_indices in self.row_batches:
+            yield build_masked_batch(self.rows.take(row_indices), self.masking, self.seed)

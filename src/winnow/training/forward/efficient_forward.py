@@ -1,0 +1,259 @@
+"""The efficient forward pass: the model's own modules on tokens without padding, without unneeded computation.
+
+It skips the following, without changing the logits of the masked tokens:
+
+- padding, since all layers except attention process tokens independently;
+- rows without masked tokens (see :class:`winnow.training.masked_batch.MaskedBatch`);
+- the last layer, except its keys and values, and the vocabulary head for tokens that are not masked;
+- without gradients, repeated first-layer projections of equal tokens at equal positions.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+from torch.utils.checkpoint import checkpoint
+
+from winnow.training.forward.attention import LengthGroups, attend
+from winnow.training.forward.linear_backend import apply_linear
+from winnow.training.forward.vocab_head import TiedGradient, compute_vocab_logits, embed_tied
+from winnow.training.masked_batch import MaskedBatch
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
+LibraryModule = Any
+"""A module of `transformers`, whose attributes have no static types."""
+
+
+def compute_efficient_logits(model: PreTrainedModel, batch: MaskedBatch) -> Tensor:
+    """Return the logits at the masked tokens.
+
+    Args:
+        model: A model for which :func:`unsupported_reason` returns ``None``.
+        batch: The masked rows.
+
+    Returns:
+        Shape ``(masked, vocabulary)``, in the order of ``batch.masked_indices``.
+    """
+    architecture = ARCHITECTURES[type(model).__name__]
+    *layers, last = architecture.layers(model)
+    ids, positions, masked, groups = _pad_to_few_sizes(batch, architecture.position_ids(model, batch))
+    inverse = None
+    if layers and not torch.is_grad_enabled() and not model.training:
+        inverse, first = _find_duplicates(ids, positions)
+        ids, positions = ids[first], positions[first]
+    word_embeddings, tied = model.get_input_embeddings(), _create_tied_gradient(model)
+    embedded = word_embeddings(ids) if tied is None else embed_tied(word_embeddings, ids, tied)
+    # The embedding module expects a batch dimension: one row with all tokens and their position ids.
+    states = model.base_model.embeddings(None, inputs_embeds=embedded[None], position_ids=positions[None])[0]
+    after_attention = _compile_after_attention(architecture) if _is_compiled else architecture.after_attention
+
+    def run_layer(layer: LibraryModule, states: Tensor, inverse: Tensor | None = None) -> Tensor:
+        query, key, value = (apply_linear(projection, states) for projection in architecture.projections(layer))
+        if inverse is not None:
+            query, key, value, states = (tensor.index_select(0, inverse) for tensor in (query, key, value, states))
+        output: Tensor = after_attention(layer, _attend(architecture, layer, query, key, value, groups), states)
+        return output
+
+    for layer in layers:
+        if getattr(layer, "gradient_checkpointing", False) and torch.is_grad_enabled():
+            states = checkpoint(run_layer, layer, states, use_reentrant=False)
+        else:
+            states = run_layer(layer, states, inverse)
+            inverse = None
+    to_query, to_key, to_value = architecture.projections(last)
+    masked_states = states.index_select(0, masked)
+    masked_query = _truncate(apply_linear(to_query, masked_states), len(batch.masked_indices))
+    query = masked_query.new_zeros(len(states), masked_query.shape[1]).index_copy(0, batch.masked_indices, masked_query)
+    context = _attend(architecture, last, query, apply_linear(to_key, states), apply_linear(to_value, states), groups)
+    states = after_attention(last, context.index_select(0, masked), masked_states)
+    return _truncate(architecture.head(model, states, tied), len(batch.masked_indices))
+
+
+def _truncate(rows: Tensor, count: int) -> Tensor:
+    # The backward pass of a slice allocates a new tensor, even if the slice has all rows.
+    return rows if len(rows) == count else rows[:count]
+
+
+def _pad_to_few_sizes(batch: MaskedBatch, positions: Tensor) -> tuple[Tensor, Tensor, Tensor, LengthGroups]:
+    """Return a batch's tokens, position ids, masked indices and length groups, padded on a CPU to fewer distinct sizes.
+
+    oneDNN compiles and caches a kernel for each matmul size, which takes time and, over many steps, hundreds of MB.
+    The number of tokens is therefore rounded up to five significant binary digits (2% more tokens on average), and the
+    number of masked tokens to four. Additional tokens become rows of length one. Additional masked indices repeat the
+    first token, and the caller drops their logits.
+    """
+    ids, masked, groups = batch.input_ids, batch.masked_indices, batch.length_groups
+    if ids.device.type == "cpu" and len(ids):
+        padding = _count_padding(len(ids), 5)
+        ids, positions = (functional.pad(tensor, (0, padding)) for tensor in (ids, positions))
+        masked = functional.pad(masked, (0, _count_padding(len(masked), 4)))
+        if padding:
+            groups = (*groups, (padding, 1))
+    return ids, positions, masked, groups
+
+
+def _count_padding(count: int, digits: int) -> int:
+    """Return the difference between a count and the next number with the given significant binary digits."""
+    return -count % (1 << max(count.bit_length() - digits, 0))
+
+
+def _find_duplicates(ids: Tensor, positions: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the inverse indices of the distinct pairs of token and position, and one index of each pair.
+
+    Before the first attention, and without dropout, equal tokens at equal positions have equal states. Prompts from
+    templates contain many of them.
+    """
+    distinct, inverse = torch.unique(ids * (positions.max() + 1) + positions, return_inverse=True)
+    first = torch.empty_like(distinct).scatter_(0, inverse, torch.arange(len(ids), device=ids.device))
+    return inverse, first
+
+
+def _create_tied_gradient(model: LibraryModule) -> TiedGradient | None:
+    """Return an empty gradient store if the embeddings and the vocabulary head share weights on a CPU, or ``None``.
+
+    On CUDA the additions of :func:`embed_tied` have no fixed order, so autograd handles tied weights there.
+    """
+    weight = model.get_input_embeddings().weight
+    return [] if model.get_output_embeddings().weight is weight and weight.device.type == "cpu" else None
+
+
+def unsupported_reason(model: PreTrainedModel) -> str | None:
+    """Return why the efficient forward pass does not support a model, or ``None`` if it does."""
+    name = type(model).__name__
+    if name not in ARCHITECTURES or not type(model).__module__.startswith("transformers."):
+        return f"its class is {name}"
+    config = model.config
+    if getattr(config, "is_decoder", False) or getattr(config, "add_cross_attention", False):
+        return "it is configured as a decoder"
+    if config.chunk_size_feed_forward:
+        return "its feed-forward layers are chunked"
+    if config._attn_implementation not in ("sdpa", "eager"):
+        return f"its attention implementation is {config._attn_implementation!r}"
+    for path, module in model.named_modules():
+        if not type(module).__module__.startswith(("torch.nn.", "transformers.")):
+            return f"{path} is a {type(module).__name__}"
+        if "forward" in vars(module) or any(getattr(module, hooks) for hooks in _HOOK_ATTRIBUTES):
+            return f"{path or name} has a hook or a replaced forward method"
+    return None
+
+
+_HOOK_ATTRIBUTES = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
+
+
+def set_layer_compilation(enabled: bool) -> None:
+    """Enable or disable, for this process, the compilation of the part of each layer after its attention."""
+    global _is_compiled
+    _is_compiled = enabled
+
+
+_is_compiled = False
+
+
+@functools.cache
+def _compile_after_attention(architecture: _DistilBert | _Bert) -> Callable[..., Tensor]:
+    # One graph for all layers and any number of tokens.
+    compiled: Callable[..., Tensor] = torch.compile(architecture.after_attention, dynamic=True)
+    return compiled
+
+
+def _attend(
+    architecture: _DistilBert | _Bert,
+    layer: LibraryModule,
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    groups: LengthGroups,
+) -> Tensor:
+    attention = architecture.attention(layer)
+    dropout = attention.dropout.p if attention.training else 0.0
+    return attend(query, key, value, groups, attention.attention_head_size, dropout)
+
+
+class _DistilBert:
+    """The modules of DistilBERT, and the computation around them."""
+
+    def layers(self, model: LibraryModule) -> Sequence[LibraryModule]:
+        layers: Sequence[LibraryModule] = model.distilbert.transformer.layer
+        return layers
+
+    def position_ids(self, model: LibraryModule, batch: MaskedBatch) -> Tensor:
+        return batch.position_ids
+
+    def attention(self, layer: LibraryModule) -> LibraryModule:
+        return layer.attention
+
+    def projections(self, layer: LibraryModule) -> tuple[LibraryModule, LibraryModule, LibraryModule]:
+        return layer.attention.q_lin, layer.attention.k_lin, layer.attention.v_lin
+
+    def after_attention(self, layer: LibraryModule, context: Tensor, states: Tensor) -> Tensor:
+        states = layer.sa_layer_norm(apply_linear(layer.attention.out_lin, context) + states)
+        inner = layer.ffn.activation(apply_linear(layer.ffn.lin1, states))
+        output: Tensor = layer.output_layer_norm(layer.ffn.dropout(apply_linear(layer.ffn.lin2, inner)) + states)
+        return output
+
+    def head(self, model: LibraryModule, states: Tensor, tied: TiedGradient | None) -> Tensor:
+        states = model.activation(apply_linear(model.vocab_transform, states))
+        return compute_vocab_logits(model.vocab_projector, model.vocab_layer_norm(states), tied)
+
+
+class _Bert:
+    """The modules of BERT, and the computation around them. All token types are 0, the library's default."""
+
+    def layers(self, model: LibraryModule) -> Sequence[LibraryModule]:
+        layers: Sequence[LibraryModule] = model.base_model.encoder.layer
+        return layers
+
+    def position_ids(self, model: LibraryModule, batch: MaskedBatch) -> Tensor:
+        return batch.position_ids
+
+    def attention(self, layer: LibraryModule) -> LibraryModule:
+        return layer.attention.self
+
+    def projections(self, layer: LibraryModule) -> tuple[LibraryModule, LibraryModule, LibraryModule]:
+        attention = layer.attention.self
+        return attention.query, attention.key, attention.value
+
+    def after_attention(self, layer: LibraryModule, context: Tensor, states: Tensor) -> Tensor:
+        states = self._add_and_norm(layer.attention.output, context, states)
+        inner = layer.intermediate.intermediate_act_fn(apply_linear(layer.intermediate.dense, states))
+        return self._add_and_norm(layer.output, inner, states)
+
+    def _add_and_norm(self, module: LibraryModule, states: Tensor, residual: Tensor) -> Tensor:
+        output: Tensor = module.LayerNorm(module.dropout(apply_linear(module.dense, states)) + residual)
+        return output
+
+    def head(self, model: LibraryModule, states: Tensor, tied: TiedGradient | None) -> Tensor:
+        head = model.cls.predictions
+        transformed = head.transform.transform_act_fn(apply_linear(head.transform.dense, states))
+        return compute_vocab_logits(head.decoder, head.transform.LayerNorm(transformed), tied)
+
+
+class _Roberta(_Bert):
+    """The modules of RoBERTa: those of BERT with another head, and position ids that start after the padding id."""
+
+    def position_ids(self, model: LibraryModule, batch: MaskedBatch) -> Tensor:
+        padding: int = model.roberta.embeddings.padding_idx
+        is_counted = batch.input_ids.ne(padding).long()  # padding tokens inside a row are not counted
+        counted_before = is_counted.cumsum(0) - is_counted
+        row_starts = torch.arange(len(counted_before), device=counted_before.device) - batch.position_ids
+        return padding + is_counted * (1 + counted_before - counted_before[row_starts])
+
+    def head(self, model: LibraryModule, states: Tensor, tied: TiedGradient | None) -> Tensor:
+        head = model.lm_head
+        transformed = functional.gelu(apply_linear(head.dense, states))
+        return compute_vocab_logits(head.decoder, head.layer_norm(transformed), tied)
+
+
+ARCHITECTURES: dict[str, _DistilBert | _Bert] = {
+    "DistilBertForMaskedLM": _DistilBert(),
+    "BertForMaskedLM": _Bert(),
+    "RobertaForMaskedLM": _Roberta(),
+}
+"""The supported architectures, by the class name of the model."""

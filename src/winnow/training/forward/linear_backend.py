@@ -1,0 +1,302 @@
+"""The matmul backend of linear layers on CPUs: PyTorch's default, or oneDNN if it is faster.
+
+PyTorch computes float32 matmuls with MKL, which is optimized for Intel processors. Its bundled oneDNN can compute them,
+too, but only through a private operator. Therefore the operator is checked against the default backend and timed before
+it is used. Both backends compute the same float32 sums, in a different order.
+"""
+
+from __future__ import annotations
+
+import functools
+import json
+import platform
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
+from torch.nn import functional
+
+LinearBackend = Literal["auto", "onednn", "portable"]
+"""``portable`` is PyTorch's default backend. ``onednn`` uses oneDNN wherever this build of PyTorch supports it.
+``auto`` times both on this machine and uses the faster one for each matmul."""
+
+Matmul = tuple[str, int, int]
+"""A matmul of a linear layer: its kind, and the layer's numbers of outputs and inputs. The kinds are ``forward``,
+``input_gradient``, ``weight_gradient``, and ``inference``, a forward pass within :func:`prepacked_weights`."""
+
+MatmulRates = dict[Matmul, dict[str, float]]
+"""The rate of each matmul in GFLOP per second, by backend: ``portable`` and ``onednn``."""
+
+_MIN_SPEEDUP = 1.03
+"""oneDNN is used only if it is faster by this factor, so that timing noise does not decide."""
+
+VOCAB_CHUNK = 1024
+"""Vocabulary rows per chunk in :mod:`winnow.training.forward.vocab_head`: 1.5 MB of bf16 weights for DistilBERT."""
+
+_REPEATS = 3
+
+_onednn_matmuls: frozenset[Matmul] = frozenset()
+
+_prepacked: dict[Tensor, Tensor] | None = None
+
+
+def apply_linear(layer: Any, states: Tensor) -> Tensor:
+    """Return the output of a linear layer.
+
+    Under autocast the inputs of its matmuls are rounded as in PyTorch.
+
+    Args:
+        layer: The linear layer.
+        states: Shape ``(tokens, inputs)``.
+
+    Returns:
+        Shape ``(tokens, outputs)``.
+    """
+    if states.device.type != "cpu":
+        return functional.linear(states, layer.weight, layer.bias)
+    output = apply_prepacked(layer, states)
+    if output is None:
+        output = _Linear.apply(  # type: ignore[no-untyped-call]
+            states, layer.weight, layer.bias, matmul_dtype(states)
+        )
+    return output
+
+
+def matmul_dtype(states: Tensor) -> torch.dtype:
+    """Return the data type to which PyTorch rounds the inputs of a matmul on the CPU."""
+    return torch.get_autocast_dtype("cpu") if torch.is_autocast_enabled("cpu") else states.dtype
+
+
+def apply_prepacked(layer: Any, states: Tensor) -> Tensor | None:
+    """Return the output of a layer from prepacked weights.
+
+    Returns ``None`` outside :func:`prepacked_weights`, in other precisions than float32, and if oneDNN is not used for
+    the layer.
+    """
+    if _prepacked is None or matmul_dtype(states) is not torch.float32:
+        return None
+    if not uses_onednn("inference", layer.weight, states):
+        return None
+    if layer.weight not in _prepacked:
+        _prepacked[layer.weight] = _prepack_weight(layer.weight, len(states))
+    return _apply_onednn(states, _prepacked[layer.weight], layer.bias)
+
+
+@contextmanager
+def prepacked_weights() -> Iterator[None]:
+    """Convert weights once to oneDNN's internal layout instead of in every matmul, without gradients.
+
+    The weights must not change within the context. The converted copies need as much memory as the weights.
+    """
+    global _prepacked
+    previous, _prepacked = _prepacked, {}
+    try:
+        with torch.inference_mode():
+            yield
+    finally:
+        _prepacked = previous
+
+
+class _Linear(torch.autograd.Function):
+    """A linear layer that uses the chosen backend of each matmul."""
+
+    @staticmethod
+    def forward(ctx: Any, states: Tensor, weight: Tensor, bias: Tensor | None, dtype: torch.dtype) -> Tensor:
+        ctx.dtypes, ctx.has_bias = (states.dtype, weight.dtype), bias is not None
+        states, weight, bias = states.to(dtype), weight.to(dtype), None if bias is None else bias.to(dtype)
+        ctx.save_for_backward(states, weight)
+        return compute_output(states, weight, bias, uses_onednn("forward", weight, states))
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
+        states, weight = ctx.saved_tensors
+        states_dtype, weight_dtype = ctx.dtypes
+        states_gradient = weight_gradient = bias_gradient = None
+        if ctx.needs_input_grad[0]:
+            by_onednn = uses_onednn("input_gradient", weight, gradient)
+            states_gradient = compute_input_gradient(gradient, weight, by_onednn).to(states_dtype)
+        if ctx.needs_input_grad[1]:
+            by_onednn = uses_onednn("weight_gradient", weight, gradient)
+            weight_gradient = compute_weight_gradient(gradient, states, by_onednn).to(weight_dtype)
+        if ctx.has_bias and ctx.needs_input_grad[2]:
+            bias_gradient = gradient.sum(0).to(weight_dtype)
+        return states_gradient, weight_gradient, bias_gradient, None
+
+
+def compute_output(states: Tensor, weight: Tensor, bias: Tensor | None, by_onednn: bool) -> Tensor:
+    """Return the output of a linear layer."""
+    return _apply_onednn(states, weight, bias) if by_onednn else functional.linear(states, weight, bias)
+
+
+def compute_input_gradient(gradient: Tensor, weight: Tensor, by_onednn: bool) -> Tensor:
+    """Return the gradient of a layer's input from the gradient of its output."""
+    return _apply_onednn(gradient, weight.t()) if by_onednn else gradient @ weight
+
+
+def compute_weight_gradient(gradient: Tensor, states: Tensor, by_onednn: bool) -> Tensor:
+    """Return the gradient of a layer's weights from the gradient of its output."""
+    return _apply_onednn(gradient.t(), states.t()) if by_onednn else gradient.t() @ states
+
+
+def uses_onednn(kind: str, weight: Tensor, rows: Tensor) -> bool:
+    """Return whether oneDNN computes a kind of matmul for a layer with these weights."""
+    if not _onednn_matmuls or rows.dtype is not torch.float32 or not len(rows):
+        return False
+    return (kind, weight.shape[0], weight.shape[1]) in _onednn_matmuls
+
+
+def _prepack_weight(weight: Tensor, rows: int) -> Tensor:
+    prepacked: Tensor = torch.ops.mkldnn._reorder_linear_weight(weight, rows)
+    return prepacked
+
+
+def _apply_onednn(states: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
+    output: Tensor = torch.ops.mkldnn._linear_pointwise(states, weight, bias, "none", [], "")
+    return output
+
+
+@functools.cache
+def is_onednn_usable() -> bool:
+    """Return whether this build of PyTorch has the private operator, and whether its results are correct."""
+    if not torch.backends.mkldnn.is_available():  # type: ignore[no-untyped-call]
+        return False
+    generator = torch.Generator().manual_seed(0)
+    states, weight, bias = (torch.randn(size, generator=generator) for size in ((5, 16), (24, 16), (24,)))
+    gradient = torch.randn(5, 24, generator=generator)
+    prepacked = functools.partial(_prepack_weight, weight, len(states))
+    try:
+        pairs = (
+            (_apply_onednn(states, weight, bias), functional.linear(states, weight, bias)),
+            (_apply_onednn(gradient, weight.t()), gradient @ weight),
+            (_apply_onednn(gradient.t(), states.t()), gradient.t() @ states),
+            (_apply_onednn(states, prepacked(), bias), functional.linear(states, weight, bias)),
+        )
+    except (RuntimeError, AttributeError, TypeError):  # the operator is missing or has another signature
+        return False
+    return all(torch.allclose(actual, expected, atol=1e-5) for actual, expected in pairs)
+
+
+def choose_backends(
+    model: nn.Module, tokens: int, masked_tokens: int, backend: LinearBackend, cache: Path
+) -> MatmulRates:
+    """Choose the backend of each matmul of a model's linear layers, for this process.
+
+    Timings are cached, so that later runs start immediately and a resumed run uses the same backends.
+
+    Args:
+        model: The model.
+        tokens: Tokens per step in the encoder layers.
+        masked_tokens: Tokens per step in the vocabulary head.
+        backend: The requested backend.
+        cache: The cache folder; timings are stored in ``linear/<hash>/timings.json``.
+
+    Returns:
+        The measured rates; empty unless ``auto`` was requested and oneDNN is available.
+    """
+    global _onednn_matmuls
+    _onednn_matmuls = frozenset()
+    if backend == "portable" or next(model.parameters()).device.type != "cpu" or not is_onednn_usable():
+        return {}
+    matmul_rows = _count_matmul_rows(model, tokens, masked_tokens)
+    if backend == "onednn":
+        _onednn_matmuls = frozenset(matmul_rows)
+        return {}
+    rates = _load_or_measure_rates(matmul_rows, cache)
+    _onednn_matmuls = frozenset(
+        matmul for matmul, by_backend in rates.items() if by_backend["onednn"] > _MIN_SPEEDUP * by_backend["portable"]
+    )
+    return rates
+
+
+def list_onednn_matmuls() -> list[Matmul]:
+    """Return the matmuls that oneDNN computes in this process."""
+    return sorted(_onednn_matmuls)
+
+
+def _count_matmul_rows(model: nn.Module, tokens: int, masked_tokens: int) -> dict[Matmul, int]:
+    """Return the number of rows of each matmul, rounded up to a power of two.
+
+    The rounding makes studies of similar size share their cached timings.
+    """
+    output_embeddings = getattr(model, "get_output_embeddings", lambda: None)()
+    matmul_rows = {}
+    for module in model.modules():
+        if isinstance(module, nn.Linear):
+            is_head = module is output_embeddings
+            rows = 1 << max((masked_tokens if is_head else tokens) - 1, 1).bit_length()
+            for kind in MATMULS:
+                is_chunked = is_head and kind != "inference"
+                outputs = min(module.out_features, VOCAB_CHUNK) if is_chunked else module.out_features
+                matmul_rows[kind, outputs, module.in_features] = rows
+    return matmul_rows
+
+
+def _load_or_measure_rates(matmul_rows: Mapping[Matmul, int], cache: Path) -> MatmulRates:
+    from winnow.data.cache import intact, published
+    from winnow.data.fingerprint import fingerprint
+
+    threads = torch.get_num_threads()
+    machine = [
+        platform.processor(),
+        platform.node(),
+        torch.__version__,
+        torch.backends.cpu.get_cpu_capability(),
+        threads,
+    ]
+    cache_key = fingerprint(machine, sorted((list(matmul), rows) for matmul, rows in matmul_rows.items()))
+    folder = cache / "linear" / cache_key
+    if not intact(folder):
+        rates = [[*matmul, time_matmul(matmul, rows)] for matmul, rows in matmul_rows.items()]
+        with published(folder) as draft:
+            draft.mkdir()
+            (draft / "timings.json").write_text(json.dumps(rates, indent=1) + "\n", encoding="utf-8")
+    entries = json.loads((folder / "timings.json").read_text("utf-8"))
+    return {(kind, outputs, inputs): by_backend for kind, outputs, inputs, by_backend in entries}
+
+
+def time_matmul(matmul: Matmul, rows: int) -> dict[str, float]:
+    """Return the rate of a matmul with a given number of rows, in GFLOP per second by backend.
+
+    The backends are timed alternately.
+    """
+    kind, outputs, inputs = matmul
+    states, weight, gradient = torch.ones(rows, inputs), torch.ones(outputs, inputs), torch.ones(rows, outputs)
+    portable, onednn = MATMULS[kind](states, weight, gradient)
+    best = {"portable": float("inf"), "onednn": float("inf")}
+    for repeat in range(_REPEATS + 1):
+        for backend, compute in (("portable", portable), ("onednn", onednn)):
+            start = time.perf_counter()
+            compute()
+            if repeat:  # the first repeat is for warmup
+                best[backend] = min(best[backend], time.perf_counter() - start)
+    return {backend: round(2e-9 * rows * outputs * inputs / seconds, 1) for backend, seconds in best.items()}
+
+
+_BackendPair = tuple[Callable[[], Tensor], Callable[[], Tensor]]
+
+MATMULS: dict[str, Callable[[Tensor, Tensor, Tensor], _BackendPair]] = {
+    "forward": lambda x, w, g: (
+        lambda: compute_output(x, w, None, False),
+        lambda: compute_output(x, w, None, True),
+    ),
+    "input_gradient": lambda x, w, g: (
+        lambda: compute_input_gradient(g, w, False),
+        lambda: compute_input_gradient(g, w, True),
+    ),
+    "weight_gradient": lambda x, w, g: (
+        lambda: compute_weight_gradient(g, x, False),
+        lambda: compute_weight_gradient(g, x, True),
+    ),
+    "inference": lambda x, w, g: (
+        lambda: functional.linear(x, w),
+        functools.partial(_apply_onednn, x, _prepack_weight(w, len(x))),
+    ),
+}
+"""Functions of a layer's input, weights and output gradient for each kind of matmul. They return the computation by
+PyTorch's default backend and by oneDNN."""

@@ -1,0 +1,63 @@
+"""Ctrl-C and SIGTERM during training: stop at the end of the current step, after a checkpoint."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+from types import FrameType
+from typing import Any, NoReturn
+
+
+class GracefulShutdown:
+    """Records the first Ctrl-C or SIGTERM; the second one exits immediately.
+
+    Python installs signal handlers only in the main thread. In any other thread nothing is installed, and the handlers
+    of the main thread stay in effect.
+
+    Attributes:
+        received: The number of the first signal; ``None`` before it.
+    """
+
+    def __init__(self) -> None:
+        self.received: int | None = None
+        self._verbose = False
+        self._previous_handlers: dict[int, Any] = {}
+
+    def install(self, verbose: bool) -> None:
+        """Install the signal handlers.
+
+        Args:
+            verbose: Print a line when the first signal is received.
+        """
+        self._verbose = verbose
+        if threading.current_thread() is not threading.main_thread():
+            return
+        for signum in (signal.SIGINT, signal.SIGTERM):
+            if signal.getsignal(signum) != signal.SIG_IGN:  # shells ignore SIGINT for background commands
+                self._previous_handlers[signum] = signal.signal(signum, self._handle)
+
+    def uninstall(self) -> None:
+        """Restore the previous signal handlers."""
+        while self._previous_handlers:
+            signal.signal(*self._previous_handlers.popitem())
+
+    def exit(self) -> NoReturn:
+        """Restore the previous signal handlers, and raise the exception of the signal's default behavior.
+
+        Raises:
+            KeyboardInterrupt: After Ctrl-C.
+            SystemExit: With exit code 143, after SIGTERM or if another rank received the signal.
+        """
+        self.uninstall()
+        if self.received == signal.SIGINT:
+            raise KeyboardInterrupt
+        raise SystemExit(128 + signal.SIGTERM)
+
+    def _handle(self, signum: int, frame: FrameType | None) -> None:
+        if self.received is not None:
+            self.exit()
+        self.received = signum
+        if self._verbose:
+            # Unlike print, os.write is safe in a handler that interrupts another print.
+            os.write(2, b"\nStopping after this step and its checkpoint. Send the signal again to stop immediately.\n")

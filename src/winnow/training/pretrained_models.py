@@ -1,0 +1,222 @@
+"""Pretrained masked language models from a local folder or the Hugging Face Hub."""
+
+from __future__ import annotations
+
+import functools
+import logging
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+from pydantic import ConfigDict, Field
+from pydantic.dataclasses import dataclass
+
+from winnow.errors import WinnowError
+from winnow.training.models import Model
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel, PreTrainedTokenizerFast
+
+    from winnow.data import Corpus
+
+_HUB_TIMEOUT_SECONDS = 10.0
+
+_POSITIONS_AFTER_PADDING = ("camembert", "data2vec-text", "ibert", "longformer", "luke", "mpnet", "roberta", "xmod")
+"""Model types whose position ids start after the padding id, so that the maximum input is shorter than the number of
+position embeddings."""
+
+
+@dataclass(frozen=True, config=ConfigDict(extra="forbid"))
+class Pretrained(Model):
+    """A masked language model from a local folder or from the Hugging Face Hub.
+
+    Attributes:
+        name: A folder written by ``save_pretrained``, or the name of a model on the Hub.
+        revision: A branch, tag or commit on the Hub; only a commit pins the weights.
+        trust_remote_code: Whether to run code from the model's repository. Enable it only for authors you trust.
+    """
+
+    name: Annotated[str, Field(min_length=1)]
+    revision: str | None = None
+    trust_remote_code: bool = False
+
+    def check(self) -> list[WinnowError]:
+        """Return an error if there is no model of that name, or if it is not a masked language model."""
+        try:
+            read_config(self)
+        except WinnowError as error:
+            return [error]
+        return []
+
+    def tokenizer(self, corpus: Corpus, cache_dir: Path) -> PreTrainedTokenizerFast:
+        """Return the model's tokenizer; the corpus is ignored."""
+        return load_tokenizer(self)
+
+    def load(self, tokenizer: PreTrainedTokenizerFast, seed: int) -> PreTrainedModel:
+        """Return the model with its pretrained weights; the seed is ignored."""
+        return load_model(self, tokenizer)
+
+
+def read_config(source: Pretrained) -> dict[str, Any]:
+    """Return the configuration of a masked language model, without loading its weights.
+
+    Raises:
+        WinnowError: The configuration cannot be read, or is not that of a masked language model; with key ``name``.
+    """
+    from transformers import PreTrainedConfig
+    from transformers.models.auto.modeling_auto import MODEL_FOR_MASKED_LM_MAPPING_NAMES
+
+    arguments = _build_location_arguments(source)
+    try:
+        config, _ = PreTrainedConfig.get_config_dict(**arguments)
+    except (OSError, ValueError) as error:
+        raise _name_error(source, "has no readable `config.json`", error) from error
+    model_type: str | None = config.get("model_type")
+    if model_type is None:
+        raise _name_error(source, "has no `model_type` in its `config.json`")
+    is_remote_code = source.trust_remote_code and "AutoModelForMaskedLM" in config.get("auto_map", {})
+    if not is_remote_code and model_type not in MODEL_FOR_MASKED_LM_MAPPING_NAMES:
+        raise _name_error(source, f"is of type {model_type!r}, which is not a masked language model")
+    return dict(config)
+
+
+def load_tokenizer(source: Pretrained) -> PreTrainedTokenizerFast:
+    """Load the tokenizer of a model.
+
+    Raises:
+        WinnowError: There is no tokenizer, it is not a fast tokenizer, or it has no mask token; with key ``name``.
+    """
+    from transformers import AutoTokenizer
+
+    config = read_config(source)
+    try:
+        with _quiet_library():
+            loaded = AutoTokenizer.from_pretrained(
+                trust_remote_code=source.trust_remote_code, **_build_location_arguments(source)
+            )
+    except Exception as error:
+        raise _name_error(source, "has no loadable tokenizer", error) from error
+    if not loaded.is_fast:
+        raise _name_error(source, "has only a slow tokenizer; Winnow needs a fast one (`tokenizer.json`)")
+    if len(loaded) <= len(loaded.all_special_ids):
+        raise _name_error(source, "has no tokenizer file, or its vocabulary has only special tokens")
+    if loaded.mask_token_id is None:
+        raise _name_error(source, "has a tokenizer without a mask token")
+    if loaded.pad_token_id is None:
+        loaded.pad_token = loaded.eos_token or loaded.mask_token
+    loaded.model_max_length = min(loaded.model_max_length, _read_max_length(config))
+    return loaded
+
+
+def load_model(source: Pretrained, tokenizer: PreTrainedTokenizerFast) -> PreTrainedModel:
+    """Load the model, and check that no weights are missing and that it matches the tokenizer.
+
+    Raises:
+        WinnowError: The model cannot be loaded or fails a check; with key ``name``.
+    """
+    import torch
+    from transformers import AutoModelForMaskedLM
+
+    read_config(source)
+    try:
+        # The library draws random values for missing weights before it reports them.
+        with torch.random.fork_rng(devices=[]), _quiet_library():
+            loaded, report = AutoModelForMaskedLM.from_pretrained(
+                trust_remote_code=source.trust_remote_code,
+                output_loading_info=True,
+                dtype=torch.float32,
+                **_build_location_arguments(source),
+            )
+    except Exception as error:
+        raise _name_error(source, "cannot be loaded as a masked language model", error) from error
+    if missing := sorted(report["missing_keys"]):
+        raise _name_error(
+            source,
+            f"lacks {len(missing)} weights of a masked language model ({', '.join(missing[:3])}, ...); it was saved "
+            "for another task",
+        )
+    rows, highest = loaded.get_input_embeddings().weight.shape[0], max(tokenizer.get_vocab().values())
+    if highest >= rows:
+        raise _name_error(source, f"has {rows} token embeddings, but its tokenizer has ids up to {highest}")
+    return loaded.eval()
+
+
+def _read_max_length(config: dict[str, Any]) -> int:
+    """Return the maximum input length in tokens, including separators; ``sys.maxsize`` if it is not configured."""
+    positions = int(config.get("max_position_embeddings") or sys.maxsize)
+    if any(str(config.get("model_type")).endswith(model_type) for model_type in _POSITIONS_AFTER_PADDING):
+        positions -= int(config.get("pad_token_id", 1)) + 1
+    return positions
+
+
+def _build_location_arguments(source: Pretrained) -> dict[str, Any]:
+    """Return the `from_pretrained` arguments that locate a model.
+
+    They make the library use the local cache only, if the Hub cannot be reached.
+
+    Raises:
+        WinnowError: There is no such folder, and the Hub has no such model or cannot be reached.
+    """
+    folder = Path(source.name).expanduser()
+    if folder.is_dir():
+        return {"pretrained_model_name_or_path": str(folder), "local_files_only": True}
+    if source.name.startswith((".", "/", "~")) or source.name.count("/") > 1:
+        raise _name_error(source, "is not a folder")
+    return {
+        "pretrained_model_name_or_path": source.name,
+        "revision": source.revision or "main",
+        "local_files_only": not _is_on_hub(source),
+    }
+
+
+@functools.lru_cache(maxsize=8)
+def _is_on_hub(source: Pretrained) -> bool:
+    """Return whether the Hub has a model; `False` if the Hub cannot be reached but the local cache has the model.
+
+    Raises:
+        WinnowError: The Hub has no such model, or it cannot be reached and the local cache does not have the model.
+    """
+    from huggingface_hub import HfApi, try_to_load_from_cache
+    from huggingface_hub.errors import HfHubHTTPError, HFValidationError
+
+    try:
+        HfApi().model_info(source.name, revision=source.revision, timeout=_HUB_TIMEOUT_SECONDS)
+    except HFValidationError as error:
+        raise _name_error(source, "is neither a folder nor a name on the Hugging Face Hub", error) from error
+    except Exception as error:  # the exception of a failed connection depends on the HTTP library
+        if isinstance(error, HfHubHTTPError) and error.response.status_code in (401, 403, 404):
+            raise _name_error(
+                source, "does not exist on the Hugging Face Hub, or you have no access to it", error
+            ) from error
+        if not isinstance(try_to_load_from_cache(source.name, "config.json", revision=source.revision), str):
+            problem = "is not in the local cache, and the Hugging Face Hub could not be reached"
+            raise _name_error(source, problem, error) from error
+        return False
+    return True
+
+
+def _name_error(source: Pretrained, problem: str, cause: Exception | None = None) -> WinnowError:
+    detail = f" ({str(cause).strip().splitlines()[0]})" if cause is not None and str(cause).strip() else ""
+    return WinnowError(
+        f"'{source.name}' {problem}{detail}. Give a local folder with a masked language model in `model.name`, "
+        "written by `save_pretrained`, or use `model=scratch`.",
+        key="name",
+    )
+
+
+@contextmanager
+def _quiet_library() -> Iterator[None]:
+    """Disable the library's progress bars and load reports; the caller raises errors for relevant problems."""
+    from transformers.utils import logging as transformers_logging
+
+    level, had_progress_bar = transformers_logging.get_verbosity(), transformers_logging.is_progress_bar_enabled()
+    transformers_logging.set_verbosity(logging.CRITICAL)
+    transformers_logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        transformers_logging.set_verbosity(level)
+        if had_progress_bar:
+            transformers_logging.enable_progress_bar()
