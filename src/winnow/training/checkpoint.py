@@ -64,7 +64,7 @@ class LastCheckpoint(Checkpoint):
             self._is_stopping = pl_module.must_stop
 
     def on_train_batch_start(self, trainer: pl.Trainer, pl_module: Any, batch: Any, batch_idx: int) -> None:
-        """Stop training here if a signal was received: only now have the loggers stored the values of the last step."""
+        """Exit if a signal was received. At the end of the last batch, its values had not been logged yet."""
         if self._is_stopping:
             self.shutdown.exit()
 

@@ -25,7 +25,7 @@ class Shard:
     Attributes:
         rank: Rank of this process.
         world_size: Number of processes.
-        accumulate: Batches whose gradients a process accumulates in one step.
+        accumulate: Number of batches that a process accumulates per step.
     """
 
     rank: int = 0

@@ -1,4 +1,4 @@
-"""Finding the rows of a training step whose loss is not finite."""
+"""Report the rows of a training step whose loss is not finite."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Progress of a training run: the progress bar, the elapsed time, the step count, and quiet libraries."""
+"""Callbacks for the progress of a training run: progress bar, elapsed time and step count."""
 
 from __future__ import annotations
 
@@ -131,7 +131,7 @@ class RunTimer(Callback):
 
     @property
     def state_key(self) -> str:
-        """The name of the state in checkpoints, which include this class's former name."""
+        """The key of the state in checkpoints: the former name of this class, so that older checkpoints still load."""
         return "Stopwatch"
 
     @property

@@ -1,4 +1,4 @@
-"""Logging the values of a training step to Lightning's loggers and callbacks."""
+"""Log the values of a training step to Lightning's loggers and callbacks."""
 
 from __future__ import annotations
 

@@ -153,29 +153,29 @@ def test_dropped_rows_do_not_change_gradients(kind: str) -> None:
 
 
 @pytest.mark.parametrize("kind", SUPPORTED)
-def test_tokens_that_occur_again_at_the_same_position_change_no_number(kind: str) -> None:
-    """Without a gradient the first layer projects them once."""
+def test_duplicate_tokens_have_the_logits_of_the_reference(kind: str) -> None:
+    """Without gradients, the first layer projects equal tokens at equal positions only once."""
     model, (ids, labels, lengths) = build_model(kind), draw_rows([6, 4, 6, 9, 2])
     twice = (np.tile(ids, 2), np.tile(labels, 2), np.tile(lengths, 2))
     expected, _ = masked_logits(model, MaskedBatch.from_flat_tokens(*twice), "reference")
     with torch.inference_mode():
-        found, _ = masked_logits(model, MaskedBatch.from_flat_tokens(*twice), "efficient")
-    assert torch.allclose(found, expected, rtol=1e-5, atol=1e-5)
+        actual, _ = masked_logits(model, MaskedBatch.from_flat_tokens(*twice), "efficient")
+    assert torch.allclose(actual, expected, rtol=1e-5, atol=1e-5)
 
 
 @pytest.mark.parametrize("kind", SUPPORTED)
-def test_a_head_with_weights_of_its_own_has_dense_gradients(kind: str) -> None:
+def test_an_untied_head_has_dense_gradients(kind: str) -> None:
     config = copy.deepcopy(CONFIGS[kind])
     config.tie_word_embeddings = False
     torch.manual_seed(0)
     model, rows = AutoModelForMaskedLM.from_config(config).eval(), draw_rows(LENGTHS["short"])
-    words = model.get_input_embeddings()
-    assert words.weight is not model.get_output_embeddings().weight
+    embeddings = model.get_input_embeddings()
+    assert embeddings.weight is not model.get_output_embeddings().weight
     loss_sum, masked = masked_lm_loss_sum(model, MaskedBatch.from_flat_tokens(*rows), "efficient")
     assert_close(
         compute_gradients(model, loss_sum / masked), compute_gradients(model, compute_library_loss(model, *rows)), 1e-5
     )
-    assert not words.weight.grad.is_sparse
+    assert not embeddings.weight.grad.is_sparse
 
 
 @pytest.mark.parametrize("forward", ["efficient", "reference"])

@@ -1,8 +1,8 @@
 """The matmul backend of linear layers on CPUs: PyTorch's default, or oneDNN if it is faster.
 
 PyTorch computes float32 matmuls with MKL, which is optimized for Intel processors. Its bundled oneDNN can compute them,
-too, but only through a private operator. Therefore the operator is checked against the default backend and timed before
-it is used. Both backends compute the same float32 sums, in a different order.
+too, but only through a private operator. The operator is therefore checked against the default backend and timed
+before it is used. Both backends compute the same float32 sums, in a different order.
 """
 
 from __future__ import annotations
