@@ -41,6 +41,7 @@ SPAN = (
 )
 
 
+@pytest.mark.slow
 def test_each_device_has_one_cell_at_a_time_and_none_is_idle_while_cells_wait(tmp_path: Path) -> None:
     tasks: list[Any] = [Task(f"task{number}", tmp_path) for number in range(5)]
     places = [{"CUDA_VISIBLE_DEVICES": name} for name in ("0", "GPU-7")]
@@ -57,6 +58,7 @@ def test_each_device_has_one_cell_at_a_time_and_none_is_idle_while_cells_wait(tm
     assert max(first[0], second[0]) < min(first[1], second[1]), "the devices work at the same time"
 
 
+@pytest.mark.slow
 def test_a_process_that_dies_is_told_of_by_its_signal_and_stops_no_other(tmp_path: Path) -> None:
     tasks: list[Any] = [Task(name, tmp_path) for name in ("killed", "well", "wrong")]
     codes = {"killed": "import os; os.kill(os.getpid(), 9)", "well": "", "wrong": "raise SystemExit(3)"}
