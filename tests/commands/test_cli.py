@@ -113,6 +113,7 @@ def test_the_help_gives_types_and_defaults(capsys: pytest.CaptureFixture[str]) -
     assert "Rows an optimizer step sees" in told
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("line", [line for command in COMMANDS.values() for line in command.examples])
 def test_every_example_of_the_help_composes(workplace: Path, line: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main([*shlex.split(line), "--cfg"]) == 0
@@ -155,6 +156,7 @@ def written_by_the_user(folder: Path) -> None:
     (folder / "reviews.csv").write_text("Title,Review Text\n" + "\n".join(rows) + "\n", encoding="utf-8")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("command", readme_commands())
 def test_every_command_of_the_readme_composes(workplace: Path, command: str) -> None:
     written_by_the_user(workplace)

@@ -40,6 +40,7 @@ def test_a_study_without_a_finished_run_is_refused_with_the_cause(planted_store:
     assert caught.value.key == "study"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "odd", "why", "arms"),
     [

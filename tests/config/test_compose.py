@@ -134,6 +134,7 @@ def test_a_target_off_the_list_is_refused() -> None:
     assert "not on the list" in faults("model._target_=os.system")["model._target_"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "group",
     ["dataset", "filter", "model", "masking", "optimizer", "trainer", "tracking", "debug", "experiment"],

@@ -13,6 +13,7 @@ from winnow.metrics.metric_names import without_stage
 from winnow.tracking import Store, keys
 
 
+@pytest.mark.slow
 def test_the_registry_knows_every_metric_that_a_run_logs(workplace: Path, store: Store, small: list[str]) -> None:
     # Long enough for the store's thread to log the load of the machine, in a run that may not be compared.
     options = ["training.keep=best", "study.compare=false"]

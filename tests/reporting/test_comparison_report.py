@@ -17,6 +17,8 @@ from winnow.errors import WinnowError
 from winnow.reporting import compare
 from winnow.tracking import keys
 
+pytestmark = pytest.mark.slow
+
 FIGURES = ("seeds", "contrasts", "curves", "fills", "funnel")
 
 
@@ -278,7 +280,6 @@ def test_an_unwritable_folder_is_an_error_of_the_users(planted_store: Any, plant
     assert caught.value.key == "output_dir"
 
 
-@pytest.mark.slow
 def test_the_room_imports_without_torch() -> None:
     code = (
         "import sys, winnow.comparison as c, winnow.reporting.comparison_report; c.contrast, c.collect, c.analyse;"

@@ -19,6 +19,7 @@ def scores(store: Store) -> list[dict[str, float]]:
     ]
 
 
+@pytest.mark.slow
 def test_a_flipped_bit_in_every_cached_file_changes_no_score(
     workplace: Path, small: list[str], store: Store, capsys: pytest.CaptureFixture[str]
 ) -> None:

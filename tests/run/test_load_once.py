@@ -36,6 +36,7 @@ def calls(monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
     return counts
 
 
+@pytest.mark.slow
 def test_one_cell_loads_its_corpus_and_parses_its_expression_once(
     workplace: Path, store: Store, small: list[str], calls: Counter[str]
 ) -> None:

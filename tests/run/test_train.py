@@ -91,6 +91,7 @@ def test_blocks_train_too(workplace: Path, small: list[str], runs: Runs) -> None
     assert runs(study="scratchpad")[0].info.status == "FINISHED"
 
 
+@pytest.mark.slow
 def test_an_overview_of_a_dozen_lines_says_what_will_happen(
     workplace: Path, small: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -116,6 +117,7 @@ def test_external_sets_are_measured_and_leakage_is_tracked(workplace: Path, smal
     )  # of the six runs of a template sentence, one word changes one or more
 
 
+@pytest.mark.slow
 def test_a_run_without_mlflow_leaves_plain_files(
     tmp_path: Path, small: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -50,6 +50,7 @@ def interrupted(file: Path, statement: str) -> None:
             database.execute(each)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "state",
     [
