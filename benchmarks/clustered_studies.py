@@ -2,8 +2,8 @@
 
 In balanced data of normal effects the mean squares of a contrast are independent multiples of chi-squared variables,
 and independent of the difference. So a study is drawn as its mean squares, with the expectations that
-`Components.terms` gives, and judged by `winnow.comparison.variance_terms.combined` itself. `check` compares this route
-with `winnow.comparison.contrast` on scores that are drawn one by one.
+`VarianceComponents.terms` gives, and tested by `winnow.comparison.variance_terms.combine_terms` itself. `check`
+compares this route with `winnow.comparison.contrast` on scores that are drawn one by one.
 """
 
 from __future__ import annotations
@@ -16,32 +16,32 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import norm, t
 
-from winnow.comparison import Components, Looks
-from winnow.comparison.crossed_design import Crossed
-from winnow.comparison.guard import ALPHA as GUARD_ALPHA
-from winnow.comparison.guard import MARGIN
-from winnow.comparison.statistics import crossed_contrast
-from winnow.comparison.variance_components import FactorComponents, crossed_components
-from winnow.comparison.variance_terms import Term, combined, variance_terms
+from winnow.comparison import InterimLooks, VarianceComponents
+from winnow.comparison.crossed_design import CrossedScores
+from winnow.comparison.non_inferiority import ALPHA as GUARD_ALPHA
+from winnow.comparison.non_inferiority import MARGIN
+from winnow.comparison.statistics import contrast_crossed_scores
+from winnow.comparison.variance_components import FactorComponents, estimate_crossed_components
+from winnow.comparison.variance_terms import VarianceTerm, combine_terms, compute_variance_terms
 
 Array = NDArray[np.float64]
 
 ALPHA = 0.05
 TEMPLATES, PRODUCTS = 24, 14
 CORRELATIONS = (-0.5, 0.0, 0.6)
-LOOKS = Looks((5, 10, 15, 20))
+LOOKS = InterimLooks((5, 10, 15, 20))
 
 
 def world(
     seed: float = 0.030, template: float = 0.330, product: float = 0.010, residual: float = 0.012, error: float = 0.010
-) -> Components:
+) -> VarianceComponents:
     """Return variance components of a contrast over 24 templates x 14 products; the defaults are the demo's.
 
     In the demo templates are 92% of the variance between prompts, whose mean has a standard error of 0.033 if they
     count as independent and of 0.119 by template. A seed variance of 0.030 gives the rejection rates of 0.12 (5 seeds)
     and 0.34 (20 seeds) that were observed with independent prompts.
     """
-    return Components(
+    return VarianceComponents(
         seed, seed, residual, error, error, TEMPLATES * PRODUCTS,
         (
             FactorComponents("template", TEMPLATES, template, 0.015, 0.015),
@@ -50,7 +50,7 @@ def world(
     )  # fmt: skip
 
 
-WORLDS: dict[str, tuple[Components, int]] = {
+WORLDS: dict[str, tuple[VarianceComponents, int]] = {
     "demo, 5 seeds": (world(), 5),
     "demo, 20 seeds": (world(), 20),
     "low seed variance, 5 seeds": (world(seed=0.05**2), 5),
@@ -62,14 +62,14 @@ WORLDS: dict[str, tuple[Components, int]] = {
 }
 
 
-def drawn(rng: np.random.Generator, found: Components, seeds: int, studies: int) -> tuple[Array, Array, Array]:
+def drawn(rng: np.random.Generator, found: VarianceComponents, seeds: int, studies: int) -> tuple[Array, Array, Array]:
     """Return difference, standard error and degrees of freedom of many studies without a true difference."""
     terms = [term for term in found.terms(seeds) if term.value != 0]
     variance = float(sum(np.asarray(term.value) for term in terms))
     simulated = [
         replace(term, value=np.asarray(term.value) * rng.chisquare(term.df, studies) / term.df) for term in terms
     ]
-    spread = combined(simulated)
+    spread = combine_terms(simulated)
     return rng.normal(0, math.sqrt(variance), studies), np.sqrt(spread.variance), spread.df
 
 
@@ -101,7 +101,7 @@ def clustered(studies: int) -> dict[str, Any]:
     }
 
 
-def scores(rng: np.random.Generator, found: Components, seeds: int, correlation: float = 0.0) -> Crossed:
+def scores(rng: np.random.Generator, found: VarianceComponents, seeds: int, correlation: float = 0.0) -> CrossedScores:
     """Draw the scores of one study; effects of equal seeds in the two arms may be correlated."""
     (template, product), shape = found.factors, (TEMPLATES, PRODUCTS)
 
@@ -122,13 +122,13 @@ def scores(rng: np.random.Generator, found: Components, seeds: int, correlation:
         sides.append(side.reshape(seeds, -1))
     rows, columns = np.divmod(np.arange(TEMPLATES * PRODUCTS), PRODUCTS)
     labels = {"template": rows.tolist(), "product": columns.tolist()}
-    return Crossed("a", "b", sides[0], sides[1], np.ones(TEMPLATES * PRODUCTS), factors=labels)
+    return CrossedScores("a", "b", sides[0], sides[1], np.ones(TEMPLATES * PRODUCTS), factors=labels)
 
 
-def independent(rng: np.random.Generator, found: Components, seeds: int, studies: int) -> float:
+def independent(rng: np.random.Generator, found: VarianceComponents, seeds: int, studies: int) -> float:
     """Return the type I error if prompts count as independent, as version 0.1 took them."""
     studied = (replace(scores(rng, found, seeds), factors={}) for _ in range(studies))
-    return float(np.mean([crossed_contrast(study).p_value <= ALPHA for study in studied]))
+    return float(np.mean([contrast_crossed_scores(study).p_value <= ALPHA for study in studied]))
 
 
 def blocked(studies: int) -> dict[str, Any]:
@@ -144,7 +144,7 @@ def blocked(studies: int) -> dict[str, Any]:
     nested = {
         str(correlation): float(
             np.mean([
-                crossed_contrast(scores(rng, world(seed=0.09, template=0.0), 5, correlation)).p_value <= ALPHA
+                contrast_crossed_scores(scores(rng, world(seed=0.09, template=0.0), 5, correlation)).p_value <= ALPHA
                 for _ in range(1000)
             ])
         )
@@ -153,7 +153,7 @@ def blocked(studies: int) -> dict[str, Any]:
     return {"type_1": max(cells.values()), "studies": studies, "cells": cells, "type_1_if_nested": nested}
 
 
-def paired(found: Components, correlation: float) -> Components:
+def paired(found: VarianceComponents, correlation: float) -> VarianceComponents:
     """Return the components of the differences of pairs."""
     factors = tuple(replace(f, error_a=f.error_a + f.error_b, error_b=0.0) for f in found.factors)
     seed = found.seed_a + found.seed_b - 2 * correlation * math.sqrt(found.seed_a * found.seed_b)
@@ -187,7 +187,7 @@ def looks(studies: int) -> dict[str, Any]:
     }
 
 
-def at_looks(rng: np.random.Generator, found: Components, studies: int) -> Array:
+def at_looks(rng: np.random.Generator, found: VarianceComponents, studies: int) -> Array:
     """Return the p values of many studies at each look, of shape (looks, studies)."""
     most, (template, product) = LOOKS.seeds[-1], found.factors
     grid = np.sqrt(found.item) * rng.standard_normal((studies, TEMPLATES, PRODUCTS))
@@ -197,7 +197,7 @@ def at_looks(rng: np.random.Generator, found: Components, studies: int) -> Array
     return np.stack([judged(grid, sides, seeds) for seeds in LOOKS.seeds])
 
 
-def seed_scores(rng: np.random.Generator, found: Components, side: str, studies: int, seeds: int) -> Array:
+def seed_scores(rng: np.random.Generator, found: VarianceComponents, side: str, studies: int, seeds: int) -> Array:
     """Return what one arm's seeds add to every prompt, of shape (studies, seeds, templates, products)."""
     template, product = found.factors
     shape = (studies, seeds, TEMPLATES, PRODUCTS)
@@ -216,16 +216,16 @@ def judged(grid: Array, sides: list[Array], seeds: int) -> Array:
     terms, n = [], seeds
     item_df = {"template": TEMPLATES - 1, "product": PRODUCTS - 1, "residual": (TEMPLATES - 1) * (PRODUCTS - 1)}
     difference = grid + sides[0].mean(axis=1, dtype=np.float64) - sides[1].mean(axis=1, dtype=np.float64)
-    terms += [Term(name, "", value, item_df[name]) for name, value in squares(difference).items()]
+    terms += [VarianceTerm(name, "", value, item_df[name]) for name, value in squares(difference).items()]
     for name, side in zip("ab", sides, strict=True):
         means = side.mean(axis=(2, 3), dtype=np.float64)
-        terms.append(Term("seeds", name, means.var(axis=1, ddof=1) / n, n - 1))
+        terms.append(VarianceTerm("seeds", name, means.var(axis=1, ddof=1) / n, n - 1))
         within = squares(side - side.mean(axis=1, keepdims=True))
         terms += [
-            Term(part, name, -value.sum(axis=1) / n / (n - 1), (n - 1) * item_df[part])
+            VarianceTerm(part, name, -value.sum(axis=1) / n / (n - 1), (n - 1) * item_df[part])
             for part, value in within.items()
         ]
-    spread = combined(terms)
+    spread = combine_terms(terms)
     ratio = np.abs(difference.mean(axis=(1, 2))) / np.sqrt(spread.variance)
     p_values: Array = 2 * t.sf(ratio, spread.df)
     return p_values
@@ -248,11 +248,11 @@ def guarded(studies: int) -> dict[str, Any]:
     """Return how often a cost exactly as large as the margin passes, and how often no cost at all does."""
     rng, cells = np.random.default_rng(18), {}
     variances = {
-        "40 clusters of rows, 5 seeds": (Components(0.0004, 0.0004, 0.004, 0.002, 0.002, 40), 5),
-        "24 clusters of rows, 5 seeds": (Components(0.0004, 0.0004, 0.01, 0.002, 0.002, 24), 5),
-        "500 rows, 5 seeds": (Components(0.0004, 0.0004, 0.06, 0.01, 0.01, 500), 5),
-        "pairs, 24 clusters of rows, 5 seeds": (Components(0.0004, 0.0, 0.01, 0.004, 0.0, 24), 5),
-        "seeds alone, 5 seeds": (Components(0.0009, 0.0009, 0.0, 0.01, 0.01, 500), 5),
+        "40 clusters of rows, 5 seeds": (VarianceComponents(0.0004, 0.0004, 0.004, 0.002, 0.002, 40), 5),
+        "24 clusters of rows, 5 seeds": (VarianceComponents(0.0004, 0.0004, 0.01, 0.002, 0.002, 24), 5),
+        "500 rows, 5 seeds": (VarianceComponents(0.0004, 0.0004, 0.06, 0.01, 0.01, 500), 5),
+        "pairs, 24 clusters of rows, 5 seeds": (VarianceComponents(0.0004, 0.0, 0.01, 0.004, 0.0, 24), 5),
+        "seeds alone, 5 seeds": (VarianceComponents(0.0009, 0.0009, 0.0, 0.01, 0.01, 500), 5),
     }
     for name, (found, seeds) in variances.items():
         noise, error, df = drawn(rng, found, seeds, studies)
@@ -276,16 +276,16 @@ def check() -> None:
     studied = scores(rng, found, 5)
     grid = np.zeros((1, TEMPLATES, PRODUCTS))
     sides = [side.reshape(1, 5, TEMPLATES, PRODUCTS) for side in (studied.scores_a, studied.scores_b)]
-    np.testing.assert_allclose(judged(grid, sides, 5)[0], crossed_contrast(studied).p_value, rtol=1e-9)
+    np.testing.assert_allclose(judged(grid, sides, 5)[0], contrast_crossed_scores(studied).p_value, rtol=1e-9)
     many = [scores(rng, found, 5) for _ in range(400)]
     expected = {(term.source, term.sample): float(term.value) for term in found.terms(5)}
     for key, value in expected.items():
         observed = [
-            sum(float(term.value) for term in variance_terms(study) if (term.source, term.sample) == key)
+            sum(float(term.value) for term in compute_variance_terms(study) if (term.source, term.sample) == key)
             for study in many
         ]
         np.testing.assert_allclose(np.mean(observed), value, rtol=0.15)
-    back = crossed_components(many[0])
+    back = estimate_crossed_components(many[0])
     np.testing.assert_allclose(
-        sum(float(term.value) for term in back.terms(5)), crossed_contrast(many[0]).std_error ** 2, rtol=1e-9
+        sum(float(term.value) for term in back.terms(5)), contrast_crossed_scores(many[0]).std_error ** 2, rtol=1e-9
     )

@@ -31,10 +31,17 @@ from scipy.stats import t
 
 from clustered_studies import blocked, clustered, guarded, looks
 from clustered_studies import check as check_clustered
-from winnow.comparison import Components, Study, collect, components, power, seeds_needed
-from winnow.comparison.crossed_design import Crossed
-from winnow.comparison.metric_scores import scores
-from winnow.comparison.statistics import crossed_contrast
+from winnow.comparison import (
+    CollectedStudy,
+    VarianceComponents,
+    collect_study,
+    compute_power,
+    estimate_variance_components,
+    seeds_needed,
+)
+from winnow.comparison.crossed_design import CrossedScores
+from winnow.comparison.metric_scores import build_score_table
+from winnow.comparison.statistics import contrast_crossed_scores
 from winnow.metrics import Metric
 from winnow.tracking.environment import hardware
 
@@ -89,9 +96,9 @@ def main() -> None:
     options = parser.parse_args()
     begun = time.process_time()
     study = trained(options.folder)
-    table = scores(study, PRIMARY, "nike_positive", "full")
-    structured = components(table, "nike_positive", "full")
-    real = components(without_structure(table), "nike_positive", "full")
+    table = build_score_table(study, PRIMARY, "nike_positive", "full")
+    structured = estimate_variance_components(table, "nike_positive", "full")
+    real = estimate_variance_components(without_structure(table), "nike_positive", "full")
     check_clustered()
     worlds = WORLDS | {"real runs": world_of(real)}
     cells = dict(grid(worlds, options.studies))
@@ -135,12 +142,12 @@ def main() -> None:
     print(json.dumps(told | {"guard.false_pass": found["guard"]["false_pass"]}, indent=2))
 
 
-def trained(folder: Path) -> Study:
+def trained(folder: Path) -> CollectedStudy:
     """Return the study of real trainings, which `winnow train` makes or finds finished."""
     folder.mkdir(parents=True, exist_ok=True)
     command = [sys.executable, "-m", "winnow.cli", "train", "-m", *SWEEP, *SMALL]
     subprocess.run(command, cwd=folder, check=True, stdout=sys.stderr)
-    return collect(f"sqlite:///{(folder / 'outputs/mlflow.db').resolve()}", "calibration")
+    return collect_study(f"sqlite:///{(folder / 'outputs/mlflow.db').resolve()}", "calibration")
 
 
 def without_structure(table: pd.DataFrame) -> pd.DataFrame:
@@ -148,7 +155,7 @@ def without_structure(table: pd.DataFrame) -> pd.DataFrame:
     return table[[name for name in table.columns if ":" not in str(name)]]
 
 
-def world_of(found: Components) -> World:
+def world_of(found: VarianceComponents) -> World:
     """Return a world with the variances of real runs."""
     return World(*(float(np.sqrt(v)) for v in (found.seed_a, found.seed_b, found.item, found.error_a, found.error_b)))
 
@@ -199,7 +206,7 @@ def check(a: Array, b: Array) -> None:
     """Stop where the vectorised procedure and the library's differ."""
     difference, half, p = judged(a, b)
     for i in range(min(10, len(a))):
-        found = crossed_contrast(Crossed("a", "b", a[i], b[i], np.ones(a.shape[2])))
+        found = contrast_crossed_scores(CrossedScores("a", "b", a[i], b[i], np.ones(a.shape[2])))
         ours = [difference[i], difference[i] - half[i], difference[i] + half[i], p[i]]
         np.testing.assert_allclose(ours, [found.difference, found.ci_low, found.ci_high, found.p_value], rtol=1e-9)
 
@@ -258,18 +265,18 @@ def extreme(found: dict[str, float], which: Any) -> dict[str, float]:
     return {name: found[name]}
 
 
-def powers(real: Components, studies: int) -> dict[str, Any]:
+def powers(real: VarianceComponents, studies: int) -> dict[str, Any]:
     """Return planned and simulated power under the variances of real runs, also at the seeds planned for 0.8."""
     rng, world, found = np.random.default_rng(7), world_of(real), {}
     for prompts in (24, 200):
         for size in (0.25, 0.5, 1.0):
-            planned = seeds_needed(Components(**(asdict(real) | {"items": prompts})), size)
+            planned = seeds_needed(VarianceComponents(**(asdict(real) | {"items": prompts})), size)
             sizes = [*SEEDS, *([planned] if planned and planned <= 60 else [])]
             found[f"difference {size}, {prompts} prompts"] = {
                 "seeds_planned_for_0.8": planned,
                 **{
                     f"{seeds} seeds": {
-                        "planned": power(real, size, seeds, prompts),
+                        "planned": compute_power(real, size, seeds, prompts),
                         "found": rate(rng, world, studies, seeds, prompts, truth=size)[0],
                     }
                     for seeds in dict.fromkeys(sizes)
@@ -278,10 +285,10 @@ def powers(real: Components, studies: int) -> dict[str, Any]:
     return found
 
 
-def splits(study: Study, metric: Metric, arm: str, ways: int = 2000) -> dict[str, float]:
+def splits(study: CollectedStudy, metric: Metric, arm: str, ways: int = 2000) -> dict[str, float]:
     """Return the share of splits of one arm's 20 real trainings that are told to differ."""
     rng = np.random.default_rng(1)
-    table = scores(study, metric, arm)
+    table = build_score_table(study, metric, arm)
     wide = table.pivot(index="seed", columns="item", values="score").to_numpy()
     items = table.drop_duplicates("item").set_index("item").sort_index()
     weights = items["weight"].to_numpy() if "weight" in table else np.ones(wide.shape[1])
@@ -291,8 +298,10 @@ def splits(study: Study, metric: Metric, arm: str, ways: int = 2000) -> dict[str
         rejected = 0
         for _ in range(ways):
             order = rng.permutation(len(wide))[: 2 * size]
-            half = Crossed("a", "b", wide[order[:size]], wide[order[size:]], weights / weights.mean(), factors=factors)
-            rejected += int(crossed_contrast(half).p_value <= ALPHA)
+            half = CrossedScores(
+                "a", "b", wide[order[:size]], wide[order[size:]], weights / weights.mean(), factors=factors
+            )
+            rejected += int(contrast_crossed_scores(half).p_value <= ALPHA)
         found[f"{size} against {size}"] = rejected / ways
     return found
 

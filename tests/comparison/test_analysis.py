@@ -1,4 +1,4 @@
-"""What a comparison says beyond its verdict: equality, plans, contributions and what came post hoc."""
+"""The parts of a comparison other than the verdict: equality, power plans, contributions and post hoc marks."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from winnow.comparison import Comparison, analyse, collect
-from winnow.comparison.metric_scores import scores
+from winnow.comparison import Comparison, analyze, collect_study
+from winnow.comparison.metric_scores import build_score_table
 from winnow.errors import WinnowErrors
 from winnow.metrics import Metric
 from winnow.tracking import keys
@@ -26,39 +26,39 @@ def ablated(planted_store: Any) -> str:
     )
 
 
-def test_each_signal_is_worth_what_the_filter_loses_without_it(planted_store: Any, ablated: str) -> None:
-    found = analyse(collect(planted_store.uri, ablated))
-    assert set(found.contributions) == {"vader", "nike"}
-    nike = found.contributions["nike"]
+def test_contributions_compare_the_filter_with_the_filter_without_each_signal(planted_store: Any, ablated: str) -> None:
+    comparison = analyze(collect_study(planted_store.uri, ablated))
+    assert set(comparison.contributions) == {"vader", "nike"}
+    nike = comparison.contributions["nike"]
     assert (nike.result.a, nike.result.b) == ("nike_positive", "less_nike")
     assert nike.result.ci_low < 1.0 < nike.result.ci_high
     assert nike.outcome == "better"
-    assert found.contributions["vader"].outcome == "no clear difference"
+    assert comparison.contributions["vader"].outcome == "no clear difference"
     assert nike.p_holm == pytest.approx(2 * nike.result.p_value)
-    assert {f.result.b for f in found.findings if f.family == "primary"} == {"full", "random_matched"}
-    assert found.as_dict()["contributions"]["nike"]["difference"] == nike.result.difference
+    assert {f.result.b for f in comparison.findings if f.family == "primary"} == {"full", "random_matched"}
+    assert comparison.as_dict()["contributions"]["nike"]["difference"] == nike.result.difference
 
 
-def test_a_declared_margin_bounds_both_primary_contrasts(planted_store: Any, ablated: str) -> None:
-    found = analyse(collect(planted_store.uri, ablated))
-    assert [f.equal for f in found.findings if f.family == "primary"] == [True, True]
-    assert "declared not to matter" in found.headline
-    assert all(f.equal is None for f in found.findings if f.family != "primary")
+def test_a_declared_margin_applies_to_both_primary_contrasts(planted_store: Any, ablated: str) -> None:
+    comparison = analyze(collect_study(planted_store.uri, ablated))
+    assert [f.equal for f in comparison.findings if f.family == "primary"] == [True, True]
+    assert "within the declared margin of 5.00" in comparison.headline
+    assert all(f.equal is None for f in comparison.findings if f.family != "primary")
 
 
-def test_seeds_are_planned_for_the_margin_and_for_what_was_seen(planted_store: Any, ablated: str) -> None:
-    found = analyse(collect(planted_store.uri, ablated))
-    plan, first = found.plans[0], found.findings[0].result
+def test_seeds_are_planned_for_the_margin_and_the_observed_difference(planted_store: Any, ablated: str) -> None:
+    comparison = analyze(collect_study(planted_store.uri, ablated))
+    plan, first = comparison.power_plans[0], comparison.findings[0].result
     assert (plan.a, plan.b, plan.alpha) == ("nike_positive", "full", pytest.approx(0.025))
-    assert set(plan.seeds) == {5.0, abs(first.difference), abs(first.difference) / 2}
-    asked = [plan.seeds[size] or 1000 for size in sorted(plan.seeds)]
-    assert asked == sorted(asked, reverse=True)
-    assert plan.seeds[5.0] == 2
-    assert (plan.seeds[abs(first.difference)] or 1000) > 3 or plan.findable <= abs(first.difference)
+    assert set(plan.seeds_needed) == {5.0, abs(first.difference), abs(first.difference) / 2}
+    needed = [plan.seeds_needed[size] or 1000 for size in sorted(plan.seeds_needed)]
+    assert needed == sorted(needed, reverse=True)
+    assert plan.seeds_needed[5.0] == 2
+    assert (plan.seeds_needed[abs(first.difference)] or 1000) > 3 or plan.smallest_difference <= abs(first.difference)
 
 
-def test_every_metric_keeps_the_points_of_its_seeds(planted_store: Any, planted: str) -> None:
-    points = analyse(collect(planted_store.uri, planted)).metrics["test/all/loss"]["full"]
+def test_every_metric_has_its_value_for_each_seed(planted_store: Any, planted: str) -> None:
+    points = analyze(collect_study(planted_store.uri, planted)).metrics["test/all/loss"]["full"]
     assert points.seeds == [1, 2, 3, 4, 5]
     assert len(points.values) == points.n == 5
     assert sum(points.values) / 5 == pytest.approx(points.mean)
@@ -71,31 +71,31 @@ def declare_again(planted_store: Any, name: str, **changes: Any) -> None:
     planted_store.client.log_text(parent.info.run_id, json.dumps(first | changes), keys.DECLARATION)
 
 
-def test_what_is_declared_after_the_first_run_is_marked_post_hoc(planted_store: Any) -> None:
+def test_metrics_and_margins_declared_after_the_first_run_are_post_hoc(planted_store: Any) -> None:
     name = planted_store.build("late", seeds=(1, 2), secondary=("test/all/loss",))
     declare_again(
         planted_store, name, secondary_metrics=["test/all/loss", "test/all/perplexity"], equivalence_margin=9.0
     )
-    study = collect(planted_store.uri, name)
-    found = analyse(study)
-    marked = {finding.metric: finding.post_hoc for finding in found.findings if finding.family == "secondary"}
+    study = collect_study(planted_store.uri, name)
+    comparison = analyze(study)
+    marked = {finding.metric: finding.post_hoc for finding in comparison.findings if finding.family == "secondary"}
     assert marked == {"test/all/loss": False, "test/all/perplexity": True}
-    assert found.equivalence_margin is None
-    assert not found.findings[0].post_hoc
-    assert any("equivalence margin 9.0 was set after the first run" in note for note in found.notes)
+    assert comparison.equivalence_margin is None
+    assert not comparison.findings[0].post_hoc
+    assert any("equivalence margin 9.0 was set after the first run" in note for note in comparison.notes)
 
 
-def test_a_metric_asked_for_now_is_described_and_marked(planted_store: Any, planted: str) -> None:
-    study = collect(planted_store.uri, planted)
-    found = analyse(study, metrics_too=("probe/nike/log_odds",))
-    (asked,) = [finding for finding in found.findings if finding.metric == "probe/nike/log_odds"]
-    assert (asked.family, asked.post_hoc, asked.outcome) == ("descriptive", True, None)
-    assert found.not_comparable == []
+def test_an_extra_metric_is_described_and_marked_post_hoc(planted_store: Any, planted: str) -> None:
+    study = collect_study(planted_store.uri, planted)
+    comparison = analyze(study, extra_metrics=("probe/nike/log_odds",))
+    (extra,) = [finding for finding in comparison.findings if finding.metric == "probe/nike/log_odds"]
+    assert (extra.family, extra.post_hoc, extra.outcome) == ("descriptive", True, None)
+    assert comparison.not_comparable == []
     with pytest.raises(WinnowErrors) as caught:
-        analyse(study, metrics_too=("probe/nike/log_odd", "test/al/loss", "banana"))
+        analyze(study, extra_metrics=("probe/nike/log_odd", "test/al/loss", "banana"))
     assert [error.key for error in caught.value.errors] == ["metrics"] * 3
-    for told in ("Did you mean 'log_odds'", "Did you mean 'all'", "no metric 'banana'", "Allowed: log_odds, positive"):
-        assert told in str(caught.value)
+    for text in ("Did you mean 'log_odds'", "Did you mean 'all'", "no metric 'banana'", "Allowed: log_odds, positive"):
+        assert text in str(caught.value)
 
 
 LOWER = (
@@ -107,78 +107,80 @@ LOWER = (
 
 
 @pytest.fixture(scope="module")
-def raised(planted_store: Any) -> Comparison:
+def higher_values(planted_store: Any) -> Comparison:
     """A study whose filter raises metrics of which lower is better, and two of which higher is."""
     higher = ("test/all/mrr", "probe/nike/forbidden_best_rank")
     name = planted_store.build("raised", raised=dict.fromkeys((*LOWER, *higher), 0.1), secondary=(*LOWER, *higher))
-    return analyse(collect(planted_store.uri, name))
+    return analyze(collect_study(planted_store.uri, name))
 
 
 @pytest.mark.parametrize("metric", LOWER)
-def test_a_metric_that_gets_worse_is_reported_as_worse(raised: Comparison, metric: str) -> None:
-    (found,) = [finding for finding in raised.findings if finding.metric == metric]
-    assert found.result.difference > 0
-    assert found.outcome == "worse"
-    assert raised.as_dict()["metric_info"][metric]["direction"] == "lower"
+def test_a_metric_that_gets_worse_is_reported_as_worse(higher_values: Comparison, metric: str) -> None:
+    (finding,) = [entry for entry in higher_values.findings if entry.metric == metric]
+    assert finding.result.difference > 0
+    assert finding.outcome == "worse"
+    assert higher_values.as_dict()["metric_info"][metric]["direction"] == "lower"
 
 
-def test_a_metric_that_gets_better_is_reported_as_better(raised: Comparison) -> None:
-    outcomes = {finding.metric: finding.outcome for finding in raised.findings}
+def test_a_metric_that_gets_better_is_reported_as_better(higher_values: Comparison) -> None:
+    outcomes = {finding.metric: finding.outcome for finding in higher_values.findings}
     assert outcomes["test/all/mrr"] == outcomes["probe/nike/forbidden_best_rank"] == "better"
 
 
 def test_a_declared_metric_without_a_direction_gets_no_verdict(planted_store: Any) -> None:
     metric = "probe/nike/filter_overlap"
     name = planted_store.build("descriptive", raised={metric: 0.1}, secondary=(metric,))
-    (refused,) = analyse(collect(planted_store.uri, name)).not_comparable
+    (refused,) = analyze(collect_study(planted_store.uri, name)).not_comparable
     assert refused["metric"] == metric
     assert "neither value is better" in refused["reason"]
 
 
 def test_prompts_are_clustered_by_template_and_slot(planted_store: Any) -> None:
-    found = analyse(collect(planted_store.uri, planted_store.build("clustered", templates=True, blocked=True)))
-    first = found.findings[0].result
+    comparison = analyze(
+        collect_study(planted_store.uri, planted_store.build("clustered", templates=True, blocked=True))
+    )
+    first = comparison.findings[0].result
     assert first.levels == {"template": 8, "product": 5}
     assert first.blocked
-    assert set(found.plans[0].needed[abs(first.difference)]) == {"template", "product"}
-    assert "items assumed independent" not in found.verdict.reason
-    assert found.as_dict()["contrasts"][0]["levels"] == {"template": 8, "product": 5}
+    assert set(comparison.power_plans[0].levels_needed[abs(first.difference)]) == {"template", "product"}
+    assert "items assumed independent" not in comparison.verdict.reason
+    assert comparison.as_dict()["contrasts"][0]["levels"] == {"template": 8, "product": 5}
 
 
 def test_an_old_study_is_marked_as_assuming_independent_items(planted_store: Any, planted: str) -> None:
-    found = analyse(collect(planted_store.uri, planted))
-    assert found.verdict.reason.endswith("items assumed independent")
-    assert any("items assumed independent" in note for note in found.notes)
-    assert not found.findings[0].result.blocked
+    comparison = analyze(collect_study(planted_store.uri, planted))
+    assert comparison.verdict.reason.endswith("items assumed independent")
+    assert any("items assumed independent" in note for note in comparison.notes)
+    assert not comparison.findings[0].result.blocked
 
 
 def test_a_baseline_that_is_the_control_is_tested_once(planted_store: Any) -> None:
-    found = analyse(collect(planted_store.uri, planted_store.build("one-control", control="full")))
-    (first,) = [finding for finding in found.findings if finding.family == "primary"]
+    comparison = analyze(collect_study(planted_store.uri, planted_store.build("one-control", control="full")))
+    (first,) = [finding for finding in comparison.findings if finding.family == "primary"]
     assert first.p_holm == first.result.p_value
-    assert "only their number is open" in found.verdict.sentences[1]
+    assert "remains unknown" in comparison.verdict.sentences[1]
 
 
-def test_a_run_without_a_finite_score_is_left_out_by_name(planted_store: Any) -> None:
+def test_a_run_without_a_finite_score_is_excluded_and_listed(planted_store: Any) -> None:
     name = planted_store.build("diverged", secondary=("test/all/loss",))
-    run_id = collect(planted_store.uri, name).of("full")[2].run_id
+    run_id = collect_study(planted_store.uri, name).get_cells("full")[2].run_id
     path = planted_store.folder / "artifacts" / name / run_id / "artifacts" / keys.PROMPTS
     table = pq.read_table(path)
     lost = pa.array([float("nan")] * len(table))
     pq.write_table(table.set_column(table.column_names.index("log_odds"), "log_odds", lost), path)
-    found = analyse(collect(planted_store.uri, name))
-    assert (found.findings[0].result.n_a, found.findings[0].result.n_b) == (5, 4)
-    assert found.findings[0].result.items == 40
-    assert any("full seed 3 (no finite score)" in note for note in found.notes)
+    comparison = analyze(collect_study(planted_store.uri, name))
+    assert (comparison.findings[0].result.n_a, comparison.findings[0].result.n_b) == (5, 4)
+    assert comparison.findings[0].result.items == 40
+    assert any("full seed 3 (no finite score)" in note for note in comparison.notes)
 
 
 def test_an_unrelated_arm_without_its_table_changes_nothing(planted_store: Any) -> None:
     name = planted_store.build("lost-control", secondary=("test/all/loss",))
-    before = analyse(collect(planted_store.uri, name)).findings[0].result
-    run_id = collect(planted_store.uri, name).of("random_matched")[0].run_id
+    before = analyze(collect_study(planted_store.uri, name)).findings[0].result
+    run_id = collect_study(planted_store.uri, name).get_cells("random_matched")[0].run_id
     (planted_store.folder / "artifacts" / name / run_id / "artifacts" / keys.PROMPTS).unlink()
-    study = collect(planted_store.uri, name)
-    found = analyse(study)
-    assert found.findings[0].result == before
-    assert found.findings[1].result.seeds_left_out == ("random_matched seed 1 (no finite score)",)
-    assert len(scores(study, Metric("probe/nike_wide/log_odds"), "random_matched")["item"].unique()) == 40
+    study = collect_study(planted_store.uri, name)
+    comparison = analyze(study)
+    assert comparison.findings[0].result == before
+    assert comparison.findings[1].result.seeds_left_out == ("random_matched seed 1 (no finite score)",)
+    assert len(build_score_table(study, Metric("probe/nike_wide/log_odds"), "random_matched")["item"].unique()) == 40

@@ -1,4 +1,4 @@
-"""Seeds as blocks, runs without scores, and cells that no run scored."""
+"""Seeds as blocks, runs without scores, and missing scores."""
 
 from __future__ import annotations
 
@@ -9,17 +9,17 @@ import pandas as pd
 import pytest
 from scipy import stats
 
-from winnow.comparison import contrast, permutation_p, summarise
-from winnow.comparison.crossed_design import Array, Crossed
-from winnow.comparison.missing_cells import fill_missing
-from winnow.comparison.statistics import crossed_contrast
+from winnow.comparison import contrast, permutation_p, summarize
+from winnow.comparison.crossed_design import Array, CrossedScores
+from winnow.comparison.missing_scores import impute_missing
+from winnow.comparison.statistics import contrast_crossed_scores
 from winnow.errors import WinnowError
 
 STUDIES = 800
 
 
 def table(a: list[list[float]], b: list[list[float]]) -> pd.DataFrame:
-    """Lay seeds x items scores of two arms out as rows."""
+    """Return the seeds x items scores of two arms as a table with one row per score."""
     return pd.DataFrame(
         [
             (arm, seed, f"p{item}", score)
@@ -31,8 +31,8 @@ def table(a: list[list[float]], b: list[list[float]]) -> pd.DataFrame:
     )
 
 
-def sides(rng: np.random.Generator, correlation: float, seeds: int = 5, items: int = 24) -> list[Array]:
-    """Draw two arms without a difference, of which equal seeds are correlated."""
+def draw_arms(rng: np.random.Generator, correlation: float, seeds: int = 5, items: int = 24) -> list[Array]:
+    """Draw the scores of two arms without a true difference; runs with the same seed are correlated."""
     shared, own = rng.normal(size=seeds), math.sqrt(1 - abs(correlation))
     return [
         rng.normal(0, 0.1, items)
@@ -42,14 +42,16 @@ def sides(rng: np.random.Generator, correlation: float, seeds: int = 5, items: i
     ]
 
 
-def study(rng: np.random.Generator, correlation: float, seeds: int = 5, items: int = 24) -> pd.DataFrame:
-    return table(*(side.tolist() for side in sides(rng, correlation, seeds, items)))
+def draw_study(rng: np.random.Generator, correlation: float, seeds: int = 5, items: int = 24) -> pd.DataFrame:
+    return table(*(side.tolist() for side in draw_arms(rng, correlation, seeds, items)))
 
 
 def rejections(seed: int, correlation: float, blocked: bool) -> float:
     rng = np.random.default_rng(seed)
-    studies = (Crossed("a", "b", *sides(rng, correlation), np.ones(24), blocked=blocked) for _ in range(STUDIES))
-    return float(np.mean([crossed_contrast(one).p_value <= 0.05 for one in studies]))
+    studies = (
+        CrossedScores("a", "b", *draw_arms(rng, correlation), np.ones(24), blocked=blocked) for _ in range(STUDIES)
+    )
+    return float(np.mean([contrast_crossed_scores(study).p_value <= 0.05 for study in studies]))
 
 
 def test_one_item_is_the_paired_t_test() -> None:
@@ -61,22 +63,22 @@ def test_one_item_is_the_paired_t_test() -> None:
 
 
 @pytest.mark.parametrize("correlation", [-0.5, 0.0, 0.6])
-def test_pairs_hold_their_level_whatever_the_correlation(correlation: float) -> None:
+def test_pairs_keep_the_level_at_any_correlation(correlation: float) -> None:
     assert rejections(7, correlation, blocked=True) <= 0.05 + 3 * math.sqrt(0.05 * 0.95 / STUDIES)
 
 
 def test_unpaired_seeds_reject_too_often_if_the_correlation_is_negative() -> None:
-    """The reason for the default."""
+    """This is why blocking by seed is the default."""
     assert rejections(8, -0.5, blocked=False) > 0.08
 
 
 def test_pairs_narrow_the_interval_if_the_correlation_is_positive() -> None:
-    scores = study(np.random.default_rng(9), 0.9, seeds=20)
+    scores = draw_study(np.random.default_rng(9), 0.9, seeds=20)
     assert contrast(scores, "a", "b", blocked=True).std_error < 0.7 * contrast(scores, "a", "b").std_error
 
 
-def test_a_seed_without_a_partner_is_left_out_and_named() -> None:
-    scores = study(np.random.default_rng(10), 0.5)
+def test_a_seed_without_a_partner_is_excluded_and_listed() -> None:
+    scores = draw_study(np.random.default_rng(10), 0.5)
     found = contrast(scores[~((scores["arm"] == "b") & (scores["seed"] == 3))], "a", "b", blocked=True)
     assert (found.n_a, found.n_b) == (4, 4)
     assert found.seeds_left_out == ("a seed 3 (not in b)",)
@@ -90,33 +92,33 @@ def test_permutation_of_pairs_swaps_within_them() -> None:
 
 
 @pytest.mark.parametrize("bad", [math.nan, math.inf])
-def test_a_run_without_finite_scores_is_left_out_and_named(bad: float) -> None:
-    scores = study(np.random.default_rng(11), 0.0)
+def test_a_run_without_finite_scores_is_excluded_and_listed(bad: float) -> None:
+    scores = draw_study(np.random.default_rng(11), 0.0)
     scores.loc[(scores["arm"] == "a") & (scores["seed"] == 2), "score"] = bad
     found = contrast(scores, "a", "b")
     assert (found.n_a, found.n_b, found.items, found.items_left_out) == (4, 5, 24, 0)
     assert found.seeds_left_out == ("a seed 2 (no finite score)",)
-    with pytest.raises(WinnowError, match=r"Left out: a seed 2 \(no finite score\)"):
+    with pytest.raises(WinnowError, match=r"Excluded: a seed 2 \(no finite score\)"):
         contrast(scores[(scores["arm"] == "b") | (scores["seed"] <= 2)], "a", "b")
 
 
-def test_a_missing_cell_drops_no_prompt() -> None:
+def test_a_missing_score_excludes_no_prompt() -> None:
     rng = np.random.default_rng(12)
-    scores = study(rng, 0.0, items=336)
+    scores = draw_study(rng, 0.0, items=336)
     thinned = scores[rng.random(len(scores)) > 0.05]
-    found, whole = contrast(thinned, "a", "b"), contrast(scores, "a", "b")
+    found, complete = contrast(thinned, "a", "b"), contrast(scores, "a", "b")
     assert (found.items, found.items_left_out) == (336, 0)
     assert found.missing == len(scores) - len(thinned)
-    assert found.difference == pytest.approx(whole.difference, abs=0.01)
-    assert found.std_error == pytest.approx(whole.std_error, rel=0.05)
+    assert found.difference == pytest.approx(complete.difference, abs=0.01)
+    assert found.std_error == pytest.approx(complete.std_error, rel=0.05)
 
 
-def test_missing_cells_hold_the_least_squares_fit() -> None:
+def test_missing_scores_are_imputed_by_the_least_squares_fit() -> None:
     rng = np.random.default_rng(13)
     scores = rng.normal(size=(4, 7))
     gaps = scores.copy()
     gaps[0, 1] = gaps[2, 5] = gaps[3, 5] = math.nan
-    filled, missing = fill_missing(gaps, np.ones(7))
+    filled, missing = impute_missing(gaps, np.ones(7))
     known = ~np.isnan(gaps)
     seed, item = np.nonzero(known)
     design = np.hstack([np.eye(4)[seed], np.eye(7)[item]])
@@ -126,19 +128,19 @@ def test_missing_cells_hold_the_least_squares_fit() -> None:
     assert filled[2, 5] == pytest.approx(effects[2] + effects[4 + 5])
 
 
-def test_intervals_cover_with_missing_cells() -> None:
+def test_intervals_cover_with_missing_scores() -> None:
     rng, covered = np.random.default_rng(14), 0
     for _ in range(STUDIES):
-        gaps = [np.where(rng.random(side.shape) > 0.05, side, math.nan) for side in sides(rng, 0.0)]
-        (a, missing_a), (b, missing_b) = (fill_missing(side, np.ones(24)) for side in gaps)
-        found = crossed_contrast(Crossed("a", "b", a, b, np.ones(24), missing=(missing_a, missing_b)))
+        gaps = [np.where(rng.random(side.shape) > 0.05, side, math.nan) for side in draw_arms(rng, 0.0)]
+        (a, missing_a), (b, missing_b) = (impute_missing(side, np.ones(24)) for side in gaps)
+        found = contrast_crossed_scores(CrossedScores("a", "b", a, b, np.ones(24), missing=(missing_a, missing_b)))
         covered += found.ci_low <= 0 <= found.ci_high
     assert covered / STUDIES >= 0.95 - 3 * math.sqrt(0.05 * 0.95 / STUDIES)
 
 
 @pytest.mark.parametrize("weight", [0.0, -1.0, math.nan, math.inf])
-def test_a_weight_that_is_not_positive_is_refused(weight: float) -> None:
-    scores = study(np.random.default_rng(15), 0.0, items=5).assign(weight=1.0)
+def test_a_weight_that_is_not_positive_is_an_error(weight: float) -> None:
+    scores = draw_study(np.random.default_rng(15), 0.0, items=5).assign(weight=1.0)
     scores.loc[scores["item"] == "p3", "weight"] = weight
     with pytest.raises(WinnowError, match=r"expected a positive number for each item, got .* for item 'p3'") as caught:
         contrast(scores, "a", "b")
@@ -146,9 +148,9 @@ def test_a_weight_that_is_not_positive_is_refused(weight: float) -> None:
 
 
 @pytest.mark.parametrize("confidence", [95, 1.0, 0.0, math.nan])
-def test_a_confidence_that_is_no_share_is_refused(confidence: float) -> None:
+def test_a_confidence_outside_0_and_1_is_an_error(confidence: float) -> None:
     with pytest.raises(WinnowError, match="between 0 and 1") as caught:
-        summarise([1.0, 2.0], confidence)
+        summarize([1.0, 2.0], confidence)
     assert caught.value.key == "confidence"
     with pytest.raises(WinnowError, match="between 0 and 1"):
-        contrast(study(np.random.default_rng(16), 0.0), "a", "b", confidence)
+        contrast(draw_study(np.random.default_rng(16), 0.0), "a", "b", confidence)

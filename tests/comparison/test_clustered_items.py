@@ -9,16 +9,16 @@ import pandas as pd
 import pytest
 
 from winnow.comparison import bootstrap_interval, contrast
-from winnow.comparison.crossed_design import Crossed
-from winnow.comparison.item_structure import structure_of
-from winnow.comparison.metric_scores import _of_prompts
-from winnow.comparison.statistics import crossed_contrast
+from winnow.comparison.crossed_design import CrossedScores
+from winnow.comparison.item_structure import build_item_structure
+from winnow.comparison.metric_scores import _select_prompt_scores
+from winnow.comparison.statistics import contrast_crossed_scores
 from winnow.metrics import Metric
 
 TEMPLATES, PRODUCTS = 24, 14
 
 
-def drawn(
+def draw_scores(
     rng: np.random.Generator, seeds: int = 5, templates: int = TEMPLATES, products: int = PRODUCTS, effect: float = 0.0
 ) -> pd.DataFrame:
     """Draw scores in which templates are 92% of the variance between prompts, as in the demo."""
@@ -31,7 +31,7 @@ def drawn(
     return pd.DataFrame(found, columns=["arm", "seed", "item", "score", "factor:template", "factor:product"])
 
 
-def test_a_crossed_case_worked_by_hand() -> None:
+def test_a_crossed_contrast_equals_a_calculation_by_hand() -> None:
     # One pair of seeds that differ by 1 everywhere; the arms' difference is 10 + template (0, 1, .., 5) + product.
     rows = [
         (arm, seed, f"{t}-{p}", (10 + t + 2 * p if arm == "a" else 0.0) + seed, t, p)
@@ -41,7 +41,9 @@ def test_a_crossed_case_worked_by_hand() -> None:
         pd.DataFrame(rows, columns=["arm", "seed", "item", "score", "factor:template", "factor:product"]), "a", "b"
     )
     # Variances of 0..5 and of 0, 2, .., 8 are 3.5 and 10; they are divided by 6 and 5. Seeds: 0.5 / 2 in each arm.
-    assert found.parts == pytest.approx({"seeds": 0.5, "template": 3.5 / 6, "product": 2.0, "overlap": 0.0}, abs=1e-12)
+    assert found.variance_by_source == pytest.approx(
+        {"seeds": 0.5, "template": 3.5 / 6, "product": 2.0, "overlap": 0.0}, abs=1e-12
+    )
     assert found.std_error**2 == pytest.approx(0.5 + 3.5 / 6 + 2.0)
     assert found.levels == {"template": 6, "product": 5}
     df = (0.5 + 3.5 / 6 + 2.0) ** 2 / (2 * 0.25**2 / 1 + (3.5 / 6) ** 2 / 5 + 2.0**2 / 4)
@@ -49,11 +51,11 @@ def test_a_crossed_case_worked_by_hand() -> None:
 
 
 def test_prompts_that_share_templates_count_as_few() -> None:
-    scores = drawn(np.random.default_rng(0))
+    scores = draw_scores(np.random.default_rng(0))
     clustered = contrast(scores, "a", "b")
     alone = contrast(scores.drop(columns=["factor:template", "factor:product"]), "a", "b")
     assert clustered.difference == pytest.approx(alone.difference)
-    assert clustered.parts["template"] > 8 * alone.parts["items"]
+    assert clustered.variance_by_source["template"] > 8 * alone.variance_by_source["items"]
     assert alone.assumed_independent
     assert not clustered.assumed_independent
 
@@ -71,31 +73,31 @@ def test_type_one_error_holds_for_new_templates() -> None:
             + rng.normal(0, 0.1, (5, templates * products))
             for _ in "ab"
         ]
-        study = Crossed("a", "b", *sides, np.ones(templates * products), factors=factors)
-        clustered.append(crossed_contrast(study).p_value <= 0.05)
-        alone.append(crossed_contrast(dataclasses.replace(study, factors={})).p_value <= 0.05)
+        study = CrossedScores("a", "b", *sides, np.ones(templates * products), factors=factors)
+        clustered.append(contrast_crossed_scores(study).p_value <= 0.05)
+        alone.append(contrast_crossed_scores(dataclasses.replace(study, factors={})).p_value <= 0.05)
     assert np.mean(clustered) <= 0.05 + 3 * np.sqrt(0.05 * 0.95 / 600)
     assert np.mean(alone) > 0.12
 
 
-def test_every_item_a_level_is_the_same_as_independent_items() -> None:
-    scores = drawn(np.random.default_rng(2), templates=30, products=1)
+def test_a_factor_with_one_item_per_level_equals_independent_items() -> None:
+    scores = draw_scores(np.random.default_rng(2), templates=30, products=1)
     found, plain = contrast(scores, "a", "b"), contrast(scores[["arm", "seed", "item", "score"]], "a", "b")
     assert (found.difference, found.std_error, found.df) == pytest.approx((plain.difference, plain.std_error, plain.df))
     assert (found.levels, found.fixed) == ({"template": 30}, {"product": 1})
 
 
 def test_a_factor_with_few_levels_is_fixed() -> None:
-    scores = drawn(np.random.default_rng(3), templates=2, products=9)
+    scores = draw_scores(np.random.default_rng(3), templates=2, products=9)
     found = contrast(scores, "a", "b")
     assert (found.levels, found.fixed) == ({"product": 9}, {"template": 2})
-    both = contrast(drawn(np.random.default_rng(3), templates=2, products=3), "a", "b")
+    both = contrast(draw_scores(np.random.default_rng(3), templates=2, products=3), "a", "b")
     assert both.rule == "seeds"
     assert both.levels == {}
 
 
 def test_rows_are_nested_in_clusters_and_independent_without_enough_of_them() -> None:
-    scores = drawn(np.random.default_rng(4), templates=8, products=6)
+    scores = draw_scores(np.random.default_rng(4), templates=8, products=6)
     rows = scores.drop(columns="factor:product").rename(columns={"factor:template": "cluster:source"})
     assert contrast(rows, "a", "b").levels == {"source": 8}
     few = rows.assign(**{"cluster:source": rows["cluster:source"].where(rows["cluster:source"] == "t0", "t1")})
@@ -103,14 +105,18 @@ def test_rows_are_nested_in_clusters_and_independent_without_enough_of_them() ->
     assert (found.levels, found.fixed) == ({"items": 48}, {"source": 2})
 
 
-def test_a_factor_within_a_coarser_one_is_covered_by_it() -> None:
+def test_a_factor_nested_in_a_coarser_one_is_omitted() -> None:
     coarse = [i // 4 for i in range(40)]
-    found = structure_of(np.ones(40), {"pair": [i // 2 for i in range(40)], "group": coarse, "copy": coarse}, {})
+    found = build_item_structure(
+        np.ones(40), {"pair": [i // 2 for i in range(40)], "group": coarse, "copy": coarse}, {}
+    )
     assert [factor.name for factor in found.factors] == ["group"]
 
 
-def test_items_without_a_label_are_levels_of_their_own() -> None:
-    found = structure_of(np.ones(12), {"slot": ["a", "a", "b", "b", "c", "c", "d", "d", "e", "e", None, None]}, {})
+def test_each_item_without_a_label_is_a_separate_level() -> None:
+    found = build_item_structure(
+        np.ones(12), {"slot": ["a", "a", "b", "b", "c", "c", "d", "d", "e", "e", None, None]}, {}
+    )
     assert found.factors[0].levels == 7
 
 
@@ -118,21 +124,21 @@ def test_unequal_levels_give_an_unbiased_variance() -> None:
     """The correction for levels of unequal weight, against the variance of the mean in many draws."""
     rng = np.random.default_rng(5)
     codes = np.repeat(np.arange(12), [1, 1, 2, 2, 3, 4, 6, 8, 10, 12, 20, 30])
-    structure = structure_of(np.ones(codes.size), {}, {"cluster": codes.tolist()})
+    structure = build_item_structure(np.ones(codes.size), {}, {"cluster": codes.tolist()})
     values = rng.normal(size=(4000, 12))[:, codes]
-    estimates = [structure.factors[0].variance(structure.contributions(one)) for one in values]
+    estimates = [structure.factors[0].variance(structure.contributions(sample)) for sample in values]
     assert np.mean(estimates) == pytest.approx(values.mean(axis=1).var(), rel=0.08)
-    assert structure.factors[0].df < 6, "a few large clusters count for few"
+    assert structure.factors[0].df < 6, "a few large clusters dominate, so there are few degrees of freedom"
 
 
 def test_the_bootstrap_resamples_templates() -> None:
-    scores = drawn(np.random.default_rng(6))
+    scores = draw_scores(np.random.default_rng(6))
     clustered = bootstrap_interval(scores, "a", "b", resamples=400)
     alone = bootstrap_interval(scores[["arm", "seed", "item", "score"]], "a", "b", resamples=400)
     assert clustered[1] - clustered[0] > 1.2 * (alone[1] - alone[0])
 
 
-def test_the_table_of_prompts_names_its_factors() -> None:
+def test_the_table_select_prompt_scores_names_its_factors() -> None:
     table = pd.DataFrame(
         {
             "arm": "full", "seed": 1, "stage": "after", "probe": ["wide", "wide", "other"],
@@ -142,9 +148,9 @@ def test_the_table_of_prompts_names_its_factors() -> None:
             "log_odds": [0.1, 0.2, 0.3],
         }
     )  # fmt: skip
-    found = _of_prompts(table, Metric("probe/wide/log_odds"), "after")
+    found = _select_prompt_scores(table, Metric("probe/wide/log_odds"), "after")
     assert found is not None
     assert {"factor:template", "factor:product"} <= set(found.columns)
-    old = _of_prompts(table.drop(columns="template"), Metric("probe/wide/log_odds"), "after")
+    old = _select_prompt_scores(table.drop(columns="template"), Metric("probe/wide/log_odds"), "after")
     assert old is not None
     assert not [name for name in old.columns if name.startswith("factor:")]

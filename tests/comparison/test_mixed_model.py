@@ -1,7 +1,7 @@
-"""A mixed model with crossed variance components, fitted by statsmodels, as the oracle of the contrast.
+"""Compare the contrast with a mixed model with crossed variance components, fitted by statsmodels.
 
-In balanced data the restricted maximum likelihood estimates are those of the analysis of variance, as long as none of
-them is 0; so both give the same difference and the same standard error.
+In balanced data the restricted maximum likelihood estimates equal those of the analysis of variance, unless one of them
+is 0. So both give the same difference and the same standard error.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ mixed = pytest.importorskip("statsmodels.regression.mixed_linear_model")
 SEEDS, TEMPLATES, PRODUCTS = 4, 5, 5
 
 
-def drawn(rng: np.random.Generator) -> pd.DataFrame:
+def draw_scores(rng: np.random.Generator) -> pd.DataFrame:
     grid = (TEMPLATES, PRODUCTS)
     own = rng.normal(0, 0.5, (TEMPLATES, 1)) + rng.normal(0, 0.5, PRODUCTS) + rng.normal(0, 0.6, grid)
     common = rng.normal(0, 1, (TEMPLATES, 1)) + rng.normal(0, 0.3, grid)
@@ -32,13 +32,13 @@ def drawn(rng: np.random.Generator) -> pd.DataFrame:
     return pd.DataFrame(found, columns=["arm", "seed", "item", "score", "factor:template", "factor:product"])
 
 
-def fitted(y: pd.Series, fixed: NDArray[np.float64], effects: dict[str, pd.Series]) -> tuple[float, float]:
+def fit_mixed_model(y: pd.Series, fixed: NDArray[np.float64], effects: dict[str, pd.Series]) -> tuple[float, float]:
     """Return the first fixed effect and its standard error, with crossed random effects."""
     indicators = {name: pd.get_dummies(labels, dtype=float) for name, labels in effects.items()}
     components = mixed.VCSpec(
         list(indicators),
         [[[str(label) for label in one.columns]] for one in indicators.values()],
-        [[one.to_numpy()] for one in indicators.values()],
+        [[indicator.to_numpy()] for indicator in indicators.values()],
     )
     model = mixed.MixedLM(y.to_numpy(), fixed, groups=np.zeros(len(y)), exog_vc=components)
     with warnings.catch_warnings():
@@ -50,7 +50,7 @@ def fitted(y: pd.Series, fixed: NDArray[np.float64], effects: dict[str, pd.Serie
 
 
 def test_paired_seeds_agree_with_a_mixed_model() -> None:
-    scores = drawn(np.random.default_rng(10))
+    scores = draw_scores(np.random.default_rng(10))
     keys = ["seed", "item", "factor:template", "factor:product"]
     pairs = scores.pivot(index=keys, columns="arm", values="score").reset_index()
     seed, template, product = (pairs[name].astype(str) for name in ("seed", "factor:template", "factor:product"))
@@ -58,7 +58,7 @@ def test_paired_seeds_agree_with_a_mixed_model() -> None:
         "seed": seed, "template": template, "product": product, "item": pairs["item"].astype(str),
         "seed:template": seed + ":" + template, "seed:product": seed + ":" + product,
     }  # fmt: skip
-    estimate, error = fitted(pairs["a"] - pairs["b"], np.ones((len(pairs), 1)), effects)
+    estimate, error = fit_mixed_model(pairs["a"] - pairs["b"], np.ones((len(pairs), 1)), effects)
     ours = contrast(scores, "a", "b", blocked=True)
     assert ours.rule == "all"
     assert ours.difference == pytest.approx(estimate, abs=1e-9)
@@ -66,7 +66,7 @@ def test_paired_seeds_agree_with_a_mixed_model() -> None:
 
 
 def test_nested_seeds_agree_with_a_mixed_model() -> None:
-    scores = drawn(np.random.default_rng(10))
+    scores = draw_scores(np.random.default_rng(10))
     arm, template, product = (scores[name] for name in ("arm", "factor:template", "factor:product"))
     run = arm + ":" + scores["seed"].astype(str)
     effects = {
@@ -75,7 +75,7 @@ def test_nested_seeds_agree_with_a_mixed_model() -> None:
     }  # fmt: skip
     sign = np.where(arm == "a", 0.5, -0.5)[:, None]
     fixed = np.hstack([sign, pd.get_dummies(scores["item"], dtype=float).to_numpy()])
-    estimate, error = fitted(scores["score"], fixed, effects)
+    estimate, error = fit_mixed_model(scores["score"], fixed, effects)
     ours = contrast(scores, "a", "b")
     assert ours.rule == "all"
     assert ours.difference == pytest.approx(estimate, abs=1e-9)

@@ -80,14 +80,14 @@ def test_a_metric_of_the_user_is_logged_stored_and_compared(
 
 
 def test_the_direction_of_a_stored_metric_decides_the_verdict() -> None:
-    from winnow.comparison.verdict import judge
+    from winnow.comparison.verdict import decide_outcome
     from winnow.metrics import MetricRegistry
 
     metric = PromptMetric(lambda answer: 1.0, "word_length", "lower", "letters", "length")
     kept = MetricRegistry({"probe/nike/word_length": metric.definition}).to_json()
     found = MetricRegistry.from_json([kept]).metric("probe/nike/word_length")
-    assert judge(found, 0.5, 0.01, 0.05) == "worse"
-    assert judge(found, -0.5, 0.01, 0.05) == "better"
+    assert decide_outcome(found, 0.5, 0.01, 0.05) == "worse"
+    assert decide_outcome(found, -0.5, 0.01, 0.05) == "better"
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from winnow.comparison import Comparison, analyse, collect
+from winnow.comparison import Comparison, analyze, collect_study
 from winnow.errors import WinnowError
 from winnow.reporting import compare
 from winnow.tracking import keys
@@ -200,7 +200,7 @@ def test_the_comparison_is_a_run_of_its_own_that_links_what_it_compared(report: 
 
 def test_nothing_is_found_where_nothing_is(planted_store: Any) -> None:
     null = dict.fromkeys(("full", "nike_positive", "random_matched"), 0.0)
-    comparison = analyse(collect(planted_store.uri, planted_store.build("null", null)))
+    comparison = analyze(collect_study(planted_store.uri, planted_store.build("null", null)))
     assert comparison.verdict.word == "no clear difference"
     assert "no proof of equality" in comparison.headline
 
@@ -223,14 +223,18 @@ def test_losses_under_other_tokenizers_are_refused_and_probes_are_not(planted_st
 
 def test_an_arm_trained_to_be_used_is_not_compared(planted_store: Any) -> None:
     reason = {keys.NOT_COMPARABLE: "the validation loss decides when training ends"}
-    comparison = analyse(collect(planted_store.uri, planted_store.build("used", seeds=(1, 2), tags={"full": reason})))
+    comparison = analyze(
+        collect_study(planted_store.uri, planted_store.build("used", seeds=(1, 2), tags={"full": reason}))
+    )
     assert comparison.verdict.word == "not comparable"
-    assert "full was trained to be used" in comparison.verdict.reason
+    assert "full was not trained for a comparison" in comparison.verdict.reason
 
 
 def test_another_budget_makes_the_verdict_not_comparable(planted_store: Any) -> None:
-    comparison = analyse(
-        collect(planted_store.uri, planted_store.build("budgets", seeds=(1, 2), tags={"full": {keys.MAX_STEPS: "900"}}))
+    comparison = analyze(
+        collect_study(
+            planted_store.uri, planted_store.build("budgets", seeds=(1, 2), tags={"full": {keys.MAX_STEPS: "900"}})
+        )
     )
     assert comparison.verdict.word == "not comparable"
     assert "budget in steps" in comparison.verdict.reason
@@ -252,12 +256,12 @@ def test_lost_artifacts_leave_what_the_summaries_still_say(planted_store: Any, t
 
 def test_deleted_and_damaged_artifacts_are_told_and_the_rest_is_compared(planted_store: Any) -> None:
     name = planted_store.build("deleted", seeds=(1, 2), secondary=("test/all/loss",))
-    study = collect(planted_store.uri, name)
-    gone, damaged = (study.of("full")[i].run_id for i in (0, 1))
+    study = collect_study(planted_store.uri, name)
+    gone, damaged = (study.get_cells("full")[i].run_id for i in (0, 1))
     folder = planted_store.folder / "artifacts" / name
     shutil.rmtree(folder / gone)
     (folder / damaged / "artifacts" / keys.PROMPTS).write_bytes(b"PAR1 and then nothing")
-    comparison = analyse(collect(planted_store.uri, name))
+    comparison = analyze(collect_study(planted_store.uri, name))
     told = " ".join(comparison.notes)
     assert "scores per prompt (evaluation/prompts.parquet) could not be read for full seed 1, full seed 2" in told
     assert "losses per row (evaluation/rows.parquet) could not be read for full seed 1" in told
@@ -267,8 +271,10 @@ def test_deleted_and_damaged_artifacts_are_told_and_the_rest_is_compared(planted
 
 
 def test_a_metric_nobody_logged_is_not_comparable(planted_store: Any) -> None:
-    comparison = analyse(
-        collect(planted_store.uri, planted_store.build("unlogged", seeds=(1, 2), secondary=("probe/other/log_odds",)))
+    comparison = analyze(
+        collect_study(
+            planted_store.uri, planted_store.build("unlogged", seeds=(1, 2), secondary=("probe/other/log_odds",))
+        )
     )
     assert comparison.not_comparable[0]["reason"].startswith("nike_positive has no probe/other/log_odds for seed 1, 2")
 
@@ -282,7 +288,8 @@ def test_an_unwritable_folder_is_an_error_of_the_users(planted_store: Any, plant
 
 def test_the_room_imports_without_torch() -> None:
     code = (
-        "import sys, winnow.comparison as c, winnow.reporting.comparison_report; c.contrast, c.collect, c.analyse;"
+        "import sys, winnow.comparison as c, winnow.reporting.comparison_report;"
+        "c.contrast, c.collect_study, c.analyze;"
         "assert 'torch' not in sys.modules"
     )
     subprocess.run([sys.executable, "-c", code], check=True)

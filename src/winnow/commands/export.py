@@ -13,7 +13,7 @@ import yaml
 from rich.console import Console
 
 from winnow.commands.rerun import PACKAGES, PATCH, defaults_notice
-from winnow.comparison import Comparison, Study, analyse, collect
+from winnow.comparison import CollectedStudy, Comparison, analyze, collect_study
 from winnow.config import ExportConfig, TrainConfig, construct, defaults_of_now, read_cell
 from winnow.errors import WinnowError
 from winnow.reporting import write_comparison_report
@@ -85,8 +85,8 @@ def run_export(config: ExportConfig, console: Console) -> Path:
     folder = config.folder or config.output_dir / config.study / "export"
     if folder.exists() and any(folder.iterdir()) and not (folder / SUMS).exists():
         raise WinnowError(f"{folder} holds files that are no export. Choose an empty folder.", "folder")
-    study = collect(store.tracking_uri, config.study)
-    comparison = analyse(study)
+    study = collect_study(store.tracking_uri, config.study)
+    comparison = analyze(study)
     write_comparison_report(comparison, study, folder)
     client = store.client()
     lost = _write_runs(client, study, folder)
@@ -103,7 +103,7 @@ def run_export(config: ExportConfig, console: Console) -> Path:
     return folder
 
 
-def _write_runs(client: MlflowClient, study: Study, folder: Path) -> list[str]:
+def _write_runs(client: MlflowClient, study: CollectedStudy, folder: Path) -> list[str]:
     """Write what every training was made of, and return what is gone from the store."""
     rows, lost, commits, patch, installed = [], [], set(), "", ""
     for cell in study.cells:
@@ -184,8 +184,8 @@ def remake(folder: Path, output: Path) -> int:
     if failures:
         print_failures(console, failures)
         return 1
-    study = collect(store.tracking_uri, name)
-    comparison = analyse(study)
+    study = collect_study(store.tracking_uri, name)
+    comparison = analyze(study)
     write_comparison_report(comparison, study, output / "comparison")
     first = json.loads((folder / "comparison.json").read_text(encoding="utf-8"))
     return 1 if _differences(first, comparison, console) else 0

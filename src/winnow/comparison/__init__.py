@@ -1,6 +1,7 @@
-"""Read a study's runs and decide whether its arms differ.
+"""Compare the arms of a study: read its runs, test the contrasts and decide the verdict.
 
-The package never trains and never imports torch. Its statistics work on any table of arm, seed, item and score.
+The statistics work on any table with the columns ``arm``, ``seed``, ``item`` and ``score``. The package does not import
+torch.
 """
 
 import lazy_loader

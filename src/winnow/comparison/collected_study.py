@@ -1,4 +1,4 @@
-"""A study as read from the store: its declaration, its finished cells and their tables."""
+"""Data classes of a study that was read from the store: its declaration, finished cells and tables."""
 
 from __future__ import annotations
 
@@ -16,14 +16,27 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Declaration:
-    """What was fixed before the first run: metrics, arms and their roles, seeds and budget.
+    """What a study declares before its first run: metrics, arms and their roles, seeds and budget.
 
-    A study may be declared again, to add seeds or an arm: ``arms``, ``seeds`` and ``ablations`` (the signal that an arm
-    leaves out of the filter) are those of all declarations, metrics and roles those of the newest that names them.
-    ``post_hoc`` names the metrics, arms and seeds that came after the first run. ``equivalence_margin`` is only ever
-    the first, since a margin chosen with the result in sight proves nothing. ``cells`` holds the cell ids of each
-    declaration, the oldest first. ``block_by_seed`` tells whether equal seeds of two arms are pairs; like the margin it
-    is only ever the first declaration's.
+    A study can be declared again to add seeds or arms. This class merges all its declarations.
+
+    Attributes:
+        primary_metric: The metric that decides the verdict; the newest declaration counts.
+        arms: The arms of all declarations.
+        seeds: The seeds of all declarations.
+        secondary_metrics: Metrics that are also tested; the newest declaration counts.
+        equivalence_margin: The difference that does not matter. Only the first declaration counts: a margin that is
+            chosen after the result is known proves nothing.
+        baseline: The arm that the filter is compared with; the newest declaration counts.
+        filter: The arm of the filter under test, likewise.
+        control: The arm of the random control, likewise.
+        ablations: For each ablation arm of all declarations the signal that its filter omits.
+        max_steps: The budget in optimizer steps.
+        filter_words: The words on the filter's lists.
+        probe_words: The words that the probes score.
+        cells: The cell ids of each declaration, the oldest declaration first.
+        post_hoc: Metrics, arms and seeds that were declared after the first run.
+        block_by_seed: Whether runs of two arms with the same seed form a pair. Only the first declaration counts.
     """
 
     primary_metric: str
@@ -44,54 +57,74 @@ class Declaration:
 
 
 @dataclass(frozen=True)
-class Cell:
-    """One finished training: an arm and a seed, its tags and its last metrics. ``seconds`` is wall time."""
+class CollectedCell:
+    """One finished run of a study.
+
+    Attributes:
+        run_id: The MLflow run id.
+        experiment_id: The id of its MLflow experiment.
+        arm: The arm.
+        seed: The seed.
+        tags: Its MLflow tags.
+        metrics: The last value of each metric.
+        start_time: When the run started, in milliseconds since 1970.
+        seconds: Its wall time in seconds.
+    """
 
     run_id: str
-    experiment: str
+    experiment_id: str
     arm: str
     seed: int
     tags: dict[str, str]
     metrics: dict[str, float]
-    started: int
+    start_time: int
     seconds: float
 
 
 @dataclass(frozen=True, eq=False)
-class Study:
-    """All that is known of a study, ready to be compared.
+class CollectedStudy:
+    """A study, or several joined studies, as read from the store.
 
-    ``parents`` holds the run of each study that is compared, the newest where it was started several times.
-    ``prompts``, ``fills`` and ``rows`` are the cells' tables with ``arm`` and ``seed`` in front (empty where no cell
-    has them); ``histories`` holds the curves of the losses, ``curves`` those of the probes; ``missing`` the declared
-    seeds without a finished run.
+    Attributes:
+        name: The name of the study, or the names of the joined studies.
+        parent_run_ids: The MLflow parent run of each study; the newest one if a study was started several times.
+        declaration: The merged declarations.
+        cells: The finished runs that are compared.
+        prompts: Scores per prompt of all cells, with the columns ``arm`` and ``seed``; empty if no cell has any.
+        fills: Predicted words per prompt, likewise.
+        rows: Losses per held-out row, likewise.
+        loss_curves: Training and validation losses over steps.
+        probe_curves: Probe scores over steps.
+        filter_summaries: The filter summary of each arm that has one.
+        missing_seeds: For each arm the declared seeds without a finished run.
+        notes: Notes for the reader, such as what could not be read.
     """
 
     name: str
-    parents: tuple[str, ...]
+    parent_run_ids: tuple[str, ...]
     declaration: Declaration
-    cells: tuple[Cell, ...]
+    cells: tuple[CollectedCell, ...]
     prompts: pd.DataFrame
     fills: pd.DataFrame
     rows: pd.DataFrame
-    histories: pd.DataFrame
-    curves: pd.DataFrame
-    filters: dict[str, dict[str, Any]]
-    missing: dict[str, list[int]]
+    loss_curves: pd.DataFrame
+    probe_curves: pd.DataFrame
+    filter_summaries: dict[str, dict[str, Any]]
+    missing_seeds: dict[str, list[int]]
     notes: tuple[str, ...]
 
-    def of(self, arm: str) -> list[Cell]:
-        """Return an arm's cells in order of seed."""
+    def get_cells(self, arm: str) -> list[CollectedCell]:
+        """Return the cells of an arm, sorted by seed."""
         return sorted((cell for cell in self.cells if cell.arm == arm), key=lambda cell: cell.seed)
 
     @functools.cached_property
     def registry(self) -> MetricRegistry:
-        """The metrics by name, with the user's own as the runs defined them."""
+        """The built-in metrics and the user-defined metrics that the runs recorded."""
         return MetricRegistry.from_json(sorted({c.tags[USER_METRICS] for c in self.cells if USER_METRICS in c.tags}))
 
     @property
     def arms(self) -> list[str]:
-        """Arms with a finished run: baseline, filter and control first, then the others by name."""
+        """Arms with a finished run: baseline, filter and control first, then all other arms by name."""
         roles = [self.declaration.baseline, self.declaration.filter, self.declaration.control]
         present = {cell.arm for cell in self.cells}
         return [arm for arm in dict.fromkeys(roles) if arm in present] + sorted(present.difference(roles))

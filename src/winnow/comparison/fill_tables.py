@@ -1,66 +1,66 @@
-"""What the models put at the masks: each arm's likeliest words for every prompt."""
+"""The words that the models predict at the masks: the most likely words of each arm for every prompt."""
 
 from __future__ import annotations
 
-from winnow.comparison.collected_study import Study
+from winnow.comparison.collected_study import CollectedStudy
 
 BASE = "base"
-"""The model before training, beside the arms."""
+"""The key of the model before training, listed with the arms."""
 
 Fills = dict[str, list[tuple[str, float]]]
-"""The fills of one prompt: arm, or ``base``, to its words with their probability, the likeliest first."""
+"""The predicted words of one prompt: for each arm, or ``base``, words and probabilities in descending order."""
 
 
-def fills_by_prompt(study: Study, most: int = 10) -> dict[str, dict[str, Fills]]:
-    """Return the likeliest words by probe, prompt and arm, the base model first.
+def fills_by_prompt(study: CollectedStudy, top_k: int = 10) -> dict[str, dict[str, Fills]]:
+    """Return the most likely words by probe, prompt and arm, with the base model first.
 
-    Probabilities are means over seeds. A word that a seed does not list counts as 0 there, so that no mean is too high.
+    Probabilities are means over seeds. If a seed does not list a word, its probability for that seed counts as 0, so
+    means are never too high.
 
     Args:
-        study: The study, with the fills of its cells.
-        most: Words an arm.
+        study: The study.
+        top_k: Number of words per arm.
     """
     table = study.fills
     if table.empty:
         return {}
     arm = table["arm"].astype(str)
-    table = table.assign(who=arm.where(table["stage"] == "after", BASE))
-    runs = table.drop_duplicates(["arm", "seed", "who"]).groupby("who").size()
-    keys = ["probe", "prompt", "who", "word"]
-    sums = table.groupby(keys, observed=True, sort=False)["probability"].sum().reset_index()
-    sums["share"] = sums["probability"] / sums["who"].map(runs)
-    sums = sums.sort_values("share", ascending=False, kind="stable")
-    top = sums.groupby(keys[:3], observed=True, sort=False).head(most)
-    order = {who: place for place, who in enumerate([BASE, *study.arms])}
-    # The prompts in the order of the probe, and of each the arms in the study's.
-    prompts = table[["probe", "prompt"]].drop_duplicates().itertuples(index=False)
-    found: dict[str, dict[str, Fills]] = {}
-    for probe, prompt in prompts:
-        found.setdefault(str(probe), {})[str(prompt)] = {}
-    ordered = top.assign(place=top["who"].map(order)).sort_values("place", kind="stable")
-    columns = (ordered[column].tolist() for column in ("probe", "prompt", "who", "word", "share"))
-    for probe, prompt, who, word, share in zip(*columns, strict=True):
-        found[probe][prompt].setdefault(who, []).append((word, share))
-    return {probe: found[probe] for probe in sorted(found)}
+    table = table.assign(model=arm.where(table["stage"] == "after", BASE))
+    run_counts = table.drop_duplicates(["arm", "seed", "model"]).groupby("model").size()
+    keys = ["probe", "prompt", "model", "word"]
+    means = table.groupby(keys, observed=True, sort=False)["probability"].sum().reset_index()
+    means["probability"] /= means["model"].map(run_counts)
+    means = means.sort_values("probability", ascending=False, kind="stable")
+    top = means.groupby(keys[:3], observed=True, sort=False).head(top_k)
+    # Prompts are in the order of the probe, and arms in the order of the study.
+    positions = {model: position for position, model in enumerate([BASE, *study.arms])}
+    top = top.assign(position=top["model"].map(positions)).sort_values("position", kind="stable")
+    fills: dict[str, dict[str, Fills]] = {}
+    for probe, prompt in table[["probe", "prompt"]].drop_duplicates().itertuples(index=False):
+        fills.setdefault(str(probe), {})[str(prompt)] = {}
+    columns = (top[column].tolist() for column in (*keys, "probability"))
+    for probe, prompt, model, word, probability in zip(*columns, strict=True):
+        fills[probe][prompt].setdefault(model, []).append((word, probability))
+    return {probe: fills[probe] for probe in sorted(fills)}
 
 
-def prompt_scores(study: Study) -> dict[tuple[str, str], dict[str, float]]:
-    """Return the mean log odds over seeds by probe and prompt, for each arm and the base model."""
+def mean_prompt_scores(study: CollectedStudy) -> dict[tuple[str, str], dict[str, float]]:
+    """Return the log odds by probe and prompt, for each arm and the base model, as means over seeds."""
     table = study.prompts
     if table.empty or "log_odds" not in table:
         return {}
-    who = table["arm"].astype(str).where(table["stage"] == "after", BASE)
-    keyed = table.assign(who=who).dropna(subset="log_odds")
-    means = keyed.groupby(["probe", "prompt", "who"], observed=True)["log_odds"].mean()
-    found: dict[tuple[str, str], dict[str, float]] = {}
+    model = table["arm"].astype(str).where(table["stage"] == "after", BASE)
+    scored = table.assign(model=model).dropna(subset="log_odds")
+    means = scored.groupby(["probe", "prompt", "model"], observed=True)["log_odds"].mean()
+    scores: dict[tuple[str, str], dict[str, float]] = {}
     for (probe, prompt, name), mean in zip(means.index.tolist(), means.tolist(), strict=True):
-        found.setdefault((probe, prompt), {})[name] = mean
-    return found
+        scores.setdefault((probe, prompt), {})[name] = mean
+    return scores
 
 
-def short_list(found: dict[str, dict[str, Fills]], most: int = 8) -> dict[str, Fills]:
-    """Return the first prompts of the probe with the fewest prompts: few enough to be read at once."""
-    if not found:
+def select_example_prompts(fills: dict[str, dict[str, Fills]], max_prompts: int = 8) -> dict[str, Fills]:
+    """Return the first prompts of the probe with the fewest prompts."""
+    if not fills:
         return {}
-    probe = min(found, key=lambda name: len(found[name]))
-    return dict(list(found[probe].items())[:most])
+    probe = min(fills, key=lambda name: len(fills[name]))
+    return dict(list(fills[probe].items())[:max_prompts])

@@ -1,4 +1,4 @@
-"""The scores behind a metric, and when two arms may be compared in it at all."""
+"""Read the scores of a metric, and check whether arms are comparable in it."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Final, Literal
 
 import numpy as np
 
-from winnow.comparison.collected_study import Cell, Study
-from winnow.comparison.statistics import Summary, summarise
+from winnow.comparison.collected_study import CollectedCell, CollectedStudy
+from winnow.comparison.statistics import Summary, summarize
 from winnow.errors import did_you_mean
 from winnow.metrics.metric_catalog import Requirement
 from winnow.metrics.metric_names import ALL, at_stage, of_stage
@@ -26,59 +26,62 @@ TAGS: Final[dict[Requirement, tuple[str, str]]] = {
     "probes": (PROBES, "probes"),
     "budget": (MAX_STEPS, "budget in steps or tokens"),
 }
-"""For each requirement of a metric the tag with its fingerprint, and what it is called."""
+"""For each requirement of a metric the tag that holds its fingerprint, and a label."""
 
 
-def obstacle(study: Study, metric: Metric, *arms: str) -> str | None:
-    """Return why these arms may not be compared in a metric, or ``None`` where they may."""
+def find_incomparable_reason(study: CollectedStudy, metric: Metric, *arms: str) -> str | None:
+    """Return why arms are not comparable in a metric, or ``None`` if they are."""
     for arm in arms:
-        if not study.of(arm):
+        if not study.get_cells(arm):
             return f"{arm} has no finished run"
-        if len(study.of(arm)) < 2:
-            return f"{arm} has one finished seed, and one seed says nothing about other seeds"
-        if reasons := {cell.tags[NOT_COMPARABLE] for cell in study.of(arm) if NOT_COMPARABLE in cell.tags}:
-            return f"{arm} was trained to be used and not to be compared ({'; '.join(sorted(reasons))})"
-    for tag, name in (TAGS[requirement] for requirement in metric.requires):
-        found = {arm: {cell.tags.get(tag, "not recorded") for cell in study.of(arm)} for arm in arms}
-        values = set().union(*found.values())
+        if len(study.get_cells(arm)) < 2:
+            return f"{arm} has only one finished seed, and at least 2 are needed"
+        if reasons := {cell.tags[NOT_COMPARABLE] for cell in study.get_cells(arm) if NOT_COMPARABLE in cell.tags}:
+            return f"{arm} was not trained for a comparison ({'; '.join(sorted(reasons))})"
+    for tag, label in (TAGS[requirement] for requirement in metric.requires):
+        by_arm = {arm: {cell.tags.get(tag, "not recorded") for cell in study.get_cells(arm)} for arm in arms}
+        values = set().union(*by_arm.values())
         if len(values) > 1 or "not recorded" in values:
-            told = "; ".join(f"{arm}: {', '.join(sorted(v))}" for arm, v in found.items())
-            return f"the {name} must be known and the same ({told})"
+            listed = "; ".join(f"{arm}: {', '.join(sorted(v))}" for arm, v in by_arm.items())
+            return f"the {label} must be recorded and equal for all runs ({listed})"
     for arm in arms:
-        scored = by_seed(study, metric, arm)
+        scored = compute_seed_scores(study, metric, arm)
         if len(scored) < 2:
-            absent = [str(cell.seed) for cell in study.of(arm) if cell.seed not in scored]
+            missing = [str(cell.seed) for cell in study.get_cells(arm) if cell.seed not in scored]
             logged = {name for cell in study.cells for name in of_stage("final", cell.metrics)}
             near = did_you_mean(metric.name, logged) if metric.name not in logged else ""
-            return f"{arm} has no {metric.name} for seed {', '.join(absent)}{near and f' ({near.strip()})'}"
+            return f"{arm} has no {metric.name} for seed {', '.join(missing)}{near and f' ({near.strip()})'}"
     if study.declaration.block_by_seed:
-        shared = set.intersection(*(set(by_seed(study, metric, arm)) for arm in arms))
+        shared = set.intersection(*(set(compute_seed_scores(study, metric, arm)) for arm in arms))
         if len(shared) < 2:
-            return f"seeds are blocks, and {' and '.join(arms)} share {len(shared)} seeds with scores; 2 are needed"
+            return f"{' and '.join(arms)} share {len(shared)} seeds with scores, and pairing by seed needs at least 2"
     return None
 
 
-def scores(study: Study, metric: Metric, *arms: str) -> pd.DataFrame:
-    """Return ``arm``, ``seed``, ``item``, ``score`` (and ``weight``) of the arms, ready for a contrast.
+def build_score_table(study: CollectedStudy, metric: Metric, *arms: str) -> pd.DataFrame:
+    """Return the scores of the arms as a table for :func:`winnow.comparison.contrast`.
 
-    Prompts come with a column ``factor:template`` and one for each slot, rows with ``cluster:source``; see
-    :func:`winnow.comparison.crossed_design.cross`. A run whose scores per prompt or row are gone has one row with
-    ``nan``, so that a contrast leaves it out by name. If fewer than 2 runs of an arm have such scores, the summary of
-    each run is the one item, and the contrast is about new seeds only.
+    The columns are ``arm``, ``seed``, ``item``, ``score`` and, for rows, ``weight``. Prompts also have the column
+    ``factor:template`` and one column per slot, rows have ``cluster:source``; see
+    :func:`winnow.comparison.crossed_design.pivot_scores`.
+
+    A run whose scores per prompt or row are missing gets one row with a score of ``nan``, so that a contrast excludes
+    and lists it. If fewer than 2 runs of an arm have scores per prompt or row, the only item is the summary metric of
+    each run, and a contrast generalizes to new seeds only.
     """
     import pandas as pd
 
-    cells = [cell for arm in arms for cell in study.of(arm)]
-    found = per_item(study, metric)
-    if found is not None:
-        found = found[found["arm"].isin(arms)]
-        known = _runs(found)
-        if all(sum(arm == other for other, _ in known) > 1 for arm in arms):
-            lost = [cell for cell in cells if (cell.arm, cell.seed) not in known]
-            empty = found.iloc[[0] * len(lost)].assign(
-                arm=[cell.arm for cell in lost], seed=[cell.seed for cell in lost], score=np.nan
+    cells = [cell for arm in arms for cell in study.get_cells(arm)]
+    table = get_item_scores(study, metric)
+    if table is not None:
+        table = table[table["arm"].isin(arms)]
+        scored_runs = _list_runs(table)
+        if all(sum(arm == other for other, _ in scored_runs) > 1 for arm in arms):
+            missing = [cell for cell in cells if (cell.arm, cell.seed) not in scored_runs]
+            placeholders = table.iloc[[0] * len(missing)].assign(
+                arm=[cell.arm for cell in missing], seed=[cell.seed for cell in missing], score=np.nan
             )
-            return pd.concat([found, empty], ignore_index=True) if lost else found
+            return pd.concat([table, placeholders], ignore_index=True) if missing else table
     return pd.DataFrame(
         {
             "arm": [cell.arm for cell in cells],
@@ -90,33 +93,35 @@ def scores(study: Study, metric: Metric, *arms: str) -> pd.DataFrame:
 
 
 @lru_cache(maxsize=8)
-def per_item(study: Study, metric: Metric, stage: Stage = "after") -> pd.DataFrame | None:
-    """Return every run's scores per prompt or row, or ``None`` if no run has any.
+def get_item_scores(study: CollectedStudy, metric: Metric, stage: Stage = "after") -> pd.DataFrame | None:
+    """Return the scores of all runs per prompt or row, or ``None`` if no run has any.
 
-    Rows weigh as many tokens as were masked in them, so that the weighted mean is the token mean. Perplexity
-    is linearised about each run's own loss L, ``exp(L) (1 + loss - L)`` a row: its weighted mean is exp(L)
-    exactly, and its spread over rows is the delta method's (Cochran 1977, section 12.16).
+    The weight of a row is its number of masked tokens, so that the weighted mean is the mean over tokens. Perplexity is
+    linearized around the loss L of each run, ``exp(L) (1 + loss - L)`` per row. The weighted mean is exactly exp(L),
+    and the variance over rows is that of the delta method (Cochran 1977, section 12.16).
     """
     table = {"prompts": study.prompts, "rows": study.rows}.get(metric.items)
     if table is None or table.empty:
         return None
-    found = _of_prompts(table, metric, stage) if metric.items == "prompts" else _of_rows(table, metric, stage)
-    return None if found is None or found.empty else found
+    select = _select_prompt_scores if metric.items == "prompts" else _select_row_scores
+    item_scores = select(table, metric, stage)
+    return None if item_scores is None or item_scores.empty else item_scores
 
 
-def _of_prompts(table: pd.DataFrame, metric: Metric, stage: Stage) -> pd.DataFrame | None:
+def _select_prompt_scores(table: pd.DataFrame, metric: Metric, stage: Stage) -> pd.DataFrame | None:
     probe, column = metric.parts.place, metric.parts.score
     if column not in table:
         return None
-    found = table[(table["stage"] == stage) & (table["probe"] == probe)]
-    factors = {f"factor:{name}": found[name] for name in _prompt_factors(found)}
-    return _named(found, "prompt_id", found[column]).assign(**factors).dropna(subset="score")
+    prompts = table[(table["stage"] == stage) & (table["probe"] == probe)]
+    factors = {f"factor:{name}": prompts[name] for name in _find_prompt_factors(prompts)}
+    return _to_score_table(prompts, "prompt_id", prompts[column]).assign(**factors).dropna(subset="score")
 
 
-def _prompt_factors(prompts: pd.DataFrame) -> list[str]:
-    """Return the columns that prompts are crossed by: the template and the slots.
+def _find_prompt_factors(prompts: pd.DataFrame) -> list[str]:
+    """Return the columns of the crossed factors of prompts: the template and the slots.
 
-    Without a template the slots are not enough: version 0.1 did not record which prompts share one.
+    The list is empty if the templates were not recorded, as in version 0.1: the slots alone do not determine which
+    prompts are similar.
     """
     if "template" not in prompts or prompts["template"].isna().all():
         return []
@@ -130,18 +135,18 @@ def _is_text(column: pd.Series) -> bool:
     return not known.empty and isinstance(known.iloc[0], str)
 
 
-def _of_rows(table: pd.DataFrame, metric: Metric, stage: Stage) -> pd.DataFrame | None:
+def _select_row_scores(table: pd.DataFrame, metric: Metric, stage: Stage) -> pd.DataFrame | None:
     split, name, column = metric.parts.group, metric.parts.place, metric.parts.score
-    chosen = (table["stage"] == stage) & (table["split"] == split) & (table["masked"] > 0)
+    selected = (table["stage"] == stage) & (table["split"] == split) & (table["masked"] > 0)
     if name != ALL:
         if f"slice:{name}" not in table:
             return None
-        chosen &= table[f"slice:{name}"].eq(True)
-    found = table[chosen]
-    total = found["loss_sum"] if column in ("loss", "perplexity") else found[column]
-    result = _named(found, "row_id", total / found["masked"]).assign(weight=found["masked"].astype(float))
-    if "source" in found:
-        result["cluster:source"] = found["source"]
+        selected &= table[f"slice:{name}"].eq(True)
+    rows = table[selected]
+    total = rows["loss_sum"] if column in ("loss", "perplexity") else rows[column]
+    result = _to_score_table(rows, "row_id", total / rows["masked"]).assign(weight=rows["masked"].astype(float))
+    if "source" in rows:
+        result["cluster:source"] = rows["source"]
     if column == "perplexity":
         runs = result.assign(sum=total).groupby(["arm", "seed"], observed=True)
         loss = runs["sum"].transform("sum") / runs["weight"].transform("sum")
@@ -149,38 +154,41 @@ def _of_rows(table: pd.DataFrame, metric: Metric, stage: Stage) -> pd.DataFrame 
     return result
 
 
-def _named(found: pd.DataFrame, item: str, score: pd.Series) -> pd.DataFrame:
-    return found[["arm", "seed"]].assign(item=found[item], score=score.astype(float))
+def _to_score_table(table: pd.DataFrame, item_column: str, score: pd.Series) -> pd.DataFrame:
+    return table[["arm", "seed"]].assign(item=table[item_column], score=score.astype(float))
 
 
-def _runs(found: pd.DataFrame) -> set[tuple[str, int]]:
-    return {(str(arm), int(seed)) for arm, seed in found[["arm", "seed"]].drop_duplicates().itertuples(index=False)}
+def _list_runs(table: pd.DataFrame) -> set[tuple[str, int]]:
+    return {(str(arm), int(seed)) for arm, seed in table[["arm", "seed"]].drop_duplicates().itertuples(index=False)}
 
 
-def by_seed(study: Study, metric: Metric, arm: str) -> dict[int, float]:
-    """Return an arm's score of each seed, leaving out seeds without a finite one."""
-    values = _logged(study.of(arm), metric, "final")
-    found = per_item(study, metric)
-    if found is not None:
-        values |= _means(found[found["arm"] == arm], "seed")
+def compute_seed_scores(study: CollectedStudy, metric: Metric, arm: str) -> dict[int, float]:
+    """Return the score of each seed of an arm; seeds without a finite score are omitted."""
+    values = _read_logged(study.get_cells(arm), metric, "final")
+    table = get_item_scores(study, metric)
+    if table is not None:
+        values |= _compute_weighted_means(table[table["arm"] == arm], "seed")
     return {seed: value for seed, value in values.items() if np.isfinite(value)}
 
 
-def base_score(study: Study, metric: Metric) -> Summary | None:
-    """Return the base model's score before any step, over seeds (a pretrained model has the same at each)."""
-    found = per_item(study, metric, "before")
-    values = _logged(study.cells, metric, "before") if found is None or found.empty else _means(found, "seed")
-    return summarise(list(values.values())) if values else None
+def summarize_base_model(study: CollectedStudy, metric: Metric) -> Summary | None:
+    """Return the score of the base model over seeds, before training.
+
+    A pretrained model has the same score for every seed.
+    """
+    table = get_item_scores(study, metric, "before")
+    values = _read_logged(study.cells, metric, "before") if table is None else _compute_weighted_means(table, "seed")
+    return summarize(list(values.values())) if values else None
 
 
-def _logged(cells: Iterable[Cell], metric: Metric, stage: Literal["before", "final"]) -> dict[int, float]:
-    """Return the logged score of each seed, leaving out seeds without one."""
+def _read_logged(cells: Iterable[CollectedCell], metric: Metric, stage: Literal["before", "final"]) -> dict[int, float]:
+    """Return the logged score of each seed; seeds without a score are omitted."""
     name = at_stage(stage, metric.name)
     return {cell.seed: cell.metrics[name] for cell in cells if name in cell.metrics}
 
 
-def _means(found: pd.DataFrame, by: str) -> dict[int, float]:
-    weight = found.get("weight", 1.0)
-    sums = found.assign(weight=weight, weighted=found["score"] * weight).groupby(by)[["weighted", "weight"]].sum()
+def _compute_weighted_means(table: pd.DataFrame, by: str) -> dict[int, float]:
+    weight = table.get("weight", 1.0)
+    sums = table.assign(weight=weight, weighted=table["score"] * weight).groupby(by)[["weighted", "weight"]].sum()
     means = sums["weighted"] / sums["weight"]
     return dict(zip(means.index.tolist(), means.tolist(), strict=True))

@@ -1,4 +1,4 @@
-"""How many seeds or templates a firm answer takes, planned from the variance components of a study."""
+"""Power analysis: how many seeds or templates a study needs, from the variance components of another study."""
 
 from __future__ import annotations
 
@@ -7,47 +7,47 @@ from collections.abc import Callable
 
 import numpy as np
 
-from winnow.comparison.variance_components import Components
+from winnow.comparison.variance_components import VarianceComponents
 from winnow.errors import WinnowError
 
-MOST_SEEDS = 1000
-"""Seeds per arm beyond which a plan is of no use."""
+MAX_SEEDS = 1000
+"""The largest number of seeds per arm that a plan considers."""
 
-MOST_LEVELS = 10_000
-"""Levels of a factor beyond which a plan is of no use."""
+MAX_LEVELS = 10_000
+"""The largest number of levels of a factor that a plan considers."""
 
 NODES = 200
-"""Nodes of the Gauss-Legendre rule over the estimated standard error."""
+"""Nodes of the Gauss-Legendre quadrature over the estimated standard error."""
 
 
-def power(
-    found: Components,
+def compute_power(
+    components: VarianceComponents,
     size: float,
     seeds: int,
     items: int | None = None,
     alpha: float = 0.05,
     levels: dict[str, int] | None = None,
 ) -> float:
-    """Return the probability that the two-sided test at level ``alpha`` finds a true difference of ``size``.
+    """Return the probability that the two-sided test at level ``alpha`` detects a true difference of ``size``.
 
-    It is the power of the t test with Satterthwaite's degrees of freedom at the expected mean squares, integrated
-    numerically over the estimated standard error: SciPy's noncentral t is not a number for large shifts.
+    It is the power of the t test with Satterthwaite's degrees of freedom at the expected mean squares. It is integrated
+    numerically over the estimated standard error, because SciPy's noncentral t returns NaN for large shifts.
 
     Args:
-        found: The variance components.
+        components: The variance components.
         size: The true difference, in units of the metric.
         seeds: Seeds per arm, at least 2.
-        items: Prompts or rows; the default is those of ``found``.
+        items: Number of prompts or rows; by default that of ``components``.
         alpha: Level of the test.
-        levels: Levels of factors, such as ``{"template": 40}``; the default is those of ``found``.
+        levels: Number of levels of factors, such as ``{"template": 40}``; by default those of ``components``.
 
     Raises:
-        WinnowError: A number is out of range.
+        WinnowError: An argument is out of range (the key is its name).
     """
-    _check(alpha=alpha)
+    _check_arguments(alpha=alpha)
     if seeds < 2:
-        raise WinnowError(f"seeds: expected at least 2, got {seeds}.", key="seeds")
-    terms = found.terms(seeds, items, levels)
+        raise WinnowError(f"expected at least 2, got {seeds}.", key="seeds")
+    terms = components.terms(seeds, items, levels)
     variance = sum(float(term.value) for term in terms)
     if variance <= 0:
         return 1.0 if size else alpha
@@ -56,11 +56,11 @@ def power(
 
 
 def t_power(shift: float, df: float, alpha: float) -> float:
-    """Return the power of the two-sided t test at a shift in standard errors.
+    """Return the power of the two-sided t test if the true difference is ``shift`` standard errors.
 
-    With s the estimated over the true standard error, ``df s^2`` has a chi-squared distribution, and the power is the
-    mean over s of ``Phi(shift - c s) + Phi(-shift - c s)`` (Johnson, Kotz and Balakrishnan 1995, Continuous Univariate
-    Distributions 2, chapter 31).
+    Let s be the estimated divided by the true standard error. Then ``df s^2`` has a chi-squared distribution, and the
+    power is the mean over s of ``Phi(shift - c s) + Phi(-shift - c s)`` (Johnson, Kotz and Balakrishnan 1995,
+    Continuous Univariate Distributions 2, chapter 31).
 
     >>> round(t_power(1.0 / 0.2**0.5, 18, 0.05), 3)
     0.562
@@ -75,79 +75,92 @@ def t_power(shift: float, df: float, alpha: float) -> float:
     s = low + (high - low) * (nodes + 1) / 2
     density = 2 * df * s * chi2.pdf(df * s**2, df)
     mass = weights * density
-    found = float(mass @ (norm.cdf(shift - limit * s) + norm.cdf(-shift - limit * s)) / mass.sum())
-    return min(1.0, max(0.0, found))
+    mean = float(mass @ (norm.cdf(shift - limit * s) + norm.cdf(-shift - limit * s)) / mass.sum())
+    return min(1.0, max(0.0, mean))
 
 
-def seeds_needed(found: Components, size: float, chance: float = 0.8, alpha: float = 0.05) -> int | None:
-    """Return the fewest seeds per arm that find a true difference of ``size`` with the given probability.
+def seeds_needed(
+    components: VarianceComponents, size: float, target_power: float = 0.8, alpha: float = 0.05
+) -> int | None:
+    """Return the smallest number of seeds per arm that detects a true difference of ``size`` with the target power.
 
-    Prompts or rows stay as they are. The answer is ``None`` if even ``MOST_SEEDS`` seeds are not enough because of the
-    variance between the items: then it takes more prompts, see :func:`levels_needed`.
+    The number of prompts or rows stays the same. The result is ``None`` if ``MAX_SEEDS`` seeds are not enough because
+    of the variance between items. In that case more templates are needed; see :func:`levels_needed`.
 
     Raises:
-        WinnowError: The size is 0 or not finite, or the probability is not between 0 and 1.
+        WinnowError: The size is 0 or not finite, or the power is not between 0 and 1.
     """
-    _check(size, chance, alpha)
-    return _fewest(lambda seeds: power(found, size, seeds, alpha=alpha) >= chance, 2, MOST_SEEDS)
+    _check_arguments(size, target_power, alpha)
+    return _bisect(lambda seeds: compute_power(components, size, seeds, alpha=alpha) >= target_power, 2, MAX_SEEDS)
 
 
 def levels_needed(
-    found: Components, size: float, seeds: int, factor: str = "template", chance: float = 0.8, alpha: float = 0.05
+    components: VarianceComponents,
+    size: float,
+    seeds: int,
+    factor: str = "template",
+    target_power: float = 0.8,
+    alpha: float = 0.05,
 ) -> int | None:
-    """Return the fewest levels of a factor that find a true difference of ``size`` with the given probability.
+    """Return the smallest number of levels of a factor that detects a true difference with the target power.
 
-    Seeds and the levels of other factors stay as they are. The answer is ``None`` if even ``MOST_LEVELS`` are not
-    enough because of the other variance components.
+    The number of seeds and the levels of other factors stay the same. The result is ``None`` if ``MAX_LEVELS`` levels
+    are not enough because of the other variance components.
 
     Raises:
-        WinnowError: There is no such factor, the size is 0 or not finite, or the probability is not between 0 and 1.
+        WinnowError: There is no such factor, the size is 0 or not finite, or the power is not between 0 and 1.
     """
-    _check(size, chance, alpha)
-    return _fewest(lambda n: power(found, size, seeds, alpha=alpha, levels={factor: n}) >= chance, 2, MOST_LEVELS)
+    _check_arguments(size, target_power, alpha)
+    return _bisect(
+        lambda n: compute_power(components, size, seeds, alpha=alpha, levels={factor: n}) >= target_power, 2, MAX_LEVELS
+    )
 
 
-def smallest_difference(found: Components, seeds: int, chance: float = 0.8, alpha: float = 0.05) -> float:
-    """Return the smallest true difference that a study of so many seeds per arm finds with the given probability.
+def smallest_detectable_difference(
+    components: VarianceComponents, seeds: int, target_power: float = 0.8, alpha: float = 0.05
+) -> float:
+    """Return the smallest true difference that a study detects with the target power.
 
     Args:
-        found: The variance components; the items stay as they are.
+        components: The variance components; the number of items stays the same.
         seeds: Seeds per arm, at least 2.
-        chance: The power.
+        target_power: Probability that the study detects the difference.
         alpha: Level of the two-sided test.
 
     Returns:
-        The difference in units of the metric, to a thousandth of itself; 0 if nothing varies.
+        The difference in units of the metric, with a relative accuracy of 0.001; 0 if all variances are 0.
 
     Raises:
-        WinnowError: A number is out of range.
+        WinnowError: An argument is out of range (the key is its name).
     """
-    _check(chance=chance, alpha=alpha)
-    variance = sum(float(term.value) for term in found.terms(seeds))
+    _check_arguments(target_power=target_power, alpha=alpha)
+    variance = sum(float(term.value) for term in components.terms(seeds))
     if variance <= 0:
         return 0.0
     low, high = 0.0, math.sqrt(variance)
-    while power(found, high, seeds, alpha=alpha) < chance:
+    while compute_power(components, high, seeds, alpha=alpha) < target_power:
         low, high = high, 2 * high
     while high - low > 1e-3 * high:
         middle = (low + high) / 2
-        low, high = (low, middle) if power(found, middle, seeds, alpha=alpha) >= chance else (middle, high)
+        low, high = (
+            (low, middle) if compute_power(components, middle, seeds, alpha=alpha) >= target_power else (middle, high)
+        )
     return high
 
 
-def _fewest(enough: Callable[[int], bool], few: int, many: int) -> int | None:
-    """Return the smallest number that is enough by bisection; more never make a difference harder to find."""
-    if not enough(many):
+def _bisect(is_enough: Callable[[int], bool], low: int, high: int) -> int | None:
+    """Return the smallest number that is enough. Power must not decrease with the number."""
+    if not is_enough(high):
         return None
-    while few < many:
-        middle = (few + many) // 2
-        few, many = (few, middle) if enough(middle) else (middle + 1, many)
-    return few
+    while low < high:
+        middle = (low + high) // 2
+        low, high = (low, middle) if is_enough(middle) else (middle + 1, high)
+    return low
 
 
-def _check(size: float = 1.0, chance: float = 0.5, alpha: float = 0.05) -> None:
+def _check_arguments(size: float = 1.0, target_power: float = 0.5, alpha: float = 0.05) -> None:
     if not size or not math.isfinite(size):
-        raise WinnowError(f"size: expected the size of a difference, finite and not 0, got {size}.", key="size")
-    for name, value in (("chance", chance), ("alpha", alpha)):
+        raise WinnowError(f"expected a finite difference that is not 0, got {size}.", key="size")
+    for name, value in (("target_power", target_power), ("alpha", alpha)):
         if not 0 < value < 1:
-            raise WinnowError(f"{name}: expected a number between 0 and 1, got {value:g}.", key=name)
+            raise WinnowError(f"expected a number between 0 and 1, got {value:g}.", key=name)

@@ -1,4 +1,4 @@
-"""Keeping a comparison in the store: a run of its own that links what it compared, and the verdict with the study."""
+"""Log a comparison to MLflow as a separate run, and add its verdict to the study's description."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from winnow.comparison.analysis import Comparison
-from winnow.comparison.collected_study import Study
+from winnow.comparison.collected_study import CollectedStudy
 from winnow.metrics.metric_names import contrast_metric
 from winnow.tracking.keys import COMPARED, COMPARISON, KIND, OWNER, STUDY
 from winnow.tracking.lifecycle import track
@@ -15,61 +15,65 @@ from winnow.tracking.offline.operations import NOTE
 from winnow.tracking.process.ownership import Owner
 from winnow.tracking.store import Store
 
-LINKED = 60
-"""Runs that a description links; all are in the artifact ``comparison/runs.json``."""
+MAX_LINKS = 60
+"""Runs that a description links to; the artifact ``comparison/runs.json`` lists all runs."""
 
 
-def publish(comparison: Comparison, study: Study, store: Store, output: Path) -> str:
-    """Log a comparison to MLflow and return its run's id.
+def publish(comparison: Comparison, study: CollectedStudy, store: Store, output: Path) -> str:
+    """Log a comparison to MLflow and return the id of its run.
 
-    The run stands below the study's own, holds every written file, each contrast as metrics, and in its description the
-    verdict with links to the runs compared. The description of every compared study's run tells the verdict too.
+    The run is nested under the parent run of the study. It holds all files of the report and the contrasts as metrics.
+    Its description contains the verdict and links to the compared runs. The verdict is also added to the description of
+    the parent run of each study.
 
     Args:
         comparison: The comparison.
-        study: What it was made of.
-        store: The store that the study came from; its experiment knows where artifacts go.
-        output: The folder that the report was written to.
+        study: The study that was compared.
+        store: The store that the study was read from.
+        output: The folder of the report.
     """
     tags = {
         KIND: "comparison",
         STUDY: study.name,
         COMPARED: str(len(study.cells)),
         "winnow.verdict": comparison.verdict.word,
-        NOTE: _description(comparison, study),
+        NOTE: _build_description(comparison, study),
     }
-    parent = study.parents[0] if study.parents else None
-    with track(store, study.cells[0].experiment, f"{study.name} (comparison)", tags, parent) as run:
-        run.log_metrics(dict(_numbers(comparison)))
-        runs = [{"run_id": c.run_id, "experiment_id": c.experiment, "arm": c.arm, "seed": c.seed} for c in study.cells]
+    parent = study.parent_run_ids[0] if study.parent_run_ids else None
+    with track(store, study.cells[0].experiment_id, f"{study.name} (comparison)", tags, parent) as run:
+        run.log_metrics(dict(_iter_metrics(comparison)))
+        runs = [
+            {"run_id": c.run_id, "experiment_id": c.experiment_id, "arm": c.arm, "seed": c.seed} for c in study.cells
+        ]
         run.log_json(runs, f"{COMPARISON}/runs.json")
         run.log_folder(output, COMPARISON)
-    told = f"{comparison.headline}\n\n{_link('The comparison', study.cells[0].experiment, run.run_id)}"
-    for one in study.parents:
+    description = f"{comparison.headline}\n\n{_format_link('The comparison', study.cells[0].experiment_id, run.run_id)}"
+    for parent_run_id in study.parent_run_ids:
         owned = {OWNER: Owner.this_process().to_tag()}
-        writer = store.take_up(one, study.cells[0].experiment, study.name, owned, int(time.time() * 1000))
-        writer.write({"do": "tags", "tags": {NOTE: told}})
+        writer = store.take_up(parent_run_id, study.cells[0].experiment_id, study.name, owned, int(time.time() * 1000))
+        writer.write({"do": "tags", "tags": {NOTE: description}})
     return run.run_id
 
 
-def _numbers(comparison: Comparison) -> Iterator[tuple[str, float]]:
-    """Yield the numbers of each contrast by name."""
+def _iter_metrics(comparison: Comparison) -> Iterator[tuple[str, float]]:
+    """Yield the metric names and values of all contrasts."""
     for finding in comparison.findings:
         r = finding.result
-        named = {"difference": r.difference, "ci_low": r.ci_low, "ci_high": r.ci_high, "p_holm": finding.p_holm}
-        for name, value in named.items():
+        values = {"difference": r.difference, "ci_low": r.ci_low, "ci_high": r.ci_high, "p_holm": finding.p_holm}
+        for name, value in values.items():
             yield contrast_metric(finding.family, finding.metric, r.a, r.b, name), value
 
 
-def _description(comparison: Comparison, study: Study) -> str:
+def _build_description(comparison: Comparison, study: CollectedStudy) -> str:
     lines = [f"**{comparison.verdict.word.capitalize()}.** {' '.join(comparison.verdict.sentences)}", ""]
     lines += [
-        f"- {_link(f'{cell.arm}, seed {cell.seed}', cell.experiment, cell.run_id)}" for cell in study.cells[:LINKED]
+        f"- {_format_link(f'{cell.arm}, seed {cell.seed}', cell.experiment_id, cell.run_id)}"
+        for cell in study.cells[:MAX_LINKS]
     ]
-    if len(study.cells) > LINKED:
-        lines.append(f"- and {len(study.cells) - LINKED} more, all in comparison/runs.json")
+    if len(study.cells) > MAX_LINKS:
+        lines.append(f"- and {len(study.cells) - MAX_LINKS} more, listed in comparison/runs.json")
     return "\n".join(lines)
 
 
-def _link(text: str, experiment: str, run_id: str) -> str:
+def _format_link(text: str, experiment: str, run_id: str) -> str:
     return f"[{text}](#/experiments/{experiment}/runs/{run_id})"

@@ -1,9 +1,9 @@
-"""Intervals and tests for arms that were trained over several seeds and scored on the same items.
+"""Intervals and tests for arms that are trained with several seeds and scored on the same items.
 
-Everything here works on any table with the columns ``arm``, ``seed``, ``item`` and ``score``, and optionally
-``weight`` and the columns ``factor:NAME`` and ``cluster:NAME`` of :func:`winnow.comparison.crossed_design.cross`. An
-item is a prompt or a held-out row. Items are crossed with arms: every seed of every arm scored the same ones. Seeds
-are nested in arms, or blocks.
+The functions take any table with the columns ``arm``, ``seed``, ``item`` and ``score``. The columns ``weight``,
+``factor:NAME`` and ``cluster:NAME`` are optional; see :func:`winnow.comparison.crossed_design.pivot_scores`. An item is
+a prompt or a held-out row. Items are crossed with arms: every run is scored on the same items. Seeds are nested in
+arms, or are blocks.
 """
 
 from __future__ import annotations
@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from winnow.comparison.crossed_design import Array, Crossed, cross
-from winnow.comparison.variance_terms import SEEDS, Term, combined, variance_terms
+from winnow.comparison.crossed_design import Array, CrossedScores, pivot_scores
+from winnow.comparison.variance_terms import SEEDS, VarianceTerm, combine_terms, compute_variance_terms
 from winnow.errors import WinnowError
 
 if TYPE_CHECKING:
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Summary:
-    """Mean and spread of one number per seed, with the t interval of the mean."""
+    """Mean and standard deviation of one number per seed, with the t interval of the mean."""
 
     n: int
     mean: float
@@ -36,31 +36,31 @@ class Summary:
 
 @dataclass(frozen=True)
 class Contrast:
-    """The difference of two arms' means, with what is known about it.
+    """The difference of the means of two arms, with its interval, test and variance.
 
     Attributes:
         a: The arm whose mean counts positively.
         b: The other arm.
         difference: ``mean of a - mean of b``.
-        ci_low: Lower end of the interval; ``nan`` if no spread could be estimated.
-        ci_high: Its upper end.
+        ci_low: Lower end of the interval; ``nan`` if the variance cannot be estimated.
+        ci_high: Upper end of the interval, likewise.
         p_value: Two-sided p value, likewise.
         std_error: Standard error of the difference.
         df: Satterthwaite's degrees of freedom.
         n_a: Seeds of arm a.
         n_b: Seeds of arm b.
-        items: Prompts or rows.
-        items_left_out: Items that too few seeds scored.
-        hedges_g: Effect size over the seed means.
-        parts: The parts of the variance of ``difference``: ``seeds``, each factor of the items (``items`` if they are
-            independent), and ``overlap``, which is subtracted.
-        rule: Which part made ``std_error``: ``all`` or one of the parts alone.
+        items: Number of prompts or rows.
+        items_left_out: Number of items that were excluded because too few seeds have a score for them.
+        hedges_g: Hedges' g of the seed means.
+        variance_by_source: The variance of ``difference`` by source: ``seeds``, each item factor (``items`` if they are
+            independent), and ``overlap``, the variance that the other sources count twice and that is subtracted.
+        rule: The sources that ``std_error`` is based on: ``all``, or the name of a single source.
         levels: The number of levels of each random factor.
-        fixed: The number of levels of each factor that is fixed because it has too few.
+        fixed: The number of levels of each factor that is fixed because it has too few levels.
         blocked: Whether seeds are blocks.
-        missing: Filled cells of the seeds x items tables.
-        seeds_left_out: Seeds without scores or partner, by name.
-        assumed_independent: Whether items count as independent because nothing is known about their structure.
+        missing: Number of imputed scores.
+        seeds_left_out: Excluded seeds, each with the reason: no scores, or no partner.
+        assumed_independent: Whether items are treated as independent because their structure is not recorded.
     """
 
     a: str
@@ -76,7 +76,7 @@ class Contrast:
     items: int
     items_left_out: int
     hedges_g: float
-    parts: dict[str, float]
+    variance_by_source: dict[str, float]
     rule: str
     levels: Mapping[str, int] = field(default_factory=dict)
     fixed: Mapping[str, int] = field(default_factory=dict)
@@ -85,26 +85,29 @@ class Contrast:
     seeds_left_out: tuple[str, ...] = ()
     assumed_independent: bool = False
 
-    def within(self, margin: float) -> bool:
-        """Tell whether the whole interval lies within ``margin`` on either side of 0.
+    def lies_within(self, margin: float) -> bool:
+        """Return whether the whole interval lies between ``-margin`` and ``margin``.
 
-        It is the two one-sided tests of equivalence, read off the interval that is shown (Schuirmann 1987, Journal of
-        Pharmacokinetics and Biopharmaceutics 15:657). With a 95% interval each of them is at 2.5%.
+        This is equivalent to the two one-sided tests of equivalence (Schuirmann 1987, Journal of Pharmacokinetics and
+        Biopharmaceutics 15:657). With a 95% interval each test is at the level 2.5%.
         """
         return -margin < self.ci_low and self.ci_high < margin
 
 
-def summarise(values: Sequence[float] | Array, confidence: float = 0.95) -> Summary:
-    """Return n, mean, standard deviation (ddof 1) and the t interval of the mean.
+def summarize(values: Sequence[float] | Array, confidence: float = 0.95) -> Summary:
+    """Return n, mean, standard deviation (``ddof=1``) and the t interval of the mean.
 
-    With a single value the deviation and the interval are ``nan``: one seed says nothing about other seeds.
+    Standard deviation and interval of a single value are ``nan``.
+
+    Raises:
+        WinnowError: There are no values (key ``values``), or the confidence is not between 0 and 1.
     """
     from scipy.stats import t
 
     check_confidence(confidence)
     x = np.asarray(values, dtype=np.float64)
     if x.size == 0:
-        raise WinnowError("There are no values to summarise; give at least one.")
+        raise WinnowError("expected at least one value, got none.", key="values")
     mean = float(x.mean())
     if x.size == 1:
         return Summary(1, mean, math.nan, math.nan, math.nan)
@@ -114,75 +117,78 @@ def summarise(values: Sequence[float] | Array, confidence: float = 0.95) -> Summ
 
 
 def check_confidence(confidence: float) -> None:
-    """Raise if the coverage of an interval is not a share.
+    """Check the coverage of an interval.
 
     Raises:
-        WinnowError: It is not between 0 and 1.
+        WinnowError: The confidence is not between 0 and 1.
     """
     if not 0 < confidence < 1:
         fix = f" Use {confidence / 100:g}." if 1 < confidence < 100 else ""
-        raise WinnowError(f"confidence: expected a number between 0 and 1, got {confidence:g}.{fix}", key="confidence")
+        raise WinnowError(f"expected a number between 0 and 1, got {confidence:g}.{fix}", key="confidence")
 
 
 def contrast(scores: pd.DataFrame, a: str, b: str, confidence: float = 0.95, blocked: bool = False) -> Contrast:
-    """Estimate ``mean of a - mean of b`` for new seeds and new items, by one procedure for interval and p.
+    """Estimate the difference ``mean of a - mean of b`` for new seeds and new items, with its interval and test.
 
-    Every effect but that of the arm is random: of seeds, of each factor of the items (such as template and slot
-    filling, which are crossed, or a cluster of rows), and all their interactions. With T and J levels of two factors,
+    The arm is a fixed effect. All other effects are random: seeds, each factor of the items (crossed factors such as
+    template and slot filling, or a cluster of rows), and all their interactions. With T and J levels of two factors,
     n seeds per arm, and mean squares written as the variance of a mean (MS / size),
 
         Var(D) = S  +  T + J - TJ  -  sum over arms (ST + SJ - STJ)
 
-    ``S`` is the variance of the seed means over n, added over the arms. ``T`` and ``J`` are the variances over the
-    levels of the arms' difference, over the number of levels; ``TJ`` is the mean square of what an additive fit leaves,
-    over the number of items. ``ST``, ``SJ`` and ``STJ`` are the same quantities for the deviations of single seeds,
-    which ``S``, ``T`` and ``J`` contain twice. With one factor ``J`` terms vanish: independent items are a factor of
-    which each item is a level. With K crossed factors what they share is subtracted K - 1 times, which is exact for
-    K <= 2 and conservative beyond. If seeds are blocks, the differences of the pairs are the one sample of seeds; that
-    is valid whatever the correlation of runs with equal seeds.
+    ``S`` is the variance of the seed means divided by n, summed over the arms. ``T`` and ``J`` are the variances of the
+    difference of the arms over the levels of each factor, divided by the number of levels. ``TJ`` is the residual mean
+    square of an additive fit of both factors, divided by the number of items. ``ST``, ``SJ`` and ``STJ`` are the same
+    quantities for the deviations of single seeds, which ``S``, ``T`` and ``J`` count twice.
 
-    D / sqrt(Var(D)) is referred to Student's t with Satterthwaite's degrees of freedom, ``(sum c_i M_i)^2 / sum (c_i
-    M_i)^2 / f_i`` over the mean squares M_i with their own f_i. Seed variances may differ between arms.
+    With one factor the ``J`` terms vanish. Independent items are a factor with one item per level. With K crossed
+    factors the shared part is subtracted K - 1 times, which is exact for K <= 2 and conservative for more factors. If
+    seeds are blocks, the differences of the pairs form a single sample of seeds, which is valid for any correlation
+    between runs with the same seed.
 
-    Lower bound: Var(D) is at least S, T and J alone. If the sum is smaller (a variance component came out negative),
-    the largest of them is used with its own degrees of freedom. With one item the procedure is Welch's t test.
+    D / sqrt(Var(D)) is compared with Student's t distribution with Satterthwaite's degrees of freedom,
+    ``(sum c_i M_i)^2 / sum (c_i M_i)^2 / f_i``, for mean squares M_i with f_i degrees of freedom. Seed variances may
+    differ between arms.
 
-    With weights w (mean 1 over items) means are weighted and deviations enter as ``w * deviation``, the
-    linearised variance of a ratio (Cochran 1977, section 6.3). A cell without a score is filled by an additive fit of
-    seed and item, and its degree of freedom is taken off (Yates 1933). Levels of unequal weight enter by the sums of
-    their contributions.
+    Lower bound: Var(D) is at least the largest of S, T and J. If the sum is smaller because the estimate of a variance
+    component is negative, the largest of the three is used with its degrees of freedom. With one item the procedure is
+    Welch's t test.
+
+    With weights w (mean 1 over items) means are weighted, and deviations enter as ``w * deviation``, the linearized
+    variance of a ratio (Cochran 1977, section 6.3). A missing score is imputed by an additive fit of seed and item, and
+    its degree of freedom is subtracted (Yates 1933). Levels of unequal weight enter by the sums of their contributions.
 
     Sources: Satterthwaite 1946 (Biometrics Bulletin 2:110); Welch 1947 (Biometrika 34:28); Searle, Casella and
     McCulloch 1992, Variance Components, chapter 4; Gaylor and Hopper 1969 (Technometrics 11:691) on differences;
     Cameron, Gelbach and Miller 2011 (Journal of Business and Economic Statistics 29:238) on several clusterings.
 
     Args:
-        scores: The table; see :func:`winnow.comparison.crossed_design.cross`.
+        scores: The table; see :func:`winnow.comparison.crossed_design.pivot_scores`.
         a: Arm whose mean counts positively.
-        b: Arm it is compared with.
+        b: Arm whose mean counts negatively.
         confidence: Coverage of the interval, between 0 and 1.
-        blocked: Whether equal seeds of the arms are pairs.
+        blocked: Whether runs of both arms with the same seed form a pair.
 
     Raises:
         WinnowError: An arm is absent, has fewer than 2 seeds, the arms share no item, a weight is not positive, or the
             confidence is not between 0 and 1.
     """
     check_confidence(confidence)
-    return crossed_contrast(cross(scores, a, b, blocked), confidence)
+    return contrast_crossed_scores(pivot_scores(scores, a, b, blocked), confidence)
 
 
-def crossed_contrast(crossed: Crossed, confidence: float = 0.95) -> Contrast:
-    """Return the contrast of :func:`contrast` from matrices that are laid out already."""
+def contrast_crossed_scores(crossed: CrossedScores, confidence: float = 0.95) -> Contrast:
+    """Return the contrast of :func:`contrast` for scores that are already in matrix form."""
     from scipy.stats import t
 
     seed_means, structure = crossed.seed_means, crossed.structure
     difference = float(seed_means[0].mean() - seed_means[1].mean())
-    terms = variance_terms(crossed)
-    spread = combined(terms)
-    variance = float(spread.variance)
+    terms = compute_variance_terms(crossed)
+    combined = combine_terms(terms)
+    variance = float(combined.variance)
     std_error, df, low, high, p = math.sqrt(variance), math.nan, math.nan, math.nan, math.nan
     if variance > np.finfo(np.float64).eps * np.square(np.concatenate(seed_means)).max():
-        df = float(spread.df)
+        df = float(combined.df)
         half = float(t.ppf(0.5 + confidence / 2, df)) * std_error
         low, high = difference - half, difference + half
         p = float(2 * t.sf(abs(difference) / std_error, df))
@@ -200,8 +206,8 @@ def crossed_contrast(crossed: Crossed, confidence: float = 0.95) -> Contrast:
         crossed.weights.size,
         crossed.items_left_out,
         hedges_g(*seed_means),
-        _parts(terms),
-        spread.rules[int(spread.rule)],
+        _sum_by_source(terms),
+        combined.rules[int(combined.rule)],
         levels={factor.name: factor.levels for factor in structure.factors},
         fixed=structure.fixed,
         blocked=crossed.blocked,
@@ -211,18 +217,18 @@ def crossed_contrast(crossed: Crossed, confidence: float = 0.95) -> Contrast:
     )
 
 
-def _parts(terms: Sequence[Term]) -> dict[str, float]:
-    parts = {SEEDS: 0.0}
+def _sum_by_source(terms: Sequence[VarianceTerm]) -> dict[str, float]:
+    sums = {SEEDS: 0.0}
     for term in terms:
-        name, sign = (term.source, 1) if term.is_main else ("overlap", -1)
-        parts[name] = parts.get(name, 0.0) + sign * float(term.value)
-    return parts
+        source, sign = (term.source, 1) if term.is_main else ("overlap", -1)
+        sums[source] = sums.get(source, 0.0) + sign * float(term.value)
+    return sums
 
 
 def hedges_g(a: Array, b: Array) -> float:
     """Return the difference of two groups' means in pooled standard deviations, corrected for small samples.
 
-    Hedges 1981 (Journal of Educational Statistics 6:107); ``nan`` where neither group varies.
+    Hedges 1981 (Journal of Educational Statistics 6:107); ``nan`` if neither group varies.
     """
     df = a.size + b.size - 2
     pooled = math.sqrt(((a.size - 1) * float(a.var(ddof=1)) + (b.size - 1) * float(b.var(ddof=1))) / df)
@@ -232,9 +238,9 @@ def hedges_g(a: Array, b: Array) -> float:
 def holm(p_values: Sequence[float]) -> list[float]:
     """Return Holm's step-down adjusted p values, in the order given.
 
-    The i-th smallest of m is multiplied by m - i + 1, made monotone and capped at 1. A ``nan`` stays ``nan``
-    and still counts in m: a test that was declared but could not be made does not make the others easier.
-    Holm 1979, Scandinavian Journal of Statistics 6:65.
+    The i-th smallest of m values is multiplied by m - i + 1; the results are made monotone and capped at 1. A ``nan``
+    stays ``nan`` but counts in m, so a declared test that cannot be computed does not relax the correction of the other
+    tests. Holm 1979, Scandinavian Journal of Statistics 6:65.
 
     >>> holm([0.01, 0.04, 0.03])
     [0.03, 0.06, 0.06]

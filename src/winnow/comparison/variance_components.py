@@ -1,4 +1,4 @@
-"""Variance components of a contrast, from which studies of another size are planned."""
+"""Estimate the variance components of a contrast, from which the power of other study sizes is computed."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from winnow.comparison.crossed_design import Crossed, cross
-from winnow.comparison.variance_terms import RESIDUAL, SEEDS, Term, variance_terms
+from winnow.comparison.crossed_design import CrossedScores, pivot_scores
+from winnow.comparison.variance_terms import RESIDUAL, SEEDS, VarianceTerm, compute_variance_terms
 from winnow.errors import WinnowError, did_you_mean
 
 if TYPE_CHECKING:
@@ -17,14 +17,14 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class FactorComponents:
-    """The components of one of several crossed factors of the items, such as the template.
+    """The variance components of one crossed item factor, such as the template.
 
     Attributes:
-        name: The factor.
-        levels: Its number of levels.
-        between: Variance of the difference of the arms between levels.
-        error_a: Variance of the interaction of seed and level within arm a.
-        error_b: The same within arm b.
+        name: The name of the factor.
+        levels: The number of levels.
+        between: Variance, over levels, of the difference between the arms.
+        error_a: Variance of the interaction of seed and level in arm a.
+        error_b: The same for arm b.
     """
 
     name: str
@@ -35,20 +35,20 @@ class FactorComponents:
 
 
 @dataclass(frozen=True)
-class Components:
-    """The variance components behind the difference of two arms, in squared units of the metric.
+class VarianceComponents:
+    """The variance components of the difference between two arms, in squared units of the metric.
 
-    If seeds are blocks, arm a stands for the differences of the pairs and the components of arm b are 0.
+    If seeds are blocks, the components of arm a are those of the differences of the pairs, and those of arm b are 0.
 
     Attributes:
         seed_a: Variance between the seeds of arm a.
-        seed_b: The same of arm b.
-        item: Variance of the difference of the arms from item to item; beside ``factors``, what they leave.
-        error_a: Variance of a score of arm a that is left.
-        error_b: The same of arm b.
-        items: The number of items, or of levels of the one factor that they form.
-        factors: Crossed factors of the items; empty if the items are one factor.
-        item_name: What an item is: ``items``, or the name of that one factor.
+        seed_b: The same for arm b.
+        item: Variance, over items, of the difference between the arms; if there are ``factors``, their residual.
+        error_a: Residual variance of a score of arm a.
+        error_b: The same for arm b.
+        items: The number of items, or of levels if the items form a single factor.
+        factors: The crossed item factors; empty if the items form a single factor.
+        item_name: The name of that single factor; ``items`` by default.
     """
 
     seed_a: float
@@ -65,8 +65,8 @@ class Components:
         values += [v for factor in self.factors for v in (factor.between, factor.error_a, factor.error_b)]
         if not all(math.isfinite(value) and value >= 0 for value in values):
             raise WinnowError(
-                f"components: expected finite variances of at least 0, got {', '.join(f'{v:g}' for v in values)}. "
-                "Leave out runs with infinite scores.",
+                f"expected finite variances of at least 0, got {', '.join(f'{v:g}' for v in values)}. "
+                "Exclude runs with infinite scores.",
                 key="components",
             )
 
@@ -77,15 +77,18 @@ class Components:
             return {factor.name: factor.levels for factor in self.factors}
         return {self.item_name: self.items} if self.items > 1 else {}
 
-    def terms(self, seeds: int, items: int | None = None, levels: Mapping[str, int] | None = None) -> list[Term]:
-        """Return the expected terms of Var(difference), for a study of that size.
+    def terms(
+        self, seeds: int, items: int | None = None, levels: Mapping[str, int] | None = None
+    ) -> list[VarianceTerm]:
+        """Return the expected values of the terms of Var(difference) for a given study size.
 
-        They are those of :func:`winnow.comparison.variance_terms.variance_terms`.
+        The terms are those of :func:`winnow.comparison.variance_terms.compute_variance_terms`.
 
         Args:
             seeds: Seeds per arm.
-            items: Items, if they are one factor.
-            levels: Levels of factors that differ from those of the study; items are added in proportion.
+            items: Number of items, if they form a single factor.
+            levels: Number of levels of factors, if it differs from the estimated study. The number of items changes in
+                proportion.
         """
         sizes = self._sizes(items, levels or {})
         factors = self.factors
@@ -93,117 +96,126 @@ class Components:
             factors = (FactorComponents(self.item_name, self.items, self.item, self.error_a, self.error_b),)
         scale = math.prod(sizes.get(f.name, 1) / f.levels for f in factors)
         count, repeated = self.items * scale, len(factors) - 1
-        rest = (self.item, self.error_a, self.error_b) if self.factors else (0.0, 0.0, 0.0)
-        left = max(1.0, count - sum(sizes.values()) + repeated)
-        sides = [Side("a", seeds, self.seed_a, rest[1]), Side("b", seeds, self.seed_b, rest[2])]
-        found = []
-        for side in sides:
-            seed = side.seed + sum(side.of(f) / sizes.get(f.name, 1) for f in factors) + side.error / count
-            found.append(Term(SEEDS, side.name, seed / seeds, seeds - 1.0))
+        item, error_a, error_b = (self.item, self.error_a, self.error_b) if self.factors else (0.0, 0.0, 0.0)
+        residual_df = max(1.0, count - sum(sizes.values()) + repeated)
+        arms = [ArmComponents("a", self.seed_a, error_a), ArmComponents("b", self.seed_b, error_b)]
+        terms = []
+        for arm in arms:
+            seed = arm.seed + sum(arm.get_error(f) / sizes.get(f.name, 1) for f in factors) + arm.error / count
+            terms.append(VarianceTerm(SEEDS, arm.name, seed / seeds, seeds - 1.0))
         if not sizes:
-            return found
-        residual = (rest[0] + sum(side.error for side in sides) / seeds) / count
+            return terms
+        residual = (item + sum(arm.error for arm in arms) / seeds) / count
         for f in factors:
             between = (f.between + (f.error_a + f.error_b) / seeds) / sizes[f.name]
-            found.append(Term(f.name, "", between + residual, sizes[f.name] - 1.0))
-            for side in sides:
-                shared = -(side.of(f) / sizes[f.name] + side.error / count) / seeds
-                found.append(Term(f.name, side.name, shared, (seeds - 1.0) * (sizes[f.name] - 1)))
+            terms.append(VarianceTerm(f.name, "", between + residual, sizes[f.name] - 1.0))
+            for arm in arms:
+                shared = -(arm.get_error(f) / sizes[f.name] + arm.error / count) / seeds
+                terms.append(VarianceTerm(f.name, arm.name, shared, (seeds - 1.0) * (sizes[f.name] - 1)))
         if repeated:
-            found.append(Term(RESIDUAL, "", -repeated * residual, left))
-            found += [Term(RESIDUAL, s.name, repeated * s.error / count / seeds, (seeds - 1) * left) for s in sides]
-        return found
+            terms.append(VarianceTerm(RESIDUAL, "", -repeated * residual, residual_df))
+            for arm in arms:
+                value = repeated * arm.error / count / seeds
+                terms.append(VarianceTerm(RESIDUAL, arm.name, value, (seeds - 1) * residual_df))
+        return terms
 
     def _sizes(self, items: int | None, levels: Mapping[str, int]) -> dict[str, int]:
-        """Return the levels of each random factor of a study to be planned."""
+        """Return the number of levels of each random factor of the planned study."""
         known = self.levels or {self.item_name: self.items}
         if items is not None:
             if self.factors:
-                raise WinnowError(f"items: items form several factors; give levels of {', '.join(known)}.", "items")
+                raise WinnowError(
+                    f"expected None, because the items form several factors. Set levels of {', '.join(known)} instead.",
+                    "items",
+                )
             levels = {self.item_name: items}
         for name in levels.keys() - known.keys():
             near = did_you_mean(name, known)
-            raise WinnowError(f"levels: there is no factor '{name}'.{near} Factors are {', '.join(known)}.", "levels")
+            raise WinnowError(f"there is no factor '{name}'.{near} Allowed: {', '.join(known)}.", "levels")
         sizes = known | dict(levels)
         return {name: size for name, size in sizes.items() if size > 1}
 
 
 @dataclass(frozen=True)
-class Side:
-    """One arm in :meth:`Components.terms`."""
+class ArmComponents:
+    """The variance components of one arm: of seeds, and the residual."""
 
     name: str
-    seeds: int
     seed: float
     error: float
 
-    def of(self, factor: FactorComponents) -> float:
-        """Return the arm's interaction of seed and factor."""
+    def get_error(self, factor: FactorComponents) -> float:
+        """Return the variance of the interaction of seed and factor in this arm."""
         return factor.error_a if self.name == "a" else factor.error_b
 
 
-def components(scores: pd.DataFrame, a: str, b: str, blocked: bool = False) -> Components:
-    """Return the variance components of two arms' scores by the analysis of variance; none is below 0.
+def estimate_variance_components(scores: pd.DataFrame, a: str, b: str, blocked: bool = False) -> VarianceComponents:
+    """Estimate the variance components of the scores of two arms by analysis of variance.
 
-    Each mean square of :func:`winnow.comparison.contrast` is set equal to its expectation, from the residual upwards.
+    Each mean square of :func:`winnow.comparison.contrast` is equated with its expectation, starting from the residual.
+    Negative estimates are set to 0.
     Searle, Casella and McCulloch 1992, Variance Components, chapter 4.
 
     Args:
-        scores: The table; see :func:`winnow.comparison.crossed_design.cross`.
+        scores: The table of scores; see :func:`winnow.comparison.crossed_design.pivot_scores`.
         a: One arm.
         b: The other.
-        blocked: Whether equal seeds of the arms are pairs.
+        blocked: Whether runs of both arms with the same seed form a pair.
     """
-    return crossed_components(cross(scores, a, b, blocked))
+    return estimate_crossed_components(pivot_scores(scores, a, b, blocked))
 
 
-def crossed_components(crossed: Crossed) -> Components:
-    """Return the components of :func:`components` from matrices that are laid out already."""
-    squares = _Squares(crossed)
+def estimate_crossed_components(crossed: CrossedScores) -> VarianceComponents:
+    """Return the components of :func:`estimate_variance_components` for scores that are already in matrix form."""
+    table = _TermTable(crossed)
     factors = crossed.structure.factors
     if len(factors) < 2:
-        return _of_one_factor(squares, factors[0].name if factors else "items", factors[0].levels if factors else 1)
+        return _estimate_single_factor(
+            table, factors[0].name if factors else "items", factors[0].levels if factors else 1
+        )
     items = crossed.weights.size
-    residual = -squares.term(RESIDUAL, "") / (len(factors) - 1)
-    errors = {s: n * items * squares.term(RESIDUAL, s) / (len(factors) - 1) for s, n in squares.sizes.items()}
-    found, by_level = [], dict.fromkeys(squares.sizes, 0.0)
+    residual = -table.term(RESIDUAL, "") / (len(factors) - 1)
+    errors = {s: n * items * table.term(RESIDUAL, s) / (len(factors) - 1) for s, n in table.sizes.items()}
+    components, by_level = [], dict.fromkeys(table.sizes, 0.0)
     for factor in factors:
         size = factor.levels
-        own = {s: max(0.0, -n * squares.term(factor.name, s) - errors[s] / items) for s, n in squares.sizes.items()}
-        between = squares.term(factor.name, "") - residual - sum(own[s] / n for s, n in squares.sizes.items())
-        by_level = {s: by_level[s] + own[s] for s in own}
-        found.append(
-            FactorComponents(factor.name, size, max(0.0, size * between), *_two(size * v for v in own.values()))
+        interaction = {s: max(0.0, -n * table.term(factor.name, s) - errors[s] / items) for s, n in table.sizes.items()}
+        between = table.term(factor.name, "") - residual - sum(interaction[s] / n for s, n in table.sizes.items())
+        by_level = {s: by_level[s] + interaction[s] for s in interaction}
+        components.append(
+            FactorComponents(
+                factor.name, size, max(0.0, size * between), *_pad_to_pair(size * v for v in interaction.values())
+            )
         )
-    seeds = [max(0.0, squares.seed(s) - by_level[s] - errors[s] / items) for s in errors]
-    item = max(0.0, items * residual - sum(errors[s] / n for s, n in squares.sizes.items()))
-    return Components(*_two(seeds), item, *_two(errors.values()), items, tuple(found))
+    seeds = [max(0.0, table.seed(s) - by_level[s] - errors[s] / items) for s in errors]
+    item = max(0.0, items * residual - sum(errors[s] / n for s, n in table.sizes.items()))
+    return VarianceComponents(*_pad_to_pair(seeds), item, *_pad_to_pair(errors.values()), items, tuple(components))
 
 
-def _of_one_factor(squares: _Squares, name: str, levels: int) -> Components:
-    errors = {s: -n * levels * squares.term(name, s) for s, n in squares.sizes.items()}
-    seeds = [max(0.0, squares.seed(s) - errors[s] / levels) for s in errors]
-    item = max(0.0, levels * squares.term(name, "") - sum(errors[s] / n for s, n in squares.sizes.items()))
-    return Components(*_two(seeds), item, *_two(errors.values()), levels, item_name=name)
+def _estimate_single_factor(table: _TermTable, name: str, levels: int) -> VarianceComponents:
+    errors = {s: -n * levels * table.term(name, s) for s, n in table.sizes.items()}
+    seeds = [max(0.0, table.seed(s) - errors[s] / levels) for s in errors]
+    item = max(0.0, levels * table.term(name, "") - sum(errors[s] / n for s, n in table.sizes.items()))
+    return VarianceComponents(*_pad_to_pair(seeds), item, *_pad_to_pair(errors.values()), levels, item_name=name)
 
 
-class _Squares:
-    """The terms of a contrast by source and sample, and the seeds of each sample."""
+class _TermTable:
+    """The terms of a contrast by source and sample, and the number of seeds of each sample."""
 
-    def __init__(self, crossed: Crossed) -> None:
+    def __init__(self, crossed: CrossedScores) -> None:
         self.sizes = {name: len(scores) for name, scores, _ in crossed.samples}
-        self._found = {(term.source, term.sample): float(term.value) for term in variance_terms(crossed)}
+        self._values = {(term.source, term.sample): float(term.value) for term in compute_variance_terms(crossed)}
 
     def term(self, source: str, sample: str) -> float:
         """Return a term, or 0 if there is none."""
-        return self._found.get((source, sample), 0.0)
+        return self._values.get((source, sample), 0.0)
 
     def seed(self, sample: str) -> float:
         """Return the variance of the seed means of a sample."""
         return self.sizes[sample] * self.term(SEEDS, sample)
 
 
-def _two(values: Iterable[float]) -> tuple[float, float]:
-    """Return the values of both arms; arm b has 0 if there is one sample of pairs."""
+def _pad_to_pair(values: Iterable[float]) -> tuple[float, float]:
+    """Return the values of arms a and b; the value of b is 0 if pairs form a single sample."""
     first, second, *_ = (*values, 0.0)
     return first, second

@@ -1,4 +1,4 @@
-"""The terms of the variance of a difference of two arms, and the standard error that they add up to."""
+"""Compute and combine the terms of the variance of a difference between two arms."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from winnow.comparison.crossed_design import Crossed
+from winnow.comparison.crossed_design import CrossedScores
 from winnow.comparison.item_structure import ItemStructure
 
 Array = NDArray[np.float64]
@@ -18,12 +18,12 @@ RESIDUAL = "residual"
 
 
 @dataclass(frozen=True)
-class Term:
+class VarianceTerm:
     """A mean square, as a signed term of Var(difference).
 
     Attributes:
-        source: What varies: ``seeds``, a factor of the items, or ``residual``.
-        sample: The sample of seeds that the mean square is taken within; empty for a factor or the residual of the
+        source: The source of variation: ``seeds``, an item factor, or ``residual``.
+        sample: The sample of seeds within which the mean square is computed; empty if it is computed from the
             difference of the arms.
         value: The term with its sign; an array for many studies at once.
         df: Degrees of freedom of the mean square.
@@ -36,13 +36,16 @@ class Term:
 
     @property
     def is_main(self) -> bool:
-        """Whether the term alone estimates a part of the variance, and not what several parts share."""
+        """Whether the term estimates the variance of one source, rather than what several sources share."""
         return self.source == SEEDS or (not self.sample and self.source != RESIDUAL)
 
 
 @dataclass(frozen=True)
-class Spread:
-    """The variance of a difference with Satterthwaite's degrees of freedom; ``rule`` indexes ``rules``."""
+class CombinedVariance:
+    """The variance of a difference, with Satterthwaite's degrees of freedom.
+
+    ``rules[rule]`` names the sources that the variance is based on: ``all``, or a single source.
+    """
 
     variance: Array
     df: Array
@@ -50,46 +53,51 @@ class Spread:
     rules: tuple[str, ...]
 
 
-def variance_terms(crossed: Crossed) -> list[Term]:
-    """Return the terms of Var(difference) that :func:`winnow.comparison.contrast` defines."""
+def compute_variance_terms(crossed: CrossedScores) -> list[VarianceTerm]:
+    """Return the terms of Var(difference), as defined in :func:`winnow.comparison.contrast`."""
     structure, terms = crossed.structure, []
     for sample, scores, _ in crossed.samples:
         means = (scores * crossed.weights).mean(axis=1)
-        terms.append(Term(SEEDS, sample, float(means.var(ddof=1)) / means.size, means.size - 1))
+        terms.append(VarianceTerm(SEEDS, sample, float(means.var(ddof=1)) / means.size, means.size - 1))
     difference = crossed.scores_a.mean(axis=0) - crossed.scores_b.mean(axis=0)
-    terms += _item_terms(structure, difference, "", 1.0, 1)
+    terms += _compute_item_terms(structure, difference, "", 1.0, 1)
     for sample, scores, missing in crossed.samples:
         n = len(scores)
-        cells = (n - 1) * (crossed.weights.size - 1)
-        known = cells - missing
-        if known >= 1:
+        complete_df = (n - 1) * (crossed.weights.size - 1)
+        df = complete_df - missing
+        if df >= 1:
             deviations = scores - scores.mean(axis=0)
-            terms += _item_terms(structure, deviations, sample, -cells / known / n / (n - 1), (n - 1) * known / cells)
+            scale = -complete_df / df / n / (n - 1)
+            terms += _compute_item_terms(structure, deviations, sample, scale, (n - 1) * df / complete_df)
     return terms
 
 
-def _item_terms(structure: ItemStructure, values: Array, sample: str, scale: float, df: float) -> list[Term]:
-    """Return the variance of the items' mean as terms: each factor, and what several factors share."""
+def _compute_item_terms(
+    structure: ItemStructure, values: Array, sample: str, scale: float, df: float
+) -> list[VarianceTerm]:
+    """Return the variance of the mean over items: one term per factor, and the variance that factors share."""
     contributions = structure.contributions(values)
     terms = [
-        Term(factor.name, sample, scale * factor.variance(contributions), df * factor.df)
+        VarianceTerm(factor.name, sample, scale * factor.variance(contributions), df * factor.df)
         for factor in structure.factors
     ]
     if structure.residual_df >= 1:
         repeated = -scale * (len(structure.factors) - 1)
-        terms.append(Term(RESIDUAL, sample, repeated * structure.residual_variance(values), df * structure.residual_df))
+        terms.append(
+            VarianceTerm(RESIDUAL, sample, repeated * structure.residual_variance(values), df * structure.residual_df)
+        )
     return terms
 
 
-def combined(terms: Sequence[Term]) -> Spread:
-    """Add the terms up, with a lower bound.
+def combine_terms(terms: Sequence[VarianceTerm]) -> CombinedVariance:
+    """Return the sum of the terms, or the variance of a single source if that is larger.
 
-    The sum of all terms is unbiased but can come out too small, even negative. The terms of the seeds alone, or of one
-    factor alone, estimate a part of the variance; the largest of these sums is used, with its own degrees of freedom.
+    The sum of all terms is unbiased, but its estimate can be too small or even negative. The variance of the seeds, or
+    of one factor, is a lower bound, so the largest of these values is used, with its degrees of freedom.
     """
-    mains = list(dict.fromkeys(term.source for term in terms if term.is_main))
-    groups = {"all": list(terms), **{name: [t for t in terms if t.is_main and t.source == name] for name in mains}}
-    if len(mains) == 1:
+    sources = list(dict.fromkeys(term.source for term in terms if term.is_main))
+    groups = {"all": list(terms), **{name: [t for t in terms if t.is_main and t.source == name] for name in sources}}
+    if len(sources) == 1:
         groups.pop("all")
     sums = np.stack([np.asarray(sum(t.value for t in group), dtype=np.float64) for group in groups.values()])
     squares = np.stack([
@@ -97,7 +105,7 @@ def combined(terms: Sequence[Term]) -> Spread:
     ])  # fmt: skip
     rule = sums.argmax(axis=0)[None]
     variance = np.take_along_axis(sums, rule, 0)[0]
-    spread = np.take_along_axis(squares, rule, 0)[0]
+    df_denominator = np.take_along_axis(squares, rule, 0)[0]
     with np.errstate(divide="ignore", invalid="ignore"):
-        df = np.square(variance) / spread
-    return Spread(variance, df, rule[0], tuple(groups))
+        df = np.square(variance) / df_denominator
+    return CombinedVariance(variance, df, rule[0], tuple(groups))

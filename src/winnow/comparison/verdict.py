@@ -1,4 +1,4 @@
-"""The rule that turns contrasts into a verdict, and the sentences it is told in."""
+"""The rule that turns contrasts into a verdict, and the sentences that state the verdict."""
 
 from __future__ import annotations
 
@@ -14,28 +14,34 @@ from winnow.metrics.metric_registry import Metric
 Outcome = Literal["better", "worse", "no clear difference", "not comparable"]
 Family = Literal["primary", "secondary", "contribution", "descriptive"]
 
-RULE = (
-    "The verdict is that of the contrast between the filter and the full data in the declared primary "
-    "metric. Not comparable: the contrast cannot be made, because an arm or its scores are missing, fewer "
-    "than two seeds finished, no spread between seeds can be estimated, or budget, probes, held-out rows "
-    "or tokenizer differ. Better or worse: its p value, adjusted by Holm's method over the two primary "
-    "contrasts, is at most {alpha:.2g}, and the difference points to the good or the bad side. No clear "
-    "difference: otherwise, which is not a claim that the arms are equal. Equality is claimed only where a "
-    "margin was declared before the first run and the whole {confidence:.0%} interval lies within it. The "
-    "contrast between the filter and the random control, judged by the same rule, says whether the effect is "
-    "due to which rows were kept."
+VERDICT_RULE = (
+    "The verdict is the outcome of the contrast between the filter and the full data in the declared primary metric. "
+    "Not comparable: the contrast cannot be computed, because an arm or its scores are missing, fewer than two seeds "
+    "finished, the variance between seeds cannot be estimated, or the budget, probes, held-out rows or tokenizer "
+    "differ. Better or worse: the p value, adjusted by Holm's method over the two primary contrasts, is at most "
+    "{alpha:.2g}; the sign of the difference decides between the two. No clear difference: all other cases. This does "
+    "not mean that the arms are equal. Equality is claimed only if a margin was declared before the first run and the "
+    "{confidence:.0%} interval lies entirely within it. The contrast between the filter and the random control follows "
+    "the same rule and shows whether the effect depends on which rows were kept."
 )
-"""The rule in full; the report prints it."""
+"""The complete rule, as the report prints it."""
 
 
 @dataclass(frozen=True)
 class Finding:
-    """A contrast in one metric, with its place in the protocol.
+    """A contrast in one metric, with its role in the protocol.
 
-    ``family`` is ``primary``, ``secondary`` or ``contribution`` (each with its own Holm) or ``descriptive`` (``p_holm``
-    is ``nan``). ``bootstrap`` and ``permutation_p`` are sensitivity rows. ``equal`` tells whether the interval lies
-    within the declared margin, ``None`` where none was declared for this metric. ``post_hoc`` marks what was not
-    declared before the first run.
+    Attributes:
+        metric: The name of the metric.
+        family: The family of tests. ``primary``, ``secondary`` and ``contribution`` are each Holm-corrected separately;
+            ``descriptive`` contrasts are not tested.
+        result: The contrast.
+        p_holm: The p value after Holm's correction; ``nan`` if the contrast is not tested.
+        outcome: The outcome of the test; ``None`` if the contrast is not tested.
+        bootstrap: The ends of the bootstrap interval, a sensitivity check.
+        permutation_p: The p value of the permutation test, a sensitivity check.
+        equal: Whether the interval lies within the declared margin; ``None`` if there is none for this contrast.
+        post_hoc: Whether the metric or an arm was not declared before the first run.
     """
 
     metric: str
@@ -51,7 +57,10 @@ class Finding:
 
 @dataclass(frozen=True)
 class Verdict:
-    """The answer in a word, the reason for it, and two sentences for a reader in a hurry."""
+    """The verdict of a study.
+
+    ``sentences`` holds two sentences: the effect of the filter, and whether it depends on which rows are kept.
+    """
 
     word: Outcome
     reason: str
@@ -59,8 +68,15 @@ class Verdict:
     rule: str
 
 
-def judge(metric: Metric, difference: float, p_value: float, alpha: float) -> Outcome:
-    """Apply the rule to one contrast, given its (adjusted) p value."""
+def decide_outcome(metric: Metric, difference: float, p_value: float, alpha: float) -> Outcome:
+    """Return the outcome of one contrast.
+
+    Args:
+        metric: The metric; its direction decides whether the difference is better or worse.
+        difference: The difference of the arms.
+        p_value: The p value, adjusted if several contrasts are tested.
+        alpha: The level of the test.
+    """
     if math.isnan(p_value) or metric.direction is None:
         return "not comparable"
     if p_value > alpha or difference == 0:
@@ -68,11 +84,11 @@ def judge(metric: Metric, difference: float, p_value: float, alpha: float) -> Ou
     return "better" if difference * metric.sign > 0 else "worse"
 
 
-def decide(
+def decide_verdict(
     metric: Metric,
     findings: Sequence[Finding],
     arms: tuple[str | None, str, str | None],
-    obstacles: dict[str, str],
+    incomparable_reasons: dict[str, str],
     confidence: float,
     margin: float | None = None,
 ) -> Verdict:
@@ -80,69 +96,77 @@ def decide(
 
     Args:
         metric: The primary metric.
-        findings: The primary contrasts that could be made.
-        arms: Names of the filter under test, the baseline and the control.
-        obstacles: For each arm that the filter cannot be compared with, why.
-        confidence: Coverage of the intervals; its complement is the level of the tests.
-        margin: The declared difference that would not matter, where there is one.
+        findings: The primary contrasts that could be computed.
+        arms: The names of the filter under test, the baseline and the control.
+        incomparable_reasons: For each arm that the filter cannot be compared with, the reason.
+        confidence: Coverage of the intervals. The tests are at level ``1 - confidence``.
+        margin: The declared difference that does not matter, if there is one.
     """
     tested, baseline, control = arms
-    rule = RULE.format(alpha=1 - confidence, confidence=confidence)
+    rule = VERDICT_RULE.format(alpha=1 - confidence, confidence=confidence)
     by_arm = {finding.result.b: finding for finding in findings if finding.outcome != "not comparable"}
-    first, second = by_arm.get(baseline), by_arm.get(control or "")
-    last = _control(first, second, obstacles.get(control or "", "no random control ran"))
-    if first is None or first.outcome is None:
-        why = obstacles.get(baseline, "the scores do not vary between seeds, so no spread can be estimated")
-        opening = f"{tested or 'The filter'} cannot be set against {baseline}: {why}."
-        return Verdict("not comparable", why, (opening, last), rule)
-    r = first.result
+    effect, control_effect = by_arm.get(baseline), by_arm.get(control or "")
+    no_control = incomparable_reasons.get(control or "", "no random control was run")
+    control_sentence = _describe_control(effect, control_effect, no_control)
+    if effect is None or effect.outcome is None:
+        reason = incomparable_reasons.get(
+            baseline, "the scores do not vary between seeds, so the variance cannot be estimated"
+        )
+        sentence = f"{tested or 'The filter'} cannot be compared with {baseline}: {reason}."
+        return Verdict("not comparable", reason, (sentence, control_sentence), rule)
+    r = effect.result
     reason = (
         f"{metric.name}: {r.a} - {r.b} = {number(r.difference)}, {confidence:.0%} interval "
-        f"{interval(r.ci_low, r.ci_high)}, {p_text(first.p_holm)} after Holm"
+        f"{interval(r.ci_low, r.ci_high)}, {p_text(effect.p_holm)} (Holm-corrected)"
     )
-    if first.equal is not None:
-        reason += f"; {'within' if first.equal else 'not within'} the declared margin of {number(margin)}"
+    if effect.equal is not None:
+        reason += f"; {'within' if effect.equal else 'not within'} the declared margin of {number(margin)}"
     if r.assumed_independent:
         reason += "; items assumed independent"
-    return Verdict(first.outcome, reason, (_effect(metric, first, confidence, margin), last), rule)
+    sentences = (_describe_effect(metric, effect, confidence, margin), control_sentence)
+    return Verdict(effect.outcome, reason, sentences, rule)
 
 
-def _effect(metric: Metric, finding: Finding, confidence: float, margin: float | None) -> str:
+def _describe_effect(metric: Metric, finding: Finding, confidence: float, margin: float | None) -> str:
+    """Return the sentence on the contrast of the filter with all rows."""
     r = finding.result
     ends = f"{confidence:.0%} interval {interval(r.ci_low, r.ci_high)}"
     if finding.outcome == "no clear difference":
-        told = f"{metric.label}: difference {number(r.difference)}, {ends}, {p_text(finding.p_holm)} after Holm"
+        numbers = f"{metric.label}: difference {number(r.difference)}, {ends}, {p_text(finding.p_holm)}, Holm-corrected"
         if finding.equal:
             return (
-                f"The rows that {r.a} keeps make as good a model as all rows ({told}): any difference is smaller than "
-                f"{number(margin)}, which was declared beforehand not to matter."
+                f"Training on the rows that {r.a} keeps gives as good a model as training on all rows ({numbers}): the "
+                f"interval lies within the margin of {number(margin)} that was declared in advance."
             )
-        reach = f" and the interval reaches beyond the declared margin of {number(margin)}" if margin else ""
+        beyond = f": the interval reaches beyond the declared margin of {number(margin)}" if margin else ""
         return (
-            f"These runs cannot tell whether the rows that {r.a} keeps make a better or a worse model than all rows "
-            f"({told}); that is no proof of equality{reach}."
+            f"These runs do not show whether training on the rows that {r.a} keeps gives a better or worse model than "
+            f"training on all rows ({numbers}). This is no proof of equality{beyond}."
         )
-    helped = "The filter helped" if finding.outcome == "better" else "The filter hurt"
-    kept = f"after training on the rows that {r.a} keeps"
-    small = f"; yet it is within the margin of {number(margin)} declared not to matter" if finding.equal else ""
+    effect = "The filter helped" if finding.outcome == "better" else "The filter hurt"
+    condition = f"after training on the rows that {r.a} keeps"
+    small = f"; the difference is within the declared margin of {number(margin)}" if finding.equal else ""
     if metric.is_log_odds:
         ends = f"{confidence:.0%} interval {interval(math.exp(r.ci_low), math.exp(r.ci_high))}"
         return (
-            f"{helped}: {kept}, the odds of a wanted word over an unwanted one are "
+            f"{effect}: {condition}, the odds of a wanted word over an unwanted one are "
             f"{number(math.exp(r.difference))} times those after training on all rows ({ends}){small}."
         )
-    moved = f"is {'higher' if r.difference > 0 else 'lower'} by {number(abs(r.difference))}"
-    return f"{helped}: {kept}, {metric.label} {moved} than after training on all rows (difference, {ends}){small}."
+    change = f"is {'higher' if r.difference > 0 else 'lower'} by {number(abs(r.difference))}"
+    return (
+        f"{effect}: {condition}, {metric.label} {change} than after training on all rows (difference, {ends}){small}."
+    )
 
 
-def _control(first: Finding | None, second: Finding | None, why: str) -> str:
-    if second is None:
-        return f"Whether the choice of rows matters or only their number is open, since {why}."
-    subject, rows = "It" if first else second.result.a, "as many rows drawn at random"
-    effect = first is not None and first.outcome != "no clear difference"
-    if second.outcome == "no clear difference":
-        open_end = ", so the effect may come from how many rows were kept rather than from which"
-        return f"{subject} cannot be told apart from training on {rows}{open_end if effect else ''}."
-    if first is not None and first.outcome == second.outcome:
-        return f"It is also {second.outcome} than training on {rows}: which rows were kept matters, not how many."
-    return f"{subject} is {second.outcome} than training on {rows}, so which rows are kept does matter."
+def _describe_control(effect: Finding | None, control_effect: Finding | None, reason: str) -> str:
+    """Return the sentence on the contrast with the control: whether it matters which rows are kept."""
+    if control_effect is None:
+        return f"Whether it matters which rows are kept, or only how many, remains unknown: {reason}."
+    subject, rows = "It" if effect else control_effect.result.a, "training on as many random rows"
+    if control_effect.outcome == "no clear difference":
+        has_effect = effect is not None and effect.outcome != "no clear difference"
+        size_effect = ", so the effect may come from how many rows are kept rather than which" if has_effect else ""
+        return f"{subject} shows no clear difference from {rows}{size_effect}."
+    if effect is not None and effect.outcome == control_effect.outcome:
+        return f"It is also {control_effect.outcome} than {rows}: it matters which rows are kept, not only how many."
+    return f"{subject} is {control_effect.outcome} than {rows}, so it matters which rows are kept."

@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from winnow.comparison.analysis import Comparison
-from winnow.comparison.collected_study import Study
-from winnow.comparison.fill_tables import Fills, fills_by_prompt, short_list
+from winnow.comparison.collected_study import CollectedStudy
+from winnow.comparison.fill_tables import Fills, fills_by_prompt, select_example_prompts
 from winnow.comparison.verdict import Finding
 from winnow.formatting import number
 from winnow.reporting.bars import draw_funnel, draw_top_fills
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 def draw_comparison_figures(
     comparison: Comparison,
-    study: Study,
+    study: CollectedStudy,
     folder: Path | None = None,
     fills: dict[str, dict[str, Fills]] | None = None,
 ) -> dict[str, Figure]:
@@ -44,7 +44,7 @@ def draw_comparison_figures(
         _contributions(comparison, look, folder),
         draw_study_losses(study, look, folder),
         draw_study_probes(study, look, folder),
-        _fills(study, short_list(fills), look, folder),
+        _fills(study, select_example_prompts(fills), look, folder),
         _funnel(study, folder),
     ]
     return {figure.name: figure for figure in drawn if figure}
@@ -126,7 +126,9 @@ def _forest(
     return Panel(title, draw, 4.6, 1.05 + 0.5 * len(findings))
 
 
-def _fills(study: Study, prompts: dict[str, Fills], look: dict[str, Style], folder: Path | None) -> Figure | None:
+def _fills(
+    study: CollectedStudy, prompts: dict[str, Fills], look: dict[str, Style], folder: Path | None
+) -> Figure | None:
     declared = study.declaration
     pair = {f"{version}: {arm}": arm for version, arm in (("v1", declared.baseline), ("v2", declared.filter)) if arm}
     fills = {
@@ -137,9 +139,9 @@ def _fills(study: Study, prompts: dict[str, Fills], look: dict[str, Style], fold
     return draw_top_fills(fills, {title: look[arm] for title, arm in pair.items() if arm in look}, folder, name="fills")
 
 
-def _funnel(study: Study, folder: Path | None) -> Figure | None:
+def _funnel(study: CollectedStudy, folder: Path | None) -> Figure | None:
     tested = study.declaration.filter or ""
-    return draw_funnel(study.filters.get(tested, {}).get("funnel") or [], tested, folder)
+    return draw_funnel(study.filter_summaries.get(tested, {}).get("funnel") or [], tested, folder)
 
 
 def _interval(axes: Axes, row: float, mean: float, low: float, high: float, style: Style) -> None:

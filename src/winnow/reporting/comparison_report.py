@@ -8,10 +8,10 @@ from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
-from winnow.comparison.analysis import Comparison, analyse
-from winnow.comparison.collected_study import Study
-from winnow.comparison.collection import collect
-from winnow.comparison.fill_tables import BASE, Fills, fills_by_prompt, prompt_scores, short_list
+from winnow.comparison.analysis import Comparison, analyze
+from winnow.comparison.collected_study import CollectedStudy
+from winnow.comparison.collection import collect_study
+from winnow.comparison.fill_tables import BASE, Fills, fills_by_prompt, mean_prompt_scores, select_example_prompts
 from winnow.comparison.publishing import publish as publish_comparison
 from winnow.errors import WinnowError
 from winnow.formatting import listed, number
@@ -51,8 +51,8 @@ def compare(
         WinnowError: The study is unknown, or has no finished run (key ``study``); the store does not exist
             (``tracking.uri``); the folder cannot be written (``output_dir``).
     """
-    collected = collect(store_uri, *([study] if isinstance(study, str) else study))
-    comparison = analyse(collected, metrics_too=metrics)
+    collected = collect_study(store_uri, *([study] if isinstance(study, str) else study))
+    comparison = analyze(collected, extra_metrics=metrics)
     write_comparison_report(comparison, collected, output, ui_url)
     if publish:
         store = Store(uri=store_uri, artifacts=".", unsent=unsent or str(output.parent / "unsent"))
@@ -61,7 +61,7 @@ def compare(
 
 
 def write_comparison_report(
-    comparison: Comparison, study: Study, output: Path, ui_url: str = "http://127.0.0.1:5000"
+    comparison: Comparison, study: CollectedStudy, output: Path, ui_url: str = "http://127.0.0.1:5000"
 ) -> list[Path]:
     """Write ``comparison.json``, ``report.html``, ``report.md``, ``tables/`` and ``figures/``; return the files.
 
@@ -95,7 +95,11 @@ def write_comparison_report(
 
 
 def _facts(
-    comparison: Comparison, study: Study, figures: dict[str, Figure], fills: dict[str, dict[str, Fills]], ui_url: str
+    comparison: Comparison,
+    study: CollectedStudy,
+    figures: dict[str, Figure],
+    fills: dict[str, dict[str, Fills]],
+    ui_url: str,
 ) -> dict[str, Any]:
     """Return what the templates tell; every choice of content is made here, only the layout is theirs."""
     declared = study.declaration
@@ -124,12 +128,12 @@ def _facts(
         },
         "compared": [entry for entry in comparison.slices if entry.change],
         "worse": [entry for entry in comparison.slices if entry.worse],
-        "prompts": {prompt: _side_by_side(by_arm) for prompt, by_arm in short_list(fills).items()},
+        "prompts": {prompt: _side_by_side(by_arm) for prompt, by_arm in select_example_prompts(fills).items()},
         "said": _said(study, fills, marks, versions) if fills else None,
-        "filter": study.filters.get(declared.filter or ""),
+        "filter": study.filter_summaries.get(declared.filter or ""),
         "dropped": dropped,
         "reasons": sorted({reason for row in dropped for reason in row["reasons"]}),
-        "links": {c.run_id: f"{ui_url}/#/experiments/{c.experiment}/runs/{c.run_id}" for c in study.cells},
+        "links": {c.run_id: f"{ui_url}/#/experiments/{c.experiment_id}/runs/{c.run_id}" for c in study.cells},
         "ui_url": ui_url,
         "figures": figures,
         "methods": _methods(comparison),
@@ -143,10 +147,13 @@ def _side_by_side(by_arm: Fills) -> dict[str, Any]:
 
 
 def _said(
-    study: Study, fills: dict[str, dict[str, Fills]], marks: dict[str, dict[str, str]], versions: dict[Any, str]
+    study: CollectedStudy,
+    fills: dict[str, dict[str, Fills]],
+    marks: dict[str, dict[str, str]],
+    versions: dict[Any, str],
 ) -> dict[str, Any]:
     """Return what the page's script shows of a prompt: each arm's fills, and its score where the prompt has one."""
-    scores = prompt_scores(study)
+    scores = mean_prompt_scores(study)
     return {
         "baseline": study.declaration.baseline,
         "arms": {
@@ -193,9 +200,9 @@ def _methods(comparison: Comparison) -> str:
     )
 
 
-def _dropped(study: Study, most: int = 40) -> list[dict[str, Any]]:
+def _dropped(study: CollectedStudy, most: int = 40) -> list[dict[str, Any]]:
     """Return examples of dropped rows: each a text, the terms it failed, and what else is said of it."""
-    examples = (study.filters.get(study.declaration.filter or "") or {}).get("dropped") or []
+    examples = (study.filter_summaries.get(study.declaration.filter or "") or {}).get("dropped") or []
     found: list[dict[str, Any]] = []
     for example in examples[:most]:
         if not isinstance(example, dict):

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from winnow.comparison.collected_study import Study
+from winnow.comparison.collected_study import CollectedStudy
 from winnow.metrics.metric_names import TRAIN_LOSS, VALIDATION_LOSS
 from winnow.reporting.figures import Figure, Panel, render
 from winnow.reporting.style import GREY, Style
@@ -32,9 +32,9 @@ BINS = 120
 PHASES = {TRAIN_LOSS: "training", VALIDATION_LOSS: "validation"}
 
 
-def draw_study_losses(study: Study, look: Look, folder: Path | None) -> Figure | None:
+def draw_study_losses(study: CollectedStudy, look: Look, folder: Path | None) -> Figure | None:
     """Draw training and validation loss and perplexity of all arms, on axes that the arms share."""
-    found = study.histories
+    found = study.loss_curves
     panels = []
     for scale, table in _scales(found):
         limits = float(table["value"].min()), float(np.quantile(table["value"], 0.999))
@@ -42,7 +42,11 @@ def draw_study_losses(study: Study, look: Look, folder: Path | None) -> Figure |
             part = table[table["metric"] == metric]
             panels += step_panel(f"{phase.capitalize()} {scale}", part, look, log=scale == "perplexity", limits=limits)
     drawn = {arm: found.loc[found["arm"] == arm, "seed"].nunique() for arm in study.arms}
-    first = [f"the first {n} of {len(study.of(arm))} of {arm}" for arm, n in drawn.items() if n < len(study.of(arm))]
+    first = [
+        f"the first {n} of {len(study.get_cells(arm))} of {arm}"
+        for arm, n in drawn.items()
+        if n < len(study.get_cells(arm))
+    ]
     seeds = f"seeds ({', '.join(first)})" if first else "seeds"
     caption = f"Mean over {seeds}; the band spans the lowest and the highest seed. All arms share the axes."
     return render("curves", caption, panels, folder)
@@ -70,9 +74,9 @@ def draw_losses(losses: pd.DataFrame, look: Look, folder: Path | None) -> Figure
     return render("losses", caption, panels, folder)
 
 
-def draw_study_probes(study: Study, look: Look, folder: Path | None) -> Figure | None:
+def draw_study_probes(study: CollectedStudy, look: Look, folder: Path | None) -> Figure | None:
     """Draw the log odds of each probe during training, and the followed words that moved most."""
-    found = study.curves
+    found = study.probe_curves
     if found.empty:
         return None
     caption = (

@@ -1,4 +1,4 @@
-"""What is told of a study without a test: its arms, slices, metrics and where they come from."""
+"""Describe a study without tests: its arms, slices, metrics, shared words and provenance."""
 
 from __future__ import annotations
 
@@ -7,9 +7,14 @@ from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from winnow.comparison.collected_study import Study
-from winnow.comparison.metric_scores import base_score, by_seed, obstacle, scores
-from winnow.comparison.statistics import Contrast, Summary, contrast, summarise
+from winnow.comparison.collected_study import CollectedStudy
+from winnow.comparison.metric_scores import (
+    build_score_table,
+    compute_seed_scores,
+    find_incomparable_reason,
+    summarize_base_model,
+)
+from winnow.comparison.statistics import Contrast, Summary, contrast, summarize
 from winnow.metrics.metric_names import (
     ALL,
     EXTERNAL,
@@ -26,8 +31,11 @@ from winnow.tracking.keys import CORPUS, HELD_OUT, MAX_STEPS, PROBES, TOKENIZER
 
 
 @dataclass(frozen=True)
-class Arm:
-    """One arm in the primary metric and what it cost per seed; ``values`` are in the order of ``seeds``."""
+class ArmSummary:
+    """One arm: its primary metric over seeds, and its mean cost per run.
+
+    ``values`` and ``run_ids`` are in the order of ``seeds``.
+    """
 
     role: str
     n: int
@@ -44,16 +52,20 @@ class Arm:
 
 
 @dataclass(frozen=True)
-class Points(Summary):
-    """A metric of one arm: its summary over seeds, and the number of each seed."""
+class PerSeedSummary(Summary):
+    """A metric of one arm: its summary over seeds, and its value for each seed."""
 
     seeds: list[int]
     values: list[float]
 
 
 @dataclass(frozen=True)
-class Slice:
-    """The loss of one held-out slice: mean per arm, and the filter against the baseline, unadjusted."""
+class SliceLoss:
+    """The loss on one held-out slice.
+
+    ``arms`` holds the mean loss of each arm, ``change`` the contrast of filter and baseline without adjustment for
+    multiple tests, or ``None`` if the two are not comparable.
+    """
 
     split: str
     name: str
@@ -64,20 +76,20 @@ class Slice:
 
     @property
     def worse(self) -> bool:
-        """Whether the whole interval of the change lies on the bad side."""
+        """Whether the whole interval of the change lies above 0."""
         return self.change is not None and self.change.ci_low > 0
 
 
-def arms(study: Study, primary: Metric, confidence: float) -> dict[str, Arm]:
-    """Return every arm in the primary metric, with what it cost."""
+def describe_arms(study: CollectedStudy, primary: Metric, confidence: float) -> dict[str, ArmSummary]:
+    """Return the primary metric and the cost of each arm."""
     declared = study.declaration
     roles = {declared.baseline: "baseline", declared.filter: "filter", declared.control: "control"}
-    found = {}
+    summaries = {}
     for name in study.arms:
-        cells, values = study.of(name), by_seed(study, primary, name)
-        found[name] = Arm(
+        cells, values = study.get_cells(name), compute_seed_scores(study, primary, name)
+        summaries[name] = ArmSummary(
             role=roles.get(name, "other"),
-            **asdict(_summary(values.values(), confidence)),
+            **asdict(_summarize_or_nan(values.values(), confidence)),
             seeds=[cell.seed for cell in cells],
             values=[values.get(cell.seed, math.nan) for cell in cells],
             run_ids=[cell.run_id for cell in cells],
@@ -85,36 +97,36 @@ def arms(study: Study, primary: Metric, confidence: float) -> dict[str, Arm]:
             tokens=_mean(cell.metrics.get(at_stage("final", TOKENS_SEEN), math.nan) for cell in cells),
             seconds=_mean(cell.metrics.get(at_stage("final", SECONDS), cell.seconds) for cell in cells),
         )
-    return found
+    return summaries
 
 
-def slices(study: Study, confidence: float) -> list[Slice]:
-    """Return the losses of every slice of the test split, or of validation where nothing was tested.
+def describe_slices(study: CollectedStudy, confidence: float) -> list[SliceLoss]:
+    """Return the loss on each slice of the test split, or of the validation split if there are no test losses.
 
-    External sets follow, each as ``external/NAME``.
+    External data sets follow as ``external/NAME``.
     """
     tested, baseline = study.declaration.filter, study.declaration.baseline
     final = [of_stage("final", cell.metrics) for cell in study.cells]
     logged = [study.registry.metric(name) for name in sorted({name for metrics in final for name in metrics})]
     losses = [m for m in logged if m.parts.kind == "held_out" and m.parts.score == "loss"]
     splits = [s for s in reversed(SPLITS) if any(m.parts.group == s for m in losses)]
-    found = []
+    slice_losses = []
     for metric in losses:
         split, name = metric.parts.group, metric.parts.place
         if split not in (*splits[:1], EXTERNAL) or (split, name) == (EXTERNAL, ALL):
             continue
-        comparable = tested is not None and obstacle(study, metric, tested, baseline) is None
-        base = base_score(study, metric)
+        comparable = tested is not None and find_incomparable_reason(study, metric, tested, baseline) is None
+        base = summarize_base_model(study, metric)
         counts = [metrics[key] for metrics in final if (key := held_out_metric(split, name, "rows")) in metrics]
-        found.append(
-            Slice(
+        slice_losses.append(
+            SliceLoss(
                 split=split,
                 name=f"{EXTERNAL}/{name}" if split == EXTERNAL else name,
                 rows=int(counts[0]) if counts else None,
                 base=base.mean if base else math.nan,
-                arms={arm: _mean(by_seed(study, metric, arm).values()) for arm in study.arms},
+                arms={arm: _mean(compute_seed_scores(study, metric, arm).values()) for arm in study.arms},
                 change=contrast(
-                    scores(study, metric, tested, baseline),
+                    build_score_table(study, metric, tested, baseline),
                     tested,
                     baseline,
                     confidence,
@@ -124,28 +136,28 @@ def slices(study: Study, confidence: float) -> list[Slice]:
                 else None,
             )
         )
-    return sorted(found, key=lambda s: (s.split == EXTERNAL, s.name != ALL, s.name))
+    return sorted(slice_losses, key=lambda s: (s.split == EXTERNAL, s.name != ALL, s.name))
 
 
-def metrics(study: Study, confidence: float) -> dict[str, dict[str, Points]]:
-    """Return every final metric of every arm with the points of its seeds, described and not tested."""
-    found: dict[str, dict[str, dict[int, float]]] = {}
+def describe_metrics(study: CollectedStudy, confidence: float) -> dict[str, dict[str, PerSeedSummary]]:
+    """Return every final metric of every arm with its values by seed."""
+    values: dict[str, dict[str, dict[int, float]]] = {}
     for cell in sorted(study.cells, key=lambda cell: cell.seed):
         for name, value in of_stage("final", cell.metrics).items():
-            found.setdefault(name, {}).setdefault(cell.arm, {})[cell.seed] = value
+            values.setdefault(name, {}).setdefault(cell.arm, {})[cell.seed] = value
     return {
-        name: {arm: _points(by_seed, confidence) for arm, by_seed in by_arm.items()}
-        for name, by_arm in sorted(found.items())
+        name: {arm: _summarize_seeds(by_seed, confidence) for arm, by_seed in by_arm.items()}
+        for name, by_arm in sorted(values.items())
     }
 
 
-def _points(by_seed: dict[int, float], confidence: float) -> Points:
-    summary = summarise(list(by_seed.values()), confidence)
-    return Points(**asdict(summary), seeds=list(by_seed), values=list(by_seed.values()))
+def _summarize_seeds(by_seed: dict[int, float], confidence: float) -> PerSeedSummary:
+    summary = summarize(list(by_seed.values()), confidence)
+    return PerSeedSummary(**asdict(summary), seeds=list(by_seed), values=list(by_seed.values()))
 
 
-def overlap(study: Study) -> dict[str, Any]:
-    """Return the words that the filter and the probes both list, and how many each lists."""
+def find_word_overlap(study: CollectedStudy) -> dict[str, Any]:
+    """Return the words on both the filter's and the probes' lists, and the length of each list."""
     filter_words, probe_words = set(study.declaration.filter_words), set(study.declaration.probe_words)
     return {
         "shared": sorted(filter_words & probe_words),
@@ -154,8 +166,8 @@ def overlap(study: Study) -> dict[str, Any]:
     }
 
 
-def provenance(study: Study) -> dict[str, Any]:
-    """Return fingerprints, budget, commit and declaration; more than one value means that runs differ."""
+def collect_provenance(study: CollectedStudy) -> dict[str, Any]:
+    """Return fingerprints, budget, commit and declaration of the runs; several values mean that runs differ."""
     tags = {
         "corpus": CORPUS,
         "tokenizer": TOKENIZER,
@@ -164,18 +176,18 @@ def provenance(study: Study) -> dict[str, Any]:
         "max_steps": MAX_STEPS,
         "commit": "mlflow.source.git.commit",
     }
-    found: dict[str, Any] = {
+    values: dict[str, Any] = {
         name: sorted({cell.tags[tag] for cell in study.cells if tag in cell.tags}) for name, tag in tags.items()
     }
-    found["max_steps"] = [f"{budget} steps" if budget.isdigit() else budget for budget in found["max_steps"]]
-    found["uncommitted_changes"] = any(cell.tags.get("winnow.git.dirty") == "true" for cell in study.cells)
-    found["declaration"] = asdict(study.declaration)
-    return found
+    values["max_steps"] = [f"{budget} steps" if budget.isdigit() else budget for budget in values["max_steps"]]
+    values["uncommitted_changes"] = any(cell.tags.get("winnow.git.dirty") == "true" for cell in study.cells)
+    values["declaration"] = asdict(study.declaration)
+    return values
 
 
-def _summary(values: Iterable[float], confidence: float) -> Summary:
+def _summarize_or_nan(values: Iterable[float], confidence: float) -> Summary:
     known = list(values)
-    return summarise(known, confidence) if known else Summary(0, *[math.nan] * 4)
+    return summarize(known, confidence) if known else Summary(0, *[math.nan] * 4)
 
 
 def _mean(values: Iterable[float]) -> float:

@@ -1,0 +1,161 @@
+"""Read the artifacts of runs, and note those that are missing or damaged."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from urllib.parse import unquote, urlparse
+
+from winnow.tracking.keys import FILLS, FILTER_SUMMARY, PROMPTS, ROWS
+from winnow.tracking.offline.waiting import CHECK_SECONDS, within
+from winnow.tracking.query import artifact_path, histories
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from mlflow import MlflowClient
+
+    from winnow.comparison.collected_study import CollectedCell
+
+TABLE_LABELS = {PROMPTS: "scores per prompt", FILLS: "fills per prompt", ROWS: "losses per row"}
+COLUMNS = {
+    ROWS: ["stage", "split", "row_id", "source", "loss_sum", "masked", "top1", "top5", "slices"],
+    FILLS: ["stage", "probe", "prompt", "word", "probability"],
+}
+"""The columns that are read from an artifact; all columns if it is not listed."""
+
+MAX_CURVES = 60
+"""Runs whose curves are read in total; at least 3 per arm."""
+
+
+class ArtifactReader:
+    """Reads artifacts of runs from one store.
+
+    Attributes:
+        notes: A sentence for each artifact that could not be read.
+    """
+
+    def __init__(self, client: MlflowClient, runs: Iterable[Any]) -> None:
+        self._client = client
+        self._roots = {run.info.run_id: urlparse(run.info.artifact_uri) for run in runs}
+        self.notes: list[str] = []
+
+    def get_path(self, run_id: str, artifact: str) -> Path | None:
+        """Return the local path of an artifact, downloaded if it is remote, or ``None`` if it does not exist."""
+        root = self._roots[run_id]
+        if root.scheme in ("", "file"):
+            path = Path(unquote(root.path)) / artifact
+            return path if path.exists() else None
+        downloaded = artifact_path(self._client, run_id, artifact)
+        if downloaded is None:  # raise now if the server is down, instead of waiting for each artifact of each run
+            within(CHECK_SECONDS, lambda: self._client.search_experiments(max_results=1))
+        return downloaded
+
+    def read_json(self, run_id: str, artifact: str) -> dict[str, Any] | None:
+        """Return a JSON artifact, or ``None`` if it is missing, damaged or not an object."""
+        path = self.get_path(run_id, artifact)
+        if path is None:
+            return None
+        try:
+            content = json.loads(path.read_text(encoding="utf-8"))
+        except ValueError:
+            self.notes.append(f"{artifact} of run {run_id} is not valid JSON and was ignored.")
+            return None
+        return content if isinstance(content, dict) else None
+
+    def read_table(self, cells: Sequence[CollectedCell], artifact: str) -> pd.DataFrame:
+        """Return a Parquet artifact of all cells as one data frame, with the columns ``arm`` and ``seed`` first.
+
+        String columns are categorical: the strings repeat in every run, so the tables of 1,000 runs fit into memory.
+        """
+        import pandas as pd
+        import pyarrow as pa
+
+        tables, missing = [], []
+        for cell in cells:
+            table = self._read_parquet(cell.run_id, artifact)
+            if table is None:
+                missing.append(f"{cell.arm} seed {cell.seed}")
+                continue
+            size = table.num_rows
+            arm = pa.DictionaryArray.from_arrays(pa.array([0] * size, pa.int32()), [cell.arm])
+            table = table.add_column(0, "seed", pa.array([cell.seed] * size, pa.int64()))
+            tables.append(table.add_column(0, "arm", arm))
+        if missing and artifact in TABLE_LABELS:
+            self.notes.append(
+                f"The {TABLE_LABELS[artifact]} ({artifact}) could not be read for {_list_names(missing)}. Results "
+                "that need them use the runs' summary metrics instead, or are omitted."
+            )
+        if not tables:
+            return pd.DataFrame()
+        frame: pd.DataFrame = pa.concat_tables(tables, promote_options="permissive").unify_dictionaries().to_pandas()
+        return frame
+
+    def read_filter_summaries(self, cells: Iterable[CollectedCell]) -> dict[str, dict[str, Any]]:
+        """Return the filter summary of each arm, read from its first cell that has one."""
+        summaries: dict[str, dict[str, Any]] = {}
+        for cell in cells:
+            if cell.arm not in summaries and (summary := self.read_json(cell.run_id, FILTER_SUMMARY)):
+                summaries[cell.arm] = summary
+        return summaries
+
+    def read_curves(self, cells: Sequence[CollectedCell], metrics: Sequence[str]) -> pd.DataFrame:
+        """Return the logged metrics over steps: ``arm``, ``seed``, ``metric``, ``step`` and ``value``.
+
+        If a step was logged twice because the run resumed, its last value is used. MLflow returns one curve per
+        request, so if there are many runs, only the first seeds of each arm are read.
+        """
+        import pandas as pd
+
+        runs_per_arm = max(3, MAX_CURVES // max(1, len({cell.arm for cell in cells})))
+        counts: dict[str, int] = {}
+        entries = []
+        for cell in cells:
+            counts[cell.arm] = counts.get(cell.arm, 0) + 1
+            if counts[cell.arm] <= runs_per_arm:
+                logged = [metric for metric in metrics if metric in cell.metrics]
+                entries += [(cell.arm, cell.seed, *point) for point in histories(self._client, cell.run_id, logged)]
+        frame = pd.DataFrame(entries, columns=["arm", "seed", "metric", "step", "value"])
+        return frame.drop_duplicates(["arm", "seed", "metric", "step"], keep="last")
+
+    def _read_parquet(self, run_id: str, artifact: str) -> Any:
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+
+        path = self.get_path(run_id, artifact)
+        if path is None:
+            return None
+        try:
+            schema = pq.read_schema(path)
+            columns = [name for name in COLUMNS.get(artifact, schema.names) if name in schema.names]
+            strings = [name for name in columns if pa.types.is_string(schema.field(name).type)]
+            # The files are small and there can be a thousand, so threads would only add overhead.
+            table = pq.read_table(path, columns=columns, read_dictionary=strings, use_threads=False)
+        except (pa.ArrowException, OSError):
+            return None
+        return _expand_slices(table) if artifact == ROWS else table
+
+
+def _expand_slices(table: Any) -> Any:
+    """Replace the list column ``slices`` by one boolean column ``slice:NAME`` per slice."""
+    import numpy as np
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    if "slices" not in table.column_names:
+        return table
+    slices = table["slices"].combine_chunks()
+    row_indices, names = pc.list_parent_indices(slices).to_numpy(), pc.list_flatten(slices)
+    table = table.drop_columns(["slices"])
+    for name in pc.unique(names).to_pylist():
+        member = np.zeros(len(table), dtype=bool)
+        member[row_indices[pc.equal(names, name).to_numpy(zero_copy_only=False)]] = True
+        table = table.append_column(f"slice:{name}", pa.array(member))
+    return table
+
+
+def _list_names(names: Sequence[str], max_names: int = 4) -> str:
+    """Return the first names, and the number of remaining ones."""
+    listed = ", ".join(names[:max_names])
+    return f"{listed} and {len(names) - max_names} more" if len(names) > max_names else listed

@@ -1,0 +1,87 @@
+"""Cautions for the reader of a comparison: what weakens its conclusions."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from winnow.comparison.collected_study import CollectedStudy
+from winnow.comparison.descriptive_statistics import find_word_overlap
+from winnow.comparison.item_structure import MIN_LEVELS
+from winnow.comparison.statistics import Contrast
+from winnow.comparison.verdict import Finding
+from winnow.tracking.keys import TOKENIZER
+
+PROTOCOL_SEEDS = 5
+"""Seeds per arm that the protocol requires; with fewer the verdict is provisional."""
+
+MAX_LISTED_WORDS = 8
+
+
+def list_cautions(study: CollectedStudy, findings: Iterable[Finding]) -> list[str]:
+    """Return what weakens the conclusions of a comparison, one sentence or two each, without duplicates."""
+    cautions = [*_caution_few_seeds(study), *_caution_shared_words(study), *_caution_tokenizers(study)]
+    for finding in findings:
+        limitations = list_limitations(finding.result, finding.family != "descriptive")
+        cautions += [f"{finding.metric}: {limitation}" for limitation in limitations]
+    return list(dict.fromkeys(cautions))
+
+
+def _caution_few_seeds(study: CollectedStudy) -> list[str]:
+    counts = {arm: len(study.get_cells(arm)) for arm in study.arms}
+    if few := [f"{arm} ({count})" for arm, count in counts.items() if count < PROTOCOL_SEEDS]:
+        return [
+            f"Fewer than {PROTOCOL_SEEDS} seeds: {', '.join(few)}. The protocol requires {PROTOCOL_SEEDS} seeds per "
+            "arm, so the verdict is provisional."
+        ]
+    return []
+
+
+def _caution_shared_words(study: CollectedStudy) -> list[str]:
+    if shared := find_word_overlap(study)["shared"]:
+        listed = ", ".join(shared[:MAX_LISTED_WORDS]) + (", ..." if len(shared) > MAX_LISTED_WORDS else "")
+        return [
+            f"The filter and the probes share {len(shared)} words ({listed}). The result is partly circular: the "
+            "filter selects rows by words that the probes score."
+        ]
+    return []
+
+
+def _caution_tokenizers(study: CollectedStudy) -> list[str]:
+    by_arm = {arm: {cell.tags.get(TOKENIZER, "not recorded") for cell in study.get_cells(arm)} for arm in study.arms}
+    if len(set().union(*by_arm.values())) > 1:
+        listed = "; ".join(f"{arm}: {', '.join(sorted(tokenizers))}" for arm, tokenizers in by_arm.items())
+        return [
+            f"More than one tokenizer ({listed}). Losses and perplexities of different tokenizers are not on the same "
+            "scale, so they are shown but not tested against each other."
+        ]
+    return []
+
+
+def list_limitations(result: Contrast, tested: bool = True) -> list[str]:
+    """Return the limitations of a contrast, one sentence each.
+
+    Args:
+        result: The contrast.
+        tested: Whether the contrast is tested. Excluded items, filled scores and assumed independence are listed for
+            tested contrasts only.
+    """
+    limitations = []
+    if result.seeds_left_out:
+        limitations.append(f"excluded from {result.a} - {result.b}: {', '.join(result.seeds_left_out)}.")
+    if result.items_left_out and tested:
+        limitations.append(
+            f"{result.items_left_out} items were excluded: at least half of an arm's runs have no score for them."
+        )
+    if result.missing and tested:
+        limitations.append(f"{result.missing} missing scores were filled by an additive fit of run and item.")
+    if few := [f"{name} ({levels} levels)" for name, levels in result.fixed.items() if levels > 1]:
+        limitations.append(
+            f"{', '.join(few)}: treated as fixed, because fewer than {MIN_LEVELS} levels do not show how they vary."
+        )
+    if result.items == 1:
+        limitations.append("no scores per prompt or row, so the interval covers new seeds only.")
+    elif not result.levels:
+        limitations.append("every factor of the items is fixed, so the interval covers new seeds only.")
+    if result.assumed_independent and tested:
+        limitations.append("items assumed independent: the runs do not record which items are similar.")
+    return limitations

@@ -1,0 +1,86 @@
+"""Test families of contrasts, with p values adjusted by Holm's method within each family."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import replace
+
+from winnow.comparison.collected_study import CollectedStudy
+from winnow.comparison.metric_scores import build_score_table, find_incomparable_reason
+from winnow.comparison.resampling import bootstrap_interval, permutation_p
+from winnow.comparison.statistics import Contrast, contrast, holm
+from winnow.comparison.verdict import Family, Finding, decide_outcome
+from winnow.metrics.metric_registry import Metric
+
+ArmPair = tuple[Metric, str | None, str]
+"""A metric, arm a (``None`` if no filter ran) and arm b."""
+
+
+class FamilyTester:
+    """Tests families of contrasts and records the contrasts that cannot be computed.
+
+    Attributes:
+        not_comparable: Each contrast that could not be computed: ``metric``, ``a``, ``b`` and ``reason``.
+    """
+
+    def __init__(self, study: CollectedStudy, confidence: float) -> None:
+        self._study = study
+        self._confidence = confidence
+        self._alpha = 1 - confidence
+        self.not_comparable: list[dict[str, str]] = []
+
+    def test(self, family: Family, pairs: Sequence[ArmPair]) -> list[Finding]:
+        """Compute the contrasts of a family and adjust their p values together.
+
+        Holm's method counts every declared test, including those that cannot be computed. Contrasts of the family
+        ``descriptive`` have no adjusted p value and no outcome.
+        """
+        comparable: list[tuple[Metric, str, str]] = []
+        for metric, a, b in pairs:
+            reason = self._find_reason(family, metric, a, b)
+            if a is None or reason is not None:
+                self.not_comparable.append({"metric": metric.name, "a": a or "", "b": b, "reason": str(reason)})
+            else:
+                comparable.append((metric, a, b))
+        findings = [self._compute_finding(family, metric, a, b) for metric, a, b in comparable]
+        if family == "descriptive":
+            return findings
+        not_computed = [math.nan] * (len(pairs) - len(findings))
+        adjusted = holm([finding.result.p_value for finding in findings] + not_computed)
+        return [
+            replace(finding, p_holm=p, outcome=decide_outcome(metric, finding.result.difference, p, self._alpha))
+            for (metric, _, _), finding, p in zip(comparable, findings, adjusted, strict=False)
+        ]
+
+    def _find_reason(self, family: Family, metric: Metric, a: str | None, b: str) -> str | None:
+        """Return why a contrast cannot be computed or tested, or ``None`` if it can."""
+        if metric.direction is None and family != "descriptive":
+            kind = "descriptive" if metric.is_known else "unknown"
+            return f"{metric.name} is {kind}: neither value is better"
+        return find_incomparable_reason(self._study, metric, a, b) if a else "no filter ran"
+
+    def _compute_finding(self, family: Family, metric: Metric, a: str, b: str) -> Finding:
+        """Return a contrast with its sensitivity checks, without adjusted p value and outcome."""
+        declaration, confidence = self._study.declaration, self._confidence
+        blocked, margin = declaration.block_by_seed, declaration.equivalence_margin
+        table = build_score_table(self._study, metric, a, b)
+        result = contrast(table, a, b, confidence, blocked)
+        is_tested = family == "primary" and not math.isnan(result.ci_low)
+        return Finding(
+            metric=metric.name,
+            family=family,
+            result=result,
+            p_holm=math.nan,
+            outcome=None,
+            bootstrap=bootstrap_interval(table, a, b, confidence, blocked=blocked),
+            permutation_p=permutation_p(table, a, b, blocked=blocked),
+            equal=result.lies_within(margin) if margin is not None and is_tested else None,
+            post_hoc=self._is_post_hoc(metric, result),
+        )
+
+    def _is_post_hoc(self, metric: Metric, result: Contrast) -> bool:
+        """Return whether the metric or an arm was not in the first declaration."""
+        declared = self._study.declaration
+        names = {declared.primary_metric, *declared.secondary_metrics}
+        return metric.name not in names or bool({metric.name, result.a, result.b} & set(declared.post_hoc))

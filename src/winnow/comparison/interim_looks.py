@@ -1,0 +1,93 @@
+"""Interim looks: compare a study before its last seed, without a higher type I error."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from winnow.errors import WinnowError
+
+MIN_FIRST_LOOK_SEEDS = 5
+"""The smallest number of seeds per arm at the first look."""
+
+
+@dataclass(frozen=True)
+class InterimLooks:
+    """The interim looks of a study, each after a declared number of seeds per arm.
+
+    The level is spent in proportion to the number of seeds: after n of N seeds the levels of all looks so far sum to
+    ``alpha * n / N`` (the spending function ``alpha t`` of Lan and DeMets 1983, Biometrika 70:659). Each look is tested
+    at the level that it spends, so by Bonferroni's inequality the type I error is at most alpha for any correlation
+    between looks. Boundaries that use the correlation assume that information grows with the number of seeds. Here it
+    does not: the variance between templates does not shrink with more seeds, and all looks share the templates.
+
+    Attributes:
+        seeds: Seeds per arm at each look, ascending; the first is at least 5.
+        alpha: Two-sided level of the study.
+    """
+
+    seeds: tuple[int, ...]
+    alpha: float = 0.05
+
+    def __post_init__(self) -> None:
+        if not self.seeds or list(self.seeds) != sorted(set(self.seeds)):
+            raise WinnowError(
+                f"expected ascending numbers of seeds, got {list(self.seeds)}. Example: [5, 10, 20].",
+                key="looks",
+            )
+        if self.seeds[0] < MIN_FIRST_LOOK_SEEDS:
+            raise WinnowError(
+                f"expected at least {MIN_FIRST_LOOK_SEEDS} seeds per arm at the first look, got {self.seeds[0]}.",
+                key="looks",
+            )
+        if not 0 < self.alpha < 1:
+            raise WinnowError(f"expected a number between 0 and 1, got {self.alpha:g}.", key="alpha")
+
+    @property
+    def levels(self) -> tuple[float, ...]:
+        """The level of the test at each look. The levels sum to ``alpha``.
+
+        >>> InterimLooks((5, 10, 20), alpha=0.05).levels
+        (0.0125, 0.0125, 0.025)
+        """
+        steps = [after - before for before, after in zip((0, *self.seeds), self.seeds, strict=False)]
+        return tuple(self.alpha * step / self.seeds[-1] for step in steps)
+
+    def get_level(self, seeds: int) -> float:
+        """Return the level of the test at the look after a number of seeds.
+
+        Raises:
+            WinnowError: No look is declared after this number of seeds (key ``looks``).
+        """
+        if seeds not in self.seeds:
+            raise WinnowError(
+                f"no look is declared after {seeds} seeds. Allowed: {', '.join(map(str, self.seeds))}. Run the seeds "
+                "up to the next look, or report the result as post hoc.",
+                key="looks",
+            )
+        return self.levels[self.seeds.index(seeds)]
+
+    def get_confidence(self, seeds: int) -> float:
+        """Return the coverage of the interval at a look. The joint coverage of all looks is ``1 - alpha``."""
+        return 1 - self.get_level(seeds)
+
+    def find_first_rejection(self, p_values: Sequence[float]) -> int | None:
+        """Return the number of seeds of the first look that rejects, or ``None`` if no look rejects.
+
+        Args:
+            p_values: The p values of the looks so far, in order; ``nan`` if a test could not be computed.
+
+        Raises:
+            WinnowError: There are more p values than looks.
+        """
+        if len(p_values) > len(self.seeds):
+            raise WinnowError(
+                f"expected at most {len(self.seeds)} p values, got {len(p_values)}. Declare more looks before the "
+                "first run.",
+                key="looks",
+            )
+        for seeds, level, p in zip(self.seeds, self.levels, p_values, strict=False):
+            if not math.isnan(p) and p <= level:
+                return seeds
+        return None

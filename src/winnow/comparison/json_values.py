@@ -1,0 +1,48 @@
+"""Convert a comparison to JSON-compatible values."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+from winnow.comparison.verdict import Finding
+
+JSON_KEYS = {
+    "word_overlap": "overlap",
+    "power_plans": "plans",
+    "variance_by_source": "parts",
+    "power": "chance",
+    "smallest_difference": "findable",
+    "seeds_needed": "seeds",
+    "levels_needed": "needed",
+}
+"""Keys of ``comparison.json`` that differ from the field's name. They are those of version 0.1, which programs read."""
+
+
+def flatten_finding(finding: Finding) -> dict[str, Any]:
+    """Return a finding and its contrast as one flat dict."""
+    names = ("metric", "family", "outcome", "p_holm", "permutation_p", "equal", "post_hoc")
+    return {
+        **{name: getattr(finding, name) for name in names},
+        **_to_dict(finding.result),
+        "bootstrap_low": finding.bootstrap[0],
+        "bootstrap_high": finding.bootstrap[1],
+    }
+
+
+def to_json_value(value: Any) -> Any:
+    """Convert dataclasses to dicts, tuples to lists, and numbers that are not finite to ``None``."""
+    if hasattr(value, "__dataclass_fields__"):
+        return to_json_value(_to_dict(value))
+    if isinstance(value, dict):
+        return {str(key): to_json_value(entry) for key, entry in value.items()}
+    if isinstance(value, list | tuple):
+        return [to_json_value(entry) for entry in value]
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    return value
+
+
+def _to_dict(value: Any) -> dict[str, Any]:
+    """Return the fields of a dataclass by their keys in ``comparison.json``."""
+    return {JSON_KEYS.get(name, name): getattr(value, name) for name in value.__dataclass_fields__}

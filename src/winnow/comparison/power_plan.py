@@ -1,0 +1,74 @@
+"""Plan how many seeds, or levels of item factors such as templates, a study needs."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from winnow.comparison.collected_study import CollectedStudy
+from winnow.comparison.crossed_design import pivot_scores
+from winnow.comparison.metric_scores import build_score_table
+from winnow.comparison.power_analysis import levels_needed, seeds_needed, smallest_detectable_difference
+from winnow.comparison.variance_components import estimate_crossed_components
+from winnow.comparison.verdict import Finding
+
+TARGET_POWER = 0.8
+"""The power that plans aim for."""
+
+
+@dataclass(frozen=True)
+class PowerPlan:
+    """The seeds or levels that detect given differences of two arms, and what the present study can detect.
+
+    Attributes:
+        metric: The metric.
+        a: One arm.
+        b: The other arm.
+        power: Probability that the planned study detects the difference.
+        alpha: Level of the tests.
+        smallest_difference: The smallest difference that the present study detects with this power.
+        seeds_needed: For each difference the seeds per arm; ``None`` if no number is enough with the present items.
+        levels: The number of levels of each item factor.
+        levels_needed: For each difference and factor the levels that are needed with the present seeds; ``None`` if no
+            number is enough.
+    """
+
+    metric: str
+    a: str
+    b: str
+    power: float
+    alpha: float
+    smallest_difference: float
+    seeds_needed: dict[float, int | None]
+    levels: dict[str, int] = field(default_factory=dict)
+    levels_needed: dict[float, dict[str, int | None]] = field(default_factory=dict)
+
+
+def plan_power(study: CollectedStudy, finding: Finding, alpha: float) -> PowerPlan:
+    """Plan for the observed difference, half of it, and the declared margin.
+
+    Args:
+        study: The study.
+        finding: The contrast of the two arms.
+        alpha: The level of the first step of Holm's method.
+    """
+    result = finding.result
+    table = build_score_table(study, study.registry.metric(finding.metric), result.a, result.b)
+    components = estimate_crossed_components(pivot_scores(table, result.a, result.b, result.blocked))
+    observed, seeds = abs(result.difference), min(result.n_a, result.n_b)
+    sizes = sorted({size for size in (study.declaration.equivalence_margin, observed / 2, observed) if size})
+    return PowerPlan(
+        metric=finding.metric,
+        a=result.a,
+        b=result.b,
+        power=TARGET_POWER,
+        alpha=alpha,
+        smallest_difference=smallest_detectable_difference(components, seeds, TARGET_POWER, alpha),
+        seeds_needed={size: seeds_needed(components, size, TARGET_POWER, alpha) for size in sizes},
+        levels=components.levels,
+        levels_needed={
+            size: {
+                name: levels_needed(components, size, seeds, name, TARGET_POWER, alpha) for name in components.levels
+            }
+            for size in sizes
+        },
+    )
