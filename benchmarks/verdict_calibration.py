@@ -1,14 +1,21 @@
-"""Type I error, coverage and power of the comparison, on simulated studies and on real trainings.
+"""Measure type I error, coverage and power of the comparison on simulated studies and on real training runs.
 
     python benchmarks/verdict_calibration.py --json benchmarks/results/verdict-calibration.json
 
-`type_1` is the share of studies without a difference in which one is found, `coverage` the share of 95% intervals that
-hold the true difference, `power` the share of true differences that are found. These three are simulated over a grid of
-seeds and prompts for independent items, under variances of several kinds; one kind is estimated from real trainings,
-which `winnow train` makes unless the folder holds them (40 small ones, two seconds each). `worst` has the worst cells.
-`clustered`, `blocked`, `looks` and `guard` are simulated in `clustered_studies.py`, with prompts that share templates
-and slot fillings. `a_a` takes 20 real trainings of one arm, splits them under two names in many ways, and counts the
-splits that are found to differ. Each simulated cell is first checked against `winnow.comparison.contrast` itself.
+The JSON file holds:
+
+- `type_1`: the fraction of studies without a true difference that report one.
+- `coverage`: the fraction of 95% intervals that contain the true difference.
+- `power`: the fraction of studies that detect a true difference.
+- `worst`: the largest type I error and the smallest coverage.
+- `clustered`, `blocked`, `looks` and `guard`: simulations in which prompts share templates and slot fillings; see
+  `clustered_studies.py`.
+- `a_a`: A/A tests: 20 real runs of one arm are split into two groups in many ways, and the splits that differ
+  significantly are counted.
+
+The first three are simulated for independent items over a grid of seeds and prompts, under several variance structures.
+One of them is estimated from 40 real training runs (two seconds each), which `winnow train` starts unless the folder
+already contains them. Each simulated setting is first checked against `winnow.comparison.contrast`.
 """
 
 from __future__ import annotations
@@ -64,8 +71,8 @@ SWEEP = ["filter=full,nike_positive", "seed=range(1,21)"]
 
 
 @dataclass(frozen=True)
-class World:
-    """What a simulated score is made of: standard deviations of its effects, and the shape of their distribution."""
+class VarianceSetting:
+    """The standard deviations of the effects in a simulated score, and the shape of their distribution."""
 
     seed_a: float
     seed_b: float
@@ -75,39 +82,41 @@ class World:
     tails: str = "normal"
 
 
-WORLDS = {
-    "prompt x arm": World(0.2, 0.2, 0.42, 0.3, 0.3),
-    "prompt x arm alone": World(0.02, 0.02, 0.6, 0.1, 0.1),
-    "seeds alone": World(0.2, 0.2, 0.0, 0.3, 0.3),
-    "unequal variances": World(0.1, 0.4, 0.3, 0.15, 0.6),
-    "heavy tails": World(0.2, 0.2, 0.42, 0.3, 0.3, "t3"),
-    "heavy tails, unequal": World(0.1, 0.4, 0.3, 0.15, 0.6, "t3"),
+SETTINGS = {
+    "prompt x arm": VarianceSetting(0.2, 0.2, 0.42, 0.3, 0.3),
+    "prompt x arm alone": VarianceSetting(0.02, 0.02, 0.6, 0.1, 0.1),
+    "seeds alone": VarianceSetting(0.2, 0.2, 0.0, 0.3, 0.3),
+    "unequal variances": VarianceSetting(0.1, 0.4, 0.3, 0.15, 0.6),
+    "heavy tails": VarianceSetting(0.2, 0.2, 0.42, 0.3, 0.3, "t3"),
+    "heavy tails, unequal": VarianceSetting(0.1, 0.4, 0.3, 0.15, 0.6, "t3"),
 }
-BEYOND = {"skewed": World(0.2, 0.2, 0.42, 0.3, 0.3, "exponential")}
-"""A world harsher than those that goals are set for; its cells are told and not judged."""
+HARDER_SETTINGS = {"skewed": VarianceSetting(0.2, 0.2, 0.42, 0.3, 0.3, "exponential")}
+"""A harder setting without a goal; its results are reported but not compared with goals."""
 
 
 def main() -> None:
-    """Simulate, train what is missing, and write the figures."""
+    """Run the missing training runs and all simulations, and write the results."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--json", type=Path, required=True)
-    parser.add_argument("--studies", type=int, default=10_000, help="simulated studies per cell; at least 1,000")
-    parser.add_argument("--folder", type=Path, default=Path("outputs-calibration"), help="where the real runs are kept")
+    parser.add_argument("--studies", type=int, default=10_000, help="simulated studies per setting; at least 1,000")
+    parser.add_argument(
+        "--folder", type=Path, default=Path("outputs-calibration"), help="folder of the real training runs"
+    )
     options = parser.parse_args()
-    begun = time.process_time()
-    study = trained(options.folder)
+    start = time.process_time()
+    study = run_training(options.folder)
     table = build_score_table(study, PRIMARY, "nike_positive", "full")
     structured = estimate_variance_components(table, "nike_positive", "full")
-    real = estimate_variance_components(without_structure(table), "nike_positive", "full")
+    real = estimate_variance_components(drop_structure(table), "nike_positive", "full")
     check_clustered()
-    worlds = WORLDS | {"real runs": world_of(real)}
-    cells = dict(grid(worlds, options.studies))
-    beyond = dict(grid(BEYOND, options.studies))
-    found: dict[str, Any] = {
+    settings = SETTINGS | {"real runs": to_setting(real)}
+    cells = dict(simulate_grid(settings, options.studies))
+    beyond = dict(simulate_grid(HARDER_SETTINGS, options.studies))
+    results: dict[str, Any] = {
         "studies_a_cell": options.studies,
         "type_1": {name: cell["type_1"] for name, cell in cells.items()},
         "coverage": {name: cell["coverage"] for name, cell in cells.items()},
-        "power": powers(real, options.studies),
+        "power": simulate_power(real, options.studies),
         "worst": {
             "type_1": max(cell["type_1"] for cell in cells.values()),
             "coverage": min(cell["coverage"] for cell in cells.values()),
@@ -117,7 +126,7 @@ def main() -> None:
         "looks": looks(options.studies),
         "guard": guarded(10 * options.studies),
         "a_a": {
-            f"{arm}, {metric.name}": splits(study, metric, arm)
+            f"{arm}, {metric.name}": run_a_a_tests(study, metric, arm)
             for arm in ("full", "nike_positive")
             for metric in (PRIMARY, LOSS)
         },
@@ -128,72 +137,79 @@ def main() -> None:
             "components": asdict(real),
             "components_by_factor": asdict(structured),
         },
-        "worlds": {name: asdict(world) for name, world in (worlds | BEYOND).items()},
-        "verdict": verdict(cells, options.studies),
+        "worlds": {name: asdict(setting) for name, setting in (settings | HARDER_SETTINGS).items()},
+        "verdict": compare_with_goals(cells, options.studies),
         "beyond": beyond,
         "hardware": hardware(),
-        "cpu_seconds": round(time.process_time() - begun, 1),
+        "cpu_seconds": round(time.process_time() - start, 1),
     }
     options.json.parent.mkdir(parents=True, exist_ok=True)
-    options.json.write_text(json.dumps(found, indent=2) + "\n", encoding="utf-8")
-    told = {key: found[key] for key in ("verdict", "worst", "a_a", "cpu_seconds")}
-    told |= {f"clustered.{key}": found["clustered"][key] for key in ("type_1", "coverage", "power")}
-    told |= {"blocked.type_1": found["blocked"]["type_1"], "looks.type_1": found["looks"]["type_1"]}
-    print(json.dumps(told | {"guard.false_pass": found["guard"]["false_pass"]}, indent=2))
+    options.json.write_text(json.dumps(results, indent=2) + "\n", encoding="utf-8")
+    summary = {key: results[key] for key in ("verdict", "worst", "a_a", "cpu_seconds")}
+    summary |= {f"clustered.{key}": results["clustered"][key] for key in ("type_1", "coverage", "power")}
+    summary |= {"blocked.type_1": results["blocked"]["type_1"], "looks.type_1": results["looks"]["type_1"]}
+    print(json.dumps(summary | {"guard.false_pass": results["guard"]["false_pass"]}, indent=2))
 
 
-def trained(folder: Path) -> CollectedStudy:
-    """Return the study of real trainings, which `winnow train` makes or finds finished."""
+def run_training(folder: Path) -> CollectedStudy:
+    """Run the real training runs, unless they are finished, and return their study."""
     folder.mkdir(parents=True, exist_ok=True)
     command = [sys.executable, "-m", "winnow.cli", "train", "-m", *SWEEP, *SMALL]
     subprocess.run(command, cwd=folder, check=True, stdout=sys.stderr)
     return collect_study(f"sqlite:///{(folder / 'outputs/mlflow.db').resolve()}", "calibration")
 
 
-def without_structure(table: pd.DataFrame) -> pd.DataFrame:
-    """Return scores of which nothing is known about which items are alike."""
+def drop_structure(table: pd.DataFrame) -> pd.DataFrame:
+    """Return scores without their factors and clusters, so that items count as independent."""
     return table[[name for name in table.columns if ":" not in str(name)]]
 
 
-def world_of(found: VarianceComponents) -> World:
-    """Return a world with the variances of real runs."""
-    return World(*(float(np.sqrt(v)) for v in (found.seed_a, found.seed_b, found.item, found.error_a, found.error_b)))
+def to_setting(components: VarianceComponents) -> VarianceSetting:
+    """Return a setting with the variances of real runs."""
+    return VarianceSetting(
+        *(
+            float(np.sqrt(v))
+            for v in (components.seed_a, components.seed_b, components.item, components.error_a, components.error_b)
+        )
+    )
 
 
-def draw(rng: np.random.Generator, world: World, studies: int, seeds: int, prompts: int) -> tuple[Array, Array]:
-    """Return two arms' scores without a true difference, each studies x seeds x prompts.
+def draw_scores(
+    rng: np.random.Generator, setting: VarianceSetting, studies: int, seeds: int, prompts: int
+) -> tuple[Array, Array]:
+    """Return the scores of two arms without a true difference, each of shape (studies, seeds, prompts).
 
-    What all arms share of a prompt is left out: it cancels in every term of the procedure.
+    The effect of a prompt that all arms share is omitted, because it cancels in every term.
     """
 
     def noise(*shape: int) -> Array:
-        if world.tails == "t3":
+        if setting.tails == "t3":
             return rng.standard_t(3, shape) / np.sqrt(3)
-        return rng.exponential(1, shape) - 1 if world.tails == "exponential" else rng.standard_normal(shape)
+        return rng.exponential(1, shape) - 1 if setting.tails == "exponential" else rng.standard_normal(shape)
 
-    sides = []
-    for seed, error in ((world.seed_a, world.error_a), (world.seed_b, world.error_b)):
-        own = world.item / np.sqrt(2) * noise(studies, 1, prompts)
-        sides.append(own + seed * noise(studies, seeds, 1) + error * noise(studies, seeds, prompts))
-    return sides[0], sides[1]
+    arms = []
+    for seed, error in ((setting.seed_a, setting.error_a), (setting.seed_b, setting.error_b)):
+        prompt_effect = setting.item / np.sqrt(2) * noise(studies, 1, prompts)
+        arms.append(prompt_effect + seed * noise(studies, seeds, 1) + error * noise(studies, seeds, prompts))
+    return arms[0], arms[1]
 
 
-def judged(a: Array, b: Array) -> tuple[Array, Array, Array]:
-    """Return difference, half width of the 95% interval and p of many studies at once, as `contrast` works them out."""
+def compute_tests(a: Array, b: Array) -> tuple[Array, Array, Array]:
+    """Return difference, half width of the 95% interval and p value of many studies at once, as `contrast` does."""
     seeds, prompts = a.shape[1:]
-    means = [side.mean(axis=2) for side in (a, b)]
+    means = [scores.mean(axis=2) for scores in (a, b)]
     difference = means[0].mean(axis=1) - means[1].mean(axis=1)
     between = [m.var(axis=1, ddof=1) / seeds for m in means]
     item = (a.mean(axis=1) - b.mean(axis=1)).var(axis=1, ddof=1) / prompts
     error_df = (seeds - 1) * (prompts - 1)
     errors = []
-    for side, mean in zip((a, b), means, strict=True):
-        residual = side - side.mean(axis=1, keepdims=True) - (mean - mean.mean(axis=1, keepdims=True))[:, :, None]
+    for scores, mean in zip((a, b), means, strict=True):
+        residual = scores - scores.mean(axis=1, keepdims=True) - (mean - mean.mean(axis=1, keepdims=True))[:, :, None]
         errors.append(np.square(residual).sum(axis=(1, 2)) / error_df / seeds / prompts)
     seed_squares = sum(v**2 for v in between) / (seeds - 1)
     item_squares = item**2 / (prompts - 1)
-    whole = sum(between) + item - sum(errors)
-    variances = np.stack([whole, sum(between), item])
+    total = sum(between) + item - sum(errors)
+    variances = np.stack([total, sum(between), item])
     squares = np.stack([seed_squares + item_squares + sum(v**2 for v in errors) / error_df, seed_squares, item_squares])
     rule = variances.argmax(axis=0)[None]
     variance = np.take_along_axis(variances, rule, 0)[0]
@@ -202,45 +218,48 @@ def judged(a: Array, b: Array) -> tuple[Array, Array, Array]:
     return difference, t.ppf(1 - ALPHA / 2, df) * error, 2 * t.sf(np.abs(difference) / error, df)
 
 
-def check(a: Array, b: Array) -> None:
-    """Stop where the vectorised procedure and the library's differ."""
-    difference, half, p = judged(a, b)
+def check_against_library(a: Array, b: Array) -> None:
+    """Raise if the vectorized procedure and the library differ."""
+    difference, half, p = compute_tests(a, b)
     for i in range(min(10, len(a))):
-        found = contrast_crossed_scores(CrossedScores("a", "b", a[i], b[i], np.ones(a.shape[2])))
+        expected = contrast_crossed_scores(CrossedScores("a", "b", a[i], b[i], np.ones(a.shape[2])))
         ours = [difference[i], difference[i] - half[i], difference[i] + half[i], p[i]]
-        np.testing.assert_allclose(ours, [found.difference, found.ci_low, found.ci_high, found.p_value], rtol=1e-9)
+        np.testing.assert_allclose(
+            ours, [expected.difference, expected.ci_low, expected.ci_high, expected.p_value], rtol=1e-9
+        )
 
 
-def rate(
-    rng: np.random.Generator, world: World, studies: int, seeds: int, prompts: int, truth: float = 0.0
+def simulate_rates(
+    rng: np.random.Generator, setting: VarianceSetting, studies: int, seeds: int, prompts: int, truth: float = 0.0
 ) -> tuple[float, float]:
-    """Return the share of studies in which a difference is found, and the share whose interval holds the true one."""
+    """Return the fraction of studies with a significant difference, and of those whose interval covers the true one."""
     rejected = covered = 0
     for start in range(0, studies, BATCH):
-        a, b = draw(rng, world, min(BATCH, studies - start), seeds, prompts)
+        a, b = draw_scores(rng, setting, min(BATCH, studies - start), seeds, prompts)
         if start == 0:
-            check(a, b)
-        difference, half, p = judged(a + truth, b)
+            check_against_library(a, b)
+        difference, half, p = compute_tests(a + truth, b)
         rejected += int((p <= ALPHA).sum())
         covered += int((np.abs(difference - truth) <= half).sum())
     return rejected / studies, covered / studies
 
 
-def grid(worlds: dict[str, World], studies: int) -> Iterator[tuple[str, dict[str, float]]]:
-    """Yield type I error and coverage of each cell; with no true difference one is the other's complement."""
+def simulate_grid(settings: dict[str, VarianceSetting], studies: int) -> Iterator[tuple[str, dict[str, float]]]:
+    """Yield type I error and coverage of each setting."""
     rng = np.random.default_rng(2026)
-    for name, world in worlds.items():
+    for name, setting in settings.items():
         for seeds in SEEDS:
             for prompts in PROMPTS:
-                type_1, _ = rate(rng, world, studies, seeds, prompts)
-                _, coverage = rate(rng, world, studies, seeds, prompts, truth=0.5)
+                type_1, _ = simulate_rates(rng, setting, studies, seeds, prompts)
+                _, coverage = simulate_rates(rng, setting, studies, seeds, prompts, truth=0.5)
                 yield f"{name}, {seeds} seeds, {prompts} prompts", {"type_1": type_1, "coverage": coverage}
 
 
-def verdict(cells: dict[str, dict[str, float]], studies: int) -> dict[str, Any]:
-    """Set the worst cells against what is asked for; type I error may exceed 5% by sampling error.
+def compare_with_goals(cells: dict[str, dict[str, float]], studies: int) -> dict[str, Any]:
+    """Compare the worst settings with the goals.
 
-    That is 3 standard errors, which is where the largest of so many cells lies by chance.
+    Type I error may exceed 5% by a sampling error of 3 standard errors, the expected size of the largest deviation
+    among this many settings.
     """
     slack = 3 * math.sqrt(ALPHA * (1 - ALPHA) / studies)
     many = {name: cell["coverage"] for name, cell in cells.items() if ", 5 prompts" not in name}
@@ -249,51 +268,51 @@ def verdict(cells: dict[str, dict[str, float]], studies: int) -> dict[str, Any]:
     return {
         "cells": len(cells),
         "sampling_error": slack,
-        "largest_type_1": extreme(type_1, max),
+        "largest_type_1": select_extreme(type_1, max),
         "type_1_at_most_0.05": max(type_1.values()) <= ALPHA + slack,
-        "least_coverage_from_24_prompts": extreme(many, min),
-        "largest_coverage_from_24_prompts": extreme(many, max),
+        "least_coverage_from_24_prompts": select_extreme(many, min),
+        "largest_coverage_from_24_prompts": select_extreme(many, max),
         "coverage_0.93_to_0.97_from_24_prompts": min(many.values()) >= 0.93 and max(many.values()) <= 0.97,
-        "least_coverage_below": extreme(few, min),
+        "least_coverage_below": select_extreme(few, min),
         "coverage_at_least_0.93_below": min(few.values()) >= 0.93,
     }
 
 
-def extreme(found: dict[str, float], which: Any) -> dict[str, float]:
-    """Return the cell with the least or the largest value."""
-    name = which(found, key=lambda key: found[key])
-    return {name: found[name]}
+def select_extreme(values: dict[str, float], choose: Any) -> dict[str, float]:
+    """Return the setting with the smallest (``min``) or largest (``max``) value."""
+    name = choose(values, key=lambda key: values[key])
+    return {name: values[name]}
 
 
-def powers(real: VarianceComponents, studies: int) -> dict[str, Any]:
-    """Return planned and simulated power under the variances of real runs, also at the seeds planned for 0.8."""
-    rng, world, found = np.random.default_rng(7), world_of(real), {}
+def simulate_power(real: VarianceComponents, studies: int) -> dict[str, Any]:
+    """Return planned and simulated power under the variances of real runs, also at the seeds planned for 80% power."""
+    rng, setting, results = np.random.default_rng(7), to_setting(real), {}
     for prompts in (24, 200):
         for size in (0.25, 0.5, 1.0):
             planned = seeds_needed(VarianceComponents(**(asdict(real) | {"items": prompts})), size)
             sizes = [*SEEDS, *([planned] if planned and planned <= 60 else [])]
-            found[f"difference {size}, {prompts} prompts"] = {
+            results[f"difference {size}, {prompts} prompts"] = {
                 "seeds_planned_for_0.8": planned,
                 **{
                     f"{seeds} seeds": {
                         "planned": compute_power(real, size, seeds, prompts),
-                        "found": rate(rng, world, studies, seeds, prompts, truth=size)[0],
+                        "found": simulate_rates(rng, setting, studies, seeds, prompts, truth=size)[0],
                     }
                     for seeds in dict.fromkeys(sizes)
                 },
             }
-    return found
+    return results
 
 
-def splits(study: CollectedStudy, metric: Metric, arm: str, ways: int = 2000) -> dict[str, float]:
-    """Return the share of splits of one arm's 20 real trainings that are told to differ."""
+def run_a_a_tests(study: CollectedStudy, metric: Metric, arm: str, ways: int = 2000) -> dict[str, float]:
+    """Return the fraction of random splits of 20 real runs of one arm that differ significantly."""
     rng = np.random.default_rng(1)
     table = build_score_table(study, metric, arm)
     wide = table.pivot(index="seed", columns="item", values="score").to_numpy()
     items = table.drop_duplicates("item").set_index("item").sort_index()
     weights = items["weight"].to_numpy() if "weight" in table else np.ones(wide.shape[1])
     factors = {str(name): items[name].tolist() for name in items.columns if str(name).startswith("factor:")}
-    found = {"seeds": float(len(wide)), "items": float(wide.shape[1]), "ways": float(ways)}
+    results = {"seeds": float(len(wide)), "items": float(wide.shape[1]), "ways": float(ways)}
     for size in (5, 8, 10):
         rejected = 0
         for _ in range(ways):
@@ -302,8 +321,8 @@ def splits(study: CollectedStudy, metric: Metric, arm: str, ways: int = 2000) ->
                 "a", "b", wide[order[:size]], wide[order[size:]], weights / weights.mean(), factors=factors
             )
             rejected += int(contrast_crossed_scores(half).p_value <= ALPHA)
-        found[f"{size} against {size}"] = rejected / ways
-    return found
+        results[f"{size} against {size}"] = rejected / ways
+    return results
 
 
 if __name__ == "__main__":

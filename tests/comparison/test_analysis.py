@@ -110,7 +110,9 @@ LOWER = (
 def higher_values(planted_store: Any) -> Comparison:
     """A study whose filter raises metrics of which lower is better, and two of which higher is."""
     higher = ("test/all/mrr", "probe/nike/forbidden_best_rank")
-    name = planted_store.build("raised", raised=dict.fromkeys((*LOWER, *higher), 0.1), secondary=(*LOWER, *higher))
+    name = planted_store.build(
+        "raised", metric_effects=dict.fromkeys((*LOWER, *higher), 0.1), secondary=(*LOWER, *higher)
+    )
     return analyze(collect_study(planted_store.uri, name))
 
 
@@ -129,7 +131,7 @@ def test_a_metric_that_gets_better_is_reported_as_better(higher_values: Comparis
 
 def test_a_declared_metric_without_a_direction_gets_no_verdict(planted_store: Any) -> None:
     metric = "probe/nike/filter_overlap"
-    name = planted_store.build("descriptive", raised={metric: 0.1}, secondary=(metric,))
+    name = planted_store.build("descriptive", metric_effects={metric: 0.1}, secondary=(metric,))
     (refused,) = analyze(collect_study(planted_store.uri, name)).not_comparable
     assert refused["metric"] == metric
     assert "neither value is better" in refused["reason"]

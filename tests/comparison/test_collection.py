@@ -44,7 +44,7 @@ def test_a_study_without_a_finished_run_is_an_error_with_the_cause(planted_store
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("name", "odd", "why", "arms"),
+    ("name", "fields", "why", "arms"),
     [
         ("one-arm", {"effects": {"full": 0.0}}, "nike_positive has no finished run", ["full"]),
         ("other-arm", {"effects": {"nike_positive": 0.0}}, "full has no finished run", ["nike_positive"]),
@@ -57,9 +57,9 @@ def test_a_study_without_a_finished_run_is_an_error_with_the_cause(planted_store
     ],
 )
 def test_arms_that_are_not_comparable_are_still_described(
-    planted_store: Any, tmp_path: Path, name: str, odd: dict[str, Any], why: str, arms: list[str]
+    planted_store: Any, tmp_path: Path, name: str, fields: dict[str, Any], why: str, arms: list[str]
 ) -> None:
-    found = compare(planted_store.uri, planted_store.build(name, **odd), tmp_path)
+    found = compare(planted_store.uri, planted_store.build(name, **fields), tmp_path)
     assert found.verdict.word == "not comparable"
     assert found.verdict.reason == why
     assert list(found.arms) == arms
@@ -102,9 +102,9 @@ def test_missing_seeds_and_failed_cells_are_reported(planted_store: Any) -> None
 def test_the_newest_run_of_a_seed_counts_and_other_configurations_are_excluded(planted_store: Any) -> None:
     planted_store.build("repeats", seeds=(1, 2))
     later = 1_800_000_000_000
-    newest = planted_store.cell("repeats", "full", 2, start=later)
-    planted_store.cell("repeats", "full", 1, start=later, cell="other", recipe_id="other")
-    added = planted_store.cell("repeats", "full", 9, start=later, cell="added")
+    newest = planted_store.add_cell("repeats", "full", 2, start=later)
+    planted_store.add_cell("repeats", "full", 1, start=later, cell="other", recipe_id="other")
+    added = planted_store.add_cell("repeats", "full", 9, start=later, cell="added")
     study = collect_study(planted_store.uri, "repeats")
     runs = {cell.seed: cell for cell in study.get_cells("full")}
     assert sorted(runs) == [1, 2, 9]
@@ -118,7 +118,7 @@ def test_the_newest_run_of_a_seed_counts_and_other_configurations_are_excluded(p
 def test_more_seeds_for_one_arm_keep_the_other_arms(planted_store: Any) -> None:
     planted_store.build("topped", seeds=(1, 2))
     later = 1_800_000_000_000
-    planted_store.cell("topped", "nike_positive", 9, start=later, cell="added")
+    planted_store.add_cell("topped", "nike_positive", 9, start=later, cell="added")
     experiment = planted_store.client.get_experiment_by_name("topped").experiment_id
     parent = planted_store.client.create_run(experiment, tags={keys.KIND: "study"}, start_time=later)
     declaration = {

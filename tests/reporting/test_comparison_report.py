@@ -243,7 +243,9 @@ def test_another_budget_makes_the_verdict_not_comparable(planted_store: Any) -> 
 
 
 def test_lost_artifacts_leave_what_the_summaries_still_say(planted_store: Any, tmp_path: Path) -> None:
-    name = planted_store.build("lost", without=(keys.PROMPTS, keys.FILLS, keys.ROWS), secondary=("test/none/loss",))
+    name = planted_store.build(
+        "lost", missing_artifacts=(keys.PROMPTS, keys.FILLS, keys.ROWS), secondary=("test/none/loss",)
+    )
     comparison = compare(planted_store.uri, name, tmp_path)
     assert comparison.verdict.word == "better"
     assert {finding.result.items for finding in comparison.findings} == {1}
