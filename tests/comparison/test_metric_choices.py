@@ -1,4 +1,4 @@
-"""What is wrong with a metric name that is none of the choices."""
+"""The errors for unknown metric names."""
 
 import pytest
 
@@ -11,12 +11,12 @@ CHOICES = MetricChoices(
 
 
 @pytest.mark.parametrize("name", ["probe/nike/log_odds", "probe/nike/log_odds_of_3_tokens", "test/all/loss", "seconds"])
-def test_a_choice_is_no_error(name: str) -> None:
-    assert CHOICES.error(name, "metrics") is None
+def test_an_available_name_is_not_an_error(name: str) -> None:
+    assert CHOICES.find_error(name, "metrics") is None
 
 
 @pytest.mark.parametrize(
-    ("name", "told"),
+    ("name", "message"),
     [
         ("second", "there is no metric 'second'. Did you mean 'seconds'?"),
         (
@@ -28,8 +28,8 @@ def test_a_choice_is_no_error(name: str) -> None:
         ("test/loss", "Allowed: probe/PROBE/SCORE (nike); test/SLICE/SCORE (all); seconds."),
     ],
 )
-def test_a_wrong_name_is_reported_with_the_nearest_and_all_allowed(name: str, told: str) -> None:
-    error = CHOICES.error(name, "metrics")
+def test_an_unknown_name_is_an_error_with_a_suggestion_and_the_allowed_names(name: str, message: str) -> None:
+    error = CHOICES.find_error(name, "metrics")
     assert isinstance(error, WinnowError)
-    assert told in error.message
+    assert message in error.message
     assert error.key == "metrics"

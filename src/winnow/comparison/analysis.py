@@ -144,6 +144,6 @@ def analyze(study: CollectedStudy, confidence: float = 0.95, extra_metrics: Sequ
 def _check_logged(study: CollectedStudy, names: Sequence[str]) -> None:
     """Raise ``WinnowErrors`` if no run logged a requested metric."""
     logged = sorted({name for cell in study.cells for name in of_stage("final", cell.metrics)})
-    choices = MetricChoices.of(logged)
-    if errors := [error for name in names if (error := choices.error(name, "metrics"))]:
+    choices = MetricChoices.from_names(logged)
+    if errors := [error for name in names if (error := choices.find_error(name, "metrics"))]:
         raise WinnowErrors(errors)

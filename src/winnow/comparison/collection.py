@@ -154,7 +154,7 @@ def _open_store(store_uri: str) -> MlflowClient:
 def _search_runs(client: MlflowClient, name: str) -> list[Any]:
     experiment = client.get_experiment_by_name(name)
     if experiment is None or experiment.lifecycle_stage == "deleted":
-        names = sorted(found.name for found in client.search_experiments() if found.name != "Default")
+        names = sorted(other.name for other in client.search_experiments() if other.name != "Default")
         allowed = ", ".join(names) or "none yet; run a study first"
         raise WinnowError(
             f"there is no study '{name}' in the store.{did_you_mean(name, names)} Allowed: {allowed}.", key="study"

@@ -149,7 +149,7 @@ def _select_seeds(
 
     A seed is unusable if it has scores for fewer than half of the items or, if seeds are blocks, no partner.
     """
-    left_out, kept = [], []
+    left_out, usable_tables = [], []
     for arm, table in zip(arms, tables, strict=True):
         scored = table.notna().sum(axis=1)
         usable = (scored >= 0.5 * table.notna().any(axis=0).sum()) & (scored > 0)
@@ -157,13 +157,13 @@ def _select_seeds(
             f"{arm} seed {seed} ({'scores for fewer than half of the items' if scored[seed] else 'no finite score'})"
             for seed in table.index[~usable]
         ]
-        kept.append(table[usable])
+        usable_tables.append(table[usable])
     if blocked:
-        shared = kept[0].index.intersection(kept[1].index)
-        for arm, other, table in zip(arms, reversed(arms), kept, strict=True):
+        shared = usable_tables[0].index.intersection(usable_tables[1].index)
+        for arm, other, table in zip(arms, reversed(arms), usable_tables, strict=True):
             left_out += [f"{arm} seed {seed} (not in {other})" for seed in table.index.difference(shared)]
-        kept = [table.loc[shared] for table in kept]
-    n_a, n_b = map(len, kept)
+        usable_tables = [table.loc[shared] for table in usable_tables]
+    n_a, n_b = map(len, usable_tables)
     if min(n_a, n_b) < 2:
         excluded = f" Excluded: {', '.join(left_out)}." if left_out else ""
         paired = " in pairs" if blocked else ""
@@ -172,7 +172,7 @@ def _select_seeds(
             f"per arm, and 5 are recommended.{excluded} Run more seeds.",
             key="seed",
         )
-    return kept, left_out
+    return usable_tables, left_out
 
 
 def _get_weights(pair: pd.DataFrame, items: pd.Index) -> Array:

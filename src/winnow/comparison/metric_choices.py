@@ -1,4 +1,4 @@
-"""The metrics that there are, and what is wrong with a name that is none of them."""
+"""The available metrics of a study, and the errors for names that are not among them."""
 
 from __future__ import annotations
 
@@ -12,19 +12,19 @@ from winnow.metrics.metric_names import parse
 
 @dataclass(frozen=True)
 class MetricChoices:
-    """The metrics that there are, for a study or in its runs.
+    """The available metrics of a study or of its runs.
 
     Attributes:
-        scores: The scores by group (``probe`` or a split) and by probe or slice. A score with ``{n}`` takes any number.
-        per_run: Names of one number per run.
+        scores: The scores by group (``probe`` or a split) and by probe or slice. ``{n}`` in a score matches any number.
+        per_run: The names of metrics with one value per run, such as the training time.
     """
 
     scores: Mapping[str, Mapping[str, Iterable[str]]]
     per_run: Iterable[str] = ()
 
     @classmethod
-    def of(cls, names: Iterable[str]) -> MetricChoices:
-        """Return the choices that a list of names makes."""
+    def from_names(cls, names: Iterable[str]) -> MetricChoices:
+        """Return the choices that consist of the given metric names."""
         scores: dict[str, dict[str, list[str]]] = {}
         per_run = []
         for name in names:
@@ -35,40 +35,43 @@ class MetricChoices:
                 scores.setdefault(parsed.group, {}).setdefault(parsed.place, []).append(parsed.score)
         return cls(scores, per_run)
 
-    def error(self, name: str, key: str) -> WinnowError | None:
-        """Return what is wrong with a name that is none of the choices, with the nearest and all allowed ones."""
+    def find_error(self, name: str, key: str) -> WinnowError | None:
+        """Return the error for an unknown metric name, or ``None`` if the name is available.
+
+        The error suggests the nearest name and lists the allowed ones.
+        """
         if name in self.per_run:
             return None
-        group, _, rest = name.partition("/")
-        if group not in self.scores or "/" not in rest:
-            return WinnowError(f"there is no metric {name!r}.{self._near(name)} {self._forms()}", key)
-        place, _, score = rest.rpartition("/")
+        group, _, path = name.partition("/")
+        if group not in self.scores or "/" not in path:
+            return WinnowError(f"there is no metric {name!r}.{self._suggest(name)} {self._list_allowed()}", key)
+        place, _, score = path.rpartition("/")
         kind = "probe" if group == "probe" else "slice"
         places = self.scores[group]
         if place not in places:
-            known = ", ".join(places) or "none"
+            allowed = ", ".join(places) or "none"
             return WinnowError(
-                f"there is no {kind} {place!r} for {name!r}.{did_you_mean(place, places)} Allowed: {known}.", key
+                f"there is no {kind} {place!r} for {name!r}.{did_you_mean(place, places)} Allowed: {allowed}.", key
             )
         scores = list(places[place])
         if score in scores or stem(score) in scores:
             return None
-        told = f"there is no score {score!r} for the {kind} {place!r}.{did_you_mean(score, scores)}"
-        return WinnowError(f"{told} Allowed: {', '.join(scores)}.", key)
+        message = f"there is no score {score!r} for the {kind} {place!r}.{did_you_mean(score, scores)}"
+        return WinnowError(f"{message} Allowed: {', '.join(scores)}.", key)
 
-    def _near(self, name: str) -> str:
-        whole = [
+    def _suggest(self, name: str) -> str:
+        names = [
             f"{group}/{place}/{score}"
             for group, places in self.scores.items()
             for place, scores in places.items()
             for score in scores
         ]
-        return did_you_mean(name, [*whole, *self.per_run])
+        return did_you_mean(name, [*names, *self.per_run])
 
-    def _forms(self) -> str:
-        forms = [
+    def _list_allowed(self) -> str:
+        patterns = [
             f"{group}/{'PROBE' if group == 'probe' else 'SLICE'}/SCORE ({', '.join(places)})"
             for group, places in self.scores.items()
             if places
         ]
-        return f"Allowed: {'; '.join([*forms, *self.per_run])}."
+        return f"Allowed: {'; '.join([*patterns, *self.per_run])}."

@@ -112,8 +112,8 @@ def summarize(values: Sequence[float] | Array, confidence: float = 0.95) -> Summ
     if x.size == 1:
         return Summary(1, mean, math.nan, math.nan, math.nan)
     std = float(x.std(ddof=1))
-    half = float(t.ppf(0.5 + confidence / 2, x.size - 1)) * std / math.sqrt(x.size)
-    return Summary(int(x.size), mean, std, mean - half, mean + half)
+    half_width = float(t.ppf(0.5 + confidence / 2, x.size - 1)) * std / math.sqrt(x.size)
+    return Summary(int(x.size), mean, std, mean - half_width, mean + half_width)
 
 
 def check_confidence(confidence: float) -> None:
@@ -170,8 +170,8 @@ def contrast(scores: pd.DataFrame, a: str, b: str, confidence: float = 0.95, blo
         blocked: Whether runs of both arms with the same seed form a pair.
 
     Raises:
-        WinnowError: An arm is absent, has fewer than 2 seeds, the arms share no item, a weight is not positive, or the
-            confidence is not between 0 and 1.
+        WinnowError: An arm is missing or has fewer than 2 seeds, the arms have no common item, a weight is not
+            positive, or the confidence is not between 0 and 1.
     """
     check_confidence(confidence)
     return contrast_crossed_scores(pivot_scores(scores, a, b, blocked), confidence)
@@ -189,8 +189,8 @@ def contrast_crossed_scores(crossed: CrossedScores, confidence: float = 0.95) ->
     std_error, df, low, high, p = math.sqrt(variance), math.nan, math.nan, math.nan, math.nan
     if variance > np.finfo(np.float64).eps * np.square(np.concatenate(seed_means)).max():
         df = float(combined.df)
-        half = float(t.ppf(0.5 + confidence / 2, df)) * std_error
-        low, high = difference - half, difference + half
+        half_width = float(t.ppf(0.5 + confidence / 2, df)) * std_error
+        low, high = difference - half_width, difference + half_width
         p = float(2 * t.sf(abs(difference) / std_error, df))
     return Contrast(
         crossed.a,

@@ -36,7 +36,7 @@ def metric_errors(config: TrainConfig, components: Components) -> list[WinnowErr
     declared = [("study.primary_metric", study.primary_metric)]
     declared += [("study.secondary_metrics", name) for name in study.secondary_metrics]
     for key, name in declared:
-        if error := choices.error(name, key):
+        if error := choices.find_error(name, key):
             errors.append(error)
         elif components.metrics.metric(name).direction is None:
             told = f"{name!r} is descriptive: neither a higher nor a lower value is better, so it cannot be tested."
