@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pytorch_lightning as pl
 import torch
 
-from winnow.training.forward.efficient_forward import ARCHITECTURES
+from winnow.training.forward.architectures import find_architectures
 from winnow.training.step_logging import log_step
 
 if TYPE_CHECKING:
@@ -82,7 +82,7 @@ def flops_per_token(model: PreTrainedModel) -> tuple[float, float]:
     output_embeddings = model.get_output_embeddings()
     if output_embeddings is not None:  # tied to the input embeddings, or already in `head`
         head[id(output_embeddings.weight)] = output_embeddings.weight.numel()
-    if architecture := ARCHITECTURES.get(type(model).__name__):
+    if architecture := find_architectures().get(type(model).__name__):
         last_layer = architecture.layers(model)[-1]
         _, *keys_and_values = (projection.weight for projection in architecture.projections(last_layer))
         last_layer_ids = {id(weight) for weight in last_layer.parameters()} & encoder.keys()

@@ -11,24 +11,22 @@ It skips the following, without changing the logits of the masked tokens:
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 from torch.nn import functional
 from torch.utils.checkpoint import checkpoint
 
+from winnow.training.forward.architectures import Architecture, LibraryModule, find_architectures
 from winnow.training.forward.attention import LengthGroups, attend
 from winnow.training.forward.linear_backend import apply_linear
-from winnow.training.forward.vocab_head import TiedGradient, compute_vocab_logits, embed_tied
+from winnow.training.forward.vocab_head import TiedGradient, embed_tied
 from winnow.training.masked_batch import MaskedBatch
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
-
-LibraryModule = Any
-"""A module of `transformers`, whose attributes have no static types."""
 
 
 def compute_efficient_logits(model: PreTrainedModel, batch: MaskedBatch) -> Tensor:
@@ -41,7 +39,7 @@ def compute_efficient_logits(model: PreTrainedModel, batch: MaskedBatch) -> Tens
     Returns:
         Shape ``(masked, vocabulary)``, in the order of ``batch.masked_indices``.
     """
-    architecture = ARCHITECTURES[type(model).__name__]
+    architecture = find_architectures()[type(model).__name__]
     *layers, last = architecture.layers(model)
     ids, positions, masked, groups = _pad_to_few_sizes(batch, architecture.position_ids(model, batch))
     inverse = None
@@ -127,7 +125,7 @@ def _create_tied_gradient(model: LibraryModule) -> TiedGradient | None:
 def unsupported_reason(model: PreTrainedModel) -> str | None:
     """Return why the efficient forward pass does not support a model, or ``None`` if it does."""
     name = type(model).__name__
-    if name not in ARCHITECTURES or not type(model).__module__.startswith("transformers."):
+    if name not in find_architectures() or not type(model).__module__.startswith("transformers."):
         return f"its class is {name}"
     config = model.config
     if getattr(config, "is_decoder", False) or getattr(config, "add_cross_attention", False):
@@ -157,14 +155,14 @@ _is_compiled = False
 
 
 @functools.cache
-def _compile_after_attention(architecture: _DistilBert | _Bert) -> Callable[..., Tensor]:
+def _compile_after_attention(architecture: Architecture) -> Callable[..., Tensor]:
     # One graph for all layers and any number of tokens.
     compiled: Callable[..., Tensor] = torch.compile(architecture.after_attention, dynamic=True)
     return compiled
 
 
 def _attend(
-    architecture: _DistilBert | _Bert,
+    architecture: Architecture,
     layer: LibraryModule,
     query: Tensor,
     key: Tensor,
@@ -174,86 +172,3 @@ def _attend(
     attention = architecture.attention(layer)
     dropout = attention.dropout.p if attention.training else 0.0
     return attend(query, key, value, groups, attention.attention_head_size, dropout)
-
-
-class _DistilBert:
-    """The modules of DistilBERT, and the computation around them."""
-
-    def layers(self, model: LibraryModule) -> Sequence[LibraryModule]:
-        layers: Sequence[LibraryModule] = model.distilbert.transformer.layer
-        return layers
-
-    def position_ids(self, model: LibraryModule, batch: MaskedBatch) -> Tensor:
-        return batch.position_ids
-
-    def attention(self, layer: LibraryModule) -> LibraryModule:
-        return layer.attention
-
-    def projections(self, layer: LibraryModule) -> tuple[LibraryModule, LibraryModule, LibraryModule]:
-        return layer.attention.q_lin, layer.attention.k_lin, layer.attention.v_lin
-
-    def after_attention(self, layer: LibraryModule, context: Tensor, states: Tensor) -> Tensor:
-        states = layer.sa_layer_norm(apply_linear(layer.attention.out_lin, context) + states)
-        inner = layer.ffn.activation(apply_linear(layer.ffn.lin1, states))
-        output: Tensor = layer.output_layer_norm(layer.ffn.dropout(apply_linear(layer.ffn.lin2, inner)) + states)
-        return output
-
-    def head(self, model: LibraryModule, states: Tensor, tied: TiedGradient | None) -> Tensor:
-        states = model.activation(apply_linear(model.vocab_transform, states))
-        return compute_vocab_logits(model.vocab_projector, model.vocab_layer_norm(states), tied)
-
-
-class _Bert:
-    """The modules of BERT, and the computation around them. All token types are 0, the library's default."""
-
-    def layers(self, model: LibraryModule) -> Sequence[LibraryModule]:
-        layers: Sequence[LibraryModule] = model.base_model.encoder.layer
-        return layers
-
-    def position_ids(self, model: LibraryModule, batch: MaskedBatch) -> Tensor:
-        return batch.position_ids
-
-    def attention(self, layer: LibraryModule) -> LibraryModule:
-        return layer.attention.self
-
-    def projections(self, layer: LibraryModule) -> tuple[LibraryModule, LibraryModule, LibraryModule]:
-        attention = layer.attention.self
-        return attention.query, attention.key, attention.value
-
-    def after_attention(self, layer: LibraryModule, context: Tensor, states: Tensor) -> Tensor:
-        states = self._add_and_norm(layer.attention.output, context, states)
-        inner = layer.intermediate.intermediate_act_fn(apply_linear(layer.intermediate.dense, states))
-        return self._add_and_norm(layer.output, inner, states)
-
-    def _add_and_norm(self, module: LibraryModule, states: Tensor, residual: Tensor) -> Tensor:
-        output: Tensor = module.LayerNorm(module.dropout(apply_linear(module.dense, states)) + residual)
-        return output
-
-    def head(self, model: LibraryModule, states: Tensor, tied: TiedGradient | None) -> Tensor:
-        head = model.cls.predictions
-        transformed = head.transform.transform_act_fn(apply_linear(head.transform.dense, states))
-        return compute_vocab_logits(head.decoder, head.transform.LayerNorm(transformed), tied)
-
-
-class _Roberta(_Bert):
-    """The modules of RoBERTa: those of BERT with another head, and position ids that start after the padding id."""
-
-    def position_ids(self, model: LibraryModule, batch: MaskedBatch) -> Tensor:
-        padding: int = model.roberta.embeddings.padding_idx
-        is_counted = batch.input_ids.ne(padding).long()  # padding tokens inside a row are not counted
-        counted_before = is_counted.cumsum(0) - is_counted
-        row_starts = torch.arange(len(counted_before), device=counted_before.device) - batch.position_ids
-        return padding + is_counted * (1 + counted_before - counted_before[row_starts])
-
-    def head(self, model: LibraryModule, states: Tensor, tied: TiedGradient | None) -> Tensor:
-        head = model.lm_head
-        transformed = functional.gelu(apply_linear(head.dense, states))
-        return compute_vocab_logits(head.decoder, head.layer_norm(transformed), tied)
-
-
-ARCHITECTURES: dict[str, _DistilBert | _Bert] = {
-    "DistilBertForMaskedLM": _DistilBert(),
-    "BertForMaskedLM": _Bert(),
-    "RobertaForMaskedLM": _Roberta(),
-}
-"""The supported architectures, by the class name of the model."""

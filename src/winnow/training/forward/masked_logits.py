@@ -9,7 +9,8 @@ from torch import Tensor
 from torch.nn import functional
 
 from winnow.errors import WinnowError
-from winnow.training.forward.efficient_forward import ARCHITECTURES, compute_efficient_logits, unsupported_reason
+from winnow.training.forward.architectures import find_architectures
+from winnow.training.forward.efficient_forward import compute_efficient_logits, unsupported_reason
 from winnow.training.masked_batch import MaskedBatch
 
 if TYPE_CHECKING:
@@ -81,7 +82,7 @@ def resolve_forward(model: PreTrainedModel, forward: ForwardMode) -> Literal["ef
         return "reference"
     raise WinnowError(
         f"the efficient forward pass does not support this model: {reason}. It supports unmodified models of the "
-        f"classes {', '.join(ARCHITECTURES)}. Set it to auto or reference.",
+        f"classes {', '.join(find_architectures())}. Set it to auto or reference.",
         key="training.forward",
     )
 

@@ -1,0 +1,174 @@
+"""Where each supported architecture keeps its layers, projections and vocabulary head.
+
+Another package adds an architecture through an entry point in the group `winnow.forward`. The name of the entry point
+is a model class of `transformers`; its value is an instance of a subclass of :class:`Architecture`.
+"""
+
+from __future__ import annotations
+
+import functools
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from importlib.metadata import entry_points
+from typing import Any, Final
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from winnow.errors import WinnowError
+from winnow.training.forward.linear_backend import apply_linear
+from winnow.training.forward.vocab_head import TiedGradient, compute_vocab_logits
+from winnow.training.masked_batch import MaskedBatch
+
+GROUP: Final = "winnow.forward"
+
+LibraryModule = Any
+"""A module of `transformers`, whose attributes have no static types."""
+
+
+class Architecture(ABC):
+    """The modules of an architecture and the computation around them, on flat tokens without padding."""
+
+    @abstractmethod
+    def layers(self, model: LibraryModule) -> Sequence[LibraryModule]:
+        """Return the encoder layers, in order."""
+
+    @abstractmethod
+    def position_ids(self, model: LibraryModule, batch: MaskedBatch) -> Tensor:
+        """Return the position id of each token, shape ``(tokens,)``."""
+
+    @abstractmethod
+    def attention(self, layer: LibraryModule) -> LibraryModule:
+        """Return the module with the attention's ``dropout`` and ``attention_head_size``."""
+
+    @abstractmethod
+    def projections(self, layer: LibraryModule) -> tuple[LibraryModule, LibraryModule, LibraryModule]:
+        """Return the linear layers of query, key and value."""
+
+    @abstractmethod
+    def after_attention(self, layer: LibraryModule, context: Tensor, states: Tensor) -> Tensor:
+        """Return the output of a layer, given the attention's output and the layer's input, ``(tokens, width)``."""
+
+    @abstractmethod
+    def head(self, model: LibraryModule, states: Tensor, tied: TiedGradient | None) -> Tensor:
+        """Return the logits of masked tokens, shape ``(masked, vocabulary)``, given their states."""
+
+
+class DistilBertArchitecture(Architecture):
+    """The modules of DistilBERT, and the computation around them."""
+
+    def layers(self, model: LibraryModule) -> Sequence[LibraryModule]:
+        """Return the encoder layers."""
+        layers: Sequence[LibraryModule] = model.distilbert.transformer.layer
+        return layers
+
+    def position_ids(self, model: LibraryModule, batch: MaskedBatch) -> Tensor:
+        """Return the position ids."""
+        return batch.position_ids
+
+    def attention(self, layer: LibraryModule) -> LibraryModule:
+        """Return the attention module."""
+        return layer.attention
+
+    def projections(self, layer: LibraryModule) -> tuple[LibraryModule, LibraryModule, LibraryModule]:
+        """Return the linear layers of query, key and value."""
+        return layer.attention.q_lin, layer.attention.k_lin, layer.attention.v_lin
+
+    def after_attention(self, layer: LibraryModule, context: Tensor, states: Tensor) -> Tensor:
+        """Return the output of a layer."""
+        states = layer.sa_layer_norm(apply_linear(layer.attention.out_lin, context) + states)
+        inner = layer.ffn.activation(apply_linear(layer.ffn.lin1, states))
+        output: Tensor = layer.output_layer_norm(layer.ffn.dropout(apply_linear(layer.ffn.lin2, inner)) + states)
+        return output
+
+    def head(self, model: LibraryModule, states: Tensor, tied: TiedGradient | None) -> Tensor:
+        """Return the logits of masked tokens."""
+        states = model.activation(apply_linear(model.vocab_transform, states))
+        return compute_vocab_logits(model.vocab_projector, model.vocab_layer_norm(states), tied)
+
+
+class BertArchitecture(Architecture):
+    """The modules of BERT, and the computation around them. All token types are 0, the library's default."""
+
+    def layers(self, model: LibraryModule) -> Sequence[LibraryModule]:
+        """Return the encoder layers."""
+        layers: Sequence[LibraryModule] = model.base_model.encoder.layer
+        return layers
+
+    def position_ids(self, model: LibraryModule, batch: MaskedBatch) -> Tensor:
+        """Return the position ids."""
+        return batch.position_ids
+
+    def attention(self, layer: LibraryModule) -> LibraryModule:
+        """Return the attention module."""
+        return layer.attention.self
+
+    def projections(self, layer: LibraryModule) -> tuple[LibraryModule, LibraryModule, LibraryModule]:
+        """Return the linear layers of query, key and value."""
+        attention = layer.attention.self
+        return attention.query, attention.key, attention.value
+
+    def after_attention(self, layer: LibraryModule, context: Tensor, states: Tensor) -> Tensor:
+        """Return the output of a layer."""
+        states = self._add_and_norm(layer.attention.output, context, states)
+        inner = layer.intermediate.intermediate_act_fn(apply_linear(layer.intermediate.dense, states))
+        return self._add_and_norm(layer.output, inner, states)
+
+    def _add_and_norm(self, module: LibraryModule, states: Tensor, residual: Tensor) -> Tensor:
+        output: Tensor = module.LayerNorm(module.dropout(apply_linear(module.dense, states)) + residual)
+        return output
+
+    def head(self, model: LibraryModule, states: Tensor, tied: TiedGradient | None) -> Tensor:
+        """Return the logits of masked tokens."""
+        head = model.cls.predictions
+        transformed = head.transform.transform_act_fn(apply_linear(head.transform.dense, states))
+        return compute_vocab_logits(head.decoder, head.transform.LayerNorm(transformed), tied)
+
+
+class RobertaArchitecture(BertArchitecture):
+    """The modules of RoBERTa: those of BERT with another head, and position ids that start after the padding id."""
+
+    def position_ids(self, model: LibraryModule, batch: MaskedBatch) -> Tensor:
+        """Return the position ids."""
+        padding: int = model.roberta.embeddings.padding_idx
+        is_counted = batch.input_ids.ne(padding).long()  # padding tokens inside a row are not counted
+        counted_before = is_counted.cumsum(0) - is_counted
+        row_starts = torch.arange(len(counted_before), device=counted_before.device) - batch.position_ids
+        return padding + is_counted * (1 + counted_before - counted_before[row_starts])
+
+    def head(self, model: LibraryModule, states: Tensor, tied: TiedGradient | None) -> Tensor:
+        """Return the logits of masked tokens."""
+        head = model.lm_head
+        transformed = functional.gelu(apply_linear(head.dense, states))
+        return compute_vocab_logits(head.decoder, head.layer_norm(transformed), tied)
+
+
+BUILT_IN: Final[Mapping[str, Architecture]] = {
+    "DistilBertForMaskedLM": DistilBertArchitecture(),
+    "BertForMaskedLM": BertArchitecture(),
+    "RobertaForMaskedLM": RobertaArchitecture(),
+}
+
+
+@functools.cache
+def find_architectures() -> dict[str, Architecture]:
+    """Return the supported architectures by model class: the built-in ones and those of installed packages.
+
+    Raises:
+        WinnowError: An entry point does not load, or is not an :class:`Architecture`.
+    """
+    return {**BUILT_IN, **{point.name: _load(point) for point in entry_points(group=GROUP)}}
+
+
+def _load(point: Any) -> Architecture:
+    label = f"the entry point {point.name!r} ({point.value}) of the group {GROUP}"
+    try:
+        architecture = point.load()
+    except Exception as error:
+        raise WinnowError(
+            f"{label} cannot be loaded: {type(error).__name__}: {error}. Fix or uninstall its package.", "model"
+        ) from error
+    if not isinstance(architecture, Architecture):
+        raise WinnowError(f"{label} must be an Architecture, got {architecture!r:.80}. Fix its package.", "model")
+    return architecture
