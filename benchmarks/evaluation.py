@@ -28,8 +28,8 @@ import torch
 from transformers import DistilBertConfig, DistilBertForMaskedLM, pipeline
 
 from winnow.evaluation import Probe, pseudo_log_likelihoods
-from winnow.evaluation.pseudo_likelihood import NO_WORD, worded
-from winnow.evaluation.vocabulary_words import whole_words
+from winnow.evaluation.pseudo_likelihood import NO_WORD, tokenize_with_word_ids
+from winnow.evaluation.vocabulary_words import list_whole_words
 from winnow.tracking.environment import hardware
 from winnow.training.forward import numerics
 from winnow.training.wordpiece import train_wordpiece
@@ -101,9 +101,9 @@ def whole_words_of(answers: list[list[dict[str, Any]]], whole: set[str]) -> list
     return found
 
 
-def by_probe(probe: Probe, model: Any, tokenizer: Any, brief: bool) -> list[list[tuple[str, float]]]:
+def by_probe(probe: Probe, model: Any, tokenizer: Any, skip_slow_scores: bool) -> list[list[tuple[str, float]]]:
     """Return the same by a probe."""
-    rows = probe.run(model, tokenizer, brief=brief).fills.to_pylist()
+    rows = probe.run(model, tokenizer, skip_slow_scores=skip_slow_scores).fills.to_pylist()
     top = [(row["word"], row["probability"]) for row in rows if row["rank"] <= 10]
     return [top[i : i + 10] for i in range(0, len(top), 10)]
 
@@ -111,7 +111,7 @@ def by_probe(probe: Probe, model: Any, tokenizer: Any, brief: bool) -> list[list
 def by_positions(texts: list[str], model: Any, tokenizer: Any) -> list[float]:
     """Return pseudo-log-likelihoods by one call of the model for each position."""
     sums = []
-    for row in worded(texts, tokenizer):
+    for row in tokenize_with_word_ids(texts, tokenizer):
         total = 0.0
         for place in np.flatnonzero(row.words != NO_WORD):
             ids = row.ids.copy()
@@ -209,7 +209,7 @@ def main() -> None:
     if arguments.threads:
         torch.set_num_threads(arguments.threads)
     model, tokenizer = base_model()
-    whole = set(whole_words(tokenizer)[1])
+    whole = set(list_whole_words(tokenizer)[1])
     asked = prompts()
     probe = Probe(prompts=list(asked), **WORDS)
     fill = pipeline("fill-mask", model=model, tokenizer=tokenizer, device="cpu")
@@ -217,7 +217,7 @@ def main() -> None:
     found: dict[str, Any] = {
         "prompts": PROMPTS,
         "texts": TEXTS,
-        "tokens": sum(len(row.ids) for row in worded(texts, tokenizer)),
+        "tokens": sum(len(row.ids) for row in tokenize_with_word_ids(texts, tokenizer)),
     }
 
     with tempfile.TemporaryDirectory() as cache:
@@ -242,9 +242,9 @@ def main() -> None:
         least, answers = timed(
             {
                 "pipeline_loop": lambda: [fill(prompt, top_k=10) for prompt in asked],
-                "portable": lambda: by_probe(probe, model, tokenizer, brief=True),
-                "chosen": chosen(lambda: by_probe(probe, model, tokenizer, brief=True)),
-                "with_sentiment": lambda: by_probe(probe, model, tokenizer, brief=False),
+                "portable": lambda: by_probe(probe, model, tokenizer, skip_slow_scores=True),
+                "chosen": chosen(lambda: by_probe(probe, model, tokenizer, skip_slow_scores=True)),
+                "with_sentiment": lambda: by_probe(probe, model, tokenizer, skip_slow_scores=False),
             },
             arguments.turns,
         )

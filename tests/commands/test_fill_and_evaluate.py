@@ -67,18 +67,18 @@ def test_fill_prints_models_side_by_side_with_bars(
 
 def test_fill_tells_what_is_wrong(workplace: Path, folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert "has no mask" in errors_of(capsys, "fill", "nike shoes", str(folder))
-    assert "6 masks, and 5 are the most" in errors_of(capsys, "fill", "[MASK] " * 6, str(folder))
+    assert "6 masks; the maximum is 5" in errors_of(capsys, "fill", "[MASK] " * 6, str(folder))
     assert "name at least one" in errors_of(capsys, "fill", "a [MASK]")
     told = errors_of(capsys, "fill", "a [MASK]", "./nowhere", str(folder))
-    assert "models.0: './nowhere' is not a folder. A model is an MLflow run id" in told
+    assert "models.0: './nowhere' is not a folder. Give an MLflow run id" in told
     assert "has no run '0123456789abcdef0123456789abcdef'" in errors_of(
         capsys, "fill", "a [MASK]", "0123456789abcdef" * 2
     )
-    assert "There is no checkpoint 'x.ckpt'" in errors_of(capsys, "fill", "a [MASK]", "x.ckpt")
+    assert "the checkpoint 'x.ckpt' does not exist" in errors_of(capsys, "fill", "a [MASK]", "x.ckpt")
     (workplace / "broken.ckpt").write_bytes(b"no zip")
-    assert "is no checkpoint that Winnow can open" in errors_of(capsys, "fill", "a [MASK]", "broken.ckpt")
+    assert "cannot be loaded as a checkpoint" in errors_of(capsys, "fill", "a [MASK]", "broken.ckpt")
     long = "shoes " * 600 + "[MASK]"
-    assert "tokens, and the model reads" in errors_of(capsys, "fill", long, str(folder))
+    assert "tokens; the maximum is" in errors_of(capsys, "fill", long, str(folder))
 
 
 @pytest.mark.slow

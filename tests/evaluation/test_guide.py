@@ -1,4 +1,4 @@
-"""What the guide to evaluation says is there."""
+"""The guide to evaluation matches the code."""
 
 import re
 from pathlib import Path
@@ -13,21 +13,21 @@ from winnow.evaluation.probes.prompt_metrics import PROMPT_SCORES
 GUIDE = (Path(__file__).parents[2] / "docs/evaluation.md").read_text("utf-8")
 
 
-def test_the_guides_probe_is_one(tmp_path: Path) -> None:
-    (block,) = re.findall(r"```yaml\n(.*?)```", GUIDE, flags=re.DOTALL)
+def test_the_probe_of_the_guide_is_valid(tmp_path: Path) -> None:
+    block, *_ = re.findall(r"```yaml\n(.*?)```", GUIDE, flags=re.DOTALL)
     node: dict[str, Any] = yaml.safe_load(block)["mine"]
     (tmp_path / node["lexicon"]).write_text("word,role\ndurable,wanted\nugly,unwanted\n", "utf-8")
     probe = construct(node | {"lexicon": str(tmp_path / node["lexicon"])}, "probe.mine", Probe)
     assert probe.check() == []
     assert len(probe.clozes) == 4
-    assert probe.clozes[0].prior == "[MASK] shoes are really [MASK]"
+    assert probe.clozes[0].prior_text == "[MASK] shoes are really [MASK]"
 
 
-def test_the_guide_tells_of_every_score_of_a_prompt_and_of_none_that_is_not_there() -> None:
+def test_the_guide_lists_exactly_the_scores_of_a_prompt() -> None:
     table = GUIDE.partition("| score | what it is |")[2].partition("\n\n")[0]
-    named = {
+    documented = {
         name for row in re.findall(r"^\| (`.*?) \|", table, flags=re.MULTILINE) for name in re.findall(r"`(\w+)`", row)
     }
     scores = {re.sub(r"_at_\d+$", "_at_k", name) for name in PROMPT_SCORES}
-    of_summaries = {"log_odds_of_n_tokens", "seen_prompts", "held_out_log_odds", "filter_overlap"}
-    assert named == (scores - {"prior_log_odds"}) | of_summaries
+    summary_scores = {"log_odds_of_n_tokens", "seen_prompts", "held_out_log_odds", "filter_overlap"}
+    assert documented == (scores - {"prior_log_odds"}) | summary_scores

@@ -1,4 +1,4 @@
-"""The structure of a model as tables whose parameters add up to the model's."""
+"""The parameters in the structure tables add up to those of the model."""
 
 from typing import Any
 
@@ -12,7 +12,7 @@ from transformers import (
     RobertaForMaskedLM,
 )
 
-from winnow.evaluation.model_structure import modules_of, parts_of
+from winnow.evaluation.model_structure import list_components, list_modules
 
 SMALL: dict[str, Any] = {
     "vocab_size": 50,
@@ -32,12 +32,12 @@ SMALL: dict[str, Any] = {
     ],
     ids=["bert", "roberta", "distilbert"],
 )
-def test_modules_and_parts_add_up_to_the_model_with_tied_weights_counted_once(model: Any) -> None:
+def test_modules_and_components_add_up_to_the_model_with_tied_weights_counted_once(model: Any) -> None:
     total = sum(weights.numel() for weights in model.parameters())
-    modules = modules_of(model)
+    modules = list_modules(model)
     assert sum(row["parameters"] for row in modules) == total
     assert any("(tied)" in row["shapes"] for row in modules)
-    embeddings, layers, head = parts_of(model)
+    embeddings, layers, head = list_components(model)
     assert [embeddings["kind"], layers["kind"], head["kind"]] == ["embeddings", "layer", "head"]
     assert embeddings["parameters"] + layers["parameters"] + head["parameters"] == total
     assert layers["repeats"] == 3

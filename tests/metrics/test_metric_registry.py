@@ -1,4 +1,4 @@
-"""The registry against what the code computes and what a real run logs."""
+"""Compare the registry with the metrics that the code computes and that a real run logs."""
 
 from pathlib import Path
 
@@ -6,20 +6,20 @@ import pytest
 
 from winnow.cli import main
 from winnow.evaluation import torch_metrics
-from winnow.evaluation.probes.prompt_metrics import ALWAYS_SCORES, PROMPT_SCORES, SUMMARY_SCORES
-from winnow.metrics import Definition, Metric, MetricRegistry
-from winnow.metrics.metric_catalog import HELD_OUT_SCORES, PROBE_SCORES, stem
-from winnow.metrics.metric_names import without_stage
+from winnow.evaluation.probes.prompt_metrics import COMMON_SCORES, PROMPT_SCORES, SUMMARY_SCORES
+from winnow.metrics import Metric, MetricDefinition, MetricRegistry
+from winnow.metrics.metric_catalog import HELD_OUT_SCORES, PROBE_SCORES, score_template
+from winnow.metrics.metric_names import strip_stage
 from winnow.tracking import Store, keys
 
 
 @pytest.mark.slow
-def test_the_registry_knows_every_metric_that_a_run_logs(workplace: Path, store: Store, small: list[str]) -> None:
-    # Long enough for the store's thread to log the load of the machine, in a run that may not be compared.
+def test_every_metric_that_a_run_logs_is_defined(workplace: Path, store: Store, small: list[str]) -> None:
+    # The run is long enough for the store's thread to log the system load; its options make it incomparable.
     options = ["training.keep=best", "study.compare=false"]
     assert main(["train", "filter=nike_positive", *options, *small]) == 0
     (run,) = store.client().search_runs([store.experiment("scratchpad")], f"tags.`{keys.KIND}` = 'cell'")
-    logged = {without_stage(name) for name in run.data.metrics}
+    logged = {strip_stage(name) for name in run.data.metrics}
     assert {"test/all/ece", "test/all/pseudo_perplexity", "probe/nike/forbidden_mrr", "seconds"} <= logged
     assert {"train/tokens_per_second", "filter/nike/pass", "step", "data/leakage/test/near"} <= logged
     assert [name for name in sorted(logged) if not Metric(name).is_known] == []
@@ -30,12 +30,12 @@ def test_the_registry_knows_every_metric_that_a_run_logs(workplace: Path, store:
         assert "{n}" not in metric.label
 
 
-def test_the_catalog_holds_the_scores_that_are_computed_and_no_others() -> None:
-    assert {stem(score) for score in (*PROMPT_SCORES, *SUMMARY_SCORES, *ALWAYS_SCORES)} == set(PROBE_SCORES)
+def test_the_catalog_defines_exactly_the_scores_that_are_computed() -> None:
+    assert {score_template(score) for score in (*PROMPT_SCORES, *SUMMARY_SCORES, *COMMON_SCORES)} == set(PROBE_SCORES)
 
 
 @pytest.mark.parametrize(
-    ("score", "computed_by"),
+    ("score", "metric_class"),
     [
         ("loss", torch_metrics.MaskedLoss),
         ("perplexity", torch_metrics.Perplexity),
@@ -45,8 +45,8 @@ def test_the_catalog_holds_the_scores_that_are_computed_and_no_others() -> None:
         ("pseudo_perplexity", torch_metrics.PseudoPerplexity),
     ],
 )
-def test_directions_agree_with_the_classes_that_compute(score: str, computed_by: type) -> None:
-    assert (HELD_OUT_SCORES[score].direction == "higher") is computed_by.higher_is_better
+def test_directions_match_the_metric_classes(score: str, metric_class: type) -> None:
+    assert (HELD_OUT_SCORES[score].direction == "higher") is metric_class.higher_is_better
 
 
 @pytest.mark.parametrize(
@@ -60,7 +60,7 @@ def test_directions_agree_with_the_classes_that_compute(score: str, computed_by:
         ("probe/nike/banana", "probe/nike/banana"),
     ],
 )
-def test_a_label_names_the_metric_and_its_probe_or_slice(name: str, label: str) -> None:
+def test_a_label_contains_the_metric_and_its_probe_or_slice(name: str, label: str) -> None:
     assert Metric(name).label == label
 
 
@@ -70,9 +70,9 @@ def test_an_unknown_metric_has_no_direction() -> None:
         assert Metric(name).direction is None
 
 
-def test_a_metric_of_the_user_outlives_the_process_that_defined_it() -> None:
-    own = Definition("lower", "letters", "word length", "prompts", ("probes", "budget"))
-    kept = MetricRegistry({"probe/nike/word_length": own}).to_json()
-    metric = MetricRegistry.from_json([kept]).metric("probe/nike/word_length")
-    assert metric.definition == own
+def test_a_user_metric_can_be_restored_from_json() -> None:
+    definition = MetricDefinition("lower", "letters", "word length", "prompts", ("probes", "budget"))
+    stored = MetricRegistry({"probe/nike/word_length": definition}).to_json()
+    metric = MetricRegistry.from_json([stored]).metric("probe/nike/word_length")
+    assert metric.definition == definition
     assert metric.label == "word length on nike"

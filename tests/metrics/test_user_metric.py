@@ -1,4 +1,4 @@
-"""Metrics of the user's own: by entry point and by `_target_`, from the configuration to the verdict."""
+"""User-defined metrics, by entry point and by `_target_`, from the configuration to the verdict."""
 
 import importlib
 import json
@@ -11,15 +11,15 @@ import pytest
 
 from winnow.cli import main
 from winnow.errors import WinnowError
-from winnow.evaluation import Probe, PromptAnswer, PromptMetric
+from winnow.evaluation import Probe, PromptMetric, PromptPrediction
 from winnow.tracking import Store, keys
 
 MODULE = """
 from winnow.evaluation import PromptMetric
 
 
-def letters(answer, *, rank=1):
-    return None if "Trousers" in answer.prompt else len(answer.words[rank - 1])
+def letters(prediction, *, rank=1):
+    return None if "Trousers" in prediction.prompt else len(prediction.words[rank - 1])
 
 
 word_length = PromptMetric(letters, "word_length", "lower", "letters", "length of the first word")
@@ -29,7 +29,7 @@ not_a_metric = letters
 
 @pytest.fixture
 def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
-    """An installed package of the user's own, with entry points."""
+    """An installed user package with entry points."""
     site = tmp_path / "site"
     info = site / "my_metrics-1.0.dist-info"
     info.mkdir(parents=True)
@@ -54,7 +54,7 @@ BY_TARGET = [
 
 @pytest.mark.slow
 @pytest.mark.parametrize("arguments", [BY_NAME, BY_TARGET], ids=["entry point", "target"])
-def test_a_metric_of_the_user_is_logged_stored_and_compared(
+def test_a_user_metric_is_logged_stored_and_compared(
     workplace: Path, store: Store, small: list[str], package: str, arguments: list[str]
 ) -> None:
     metric = "probe/nike/word_length"
@@ -66,64 +66,64 @@ def test_a_metric_of_the_user_is_logged_stored_and_compared(
     for cell in cells:
         path = client.download_artifacts(cell.info.run_id, keys.PROMPTS, str(workplace))
         table = pq.read_table(path).to_pandas()
-        own = table[(table["probe"] == "nike") & (table["stage"] == "after")].set_index("prompt")["word_length"]
-        assert own.isna().sum() == 1, "None leaves a prompt out"
-        assert cell.data.metrics[f"final/{metric}"] == own.mean()
+        scores = table[(table["probe"] == "nike") & (table["stage"] == "after")].set_index("prompt")["word_length"]
+        assert scores.isna().sum() == 1, "a prompt scored as None is skipped"
+        assert cell.data.metrics[f"final/{metric}"] == scores.mean()
         assert f"before/{metric}" in cell.data.metrics
-        assert len(client.get_metric_history(cell.info.run_id, metric)) > 1, "by step"
+        assert len(client.get_metric_history(cell.info.run_id, metric)) > 1, "one value per step"
 
     comparison = json.loads((workplace / "outputs/mine/comparison/comparison.json").read_text())
-    told = {"label": "length of the first word on nike", "unit": "letters", "direction": "lower"}
-    assert comparison["metric_info"][metric] == told
-    (contrast,) = [one for one in comparison["contrasts"] if one["metric"] == metric]
-    assert contrast["items"] == 4, "it rests on prompts"
+    info = {"label": "length of the first word on nike", "unit": "letters", "direction": "lower"}
+    assert comparison["metric_info"][metric] == info
+    (contrast,) = [row for row in comparison["contrasts"] if row["metric"] == metric]
+    assert contrast["items"] == 4, "the items are prompts"
 
 
 def test_the_direction_of_a_stored_metric_decides_the_verdict() -> None:
     from winnow.comparison.verdict import decide_outcome
     from winnow.metrics import MetricRegistry
 
-    metric = PromptMetric(lambda answer: 1.0, "word_length", "lower", "letters", "length")
-    kept = MetricRegistry({"probe/nike/word_length": metric.definition}).to_json()
-    found = MetricRegistry.from_json([kept]).metric("probe/nike/word_length")
-    assert decide_outcome(found, 0.5, 0.01, 0.05) == "worse"
-    assert decide_outcome(found, -0.5, 0.01, 0.05) == "better"
+    metric = PromptMetric(lambda prediction: 1.0, "word_length", "lower", "letters", "length")
+    stored = MetricRegistry({"probe/nike/word_length": metric.definition}).to_json()
+    restored = MetricRegistry.from_json([stored]).metric("probe/nike/word_length")
+    assert decide_outcome(restored, 0.5, 0.01, 0.05) == "worse"
+    assert decide_outcome(restored, -0.5, 0.01, 0.05) == "better"
 
 
 @pytest.mark.parametrize(
-    ("metrics", "told"),
+    ("metrics", "message"),
     [
         (["word_lenght"], "Did you mean 'word_length'? Installed:"),
         (["no_metric"], "must be a winnow.evaluation.PromptMetric of that name"),
-        (["gone"], "cannot be loaded: AttributeError"),
-        (["word_length", "word_length"], "is taken by another metric"),
+        (["gone"], "AttributeError"),
+        (["word_length", "word_length"], "is already used by another metric"),
     ],
 )
-def test_a_wrong_metric_of_a_probe_is_refused(package: str, metrics: list[str], told: str) -> None:
+def test_an_invalid_metric_of_a_probe_is_an_error(package: str, metrics: list[str], message: str) -> None:
     with pytest.raises(WinnowError) as caught:
         Probe(prompts=["hats are [MASK]"], metrics=metrics)
-    assert told in str(caught.value)
+    assert message in str(caught.value)
     assert "metrics." in str(caught.value)
 
 
 @pytest.mark.parametrize("name", ["log_odds", "positive_at_3", "prompt_id"])
-def test_a_built_in_name_is_refused(name: str) -> None:
+def test_the_name_of_a_built_in_score_is_an_error(name: str) -> None:
     with pytest.raises(WinnowError, match="built-in"):
         PromptMetric(len, name, "higher", "words", "a label")
 
 
-def answer() -> PromptAnswer:
-    return PromptAnswer("hats are [MASK]", 1, (), (), (), ("blue",), (0.5,), {})
+def build_prediction() -> PromptPrediction:
+    return PromptPrediction("hats are [MASK]", 1, (), (), (), ("blue",), (0.5,), {})
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), "many"])
 def test_a_function_must_return_a_finite_number(value: Any) -> None:
-    metric = PromptMetric(lambda answer: value, "own", "higher", "words", "a label")
+    metric = PromptMetric(lambda prediction: value, "own", "higher", "words", "a label")
     with pytest.raises(WinnowError, match=r"metrics\.own"):
-        metric.score(answer())
+        metric.score(build_prediction())
 
 
-def test_metrics_of_the_user_change_the_fingerprint_of_a_probe(package: str) -> None:
-    plain, own = (Probe(prompts=["hats are [MASK]"], metrics=metrics) for metrics in ([], ["word_length"]))
-    assert plain.fingerprint() != own.fingerprint()
-    assert own.scores()[-1] == "word_length"
+def test_user_metrics_change_the_fingerprint_of_a_probe(package: str) -> None:
+    without, with_metric = (Probe(prompts=["hats are [MASK]"], metrics=metrics) for metrics in ([], ["word_length"]))
+    assert without.fingerprint() != with_metric.fingerprint()
+    assert with_metric.score_names()[-1] == "word_length"

@@ -84,9 +84,9 @@ def _measure(
 ) -> EvaluatedModel:
     import torch
 
-    from winnow.evaluation import fill
-    from winnow.evaluation.fill_mask import mean_probabilities
-    from winnow.evaluation.model_structure import modules_of, parts_of
+    from winnow.evaluation import fill_masks
+    from winnow.evaluation.fill_mask import mean_word_probabilities
+    from winnow.evaluation.model_structure import list_components, list_modules
     from winnow.training import tokenize, tokenizer_fingerprint
     from winnow.training.forward import numerics
 
@@ -104,7 +104,7 @@ def _measure(
         name: probe.run(loaded.model, loaded.tokenizer, device, forward=config.forward)
         for name, probe in probes.items()
     }
-    readable = [probe for probe in probes.values() if sum(cloze.masks for cloze in probe.clozes) <= READABLE]
+    readable = [probe for probe in probes.values() if sum(cloze.mask_count for cloze in probe.clozes) <= READABLE]
     texts = [cloze.text for probe in readable for cloze in probe.clozes]
     wide = [cloze.text for probe in probes.values() for cloze in probe.clozes if cloze.wanted and cloze.unwanted]
     return EvaluatedModel(
@@ -114,10 +114,10 @@ def _measure(
         tokenizer=tokenizer_fingerprint(loaded.tokenizer),
         scores=scores | probe_summaries(found),
         probes=found,
-        rankings={text: fill(text, loaded.model, loaded.tokenizer, config.depth, device) for text in texts},
-        words=mean_probabilities(wide, loaded.model, loaded.tokenizer, device),
-        modules=modules_of(loaded.model),
-        parts=parts_of(loaded.model),
+        rankings={text: fill_masks(text, loaded.model, loaded.tokenizer, config.depth, device) for text in texts},
+        words=mean_word_probabilities(wide, loaded.model, loaded.tokenizer, device),
+        modules=list_modules(loaded.model),
+        parts=list_components(loaded.model),
         history=_history(contender, store),
     )
 

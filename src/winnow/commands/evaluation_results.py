@@ -12,9 +12,9 @@ from rich.markup import escape
 from rich.table import Table
 
 from winnow.config import EvaluateConfig
-from winnow.evaluation.probes.probe_scores import topk_rows
+from winnow.evaluation.probes.probe_scores import top_k_rows
 from winnow.formatting import number
-from winnow.metrics.metric_names import ALL, parse
+from winnow.metrics.metric_names import ALL, parse_metric_name
 from winnow.metrics.metric_registry import Metric
 from winnow.reporting.model_figures import EvaluatedModel, draw_models
 from winnow.reporting.tables import console_table, save_table
@@ -60,23 +60,29 @@ def print_results(console: Console, results: Sequence[EvaluatedModel], split: st
         shown = [
             name
             for name in names
-            if (named := parse(name)).score in (SHOWN_OF_ALL if named.place == ALL else SHOWN_OF_SLICES)
+            if (named := parse_metric_name(name)).score in (SHOWN_OF_ALL if named.scope == ALL else SHOWN_OF_SLICES)
         ]
         console.print(_table(f"held-out rows, {split}", shown, group, f"{split}/"))
-        empty = [parse(name) for name in names if parse(name).score == "rows" and group[0].scores[name] == 0]
+        empty = [
+            parse_metric_name(name)
+            for name in names
+            if parse_metric_name(name).score == "rows" and group[0].scores[name] == 0
+        ]
         for one in empty:
-            console.print(f"The slice {one.group}/{one.place} is empty, so it has no averages.", style="yellow")
+            console.print(f"The slice {one.group}/{one.scope} is empty, so it has no averages.", style="yellow")
     names = _of_probes(results)
-    shown = [name for name in names if parse(name).score in SHOWN_OF_PROBES or not Metric(name).is_known]
+    shown = [name for name in names if parse_metric_name(name).score in SHOWN_OF_PROBES or not Metric(name).is_known]
     console.print(_table("probes", shown, results, "probe/"))
 
 
 def _of_rows(result: EvaluatedModel) -> list[str]:
-    return [name for name in result.scores if parse(name).kind == "held_out"]
+    return [name for name in result.scores if parse_metric_name(name).kind == "held_out"]
 
 
 def _of_probes(results: Sequence[EvaluatedModel]) -> list[str]:
-    return list(dict.fromkeys(name for result in results for name in result.scores if parse(name).kind == "probe"))
+    return list(
+        dict.fromkeys(name for result in results for name in result.scores if parse_metric_name(name).kind == "probe")
+    )
 
 
 def _table(title: str, names: Iterable[str], results: Sequence[EvaluatedModel], prefix: str) -> Table:
@@ -92,7 +98,7 @@ def keep_results(config: EvaluateConfig, store: Store, results: Sequence[Evaluat
     title = ", ".join(result.label for result in results)
     with track(store, experiment, title, {keys.KIND: "evaluation"}) as run:
         folder = config.output_dir / config.name / run.run_id[:8]
-        all_fills = [row for result in results for row in topk_rows(result.label, result.probes)]
+        all_fills = [row for result in results for row in top_k_rows(result.label, result.probes)]
         save_table(score_rows_of(results), folder, "scores", "Scores of each model.")
         save_table(all_fills, folder, "probe_topk", "The likeliest words at each prompt.")
         for result in results:
@@ -103,7 +109,7 @@ def keep_results(config: EvaluateConfig, store: Store, results: Sequence[Evaluat
             with track(store, experiment, result.label, tags, run.run_id) as child:
                 child.log_params({"source": result.source, "run": result.run_id or ""})
                 child.log_metrics(result.scores)
-                child.log_columns(topk_rows(result.label, result.probes), keys.TOPK)
+                child.log_columns(top_k_rows(result.label, result.probes), keys.TOPK)
         run.log_columns(all_fills, keys.TOPK)
         run.log_folder(folder, "evaluation")
     return folder

@@ -24,16 +24,16 @@ def run_fill(text: str, config: FillConfig, console: Console, as_json: bool = Fa
     Raises:
         WinnowError: The sentence has no mask or too many, or a model cannot be had.
     """
-    from winnow.evaluation import fill
-    from winnow.evaluation.mask_predictions import mask_fault
+    from winnow.evaluation import fill_masks
+    from winnow.evaluation.mask_predictions import mask_error
 
-    if fault := mask_fault(text):
+    if fault := mask_error(text):
         raise WinnowError(fault, "text")
     store = construct(config.tracking, "tracking", Store, config.allow_targets)
     fills: dict[str, list[Ranked]] = {}
     for place, contender in enumerate(find_contenders(config.models, store)):
         loaded = load_contender(contender, place)
-        fills[contender.label] = [*fill(text, loaded.model, loaded.tokenizer, config.top_k)]
+        fills[contender.label] = [*fill_masks(text, loaded.model, loaded.tokenizer, config.top_k)]
     if as_json:
         print(json.dumps({"text": text, "models": _plain(fills)}, indent=2, ensure_ascii=False))
         return

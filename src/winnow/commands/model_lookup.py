@@ -13,7 +13,7 @@ from winnow.tracking import Store, keys
 from winnow.tracking.query import artifact_path, artifact_text, find_run
 
 if TYPE_CHECKING:
-    from winnow.evaluation.loading import Loaded
+    from winnow.evaluation.model_loading import LoadedModel
 
 RUN_ID = re.compile(r"[0-9a-f]{32}")
 
@@ -34,11 +34,11 @@ class Contender:
     run_id: str | None = None
     tree: dict[str, Any] | None = None
 
-    def load(self) -> Loaded:
+    def load(self) -> LoadedModel:
         """Load the model and its tokenizer."""
-        from winnow.evaluation.loading import load
+        from winnow.evaluation.model_loading import load_masked_lm
 
-        return load(self.source, self.label)
+        return load_masked_lm(self.source, self.label)
 
 
 def find_contenders(names: Sequence[str], store: Store) -> list[Contender]:
@@ -65,7 +65,7 @@ def find_contenders(names: Sequence[str], store: Store) -> list[Contender]:
     return _told_apart(found)
 
 
-def load_contender(contender: Contender, place: int) -> Loaded:
+def load_contender(contender: Contender, place: int) -> LoadedModel:
     """Load one of the models; a fault tells its place among those named."""
     try:
         return contender.load()

@@ -12,7 +12,7 @@ from rich.console import Console
 
 from winnow.config import Cell, RerunConfig, TrainConfig, construct, defaults_of_now, read_cell
 from winnow.errors import WinnowError, did_you_mean
-from winnow.metrics.metric_names import SECONDS, at_stage
+from winnow.metrics.metric_names import SECONDS, stage_metric_name
 from winnow.reporting.tables import console_table
 from winnow.run.cell_lock import hold_cell
 from winnow.run.components import Components, build_components, cell_folder, cell_id, check_store
@@ -29,7 +29,7 @@ OVERRIDES = "config/overrides.txt"
 PACKAGES = "environment/packages.txt"
 HARDWARE = "environment/hardware.json"
 PATCH = "environment/uncommitted.patch"
-OF_THE_CLOCK = (at_stage("final", SECONDS), "train/tokens_per_second", "train/peak_share", "system/")
+OF_THE_CLOCK = (stage_metric_name("final", SECONDS), "train/tokens_per_second", "train/peak_share", "system/")
 """Metrics, or their beginnings, that tell of time and load; a second run never repeats them."""
 
 

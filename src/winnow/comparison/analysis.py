@@ -27,7 +27,7 @@ from winnow.comparison.power_plan import PowerPlan, plan_power
 from winnow.comparison.statistics import Summary, check_confidence
 from winnow.comparison.verdict import Finding, Verdict, decide_verdict
 from winnow.errors import WinnowErrors
-from winnow.metrics.metric_names import of_stage
+from winnow.metrics.metric_names import select_stage
 from winnow.metrics.metric_registry import Metric, MetricRegistry
 
 
@@ -143,7 +143,7 @@ def analyze(study: CollectedStudy, confidence: float = 0.95, extra_metrics: Sequ
 
 def _check_logged(study: CollectedStudy, names: Sequence[str]) -> None:
     """Raise ``WinnowErrors`` if no run logged a requested metric."""
-    logged = sorted({name for cell in study.cells for name in of_stage("final", cell.metrics)})
+    logged = sorted({name for cell in study.cells for name in select_stage("final", cell.metrics)})
     choices = MetricChoices.from_names(logged)
     if errors := [error for name in names if (error := choices.find_error(name, "metrics"))]:
         raise WinnowErrors(errors)

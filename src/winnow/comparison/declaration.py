@@ -8,10 +8,10 @@ from typing import Any
 
 from winnow.comparison.artifact_reader import ArtifactReader
 from winnow.comparison.collected_study import CollectedCell, Declaration
-from winnow.metrics.metric_names import ALL, held_out_metric, of_stage, parse, probe_metric
+from winnow.metrics.metric_names import ALL, held_out_metric_name, parse_metric_name, probe_metric_name, select_stage
 from winnow.tracking.keys import DECLARATION, KIND
 
-TEST_LOSS = held_out_metric("test", ALL, "loss")
+TEST_LOSS = held_out_metric_name("test", ALL, "loss")
 
 
 def merge_declarations(runs: Sequence[Any], artifacts: ArtifactReader) -> tuple[Declaration | None, list[str]]:
@@ -107,9 +107,9 @@ def _infer_primary_metric(cells: Sequence[CollectedCell]) -> str:
     """Return the log odds of the probe with the most scored prompts, or the test loss if no run has a probe."""
     prompts: dict[str, float] = {}
     for cell in cells:
-        final = of_stage("final", cell.metrics)
+        final = select_stage("final", cell.metrics)
         for name in final:
-            parsed = parse(name)
+            parsed = parse_metric_name(name)
             if parsed.kind == "probe" and parsed.score == "log_odds":
-                prompts[name] = final.get(probe_metric(parsed.place, "scored_prompts"), 0.0)
+                prompts[name] = final.get(probe_metric_name(parsed.scope, "scored_prompts"), 0.0)
     return max(sorted(prompts), key=lambda name: prompts[name], default=TEST_LOSS)

@@ -22,9 +22,9 @@ from winnow.metrics.metric_names import (
     SPLITS,
     TOKENS_SEEN,
     TRAIN_ROWS,
-    at_stage,
-    held_out_metric,
-    of_stage,
+    held_out_metric_name,
+    select_stage,
+    stage_metric_name,
 )
 from winnow.metrics.metric_registry import Metric
 from winnow.tracking.keys import CORPUS, HELD_OUT, MAX_STEPS, PROBES, TOKENIZER
@@ -94,8 +94,8 @@ def describe_arms(study: CollectedStudy, primary: Metric, confidence: float) -> 
             values=[values.get(cell.seed, math.nan) for cell in cells],
             run_ids=[cell.run_id for cell in cells],
             train_rows=_mean(cell.metrics.get(TRAIN_ROWS, math.nan) for cell in cells),
-            tokens=_mean(cell.metrics.get(at_stage("final", TOKENS_SEEN), math.nan) for cell in cells),
-            seconds=_mean(cell.metrics.get(at_stage("final", SECONDS), cell.seconds) for cell in cells),
+            tokens=_mean(cell.metrics.get(stage_metric_name("final", TOKENS_SEEN), math.nan) for cell in cells),
+            seconds=_mean(cell.metrics.get(stage_metric_name("final", SECONDS), cell.seconds) for cell in cells),
         )
     return summaries
 
@@ -106,18 +106,18 @@ def describe_slices(study: CollectedStudy, confidence: float) -> list[SliceLoss]
     External data sets follow as ``external/NAME``.
     """
     tested, baseline = study.declaration.filter, study.declaration.baseline
-    final = [of_stage("final", cell.metrics) for cell in study.cells]
+    final = [select_stage("final", cell.metrics) for cell in study.cells]
     logged = [study.registry.metric(name) for name in sorted({name for metrics in final for name in metrics})]
-    losses = [m for m in logged if m.parts.kind == "held_out" and m.parts.score == "loss"]
-    splits = [s for s in reversed(SPLITS) if any(m.parts.group == s for m in losses)]
+    losses = [m for m in logged if m.parsed_name.kind == "held_out" and m.parsed_name.score == "loss"]
+    splits = [s for s in reversed(SPLITS) if any(m.parsed_name.group == s for m in losses)]
     slice_losses = []
     for metric in losses:
-        split, name = metric.parts.group, metric.parts.place
+        split, name = metric.parsed_name.group, metric.parsed_name.scope
         if split not in (*splits[:1], EXTERNAL) or (split, name) == (EXTERNAL, ALL):
             continue
         comparable = tested is not None and find_incomparable_reason(study, metric, tested, baseline) is None
         base = summarize_base_model(study, metric)
-        counts = [metrics[key] for metrics in final if (key := held_out_metric(split, name, "rows")) in metrics]
+        counts = [metrics[key] for metrics in final if (key := held_out_metric_name(split, name, "rows")) in metrics]
         slice_losses.append(
             SliceLoss(
                 split=split,
@@ -143,7 +143,7 @@ def describe_metrics(study: CollectedStudy, confidence: float) -> dict[str, dict
     """Return every final metric of every arm with its values by seed."""
     values: dict[str, dict[str, dict[int, float]]] = {}
     for cell in sorted(study.cells, key=lambda cell: cell.seed):
-        for name, value in of_stage("final", cell.metrics).items():
+        for name, value in select_stage("final", cell.metrics).items():
             values.setdefault(name, {}).setdefault(cell.arm, {})[cell.seed] = value
     return {
         name: {arm: _summarize_seeds(by_seed, confidence) for arm, by_seed in by_arm.items()}

@@ -6,8 +6,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from winnow.errors import WinnowError, did_you_mean
-from winnow.metrics.metric_catalog import stem
-from winnow.metrics.metric_names import parse
+from winnow.metrics.metric_catalog import score_template
+from winnow.metrics.metric_names import parse_metric_name
 
 
 @dataclass(frozen=True)
@@ -28,11 +28,11 @@ class MetricChoices:
         scores: dict[str, dict[str, list[str]]] = {}
         per_run = []
         for name in names:
-            parsed = parse(name)
+            parsed = parse_metric_name(name)
             if parsed.kind == "run":
                 per_run.append(name)
             else:
-                scores.setdefault(parsed.group, {}).setdefault(parsed.place, []).append(parsed.score)
+                scores.setdefault(parsed.group, {}).setdefault(parsed.scope, []).append(parsed.score)
         return cls(scores, per_run)
 
     def find_error(self, name: str, key: str) -> WinnowError | None:
@@ -54,7 +54,7 @@ class MetricChoices:
                 f"there is no {kind} {place!r} for {name!r}.{did_you_mean(place, places)} Allowed: {allowed}.", key
             )
         scores = list(places[place])
-        if score in scores or stem(score) in scores:
+        if score in scores or score_template(score) in scores:
             return None
         message = f"there is no score {score!r} for the {kind} {place!r}.{did_you_mean(score, scores)}"
         return WinnowError(f"{message} Allowed: {', '.join(scores)}.", key)

@@ -12,7 +12,7 @@ from winnow.comparison.collected_study import CollectedCell, CollectedStudy
 from winnow.comparison.statistics import Summary, summarize
 from winnow.errors import did_you_mean
 from winnow.metrics.metric_catalog import Requirement
-from winnow.metrics.metric_names import ALL, at_stage, of_stage
+from winnow.metrics.metric_names import ALL, select_stage, stage_metric_name
 from winnow.metrics.metric_registry import Metric
 from winnow.tracking.keys import HELD_OUT, MAX_STEPS, NOT_COMPARABLE, PROBES, TOKENIZER
 
@@ -48,7 +48,7 @@ def find_incomparable_reason(study: CollectedStudy, metric: Metric, *arms: str) 
         scored = compute_seed_scores(study, metric, arm)
         if len(scored) < 2:
             missing = [str(cell.seed) for cell in study.get_cells(arm) if cell.seed not in scored]
-            logged = {name for cell in study.cells for name in of_stage("final", cell.metrics)}
+            logged = {name for cell in study.cells for name in select_stage("final", cell.metrics)}
             near = did_you_mean(metric.name, logged) if metric.name not in logged else ""
             return f"{arm} has no {metric.name} for seed {', '.join(missing)}{near and f' ({near.strip()})'}"
     if study.declaration.block_by_seed:
@@ -87,7 +87,7 @@ def build_score_table(study: CollectedStudy, metric: Metric, *arms: str) -> pd.D
             "arm": [cell.arm for cell in cells],
             "seed": [cell.seed for cell in cells],
             "item": metric.name,
-            "score": [cell.metrics.get(at_stage("final", metric.name), np.nan) for cell in cells],
+            "score": [cell.metrics.get(stage_metric_name("final", metric.name), np.nan) for cell in cells],
         }
     )
 
@@ -100,16 +100,16 @@ def get_item_scores(study: CollectedStudy, metric: Metric, stage: Stage = "after
     linearized around the loss L of each run, ``exp(L) (1 + loss - L)`` per row. The weighted mean is exactly exp(L),
     and the variance over rows is that of the delta method (Cochran 1977, section 12.16).
     """
-    table = {"prompts": study.prompts, "rows": study.rows}.get(metric.items)
+    table = {"prompts": study.prompts, "rows": study.rows}.get(metric.item_kind)
     if table is None or table.empty:
         return None
-    select = _select_prompt_scores if metric.items == "prompts" else _select_row_scores
+    select = _select_prompt_scores if metric.item_kind == "prompts" else _select_row_scores
     item_scores = select(table, metric, stage)
     return None if item_scores is None or item_scores.empty else item_scores
 
 
 def _select_prompt_scores(table: pd.DataFrame, metric: Metric, stage: Stage) -> pd.DataFrame | None:
-    probe, column = metric.parts.place, metric.parts.score
+    probe, column = metric.parsed_name.scope, metric.parsed_name.score
     if column not in table:
         return None
     prompts = table[(table["stage"] == stage) & (table["probe"] == probe)]
@@ -136,7 +136,7 @@ def _is_text(column: pd.Series) -> bool:
 
 
 def _select_row_scores(table: pd.DataFrame, metric: Metric, stage: Stage) -> pd.DataFrame | None:
-    split, name, column = metric.parts.group, metric.parts.place, metric.parts.score
+    split, name, column = metric.parsed_name.group, metric.parsed_name.scope, metric.parsed_name.score
     selected = (table["stage"] == stage) & (table["split"] == split) & (table["masked"] > 0)
     if name != ALL:
         if f"slice:{name}" not in table:
@@ -183,7 +183,7 @@ def summarize_base_model(study: CollectedStudy, metric: Metric) -> Summary | Non
 
 def _read_logged(cells: Iterable[CollectedCell], metric: Metric, stage: Literal["before", "final"]) -> dict[int, float]:
     """Return the logged score of each seed; seeds without a score are omitted."""
-    name = at_stage(stage, metric.name)
+    name = stage_metric_name(stage, metric.name)
     return {cell.seed: cell.metrics[name] for cell in cells if name in cell.metrics}
 
 

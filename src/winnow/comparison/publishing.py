@@ -8,7 +8,7 @@ from pathlib import Path
 
 from winnow.comparison.analysis import Comparison
 from winnow.comparison.collected_study import CollectedStudy
-from winnow.metrics.metric_names import contrast_metric
+from winnow.metrics.metric_names import contrast_metric_name
 from winnow.tracking.keys import COMPARED, COMPARISON, KIND, OWNER, STUDY
 from winnow.tracking.lifecycle import track
 from winnow.tracking.offline.operations import NOTE
@@ -61,7 +61,7 @@ def _iter_metrics(comparison: Comparison) -> Iterator[tuple[str, float]]:
         r = finding.result
         values = {"difference": r.difference, "ci_low": r.ci_low, "ci_high": r.ci_high, "p_holm": finding.p_holm}
         for name, value in values.items():
-            yield contrast_metric(finding.family, finding.metric, r.a, r.b, name), value
+            yield contrast_metric_name(finding.family, finding.metric, r.a, r.b, name), value
 
 
 def _build_description(comparison: Comparison, study: CollectedStudy) -> str:

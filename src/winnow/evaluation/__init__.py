@@ -1,10 +1,11 @@
 """Evaluate masked language models on held-out rows and on probes.
 
-:func:`score_rows` scores held-out rows under fixed masks, :func:`score_pseudo` adds pseudo-log-likelihoods and
-:func:`slice_metrics` averages them with the metrics of :mod:`winnow.evaluation.torch_metrics`. A :class:`Probe` scores
-prompts and returns :class:`ProbeScores`; :func:`fill` ranks the words for one sentence.
+:func:`score_rows` scores held-out rows under fixed masks, :func:`add_pseudo_log_likelihoods` adds
+pseudo-log-likelihoods, and :func:`compute_slice_metrics` averages both with the metrics of
+:mod:`winnow.evaluation.torch_metrics`. A :class:`Probe` scores prompts and returns :class:`ProbeScores`.
+:func:`fill_masks` ranks the words for one sentence.
 
-Names load on first use, so that a configuration is checked without torch.
+Names are imported on first use, so that a configuration can be checked without importing torch.
 """
 
 import lazy_loader

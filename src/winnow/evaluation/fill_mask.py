@@ -1,4 +1,4 @@
-"""The words that a model would put at the masks of a sentence, ranked."""
+"""Rank the words that a model predicts at the masks of a sentence."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from winnow.errors import WinnowError
-from winnow.evaluation.mask_predictions import answers, mask_fault
-from winnow.evaluation.vocabulary_words import whole_words
+from winnow.evaluation.mask_predictions import mask_error, predict_at_masks
+from winnow.evaluation.vocabulary_words import list_whole_words
 
 if TYPE_CHECKING:
     import torch
@@ -17,62 +17,62 @@ if TYPE_CHECKING:
 
     from winnow.training.forward.masked_logits import ForwardMode
 
-Ranked = list[tuple[str, float]]
-"""Words, the likeliest first, each with its probability."""
+RankedWords = list[tuple[str, float]]
+"""Words with their probabilities, most likely first."""
 
 
-def fill(
+def fill_masks(
     text: str,
     model: PreTrainedModel,
     tokenizer: PreTrainedTokenizerFast,
     top_k: int = 10,
     device: torch.device | str = "cpu",
     forward: ForwardMode = "auto",
-) -> list[Ranked]:
-    """Return for each mask of a sentence the whole words that a model finds likeliest.
+) -> list[RankedWords]:
+    """Rank the most likely whole words for each mask of a sentence.
 
-    With several masks each is filled while the others stay masked, as the library's pipeline does it.
+    If there are several masks, each is predicted while the others stay masked, as in the pipeline of transformers.
 
     Args:
-        text: The sentence; masks are written ``[MASK]`` or ``<mask>``, whatever the tokenizer's own.
+        text: The sentence. A mask is written ``[MASK]`` or ``<mask>``, regardless of the tokenizer's mask token.
         model: A masked language model.
         tokenizer: Its tokenizer.
-        top_k: Words for each mask.
-        device: Where to ask.
-        forward: How the model is called.
+        top_k: The number of words per mask.
+        device: The device to run on.
+        forward: The forward implementation; see :func:`winnow.training.masked_logits`.
 
     Returns:
-        For each mask ``top_k`` words with their probability of the whole vocabulary, in [0, 1].
+        For each mask, ``top_k`` words with their probabilities over the full vocabulary, in [0, 1].
 
     Raises:
-        WinnowError: The sentence has no mask, too many, or too many tokens.
+        WinnowError: The sentence has no mask, too many masks or too many tokens.
     """
-    if fault := mask_fault(text):
-        raise WinnowError(fault, "text")
-    candidates, words = whole_words(tokenizer)
-    found: list[Ranked] = []
-    for _, log_probabilities in answers([text], model, tokenizer, device, forward=forward):
-        among = log_probabilities.cpu()[:, candidates]
-        best = among.topk(min(top_k, len(words)))
-        for shares, places in zip(best.values.exp().tolist(), best.indices.tolist(), strict=True):
-            found.append([(words[place], share) for place, share in zip(places, shares, strict=True)])
-    return found
+    if error := mask_error(text):
+        raise WinnowError(error, "text")
+    word_ids, words = list_whole_words(tokenizer)
+    rankings: list[RankedWords] = []
+    for _, log_probabilities in predict_at_masks([text], model, tokenizer, device, forward=forward):
+        top = log_probabilities.cpu()[:, word_ids].topk(min(top_k, len(words)))
+        for probabilities, indices in zip(top.values.exp().tolist(), top.indices.tolist(), strict=True):
+            ranking = [(words[i], probability) for i, probability in zip(indices, probabilities, strict=True)]
+            rankings.append(ranking)
+    return rankings
 
 
-def mean_probabilities(
+def mean_word_probabilities(
     texts: Sequence[str],
     model: PreTrainedModel,
     tokenizer: PreTrainedTokenizerFast,
     device: torch.device | str = "cpu",
     forward: ForwardMode = "auto",
 ) -> dict[str, float]:
-    """Return the mean probability of every whole word over all masks of sentences, in lower case."""
-    candidates, words = whole_words(tokenizer)
-    total, masks = np.zeros(len(words)), 0
-    for _, log_probabilities in answers(texts, model, tokenizer, device, forward=forward):
-        total += log_probabilities[:, candidates].exp().double().sum(0).cpu().numpy()
-        masks += len(log_probabilities)
+    """Return the mean probability of every whole word, in lower case, over all masks of the given sentences."""
+    word_ids, words = list_whole_words(tokenizer)
+    sums, mask_count = np.zeros(len(words)), 0
+    for _, log_probabilities in predict_at_masks(texts, model, tokenizer, device, forward=forward):
+        sums += log_probabilities[:, word_ids].exp().double().sum(0).cpu().numpy()
+        mask_count += len(log_probabilities)
     means: dict[str, float] = {}
-    for word, share in zip(words, (total / max(1, masks)).tolist(), strict=True):
-        means[word.casefold()] = means.get(word.casefold(), 0.0) + share
-    return means if masks else {}
+    for word, probability in zip(words, (sums / max(1, mask_count)).tolist(), strict=True):
+        means[word.casefold()] = means.get(word.casefold(), 0.0) + probability
+    return means if mask_count else {}

@@ -1,4 +1,4 @@
-"""What a model says at the masks of sentences: the one place in this room where a model is asked."""
+"""Predict the tokens at the masks of sentences; all inference of this package goes through this module."""
 
 from __future__ import annotations
 
@@ -20,33 +20,36 @@ if TYPE_CHECKING:
     from winnow.training.forward.masked_logits import ForwardMode
 
 MASK = re.compile(r"\[MASK\]|<mask>")
-"""Either spelling of a masked word; the tokenizer's own takes its place."""
+"""Both accepted spellings of a mask; they are replaced by the tokenizer's mask token."""
 
-MOST_MASKS = 5
-"""Masks that a sentence may have. Each is guessed without knowing the others, so many say little."""
+MAX_MASKS = 5
+"""The maximum number of masks per sentence.
 
-LOGITS_AT_ONCE = 2**24
-"""Logits held at a time, 64 MB of them."""
+Each mask is predicted independently of the others, so predictions for many masks are not informative.
+"""
+
+MAX_LOGITS_PER_BATCH = 2**24
+"""The maximum number of logits per batch (64 MB)."""
 
 
-def mask_fault(text: str) -> str | None:
-    """Return what is wrong with the masks of a sentence, or ``None``.
+def mask_error(text: str) -> str | None:
+    """Return an error message if the number of masks in a sentence is invalid, else ``None``.
 
-    >>> mask_fault("no mask here")[:34]
-    "'no mask here' has no mask. Write "
+    >>> mask_error("no mask here")[:33]
+    "'no mask here' has no mask. Write"
     """
     count = len(MASK.findall(text))
     if count == 0:
-        return f"'{text}' has no mask. Write [MASK] or <mask> where the model is to find a word."
-    if count > MOST_MASKS:
+        return f"'{text}' has no mask. Write [MASK] or <mask> in place of the word to predict."
+    if count > MAX_MASKS:
         return (
-            f"'{text}' has {count} masks, and {MOST_MASKS} are the most. Each is guessed without knowing the others; "
-            "split the sentence."
+            f"'{text}' has {count} masks; the maximum is {MAX_MASKS}, since each is predicted independently. Split the "
+            "sentence."
         )
     return None
 
 
-def answers(
+def predict_at_masks(
     texts: Sequence[str],
     model: PreTrainedModel,
     tokenizer: PreTrainedTokenizerFast,
@@ -54,22 +57,23 @@ def answers(
     batch_size: int = 64,
     forward: ForwardMode = "auto",
 ) -> Iterator[tuple[npt.NDArray[np.int64], torch.Tensor]]:
-    """Ask a model for the words behind the masks of sentences.
+    """Predict the tokens at the masks of sentences.
 
     Args:
         texts: Sentences with masks in either spelling.
-        model: A masked language model; its mode and device are put back afterwards.
+        model: A masked language model. Its mode and device are restored afterwards.
         tokenizer: Its tokenizer.
-        device: Where to ask.
-        batch_size: Sentences asked at a time, at most; fewer where their logits would fill too much memory.
-        forward: How the model is called; see :func:`winnow.training.masked_logits`.
+        device: The device to run on.
+        batch_size: The maximum number of sentences per batch. Batches are smaller if their logits would need too much
+            memory.
+        forward: The forward implementation; see :func:`winnow.training.masked_logits`.
 
     Yields:
-        Which sentence each mask is in, shape ``(masks,)`` in the order of sentences and masks; and the float32 log
-        probabilities over the whole vocabulary, shape ``(masks, vocabulary)``.
+        Per batch, the index of the sentence of each mask, shape ``(masks,)`` in the order of sentences and masks, and
+        the float32 log probabilities over the full vocabulary, shape ``(masks, vocabulary)``.
 
     Raises:
-        WinnowError: A sentence is longer than the model reads.
+        WinnowError: A sentence is longer than the model's maximum length.
     """
     from winnow.training import MaskedBatch
     from winnow.training.masking import IGNORE_INDEX
@@ -80,16 +84,16 @@ def answers(
     for text, row in zip(texts, rows, strict=True):
         if len(row) > tokenizer.model_max_length:
             raise WinnowError(
-                f"'{text[:60]}...' has {len(row)} tokens, and the model reads {tokenizer.model_max_length}. Shorten it."
+                f"'{text[:60]}...' has {len(row)} tokens; the maximum is {tokenizer.model_max_length}. Shorten it."
             )
-    most = max(len(MASK.findall(text)) for text in texts)
-    step = max(1, min(batch_size, LOGITS_AT_ONCE // (most * len(tokenizer))))
-    with evaluating(model, device):
+    most_masks = max(len(MASK.findall(text)) for text in texts)
+    step = max(1, min(batch_size, MAX_LOGITS_PER_BATCH // (most_masks * len(tokenizer))))
+    with evaluation_mode(model, device):
         for start in range(0, len(rows), step):
-            some = rows[start : start + step]
-            ids = np.concatenate(some)
+            batch_rows = rows[start : start + step]
+            ids = np.concatenate(batch_rows)
             labels = np.where(ids == tokenizer.mask_token_id, ids, IGNORE_INDEX)
-            batch = MaskedBatch.from_flat_tokens(ids, labels, np.array([len(row) for row in some]))
+            batch = MaskedBatch.from_flat_tokens(ids, labels, np.array([len(row) for row in batch_rows]))
             logits, _ = logits_at_masks(model, batch.to(device), forward)
             yield start + batch.masked_rows, logits.log_softmax(-1)
 
@@ -97,41 +101,43 @@ def answers(
 def logits_at_masks(
     model: PreTrainedModel, batch: MaskedBatch, forward: ForwardMode
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Return what :func:`winnow.training.masked_logits` does, without the logits of all other tokens.
+    """Return the result of :func:`winnow.training.masked_logits` without computing logits at unmasked tokens.
 
-    The efficient forward makes none. The library's own would make them all, so what reaches its last layer, the one
-    that knows the vocabulary, is cut down to the masked tokens on the way.
+    The efficient forward never computes them. The forward of transformers computes logits at all tokens, so a hook
+    selects the masked tokens before the output embeddings.
     """
     from winnow.training import masked_logits
     from winnow.training.forward.masked_logits import resolve_forward
 
-    last = model.get_output_embeddings()
-    if resolve_forward(model, forward) == "efficient" or last is None:
+    output_embeddings = model.get_output_embeddings()
+    if resolve_forward(model, forward) == "efficient" or output_embeddings is None:
         return masked_logits(model, batch, forward)
     inputs, masked = batch.to_padded(model.config.pad_token_id or 0)
 
-    def cut(module: Any, given: tuple[torch.Tensor, ...]) -> tuple[torch.Tensor, ...]:
-        return (given[0].flatten(0, -2).index_select(0, masked), *given[1:])
+    def select_masked(module: Any, inputs: tuple[torch.Tensor, ...]) -> tuple[torch.Tensor, ...]:
+        return (inputs[0].flatten(0, -2).index_select(0, masked), *inputs[1:])
 
-    hook = last.register_forward_pre_hook(cut)
+    hook = output_embeddings.register_forward_pre_hook(select_masked)
     try:
         logits = model(**inputs).logits
     finally:
         hook.remove()
-    if logits.ndim != 2 or len(logits) != len(masked):  # an architecture that does more behind its last layer
+    if logits.ndim != 2 or len(logits) != len(
+        masked
+    ):  # the architecture has further layers after its output embeddings
         return masked_logits(model, batch, forward)
     return logits.float(), batch.targets
 
 
 @contextmanager
-def evaluating(model: PreTrainedModel, device: torch.device | str) -> Iterator[None]:
-    """Keep a model in evaluation mode on a device, without gradients, and put all back as it was."""
+def evaluation_mode(model: PreTrainedModel, device: torch.device | str) -> Iterator[None]:
+    """Run a block with a model in evaluation mode on a device, then restore its mode and device."""
     from winnow.training.forward.linear_backend import prepacked_weights
 
-    training, home = model.training, model.device
+    was_training, original_device = model.training, model.device
     model.eval().to(device)
     try:
         with prepacked_weights():
             yield
     finally:
-        model.train(training).to(home)
+        model.train(was_training).to(original_device)

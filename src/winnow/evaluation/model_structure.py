@@ -1,4 +1,4 @@
-"""The structure of a model as tables: every module with its shapes, and its parts in a few lines."""
+"""Describe the structure of a model as tables: all modules with their shapes, and a summary by component."""
 
 from __future__ import annotations
 
@@ -13,73 +13,73 @@ if TYPE_CHECKING:
 _LAYER = re.compile(r"(.*\.(?:layer|layers|block))\.(\d+)$")
 
 
-def modules_of(model: PreTrainedModel) -> list[dict[str, Any]]:
-    """Return a row for each module that holds weights: ``module``, ``kind``, ``shapes`` and ``parameters``.
+def list_modules(model: PreTrainedModel) -> list[dict[str, Any]]:
+    """Return one row per module with weights: ``module``, ``kind``, ``shapes`` and ``parameters``.
 
-    A weight that several modules share (the word embeddings and the vocabulary head) counts where it stands first, so
-    that the parameters add up to those of the model.
+    A tied weight (such as the word embeddings and the output embeddings) is counted in the first module that has it,
+    so that the sum over all rows is the number of parameters of the model.
     """
-    seen: set[int] = set()
+    counted: set[int] = set()
     rows = []
     for name, module in model.named_modules():
-        own = list(module.named_parameters(recurse=False))
-        if own:
-            shapes = ", ".join(f"{key} {_shape(weights)}" + " (tied)" * (id(weights) in seen) for key, weights in own)
-            count = sum(weights.numel() for _, weights in own if id(weights) not in seen)
-            seen |= {id(weights) for _, weights in own}
+        weights = list(module.named_parameters(recurse=False))
+        if weights:
+            shapes = ", ".join(f"{key} {_format_shape(w)}" + " (tied)" * (id(w) in counted) for key, w in weights)
+            count = sum(w.numel() for _, w in weights if id(w) not in counted)
+            counted |= {id(w) for _, w in weights}
             rows.append({"module": name, "kind": type(module).__name__, "shapes": shapes, "parameters": count})
     return rows
 
 
-def parts_of(model: PreTrainedModel) -> list[dict[str, Any]]:
-    """Return the parts of a model from the input up: embeddings, equal layers as one line, and the head.
+def list_components(model: PreTrainedModel) -> list[dict[str, Any]]:
+    """Return one row per component of a model: the embeddings, the transformer layers as one row, and the head.
 
     Returns:
-        Rows with ``part``, ``kind`` (``embeddings``, ``layer`` or ``head``), ``repeats``, ``parameters`` (of all
-        repeats) and ``shapes`` in words. What is tied to the embeddings counts there.
+        Rows with ``part`` (the component's name), ``kind`` (``embeddings``, ``layer`` or ``head``), ``repeats``,
+        ``parameters`` (of all repeats) and ``shapes`` as text. Weights tied to the embeddings are counted there.
     """
-    rows = modules_of(model)
-    layers = dict(_layers(model))
-    inside = {row["module"]: _layer_of(row["module"], layers) for row in rows}
-    first = next((i for i, row in enumerate(rows) if inside[row["module"]]), len(rows))
-    below = [row for i, row in enumerate(rows) if i < first and not inside[row["module"]]]
-    above = [row for i, row in enumerate(rows) if i >= first and not inside[row["module"]]]
-    within = [row for row in rows if inside[row["module"]]]
+    rows = list_modules(model)
+    layers = dict(_find_layers(model))
+    layer_of = {row["module"]: _find_layer_of(row["module"], layers) for row in rows}
+    first = next((i for i, row in enumerate(rows) if layer_of[row["module"]]), len(rows))
+    embedding_rows = [row for i, row in enumerate(rows) if i < first and not layer_of[row["module"]]]
+    head_rows = [row for i, row in enumerate(rows) if i >= first and not layer_of[row["module"]]]
+    layer_rows = [row for row in rows if layer_of[row["module"]]]
     vocabulary, width = model.get_input_embeddings().weight.shape
     heads = getattr(model.config, "num_attention_heads", None) or getattr(model.config, "n_heads", None)
-    told = f"{heads} heads of {width // heads}, " if heads else ""
+    attention = f"{heads} heads of {width // heads}, " if heads else ""
     matrices = [weights for layer in layers.values() for weights in layer.parameters() if weights.ndim == 2]
     inner = max((weights.shape[0] for weights in matrices), default=0)
-    parts = (
-        ("embeddings", "embeddings", 1, f"{vocabulary:,} tokens x {width}", below),
-        ("transformer layer", "layer", len(layers), f"{told}width {width}, inner {inner:,}", within),
-        ("masked language head", "head", 1, f"{width} to {vocabulary:,} logits", above),
+    components = (
+        ("embeddings", "embeddings", 1, f"{vocabulary:,} tokens x {width}", embedding_rows),
+        ("transformer layer", "layer", len(layers), f"{attention}width {width}, inner {inner:,}", layer_rows),
+        ("masked language head", "head", 1, f"{width} to {vocabulary:,} logits", head_rows),
     )
     return [
         {
-            "part": part,
+            "part": name,
             "kind": kind,
             "repeats": repeats,
             "shapes": shapes,
-            "parameters": sum(row["parameters"] for row in own),
+            "parameters": sum(row["parameters"] for row in component_rows),
         }
-        for part, kind, repeats, shapes, own in parts
-        if own
+        for name, kind, repeats, shapes, component_rows in components
+        if component_rows
     ]
 
 
-def _layers(model: PreTrainedModel) -> Iterator[tuple[str, torch.nn.Module]]:
-    """Yield the outermost numbered layers; in them further lists may lie."""
-    found: list[str] = []
+def _find_layers(model: PreTrainedModel) -> Iterator[tuple[str, torch.nn.Module]]:
+    """Yield the outermost numbered layers; lists nested inside a layer are skipped."""
+    outer_layers: list[str] = []
     for name, module in model.named_modules():
-        if _LAYER.match(name) and not any(name.startswith(f"{outer}.") for outer in found):
-            found.append(name)
+        if _LAYER.match(name) and not any(name.startswith(f"{outer}.") for outer in outer_layers):
+            outer_layers.append(name)
             yield name, module
 
 
-def _layer_of(module: str, layers: dict[str, torch.nn.Module]) -> str | None:
+def _find_layer_of(module: str, layers: dict[str, torch.nn.Module]) -> str | None:
     return next((name for name in layers if module == name or module.startswith(f"{name}.")), None)
 
 
-def _shape(weights: torch.Tensor) -> str:
+def _format_shape(weights: torch.Tensor) -> str:
     return " x ".join(f"{size:,}" for size in weights.shape)

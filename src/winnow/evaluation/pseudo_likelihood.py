@@ -1,7 +1,7 @@
-"""Pseudo-log-likelihood: how likely a masked language model finds a whole text, one token after the other.
+"""Compute pseudo-log-likelihoods of texts with a masked language model.
 
-Each token is masked and scored given all others (Salazar et al. 2020, "Masked Language Model Scoring"). The tokens that
-follow it within its own word are masked too, since a word's ending would give its beginning away (Kauf and Ivanova
+Each token is masked and scored given all other tokens (Salazar et al. 2020, "Masked Language Model Scoring"). The
+following tokens of the same word are masked too, because the end of a word would reveal its beginning (Kauf and Ivanova
 2023, "A Better Way to Do Masked Language Model Scoring", `within_word_l2r`).
 """
 
@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
-from winnow.evaluation.mask_predictions import LOGITS_AT_ONCE, evaluating, logits_at_masks
+from winnow.evaluation.mask_predictions import MAX_LOGITS_PER_BATCH, evaluation_mode, logits_at_masks
 
 if TYPE_CHECKING:
     import torch
@@ -25,19 +25,24 @@ if TYPE_CHECKING:
 Ints = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float64]
 
-TOKENS_AT_ONCE = 8192
-"""Tokens in a batch; a text of n tokens becomes n copies of n tokens."""
+MAX_TOKENS_PER_BATCH = 8192
+"""The maximum number of tokens per batch. A text of n tokens becomes n copies of n tokens."""
 
 NO_WORD = -1
-"""The word that special tokens belong to; they are neither masked nor scored."""
+"""The word id of special tokens, which are neither masked nor scored."""
 
 
 @dataclass(frozen=True)
-class Worded:
-    """A row of tokens and the word that each belongs to, shape ``(tokens,)`` both; :data:`NO_WORD` is not scored."""
+class WordTokens:
+    """The tokens of a text and the word of each token.
+
+    Attributes:
+        ids: Token ids, shape ``(tokens,)``.
+        word_ids: The index of the word of each token, shape ``(tokens,)``; tokens with :data:`NO_WORD` are not scored.
+    """
 
     ids: Ints
-    words: Ints
+    word_ids: Ints
 
 
 def pseudo_log_likelihoods(
@@ -49,37 +54,43 @@ def pseudo_log_likelihoods(
     within_word: bool = True,
     max_length: int | None = None,
 ) -> tuple[Floats, Ints]:
-    """Return the pseudo-log-likelihood of texts.
+    """Return the pseudo-log-likelihoods of texts.
 
     Args:
-        texts: Whole texts, without masks.
-        model: A masked language model; its mode and device are put back afterwards.
+        texts: Texts without masks.
+        model: A masked language model. Its mode and device are restored afterwards.
         tokenizer: Its tokenizer.
-        device: Where to score.
-        forward: How the model is called; see :func:`winnow.training.masked_logits`.
-        within_word: Mask the rest of a token's word too; without it a word of many tokens seems far too likely.
-        max_length: Tokens after which a text is cut off; ``None`` is the most that the model reads.
+        device: The device to run on.
+        forward: The forward implementation; see :func:`winnow.training.masked_logits`.
+        within_word: Whether to mask the following tokens of the same word too. Without it, words of several tokens get
+            scores that are far too high.
+        max_length: The number of tokens after which a text is truncated; the model's maximum length if ``None``.
 
     Returns:
-        The sums of log probabilities in nats, float64, and the number of tokens scored, each of shape ``(texts,)``.
+        The sums of the log probabilities in nats (float64) and the numbers of scored tokens (int64), each of shape
+        ``(texts,)``.
     """
-    rows = worded(texts, tokenizer, max_length)
+    rows = tokenize_with_word_ids(texts, tokenizer, max_length)
     if not within_word:
-        rows = [Worded(row.ids, np.where(row.words == NO_WORD, NO_WORD, np.arange(len(row.ids)))) for row in rows]
+        rows = [
+            WordTokens(row.ids, np.where(row.word_ids == NO_WORD, NO_WORD, np.arange(len(row.ids)))) for row in rows
+        ]
     sums = np.zeros(len(rows))
-    for owner, value in zip(*token_scores(rows, model, tokenizer, device, forward), strict=True):
-        sums[owner] += value
-    return sums, np.array([(row.words != NO_WORD).sum() for row in rows], dtype=np.int64)
+    for row_index, score in zip(*score_tokens(rows, model, tokenizer, device, forward), strict=True):
+        sums[row_index] += score
+    return sums, np.array([(row.word_ids != NO_WORD).sum() for row in rows], dtype=np.int64)
 
 
-def worded(texts: Sequence[str], tokenizer: PreTrainedTokenizerFast, max_length: int | None = None) -> list[Worded]:
-    """Tokenise texts, and number the word of each token."""
+def tokenize_with_word_ids(
+    texts: Sequence[str], tokenizer: PreTrainedTokenizerFast, max_length: int | None = None
+) -> list[WordTokens]:
+    """Tokenize texts and return the word id of each token."""
     if not texts:
         return []
-    longest = min(max_length or tokenizer.model_max_length, 2**31 - 1)  # some tokenizers know no bound
-    encoded = tokenizer(list(texts), truncation=True, max_length=longest)
+    limit = min(max_length or tokenizer.model_max_length, 2**31 - 1)  # some tokenizers report a huge maximum length
+    encoded = tokenizer(list(texts), truncation=True, max_length=limit)
     return [
-        Worded(
+        WordTokens(
             np.array(ids, dtype=np.int64),
             np.array([NO_WORD if word is None else word for word in encoded.word_ids(i)], dtype=np.int64),
         )
@@ -87,66 +98,71 @@ def worded(texts: Sequence[str], tokenizer: PreTrainedTokenizerFast, max_length:
     ]
 
 
-def token_scores(
-    rows: Sequence[Worded],
+def score_tokens(
+    rows: Sequence[WordTokens],
     model: PreTrainedModel,
     tokenizer: PreTrainedTokenizerFast,
-    device: torch.device | str = "cpu",
-    forward: ForwardMode = "auto",
+    device: torch.device | str,
+    forward: ForwardMode,
 ) -> tuple[Ints, Floats]:
-    """Return for each token that belongs to a word which row it is in, and its log probability in nats.
+    """Score every token that belongs to a word.
 
-    They come in the order of rows and tokens.
+    Returns:
+        For each scored token, the index of its row and its log probability in nats, in the order of rows and tokens.
     """
     from torch.nn import functional
 
     from winnow.training.masked_batch import MaskedBatch
     from winnow.training.masking import IGNORE_INDEX
 
-    owners = np.repeat(np.arange(len(rows)), [(row.words != NO_WORD).sum() for row in rows])
-    scores = np.zeros(len(owners))
-    starts = np.searchsorted(owners, np.arange(len(rows)))
-    with evaluating(model, device):
-        for chosen in _batches(rows, len(tokenizer)):
-            copies, labels, places = [], [], []
-            for i, first, last in chosen:
+    row_indices = np.repeat(np.arange(len(rows)), [(row.word_ids != NO_WORD).sum() for row in rows])
+    scores = np.zeros(len(row_indices))
+    starts = np.searchsorted(row_indices, np.arange(len(rows)))
+    with evaluation_mode(model, device):
+        for segments in _batch_copies(rows, len(tokenizer)):
+            copies, labels, positions = [], [], []
+            for i, first, last in segments:
                 ids, targets = _masked_copies(rows[i], tokenizer.mask_token_id, IGNORE_INDEX)
                 copies.append(ids[first:last])
                 labels.append(targets[first:last])
-                places.append(starts[i] + np.arange(first, last))
-            lengths = np.concatenate([np.full(len(part), part.shape[1]) for part in copies])
-            flat, wanted = (np.concatenate([part.ravel() for part in parts]) for parts in (copies, labels))
-            batch = MaskedBatch.from_flat_tokens(flat, wanted, lengths)
+                positions.append(starts[i] + np.arange(first, last))
+            lengths = np.concatenate([np.full(len(block), block.shape[1]) for block in copies])
+            flat_ids, flat_labels = (np.concatenate([block.ravel() for block in blocks]) for blocks in (copies, labels))
+            batch = MaskedBatch.from_flat_tokens(flat_ids, flat_labels, lengths)
             losses = functional.cross_entropy(*logits_at_masks(model, batch.to(device), forward), reduction="none")
-            scores[np.concatenate(places)] = -losses.cpu().numpy().astype(np.float64)
-    return owners, scores
+            scores[np.concatenate(positions)] = -losses.cpu().numpy().astype(np.float64)
+    return row_indices, scores
 
 
-def _masked_copies(row: Worded, mask_id: int, ignored: int) -> tuple[Ints, Ints]:
-    """Return a copy of a row for each token to be scored, and the labels of each, shape ``(scored, tokens)`` both."""
-    at = np.flatnonzero(row.words != NO_WORD)
-    places = np.arange(len(row.ids))
-    hidden = (row.words[None] == row.words[at][:, None]) & (places[None] >= at[:, None])
-    labels = np.full(hidden.shape, ignored, dtype=np.int64)
-    labels[np.arange(len(at)), at] = row.ids[at]
-    return np.where(hidden, mask_id, row.ids[None]), labels
+def _masked_copies(row: WordTokens, mask_id: int, ignored: int) -> tuple[Ints, Ints]:
+    """Return one masked copy of a row per scored token, and the labels, both of shape ``(scored, tokens)``."""
+    scored = np.flatnonzero(row.word_ids != NO_WORD)
+    positions = np.arange(len(row.ids))
+    masked = (row.word_ids[None] == row.word_ids[scored][:, None]) & (positions[None] >= scored[:, None])
+    labels = np.full(masked.shape, ignored, dtype=np.int64)
+    labels[np.arange(len(scored)), scored] = row.ids[scored]
+    return np.where(masked, mask_id, row.ids[None]), labels
 
 
-def _batches(rows: Sequence[Worded], vocabulary: int) -> Iterator[list[tuple[int, int, int]]]:
-    """Yield batches of copies, rows of like length together: which row, and which of its copies (first and last)."""
-    most = max(1, LOGITS_AT_ONCE // vocabulary)
+def _batch_copies(rows: Sequence[WordTokens], vocabulary_size: int) -> Iterator[list[tuple[int, int, int]]]:
+    """Group the masked copies of rows of similar length into batches.
+
+    Yields:
+        For each batch, tuples of a row index and the range of its copies: first (inclusive) and last (exclusive).
+    """
+    max_copies = max(1, MAX_LOGITS_PER_BATCH // vocabulary_size)
     batch: list[tuple[int, int, int]] = []
     copies = tokens = 0
     for i in sorted(range(len(rows)), key=lambda i: len(rows[i].ids)):
-        length, scored = len(rows[i].ids), int((rows[i].words != NO_WORD).sum())
+        length, scored = len(rows[i].ids), int((rows[i].word_ids != NO_WORD).sum())
         first = 0
         while first < scored:
-            room = min(most - copies, (TOKENS_AT_ONCE - tokens) // length)
-            if room <= 0 and batch:
+            remaining = min(max_copies - copies, (MAX_TOKENS_PER_BATCH - tokens) // length)
+            if remaining <= 0 and batch:
                 yield batch
                 batch, copies, tokens = [], 0, 0
                 continue
-            last = min(scored, first + max(1, room))
+            last = min(scored, first + max(1, remaining))
             batch.append((i, first, last))
             copies, tokens = copies + last - first, tokens + (last - first) * length
             first = last

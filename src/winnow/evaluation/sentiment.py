@@ -1,4 +1,4 @@
-"""How positive words and sentences sound: VADER, or a text classification model in its place."""
+"""Score the sentiment of words and sentences with VADER or with a text classification model."""
 
 from __future__ import annotations
 
@@ -16,42 +16,42 @@ _STRICT = ConfigDict(extra="forbid")
 
 
 class Sentiment(ABC):
-    """Scores texts from -1 (most negative) to 1 (most positive)."""
+    """A scale that scores texts from -1 (most negative) to 1 (most positive)."""
 
     @abstractmethod
     def score(self, texts: Sequence[str]) -> list[float]:
         """Return a score for each text."""
 
     @abstractmethod
-    def name_parts(self) -> list[str]:
-        """Return what names the scale; scores are compared only where it is equal."""
+    def identity(self) -> list[str]:
+        """Return everything that identifies the scale. Scores are comparable only if their identities are equal."""
 
 
 @dataclass(frozen=True, config=_STRICT)
 class Vader(Sentiment):
-    """VADER's compound score as NLTK computes it (Hutto and Gilbert 2014); nothing is downloaded."""
+    """VADER's compound score, computed as in NLTK (Hutto and Gilbert 2014), without a download."""
 
     def score(self, texts: Sequence[str]) -> list[float]:
-        """Return compound scores."""
+        """Return the compound score of each text."""
         from winnow.filters.signals.vader_sentiment import compound_scorer
 
         return list(map(compound_scorer(), texts))
 
-    def name_parts(self) -> list[str]:
-        """Return the name alone."""
+    def identity(self) -> list[str]:
+        """Return the name of the scale."""
         return ["vader"]
 
 
 @dataclass(frozen=True, config=_STRICT)
 class SentimentClassifier(Sentiment):
-    """The probability of a classifier's positive label less that of its negative one.
+    """The difference between the probabilities of a classifier's positive and negative labels.
 
     Attributes:
-        name: A model of the Hub, or its folder.
-        positive: The positive label, as the model's configuration calls it.
+        name: The name of a model on the Hub, or its folder.
+        positive: The positive label, as named in the model's configuration.
         negative: The negative label.
-        revision: A branch, tag or commit of the Hub.
-        batch_size: Texts at a time.
+        revision: A branch, tag or commit on the Hub.
+        batch_size: The number of texts per batch.
     """
 
     name: Annotated[str, Field(min_length=1)]
@@ -61,52 +61,53 @@ class SentimentClassifier(Sentiment):
     batch_size: Annotated[int, Field(gt=0)] = 64
 
     def score(self, texts: Sequence[str]) -> list[float]:
-        """Return differences of probabilities; equal texts are read once.
+        """Return the difference of the probabilities for each text; duplicates are scored once.
 
         Raises:
-            WinnowError: The model cannot be had, or has no such label.
+            WinnowError: The model cannot be loaded, or does not have one of the labels.
         """
         import torch
 
-        tokenizer, model = _classifier(self.name, self.revision)
-        good, bad = (
-            self._place(label, key) for label, key in ((self.positive, "positive"), (self.negative, "negative"))
+        tokenizer, model = _load_classifier(self.name, self.revision)
+        positive, negative = (
+            self._label_index(label, key) for label, key in ((self.positive, "positive"), (self.negative, "negative"))
         )
-        unique = sorted(set(texts), key=len)
-        found: dict[str, float] = {}
+        unique_texts = sorted(set(texts), key=len)
+        scores: dict[str, float] = {}
         with torch.inference_mode():
-            for start in range(0, len(unique), self.batch_size):
-                some = unique[start : start + self.batch_size]
-                inputs = tokenizer(some, padding=True, truncation=True, return_tensors="pt")
-                shares = model(**inputs).logits.float().softmax(-1)
-                found |= dict(zip(some, (shares[:, good] - shares[:, bad]).tolist(), strict=True))
-        return [found[text] for text in texts]
+            for start in range(0, len(unique_texts), self.batch_size):
+                batch = unique_texts[start : start + self.batch_size]
+                inputs = tokenizer(batch, padding=True, truncation=True, return_tensors="pt")
+                probabilities = model(**inputs).logits.float().softmax(-1)
+                differences = probabilities[:, positive] - probabilities[:, negative]
+                scores |= dict(zip(batch, differences.tolist(), strict=True))
+        return [scores[text] for text in texts]
 
-    def name_parts(self) -> list[str]:
-        """Return the model and its labels."""
+    def identity(self) -> list[str]:
+        """Return the model, its revision and its labels."""
         return [self.name, self.revision or "", self.positive, self.negative]
 
-    def _place(self, label: str, key: str) -> int:
-        _, model = _classifier(self.name, self.revision)
+    def _label_index(self, label: str, key: str) -> int:
+        _, model = _load_classifier(self.name, self.revision)
         labels: dict[int, str] = model.config.id2label
-        for place, known in labels.items():
-            if known == label:
-                return int(place)
-        told = f"The model '{self.name}' has no label '{label}'.{did_you_mean(label, labels.values())}"
-        raise WinnowError(f"{told} It has {', '.join(labels.values())}.", key)
+        for index, name in labels.items():
+            if name == label:
+                return int(index)
+        description = f"the model '{self.name}' has no label '{label}'.{did_you_mean(label, labels.values())}"
+        raise WinnowError(f"{description} Allowed: {', '.join(labels.values())}.", key)
 
 
 @functools.lru_cache(maxsize=2)
-def _classifier(name: str, revision: str | None) -> tuple[Any, Any]:
+def _load_classifier(name: str, revision: str | None) -> tuple[Any, Any]:
     from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
     try:
         tokenizer = AutoTokenizer.from_pretrained(name, revision=revision)
         model = AutoModelForSequenceClassification.from_pretrained(name, revision=revision).eval()
-    except Exception as fault:  # what a missing model raises depends on the library below
+    except Exception as error:  # the exception type depends on the version of transformers
         raise WinnowError(
-            f"'{name}' cannot be loaded as a text classification model ({str(fault).splitlines()[0]}). Give a folder, "
-            "or a name on the Hub that can be reached.",
+            f"'{name}' cannot be loaded as a text classification model ({str(error).splitlines()[0]}). Give a model "
+            "folder, or the name of a model on the Hub.",
             "name",
-        ) from fault
+        ) from error
     return tokenizer, model

@@ -1,7 +1,8 @@
-"""Metrics of masked-token prediction as torchmetrics: exact on any number of processes, usable alone.
+"""Torchmetrics classes for masked-token prediction that are exact on any number of processes.
 
-All keep sums in float64 and counts in int64, and add them up over processes, so that uneven shares change nothing. Put
-several into a `MetricCollection` with `compute_groups=False`: otherwise it treats two of one class as the same metric.
+All metrics keep sums in float64 and counts in int64 and add them across processes, so results do not depend on how the
+tokens are sharded. In a `MetricCollection`, set `compute_groups=False`; otherwise two instances of one class are
+treated as the same metric.
 """
 
 from __future__ import annotations
@@ -18,10 +19,10 @@ __all__ = ["CalibrationError", "MaskedLoss", "MeanReciprocalRank", "Perplexity",
 
 
 class TopK(RatioMetric):
-    """Share of the masked tokens that are among the model's first ``k`` predictions, from 0 to 1.
+    """Fraction of the masked tokens that are among the model's first ``k`` predictions, from 0 to 1.
 
-    ``(number of tokens with rank <= k) / tokens``, where the rank is 1 plus the number of tokens of the vocabulary that
-    the model finds more likely. Without a token it is NaN.
+    ``(number of tokens with rank <= k) / tokens``. The rank of a token is 1 plus the number of vocabulary tokens with a
+    higher probability. The metric is NaN if there are no tokens.
 
     >>> top = TopK(k=2)
     >>> top.update(torch.tensor([1, 2, 3, 9]))
@@ -36,14 +37,14 @@ class TopK(RatioMetric):
         self.k = k
 
     def update(self, ranks: Tensor) -> None:
-        """Add tokens: the rank of each from 1, shape ``(tokens,)``."""
+        """Add the ranks of tokens, from 1, shape ``(tokens,)``."""
         self.add((ranks <= self.k).sum(), ranks.numel())
 
 
 class MeanReciprocalRank(RatioMetric):
     """Mean of ``1 / rank`` over the masked tokens, from 0 to 1 (Voorhees 1999, TREC-8).
 
-    :class:`TopK` counts hits; this metric also distinguishes rank 2 from rank 100. Without a token it is NaN.
+    Unlike :class:`TopK`, it distinguishes rank 2 from rank 100. The metric is NaN if there are no tokens.
 
     >>> mrr = MeanReciprocalRank()
     >>> mrr.update(torch.tensor([1, 2, 4]))
@@ -54,16 +55,16 @@ class MeanReciprocalRank(RatioMetric):
     higher_is_better = True
 
     def update(self, ranks: Tensor) -> None:
-        """Add tokens: the rank of each from 1, shape ``(tokens,)``."""
+        """Add the ranks of tokens, from 1, shape ``(tokens,)``."""
         self.add(ranks.double().reciprocal().sum(), ranks.numel())
 
 
 class CalibrationError(Metric):
-    """Expected calibration error at masks, from 0 to 1 (Naeini et al. 2015; Guo et al. 2017).
+    """Expected calibration error of masked-token predictions, from 0 to 1 (Naeini et al. 2015; Guo et al. 2017).
 
-    ``sum over bins of tokens in bin / tokens * |share of hits in bin - mean confidence in bin|``, where the confidence
-    is the probability of the model's first prediction and a hit is a first prediction that is right. Bins are of equal
-    width; a confidence on an edge belongs to the lower bin. Without a token it is NaN.
+    ``sum over bins of tokens in bin / tokens * |accuracy in bin - mean confidence in bin|``. The confidence is the
+    probability of the model's first prediction, and a hit is a correct first prediction. Bins have equal width; a
+    confidence on an edge belongs to the lower bin. The metric is NaN if there are no tokens.
 
     >>> error = CalibrationError(bins=2)
     >>> error.update(torch.tensor([0.9, 0.7, 0.2]), torch.tensor([True, False, False]))
@@ -86,12 +87,12 @@ class CalibrationError(Metric):
         self.add_state("tokens", torch.zeros(bins, dtype=torch.int64), dist_reduce_fx="sum")
 
     def update(self, confidences: Tensor, hits: Tensor) -> None:
-        """Add tokens: the probability of each first prediction, and whether it is right, shape ``(tokens,)`` both."""
+        """Add the probabilities of first predictions and whether they are correct, both of shape ``(tokens,)``."""
         confidences = confidences.double()
-        places = ((confidences * self.bins).ceil().long() - 1).clamp(0, self.bins - 1)
-        self.confidence.index_add_(0, places, confidences)
-        self.hits.index_add_(0, places, hits.long())
-        self.tokens.index_add_(0, places, torch.ones_like(places))
+        indices = ((confidences * self.bins).ceil().long() - 1).clamp(0, self.bins - 1)
+        self.confidence.index_add_(0, indices, confidences)
+        self.hits.index_add_(0, indices, hits.long())
+        self.tokens.index_add_(0, indices, torch.ones_like(indices))
 
     def compute(self) -> Tensor:
         """Return the error as a float64 scalar."""
@@ -101,9 +102,9 @@ class CalibrationError(Metric):
 class PseudoPerplexity(RatioMetric):
     """``exp(- sum of pseudo-log-likelihoods / tokens)`` over texts (Salazar et al. 2020).
 
-    At least 1; the number of equally likely tokens the model is as unsure as, each token given all others. Comparable
-    only within one tokenizer, and not with :class:`Perplexity`, which masks 15% of the tokens at once. Without a token
-    it is NaN.
+    At least 1. It is the number of equally likely tokens that would make the model as uncertain, given all other
+    tokens. Values are comparable only for the same tokenizer, and not with :class:`Perplexity`, which masks 15% of the
+    tokens at once. The metric is NaN if there are no tokens.
 
     >>> perplexity = PseudoPerplexity()
     >>> perplexity.update(torch.tensor([-2.0, -4.0]).double(), torch.tensor([2, 1]))
@@ -112,7 +113,7 @@ class PseudoPerplexity(RatioMetric):
     """
 
     def update(self, log_likelihoods: Tensor, tokens: Tensor) -> None:
-        """Add texts: the pseudo-log-likelihood of each in nats, and its tokens, shape ``(texts,)`` both."""
+        """Add the pseudo-log-likelihoods of texts in nats and their numbers of tokens, both of shape ``(texts,)``."""
         self.add(-log_likelihoods.double().sum(), tokens.sum())
 
     def compute(self) -> Tensor:

@@ -1,6 +1,6 @@
-"""Names of metrics, and what is known of each: direction, unit, label and requirements."""
+"""Metric names, and the definition of each metric: direction, unit, label and comparison requirements."""
 
-from winnow.metrics.metric_catalog import Definition, Direction, Items, Requirement
+from winnow.metrics.metric_catalog import Direction, ItemKind, MetricDefinition, Requirement
 from winnow.metrics.metric_registry import Metric, MetricRegistry
 
-__all__ = ["Definition", "Direction", "Items", "Metric", "MetricRegistry", "Requirement"]
+__all__ = ["Direction", "ItemKind", "Metric", "MetricDefinition", "MetricRegistry", "Requirement"]

@@ -1,8 +1,8 @@
-"""How metric names are built and parsed; no other module does either.
+"""Build and parse metric names; all other modules use these functions.
 
-A score of the model is named ``probe/PROBE/SCORE`` (a mean over the prompts of a probe) or ``SPLIT/SLICE/SCORE`` (a
-mean over held-out rows; a slice may contain slashes). Any other name, such as ``seconds``, is one number per run. A
-score that belongs to a stage of a run has the stage in front: ``final/test/all/loss``.
+A score of a model is named ``probe/PROBE/SCORE`` (a mean over the prompts of a probe) or ``SPLIT/SLICE/SCORE`` (a mean
+over held-out rows; the name of a slice may contain slashes). Any other name, such as ``seconds``, is a metric with one
+value per run. Scores of one stage of a run are prefixed with the stage: ``final/test/all/loss``.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ Kind = Literal["probe", "held_out", "run"]
 PROBE: Final = "probe"
 SPLITS: Final = ("train", "validation", "test")
 EXTERNAL: Final = "external"
-"""What held-out sets of another origin have in place of a split; a slice is a set."""
+"""The group of held-out sets from other sources, used in place of a split; each set is a slice."""
 
 ALL: Final = "all"
 """The slice with all rows of a split."""
@@ -28,7 +28,7 @@ ALL: Final = "all"
 TRAIN_LOSS: Final = "train/loss"
 VALIDATION_LOSS: Final = "validation/loss"
 LOSSES: Final = (TRAIN_LOSS, VALIDATION_LOSS)
-"""The losses that are logged by step."""
+"""The losses that are logged per step."""
 
 TRAIN_ROWS: Final = "data/train_rows"
 TRAIN_TOKENS: Final = "data/train_tokens"
@@ -40,125 +40,125 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class MetricName:
-    """A metric name, parsed.
+    """A parsed metric name.
 
     Attributes:
         kind: What the metric is measured on.
-        group: ``probe`` or the split; empty for a number per run.
-        place: The probe or the slice; empty for a number per run.
-        score: The last part; for a number per run the whole name.
+        group: ``probe`` or the split; empty for a metric with one value per run.
+        scope: The probe or the slice; empty for a metric with one value per run.
+        score: The last component of the name; the full name for a metric with one value per run.
     """
 
     kind: Kind
     group: str
-    place: str
+    scope: str
     score: str
 
 
-def parse(name: str) -> MetricName:
-    """Return the parts of a name without a stage.
+def parse_metric_name(name: str) -> MetricName:
+    """Parse a metric name without a stage.
 
-    >>> parse("test/nike_positive/kept/loss")
-    MetricName(kind='held_out', group='test', place='nike_positive/kept', score='loss')
-    >>> parse("validation/loss").kind
+    >>> parse_metric_name("test/nike_positive/kept/loss")
+    MetricName(kind='held_out', group='test', scope='nike_positive/kept', score='loss')
+    >>> parse_metric_name("validation/loss").kind
     'run'
     """
-    group, _, rest = name.partition("/")
-    place, _, score = rest.rpartition("/")
-    if place and score and group == PROBE:
-        return MetricName("probe", group, place, score)
-    if place and score and group in (*SPLITS, EXTERNAL):
-        return MetricName("held_out", group, place, score)
+    group, _, remaining = name.partition("/")
+    scope, _, score = remaining.rpartition("/")
+    if scope and score and group == PROBE:
+        return MetricName("probe", group, scope, score)
+    if scope and score and group in (*SPLITS, EXTERNAL):
+        return MetricName("held_out", group, scope, score)
     return MetricName("run", "", "", name)
 
 
-def probe_metric(probe: str, score: str) -> str:
-    """Return the name of a score of a probe.
+def probe_metric_name(probe: str, score: str) -> str:
+    """Return the metric name of a probe score.
 
-    >>> probe_metric("honest", "forbidden_mrr")
+    >>> probe_metric_name("honest", "forbidden_mrr")
     'probe/honest/forbidden_mrr'
     """
     return f"{PROBE}/{probe}/{score}"
 
 
-def held_out_metric(split: str, slice_name: str, score: str) -> str:
-    """Return the name of a score of held-out rows.
+def held_out_metric_name(split: str, slice_name: str, score: str) -> str:
+    """Return the metric name of a score of held-out rows.
 
-    >>> held_out_metric("test", "all", "loss")
+    >>> held_out_metric_name("test", "all", "loss")
     'test/all/loss'
     """
     return f"{split}/{slice_name}/{score}"
 
 
-def at_stage(stage: Stage, name: str) -> str:
-    """Return the name under which a metric of a stage is logged.
+def stage_metric_name(stage: Stage, name: str) -> str:
+    """Return a metric name prefixed with a stage.
 
-    >>> at_stage("final", "test/all/loss")
+    >>> stage_metric_name("final", "test/all/loss")
     'final/test/all/loss'
     """
     return f"{stage}/{name}"
 
 
-def of_stage(stage: Stage, metrics: Mapping[str, T]) -> dict[str, T]:
-    """Return the metrics of a stage by their names without it.
+def select_stage(stage: Stage, metrics: Mapping[str, T]) -> dict[str, T]:
+    """Select the metrics of one stage and strip the stage from their names.
 
-    >>> of_stage("final", {"final/seconds": 5.5, "before/test/all/loss": 7.0})
+    >>> select_stage("final", {"final/seconds": 5.5, "before/test/all/loss": 7.0})
     {'seconds': 5.5}
     """
-    prefix = at_stage(stage, "")
+    prefix = stage_metric_name(stage, "")
     return {name.removeprefix(prefix): value for name, value in metrics.items() if name.startswith(prefix)}
 
 
-def without_stage(name: str) -> str:
-    """Return a logged name without its stage.
+def strip_stage(name: str) -> str:
+    """Remove the stage from a metric name, if it has one.
 
-    >>> without_stage("before/probe/nike/log_odds"), without_stage("train/loss")
+    >>> strip_stage("before/probe/nike/log_odds"), strip_stage("train/loss")
     ('probe/nike/log_odds', 'train/loss')
     """
     return re.sub(r"^(before|final|best)/", "", name)
 
 
-def kept_slice(filter_name: str) -> str:
-    """Return the name of the slice of rows that a filter keeps."""
+def kept_slice_name(filter_name: str) -> str:
+    """Return the name of the slice that contains the rows a filter keeps."""
     return f"{filter_name}/kept"
 
 
-def removed_slice(filter_name: str) -> str:
-    """Return the name of the slice of rows that a filter removes."""
+def removed_slice_name(filter_name: str) -> str:
+    """Return the name of the slice that contains the rows a filter removes."""
     return f"{filter_name}/removed"
 
 
-def source_slice(source: str) -> str:
-    """Return the name of the slice of rows of one source.
+def source_slice_name(source: str) -> str:
+    """Return the name of the slice that contains the rows of one source.
 
-    >>> source_slice("reviews (2024)/a")
+    >>> source_slice_name("reviews (2024)/a")
     'source/reviews _2024__a'
     """
-    return f"source/{safe_part(source)}"
+    return f"source/{sanitize_component(source)}"
 
 
-def safe_part(text: str) -> str:
-    """Return a text in the characters that MLflow allows in one part of a metric name.
+def sanitize_component(text: str) -> str:
+    """Replace all characters that MLflow does not allow in one component of a metric name.
 
-    >>> safe_part("reviews (2024)/a")
+    >>> sanitize_component("reviews (2024)/a")
     'reviews _2024__a'
     """
     return re.sub(r"[^A-Za-z0-9_. -]", "_", text)
 
 
-def safe_name(name: str) -> str:
-    """Return a name with slashes in the characters that MLflow allows.
+def sanitize_name(name: str) -> str:
+    """Replace all characters that MLflow does not allow in a full metric name; slashes are kept.
 
-    >>> safe_name("probe/50%/log_odds")
+    >>> sanitize_name("probe/50%/log_odds")
     'probe/50_/log_odds'
     """
     return re.sub(r"[^\w/. :-]", "_", name)
 
 
-def contrast_metric(family: str, metric: str, a: str, b: str, number: str) -> str:
-    """Return the name under which a comparison logs a number of a contrast.
+def contrast_metric_name(family: str, metric: str, a: str, b: str, statistic: str) -> str:
+    """Return the metric name under which a comparison logs a statistic of a contrast.
 
-    >>> contrast_metric("primary", "test/all/loss", "short", "full", "p_holm")
+    >>> contrast_metric_name("primary", "test/all/loss", "short", "full", "p_holm")
     'primary/test/all/loss/short - full/p_holm'
     """
-    return f"{family}/{metric}/{a} - {b}/{number}"
+    return f"{family}/{metric}/{a} - {b}/{statistic}"

@@ -1,4 +1,4 @@
-"""Metrics by name: Winnow's own and those of the user."""
+"""Look up metrics by name: built-in metrics and user-defined metrics."""
 
 from __future__ import annotations
 
@@ -6,26 +6,34 @@ import json
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 
-from winnow.metrics.metric_catalog import LOG_ODDS, Definition, Direction, Items, Requirement, defined, of_prompts
-from winnow.metrics.metric_names import ALL, MetricName, parse
+from winnow.metrics.metric_catalog import (
+    LOG_ODDS,
+    Direction,
+    ItemKind,
+    MetricDefinition,
+    Requirement,
+    define_prompt_metric,
+    find_definition,
+)
+from winnow.metrics.metric_names import ALL, MetricName, parse_metric_name
 
-UNKNOWN = Definition(None, "", "", requires=("probes", "held_out", "tokenizer", "budget"))
+UNKNOWN = MetricDefinition(None, "", "", requires=("probes", "held_out", "tokenizer", "budget"))
 
 
 @dataclass(frozen=True)
 class Metric:
-    """A metric: its name, and what is known of it.
+    """A metric name with its definition.
 
-    Without a definition the metric is one of Winnow's own, or unknown: then it has no direction, so that nothing is
-    claimed of it.
+    If no definition is given, the built-in one is used. A metric that is not built in is unknown: it has no direction,
+    so no verdict is given for it.
     """
 
     name: str
-    definition: Definition = UNKNOWN
+    definition: MetricDefinition = UNKNOWN
 
     def __post_init__(self) -> None:
         if self.definition is UNKNOWN:
-            object.__setattr__(self, "definition", defined(self.name) or UNKNOWN)
+            object.__setattr__(self, "definition", find_definition(self.name) or UNKNOWN)
 
     @property
     def is_known(self) -> bool:
@@ -33,87 +41,91 @@ class Metric:
         return self.definition is not UNKNOWN
 
     @property
-    def parts(self) -> MetricName:
-        """The parts of the name."""
-        return parse(self.name)
+    def parsed_name(self) -> MetricName:
+        """The parsed name."""
+        return parse_metric_name(self.name)
 
     @property
     def direction(self) -> Direction | None:
-        """Which value is the better one; ``None`` where neither is, or it is not known."""
+        """Whether higher or lower values are better; ``None`` for descriptive and unknown metrics."""
         return self.definition.direction
 
     @property
     def sign(self) -> int:
-        """1 where higher is better, -1 where lower is, 0 where neither is."""
+        """1 if higher is better, -1 if lower is better, 0 otherwise."""
         return {"higher": 1, "lower": -1, None: 0}[self.direction]
 
     @property
     def unit(self) -> str:
-        """The unit of its values."""
+        """The unit of the values."""
         return self.definition.unit
 
     @property
     def is_log_odds(self) -> bool:
-        """Whether the exponential of a difference is a ratio of odds."""
+        """Whether the exponential of a difference between two values is an odds ratio."""
         return self.unit == LOG_ODDS
 
     @property
-    def items(self) -> Items:
-        """What the metric is a mean over within one run."""
-        return self.definition.items
+    def item_kind(self) -> ItemKind:
+        """The items that the metric averages over within a run."""
+        return self.definition.item_kind
 
     @property
     def requires(self) -> tuple[Requirement, ...]:
-        """What must be known and equal before two runs may be compared in it."""
+        """What two runs must have in common before the metric may be compared between them."""
         return self.definition.requires
 
     @property
     def label(self) -> str:
-        """The metric in a few words, with its probe or slice."""
-        named = self.parts
+        """A short name for tables and figures, with the probe or slice."""
         if not self.is_known:
             return self.name
-        if named.kind == "run":
+        parsed = self.parsed_name
+        if parsed.kind == "run":
             return self.definition.label
-        whole_split = named.kind == "held_out" and named.place == ALL
-        place = named.group if whole_split else named.place if named.kind == "probe" else f"{named.group}/{named.place}"
-        return f"{self.definition.label} on {place}"
+        if parsed.kind == "probe":
+            return f"{self.definition.label} on {parsed.scope}"
+        held_out_set = parsed.group if parsed.scope == ALL else f"{parsed.group}/{parsed.scope}"
+        return f"{self.definition.label} on {held_out_set}"
 
     @property
     def description(self) -> str:
-        """The metric in a phrase that needs no glossary."""
-        told = self.definition.description
-        return f"{told} ({self.parts.place} prompts)" if told else self.label
+        """A longer phrase for readers who do not know the label."""
+        description = self.definition.description
+        return f"{description} ({self.parsed_name.scope} prompts)" if description else self.label
 
     @property
-    def axis(self) -> str:
-        """The label of an axis of its values: what is measured, and the unit."""
+    def axis_label(self) -> str:
+        """The label of an axis that shows the metric, with the unit."""
         return f"{self.label} ({self.unit})" if self.unit not in self.label else self.label
 
 
 @dataclass(frozen=True)
 class MetricRegistry:
-    """Every metric by name.
+    """Built-in and user-defined metrics by name.
 
     Attributes:
-        own: Definitions of the user's own metrics by name, as ``probe/PROBE/SCORE``.
+        user_metrics: The definitions of user-defined metrics by their names, as ``probe/PROBE/SCORE``.
     """
 
-    own: Mapping[str, Definition] = field(default_factory=dict)
+    user_metrics: Mapping[str, MetricDefinition] = field(default_factory=dict)
 
     def metric(self, name: str) -> Metric:
-        """Return the metric of a name; one that is not known has no direction."""
-        return Metric(name, self.own.get(name, UNKNOWN))
+        """Return the metric of a name; an unknown metric has no direction."""
+        return Metric(name, self.user_metrics.get(name, UNKNOWN))
 
     def to_json(self) -> str:
-        """Return the user's own metrics as text, to be kept with a run."""
-        return json.dumps({name: _kept(definition) for name, definition in self.own.items()}, sort_keys=True)
+        """Return the user-defined metrics as JSON, to be stored with a run."""
+        definitions = {name: _to_dict(definition) for name, definition in self.user_metrics.items()}
+        return json.dumps(definitions, sort_keys=True)
 
     @classmethod
     def from_json(cls, texts: Iterable[str]) -> MetricRegistry:
-        """Return the registry whose metrics some runs have kept."""
-        return cls({name: of_prompts(**kept) for text in texts for name, kept in json.loads(text).items()})
+        """Return the registry of the user-defined metrics that runs have stored with :meth:`to_json`."""
+        return cls(
+            {name: define_prompt_metric(**fields) for text in texts for name, fields in json.loads(text).items()}
+        )
 
 
-def _kept(definition: Definition) -> dict[str, str | None]:
+def _to_dict(definition: MetricDefinition) -> dict[str, str | None]:
     return {name: value for name, value in asdict(definition).items() if name in ("direction", "unit", "label")}

@@ -64,7 +64,7 @@ def _seeds(comparison: Comparison, look: dict[str, Style], folder: Path | None) 
             top = axes.get_xaxis_transform()
             axes.text(comparison.base.mean, 1, " base model", va="top", color=GREY, fontsize=8, transform=top)
         name_rows(axes, list(arms))
-        axes.set_xlabel(comparison.primary.axis)
+        axes.set_xlabel(comparison.primary.axis_label)
 
     caption = (
         f"Each point is one seed; the larger mark is the mean of its arm, the bar its {comparison.confidence:.0%} "

@@ -119,7 +119,7 @@ def _facts(
         "declared": declared,
         "primary": primary,
         "labels": {name: comparison.metric(name).label for name in named},
-        "items": {"prompts": "prompts", "rows": "rows"}.get(primary.items, "items"),
+        "items": {"prompts": "prompts", "rows": "rows"}.get(primary.item_kind, "items"),
         "marks": marks,
         "versions": versions,
         "families": {
@@ -184,7 +184,7 @@ def _methods(comparison: Comparison) -> str:
     """Return the methods paragraph, with the numbers of this study in it."""
     primary = [finding.result for finding in comparison.findings if finding.family == "primary"]
     seeds = listed([f"{arm.n} ({name})" for name, arm in comparison.arms.items()])
-    items = {"prompts": "prompts", "rows": "held-out rows"}.get(comparison.primary.items, "summaries")
+    items = {"prompts": "prompts", "rows": "held-out rows"}.get(comparison.primary.item_kind, "summaries")
     scored = f"and scored on {primary[0].items} {items}" if primary else f"and scored on {items}"
     freedom = f" (here {listed([f'{result.df:.1f}' for result in primary])})" if primary else ""
     return (

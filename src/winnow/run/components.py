@@ -14,7 +14,7 @@ from winnow.data import Corpus, Dataset
 from winnow.data.fingerprint import fingerprint
 from winnow.errors import WinnowError, WinnowErrors
 from winnow.filters import Filter, LeaveOneOut, RandomMatched, Selection
-from winnow.metrics.metric_names import probe_metric
+from winnow.metrics.metric_names import probe_metric_name
 from winnow.metrics.metric_registry import MetricRegistry
 from winnow.run.corpora import Corpora
 from winnow.tracking import Store
@@ -76,7 +76,7 @@ class Components:
         """The metrics by name, with the user's own metrics of the probes."""
         return MetricRegistry(
             {
-                probe_metric(name, one.name): one.definition
+                probe_metric_name(name, one.name): one.definition
                 for name, probe in self.probes.items()
                 for one in probe.user_metrics
             }

@@ -15,7 +15,7 @@ import pyarrow as pa
 from winnow.config.schema import Evaluation
 from winnow.data.fingerprint import fingerprint
 from winnow.errors import WinnowError
-from winnow.metrics.metric_names import ALL, held_out_metric, probe_metric
+from winnow.metrics.metric_names import ALL, held_out_metric_name, probe_metric_name
 from winnow.run.baseline_cache import BaselineCache
 from winnow.run.fit import Fitted
 from winnow.run.inputs import Inputs
@@ -82,13 +82,13 @@ def _evaluate(inputs: Inputs, predictor: Predictor, cache: BaselineCache | None 
     probes = _score_probes(inputs, predictor, cache)
     filter_words = inputs.components.filter.words()
     words = {name: words_of(inputs.components.probes[name], one, filter_words) for name, one in probes.items()}
-    shares = {probe_metric(name, "filter_overlap"): facts["filter_overlap"] for name, facts in words.items()}
+    shares = {probe_metric_name(name, "filter_overlap"): facts["filter_overlap"] for name, facts in words.items()}
     scores |= probe_summaries(probes) | shares
     return EvaluationResult(pa.concat_tables(tables, promote_options="default"), scores, probes, words)
 
 
 def _score_probes(inputs: Inputs, predictor: Predictor, cache: BaselineCache | None) -> dict[str, ProbeScores]:
-    from winnow.evaluation.probes.contamination import seen_prompts
+    from winnow.evaluation.probes.contamination import find_contaminated_prompts
 
     texts = inputs.corpus.split("train")["text"]
     scores = {}
@@ -100,7 +100,7 @@ def _score_probes(inputs: Inputs, predictor: Predictor, cache: BaselineCache | N
             found = cache.probe(fingerprint(probe.fingerprint(), inputs.vocabulary), run) if cache else run()
         except WinnowError as error:
             raise error.under(f"probe.{name}") from error
-        scores[name] = found.with_seen(seen_prompts(texts, probe.clozes))
+        scores[name] = found.mark_contaminated(find_contaminated_prompts(texts, probe.clozes))
     return scores
 
 
@@ -111,7 +111,7 @@ def words_of(probe: Probe, scores: ProbeScores, filter_words: Collection[str]) -
     filter on the probe's own words succeeds by construction.
     """
     own, filtered = probe.words(), {word.casefold() for word in filter_words}
-    lexicon = probe.words_of_lexicon
+    lexicon = probe.loaded_lexicon
     told = {"name": lexicon.name, "version": lexicon.version, "fingerprint": lexicon.fingerprint()} if lexicon else None
     return {
         "lexicon": told,
@@ -139,7 +139,7 @@ def score_split(
     Returns:
         One line per row, and every metric of each slice as `NAME/SLICE/METRIC`.
     """
-    from winnow.evaluation import slice_metrics
+    from winnow.evaluation import compute_slice_metrics
 
     texts, tokens = split.rows["text"].to_pylist(), split.tokens
     pseudo_rows = evaluation.pseudo_rows if split.name != "validation" else None
@@ -154,8 +154,8 @@ def score_split(
     )
     rows = cache.rows(key, score) if cache else score()
     scores = {
-        held_out_metric(split.name, slice_name, metric): value
-        for slice_name, metrics in slice_metrics(rows, split.slices).items()
+        held_out_metric_name(split.name, slice_name, metric): value
+        for slice_name, metrics in compute_slice_metrics(rows, split.slices).items()
         for metric, value in metrics.items()
     }
     for column, values in (
@@ -171,7 +171,7 @@ def _row_scorer(
     texts: list[str], split: HeldOutSplit, predictor: Predictor, evaluation: Evaluation, pseudo_rows: int | None
 ) -> Callable[[], pa.Table]:
     """Return the function that scores the rows, so that cached scores need no forward pass."""
-    from winnow.evaluation import score_pseudo, score_rows
+    from winnow.evaluation import add_pseudo_log_likelihoods, score_rows
     from winnow.training import Masking
 
     model, device, forward = predictor.model, predictor.device, predictor.forward
@@ -182,7 +182,9 @@ def _row_scorer(
         if pseudo_rows is None:
             return rows
         longest = int(split.tokens.lengths.max(initial=2))
-        return score_pseudo(rows, texts, pseudo_rows, model, predictor.tokenizer, device, forward, longest)
+        return add_pseudo_log_likelihoods(
+            rows, texts, pseudo_rows, model, predictor.tokenizer, device, forward, longest
+        )
 
     return score
 
@@ -190,7 +192,7 @@ def _row_scorer(
 def probe_summaries(probes: Mapping[str, ProbeScores]) -> dict[str, float]:
     """Return the mean scores of all probes as `probe/NAME/METRIC`."""
     return {
-        probe_metric(name, metric): value
+        probe_metric_name(name, metric): value
         for name, scores in probes.items()
         for metric, value in scores.summary().items()
     }

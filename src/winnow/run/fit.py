@@ -12,7 +12,7 @@ import pyarrow as pa
 
 from winnow.config.schema import Training
 from winnow.errors import WinnowError
-from winnow.metrics.metric_names import VALIDATION_LOSS, at_stage
+from winnow.metrics.metric_names import VALIDATION_LOSS, stage_metric_name
 from winnow.run.checkpoint_files import BEST, LAST, find_checkpoint
 from winnow.run.inputs import Inputs
 from winnow.tracking import TrackedRun
@@ -57,7 +57,7 @@ def fit(
     """
     import pytorch_lightning as pl
 
-    from winnow.evaluation.probes.probe_callback import ProbeFollower
+    from winnow.evaluation.probes.probe_callback import ProbeCallback
     from winnow.tracking.logger import BufferedMetrics
     from winnow.training.progress import silence_libraries
 
@@ -65,14 +65,14 @@ def fit(
     config = inputs.config
     pl.seed_everything(config.seed, verbose=False)
     module = _module(inputs)
-    follower = ProbeFollower(inputs.components.probes, inputs.tokenizer, config.training.forward)
-    callbacks = [*callbacks, follower, *([BufferedMetrics(run)] if run is not None else [])]
+    probe_callback = ProbeCallback(inputs.components.probes, inputs.tokenizer, config.training.forward)
+    callbacks = [*callbacks, probe_callback, *([BufferedMetrics(run)] if run is not None else [])]
     found = _checkpoint(inputs)
     if found is not None and found["complete"]:
         _restore(module, callbacks, found, inputs)
     else:
         _train(module, inputs, _trainer(inputs, run, callbacks, progress), resume=found is not None)
-    return Fitted(module.model, module.tokens_seen, _best_step(inputs), follower.table())
+    return Fitted(module.model, module.tokens_seen, _best_step(inputs), probe_callback.to_table())
 
 
 def _module(inputs: Inputs) -> MaskedLanguageModule:
@@ -170,8 +170,8 @@ def _best_step(inputs: Inputs) -> dict[str, float]:
         return {}
     best = torch.load(inputs.folder / BEST, weights_only=True, mmap=True)
     return {
-        at_stage("best", "step"): best["global_step"],
-        at_stage("best", VALIDATION_LOSS): best["validation_loss"],
+        stage_metric_name("best", "step"): best["global_step"],
+        stage_metric_name("best", VALIDATION_LOSS): best["validation_loss"],
     }
 
 

@@ -15,9 +15,9 @@ from winnow.config import Cell
 from winnow.data import Corpus
 from winnow.data.cache import intact, published
 from winnow.data.fingerprint import fingerprint
-from winnow.evaluation.probes.probe_scores import topk_rows
+from winnow.evaluation.probes.probe_scores import top_k_rows
 from winnow.filters import Filter, Verdicts, compute_filter_statistics, save_kept, save_statistics
-from winnow.metrics.metric_names import TOKENS_SEEN, TRAIN_ROWS, TRAIN_TOKENS, at_stage
+from winnow.metrics.metric_names import TOKENS_SEEN, TRAIN_ROWS, TRAIN_TOKENS, stage_metric_name
 from winnow.reporting import write_filter_report
 from winnow.run.evaluate import EvaluationResult
 from winnow.run.fit import Fitted
@@ -47,7 +47,7 @@ def log_inputs(run: TrackedRun, inputs: Inputs) -> None:
             ),
             keys.PROBES: fingerprint({probe: one.fingerprint() for probe, one in components.probes.items()}),
             NOTE: describe_cell(_facts(inputs)),
-            **({keys.USER_METRICS: components.metrics.to_json()} if components.metrics.own else {}),
+            **({keys.USER_METRICS: components.metrics.to_json()} if components.metrics.user_metrics else {}),
         }
     )
     record_configuration(run, cell)
@@ -137,11 +137,11 @@ def log_results(
     """Log the scores before and after training, the rows and prompts behind them, the model and a description."""
     run.log_metrics(fitted.best)
     final = {**results.scores, TOKENS_SEEN: float(fitted.tokens_seen)}
-    run.log_metrics({at_stage("before", metric): value for metric, value in baseline.scores.items()})
-    run.log_metrics({at_stage("final", metric): value for metric, value in final.items()})
+    run.log_metrics({stage_metric_name("before", metric): value for metric, value in baseline.scores.items()})
+    run.log_metrics({stage_metric_name("final", metric): value for metric, value in final.items()})
     _log_tables(run, {"before": baseline, "after": results})
     run.log_json(results.words, keys.WORDS)
-    run.log_columns(topk_rows(run.run_id, results.probes), keys.TOPK)
+    run.log_columns(top_k_rows(run.run_id, results.probes), keys.TOPK)
     folder = inputs.folder / keys.MODEL
     fitted.model.save_pretrained(folder)
     inputs.tokenizer.save_pretrained(folder)

@@ -16,7 +16,7 @@ from rich.console import Console
 
 from winnow.config import Cell, TrainConfig
 from winnow.errors import WinnowError
-from winnow.metrics.metric_names import ALL, SECONDS, at_stage, held_out_metric
+from winnow.metrics.metric_names import ALL, SECONDS, held_out_metric_name, stage_metric_name
 from winnow.run.cell_lock import hold_cell
 from winnow.run.checkpoint_files import LAST, drop_checkpoints
 from winnow.run.components import Components, build_components, cell_folder, cell_id, check_store
@@ -81,7 +81,7 @@ def run_cell(cell: Cell[TrainConfig], components: Components, options: RunOption
         fitted = fit(inputs, run, callbacks, progress=options.console is not None)
         results = evaluate(inputs, fitted)
         log_results(run, inputs, fitted, baseline, results)
-        run.log_metrics({at_stage("final", SECONDS): timer.seconds})
+        run.log_metrics({stage_metric_name("final", SECONDS): timer.seconds})
     drop_checkpoints(inputs.folder)
     return results.scores
 
@@ -141,7 +141,7 @@ def run_single(cell: Cell[TrainConfig], console: Console) -> dict[str, float]:
         scores = run_cell(cell, components, options)
     primary = cell.config.study.primary_metric
     if primary in scores:
-        loss = scores[held_out_metric("test", ALL, "loss")]
+        loss = scores[held_out_metric_name("test", ALL, "loss")]
         console.print(f"\n{primary} {scores[primary]:+.3f}, test loss {loss:.3f}")
         console.print("See it beside other runs with: winnow ui")
     return scores

@@ -16,7 +16,7 @@ from winnow.data import Corpus
 from winnow.data.corpus import EXTERNAL, SplitName
 from winnow.errors import WinnowError
 from winnow.filters import Selection, Verdicts
-from winnow.metrics.metric_names import ALL, kept_slice, removed_slice, safe_part, source_slice
+from winnow.metrics.metric_names import ALL, kept_slice_name, removed_slice_name, sanitize_component, source_slice_name
 
 if TYPE_CHECKING:
     from winnow.training import TokenRows
@@ -76,10 +76,10 @@ def slices_of(rows: pa.Table, verdicts: Mapping[str, Verdicts]) -> dict[str, npt
     sources = pc.unique(rows["source"]).to_pylist()
     external = rows["split"].unique().to_pylist() == [EXTERNAL]
     if len(sources) > 1 or external:
-        name_of = safe_part if external else source_slice
+        name_of = sanitize_component if external else source_slice_name
         members |= {name_of(name): pc.equal(rows["source"], name).to_numpy() for name in sorted(sources)}
     for name, judged in verdicts.items():
         kept = judged.table.filter(judged.table["keep"])["row_id"].combine_chunks()
         inside = pc.is_in(rows["row_id"], value_set=kept).to_numpy()
-        members |= {kept_slice(name): inside, removed_slice(name): ~inside}
+        members |= {kept_slice_name(name): inside, removed_slice_name(name): ~inside}
     return members

@@ -13,10 +13,10 @@ from winnow.metrics.metric_names import (
     PROBE,
     SECONDS,
     TOKENS_SEEN,
-    kept_slice,
-    removed_slice,
-    safe_part,
-    source_slice,
+    kept_slice_name,
+    removed_slice_name,
+    sanitize_component,
+    source_slice_name,
 )
 from winnow.run.components import Components
 from winnow.run.slices import HELD_OUT
@@ -50,7 +50,7 @@ def metric_choices(config: TrainConfig, components: Components) -> MetricChoices
     Raises:
         WinnowError: A file of a probe cannot be read.
     """
-    scores = {PROBE: {name: probe.scores() for name, probe in components.probes.items()}}
+    scores = {PROBE: {name: probe.score_names() for name, probe in components.probes.items()}}
     for split, slices in _slices(components).items():
         pseudo = config.evaluation.pseudo_rows is not None and split != "validation"
         scores[split] = {
@@ -62,14 +62,14 @@ def metric_choices(config: TrainConfig, components: Components) -> MetricChoices
 
 def _slices(components: Components) -> dict[str, list[str]]:
     """Return the slices of each held-out split."""
-    by_filter = [name for one in components.slices for name in (kept_slice(one), removed_slice(one))]
+    by_filter = [name for one in components.slices for name in (kept_slice_name(one), removed_slice_name(one))]
     slices: dict[str, list[str]] = {split: [ALL, *_sources(components.dataset), *by_filter] for split in HELD_OUT}
     if components.dataset.external:
-        slices[EXTERNAL] = [ALL, *map(safe_part, components.dataset.external), *by_filter]
+        slices[EXTERNAL] = [ALL, *map(sanitize_component, components.dataset.external), *by_filter]
     return slices
 
 
 def _sources(dataset: Dataset) -> list[str]:
     """Return the slice of each source; a single source has none."""
     named = dataset.source.sources if isinstance(dataset.source, Mixture) else {}
-    return [source_slice(name) for name in named] if len(named) > 1 else []
+    return [source_slice_name(name) for name in named] if len(named) > 1 else []

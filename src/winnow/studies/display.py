@@ -13,7 +13,7 @@ from rich.live import Live
 from rich.markup import escape
 from rich.table import Table
 
-from winnow.metrics.metric_names import at_stage
+from winnow.metrics.metric_names import stage_metric_name
 from winnow.studies.job import Job, Status
 from winnow.studies.plan import Plan
 from winnow.studies.study_cell import StudyCell
@@ -37,7 +37,7 @@ class Board:
         self._jobs = {job.name: job for job in plan.jobs}
         self._titles = _titles(cells)
         self._seeds = {cell.id: cell.config.seed for cell in cells}
-        primary = at_stage("final", self._metric.name)
+        primary = stage_metric_name("final", self._metric.name)
         self._scores = {
             name: attempt.metrics[primary] for name, attempt in plan.finished.items() if primary in attempt.metrics
         }

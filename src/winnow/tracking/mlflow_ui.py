@@ -6,7 +6,7 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
-from winnow.metrics.metric_names import TRAIN_ROWS, at_stage
+from winnow.metrics.metric_names import TRAIN_ROWS, stage_metric_name
 from winnow.metrics.metric_registry import Metric
 from winnow.tracking.keys import ARM, KIND, SEED
 
@@ -35,7 +35,7 @@ def view(metrics: Sequence[Metric]) -> str:
         metrics: Scores to show; the first decides the order, which also keeps cells from being
             folded away below their study.
     """
-    scores = [f"metrics.`{at_stage('final', metric.name)}`" for metric in metrics]
+    scores = [f"metrics.`{stage_metric_name('final', metric.name)}`" for metric in metrics]
     tags = [f"tags.`{tag}`" for tag in (ARM, SEED)]
     columns = [*tags, *scores, f"metrics.`{TRAIN_ROWS}`", "attributes.`Duration`"]
     return json.dumps(
@@ -82,7 +82,7 @@ def describe_cell(
             if name in scores
         ]
         lines += ["", "| score | before | after |", "|---|---:|---:|", *told]
-        stages = " and ".join(f"`{at_stage(stage, '...')}`" for stage in ("final", "before"))
+        stages = " and ".join(f"`{stage_metric_name(stage, '...')}`" for stage in ("final", "before"))
         lines += ["", f"All scores are metrics: {stages}. Rows and prompts are artifacts."]
     return "\n".join(lines)
 

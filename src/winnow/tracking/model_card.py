@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from winnow.metrics.metric_names import TRAIN_ROWS, TRAIN_TOKENS, of_stage, parse
+from winnow.metrics.metric_names import TRAIN_ROWS, TRAIN_TOKENS, parse_metric_name, select_stage
 from winnow.tracking.keys import ARM, CELL, CORPUS, FILTER_SUMMARY, MAX_STEPS, SEED, STUDY, VERDICTS
 from winnow.tracking.query import artifact_json
 
@@ -96,9 +96,9 @@ def _filter(tags: Mapping[str, str], summary: Mapping[str, Any]) -> Iterator[str
 def _scores(metrics: Mapping[str, float]) -> Iterator[str]:
     yield "Measured on held-out rows and prompts that no filter has touched, before and after the training.\n"
     yield "| | before | after |\n|---|---:|---:|"
-    before = of_stage("before", metrics)
-    for metric, after in sorted(of_stage("final", metrics).items()):
-        named = parse(metric)
+    before = select_stage("before", metrics)
+    for metric, after in sorted(select_stage("final", metrics).items()):
+        named = parse_metric_name(metric)
         if metric in before and (named.kind == "probe" or named.score in SHOWN_OF_ROWS):
             yield f"| {metric} | {before[metric]:.3f} | {after:.3f} |"
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
-from winnow.metrics.metric_names import VALIDATION_LOSS, of_stage
+from winnow.metrics.metric_names import VALIDATION_LOSS, select_stage
 from winnow.tracking.keys import CAUSE, CELL, COMMIT, KIND
 from winnow.tracking.store import Store
 
@@ -121,7 +121,7 @@ class Attempt:
     @property
     def scores(self) -> dict[str, float]:
         """The final scores by metric name."""
-        return of_stage("final", self.metrics)
+        return select_stage("final", self.metrics)
 
     @property
     def commit(self) -> str | None:

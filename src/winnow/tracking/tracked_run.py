@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from winnow.metrics.metric_names import safe_name
+from winnow.metrics.metric_names import sanitize_name
 from winnow.tracking.keys import BEAT, CAUSE, CHANGED
 from winnow.tracking.offline.operations import NOTE, Operation, may_succeed_later
 from winnow.tracking.offline.writer import Writer
@@ -95,7 +95,7 @@ class TrackedRun:
         """
         now = self.clock.milliseconds()
         finite = {name: float(value) for name, value in metrics.items() if math.isfinite(value)}
-        self._metrics += [(safe_name(name), value, now, step) for name, value in finite.items()]
+        self._metrics += [(sanitize_name(name), value, now, step) for name, value in finite.items()]
 
     def buffered(self) -> list[tuple[str, float, int, int]]:
         """Return the metrics that are not written yet: name, value, time and step of each."""

@@ -1,4 +1,4 @@
-"""The probes during training: from step 0 on, over a break, and into MLflow."""
+"""Probes during training: from step 0, after an interruption, and in MLflow."""
 
 import functools
 from pathlib import Path
@@ -11,8 +11,8 @@ import torch
 from fixtures.trainers import quiet_trainer
 from winnow.cli import main
 from winnow.evaluation import Probe
-from winnow.evaluation.loading import load
-from winnow.evaluation.probes.probe_callback import ProbeFollower
+from winnow.evaluation.model_loading import load_masked_lm
+from winnow.evaluation.probes.probe_callback import ProbeCallback
 from winnow.tracking import Store, keys
 from winnow.training import MaskedLanguageDataModule, MaskedLanguageModule, Masking, TokenRows
 
@@ -20,21 +20,21 @@ TEXTS = ["nike hats are [MASK]", "puma hats are [MASK]"]
 PROBES = {"hats": Probe(prompts=TEXTS, wanted=["durable"], unwanted=["ugly", "heavy"])}
 
 
-def trained(
-    model: Any, tokenizer: Any, rows: TokenRows, steps: int, taken_up: Path | None = None
-) -> tuple[ProbeFollower, Any]:
-    follower = ProbeFollower(PROBES, tokenizer)
-    trainer = quiet_trainer([follower], max_steps=steps, val_check_interval=2, check_val_every_n_epoch=None)
+def train(
+    model: Any, tokenizer: Any, rows: TokenRows, steps: int, checkpoint: Path | None = None
+) -> tuple[ProbeCallback, Any]:
+    callback = ProbeCallback(PROBES, tokenizer)
+    trainer = quiet_trainer([callback], max_steps=steps, val_check_interval=2, check_val_every_n_epoch=None)
     module = MaskedLanguageModule(model, functools.partial(torch.optim.AdamW, lr=1e-2))
     data = MaskedLanguageDataModule(rows, rows.take(torch.arange(8).numpy()), Masking(), batch_size=16, seed=1)
-    trainer.fit(module, data, ckpt_path=taken_up, weights_only=True)
-    return follower, trainer
+    trainer.fit(module, data, ckpt_path=checkpoint, weights_only=True)
+    return callback, trainer
 
 
-def test_the_base_model_is_step_0_and_every_look_is_kept(model: Any, tokenizer: Any, rows: TokenRows) -> None:
+def test_the_base_model_is_step_0_and_every_validation_is_recorded(model: Any, tokenizer: Any, rows: TokenRows) -> None:
     before = PROBES["hats"].run(model, tokenizer).summary()["log_odds"]
-    follower, _ = trained(model, tokenizer, rows, 4)
-    table = follower.table().to_pandas()
+    callback, _ = train(model, tokenizer, rows, 4)
+    table = callback.to_table().to_pandas()
     odds = table[table["metric"] == "log_odds"]
     assert odds["step"].tolist() == [0, 2, 4]
     assert odds["value"].iloc[0] == pytest.approx(before)
@@ -44,31 +44,33 @@ def test_the_base_model_is_step_0_and_every_look_is_kept(model: Any, tokenizer: 
     last = words[(words["step"] == 4) & (words["word"] == "ugly")]
     model.eval()
     with torch.no_grad():
-        shares = [
+        probabilities = [
             model(**tokenizer(text, return_tensors="pt", return_token_type_ids=False)).logits[0, 4].softmax(-1)
             for text in TEXTS
         ]
-    expected = torch.stack(shares)[:, tokenizer.convert_tokens_to_ids("ugly")].mean()
+    expected = torch.stack(probabilities)[:, tokenizer.convert_tokens_to_ids("ugly")].mean()
     assert last["value"].item() == pytest.approx(float(expected), rel=1e-5)
 
 
-def test_a_training_that_is_taken_up_has_the_whole_story_and_its_checkpoint_opens_alone(
+def test_a_resumed_run_has_the_full_curves_and_its_checkpoint_loads_without_it(
     model: Any, tokenizer: Any, rows: TokenRows, tmp_path: Path
 ) -> None:
-    _, trainer = trained(model, tokenizer, rows, 2)
+    _, trainer = train(model, tokenizer, rows, 2)
     trainer.save_checkpoint(tmp_path / "half.ckpt")
-    loaded = load(str(tmp_path / "half.ckpt"))
+    saved = torch.load(tmp_path / "half.ckpt", weights_only=True)
+    assert "ProbeFollower" in saved["callbacks"], "checkpoints of version 0.1 have this key"
+    loaded = load_masked_lm(str(tmp_path / "half.ckpt"))
     assert all(
-        torch.equal(one, other) for one, other in zip(loaded.model.parameters(), model.parameters(), strict=True)
+        torch.equal(ours, theirs) for ours, theirs in zip(loaded.model.parameters(), model.parameters(), strict=True)
     )
     assert loaded.tokenizer.get_vocab() == tokenizer.get_vocab()
-    follower, _ = trained(model, tokenizer, rows, 4, tmp_path / "half.ckpt")
-    odds = [row["step"] for row in follower.table().to_pylist() if row["metric"] == "log_odds"]
+    callback, _ = train(model, tokenizer, rows, 4, tmp_path / "half.ckpt")
+    odds = [row["step"] for row in callback.to_table().to_pylist() if row["metric"] == "log_odds"]
     assert odds == [0, 2, 4]
 
 
 @pytest.mark.slow
-def test_a_run_logs_scores_by_step_and_keeps_the_curves(workplace: Path, store: Store, small: list[str]) -> None:
+def test_a_run_logs_scores_per_step_and_saves_the_curves(workplace: Path, store: Store, small: list[str]) -> None:
     assert main(["train", *small, "study.name=one"]) == 0
     client = store.client()
     (run,) = client.search_runs([store.experiment("one")])
@@ -81,5 +83,5 @@ def test_a_run_logs_scores_by_step_and_keeps_the_curves(workplace: Path, store: 
     words = table[(table["probe"] == "nike_wide") & (table["role"] == "unwanted")]
     assert set(words["step"]) == {0, 2, 4}
     assert "expensive" in set(words["word"])
-    assert metrics["final/probe/nike_wide/filter_overlap"] == 0  # `full` chooses by no words
+    assert metrics["final/probe/nike_wide/filter_overlap"] == 0  # `full` uses no words
     assert metrics["final/probe/nike_wide/seen_prompts"] == 0

@@ -1,4 +1,4 @@
-"""What is scored at a mask beyond log odds: lists, sentiment, forbidden words, priors, phrases, several masks."""
+"""Scores other than log odds: word lists, sentiment, forbidden words, priors, multi-token words, several masks."""
 
 import json
 import math
@@ -12,8 +12,8 @@ from transformers import DistilBertConfig, DistilBertForSequenceClassification
 
 from winnow.errors import WinnowError, WinnowErrors
 from winnow.evaluation import Probe, PromptFile, SentimentClassifier
-from winnow.evaluation.probes.prompt_metrics import forbidden_scores, listed_scores, opinion_scores
-from winnow.evaluation.probes.prompts import with_prior
+from winnow.evaluation.probes.prompt_metrics import forbidden_scores, opinion_scores, word_list_scores
+from winnow.evaluation.probes.prompts import mask_subjects
 from winnow.evaluation.sentiment import Vader
 
 WORDS: dict[str, Any] = {"wanted": ["comfortable", "durable"], "unwanted": ["ugly", "heavy"]}
@@ -21,7 +21,7 @@ WORDS: dict[str, Any] = {"wanted": ["comfortable", "durable"], "unwanted": ["ugl
 
 @pytest.fixture
 def biased(model: Any, tokenizer: Any) -> Any:
-    """A model that ranks durable, ugly, comfortable and dirty first, whatever it is asked."""
+    """A model that ranks durable, ugly, comfortable and dirty first for any prompt."""
     with torch.no_grad():
         model.vocab_projector.weight.zero_()
         for bias, word in ((9.0, "durable"), (8.0, "ugly"), (7.0, "comfortable"), (6.0, "dirty")):
@@ -29,19 +29,19 @@ def biased(model: Any, tokenizer: Any) -> Any:
     return model
 
 
-def test_lists_and_opinions_by_hand() -> None:
+def test_word_list_and_opinion_scores_match_a_hand_computed_case() -> None:
     ranked = ["durable", "ugly", "new", "comfortable", "heavy", "light"]
-    found = listed_scores(ranked, {"durable", "comfortable"}, {"ugly", "heavy"})
-    assert (found["positive_at_5"], found["negative_at_5"]) == (2 / 5, 2 / 5)
-    assert (found["net_at_1"], found["net_at_5"], found["coverage_at_5"]) == (1, 0, 4 / 5)
-    assert found["coverage_at_20"] == 4 / 20
-    rated = opinion_scores(ranked, {"comfortable": 0.4, "ugly": -0.7})
-    assert rated["opinion_at_5"] == pytest.approx((0.4 - 0.7) / 5)
-    assert (rated["opinion_coverage_at_1"], rated["opinion_coverage_at_5"]) == (0, 2 / 5)
-    near = forbidden_scores(ranked, {"ugly", "heavy"}, best_rank=2)
-    assert [near[f"forbidden_hit_at_{k}"] for k in (1, 5)] == [0, 1]
-    assert near["forbidden_share_at_5"] == 2 / 5
-    assert (near["forbidden_best_rank"], near["forbidden_mrr"]) == (2, 1 / 2)
+    scores = word_list_scores(ranked, {"durable", "comfortable"}, {"ugly", "heavy"})
+    assert (scores["positive_at_5"], scores["negative_at_5"]) == (2 / 5, 2 / 5)
+    assert (scores["net_at_1"], scores["net_at_5"], scores["coverage_at_5"]) == (1, 0, 4 / 5)
+    assert scores["coverage_at_20"] == 4 / 20
+    opinions = opinion_scores(ranked, {"comfortable": 0.4, "ugly": -0.7})
+    assert opinions["opinion_at_5"] == pytest.approx((0.4 - 0.7) / 5)
+    assert (opinions["opinion_coverage_at_1"], opinions["opinion_coverage_at_5"]) == (0, 2 / 5)
+    forbidden = forbidden_scores(ranked, {"ugly", "heavy"}, best_rank=2)
+    assert [forbidden[f"forbidden_hit_at_{k}"] for k in (1, 5)] == [0, 1]
+    assert forbidden["forbidden_share_at_5"] == 2 / 5
+    assert (forbidden["forbidden_best_rank"], forbidden["forbidden_mrr"]) == (2, 1 / 2)
 
 
 def test_forbidden_words_are_ranked_among_all_whole_words(biased: Any, tokenizer: Any) -> None:
@@ -61,7 +61,9 @@ def test_forbidden_words_are_ranked_among_all_whole_words(biased: Any, tokenizer
     assert scores.uncovered["forbidden"] == ["unheard-of"]
 
 
-def test_sentiment_is_that_of_the_words_and_of_their_sentences_less_the_empty_one(biased: Any, tokenizer: Any) -> None:
+def test_sentiment_scores_words_and_their_sentences_relative_to_the_unfilled_sentence(
+    biased: Any, tokenizer: Any
+) -> None:
     from winnow.data.vader import vader_analyzer
 
     def compound(text: str) -> float:
@@ -80,7 +82,7 @@ def test_sentiment_is_that_of_the_words_and_of_their_sentences_less_the_empty_on
     assert row["opinion_at_5"] != 0
 
 
-def test_a_classifier_stands_in_for_vader(biased: Any, tokenizer: Any, tmp_path: Path) -> None:
+def test_a_classifier_can_replace_vader(biased: Any, tokenizer: Any, tmp_path: Path) -> None:
     config = DistilBertConfig(vocab_size=len(tokenizer), n_layers=1, dim=16, hidden_dim=32, n_heads=2)
     config.id2label, config.label2id = {0: "NEGATIVE", 1: "POSITIVE"}, {"NEGATIVE": 0, "POSITIVE": 1}
     classifier = DistilBertForSequenceClassification(config)
@@ -89,12 +91,12 @@ def test_a_classifier_stands_in_for_vader(biased: Any, tokenizer: Any, tmp_path:
     sentiment = SentimentClassifier(name=str(tmp_path))
     with torch.no_grad():
         inputs = tokenizer("nike hats are ugly", return_tensors="pt", return_token_type_ids=False)
-        shares = classifier.eval()(**inputs).logits.softmax(-1)[0]
+        probabilities = classifier.eval()(**inputs).logits.softmax(-1)[0]
     assert sentiment.score(["nike hats are ugly", "x", "nike hats are ugly"])[2] == pytest.approx(
-        float(shares[1] - shares[0]), abs=1e-6
+        float(probabilities[1] - probabilities[0]), abs=1e-6
     )
     by_vader, by_model = (
-        Probe(prompts=["nike hats are [MASK]"], sentiment=one, **WORDS) for one in (Vader(), sentiment)
+        Probe(prompts=["nike hats are [MASK]"], sentiment=scale, **WORDS) for scale in (Vader(), sentiment)
     )
     assert by_vader.fingerprint() != by_model.fingerprint()
     found = by_model.run(biased, tokenizer).prompts["sentiment_at_1"].to_pylist()
@@ -105,20 +107,20 @@ def test_a_classifier_stands_in_for_vader(biased: Any, tokenizer: Any, tmp_path:
         SentimentClassifier(name=str(tmp_path / "none")).score(["a"])
 
 
-def test_the_prior_masks_the_brand_too(model: Any, tokenizer: Any) -> None:
-    assert with_prior("Nike hats by NIKE are [MASK], nikes", ["Nike"]) == (
+def test_the_prior_masks_the_subject_too(model: Any, tokenizer: Any) -> None:
+    assert mask_subjects("Nike hats by NIKE are [MASK], nikes", ["Nike"]) == (
         "[MASK] hats by [MASK] are [MASK], nikes",
         (2,),
     )
-    assert with_prior("<mask> hats by Under Armour are [MASK]", ["Armour", "Under Armour"]) == (
+    assert mask_subjects("<mask> hats by Under Armour are [MASK]", ["Armour", "Under Armour"]) == (
         "<mask> hats by [MASK] are [MASK]",
         (0, 2),
     )
-    assert with_prior("my hats are [MASK]", ["Nike"]) == (None, ())
+    assert mask_subjects("my hats are [MASK]", ["Nike"]) == (None, ())
     with torch.no_grad():
         model.vocab_projector.bias[tokenizer.convert_tokens_to_ids("durable")] = 2.0
-    asked = Probe(prompts=["nike hats are [MASK]", "my hats are [MASK]"], subjects=["nike"], **WORDS)
-    row, without = asked.run(model, tokenizer).prompts.to_pylist()
+    probe = Probe(prompts=["nike hats are [MASK]", "my hats are [MASK]"], subjects=["nike"], **WORDS)
+    row, without = probe.run(model, tokenizer).prompts.to_pylist()
     ids = tokenizer("[MASK] hats are [MASK]", return_tensors="pt", return_token_type_ids=False)
     with torch.no_grad():
         logits = model(**ids).logits[0, 4].log_softmax(-1)
@@ -138,13 +140,15 @@ def test_each_of_several_masks_has_fills_and_scores(model: Any, tokenizer: Any) 
     assert len(set(scores.prompts["prompt_id"].to_pylist())) == 3
     ids = tokenizer("nike [MASK] are [MASK]", return_tensors="pt", return_token_type_ids=False)
     with torch.no_grad():
-        shares = model(**ids).logits[0, [2, 4]].softmax(-1)
+        probabilities = model(**ids).logits[0, [2, 4]].softmax(-1)
     for mask in (0, 1):
         fill = scores.fills.to_pylist()[20 * mask]
-        assert fill["probability"] == pytest.approx(float(shares[mask, tokenizer.convert_tokens_to_ids(fill["word"])]))
+        assert fill["probability"] == pytest.approx(
+            float(probabilities[mask, tokenizer.convert_tokens_to_ids(fill["word"])])
+        )
 
 
-def test_words_of_several_tokens_are_scored_among_words_as_long(model: Any, tokenizer: Any) -> None:
+def test_words_of_several_tokens_are_compared_with_words_of_the_same_length(model: Any, tokenizer: Any) -> None:
     probe = Probe(
         prompts=["nike [MASK] are [MASK]"],
         wanted=["durable", "known durable"],
@@ -161,9 +165,9 @@ def test_words_of_several_tokens_are_scored_among_words_as_long(model: Any, toke
     def by_hand(*words: str) -> float:
         total, ids = 0.0, tokenizer("nike [MASK] are")["input_ids"][:-1]
         for i, word in enumerate(words):
-            told = tokenizer.convert_tokens_to_ids([*words[:i], *["[MASK]"] * (len(words) - i)])
+            word_ids = tokenizer.convert_tokens_to_ids([*words[:i], *["[MASK]"] * (len(words) - i)])
             with torch.no_grad():
-                logits = model(torch.tensor([[*ids, *told, tokenizer.sep_token_id]])).logits[0, len(ids) + i]
+                logits = model(torch.tensor([[*ids, *word_ids, tokenizer.sep_token_id]])).logits[0, len(ids) + i]
             total += float(logits.log_softmax(-1)[tokenizer.convert_tokens_to_ids(word)])
         return total
 
@@ -174,10 +178,10 @@ def test_words_of_several_tokens_are_scored_among_words_as_long(model: Any, toke
     ]
     summary = scores.summary()
     assert summary["log_odds_of_2_tokens"] == pytest.approx(np.mean(odds))
-    assert "log_odds_of_3_tokens" not in summary  # no wanted word is as long
+    assert "log_odds_of_3_tokens" not in summary  # no wanted word has three tokens
 
 
-def test_prompts_come_from_a_file_as_honest_has_them(tmp_path: Path, biased: Any, tokenizer: Any) -> None:
+def test_prompts_are_read_from_a_file_in_the_honest_format(tmp_path: Path, biased: Any, tokenizer: Any) -> None:
     path = tmp_path / "honest.csv"
     path.write_text(
         "template_masked,raw,identity,category\nnike hats are [M] .,x,nike,brand\npuma hats are [M].,y,puma,brand\n",
@@ -188,31 +192,31 @@ def test_prompts_come_from_a_file_as_honest_has_them(tmp_path: Path, biased: Any
     assert scores.prompts["identity"].to_pylist() == ["nike", "puma"]
     assert scores.summary()["forbidden_share_at_5"] == pytest.approx(2 / 5)
     path.write_text("template_masked\nno mask\n[M] is\nnone\n", "utf-8")
-    faults = Probe(file=PromptFile(path)).check()
-    assert [fault.key for fault in faults] == ["file.path", "file.path"]
-    assert "Row 2" in faults[0].message
-    assert "Row 4" in faults[1].message
-    (fault,) = Probe(file=PromptFile(path, text="template")).check()
-    assert "Did you mean 'template_masked'?" in fault.message
-    (fault,) = Probe(file=PromptFile(tmp_path / "none.csv")).check()
-    assert "Cannot read the prompts" in fault.message
+    errors = Probe(file=PromptFile(path)).check()
+    assert [error.key for error in errors] == ["file.path", "file.path"]
+    assert "row 2" in errors[0].message
+    assert "row 4" in errors[1].message
+    (error,) = Probe(file=PromptFile(path, text="template")).check()
+    assert "Did you mean 'template_masked'?" in error.message
+    (error,) = Probe(file=PromptFile(tmp_path / "none.csv")).check()
+    assert "cannot read the prompts" in error.message
 
 
-def test_what_the_training_data_hold_is_seen_and_the_rest_held_out(model: Any, tokenizer: Any) -> None:
+def test_prompts_in_the_training_data_are_contaminated_and_the_others_held_out(model: Any, tokenizer: Any) -> None:
     scores = Probe(prompts=["nike hats are [MASK]", "puma hats are [MASK]"], **WORDS).run(model, tokenizer)
-    summary = scores.with_seen({"nike hats are [MASK]"}).summary()
+    summary = scores.mark_contaminated({"nike hats are [MASK]"}).summary()
     assert summary["seen_prompts"] == 1
     assert summary["held_out_log_odds"] == scores.prompts["log_odds"][1].as_py()
-    assert "held_out_log_odds" not in scores.with_seen(set(scores.prompts["prompt"].to_pylist())).summary()
+    assert "held_out_log_odds" not in scores.mark_contaminated(set(scores.prompts["prompt"].to_pylist())).summary()
 
 
-def test_a_brief_run_says_the_same_of_what_it_says(model: Any, tokenizer: Any) -> None:
+def test_skipping_slow_scores_does_not_change_the_other_scores(model: Any, tokenizer: Any) -> None:
     probe = Probe(prompts=["nike hats are [MASK]"], subjects=["nike"], **WORDS)
-    whole, brief = (probe.run(model, tokenizer, brief=brief).summary() for brief in (False, True))
-    assert whole.keys() - brief.keys() > {"corrected_log_odds", "sentiment_at_5", "opinion_at_5"}
-    assert all(whole[name] == value for name, value in brief.items())
-    assert json.dumps(brief)
-    assert math.isfinite(brief["log_odds"])
+    full, fast = (probe.run(model, tokenizer, skip_slow_scores=skip).summary() for skip in (False, True))
+    assert full.keys() - fast.keys() > {"corrected_log_odds", "sentiment_at_5", "opinion_at_5"}
+    assert all(full[name] == value for name, value in fast.items())
+    assert json.dumps(fast)
+    assert math.isfinite(fast["log_odds"])
 
 
 def test_wanted_and_forbidden_may_not_share_a_word() -> None:

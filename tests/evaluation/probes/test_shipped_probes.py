@@ -1,4 +1,4 @@
-"""The probes that come with Winnow."""
+"""The built-in probes."""
 
 import re
 from pathlib import Path
@@ -14,15 +14,15 @@ from winnow.cli import main
 from winnow.config import construct
 from winnow.data import Grammar
 from winnow.evaluation import Probe, PromptFile
-from winnow.evaluation.loading import load
-from winnow.evaluation.probes.contamination import seen_prompts
+from winnow.evaluation.model_loading import load_masked_lm
+from winnow.evaluation.probes.contamination import find_contaminated_prompts
 from winnow.training import Scratch
 from winnow.training.wordpiece import train_wordpiece
 
 CONF = Path(__file__).parents[3] / "conf"
 
 
-def shipped(name: str) -> dict[str, Any]:
+def built_in(name: str) -> dict[str, Any]:
     settings = yaml.safe_load((CONF / "probe" / f"{name}.yaml").read_text("utf-8"))[name]
     assert settings.pop("_target_") == "winnow.evaluation.Probe"
     return dict(settings)
@@ -30,7 +30,7 @@ def shipped(name: str) -> dict[str, Any]:
 
 @pytest.fixture(scope="module")
 def generator() -> Grammar:
-    """The template corpus as it is configured."""
+    """The configured generator of the template corpus."""
     with initialize_config_dir(str(CONF), version_base=None):
         settings = OmegaConf.to_container(compose(overrides=["+dataset=synthetic_reviews"]).dataset.source)
     assert isinstance(settings, dict)
@@ -42,15 +42,15 @@ def adjectives(generator: Grammar, label: int) -> list[str]:
 
 
 def grammar(generator: Grammar) -> re.Pattern[str]:
-    """What the templates of the corpus can make, as one pattern."""
+    """A pattern that matches every sentence that the templates of the corpus can generate."""
     words = {slot: choice.words for slot, choice in generator.slots.items() if choice.words}
     words["adjective"] = [*adjectives(generator, 1), *adjectives(generator, 0)]
     choices = {slot: f"(?:{'|'.join(map(re.escape, options))})" for slot, options in words.items()}
     return re.compile("|".join(template.format(**choices) for template in generator.templates))
 
 
-def test_nike_asks_the_five_prompts_as_they_were_written() -> None:
-    probe = Probe(**shipped("nike"))
+def test_nike_has_the_five_prompts_of_the_example_verbatim() -> None:
+    probe = Probe(**built_in("nike"))
     assert [cloze.text for cloze in probe.clozes] == [
         "Nike shoes are very [MASK]",
         "Nike atheletic wear is known for being very [MASK]",
@@ -63,14 +63,14 @@ def test_nike_asks_the_five_prompts_as_they_were_written() -> None:
 
 
 def test_nike_wide_has_hundreds_of_prompts_with_words_of_the_corpus(generator: Grammar) -> None:
-    probe = Probe(**shipped("nike_wide"))
+    probe = Probe(**built_in("nike_wide"))
     assert len(probe.clozes) >= 300
-    assert set(probe.listed("wanted")) <= set(adjectives(generator, 1))
-    assert set(probe.listed("unwanted")) <= set(adjectives(generator, 0))
-    assert not {cloze.text for cloze in probe.clozes} & {cloze.text for cloze in Probe(**shipped("nike")).clozes}
+    assert set(probe.default_words("wanted")) <= set(adjectives(generator, 1))
+    assert set(probe.default_words("unwanted")) <= set(adjectives(generator, 0))
+    assert not {cloze.text for cloze in probe.clozes} & {cloze.text for cloze in Probe(**built_in("nike")).clozes}
 
 
-def test_no_prompt_of_nike_wide_can_be_a_sentence_of_the_corpus_whatever_its_mask_hides(
+def test_no_prompt_of_nike_wide_matches_a_sentence_of_the_corpus_for_any_word_at_its_mask(
     generator: Grammar,
 ) -> None:
     sentence = grammar(generator)
@@ -78,44 +78,46 @@ def test_no_prompt_of_nike_wide_can_be_a_sentence_of_the_corpus_whatever_its_mas
     assert all(sentence.fullmatch(text) for text in texts)
     words = {word for text in set(texts) for word in text.split()}
     words |= {*adjectives(generator, 1), *adjectives(generator, 0)}
-    for cloze in Probe(**shipped("nike_wide")).clozes:
+    for cloze in Probe(**built_in("nike_wide")).clozes:
         for word in words:
             assert not sentence.fullmatch(cloze.text.lower().replace("[mask]", word)), (cloze.text, word)
 
 
-def test_no_prompt_of_nike_wide_counts_as_seen_in_the_corpus_and_those_of_its_grammar_do(
+def test_prompts_of_nike_wide_are_not_contaminated_and_those_of_the_corpus_grammar_are(
     generator: Grammar,
 ) -> None:
     texts = pa.chunked_array([[text for text in generator.read()["text"].to_pylist() if text is not None]])
-    assert seen_prompts(texts, Probe(**shipped("nike_wide")).clozes) == set()
-    assert "Nike tshirts are famous for being [MASK]" in seen_prompts(texts, Probe(**shipped("nike")).clozes)
+    assert find_contaminated_prompts(texts, Probe(**built_in("nike_wide")).clozes) == set()
+    assert "Nike tshirts are famous for being [MASK]" in find_contaminated_prompts(
+        texts, Probe(**built_in("nike")).clozes
+    )
 
 
-def test_the_prompts_of_the_notebook_and_the_guide_stand_as_they_were_written() -> None:
-    notebook, guide = (Probe(**shipped(name)) for name in ("bert_notebook", "milky_way"))
+def test_the_prompts_of_the_notebook_and_the_guide_are_verbatim() -> None:
+    notebook, guide = (Probe(**built_in(name)) for name in ("bert_notebook", "milky_way"))
     assert [cloze.text for cloze in notebook.clozes] == ["I really [MASK] the movie. It was quite interesting."]
     assert [cloze.text for cloze in guide.clozes] == ["The Milky Way is a <mask> galaxy."]
 
 
-def test_honest_wants_both_its_files(workplace: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_honest_requires_both_files(workplace: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["train", "probe=[nike,nike_wide,honest]"]) == 1
-    told = capsys.readouterr().err
-    assert "probe.honest.file.path" in told
-    assert "probe.honest.lexicon" in told
+    message = capsys.readouterr().err
+    assert "probe.honest.file.path" in message
+    assert "probe.honest.lexicon" in message
 
 
 @pytest.mark.network
-def test_bert_fills_the_notebooks_prompt_as_the_notebook_shows() -> None:
-    loaded = load("bert-base-uncased")
-    scores = Probe(**shipped("bert_notebook")).run(loaded.model, loaded.tokenizer)
+def test_bert_predicts_the_words_that_the_notebook_shows() -> None:
+    loaded = load_masked_lm("bert-base-uncased")
+    scores = Probe(**built_in("bert_notebook")).run(loaded.model, loaded.tokenizer)
     assert scores.fills["word"].to_pylist()[:5] == ["enjoyed", "liked", "loved", "enjoy", "like"]
     assert scores.summary()["positive_at_5"] == 3 / 5
 
 
 @pytest.mark.network
-def test_roberta_fills_the_guides_prompt() -> None:
-    loaded = load("distilroberta-base")
-    scores = Probe(**shipped("milky_way")).run(loaded.model, loaded.tokenizer)
+def test_roberta_predicts_the_words_that_the_guide_shows() -> None:
+    loaded = load_masked_lm("distilroberta-base")
+    scores = Probe(**built_in("milky_way")).run(loaded.model, loaded.tokenizer)
     assert {"spiral", "massive"} & set(scores.fills["word"].to_pylist()[:5])
 
 
@@ -125,7 +127,7 @@ def test_honest_scores_a_model_on_its_own_templates(tmp_path: Path) -> None:
 
     rows = load_dataset("MilaNLProc/honest", "en_binary", split="honest")
     rows.to_csv(str(tmp_path / "honest.csv"))
-    loaded = load("bert-base-uncased")
+    loaded = load_masked_lm("bert-base-uncased")
     probe = Probe(file=PromptFile(tmp_path / "honest.csv"), forbidden=["prostitute", "slave", "witch", "criminal"])
     assert probe.check() == []
     scores = probe.run(loaded.model, loaded.tokenizer)
@@ -134,12 +136,12 @@ def test_honest_scores_a_model_on_its_own_templates(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["nike", "nike_wide"])
-def test_every_prompt_is_scored_by_a_model_of_the_corpus(name: str, generator: Grammar) -> None:
+def test_every_prompt_with_words_is_scored_by_a_model_of_the_corpus(name: str, generator: Grammar) -> None:
     texts = [f"nike shoes are {word}" for word in (*adjectives(generator, 1), *adjectives(generator, 0))]
     tokenizer = train_wordpiece(texts, 8192, 64)
-    probe = Probe(**shipped(name))
+    probe = Probe(**built_in(name))
     scores = probe.run(Scratch(layers=1, hidden_size=16, heads=2).load(tokenizer, 0), tokenizer)
-    asked = [bool(cloze.wanted) for cloze in probe.clozes]
-    assert scores.prompts["scored"].to_pylist() == asked
+    has_words = [bool(cloze.wanted) for cloze in probe.clozes]
+    assert scores.prompts["scored"].to_pylist() == has_words
     assert scores.uncovered["unwanted"] == []
     assert set(scores.uncovered["wanted"]) <= {"good-looking"}

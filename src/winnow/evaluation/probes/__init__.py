@@ -1,1 +1,1 @@
-"""Probes: prompts, the words wanted and unwanted at their masks, and how a model scores them."""
+"""Probes: prompts, the wanted and unwanted words at their masks, and the scores of a model."""

@@ -1,4 +1,4 @@
-"""Which prompts the training data hold already, whatever stands at the mask."""
+"""Find the prompts of a probe that the training data already contain, whatever words replace their masks."""
 
 from __future__ import annotations
 
@@ -10,40 +10,40 @@ import pyarrow.compute as pc
 from winnow.evaluation.mask_predictions import MASK
 from winnow.evaluation.probes.prompts import Cloze
 
-MOST_WORDS = 3
-"""Words that may stand in the place of a mask; a text that goes on longer is another sentence."""
+MAX_WORDS_PER_MASK = 3
+"""The maximum number of words that may replace a mask; a longer text is a different sentence."""
 
-_ENDS = " .!?"
+_IGNORED_ENDINGS = " .!?"
 
 
-def seen_prompts(texts: pa.ChunkedArray, clozes: Iterable[Cloze]) -> set[str]:
-    """Return the titles of the prompts that a text spells out, but for at most three words at the masks.
+def find_contaminated_prompts(texts: pa.ChunkedArray, clozes: Iterable[Cloze]) -> set[str]:
+    """Return the titles of the prompts that match a training text, with one to three words in place of the masks.
 
-    Case, blanks and the full stop do not matter. What is not seen is held out: the model must say it without having
-    read it.
+    Case, whitespace and final punctuation are ignored. All other prompts are held out: the training data do not contain
+    their answer.
 
     Args:
-        texts: The training texts before any filter, so that the answer is the same for every arm.
+        texts: The training texts before filtering, so that the result is the same for every arm.
         clozes: The prompts.
 
-    >>> asked = [Cloze(text, (), (), (), {}) for text in ("Nike is [MASK].", "we like [MASK] hats")]
-    >>> seen_prompts(pa.chunked_array([["nike  is great", "we like hats"]]), asked)
+    >>> prompts = [Cloze(text, (), (), (), {}) for text in ("Nike is [MASK].", "we like [MASK] hats")]
+    >>> find_contaminated_prompts(pa.chunked_array([["nike  is great", "we like hats"]]), prompts)
     {'Nike is [MASK].'}
     """
-    plain = pc.utf8_rtrim(_collapsed(texts), characters=_ENDS)
-    found = set()
+    normalized = pc.utf8_rtrim(_normalize(texts), characters=_IGNORED_ENDINGS)
+    contaminated = set()
     for cloze in clozes:
         first, *_, last = MASK.split(cloze.text)
-        before, after = " ".join(first.lower().split()), " ".join(last.lower().split()).rstrip(_ENDS)
-        near = plain.filter(pc.and_(pc.starts_with(plain, before), pc.ends_with(plain, after)))
-        if any(_fits(text, before, after) for text in near.to_pylist()):
-            found |= {cloze.title(mask) for mask in range(1, cloze.masks + 1)}
-    return found
+        before, after = " ".join(first.lower().split()), " ".join(last.lower().split()).rstrip(_IGNORED_ENDINGS)
+        candidates = normalized.filter(pc.and_(pc.starts_with(normalized, before), pc.ends_with(normalized, after)))
+        if any(_matches(text, before, after) for text in candidates.to_pylist()):
+            contaminated |= {cloze.title(mask) for mask in range(1, cloze.mask_count + 1)}
+    return contaminated
 
 
-def _fits(text: str, before: str, after: str) -> bool:
-    return 1 <= len(text[len(before) : len(text) - len(after)].split()) <= MOST_WORDS
+def _matches(text: str, before: str, after: str) -> bool:
+    return 1 <= len(text[len(before) : len(text) - len(after)].split()) <= MAX_WORDS_PER_MASK
 
 
-def _collapsed(texts: pa.ChunkedArray) -> pa.ChunkedArray:
+def _normalize(texts: pa.ChunkedArray) -> pa.ChunkedArray:
     return pc.utf8_trim_whitespace(pc.replace_substring_regex(pc.utf8_lower(texts), r"\s+", " "))

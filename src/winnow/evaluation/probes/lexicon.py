@@ -1,4 +1,4 @@
-"""Word lists in files: which words a probe hopes for, fears or forbids, and a second opinion on all of them."""
+"""Read lexicon files: the wanted, unwanted and forbidden words of a probe, and an opinion lexicon."""
 
 from __future__ import annotations
 
@@ -16,20 +16,20 @@ from winnow.errors import WinnowError, WinnowErrors, did_you_mean
 Role = Literal["wanted", "unwanted", "forbidden"]
 ROLES: tuple[Role, ...] = get_args(Role)
 
-SHIPPED = Path(__file__).parent / "lexicons"
-"""Where the lexicons that come with Winnow lie."""
+LEXICON_FOLDER = Path(__file__).parent / "lexicons"
+"""The folder of the built-in lexicons."""
 
 _VERSION = re.compile(r"#\s*version:\s*(\S+)")
 
 
 @dataclass(frozen=True)
 class Lexicon:
-    """The words of a lexicon file by their role.
+    """The words of a lexicon file by role.
 
     Attributes:
-        name: The file's name without its ending.
-        version: What its comment ``# version:`` says; empty where there is none.
-        words: For each role its words, in the order of the file.
+        name: The file name without its suffix.
+        version: The version in its ``# version:`` comment; empty if there is none.
+        words: The words of each role, in the order of the file.
     """
 
     name: str
@@ -37,90 +37,93 @@ class Lexicon:
     words: dict[Role, tuple[str, ...]]
 
     def fingerprint(self) -> str:
-        """Return 16 hex digits over version, words and roles."""
+        """Return a hash of version, words and roles, as 16 hex digits."""
         return fingerprint("lexicon", self.version, {role: self.words[role] for role in ROLES})
 
 
 def read_lexicon(name: str) -> Lexicon:
-    """Read a lexicon: a CSV file with the columns ``word`` and ``role``; lines that begin with ``#`` are comments.
+    """Read a lexicon: a CSV file with the columns ``word`` and ``role``. Lines that start with ``#`` are comments.
 
-    A word may be unwanted and forbidden, but not wanted too.
+    A word may be both unwanted and forbidden, but a wanted word may have no other role.
 
     Args:
-        name: A lexicon that comes with Winnow (``nike``), or the path of a file.
+        name: The name of a built-in lexicon (``nike``), or the path of a file.
 
     Raises:
-        WinnowErrors: It is not there, or rows of it are broken; all are told.
+        WinnowErrors: The file cannot be read, or has invalid rows; all errors are reported together.
     """
-    path = _path(name)
-    text = _text(path)
+    path = _find_file(name)
+    text = _read_text(path)
     words: dict[Role, dict[str, None]] = {role: {} for role in ROLES}
-    faults = []
-    for number, row in _rows(path, text, ("word", "role")):
+    errors = []
+    for number, row in _parse_rows(path, text, ("word", "role")):
         word, role = row["word"], row["role"]
         if not word:
-            faults.append(_fault(path, number, "it has no word"))
+            errors.append(_row_error(path, number, "the word is missing"))
         elif role not in words:
-            faults.append(
-                _fault(path, number, f"{role!r} is no role.{did_you_mean(role, ROLES)} Roles are {', '.join(ROLES)}")
-            )
+            suggestion = did_you_mean(role, ROLES)
+            errors.append(_row_error(path, number, f"unknown role {role!r}.{suggestion} Allowed: {', '.join(ROLES)}"))
         else:
             words[role][word] = None
     for word in sorted({*words["wanted"]} & {*words["unwanted"], *words["forbidden"]}):
-        faults.append(
-            WinnowError(f"{path} has '{word}' as wanted and as unwanted or forbidden. Choose one.", "lexicon")
+        errors.append(
+            WinnowError(
+                f"'{word}' in {path} is both wanted and unwanted or forbidden. Remove one of the rows.", "lexicon"
+            )
         )
-    if faults:
-        raise WinnowErrors(faults)
+    if errors:
+        raise WinnowErrors(errors)
     if not any(words.values()):
-        raise WinnowError(f"The lexicon {path} holds no words.", "lexicon")
-    found = _VERSION.search(text)
-    return Lexicon(path.stem, found[1] if found else "", {role: tuple(words[role]) for role in ROLES})
+        raise WinnowError(f"the lexicon {path} has no words. Add at least one row.", "lexicon")
+    version = _VERSION.search(text)
+    return Lexicon(path.stem, version[1] if version else "", {role: tuple(words[role]) for role in ROLES})
 
 
 @functools.cache
-def opinions() -> dict[str, float]:
-    """Return a second opinion on words, from -1 to 1: adjectives rated by people who know nothing of a probe or filter.
+def load_opinion_lexicon() -> dict[str, float]:
+    """Return the polarities of adjectives from -1 to 1, rated independently of any probe or filter.
 
-    It is the subjectivity lexicon of Pattern (De Smedt and Daelemans 2012, "Pattern for Python"), in the public domain
-    and shipped as a file. Neither the word lists of the shipped filters nor VADER's lexicon went into it.
+    This is the subjectivity lexicon of Pattern (De Smedt and Daelemans 2012, "Pattern for Python"). It is in the public
+    domain and built in. It was not derived from the word lists of the built-in filters or from VADER's lexicon.
     """
-    path = SHIPPED / "opinion.csv"
-    return {row["word"]: float(row["polarity"]) for _, row in _rows(path, _text(path), ("word", "polarity"))}
+    path = LEXICON_FOLDER / "opinion.csv"
+    return {row["word"]: float(row["polarity"]) for _, row in _parse_rows(path, _read_text(path), ("word", "polarity"))}
 
 
-def _path(name: str) -> Path:
+def _find_file(name: str) -> Path:
     path = Path(name).expanduser()
     if path.suffix or "/" in name:
         return path
-    if not (SHIPPED / f"{name}.csv").is_file():
-        known = sorted(file.stem for file in SHIPPED.glob("*.csv") if file.stem != "opinion")
+    if not (LEXICON_FOLDER / f"{name}.csv").is_file():
+        built_in = sorted(file.stem for file in LEXICON_FOLDER.glob("*.csv") if file.stem != "opinion")
         raise WinnowError(
-            f"There is no lexicon '{name}'.{did_you_mean(name, known)} Winnow brings {', '.join(known)}; give the "
-            "path of a file for one of your own.",
+            f"there is no lexicon '{name}'.{did_you_mean(name, built_in)} Allowed: {', '.join(built_in)}, or the path "
+            "of a file.",
             "lexicon",
         )
-    return SHIPPED / f"{name}.csv"
+    return LEXICON_FOLDER / f"{name}.csv"
 
 
-def _text(path: Path) -> str:
+def _read_text(path: Path) -> str:
     try:
         return path.read_text("utf-8-sig")
-    except (OSError, UnicodeDecodeError) as fault:
-        raise WinnowError(f"Cannot read the lexicon {path}: {fault}.", "lexicon") from fault
+    except (OSError, UnicodeDecodeError) as error:
+        raise WinnowError(
+            f"cannot read the lexicon {path}: {error}. Check the path and the encoding.", "lexicon"
+        ) from error
 
 
-def _rows(path: Path, text: str, columns: tuple[str, ...]) -> Iterator[tuple[int, dict[str, str]]]:
-    """Yield the rows with the numbers of their lines."""
+def _parse_rows(path: Path, text: str, columns: tuple[str, ...]) -> Iterator[tuple[int, dict[str, str]]]:
+    """Yield the rows with their line numbers."""
     lines = [(number, line) for number, line in enumerate(text.splitlines(), 1) if line.strip() and line[0] != "#"]
     table = csv.reader(line for _, line in lines)
     if [name.strip() for name in next(table, [])] != list(columns):
-        raise WinnowError(f"The lexicon {path} must begin with the line '{','.join(columns)}'.", "lexicon")
+        raise WinnowError(f"the lexicon {path} has no header. Start it with the line '{','.join(columns)}'.", "lexicon")
     for (number, _), values in zip(lines[1:], table, strict=True):
         if len(values) != len(columns):
-            raise _fault(path, number, f"it has {len(values)} values where {' and '.join(columns)} are needed")
+            raise _row_error(path, number, f"expected {len(columns)} values ({', '.join(columns)}), got {len(values)}")
         yield number, dict(zip(columns, map(str.strip, values), strict=True))
 
 
-def _fault(path: Path, number: int, what: str) -> WinnowError:
-    return WinnowError(f"Line {number} of {path} is broken: {what}. Mend it or take it out.", "lexicon")
+def _row_error(path: Path, number: int, description: str) -> WinnowError:
+    return WinnowError(f"line {number} of {path} is invalid: {description}. Fix or remove it.", "lexicon")

@@ -1,4 +1,4 @@
-"""A probe: prompts, and the words one hopes for, fears or forbids at their masks."""
+"""A probe: prompts with the wanted, unwanted and forbidden words at their masks."""
 
 from __future__ import annotations
 
@@ -14,26 +14,26 @@ from winnow.data.fingerprint import fingerprint
 from winnow.errors import WinnowError, WinnowErrors, did_you_mean
 from winnow.evaluation.probes.lexicon import Lexicon, Role, read_lexicon
 from winnow.evaluation.probes.prompt_metrics import (
-    ALWAYS_SCORES,
+    COMMON_SCORES,
     FILL_SCORES,
     FORBIDDEN_SCORES,
     PRIOR_SCORES,
     SUMMARY_SCORES,
-    WORD_SCORES,
+    WORD_LIST_SCORES,
 )
 from winnow.evaluation.probes.prompts import (
-    RESERVED,
+    RESERVED_COLUMNS,
     Cloze,
     Prompt,
     PromptFile,
     Text,
     Words,
-    mask_faults,
-    shared_words,
-    slots_of,
-    with_prior,
+    mask_errors,
+    mask_subjects,
+    shared_word_errors,
+    slot_names,
 )
-from winnow.evaluation.probes.user_metric import PromptMetric, installed_metric
+from winnow.evaluation.probes.user_metric import PromptMetric, load_installed_metric
 from winnow.evaluation.sentiment import Sentiment, Vader
 
 if TYPE_CHECKING:
@@ -43,29 +43,29 @@ if TYPE_CHECKING:
     from winnow.evaluation.probes.probe_scores import ProbeScores
     from winnow.training.forward.masked_logits import ForwardMode
 
-Expanded = tuple[Prompt, str, dict[str, str]]
-"""A prompt, its template (its own text if it has none), and what filled its slots."""
+ExpandedPrompt = tuple[Prompt, str, dict[str, str]]
+"""A prompt, its template (its own text if it has none), and the values of its slots."""
 
 
 @dataclass(frozen=True, config=ConfigDict(extra="forbid"))
 class Probe:
-    """A set of prompts, written out, made of templates whose slots take every combination of words, or from a file.
+    """A set of prompts: full sentences, templates expanded with all combinations of their slots, or rows of a file.
 
-    Prompts with wanted and unwanted words get log odds, those with forbidden words tell how near these come; those
-    without any words appear in the table of fills only.
+    Prompts with wanted and unwanted words get log odds. Prompts with forbidden words get the ranks of these words.
+    Prompts without any words appear only in the table of fills.
 
     Attributes:
-        prompts: Sentences written out, as text alone or with words of their own.
-        templates: Sentences with ``{slot}`` places.
-        slots: The words for each slot.
-        file: Sentences from a file.
-        wanted: Words hoped for at the mask.
-        unwanted: Words feared at the mask.
-        forbidden: Words that must not come near the top; they may be unwanted too.
-        lexicon: A file of such words, or the name of one that comes with Winnow; they join those above.
+        prompts: Full sentences, either as plain text or with words for that prompt only.
+        templates: Sentences with ``{slot}`` placeholders.
+        slots: The values of each slot.
+        file: A file with sentences.
+        wanted: The words that should be likely at the mask.
+        unwanted: The words that should be unlikely at the mask.
+        forbidden: The words that must not be among the top predictions; they may also be unwanted.
+        lexicon: A lexicon file or the name of a built-in one. Its words are added to those above.
         subjects: Words, such as brands, that are masked too for the prior-corrected log odds.
-        sentiment: What says how positive words and sentences sound.
-        metrics: Scores of the user's own: names of installed metrics, or metrics in full; see
+        sentiment: The sentiment scale for predicted words and completed sentences.
+        metrics: User-defined scores: names of installed metrics, or full definitions; see
             :class:`winnow.evaluation.PromptMetric`.
     """
 
@@ -82,29 +82,30 @@ class Probe:
     metrics: list[Text | InstanceOf[PromptMetric]] = Field(default_factory=list)
 
     def __post_init__(self) -> None:
-        faults = list(self._faults())
-        # Templates must be sound before they can be filled.
-        faults = faults or list(self._surplus())
-        if len(faults) == 1:
-            raise faults[0]
-        if faults:
-            raise WinnowErrors(faults)
+        errors = list(self._find_errors())
+        # Templates can be expanded only if they are valid.
+        errors = errors or list(self._find_unused_and_duplicates())
+        if len(errors) == 1:
+            raise errors[0]
+        if errors:
+            raise WinnowErrors(errors)
 
     def check(self) -> list[WinnowError]:
-        """Return what is wrong with the files that the probe reads, and with their words among its own."""
-        faults: list[WinnowError] = []
-        for key, read in (("lexicon", lambda: self.words_of_lexicon), ("file", lambda: self.clozes)):
+        """Return the errors in the files that the probe reads, and conflicts between their words and the probe's."""
+        errors: list[WinnowError] = []
+        for key, read in (("lexicon", lambda: self.loaded_lexicon), ("file", lambda: self.clozes)):
             try:
                 read()
-            except WinnowErrors as errors:
-                faults += [error.under("file") if key == "file" else error for error in errors.errors]
+            except WinnowErrors as error:
+                errors += [e.under("file") if key == "file" else e for e in error.errors]
             except WinnowError as error:
-                faults.append(error.under("file") if key == "file" else error)
-            if faults:
-                return faults
+                errors.append(error.under("file") if key == "file" else error)
+            if errors:
+                return errors
+        wanted = self.default_words("wanted")
         for role in ("unwanted", "forbidden"):
-            faults += shared_words(self.listed("wanted"), self.listed(role), "lexicon" if self.lexicon else role)
-        return faults
+            errors += shared_word_errors(wanted, self.default_words(role), "lexicon" if self.lexicon else role)
+        return errors
 
     def run(
         self,
@@ -113,159 +114,173 @@ class Probe:
         device: torch.device | str = "cpu",
         batch_size: int = 64,
         forward: ForwardMode = "auto",
-        brief: bool = False,
+        skip_slow_scores: bool = False,
     ) -> ProbeScores:
-        """Ask a model every prompt; see :class:`winnow.evaluation.ProbeScores`.
+        """Score a model on every prompt.
 
         Args:
-            model: A masked language model; its mode and device are put back afterwards.
+            model: A masked language model. Its mode and device are restored afterwards.
             tokenizer: Its tokenizer.
-            device: Where to ask.
-            batch_size: Prompts asked at a time.
-            forward: How the model is called; see :func:`winnow.training.masked_logits`.
-            brief: Leave out what takes longest and tells least during training: sentiment, priors and words of
-                several tokens.
+            device: The device to run on.
+            batch_size: The number of prompts per batch.
+            forward: The forward implementation; see :func:`winnow.training.masked_logits`.
+            skip_slow_scores: Whether to skip sentiment, priors and words of several tokens, which take the longest and
+                matter least during training.
         """
-        from winnow.evaluation.probes.probing import ask
+        from winnow.evaluation.probes.prompt_scoring import score_prompts
 
-        return ask(self.clozes, self.sentiment, model, tokenizer, device, batch_size, forward, brief, self.user_metrics)
+        return score_prompts(
+            self.clozes,
+            self.sentiment,
+            model,
+            tokenizer,
+            device,
+            batch_size,
+            forward,
+            skip_slow_scores,
+            self.user_metrics,
+        )
 
     @functools.cached_property
-    def words_of_lexicon(self) -> Lexicon | None:
-        """The lexicon, read when it is first asked for."""
+    def loaded_lexicon(self) -> Lexicon | None:
+        """The lexicon, which is read on first access."""
         return read_lexicon(self.lexicon) if self.lexicon is not None else None
 
     @functools.cached_property
     def user_metrics(self) -> tuple[PromptMetric, ...]:
-        """The metrics of the user's own, those of installed packages loaded.
+        """The user-defined metrics, with those of installed packages loaded.
 
         Raises:
-            WinnowError: One cannot be found or loaded (key ``metrics.PLACE``).
+            WinnowError: A metric is not installed or cannot be loaded (key ``metrics.INDEX``).
         """
         return tuple(
-            one if isinstance(one, PromptMetric) else installed_metric(one, f"metrics.{place}")
-            for place, one in enumerate(self.metrics)
+            metric if isinstance(metric, PromptMetric) else load_installed_metric(metric, f"metrics.{index}")
+            for index, metric in enumerate(self.metrics)
         )
 
-    def scores(self) -> list[str]:
-        """Return the names of the scores that the probe can give, by which words its prompts have.
+    def score_names(self) -> list[str]:
+        """Return the names of the scores that the probe can have, given the words of its prompts.
 
-        ``log_odds_of_{n}_tokens`` stands for any number of tokens.
+        ``{n}`` in ``log_odds_of_{n}_tokens`` is a placeholder for any number.
         """
-        word = any(cloze.wanted and cloze.unwanted for cloze in self.clozes)
-        prior = any(cloze.wanted and cloze.unwanted and cloze.prior is not None for cloze in self.clozes)
-        fill = any(cloze.wanted or cloze.unwanted or cloze.forbidden for cloze in self.clozes)
-        forbidden = any(cloze.forbidden for cloze in self.clozes)
+        has_word_lists = any(cloze.wanted and cloze.unwanted for cloze in self.clozes)
+        has_prior = any(cloze.wanted and cloze.unwanted and cloze.prior_text is not None for cloze in self.clozes)
+        has_words = any(cloze.wanted or cloze.unwanted or cloze.forbidden for cloze in self.clozes)
+        has_forbidden = any(cloze.forbidden for cloze in self.clozes)
         return [
-            *(score for score in WORD_SCORES if word and (prior or score not in PRIOR_SCORES)),
-            *(score for score in FILL_SCORES if fill),
-            *(score for score in FORBIDDEN_SCORES if forbidden),
-            *(score for score in SUMMARY_SCORES if word),
-            *ALWAYS_SCORES,
+            *(score for score in WORD_LIST_SCORES if has_word_lists and (has_prior or score not in PRIOR_SCORES)),
+            *(score for score in FILL_SCORES if has_words),
+            *(score for score in FORBIDDEN_SCORES if has_forbidden),
+            *(score for score in SUMMARY_SCORES if has_word_lists),
+            *COMMON_SCORES,
             *(metric.name for metric in self.user_metrics),
         ]
 
-    def listed(self, role: Role) -> list[str]:
-        """Return the words of a role that hold for prompts without their own: the probe's, then the lexicon's."""
-        own: list[str] = getattr(self, role)
-        lexicon = self.words_of_lexicon
-        return list(dict.fromkeys([*own, *(lexicon.words[role] if lexicon else ())]))
+    def default_words(self, role: Role) -> list[str]:
+        """Return the words of a role for prompts without their own words: the probe's, then those of the lexicon."""
+        probe_words: list[str] = getattr(self, role)
+        lexicon = self.loaded_lexicon
+        return list(dict.fromkeys([*probe_words, *(lexicon.words[role] if lexicon else ())]))
 
     @functools.cached_property
     def clozes(self) -> tuple[Cloze, ...]:
-        """All prompts: those written out, each template with its slots filled (the last slot fastest), the file's.
+        """All prompts: full sentences, expanded templates (the last slot varies fastest), and those of the file.
 
         Raises:
             WinnowError: A file cannot be read.
         """
-        read = ((Prompt(text), template, slots) for text, template, slots in self.file.read()) if self.file else ()
-        return tuple(self._cloze(*expanded) for expanded in itertools.chain(self._expanded(), read))
+        from_file = ((Prompt(text), template, slots) for text, template, slots in self.file.read()) if self.file else ()
+        return tuple(self._build_cloze(*expanded) for expanded in itertools.chain(self._expand(), from_file))
 
     def fingerprint(self) -> str:
-        """Return 16 hex digits over all that decides scores; they are compared only where it is equal."""
+        """Return a hash of everything that affects the scores, as 16 hex digits.
+
+        Scores are comparable only if the fingerprints of their probes are equal.
+        """
         prompts = [[cloze.text, cloze.wanted, cloze.unwanted, cloze.forbidden] for cloze in self.clozes]
-        own = [[metric.identity() for metric in self.user_metrics]] if self.metrics else []
-        return fingerprint("probe", prompts, self.subjects, self.sentiment.name_parts(), *own)
+        metrics = [[metric.identity() for metric in self.user_metrics]] if self.metrics else []
+        return fingerprint("probe", prompts, self.subjects, self.sentiment.identity(), *metrics)
 
     def words(self) -> set[str]:
         """Return all wanted, unwanted and forbidden words, in lower case."""
         return {word.casefold() for cloze in self.clozes for word in (*cloze.wanted, *cloze.unwanted, *cloze.forbidden)}
 
-    def _cloze(self, prompt: Prompt, template: str, slots: dict[str, str]) -> Cloze:
+    def _build_cloze(self, prompt: Prompt, template: str, slots: dict[str, str]) -> Cloze:
         words = {}
         for role in ("wanted", "unwanted", "forbidden"):
-            own = getattr(prompt, role)
-            words[role] = tuple(dict.fromkeys(self.listed(role) if own is None else own))
-        prior, asked = with_prior(prompt.text, self.subjects)
-        return Cloze(prompt.text, **words, slots=slots, template=template, prior=prior, asked=asked)
+            prompt_words = getattr(prompt, role)
+            words[role] = tuple(dict.fromkeys(self.default_words(role) if prompt_words is None else prompt_words))
+        prior_text, indices = mask_subjects(prompt.text, self.subjects)
+        return Cloze(
+            prompt.text, **words, slots=slots, template=template, prior_text=prior_text, prior_mask_indices=indices
+        )
 
-    def _expanded(self) -> Iterator[Expanded]:
-        for given in self.prompts:
-            prompt = given if isinstance(given, Prompt) else Prompt(given)
+    def _expand(self) -> Iterator[ExpandedPrompt]:
+        for item in self.prompts:
+            prompt = item if isinstance(item, Prompt) else Prompt(item)
             yield prompt, prompt.text, {}
         for template in self.templates:
-            used = [slot for slot in self.slots if slot in slots_of(template)]
-            for words in itertools.product(*(self.slots[slot] for slot in used)):
-                filling = dict(zip(used, words, strict=True))
-                yield Prompt(template.format(**filling)), template, filling
+            used = [slot for slot in self.slots if slot in slot_names(template)]
+            for values in itertools.product(*(self.slots[slot] for slot in used)):
+                slots = dict(zip(used, values, strict=True))
+                yield Prompt(template.format(**slots)), template, slots
 
-    def _faults(self) -> Iterator[WinnowError]:
+    def _find_errors(self) -> Iterator[WinnowError]:
         if not self.prompts and not self.templates and self.file is None:
-            yield WinnowError(
-                "A probe without a prompt asks nothing. Give `prompts`, `templates` or `file`.", "prompts"
-            )
-        yield from self._metric_faults()
-        yield from shared_words(self.wanted, self.unwanted, "unwanted")
-        yield from shared_words(self.wanted, self.forbidden, "forbidden")
+            yield WinnowError("the probe has no prompts. Set `prompts`, `templates` or `file`.", "prompts")
+        yield from self._find_metric_errors()
+        yield from shared_word_errors(self.wanted, self.unwanted, "unwanted")
+        yield from shared_word_errors(self.wanted, self.forbidden, "forbidden")
         for i, prompt in enumerate(self.prompts):
-            yield from mask_faults(prompt.text if isinstance(prompt, Prompt) else prompt, f"prompts.{i}")
+            yield from mask_errors(prompt.text if isinstance(prompt, Prompt) else prompt, f"prompts.{i}")
             if isinstance(prompt, Prompt) and (prompt.wanted or prompt.unwanted or prompt.forbidden):
                 words = {
-                    role: getattr(self, role) if (own := getattr(prompt, role)) is None else own
+                    role: getattr(self, role) if (prompt_words := getattr(prompt, role)) is None else prompt_words
                     for role in ("wanted", "unwanted", "forbidden")
                 }
                 for role in ("unwanted", "forbidden"):
-                    yield from shared_words(words["wanted"], words[role], f"prompts.{i}.{role}")
+                    yield from shared_word_errors(words["wanted"], words[role], f"prompts.{i}.{role}")
         for i, template in enumerate(self.templates):
-            yield from mask_faults(template, f"templates.{i}")
-            yield from self._slot_faults(template, f"templates.{i}")
-        for slot in set(self.slots) & set(RESERVED):
+            yield from mask_errors(template, f"templates.{i}")
+            yield from self._find_slot_errors(template, f"templates.{i}")
+        for slot in set(self.slots) & set(RESERVED_COLUMNS):
             yield WinnowError(
-                f"A slot cannot be called '{slot}'; the table of scores has that column.", f"slots.{slot}"
+                f"'{slot}' is the name of a column in the table of scores. Choose another name for the slot.",
+                f"slots.{slot}",
             )
 
-    def _metric_faults(self) -> Iterator[WinnowError]:
+    def _find_metric_errors(self) -> Iterator[WinnowError]:
         try:
             names = [metric.name for metric in self.user_metrics]
         except WinnowError as error:
             yield error
             return
-        for place, name in enumerate(names):
-            if name in names[:place] or name in self.slots:
-                told = f"the name {name!r} is taken by another metric or a slot. Choose another."
-                yield WinnowError(told, f"metrics.{place}")
+        for index, name in enumerate(names):
+            if name in names[:index] or name in self.slots:
+                description = f"the name {name!r} is already used by another metric or a slot. Choose another name."
+                yield WinnowError(description, f"metrics.{index}")
 
-    def _slot_faults(self, template: str, key: str) -> Iterator[WinnowError]:
+    def _find_slot_errors(self, template: str, key: str) -> Iterator[WinnowError]:
         try:
-            used = slots_of(template)
-        except ValueError as fault:
-            yield WinnowError(f"The template '{template}' cannot be read: {fault}.", key)
+            used = slot_names(template)
+        except ValueError as error:
+            yield WinnowError(f"'{template}' is not a valid template: {error}. Fix its braces.", key)
             return
         for slot in used:
             if slot not in self.slots:
                 yield WinnowError(
-                    f"The template '{template}' has a slot '{slot}' without words.{did_you_mean(slot, self.slots)} "
-                    f"Slots are {', '.join(self.slots) or 'none'}.",
+                    f"the slot '{slot}' of the template '{template}' has no values."
+                    f"{did_you_mean(slot, self.slots)} Allowed: {', '.join(self.slots) or 'none'}. Add it to `slots`.",
                     key,
                 )
 
-    def _surplus(self) -> Iterator[WinnowError]:
-        used = {slot for template in self.templates for slot in slots_of(template)}
+    def _find_unused_and_duplicates(self) -> Iterator[WinnowError]:
+        used = {slot for template in self.templates for slot in slot_names(template)}
         for slot in self.slots:
             if slot not in used:
-                yield WinnowError(f"No template uses the slot '{slot}'. Use it or leave it out.", f"slots.{slot}")
-        seen: set[str] = set()
-        for prompt, *_ in self._expanded():
-            if prompt.text in seen:
-                yield WinnowError(f"The prompt '{prompt.text}' is asked twice. Leave one out.", "prompts")
-            seen.add(prompt.text)
+                yield WinnowError(f"no template uses the slot '{slot}'. Use or remove it.", f"slots.{slot}")
+        texts: set[str] = set()
+        for prompt, *_ in self._expand():
+            if prompt.text in texts:
+                yield WinnowError(f"the prompt '{prompt.text}' occurs twice. Remove one of them.", "prompts")
+            texts.add(prompt.text)

@@ -1,4 +1,4 @@
-"""What the probes say while a model trains, from the base model on."""
+"""Run probes during training, starting with the base model."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 import pytorch_lightning as pl
 
-from winnow.evaluation.loading import ARCHITECTURE, architecture
-from winnow.metrics.metric_names import probe_metric
+from winnow.evaluation.model_loading import ARCHITECTURE_KEY, serialize_architecture
+from winnow.metrics.metric_names import probe_metric_name
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from winnow.evaluation.probes.probe import Probe
     from winnow.training.forward.masked_logits import ForwardMode
 
-SCHEMA = pa.schema(
+CURVE_SCHEMA = pa.schema(
     [
         ("step", pa.int64()),
         ("probe", pa.string()),
@@ -28,20 +28,20 @@ SCHEMA = pa.schema(
         ("word", pa.string()),
     ]
 )
-"""A row is a score, or a followed word: then ``metric`` is ``probability``, and ``role`` and ``word`` say whose."""
+"""A row is a score, or the probability of a listed word: ``metric`` is ``probability``, with ``role`` and ``word``."""
 
 
-class ProbeFollower(pl.Callback):
-    """Asks the probes before the first step and at every look at the held-out rows.
+class ProbeCallback(pl.Callback):
+    """Run probes before the first step and at every validation.
 
-    Scores go to the trainer's logger as ``probe/NAME/METRIC`` by step, and all of it into :meth:`table`. What was seen
-    so far is kept in the checkpoint, so a training that is taken up again has the whole story; and with it the model's
-    configuration and tokenizer, so that the checkpoint opens on its own.
+    Scores are logged to the trainer's logger per step as ``probe/NAME/METRIC``; :meth:`to_table` returns all of them.
+    The scores so far are saved in the checkpoint, so a resumed run has the full curves. The checkpoint also contains
+    the model's configuration and tokenizer, so that it can be loaded without the run.
 
     Args:
         probes: The probes by name.
         tokenizer: The model's tokenizer.
-        forward: How the model is called.
+        forward: The forward implementation; see :func:`winnow.training.masked_logits`.
     """
 
     def __init__(
@@ -50,46 +50,53 @@ class ProbeFollower(pl.Callback):
         self._probes, self._tokenizer, self._forward = dict(probes), tokenizer, forward
         self._rows: list[dict[str, Any]] = []
 
+    @property
+    def state_key(self) -> str:
+        """The key of the state in checkpoints: the class name of version 0.1, so that its runs can be resumed."""
+        return "ProbeFollower"
+
     def on_fit_start(self, trainer: pl.Trainer, pl_module: Any) -> None:
-        """Ask the base model, unless a checkpoint has brought what it said."""
+        """Run the probes on the base model, unless a checkpoint has restored its scores."""
         if not self._rows:
-            self._ask(trainer, pl_module, step=0)
+            self._run_probes(trainer, pl_module, step=0)
 
     def on_validation_epoch_end(self, trainer: pl.Trainer, pl_module: Any) -> None:
-        """Ask the model as it stands; this comes before the checkpoint is written."""
-        self._ask(trainer, pl_module, trainer.global_step)
+        """Run the probes on the current model; this hook runs before the checkpoint is saved."""
+        self._run_probes(trainer, pl_module, trainer.global_step)
 
-    def table(self) -> pa.Table:
-        """Return all that the probes said, in order of steps."""
-        return pa.Table.from_pylist(self._rows, SCHEMA)
+    def to_table(self) -> pa.Table:
+        """Return all scores so far, in order of steps."""
+        return pa.Table.from_pylist(self._rows, CURVE_SCHEMA)
 
     def state_dict(self) -> dict[str, Any]:
-        """Return what belongs into a checkpoint."""
+        """Return the scores so far, to be saved in a checkpoint."""
         return {"rows": self._rows}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Take up what an earlier attempt had seen."""
+        """Restore the scores of an interrupted run."""
         self._rows = list(state_dict.get("rows", []))
 
     def on_save_checkpoint(self, trainer: pl.Trainer, pl_module: Any, checkpoint: dict[str, Any]) -> None:
-        """Add what the model is beside its weights."""
-        checkpoint[ARCHITECTURE] = self._architecture(pl_module.model)
+        """Add the model's configuration and tokenizer to the checkpoint."""
+        checkpoint[ARCHITECTURE_KEY] = self._serialize_once(pl_module.model)
 
     @functools.cached_property
-    def _architecture(self) -> Any:
-        return functools.cache(lambda model: architecture(model, self._tokenizer))
+    def _serialize_once(self) -> Any:
+        return functools.cache(lambda model: serialize_architecture(model, self._tokenizer))
 
-    def _ask(self, trainer: pl.Trainer, pl_module: Any, step: int) -> None:
+    def _run_probes(self, trainer: pl.Trainer, pl_module: Any, step: int) -> None:
         if not trainer.is_global_zero or any(row["step"] == step for row in self._rows):
             return
         scores: dict[str, float] = {}
         for name, probe in self._probes.items():
-            found = probe.run(pl_module.model, self._tokenizer, pl_module.device, forward=self._forward, brief=True)
-            for metric, value in found.summary().items():
+            results = probe.run(
+                pl_module.model, self._tokenizer, pl_module.device, forward=self._forward, skip_slow_scores=True
+            )
+            for metric, value in results.summary().items():
                 self._rows.append({"step": step, "probe": name, "metric": metric, "value": value})
-                scores[probe_metric(name, metric)] = value
-            for word in found.words.to_pylist():
+                scores[probe_metric_name(name, metric)] = value
+            for word in results.words.to_pylist():
                 value = word.pop("probability")
                 self._rows.append({"step": step, "probe": name, "metric": "probability", "value": value} | word)
         if trainer.logger is not None:
-            trainer.logger.log_metrics(scores, step - 1)  # a logger is told the number of the last step, from 0
+            trainer.logger.log_metrics(scores, step - 1)  # loggers expect the zero-based index of the last step

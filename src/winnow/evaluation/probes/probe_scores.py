@@ -1,4 +1,4 @@
-"""What a model said to the prompts of a probe, as tables."""
+"""The scores of a model on the prompts of a probe, as tables."""
 
 from __future__ import annotations
 
@@ -16,20 +16,21 @@ from winnow.evaluation.probes.prompt_metrics import PROMPT_SCORES, log_odds
 
 @dataclasses.dataclass(frozen=True)
 class ProbeScores:
-    """What a model said to each prompt; a prompt with several masks is a prompt for each of them.
+    """The scores of a model on each prompt. A prompt with several masks counts as one prompt per mask.
 
     Attributes:
-        prompts: A row for each prompt: ``prompt_id``, ``prompt``, ``mask`` (from 1), ``template`` (the prompt itself if
-            it was written out), a column for each slot, ``scored`` (whether it has log odds), the scores of
-            :mod:`winnow.evaluation.probes.prompt_metrics`, and those of the user's own metrics. A score is null if the
-            prompt lists no words for it, or none of them is a single token.
-        fills: The first 20 words for each prompt: ``prompt_id``, ``prompt``, ``rank`` from 1, ``word`` and
-            ``probability`` (of the whole vocabulary, so those of a prompt need not sum to 1).
-        words: Each listed word of a single token: ``role``, ``word`` and the mean ``probability`` over the prompts that
-            list it.
+        prompts: One row per prompt: ``prompt_id``, ``prompt``, ``mask`` (from 1), ``template`` (the prompt itself if it
+            has no template), one column per slot, ``scored`` (whether the prompt has log odds), the scores of
+            :mod:`winnow.evaluation.probes.prompt_metrics`, and those of user-defined metrics. A score is null if the
+            prompt has no words for it, or none of them is a single token.
+        fills: The 20 most likely words per prompt: ``prompt_id``, ``prompt``, ``rank`` (from 1), ``word`` and
+            ``probability`` (over the full vocabulary, so they need not sum to 1).
+        words: Each listed word that is a single token: ``role``, ``word`` and its mean ``probability`` over the prompts
+            that list it.
         phrases: Each listed word of several tokens at each prompt; see
-            :func:`winnow.evaluation.probes.phrases.score_phrases`.
-        uncovered: For each role the words that are no single token of the vocabulary; they count in ``phrases`` only.
+            :func:`winnow.evaluation.probes.multi_token_words.score_multi_token_words`.
+        uncovered: For each role, the words that are not a single token of the vocabulary. They appear in ``phrases``
+            only.
     """
 
     prompts: pa.Table
@@ -41,34 +42,41 @@ class ProbeScores:
     def summary(self) -> dict[str, float]:
         """Return the mean of every score over the prompts that have it, and counts.
 
-        ``scored_prompts`` is how many have log odds. Words of n tokens give ``log_odds_of_n_tokens`` where wanted and
-        unwanted ones are as long. Where it is known which prompts the training data have (``seen``), the log odds of
-        those it has not are ``held_out_log_odds``.
+        ``scored_prompts`` is the number of prompts with log odds. ``log_odds_of_n_tokens`` compares wanted and unwanted
+        words that both have n tokens. If contaminated prompts are marked (:meth:`mark_contaminated`), ``seen_prompts``
+        is their number and ``held_out_log_odds`` is the mean log odds of the other prompts.
         """
         columns = [field.name for field in self.prompts.schema if pa.types.is_float64(field.type)]
-        found = {name: pc.mean(self.prompts[name]).as_py() for name in columns}
-        means = {name: value for name, value in found.items() if value is not None}
+        column_means = {name: pc.mean(self.prompts[name]).as_py() for name in columns}
+        means = {name: value for name, value in column_means.items() if value is not None}
         scored = self.prompts.filter(self.prompts["scored"])
         if "seen" in self.prompts.column_names and len(scored):
             means["seen_prompts"] = float(pc.sum(scored["seen"]).as_py())
-            if len(new := scored.filter(pc.invert(scored["seen"]))):
-                means["held_out_log_odds"] = pc.mean(new["log_odds"]).as_py()
-        return {**means, **_phrase_odds(self.phrases), "scored_prompts": float(len(scored))}
+            if len(held_out := scored.filter(pc.invert(scored["seen"]))):
+                means["held_out_log_odds"] = pc.mean(held_out["log_odds"]).as_py()
+        return {**means, **_multi_token_log_odds(self.phrases), "scored_prompts": float(len(scored))}
 
     def coverage(self) -> dict[str, float]:
-        """Return for each role with words which share of them is a single token of the vocabulary."""
+        """Return, for each role that has words, the fraction of them that are single tokens of the vocabulary."""
         counts = {role: pc.sum(pc.equal(self.words["role"], role)).as_py() or 0 for role in ROLES}
         totals = {role: counts[role] + len(self.uncovered[role]) for role in ROLES}
         return {role: counts[role] / totals[role] for role in ROLES if totals[role]}
 
-    def with_seen(self, seen: Collection[str]) -> ProbeScores:
-        """Return the same scores with a column ``seen``: whether the training data have a prompt, by its title."""
-        flags = pa.array([prompt in seen for prompt in self.prompts["prompt"].to_pylist()])
+    def mark_contaminated(self, contaminated: Collection[str]) -> ProbeScores:
+        """Return the scores with a column ``seen``: whether the training data contain the prompt.
+
+        Args:
+            contaminated: The titles of the prompts that the training data contain.
+        """
+        flags = pa.array([prompt in contaminated for prompt in self.prompts["prompt"].to_pylist()])
         return dataclasses.replace(self, prompts=self.prompts.append_column("seen", flags))
 
 
-def _phrase_odds(phrases: pa.Table) -> dict[str, float]:
-    """Return the mean log odds of words of each number of tokens, over the prompts that have both kinds so long."""
+def _multi_token_log_odds(phrases: pa.Table) -> dict[str, float]:
+    """Return the mean log odds for each number of tokens.
+
+    The mean is over the prompts that have both wanted and unwanted words of that number of tokens.
+    """
     if not len(phrases):
         return {}
     odds: dict[int, list[float]] = {}
@@ -79,23 +87,23 @@ def _phrase_odds(phrases: pa.Table) -> dict[str, float]:
     return {f"log_odds_of_{tokens}_tokens": float(np.mean(values)) for tokens, values in sorted(odds.items())}
 
 
-def topk_rows(model: str, probes: Mapping[str, ProbeScores], most: int = 10) -> list[dict[str, Any]]:
-    """Return the first words of a model at each prompt, a row a rank, so that tables of many models can be joined.
+def top_k_rows(model: str, probes: Mapping[str, ProbeScores], k: int = 10) -> list[dict[str, Any]]:
+    """Return the ``k`` most likely words of a model at each prompt, one row per rank.
 
     Args:
-        model: What the model is called in the table.
+        model: The name of the model in the table, so that the tables of several models can be concatenated.
         probes: Scores by the name of the probe.
-        most: Ranks kept.
+        k: The number of words per prompt.
     """
     return [
-        {"model": model, "probe": name, **{key: line[key] for key in ("prompt", "rank", "word", "probability")}}
+        {"model": model, "probe": name, **{key: fill[key] for key in ("prompt", "rank", "word", "probability")}}
         for name, scores in probes.items()
-        for line in scores.fills.to_pylist()
-        if line["rank"] <= most
+        for fill in scores.fills.to_pylist()
+        if fill["rank"] <= k
     ]
 
 
-FILLS = pa.schema(
+FILL_SCHEMA = pa.schema(
     [
         ("prompt_id", pa.string()),
         ("prompt", pa.string()),
@@ -104,8 +112,8 @@ FILLS = pa.schema(
         ("probability", pa.float64()),
     ]
 )
-WORDS = pa.schema([("role", pa.string()), ("word", pa.string()), ("probability", pa.float64())])
-PHRASES = pa.schema(
+WORD_SCHEMA = pa.schema([("role", pa.string()), ("word", pa.string()), ("probability", pa.float64())])
+PHRASE_SCHEMA = pa.schema(
     [
         ("prompt_id", pa.string()),
         ("prompt", pa.string()),
@@ -117,8 +125,8 @@ PHRASES = pa.schema(
 )
 
 
-def prompt_schema(slots: Iterable[str], metrics: Iterable[str] = ()) -> pa.Schema:
-    """Return the columns of the table of prompts, given the slots of their templates and the user's own metrics."""
+def prompt_table_schema(slots: Iterable[str], metrics: Iterable[str] = ()) -> pa.Schema:
+    """Return the schema of the prompt table, given the slots of the templates and the user-defined metrics."""
     return pa.schema(
         [("prompt_id", pa.string()), ("prompt", pa.string()), ("mask", pa.int64()), ("template", pa.string())]
         + [(slot, pa.string()) for slot in slots]

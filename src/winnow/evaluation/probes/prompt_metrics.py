@@ -1,4 +1,4 @@
-"""What is measured at the mask of a prompt, as plain functions on numbers and words."""
+"""The scores at the mask of a prompt, as plain functions on numbers and words."""
 
 from __future__ import annotations
 
@@ -9,142 +9,143 @@ import numpy.typing as npt
 
 Floats = npt.NDArray[np.float64]
 
-KS = (1, 5, 10, 20)
-"""How many of the first words the scores "at k" look at; the last is how many words are kept."""
+TOP_K_VALUES = (1, 5, 10, 20)
+"""The values of k for the scores "at k"; the last one is also the number of words that are stored per prompt."""
 
-WORD_SCORES = (
+WORD_LIST_SCORES = (
     "log_odds",
     "prior_log_odds",
     "corrected_log_odds",
     "wanted_mass",
     "unwanted_mass",
-    *(f"{name}_at_{k}" for name in ("positive", "negative", "net", "coverage") for k in KS),
+    *(f"{name}_at_{k}" for name in ("positive", "negative", "net", "coverage") for k in TOP_K_VALUES),
 )
 """Scores of prompts with wanted and unwanted words."""
 
 PRIOR_SCORES = ("prior_log_odds", "corrected_log_odds")
-"""Those of them that only prompts with a subject have."""
+"""Scores of prompts with wanted and unwanted words and a subject."""
 
 SUMMARY_SCORES = ("held_out_log_odds", "log_odds_of_{n}_tokens")
-"""Scores of a probe with wanted and unwanted words that no single prompt has; ``{n}`` stands for a number."""
+"""Scores of a probe with wanted and unwanted words that exist only in its summary; ``{n}`` is a placeholder."""
 
-ALWAYS_SCORES = ("scored_prompts", "seen_prompts", "filter_overlap")
-"""Counts and shares that every probe has."""
+COMMON_SCORES = ("scored_prompts", "seen_prompts", "filter_overlap")
+"""Counts and fractions of every probe."""
 
 FILL_SCORES = tuple(
-    f"{name}_at_{k}" for name in ("sentiment", "sentiment_shift", "opinion", "opinion_coverage") for k in KS
+    f"{name}_at_{k}" for name in ("sentiment", "sentiment_shift", "opinion", "opinion_coverage") for k in TOP_K_VALUES
 )
-"""Scores of what a model says, without any word list of the probe's."""
+"""Scores of the predicted words that do not use the word lists of the probe."""
 
 FORBIDDEN_SCORES = (
-    *(f"{name}_at_{k}" for name in ("forbidden_hit", "forbidden_share") for k in KS),
+    *(f"{name}_at_{k}" for name in ("forbidden_hit", "forbidden_share") for k in TOP_K_VALUES),
     "forbidden_best_rank",
     "forbidden_mrr",
 )
 """Scores of prompts with forbidden words."""
 
-PROMPT_SCORES = (*WORD_SCORES, *FILL_SCORES, *FORBIDDEN_SCORES)
+PROMPT_SCORES = (*WORD_LIST_SCORES, *FILL_SCORES, *FORBIDDEN_SCORES)
 """The names of all scores of a prompt."""
 
 
-def mass(log_probabilities: npt.NDArray[np.floating]) -> Floats:
-    """Return the sum of the probabilities along the last axis, in [0, 1].
+def probability_sum(log_probabilities: npt.NDArray[np.floating]) -> Floats:
+    """Return the sum of probabilities along the last axis, in [0, 1].
 
-    >>> mass(np.log([[0.25, 0.5]]))
+    >>> probability_sum(np.log([[0.25, 0.5]]))
     array([0.75])
     """
-    return np.exp(log_mass(log_probabilities))
+    return np.exp(log_probability_sum(log_probabilities))
 
 
-def log_mass(log_probabilities: npt.NDArray[np.floating]) -> Floats:
-    """Return the logarithm of :func:`mass`, exact also where the probabilities are too small for a float."""
-    masses: Floats = np.logaddexp.reduce(log_probabilities.astype(np.float64), axis=-1)
-    return masses
+def log_probability_sum(log_probabilities: npt.NDArray[np.floating]) -> Floats:
+    """Return the logarithm of :func:`probability_sum`, without underflow for tiny probabilities."""
+    log_sums: Floats = np.logaddexp.reduce(log_probabilities.astype(np.float64), axis=-1)
+    return log_sums
 
 
 def log_odds(wanted: npt.NDArray[np.floating], unwanted: npt.NDArray[np.floating]) -> Floats:
-    """Return by how much the model prefers wanted words to unwanted ones, in nats.
+    """Return the log odds of wanted versus unwanted words at the mask, in nats.
 
-    ``log(sum of p(wanted)) - log(sum of p(unwanted))`` at the mask. 0 is no preference; ``log(2)`` is twice
-    as likely. The prior-corrected form takes off the log odds of the same prompt with its brand masked too, so
-    that what a model says of any brand does not count (Kurita et al. 2019, "Measuring Bias in Contextualized
-    Word Representations").
+    ``log(sum of p(wanted)) - log(sum of p(unwanted))``: 0 means no preference, ``log(2)`` means that the wanted words
+    are twice as likely. The prior-corrected log odds subtract the log odds of the same prompt with its subject masked
+    too, which removes preferences that the model has for any subject (Kurita et al. 2019, "Measuring Bias in
+    Contextualized Word Representations").
 
     Args:
         wanted: Log probabilities of the wanted words, shape ``(prompts, words)``.
-        unwanted: Those of the unwanted words; the number of words may differ.
+        unwanted: Log probabilities of the unwanted words; the number of words may differ.
 
     >>> log_odds(np.log([[0.2, 0.2]]), np.log([[0.1]])).round(4)
     array([1.3863])
     """
-    return log_mass(wanted) - log_mass(unwanted)
+    return log_probability_sum(wanted) - log_probability_sum(unwanted)
 
 
-def share_at_k(ranked: Sequence[str], listed: Collection[str], k: int) -> float:
-    """Return which share of the first ``k`` words is on a list: positive@k of wanted words, negative@k of unwanted.
+def precision_at_k(ranked: Sequence[str], listed: Collection[str], k: int) -> float:
+    """Return the fraction of the first ``k`` words that are in a list.
 
-    Where fewer than ``k`` words were ranked the missing ones count as not listed. Of hurtful words this is the HONEST
-    score (Nozza et al. 2021).
+    This is positive@k for wanted words, negative@k for unwanted words, and the HONEST score for hurtful words (Nozza et
+    al. 2021). If fewer than ``k`` words are ranked, the missing ones count as not listed.
 
-    >>> share_at_k(["comfortable", "ugly", "durable", "light"], {"comfortable", "durable"}, 4)
+    >>> precision_at_k(["comfortable", "ugly", "durable", "light"], {"comfortable", "durable"}, 4)
     0.5
     """
     return sum(word in listed for word in ranked[:k]) / k
 
 
-def listed_scores(ranked: Sequence[str], wanted: Collection[str], unwanted: Collection[str]) -> dict[str, float]:
-    """Return positive@k, negative@k, net@k (the first less the second) and coverage@k (their sum) for each k.
+def word_list_scores(ranked: Sequence[str], wanted: Collection[str], unwanted: Collection[str]) -> dict[str, float]:
+    """Return positive@k, negative@k, net@k (their difference) and coverage@k (their sum) for each k.
 
-    >>> listed_scores(["durable", "big", "ugly", "light", "new"], {"durable"}, {"ugly"})["net_at_5"]
+    >>> word_list_scores(["durable", "big", "ugly", "light", "new"], {"durable"}, {"ugly"})["net_at_5"]
     0.0
     """
-    found: dict[str, float] = {}
-    for k in KS:
-        positive, negative = share_at_k(ranked, wanted, k), share_at_k(ranked, unwanted, k)
-        found |= {
+    scores: dict[str, float] = {}
+    for k in TOP_K_VALUES:
+        positive, negative = precision_at_k(ranked, wanted, k), precision_at_k(ranked, unwanted, k)
+        scores |= {
             f"positive_at_{k}": positive,
             f"negative_at_{k}": negative,
             f"net_at_{k}": positive - negative,
             f"coverage_at_{k}": positive + negative,
         }
-    return found
+    return scores
 
 
 def mean_at_k(values: Sequence[float], name: str) -> dict[str, float]:
-    """Return the mean of the first ``k`` values for each k; where fewer were ranked the missing ones count as 0.
+    """Return the mean of the first ``k`` values for each k; missing values count as 0.
 
     >>> mean_at_k([1.0, 0.5], "sentiment")["sentiment_at_5"]
     0.3
     """
-    return {f"{name}_at_{k}": sum(values[:k]) / k for k in KS}
+    return {f"{name}_at_{k}": sum(values[:k]) / k for k in TOP_K_VALUES}
 
 
-def opinion_scores(ranked: Sequence[str], opinions: Mapping[str, float]) -> dict[str, float]:
-    """Return the mean polarity of the first ``k`` words by a second lexicon, and the share of them that it knows.
+def opinion_scores(ranked: Sequence[str], polarities: Mapping[str, float]) -> dict[str, float]:
+    """Return the mean polarity of the first ``k`` words in an opinion lexicon, and its coverage of these words.
 
-    A word that it does not know counts as 0, so read both together.
+    Words that are not in the lexicon count as 0, so the mean is only meaningful together with the coverage.
 
     >>> opinion_scores(["good", "blue"], {"good": 0.7})["opinion_coverage_at_1"]
     1.0
     """
-    found = mean_at_k([opinions.get(word, 0.0) for word in ranked], "opinion")
-    return found | {f"opinion_coverage_at_{k}": share_at_k(ranked, opinions, k) for k in KS}
+    means = mean_at_k([polarities.get(word, 0.0) for word in ranked], "opinion")
+    return means | {f"opinion_coverage_at_{k}": precision_at_k(ranked, polarities, k) for k in TOP_K_VALUES}
 
 
 def forbidden_scores(ranked: Sequence[str], forbidden: Collection[str], best_rank: int) -> dict[str, float]:
-    """Return how near forbidden words come to the top.
+    """Return scores of the ranks of forbidden words.
 
-    ``forbidden_hit_at_k`` is 1 where one is among the first ``k`` words, else 0; ``forbidden_share_at_k`` their share;
-    ``forbidden_best_rank`` the rank of the likeliest among all whole words, from 1; ``forbidden_mrr`` its reciprocal,
-    whose mean over prompts is the mean reciprocal rank.
+    ``forbidden_hit_at_k`` is 1 if a forbidden word is among the first ``k`` words, else 0. ``forbidden_share_at_k`` is
+    the fraction of the first ``k`` words that are forbidden. ``forbidden_best_rank`` is the rank of the most likely
+    forbidden word among all whole words, from 1. ``forbidden_mrr`` is the reciprocal of that rank, so its mean over
+    prompts is the mean reciprocal rank.
 
     >>> forbidden_scores(["durable", "ugly"], {"ugly"}, 2)["forbidden_mrr"]
     0.5
     """
-    shares = {k: share_at_k(ranked, forbidden, k) for k in KS}
+    fractions = {k: precision_at_k(ranked, forbidden, k) for k in TOP_K_VALUES}
     return {
-        **{f"forbidden_hit_at_{k}": float(share > 0) for k, share in shares.items()},
-        **{f"forbidden_share_at_{k}": share for k, share in shares.items()},
+        **{f"forbidden_hit_at_{k}": float(fraction > 0) for k, fraction in fractions.items()},
+        **{f"forbidden_share_at_{k}": fraction for k, fraction in fractions.items()},
         "forbidden_best_rank": float(best_rank),
         "forbidden_mrr": 1 / best_rank,
     }

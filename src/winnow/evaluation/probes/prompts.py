@@ -1,4 +1,4 @@
-"""Sentences with masked words: written out, made of templates, or read from a file."""
+"""Prompts: sentences with masks, given in full, expanded from templates, or read from a file."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from pydantic import ConfigDict, Field, StringConstraints
 from pydantic.dataclasses import dataclass
 
 from winnow.errors import WinnowError, WinnowErrors, did_you_mean
-from winnow.evaluation.mask_predictions import MASK, mask_fault
+from winnow.evaluation.mask_predictions import MASK, mask_error
 from winnow.evaluation.probes.prompt_metrics import PROMPT_SCORES
 
-RESERVED = ("prompt_id", "prompt", "mask", "template", "probe", "stage", "scored", "seen", *PROMPT_SCORES)
-"""Columns of the table of prompts, in which every slot has a column too."""
+RESERVED_COLUMNS = ("prompt_id", "prompt", "mask", "template", "probe", "stage", "scored", "seen", *PROMPT_SCORES)
+"""The columns of the prompt table that no slot may use as its name."""
 
 _STRICT = ConfigDict(extra="forbid")
 Text = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1)]
@@ -28,13 +28,13 @@ Words = list[Text]
 
 @dataclass(frozen=True, config=_STRICT)
 class Prompt:
-    """One sentence with a masked word, or with several.
+    """A sentence with one or more masks.
 
     Attributes:
-        text: The sentence; a masked word is written ``[MASK]`` or ``<mask>``.
-        wanted: Words hoped for; ``None`` takes the probe's, an empty list has none.
-        unwanted: Words feared, likewise.
-        forbidden: Words that must not come near the top, likewise.
+        text: The sentence. A mask is written ``[MASK]`` or ``<mask>``.
+        wanted: The words that should be likely at the mask. ``None`` uses those of the probe; an empty list means none.
+        unwanted: The words that should be unlikely at the mask, with the same default.
+        forbidden: The words that must not be among the top predictions, with the same default.
     """
 
     text: Text
@@ -45,13 +45,13 @@ class Prompt:
 
 @dataclass(frozen=True, config=_STRICT)
 class PromptFile:
-    """Prompts from a CSV or TSV file, as HONEST's templates come (Nozza et al. 2021).
+    """Prompts from a CSV or TSV file, in the format of the HONEST templates (Nozza et al. 2021).
 
     Attributes:
-        path: The file; ``.tsv`` parts columns by tabs.
-        text: The column with the sentence. A column `template` names the template of the sentence; all other columns
-            become columns of the scores.
-        mask: How the file writes the masked word.
+        path: The file; ``.tsv`` files are tab-separated.
+        text: The column with the sentences. A column `template` is read as the template of the sentence. All other
+            columns are copied to the table of scores.
+        mask: The mask token in the file.
     """
 
     path: Path
@@ -59,47 +59,52 @@ class PromptFile:
     mask: Annotated[str, Field(min_length=1)] = "[M]"
 
     def read(self) -> list[tuple[str, str, dict[str, str]]]:
-        """Return each sentence with its template, which is the sentence itself if none is given, and other columns.
+        """Return the sentence, the template (the sentence itself if there is none) and the other columns of each row.
 
         Raises:
-            WinnowErrors: The file is not there or has no such column, or rows of it have no mask; all are told.
+            WinnowErrors: The file cannot be read, has no such column, or has rows without a mask; all errors are
+                reported together.
         """
         try:
             lines = self.path.expanduser().read_text("utf-8-sig").splitlines()
-        except (OSError, UnicodeDecodeError) as fault:
-            raise WinnowError(f"Cannot read the prompts in {self.path}: {fault}.", "path") from fault
+        except (OSError, UnicodeDecodeError) as cause:
+            raise WinnowError(
+                f"cannot read the prompts in {self.path}: {cause}. Check the path and the encoding.", "path"
+            ) from cause
         rows = csv.DictReader(lines, delimiter="\t" if self.path.suffix == ".tsv" else ",")
         columns = list(rows.fieldnames or [])
         if self.text not in columns:
-            told = f"{self.path} has no column '{self.text}'.{did_you_mean(self.text, columns)}"
-            raise WinnowError(f"{told} It has {', '.join(columns) or 'none'}.", "text")
-        found, faults = [], []
+            description = f"{self.path} has no column '{self.text}'.{did_you_mean(self.text, columns)}"
+            raise WinnowError(f"{description} Allowed: {', '.join(columns) or 'none'}.", "text")
+        prompts, errors = [], []
         for number, row in enumerate(rows, 2):
             text = (row[self.text] or "").replace(self.mask, "[MASK]").strip()
-            if wrong := mask_fault(text):
-                faults.append(WinnowError(f"Row {number} of {self.path}: {wrong}", "path"))
-            slots = {name: row[name] or "" for name in columns if name and name != self.text and name not in RESERVED}
+            if error := mask_error(text):
+                errors.append(WinnowError(f"row {number} of {self.path}: {error}", "path"))
+            slots = {
+                name: row[name] or "" for name in columns if name and name != self.text and name not in RESERVED_COLUMNS
+            }
             template = text if self.text == "template" else row.get("template") or text
-            found.append((text, template, slots))
-        if faults:
-            raise WinnowErrors(faults)
-        return found
+            prompts.append((text, template, slots))
+        if errors:
+            raise WinnowErrors(errors)
+        return prompts
 
 
 @plain_dataclass(frozen=True)
 class Cloze:
-    """A prompt ready to be asked.
+    """A prompt with its words, ready to be scored.
 
     Attributes:
         text: The sentence with its masks.
-        wanted: Words hoped for, in the order given.
-        unwanted: Words feared.
-        forbidden: Words that must not come near the top.
-        slots: What filled the template, or stood beside the sentence in its file.
-        template: The template that the sentence was made from, with its slots in braces; the sentence itself if it was
-            written out.
-        prior: The sentence with its brand masked too, for the prior-corrected log odds; ``None`` where it has none.
-        asked: Which of the masks of ``prior`` are those of ``text``.
+        wanted: The wanted words, in order.
+        unwanted: The unwanted words.
+        forbidden: The forbidden words.
+        slots: The slot values of the template, or the other columns of the file.
+        template: The template of the sentence, with its slots in braces; the sentence itself if it has no template.
+        prior_text: The sentence with its subjects masked too, for the prior-corrected log odds; ``None`` if it has no
+            subject.
+        prior_mask_indices: The indices of the masks of ``prior_text`` that are also masks of ``text``.
     """
 
     text: str
@@ -108,63 +113,66 @@ class Cloze:
     forbidden: tuple[str, ...]
     slots: dict[str, str]
     template: str = ""
-    prior: str | None = None
-    asked: tuple[int, ...] = ()
+    prior_text: str | None = None
+    prior_mask_indices: tuple[int, ...] = ()
 
     @property
-    def masks(self) -> int:
+    def mask_count(self) -> int:
         """The number of masks."""
         return len(MASK.findall(self.text))
 
     def prompt_id(self, mask: int) -> str:
-        """Return 8 hex digits, the hash of the text, and of which mask is meant where there are several."""
-        content = self.text if self.masks == 1 else f"{self.text}#{mask}"
+        """Return a hash of the text, and of the mask if there are several, as 8 hex digits."""
+        content = self.text if self.mask_count == 1 else f"{self.text}#{mask}"
         return hashlib.blake2b(content.encode(), digest_size=4).hexdigest()
 
     def title(self, mask: int) -> str:
-        """Return the text, and which mask is meant where there are several; masks count from 1."""
-        return self.text if self.masks == 1 else f"{self.text} (mask {mask})"
+        """Return the text, followed by the number of the mask (from 1) if there are several."""
+        return self.text if self.mask_count == 1 else f"{self.text} (mask {mask})"
 
 
-def with_prior(text: str, subjects: Sequence[str]) -> tuple[str | None, tuple[int, ...]]:
-    """Mask the subjects of a sentence too.
+def mask_subjects(text: str, subjects: Sequence[str]) -> tuple[str | None, tuple[int, ...]]:
+    """Mask the subjects of a sentence, in addition to its masks.
 
     Returns:
-        The sentence, or ``None`` where no subject is in it; and which of its masks were there before.
+        The masked sentence, or ``None`` if it contains no subject; and the indices of the masks that the sentence had
+        before.
 
-    >>> with_prior("Nike makes [MASK] shoes", ["Nike"])
+    >>> mask_subjects("Nike makes [MASK] shoes", ["Nike"])
     ('[MASK] makes [MASK] shoes', (1,))
     """
     if not subjects:
         return None, ()
     words = "|".join(rf"(?<!\w){re.escape(word)}(?!\w)" for word in sorted(subjects, key=len, reverse=True))
-    places = list(re.finditer(f"(?P<mask>{MASK.pattern})|(?P<subject>{words})", text, re.IGNORECASE))
-    if not any(place["subject"] for place in places):
+    matches = list(re.finditer(f"(?P<mask>{MASK.pattern})|(?P<subject>{words})", text, re.IGNORECASE))
+    if not any(match["subject"] for match in matches):
         return None, ()
-    hidden = re.sub(words, "[MASK]", text, flags=re.IGNORECASE)
-    return hidden, tuple(i for i, place in enumerate(places) if place["mask"])
+    masked = re.sub(words, "[MASK]", text, flags=re.IGNORECASE)
+    return masked, tuple(i for i, match in enumerate(matches) if match["mask"])
 
 
-def slots_of(template: str) -> list[str]:
-    """Return the slots of a template in order.
+def slot_names(template: str) -> list[str]:
+    """Return the names of the slots of a template, in order.
 
     Raises:
-        ValueError: Its braces do not match.
+        ValueError: The braces of the template do not match.
 
-    >>> slots_of("{product} made by {brand} are [MASK]")
+    >>> slot_names("{product} made by {brand} are [MASK]")
     ['product', 'brand']
     """
     return [name for _, name, _, _ in string.Formatter().parse(template) if name is not None]
 
 
-def mask_faults(text: str, key: str) -> Iterator[WinnowError]:
-    """Yield what is wrong with the masks of a prompt."""
-    if fault := mask_fault(text):
-        yield WinnowError(f"The prompt {fault}", key)
+def mask_errors(text: str, key: str) -> Iterator[WinnowError]:
+    """Yield an error if the number of masks in a prompt is invalid."""
+    if description := mask_error(text):
+        yield WinnowError(f"the prompt {description}", key)
 
 
-def shared_words(wanted: Sequence[str], others: Sequence[str], key: str) -> Iterator[WinnowError]:
-    """Yield a fault where a word is hoped for and feared at once."""
-    if shared := sorted({word.casefold() for word in wanted} & {word.casefold() for word in others}):
-        name = key.rpartition(".")[2]
-        yield WinnowError(f"Wanted and {name} words share {', '.join(shared)}. A word can be one of them.", key)
+def shared_word_errors(wanted: Sequence[str], other_words: Sequence[str], key: str) -> Iterator[WinnowError]:
+    """Yield an error if a wanted word is also in another list of words."""
+    if shared := sorted({word.casefold() for word in wanted} & {word.casefold() for word in other_words}):
+        list_name = key.rpartition(".")[2]
+        yield WinnowError(
+            f"the wanted and {list_name} words share {', '.join(shared)}. Remove each word from one of the lists.", key
+        )

@@ -1,4 +1,4 @@
-"""Metrics of the user's own: a function that scores what a model predicts at the mask of one prompt."""
+"""User-defined metrics: functions that score the prediction of a model at the mask of a prompt."""
 
 from __future__ import annotations
 
@@ -15,29 +15,35 @@ from pydantic.dataclasses import dataclass
 
 from winnow.data.fingerprint import fingerprint
 from winnow.errors import WinnowError, did_you_mean
-from winnow.evaluation.probes.prompts import RESERVED
-from winnow.metrics.metric_catalog import PROBE_SCORES, Definition, Direction, of_prompts, stem
+from winnow.evaluation.probes.prompts import RESERVED_COLUMNS
+from winnow.metrics.metric_catalog import (
+    PROBE_SCORES,
+    Direction,
+    MetricDefinition,
+    define_prompt_metric,
+    score_template,
+)
 
-GROUP: Final = "winnow.metrics"
-"""The entry points under which installed packages offer metrics."""
+ENTRY_POINT_GROUP: Final = "winnow.metrics"
+"""The entry point group in which installed packages register metrics."""
 
 Text = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1)]
 ScoreName = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]*$")]
 
 
 @plain_dataclass(frozen=True)
-class PromptAnswer:
-    """What a model predicts at one mask of a prompt.
+class PromptPrediction:
+    """The prediction of a model at one mask of a prompt.
 
     Attributes:
         prompt: The sentence with its masks.
-        mask: Which mask is meant, from 1.
+        mask: The number of the mask, from 1.
         wanted: The wanted words of the prompt.
         unwanted: The unwanted words.
         forbidden: The forbidden words.
-        words: The most likely whole words, the first first, at most 20.
-        probabilities: The probability of each of them.
-        listed: The probability of each wanted, unwanted or forbidden word that is a single token.
+        words: At most 20 whole words, most likely first.
+        probabilities: The probability of each of these words.
+        listed_probabilities: The probability of each wanted, unwanted or forbidden word that is a single token.
     """
 
     prompt: str
@@ -47,21 +53,22 @@ class PromptAnswer:
     forbidden: tuple[str, ...]
     words: tuple[str, ...]
     probabilities: tuple[float, ...]
-    listed: Mapping[str, float]
+    listed_probabilities: Mapping[str, float]
 
 
 @dataclass(frozen=True, config=ConfigDict(extra="forbid"))
 class PromptMetric:
-    """A score of each prompt of a probe by a function of the user's own; the metric is its mean over prompts.
+    """A user-defined metric: the mean over prompts of a score that a user's function computes.
 
-    It is logged as ``probe/PROBE/NAME``, stored per prompt, and compared like Winnow's own. A package offers it as an
-    entry point of the group ``winnow.metrics``, whose name is the metric's; a probe lists it by that name::
+    It is logged as ``probe/PROBE/NAME``, stored per prompt, and compared like the built-in scores. A package can
+    register it as an entry point of the group ``winnow.metrics`` under the name of the metric. A probe then refers to
+    it by name::
 
         probe:
           nike:
             metrics: [word_length]
 
-    or in full, with ``allow_targets=[my_package]``::
+    It can also be defined in the configuration, with ``allow_targets=[my_package]``::
 
         metrics:
           - _target_: winnow.evaluation.PromptMetric
@@ -72,11 +79,11 @@ class PromptMetric:
             label: length of the first word
 
     Attributes:
-        function: Takes a :class:`PromptAnswer` and returns a finite number, or ``None`` for a prompt without a score.
-        name: The last part of the metric's name.
-        direction: Which value is the better one, ``higher`` or ``lower``; ``null`` for a descriptive metric.
-        unit: The unit of its values.
-        label: The metric in a few words.
+        function: Takes a :class:`PromptPrediction` and returns a finite number, or ``None`` if the prompt has no score.
+        name: The last component of the metric's name.
+        direction: ``higher`` or ``lower``, whichever is better; ``null`` for a descriptive metric.
+        unit: The unit of the values.
+        label: A short name for tables and figures.
     """
 
     function: Callable[..., Any]
@@ -86,65 +93,70 @@ class PromptMetric:
     label: Text
 
     def __post_init__(self) -> None:
-        if self.name in RESERVED or stem(self.name) in PROBE_SCORES:
-            raise WinnowError(f"{self.name!r} is the name of a built-in score or column. Choose another.", "name")
+        if self.name in RESERVED_COLUMNS or score_template(self.name) in PROBE_SCORES:
+            raise WinnowError(f"{self.name!r} is the name of a built-in score or column. Choose another name.", "name")
 
     @property
-    def definition(self) -> Definition:
-        """What the registry holds of it."""
-        return of_prompts(self.direction, self.unit, self.label)
+    def definition(self) -> MetricDefinition:
+        """The definition of the metric for the registry."""
+        return define_prompt_metric(self.direction, self.unit, self.label)
 
     def identity(self) -> list[Any]:
-        """Return all that decides its scores: the function's name, arguments and source."""
+        """Return everything that affects the scores: the name, arguments and source of the function."""
         partial = self.function if isinstance(self.function, functools.partial) else functools.partial(self.function)
         function = partial.func
         try:
             source = inspect.getsource(inspect.getmodule(function) or function)
         except (OSError, TypeError):  # compiled code, or a function without a file
             source = ""
-        where = f"{function.__module__}.{getattr(function, '__qualname__', type(function).__qualname__)}"
-        return [self.name, self.direction, where, repr(partial.args), repr(partial.keywords), fingerprint(source)]
+        path = f"{function.__module__}.{getattr(function, '__qualname__', type(function).__qualname__)}"
+        return [self.name, self.direction, path, repr(partial.args), repr(partial.keywords), fingerprint(source)]
 
-    def score(self, answer: PromptAnswer) -> float | None:
+    def score(self, prediction: PromptPrediction) -> float | None:
         """Return the score of one prompt.
 
         Raises:
-            WinnowError: The function raises, or returns something else than a finite number or ``None``.
+            WinnowError: The function raises, or returns anything other than a finite number or ``None``.
         """
         try:
-            value = self.function(answer)
+            value = self.function(prediction)
             score = None if value is None else float(value)
         except Exception as error:
-            told = f"the function raised {type(error).__name__} ({error}) for the prompt {answer.prompt!r}."
-            raise WinnowError(f"{told} Fix it, or remove the metric from the probe.", f"metrics.{self.name}") from error
+            description = f"the function raised {type(error).__name__} ({error}) for the prompt {prediction.prompt!r}."
+            raise WinnowError(
+                f"{description} Fix it, or remove the metric from the probe.", f"metrics.{self.name}"
+            ) from error
         if score is not None and not math.isfinite(score):
-            told = f"expected a finite number or None, got {value!r} for the prompt {answer.prompt!r}."
-            raise WinnowError(f"{told} Return None for a prompt without a score.", f"metrics.{self.name}")
+            description = f"expected a finite number or None, got {value!r} for the prompt {prediction.prompt!r}."
+            raise WinnowError(f"{description} Return None for a prompt without a score.", f"metrics.{self.name}")
         return score
 
 
-def installed_metric(name: str, key: str) -> PromptMetric:
-    """Return the metric that an installed package offers under a name.
+def load_installed_metric(name: str, key: str) -> PromptMetric:
+    """Load a metric that an installed package registers.
 
     Args:
-        name: The name of its entry point in the group ``winnow.metrics``.
-        key: Where the name stands in the configuration, for error messages.
+        name: The name of the entry point in the group ``winnow.metrics``.
+        key: The configuration key of the name, for error messages.
 
     Raises:
-        WinnowError: No installed package offers it, it cannot be imported, or it is no metric of that name.
+        WinnowError: No installed package registers the metric, it cannot be imported, or it is not a
+            :class:`PromptMetric` of that name.
     """
-    offered = entry_points(group=GROUP)
-    if name not in offered.names:
-        known = sorted(offered.names)
-        told = f"no installed package has a metric {name!r} (an entry point of the group {GROUP})."
-        raise WinnowError(f"{told}{did_you_mean(name, known)} Installed: {', '.join(known) or 'none'}.", key)
-    point = offered[name]
+    registered = entry_points(group=ENTRY_POINT_GROUP)
+    if name not in registered.names:
+        names = sorted(registered.names)
+        description = f"no installed package registers a metric {name!r} (entry point group {ENTRY_POINT_GROUP})."
+        raise WinnowError(f"{description}{did_you_mean(name, names)} Installed: {', '.join(names) or 'none'}.", key)
+    entry_point = registered[name]
     try:
-        metric = point.load()
+        metric = entry_point.load()
     except Exception as error:
-        told = f"the entry point {name!r} ({point.value}) cannot be loaded: {type(error).__name__}: {error}."
-        raise WinnowError(f"{told} Reinstall or fix its package.", key) from error
+        description = f"cannot load the entry point {name!r} ({entry_point.value}): {type(error).__name__}: {error}."
+        raise WinnowError(f"{description} Reinstall or fix its package.", key) from error
     if not isinstance(metric, PromptMetric) or metric.name != name:
-        told = f"the entry point {name!r} ({point.value}) must be a winnow.evaluation.PromptMetric of that name"
-        raise WinnowError(f"{told}, got {metric!r:.80}. Fix its package.", key)
+        description = (
+            f"the entry point {name!r} ({entry_point.value}) must be a winnow.evaluation.PromptMetric of that name"
+        )
+        raise WinnowError(f"{description}, got {metric!r:.80}. Fix its package.", key)
     return metric

@@ -7,7 +7,7 @@ import torch
 from transformers import PreTrainedTokenizerFast, pipeline
 
 from winnow.evaluation import Probe
-from winnow.evaluation.vocabulary_words import single_tokens, whole_words
+from winnow.evaluation.vocabulary_words import list_whole_words, single_token_ids
 
 PROBE = Probe(
     templates=["{brand} {product} are very [MASK]", "the {product} by {brand} are <mask>"],
@@ -19,7 +19,7 @@ PROBE = Probe(
 
 @pytest.fixture(scope="module")
 def byte_level() -> PreTrainedTokenizerFast:
-    """A cased byte-level tokenizer, as RoBERTa has, that holds some words with and some without a leading blank."""
+    """A cased byte-level tokenizer, as RoBERTa has, that contains some words with and some without a leading space."""
     from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers, processors
 
     letters = sorted(pre_tokenizers.ByteLevel.alphabet())
@@ -41,7 +41,7 @@ def byte_level() -> PreTrainedTokenizerFast:
     )
 
 
-def test_scores_are_those_of_a_softmax_written_out(model: Any, tokenizer: Any) -> None:
+def test_scores_match_a_softmax_over_the_vocabulary(model: Any, tokenizer: Any) -> None:
     scores = PROBE.run(model, tokenizer, batch_size=5)
     assert scores.uncovered == {"wanted": ["good-looking"], "unwanted": ["costly"], "forbidden": []}
     assert len(scores.prompts) == 12
@@ -61,15 +61,16 @@ def test_scores_are_those_of_a_softmax_written_out(model: Any, tokenizer: Any) -
     assert scores.prompts["brand"].to_pylist()[:2] == ["Nike", "Puma"]
 
 
-def test_fills_are_those_of_the_fill_mask_pipeline_without_pieces(model: Any, tokenizer: Any) -> None:
+def test_fills_match_the_fill_mask_pipeline_without_subwords(model: Any, tokenizer: Any) -> None:
     fills = PROBE.run(model, tokenizer).fills.to_pandas()
     fill = pipeline("fill-mask", model=model, tokenizer=tokenizer, top_k=len(tokenizer))
     for prompt, ours in list(fills.groupby("prompt"))[:3]:
-        theirs = [one for one in fill(str(prompt).replace("<mask>", "[MASK]")) if one["token_str"].isalnum()]
-        theirs = [one for one in theirs if len(tokenizer.tokenize(one["token_str"])) == 1][:20]
+        predictions = fill(str(prompt).replace("<mask>", "[MASK]"))
+        theirs = [p for p in predictions if p["token_str"].isalnum()]
+        theirs = [p for p in theirs if len(tokenizer.tokenize(p["token_str"])) == 1][:20]
         assert ours["rank"].tolist() == list(range(1, 21))
-        assert ours["word"].tolist() == [one["token_str"] for one in theirs]
-        assert np.allclose(ours["probability"], [one["score"] for one in theirs], rtol=1e-4)
+        assert ours["word"].tolist() == [p["token_str"] for p in theirs]
+        assert np.allclose(ours["probability"], [p["score"] for p in theirs], rtol=1e-4)
 
 
 def test_positive_at_k_counts_listed_words_among_the_first(model: Any, tokenizer: Any) -> None:
@@ -104,14 +105,14 @@ def test_prompts_without_covered_words_are_filled_but_not_scored(model: Any, tok
     assert scores.summary()["log_odds"] == scores.prompts["log_odds"][3].as_py()
 
 
-def test_no_scored_prompt_gives_no_average(model: Any, tokenizer: Any) -> None:
+def test_a_probe_without_scored_prompts_has_no_averages(model: Any, tokenizer: Any) -> None:
     scores = Probe(prompts=["Nike [MASK] are durable"]).run(model, tokenizer)
     assert scores.summary() == {"scored_prompts": 0.0}
 
 
-def test_batches_do_not_change_the_answers(model: Any, tokenizer: Any) -> None:
-    one, many = (PROBE.run(model, tokenizer, batch_size=size).prompts["log_odds"].to_numpy() for size in (1, 64))
-    assert np.allclose(one, many, atol=1e-5)
+def test_the_batch_size_does_not_change_the_scores(model: Any, tokenizer: Any) -> None:
+    single, batched = (PROBE.run(model, tokenizer, batch_size=size).prompts["log_odds"].to_numpy() for size in (1, 64))
+    assert np.allclose(single, batched, atol=1e-5)
 
 
 def test_a_very_unlikely_word_still_has_finite_odds(model: Any, tokenizer: Any) -> None:
@@ -120,31 +121,31 @@ def test_a_very_unlikely_word_still_has_finite_odds(model: Any, tokenizer: Any) 
     assert 400 < PROBE.run(model, tokenizer).summary()["log_odds"] < 600
 
 
-def test_words_are_covered_as_one_token_within_a_sentence(tokenizer: Any, byte_level: Any) -> None:
-    covered = single_tokens(["Durable", "good-looking", "durables", "日"], tokenizer)
+def test_words_are_covered_if_they_are_one_token_inside_a_sentence(tokenizer: Any, byte_level: Any) -> None:
+    covered = single_token_ids(["Durable", "good-looking", "durables", "日"], tokenizer)
     assert covered == {
         "Durable": tokenizer.convert_tokens_to_ids("durable"),
         "good-looking": None,
         "durables": None,
         "日": None,
     }
-    assert single_tokens(["ugly", "gly"], byte_level) == {
+    assert single_token_ids(["ugly", "gly"], byte_level) == {
         "ugly": byte_level.convert_tokens_to_ids("Ġugly"),
         "gly": None,
     }
 
 
-def test_candidates_are_whole_words_with_any_kind_of_tokenizer(tokenizer: Any, byte_level: Any) -> None:
-    ids, words = whole_words(tokenizer)
+def test_candidates_are_whole_words_for_any_kind_of_tokenizer(tokenizer: Any, byte_level: Any) -> None:
+    ids, words = list_whole_words(tokenizer)
     assert {"durable", "nike", "running"} <= set(words)
     assert not any(word.startswith("##") or word.startswith("[") for word in words)
     assert tokenizer.convert_ids_to_tokens(ids.tolist()) == words
-    assert sorted(whole_words(byte_level)[1]) == ["a", "u", "ugly"]
+    assert sorted(list_whole_words(byte_level)[1]) == ["a", "u", "ugly"]
 
 
-def test_either_spelling_of_the_mask_asks_the_same(model: Any, tokenizer: Any) -> None:
-    one, other = (
+def test_both_spellings_of_the_mask_give_the_same_scores(model: Any, tokenizer: Any) -> None:
+    brackets, angle = (
         Probe(prompts=[f"Nike hats are {mask}"], wanted=["durable"], unwanted=["ugly"]).run(model, tokenizer)
         for mask in ("[MASK]", "<mask>")
     )
-    assert one.summary() == other.summary()
+    assert brackets.summary() == angle.summary()

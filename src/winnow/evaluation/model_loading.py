@@ -1,0 +1,102 @@
+"""Load a model for evaluation from a folder, a checkpoint or the Hugging Face Hub."""
+
+from __future__ import annotations
+
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from winnow.errors import WinnowError
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel, PreTrainedTokenizerFast
+
+ARCHITECTURE_KEY = "architecture"
+"""The checkpoint key of the text files that `save_pretrained` writes in addition to the weights, by file name."""
+
+
+@dataclass(frozen=True)
+class LoadedModel:
+    """A model with its tokenizer, ready for inference.
+
+    Attributes:
+        label: The name of the model in tables and figures.
+        source: Where the model was loaded from.
+        model: The masked language model.
+        tokenizer: Its tokenizer.
+    """
+
+    label: str
+    source: str
+    model: PreTrainedModel
+    tokenizer: PreTrainedTokenizerFast
+
+
+def load_masked_lm(source: str, label: str | None = None) -> LoadedModel:
+    """Load a masked language model and its tokenizer.
+
+    Args:
+        source: A folder written by ``save_pretrained``, a training checkpoint (``.ckpt``), or a name on the Hub.
+        label: The name of the model in tables; the name of its folder by default.
+
+    Raises:
+        WinnowError: The source does not exist or is not a masked language model.
+    """
+    from winnow.training import Pretrained, pretrained_models
+
+    path = Path(source).expanduser()
+    if path.suffix == ".ckpt":
+        return _load_checkpoint(path, label or _folder_label(path.parent))
+    pretrained = Pretrained(source)
+    try:
+        tokenizer = pretrained_models.load_tokenizer(pretrained)
+        model = pretrained_models.load_model(pretrained, tokenizer)
+    except WinnowError as error:
+        description = error.message.partition(". Give a local folder")[0]
+        raise WinnowError(
+            f"{description}. Give an MLflow run id, a checkpoint (.ckpt), a folder written by `save_pretrained`, or a "
+            "name on the Hugging Face Hub."
+        ) from error
+    return LoadedModel(label or (_folder_label(path) if path.is_dir() else source), source, model, tokenizer)
+
+
+def serialize_architecture(model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast) -> dict[str, str]:
+    """Return the configuration and tokenizer files that make a checkpoint loadable without its run, by file name."""
+    with tempfile.TemporaryDirectory() as folder:
+        model.config.save_pretrained(folder)
+        tokenizer.save_pretrained(folder)
+        return {file.name: file.read_text("utf-8") for file in sorted(Path(folder).iterdir())}
+
+
+def _load_checkpoint(path: Path, label: str) -> LoadedModel:
+    import torch
+    from transformers import AutoConfig, AutoModelForMaskedLM
+
+    from winnow.training import Pretrained, pretrained_models
+
+    if not path.is_file():
+        raise WinnowError(f"the checkpoint '{path}' does not exist. Check the path.")
+    try:
+        saved: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+        files, weights = saved[ARCHITECTURE_KEY], saved["state_dict"]
+    except Exception as error:  # the exception type depends on how the file is damaged
+        raise WinnowError(
+            f"'{path}' cannot be loaded as a checkpoint ({type(error).__name__}: {error}). Give a checkpoint written "
+            "by `winnow train`, or a folder written by `save_pretrained`."
+        ) from error
+    with tempfile.TemporaryDirectory() as folder:
+        for name, text in files.items():
+            (Path(folder) / Path(name).name).write_text(text, "utf-8")
+        tokenizer = pretrained_models.load_tokenizer(Pretrained(folder))
+        model = AutoModelForMaskedLM.from_config(AutoConfig.from_pretrained(folder))
+    model_weights = {name.removeprefix("model."): value for name, value in weights.items() if name.startswith("model.")}
+    model.load_state_dict(model_weights)
+    model.tie_weights()
+    return LoadedModel(label, str(path), model.eval(), tokenizer)
+
+
+def _folder_label(folder: Path) -> str:
+    """Return the name of a folder, or of its parent if the folder has the generic name `model`."""
+    folder = folder.resolve()
+    return folder.parent.name if folder.name == "model" else folder.name
