@@ -1,14 +1,17 @@
-"""Time probes and pseudo-log-likelihood beside the loops that notebooks run, on this machine.
+"""Benchmark probes and pseudo-log-likelihoods against the loops commonly found in notebooks.
 
     python benchmarks/evaluation.py --json benchmarks/results/NAME.json
 
-The model has DistilBERT-base's shape, a vocabulary of 30,522 and random weights. 500 prompts are asked by a loop of
-calls of the library's fill-mask pipeline for ten words each, and by a probe; texts are scored by a loop over their
-positions with the library's forward, and by `pseudo_log_likelihoods`. Both sides take turns; a ratio is the loop's CPU
-seconds by Winnow's, the least of several turns each, with the wall seconds beside it. `portable` is PyTorch's own
-linear layers, `chosen` what Winnow picks for this machine; `with_sentiment` is a whole run of the probe, which no loop
-does. `limit` tells what is possible: the operations of the products that each side computes, how many a second one
-core reached in a product that suits it best, and the ratio of a probe that did nothing but its products at that rate.
+The model has the shape of DistilBERT-base, a vocabulary of 30,522 tokens and random weights. For probes, the baseline
+is a loop that calls the fill-mask pipeline of transformers for the ten most likely words of each of 500 prompts. For
+pseudo-log-likelihoods, the baseline is a loop over token positions with the forward of transformers. The variants are
+timed in turn. A ratio is the CPU time of the loop divided by that of Winnow, each the minimum over several rounds; the
+wall time is reported alongside.
+
+`portable` uses PyTorch's linear layers, and `chosen` the backend that Winnow selects for this machine. `with_sentiment`
+is a full run of the probe, which includes scores that the loop does not compute. `limit` estimates the best possible
+ratio: the matmul operations of both variants, the highest matmul throughput measured on one core, and the ratio of a
+probe that only computes its matmuls at that throughput.
 """
 
 from __future__ import annotations
@@ -38,8 +41,8 @@ VOCABULARY, PROMPTS, TEXTS = 30_522, 500, 12
 WORDS = {"wanted": ["comfortable", "durable", "stylish"], "unwanted": ["expensive", "ugly", "heavy"]}
 
 
-def prompts() -> list[str]:
-    """Return 500 different sentences with a mask, of 6 to 13 tokens."""
+def build_prompts() -> list[str]:
+    """Return 500 distinct sentences with a mask, of 6 to 13 tokens."""
     brands = ["nike", "adidas", "puma", "fila", "asics"]
     products = [
         "shoes",
@@ -53,7 +56,7 @@ def prompts() -> list[str]:
         "trousers",
         "caps",
     ]
-    frames = [
+    templates = [
         "{} {} are [MASK]",
         "{} {} are very [MASK]",
         "the {} {} are known for being [MASK]",
@@ -65,22 +68,26 @@ def prompts() -> list[str]:
         "do not buy {} {} if they are [MASK]",
         "all of the {} {} in this shop are so [MASK] today",
     ]
-    return [frame.format(*pair) for frame, pair in itertools.product(frames, itertools.product(brands, products))]
-
-
-def texts_of(count: int) -> list[str]:
-    """Return sentences of about 20 words; some words are cut into several tokens."""
-    some = prompts()
     return [
-        f"{a} and {b} unquestionably".replace("[MASK]", "comfortable")
-        for a, b in zip(some[:count], some[250:], strict=False)
+        template.format(*pair) for template, pair in itertools.product(templates, itertools.product(brands, products))
     ]
 
 
-def base_model() -> tuple[Any, Any]:
-    """Return a model of DistilBERT-base's shape with random weights, and a tokenizer of 30,522 tokens."""
+def build_texts(count: int) -> list[str]:
+    """Return sentences of about 20 words; some words have several tokens."""
+    prompts = build_prompts()
+    return [
+        f"{a} and {b} unquestionably".replace("[MASK]", "comfortable")
+        for a, b in zip(prompts[:count], prompts[250:], strict=False)
+    ]
+
+
+def build_model() -> tuple[Any, Any]:
+    """Return a model with random weights and the shape of DistilBERT-base, and a tokenizer with 30,522 tokens."""
     words = {
-        word for text in (*prompts(), *itertools.chain(*WORDS.values())) for word in text.replace("[MASK]", "").split()
+        word
+        for text in (*build_prompts(), *itertools.chain(*WORDS.values()))
+        for word in text.replace("[MASK]", "").split()
     }
     letters = "bcdfgklmnprstvz"
     filler = ("".join(parts) for parts in itertools.product(letters, "aeiou", letters, "aeiou", letters))
@@ -92,129 +99,136 @@ def base_model() -> tuple[Any, Any]:
         return DistilBertForMaskedLM(config).eval(), tokenizer
 
 
-def whole_words_of(answers: list[list[dict[str, Any]]], whole: set[str]) -> list[list[tuple[str, float]]]:
-    """Return the first ten whole words of each of the pipeline's answers."""
-    found = [
-        [(one["token_str"], one["score"]) for one in answer if one["token_str"] in whole][:10] for answer in answers
+def select_whole_words(predictions: list[list[dict[str, Any]]], whole_words: set[str]) -> list[list[tuple[str, float]]]:
+    """Return the first ten whole words of each prediction of the pipeline."""
+    rankings = [
+        [(token["token_str"], token["score"]) for token in tokens if token["token_str"] in whole_words][:10]
+        for tokens in predictions
     ]
-    assert all(len(words) == 10 for words in found)
-    return found
+    assert all(len(ranking) == 10 for ranking in rankings)
+    return rankings
 
 
-def by_probe(probe: Probe, model: Any, tokenizer: Any, skip_slow_scores: bool) -> list[list[tuple[str, float]]]:
-    """Return the same by a probe."""
+def rank_by_probe(probe: Probe, model: Any, tokenizer: Any, skip_slow_scores: bool) -> list[list[tuple[str, float]]]:
+    """Return the first ten whole words of each prompt, predicted by a probe."""
     rows = probe.run(model, tokenizer, skip_slow_scores=skip_slow_scores).fills.to_pylist()
     top = [(row["word"], row["probability"]) for row in rows if row["rank"] <= 10]
     return [top[i : i + 10] for i in range(0, len(top), 10)]
 
 
-def by_positions(texts: list[str], model: Any, tokenizer: Any) -> list[float]:
-    """Return pseudo-log-likelihoods by one call of the model for each position."""
+def score_by_positions(texts: list[str], model: Any, tokenizer: Any) -> list[float]:
+    """Return pseudo-log-likelihoods, with one forward pass per position."""
     sums = []
     for row in tokenize_with_word_ids(texts, tokenizer):
         total = 0.0
-        for place in np.flatnonzero(row.words != NO_WORD):
+        for position in np.flatnonzero(row.word_ids != NO_WORD):
             ids = row.ids.copy()
-            ids[(row.words == row.words[place]) & (np.arange(len(ids)) >= place)] = tokenizer.mask_token_id
+            ids[(row.word_ids == row.word_ids[position]) & (np.arange(len(ids)) >= position)] = tokenizer.mask_token_id
             with torch.no_grad():
-                logits = model(input_ids=torch.from_numpy(ids)[None]).logits[0, place]
-            total += float(logits.log_softmax(-1)[row.ids[place]])
+                logits = model(input_ids=torch.from_numpy(ids)[None]).logits[0, position]
+            total += float(logits.log_softmax(-1)[row.ids[position]])
         sums.append(total)
     return sums
 
 
-def timed(work: dict[str, Callable[[], Any]], turns: int) -> tuple[dict[str, dict[str, float]], dict[str, Any]]:
-    """Let all contestants take turns; return the least seconds of each, and what each found last."""
-    spent: dict[str, list[tuple[float, float]]] = {name: [] for name in work}
-    found = {}
-    for _ in range(turns):
-        for name, run in work.items():
+def time_variants(
+    variants: dict[str, Callable[[], Any]], rounds: int
+) -> tuple[dict[str, dict[str, float]], dict[str, Any]]:
+    """Run all variants in turn; return the minimum time of each, and its last result."""
+    times: dict[str, list[tuple[float, float]]] = {name: [] for name in variants}
+    results = {}
+    for _ in range(rounds):
+        for name, run in variants.items():
             cpu, wall = time.process_time(), time.perf_counter()
-            found[name] = run()
-            spent[name].append((time.process_time() - cpu, time.perf_counter() - wall))
-    least = {
-        name: {"cpu_seconds": min(cpu for cpu, _ in turn), "wall_seconds": min(wall for _, wall in turn)}
-        for name, turn in spent.items()
+            results[name] = run()
+            times[name].append((time.process_time() - cpu, time.perf_counter() - wall))
+    minimum = {
+        name: {"cpu_seconds": min(cpu for cpu, _ in pairs), "wall_seconds": min(wall for _, wall in pairs)}
+        for name, pairs in times.items()
     }
-    return least, found
+    return minimum, results
 
 
-def compared(least: dict[str, dict[str, float]], loop: str) -> dict[str, Any]:
-    """Return the seconds of all, and the ratios of the loop's to each other's."""
+def compare_times(seconds: dict[str, dict[str, float]], loop: str) -> dict[str, Any]:
+    """Return the times of all variants, and the ratio of the loop's time to that of each other variant."""
     ratios = {
-        name: {unit.removesuffix("_seconds"): least[loop][unit] / seconds[unit] for unit in seconds}
-        for name, seconds in least.items()
+        name: {unit.removesuffix("_seconds"): seconds[loop][unit] / times[unit] for unit in times}
+        for name, times in seconds.items()
         if name != loop
     }
-    return {"seconds": least, "ratio": ratios}
+    return {"seconds": seconds, "ratio": ratios}
 
 
-def same_top(ours: list[list[tuple[str, float]]], theirs: list[list[tuple[str, float]]]) -> dict[str, Any]:
-    """Return whether all ranked words are the same, and by how much a probability differs at most."""
+def compare_rankings(ours: list[list[tuple[str, float]]], theirs: list[list[tuple[str, float]]]) -> dict[str, Any]:
+    """Return whether all ranked words are equal, and the largest relative difference between probabilities."""
     pairs = [
-        (one, other) for mine, yours in zip(ours, theirs, strict=True) for one, other in zip(mine, yours, strict=True)
+        (our_word, their_word)
+        for our_ranking, their_ranking in zip(ours, theirs, strict=True)
+        for our_word, their_word in zip(our_ranking, their_ranking, strict=True)
     ]
     return {
-        "same_top_10": all(one[0] == other[0] for one, other in pairs),
-        "largest_relative_difference": max(abs(one[1] / other[1] - 1) for one, other in pairs),
+        "same_top_10": all(our_word[0] == their_word[0] for our_word, their_word in pairs),
+        "largest_relative_difference": max(abs(our_word[1] / their_word[1] - 1) for our_word, their_word in pairs),
     }
 
 
-def limit(tokenizer: Any, asked: list[str], loop_seconds: float, width: int = 768, layers: int = 6) -> dict[str, float]:
-    """Return the operations of the products of both sides, the most of them a second, and the ratio that this allows.
+def estimate_limit(
+    tokenizer: Any, prompts: list[str], loop_seconds: float, width: int = 768, layers: int = 6
+) -> dict[str, float]:
+    """Return the matmul operations of both variants, the highest measured throughput, and the ratio that these allow.
 
-    A layer has 12 products of width x width a token. The pipeline takes every token through all layers and the
-    vocabulary; the probe needs only keys and values of the last layer at tokens that are not to be guessed. What it
-    saves at equal tokens of equal positions in the first layer is not counted.
+    A layer needs 12 matmuls of width x width per token. The pipeline computes all layers and the vocabulary logits for
+    every token. The probe computes only the keys and values of the last layer at unmasked tokens. Its savings for equal
+    tokens at equal positions in the first layer are not counted.
     """
-    tokens = sum(len(row) for row in tokenizer(asked)["input_ids"])
+    tokens = sum(len(row) for row in tokenizer(prompts)["input_ids"])
     square, head = 2 * width**2, 2 * width * (width + VOCABULARY)
-    by_loop = tokens * (12 * layers * square + head)
-    by_probe = tokens * (12 * (layers - 1) + 2) * square + len(asked) * (10 * square + head)
-    fastest = fastest_product(width)
+    loop_operations = tokens * (12 * layers * square + head)
+    probe_operations = tokens * (12 * (layers - 1) + 2) * square + len(prompts) * (10 * square + head)
+    throughput = measure_matmul_throughput(width)
     return {
         "tokens": tokens,
-        "loop_gflop": by_loop / 1e9,
-        "probe_gflop": by_probe / 1e9,
-        "gflop_per_cpu_second": fastest / 1e9,
-        "ratio": loop_seconds * fastest / by_probe,
+        "loop_gflop": loop_operations / 1e9,
+        "probe_gflop": probe_operations / 1e9,
+        "gflop_per_cpu_second": throughput / 1e9,
+        "ratio": loop_seconds * throughput / probe_operations,
     }
 
 
-def fastest_product(width: int, rows: int = 1280, repeats: int = 20) -> float:
-    """Return the most operations a CPU second in a product of many rows, by either library, weights laid out for it."""
+def measure_matmul_throughput(width: int, rows: int = 1280, repeats: int = 20) -> float:
+    """Return the highest number of operations per second and thread of a matmul, with PyTorch and with oneDNN."""
     states, weight = torch.ones(rows, width), torch.ones(width, width)
-    laid_out = torch.ops.mkldnn._reorder_linear_weight(weight, rows)
-    ways: list[Callable[[], Any]] = [
+    packed = torch.ops.mkldnn._reorder_linear_weight(weight, rows)
+    variants: list[Callable[[], Any]] = [
         lambda: states @ weight,
-        lambda: torch.ops.mkldnn._linear_pointwise(states, laid_out, None, "none", [], ""),
+        lambda: torch.ops.mkldnn._linear_pointwise(states, packed, None, "none", [], ""),
     ]
-    least = float("inf")
+    shortest = float("inf")
     with torch.inference_mode():
-        for compute in ways * repeats:
-            begun = time.perf_counter()
+        for compute in variants * repeats:
+            start = time.perf_counter()
             compute()
-            least = min(least, time.perf_counter() - begun)
-    # Not by the CPU clock: it is too coarse for a product that several threads share.
-    return 2 * rows * width**2 / least / torch.get_num_threads()
+            shortest = min(shortest, time.perf_counter() - start)
+    # The CPU clock is too coarse for a matmul that runs on several threads.
+    return 2 * rows * width**2 / shortest / torch.get_num_threads()
 
 
 def main() -> None:
-    """Run all and print the figures."""
+    """Run the benchmark and print the results as JSON."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--json", type=Path, help="where to write the figures")
-    parser.add_argument("--turns", type=int, default=3)
-    parser.add_argument("--threads", type=int, help="threads of PyTorch; its own choice if not given")
+    parser.add_argument("--json", type=Path, help="the file to write the results to")
+    parser.add_argument("--rounds", type=int, default=3, help="number of timed rounds per variant")
+    parser.add_argument("--threads", type=int, help="number of PyTorch threads; its default if not set")
     arguments = parser.parse_args()
     if arguments.threads:
         torch.set_num_threads(arguments.threads)
-    model, tokenizer = base_model()
-    whole = set(list_whole_words(tokenizer)[1])
-    asked = prompts()
-    probe = Probe(prompts=list(asked), **WORDS)
+    model, tokenizer = build_model()
+    whole_words = set(list_whole_words(tokenizer)[1])
+    prompts = build_prompts()
+    probe = Probe(prompts=list(prompts), **WORDS)
     fill = pipeline("fill-mask", model=model, tokenizer=tokenizer, device="cpu")
-    texts = texts_of(TEXTS)
-    found: dict[str, Any] = {
+    texts = build_texts(TEXTS)
+    report: dict[str, Any] = {
         "prompts": PROMPTS,
         "texts": TEXTS,
         "tokens": sum(len(row.ids) for row in tokenize_with_word_ids(texts, tokenizer)),
@@ -222,57 +236,57 @@ def main() -> None:
 
     with tempfile.TemporaryDirectory() as cache:
 
-        def switch(linear: Any) -> None:
+        def set_backend(linear: Any) -> None:
             numerics.configure_numerics(
                 model, torch.device("cpu"), tokens=640, masked_tokens=64, cache=Path(cache), linear=linear
             )
 
-        def chosen(work: Callable[[], Any]) -> Callable[[], Any]:
-            def run() -> Any:
-                switch("auto")
+        def with_selected_backend(run: Callable[[], Any]) -> Callable[[], Any]:
+            def wrapped() -> Any:
+                set_backend("auto")
                 try:
-                    return work()
+                    return run()
                 finally:
-                    switch("portable")
+                    set_backend("portable")
 
-            return run
+            return wrapped
 
-        switch("auto")  # times each once, and remembers
-        switch("portable")
-        least, answers = timed(
+        set_backend("auto")  # benchmarks the backends once and caches the result
+        set_backend("portable")
+        seconds, results = time_variants(
             {
-                "pipeline_loop": lambda: [fill(prompt, top_k=10) for prompt in asked],
-                "portable": lambda: by_probe(probe, model, tokenizer, skip_slow_scores=True),
-                "chosen": chosen(lambda: by_probe(probe, model, tokenizer, skip_slow_scores=True)),
-                "with_sentiment": lambda: by_probe(probe, model, tokenizer, skip_slow_scores=False),
+                "pipeline_loop": lambda: [fill(prompt, top_k=10) for prompt in prompts],
+                "portable": lambda: rank_by_probe(probe, model, tokenizer, skip_slow_scores=True),
+                "chosen": with_selected_backend(lambda: rank_by_probe(probe, model, tokenizer, skip_slow_scores=True)),
+                "with_sentiment": lambda: rank_by_probe(probe, model, tokenizer, skip_slow_scores=False),
             },
-            arguments.turns,
+            arguments.rounds,
         )
-        # A probe ranks whole words; among the pipeline's first 40 tokens are ten of them.
-        ranked = whole_words_of(fill(asked, top_k=40, batch_size=64), whole)
-        found["probe"] = compared(least, "pipeline_loop") | {
-            name: same_top(answers[name], ranked) for name in ("portable", "chosen")
+        # A probe ranks whole words only; the first 40 tokens of the pipeline contain at least ten of them.
+        ranked = select_whole_words(fill(prompts, top_k=40, batch_size=64), whole_words)
+        report["probe"] = compare_times(seconds, "pipeline_loop") | {
+            name: compare_rankings(results[name], ranked) for name in ("portable", "chosen")
         }
-        found["probe"]["limit"] = limit(tokenizer, asked, least["pipeline_loop"]["cpu_seconds"])
-        least, answers = timed(
+        report["probe"]["limit"] = estimate_limit(tokenizer, prompts, seconds["pipeline_loop"]["cpu_seconds"])
+        seconds, results = time_variants(
             {
-                "position_loop": lambda: by_positions(texts, model, tokenizer),
+                "position_loop": lambda: score_by_positions(texts, model, tokenizer),
                 "portable": lambda: pseudo_log_likelihoods(texts, model, tokenizer)[0],
-                "chosen": chosen(lambda: pseudo_log_likelihoods(texts, model, tokenizer)[0]),
+                "chosen": with_selected_backend(lambda: pseudo_log_likelihoods(texts, model, tokenizer)[0]),
             },
-            arguments.turns,
+            arguments.rounds,
         )
-        found["pseudo"] = compared(least, "position_loop") | {
-            name: {"largest_difference": float(np.abs(answers[name] - np.array(answers["position_loop"])).max())}
+        report["pseudo"] = compare_times(seconds, "position_loop") | {
+            name: {"largest_difference": float(np.abs(results[name] - np.array(results["position_loop"])).max())}
             for name in ("portable", "chosen")
         }
-    found["hardware"] = hardware()
-    found["load"] = os.getloadavg()[0]
-    told = json.dumps(found, indent=2)
-    print(told)
+    report["hardware"] = hardware()
+    report["load"] = os.getloadavg()[0]
+    text = json.dumps(report, indent=2)
+    print(text)
     if arguments.json:
         arguments.json.parent.mkdir(parents=True, exist_ok=True)
-        arguments.json.write_text(told + "\n", "utf-8")
+        arguments.json.write_text(text + "\n", "utf-8")
 
 
 if __name__ == "__main__":
