@@ -42,6 +42,48 @@ MAY_IMPORT: dict[str, set[str]] = {
     },
     "cli": {"errors", "config", "tracking", "commands", "run", "studies"},
 }
+CONTENTS: dict[str, str] = {
+    "errors": "errors that name the key, the problem and the fix",
+    "disk": "atomic, durable writes",
+    "formatting": "numbers and lists as text",
+    "metrics": "metric names, directions, units and labels",
+    "config": "schema, composition, validation, `_target_` objects",
+    "data": "sources, cleaning, splits, the corpus and its cache",
+    "tracking": "the MLflow store, run life cycle, offline spool",
+    "filters": "signals, expressions, verdicts, controls",
+    "training": "tokens, masking, batches, the efficient forward pass, Lightning module and checkpoints",
+    "comparison": "collecting runs, statistics, verdicts",
+    "reporting": "pages, figures and tables",
+    "evaluation": "held-out metrics, probes, loading models",
+    "run": "one run: inputs, baseline, fit, evaluate, log",
+    "studies": "plans, launchers, jobs, the study's declaration",
+    "commands": "one module per command",
+    "cli": "the entry point",
+}
+DOCUMENT = Path(__file__).parents[1] / "docs" / "architecture.md"
+MARKERS = ("<!-- package map -->", "<!-- end -->")
+
+
+def package_map() -> str:
+    """Return the package map as a Markdown table, lowest packages first."""
+    rows = [
+        f"| `{package}` | {CONTENTS[package]} | {', '.join(f'`{name}`' for name in sorted(allowed)) or 'nothing'} |"
+        for package, allowed in MAY_IMPORT.items()
+    ]
+    return "\n".join(["| package | contents | may import |", "|---|---|---|", *rows])
+
+
+def with_package_map(text: str) -> str:
+    """Return the architecture page with the current package map between its markers."""
+    before, rest = text.split(MARKERS[0])
+    return f"{before}{MARKERS[0]}\n{package_map()}\n{MARKERS[1]}{rest.split(MARKERS[1])[1]}"
+
+
+def test_the_architecture_page_shows_the_package_map() -> None:
+    text = DOCUMENT.read_text(encoding="utf-8")
+    assert with_package_map(text) == text, "run: python tests/test_imports.py"
+
+
 MAX_DEPTH = 8
 """Packages on the longest import chain, the first and the last included."""
 
@@ -126,3 +168,7 @@ def test_light_packages_work_without_torch(module: str) -> None:
     heavy = {"torch", "transformers", "mlflow", "matplotlib"}
     code = f"import {module}, sys; sys.exit(bool({heavy} & set(sys.modules)))"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+if __name__ == "__main__":
+    DOCUMENT.write_text(with_package_map(DOCUMENT.read_text(encoding="utf-8")), encoding="utf-8")
