@@ -75,18 +75,25 @@ def test_a_launcher_runs_the_cells_in_its_order(package: Path, store: Store) -> 
     assert order == [("nike_positive", "2"), ("nike_positive", "1"), ("full", "2"), ("full", "1")]
 
 
-def test_an_adapter_gives_the_logits_of_the_reference(package: Path) -> None:
+def test_an_architecture_gives_the_logits_of_the_reference(package: Path) -> None:
+    import numpy as np
     import torch
     from transformers import CamembertConfig, CamembertForMaskedLM
 
     from winnow.training import masked_logits
-    from winnow.training.batch import masked_batch
-    from winnow.training.forward.architectures import adapter_for
+    from winnow.training.forward.architectures import find_architectures
+    from winnow.training.masked_batch import MaskedBatch
 
-    assert masked_batch and masked_logits
-    torch.manual_seed(0)
-    config = CamembertConfig(
-        vocab_size=60, hidden_size=16, num_hidden_layers=2, num_attention_heads=2, intermediate_size=32
-    )
-    model = CamembertForMaskedLM(config).eval()
-    assert adapter_for(model) is not None
+    find_architectures.cache_clear()
+    try:
+        torch.manual_seed(0)
+        sizes = {"hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 32}
+        model = CamembertForMaskedLM(CamembertConfig(vocab_size=60, **sizes)).eval()
+        lengths = np.array([5, 7, 5])
+        ids = np.random.default_rng(0).integers(5, 60, lengths.sum())
+        labels = np.where(np.arange(len(ids)) % 3 == 0, ids, -100)
+        batch = MaskedBatch.from_flat_tokens(ids, labels, lengths)
+        efficient, reference = (masked_logits(model, batch, mode)[0] for mode in ("efficient", "reference"))
+        torch.testing.assert_close(efficient, reference, rtol=0, atol=1e-5)
+    finally:
+        find_architectures.cache_clear()
