@@ -24,7 +24,7 @@ def test_the_probe_of_the_guide_is_valid(tmp_path: Path) -> None:
 
 
 def test_the_guide_lists_exactly_the_scores_of_a_prompt() -> None:
-    table = GUIDE.partition("| score | what it is |")[2].partition("\n\n")[0]
+    table = GUIDE.partition("| score | definition |")[2].partition("\n\n")[0]
     documented = {
         name for row in re.findall(r"^\| (`.*?) \|", table, flags=re.MULTILINE) for name in re.findall(r"`(\w+)`", row)
     }
