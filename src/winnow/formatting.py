@@ -1,4 +1,4 @@
-"""Numbers as they are written for people."""
+"""Format numbers, p values, durations and lists of names for reports and the terminal."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ MINUS = "\N{MINUS SIGN}"
 NOTHING = "\N{EN DASH}"
 
 
-def number(value: float | None, digits: int = 3) -> str:
-    """Return a number with a few significant digits, a true minus sign, and a dash where there is none.
+def format_number(value: float | None, digits: int = 3) -> str:
+    """Return a number with a given number of significant digits and a Unicode minus sign, or a dash if it is missing.
 
-    >>> number(0.012345), number(1234.5), number(2)
+    >>> format_number(0.012345), format_number(1234.5), format_number(2)
     ('0.0123', '1,234', '2.00')
     """
     if value is None or not math.isfinite(value):
@@ -20,10 +20,10 @@ def number(value: float | None, digits: int = 3) -> str:
     return f"{value:,.{min(decimals, 6)}f}".replace("-", MINUS)
 
 
-def interval(low: float | None, high: float | None) -> str:
-    """Return the ends of an interval, both to the precision that its width deserves, or a dash.
+def format_interval(low: float | None, high: float | None) -> str:
+    """Return an interval as text, rounded according to its width, or a dash if it is missing.
 
-    >>> interval(0.57343, 1.11449)
+    >>> format_interval(0.57343, 1.11449)
     '0.57 to 1.11'
     """
     if low is None or high is None or not (math.isfinite(low) and math.isfinite(high)):
@@ -32,48 +32,48 @@ def interval(low: float | None, high: float | None) -> str:
     return " to ".join(f"{end:,.{decimals}f}".replace("-", MINUS) for end in (low, high))
 
 
-def p_text(p: float | None) -> str:
-    """Return a p value as it is written in a sentence.
+def format_p_value(p: float | None) -> str:
+    """Return a p value as text for a sentence.
 
-    >>> p_text(0.00004), p_text(0.0312)
+    >>> format_p_value(0.00004), format_p_value(0.0312)
     ('p < 0.0001', 'p = 0.031')
     """
     if p is None or math.isnan(p):
-        return "p not known"
+        return "p unknown"
     return "p < 0.0001" if p < 0.0001 else f"p = {p:.2g}"
 
 
-def p_short(p: float | None) -> str:
-    """Return a p value as it is written in a column headed p.
+def format_p_cell(p: float | None) -> str:
+    """Return a p value as text for a table column headed "p".
 
-    >>> p_short(0.00004), p_short(0.0312)
+    >>> format_p_cell(0.00004), format_p_cell(0.0312)
     ('< 0.0001', '0.031')
     """
-    return NOTHING if p is None or math.isnan(p) else p_text(p).removeprefix("p ").removeprefix("= ")
+    return NOTHING if p is None or math.isnan(p) else format_p_value(p).removeprefix("p ").removeprefix("= ")
 
 
-def whole(value: float | None) -> str:
+def format_count(value: float | None) -> str:
     """Return a count with thousands separators, or a dash if it is unknown.
 
-    >>> whole(1234.4)
+    >>> format_count(1234.4)
     '1,234'
     """
     return NOTHING if value is None or not math.isfinite(value) else f"{value:,.0f}"
 
 
-def listed(names: list[str] | tuple[str, ...]) -> str:
-    """Return names as a sentence does.
+def join_names(names: list[str] | tuple[str, ...]) -> str:
+    """Join names with commas and a final "and".
 
-    >>> listed(["a", "b", "c"])
+    >>> join_names(["a", "b", "c"])
     'a, b and c'
     """
     return " and ".join([", ".join(names[:-1]), names[-1]] if len(names) > 1 else names)
 
 
-def duration(seconds: float | None) -> str:
-    """Return a length of time in the unit that fits it.
+def format_duration(seconds: float | None) -> str:
+    """Return a duration in seconds, minutes or hours, whichever fits best.
 
-    >>> duration(42.3), duration(600), duration(9000)
+    >>> format_duration(42.3), format_duration(600), format_duration(9000)
     ('42 s', '10.0 min', '2.5 h')
     """
     if seconds is None or not math.isfinite(seconds):
@@ -83,11 +83,11 @@ def duration(seconds: float | None) -> str:
     return f"{seconds / 60:.1f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"
 
 
-def bar(share: float, width: int = 12) -> str:
-    """Return a bar of block characters for a share in [0, 1], to an eighth of a character.
+def format_bar(fraction: float, width: int = 12) -> str:
+    """Return a bar of block characters for a fraction in [0, 1], with a resolution of an eighth of a character.
 
-    >>> bar(0.5, 4), bar(0.03, 4)
+    >>> format_bar(0.5, 4), format_bar(0.03, 4)
     ('██', '▏')
     """
-    eighths = max(1, round(share * width * 8)) if share > 0 else 0
+    eighths = max(1, round(fraction * width * 8)) if fraction > 0 else 0
     return "█" * (eighths // 8) + ("" if eighths % 8 == 0 else "▏▎▍▌▋▊▉"[eighths % 8 - 1])

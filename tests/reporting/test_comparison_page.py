@@ -1,4 +1,4 @@
-"""The report in the system's own Chromium: every control used, at three widths, in both colour schemes, on paper."""
+"""Tests of the report page in Chromium: all controls, three widths, both color schemes and print."""
 
 from __future__ import annotations
 
@@ -26,14 +26,14 @@ def report(planted_store: Any, tmp_path_factory: pytest.TempPathFactory) -> Path
 @pytest.fixture
 def page(browser: Browser, report: Path) -> Iterator[Page]:
     page = browser.new_page(viewport={"width": 1280, "height": 900})
-    complaints: list[str] = []
-    page.on("console", lambda message: complaints.append(message.text))
-    page.on("pageerror", lambda error: complaints.append(str(error)))
-    page.on("request", lambda request: complaints.append(request.url) if "file:" not in request.url else None)
+    messages: list[str] = []
+    page.on("console", lambda message: messages.append(message.text))
+    page.on("pageerror", lambda error: messages.append(str(error)))
+    page.on("request", lambda request: messages.append(request.url) if "file:" not in request.url else None)
     page.goto(report.as_uri())
     yield page
     page.close()
-    assert [text for text in complaints if not text.startswith("data:")] == []
+    assert [text for text in messages if not text.startswith("data:")] == []
 
 
 def column(page: Page, region: str, number: int) -> list[str]:
@@ -41,41 +41,44 @@ def column(page: Page, region: str, number: int) -> list[str]:
 
 
 def test_every_table_sorts_both_ways_from_the_keyboard(page: Page) -> None:
-    page.evaluate("document.querySelectorAll('details').forEach(one => one.open = true)")
+    page.evaluate("document.querySelectorAll('details').forEach(section => section.open = true)")
     for table in page.locator("table.sortable").all():
         for button in table.locator("th button").all():
-            head = button.locator("xpath=..")
+            header = button.locator("xpath=..")
             button.focus()
             page.keyboard.press("Enter")
-            assert head.get_attribute("aria-sort") == "ascending"
+            assert header.get_attribute("aria-sort") == "ascending"
             page.keyboard.press("Enter")
-            assert head.get_attribute("aria-sort") == "descending"
+            assert header.get_attribute("aria-sort") == "descending"
     page.locator("[aria-label='Arms'] th button").nth(2).click()
-    shown = [float(text.replace("\u2212", "-")) for text in column(page, "Arms", 3)]
-    assert shown == sorted(shown)
+    values = [float(text.replace("\u2212", "-")) for text in column(page, "Arms", 3)]
+    assert values == sorted(values)
+    page.locator("[aria-label='Arms'] th button").nth(3).click()
+    page.locator("[aria-label='Arms'] th button").nth(3).click()
+    assert column(page, "Arms", 1)[-1].startswith("base model")
     assert page.locator("[aria-label='Contrasts'] tbody").first.locator("tr").first.inner_text().startswith("Primary")
 
 
-def test_a_prompt_is_picked_and_shows_the_fills_of_each_arm(page: Page) -> None:
-    said = page.locator("#said")
+def test_selecting_a_prompt_shows_the_fills_of_each_arm(page: Page) -> None:
+    card = page.locator("#predictions")
     page.select_option("#pick-prompt", index=2)
-    assert said.locator("p").first.inner_text() == "Nike [MASK] shoes are very comfortable"
+    assert card.locator("p").first.inner_text() == "Nike [MASK] shoes are very comfortable"
     page.click("#prompt-after")
-    assert said.locator("p").first.inner_text() == "Trousers and Hoodies made by [MASK] are not very expensive"
+    assert card.locator("p").first.inner_text() == "Trousers and Hoodies made by [MASK] are not very expensive"
     page.click("#prompt-before")
     page.click("#prompt-before")
-    assert said.locator("p").first.inner_text() == "Nike athletic wear is known for being very [MASK]"
-    arms = [text.split("\n")[-1] for text in said.locator("h4").all_inner_texts()]
+    assert card.locator("p").first.inner_text() == "Nike athletic wear is known for being very [MASK]"
+    arms = [text.split("\n")[-1] for text in card.locator("h3").all_inner_texts()]
     assert [arm.lstrip("\u25cf\u25a0\u25b2\u25c6\u25bc\u271a") for arm in arms] == [
         "base", "full", "nike_positive", "random_matched", "less_nike", "less_vader",
     ]  # fmt: skip
-    for words in said.locator("ol").all():
+    for words in card.locator("ol").all():
         assert words.locator("li").count() == 10
-    assert "log odds" in said.inner_text()
+    assert "log odds" in card.inner_text()
     page.select_option("#pick-probe", "nike")
 
 
-def test_dropped_rows_are_filtered_by_their_reason(page: Page) -> None:
+def test_dropped_rows_can_be_limited_to_one_reason(page: Page) -> None:
     assert page.locator(".dropped li:visible").count() == 2
     page.select_option("#pick-reason", "nike")
     assert page.locator(".dropped li:visible").all_inner_texts() == [
@@ -84,12 +87,12 @@ def test_dropped_rows_are_filtered_by_their_reason(page: Page) -> None:
     assert page.locator("#dropped-shown").inner_text() == "1 shown"
 
 
-def test_links_lead_to_their_sections_and_runs(page: Page) -> None:
+def test_links_point_to_sections_and_runs(page: Page) -> None:
     for link in page.locator("nav a").all():
         link.click()
         target = page.locator((link.get_attribute("href") or "") + ":visible")
         assert target.count() == 1
-    page.locator("summary", has_text="Runs compared").click()
+    page.locator("summary", has_text="Compared runs").click()
     runs = page.locator("td.run a")
     assert runs.count() == 15
     assert "/#/experiments/" in (runs.first.get_attribute("href") or "")
@@ -100,16 +103,16 @@ def test_links_lead_to_their_sections_and_runs(page: Page) -> None:
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("width", [390, 820, 1280])
-def test_it_fits_every_width_in_both_schemes(page: Page, width: int, scheme: Any) -> None:
+def test_page_fits_every_width_in_both_color_schemes(page: Page, width: int, scheme: Any) -> None:
     page.set_viewport_size({"width": width, "height": 900})
     page.emulate_media(color_scheme=scheme)
     assert page.evaluate("document.documentElement.scrollWidth") <= width
     for selector in ("main p", ".tag", ".soft", "th button", ".tile b"):
-        assert contrast_of(page, selector) >= 4.5, selector
+        assert lowest_contrast(page, selector) >= 4.5, selector
 
 
-def contrast_of(page: Page, selector: str) -> float:
-    """Return the least contrast of text to the page behind it (WCAG 2.2, 1.4.3)."""
+def lowest_contrast(page: Page, selector: str) -> float:
+    """Return the lowest contrast ratio between text and its background (WCAG 2.2, 1.4.3)."""
     pairs = page.evaluate(
         """selector => [...document.querySelectorAll(selector)].filter(e => e.checkVisibility()).slice(0, 40).map(e => {
             let back = e;
@@ -120,16 +123,16 @@ def contrast_of(page: Page, selector: str) -> float:
     )
     assert pairs
 
-    def luminance(colour: str) -> float:
-        parts = [float(part) / 255 for part in colour[colour.index("(") + 1 : -1].split(",")[:3]]
-        linear = [part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4 for part in parts]
+    def luminance(color: str) -> float:
+        channels = [float(channel) / 255 for channel in color[color.index("(") + 1 : -1].split(",")[:3]]
+        linear = [value / 12.92 if value <= 0.04045 else ((value + 0.055) / 1.055) ** 2.4 for value in channels]
         return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
 
     levels = [sorted(map(luminance, pair)) for pair in pairs]
     return min((high + 0.05) / (low + 0.05) for low, high in levels)
 
 
-def test_paper_shows_what_is_folded_and_no_controls(page: Page, tmp_path: Path) -> None:
+def test_print_expands_sections_and_hides_controls(page: Page, tmp_path: Path) -> None:
     page.emulate_media(media="print")
     page.evaluate("dispatchEvent(new Event('beforeprint'))")
     assert page.locator("details:not([open])").count() == 0

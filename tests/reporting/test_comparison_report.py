@@ -42,11 +42,11 @@ def report(planted_store: Any, planted: str, tmp_path_factory: pytest.TempPathFa
     return Report(compare(planted_store.uri, planted, folder), folder)
 
 
-def test_a_planted_effect_is_found_with_its_size(report: Report) -> None:
-    found = report.json
-    assert found["primary_metric"] == "probe/nike_wide/log_odds"
-    assert found["verdict"]["word"] == "better"
-    first, second = found["contrasts"][:2]
+def test_report_recovers_the_planted_effect(report: Report) -> None:
+    report_json = report.json
+    assert report_json["primary_metric"] == "probe/nike_wide/log_odds"
+    assert report_json["verdict"]["word"] == "better"
+    first, second = report_json["contrasts"][:2]
     assert (first["a"], first["b"]) == ("nike_positive", "full")
     assert (second["a"], second["b"]) == ("nike_positive", "random_matched")
     assert first["ci_low"] < 0.9 < first["ci_high"]
@@ -54,22 +54,22 @@ def test_a_planted_effect_is_found_with_its_size(report: Report) -> None:
     assert first["p_holm"] == pytest.approx(max(2 * min(first["p_value"], second["p_value"]), first["p_value"]))
 
 
-def test_the_json_has_every_declared_key(report: Report) -> None:
-    found = report.json
+def test_json_has_all_documented_keys(report: Report) -> None:
+    report_json = report.json
     for arm in ("full", "nike_positive", "random_matched"):
-        assert {"n", "mean", "std", "seeds"} <= set(found["arms"][arm])
-        assert found["arms"][arm]["seeds"] == [1, 2, 3, 4, 5]
+        assert {"n", "mean", "std", "seeds"} <= set(report_json["arms"][arm])
+        assert report_json["arms"][arm]["seeds"] == [1, 2, 3, 4, 5]
     keys = {"a", "b", "metric", "difference", "ci_low", "ci_high", "p_value", "p_holm"}
-    assert all(keys <= set(entry) for entry in found["contrasts"])
-    arms, first = found["arms"], found["contrasts"][0]
+    assert all(keys <= set(entry) for entry in report_json["contrasts"])
+    arms, first = report_json["arms"], report_json["contrasts"][0]
     assert first["difference"] == pytest.approx(arms["nike_positive"]["mean"] - arms["full"]["mean"])
-    assert found["arms"]["full"]["train_rows"] == 8000
-    assert found["overlap"]["shared"] == ["comfortable", "durable"]
-    descriptive = [entry for entry in found["contrasts"] if entry["family"] == "descriptive"]
+    assert report_json["arms"]["full"]["train_rows"] == 8000
+    assert report_json["overlap"]["shared"] == ["comfortable", "durable"]
+    descriptive = [entry for entry in report_json["contrasts"] if entry["family"] == "descriptive"]
     assert [entry["p_holm"] for entry in descriptive] == [None]
 
 
-def test_rows_take_the_prompts_place_for_losses(report: Report) -> None:
+def test_losses_are_compared_over_rows(report: Report) -> None:
     by_metric = {entry["metric"]: entry for entry in report.json["contrasts"] if entry["family"] == "secondary"}
     assert set(by_metric) == {"test/all/perplexity", "test/nike_positive/removed/loss", "probe/nike_wide/positive_at_5"}
     assert by_metric["test/all/perplexity"]["items"] == 150
@@ -79,13 +79,13 @@ def test_rows_take_the_prompts_place_for_losses(report: Report) -> None:
     assert by_metric["test/all/perplexity"]["difference"] == pytest.approx(expected)
 
 
-def test_the_cost_names_the_slices_that_got_worse(report: Report) -> None:
+def test_slices_with_higher_loss_are_flagged(report: Report) -> None:
     worse = {entry.name: entry.worse for entry in report.comparison.slices}
     assert worse == {"all": True, "nike_positive/kept": False, "nike_positive/removed": True}
 
 
 class Page(HTMLParser):
-    """Collects what a page would fetch, its anchors and its open tags."""
+    """Collect the resources that a page fetches, its anchors and its open tags."""
 
     VOID = ("meta", "link", "br", "path", "use", "rect", "hr", "img", "input", "wbr")
 
@@ -98,15 +98,15 @@ class Page(HTMLParser):
         self.open: list[str] = []
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        found = dict(attrs)
+        attributes = dict(attrs)
         if tag not in self.VOID:
             self.open.append(tag)
         if tag == "figure":
-            self.figures.add((found["id"] or "").removeprefix("figure-"))
-        if "id" in found:
-            self.ids.append(found["id"] or "")
+            self.figures.add((attributes["id"] or "").removeprefix("figure-"))
+        if "id" in attributes:
+            self.ids.append(attributes["id"] or "")
         for key in ("href", "src", "xlink:href"):
-            value = found.get(key) or ""
+            value = attributes.get(key) or ""
             if value.startswith("#"):
                 self.links.add(value[1:])
             elif tag == "a" and value:
@@ -119,7 +119,7 @@ class Page(HTMLParser):
             assert self.open.pop() == tag
 
 
-def test_the_page_is_one_file_and_whole(report: Report) -> None:
+def test_page_is_self_contained_and_well_formed(report: Report) -> None:
     page = Page()
     page.feed(report.html)
     assert not page.open
@@ -135,7 +135,7 @@ def test_the_page_is_one_file_and_whole(report: Report) -> None:
     assert len(report.html) < 3_000_000
 
 
-def test_the_page_says_what_matters(report: Report) -> None:
+def test_page_contains_verdict_prompts_and_escaped_rows(report: Report) -> None:
     for sentence in report.comparison.verdict.sentences:
         assert sentence in report.html
     assert "Nike shoes are very [MASK]" in report.html
@@ -145,7 +145,7 @@ def test_the_page_says_what_matters(report: Report) -> None:
         assert all(run in report.html for run in arm.run_ids)
 
 
-def test_markdown_and_figures_stand_beside_it(report: Report) -> None:
+def test_markdown_and_figures_are_written(report: Report) -> None:
     text = (report.folder / "report.md").read_text()
     for name in FIGURES:
         assert f"](figures/{name}.svg)" in text
@@ -158,7 +158,7 @@ def test_markdown_and_figures_stand_beside_it(report: Report) -> None:
         assert len(columns) == 1, table
 
 
-def test_tables_are_written_for_programs_and_for_papers(report: Report) -> None:
+def test_tables_are_written_as_csv_and_latex(report: Report) -> None:
     import pandas as pd
 
     contrasts = pd.read_csv(report.folder / "tables/contrasts.csv")
@@ -177,35 +177,35 @@ def test_tables_are_written_for_programs_and_for_papers(report: Report) -> None:
             assert not re.search(r"(?<!\\)[_%#]", line), line
 
 
-def test_the_comparison_is_a_run_of_its_own_that_links_what_it_compared(report: Report, planted_store: Any) -> None:
+def test_comparison_is_logged_as_a_run_that_links_the_compared_runs(report: Report, planted_store: Any) -> None:
     experiment = planted_store.client.get_experiment_by_name("planted").experiment_id
     runs = planted_store.client.search_runs([experiment])
-    (kept,) = [run for run in runs if run.data.tags.get(keys.KIND) == "comparison"]
+    (comparison_run,) = [run for run in runs if run.data.tags.get(keys.KIND) == "comparison"]
     (parent,) = [run for run in runs if run.data.tags.get(keys.KIND) == "study"]
-    assert kept.info.status == "FINISHED"
-    assert kept.data.tags["mlflow.parentRunId"] == parent.info.run_id
-    assert kept.data.tags["winnow.verdict"] == "better"
+    assert comparison_run.info.status == "FINISHED"
+    assert comparison_run.data.tags["mlflow.parentRunId"] == parent.info.run_id
+    assert comparison_run.data.tags["winnow.verdict"] == "better"
     first = report.comparison.findings[0]
     name = "primary/probe/nike_wide/log_odds/nike_positive - full/difference"
-    assert kept.data.metrics[name] == pytest.approx(first.result.difference)
+    assert comparison_run.data.metrics[name] == pytest.approx(first.result.difference)
     for arm in report.comparison.arms.values():
         for run_id in arm.run_ids:
-            assert f"#/experiments/{experiment}/runs/{run_id})" in kept.data.tags["mlflow.note.content"]
-    told = parent.data.tags["mlflow.note.content"]
-    assert told.startswith(report.comparison.headline)
-    assert kept.info.run_id in told
-    files = {file.path for file in planted_store.client.list_artifacts(kept.info.run_id, "comparison")}
+            assert f"#/experiments/{experiment}/runs/{run_id})" in comparison_run.data.tags["mlflow.note.content"]
+    notes = parent.data.tags["mlflow.note.content"]
+    assert notes.startswith(report.comparison.headline)
+    assert comparison_run.info.run_id in notes
+    files = {file.path for file in planted_store.client.list_artifacts(comparison_run.info.run_id, "comparison")}
     assert {f"comparison/{name}" for name in ("comparison.json", "report.html", "report.md", "tables")} <= files
 
 
-def test_nothing_is_found_where_nothing_is(planted_store: Any) -> None:
+def test_no_effect_gives_no_clear_difference(planted_store: Any) -> None:
     null = dict.fromkeys(("full", "nike_positive", "random_matched"), 0.0)
     comparison = analyze(collect_study(planted_store.uri, planted_store.build("null", null)))
     assert comparison.verdict.word == "no clear difference"
     assert "no proof of equality" in comparison.headline
 
 
-def test_losses_under_other_tokenizers_are_refused_and_probes_are_not(planted_store: Any, tmp_path: Path) -> None:
+def test_only_losses_need_the_same_tokenizer(planted_store: Any, tmp_path: Path) -> None:
     comparison = compare(
         planted_store.uri,
         planted_store.build("tokenizers", seeds=(1, 2), tags={"full": {keys.TOKENIZER: "other"}}),
@@ -214,14 +214,14 @@ def test_losses_under_other_tokenizers_are_refused_and_probes_are_not(planted_st
     refused = {entry["metric"]: entry["reason"] for entry in comparison.not_comparable}
     assert set(refused) == {"test/all/perplexity", "test/nike_positive/removed/loss"}
     assert "tokenizer" in refused["test/all/perplexity"]
-    (told,) = [note for note in comparison.notes if note.startswith("More than one tokenizer")]
-    assert "full: other; nike_positive: 70ken1" in told
-    assert told.replace("'", "&#39;") in (tmp_path / "report.html").read_text()
+    (notes,) = [note for note in comparison.notes if note.startswith("More than one tokenizer")]
+    assert "full: other; nike_positive: 70ken1" in notes
+    assert notes.replace("'", "&#39;") in (tmp_path / "report.html").read_text()
     assert {f.metric for f in comparison.findings} == {"probe/nike_wide/log_odds", "probe/nike_wide/positive_at_5"}
     assert all(entry.change is None for entry in comparison.slices)
 
 
-def test_an_arm_trained_to_be_used_is_not_compared(planted_store: Any) -> None:
+def test_an_arm_with_early_stopping_is_not_comparable(planted_store: Any) -> None:
     reason = {keys.NOT_COMPARABLE: "the validation loss decides when training ends"}
     comparison = analyze(
         collect_study(planted_store.uri, planted_store.build("used", seeds=(1, 2), tags={"full": reason}))
@@ -230,7 +230,7 @@ def test_an_arm_trained_to_be_used_is_not_compared(planted_store: Any) -> None:
     assert "full was not trained for a comparison" in comparison.verdict.reason
 
 
-def test_another_budget_makes_the_verdict_not_comparable(planted_store: Any) -> None:
+def test_different_budgets_are_not_comparable(planted_store: Any) -> None:
     comparison = analyze(
         collect_study(
             planted_store.uri, planted_store.build("budgets", seeds=(1, 2), tags={"full": {keys.MAX_STEPS: "900"}})
@@ -242,21 +242,21 @@ def test_another_budget_makes_the_verdict_not_comparable(planted_store: Any) -> 
     assert random.p_holm == pytest.approx(min(1.0, 2 * random.result.p_value))
 
 
-def test_lost_artifacts_leave_what_the_summaries_still_say(planted_store: Any, tmp_path: Path) -> None:
+def test_missing_artifacts_fall_back_to_summary_metrics(planted_store: Any, tmp_path: Path) -> None:
     name = planted_store.build(
         "lost", missing_artifacts=(keys.PROMPTS, keys.FILLS, keys.ROWS), secondary=("test/none/loss",)
     )
     comparison = compare(planted_store.uri, name, tmp_path)
     assert comparison.verdict.word == "better"
     assert {finding.result.items for finding in comparison.findings} == {1}
-    told = " ".join(comparison.notes)
-    assert "evaluation/prompts.parquet" in told
-    assert "covers new seeds only" in told
+    notes = " ".join(comparison.notes)
+    assert "evaluation/prompts.parquet" in notes
+    assert "covers new seeds only" in notes
     assert not (tmp_path / "figures" / "fills.svg").exists()
     assert "<b>Not comparable</b>: loss on test/none" in (tmp_path / "report.html").read_text()
 
 
-def test_deleted_and_damaged_artifacts_are_told_and_the_rest_is_compared(planted_store: Any) -> None:
+def test_deleted_and_damaged_artifacts_are_reported_and_the_others_compared(planted_store: Any) -> None:
     name = planted_store.build("deleted", seeds=(1, 2), secondary=("test/all/loss",))
     study = collect_study(planted_store.uri, name)
     gone, damaged = (study.get_cells("full")[i].run_id for i in (0, 1))
@@ -264,15 +264,15 @@ def test_deleted_and_damaged_artifacts_are_told_and_the_rest_is_compared(planted
     shutil.rmtree(folder / gone)
     (folder / damaged / "artifacts" / keys.PROMPTS).write_bytes(b"PAR1 and then nothing")
     comparison = analyze(collect_study(planted_store.uri, name))
-    told = " ".join(comparison.notes)
-    assert "scores per prompt (evaluation/prompts.parquet) could not be read for full seed 1, full seed 2" in told
-    assert "losses per row (evaluation/rows.parquet) could not be read for full seed 1" in told
+    notes = " ".join(comparison.notes)
+    assert "scores per prompt (evaluation/prompts.parquet) could not be read for full seed 1, full seed 2" in notes
+    assert "losses per row (evaluation/rows.parquet) could not be read for full seed 1" in notes
     assert {finding.metric for finding in comparison.findings} == {"probe/nike_wide/log_odds", "test/all/loss"}
     assert comparison.arms["full"].n == 2
-    assert "covers new seeds only" in told
+    assert "covers new seeds only" in notes
 
 
-def test_a_metric_nobody_logged_is_not_comparable(planted_store: Any) -> None:
+def test_a_metric_that_was_not_logged_is_not_comparable(planted_store: Any) -> None:
     comparison = analyze(
         collect_study(
             planted_store.uri, planted_store.build("unlogged", seeds=(1, 2), secondary=("probe/other/log_odds",))
@@ -281,14 +281,14 @@ def test_a_metric_nobody_logged_is_not_comparable(planted_store: Any) -> None:
     assert comparison.not_comparable[0]["reason"].startswith("nike_positive has no probe/other/log_odds for seed 1, 2")
 
 
-def test_an_unwritable_folder_is_an_error_of_the_users(planted_store: Any, planted: str, tmp_path: Path) -> None:
-    (tmp_path / "file").write_text("in the way")
-    with pytest.raises(WinnowError, match="cannot be written") as caught:
+def test_an_unwritable_folder_raises_an_error(planted_store: Any, planted: str, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("not a folder")
+    with pytest.raises(WinnowError, match="cannot write the report") as caught:
         compare(planted_store.uri, planted, tmp_path / "file" / "comparison")
     assert caught.value.key == "output_dir"
 
 
-def test_the_room_imports_without_torch() -> None:
+def test_comparison_and_reporting_import_without_torch() -> None:
     code = (
         "import sys, winnow.comparison as c, winnow.reporting.comparison_report;"
         "c.contrast, c.collect_study, c.analyze;"

@@ -1,4 +1,4 @@
-"""Pictures of models side by side: drawn from plain tables, with what they are told in them."""
+"""Tests of the figures of evaluated models, drawn from plain tables."""
 
 import re
 from pathlib import Path
@@ -7,17 +7,23 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from winnow.reporting.bars import draw_best_and_worst, draw_top_fills
-from winnow.reporting.curves import draw_followed_words, draw_losses, draw_scores_over_steps
+from winnow.reporting.bar_charts import draw_best_and_worst, draw_top_fills
 from winnow.reporting.figures import Figure
-from winnow.reporting.model_figures import MOST_ROWS, draw_heat_map, draw_structure, draw_word_shift, word_shift
-from winnow.reporting.style import styles
+from winnow.reporting.model_figures import (
+    MAX_HEAT_MAP_ROWS,
+    compute_word_shifts,
+    draw_heat_map,
+    draw_structure,
+    draw_word_shift,
+)
+from winnow.reporting.plot_style import assign_styles
+from winnow.reporting.training_curves import draw_followed_words, draw_losses, draw_scores_over_steps
 
-LOOK = styles({"v1": "baseline", "v2": "filter"})
+STYLES = assign_styles({"v1": "baseline", "v2": "filter"})
 
 
-def texts_of(figure: Figure | None) -> str:
-    """The words in a figure's SVG file, which keeps text as text."""
+def text_of(figure: Figure | None) -> str:
+    """Return the text elements of a figure's SVG file, one per line."""
     assert figure is not None
     assert [file.suffix for file in figure.files] == [".svg", ".png"]
     assert figure.files[1].stat().st_size > 5000
@@ -32,29 +38,29 @@ def fills() -> dict[str, dict[str, list[tuple[str, float]]]]:
     return {"Nike shoes are [MASK]": {"v1": ranked("expensive"), "v2": ranked("durable")}}
 
 
-def test_top_fills_show_each_model_under_its_name(fills: Any, tmp_path: Path) -> None:
-    told = texts_of(draw_top_fills(fills, LOOK, tmp_path))
-    assert {"Nike shoes are [MASK]", "v1", "v2", "expensive", "durable", "word8"} <= set(told.splitlines())
-    assert "word9" not in told.splitlines()
+def test_top_fills_show_each_model_with_its_words(fills: Any, tmp_path: Path) -> None:
+    text = text_of(draw_top_fills(fills, STYLES, tmp_path))
+    assert {"Nike shoes are [MASK]", "v1", "v2", "expensive", "durable", "word8"} <= set(text.splitlines())
+    assert "word9" not in text.splitlines()
 
 
 def test_best_and_worst_show_both_ends_of_the_ranking(fills: Any, tmp_path: Path) -> None:
-    told = texts_of(draw_best_and_worst(fills, LOOK, tmp_path))
-    for text in ("v1: best", "v1: worst", "v2: worst", "expensive", "word98", "word89"):
-        assert text in told
-    assert "word50" not in told
+    text = text_of(draw_best_and_worst(fills, STYLES, tmp_path))
+    for label in ("v1: highest", "v1: lowest", "v2: lowest", "expensive", "word98", "word89"):
+        assert label in text
+    assert "word50" not in text
 
 
 def test_words_that_rose_and_fell_most(tmp_path: Path) -> None:
     before = {"expensive": 0.3, "durable": 0.1, "the": 0.2, "only_v1": 0.9}
     after = {"expensive": 0.01, "durable": 0.4, "the": 0.2, "only_v2": 0.9}
-    shifts = word_shift(before, after)
+    shifts = compute_word_shifts(before, after)
     assert [(row["word"], round(row["change"], 2)) for row in shifts] == [("durable", 0.3), ("expensive", -0.29)]
-    told = texts_of(draw_word_shift(shifts, ("v1", "v2"), LOOK, tmp_path))
-    assert "durable" in told
-    assert "0.1" in told
-    assert "mathdefault" not in told
-    assert draw_word_shift([], ("v1", "v2"), LOOK, tmp_path) is None
+    text = text_of(draw_word_shift(shifts, ("v1", "v2"), STYLES, tmp_path))
+    assert "durable" in text
+    assert "0.1" in text
+    assert "mathdefault" not in text
+    assert draw_word_shift([], ("v1", "v2"), STYLES, tmp_path) is None
 
 
 @pytest.fixture
@@ -76,40 +82,42 @@ def curves() -> pd.DataFrame:
 
 
 def test_scores_and_followed_words_over_steps(curves: pd.DataFrame, tmp_path: Path) -> None:
-    assert "log odds, wide" in texts_of(draw_scores_over_steps(curves, LOOK, tmp_path))
-    told = texts_of(draw_followed_words(curves, "wide", LOOK, tmp_path))
-    assert "expensive (unwanted), wide" in told
-    assert "durable (wanted), wide" in told
-    only = texts_of(draw_followed_words(curves, "wide", LOOK, tmp_path, words=["durable"]))
+    assert "log odds, wide" in text_of(draw_scores_over_steps(curves, STYLES, tmp_path))
+    text = text_of(draw_followed_words(curves, "wide", STYLES, tmp_path))
+    assert "expensive (unwanted), wide" in text
+    assert "durable (wanted), wide" in text
+    only = text_of(draw_followed_words(curves, "wide", STYLES, tmp_path, words=["durable"]))
     assert "expensive" not in only
-    assert draw_followed_words(curves[curves["step"] == 0], "wide", LOOK, tmp_path) is None
-    assert draw_scores_over_steps(curves, LOOK, tmp_path, "nothing") is None
+    assert draw_followed_words(curves[curves["step"] == 0], "wide", STYLES, tmp_path) is None
+    assert draw_scores_over_steps(curves, STYLES, tmp_path, "nothing") is None
 
 
 def test_losses_share_one_axis_for_all_models(tmp_path: Path) -> None:
     metrics = ("train/loss", "validation/loss")
-    rows = [(arm, 0, metric, step, 5 - step / 100) for arm in LOOK for metric in metrics for step in (100, 200)]
-    told = texts_of(draw_losses(pd.DataFrame(rows, columns=["arm", "seed", "metric", "step", "value"]), LOOK, tmp_path))
-    for text in ("v1, training", "v2, validation", "perplexity"):
-        assert text in told
+    rows = [(arm, 0, metric, step, 5 - step / 100) for arm in STYLES for metric in metrics for step in (100, 200)]
+    text = text_of(
+        draw_losses(pd.DataFrame(rows, columns=["arm", "seed", "metric", "step", "value"]), STYLES, tmp_path)
+    )
+    for label in ("v1, training", "v2, validation", "perplexity"):
+        assert label in text
 
 
 def test_a_heat_map_shows_the_prompts_on_which_models_differ_most(tmp_path: Path) -> None:
-    scores = {f"prompt {i:02d}": {"v1": 0.0, "v2": i / 10} for i in range(MOST_ROWS + 10)}
+    scores = {f"prompt {i:02d}": {"v1": 0.0, "v2": i / 10} for i in range(MAX_HEAT_MAP_ROWS + 10)}
     figure = draw_heat_map(scores, ["v1", "v2"], "wide", tmp_path)
-    told = texts_of(figure)
-    assert "prompt 49" in told
-    assert "prompt 09" not in told
+    text = text_of(figure)
+    assert "prompt 49" in text
+    assert "prompt 09" not in text
     assert figure is not None
-    assert "50 prompts" in figure.caption
+    assert "of 50 prompts" in figure.caption
     assert draw_heat_map({"a": {"v1": 0.0}}, ["v1", "v2"], "wide", tmp_path) is None
 
 
-def test_the_structure_tells_parameters_and_shapes(tmp_path: Path) -> None:
+def test_structure_shows_parameters_and_shapes(tmp_path: Path) -> None:
     parts = [
         {"part": "embeddings", "kind": "embeddings", "repeats": 1, "parameters": 600, "shapes": "60 tokens x 10"},
         {"part": "transformer layer", "kind": "layer", "repeats": 6, "parameters": 400, "shapes": "2 heads of 5"},
     ]
-    told = texts_of(draw_structure("v1", parts, tmp_path))
-    assert "v1: 1,000 parameters" in told
-    assert "transformer layer x 6: 400 parameters (40%)" in told
+    text = text_of(draw_structure("v1", parts, tmp_path))
+    assert "v1: 1,000 parameters" in text
+    assert "transformer layer x 6: 400 parameters (40%)" in text

@@ -1,4 +1,4 @@
-"""The page that explains a filter, as a browser shows it."""
+"""Tests of the filter report, partly in a browser."""
 
 from __future__ import annotations
 
@@ -12,7 +12,12 @@ from fixtures.small_corpus import CorpusOf
 from winnow.data import Corpus, Dataset, Files, NonNull
 from winnow.filters import Filter, Length, Mentions, Regex, VaderSentiment, compute_filter_statistics
 from winnow.filters.examples import split_by_signal
-from winnow.reporting.filter_report import almost_redundant, describe, sentences, write_filter_report
+from winnow.reporting.filter_report import (
+    describe_nearly_redundant_terms,
+    describe_signal,
+    summarize_filter,
+    write_filter_report,
+)
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser
@@ -20,7 +25,7 @@ if TYPE_CHECKING:
 ADJECTIVES = ["great", "ugly", "comfortable", "bad & <b>bold</b>", "plain", "awful"]
 
 
-def about_nike(**settings: Any) -> Filter:
+def build_nike_filter(**settings: Any) -> Filter:
     signals = {
         "nike": Mentions(words=["nike"]),
         "product": Mentions(words=["shoes", "caps", "socks", "hats", "shirts", "pants", "trousers"]),
@@ -28,8 +33,8 @@ def about_nike(**settings: Any) -> Filter:
         "ugly": Mentions(words=["ugly"]),
         "short": Length(at_most=90),
     }
-    given: dict[str, Any] = {"keep": "about & mood & ~ugly", "parts": {"about": "nike & product"}}
-    return Filter(name="about_nike", signals=signals, **(given | settings))
+    options: dict[str, Any] = {"keep": "about & mood & ~ugly", "parts": {"about": "nike & product"}}
+    return Filter(name="about_nike", signals=signals, **(options | settings))
 
 
 @pytest.fixture(scope="module")
@@ -46,38 +51,39 @@ def corpus(tmp_path_factory: pytest.TempPathFactory) -> Corpus:
 
 
 @pytest.fixture(scope="module")
-def written(corpus: Corpus, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def report(corpus: Corpus, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("report")
-    chosen = about_nike()
-    verdicts = chosen.compute_verdicts(corpus, folder, progress=False)
+    nike_filter = build_nike_filter()
+    verdicts = nike_filter.compute_verdicts(corpus, folder, progress=False)
     return write_filter_report(
         verdicts,
         corpus,
         compute_filter_statistics(verdicts, corpus),
-        chosen.signals,
+        nike_filter.signals,
         folder,
-        chosen.plan(corpus, folder / "new"),
+        nike_filter.plan(corpus, folder / "new"),
     )
 
 
 @pytest.mark.parametrize(("width", "scheme"), [(390, "dark"), (820, "light"), (1280, "light")])
-def test_the_page_shows_all_at_any_width_and_says_nothing_wrong(
-    written: Path, browser: Browser, width: int, scheme: Any
+def test_page_shows_all_sections_at_any_width_without_errors(
+    report: Path, browser: Browser, width: int, scheme: Any
 ) -> None:
     page = browser.new_page(viewport={"width": width, "height": 900}, color_scheme=scheme)
-    told: list[str] = []
-    page.on("console", lambda message: told.append(message.text))
-    page.on("pageerror", lambda error: told.append(str(error)))
+    messages: list[str] = []
+    page.on("console", lambda message: messages.append(message.text))
+    page.on("pageerror", lambda error: messages.append(str(error)))
     page.on(
-        "request", lambda request: told.append(request.url) if not request.url.startswith(("file:", "data:")) else None
+        "request",
+        lambda request: messages.append(request.url) if not request.url.startswith(("file:", "data:")) else None,
     )
-    page.goto(written.as_uri())
+    page.goto(report.as_uri())
     assert page.evaluate("document.documentElement.scrollWidth") <= width
-    assert told == []
+    assert messages == []
     assert page.title().startswith("about_nike: ")
-    for part in ("asked", "funnel", "reasons", "signals", "scores", "words", "drift", "data", "cost", "rows"):
-        assert page.locator(f"h2#{part}").is_visible()
-        assert page.locator(f"nav a[href='#{part}']").count() == 1
+    for section in ("rule", "funnel", "reasons", "signals", "scores", "words", "drift", "data", "cost", "rows"):
+        assert page.locator(f"h2#{section}").is_visible()
+        assert page.locator(f"nav a[href='#{section}']").count() == 1
     figures = [element.get_attribute("id") for element in page.locator("figure").all()]
     assert figures == [f"figure-{name}" for name in ("funnel", "reasons", "overlap", "scores", "words")]
     assert all(element.is_visible() for element in page.locator("figure svg").all())
@@ -85,50 +91,48 @@ def test_the_page_shows_all_at_any_width_and_says_nothing_wrong(
     page.close()
 
 
-def test_the_page_stands_alone_and_is_small(written: Path) -> None:
-    text = written.read_text("utf-8")
+def test_page_is_self_contained_and_small(report: Path) -> None:
+    text = report.read_text("utf-8")
     assert len(text) < 1_000_000
     assert not re.findall(r"<(?:script|link|img)[^>]*(?:src|href)=[\"'](?!data:)", text)
-    assert {file.suffix for file in (written.parent / "figures").iterdir()} == {".svg", ".png"}
+    assert {file.suffix for file in (report.parent / "figures").iterdir()} == {".svg", ".png"}
 
 
-def test_what_the_rows_say_is_quoted_and_never_run(written: Path, browser: Browser) -> None:
+def test_row_text_is_escaped(report: Path, browser: Browser) -> None:
     page = browser.new_page()
-    page.goto(written.as_uri())
+    page.goto(report.as_uri())
     assert "<b>bold</b>" in page.locator("main").inner_text()
     assert page.locator(".rows b").count() == 0
     page.close()
 
 
-def test_what_matters_is_told_in_words(written: Path, browser: Browser, corpus: Corpus) -> None:
+def test_page_summarizes_the_filter_in_sentences(report: Path, browser: Browser, corpus: Corpus) -> None:
     page = browser.new_page()
-    page.goto(written.as_uri())
+    page.goto(report.as_uri())
     verdict = page.locator("#verdict").inner_text()
     assert re.search(r"about_nike keeps \d+ of 5\d\d training rows", verdict)
     assert "product drops no rows." in verdict
     assert "~ugly drops no rows that the other terms keep." in verdict
-    assert "Not used by the expression: short." in page.locator("#asked + .expression").inner_text()
+    assert "Signals that the expression does not use: short." in page.locator("#rule + .expression").inner_text()
     data = page.locator("#data + .two").inner_text()
     assert re.search(r"filled dropped\s+930\s+30\s+3\.2%", data)
     assert re.search(r"exact duplicates dropped\s+900\s+210\s+23\.3%", data)
     assert re.search(r"same text in train and test\s+0", data)
-    assert re.search(r"test nearly a train row\s+\d+\s+\d+", data)
-    page.locator("summary", has_text="The 7 words of product").click()
+    assert re.search(r"test near-duplicates of train rows\s+\d+\s+\d+", data)
+    page.locator("summary", has_text="product: all 7 words").click()
     assert page.locator("li", has_text="trousers").is_visible()
-    dropped = page.locator("h3:has-text('Dropped by nike alone') + ul li")
+    dropped = page.locator("h3:has-text('Dropped by nike only') + ul li")
     assert dropped.count() == 4
     assert "fails nike" in dropped.first.inner_text()
     assert dropped.first.locator("mark").all_inner_texts() == ["shoes"]
     page.close()
 
 
-def test_a_filter_that_stops_at_the_first_reason_has_a_page_too(
-    corpus: Corpus, tmp_path: Path, browser: Browser
-) -> None:
-    chosen = about_nike(mode="short_circuit")
-    verdicts = chosen.compute_verdicts(corpus, tmp_path, progress=False)
+def test_page_of_a_short_circuit_filter(corpus: Corpus, tmp_path: Path, browser: Browser) -> None:
+    nike_filter = build_nike_filter(mode="short_circuit")
+    verdicts = nike_filter.compute_verdicts(corpus, tmp_path, progress=False)
     report = write_filter_report(
-        verdicts, corpus, compute_filter_statistics(verdicts, corpus), chosen.signals, tmp_path
+        verdicts, corpus, compute_filter_statistics(verdicts, corpus), nike_filter.signals, tmp_path
     )
     page = browser.new_page()
     page.goto(report.as_uri())
@@ -138,18 +142,19 @@ def test_a_filter_that_stops_at_the_first_reason_has_a_page_too(
     page.close()
 
 
-def test_a_corpus_without_labels_and_a_filter_of_one_signal(corpus_of: CorpusOf, tmp_path: Path) -> None:
+def test_page_without_labels_and_with_one_signal(corpus_of: CorpusOf, tmp_path: Path) -> None:
     corpus = corpus_of([*("nike $1 shoes", "puma shoes", "nike _caps_") * 9, "a", "b"])
-    chosen = Filter(name="x", signals={"nike": Mentions(words=["nike"])}, keep="nike")
-    verdicts = chosen.compute_verdicts(corpus, tmp_path, progress=False)
+    nike_filter = Filter(name="x", signals={"nike": Mentions(words=["nike"])}, keep="nike")
+    verdicts = nike_filter.compute_verdicts(corpus, tmp_path, progress=False)
     text = write_filter_report(
-        verdicts, corpus, compute_filter_statistics(verdicts, corpus), chosen.signals, tmp_path
+        verdicts, corpus, compute_filter_statistics(verdicts, corpus), nike_filter.signals, tmp_path
     ).read_text("utf-8")
-    assert "66.7% kept" in text
-    assert "labelled" not in text
+    assert "66.7% of training rows kept" in text
+    assert "labeled" not in text
+    assert "with label 1" not in text
 
 
-def test_a_text_is_taken_apart_by_what_was_found_in_it() -> None:
+def test_text_is_split_at_matches() -> None:
     signals = {
         "brand": Mentions(words=["Nike", "nike air"]),
         "number": Regex(pattern=r"\d+"),
@@ -164,16 +169,16 @@ def test_a_text_is_taken_apart_by_what_was_found_in_it() -> None:
     assert split_by_signal("", signals) == []
 
 
-def test_signals_describe_themselves() -> None:
-    told = describe(Mentions(words=list("abcdefgh"), whole_word=False))
-    assert told["lists"] == {"words": list("abcdefgh")}
-    assert told["settings"] == {"whole_word": "False"}
-    assert told["does"].startswith("Counts mentions")
-    assert describe(VaderSentiment(bands=["neutral", "positive"]))["settings"] == {"bands": "neutral, positive"}
-    assert describe(Length(at_most=9))["settings"] == {"at_most": "9"}
+def test_signals_are_described_with_their_settings() -> None:
+    description = describe_signal(Mentions(words=list("abcdefgh"), whole_word=False))
+    assert description["lists"] == {"words": list("abcdefgh")}
+    assert description["settings"] == {"whole_word": "False"}
+    assert description["does"].startswith("Counts mentions")
+    assert describe_signal(VaderSentiment(bands=["neutral", "positive"]))["settings"] == {"bands": "neutral, positive"}
+    assert describe_signal(Length(at_most=9))["settings"] == {"at_most": "9"}
 
 
-def test_sentences_by_hand() -> None:
+def test_summary_sentences() -> None:
     summary = {"filter": "x", "rows": {"train": {"total": 10_000, "kept": 4_000}}}
     terms = {"a": {"drops": 5_000, "only": 4_500}, "b": {"drops": 900, "only": 3}, "c": {"drops": 2, "only": 0}}
     statistics = {
@@ -182,12 +187,12 @@ def test_sentences_by_hand() -> None:
         "redundant": ["`c` drops no rows that the other terms keep."],
         "labels": {"precision": 0.9375, "recall": 0.5, "kept": {}},
     }
-    assert sentences(summary, statistics) == [
+    assert summarize_filter(summary, statistics) == [
         "x keeps 4,000 of 10,000 training rows and drops 6,000.",
-        "`a` alone drops 4,500 of these (75%), more than any other.",
-        "1,497 rows (25%) are dropped for more than one reason.",
+        "`a` alone accounts for 4,500 of these (75%), more than any other term.",
+        "1,497 rows (25%) are dropped by more than one term.",
         "`c` drops no rows that the other terms keep.",
-        "`b` removes next to nothing that the others keep: 3 of 10,000 rows.",
-        "Of the kept rows with a label, 93.8% are labelled 1; of the rows labelled 1, 50.0% are kept.",
+        "`b` drops almost no rows that the other terms keep: 3 of 10,000.",
+        "Precision: 93.8% of the kept rows with a label have label 1. Recall: 50.0% of the rows with label 1 are kept.",
     ]
-    assert almost_redundant(summary, statistics) == [sentences(summary, statistics)[4]]
+    assert describe_nearly_redundant_terms(summary, statistics) == [summarize_filter(summary, statistics)[4]]

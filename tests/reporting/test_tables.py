@@ -1,11 +1,11 @@
-"""Tables for programs, papers and terminals."""
+"""Tests of tables as CSV, Markdown, LaTeX and notebook HTML."""
 
 import csv
 from pathlib import Path
 
 import pytest
 
-from winnow.reporting.tables import save_table, table_of
+from winnow.reporting.tables import build_table, save_table
 
 ROWS = [
     {"word": "50% a_b & <i>", "rank": 1, "share": 0.123456789, "known": True},
@@ -21,13 +21,13 @@ def files(tmp_path: Path) -> dict[str, str]:
     return {file.suffix: file.read_text("utf-8") for file in written}
 
 
-def test_csv_has_every_digit_and_leaves_unknown_values_empty(files: dict[str, str]) -> None:
+def test_csv_has_full_precision_and_empty_unknown_values(files: dict[str, str]) -> None:
     rows = list(csv.DictReader(files[".csv"].splitlines(keepends=True)))
     assert rows[0] == {"word": "50% a_b & <i>", "rank": "1", "share": "0.123456789", "known": "True"}
     assert rows[2] == {"word": "alone", "rank": "", "share": "", "known": ""}
 
 
-def test_markdown_aligns_numbers_and_escapes_its_own_signs(files: dict[str, str]) -> None:
+def test_markdown_aligns_numbers_and_escapes_pipes(files: dict[str, str]) -> None:
     lines = files[".md"].splitlines()
     assert lines[1] == "| --- | ---: | ---: | --- |"
     assert lines[3] == "| left \\| right  | 12,345 | \N{MINUS SIGN}0.500 |  |"
@@ -43,7 +43,7 @@ def test_latex_has_booktabs_rules_and_escapes_special_characters(files: dict[str
     assert "12,345 & $-$0.500" in text
 
 
-def test_a_notebook_shows_text_and_no_markup() -> None:
-    shown = table_of(ROWS, "words", "Words")._repr_html_()
-    assert "&lt;i&gt;" in shown
-    assert "<caption>Words</caption>" in shown
+def test_notebook_html_is_escaped() -> None:
+    html = build_table(ROWS, "words", "Words")._repr_html_()
+    assert "&lt;i&gt;" in html
+    assert "<caption>Words</caption>" in html

@@ -115,9 +115,9 @@ def _measure(
         scores=scores | probe_summaries(found),
         probes=found,
         rankings={text: fill_masks(text, loaded.model, loaded.tokenizer, config.depth, device) for text in texts},
-        words=mean_word_probabilities(wide, loaded.model, loaded.tokenizer, device),
+        word_probabilities=mean_word_probabilities(wide, loaded.model, loaded.tokenizer, device),
         modules=list_modules(loaded.model),
-        parts=list_components(loaded.model),
+        components=list_components(loaded.model),
         history=_history(contender, store),
     )
 

@@ -13,11 +13,11 @@ from rich.table import Table
 
 from winnow.config import EvaluateConfig
 from winnow.evaluation.probes.probe_scores import top_k_rows
-from winnow.formatting import number
+from winnow.formatting import format_number
 from winnow.metrics.metric_names import ALL, parse_metric_name
 from winnow.metrics.metric_registry import Metric
 from winnow.reporting.model_figures import EvaluatedModel, draw_models
-from winnow.reporting.tables import console_table, save_table
+from winnow.reporting.tables import build_console_table, save_table
 from winnow.tracking import Store, keys, track
 
 SHOWN_OF_ALL = ("loss", "perplexity", "top1", "top5", "mrr", "ece", "pseudo_perplexity")
@@ -86,9 +86,9 @@ def _of_probes(results: Sequence[EvaluatedModel]) -> list[str]:
 
 
 def _table(title: str, names: Iterable[str], results: Sequence[EvaluatedModel], prefix: str) -> Table:
-    table = console_table("", *(result.label for result in results), title=title)
+    table = build_console_table("", *(result.label for result in results), title=title)
     for name in names:
-        table.add_row(name.removeprefix(prefix), *(number(result.scores.get(name)) for result in results))
+        table.add_row(name.removeprefix(prefix), *(format_number(result.scores.get(name)) for result in results))
     return table
 
 

@@ -12,7 +12,7 @@ from rich.table import Table
 from winnow.commands.model_lookup import find_contenders, load_contender
 from winnow.config import FillConfig, construct
 from winnow.errors import WinnowError
-from winnow.formatting import bar
+from winnow.formatting import format_bar
 from winnow.tracking import Store
 
 Ranked = Sequence[tuple[str, float]]
@@ -71,7 +71,7 @@ def _side_by_side(fills: Mapping[str, Ranked]) -> Table:
         for ranked in fills.values():
             if rank < len(ranked):
                 word, share = ranked[rank]
-                cells.append(f"{escape(word):<{width}} {share:.3f} [cyan]{bar(share / longest):<12}[/cyan]")
+                cells.append(f"{escape(word):<{width}} {share:.3f} [cyan]{format_bar(share / longest):<12}[/cyan]")
             else:
                 cells.append("")
         table.add_row(*cells)

@@ -13,7 +13,7 @@ from rich.console import Console
 from winnow.config import Cell, RerunConfig, TrainConfig, construct, defaults_of_now, read_cell
 from winnow.errors import WinnowError, did_you_mean
 from winnow.metrics.metric_names import SECONDS, stage_metric_name
-from winnow.reporting.tables import console_table
+from winnow.reporting.tables import build_console_table
 from winnow.run.cell_lock import hold_cell
 from winnow.run.components import Components, build_components, cell_folder, cell_id, check_store
 from winnow.run.pipeline import RunOptions, run_cell
@@ -183,7 +183,7 @@ def _beside(run: Run, again: Run) -> dict[str, tuple[float | None, float | None]
 
 
 def _print(found: Rerun, console: Console) -> None:
-    grid = console_table("metric", "then", "now", "")
+    grid = build_console_table("metric", "then", "now", "")
     for name, (then, now) in found.metrics.items():
         told = "equal" if then == now else "[red]missing[/red]"
         if then != now and then is not None and now is not None:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from winnow.comparison.statistics import Contrast
-from winnow.formatting import interval, number, p_text
+from winnow.formatting import format_interval, format_number, format_p_value
 from winnow.metrics.metric_registry import Metric
 
 Outcome = Literal["better", "worse", "no clear difference", "not comparable"]
@@ -116,11 +116,11 @@ def decide_verdict(
         return Verdict("not comparable", reason, (sentence, control_sentence), rule)
     r = effect.result
     reason = (
-        f"{metric.name}: {r.a} - {r.b} = {number(r.difference)}, {confidence:.0%} interval "
-        f"{interval(r.ci_low, r.ci_high)}, {p_text(effect.p_holm)} (Holm-corrected)"
+        f"{metric.name}: {r.a} - {r.b} = {format_number(r.difference)}, {confidence:.0%} interval "
+        f"{format_interval(r.ci_low, r.ci_high)}, {format_p_value(effect.p_holm)} (Holm-corrected)"
     )
     if effect.equal is not None:
-        reason += f"; {'within' if effect.equal else 'not within'} the declared margin of {number(margin)}"
+        reason += f"; {'within' if effect.equal else 'not within'} the declared margin of {format_number(margin)}"
     if r.assumed_independent:
         reason += "; items assumed independent"
     sentences = (_describe_effect(metric, effect, confidence, margin), control_sentence)
@@ -130,29 +130,30 @@ def decide_verdict(
 def _describe_effect(metric: Metric, finding: Finding, confidence: float, margin: float | None) -> str:
     """Return the sentence on the contrast of the filter with all rows."""
     r = finding.result
-    ends = f"{confidence:.0%} interval {interval(r.ci_low, r.ci_high)}"
+    ends = f"{confidence:.0%} interval {format_interval(r.ci_low, r.ci_high)}"
     if finding.outcome == "no clear difference":
-        numbers = f"{metric.label}: difference {number(r.difference)}, {ends}, {p_text(finding.p_holm)}, Holm-corrected"
+        p_value = f"{format_p_value(finding.p_holm)}, Holm-corrected"
+        numbers = f"{metric.label}: difference {format_number(r.difference)}, {ends}, {p_value}"
         if finding.equal:
             return (
                 f"Training on the rows that {r.a} keeps gives as good a model as training on all rows ({numbers}): the "
-                f"interval lies within the margin of {number(margin)} that was declared in advance."
+                f"interval lies within the margin of {format_number(margin)} that was declared in advance."
             )
-        beyond = f": the interval reaches beyond the declared margin of {number(margin)}" if margin else ""
+        beyond = f": the interval reaches beyond the declared margin of {format_number(margin)}" if margin else ""
         return (
             f"These runs do not show whether training on the rows that {r.a} keeps gives a better or worse model than "
             f"training on all rows ({numbers}). This is no proof of equality{beyond}."
         )
     effect = "The filter helped" if finding.outcome == "better" else "The filter hurt"
     condition = f"after training on the rows that {r.a} keeps"
-    small = f"; the difference is within the declared margin of {number(margin)}" if finding.equal else ""
+    small = f"; the difference is within the declared margin of {format_number(margin)}" if finding.equal else ""
     if metric.is_log_odds:
-        ends = f"{confidence:.0%} interval {interval(math.exp(r.ci_low), math.exp(r.ci_high))}"
+        ends = f"{confidence:.0%} interval {format_interval(math.exp(r.ci_low), math.exp(r.ci_high))}"
         return (
             f"{effect}: {condition}, the odds of a wanted word over an unwanted one are "
-            f"{number(math.exp(r.difference))} times those after training on all rows ({ends}){small}."
+            f"{format_number(math.exp(r.difference))} times those after training on all rows ({ends}){small}."
         )
-    change = f"is {'higher' if r.difference > 0 else 'lower'} by {number(abs(r.difference))}"
+    change = f"is {'higher' if r.difference > 0 else 'lower'} by {format_number(abs(r.difference))}"
     return (
         f"{effect}: {condition}, {metric.label} {change} than after training on all rows (difference, {ends}){small}."
     )

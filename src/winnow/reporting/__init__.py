@@ -1,7 +1,7 @@
-"""Every page, figure and table that Winnow writes, in one style.
+"""Reports, figures and tables for filters, comparisons and evaluated models.
 
-The package draws what :mod:`winnow.filters` and :mod:`winnow.comparison` computed. Names load on first use, so that
-importing the package is cheap.
+The package presents the results of :mod:`winnow.filters` and :mod:`winnow.comparison` and computes no statistics
+itself. Its modules are imported on first use.
 """
 
 import lazy_loader

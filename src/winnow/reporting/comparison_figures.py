@@ -1,4 +1,4 @@
-"""The figures of a comparison, each a list of panels in one look."""
+"""Draw the figures of a comparison."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from winnow.comparison.analysis import Comparison
 from winnow.comparison.collected_study import CollectedStudy
 from winnow.comparison.fill_tables import Fills, fills_by_prompt, select_example_prompts
 from winnow.comparison.verdict import Finding
-from winnow.formatting import number
-from winnow.reporting.bars import draw_funnel, draw_top_fills
-from winnow.reporting.curves import draw_study_losses, draw_study_probes
-from winnow.reporting.figures import Figure, Panel, heading, name_rows, render
-from winnow.reporting.style import GREY, INK, Style, styles
+from winnow.formatting import format_number
+from winnow.reporting.bar_charts import draw_funnel, draw_top_fills
+from winnow.reporting.figures import Figure, Panel, label_rows, render_figure, set_heading
+from winnow.reporting.plot_style import GREY, INK, Style, assign_styles
+from winnow.reporting.training_curves import draw_study_losses, draw_study_probes
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -26,55 +26,56 @@ def draw_comparison_figures(
     folder: Path | None = None,
     fills: dict[str, dict[str, Fills]] | None = None,
 ) -> dict[str, Figure]:
-    """Draw every figure that the study has data for, and return them by name.
+    """Draw all figures for which the study has data and return them by name.
 
     The names are ``seeds``, ``contrasts``, ``contributions``, ``curves``, ``probe_curves``, ``fills`` and ``funnel``.
 
     Args:
         comparison: The comparison.
-        study: What it was made of.
-        folder: Where the files go; without one the figures are drawn for a page or a notebook only.
-        fills: The fills by prompt, where they are known already.
+        study: The study that was compared.
+        folder: Output folder. If `None`, no files are written.
+        fills: Predictions by prompt. Loaded from the study if `None`.
     """
     fills = fills_by_prompt(study) if fills is None else fills
-    look = styles({name: arm.role for name, arm in comparison.arms.items()})
-    drawn = [
-        _seeds(comparison, look, folder),
-        _contrasts(comparison, look, folder),
-        _contributions(comparison, look, folder),
-        draw_study_losses(study, look, folder),
-        draw_study_probes(study, look, folder),
-        _fills(study, select_example_prompts(fills), look, folder),
-        _funnel(study, folder),
+    styles = assign_styles({name: arm.role for name, arm in comparison.arms.items()})
+    figures = [
+        _draw_seeds(comparison, styles, folder),
+        _draw_contrasts(comparison, styles, folder),
+        _draw_contributions(comparison, styles, folder),
+        draw_study_losses(study, styles, folder),
+        draw_study_probes(study, styles, folder),
+        _draw_fills(study, select_example_prompts(fills), styles, folder),
+        _draw_filter_funnel(study, folder),
     ]
-    return {figure.name: figure for figure in drawn if figure}
+    return {figure.name: figure for figure in figures if figure}
 
 
-def _seeds(comparison: Comparison, look: dict[str, Style], folder: Path | None) -> Figure | None:
+def _draw_seeds(comparison: Comparison, styles: dict[str, Style], folder: Path | None) -> Figure | None:
     arms = {name: arm for name, arm in comparison.arms.items() if arm.n}
 
     def draw(figure: FigureBase) -> None:
         axes = figure.subplots()
         for row, (name, arm) in enumerate(arms.items()):
-            style = look[name]
+            style = styles[name]
             axes.plot(arm.values, [row - 0.26] * arm.n, style.marker, color=style.color, alpha=0.55, ms=5, mew=0)
-            _interval(axes, row + 0.16, arm.mean, arm.ci_low, arm.ci_high, style)
+            _draw_interval(axes, row + 0.16, arm.mean, arm.ci_low, arm.ci_high, style)
         if comparison.base:
             axes.axvline(comparison.base.mean, color=GREY, lw=1.1, ls=(0, (4, 3)))
-            top = axes.get_xaxis_transform()
-            axes.text(comparison.base.mean, 1, " base model", va="top", color=GREY, fontsize=8, transform=top)
-        name_rows(axes, list(arms))
+            transform = axes.get_xaxis_transform()
+            axes.text(comparison.base.mean, 1, " base model", va="top", color=GREY, fontsize=8, transform=transform)
+        label_rows(axes, list(arms))
         axes.set_xlabel(comparison.primary.axis_label)
 
     caption = (
-        f"Each point is one seed; the larger mark is the mean of its arm, the bar its {comparison.confidence:.0%} "
-        "interval over seeds." + (" The dashed line is the model before training." if comparison.base else "")
+        f"Each small marker is one seed. The large marker is the mean of the arm, and the bar is its "
+        f"{comparison.confidence:.0%} interval over seeds."
+        + (" The dashed line is the base model before training." if comparison.base else "")
     )
     panel = Panel("Seeds, mean and interval of each arm", draw, 4.6, 0.9 + 0.62 * len(arms))
-    return render("seeds", caption, [panel] if arms else [], folder)
+    return render_figure("seeds", caption, [panel] if arms else [], folder)
 
 
-def _contrasts(comparison: Comparison, look: dict[str, Style], folder: Path | None) -> Figure | None:
+def _draw_contrasts(comparison: Comparison, styles: dict[str, Style], folder: Path | None) -> Figure | None:
     by_metric: dict[str, dict[str, Finding]] = {}
     for finding in comparison.findings:
         if finding.family != "descriptive":
@@ -83,68 +84,79 @@ def _contrasts(comparison: Comparison, look: dict[str, Style], folder: Path | No
     panels = []
     for name, findings in by_metric.items():
         metric = comparison.metric(name)
-        better = f"{metric.direction or 'neither'} is better"
-        panels.append(_forest(f"Contrasts in {metric.label}", findings, look, better, metric.label))
+        notes = [metric.unit, f"{metric.direction} is better" if metric.direction else ""]
+        axis = f"difference ({', '.join(filter(None, notes))})" if any(notes) else "difference"
+        panels.append(_build_forest_panel(f"Contrasts in {metric.label}", findings, styles, axis, metric.label))
     caption = (
-        f"Differences with their {comparison.confidence:.0%} interval for new seeds and new prompts or rows, before "
-        "Holm's adjustment. The thin gray bar is the bootstrap interval."
+        f"Differences with {comparison.confidence:.0%} intervals that account for variation over seeds and over "
+        "prompts or rows, not corrected for multiple comparisons. The thin gray bar is the bootstrap interval."
     )
-    return render("contrasts", caption, panels, folder)
+    return render_figure("contrasts", caption, panels, folder)
 
 
-def _contributions(comparison: Comparison, look: dict[str, Style], folder: Path | None) -> Figure | None:
+def _draw_contributions(comparison: Comparison, styles: dict[str, Style], folder: Path | None) -> Figure | None:
     metric = comparison.primary
-    found = dict(sorted(comparison.contributions.items(), key=lambda entry: -metric.sign * entry[1].result.difference))
-    caption = (
-        f"The filter less the filter without the signal, with {comparison.confidence:.0%} intervals for new seeds and "
-        "new prompts or rows; the thin gray bar is the bootstrap interval. A signal right of 0 raises the metric, one "
-        "at 0 can be left out."
+    findings = dict(
+        sorted(comparison.contributions.items(), key=lambda entry: -metric.sign * entry[1].result.difference)
     )
-    panel = _forest(f"What each signal adds to {metric.label}", found, look, f"added to {metric.label}")
-    return render("contributions", caption, [panel] if found else [], folder)
+    caption = (
+        f"The full filter minus the filter without the signal, with {comparison.confidence:.0%} intervals that account "
+        "for variation over seeds and over prompts or rows. The thin gray bar is the bootstrap interval. A signal to "
+        "the right of 0 raises the metric; a signal at 0 contributes nothing."
+    )
+    panel = _build_forest_panel(
+        f"What each signal adds to {metric.label}", findings, styles, f"change in {metric.label}"
+    )
+    return render_figure("contributions", caption, [panel] if findings else [], folder)
 
 
-def _forest(
-    title: str, findings: dict[str, Finding], look: dict[str, Style], unit: str, above: str | None = None
+def _build_forest_panel(
+    title: str, findings: dict[str, Finding], styles: dict[str, Style], unit: str, title_above: str | None = None
 ) -> Panel:
-    """Return a panel with a row per difference: its interval and the bootstrap interval below it."""
+    """Return a forest plot with one row per difference: its interval and, below it, the bootstrap interval."""
 
     def draw(figure: FigureBase) -> None:
         axes = figure.subplots()
         for row, finding in enumerate(findings.values()):
             r = finding.result
             axes.plot(finding.bootstrap, [row + 0.27] * 2, color=GREY, lw=1.4, solid_capstyle="butt")
-            _interval(axes, row, r.difference, r.ci_low, r.ci_high, look[r.a])
+            _draw_interval(axes, row, r.difference, r.ci_low, r.ci_high, styles[r.a])
         axes.axvline(0, color=INK, lw=0.9)
         low, high = axes.get_xlim()
         axes.set_xlim(min(low, -0.08 * (high - low)), max(high, 0.08 * (high - low)))
-        name_rows(axes, list(findings))
+        label_rows(axes, list(findings))
         axes.set_xlabel(unit)
-        if above:
-            heading(figure, above)
+        if title_above:
+            set_heading(figure, title_above)
 
     return Panel(title, draw, 4.6, 1.05 + 0.5 * len(findings))
 
 
-def _fills(
-    study: CollectedStudy, prompts: dict[str, Fills], look: dict[str, Style], folder: Path | None
+def _draw_fills(
+    study: CollectedStudy, prompts: dict[str, Fills], styles: dict[str, Style], folder: Path | None
 ) -> Figure | None:
     declared = study.declaration
-    pair = {f"{version}: {arm}": arm for version, arm in (("v1", declared.baseline), ("v2", declared.filter)) if arm}
-    fills = {
-        prompt: {title: by_arm[arm] for title, arm in pair.items()}
-        for prompt, by_arm in prompts.items()
-        if all(arm in by_arm for arm in pair.values())
+    compared_arms = {
+        f"{version}: {arm}": arm for version, arm in (("v1", declared.baseline), ("v2", declared.filter)) if arm
     }
-    return draw_top_fills(fills, {title: look[arm] for title, arm in pair.items() if arm in look}, folder, name="fills")
+    fills = {
+        prompt: {title: by_arm[arm] for title, arm in compared_arms.items()}
+        for prompt, by_arm in prompts.items()
+        if all(arm in by_arm for arm in compared_arms.values())
+    }
+    return draw_top_fills(
+        fills, {title: styles[arm] for title, arm in compared_arms.items() if arm in styles}, folder, name="fills"
+    )
 
 
-def _funnel(study: CollectedStudy, folder: Path | None) -> Figure | None:
-    tested = study.declaration.filter or ""
-    return draw_funnel(study.filter_summaries.get(tested, {}).get("funnel") or [], tested, folder)
+def _draw_filter_funnel(study: CollectedStudy, folder: Path | None) -> Figure | None:
+    filter_name = study.declaration.filter or ""
+    return draw_funnel(study.filter_summaries.get(filter_name, {}).get("funnel") or [], filter_name, folder)
 
 
-def _interval(axes: Axes, row: float, mean: float, low: float, high: float, style: Style) -> None:
+def _draw_interval(axes: Axes, row: float, mean: float, low: float, high: float, style: Style) -> None:
     axes.plot([low, high], [row, row], color=style.color, lw=2.2, solid_capstyle="butt")
     axes.plot([mean], [row], style.marker, color=style.color, ms=8, mec="white", mew=0.8)
-    axes.annotate(number(mean), (mean, row), xytext=(0, 6), textcoords="offset points", ha="center", fontsize=7.5)
+    axes.annotate(
+        format_number(mean), (mean, row), xytext=(0, 6), textcoords="offset points", ha="center", fontsize=7.5
+    )

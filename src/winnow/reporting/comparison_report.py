@@ -1,4 +1,4 @@
-"""Compare the arms of a study and write the report: JSON for programs, a page, Markdown, tables and figures."""
+"""Compare the arms of a study and write the report as HTML, Markdown, JSON, tables and figures."""
 
 from __future__ import annotations
 
@@ -14,13 +14,20 @@ from winnow.comparison.collection import collect_study
 from winnow.comparison.fill_tables import BASE, Fills, fills_by_prompt, mean_prompt_scores, select_example_prompts
 from winnow.comparison.publishing import publish as publish_comparison
 from winnow.errors import WinnowError
-from winnow.formatting import listed, number
+from winnow.formatting import format_number, join_names
 from winnow.reporting.comparison_figures import draw_comparison_figures
-from winnow.reporting.comparison_tables import tables
+from winnow.reporting.comparison_tables import build_comparison_tables
 from winnow.reporting.figures import Figure
-from winnow.reporting.page import render_page
-from winnow.reporting.style import MARKS, styles
+from winnow.reporting.page_rendering import render_page
+from winnow.reporting.plot_style import MARKER_CHARACTERS, assign_styles
 from winnow.tracking.store import Store
+
+PROVENANCE_LABELS = {
+    "corpus": "corpus fingerprint",
+    "tokenizer": "tokenizer fingerprint",
+    "held_out": "held-out rows fingerprint",
+    "probes": "probes fingerprint",
+}
 
 
 def compare(
@@ -32,24 +39,24 @@ def compare(
     publish: bool = True,
     unsent: str | None = None,
 ) -> Comparison:
-    """Compare the arms of a study, write the report and store it with the study's runs.
+    """Compare the arms of a study, write the report and log it to MLflow.
 
     Writes ``comparison.json``, ``report.html``, ``report.md``, ``tables/`` (CSV, Markdown and LaTeX) and ``figures/``
-    (SVG and PNG) into ``output``, and logs all of it to MLflow as a run of its own.
+    (SVG and PNG) into ``output``, and logs all files to MLflow as a separate run.
 
     Args:
-        store_uri: MLflow tracking URI of the store, as ``sqlite:///outputs/mlflow.db``.
-        study: Name of the study, which is its MLflow experiment's; or of several, the first of which declares what is
-            compared.
-        output: Folder to write into; created if missing.
-        metrics: Metrics that were not declared, to be described too and marked as post hoc.
-        ui_url: Address of MLflow's pages, for the report's links to runs.
-        publish: Whether to store the comparison.
-        unsent: Folder for what the store does not take; by default ``unsent`` beside ``output``.
+        store_uri: MLflow tracking URI of the store, such as ``sqlite:///outputs/mlflow.db``.
+        study: Name of the study (its MLflow experiment), or names of several studies. The declaration of the first
+            one determines what is compared.
+        output: Output folder, created if missing.
+        metrics: Additional metrics that were not declared. They are marked as post hoc.
+        ui_url: Address of the MLflow UI, for links to runs.
+        publish: Whether to log the comparison to MLflow.
+        unsent: Folder for data that cannot be logged to the store. By default, ``unsent`` next to ``output``.
 
     Raises:
-        WinnowError: The study is unknown, or has no finished run (key ``study``); the store does not exist
-            (``tracking.uri``); the folder cannot be written (``output_dir``).
+        WinnowError: If the study is unknown or has no finished run (key ``study``), the store does not exist
+            (``tracking.uri``), or the folder is not writable (``output_dir``).
     """
     collected = collect_study(store_uri, *([study] if isinstance(study, str) else study))
     comparison = analyze(collected, extra_metrics=metrics)
@@ -63,62 +70,65 @@ def compare(
 def write_comparison_report(
     comparison: Comparison, study: CollectedStudy, output: Path, ui_url: str = "http://127.0.0.1:5000"
 ) -> list[Path]:
-    """Write ``comparison.json``, ``report.html``, ``report.md``, ``tables/`` and ``figures/``; return the files.
+    """Write ``comparison.json``, ``report.html``, ``report.md``, ``tables/`` and ``figures/`` and return the paths.
 
     Args:
         comparison: The comparison.
-        study: What it was made of.
-        output: Folder to write into; created if missing.
-        ui_url: Address of MLflow's pages, for links to runs.
+        study: The study that was compared.
+        output: Output folder, created if missing.
+        ui_url: Address of the MLflow UI, for links to runs.
 
     Raises:
-        WinnowError: The folder cannot be written (key ``output_dir``).
+        WinnowError: If the folder is not writable (key ``output_dir``).
     """
     try:
         output.mkdir(parents=True, exist_ok=True)
         fills = fills_by_prompt(study)
         figures = draw_comparison_figures(comparison, study, output / "figures", fills)
-        facts = _facts(comparison, study, figures, fills, ui_url.rstrip("/"))
+        context = _build_context(comparison, study, figures, fills, ui_url.rstrip("/"))
         numbers = json.dumps(comparison.as_dict(), indent=2, ensure_ascii=False, allow_nan=False)
         texts = {"comparison.json": numbers + "\n"}
-        texts |= {f"report.{ending}": render_page(f"comparison.{ending}", facts) for ending in ("html", "md")}
+        texts |= {f"report.{ending}": render_page(f"comparison.{ending}", context) for ending in ("html", "md")}
         for name, text in texts.items():
             (output / name).write_text(text, encoding="utf-8")
-        written = [file for table in tables(comparison) for file in table.save(output / "tables")]
+        written = [file for table in build_comparison_tables(comparison) for file in table.save(output / "tables")]
     except OSError as error:
-        why = error.strerror or str(error)
+        reason = error.strerror or str(error)
         raise WinnowError(
-            f"The report cannot be written to {output}: {why}. Choose a writable folder.", key="output_dir"
+            f"cannot write the report to {output}: {reason}. Choose a writable folder.", key="output_dir"
         ) from error
     written += [file for figure in figures.values() for file in figure.files]
     return [*(output / name for name in texts), *written]
 
 
-def _facts(
+def _build_context(
     comparison: Comparison,
     study: CollectedStudy,
     figures: dict[str, Figure],
     fills: dict[str, dict[str, Fills]],
     ui_url: str,
 ) -> dict[str, Any]:
-    """Return what the templates tell; every choice of content is made here, only the layout is theirs."""
+    """Return the context of the templates, which contain only text and layout."""
     declared = study.declaration
     primary = comparison.primary
-    look = styles({name: arm.role for name, arm in comparison.arms.items()})
+    styles = assign_styles({name: arm.role for name, arm in comparison.arms.items()})
     versions = {
         declared.baseline: "v1",
         declared.filter: "v2",
         declared.control: "random control",
         BASE: "before training",
     }
-    marks = {name: {"sign": MARKS[style.marker], "color": style.color} for name, style in look.items()}
-    dropped = _dropped(study)
-    named = {finding.metric for finding in comparison.findings} | {one["metric"] for one in comparison.not_comparable}
+    marks = {name: {"sign": MARKER_CHARACTERS[style.marker], "color": style.color} for name, style in styles.items()}
+    dropped = _list_dropped_rows(study)
+    metrics = {finding.metric for finding in comparison.findings} | {
+        entry["metric"] for entry in comparison.not_comparable
+    }
     return {
         "c": comparison,
         "declared": declared,
         "primary": primary,
-        "labels": {name: comparison.metric(name).label for name in named},
+        "better": f"{primary.direction} is better" if primary.direction else "neither direction counts as better",
+        "labels": {name: comparison.metric(name).label for name in metrics},
         "items": {"prompts": "prompts", "rows": "rows"}.get(primary.item_kind, "items"),
         "marks": marks,
         "versions": versions,
@@ -128,31 +138,32 @@ def _facts(
         },
         "compared": [entry for entry in comparison.slices if entry.change],
         "worse": [entry for entry in comparison.slices if entry.worse],
-        "prompts": {prompt: _side_by_side(by_arm) for prompt, by_arm in select_example_prompts(fills).items()},
-        "said": _said(study, fills, marks, versions) if fills else None,
+        "prompts": {prompt: _tabulate_fills(by_arm) for prompt, by_arm in select_example_prompts(fills).items()},
+        "predictions": _collect_predictions(study, fills, marks, versions) if fills else None,
         "filter": study.filter_summaries.get(declared.filter or ""),
         "dropped": dropped,
         "reasons": sorted({reason for row in dropped for reason in row["reasons"]}),
         "links": {c.run_id: f"{ui_url}/#/experiments/{c.experiment_id}/runs/{c.run_id}" for c in study.cells},
         "ui_url": ui_url,
+        "provenance_labels": PROVENANCE_LABELS,
         "figures": figures,
-        "methods": _methods(comparison),
+        "methods": _describe_methods(comparison),
         "version": comparison.as_dict()["winnow_version"],
     }
 
 
-def _side_by_side(by_arm: Fills) -> dict[str, Any]:
-    """Return the fills of each arm as a table, one row a rank."""
+def _tabulate_fills(by_arm: Fills) -> dict[str, Any]:
+    """Return the fills of each arm as a table with one row per rank."""
     return {"arms": list(by_arm), "rows": list(zip_longest(*by_arm.values()))}
 
 
-def _said(
+def _collect_predictions(
     study: CollectedStudy,
     fills: dict[str, dict[str, Fills]],
     marks: dict[str, dict[str, str]],
     versions: dict[Any, str],
 ) -> dict[str, Any]:
-    """Return what the page's script shows of a prompt: each arm's fills, and its score where the prompt has one."""
+    """Return the data for the page's script: the fills of each arm by prompt, and the scores of the prompts."""
     scores = mean_prompt_scores(study)
     return {
         "baseline": study.declaration.baseline,
@@ -160,7 +171,7 @@ def _said(
             arm: {
                 "sign": marks[arm]["sign"] if arm in marks else "",
                 "tint": f"var(--c{marks[arm]['color'][1:].lower()})" if arm in marks else "var(--soft)",
-                "told": versions.get(arm, ""),
+                "description": versions.get(arm, ""),
             }
             for arm in (BASE, *study.arms)
         },
@@ -168,9 +179,13 @@ def _said(
             probe: [
                 {
                     "prompt": prompt,
-                    "arms": {arm: [(word, round(share, 5)) for word, share in words] for arm, words in by_arm.items()},
+                    "arms": {
+                        arm: [(word, round(probability, 5)) for word, probability in words]
+                        for arm, words in by_arm.items()
+                    },
                     "scores": {
-                        arm: f"log odds {number(score)}" for arm, score in scores.get((probe, prompt), {}).items()
+                        arm: f"log odds {format_number(score)}"
+                        for arm, score in scores.get((probe, prompt), {}).items()
                     },
                 }
                 for prompt, by_arm in prompts.items()
@@ -180,39 +195,41 @@ def _said(
     }
 
 
-def _methods(comparison: Comparison) -> str:
-    """Return the methods paragraph, with the numbers of this study in it."""
+def _describe_methods(comparison: Comparison) -> str:
+    """Return the methods paragraph with the numbers of this study."""
     primary = [finding.result for finding in comparison.findings if finding.family == "primary"]
-    seeds = listed([f"{arm.n} ({name})" for name, arm in comparison.arms.items()])
-    items = {"prompts": "prompts", "rows": "held-out rows"}.get(comparison.primary.item_kind, "summaries")
-    scored = f"and scored on {primary[0].items} {items}" if primary else f"and scored on {items}"
-    freedom = f" (here {listed([f'{result.df:.1f}' for result in primary])})" if primary else ""
+    seeds = join_names([f"{arm.n} ({name})" for name, arm in comparison.arms.items()])
+    items = {"prompts": "prompts", "rows": "held-out rows"}.get(comparison.primary.item_kind, "summary metrics")
+    scored_on = f"{primary[0].items} {items}" if primary else items
+    degrees = f" (here {join_names([f'{result.df:.1f}' for result in primary])})" if primary else ""
     return (
-        f"Each arm was trained over its own seeds, {seeds}, {scored}. Seeds are nested in arms and {items} crossed "
-        "with them; both count as drawn from many, so that a claim reaches beyond those used here. The variance of a "
-        "difference of means is put together from the variance between the seeds of each arm and the variance of the "
-        "difference over items, less the seed-by-item residual, which both contain. The difference over its standard "
-        f"error is referred to Student's t with Satterthwaite's degrees of freedom{freedom}; interval and p come from "
-        "this one procedure. The primary contrasts were adjusted by Holm's method, the declared secondary contrasts by "
-        "a Holm of their own. Losses are token means under masks that are the same for every run; perplexity is their "
-        "exponential, its spread by the delta method. A crossed bootstrap and a permutation of seed means stand beside "
-        "as sensitivity checks. The last checkpoint of each run was compared; the base model is shown but not tested."
+        f"Seeds per arm: {seeds}. Each run was scored on {scored_on}. Seeds are nested within arms, and {items} are "
+        "crossed with seeds. Both count as random effects, so the conclusions extend beyond the seeds and "
+        f"{items} used here. The variance of a difference between two means combines the variance between the seeds of "
+        f"each arm with the variance of the difference over {items}, and subtracts the seed-by-item residual variance, "
+        "which both include. The difference divided by its standard error is compared with Student's t distribution "
+        f"with Satterthwaite degrees of freedom{degrees}; the interval and the p value both come from this test. The "
+        "primary contrasts are Holm-corrected, and the secondary contrasts are Holm-corrected separately. Losses are "
+        "means over masked tokens, with the same masks for every run. Perplexity is the exponential of the loss, and "
+        "its standard error comes from the delta method. A crossed bootstrap and a permutation test of the seed means "
+        "are reported as sensitivity checks. Each run is evaluated at its last checkpoint. The base model is shown but "
+        "not tested."
     )
 
 
-def _dropped(study: CollectedStudy, most: int = 40) -> list[dict[str, Any]]:
-    """Return examples of dropped rows: each a text, the terms it failed, and what else is said of it."""
+def _list_dropped_rows(study: CollectedStudy, max_rows: int = 40) -> list[dict[str, Any]]:
+    """Return examples of dropped rows, each with its text, the terms it failed and its other fields."""
     examples = (study.filter_summaries.get(study.declaration.filter or "") or {}).get("dropped") or []
-    found: list[dict[str, Any]] = []
-    for example in examples[:most]:
+    dropped: list[dict[str, Any]] = []
+    for example in examples[:max_rows]:
         if not isinstance(example, dict):
-            found.append({"text": str(example), "reasons": [], "more": ""})
+            dropped.append({"text": str(example), "reasons": [], "more": ""})
             continue
         more = [
-            f"{key} {listed([str(entry) for entry in value]) if isinstance(value, list) else value}"
+            f"{key} {join_names([str(entry) for entry in value]) if isinstance(value, list) else value}"
             for key, value in example.items()
             if key not in ("text", "row_id") and value not in (None, "", [])
         ]
         reasons = [str(reason) for reason in example.get("failed") or []]
-        found.append({"text": str(example.get("text", "")), "reasons": reasons, "more": ", ".join(more)})
-    return found
+        dropped.append({"text": str(example.get("text", "")), "reasons": reasons, "more": ", ".join(more)})
+    return dropped

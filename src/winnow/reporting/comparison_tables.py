@@ -1,4 +1,4 @@
-"""The tables of a comparison: arms, seeds, contrasts, contributions, slices and metrics."""
+"""Build the tables of a comparison: arms, seeds, contrasts, contributions, slices and metrics."""
 
 from __future__ import annotations
 
@@ -8,32 +8,40 @@ from typing import Any
 
 from winnow.comparison.analysis import Comparison
 from winnow.comparison.verdict import Finding
-from winnow.formatting import MINUS, interval, number, p_short, whole
-from winnow.reporting.tables import Table, table_of
+from winnow.formatting import MINUS, format_count, format_interval, format_number, format_p_cell
+from winnow.reporting.tables import Table, build_table
 
 Rows = Sequence[Mapping[str, Any]]
 
-CONTRAST = ("a", "b", "difference", "ci_low", "ci_high", "p_value", "std_error", "df", "n_a", "n_b", "items")
-SPREAD = ("n", "mean", "std", "ci_low", "ci_high")
+CONTRAST_FIELDS = ("a", "b", "difference", "ci_low", "ci_high", "p_value", "std_error", "df", "n_a", "n_b", "items")
+SUMMARY_FIELDS = ("n", "mean", "std", "ci_low", "ci_high")
 
 
-def tables(comparison: Comparison) -> list[Table]:
-    """Return the tables of a comparison that are not empty: arms, seeds, contrasts, contributions, slices, metrics."""
-    found = [_arms(comparison), _seeds(comparison), _contrasts(comparison), _contributions(comparison)]
-    found += [_slices(comparison), _metrics(comparison)]
-    return [table for table in found if len(table.data)]
+def build_comparison_tables(comparison: Comparison) -> list[Table]:
+    """Return all non-empty tables of a comparison: arms, seeds, contrasts, contributions, slices and metrics."""
+    tables = [
+        _build_arms(comparison),
+        _build_seeds(comparison),
+        _build_contrasts(comparison),
+        _build_contributions(comparison),
+    ]
+    tables += [_build_slices(comparison), _build_metrics(comparison)]
+    return [table for table in tables if len(table.data)]
 
 
-def _arms(comparison: Comparison) -> Table:
-    keys = ("role", *SPREAD, "train_rows", "tokens", "seconds")
-    rows = [{"arm": name, **_values(arm, keys)} for name, arm in comparison.arms.items()]
-    caption = f"Arms in {comparison.primary.label}, over seeds; rows and tokens are means per seed."
-    shown = {"arm": _texts(rows, "arm"), **_spread(rows, f"{comparison.confidence:.0%} interval")}
-    counts = {"rows": _texts(rows, "train_rows", whole), "tokens": _texts(rows, "tokens", whole)}
-    return table_of(rows, "arms", caption, shown | counts)
+def _build_arms(comparison: Comparison) -> Table:
+    keys = ("role", *SUMMARY_FIELDS, "train_rows", "tokens", "seconds")
+    rows = [{"arm": name, **_select(arm, keys)} for name, arm in comparison.arms.items()]
+    caption = f"Mean {comparison.primary.label} of each arm over seeds. Training rows and tokens are means per seed."
+    columns = {"arm": _format_column(rows, "arm"), **_format_summary(rows, f"{comparison.confidence:.0%} interval")}
+    counts = {
+        "training rows": _format_column(rows, "train_rows", format_count),
+        "tokens seen": _format_column(rows, "tokens", format_count),
+    }
+    return build_table(rows, "arms", caption, columns | counts)
 
 
-def _seeds(comparison: Comparison) -> Table:
+def _build_seeds(comparison: Comparison) -> Table:
     metric = comparison.primary_metric
     rows = [
         {"arm": name, "seed": seed, metric: value, "run_id": run}
@@ -41,63 +49,75 @@ def _seeds(comparison: Comparison) -> Table:
         for seed, value, run in zip(arm.seeds, arm.values, arm.run_ids, strict=True)
     ]
     label = comparison.primary.label
-    shown = {"arm": _texts(rows, "arm"), "seed": _texts(rows, "seed"), label: _texts(rows, metric, number)}
-    return table_of(rows, "seeds", f"Each seed in {label}.", shown)
-
-
-def _contrasts(comparison: Comparison) -> Table:
-    found = comparison.findings
-    rows = [{"family": f.family, "metric": f.metric, **_finding_values(f), "post_hoc": f.post_hoc} for f in found]
-    shown = {
-        "contrast": [f"{f.result.a} {MINUS} {f.result.b}" for f in found],
-        "metric": [comparison.metric(f.metric).label for f in found],
-        "difference": _texts(rows, "difference", number),
-        **_test(rows),
-        "family": [f"{f.family}, post hoc" if f.post_hoc else f.family for f in found],
+    columns = {
+        "arm": _format_column(rows, "arm"),
+        "seed": _format_column(rows, "seed"),
+        label: _format_column(rows, metric, format_number),
     }
-    caption = f"Contrasts with {comparison.confidence:.0%} intervals for new seeds and new prompts or rows."
-    return table_of(rows, "contrasts", caption, shown)
+    return build_table(rows, "seeds", f"{label[0].upper()}{label[1:]} of each seed.", columns)
 
 
-def _contributions(comparison: Comparison) -> Table:
-    rows = [{"signal": signal, **_finding_values(f)} for signal, f in comparison.contributions.items()]
+def _build_contrasts(comparison: Comparison) -> Table:
+    findings = comparison.findings
+    rows = [{"family": f.family, "metric": f.metric, **_flatten_finding(f), "post_hoc": f.post_hoc} for f in findings]
+    columns = {
+        "contrast": [f"{f.result.a} {MINUS} {f.result.b}" for f in findings],
+        "metric": [comparison.metric(f.metric).label for f in findings],
+        "difference": _format_column(rows, "difference", format_number),
+        **_format_test(rows),
+        "family": [f"{f.family}, post hoc" if f.post_hoc else f.family for f in findings],
+    }
+    caption = f"Contrasts with {comparison.confidence:.0%} intervals over seeds and over prompts or rows."
+    return build_table(rows, "contrasts", caption, columns)
+
+
+def _build_contributions(comparison: Comparison) -> Table:
+    rows = [{"signal": signal, **_flatten_finding(f)} for signal, f in comparison.contributions.items()]
     label = comparison.primary.label
-    caption = f"What each signal adds to {label}: the filter less the filter without it."
-    shown = {"signal": _texts(rows, "signal"), "adds": _texts(rows, "difference", number), **_test(rows)}
-    return table_of(rows, "contributions", caption, shown)
+    caption = f"What each signal adds to {label}: the full filter minus the filter without that signal."
+    columns = {
+        "signal": _format_column(rows, "signal"),
+        "contribution": _format_column(rows, "difference", format_number),
+        **_format_test(rows),
+    }
+    return build_table(rows, "contributions", caption, columns)
 
 
-def _slices(comparison: Comparison) -> Table:
+def _build_slices(comparison: Comparison) -> Table:
     arms, rows = list(comparison.arms), []
     for s in comparison.slices:
         change = (s.change.difference, s.change.ci_low, s.change.ci_high) if s.change else (math.nan,) * 3
         means = {arm: s.arms.get(arm, math.nan) for arm in arms}
         changes = dict(zip(("change", "change_low", "change_high"), change, strict=True))
         rows.append({"split": s.split, "slice": s.name, "rows": s.rows, "base": s.base, **means, **changes})
-    shown = {"slice": _texts(rows, "slice"), "rows": _texts(rows, "rows", whole)}
-    shown |= {name: _texts(rows, name, number) for name in (*arms, "change")}
-    shown["interval"] = _intervals(rows, "change_low", "change_high")
-    caption = "Loss by held-out slice, mean over seeds, and how the filter changes it against the baseline."
-    return table_of(rows, "slices", caption, shown)
+    columns = {"slice": _format_column(rows, "slice"), "rows": _format_column(rows, "rows", format_count)}
+    columns |= {name: _format_column(rows, name, format_number) for name in (*arms, "change")}
+    columns["interval"] = _format_intervals(rows, "change_low", "change_high")
+    caption = "Loss by held-out slice, mean over seeds, and the change from the baseline to the filter."
+    return build_table(rows, "slices", caption, columns)
 
 
-def _metrics(comparison: Comparison) -> Table:
+def _build_metrics(comparison: Comparison) -> Table:
     rows = [
-        {"metric": name, "arm": arm, **_values(points, SPREAD)}
+        {"metric": name, "arm": arm, **_select(points, SUMMARY_FIELDS)}
         for name, by_arm in comparison.metrics.items()
         for arm, points in by_arm.items()
     ]
-    shown = {"metric": _texts(rows, "metric"), "arm": _texts(rows, "arm"), **_spread(rows, "interval")}
-    return table_of(rows, "metrics", "Every final metric of every arm, described and not tested.", shown)
+    columns = {
+        "metric": _format_column(rows, "metric"),
+        "arm": _format_column(rows, "arm"),
+        **_format_summary(rows, "interval"),
+    }
+    return build_table(rows, "metrics", "All final metrics of every arm (descriptive, not tested).", columns)
 
 
-def _values(of: Any, keys: Iterable[str]) -> dict[str, Any]:
-    return {key: getattr(of, key) for key in keys}
+def _select(source: Any, keys: Iterable[str]) -> dict[str, Any]:
+    return {key: getattr(source, key) for key in keys}
 
 
-def _finding_values(finding: Finding) -> dict[str, Any]:
+def _flatten_finding(finding: Finding) -> dict[str, Any]:
     return {
-        **_values(finding.result, CONTRAST),
+        **_select(finding.result, CONTRAST_FIELDS),
         "p_holm": finding.p_holm,
         "outcome": finding.outcome or "",
         "bootstrap_low": finding.bootstrap[0],
@@ -106,24 +126,24 @@ def _finding_values(finding: Finding) -> dict[str, Any]:
     }
 
 
-def _texts(rows: Rows, key: str, show: Any = str) -> list[str]:
-    return [show(row[key]) for row in rows]
+def _format_column(rows: Rows, key: str, format_entry: Any = str) -> list[str]:
+    return [format_entry(row[key]) for row in rows]
 
 
-def _intervals(rows: Rows, low: str = "ci_low", high: str = "ci_high") -> list[str]:
-    return [interval(row[low], row[high]) for row in rows]
+def _format_intervals(rows: Rows, low: str = "ci_low", high: str = "ci_high") -> list[str]:
+    return [format_interval(row[low], row[high]) for row in rows]
 
 
-def _spread(rows: Rows, heading: str) -> dict[str, list[str]]:
-    """Return the columns of a distribution over seeds."""
-    means = {key: _texts(rows, key, number) for key in ("mean", "std")}
-    return {"seeds": _texts(rows, "n"), **means, heading: _intervals(rows)}
+def _format_summary(rows: Rows, heading: str) -> dict[str, list[str]]:
+    """Return the columns that summarize a distribution over seeds."""
+    means = {key: _format_column(rows, key, format_number) for key in ("mean", "std")}
+    return {"seeds": _format_column(rows, "n"), **means, heading: _format_intervals(rows)}
 
 
-def _test(rows: Rows) -> dict[str, list[str]]:
-    """Return the columns of a test: interval and p values."""
+def _format_test(rows: Rows) -> dict[str, list[str]]:
+    """Return the columns of a test: the interval and the p values."""
     return {
-        "interval": _intervals(rows),
-        "p": _texts(rows, "p_value", p_short),
-        "p, Holm": _texts(rows, "p_holm", p_short),
+        "interval": _format_intervals(rows),
+        "p": _format_column(rows, "p_value", format_p_cell),
+        "p (Holm)": _format_column(rows, "p_holm", format_p_cell),
     }

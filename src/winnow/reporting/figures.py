@@ -1,4 +1,4 @@
-"""Figures made of panels, as SVG and PNG files and as SVG inside a page."""
+"""Build figures from panels, as SVG and PNG files and as inline SVG."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from io import StringIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from winnow.reporting.style import GREY, INK, OTHERS, PAPER, ROLES, SETTINGS
+from winnow.reporting.plot_style import EXTRA_STYLES, GREY, INK, MATPLOTLIB_SETTINGS, PAPER, ROLE_STYLES
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Panel:
-    """One part of a figure: its description, how to draw it, and its size in inches."""
+    """A panel of a figure: its title, drawing function and size in inches."""
 
     title: str
     draw: Callable[[FigureBase], None]
@@ -32,30 +32,30 @@ class Panel:
 
 @dataclass(frozen=True)
 class Figure:
-    """A drawn figure: its panels, and the files it was saved as."""
+    """A figure with its panels and the files it was saved to."""
 
     name: str
     caption: str
-    drawn: Sequence[Panel]
+    panels: Sequence[Panel]
     files: list[Path]
 
     @functools.cached_property
-    def panels(self) -> list[str]:
-        """The panels as SVG text that uses the colors of the page, drawn on first access."""
-        return [_inline(panel, f"{self.name}-{i}") for i, panel in enumerate(self.drawn)]
+    def inline_svgs(self) -> list[str]:
+        """The panels as SVG that uses the colors of the surrounding page, drawn on first access."""
+        return [_render_inline(panel, f"{self.name}-{i}") for i, panel in enumerate(self.panels)]
 
     def _repr_html_(self) -> str:
-        """Return what a notebook shows: the panels side by side, and the caption."""
-        panels = "".join(f'<div style="flex:1 1 20rem;max-width:34rem">{panel}</div>' for panel in self.panels)
-        names = f"--sans:'DejaVu Sans',sans-serif;--soft:{GREY}"
+        """Return the HTML that notebooks display: the panels side by side and the caption."""
+        panels = "".join(f'<div style="flex:1 1 20rem;max-width:34rem">{svg}</div>' for svg in self.inline_svgs)
+        variables = f"--sans:'DejaVu Sans',sans-serif;--soft:{GREY}"
         caption = f"<p><small>{html.escape(self.caption)}</small></p>"
-        return f'<div style="display:flex;flex-wrap:wrap;gap:1rem;{names}">{panels}</div>{caption}'
+        return f'<div style="display:flex;flex-wrap:wrap;gap:1rem;{variables}">{panels}</div>{caption}'
 
 
-def render(
+def render_figure(
     name: str, caption: str, panels: Sequence[Panel], folder: Path | None = None, columns: int = 2
 ) -> Figure | None:
-    """Return the panels as a figure and, given a folder, draw them side by side into ``NAME.svg`` and ``NAME.png``.
+    """Build a figure from panels. If a folder is given, also save it as ``NAME.svg`` and ``NAME.png``.
 
     Returns:
         The figure, or `None` if there are no panels.
@@ -69,40 +69,40 @@ def render(
     widths = [max(row[i].width for row in rows if i < len(row)) for i in range(len(rows[0]))]
     heights = [max(panel.height for panel in row) for row in rows]
 
-    def draw(whole: FigureBase) -> None:
-        grid = whole.subfigures(len(rows), len(widths), squeeze=False, width_ratios=widths, height_ratios=heights)
+    def draw(canvas: FigureBase) -> None:
+        grid = canvas.subfigures(len(rows), len(widths), squeeze=False, width_ratios=widths, height_ratios=heights)
         for i, panel in enumerate(panels):
             panel.draw(grid[i // columns][i % columns])
 
     files = [folder / f"{name}.{ending}" for ending in ("svg", "png")]
-    with _drawn(name, draw, sum(widths), sum(heights)) as canvas:
+    with _draw_canvas(name, draw, sum(widths), sum(heights)) as canvas:
         canvas.savefig(files[0], facecolor=PAPER, metadata={"Date": None, "Creator": None})
         canvas.savefig(files[1], facecolor=PAPER, dpi=160)
     return Figure(name, caption, panels, files)
 
 
-def name_rows(axes: Axes, labels: Sequence[str]) -> None:
-    """Label the rows of a chart, the first at the top."""
+def label_rows(axes: Axes, labels: Sequence[str]) -> None:
+    """Label the rows of a chart from top to bottom."""
     axes.set_yticks(range(len(labels)), labels)
     axes.set_ylim(len(labels) - 0.45, -0.6)
     axes.grid(axis="y", visible=False)
     axes.tick_params(axis="y", length=0)
 
 
-def heading(figure: FigureBase, text: str, width: int = 42, lines: int = 1) -> None:
-    """Set the heading of a panel, with room for as many lines as its neighbors may need."""
+def set_heading(figure: FigureBase, text: str, width: int = 42, lines: int = 1) -> None:
+    """Set the heading of a panel, padded to a number of lines so that neighboring panels align."""
     wrapped = textwrap.wrap(text, width)
     padded = wrapped + [" "] * (lines - len(wrapped))
     figure.suptitle("\n".join(padded), fontsize=9.5, fontweight="bold", x=0.01, ha="left")
 
 
 @contextmanager
-def _drawn(salt: str, draw: Callable[[FigureBase], None], width: float, height: float) -> Iterator[Any]:
-    """Yield a canvas with the drawing; its layout is computed once, not again for each file."""
+def _draw_canvas(salt: str, draw: Callable[[FigureBase], None], width: float, height: float) -> Iterator[Any]:
+    """Yield a canvas with the drawing. Its layout is computed only once for all files."""
     import matplotlib as mpl
     from matplotlib.figure import Figure as Canvas
 
-    settings: Any = SETTINGS | {"svg.hashsalt": salt}
+    settings: Any = MATPLOTLIB_SETTINGS | {"svg.hashsalt": salt}
     with mpl.rc_context(settings):
         canvas: Any = Canvas(figsize=(width, height), layout="constrained")
         draw(canvas)
@@ -111,17 +111,17 @@ def _drawn(salt: str, draw: Callable[[FigureBase], None], width: float, height: 
         yield canvas
 
 
-def _inline(panel: Panel, salt: str) -> str:
-    """Return a panel as SVG that takes ink and arm colors from the page that contains it."""
+def _render_inline(panel: Panel, salt: str) -> str:
+    """Return a panel as SVG that takes its text and arm colors from CSS variables of the page."""
     text = StringIO()
-    with _drawn(salt, panel.draw, panel.width, panel.height) as canvas:
+    with _draw_canvas(salt, panel.draw, panel.width, panel.height) as canvas:
         canvas.savefig(text, format="svg", transparent=True, metadata={"Date": None, "Creator": None})
     svg = text.getvalue()
     svg = re.sub(r"<metadata>.*?</metadata>", "", svg[svg.index("<svg") :], flags=re.S)
     used = set(re.findall(r"url\(#([^)]+)\)", svg)) | set(re.findall(r'href="#([^"]+)"', svg))
-    svg = re.sub(r' id="([^"]+)"', lambda found: found[0] if found[1] in used else "", svg)
+    svg = re.sub(r' id="([^"]+)"', lambda match: match[0] if match[1] in used else "", svg)
     svg = svg.replace("'DejaVu Sans'", "var(--sans)").replace(INK, "currentColor").replace(GREY, "var(--soft)")
-    for style in (*ROLES.values(), *OTHERS):
+    for style in (*ROLE_STYLES.values(), *EXTRA_STYLES):
         variable = f"var(--c{style.color[1:].lower()}, {style.color})"
         svg = re.sub(style.color, variable, svg, flags=re.I)
     svg = re.sub(r'(<svg [^>]*?) width="[^"]*"', r"\1", svg, count=1)

@@ -1,4 +1,4 @@
-"""The figures of a filter: its funnel, its reasons, how its terms overlap, its scores and its words."""
+"""Draw the figures of a filter: funnel, reasons, overlap of terms, scores and words."""
 
 from __future__ import annotations
 
@@ -9,45 +9,45 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from winnow.formatting import NOTHING
-from winnow.reporting.bars import draw_funnel, ranked_bars, remove_frame, shortened
-from winnow.reporting.figures import Figure, Panel, name_rows, render
-from winnow.reporting.style import GREY, INK, ROLES
+from winnow.reporting.bar_charts import draw_funnel, draw_ranked_bars, remove_frame, shorten
+from winnow.reporting.figures import Figure, Panel, label_rows, render_figure
+from winnow.reporting.plot_style import GREY, INK, ROLE_STYLES
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import FigureBase
 
-KEPT, SHADE = ROLES["filter"].color, ROLES["baseline"].color
-_WORDS = 15
+KEPT_COLOR, OVERLAP_COLOR = ROLE_STYLES["filter"].color, ROLE_STYLES["baseline"].color
+_MAX_WORDS = 15
 
 
 def draw_filter_figures(
     summary: Mapping[str, Any], statistics: Mapping[str, Any], folder: Path | str | None = None
 ) -> dict[str, Figure]:
-    """Draw every figure that there is data for, and return them by name.
+    """Draw all figures for which there is data and return them by name.
 
     The names are ``funnel``, ``reasons``, ``overlap``, ``scores`` and ``words``.
 
     Args:
-        summary: What :meth:`Verdicts.summary` returns, or ``summary.json``.
-        statistics: What :func:`compute_filter_statistics` returns, or ``statistics.json``.
-        folder: Where the files go, created if missing; without one the figures are drawn for a page only.
+        summary: Result of :meth:`Verdicts.summary`, or the content of ``summary.json``.
+        statistics: Result of :func:`compute_filter_statistics`, or the content of ``statistics.json``.
+        folder: Output folder, created if missing. If `None`, no files are written.
     """
     folder = None if folder is None else Path(folder)
-    drawn = [
+    figures = [
         draw_funnel(summary["funnel"], summary["filter"], folder),
         draw_reasons(list(statistics["terms"]), statistics.get("reasons", ()), folder),
         draw_overlap(statistics.get("overlap", {}), folder),
         draw_scores(statistics.get("histograms", {}), folder),
         draw_words(statistics["words"], folder),
     ]
-    return {figure.name: figure for figure in drawn if figure}
+    return {figure.name: figure for figure in figures if figure}
 
 
 def draw_reasons(
     terms: Sequence[str], reasons: Sequence[Mapping[str, Any]], folder: Path | None = None
 ) -> Figure | None:
-    """Draw which terms together drop how many rows: a dot for each term that a row fails, a bar for the rows."""
+    """Draw how many rows each combination of terms drops: dots for the failed terms and a bar for the row count."""
     if not reasons:
         return None
 
@@ -57,136 +57,139 @@ def draw_reasons(
             failed = [terms.index(term) for term in entry["terms"]]
             dots.plot(range(len(terms)), [row] * len(terms), "o", color=GREY, alpha=0.22, ms=5, mew=0)
             dots.plot(failed, [row] * len(failed), "-o", color=INK, ms=5.5, lw=1.2, mew=0)
-        colors = [SHADE if len(entry["terms"]) == 1 else GREY for entry in reasons]
+        colors = [OVERLAP_COLOR if len(entry["terms"]) == 1 else GREY for entry in reasons]
         counts = [entry["rows"] for entry in reasons]
-        ranked_bars(bars, [("", count) for count in counts], colors, notes=[f"{count:,}" for count in counts])
-        _name_columns(dots, terms)
+        draw_ranked_bars(bars, [("", count) for count in counts], colors, notes=[f"{count:,}" for count in counts])
+        _label_columns(dots, terms)
 
     caption = (
-        "Each line is a set of reasons: the dark dots are the terms that these rows fail, all of them together. "
-        "Colored bars are rows that a single term drops; a term without one drops nothing by itself."
+        "Each line is one combination of reasons: the highlighted dots mark the terms that these training rows fail. "
+        "The bar is the number of rows, colored if only one term drops them."
     )
-    panel = Panel("Which terms together drop how many rows", draw, 4.7, 1.25 + 0.27 * len(reasons))
-    return render("reasons", caption, [panel], folder)
+    panel = Panel("Number of rows dropped by each combination of terms", draw, 4.7, 1.25 + 0.27 * len(reasons))
+    return render_figure("reasons", caption, [panel], folder)
 
 
 def draw_overlap(overlap: Mapping[str, Mapping[str, int]], folder: Path | None = None) -> Figure | None:
-    """Draw for each pair of terms which share of the rows that one drops the other drops too."""
+    """Draw for each pair of terms the fraction of the rows dropped by one that the other also drops."""
     terms = list(overlap)
     if len(terms) < 2:
         return None
 
     def draw(figure: FigureBase) -> None:
         axes = figure.subplots()
-        for row, one in enumerate(terms):
-            drops = overlap[one][one]
+        for row, term in enumerate(terms):
+            drops = overlap[term][term]
             for column, other in enumerate(terms):
-                if not drops or one == other:
-                    text, share = ("" if drops else NOTHING), 0.0
+                if not drops or term == other:
+                    text, fraction = ("" if drops else NOTHING), 0.0
                 else:
-                    share = overlap[one][other] / drops
-                    text = f"{share:.0%}" if 0.005 <= share < 0.995 or share in (0, 1) else f"{share:.1%}"
-                axes.barh(row, 0.96, 0.92, column - 0.48, color=SHADE, alpha=0.6 * share, lw=0)
+                    fraction = overlap[term][other] / drops
+                    text = f"{fraction:.0%}" if 0.005 <= fraction < 0.995 or fraction in (0, 1) else f"{fraction:.1%}"
+                axes.barh(row, 0.96, 0.92, column - 0.48, color=OVERLAP_COLOR, alpha=0.6 * fraction, lw=0)
                 axes.text(column, row, text, ha="center", va="center", fontsize=8)
-        name_rows(axes, [shortened(term) for term in terms])
-        _name_columns(axes, terms)
+        label_rows(axes, [shorten(term) for term in terms])
+        _label_columns(axes, terms)
 
     caption = (
-        "Of the rows that the term on the left drops, the share that the term on top drops too. A term whose rows "
-        "another drops as well, 100% of them, can be removed without changing anything."
+        "Percentage of the rows dropped by the term on the left that the term at the top also drops. If another term "
+        "also drops 100% of a term's rows, that term can be removed without any effect."
     )
     size = max(3.2, 1.5 + 0.52 * len(terms))
-    return render("overlap", caption, [Panel("Overlap of the terms", draw, size + 0.4, 0.9 + 0.4 * len(terms))], folder)
+    return render_figure(
+        "overlap", caption, [Panel("Overlap between terms", draw, size + 0.4, 0.9 + 0.4 * len(terms))], folder
+    )
 
 
 def draw_scores(histograms: Mapping[str, Mapping[str, Any]], folder: Path | None = None) -> Figure | None:
-    """Draw how each signal's scores are distributed among kept and dropped rows, with the cut."""
-    panels = [_histogram(name, one) for name, one in histograms.items()]
+    """Draw the distribution of each signal's scores in kept and dropped rows, with the thresholds."""
+    panels = [_draw_histogram(name, histogram) for name, histogram in histograms.items()]
     caption = (
-        "Scores of the training rows: in color those that the whole filter keeps, in gray on top those that it drops. "
-        "The dashed line is where the signal's verdict changes; its arrow points to the scores that pass."
+        "Scores of the training rows, stacked: rows that the filter keeps in color, rows that it drops in gray. The "
+        "dashed line is the signal's threshold, and its arrow points to the scores that pass the signal. A term that "
+        "starts with ~ keeps the rows that fail its signal."
     )
-    return render("scores", caption, panels, folder)
+    return render_figure("scores", caption, panels, folder)
 
 
-def _histogram(name: str, found: Mapping[str, Any]) -> Panel:
-    edges = np.array(found["edges"])
-    kept, dropped = np.array(found["kept"]), np.array(found["dropped"])
+def _draw_histogram(name: str, histogram: Mapping[str, Any]) -> Panel:
+    edges = np.array(histogram["edges"])
+    kept, dropped = np.array(histogram["kept"]), np.array(histogram["dropped"])
 
     def draw(figure: FigureBase) -> None:
         from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator
 
         axes = figure.subplots()
-        width = np.diff(edges) * (0.82 if found["whole"] and len(kept) < 20 else 0.96)
+        width = np.diff(edges) * (0.82 if histogram["whole"] and len(kept) < 20 else 0.96)
         middle = (edges[1:] + edges[:-1]) / 2
-        axes.bar(middle, kept, width, color=KEPT, alpha=0.9, label="kept")
+        axes.bar(middle, kept, width, color=KEPT_COLOR, alpha=0.9, label="kept")
         axes.bar(middle, dropped, width, bottom=kept, color=GREY, alpha=0.4, label="dropped")
         top = max(1, (kept + dropped).max()) * 1.2
-        for cut in found["cuts"]:
+        for cut in histogram["cuts"]:
             axes.axvline(cut["at"], color=INK, lw=1.1, ls=(0, (4, 3)))
             if cut["pass_above"] is not None:
-                towards = 1 if cut["pass_above"] else -1
-                reach = 0.09 * (edges[-1] - edges[0]) * towards
-                axes.annotate("", (cut["at"] + reach, 0.94 * top), (cut["at"], 0.94 * top), arrowprops=_ARROW)
+                sign = 1 if cut["pass_above"] else -1
+                length = 0.09 * (edges[-1] - edges[0]) * sign
+                axes.annotate("", (cut["at"] + length, 0.94 * top), (cut["at"], 0.94 * top), arrowprops=_ARROW)
         axes.set_ylim(0, top)
-        low, high = [edges[0], edges[-1]] if not found["cuts"] else _around(edges, found["cuts"])
+        low, high = [edges[0], edges[-1]] if not histogram["cuts"] else _expand_limits(edges, histogram["cuts"])
         axes.set_xlim(low, high)
-        if found["whole"]:
+        if histogram["whole"]:
             axes.xaxis.set_major_locator(MaxNLocator(8, integer=True) if len(kept) > 1 else FixedLocator(middle))
         axes.yaxis.set_major_locator(MaxNLocator(4, integer=True))
         axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}"))
         axes.grid(axis="x", visible=False)
         axes.set_title(name)
-        axes.set_ylabel("rows")
-        notes = [f"{found[key]:,} {told}" for key, told in _NOTES.items() if found[key]]
+        axes.set_ylabel("training rows")
+        notes = [f"{histogram[key]:,} {description}" for key, description in _NOTES.items() if histogram[key]]
         axes.set_xlabel("score" + (f"  ({'; '.join(notes)})" if notes else ""))
 
     return Panel(f"Scores of {name}", draw, 3.7, 2.3)
 
 
 _ARROW = {"arrowstyle": "-|>", "color": INK, "lw": 1.1, "shrinkA": 0, "shrinkB": 0}
-_NOTES = {"outside": "beyond the edge", "null": "without a score"}
+_NOTES = {"outside": "outside the axis", "null": "without a score"}
 
 
-def _around(edges: Any, cuts: Sequence[Mapping[str, Any]]) -> tuple[float, float]:
-    places = [cut["at"] for cut in cuts]
+def _expand_limits(edges: Any, cuts: Sequence[Mapping[str, Any]]) -> tuple[float, float]:
+    thresholds = [cut["at"] for cut in cuts]
     margin = 0.1 * (edges[-1] - edges[0])
-    return min(edges[0], min(places) - margin), max(edges[-1], max(places) + margin)
+    return min(edges[0], min(thresholds) - margin), max(edges[-1], max(thresholds) + margin)
 
 
 def draw_words(words: Mapping[str, Any], folder: Path | None = None) -> Figure | None:
     """Draw the words that distinguish kept rows from dropped ones."""
-    sides = {"kept": (KEPT, 0.9), "dropped": (GREY, 0.55)}
+    bar_styles = {"kept": (KEPT_COLOR, 0.9), "dropped": (GREY, 0.55)}
     panels = [
-        _word_panel(f"More common in {side} rows", words[side][:_WORDS], *look)
-        for side, look in sides.items()
-        if words[side]
+        _build_word_panel(f"More common in {group} rows", words[group][:_MAX_WORDS], *style)
+        for group, style in bar_styles.items()
+        if words[group]
     ]
     caption = (
-        "Log odds of each word in kept against dropped training rows, over its standard error, with a prior that "
-        "shrinks rare words (Monroe, Colaresi and Quinn 2008). Beside each bar: occurrences per 1,000 words, kept : "
-        "dropped."
+        "Log odds of each word in kept versus dropped training rows, divided by their standard error, with a prior "
+        "that shrinks the estimates of rare words (Monroe, Colaresi and Quinn 2008). Next to each bar: occurrences per "
+        "1,000 words in kept : dropped rows."
     )
-    return render("words", caption, panels, folder)
+    return render_figure("words", caption, panels, folder)
 
 
-def _word_panel(title: str, entries: Sequence[Mapping[str, Any]], color: str, alpha: float) -> Panel:
+def _build_word_panel(title: str, entries: Sequence[Mapping[str, Any]], color: str, alpha: float) -> Panel:
     def draw(figure: FigureBase) -> None:
         axes = figure.subplots()
-        notes = [f"{_rate(entry['kept'])} : {_rate(entry['dropped'])}" for entry in entries]
-        ranked_bars(axes, [(entry["word"], abs(entry["z"])) for entry in entries], color, alpha, notes)
+        notes = [f"{_format_rate(entry['kept'])} : {_format_rate(entry['dropped'])}" for entry in entries]
+        draw_ranked_bars(axes, [(entry["word"], abs(entry["z"])) for entry in entries], color, alpha, notes)
         axes.set_title(title)
 
     return Panel(title, draw, 3.9, 0.55 + 0.24 * len(entries))
 
 
-def _rate(share: float) -> str:
-    return f"{share:.0f}" if share >= 9.95 or share == 0 else f"{share:.1f}"
+def _format_rate(rate: float) -> str:
+    return f"{rate:.0f}" if rate >= 9.95 or rate == 0 else f"{rate:.1f}"
 
 
-def _name_columns(axes: Axes, terms: Sequence[str]) -> None:
-    """Label the columns of a chart at the top."""
-    labels = [shortened(term, 18) for term in terms]
+def _label_columns(axes: Axes, terms: Sequence[str]) -> None:
+    """Label the columns of a chart along its top edge."""
+    labels = [shorten(term, 18) for term in terms]
     axes.set_xticks(range(len(terms)), labels, rotation=45, ha="left", va="bottom")
     remove_frame(axes)
     axes.tick_params(top=True, labeltop=True, length=0, pad=2)

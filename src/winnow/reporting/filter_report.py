@@ -1,4 +1,4 @@
-"""One page that explains a filter: what was asked, which rows went and why, what each signal is worth and costs."""
+"""Write the filter report: the rule, the dropped rows and their reasons, and the effect and cost of each signal."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ from winnow.filters.signals.mentions import Mentions
 from winnow.filters.signals.signal import Signal
 from winnow.filters.verdicts import Verdicts
 from winnow.reporting.filter_figures import draw_filter_figures
-from winnow.reporting.page import render_page
+from winnow.reporting.page_rendering import render_page
 
-NAME = "report.html"
-_LISTED = 6
-"""From how many entries on a list is folded away."""
+FILE_NAME = "report.html"
+_MAX_INLINE_ENTRIES = 6
+"""Lists with more entries are collapsed on the page."""
 
-_LITTLE, _MUCH = 0.1, 0.25
+_SMALL_SHIFT, _LARGE_SHIFT = 0.1, 0.25
 """Siddiqi's rule of thumb for the population stability index."""
 
 
@@ -35,26 +35,26 @@ def write_filter_report(
     signals: Mapping[str, Signal],
     folder: Path,
     plan: ScoringPlan | None = None,
-    pictures: bool = True,
+    save_figures: bool = True,
 ) -> Path:
-    """Write ``report.html``, a page that needs no other file.
+    """Write ``report.html``, a self-contained page.
 
     Args:
         verdicts: The filter's verdicts.
-        corpus: The rows judged.
-        statistics: What :func:`~winnow.filters.compute_filter_statistics` gives for them.
-        signals: The filter's signals, by name.
-        folder: Where the page goes.
-        plan: The order of asking that was found cheapest, if it was looked for.
-        pictures: Whether the pictures are also written into ``folder/figures``, as SVG and PNG.
+        corpus: The rows that the filter was applied to.
+        statistics: Result of :func:`~winnow.filters.compute_filter_statistics`.
+        signals: Signals of the filter, by name.
+        folder: Output folder.
+        plan: The cheapest order of the terms, if it was estimated.
+        save_figures: Whether to also save the figures in ``folder/figures`` as SVG and PNG.
 
     Returns:
-        The page.
+        The path of the page.
     """
     summary = verdicts.summary()
     used = {name.name for name, _ in iter_names(verdicts.expression)}
     used_signals = {name: signal for name, signal in signals.items() if name in used}
-    facts = {
+    context = {
         "summary": summary,
         "statistics": statistics,
         "corpus": corpus,
@@ -62,37 +62,37 @@ def write_filter_report(
         "parts": verdicts.parts,
         "on_null": "kept" if verdicts.keep_null else "dropped",
         "asked": verdicts.term_order,
-        "signals": {name: describe(signal) for name, signal in signals.items() if name in verdicts.signals},
+        "signals": {name: describe_signal(signal) for name, signal in signals.items() if name in verdicts.signals},
         "unused": [name for name in verdicts.signals if name not in used],
-        "sentences": sentences(summary, statistics),
-        "superfluous": [*statistics.get("redundant", []), *almost_redundant(summary, statistics)],
-        "costs": _costs(verdicts),
+        "sentences": summarize_filter(summary, statistics),
+        "removable_terms": [*statistics.get("redundant", []), *describe_nearly_redundant_terms(summary, statistics)],
+        "costs": _sort_costs(verdicts),
         "plan": plan if plan and plan.full_cost else None,
-        "drift_word": drift_word,
+        "describe_drift": describe_drift,
         "examples": select_examples(verdicts, corpus, used_signals),
         "marking": [name for name, signal in used_signals.items() if isinstance(signal, Mentions | Regex)],
-        "figures": draw_filter_figures(summary, statistics, folder / "figures" if pictures else None),
+        "figures": draw_filter_figures(summary, statistics, folder / "figures" if save_figures else None),
         "version": __version__,
         "fingerprint": verdicts.fingerprint,
     }
-    page = folder / NAME
-    page.write_text(render_page("filter.html", facts), encoding="utf-8")
+    page = folder / FILE_NAME
+    page.write_text(render_page("filter.html", context), encoding="utf-8")
     return page
 
 
-def describe(signal: Signal) -> dict[str, Any]:
-    """Return what a signal is and how it is set, for people.
+def describe_signal(signal: Signal) -> dict[str, Any]:
+    """Describe a signal and its settings as text.
 
     Returns:
-        ``kind``, what it ``does`` (the first sentence of its documentation), its ``settings`` that are not the usual
-        ones, its long ``lists`` of words, its ``version``, ``cost`` and ``fingerprint``.
+        ``kind``, ``does`` (the first sentence of the docstring), ``settings`` that differ from the defaults, long
+        ``lists`` of words, ``version``, ``cost`` and ``fingerprint``.
     """
     settings: dict[str, str] = {}
     lists: dict[str, list[str]] = {}
-    given: tuple[dataclasses.Field[Any], ...] = dataclasses.fields(signal) if dataclasses.is_dataclass(signal) else ()
-    for field in given:
+    fields: tuple[dataclasses.Field[Any], ...] = dataclasses.fields(signal) if dataclasses.is_dataclass(signal) else ()
+    for field in fields:
         value = getattr(signal, field.name)
-        if isinstance(value, list) and len(value) > _LISTED:
+        if isinstance(value, list) and len(value) > _MAX_INLINE_ENTRIES:
             lists[field.name] = sorted({str(entry) for entry in value})
         elif value is not None and value != field.default:
             settings[field.name] = ", ".join(map(str, value)) if isinstance(value, list) else str(value)
@@ -107,54 +107,57 @@ def describe(signal: Signal) -> dict[str, Any]:
     }
 
 
-def sentences(summary: Mapping[str, Any], statistics: Mapping[str, Any]) -> list[str]:
-    """Return what a person should know first."""
+def summarize_filter(summary: Mapping[str, Any], statistics: Mapping[str, Any]) -> list[str]:
+    """Return the most important facts about a filter, one sentence each."""
     train = summary["rows"]["train"]
     dropped = train["total"] - train["kept"]
-    told = [f"{summary['filter']} keeps {train['kept']:,} of {train['total']:,} training rows and drops {dropped:,}."]
+    lines = [f"{summary['filter']} keeps {train['kept']:,} of {train['total']:,} training rows and drops {dropped:,}."]
     terms = statistics["terms"]
     if statistics.get("reasons"):
-        alone = max(terms, key=lambda term: int(terms[term]["only"]))
+        leading_term = max(terms, key=lambda term: int(terms[term]["only"]))
         several = dropped - sum(counts["only"] for counts in terms.values())
-        if terms[alone]["only"]:
-            share = terms[alone]["only"] / dropped
-            told.append(f"`{alone}` alone drops {terms[alone]['only']:,} of these ({share:.0%}), more than any other.")
+        if terms[leading_term]["only"]:
+            count = terms[leading_term]["only"]
+            lines.append(
+                f"`{leading_term}` alone accounts for {count:,} of these ({count / dropped:.0%}), "
+                "more than any other term."
+            )
         if len(terms) > 1:
-            told.append(f"{several:,} rows ({several / dropped:.0%}) are dropped for more than one reason.")
-    told += statistics.get("redundant", []) + almost_redundant(summary, statistics)
+            lines.append(f"{several:,} rows ({several / dropped:.0%}) are dropped by more than one term.")
+    lines += statistics.get("redundant", []) + describe_nearly_redundant_terms(summary, statistics)
     if (labels := statistics.get("labels")) and labels.get("precision") is not None:
-        told.append(
-            f"Of the kept rows with a label, {labels['precision']:.1%} are labelled 1; of the rows labelled 1, "
-            f"{labels['recall']:.1%} are kept."
+        lines.append(
+            f"Precision: {labels['precision']:.1%} of the kept rows with a label have label 1. "
+            f"Recall: {labels['recall']:.1%} of the rows with label 1 are kept."
         )
-    return told
+    return lines
 
 
-def almost_redundant(summary: Mapping[str, Any], statistics: Mapping[str, Any]) -> list[str]:
-    """Name the terms that remove less than a thousandth of the rows by themselves, one sentence each."""
+def describe_nearly_redundant_terms(summary: Mapping[str, Any], statistics: Mapping[str, Any]) -> list[str]:
+    """Return one sentence for each term that alone drops less than 0.1% of the rows."""
     total = summary["rows"]["train"]["total"]
     return [
-        f"`{term}` removes next to nothing that the others keep: {counts['only']:,} of {total:,} rows."
+        f"`{term}` drops almost no rows that the other terms keep: {counts['only']:,} of {total:,}."
         for term, counts in statistics["terms"].items()
         if 0 < counts.get("only", 0) < 0.001 * total
     ]
 
 
-def drift_word(psi: float | None) -> str:
-    """Return in a word how far a distribution has moved.
+def describe_drift(psi: float | None) -> str:
+    """Describe the size of a distribution shift in one word.
 
-    >>> drift_word(0.02), drift_word(0.2), drift_word(3.0)
-    ('little', 'some', 'much')
+    >>> describe_drift(0.02), describe_drift(0.2), describe_drift(3.0)
+    ('small', 'moderate', 'large')
     """
     if psi is None:
-        return "not known"
-    return "little" if psi < _LITTLE else "some" if psi < _MUCH else "much"
+        return "unknown"
+    return "small" if psi < _SMALL_SHIFT else "moderate" if psi < _LARGE_SHIFT else "large"
 
 
-def _costs(verdicts: Verdicts) -> list[dict[str, Any]]:
-    """Return what each signal cost, the dearest first."""
+def _sort_costs(verdicts: Verdicts) -> list[dict[str, Any]]:
+    """Return the scoring cost of each signal, most expensive first."""
     rows, total = verdicts.table.num_rows, sum(verdicts.seconds.values())
-    found = [
+    costs = [
         {
             "signal": name,
             "seconds": seconds,
@@ -164,4 +167,4 @@ def _costs(verdicts: Verdicts) -> list[dict[str, Any]]:
         }
         for name, seconds in verdicts.seconds.items()
     ]
-    return sorted(found, key=lambda one: -one["seconds"])
+    return sorted(costs, key=lambda cost: -cost["seconds"])

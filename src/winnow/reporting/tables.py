@@ -1,4 +1,4 @@
-"""Tables: CSV for programs; Markdown, LaTeX, notebooks and the terminal for people."""
+"""Tables as CSV, Markdown, LaTeX, notebook HTML and terminal output."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from winnow.formatting import MINUS, NOTHING, number
+from winnow.formatting import MINUS, NOTHING, format_number
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -22,15 +22,15 @@ LATEX = str.maketrans({
 
 @dataclass(frozen=True)
 class Table:
-    """One table: every digit in ``data`` for programs, rounded text in ``shown`` for people."""
+    """A table with full precision in ``data`` and rounded text in ``display``."""
 
     name: str
     caption: str
     data: pd.DataFrame
-    shown: pd.DataFrame
+    display: pd.DataFrame
 
     def save(self, folder: Path) -> list[Path]:
-        """Write ``NAME.csv``, ``NAME.md`` and ``NAME.tex`` into a folder, created if missing; return the files."""
+        """Write ``NAME.csv``, ``NAME.md`` and ``NAME.tex`` into a folder and return the paths."""
         folder.mkdir(parents=True, exist_ok=True)
         texts = {"csv": self.to_csv(), "md": self.to_markdown(), "tex": self.to_latex()}
         for ending, text in texts.items():
@@ -38,24 +38,30 @@ class Table:
         return [folder / f"{self.name}.{ending}" for ending in texts]
 
     def to_csv(self) -> str:
-        """Return the table as CSV with every digit; unknown values are empty."""
+        """Return the table as CSV with full precision. Unknown values are empty."""
         return str(self.data.to_csv(index=False))
 
     def to_markdown(self) -> str:
-        r"""Return the table as Markdown, with numbers aligned to the right.
+        r"""Return the table as Markdown, with numeric columns aligned to the right.
 
-        >>> print(table_of([{"word": "a|b", "share": 0.25}], "words").to_markdown(), end="")
-        | word | share |
+        >>> print(build_table([{"word": "a|b", "fraction": 0.25}], "words").to_markdown(), end="")
+        | word | fraction |
         | --- | ---: |
         | a\|b | 0.250 |
         """
-        lines = [list(self.shown), ["---:" if right else "---" for right in self._numeric()], *self.shown.to_numpy()]
+        lines = [
+            list(self.display),
+            ["---:" if right else "---" for right in self._numeric()],
+            *self.display.to_numpy(),
+        ]
         cells = ([str(text).replace("|", "\\|").replace("\n", " ") for text in line] for line in lines)
         return "".join(f"| {' | '.join(line)} |\n" for line in cells)
 
     def to_latex(self) -> str:
-        r"""Return the table as a float with booktabs rules; the document needs ``\usepackage{booktabs}``."""
-        escaped = self.shown.map(lambda text: text.translate(LATEX)).rename(columns=lambda name: name.translate(LATEX))
+        r"""Return the table as a LaTeX float with booktabs rules, which needs ``\usepackage{booktabs}``."""
+        escaped = self.display.map(lambda text: text.translate(LATEX)).rename(
+            columns=lambda name: name.translate(LATEX)
+        )
         body = escaped.style.hide(axis="index").to_latex(
             hrules=True,
             column_format="".join("r" if right else "l" for right in self._numeric()),
@@ -63,42 +69,42 @@ class Table:
             label=f"tab:{self.name}",
             position_float="centering",
         )
-        return f"% needs \\usepackage{{booktabs}}\n{body}"
+        return f"% requires \\usepackage{{booktabs}}\n{body}"
 
     def _repr_html_(self) -> str:
-        """Return what a notebook shows."""
-        return self.shown.style.hide(axis="index").format(escape="html").set_caption(self.caption).to_html()
+        """Return the HTML that notebooks display."""
+        return self.display.style.hide(axis="index").format(escape="html").set_caption(self.caption).to_html()
 
     def _numeric(self) -> list[bool]:
-        """Return for each column whether it holds only numbers."""
-        return [all(_is_number(text) for text in column) for _, column in self.shown.items()]
+        """Return for each column whether it contains only numbers."""
+        return [all(_is_number(text) for text in column) for _, column in self.display.items()]
 
 
-def table_of(
-    rows: Sequence[Mapping[str, Any]], name: str, caption: str = "", shown: Mapping[str, Sequence[str]] | None = None
+def build_table(
+    rows: Sequence[Mapping[str, Any]], name: str, caption: str = "", display: Mapping[str, Sequence[str]] | None = None
 ) -> Table:
-    """Return rows as a table.
+    """Build a table from rows.
 
     Args:
-        rows: The rows, with every digit; a key that a row lacks is unknown.
-        name: Name of the table and its files.
-        caption: What the table shows.
-        shown: The columns for people by heading; by default those of the rows, with numbers rounded.
+        rows: Rows with full precision. A missing key is an unknown value.
+        name: Name of the table and of its files.
+        caption: Caption of the table.
+        display: Rounded text columns by heading. By default, all columns of ``rows`` with rounded numbers.
     """
     import pandas as pd
 
     data = pd.DataFrame(rows, dtype=object)
-    people = data.map(text_of) if shown is None else pd.DataFrame(shown, dtype=object)
-    return Table(name, caption, data, people)
+    text = data.map(format_value) if display is None else pd.DataFrame(display, dtype=object)
+    return Table(name, caption, data, text)
 
 
 def save_table(rows: Sequence[Mapping[str, Any]], folder: Path, name: str, caption: str = "") -> list[Path]:
-    """Write rows as ``NAME.csv``, ``NAME.md`` and ``NAME.tex``, and return the files."""
-    return table_of(rows, name, caption).save(folder)
+    """Write rows as ``NAME.csv``, ``NAME.md`` and ``NAME.tex`` and return the paths."""
+    return build_table(rows, name, caption).save(folder)
 
 
-def console_table(first: str, *headings: str, title: str | None = None) -> ConsoleTable:
-    """Return an empty table for the terminal: names in the first column, numbers aligned to the right in the others."""
+def build_console_table(first: str, *headings: str, title: str | None = None) -> ConsoleTable:
+    """Return an empty terminal table whose first column contains names and whose other columns are right-aligned."""
     from rich.markup import escape
     from rich.table import Table as ConsoleTable
 
@@ -110,13 +116,13 @@ def console_table(first: str, *headings: str, title: str | None = None) -> Conso
     return table
 
 
-def text_of(value: Any) -> str:
-    """Return a value as people read it: integers with separators, floats rounded, nothing for a missing one."""
+def format_value(value: Any) -> str:
+    """Return a value as text, with thousands separators and rounded floats. A missing value gives an empty string."""
     if value is None or value != value:  # NaN
         return ""
     if isinstance(value, bool) or not isinstance(value, int | float):
         return str(value)
-    return f"{value:,}" if isinstance(value, int) else number(value)
+    return f"{value:,}" if isinstance(value, int) else format_number(value)
 
 
 def _is_number(text: str) -> bool:

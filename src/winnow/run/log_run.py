@@ -169,7 +169,7 @@ def _explained(verdicts: Verdicts, corpus: Corpus, filter_: Filter, cache: Path)
         with published(folder) as draft:
             statistics = compute_filter_statistics(verdicts, corpus)
             save_statistics(statistics, draft)
-            write_filter_report(verdicts, corpus, statistics, filter_.signals, draft, pictures=False)
+            write_filter_report(verdicts, corpus, statistics, filter_.signals, draft, save_figures=False)
     return folder
 
 

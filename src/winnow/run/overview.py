@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from rich.console import Console
 from rich.table import Table
 
-from winnow.reporting.tables import console_table
+from winnow.reporting.tables import build_console_table
 
 if TYPE_CHECKING:
     from winnow.config.schema import Training
@@ -66,14 +66,14 @@ def budget(training: Training) -> str:
 def print_verdicts(console: Console, summary: Mapping[str, Any], statistics: Mapping[str, Any]) -> None:
     """Print what a filter did to the training rows, what its signals and terms are worth, and what it keeps."""
     console.print(f"[bold]{summary['filter']}[/bold] keeps a row where {summary['keep']}", highlight=False)
-    signals = console_table("signal", "pass", "fail", "null", "gain without", "lose without", "rows a second")
+    signals = build_console_table("signal", "pass", "fail", "null", "gain without", "lose without", "rows a second")
     for name, counts in summary["signals"].items():
         worth = statistics.get("signals", {}).get(name, {})
         numbers = [counts[key] for key in ("pass", "fail", "null")]
         numbers += [worth.get(key) for key in ("gain", "lose", "rows_per_second")]
         signals.add_row(name, *map(_number, numbers))
     console.print(signals)
-    terms = console_table("term", "drops", "only it drops")
+    terms = build_console_table("term", "drops", "only it drops")
     for name, counts in statistics["terms"].items():
         terms.add_row(name, _number(counts["drops"]), _number(counts.get("only")))
     console.print(terms)

@@ -2,122 +2,125 @@
 
 const MINUS = /\u2212/g;
 
-/* Tables sort by a click on a column's head: numbers as numbers, a dash last. */
-function keyOf(cell) {
+/* Tables are sorted by clicking a column header: numerically if possible, with missing values last. */
+function sortKey(cell) {
   const text = (cell.dataset.v ?? cell.textContent).trim().replace(MINUS, "-").replace(/,/g, "");
+  if (text === "" || text === "\u2013") return null;
   const number = parseFloat(text.replace(/^[<+\s]+/, ""));
   return Number.isNaN(number) ? text.toLowerCase() : number;
 }
 
-function compare(a, b) {
-  if (typeof a === typeof b) return a < b ? -1 : a > b ? 1 : 0;
-  return typeof a === "number" ? -1 : 1;
+function compare(a, b, direction) {
+  if (a === null || b === null) return (a === null) - (b === null);
+  if (typeof a !== typeof b) return typeof a === "number" ? -1 : 1;
+  return direction * (a < b ? -1 : a > b ? 1 : 0);
 }
 
-function sortBy(table, head, column) {
-  const down = head.getAttribute("aria-sort") === "ascending";
-  for (const other of table.tHead.rows[0].cells) other.removeAttribute("aria-sort");
-  head.setAttribute("aria-sort", down ? "descending" : "ascending");
+function sortBy(table, header, column) {
+  const descending = header.getAttribute("aria-sort") === "ascending";
+  for (const cell of table.tHead.rows[0].cells) cell.removeAttribute("aria-sort");
+  header.setAttribute("aria-sort", descending ? "descending" : "ascending");
   for (const body of table.tBodies) {
     const rows = [...body.rows].filter((row) => row.cells.length > column);
-    rows.sort((a, b) => compare(keyOf(a.cells[column]), keyOf(b.cells[column])) * (down ? -1 : 1));
+    rows.sort((a, b) => compare(sortKey(a.cells[column]), sortKey(b.cells[column]), descending ? -1 : 1));
     body.append(...rows);
   }
 }
 
 for (const table of document.querySelectorAll("table.sortable")) {
-  [...table.tHead.rows[0].cells].forEach((head, column) => {
-    if (!head.textContent.trim()) return;
+  [...table.tHead.rows[0].cells].forEach((header, column) => {
+    if (!header.textContent.trim()) return;
     const button = document.createElement("button");
     button.type = "button";
-    button.title = "Sort";
-    button.append(...head.childNodes);
-    head.append(button);
-    button.addEventListener("click", () => sortBy(table, head, column));
+    button.title = "Sort by this column";
+    button.append(...header.childNodes);
+    header.append(button);
+    button.addEventListener("click", () => sortBy(table, header, column));
   });
 }
 
-/* The fills of one prompt, arm beside arm. */
-const fills = JSON.parse(document.getElementById("fills-data")?.textContent ?? "null");
+/* The predictions for one prompt, with one column per arm. */
+const predictions = JSON.parse(document.getElementById("fills-data")?.textContent ?? "null");
 
-function make(tag, className, ...children) {
-  const made = document.createElement(tag);
-  if (className) made.className = className;
-  made.append(...children);
-  return made;
+function createElement(tag, className, ...children) {
+  const element = document.createElement(tag);
+  if (className) element.className = className;
+  element.append(...children);
+  return element;
 }
 
-function percent(share) {
-  return share >= 0.0005 ? `${(100 * share).toFixed(1)}%` : "<0.1%";
+function percent(probability) {
+  return probability >= 0.0005 ? `${(100 * probability).toFixed(1)}%` : "<0.1%";
 }
 
-function column(arm, words, score, top, usual) {
-  const look = fills.arms[arm] ?? { sign: "", tint: "var(--soft)", told: "" };
-  const sign = make("i", "", look.sign);
-  sign.style.color = look.tint;
+function createColumn(arm, words, score, highest, baselineWords) {
+  const style = predictions.arms[arm] ?? { sign: "", tint: "var(--soft)", description: "" };
+  const sign = createElement("i", "", style.sign);
+  sign.style.color = style.tint;
   sign.setAttribute("aria-hidden", "true");
-  const list = make("ol", "");
-  for (const [word, share] of words) {
-    const bar = make("div", "bar");
-    bar.style.width = `${((100 * share) / top).toFixed(1)}%`;
-    bar.style.setProperty("--tint", look.tint);
-    const line = make("div", "fill", make("span", "word", word), make("span", "", percent(share)));
-    list.append(make("li", usual && !usual.has(word) ? "own" : "", line, bar));
+  const list = createElement("ol", "");
+  for (const [word, probability] of words) {
+    const bar = createElement("div", "bar");
+    bar.style.width = `${((100 * probability) / highest).toFixed(1)}%`;
+    bar.style.setProperty("--tint", style.tint);
+    const line = createElement("div", "fill", createElement("span", "word", word), createElement("span", "", percent(probability)));
+    list.append(createElement("li", baselineWords && !baselineWords.has(word) ? "new" : "", line, bar));
   }
-  const told = [look.told, score].filter(Boolean).join(" · ");
-  return make("div", "", make("h4", "", make("span", "arm", sign, arm)), make("p", "", told || "\u00a0"), list);
+  const description = [style.description, score].filter(Boolean).join(" · ");
+  const heading = createElement("h3", "", createElement("span", "arm", sign, arm));
+  return createElement("div", "", heading, createElement("p", "", description || "\u00a0"), list);
 }
 
-function show(probe, index) {
-  const entry = fills.probes[probe][index];
-  const top = Math.max(...Object.values(entry.arms).map((words) => words[0]?.[1] ?? 0));
-  const usual = new Set((entry.arms[fills.baseline] ?? []).map(([word]) => word));
+function showPrompt(probe, index) {
+  const entry = predictions.probes[probe][index];
+  const highest = Math.max(...Object.values(entry.arms).map((words) => words[0]?.[1] ?? 0));
+  const baselineWords = new Set((entry.arms[predictions.baseline] ?? []).map(([word]) => word));
   const columns = Object.entries(entry.arms).map(([arm, words]) =>
-    column(arm, words, entry.scores[arm], top, arm === fills.baseline ? null : usual));
-  const said = document.getElementById("said");
-  said.querySelector("p").textContent = entry.prompt;
-  said.querySelector(".columns").replaceChildren(...columns);
+    createColumn(arm, words, entry.scores[arm], highest, arm === predictions.baseline ? null : baselineWords));
+  const card = document.getElementById("predictions");
+  card.querySelector("p").textContent = entry.prompt;
+  card.querySelector(".columns").replaceChildren(...columns);
 }
 
-if (fills) {
+if (predictions) {
   const probes = document.getElementById("pick-probe");
   const prompts = document.getElementById("pick-prompt");
-  const list = () => {
-    prompts.replaceChildren(...fills.probes[probes.value].map((entry, index) => new Option(entry.prompt, index)));
-    show(probes.value, 0);
+  const listPrompts = () => {
+    prompts.replaceChildren(...predictions.probes[probes.value].map((entry, index) => new Option(entry.prompt, index)));
+    showPrompt(probes.value, 0);
   };
-  const step = (by) => {
+  const step = (offset) => {
     const count = prompts.options.length;
-    prompts.selectedIndex = (prompts.selectedIndex + by + count) % count;
-    show(probes.value, prompts.selectedIndex);
+    prompts.selectedIndex = (prompts.selectedIndex + offset + count) % count;
+    showPrompt(probes.value, prompts.selectedIndex);
   };
-  probes.addEventListener("change", list);
-  prompts.addEventListener("change", () => show(probes.value, prompts.selectedIndex));
+  probes.addEventListener("change", listPrompts);
+  prompts.addEventListener("change", () => showPrompt(probes.value, prompts.selectedIndex));
   document.getElementById("prompt-before").addEventListener("click", () => step(-1));
   document.getElementById("prompt-after").addEventListener("click", () => step(1));
   document.getElementById("prompt-controls").hidden = false;
-  show(probes.value, 0);
+  showPrompt(probes.value, 0);
 }
 
-/* Dropped rows by the term that dropped them. */
+/* Dropped rows can be limited to those that fail one term. */
 const reason = document.getElementById("pick-reason");
 if (reason) {
   reason.addEventListener("change", () => {
-    let shown = 0;
+    let visible = 0;
     for (const row of document.querySelectorAll(".dropped li")) {
       row.hidden = reason.value !== "" && !row.dataset.reasons.split("\n").includes(reason.value);
-      shown += row.hidden ? 0 : 1;
+      visible += row.hidden ? 0 : 1;
     }
-    document.getElementById("dropped-shown").textContent = `${shown} shown`;
+    document.getElementById("dropped-shown").textContent = `${visible} shown`;
   });
   document.getElementById("reason-controls").hidden = false;
 }
 
-/* Paper shows all that is folded away. */
-const folded = [];
+/* Collapsed sections are expanded for printing. */
+const expanded = [];
 addEventListener("beforeprint", () => {
-  for (const one of document.querySelectorAll("details:not([open])")) folded.push(one), (one.open = true);
+  for (const section of document.querySelectorAll("details:not([open])")) expanded.push(section), (section.open = true);
 });
 addEventListener("afterprint", () => {
-  while (folded.length) folded.pop().open = false;
+  while (expanded.length) expanded.pop().open = false;
 });

@@ -1,4 +1,4 @@
-"""Colors, markers, line styles and matplotlib settings that all figures share."""
+"""Colors, markers, line styles and matplotlib settings shared by all figures."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ GREY = "#767676"
 
 @dataclass(frozen=True)
 class Style:
-    """Look of an arm; color, marker and line style each distinguish it alone.
+    """Color, marker and line style of an arm, each of which identifies the arm on its own.
 
-    The colors are the Okabe-Ito palette, which color-blind readers can distinguish.
+    The colors are from the Okabe-Ito palette, which is designed for color-blind readers.
     """
 
     color: str
@@ -24,21 +24,21 @@ class Style:
     alpha: float = 1.0
 
 
-ROLES = {
+ROLE_STYLES = {
     "baseline": Style("#0072B2", "o", "-"),
     "filter": Style("#D55E00", "s", "--"),
     "control": Style("#009E73", "^", ":"),
 }
-OTHERS = (Style("#CC79A7", "D", "-."), Style("#E69F00", "v", "-"), Style("#56B4E9", "P", "--"))
+EXTRA_STYLES = (Style("#CC79A7", "D", "-."), Style("#E69F00", "v", "-"), Style("#56B4E9", "P", "--"))
 
-MARKS = {"o": "●", "s": "■", "^": "▲", "D": "◆", "v": "▼", "P": "✚"}
-"""The markers as characters, so that text and figures show an arm alike."""
+MARKER_CHARACTERS = {"o": "●", "s": "■", "^": "▲", "D": "◆", "v": "▼", "P": "✚"}
+"""Unicode characters that match the matplotlib markers, for use in text."""
 
-SETTINGS: dict[str, Any] = {
+MATPLOTLIB_SETTINGS: dict[str, Any] = {
     "font.family": "DejaVu Sans",
     "font.size": 9,
     "text.color": INK,
-    "text.parse_math": False,  # a dollar sign among the fills is a word, not a formula
+    "text.parse_math": False,  # a predicted word can contain a dollar sign
     "axes.labelcolor": INK,
     "axes.edgecolor": INK,
     "axes.titlesize": 9.5,
@@ -63,7 +63,7 @@ SETTINGS: dict[str, Any] = {
 }
 
 
-def styles(roles: Mapping[str, str]) -> dict[str, Style]:
-    """Return a style for every arm, given its role; arms beyond the three roles share the remaining styles."""
-    spare = iter(OTHERS * len(roles))
-    return {arm: ROLES[role] if role in ROLES else next(spare) for arm, role in roles.items()}
+def assign_styles(roles: Mapping[str, str]) -> dict[str, Style]:
+    """Return a style for every arm, given its role. Arms with other roles cycle through the extra styles."""
+    extra_styles = iter(EXTRA_STYLES * len(roles))
+    return {arm: ROLE_STYLES[role] if role in ROLE_STYLES else next(extra_styles) for arm, role in roles.items()}

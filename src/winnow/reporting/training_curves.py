@@ -1,0 +1,243 @@
+"""Draw curves over training steps: the mean of each arm over its seeds, and the range of the seeds as a band."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from winnow.comparison.collected_study import CollectedStudy
+from winnow.metrics.metric_names import TRAIN_LOSS, VALIDATION_LOSS
+from winnow.reporting.figures import Figure, Panel, render_figure
+from winnow.reporting.plot_style import GREY, Style
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from matplotlib.axes import Axes
+    from matplotlib.figure import FigureBase
+
+Styles = Mapping[str, Style]
+"""Style of each arm. Arms without a style are not drawn."""
+
+PANEL_SIZE = (4.2, 2.8)
+"""Width and height of a panel in inches."""
+
+MAX_CURVE_POINTS = 120
+"""Maximum number of points per curve. Longer histories are averaged in equal ranges of steps."""
+
+SCALE_UNITS = {"loss": "nats per masked token", "perplexity": "perplexity (log scale)"}
+
+PHASE_LABELS = {TRAIN_LOSS: "training", VALIDATION_LOSS: "validation"}
+
+
+def draw_study_losses(study: CollectedStudy, styles: Styles, folder: Path | None) -> Figure | None:
+    """Draw training and validation loss and perplexity of all arms on shared axes."""
+    losses = study.loss_curves
+    panels = []
+    for scale, table in _iterate_scales(losses):
+        limits = float(table["value"].min()), float(np.quantile(table["value"], 0.999))
+        for metric, phase in PHASE_LABELS.items():
+            values = table[table["metric"] == metric]
+            panels += build_step_panels(
+                f"{phase.capitalize()} {scale}", values, styles, scale == "perplexity", limits, SCALE_UNITS[scale]
+            )
+    logged = {arm: losses.loc[losses["arm"] == arm, "seed"].nunique() for arm in study.arms}
+    limits_note = [
+        f"the first {n} of {len(study.get_cells(arm))} of {arm}"
+        for arm, n in logged.items()
+        if n < len(study.get_cells(arm))
+    ]
+    seeds = f"seeds ({', '.join(limits_note)})" if limits_note else "seeds"
+    caption = (
+        f"Mean over {seeds}. The band spans the range from the lowest to the highest seed. All arms share the axes."
+    )
+    return render_figure("curves", caption, panels, folder)
+
+
+def draw_losses(losses: pd.DataFrame, styles: Styles, folder: Path | None) -> Figure | None:
+    """Draw training and validation loss of individual models in one panel and perplexity in another.
+
+    Args:
+        losses: ``arm``, ``seed``, ``metric`` (``train/loss`` or ``validation/loss``), ``step`` and ``value`` in nats.
+        styles: Style of each model.
+        folder: Output folder, or `None` to write no files.
+    """
+    labeled = losses.assign(arm=losses["arm"].astype(str) + ", " + losses["metric"].map(PHASE_LABELS))
+    lines: dict[str, Style] = {}
+    for arm, style in styles.items():
+        lines |= {f"{arm}, training": replace(style, marker="", alpha=0.45), f"{arm}, validation": style}
+    panels = [
+        panel
+        for scale, table in _iterate_scales(labeled)
+        for panel in build_step_panels(scale, table, lines, log=scale == "perplexity", unit=SCALE_UNITS[scale])
+    ]
+    caption = "Loss and perplexity of all models over training steps. Strong lines: validation; faint lines: training."
+    return render_figure("losses", caption, panels, folder)
+
+
+def draw_study_probes(study: CollectedStudy, styles: Styles, folder: Path | None) -> Figure | None:
+    """Draw the log odds of each probe during training and the tracked words whose probabilities changed most."""
+    curves = study.probe_curves
+    if curves.empty:
+        return None
+    caption = (
+        "Probe scores at each validation run, starting with the base model at step 0. Lines are means over seeds; "
+        "bands span the range from the lowest to the highest seed."
+    )
+    panels = [*_score_panels(curves, "log_odds", styles), *_word_panels(curves, styles, max_words=2)]
+    return render_figure("probe_curves", caption, panels, folder)
+
+
+def draw_scores_over_steps(
+    curves: pd.DataFrame, styles: Styles, folder: Path | None, metric: str = "log_odds"
+) -> Figure | None:
+    """Draw a score of each probe over training steps, as ``METRIC_over_steps``.
+
+    Args:
+        curves: ``arm``, ``seed``, ``step``, ``probe``, ``metric`` and ``value``.
+        styles: Style of each arm.
+        folder: Output folder, or `None` to write no files.
+        metric: Name of the score, such as ``log_odds``.
+    """
+    name = metric.replace("_", " ").capitalize()
+    caption = f"{name} of each probe, starting with the base model at step 0. Bands span the seeds."
+    return render_figure(f"{metric}_over_steps", caption, _score_panels(curves, metric, styles), folder)
+
+
+def draw_followed_words(
+    curves: pd.DataFrame, probe: str, styles: Styles, folder: Path | None, words: Sequence[str] = ()
+) -> Figure | None:
+    """Draw the probability of words during training, wanted words first and unwanted words second.
+
+    Args:
+        curves: ``arm``, ``seed``, ``step``, ``probe``, ``metric`` (``probability``), ``value``, ``role`` and ``word``.
+        probe: Probe whose prompts are used.
+        styles: Style of each arm.
+        folder: Output folder, or `None` to write no files.
+        words: Words to draw. If empty, the four words of each role whose probabilities changed most.
+    """
+    panels = _word_panels(curves[curves["probe"] == probe], styles, 4, words, (3.3, 2.4))
+    caption = (
+        f"Mean probability of words over the prompts of {probe} and over seeds, starting with the base model at step 0."
+    )
+    return render_figure("followed_words", caption, panels, folder, columns=4)
+
+
+def _iterate_scales(losses: pd.DataFrame) -> Iterator[tuple[str, pd.DataFrame]]:
+    if not losses.empty:
+        yield "loss", losses
+        yield "perplexity", losses.assign(value=np.exp(losses["value"]))
+
+
+def _score_panels(curves: pd.DataFrame, metric: str, styles: Styles) -> list[Panel]:
+    scores = curves[(curves["metric"] == metric) & curves["arm"].isin(list(styles))]
+    name, unit = metric.replace("_", " "), "nats" if metric == "log_odds" else ""
+    by_probe = scores.groupby("probe", sort=False, observed=True)
+    return [
+        panel
+        for probe, values in by_probe
+        for panel in build_step_panels(f"{name}, {probe}", values, styles, unit=unit, zero=True)
+    ]
+
+
+def _word_panels(
+    curves: pd.DataFrame,
+    styles: Styles,
+    max_words: int,
+    words: Sequence[str] = (),
+    size: tuple[float, float] = PANEL_SIZE,
+) -> list[Panel]:
+    """Return one panel per word: the given words, or the words of each role that changed most in any arm."""
+    if "role" not in curves:
+        return []
+    probabilities = curves[(curves["metric"] == "probability") & curves["arm"].isin(list(styles))]
+    panels: list[Panel] = []
+    for role in ("wanted", "unwanted"):
+        of_role = probabilities[probabilities["role"] == role]
+        keys = ["probe", "word"]
+        means = of_role.groupby([*keys, "arm", "step"], observed=True)["value"].mean()
+        changes = np.log(means).groupby(level=[*keys, "arm"], observed=True).agg(np.ptp)
+        largest = changes.groupby(level=keys, observed=True).max().nlargest(len(changes) if words else max_words)
+        for probe, word in largest.index:
+            if not words or word in words:
+                values = of_role[(of_role["probe"] == probe) & (of_role["word"] == word)]
+                title = f"{word} ({role}), {probe}"
+                panels += build_step_panels(title, values, styles, log=True, unit="probability", size=size)
+    return panels
+
+
+def build_step_panels(
+    title: str,
+    table: pd.DataFrame,
+    styles: Styles,
+    log: bool = False,
+    limits: tuple[float, float] | None = None,
+    unit: str = "",
+    zero: bool = False,
+    size: tuple[float, float] = PANEL_SIZE,
+) -> list[Panel]:
+    """Return one panel with a curve per arm, or an empty list if there are fewer than two steps.
+
+    Args:
+        title: Title of the panel.
+        table: ``arm``, ``seed``, ``step`` and ``value``.
+        styles: Style of each arm.
+        log: Whether to use a logarithmic y axis.
+        limits: Lowest and highest value of the y axis. By default, those of the table.
+        unit: Label of the y axis.
+        zero: Whether to draw a line at 0.
+        size: Width and height in inches.
+    """
+    if table["step"].nunique() < 2:
+        return []
+    low, high = limits or (float(table["value"].min()), float(table["value"].max()))
+
+    def draw(figure: FigureBase) -> None:
+        from matplotlib.ticker import MaxNLocator
+
+        axes = figure.subplots()
+        for arm, style in styles.items():
+            seeds = _pivot_by_seed(table[table["arm"] == arm])
+            if seeds.empty:
+                continue
+            steps, every = seeds.index.to_numpy(), max(1, len(seeds) // 6)
+            if seeds.shape[1] > 1:
+                axes.fill_between(steps, seeds.min(axis=1), seeds.max(axis=1), color=style.color, alpha=0.16, lw=0)
+            line: dict[str, Any] = {"color": style.color, "ls": style.line, "marker": style.marker, "label": arm}
+            axes.plot(steps, seeds.mean(axis=1), ms=4, markevery=every, alpha=style.alpha, **line)
+        if zero:
+            axes.axhline(0, color=GREY, lw=0.8)
+        _set_y_axis(axes, low, high, log)
+        axes.xaxis.set_major_locator(MaxNLocator(6, integer=True))
+        axes.set_xlabel("step")
+        axes.set_ylabel(unit)
+        axes.set_title(title)
+        axes.legend(fontsize=8 if size >= PANEL_SIZE and len(styles) < 4 else 6.5)
+
+    return [Panel(f"{title} over steps", draw, *size)]
+
+
+def _pivot_by_seed(history: pd.DataFrame) -> pd.DataFrame:
+    """Return a table of shape (steps, seeds), averaged over ranges of steps if the history is long."""
+    width = math.ceil(history["step"].max() / MAX_CURVE_POINTS) if history["step"].nunique() > MAX_CURVE_POINTS else 1
+    middle = history["step"] if width == 1 else (history["step"] // width) * width + width // 2
+    return history.assign(step=middle).pivot_table(index="step", columns="seed", values="value", aggfunc="mean")
+
+
+def _set_y_axis(axes: Axes, low: float, high: float, log: bool) -> None:
+    from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator
+
+    if not log:
+        padding = 0.04 * (high - low) or 0.1
+        axes.set_ylim(low - padding, high + padding)
+        return
+    axes.set_yscale("log")
+    axes.set_ylim(low * 0.97, high * 1.03)
+    # Within one decade, a logarithmic locator can place one tick or none.
+    axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)) if high > 10 * low else MaxNLocator(4))
+    axes.yaxis.set_minor_locator(NullLocator())
+    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
