@@ -56,7 +56,7 @@ def test_a_signal_filters(package: Path, workplace: Path) -> None:
 def test_a_probe_and_a_metric_are_logged(package: Path, store: Store) -> None:
     assert main(shlex.split(WALKTHROUGHS[1])[1:]) == 0
     (run,) = store.client().search_runs([store.experiment("scratchpad")], f"tags.`{keys.KIND}` = 'cell'")
-    assert 0 < run.data.metrics["final/probe/service/exclamation"] < 1
+    assert 0 < run.data.metrics["final/probe/service/top_probability"] < 1
 
 
 @pytest.mark.slow
