@@ -1,4 +1,4 @@
-# Run `make help` for the list of targets. Each target sets up all that it needs.
+# Run `make help` for the list of targets. Each target installs what it needs.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
@@ -13,7 +13,7 @@ help:  ## List the targets.
 demo: $(READY)  ## Train the demo study and write its report.
 	$(BIN)/winnow train experiment=demo
 
-quick: $(READY) lint  ## Run the linters and the fast tests; run it before each commit.
+quick: $(READY) lint  ## Run the linters and the fast tests (before each commit).
 	$(BIN)/python -m pytest -q -n 2 --dist worksteal -m "not slow and not network" tests
 
 test: $(READY) lint types  ## Run the linters, the type checker and all tests, except those that need the Hub.

@@ -27,10 +27,10 @@ import torch
 from pytorch_lightning.callbacks import Callback
 
 from winnow.config import TrainConfig, compose_cells
-from winnow.run.checkpoint_files import drop_checkpoints
+from winnow.run.checkpoint_files import remove_checkpoints
 from winnow.run.components import build_components
 from winnow.run.fit import fit
-from winnow.run.inputs import Inputs, load_inputs
+from winnow.run.inputs import RunInputs, load_inputs
 from winnow.tracking import track
 from winnow.tracking.environment import hardware
 from winnow.training import TrainingBatches, masked_lm_loss_sum
@@ -54,7 +54,7 @@ class Ticks(Callback):
         self.times.append(time.process_time())
 
 
-def bare(inputs: Inputs, steps: int) -> list[float]:
+def bare(inputs: RunInputs, steps: int) -> list[float]:
     """Return the CPU seconds of each step of a loop that does nothing else."""
     config, components = inputs.config, inputs.components
     model = components.model.load(inputs.tokenizer, config.seed).train()
@@ -75,13 +75,13 @@ def bare(inputs: Inputs, steps: int) -> list[float]:
     return intervals(times)
 
 
-def looped(inputs: Inputs, steps: int) -> list[float]:
+def looped(inputs: RunInputs, steps: int) -> list[float]:
     """Return the CPU seconds of each step of a tracked training with a bar."""
     components, ticks = inputs.components, Ticks()
     fresh = replace(inputs, model=components.model.load(inputs.tokenizer, inputs.config.seed))
     with track(components.store, components.store.experiment("loop"), "loop", {}) as run:
         fit(fresh, run, callbacks=[ticks], progress=True)
-    drop_checkpoints(inputs.folder)
+    remove_checkpoints(inputs.folder)
     return intervals(ticks.times)
 
 

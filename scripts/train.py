@@ -1,7 +1,7 @@
 """Train one model as a Hydra app: `python scripts/train.py filter=nike_positive`.
 
-Hydra's launchers, sweepers and options work as in any Hydra app; under `-m` each job is a run of its own, and its
-validation loss is what a sweeper minimizes. `winnow train` is the command for studies that compare filters.
+Hydra's launchers, sweepers and options work as in any Hydra app. With `-m`, each job is a separate run, and sweepers
+minimize its validation loss. Use `winnow train` for studies that compare filters.
 """
 
 import sys

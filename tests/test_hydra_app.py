@@ -10,7 +10,7 @@ import yaml
 
 from winnow.cli import main
 from winnow.commands.hydra_app import check_arguments
-from winnow.commands.rerun import OF_THE_CLOCK
+from winnow.commands.rerun import TIMING_METRICS
 from winnow.errors import WinnowError, WinnowErrors
 from winnow.tracking import Store
 
@@ -31,7 +31,7 @@ def metrics_by_seed(store: Store, study: str) -> dict[str, dict[str, float]]:
     assert {run.info.status for run in runs} == {"FINISHED"}
     return {
         run.data.tags["winnow.seed"]: {
-            name: value for name, value in run.data.metrics.items() if not name.startswith(OF_THE_CLOCK)
+            name: value for name, value in run.data.metrics.items() if not name.startswith(TIMING_METRICS)
         }
         for run in runs
     }
@@ -95,7 +95,7 @@ def test_completion_offers_the_choices_of_both_folders(local_conf: Path, monkeyp
 @pytest.mark.slow
 def test_errors_are_paragraphs_without_a_traceback(workplace: Path) -> None:
     told = run("sed=1", "training.max_steps=soon", code=1)
-    assert "2 faults" in told
+    assert "2 configuration errors" in told
     assert "Did you mean 'seed'?" in told
     missing = ["dataset=csv", "dataset.source.path=nowhere.csv", "dataset.source.text=[text]"]
     told += run(*missing, code=1)

@@ -1,4 +1,4 @@
-"""The commands. Nothing heavy is imported before a command is known, so that `winnow --help` is instant."""
+"""The `winnow` command. Heavy packages are imported only by the commands that need them, so `--help` is fast."""
 
 from __future__ import annotations
 
@@ -10,8 +10,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from winnow.commands.arguments import parser as arguments_of_commands
-from winnow.commands.arguments import with_values
+from winnow.commands.arguments import add_default_values, build_parser
 from winnow.commands.error_output import print_error
 from winnow.errors import WinnowError
 
@@ -25,18 +24,18 @@ Config = TypeVar("Config")
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code.
 
-    The code is 0 on success, 1 where something the user gave cannot work or a cell failed, 130 on Ctrl-C.
+    The code is 0 on success, 1 after a user error or a failed cell, 130 after Ctrl-C.
     """
-    # Threads that wait for one another sleep instead of spinning: beside another program on the same cores a small
-    # model trains several times faster so. It must be set before torch is loaded.
+    # Waiting OpenMP threads sleep instead of spinning, which is several times faster for a small model if another
+    # program uses the same cores. It must be set before torch is imported.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-    parser = arguments_of_commands()
-    options, rest = parser.parse_known_args(with_values(sys.argv[1:] if arguments is None else arguments))
-    if strange := [text for text in rest if text.startswith("-")]:
-        parser.error(f"unknown option {strange[0]}")
+    parser = build_parser()
+    options, extra = parser.parse_known_args(add_default_values(sys.argv[1:] if arguments is None else arguments))
+    if unknown := [text for text in extra if text.startswith("-")]:
+        parser.error(f"unknown option {unknown[0]}")
     if options.resolve and not options.cfg:
-        parser.error("--resolve goes with --cfg")
-    options.overrides += rest
+        parser.error("--resolve requires --cfg")
+    options.overrides += extra
     options.config_dir = [Path(folder) for folder in options.config_dir]
     if options.choices:
         return _print_choices(options)
@@ -46,8 +45,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print_error(error)
         return 1
     except KeyboardInterrupt:
-        kept = " The run is marked KILLED, and what had finished is kept." if options.command == "train" else ""
-        print(f"\nStopped by Ctrl-C.{kept}", file=sys.stderr)
+        note = " The run is marked KILLED, and finished runs are kept." if options.command == "train" else ""
+        print(f"\nStopped by Ctrl-C.{note}", file=sys.stderr)
         return 130
 
 
@@ -55,7 +54,7 @@ def _train(options: argparse.Namespace) -> int:
     from winnow.config import TrainConfig, compose_cells
 
     cells, sweep = compose_cells("train", TrainConfig, options.overrides, options.multirun, options.config_dir)
-    if _printed(options, [cell.tree for cell in cells]):
+    if _print_config(options, [cell.tree for cell in cells]):
         return 0
     from rich.console import Console
 
@@ -64,16 +63,16 @@ def _train(options: argparse.Namespace) -> int:
         from winnow.studies import run_study
 
         return 1 if run_study(cells, console) else 0
-    from winnow.run.pipeline import run_single
+    from winnow.run.pipeline import run_single_cell
 
-    run_single(cells[0], console)
+    run_single_cell(cells[0], console)
     return 0
 
 
 def _filter(options: argparse.Namespace) -> int:
     from winnow.config import FilterConfig
 
-    if (cell := _composed_cell(options, FilterConfig)) is None:
+    if (cell := _compose_cell(options, FilterConfig)) is None:
         return 0
     from rich.console import Console
 
@@ -86,7 +85,7 @@ def _filter(options: argparse.Namespace) -> int:
 def _evaluate(options: argparse.Namespace) -> int:
     from winnow.config import EvaluateConfig
 
-    if (config := _with_models(options, EvaluateConfig)) is not None:
+    if (config := _compose_with_models(options, EvaluateConfig)) is not None:
         from rich.console import Console
 
         from winnow.commands.evaluate import run_evaluate
@@ -98,7 +97,7 @@ def _evaluate(options: argparse.Namespace) -> int:
 def _fill(options: argparse.Namespace) -> int:
     from winnow.config import FillConfig
 
-    if (config := _with_models(options, FillConfig)) is not None:
+    if (config := _compose_with_models(options, FillConfig)) is not None:
         from rich.console import Console
 
         from winnow.commands.fill import run_fill
@@ -110,7 +109,7 @@ def _fill(options: argparse.Namespace) -> int:
 def _compare(options: argparse.Namespace) -> int:
     from winnow.config import CompareConfig
 
-    if (config := _composed(options, CompareConfig)) is not None:
+    if (config := _compose_config(options, CompareConfig)) is not None:
         from winnow.commands.compare import run_compare
 
         run_compare(config)
@@ -120,19 +119,19 @@ def _compare(options: argparse.Namespace) -> int:
 def _rerun(options: argparse.Namespace) -> int:
     from winnow.config import RerunConfig
 
-    if (config := _named(options, RerunConfig, "run_id")) is None:
+    if (config := _compose_with_name(options, RerunConfig, "run_id")) is None:
         return 0
     from rich.console import Console
 
     from winnow.commands.rerun import run_rerun
 
-    return 1 if run_rerun(config, Console(highlight=False)).unequal else 0
+    return 1 if run_rerun(config, Console(highlight=False)).different else 0
 
 
 def _export(options: argparse.Namespace) -> int:
     from winnow.config import ExportConfig
 
-    if (config := _named(options, ExportConfig, "study")) is not None:
+    if (config := _compose_with_name(options, ExportConfig, "study")) is not None:
         from rich.console import Console
 
         from winnow.commands.export import run_export
@@ -144,7 +143,7 @@ def _export(options: argparse.Namespace) -> int:
 def _ui(options: argparse.Namespace) -> int:
     from winnow.config import UiConfig
 
-    if (config := _composed(options, UiConfig)) is None:
+    if (config := _compose_config(options, UiConfig)) is None:
         return 0
     from winnow.commands.ui import run_ui
 
@@ -152,12 +151,12 @@ def _ui(options: argparse.Namespace) -> int:
 
 
 def _sync(options: argparse.Namespace) -> int:
-    def send(store: Store) -> str:
+    def upload(store: Store) -> str:
         from winnow.tracking import sync
 
-        return "\n".join(sync(store)) or f"Nothing waits to be sent to {store.shown_uri}."
+        return "\n".join(sync(store)) or f"Nothing to upload to {store.shown_uri}."
 
-    return _with_store(options, send)
+    return _run_with_store(options, upload)
 
 
 def _promote(options: argparse.Namespace) -> int:
@@ -166,27 +165,27 @@ def _promote(options: argparse.Namespace) -> int:
 
         return f"Registered as {promote(store, options.run, options.alias, options.name)}"
 
-    return _with_store(options, register)
+    return _run_with_store(options, register)
 
 
 def _push(options: argparse.Namespace) -> int:
-    def send(store: Store) -> str:
+    def upload(store: Store) -> str:
         from winnow.tracking.registry import push
 
-        return f"Sent: {push(store, options.run, options.name, private=not options.public)}"
+        return f"Uploaded: {push(store, options.run, options.name, private=not options.public)}"
 
-    return _with_store(options, send)
+    return _run_with_store(options, upload)
 
 
-def _with_store(options: argparse.Namespace, act: Callable[[Store], str]) -> int:
-    """Do something with the store that the configuration names, and print what it says."""
+def _run_with_store(options: argparse.Namespace, action: Callable[[Store], str]) -> int:
+    """Apply a function to the configured store and print its result."""
     from winnow.config import StoreConfig, construct
     from winnow.tracking import Store
 
     options.command = "store"
-    if (config := _composed(options, StoreConfig)) is not None:
+    if (config := _compose_config(options, StoreConfig)) is not None:
         try:
-            print(act(construct(config.tracking, "tracking", Store, config.allow_targets)))
+            print(action(construct(config.tracking, "tracking", Store, config.allow_targets)))
         except WinnowError as error:
             raise error.under("tracking") if error.key == "uri" else error from error
     return 0
@@ -207,38 +206,38 @@ COMMANDS: dict[str, Callable[[argparse.Namespace], int]] = {
 }
 
 
-def _composed(options: argparse.Namespace, schema: type[Config]) -> Config | None:
-    """Return the configuration of a command without sweeps, or `None` where printing it was all the user wanted."""
-    cell = _composed_cell(options, schema)
+def _compose_config(options: argparse.Namespace, schema: type[Config]) -> Config | None:
+    """Return the configuration of a command without sweeps, or `None` if the command only prints it."""
+    cell = _compose_cell(options, schema)
     return cell.config if cell is not None else None
 
 
-def _composed_cell(options: argparse.Namespace, schema: type[Config]) -> Cell[Config] | None:
+def _compose_cell(options: argparse.Namespace, schema: type[Config]) -> Cell[Config] | None:
     from winnow.config import compose_cells
 
     cells, _ = compose_cells(options.command, schema, options.overrides, config_dirs=options.config_dir)
-    return None if _printed(options, [cells[0].tree]) else cells[0]
+    return None if _print_config(options, [cells[0].tree]) else cells[0]
 
 
-def _with_models(options: argparse.Namespace, schema: type[Config]) -> Config | None:
-    """Return the configuration of a command whose arguments name models: what has no `=` is one of them."""
+def _compose_with_models(options: argparse.Namespace, schema: type[Config]) -> Config | None:
+    """Return the configuration of a command that takes models: arguments without `=` are models."""
     models = [text for text in options.overrides if "=" not in text]
     options.overrides = [text for text in options.overrides if "=" in text]
-    config: Any = _composed(options, schema)
+    config: Any = _compose_config(options, schema)
     return dataclasses.replace(config, models=[*config.models, *models]) if config is not None else None
 
 
-def _named(options: argparse.Namespace, schema: type[Config], key: str) -> Config | None:
-    """Return the configuration of a command whose first argument may be a name without its key."""
+def _compose_with_name(options: argparse.Namespace, schema: type[Config], key: str) -> Config | None:
+    """Return the configuration of a command that takes a name: an argument without `=` is the value of the key."""
     options.overrides = [
         text if "=" in text else f"{key}='{text}'"
-        for text in options.overrides  # quoted, as an id may read as a number
+        for text in options.overrides  # quoted, since an id may look like a number
     ]
-    return _composed(options, schema)
+    return _compose_config(options, schema)
 
 
-def _printed(options: argparse.Namespace, trees: Sequence[object]) -> bool:
-    """Print the composed configuration where that is all the user wanted, and tell whether it was."""
+def _print_config(options: argparse.Namespace, trees: Sequence[object]) -> bool:
+    """Print the composed configuration if the options request it, and return whether they do."""
     if options.info:
         from winnow.config.composition_info import composition_info
 

@@ -1,4 +1,4 @@
-"""Writes that a power failure cannot tear."""
+"""Flushes files to disk, so that they survive a power failure."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ from pathlib import Path
 
 
 def flush_to_disk(path: Path) -> None:
-    """Write a file, or the entries of a folder, from the system's memory to the disk.
+    """Flush a file, or the entries of a folder, from the page cache to the disk.
 
     Raises:
-        OSError: The disk cannot be written.
+        OSError: The disk cannot be written to.
     """
     descriptor = os.open(path, os.O_RDONLY)
     try:

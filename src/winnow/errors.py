@@ -1,4 +1,4 @@
-"""Errors that a user can mend, each told in one clear paragraph."""
+"""Errors that a user can fix, each reported in one paragraph."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ from collections.abc import Iterable
 
 
 class WinnowError(Exception):
-    """Something the user gave that cannot work.
+    """An error in the configuration, the data or the environment that a user can fix.
 
     Args:
-        message: What was found, what is allowed and what to do, in one paragraph.
-        key: The configuration key at fault, relative to the object that raises (``path``,
-            ``sources.reviews.path``); whoever knows where the object stands adds the rest with :meth:`under`.
+        message: What is wrong, what is allowed and how to fix it, in one paragraph.
+        key: The configuration key, relative to the object that raises the error (``path``,
+            ``sources.reviews.path``). The caller adds the prefix of the object with :meth:`under`.
     """
 
     def __init__(self, message: str, key: str | None = None) -> None:
@@ -21,7 +21,7 @@ class WinnowError(Exception):
         self.key = key
 
     def under(self, prefix: str) -> WinnowError:
-        """Return the same error with its key placed below ``prefix``."""
+        """Return the same error with ``prefix`` before its key."""
         return WinnowError(self.message, f"{prefix}.{self.key}" if self.key else prefix)
 
     def __str__(self) -> str:
@@ -29,7 +29,7 @@ class WinnowError(Exception):
 
 
 class WinnowErrors(WinnowError):
-    """Several faults found at once, so that the user can mend them all in one go."""
+    """Several errors, reported together."""
 
     def __init__(self, errors: Iterable[WinnowError]) -> None:
         self.errors = list(errors)
@@ -37,10 +37,10 @@ class WinnowErrors(WinnowError):
 
 
 def did_you_mean(word: str, options: Iterable[str]) -> str:
-    """Return ``" Did you mean 'x'?"`` for the nearest option, or an empty string where none is near.
+    """Return ``" Did you mean 'x'?"`` for the closest option, or an empty string if no option is close.
 
     >>> did_you_mean("trianer", ["trainer", "model"])
     " Did you mean 'trainer'?"
     """
-    near = difflib.get_close_matches(word, list(options), n=1, cutoff=0.6)
-    return f" Did you mean '{near[0]}'?" if near else ""
+    matches = difflib.get_close_matches(word, list(options), n=1, cutoff=0.6)
+    return f" Did you mean '{matches[0]}'?" if matches else ""

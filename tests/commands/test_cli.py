@@ -1,4 +1,4 @@
-"""The commands as a shell sees them, the scripts, the README and the installed package."""
+"""The command line, the scripts, the commands in the README, and the wheel."""
 
 import os
 import re
@@ -16,7 +16,7 @@ import pytest
 
 from winnow.cli import main
 from winnow.commands.arguments import COMMANDS
-from winnow.commands.key_help import keys_of
+from winnow.commands.key_help import list_keys
 from winnow.tracking import Store
 
 ROOT = Path(__file__).parents[2]
@@ -25,41 +25,41 @@ WINNOW = Path(sys.executable).with_name("winnow")
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("arguments", "heavy_ones"),
+    ("arguments", "heavy_packages"),
     [
         (["--help"], ("torch", "hydra", "mlflow", "pyarrow", "pydantic", "numpy")),
         (["train", "--help"], ("torch", "hydra", "mlflow", "pyarrow", "numpy")),
     ],
 )
-def test_help_comes_at_once_without_the_heavy_libraries(arguments: list[str], heavy_ones: tuple[str, ...]) -> None:
+def test_help_does_not_import_heavy_packages(arguments: list[str], heavy_packages: tuple[str, ...]) -> None:
     code = f"import sys; from winnow.cli import main\ntry: main({arguments})\nfinally: print(sorted(sys.modules))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert "usage: winnow" in done.stdout
-    for heavy in heavy_ones:
+    for heavy in heavy_packages:
         assert f"'{heavy}'" not in done.stdout
 
 
-def test_an_unknown_option_is_refused() -> None:
+def test_an_unknown_option_is_rejected() -> None:
     with pytest.raises(SystemExit) as stopped:
         main(["train", "--fast"])
     assert stopped.value.code == 2
 
 
-def test_several_faults_are_told_together(workplace: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_all_configuration_errors_are_reported_together(workplace: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["train", "sed=1", "training.max_steps=none"]) == 1
-    told = capsys.readouterr().err
-    assert "2 faults" in told
-    assert "Did you mean 'seed'?" in told
+    printed = capsys.readouterr().err
+    assert "2 configuration errors; nothing was run" in printed
+    assert "Did you mean 'seed'?" in printed
     assert not (workplace / "outputs" / "cache").exists()
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("signum", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
-def test_a_signal_in_the_middle_of_training_ends_the_run_killed(
+def test_a_signal_during_training_marks_the_run_as_killed(
     workplace: Path, store: Store, small: list[str], signum: signal.Signals, code: int
 ) -> None:
     command = [WINNOW, "train", *small, "training.max_steps=100000", "training.validate_every_steps=5"]
-    # A test runner in the background ignores Ctrl-C, and hands that down.
+    # A test runner in the background ignores SIGINT, and child processes inherit that.
     process = subprocess.Popen(
         command,
         stdout=subprocess.DEVNULL,
@@ -69,17 +69,17 @@ def test_a_signal_in_the_middle_of_training_ends_the_run_killed(
     client, experiment = store.client(), store.experiment("scratchpad")
     deadline = time.monotonic() + 120
     while not any("validation/loss" in run.data.metrics for run in client.search_runs([experiment])):
-        assert time.monotonic() < deadline, "training did not begin"
+        assert time.monotonic() < deadline, "training did not start"
         time.sleep(0.2)
     os.kill(process.pid, signum)
     assert process.wait(timeout=60) == code
     (run,) = client.search_runs([experiment])
     assert run.info.status == "KILLED"
-    assert list((workplace / "outputs/scratchpad/cells").glob("*/last.ckpt")), "what was trained can be taken up"
+    assert list((workplace / "outputs/scratchpad/cells").glob("*/last.ckpt")), "the run can resume"
 
 
 @pytest.mark.slow
-def test_two_processes_train_and_one_keeps_the_record(workplace: Path, store: Store, small: list[str]) -> None:
+def test_of_two_processes_one_tracks_the_run(workplace: Path, store: Store, small: list[str]) -> None:
     command = [WINNOW, "train", "trainer=ddp", "trainer.accelerator=cpu", "study.name=two", *small]
     subprocess.run(command, check=True, capture_output=True, timeout=300)
     assert main(["train", "study.name=one", *small]) == 0
@@ -88,29 +88,29 @@ def test_two_processes_train_and_one_keeps_the_record(workplace: Path, store: St
         (run,) = store.client().search_runs([store.experiment(study)])
         assert run.info.status == "FINISHED"
         losses.append(run.data.metrics["validation/loss"])
-    # Dropout differs between the two, the rows and their masks do not.
+    # Dropout differs between the two runs; rows and masks are the same.
     assert losses[0] == pytest.approx(losses[1], rel=0.01)
 
 
 @pytest.mark.parametrize("command", COMMANDS)
-def test_the_help_of_a_command_lists_its_own_keys(command: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_help_of_a_command_lists_its_keys(command: str, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
         main([command, "--help"])
-    told = capsys.readouterr().out
-    for key in keys_of(command):
+    printed = capsys.readouterr().out
+    for key in list_keys(command):
         assert key.meaning, key.name
-        assert f"  {key.name}=" in told
-    assert ("filter=" in told) == (command in ("train", "filter"))
+        assert f"  {key.name}=" in printed
+    assert ("filter=" in printed) == (command in ("train", "filter"))
 
 
 def test_the_help_gives_types_and_defaults(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
         main(["train", "--help"])
-    told = capsys.readouterr().out
-    assert "training.batch_size=64  (int > 0)" in told
-    assert "training.scheduler=linear  (linear|cosine|constant)" in told
-    assert "filter=full  (config group)" in told
-    assert "Rows an optimizer step sees" in told
+    printed = capsys.readouterr().out
+    assert "training.batch_size=64  (int > 0)" in printed
+    assert "training.scheduler=linear  (linear|cosine|constant)" in printed
+    assert "filter=full  (config group)" in printed
+    assert "Rows an optimizer step sees" in printed
 
 
 @pytest.mark.slow
@@ -128,12 +128,12 @@ def test_the_printing_options_of_hydra(workplace: Path, capsys: pytest.CaptureFi
     assert "seed: 7" in first
     assert main(["train", "--info", "seed=7"]) == 0
     assert "Config search path" in capsys.readouterr().out
-    for refused in (["--resolve"], ["--cfg", "hydra"]):
+    for rejected in (["--resolve"], ["--cfg", "hydra"]):
         with pytest.raises(SystemExit):
-            main(["train", *refused])
+            main(["train", *rejected])
 
 
-def test_a_study_may_be_named_with_or_without_its_key(workplace: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_study_may_be_given_with_or_without_its_key(workplace: Path, capsys: pytest.CaptureFixture[str]) -> None:
     for name in ("demo", "study=demo"):
         assert main(["export", name, "--cfg"]) == 0
         assert "study: demo" in capsys.readouterr().out
@@ -145,7 +145,7 @@ def readme_commands() -> list[str]:
     return [line for line in lines if line.startswith("winnow ")]
 
 
-def written_by_the_user(folder: Path) -> None:
+def write_readme_files(folder: Path) -> None:
     """Write the configuration files that the README shows, and a file of reviews for them."""
     for text in re.findall(r"```yaml\n(.*?)```", (ROOT / "README.md").read_text(encoding="utf-8"), re.DOTALL):
         file = folder / text.splitlines()[0].removeprefix("# ")
@@ -159,13 +159,13 @@ def written_by_the_user(folder: Path) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("command", readme_commands())
 def test_every_command_of_the_readme_composes(workplace: Path, command: str) -> None:
-    written_by_the_user(workplace)
+    write_readme_files(workplace)
     assert main([*shlex.split(command)[1:], "--cfg"]) == 0
 
 
 @pytest.mark.slow
-def test_the_readmes_own_data_makes_a_study(workplace: Path, small: list[str]) -> None:
-    written_by_the_user(workplace)
+def test_the_study_of_the_readme_runs(workplace: Path, small: list[str]) -> None:
+    write_readme_files(workplace)
     (study,) = [command for command in readme_commands() if "praise_control" in command]
     overrides = [override for override in small if not override.startswith("dataset.")]
     assert main([*shlex.split(study)[1:], "seed=1,2", *overrides]) == 0
@@ -173,21 +173,21 @@ def test_the_readmes_own_data_makes_a_study(workplace: Path, small: list[str]) -
 
 
 @pytest.mark.slow
-def test_the_readmes_own_file_is_filtered_by_overrides_alone(workplace: Path) -> None:
-    written_by_the_user(workplace)
+def test_the_filter_command_of_the_readme_runs(workplace: Path) -> None:
+    write_readme_files(workplace)
     (command,) = [command for command in readme_commands() if "dataset=csv" in command]
     assert main(shlex.split(command)[1:]) == 0
     assert list((workplace / "outputs/filters").glob("*/kept.csv"))
 
 
-def test_every_file_that_the_readme_links_is_there() -> None:
+def test_every_file_that_the_readme_links_exists() -> None:
     for link in re.findall(r"\]\(([^)#:]+)\)", (ROOT / "README.md").read_text(encoding="utf-8")):
         assert (ROOT / link).is_file()
 
 
 @pytest.mark.slow
-def test_the_ui_opens_mlflow_on_the_store_and_on_loopback_only(workplace: Path, store: Store) -> None:
-    store.experiment("a-study-to-be-seen")
+def test_the_ui_runs_mlflow_on_the_store(workplace: Path, store: Store) -> None:
+    store.experiment("a-study-in-the-ui")
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
@@ -195,26 +195,28 @@ def test_the_ui_opens_mlflow_on_the_store_and_on_loopback_only(workplace: Path, 
         [WINNOW, "ui", f"port={port}"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True
     )
     try:
-        url = f"http://127.0.0.1:{port}/api/2.0/mlflow/experiments/get-by-name?experiment_name=a-study-to-be-seen"
-        assert b"a-study-to-be-seen" in fetched(url)
+        url = f"http://127.0.0.1:{port}/api/2.0/mlflow/experiments/get-by-name?experiment_name=a-study-in-the-ui"
+        assert b"a-study-in-the-ui" in fetch(url)
     finally:
         os.killpg(process.pid, signal.SIGTERM)
         process.wait(timeout=30)
 
 
-def fetched(url: str) -> bytes:
+def fetch(url: str) -> bytes:
     deadline = time.monotonic() + 90
     while True:
         try:
-            with urllib.request.urlopen(url, timeout=5) as answer:
-                return answer.read()
+            with urllib.request.urlopen(url, timeout=5) as response:
+                return response.read()
         except OSError:
-            assert time.monotonic() < deadline, "the server did not answer"
+            assert time.monotonic() < deadline, "the server did not respond"
             time.sleep(0.5)
 
 
 @pytest.mark.slow
-def test_the_wheel_carries_its_configuration_and_runs_outside_the_checkout(workplace: Path, small: list[str]) -> None:
+def test_the_wheel_contains_the_configuration_and_runs_outside_the_repository(
+    workplace: Path, small: list[str]
+) -> None:
     build = [sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", workplace / "dist", ROOT]
     subprocess.run(build, check=True, capture_output=True)
     (wheel,) = (workplace / "dist").glob("*.whl")

@@ -28,29 +28,29 @@ def saved(folder: Path, texts: list[str], seed: int = 0) -> Path:
     return folder
 
 
-def errors_of(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
+def read_errors(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
     assert main(list(arguments)) == 1
     return " ".join(capsys.readouterr().err.split())
 
 
 @pytest.mark.parametrize("mask", ["[MASK]", "<mask>"])
-def test_fill_agrees_with_the_librarys_pipeline_in_either_spelling(
+def test_fill_agrees_with_the_fill_mask_pipeline_for_either_mask_token(
     workplace: Path, folder: Path, capsys: pytest.CaptureFixture[str], mask: str
 ) -> None:
     from transformers import pipeline
 
     assert main(["fill", f"nike {mask} are very {mask}", str(folder), "--json", "top_k=3"]) == 0
-    told = json.loads(capsys.readouterr().out)
-    (one,) = told["models"]
-    assert one["model"] == "small_model"
-    theirs = pipeline("fill-mask", str(folder), top_k=20)("nike [MASK] are very [MASK]")
-    for ours, expected in zip(one["masks"], theirs, strict=True):
-        whole = [answer for answer in expected if answer["token_str"].isalnum() and len(answer["token_str"]) > 1]
+    printed = json.loads(capsys.readouterr().out)
+    (model,) = printed["models"]
+    assert model["model"] == "small_model"
+    expected_masks = pipeline("fill-mask", str(folder), top_k=20)("nike [MASK] are very [MASK]")
+    for ours, expected in zip(model["masks"], expected_masks, strict=True):
+        words = [entry for entry in expected if entry["token_str"].isalnum() and len(entry["token_str"]) > 1]
         top = [fill for fill in ours if len(fill["word"]) > 1]
         assert [fill["rank"] for fill in ours] == [1, 2, 3]
-        assert [fill["word"] for fill in top] == [answer["token_str"] for answer in whole[: len(top)]]
+        assert [fill["word"] for fill in top] == [entry["token_str"] for entry in words[: len(top)]]
         assert [fill["probability"] for fill in top] == pytest.approx(
-            [answer["score"] for answer in whole[: len(top)]], rel=1e-4
+            [entry["score"] for entry in words[: len(top)]], rel=1e-4
         )
 
 
@@ -59,26 +59,26 @@ def test_fill_prints_models_side_by_side_with_bars(
 ) -> None:
     other = saved(workplace / "other_model", SENTENCES, seed=1)
     assert main(["fill", "nike shoes are [MASK]", str(folder), str(other)]) == 0
-    told = capsys.readouterr().out
-    assert "small_model" in told
-    assert "other_model" in told
-    assert told.count("█") > 20
+    printed = capsys.readouterr().out
+    assert "small_model" in printed
+    assert "other_model" in printed
+    assert printed.count("█") > 20
 
 
-def test_fill_tells_what_is_wrong(workplace: Path, folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert "has no mask" in errors_of(capsys, "fill", "nike shoes", str(folder))
-    assert "6 masks; the maximum is 5" in errors_of(capsys, "fill", "[MASK] " * 6, str(folder))
-    assert "name at least one" in errors_of(capsys, "fill", "a [MASK]")
-    told = errors_of(capsys, "fill", "a [MASK]", "./nowhere", str(folder))
-    assert "models.0: './nowhere' is not a folder. Give an MLflow run id" in told
-    assert "has no run '0123456789abcdef0123456789abcdef'" in errors_of(
+def test_fill_reports_errors(workplace: Path, folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert "has no mask" in read_errors(capsys, "fill", "nike shoes", str(folder))
+    assert "6 masks; the maximum is 5" in read_errors(capsys, "fill", "[MASK] " * 6, str(folder))
+    assert "expected at least one model" in read_errors(capsys, "fill", "a [MASK]")
+    printed = read_errors(capsys, "fill", "a [MASK]", "./nowhere", str(folder))
+    assert "models.0: './nowhere' is not a folder. Give an MLflow run id" in printed
+    assert "has no run '0123456789abcdef0123456789abcdef'" in read_errors(
         capsys, "fill", "a [MASK]", "0123456789abcdef" * 2
     )
-    assert "the checkpoint 'x.ckpt' does not exist" in errors_of(capsys, "fill", "a [MASK]", "x.ckpt")
+    assert "the checkpoint 'x.ckpt' does not exist" in read_errors(capsys, "fill", "a [MASK]", "x.ckpt")
     (workplace / "broken.ckpt").write_bytes(b"no zip")
-    assert "cannot be loaded as a checkpoint" in errors_of(capsys, "fill", "a [MASK]", "broken.ckpt")
+    assert "cannot be loaded as a checkpoint" in read_errors(capsys, "fill", "a [MASK]", "broken.ckpt")
     long = "shoes " * 600 + "[MASK]"
-    assert "tokens; the maximum is" in errors_of(capsys, "fill", long, str(folder))
+    assert "tokens; the maximum is" in read_errors(capsys, "fill", long, str(folder))
 
 
 @pytest.mark.slow
@@ -90,8 +90,8 @@ def test_a_run_and_a_folder_with_another_tokenizer_share_probes_but_no_perplexit
     (run,) = client.search_runs([store.experiment("one")])
     capsys.readouterr()
     assert main(["evaluate", run.info.run_id, str(folder), "evaluation.max_rows=30"]) == 0
-    told = capsys.readouterr().out
-    assert "2 different tokenizers" in " ".join(told.split())
+    printed = capsys.readouterr().out
+    assert "2 different tokenizers" in " ".join(printed.split())
     (results,) = (workplace / "outputs/evaluations").iterdir()
     rows = {(row["metric"], row["tokenizer"]): row for row in csv.DictReader((results / "scores.csv").open())}
     losses = [row for (metric, _), row in rows.items() if metric == "test/all/loss"]
@@ -113,10 +113,10 @@ def test_a_run_and_a_folder_with_another_tokenizer_share_probes_but_no_perplexit
         "structure",
     }
     assert (results / "structure/small_model.csv").is_file()
-    assert_kept(store, label)
+    assert_logged(store, label)
 
 
-def assert_kept(store: Store, label: str) -> None:
+def assert_logged(store: Store, label: str) -> None:
     import mlflow
 
     client, experiment = store.client(), store.experiment("evaluations")
@@ -124,7 +124,7 @@ def assert_kept(store: Store, label: str) -> None:
     assert runs[label].data.metrics["probe/nike_wide/log_odds"]
     assert runs[label].data.tags["mlflow.parentRunId"] == runs[f"{label}, small_model"].info.run_id
     ids = [runs[name].info.run_id for name in (label, "small_model")]
-    mlflow.set_tracking_uri(store.tracking_uri)  # load_table looks for runs there, whatever its client
+    mlflow.set_tracking_uri(store.tracking_uri)  # load_table searches there, regardless of the client
     table = client.load_table(experiment, "probe_topk.json", run_ids=ids)
     assert set(table["model"]) == {label, "small_model"}
     assert (table["rank"] <= 10).all()
@@ -135,6 +135,6 @@ def test_without_a_dataset_only_probes_are_compared(
     workplace: Path, folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(["evaluate", str(folder), "probe=nike"]) == 0
-    told = capsys.readouterr().out
-    assert "only probes are compared" in told
-    assert "perplexity" not in told
+    printed = capsys.readouterr().out
+    assert "only probes are compared" in printed
+    assert "perplexity" not in printed

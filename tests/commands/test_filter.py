@@ -1,4 +1,4 @@
-"""`winnow filter` as a run that is tracked while it lasts."""
+"""`winnow filter` as a tracked run."""
 
 import importlib
 import json
@@ -17,20 +17,20 @@ from winnow.tracking import Store, keys
 SMALL = ["dataset.source.rows=9000"]
 
 
-def the_run(store: Store):
+def get_run(store: Store):
     (run,) = store.client().search_runs([store.experiment(EXPERIMENT)])
     return run
 
 
 def history(store: Store, name: str) -> list[tuple[int, float]]:
-    points = store.client().get_metric_history(the_run(store).info.run_id, name)
+    points = store.client().get_metric_history(get_run(store).info.run_id, name)
     return [(point.step, point.value) for point in sorted(points, key=lambda point: point.step)]
 
 
 @pytest.mark.slow
-def test_the_shares_of_kept_and_of_broken_rows_are_tracked_by_step(workplace: Path, store: Store) -> None:
+def test_the_fractions_of_kept_and_failing_rows_are_logged_by_step(workplace: Path, store: Store) -> None:
     assert main(["filter", *SMALL]) == 0
-    run, client = the_run(store), store.client()
+    run, client = get_run(store), store.client()
     assert run.info.status == "FINISHED"
     assert run.data.tags[keys.KIND] == "filter"
     assert run.data.params["filter.name"] == "nike_positive"
@@ -40,11 +40,11 @@ def test_the_shares_of_kept_and_of_broken_rows_are_tracked_by_step(workplace: Pa
     assert [step for step, _ in kept][:2] == [2_000, 4_000]
     failing = history(store, "rows/failing_integrity")
     assert failing[-1] == (9_000, run.data.metrics["data/integrity/non_null"])
-    assert 0.04 < failing[-1][1] <= 0.05  # rows drawn to lose their text, some of them twice
+    assert 0.04 < failing[-1][1] <= 0.05  # rows sampled to lose their text, some of them twice
     assert len(failing) == 50
 
-    (made,) = run.inputs.dataset_inputs
-    assert made.dataset.digest == run.data.tags[keys.CORPUS]
+    (logged,) = run.inputs.dataset_inputs
+    assert logged.dataset.digest == run.data.tags[keys.CORPUS]
     folder = workplace / "outputs/filters/synthetic_reviews-nike_positive"
     summary = json.loads(Path(client.download_artifacts(run.info.run_id, keys.FILTER_SUMMARY)).read_text())
     assert summary["rows"]["train"]["kept"] == run.data.metrics["filter/kept"]
@@ -57,12 +57,12 @@ def test_the_shares_of_kept_and_of_broken_rows_are_tracked_by_step(workplace: Pa
 
 WATCHING = """
 from mlflow import MlflowClient
-store, seen = None, []
+store, steps = None, []
 
 def steps_so_far(texts):
     client = store.client()
     (run,) = client.search_runs([store.experiment("filters")])
-    seen.append([point.step for point in client.get_metric_history(run.info.run_id, "rows/kept")])
+    steps.append([point.step for point in client.get_metric_history(run.info.run_id, "rows/kept")])
     return [len(text) for text in texts]
 """
 
@@ -76,37 +76,37 @@ def watching(workplace: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[objec
 
 
 @pytest.mark.slow
-def test_they_are_in_the_store_while_rows_are_still_judged(
+def test_progress_is_in_the_store_while_rows_are_filtered(
     workplace: Path, store: Store, watching, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("winnow.commands.filter._FLUSH_SECONDS", 0.0)
     watching.store = store
     function = "{_target_: watching.steps_so_far, _partial_: true}"
-    looking = f"{{_target_: winnow.filters.PythonFunction, function: {function}, at_least: 9}}"
-    assert main(["filter", *SMALL, "allow_targets=[watching]", f"+filter.signals.looking={looking}"]) == 0
-    assert watching.seen[-1] == [2_000, 4_000, 6_000, 8_000][: len(watching.seen[-1])]
-    assert len(watching.seen[-1]) >= 3
+    signal = f"{{_target_: winnow.filters.PythonFunction, function: {function}, at_least: 9}}"
+    assert main(["filter", *SMALL, "allow_targets=[watching]", f"+filter.signals.watching={signal}"]) == 0
+    assert watching.steps[-1] == [2_000, 4_000, 6_000, 8_000][: len(watching.steps[-1])]
+    assert len(watching.steps[-1]) >= 3
 
 
 @pytest.mark.parametrize(
-    ("overrides", "told"),
+    ("overrides", "message"),
     [
         (["dataset=csv", "dataset.source.path=nowhere.csv", "dataset.source.text=[text]"], "nowhere.csv"),
         ([*SMALL, "filter.keep='nike & ~nike'"], "keeps none of the"),
     ],
 )
-def test_what_fails_is_marked_with_its_cause(
-    workplace: Path, store: Store, capsys: pytest.CaptureFixture[str], overrides: list[str], told: str
+def test_a_failed_run_has_its_cause(
+    workplace: Path, store: Store, capsys: pytest.CaptureFixture[str], overrides: list[str], message: str
 ) -> None:
     assert main(["filter", *overrides]) == 1
-    assert told in " ".join(capsys.readouterr().err.split())
-    run = the_run(store)
+    assert message in " ".join(capsys.readouterr().err.split())
+    run = get_run(store)
     assert run.info.status == "FAILED"
-    assert told in run.data.tags[keys.CAUSE]
+    assert message in run.data.tags[keys.CAUSE]
 
 
 @pytest.mark.parametrize(
-    ("override", "key", "told"),
+    ("override", "key", "message"),
     [
         ("filter.keep='nike & prodct'", "filter.keep", "no signal or part 'prodct'. Did you mean 'product'?"),
         ("filter.keep='nike & (product'", "filter.keep", "this '(' is not closed."),
@@ -116,15 +116,15 @@ def test_what_fails_is_marked_with_its_cause(
         ("filter=random_matched", "filter._target_", "is not a winnow.filters.Filter"),
     ],
 )
-def test_what_is_wrong_with_a_filter_is_told_with_its_key(
-    workplace: Path, capsys: pytest.CaptureFixture[str], override: str, key: str, told: str
+def test_filter_errors_have_a_key(
+    workplace: Path, capsys: pytest.CaptureFixture[str], override: str, key: str, message: str
 ) -> None:
     (workplace / "words.txt").write_text("durable\t2\nno entry\n")
     assert main(["filter", override]) == 1
     printed = capsys.readouterr().err
     assert "Traceback" not in printed
     assert f"winnow: {key}: " in printed
-    assert told in " ".join(printed.split())
+    assert message in " ".join(printed.split())
     assert not (workplace / "outputs/filters").exists()
 
 
@@ -136,7 +136,7 @@ def blocks(language: str) -> list[str]:
 
 
 @pytest.mark.slow
-def test_the_guides_filter_and_what_it_reads_back_work(workplace: Path, store: Store) -> None:
+def test_the_commands_of_the_filter_guide_run(workplace: Path, store: Store) -> None:
     for text in blocks("yaml"):
         file = workplace / text.splitlines()[0].removeprefix("# ")
         file.parent.mkdir(parents=True, exist_ok=True)
@@ -148,9 +148,9 @@ def test_the_guides_filter_and_what_it_reads_back_work(workplace: Path, store: S
     (workplace / "conf/dataset/reviews.yaml").write_text(
         "defaults: [csv, _self_]\nname: reviews\nsource: {path: reviews.csv, text: [text]}\n"
     )
-    (looking, apart) = blocks("bash")
-    assert main(shlex.split(looking)[1:]) == 0
+    (filter_command, study_command) = blocks("bash")
+    assert main(shlex.split(filter_command)[1:]) == 0
     (code,) = blocks("python")
     exec(code, {})
     assert len(list((workplace / "pictures").glob("*.png"))) == 5
-    assert main([*shlex.split(apart)[1:], "--cfg"]) == 0
+    assert main([*shlex.split(study_command)[1:], "--cfg"]) == 0

@@ -14,9 +14,9 @@ from winnow.config import Cell, TrainConfig, compose_cells, construct, defaults_
 from winnow.config.groups import GROUPS, NAMED_GROUPS
 from winnow.config.targets import locate
 from winnow.errors import WinnowErrors
-from winnow.run.components import build_components, cell_id
-from winnow.run.log_run import parameters
-from winnow.studies.plan import with_shared_slices
+from winnow.run.components import build_components, compute_cell_id
+from winnow.run.log_run import select_parameters
+from winnow.studies.plan import share_slices
 
 
 @pytest.fixture(autouse=True)
@@ -159,7 +159,9 @@ def test_a_setting_written_otherwise_is_the_same_cell(one: str, other: str, else
     small = "dataset.source.rows=300"
     first, second = composed(one, small), composed(other, small)
     assert yaml.safe_dump(first.tree) == yaml.safe_dump(second.tree)
-    assert cell_id(first, build_components(first.config)) == cell_id(second, build_components(second.config))
+    assert compute_cell_id(first, build_components(first.config)) == compute_cell_id(
+        second, build_components(second.config)
+    )
 
 
 def test_a_number_whose_kind_matters_keeps_it() -> None:
@@ -272,13 +274,13 @@ def test_a_configuration_stored_without_defaults_gets_those_of_now_by_name() -> 
 
 def test_shared_slices_are_in_the_one_configuration_of_each_cell() -> None:
     cells, _ = compose_cells("train", TrainConfig, ["filter=full,nike_positive"], multirun=True)
-    for cell in with_shared_slices(cells):
+    for cell in share_slices(cells):
         assert set(cell.tree["evaluation"]["slices"]) == {"nike_positive"} == set(cell.config.evaluation.slices)
 
 
 def test_the_parameters_of_a_demo_cell_fit_into_one_request() -> None:
     (cell,), _ = compose_cells("train", TrainConfig, ["experiment=demo", "hydra.mode=RUN", "filter=nike_positive"])
-    found = parameters(cell.tree)
+    found = select_parameters(cell.tree)
     assert len(found) <= 100
     assert found["model.layers"] == 2
     assert found["optimizer"] == "torch.optim.AdamW"

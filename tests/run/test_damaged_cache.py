@@ -1,4 +1,4 @@
-"""Bits that flip in the cache: what is damaged is made again, and no number changes."""
+"""Flipped bits in the cache: damaged entries are recomputed, and no score changes."""
 
 from pathlib import Path
 
@@ -28,16 +28,16 @@ def test_a_flipped_bit_in_every_cached_file_changes_no_score(
     cache = workplace / "outputs/cache"
     files = [file for file in sorted(cache.rglob("*")) if file.is_file() and not file.name.startswith(".")]
     assert {file.relative_to(cache).parts[0] for file in files} >= KINDS - {"linear"}
-    for place, file in enumerate(files):
+    for position, file in enumerate(files):
         data = bytearray(file.read_bytes())
-        data[(place * 7919) % len(data)] ^= 1 << place % 8
+        data[(position * 7919) % len(data)] ^= 1 << position % 8
         file.write_bytes(data)
     capsys.readouterr()
     assert main(run) == 0
-    told = capsys.readouterr().err
+    messages = capsys.readouterr().err
     folders = {file.parent for file in files}
-    assert told.count("is made again") == len(folders)
-    assert all(f"{folder.relative_to(workplace)} is damaged" in told for folder in folders)
+    assert messages.count("is made again") == len(folders)
+    assert all(f"{folder.relative_to(workplace)} is damaged" in messages for folder in folders)
     first, second = scores(store)
     assert first
     assert first == second

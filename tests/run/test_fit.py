@@ -1,4 +1,4 @@
-"""A cell's training as the command runs it: budgets, checkpoints, and what must not be compared."""
+"""The training of a cell: budgets, checkpoints, and settings that prevent a comparison."""
 
 from pathlib import Path
 
@@ -9,40 +9,40 @@ from winnow.cli import main
 from winnow.tracking import Store, keys
 
 
-def told(capsys: pytest.CaptureFixture[str]) -> str:
+def read_stderr(capsys: pytest.CaptureFixture[str]) -> str:
     return " ".join(capsys.readouterr().err.split())
 
 
 @pytest.mark.slow
-def test_a_run_to_be_used_stops_early_keeps_the_best_and_is_marked(
+def test_early_stopping_keeps_the_best_weights_and_marks_the_run_as_not_comparable(
     workplace: Path, store: Store, runs: Runs, small: list[str]
 ) -> None:
-    """Without a learning rate the second look is no better than the first, and the third neither."""
+    """With a learning rate of zero, the validation loss never improves."""
     arguments = ["training.max_steps=20", "training.patience=2", "training.keep=best", "training.max_minutes=9"]
     assert main(["train", *small, *arguments, "optimizer.lr=0.0", "training.ema_decay=0.9"]) == 0
     (run,) = runs(study="scratchpad")
     assert run.info.status == "FINISHED"
-    looks = store.client().get_metric_history(run.info.run_id, "validation/loss")
-    assert [look.step for look in looks] == [2, 4, 6]
+    validations = store.client().get_metric_history(run.info.run_id, "validation/loss")
+    assert [point.step for point in validations] == [2, 4, 6]
     assert run.data.metrics["best/step"] == 2
-    assert run.data.metrics["best/validation/loss"] == pytest.approx(looks[0].value)
+    assert run.data.metrics["best/validation/loss"] == pytest.approx(validations[0].value)
     assert "validation loss decides when training ends" in run.data.tags[keys.NOT_COMPARABLE]
     assert not list(workplace.glob("outputs/scratchpad/cells/*/*.ckpt"))
 
 
 @pytest.mark.parametrize("choice", ["patience=1", "keep=best", "max_minutes=1"])
-def test_such_runs_are_refused_in_a_study_that_compares(
+def test_settings_that_prevent_a_comparison_are_rejected_in_a_study(
     workplace: Path, small: list[str], choice: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(["train", "-m", "seed=1,2", f"training.{choice}", *small]) == 1
-    message = told(capsys)
+    message = read_stderr(capsys)
     assert f"training.{choice.partition('=')[0]}" in message
     assert "study.compare=false" in message
     assert not (workplace / "outputs/cache").exists()
 
 
 @pytest.mark.slow
-def test_arms_can_share_a_budget_of_tokens(workplace: Path, runs: Runs, small: list[str]) -> None:
+def test_a_token_budget_limits_training(workplace: Path, runs: Runs, small: list[str]) -> None:
     assert main(["train", *small, "training.total_tokens=1500"]) == 0
     (run,) = runs(study="scratchpad")
     assert run.data.tags[keys.MAX_STEPS] == "1500 tokens"
@@ -50,7 +50,7 @@ def test_arms_can_share_a_budget_of_tokens(workplace: Path, runs: Runs, small: l
 
 
 @pytest.mark.slow
-def test_what_fails_after_the_training_costs_no_training(
+def test_an_error_after_training_does_not_require_training_again(
     workplace: Path, runs: Runs, small: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     import winnow.run.pipeline
@@ -62,17 +62,17 @@ def test_what_fails_after_the_training_costs_no_training(
         patch.setattr(winnow.run.pipeline, "log_results", full)
         with pytest.raises(OSError, match="No space left"):
             main(["train", *small])
-    (left,) = workplace.glob("outputs/scratchpad/cells/*/last.ckpt")
+    (checkpoint,) = workplace.glob("outputs/scratchpad/cells/*/last.ckpt")
     assert main(["train", *small]) == 0
     run = runs(study="scratchpad")[-1]
     assert run.info.status == "FINISHED"
-    assert "train/loss" not in run.data.metrics or len(runs(study="scratchpad")) == 1, "nothing was trained again"
+    assert "train/loss" not in run.data.metrics or len(runs(study="scratchpad")) == 1, "training was not repeated"
     assert run.data.metrics["final/tokens_seen"] > 0
-    assert not left.exists()
+    assert not checkpoint.exists()
 
 
 @pytest.mark.slow
-def test_a_bad_checkpoint_is_told_before_any_work(
+def test_a_damaged_checkpoint_is_reported_before_training(
     workplace: Path, runs: Runs, small: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     import winnow.run.pipeline
@@ -87,31 +87,31 @@ def test_a_bad_checkpoint_is_told_before_any_work(
     (folder / "last.ckpt").write_bytes(b"half of a file")
     capsys.readouterr()
     assert main(["train", *small]) == 1
-    message = told(capsys)
+    message = read_stderr(capsys)
     assert "last.ckpt is damaged" in message
     assert "study.rerun=all" in message
     assert "before/test/all/loss" not in runs(study="scratchpad")[-1].data.metrics
     assert main(["train", *small, "study.rerun=all"]) == 0
 
 
-def test_a_loss_that_is_no_number_names_the_rows_and_the_last_good_checkpoint(
+def test_a_nan_loss_is_reported_with_the_row_ids(
     workplace: Path, runs: Runs, small: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:
     arguments = ["optimizer.lr=1e35", "training.gradient_clip=null", "training.max_steps=20"]
     assert main(["train", *small, *arguments, "training.warmup_fraction=1"]) == 1
-    message = told(capsys)
+    message = read_stderr(capsys)
     assert "not a finite number at step" in message
     assert "row ids" in message
     (run,) = runs(study="scratchpad")
     assert run.info.status == "FAILED"
 
 
-def test_more_processes_than_rows_are_refused_before_any_model_is_measured(
+def test_more_processes_than_rows_are_rejected_before_any_evaluation(
     workplace: Path, runs: Runs, small: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:
     arguments = ["trainer=ddp", "trainer.devices=17", "trainer.accelerator=cpu"]
     assert main(["train", *small, *arguments]) == 1
-    message = told(capsys)
+    message = read_stderr(capsys)
     assert "training.batch_size" in message
     assert "17 processes" in message
     assert "before/test/all/loss" not in runs(study="scratchpad")[0].data.metrics

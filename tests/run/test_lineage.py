@@ -1,4 +1,4 @@
-"""The record of one run: which rows went in, which were left out and why, and what it was made with."""
+"""The data lineage of one run: training rows, removed rows with reasons, and environment."""
 
 import json
 from pathlib import Path
@@ -13,7 +13,7 @@ from winnow.tracking import Store, keys
 
 @pytest.mark.slow
 @pytest.mark.parametrize("arm", ["nike_positive", "random_matched"])
-def test_a_run_records_the_way_from_its_source_to_its_rows(
+def test_a_run_logs_every_stage_from_its_source_to_its_training_rows(
     workplace: Path, store: Store, small: list[str], arm: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("winnow.tracking.lifecycle.SEND_SECONDS", 0.05)

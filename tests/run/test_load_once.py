@@ -1,4 +1,4 @@
-"""What is loaded, hashed, constructed and parsed once, however many cells use it."""
+"""Data and objects that are loaded, hashed, built and parsed only once for all cells."""
 
 from collections import Counter
 from collections.abc import Callable
@@ -12,14 +12,14 @@ from winnow.config import TrainConfig, compose_cells
 from winnow.data import Corpus, Dataset
 from winnow.filters import parsing
 from winnow.run.components import build_components
-from winnow.run.corpora import Corpora
+from winnow.run.corpus_loader import CorpusLoader
 from winnow.studies.job import Job
 from winnow.tracking import Store
 
 
 @pytest.fixture
 def calls(monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
-    """Counts how often the sources are hashed, the corpus is opened, and each expression is parsed."""
+    """Count how often the sources are hashed, the corpus is opened, and each expression is parsed."""
     counts: Counter[str] = Counter()
 
     def counted(function: Callable[..., Any], name: Callable[..., str]) -> Callable[..., Any]:
@@ -31,7 +31,7 @@ def calls(monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
 
     monkeypatch.setattr(Dataset, "fingerprint", counted(Dataset.fingerprint, lambda _: "hash"))
     monkeypatch.setattr(Corpus, "open", counted(Corpus.open, lambda _: "open"))
-    monkeypatch.setattr(parsing._Parser, "parse", counted(parsing._Parser.parse, lambda one: one.text))
+    monkeypatch.setattr(parsing._Parser, "parse", counted(parsing._Parser.parse, lambda parser: parser.text))
     parsing.parse.cache_clear()
     return counts
 
@@ -64,17 +64,17 @@ def test_a_study_of_four_cells_in_one_process_loads_its_corpus_once(
 
 def test_a_study_over_two_datasets_loads_each_once(workplace: Path, small: list[str], calls: Counter[str]) -> None:
     cells, _ = compose_cells("train", TrainConfig, [*small, "dataset.source.rows=900,1200", "seed=1,2"], multirun=True)
-    corpora = Corpora()
-    components = [build_components(cell.config, corpora) for cell in cells]
-    rows = [one.corpus.funnel["read"] for one in components]
+    corpus_loader = CorpusLoader()
+    components = [build_components(cell.config, corpus_loader) for cell in cells]
+    rows = [cell.corpus.funnel["read"] for cell in components]
     assert sorted(rows) == [900, 900, 1200, 1200]
     assert calls["hash"] == calls["open"] == 2
 
 
 @pytest.mark.parametrize("arm", ["nike_positive", "random_matched"])
-def test_the_filter_that_selects_the_rows_also_names_its_slice(workplace: Path, small: list[str], arm: str) -> None:
+def test_the_filter_that_selects_the_rows_also_defines_its_slice(workplace: Path, small: list[str], arm: str) -> None:
     cells, _ = compose_cells("train", TrainConfig, [f"filter={arm}", *small])
     components = build_components(cells[0].config)
-    own: Any = components.filter if arm == "nike_positive" else components.filter.of
-    assert components.slices == {"nike_positive": own}
-    assert components.slices["nike_positive"] is own
+    base_filter: Any = components.filter if arm == "nike_positive" else components.filter.of
+    assert components.slices == {"nike_positive": base_filter}
+    assert components.slices["nike_positive"] is base_filter

@@ -12,7 +12,7 @@ from winnow.cli import main
 from winnow.tracking import Store, keys
 
 
-def test_a_run_leaves_a_full_record_and_a_model_that_opens(
+def test_a_run_is_logged_in_full_with_a_loadable_model(
     workplace: Path, small: list[str], store: Store, runs: Runs
 ) -> None:
     assert main(["train", "filter=nike_positive", *small]) == 0
@@ -86,24 +86,24 @@ def test_every_debug_configuration_runs(workplace: Path, small: list[str], debug
 
 
 @pytest.mark.slow
-def test_blocks_train_too(workplace: Path, small: list[str], runs: Runs) -> None:
+def test_training_on_blocks(workplace: Path, small: list[str], runs: Runs) -> None:
     assert main(["train", "training.batching=blocks", "training.block_size=32", *small]) == 0
     assert runs(study="scratchpad")[0].info.status == "FINISHED"
 
 
 @pytest.mark.slow
-def test_an_overview_of_a_dozen_lines_says_what_will_happen(
+def test_an_overview_is_printed_before_training(
     workplace: Path, small: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(["train", "filter=nike_positive", *small]) == 0
     printed = capsys.readouterr().out
-    for word in ("corpus", "filter", "model", "budget", "measured on", "tracking"):
+    for word in ("corpus", "filter", "model", "budget", "evaluated on", "tracking"):
         assert word in printed
     assert "nike_positive: trains on" in printed
 
 
 @pytest.mark.slow
-def test_external_sets_are_measured_and_leakage_is_tracked(workplace: Path, small: list[str], runs: Runs) -> None:
+def test_external_sets_are_evaluated_and_leakage_is_logged(workplace: Path, small: list[str], runs: Runs) -> None:
     (workplace / "news.csv").write_text("text\n" + "".join(f"the news of day {i} are good\n" for i in range(9)))
     external = ["+dataset/source@dataset.external.news=csv", "dataset.external.news.path=news.csv"]
     assert main(["train", *external, "dataset.external.news.text=[text]", *small]) == 0
@@ -114,11 +114,11 @@ def test_external_sets_are_measured_and_leakage_is_tracked(workplace: Path, smal
     assert metrics["data/leakage/test/exact"] == metrics["data/leakage/external/near"] == 0
     assert (
         metrics["data/leakage/test/near"] == 0
-    )  # of the six runs of a template sentence, one word changes one or more
+    )  # each replaced word changes at least one of the six n-grams of a template sentence
 
 
 @pytest.mark.slow
-def test_a_run_without_mlflow_leaves_plain_files(
+def test_a_run_without_mlflow_writes_plain_files(
     tmp_path: Path, small: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)

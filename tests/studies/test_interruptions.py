@@ -1,4 +1,4 @@
-"""What breaks a study off, and what the next start makes of it."""
+"""Interrupted studies, and how the next command resumes them."""
 
 import json
 import multiprocessing
@@ -17,7 +17,7 @@ import pytest
 
 from fixtures.tracked_runs import Histories, Runs
 from winnow.cli import main
-from winnow.studies.isolation import unchanged_process
+from winnow.studies.process_state import preserve_process_state
 from winnow.tracking import keys
 
 pytestmark = pytest.mark.slow
@@ -25,12 +25,12 @@ pytestmark = pytest.mark.slow
 CELLS = ["train", "-m", "filter=full", "seed=1,2", "study.compare=false"]
 
 
-def in_words(told: str) -> str:
-    return " ".join(told.split())
+def join_lines(text: str) -> str:
+    return " ".join(text.split())
 
 
-def started(arguments: list[str]) -> BaseProcess:
-    """Start the command in a process of its own, from one that has loaded the libraries already."""
+def start_command(arguments: list[str]) -> BaseProcess:
+    """Start the command in a process that is forked from one with the libraries loaded."""
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["winnow.studies", "winnow.training.progress", "winnow.evaluation", "mlflow"])
     process = context.Process(target=main, args=(arguments,))
@@ -38,43 +38,45 @@ def started(arguments: list[str]) -> BaseProcess:
     return process
 
 
-def wait_for(what: Callable[[], bool], process: BaseProcess) -> None:
-    while not what():
-        assert process.is_alive(), "it ended before it could be killed"
+def wait_until(condition: Callable[[], bool], process: BaseProcess) -> None:
+    while not condition():
+        assert process.is_alive(), "the process ended before it was killed"
         time.sleep(0.01)
 
 
-def stand(folder: Path, study: str = "mine") -> tuple[int, int]:
-    """Return how many cells have told that they are finished, and how many have a checkpoint."""
+def count_cells(folder: Path, study: str = "mine") -> tuple[int, int]:
+    """Return the number of cells with the status `finished`, and the number with a checkpoint."""
     cells = folder / "outputs" / study / "cells"
-    told = [json.loads(file.read_text())["state"] for file in cells.glob("*/status.json")]
-    return told.count("finished"), len(list(cells.glob("*/last.ckpt")))
+    states = [json.loads(file.read_text())["state"] for file in cells.glob("*/status.json")]
+    return states.count("finished"), len(list(cells.glob("*/last.ckpt")))
 
 
-def test_a_study_killed_at_any_moment_ends_with_the_numbers_of_the_unbroken_one(
+def test_a_killed_study_resumes_to_the_same_scores_as_an_uninterrupted_one(
     workplace: Path, small: list[str], runs: Runs, histories: Histories
 ) -> None:
     study = [*CELLS, *small, "training.max_steps=100", "training.validate_every_steps=20"]
-    assert main([*study, "study.name=whole"]) == 0
-    whole = {run.data.tags[keys.SEED]: histories(run) for run in runs(study="whole")}
-    assert [step for step, _ in whole["1"]["train/loss"]] == list(range(10, 101, 10))
+    assert main([*study, "study.name=uninterrupted"]) == 0
+    uninterrupted = {run.data.tags[keys.SEED]: histories(run) for run in runs(study="uninterrupted")}
+    assert [step for step, _ in uninterrupted["1"]["train/loss"]] == list(range(10, 101, 10))
     finished: dict[str, int] = {}
 
-    for moment in ((0, 1), (1, 1)):  # the first cell trains on from a checkpoint, then the second does
-        process = started([*study, "study.name=mine"])
-        wait_for(lambda: stand(workplace) == moment, process)  # noqa: B023 - called at once
+    for moment in ((0, 1), (1, 1)):  # kill the study after the first checkpoint of each cell
+        process = start_command([*study, "study.name=mine"])
+        wait_until(lambda: count_cells(workplace) == moment, process)  # noqa: B023 - called at once
         process.kill()
         process.join()
-        assert "RUNNING" in {run.info.status for run in runs()}, "nobody could tell the store"
+        assert "RUNNING" in {run.info.status for run in runs()}, "a killed process cannot update the store"
         now = {run.info.run_id: run.info.end_time for run in runs() if run.info.status == "FINISHED"}
-        assert finished.items() <= now.items(), "what has finished is left alone"
+        assert finished.items() <= now.items(), "finished runs are not changed"
         finished = now
     assert len(finished) == 1
     assert main([*study, "study.name=mine"]) == 0
-    assert [run.info.status for run in runs()] == ["FINISHED", "FINISHED"], "each cell went on under its own run"
-    assert {run.data.tags[keys.SEED]: histories(run) for run in runs()} == whole, "every value, and none twice"
+    assert [run.info.status for run in runs()] == ["FINISHED", "FINISHED"], "each cell resumed its run"
+    assert {run.data.tags[keys.SEED]: histories(run) for run in runs()} == uninterrupted, (
+        "every value, without duplicates"
+    )
     assert {run.info.status for run in runs("study")} == {"FINISHED"}
-    assert len(runs("study")) == 1, "the same declaration goes on as the same study"
+    assert len(runs("study")) == 1, "the same declaration resumes the study's run"
     for run in runs():
         attempts = int(run.data.tags.get(keys.ATTEMPTS, "1"))
         assert attempts == 2
@@ -94,7 +96,7 @@ def test_a_cell_is_the_same_alone_and_after_others(
     assert histories(after) == histories(alone)
 
 
-def test_a_process_is_left_as_it_was_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_process_state_is_restored(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     import random
 
     import numpy as np
@@ -115,7 +117,7 @@ def test_a_process_is_left_as_it_was_found(tmp_path: Path, monkeypatch: pytest.M
         ]
 
     before = state()
-    with unchanged_process():
+    with preserve_process_state():
         os.environ["PL_GLOBAL_SEED"] = "7"
         os.chdir(tmp_path)
         random.random()
@@ -131,7 +133,7 @@ def test_a_process_is_left_as_it_was_found(tmp_path: Path, monkeypatch: pytest.M
     assert state() == before
 
 
-def breaks_at(step: int, monkeypatch: pytest.MonkeyPatch, arguments: list[str]) -> None:
+def fail_at(step: int, monkeypatch: pytest.MonkeyPatch, arguments: list[str]) -> None:
     """Run a command whose training fails at a step."""
     from winnow.training import MaskedLanguageModule
 
@@ -144,26 +146,26 @@ def breaks_at(step: int, monkeypatch: pytest.MonkeyPatch, arguments: list[str]) 
         assert main(arguments) == 1
 
 
-def test_a_cell_whose_checkpoint_is_gone_starts_afresh_and_says_so(
+def test_a_cell_with_a_missing_checkpoint_starts_at_step_0_with_a_note(
     workplace: Path, small: list[str], runs: Runs, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     study = [*CELLS, *small, "seed=1", "study.name=mine"]
-    breaks_at(3, monkeypatch, study)
+    fail_at(3, monkeypatch, study)
     (checkpoint,) = (workplace / "outputs/mine/cells").glob("*/last.ckpt")
     checkpoint.unlink()
     capsys.readouterr()
     assert main(study) == 0
-    assert "1 cell broke off and the checkpoint is gone, so training starts at step 0 again" in in_words(
+    assert "The checkpoint of 1 cell is missing; training starts at step 0 in a new run." in join_lines(
         capsys.readouterr().out
     )
     assert [run.info.status for run in runs()] == ["FAILED", "FINISHED"]
 
 
 @pytest.mark.parametrize(
-    ("rerun", "statuses", "told"),
+    ("rerun", "statuses", "plan"),
     [("none", ["FINISHED", "FINISHED"], "to resume 2"), ("failed", ["FAILED"] * 2 + ["FINISHED"] * 2, "to run 2")],
 )
-def test_broken_cells_go_on_unless_they_are_to_be_run_anew(
+def test_interrupted_cells_resume_unless_rerun_is_set(
     workplace: Path,
     small: list[str],
     runs: Runs,
@@ -171,22 +173,22 @@ def test_broken_cells_go_on_unless_they_are_to_be_run_anew(
     capsys: pytest.CaptureFixture[str],
     rerun: str,
     statuses: list[str],
-    told: str,
+    plan: str,
 ) -> None:
     study = [*CELLS, *small, "study.name=mine"]
-    breaks_at(3, monkeypatch, study)
+    fail_at(3, monkeypatch, study)
     assert "RuntimeError" in runs()[0].data.tags[keys.CAUSE]
     capsys.readouterr()
     assert main([*study, f"study.rerun={rerun}"]) == 0
-    assert told in in_words(capsys.readouterr().out)
+    assert plan in join_lines(capsys.readouterr().out)
     assert [run.info.status for run in runs()] == statuses
     assert main([*study, "study.rerun=failed"]) == 0
-    assert len(runs()) == len(statuses), "what has finished is not what failed"
+    assert len(runs()) == len(statuses), "finished cells are not run again"
     assert main([*study, "study.rerun=all"]) == 0
     assert len(runs()) == len(statuses) + 2
 
 
-def test_what_finished_is_compared_though_a_cell_failed(
+def test_finished_cells_are_compared_if_others_failed(
     workplace: Path, small: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     from winnow.training import MaskedLanguageModule
@@ -198,16 +200,16 @@ def test_what_finished_is_compared_though_a_cell_failed(
     monkeypatch.setattr(MaskedLanguageModule, "on_train_start", fails)
     study = ["train", "-m", "filter=full,nike_positive", "seed=1,2,3", "study.name=mine", *small]
     assert main(study) == 1
-    told = in_words(capsys.readouterr().out)
-    assert "missing full seed 3" in told
-    assert "missing nike_positive seed 3" in told
-    assert "2 cells failed" in told
-    assert told.count("no room for seed 3") == 4, "once when it happened and once at the end, for each"
+    printed = join_lines(capsys.readouterr().out)
+    assert "missing full seed 3" in printed
+    assert "missing nike_positive seed 3" in printed
+    assert "2 cells failed" in printed
+    assert printed.count("no room for seed 3") == 4, "for each cell, once when it fails and once at the end"
     comparison = json.loads((workplace / "outputs/mine/comparison/comparison.json").read_text())
     assert comparison["missing_seeds"] == {"full": [3], "nike_positive": [3]}
 
 
-def test_a_name_takes_more_seeds_and_arms_and_no_other_settings(
+def test_seeds_and_arms_can_be_added_to_a_study_but_settings_cannot_change(
     workplace: Path, small: list[str], runs: Runs, capsys: pytest.CaptureFixture[str]
 ) -> None:
     study = ["train", "-m", "filter=full,nike_positive", "study.name=mine", *small]
@@ -215,24 +217,30 @@ def test_a_name_takes_more_seeds_and_arms_and_no_other_settings(
     assert main([*study, "seed=1,2"]) == 0
     before = [run.info.run_id for run in runs()]
     assert len(before) == 4
-    assert len(runs("study")) == 2, "each declaration is kept"
+    assert len(runs("study")) == 2, "each declaration has a run"
     capsys.readouterr()
     assert main([*study, "seed=1,2", "training.max_steps=5", "dataset.source.rows=1400"]) == 1
-    told = in_words(capsys.readouterr().err)
-    assert "study.name" in told
-    assert "training.max_steps: was 4 in the finished cells of study 'mine', and is 5 now" in told
+    printed = join_lines(capsys.readouterr().err)
+    assert "study.name" in printed
+    assert "training.max_steps: expected 4 as in the finished cells of study 'mine', got 5." in printed
     assert [run.info.run_id for run in runs()] == before
-    unwritten = ["masking.mask_share=0.7", "optimizer.betas=[0.9,0.98]", "training.freeze=[distilbert.embeddings]"]
-    assert main([*study, "seed=1,2", *unwritten]) == 1
-    told = in_words(capsys.readouterr().err)
-    assert "masking.mask_share: was 0.8 in the finished cells of study 'mine', and is 0.7 now" in told
-    assert "optimizer.betas: was [0.9, 0.999] in the finished cells of study 'mine', and is [0.9, 0.98] now" in told
-    assert "training.freeze: was [] in" in told
+    default_changes = [
+        "masking.mask_share=0.7",
+        "optimizer.betas=[0.9,0.98]",
+        "training.freeze=[distilbert.embeddings]",
+    ]
+    assert main([*study, "seed=1,2", *default_changes]) == 1
+    printed = join_lines(capsys.readouterr().err)
+    assert "masking.mask_share: expected 0.8 as in the finished cells of study 'mine', got 0.7." in printed
+    assert (
+        "optimizer.betas: expected [0.9, 0.999] as in the finished cells of study 'mine', got [0.9, 0.98]." in printed
+    )
+    assert "training.freeze: expected [] as in" in printed
     assert main([*study, "seed=1,2", "dataset.source.rows=1400"]) == 1
-    assert "dataset: the rows are not those" in in_words(capsys.readouterr().err)
+    assert "dataset: the rows differ from those" in join_lines(capsys.readouterr().err)
 
 
-def test_finished_cells_of_another_commit_are_kept_with_a_word_on_it(
+def test_finished_cells_of_another_commit_are_kept_with_a_note(
     workplace: Path, small: list[str], runs: Runs, capsys: pytest.CaptureFixture[str]
 ) -> None:
     study = [*CELLS, *small, "seed=1", "study.name=mine"]
@@ -244,11 +252,11 @@ def test_finished_cells_of_another_commit_are_kept_with_a_word_on_it(
     subprocess.run([*commit, "second"], check=True)
     capsys.readouterr()
     assert main(study) == 0
-    assert f"made by commit {first[:10]}, while the code is at" in in_words(capsys.readouterr().out)
+    assert f"trained at commit {first[:10]}; the current commit is" in join_lines(capsys.readouterr().out)
     assert len(runs()) == 1
 
 
-def test_a_database_that_another_program_holds_is_named_and_nothing_finished_is_lost(
+def test_a_locked_database_is_reported_and_finished_runs_are_kept(
     workplace: Path, small: list[str], runs: Runs, capsys: pytest.CaptureFixture[str]
 ) -> None:
     study = [*CELLS, *small, "seed=1", "study.name=mine"]
@@ -260,17 +268,17 @@ def test_a_database_that_another_program_holds_is_named_and_nothing_finished_is_
     finally:
         holder.execute("ROLLBACK")
         holder.close()
-    told = in_words(capsys.readouterr().err)
-    assert "tracking.uri" in told
-    assert "locked" in told
+    printed = join_lines(capsys.readouterr().err)
+    assert "tracking.uri" in printed
+    assert "locked" in printed
     assert [run.info.status for run in runs()] == ["FINISHED"]
 
 
-def test_a_clock_that_jumps_back_confuses_nothing(
+def test_a_clock_that_jumps_back_does_not_affect_a_study(
     workplace: Path, small: list[str], runs: Runs, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     study = [*CELLS, *small, "study.name=mine"]
-    breaks_at(3, monkeypatch, study)
+    fail_at(3, monkeypatch, study)
     true_time = time.time
     monkeypatch.setattr(time, "time", lambda: true_time() - 86400)
     assert main(study) == 0
@@ -281,12 +289,12 @@ def test_a_clock_that_jumps_back_confuses_nothing(
     assert len(runs()) == 2
 
 
-def test_a_disk_that_is_full_in_the_middle_of_a_checkpoint_costs_one_cell_and_no_finished_one(
+def test_a_full_disk_during_a_checkpoint_fails_the_cell_and_keeps_finished_ones(
     workplace: Path, small: list[str], runs: Runs, capsys: pytest.CaptureFixture[str]
 ) -> None:
     study = [*CELLS, *small, "study.name=mine"]
     assert main([*study, "seed=1"]) == 0
-    # No file may grow beyond this: the database stays below it, the checkpoint of this larger model does not.
+    # The file size limit is above the size of the database and below that of the larger model's checkpoint.
     wide = [*study, "seed=1,2", "model.hidden_size=256", "study.name=mine"]
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     ignored = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
@@ -296,10 +304,10 @@ def test_a_disk_that_is_full_in_the_middle_of_a_checkpoint_costs_one_cell_and_no
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
         signal.signal(signal.SIGXFSZ, ignored)
-    told = in_words(capsys.readouterr().out)
-    assert "the checkpoint of step 2 cannot be written" in told
-    assert "2 cells failed" in told
-    assert "Free some disk space" in told
+    printed = join_lines(capsys.readouterr().out)
+    assert "the checkpoint of step 2 cannot be written" in printed
+    assert "2 cells failed" in printed
+    assert "Free some disk space" in printed
     assert [run.info.status for run in runs()] == ["FINISHED", "FAILED", "FAILED"]
     assert main(wide) == 0
     assert [run.info.status for run in runs()][:1] == ["FINISHED"]

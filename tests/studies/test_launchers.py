@@ -1,4 +1,4 @@
-"""Where cells run: other processes give the same numbers, and none of them outlives its study or is lost."""
+"""Launchers: cells in other processes have the same scores, and processes end with their study."""
 
 import itertools
 import os
@@ -21,18 +21,18 @@ from winnow.tracking import Store, keys
 
 @dataclass(eq=False)
 class Task:
-    """As much of a job as a place to run needs: a log, and an ear for how it ended."""
+    """The attributes of a job that a launcher uses: a log and a record of how it ended."""
 
     name: str
     folder: Path
-    ends: list[str] = field(default_factory=list)
+    causes: list[str] = field(default_factory=list)
 
     @property
     def log(self) -> Path:
         return self.folder / f"{self.name}.txt"
 
-    def settle(self, cause: str) -> None:
-        self.ends.append(cause)
+    def finalize(self, cause: str) -> None:
+        self.causes.append(cause)
 
 
 SPAN = (
@@ -42,29 +42,31 @@ SPAN = (
 
 
 @pytest.mark.slow
-def test_each_device_has_one_cell_at_a_time_and_none_is_idle_while_cells_wait(tmp_path: Path) -> None:
+def test_each_device_runs_one_cell_at_a_time_without_idling(tmp_path: Path) -> None:
     tasks: list[Any] = [Task(f"task{number}", tmp_path) for number in range(5)]
-    places = [{"CUDA_VISIBLE_DEVICES": name} for name in ("0", "GPU-7")]
-    assert {task.name for task in run_processes(tasks, places, lambda _: ["-c", SPAN])} == {task.name for task in tasks}
+    environments = [{"CUDA_VISIBLE_DEVICES": name} for name in ("0", "GPU-7")]
+    assert {task.name for task in run_processes(tasks, environments, lambda _: ["-c", SPAN])} == {
+        task.name for task in tasks
+    }
     spans: dict[str, list[tuple[float, float]]] = {}
     for task in tasks:
         device, begun, ended = task.log.read_text().split()
         spans.setdefault(device, []).append((float(begun), float(ended)))
     assert sorted(map(len, spans.values())) == [2, 3]
-    for of_one in spans.values():
-        of_one.sort()
-        assert all(first[1] <= then[0] for first, then in itertools.pairwise(of_one))
-    first, second = (min(of_one) for of_one in spans.values())
-    assert max(first[0], second[0]) < min(first[1], second[1]), "the devices work at the same time"
+    for device_spans in spans.values():
+        device_spans.sort()
+        assert all(first[1] <= then[0] for first, then in itertools.pairwise(device_spans))
+    first, second = (min(device_spans) for device_spans in spans.values())
+    assert max(first[0], second[0]) < min(first[1], second[1]), "the devices run in parallel"
 
 
 @pytest.mark.slow
-def test_a_process_that_dies_is_told_of_by_its_signal_and_stops_no_other(tmp_path: Path) -> None:
+def test_a_dead_process_is_reported_by_its_signal_and_stops_no_other(tmp_path: Path) -> None:
     tasks: list[Any] = [Task(name, tmp_path) for name in ("killed", "well", "wrong")]
     codes = {"killed": "import os; os.kill(os.getpid(), 9)", "well": "", "wrong": "raise SystemExit(3)"}
     list(run_processes(tasks, [{}], lambda task: ["-c", codes[task.name]]))
-    assert [task.ends for task in tasks] == [
-        ["its process was killed from outside, perhaps for want of memory"],
+    assert [task.causes for task in tasks] == [
+        ["its process was killed, possibly because the machine ran out of memory"],
         ["its process ended with exit code 0"],
         ["its process ended with exit code 3"],
     ]
@@ -74,18 +76,18 @@ def test_a_process_that_dies_is_told_of_by_its_signal_and_stops_no_other(tmp_pat
 def test_processes_end_with_the_study(tmp_path: Path) -> None:
     task: Any = Task("long", tmp_path)
     code = "import os, time; print(os.getpid(), flush=True); time.sleep(60)"
-    jobs = run_processes([task, Task("short", tmp_path)], [{}, {}], lambda one: ["-c", code if one is task else ""])
+    jobs = run_processes([task, Task("short", tmp_path)], [{}, {}], lambda job: ["-c", code if job is task else ""])
     assert next(jobs).name == "short"
-    while not (told := task.log.read_text()):
+    while not (output := task.log.read_text()):
         time.sleep(0.05)
     jobs.close()
     with pytest.raises(ProcessLookupError):
-        os.kill(int(told), 0)
+        os.kill(int(output), 0)
 
 
 @pytest.mark.slow
 def test_a_job_ends_when_the_pipe_from_its_study_breaks(tmp_path: Path) -> None:
-    code = "from winnow.studies.job import end_with_standard_input as end; end()"
+    code = "from winnow.studies.job import terminate_on_stdin_close as end; end()"
     process = subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE)
     with pytest.raises(subprocess.TimeoutExpired):
         process.wait(3)
@@ -94,20 +96,26 @@ def test_a_job_ends_when_the_pipe_from_its_study_breaks(tmp_path: Path) -> None:
     assert process.wait(60) == -15
 
 
-def test_devices_are_those_that_are_visible(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_default_devices_are_the_visible_ones(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "2,GPU-5")
-    assert Devices().at_once == 2
-    assert Devices(devices=[0]).at_once == 1
+    assert Devices().max_parallel_cells == 2
+    assert Devices(devices=[0]).max_parallel_cells == 1
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
-    (fault,) = Devices().check()
-    assert isinstance(fault, WinnowError)
-    assert "launcher.devices=[0,1]" in str(fault)
+    (error,) = Devices().check()
+    assert isinstance(error, WinnowError)
+    assert "launcher.devices=[0,1]" in str(error)
 
 
-def test_launchers_say_how_many_cells_run_at_a_time() -> None:
-    assert Joblib(workers=3).at_once == 3
-    assert Submitit(cells=7).at_once == 7
-    assert (Torchrun(cells=2, processes_per_cell=4).at_once, Torchrun(processes_per_cell=4).processes) == (2, 4)
+def test_the_number_of_parallel_cells() -> None:
+    assert Joblib(workers=3).max_parallel_cells == 3
+    assert Submitit(cells=7).max_parallel_cells == 7
+    assert (
+        Torchrun(cells=2, processes_per_cell=4).max_parallel_cells,
+        Torchrun(processes_per_cell=4).processes_per_cell,
+    ) == (
+        2,
+        4,
+    )
 
 
 @pytest.mark.slow
@@ -121,7 +129,7 @@ def test_launchers_say_how_many_cells_run_at_a_time() -> None:
     ],
     ids=["joblib", "joblib_alone", "submitit", "torchrun"],
 )
-def test_cells_in_other_processes_score_what_they_score_here(
+def test_cells_in_other_processes_have_the_same_scores(
     workplace: Path, store: Store, small: list[str], launcher: list[str], runs: Runs
 ) -> None:
     study = ["train", "-m", "filter=nike_positive", "model.dropout=0", *small]
@@ -135,21 +143,23 @@ def test_cells_in_other_processes_score_what_they_score_here(
         here = by_seed[there.data.tags[keys.SEED]]
         assert there.info.status == "FINISHED"
         assert there.data.tags["mlflow.parentRunId"] == parent.info.run_id
-        # Two ranks round their sums elsewhere; all else is the same bit for bit.
-        loose = 1e-4 if launcher[0].endswith("torchrun") else 0.0
+        # Two ranks add gradients in another order; all other launchers are bit-identical.
+        tolerance = 1e-4 if launcher[0].endswith("torchrun") else 0.0
         for name in ("final/test/all/loss", "final/probe/nike_wide/log_odds", "before/test/all/loss"):
-            assert there.data.metrics[name] == pytest.approx(here.data.metrics[name], rel=loose, abs=loose), name
+            assert there.data.metrics[name] == pytest.approx(here.data.metrics[name], rel=tolerance, abs=tolerance), (
+                name
+            )
     logs = [file.read_text() for file in (workplace / "outputs/mine/cells").glob("*/log.txt")]
     assert len(logs) == len(by_seed)
     assert main([*study, "study.name=mine", seeds]) == 0
-    assert len(runs()) == len(by_seed), "what finished elsewhere is finished here"
+    assert len(runs()) == len(by_seed), "cells that other launchers finished are skipped"
     assert {run.data.tags[keys.KIND] for run in runs()} == {"cell"}
 
 
-def test_a_trainer_for_several_devices_needs_the_launcher_that_starts_them(
+def test_the_trainer_devices_must_match_the_launcher(
     workplace: Path, small: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(["train", "-m", "seed=1,2", "launcher=torchrun", *small]) == 1
-    assert "2 processes a cell" in capsys.readouterr().err
+    assert "2 processes per cell" in capsys.readouterr().err
     assert main(["train", "-m", "seed=1,2", "trainer=ddp", *small]) == 1
     assert "launcher=torchrun" in capsys.readouterr().err

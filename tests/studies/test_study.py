@@ -1,4 +1,4 @@
-"""Many runs: the sweep, what is skipped, what fails, and the comparison at its end."""
+"""Studies: sweep, skipped cells, failed cells, and the final comparison."""
 
 import json
 from pathlib import Path
@@ -61,7 +61,7 @@ def test_a_study_trains_every_arm_and_ends_in_a_comparison(
 
 
 @pytest.mark.slow
-def test_a_cell_that_fails_stops_no_other_and_is_run_again(
+def test_a_failed_cell_stops_no_other_and_is_run_again(
     workplace: Path, store: Store, small: list[str], capsys: pytest.CaptureFixture[str], runs: Runs
 ) -> None:
     arguments = ["-m", "optimizer.lr=1e30,0.001", "study.name=mine", "training.gradient_clip=null", *small]
@@ -73,45 +73,45 @@ def test_a_cell_that_fails_stops_no_other_and_is_run_again(
     assert [cell.info.status for cell in runs()] == ["FAILED", "FINISHED"]
     assert keys.CAUSE in runs()[0].data.tags
     logs = [file.read_text() for file in (workplace / "outputs/mine/cells").glob("*/log.txt")]
-    assert sorted("Traceback" in log for log in logs) == [False, True], "each cell has a log of its own"
+    assert sorted("Traceback" in log for log in logs) == [False, True], "each cell has a separate log"
 
     assert main(["train", *arguments]) == 1
     assert [cell.info.status for cell in runs()] == ["FAILED", "FINISHED", "FAILED"]
 
 
 @pytest.mark.slow
-def test_a_broken_training_is_taken_up_where_it_stood_under_the_same_run(
+def test_an_interrupted_training_resumes_under_the_same_run(
     workplace: Path, store: Store, small: list[str], monkeypatch: pytest.MonkeyPatch, runs: Runs, histories: Histories
 ) -> None:
     from winnow.training import MaskedLanguageModule
 
     arguments = ["train", *small, "training.max_steps=8"]
-    assert main([*arguments, "study.name=whole"]) == 0
-    taken: list[int] = []
+    assert main([*arguments, "study.name=uninterrupted"]) == 0
+    steps: list[int] = []
 
-    def breaks(module: MaskedLanguageModule, *_: object) -> None:
+    def interrupt(module: MaskedLanguageModule, *_: object) -> None:
         if module.global_step == 5:
             raise KeyboardInterrupt
 
-    def counts(module: MaskedLanguageModule, *_: object) -> None:
-        taken.append(module.global_step)
+    def record_step(module: MaskedLanguageModule, *_: object) -> None:
+        steps.append(module.global_step)
 
     with monkeypatch.context() as patch:
-        patch.setattr(MaskedLanguageModule, "on_train_batch_end", breaks)
-        assert main([*arguments, "study.name=broken"]) == 130
-    (broken,) = runs(study="broken")
-    assert broken.info.status == "KILLED"
+        patch.setattr(MaskedLanguageModule, "on_train_batch_end", interrupt)
+        assert main([*arguments, "study.name=interrupted"]) == 130
+    (interrupted,) = runs(study="interrupted")
+    assert interrupted.info.status == "KILLED"
 
-    monkeypatch.setattr(MaskedLanguageModule, "on_train_batch_end", counts)
-    assert main([*arguments, "study.name=broken"]) == 0
-    (resumed,), (whole,) = runs(study="broken"), runs(study="whole")
-    assert taken == [5, 6, 7, 8], "only what was missing was trained"
-    assert resumed.info.run_id == broken.info.run_id
+    monkeypatch.setattr(MaskedLanguageModule, "on_train_batch_end", record_step)
+    assert main([*arguments, "study.name=interrupted"]) == 0
+    (resumed,), (uninterrupted,) = runs(study="interrupted"), runs(study="uninterrupted")
+    assert steps == [5, 6, 7, 8], "only the missing steps were trained"
+    assert resumed.info.run_id == interrupted.info.run_id
     assert resumed.info.status == "FINISHED"
     assert keys.CAUSE not in resumed.data.tags
-    assert {**resumed.data.params, "study.name": ""} == {**whole.data.params, "study.name": ""}
-    assert histories(resumed) == histories(whole)
-    assert not list((workplace / "outputs/broken/cells").glob("*/*.ckpt")), "the checkpoint has served"
+    assert {**resumed.data.params, "study.name": ""} == {**uninterrupted.data.params, "study.name": ""}
+    assert histories(resumed) == histories(uninterrupted)
+    assert not list((workplace / "outputs/interrupted/cells").glob("*/*.ckpt")), "checkpoints are removed"
 
 
 def test_a_filter_that_keeps_nothing_stops_the_study_before_any_training(
@@ -121,19 +121,19 @@ def test_a_filter_that_keeps_nothing_stops_the_study_before_any_training(
     folder.mkdir(parents=True)
     (folder / "nothing.yaml").write_text("defaults: [nike_positive, _self_]\nname: nothing\nkeep: nike & ~nike\n")
     assert main(["train", "-m", "filter=full,nothing", "study.name=mine", *small]) == 1
-    told = capsys.readouterr().err
-    assert "filter.keep" in told
-    assert "keeps none of the" in told
+    printed = capsys.readouterr().err
+    assert "filter.keep" in printed
+    assert "keeps none of the" in printed
     assert runs() == []
     (parent,) = runs("study")
     assert parent.info.status == "FAILED"
 
 
 @pytest.mark.parametrize(
-    ("arguments", "told"),
+    ("arguments", "message"),
     [
         (["seed=1,2", "trainer=ddp"], "trainer.devices"),
-        (["filter=full,uptrain_exact,random_matched"], "matches 'nike_positive', which is no arm"),
+        (["filter=full,uptrain_exact,random_matched"], "is a control for 'nike_positive', which is not an arm"),
         (["filter=full,nike_positive", "optimizer.lr=0.1,0.2"], "same arm and seed"),
         (["filter=full,nike_positive", "study.baseline=ful"], "Did you mean 'full'?"),
         (["filter=full,uptrain_exact", "filter.ablate=[prais]"], "no signal 'prais'. Did you mean 'praise'?"),
@@ -147,11 +147,11 @@ def test_a_filter_that_keeps_nothing_stops_the_study_before_any_training(
         (["seed=1,2", "study.secondary_metrics=[probe/nike/filter_overlap]"], "is descriptive"),
     ],
 )
-def test_a_plan_that_could_say_nothing_is_refused_before_any_work(
-    workplace: Path, small: list[str], arguments: list[str], told: str, capsys: pytest.CaptureFixture[str]
+def test_an_invalid_study_is_rejected_before_training(
+    workplace: Path, small: list[str], arguments: list[str], message: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(["train", "-m", *arguments, *small]) == 1
-    assert told in " ".join(capsys.readouterr().err.split())
+    assert message in " ".join(capsys.readouterr().err.split())
     assert not (workplace / "outputs/cache").exists()
 
 
@@ -160,22 +160,22 @@ def test_all_wrong_metrics_of_a_study_are_reported_together(
 ) -> None:
     wrong = ["study.primary_metric=banana", "study.secondary_metrics=[test/all/ecee,test/all/ece,test/all/rows]"]
     assert main(["train", "-m", "filter=full,nike_positive", *wrong, *small]) == 1
-    told = " ".join(capsys.readouterr().err.split())
-    assert told.count("study.primary_metric:") == 1
-    assert told.count("study.secondary_metrics:") == 2
-    assert "Did you mean 'ece'?" in told
-    assert "'test/all/rows' is descriptive" in told
+    printed = " ".join(capsys.readouterr().err.split())
+    assert printed.count("study.primary_metric:") == 1
+    assert printed.count("study.secondary_metrics:") == 2
+    assert "Did you mean 'ece'?" in printed
+    assert "'test/all/rows' is descriptive" in printed
 
 
 @pytest.mark.slow
-def test_a_study_takes_its_filter_apart(
+def test_ablations_of_a_filter(
     workplace: Path, store: Store, small: list[str], runs: Runs, capsys: pytest.CaptureFixture[str]
 ) -> None:
     arguments = ["filter=full,nike_positive", "filter.ablate=[blame,praise]", "study.compare=false", *small]
     assert main(["train", "-m", "study.name=mine", *arguments]) == 0
-    told = " ".join(capsys.readouterr().out.split())
-    assert "nike_positive_without_praise trains on the very same rows as nike_positive does" in told
-    assert "without_blame trains on" not in told
+    printed = " ".join(capsys.readouterr().out.split())
+    assert "nike_positive_without_praise trains on the same rows as nike_positive" in printed
+    assert "without_blame trains on" not in printed
     (parent,) = runs("study")
     client = store.client()
 
@@ -183,13 +183,13 @@ def test_a_study_takes_its_filter_apart(
         return json.loads(Path(client.download_artifacts(run.info.run_id, path, str(workplace))).read_text())
 
     declared = artifact(parent, keys.DECLARATION)
-    less = {"nike_positive_without_blame": "blame", "nike_positive_without_praise": "praise"}
-    assert declared["ablations"] == less
+    ablations = {"nike_positive_without_blame": "blame", "nike_positive_without_praise": "praise"}
+    assert declared["ablations"] == ablations
     assert declared["filter"] == "nike_positive"
-    assert declared["arms"] == ["full", "nike_positive", *less]
+    assert declared["arms"] == ["full", "nike_positive", *ablations]
     cells = {run.data.tags[keys.ARM]: run for run in runs()}
-    assert len({cells[arm].data.tags[keys.VERDICTS] for arm in ("nike_positive", *less)}) == 3
-    for arm, signal in less.items():
+    assert len({cells[arm].data.tags[keys.VERDICTS] for arm in ("nike_positive", *ablations)}) == 3
+    for arm, signal in ablations.items():
         summary = artifact(cells[arm], keys.FILTER_SUMMARY)
         assert summary["filter"] == arm
         assert signal not in summary["signals"]

@@ -1,4 +1,4 @@
-"""joblib's workers end with the study that started them, however it ends."""
+"""The workers of joblib end when their study is killed."""
 
 import os
 import signal
@@ -31,5 +31,5 @@ def test_workers_end_with_a_killed_study(
     os.kill(process.pid, signum)
     process.wait(60)
     psutil.wait_procs(workers, timeout=40)
-    assert not [one for one in workers if one.is_running() and one.status() != psutil.STATUS_ZOMBIE]
+    assert not [worker for worker in workers if worker.is_running() and worker.status() != psutil.STATUS_ZOMBIE]
     assert {run.info.status for run in runs()} <= {"KILLED", "RUNNING"}

@@ -1,1 +1,1 @@
-"""What stands behind each command; `winnow train` has its own rooms, `pipeline` and `studies`."""
+"""The implementation of each command except `winnow train`, which lives in `winnow.run` and `winnow.studies`."""

@@ -1,4 +1,4 @@
-"""`winnow compare`: verdict, figures and report of a study, or of several as one."""
+"""`winnow compare`: the verdict, figures and report of one study, or of several studies together."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from winnow.tracking import Store
 
 
 def run_compare(config: CompareConfig) -> None:
-    """Compare the arms, print the verdict and where the report lies."""
+    """Compare the arms; print the verdict and the path of the report."""
     store = construct(config.tracking, "tracking", Store, config.allow_targets)
     studies = [config.study] if isinstance(config.study, str) else config.study
     folder = config.output_dir / "+".join(studies) / "comparison"

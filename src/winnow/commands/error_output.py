@@ -1,4 +1,4 @@
-"""How errors look in a terminal."""
+"""Formats errors for the terminal."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ from winnow.errors import WinnowError, WinnowErrors
 
 
 def print_error(error: WinnowError) -> None:
-    """Print an error, or each of several, as a paragraph on standard error."""
+    """Print an error to standard error; several errors are printed one paragraph each."""
     print(format_error(error), file=sys.stderr)
 
 
 def format_error(error: WinnowError) -> str:
-    """Return an error, or each of several, as a paragraph."""
+    """Format an error as a paragraph, or several errors as one paragraph each."""
     errors = error.errors if isinstance(error, WinnowErrors) else [error]
-    head = [f"winnow: {len(errors)} faults; nothing was done."] if len(errors) > 1 else []
-    # Line by line, since some errors mark a place in the line above.
-    lines = [line for one in errors for line in f"winnow: {one}".splitlines()]
+    header = [f"winnow: {len(errors)} configuration errors; nothing was run."] if len(errors) > 1 else []
+    # Each line is wrapped separately, because some errors mark a position in the line above.
+    lines = [line for error in errors for line in f"winnow: {error}".splitlines()]
     wrapped = [textwrap.fill(line, 100, subsequent_indent="    ", drop_whitespace=False) for line in lines]
-    return "\n".join([*head, *wrapped])
+    return "\n".join([*header, *wrapped])

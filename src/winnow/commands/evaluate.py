@@ -1,4 +1,4 @@
-"""`winnow evaluate`: any number of models on the same held-out rows, masks and prompts, side by side."""
+"""`winnow evaluate`: scores several models on the same held-out rows, masks and prompts."""
 
 from __future__ import annotations
 
@@ -12,18 +12,18 @@ import numpy.typing as npt
 import pyarrow as pa
 from rich.console import Console
 
-from winnow.commands.evaluation_results import keep_results, print_results
-from winnow.commands.model_lookup import Contender, find_contenders, load_contender
+from winnow.commands.evaluation_results import print_results, save_results
+from winnow.commands.model_lookup import ModelReference, load_model, resolve_models
 from winnow.config import EvaluateConfig, construct
 from winnow.data import Dataset
 from winnow.errors import WinnowError, WinnowErrors
 from winnow.filters import Filter
 from winnow.metrics.metric_names import LOSSES
 from winnow.reporting.model_figures import EvaluatedModel
-from winnow.run.components import check_store, filters_in
-from winnow.run.corpora import load_corpus
-from winnow.run.evaluate import Predictor, probe_summaries, score_split
-from winnow.run.slices import HeldOutSplit, apply_filter, held_out_rows, slices_of
+from winnow.run.components import check_store, extract_filters
+from winnow.run.corpus_loader import load_corpus
+from winnow.run.evaluate import Predictor, score_split, summarize_probes
+from winnow.run.slices import HeldOutSplit, apply_filter, build_slice_masks, select_held_out_rows
 from winnow.tracking import Store, keys
 from winnow.tracking.query import artifact_path, histories
 
@@ -33,53 +33,55 @@ if TYPE_CHECKING:
     from winnow.evaluation import Probe
 
 
-TOKENS_AT_ONCE, GUESSED_AT_ONCE = 640, 64
-"""What a batch of prompts takes through a model, which decides who multiplies its matrices."""
+TOKENS_PER_BATCH, MASKED_TOKENS_PER_BATCH = 640, 64
+"""Typical size of a batch of prompts; it selects the matmul backends."""
 
-READABLE = 12
-"""Prompts of a probe that are drawn one by one; a larger probe is drawn as a whole."""
+MAX_DETAILED_PROMPTS = 12
+"""Largest number of prompts of a probe for which each prompt gets its own figure."""
 
 
 @dataclass(frozen=True)
-class HeldOut:
-    """The rows that all models are measured on, and which of them are in each slice."""
+class EvaluationRows:
+    """The rows that all models are scored on, and a mask of the rows in each slice."""
 
     rows: pa.Table
-    members: dict[str, npt.NDArray[np.bool_]]
+    slice_masks: dict[str, npt.NDArray[np.bool_]]
 
 
 def run_evaluate(config: EvaluateConfig, console: Console) -> Path:
-    """Measure every model, print the tables, and keep tables, figures and scores in files and in the store.
+    """Score every model, print the tables, and save tables, figures and scores to files and to the store.
 
     Returns:
-        The folder written to.
+        The folder of the results.
 
     Raises:
-        WinnowErrors: Before any model is loaded, with all that is wrong.
+        WinnowErrors: The configuration has errors; all are reported before any model is loaded.
     """
     store = construct(config.tracking, "tracking", Store, config.allow_targets)
     check_store(store)
-    contenders = find_contenders(config.models, store)
-    probes = _probes(config, contenders)
-    held_out = _held_out(config, contenders)
+    models = resolve_models(config.models, store)
+    probes = _build_probes(config, models)
+    held_out = _load_held_out(config, models)
     results = []
-    for place, contender in enumerate(contenders):
-        with console.status(f"measuring {contender.label}"):
-            results.append(_measure(config, contender, place, probes, held_out, store))
+    for position, model in enumerate(models):
+        with console.status(f"scoring {model.label}"):
+            results.append(_score_model(config, model, position, probes, held_out, store))
     print_results(console, results, config.split)
     if held_out is None:
-        console.print("No dataset was chosen and no run named, so only probes are compared. Add dataset=NAME.")
-    folder = keep_results(config, store, results)
+        console.print(
+            "No dataset and no run was given, so only probes are compared. Add dataset=NAME to score held-out rows."
+        )
+    folder = save_results(config, store, results)
     console.print(f"Tables and figures: {folder}")
     return folder
 
 
-def _measure(
+def _score_model(
     config: EvaluateConfig,
-    contender: Contender,
-    place: int,
+    model: ModelReference,
+    position: int,
     probes: Mapping[str, Probe],
-    held_out: HeldOut | None,
+    held_out: EvaluationRows | None,
     store: Store,
 ) -> EvaluatedModel:
     import torch
@@ -90,64 +92,70 @@ def _measure(
     from winnow.training import tokenize, tokenizer_fingerprint
     from winnow.training.forward import numerics
 
-    loaded = load_contender(contender, place)
+    loaded = load_model(model, position)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    numerics.configure_numerics(loaded.model, device, TOKENS_AT_ONCE, GUESSED_AT_ONCE, config.output_dir / "cache")
+    numerics.configure_numerics(
+        loaded.model, device, TOKENS_PER_BATCH, MASKED_TOKENS_PER_BATCH, config.output_dir / "cache"
+    )
     predictor = Predictor(loaded.model, loaded.tokenizer, device, config.forward)
     scores: dict[str, float] = {}
     if held_out is not None:
         length = min(config.max_length, loaded.tokenizer.model_max_length)
         tokens = tokenize(held_out.rows, loaded.tokenizer, length, config.output_dir / "cache")
-        split = HeldOutSplit(config.split, held_out.rows, held_out.members, tokens)
+        split = HeldOutSplit(config.split, held_out.rows, held_out.slice_masks, tokens)
         _, scores = score_split(split, predictor, config.evaluation)
-    found = {
+    probe_scores = {
         name: probe.run(loaded.model, loaded.tokenizer, device, forward=config.forward)
         for name, probe in probes.items()
     }
-    readable = [probe for probe in probes.values() if sum(cloze.mask_count for cloze in probe.clozes) <= READABLE]
-    texts = [cloze.text for probe in readable for cloze in probe.clozes]
-    wide = [cloze.text for probe in probes.values() for cloze in probe.clozes if cloze.wanted and cloze.unwanted]
+    detailed_probes = [
+        probe for probe in probes.values() if sum(cloze.mask_count for cloze in probe.clozes) <= MAX_DETAILED_PROMPTS
+    ]
+    texts = [cloze.text for probe in detailed_probes for cloze in probe.clozes]
+    sentiment_texts = [
+        cloze.text for probe in probes.values() for cloze in probe.clozes if cloze.wanted and cloze.unwanted
+    ]
     return EvaluatedModel(
-        label=contender.label,
+        label=model.label,
         source=loaded.source,
-        run_id=contender.run_id,
+        run_id=model.run_id,
         tokenizer=tokenizer_fingerprint(loaded.tokenizer),
-        scores=scores | probe_summaries(found),
-        probes=found,
+        scores=scores | summarize_probes(probe_scores),
+        probes=probe_scores,
         rankings={text: fill_masks(text, loaded.model, loaded.tokenizer, config.depth, device) for text in texts},
-        word_probabilities=mean_word_probabilities(wide, loaded.model, loaded.tokenizer, device),
+        word_probabilities=mean_word_probabilities(sentiment_texts, loaded.model, loaded.tokenizer, device),
         modules=list_modules(loaded.model),
         components=list_components(loaded.model),
-        history=_history(contender, store),
+        history=_load_history(model, store),
     )
 
 
-def _history(contender: Contender, store: Store) -> dict[str, pd.DataFrame]:
-    """Return the losses and the probes' scores by step, where the model was named by its run."""
+def _load_history(model: ModelReference, store: Store) -> dict[str, pd.DataFrame]:
+    """Return the losses and the probe scores by step, if the model was given by its run."""
     import pandas as pd
 
-    if contender.run_id is None:
+    if model.run_id is None:
         return {}
     client = store.client()
-    points = [(contender.label, 0, *point) for point in histories(client, contender.run_id, LOSSES)]
-    found = {"losses": pd.DataFrame(points, columns=["arm", "seed", "metric", "step", "value"])}
-    if curves := artifact_path(client, contender.run_id, keys.CURVES):
-        found["curves"] = pd.read_parquet(curves).assign(arm=contender.label, seed=0)
-    return found
+    points = [(model.label, 0, *point) for point in histories(client, model.run_id, LOSSES)]
+    tables = {"losses": pd.DataFrame(points, columns=["arm", "seed", "metric", "step", "value"])}
+    if curves := artifact_path(client, model.run_id, keys.CURVES):
+        tables["curves"] = pd.read_parquet(curves).assign(arm=model.label, seed=0)
+    return tables
 
 
-def _probes(config: EvaluateConfig, contenders: Sequence[Contender]) -> dict[str, Probe]:
-    """Return the probes that were chosen, else those of the first run, else the shipped ones."""
+def _build_probes(config: EvaluateConfig, models: Sequence[ModelReference]) -> dict[str, Probe]:
+    """Return the configured probes, or those of the first run, or the built-in ones."""
     from winnow.evaluation import Probe
 
-    nodes = config.probe or _of_first_run(contenders, "probe") or _shipped_probes()
+    nodes = config.probe or _read_from_first_run(models, "probe") or _read_default_probes()
     probes = {name: construct(node, f"probe.{name}", Probe, config.allow_targets) for name, node in nodes.items()}
-    if faults := [fault.under(f"probe.{name}") for name, probe in probes.items() for fault in probe.check()]:
-        raise WinnowErrors(faults)
+    if errors := [error.under(f"probe.{name}") for name, probe in probes.items() for error in probe.check()]:
+        raise WinnowErrors(errors)
     return probes
 
 
-def _shipped_probes() -> dict[str, Any]:
+def _read_default_probes() -> dict[str, Any]:
     """Return the probes that `winnow train` uses by default."""
     import yaml
 
@@ -160,31 +168,36 @@ def _shipped_probes() -> dict[str, Any]:
     return {name: probe for file in names for name, probe in read(f"probe/{file}").items()}
 
 
-def _held_out(config: EvaluateConfig, contenders: Sequence[Contender]) -> HeldOut | None:
-    """Return the held-out rows of the chosen dataset, else of the first run's, cut into its slices."""
-    node = config.dataset or _of_first_run(contenders, "dataset")
+def _load_held_out(config: EvaluateConfig, models: Sequence[ModelReference]) -> EvaluationRows | None:
+    """Return the held-out rows and slices of the configured dataset, or of the first run's dataset."""
+    node = config.dataset or _read_from_first_run(models, "dataset")
     if node is None:
         return None
     dataset = construct(node, "dataset", Dataset, config.allow_targets)
     slices = {**config.evaluation.slices}
     if config.dataset is None:
-        slices |= _of_first_run(contenders, "evaluation").get("slices", {})
-        slices |= filters_in(_of_first_run(contenders, "filter"))
-    if faults := dataset.check():
-        raise WinnowErrors(fault.under("dataset") for fault in faults)
+        slices |= _read_from_first_run(models, "evaluation").get("slices", {})
+        slices |= extract_filters(_read_from_first_run(models, "filter"))
+    if errors := dataset.check():
+        raise WinnowErrors(error.under("dataset") for error in errors)
     cache = config.output_dir / "cache"
     corpus = load_corpus(dataset, cache)
     filters = {
-        name: construct(one, f"evaluation.slices.{name}", Filter, config.allow_targets) for name, one in slices.items()
+        name: construct(node, f"evaluation.slices.{name}", Filter, config.allow_targets)
+        for name, node in slices.items()
     }
-    verdicts = {name: apply_filter(one, corpus, cache, f"evaluation.slices.{name}") for name, one in filters.items()}
-    known = held_out_rows(corpus, config.evaluation.max_rows)
-    rows = known.get(config.split)
+    verdicts = {
+        name: apply_filter(filter_, corpus, cache, f"evaluation.slices.{name}") for name, filter_ in filters.items()
+    }
+    splits = select_held_out_rows(corpus, config.evaluation.max_rows)
+    rows = splits.get(config.split)
     if rows is None or not rows.num_rows:
-        others = ", ".join(name for name, some in known.items() if some.num_rows) or "none"
-        raise WinnowError(f"{dataset.name} has no row in its {config.split} split. It has {others}.", "split")
-    return HeldOut(rows, slices_of(rows, verdicts))
+        available = ", ".join(name for name, table in splits.items() if table.num_rows) or "none"
+        raise WinnowError(
+            f"the {config.split} split of {dataset.name} has no rows. Splits with rows: {available}.", "split"
+        )
+    return EvaluationRows(rows, build_slice_masks(rows, verdicts))
 
 
-def _of_first_run(contenders: Sequence[Contender], key: str) -> Any:
-    return next((one.tree[key] for one in contenders if one.tree is not None and key in one.tree), None)
+def _read_from_first_run(models: Sequence[ModelReference], key: str) -> Any:
+    return next((model.tree[key] for model in models if model.tree is not None and key in model.tree), None)

@@ -1,4 +1,4 @@
-"""A study as a folder for a paper's appendix, with a script that makes it all again."""
+"""`winnow export`: writes a study as a folder for a paper's appendix, with a script that reproduces it."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ from typing import TYPE_CHECKING, Any
 import yaml
 from rich.console import Console
 
-from winnow.commands.rerun import PACKAGES, PATCH, defaults_notice
+from winnow.commands.rerun import PACKAGES, PATCH, format_defaults_note
 from winnow.comparison import CollectedStudy, Comparison, analyze, collect_study
 from winnow.config import ExportConfig, TrainConfig, construct, defaults_of_now, read_cell
 from winnow.errors import WinnowError
 from winnow.reporting import write_comparison_report
 from winnow.run.components import check_store
 from winnow.studies import InProcess
-from winnow.studies.execution import print_failures, run_plan
-from winnow.studies.joining import declared_run
 from winnow.studies.plan import plan_jobs
+from winnow.studies.plan_runner import print_failures, run_plan
+from winnow.studies.shared_study import track_study_run
 from winnow.studies.study_cell import build_study_cells
 from winnow.tracking import Store, attempts, close_stale_runs, keys
 from winnow.tracking.query import artifact_text
@@ -29,20 +29,20 @@ from winnow.tracking.query import artifact_text
 if TYPE_CHECKING:
     from mlflow import MlflowClient
 
-SUMS = "SHA256SUMS"
+CHECKSUMS = "SHA256SUMS"
 DECLARED = (
     "primary_metric", "secondary_metrics", "equivalence_margin", "block_by_seed", "arms", "baseline", "filter",
     "control", "ablations", "seeds", "max_steps", "filter_words", "probe_words",
 )  # fmt: skip
-OF_THE_MACHINE = ("tracking", "output_dir")
-"""Parts of a configuration that say where things are kept and nothing about what is computed."""
+MACHINE_KEYS = ("tracking", "output_dir")
+"""Configuration keys that name storage locations and do not affect the results."""
 
-REMAKE = '''"""Make this study again: check the files, train every cell, compare, and set each number beside the first.
+REMAKE = '''"""Reproduce this study: check the files, train every cell, compare the arms, and check every number.
 
     python remake.py [FOLDER]
 
-It needs Winnow and the packages in constraints.txt, and the data files where configs/ names them. The exit code is 0
-where every number is equal.
+It needs Winnow, the packages in constraints.txt, and the data files at the paths in configs/. The exit code is 0 if
+every number is identical.
 """
 
 import sys
@@ -58,61 +58,61 @@ README = """# {study}: {word}
 
 {sentences}
 
-| here | what it is |
+| file | contents |
 |---|---|
-| `report.html`, `report.md` | the comparison, to read |
-| `comparison.json` | every number of it |
-| `tables/` | the tables as CSV with every digit, as Markdown and as LaTeX (booktabs) |
+| `report.html`, `report.md` | the comparison report |
+| `comparison.json` | every number of the comparison |
+| `tables/` | the tables as CSV in full precision, as Markdown and as LaTeX (booktabs) |
 | `figures/` | the figures as SVG and PNG |
-| `declaration.json` | what was declared before the first run |
-| `seeds.csv` | every training: arm, seed, run id and fingerprints |
-| `configs/` | the whole configuration of every training |
+| `declaration.json` | the declaration, stored before the first run |
+| `seeds.csv` | every training run: arm, seed, run id and fingerprints |
+| `configs/` | the full configuration of every training run |
 | `constraints.txt` | the installed packages, for `pip install -c constraints.txt` |
-| `code/` | the commit, and the changes to it that were not committed |
-| `remake.py` | makes all of it again and says whether the numbers are equal |
+| `code/` | the commit and the uncommitted changes |
+| `remake.py` | reproduces the study and checks that the numbers are identical |
 | `SHA256SUMS` | checksums, for `sha256sum -c SHA256SUMS` |
 """
 
 
 def run_export(config: ExportConfig, console: Console) -> Path:
-    """Write a study's folder for an appendix, and return it.
+    """Write the export of a study and return its folder.
 
     Raises:
-        WinnowError: The study is unknown or has no finished run (key ``study``), or the folder holds something
-            already (key ``folder``).
+        WinnowError: The study is unknown or has no finished run (key ``study``), or the folder contains other files
+            (key ``folder``).
     """
     store = construct(config.tracking, "tracking", Store, config.allow_targets)
     folder = config.folder or config.output_dir / config.study / "export"
-    if folder.exists() and any(folder.iterdir()) and not (folder / SUMS).exists():
-        raise WinnowError(f"{folder} holds files that are no export. Choose an empty folder.", "folder")
+    if folder.exists() and any(folder.iterdir()) and not (folder / CHECKSUMS).exists():
+        raise WinnowError(f"{folder} contains files that are not an export. Choose an empty folder.", "folder")
     study = collect_study(store.tracking_uri, config.study)
     comparison = analyze(study)
     write_comparison_report(comparison, study, folder)
     client = store.client()
-    lost = _write_runs(client, study, folder)
+    missing = _write_runs(client, study, folder)
     sentences = "\n".join(comparison.verdict.sentences)
-    told = README.format(study=study.name, word=comparison.verdict.word, sentences=sentences)
+    readme = README.format(study=study.name, word=comparison.verdict.word, sentences=sentences)
     declaration = {name: value for name, value in asdict(study.declaration).items() if name in DECLARED}
-    _write(folder / "README.md", told)
+    _write(folder / "README.md", readme)
     _write(folder / "remake.py", REMAKE)
     _write(folder / "declaration.json", json.dumps({"study": study.name, **declaration}, indent=2) + "\n")
-    _write_sums(folder)
-    console.print(f"{len(study.cells)} trainings, {len(comparison.findings)} contrasts: {folder}")
-    for one in lost:
-        console.print(f"[yellow]left out[/yellow]  {one}")
+    _write_checksums(folder)
+    console.print(f"{len(study.cells)} training runs, {len(comparison.findings)} contrasts: {folder}")
+    for description in missing:
+        console.print(f"[yellow]missing[/yellow]  {description}")
     return folder
 
 
 def _write_runs(client: MlflowClient, study: CollectedStudy, folder: Path) -> list[str]:
-    """Write what every training was made of, and return what is gone from the store."""
-    rows, lost, commits, patch, installed = [], [], set(), "", ""
+    """Write the configuration and environment of every training run; return descriptions of missing artifacts."""
+    rows, missing, commits, patch, installed = [], [], set(), "", ""
     for cell in study.cells:
         name = f"{cell.arm}-seed-{cell.seed}.yaml"
         text = artifact_text(client, cell.run_id, keys.CONFIG)
         if text is None:
-            lost.append(f"the configuration of {cell.arm} seed {cell.seed}, whose artifact {keys.CONFIG} is gone")
+            missing.append(f"the configuration of {cell.arm} seed {cell.seed}: artifact {keys.CONFIG} was not found")
         else:
-            tree = {key: value for key, value in yaml.safe_load(text).items() if key not in OF_THE_MACHINE}
+            tree = {key: value for key, value in yaml.safe_load(text).items() if key not in MACHINE_KEYS}
             _write(folder / "configs" / name, yaml.safe_dump(tree, sort_keys=False, allow_unicode=True))
         tags = [cell.tags.get(tag, "") for tag in (keys.CELL, keys.CORPUS, keys.TOKENIZER, keys.HELD_OUT)]
         rows.append([cell.arm, cell.seed, cell.run_id, *tags])
@@ -123,13 +123,13 @@ def _write_runs(client: MlflowClient, study: CollectedStudy, folder: Path) -> li
         writer = csv.writer(stream, lineterminator="\n")
         writer.writerow(["arm", "seed", "run_id", "cell", "corpus", "tokenizer", "held_out"])
         writer.writerows(rows)
-    # The package itself is not on an index under its own name.
-    kept = [line for line in installed.splitlines() if not line.startswith("winnow==")]
-    _write(folder / "constraints.txt", "\n".join(kept) + "\n")
+    # Winnow itself is not on a package index.
+    requirements = [line for line in installed.splitlines() if not line.startswith("winnow==")]
+    _write(folder / "constraints.txt", "\n".join(requirements) + "\n")
     _write(folder / "code/commit.txt", "\n".join(sorted(commits)) + "\n")
     if patch:
         _write(folder / "code/uncommitted.patch", patch + "\n")
-    return lost
+    return missing
 
 
 def _write(file: Path, text: str) -> None:
@@ -137,32 +137,32 @@ def _write(file: Path, text: str) -> None:
     file.write_text(text, encoding="utf-8")
 
 
-def _sum(file: Path) -> str:
+def _checksum(file: Path) -> str:
     return hashlib.sha256(file.read_bytes()).hexdigest()
 
 
-def _write_sums(folder: Path) -> None:
-    files = sorted(file for file in folder.rglob("*") if file.is_file() and file.name != SUMS)
-    _write(folder / SUMS, "".join(f"{_sum(file)}  {file.relative_to(folder).as_posix()}\n" for file in files))
+def _write_checksums(folder: Path) -> None:
+    files = sorted(file for file in folder.rglob("*") if file.is_file() and file.name != CHECKSUMS)
+    _write(folder / CHECKSUMS, "".join(f"{_checksum(file)}  {file.relative_to(folder).as_posix()}\n" for file in files))
 
 
 def remake(folder: Path, output: Path) -> int:
-    """Make an exported study again, and print number by number whether it is equal.
+    """Reproduce an exported study and print every number that differs.
 
-    Cells that finished in an earlier call with the same output are kept, and interrupted ones resume.
+    Cells that finished in an earlier call with the same output folder are skipped, and interrupted cells resume.
 
     Args:
-        folder: What :func:`run_export` wrote.
-        output: Where the new store, models and comparison go.
+        folder: The folder that :func:`run_export` wrote.
+        output: The folder for the new store, models and comparison.
 
     Returns:
-        0 if the numbers are equal, 1 if some differ or a cell failed.
+        0 if all numbers are identical, 1 if some differ or a cell failed.
 
     Raises:
-        WinnowError: A file of the folder is not the one that was exported.
+        WinnowError: A file in the folder is missing or has changed since the export.
     """
     console = Console(highlight=False)
-    _check_sums(folder)
+    _check_checksums(folder)
     output = output.resolve()
     store = Store(uri=f"sqlite:///{output}/mlflow.db", artifacts=str(output / "artifacts"))
     check_store(store)
@@ -170,15 +170,17 @@ def remake(folder: Path, output: Path) -> int:
     name = declaration["study"]
     tracking = {"_target_": "winnow.tracking.Store", "uri": store.uri, "artifacts": store.artifacts}
     trees = [yaml.safe_load(file.read_text(encoding="utf-8")) for file in sorted((folder / "configs").glob("*.yaml"))]
-    here = {"tracking": tracking, "output_dir": str(output)}
-    cells = [read_cell({**tree, **here}, [], TrainConfig) for tree in trees]
-    added = [defaults_of_now({**tree, **here}, cell.tree) for tree, cell in zip(trees, cells, strict=True)]
-    if filled := list(dict.fromkeys(key for names in added for key in names)):
-        console.print(f"[yellow]note[/yellow]  {defaults_notice(filled)}", soft_wrap=True)
+    local_settings = {"tracking": tracking, "output_dir": str(output)}
+    cells = [read_cell({**tree, **local_settings}, [], TrainConfig) for tree in trees]
+    filled_keys = [
+        defaults_of_now({**tree, **local_settings}, cell.tree) for tree, cell in zip(trees, cells, strict=True)
+    ]
+    if filled := list(dict.fromkeys(key for names in filled_keys for key in names)):
+        console.print(f"[yellow]note[/yellow]  {format_defaults_note(filled)}", soft_wrap=True)
     grid = build_study_cells(cells)
     experiment = store.experiment(name)
     close_stale_runs(store, experiment)
-    with declared_run(store, f"{name} (remade)", declaration, output / name) as parent:
+    with track_study_run(store, f"{name} (reproduced)", declaration, output / name) as parent:
         plan = plan_jobs(grid, attempts(store, experiment), parent.run_id)
         failures = run_plan(grid, plan, InProcess(), store, console)
     if failures:
@@ -187,38 +189,43 @@ def remake(folder: Path, output: Path) -> int:
     study = collect_study(store.tracking_uri, name)
     comparison = analyze(study)
     write_comparison_report(comparison, study, output / "comparison")
-    first = json.loads((folder / "comparison.json").read_text(encoding="utf-8"))
-    return 1 if _differences(first, comparison, console) else 0
+    original = json.loads((folder / "comparison.json").read_text(encoding="utf-8"))
+    return 1 if _print_differences(original, comparison, console) else 0
 
 
-def _check_sums(folder: Path) -> None:
-    lines = (folder / SUMS).read_text(encoding="utf-8").splitlines()
+def _check_checksums(folder: Path) -> None:
+    lines = (folder / CHECKSUMS).read_text(encoding="utf-8").splitlines()
     entries = [line.partition("  ") for line in lines]
-    changed = [name for known, _, name in entries if not (folder / name).is_file() or _sum(folder / name) != known]
+    changed = [
+        name for checksum, _, name in entries if not (folder / name).is_file() or _checksum(folder / name) != checksum
+    ]
     if changed:
         raise WinnowError(
-            f"{', '.join(changed)} in {folder} changed since the export, or are gone; export again.", SUMS
+            f"files in {folder} changed since the export or are missing: {', '.join(changed)}. Export the study again.",
+            CHECKSUMS,
         )
 
 
-def _differences(first: dict[str, Any], made: Comparison, console: Console) -> int:
-    """Print each arm's scores and each contrast's numbers beside the first ones, and count those that differ."""
-    now = json.loads(json.dumps(made.as_dict()))
+def _print_differences(original: dict[str, Any], comparison: Comparison, console: Console) -> int:
+    """Print each number of an arm or a contrast that differs from the original, and return how many differ."""
+    now = json.loads(json.dumps(comparison.as_dict()))
     pairs = {
-        f"{arm}, mean": (told["mean"], now["arms"].get(arm, {}).get("mean")) for arm, told in first["arms"].items()
+        f"{arm}, mean": (scores["mean"], now["arms"].get(arm, {}).get("mean"))
+        for arm, scores in original["arms"].items()
     }
-    again = {(one["metric"], one["a"], one["b"]): one for one in now["contrasts"]}
-    for told in first["contrasts"]:
-        found = again.get((told["metric"], told["a"], told["b"]), {})
-        place = f"{told['metric']}, {told['a']} - {told['b']}"
+    contrasts = {(contrast["metric"], contrast["a"], contrast["b"]): contrast for contrast in now["contrasts"]}
+    for contrast in original["contrasts"]:
+        metric, a, b = contrast["metric"], contrast["a"], contrast["b"]
+        reproduced = contrasts.get((metric, a, b), {})
         pairs |= {
-            f"{place}, {key}": (told[key], found.get(key)) for key in ("difference", "ci_low", "ci_high", "p_holm")
+            f"{metric}, {a} - {b}, {key}": (contrast[key], reproduced.get(key))
+            for key in ("difference", "ci_low", "ci_high", "p_holm")
         }
-    wrong = 0
-    for place, (then, value) in pairs.items():
-        if then != value:
-            wrong += 1
-            console.print(f"differs  {place}: then {then}, now {value}")
-    told = f"all {len(pairs)} numbers are equal" if not wrong else f"{wrong} of {len(pairs)} numbers differ"
-    console.print(f"{told}; verdict then {first['verdict']['word']}, now {made.verdict.word}")
-    return wrong
+    different = {name: values for name, values in pairs.items() if values[0] != values[1]}
+    for name, (before, after) in different.items():
+        console.print(f"differs  {name}: original {before}, reproduced {after}")
+    total = len(pairs)
+    result = f"{len(different)} of {total} numbers differ" if different else f"all {total} numbers are identical"
+    words = original["verdict"]["word"], comparison.verdict.word
+    console.print(f"{result}; verdict: original {words[0]}, reproduced {words[1]}")
+    return len(different)

@@ -1,4 +1,4 @@
-"""`winnow fill`: what models put at the masks of one sentence, side by side."""
+"""`winnow fill`: prints the words that models predict for the masks of one sentence, side by side."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from winnow.commands.model_lookup import find_contenders, load_contender
+from winnow.commands.model_lookup import load_model, resolve_models
 from winnow.config import FillConfig, construct
 from winnow.errors import WinnowError
 from winnow.formatting import format_bar
@@ -19,38 +19,41 @@ Ranked = Sequence[tuple[str, float]]
 
 
 def run_fill(text: str, config: FillConfig, console: Console, as_json: bool = False) -> None:
-    """Ask every model for the words behind the masks of a sentence, and print them ranked, with bars or as JSON.
+    """Predict the words at the masks of a sentence with every model; print them ranked, with bars or as JSON.
 
     Raises:
-        WinnowError: The sentence has no mask or too many, or a model cannot be had.
+        WinnowError: The sentence has no mask or too many masks, or a model cannot be loaded.
     """
     from winnow.evaluation import fill_masks
     from winnow.evaluation.mask_predictions import mask_error
 
-    if fault := mask_error(text):
-        raise WinnowError(fault, "text")
+    if error := mask_error(text):
+        raise WinnowError(error, "text")
     store = construct(config.tracking, "tracking", Store, config.allow_targets)
     fills: dict[str, list[Ranked]] = {}
-    for place, contender in enumerate(find_contenders(config.models, store)):
-        loaded = load_contender(contender, place)
-        fills[contender.label] = [*fill_masks(text, loaded.model, loaded.tokenizer, config.top_k)]
+    for position, model in enumerate(resolve_models(config.models, store)):
+        loaded = load_model(model, position)
+        fills[model.label] = [*fill_masks(text, loaded.model, loaded.tokenizer, config.top_k)]
     if as_json:
-        print(json.dumps({"text": text, "models": _plain(fills)}, indent=2, ensure_ascii=False))
+        print(json.dumps({"text": text, "models": _to_json_records(fills)}, indent=2, ensure_ascii=False))
         return
     console.print(escape(text), style="bold")
     masks = len(next(iter(fills.values())))
     for mask in range(masks):
         if masks > 1:
             console.print(f"\nmask {mask + 1}")
-        console.print(_side_by_side({label: found[mask] for label, found in fills.items()}))
+        console.print(_build_fill_table({label: ranked[mask] for label, ranked in fills.items()}))
 
 
-def _plain(fills: Mapping[str, Sequence[Ranked]]) -> list[dict[str, object]]:
+def _to_json_records(fills: Mapping[str, Sequence[Ranked]]) -> list[dict[str, object]]:
     return [
         {
             "model": label,
             "masks": [
-                [{"rank": rank, "word": word, "probability": share} for rank, (word, share) in enumerate(ranked, 1)]
+                [
+                    {"rank": rank, "word": word, "probability": probability}
+                    for rank, (word, probability) in enumerate(ranked, 1)
+                ]
                 for ranked in masks
             ],
         }
@@ -58,20 +61,22 @@ def _plain(fills: Mapping[str, Sequence[Ranked]]) -> list[dict[str, object]]:
     ]
 
 
-def _side_by_side(fills: Mapping[str, Ranked]) -> Table:
-    """Return one mask's words as a table: a row a rank, for each model the word, its probability and a bar."""
+def _build_fill_table(fills: Mapping[str, Ranked]) -> Table:
+    """Build the table of one mask: one row per rank, and per model the word, its probability and a bar."""
     table = Table(box=None, padding=(0, 1), header_style="bold")
     table.add_column("", justify="right", style="dim")
     for label in fills:
         table.add_column(escape(label), no_wrap=True)
-    longest = max(share for ranked in fills.values() for _, share in ranked)
+    highest = max(probability for ranked in fills.values() for _, probability in ranked)
     width = max(len(word) for ranked in fills.values() for word, _ in ranked)
     for rank in range(max(map(len, fills.values()))):
         cells = [str(rank + 1)]
         for ranked in fills.values():
             if rank < len(ranked):
-                word, share = ranked[rank]
-                cells.append(f"{escape(word):<{width}} {share:.3f} [cyan]{format_bar(share / longest):<12}[/cyan]")
+                word, probability = ranked[rank]
+                cells.append(
+                    f"{escape(word):<{width}} {probability:.3f} [cyan]{format_bar(probability / highest):<12}[/cyan]"
+                )
             else:
                 cells.append("")
         table.add_row(*cells)

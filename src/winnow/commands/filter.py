@@ -1,6 +1,6 @@
-"""`winnow filter` as a tracked run; read it from top to bottom.
+"""`winnow filter`: applies a filter to a dataset as a tracked run.
 
-corpus -> plan -> verdicts -> statistics -> report
+Stages: corpus -> plan -> verdicts -> statistics -> report
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ from winnow.filters import Filter, Verdicts, compute_filter_statistics, save_dro
 from winnow.reporting import write_filter_report
 from winnow.run import log_run
 from winnow.run.components import check_store
-from winnow.run.corpora import load_corpus
-from winnow.run.overview import funnel, print_plan, print_verdicts
+from winnow.run.corpus_loader import load_corpus
+from winnow.run.overview import format_funnel, print_scoring_plan, print_verdicts
 from winnow.tracking import Store, TrackedRun, keys, track
 
 EXPERIMENT: Final = "filters"
@@ -30,13 +30,13 @@ _FLUSH_SECONDS = 1.0
 
 
 def run_filter(cell: Cell[FilterConfig], console: Console) -> Path:
-    """Judge every row of a dataset by a filter, print what it did, and write verdicts, rows and report.
+    """Apply a filter to every row of a dataset; print a summary and write the verdicts, the rows and a report.
 
-    While rows are read and judged, the shares of rows that fail integrity checks (``rows/failing_integrity``, by rows
-    read) and of rows that are kept (``rows/kept``, by rows judged) go to the store.
+    Progress is logged to the store: the fraction of rows that fail integrity checks (``rows/failing_integrity``, by
+    rows read) and the fraction of rows that are kept (``rows/kept``, by rows filtered).
 
     Returns:
-        The folder written to.
+        The folder of the results.
     """
     config = cell.config
     dataset = construct(config.dataset, "dataset", Dataset, config.allow_targets)
@@ -45,58 +45,60 @@ def run_filter(cell: Cell[FilterConfig], console: Console) -> Path:
     check_store(store)
     title, cache = f"{dataset.name}-{selection.name}", config.output_dir / "cache"
     with track(store, store.experiment(EXPERIMENT), title, {keys.KIND: "filter"}) as run:
-        _check(dataset, selection)
-        log_run.record_configuration(run, cell)
+        _check_components(dataset, selection)
+        log_run.log_configuration(run, cell)
         corpus = load_corpus(dataset, cache)
-        log_run.record_corpus(run, corpus)
+        log_run.log_corpus(run, corpus)
         rows = corpus.table.num_rows
         run.log_dataset(dataset.name, corpus.fingerprint, "filter", rows, {"sources": corpus.sources})
         plan = selection.plan(corpus, cache)
-        print_plan(console, plan, selection.mode == "short_circuit")
-        verdicts = _judge(run, selection, corpus, cache)
-        found = compute_filter_statistics(verdicts, corpus)
+        print_scoring_plan(console, plan, selection.mode == "short_circuit")
+        verdicts = _apply_filter(run, selection, corpus, cache)
+        statistics = compute_filter_statistics(verdicts, corpus)
         folder = config.output_dir / "filters" / title
         verdicts.save(folder)
-        save_statistics(found, folder)
+        save_statistics(statistics, folder)
         save_kept(selection.select(corpus.split("train"), verdicts, seed=0), folder)
         save_dropped(verdicts.dropped_rows(corpus), folder)
-        log_run.record_verdicts(run, verdicts, corpus, found)
-        report = write_filter_report(verdicts, corpus, found, selection.signals, folder, plan)
+        log_run.log_verdicts(run, verdicts, corpus, statistics)
+        report = write_filter_report(verdicts, corpus, statistics, selection.signals, folder, plan)
         for file in (report, folder / "statistics.json", folder / "dropped.parquet"):
             run.log_file(file, "filter")
         run.log_folder(folder / "figures", "filter/figures")
-    console.print(f"{dataset.name}: {funnel(corpus.funnel)}")
+    console.print(f"{dataset.name}: {format_funnel(corpus.funnel)}")
     for name, counts in corpus.integrity.items():
         console.print(f"check {name}: {counts['failed']:,} of {counts['rows']:,} rows fail ({counts['action']})")
-    print_verdicts(console, verdicts.summary(), found)
+    print_verdicts(console, verdicts.summary(), statistics)
     console.print(f"Verdicts, kept rows and dropped rows with their reasons: {folder}")
     console.print(f"Report: {report}")
     return folder
 
 
-def _check(dataset: Dataset, selection: Filter) -> None:
+def _check_components(dataset: Dataset, selection: Filter) -> None:
     checks = {"dataset": dataset.check(), "filter": selection.check()}
-    if faults := [fault.under(key) for key, found in checks.items() for fault in found]:
-        raise WinnowErrors(faults)
+    if errors := [error.under(key) for key, component_errors in checks.items() for error in component_errors]:
+        raise WinnowErrors(errors)
 
 
-def _judge(run: TrackedRun, selection: Filter, corpus: Corpus, cache: Path) -> Verdicts:
+def _apply_filter(run: TrackedRun, selection: Filter, corpus: Corpus, cache: Path) -> Verdicts:
     try:
-        return selection.compute_verdicts(corpus, cache, on_batch=_told_to(run))
+        return selection.compute_verdicts(corpus, cache, on_batch=_log_progress_to(run))
     except WinnowError as error:
         raise error.under("filter") from error
 
 
-def _told_to(run: TrackedRun) -> Callable[[int, int], None]:
-    """Return what tells a run how many rows are judged and kept so far, and shows it about once a second."""
-    begun = sent = time.monotonic()
+def _log_progress_to(run: TrackedRun) -> Callable[[int, int], None]:
+    """Return a callback that logs the number of filtered and kept rows, and flushes about once per second."""
+    started = flushed = time.monotonic()
 
-    def tell(judged: int, kept: int) -> None:
-        nonlocal sent
+    def log_progress(filtered: int, kept: int) -> None:
+        nonlocal flushed
         now = time.monotonic()
-        run.log_metrics({"rows/kept": kept / judged, "rows/per_second": judged / max(now - begun, 1e-3)}, judged)
-        if now - sent >= _FLUSH_SECONDS:
+        run.log_metrics(
+            {"rows/kept": kept / filtered, "rows/per_second": filtered / max(now - started, 1e-3)}, filtered
+        )
+        if now - flushed >= _FLUSH_SECONDS:
             run.flush()
-            sent = now
+            flushed = now
 
-    return tell
+    return log_progress

@@ -1,4 +1,4 @@
-"""What `scripts/train.py` adds to a plain Hydra app: the search path, all configuration errors together, one run."""
+"""The Hydra app behind `scripts/train.py`: extends the search path, checks the configuration and trains one model."""
 
 from __future__ import annotations
 
@@ -28,14 +28,14 @@ from winnow.config.search_path import initialized_hydra, searchpath_override, us
 from winnow.errors import WinnowError
 
 OBJECTIVE = "validation/all/loss"
-"""The score that a job returns, for sweepers to minimize."""
+"""The score that a job returns for a sweeper to minimize."""
 
 
 class LocalConf(SearchPathPlugin):
-    """Adds a local `./conf` to the search path, after Winnow's own configuration."""
+    """Appends a local `./conf` folder to the search path, after Winnow's configuration."""
 
     def manipulate_search_path(self, search_path: ConfigSearchPath) -> None:
-        """Append the folder."""
+        """Append the local folder."""
         for folder in user_folders():
             search_path.append("local", f"file://{folder}")
 
@@ -47,7 +47,7 @@ class RunError(CompactHydraException):
 def run_app(app: Callable[[], None], arguments: Sequence[str]) -> int:
     """Run a Hydra app for training and return its exit code.
 
-    Hydra stops at the first configuration error, so all of them are looked for before it starts.
+    Hydra stops at the first configuration error, so all runs are checked before it starts.
     """
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # must be set before torch is loaded
     register_defaults()
@@ -65,68 +65,73 @@ def run_app(app: Callable[[], None], arguments: Sequence[str]) -> int:
 
 
 def train_once(config: DictConfig) -> float:
-    """Train and evaluate the run that Hydra composed, and return its validation loss.
+    """Train and evaluate the model that Hydra composed, and return its validation loss.
 
     Raises:
         RunError: The configuration is invalid, or the run failed for a reason that the user can fix.
     """
     from rich.console import Console
 
-    from winnow.run.pipeline import run_single
-    from winnow.studies.isolation import unchanged_process
+    from winnow.run.pipeline import run_single_cell
+    from winnow.studies.process_state import preserve_process_state
 
-    logging.getLogger("alembic").setLevel(logging.WARNING)  # which Hydra would print and write to the log file
+    logging.getLogger("alembic").setLevel(logging.WARNING)  # otherwise Hydra prints its messages
     tree: Any = OmegaConf.to_container(config, resolve=True)
     try:
         if HydraConfig.get().mode == RunMode.MULTIRUN:
             _check_devices(tree["trainer"])
         cell = read_cell(tree, list(HydraConfig.get().overrides.task), TrainConfig)
-        with unchanged_process():
-            scores = run_single(cell, Console(highlight=False))
+        with preserve_process_state():
+            scores = run_single_cell(cell, Console(highlight=False))
     except WinnowError as error:
         raise RunError(format_error(error)) from error
     return scores.get(OBJECTIVE, float("nan"))  # only the first process of a distributed run has scores
 
 
 def _check_devices(trainer: dict[str, Any]) -> None:
-    """Raise for a distributed run in a multirun, since Lightning starts the whole command again for each process."""
-    several = trainer.get("devices") not in (None, 1, "1", "auto") or trainer.get("strategy", "auto") != "auto"
-    if several:
-        told = "each process of a distributed run would start the whole multirun again. Use winnow train -m with"
-        raise WinnowError(f"{told} launcher=torchrun, or start one run at a time.", "trainer.devices")
+    """Raise an error for a distributed run in a multirun: Lightning restarts the full command in each process."""
+    is_distributed = trainer.get("devices") not in (None, 1, "1", "auto") or trainer.get("strategy", "auto") != "auto"
+    if is_distributed:
+        raise WinnowError(
+            "each process of a distributed run would start the full multirun again. Use winnow train -m with "
+            "launcher=torchrun, or start one run at a time.",
+            "trainer.devices",
+        )
 
 
 def check_arguments(arguments: Sequence[str]) -> None:
-    """Compose and validate every run that the arguments ask for, unless they only print something.
+    """Compose and validate every run that the arguments request, unless they only print something.
 
     Raises:
         WinnowErrors: All configuration errors of all runs.
     """
-    options, _ = _parser().parse_known_args(arguments)
+    options, _ = _build_parser().parse_known_args(arguments)
     config_dirs = _config_dirs(options)
     if options.only_prints or options.config_path or config_dirs is None:
         return
     with initialized_hydra():
         settings = _hydra_settings(options, config_dirs)
     if settings is None:
-        return  # Hydra reports what is wrong with its own settings
-    own = [text for text in options.overrides if not is_readable(text, []) or is_used(text, "train", [])]
+        return  # Hydra reports errors in its own settings
+    overrides = [text for text in options.overrides if not is_readable(text, []) or is_used(text, "train", [])]
     is_multirun = options.multirun or settings.mode == RunMode.MULTIRUN
     if is_multirun and not settings.sweeper._target_.endswith(".BasicSweeper"):
-        # A search draws its values later, and each of its runs checks them.
-        own = [text for text in own if not (is_readable(text, []) and parse(text).is_sweep_override())]
+        # A search samples its values later; each of its runs checks them.
+        overrides = [text for text in overrides if not (is_readable(text, []) and parse(text).is_sweep_override())]
         is_multirun = False
     if not is_multirun:
-        own.append("hydra.mode=RUN")
-    cells, _ = compose_cells(options.config_name, TrainConfig, own, is_multirun, config_dirs)
+        overrides.append("hydra.mode=RUN")
+    cells, _ = compose_cells(options.config_name, TrainConfig, overrides, is_multirun, config_dirs)
     for cell in cells if is_multirun else ():
         _check_devices(cell.config.trainer)
     if any(text.startswith(f"{ablation.KEY}=") for cell in cells for text in cell.overrides):
-        raise WinnowError("ablations are runs of their own. Use winnow train, which adds them.", ablation.KEY)
+        raise WinnowError(
+            "ablations add further arms, which this script does not support. Use winnow train.", ablation.KEY
+        )
 
 
 def _config_dirs(options: argparse.Namespace) -> list[Path] | None:
-    """Return the folders that the arguments add to the search path, or `None` if they add something else."""
+    """Return the folders that the arguments add to the search path, or `None` if they add another kind of source."""
     texts = [text for text in options.overrides if is_readable(text, [])]
     paths = [path for text in texts if parse(text).key_or_group == "hydra.searchpath" for path in parse(text).value()]
     if any("://" in path and not path.startswith("file://") for path in paths):
@@ -135,18 +140,18 @@ def _config_dirs(options: argparse.Namespace) -> list[Path] | None:
 
 
 def _hydra_settings(options: argparse.Namespace, config_dirs: Sequence[Path]) -> Any:
-    """Return Hydra's own configuration, or `None` if that cannot be composed."""
+    """Return the `hydra` configuration, or `None` if it cannot be composed."""
     fixed = [text for text in options.overrides if is_readable(text, []) and not parse(text).is_sweep_override()]
     only_hydra = [text for text in fixed if parse(text).is_hydra_override()]
-    for overrides in (fixed, only_hydra):  # the second if other overrides have errors
+    for overrides in (fixed, only_hydra):  # the second set is used if other overrides have errors
         with suppress(Exception):
-            given = [*searchpath_override(config_dirs), *overrides]
-            return compose(options.config_name, given, return_hydra_config=True).hydra
+            all_overrides = [*searchpath_override(config_dirs), *overrides]
+            return compose(options.config_name, all_overrides, return_hydra_config=True).hydra
     return None
 
 
-def _parser() -> argparse.ArgumentParser:
-    """Return a parser of the options of Hydra's command line that decide what is composed."""
+def _build_parser() -> argparse.ArgumentParser:
+    """Return a parser for the Hydra options that determine what is composed."""
     parser = argparse.ArgumentParser(add_help=False)
     parser.add_argument("overrides", nargs="*")
     parser.add_argument("--multirun", "-m", action="store_true")

@@ -1,4 +1,4 @@
-"""The keys of a command's configuration for its `--help`, read from the schema and from `conf/`."""
+"""Lists the configuration keys of a command for its `--help`, from the schema and from `conf/`."""
 
 from __future__ import annotations
 
@@ -36,8 +36,8 @@ WIDTH = 100
 
 
 @dataclass(frozen=True)
-class Key:
-    """A key of a configuration: its name, default, type, and what it means."""
+class ConfigKey:
+    """A configuration key with its default, type and meaning."""
 
     name: str
     default: str
@@ -45,16 +45,16 @@ class Key:
     meaning: str
 
 
-def describe_keys(command: str) -> str:
-    """Return each key with its default, type and meaning."""
-    lines = ["keys, as KEY=DEFAULT (type); --choices lists what each config group offers:"]
-    for key in keys_of(command):
+def format_keys(command: str) -> str:
+    """Format each key with its default, type and meaning."""
+    lines = ["keys, as KEY=DEFAULT (type); --choices lists the choices of each config group:"]
+    for key in list_keys(command):
         lines.append(f"  {key.name}={key.default}  ({key.type})".replace("=???", "=VALUE"))
         lines.append(textwrap.fill(key.meaning, WIDTH, initial_indent=" " * 6, subsequent_indent=" " * 6))
     return "\n".join(lines) + "\n"
 
 
-def keys_of(command: str) -> list[Key]:
+def list_keys(command: str) -> list[ConfigKey]:
     """Return the keys of a command's configuration, in the order of its schema."""
     schema = SCHEMAS[command]
     root = "store" if schema is config.StoreConfig else command
@@ -65,9 +65,9 @@ def keys_of(command: str) -> list[Key]:
     return list(_keys(schema, "", {**tree, **groups}, groups))
 
 
-def _keys(schema: type[Any], prefix: str, defaults: Mapping[str, Any], groups: Collection[str]) -> Iterator[Key]:
-    # What several commands share is documented once, where they all train from.
-    meanings = {**documented(config.TrainConfig), **documented(schema)}
+def _keys(schema: type[Any], prefix: str, defaults: Mapping[str, Any], groups: Collection[str]) -> Iterator[ConfigKey]:
+    # Keys that several commands share are documented once, in the schema of `winnow train`.
+    meanings = {**read_field_docs(config.TrainConfig), **read_field_docs(schema)}
     for name, field in fields_of(schema).items():
         annotation: Any = field.annotation
         is_nested = dataclasses.is_dataclass(annotation)
@@ -78,35 +78,37 @@ def _keys(schema: type[Any], prefix: str, defaults: Mapping[str, Any], groups: C
         default = yaml.safe_dump(defaults.get(name, value), default_flow_style=True, width=WIDTH)
         default = default.removesuffix("...\n").strip().strip("'")
         meaning = meanings.get(name, "")
-        type_name = _type_name(annotation) + _bounds(field.metadata)
-        yield Key(f"{prefix}{name}", default, "config group" if name in groups else type_name, meaning)
+        type_name = _format_type(annotation) + _format_bounds(field.metadata)
+        yield ConfigKey(f"{prefix}{name}", default, "config group" if name in groups else type_name, meaning)
 
 
-def documented(schema: type[Any]) -> dict[str, str]:
+def read_field_docs(schema: type[Any]) -> dict[str, str]:
     """Return the first sentence about each field in the `Attributes:` section of a schema."""
     section = (inspect.getdoc(schema) or "").partition("Attributes:\n")[2]
     entries = re.findall(r"^    (\w+): (.*(?:\n {8}.*)*)", section, re.MULTILINE)
     return {name: re.split(r"(?<=\.)\s", " ".join(text.split()))[0] for name, text in entries}
 
 
-def _type_name(annotation: Any) -> str:
-    origin, parts = typing.get_origin(annotation), typing.get_args(annotation)
+def _format_type(annotation: Any) -> str:
+    origin, arguments = typing.get_origin(annotation), typing.get_args(annotation)
     if origin is typing.Annotated:
-        return _type_name(parts[0]) + _bounds(parts[1:])
+        return _format_type(arguments[0]) + _format_bounds(arguments[1:])
     if origin is typing.Literal:
-        return "|".join(map(str, parts))
+        return "|".join(map(str, arguments))
     if origin in (typing.Union, types.UnionType):
-        return " or ".join("null" if part is types.NoneType else _type_name(part) for part in parts)
+        return " or ".join("null" if member is types.NoneType else _format_type(member) for member in arguments)
     if origin is list:
-        return f"list of {_type_name(parts[0])}"
+        return f"list of {_format_type(arguments[0])}"
     if origin is dict:
         return "mapping"
     return "path" if annotation is Path else str(annotation.__name__)
 
 
-def _bounds(metadata: Any) -> str:
-    """Return the limits of a number, as ` > 0`."""
-    limits = [limit for one in metadata for limit in (getattr(one, "metadata", None) or [one])]
+def _format_bounds(metadata: Any) -> str:
+    """Format the limits of a number, such as ` > 0`."""
+    limits = [limit for entry in metadata for limit in (getattr(entry, "metadata", None) or [entry])]
     signs = {"gt": ">", "ge": ">=", "lt": "<", "le": "<="}
-    told = [f"{sign} {getattr(one, name)}" for one in limits for name, sign in signs.items() if hasattr(one, name)]
-    return f" {' and '.join(told)}" if told else ""
+    bounds = [
+        f"{sign} {getattr(limit, name)}" for limit in limits for name, sign in signs.items() if hasattr(limit, name)
+    ]
+    return f" {' and '.join(bounds)}" if bounds else ""

@@ -1,7 +1,8 @@
-"""From what a user names on the command line to models that can be asked: runs, checkpoints, folders, Hub names."""
+"""Resolves the models on the command line: run ids, checkpoints, folders and Hub names."""
 
 from __future__ import annotations
 
+import dataclasses
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -19,14 +20,14 @@ RUN_ID = re.compile(r"[0-9a-f]{32}")
 
 
 @dataclass(frozen=True)
-class Contender:
-    """A model that was named, found but not loaded yet.
+class ModelReference:
+    """A model that is resolved but not loaded.
 
     Attributes:
-        label: What tables and figures call it.
+        label: Its name in tables and figures.
         source: The folder, checkpoint or Hub name that it is loaded from.
-        run_id: The run that trained it, where it was named by its run.
-        tree: The configuration that this run was made by.
+        run_id: The id of the run that trained it; `None` if it was given in another way.
+        tree: The configuration of that run.
     """
 
     label: str
@@ -41,61 +42,71 @@ class Contender:
         return load_masked_lm(self.source, self.label)
 
 
-def find_contenders(names: Sequence[str], store: Store) -> list[Contender]:
-    """Find every model that was named.
+def resolve_models(names: Sequence[str], store: Store) -> list[ModelReference]:
+    """Resolve every model.
 
     Args:
-        names: MLflow run ids, checkpoints, folders and names on the Hub, in any mixture.
-        store: Where runs are kept; it is opened only if a run is named.
+        names: MLflow run ids, checkpoints, folders and names on the Hub, in any combination.
+        store: The store of the runs; it is opened only for run ids.
 
     Raises:
-        WinnowErrors: All names that lead nowhere.
+        WinnowErrors: Names that cannot be resolved, all of them.
     """
-    faults: list[WinnowError] = []
-    found: list[Contender] = []
+    errors: list[WinnowError] = []
+    models: list[ModelReference] = []
     for i, name in enumerate(names):
         try:
-            found.append(_of_run(name, store) if RUN_ID.fullmatch(name) else Contender(_label(name), name))
+            models.append(
+                _resolve_run(name, store) if RUN_ID.fullmatch(name) else ModelReference(_choose_label(name), name)
+            )
         except WinnowError as error:
-            faults.append(error.under(f"models.{i}"))
+            errors.append(error.under(f"models.{i}"))
     if not names:
-        faults.append(WinnowError("name at least one: a run id, a checkpoint, a folder or a Hub name.", "models"))
-    if faults:
-        raise WinnowErrors(faults)
-    return _told_apart(found)
+        errors.append(
+            WinnowError(
+                "expected at least one model, got none. Add a run id, a checkpoint, a folder or a Hub name.", "models"
+            )
+        )
+    if errors:
+        raise WinnowErrors(errors)
+    return _number_duplicates(models)
 
 
-def load_contender(contender: Contender, place: int) -> LoadedModel:
-    """Load one of the models; a fault tells its place among those named."""
+def load_model(model: ModelReference, position: int) -> LoadedModel:
+    """Load a model; an error has the key of its position in the list of models."""
     try:
-        return contender.load()
+        return model.load()
     except WinnowError as error:
-        raise error.under(f"models.{place}") from error
+        raise error.under(f"models.{position}") from error
 
 
-def _of_run(run_id: str, store: Store) -> Contender:
+def _resolve_run(run_id: str, store: Store) -> ModelReference:
     import yaml
 
     client = store.client()
     run = find_run(client, run_id)
     if run is None:
         raise WinnowError(
-            f"The store {store.uri} has no run '{run_id}'. `winnow ui` shows the runs; output_dir or tracking.uri "
-            "points at another store."
+            f"the store {store.uri} has no run '{run_id}'. List the runs with `winnow ui`, or choose another store "
+            f"with "
+            "output_dir or tracking.uri."
         )
     tags = run.data.tags
     if tags.get(keys.KIND) == "study":
-        raise WinnowError(f"'{run_id}' is a whole study. Name runs of its cells; `winnow ui` shows them below it.")
+        raise WinnowError(
+            f"'{run_id}' is the run of a study, which has no model. "
+            "Choose one of its child runs; `winnow ui` lists them."
+        )
     model = artifact_path(client, run_id, keys.MODEL)
     if model is None:
-        raise WinnowError(f"The run '{run_id}' ({run.info.status}) has kept no model. Name a run that has finished.")
+        raise WinnowError(f"run '{run_id}' ({run.info.status}) has no saved model. Choose a finished run.")
     resolved = artifact_text(client, run_id, "config/resolved.yaml")
     tree = yaml.safe_load(resolved) if resolved else None
     label = f"{tags.get(keys.ARM, run.info.run_name)} seed {tags.get(keys.SEED, '?')}"
-    return Contender(label, str(model), run_id, tree)
+    return ModelReference(label, str(model), run_id, tree)
 
 
-def _label(name: str) -> str:
+def _choose_label(name: str) -> str:
     path = Path(name).expanduser()
     if path.suffix == ".ckpt":
         return path.parent.resolve().name
@@ -105,12 +116,10 @@ def _label(name: str) -> str:
     return name
 
 
-def _told_apart(found: Sequence[Contender]) -> list[Contender]:
-    """Number the labels that several models share, since tables name models by them."""
-    labels = [one.label for one in found]
+def _number_duplicates(models: Sequence[ModelReference]) -> list[ModelReference]:
+    """Number the labels that several models share, since labels must be unique in tables."""
+    labels = [model.label for model in models]
     return [
-        Contender(
-            f"{one.label} ({i + 1})" if labels.count(one.label) > 1 else one.label, one.source, one.run_id, one.tree
-        )
-        for i, one in enumerate(found)
+        dataclasses.replace(model, label=f"{model.label} ({i + 1})") if labels.count(model.label) > 1 else model
+        for i, model in enumerate(models)
     ]

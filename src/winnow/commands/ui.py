@@ -1,4 +1,4 @@
-"""`winnow ui`: MLflow's pages over the store, or the address of the server that shows them."""
+"""`winnow ui`: starts MLflow's web UI on the store, or prints the address of the tracking server."""
 
 from __future__ import annotations
 
@@ -20,51 +20,56 @@ from winnow.tracking import Store
 from winnow.tracking.mlflow_ui import VIEW_TAG, view_address
 
 STOP_SECONDS = 10
-"""How long the server may take to stop before it is killed."""
+"""Seconds until a server that does not stop is killed."""
 
 
 def run_ui(config: UiConfig) -> int:
-    """Serve MLflow's pages until Ctrl-C or SIGTERM, with a link to each recent study's cells; return the exit code."""
+    """Run MLflow's web UI until Ctrl-C or SIGTERM and print links to recent studies; return the exit code."""
     store = construct(config.tracking, "tracking", Store, config.allow_targets)
     client = store.client()
     address = store.shown_uri if store.is_server else f"http://{config.host}:{config.port}"
     links = [
-        f"{found.name:<20} {view_address(address, found.experiment_id)}"
-        for found in client.search_experiments(max_results=5, order_by=["last_update_time DESC"])
-        if VIEW_TAG in found.tags
+        f"{experiment.name:<20} {view_address(address, experiment.experiment_id)}"
+        for experiment in client.search_experiments(max_results=5, order_by=["last_update_time DESC"])
+        if VIEW_TAG in experiment.tags
     ]
     if store.is_server:
-        print(*links, f"The pages of this store are the server's own: {store.shown_uri}", sep="\n")
+        print(*links, f"The tracking server has its own web UI: {store.shown_uri}", sep="\n")
         return 0
     _check_port(config)
-    os.environ.setdefault("MLFLOW_SERVER_ENABLE_JOB_EXECUTION", "false")  # six processes that nothing here needs
-    where = ["--backend-store-uri", store.tracking_uri, "--host", config.host, "--port", str(config.port)]
-    where += ["--workers", "1"]  # four, as for a team, take as many times as long to start
-    with _server(["-m", "mlflow", "ui", *where]) as server:
+    os.environ.setdefault(
+        "MLFLOW_SERVER_ENABLE_JOB_EXECUTION", "false"
+    )  # saves six processes that Winnow does not need
+    options = ["--backend-store-uri", store.tracking_uri, "--host", config.host, "--port", str(config.port)]
+    options += ["--workers", "1"]  # the default of four workers takes four times as long to start
+    with _server(["-m", "mlflow", "ui", *options]) as server:
         try:
             _wait_until_ready(server, config)
-            print(*links, f"MLflow on {address}; Ctrl-C ends it.", sep="\n", flush=True)
+            print(*links, f"MLflow is running on {address}. Press Ctrl-C to stop it.", sep="\n", flush=True)
             return server.wait()
         except KeyboardInterrupt:
             return 0
 
 
 def _check_port(config: UiConfig) -> None:
-    """Raise if another program listens, whose answers would be taken for those of the server.
+    """Check that no other program listens on the port, since it would be mistaken for the server.
 
     Raises:
-        WinnowError: The port is taken.
+        WinnowError: The port is in use.
     """
     try:
         socket.create_server((config.host, config.port)).close()
     except OSError as error:
-        told = f"cannot listen on {config.host}:{config.port} ({error.strerror or error})."
-        raise WinnowError(f"{told} Choose another port, as in port={config.port + 1}.", "port") from error
+        raise WinnowError(
+            f"cannot listen on {config.host}:{config.port} ({error.strerror or error}). Choose another port, such as "
+            f"port={config.port + 1}.",
+            "port",
+        ) from error
 
 
 @contextmanager
 def _server(arguments: Sequence[str]) -> Iterator[subprocess.Popen[bytes]]:
-    """Run Python in a process group of its own, and end the whole group with the block, on SIGTERM too."""
+    """Run Python in a new process group, and stop the group at the end of the block or on SIGTERM."""
 
     def stop(signum: int, frame: FrameType | None) -> NoReturn:
         raise SystemExit(128 + signum)
@@ -74,11 +79,11 @@ def _server(arguments: Sequence[str]) -> Iterator[subprocess.Popen[bytes]]:
     try:
         yield server
     finally:
-        _end_group(server)
+        _stop_group(server)
         signal.signal(signal.SIGTERM, previous)
 
 
-def _end_group(server: subprocess.Popen[bytes]) -> None:
+def _stop_group(server: subprocess.Popen[bytes]) -> None:
     for signum in (signal.SIGTERM, signal.SIGKILL):
         try:
             os.killpg(server.pid, signum)
@@ -90,10 +95,10 @@ def _end_group(server: subprocess.Popen[bytes]) -> None:
 
 
 def _wait_until_ready(server: subprocess.Popen[bytes], config: UiConfig) -> None:
-    """Wait until the server answers.
+    """Wait until the server responds.
 
     Raises:
-        WinnowError: It ends before that.
+        WinnowError: The server exits before it responds.
     """
     host = "127.0.0.1" if config.host in ("0.0.0.0", "::") else config.host  # noqa: S104 - compared, not bound
     while server.poll() is None:
@@ -102,5 +107,8 @@ def _wait_until_ready(server: subprocess.Popen[bytes], config: UiConfig) -> None
             return
         except OSError:
             time.sleep(0.2)
-    told = f"the server ended with exit code {server.returncode} before it answered on port {config.port}."
-    raise WinnowError(f"{told} Its output above says why. Choose another port, as in port={config.port + 1}.", "port")
+    raise WinnowError(
+        f"the server exited with code {server.returncode} before it responded on port {config.port}. Read its output "
+        f"above, or choose another port, such as port={config.port + 1}.",
+        "port",
+    )

@@ -1,1 +1,1 @@
-"""One run, from its configuration to its tracked scores: inputs, baseline, fit, evaluate, log."""
+"""The stages of one run: load the inputs, evaluate the baseline, fit, evaluate, and log the results."""

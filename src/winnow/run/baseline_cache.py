@@ -1,4 +1,4 @@
-"""The scores of models before training, computed once for all cells that start from the same weights."""
+"""Caches scores before training, which all cells that start from the same weights share."""
 
 from __future__ import annotations
 
@@ -25,19 +25,19 @@ if TYPE_CHECKING:
 
 @dataclasses.dataclass(frozen=True)
 class BaselineCache:
-    """Caches the scores of one model on disk.
+    """Disk cache of the scores of one model.
 
     Attributes:
-        folder: Has one folder per table of rows and per probe.
-        model: The fingerprint of the weights and of how the forward pass is computed.
+        folder: The cache folder, with one subfolder per table of row scores and per probe.
+        model: The fingerprint of the weights and of the numerics of the forward pass.
     """
 
     folder: Path
     model: str
 
     @classmethod
-    def of(cls, model: PreTrainedModel, device: torch.device, forward: str, cache: Path) -> BaselineCache:
-        """Return the cache of a model; this hashes its weights."""
+    def for_model(cls, model: PreTrainedModel, device: torch.device, forward: str, cache: Path) -> BaselineCache:
+        """Return the cache of a model. This hashes the weights."""
         import torch
 
         digest = hashlib.blake2b(digest_size=8)
@@ -51,18 +51,18 @@ class BaselineCache:
             ),
         )
 
-    def rows(self, key: str, compute: Callable[[], pa.Table]) -> pa.Table:
-        """Return the rows' scores, computed only if no cell has cached them under the same key."""
+    def get_or_compute_rows(self, key: str, compute: Callable[[], pa.Table]) -> pa.Table:
+        """Return the cached row scores of a key; compute and cache them if they are missing."""
         folder = self.folder / fingerprint("rows", self.model, key)
         if not intact(folder):
             rows = compute()
             with published(folder) as draft:
                 draft.mkdir()
                 pq.write_table(rows, draft / "rows.parquet")
-        return _read(folder / "rows.parquet")
+        return _read_table(folder / "rows.parquet")
 
-    def probe(self, key: str, compute: Callable[[], ProbeScores]) -> ProbeScores:
-        """Return a probe's scores, computed only if no cell has cached them under the same key."""
+    def get_or_compute_probe(self, key: str, compute: Callable[[], ProbeScores]) -> ProbeScores:
+        """Return the cached probe scores of a key; compute and cache them if they are missing."""
         from winnow.evaluation import ProbeScores
 
         names = [field.name for field in dataclasses.fields(ProbeScores)]
@@ -72,23 +72,23 @@ class BaselineCache:
             with published(folder) as draft:
                 draft.mkdir()
                 for name in names:
-                    part = getattr(scores, name)
-                    if isinstance(part, pa.Table):
-                        pq.write_table(part, draft / f"{name}.parquet")
+                    value = getattr(scores, name)
+                    if isinstance(value, pa.Table):
+                        pq.write_table(value, draft / f"{name}.parquet")
                     else:
-                        (draft / f"{name}.json").write_text(json.dumps(part) + "\n", encoding="utf-8")
-        return ProbeScores(**{name: _read_part(folder, name) for name in names})
+                        (draft / f"{name}.json").write_text(json.dumps(value) + "\n", encoding="utf-8")
+        return ProbeScores(**{name: _read_field(folder, name) for name in names})
 
 
-def _read_part(folder: Path, name: str) -> Any:
+def _read_field(folder: Path, name: str) -> Any:
     table = folder / f"{name}.parquet"
     if table.exists():
-        return _read(table)
+        return _read_table(table)
     return json.loads((folder / f"{name}.json").read_text(encoding="utf-8"))
 
 
-def _read(file: Path) -> pa.Table:
+def _read_table(file: Path) -> pa.Table:
     try:
         return pq.read_table(file)
-    except (OSError, pa.ArrowInvalid) as fault:
-        raise damaged(file, fault) from fault
+    except (OSError, pa.ArrowInvalid) as error:
+        raise damaged(file, error) from error

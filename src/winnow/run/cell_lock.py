@@ -1,4 +1,4 @@
-"""The lock of a cell's folder: two processes that train one cell would overwrite each other's checkpoint."""
+"""Locks a cell's folder, so that two processes cannot overwrite each other's checkpoints."""
 
 from __future__ import annotations
 
@@ -9,20 +9,20 @@ from pathlib import Path
 from winnow.errors import WinnowError
 
 
-class CellTakenError(WinnowError):
-    """Another process trains the cell."""
+class CellLockedError(WinnowError):
+    """Another process is training the cell."""
 
 
 @contextmanager
-def hold_cell(folder: Path, wait_seconds: float = 1.0) -> Iterator[None]:
-    """Hold a cell's folder; the kernel releases it when the process ends, however it ends.
+def lock_cell(folder: Path, wait_seconds: float = 1.0) -> Iterator[None]:
+    """Lock a cell's folder. The kernel releases the lock when the process ends, even if it is killed.
 
-    Files that a killed process was still writing are removed. A study holds a folder for a moment to look at it, so
-    a short wait is right.
+    Unfinished files of a killed process are removed. The short default timeout allows for a study that locks the
+    folder briefly to read its status.
 
     Raises:
-        CellTakenError: Another process holds it.
-        WinnowError: The folder cannot be written.
+        CellLockedError: Another process holds the lock.
+        WinnowError: The folder cannot be written to.
     """
     from filelock import FileLock, Timeout
 
@@ -31,12 +31,15 @@ def hold_cell(folder: Path, wait_seconds: float = 1.0) -> Iterator[None]:
         lock = FileLock(folder / "lock", timeout=wait_seconds, poll_interval=0.02)
         lock.acquire()
     except Timeout as error:
-        told = f"another process is training this cell in {folder}."
-        raise CellTakenError(f"{told} Wait until it ends; the same command then finds the cell finished.") from error
+        raise CellLockedError(
+            f"another process is training this cell in {folder}. Wait until it finishes, then run the same "
+            "command again."
+        ) from error
     except OSError as error:
-        told = f"nothing can be written to {str(folder)!r} ({error.strerror})."
         raise WinnowError(
-            f"{told} Make room, or choose another folder with output_dir=FOLDER.", "output_dir"
+            f"cannot write to {str(folder)!r} ({error.strerror}). Free disk space, or choose another folder with "
+            "output_dir=FOLDER.",
+            "output_dir",
         ) from error
     try:
         for draft in folder.glob("*.draft"):
@@ -46,10 +49,10 @@ def hold_cell(folder: Path, wait_seconds: float = 1.0) -> Iterator[None]:
         lock.release()
 
 
-def is_taken(folder: Path) -> bool:
-    """Return whether another process holds a cell's folder."""
+def is_cell_locked(folder: Path) -> bool:
+    """Return whether another process holds the lock of a cell's folder."""
     try:
-        with hold_cell(folder, wait_seconds=0):
+        with lock_cell(folder, wait_seconds=0):
             return False
-    except CellTakenError:
+    except CellLockedError:
         return True

@@ -1,4 +1,4 @@
-"""The checkpoints of one cell: where they are, whether one can be resumed from, and when they are removed."""
+"""The checkpoint files in a cell's folder: names, loading and removal."""
 
 from __future__ import annotations
 
@@ -8,33 +8,33 @@ from typing import TYPE_CHECKING, Any, Final
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
-LAST: Final = "last.ckpt"
-"""The checkpoint in a cell's folder that an interrupted run resumes from."""
+LAST_CHECKPOINT: Final = "last.ckpt"
+"""File name of the checkpoint that an interrupted run resumes from."""
 
-BEST: Final = "best.ckpt"
-"""The checkpoint in a cell's folder with the lowest validation loss, if `training.keep` is `best`."""
+BEST_CHECKPOINT: Final = "best.ckpt"
+"""File name of the checkpoint with the lowest validation loss, if `training.keep` is `best`."""
 
 
-def find_checkpoint(folder: Path, model: PreTrainedModel, restart: bool) -> dict[str, Any] | None:
-    """Return the checkpoint that an earlier attempt at a cell can resume from, or `None` if there is none.
+def load_last_checkpoint(folder: Path, model: PreTrainedModel, restart: bool) -> dict[str, Any] | None:
+    """Return the last checkpoint of a cell, or `None` if there is none.
 
     Args:
         folder: The cell's folder.
-        model: The model that the checkpoint must fit.
-        restart: Remove the checkpoint, since the cell is to start from the beginning.
+        model: The model, whose architecture the checkpoint must match.
+        restart: Whether to remove the checkpoint, so that training starts at step 0.
 
     Raises:
-        WinnowError: It is damaged or of another model, or there is no room for new ones.
+        WinnowError: The checkpoint is damaged or does not match the model, or the disk is too full for new checkpoints.
     """
     from winnow.training.checkpoint import check_disk_space, load_checkpoint
 
     check_disk_space(folder, model)
     if restart:
-        (folder / LAST).unlink(missing_ok=True)
-    return load_checkpoint(folder / LAST, model) if (folder / LAST).exists() else None
+        (folder / LAST_CHECKPOINT).unlink(missing_ok=True)
+    return load_checkpoint(folder / LAST_CHECKPOINT, model) if (folder / LAST_CHECKPOINT).exists() else None
 
 
-def drop_checkpoints(folder: Path) -> None:
+def remove_checkpoints(folder: Path) -> None:
     """Remove the checkpoints from a cell's folder."""
-    for name in (LAST, BEST):
+    for name in (LAST_CHECKPOINT, BEST_CHECKPOINT):
         (folder / name).unlink(missing_ok=True)

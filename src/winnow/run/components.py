@@ -1,4 +1,4 @@
-"""The objects that a configuration names, and the identity of the cell they make."""
+"""Builds and checks the objects of a training configuration, and computes the id of a cell."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from winnow.errors import WinnowError, WinnowErrors
 from winnow.filters import Filter, LeaveOneOut, RandomMatched, Selection
 from winnow.metrics.metric_names import probe_metric_name
 from winnow.metrics.metric_registry import MetricRegistry
-from winnow.run.corpora import Corpora
+from winnow.run.corpus_loader import CorpusLoader
 from winnow.tracking import Store
 
 if TYPE_CHECKING:
@@ -26,26 +26,26 @@ if TYPE_CHECKING:
     from winnow.training import Masking, Model
 
 
-MACHINE = ("accelerator", "devices", "num_nodes", "strategy", "profiler")
-"""Arguments of the trainer that say where a run computes, and are no part of what it computes."""
+HARDWARE_ARGUMENTS = ("accelerator", "devices", "num_nodes", "strategy", "profiler")
+"""Trainer arguments that select the hardware and do not identify a cell."""
 
 
 @dataclass(frozen=True)
 class Components:
-    """The objects that the groups of a training configuration name.
+    """The objects that are built from a training configuration.
 
     Attributes:
-        dataset: Where the corpus comes from.
-        filter: Which rows to train on.
-        model: The model, not loaded yet.
-        masking: How tokens are masked.
-        optimizer: The optimizer, without its parameters.
-        trainer: Lightning's trainer, without what `training` decides.
-        store: Where the run is tracked.
+        dataset: The source and processing of the corpus.
+        filter: Selects the training rows.
+        model: The model; its weights are not loaded yet.
+        masking: The masking rule.
+        optimizer: The optimizer as a partial, without the model's parameters.
+        trainer: Lightning's trainer as a partial, without the arguments that `training` sets.
+        store: The store that tracks the run.
         probes: The probes by name.
-        slices: The filters whose verdicts name slices of the held-out rows: those of the study and the cell's own.
-        cache: The folder of the corpus and all that is derived from it.
-        corpora: Loads the corpus; shared by the cells of a study.
+        slices: The filters that define slices of the held-out rows, by name.
+        cache: The folder of cached data.
+        corpus_loader: Loads the corpus; the cells of a study share it.
     """
 
     dataset: Dataset
@@ -58,115 +58,123 @@ class Components:
     probes: dict[str, Probe]
     slices: dict[str, Filter]
     cache: Path
-    corpora: Corpora
+    corpus_loader: CorpusLoader
 
     @property
     def corpus(self) -> Corpus:
-        """The corpus; the first cell of a study that uses it loads it for all."""
-        return self.corpora.load(self.dataset, self.cache)
+        """The corpus, which is loaded at the first access."""
+        return self.corpus_loader.load(self.dataset, self.cache)
 
     @property
-    def base_filter(self) -> str:
-        """The name of the filter whose verdicts select the training rows; a control has that of the filter it is of."""
+    def base_filter_name(self) -> str:
+        """The name of the filter that selects the training rows; for a control or an ablation, the original filter."""
         base = _base_filter(self.filter)
         return self.filter.name if base is None else base.name
 
     @property
     def metrics(self) -> MetricRegistry:
-        """The metrics by name, with the user's own metrics of the probes."""
+        """The metrics by name, including user-defined metrics of the probes."""
         return MetricRegistry(
             {
-                probe_metric_name(name, one.name): one.definition
+                probe_metric_name(name, metric.name): metric.definition
                 for name, probe in self.probes.items()
-                for one in probe.user_metrics
+                for metric in probe.user_metrics
             }
         )
 
-    def key_of(self, name: str) -> str:
-        """Return the configuration key of a filter among the slices."""
-        return "filter" if name == self.base_filter else f"evaluation.slices.{name}"
+    def filter_key(self, name: str) -> str:
+        """Return the configuration key of a slice filter."""
+        return "filter" if name == self.base_filter_name else f"evaluation.slices.{name}"
 
 
-def build_components(config: TrainConfig, corpora: Corpora | None = None) -> Components:
-    """Construct every object that the configuration names; no file is read yet.
+def build_components(config: TrainConfig, corpus_loader: CorpusLoader | None = None) -> Components:
+    """Build every object of the configuration; no file is read.
 
     Args:
         config: The configuration of a cell.
-        corpora: Loads the corpus; cells that share it load equal datasets once. A new one if `None`.
+        corpus_loader: Loads the corpus; cells that share it load equal datasets once. Default: a new loader.
     """
     from winnow.evaluation import Probe
     from winnow.training import Masking, Model
 
-    make = functools.partial(construct, allow=config.allow_targets)
-    selection = make(config.filter, "filter", Selection)
+    build = functools.partial(construct, allow=config.allow_targets)
+    selection = build(config.filter, "filter", Selection)
     return Components(
-        dataset=make(config.dataset, "dataset", Dataset),
+        dataset=build(config.dataset, "dataset", Dataset),
         filter=selection,
-        model=make(config.model, "model", Model),
-        masking=make(config.masking, "masking", Masking),
-        optimizer=make(config.optimizer, "optimizer"),
-        trainer=make(config.trainer, "trainer"),
-        store=make(config.tracking, "tracking", Store),
-        probes={name: make(node, f"probe.{name}", Probe) for name, node in config.probe.items()},
+        model=build(config.model, "model", Model),
+        masking=build(config.masking, "masking", Masking),
+        optimizer=build(config.optimizer, "optimizer"),
+        trainer=build(config.trainer, "trainer"),
+        store=build(config.tracking, "tracking", Store),
+        probes={name: build(node, f"probe.{name}", Probe) for name, node in config.probe.items()},
         slices=_build_slices(config, selection),
         cache=config.output_dir / "cache",
-        corpora=corpora or Corpora(),
+        corpus_loader=corpus_loader or CorpusLoader(),
     )
 
 
 def _build_slices(config: TrainConfig, selection: Selection) -> dict[str, Filter]:
-    """Construct the filters that name slices; the cell's own is the one that selects its rows."""
-    own = _base_filter(selection)
-    nodes = {**config.evaluation.slices, **filters_in(config.filter)}
+    """Build the slice filters; the filter that selects the training rows is reused."""
+    base_filter = _base_filter(selection)
+    nodes = {**config.evaluation.slices, **extract_filters(config.filter)}
     return {
-        name: own
-        if own is not None and name == own.name
+        name: base_filter
+        if base_filter is not None and name == base_filter.name
         else construct(node, f"evaluation.slices.{name}", Filter, config.allow_targets)
         for name, node in nodes.items()
     }
 
 
 def _base_filter(selection: Selection) -> Filter | None:
-    """Return the filter whose verdicts a selection uses, if there is one."""
+    """Return the filter behind a selection, or `None` if it selects all rows."""
     if isinstance(selection, RandomMatched | LeaveOneOut):
         return selection.of
     return selection if isinstance(selection, Filter) else None
 
 
-def filters_in(node: Mapping[str, Any]) -> dict[str, Any]:
-    """Return by name the configuration of the filter in a `filter` group: itself, or the one that a control is of."""
+def extract_filters(node: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the filter in a `filter` configuration by name; for a control or an ablation, the original filter."""
     if "of" in node:
-        return filters_in(node["of"])
+        return extract_filters(node["of"])
     return {str(node["name"]): dict(node)} if "keep" in node else {}
 
 
 def check_components(components: Sequence[Components]) -> None:
-    """Check that the files, columns, packages and models of some cells exist, and raise all errors together."""
-    faults: list[WinnowError] = []
-    for one in components:
-        for key, component in (("dataset", one.dataset), ("filter", one.filter), ("model", one.model)):
-            faults += [fault.under(key) for fault in component.check()]
-        faults += [fault.under(f"probe.{name}") for name, probe in one.probes.items() for fault in probe.check()]
-    if faults:
-        raise WinnowErrors({str(fault): fault for fault in faults}.values())
+    """Check that the files, columns, packages and models of the cells exist.
+
+    Raises:
+        WinnowErrors: All errors of all cells.
+    """
+    errors: list[WinnowError] = []
+    for cell in components:
+        for key, component in (("dataset", cell.dataset), ("filter", cell.filter), ("model", cell.model)):
+            errors += [error.under(key) for error in component.check()]
+        errors += [error.under(f"probe.{name}") for name, probe in cell.probes.items() for error in probe.check()]
+    if errors:
+        raise WinnowErrors({str(error): error for error in errors}.values())
 
 
 def check_store(store: Store) -> None:
-    """Raise where the store cannot be written, since then not even a failure can be kept."""
-    if faults := store.check():
-        raise WinnowErrors(fault.under("tracking") for fault in faults)
+    """Check that the store can be written to, since a failed run is tracked, too.
+
+    Raises:
+        WinnowErrors: The errors of the store.
+    """
+    if errors := store.check():
+        raise WinnowErrors(error.under("tracking") for error in errors)
 
 
-def cell_id(cell: Cell[TrainConfig], components: Components) -> str:
-    """Return the name of a cell, its recipe and its seed: equal names mean equal results."""
-    return fingerprint(recipe(cell, components), cell.config.seed)
+def compute_cell_id(cell: Cell[TrainConfig], components: Components) -> str:
+    """Return the id of a cell: a fingerprint of its recipe and seed. Cells with equal ids have equal results."""
+    return fingerprint(compute_recipe_fingerprint(cell, components), cell.config.seed)
 
 
-def recipe(cell: Cell[TrainConfig], components: Components) -> str:
-    """Return a fingerprint of what decides a cell's result but for its seed.
+def compute_recipe_fingerprint(cell: Cell[TrainConfig], components: Components) -> str:
+    """Return a fingerprint of everything that determines a cell's result, except the seed.
 
-    That is the corpus, the filter, the model, the training and the evaluation. Folders, tracking, display, the study's
-    name and which device computes are left out.
+    It covers the corpus, the filter, the model, the training and the evaluation. It excludes folders, tracking,
+    display, the study's name and the hardware.
     """
     return fingerprint(
         {
@@ -176,22 +184,22 @@ def recipe(cell: Cell[TrainConfig], components: Components) -> str:
             "slices": {name: filter_.fingerprint() for name, filter_ in components.slices.items()},
             "probes": {name: probe.fingerprint() for name, probe in components.probes.items()},
             "training": asdict(cell.config.training),
-            "tf32": cell.config.arithmetic.tf32,  # who multiplies and what is compiled is about the machine
+            "tf32": cell.config.arithmetic.tf32,  # the matmul backend and compilation depend on the machine
             "held_out": [getattr(cell.config.evaluation, key) for key in ("mask_seed", "max_rows", "pseudo_rows")],
-            "trainer": {key: value for key, value in cell.config.trainer.items() if key not in MACHINE},
+            "trainer": {key: value for key, value in cell.config.trainer.items() if key not in HARDWARE_ARGUMENTS},
             **{key: getattr(cell.config, key) for key in ("model", "masking", "optimizer")},
         }
     )
 
 
-def cell_folder(config: TrainConfig, name: str) -> Path:
-    """Return where a cell keeps its checkpoint and its model."""
-    return config.output_dir / config.study.name / "cells" / name
+def cell_folder(config: TrainConfig, cell_id: str) -> Path:
+    """Return the folder of a cell's checkpoints and model."""
+    return config.output_dir / config.study.name / "cells" / cell_id
 
 
-def device_of(components: Components) -> torch.device:
-    """Return where the trainer will compute: `accelerator=auto` takes a CUDA device where there is one."""
+def select_device(components: Components) -> torch.device:
+    """Return the device of the trainer; `accelerator=auto` selects CUDA if it is available."""
     import torch
 
-    wants_gpu = components.trainer.keywords["accelerator"] in ("auto", "gpu", "cuda")
-    return torch.device("cuda" if wants_gpu and torch.cuda.is_available() else "cpu")
+    allows_gpu = components.trainer.keywords["accelerator"] in ("auto", "gpu", "cuda")
+    return torch.device("cuda" if allows_gpu and torch.cuda.is_available() else "cpu")

@@ -1,4 +1,4 @@
-"""What a model scores: on the held-out rows, whose masks never change, and on the probes."""
+"""Scores a model on the held-out rows, whose masks are fixed, and on the probes."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ from winnow.data.fingerprint import fingerprint
 from winnow.errors import WinnowError
 from winnow.metrics.metric_names import ALL, held_out_metric_name, probe_metric_name
 from winnow.run.baseline_cache import BaselineCache
-from winnow.run.fit import Fitted
-from winnow.run.inputs import Inputs
+from winnow.run.fit import FitResult
+from winnow.run.inputs import RunInputs
 from winnow.run.slices import HeldOutSplit
 
 if TYPE_CHECKING:
@@ -34,10 +34,10 @@ class EvaluationResult:
     """The scores of one model.
 
     Attributes:
-        rows: One line per held-out row.
-        scores: Every metric by name.
+        rows: One row of scores per held-out row.
+        scores: All metrics by name.
         probes: The scores of each probe, by its name.
-        words: What is known about the words of each probe.
+        words: A summary of the words of each probe, by its name.
     """
 
     rows: pa.Table
@@ -48,7 +48,7 @@ class EvaluationResult:
 
 @dataclass(frozen=True)
 class Predictor:
-    """A model and what its predictions depend on besides its weights."""
+    """A model with its tokenizer, device and forward pass."""
 
     model: PreTrainedModel
     tokenizer: PreTrainedTokenizerFast
@@ -56,23 +56,23 @@ class Predictor:
     forward: ForwardMode
 
 
-def evaluate_baseline(inputs: Inputs) -> EvaluationResult:
-    """Score the model before its first step; cells that start from the same weights share the scores."""
-    predictor = _predictor(inputs, inputs.model)
-    cache = BaselineCache.of(predictor.model, predictor.device, predictor.forward, inputs.components.cache)
+def evaluate_baseline(inputs: RunInputs) -> EvaluationResult:
+    """Score the model before training; cells that start from the same weights share the cached scores."""
+    predictor = _build_predictor(inputs, inputs.model)
+    cache = BaselineCache.for_model(predictor.model, predictor.device, predictor.forward, inputs.components.cache)
     return _evaluate(inputs, predictor, cache)
 
 
-def evaluate(inputs: Inputs, fitted: Fitted) -> EvaluationResult:
+def evaluate(inputs: RunInputs, fit_result: FitResult) -> EvaluationResult:
     """Score the trained model."""
-    return _evaluate(inputs, _predictor(inputs, fitted.model))
+    return _evaluate(inputs, _build_predictor(inputs, fit_result.model))
 
 
-def _predictor(inputs: Inputs, model: PreTrainedModel) -> Predictor:
+def _build_predictor(inputs: RunInputs, model: PreTrainedModel) -> Predictor:
     return Predictor(model, inputs.tokenizer, inputs.device, inputs.config.training.forward)
 
 
-def _evaluate(inputs: Inputs, predictor: Predictor, cache: BaselineCache | None = None) -> EvaluationResult:
+def _evaluate(inputs: RunInputs, predictor: Predictor, cache: BaselineCache | None = None) -> EvaluationResult:
     tables: list[pa.Table] = []
     scores: dict[str, float] = {}
     for split in inputs.held_out.values():
@@ -81,13 +81,16 @@ def _evaluate(inputs: Inputs, predictor: Predictor, cache: BaselineCache | None 
         scores |= metrics
     probes = _score_probes(inputs, predictor, cache)
     filter_words = inputs.components.filter.words()
-    words = {name: words_of(inputs.components.probes[name], one, filter_words) for name, one in probes.items()}
-    shares = {probe_metric_name(name, "filter_overlap"): facts["filter_overlap"] for name, facts in words.items()}
-    scores |= probe_summaries(probes) | shares
+    words = {
+        name: summarize_probe_words(inputs.components.probes[name], scores_of_probe, filter_words)
+        for name, scores_of_probe in probes.items()
+    }
+    overlaps = {probe_metric_name(name, "filter_overlap"): summary["filter_overlap"] for name, summary in words.items()}
+    scores |= summarize_probes(probes) | overlaps
     return EvaluationResult(pa.concat_tables(tables, promote_options="default"), scores, probes, words)
 
 
-def _score_probes(inputs: Inputs, predictor: Predictor, cache: BaselineCache | None) -> dict[str, ProbeScores]:
+def _score_probes(inputs: RunInputs, predictor: Predictor, cache: BaselineCache | None) -> dict[str, ProbeScores]:
     from winnow.evaluation.probes.contamination import find_contaminated_prompts
 
     texts = inputs.corpus.split("train")["text"]
@@ -97,28 +100,30 @@ def _score_probes(inputs: Inputs, predictor: Predictor, cache: BaselineCache | N
             probe.run, predictor.model, predictor.tokenizer, predictor.device, forward=predictor.forward
         )
         try:
-            found = cache.probe(fingerprint(probe.fingerprint(), inputs.vocabulary), run) if cache else run()
+            key = fingerprint(probe.fingerprint(), inputs.vocabulary_fingerprint)
+            probe_scores = cache.get_or_compute_probe(key, run) if cache else run()
         except WinnowError as error:
             raise error.under(f"probe.{name}") from error
-        scores[name] = found.mark_contaminated(find_contaminated_prompts(texts, probe.clozes))
+        scores[name] = probe_scores.mark_contaminated(find_contaminated_prompts(texts, probe.clozes))
     return scores
 
 
-def words_of(probe: Probe, scores: ProbeScores, filter_words: Collection[str]) -> dict[str, Any]:
-    """Return what must be known of a probe's words to judge its scores.
+def summarize_probe_words(probe: Probe, scores: ProbeScores, filter_words: Collection[str]) -> dict[str, Any]:
+    """Summarize a probe's words: their lexicon, their coverage by the vocabulary, and their overlap with the filter.
 
-    That is which lexicon they come from, how many of them the vocabulary has, and how many the filter lists too: a
-    filter on the probe's own words succeeds by construction.
+    The overlap matters because a filter on the probe's words improves the probe's scores by construction.
     """
-    own, filtered = probe.words(), {word.casefold() for word in filter_words}
+    probe_words, filtered = probe.words(), {word.casefold() for word in filter_words}
     lexicon = probe.loaded_lexicon
-    told = {"name": lexicon.name, "version": lexicon.version, "fingerprint": lexicon.fingerprint()} if lexicon else None
+    source = (
+        {"name": lexicon.name, "version": lexicon.version, "fingerprint": lexicon.fingerprint()} if lexicon else None
+    )
     return {
-        "lexicon": told,
+        "lexicon": source,
         "coverage": scores.coverage(),
         "uncovered": scores.uncovered,
-        "shared_with_filter": sorted(own & filtered),
-        "filter_overlap": len(own & filtered) / len(own) if own else 0.0,
+        "shared_with_filter": sorted(probe_words & filtered),
+        "filter_overlap": len(probe_words & filtered) / len(probe_words) if probe_words else 0.0,
     }
 
 
@@ -127,23 +132,23 @@ def score_split(
 ) -> tuple[pa.Table, dict[str, float]]:
     """Score a model on held-out rows.
 
-    The masks of a row depend on the mask seed, the row and the tokenizer alone, and never on `masking`, which an arm
-    may change; so every arm predicts the same tokens.
+    The masks of a row depend only on the mask seed, the row and the tokenizer, not on the `masking` group, which may
+    differ between arms. Every arm therefore predicts the same tokens.
 
     Args:
         split: The rows.
         predictor: The model.
-        evaluation: The mask seed, the batch size, and how many rows get a pseudo-log-likelihood.
-        cache: Keeps the scores, if the model is one that several cells start from.
+        evaluation: The mask seed, the batch size, and the number of rows with a pseudo-log-likelihood.
+        cache: Caches the scores of a model before training.
 
     Returns:
-        One line per row, and every metric of each slice as `NAME/SLICE/METRIC`.
+        One row of scores per held-out row, and every metric of each slice as `NAME/SLICE/METRIC`.
     """
     from winnow.evaluation import compute_slice_metrics
 
     texts, tokens = split.rows["text"].to_pylist(), split.tokens
     pseudo_rows = evaluation.pseudo_rows if split.name != "validation" else None
-    score = _row_scorer(texts, split, predictor, evaluation, pseudo_rows)
+    score = _build_row_scorer(texts, split, predictor, evaluation, pseudo_rows)
     key = fingerprint(
         split.rows["row_id"].to_pylist(),
         texts if pseudo_rows is not None else None,
@@ -152,7 +157,7 @@ def score_split(
         evaluation.mask_seed,
         pseudo_rows,
     )
-    rows = cache.rows(key, score) if cache else score()
+    rows = cache.get_or_compute_rows(key, score) if cache else score()
     scores = {
         held_out_metric_name(split.name, slice_name, metric): value
         for slice_name, metrics in compute_slice_metrics(rows, split.slices).items()
@@ -161,16 +166,16 @@ def score_split(
     for column, values in (
         ("split", split.rows["split"]),
         ("source", split.rows["source"]),
-        ("slices", _slice_names(split.slices)),
+        ("slices", _list_slice_names(split.slices)),
     ):
         rows = rows.append_column(column, values)
     return rows, scores
 
 
-def _row_scorer(
+def _build_row_scorer(
     texts: list[str], split: HeldOutSplit, predictor: Predictor, evaluation: Evaluation, pseudo_rows: int | None
 ) -> Callable[[], pa.Table]:
-    """Return the function that scores the rows, so that cached scores need no forward pass."""
+    """Return a function that scores the rows; it is not called if the scores are cached."""
     from winnow.evaluation import add_pseudo_log_likelihoods, score_rows
     from winnow.training import Masking
 
@@ -189,7 +194,7 @@ def _row_scorer(
     return score
 
 
-def probe_summaries(probes: Mapping[str, ProbeScores]) -> dict[str, float]:
+def summarize_probes(probes: Mapping[str, ProbeScores]) -> dict[str, float]:
     """Return the mean scores of all probes as `probe/NAME/METRIC`."""
     return {
         probe_metric_name(name, metric): value
@@ -198,8 +203,9 @@ def probe_summaries(probes: Mapping[str, ProbeScores]) -> dict[str, float]:
     }
 
 
-def _slice_names(members: Mapping[str, npt.NDArray[np.bool_]]) -> pa.Array:
-    """Return for each row the names of its slices; `all` goes without saying."""
-    named = {name: inside for name, inside in members.items() if name != ALL}
-    names = [[name for name, inside in named.items() if inside[row]] for row in range(len(members[ALL]))]
+def _list_slice_names(slice_masks: Mapping[str, npt.NDArray[np.bool_]]) -> pa.Array:
+    """Return for each row the names of its slices, except `all`."""
+    row_count = len(slice_masks[ALL])
+    named = {name: mask for name, mask in slice_masks.items() if name != ALL}
+    names = [[name for name, mask in named.items() if mask[row]] for row in range(row_count)]
     return pa.array(names, pa.list_(pa.string()))

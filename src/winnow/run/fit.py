@@ -1,4 +1,4 @@
-"""The training of one cell: Lightning's trainer, a budget of steps, and checkpoints to resume from."""
+"""Trains the model of one cell with Lightning's trainer, and resumes from its last checkpoint."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ import pyarrow as pa
 from winnow.config.schema import Training
 from winnow.errors import WinnowError
 from winnow.metrics.metric_names import VALIDATION_LOSS, stage_metric_name
-from winnow.run.checkpoint_files import BEST, LAST, find_checkpoint
-from winnow.run.inputs import Inputs
+from winnow.run.checkpoint_files import BEST_CHECKPOINT, LAST_CHECKPOINT, load_last_checkpoint
+from winnow.run.inputs import RunInputs
 from winnow.tracking import TrackedRun
 
 if TYPE_CHECKING:
@@ -26,14 +26,14 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Fitted:
-    """A trained model and what its training recorded.
+class FitResult:
+    """The trained model and the records of its training.
 
     Attributes:
         model: The model after its last step, or with its best weights if `training.keep` is `best`.
-        tokens_seen: Tokens that all steps took through the model.
-        best: Step and score of the validation whose weights were kept; empty if the last ones were.
-        curves: The scores of the probes by step.
+        tokens_seen: Number of tokens in all training batches.
+        best: Step and validation loss of the best checkpoint; empty if `training.keep` is `last`.
+        curves: The probe scores by step.
     """
 
     model: PreTrainedModel
@@ -43,16 +43,17 @@ class Fitted:
 
 
 def fit(
-    inputs: Inputs, run: TrackedRun | None = None, callbacks: Sequence[Callback] = (), progress: bool = False
-) -> Fitted:
-    """Train the model in place for its budget of steps, from the checkpoint of an earlier attempt if there is one.
+    inputs: RunInputs, run: TrackedRun | None = None, callbacks: Sequence[Callback] = (), progress: bool = False
+) -> FitResult:
+    """Train the model in place for its budget, starting from the last checkpoint if there is one.
 
-    The checkpoint stays after training, so that an error after it costs no training; the pipeline removes it.
+    The checkpoint is kept after training, so that a later error does not require training again. The pipeline removes
+    it at the end.
 
     Args:
-        inputs: The first stage's result.
-        run: Where metrics are logged.
-        callbacks: Further callbacks of Lightning's trainer.
+        inputs: The inputs of the run.
+        run: The run that metrics are logged to.
+        callbacks: Additional callbacks for Lightning's trainer.
         progress: Whether to show a progress bar.
     """
     import pytorch_lightning as pl
@@ -64,19 +65,19 @@ def fit(
     silence_libraries()
     config = inputs.config
     pl.seed_everything(config.seed, verbose=False)
-    module = _module(inputs)
+    module = _build_module(inputs)
     probe_callback = ProbeCallback(inputs.components.probes, inputs.tokenizer, config.training.forward)
     callbacks = [*callbacks, probe_callback, *([BufferedMetrics(run)] if run is not None else [])]
-    found = _checkpoint(inputs)
-    if found is not None and found["complete"]:
-        _restore(module, callbacks, found, inputs)
+    checkpoint = _load_checkpoint(inputs)
+    if checkpoint is not None and checkpoint["complete"]:
+        _restore(module, callbacks, checkpoint, inputs)
     else:
-        _train(module, inputs, _trainer(inputs, run, callbacks, progress), resume=found is not None)
-    return Fitted(module.model, module.tokens_seen, _best_step(inputs), probe_callback.to_table())
+        _train(module, inputs, _build_trainer(inputs, run, callbacks, progress), resume=checkpoint is not None)
+    return FitResult(module.model, module.tokens_seen, _read_best_scores(inputs), probe_callback.to_table())
 
 
-def _module(inputs: Inputs) -> MaskedLanguageModule:
-    """Return the Lightning module of the model, with the parameters frozen that the configuration freezes."""
+def _build_module(inputs: RunInputs) -> MaskedLanguageModule:
+    """Build the Lightning module, with frozen parameters as configured."""
     from winnow.training import MaskedLanguageModule
     from winnow.training.optimization import enable_gradient_checkpointing, freeze
 
@@ -95,26 +96,26 @@ def _module(inputs: Inputs) -> MaskedLanguageModule:
 
 
 def _restore(
-    module: MaskedLanguageModule, callbacks: Sequence[Callback], checkpoint: dict[str, Any], inputs: Inputs
+    module: MaskedLanguageModule, callbacks: Sequence[Callback], checkpoint: dict[str, Any], inputs: RunInputs
 ) -> None:
-    """Restore the weights and the records of a training that is complete."""
+    """Restore the weights and callback states of a completed training."""
     import torch
 
-    best = inputs.folder / BEST
-    kept = checkpoint if inputs.config.training.keep == "last" else torch.load(best, weights_only=True)
-    module.load_state_dict(kept["state_dict"])
+    best = inputs.folder / BEST_CHECKPOINT
+    weights = checkpoint if inputs.config.training.keep == "last" else torch.load(best, weights_only=True)
+    module.load_state_dict(weights["state_dict"])
     module.on_load_checkpoint(checkpoint)
     for callback in callbacks:
         callback.load_state_dict(checkpoint["callbacks"].get(callback.state_key, {}))
 
 
-def _train(module: MaskedLanguageModule, inputs: Inputs, trainer: pl.Trainer, resume: bool) -> None:
-    """Train to the end of the budget, from the last checkpoint if the training resumes."""
+def _train(module: MaskedLanguageModule, inputs: RunInputs, trainer: pl.Trainer, resume: bool) -> None:
+    """Train until the budget is used, from the last checkpoint if `resume` is set."""
     import torch
 
-    checkpoint = inputs.folder / LAST
+    checkpoint = inputs.folder / LAST_CHECKPOINT
     try:
-        trainer.fit(module, _data(inputs), ckpt_path=checkpoint if resume else None, weights_only=True)
+        trainer.fit(module, _build_data_module(inputs), ckpt_path=checkpoint if resume else None, weights_only=True)
     except SystemExit as stop:
         if stop.code == 1 and trainer.interrupted:  # how Lightning reports Ctrl-C
             raise KeyboardInterrupt from stop
@@ -124,10 +125,10 @@ def _train(module: MaskedLanguageModule, inputs: Inputs, trainer: pl.Trainer, re
             raise
         raise WinnowError(f"{error.message} The last good checkpoint is {checkpoint}.", error.key) from error
     if inputs.config.training.keep == "best":
-        module.load_state_dict(torch.load(inputs.folder / BEST, weights_only=True)["state_dict"])
+        module.load_state_dict(torch.load(inputs.folder / BEST_CHECKPOINT, weights_only=True)["state_dict"])
 
 
-def _data(inputs: Inputs) -> MaskedLanguageDataModule:
+def _build_data_module(inputs: RunInputs) -> MaskedLanguageDataModule:
     from winnow.training import MaskedLanguageDataModule
 
     training, evaluation = inputs.config.training, inputs.config.evaluation
@@ -143,40 +144,40 @@ def _data(inputs: Inputs) -> MaskedLanguageDataModule:
     )
 
 
-def check_fit(inputs: Inputs) -> None:
-    """Raise, before any model is evaluated, if the training could not start.
+def check_fit(inputs: RunInputs) -> None:
+    """Check, before any model is evaluated, that training can start.
 
     Raises:
-        WinnowError: A step or a held-out split has fewer rows than there are processes, an earlier checkpoint is
-            damaged or of another model, or there is no room for new ones.
+        WinnowError: A step or a held-out split has fewer rows than there are processes, the last checkpoint is damaged
+            or does not match the model, or the disk is too full for new checkpoints.
     """
     from winnow.training import HeldOutBatches, Masking, Shard
 
-    batches = _batches(inputs)
+    batches = _build_batches(inputs)
     validation = inputs.held_out["validation"].tokens
     HeldOutBatches(validation, Masking(), 0, 1, Shard(0, batches.shard.world_size))
-    _checkpoint(inputs)
+    _load_checkpoint(inputs)
 
 
-def _checkpoint(inputs: Inputs) -> dict[str, Any] | None:
-    return find_checkpoint(inputs.folder, inputs.model, restart=inputs.config.study.rerun == "all")
+def _load_checkpoint(inputs: RunInputs) -> dict[str, Any] | None:
+    return load_last_checkpoint(inputs.folder, inputs.model, restart=inputs.config.study.rerun == "all")
 
 
-def _best_step(inputs: Inputs) -> dict[str, float]:
-    """Return step and score of the validation whose weights were kept; empty if the last ones were."""
+def _read_best_scores(inputs: RunInputs) -> dict[str, float]:
+    """Return step and validation loss of the best checkpoint; empty if `training.keep` is `last`."""
     import torch
 
     if inputs.config.training.keep == "last":
         return {}
-    best = torch.load(inputs.folder / BEST, weights_only=True, mmap=True)
+    best = torch.load(inputs.folder / BEST_CHECKPOINT, weights_only=True, mmap=True)
     return {
         stage_metric_name("best", "step"): best["global_step"],
         stage_metric_name("best", VALIDATION_LOSS): best["validation_loss"],
     }
 
 
-def _batches(inputs: Inputs) -> TrainingBatches:
-    """Return the first process' training batches, as far as their rows go."""
+def _build_batches(inputs: RunInputs) -> TrainingBatches:
+    """Return the training batches of the process with rank 0."""
     from winnow.training import Masking, Shard, TrainingBatches
 
     options, training = inputs.components.trainer.keywords, inputs.config.training
@@ -188,25 +189,27 @@ def _batches(inputs: Inputs) -> TrainingBatches:
     return TrainingBatches(rows, Masking(), seed, training.batch_size, 1, shard, max_tokens=tokens)
 
 
-def _trainer(inputs: Inputs, run: TrackedRun | None, others: Sequence[Callback], progress: bool) -> pl.Trainer:
-    """Return Lightning's trainer for a budget of steps, with a checkpoint at each validation."""
+def _build_trainer(
+    inputs: RunInputs, run: TrackedRun | None, callbacks: Sequence[Callback], progress: bool
+) -> pl.Trainer:
+    """Build Lightning's trainer for the budget, with a checkpoint at each validation."""
     from pytorch_lightning.utilities.exceptions import MisconfigurationException
 
     from winnow.tracking.logger import RunLogger
     from winnow.training.checkpoint import AtomicCheckpointIO
 
-    training, checkpoint = inputs.config.training, inputs.folder / LAST
-    steps = _steps(inputs)
-    pace = min(training.validate_every_steps, steps)
+    training, checkpoint = inputs.config.training, inputs.folder / LAST_CHECKPOINT
+    steps = _count_steps(inputs)
+    interval = min(training.validate_every_steps, steps)
     try:
         return inputs.components.trainer(
             max_steps=steps,
             accumulate_grad_batches=training.accumulate_batches,
             gradient_clip_val=training.gradient_clip,
-            check_val_every_n_epoch=None,  # the budget is in steps, not in passes
-            val_check_interval=pace * training.accumulate_batches,
-            log_every_n_steps=min(10, pace),
-            callbacks=[*others, *_callbacks(training, checkpoint, pace, progress)],
+            check_val_every_n_epoch=None,  # the budget is in steps, not in epochs
+            val_check_interval=interval * training.accumulate_batches,
+            log_every_n_steps=min(10, interval),
+            callbacks=[*callbacks, *_build_callbacks(training, checkpoint, interval, progress)],
             plugins=[AtomicCheckpointIO()],
             logger=RunLogger(run) if run is not None else False,
             enable_progress_bar=progress,
@@ -215,22 +218,23 @@ def _trainer(inputs: Inputs, run: TrackedRun | None, others: Sequence[Callback],
             num_sanity_val_steps=0,
             default_root_dir=checkpoint.parent,
         )
-    except MisconfigurationException as error:  # such as a GPU that is not there
+    except MisconfigurationException as error:  # for example, no GPU is available
         raise WinnowError(
-            f"Lightning's trainer refuses: {error} Choose another, as in trainer=cpu.", "trainer"
+            f"Lightning's trainer rejects the arguments: {error} Choose another trainer, such as trainer=cpu.",
+            "trainer",
         ) from error
 
 
-def _steps(inputs: Inputs) -> int:
-    """Return the optimizer steps of the budget."""
+def _count_steps(inputs: RunInputs) -> int:
+    """Return the number of optimizer steps in the budget."""
     training = inputs.config.training
     if training.total_tokens is None:
         return training.max_steps
-    return _batches(inputs).steps_for_tokens(training.total_tokens)
+    return _build_batches(inputs).steps_for_tokens(training.total_tokens)
 
 
-def _callbacks(training: Training, checkpoint: Path, pace: int, progress: bool) -> list[Callback]:
-    """Return what accompanies the steps; the last checkpoint comes last, since it holds what the others decided."""
+def _build_callbacks(training: Training, checkpoint: Path, interval: int, progress: bool) -> list[Callback]:
+    """Build the callbacks. `LastCheckpoint` must be last, since it saves the states of the other callbacks."""
     from pytorch_lightning.callbacks import EarlyStopping, EMAWeightAveraging, Timer
 
     from winnow.training.checkpoint import BestCheckpoint, LastCheckpoint
@@ -247,5 +251,5 @@ def _callbacks(training: Training, checkpoint: Path, pace: int, progress: bool) 
     if progress:
         callbacks.append(StepProgressBar())
     if training.keep == "best":
-        callbacks.append(BestCheckpoint(checkpoint.with_name(BEST)))
-    return [*callbacks, LastCheckpoint(checkpoint, pace)]
+        callbacks.append(BestCheckpoint(checkpoint.with_name(BEST_CHECKPOINT)))
+    return [*callbacks, LastCheckpoint(checkpoint, interval)]

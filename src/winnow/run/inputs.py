@@ -1,4 +1,4 @@
-"""The first stage of a run: from its components to everything that training and evaluation need."""
+"""Loads the inputs of a run: corpus, verdicts, tokens and model."""
 
 from __future__ import annotations
 
@@ -15,8 +15,15 @@ from winnow.config import Cell, TrainConfig
 from winnow.data import Corpus
 from winnow.errors import WinnowError
 from winnow.filters import Verdicts
-from winnow.run.components import Components, cell_folder, cell_id, check_components, device_of, recipe
-from winnow.run.slices import HeldOutSplit, apply_filter, held_out_rows, slices_of
+from winnow.run.components import (
+    Components,
+    cell_folder,
+    check_components,
+    compute_cell_id,
+    compute_recipe_fingerprint,
+    select_device,
+)
+from winnow.run.slices import HeldOutSplit, apply_filter, build_slice_masks, select_held_out_rows
 
 if TYPE_CHECKING:
     import torch
@@ -26,24 +33,24 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Inputs:
-    """Everything that a run needs before its first step.
+class RunInputs:
+    """The inputs of training and evaluation.
 
     Attributes:
         cell: The configuration.
         components: The objects that the configuration names.
         cell_id: The cell's id, which names its folder.
-        recipe: The fingerprint of all that decides the result except the seed.
+        recipe: The fingerprint of everything that determines the result, except the seed.
         corpus: The rows of every split.
         verdicts: The verdicts of each filter on all rows, by filter name.
         train_rows: The rows to train on.
-        train_tokens: Their tokens, in rows or blocks.
+        train_tokens: The tokens of the training rows, in rows or blocks.
         held_out: The held-out splits by name.
         tokenizer: The model's tokenizer.
         masking: The masking rule for this tokenizer.
-        model: The model before its first step; :func:`~winnow.run.fit.fit` trains it in place.
+        model: The model before training; :func:`~winnow.run.fit.fit` trains it in place.
         device: The device that trains and evaluates.
-        numerics: How this process computes, as tracked.
+        numerics: The device, precision and matmul backends, as logged.
     """
 
     cell: Cell[TrainConfig]
@@ -72,47 +79,48 @@ class Inputs:
         return cell_folder(self.config, self.cell_id)
 
     @property
-    def vocabulary(self) -> str:
+    def vocabulary_fingerprint(self) -> str:
         """The fingerprint of the tokenizer's vocabulary."""
         return self.held_out["test"].tokens.vocabulary.fingerprint
 
     @property
     def base_verdicts(self) -> Verdicts | None:
-        """The verdicts that select the training rows; `None` if all rows are trained on."""
-        return self.verdicts.get(self.components.base_filter)
+        """The verdicts that select the training rows; `None` if the model is trained on all rows."""
+        return self.verdicts.get(self.components.base_filter_name)
 
 
-def load_inputs(cell: Cell[TrainConfig], components: Components, known_id: str | None = None) -> Inputs:
+def load_inputs(cell: Cell[TrainConfig], components: Components, precomputed_id: str | None = None) -> RunInputs:
     """Load the corpus, apply the filters, select the training rows, tokenize, and load the model.
 
     Args:
         cell: The configuration.
         components: The objects that the configuration names.
-        known_id: The cell's id, if it was computed already or another folder is to be used.
+        precomputed_id: The cell's id, if it is already known or a different folder is used.
 
     Raises:
-        WinnowError: A component cannot be used; the error's key is the component's.
+        WinnowError: A component cannot be used; the error has the component's key.
     """
     config, cache = cell.config, components.cache
     check_components([components])
     corpus = components.corpus
     verdicts = {
-        name: apply_filter(one, corpus, cache, components.key_of(name)) for name, one in components.slices.items()
+        name: apply_filter(filter_, corpus, cache, components.filter_key(name))
+        for name, filter_ in components.slices.items()
     }
-    train_rows = components.filter.select(corpus.split("train"), verdicts.get(components.base_filter), config.seed)
-    with _errors_under("model"):
+    train_rows = components.filter.select(corpus.split("train"), verdicts.get(components.base_filter_name), config.seed)
+    with _prefix_errors("model"):
         tokenizer = components.model.tokenizer(corpus, cache)
-    with _errors_under("masking"):
+    with _prefix_errors("masking"):
         masking = components.masking.for_tokenizer(tokenizer)
     held_out = _load_held_out(config, corpus, verdicts, tokenizer)
     train_tokens = _tokenize_training_rows(config, corpus, train_rows, tokenizer)
-    with _errors_under("model"):
+    with _prefix_errors("model"):
         model = components.model.load(tokenizer, config.seed)
-    return Inputs(
+    return RunInputs(
         cell=cell,
         components=components,
-        cell_id=known_id or cell_id(cell, components),
-        recipe=recipe(cell, components),
+        cell_id=precomputed_id or compute_cell_id(cell, components),
+        recipe=compute_recipe_fingerprint(cell, components),
         corpus=corpus,
         verdicts=verdicts,
         train_rows=train_rows,
@@ -121,7 +129,7 @@ def load_inputs(cell: Cell[TrainConfig], components: Components, known_id: str |
         tokenizer=tokenizer,
         masking=masking,
         model=model,
-        device=device_of(components),
+        device=select_device(components),
         numerics=_set_up_numerics(config, components, train_tokens, model),
     )
 
@@ -133,51 +141,51 @@ def _load_held_out(
 
     cache, length = config.output_dir / "cache", config.training.max_length
     return {
-        name: HeldOutSplit(name, rows, slices_of(rows, verdicts), tokenize(rows, tokenizer, length, cache))
-        for name, rows in held_out_rows(corpus, config.evaluation.max_rows).items()
+        name: HeldOutSplit(name, rows, build_slice_masks(rows, verdicts), tokenize(rows, tokenizer, length, cache))
+        for name, rows in select_held_out_rows(corpus, config.evaluation.max_rows).items()
     }
 
 
 def _tokenize_training_rows(
     config: TrainConfig, corpus: Corpus, rows: pa.Table, tokenizer: PreTrainedTokenizerFast
 ) -> TokenRows:
-    """Take the selected rows from the tokens of the whole train split, which all arms of a study share."""
+    """Select the training rows from the tokens of the full train split, which all arms of a study share."""
     from winnow.training import pack_into_blocks, tokenize
 
-    training, whole = config.training, corpus.split("train")
+    training, full_split = config.training, corpus.split("train")
     in_blocks = training.batching == "blocks"
-    tokens = tokenize(whole, tokenizer, None if in_blocks else training.max_length, config.output_dir / "cache")
-    chosen = tokens.take(pc.is_in(whole["row_id"], value_set=rows["row_id"].combine_chunks()).to_numpy())
-    return pack_into_blocks(chosen, training.block_size, training.keep_rows_apart) if in_blocks else chosen
+    tokens = tokenize(full_split, tokenizer, None if in_blocks else training.max_length, config.output_dir / "cache")
+    selected = tokens.take(pc.is_in(full_split["row_id"], value_set=rows["row_id"].combine_chunks()).to_numpy())
+    return pack_into_blocks(selected, training.block_size, training.keep_rows_apart) if in_blocks else selected
 
 
 def _set_up_numerics(
     config: TrainConfig, components: Components, rows: TokenRows, model: PreTrainedModel
 ) -> dict[str, Any]:
-    """Choose the matmul backends of this process by the tokens of a training step; return what was chosen."""
+    """Select the matmul backends by the number of tokens per training step, and return the selection."""
     from winnow.training.forward import numerics
 
-    training, wanted = config.training, config.arithmetic
-    of_step = len(rows.ids) / max(1, len(rows)) * training.batch_size
+    training, requested = config.training, config.arithmetic
+    step_tokens = len(rows.ids) / max(1, len(rows)) * training.batch_size
     if training.batching == "tokens":
-        of_step = training.max_tokens
-    tokens = round(of_step / training.accumulate_batches)
-    facts = numerics.configure_numerics(
+        step_tokens = training.max_tokens
+    tokens = round(step_tokens / training.accumulate_batches)
+    selection = numerics.configure_numerics(
         model,
-        device_of(components),
+        select_device(components),
         tokens=tokens,
         masked_tokens=round(tokens * components.masking.rate),
         cache=components.cache,
-        linear=wanted.linear,
-        tf32=wanted.tf32,
-        compiled=wanted.compile,
+        linear=requested.linear,
+        tf32=requested.tf32,
+        compiled=requested.compile,
     )
-    return {**facts, "precision": str(components.trainer.keywords["precision"] or "32-true")}
+    return {**selection, "precision": str(components.trainer.keywords["precision"] or "32-true")}
 
 
 @contextmanager
-def _errors_under(key: str) -> Iterator[None]:
-    """Raise errors of the block under a configuration key."""
+def _prefix_errors(key: str) -> Iterator[None]:
+    """Add a configuration key as the prefix of errors in the block."""
     try:
         yield
     except WinnowError as error:

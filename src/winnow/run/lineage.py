@@ -1,4 +1,4 @@
-"""From the source to the rows a model was trained on: every stage with its count and its fingerprint."""
+"""Logs the data lineage of a run: the row count and fingerprint of every stage from the source to training."""
 
 from __future__ import annotations
 
@@ -10,39 +10,39 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from winnow.data.fingerprint import fingerprint
-from winnow.run.inputs import Inputs
+from winnow.run.inputs import RunInputs
 from winnow.tracking import TrackedRun, keys
 from winnow.tracking.tracked_run import DatasetUsed
 
 
-def log_lineage(run: TrackedRun, inputs: Inputs) -> None:
-    """Store which rows went in: the training rows, each held-out split and each slice, under digests of their ids.
+def log_lineage(run: TrackedRun, inputs: RunInputs) -> None:
+    """Log the datasets, the stages and the removed rows of a run.
 
-    Beside them the way there, and a manifest of the training rows that were left out, each with all its reasons.
+    Datasets are the training rows, each held-out split and each slice, identified by a digest of their row ids.
     """
-    stages = list(_stages(inputs))
-    run.log_datasets(list(_datasets(inputs)))
+    stages = list(_list_stages(inputs))
+    run.log_datasets(list(_list_datasets(inputs)))
     run.log_json({"stages": stages}, keys.LINEAGE)
-    run.log_table(removed_rows(inputs), keys.REMOVED)
+    run.log_table(list_removed_rows(inputs), keys.REMOVED)
 
 
-def removed_rows(inputs: Inputs) -> pa.Table:
-    """Return ``row_id``, ``source`` and ``reasons`` of each row of the train split that was not trained on.
+def list_removed_rows(inputs: RunInputs) -> pa.Table:
+    """Return ``row_id``, ``source`` and ``reasons`` of each row of the train split that is not a training row.
 
-    A row that the filter keeps may still be left out by a control, which draws as many rows as the filter keeps.
+    A control samples as many rows as the filter keeps, so it can remove rows that the filter keeps.
     """
     train = inputs.corpus.split("train")
-    left_out = pc.invert(pc.is_in(train["row_id"], value_set=inputs.train_rows["row_id"].combine_chunks()))
+    is_removed = pc.invert(pc.is_in(train["row_id"], value_set=inputs.train_rows["row_id"].combine_chunks()))
     selection, verdicts = inputs.components.filter, inputs.base_verdicts
-    if verdicts is not None and inputs.components.base_filter == selection.name:
+    if verdicts is not None and inputs.components.base_filter_name == selection.name:
         reasons = selection.derive_verdicts(verdicts).reasons("train")
     else:
         reasons = pa.array([["not drawn"]] * train.num_rows, pa.list_(pa.string()))
     manifest = pa.table({"row_id": train["row_id"], "source": train["source"], "reasons": reasons})
-    return manifest.filter(left_out)
+    return manifest.filter(is_removed)
 
 
-def _stages(inputs: Inputs) -> Iterator[dict[str, Any]]:
+def _list_stages(inputs: RunInputs) -> Iterator[dict[str, Any]]:
     corpus = inputs.corpus
     yield {"stage": "source", "sources": corpus.sources, "fingerprint": corpus.dataset}
     for name, rows in corpus.funnel.items():
@@ -51,28 +51,30 @@ def _stages(inputs: Inputs) -> Iterator[dict[str, Any]]:
     yield {"stage": "split", "rows": counts, "fingerprint": corpus.fingerprint}
     verdicts = inputs.base_verdicts
     if verdicts is not None:
-        kept, name = verdicts.summary()["rows"], inputs.components.base_filter
+        kept, name = verdicts.summary()["rows"], inputs.components.base_filter_name
         yield {"stage": f"verdicts of {name}", "rows": kept, "fingerprint": verdicts.fingerprint}
     rows = inputs.train_rows
     yield {
         "stage": f"training rows of {inputs.components.filter.name}",
         "rows": rows.num_rows,
-        "fingerprint": _digest(rows),
+        "fingerprint": _compute_digest(rows),
     }
 
 
-def _datasets(inputs: Inputs) -> Iterator[DatasetUsed]:
+def _list_datasets(inputs: RunInputs) -> Iterator[DatasetUsed]:
     name = inputs.components.dataset.name
     source = {"corpus": inputs.corpus.fingerprint, "sources": inputs.corpus.sources}
     rows = inputs.train_rows
-    yield DatasetUsed(f"{name} ({inputs.components.filter.name})", _digest(rows), "train", rows.num_rows, source)
+    yield DatasetUsed(
+        f"{name} ({inputs.components.filter.name})", _compute_digest(rows), "train", rows.num_rows, source
+    )
     for split, held_out in inputs.held_out.items():
-        for slice_name, inside in held_out.slices.items():
-            members = held_out.rows.filter(pa.array(np.asarray(inside)))
-            told = split if slice_name == "all" else f"{split}, {slice_name}"
+        for slice_name, mask in held_out.slices.items():
+            members = held_out.rows.filter(pa.array(np.asarray(mask)))
+            title = split if slice_name == "all" else f"{split}, {slice_name}"
             context = split if slice_name == "all" else f"{split}/{slice_name}"
-            yield DatasetUsed(f"{name} ({told})", _digest(members), context, members.num_rows, source)
+            yield DatasetUsed(f"{name} ({title})", _compute_digest(members), context, members.num_rows, source)
 
 
-def _digest(rows: pa.Table) -> str:
+def _compute_digest(rows: pa.Table) -> str:
     return fingerprint(rows["row_id"].to_pylist())

@@ -1,4 +1,4 @@
-"""What one run leaves in the store: its inputs before the first step, its results after the last."""
+"""Logs the inputs of a run before training and its results after training."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ from winnow.filters import Filter, Verdicts, compute_filter_statistics, save_kep
 from winnow.metrics.metric_names import TOKENS_SEEN, TRAIN_ROWS, TRAIN_TOKENS, stage_metric_name
 from winnow.reporting import write_filter_report
 from winnow.run.evaluate import EvaluationResult
-from winnow.run.fit import Fitted
-from winnow.run.inputs import Inputs
+from winnow.run.fit import FitResult
+from winnow.run.inputs import RunInputs
 from winnow.run.lineage import log_lineage
 from winnow.tracking import TrackedRun, keys
 from winnow.tracking.environment import hardware, packages, uncommitted_changes, untracked_files
@@ -29,11 +29,11 @@ from winnow.tracking.mlflow_ui import describe_cell
 from winnow.tracking.offline.operations import NOTE
 
 EXAMPLES = 40
-"""Dropped rows that a run's summary quotes."""
+"""Number of dropped rows in the filter summary of a run."""
 
 
-def log_inputs(run: TrackedRun, inputs: Inputs) -> None:
-    """Log what a run is made of: configuration, code, packages, machine, data and verdicts."""
+def log_inputs(run: TrackedRun, inputs: RunInputs) -> None:
+    """Log the configuration, code, packages, hardware, data and verdicts of a run."""
     cell, components = inputs.cell, inputs.components
     held_out = [split.rows["row_id"].to_pylist() for split in inputs.held_out.values()]
     run.set_tags(
@@ -41,45 +41,52 @@ def log_inputs(run: TrackedRun, inputs: Inputs) -> None:
             keys.CELL: inputs.cell_id,
             keys.RECIPE: inputs.recipe,
             keys.CORPUS: inputs.corpus.fingerprint,
-            keys.TOKENIZER: inputs.vocabulary,
+            keys.TOKENIZER: inputs.vocabulary_fingerprint,
             keys.HELD_OUT: fingerprint(
-                held_out, inputs.vocabulary, cell.config.evaluation.mask_seed, cell.config.training.max_length
+                held_out,
+                inputs.vocabulary_fingerprint,
+                cell.config.evaluation.mask_seed,
+                cell.config.training.max_length,
             ),
-            keys.PROBES: fingerprint({probe: one.fingerprint() for probe, one in components.probes.items()}),
-            NOTE: describe_cell(_facts(inputs)),
+            keys.PROBES: fingerprint({name: probe.fingerprint() for name, probe in components.probes.items()}),
+            NOTE: describe_cell(_summarize_inputs(inputs)),
             **({keys.USER_METRICS: components.metrics.to_json()} if components.metrics.user_metrics else {}),
         }
     )
-    record_configuration(run, cell)
-    if "name" not in cell.config.filter:  # an arm whose name is derived
+    log_configuration(run, cell)
+    if "name" not in cell.config.filter:  # the name of the arm is derived
         run.log_params({"filter.name": components.filter.name})
-    # First of all metrics: where runs lie side by side, MLflow's pages choose the one that was stored first.
+    # These must be the first metrics: MLflow's run comparison initially shows the metric that was logged first.
     run.log_metrics({TRAIN_ROWS: inputs.train_rows.num_rows, TRAIN_TOKENS: len(inputs.train_tokens.ids)})
     run.log_json(hardware(), "environment/hardware.json")
-    record_corpus(run, inputs.corpus)
+    log_corpus(run, inputs.corpus)
     log_lineage(run, inputs)
     _log_filter(run, inputs)
     run.log_json(inputs.numerics, keys.ARITHMETIC)
-    how = f"{inputs.numerics['precision']} on {inputs.numerics['device']}, oneDNN for {len(inputs.numerics['onednn'])}"
-    run.set_tags({keys.COMPUTED: how})
+    computed = (
+        f"{inputs.numerics['precision']} on {inputs.numerics['device']}, oneDNN for {len(inputs.numerics['onednn'])}"
+    )
+    run.set_tags({keys.COMPUTED: computed})
 
 
-def _log_filter(run: TrackedRun, inputs: Inputs) -> None:
-    """Log the verdicts that selected the training rows, their report, and the rows."""
+def _log_filter(run: TrackedRun, inputs: RunInputs) -> None:
+    """Log the verdicts that select the training rows, the filter report, and the selected rows."""
     components, base = inputs.components, inputs.base_verdicts
     if base is None:
         return
     verdicts = components.filter.derive_verdicts(base)
-    explained = _explained(verdicts, inputs.corpus, components.slices[components.base_filter], components.cache)
-    statistics = json.loads((explained / "statistics.json").read_text("utf-8"))
-    record_verdicts(run, verdicts, inputs.corpus, statistics)
-    run.log_file(explained / "report.html", "filter")
-    with tempfile.TemporaryDirectory() as folder:
-        save_kept(inputs.train_rows, Path(folder))
-        run.log_folder(Path(folder), "filter")
+    folder = _write_filter_statistics(
+        verdicts, inputs.corpus, components.slices[components.base_filter_name], components.cache
+    )
+    statistics = json.loads((folder / "statistics.json").read_text("utf-8"))
+    log_verdicts(run, verdicts, inputs.corpus, statistics)
+    run.log_file(folder / "report.html", "filter")
+    with tempfile.TemporaryDirectory() as temporary:
+        save_kept(inputs.train_rows, Path(temporary))
+        run.log_folder(Path(temporary), "filter")
 
 
-def _facts(inputs: Inputs) -> dict[str, Any]:
+def _summarize_inputs(inputs: RunInputs) -> dict[str, Any]:
     cell, study = inputs.cell, inputs.config.study
     return {
         "arm": inputs.components.filter.name,
@@ -92,11 +99,11 @@ def _facts(inputs: Inputs) -> dict[str, Any]:
     }
 
 
-def record_configuration(run: TrackedRun, cell: Cell[Any]) -> None:
-    """Store what was asked for, and on what code and packages."""
+def log_configuration(run: TrackedRun, cell: Cell[Any]) -> None:
+    """Log the configuration, the overrides, the packages and the uncommitted changes."""
     tree = cell.tree
-    run.log_params(parameters(tree))
-    run.log_text(to_yaml(tree), keys.CONFIG)
+    run.log_params(select_parameters(tree))
+    run.log_text(dump_yaml(tree), keys.CONFIG)
     run.log_text("\n".join(cell.overrides) + "\n", "config/overrides.txt")
     run.log_text(packages() + "\n", "environment/packages.txt")
     if changes := uncommitted_changes():
@@ -105,66 +112,68 @@ def record_configuration(run: TrackedRun, cell: Cell[Any]) -> None:
         run.log_text(files + "\n", "environment/untracked.txt")
 
 
-def record_corpus(run: TrackedRun, corpus: Corpus) -> None:
-    """Store where rows came from, how many were left after each stage, and what share failed integrity checks."""
-    facts = ("funnel", "sources", "fingerprint", "integrity", "faults", "leakage")
-    run.log_json({fact: getattr(corpus, fact) for fact in facts}, "data/corpus.json")
-    for split, shares in corpus.leakage.items():
-        run.log_metrics({f"data/leakage/{split}/{kind}": shares[kind] for kind in ("exact", "near")})
+def log_corpus(run: TrackedRun, corpus: Corpus) -> None:
+    """Log the sources, the row count after each stage, the leakage, and the fraction of rows failing each check."""
+    fields = ("funnel", "sources", "fingerprint", "integrity", "faults", "leakage")
+    run.log_json({field: getattr(corpus, field) for field in fields}, "data/corpus.json")
+    for split, fractions in corpus.leakage.items():
+        run.log_metrics({f"data/leakage/{split}/{kind}": fractions[kind] for kind in ("exact", "near")})
     for check, counts in corpus.integrity.items():
         run.log_metrics({f"data/integrity/{check}": counts["failed"] / max(1, counts["rows"])})
     for read, failing in corpus.failing:
         run.log_metrics({"rows/failing_integrity": failing / read}, read)
 
 
-def record_verdicts(run: TrackedRun, verdicts: Verdicts, corpus: Corpus, statistics: Mapping[str, Any]) -> None:
-    """Store what a filter did: its verdicts counted, what they tell, and examples of the rows it dropped."""
+def log_verdicts(run: TrackedRun, verdicts: Verdicts, corpus: Corpus, statistics: Mapping[str, Any]) -> None:
+    """Log the verdict counts of a filter, their statistics, and examples of dropped rows."""
     summary = verdicts.summary()
-    run.log_json({**summary, "statistics": statistics, "dropped": _dropped(corpus, verdicts)}, keys.FILTER_SUMMARY)
+    run.log_json(
+        {**summary, "statistics": statistics, "dropped": _sample_dropped_rows(corpus, verdicts)}, keys.FILTER_SUMMARY
+    )
     run.set_tags({keys.CORPUS: corpus.fingerprint, keys.VERDICTS: verdicts.fingerprint})
     train = summary["rows"]["train"]
     run.log_metrics({"filter/kept": train["kept"], "filter/dropped": train["total"] - train["kept"]})
     for name, counts in summary["signals"].items():
         run.log_metrics({f"filter/{name}/{outcome}": count for outcome, count in counts.items()})
-    for name, moved in statistics.get("drift", {}).items():
-        psi = {f"drift/{name}/{other}/psi": numbers["psi"] for other, numbers in moved.items()}
+    for name, drift in statistics.get("drift", {}).items():
+        psi = {f"drift/{name}/{other}/psi": numbers["psi"] for other, numbers in drift.items()}
         run.log_metrics({metric: value for metric, value in psi.items() if value is not None})
 
 
 def log_results(
-    run: TrackedRun, inputs: Inputs, fitted: Fitted, baseline: EvaluationResult, results: EvaluationResult
+    run: TrackedRun, inputs: RunInputs, fit_result: FitResult, baseline: EvaluationResult, results: EvaluationResult
 ) -> None:
-    """Log the scores before and after training, the rows and prompts behind them, the model and a description."""
-    run.log_metrics(fitted.best)
-    final = {**results.scores, TOKENS_SEEN: float(fitted.tokens_seen)}
+    """Log the scores before and after training, the row and prompt tables, the model and a description."""
+    run.log_metrics(fit_result.best)
+    final = {**results.scores, TOKENS_SEEN: float(fit_result.tokens_seen)}
     run.log_metrics({stage_metric_name("before", metric): value for metric, value in baseline.scores.items()})
     run.log_metrics({stage_metric_name("final", metric): value for metric, value in final.items()})
     _log_tables(run, {"before": baseline, "after": results})
     run.log_json(results.words, keys.WORDS)
     run.log_columns(top_k_rows(run.run_id, results.probes), keys.TOPK)
     folder = inputs.folder / keys.MODEL
-    fitted.model.save_pretrained(folder)
+    fit_result.model.save_pretrained(folder)
     inputs.tokenizer.save_pretrained(folder)
     run.log_folder(folder, keys.MODEL)
-    run.log_table(fitted.curves, keys.CURVES)
-    run.set_tags({NOTE: describe_cell(_facts(inputs), results.scores, baseline.scores)})
+    run.log_table(fit_result.curves, keys.CURVES)
+    run.set_tags({NOTE: describe_cell(_summarize_inputs(inputs), results.scores, baseline.scores)})
 
 
 def _log_tables(run: TrackedRun, stages: Mapping[str, EvaluationResult]) -> None:
-    """Log the scores of each row, prompt and filled word, before and after training in one table each."""
-    run.log_table(_staged({stage: result.rows for stage, result in stages.items()}), keys.ROWS)
-    for path, part in ((keys.PROMPTS, "prompts"), (keys.FILLS, "fills")):
+    """Log tables of row scores, prompt scores and fills, each with the scores before and after training."""
+    run.log_table(_stack_stages({stage: result.rows for stage, result in stages.items()}), keys.ROWS)
+    for path, attribute in ((keys.PROMPTS, "prompts"), (keys.FILLS, "fills")):
         tables = {
-            stage: _with("probe", {name: getattr(scores, part) for name, scores in result.probes.items()})
+            stage: _stack_tables("probe", {name: getattr(scores, attribute) for name, scores in result.probes.items()})
             for stage, result in stages.items()
         }
-        run.log_table(_staged(tables), path)
+        run.log_table(_stack_stages(tables), path)
 
 
-def _explained(verdicts: Verdicts, corpus: Corpus, filter_: Filter, cache: Path) -> Path:
-    """Return the folder with a filter's statistics and report, made once for all runs that it chooses rows for."""
-    asked = [verdicts.filter, verdicts.keep, verdicts.parts]
-    folder = cache / "explained" / fingerprint(corpus.fingerprint, verdicts.fingerprint, asked)
+def _write_filter_statistics(verdicts: Verdicts, corpus: Corpus, filter_: Filter, cache: Path) -> Path:
+    """Write the statistics and report of a filter once for all runs that use it, and return their folder."""
+    key = [verdicts.filter, verdicts.keep, verdicts.parts]
+    folder = cache / "explained" / fingerprint(corpus.fingerprint, verdicts.fingerprint, key)
     if not intact(folder):
         with published(folder) as draft:
             statistics = compute_filter_statistics(verdicts, corpus)
@@ -173,54 +182,54 @@ def _explained(verdicts: Verdicts, corpus: Corpus, filter_: Filter, cache: Path)
     return folder
 
 
-def _dropped(corpus: Corpus, verdicts: Verdicts) -> list[dict[str, Any]]:
-    """Return the first dropped training rows by row id, a fixed sample, each with the terms it failed."""
+def _sample_dropped_rows(corpus: Corpus, verdicts: Verdicts) -> list[dict[str, Any]]:
+    """Return a fixed sample of dropped training rows, the first by row id, each with its failed terms."""
     first = verdicts.dropped_rows(corpus).sort_by("row_id").slice(0, EXAMPLES)
     examples: list[dict[str, Any]] = first.select(["text", "failed"]).to_pylist()
     return examples
 
 
-def _staged(tables: Mapping[str, pa.Table]) -> pa.Table:
-    return _with("stage", tables)
+def _stack_stages(tables: Mapping[str, pa.Table]) -> pa.Table:
+    return _stack_tables("stage", tables)
 
 
-def _with(column: str, tables: Mapping[str, pa.Table]) -> pa.Table:
-    """Put tables below one another, with a first column that says which each row came from."""
+def _stack_tables(column: str, tables: Mapping[str, pa.Table]) -> pa.Table:
+    """Concatenate tables, with a first column that contains the name of each row's table."""
     named = [
         table.add_column(0, column, pa.array([name] * table.num_rows, pa.string())) for name, table in tables.items()
     ]
     return pa.concat_tables(named, promote_options="default")
 
 
-def to_yaml(data: Any) -> str:
-    """Return plain data as YAML, by libyaml where it is there, which is ten times as fast."""
+def dump_yaml(data: Any) -> str:
+    """Return plain data as YAML; use libyaml if it is available, since it is ten times as fast."""
     dumper = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
     return str(yaml.dump(data, Dumper=dumper, sort_keys=False, allow_unicode=True))
 
 
-def parameters(tree: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what becomes a parameter in MLflow, few enough for one request.
+def select_parameters(tree: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the settings that are logged as MLflow parameters.
 
-    Left out are lists, options that are not set (`null`), switches of Lightning and PyTorch that are off, and the store
-    itself. `config/resolved.yaml` holds everything.
+    To fit into one request, this excludes lists, unset options (`null`), disabled flags of Lightning and PyTorch, and
+    the store. `config/resolved.yaml` contains all settings.
     """
-    found = dict(scalars({group: node for group, node in tree.items() if group != "tracking"}))
+    values = dict(flatten_scalars({group: node for group, node in tree.items() if group != "tracking"}))
     switches = ("trainer.", "optimizer.")
     return {
         key: value
-        for key, value in found.items()
+        for key, value in values.items()
         if not (value is None or (value is False and key.startswith(switches)))
     }
 
 
-def scalars(tree: Mapping[str, Any], key: str = "") -> Iterator[tuple[str, Any]]:
-    """Yield what can be a column of MLflow's table: single values, not lists of words.
+def flatten_scalars(tree: Mapping[str, Any], key: str = "") -> Iterator[tuple[str, Any]]:
+    """Yield the key and value of every scalar in a configuration tree.
 
-    A class stands under the name of its group: `filter` and not `filter._target_`.
+    A class has the key of its group: `filter`, not `filter._target_`.
     """
     for name, value in tree.items():
         path = f"{key}.{name}" if key else str(name)
         if isinstance(value, Mapping):
-            yield from scalars(value, path)
+            yield from flatten_scalars(value, path)
         elif not isinstance(value, list):
             yield path.removesuffix("._target_"), value

@@ -1,6 +1,6 @@
-"""One run, from its configuration to its tracked scores; read it from top to bottom.
+"""Runs one cell, from its configuration to its tracked scores.
 
-inputs -> baseline -> fit -> evaluate -> log
+Stages: inputs -> baseline -> fit -> evaluate -> log
 """
 
 from __future__ import annotations
@@ -17,9 +17,9 @@ from rich.console import Console
 from winnow.config import Cell, TrainConfig
 from winnow.errors import WinnowError
 from winnow.metrics.metric_names import ALL, SECONDS, held_out_metric_name, stage_metric_name
-from winnow.run.cell_lock import hold_cell
-from winnow.run.checkpoint_files import LAST, drop_checkpoints
-from winnow.run.components import Components, build_components, cell_folder, cell_id, check_store
+from winnow.run.cell_lock import lock_cell
+from winnow.run.checkpoint_files import LAST_CHECKPOINT, remove_checkpoints
+from winnow.run.components import Components, build_components, cell_folder, check_store, compute_cell_id
 from winnow.run.evaluate import evaluate, evaluate_baseline
 from winnow.run.fit import check_fit, fit
 from winnow.run.inputs import load_inputs
@@ -35,20 +35,20 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class RunOptions:
-    """How a run of a cell is tracked and shown; nothing here changes its scores.
+    """Options for tracking and displaying a run; they do not affect its scores.
 
     Attributes:
-        cell_id: The cell's id, if it is known already; it names the cell's folder.
-        parent: The study's run, if the cell belongs to one.
-        resumed_run: The interrupted run to resume; a new run starts if `None`.
-        tags: Tags of the run in addition to, or instead of, a cell's own.
-        console: Where an overview and a progress bar are shown; nothing is shown if `None`.
-        on_step: Called now and then with the number of optimizer steps so far.
+        cell_id: The cell's id, if it is already known; it names the cell's folder.
+        parent_run_id: The id of the study's run, if the cell belongs to a study.
+        resumed_run_id: The id of the interrupted run to resume; `None` starts a new run.
+        tags: Additional tags of the run, which override the default tags.
+        console: The console for an overview and a progress bar; `None` displays nothing.
+        on_step: Called at intervals with the number of completed optimizer steps.
     """
 
     cell_id: str | None = None
-    parent: str | None = None
-    resumed_run: str | None = None
+    parent_run_id: str | None = None
+    resumed_run_id: str | None = None
     tags: Mapping[str, str] = field(default_factory=dict)
     console: Console | None = None
     on_step: Callable[[int], None] | None = None
@@ -57,42 +57,42 @@ class RunOptions:
 def run_cell(cell: Cell[TrainConfig], components: Components, options: RunOptions) -> dict[str, float]:
     """Train and evaluate one cell, and track it as a run.
 
-    Of several processes that train together, only the first evaluates and tracks.
+    In distributed training, only the process with rank 0 evaluates and tracks.
 
     Args:
         cell: The configuration.
-        components: What :func:`build_components` constructed from it.
-        options: How the run is tracked and shown.
+        components: The components that :func:`build_components` built from it.
+        options: Options for tracking and display.
 
     Returns:
-        The final scores by metric name; empty in all processes but the first.
+        The final scores by metric name; empty unless the process has rank 0.
     """
-    if not is_first_process():
+    if not is_rank_zero():
         fit(load_inputs(cell, components, options.cell_id))
         return {}
-    with _tracked(cell, components, options) as run:
-        timer, callbacks = _callbacks(options)
+    with _track_cell(cell, components, options) as run:
+        timer, callbacks = _build_timing_callbacks(options)
         inputs = load_inputs(cell, components, options.cell_id)
         check_fit(inputs)
         log_inputs(run, inputs)
         if options.console is not None:
             print_overview(options.console, inputs)
         baseline = evaluate_baseline(inputs)
-        fitted = fit(inputs, run, callbacks, progress=options.console is not None)
-        results = evaluate(inputs, fitted)
-        log_results(run, inputs, fitted, baseline, results)
+        fit_result = fit(inputs, run, callbacks, progress=options.console is not None)
+        results = evaluate(inputs, fit_result)
+        log_results(run, inputs, fit_result, baseline, results)
         run.log_metrics({stage_metric_name("final", SECONDS): timer.seconds})
-    drop_checkpoints(inputs.folder)
+    remove_checkpoints(inputs.folder)
     return results.scores
 
 
-def _tracked(
+def _track_cell(
     cell: Cell[TrainConfig], components: Components, options: RunOptions
 ) -> AbstractContextManager[TrackedRun]:
     """Start a run of the cell, or resume an interrupted one."""
     config, arm = cell.config, components.filter.name
-    declared = [config.study.primary_metric, *config.study.secondary_metrics]
-    metrics = [components.metrics.metric(name) for name in declared]
+    declared_metrics = [config.study.primary_metric, *config.study.secondary_metrics]
+    metrics = [components.metrics.metric(name) for name in declared_metrics]
     experiment = components.store.experiment(config.study.name, metrics)
     tags = {
         keys.KIND: "cell",
@@ -106,22 +106,22 @@ def _tracked(
     if config.training.not_comparable:
         tags[keys.NOT_COMPARABLE] = "; ".join(config.training.not_comparable.values())
     title = f"{arm}, seed {config.seed}"
-    return track(components.store, experiment, title, tags, options.parent, options.resumed_run)
+    return track(components.store, experiment, title, tags, options.parent_run_id, options.resumed_run_id)
 
 
-def _callbacks(options: RunOptions) -> tuple[RunTimer, list[Callback]]:
-    """Return the timer of the run, and the callbacks that accompany its training."""
+def _build_timing_callbacks(options: RunOptions) -> tuple[RunTimer, list[Callback]]:
+    """Return the timer of the run, and the callbacks for its training."""
     from winnow.training.progress import RunTimer, StepReporter
 
     timer = RunTimer(time.monotonic())
     return timer, [timer, StepReporter(options.on_step)] if options.on_step else [timer]
 
 
-def is_first_process() -> bool:
-    """Return whether this process tracks the run: of several that train together, the one of rank 0.
+def is_rank_zero() -> bool:
+    """Return whether this process has the global rank 0 and therefore tracks the run.
 
     The rank is in `RANK` under torchrun, in `SLURM_PROCID` under SLURM, and in `LOCAL_RANK` and `NODE_RANK` under
-    Lightning's own launcher.
+    Lightning's launcher.
     """
     for name in ("RANK", "SLURM_PROCID"):
         if name in os.environ:
@@ -129,52 +129,52 @@ def is_first_process() -> bool:
     return all(int(os.environ.get(name, "0")) == 0 for name in ("LOCAL_RANK", "NODE_RANK"))
 
 
-def run_single(cell: Cell[TrainConfig], console: Console) -> dict[str, float]:
-    """Run one cell outside any study, resuming it if it was interrupted, and return its final scores."""
+def run_single_cell(cell: Cell[TrainConfig], console: Console) -> dict[str, float]:
+    """Run one cell without a study, resume it if it was interrupted, and return its final scores."""
     components = build_components(cell.config)
     check_store(components.store)
-    with _held(cell, components):
-        attempt = _interrupted_attempt(cell, components) if is_first_process() else None
+    with _lock_cell_folder(cell, components):
+        attempt = _find_resumable_attempt(cell, components) if is_rank_zero() else None
         if attempt is not None:
-            console.print(f"An earlier run of this cell broke off ({attempt.cause}); it is taken up again.")
-        options = RunOptions(resumed_run=attempt.run_id if attempt else None, console=console)
+            console.print(f"Resuming an interrupted run of this cell ({attempt.cause}).")
+        options = RunOptions(resumed_run_id=attempt.run_id if attempt else None, console=console)
         scores = run_cell(cell, components, options)
     primary = cell.config.study.primary_metric
     if primary in scores:
         loss = scores[held_out_metric_name("test", ALL, "loss")]
         console.print(f"\n{primary} {scores[primary]:+.3f}, test loss {loss:.3f}")
-        console.print("See it beside other runs with: winnow ui")
+        console.print("Compare it with other runs: winnow ui")
     return scores
 
 
 @contextmanager
-def _held(cell: Cell[TrainConfig], components: Components) -> Iterator[None]:
-    """Hold the cell's folder; a cell without an id has an error that its run raises again and tracks."""
+def _lock_cell_folder(cell: Cell[TrainConfig], components: Components) -> Iterator[None]:
+    """Lock the cell's folder, unless the cell's id cannot be computed: the run then raises and tracks that error."""
     try:
-        folder = cell_folder(cell.config, cell_id(cell, components)) if is_first_process() else None
+        folder = cell_folder(cell.config, compute_cell_id(cell, components)) if is_rank_zero() else None
     except WinnowError:
         folder = None
-    with hold_cell(folder) if folder is not None else nullcontext():
+    with lock_cell(folder) if folder is not None else nullcontext():
         yield
 
 
-def _interrupted_attempt(cell: Cell[TrainConfig], components: Components) -> Attempt | None:
-    """Return the run of this cell that can resume from a checkpoint; a checkpoint without its run is removed."""
-    sync(components.store)  # an interrupted run may have ended without the store
+def _find_resumable_attempt(cell: Cell[TrainConfig], components: Components) -> Attempt | None:
+    """Return the run of this cell that can resume; remove a checkpoint that belongs to no such run."""
+    sync(components.store)  # uploads what an interrupted run could not log
     try:
         experiment = components.store.experiment(cell.config.study.name)
         close_stale_runs(components.store, experiment)
-        name = cell_id(cell, components)
-        attempt = attempts(components.store, experiment).get(name)
-    except WinnowError:  # the run itself raises it again and tracks it; or there is no store to search
+        cell_id = compute_cell_id(cell, components)
+        attempt = attempts(components.store, experiment).get(cell_id)
+    except WinnowError:  # the run raises and tracks the error; or there is no store
         return None
-    if attempt is not None and can_be_resumed(cell.config, name, attempt):
+    if attempt is not None and can_resume(cell.config, cell_id, attempt):
         return attempt
-    drop_checkpoints(cell_folder(cell.config, name))
+    remove_checkpoints(cell_folder(cell.config, cell_id))
     return None
 
 
-def can_be_resumed(config: TrainConfig, name: str, attempt: Attempt) -> bool:
-    """Return whether a cell's interrupted run has a checkpoint, and may be resumed from it."""
+def can_resume(config: TrainConfig, cell_id: str, attempt: Attempt) -> bool:
+    """Return whether an attempt is interrupted, has a checkpoint, and `study.rerun` allows resuming it."""
     is_interrupted = not attempt.has_finished and not attempt.is_alive
-    return is_interrupted and config.study.rerun == "none" and (cell_folder(config, name) / LAST).exists()
+    return is_interrupted and config.study.rerun == "none" and (cell_folder(config, cell_id) / LAST_CHECKPOINT).exists()

@@ -1,6 +1,6 @@
-"""Many runs as one study: its plan, its declaration, where its cells run, and what became of them.
+"""Studies: plan, declaration, launchers, jobs and progress of many runs.
 
-A study survives its cells: one that fails stops nothing, and one that has finished is never trained again.
+A failed cell does not stop a study, and a finished cell is not trained again.
 """
 
 from winnow.studies.launchers import Devices, InProcess, Joblib, Launcher, Submitit, Torchrun

@@ -1,4 +1,4 @@
-"""Which metrics the runs of a study will log, and what is wrong with those that the study declares."""
+"""Checks that the metrics a study declares are metrics that its runs log."""
 
 from __future__ import annotations
 
@@ -19,16 +19,16 @@ from winnow.metrics.metric_names import (
     source_slice_name,
 )
 from winnow.run.components import Components
-from winnow.run.slices import HELD_OUT
+from winnow.run.slices import HELD_OUT_SPLITS
 
 
-def metric_errors(config: TrainConfig, components: Components) -> list[WinnowError]:
-    """Return what is wrong with the declared metrics: names that no run will log, and metrics without a direction.
+def check_declared_metrics(config: TrainConfig, components: Components) -> list[WinnowError]:
+    """Return errors for declared metrics that no run logs or that have no direction.
 
-    A probe whose files cannot be read gives no error here; the check of the files reports it.
+    If the files of a probe cannot be read, no errors are returned, since the check of the files reports them.
     """
     try:
-        choices = metric_choices(config, components)
+        choices = build_metric_choices(config, components)
     except WinnowError:
         return []
     study = config.study
@@ -39,19 +39,19 @@ def metric_errors(config: TrainConfig, components: Components) -> list[WinnowErr
         if error := choices.find_error(name, key):
             errors.append(error)
         elif components.metrics.metric(name).direction is None:
-            told = f"{name!r} is descriptive: neither a higher nor a lower value is better, so it cannot be tested."
-            errors.append(WinnowError(f"{told} Choose a metric with a direction.", key))
+            message = f"expected a metric with a direction, but {name!r} is descriptive: no value of it is better."
+            errors.append(WinnowError(f"{message} Choose another metric.", key))
     return errors
 
 
-def metric_choices(config: TrainConfig, components: Components) -> MetricChoices:
-    """Return the metrics that a cell will log of its last checkpoint.
+def build_metric_choices(config: TrainConfig, components: Components) -> MetricChoices:
+    """Return the metrics that a cell logs after training.
 
     Raises:
         WinnowError: A file of a probe cannot be read.
     """
     scores = {PROBE: {name: probe.score_names() for name, probe in components.probes.items()}}
-    for split, slices in _slices(components).items():
+    for split, slices in _list_slices(components).items():
         pseudo = config.evaluation.pseudo_rows is not None and split != "validation"
         scores[split] = {
             name: [score for score in HELD_OUT_SCORES if score != "pseudo_perplexity" or (pseudo and name == ALL)]
@@ -60,16 +60,20 @@ def metric_choices(config: TrainConfig, components: Components) -> MetricChoices
     return MetricChoices(scores, (SECONDS, TOKENS_SEEN))
 
 
-def _slices(components: Components) -> dict[str, list[str]]:
+def _list_slices(components: Components) -> dict[str, list[str]]:
     """Return the slices of each held-out split."""
-    by_filter = [name for one in components.slices for name in (kept_slice_name(one), removed_slice_name(one))]
-    slices: dict[str, list[str]] = {split: [ALL, *_sources(components.dataset), *by_filter] for split in HELD_OUT}
+    by_filter = [
+        slice_name for name in components.slices for slice_name in (kept_slice_name(name), removed_slice_name(name))
+    ]
+    slices: dict[str, list[str]] = {
+        split: [ALL, *_list_source_slices(components.dataset), *by_filter] for split in HELD_OUT_SPLITS
+    }
     if components.dataset.external:
         slices[EXTERNAL] = [ALL, *map(sanitize_component, components.dataset.external), *by_filter]
     return slices
 
 
-def _sources(dataset: Dataset) -> list[str]:
-    """Return the slice of each source; a single source has none."""
-    named = dataset.source.sources if isinstance(dataset.source, Mixture) else {}
-    return [source_slice_name(name) for name in named] if len(named) > 1 else []
+def _list_source_slices(dataset: Dataset) -> list[str]:
+    """Return the slices of the sources; a single source has no slice."""
+    sources = dataset.source.sources if isinstance(dataset.source, Mixture) else {}
+    return [source_slice_name(name) for name in sources] if len(sources) > 1 else []

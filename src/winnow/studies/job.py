@@ -1,8 +1,7 @@
-"""One cell as a job: a file that says all of it, and what is told of it while it runs.
+"""A cell as a job that a launcher can run in any process: `python -m winnow.studies.job FILE`.
 
-A job runs wherever a launcher puts it: in the study's own process, in another, or on another machine that sees the same
-folders. So it is read from a file of plain data, and all it tells goes into the cell's folder: `log.txt` takes every
-line it prints and the whole story of a failure, `status.json` where it stands.
+A job runs in the process of the study, in another process, or on another machine with the same file system. It is
+stored as a YAML file in the cell's folder. Its output and tracebacks go to `log.txt`, and its state to `status.json`.
 """
 
 from __future__ import annotations
@@ -27,30 +26,30 @@ import yaml
 from winnow.config import Cell, TrainConfig
 from winnow.config.validate import validate
 from winnow.errors import WinnowError, WinnowErrors
-from winnow.run.cell_lock import CellTakenError, hold_cell
-from winnow.run.checkpoint_files import drop_checkpoints
+from winnow.run.cell_lock import CellLockedError, lock_cell
+from winnow.run.checkpoint_files import remove_checkpoints
 from winnow.run.components import Components, build_components, cell_folder
-from winnow.run.corpora import Corpora
-from winnow.run.log_run import to_yaml
-from winnow.run.pipeline import RunOptions, can_be_resumed, is_first_process, run_cell
+from winnow.run.corpus_loader import CorpusLoader
+from winnow.run.log_run import dump_yaml
+from winnow.run.pipeline import RunOptions, can_resume, is_rank_zero, run_cell
 from winnow.tracking import Attempt, attempts, close_stale_runs
 
 State = Literal["waiting", "running", "elsewhere", "finished", "failed"]
 
 
 GRACE_SECONDS = 30
-"""How long a job may take to close its run after the study's process has died."""
+"""Seconds that a job has to close its run after the study's process has died."""
 
 
 @dataclass(frozen=True)
 class Status:
-    """Where a job stands.
+    """The state of a job.
 
     Attributes:
-        state: Whether it has begun, and how it ended.
-        step: Optimizer steps taken so far.
-        seconds: Time of all attempts at the cell.
-        cause: Why it failed, in one line.
+        state: `elsewhere` means that a process on another machine trains the cell.
+        step: Number of completed optimizer steps.
+        seconds: Run time of the current attempt.
+        cause: The cause of a failure, in one line.
         scores: The final scores by metric name.
     """
 
@@ -63,153 +62,162 @@ class Status:
 
 @dataclass(frozen=True)
 class Job:
-    """A cell that is to be run.
+    """A cell to run.
 
     Attributes:
         cell: Its configuration.
         components: The objects that the configuration names.
         name: The cell's id.
-        parent: The study's run.
-        run_id: The broken run that it takes up; `None` starts afresh.
+        parent_run_id: The id of the study's run.
+        run_id: The id of the interrupted run to resume; `None` starts a new run.
     """
 
     cell: Cell[TrainConfig]
     components: Components
     name: str
-    parent: str
+    parent_run_id: str
     run_id: str | None = None
 
     @property
     def folder(self) -> Path:
-        """Where the cell keeps all that is its own."""
+        """The cell's folder."""
         return cell_folder(self.cell.config, self.name)
 
     @property
     def file(self) -> Path:
-        """What another process reads to run the job."""
+        """The file that another process reads to run the job."""
         return self.folder / "job.yaml"
 
     @property
     def log(self) -> Path:
-        """All that the cell has printed, attempt after attempt."""
+        """The log file with the output of all attempts."""
         return self.folder / "log.txt"
 
     def save(self) -> None:
-        """Write the job's file, and reset the status that an earlier attempt left unless another process works on it.
+        """Write the job file, and reset the status unless another process is training the cell.
 
         Raises:
-            WinnowError: The folder cannot be written.
+            WinnowError: The folder cannot be written to.
         """
-        told: dict[str, Any] = {"name": self.name, "parent": self.parent, "run_id": self.run_id}
-        told |= {"overrides": self.cell.overrides, "config": self.cell.tree, "dataset": self.components.corpus.dataset}
+        content: dict[str, Any] = {"name": self.name, "parent": self.parent_run_id, "run_id": self.run_id}
+        content |= {
+            "overrides": self.cell.overrides,
+            "config": self.cell.tree,
+            "dataset": self.components.corpus.dataset,
+        }
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
             draft = self.file.with_suffix(f".{os.getpid()}.part")
-            draft.write_text(to_yaml(told), encoding="utf-8")
+            draft.write_text(dump_yaml(content), encoding="utf-8")
             draft.replace(self.file)
         except OSError as error:
-            told_so = f"nothing can be written to {str(self.folder)!r} ({error.strerror}). Make room, or choose another"
-            raise WinnowError(f"{told_so} folder with output_dir=FOLDER.", "output_dir") from error
-        with suppress(CellTakenError), hold_cell(self.folder):
-            self.tell(Status())
+            raise WinnowError(
+                f"cannot write to {str(self.folder)!r} ({error.strerror}). Free disk space, or choose another folder "
+                "with output_dir=FOLDER.",
+                "output_dir",
+            ) from error
+        with suppress(CellLockedError), lock_cell(self.folder):
+            self.write_status(Status())
 
     @classmethod
     def load(cls, file: Path) -> Job:
-        """Read a job's file, checked like a configuration from the command line.
+        """Read a job file and validate its configuration.
 
         Raises:
-            WinnowErrors: What is wrong with it.
+            WinnowErrors: The configuration is invalid.
         """
-        told = yaml.safe_load(file.read_text(encoding="utf-8"))
-        faults: list[WinnowError] = []
-        config = validate(told["config"], TrainConfig, faults)
+        content = yaml.safe_load(file.read_text(encoding="utf-8"))
+        errors: list[WinnowError] = []
+        config = validate(content["config"], TrainConfig, errors)
         if config is None:
-            raise WinnowErrors(faults)
-        cell = Cell(told["overrides"], config)
-        components = build_components(config, Corpora(told["dataset"]))
-        return cls(cell, components, told["name"], told["parent"], told["run_id"])
+            raise WinnowErrors(errors)
+        cell = Cell(content["overrides"], config)
+        components = build_components(config, CorpusLoader(content["dataset"]))
+        return cls(cell, components, content["name"], content["parent"], content["run_id"])
 
     @property
     def status(self) -> Status:
-        """What the job told last."""
+        """The status that the job wrote last."""
         try:
             return Status(**json.loads((self.folder / "status.json").read_text(encoding="utf-8")))
         except (OSError, ValueError):
             return Status()
 
-    def tell(self, status: Status) -> None:
-        """Say where the job stands; a full disk is no reason to stop."""
+    def write_status(self, status: Status) -> None:
+        """Write the status file; errors such as a full disk are ignored."""
         file = self.folder / "status.json"
         with suppress(OSError):
             draft = file.with_suffix(f".{os.getpid()}")
             draft.write_text(json.dumps(asdict(status)), encoding="utf-8")
             draft.replace(file)
 
-    def settle(self, cause: str) -> None:
-        """Record that the job's process ended, and why, unless the job has recorded its end itself.
+    def finalize(self, cause: str) -> None:
+        """Mark the job as failed if its process ended without writing a final status.
 
-        A cell that another process trains keeps the status that the other one writes.
+        If another process is training the cell, the status is not changed.
         """
-        with suppress(CellTakenError), hold_cell(self.folder):
+        with suppress(CellLockedError), lock_cell(self.folder):
             status = self.status
             if status.state in ("waiting", "running"):
-                self.tell(Status("failed", status.step, cause=cause))
+                self.write_status(Status("failed", status.step, cause=cause))
 
 
 def run_job(job: Job) -> bool:
-    """Run a job in this process unless the cell is finished by now or another process trains it.
+    """Run a job in this process unless the cell is finished or another process is training it.
 
-    What fails is told in the log and the status; only what stops the whole process, such as Ctrl-C, is raised. Of the
-    processes of a distributed training the first alone tells.
+    Errors are written to the log and the status. Only exceptions that stop the process, such as Ctrl-C, are raised. In
+    distributed training, only the process with rank 0 writes them.
 
     Returns:
-        Whether this process trained the cell to its end.
+        Whether this process finished the training of the cell.
     """
-    if not is_first_process():
+    if not is_rank_zero():
         run_cell(job.cell, job.components, RunOptions(job.name))
         return True
     try:
-        with hold_cell(job.folder):
-            return _run_held(job)
-    except CellTakenError:
+        with lock_cell(job.folder):
+            return _run_locked(job)
+    except CellLockedError:
         return False
 
 
-def _run_held(job: Job) -> bool:
-    """Run a job whose folder this process holds."""
-    begun = time.monotonic()
+def _run_locked(job: Job) -> bool:
+    """Run a job, if this process has locked its folder."""
+    started = time.monotonic()
 
-    def tell(state: State, step: int, **told: Any) -> None:
-        job.tell(Status(state, step, time.monotonic() - begun, **told))
+    def write_status(state: State, step: int, **fields: Any) -> None:
+        job.write_status(Status(state, step, time.monotonic() - started, **fields))
 
-    with logged(job.log):
+    with redirect_output(job.log):
         try:
-            attempt = newest_attempt(job)
+            attempt = find_newest_attempt(job)
             if attempt is not None and attempt.has_finished and job.cell.config.study.rerun != "all":
-                tell("finished", job.cell.config.training.max_steps, scores=attempt.scores)
+                write_status("finished", job.cell.config.training.max_steps, scores=attempt.scores)
                 return False
-            if attempt is not None and attempt.is_alive:  # on another machine, in a folder of its own
-                tell("elsewhere", 0)
+            if attempt is not None and attempt.is_alive:  # on another machine, with a separate file system
+                write_status("elsewhere", 0)
                 return False
-            run_id = attempt.run_id if attempt and can_be_resumed(job.cell.config, job.name, attempt) else None
+            run_id = attempt.run_id if attempt and can_resume(job.cell.config, job.name, attempt) else None
             if run_id is None:
-                drop_checkpoints(job.folder)
-            tell("running", 0)
-            options = RunOptions(job.name, job.parent, run_id, on_step=lambda step: tell("running", step))
+                remove_checkpoints(job.folder)
+            write_status("running", 0)
+            options = RunOptions(
+                job.name, job.parent_run_id, run_id, on_step=lambda step: write_status("running", step)
+            )
             scores = run_cell(job.cell, job.components, options)
         except BaseException as error:
             with job.log.open("a", encoding="utf-8") as log:
                 traceback.print_exception(error, file=log)
-            tell("failed", job.status.step, cause=(str(error) or type(error).__name__).splitlines()[0])
+            write_status("failed", job.status.step, cause=(str(error) or type(error).__name__).splitlines()[0])
             if isinstance(error, Exception):
                 return False
             raise
-        tell("finished", job.cell.config.training.max_steps, scores=scores)
+        write_status("finished", job.cell.config.training.max_steps, scores=scores)
     return True
 
 
-def newest_attempt(job: Job) -> Attempt | None:
-    """Return the run of a job's cell that counts now; if the store does not answer, the one that was planned with."""
+def find_newest_attempt(job: Job) -> Attempt | None:
+    """Return the newest attempt at a job's cell, or the planned one if the store is unavailable."""
     from mlflow.exceptions import MlflowException
 
     store = job.components.store
@@ -222,38 +230,38 @@ def newest_attempt(job: Job) -> Attempt | None:
 
 
 @contextmanager
-def logged(log: Path) -> Iterator[None]:
-    """Let all output of this process go to the end of a file, that of libraries written in C included."""
+def redirect_output(log: Path) -> Iterator[None]:
+    """Append all output of this process to a file, including the output of C libraries."""
     with log.open("a", encoding="utf-8") as file:
         file.write(f"== {datetime.now().astimezone():%Y-%m-%d %H:%M:%S %z}, process {os.getpid()}\n")
         file.flush()
-        _flush()
-        kept = {number: os.dup(number) for number in (1, 2)}
+        _flush_output()
+        originals = {number: os.dup(number) for number in (1, 2)}
         try:
-            for number in kept:
+            for number in originals:
                 os.dup2(file.fileno(), number)
             yield
         finally:
-            _flush()
-            for number, copy in kept.items():
+            _flush_output()
+            for number, copy in originals.items():
                 os.dup2(copy, number)
                 os.close(copy)
 
 
-def _flush() -> None:
+def _flush_output() -> None:
     for stream in (sys.stdout, sys.stderr):
-        with suppress(OSError, ValueError):  # closed, or full: that is not for this job to tell
+        with suppress(OSError, ValueError):  # the stream is closed or the disk is full
             stream.flush()
 
 
 def main() -> int:
-    """Run the job whose file is given, and end when whoever started this process does."""
-    Thread(target=end_with_standard_input, daemon=True).start()
+    """Run the job in the file of the first argument; terminate when the parent process ends."""
+    Thread(target=terminate_on_stdin_close, daemon=True).start()
     return 0 if run_job(Job.load(Path(sys.argv[1]))) else 1
 
 
-def end_with_standard_input() -> None:
-    """Wait until the other end of the pipe is closed: the study is gone, so nobody waits for this job any more."""
+def terminate_on_stdin_close() -> None:
+    """Wait until standard input is closed, which means that the study has ended, and terminate this process."""
     with suppress(OSError):
         while os.read(0, 1):
             pass
@@ -261,10 +269,10 @@ def end_with_standard_input() -> None:
 
 
 @functools.cache
-def end_with_parent(parent: int) -> None:
-    """End this process when its parent does; a worker that runs several jobs watches once.
+def terminate_with_parent(parent: int) -> None:
+    """Terminate this process when its parent ends; a worker that runs several jobs starts one watcher.
 
-    A run in progress has some time to close. A worker's pool ignores SystemExit, hence the hard exit.
+    A run in progress has some time to close. Worker pools ignore SystemExit, so the process then exits with `os._exit`.
     """
 
     def watch() -> None:

@@ -1,4 +1,4 @@
-"""Where the cells of a study run: the choices of the group `launcher`."""
+"""The launchers, which run the cells of a study: the choices of the config group `launcher`."""
 
 from __future__ import annotations
 
@@ -10,135 +10,136 @@ from collections.abc import Generator, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import field
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Any, Literal
 
-from pydantic import ConfigDict, Field
+from pydantic import ConfigDict, PositiveInt
 from pydantic.dataclasses import dataclass
 
 from winnow.errors import WinnowError
-from winnow.studies.isolation import unchanged_process
-from winnow.studies.job import Job, end_with_parent, run_job
-from winnow.studies.processes import LOOK_SECONDS, run_processes
+from winnow.studies.job import Job, run_job, terminate_with_parent
+from winnow.studies.process_state import preserve_process_state
+from winnow.studies.processes import PROCESS_POLL_SECONDS, run_processes
 
-Count = Annotated[int, Field(gt=0)]
-STRICT = ConfigDict(extra="forbid")
-Jobs = Generator[Job, None, None]
+FORBID_EXTRA = ConfigDict(extra="forbid")
+EndedJobs = Generator[Job, None, None]
 
 
 class Launcher(ABC):
-    """Runs the jobs of a study somewhere."""
+    """Runs the jobs of a study."""
 
     @property
-    def at_once(self) -> int:
-        """How many jobs run at a time."""
+    def max_parallel_cells(self) -> int:
+        """The number of cells that run in parallel."""
         return 1
 
     @property
-    def processes(self) -> int:
-        """How many processes train one cell together."""
+    def processes_per_cell(self) -> int:
+        """The number of processes that train one cell."""
         return 1
 
     def check(self) -> list[WinnowError]:
-        """Return what is missing here, before any work."""
+        """Return the errors that would prevent launching jobs."""
         return []
 
     @abstractmethod
-    def launch(self, jobs: Sequence[Job]) -> Jobs:
-        """Run all jobs and yield each when it has ended; its status then says how.
+    def launch(self, jobs: Sequence[Job]) -> EndedJobs:
+        """Run all jobs and yield each job after it has ended, with its final status.
 
-        To close the iterator before its end stops the jobs that still run.
+        Closing the iterator early stops the running jobs.
         """
 
 
-@dataclass(frozen=True, config=STRICT)
+@dataclass(frozen=True, config=FORBID_EXTRA)
 class InProcess(Launcher):
-    """One cell after the other, in the study's own process."""
+    """Runs one cell after another in the process of the study."""
 
-    def launch(self, jobs: Sequence[Job]) -> Jobs:
-        """Run the jobs in their order."""
+    def launch(self, jobs: Sequence[Job]) -> EndedJobs:
+        """Run the jobs in order."""
         for job in jobs:
-            with unchanged_process():
+            with preserve_process_state():
                 run_job(job)
             yield job
 
 
-@dataclass(frozen=True, config=STRICT)
+@dataclass(frozen=True, config=FORBID_EXTRA)
 class Joblib(Launcher):
-    """Several cells at a time on this machine, in worker processes that share out its cores.
+    """Runs several cells in parallel on this machine, in joblib worker processes.
 
-    A worker takes one cell after the other, so that torch is loaded once a worker and not once a cell.
+    A worker runs one cell after another, so torch is imported once per worker instead of once per cell.
 
     Attributes:
-        workers: Cells at a time; `null` takes one for every two cores.
-        threads: Threads of each worker; `null` shares out the cores.
+        workers: Number of workers; `null` starts one worker per two cores.
+        threads: Threads per worker; `null` divides the cores among the workers.
     """
 
-    workers: Count | None = None
-    threads: Count | None = None
+    workers: PositiveInt | None = None
+    threads: PositiveInt | None = None
 
     @property
-    def at_once(self) -> int:
+    def max_parallel_cells(self) -> int:
         """The number of workers."""
         import joblib
 
         return self.workers or max(1, joblib.cpu_count() // 2)
 
-    def launch(self, jobs: Sequence[Job]) -> Jobs:
-        """Run the jobs by joblib; should a worker be killed, what it had not begun goes to new ones."""
+    def launch(self, jobs: Sequence[Job]) -> EndedJobs:
+        """Run the jobs with joblib; if a worker is killed, new workers run the jobs that have not started."""
         import joblib
         from joblib.externals.loky.process_executor import TerminatedWorkerError
 
-        if self.at_once == 1:  # joblib starts no process for a single worker, and so heeds no number of threads
-            with _threads(self.threads):
+        if self.max_parallel_cells == 1:  # joblib starts no process for one worker and ignores the number of threads
+            with _torch_threads(self.threads):
                 yield from InProcess().launch(jobs)
             return
-        left = {job.file: job for job in jobs}
-        threads = self.threads or max(1, joblib.cpu_count() // self.at_once)
-        while left:
-            # A list: joblib asks for the next one when others have already been taken out.
-            work = [joblib.delayed(_run_in_worker)(file) for file in left]
+        remaining = {job.file: job for job in jobs}
+        threads = self.threads or max(1, joblib.cpu_count() // self.max_parallel_cells)
+        while remaining:
+            # A list, because `remaining` changes while joblib iterates over the work.
+            work = [joblib.delayed(_run_in_worker)(file) for file in remaining]
             try:
                 with joblib.parallel_config("loky", inner_max_num_threads=threads):
                     pool = joblib.Parallel(
-                        self.at_once, return_as="generator_unordered", pre_dispatch="n_jobs", batch_size=1
+                        self.max_parallel_cells, return_as="generator_unordered", pre_dispatch="n_jobs", batch_size=1
                     )
                     for file in pool(work):
-                        yield left.pop(file)
+                        yield remaining.pop(file)
             except TerminatedWorkerError:
-                for job in [job for job in left.values() if job.status.state != "waiting"]:
-                    job.settle("its process was killed from outside, perhaps for want of memory")
-                    yield left.pop(job.file)
+                for job in [job for job in remaining.values() if job.status.state != "waiting"]:
+                    job.finalize("its process was killed, possibly because the machine ran out of memory")
+                    yield remaining.pop(job.file)
 
 
-@dataclass(frozen=True, config=STRICT)
+@dataclass(frozen=True, config=FORBID_EXTRA)
 class Devices(Launcher):
-    """One process a cell and one cell a CUDA device, all devices at the same time.
+    """Runs one cell per CUDA device, each in a separate process, on all devices in parallel.
 
     Attributes:
-        devices: Numbers or names of the devices, as `CUDA_VISIBLE_DEVICES` takes them; `null` takes all there are.
+        devices: Indices or names of the devices, as in `CUDA_VISIBLE_DEVICES`; `null` uses all devices.
     """
 
     devices: list[int | str] | None = None
 
     @property
-    def at_once(self) -> int:
+    def max_parallel_cells(self) -> int:
         """The number of devices."""
-        return len(self._names())
+        return len(self._list_devices())
 
     def check(self) -> list[WinnowError]:
-        """Return an error where there is no device."""
-        if self._names():
+        """Return an error if there is no device."""
+        if self._list_devices():
             return []
-        told = "no CUDA device was found. Name them as in launcher.devices=[0,1], or choose launcher=joblib."
-        return [WinnowError(told, "devices")]
+        message = "no CUDA device was found. Set the devices, as in launcher.devices=[0,1], or choose launcher=joblib."
+        return [WinnowError(message, "devices")]
 
-    def launch(self, jobs: Sequence[Job]) -> Jobs:
-        """Give each free device the next job."""
-        threads = max(1, (os.cpu_count() or 1) // self.at_once)
-        places = [{"CUDA_VISIBLE_DEVICES": name, "OMP_NUM_THREADS": str(threads)} for name in self._names()]
-        return run_processes(jobs, places, lambda job: ["-m", "winnow.studies.job", str(job.file)])
+    def launch(self, jobs: Sequence[Job]) -> EndedJobs:
+        """Run the next job on each free device."""
+        threads = max(1, (os.cpu_count() or 1) // self.max_parallel_cells)
+        environments = [
+            {"CUDA_VISIBLE_DEVICES": name, "OMP_NUM_THREADS": str(threads)} for name in self._list_devices()
+        ]
+        return run_processes(jobs, environments, lambda job: ["-m", "winnow.studies.job", str(job.file)])
 
-    def _names(self) -> list[str]:
+    def _list_devices(self) -> list[str]:
         if self.devices is not None:
             return [str(device) for device in self.devices]
         if (visible := os.environ.get("CUDA_VISIBLE_DEVICES")) is not None:
@@ -148,57 +149,52 @@ class Devices(Launcher):
         return [str(number) for number in range(torch.cuda.device_count())]
 
 
-@dataclass(frozen=True, config=STRICT)
+@dataclass(frozen=True, config=FORBID_EXTRA)
 class Torchrun(Launcher):
-    """Each cell trained by several processes of this machine together, started by torchrun; see `trainer=ddp`.
+    """Trains each cell with several processes on this machine, started by torchrun; see `trainer=ddp`.
 
     Attributes:
-        processes_per_cell: Processes that train one cell, one a device.
-        cells: Cells at a time.
+        processes_per_cell: Number of processes that train one cell, each on one device.
+        cells: Number of cells that run in parallel.
     """
 
-    processes_per_cell: Count = 2
-    cells: Count = 1
+    processes_per_cell: PositiveInt = 2
+    cells: PositiveInt = 1
 
     @property
-    def at_once(self) -> int:
-        """Cells at a time."""
+    def max_parallel_cells(self) -> int:
+        """The number of cells that run in parallel."""
         return self.cells
 
-    @property
-    def processes(self) -> int:
-        """Processes that train one cell."""
-        return self.processes_per_cell
-
-    def launch(self, jobs: Sequence[Job]) -> Jobs:
-        """Start a torchrun for each job; each finds a free port of its own."""
-        threads = max(1, (os.cpu_count() or 1) // (self.cells * self.processes))
-        places = [{"OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", str(threads))}] * self.cells
-        start = ["-m", "torch.distributed.run", "--standalone", f"--nproc_per_node={self.processes}"]
-        return run_processes(jobs, places, lambda job: [*start, "-m", "winnow.studies.job", str(job.file)])
+    def launch(self, jobs: Sequence[Job]) -> EndedJobs:
+        """Start torchrun for each job; each instance selects a free port."""
+        threads = max(1, (os.cpu_count() or 1) // (self.cells * self.processes_per_cell))
+        environments = [{"OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", str(threads))}] * self.cells
+        start = ["-m", "torch.distributed.run", "--standalone", f"--nproc_per_node={self.processes_per_cell}"]
+        return run_processes(jobs, environments, lambda job: [*start, "-m", "winnow.studies.job", str(job.file)])
 
 
-@dataclass(frozen=True, config=STRICT)
+@dataclass(frozen=True, config=FORBID_EXTRA)
 class Submitit(Launcher):
-    """Each cell a job of a cluster, by submitit.
+    """Runs each cell as a cluster job with submitit.
 
     Attributes:
-        cluster: `slurm`, or `local` to try it without one.
-        cells: Jobs at a time.
-        parameters: What submitit asks the cluster for, as `timeout_min`, `mem_gb` or `slurm_partition`.
+        cluster: `slurm`, or `local` to test without a cluster.
+        cells: Maximum number of jobs that are submitted at the same time.
+        parameters: Resources of a job, such as `timeout_min`, `mem_gb` or `slurm_partition`.
     """
 
     cluster: Literal["slurm", "local"] = "slurm"
-    cells: Count = 32
+    cells: PositiveInt = 32
     parameters: dict[str, Any] = field(default_factory=dict)
 
     @property
-    def at_once(self) -> int:
-        """Jobs at a time, where the cluster has room for them."""
+    def max_parallel_cells(self) -> int:
+        """The maximum number of jobs that are submitted at the same time."""
         return self.cells
 
-    def launch(self, jobs: Sequence[Job]) -> Jobs:
-        """Submit the jobs, and look for their ends."""
+    def launch(self, jobs: Sequence[Job]) -> EndedJobs:
+        """Submit the jobs and poll them until they end."""
         import submitit
 
         executor = submitit.AutoExecutor(folder=jobs[0].folder.parents[1] / "submitit", cluster=self.cluster)
@@ -212,17 +208,17 @@ class Submitit(Launcher):
                     running.append((job, executor.submit(_run_in_worker, job.file, False)))
                 for job, submitted in [pair for pair in running if pair[1].done()]:
                     running.remove((job, submitted))
-                    job.settle(f"the cluster's job {submitted.job_id} ended {submitted.state}")
+                    job.finalize(f"cluster job {submitted.job_id} ended with state {submitted.state}")
                     yield job
-                time.sleep(LOOK_SECONDS)
+                time.sleep(PROCESS_POLL_SECONDS)
         finally:
             for _, submitted in running:
                 submitted.cancel()
 
 
 @contextmanager
-def _threads(number: int | None) -> Iterator[None]:
-    """Let torch compute with so many threads in this process, where a number is given."""
+def _torch_threads(number: int | None) -> Iterator[None]:
+    """Set the number of torch threads in this process, unless it is `None`, and restore it afterwards."""
     import torch
 
     before = torch.get_num_threads()
@@ -233,16 +229,16 @@ def _threads(number: int | None) -> Iterator[None]:
         torch.set_num_threads(before)
 
 
-def _run_in_worker(file: Path, waited_for: bool = True) -> Path:
-    """Run a job from its file; where the study waits for its end, a worker ends when the study's process does."""
+def _run_in_worker(file: Path, end_with_study: bool = True) -> Path:
+    """Run a job from its file; if `end_with_study`, terminate the worker when the study's process ends."""
     parent = os.getppid()
-    if waited_for:
-        end_with_parent(parent)
+    if end_with_study:
+        terminate_with_parent(parent)
     try:
-        with unchanged_process():
+        with preserve_process_state():
             run_job(Job.load(file))
-    except SystemExit as stop:
-        if waited_for and os.getppid() != parent:  # the pool would ignore it, and wait for the study for minutes
-            os._exit(stop.code if isinstance(stop.code, int) else 1)
+    except SystemExit as exit_signal:
+        if end_with_study and os.getppid() != parent:  # the pool ignores SystemExit and would wait for minutes
+            os._exit(exit_signal.code if isinstance(exit_signal.code, int) else 1)
         raise
     return file

@@ -1,4 +1,4 @@
-"""Jobs as processes of this machine, a few at a time."""
+"""Runs jobs as processes on this machine, a limited number in parallel."""
 
 from __future__ import annotations
 
@@ -11,52 +11,60 @@ from collections.abc import Callable, Generator, Mapping, Sequence
 
 from winnow.studies.job import Job
 
-LOOK_SECONDS = 0.2
-"""Time between two looks at what has ended."""
+PROCESS_POLL_SECONDS = 0.2
+"""Seconds between two checks for jobs that have ended."""
 
-PATIENCE_SECONDS = 30
-"""How long a process that was asked to end may take to close its run."""
+TERMINATE_SECONDS = 30
+"""Seconds that a process has to close its run after SIGTERM, before it is killed."""
 
 
 def run_processes(
-    jobs: Sequence[Job], places: Sequence[Mapping[str, str]], command: Callable[[Job], list[str]]
+    jobs: Sequence[Job], environments: Sequence[Mapping[str, str]], command: Callable[[Job], list[str]]
 ) -> Generator[Job, None, None]:
-    """Run each job in a process of its own, as many at a time as there are places.
+    """Run each job in a separate process, with at most one running process per environment.
 
     Args:
         jobs: The jobs, in the order in which they start.
-        places: The environment of each place.
-        command: What Python is called with for a job.
+        environments: Sets of environment variables, each used by one process at a time.
+        command: Returns the arguments of Python for a job.
+
+    Yields:
+        Each job after its process has ended.
     """
-    waiting, free = deque(jobs), deque(places)
+    waiting, free = deque(jobs), deque(environments)
     running: list[tuple[Job, Mapping[str, str], subprocess.Popen[bytes]]] = []
     try:
         while waiting or running:
             while waiting and free:
-                job, place = waiting.popleft(), free.popleft()
-                running.append((job, place, _start(job, place, command(job))))
-            for one in [one for one in running if one[2].poll() is not None]:
-                running.remove(one)
-                job, place, process = one
-                free.append(place)
-                job.settle(_how_it_ended(process.returncode))
+                job, environment = waiting.popleft(), free.popleft()
+                running.append((job, environment, _start_process(job, environment, command(job))))
+            for entry in [entry for entry in running if entry[2].poll() is not None]:
+                running.remove(entry)
+                job, environment, process = entry
+                free.append(environment)
+                job.finalize(_describe_exit(process.returncode))
                 yield job
-            time.sleep(LOOK_SECONDS)
+            time.sleep(PROCESS_POLL_SECONDS)
     finally:
         for _, _, process in running:
             process.terminate()
         for _, _, process in running:
             try:
-                process.wait(PATIENCE_SECONDS)
+                process.wait(TERMINATE_SECONDS)
             except subprocess.TimeoutExpired:
                 process.kill()
 
 
-def _start(job: Job, place: Mapping[str, str], arguments: Sequence[str]) -> subprocess.Popen[bytes]:
-    """Start Python on a job, with a pipe whose end tells it that the study is gone."""
-    environment = {**os.environ, **place, "PYTHONPATH": os.pathsep.join(filter(None, sys.path)), "PYTHONSAFEPATH": "1"}
+def _start_process(job: Job, environment: Mapping[str, str], arguments: Sequence[str]) -> subprocess.Popen[bytes]:
+    """Start a job with a pipe as standard input; the pipe closes when the study ends."""
+    environment = {
+        **os.environ,
+        **environment,
+        "PYTHONPATH": os.pathsep.join(filter(None, sys.path)),
+        "PYTHONSAFEPATH": "1",
+    }
     with job.log.open("ab") as log:
-        return subprocess.Popen(  # noqa: S603 - our own module, on a file of our own
+        return subprocess.Popen(  # noqa: S603 - the arguments are not user input
             [sys.executable, *arguments],
             stdin=subprocess.PIPE,
             stdout=log,
@@ -66,7 +74,7 @@ def _start(job: Job, place: Mapping[str, str], arguments: Sequence[str]) -> subp
         )
 
 
-def _how_it_ended(code: int) -> str:
+def _describe_exit(code: int) -> str:
     if code == -9:
-        return "its process was killed from outside, perhaps for want of memory"
-    return f"its process ended by signal {-code}" if code < 0 else f"its process ended with exit code {code}"
+        return "its process was killed, possibly because the machine ran out of memory"
+    return f"its process ended with signal {-code}" if code < 0 else f"its process ended with exit code {code}"

@@ -1,4 +1,4 @@
-"""A study from its plan to its comparison."""
+"""Runs a study: checks, declaration, plan, jobs and comparison."""
 
 from __future__ import annotations
 
@@ -12,89 +12,96 @@ from rich.markup import escape
 from winnow.config import TrainConfig, construct
 from winnow.errors import WinnowError
 from winnow.run.components import check_components, check_store
-from winnow.studies.execution import bring_up_to_date, print_failures, run_plan
-from winnow.studies.joining import declared_run
 from winnow.studies.launchers import Launcher
-from winnow.studies.plan import Plan, check_filters, check_plan, plan_jobs, with_shared_slices
-from winnow.studies.protocol import declare, refuse_another_study, refuse_another_version
+from winnow.studies.plan import StudyPlan, check_filters, check_plan, plan_jobs, share_slices
+from winnow.studies.plan_runner import print_failures, run_plan, sync_and_close_runs
+from winnow.studies.shared_study import track_study_run
 from winnow.studies.study_cell import TrainCell, build_study_cells
+from winnow.studies.study_declaration import build_declaration, check_same_settings, check_same_version
 from winnow.tracking import Store, attempts, close_stale_runs, keys, sync, track
 
 
 def run_study(cells: Sequence[TrainCell], console: Console) -> int:
-    """Run every cell that has not finished yet, then compare the arms.
+    """Run every unfinished cell of a study, then compare the arms.
 
     Args:
-        cells: All cells of the study; they share everything but what the sweep varies.
-        console: Where progress is told.
+        cells: All cells of the study.
+        console: The console for progress messages.
 
     Returns:
-        The number of cells that failed.
+        The number of failed cells.
 
     Raises:
-        WinnowErrors: Before any training, with all faults of all cells.
+        WinnowErrors: All configuration errors of all cells, before any training.
     """
     study = cells[0].config.study
     if any(cell.config.study != study for cell in cells):
-        raise WinnowError("every cell of a sweep must belong to the same study; do not sweep over study.*.", "study")
-    grid = build_study_cells(with_shared_slices(cells))
+        raise WinnowError("expected the same value in every cell of the sweep. Remove study.* from the sweep.", "study")
+    grid = build_study_cells(share_slices(cells))
     config = grid[0].config
     launcher = construct(config.launcher, "launcher", Launcher, config.allow_targets)  # type: ignore[type-abstract]
     check_plan(grid, launcher)
     store = grid[0].components.store
     check_store(store)
-    for line in sync(store):  # what is finished is planned as finished, also if the store could not be told before
-        console.print(f"Sent what was kept on this machine: {escape(line)}", style="dim")
+    for line in sync(store):  # before planning, so that spooled runs count as finished
+        console.print(f"Uploaded spooled data: {escape(line)}", style="dim")
     experiment, title = store.experiment(study.name), f"{study.name} (study)"
     for line in close_stale_runs(store, experiment):
-        console.print(f"Closed a run that had died: {escape(line)}", style="dim")
-    known = attempts(store, experiment)
-    refuse_another_version(study.name, known)
+        console.print(f"Closed the run of a dead process: {escape(line)}", style="dim")
+    previous_attempts = attempts(store, experiment)
+    check_same_version(study.name, previous_attempts)
     try:
         check_components([cell.components for cell in grid])
         for note in check_filters(grid):
             console.print(escape(note), style="yellow")
-        declaration = declare(grid)
-        refuse_another_study(grid, known)
+        declaration = build_declaration(grid)
+        check_same_settings(grid, previous_attempts)
     except WinnowError:
         with track(store, experiment, title, {keys.KIND: "study", keys.STUDY: study.name}):  # stores the failure
             raise
     folder = config.output_dir / study.name
-    with declared_run(store, title, declaration, folder) as parent:
+    with track_study_run(store, title, declaration, folder) as parent:
         if parent.run is None:
-            console.print("Another process works on this study; this one joins it.", style="yellow")
+            console.print("Another process runs this study; the cells are shared with it.", style="yellow")
         plan = plan_jobs(grid, attempts(store, experiment), parent.run_id)
         _print_plan(console, declaration, plan, launcher)
         failures = run_plan(grid, plan, launcher, store, console)
-        unreachable = bring_up_to_date(store, study.name)
-        if unreachable is None and study.compare and len(declaration["arms"]) > 1 and len(declaration["seeds"]) > 1:
+        store_error = sync_and_close_runs(store, study.name)
+        if store_error is None and study.compare and len(declaration["arms"]) > 1 and len(declaration["seeds"]) > 1:
             with FileLock(folder / "comparison.lock"):
                 _compare(config, store, console, complete=not failures)
         if failures and parent.run is not None:
             parent.run.set_tags({keys.CAUSE: "; ".join(failures)})
     print_failures(console, failures)
-    if unreachable is not None:
-        kept = f"What was logged is kept in {store.unsent_folder}, and no finished cell is trained again."
-        fix = "When the store answers, send it with winnow sync, then run the same command again to compare."
-        raise WinnowError(f"{unreachable.message} {kept} {fix}", "tracking.uri") from unreachable
+    if store_error is not None:
+        spooled = f"The logged data is saved in {store.unsent_folder}, and finished cells are not trained again."
+        fix = "When the store is available, run winnow sync, then run the same command again to compare the arms."
+        raise WinnowError(f"{store_error.message} {spooled} {fix}", "tracking.uri") from store_error
     return len(failures)
 
 
-def _print_plan(console: Console, declaration: dict[str, Any], plan: Plan, launcher: Launcher) -> None:
+def _print_plan(console: Console, declaration: dict[str, Any], plan: StudyPlan, launcher: Launcher) -> None:
     console.print(f"\n[bold]Study {declaration['study']}[/bold]: {len(set(declaration['cells']))} cells")
     console.print(f"  arms      {', '.join(declaration['arms'])}")
     console.print(f"  seeds     {', '.join(map(str, declaration['seeds']))}")
     console.print(f"  primary   {declaration['primary_metric']}")
     console.print(f"  finished  {len(plan.finished)}")
-    console.print(f"  to resume {plan.resumed}")
-    console.print(f"  to run    {len(plan.jobs) - plan.resumed}")
-    console.print(f"  launcher  {launcher}\n")
-    for remark in plan.remarks:
-        console.print(f"[yellow]note[/yellow]  {escape(remark)}", soft_wrap=True)
+    console.print(f"  to resume {plan.resumed_count}")
+    console.print(f"  to run    {len(plan.jobs) - plan.resumed_count}")
+    console.print(f"  launcher  {_describe_launcher(launcher)}\n")
+    for note in plan.notes:
+        console.print(f"[yellow]note[/yellow]  {escape(note)}", soft_wrap=True)
+
+
+def _describe_launcher(launcher: Launcher) -> str:
+    count = launcher.max_parallel_cells
+    text = f"{type(launcher).__name__}, {'one cell at a time' if count == 1 else f'up to {count} cells in parallel'}"
+    processes = launcher.processes_per_cell
+    return text if processes == 1 else f"{text}, {processes} processes per cell"
 
 
 def _compare(config: TrainConfig, store: Store, console: Console, complete: bool) -> None:
-    """Compare the arms by what has finished; the report is kept as a run below the study's own."""
+    """Compare the arms by their finished cells; the report is tracked as a child run of the study."""
     from winnow.reporting import compare
 
     folder = config.output_dir / config.study.name / "comparison"

@@ -1,4 +1,4 @@
-"""A cell of a study together with the objects that its configuration names."""
+"""A cell of a study with the components that are built from its configuration."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from winnow.config import Cell, TrainConfig
-from winnow.run.components import Components, build_components, cell_id
-from winnow.run.corpora import Corpora
+from winnow.run.components import Components, build_components, compute_cell_id
+from winnow.run.corpus_loader import CorpusLoader
 
 TrainCell = Cell[TrainConfig]
 
@@ -18,8 +18,8 @@ class StudyCell:
     """One cell of a study.
 
     Attributes:
-        cell: Its configuration.
-        components: The objects that the configuration names.
+        cell: The configuration of the cell.
+        components: The components that are built from the configuration.
     """
 
     cell: TrainCell
@@ -38,10 +38,10 @@ class StudyCell:
     @cached_property
     def id(self) -> str:
         """The cell's id; the first access loads the corpus."""
-        return cell_id(self.cell, self.components)
+        return compute_cell_id(self.cell, self.components)
 
 
 def build_study_cells(cells: Sequence[TrainCell]) -> list[StudyCell]:
-    """Construct the components of all cells of a study; cells with equal datasets share one corpus."""
-    corpora = Corpora()
-    return [StudyCell(cell, build_components(cell.config, corpora)) for cell in cells]
+    """Build the components of all cells of a study; cells with equal datasets share one corpus."""
+    corpus_loader = CorpusLoader()
+    return [StudyCell(cell, build_components(cell.config, corpus_loader)) for cell in cells]

@@ -1,4 +1,4 @@
-"""Stores that are damaged, dead or silent: `winnow compare` ends soon, with the fix."""
+"""Damaged or unavailable stores: `winnow compare` fails quickly, with a fix in the error."""
 
 import socket
 import sqlite3
@@ -14,31 +14,31 @@ from winnow.tracking import Store, track
 
 
 @pytest.fixture
-def silent() -> Iterator[str]:
+def silent_server() -> Iterator[str]:
     """The address of a server that accepts connections and never answers."""
     with closing(socket.create_server(("127.0.0.1", 0), backlog=64)) as server:
         yield f"http://127.0.0.1:{server.getsockname()[1]}"
 
 
-def told_by_compare(capsys: pytest.CaptureFixture[str], uri: str) -> str:
-    begun = time.monotonic()
+def run_compare(capsys: pytest.CaptureFixture[str], uri: str) -> str:
+    started = time.monotonic()
     assert main(["compare", "study=mine", "tracking=server", f"tracking.uri={uri}"]) == 1
-    assert time.monotonic() - begun < 30
-    told = " ".join(capsys.readouterr().err.split())
-    assert told.startswith("winnow: tracking.uri: ")
-    assert "Traceback" not in told
-    return told
+    assert time.monotonic() - started < 30
+    message = " ".join(capsys.readouterr().err.split())
+    assert message.startswith("winnow: tracking.uri: ")
+    assert "Traceback" not in message
+    return message
 
 
 @pytest.mark.slow
-def test_a_silent_server_is_reported(workplace: Path, silent: str, capsys: pytest.CaptureFixture[str]) -> None:
-    assert "gives no answer" in told_by_compare(capsys, silent)
+def test_a_silent_server_is_reported(workplace: Path, silent_server: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert "gives no answer" in run_compare(capsys, silent_server)
 
 
-def test_a_dead_server_is_reported(workplace: Path, silent: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_dead_server_is_reported(workplace: Path, silent_server: str, capsys: pytest.CaptureFixture[str]) -> None:
     with closing(socket.create_server(("127.0.0.1", 0))) as server:
         port = server.getsockname()[1]
-    assert "no tracking server answers" in told_by_compare(capsys, f"http://127.0.0.1:{port}")
+    assert "no tracking server answers" in run_compare(capsys, f"http://127.0.0.1:{port}")
 
 
 @pytest.mark.parametrize("damage", ["header", "page", "truncated"])
@@ -61,4 +61,4 @@ def test_a_damaged_database_is_reported(
     else:
         data = data[: len(data) // 2]
     file.write_bytes(data)
-    told_by_compare(capsys, f"sqlite:///{file}")
+    run_compare(capsys, f"sqlite:///{file}")

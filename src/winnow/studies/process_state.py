@@ -1,4 +1,4 @@
-"""Leaving a process as it was found, so that no cell feels which cells ran before it."""
+"""Restores the global state of a process after a cell, so that a cell does not affect later cells."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from pathlib import Path
 
 
 @contextmanager
-def unchanged_process() -> Iterator[None]:
-    """Put back, at the end, what a training changes for the whole process, and free the memory it took.
+def preserve_process_state() -> Iterator[None]:
+    """Restore the global state of the process at the end of the block, and free memory.
 
-    That is the environment, the working directory, the states of all random number generators, torch's deterministic
-    mode, default type, precision and threads, and the filters of warnings.
+    The state is the environment, the working directory, the random number generators, the warning filters, and torch's
+    deterministic mode, default dtype, matmul precision, number of threads and gradient mode.
     """
     import numpy as np
     import torch
@@ -46,11 +46,11 @@ def unchanged_process() -> Iterator[None]:
         torch.set_num_threads(threads)
         torch.set_grad_enabled(gradients)
         gc.collect()
-        _set_aside()
-        torch.cuda.empty_cache()  # does nothing where CUDA was not used
+        _freeze_loaded_objects()
+        torch.cuda.empty_cache()  # has no effect if CUDA is not used
 
 
 @functools.cache
-def _set_aside() -> None:
-    """Take what the first cell has loaded out of the garbage collector's sight: it is millions of objects that stay."""
+def _freeze_loaded_objects() -> None:
+    """Exclude the millions of objects that the first cell loads permanently from later garbage collections."""
     gc.freeze()

@@ -1,0 +1,41 @@
+"""Loads each corpus of a study or a single run once."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from winnow.data import Corpus, Dataset
+from winnow.errors import WinnowError
+
+
+class CorpusLoader:
+    """Loads the corpus of each dataset once for all cells of a study.
+
+    Args:
+        fingerprint: The fingerprint of the dataset, if another process has computed it and only one dataset is loaded.
+    """
+
+    def __init__(self, fingerprint: str | None = None) -> None:
+        self._fingerprint = fingerprint
+        self._loaded: list[tuple[Dataset, Path, Corpus]] = []
+
+    def load(self, dataset: Dataset, cache: Path) -> Corpus:
+        """Return the corpus of a dataset; equal datasets are hashed and loaded once.
+
+        Raises:
+            WinnowError: The corpus cannot be built (key ``dataset``).
+        """
+        for other, folder, corpus in self._loaded:
+            if other == dataset and folder == cache:
+                return corpus
+        corpus = load_corpus(dataset, cache, self._fingerprint)
+        self._loaded.append((dataset, cache, corpus))
+        return corpus
+
+
+def load_corpus(dataset: Dataset, cache: Path, fingerprint: str | None = None) -> Corpus:
+    """Return the corpus of a dataset, from the cache if possible; errors have the key prefix ``dataset``."""
+    try:
+        return dataset.load(cache, fingerprint)
+    except WinnowError as error:
+        raise error.under("dataset") from error

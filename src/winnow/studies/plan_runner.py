@@ -1,0 +1,91 @@
+"""Runs the jobs of a study plan, for every command that runs several cells."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from rich.console import Console
+from rich.markup import escape
+
+from winnow.errors import WinnowError
+from winnow.studies.job import Job
+from winnow.studies.launchers import Launcher
+from winnow.studies.plan import StudyPlan
+from winnow.studies.shared_study import wait_for_other_processes
+from winnow.studies.study_cell import StudyCell
+from winnow.studies.study_progress import StudyProgress, show_progress
+from winnow.tracking import Store, close_stale_runs, sync
+from winnow.tracking.store_errors import explain
+
+
+def run_plan(
+    cells: Sequence[StudyCell], plan: StudyPlan, launcher: Launcher, store: Store, console: Console
+) -> list[str]:
+    """Run the jobs of a plan and display their progress; a failed cell does not stop the others.
+
+    Args:
+        cells: All cells of the study.
+        plan: The plan of the study.
+        launcher: Runs the jobs.
+        store: The store of the study.
+        console: The console for progress messages.
+
+    Returns:
+        One line per failed cell.
+    """
+    progress = StudyProgress(cells, plan, launcher.max_parallel_cells)
+    try:
+        _run_jobs(plan, launcher, progress, console)
+    finally:
+        sync_and_close_runs(store, cells[0].config.study.name)
+    return progress.failures
+
+
+def _run_jobs(plan: StudyPlan, launcher: Launcher, progress: StudyProgress, console: Console) -> None:
+    if not plan.jobs:
+        return
+    for job in plan.jobs:
+        job.save()
+    remaining, running_elsewhere = plan.jobs, list[Job]()
+    with show_progress(progress, console) as lines:
+        while remaining or running_elsewhere:
+            ended_jobs = launcher.launch(remaining) if remaining else (job for job in remaining)
+            try:
+                for job in ended_jobs:
+                    if job.status.state in ("finished", "failed"):
+                        lines.print(progress.record_end(job), soft_wrap=True)
+                    else:  # another process trains it
+                        running_elsewhere.append(job)
+            finally:
+                ended_jobs.close()
+            remaining = []
+            if running_elsewhere:
+                lines.print(f"[dim]waiting for {len(running_elsewhere)} cells in other processes[/dim]")
+                ended, remaining = wait_for_other_processes(running_elsewhere)
+                for job in ended:
+                    lines.print(progress.record_end(job), soft_wrap=True)
+                running_elsewhere = [job for job in running_elsewhere if job not in ended and job not in remaining]
+
+
+def sync_and_close_runs(store: Store, study: str) -> WinnowError | None:
+    """Upload spooled data and close the runs of killed processes; return an error if the store is unavailable."""
+    from mlflow.exceptions import MlflowException
+
+    try:
+        sync(store)
+        close_stale_runs(store, store.experiment(study))
+        store.client()
+    except WinnowError as error:
+        return error
+    except MlflowException as error:  # the store became unavailable between two requests
+        return explain(store.uri, error)
+    return None
+
+
+def print_failures(console: Console, failures: Sequence[str]) -> None:
+    """Print the failed cells and how to run them again."""
+    if failures:
+        cells = "1 cell" if len(failures) == 1 else f"{len(failures)} cells"
+        console.print(f"\n[red]{cells} failed[/red]. Run the same command again to run only unfinished cells:")
+        for failure in failures:
+            console.print(f"  {escape(failure)}", soft_wrap=True)

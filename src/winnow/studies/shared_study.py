@@ -1,0 +1,93 @@
+"""Coordinates several processes that run the same study: one tracks the study, and each waits for the others' cells."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from winnow.data.fingerprint import fingerprint
+from winnow.run.cell_lock import is_cell_locked
+from winnow.studies.job import Job, find_newest_attempt
+from winnow.studies.study_declaration import find_declared_run
+from winnow.tracking import Store, TrackedRun, keys, track
+from winnow.tracking.process.stale import cause_of_death
+
+POLL_SECONDS: Final = 2.0
+"""Seconds between two checks of cells that other processes train."""
+
+
+@dataclass(frozen=True)
+class StudyRun:
+    """The run of a study.
+
+    Attributes:
+        run_id: The id of the run.
+        run: The run; `None` if another process tracks it.
+    """
+
+    run_id: str
+    run: TrackedRun | None
+
+
+@contextmanager
+def track_study_run(store: Store, title: str, declaration: Mapping[str, Any], folder: Path) -> Iterator[StudyRun]:
+    """Track the run of a study, which stores the declaration; resume the last run if its declaration is identical.
+
+    Args:
+        store: The store.
+        title: The name of the run.
+        declaration: The declaration of the study.
+        folder: The folder of the study.
+
+    Yields:
+        The run, or only its id if another process runs the same study.
+    """
+    from filelock import FileLock
+
+    study = declaration["study"]
+    experiment = store.experiment(study)
+    tags = {keys.KIND: "study", keys.STUDY: study, keys.DECLARED: fingerprint(declaration)}
+    folder.mkdir(parents=True, exist_ok=True)
+    with ExitStack() as stack:
+        with FileLock(folder / "declaration.lock"):
+            last_run_id = find_declared_run(store, experiment, tags[keys.DECLARED])
+            if last_run_id is not None and _is_alive(store, last_run_id):
+                study_run = StudyRun(last_run_id, None)
+            else:
+                run = stack.enter_context(track(store, experiment, title, tags, run_id=last_run_id))
+                if last_run_id is None:
+                    run.log_json(declaration, keys.DECLARATION)
+                study_run = StudyRun(run.run_id, run)
+        yield study_run
+
+
+def _is_alive(store: Store, run_id: str) -> bool:
+    run = store.client().get_run(run_id)
+    return run.info.status == "RUNNING" and not cause_of_death(run)
+
+
+def wait_for_other_processes(jobs: Sequence[Job]) -> tuple[list[Job], list[Job]]:
+    """Wait until at least one job has ended in another process or was abandoned by it.
+
+    Returns:
+        The jobs that have ended, and the abandoned jobs, which are unfinished and have no process.
+    """
+    while True:
+        unlocked = [job for job in jobs if not is_cell_locked(job.folder)]
+        ended = [job for job in unlocked if job.status.state in ("finished", "failed")]
+        abandoned = [job for job in unlocked if job not in ended and not _is_training_elsewhere(job)]
+        if ended or abandoned:
+            return ended, abandoned
+        time.sleep(POLL_SECONDS)
+
+
+def _is_training_elsewhere(job: Job) -> bool:
+    """Return whether a process on another machine with a separate file system trains the cell."""
+    if job.status.state != "elsewhere":
+        return False
+    attempt = find_newest_attempt(job)
+    return attempt is not None and attempt.is_alive

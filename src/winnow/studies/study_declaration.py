@@ -1,0 +1,155 @@
+"""Builds the declaration of a study, and checks that a later command continues the same study."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from textwrap import shorten
+from typing import Any, Final
+
+import yaml
+
+from winnow import __version__
+from winnow.config import flat
+from winnow.errors import WinnowError, WinnowErrors
+from winnow.filters import LeaveOneOut, RandomMatched
+from winnow.run.components import HARDWARE_ARGUMENTS
+from winnow.studies.study_cell import StudyCell
+from winnow.tracking import Attempt, Store, keys
+from winnow.tracking.query import artifact_text, newest
+
+SCRATCH_STUDIES: Final = ("scratchpad", "debug")
+"""Names of studies for experiments, which may mix settings and data."""
+
+COMPARED_GROUPS: Final = ("filter", "model", "masking", "optimizer", "training", "trainer", "evaluation")
+"""Groups whose settings must be the same in all cells of an arm. Datasets are compared by their rows."""
+
+PARENT_TAG: Final = "mlflow.parentRunId"
+
+NOT_SET: Final = "not set"
+
+
+def build_declaration(cells: Sequence[StudyCell]) -> dict[str, Any]:
+    """Return the declaration of the study, which is stored before the first run."""
+    study = cells[0].config.study
+    filters = {cell.arm: cell.components.filter for cell in cells}
+    arms = list(filters)
+    controls = {arm: filter_.of.name for arm, filter_ in filters.items() if isinstance(filter_, RandomMatched)}
+    ablations = {arm: filter_.signal for arm, filter_ in filters.items() if isinstance(filter_, LeaveOneOut)}
+    ablations = {arm: signal for arm, signal in ablations.items() if signal is not None}
+    tested = [arm for arm in arms if arm != study.baseline and arm not in controls and arm not in ablations]
+    under_test = next(iter(controls.values()), tested[0] if tested else None)
+    budgets = {cell.config.training.max_steps for cell in cells if cell.config.training.total_tokens is None}
+    return {
+        "study": study.name,
+        "primary_metric": study.primary_metric,
+        "secondary_metrics": list(study.secondary_metrics),
+        "equivalence_margin": study.equivalence_margin,
+        "block_by_seed": study.block_by_seed,
+        "arms": arms,
+        "baseline": study.baseline,
+        "filter": under_test,
+        "control": next(iter(controls), None),
+        "ablations": ablations,
+        "seeds": sorted({cell.config.seed for cell in cells}),
+        "max_steps": budgets.pop() if len(budgets) == 1 else None,
+        "filter_words": sorted(filters[under_test].words()) if under_test in filters else [],
+        "probe_words": sorted({word for probe in cells[0].components.probes.values() for word in probe.words()}),
+        "cells": [cell.id for cell in cells],
+    }
+
+
+def find_declared_run(store: Store, experiment_id: str, fingerprint: str) -> str | None:
+    """Return the id of the last run of the study if its declaration has this fingerprint, otherwise `None`."""
+    query = f"tags.`{keys.KIND}` = 'study' and tags.`{keys.DECLARED}` LIKE '%'"
+    last = newest(store.client(), experiment_id, query)
+    return str(last.info.run_id) if last is not None and last.data.tags[keys.DECLARED] == fingerprint else None
+
+
+def check_same_settings(cells: Sequence[StudyCell], previous_attempts: Mapping[str, Attempt]) -> None:
+    """Check that the arms have the same settings and data as the finished cells of the study.
+
+    Seeds and arms may be added to a study; the comparison reports that they were added later. The settings of an arm
+    must not change. `scratchpad`, `debug` and sweeps without a comparison are not checked.
+
+    Raises:
+        WinnowErrors: One error per setting that differs.
+    """
+    study = cells[0].config.study
+    if study.name in SCRATCH_STUDIES or not study.compare or len({cell.arm for cell in cells}) < 2:
+        return
+    errors: dict[str, WinnowError] = {}
+    finished = {attempt.tags[keys.ARM]: attempt for attempt in _select_finished(previous_attempts)}
+    stored = {arm: _load_stored_tree(cells[0].components.store, attempt) for arm, attempt in finished.items()}
+    for cell in cells:
+        if cell.arm not in finished:
+            continue
+        errors |= _compare_settings(stored[cell.arm], cell.cell.tree, study.name)
+        if not errors and finished[cell.arm].tags.get(keys.CORPUS) != cell.components.corpus.fingerprint:
+            errors["dataset"] = WinnowError(
+                f"the rows differ from those of the finished cells of {study.name!r}.", "dataset"
+            )
+    if errors:
+        message = (
+            f"study {study.name!r} has finished cells with other settings or data. Choose another name, or restore"
+        )
+        raise WinnowErrors([WinnowError(f"{message} the settings below.", "study.name"), *errors.values()])
+
+
+def check_same_version(study: str, previous_attempts: Mapping[str, Attempt]) -> None:
+    """Check that this version of Winnow trained the finished cells of a study.
+
+    The version is part of a cell's id, so another version would train every cell again.
+
+    Raises:
+        WinnowError: Another version trained some cells (key ``study.name``).
+    """
+    versions = sorted(
+        {attempt.tags.get(keys.VERSION, "0.1") for attempt in _select_finished(previous_attempts)} - {__version__}
+    )
+    if study not in SCRATCH_STUDIES and versions:
+        raise WinnowError(
+            f"study {study!r} was trained with Winnow {', '.join(versions)}. `winnow compare` and `winnow export` "
+            f"still read its runs. To train with Winnow {__version__}, choose another study.name.",
+            "study.name",
+        )
+
+
+def _select_finished(previous_attempts: Mapping[str, Attempt]) -> list[Attempt]:
+    """Return the finished cells that belong to a study, which excludes single runs."""
+    return [attempt for attempt in previous_attempts.values() if attempt.has_finished and PARENT_TAG in attempt.tags]
+
+
+def _load_stored_tree(store: Store, attempt: Attempt) -> dict[str, Any]:
+    """Return the configuration of a finished cell, or an empty one if it was deleted, which skips the check."""
+    text = artifact_text(store.client(), attempt.run_id, keys.CONFIG)
+    return yaml.safe_load(text) if text is not None else {}
+
+
+def _compare_settings(stored: Mapping[str, Any], current: Mapping[str, Any], study: str) -> dict[str, WinnowError]:
+    """Return an error for each setting that differs, by key."""
+    before, after = _select_settings(stored), _select_settings(current)
+    template = f"expected {{}} as in the finished cells of study {study!r}, got {{}}."
+    return {
+        key: WinnowError(template.format(_shorten(before, key), _shorten(after, key)), key)
+        for key in sorted(before.keys() | after.keys())
+        if before and before.get(key, NOT_SET) != after.get(key, NOT_SET)
+    }
+
+
+def _select_settings(tree: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the settings that affect results, by key; a class has the key of its group."""
+    return {key.removesuffix("._target_"): value for key, value in flat(tree) if _affects_results(key)}
+
+
+def _shorten(settings: Mapping[str, Any], key: str) -> str:
+    return shorten(str(settings.get(key, NOT_SET)), 60, placeholder="...")
+
+
+def _affects_results(key: str) -> bool:
+    """Return whether a setting affects training or evaluation."""
+    group, _, subkey = key.partition(".")
+    return (
+        group in COMPARED_GROUPS
+        and not (group == "trainer" and subkey.partition(".")[0] in HARDWARE_ARGUMENTS)
+        and not key.startswith("evaluation.slices")
+    )

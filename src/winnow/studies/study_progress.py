@@ -1,0 +1,170 @@
+"""Displays the progress of a study: a live table on a terminal, otherwise one line per cell."""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+
+from rich.console import Console, Group
+from rich.live import Live
+from rich.markup import escape
+from rich.table import Table
+
+from winnow.metrics.metric_names import stage_metric_name
+from winnow.studies.job import Job, Status
+from winnow.studies.plan import StudyPlan
+from winnow.studies.study_cell import StudyCell
+
+REFRESH_PER_SECOND = 2
+
+
+class StudyProgress:
+    """A grid of all cells of a study, with one row per setting and one column per seed.
+
+    Args:
+        cells: The cells of the study.
+        plan: The plan of the study.
+        max_parallel_cells: The number of cells that run in parallel.
+    """
+
+    def __init__(self, cells: Sequence[StudyCell], plan: StudyPlan, max_parallel_cells: int) -> None:
+        config = cells[0].config
+        self._metric = cells[0].components.metrics.metric(config.study.primary_metric)
+        self._steps = config.training.max_steps
+        self._jobs = {job.name: job for job in plan.jobs}
+        self._titles = _build_titles(cells)
+        self._seeds = {cell.id: cell.config.seed for cell in cells}
+        primary = stage_metric_name("final", self._metric.name)
+        self._scores = {
+            name: attempt.metrics[primary] for name, attempt in plan.finished.items() if primary in attempt.metrics
+        }
+        self._skipped = set(plan.finished)
+        self._ended: dict[str, Status] = {}
+        self._max_parallel_cells = max_parallel_cells
+        self._started = time.monotonic()
+
+    @property
+    def failures(self) -> list[str]:
+        """One line per failed job, with its title, the cause and the path of its log."""
+        return [
+            f"{self.format_title(self._jobs[name])}: {status.cause} (log: {self._jobs[name].log})"
+            for name, status in self._ended.items()
+            if status.state == "failed"
+        ]
+
+    def format_title(self, job: Job) -> str:
+        """Return the title of a job: the settings in which its cell differs from the others."""
+        return f"{self._titles[job.name]} seed={self._seeds[job.name]}"
+
+    def record_end(self, job: Job) -> str:
+        """Record the final status of a job, and return a line that describes it."""
+        status = self._ended[job.name] = job.status
+        if status.state == "failed":
+            return f"[red]failed[/red]  {escape(self.failures[-1])}"
+        score = status.scores.get(self._metric.name)
+        if score is not None:
+            self._scores[job.name] = score
+        result = "finished" if score is None else f"{self._metric.name} {score:+.3f}"
+        count, title = f"{len(self._ended):>3}/{len(self._jobs)}", escape(self.format_title(job))
+        line = f"{count}  {title:<36} {result}   {status.seconds:.0f} s"
+        return (
+            f"{line}\n        {self._estimate_time_left()}" if len(self._ended) == 1 and len(self._jobs) > 1 else line
+        )
+
+    def __rich__(self) -> Group:
+        """Render the summary above the grid; as the title of the table it would wrap at the table's width."""
+        seeds = sorted(set(self._seeds.values()))
+        table = Table(box=None, padding=(0, 2, 0, 0))
+        table.add_column("cell", style="bold", no_wrap=True)
+        for seed in seeds:
+            table.add_column(f"seed {seed}", justify="right", no_wrap=True)
+        names_by_cell = {(title, self._seeds[name]): name for name, title in self._titles.items()}
+        for title in dict.fromkeys(self._titles.values()):
+            names = [names_by_cell.get((title, seed)) for seed in seeds]
+            table.add_row(escape(title), *("" if name is None else self._format_cell(name) for name in names))
+        return Group(self._format_summary(), table)
+
+    def _format_cell(self, name: str) -> str:
+        """Return the status of a cell; the states have different symbols as well as different colors."""
+        if name in self._scores or name in self._skipped:
+            symbol = "★" if name == self._find_best() else "✓"
+            text = f"{symbol} {self._scores[name]:+.3f}" if name in self._scores else "✓"
+            return f"[bold]{text}[/bold]" if symbol == "★" else f"[dim]{text}[/dim]" if name in self._skipped else text
+        status = self._ended.get(name) or self._jobs[name].status
+        match status.state:
+            case "failed":
+                return "[red]✗ failed[/red]"
+            case "finished":
+                return "✓"
+            case "elsewhere":
+                return "[dim]→ elsewhere[/dim]"
+            case "running":
+                return f"[cyan]▶ {status.step}/{self._steps}[/cyan]"
+        return "[dim]·[/dim]"
+
+    def _format_summary(self) -> str:
+        done = sum(status.state == "finished" for status in self._ended.values()) + len(self._skipped)
+        parts = [f"{done} of {len(self._titles)} cells done"]
+        if self.failures:
+            parts.append(f"[red]{len(self.failures)} failed[/red]")
+        if (best := self._find_best()) is not None:
+            name = f"{self._titles[best]} seed {self._seeds[best]}"
+            parts.append(f"best {self._metric.name} {self._scores[best]:+.3f} ({escape(name)})")
+        return " · ".join([*parts, self._estimate_time_left()])
+
+    def _find_best(self) -> str | None:
+        return max(self._scores, key=lambda name: self._metric.sign * self._scores[name], default=None)
+
+    def _estimate_time_left(self) -> str:
+        """Estimate the remaining time from the mean time of ended cells and the number of parallel cells."""
+        remaining = len(self._jobs) - len(self._ended)
+        if not self._ended or not remaining:
+            return "no cells left to run" if not remaining else "remaining time unknown until the first cell ends"
+        mean = sum(status.seconds for status in self._ended.values()) / len(self._ended)
+        minutes = mean * remaining / min(self._max_parallel_cells, remaining) / 60
+        return f"about {max(minutes, 0.1):.1f} minutes remaining"
+
+
+@contextmanager
+def show_progress(progress: StudyProgress, console: Console) -> Iterator[Console]:
+    """Display the progress on a terminal during the block; yield a console for lines about ended cells.
+
+    On a terminal, the live table replaces these lines, and the yielded console is silent. The output of the cells goes
+    to their logs.
+    """
+    terminal = _duplicate_console(console)
+    if terminal.is_terminal:
+        with Live(
+            progress,
+            console=terminal,
+            refresh_per_second=REFRESH_PER_SECOND,
+            redirect_stdout=False,
+            redirect_stderr=False,
+        ):
+            yield Console(file=None, quiet=True)
+    else:
+        yield terminal
+
+
+def _duplicate_console(console: Console) -> Console:
+    """Return a console for the same terminal that ignores later redirection of the process's output."""
+    try:
+        number = console.file.fileno()
+    except (OSError, AttributeError):  # a notebook, or a test that captures the output
+        return console
+    if number not in (1, 2):
+        return console
+    sys.stdout.flush()
+    return Console(file=os.fdopen(os.dup(number), "w", encoding="utf-8"), highlight=False)
+
+
+def _build_titles(cells: Sequence[StudyCell]) -> Mapping[str, str]:
+    """Return by cell id the overrides that the sweep varies, except the seed; if only the filter varies, its name."""
+    overrides = [[text for text in cell.cell.overrides if not text.startswith("seed=")] for cell in cells]
+    shared = set.intersection(*map(set, overrides))
+    varied = [[text for text in texts if text not in shared] for texts in overrides]
+    by_filter = all(text.startswith("filter=") for texts in varied for text in texts)
+    return {cell.id: cell.arm if by_filter else " ".join(texts) for cell, texts in zip(cells, varied, strict=True)}
