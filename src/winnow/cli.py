@@ -187,7 +187,7 @@ def _run_with_store(options: argparse.Namespace, action: Callable[[Store], str])
         try:
             print(action(construct(config.tracking, "tracking", Store, config.allow_targets)))
         except WinnowError as error:
-            raise error.under("tracking") if error.key == "uri" else error from error
+            raise error.with_prefix("tracking") if error.key == "uri" else error from error
     return 0
 
 

@@ -12,7 +12,7 @@ class WinnowError(Exception):
     Args:
         message: What is wrong, what is allowed and how to fix it, in one paragraph.
         key: The configuration key, relative to the object that raises the error (``path``,
-            ``sources.reviews.path``). The caller adds the prefix of the object with :meth:`under`.
+            ``sources.reviews.path``). The caller adds the prefix of the object with :meth:`with_prefix`.
     """
 
     def __init__(self, message: str, key: str | None = None) -> None:
@@ -20,7 +20,7 @@ class WinnowError(Exception):
         self.message = message
         self.key = key
 
-    def under(self, prefix: str) -> WinnowError:
+    def with_prefix(self, prefix: str) -> WinnowError:
         """Return the same error with ``prefix`` before its key."""
         return WinnowError(self.message, f"{prefix}.{self.key}" if self.key else prefix)
 

@@ -150,7 +150,7 @@ def _build_probes(config: EvaluateConfig, models: Sequence[ModelReference]) -> d
 
     nodes = config.probe or _read_from_first_run(models, "probe") or _read_default_probes()
     probes = {name: construct(node, f"probe.{name}", Probe, config.allow_targets) for name, node in nodes.items()}
-    if errors := [error.under(f"probe.{name}") for name, probe in probes.items() for error in probe.check()]:
+    if errors := [error.with_prefix(f"probe.{name}") for name, probe in probes.items() for error in probe.check()]:
         raise WinnowErrors(errors)
     return probes
 
@@ -179,7 +179,7 @@ def _load_held_out(config: EvaluateConfig, models: Sequence[ModelReference]) -> 
         slices |= _read_from_first_run(models, "evaluation").get("slices", {})
         slices |= extract_filters(_read_from_first_run(models, "filter"))
     if errors := dataset.check():
-        raise WinnowErrors(error.under("dataset") for error in errors)
+        raise WinnowErrors(error.with_prefix("dataset") for error in errors)
     cache = config.output_dir / "cache"
     corpus = load_corpus(dataset, cache)
     filters = {

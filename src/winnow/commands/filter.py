@@ -76,7 +76,7 @@ def run_filter(cell: Cell[FilterConfig], console: Console) -> Path:
 
 def _check_components(dataset: Dataset, selection: Filter) -> None:
     checks = {"dataset": dataset.check(), "filter": selection.check()}
-    if errors := [error.under(key) for key, component_errors in checks.items() for error in component_errors]:
+    if errors := [error.with_prefix(key) for key, component_errors in checks.items() for error in component_errors]:
         raise WinnowErrors(errors)
 
 
@@ -84,7 +84,7 @@ def _apply_filter(run: TrackedRun, selection: Filter, corpus: Corpus, cache: Pat
     try:
         return selection.compute_verdicts(corpus, cache, on_batch=_log_progress_to(run))
     except WinnowError as error:
-        raise error.under("filter") from error
+        raise error.with_prefix("filter") from error
 
 
 def _log_progress_to(run: TrackedRun) -> Callable[[int, int], None]:

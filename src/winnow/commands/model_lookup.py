@@ -60,7 +60,7 @@ def resolve_models(names: Sequence[str], store: Store) -> list[ModelReference]:
                 _resolve_run(name, store) if RUN_ID.fullmatch(name) else ModelReference(_choose_label(name), name)
             )
         except WinnowError as error:
-            errors.append(error.under(f"models.{i}"))
+            errors.append(error.with_prefix(f"models.{i}"))
     if not names:
         errors.append(
             WinnowError(
@@ -77,7 +77,7 @@ def load_model(model: ModelReference, position: int) -> LoadedModel:
     try:
         return model.load()
     except WinnowError as error:
-        raise error.under(f"models.{position}") from error
+        raise error.with_prefix(f"models.{position}") from error
 
 
 def _resolve_run(run_id: str, store: Store) -> ModelReference:

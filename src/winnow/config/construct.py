@@ -83,9 +83,9 @@ def call(target: Target, parts: dict[str, Any], key: str, faults: list[WinnowErr
     except ValidationError as error:
         faults.extend(faults_of(error, key, lambda _: argument_names(target)))
     except WinnowErrors as errors:
-        faults.extend(error.under(key) for error in errors.errors)
+        faults.extend(error.with_prefix(key) for error in errors.errors)
     except WinnowError as error:
-        faults.append(error.under(key))
+        faults.append(error.with_prefix(key))
     except (TypeError, ValueError) as error:
         faults.append(WinnowError(f"{target.__name__} does not accept these arguments: {error}", key))
     return None

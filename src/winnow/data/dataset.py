@@ -59,13 +59,13 @@ class Dataset:
             try:
                 content[key] = source.fingerprint()
             except WinnowError as fault:
-                raise fault.under(key) from fault
+                raise fault.with_prefix(key) from fault
         checks = {name: [type(check).__name__, asdict(check)] for name, check in self.integrity.items()}
         return fingerprint("dataset", _VERSION, self.name, content, self.cleaning, asdict(self.split), checks)
 
     def check(self) -> list[WinnowError]:
         """Return the faults that can be seen without reading all rows."""
-        return [fault.under(key) for key, source in self._sources().items() for fault in source.check()]
+        return [fault.with_prefix(key) for key, source in self._sources().items() for fault in source.check()]
 
     def load(self, cache_dir: Path, known: str | None = None) -> Corpus:
         """Return the corpus, built once and memory-mapped from ``cache_dir/corpus/<fingerprint>`` afterwards.
@@ -110,7 +110,7 @@ class Dataset:
         try:
             return self.split.assign(main.texts, columns, validation=self.validation is None)
         except WinnowError as fault:
-            raise fault.under("split") from fault
+            raise fault.with_prefix("split") from fault
 
     def _read(self, key: str, source: Source, name: str) -> Reading:
         checks = self.integrity if source is self.source else {}
@@ -118,7 +118,7 @@ class Dataset:
             return read_rows(source, name, self.cleaning, checks)
         except WinnowError as fault:
             raise (
-                fault if fault.key and fault.key.startswith(("cleaning", "integrity")) else fault.under(key)
+                fault if fault.key and fault.key.startswith(("cleaning", "integrity")) else fault.with_prefix(key)
             ) from fault
 
     def _sources(self) -> dict[str, Source]:

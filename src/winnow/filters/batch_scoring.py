@@ -166,7 +166,7 @@ def _score_values(signal: Signal, name: str, values: pa.Array, positions: npt.ND
     try:
         scores = signal.score_array(values)
     except WinnowError as error:
-        raise error.under(f"signals.{name}") from error
+        raise error.with_prefix(f"signals.{name}") from error
     except Exception as error:
         index = _find_unscorable(signal, values)
         row = rows if index is None else f"row {positions[index] + 1:,} ({values[index].as_py()!r:.80})"

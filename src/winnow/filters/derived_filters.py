@@ -53,7 +53,7 @@ class RandomMatched(Selection):
 
     def check(self) -> list[WinnowError]:
         """Return the errors of the matched filter."""
-        return [error.under("of") for error in self.of.check()]
+        return [error.with_prefix("of") for error in self.of.check()]
 
 
 @dataclass(frozen=True, config=ConfigDict(extra="forbid"))
@@ -134,7 +134,7 @@ class LeaveOneOut(Selection):
 
     def check(self) -> list[WinnowError]:
         """Return the errors of the complete filter."""
-        return [error.under("of") for error in self.of.check()]
+        return [error.with_prefix("of") for error in self.of.check()]
 
     def _remaining_expression(self) -> Node | None:
         return remove_names(self.of.expression, {self.signal} if self.signal else set())
@@ -145,4 +145,4 @@ def _with_key_of(compute_verdicts: Callable[[], Verdicts]) -> Verdicts:
     try:
         return compute_verdicts()
     except WinnowError as error:
-        raise error.under("of") from error
+        raise error.with_prefix("of") from error

@@ -186,8 +186,8 @@ class Filter(Selection):
     def check(self) -> list[WinnowError]:
         """Return the errors of all signals, and an error if the engine is not installed."""
         engine_errors = missing_package_errors("ray", "ray", "the engine `ray`") if self.engine == "ray" else []
-        return [error.under("engine") for error in engine_errors] + [
-            error.under(f"signals.{name}") for name, signal in self.signals.items() for error in signal.check()
+        return [error.with_prefix("engine") for error in engine_errors] + [
+            error.with_prefix(f"signals.{name}") for name, signal in self.signals.items() for error in signal.check()
         ]
 
     @cached_property

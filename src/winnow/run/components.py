@@ -149,8 +149,8 @@ def check_components(components: Sequence[Components]) -> None:
     errors: list[WinnowError] = []
     for cell in components:
         for key, component in (("dataset", cell.dataset), ("filter", cell.filter), ("model", cell.model)):
-            errors += [error.under(key) for error in component.check()]
-        errors += [error.under(f"probe.{name}") for name, probe in cell.probes.items() for error in probe.check()]
+            errors += [error.with_prefix(key) for error in component.check()]
+        errors += [error.with_prefix(f"probe.{name}") for name, probe in cell.probes.items() for error in probe.check()]
     if errors:
         raise WinnowErrors({str(error): error for error in errors}.values())
 
@@ -162,7 +162,7 @@ def check_store(store: Store) -> None:
         WinnowErrors: The errors of the store.
     """
     if errors := store.check():
-        raise WinnowErrors(error.under("tracking") for error in errors)
+        raise WinnowErrors(error.with_prefix("tracking") for error in errors)
 
 
 def compute_cell_id(cell: Cell[TrainConfig], components: Components) -> str:

@@ -38,4 +38,4 @@ def load_corpus(dataset: Dataset, cache: Path, fingerprint: str | None = None) -
     try:
         return dataset.load(cache, fingerprint)
     except WinnowError as error:
-        raise error.under("dataset") from error
+        raise error.with_prefix("dataset") from error

@@ -103,7 +103,7 @@ def _score_probes(inputs: RunInputs, predictor: Predictor, cache: BaselineCache 
             key = fingerprint(probe.fingerprint(), inputs.vocabulary_fingerprint)
             probe_scores = cache.get_or_compute_probe(key, run) if cache else run()
         except WinnowError as error:
-            raise error.under(f"probe.{name}") from error
+            raise error.with_prefix(f"probe.{name}") from error
         scores[name] = probe_scores.mark_contaminated(find_contaminated_prompts(texts, probe.clozes))
     return scores
 

@@ -189,4 +189,4 @@ def _prefix_errors(key: str) -> Iterator[None]:
     try:
         yield
     except WinnowError as error:
-        raise error.under(key) from error
+        raise error.with_prefix(key) from error

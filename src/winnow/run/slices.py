@@ -46,7 +46,7 @@ def apply_filter(selection: Selection, corpus: Corpus, cache: Path, key: str) ->
     try:
         verdicts = selection.compute_verdicts(corpus, cache)
     except WinnowError as error:
-        raise error.under(key) from error
+        raise error.with_prefix(key) from error
     assert verdicts is not None, "only `full` has no verdicts, and it defines no slice"
     return verdicts
 

@@ -42,7 +42,7 @@ def check_plan(cells: Sequence[StudyCell], launcher: Launcher) -> None:
     """
     study = cells[0].config.study
     arms = list(dict.fromkeys(cell.arm for cell in cells))
-    errors = [error.under("launcher") for error in launcher.check()]
+    errors = [error.with_prefix("launcher") for error in launcher.check()]
     for components in [cell.components for cell in cells]:
         if error := _check_devices(components.trainer.keywords, launcher):
             errors.append(error)
@@ -113,7 +113,7 @@ def check_filters(cells: Sequence[StudyCell]) -> list[str]:
         try:
             components.filter.select(corpus.split("train"), verdicts, cell.config.seed)
         except WinnowError as error:
-            errors.setdefault(str(error), error.under("filter"))
+            errors.setdefault(str(error), error.with_prefix("filter"))
             continue
         signal, ablated = components.filter.signal, components.filter.derive_verdicts(verdicts)
         if signal is not None and np.array_equal(ablated.kept("train"), verdicts.kept("train")):

@@ -34,9 +34,9 @@ def explained(uri: str) -> Iterator[None]:
     try:
         yield
     except WinnowError as error:
-        raise error.under("tracking") if error.key == "uri" else error from error
+        raise error.with_prefix("tracking") if error.key == "uri" else error from error
     except (MlflowException, SQLAlchemyError, sqlite3.Error, TimeoutError) as error:
-        raise explain(uri, error).under("tracking") from error
+        raise explain(uri, error).with_prefix("tracking") from error
 
 
 def is_server(uri: str) -> bool:

@@ -72,7 +72,7 @@ class Mixture(Source):
             try:
                 table = source.read()
             except WinnowError as fault:
-                raise fault.under(f"sources.{name}") from fault
+                raise fault.with_prefix(f"sources.{name}") from fault
             names = pa.array([name] * table.num_rows, pa.string())
             tables.append(table.append_column(SOURCE, names))
         try:
@@ -93,4 +93,6 @@ class Mixture(Source):
 
     def check(self) -> list[WinnowError]:
         """Return the faults of all sources."""
-        return [fault.under(f"sources.{name}") for name, source in self.sources.items() for fault in source.check()]
+        return [
+            fault.with_prefix(f"sources.{name}") for name, source in self.sources.items() for fault in source.check()
+        ]

@@ -97,9 +97,9 @@ class Probe:
             try:
                 read()
             except WinnowErrors as error:
-                errors += [e.under("file") if key == "file" else e for e in error.errors]
+                errors += [e.with_prefix("file") if key == "file" else e for e in error.errors]
             except WinnowError as error:
-                errors.append(error.under("file") if key == "file" else error)
+                errors.append(error.with_prefix("file") if key == "file" else error)
             if errors:
                 return errors
         wanted = self.default_words("wanted")
