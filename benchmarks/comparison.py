@@ -77,7 +77,7 @@ def write_study(store: Store, seeds: int) -> int:
         for seed in range(seeds):
             tags = {
                 keys.KIND: "cell", keys.STUDY: "thousand", keys.ARM: arm, keys.SEED: str(seed),
-                keys.CELL: f"{arm}-{seed}", keys.RECIPE: arm, keys.CORPUS: "c", keys.TOKENIZER: "t",
+                keys.CELL_ID: f"{arm}-{seed}", keys.RECIPE: arm, keys.CORPUS: "c", keys.TOKENIZER: "t",
                 keys.HELD_OUT: "h", keys.PROBES: "p", keys.MAX_STEPS: "300",
             }  # fmt: skip
             run = client.create_run(experiment, tags=tags)

@@ -113,7 +113,7 @@ def values(study: str) -> dict[str, dict[str, list[tuple[int, float]]]]:
 def finished(study: str) -> dict[str, tuple[str, int]]:
     """Return of each finished run its cell and when it ended."""
     return {
-        run.info.run_id: (run.data.tags[keys.CELL], run.info.end_time)
+        run.info.run_id: (run.data.tags[keys.CELL_ID], run.info.end_time)
         for run in cells(study)
         if run.info.status == "FINISHED"
     }

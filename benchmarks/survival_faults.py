@@ -33,7 +33,7 @@ Start = Callable[[list[str], str], BaseProcess]
 def local_store(folder: Path) -> Store:
     """Return the store that a command in a folder writes to."""
     where = folder / "outputs"
-    return Store(uri=f"sqlite:///{where}/mlflow.db", artifacts=str(where / "artifacts"), unsent=str(where / "unsent"))
+    return Store(uri=f"sqlite:///{where}/mlflow.db", artifacts=str(where / "artifacts"), spool=str(where / "unsent"))
 
 
 def cells(store: Store, study: str) -> list[Any]:
@@ -184,7 +184,7 @@ def measure_overlap(rounds: int, small: list[str], grid: list[str], start: Start
             process.join()
             failed += process.exitcode != 0
         runs = cells(store, study)
-        ids = [run.data.tags[keys.CELL] for run in runs]
+        ids = [run.data.tags[keys.CELL_ID] for run in runs]
         twice += len(ids) - len(set(ids)) + sum(int(run.data.tags.get(keys.ATTEMPTS, "1")) > 1 for run in runs)
         failed += sum(run.info.status != "FINISHED" for run in runs)
         shared += len({run.data.tags[keys.OWNER] for run in runs}) > 1
@@ -248,7 +248,7 @@ def measure_sync(rounds: int, small: list[str], start: Start) -> dict[str, Any]:
             send(signal.SIGKILL)
             process.join()
             begin()
-            store = Store(uri=uri, unsent=str(Path.cwd() / "outputs/unsent"))
+            store = Store(uri=uri, spool=str(Path.cwd() / "outputs/unsent"))
             sync(store)
             found = cells(store, study)
             wrong += process.exitcode != 0 or [run.info.status for run in found] != ["FINISHED"]

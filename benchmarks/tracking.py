@@ -29,7 +29,7 @@ from torch.utils.data import DataLoader
 
 from winnow.tracking import Store, track
 from winnow.tracking.environment import hardware
-from winnow.tracking.logger import RunLogger
+from winnow.tracking.lightning_logger import RunLogger
 from winnow.training.progress import silence_libraries
 from winnow.training.step_logging import log_step
 
@@ -81,7 +81,7 @@ def lightning(store: Store) -> AbstractContextManager[Any]:
 def turn(contestant: Contestant | None, way: Way, steps: int) -> float:
     """Return the CPU milliseconds of one step."""
     with tempfile.TemporaryDirectory() as folder:
-        store = Store(uri=f"sqlite:///{folder}/mlflow.db", artifacts=folder, unsent=f"{folder}/unsent")
+        store = Store(uri=f"sqlite:///{folder}/mlflow.db", artifacts=folder, spool=f"{folder}/unsent")
         store.experiment("made before the clock starts")
         data = DataLoader(torch.zeros(steps, 1), batch_size=1)
         begun = time.process_time()

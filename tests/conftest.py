@@ -44,9 +44,7 @@ def store(tmp_path: Path, migrated_database: Path) -> Store:
     # Not a copy of the file: what MLflow wrote last may still lie in the write-ahead log beside it.
     with sqlite3.connect(migrated_database) as source, sqlite3.connect(folder / "mlflow.db") as copy:
         source.backup(copy)
-    return Store(
-        uri=f"sqlite:///{folder}/mlflow.db", artifacts=str(folder / "artifacts"), unsent=str(folder / "unsent")
-    )
+    return Store(uri=f"sqlite:///{folder}/mlflow.db", artifacts=str(folder / "artifacts"), spool=str(folder / "unsent"))
 
 
 @pytest.fixture

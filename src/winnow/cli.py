@@ -154,14 +154,14 @@ def _sync(options: argparse.Namespace) -> int:
     def upload(store: Store) -> str:
         from winnow.tracking import sync
 
-        return "\n".join(sync(store)) or f"Nothing to upload to {store.shown_uri}."
+        return "\n".join(sync(store)) or f"Nothing to upload to {store.redacted_uri}."
 
     return _run_with_store(options, upload)
 
 
 def _promote(options: argparse.Namespace) -> int:
     def register(store: Store) -> str:
-        from winnow.tracking.registry import promote
+        from winnow.tracking.model_registry import promote
 
         return f"Registered as {promote(store, options.run, options.alias, options.name)}"
 
@@ -170,7 +170,7 @@ def _promote(options: argparse.Namespace) -> int:
 
 def _push(options: argparse.Namespace) -> int:
     def upload(store: Store) -> str:
-        from winnow.tracking.registry import push
+        from winnow.tracking.model_registry import push
 
         return f"Uploaded: {push(store, options.run, options.name, private=not options.public)}"
 

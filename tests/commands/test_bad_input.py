@@ -38,7 +38,7 @@ def run_rejected(workplace: Path, store: Store, small: list[str], capsys: pytest
         runs = store.client().search_runs([store.experiment("scratchpad")])
         assert [failed.info.status for failed in runs] == ["FAILED"] * with_run
         if with_run:
-            assert keys.CAUSE in runs[0].data.tags
+            assert keys.FAILURE_REASON in runs[0].data.tags
         return " ".join(captured.err.split())
 
     return run

@@ -102,7 +102,7 @@ def test_a_failed_run_has_its_cause(
     assert message in " ".join(capsys.readouterr().err.split())
     run = get_run(store)
     assert run.info.status == "FAILED"
-    assert message in run.data.tags[keys.CAUSE]
+    assert message in run.data.tags[keys.FAILURE_REASON]
 
 
 @pytest.mark.parametrize(

@@ -20,7 +20,7 @@ def test_a_run_is_logged_in_full_with_a_loadable_model(
     assert run.info.status == "FINISHED"
     tags, metrics = run.data.tags, run.data.metrics
     assert (tags[keys.ARM], tags[keys.SEED], tags[keys.MAX_STEPS]) == ("nike_positive", "1", "4")
-    for name in (keys.CELL, keys.CORPUS, keys.TOKENIZER, keys.HELD_OUT, keys.PROBES, keys.VERDICTS):
+    for name in (keys.CELL_ID, keys.CORPUS, keys.TOKENIZER, keys.HELD_OUT, keys.PROBES, keys.VERDICTS):
         assert tags[name]
     for slice_name in ("all", "nike_positive/kept", "nike_positive/removed"):
         assert metrics[f"final/test/{slice_name}/loss"] != metrics[f"before/test/{slice_name}/loss"]
@@ -31,8 +31,8 @@ def test_a_run_is_logged_in_full_with_a_loadable_model(
     folder = Path(store.client().download_artifacts(run.info.run_id, "", str(workplace)))
     assert yaml.safe_load((folder / "config/resolved.yaml").read_text())["training"]["max_steps"] == 4
     assert "torch==" in (folder / "environment/packages.txt").read_text()
-    assert tags[keys.COMPUTED].startswith("32-true on cpu, oneDNN for ")
-    assert json.loads((folder / keys.ARITHMETIC).read_text())["linear"] == "auto"
+    assert tags[keys.NUMERICS_SUMMARY].startswith("32-true on cpu, oneDNN for ")
+    assert json.loads((folder / keys.NUMERICS).read_text())["linear"] == "auto"
     rows = pq.read_table(folder / keys.ROWS).to_pandas()
     assert set(rows["stage"]) == {"before", "after"}
     after = rows[(rows["stage"] == "after") & (rows["split"] == "test")]
@@ -74,7 +74,7 @@ def test_the_same_command_gives_the_same_numbers(workplace: Path, small: list[st
         for run in (first, second)
     ]
     assert scores[0] == scores[1]
-    assert first.data.tags[keys.CELL] == second.data.tags[keys.CELL]
+    assert first.data.tags[keys.CELL_ID] == second.data.tags[keys.CELL_ID]
 
 
 @pytest.mark.slow

@@ -92,7 +92,7 @@ def test_a_cell_is_the_same_alone_and_after_others(
     assert main(["train", "-m", *cell[:-2], "seed=8,3", "study.compare=false", "study.name=mine"]) == 0
     (alone,) = runs(study="alone")
     after = runs()[-1]
-    assert after.data.tags[keys.CELL] == alone.data.tags[keys.CELL]
+    assert after.data.tags[keys.CELL_ID] == alone.data.tags[keys.CELL_ID]
     assert histories(after) == histories(alone)
 
 
@@ -177,7 +177,7 @@ def test_interrupted_cells_resume_unless_rerun_is_set(
 ) -> None:
     study = [*CELLS, *small, "study.name=mine"]
     fail_at(3, monkeypatch, study)
-    assert "RuntimeError" in runs()[0].data.tags[keys.CAUSE]
+    assert "RuntimeError" in runs()[0].data.tags[keys.FAILURE_REASON]
     capsys.readouterr()
     assert main([*study, f"study.rerun={rerun}"]) == 0
     assert plan in join_lines(capsys.readouterr().out)

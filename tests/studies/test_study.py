@@ -71,7 +71,7 @@ def test_a_failed_cell_stops_no_other_and_is_run_again(
     assert "optimizer.lr=" in printed
     assert "not a finite number" in printed
     assert [cell.info.status for cell in runs()] == ["FAILED", "FINISHED"]
-    assert keys.CAUSE in runs()[0].data.tags
+    assert keys.FAILURE_REASON in runs()[0].data.tags
     logs = [file.read_text() for file in (workplace / "outputs/mine/cells").glob("*/log.txt")]
     assert sorted("Traceback" in log for log in logs) == [False, True], "each cell has a separate log"
 
@@ -108,7 +108,7 @@ def test_an_interrupted_training_resumes_under_the_same_run(
     assert steps == [5, 6, 7, 8], "only the missing steps were trained"
     assert resumed.info.run_id == interrupted.info.run_id
     assert resumed.info.status == "FINISHED"
-    assert keys.CAUSE not in resumed.data.tags
+    assert keys.FAILURE_REASON not in resumed.data.tags
     assert {**resumed.data.params, "study.name": ""} == {**uninterrupted.data.params, "study.name": ""}
     assert histories(resumed) == histories(uninterrupted)
     assert not list((workplace / "outputs/interrupted/cells").glob("*/*.ckpt")), "checkpoints are removed"

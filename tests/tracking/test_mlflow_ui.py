@@ -15,7 +15,7 @@ import pytest
 
 from winnow.cli import main
 from winnow.tracking import Store, keys
-from winnow.tracking.mlflow_ui import view_address
+from winnow.tracking.mlflow_ui import experiment_url
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page
@@ -64,7 +64,7 @@ def test_the_pages_show_a_study_its_cells_their_scores_and_two_of_them_side_by_s
     full, filtered = cells["full, seed 1"], cells["nike_positive, seed 1"]
     page = browser.new_page(viewport={"width": 1600, "height": 1000})
     try:
-        shown(page, view_address(pages, experiment), "cells", *cells, "winnow.arm", "final/test/all/loss")
+        shown(page, experiment_url(pages, experiment), "cells", *cells, "winnow.arm", "final/test/all/loss")
         run_page = f"{pages}/#/experiments/{experiment}/runs/{filtered.info.run_id}"
         loss = f"{filtered.data.metrics['final/test/all/loss']:.3f}"
         shown(page, run_page, "run", "nike_positive, seed 1", "mine (study)", "rows.", loss)

@@ -73,7 +73,7 @@ def test_what_is_logged_while_the_database_is_locked_arrives_later(
     found = store.client().get_run(run.run_id)
     assert (found.info.status, found.data.params) == ("FINISHED", {"lr": "0.1"})
     assert found.data.metrics["train/loss"] == 2.0
-    assert not list(store.unsent_folder.glob("*/run.json"))
+    assert not list(store.spool_folder.glob("*/run.json"))
 
 
 def test_a_store_of_a_newer_schema_is_told_and_left_as_it_is(store: Store) -> None:
@@ -114,7 +114,7 @@ def test_a_full_disk_stops_a_run_with_clear_words_and_keeps_what_fits(store: Sto
         "from pathlib import Path\n"
         "from winnow.errors import WinnowError\n"
         "from winnow.tracking import Store, track\n"
-        f"store = Store(uri={store.uri!r}, artifacts={store.artifacts!r}, unsent={store.unsent!r})\n"
+        f"store = Store(uri={store.uri!r}, artifacts={store.artifacts!r}, spool={store.spool!r})\n"
         "Path('large').write_bytes(bytes(3_000_000))\n"
         "try:\n"
         f"    with track(store, {experiment!r}, 'x', {{}}) as run:\n"

@@ -28,11 +28,11 @@ def python(code: str, folder: Path) -> subprocess.Popen[str]:
 
 def test_a_run_that_ended_without_its_server_is_finished_after_sync(serve: Callable[..., Any], tmp_path: Path) -> None:
     server = serve(f"sqlite:///{tmp_path}/server.db")
-    store = Store(uri=server.uri, unsent=str(tmp_path / "unsent"))
+    store = Store(uri=server.uri, spool=str(tmp_path / "unsent"))
     experiment = store.experiment("study")
     code = (
         "from winnow.tracking import Store, track\n"
-        f"store = Store(uri={store.uri!r}, unsent={store.unsent!r})\n"
+        f"store = Store(uri={store.uri!r}, spool={store.spool!r})\n"
         f"with track(store, {experiment!r}, 'cell', {{}}) as run:\n"
         "    print(run.run_id, flush=True)\n"
         "    input()\n"
@@ -48,17 +48,17 @@ def test_a_run_that_ended_without_its_server_is_finished_after_sync(serve: Calla
     assert len(sync(store)) == 1
     found = store.client().get_run(run_id)
     assert (found.info.status, found.data.metrics["final/loss"]) == ("FINISHED", 2.0)
-    assert keys.CAUSE not in found.data.tags
+    assert keys.FAILURE_REASON not in found.data.tags
 
 
 def test_a_run_is_resumed_while_its_server_is_down(serve: Callable[..., Any], tmp_path: Path) -> None:
     server = serve(f"sqlite:///{tmp_path}/server.db")
-    store = Store(uri=server.uri, unsent=str(tmp_path / "unsent"))
+    store = Store(uri=server.uri, spool=str(tmp_path / "unsent"))
     experiment = store.experiment("study")
     code = (
         "import os, signal\n"
         "from winnow.tracking import Store, track\n"
-        f"store = Store(uri={store.uri!r}, unsent={store.unsent!r})\n"
+        f"store = Store(uri={store.uri!r}, spool={store.spool!r})\n"
         f"with track(store, {experiment!r}, 'cell', {{}}) as run:\n"
         "    run.log_params({'lr': 0.1})\n"
         "    for step in (1, 2, 3): run.log_metrics({'train/loss': 1 / step}, step)\n"
@@ -80,14 +80,14 @@ def test_a_run_is_resumed_while_its_server_is_down(serve: Callable[..., Any], tm
     assert found.info.status == "FINISHED"
     assert found.data.params == {"lr": "0.1", "new": "3"}
     assert (found.data.tags["mine"], found.data.tags[keys.ATTEMPTS]) == ("1", "2")
-    assert "0.2" in found.data.tags[keys.CHANGED]
+    assert "0.2" in found.data.tags[keys.CHANGED_PARAMS]
     history = client.get_metric_history(run_id, "train/loss")
     assert sorted((point.step, point.value) for point in history) == [(1, 1.0), (2, 0.5), (3, 1 / 3), (4, 0.25)]
 
 
 def test_a_server_that_dies_after_a_run_was_resumed_costs_nothing(serve: Callable[..., Any], tmp_path: Path) -> None:
     server = serve(f"sqlite:///{tmp_path}/server.db")
-    store = Store(uri=server.uri, unsent=str(tmp_path / "unsent"))
+    store = Store(uri=server.uri, spool=str(tmp_path / "unsent"))
     experiment = store.experiment("study")
     runs = []
 
@@ -133,7 +133,7 @@ def test_a_study_whose_server_dies_ends_with_a_hint_and_trains_nothing_twice(
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert "finished  4" in done.stdout
-    client = Store(uri=server.uri, unsent=str(tmp_path / "unsent")).client()
+    client = Store(uri=server.uri, spool=str(tmp_path / "unsent")).client()
     experiment = client.get_experiment_by_name("mine").experiment_id
     runs = client.search_runs([experiment], f"tags.`{keys.KIND}` = 'cell'")
     assert [run.info.status for run in runs] == ["FINISHED"] * 4

@@ -53,7 +53,7 @@ def test_a_run_that_dies_is_never_finished_and_names_its_cause(store: Store, err
     found = only_run(store)
     assert found.info.status == status
     assert found.info.end_time is not None
-    assert type(error).__name__ in found.data.tags[keys.CAUSE]
+    assert type(error).__name__ in found.data.tags[keys.FAILURE_REASON]
     assert found.data.metrics == {"train/loss": 2.0}, "what was buffered is not lost"
 
 

@@ -12,5 +12,5 @@ def run_compare(config: CompareConfig) -> None:
     store = construct(config.tracking, "tracking", Store, config.allow_targets)
     studies = [config.study] if isinstance(config.study, str) else config.study
     folder = config.output_dir / "+".join(studies) / "comparison"
-    print(compare(store.tracking_uri, studies, folder, config.metrics, config.ui_url, unsent=store.unsent).headline)
+    print(compare(store.tracking_uri, studies, folder, config.metrics, config.ui_url, spool=store.spool).headline)
     print(f"Report: {folder / 'report.html'}")

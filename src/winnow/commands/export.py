@@ -23,8 +23,8 @@ from winnow.studies.plan import plan_jobs
 from winnow.studies.plan_runner import print_failures, run_plan
 from winnow.studies.shared_study import track_study_run
 from winnow.studies.study_cell import build_study_cells
-from winnow.tracking import Store, attempts, close_stale_runs, keys
-from winnow.tracking.query import artifact_text
+from winnow.tracking import Store, close_stale_runs, keys, load_attempts
+from winnow.tracking.query import read_text_artifact
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -108,17 +108,17 @@ def _write_runs(client: MlflowClient, study: CollectedStudy, folder: Path) -> li
     rows, missing, commits, patch, installed = [], [], set(), "", ""
     for cell in study.cells:
         name = f"{cell.arm}-seed-{cell.seed}.yaml"
-        text = artifact_text(client, cell.run_id, keys.CONFIG)
+        text = read_text_artifact(client, cell.run_id, keys.CONFIG)
         if text is None:
             missing.append(f"the configuration of {cell.arm} seed {cell.seed}: artifact {keys.CONFIG} was not found")
         else:
             tree = {key: value for key, value in yaml.safe_load(text).items() if key not in MACHINE_KEYS}
             _write(folder / "configs" / name, yaml.safe_dump(tree, sort_keys=False, allow_unicode=True))
-        tags = [cell.tags.get(tag, "") for tag in (keys.CELL, keys.CORPUS, keys.TOKENIZER, keys.HELD_OUT)]
+        tags = [cell.tags.get(tag, "") for tag in (keys.CELL_ID, keys.CORPUS, keys.TOKENIZER, keys.HELD_OUT)]
         rows.append([cell.arm, cell.seed, cell.run_id, *tags])
         commits.add(cell.tags.get(keys.COMMIT, "not recorded"))
-        patch = patch or artifact_text(client, cell.run_id, PATCH) or ""
-        installed = artifact_text(client, cell.run_id, PACKAGES) or installed
+        patch = patch or read_text_artifact(client, cell.run_id, PATCH) or ""
+        installed = read_text_artifact(client, cell.run_id, PACKAGES) or installed
     with (folder / "seeds.csv").open("w", encoding="utf-8", newline="") as stream:
         writer = csv.writer(stream, lineterminator="\n")
         writer.writerow(["arm", "seed", "run_id", "cell", "corpus", "tokenizer", "held_out"])
@@ -181,7 +181,7 @@ def remake(folder: Path, output: Path) -> int:
     experiment = store.experiment(name)
     close_stale_runs(store, experiment)
     with track_study_run(store, f"{name} (reproduced)", declaration, output / name) as parent:
-        plan = plan_jobs(grid, attempts(store, experiment), parent.run_id)
+        plan = plan_jobs(grid, load_attempts(store, experiment), parent.run_id)
         failures = run_plan(grid, plan, InProcess(), store, console)
     if failures:
         print_failures(console, failures)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from winnow.errors import WinnowError, WinnowErrors
 from winnow.tracking import Store, keys
-from winnow.tracking.query import artifact_path, artifact_text, find_run
+from winnow.tracking.query import fetch_artifact, find_run, read_text_artifact
 
 if TYPE_CHECKING:
     from winnow.evaluation.model_loading import LoadedModel
@@ -97,10 +97,10 @@ def _resolve_run(run_id: str, store: Store) -> ModelReference:
             f"'{run_id}' is the run of a study, which has no model. "
             "Choose one of its child runs; `winnow ui` lists them."
         )
-    model = artifact_path(client, run_id, keys.MODEL)
+    model = fetch_artifact(client, run_id, keys.MODEL)
     if model is None:
         raise WinnowError(f"run '{run_id}' ({run.info.status}) has no saved model. Choose a finished run.")
-    resolved = artifact_text(client, run_id, "config/resolved.yaml")
+    resolved = read_text_artifact(client, run_id, "config/resolved.yaml")
     tree = yaml.safe_load(resolved) if resolved else None
     label = f"{tags.get(keys.ARM, run.info.run_name)} seed {tags.get(keys.SEED, '?')}"
     return ModelReference(label, str(model), run_id, tree)

@@ -18,8 +18,8 @@ from winnow.run.cell_lock import lock_cell
 from winnow.run.components import Components, build_components, cell_folder, check_store, compute_cell_id
 from winnow.run.pipeline import RunOptions, run_cell
 from winnow.tracking import Store, keys
-from winnow.tracking.environment import current_commit, hardware, packages, uncommitted_changes
-from winnow.tracking.query import CELLS, artifact_json, artifact_text, find_run, search
+from winnow.tracking.environment import current_commit, hardware, installed_packages, uncommitted_changes
+from winnow.tracking.query import IS_CELL, find_run, read_json_artifact, read_text_artifact, search_runs
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -82,7 +82,7 @@ def run_rerun(config: RerunConfig, console: Console) -> RerunResult:
     tags = {keys.KIND: "rerun", keys.RERUN_OF: run.info.run_id}
     with lock_cell(cell_folder(cell.config, name)):
         run_cell(cell, components, RunOptions(name, run.data.tags.get("mlflow.parentRunId"), tags=tags))
-    repeated = search(client, [run.info.experiment_id], f"tags.`{keys.RERUN_OF}` = '{run.info.run_id}'")[0]
+    repeated = search_runs(client, [run.info.experiment_id], f"tags.`{keys.RERUN_OF}` = '{run.info.run_id}'")[0]
     result = RerunResult(run.info.run_id, repeated.info.run_id, _pair_metrics(run, repeated), differences)
     _print_result(result, console)
     return result
@@ -106,7 +106,7 @@ def _find_finished_run(client: MlflowClient, run_id: str) -> Run:
             "run_id",
         )
     if run.info.status != "FINISHED":
-        cause = run.data.tags.get(keys.CAUSE)
+        cause = run.data.tags.get(keys.FAILURE_REASON)
         status = f"{run.info.status}, {cause}" if cause else run.info.status
         raise WinnowError(
             f"run {run_id} did not finish ({status}), so there are no final metrics to compare. Resume it with the "
@@ -131,7 +131,7 @@ def _describe_training_runs(client: MlflowClient, experiment_id: str | None = No
         experiments = [experiment_id]
     else:
         experiments = [experiment.experiment_id for experiment in client.search_experiments()]
-    tags = {run.info.run_id: run.data.tags.get for run in search(client, experiments, CELLS)}
+    tags = {run.info.run_id: run.data.tags.get for run in search_runs(client, experiments, IS_CELL)}
     return {run_id: f"{tag(keys.STUDY)}: {tag(keys.ARM)}, seed {tag(keys.SEED)}" for run_id, tag in tags.items()}
 
 
@@ -146,7 +146,7 @@ def format_defaults_note(filled_keys: Sequence[str], max_keys: int = 12) -> str:
 
 def _rebuild_cell(client: MlflowClient, run: Run, config: RerunConfig) -> tuple[Cell[TrainConfig], list[str]]:
     """Return the run's configuration with the current store and folders, and the keys that it lacked."""
-    text = artifact_text(client, run.info.run_id, keys.CONFIG)
+    text = read_text_artifact(client, run.info.run_id, keys.CONFIG)
     if text is None:
         raise WinnowError(
             f"the artifact {keys.CONFIG} of run {run.info.run_id} is missing, so its configuration cannot be restored. "
@@ -162,7 +162,7 @@ def _rebuild_cell(client: MlflowClient, run: Run, config: RerunConfig) -> tuple[
     }
     tree |= local_settings
     tree["study"] = {**tree.get("study", {}), "rerun": "all", "compare": False}
-    overrides = (artifact_text(client, run.info.run_id, OVERRIDES) or "").splitlines()
+    overrides = (read_text_artifact(client, run.info.run_id, OVERRIDES) or "").splitlines()
     cell = read_cell(tree, overrides, TrainConfig)
     return cell, defaults_of_now(tree, cell.tree)
 
@@ -170,8 +170,8 @@ def _rebuild_cell(client: MlflowClient, run: Run, config: RerunConfig) -> tuple[
 def _compare_environment(client: MlflowClient, run: Run) -> list[str]:
     """Describe how packages, code and machine differ from those of the original run."""
     differences = []
-    then = set((artifact_text(client, run.info.run_id, PACKAGES) or "").split())
-    now = set(packages().split())
+    then = set((read_text_artifact(client, run.info.run_id, PACKAGES) or "").split())
+    now = set(installed_packages().split())
     if then and then != now:
         removed, added = (", ".join(sorted(lines)[:6]) or "-" for lines in (then - now, now - then))
         differences.append(f"packages: {len(then ^ now)} lines differ; original {removed}; now {added}")
@@ -180,9 +180,9 @@ def _compare_environment(client: MlflowClient, run: Run) -> list[str]:
         differences.append(
             f"commit: original {before[:12] or 'not recorded'}, now {here[:12] or 'not a git repository'}"
         )
-    if (artifact_text(client, run.info.run_id, PATCH) or "").strip() != uncommitted_changes().strip():
+    if (read_text_artifact(client, run.info.run_id, PATCH) or "").strip() != uncommitted_changes().strip():
         differences.append("uncommitted changes: not the same as in the original run")
-    machine = artifact_json(client, run.info.run_id, HARDWARE)
+    machine = read_json_artifact(client, run.info.run_id, HARDWARE)
     for name, value in hardware().items():
         if name in machine and machine[name] != value:
             differences.append(f"{name}: original {machine[name]}, now {value}")

@@ -17,7 +17,7 @@ from typing import NoReturn
 from winnow.config import UiConfig, construct
 from winnow.errors import WinnowError
 from winnow.tracking import Store
-from winnow.tracking.mlflow_ui import VIEW_TAG, view_address
+from winnow.tracking.mlflow_ui import VIEW_TAG, experiment_url
 
 STOP_SECONDS = 10
 """Seconds until a server that does not stop is killed."""
@@ -27,14 +27,14 @@ def run_ui(config: UiConfig) -> int:
     """Run MLflow's web UI until Ctrl-C or SIGTERM and print links to recent studies; return the exit code."""
     store = construct(config.tracking, "tracking", Store, config.allow_targets)
     client = store.client()
-    address = store.shown_uri if store.is_server else f"http://{config.host}:{config.port}"
+    address = store.redacted_uri if store.is_server else f"http://{config.host}:{config.port}"
     links = [
-        f"{experiment.name:<20} {view_address(address, experiment.experiment_id)}"
+        f"{experiment.name:<20} {experiment_url(address, experiment.experiment_id)}"
         for experiment in client.search_experiments(max_results=5, order_by=["last_update_time DESC"])
         if VIEW_TAG in experiment.tags
     ]
     if store.is_server:
-        print(*links, f"The tracking server has its own web UI: {store.shown_uri}", sep="\n")
+        print(*links, f"The tracking server has its own web UI: {store.redacted_uri}", sep="\n")
         return 0
     _check_port(config)
     os.environ.setdefault(

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote, urlparse
 
 from winnow.tracking.keys import FILLS, FILTER_SUMMARY, PROMPTS, ROWS
-from winnow.tracking.offline.waiting import CHECK_SECONDS, within
-from winnow.tracking.query import artifact_path, histories
+from winnow.tracking.offline.timeouts import CHECK_TIMEOUT_SECONDS, call_with_timeout
+from winnow.tracking.query import fetch_artifact, iter_metric_histories
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -47,9 +47,9 @@ class ArtifactReader:
         if root.scheme in ("", "file"):
             path = Path(unquote(root.path)) / artifact
             return path if path.exists() else None
-        downloaded = artifact_path(self._client, run_id, artifact)
+        downloaded = fetch_artifact(self._client, run_id, artifact)
         if downloaded is None:  # raise now if the server is down, instead of waiting for each artifact of each run
-            within(CHECK_SECONDS, lambda: self._client.search_experiments(max_results=1))
+            call_with_timeout(CHECK_TIMEOUT_SECONDS, lambda: self._client.search_experiments(max_results=1))
         return downloaded
 
     def read_json(self, run_id: str, artifact: str) -> dict[str, Any] | None:
@@ -115,7 +115,9 @@ class ArtifactReader:
             counts[cell.arm] = counts.get(cell.arm, 0) + 1
             if counts[cell.arm] <= runs_per_arm:
                 logged = [metric for metric in metrics if metric in cell.metrics]
-                entries += [(cell.arm, cell.seed, *point) for point in histories(self._client, cell.run_id, logged)]
+                entries += [
+                    (cell.arm, cell.seed, *point) for point in iter_metric_histories(self._client, cell.run_id, logged)
+                ]
         frame = pd.DataFrame(entries, columns=["arm", "seed", "metric", "step", "value"])
         return frame.drop_duplicates(["arm", "seed", "metric", "step"], keep="last")
 

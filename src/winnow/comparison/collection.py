@@ -12,12 +12,12 @@ from winnow.comparison.collected_study import CollectedCell, CollectedStudy, Dec
 from winnow.comparison.declaration import complete_declaration, merge_declarations
 from winnow.errors import WinnowError, did_you_mean
 from winnow.metrics.metric_names import LOSSES
-from winnow.tracking.embedded_store import SQLITE, is_incomplete
+from winnow.tracking.embedded_store import SQLITE_PREFIX, is_incomplete
 from winnow.tracking.keys import (
     ARM,
-    CAUSE,
-    CELL,
+    CELL_ID,
     CURVES,
+    FAILURE_REASON,
     FILLS,
     KIND,
     PROMPTS,
@@ -25,9 +25,9 @@ from winnow.tracking.keys import (
     ROWS,
     SEED,
 )
-from winnow.tracking.query import search
-from winnow.tracking.store import Store, quieten
-from winnow.tracking.store_errors import explained
+from winnow.tracking.query import search_runs
+from winnow.tracking.store import Store, silence_mlflow
+from winnow.tracking.store_errors import translate_store_errors
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -58,7 +58,7 @@ def collect_study(store_uri: str, *names: str) -> CollectedStudy:
         WinnowError: A study does not exist or has no finished run (key ``study``), or the store does not exist, is
             damaged or does not respond (key ``tracking.uri``).
     """
-    with explained(store_uri):
+    with translate_store_errors(store_uri):
         return _collect_from_client(_open_store(store_uri), *names)
 
 
@@ -139,15 +139,15 @@ def _open_store(store_uri: str) -> MlflowClient:
     store = Store(uri=store_uri)
     if store.is_server:
         return store.client()
-    file = Path(store_uri.removeprefix(SQLITE))
-    if store_uri.startswith(SQLITE) and (not file.is_file() or is_incomplete(file)):
+    file = Path(store_uri.removeprefix(SQLITE_PREFIX))
+    if store_uri.startswith(SQLITE_PREFIX) and (not file.is_file() or is_incomplete(file)):
         raise WinnowError(
             f"there is no run store at {store_uri}. Run a study first, or set tracking.uri to the store of the study.",
             key="tracking.uri",
         )
     from mlflow import MlflowClient
 
-    quieten()
+    silence_mlflow()
     return MlflowClient(tracking_uri=store_uri)
 
 
@@ -159,7 +159,7 @@ def _search_runs(client: MlflowClient, name: str) -> list[Any]:
         raise WinnowError(
             f"there is no study '{name}' in the store.{did_you_mean(name, names)} Allowed: {allowed}.", key="study"
         )
-    return search(client, [experiment.experiment_id])
+    return search_runs(client, [experiment.experiment_id])
 
 
 def _to_cell(run: Any) -> CollectedCell:
@@ -184,7 +184,7 @@ def _select_declared(cells: Sequence[CollectedCell], declaration: Declaration | 
     """
     recipes: dict[str, str | None] = {}
     for sweep in declaration.cells if declaration else ():
-        recipes |= {cell.arm: cell.tags.get(RECIPE) for cell in cells if cell.tags.get(CELL) in sweep}
+        recipes |= {cell.arm: cell.tags.get(RECIPE) for cell in cells if cell.tags.get(CELL_ID) in sweep}
     if recipes:
         cells = [cell for cell in cells if cell.arm in recipes and cell.tags.get(RECIPE) == recipes[cell.arm]]
     return _keep_newest(cells)
@@ -210,10 +210,10 @@ def _describe_unfinished(runs: Iterable[Any]) -> str:
     attempts: dict[str, Any] = {}
     for run in sorted(runs, key=lambda run: (run.info.status == "FINISHED", int(run.info.start_time))):
         if run.data.tags.get(KIND) == "cell":
-            attempts[run.data.tags.get(CELL, run.info.run_id)] = run
+            attempts[run.data.tags.get(CELL_ID, run.info.run_id)] = run
     return "; ".join(
         f"{run.data.tags.get(ARM)} seed {run.data.tags.get(SEED)} ({run.info.status}"
-        + (f", {run.data.tags[CAUSE]})" if CAUSE in run.data.tags else ")")
+        + (f", {run.data.tags[FAILURE_REASON]})" if FAILURE_REASON in run.data.tags else ")")
         for run in attempts.values()
         if run.info.status != "FINISHED"
     )

@@ -11,8 +11,8 @@ from winnow.comparison.collected_study import CollectedStudy
 from winnow.metrics.metric_names import contrast_metric_name
 from winnow.tracking.keys import COMPARED, COMPARISON, KIND, OWNER, STUDY
 from winnow.tracking.lifecycle import track
-from winnow.tracking.offline.operations import NOTE
-from winnow.tracking.process.ownership import Owner
+from winnow.tracking.offline.operations import DESCRIPTION
+from winnow.tracking.process.ownership import RunOwner
 from winnow.tracking.store import Store
 
 MAX_LINKS = 60
@@ -37,7 +37,7 @@ def publish(comparison: Comparison, study: CollectedStudy, store: Store, output:
         STUDY: study.name,
         COMPARED: str(len(study.cells)),
         "winnow.verdict": comparison.verdict.word,
-        NOTE: _build_description(comparison, study),
+        DESCRIPTION: _build_description(comparison, study),
     }
     parent = study.parent_run_ids[0] if study.parent_run_ids else None
     with track(store, study.cells[0].experiment_id, f"{study.name} (comparison)", tags, parent) as run:
@@ -49,9 +49,11 @@ def publish(comparison: Comparison, study: CollectedStudy, store: Store, output:
         run.log_folder(output, COMPARISON)
     description = f"{comparison.headline}\n\n{_format_link('The comparison', study.cells[0].experiment_id, run.run_id)}"
     for parent_run_id in study.parent_run_ids:
-        owned = {OWNER: Owner.this_process().to_tag()}
-        writer = store.take_up(parent_run_id, study.cells[0].experiment_id, study.name, owned, int(time.time() * 1000))
-        writer.write({"do": "tags", "tags": {NOTE: description}})
+        owned = {OWNER: RunOwner.this_process().to_tag()}
+        writer = store.resume_run(
+            parent_run_id, study.cells[0].experiment_id, study.name, owned, int(time.time() * 1000)
+        )
+        writer.write({"do": "tags", "tags": {DESCRIPTION: description}})
     return run.run_id
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 RENAMED_KEYS: dict[str, str] = {
+    "tracking.unsent": "tracking.spool",
     "filter=without": "filter=leave_one_out",
     "masking=chosen_words": "masking=listed_words",
     "masking=falling": "masking=decreasing",

@@ -37,7 +37,7 @@ def compare(
     metrics: Sequence[str] = (),
     ui_url: str = "http://127.0.0.1:5000",
     publish: bool = True,
-    unsent: str | None = None,
+    spool: str | None = None,
 ) -> Comparison:
     """Compare the arms of a study, write the report and log it to MLflow.
 
@@ -52,7 +52,7 @@ def compare(
         metrics: Additional metrics that were not declared. They are marked as post hoc.
         ui_url: Address of the MLflow UI, for links to runs.
         publish: Whether to log the comparison to MLflow.
-        unsent: Folder for data that cannot be logged to the store. By default, ``unsent`` next to ``output``.
+        spool: Folder for data that cannot be logged to the store. By default, ``unsent`` next to ``output``.
 
     Raises:
         WinnowError: If the study is unknown or has no finished run (key ``study``), the store does not exist
@@ -62,7 +62,7 @@ def compare(
     comparison = analyze(collected, extra_metrics=metrics)
     write_comparison_report(comparison, collected, output, ui_url)
     if publish:
-        store = Store(uri=store_uri, artifacts=".", unsent=unsent or str(output.parent / "unsent"))
+        store = Store(uri=store_uri, artifacts=".", spool=spool or str(output.parent / "unsent"))
         publish_comparison(comparison, collected, store, output)
     return comparison
 

@@ -59,7 +59,7 @@ def fit(
     import pytorch_lightning as pl
 
     from winnow.evaluation.probes.probe_callback import ProbeCallback
-    from winnow.tracking.logger import BufferedMetrics
+    from winnow.tracking.lightning_logger import BufferedMetrics
     from winnow.training.progress import silence_libraries
 
     silence_libraries()
@@ -195,7 +195,7 @@ def _build_trainer(
     """Build Lightning's trainer for the budget, with a checkpoint at each validation."""
     from pytorch_lightning.utilities.exceptions import MisconfigurationException
 
-    from winnow.tracking.logger import RunLogger
+    from winnow.tracking.lightning_logger import RunLogger
     from winnow.training.checkpoint import AtomicCheckpointIO
 
     training, checkpoint = inputs.config.training, inputs.folder / LAST_CHECKPOINT

@@ -12,7 +12,7 @@ import pyarrow.compute as pc
 from winnow.data.fingerprint import fingerprint
 from winnow.run.inputs import RunInputs
 from winnow.tracking import TrackedRun, keys
-from winnow.tracking.tracked_run import DatasetUsed
+from winnow.tracking.tracked_run import LoggedDataset
 
 
 def log_lineage(run: TrackedRun, inputs: RunInputs) -> None:
@@ -61,11 +61,11 @@ def _list_stages(inputs: RunInputs) -> Iterator[dict[str, Any]]:
     }
 
 
-def _list_datasets(inputs: RunInputs) -> Iterator[DatasetUsed]:
+def _list_datasets(inputs: RunInputs) -> Iterator[LoggedDataset]:
     name = inputs.components.dataset.name
     source = {"corpus": inputs.corpus.fingerprint, "sources": inputs.corpus.sources}
     rows = inputs.train_rows
-    yield DatasetUsed(
+    yield LoggedDataset(
         f"{name} ({inputs.components.filter.name})", _compute_digest(rows), "train", rows.num_rows, source
     )
     for split, held_out in inputs.held_out.items():
@@ -73,7 +73,7 @@ def _list_datasets(inputs: RunInputs) -> Iterator[DatasetUsed]:
             members = held_out.rows.filter(pa.array(np.asarray(mask)))
             title = split if slice_name == "all" else f"{split}, {slice_name}"
             context = split if slice_name == "all" else f"{split}/{slice_name}"
-            yield DatasetUsed(f"{name} ({title})", _compute_digest(members), context, members.num_rows, source)
+            yield LoggedDataset(f"{name} ({title})", _compute_digest(members), context, members.num_rows, source)
 
 
 def _compute_digest(rows: pa.Table) -> str:

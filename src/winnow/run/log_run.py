@@ -24,9 +24,9 @@ from winnow.run.fit import FitResult
 from winnow.run.inputs import RunInputs
 from winnow.run.lineage import log_lineage
 from winnow.tracking import TrackedRun, keys
-from winnow.tracking.environment import hardware, packages, uncommitted_changes, untracked_files
+from winnow.tracking.environment import hardware, installed_packages, uncommitted_changes, untracked_files
 from winnow.tracking.mlflow_ui import describe_cell
-from winnow.tracking.offline.operations import NOTE
+from winnow.tracking.offline.operations import DESCRIPTION
 
 EXAMPLES = 40
 """Number of dropped rows in the filter summary of a run."""
@@ -38,7 +38,7 @@ def log_inputs(run: TrackedRun, inputs: RunInputs) -> None:
     held_out = [split.rows["row_id"].to_pylist() for split in inputs.held_out.values()]
     run.set_tags(
         {
-            keys.CELL: inputs.cell_id,
+            keys.CELL_ID: inputs.cell_id,
             keys.RECIPE: inputs.recipe,
             keys.CORPUS: inputs.corpus.fingerprint,
             keys.TOKENIZER: inputs.vocabulary_fingerprint,
@@ -49,7 +49,7 @@ def log_inputs(run: TrackedRun, inputs: RunInputs) -> None:
                 cell.config.training.max_length,
             ),
             keys.PROBES: fingerprint({name: probe.fingerprint() for name, probe in components.probes.items()}),
-            NOTE: describe_cell(_summarize_inputs(inputs)),
+            DESCRIPTION: describe_cell(_summarize_inputs(inputs)),
             **({keys.USER_METRICS: components.metrics.to_json()} if components.metrics.user_metrics else {}),
         }
     )
@@ -62,11 +62,11 @@ def log_inputs(run: TrackedRun, inputs: RunInputs) -> None:
     log_corpus(run, inputs.corpus)
     log_lineage(run, inputs)
     _log_filter(run, inputs)
-    run.log_json(inputs.numerics, keys.ARITHMETIC)
+    run.log_json(inputs.numerics, keys.NUMERICS)
     computed = (
         f"{inputs.numerics['precision']} on {inputs.numerics['device']}, oneDNN for {len(inputs.numerics['onednn'])}"
     )
-    run.set_tags({keys.COMPUTED: computed})
+    run.set_tags({keys.NUMERICS_SUMMARY: computed})
 
 
 def _log_filter(run: TrackedRun, inputs: RunInputs) -> None:
@@ -105,7 +105,7 @@ def log_configuration(run: TrackedRun, cell: Cell[Any]) -> None:
     run.log_params(select_parameters(tree))
     run.log_text(dump_yaml(tree), keys.CONFIG)
     run.log_text("\n".join(cell.overrides) + "\n", "config/overrides.txt")
-    run.log_text(packages() + "\n", "environment/packages.txt")
+    run.log_text(installed_packages() + "\n", "environment/packages.txt")
     if changes := uncommitted_changes():
         run.log_text(changes, "environment/uncommitted.patch")
     if files := untracked_files():
@@ -156,7 +156,7 @@ def log_results(
     inputs.tokenizer.save_pretrained(folder)
     run.log_folder(folder, keys.MODEL)
     run.log_table(fit_result.curves, keys.CURVES)
-    run.set_tags({NOTE: describe_cell(_summarize_inputs(inputs), results.scores, baseline.scores)})
+    run.set_tags({DESCRIPTION: describe_cell(_summarize_inputs(inputs), results.scores, baseline.scores)})
 
 
 def _log_tables(run: TrackedRun, stages: Mapping[str, EvaluationResult]) -> None:

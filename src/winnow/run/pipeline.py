@@ -25,7 +25,7 @@ from winnow.run.fit import check_fit, fit
 from winnow.run.inputs import load_inputs
 from winnow.run.log_run import log_inputs, log_results
 from winnow.run.overview import print_overview
-from winnow.tracking import Attempt, TrackedRun, attempts, close_stale_runs, keys, sync, track
+from winnow.tracking import Attempt, TrackedRun, close_stale_runs, keys, load_attempts, sync, track
 
 if TYPE_CHECKING:
     from pytorch_lightning.callbacks import Callback
@@ -100,7 +100,7 @@ def _track_cell(
         keys.ARM: arm,
         keys.SEED: str(config.seed),
         keys.MAX_STEPS: config.training.budget,
-        **({keys.CELL: options.cell_id} if options.cell_id else {}),
+        **({keys.CELL_ID: options.cell_id} if options.cell_id else {}),
         **options.tags,
     }
     if config.training.not_comparable:
@@ -136,7 +136,7 @@ def run_single_cell(cell: Cell[TrainConfig], console: Console) -> dict[str, floa
     with _lock_cell_folder(cell, components):
         attempt = _find_resumable_attempt(cell, components) if is_rank_zero() else None
         if attempt is not None:
-            console.print(f"Resuming an interrupted run of this cell ({attempt.cause}).")
+            console.print(f"Resuming an interrupted run of this cell ({attempt.failure_reason}).")
         options = RunOptions(resumed_run_id=attempt.run_id if attempt else None, console=console)
         scores = run_cell(cell, components, options)
     primary = cell.config.study.primary_metric
@@ -165,7 +165,7 @@ def _find_resumable_attempt(cell: Cell[TrainConfig], components: Components) -> 
         experiment = components.store.experiment(cell.config.study.name)
         close_stale_runs(components.store, experiment)
         cell_id = compute_cell_id(cell, components)
-        attempt = attempts(components.store, experiment).get(cell_id)
+        attempt = load_attempts(components.store, experiment).get(cell_id)
     except WinnowError:  # the run raises and tracks the error; or there is no store
         return None
     if attempt is not None and can_resume(cell.config, cell_id, attempt):

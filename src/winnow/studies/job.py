@@ -32,7 +32,7 @@ from winnow.run.components import Components, build_components, cell_folder
 from winnow.run.corpus_loader import CorpusLoader
 from winnow.run.log_run import dump_yaml
 from winnow.run.pipeline import RunOptions, can_resume, is_rank_zero, run_cell
-from winnow.tracking import Attempt, attempts, close_stale_runs
+from winnow.tracking import Attempt, close_stale_runs, load_attempts
 
 State = Literal["waiting", "running", "elsewhere", "finished", "failed"]
 
@@ -224,7 +224,7 @@ def find_newest_attempt(job: Job) -> Attempt | None:
     try:
         experiment = store.experiment(job.cell.config.study.name)
         close_stale_runs(store, experiment)
-        return attempts(store, experiment, job.name).get(job.name)
+        return load_attempts(store, experiment, job.name).get(job.name)
     except (WinnowError, MlflowException):
         return Attempt(job.run_id, "KILLED", {}, {}, {}) if job.run_id is not None else None
 

@@ -15,7 +15,7 @@ from winnow.studies.shared_study import wait_for_other_processes
 from winnow.studies.study_cell import StudyCell
 from winnow.studies.study_progress import StudyProgress, show_progress
 from winnow.tracking import Store, close_stale_runs, sync
-from winnow.tracking.store_errors import explain
+from winnow.tracking.store_errors import build_store_error
 
 
 def run_plan(
@@ -78,7 +78,7 @@ def sync_and_close_runs(store: Store, study: str) -> WinnowError | None:
     except WinnowError as error:
         return error
     except MlflowException as error:  # the store became unavailable between two requests
-        return explain(store.uri, error)
+        return build_store_error(store.uri, error)
     return None
 
 

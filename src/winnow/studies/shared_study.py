@@ -14,7 +14,7 @@ from winnow.run.cell_lock import is_cell_locked
 from winnow.studies.job import Job, find_newest_attempt
 from winnow.studies.study_declaration import find_declared_run
 from winnow.tracking import Store, TrackedRun, keys, track
-from winnow.tracking.process.stale import cause_of_death
+from winnow.tracking.process.stale_runs import termination_reason
 
 POLL_SECONDS: Final = 2.0
 """Seconds between two checks of cells that other processes train."""
@@ -50,11 +50,11 @@ def track_study_run(store: Store, title: str, declaration: Mapping[str, Any], fo
 
     study = declaration["study"]
     experiment = store.experiment(study)
-    tags = {keys.KIND: "study", keys.STUDY: study, keys.DECLARED: fingerprint(declaration)}
+    tags = {keys.KIND: "study", keys.STUDY: study, keys.DECLARATION_FINGERPRINT: fingerprint(declaration)}
     folder.mkdir(parents=True, exist_ok=True)
     with ExitStack() as stack:
         with FileLock(folder / "declaration.lock"):
-            last_run_id = find_declared_run(store, experiment, tags[keys.DECLARED])
+            last_run_id = find_declared_run(store, experiment, tags[keys.DECLARATION_FINGERPRINT])
             if last_run_id is not None and _is_alive(store, last_run_id):
                 study_run = StudyRun(last_run_id, None)
             else:
@@ -67,7 +67,7 @@ def track_study_run(store: Store, title: str, declaration: Mapping[str, Any], fo
 
 def _is_alive(store: Store, run_id: str) -> bool:
     run = store.client().get_run(run_id)
-    return run.info.status == "RUNNING" and not cause_of_death(run)
+    return run.info.status == "RUNNING" and not termination_reason(run)
 
 
 def wait_for_other_processes(jobs: Sequence[Job]) -> tuple[list[Job], list[Job]]:

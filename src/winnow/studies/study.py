@@ -18,7 +18,7 @@ from winnow.studies.plan_runner import print_failures, run_plan, sync_and_close_
 from winnow.studies.shared_study import track_study_run
 from winnow.studies.study_cell import TrainCell, build_study_cells
 from winnow.studies.study_declaration import build_declaration, check_same_settings, check_same_version
-from winnow.tracking import Store, attempts, close_stale_runs, keys, sync, track
+from winnow.tracking import Store, close_stale_runs, keys, load_attempts, sync, track
 
 
 def run_study(cells: Sequence[TrainCell], console: Console) -> int:
@@ -48,7 +48,7 @@ def run_study(cells: Sequence[TrainCell], console: Console) -> int:
     experiment, title = store.experiment(study.name), f"{study.name} (study)"
     for line in close_stale_runs(store, experiment):
         console.print(f"Closed the run of a dead process: {escape(line)}", style="dim")
-    previous_attempts = attempts(store, experiment)
+    previous_attempts = load_attempts(store, experiment)
     check_same_version(study.name, previous_attempts)
     try:
         check_components([cell.components for cell in grid])
@@ -63,7 +63,7 @@ def run_study(cells: Sequence[TrainCell], console: Console) -> int:
     with track_study_run(store, title, declaration, folder) as parent:
         if parent.run is None:
             console.print("Another process runs this study; the cells are shared with it.", style="yellow")
-        plan = plan_jobs(grid, attempts(store, experiment), parent.run_id)
+        plan = plan_jobs(grid, load_attempts(store, experiment), parent.run_id)
         _print_plan(console, declaration, plan, launcher)
         failures = run_plan(grid, plan, launcher, store, console)
         store_error = sync_and_close_runs(store, study.name)
@@ -71,10 +71,10 @@ def run_study(cells: Sequence[TrainCell], console: Console) -> int:
             with FileLock(folder / "comparison.lock"):
                 _compare(config, store, console, complete=not failures)
         if failures and parent.run is not None:
-            parent.run.set_tags({keys.CAUSE: "; ".join(failures)})
+            parent.run.set_tags({keys.FAILURE_REASON: "; ".join(failures)})
     print_failures(console, failures)
     if store_error is not None:
-        spooled = f"The logged data is saved in {store.unsent_folder}, and finished cells are not trained again."
+        spooled = f"The logged data is saved in {store.spool_folder}, and finished cells are not trained again."
         fix = "When the store is available, run winnow sync, then run the same command again to compare the arms."
         raise WinnowError(f"{store_error.message} {spooled} {fix}", "tracking.uri") from store_error
     return len(failures)
@@ -106,7 +106,7 @@ def _compare(config: TrainConfig, store: Store, console: Console, complete: bool
 
     folder = config.output_dir / config.study.name / "comparison"
     try:
-        comparison = compare(store.tracking_uri, config.study.name, folder, unsent=store.unsent)
+        comparison = compare(store.tracking_uri, config.study.name, folder, spool=store.spool)
     except WinnowError as error:
         if complete:
             raise

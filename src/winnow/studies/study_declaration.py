@@ -15,7 +15,7 @@ from winnow.filters import LeaveOneOut, RandomMatched
 from winnow.run.components import HARDWARE_ARGUMENTS
 from winnow.studies.study_cell import StudyCell
 from winnow.tracking import Attempt, Store, keys
-from winnow.tracking.query import artifact_text, newest
+from winnow.tracking.query import find_newest_run, read_text_artifact
 
 SCRATCH_STUDIES: Final = ("scratchpad", "debug")
 """Names of studies for experiments, which may mix settings and data."""
@@ -60,9 +60,13 @@ def build_declaration(cells: Sequence[StudyCell]) -> dict[str, Any]:
 
 def find_declared_run(store: Store, experiment_id: str, fingerprint: str) -> str | None:
     """Return the id of the last run of the study if its declaration has this fingerprint, otherwise `None`."""
-    query = f"tags.`{keys.KIND}` = 'study' and tags.`{keys.DECLARED}` LIKE '%'"
-    last = newest(store.client(), experiment_id, query)
-    return str(last.info.run_id) if last is not None and last.data.tags[keys.DECLARED] == fingerprint else None
+    query = f"tags.`{keys.KIND}` = 'study' and tags.`{keys.DECLARATION_FINGERPRINT}` LIKE '%'"
+    last = find_newest_run(store.client(), experiment_id, query)
+    return (
+        str(last.info.run_id)
+        if last is not None and last.data.tags[keys.DECLARATION_FINGERPRINT] == fingerprint
+        else None
+    )
 
 
 def check_same_settings(cells: Sequence[StudyCell], previous_attempts: Mapping[str, Attempt]) -> None:
@@ -121,7 +125,7 @@ def _select_finished(previous_attempts: Mapping[str, Attempt]) -> list[Attempt]:
 
 def _load_stored_tree(store: Store, attempt: Attempt) -> dict[str, Any]:
     """Return the configuration of a finished cell, or an empty one if it was deleted, which skips the check."""
-    text = artifact_text(store.client(), attempt.run_id, keys.CONFIG)
+    text = read_text_artifact(store.client(), attempt.run_id, keys.CONFIG)
     return yaml.safe_load(text) if text is not None else {}
 
 

@@ -2,9 +2,9 @@
 
 from winnow.tracking.lifecycle import track
 from winnow.tracking.offline.sync import sync
-from winnow.tracking.process.stale import close_stale_runs
-from winnow.tracking.query import Attempt, attempts
+from winnow.tracking.process.stale_runs import close_stale_runs
+from winnow.tracking.query import Attempt, load_attempts
 from winnow.tracking.store import Store
 from winnow.tracking.tracked_run import TrackedRun
 
-__all__ = ["Attempt", "Store", "TrackedRun", "attempts", "close_stale_runs", "sync", "track"]
+__all__ = ["Attempt", "Store", "TrackedRun", "close_stale_runs", "load_attempts", "sync", "track"]

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from winnow.errors import WinnowError
 from winnow.tracking.offline.operations import Operation
-from winnow.tracking.offline.waiting import Answer
+from winnow.tracking.offline.timeouts import Response
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -38,9 +38,9 @@ class CsvWriter:
     @property
     def client(self) -> MlflowClient:
         """There is none."""
-        raise no_store()
+        raise store_required_error()
 
-    def answer(self, call: Callable[[], Answer]) -> Answer:
+    def request(self, call: Callable[[], Response]) -> Response:
         """There is no store to wait for."""
         return call()
 
@@ -65,7 +65,7 @@ class CsvWriter:
             case other:
                 raise AssertionError(f"no such operation: {other}")
 
-    def recover(self) -> bool:
+    def send_spooled(self) -> bool:
         """Nothing ever waits."""
         return True
 
@@ -83,7 +83,7 @@ class CsvWriter:
             shutil.copy2(source, folder)
 
 
-def no_store() -> WinnowError:
+def store_required_error() -> WinnowError:
     """Return the error for what cannot be done without a store."""
     return WinnowError(
         "tracking=none keeps CSV files only, so that runs cannot be looked up: no study, no comparison, no pages. "

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from winnow.disk import flush_to_disk
 
-SQLITE = "sqlite:///"
+SQLITE_PREFIX = "sqlite:///"
 
 _JOURNALS = ("-wal", "-shm", "-journal")
 
@@ -51,7 +51,7 @@ def _create(file: Path) -> None:
 
     draft = file.with_name(f"{file.name}.new")
     with _removed(draft):
-        uri = f"{SQLITE}{draft.resolve()}"
+        uri = f"{SQLITE_PREFIX}{draft.resolve()}"
         store = SqlAlchemyStore(uri, DEFAULT_LOCAL_FILE_AND_ARTIFACT_PATH)
         store._dispose_engine()
         SqlAlchemyStore._engine_map.pop(uri, None)

@@ -15,7 +15,7 @@ from winnow import __version__
 from winnow.tracking.keys import COMMIT, VERSION
 
 
-def provenance_tags() -> dict[str, str]:
+def build_provenance_tags() -> dict[str, str]:
     """Return the tags that tell who ran what code; MLflow sets the commit for plain scripts only."""
     tags = {
         "mlflow.user": _user(),
@@ -46,7 +46,7 @@ def untracked_files() -> str:
 
 
 @functools.cache
-def packages() -> str:
+def installed_packages() -> str:
     """Return the installed packages, a line each, in the form that pip reads."""
     found = {dist.metadata["Name"]: dist.version for dist in metadata.distributions() if dist.metadata["Name"]}
     return "\n".join(f"{name}=={version}" for name, version in sorted(found.items(), key=lambda item: item[0].lower()))
@@ -70,7 +70,7 @@ def hardware() -> dict[str, str | int]:
     }
 
 
-class Load:
+class MachineLoad:
     """How busy this process and its machine are, under the names that MLflow's pages show as system metrics."""
 
     def __init__(self) -> None:

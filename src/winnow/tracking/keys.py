@@ -16,7 +16,7 @@ ARM: Final = "winnow.arm"
 """Tag: the name of the filter that chose the training rows."""
 
 SEED: Final = "winnow.seed"
-CELL: Final = "winnow.cell_id"
+CELL_ID: Final = "winnow.cell_id"
 RECIPE: Final = "winnow.recipe"
 """Tag: fingerprint of all that a cell is made of but its seed; an arm's cells count together only where it is equal."""
 
@@ -29,25 +29,25 @@ COMPARISON: Final = "comparison"
 RERUN_OF: Final = "winnow.rerun_of"
 """Tag of a rerun: the id of the run that it repeats."""
 
-CAUSE: Final = "winnow.cause"
+FAILURE_REASON: Final = "winnow.cause"
 """Tag: why a run ended FAILED or KILLED."""
 
 OWNER: Final = "winnow.owner"
-"""Tag: the process that works on the run, as :class:`winnow.tracking.process.ownership.Owner` writes it."""
+"""Tag: the process that works on the run, as :class:`winnow.tracking.process.ownership.RunOwner` writes it."""
 
-BEAT: Final = "winnow.last_sign_of_life"
+HEARTBEAT: Final = "winnow.last_sign_of_life"
 """Tag: when that process last told that it lives, in milliseconds since 1970."""
 
 ATTEMPTS: Final = "winnow.attempts"
 """Tag: how often the run was begun; above 1 where a broken one was taken up again."""
 
-BEGUN_AS: Final = "winnow.begun_as"
+OFFLINE_ID: Final = "winnow.begun_as"
 """Tag: the id that a run bore before the store knew of it, by which it is found again and never made twice."""
 
-CHANGED: Final = "winnow.changed_params"
+CHANGED_PARAMS: Final = "winnow.changed_params"
 """Tag: parameters whose value differs since a broken run was taken up again, as JSON; MLflow keeps the first."""
 
-DECLARED: Final = "winnow.declared"
+DECLARATION_FINGERPRINT: Final = "winnow.declared"
 """Tag of a study's own run: fingerprint of its declaration."""
 
 COMMIT: Final = "mlflow.source.git.commit"
@@ -74,7 +74,7 @@ MAX_STEPS: Final = "winnow.max_steps"
 NOT_COMPARABLE: Final = "winnow.not_comparable"
 """Tag: why a run may not be compared, such as early stopping; absent where it may."""
 
-COMPUTED: Final = "winnow.arithmetic"
+NUMERICS_SUMMARY: Final = "winnow.arithmetic"
 """Tag: precision, device and how many products of linear layers oneDNN takes."""
 
 CONFIG: Final = "config/resolved.yaml"
@@ -83,7 +83,7 @@ CONFIG: Final = "config/resolved.yaml"
 VERSION: Final = "winnow.version"
 """Tag: the version of Winnow that made the run; Winnow 0.1 did not set it."""
 
-ARITHMETIC: Final = "environment/arithmetic.json"
+NUMERICS: Final = "environment/arithmetic.json"
 """Artifact of a cell: how it computes. Keys: ``precision``, ``device``, ``tf32``, ``compile``, ``linear``, ``onednn``
 (the products that it takes, as ``forward OUTPUTS INPUTS``) and ``gflops`` (what was timed)."""
 

@@ -10,10 +10,10 @@ from winnow.metrics.metric_names import TRAIN_ROWS, stage_metric_name
 from winnow.metrics.metric_registry import Metric
 from winnow.tracking.keys import ARM, KIND, SEED
 
-VIEW: Final = "winnow"
+VIEW_KEY: Final = "winnow"
 """The key of the view that opens with the columns that matter."""
 
-VIEW_TAG: Final = f"mlflow.sharedViewState.{VIEW}"
+VIEW_TAG: Final = f"mlflow.sharedViewState.{VIEW_KEY}"
 
 EXPERIMENT_TAGS: Final = {
     # Without it the pages open on those for chats and agents.
@@ -28,7 +28,7 @@ EXPERIMENT_TAGS: Final = {
 }
 
 
-def view(metrics: Sequence[Metric]) -> str:
+def build_runs_view(metrics: Sequence[Metric]) -> str:
     """Return the state of the table of runs that shows cells alone, with arm, seed and scores as columns, best first.
 
     Args:
@@ -52,13 +52,13 @@ def view(metrics: Sequence[Metric]) -> str:
     )
 
 
-def view_address(server: str, experiment_id: str) -> str:
+def experiment_url(server: str, experiment_id: str) -> str:
     """Return the address of an experiment's runs with the columns that matter.
 
-    >>> view_address("http://127.0.0.1:5000", "1")
+    >>> experiment_url("http://127.0.0.1:5000", "1")
     'http://127.0.0.1:5000/#/experiments/1/runs?viewStateShareKey=winnow'
     """
-    return f"{server}/#/experiments/{experiment_id}/runs?viewStateShareKey={VIEW}"
+    return f"{server}/#/experiments/{experiment_id}/runs?viewStateShareKey={VIEW_KEY}"
 
 
 def describe_cell(

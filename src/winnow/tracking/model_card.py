@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from winnow.metrics.metric_names import TRAIN_ROWS, TRAIN_TOKENS, parse_metric_name, select_stage
-from winnow.tracking.keys import ARM, CELL, CORPUS, FILTER_SUMMARY, MAX_STEPS, SEED, STUDY, VERDICTS
-from winnow.tracking.query import artifact_json
+from winnow.tracking.keys import ARM, CELL_ID, CORPUS, FILTER_SUMMARY, MAX_STEPS, SEED, STUDY, VERDICTS
+from winnow.tracking.query import read_json_artifact
 
 if TYPE_CHECKING:
     from huggingface_hub import ModelCard, ModelCardData
@@ -27,12 +27,14 @@ SHOWN_OF_ROWS = ("loss", "perplexity", "top1", "top5")
 """Scores of held-out rows that the card shows, next to those of all probes."""
 
 
-def model_card(client: MlflowClient, run: Run) -> ModelCard:
+def build_model_card(client: MlflowClient, run: Run) -> ModelCard:
     """Return the card, with the metadata that the Hub reads."""
     from huggingface_hub import ModelCard
 
     tags, metrics = run.data.tags, run.data.metrics
-    corpus, summary = (artifact_json(client, run.info.run_id, path) for path in ("data/corpus.json", FILTER_SUMMARY))
+    corpus, summary = (
+        read_json_artifact(client, run.info.run_id, path) for path in ("data/corpus.json", FILTER_SUMMARY)
+    )
     sections = {
         "Data": _data(corpus, metrics),
         "Filter": _filter(tags, summary),
@@ -107,7 +109,7 @@ def _provenance(run: Run) -> Iterator[str]:
     tags = run.data.tags
     facts = {
         "run": run.info.run_id,
-        "cell": tags.get(CELL),
+        "cell": tags.get(CELL_ID),
         "corpus": tags.get(CORPUS),
         "commit": tags.get("mlflow.source.git.commit"),
         "uncommitted changes": tags.get("winnow.git.dirty"),

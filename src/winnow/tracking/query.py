@@ -10,20 +10,20 @@ from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 from winnow.metrics.metric_names import VALIDATION_LOSS, select_stage
-from winnow.tracking.keys import CAUSE, CELL, COMMIT, KIND
+from winnow.tracking.keys import CELL_ID, COMMIT, FAILURE_REASON, KIND
 from winnow.tracking.store import Store
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
     from mlflow.entities import Run
 
-CELLS = f"tags.`{KIND}` = 'cell'"
+IS_CELL = f"tags.`{KIND}` = 'cell'"
 """Filter of :func:`search` for training runs."""
 
 NEWEST_FIRST = ("attributes.start_time DESC",)
 
 
-def search(client: MlflowClient, experiments: Sequence[str], query: str = "") -> list[Run]:
+def search_runs(client: MlflowClient, experiments: Sequence[str], query: str = "") -> list[Run]:
     """Return all runs of experiments that match a filter, the newest first."""
     found: list[Run] = []
     token = None
@@ -37,7 +37,7 @@ def search(client: MlflowClient, experiments: Sequence[str], query: str = "") ->
             return found
 
 
-def newest(client: MlflowClient, experiment_id: str, query: str) -> Run | None:
+def find_newest_run(client: MlflowClient, experiment_id: str, query: str) -> Run | None:
     """Return the newest run of an experiment that matches a filter, or `None`."""
     return next(iter(client.search_runs([experiment_id], query, max_results=1, order_by=list(NEWEST_FIRST))), None)
 
@@ -52,7 +52,7 @@ def find_run(client: MlflowClient, run_id: str) -> Run | None:
         return None
 
 
-def artifact_path(client: MlflowClient, run_id: str, path: str, folder: str | Path | None = None) -> Path | None:
+def fetch_artifact(client: MlflowClient, run_id: str, path: str, folder: str | Path | None = None) -> Path | None:
     """Return a local path of an artifact, downloaded into a folder if remote; `None` if there is none."""
     from mlflow.exceptions import MlflowException
 
@@ -62,23 +62,25 @@ def artifact_path(client: MlflowClient, run_id: str, path: str, folder: str | Pa
         return None
 
 
-def artifact_text(client: MlflowClient, run_id: str, path: str) -> str | None:
+def read_text_artifact(client: MlflowClient, run_id: str, path: str) -> str | None:
     """Return a text artifact, or `None` if there is none."""
     with TemporaryDirectory() as folder:
-        found = artifact_path(client, run_id, path, folder)
+        found = fetch_artifact(client, run_id, path, folder)
         return None if found is None else found.read_text(encoding="utf-8")
 
 
-def artifact_json(client: MlflowClient, run_id: str, path: str) -> dict[str, Any]:
+def read_json_artifact(client: MlflowClient, run_id: str, path: str) -> dict[str, Any]:
     """Return a JSON artifact, empty if there is none or it is damaged."""
     try:
-        found: dict[str, Any] = json.loads(artifact_text(client, run_id, path) or "{}")
+        found: dict[str, Any] = json.loads(read_text_artifact(client, run_id, path) or "{}")
     except ValueError:
         return {}
     return found
 
 
-def histories(client: MlflowClient, run_id: str, metrics: Sequence[str]) -> Iterator[tuple[str, int, float]]:
+def iter_metric_histories(
+    client: MlflowClient, run_id: str, metrics: Sequence[str]
+) -> Iterator[tuple[str, int, float]]:
     """Yield metric, step and value of every logged point."""
     for metric in metrics:
         for point in client.get_metric_history(run_id, metric):
@@ -129,19 +131,21 @@ class Attempt:
         return self.tags.get(COMMIT)
 
     @property
-    def cause(self) -> str:
+    def failure_reason(self) -> str:
         """Why the run broke off."""
-        return self.tags.get(CAUSE, "")
+        return self.tags.get(FAILURE_REASON, "")
 
 
-def attempts(store: Store, experiment_id: str, cell: str | None = None) -> dict[str, Attempt]:
+def load_attempts(store: Store, experiment_id: str, cell: str | None = None) -> dict[str, Attempt]:
     """Return for each cell id of an experiment, or for one of them, the run that counts."""
-    query = f"{CELLS} and tags.`{CELL}` = '{cell}'" if cell else CELLS
+    query = f"{IS_CELL} and tags.`{CELL_ID}` = '{cell}'" if cell else IS_CELL
     ranks = {"FINISHED": 2, "RUNNING": 1}
-    found = search(store.client(), [experiment_id], query)
+    found = search_runs(store.client(), [experiment_id], query)
     found.sort(key=lambda run: (ranks.get(run.info.status, 0), int(run.info.start_time)))
     return {
-        run.data.tags[CELL]: Attempt(run.info.run_id, run.info.status, run.data.tags, run.data.params, run.data.metrics)
+        run.data.tags[CELL_ID]: Attempt(
+            run.info.run_id, run.info.status, run.data.tags, run.data.params, run.data.metrics
+        )
         for run in found
-        if CELL in run.data.tags
+        if CELL_ID in run.data.tags
     }

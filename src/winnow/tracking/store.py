@@ -17,20 +17,20 @@ from pydantic.dataclasses import dataclass
 
 from winnow.errors import WinnowError
 from winnow.metrics.metric_registry import Metric
-from winnow.tracking.csv_writer import CsvWriter, no_store
-from winnow.tracking.embedded_store import SQLITE, open_database
-from winnow.tracking.mlflow_ui import EXPERIMENT_TAGS, VIEW_TAG, view
-from winnow.tracking.offline.spool import Beginning, offline_id
-from winnow.tracking.offline.waiting import CHECK_SECONDS, WAIT_SECONDS, within
-from winnow.tracking.offline.writer import MlflowWriter, Writer
-from winnow.tracking.store_errors import explain, is_server, without_password
+from winnow.tracking.csv_writer import CsvWriter, store_required_error
+from winnow.tracking.embedded_store import SQLITE_PREFIX, open_database
+from winnow.tracking.mlflow_ui import EXPERIMENT_TAGS, VIEW_TAG, build_runs_view
+from winnow.tracking.offline.run_writer import MlflowWriter, Writer
+from winnow.tracking.offline.spool import RunStart, new_offline_id
+from winnow.tracking.offline.timeouts import CHECK_TIMEOUT_SECONDS, REQUEST_TIMEOUT_SECONDS, call_with_timeout
+from winnow.tracking.store_errors import build_store_error, is_server, redact_password
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
 
 CSV = "csv:"
 
-PATIENCE = {
+HTTP_TIMEOUT_DEFAULTS = {
     "MLFLOW_HTTP_REQUEST_TIMEOUT": "20",
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1",
     "MLFLOW_ARTIFACT_UPLOAD_DOWNLOAD_TIMEOUT": "60",
@@ -46,12 +46,12 @@ class Store:
         uri: An MLflow tracking URI: `sqlite:///FILE` for the embedded store, `http://HOST:PORT` for a server; or
             `csv:FOLDER` for files without MLflow.
         artifacts: Folder or address for figures, tables and models; `null` leaves it to the server.
-        unsent: Folder for what the store did not take, until `winnow sync` sends it.
+        spool: Folder for what the store did not take, until `winnow sync` sends it.
     """
 
     uri: str
     artifacts: str | None = None
-    unsent: str = "outputs/unsent"
+    spool: str = "outputs/unsent"
 
     def check(self) -> list[WinnowError]:
         """Return an error where the store cannot be written."""
@@ -78,13 +78,13 @@ class Store:
             WinnowError: The store does not answer, refuses, or cannot be written; key `uri`.
         """
         if self._csv is not None:
-            raise no_store()
+            raise store_required_error()
         client = self.connect()
         if self.is_server:
             try:
-                within(CHECK_SECONDS, lambda: client.search_experiments(max_results=1))
+                call_with_timeout(CHECK_TIMEOUT_SECONDS, lambda: client.search_experiments(max_results=1))
             except Exception as error:
-                raise explain(self.uri, error) from error
+                raise build_store_error(self.uri, error) from error
         return client
 
     def experiment(self, name: str, metrics: Sequence[Metric] = ()) -> str:
@@ -105,33 +105,35 @@ class Store:
             if known is None:
                 found = self._experiment(self.client(), name, metrics)
             else:
-                found = within(WAIT_SECONDS, lambda: self._experiment(self.connect(), name, metrics))
+                found = call_with_timeout(
+                    REQUEST_TIMEOUT_SECONDS, lambda: self._experiment(self.connect(), name, metrics)
+                )
         except (WinnowError, MlflowException, TimeoutError) as error:
             if known is not None:
                 return known
-            raise error if isinstance(error, WinnowError) else explain(self.uri, error) from error
+            raise error if isinstance(error, WinnowError) else build_store_error(self.uri, error) from error
         if self.is_server and known != found:
             self._remember(name, found)
         return found
 
-    def begin(self, experiment_id: str, name: str, tags: Mapping[str, str]) -> Writer:
+    def start_run(self, experiment_id: str, name: str, tags: Mapping[str, str]) -> Writer:
         """Begin a run, in the store or, where that does not answer, on this machine for the time being."""
         now = int(time.time() * 1000)
         if self._csv is not None:
-            title = "".join(c if c.isalnum() else "-" for c in f"{name}-{offline_id()[:8]}")
+            title = "".join(c if c.isalnum() else "-" for c in f"{name}-{new_offline_id()[:8]}")
             writer = CsvWriter(self._csv / experiment_id / title)
             writer.write({"do": "tags", "tags": dict(tags)})
             return writer
-        return self._writer(Beginning(offline_id(), experiment_id, name, dict(tags), now))
+        return self._writer(RunStart(new_offline_id(), experiment_id, name, dict(tags), now))
 
-    def take_up(self, run_id: str, experiment_id: str, name: str, tags: Mapping[str, str], time: int) -> Writer:
+    def resume_run(self, run_id: str, experiment_id: str, name: str, tags: Mapping[str, str], time: int) -> Writer:
         """Return a writer to a run that was begun earlier, at a time in milliseconds since 1970."""
-        return self._writer(Beginning(run_id, experiment_id, name, dict(tags), time))
+        return self._writer(RunStart(run_id, experiment_id, name, dict(tags), time))
 
     @property
     def tracking_uri(self) -> str:
         """The URI with an absolute path: MLflow remembers stores by URI, and a relative one depends on the folder."""
-        return f"{SQLITE}{self._file.resolve()}" if self._file else self.uri
+        return f"{SQLITE_PREFIX}{self._file.resolve()}" if self._file else self.uri
 
     @property
     def is_server(self) -> bool:
@@ -139,22 +141,22 @@ class Store:
         return is_server(self.uri)
 
     @property
-    def shown_uri(self) -> str:
+    def redacted_uri(self) -> str:
         """The URI as it may be shown: without a password."""
-        return without_password(self.uri)
+        return redact_password(self.uri)
 
     @property
-    def unsent_folder(self) -> Path:
+    def spool_folder(self) -> Path:
         """Where runs keep what could not be sent: a folder for each store."""
-        return Path(self.unsent) / "".join(c if c.isalnum() else "-" for c in without_password(self.tracking_uri))[-80:]
+        return Path(self.spool) / "".join(c if c.isalnum() else "-" for c in redact_password(self.tracking_uri))[-80:]
 
-    def _writer(self, beginning: Beginning) -> MlflowWriter:
-        return MlflowWriter(self.connect(), self.shown_uri, self.unsent_folder, beginning)
+    def _writer(self, run_start: RunStart) -> MlflowWriter:
+        return MlflowWriter(self.connect(), self.redacted_uri, self.spool_folder, run_start)
 
     def connect(self) -> MlflowClient:
         """Return a client; a server is not asked yet."""
-        quieten()
-        for name, value in PATIENCE.items():
+        silence_mlflow()
+        for name, value in HTTP_TIMEOUT_DEFAULTS.items():
             os.environ.setdefault(name, value)
         if self._file is None:
             return _client(self.uri)
@@ -164,13 +166,13 @@ class Store:
                 client = _client(self.tracking_uri)
                 client.search_experiments(max_results=1)
             except Exception as error:
-                raise explain(self.uri, error) from error
+                raise build_store_error(self.uri, error) from error
         return client
 
     def _experiment(self, client: MlflowClient, name: str, metrics: Sequence[Metric]) -> str:
         from mlflow.exceptions import MlflowException
 
-        shown = {VIEW_TAG: view(metrics)} if metrics else {}
+        shown = {VIEW_TAG: build_runs_view(metrics)} if metrics else {}
         with self._alone():
             found = client.get_experiment_by_name(name)
             if found is None:
@@ -195,15 +197,15 @@ class Store:
     def _remembered(self) -> dict[str, str]:
         """Return the experiments of this store that were asked for before, by name."""
         try:
-            found: dict[str, str] = json.loads((self.unsent_folder / "experiments.json").read_text(encoding="utf-8"))
+            found: dict[str, str] = json.loads((self.spool_folder / "experiments.json").read_text(encoding="utf-8"))
         except (OSError, ValueError):
             return {}
         return found
 
     def _remember(self, name: str, experiment_id: str) -> None:
-        self.unsent_folder.mkdir(parents=True, exist_ok=True)
+        self.spool_folder.mkdir(parents=True, exist_ok=True)
         text = json.dumps({**self._remembered(), name: experiment_id})
-        (self.unsent_folder / "experiments.json").write_text(text, encoding="utf-8")
+        (self.spool_folder / "experiments.json").write_text(text, encoding="utf-8")
 
     @contextmanager
     def _alone(self) -> Iterator[None]:
@@ -223,7 +225,7 @@ class Store:
 
     @property
     def _file(self) -> Path | None:
-        return Path(self.uri.removeprefix(SQLITE)) if self.uri.startswith(SQLITE) else None
+        return Path(self.uri.removeprefix(SQLITE_PREFIX)) if self.uri.startswith(SQLITE_PREFIX) else None
 
     @property
     def _csv(self) -> Path | None:
@@ -236,7 +238,7 @@ def _client(uri: str) -> MlflowClient:
     return MlflowClient(tracking_uri=uri)
 
 
-def quieten() -> None:
+def silence_mlflow() -> None:
     """Keep the migration log of a new database, and MLflow's hints and progress bars, off the terminal."""
     os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
     import mlflow  # noqa: F401 - it sets up its loggers when it is imported

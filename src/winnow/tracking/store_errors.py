@@ -14,7 +14,7 @@ from winnow.errors import WinnowError
 ELSEWHERE = "or choose another store, as in tracking=sqlite"
 
 
-def explain(uri: str, error: Exception) -> WinnowError:
+def build_store_error(uri: str, error: Exception) -> WinnowError:
     """Return the error that tells why a store cannot be used, and what to do.
 
     Args:
@@ -22,11 +22,11 @@ def explain(uri: str, error: Exception) -> WinnowError:
         error: What MLflow or the database raised.
     """
     told = str(error)
-    return WinnowError(f"{_of_server(told) if is_server(uri) else _of_database(told)} ({without_password(uri)})", "uri")
+    return WinnowError(f"{_of_server(told) if is_server(uri) else _of_database(told)} ({redact_password(uri)})", "uri")
 
 
 @contextmanager
-def explained(uri: str) -> Iterator[None]:
+def translate_store_errors(uri: str) -> Iterator[None]:
     """Raise what the store raises in the block as an error that states the fix, with the key ``tracking.uri``."""
     from mlflow.exceptions import MlflowException
     from sqlalchemy.exc import SQLAlchemyError
@@ -36,7 +36,7 @@ def explained(uri: str) -> Iterator[None]:
     except WinnowError as error:
         raise error.with_prefix("tracking") if error.key == "uri" else error from error
     except (MlflowException, SQLAlchemyError, sqlite3.Error, TimeoutError) as error:
-        raise explain(uri, error).with_prefix("tracking") from error
+        raise build_store_error(uri, error).with_prefix("tracking") from error
 
 
 def is_server(uri: str) -> bool:
@@ -48,10 +48,10 @@ def is_server(uri: str) -> bool:
     return uri.startswith(("http://", "https://"))
 
 
-def without_password(uri: str) -> str:
+def redact_password(uri: str) -> str:
     """Return an address without the password that it may carry.
 
-    >>> without_password("http://ann:secret@tracking.example:5000")
+    >>> redact_password("http://ann:secret@tracking.example:5000")
     'http://ann:...@tracking.example:5000'
     """
     parts = urlsplit(uri)

@@ -14,9 +14,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from winnow.metrics.metric_names import sanitize_name
-from winnow.tracking.keys import BEAT, CAUSE, CHANGED
-from winnow.tracking.offline.operations import NOTE, Operation, may_succeed_later
-from winnow.tracking.offline.writer import Writer
+from winnow.tracking.keys import CHANGED_PARAMS, FAILURE_REASON, HEARTBEAT
+from winnow.tracking.offline.operations import DESCRIPTION, Operation, is_retryable
+from winnow.tracking.offline.run_writer import Writer
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 
 @dataclasses.dataclass(frozen=True)
-class DatasetUsed:
+class LoggedDataset:
     """Rows that went into a run.
 
     Attributes:
@@ -42,7 +42,7 @@ class DatasetUsed:
     rows: int
     source: Mapping[str, Any]
 
-    def described(self) -> dict[str, str]:
+    def to_store_fields(self) -> dict[str, str]:
         """Return the data set as texts, as the store takes it."""
         return {
             "name": self.name,
@@ -76,7 +76,7 @@ class TrackedRun:
         self._params: dict[str, str] = dict(earlier.data.params) if earlier else {}
         self._to_look_up = set(earlier.data.metrics) if earlier else set()
         self._steps_there: dict[str, set[int]] = {}
-        self.clock = Clock(earlier.info.start_time if earlier else 0)
+        self.clock = MonotonicClock(earlier.info.start_time if earlier else 0)
 
     @property
     def run_id(self) -> str:
@@ -114,18 +114,18 @@ class TrackedRun:
                 self._writer.write({"do": "metrics", "values": new, "only_new": self._unseen or not is_known})
             del self._metrics[: len(values)]
 
-    def beat(self) -> None:
+    def log_heartbeat(self) -> None:
         """Log that this run's process is alive."""
-        self.set_tags({BEAT: str(self.clock.milliseconds())})
+        self.set_tags({HEARTBEAT: str(self.clock.milliseconds())})
 
-    def recover(self) -> bool:
+    def send_spooled(self) -> bool:
         """Try to send what the store did not take before; tell whether nothing waits any more."""
-        return self._writer.recover()
+        return self._writer.send_spooled()
 
     def end(self, status: str, cause: str | None = None) -> None:
         """Write what is buffered and set the run's last status, with its cause unless it ended well."""
         if cause is not None:
-            self.set_tags({CAUSE: cause, NOTE: cause})
+            self.set_tags({FAILURE_REASON: cause, DESCRIPTION: cause})
         self.flush()
         self._write({"do": "end", "status": status, "time": self.clock.milliseconds()})
 
@@ -140,7 +140,7 @@ class TrackedRun:
         self._params |= new
         self._write({"do": "params", "params": new, "only_new": self._unseen})
         if changed:
-            self.set_tags({CHANGED: json.dumps(changed, ensure_ascii=False)})
+            self.set_tags({CHANGED_PARAMS: json.dumps(changed, ensure_ascii=False)})
 
     def set_tags(self, tags: Mapping[str, str]) -> None:
         """Store tags, each at most 8,000 characters as MLflow demands."""
@@ -186,11 +186,11 @@ class TrackedRun:
 
     def log_dataset(self, name: str, digest: str, context: str, rows: int, source: Mapping[str, Any]) -> None:
         """Record which rows went in, under a digest of our own."""
-        self.log_datasets([DatasetUsed(name, digest, context, rows, source)])
+        self.log_datasets([LoggedDataset(name, digest, context, rows, source)])
 
-    def log_datasets(self, datasets: Sequence[DatasetUsed]) -> None:
+    def log_datasets(self, datasets: Sequence[LoggedDataset]) -> None:
         """Record which rows went in, all in one call."""
-        self._write({"do": "datasets", "datasets": [dataset.described() for dataset in datasets]})
+        self._write({"do": "datasets", "datasets": [dataset.to_store_fields() for dataset in datasets]})
 
     def _write(self, operation: Operation) -> None:
         self._writer.write(operation)
@@ -199,11 +199,11 @@ class TrackedRun:
         """Read at which steps an earlier attempt has stored metrics; return whether the store answered."""
         try:
             for name in self._to_look_up & names:
-                points = self._writer.answer(functools.partial(self.client.get_metric_history, self.run_id, name))
+                points = self._writer.request(functools.partial(self.client.get_metric_history, self.run_id, name))
                 self._steps_there[name] = {point.step for point in points}
                 self._to_look_up.discard(name)
         except Exception as error:
-            if not may_succeed_later(error):
+            if not is_retryable(error):
                 raise
             return False
         return True
@@ -214,7 +214,7 @@ def _folder_of(path: str) -> str | None:
     return None if folder == "." else folder
 
 
-class Clock:
+class MonotonicClock:
     """The time of day, which within a run never goes back, even where the machine's own clock is set back."""
 
     def __init__(self, earliest: int = 0) -> None:

@@ -14,13 +14,13 @@ import pytest
 from winnow.cli import main
 from winnow.errors import WinnowError
 from winnow.tracking import Store, keys, sync, track
-from winnow.tracking.offline.spool import Beginning
-from winnow.tracking.offline.waiting import WAIT_SECONDS
-from winnow.tracking.offline.writer import MlflowWriter
-from winnow.tracking.process.ownership import Owner
+from winnow.tracking.offline.run_writer import MlflowWriter
+from winnow.tracking.offline.spool import RunStart
+from winnow.tracking.offline.timeouts import REQUEST_TIMEOUT_SECONDS
+from winnow.tracking.process.ownership import RunOwner
 from winnow.tracking.tracked_run import TrackedRun
 
-RUN = Beginning("0" * 32, "1", "x", {keys.OWNER: Owner.this_process().to_tag()}, 0)
+RUN = RunStart("0" * 32, "1", "x", {keys.OWNER: RunOwner.this_process().to_tag()}, 0)
 
 
 @pytest.fixture(autouse=True)
@@ -78,7 +78,7 @@ WORDS = [
 def test_a_server_that_is_no_use_is_told_before_any_work(
     answering: Callable[[int | None], str], status: int | None, words: str, tmp_path: Path
 ) -> None:
-    (fault,) = Store(uri=answering(status), unsent=str(tmp_path)).check()
+    (fault,) = Store(uri=answering(status), spool=str(tmp_path)).check()
     assert fault.key == "uri"
     assert words in fault.message
 
@@ -99,8 +99,8 @@ def test_a_server_that_is_not_there_is_told_before_any_work(
 def test_no_answer_of_a_server_stops_a_run_or_loses_what_it_logs(
     answering: Callable[[int | None], str], status: int | None, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    store = Store(uri=answering(status), unsent=str(tmp_path / "unsent"))
-    run = TrackedRun(MlflowWriter(store.connect(), store.uri, store.unsent_folder, RUN))
+    store = Store(uri=answering(status), spool=str(tmp_path / "unsent"))
+    run = TrackedRun(MlflowWriter(store.connect(), store.uri, store.spool_folder, RUN))
     waited = []
     for step in range(2000):
         begun = time.perf_counter()
@@ -112,11 +112,11 @@ def test_no_answer_of_a_server_stops_a_run_or_loses_what_it_logs(
     run.log_params({"lr": 0.1})
     run.flush()
     assert capsys.readouterr().err.count("winnow sync") == 1, "told once"
-    assert not run.recover()
-    kept = [json.loads(line) for line in (store.unsent_folder / RUN.run_id / "operations.jsonl").open()]
+    assert not run.send_spooled()
+    kept = [json.loads(line) for line in (store.spool_folder / RUN.run_id / "operations.jsonl").open()]
     assert [operation["do"] for operation in kept] == ["metrics", "artifact", "params"]
     assert len(kept[0]["values"]) == 2000
-    copy = store.unsent_folder / RUN.run_id / kept[1]["file"]
+    copy = store.spool_folder / RUN.run_id / kept[1]["file"]
     assert json.loads(copy.read_text()) == {"kept": 3}
     with pytest.raises(WinnowError, match="uri"):
         sync(store)
@@ -128,7 +128,7 @@ def test_a_server_that_hangs_is_waited_for_a_second_in_total_and_has_everything_
 ) -> None:
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_TIMEOUT", "8")
     server = serve(f"sqlite:///{tmp_path}/server.db")
-    store = Store(uri=server.uri, unsent=str(tmp_path / "unsent"))
+    store = Store(uri=server.uri, spool=str(tmp_path / "unsent"))
     experiment = store.experiment("study")
     with track(store, experiment, "hangs", {}) as run:
         server.stop()
@@ -138,12 +138,12 @@ def test_a_server_that_hangs_is_waited_for_a_second_in_total_and_has_everything_
         run.set_tags({"told": "offline"})
         run.log_text("report", "report.txt")
         run.flush()
-        assert not run.recover()
+        assert not run.send_spooled()
         assert store.experiment("study") == experiment
-        assert time.monotonic() - begun < 2 * WAIT_SECONDS + 1.5  # of which a second each for the last two
+        assert time.monotonic() - begun < 2 * REQUEST_TIMEOUT_SECONDS + 1.5  # of which a second each for the last two
         server.resume()
         deadline = time.monotonic() + 30
-        while not run.recover():
+        while not run.send_spooled():
             assert time.monotonic() < deadline
             time.sleep(0.1)
         assert store.client().get_run(run.run_id).data.tags["told"] == "offline"
@@ -152,7 +152,7 @@ def test_a_server_that_hangs_is_waited_for_a_second_in_total_and_has_everything_
     found = store.client().get_run(run.run_id)
     assert (found.info.status, found.data.params, found.data.tags["told"]) == ("FINISHED", {"lr": "0.1"}, "again")
     assert len(store.client().get_metric_history(run.run_id, "train/loss")) == 1
-    assert not list(store.unsent_folder.glob("*/run.json"))
+    assert not list(store.spool_folder.glob("*/run.json"))
 
 
 def test_a_server_that_dies_and_comes_back_has_everything_once(
@@ -175,18 +175,18 @@ def test_a_server_that_dies_and_comes_back_has_everything_once(
             cell.log_dataset("nike", "0123456789abcdef", "train", 3, {})
         ended = time.time() * 1000
         parent.set_tags({"told": "offline"})
-        waiting = list(store.unsent_folder.glob("*/run.json"))
+        waiting = list(store.spool_folder.glob("*/run.json"))
         assert len(waiting) == 2
         assert main(["sync", "tracking=server", f"tracking.uri={server.uri}"]) == 1
         assert "no tracking server answers" in " ".join(capsys.readouterr().err.split())
-        shutil.copytree(store.unsent_folder / cell.run_id, tmp_path / "copy")
+        shutil.copytree(store.spool_folder / cell.run_id, tmp_path / "copy")
         server.start()
-        parent.recover()
+        parent.send_spooled()
         assert store.client().get_run(parent.run_id).data.tags["told"] == "offline", "it is sent while the run goes on"
     assert main(["sync", "tracking=server", f"tracking.uri={server.uri}"]) == 0
     assert "a cell was sent" in capsys.readouterr().out
     # As if the folder could not be removed after it was sent.
-    shutil.copytree(tmp_path / "copy", store.unsent_folder / cell.run_id)
+    shutil.copytree(tmp_path / "copy", store.spool_folder / cell.run_id)
     assert len(sync(store)) == 1
     assert sync(store) == []
     client = store.client()

@@ -14,30 +14,30 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from winnow.tracking.keys import ATTEMPTS, CAUSE, CHANGED, OWNER
+from winnow.tracking.keys import ATTEMPTS, CHANGED_PARAMS, FAILURE_REASON, OWNER
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
 
 Operation = dict[str, Any]
 
-NOTE: Final = "mlflow.note.content"
+DESCRIPTION: Final = "mlflow.note.content"
 """Tag: the description in MLflow's pages."""
 
-FAULTY: Final = ("INVALID_PARAMETER_VALUE", "BAD_REQUEST")
+PERMANENT_ERROR_CODES: Final = ("INVALID_PARAMETER_VALUE", "BAD_REQUEST")
 """What MLflow answers to an operation that no store would take."""
 
-MOST_VALUES: Final = 1000
+MAX_METRICS_PER_CALL: Final = 1000
 """Metrics that MLflow takes in one call."""
 
-MOST_PARAMS: Final = 100
+MAX_PARAMS_PER_CALL: Final = 100
 
 
 def perform(client: MlflowClient, run_id: str, operation: Operation) -> None:
     """Perform one operation on a run.
 
     Raises:
-        MlflowException: The store refuses or does not answer; see :func:`may_succeed_later`.
+        MlflowException: The store refuses or does not answer; see :func:`is_retryable`.
         OSError: An artifact cannot be written.
     """
     from mlflow.entities import Metric, Param, RunTag
@@ -46,11 +46,11 @@ def perform(client: MlflowClient, run_id: str, operation: Operation) -> None:
         operation = _only_new(client, run_id, operation)
     match operation["do"]:
         case "metrics":
-            for values in _parts(operation["values"], MOST_VALUES):
-                with _garbage_left_alone(client):
+            for values in _parts(operation["values"], MAX_METRICS_PER_CALL):
+                with _garbage_collection_paused(client):
                     client.log_batch(run_id, metrics=[Metric(*value) for value in values])
         case "params":
-            for pairs in _parts(list(operation["params"].items()), MOST_PARAMS):
+            for pairs in _parts(list(operation["params"].items()), MAX_PARAMS_PER_CALL):
                 client.log_batch(run_id, params=[Param(name, value) for name, value in pairs])
         case "tags":
             client.log_batch(run_id, tags=[RunTag(name, value) for name, value in operation["tags"].items()])
@@ -71,13 +71,13 @@ def perform(client: MlflowClient, run_id: str, operation: Operation) -> None:
 def _only_new(client: MlflowClient, run_id: str, operation: Operation) -> Operation:
     """Return an operation without the values that an earlier attempt at the run has stored.
 
-    Of parameters that differ from the stored ones the tag :data:`CHANGED` is set, since MLflow keeps the first value.
+    MLflow keeps the first value of a parameter, so the tag :data:`CHANGED_PARAMS` holds the values that differ.
     """
     if operation["do"] == "params":
         known = client.get_run(run_id).data.params
         given = operation["params"]
         if changed := {name: value for name, value in given.items() if known.get(name, value) != value}:
-            client.set_tag(run_id, CHANGED, json.dumps(changed, ensure_ascii=False)[:8000])
+            client.set_tag(run_id, CHANGED_PARAMS, json.dumps(changed, ensure_ascii=False)[:8000])
         return {"do": "params", "params": {name: value for name, value in given.items() if name not in known}}
     logged = client.get_run(run_id).data.metrics
     names = {name for name, _, _, _ in operation["values"]} & set(logged)
@@ -93,7 +93,7 @@ def _resume(client: MlflowClient, run_id: str, tags: dict[str, str]) -> None:
     earlier = client.get_run(run_id).data.tags
     attempts = int(earlier.get(ATTEMPTS, "1")) + (earlier.get(OWNER) != tags.get(OWNER))
     client.update_run(run_id, status="RUNNING")
-    forget_cause(client, run_id)
+    clear_failure(client, run_id)
     told = {**tags, ATTEMPTS: str(attempts)}
     client.log_batch(run_id, tags=[RunTag(name, value) for name, value in told.items()])
 
@@ -114,12 +114,12 @@ def _log_datasets(client: MlflowClient, run_id: str, operation: Operation) -> No
         client.log_inputs(run_id, datasets=datasets)
 
 
-def may_succeed_later(error: Exception) -> bool:
+def is_retryable(error: Exception) -> bool:
     """Tell whether an operation that failed may succeed another time: the store was at fault, not the operation."""
     from mlflow.exceptions import MlflowException
 
     if isinstance(error, MlflowException):
-        return error.error_code not in FAULTY
+        return error.error_code not in PERMANENT_ERROR_CODES
     return isinstance(error, OSError)
 
 
@@ -129,7 +129,7 @@ def is_missing(error: Exception) -> bool:
 
 
 @contextmanager
-def _garbage_left_alone(client: MlflowClient) -> Iterator[None]:
+def _garbage_collection_paused(client: MlflowClient) -> Iterator[None]:
     """Keep the garbage collector still while an embedded database takes values.
 
     Some dozens of objects are made for each value, and beside a loaded training the search for garbage among all there
@@ -145,13 +145,13 @@ def _garbage_left_alone(client: MlflowClient) -> Iterator[None]:
         gc.enable()
 
 
-def forget_cause(client: MlflowClient, run_id: str) -> None:
+def clear_failure(client: MlflowClient, run_id: str) -> None:
     """Remove the cause of an earlier end, and the description if it is that cause."""
     tags = client.get_run(run_id).data.tags
-    if CAUSE in tags:
-        client.delete_tag(run_id, CAUSE)
-        if tags.get(NOTE) == tags[CAUSE]:
-            client.delete_tag(run_id, NOTE)
+    if FAILURE_REASON in tags:
+        client.delete_tag(run_id, FAILURE_REASON)
+        if tags.get(DESCRIPTION) == tags[FAILURE_REASON]:
+            client.delete_tag(run_id, DESCRIPTION)
 
 
 def _parts(entries: Sequence[Any], size: int) -> list[Sequence[Any]]:

@@ -18,19 +18,19 @@ from typing import TYPE_CHECKING, Any, Final
 
 from winnow.disk import flush_to_disk
 from winnow.errors import WinnowError
-from winnow.tracking.keys import BEGUN_AS
-from winnow.tracking.offline.operations import Operation, forget_cause, perform
+from winnow.tracking.keys import OFFLINE_ID
+from winnow.tracking.offline.operations import Operation, clear_failure, perform
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
 
-PARENT: Final = "mlflow.parentRunId"
+PARENT_RUN_ID: Final = "mlflow.parentRunId"
 
 _OFFLINE_MARK: Final = "-offline"
 
 
 @dataclasses.dataclass(frozen=True)
-class Beginning:
+class RunStart:
     """How a run was begun, so that the store can be told of it later.
 
     Attributes:
@@ -47,39 +47,39 @@ class Beginning:
     tags: dict[str, str]
     time: int
 
-    def begin(self, client: MlflowClient) -> str:
+    def create_run(self, client: MlflowClient) -> str:
         """Make the run, and return its id in the store."""
-        tags = {**self.tags, BEGUN_AS: self.run_id}
-        if parent := tags.get(PARENT, ""):
-            tags[PARENT] = (is_offline(parent) and _find(client, self.experiment_id, parent)) or parent
+        tags = {**self.tags, OFFLINE_ID: self.run_id}
+        if parent := tags.get(PARENT_RUN_ID, ""):
+            tags[PARENT_RUN_ID] = (is_offline(parent) and _find(client, self.experiment_id, parent)) or parent
         run = client.create_run(self.experiment_id, start_time=self.time, run_name=self.name, tags=tags)
         return str(run.info.run_id)
 
-    def begin_once(self, client: MlflowClient) -> str:
+    def find_or_create_run(self, client: MlflowClient) -> str:
         """Return the run's id in the store, where it is made unless an earlier attempt did."""
         if not is_offline(self.run_id):
             return self.run_id
-        return _find(client, self.experiment_id, self.run_id) or self.begin(client)
+        return _find(client, self.experiment_id, self.run_id) or self.create_run(client)
 
 
-class Unsent:
+class Spool:
     """The folder of one run."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
 
     @classmethod
-    def of(cls, folder: Path, beginning: Beginning) -> Unsent:
+    def create(cls, folder: Path, run_start: RunStart) -> Spool:
         """Make the folder of a run below `folder`, unless it was made before."""
-        unsent = cls(folder / beginning.run_id)
+        spool = cls(folder / run_start.run_id)
         try:
-            unsent.folder.mkdir(parents=True, exist_ok=True)
-            draft = unsent.folder / f"run.json.{os.getpid()}"
-            draft.write_text(json.dumps(dataclasses.asdict(beginning), ensure_ascii=False), encoding="utf-8")
-            draft.replace(unsent.folder / "run.json")
+            spool.folder.mkdir(parents=True, exist_ok=True)
+            draft = spool.folder / f"run.json.{os.getpid()}"
+            draft.write_text(json.dumps(dataclasses.asdict(run_start), ensure_ascii=False), encoding="utf-8")
+            draft.replace(spool.folder / "run.json")
         except OSError as error:
-            raise unsent._lost(error) from error
-        return unsent
+            raise spool._lost(error) from error
+        return spool
 
     @property
     def exists(self) -> bool:
@@ -87,11 +87,11 @@ class Unsent:
         return (self.folder / "run.json").exists()
 
     @property
-    def beginning(self) -> Beginning:
+    def run_start(self) -> RunStart:
         """How the run was begun."""
-        return Beginning(**json.loads((self.folder / "run.json").read_text(encoding="utf-8")))
+        return RunStart(**json.loads((self.folder / "run.json").read_text(encoding="utf-8")))
 
-    def keep(self, operation: Operation) -> None:
+    def append(self, operation: Operation) -> None:
         """Write an operation down, with a copy of the artifact it speaks of."""
         try:
             if operation["do"] == "artifact":
@@ -132,10 +132,10 @@ class Unsent:
 
     def send_from(self, client: MlflowClient, first: int) -> tuple[str, int]:
         """Send the operations from a number on; return the run's id in the store, and how many are sent in all."""
-        run_id = self.beginning.begin_once(client)
+        run_id = self.run_start.find_or_create_run(client)
         operations = list(self.operations())
         if not first:
-            forget_cause(client, run_id)  # another machine may have closed the run, since it could not hear of it
+            clear_failure(client, run_id)  # another machine may have closed the run, since it could not hear of it
         for (kind, only_new), alike in itertools.groupby(operations[first:], key=_alike):
             if kind == "metrics":  # a few large calls instead of many small ones
                 values = [one for each in alike for one in each["values"]]
@@ -174,7 +174,7 @@ def _alike(operation: Operation) -> tuple[str, bool]:
     return operation["do"], bool(operation.get("only_new"))
 
 
-def offline_id() -> str:
+def new_offline_id() -> str:
     """Return an id for a run that the store does not know yet."""
     return f"{uuid.uuid4().hex}{_OFFLINE_MARK}"
 
@@ -186,5 +186,5 @@ def is_offline(run_id: str) -> bool:
 
 def _find(client: MlflowClient, experiment_id: str, offline_id: str) -> str | None:
     """Return the run that was begun under an id of our own, once it is in the store."""
-    found = client.search_runs([experiment_id], f"tags.`{BEGUN_AS}` = '{offline_id}'", max_results=1)
+    found = client.search_runs([experiment_id], f"tags.`{OFFLINE_ID}` = '{offline_id}'", max_results=1)
     return str(found[0].info.run_id) if found else None

@@ -7,11 +7,11 @@ from pathlib import Path
 
 from winnow.errors import WinnowError
 from winnow.tracking.keys import OWNER
-from winnow.tracking.offline.spool import Unsent, is_offline
-from winnow.tracking.process.ownership import Owner
-from winnow.tracking.process.stale import close_if_dead
+from winnow.tracking.offline.spool import Spool, is_offline
+from winnow.tracking.process.ownership import RunOwner
+from winnow.tracking.process.stale_runs import close_if_stale
 from winnow.tracking.store import Store
-from winnow.tracking.store_errors import explain
+from winnow.tracking.store_errors import build_store_error
 
 
 def sync(store: Store) -> list[str]:
@@ -27,39 +27,39 @@ def sync(store: Store) -> list[str]:
     """
     from filelock import FileLock
 
-    waiting = [path.parent for path in store.unsent_folder.glob("*/run.json")]
+    waiting = [path.parent for path in store.spool_folder.glob("*/run.json")]
     if not waiting:
         return []
     client = store.client()
     told = []
-    with FileLock(store.unsent_folder / "sync.lock"):
+    with FileLock(store.spool_folder / "sync.lock"):
         # Parents first, since a run may have to be shown under one that the store does not know yet.
-        for unsent in sorted(map(Unsent, filter(Path.exists, waiting)), key=lambda one: one.beginning.time):
-            beginning = unsent.beginning
-            name = f"{beginning.name} ({beginning.run_id})"
-            if _goes_on(unsent):
+        for spool in sorted(map(Spool, filter(Path.exists, waiting)), key=lambda one: one.run_start.time):
+            run_start = spool.run_start
+            name = f"{run_start.name} ({run_start.run_id})"
+            if _goes_on(spool):
                 told.append(f"{name} still goes on, and sends what it kept itself")
                 continue
             try:
-                run_id = unsent.send(client)
-                close_if_dead(client, client.get_run(run_id))
+                run_id = spool.send(client)
+                close_if_stale(client, client.get_run(run_id))
             except WinnowError:
                 raise
             except Exception as error:
                 raise WinnowError(
-                    f"{name} could not be sent: {explain(store.uri, error).message} It stays in {unsent.folder}, which "
-                    "you may delete to give it up."
+                    f"{name} could not be sent: {build_store_error(store.uri, error).message} It stays in "
+                    f"{spool.folder}. Run winnow sync again later, or delete that folder to discard the data."
                 ) from error
-            told.append(f"{beginning.name} was sent" + (f" as {run_id}" if is_offline(beginning.run_id) else ""))
+            told.append(f"{run_start.name} was sent" + (f" as {run_id}" if is_offline(run_start.run_id) else ""))
     return told
 
 
-def _goes_on(unsent: Unsent) -> bool:
+def _goes_on(spool: Spool) -> bool:
     """Tell whether the run's process may still write to the folder."""
-    ends = [operation["do"] for operation in unsent.operations() if operation["do"] in ("end", "resume")]
+    ends = [operation["do"] for operation in spool.operations() if operation["do"] in ("end", "resume")]
     if ends and ends[-1] == "end":
         return False
-    files = [unsent.folder, *unsent.folder.glob("*.jsonl")]
+    files = [spool.folder, *spool.folder.glob("*.jsonl")]
     silent = time.time() - max(file.stat().st_mtime for file in files)
-    beginning = unsent.beginning
-    return Owner.from_tag(beginning.tags[OWNER]).why_dead(beginning.run_id, silent) is None
+    run_start = spool.run_start
+    return RunOwner.from_tag(run_start.tags[OWNER]).termination_reason(run_start.run_id, silent) is None

@@ -19,18 +19,18 @@ from typing import Final
 
 from winnow.errors import WinnowError
 
-BEAT_SECONDS: Final = 60
+HEARTBEAT_SECONDS: Final = 60
 """Between two signs of life of a run."""
 
-SILENT_SECONDS: Final = 900
+HEARTBEAT_TIMEOUT_SECONDS: Final = 900
 """Without a sign of life after which a run of another machine counts as dead; more than clocks may differ."""
 
-CLAIM_SECONDS: Final = 10
+LOCK_TIMEOUT_SECONDS: Final = 10
 """How long a run that another process holds is waited for."""
 
 
 @dataclasses.dataclass(frozen=True)
-class Owner:
+class RunOwner:
     """A process, named so that no other is taken for it.
 
     Attributes:
@@ -38,7 +38,7 @@ class Owner:
         boot: The kernel's id of this boot, empty where there is none.
         namespace: Where process ids count: a container has its own.
         pid: Process id.
-        started: Clock ticks from boot to the start of the process, empty where the system does not tell.
+        started: MonotonicClock ticks from boot to the start of the process, empty where the system does not tell.
     """
 
     host: str
@@ -48,7 +48,7 @@ class Owner:
     started: str
 
     @classmethod
-    def this_process(cls) -> Owner:
+    def this_process(cls) -> RunOwner:
         """Return the process that calls."""
         try:
             namespace = str(Path("/proc/self/ns/pid").readlink())
@@ -58,7 +58,7 @@ class Owner:
         return cls(platform.node(), boot, namespace, os.getpid(), _started(os.getpid()))
 
     @classmethod
-    def from_tag(cls, tag: str) -> Owner:
+    def from_tag(cls, tag: str) -> RunOwner:
         """Read what :meth:`to_tag` wrote."""
         return cls(**json.loads(tag))
 
@@ -69,27 +69,27 @@ class Owner:
     def __str__(self) -> str:
         return f"process {self.pid} on {self.host}"
 
-    def why_dead(self, run_id: str, silent_seconds: float) -> str | None:
+    def termination_reason(self, run_id: str, silent_seconds: float) -> str | None:
         """Say how this process is known to be gone; `None` where it lives, or where that cannot be told.
 
         Args:
             run_id: The run it works on, whose lock is asked where the system does not tell of processes.
             silent_seconds: Time since its last sign of life.
         """
-        here = Owner.this_process()
+        here = RunOwner.this_process()
         if (self.host, self.namespace) != (here.host, here.namespace):
-            silent = silent_seconds > SILENT_SECONDS
+            silent = silent_seconds > HEARTBEAT_TIMEOUT_SECONDS
             return f"{self} has given no sign of life for {silent_seconds / 60:.0f} minutes" if silent else None
         if self.boot != here.boot:
             # A sign of life this young comes from another machine of the same name.
-            young = silent_seconds < 2 * BEAT_SECONDS
+            young = silent_seconds < 2 * HEARTBEAT_SECONDS
             return None if young else f"{self} is gone: the machine was started anew"
         lives = _started(self.pid) == self.started if self.started else _is_claimed(run_id)
         return None if lives else f"{self} is gone: killed from outside, or out of memory"
 
 
 @contextmanager
-def claim(run_id: str) -> Iterator[None]:
+def acquire_run(run_id: str) -> Iterator[None]:
     """Hold a run as this process's own; the kernel lets go when the process ends, however it ends.
 
     Where the machine's temporary folder cannot be written, the run goes on without a lock.
@@ -101,7 +101,7 @@ def claim(run_id: str) -> Iterator[None]:
 
     with ExitStack() as stack:
         try:
-            stack.enter_context(FileLock(_lock_file(run_id), timeout=CLAIM_SECONDS))
+            stack.enter_context(FileLock(_lock_file(run_id), timeout=LOCK_TIMEOUT_SECONDS))
         except Timeout as error:
             told = f"the run {run_id} is being worked on by another process of this machine."
             raise WinnowError(f"{told} Wait until it ends, or stop it.") from error

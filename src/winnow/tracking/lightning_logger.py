@@ -42,7 +42,7 @@ class RunLogger(Logger):
         self._run.log_metrics(kept, 0 if step is None else step + 1)
 
     def log_hyperparams(self, *args: Any, **kwargs: Any) -> None:
-        """Do nothing: parameters are stored with the run's beginning."""
+        """Do nothing: parameters are stored with the run's run_start."""
 
 
 class BufferedMetrics(pl.Callback):

@@ -10,18 +10,18 @@ from typing import TYPE_CHECKING
 
 from winnow.errors import WinnowError
 from winnow.tracking.keys import ARM, MODEL, SEED, STUDY
-from winnow.tracking.model_card import model_card
-from winnow.tracking.query import artifact_path, find_run
-from winnow.tracking.store import Store, quieten
+from winnow.tracking.model_card import build_model_card
+from winnow.tracking.query import fetch_artifact, find_run
+from winnow.tracking.store import Store, silence_mlflow
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
     from mlflow.entities import Run
 
-REGISTERED = "registered_model"
+REGISTERED_MODEL_FOLDER = "registered_model"
 """Artifact folder of a promoted run: its model in MLflow's own form, with what it needs to be served."""
 
-NEEDED = ("torch", "transformers", "safetensors")
+SERVING_PACKAGES = ("torch", "transformers", "safetensors")
 """Packages that a served model needs; MLflow's own guess would add torchvision."""
 
 
@@ -45,20 +45,20 @@ def promote(store: Store, run_id: str, alias: str | None = None, name: str | Non
     import transformers
     from mlflow.exceptions import MlflowException
 
-    quieten()
+    silence_mlflow()
     client = store.client()
     run = _finished(client, run_id)
     name = name or run.data.tags[STUDY]
     with tempfile.TemporaryDirectory() as folder:
         model = _model(client, run, Path(folder))
-        card = model_card(client, run)
+        card = build_model_card(client, run)
         mlflow.transformers.save_model(
             transformers.pipeline("fill-mask", str(model)),
-            str(Path(folder) / REGISTERED),
-            pip_requirements=[f"{package}=={version(package)}" for package in NEEDED],
+            str(Path(folder) / REGISTERED_MODEL_FOLDER),
+            pip_requirements=[f"{package}=={version(package)}" for package in SERVING_PACKAGES],
             metadata={"run_id": run_id},
         )
-        client.log_artifacts(run_id, str(Path(folder) / REGISTERED), REGISTERED)
+        client.log_artifacts(run_id, str(Path(folder) / REGISTERED_MODEL_FOLDER), REGISTERED_MODEL_FOLDER)
     try:
         client.create_registered_model(name, description="Models of one study, one version a run; see each version.")
     except MlflowException as error:
@@ -66,7 +66,7 @@ def promote(store: Store, run_id: str, alias: str | None = None, name: str | Non
             raise
     tags = {short: run.data.tags[tag] for short, tag in (("arm", ARM), ("seed", SEED), ("study", STUDY))}
     made = client.create_model_version(
-        name, f"{run.info.artifact_uri}/{REGISTERED}", run_id, tags=tags, description=card.text.strip()
+        name, f"{run.info.artifact_uri}/{REGISTERED_MODEL_FOLDER}", run_id, tags=tags, description=card.text.strip()
     )
     if alias is None:
         return f"models:/{name}/{made.version}"
@@ -97,7 +97,7 @@ def push(store: Store, run_id: str, repository: str, private: bool = True) -> st
     run = _finished(client, run_id)
     with tempfile.TemporaryDirectory() as folder:
         model = _model(client, run, Path(folder))
-        model_card(client, run).save(model / "README.md")
+        build_model_card(client, run).save(model / "README.md")
         hub = HfApi(library_name="winnow")
         try:
             hub.create_repo(repository, private=private, exist_ok=True)
@@ -125,6 +125,6 @@ def _finished(client: MlflowClient, run_id: str) -> Run:
 
 def _model(client: MlflowClient, run: Run, folder: Path) -> Path:
     """Fetch a run's model into a folder."""
-    if ARM in run.data.tags and (model := artifact_path(client, run.info.run_id, MODEL, folder)):
+    if ARM in run.data.tags and (model := fetch_artifact(client, run.info.run_id, MODEL, folder)):
         return model
     raise WinnowError(f"the run {run.info.run_id} ({run.info.run_name}) kept no model. Name a cell's run.", "run")

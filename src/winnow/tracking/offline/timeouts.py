@@ -6,16 +6,16 @@ import threading
 from collections.abc import Callable
 from typing import Final, TypeVar
 
-Answer = TypeVar("Answer")
+Response = TypeVar("Response")
 
-WAIT_SECONDS: Final = 1.0
+REQUEST_TIMEOUT_SECONDS: Final = 1.0
 """How long a run waits for its server in total; what takes longer is sent in the background."""
 
-CHECK_SECONDS: Final = 10.0
+CHECK_TIMEOUT_SECONDS: Final = 10.0
 """How long a command waits for a server's first answer."""
 
 
-class NoAnswerError(TimeoutError):
+class NoResponseError(TimeoutError):
     """A server did not answer in time.
 
     Attributes:
@@ -27,14 +27,14 @@ class NoAnswerError(TimeoutError):
         self.thread = thread
 
 
-def within(seconds: float, call: Callable[[], Answer]) -> Answer:
+def call_with_timeout(seconds: float, call: Callable[[], Response]) -> Response:
     """Return what a call returns, in a thread of its own that is abandoned after a time.
 
     Raises:
-        NoAnswerError: The call takes longer.
+        NoResponseError: The call takes longer.
         Exception: Whatever the call raises.
     """
-    answers: list[Answer] = []
+    answers: list[Response] = []
     errors: list[Exception] = []
 
     def answer() -> None:
@@ -49,5 +49,5 @@ def within(seconds: float, call: Callable[[], Answer]) -> Answer:
     if errors:
         raise errors[0]
     if not answers:
-        raise NoAnswerError(seconds, thread)
+        raise NoResponseError(seconds, thread)
     return answers[0]
