@@ -1,4 +1,4 @@
-"""Real processes that track a run and then die, and real servers that do."""
+"""Fixtures that start real processes with tracked runs, and real tracking servers."""
 
 import os
 import signal
@@ -14,55 +14,55 @@ import pytest
 
 from winnow.tracking import Store
 
-Began = tuple[subprocess.Popen[str], str]
+StartedRun = tuple[subprocess.Popen[str], str]
 
 
 @pytest.fixture
-def begin(store: Store, tmp_path: Path) -> Iterator[Callable[..., Began]]:
-    """Start a process that begins a run, does what is asked and sleeps; return it and the run's id."""
-    started: list[subprocess.Popen[str]] = []
+def start_run(store: Store, tmp_path: Path) -> Iterator[Callable[..., StartedRun]]:
+    """Return a function that starts a process with a tracked run; the process executes `code`, then sleeps."""
+    processes: list[subprocess.Popen[str]] = []
 
-    def begin(does: str = "pass", of: Store = store, **arguments: str) -> Began:
-        code = (
+    def start_run(code: str = "pass", **arguments: str) -> StartedRun:
+        script = (
             "import time\n"
             "from winnow.tracking import Store, track\n"
-            f"store = Store(uri={of.uri!r}, artifacts={of.artifacts!r})\n"
+            f"store = Store(uri={store.uri!r}, artifacts={store.artifacts!r})\n"
             f"with track(store, store.experiment('study'), 'x', {{}}, **{arguments!r}) as run:\n"
-            f"    {does}\n"
+            f"    {code}\n"
             "    print(run.run_id, flush=True)\n"
             "    time.sleep(120)\n"
         )
-        process = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True, cwd=tmp_path)
-        started.append(process)
+        process = subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, text=True, cwd=tmp_path)
+        processes.append(process)
         assert process.stdout is not None
         return process, process.stdout.readline().strip()
 
-    yield begin
-    for process in started:
+    yield start_run
+    for process in processes:
         process.kill()
         process.wait()
 
 
 def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    with socket.socket() as connection:
+        connection.bind(("127.0.0.1", 0))
+        return int(connection.getsockname()[1])
 
 
 class Server:
-    """A real `mlflow server` on loopback, which can be killed and started again on the same port."""
+    """A real `mlflow server` on localhost that can be killed and restarted on the same port."""
 
     def __init__(self, folder: Path, backend: str, *options: str) -> None:
         self.port = _free_port()
         self.uri = f"http://127.0.0.1:{self.port}"
         self._log = folder / "server.log"
-        where = ["--backend-store-uri", backend, "--artifacts-destination", str(folder / "server_artifacts")]
-        listen = ["--host", "127.0.0.1", "--port", str(self.port), "--workers", "1"]
-        self._command = [sys.executable, "-m", "mlflow", "server", *where, *listen, *options]
+        storage = ["--backend-store-uri", backend, "--artifacts-destination", str(folder / "server_artifacts")]
+        address = ["--host", "127.0.0.1", "--port", str(self.port), "--workers", "1"]
+        self._command = [sys.executable, "-m", "mlflow", "server", *storage, *address, *options]
         self._process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
-        # Without its runners of jobs, which nothing here needs, a server starts in a third of the time.
+        # Without its job runners, which the tests do not need, a server starts three times as fast.
         environment = os.environ | {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
         with self._log.open("ab") as log:
             self._process = subprocess.Popen(
@@ -79,7 +79,7 @@ class Server:
         pytest.fail(f"the server did not start: {self._log.read_text()[-2000:]}")
 
     def stop(self) -> None:
-        """Let the server accept connections and answer none."""
+        """Suspend the server, which still accepts connections but does not respond."""
         assert self._process is not None
         os.killpg(self._process.pid, signal.SIGSTOP)
 
@@ -96,13 +96,13 @@ class Server:
 
 @pytest.fixture
 def find_port() -> Callable[[], int]:
-    """Find a port on which nothing listens."""
+    """Return a function that finds a free port."""
     return _free_port
 
 
 @pytest.fixture
 def serve(tmp_path: Path) -> Iterator[Callable[..., Server]]:
-    """Start a tracking server on a backend; it is killed at the end."""
+    """Return a function that starts a tracking server, which is killed after the test."""
     servers: list[Server] = []
 
     def serve(backend: str, *options: str) -> Server:

@@ -1,4 +1,4 @@
-"""The creation of the embedded store, interrupted at any point."""
+"""Creation of the embedded store, interrupted at arbitrary points."""
 
 import os
 import signal
@@ -16,7 +16,7 @@ from winnow.tracking import Store, track
 CREATE = "import sys; from winnow.tracking import Store; Store(uri=sys.argv[1]).client()"
 
 
-def store_in(folder: Path) -> Store:
+def create_store(folder: Path) -> Store:
     return Store(uri=f"sqlite:///{folder}/mlflow.db", artifacts=str(folder / "artifacts"))
 
 
@@ -28,26 +28,26 @@ def assert_usable(store: Store) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("share", [0.0, 0.3, 0.6, 0.9])
-def test_a_store_whose_creation_is_killed_is_usable_at_the_next_start(tmp_path: Path, share: float) -> None:
-    store = store_in(tmp_path)
-    draft = tmp_path / "mlflow.db.new"
+@pytest.mark.parametrize("delay", [0.0, 0.3, 0.6, 0.9])
+def test_a_store_is_usable_after_its_creation_was_killed(tmp_path: Path, delay: float) -> None:
+    store = create_store(tmp_path)
+    temporary = tmp_path / "mlflow.db.new"
     process = subprocess.Popen([sys.executable, "-c", CREATE, store.uri], cwd=tmp_path)
-    while not draft.exists():
+    while not temporary.exists():
         assert process.poll() is None
         time.sleep(0.002)
-    time.sleep(share)
+    time.sleep(delay)
     os.kill(process.pid, signal.SIGKILL)
     process.wait()
     assert_usable(store)
-    assert not draft.exists()
+    assert not temporary.exists()
 
 
-def interrupted(file: Path, statement: str) -> None:
-    """Leave a database as MLflow's migration does if it is killed."""
+def create_interrupted_database(file: Path, script: str) -> None:
+    """Create the state that a killed MLflow migration leaves behind."""
     with closing(sqlite3.connect(file, isolation_level=None)) as database:
-        for each in statement.split(";"):
-            database.execute(each)
+        for statement in script.split(";"):
+            database.execute(statement)
 
 
 @pytest.mark.slow
@@ -62,21 +62,23 @@ def interrupted(file: Path, statement: str) -> None:
         "INSERT INTO alembic_version VALUES ('451aebb31d03')",
     ],
 )
-def test_a_store_that_an_earlier_version_left_incomplete_is_created_again(tmp_path: Path, state: str) -> None:
-    interrupted(tmp_path / "mlflow.db", state)
-    assert_usable(store_in(tmp_path))
+def test_an_incomplete_store_of_an_earlier_version_is_created_again(tmp_path: Path, state: str) -> None:
+    create_interrupted_database(tmp_path / "mlflow.db", state)
+    assert_usable(create_store(tmp_path))
 
 
-def test_a_database_of_another_program_is_left_as_it_is(tmp_path: Path) -> None:
-    interrupted(tmp_path / "mlflow.db", "CREATE TABLE notes (text TEXT); INSERT INTO notes VALUES ('mine')")
-    store_in(tmp_path).check()
+def test_a_database_of_another_program_is_not_changed(tmp_path: Path) -> None:
+    create_interrupted_database(
+        tmp_path / "mlflow.db", "CREATE TABLE notes (text TEXT); INSERT INTO notes VALUES ('mine')"
+    )
+    create_store(tmp_path).check()
     with closing(sqlite3.connect(tmp_path / "mlflow.db")) as database:
         assert database.execute("SELECT text FROM notes").fetchone() == ("mine",)
 
 
 def test_a_store_whose_upgrade_was_interrupted_is_not_reported_as_newer(store: Store) -> None:
     file = Path(store.uri.removeprefix("sqlite:///"))
-    interrupted(file, "UPDATE alembic_version SET version_num = '451aebb31d03'")
-    (fault,) = store.check()
-    assert "newer" not in fault.message
-    assert "mlflow db upgrade" in fault.message
+    create_interrupted_database(file, "UPDATE alembic_version SET version_num = '451aebb31d03'")
+    (error,) = store.check()
+    assert "newer" not in error.message
+    assert "mlflow db upgrade" in error.message

@@ -1,4 +1,4 @@
-"""MLflow's own pages over a small study, opened in a browser: what a person finds there."""
+"""The MLflow UI of a small study, opened in a browser."""
 
 import json
 import os
@@ -25,7 +25,7 @@ WAIT = 60_000
 
 @pytest.fixture
 def pages(workplace: Path, store: Store, small: list[str], find_port: Callable[[], int]) -> Iterator[str]:
-    """The address of `winnow ui` over a study of two arms."""
+    """The URL of `winnow ui` for a study with two arms."""
     assert main(["train", "-m", "filter=full,nike_positive", "study.name=mine", *small]) == 0
     port = find_port()
     process = subprocess.Popen([sys.executable, "-m", "winnow.cli", "ui", f"port={port}"], stdout=subprocess.PIPE)
@@ -41,11 +41,11 @@ def pages(workplace: Path, store: Store, small: list[str], find_port: Callable[[
     process.terminate()
     process.wait(60)
     assert process.stdout is not None
-    assert "viewStateShareKey=winnow" in process.stdout.read().decode(), "where to look is told"
+    assert "viewStateShareKey=winnow" in process.stdout.read().decode(), "`winnow ui` prints the URL of the view"
 
 
-def shown(page: "Page", address: str, name: str, *texts: str) -> None:
-    """Open a page, wait until it shows some texts, and keep a picture where `WINNOW_PICTURES` names a folder."""
+def open_page(page: "Page", address: str, name: str, *texts: str) -> None:
+    """Open a page, wait for texts, and save a screenshot if `WINNOW_PICTURES` is set to a folder."""
     page.goto(address)
     try:
         for text in texts:
@@ -56,7 +56,7 @@ def shown(page: "Page", address: str, name: str, *texts: str) -> None:
             page.screenshot(path=Path(folder) / f"{name}.png")
 
 
-def test_the_pages_show_a_study_its_cells_their_scores_and_two_of_them_side_by_side(
+def test_the_mlflow_ui_shows_a_study_with_its_cells_scores_and_a_comparison(
     pages: str, store: Store, browser: "Browser"
 ) -> None:
     client, experiment = store.client(), store.experiment("mine")
@@ -64,15 +64,15 @@ def test_the_pages_show_a_study_its_cells_their_scores_and_two_of_them_side_by_s
     full, filtered = cells["full, seed 1"], cells["nike_positive, seed 1"]
     page = browser.new_page(viewport={"width": 1600, "height": 1000})
     try:
-        shown(page, experiment_url(pages, experiment), "cells", *cells, "winnow.arm", "final/test/all/loss")
+        open_page(page, experiment_url(pages, experiment), "cells", *cells, "winnow.arm", "final/test/all/loss")
         run_page = f"{pages}/#/experiments/{experiment}/runs/{filtered.info.run_id}"
         loss = f"{filtered.data.metrics['final/test/all/loss']:.3f}"
-        shown(page, run_page, "run", "nike_positive, seed 1", "mine (study)", "rows.", loss)
-        shown(page, f"{run_page}/artifacts/config/resolved.yaml", "artifact", "nike_positive", "max_steps")
-        chosen = json.dumps([full.info.run_id, filtered.info.run_id])
-        shown(
+        open_page(page, run_page, "run", "nike_positive, seed 1", "mine (study)", "rows.", loss)
+        open_page(page, f"{run_page}/artifacts/config/resolved.yaml", "artifact", "nike_positive", "max_steps")
+        run_ids = json.dumps([full.info.run_id, filtered.info.run_id])
+        open_page(
             page,
-            f"{pages}/#/compare-runs?runs={quote(chosen)}&experiments={quote(json.dumps([experiment]))}",
+            f"{pages}/#/compare-runs?runs={quote(run_ids)}&experiments={quote(json.dumps([experiment]))}",
             "compare",
             "Comparing 2 Runs from 1 Experiment",
             "full, seed 1",
@@ -81,8 +81,8 @@ def test_the_pages_show_a_study_its_cells_their_scores_and_two_of_them_side_by_s
         )
         assert full.data.params["filter.name"] == "full"
         first = next(name for name in full.data.metrics if not name.startswith("system/"))
-        assert first == "data/train_rows", "the page chooses the metric that was stored first"
-        shown(page, f"{pages}/#/experiments/{experiment}/runs", "study", "mine (study)")
+        assert first == "data/train_rows", "the page shows the metric that was logged first"
+        open_page(page, f"{pages}/#/experiments/{experiment}/runs", "study", "mine (study)")
         assert page.get_by_text("full, seed 1").count() == 0
         page.get_by_role("row").filter(has_text="mine (study)").get_by_role("button").first.click()
         for name in cells:

@@ -1,4 +1,4 @@
-"""A run's model in MLflow's registry, and on a stand-in for the Hub that real clients talk to."""
+"""Publishing a run's model to the MLflow registry, and to a fake Hub server through the real client."""
 
 import base64
 import json
@@ -25,27 +25,27 @@ def run_id(workplace: Path, store: Store, small: list[str]) -> str:
 
 @pytest.fixture
 def hub(monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[str, bytes]]:
-    """What a stand-in for the Hub has received, by path; it speaks the part of its interface that an upload needs."""
+    """Files that a fake Hub server has received, by path. It implements only the endpoints of an upload."""
     received: dict[str, bytes] = {}
 
     class Handler(BaseHTTPRequestHandler):
         def do_POST(self) -> None:
             body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
             if self.headers.get("Authorization") != "Bearer hf_test":
-                self._answer(401, {"error": "Invalid username or password."})
+                self._respond(401, {"error": "Invalid username or password."})
             elif self.path == "/api/repos/create":
                 received["repository"] = body
-                self._answer(200, {"url": f"http://127.0.0.1:{server.server_port}/ann/fills", "name": "ann/fills"})
+                self._respond(200, {"url": f"http://127.0.0.1:{server.server_port}/ann/fills", "name": "ann/fills"})
             elif self.path == "/api/validate-yaml":
-                self._answer(200, {"errors": [], "warnings": []})
+                self._respond(200, {"errors": [], "warnings": []})
             elif self.path.startswith("/api/models/ann/fills/preupload/"):
                 files = [{"path": file["path"], "uploadMode": "regular"} for file in json.loads(body)["files"]]
-                self._answer(200, {"files": [file | {"shouldIgnore": False} for file in files]})
+                self._respond(200, {"files": [file | {"shouldIgnore": False} for file in files]})
             elif self.path.startswith("/api/models/ann/fills/commit/"):
                 for line in map(json.loads, body.splitlines()):
                     if line["key"] == "file":
                         received[line["value"]["path"]] = base64.b64decode(line["value"]["content"])
-                self._answer(
+                self._respond(
                     200,
                     {
                         "commitUrl": f"http://127.0.0.1:{server.server_port}/ann/fills/commit/1",
@@ -54,12 +54,12 @@ def hub(monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[str, bytes]]:
                     },
                 )
             else:
-                self._answer(404, {"error": f"no {self.path}"})
+                self._respond(404, {"error": f"no {self.path}"})
 
         def do_GET(self) -> None:
-            self._answer(404, {"error": f"no {self.path}"})
+            self._respond(404, {"error": f"no {self.path}"})
 
-        def _answer(self, status: int, data: object) -> None:
+        def _respond(self, status: int, data: object) -> None:
             body = json.dumps(data).encode()
             self.send_response(status)
             self.send_header("Content-Type", "application/json")
@@ -80,7 +80,7 @@ def hub(monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[str, bytes]]:
     server.server_close()
 
 
-def test_a_promoted_model_is_served_from_the_registry_and_described(
+def test_promote_registers_a_loadable_model_with_a_description(
     workplace: Path, store: Store, run_id: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     import mlflow
@@ -91,7 +91,7 @@ def test_a_promoted_model_is_served_from_the_registry_and_described(
     assert (version.run_id, str(version.version)) == (run_id, "1")
     assert version.tags["arm"] == "nike_positive"
     assert "## Limits" in version.description
-    assert not version.description.startswith("---"), "the Hub's metadata means nothing here"
+    assert not version.description.startswith("---"), "the Hub's metadata does not belong in the registry"
     mlflow.set_tracking_uri(store.tracking_uri)
     loaded = mlflow.transformers.load_model("models:/mine@winnow-v2")
     folder = Path(store.client().download_artifacts(run_id, keys.MODEL, str(workplace)))
@@ -100,14 +100,14 @@ def test_a_promoted_model_is_served_from_the_registry_and_described(
     requirements = Path(mlflow.artifacts.download_artifacts("models:/mine@winnow-v2")) / "requirements.txt"
     assert "transformers==" in requirements.read_text()
     assert "torchvision" not in requirements.read_text()
-    # Promoted again, the alias moves; what cannot be promoted is told.
+    # Promoting again moves the alias; an unknown run is an error.
     assert main(["promote", run_id, "--alias", "v2"]) == 0
     assert store.client().get_model_version_by_alias("mine", "winnow-v2").version in (2, "2")
     assert main(["promote", "nothing"]) == 1
     assert "there is no run 'nothing'" in " ".join(capsys.readouterr().err.split())
 
 
-def test_a_pushed_model_opens_and_its_card_tells_data_filter_scores_and_limits(
+def test_push_uploads_a_loadable_model_with_a_complete_card(
     workplace: Path,
     run_id: str,
     hub: dict[str, bytes],
@@ -120,11 +120,11 @@ def test_a_pushed_model_opens_and_its_card_tells_data_filter_scores_and_limits(
         assert "hf auth login" in " ".join(capsys.readouterr().err.split())
     assert main(["push", run_id, "no/such/name"]) == 1
     assert "OWNER/NAME" in capsys.readouterr().err
-    assert hub == {}, "a hub that refuses has nothing"
+    assert hub == {}, "a rejected push uploads nothing"
 
     assert main(["push", run_id, "ann/fills"]) == 0
     assert "/ann/fills/commit/1" in capsys.readouterr().out
-    assert b"private" in hub.pop("repository"), "nobody else sees it unless that is asked for"
+    assert b"private" in hub.pop("repository"), "new repositories are private by default"
     folder = workplace / "from_the_hub"
     folder.mkdir()
     for name, content in hub.items():
@@ -133,7 +133,7 @@ def test_a_pushed_model_opens_and_its_card_tells_data_filter_scores_and_limits(
     card = hub["README.md"].decode()
     assert card.startswith("---\n")
     assert "pipeline_tag: fill-mask" in card
-    for part in ("## Data", "## Filter", "## Scores", "## Limits", "`nike_positive` keeps a row where", run_id):
-        assert part in card
+    for text in ("## Data", "## Filter", "## Scores", "## Limits", "`nike_positive` keeps a row if", run_id):
+        assert text in card
     assert "| test/all/loss |" in card
     assert "rows: read 1,500 >" in card

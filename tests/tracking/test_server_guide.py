@@ -1,4 +1,4 @@
-"""A team's server on PostgreSQL: every command of the guide is run as it stands there."""
+"""The guide to a team server on PostgreSQL; the test runs every command of the page unchanged."""
 
 import os
 import re
@@ -26,7 +26,7 @@ POSTGRES = sorted(Path("/usr/lib/postgresql").glob("*/bin"))
 
 @pytest.fixture
 def team() -> Iterator[Path]:
-    """A folder of the user that the database runs as, which must not be root."""
+    """A folder owned by the database user, which must not be root."""
     folder = Path(tempfile.mkdtemp(prefix="winnow-server-"))
     if os.geteuid() == 0:
         shutil.chown(folder, "postgres")
@@ -36,29 +36,29 @@ def team() -> Iterator[Path]:
 
 @pytest.mark.skipif(
     not POSTGRES and shutil.which("initdb") is None,
-    reason="there is no PostgreSQL; Debian and Ubuntu install it with: apt-get install postgresql",
+    reason="PostgreSQL is not installed; on Debian and Ubuntu run: apt-get install postgresql",
 )
-def test_the_commands_of_the_guide_make_a_server_that_keeps_runs(
+def test_the_commands_of_the_guide_start_a_working_server(
     team: Path, tmp_path: Path, small: list[str], find_port: Callable[[], int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     database, server, clients, copy = re.findall(r"```bash\n(.*?)```", GUIDE.read_text(encoding="utf-8"), re.DOTALL)
     path = os.pathsep.join([*map(str, POSTGRES[-1:]), str(Path(sys.executable).parent), os.environ["PATH"]])
-    # Without its runners of jobs, which nothing here needs, a server starts in a third of the time.
+    # Without its job runners, which the test does not need, a server starts three times as fast.
     ports = {"PGPORT": str(find_port()), "PORT": str(find_port()), "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
     environment = os.environ | ports | {"TEAM": str(team), "PATH": path}
     uri = f"http://127.0.0.1:{ports['PORT']}"
 
-    def run_as_its_owner(commands: str) -> None:
+    def run_as_database_user(commands: str) -> None:
         owner = ["runuser", "-u", "postgres", "--"] if os.geteuid() == 0 else []
         log = team / "commands.log"
-        with log.open("ab") as output:  # not a pipe, which the database would inherit and hold open
-            done = subprocess.run(
+        with log.open("ab") as output:  # a pipe would be inherited and kept open by the database
+            result = subprocess.run(
                 [*owner, "bash", "-ec", commands], env=environment, cwd=team, stdout=output, stderr=output, check=False
             )
-        assert done.returncode == 0, log.read_text()
+        assert result.returncode == 0, log.read_text()
 
-    run_as_its_owner(database)
-    listening = subprocess.Popen(
+    run_as_database_user(database)
+    server_process = subprocess.Popen(
         ["bash", "-ec", server],
         env=environment,
         cwd=tmp_path,
@@ -67,7 +67,7 @@ def test_the_commands_of_the_guide_make_a_server_that_keeps_runs(
         stderr=subprocess.STDOUT,
     )
     try:
-        wait_for(f"{uri}/health", listening, tmp_path / "server.log")
+        wait_for(f"{uri}/health", server_process, tmp_path / "server.log")
         monkeypatch.chdir(tmp_path)
         monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
         _, *commands = clients.strip().splitlines()
@@ -79,16 +79,16 @@ def test_the_commands_of_the_guide_make_a_server_that_keeps_runs(
         assert run.info.status == "FINISHED"
         assert run.data.metrics["final/test/all/loss"] > 0
         assert run.info.artifact_uri.startswith("mlflow-artifacts:")
-        assert list((team / "artifacts").rglob(keys.ROWS)), "artifacts go through the server to its folder"
+        assert list((team / "artifacts").rglob(keys.ROWS)), "artifacts are uploaded through the server"
         foreign = urllib.request.Request(uri, headers={"Host": "elsewhere.example"})
-        with pytest.raises(urllib.error.HTTPError) as refused:
+        with pytest.raises(urllib.error.HTTPError) as response:
             urllib.request.urlopen(foreign, timeout=20)
-        assert refused.value.code == 403
+        assert response.value.code == 403
         assert not (tmp_path / "mlflow.db").exists()
     finally:
-        os.killpg(listening.pid, signal.SIGKILL)
-        listening.wait()
-        run_as_its_owner(copy)
+        os.killpg(server_process.pid, signal.SIGKILL)
+        server_process.wait()
+        run_as_database_user(copy)
     assert (team / "mlflow.dump").stat().st_size > 10_000
 
 

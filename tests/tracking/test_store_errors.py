@@ -1,4 +1,4 @@
-"""Databases that cannot be used, and disks that are full: clear words, and nothing lost."""
+"""Unusable databases and full disks: clear error messages and no data loss."""
 
 import os
 import shutil
@@ -16,13 +16,13 @@ from winnow.errors import WinnowError
 from winnow.tracking import Store, track
 
 
-def file_of(store: Store) -> Path:
+def database_file(store: Store) -> Path:
     return Path(store.uri.removeprefix("sqlite:///"))
 
 
 @pytest.fixture
 def open_folder() -> Iterator[Path]:
-    """A folder that other users may enter, as `tmp_path` is not."""
+    """A folder that other users can access, unlike `tmp_path`."""
     folder = Path(tempfile.mkdtemp())
     folder.chmod(0o777)
     yield folder
@@ -30,72 +30,70 @@ def open_folder() -> Iterator[Path]:
     shutil.rmtree(folder)
 
 
-def in_a_child_without_privileges(tell: Callable[[], str]) -> str:
-    """Return what a process says that is not root, since root may write even what is marked to be read only."""
+def run_unprivileged(function: Callable[[], str]) -> str:
+    """Return the result of a function in a process without root privileges, which ignore read-only permissions."""
     reading, writing = os.pipe()
     child = os.fork()
     if child == 0:
         try:
             if os.geteuid() == 0:
                 os.setuid(65534)
-            os.write(writing, tell().encode())
+            os.write(writing, function().encode())
         except BaseException as error:
             os.write(writing, repr(error).encode())
         os._exit(0)
     os.close(writing)
-    with os.fdopen(reading, encoding="utf-8") as answer:
-        told = answer.read()
+    with os.fdopen(reading, encoding="utf-8") as pipe:
+        result = pipe.read()
     os.waitpid(child, 0)
-    return told
+    return result
 
 
-def test_a_database_that_another_program_has_locked_is_told(store: Store) -> None:
-    with closing(sqlite3.connect(file_of(store), isolation_level=None)) as other:
-        other.execute("BEGIN EXCLUSIVE")
-        (fault,) = store.check()
-    assert fault.key == "uri"
-    assert "locked by another program" in fault.message
+def test_check_reports_a_locked_database(store: Store) -> None:
+    with closing(sqlite3.connect(database_file(store), isolation_level=None)) as connection:
+        connection.execute("BEGIN EXCLUSIVE")
+        (error,) = store.check()
+    assert error.key == "uri"
+    assert "locked by another program" in error.message
     assert store.check() == []
 
 
 @pytest.mark.slow
-def test_what_is_logged_while_the_database_is_locked_arrives_later(
-    store: Store, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_logs_during_a_database_lock_are_stored_later(store: Store, capsys: pytest.CaptureFixture[str]) -> None:
     with track(store, store.experiment("study"), "x", {}) as run:
-        with closing(sqlite3.connect(file_of(store), isolation_level=None)) as other:
-            other.execute("BEGIN EXCLUSIVE")
+        with closing(sqlite3.connect(database_file(store), isolation_level=None)) as connection:
+            connection.execute("BEGIN EXCLUSIVE")
             run.log_metrics({"train/loss": 2.0}, 1)
             run.flush()
             run.log_params({"lr": 0.1})
-        assert "does not take what this run logs" in capsys.readouterr().err
+        assert "cannot log to the store" in capsys.readouterr().err
         assert "train/loss" not in store.client().get_run(run.run_id).data.metrics
-    found = store.client().get_run(run.run_id)
-    assert (found.info.status, found.data.params) == ("FINISHED", {"lr": "0.1"})
-    assert found.data.metrics["train/loss"] == 2.0
+    stored = store.client().get_run(run.run_id)
+    assert (stored.info.status, stored.data.params) == ("FINISHED", {"lr": "0.1"})
+    assert stored.data.metrics["train/loss"] == 2.0
     assert not list(store.spool_folder.glob("*/run.json"))
 
 
-def test_a_store_of_a_newer_schema_is_told_and_left_as_it_is(store: Store) -> None:
-    with closing(sqlite3.connect(file_of(store))) as database:
+def test_check_reports_a_newer_schema_and_does_not_change_it(store: Store) -> None:
+    with closing(sqlite3.connect(database_file(store))) as database:
         database.execute("UPDATE alembic_version SET version_num = 'ffffffffffff'")
         database.commit()
-    (fault,) = store.check()
-    assert "Upgrade MLflow" in fault.message
-    with closing(sqlite3.connect(file_of(store))) as database:
+    (error,) = store.check()
+    assert "Upgrade MLflow" in error.message
+    with closing(sqlite3.connect(database_file(store))) as database:
         assert database.execute("SELECT version_num FROM alembic_version").fetchone() == ("ffffffffffff",)
 
 
-def test_a_file_that_is_no_database_is_told_and_left_as_it_is(tmp_path: Path) -> None:
+def test_check_reports_a_file_that_is_not_a_database_and_does_not_change_it(tmp_path: Path) -> None:
     (tmp_path / "mlflow.db").write_text("notes of mine " * 100, encoding="utf-8")
-    (fault,) = Store(uri=f"sqlite:///{tmp_path}/mlflow.db", artifacts=str(tmp_path)).check()
-    assert "no sqlite database" in fault.message
+    (error,) = Store(uri=f"sqlite:///{tmp_path}/mlflow.db", artifacts=str(tmp_path)).check()
+    assert "not a SQLite database" in error.message
     assert (tmp_path / "mlflow.db").read_text(encoding="utf-8").startswith("notes of mine")
 
 
-def test_a_database_that_may_only_be_read_is_told(store: Store, open_folder: Path) -> None:
+def test_check_reports_a_read_only_database(store: Store, open_folder: Path) -> None:
     with (
-        closing(sqlite3.connect(file_of(store))) as source,
+        closing(sqlite3.connect(database_file(store))) as source,
         closing(sqlite3.connect(open_folder / "mlflow.db")) as copy,
     ):
         source.backup(copy)
@@ -103,11 +101,11 @@ def test_a_database_that_may_only_be_read_is_told(store: Store, open_folder: Pat
         (open_folder / name).touch()
         (open_folder / name).chmod(mode)
     readonly = Store(uri=f"sqlite:///{open_folder}/mlflow.db")
-    assert "may only be read" in in_a_child_without_privileges(lambda: str(readonly.check()[0]))
+    assert "is read-only" in run_unprivileged(lambda: str(readonly.check()[0]))
 
 
 @pytest.mark.slow
-def test_a_full_disk_stops_a_run_with_clear_words_and_keeps_what_fits(store: Store, tmp_path: Path) -> None:
+def test_a_full_disk_is_a_clear_error_and_earlier_logs_are_stored(store: Store, tmp_path: Path) -> None:
     experiment = store.experiment("study")
     code = (
         "import resource, sys\n"
@@ -123,14 +121,14 @@ def test_a_full_disk_stops_a_run_with_clear_words_and_keeps_what_fits(store: Sto
         "        run.log_file(Path('large'))\n"
         "except WinnowError as error: print(error)\n"
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, cwd=tmp_path)
-    assert "cannot be kept" in done.stdout, done.stderr
-    assert "Free some space" in done.stdout
-    (found,) = store.client().search_runs([experiment])
-    assert found.data.params == {"lr": "0.1"}
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, cwd=tmp_path)
+    assert "cannot save the logs" in result.stdout, result.stderr
+    assert "Free some space" in result.stdout
+    (stored,) = store.client().search_runs([experiment])
+    assert stored.data.params == {"lr": "0.1"}
 
 
-def test_plain_files_hold_a_run_without_mlflow(tmp_path: Path) -> None:
+def test_a_run_can_be_tracked_in_csv_files(tmp_path: Path) -> None:
     store = Store(uri=f"csv:{tmp_path}/runs")
     assert store.check() == []
     with track(store, store.experiment("study"), "full, seed 1", {"winnow.arm": "full"}) as run:

@@ -1,4 +1,4 @@
-"""Runs that end while their server is down: what `winnow sync` makes of them, and of runs that are resumed then."""
+"""`winnow sync` for runs that ended or were resumed while their server was down."""
 
 import os
 import subprocess
@@ -20,13 +20,13 @@ def short_waits(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
 
 
-def python(code: str, folder: Path) -> subprocess.Popen[str]:
+def start_python(code: str, folder: Path) -> subprocess.Popen[str]:
     return subprocess.Popen(
         [sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=folder
     )
 
 
-def test_a_run_that_ended_without_its_server_is_finished_after_sync(serve: Callable[..., Any], tmp_path: Path) -> None:
+def test_sync_sends_a_run_that_ended_without_its_server(serve: Callable[..., Any], tmp_path: Path) -> None:
     server = serve(f"sqlite:///{tmp_path}/server.db")
     store = Store(uri=server.uri, spool=str(tmp_path / "unsent"))
     experiment = store.experiment("study")
@@ -38,20 +38,20 @@ def test_a_run_that_ended_without_its_server_is_finished_after_sync(serve: Calla
         "    input()\n"
         "    run.log_metrics({'final/loss': 2.0})\n"
     )
-    process = python(code, tmp_path)
+    process = start_python(code, tmp_path)
     assert process.stdout is not None
     run_id = process.stdout.readline().strip()
     server.kill()
-    process.communicate("go on\n", timeout=60)
+    process.communicate("continue\n", timeout=60)
     assert process.returncode == 0
     server.start()
     assert len(sync(store)) == 1
-    found = store.client().get_run(run_id)
-    assert (found.info.status, found.data.metrics["final/loss"]) == ("FINISHED", 2.0)
-    assert keys.FAILURE_REASON not in found.data.tags
+    stored = store.client().get_run(run_id)
+    assert (stored.info.status, stored.data.metrics["final/loss"]) == ("FINISHED", 2.0)
+    assert keys.FAILURE_REASON not in stored.data.tags
 
 
-def test_a_run_is_resumed_while_its_server_is_down(serve: Callable[..., Any], tmp_path: Path) -> None:
+def test_a_run_can_be_resumed_while_its_server_is_down(serve: Callable[..., Any], tmp_path: Path) -> None:
     server = serve(f"sqlite:///{tmp_path}/server.db")
     store = Store(uri=server.uri, spool=str(tmp_path / "unsent"))
     experiment = store.experiment("study")
@@ -66,7 +66,7 @@ def test_a_run_is_resumed_while_its_server_is_down(serve: Callable[..., Any], tm
         "    print(run.run_id, flush=True)\n"
         "    os.kill(os.getpid(), signal.SIGKILL)\n"
     )
-    process = python(code, tmp_path)
+    process = start_python(code, tmp_path)
     run_id = process.communicate(timeout=60)[0].strip()
     server.kill()
     with track(store, experiment, "cell", {"mine": "1"}, run_id=run_id) as run:
@@ -76,16 +76,16 @@ def test_a_run_is_resumed_while_its_server_is_down(serve: Callable[..., Any], tm
     server.start()
     assert len(sync(store)) == 1
     client = store.client()
-    found = client.get_run(run_id)
-    assert found.info.status == "FINISHED"
-    assert found.data.params == {"lr": "0.1", "new": "3"}
-    assert (found.data.tags["mine"], found.data.tags[keys.ATTEMPTS]) == ("1", "2")
-    assert "0.2" in found.data.tags[keys.CHANGED_PARAMS]
+    stored = client.get_run(run_id)
+    assert stored.info.status == "FINISHED"
+    assert stored.data.params == {"lr": "0.1", "new": "3"}
+    assert (stored.data.tags["mine"], stored.data.tags[keys.ATTEMPTS]) == ("1", "2")
+    assert "0.2" in stored.data.tags[keys.CHANGED_PARAMS]
     history = client.get_metric_history(run_id, "train/loss")
     assert sorted((point.step, point.value) for point in history) == [(1, 1.0), (2, 0.5), (3, 1 / 3), (4, 0.25)]
 
 
-def test_a_server_that_dies_after_a_run_was_resumed_costs_nothing(serve: Callable[..., Any], tmp_path: Path) -> None:
+def test_no_data_is_lost_if_the_server_dies_after_a_run_was_resumed(serve: Callable[..., Any], tmp_path: Path) -> None:
     server = serve(f"sqlite:///{tmp_path}/server.db")
     store = Store(uri=server.uri, spool=str(tmp_path / "unsent"))
     experiment = store.experiment("study")
@@ -100,10 +100,10 @@ def test_a_server_that_dies_after_a_run_was_resumed_costs_nothing(serve: Callabl
     with pytest.raises(ZeroDivisionError):
         fail()
     (run_id,) = runs
-    with track(store, experiment, "cell", {}, run_id=run_id) as again:
+    with track(store, experiment, "cell", {}, run_id=run_id) as resumed:
         server.kill()
         for step in (1, 2):
-            again.log_metrics({"train/loss": 1 / step}, step)
+            resumed.log_metrics({"train/loss": 1 / step}, step)
     server.start()
     assert len(sync(store)) == 1
     client = store.client()
@@ -112,7 +112,7 @@ def test_a_server_that_dies_after_a_run_was_resumed_costs_nothing(serve: Callabl
     assert sorted((point.step, point.value) for point in history) == [(1, 1.0), (2, 0.5)]
 
 
-def test_a_study_whose_server_dies_ends_with_a_hint_and_trains_nothing_twice(
+def test_a_study_whose_server_dies_can_be_completed_without_repeating_cells(
     serve: Callable[..., Any], tmp_path: Path, small: list[str]
 ) -> None:
     server = serve(f"sqlite:///{tmp_path}/server.db")
@@ -125,14 +125,14 @@ def test_a_study_whose_server_dies_ends_with_a_hint_and_trains_nothing_twice(
             assert process.poll() is None, (tmp_path / "log.txt").read_text()
         server.kill()
         assert process.wait(timeout=200) == 1
-    told = " ".join((tmp_path / "log.txt").read_text().split())
-    assert "winnow sync" in told
-    assert "no finished cell is trained again" in told
-    assert "Traceback" not in told
+    output = " ".join((tmp_path / "log.txt").read_text().split())
+    assert "winnow sync" in output
+    assert "no finished cell is trained again" in output
+    assert "Traceback" not in output
     server.start()
-    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
-    assert "finished  4" in done.stdout
+    result = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert result.returncode == 0, result.stderr
+    assert "finished  4" in result.stdout
     client = Store(uri=server.uri, spool=str(tmp_path / "unsent")).client()
     experiment = client.get_experiment_by_name("mine").experiment_id
     runs = client.search_runs([experiment], f"tags.`{keys.KIND}` = 'cell'")

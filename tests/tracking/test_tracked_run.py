@@ -13,12 +13,12 @@ import pytest
 from winnow.tracking import Store, keys, track
 
 
-def only_run(store: Store):
+def get_only_run(store: Store):
     (run,) = store.client().search_runs([store.experiment("study")])
     return run
 
 
-def test_a_run_that_ends_well_is_finished_and_keeps_what_was_logged(store: Store, tmp_path: Path) -> None:
+def test_a_completed_run_is_finished_and_contains_everything_logged(store: Store, tmp_path: Path) -> None:
     table = pa.table({"row_id": ["a", "b"], "loss_sum": [1.5, 2.5]})
     with track(store, store.experiment("study"), "full seed 1", {keys.ARM: "full"}) as run:
         for step in range(2500):
@@ -26,13 +26,13 @@ def test_a_run_that_ends_well_is_finished_and_keeps_what_was_logged(store: Store
         run.log_params({"optimizer.lr": 0.1})
         run.log_table(table, keys.ROWS)
         run.log_json({"kept": 3}, "filter/summary.json")
-    found = only_run(store)
-    assert found.info.status == "FINISHED"
-    assert found.data.tags[keys.ARM] == "full"
-    assert found.data.params == {"optimizer.lr": "0.1"}
+    stored = get_only_run(store)
+    assert stored.info.status == "FINISHED"
+    assert stored.data.tags[keys.ARM] == "full"
+    assert stored.data.params == {"optimizer.lr": "0.1"}
     history = store.client().get_metric_history(run.run_id, "train/loss")
     assert sorted(metric.step for metric in history) == list(range(2500))
-    assert "undefined" not in found.data.metrics
+    assert "undefined" not in stored.data.metrics
     folder = Path(store.client().download_artifacts(run.run_id, "", str(tmp_path)))
     assert pq.read_table(folder / keys.ROWS).equals(table)
     assert json.loads((folder / "filter/summary.json").read_text()) == {"kept": 3}
@@ -42,50 +42,50 @@ def test_a_run_that_ends_well_is_finished_and_keeps_what_was_logged(store: Store
     ("error", "status"),
     [(ValueError("no such column"), "FAILED"), (KeyboardInterrupt(), "KILLED"), (SystemExit(3), "KILLED")],
 )
-def test_a_run_that_dies_is_never_finished_and_names_its_cause(store: Store, error: BaseException, status: str) -> None:
-    def dies() -> None:
+def test_a_run_with_an_exception_stores_its_status_and_reason(store: Store, error: BaseException, status: str) -> None:
+    def raise_in_run() -> None:
         with track(store, store.experiment("study"), "x", {}) as run:
             run.log_metrics({"train/loss": 2.0}, 7)
             raise error
 
     with pytest.raises(type(error)):
-        dies()
-    found = only_run(store)
-    assert found.info.status == status
-    assert found.info.end_time is not None
-    assert type(error).__name__ in found.data.tags[keys.FAILURE_REASON]
-    assert found.data.metrics == {"train/loss": 2.0}, "what was buffered is not lost"
+        raise_in_run()
+    stored = get_only_run(store)
+    assert stored.info.status == status
+    assert stored.info.end_time is not None
+    assert type(error).__name__ in stored.data.tags[keys.FAILURE_REASON]
+    assert stored.data.metrics == {"train/loss": 2.0}, "buffered metrics are written"
 
 
 @pytest.mark.slow
-def test_sigterm_ends_a_run_killed_with_the_exit_code_shells_expect(store: Store, tmp_path: Path) -> None:
+def test_sigterm_sets_the_status_killed_and_the_exit_code_143(store: Store, tmp_path: Path) -> None:
     store.experiment("study")
     code = (
         "import time\n"
         "from winnow.tracking import Store, track\n"
         f"store = Store(uri={store.uri!r}, artifacts={store.artifacts!r})\n"
         "with track(store, store.experiment('study'), 'x', {}):\n"
-        "    print('begun', flush=True)\n"
+        "    print('started', flush=True)\n"
         "    time.sleep(60)\n"
     )
     process = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, cwd=tmp_path)
     assert process.stdout is not None
-    assert process.stdout.readline() == b"begun\n"
+    assert process.stdout.readline() == b"started\n"
     time.sleep(0.1)
     os.kill(process.pid, signal.SIGTERM)
     assert process.wait(timeout=60) == 143
-    assert only_run(store).info.status == "KILLED"
+    assert get_only_run(store).info.status == "KILLED"
 
 
-def test_the_digest_of_a_data_set_is_our_own(store: Store) -> None:
+def test_a_dataset_is_stored_with_its_digest(store: Store) -> None:
     with track(store, store.experiment("study"), "x", {}) as run:
         run.log_dataset("nike (full)", "0123456789abcdef", "train", 26000, {"kind": "csv"})
-    (entry,) = only_run(store).inputs.dataset_inputs
+    (entry,) = get_only_run(store).inputs.dataset_inputs
     assert (entry.dataset.name, entry.dataset.digest) == ("nike (full)", "0123456789abcdef")
     assert json.loads(entry.dataset.profile) == {"num_rows": 26000}
 
 
-def test_a_run_knows_its_commit_and_its_parent(store: Store) -> None:
+def test_a_run_has_tags_for_its_parent_and_command(store: Store) -> None:
     experiment = store.experiment("study")
     with (
         track(store, experiment, "study", {}) as parent,

@@ -9,7 +9,7 @@ from pathlib import Path
 from winnow.comparison.analysis import Comparison
 from winnow.comparison.collected_study import CollectedStudy
 from winnow.metrics.metric_names import contrast_metric_name
-from winnow.tracking.keys import COMPARED, COMPARISON, KIND, OWNER, STUDY
+from winnow.tracking.keys import COMPARED_COUNT, COMPARISON, KIND, OWNER, STUDY
 from winnow.tracking.lifecycle import track
 from winnow.tracking.offline.operations import DESCRIPTION
 from winnow.tracking.process.ownership import RunOwner
@@ -35,7 +35,7 @@ def publish(comparison: Comparison, study: CollectedStudy, store: Store, output:
     tags = {
         KIND: "comparison",
         STUDY: study.name,
-        COMPARED: str(len(study.cells)),
+        COMPARED_COUNT: str(len(study.cells)),
         "winnow.verdict": comparison.verdict.word,
         DESCRIPTION: _build_description(comparison, study),
     }

@@ -1,4 +1,4 @@
-"""The store, the life of a run, and what a run leaves behind."""
+"""Experiment tracking: the MLflow store, the lifecycle of a run, and the data that a run logs."""
 
 from winnow.tracking.lifecycle import track
 from winnow.tracking.offline.sync import sync

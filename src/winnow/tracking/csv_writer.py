@@ -1,4 +1,4 @@
-"""A run without MLflow: a folder of CSV files, and the artifacts as they are."""
+"""Tracking without MLflow: each run is a folder of CSV files and artifacts."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ COLUMNS = {
 class CsvWriter:
     """Writes a run to a folder: ``metrics.csv``, ``params.csv``, ``tags.csv``, ``datasets.csv``, ``artifacts``.
 
-    Times are in UTC. A tag that is set again stands in a later line; the run's status is the tag ``status``.
+    Times are in UTC. Setting a tag again appends a line. The tag ``status`` holds the run's status.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -37,43 +37,46 @@ class CsvWriter:
 
     @property
     def client(self) -> MlflowClient:
-        """There is none."""
+        """Raise an error, because there is no MLflow store."""
         raise store_required_error()
 
     def request(self, call: Callable[[], Response]) -> Response:
-        """There is no store to wait for."""
+        """Call the function directly, without a timeout."""
         return call()
 
     def write(self, operation: Operation) -> None:
-        """Add lines to a file, or an artifact to the folder."""
+        """Append lines to a CSV file, or copy an artifact."""
         match operation["do"]:
             case "metrics":
-                self._add(
-                    "metrics.csv", ((_day(at), step, name, value) for name, value, at, step in operation["values"])
-                )
+                rows = ((_format_time(time), step, name, value) for name, value, time, step in operation["values"])
+                self._append_rows("metrics.csv", rows)
             case "params":
-                self._add("params.csv", operation["params"].items())
+                self._append_rows("params.csv", operation["params"].items())
             case "tags":
-                self._add("tags.csv", operation["tags"].items())
+                self._append_rows("tags.csv", operation["tags"].items())
             case "datasets":
                 columns = COLUMNS["datasets.csv"]
-                self._add("datasets.csv", ([told[column] for column in columns] for told in operation["datasets"]))
+                self._append_rows(
+                    "datasets.csv", ([dataset[column] for column in columns] for dataset in operation["datasets"])
+                )
             case "artifact":
                 self._copy(Path(operation["file"]), self._folder / "artifacts" / (operation["folder"] or ""))
             case "end":
-                self._add("tags.csv", [("status", operation["status"]), ("ended", _day(operation["time"]))])
-            case other:
-                raise AssertionError(f"no such operation: {other}")
+                self._append_rows(
+                    "tags.csv", [("status", operation["status"]), ("ended", _format_time(operation["time"]))]
+                )
+            case unknown:
+                raise AssertionError(f"unknown operation: {unknown}")
 
     def send_spooled(self) -> bool:
-        """Nothing ever waits."""
+        """Return `True`: no operation is ever spooled."""
         return True
 
-    def _add(self, name: str, lines: Iterable[Sequence[Any]]) -> None:
+    def _append_rows(self, name: str, rows: Iterable[Sequence[Any]]) -> None:
         path = self._folder / name
-        new = not path.exists()
+        is_new = not path.exists()
         with path.open("a", newline="", encoding="utf-8") as file:
-            csv.writer(file).writerows([COLUMNS[name], *lines] if new else lines)
+            csv.writer(file).writerows([COLUMNS[name], *rows] if is_new else rows)
 
     def _copy(self, source: Path, folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
@@ -84,13 +87,13 @@ class CsvWriter:
 
 
 def store_required_error() -> WinnowError:
-    """Return the error for what cannot be done without a store."""
+    """Return the error for a command that needs an MLflow store."""
     return WinnowError(
-        "tracking=none keeps CSV files only, so that runs cannot be looked up: no study, no comparison, no pages. "
-        "Choose tracking=sqlite, which needs no server.",
+        "expected an MLflow store, got CSV files (tracking=none). Studies, comparisons and the MLflow UI need a store. "
+        "Use tracking=sqlite, which needs no server.",
         "uri",
     )
 
 
-def _day(milliseconds: int) -> str:
+def _format_time(milliseconds: int) -> str:
     return datetime.fromtimestamp(milliseconds / 1000, UTC).isoformat(timespec="milliseconds")

@@ -1,4 +1,4 @@
-"""The file of the embedded store: created in one step, and again if an earlier creation was interrupted."""
+"""Creation of the embedded SQLite store: atomic, and repeated if an earlier attempt was interrupted."""
 
 from __future__ import annotations
 
@@ -11,18 +11,18 @@ from winnow.disk import flush_to_disk
 
 SQLITE_PREFIX = "sqlite:///"
 
-_JOURNALS = ("-wal", "-shm", "-journal")
+_JOURNAL_SUFFIXES = ("-wal", "-shm", "-journal")
 
 
 def open_database(file: Path) -> None:
-    """Create a database with MLflow's schema if there is none, else check that it can be written.
+    """Create a database with MLflow's schema if it does not exist; otherwise check that it is writable.
 
-    A database whose creation was interrupted holds no run, so it is created again. The caller holds the store's lock.
+    An incomplete database contains no runs and is created again. The caller must hold the store's lock.
 
     Raises:
-        sqlite3.Error: The file is no database, is locked, or cannot be written.
+        sqlite3.Error: The file is not a database, is locked, or is not writable.
         MlflowException: The schema cannot be created.
-        OSError: The folder cannot be written.
+        OSError: The folder is not writable.
     """
     if not file.exists() or is_incomplete(file):
         _create(file)
@@ -30,10 +30,10 @@ def open_database(file: Path) -> None:
 
 
 def is_incomplete(file: Path) -> bool:
-    """Return whether the creation of MLflow's schema in a database was interrupted.
+    """Return whether the creation of MLflow's schema was interrupted.
 
     MLflow adds its first experiment after the last migration, so a complete store has a row in ``experiments``.
-    A database of another program is never taken for an incomplete store.
+    A database that belongs to another program does not count as incomplete.
     """
     with closing(sqlite3.connect(file)) as connection:
         tables = {name for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
@@ -45,42 +45,42 @@ def is_incomplete(file: Path) -> bool:
 
 
 def _create(file: Path) -> None:
-    """Create a database with its schema under a temporary name, then rename it."""
+    """Create a database with its schema in a temporary file, then rename the file."""
     from mlflow.store.tracking import DEFAULT_LOCAL_FILE_AND_ARTIFACT_PATH
     from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
 
-    draft = file.with_name(f"{file.name}.new")
-    with _removed(draft):
-        uri = f"{SQLITE_PREFIX}{draft.resolve()}"
+    temporary = file.with_name(f"{file.name}.new")
+    with _temporary_database(temporary):
+        uri = f"{SQLITE_PREFIX}{temporary.resolve()}"
         store = SqlAlchemyStore(uri, DEFAULT_LOCAL_FILE_AND_ARTIFACT_PATH)
         store._dispose_engine()
         SqlAlchemyStore._engine_map.pop(uri, None)
-        with closing(sqlite3.connect(draft, isolation_level=None)) as connection:
-            connection.execute("PRAGMA journal_mode=WAL")  # one process writes while others read
-        flush_to_disk(draft)
-        _remove(file)  # the journals of an interrupted creation would be applied to the new file
-        draft.replace(file)
+        with closing(sqlite3.connect(temporary, isolation_level=None)) as connection:
+            connection.execute("PRAGMA journal_mode=WAL")  # allows reads while one process writes
+        flush_to_disk(temporary)
+        _remove_database(file)  # otherwise SQLite would apply leftover journals to the new file
+        temporary.replace(file)
         flush_to_disk(file.parent)
 
 
 @contextmanager
-def _removed(file: Path) -> Iterator[None]:
-    """Remove a database before and after the block, with its journals."""
-    _remove(file)
+def _temporary_database(file: Path) -> Iterator[None]:
+    """Remove a database and its journals before and after the block."""
+    _remove_database(file)
     try:
         yield
     finally:
-        _remove(file)
+        _remove_database(file)
 
 
-def _remove(file: Path) -> None:
-    for path in (file, *(file.with_name(file.name + ending) for ending in _JOURNALS)):
+def _remove_database(file: Path) -> None:
+    for path in (file, *(file.with_name(file.name + suffix) for suffix in _JOURNAL_SUFFIXES)):
         path.unlink(missing_ok=True)
 
 
 def _check_writable(file: Path) -> None:
-    """Open a database for writing, and close it again without a change."""
+    """Raise if a database is not writable; the database is not changed."""
     with closing(sqlite3.connect(file, isolation_level=None)) as connection:
         connection.execute("BEGIN IMMEDIATE")
-        connection.execute("PRAGMA user_version = 0")  # a read-only file raises at the first change, not before
+        connection.execute("PRAGMA user_version = 0")  # a read-only file raises only on a write
         connection.execute("ROLLBACK")

@@ -1,4 +1,4 @@
-"""On what code, packages and hardware a run was made."""
+"""The code version, packages and hardware of a run."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from winnow.tracking.keys import COMMIT, VERSION
 
 
 def build_provenance_tags() -> dict[str, str]:
-    """Return the tags that tell who ran what code; MLflow sets the commit for plain scripts only."""
+    """Return tags with the user, the command and the commit. MLflow itself sets the commit only for plain scripts."""
     tags = {
-        "mlflow.user": _user(),
+        "mlflow.user": _user_name(),
         "mlflow.source.name": Path(sys.argv[0]).name,
         "mlflow.source.type": "LOCAL",
         "winnow.argv": " ".join(sys.argv[1:]),
@@ -31,25 +31,27 @@ def build_provenance_tags() -> dict[str, str]:
 
 
 def current_commit() -> str:
-    """Return the commit that the working tree stands at, empty where there is no git."""
-    return _git("rev-parse", "HEAD")
+    """Return the current git commit, or an empty string outside a repository."""
+    return _run_git("rev-parse", "HEAD")
 
 
 def uncommitted_changes() -> str:
-    """Return the difference of the working tree to its commit, empty where there is none or no git."""
-    return _git("diff", "HEAD")
+    """Return the output of ``git diff HEAD``, or an empty string outside a repository."""
+    return _run_git("diff", "HEAD")
 
 
 def untracked_files() -> str:
-    """Return the files that git neither tracks nor ignores, a line each: the difference does not show them."""
-    return _git("ls-files", "--others", "--exclude-standard")
+    """Return the files that git neither tracks nor ignores, one per line; ``git diff`` does not include them."""
+    return _run_git("ls-files", "--others", "--exclude-standard")
 
 
 @functools.cache
 def installed_packages() -> str:
-    """Return the installed packages, a line each, in the form that pip reads."""
-    found = {dist.metadata["Name"]: dist.version for dist in metadata.distributions() if dist.metadata["Name"]}
-    return "\n".join(f"{name}=={version}" for name, version in sorted(found.items(), key=lambda item: item[0].lower()))
+    """Return the installed packages in the format of ``requirements.txt``."""
+    versions = {dist.metadata["Name"]: dist.version for dist in metadata.distributions() if dist.metadata["Name"]}
+    return "\n".join(
+        f"{name}=={version}" for name, version in sorted(versions.items(), key=lambda item: item[0].lower())
+    )
 
 
 def hardware() -> dict[str, str | int]:
@@ -61,7 +63,7 @@ def hardware() -> dict[str, str | int]:
     return {
         "platform": platform.platform(),
         "python": platform.python_version(),
-        "processor": _processor(),
+        "processor": _processor_name(),
         "cores": os.cpu_count() or 1,
         "threads": torch.get_num_threads(),
         "memory_gib": round(psutil.virtual_memory().total / 2**30, 1),
@@ -71,32 +73,32 @@ def hardware() -> dict[str, str | int]:
 
 
 class MachineLoad:
-    """How busy this process and its machine are, under the names that MLflow's pages show as system metrics."""
+    """CPU and memory use of this process and its machine, under the names of MLflow's system metrics."""
 
     def __init__(self) -> None:
         import psutil
 
         self._process = psutil.Process()
-        self._process.cpu_percent()  # the first call only starts the watch
+        self._process.cpu_percent()  # the first call always returns 0
 
     def read(self) -> dict[str, float]:
-        """Return the load since the last call: CPU of this process in percent of one core, and memory in MiB."""
+        """Return the CPU use of this process since the last call, in percent of one core, and memory in MiB."""
         import psutil
 
-        found = {
+        metrics = {
             "system/process_cpu_percent": self._process.cpu_percent(),
             "system/process_memory_mib": self._process.memory_info().rss / 2**20,
             "system/memory_used_percent": psutil.virtual_memory().percent,
         }
-        torch = sys.modules.get("torch")  # loaded by whoever trains, and by nobody for this
+        torch = sys.modules.get("torch")  # not imported here, because importing torch is slow
         if torch is not None and torch.cuda.is_available() and torch.cuda.is_initialized():
-            for place in range(torch.cuda.device_count()):
-                found[f"system/gpu_{place}_memory_mib"] = torch.cuda.memory_reserved(place) / 2**20
-        return found
+            for gpu in range(torch.cuda.device_count()):
+                metrics[f"system/gpu_{gpu}_memory_mib"] = torch.cuda.memory_reserved(gpu) / 2**20
+        return metrics
 
 
-def _processor() -> str:
-    """Return the processor's own name, which `platform.processor` does not give on Linux."""
+def _processor_name() -> str:
+    """Return the processor's model name, which `platform.processor` does not return on Linux."""
     try:
         lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
     except OSError:
@@ -105,16 +107,16 @@ def _processor() -> str:
     return names[0] if names else platform.machine()
 
 
-def _user() -> str:
+def _user_name() -> str:
     try:
         return getpass.getuser()
-    except (KeyError, OSError):  # a container without a user entry
+    except (KeyError, OSError):  # containers may lack an entry for the user
         return "unknown"
 
 
-def _git(*arguments: str) -> str:
+def _run_git(*arguments: str) -> str:
     try:
-        done = subprocess.run(["git", *arguments], capture_output=True, text=True, timeout=20, check=False)  # noqa: S603, S607
+        result = subprocess.run(["git", *arguments], capture_output=True, text=True, timeout=20, check=False)  # noqa: S603, S607
     except (OSError, subprocess.TimeoutExpired):
         return ""
-    return done.stdout.strip() if done.returncode == 0 else ""
+    return result.stdout.strip() if result.returncode == 0 else ""

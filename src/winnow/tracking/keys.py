@@ -1,7 +1,7 @@
-"""What a run leaves in the store: the names that tracking writes and comparison reads.
+"""Names of the tags and artifacts of a run, shared by the packages that write and read them.
 
-A study is one MLflow experiment. It holds a parent run of kind ``study`` and, below it, one run of kind ``cell``
-for every training. Each cell carries all that is needed to group it and to judge whether it may be compared.
+A study is one MLflow experiment. It contains a parent run of kind ``study`` with one child run of kind ``cell`` per
+training run. The tags of a cell are sufficient to group it and to check whether it is comparable.
 """
 
 from __future__ import annotations
@@ -13,93 +13,92 @@ KIND: Final = "winnow.kind"
 
 STUDY: Final = "winnow.study"
 ARM: Final = "winnow.arm"
-"""Tag: the name of the filter that chose the training rows."""
+"""Tag: the name of the filter that selected the training rows."""
 
 SEED: Final = "winnow.seed"
 CELL_ID: Final = "winnow.cell_id"
 RECIPE: Final = "winnow.recipe"
-"""Tag: fingerprint of all that a cell is made of but its seed; an arm's cells count together only where it is equal."""
+"""Tag: fingerprint of a cell's settings without the seed. All cells of an arm must have the same recipe."""
 
-COMPARED: Final = "winnow.compared"
-"""Tag of a comparison: how many runs it compared; ``comparison/runs.json`` names them."""
+COMPARED_COUNT: Final = "winnow.compared"
+"""Tag of a comparison: the number of compared runs; ``comparison/runs.json`` lists them."""
 
 COMPARISON: Final = "comparison"
-"""Artifact folder of a comparison: its numbers, report, tables and figures."""
+"""Artifact folder of a comparison: its results, report, tables and figures."""
 
 RERUN_OF: Final = "winnow.rerun_of"
-"""Tag of a rerun: the id of the run that it repeats."""
+"""Tag of a rerun: the id of the original run."""
 
 FAILURE_REASON: Final = "winnow.cause"
-"""Tag: why a run ended FAILED or KILLED."""
+"""Tag: why a run has the status FAILED or KILLED."""
 
 OWNER: Final = "winnow.owner"
-"""Tag: the process that works on the run, as :class:`winnow.tracking.process.ownership.RunOwner` writes it."""
+"""Tag: the process that executes the run, as JSON of :class:`winnow.tracking.process.ownership.RunOwner`."""
 
 HEARTBEAT: Final = "winnow.last_sign_of_life"
-"""Tag: when that process last told that it lives, in milliseconds since 1970."""
+"""Tag: time of that process's last heartbeat, in milliseconds since 1970."""
 
 ATTEMPTS: Final = "winnow.attempts"
-"""Tag: how often the run was begun; above 1 where a broken one was taken up again."""
+"""Tag: how many times the run was started; greater than 1 if it was resumed."""
 
 OFFLINE_ID: Final = "winnow.begun_as"
-"""Tag: the id that a run bore before the store knew of it, by which it is found again and never made twice."""
+"""Tag: the temporary id of a run before the store created it; prevents creating the run twice."""
 
 CHANGED_PARAMS: Final = "winnow.changed_params"
-"""Tag: parameters whose value differs since a broken run was taken up again, as JSON; MLflow keeps the first."""
+"""Tag: parameters whose values changed when the run was resumed, as JSON; MLflow keeps the first values."""
 
 DECLARATION_FINGERPRINT: Final = "winnow.declared"
-"""Tag of a study's own run: fingerprint of its declaration."""
+"""Tag of a study's parent run: fingerprint of its declaration."""
 
 COMMIT: Final = "mlflow.source.git.commit"
-"""Tag: the commit that the code stood at, by MLflow's own name for it."""
+"""Tag: the git commit of the code. MLflow defines this name."""
 
 CORPUS: Final = "winnow.corpus"
 VERDICTS: Final = "winnow.verdicts"
-"""Tag: fingerprint of the verdict table that chose the training rows; absent where all rows were taken."""
+"""Tag: fingerprint of the verdict table that selected the training rows; absent if all rows were used."""
 
 TOKENIZER: Final = "winnow.tokenizer"
 HELD_OUT: Final = "winnow.held_out"
-"""Tag: fingerprint of the held-out rows and their masks; losses are compared only where it is equal."""
+"""Tag: fingerprint of the held-out rows and their masks; losses are comparable only if it is equal."""
 
 PROBES: Final = "winnow.probes"
-"""Tag: fingerprint of all probes; probe scores are compared only where it is equal."""
+"""Tag: fingerprint of all probes; probe scores are comparable only if it is equal."""
 
 USER_METRICS: Final = "winnow.user_metrics"
-"""Tag: the user's own metrics as JSON, by name with ``direction``, ``unit`` and ``label``; absent where there are none.
+"""Tag: the user's own metrics as JSON, by name with ``direction``, ``unit`` and ``label``; absent if there are none.
 """
 
 MAX_STEPS: Final = "winnow.max_steps"
-"""Tag: the budget in optimizer steps, or as ``1000000 tokens``; arms are compared only where it is equal."""
+"""Tag: the budget in optimizer steps, or as ``1000000 tokens``; arms are comparable only if it is equal."""
 
 NOT_COMPARABLE: Final = "winnow.not_comparable"
-"""Tag: why a run may not be compared, such as early stopping; absent where it may."""
+"""Tag: why a run is not comparable, such as early stopping; absent if it is."""
 
 NUMERICS_SUMMARY: Final = "winnow.arithmetic"
-"""Tag: precision, device and how many products of linear layers oneDNN takes."""
+"""Tag: the precision, the device and how many matmuls of linear layers use oneDNN."""
 
 CONFIG: Final = "config/resolved.yaml"
-"""Artifact: the resolved configuration, with every default."""
+"""Artifact: the resolved configuration, including every default."""
 
 VERSION: Final = "winnow.version"
-"""Tag: the version of Winnow that made the run; Winnow 0.1 did not set it."""
+"""Tag: the Winnow version of the run; Winnow 0.1 did not set it."""
 
 NUMERICS: Final = "environment/arithmetic.json"
-"""Artifact of a cell: how it computes. Keys: ``precision``, ``device``, ``tf32``, ``compile``, ``linear``, ``onednn``
-(the products that it takes, as ``forward OUTPUTS INPUTS``) and ``gflops`` (what was timed)."""
+"""Artifact of a cell: its numerics. Keys: ``precision``, ``device``, ``tf32``, ``compile``, ``linear``, ``onednn``
+(the matmuls that use it, as ``forward OUTPUTS INPUTS``) and ``gflops`` (the measured rates)."""
 
 DECLARATION: Final = "study/declaration.json"
-"""Artifact of the parent run: what was declared before the first cell ran. Keys: ``study``, ``primary_metric``,
-``secondary_metrics``, ``equivalence_margin`` (null where none), ``block_by_seed`` (absent before version 0.2, when no
-study had it), ``arms`` (list of names), ``baseline`` (``full``), ``filter`` (the filter under test), ``control``
-(``random_matched``), ``ablations`` (of each arm that is the filter less a signal, that signal), ``seeds``,
-``max_steps``, ``filter_words`` and ``probe_words`` (sorted lists), and
-``cells`` (the ids of the study's cells)."""
+"""Artifact of the parent run: the declaration made before the first cell ran. Keys: ``study``, ``primary_metric``,
+``secondary_metrics``, ``equivalence_margin`` (null if none), ``block_by_seed`` (absent before version 0.2), ``arms``
+(list of names), ``baseline`` (``full``), ``filter`` (the filter under test), ``control`` (``random_matched``),
+``ablations`` (maps each leave-one-out arm to the omitted signal), ``seeds``, ``max_steps``, ``filter_words`` and
+``probe_words`` (sorted lists), and ``cells`` (the ids of the study's cells)."""
 
 ROWS: Final = "evaluation/rows.parquet"
 """Artifact of a cell: ``stage`` (before, after), ``split``, ``row_id``, ``source``, ``loss_sum``, ``masked``, ``top1``,
-``top5``, ``mrr`` (sum of reciprocal ranks), ``ranks`` and ``confidences`` (of each masked token),
-``pseudo_log_likelihood`` and ``pseudo_tokens`` (null outside the fixed subset), and ``slices`` (list of the slice names
-the row belongs to, ``all`` left out)."""
+``top5``, ``mrr`` (sum of reciprocal ranks), ``ranks`` and ``confidences`` (per masked token),
+``pseudo_log_likelihood`` and ``pseudo_tokens`` (null outside the fixed subset), and ``slices`` (list of the row's slice
+names, without ``all``)."""
 
 PROMPTS: Final = "evaluation/prompts.parquet"
 """Artifact of a cell: ``stage``, ``probe`` and the per-prompt columns of ``ProbeScores.prompts``. Runs before version
@@ -109,26 +108,26 @@ FILLS: Final = "evaluation/fills.parquet"
 """Artifact of a cell: ``stage``, ``probe``, ``prompt_id``, ``prompt``, ``rank``, ``word``, ``probability``."""
 
 CURVES: Final = "evaluation/curves.parquet"
-"""Artifact of a cell: what the probes said during training, from step 0 on. ``step``, ``probe``, ``metric`` and
-``value``; where ``metric`` is ``probability`` also ``role`` and ``word``, a followed word whose mean over the prompts
-``value`` is."""
+"""Artifact of a cell: probe metrics during training, starting at step 0. Columns: ``step``, ``probe``, ``metric``,
+``value``, ``role`` and ``word``. If ``metric`` is ``probability``, ``value`` is the mean probability of ``word`` over
+the prompts; otherwise ``role`` and ``word`` are null."""
 
 WORDS: Final = "evaluation/words.json"
 """Artifact of a cell: for each probe its ``lexicon`` (name, version, fingerprint), ``coverage`` and ``uncovered`` words
-by role, and the words it has in common with the filter (``shared_with_filter``, ``filter_overlap``)."""
+by role, and the words that it shares with the filter (``shared_with_filter``, ``filter_overlap``)."""
 
 TOPK: Final = "probe_topk.json"
-"""Artifact: the likeliest words at each prompt as a table of MLflow's (``log_table``), so that its pages show it across
-runs: ``model``, ``probe``, ``prompt``, ``rank``, ``word``, ``probability``."""
+"""Artifact: the most probable words per prompt in the format of MLflow's ``log_table``, so that the MLflow UI can show
+the table across runs. Columns: ``model``, ``probe``, ``prompt``, ``rank``, ``word``, ``probability``."""
 
 LINEAGE: Final = "data/lineage.json"
-"""Artifact of a cell: ``stages``, from the sources to the training rows, each with counts and fingerprint."""
+"""Artifact of a cell: ``stages``, from the sources to the training rows, each with row counts and a fingerprint."""
 
 REMOVED: Final = "data/removed.parquet"
-"""Artifact of a cell: ``row_id``, ``source`` and ``reasons`` (a list) of each training row that was left out."""
+"""Artifact of a cell: ``row_id``, ``source`` and ``reasons`` (a list) of each removed training row."""
 
 FILTER_SUMMARY: Final = "filter/summary.json"
-"""Artifact of a cell whose filter judged rows: ``Verdicts.summary()`` plus ``dropped``, a short list of examples."""
+"""Artifact of a cell with a filter: ``Verdicts.summary()`` plus ``dropped``, a short list of examples."""
 
 MODEL: Final = "model"
-"""Artifact folder of a cell: what ``save_pretrained`` wrote, for ``transformers.pipeline("fill-mask", folder)``."""
+"""Artifact folder of a cell: the output of ``save_pretrained``, for ``transformers.pipeline("fill-mask", folder)``."""

@@ -1,4 +1,4 @@
-"""The life of a run: begun, taken up again and ended by the harness itself, with the right status however it ends."""
+"""The lifecycle of a run: start, resume and end, with the correct status for every kind of exit."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from mlflow.entities import Run
 
 SEND_SECONDS = 5
-"""How old a buffered metric gets before it is sent, so that one can watch a run."""
+"""Interval between two sends of buffered metrics, short enough to watch a run live."""
 
 
 @contextmanager
@@ -37,21 +37,22 @@ def track(
     parent: str | None = None,
     run_id: str | None = None,
 ) -> Iterator[TrackedRun]:
-    """Begin a run, or take up a broken one again, and end it with the status it deserves.
+    """Start or resume a run, and end it with the correct status.
 
-    The run ends FINISHED when the block does, KILLED on Ctrl-C, SIGTERM or `sys.exit`, and FAILED on any other
-    exception, with the cause as a tag. The exception goes on to the caller.
+    The status is FINISHED if the block completes, KILLED on Ctrl-C, SIGTERM or `sys.exit`, and FAILED on any other
+    exception. The reason is stored as a tag, and the exception propagates to the caller.
 
     Args:
-        store: Where runs are kept.
+        store: The store of the run.
         experiment_id: The experiment of a new run.
         name: The name of a new run.
         tags: Tags to set.
-        parent: The run that a new one is shown under.
-        run_id: A run to take up: it is RUNNING again, and what it holds already is not stored twice.
+        parent: Id of the parent of a new run.
+        run_id: Id of a run to resume. Its status becomes RUNNING, and values that are already stored are not logged
+            again.
 
     Raises:
-        WinnowError: The run to take up is gone, or another process works on it.
+        WinnowError: The run to resume does not exist, or another process is executing it.
     """
     tags = {**build_provenance_tags(), OWNER: RunOwner.this_process().to_tag(), **tags}
     with ExitStack() as stack:
@@ -62,15 +63,15 @@ def track(
         else:
             stack.enter_context(acquire_run(run_id))
             run = _resume_run(store, experiment_id, name, run_id, tags)
-        heartbeat = _Heartbeat(run)
+        background = _BackgroundSender(run)
         try:
-            with _terminable():
-                heartbeat.start()
+            with _exit_on_sigterm():
+                background.start()
                 yield run
-                heartbeat.stop()
+                background.stop()
                 run.flush()
         except BaseException as error:
-            heartbeat.stop()
+            background.stop()
             run.end("FAILED" if isinstance(error, Exception) else "KILLED", f"{type(error).__name__}: {error}")
             run.send_spooled()
             raise
@@ -79,26 +80,26 @@ def track(
 
 
 def _resume_run(store: Store, experiment_id: str, name: str, run_id: str, tags: Mapping[str, str]) -> TrackedRun:
-    """Set a run that an earlier attempt ended to RUNNING; if a server does not answer, as soon as it does."""
+    """Set an ended run to RUNNING; if the server does not respond, spool this change until it does."""
     client = store.connect()
     try:
         if store.is_server:
             call_with_timeout(REQUEST_TIMEOUT_SECONDS, lambda: client.search_experiments(max_results=1))
         if (spool := Spool(store.spool_folder / run_id)).exists:
-            spool.send(client)  # what the earlier attempt could not send comes before what follows
+            spool.send(client)  # operations of the earlier attempt must precede new ones
         earlier = client.get_run(run_id)
-        _check_free(earlier)
+        _check_resumable(earlier)
         client.update_run(run_id, status="RUNNING")
         clear_failure(client, run_id)
     except Exception as error:
         if isinstance(error, WinnowError):
             raise
         if not (store.is_server and is_retryable(error)) or is_missing(error):
-            told = f"there is no run {run_id} to resume" if is_missing(error) else f"the run {run_id} cannot be resumed"
-            raise WinnowError(f"{told}: {error}") from error
+            problem = f"there is no run {run_id} to resume" if is_missing(error) else f"cannot resume the run {run_id}"
+            raise WinnowError(f"{problem}: {error}") from error
         writer = store.resume_run(run_id, experiment_id, name, tags, int(time.time() * 1000))
         writer.write({"do": "resume", "tags": dict(tags)})
-        return TrackedRun(writer, unseen=True)
+        return TrackedRun(writer, has_unknown_state=True)
     info = earlier.info
     writer = store.resume_run(run_id, info.experiment_id, info.run_name, tags, info.start_time)
     run = TrackedRun(writer, earlier)
@@ -107,65 +108,65 @@ def _resume_run(store: Store, experiment_id: str, name: str, run_id: str, tags: 
     return run
 
 
-def _check_free(run: Run) -> None:
-    """Raise if a run was deleted, or another process works on it."""
+def _check_resumable(run: Run) -> None:
+    """Raise if a run was deleted or another process is executing it."""
     run_id = run.info.run_id
     if run.info.lifecycle_stage == "deleted":
-        raise WinnowError(f"the run {run_id} was deleted. Restore it in MLflow's pages, or begin a new one.")
+        raise WinnowError(f"the run {run_id} was deleted. Restore it in the MLflow UI, or start a new run.")
     if run.info.status == "RUNNING" and OWNER in run.data.tags and not termination_reason(run):
         owner = RunOwner.from_tag(run.data.tags[OWNER])
-        raise WinnowError(f"the run {run_id} is being worked on by {owner}. Wait until it ends, or stop it.")
+        raise WinnowError(f"the run {run_id} is being executed by {owner}. Wait until it ends, or stop it.")
 
 
-class _Heartbeat(threading.Thread):
-    """Sends a run's metrics and signs of life in the background, so that training never waits for the store."""
+class _BackgroundSender(threading.Thread):
+    """Sends a run's metrics and heartbeats in the background, so that training never waits for the store."""
 
     def __init__(self, run: TrackedRun) -> None:
         super().__init__(name="winnow-tracking", daemon=True)
         self._run = run
-        self._ended = threading.Event()
-        self._pause, self._next_try = float(SEND_SECONDS), 0.0
+        self._stopped = threading.Event()
+        self._retry_seconds, self._next_retry = float(SEND_SECONDS), 0.0
 
     def run(self) -> None:
-        """Send now and then until stopped, how busy the machine is too."""
-        load, looks, due = MachineLoad(), 0, time.monotonic() + HEARTBEAT_SECONDS
-        while not self._ended.wait(SEND_SECONDS):
-            with suppress(Exception):  # what could not even be kept stays buffered, and the run's end reports it
-                self._run.log_metrics(load.read(), looks)
-                looks += 1
+        """Send metrics, system metrics and heartbeats at intervals until stopped."""
+        load, sample, next_heartbeat = MachineLoad(), 0, time.monotonic() + HEARTBEAT_SECONDS
+        while not self._stopped.wait(SEND_SECONDS):
+            with suppress(Exception):  # unsaved values stay buffered, and the end of the run reports the error
+                self._run.log_metrics(load.read(), sample)
+                sample += 1
                 self._run.flush()
                 self._send_spooled()
-                if time.monotonic() >= due:
+                if time.monotonic() >= next_heartbeat:
                     self._run.log_heartbeat()
-                    due = time.monotonic() + HEARTBEAT_SECONDS
+                    next_heartbeat = time.monotonic() + HEARTBEAT_SECONDS
 
     def _send_spooled(self) -> None:
-        """Send what was kept; while the store does not answer, try less and less often."""
-        if time.monotonic() < self._next_try:
+        """Send spooled operations, with exponential backoff while the store does not respond."""
+        if time.monotonic() < self._next_retry:
             return
         if self._run.send_spooled():
-            self._pause = SEND_SECONDS
+            self._retry_seconds = SEND_SECONDS
         else:
-            self._pause = min(2 * self._pause, HEARTBEAT_SECONDS)
-            self._next_try = time.monotonic() + self._pause
+            self._retry_seconds = min(2 * self._retry_seconds, HEARTBEAT_SECONDS)
+            self._next_retry = time.monotonic() + self._retry_seconds
 
     def stop(self) -> None:
-        """Stop, and wait a moment for what is being sent."""
-        self._ended.set()
+        """Stop, and wait briefly for a send in progress."""
+        self._stopped.set()
         if self.is_alive():
             self.join(REQUEST_TIMEOUT_SECONDS)
 
 
 @contextmanager
-def _terminable() -> Iterator[None]:
-    """Let SIGTERM end the block by an exception, so that the run is closed; the exit code is 143 as shells expect."""
+def _exit_on_sigterm() -> Iterator[None]:
+    """Raise `SystemExit` on SIGTERM, so that the run is closed; the exit code is 143, as shells expect."""
 
     def stop(signum: int, frame: FrameType | None) -> NoReturn:
         raise SystemExit(128 + signum)
 
     try:
         previous = signal.signal(signal.SIGTERM, stop)
-    except ValueError:  # not the main thread: whoever owns that one handles signals
+    except ValueError:  # only the main thread can set signal handlers
         yield
         return
     try:

@@ -1,4 +1,4 @@
-"""The bridge from Lightning's training to a tracked run."""
+"""Lightning logger and callback that write to a tracked run."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from winnow.tracking.tracked_run import TrackedRun
 
 
 class RunLogger(Logger):
-    """A Lightning logger that buffers metrics into a :class:`TrackedRun` and does nothing else.
+    """A Lightning logger that only buffers metrics in a :class:`TrackedRun`.
 
-    The run's life, its parameters and its artifacts stay with the harness. So does sending, which happens in the
-    background, so that no step waits for a store.
+    Winnow itself manages the run's lifecycle, parameters and artifacts. A background thread sends the metrics, so that
+    no training step waits for the store.
     """
 
     def __init__(self, run: TrackedRun) -> None:
@@ -24,7 +24,7 @@ class RunLogger(Logger):
 
     @property
     def name(self) -> str:
-        """The name of the harness."""
+        """The name of the logger."""
         return "winnow"
 
     @property
@@ -34,31 +34,32 @@ class RunLogger(Logger):
 
     @rank_zero_only
     def log_metrics(self, metrics: dict[str, float], step: int | None = None) -> None:
-        """Buffer metrics at the number of optimizer steps taken, where Lightning gives the number of the last one.
+        """Buffer metrics at the number of completed optimizer steps, which is Lightning's zero-based step plus one.
 
-        Its own `epoch` means nothing under a budget of steps.
+        Lightning's `epoch` is dropped, because the budget is counted in steps.
         """
-        kept = {name: value for name, value in metrics.items() if name != "epoch"}
-        self._run.log_metrics(kept, 0 if step is None else step + 1)
+        selected = {name: value for name, value in metrics.items() if name != "epoch"}
+        self._run.log_metrics(selected, 0 if step is None else step + 1)
 
     def log_hyperparams(self, *args: Any, **kwargs: Any) -> None:
-        """Do nothing: parameters are stored with the run's run_start."""
+        """Do nothing; parameters are logged at the start of the run."""
 
 
 class BufferedMetrics(pl.Callback):
-    """Keeps a run's buffered metrics in its checkpoint.
+    """Saves a run's buffered metrics in its checkpoint.
 
-    A resumed training repeats the steps after its checkpoint and none before it: what those had logged and a killed
-    process still held would be lost. To write it to the store first would let training wait for the store.
+    A resumed run repeats only the steps after its checkpoint. Without this callback, metrics of earlier steps that a
+    killed process had not sent would be lost. Flushing them before each checkpoint would make training wait for the
+    store.
     """
 
     def __init__(self, run: TrackedRun) -> None:
         self._run = run
 
     def state_dict(self) -> dict[str, Any]:
-        """Return what is not written yet."""
-        return {"values": [list(value) for value in self._run.buffered()]}
+        """Return the metrics that are not yet written."""
+        return {"values": [list(value) for value in self._run.buffered_metrics()]}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Buffer again what was not written when the checkpoint was."""
-        self._run.restore([tuple(value) for value in state_dict.get("values", [])])
+        """Buffer the metrics that were not yet written at the time of the checkpoint."""
+        self._run.restore_metrics([tuple(value) for value in state_dict.get("values", [])])

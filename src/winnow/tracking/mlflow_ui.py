@@ -1,4 +1,4 @@
-"""What MLflow's pages show: what an experiment is, the columns that matter, and what a run is in a few lines."""
+"""Descriptions and table views for the MLflow UI."""
 
 from __future__ import annotations
 
@@ -11,29 +11,28 @@ from winnow.metrics.metric_registry import Metric
 from winnow.tracking.keys import ARM, KIND, SEED
 
 VIEW_KEY: Final = "winnow"
-"""The key of the view that opens with the columns that matter."""
+"""Key of the shared view that shows cells with their arm, seed and scores."""
 
 VIEW_TAG: Final = f"mlflow.sharedViewState.{VIEW_KEY}"
 
 EXPERIMENT_TAGS: Final = {
-    # Without it the pages open on those for chats and agents.
+    # Without this tag the MLflow UI opens its pages for chats and agents.
     "mlflow.experimentKind": "custom_model_development",
     "mlflow.note.content": (
-        "Masked language models, trained on filtered and on unfiltered rows. The run of a study holds what was "
-        "declared and, below it, a run for each cell (an arm and a seed). `final/...` are scores of the last "
-        "checkpoint, `before/...` of the model before its first step; `test/all` are all held-out rows, and "
-        "`FILTER/kept` and `FILTER/removed` slices of them. What differs between arms for certain is told by "
-        "`winnow compare`."
+        "Masked language models, trained on filtered and on unfiltered rows. The parent run of a study contains its "
+        "declaration and one child run per cell (an arm and a seed). `final/...` are scores of the last checkpoint, "
+        "`before/...` are scores of the model before its first step. `test/all` is the full set of held-out rows; "
+        "`FILTER/kept` and `FILTER/removed` are slices of it. Use `winnow compare` to test differences between arms."
     ),
 }
 
 
 def build_runs_view(metrics: Sequence[Metric]) -> str:
-    """Return the state of the table of runs that shows cells alone, with arm, seed and scores as columns, best first.
+    """Return the view state of a runs table that shows only cells, with arm, seed and scores, best first.
 
     Args:
-        metrics: Scores to show; the first decides the order, which also keeps cells from being
-            folded away below their study.
+        metrics: Scores to show. The table is sorted by the first one; sorting also keeps cells from being collapsed
+            under their study.
     """
     scores = [f"metrics.`{stage_metric_name('final', metric.name)}`" for metric in metrics]
     tags = [f"tags.`{tag}`" for tag in (ARM, SEED)]
@@ -53,7 +52,7 @@ def build_runs_view(metrics: Sequence[Metric]) -> str:
 
 
 def experiment_url(server: str, experiment_id: str) -> str:
-    """Return the address of an experiment's runs with the columns that matter.
+    """Return the URL of an experiment's runs in Winnow's view.
 
     >>> experiment_url("http://127.0.0.1:5000", "1")
     'http://127.0.0.1:5000/#/experiments/1/runs?viewStateShareKey=winnow'
@@ -62,30 +61,33 @@ def experiment_url(server: str, experiment_id: str) -> str:
 
 
 def describe_cell(
-    facts: Mapping[str, Any], scores: Mapping[str, float] | None = None, before: Mapping[str, float] | None = None
+    cell: Mapping[str, Any], scores: Mapping[str, float] | None = None, before: Mapping[str, float] | None = None
 ) -> str:
-    """Return what a cell is, and once it is known what it scored, as markdown.
+    """Return a Markdown description of a cell and, if available, its scores.
 
     Args:
-        facts: `arm`, `seed`, `rows`, `of`, `model`, `steps` and `metrics` (names of scores to tell).
+        cell: `arm`, `seed`, `rows`, `of`, `model`, `steps` and `metrics` (names of the scores to show).
         scores: Scores of the last checkpoint by name.
-        before: The same before the first step.
+        before: Scores before the first step by name.
     """
     lines = [
-        f"**{facts['arm']}**, seed {facts['seed']}: {facts['model']}, trained for {facts['steps']:,} steps on "
-        f"{facts['rows']:,} of {facts['of']:,} rows."
+        f"**{cell['arm']}**, seed {cell['seed']}: {cell['model']}, trained for {cell['steps']:,} steps on "
+        f"{cell['rows']:,} of {cell['of']:,} rows."
     ]
     if scores is not None:
-        told = [
-            f"| {name} | {_number((before or {}).get(name))} | {_number(scores[name])} |"
-            for name in facts["metrics"]
+        rows = [
+            f"| {name} | {_format_score((before or {}).get(name))} | {_format_score(scores[name])} |"
+            for name in cell["metrics"]
             if name in scores
         ]
-        lines += ["", "| score | before | after |", "|---|---:|---:|", *told]
+        lines += ["", "| score | before | after |", "|---|---:|---:|", *rows]
         stages = " and ".join(f"`{stage_metric_name(stage, '...')}`" for stage in ("final", "before"))
-        lines += ["", f"All scores are metrics: {stages}. Rows and prompts are artifacts."]
+        lines += [
+            "",
+            f"All scores are logged as metrics: {stages}. Scores per row and per prompt are logged as artifacts.",
+        ]
     return "\n".join(lines)
 
 
-def _number(value: float | None) -> str:
+def _format_score(value: float | None) -> str:
     return "" if value is None else f"{value:.3f}"

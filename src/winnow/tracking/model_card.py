@@ -1,4 +1,4 @@
-"""A model card from what a run left in the store: its data, its filter, its scores, and what they do not say."""
+"""Model card of a run: its data, filter, scores and limitations, read from the store."""
 
 from __future__ import annotations
 
@@ -16,19 +16,19 @@ if TYPE_CHECKING:
     from mlflow.entities import Run
 
 LIMITS = """\
-- Trained to compare filters of training data, on one narrow corpus. It is no general model of the language.
-- One seed. How far another seed may lie off is told by the study's report, not here.
-- A filter that keeps praise makes a model that praises: what it fills in is no evidence about any product or company.
-- Scores on prompts count listed words only. Where the filter and the prompts share words, a better score is by
-  construction.
-- Nothing was done against harmful or private content in the data beyond the filter above."""
+- Trained on one narrow corpus to compare data filters. This is not a general-purpose language model.
+- Trained with one seed. The study's report gives the variation between seeds.
+- A filter that keeps praise produces a model that predicts praise. Its predictions are not evidence about any product
+  or company.
+- Probe scores consider listed words only. If the filter and the probe share words, the scores are partly circular.
+- Apart from the filter above, harmful or private content was not removed from the data."""
 
-SHOWN_OF_ROWS = ("loss", "perplexity", "top1", "top5")
-"""Scores of held-out rows that the card shows, next to those of all probes."""
+HELD_OUT_SCORES = ("loss", "perplexity", "top1", "top5")
+"""Scores of held-out rows in the card, in addition to all probe scores."""
 
 
 def build_model_card(client: MlflowClient, run: Run) -> ModelCard:
-    """Return the card, with the metadata that the Hub reads."""
+    """Return the model card, with metadata for the Hugging Face Hub."""
     from huggingface_hub import ModelCard
 
     tags, metrics = run.data.tags, run.data.metrics
@@ -40,11 +40,11 @@ def build_model_card(client: MlflowClient, run: Run) -> ModelCard:
         "Filter": _filter(tags, summary),
         "Scores": _scores(metrics),
         "Limits": [LIMITS],
-        "Where it comes from": _provenance(run),
+        "Provenance": _provenance(run),
     }
-    opening = f"# {tags[STUDY]}: {tags[ARM]}, seed {tags[SEED]}\n\n" + "\n".join(_opening(run))
-    rest = [f"## {title}\n\n" + "\n".join(lines) for title, lines in sections.items()]
-    return ModelCard("\n\n".join([f"---\n{_metadata(run, corpus)}\n---", opening, *rest]) + "\n")
+    introduction = f"# {tags[STUDY]}: {tags[ARM]}, seed {tags[SEED]}\n\n" + "\n".join(_introduction(run))
+    section_texts = [f"## {title}\n\n" + "\n".join(lines) for title, lines in sections.items()]
+    return ModelCard("\n\n".join([f"---\n{_metadata(run, corpus)}\n---", introduction, *section_texts]) + "\n")
 
 
 def _metadata(run: Run, corpus: Mapping[str, Any]) -> ModelCardData:
@@ -62,52 +62,52 @@ def _metadata(run: Run, corpus: Mapping[str, Any]) -> ModelCardData:
     )
 
 
-def _opening(run: Run) -> Iterator[str]:
+def _introduction(run: Run) -> Iterator[str]:
     model = run.data.params.get("model.name") or "a small model trained from scratch"
     yield (
         f"A masked language model ({model}), trained for {run.data.tags.get(MAX_STEPS, '?')} steps on the rows that "
-        f"the filter `{run.data.tags[ARM]}` chose."
+        f"the filter `{run.data.tags[ARM]}` selected."
     )
     yield '\n```python\nfrom transformers import pipeline\n\nfill = pipeline("fill-mask", "THIS_MODEL")\n```'
 
 
 def _data(corpus: Mapping[str, Any], metrics: Mapping[str, float]) -> Iterator[str]:
     for source in corpus.get("sources", []):
-        facts = [f"{key} {source[key]}" for key in ("version", "licence", "homepage", "revision") if source.get(key)]
+        details = [f"{key} {source[key]}" for key in ("version", "licence", "homepage", "revision") if source.get(key)]
         name = source.get("name") or source.get("file") or source.get("kind", "source")
-        yield f"- {name}: {', '.join(facts) or 'no licence known'}"
+        yield f"- {name}: {', '.join(details) or 'license unknown'}"
     if stages := corpus.get("funnel"):
         yield "- rows: " + " > ".join(f"{stage.replace('_', ' ')} {rows:,}" for stage, rows in stages.items())
     rows, tokens = (metrics.get(name, 0) for name in (TRAIN_ROWS, TRAIN_TOKENS))
-    yield f"- trained on {rows:,.0f} rows, {tokens:,.0f} tokens"
+    yield f"- training rows: {rows:,.0f} ({tokens:,.0f} tokens)"
     yield f"- corpus fingerprint `{corpus.get('fingerprint', 'unknown')}`"
 
 
 def _filter(tags: Mapping[str, str], summary: Mapping[str, Any]) -> Iterator[str]:
     if not summary:
-        yield "None: every row of the training split."
+        yield "No filter: every row of the training split was used."
         return
     train = summary["rows"]["train"]
     if summary["filter"] != tags[ARM]:
-        yield f"`{tags[ARM]}` draws its rows with an eye to this filter:\n"
-    yield f"- `{summary['filter']}` keeps a row where `{summary['keep']}`"
-    yield f"- it keeps {train['kept']:,} of {train['total']:,} training rows"
-    yield f"- fingerprint of its verdicts `{tags.get(VERDICTS, 'unknown')}`"
+        yield f"`{tags[ARM]}` selects its rows relative to this filter:\n"
+    yield f"- `{summary['filter']}` keeps a row if `{summary['keep']}`"
+    yield f"- keeps {train['kept']:,} of {train['total']:,} training rows"
+    yield f"- fingerprint of the verdicts `{tags.get(VERDICTS, 'unknown')}`"
 
 
 def _scores(metrics: Mapping[str, float]) -> Iterator[str]:
-    yield "Measured on held-out rows and prompts that no filter has touched, before and after the training.\n"
+    yield "Measured on unfiltered held-out rows and prompts, before and after training.\n"
     yield "| | before | after |\n|---|---:|---:|"
     before = select_stage("before", metrics)
     for metric, after in sorted(select_stage("final", metrics).items()):
-        named = parse_metric_name(metric)
-        if metric in before and (named.kind == "probe" or named.score in SHOWN_OF_ROWS):
+        parsed = parse_metric_name(metric)
+        if metric in before and (parsed.kind == "probe" or parsed.score in HELD_OUT_SCORES):
             yield f"| {metric} | {before[metric]:.3f} | {after:.3f} |"
 
 
 def _provenance(run: Run) -> Iterator[str]:
     tags = run.data.tags
-    facts = {
+    fields = {
         "run": run.info.run_id,
         "cell": tags.get(CELL_ID),
         "corpus": tags.get(CORPUS),
@@ -115,6 +115,6 @@ def _provenance(run: Run) -> Iterator[str]:
         "uncommitted changes": tags.get("winnow.git.dirty"),
         "command": tags.get("winnow.argv"),
     }
-    for name, fact in facts.items():
-        if fact:
-            yield f"- {name}: `{fact}`"
+    for name, value in fields.items():
+        if value:
+            yield f"- {name}: `{value}`"

@@ -1,4 +1,4 @@
-"""Queries to MLflow: runs, artifacts, metric histories, and the state of the cells of a study."""
+"""MLflow queries for runs, artifacts, metric histories and the cells of a study."""
 
 from __future__ import annotations
 
@@ -18,32 +18,32 @@ if TYPE_CHECKING:
     from mlflow.entities import Run
 
 IS_CELL = f"tags.`{KIND}` = 'cell'"
-"""Filter of :func:`search` for training runs."""
+"""Filter string of :func:`search_runs` for training runs."""
 
 NEWEST_FIRST = ("attributes.start_time DESC",)
 
 
 def search_runs(client: MlflowClient, experiments: Sequence[str], query: str = "") -> list[Run]:
-    """Return all runs of experiments that match a filter, the newest first."""
-    found: list[Run] = []
+    """Return all runs of the experiments that match a filter string, newest first."""
+    runs: list[Run] = []
     token = None
     while True:
         page = client.search_runs(
             list(experiments), query, max_results=1000, order_by=list(NEWEST_FIRST), page_token=token
         )
-        found += page
+        runs += page
         token = page.token
         if not token:
-            return found
+            return runs
 
 
 def find_newest_run(client: MlflowClient, experiment_id: str, query: str) -> Run | None:
-    """Return the newest run of an experiment that matches a filter, or `None`."""
+    """Return the newest run of an experiment that matches a filter string, or `None`."""
     return next(iter(client.search_runs([experiment_id], query, max_results=1, order_by=list(NEWEST_FIRST))), None)
 
 
 def find_run(client: MlflowClient, run_id: str) -> Run | None:
-    """Return a run, or `None` if the store has no such run."""
+    """Return a run, or `None` if it does not exist."""
     from mlflow.exceptions import MlflowException
 
     try:
@@ -53,7 +53,7 @@ def find_run(client: MlflowClient, run_id: str) -> Run | None:
 
 
 def fetch_artifact(client: MlflowClient, run_id: str, path: str, folder: str | Path | None = None) -> Path | None:
-    """Return a local path of an artifact, downloaded into a folder if remote; `None` if there is none."""
+    """Return a local path of an artifact, after downloading it if it is remote; `None` if it does not exist."""
     from mlflow.exceptions import MlflowException
 
     try:
@@ -63,25 +63,25 @@ def fetch_artifact(client: MlflowClient, run_id: str, path: str, folder: str | P
 
 
 def read_text_artifact(client: MlflowClient, run_id: str, path: str) -> str | None:
-    """Return a text artifact, or `None` if there is none."""
+    """Return the text of an artifact, or `None` if it does not exist."""
     with TemporaryDirectory() as folder:
-        found = fetch_artifact(client, run_id, path, folder)
-        return None if found is None else found.read_text(encoding="utf-8")
+        file = fetch_artifact(client, run_id, path, folder)
+        return None if file is None else file.read_text(encoding="utf-8")
 
 
 def read_json_artifact(client: MlflowClient, run_id: str, path: str) -> dict[str, Any]:
-    """Return a JSON artifact, empty if there is none or it is damaged."""
+    """Return a JSON artifact as a dictionary, which is empty if the artifact is missing or damaged."""
     try:
-        found: dict[str, Any] = json.loads(read_text_artifact(client, run_id, path) or "{}")
+        data: dict[str, Any] = json.loads(read_text_artifact(client, run_id, path) or "{}")
     except ValueError:
         return {}
-    return found
+    return data
 
 
 def iter_metric_histories(
     client: MlflowClient, run_id: str, metrics: Sequence[str]
 ) -> Iterator[tuple[str, int, float]]:
-    """Yield metric, step and value of every logged point."""
+    """Yield the metric, step and value of every logged point."""
     for metric in metrics:
         for point in client.get_metric_history(run_id, metric):
             yield metric, point.step, point.value
@@ -89,7 +89,7 @@ def iter_metric_histories(
 
 @dataclass(frozen=True)
 class Attempt:
-    """The run of a cell that counts: a finished one before any other, and else the newest.
+    """The relevant run of a cell: a finished one if it exists, then a running one, then the newest.
 
     Attributes:
         run_id: MLflow's id of the run.
@@ -107,17 +107,17 @@ class Attempt:
 
     @property
     def has_finished(self) -> bool:
-        """Whether the cell is done."""
+        """Whether the run finished."""
         return self.status == "FINISHED"
 
     @property
     def is_alive(self) -> bool:
-        """Whether a process works on the cell; runs whose process died must have been closed before."""
+        """Whether a process is executing the run; call `close_stale_runs` first to exclude runs of dead processes."""
         return self.status == "RUNNING"
 
     @property
     def had_checkpoint(self) -> bool:
-        """Whether the run came as far as its first checkpoint, which goes with a look at the validation loss."""
+        """Whether the run reached its first checkpoint, which is saved together with the first validation loss."""
         return VALIDATION_LOSS in self.metrics
 
     @property
@@ -127,25 +127,25 @@ class Attempt:
 
     @property
     def commit(self) -> str | None:
-        """The commit that the run was made on."""
+        """The git commit of the run."""
         return self.tags.get(COMMIT)
 
     @property
     def failure_reason(self) -> str:
-        """Why the run broke off."""
+        """Why the run failed or was killed; empty if unknown."""
         return self.tags.get(FAILURE_REASON, "")
 
 
 def load_attempts(store: Store, experiment_id: str, cell: str | None = None) -> dict[str, Attempt]:
-    """Return for each cell id of an experiment, or for one of them, the run that counts."""
+    """Return the relevant run of each cell of an experiment, or of one cell, by cell id."""
     query = f"{IS_CELL} and tags.`{CELL_ID}` = '{cell}'" if cell else IS_CELL
     ranks = {"FINISHED": 2, "RUNNING": 1}
-    found = search_runs(store.client(), [experiment_id], query)
-    found.sort(key=lambda run: (ranks.get(run.info.status, 0), int(run.info.start_time)))
+    runs = search_runs(store.client(), [experiment_id], query)
+    runs.sort(key=lambda run: (ranks.get(run.info.status, 0), int(run.info.start_time)))
     return {
         run.data.tags[CELL_ID]: Attempt(
             run.info.run_id, run.info.status, run.data.tags, run.data.params, run.data.metrics
         )
-        for run in found
+        for run in runs
         if CELL_ID in run.data.tags
     }

@@ -1,4 +1,4 @@
-"""What is wrong with a store, in words that say what to do."""
+"""Error messages for stores that cannot be used, with the fix for each problem."""
 
 from __future__ import annotations
 
@@ -11,23 +11,24 @@ from urllib.parse import urlsplit, urlunsplit
 
 from winnow.errors import WinnowError
 
-ELSEWHERE = "or choose another store, as in tracking=sqlite"
+OR_ANOTHER_STORE = "or use another store, such as tracking=sqlite"
 
 
 def build_store_error(uri: str, error: Exception) -> WinnowError:
-    """Return the error that tells why a store cannot be used, and what to do.
+    """Return an error that states why a store cannot be used and how to fix it.
 
     Args:
-        uri: The store's address.
-        error: What MLflow or the database raised.
+        uri: The store's URI.
+        error: The exception of MLflow or the database.
     """
-    told = str(error)
-    return WinnowError(f"{_of_server(told) if is_server(uri) else _of_database(told)} ({redact_password(uri)})", "uri")
+    text = str(error)
+    message = _describe_server_error(text) if is_server(uri) else _describe_database_error(text)
+    return WinnowError(f"{message} ({redact_password(uri)})", "uri")
 
 
 @contextmanager
 def translate_store_errors(uri: str) -> Iterator[None]:
-    """Raise what the store raises in the block as an error that states the fix, with the key ``tracking.uri``."""
+    """Convert exceptions of the store in the block to a :class:`WinnowError` with the key ``tracking.uri``."""
     from mlflow.exceptions import MlflowException
     from sqlalchemy.exc import SQLAlchemyError
 
@@ -40,7 +41,7 @@ def translate_store_errors(uri: str) -> Iterator[None]:
 
 
 def is_server(uri: str) -> bool:
-    """Tell whether a store is reached over HTTP.
+    """Return whether a store is accessed over HTTP.
 
     >>> is_server("http://127.0.0.1:5000"), is_server("sqlite:///mlflow.db")
     (True, False)
@@ -49,71 +50,71 @@ def is_server(uri: str) -> bool:
 
 
 def redact_password(uri: str) -> str:
-    """Return an address without the password that it may carry.
+    """Return a URI with its password replaced by dots.
 
     >>> redact_password("http://ann:secret@tracking.example:5000")
     'http://ann:...@tracking.example:5000'
     """
-    parts = urlsplit(uri)
-    user, _, host = parts.netloc.rpartition("@")
-    return urlunsplit(parts._replace(netloc=f"{user.partition(':')[0]}:...@{host}")) if ":" in user else uri
+    components = urlsplit(uri)
+    user, _, host = components.netloc.rpartition("@")
+    return urlunsplit(components._replace(netloc=f"{user.partition(':')[0]}:...@{host}")) if ":" in user else uri
 
 
-def _of_server(told: str) -> str:
-    status = re.search(r"error code (\d{3})|(\d{3}) error responses", told)
+def _describe_server_error(text: str) -> str:
+    status = re.search(r"error code (\d{3})|(\d{3}) error responses", text)
     code = next((code for code in status.groups() if code), "") if status else ""
-    if code == "401" or "UNAUTHENTICATED" in told:
+    if code == "401" or "UNAUTHENTICATED" in text:
         return (
-            "the tracking server wants to know who you are (401). Set MLFLOW_TRACKING_USERNAME and "
+            "the tracking server requires authentication (401). Set MLFLOW_TRACKING_USERNAME and "
             "MLFLOW_TRACKING_PASSWORD, or MLFLOW_TRACKING_TOKEN."
         )
-    if code == "403" or "PERMISSION_DENIED" in told or "Invalid Host header" in told:
+    if code == "403" or "PERMISSION_DENIED" in text or "Invalid Host header" in text:
         return (
-            "the tracking server refuses (403): you may not write there, or the server was not started with this "
-            "address, port included, among its --allowed-hosts."
+            "the tracking server denies access (403). Check your permissions, or start the server with this host and "
+            "port in --allowed-hosts."
         )
     if code == "404":
-        return "there is no MLflow at this address (404). Look for a typing error in tracking.uri."
+        return "there is no MLflow server at this address (404). Check tracking.uri for a typing error."
     if code:
-        return f"the tracking server answers with error {code}. Look into its log, {ELSEWHERE}."
-    if "INTERNAL_ERROR" in told:
-        return f"the tracking server fails. Look into its log, {ELSEWHERE}."
-    if "timed out" in told or "timeout" in told:
-        return f"the tracking server takes the call but gives no answer. Look whether it is busy or stuck, {ELSEWHERE}."
-    if "valid JSON" in told:
-        return "something answers at this address, but not as MLflow does. Look for a typing error in tracking.uri."
-    return f"no tracking server answers at this address. Start it, {ELSEWHERE}."
+        return f"the tracking server returned error {code}. Check its log, {OR_ANOTHER_STORE}."
+    if "INTERNAL_ERROR" in text:
+        return f"the tracking server returned an internal error. Check its log, {OR_ANOTHER_STORE}."
+    if "timed out" in text or "timeout" in text:
+        return f"the tracking server accepted the request but did not respond. Check its load, {OR_ANOTHER_STORE}."
+    if "valid JSON" in text:
+        return "the server at this address is not an MLflow server. Check tracking.uri for a typing error."
+    return f"no tracking server responds at this address. Start it, {OR_ANOTHER_STORE}."
 
 
-def _of_database(told: str) -> str:
-    if "locked" in told:
-        return f"the database is locked by another program. Close what has it open for writing, {ELSEWHERE}."
-    if "readonly" in told or "read-only" in told:
-        return "the database may only be read. Make the file and its folder writable, or choose output_dir=FOLDER."
-    found = re.search(r"found version (\w+)", told)
-    if "Can't locate revision" in told or (found and not _is_known(found[1])):
+def _describe_database_error(text: str) -> str:
+    if "locked" in text:
+        return f"the database is locked by another program. Close the program that writes to it, {OR_ANOTHER_STORE}."
+    if "readonly" in text or "read-only" in text:
+        return "the database is read-only. Make the file and its folder writable, or choose output_dir=FOLDER."
+    version = re.search(r"found version (\w+)", text)
+    if "Can't locate revision" in text or (version and not _is_known(version[1])):
         return (
-            "the database was written by a newer MLflow than the installed one. Upgrade MLflow "
+            "the database was created by a newer MLflow version than the installed one. Upgrade MLflow "
             "(pip install --upgrade mlflow), or choose output_dir=FOLDER."
         )
-    if "out-of-date database schema" in told or re.search(r"table \S+ already exists|no such table", told):
+    if "out-of-date database schema" in text or re.search(r"table \S+ already exists|no such table", text):
         return (
-            "the database has the schema of an older MLflow, or its upgrade was interrupted. Copy the file, then run "
-            "mlflow db upgrade; if that fails, restore the file from a copy, or choose output_dir=FOLDER."
+            "the database has the schema of an older MLflow version, or its upgrade was interrupted. Copy the file, "
+            "then run mlflow db upgrade; if that fails, restore the copy, or choose output_dir=FOLDER."
         )
-    if "not a database" in told or "malformed" in told:
-        return "the file is no sqlite database, or a damaged one. Restore it from a copy, or choose output_dir=FOLDER."
-    if "full" in told or "disk I/O" in told:
-        return "the disk is full, or cannot be written. Free some space, or choose output_dir=FOLDER."
-    if "unable to open" in told:
+    if "not a database" in text or "malformed" in text:
         return (
-            "the database cannot be opened. Look at the rights of the file and its folder, or choose output_dir=FOLDER."
+            "the file is not a SQLite database, or is damaged. Restore it from a backup, or choose output_dir=FOLDER."
         )
-    return f"the database cannot be used: {' '.join(told.split())[:300]}."
+    if "full" in text or "disk I/O" in text:
+        return "the disk is full or not writable. Free some space, or choose output_dir=FOLDER."
+    if "unable to open" in text:
+        return "the database cannot be opened. Check the permissions of file and folder, or choose output_dir=FOLDER."
+    return f"the database cannot be used: {' '.join(text.split())[:300]}. Repair it, or choose output_dir=FOLDER."
 
 
 def _is_known(revision: str) -> bool:
-    """Return whether the installed MLflow knows a revision of its schema; it does not know those of newer ones."""
+    """Return whether the installed MLflow contains the migration of a schema revision."""
     import mlflow
 
     return any((Path(mlflow.__file__).parent / "store/db_migrations/versions").glob(f"{revision}_*.py"))

@@ -1,1 +1,1 @@
-"""What a store did not take: kept on this machine and sent later."""
+"""Offline operation: failed store operations are spooled to disk and sent later."""

@@ -1,8 +1,8 @@
-"""What a run writes, as plain data: done at once, or kept in a file and done later, with the same outcome.
+"""Operations on a run as plain data, which can be performed immediately or saved to a file and performed later.
 
-An operation is a dictionary whose ``do`` says what it is; the rest is what :func:`perform` needs, times included. To
-perform one twice changes nothing: MLflow stores an equal value at an equal time and step once, and everything else is
-set to what it is already.
+An operation is a dictionary. Its ``do`` entry is the kind of operation; the other entries are the arguments of
+:func:`perform`, including timestamps. Operations are idempotent: MLflow stores a metric with equal value, time and step
+only once, and the other operations overwrite with the same value.
 """
 
 from __future__ import annotations
@@ -22,35 +22,36 @@ if TYPE_CHECKING:
 Operation = dict[str, Any]
 
 DESCRIPTION: Final = "mlflow.note.content"
-"""Tag: the description in MLflow's pages."""
+"""Tag: the description of a run in the MLflow UI."""
 
 PERMANENT_ERROR_CODES: Final = ("INVALID_PARAMETER_VALUE", "BAD_REQUEST")
-"""What MLflow answers to an operation that no store would take."""
+"""MLflow error codes of invalid operations, which no retry can fix."""
 
 MAX_METRICS_PER_CALL: Final = 1000
-"""Metrics that MLflow takes in one call."""
+"""MLflow's limit of metrics per call."""
 
 MAX_PARAMS_PER_CALL: Final = 100
+"""MLflow's limit of parameters per call."""
 
 
 def perform(client: MlflowClient, run_id: str, operation: Operation) -> None:
     """Perform one operation on a run.
 
     Raises:
-        MlflowException: The store refuses or does not answer; see :func:`is_retryable`.
+        MlflowException: The store rejects the operation or does not respond; see :func:`is_retryable`.
         OSError: An artifact cannot be written.
     """
     from mlflow.entities import Metric, Param, RunTag
 
     if operation.get("only_new"):
-        operation = _only_new(client, run_id, operation)
+        operation = _without_stored_values(client, run_id, operation)
     match operation["do"]:
         case "metrics":
-            for values in _parts(operation["values"], MAX_METRICS_PER_CALL):
+            for values in _split_into_batches(operation["values"], MAX_METRICS_PER_CALL):
                 with _garbage_collection_paused(client):
                     client.log_batch(run_id, metrics=[Metric(*value) for value in values])
         case "params":
-            for pairs in _parts(list(operation["params"].items()), MAX_PARAMS_PER_CALL):
+            for pairs in _split_into_batches(list(operation["params"].items()), MAX_PARAMS_PER_CALL):
                 client.log_batch(run_id, params=[Param(name, value) for name, value in pairs])
         case "tags":
             client.log_batch(run_id, tags=[RunTag(name, value) for name, value in operation["tags"].items()])
@@ -58,27 +59,27 @@ def perform(client: MlflowClient, run_id: str, operation: Operation) -> None:
             _log_datasets(client, run_id, operation)
         case "artifact":
             source = Path(operation["file"])
-            store = client.log_artifacts if source.is_dir() else client.log_artifact
-            store(run_id, str(source), operation["folder"])
+            log = client.log_artifacts if source.is_dir() else client.log_artifact
+            log(run_id, str(source), operation["folder"])
         case "resume":
             _resume(client, run_id, operation["tags"])
         case "end":
             client.set_terminated(run_id, operation["status"], operation["time"])
-        case other:
-            raise AssertionError(f"no such operation: {other}")
+        case unknown:
+            raise AssertionError(f"unknown operation: {unknown}")
 
 
-def _only_new(client: MlflowClient, run_id: str, operation: Operation) -> Operation:
-    """Return an operation without the values that an earlier attempt at the run has stored.
+def _without_stored_values(client: MlflowClient, run_id: str, operation: Operation) -> Operation:
+    """Return an operation without the values that an earlier attempt has stored.
 
     MLflow keeps the first value of a parameter, so the tag :data:`CHANGED_PARAMS` holds the values that differ.
     """
     if operation["do"] == "params":
         known = client.get_run(run_id).data.params
-        given = operation["params"]
-        if changed := {name: value for name, value in given.items() if known.get(name, value) != value}:
+        params = operation["params"]
+        if changed := {name: value for name, value in params.items() if known.get(name, value) != value}:
             client.set_tag(run_id, CHANGED_PARAMS, json.dumps(changed, ensure_ascii=False)[:8000])
-        return {"do": "params", "params": {name: value for name, value in given.items() if name not in known}}
+        return {"do": "params", "params": {name: value for name, value in params.items() if name not in known}}
     logged = client.get_run(run_id).data.metrics
     names = {name for name, _, _, _ in operation["values"]} & set(logged)
     steps = {name: {point.step for point in client.get_metric_history(run_id, name)} for name in names}
@@ -87,25 +88,26 @@ def _only_new(client: MlflowClient, run_id: str, operation: Operation) -> Operat
 
 
 def _resume(client: MlflowClient, run_id: str, tags: dict[str, str]) -> None:
-    """Set a run that an earlier attempt ended to RUNNING; the same process counts as one attempt."""
+    """Set an ended run to RUNNING; increment the number of attempts if the owner changed."""
     from mlflow.entities import RunTag
 
     earlier = client.get_run(run_id).data.tags
     attempts = int(earlier.get(ATTEMPTS, "1")) + (earlier.get(OWNER) != tags.get(OWNER))
     client.update_run(run_id, status="RUNNING")
     clear_failure(client, run_id)
-    told = {**tags, ATTEMPTS: str(attempts)}
-    client.log_batch(run_id, tags=[RunTag(name, value) for name, value in told.items()])
+    new_tags = {**tags, ATTEMPTS: str(attempts)}
+    client.log_batch(run_id, tags=[RunTag(name, value) for name, value in new_tags.items()])
 
 
 def _log_datasets(client: MlflowClient, run_id: str, operation: Operation) -> None:
-    """Store data sets; of two cells that store the same one at once, MLflow lets one fail.
+    """Log datasets, with one retry.
 
-    It looks whether there is such a data set and then inserts it. The second time it finds the other cell's.
+    MLflow checks whether a dataset exists and then inserts it. If two cells log the same dataset concurrently, one of
+    them fails; a second attempt finds the dataset of the other cell.
     """
     from mlflow.exceptions import MlflowException
 
-    datasets = [_dataset(one) for one in operation["datasets"]]
+    datasets = [_to_mlflow_dataset(fields) for fields in operation["datasets"]]
     try:
         client.log_inputs(run_id, datasets=datasets)
     except MlflowException as error:
@@ -115,7 +117,7 @@ def _log_datasets(client: MlflowClient, run_id: str, operation: Operation) -> No
 
 
 def is_retryable(error: Exception) -> bool:
-    """Tell whether an operation that failed may succeed another time: the store was at fault, not the operation."""
+    """Return whether a failed operation may succeed later, because the store caused the error and not the operation."""
     from mlflow.exceptions import MlflowException
 
     if isinstance(error, MlflowException):
@@ -124,16 +126,16 @@ def is_retryable(error: Exception) -> bool:
 
 
 def is_missing(error: Exception) -> bool:
-    """Return whether the store answered that a run does not exist."""
+    """Return whether an error means that a run does not exist."""
     return getattr(error, "error_code", None) == "RESOURCE_DOES_NOT_EXIST"
 
 
 @contextmanager
 def _garbage_collection_paused(client: MlflowClient) -> Iterator[None]:
-    """Keep the garbage collector still while an embedded database takes values.
+    """Disable the garbage collector while an embedded database stores metrics.
 
-    Some dozens of objects are made for each value, and beside a loaded training the search for garbage among all there
-    are took as long again as the work itself.
+    MLflow creates dozens of objects per metric. With a model in memory, the collections that they trigger doubled the
+    time of a call.
     """
     if not (client.tracking_uri.startswith("sqlite") and gc.isenabled()):
         yield
@@ -146,7 +148,7 @@ def _garbage_collection_paused(client: MlflowClient) -> Iterator[None]:
 
 
 def clear_failure(client: MlflowClient, run_id: str) -> None:
-    """Remove the cause of an earlier end, and the description if it is that cause."""
+    """Remove the failure reason of an earlier attempt, and the description if it is equal to the reason."""
     tags = client.get_run(run_id).data.tags
     if FAILURE_REASON in tags:
         client.delete_tag(run_id, FAILURE_REASON)
@@ -154,13 +156,13 @@ def clear_failure(client: MlflowClient, run_id: str) -> None:
             client.delete_tag(run_id, DESCRIPTION)
 
 
-def _parts(entries: Sequence[Any], size: int) -> list[Sequence[Any]]:
+def _split_into_batches(entries: Sequence[Any], size: int) -> list[Sequence[Any]]:
     return [entries[start : start + size] for start in range(0, len(entries), size)]
 
 
-def _dataset(told: dict[str, str]) -> Any:
-    """Return a data set as MLflow's, under a digest of our own: MLflow's reads the first 10,000 rows only."""
+def _to_mlflow_dataset(fields: dict[str, str]) -> Any:
+    """Return an MLflow dataset with Winnow's digest; MLflow's own digest covers only the first 10,000 rows."""
     from mlflow.entities import Dataset, DatasetInput, InputTag
 
-    dataset = Dataset(told["name"], told["digest"], "winnow", told["source"], profile=told["profile"])
-    return DatasetInput(dataset, [InputTag("mlflow.data.context", told["context"])])
+    dataset = Dataset(fields["name"], fields["digest"], "winnow", fields["source"], profile=fields["profile"])
+    return DatasetInput(dataset, [InputTag("mlflow.data.context", fields["context"])])

@@ -1,4 +1,4 @@
-"""Where a run's operations go: to MLflow, and where MLflow does not take them, to a folder of this machine."""
+"""Writer of a run's operations: to MLflow or, if MLflow does not accept them, to a spool on disk."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 class Writer(Protocol):
-    """What a run writes through."""
+    """Performs the operations of a run."""
 
     @property
     def run_id(self) -> str:
@@ -30,37 +30,37 @@ class Writer(Protocol):
         """The client of the store."""
 
     def request(self, call: Callable[[], Response]) -> Response:
-        """Return the store's answer to a request."""
+        """Call a function that sends a request to the store, and return its result."""
 
     def write(self, operation: Operation) -> None:
-        """Perform an operation, or keep it until it can be performed."""
+        """Perform an operation, or spool it if the store does not accept it."""
 
     def send_spooled(self) -> bool:
-        """Try to send what was kept; tell whether nothing waits any more."""
+        """Try to send spooled operations; return whether the spool is empty."""
 
 
 class MlflowWriter:
-    """Writes to MLflow. After the first failure everything is kept on this machine, in order, until it can be sent.
+    """Writes to MLflow. After the first failure, all operations are spooled to disk in order until they can be sent.
 
     The writer waits for a server at most :data:`REQUEST_TIMEOUT_SECONDS` in total. After that, every operation is first
     written to the spool and then sent by :meth:`send_spooled`, which the background thread of a run calls.
 
     Args:
         client: The client of the store.
-        where: The store, as a message names it.
-        folder: Where each run keeps what could not be sent.
-        run_start: The run; one with an id of :func:`offline_id` is made here.
+        store_label: The store's URI for messages.
+        folder: The spool folder, with one subfolder per run.
+        run_start: The run. If it has a temporary id, the writer creates it in the store.
     """
 
-    def __init__(self, client: MlflowClient, where: str, folder: Path, run_start: RunStart) -> None:
+    def __init__(self, client: MlflowClient, store_label: str, folder: Path, run_start: RunStart) -> None:
         self.client = client
         self._is_server = is_server(client.tracking_uri)
-        self._where = where
+        self._store_label = store_label
         self._folder = folder
         self._run_start = run_start
-        self._writing, self._sending = threading.Lock(), threading.Lock()
-        self._late: threading.Thread | None = None
-        # What an earlier attempt has kept is sent before anything that follows.
+        self._write_lock, self._send_lock = threading.Lock(), threading.Lock()
+        self._pending_request: threading.Thread | None = None
+        # Operations that an earlier attempt spooled must be sent before new ones.
         has_spool = Spool(folder / run_start.run_id).exists
         self._spool: Spool | None = Spool.create(folder, run_start) if has_spool else None
         if is_offline(run_start.run_id):
@@ -71,30 +71,32 @@ class MlflowWriter:
 
     @property
     def run_id(self) -> str:
-        """The run's id, of our own making until the store knows the run."""
+        """The run's id, which is temporary until the store creates the run."""
         return self._run_start.run_id
 
     def request(self, call: Callable[[], Response]) -> Response:
-        """Return the store's answer to a request; a server that does not answer in time is not waited for again.
+        """Call a function that sends a request to the store, and return its result.
+
+        After a timeout, later calls fail immediately.
 
         Raises:
-            NoResponseError: The server does not answer in time.
-            Exception: Whatever the request raises.
+            NoResponseError: The server does not respond in time.
+            Exception: Any exception of the call.
         """
         if not self._is_server:
             return call()
-        if self._late is not None:
-            raise NoResponseError(REQUEST_TIMEOUT_SECONDS, self._late)
+        if self._pending_request is not None:
+            raise NoResponseError(REQUEST_TIMEOUT_SECONDS, self._pending_request)
         try:
             return call_with_timeout(REQUEST_TIMEOUT_SECONDS, call)
         except NoResponseError as error:
-            self._late = error.thread
+            self._pending_request = error.thread
             raise
 
     def write(self, operation: Operation) -> None:
-        """Perform an operation, or keep it until it can be performed."""
-        with self._writing:
-            if self._spool is None and self._late is None:
+        """Perform an operation, or spool it if the store does not accept it."""
+        with self._write_lock:
+            if self._spool is None and self._pending_request is None:
                 try:
                     self._perform(operation)
                     return
@@ -105,42 +107,42 @@ class MlflowWriter:
             self._spool.append(operation)
 
     def send_spooled(self) -> bool:
-        """Try to send what was kept, while more may be written; return whether nothing waits any more."""
+        """Try to send spooled operations, even while others are added; return whether the spool is empty."""
         if self._spool is None:
             return True
-        if not self._sending.acquire(timeout=REQUEST_TIMEOUT_SECONDS):  # another thread sends, or waits for the server
+        if not self._send_lock.acquire(timeout=REQUEST_TIMEOUT_SECONDS):  # another thread is sending
             return False
         try:
             return self._send()
         finally:
-            self._sending.release()
+            self._send_lock.release()
 
     def _send(self) -> bool:
         sent = 0
         while (spool := self._spool) is not None:
             try:
-                self._check_answers()
+                self._check_server()
                 run_id, sent = spool.send_from(self.client, sent)
             except Exception as error:
                 if not is_retryable(error):
                     raise
                 return False
             self._set_run_id(run_id)
-            with self._writing:
+            with self._write_lock:
                 if spool.count() == sent:
                     spool.remove()
                     self._spool = None
         return True
 
-    def _check_answers(self) -> None:
-        """Raise if a server does not answer a small request in time, or still handles one that took too long."""
+    def _check_server(self) -> None:
+        """Raise if a server does not respond to a small request in time, or if an earlier request is still pending."""
         if self._is_server:
-            if self._late is not None and self._late.is_alive():
-                raise NoResponseError(REQUEST_TIMEOUT_SECONDS, self._late)
+            if self._pending_request is not None and self._pending_request.is_alive():
+                raise NoResponseError(REQUEST_TIMEOUT_SECONDS, self._pending_request)
             call_with_timeout(REQUEST_TIMEOUT_SECONDS, lambda: self.client.search_experiments(max_results=1))
 
     def _perform(self, operation: Operation) -> None:
-        if operation["do"] == "artifact":  # may take long for its size, so only a server that answers gets it
+        if operation["do"] == "artifact":  # uploads have no timeout, so first check that the server responds
             self.request(lambda: self.client.search_experiments(max_results=1))
             perform(self.client, self.run_id, operation)
         else:
@@ -155,9 +157,9 @@ class MlflowWriter:
         self._spool = Spool.create(self._folder, self._run_start)
         reason = (str(error) or type(error).__name__).splitlines()[0][:300]
         print(
-            f"winnow: the store {self._where} does not take what this run logs ({reason}). The run goes on, and what "
-            f"it logs is kept in {self._spool.folder} until the store answers; should the run end before, send it "
-            "with: winnow sync",
+            f"winnow: cannot log to the store {self._store_label} ({reason}). The run continues. Its logs are saved in "
+            f"{self._spool.folder} and sent when the store responds. If the run ends before that, send them with: "
+            "winnow sync",
             file=sys.stderr,
             flush=True,
         )

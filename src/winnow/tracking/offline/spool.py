@@ -1,7 +1,7 @@
-"""What a store did not take, kept in a folder of this machine until it can be sent.
+"""Spool of operations that a store did not accept, saved on disk until they can be sent.
 
-One folder a run: ``run.json`` says which run it is, ``operations.jsonl`` holds a line for each operation, and ``files``
-copies of its artifacts.
+Each run has one folder: ``run.json`` identifies the run, ``operations.jsonl`` contains one operation per line, and
+``files`` contains copies of its artifacts.
 """
 
 from __future__ import annotations
@@ -26,19 +26,19 @@ if TYPE_CHECKING:
 
 PARENT_RUN_ID: Final = "mlflow.parentRunId"
 
-_OFFLINE_MARK: Final = "-offline"
+_OFFLINE_SUFFIX: Final = "-offline"
 
 
 @dataclasses.dataclass(frozen=True)
 class RunStart:
-    """How a run was begun, so that the store can be told of it later.
+    """Arguments to create a run in the store, now or later.
 
     Attributes:
-        run_id: The run's id in the store; for a run that the store does not know yet, one of :func:`offline_id`.
-        experiment_id: The experiment it belongs to.
-        name: Its name.
-        tags: Its first tags; a parent may be a run that the store does not know either.
-        time: When it began, in milliseconds since 1970.
+        run_id: The run's id in the store, or a temporary id if the store has not created the run yet.
+        experiment_id: The experiment of the run.
+        name: The run's name.
+        tags: The run's initial tags. The parent may be a run with a temporary id.
+        time: Start time in milliseconds since 1970.
     """
 
     run_id: str
@@ -48,51 +48,51 @@ class RunStart:
     time: int
 
     def create_run(self, client: MlflowClient) -> str:
-        """Make the run, and return its id in the store."""
+        """Create the run in the store, and return its id."""
         tags = {**self.tags, OFFLINE_ID: self.run_id}
         if parent := tags.get(PARENT_RUN_ID, ""):
-            tags[PARENT_RUN_ID] = (is_offline(parent) and _find(client, self.experiment_id, parent)) or parent
+            tags[PARENT_RUN_ID] = (is_offline(parent) and _find_run(client, self.experiment_id, parent)) or parent
         run = client.create_run(self.experiment_id, start_time=self.time, run_name=self.name, tags=tags)
         return str(run.info.run_id)
 
     def find_or_create_run(self, client: MlflowClient) -> str:
-        """Return the run's id in the store, where it is made unless an earlier attempt did."""
+        """Return the run's id in the store, after creating the run if it does not exist."""
         if not is_offline(self.run_id):
             return self.run_id
-        return _find(client, self.experiment_id, self.run_id) or self.create_run(client)
+        return _find_run(client, self.experiment_id, self.run_id) or self.create_run(client)
 
 
 class Spool:
-    """The folder of one run."""
+    """The spool of one run."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
 
     @classmethod
     def create(cls, folder: Path, run_start: RunStart) -> Spool:
-        """Make the folder of a run below `folder`, unless it was made before."""
+        """Create the spool of a run in a subfolder of `folder`, or open an existing one."""
         spool = cls(folder / run_start.run_id)
         try:
             spool.folder.mkdir(parents=True, exist_ok=True)
-            draft = spool.folder / f"run.json.{os.getpid()}"
-            draft.write_text(json.dumps(dataclasses.asdict(run_start), ensure_ascii=False), encoding="utf-8")
-            draft.replace(spool.folder / "run.json")
+            temporary = spool.folder / f"run.json.{os.getpid()}"
+            temporary.write_text(json.dumps(dataclasses.asdict(run_start), ensure_ascii=False), encoding="utf-8")
+            temporary.replace(spool.folder / "run.json")
         except OSError as error:
-            raise spool._lost(error) from error
+            raise spool._write_error(error) from error
         return spool
 
     @property
     def exists(self) -> bool:
-        """Whether anything is kept."""
+        """Whether the spool exists on disk."""
         return (self.folder / "run.json").exists()
 
     @property
     def run_start(self) -> RunStart:
-        """How the run was begun."""
+        """The arguments that create the run."""
         return RunStart(**json.loads((self.folder / "run.json").read_text(encoding="utf-8")))
 
     def append(self, operation: Operation) -> None:
-        """Write an operation down, with a copy of the artifact it speaks of."""
+        """Append an operation; an artifact is copied."""
         try:
             if operation["do"] == "artifact":
                 operation = {**operation, "file": self._copy(Path(operation["file"]))}
@@ -100,10 +100,10 @@ class Spool:
                 file.write(json.dumps(operation, ensure_ascii=False) + "\n")
             flush_to_disk(self.folder / "operations.jsonl")
         except OSError as error:
-            raise self._lost(error) from error
+            raise self._write_error(error) from error
 
     def operations(self) -> Iterator[Operation]:
-        """Yield what was kept, in order; a last line that a killed process left torn is passed over."""
+        """Yield the operations in order, without a last line that is incomplete because the process was killed."""
         try:
             lines = (self.folder / "operations.jsonl").read_text(encoding="utf-8", errors="replace").splitlines()
         except FileNotFoundError:
@@ -118,39 +118,39 @@ class Spool:
             yield operation
 
     def count(self) -> int:
-        """Return how many operations are kept."""
+        """Return the number of spooled operations."""
         return sum(1 for _ in self.operations())
 
     def send(self, client: MlflowClient) -> str:
-        """Send everything and remove the folder; return the run's id in the store.
+        """Send all operations and remove the spool; return the run's id in the store.
 
-        What was sent before a failure is sent again the next time, which changes nothing.
+        Operations are idempotent, so it is safe to send them again after a failure.
         """
         run_id, _ = self.send_from(client, 0)
         self.remove()
         return run_id
 
     def send_from(self, client: MlflowClient, first: int) -> tuple[str, int]:
-        """Send the operations from a number on; return the run's id in the store, and how many are sent in all."""
+        """Send the operations starting at index `first`; return the run's id in the store and the total number sent."""
         run_id = self.run_start.find_or_create_run(client)
         operations = list(self.operations())
         if not first:
-            clear_failure(client, run_id)  # another machine may have closed the run, since it could not hear of it
-        for (kind, only_new), alike in itertools.groupby(operations[first:], key=_alike):
-            if kind == "metrics":  # a few large calls instead of many small ones
-                values = [one for each in alike for one in each["values"]]
+            clear_failure(client, run_id)  # another machine may have closed the run because it received no heartbeats
+        for (kind, only_new), group in itertools.groupby(operations[first:], key=_batch_key):
+            if kind == "metrics":  # one large call is faster than many small ones
+                values = [value for operation in group for value in operation["values"]]
                 perform(client, run_id, {"do": kind, "values": values, "only_new": only_new})
             else:
-                for operation in alike:
+                for operation in group:
                     perform(client, run_id, operation)
         return run_id, len(operations)
 
     def remove(self) -> None:
-        """Remove the folder."""
+        """Remove the spool from disk."""
         shutil.rmtree(self.folder)
 
     def _copy(self, source: Path) -> str:
-        """Copy a file or a folder, and return the copy's path below the run's folder."""
+        """Copy a file or folder into the spool; return the path of the copy relative to the spool."""
         files = self.folder / "files"
         files.mkdir(exist_ok=True)
         target = files / str(len(list(files.iterdir()))) / source.name
@@ -161,30 +161,30 @@ class Spool:
             shutil.copy2(source, target)
         return target.relative_to(self.folder).as_posix()
 
-    def _lost(self, error: OSError) -> WinnowError:
+    def _write_error(self, error: OSError) -> WinnowError:
         return WinnowError(
-            f"the store does not take what this run logs, and it cannot be kept in {str(self.folder)!r} either "
-            f"({error.strerror or error}). Free some space, or let that folder be written, and run again; training "
-            "goes on from its last checkpoint."
+            f"cannot log to the store, and cannot save the logs in {str(self.folder)!r} either "
+            f"({error.strerror or error}). Free some space or make that folder writable, then run the command again; "
+            "training resumes from the last checkpoint."
         )
 
 
-def _alike(operation: Operation) -> tuple[str, bool]:
-    """Return what operations that are sent together have in common."""
+def _batch_key(operation: Operation) -> tuple[str, bool]:
+    """Return a key that is equal for consecutive operations that can be sent together."""
     return operation["do"], bool(operation.get("only_new"))
 
 
 def new_offline_id() -> str:
-    """Return an id for a run that the store does not know yet."""
-    return f"{uuid.uuid4().hex}{_OFFLINE_MARK}"
+    """Return a temporary id for a run that the store has not created yet."""
+    return f"{uuid.uuid4().hex}{_OFFLINE_SUFFIX}"
 
 
 def is_offline(run_id: str) -> bool:
-    """Tell whether an id is one of :func:`offline_id`."""
-    return run_id.endswith(_OFFLINE_MARK)
+    """Return whether an id is a temporary one from :func:`new_offline_id`."""
+    return run_id.endswith(_OFFLINE_SUFFIX)
 
 
-def _find(client: MlflowClient, experiment_id: str, offline_id: str) -> str | None:
-    """Return the run that was begun under an id of our own, once it is in the store."""
-    found = client.search_runs([experiment_id], f"tags.`{OFFLINE_ID}` = '{offline_id}'", max_results=1)
-    return str(found[0].info.run_id) if found else None
+def _find_run(client: MlflowClient, experiment_id: str, offline_id: str) -> str | None:
+    """Return the id of the run that was started under a temporary id, or `None` if it is not in the store."""
+    runs = client.search_runs([experiment_id], f"tags.`{OFFLINE_ID}` = '{offline_id}'", max_results=1)
+    return str(runs[0].info.run_id) if runs else None

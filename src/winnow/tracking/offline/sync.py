@@ -1,4 +1,4 @@
-"""Sending what stores did not take while runs went on."""
+"""Sending of spooled operations to a store after their runs have ended."""
 
 from __future__ import annotations
 
@@ -15,30 +15,30 @@ from winnow.tracking.store_errors import build_store_error
 
 
 def sync(store: Store) -> list[str]:
-    """Send everything that waits for a store, with its original times; to do so twice changes nothing.
+    """Send all spooled operations of a store with their original timestamps; sending twice has no effect.
 
-    Runs that still go on are left to themselves: they send what they kept.
+    Runs that are still active are skipped, because they send their own operations.
 
     Returns:
-        A line for each run: what became of it.
+        One status line per run.
 
     Raises:
-        WinnowError: The store does not answer. What was not sent stays where it is.
+        WinnowError: The store does not respond. Operations that were not sent stay in the spool.
     """
     from filelock import FileLock
 
-    waiting = [path.parent for path in store.spool_folder.glob("*/run.json")]
-    if not waiting:
+    folders = [path.parent for path in store.spool_folder.glob("*/run.json")]
+    if not folders:
         return []
     client = store.client()
-    told = []
+    lines = []
     with FileLock(store.spool_folder / "sync.lock"):
-        # Parents first, since a run may have to be shown under one that the store does not know yet.
-        for spool in sorted(map(Spool, filter(Path.exists, waiting)), key=lambda one: one.run_start.time):
+        # Parents start first and must be created first, because a child refers to its parent's id in the store.
+        for spool in sorted(map(Spool, filter(Path.exists, folders)), key=lambda spool: spool.run_start.time):
             run_start = spool.run_start
             name = f"{run_start.name} ({run_start.run_id})"
-            if _goes_on(spool):
-                told.append(f"{name} still goes on, and sends what it kept itself")
+            if _is_active(spool):
+                lines.append(f"{name} is still active and sends its own operations")
                 continue
             try:
                 run_id = spool.send(client)
@@ -50,16 +50,16 @@ def sync(store: Store) -> list[str]:
                     f"{name} could not be sent: {build_store_error(store.uri, error).message} It stays in "
                     f"{spool.folder}. Run winnow sync again later, or delete that folder to discard the data."
                 ) from error
-            told.append(f"{run_start.name} was sent" + (f" as {run_id}" if is_offline(run_start.run_id) else ""))
-    return told
+            lines.append(f"{run_start.name} was sent" + (f" as {run_id}" if is_offline(run_start.run_id) else ""))
+    return lines
 
 
-def _goes_on(spool: Spool) -> bool:
-    """Tell whether the run's process may still write to the folder."""
+def _is_active(spool: Spool) -> bool:
+    """Return whether the run's process may still write to the spool."""
     ends = [operation["do"] for operation in spool.operations() if operation["do"] in ("end", "resume")]
     if ends and ends[-1] == "end":
         return False
     files = [spool.folder, *spool.folder.glob("*.jsonl")]
-    silent = time.time() - max(file.stat().st_mtime for file in files)
+    seconds_since_write = time.time() - max(file.stat().st_mtime for file in files)
     run_start = spool.run_start
-    return RunOwner.from_tag(run_start.tags[OWNER]).termination_reason(run_start.run_id, silent) is None
+    return RunOwner.from_tag(run_start.tags[OWNER]).termination_reason(run_start.run_id, seconds_since_write) is None

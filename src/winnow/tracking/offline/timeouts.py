@@ -1,4 +1,4 @@
-"""Bounded waits for a server that may accept a request and never answer it."""
+"""Timeouts for a server that may accept a request and never respond."""
 
 from __future__ import annotations
 
@@ -9,45 +9,45 @@ from typing import Final, TypeVar
 Response = TypeVar("Response")
 
 REQUEST_TIMEOUT_SECONDS: Final = 1.0
-"""How long a run waits for its server in total; what takes longer is sent in the background."""
+"""Total time that a run waits for its server; after that, operations are sent in the background."""
 
 CHECK_TIMEOUT_SECONDS: Final = 10.0
-"""How long a command waits for a server's first answer."""
+"""Time that a command waits for the first response of a server."""
 
 
 class NoResponseError(TimeoutError):
-    """A server did not answer in time.
+    """A server did not respond in time.
 
     Attributes:
-        thread: The thread that still waits for the answer.
+        thread: The thread that is still waiting for the response.
     """
 
     def __init__(self, seconds: float, thread: threading.Thread) -> None:
-        super().__init__(f"timed out: no answer within {seconds:g} s")
+        super().__init__(f"timed out: no response within {seconds:g} s")
         self.thread = thread
 
 
 def call_with_timeout(seconds: float, call: Callable[[], Response]) -> Response:
-    """Return what a call returns, in a thread of its own that is abandoned after a time.
+    """Run a call in a thread and return its result; after the timeout the thread is abandoned.
 
     Raises:
-        NoResponseError: The call takes longer.
-        Exception: Whatever the call raises.
+        NoResponseError: The call takes longer than `seconds`.
+        Exception: Any exception of the call.
     """
-    answers: list[Response] = []
+    responses: list[Response] = []
     errors: list[Exception] = []
 
-    def answer() -> None:
+    def run_call() -> None:
         try:
-            answers.append(call())
+            responses.append(call())
         except Exception as error:
             errors.append(error)
 
-    thread = threading.Thread(target=answer, name="winnow-request", daemon=True)
+    thread = threading.Thread(target=run_call, name="winnow-request", daemon=True)
     thread.start()
     thread.join(seconds)
     if errors:
         raise errors[0]
-    if not answers:
+    if not responses:
         raise NoResponseError(seconds, thread)
-    return answers[0]
+    return responses[0]

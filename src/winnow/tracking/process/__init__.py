@@ -1,1 +1,1 @@
-"""Which process owns a run, and what to do when that process died."""
+"""Ownership of runs by processes, and cleanup of runs whose process died."""

@@ -1,8 +1,8 @@
-"""Which process a run belongs to, and whether that process still lives.
+"""The process that owns a run, and detection of owners that no longer exist.
 
-A killed process says nothing to the store, so its run would stay RUNNING for ever. Each run therefore carries the
-process that works on it. On the same machine that process is looked up; a process id alone could meanwhile be another
-program's, so boot and start time must agree too. Of another machine only the last sign of life is known.
+A killed process cannot update the store, so its run would stay RUNNING forever. Each run therefore has a tag that
+identifies its process. On the same machine the process is looked up by its id, boot and start time, because process ids
+are reused. For a process on another machine, only its last heartbeat is known.
 """
 
 from __future__ import annotations
@@ -20,25 +20,25 @@ from typing import Final
 from winnow.errors import WinnowError
 
 HEARTBEAT_SECONDS: Final = 60
-"""Between two signs of life of a run."""
+"""Interval between two heartbeats of a run."""
 
 HEARTBEAT_TIMEOUT_SECONDS: Final = 900
-"""Without a sign of life after which a run of another machine counts as dead; more than clocks may differ."""
+"""Time without a heartbeat after which a run on another machine counts as dead; exceeds expected clock skew."""
 
 LOCK_TIMEOUT_SECONDS: Final = 10
-"""How long a run that another process holds is waited for."""
+"""Time to wait for the lock of a run."""
 
 
 @dataclasses.dataclass(frozen=True)
 class RunOwner:
-    """A process, named so that no other is taken for it.
+    """Unique identity of a process.
 
     Attributes:
-        host: Name of the machine.
-        boot: The kernel's id of this boot, empty where there is none.
-        namespace: Where process ids count: a container has its own.
+        host: Host name.
+        boot: The kernel's boot id, or an empty string if unavailable.
+        namespace: Process id namespace, which differs between containers.
         pid: Process id.
-        started: MonotonicClock ticks from boot to the start of the process, empty where the system does not tell.
+        started: Clock ticks from boot to the start of the process, or an empty string if unavailable.
     """
 
     host: str
@@ -49,53 +49,53 @@ class RunOwner:
 
     @classmethod
     def this_process(cls) -> RunOwner:
-        """Return the process that calls."""
+        """Return the current process."""
         try:
             namespace = str(Path("/proc/self/ns/pid").readlink())
         except OSError:
             namespace = ""
-        boot = _read("/proc/sys/kernel/random/boot_id")
-        return cls(platform.node(), boot, namespace, os.getpid(), _started(os.getpid()))
+        boot = _read_file("/proc/sys/kernel/random/boot_id")
+        return cls(platform.node(), boot, namespace, os.getpid(), _read_start_time(os.getpid()))
 
     @classmethod
     def from_tag(cls, tag: str) -> RunOwner:
-        """Read what :meth:`to_tag` wrote."""
+        """Parse the output of :meth:`to_tag`."""
         return cls(**json.loads(tag))
 
     def to_tag(self) -> str:
-        """Return the owner as the text of a tag."""
+        """Return the owner as JSON for a tag."""
         return json.dumps(dataclasses.asdict(self))
 
     def __str__(self) -> str:
         return f"process {self.pid} on {self.host}"
 
-    def termination_reason(self, run_id: str, silent_seconds: float) -> str | None:
-        """Say how this process is known to be gone; `None` where it lives, or where that cannot be told.
+    def termination_reason(self, run_id: str, seconds_since_heartbeat: float) -> str | None:
+        """Return why this process must have ended, or `None` if it is alive or its state is unknown.
 
         Args:
-            run_id: The run it works on, whose lock is asked where the system does not tell of processes.
-            silent_seconds: Time since its last sign of life.
+            run_id: The run of the process. Its lock is checked if the system does not provide process start times.
+            seconds_since_heartbeat: Time since the last heartbeat.
         """
         here = RunOwner.this_process()
         if (self.host, self.namespace) != (here.host, here.namespace):
-            silent = silent_seconds > HEARTBEAT_TIMEOUT_SECONDS
-            return f"{self} has given no sign of life for {silent_seconds / 60:.0f} minutes" if silent else None
+            is_silent = seconds_since_heartbeat > HEARTBEAT_TIMEOUT_SECONDS
+            return f"no heartbeat from {self} for {seconds_since_heartbeat / 60:.0f} minutes" if is_silent else None
         if self.boot != here.boot:
-            # A sign of life this young comes from another machine of the same name.
-            young = silent_seconds < 2 * HEARTBEAT_SECONDS
-            return None if young else f"{self} is gone: the machine was started anew"
-        lives = _started(self.pid) == self.started if self.started else _is_claimed(run_id)
-        return None if lives else f"{self} is gone: killed from outside, or out of memory"
+            # A recent heartbeat must come from another machine with the same host name.
+            is_recent = seconds_since_heartbeat < 2 * HEARTBEAT_SECONDS
+            return None if is_recent else f"{self} no longer exists: the machine was restarted"
+        is_alive = _read_start_time(self.pid) == self.started if self.started else _is_locked(run_id)
+        return None if is_alive else f"{self} no longer exists: it was killed or ran out of memory"
 
 
 @contextmanager
 def acquire_run(run_id: str) -> Iterator[None]:
-    """Hold a run as this process's own; the kernel lets go when the process ends, however it ends.
+    """Hold the lock of a run, which the kernel releases when the process ends for any reason.
 
-    Where the machine's temporary folder cannot be written, the run goes on without a lock.
+    If the temporary folder of the machine is not writable, the run proceeds without a lock.
 
     Raises:
-        WinnowError: Another process of this machine holds it.
+        WinnowError: Another process on this machine holds the lock.
     """
     from filelock import FileLock, Timeout
 
@@ -103,14 +103,14 @@ def acquire_run(run_id: str) -> Iterator[None]:
         try:
             stack.enter_context(FileLock(_lock_file(run_id), timeout=LOCK_TIMEOUT_SECONDS))
         except Timeout as error:
-            told = f"the run {run_id} is being worked on by another process of this machine."
-            raise WinnowError(f"{told} Wait until it ends, or stop it.") from error
-        except OSError:  # no lock can be made here, and the run goes on without one
+            problem = f"the run {run_id} is being executed by another process on this machine."
+            raise WinnowError(f"{problem} Wait until it ends, or stop it.") from error
+        except OSError:  # a lock is only an extra safeguard
             pass
         yield
 
 
-def _is_claimed(run_id: str) -> bool:
+def _is_locked(run_id: str) -> bool:
     from filelock import FileLock, Timeout
 
     try:
@@ -121,24 +121,24 @@ def _is_claimed(run_id: str) -> bool:
 
 
 def _lock_file(run_id: str) -> Path:
-    """Return the lock of a run: in the machine's own temporary folder, since locks on shared drives lie."""
+    """Return the lock file of a run, in the local temporary folder because locks on network drives are unreliable."""
     user = os.getuid() if hasattr(os, "getuid") else 0
     folder = Path(tempfile.gettempdir()) / f"winnow-{user}"
     folder.mkdir(mode=0o700, exist_ok=True)
     if hasattr(os, "getuid") and folder.stat().st_uid != user:
-        raise WinnowError(f"the folder {folder} belongs to another user. Set TMPDIR to a folder of your own.")
+        raise WinnowError(f"the folder {folder} belongs to another user. Set TMPDIR to a folder that you own.")
     return folder / f"{run_id}.lock"
 
 
-def _started(pid: int) -> str:
-    """Return when a process began, in ticks since boot; empty where it is gone, ended or cannot be looked up."""
-    # The name stands in brackets and may hold anything, so fields are counted from the last bracket on.
-    fields = _read(f"/proc/{pid}/stat").rpartition(")")[2].split()
-    ended = not fields or fields[0] in "ZX"
-    return "" if ended else fields[19]
+def _read_start_time(pid: int) -> str:
+    """Return the start time of a process in clock ticks since boot, or an empty string if it ended or is unknown."""
+    # The process name is in parentheses and may contain any character, so count fields after the last parenthesis.
+    fields = _read_file(f"/proc/{pid}/stat").rpartition(")")[2].split()
+    has_ended = not fields or fields[0] in "ZX"
+    return "" if has_ended else fields[19]
 
 
-def _read(path: str) -> str:
+def _read_file(path: str) -> str:
     try:
         return Path(path).read_text(encoding="utf-8", errors="replace").strip()
     except OSError:

@@ -1,4 +1,4 @@
-"""Runs whose process died without a word: found at the next start, and ended with the cause."""
+"""Detection and closing of stale runs, which are marked RUNNING although their process has died."""
 
 from __future__ import annotations
 
@@ -17,42 +17,42 @@ if TYPE_CHECKING:
 
 
 def close_stale_runs(store: Store, experiment_id: str) -> list[str]:
-    """End every run of an experiment that is marked RUNNING and whose process is gone.
+    """End every RUNNING run of an experiment whose process no longer exists.
 
     Runs that may still be alive (see :meth:`RunOwner.termination_reason`) and runs of other programs stay unchanged.
 
     Returns:
-        A line for each run that was ended: its name, id and cause.
+        One line per ended run, with its name, id and failure reason.
     """
     client = store.client()
     return [
-        f"{run.info.run_name} ({run.info.run_id}): {cause}"
+        f"{run.info.run_name} ({run.info.run_id}): {reason}"
         for run in search_runs(client, [experiment_id], "attributes.status = 'RUNNING'")
-        if (cause := close_if_stale(client, run))
+        if (reason := close_if_stale(client, run))
     ]
 
 
 def close_if_stale(client: MlflowClient, run: Run) -> str | None:
-    """End a RUNNING run whose process is gone, and return the cause; `None` if the run is not changed.
+    """End a RUNNING run whose process no longer exists. Return the reason, or `None` if the run is unchanged.
 
-    A run that has ended keeps its status, although its process is gone.
+    A run that has already ended keeps its status.
     """
-    if cause := termination_reason(run):
-        tags = {"do": "tags", "tags": {FAILURE_REASON: cause, DESCRIPTION: cause}}
+    if reason := termination_reason(run):
+        tags = {"do": "tags", "tags": {FAILURE_REASON: reason, DESCRIPTION: reason}}
         for operation in (tags, {"do": "end", "status": "KILLED", "time": last_heartbeat(run)}):
             perform(client, run.info.run_id, operation)
-    return cause
+    return reason
 
 
 def termination_reason(run: Run) -> str | None:
-    """Return why the process of a RUNNING run is known to be gone; `None` where it may live, or the run has ended."""
+    """Return why the process of a RUNNING run must have ended; `None` if it may be alive or the run has ended."""
     owner = run.data.tags.get(OWNER)
     if owner is None or run.info.status != "RUNNING":
         return None
-    silent = time.time() - last_heartbeat(run) / 1000
-    return RunOwner.from_tag(owner).termination_reason(run.info.run_id, silent)
+    seconds_since_heartbeat = time.time() - last_heartbeat(run) / 1000
+    return RunOwner.from_tag(owner).termination_reason(run.info.run_id, seconds_since_heartbeat)
 
 
 def last_heartbeat(run: Run) -> int:
-    """Return the last sign of life of a run, in milliseconds since 1970."""
+    """Return the time of a run's last heartbeat in milliseconds since 1970."""
     return int(run.data.tags.get(HEARTBEAT, run.info.start_time))
