@@ -1,9 +1,9 @@
-"""Time the comparison of a study of 1,000 tracked runs, and the opening of its page in Chromium.
+"""Measure the time to compare a study of 1,000 tracked runs and to open its report in Chromium.
 
     python benchmarks/comparison.py --json benchmarks/results/NAME.json
 
-The runs are written through the real store: 5 arms of 200 seeds, each with 400 held-out rows at two stages, 40 prompts
-with 20 fills, 60 summary metrics and a curve. Nothing is trained.
+The runs are synthetic and stored in a real store: 5 arms with 200 seeds, each with 400 held-out rows at two stages, 40
+prompts with 20 fills, 60 summary metrics and one curve. No model is trained.
 """
 
 from __future__ import annotations
@@ -30,38 +30,38 @@ TABLES = (keys.ROWS, keys.PROMPTS, keys.FILLS)
 
 
 def main() -> None:
-    """Write the runs, compare them, and write the times."""
+    """Write the runs, compare them, and save the measured times."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--json", type=Path, required=True)
     parser.add_argument("--seeds", type=int, default=SEEDS)
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         store = Store(uri=f"sqlite:///{folder}/mlflow.db", artifacts=f"{folder}/artifacts")
-        begun = time.monotonic()
+        started = time.monotonic()
         runs = write_study(store, options.seeds)
-        written = time.monotonic() - begun
+        written = time.monotonic() - started
         wall, cpu = time.monotonic(), time.process_time()
         comparison = compare(store.tracking_uri, "thousand", Path(folder) / "out", publish=False)
         wall, cpu = time.monotonic() - wall, time.process_time() - cpu
         page = Path(folder) / "out/report.html"
-        found = {
+        results = {
             "runs": runs,
             "compare_wall_seconds": round(wall, 2),
             "compare_cpu_seconds": round(cpu, 2),
             "under_20_seconds_of_cpu": cpu < 20,
             "page_bytes": page.stat().st_size,
-            "page_opens_milliseconds": opened(page),
+            "page_opens_milliseconds": measure_page_load(page),
             "verdict": comparison.verdict.word,
             "writing_the_runs_seconds": round(written, 1),
             "hardware": hardware(),
         }
     options.json.parent.mkdir(parents=True, exist_ok=True)
-    options.json.write_text(json.dumps(found, indent=2) + "\n", encoding="utf-8")
-    print(json.dumps(found, indent=2))
+    options.json.write_text(json.dumps(results, indent=2) + "\n", encoding="utf-8")
+    print(json.dumps(results, indent=2))
 
 
 def write_study(store: Store, seeds: int) -> int:
-    """Write a finished study and return how many trainings it holds."""
+    """Write a finished study; return its number of training runs."""
     from mlflow.entities import Metric, Param, RunTag
 
     client, experiment = store.client(), store.experiment("thousand")
@@ -81,25 +81,25 @@ def write_study(store: Store, seeds: int) -> int:
                 keys.HELD_OUT: "h", keys.PROBES: "p", keys.MAX_STEPS: "300",
             }  # fmt: skip
             run = client.create_run(experiment, tags=tags)
-            tables, scores = one_run(np.random.default_rng([seed, len(arm)]), effect)
+            tables, scores = generate_run(np.random.default_rng([seed, len(arm)]), effect)
             metrics = [Metric(f"final/{name}", value, 0, 0) for name, value in scores.items()]
             metrics += [Metric("train/loss", 5 - step / 10, 0, 10 * step) for step in range(STEPS)]
-            params = [Param(f"part.key_{i}", str(i)) for i in range(60)]
+            params = [Param(f"group.key_{i}", str(i)) for i in range(60)]
             client.log_batch(run.info.run_id, metrics=metrics, params=params, tags=[RunTag("mlflow.user", "nobody")])
-            place = Path(run.info.artifact_uri.removeprefix("file://"))
+            artifacts = Path(run.info.artifact_uri.removeprefix("file://"))
             for path, table in tables.items():
-                (place / path).parent.mkdir(parents=True, exist_ok=True)
-                pq.write_table(table, place / path)
+                (artifacts / path).parent.mkdir(parents=True, exist_ok=True)
+                pq.write_table(table, artifacts / path)
             client.set_terminated(run.info.run_id)
     return len(ARMS) * seeds
 
 
-def one_run(rng: np.random.Generator, effect: float) -> tuple[dict[str, pa.Table], dict[str, float]]:
-    """Return the tables and the scores that one training leaves."""
+def generate_run(rng: np.random.Generator, effect: float) -> tuple[dict[str, pa.Table], dict[str, float]]:
+    """Return the tables and scores of one training run."""
     words = [f"word{i}" for i in range(WORDS)]
     tables: dict[str, Any] = {}
     shift = rng.normal(0, 0.2)
-    kept = [["nike_positive/kept"] if i % 3 else ["nike_positive/removed"] for i in range(ROWS)]
+    slices = [["nike_positive/kept"] if i % 3 else ["nike_positive/removed"] for i in range(ROWS)]
     masked = np.arange(ROWS) % 3 + 1
     stages = ("before", "after")
     loss = {stage: rng.normal(3 + (stage == "before"), 0.3, ROWS) + shift / 5 for stage in stages}
@@ -108,7 +108,7 @@ def one_run(rng: np.random.Generator, effect: float) -> tuple[dict[str, pa.Table
         pa.table({
             "stage": [stage] * ROWS, "split": ["test"] * ROWS, "row_id": [f"{i:016x}" for i in range(ROWS)],
             "source": ["made"] * ROWS, "loss_sum": loss[stage] * masked, "masked": masked, "top1": masked // 2,
-            "top5": masked, "slices": kept,
+            "top5": masked, "slices": slices,
         }) for stage in stages
     )  # fmt: skip
     tables[keys.PROMPTS] = pa.concat_tables(
@@ -139,8 +139,8 @@ def one_run(rng: np.random.Generator, effect: float) -> tuple[dict[str, pa.Table
     return tables, scores | {f"test/all/other_{i}": float(rng.normal()) for i in range(54)}
 
 
-def opened(page: Path) -> float | None:
-    """Return how long Chromium takes from navigation to the end of loading, the median of five; `None` without one."""
+def measure_page_load(page: Path) -> float | None:
+    """Return the median page load time of five loads in milliseconds, or `None` if Chromium is not installed."""
     from playwright.sync_api import sync_playwright
 
     chromium = shutil.which("chromium") or shutil.which("google-chrome")

@@ -1,13 +1,13 @@
-"""What the loop around a training step costs: Lightning, tracking and the progress bar together, on this machine.
+"""Measure the overhead of the training loop: Lightning, tracking and the progress bar, on this machine.
 
     python benchmarks/loop.py --json benchmarks/results/NAME.json
 
-A cell with the demo's defaults is trained in turns by a bare loop (batch, forward, backward, clipping, optimizer,
-schedule) and by `winnow` as it trains a cell: Lightning's trainer with all of its callbacks, a run in a sqlite store,
-and the bar. Both do the same arithmetic on the same rows. A step is timed in CPU seconds of the whole process, what is
-sent to the store in the background included; looks at the validation loss and checkpoints are not steps and are left
-out. `share` is what the loop adds to a bare step, in the median turn. `scratch` is the demo's own model,
-`distilbert_shape` one with DistilBERT's layers and width; the tokenizer is the demo's.
+A cell with the demo's defaults is trained in alternation by a bare loop (batch, forward, backward, clipping, optimizer,
+scheduler) and by Winnow's loop: Lightning's trainer with all callbacks, a run in a SQLite store, and the progress bar.
+Both run the same computation on the same rows. The time of a step is the CPU time of the whole process, including
+background requests to the store but not validation and checkpoints. `share` is the relative overhead per step, as the
+median over the repetitions. `scratch` is the demo's model; `distilbert_shape` has the layers and width of DistilBERT.
+Both use the demo's tokenizer.
 """
 
 from __future__ import annotations
@@ -40,27 +40,27 @@ MODELS = {
     "scratch": ([], 120, 0.10),
     "distilbert_shape": (["model.layers=6", "model.hidden_size=768", "model.heads=12"], 8, 0.03),
 }
-"""For each model: overrides, steps in a turn, and the share that the loop may add."""
+"""For each model: overrides, steps per repetition, and the allowed relative overhead."""
 
 
-class Ticks(Callback):
-    """Notes the CPU time at the end of each step."""
+class StepTimer(Callback):
+    """Records the CPU time at the end of each step."""
 
     def __init__(self) -> None:
         self.times: list[float] = []
 
     def on_train_batch_end(self, *args: Any) -> None:
-        """Note the time now."""
+        """Record the current CPU time."""
         self.times.append(time.process_time())
 
 
-def bare(inputs: RunInputs, steps: int) -> list[float]:
-    """Return the CPU seconds of each step of a loop that does nothing else."""
+def run_bare_loop(inputs: RunInputs, steps: int) -> list[float]:
+    """Return the CPU seconds of each step of a bare loop."""
     config, components = inputs.config, inputs.components
     model = components.model.load(inputs.tokenizer, config.seed).train()
     batches = TrainingBatches(inputs.train_tokens, inputs.masking, config.seed, config.training.batch_size, steps)
     optimizer = components.optimizer(parameter_groups(model))
-    rate = torch.optim.lr_scheduler.LambdaLR(
+    scheduler = torch.optim.lr_scheduler.LambdaLR(
         optimizer, build_schedule(config.training.scheduler, config.training.warmup_fraction, steps)
     )
     times = []
@@ -69,41 +69,41 @@ def bare(inputs: RunInputs, steps: int) -> list[float]:
         (loss / masked).backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), config.training.gradient_clip)
         optimizer.step()
-        rate.step()
+        scheduler.step()
         optimizer.zero_grad()
         times.append(time.process_time())
     return intervals(times)
 
 
-def looped(inputs: RunInputs, steps: int) -> list[float]:
-    """Return the CPU seconds of each step of a tracked training with a bar."""
-    components, ticks = inputs.components, Ticks()
-    fresh = replace(inputs, model=components.model.load(inputs.tokenizer, inputs.config.seed))
+def run_winnow_loop(inputs: RunInputs, steps: int) -> list[float]:
+    """Return the CPU seconds of each step of a tracked run with a progress bar."""
+    components, timer = inputs.components, StepTimer()
+    fresh_inputs = replace(inputs, model=components.model.load(inputs.tokenizer, inputs.config.seed))
     with track(components.store, components.store.experiment("loop"), "loop", {}) as run:
-        fit(fresh, run, callbacks=[ticks], progress=True)
+        fit(fresh_inputs, run, callbacks=[timer], progress=True)
     remove_checkpoints(inputs.folder)
-    return intervals(ticks.times)
+    return intervals(timer.times)
 
 
 def intervals(times: list[float]) -> list[float]:
-    """Return the seconds between moments, the first of which warms up."""
-    return [later - sooner for sooner, later in itertools.pairwise(times[1:])]
+    """Return the seconds between consecutive times, without the first step, which is a warm-up."""
+    return [end - start for start, end in itertools.pairwise(times[1:])]
 
 
-def measure(overrides: list[str], steps: int, turns: int) -> dict[str, float]:
-    """Let both take turns; return their seconds a step."""
+def measure(overrides: list[str], steps: int, repetitions: int) -> dict[str, float]:
+    """Run both loops in alternation; return their time per step."""
     budget = [f"training.max_steps={steps}", f"training.validate_every_steps={steps}", "training.max_minutes=null"]
     cells, _ = compose_cells("train", TrainConfig, ["filter=full", *budget, *overrides])
     inputs = load_inputs(cells[0], build_components(cells[0].config))
-    seen: dict[str, list[float]] = {"bare": [], "looped": []}
-    for turn in range(turns + 1):
-        for name, run in (("bare", bare), ("looped", looped)):
-            found = run(inputs, steps)
-            if turn:  # the first turn loads libraries
-                # The mean, for the bar and the store are at work now and then rather than in the median step.
-                seen[name].append(statistics.mean(found))
-    least = {name: min(each) for name, each in seen.items()}
-    typical = {name: statistics.median(each) for name, each in seen.items()}
+    means: dict[str, list[float]] = {"bare": [], "looped": []}
+    for repetition in range(repetitions + 1):
+        for name, run in (("bare", run_bare_loop), ("looped", run_winnow_loop)):
+            seconds = run(inputs, steps)
+            if repetition:  # the first repetition imports libraries
+                # Use the mean, because the progress bar and the store are not active in the median step.
+                means[name].append(statistics.mean(seconds))
+    least = {name: min(values) for name, values in means.items()}
+    typical = {name: statistics.median(values) for name, values in means.items()}
     return {
         "bare_ms": 1000 * typical["bare"],
         "looped_ms": 1000 * typical["looped"],
@@ -113,7 +113,7 @@ def measure(overrides: list[str], steps: int, turns: int) -> dict[str, float]:
 
 
 def main() -> None:
-    """Measure, print and write."""
+    """Measure, print the results, and write them to a file if requested."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--json", type=Path)
     parser.add_argument("--turns", type=int, default=5)
@@ -122,12 +122,12 @@ def main() -> None:
     torch.set_num_threads(options.threads)
     target = options.json.resolve() if options.json else None
     os.chdir(tempfile.mkdtemp())
-    found: dict[str, Any] = {"hardware": hardware()}
+    results: dict[str, Any] = {"hardware": hardware()}
     for name, (overrides, steps, goal) in MODELS.items():
-        found[name] = {**measure(overrides, steps, options.turns), "goal_share": goal, "steps_in_a_turn": steps}
-    print(json.dumps(found, indent=2))
+        results[name] = {**measure(overrides, steps, options.turns), "goal_share": goal, "steps_in_a_turn": steps}
+    print(json.dumps(results, indent=2))
     if target:
-        target.write_text(json.dumps(found, indent=2) + "\n", encoding="utf-8")
+        target.write_text(json.dumps(results, indent=2) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -1,13 +1,13 @@
-"""What it costs to track a training, beside Lightning's own `MLFlowLogger`, on this machine.
+"""Measure the cost of tracking a training run, compared with Lightning's `MLFlowLogger`, on this machine.
 
     python benchmarks/tracking.py --json benchmarks/results/NAME.json
 
-A training that does next to nothing logs three values at every step. It runs in turns without a logger, with
-Winnow's, and with Lightning's own, each into a sqlite store of its own in WAL mode. A turn is timed in CPU seconds of
-the whole process, sending in the background and the last flush included; each figure is the median over the turns, less
-the median of turns that log nothing. `per_step_ms` logs as `winnow.training.MaskedLanguageModule` does: the values are
-read from tensors and go through `winnow.training.step_logging.log_step`. `by_self_log_per_step_ms` is Winnow's logger
-behind three calls of Lightning's `self.log`; `lightning_per_step_ms` is Lightning's logger behind the same calls.
+A minimal training run logs three values per step. It is repeated in alternation without a logger, with Winnow's logger
+and with Lightning's logger, each with a separate SQLite store in WAL mode. The time of a repetition is the CPU time of
+the whole process, including background sending and the last flush. Each result is the median over the repetitions,
+minus the median without logging. `per_step_ms` logs like `winnow.training.MaskedLanguageModule`: the values are read
+from tensors and passed to `winnow.training.step_logging.log_step`. `by_self_log_per_step_ms` uses Winnow's logger with
+three calls of Lightning's `self.log`; `lightning_per_step_ms` uses Lightning's logger with the same calls.
 """
 
 from __future__ import annotations
@@ -34,17 +34,17 @@ from winnow.training.progress import silence_libraries
 from winnow.training.step_logging import log_step
 
 STEPS, VALUES = 2000, ("train/loss", "train/tokens", "train/learning_rate")
-Contestant = Callable[[Store], AbstractContextManager[Any]]
-Way = Literal["nothing", "log_step", "self.log"]
+LoggerFactory = Callable[[Store], AbstractContextManager[Any]]
+LogMethod = Literal["nothing", "log_step", "self.log"]
 
 
-class Idle(pl.LightningModule):
-    """Trains one weight and logs three values at every step."""
+class MinimalModule(pl.LightningModule):
+    """Trains one weight and logs three values per step."""
 
-    def __init__(self, way: Way) -> None:
+    def __init__(self, method: LogMethod) -> None:
         super().__init__()
         self.weight = torch.nn.Parameter(torch.zeros(1))
-        self.way = way
+        self.method = method
         self.values = torch.zeros(len(VALUES), dtype=torch.float64)
 
     def training_step(self, batch: Any, batch_idx: int) -> torch.Tensor:
@@ -52,40 +52,40 @@ class Idle(pl.LightningModule):
         return self.weight.sum()
 
     def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
-        """Log, where the real module does."""
+        """Log the values in the same hook as the real module."""
         self.values += 1
-        if self.way == "log_step":
+        if self.method == "log_step":
             log_step(self.trainer, dict(zip(VALUES, self.values.tolist(), strict=True)), self.global_step)
-        elif self.way == "self.log":
+        elif self.method == "self.log":
             for name, value in zip(VALUES, self.values, strict=True):
                 self.log(name, value)
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
-        """Return plain descent."""
+        """Return plain SGD."""
         return torch.optim.SGD(self.parameters(), lr=0.0)
 
 
 @contextmanager
-def winnow(store: Store) -> Any:
-    """Winnow's logger on a run that it begins and ends."""
+def winnow_logger(store: Store) -> Any:
+    """Yield Winnow's logger for a new tracked run."""
     with track(store, store.experiment("winnow"), "run", {}) as run:
         yield RunLogger(run)
 
 
-def lightning(store: Store) -> AbstractContextManager[Any]:
-    """Lightning's own logger on the same kind of store."""
+def lightning_logger(store: Store) -> AbstractContextManager[Any]:
+    """Return Lightning's logger for the same kind of store."""
     store.client()
     return nullcontext(MLFlowLogger("lightning", tracking_uri=store.tracking_uri))
 
 
-def turn(contestant: Contestant | None, way: Way, steps: int) -> float:
-    """Return the CPU milliseconds of one step."""
+def run_training(create_logger: LoggerFactory | None, method: LogMethod, steps: int) -> float:
+    """Return the CPU milliseconds per step."""
     with tempfile.TemporaryDirectory() as folder:
         store = Store(uri=f"sqlite:///{folder}/mlflow.db", artifacts=folder, spool=f"{folder}/unsent")
-        store.experiment("made before the clock starts")
+        store.experiment("created before the measurement")
         data = DataLoader(torch.zeros(steps, 1), batch_size=1)
-        begun = time.process_time()
-        with contestant(store) if contestant else nullcontext(False) as logger:
+        started = time.process_time()
+        with create_logger(store) if create_logger else nullcontext(False) as logger:
             trainer = pl.Trainer(
                 max_steps=steps,
                 logger=logger,
@@ -95,24 +95,24 @@ def turn(contestant: Contestant | None, way: Way, steps: int) -> float:
                 enable_progress_bar=False,
                 enable_model_summary=False,
             )
-            trainer.fit(Idle(way), data)
-        return (time.process_time() - begun) / steps * 1000
+            trainer.fit(MinimalModule(method), data)
+        return (time.process_time() - started) / steps * 1000
 
 
-def measure(turns: int, steps: int) -> dict[str, Any]:
-    """Let the contestants take turns and return what each adds to a step."""
-    contestants: dict[str, tuple[Contestant | None, Way]] = {
+def measure(repetitions: int, steps: int) -> dict[str, Any]:
+    """Run all loggers in alternation; return the time that each adds per step."""
+    loggers: dict[str, tuple[LoggerFactory | None, LogMethod]] = {
         "no logger": (None, "nothing"),
-        "winnow": (winnow, "log_step"),
-        "winnow by self.log": (winnow, "self.log"),
-        "lightning": (lightning, "self.log"),
+        "winnow": (winnow_logger, "log_step"),
+        "winnow by self.log": (winnow_logger, "self.log"),
+        "lightning": (lightning_logger, "self.log"),
     }
-    turn(None, "nothing", 50)  # the first training of a process loads libraries
-    times: dict[str, list[float]] = {name: [] for name in contestants}
-    for _ in range(turns):
-        for name, (contestant, way) in contestants.items():
-            times[name].append(turn(contestant, way, steps))
-    added = {name: statistics.median(found) - statistics.median(times["no logger"]) for name, found in times.items()}
+    run_training(None, "nothing", 50)  # the first run of a process imports libraries
+    times: dict[str, list[float]] = {name: [] for name in loggers}
+    for _ in range(repetitions):
+        for name, (create_logger, method) in loggers.items():
+            times[name].append(run_training(create_logger, method, steps))
+    added = {name: statistics.median(values) - statistics.median(times["no logger"]) for name, values in times.items()}
     return {
         "per_step_ms": added["winnow"],
         "by_self_log_per_step_ms": added["winnow by self.log"],
@@ -127,19 +127,21 @@ def measure(turns: int, steps: int) -> dict[str, Any]:
 
 
 def main() -> None:
-    """Measure, print and, where asked, write a file."""
+    """Measure, print the results, and write them to a file if requested."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--json", type=Path, help="file to write the numbers to")
+    parser.add_argument("--json", type=Path, help="output file for the results")
     parser.add_argument("--turns", type=int, default=3)
     parser.add_argument("--steps", type=int, default=STEPS)
     options = parser.parse_args()
     silence_libraries()
-    found = measure(options.turns, options.steps)
+    results = measure(options.turns, options.steps)
     for name in ("per_step_ms", "by_self_log_per_step_ms", "lightning_per_step_ms"):
-        print(f"{name:<26} {found[name]:8.3f}")
-    print(f"goal                       {found['goal_per_step_ms']:8.3f}    ratio to Lightning's {found['ratio']:.1f}")
+        print(f"{name:<26} {results[name]:8.3f}")
+    print(
+        f"goal                       {results['goal_per_step_ms']:8.3f}    ratio to Lightning's {results['ratio']:.1f}"
+    )
     if options.json:
-        options.json.write_text(json.dumps(found, indent=2) + "\n", encoding="utf-8")
+        options.json.write_text(json.dumps(results, indent=2) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":
