@@ -130,7 +130,7 @@ def measure_kills(kills: int, rng: random.Random) -> dict[str, Any]:
     done, number, fractions = 0, 0, list[float]()
     while done < kills:
         number += 1
-        study, previous, has_ended = f"killed{number}", {}, False
+        study, previous, has_ended = f"killed{number}", dict[str, tuple[str, int]](), False
         while not has_ended:
             process = start_study(study, *GRID)
             process.join(rng.uniform(0, full_time) if done < kills else None)

@@ -1,18 +1,18 @@
-"""Time the training step beside the trainer that a user would pick instead, on this machine.
+"""Benchmark Winnow's training step against Hugging Face's `Trainer` on this machine.
 
     python benchmarks/training.py --json benchmarks/results/NAME.json
 
-Hugging Face's `Trainer` with its collator and Winnow take turns at the same rows, with the same model, dropout,
-clipping and fused AdamW, each in its own loop and its own process. A step is timed from the end of the one before, so
-it holds all that the loop does for it: collation, forward, backward, optimizer. The model has DistilBERT-base's shape
-and random weights. A ratio is the median CPU time of a step of `Trainer` in float32 by Winnow's (wall time on CUDA);
-the least wall time stands beside it as a witness. `fp32_portable` is float32 with PyTorch's own linear layers, `fp32`
-float32 with each product where it is fastest here.
+Hugging Face's `Trainer` with its collator and Winnow run in alternation on the same rows, with the same model, dropout,
+gradient clipping and fused AdamW, each in a separate process. The time of a step is measured from the end of the
+previous step, so it includes collation, forward, backward and optimizer. The model has the shape of DistilBERT-base and
+random weights. A ratio is the median CPU time per step of `Trainer` in float32 divided by Winnow's (wall time on CUDA);
+the minimum wall time is reported as a check. `fp32_portable` is float32 with PyTorch's linear layers; `fp32` is float32
+with the fastest backend per matmul on this machine.
 
-Beside the ratios it gives how many operations the products of a step take and at what rates this processor does them,
-so that one sees what could be reached: `limit` is the ratio of a step that was nothing but its products, all at the
-highest of these rates. The peak memory is that of processes which train one workload in one way. On CUDA it adds TF32,
-compiled layers and steps of 16 times as many rows; that part has not been run yet. Needs the `benchmarks` extra.
+The benchmark also reports the number of operations in the matmuls of a step and the rates of this processor. `limit` is
+the ratio for a step that consists only of matmuls at the highest of these rates. Peak memory is measured in processes
+that train one workload with one method. On CUDA the benchmark adds TF32, compiled layers and steps with 16 times as
+many rows; that part has not been run yet. Requires the `benchmarks` extra.
 """
 
 from __future__ import annotations
@@ -63,37 +63,37 @@ from winnow.training.forward import numerics
 from winnow.training.progress import silence_libraries
 from winnow.training.wordpiece import train_wordpiece
 
-VOCABULARY, LONGEST, CLIP, RATE = 30_522, 512, 1.0, 5e-5
+VOCABULARY, MAX_LENGTH, CLIP, LEARNING_RATE = 30_522, 512, 1.0, 5e-5
 STEPS, WARM_UP = 8, 2
-"""Steps in a turn, and how many of them warm up and are not counted: optimizer and allocator have to ask for memory."""
+"""Steps per repetition, and the number of warm-up steps that are not counted, because they allocate memory."""
 PEAK_STEPS = 24
-"""Steps after which the peak memory is read: it grows over the first of them, as batches of other sizes come."""
+"""Steps before the peak memory is read, since memory grows during the first steps with batches of new sizes."""
 
 
 @dataclass(frozen=True)
 class Workload:
-    """Rows, and how many a step sees."""
+    """Training rows and a batch size."""
 
     rows: TokenRows
     batch_size: int
 
 
 @dataclass
-class Clock:
-    """Notes the time at the end of each step; both trainers call it."""
+class StepTimer:
+    """Records the time at the end of each step, for both trainers."""
 
     cpu: list[float]
     wall: list[float]
 
-    def tick(self) -> None:
-        """Note the time now."""
+    def record(self) -> None:
+        """Record the current time."""
         if torch.cuda.is_available():
             torch.cuda.synchronize()
         self.cpu.append(time.process_time())
         self.wall.append(time.perf_counter())
 
     def steps(self) -> Steps:
-        """Return CPU and wall seconds of each step after those that warm up."""
+        """Return the CPU and wall seconds of each step after the warm-up."""
         cpu, wall = (np.diff(times[WARM_UP - 1 :]).tolist() for times in (self.cpu, self.wall))
         return list(zip(cpu, wall, strict=True))
 
@@ -101,27 +101,27 @@ class Clock:
 Steps = list[tuple[float, float]]
 """CPU and wall seconds of each step."""
 
-Contestant = Callable[[Any, Any, Workload, int, int], Steps]
-"""Takes a turn with a model and tokenizer at a workload, from a step on and of so many steps."""
+Method = Callable[[Any, Any, Workload, int, int], Steps]
+"""Trains a model with a tokenizer on a workload; the last arguments are the first step and the number of steps."""
 
 
-def library(model: Any, tokenizer: Any, work: Workload, first: int, steps: int) -> Steps:
-    """Take a turn with Hugging Face's `Trainer`, on the rows that Winnow sees in these steps."""
+def train_with_transformers(model: Any, tokenizer: Any, work: Workload, first: int, steps: int) -> Steps:
+    """Train with Hugging Face's `Trainer` on the rows that Winnow uses in these steps."""
 
-    class Tick(TrainerCallback):
+    class RecordStep(TrainerCallback):
         def on_step_end(self, *args: Any, **kwargs: Any) -> None:
-            clock.tick()
+            timer.record()
 
-    clock = Clock([], [])
+    timer = StepTimer([], [])
     batches = TrainingBatches(work.rows, Masking(), 0, work.batch_size, first + steps)
-    chosen = work.rows.take(np.concatenate([batches.select_rows(first + step)[0] for step in range(steps)]))
+    rows = work.rows.take(np.concatenate([batches.select_rows(first + step)[0] for step in range(steps)]))
     with tempfile.TemporaryDirectory() as folder:
         arguments = TrainingArguments(
             folder,
             max_steps=steps,
             per_device_train_batch_size=work.batch_size,
             train_sampling_strategy="sequential",
-            learning_rate=RATE,
+            learning_rate=LEARNING_RATE,
             weight_decay=0.01,
             optim="adamw_torch_fused",
             max_grad_norm=CLIP,
@@ -133,16 +133,16 @@ def library(model: Any, tokenizer: Any, work: Workload, first: int, steps: int) 
         trainer = Trainer(
             model,
             arguments,
-            train_dataset=[{"input_ids": ids.tolist()} for ids in np.split(chosen.ids, chosen.offsets[1:-1])],
+            train_dataset=[{"input_ids": ids.tolist()} for ids in np.split(rows.ids, rows.offsets[1:-1])],
             data_collator=DataCollatorForLanguageModeling(tokenizer, mlm_probability=0.15),
-            callbacks=[Tick()],
+            callbacks=[RecordStep()],
         )
         trainer.remove_callback(PrinterCallback)
         trainer.train()
-    return clock.steps()
+    return timer.steps()
 
 
-def winnow(
+def train_with_winnow(
     model: Any,
     tokenizer: Any,
     work: Workload,
@@ -153,20 +153,20 @@ def winnow(
     tf32: bool = False,
     compiled: bool = False,
 ) -> Steps:
-    """Take a turn with Winnow's module in Lightning's trainer; fails where the efficient forward cannot run."""
+    """Train with Winnow's module in Lightning's trainer; raise if the efficient forward is unsupported."""
 
-    class Tick(Callback):
+    class RecordStep(Callback):
         def on_train_batch_end(self, *args: Any) -> None:
-            clock.tick()
+            timer.record()
 
-    clock = Clock([], [])
+    timer = StepTimer([], [])
     batches = TrainingBatches(work.rows, Masking(), 0, work.batch_size, first + steps)
     batches.load_state_dict({"next": first})
     tokens = round(work.rows.lengths.mean() * work.batch_size)
     cache = Path(tempfile.gettempdir()) / f"winnow-benchmark-{os.getppid()}"
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     numerics.configure_numerics(model, device, tokens, round(0.15 * tokens), cache, linear, tf32, compiled)
-    optimizer = functools.partial(torch.optim.AdamW, lr=RATE, weight_decay=0.01, fused=True)
+    optimizer = functools.partial(torch.optim.AdamW, lr=LEARNING_RATE, weight_decay=0.01, fused=True)
     pl.Trainer(
         max_steps=steps,
         accelerator="auto",
@@ -180,60 +180,60 @@ def winnow(
         enable_model_summary=False,
         use_distributed_sampler=False,
         limit_val_batches=0,
-        callbacks=[Tick()],
+        callbacks=[RecordStep()],
     ).fit(MaskedLanguageModule(model, optimizer, forward="efficient"), train_dataloaders=batches)
-    return clock.steps()
+    return timer.steps()
 
 
-CONTESTANTS: dict[str, Contestant] = {
-    "baseline": library,
-    "fp32_portable": functools.partial(winnow, linear="portable"),
-    "fp32": functools.partial(winnow, linear="auto"),
-    "bf16": functools.partial(winnow, precision="bf16-mixed"),
+METHODS: dict[str, Method] = {
+    "baseline": train_with_transformers,
+    "fp32_portable": functools.partial(train_with_winnow, linear="portable"),
+    "fp32": functools.partial(train_with_winnow, linear="auto"),
+    "bf16": functools.partial(train_with_winnow, precision="bf16-mixed"),
 }
-ON_CUDA: dict[str, Contestant] = {
-    "tf32": functools.partial(winnow, tf32=True),
-    "fp32_compiled": functools.partial(winnow, compiled=True),
-    "tf32_compiled": functools.partial(winnow, tf32=True, compiled=True),
-    "bf16_compiled": functools.partial(winnow, precision="bf16-mixed", compiled=True),
+ON_CUDA: dict[str, Method] = {
+    "tf32": functools.partial(train_with_winnow, tf32=True),
+    "fp32_compiled": functools.partial(train_with_winnow, compiled=True),
+    "tf32_compiled": functools.partial(train_with_winnow, tf32=True, compiled=True),
+    "bf16_compiled": functools.partial(train_with_winnow, precision="bf16-mixed", compiled=True),
 }
 if torch.cuda.is_available():
-    CONTESTANTS |= ON_CUDA
+    METHODS |= ON_CUDA
 
 
 def new_model(quick: bool) -> Any:
-    """Return a model of DistilBERT-base's shape with random weights; small, where it is only to be seen to run."""
+    """Return a model with the shape of DistilBERT-base and random weights, or a small one for `--quick`."""
     torch.manual_seed(0)
     small = {"n_layers": 2, "dim": 32, "hidden_dim": 64, "n_heads": 2} if quick else {}
     return DistilBertForMaskedLM(DistilBertConfig(vocab_size=VOCABULARY, **small))
 
 
-def play(quick: bool, threads: int, tokenizer: Any, works: dict[str, Workload], pipe: Any) -> None:
-    """Take turns when told, in a process of its own, and tell at last what memory that took."""
+def serve_requests(quick: bool, threads: int, tokenizer: Any, works: dict[str, Workload], pipe: Any) -> None:
+    """Run the training requests of a pipe in this process; send the peak memory in MB at the end."""
     torch.set_num_threads(threads)
     silence_libraries()
     transformers.utils.logging.set_verbosity_error()
     model = new_model(quick)
-    while (told := pipe.recv()) is not None:
-        name, work, first, steps = told
-        pipe.send(CONTESTANTS[name](model, tokenizer, works[work], first, steps))
+    while (request := pipe.recv()) is not None:
+        name, work, first, steps = request
+        pipe.send(METHODS[name](model, tokenizer, works[work], first, steps))
     pipe.send(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**10)
 
 
-def start_player(quick: bool, threads: int, tokenizer: Any, works: dict[str, Workload]) -> Any:
-    """Start a process that takes turns; return a pipe to it."""
+def start_worker(quick: bool, threads: int, tokenizer: Any, works: dict[str, Workload]) -> Any:
+    """Start a worker process; return a pipe to it."""
     context = multiprocessing.get_context("spawn")
-    pipe, end = context.Pipe()
-    context.Process(target=play, args=(quick, threads, tokenizer, works, end), daemon=True).start()
-    end.close()  # so that a process that dies is noticed
+    pipe, worker_end = context.Pipe()
+    context.Process(target=serve_requests, args=(quick, threads, tokenizer, works, worker_end), daemon=True).start()
+    worker_end.close()  # so that the death of the worker raises an error
     return pipe
 
 
 def peak_memory(name: str, quick: bool, threads: int, tokenizer: Any, works: dict[str, Workload]) -> dict[str, int]:
-    """Return the MB that a contestant's process held at most in a long turn, each workload in a process of its own."""
+    """Return the peak memory of a method in MB for each workload, each measured in a separate process."""
     peaks = {}
     for work, rows in works.items():
-        pipe = start_player(quick, threads, tokenizer, {work: rows})
+        pipe = start_worker(quick, threads, tokenizer, {work: rows})
         pipe.send((name, work, 0, STEPS if quick else PEAK_STEPS))
         pipe.recv()
         pipe.send(None)
@@ -241,30 +241,30 @@ def peak_memory(name: str, quick: bool, threads: int, tokenizer: Any, works: dic
     return peaks
 
 
-def limits(found: dict[str, Any], rates: dict[str, dict[str, float]]) -> dict[str, float]:
-    """Return the ratios of steps that would be nothing but their products at the highest rate seen."""
+def limits(results: dict[str, Any], rates: dict[str, dict[str, float]]) -> dict[str, float]:
+    """Return the ratios of steps that consist only of matmuls at the highest measured rate."""
     fastest = {"fp32": max(max(by["portable"], by["onednn"]) for by in rates.values())}
     fastest["bf16"] = max(by["bf16"] for by in rates.values())
-    seconds = found["baseline"]["cpu_seconds"]
-    return {name: round(seconds * rate / found["gflop"]["winnow"], 2) for name, rate in fastest.items()}
+    seconds = results["baseline"]["cpu_seconds"]
+    return {name: round(seconds * rate / results["gflop"]["winnow"], 2) for name, rate in fastest.items()}
 
 
 def measure(name: str, work: Workload, pipes: dict[str, Any], rounds: int) -> dict[str, Any]:
-    """Let all contestants take turns at a workload; the first turn, in which batches have new sizes, does not count."""
-    seen: dict[str, Steps] = {one: [] for one in CONTESTANTS}
-    for turn in range(rounds + 1):
-        for one in CONTESTANTS:
-            pipe = pipes["baseline" if one == "baseline" else "winnow"]
-            pipe.send((one, name, turn * STEPS, STEPS))
+    """Run all methods in alternation on a workload; the first repetition is a warm-up with new batch sizes."""
+    measured: dict[str, Steps] = {method: [] for method in METHODS}
+    for repetition in range(rounds + 1):
+        for method in METHODS:
+            pipe = pipes["baseline" if method == "baseline" else "winnow"]
+            pipe.send((method, name, repetition * STEPS, STEPS))
             steps = pipe.recv()
-            seen[one] += steps if turn else []
+            measured[method] += steps if repetition else []
     mean_tokens = float(work.rows.lengths.mean())
-    found: dict[str, Any] = {}
-    for one, steps in seen.items():
+    results: dict[str, Any] = {}
+    for method, steps in measured.items():
         cpu, wall = statistics.median(step[0] for step in steps), min(step[1] for step in steps)
-        against = found.get("baseline", {"cpu_seconds": cpu, "wall_seconds": wall})
-        by_cpu, by_wall = against["cpu_seconds"] / cpu, against["wall_seconds"] / wall
-        found[one] = {
+        baseline = results.get("baseline", {"cpu_seconds": cpu, "wall_seconds": wall})
+        by_cpu, by_wall = baseline["cpu_seconds"] / cpu, baseline["wall_seconds"] / wall
+        results[method] = {
             "cpu_seconds": cpu,
             "least_cpu_seconds": min(step[0] for step in steps),
             "wall_seconds": wall,
@@ -272,11 +272,11 @@ def measure(name: str, work: Workload, pipes: dict[str, Any], rounds: int) -> di
             "wall_ratio": by_wall,
             "tokens_per_second": work.batch_size * mean_tokens / wall,
         }
-    return {"rows_per_step": work.batch_size, "mean_tokens": mean_tokens, **found}
+    return {"rows_per_step": work.batch_size, "mean_tokens": mean_tokens, **results}
 
 
-def products(work: Workload, quick: bool, steps: int = 6) -> dict[str, float]:
-    """Return 10**9 operations in the products of a mean step of either; nothing is computed."""
+def count_operations(work: Workload, quick: bool, steps: int = 6) -> dict[str, float]:
+    """Return the mean GFLOP per step in the matmuls of both methods, counted on the meta device."""
     model = new_model(quick).to("meta")
     batches = TrainingBatches(work.rows, Masking(), 0, work.batch_size, steps)
     counts: dict[str, list[float]] = {"baseline": [], "winnow": []}
@@ -290,15 +290,15 @@ def products(work: Workload, quick: bool, steps: int = 6) -> dict[str, float]:
         with FlopCounterMode(display=False) as counter:
             masked_lm_loss_sum(model, batches[step].to("meta"), "efficient")[0].backward()
         counts["winnow"].append(counter.get_total_flops() / 1e9)
-    return {name: round(statistics.mean(each), 1) for name, each in counts.items()}
+    return {name: round(statistics.mean(values), 1) for name, values in counts.items()}
 
 
-def product_rates(tokens: int = 512, guessed: int = 96) -> dict[str, dict[str, float]]:
-    """Return 10**9 operations a second of the products of a step: in float32 by MKL and by oneDNN, and in bf16."""
+def measure_rates(tokens: int = 512, masked: int = 96) -> dict[str, dict[str, float]]:
+    """Return the GFLOP/s of the matmuls of a step: in float32 with MKL and oneDNN, and in bfloat16."""
     from winnow.training.forward.linear_backend import MATMULS, is_onednn_usable, time_matmul
 
-    shapes = {"attention": (tokens, 768, 768), "feed_forward": (tokens, 3072, 768), "head": (guessed, VOCABULARY, 768)}
-    found = {}
+    shapes = {"attention": (tokens, 768, 768), "feed_forward": (tokens, 3072, 768), "head": (masked, VOCABULARY, 768)}
+    rates = {}
     for name, (rows, outputs, inputs) in shapes.items():
         factors = [torch.ones(size).bfloat16() for size in ((rows, inputs), (outputs, inputs), (rows, outputs))]
         for product, ways in MATMULS.items():
@@ -308,59 +308,61 @@ def product_rates(tokens: int = 512, guessed: int = 96) -> dict[str, dict[str, f
             begun = time.perf_counter()
             portable()
             bf16 = 2e-9 * rows * outputs * inputs / (time.perf_counter() - begun)
-            found[f"{name} {product}"] = {**in_float32, "bf16": round(bf16, 1)}
-    return found
+            rates[f"{name} {product}"] = {**in_float32, "bf16": round(bf16, 1)}
+    return rates
 
 
 def workloads(prose: Sequence[str], quick: bool) -> tuple[Any, dict[str, Workload]]:
-    """Return a tokenizer over all texts, and the workloads."""
+    """Return the tokenizer and the workloads."""
     draw = random.Random(0)
     words = [f"{start}{end}" for start in ("ka", "lo", "mi", "nu", "per", "sol") for end in ("ra", "ten", "vis", "x")]
     short = [" ".join(draw.choices(words, k=draw.randint(4, 11))) for _ in range(25_000)]
-    tokenizer = train_wordpiece([*short, *prose], VOCABULARY, LONGEST)
+    tokenizer = train_wordpiece([*short, *prose], VOCABULARY, MAX_LENGTH)
     with tempfile.TemporaryDirectory() as cache:
 
         def tokens(texts: Sequence[str], max_length: int | None) -> TokenRows:
             table = pa.table({"row_id": [f"{i:016x}" for i in range(len(texts))], "text": texts})
             return tokenize(table, tokenizer, max_length, Path(cache))
 
-        made = {
-            "short": Workload(tokens(short, LONGEST), 64),
+        loads = {
+            "short": Workload(tokens(short, MAX_LENGTH), 64),
             "blocks": Workload(pack_into_blocks(tokens(prose, None), 128, isolate_rows=False), 2 if quick else 8),
-            "lines": Workload(tokens(prose, LONGEST), 2 if quick else 8),
+            "lines": Workload(tokens(prose, MAX_LENGTH), 2 if quick else 8),
         }
         if torch.cuda.is_available():
-            made |= {f"{name}_large": Workload(one.rows, 16 * one.batch_size) for name, one in made.items()}
-    return tokenizer, made
+            loads |= {f"{name}_large": Workload(load.rows, 16 * load.batch_size) for name, load in loads.items()}
+    return tokenizer, loads
 
 
-def prose_of(data_dir: Path) -> tuple[str, list[str]]:
-    """Return the lines of WikiText-2 that are not blank, or lines made up with lengths like theirs."""
+def read_prose(data_dir: Path) -> tuple[str, list[str]]:
+    """Return the non-blank lines of WikiText-2, or synthetic lines with similar lengths."""
     file = data_dir / "wikitext-2" / "valid.txt"
     if file.exists():
         return "WikiText-2", [line.strip() for line in file.read_text("utf-8").splitlines() if line.strip()]
     draw = random.Random(1)
     words = [f"{a}{b}{c}" for a in "bdfgklmnprst" for b in ("ar", "el", "in", "os", "um") for c in ("a", "eth", "ior")]
     lengths = [min(round(draw.lognormvariate(4.0, 1.2)) + 1, 400) for _ in range(2500)]
-    return "made up", [" ".join(draw.choices(words, k=length)) for length in lengths]
+    return "synthetic", [" ".join(draw.choices(words, k=length)) for length in lengths]
 
 
 def main() -> None:
-    """Measure, print a table and write the figures."""
+    """Measure, print a table, and write the results to a file if requested."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--json", type=Path, help="where to write the figures")
+    parser.add_argument("--json", type=Path, help="output file for the results")
     parser.add_argument(
-        "--rounds", type=int, default=4, help=f"turns of {STEPS} steps for each, after one that does not count"
+        "--rounds", type=int, default=4, help=f"repetitions of {STEPS} steps per method, after a warm-up"
     )
-    parser.add_argument("--threads", type=int, default=1, help="threads of PyTorch")
-    parser.add_argument("--data-dir", type=Path, default=Path("../shared/data"), help="holds wikitext-2/valid.txt")
-    parser.add_argument("--quick", action="store_true", help="a small model, one round: only to see that it runs")
+    parser.add_argument("--threads", type=int, default=1, help="PyTorch threads")
+    parser.add_argument(
+        "--data-dir", type=Path, default=Path("../shared/data"), help="folder with wikitext-2/valid.txt"
+    )
+    parser.add_argument("--quick", action="store_true", help="smoke test with a small model and one round")
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
     silence_libraries()
-    text, prose = prose_of(options.data_dir)
+    text, prose = read_prose(options.data_dir)
     tokenizer, works = workloads(prose, options.quick)
-    found: dict[str, Any] = {
+    results: dict[str, Any] = {
         "hardware": hardware(),
         "versions": {"torch": torch.__version__, "transformers": transformers.__version__},
         "settings": {
@@ -368,42 +370,44 @@ def main() -> None:
             "text": text,
             "steps": (1 if options.quick else options.rounds) * (STEPS - WARM_UP),
         },
-        "gflops": {} if options.quick else product_rates(),
+        "gflops": {} if options.quick else measure_rates(),
     }
-    start = functools.partial(start_player, options.quick, options.threads, tokenizer, works)
+    start = functools.partial(start_worker, options.quick, options.threads, tokenizer, works)
     pipes = {"baseline": start(), "winnow": start()}
     for name, work in works.items():
-        found[name] = measure(name, work, pipes, 1 if options.quick else options.rounds)
-        found[name]["gflop"] = products(work, options.quick)
-        print(f"{name}: {work.batch_size} rows a step, {found[name]['mean_tokens']:.1f} tokens a row")
-        counts = found[name]["gflop"]
-        if found["gflops"] and options.threads == 1 and "onednn" in next(iter(found["gflops"].values())):
-            found[name]["limit"] = limits(found[name], found["gflops"])
-            print(f"  no more than {found[name]['limit']} could be reached")
-        print(f"  products: {counts['baseline']:,} GFLOP a step in the library, {counts['winnow']:,} in Winnow")
-        for one in CONTESTANTS:
-            figures = found[name][one]
+        results[name] = measure(name, work, pipes, 1 if options.quick else options.rounds)
+        results[name]["gflop"] = count_operations(work, options.quick)
+        print(f"{name}: {work.batch_size} rows per step, {results[name]['mean_tokens']:.1f} tokens per row")
+        counts = results[name]["gflop"]
+        if results["gflops"] and options.threads == 1 and "onednn" in next(iter(results["gflops"].values())):
+            results[name]["limit"] = limits(results[name], results["gflops"])
+            print(f"  upper limit: {results[name]['limit']}")
+        print(f"  matmuls: {counts['baseline']:,} GFLOP per step in transformers, {counts['winnow']:,} in Winnow")
+        for method in METHODS:
+            figures = results[name][method]
             print(
-                f"  {one:14} {figures['cpu_seconds']:7.3f} s CPU, {figures['ratio']:5.2f}x; least wall "
+                f"  {method:14} {figures['cpu_seconds']:7.3f} s CPU, {figures['ratio']:5.2f}x; minimum wall "
                 f"{figures['wall_seconds']:7.3f} s, {figures['wall_ratio']:5.2f}x",
                 flush=True,
             )
-        write(found, options.json)  # what is measured is not lost with what is not
+        write(results, options.json)  # keep partial results if a later workload fails
     for pipe in pipes.values():
         pipe.send(None)
         pipe.recv()
-    found["peak_memory_mb"] = {}
-    for one in CONTESTANTS:
-        peaks = peak_memory(one, options.quick, options.threads, tokenizer, works)
-        found["peak_memory_mb"][one] = peaks
-        print(f"peak memory of {one:14}", ", ".join(f"{work} {peak:,} MB" for work, peak in peaks.items()), flush=True)
-    write(found, options.json)
+    results["peak_memory_mb"] = {}
+    for method in METHODS:
+        peaks = peak_memory(method, options.quick, options.threads, tokenizer, works)
+        results["peak_memory_mb"][method] = peaks
+        print(
+            f"peak memory of {method:14}", ", ".join(f"{work} {peak:,} MB" for work, peak in peaks.items()), flush=True
+        )
+    write(results, options.json)
 
 
-def write(found: dict[str, Any], file: Path | None) -> None:
-    """Write the figures, where a file is wanted."""
+def write(results: dict[str, Any], file: Path | None) -> None:
+    """Write the results to a file if one is given."""
     if file is not None:
-        file.write_text(json.dumps(found, indent=2) + "\n", encoding="utf-8")
+        file.write_text(json.dumps(results, indent=2) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":
