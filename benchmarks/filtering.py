@@ -1,15 +1,14 @@
-"""Time filtering beside the loop that notebooks run, on this machine, and count what UpTrain's filter keeps.
+"""Benchmark filtering against a plain Python loop on this machine, and count the rows that UpTrain's filter keeps.
 
     python benchmarks/filtering.py --data ../shared/data --json benchmarks/results/NAME.json
 
-The loop asks each of UpTrain's three signals about each row, with NLTK's own analyzer. Winnow judges the same rows by
-`uptrain_exact`. Both are timed from texts in memory to a verdict for each row, in one process and one thread, with
-their lexicon loaded; Winnow's time holds its planning, and in mode `full` and with cached scores what it reads and
-writes on disk. What it remembers of tokens is forgotten before each turn. A ratio is the loop's CPU seconds over
-Winnow's, the least of several turns, in each of which both have theirs; `identical` tells of the verdicts on all rows.
-At scale, one process judges 100,000 rows of a saved corpus and another 1,000,000, the first of them the same, in
-turns; the ratio of their times is the median over the turns. `megabytes` is the most that the whole process ever held,
-memory-mapped pages included.
+The loop evaluates UpTrain's three signals per row with NLTK's analyzer, as notebooks do. Winnow filters the same rows
+with `uptrain_exact`. Both are timed from texts in memory to one verdict per row, in one process and one thread, with a
+loaded lexicon. Winnow's time includes planning and, in mode `full` and with cached scores, disk access. Its token cache
+is cleared before each repetition. A ratio is the CPU time of the loop divided by Winnow's, each the minimum over
+repetitions in alternation. `identical` is true if all verdicts are equal. At scale, one process filters 100,000 rows of
+a saved corpus and another filters 1,000,000, which start with the same rows. The ratio of their times is the median
+over the repetitions. `megabytes` is the peak memory of the process, including memory-mapped pages.
 """
 
 from __future__ import annotations
@@ -54,31 +53,31 @@ STEPS = [
 ]
 
 
-def composed(*overrides: str) -> tuple[Any, Filter]:
-    """Return the source and the filter of a configuration."""
+def compose_source_and_filter(*overrides: str) -> tuple[Any, Filter]:
+    """Return the data source and the filter of a composed configuration."""
     [cell], _ = compose_cells("filter", FilterConfig, list(overrides))
     dataset = construct(cell.config.dataset, "dataset")
     return dataset.source, construct(cell.config.filter, "filter", Filter)
 
 
-def submission(source: Mixture) -> tuple[list[str], list[str]]:
-    """Return the texts of the submission that compared v1 and v2: the real ones, and these with the template sentences.
+def load_submission(source: Mixture) -> tuple[list[str], list[str]]:
+    """Return the texts of the submission that compared v1 and v2: first the real texts, then all of them.
 
-    As there, a row of a file is left out where one of its columns is empty, and a null became the word "nan".
+    As in the submission, a row with an empty column is skipped, and a null becomes the word "nan".
     """
     real = []
-    for one in source.sources.values():
-        if isinstance(one, Files):
-            with one.path.open(encoding=one.encoding, newline="") as stream:
-                cells = [[row[column] for column in one.text] for row in csv.DictReader(stream)]
+    for files_source in source.sources.values():
+        if isinstance(files_source, Files):
+            with files_source.path.open(encoding=files_source.encoding, newline="") as stream:
+                cells = [[row[column] for column in files_source.text] for row in csv.DictReader(stream)]
             real += [" ".join(row) for row in cells if all(row)]
     templates = [text or "nan" for text in source.sources["templates"].read()["text"].to_pylist()]
     cleaned = [text or "" for text in clean(real + templates, STEPS)]
     return cleaned[: len(real)], cleaned
 
 
-def corpus_of(texts: list[str]) -> Corpus:
-    """Return all texts as rows to train on, repeated ones too, as the notebooks have them."""
+def build_corpus(texts: list[str]) -> Corpus:
+    """Return a corpus with all texts, including duplicates, as training rows."""
     rows = len(texts)
     table = pa.table(
         {
@@ -91,8 +90,8 @@ def corpus_of(texts: list[str]) -> Corpus:
     return Corpus(table, content_fingerprint(table), {"read": rows}, [])
 
 
-def nltk_analyzer() -> Any:
-    """Return NLTK's analyzer, loaded in NLTK's own way from the vaderSentiment wheel."""
+def load_nltk_analyzer() -> Any:
+    """Return NLTK's analyzer with the lexicon of the vaderSentiment wheel."""
     import nltk
     from nltk.sentiment.vader import SentimentIntensityAnalyzer
 
@@ -104,71 +103,71 @@ def nltk_analyzer() -> Any:
         return SentimentIntensityAnalyzer("sentiment/vader_lexicon/vader_lexicon.txt")
 
 
-def notebook_loop(texts: list[str], words: dict[str, list[str]], analyzer: Any, bound: float = 0.0) -> list[bool]:
-    """Return which texts the notebooks' loop selects: three signals a row, then all of them together."""
+def filter_with_loop(texts: list[str], words: dict[str, list[str]], analyzer: Any, bound: float = 0.0) -> list[bool]:
+    """Return whether each text is selected by a loop that evaluates three signals per row."""
     selected = []
     for text in texts:
         lowered = text.lower()
         about_nike = any(word in lowered for word in words["nike"])
         about_product = any(word in lowered for word in words["product"])
-        praised = any(word in lowered for word in words["praise"])
-        positive = analyzer.polarity_scores(text)["compound"] >= bound and praised
-        selected.append(about_nike and about_product and positive)
+        has_praise = any(word in lowered for word in words["praise"])
+        is_positive = analyzer.polarity_scores(text)["compound"] >= bound and has_praise
+        selected.append(about_nike and about_product and is_positive)
     return selected
 
 
-def cpu_seconds(turns: int, **works: Callable[[], Any]) -> tuple[dict[str, float], dict[str, Any]]:
-    """Return the least CPU seconds of each work, all of them done in every turn, and what each returned at last."""
-    spent: dict[str, list[float]] = {name: [] for name in works}
+def measure_cpu_seconds(repetitions: int, **functions: Callable[[], Any]) -> tuple[dict[str, float], dict[str, Any]]:
+    """Run functions in alternation; return the minimum CPU seconds and the last result of each."""
+    times: dict[str, list[float]] = {name: [] for name in functions}
     results = {}
-    for _ in range(turns):
-        for name, work in works.items():
-            cold()
-            begun = time.process_time()
-            results[name] = work()
-            spent[name].append(time.process_time() - begun)
-    return {name: min(seconds) for name, seconds in spent.items()}, results
+    for _ in range(repetitions):
+        for name, function in functions.items():
+            clear_caches()
+            started = time.process_time()
+            results[name] = function()
+            times[name].append(time.process_time() - started)
+    return {name: min(seconds) for name, seconds in times.items()}, results
 
 
-def cold() -> None:
-    """Load the lexicon and forget every token seen."""
+def clear_caches() -> None:
+    """Clear the token cache and load the lexicon."""
     compound_scorer.cache_clear()
-    VaderSentiment().score(["warm"])
+    VaderSentiment().score(["warm-up"])
 
 
-def against_the_loop(texts: list[str], chosen: Filter, turns: int) -> dict[str, Any]:
-    """Time one selection of texts, by the loop and by Winnow in both modes."""
-    analyzer, corpus = nltk_analyzer(), corpus_of(texts)
+def compare_with_loop(texts: list[str], selected_filter: Filter, repetitions: int) -> dict[str, Any]:
+    """Measure the loop and Winnow in both modes on the same texts."""
+    analyzer, corpus = load_nltk_analyzer(), build_corpus(texts)
     with tempfile.TemporaryDirectory() as cache:
-        turn = itertools.count()
-        seconds, results = cpu_seconds(
-            turns,
-            loop=lambda: notebook_loop(texts, listed(chosen), analyzer),
-            short_circuit=lambda: replace(chosen, mode="short_circuit").compute_verdicts(
+        repetition = itertools.count()
+        seconds, results = measure_cpu_seconds(
+            repetitions,
+            loop=lambda: filter_with_loop(texts, words_of_signals(selected_filter), analyzer),
+            short_circuit=lambda: replace(selected_filter, mode="short_circuit").compute_verdicts(
                 corpus, Path(cache), progress=False
             ),
-            full=lambda: replace(chosen, mode="full").compute_verdicts(
-                corpus, Path(cache) / f"{next(turn)}", progress=False
+            full=lambda: replace(selected_filter, mode="full").compute_verdicts(
+                corpus, Path(cache) / f"{next(repetition)}", progress=False
             ),
         )
     expected = results["loop"]
-    found: dict[str, Any] = {"rows": len(texts), "kept": sum(expected), "loop_seconds": seconds["loop"]}
+    measured: dict[str, Any] = {"rows": len(texts), "kept": sum(expected), "loop_seconds": seconds["loop"]}
     for mode, prefix in (("short_circuit", ""), ("full", "full_")):
-        found[f"{prefix}seconds"] = seconds[mode]
-        found[f"{prefix}ratio"] = seconds["loop"] / seconds[mode]
-        found[f"{prefix}identical"] = results[mode].kept().tolist() == expected
-    return found
+        measured[f"{prefix}seconds"] = seconds[mode]
+        measured[f"{prefix}ratio"] = seconds["loop"] / seconds[mode]
+        measured[f"{prefix}identical"] = results[mode].kept().tolist() == expected
+    return measured
 
 
-def with_cached_scores(texts: list[str], chosen: Filter, turns: int) -> dict[str, Any]:
-    """Time a second filter over scores that a first one left on disk, against the loop for that second filter."""
-    analyzer, corpus = nltk_analyzer(), corpus_of(texts)
-    second = Filter(name="second", signals=chosen.signals, keep="nike & product & praise & sentiment >= 0.3")
+def compare_with_cached_scores(texts: list[str], selected_filter: Filter, repetitions: int) -> dict[str, Any]:
+    """Measure a second filter that reuses the scores of a first one, compared with the loop."""
+    analyzer, corpus = load_nltk_analyzer(), build_corpus(texts)
+    second = Filter(name="second", signals=selected_filter.signals, keep="nike & product & praise & sentiment >= 0.3")
     with tempfile.TemporaryDirectory() as cache:
-        chosen.compute_verdicts(corpus, Path(cache), progress=False)
-        seconds, results = cpu_seconds(
-            turns,
-            loop=lambda: notebook_loop(texts, listed(chosen), analyzer, 0.3),
+        selected_filter.compute_verdicts(corpus, Path(cache), progress=False)
+        seconds, results = measure_cpu_seconds(
+            repetitions,
+            loop=lambda: filter_with_loop(texts, words_of_signals(selected_filter), analyzer, 0.3),
             second=lambda: second.compute_verdicts(corpus, Path(cache), progress=False),
         )
     identical = results["second"].kept().tolist() == results["loop"]
@@ -176,76 +175,85 @@ def with_cached_scores(texts: list[str], chosen: Filter, turns: int) -> dict[str
     return {"ratio": ratio, "identical": identical, "loop_seconds": seconds["loop"], "seconds": seconds["second"]}
 
 
-def listed(chosen: Filter) -> dict[str, list[str]]:
-    """Return the words that the filter's signals list."""
-    return {name: one.words for name, one in chosen.signals.items() if isinstance(one, Mentions)}
+def words_of_signals(selected_filter: Filter) -> dict[str, list[str]]:
+    """Return the word list of each `Mentions` signal of a filter."""
+    return {name: signal.words for name, signal in selected_filter.signals.items() if isinstance(signal, Mentions)}
 
 
-def at_scale(turns: int) -> dict[str, Any]:
-    """Judge a small and a large corpus, each in processes of its own; compare time and memory."""
-    found: dict[str, Any] = {}
+def measure_scaling(repetitions: int) -> dict[str, Any]:
+    """Filter a small and a large corpus in separate processes; compare time and memory."""
+    measured: dict[str, Any] = {}
     runs: dict[int, list[dict[str, Any]]] = {rows: [] for rows in SCALE}
     with tempfile.TemporaryDirectory() as folder:
         for rows in SCALE:
             subprocess.run([sys.executable, __file__, "--make", str(rows), folder], check=True)
-        for _ in range(turns):
+        for _ in range(repetitions):
             for rows in SCALE:
-                printed = subprocess.run(
-                    [sys.executable, __file__, "--judge", str(rows), folder], check=True, capture_output=True, text=True
+                output = subprocess.run(
+                    [sys.executable, __file__, "--filter", str(rows), folder],
+                    check=True,
+                    capture_output=True,
+                    text=True,
                 ).stdout
-                runs[rows].append(json.loads(printed))
+                runs[rows].append(json.loads(output))
     for measure, name in (("seconds", "time_ratio"), ("megabytes", "memory_ratio")):
         small, large = ([run[measure] for run in runs[rows]] for rows in SCALE)
-        found |= {f"small_{measure}": median(small), f"large_{measure}": median(large)}
-        found[name] = median(b / a for a, b in zip(small, large, strict=True))
+        measured |= {f"small_{measure}": median(small), f"large_{measure}": median(large)}
+        measured[name] = median(b / a for a, b in zip(small, large, strict=True))
     small, large = (runs[rows][0] for rows in SCALE)
-    return {**found, "rows": list(SCALE), "identical": small["digest"] == large["digest"], "kept": large["kept"]}
+    return {**measured, "rows": list(SCALE), "identical": small["digest"] == large["digest"], "kept": large["kept"]}
 
 
 def make_scale_corpus(rows: int, folder: Path) -> None:
-    """Save a corpus of template sentences, the first of them the same for every size."""
-    source, _ = composed("filter=uptrain_exact")
+    """Save a corpus of template sentences; corpora of all sizes start with the same rows."""
+    source, _ = compose_source_and_filter("filter=uptrain_exact")
     texts = [text for text in source.read()["text"].to_pylist() if text]
-    corpus_of([f"{texts[row % len(texts)]} {row}" for row in range(rows)]).save(folder / str(rows))
+    build_corpus([f"{texts[row % len(texts)]} {row}" for row in range(rows)]).save(folder / str(rows))
 
 
-def judge_scale_corpus(rows: int, folder: Path) -> dict[str, Any]:
-    """Judge a saved corpus; return CPU seconds, the most resident memory, and a digest of the first verdicts."""
-    _, chosen = composed("filter=uptrain_exact")
+def filter_scale_corpus(rows: int, folder: Path) -> dict[str, Any]:
+    """Filter a saved corpus; return the CPU seconds, the peak memory and a digest of the first verdicts."""
+    _, selected_filter = compose_source_and_filter("filter=uptrain_exact")
     corpus = Corpus.open(folder / str(rows))
-    cold()
+    clear_caches()
     with tempfile.TemporaryDirectory() as cache:
-        begun = time.process_time()
-        verdicts = replace(chosen, mode="short_circuit").compute_verdicts(corpus, Path(cache), progress=False)
-        seconds = time.process_time() - begun
+        started = time.process_time()
+        verdicts = replace(selected_filter, mode="short_circuit").compute_verdicts(corpus, Path(cache), progress=False)
+        seconds = time.process_time() - started
     kept = verdicts.kept()
     digest = hashlib.blake2b(np.packbits(kept[: SCALE[0]]).tobytes()).hexdigest()
     megabytes = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     return {"seconds": seconds, "megabytes": megabytes, "digest": digest, "kept": int(kept.sum())}
 
 
-def uptrain_table() -> list[dict[str, Any]]:
-    """Count what UpTrain's filter keeps of the template corpus, less each signal, by whole words, and without blame."""
-    source, exact = composed("filter=uptrain_exact")
-    _, strict = composed("filter=nike_positive")
+def count_uptrain_variants() -> list[dict[str, Any]]:
+    """Count the template rows that UpTrain's filter and its variants keep."""
+    source, exact = compose_source_and_filter("filter=uptrain_exact")
+    _, strict = compose_source_and_filter("filter=nike_positive")
     assert isinstance(source, Grammar)
     rows = source.read()
     rows = rows.filter(rows["text"].is_valid())
-    corpus, labels = corpus_of(rows["text"].to_pylist()), rows["label"].to_numpy()
-    whole = {
-        name: replace(one, whole_word=True) if isinstance(one, Mentions) else one for name, one in exact.signals.items()
+    corpus, labels = build_corpus(rows["text"].to_pylist()), rows["label"].to_numpy()
+    whole_words = {
+        name: replace(signal, whole_word=True) if isinstance(signal, Mentions) else signal
+        for name, signal in exact.signals.items()
     }
-    blamed = {**whole, "blame": strict.signals["blame"]}
+    with_blame = {**whole_words, "blame": strict.signals["blame"]}
     keep = "nike & product & sentiment & praise"
     with tempfile.TemporaryDirectory() as cache:
         verdicts = exact.compute_verdicts(corpus, Path(cache), progress=False)
         kept = {"all signals": verdicts.kept()}
         for signal in exact.signals:
-            rest = LeaveOneOut(of=exact, signal=signal).select(corpus.table, verdicts, seed=0)
-            kept[f"without {signal}"] = pa.compute.is_in(corpus.table["row_id"], rest["row_id"]).to_numpy()
-        for name, signals, text in (("whole words", whole, keep), ("whole words, ~blame", blamed, f"{keep} & ~blame")):
-            judged = Filter(name="x", signals=signals, keep=text).compute_verdicts(corpus, Path(cache), progress=False)
-            kept[name] = judged.kept()
+            remaining = LeaveOneOut(of=exact, signal=signal).select(corpus.table, verdicts, seed=0)
+            kept[f"without {signal}"] = pa.compute.is_in(corpus.table["row_id"], remaining["row_id"]).to_numpy()
+        for name, signals, text in (
+            ("whole words", whole_words, keep),
+            ("whole words, ~blame", with_blame, f"{keep} & ~blame"),
+        ):
+            filtered = Filter(name="x", signals=signals, keep=text).compute_verdicts(
+                corpus, Path(cache), progress=False
+            )
+            kept[name] = filtered.kept()
     return [
         {
             "filter": name,
@@ -258,36 +266,38 @@ def uptrain_table() -> list[dict[str, Any]]:
 
 
 def main() -> None:
-    """Run what the arguments ask for."""
+    """Run all measurements, or one step of the scaling measurement in a subprocess."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data", type=Path, default=Path("data"), help="the folder of the real files")
-    parser.add_argument("--json", type=Path, help="where to write the figures")
+    parser.add_argument("--data", type=Path, default=Path("data"), help="folder of the real data files")
+    parser.add_argument("--json", type=Path, help="output file for the results")
     parser.add_argument("--turns", type=int, default=7)
     parser.add_argument("--make", nargs=2, metavar=("ROWS", "FOLDER"), help=argparse.SUPPRESS)
-    parser.add_argument("--judge", nargs=2, metavar=("ROWS", "FOLDER"), help=argparse.SUPPRESS)
+    parser.add_argument("--filter", nargs=2, metavar=("ROWS", "FOLDER"), help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.make:
         make_scale_corpus(int(arguments.make[0]), Path(arguments.make[1]))
         return
-    if arguments.judge:
-        print(json.dumps(judge_scale_corpus(int(arguments.judge[0]), Path(arguments.judge[1]))))
+    if arguments.filter:
+        print(json.dumps(filter_scale_corpus(int(arguments.filter[0]), Path(arguments.filter[1]))))
         return
-    source, chosen = composed("dataset=nike", "filter=uptrain_exact", f"data_dir={arguments.data}")
+    source, selected_filter = compose_source_and_filter(
+        "dataset=nike", "filter=uptrain_exact", f"data_dir={arguments.data}"
+    )
     assert isinstance(source, Mixture)
-    real, both = submission(source)
-    found = {
-        "template": against_the_loop(both, chosen, arguments.turns),
-        "real": against_the_loop(real, chosen, arguments.turns),
-        "cached": with_cached_scores(both, chosen, arguments.turns),
-        "scale": at_scale(arguments.turns),
-        "uptrain": uptrain_table(),
+    real, both = load_submission(source)
+    results = {
+        "template": compare_with_loop(both, selected_filter, arguments.turns),
+        "real": compare_with_loop(real, selected_filter, arguments.turns),
+        "cached": compare_with_cached_scores(both, selected_filter, arguments.turns),
+        "scale": measure_scaling(arguments.turns),
+        "uptrain": count_uptrain_variants(),
         "hardware": hardware(),
     }
-    told = json.dumps(found, indent=2)
-    print(told)
+    text = json.dumps(results, indent=2)
+    print(text)
     if arguments.json:
         arguments.json.parent.mkdir(parents=True, exist_ok=True)
-        arguments.json.write_text(told + "\n", "utf-8")
+        arguments.json.write_text(text + "\n", "utf-8")
 
 
 if __name__ == "__main__":
