@@ -1,4 +1,4 @@
-"""Checkpoints for resuming an interrupted run: written atomically, and checked before they are loaded."""
+"""Write checkpoints atomically, and verify them before an interrupted run resumes."""
 
 from __future__ import annotations
 
@@ -19,19 +19,19 @@ from winnow.errors import WinnowError
 from winnow.training.graceful_shutdown import GracefulShutdown
 
 BYTES_PER_WEIGHT = 12
-"""A float32 weight and its two Adam moments."""
+"""Bytes per weight in a checkpoint: a float32 value and its two Adam moments."""
 
 
 class LastCheckpoint(Checkpoint):
     """Keeps one checkpoint of the latest step, and stops at the end of a step after Ctrl-C or SIGTERM.
 
-    A checkpoint is written after each validation, so that it includes what other callbacks decided there; at the end of
-    training; and before training stops on a signal. None is written between the accumulated batches of a step, because
-    the gradients accumulated so far would be lost.
+    A checkpoint is written at the end of training, before training stops on a signal, and after each validation, so
+    that it includes the state that other callbacks update there. No checkpoint is written between the accumulated
+    batches of a step, because it would not contain the gradients accumulated so far.
 
     Args:
         path: The checkpoint file.
-        every_steps: Optimizer steps between two checkpoints; the trainer's validation interval.
+        every_steps: Number of optimizer steps between two checkpoints; equal to the trainer's validation interval.
     """
 
     def __init__(self, path: Path, every_steps: int) -> None:
@@ -41,7 +41,7 @@ class LastCheckpoint(Checkpoint):
         self._is_complete = self._is_stopping = False
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Install the signal handlers; Lightning's own are installed before this hook."""
+        """Install the signal handlers, after Lightning has installed its handlers."""
         self.shutdown.install(verbose=trainer.is_global_zero)
 
     def on_train_batch_end(self, trainer: pl.Trainer, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
@@ -64,7 +64,7 @@ class LastCheckpoint(Checkpoint):
             self._is_stopping = pl_module.must_stop
 
     def on_train_batch_start(self, trainer: pl.Trainer, pl_module: Any, batch: Any, batch_idx: int) -> None:
-        """Exit if a signal was received. At the end of the last batch, its values had not been logged yet."""
+        """Exit if a signal was received; the previous hook is too early, because the last step is not logged yet."""
         if self._is_stopping:
             self.shutdown.exit()
 
@@ -89,10 +89,10 @@ class LastCheckpoint(Checkpoint):
 
 
 class BestCheckpoint(Checkpoint):
-    """Keeps the weights of the validation with the lowest loss; the earliest one in case of ties.
+    """Keeps the weights with the lowest validation loss; in case of a tie, the earliest weights.
 
     Args:
-        path: The checkpoint file; next to the weights it stores ``validation_loss``.
+        path: The checkpoint file, which contains the weights and ``validation_loss``.
     """
 
     def __init__(self, path: Path) -> None:
@@ -100,14 +100,14 @@ class BestCheckpoint(Checkpoint):
         self.path, self.best = path, math.inf
 
     def on_validation_end(self, trainer: pl.Trainer, pl_module: Any) -> None:
-        """Write a checkpoint if the validation loss is lower than before."""
+        """Write a checkpoint if the validation loss is the lowest so far."""
         loss = float(trainer.callback_metrics["validation/loss"])
         if loss < self.best:
             self.best = loss
             trainer.save_checkpoint(self.path)
 
     def on_save_checkpoint(self, trainer: pl.Trainer, pl_module: Any, checkpoint: dict[str, Any]) -> None:
-        """Store the lowest loss, in the last checkpoint too, so that it survives an interruption."""
+        """Store the lowest loss in every checkpoint, so that a resumed run can restore it."""
         checkpoint["validation_loss"] = self.best
 
     def on_load_checkpoint(self, trainer: pl.Trainer, pl_module: Any, checkpoint: dict[str, Any]) -> None:
@@ -118,8 +118,8 @@ class BestCheckpoint(Checkpoint):
 class AtomicCheckpointIO(TorchCheckpointIO):
     """Writes a checkpoint to a temporary file in the same folder, then renames it.
 
-    Lightning writes to the system's temporary folder first. If that is on another disk, the final move is a copy, and a
-    full disk replaces a good checkpoint with an incomplete one.
+    Lightning writes to the system's temporary folder first. If that folder is on a different disk, the final move is a
+    copy, and a full disk replaces a valid checkpoint with an incomplete one.
     """
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None) -> None:
@@ -150,18 +150,18 @@ class AtomicCheckpointIO(TorchCheckpointIO):
 
 
 def check_disk_space(folder: Path, model: torch.nn.Module) -> None:
-    """Check that a folder's disk has room for an old and a new checkpoint of a model at the same time.
+    """Check that the disk of a folder has space for two checkpoints of a model, the previous one and the new one.
 
     Raises:
-        WinnowError: There is too little space; with key ``output_dir``.
+        WinnowError: The disk has too little space; with key ``output_dir``.
     """
     folder.mkdir(parents=True, exist_ok=True)
     weights = sum(parameter.numel() for parameter in model.parameters())
-    needed, free = 2 * BYTES_PER_WEIGHT * weights, shutil.disk_usage(folder).free
-    if needed > free:
+    required_bytes, free_bytes = 2 * BYTES_PER_WEIGHT * weights, shutil.disk_usage(folder).free
+    if required_bytes > free_bytes:
         raise WinnowError(
-            f"the disk of {folder} has {free / 1e9:.1f} GB left, but the checkpoints of this model need up to "
-            f"{needed / 1e9:.1f} GB. Free some disk space, or choose another folder.",
+            f"the disk of {folder} has {free_bytes / 1e9:.1f} GB left, but the checkpoints of this model need up to "
+            f"{required_bytes / 1e9:.1f} GB. Free some disk space, or choose a folder on a different disk.",
             key="output_dir",
         )
 
@@ -170,7 +170,7 @@ def load_checkpoint(path: Path, model: torch.nn.Module) -> dict[str, Any]:
     """Load a checkpoint with memory-mapped tensors, and check that it belongs to a model.
 
     Raises:
-        WinnowError: The checkpoint cannot be read or belongs to another model; with key ``study.rerun``.
+        WinnowError: The checkpoint cannot be read or belongs to a different model; with key ``study.rerun``.
     """
     fix = "Delete the file or set study.rerun=all to train from the beginning."
     try:
@@ -179,13 +179,13 @@ def load_checkpoint(path: Path, model: torch.nn.Module) -> dict[str, Any]:
         weights = {name.removeprefix("model."): tensor for name, tensor in content["state_dict"].items()}
     except Exception as error:  # the type of torch's exception depends on which byte is damaged
         raise WinnowError(f"the checkpoint {path} is damaged: {_shorten(error)}. {fix}", "study.rerun") from error
-    expected = model.state_dict()
-    for name in [*expected, *weights]:
-        actual_shape, expected_shape = (_describe_shape(tensors.get(name)) for tensors in (weights, expected))
+    model_weights = model.state_dict()
+    for name in [*model_weights, *weights]:
+        actual_shape, expected_shape = (_describe_shape(tensors.get(name)) for tensors in (weights, model_weights))
         if actual_shape != expected_shape:
             raise WinnowError(
-                f"the checkpoint {path} belongs to another model: its weight {name} is {actual_shape}, but the "
-                f"model's is {expected_shape}. {fix}",
+                f"the checkpoint {path} belongs to a different model: its weight {name} is {actual_shape}, but "
+                f"the model's is {expected_shape}. {fix}",
                 "study.rerun",
             )
     return content
@@ -214,7 +214,7 @@ def _has_validation(trainer: pl.Trainer) -> bool:
 
 
 def _shorten(error: BaseException) -> str:
-    """Return the first line of an error; the message of the operating system if there is one."""
+    """Return the first line of an error, or the message of the operating system if it caused the error."""
     errors = (error, error.__context__)
     os_error = next((cause for cause in errors if isinstance(cause, OSError) and cause.strerror), None)
     text = str(os_error.strerror if os_error else error) or type(error).__name__

@@ -1,4 +1,4 @@
-"""Deterministic data loaders: the rows of each optimizer step on each rank, and every held-out row once."""
+"""Deterministic data loaders for training rows and held-out rows, sharded across processes."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ from winnow.training.tokens import TokenRows
 
 @dataclass(frozen=True)
 class Shard:
-    """The slice of each optimizer step that one process computes.
+    """The part of each optimizer step that one process computes.
 
     Attributes:
-        rank: Rank of this process.
+        rank: Rank of the process.
         world_size: Number of processes.
         accumulate: Number of batches that a process accumulates per step.
     """
@@ -34,12 +34,12 @@ class Shard:
 
     @property
     def batches_per_step(self) -> int:
-        """Number of batches in an optimizer step, over all processes."""
+        """Number of batches in an optimizer step, across all processes."""
         return self.world_size * self.accumulate
 
 
 class TrainingBatches:
-    """Batches from an endless stream of shuffled epochs.
+    """Training batches from an endless stream of shuffled epochs.
 
     The stream consists of the rows in the order of epoch 0, then of epoch 1, and so on. The order of an epoch is a
     function of seed, epoch and row keys. Step ``s`` takes rows ``s * batch_size`` to ``(s + 1) * batch_size`` of the
@@ -50,16 +50,16 @@ class TrainingBatches:
     Args:
         rows: The training rows.
         masking: Draws new masks in every epoch.
-        seed: Seeds the order and the masks.
-        batch_size: Rows per optimizer step, over all processes and accumulated batches.
+        seed: Seeds the order of the rows and the masks.
+        batch_size: Rows per optimizer step, across all processes and accumulated batches.
         steps: Number of optimizer steps.
-        shard: The slice of each step that this process computes.
-        repeat_first: Repeat this number of first batches indefinitely, to check whether the model can overfit them.
-        max_tokens: Fill each step with rows up to this number of tokens and ignore ``batch_size``; see
-            :class:`winnow.training.token_budget.TokenBudgetSampler`. A step then never spans two epochs.
+        shard: The part of each step that this process computes.
+        repeat_first: Number of initial batches to repeat indefinitely, to check whether the model can overfit them.
+        max_tokens: Maximum number of tokens per optimizer step; if it is set, ``batch_size`` is ignored. See
+            :class:`winnow.training.token_budget.TokenBudgetSampler`. Such a step never spans two epochs.
 
     Raises:
-        WinnowError: There are no rows, or a step has fewer rows than batches.
+        WinnowError: There are no rows, or ``batch_size`` is smaller than the number of batches per step.
     """
 
     def __init__(
@@ -112,11 +112,11 @@ class TrainingBatches:
         """Return the row indices of a batch and the epoch of each row, both of shape ``(rows,)``."""
         if self.repeat_first is not None:
             index %= self.repeat_first
-        step, accumulated = divmod(index, self.shard.accumulate)
-        batch_in_step = accumulated * self.shard.world_size + self.shard.rank
+        step, index_in_step = divmod(index, self.shard.accumulate)
+        batch_in_step = index_in_step * self.shard.world_size + self.shard.rank
         if self.token_budget is not None:
             step_rows, epoch = self.token_budget.select_rows(step)
-            # The rows are sorted by length; a stride gives all batches of the step similar lengths.
+            # The rows are sorted by length; slicing with a stride gives all batches of the step similar lengths.
             rows = step_rows[batch_in_step :: self.shard.batches_per_step]
             return rows, np.full(len(rows), epoch)
         stream = np.arange(step * self.batch_size, (step + 1) * self.batch_size)
@@ -128,17 +128,17 @@ class TrainingBatches:
         return rows, epochs
 
     def unsharded(self) -> TrainingBatches:
-        """Return a loader of the same steps for a single process, one batch per step."""
+        """Return a loader of the same steps for a single process, with one batch per step."""
         loader = copy.copy(self)
         loader.shard, loader.repeat_first = Shard(), None
         return loader
 
     def steps_for_tokens(self, tokens: int) -> int:
-        """Return the number of steps after which a given number of tokens was processed; at least one."""
+        """Return the number of steps needed to process a given number of tokens."""
         loader, lengths = self.unsharded(), self.rows.lengths
-        processed, step = 0, 0
-        while processed < tokens:
-            processed += int(lengths[loader.select_rows(step)[0]].sum())
+        tokens_processed, step = 0, 0
+        while tokens_processed < tokens:
+            tokens_processed += int(lengths[loader.select_rows(step)[0]].sum())
             step += 1
         return step
 
@@ -156,21 +156,21 @@ class TrainingBatches:
 
 
 class HeldOutBatches:
-    """Every held-out row once, with fixed masks, on exactly one process.
+    """Batches of held-out rows with fixed masks; each row is evaluated once, on exactly one process.
 
     A process takes every ``world_size``-th row and sorts its rows by length, so that rows of equal length share a
-    batch. All processes have the same number of batches, since a process with more would wait forever at the next
-    synchronization.
+    batch. All processes have the same number of batches, since a process with more batches would wait forever at the
+    next synchronization.
 
     Args:
         rows: The held-out rows.
         masking: Draws the masks.
         seed: Seeds the masks; the mask of a row depends only on the seed and the row.
         batch_size: Approximate number of rows per batch.
-        shard: The slice of the rows that this process evaluates.
+        shard: The part of the rows that this process evaluates.
 
     Raises:
-        WinnowError: There are fewer rows than processes.
+        WinnowError: There are rows, but fewer rows than processes.
     """
 
     def __init__(

@@ -12,19 +12,19 @@ from winnow.training.tokens import TokenRows
 class MaskedLanguageDataModule(pl.LightningDataModule):
     """Provides batches whose rows per optimizer step do not depend on the number of processes.
 
-    An epoch of Lightning covers all of ``max_steps`` if the trainer sets it, and otherwise one pass over the rows.
+    A Lightning epoch covers all steps if the trainer sets ``max_steps``, and otherwise one pass over the rows.
     The trainer needs ``use_distributed_sampler=False``, because the loaders already shard the rows.
 
     Args:
         train: The training rows.
         validation: The rows of the validation split.
-        masking: Draws new masks of the training rows in every epoch. The validation rows always use BERT's masking
-            rule with fixed masks, so that validation curves are comparable between arms.
-        batch_size: Training rows per optimizer step, over all processes and accumulated batches.
-        seed: Seeds the order and the masks of the training rows.
+        masking: Draws new masks for the training rows in every epoch. The validation rows always have fixed masks under
+            BERT's masking rule, so that validation curves are comparable between arms.
+        batch_size: Training rows per optimizer step, across all processes and accumulated batches.
+        seed: Seeds the order of the training rows and their masks.
         validation_seed: Seeds the fixed masks of the validation rows; the same in all arms and seeds of a study.
         validation_batch_size: Validation rows per batch.
-        max_tokens: Maximum number of tokens per optimizer step; it replaces ``batch_size``.
+        max_tokens: Maximum number of tokens per optimizer step; if it is set, ``batch_size`` is ignored.
     """
 
     def __init__(
@@ -44,12 +44,12 @@ class MaskedLanguageDataModule(pl.LightningDataModule):
         self.validation_seed, self.validation_batch_size = validation_seed, validation_batch_size
 
     def train_dataloader(self) -> TrainingBatches:
-        """Return this process's training batches."""
+        """Return the training batches of this process."""
         trainer = self.trainer
         steps = trainer.max_steps if trainer.max_steps > 0 else -(-len(self.train) // self.batch_size)
-        shard = self._shard(trainer.accumulate_grad_batches)
-        overfit = trainer.overfit_batches
-        repeat_first = int(overfit if overfit >= 1 else overfit * steps * shard.accumulate)
+        shard = self._build_shard(trainer.accumulate_grad_batches)
+        overfit_batches = trainer.overfit_batches  # a number of batches, or a fraction of all batches
+        repeat_first = int(overfit_batches if overfit_batches >= 1 else overfit_batches * steps * shard.accumulate)
         return TrainingBatches(
             self.train,
             self.masking,
@@ -57,15 +57,15 @@ class MaskedLanguageDataModule(pl.LightningDataModule):
             self.batch_size,
             steps,
             shard,
-            repeat_first if overfit > 0 else None,
+            repeat_first if overfit_batches > 0 else None,
             self.max_tokens,
         )
 
     def val_dataloader(self) -> HeldOutBatches:
-        """Return this process's validation batches."""
+        """Return the validation batches of this process."""
         return HeldOutBatches(
-            self.validation, Masking(), self.validation_seed, self.validation_batch_size, self._shard()
+            self.validation, Masking(), self.validation_seed, self.validation_batch_size, self._build_shard()
         )
 
-    def _shard(self, accumulate: int = 1) -> Shard:
+    def _build_shard(self, accumulate: int = 1) -> Shard:
         return Shard(self.trainer.global_rank, self.trainer.world_size, accumulate)

@@ -1,4 +1,4 @@
-"""Report the rows of a training step whose loss is not finite."""
+"""Describe the rows with a non-finite loss in a training step."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
 _MAX_LISTED_ROWS = 5
-"""Row ids printed before the list is cut off."""
+"""Maximum number of row ids in a description."""
 
 
 def describe_nonfinite_rows(model: PreTrainedModel, batches: TrainingBatches, step: int, forward: ForwardMode) -> str:
-    """Return a description of the rows of a step whose loss is not finite.
+    """Return a description of the rows with a non-finite loss in a training step.
 
-    The rows of a step are a function of its number, so this covers the rows of all processes. If a weight is already
-    not finite, the loss of every row is not finite either, and all rows are listed.
+    The rows of a step depend only on its number, so the description covers the rows of all processes. If a weight is
+    already not finite, the loss of every row is not finite either, and the description lists all rows.
 
     Args:
         model: The model, on any device.

@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM during training: stop at the end of the current step, after a checkpoint."""
+"""Stop training at the end of the current step, after a checkpoint, on Ctrl-C or SIGTERM."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from typing import Any, NoReturn
 
 
 class GracefulShutdown:
-    """Records the first Ctrl-C or SIGTERM; the second one exits immediately.
+    """Records the first Ctrl-C or SIGTERM, and exits immediately on the second one.
 
-    Python installs signal handlers only in the main thread. In any other thread nothing is installed, and the handlers
-    of the main thread stay in effect.
+    Python allows only the main thread to install signal handlers. In any other thread :meth:`install` does nothing,
+    and the existing handlers stay in effect.
 
     Attributes:
-        received: The number of the first signal; ``None`` before it.
+        received: The number of the first signal, or ``None`` if no signal has been received.
     """
 
     def __init__(self) -> None:
@@ -28,13 +28,13 @@ class GracefulShutdown:
         """Install the signal handlers.
 
         Args:
-            verbose: Print a line when the first signal is received.
+            verbose: Whether to print a line when the first signal is received.
         """
         self._verbose = verbose
         if threading.current_thread() is not threading.main_thread():
             return
         for signum in (signal.SIGINT, signal.SIGTERM):
-            if signal.getsignal(signum) != signal.SIG_IGN:  # shells ignore SIGINT for background commands
+            if signal.getsignal(signum) != signal.SIG_IGN:  # shells start background commands with SIGINT ignored
                 self._previous_handlers[signum] = signal.signal(signum, self._handle)
 
     def uninstall(self) -> None:
@@ -43,11 +43,11 @@ class GracefulShutdown:
             signal.signal(*self._previous_handlers.popitem())
 
     def exit(self) -> NoReturn:
-        """Restore the previous signal handlers, and raise the exception of the signal's default behavior.
+        """Restore the previous signal handlers, then raise the exception that matches the received signal.
 
         Raises:
             KeyboardInterrupt: After Ctrl-C.
-            SystemExit: With exit code 143, after SIGTERM or if another rank received the signal.
+            SystemExit: With exit code 143, after SIGTERM or if only another rank received a signal.
         """
         self.uninstall()
         if self.received == signal.SIGINT:

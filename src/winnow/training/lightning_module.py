@@ -29,17 +29,17 @@ if TYPE_CHECKING:
 class MaskedLanguageModule(pl.LightningModule):
     """Trains a masked language model on the mean loss over all masked tokens of a step.
 
-    The gradient of an optimizer step is that of ``sum of token losses / masked tokens`` over all of its batches, both
-    accumulated ones and those of other processes; a mean of batch means would weight tokens unequally.
+    An optimizer step uses the gradient of ``sum of token losses / masked tokens``, computed across all accumulated
+    batches and all processes; a mean of batch means would weight tokens unequally.
 
-    It logs ``train/loss`` (the mean since it was last logged), ``train/tokens`` (tokens processed so far, without
-    padding), ``train/learning_rate`` (of the current step), ``validation/loss`` and ``validation/perplexity``.
+    The module logs ``train/loss`` (the mean since the previous log entry), ``train/tokens`` (tokens processed so far,
+    without padding), ``train/learning_rate`` (of the current step), ``validation/loss`` and ``validation/perplexity``.
 
     Args:
-        model: The masked language model; it is trained in place.
+        model: The masked language model, which is trained in place.
         optimizer: Builds the optimizer from parameter groups, for example ``functools.partial(torch.optim.AdamW,
             lr=5e-4)``.
-        warmup_fraction: Fraction of the steps with linear warmup; see
+        warmup_fraction: Fraction of the steps used for linear warmup; see
             :func:`winnow.training.optimization.build_schedule`.
         seed: Seeds dropout. The random state of each batch is a function of seed, step and rank, so a resumed run uses
             the same dropout masks as an uninterrupted one.
@@ -73,16 +73,16 @@ class MaskedLanguageModule(pl.LightningModule):
         self._restored_tokens, self._restored_since_logged = 0, [0.0, 0.0]
 
     def configure_optimizers(self) -> dict[str, Any]:
-        """Return the optimizer and the learning rate schedule over all steps."""
+        """Return the optimizer and its learning rate schedule."""
         optimizer = self.optimizer(parameter_groups(self.model))
         factor = build_schedule(self.scheduler, self.warmup_fraction, int(self.trainer.estimated_stepping_batches))
         scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, factor)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
 
     def on_fit_start(self) -> None:
-        """Set training mode, since the library returns models in evaluation mode; create the counters."""
+        """Create the counters, and set training mode, because transformers loads models in evaluation mode."""
         self.model.train()
-        # Plain tensors, because DDP overwrites buffers with those of rank 0 at every step.
+        # The counters are plain tensors: DDP would overwrite buffers with the values of rank 0 at every step.
         self._step_sums = torch.zeros(4, dtype=torch.float64, device=self.device)
         self._since_logged = torch.tensor(self._restored_since_logged, dtype=torch.float64, device=self.device)
         self._stop_votes = torch.zeros((), dtype=torch.float64, device=self.device)
@@ -90,12 +90,12 @@ class MaskedLanguageModule(pl.LightningModule):
         self._first_nonfinite_step = torch.tensor(-1, device=self.device)
 
     def training_step(self, batch: MaskedBatch, batch_idx: int) -> Tensor:
-        """Return the mean token loss if the batch is the whole step, and otherwise the sum of the token losses.
+        """Return the mean token loss if the step has a single batch, and otherwise the sum of the token losses.
 
-        In the second case :meth:`on_before_optimizer_step` divides the gradients by the number of masked tokens.
+        For a sum, :meth:`on_before_optimizer_step` divides the gradients by the number of masked tokens.
         """
-        accumulated = batch_idx % self.trainer.accumulate_grad_batches
-        self._seed_dropout(int(derive_key(self.seed, self.global_step, accumulated, self.global_rank)[0] >> 1))
+        index_in_step = batch_idx % self.trainer.accumulate_grad_batches
+        self._seed_dropout(int(derive_key(self.seed, self.global_step, index_in_step, self.global_rank)[0] >> 1))
         loss_sum, masked = masked_lm_loss_sum(self.model, batch, self.forward_mode)
         tokens, stop = torch.tensor([batch.num_tokens, self.stop_requested], device=self.device)
         self._step_sums += torch.stack([loss_sum.detach().double(), masked, tokens, stop])
@@ -103,12 +103,12 @@ class MaskedLanguageModule(pl.LightningModule):
 
     @property
     def _is_single_batch_step(self) -> bool:
-        """Whether each step has one batch, so that the loss is divided instead of every gradient."""
+        """Whether each step has a single batch, so that only the loss needs to be divided, not every gradient."""
         return bool(self.trainer.accumulate_grad_batches == 1 and self.trainer.world_size == 1)
 
     def _seed_dropout(self, seed: int) -> None:
-        # Not torch.manual_seed: without a GPU it queues the call, with a stack trace, for every device type that might
-        # be initialized later. This takes milliseconds and leaks memory at every step.
+        # torch.manual_seed is avoided: without a GPU it queues the call, with a stack trace, for every device type that
+        # may be initialized later, which takes milliseconds and leaks memory at every step.
         torch.default_generator.manual_seed(seed)
         if self.device.type == "cuda":
             torch.cuda.manual_seed(seed)
@@ -118,12 +118,12 @@ class MaskedLanguageModule(pl.LightningModule):
         loss_sum, masked, tokens, self._stop_votes = self.trainer.strategy.reduce(self._step_sums, reduce_op="sum")
         is_first = ~torch.isfinite(loss_sum) & (self._first_nonfinite_step < 0)
         self._first_nonfinite_step = torch.where(is_first, self.global_step + 1, self._first_nonfinite_step)
-        if self.device.type == "cpu":  # no device synchronization here, and the weights are not updated yet
+        if self.device.type == "cpu":  # the check is free on a CPU, and the weights are not updated yet
             self._raise_if_not_finite()
         if not self._is_single_batch_step:
-            # Undo the divisions by Lightning (accumulated batches) and by DDP (processes).
-            undo = self.trainer.accumulate_grad_batches * self.trainer.world_size
-            scale = undo / masked.clamp(min=1)
+            # Lightning divides gradients by the number of accumulated batches, and DDP by the number of processes.
+            divisor = self.trainer.accumulate_grad_batches * self.trainer.world_size
+            scale = divisor / masked.clamp(min=1)
             for group in optimizer.param_groups:
                 for parameter in group["params"]:
                     if parameter.grad is not None:
@@ -139,10 +139,10 @@ class MaskedLanguageModule(pl.LightningModule):
         gradient_clip_val: float | None = None,
         gradient_clip_algorithm: str | None = None,
     ) -> None:
-        """Clip the gradients, also for fused optimizers in bf16.
+        """Clip the gradients, including those of fused optimizers in bf16.
 
-        Lightning raises an error for fused optimizers in any mixed precision, because they unscale the gradients
-        themselves; but only float16 scales them.
+        Lightning refuses to clip for fused optimizers in any mixed precision, because they unscale the gradients
+        themselves. Only float16 scales gradients, so other precisions are clipped directly.
         """
         plugin = self.trainer.precision_plugin
         if isinstance(plugin, MixedPrecision) and plugin.scaler is None:
@@ -152,7 +152,7 @@ class MaskedLanguageModule(pl.LightningModule):
             self.clip_gradients(optimizer, gradient_clip_val, gradient_clip_algorithm)
 
     def optimizer_step(self, *args: Any, **kwargs: Any) -> None:
-        """Take a step and free the gradients; Lightning would keep them through the next forward pass."""
+        """Run an optimizer step, then free the gradients; Lightning would keep them through the next forward pass."""
         super().optimizer_step(*args, **kwargs)
         recycle_head_gradient(self.model)
         self.trainer.optimizers[0].zero_grad()
@@ -163,7 +163,7 @@ class MaskedLanguageModule(pl.LightningModule):
         if interval == 0 or (self.global_step + 1) % interval:
             return
         self._raise_if_not_finite()
-        # One transfer from the device for all three values.
+        # Copy all three values from the device at once.
         loss_sum, masked, tokens = torch.cat([self._since_logged, self._tokens[None]]).tolist()
         rate = self.trainer.optimizers[0].param_groups[0]["lr"]
         values = {"train/loss": loss_sum / max(masked, 1), "train/tokens": tokens, "train/learning_rate": float(rate)}
@@ -182,7 +182,7 @@ class MaskedLanguageModule(pl.LightningModule):
         self.validation_perplexity.update(*sums)
 
     def on_validation_epoch_end(self) -> None:
-        """Log the validation metrics, which sum over all processes."""
+        """Log the validation metrics, aggregated across all processes."""
         self.log("validation/loss", self.validation_loss, prog_bar=True)
         self.log("validation/perplexity", self.validation_perplexity)
 
@@ -203,16 +203,16 @@ class MaskedLanguageModule(pl.LightningModule):
 
     @property
     def tokens_seen(self) -> int:
-        """Tokens processed so far over all processes, without padding."""
+        """Tokens processed so far across all processes, without padding."""
         return int(self._tokens) if hasattr(self, "_tokens") else self._restored_tokens
 
     @property
     def must_stop(self) -> bool:
-        """Whether training stops after this step; equal on all processes, because the requests are all-reduced."""
+        """Whether training stops after this step; equal on all processes, because stop requests are all-reduced."""
         return self.stop_requested if self.trainer.world_size == 1 else bool(self._stop_votes)
 
     def _raise_if_not_finite(self) -> None:
-        # The flag stays on the device and is read only now and then: reading it at every step would stall a GPU.
+        # The step number stays on the device and is read rarely, because reading it at every step would stall a GPU.
         step = int(self._first_nonfinite_step) if hasattr(self, "_first_nonfinite_step") else -1
         if step >= 0:
             raise self._build_divergence_error(step)
@@ -221,6 +221,6 @@ class MaskedLanguageModule(pl.LightningModule):
         rows = describe_nonfinite_rows(self.model, self.trainer.train_dataloader, step, self.forward_mode)
         return WinnowError(
             f"the training loss was not a finite number at step {step}, so training stopped; {rows}. Lower the "
-            "learning rate, clip the gradients (training.gradient_clip), train in float32, or inspect those rows.",
+            "learning rate, clip the gradients (training.gradient_clip), train in float32, or inspect these rows.",
             key="optimizer.lr",
         )

@@ -1,4 +1,4 @@
-"""Loss and perplexity over masked tokens, exact for uneven batches and any number of processes."""
+"""Loss and perplexity of masked tokens, exact for uneven batches and any number of processes."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from torchmetrics import Metric
 
 
 class RatioMetric(Metric):
-    """A sum divided by a count, over all batches and processes; NaN if the count is 0.
+    """A sum divided by a count, across all batches and processes; NaN if the count is 0.
 
-    The float64 sum and the int64 count are each summed over processes, so that uneven batches do not bias the result;
-    a mean of batch means would weight tokens unequally. Subclasses define `update`, which calls `add`.
+    The float64 sum and the int64 count are each summed across processes, so that uneven batches do not bias the result;
+    a mean of batch means would weight tokens unequally. Subclasses define ``update``, which calls :meth:`add`.
     """
 
     is_differentiable = False
@@ -28,7 +28,7 @@ class RatioMetric(Metric):
         self.add_state("count", torch.zeros((), dtype=torch.int64), dist_reduce_fx="sum")
 
     def add(self, total: Tensor, count: Tensor | int) -> None:
-        """Add to the sum and to the count."""
+        """Add a partial sum and a partial count."""
         self.total += total.detach().double()
         self.count += count
 
@@ -38,7 +38,7 @@ class RatioMetric(Metric):
 
 
 class MaskedLoss(RatioMetric):
-    """Mean cross-entropy of the masked tokens, in nats per token; NaN without masked tokens.
+    """Mean cross-entropy of the masked tokens, in nats per token; NaN if there are no masked tokens.
 
     >>> loss = MaskedLoss()
     >>> loss.update(torch.tensor(6.0), torch.tensor(3))
@@ -53,7 +53,7 @@ class MaskedLoss(RatioMetric):
 
 
 class Perplexity(MaskedLoss):
-    """``exp`` of :class:`MaskedLoss`.
+    """The exponential of :class:`MaskedLoss`.
 
     Perplexities are comparable only for the same tokenizer and the same masking.
 

@@ -17,18 +17,18 @@ from winnow.training.tokens import TokenRows
 class MaskedBatch:
     """Masked rows without padding, sorted by length, so that rows of equal length are adjacent.
 
-    Rows without masked tokens are dropped. Rows do not attend to each other, so such a row affects neither the loss
-    nor any gradient. Among short sentences they are frequent: 0.85 ** 7, or 32%, of the sentences with 7 words.
+    Rows without masked tokens are dropped. They affect neither the loss nor any gradient, because rows do not attend to
+    each other. They are frequent among short sentences: 0.85 ** 7, or 32%, of the sentences with 7 words.
 
     Attributes:
         input_ids: The model's input tokens; int64, shape ``(tokens,)``.
         position_ids: The position of each token in its row; int64, shape ``(tokens,)``.
-        masked_indices: Indices of the masked tokens in ``input_ids``; int64, shape ``(masked,)``. They follow the order
-            of the rows before sorting, then the position in the row.
+        masked_indices: Indices of the masked tokens in ``input_ids``; int64, shape ``(masked,)``. They are in the order
+            of the rows before sorting, then of the positions in the row.
         targets: The original tokens at ``masked_indices``; int64, shape ``(masked,)``.
         masked_rows: The row of each masked token, as an index into the rows before sorting; shape ``(masked,)``.
         length_groups: The number of rows of each length, as pairs ``(rows, length)``.
-        num_tokens: The number of tokens in all rows, including the dropped ones.
+        num_tokens: The number of tokens in all rows, including dropped rows.
     """
 
     input_ids: torch.Tensor
@@ -55,22 +55,22 @@ class MaskedBatch:
         masked_rows = np.repeat(np.arange(len(lengths)), lengths)[masked]
         order = np.argsort(lengths, kind="stable")
         order = order[_find_rows_to_keep(masked_rows, lengths)[order]]
-        position_ids, source = _concatenate_ranges(lengths[order], starts=(np.cumsum(lengths) - lengths)[order])
-        new_index = np.zeros(len(input_ids), dtype=np.int64)
-        new_index[source] = np.arange(len(source))
-        values, counts = np.unique(lengths[order], return_counts=True)
+        position_ids, source_indices = _concatenate_ranges(lengths[order], starts=(np.cumsum(lengths) - lengths)[order])
+        new_indices = np.zeros(len(input_ids), dtype=np.int64)
+        new_indices[source_indices] = np.arange(len(source_indices))
+        distinct_lengths, row_counts = np.unique(lengths[order], return_counts=True)
         return cls(
-            input_ids=_to_int64_tensor(input_ids[source]),
+            input_ids=_to_int64_tensor(input_ids[source_indices]),
             position_ids=_to_int64_tensor(position_ids),
-            masked_indices=_to_int64_tensor(new_index[masked]),
+            masked_indices=_to_int64_tensor(new_indices[masked]),
             targets=_to_int64_tensor(labels[masked]),
             masked_rows=masked_rows,
-            length_groups=tuple(zip(counts.tolist(), values.tolist(), strict=True)),
+            length_groups=tuple(zip(row_counts.tolist(), distinct_lengths.tolist(), strict=True)),
             num_tokens=len(input_ids),
         )
 
     def to(self, device: torch.device | str, non_blocking: bool = False) -> MaskedBatch:
-        """Return the batch with its tensors on a device; the other fields stay Python and NumPy objects."""
+        """Return a copy of the batch with its tensors on a device; all other fields are unchanged."""
         return dataclasses.replace(
             self,
             input_ids=self.input_ids.to(device, non_blocking=non_blocking),
@@ -117,7 +117,7 @@ def _find_rows_to_keep(masked_rows: npt.NDArray[np.int64], lengths: npt.NDArray[
 def _concatenate_ranges(
     lengths: npt.NDArray[np.integer], starts: npt.NDArray[np.integer]
 ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
-    """Return ``range(length)`` of each length, concatenated; and the same ranges, each shifted by its start."""
+    """Return the concatenated ranges ``0, ..., length - 1``, and the same ranges with each shifted by its start."""
     ends = np.cumsum(lengths)
     offsets = np.arange(lengths.sum()) - np.repeat(ends - lengths, lengths)
     return offsets, offsets + np.repeat(starts, lengths)

@@ -1,4 +1,4 @@
-"""Masking rules: the tokens that the model predicts, and the input tokens that replace them."""
+"""Masking rules, which select the tokens to predict and replace them in the input."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     Flags = npt.NDArray[np.bool_]
 
 IGNORE_INDEX = -100
-"""The label of tokens that are not masked; the default ``ignore_index`` of PyTorch's cross-entropy."""
+"""The label of unmasked tokens, which PyTorch's cross-entropy ignores by default."""
 
 _STRICT = ConfigDict(extra="forbid")
 _Fraction = Annotated[float, Field(ge=0, le=1)]
@@ -34,9 +34,9 @@ _Rate = Annotated[float, Field(gt=0, le=1)]
 class Masking:
     """BERT's dynamic masking of single tokens (Devlin et al. 2019, section 3.1).
 
-    Each token except special tokens is selected independently with probability ``rate``. Of the selected tokens, a
-    fraction ``mask_share`` is replaced by the mask token and ``random_share`` by a random token, drawn uniformly from
-    all tokens except special ones. The others stay unchanged.
+    Each token that is not a special token is selected independently with probability ``rate``. Of the selected tokens,
+    a fraction ``mask_share`` is replaced by the mask token, and a fraction ``random_share`` by a random token, drawn
+    uniformly from all tokens except special tokens. All other selected tokens stay unchanged.
 
     Attributes:
         rate: The probability that a token is selected.
@@ -56,7 +56,7 @@ class Masking:
         if self.mask_share + self.random_share > 1 + 1e-9:
             raise WinnowError(
                 f"expected mask_share + random_share to be at most 1, got {self.mask_share} + {self.random_share}. "
-                "Lower one of them.",
+                "Lower one of the two.",
                 key="random_share",
             )
 
@@ -83,11 +83,11 @@ class Masking:
             rows: The rows, without padding.
             seed: Seed of the run, or of the fixed masks of held-out rows.
             epoch: The epoch of the rows: one number, or one per row.
-            progress: Fraction of the training budget that is spent; used if the rate changes.
+            progress: Fraction of the training budget spent so far; it matters only if the rate changes.
 
         Returns:
-            The model's input tokens, and the labels: the original token at masked tokens and :data:`IGNORE_INDEX`
-            everywhere else. Both have shape ``(tokens,)``.
+            The model's input tokens, and the labels: the original token for masked tokens and :data:`IGNORE_INDEX` for
+            all other tokens. Both have shape ``(tokens,)``.
         """
         import numpy as np
 
@@ -95,10 +95,10 @@ class Masking:
 
         vocabulary = rows.vocabulary
         row_keys = np.broadcast_to(derive_key(seed, int(vocabulary.fingerprint, 16), epoch, rows.keys), len(rows))
-        selected = self._select_tokens(rows, row_keys, self.rate_at(progress))
-        indices = np.flatnonzero(selected & ~vocabulary.is_special[rows.ids])
+        is_selected = self._select_tokens(rows, row_keys, self.rate_at(progress))
+        indices = np.flatnonzero(is_selected & ~vocabulary.is_special[rows.ids])
 
-        # Each token has three counters: selection, kind of replacement, and random token.
+        # Each token uses three counters: its selection, the kind of its replacement, and the random token.
         token_keys, counters = np.repeat(row_keys, rows.lengths)[indices], 3 * rows.positions[indices]
         replacement_draws = draw_uniform(token_keys, counters + 1)
         is_masked = replacement_draws < self.mask_share
@@ -114,15 +114,15 @@ class Masking:
         return input_ids, labels
 
     def _select_tokens(self, rows: TokenRows, row_keys: UInts, rate: float) -> Flags:
-        """Return a flag for each selected token, shape ``(tokens,)``; the caller drops special tokens."""
+        """Return whether each token is selected, shape ``(tokens,)``; the caller excludes special tokens."""
         return _draw_below_rate(rows, row_keys, rows.positions, rate)
 
 
 @dataclass(frozen=True, config=_STRICT)
 class WholeWordMasking(Masking):
-    """Whole-word masking: all tokens of a word are selected, or none; a word with probability ``rate``.
+    """Masking of whole words: each word is selected with probability ``rate``, together with all of its tokens.
 
-    Words are the units of the tokenizer's ``word_ids``, as split by its pre-tokenizer. The replacement is drawn
+    A word is a unit of the tokenizer's ``word_ids``, as split by its pre-tokenizer. The replacement is drawn
     separately for each token of a word, as in BERT's whole-word models.
     """
 
@@ -135,11 +135,11 @@ class SpanMasking(Masking):
     """Masking of spans of whole words (Joshi et al. 2020, "SpanBERT", section 3.1).
 
     The probability of a span of ``n`` words is proportional to ``(1 - stop) ** (n - 1)``, up to ``longest`` words; the
-    defaults give 3.8 words on average. Spans may start before the row and may overlap. Their frequency is set so that
-    every word is selected with probability ``rate``, at any position of the row.
+    defaults give 3.8 words on average. Spans may start before the row and may overlap. The probability of a span start
+    is set so that every word is selected with probability ``rate``, at any position in the row.
 
     Attributes:
-        stop: The probability that a span ends after each word.
+        stop: The probability that a span ends after a word, for each of its words.
         longest: Maximum number of words in a span.
     """
 
@@ -152,12 +152,11 @@ class SpanMasking(Masking):
         from winnow.training.counter_rng import derive_key, draw_uniform
 
         starts = rows.word_starts
-        token_words = np.cumsum(starts) - 1  # the word of each token, counted over all rows
+        token_words = np.cumsum(starts) - 1  # word index of each token, numbered across all rows
         first_tokens = np.flatnonzero(starts)
         word_rows = np.repeat(np.arange(len(rows)), rows.lengths)[first_tokens]
-        # The position of each word in its row.
-        word_positions = np.arange(len(first_tokens)) - token_words[rows.offsets[:-1][word_rows]]
-        span_keys = derive_key(row_keys[word_rows], 1)  # a separate stream: the counters of the others are per token
+        word_positions = np.arange(len(first_tokens)) - token_words[rows.offsets[:-1][word_rows]]  # within the row
+        span_keys = derive_key(row_keys[word_rows], 1)  # other draws count tokens; words need a separate stream
         longer_than = self._compute_tail_probabilities()
         start_probability = _find_start_probability(rate, tuple(longer_than.tolist()))
         is_covered = np.zeros(len(first_tokens), dtype=bool)
@@ -183,14 +182,14 @@ class SpanMasking(Masking):
 class ListedWordMasking(Masking):
     """Masking of listed words, for example the adjectives that a probe scores.
 
-    A listed word matches whole words of the tokenizer: in lower case, capitalized, in upper case and as written. An
-    expression of several words is selected as a unit. Rows without a listed word have no masked tokens and are skipped,
-    unless ``other_rate`` is positive.
+    A listed word matches whole words of the tokenizer in lower case, capitalized, in upper case or exactly as listed.
+    An expression of several words is selected as a unit. Rows without a listed word have no masked tokens and are
+    skipped, unless ``other_rate`` is positive.
 
     Attributes:
-        words: The words.
-        file: A file with further words, one per line; of tab-separated lines only the first column is read. Lines that
-            start with `#` are ignored.
+        words: The listed words.
+        file: A file with additional words, one per line. Only the first column of tab-separated lines is read, and
+            lines that start with ``#`` are ignored.
         rate: The probability that a listed word is selected.
         other_rate: The probability that any other token is selected.
     """
@@ -201,10 +200,10 @@ class ListedWordMasking(Masking):
     other_rate: _Fraction = 0.0
 
     def for_tokenizer(self, tokenizer: PreTrainedTokenizerFast) -> Masking:
-        """Return this masking with the token ids of its words.
+        """Return this masking with the token ids of its words looked up in a tokenizer.
 
         Raises:
-            WinnowError: There are no words, the file cannot be read, or the tokenizer knows none of the words.
+            WinnowError: There are no words, the file cannot be read, or all words contain unknown tokens.
         """
         import numpy as np
 
@@ -224,7 +223,8 @@ class ListedWordMasking(Masking):
                 hashes_by_length.setdefault(len(ids), set()).add(sequence_hash)
         if not hashes_by_length:
             raise WinnowError(
-                f"the tokenizer knows none of the {len(words)} words, for example {words[0]!r}. List other words.",
+                f"each of the {len(words)} words contains tokens unknown to the tokenizer, for example {words[0]!r}. "
+                "List other words.",
                 "words",
             )
         prepared = copy.copy(self)
@@ -239,8 +239,7 @@ class ListedWordMasking(Masking):
             lines = self.file.read_text("utf-8").splitlines()
         except (OSError, UnicodeDecodeError) as error:
             raise WinnowError(
-                f"the word list {self.file} cannot be read: {error}. Set it to a UTF-8 text file with one word per "
-                "line.",
+                f"the word list {self.file} cannot be read: {error}. Use a UTF-8 text file with one word per line.",
                 "file",
             ) from error
         return [line.split("\t")[0].strip() for line in lines if not line.startswith("#")]
@@ -250,7 +249,7 @@ class ListedWordMasking(Masking):
 
         word_hashes: dict[int, UInts] | None = getattr(self, "_word_hashes", None)
         if word_hashes is None:
-            raise RuntimeError("call for_tokenizer() first; it looks up the token ids of the words")
+            raise RuntimeError("call for_tokenizer() first, which looks up the token ids of the words")
         is_drawn = _draw_below_rate(rows, row_keys, rows.positions, rate)
         is_listed, is_selected = np.zeros(len(rows.ids), dtype=bool), np.zeros(len(rows.ids), dtype=bool)
         token_rows = np.repeat(np.arange(len(rows)), rows.lengths)
@@ -270,7 +269,7 @@ class ListedWordMasking(Masking):
 
 
 def _draw_below_rate(rows: TokenRows, row_keys: UInts, positions: npt.NDArray[np.int64], rate: float) -> Flags:
-    """Return a flag for each token: whether the uniform draw for its row key and the given position is below a rate."""
+    """Return a flag for each token: whether the uniform draw for its row key and its position is below a rate."""
     import numpy as np
 
     from winnow.training.counter_rng import draw_uniform
@@ -279,7 +278,7 @@ def _draw_below_rate(rows: TokenRows, row_keys: UInts, positions: npt.NDArray[np
 
 
 def _hash_ngrams(ids: npt.NDArray[np.int32], length: int) -> UInts:
-    """Return a hash of each run of `length` consecutive tokens, shape ``(tokens - length + 1,)``."""
+    """Return a hash of each n-gram of ``length`` tokens, shape ``(tokens - length + 1,)``."""
     import numpy as np
 
     from winnow.training.counter_rng import derive_key
@@ -293,14 +292,14 @@ def _hash_ngrams(ids: npt.NDArray[np.int32], length: int) -> UInts:
 
 @functools.lru_cache(maxsize=1024)
 def _find_start_probability(rate: float, longer_than: tuple[float, ...]) -> float:
-    """Return the probability of a span start at which a word is covered with probability ``rate``, by bisection.
+    """Find by bisection the probability of a span start for which a word is covered with probability ``rate``.
 
     A word is not covered if, for every distance ``d``, no span that starts ``d`` words earlier is longer than ``d``.
     """
     low, high = 0.0, 1.0
     for _ in range(60):
-        middle, uncovered = (low + high) / 2, 1.0
+        middle, uncovered_probability = (low + high) / 2, 1.0
         for tail_probability in longer_than:
-            uncovered *= 1 - middle * tail_probability
-        low, high = (middle, high) if 1 - uncovered < rate else (low, middle)
+            uncovered_probability *= 1 - middle * tail_probability
+        low, high = (middle, high) if 1 - uncovered_probability < rate else (low, middle)
     return high

@@ -21,14 +21,14 @@ _Count = Annotated[int, Field(gt=0)]
 
 
 class Model(ABC):
-    """A masked language model and its tokenizer; both are loaded on demand."""
+    """Interface of a trainable masked language model and its tokenizer."""
 
     @abstractmethod
     def tokenizer(self, corpus: Corpus, cache_dir: Path) -> PreTrainedTokenizerFast:
-        """Return the tokenizer of all runs of a study.
+        """Return the tokenizer, which all runs of a study share.
 
         Args:
-            corpus: The corpus, before any filter.
+            corpus: The unfiltered corpus.
             cache_dir: The cache folder.
 
         Raises:
@@ -41,7 +41,7 @@ class Model(ABC):
 
         Args:
             tokenizer: The result of :meth:`tokenizer`.
-            seed: Seeds random weights; the global random state is restored afterwards.
+            seed: Seeds the random weights; the global random state is restored afterwards.
 
         Raises:
             WinnowError: The model cannot be loaded, is not a masked language model, or does not match the tokenizer.
@@ -57,10 +57,10 @@ class Scratch(Model):
     """A small DistilBERT with random weights and a WordPiece tokenizer trained on the corpus; needs no network access.
 
     Attributes:
-        vocabulary_size: Maximum number of tokens in the vocabulary; smaller if the corpus has fewer words.
+        vocabulary_size: Maximum number of tokens in the vocabulary; a small corpus gives fewer tokens.
         layers: Number of transformer layers.
         hidden_size: Size of the hidden states; the feed-forward layers are four times as wide.
-        heads: Number of attention heads; must divide ``hidden_size``.
+        heads: Number of attention heads, a divisor of ``hidden_size``.
         max_length: Maximum input length, in tokens.
         dropout: Dropout probability of hidden states and attention weights.
     """
@@ -96,7 +96,7 @@ class Scratch(Model):
         return AutoTokenizer.from_pretrained(folder)
 
     def load(self, tokenizer: PreTrainedTokenizerFast, seed: int) -> PreTrainedModel:
-        """Return a model with random weights, a function of the seed."""
+        """Return a model with random weights that depend only on the seed."""
         import torch
         from transformers import DistilBertConfig, DistilBertForMaskedLM
 

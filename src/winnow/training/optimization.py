@@ -1,4 +1,4 @@
-"""Parameter freezing, optimizer parameter groups and learning rate schedules."""
+"""Freeze parameters, group them for the optimizer, and build learning rate schedules."""
 
 from __future__ import annotations
 
@@ -15,22 +15,22 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
 ScheduleKind = Literal["linear", "cosine", "constant"]
-"""The learning rate after warmup: ``linear`` and ``cosine`` decay to 0 at the end of training."""
+"""The learning rate schedule after warmup; ``linear`` and ``cosine`` decay to 0 at the end of training."""
 
 
 def freeze(model: torch.nn.Module, patterns: Sequence[str]) -> int:
     """Freeze the parameters whose names match a pattern.
 
-    Names are those of ``model.named_parameters()``, and patterns are shell patterns. The name of a module matches all
-    parameters in it. Tied parameters are one parameter: the name of the embeddings also freezes a vocabulary head that
+    Patterns are shell patterns for the names of ``model.named_parameters()``. The name of a module matches all of its
+    parameters. Tied weights are a single parameter, so the name of the embeddings also freezes a vocabulary head that
     shares their weights.
 
     Args:
-        model: The model; it is modified in place.
+        model: The model, which is modified in place.
         patterns: Patterns such as ``distilbert.embeddings`` or ``*.layer.[0-3].*``.
 
     Returns:
-        The number of frozen weights.
+        The number of frozen weights in the model.
 
     Raises:
         WinnowError: A pattern matches no parameter, or all parameters are frozen; with key ``training.freeze``.
@@ -41,7 +41,7 @@ def freeze(model: torch.nn.Module, patterns: Sequence[str]) -> int:
         if not matches:
             options = [*parameters, *(name for name, _ in model.named_modules() if name)]
             raise WinnowError(
-                f"{pattern!r} matches no parameter.{did_you_mean(pattern, options)} The model has the modules "
+                f"{pattern!r} matches no parameter.{did_you_mean(pattern, options)} Available modules: "
                 f"{', '.join(_list_top_modules(model))}. Use a module or parameter name, with * for any characters.",
                 key="training.freeze",
             )
@@ -49,28 +49,27 @@ def freeze(model: torch.nn.Module, patterns: Sequence[str]) -> int:
             parameters[name].requires_grad = False
     if patterns and not any(parameter.requires_grad for parameter in parameters.values()):
         raise WinnowError(
-            f"{', '.join(map(repr, patterns))} freezes every parameter, so there is nothing to train. Remove a "
-            "pattern.",
+            f"{', '.join(map(repr, patterns))} freezes every parameter, so none can be trained. Remove a pattern.",
             key="training.freeze",
         )
     return sum(parameter.numel() for parameter in parameters.values() if not parameter.requires_grad)
 
 
 def enable_gradient_checkpointing(model: PreTrainedModel) -> None:
-    """Recompute the activations of each layer in the backward pass instead of storing them."""
+    """Make a model recompute the activations of each layer in the backward pass instead of storing them."""
     model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
-    # The library adds a forward hook for reentrant checkpointing of frozen embeddings. It is not needed here, and the
+    # Remove the forward hook that transformers adds for reentrant checkpointing: it is not needed here, and the
     # efficient forward pass does not support hooks.
     model.disable_input_require_grads()
 
 
 def _list_top_modules(model: torch.nn.Module) -> list[str]:
-    """Return the names of the modules in the first two levels, which include the embeddings and the encoder."""
+    """Return the names of the modules on the first two levels, which include the embeddings and the encoder."""
     return [name for name, _ in model.named_modules() if name and name.count(".") <= 1]
 
 
 def parameter_groups(model: torch.nn.Module) -> list[dict[str, Any]]:
-    """Return the trainable parameters in two groups: matrices, and all others without weight decay.
+    """Return the trainable parameters in two groups: matrices, and all other parameters without weight decay.
 
     Biases and layer norm weights are excluded from weight decay, as in BERT (Devlin et al. 2019).
     """
@@ -82,10 +81,10 @@ def parameter_groups(model: torch.nn.Module) -> list[dict[str, Any]]:
 
 
 def build_schedule(kind: ScheduleKind, warmup_fraction: float, steps: int) -> Callable[[int], float]:
-    """Return a function from the step, counted from 0, to the factor on the learning rate.
+    """Return a function that maps a step, counted from 0, to a factor for the learning rate.
 
-    The factor increases linearly to 1 during warmup, then follows `kind`. It is positive at every step of the training,
-    so no step is wasted. Without warmup, the schedule equals that of ``transformers``.
+    The factor increases linearly to 1 during warmup, then follows ``kind``. It is positive at every training step, so
+    no step is wasted. Without warmup, the schedule equals the corresponding one of ``transformers``.
 
     >>> [round(build_schedule("linear", 0.4, 5)(step), 2) for step in range(6)]
     [0.33, 0.67, 1.0, 0.67, 0.33, 0.0]

@@ -1,4 +1,4 @@
-"""Pretrained masked language models from a local folder or the Hugging Face Hub."""
+"""Load pretrained masked language models from a local folder or the Hugging Face Hub."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ if TYPE_CHECKING:
 _HUB_TIMEOUT_SECONDS = 10.0
 
 _POSITIONS_AFTER_PADDING = ("camembert", "data2vec-text", "ibert", "longformer", "luke", "mpnet", "roberta", "xmod")
-"""Model types whose position ids start after the padding id, so that the maximum input is shorter than the number of
-position embeddings."""
+"""Model types whose position ids start after the padding id, so that the maximum input length is less than the
+number of position embeddings."""
 
 
 @dataclass(frozen=True, config=ConfigDict(extra="forbid"))
@@ -34,7 +34,7 @@ class Pretrained(Model):
 
     Attributes:
         name: A folder written by ``save_pretrained``, or the name of a model on the Hub.
-        revision: A branch, tag or commit on the Hub; only a commit pins the weights.
+        revision: A branch, tag or commit on the Hub. Only a commit guarantees the same weights in later runs.
         trust_remote_code: Whether to run code from the model's repository. Enable it only for authors you trust.
     """
 
@@ -43,7 +43,7 @@ class Pretrained(Model):
     trust_remote_code: bool = False
 
     def check(self) -> list[WinnowError]:
-        """Return an error if there is no model of that name, or if it is not a masked language model."""
+        """Return an error if the model does not exist or is not a masked language model."""
         try:
             read_config(self)
         except WinnowError as error:
@@ -63,7 +63,7 @@ def read_config(source: Pretrained) -> dict[str, Any]:
     """Return the configuration of a masked language model, without loading its weights.
 
     Raises:
-        WinnowError: The configuration cannot be read, or is not that of a masked language model; with key ``name``.
+        WinnowError: The configuration cannot be read, or the model is not a masked language model; with key ``name``.
     """
     from transformers import PreTrainedConfig
     from transformers.models.auto.modeling_auto import MODEL_FOR_MASKED_LM_MAPPING_NAMES
@@ -72,13 +72,13 @@ def read_config(source: Pretrained) -> dict[str, Any]:
     try:
         config, _ = PreTrainedConfig.get_config_dict(**arguments)
     except (OSError, ValueError) as error:
-        raise _name_error(source, "has no readable `config.json`", error) from error
+        raise _build_error(source, "has no readable `config.json`", error) from error
     model_type: str | None = config.get("model_type")
     if model_type is None:
-        raise _name_error(source, "has no `model_type` in its `config.json`")
+        raise _build_error(source, "has no `model_type` in its `config.json`")
     is_remote_code = source.trust_remote_code and "AutoModelForMaskedLM" in config.get("auto_map", {})
     if not is_remote_code and model_type not in MODEL_FOR_MASKED_LM_MAPPING_NAMES:
-        raise _name_error(source, f"is of type {model_type!r}, which is not a masked language model")
+        raise _build_error(source, f"is of type {model_type!r}, which is not a masked language model")
     return dict(config)
 
 
@@ -86,32 +86,32 @@ def load_tokenizer(source: Pretrained) -> PreTrainedTokenizerFast:
     """Load the tokenizer of a model.
 
     Raises:
-        WinnowError: There is no tokenizer, it is not a fast tokenizer, or it has no mask token; with key ``name``.
+        WinnowError: The tokenizer is missing, is not a fast tokenizer, or has no mask token; with key ``name``.
     """
     from transformers import AutoTokenizer
 
     config = read_config(source)
     try:
-        with _quiet_library():
-            loaded = AutoTokenizer.from_pretrained(
+        with _silence_transformers():
+            tokenizer = AutoTokenizer.from_pretrained(
                 trust_remote_code=source.trust_remote_code, **_build_location_arguments(source)
             )
     except Exception as error:
-        raise _name_error(source, "has no loadable tokenizer", error) from error
-    if not loaded.is_fast:
-        raise _name_error(source, "has only a slow tokenizer; Winnow needs a fast one (`tokenizer.json`)")
-    if len(loaded) <= len(loaded.all_special_ids):
-        raise _name_error(source, "has no tokenizer file, or its vocabulary has only special tokens")
-    if loaded.mask_token_id is None:
-        raise _name_error(source, "has a tokenizer without a mask token")
-    if loaded.pad_token_id is None:
-        loaded.pad_token = loaded.eos_token or loaded.mask_token
-    loaded.model_max_length = min(loaded.model_max_length, _read_max_length(config))
-    return loaded
+        raise _build_error(source, "has no loadable tokenizer", error) from error
+    if not tokenizer.is_fast:
+        raise _build_error(source, "has only a slow tokenizer, but Winnow requires a fast one (`tokenizer.json`)")
+    if len(tokenizer) <= len(tokenizer.all_special_ids):
+        raise _build_error(source, "has no tokenizer file, or its vocabulary has only special tokens")
+    if tokenizer.mask_token_id is None:
+        raise _build_error(source, "has a tokenizer without a mask token")
+    if tokenizer.pad_token_id is None:
+        tokenizer.pad_token = tokenizer.eos_token or tokenizer.mask_token
+    tokenizer.model_max_length = min(tokenizer.model_max_length, _read_max_length(config))
+    return tokenizer
 
 
 def load_model(source: Pretrained, tokenizer: PreTrainedTokenizerFast) -> PreTrainedModel:
-    """Load the model, and check that no weights are missing and that it matches the tokenizer.
+    """Load a model, and check that it matches the tokenizer and that no weights are missing.
 
     Raises:
         WinnowError: The model cannot be loaded or fails a check; with key ``name``.
@@ -121,30 +121,30 @@ def load_model(source: Pretrained, tokenizer: PreTrainedTokenizerFast) -> PreTra
 
     read_config(source)
     try:
-        # The library draws random values for missing weights before it reports them.
-        with torch.random.fork_rng(devices=[]), _quiet_library():
-            loaded, report = AutoModelForMaskedLM.from_pretrained(
+        # transformers draws random values for missing weights, so the global random state is restored.
+        with torch.random.fork_rng(devices=[]), _silence_transformers():
+            model, loading_info = AutoModelForMaskedLM.from_pretrained(
                 trust_remote_code=source.trust_remote_code,
                 output_loading_info=True,
                 dtype=torch.float32,
                 **_build_location_arguments(source),
             )
     except Exception as error:
-        raise _name_error(source, "cannot be loaded as a masked language model", error) from error
-    if missing := sorted(report["missing_keys"]):
-        raise _name_error(
+        raise _build_error(source, "cannot be loaded as a masked language model", error) from error
+    if missing_keys := sorted(loading_info["missing_keys"]):
+        raise _build_error(
             source,
-            f"lacks {len(missing)} weights of a masked language model ({', '.join(missing[:3])}, ...); it was saved "
-            "for another task",
+            f"lacks {len(missing_keys)} weights of a masked language model ({', '.join(missing_keys[:3])}, ...); it "
+            "was saved for a different task",
         )
-    rows, highest = loaded.get_input_embeddings().weight.shape[0], max(tokenizer.get_vocab().values())
-    if highest >= rows:
-        raise _name_error(source, f"has {rows} token embeddings, but its tokenizer has ids up to {highest}")
-    return loaded.eval()
+    num_embeddings, max_id = model.get_input_embeddings().weight.shape[0], max(tokenizer.get_vocab().values())
+    if max_id >= num_embeddings:
+        raise _build_error(source, f"has {num_embeddings} token embeddings, but its tokenizer has ids up to {max_id}")
+    return model.eval()
 
 
 def _read_max_length(config: dict[str, Any]) -> int:
-    """Return the maximum input length in tokens, including separators; ``sys.maxsize`` if it is not configured."""
+    """Return the maximum input length in tokens, including separators, or ``sys.maxsize`` if it is not configured."""
     positions = int(config.get("max_position_embeddings") or sys.maxsize)
     if any(str(config.get("model_type")).endswith(model_type) for model_type in _POSITIONS_AFTER_PADDING):
         positions -= int(config.get("pad_token_id", 1)) + 1
@@ -152,18 +152,19 @@ def _read_max_length(config: dict[str, Any]) -> int:
 
 
 def _build_location_arguments(source: Pretrained) -> dict[str, Any]:
-    """Return the `from_pretrained` arguments that locate a model.
+    """Return the ``from_pretrained`` arguments that locate a model.
 
-    They make the library use the local cache only, if the Hub cannot be reached.
+    If the Hub cannot be reached, they restrict transformers to the local cache.
 
     Raises:
-        WinnowError: There is no such folder, and the Hub has no such model or cannot be reached.
+        WinnowError: The folder or the model on the Hub does not exist, or the Hub cannot be reached and the model is
+            not in the local cache.
     """
     folder = Path(source.name).expanduser()
     if folder.is_dir():
         return {"pretrained_model_name_or_path": str(folder), "local_files_only": True}
     if source.name.startswith((".", "/", "~")) or source.name.count("/") > 1:
-        raise _name_error(source, "is not a folder")
+        raise _build_error(source, "is not a folder")
     return {
         "pretrained_model_name_or_path": source.name,
         "revision": source.revision or "main",
@@ -173,10 +174,10 @@ def _build_location_arguments(source: Pretrained) -> dict[str, Any]:
 
 @functools.lru_cache(maxsize=8)
 def _is_on_hub(source: Pretrained) -> bool:
-    """Return whether the Hub has a model; `False` if the Hub cannot be reached but the local cache has the model.
+    """Return whether the Hub can be reached and has a model; ``False`` if only the local cache has it.
 
     Raises:
-        WinnowError: The Hub has no such model, or it cannot be reached and the local cache does not have the model.
+        WinnowError: The model is not on the Hub, or the Hub cannot be reached and the local cache lacks the model.
     """
     from huggingface_hub import HfApi, try_to_load_from_cache
     from huggingface_hub.errors import HfHubHTTPError, HFValidationError
@@ -184,20 +185,20 @@ def _is_on_hub(source: Pretrained) -> bool:
     try:
         HfApi().model_info(source.name, revision=source.revision, timeout=_HUB_TIMEOUT_SECONDS)
     except HFValidationError as error:
-        raise _name_error(source, "is neither a folder nor a name on the Hugging Face Hub", error) from error
+        raise _build_error(source, "is neither a folder nor a name on the Hugging Face Hub", error) from error
     except Exception as error:  # the exception of a failed connection depends on the HTTP library
         if isinstance(error, HfHubHTTPError) and error.response.status_code in (401, 403, 404):
-            raise _name_error(
+            raise _build_error(
                 source, "does not exist on the Hugging Face Hub, or you have no access to it", error
             ) from error
         if not isinstance(try_to_load_from_cache(source.name, "config.json", revision=source.revision), str):
             problem = "is not in the local cache, and the Hugging Face Hub could not be reached"
-            raise _name_error(source, problem, error) from error
+            raise _build_error(source, problem, error) from error
         return False
     return True
 
 
-def _name_error(source: Pretrained, problem: str, cause: Exception | None = None) -> WinnowError:
+def _build_error(source: Pretrained, problem: str, cause: Exception | None = None) -> WinnowError:
     detail = f" ({str(cause).strip().splitlines()[0]})" if cause is not None and str(cause).strip() else ""
     return WinnowError(
         f"'{source.name}' {problem}{detail}. Give a local folder with a masked language model in `model.name`, "
@@ -207,8 +208,8 @@ def _name_error(source: Pretrained, problem: str, cause: Exception | None = None
 
 
 @contextmanager
-def _quiet_library() -> Iterator[None]:
-    """Disable the library's progress bars and load reports; the caller raises errors for relevant problems."""
+def _silence_transformers() -> Iterator[None]:
+    """Silence the progress bars and load reports of transformers; callers raise an error for each relevant problem."""
     from transformers.utils import logging as transformers_logging
 
     level, had_progress_bar = transformers_logging.get_verbosity(), transformers_logging.is_progress_bar_enabled()

@@ -1,4 +1,4 @@
-"""Callbacks for the progress of a training run: progress bar, elapsed time and step count."""
+"""Callbacks that report the progress of a training run: progress bar, elapsed time and step count."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ from rich.progress import (
 from rich.text import Text
 
 _UPDATE_SECONDS = 0.2
-"""Seconds between two updates of the bar. Updating it at every step would slow down small models."""
+"""Minimum number of seconds between two updates of the bar. An update at every step would slow down small models."""
 
 
 class _BarWithMetrics(Progress):
-    """A progress bar with the metrics on a second line, because both are too long for one line of 80 columns."""
+    """A progress bar with metrics on a second line, because both together exceed 80 columns."""
 
     def get_renderables(self) -> Iterator[RenderableType]:
         yield self.make_tasks_table(self.tasks)
@@ -55,7 +55,7 @@ class StepProgressBar(ProgressBar):
         self._is_enabled = True
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Show the bar, starting at the current step of a resumed run."""
+        """Show the bar; for a resumed run it starts at the resumed step."""
         if not self._is_enabled:
             return
         self._bar = _BarWithMetrics(
@@ -101,7 +101,7 @@ class StepProgressBar(ProgressBar):
 
 
 def format_metrics(metrics: dict[str, float]) -> str:
-    """Return the metrics of the progress bar as one line.
+    """Return the metrics as one line for the progress bar.
 
     >>> format_metrics({"train/loss": 3.2104, "validation/loss": 3.4, "train/tokens_per_second": 8120.4})
     'loss 3.210, validation 3.400, 8,120 tokens/s'
@@ -117,7 +117,7 @@ def format_metrics(metrics: dict[str, float]) -> str:
 
 
 class RunTimer(Callback):
-    """Measures the elapsed seconds of a run.
+    """Measures the elapsed time of a run, in seconds.
 
     The time is stored in every checkpoint, so that a resumed run includes the time before its interruption.
 
@@ -152,7 +152,7 @@ class StepReporter(Callback):
     """Reports the number of completed optimizer steps at regular intervals.
 
     Args:
-        on_step: Called with the number of steps.
+        on_step: Called with the number of completed steps.
         every_seconds: Minimum number of seconds between two calls.
     """
 
@@ -175,9 +175,9 @@ def silence_libraries() -> None:
     for name in ("pytorch_lightning", "lightning.pytorch", "lightning.fabric"):
         logging.getLogger(name).setLevel(logging.WARNING)
     transformers_logging.disable_progress_bar()
-    # Users can act on neither of these warnings: the first is about Lightning's use of torch, the second suggests
-    # worker processes, which do not help for arrays in memory.
+    # Users cannot act on these two warnings: the first is about Lightning's use of torch, and the second suggests
+    # worker processes, which do not speed up loading from arrays in memory.
     warnings.filterwarnings("ignore", message=".*isinstance\\(treespec, LeafSpec\\).*")
     warnings.filterwarnings("ignore", message=".*does not have many workers.*")
-    # The folder of a cell contains its log and job files next to the checkpoint.
+    # A non-empty folder is expected: the log and job files of a cell are next to its checkpoint.
     warnings.filterwarnings("ignore", message="Checkpoint directory .* exists and is not empty.*")

@@ -9,16 +9,16 @@ import torch
 
 
 def log_step(trainer: pl.Trainer, values: Mapping[str, float], step: int) -> None:
-    """Log values of one step, with one call per logger, and add them to the trainer's callback metrics.
+    """Log values of one step with a single call per logger, and add them to the trainer's callback metrics.
 
-    Lightning's `self.log` handles averages and reductions for each value separately. None of that is needed for values
-    that are equal on all ranks; three of them take six times as long (`benchmarks/tracking.py`). Validation metrics use
-    `self.log`, because they need it.
+    Values that are equal on all ranks do not need the averages and reductions of Lightning's ``self.log``, which takes
+    six times as long for three values (``benchmarks/tracking.py``). Validation metrics need them, so they are logged
+    with ``self.log``.
 
     Args:
         trainer: The running trainer.
         values: The values by metric name, equal on all ranks.
-        step: Number of the optimizer step, counted from 0 like Lightning's.
+        step: Index of the optimizer step, counted from 0 as in Lightning.
     """
     trainer.callback_metrics.update({name: torch.tensor(value) for name, value in values.items()})
     for logger in trainer.loggers:

@@ -1,4 +1,4 @@
-"""Training throughput: tokens per second, and the fraction of the machine's peak performance."""
+"""Measure training throughput in tokens per second and as a fraction of the machine's peak performance."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ if TYPE_CHECKING:
 class Throughput(pl.Callback):
     """Logs ``train/tokens_per_second`` and ``train/peak_share`` every ``log_every_n_steps`` steps.
 
-    The time for validation and checkpoints is excluded. The peak share is the rate of the operations that the loss
-    needs (:func:`flops_per_token`), as a fraction of :func:`measure_peak_flops`, for this process. Rows without masked
-    tokens count as tokens but need no operations.
+    The time for validation and checkpoints is excluded. ``train/peak_share`` is the rate of the operations that the
+    loss requires (:func:`flops_per_token`), as a fraction of :func:`measure_peak_flops`, for this process. Rows without
+    masked tokens count as tokens but require no operations.
     """
 
     def __init__(self) -> None:
@@ -30,7 +30,7 @@ class Throughput(pl.Callback):
         self._peak_flops = self._encoder_flops = self._head_flops = 0.0
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: Any) -> None:
-        """Measure the peak performance of the machine, once per process."""
+        """Measure the peak performance of the machine, and start the first interval."""
         precision = torch.bfloat16 if "bf16" in str(trainer.precision) else torch.float32
         self._peak_flops = measure_peak_flops(pl_module.device.type, precision)
         self._encoder_flops, self._head_flops = flops_per_token(pl_module.model)
@@ -41,13 +41,13 @@ class Throughput(pl.Callback):
         self._paused_at = time.perf_counter()
 
     def on_train_batch_start(self, trainer: pl.Trainer, pl_module: Any, batch: Any, batch_idx: int) -> None:
-        """Resume the time measurement; the checkpoint after a validation is excluded, too."""
+        """Resume the time measurement, which stays paused during the checkpoint after a validation."""
         if self._paused_at is not None:
             self._started_at += time.perf_counter() - self._paused_at
             self._paused_at = None
 
     def on_train_batch_end(self, trainer: pl.Trainer, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
-        """Log at the steps at which the module logs its loss."""
+        """Log the throughput at the steps at which the module logs its loss."""
         self._flops += len(batch.input_ids) * self._encoder_flops + len(batch.masked_indices) * self._head_flops
         interval = trainer.log_every_n_steps * trainer.accumulate_grad_batches
         if interval == 0 or (batch_idx + 1) % interval:
@@ -56,8 +56,8 @@ class Throughput(pl.Callback):
             torch.cuda.synchronize()
         tokens, seconds = pl_module.tokens_seen - self._start_tokens, time.perf_counter() - self._started_at
         if tokens > 0 and seconds > 0:
-            peak_share = self._flops / seconds / self._peak_flops
-            values = {"train/tokens_per_second": tokens / seconds, "train/peak_share": peak_share}
+            peak_fraction = self._flops / seconds / self._peak_flops
+            values = {"train/tokens_per_second": tokens / seconds, "train/peak_share": peak_fraction}
             log_step(trainer, values, trainer.global_step - 1)
         self._start_interval(pl_module)
 
@@ -67,13 +67,13 @@ class Throughput(pl.Callback):
 
 
 def flops_per_token(model: PreTrainedModel) -> tuple[float, float]:
-    """Return the floating-point operations of a training step per token, and in addition per masked token.
+    """Return the floating-point operations of a training step per token, and the additional ones per masked token.
 
-    Each weight of a matrix takes six operations: two in the forward and four in the backward pass (Kaplan et al. 2020,
-    section 2.1). The weights of the encoder count for every token, and those of the head for masked tokens. For models
-    that the efficient forward pass supports, the last layer counts for masked tokens only, except its key and value
-    projections. Embedding lookups take no operations. The matmuls inside attention are ignored; they add a few percent
-    for short rows. Additional work of a forward pass, such as padding, is not counted.
+    Each matrix weight requires six operations: two in the forward and four in the backward pass (Kaplan et al. 2020,
+    section 2.1). Encoder weights count for every token, and head weights for masked tokens only. For models that the
+    efficient forward pass supports, the weights of the last layer also count for masked tokens only, except its key
+    and value projections. Embedding lookups require no operations. The matmuls inside attention, which add a few
+    percent for short rows, and unnecessary work such as padding are not counted.
     """
     encoder_names = {id(weight): name for name, weight in model.base_model.named_parameters()}
     matrices = {id(weight): weight.numel() for weight in model.parameters() if weight.ndim == 2}
@@ -93,7 +93,7 @@ def flops_per_token(model: PreTrainedModel) -> tuple[float, float]:
 
 @functools.cache
 def measure_peak_flops(device: str, dtype: torch.dtype) -> float:
-    """Return the floating-point operations per second of a large matmul, the best of four measurements.
+    """Return the floating-point operations per second of a large matmul, the maximum of four measurements.
 
     The measurement takes about 0.1 seconds, runs once per process, and uses the same threads as training.
     """

@@ -1,4 +1,4 @@
-"""Optimizer steps with a maximum number of tokens instead of a fixed number of rows."""
+"""Sample optimizer steps with a maximum number of tokens instead of a fixed number of rows."""
 
 from __future__ import annotations
 
@@ -16,26 +16,26 @@ from winnow.training.tokens import TokenRows
 RowIndices = npt.NDArray[np.int64]
 
 STEPS_PER_WINDOW = 50
-"""Rows are sorted by length within windows of about this number of steps. A window is large enough for rows of similar
-length, and small compared to an epoch."""
+"""The approximate number of steps per window within which rows are sorted by length. A window is large enough to group
+rows of similar length, but small compared to an epoch."""
 
 
 class TokenBudgetSampler:
     """Splits each epoch into steps of at most ``max_tokens`` tokens, including separators.
 
     An epoch contains every row once. Its rows are shuffled, then sorted by length within windows of about
-    :data:`STEPS_PER_WINDOW` steps, so that the rows of a step have similar lengths; finally the steps are shuffled.
-    The result is a function of seed, epoch and row keys.
+    :data:`STEPS_PER_WINDOW` steps, so that the rows of a step have similar lengths. Finally, the steps are shuffled.
+    The result depends only on the seed, the epoch and the row keys.
 
     Args:
         rows: The training rows.
         seed: Seeds the order of the steps.
-        max_tokens: Maximum number of tokens per step, over all processes and accumulated batches.
+        max_tokens: Maximum number of tokens per step, across all processes and accumulated batches.
         row_order: Returns the shuffled row indices of an epoch.
-        batches_per_step: Number of processes times accumulated batches; each batch needs at least one row.
+        batches_per_step: Number of processes times accumulated batches; each of these batches needs at least one row.
 
     Raises:
-        WinnowError: The longest row, or one row per batch, does not fit into a step.
+        WinnowError: A step cannot contain the longest row, or cannot contain one row per batch.
     """
 
     def __init__(
@@ -49,12 +49,12 @@ class TokenBudgetSampler:
         self.lengths, self.seed, self.max_tokens = rows.lengths, seed, max_tokens
         self.row_order, self.batches_per_step = row_order, batches_per_step
         longest = int(self.lengths.max())
-        needed = longest if batches_per_step == 1 else 2 * batches_per_step * longest
-        if max_tokens < needed or len(rows) < batches_per_step:
+        min_tokens = longest if batches_per_step == 1 else 2 * batches_per_step * longest
+        if max_tokens < min_tokens or len(rows) < batches_per_step:
             raise WinnowError(
                 f"{max_tokens} tokens per step are too few for {len(rows)} rows of up to {longest} tokens in "
                 f"{batches_per_step} batches per step (processes times accumulated batches). Set it to at least "
-                f"{needed}, or truncate rows with training.max_length.",
+                f"{min_tokens}, or truncate rows with training.max_length.",
                 key="training.max_tokens",
             )
         self._epoch_steps = functools.lru_cache(maxsize=2)(self._split_epoch)
@@ -80,7 +80,7 @@ class TokenBudgetSampler:
             before = ends[borders[-1] - 1] if borders[-1] else 0
             borders.append(int(np.searchsorted(ends, before + self.max_tokens, side="right")))
         if len(borders) > 2 and borders[-1] - borders[-2] < self.batches_per_step:
-            borders[-2] = borders[-1] - self.batches_per_step  # move rows of the previous step into the short last one
+            borders[-2] = borders[-1] - self.batches_per_step  # the last step takes rows from the previous one
         steps = [np.sort(order[start:end]) for start, end in itertools.pairwise(borders)]
         steps = [rows[np.argsort(self.lengths[rows], kind="stable")] for rows in steps]
         # The constant 2 separates these hashes from those of the row order, which use the same seed and epoch.
@@ -90,7 +90,7 @@ class TokenBudgetSampler:
     def _sort_windows(self, order: RowIndices) -> RowIndices:
         """Sort windows of rows by length, alternately ascending and descending.
 
-        The rows on both sides of a window border then have similar lengths, too.
+        Alternating the direction gives the rows on both sides of a window border similar lengths.
         """
         rows_per_step = max(1, self.max_tokens / max(1.0, self.lengths.mean()))
         size = max(1, round(STEPS_PER_WINDOW * rows_per_step))

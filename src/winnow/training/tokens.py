@@ -1,4 +1,4 @@
-"""Tokenized rows as flat arrays, cached on disk and memory-mapped."""
+"""Tokenize rows into flat arrays, which are cached on disk and memory-mapped."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast
 
 WORD_START, SEQUENCE_START = 1, 2
-"""Bits of :attr:`TokenRows.boundaries`: a word or a sequence starts at the token."""
+"""Bits of :attr:`TokenRows.boundaries`: the token starts a word, the token starts a sequence."""
 
 _ARRAY_FILES = ("ids", "offsets", "keys", "marks")
 _TEXTS_PER_BATCH = 4096
@@ -31,16 +31,16 @@ _TEXTS_PER_BATCH = 4096
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class TokenRows:
-    """Rows of tokens without padding.
+    """Tokenized rows without padding.
 
     Attributes:
         ids: The concatenated tokens of all rows, including separators; int32, shape ``(tokens,)``.
         offsets: The start of each row in ``ids``, followed by the number of tokens; int64, shape ``(rows + 1,)``.
-        keys: The ``row_id`` of each row as a number, which does not depend on its position; uint64, shape ``(rows,)``.
+        keys: The ``row_id`` of each row as a number, independent of the order of the rows; uint64, shape ``(rows,)``.
         vocabulary: The vocabulary of the tokenizer.
-        truncated: The number of rows truncated to ``max_length``.
-        boundaries: The bits :data:`WORD_START` and :data:`SEQUENCE_START` of each token; uint8, shape ``(tokens,)``. If
-            it is ``None``, each token is a word and each row is a sequence.
+        truncated: The number of rows that were truncated to ``max_length``.
+        boundaries: The bits :data:`WORD_START` and :data:`SEQUENCE_START` of each token; uint8, shape ``(tokens,)``.
+            ``None`` means that each token is a word and each row is a sequence.
     """
 
     ids: npt.NDArray[np.int32]
@@ -65,7 +65,7 @@ class TokenRows:
 
     @property
     def word_starts(self) -> npt.NDArray[np.bool_]:
-        """A flag for each token that starts a word, shape ``(tokens,)``; the first token of a row always does."""
+        """Whether each token starts a word, shape ``(tokens,)``; the first token of a row always does."""
         if self.boundaries is None:
             return np.ones(len(self.ids), dtype=bool)
         starts: npt.NDArray[np.bool_] = self.boundaries & WORD_START > 0
@@ -74,26 +74,26 @@ class TokenRows:
 
     @property
     def word_start_indices(self) -> npt.NDArray[np.int64]:
-        """The index of the first token of each token's word, shape ``(tokens,)``."""
+        """For each token, the index of the first token of its word, shape ``(tokens,)``."""
         return np.maximum.accumulate(np.where(self.word_starts, np.arange(len(self.ids)), 0))
 
     @property
     def sequence_lengths(self) -> npt.NDArray[np.int64]:
-        """The number of tokens in each sequence. Tokens attend only to tokens of the same sequence."""
+        """The number of tokens in each sequence; tokens attend only to tokens of the same sequence."""
         if self.boundaries is None:
             return self.lengths
         starts = np.union1d(np.flatnonzero(self.boundaries & SEQUENCE_START), self.offsets[:-1][self.lengths > 0])
         return np.diff(starts, append=len(self.ids))
 
     def take(self, rows: npt.NDArray[np.integer] | npt.NDArray[np.bool_]) -> TokenRows:
-        """Return selected rows in the given order.
+        """Return the selected rows in the given order.
 
         Args:
             rows: Row indices, or a boolean mask with one flag per row.
         """
         indices = np.flatnonzero(rows) if rows.dtype == bool else rows
         if rows.dtype == bool and len(indices) == len(self):
-            return self  # keep the memory-mapped arrays
+            return self  # avoids a copy of the memory-mapped arrays
         lengths = self.lengths[indices]
         offsets = _compute_offsets(lengths)
         tokens = np.repeat(self.offsets[indices] - offsets[:-1], lengths) + np.arange(offsets[-1])
@@ -130,7 +130,7 @@ def pack_into_blocks(rows: TokenRows, block_size: int, isolate_rows: bool = True
     """Concatenate all rows, including separators, and split them into blocks of ``block_size`` tokens.
 
     No token is dropped, so the last block may be shorter. The key of a block is a hash of its tokens, so its masks do
-    not depend on its position.
+    not depend on its position among the blocks.
 
     Args:
         rows: The rows.
@@ -145,7 +145,7 @@ def pack_into_blocks(rows: TokenRows, block_size: int, isolate_rows: bool = True
     total = len(rows.ids)
     offsets = np.append(np.arange(0, total, block_size), total).astype(np.int64)
     position_hashes = splitmix64(np.arange(total) % block_size)
-    # The sum of hashes of (position, token), modulo 2**64, depends on the order and needs one pass over the array.
+    # A sum of hashes of (position, token) pairs, modulo 2**64, depends on the token order and takes a single pass.
     token_hashes = derive_key(position_hashes, rows.ids)
     keys = np.add.reduceat(token_hashes, offsets[:-1]) if total else np.zeros(0, dtype=np.uint64)
     boundaries = np.full(total, WORD_START, dtype=np.uint8)
@@ -163,7 +163,7 @@ def _write_arrays(table: pa.Table, tokenizer: PreTrainedTokenizerFast, max_lengt
     lengths: list[int] = []
     truncated = 0
     for texts in _split_batches(table["text"]):
-        encoded = tokenizer(
+        encodings = tokenizer(
             texts,
             truncation=max_length is not None,
             max_length=max_length,
@@ -171,15 +171,15 @@ def _write_arrays(table: pa.Table, tokenizer: PreTrainedTokenizerFast, max_lengt
             return_token_type_ids=False,
             verbose=False,
         )
-        rows = encoded["input_ids"]
+        rows = encodings["input_ids"]
         lengths.extend(map(len, rows))
         ids.append(np.fromiter((token for row in rows for token in row), dtype=np.int32))
-        # The index of each token's word in its text; separators belong to no word.
-        word_ids = (word_id for encoding in encoded.encodings for word_id in encoding.word_ids)
+        # The word index of each token within its text; separators belong to no word, so they get -1.
+        word_ids = (word_id for encoding in encodings.encodings for word_id in encoding.word_ids)
         words.append(np.fromiter((-1 if word_id is None else word_id for word_id in word_ids), dtype=np.int32))
         if max_length is not None:
             full_rows = (i for i, row in enumerate(rows) if len(row) >= max_length)
-            truncated += sum(bool(encoded.encodings[i].overflowing) for i in full_rows)
+            truncated += sum(bool(encodings.encodings[i].overflowing) for i in full_rows)
     np.save(folder / "ids.npy", np.concatenate(ids) if ids else np.zeros(0, dtype=np.int32))
     offsets = _compute_offsets(np.array(lengths, dtype=np.int64))
     np.save(folder / "offsets.npy", offsets)

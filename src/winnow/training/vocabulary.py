@@ -1,4 +1,4 @@
-"""The ids and limits of a tokenizer, and a fingerprint of its content."""
+"""Describe the vocabulary of a tokenizer, and compute a fingerprint of the tokenizer."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ if TYPE_CHECKING:
 
 
 def tokenizer_fingerprint(tokenizer: PreTrainedTokenizerFast) -> str:
-    """Return 16 hex digits, a hash of everything that determines the ids of a text."""
+    """Return a hash of everything that determines the token ids of a text, as 16 hex digits."""
     content = json.loads(tokenizer.backend_tokenizer.to_str())
-    # Truncation and padding are arguments of a call, but the tokenizer stores those of the latest call.
+    # Truncation and padding are call arguments, but the tokenizer stores the values of the latest call.
     content.pop("truncation", None)
     content.pop("padding", None)
     return fingerprint(content, sorted(tokenizer.all_special_ids), tokenizer.mask_token_id)
@@ -27,14 +27,14 @@ def tokenizer_fingerprint(tokenizer: PreTrainedTokenizerFast) -> str:
 
 @dataclass(frozen=True)
 class Vocabulary:
-    """The ids of a tokenizer and the maximum input length of its model.
+    """The token ids of a tokenizer, and the maximum input length of its model.
 
     Attributes:
-        size: The highest id plus one.
+        size: The highest token id plus one.
         mask_id: The id of the mask token.
         pad_id: The id of the padding token.
-        special_ids: Ids of special tokens such as padding, separators and the unknown token. They are never masked, and
-            never drawn as random replacements.
+        special_ids: The ids of special tokens such as padding, separators and the unknown token, which are neither
+            masked nor drawn as random replacements.
         max_length: The maximum input length of the model, in tokens.
         fingerprint: The tokenizer's fingerprint.
     """
@@ -48,7 +48,7 @@ class Vocabulary:
 
     @classmethod
     def from_tokenizer(cls, tokenizer: PreTrainedTokenizerFast) -> Vocabulary:
-        """Read the vocabulary of a tokenizer."""
+        """Build the vocabulary of a tokenizer."""
         return cls(
             size=max(tokenizer.get_vocab().values()) + 1,
             mask_id=tokenizer.mask_token_id,
@@ -60,7 +60,7 @@ class Vocabulary:
 
     @functools.cached_property
     def is_special(self) -> npt.NDArray[np.bool_]:
-        """A flag for each id: whether it is a special token; shape ``(size,)``."""
+        """Whether each id is a special token, shape ``(size,)``."""
         flags = np.zeros(self.size, dtype=bool)
         flags[list(self.special_ids)] = True
         return flags

@@ -1,4 +1,4 @@
-"""Deterministic training of a WordPiece vocabulary."""
+"""Train a WordPiece vocabulary deterministically."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ def train_wordpiece(texts: Sequence[str], size: int, max_length: int) -> PreTrai
 
     The vocabulary consists of the special tokens, all characters, and whole words in descending order of frequency. If
     not all words fit, one eighth of the remaining size is used for the most frequent suffixes (``##ing``) of the words
-    that do not fit. Ties are broken alphabetically, so the result does not depend on hash order, unlike that of the
-    trainer in the tokenizers library.
+    that do not fit. Ties are broken alphabetically. The result therefore does not depend on hash order, unlike the
+    result of the trainer in the tokenizers library.
 
     Args:
         texts: The training texts of the model.
-        size: Maximum number of tokens; special tokens and characters are kept in any case.
+        size: Maximum number of tokens; special tokens and characters are included even if they exceed it.
         max_length: The maximum input length of the model, in tokens.
     """
     from transformers import DistilBertTokenizer
@@ -33,29 +33,29 @@ def train_wordpiece(texts: Sequence[str], size: int, max_length: int) -> PreTrai
     empty_tokenizer = DistilBertTokenizer(vocab={token: i for i, token in enumerate(SPECIAL_TOKENS)})
     words = Counter(_split_words(empty_tokenizer, texts))
     tokens = dict.fromkeys([*SPECIAL_TOKENS, *_list_characters(words)])
-    remaining = max(size - len(tokens), 0)
-    ranked = [word for word, _ in sorted(words.items(), key=_rank_by_count) if word not in tokens]
-    if len(ranked) > remaining:
-        num_words = remaining - int(remaining * _SUFFIX_FRACTION)
-        suffixes = _rank_suffixes({word: words[word] for word in ranked[num_words:]})
-        ranked = ranked[:num_words] + suffixes[: remaining - num_words]
-    tokens |= dict.fromkeys(ranked)
+    num_remaining = max(size - len(tokens), 0)
+    ranked_tokens = [word for word, _ in sorted(words.items(), key=_rank_by_count) if word not in tokens]
+    if len(ranked_tokens) > num_remaining:
+        num_words = num_remaining - int(num_remaining * _SUFFIX_FRACTION)
+        suffixes = _rank_suffixes({word: words[word] for word in ranked_tokens[num_words:]})
+        ranked_tokens = ranked_tokens[:num_words] + suffixes[: num_remaining - num_words]
+    tokens |= dict.fromkeys(ranked_tokens)
     return DistilBertTokenizer(vocab={token: i for i, token in enumerate(tokens)}, model_max_length=max_length)
 
 
 def _split_words(tokenizer: PreTrainedTokenizerFast, texts: Sequence[str]) -> Iterator[str]:
     backend = tokenizer.backend_tokenizer
     for start in range(0, len(texts), _TEXTS_PER_BATCH):
-        normalized = backend.normalizer.normalize_str("\n".join(texts[start : start + _TEXTS_PER_BATCH]))
-        yield from (word for word, _ in backend.pre_tokenizer.pre_tokenize_str(normalized))
+        normalized_text = backend.normalizer.normalize_str("\n".join(texts[start : start + _TEXTS_PER_BATCH]))
+        yield from (word for word, _ in backend.pre_tokenizer.pre_tokenize_str(normalized_text))
 
 
 def _list_characters(words: Counter[str]) -> list[str]:
-    """Return each character as a word start and as a continuation, so that no word of the corpus is unknown."""
-    starts = sorted({character for word in words for character in word})
+    """Return each character as a word start and as a continuation, so that every word of the corpus can be encoded."""
+    start_tokens = sorted({character for word in words for character in word})
     # Punctuation and Chinese characters are always single-character words, so they need no continuation token.
     continuations = sorted({character for word in words if len(word) > 1 for character in word})
-    return starts + [f"##{character}" for character in continuations]
+    return start_tokens + [f"##{character}" for character in continuations]
 
 
 def _rank_suffixes(words: dict[str, int]) -> list[str]:

@@ -1,1 +1,1 @@
-"""Forward passes that compute the logits of the masked tokens."""
+"""Forward passes that compute the logits of masked tokens."""

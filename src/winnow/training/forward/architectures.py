@@ -1,7 +1,7 @@
-"""Where each supported architecture keeps its layers, projections and vocabulary head.
+"""Locate the layers, projections and vocabulary head in each supported model architecture.
 
-Another package adds an architecture through an entry point in the group `winnow.forward`. The name of the entry point
-is a model class of `transformers`; its value is an instance of a subclass of :class:`Architecture`.
+Installed packages can add an architecture through an entry point in the group ``winnow.forward``. The name of the entry
+point is a model class of transformers, and its value is an instance of a subclass of :class:`Architecture`.
 """
 
 from __future__ import annotations
@@ -24,11 +24,11 @@ from winnow.training.masked_batch import MaskedBatch
 GROUP: Final = "winnow.forward"
 
 LibraryModule = Any
-"""A module of `transformers`, whose attributes have no static types."""
+"""A module of transformers; its attributes have no static types."""
 
 
 class Architecture(ABC):
-    """The modules of an architecture and the computation around them, on flat tokens without padding."""
+    """Interface to the modules of a model architecture, applied to flat tokens without padding."""
 
     @abstractmethod
     def layers(self, model: LibraryModule) -> Sequence[LibraryModule]:
@@ -40,7 +40,7 @@ class Architecture(ABC):
 
     @abstractmethod
     def attention(self, layer: LibraryModule) -> LibraryModule:
-        """Return the module with the attention's ``dropout`` and ``attention_head_size``."""
+        """Return the attention module, which has the attributes ``dropout`` and ``attention_head_size``."""
 
     @abstractmethod
     def projections(self, layer: LibraryModule) -> tuple[LibraryModule, LibraryModule, LibraryModule]:
@@ -48,15 +48,15 @@ class Architecture(ABC):
 
     @abstractmethod
     def after_attention(self, layer: LibraryModule, context: Tensor, states: Tensor) -> Tensor:
-        """Return the output of a layer, given the attention's output and the layer's input, ``(tokens, width)``."""
+        """Return the output of a layer, given its attention output and its input, both of shape ``(tokens, width)``."""
 
     @abstractmethod
     def head(self, model: LibraryModule, states: Tensor, tied: TiedGradient | None) -> Tensor:
-        """Return the logits of masked tokens, shape ``(masked, vocabulary)``, given their states."""
+        """Return the logits of the masked tokens, shape ``(masked, vocabulary)``, given their hidden states."""
 
 
 class DistilBertArchitecture(Architecture):
-    """The modules of DistilBERT, and the computation around them."""
+    """The DistilBERT architecture."""
 
     def layers(self, model: LibraryModule) -> Sequence[LibraryModule]:
         """Return the encoder layers."""
@@ -83,13 +83,13 @@ class DistilBertArchitecture(Architecture):
         return output
 
     def head(self, model: LibraryModule, states: Tensor, tied: TiedGradient | None) -> Tensor:
-        """Return the logits of masked tokens."""
+        """Return the logits of the masked tokens."""
         states = model.activation(apply_linear(model.vocab_transform, states))
         return compute_vocab_logits(model.vocab_projector, model.vocab_layer_norm(states), tied)
 
 
 class BertArchitecture(Architecture):
-    """The modules of BERT, and the computation around them. All token types are 0, the library's default."""
+    """The BERT architecture. All token types are 0, the default of transformers."""
 
     def layers(self, model: LibraryModule) -> Sequence[LibraryModule]:
         """Return the encoder layers."""
@@ -120,28 +120,28 @@ class BertArchitecture(Architecture):
         return output
 
     def head(self, model: LibraryModule, states: Tensor, tied: TiedGradient | None) -> Tensor:
-        """Return the logits of masked tokens."""
+        """Return the logits of the masked tokens."""
         head = model.cls.predictions
-        transformed = head.transform.transform_act_fn(apply_linear(head.transform.dense, states))
-        return compute_vocab_logits(head.decoder, head.transform.LayerNorm(transformed), tied)
+        transformed_states = head.transform.transform_act_fn(apply_linear(head.transform.dense, states))
+        return compute_vocab_logits(head.decoder, head.transform.LayerNorm(transformed_states), tied)
 
 
 class RobertaArchitecture(BertArchitecture):
-    """The modules of RoBERTa: those of BERT with another head, and position ids that start after the padding id."""
+    """The RoBERTa architecture: BERT with a different head, and position ids that start after the padding id."""
 
     def position_ids(self, model: LibraryModule, batch: MaskedBatch) -> Tensor:
         """Return the position ids."""
         padding: int = model.roberta.embeddings.padding_idx
-        is_counted = batch.input_ids.ne(padding).long()  # padding tokens inside a row are not counted
-        counted_before = is_counted.cumsum(0) - is_counted
-        row_starts = torch.arange(len(counted_before), device=counted_before.device) - batch.position_ids
-        return padding + is_counted * (1 + counted_before - counted_before[row_starts])
+        is_regular = batch.input_ids.ne(padding).long()  # padding tokens within a row do not advance the position
+        regular_before = is_regular.cumsum(0) - is_regular
+        row_starts = torch.arange(len(regular_before), device=regular_before.device) - batch.position_ids
+        return padding + is_regular * (1 + regular_before - regular_before[row_starts])
 
     def head(self, model: LibraryModule, states: Tensor, tied: TiedGradient | None) -> Tensor:
-        """Return the logits of masked tokens."""
+        """Return the logits of the masked tokens."""
         head = model.lm_head
-        transformed = functional.gelu(apply_linear(head.dense, states))
-        return compute_vocab_logits(head.decoder, head.layer_norm(transformed), tied)
+        transformed_states = functional.gelu(apply_linear(head.dense, states))
+        return compute_vocab_logits(head.decoder, head.layer_norm(transformed_states), tied)
 
 
 BUILT_IN: Final[Mapping[str, Architecture]] = {
@@ -153,22 +153,25 @@ BUILT_IN: Final[Mapping[str, Architecture]] = {
 
 @functools.cache
 def find_architectures() -> dict[str, Architecture]:
-    """Return the supported architectures by model class: the built-in ones and those of installed packages.
+    """Return the supported architectures by model class, both built-in and from installed packages.
 
     Raises:
-        WinnowError: An entry point does not load, or is not an :class:`Architecture`.
+        WinnowError: An entry point cannot be loaded, or is not an :class:`Architecture`.
     """
-    return {**BUILT_IN, **{point.name: _load(point) for point in entry_points(group=GROUP)}}
+    return {**BUILT_IN, **{point.name: _load_architecture(point) for point in entry_points(group=GROUP)}}
 
 
-def _load(point: Any) -> Architecture:
+def _load_architecture(point: Any) -> Architecture:
     label = f"the entry point {point.name!r} ({point.value}) of the group {GROUP}"
     try:
         architecture = point.load()
     except Exception as error:
         raise WinnowError(
-            f"{label} cannot be loaded: {type(error).__name__}: {error}. Fix or uninstall its package.", "model"
+            f"{label} cannot be loaded: {type(error).__name__}: {error}. Fix or uninstall the package that defines it.",
+            "model",
         ) from error
     if not isinstance(architecture, Architecture):
-        raise WinnowError(f"{label} must be an Architecture, got {architecture!r:.80}. Fix its package.", "model")
+        raise WinnowError(
+            f"{label} must be an Architecture, got {architecture!r:.80}. Fix the package that defines it.", "model"
+        )
     return architecture

@@ -1,4 +1,4 @@
-"""Attention over rows without padding: each row attends only to itself, without an attention mask."""
+"""Compute attention over rows without padding; each row attends only to itself, without an attention mask."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ LengthGroups = Sequence[tuple[int, int]]
 
 
 def attend(query: Tensor, key: Tensor, value: Tensor, groups: LengthGroups, head_size: int, dropout: float) -> Tensor:
-    """Return the concatenated outputs of all heads, before the output projection.
+    """Return the concatenated outputs of all attention heads, before the output projection.
 
-    In half precision on CUDA, FlashAttention processes all rows in one call if the package `flash-attn` is installed.
-    This path is tested only against a reference implementation on the CPU, not with the package.
+    In half precision on CUDA, FlashAttention processes all rows in a single call if the package ``flash-attn`` is
+    installed. Tests cover this path only with a reference implementation on the CPU, not with the package itself.
 
     Args:
         query: Shape ``(tokens, heads * head_size)``; rows of equal length are adjacent.
-        key: Same shape as `query`.
-        value: Same shape as `query`.
+        key: Same shape as ``query``.
+        value: Same shape as ``query``.
         groups: The number of rows of each length.
-        head_size: Size of a head.
+        head_size: Size of each head.
         dropout: Dropout probability of the attention weights.
 
     Returns:
@@ -33,7 +33,7 @@ def attend(query: Tensor, key: Tensor, value: Tensor, groups: LengthGroups, head
     """
     if query.is_cuda and query.dtype in (torch.float16, torch.bfloat16) and (flash := load_flash_attention()):
         return _attend_varlen(flash, query, key, value, groups, head_size, dropout)
-    # The backward pass of `split` concatenates the gradients; slices would each allocate a gradient of full size.
+    # The backward pass of `split` concatenates the gradients, but each slice would allocate a gradient of full size.
     sizes = [rows * length for rows, length in groups]
     split_tensors = (torch.split(tensor, sizes) for tensor in (query, key, value))
     outputs = []
@@ -46,7 +46,7 @@ def attend(query: Tensor, key: Tensor, value: Tensor, groups: LengthGroups, head
 
 @functools.cache
 def load_flash_attention() -> Callable[..., Any] | None:
-    """Return the variable-length attention of the package `flash-attn`, or ``None`` if it is not installed."""
+    """Return the variable-length attention of the package ``flash-attn``, or ``None`` if it is not installed."""
     try:
         from flash_attn import flash_attn_varlen_func  # type: ignore[import-not-found, unused-ignore]
     except ImportError:
@@ -67,13 +67,13 @@ def _attend_varlen(
     lengths = [length for rows, length in groups for _ in range(rows)]
     ends = torch.tensor([0, *lengths]).cumsum(0, dtype=torch.int32).to(query.device, non_blocking=True)
     heads = (tensor.view(len(tensor), -1, head_size) for tensor in (query, key, value))
-    longest = groups[-1][1]
+    max_length = groups[-1][1]
     output: Tensor = flash(
         *heads,
         cu_seqlens_q=ends,
         cu_seqlens_k=ends,
-        max_seqlen_q=longest,
-        max_seqlen_k=longest,
+        max_seqlen_q=max_length,
+        max_seqlen_k=max_length,
         dropout_p=dropout,
     )
     return output.flatten(1)

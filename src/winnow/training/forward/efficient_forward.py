@@ -1,11 +1,11 @@
-"""The efficient forward pass: the model's own modules on tokens without padding, without unneeded computation.
+"""Compute the logits of masked tokens with the modules of a model, but without unnecessary computation.
 
-It skips the following, without changing the logits of the masked tokens:
+The efficient forward pass skips the following, without changing the logits of the masked tokens:
 
-- padding, since all layers except attention process tokens independently;
+- padding, because all layers except attention process tokens independently;
 - rows without masked tokens (see :class:`winnow.training.masked_batch.MaskedBatch`);
-- the last layer, except its keys and values, and the vocabulary head for tokens that are not masked;
-- without gradients, repeated first-layer projections of equal tokens at equal positions.
+- for unmasked tokens, the vocabulary head and the last layer except its keys and values;
+- in inference, duplicate first-layer projections of equal tokens at equal positions.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 
 def compute_efficient_logits(model: PreTrainedModel, batch: MaskedBatch) -> Tensor:
-    """Return the logits at the masked tokens.
+    """Return the logits of the masked tokens.
 
     Args:
         model: A model for which :func:`unsupported_reason` returns ``None``.
@@ -40,16 +40,16 @@ def compute_efficient_logits(model: PreTrainedModel, batch: MaskedBatch) -> Tens
         Shape ``(masked, vocabulary)``, in the order of ``batch.masked_indices``.
     """
     architecture = find_architectures()[type(model).__name__]
-    *layers, last = architecture.layers(model)
+    *layers, last_layer = architecture.layers(model)
     ids, positions, masked, groups = _pad_to_few_sizes(batch, architecture.position_ids(model, batch))
     inverse = None
     if layers and not torch.is_grad_enabled() and not model.training:
-        inverse, first = _find_duplicates(ids, positions)
-        ids, positions = ids[first], positions[first]
+        inverse, unique_indices = _find_duplicates(ids, positions)
+        ids, positions = ids[unique_indices], positions[unique_indices]
     word_embeddings, tied = model.get_input_embeddings(), _create_tied_gradient(model)
-    embedded = word_embeddings(ids) if tied is None else embed_tied(word_embeddings, ids, tied)
-    # The embedding module expects a batch dimension: one row with all tokens and their position ids.
-    states = model.base_model.embeddings(None, inputs_embeds=embedded[None], position_ids=positions[None])[0]
+    token_embeddings = word_embeddings(ids) if tied is None else embed_tied(word_embeddings, ids, tied)
+    # The embedding module expects a batch dimension, so all tokens form a single row with explicit position ids.
+    states = model.base_model.embeddings(None, inputs_embeds=token_embeddings[None], position_ids=positions[None])[0]
     after_attention = _compile_after_attention(architecture) if _is_compiled else architecture.after_attention
 
     def run_layer(layer: LibraryModule, states: Tensor, inverse: Tensor | None = None) -> Tensor:
@@ -65,27 +65,29 @@ def compute_efficient_logits(model: PreTrainedModel, batch: MaskedBatch) -> Tens
         else:
             states = run_layer(layer, states, inverse)
             inverse = None
-    to_query, to_key, to_value = architecture.projections(last)
+    to_query, to_key, to_value = architecture.projections(last_layer)
     masked_states = states.index_select(0, masked)
     masked_query = _truncate(apply_linear(to_query, masked_states), len(batch.masked_indices))
     query = masked_query.new_zeros(len(states), masked_query.shape[1]).index_copy(0, batch.masked_indices, masked_query)
-    context = _attend(architecture, last, query, apply_linear(to_key, states), apply_linear(to_value, states), groups)
-    states = after_attention(last, context.index_select(0, masked), masked_states)
+    context = _attend(
+        architecture, last_layer, query, apply_linear(to_key, states), apply_linear(to_value, states), groups
+    )
+    states = after_attention(last_layer, context.index_select(0, masked), masked_states)
     return _truncate(architecture.head(model, states, tied), len(batch.masked_indices))
 
 
 def _truncate(rows: Tensor, count: int) -> Tensor:
-    # The backward pass of a slice allocates a new tensor, even if the slice has all rows.
+    # No slice of all rows: the backward pass of a slice always allocates a new tensor.
     return rows if len(rows) == count else rows[:count]
 
 
 def _pad_to_few_sizes(batch: MaskedBatch, positions: Tensor) -> tuple[Tensor, Tensor, Tensor, LengthGroups]:
-    """Return a batch's tokens, position ids, masked indices and length groups, padded on a CPU to fewer distinct sizes.
+    """Return the tokens, position ids, masked indices and length groups of a batch, padded on a CPU to few sizes.
 
     oneDNN compiles and caches a kernel for each matmul size, which takes time and, over many steps, hundreds of MB.
     The number of tokens is therefore rounded up to five significant binary digits (2% more tokens on average), and the
-    number of masked tokens to four. Additional tokens become rows of length one. Additional masked indices repeat the
-    first token, and the caller drops their logits.
+    number of masked tokens to four. Each padding token becomes a row of length one. Each padding index refers to the
+    first token, and the caller drops its logits.
     """
     ids, masked, groups = batch.input_ids, batch.masked_indices, batch.length_groups
     if ids.device.type == "cpu" and len(ids):
@@ -98,32 +100,32 @@ def _pad_to_few_sizes(batch: MaskedBatch, positions: Tensor) -> tuple[Tensor, Te
 
 
 def _count_padding(count: int, digits: int) -> int:
-    """Return the difference between a count and the next number with the given significant binary digits."""
+    """Return the difference between a count and the same count rounded up to a number of significant binary digits."""
     return -count % (1 << max(count.bit_length() - digits, 0))
 
 
 def _find_duplicates(ids: Tensor, positions: Tensor) -> tuple[Tensor, Tensor]:
-    """Return the inverse indices of the distinct pairs of token and position, and one index of each pair.
+    """Return the inverse indices of the unique pairs of token and position, and the index of one instance of each pair.
 
-    Before the first attention, and without dropout, equal tokens at equal positions have equal states. Prompts from
-    templates contain many of them.
+    Before the first attention, and without dropout, equal tokens at equal positions have equal hidden states. Prompts
+    from templates contain many such tokens.
     """
-    distinct, inverse = torch.unique(ids * (positions.max() + 1) + positions, return_inverse=True)
-    first = torch.empty_like(distinct).scatter_(0, inverse, torch.arange(len(ids), device=ids.device))
-    return inverse, first
+    unique_pairs, inverse = torch.unique(ids * (positions.max() + 1) + positions, return_inverse=True)
+    unique_indices = torch.empty_like(unique_pairs).scatter_(0, inverse, torch.arange(len(ids), device=ids.device))
+    return inverse, unique_indices
 
 
 def _create_tied_gradient(model: LibraryModule) -> TiedGradient | None:
-    """Return an empty gradient store if the embeddings and the vocabulary head share weights on a CPU, or ``None``.
+    """Return an empty gradient store if the embeddings and the vocabulary head share weights on a CPU, else ``None``.
 
-    On CUDA the additions of :func:`embed_tied` have no fixed order, so autograd handles tied weights there.
+    On CUDA, the additions of :func:`embed_tied` have no fixed order, so autograd handles tied weights.
     """
     weight = model.get_input_embeddings().weight
     return [] if model.get_output_embeddings().weight is weight and weight.device.type == "cpu" else None
 
 
 def unsupported_reason(model: PreTrainedModel) -> str | None:
-    """Return why the efficient forward pass does not support a model, or ``None`` if it does."""
+    """Return the reason why the efficient forward pass does not support a model, or ``None`` if it does."""
     name = type(model).__name__
     if name not in find_architectures() or not type(model).__module__.startswith("transformers."):
         return f"its class is {name}"
@@ -146,7 +148,7 @@ _HOOK_ATTRIBUTES = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "
 
 
 def set_layer_compilation(enabled: bool) -> None:
-    """Enable or disable, for this process, the compilation of the part of each layer after its attention."""
+    """Enable or disable compilation of the modules after the attention of each layer, for the current process."""
     global _is_compiled
     _is_compiled = enabled
 
@@ -156,7 +158,7 @@ _is_compiled = False
 
 @functools.cache
 def _compile_after_attention(architecture: Architecture) -> Callable[..., Tensor]:
-    # One graph for all layers and any number of tokens.
+    # A dynamic graph serves all layers and any number of tokens.
     compiled: Callable[..., Tensor] = torch.compile(architecture.after_attention, dynamic=True)
     return compiled
 

@@ -1,8 +1,8 @@
-"""The matmul backend of linear layers on CPUs: PyTorch's default, or oneDNN if it is faster.
+"""Choose the matmul backend of linear layers on CPUs: PyTorch's default, or oneDNN if it is faster.
 
-PyTorch computes float32 matmuls with MKL, which is optimized for Intel processors. Its bundled oneDNN can compute them,
-too, but only through a private operator. The operator is therefore checked against the default backend and timed
-before it is used. Both backends compute the same float32 sums, in a different order.
+PyTorch computes float32 matmuls with MKL, which is optimized for Intel processors. The bundled oneDNN library can also
+compute them, but only through a private operator. The operator is therefore checked against the default backend, and
+timed, before it is used. Both backends compute the same float32 sums, in a different order.
 """
 
 from __future__ import annotations
@@ -22,18 +22,18 @@ from torch.autograd.function import once_differentiable
 from torch.nn import functional
 
 LinearBackend = Literal["auto", "onednn", "portable"]
-"""``portable`` is PyTorch's default backend. ``onednn`` uses oneDNN wherever this build of PyTorch supports it.
-``auto`` times both on this machine and uses the faster one for each matmul."""
+"""``portable`` is PyTorch's default backend. ``onednn`` uses oneDNN if this build of PyTorch supports it. ``auto`` times
+both backends on this machine and uses the faster one for each matmul."""
 
 Matmul = tuple[str, int, int]
-"""A matmul of a linear layer: its kind, and the layer's numbers of outputs and inputs. The kinds are ``forward``,
-``input_gradient``, ``weight_gradient``, and ``inference``, a forward pass within :func:`prepacked_weights`."""
+"""A matmul of a linear layer: its kind, and the number of outputs and inputs of the layer. The kinds are ``forward``,
+``input_gradient``, ``weight_gradient``, and ``inference`` (a forward pass within :func:`prepacked_weights`)."""
 
 MatmulRates = dict[Matmul, dict[str, float]]
 """The rate of each matmul in GFLOP per second, by backend: ``portable`` and ``onednn``."""
 
 _MIN_SPEEDUP = 1.03
-"""oneDNN is used only if it is faster by this factor, so that timing noise does not decide."""
+"""oneDNN is used only if it is faster by this factor, so that timing noise does not determine the backend."""
 
 VOCAB_CHUNK = 1024
 """Vocabulary rows per chunk in :mod:`winnow.training.forward.vocab_head`: 1.5 MB of bf16 weights for DistilBERT."""
@@ -48,7 +48,7 @@ _prepacked: dict[Tensor, Tensor] | None = None
 def apply_linear(layer: Any, states: Tensor) -> Tensor:
     """Return the output of a linear layer.
 
-    Under autocast the inputs of its matmuls are rounded as in PyTorch.
+    Under autocast, the inputs of the matmul are rounded as in PyTorch.
 
     Args:
         layer: The linear layer.
@@ -73,10 +73,9 @@ def matmul_dtype(states: Tensor) -> torch.dtype:
 
 
 def apply_prepacked(layer: Any, states: Tensor) -> Tensor | None:
-    """Return the output of a layer from prepacked weights.
+    """Return the output of a layer computed with prepacked weights, or ``None`` if they cannot be used.
 
-    Returns ``None`` outside :func:`prepacked_weights`, in other precisions than float32, and if oneDNN is not used for
-    the layer.
+    They are used only within :func:`prepacked_weights`, in float32, and if oneDNN is the backend of the layer.
     """
     if _prepacked is None or matmul_dtype(states) is not torch.float32:
         return None
@@ -89,7 +88,7 @@ def apply_prepacked(layer: Any, states: Tensor) -> Tensor | None:
 
 @contextmanager
 def prepacked_weights() -> Iterator[None]:
-    """Convert weights once to oneDNN's internal layout instead of in every matmul, without gradients.
+    """Run inference with weights converted to oneDNN's internal layout only once, instead of in every matmul.
 
     The weights must not change within the context. The converted copies need as much memory as the weights.
     """
@@ -103,7 +102,7 @@ def prepacked_weights() -> Iterator[None]:
 
 
 class _Linear(torch.autograd.Function):
-    """A linear layer that uses the chosen backend of each matmul."""
+    """A linear layer that computes each matmul with the backend selected for it."""
 
     @staticmethod
     def forward(ctx: Any, states: Tensor, weight: Tensor, bias: Tensor | None, dtype: torch.dtype) -> Tensor:
@@ -135,17 +134,17 @@ def compute_output(states: Tensor, weight: Tensor, bias: Tensor | None, by_onedn
 
 
 def compute_input_gradient(gradient: Tensor, weight: Tensor, by_onednn: bool) -> Tensor:
-    """Return the gradient of a layer's input from the gradient of its output."""
+    """Return the gradient of the input of a layer, given the gradient of its output."""
     return _apply_onednn(gradient, weight.t()) if by_onednn else gradient @ weight
 
 
 def compute_weight_gradient(gradient: Tensor, states: Tensor, by_onednn: bool) -> Tensor:
-    """Return the gradient of a layer's weights from the gradient of its output."""
+    """Return the gradient of the weights of a layer, given the gradient of its output."""
     return _apply_onednn(gradient.t(), states.t()) if by_onednn else gradient.t() @ states
 
 
 def uses_onednn(kind: str, weight: Tensor, rows: Tensor) -> bool:
-    """Return whether oneDNN computes a kind of matmul for a layer with these weights."""
+    """Return whether oneDNN computes a kind of matmul for a layer with the given weights."""
     if not _onednn_matmuls or rows.dtype is not torch.float32 or not len(rows):
         return False
     return (kind, weight.shape[0], weight.shape[1]) in _onednn_matmuls
@@ -163,7 +162,7 @@ def _apply_onednn(states: Tensor, weight: Tensor, bias: Tensor | None = None) ->
 
 @functools.cache
 def is_onednn_usable() -> bool:
-    """Return whether this build of PyTorch has the private operator, and whether its results are correct."""
+    """Return whether this build of PyTorch has the private operator, and the operator gives correct results."""
     if not torch.backends.mkldnn.is_available():  # type: ignore[no-untyped-call]
         return False
     generator = torch.Generator().manual_seed(0)
@@ -177,7 +176,7 @@ def is_onednn_usable() -> bool:
             (_apply_onednn(gradient.t(), states.t()), gradient.t() @ states),
             (_apply_onednn(states, prepacked(), bias), functional.linear(states, weight, bias)),
         )
-    except (RuntimeError, AttributeError, TypeError):  # the operator is missing or has another signature
+    except (RuntimeError, AttributeError, TypeError):  # the operator is missing or has a different signature
         return False
     return all(torch.allclose(actual, expected, atol=1e-5) for actual, expected in pairs)
 
@@ -185,7 +184,7 @@ def is_onednn_usable() -> bool:
 def choose_backends(
     model: nn.Module, tokens: int, masked_tokens: int, backend: LinearBackend, cache: Path
 ) -> MatmulRates:
-    """Choose the backend of each matmul of a model's linear layers, for this process.
+    """Choose the backend of each matmul in the linear layers of a model, for the current process.
 
     Timings are cached, so that later runs start immediately and a resumed run uses the same backends.
 
@@ -193,11 +192,11 @@ def choose_backends(
         model: The model.
         tokens: Tokens per step in the encoder layers.
         masked_tokens: Tokens per step in the vocabulary head.
-        backend: The requested backend.
+        backend: The backend to use.
         cache: The cache folder; timings are stored in ``linear/<hash>/timings.json``.
 
     Returns:
-        The measured rates; empty unless ``auto`` was requested and oneDNN is available.
+        The measured rates; empty unless ``backend`` is ``auto`` and oneDNN is usable on the device.
     """
     global _onednn_matmuls
     _onednn_matmuls = frozenset()
@@ -215,14 +214,14 @@ def choose_backends(
 
 
 def list_onednn_matmuls() -> list[Matmul]:
-    """Return the matmuls that oneDNN computes in this process."""
+    """Return the matmuls that oneDNN computes in the current process."""
     return sorted(_onednn_matmuls)
 
 
 def _count_matmul_rows(model: nn.Module, tokens: int, masked_tokens: int) -> dict[Matmul, int]:
     """Return the number of rows of each matmul, rounded up to a power of two.
 
-    The rounding makes studies of similar size share their cached timings.
+    The rounding lets studies of similar size share cached timings.
     """
     output_embeddings = getattr(model, "get_output_embeddings", lambda: None)()
     matmul_rows = {}
@@ -268,14 +267,14 @@ def time_matmul(matmul: Matmul, rows: int) -> dict[str, float]:
     kind, outputs, inputs = matmul
     states, weight, gradient = torch.ones(rows, inputs), torch.ones(outputs, inputs), torch.ones(rows, outputs)
     portable, onednn = MATMULS[kind](states, weight, gradient)
-    best = {"portable": float("inf"), "onednn": float("inf")}
+    best_seconds = {"portable": float("inf"), "onednn": float("inf")}
     for repeat in range(_REPEATS + 1):
         for backend, compute in (("portable", portable), ("onednn", onednn)):
             start = time.perf_counter()
             compute()
-            if repeat:  # the first repeat is for warmup
-                best[backend] = min(best[backend], time.perf_counter() - start)
-    return {backend: round(2e-9 * rows * outputs * inputs / seconds, 1) for backend, seconds in best.items()}
+            if repeat:  # the first repeat is a warmup
+                best_seconds[backend] = min(best_seconds[backend], time.perf_counter() - start)
+    return {backend: round(2e-9 * rows * outputs * inputs / seconds, 1) for backend, seconds in best_seconds.items()}
 
 
 _BackendPair = tuple[Callable[[], Tensor], Callable[[], Tensor]]
@@ -298,5 +297,5 @@ MATMULS: dict[str, Callable[[Tensor, Tensor, Tensor], _BackendPair]] = {
         functools.partial(_apply_onednn, x, _prepack_weight(w, len(x))),
     ),
 }
-"""Functions of a layer's input, weights and output gradient for each kind of matmul. They return the computation by
-PyTorch's default backend and by oneDNN."""
+"""For each kind of matmul, a function of the input, weights and output gradient of a layer. It returns two functions,
+which compute the matmul with PyTorch's default backend and with oneDNN."""

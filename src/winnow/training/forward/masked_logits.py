@@ -1,4 +1,4 @@
-"""Logits and loss of the masked tokens of a batch."""
+"""Compute the logits and the loss of the masked tokens of a batch."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
 ForwardMode = Literal["auto", "efficient", "reference"]
-"""``reference`` calls the model with padded inputs, like any user of `transformers`. ``efficient`` skips computation
-that the loss does not need, and returns the same logits. ``auto`` is ``efficient`` for supported models and
-``reference`` for all others."""
+"""``reference`` calls the model with padded inputs, as is usual with transformers. ``efficient`` skips computation that
+the loss does not need, and returns the same logits. ``auto`` is ``efficient`` for supported models and ``reference``
+for all other models."""
 
 
 def masked_lm_loss_sum(
@@ -36,7 +36,7 @@ def masked_lm_loss_sum(
         forward: The implementation of the forward pass.
 
     Returns:
-        Two scalars: float32 with gradient, and int64.
+        Two scalars: the sum (float32, with gradient) and the number (int64).
 
     Raises:
         WinnowError: See :func:`masked_logits`.
@@ -46,7 +46,7 @@ def masked_lm_loss_sum(
 
 
 def masked_logits(model: PreTrainedModel, batch: MaskedBatch, forward: ForwardMode = "auto") -> tuple[Tensor, Tensor]:
-    """Return the logits at the masked tokens, and their original tokens.
+    """Return the logits and the original tokens at the masked positions.
 
     Args:
         model: A masked language model.

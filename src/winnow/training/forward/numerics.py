@@ -1,4 +1,4 @@
-"""Process-wide numerical settings of training: matmul backends, TF32, compilation and memory allocation."""
+"""Configure process-wide numerical settings: matmul backends, TF32, compilation and memory allocation."""
 
 from __future__ import annotations
 
@@ -26,13 +26,13 @@ def configure_numerics(
     tf32: bool = False,
     compiled: bool = False,
 ) -> dict[str, Any]:
-    """Configure the numerical settings of this process, and return them.
+    """Configure the numerical settings of the current process, and return a record of them.
 
-    Call this before the first forward pass.
+    Call this function before the first forward pass.
 
     Args:
         model: The model, still on the CPU.
-        device: The device that trains the model.
+        device: The device on which the model is trained.
         tokens: Tokens per step in the encoder layers.
         masked_tokens: Tokens per step in the vocabulary head.
         cache: The folder for matmul timings.
@@ -74,12 +74,12 @@ def configure_numerics(
 def _disable_memory_trimming() -> None:
     """Make glibc keep freed memory in the process instead of returning it to the operating system.
 
-    Each step allocates and frees hundreds of MB. If that memory is returned to Linux, every 4 kB page causes a page
-    fault at its next use, which takes 10% of a bf16 step. The drawback is that the process stays at its peak memory.
+    Each step allocates and frees hundreds of MB. If this memory is returned to Linux, every 4 kB page causes a page
+    fault at its next use, which takes 10% of a bf16 step. The drawback is that memory use stays at its peak.
     """
     library = ctypes.CDLL(None) if sys.platform == "linux" else None
     if (set_option := getattr(library, "mallopt", None)) is not None:
-        # 32 MB is glibc's maximum for heap allocations. Setting it explicitly disables its dynamic adjustment.
+        # 32 MB is glibc's maximum for heap allocations. Setting the threshold explicitly disables its dynamic adjustment.
         set_option(_M_MMAP_THRESHOLD, 32 << 20)
         set_option(_M_TRIM_THRESHOLD, 2**31 - 1)
 

@@ -1,9 +1,9 @@
-"""The vocabulary head on CPUs, a matmul limited by memory bandwidth rather than by arithmetic.
+"""Compute the vocabulary head on CPUs, a matmul limited by memory bandwidth rather than by arithmetic.
 
-It is computed in chunks of the vocabulary that fit into the processor's cache. This avoids a second copy of the weights
-for rounded inputs, and MKL is faster at several narrow matmuls than at a very wide one. The gradient of the weights is
-written to the memory of the previous gradient, because Linux needs longer to provide 100 MB of new memory than the
-matmul needs to fill it. If the input embeddings share the weights, their gradient is added in place.
+The matmul is computed in chunks of the vocabulary that fit into the processor's cache. This avoids a full copy of the
+weights in lower precision, and MKL is faster at several narrow matmuls than at a very wide one. The gradient of the
+weights is written to the memory of the previous gradient, because Linux takes longer to provide 100 MB of new memory
+than the matmul takes to fill it. If the input embeddings share the weights, their gradient is added in place.
 """
 
 from __future__ import annotations
@@ -23,21 +23,22 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
 TiedGradient = list[Tensor]
-"""Passes the gradient of tied weights from the vocabulary head to the input embeddings; holds at most one tensor."""
+"""Passes the gradient of tied weights from the vocabulary head to the input embeddings; contains at most one tensor."""
 
 _free_gradients = WeakTensorKeyDictionary()
-"""The unused gradient memory of each head, by its weights."""
+"""Gradient memory to be reused for each vocabulary head, keyed by its weights."""
 
 
 def compute_vocab_logits(layer: Any, states: Tensor, tied: TiedGradient | None = None) -> Tensor:
-    """Return the logits of a vocabulary head, a linear layer.
+    """Return the logits of a vocabulary head, which is a linear layer.
 
-    Under autocast the inputs of its matmuls are rounded as in PyTorch.
+    Under autocast, the inputs of the matmul are rounded as in PyTorch.
 
     Args:
         layer: The linear layer.
         states: Shape ``(tokens, inputs)``.
-        tied: If given, receives the gradient of the weights for :func:`embed_tied`.
+        tied: Receives the gradient of the weights in the backward pass, for :func:`embed_tied`; ``None`` if the weights
+            are not tied.
 
     Returns:
         Shape ``(tokens, outputs)``.
@@ -52,26 +53,25 @@ def compute_vocab_logits(layer: Any, states: Tensor, tied: TiedGradient | None =
 
 
 def embed_tied(embeddings: nn.Embedding, ids: Tensor, tied: TiedGradient) -> Tensor:
-    """Return the embeddings of tokens, with the weights of the head that received `tied`.
+    """Return the embeddings of tokens, with weights tied to the vocabulary head that received the same ``tied``.
 
-    Autograd would allocate a gradient of vocabulary size for each of the two uses, and a third one for their sum. The
-    backward pass reaches the vocabulary head first, so its gradient is kept, and the few rows of the embeddings are
-    added to it.
+    Autograd would allocate a gradient of vocabulary size for the head, for the embeddings and for their sum. Instead,
+    the backward pass, which reaches the head first, adds the few rows of the embeddings to the gradient of the head.
     """
-    embedded: Tensor = _TiedEmbedding.apply(  # type: ignore[no-untyped-call]
+    token_embeddings: Tensor = _TiedEmbedding.apply(  # type: ignore[no-untyped-call]
         embeddings.weight, ids, embeddings.padding_idx, tied
     )
-    return embedded
+    return token_embeddings
 
 
 def recycle_head_gradient(model: PreTrainedModel) -> None:
-    """Clear the gradient of the head's weights on a CPU, and use its memory for the next gradient.
+    """Clear the gradient of the head's weights on a CPU, and reuse its memory for the next gradient.
 
-    Any other reference to the old gradient will see its values change.
+    The next backward pass overwrites the values of any remaining reference to the old gradient.
     """
     head = model.get_output_embeddings()
     if head is not None and head.weight.device.type == "cpu" and head.weight.grad is not None:
-        if not head.weight.grad._is_view():  # a view belongs to other memory, for example to a bucket of DDP
+        if not head.weight.grad._is_view():  # a view shares memory, for example with a DDP bucket
             _free_gradients[head.weight] = head.weight.grad
         head.weight.grad = None
 
@@ -121,7 +121,7 @@ class _VocabLogits(torch.autograd.Function):
 
 
 class _TiedEmbedding(torch.autograd.Function):
-    """An embedding that adds its gradient to that of the vocabulary head with the same weights."""
+    """An embedding that adds its gradient to the gradient of the vocabulary head with the same weights."""
 
     @staticmethod
     def forward(ctx: Any, weight: Tensor, ids: Tensor, padding: int | None, tied: TiedGradient) -> Tensor:
@@ -144,10 +144,13 @@ def _split_vocabulary(weight: Tensor) -> Iterator[slice]:
 
 
 def _allocate_gradient(weight: Tensor) -> Tensor:
-    """Return memory for the gradient of a head's weights: the recycled memory if it fits, otherwise new memory.
+    """Return memory for the gradient of a head's weights: recycled memory if it fits, otherwise new memory.
 
-    Recycled memory is removed from the store, so that it is never used for two gradients.
+    Recycled memory is removed from the store, so that no two gradients use it.
     """
-    recycled: Tensor | None = _free_gradients.pop(weight, None)  # type: ignore[no-untyped-call]
-    fits = recycled is not None and (recycled.shape, recycled.dtype) == (weight.shape, weight.dtype)
-    return recycled if recycled is not None and fits else torch.empty_like(weight)
+    recycled_gradient: Tensor | None = _free_gradients.pop(weight, None)  # type: ignore[no-untyped-call]
+    fits = recycled_gradient is not None and (recycled_gradient.shape, recycled_gradient.dtype) == (
+        weight.shape,
+        weight.dtype,
+    )
+    return recycled_gradient if recycled_gradient is not None and fits else torch.empty_like(weight)
