@@ -93,7 +93,7 @@ def test_the_direction_of_a_stored_metric_decides_the_verdict() -> None:
 @pytest.mark.parametrize(
     ("metrics", "message"),
     [
-        (["word_lenght"], "Did you mean 'word_length'? Installed:"),
+        (["word_lenght"], "Did you mean 'word_length'? Available:"),
         (["no_metric"], "must be a winnow.evaluation.PromptMetric of that name"),
         (["gone"], "AttributeError"),
         (["word_length", "word_length"], "is already used by another metric"),

@@ -212,7 +212,7 @@ def test_a_checkpoint_of_another_model_is_an_error(tokenizer: Any, model: Any, t
     path = tmp_path / "last.ckpt"
     torch.save({"state_dict": {f"model.{name}": weights for name, weights in wider.state_dict().items()}}, path)
     with pytest.raises(
-        WinnowError, match=r"to another model: its weight \S+ is of shape .*64\), but the model's is .*32\)"
+        WinnowError, match=r"to a different model: its weight \S+ is of shape .*64\), but the model's is .*32\)"
     ):
         load_checkpoint(path, model)
 

@@ -21,9 +21,9 @@ if TYPE_CHECKING:
     from winnow.training.forward.masked_logits import ForwardMode
 
 UNSYNCED = {"sync_on_compute": False}
-"""Arguments of metrics over rows that one process scored alone.
+"""Metric arguments for rows that a single process scores.
 
-After distributed training, synchronizing would wait for processes that never join.
+After distributed training, synchronization would wait for processes that do not compute the metric.
 """
 
 
@@ -40,7 +40,7 @@ def score_rows(
     """Score held-out rows under masks that depend only on the seed, the row and the tokenizer.
 
     Rows of similar length are scored together. Logits are computed at masked tokens only, so no tensor of shape
-    ``(tokens, vocabulary)`` is allocated, whatever the model.
+    ``(tokens, vocabulary)`` is allocated for models with a standard output layer.
 
     Args:
         model: A masked language model. Its mode and device are restored afterwards.
@@ -54,10 +54,10 @@ def score_rows(
 
     Returns:
         A table in the order of ``rows`` with the columns ``row_id``, ``loss_sum`` (float64, nats, from float32
-        logits), ``masked`` (int64, the number of masked tokens), ``top1`` and ``top5`` (int64, how many of them are
-        among the first one and five predictions), ``mrr`` (float64, the sum of their reciprocal ranks), ``ranks``
-        (int32 per masked token, from 1) and ``confidences`` (float32 per masked token, the probability of the first
-        prediction).
+        logits), ``masked`` (int64, the number of masked tokens), ``top1`` and ``top5`` (int64, the number of masked
+        tokens that rank first or among the first five predictions), ``mrr`` (float64, the sum of the reciprocal ranks),
+        ``ranks`` (int32 per masked token, from 1) and ``confidences`` (float32 per masked token, the probability of the
+        first prediction).
     """
     from rich.progress import track
     from torch.nn import functional
@@ -66,24 +66,26 @@ def score_rows(
 
     row_indices: list[npt.NDArray[np.int64]] = []
     token_scores: list[tuple[npt.NDArray[Any], ...]] = []
-    batches = HeldOutBatches(rows, masking, seed, _rows_per_batch(rows, masking, batch_size))
+    batches = HeldOutBatches(rows, masking, seed, _compute_rows_per_batch(rows, masking, batch_size))
     with evaluation_mode(model, device):
-        tracked = track(batches, "Scoring held-out rows", len(batches), disable=not progress, transient=True)
-        for batch_rows, batch in zip(batches.row_batches, tracked, strict=True):
+        batches_with_progress = track(
+            batches, "Scoring held-out rows", len(batches), disable=not progress, transient=True
+        )
+        for batch_rows, batch in zip(batches.row_batches, batches_with_progress, strict=True):
             logits, targets = logits_at_masks(model, batch.to(device), forward)
             losses = functional.cross_entropy(logits, targets, reduction="none")
-            better = (logits > logits.gather(1, targets[:, None])).sum(1)
+            num_better = (logits > logits.gather(1, targets[:, None])).sum(1)
             confidences = (logits.amax(1) - logits.logsumexp(1)).exp() if len(logits) else losses
             row_indices.append(batch_rows[batch.masked_rows])
-            token_scores.append(tuple(values.cpu().numpy() for values in (losses, better, confidences)))
+            token_scores.append(tuple(values.cpu().numpy() for values in (losses, num_better, confidences)))
     return _build_table(rows, row_indices, token_scores)
 
 
-def _rows_per_batch(rows: TokenRows, masking: Masking, batch_size: int) -> int:
-    """Return how many of the longest rows fit into a batch within the limit on logits."""
-    longest = int(rows.lengths.max()) if len(rows) else 1
+def _compute_rows_per_batch(rows: TokenRows, masking: Masking, batch_size: int) -> int:
+    """Return the number of rows per batch for which even the longest rows stay within the limit on logits."""
+    max_length = int(rows.lengths.max()) if len(rows) else 1
     return max(
-        1, min(batch_size, int(MAX_LOGITS_PER_BATCH / (rows.vocabulary.size * max(1.0, masking.rate * longest))))
+        1, min(batch_size, int(MAX_LOGITS_PER_BATCH / (rows.vocabulary.size * max(1.0, masking.rate * max_length))))
     )
 
 
@@ -92,15 +94,15 @@ def _build_table(
     row_indices: Sequence[npt.NDArray[np.int64]],
     token_scores: Sequence[tuple[npt.NDArray[Any], ...]],
 ) -> pa.Table:
-    """Sort the token scores by row and sum them per row."""
+    """Build the table of row scores: sort the token scores by row, and sum them per row."""
     empty = np.zeros(0)
     columns = [np.concatenate(values) for values in zip(*token_scores, strict=True)] if token_scores else [empty] * 3
-    losses, better, confidences = columns
+    losses, num_better, confidences = columns
     row_index = np.concatenate(row_indices) if row_indices else np.zeros(0, dtype=np.int64)
     order = np.argsort(row_index, kind="stable")
     row_index, losses = row_index[order], losses[order].astype(np.float64)
     confidences = confidences[order].astype(np.float32)
-    ranks = better[order].astype(np.int32) + 1
+    ranks = num_better[order].astype(np.int32) + 1
     masked = np.bincount(row_index, minlength=len(rows))
     offsets = pa.array(np.concatenate([[0], np.cumsum(masked)]), pa.int32())
 
@@ -131,17 +133,17 @@ def add_pseudo_log_likelihoods(
     forward: ForwardMode = "auto",
     max_length: int | None = None,
 ) -> pa.Table:
-    """Add the pseudo-log-likelihoods of a fixed subset of the rows: the first ``limit`` by row id.
+    """Add the pseudo-log-likelihoods of a fixed subset of the rows: the first ``limit`` rows in order of row id.
 
     Args:
         rows: The table that :func:`score_rows` returned.
         texts: The text of each row.
-        limit: The number of rows to score. A row of n tokens needs n forward passes of that row.
+        limit: The number of rows to score. A row of n tokens takes n forward passes.
         model: A masked language model.
         tokenizer: Its tokenizer.
         device: The device to run on.
         forward: The forward implementation; see :func:`winnow.training.masked_logits`.
-        max_length: The number of tokens after which a text is truncated.
+        max_length: The number of tokens after which a text is truncated; the model's maximum length if ``None``.
 
     Returns:
         The table with the additional columns ``pseudo_log_likelihood`` (float64, nats) and ``pseudo_tokens`` (int64).
@@ -153,41 +155,46 @@ def add_pseudo_log_likelihoods(
     subset_sums, subset_counts = pseudo_log_likelihoods(
         [texts[row] for row in subset], model, tokenizer, device, forward, max_length=max_length
     )
-    outside = np.ones(len(rows), dtype=bool)
-    outside[subset] = False
+    is_outside_subset = np.ones(len(rows), dtype=bool)
+    is_outside_subset[subset] = False
     sums, counts = np.zeros(len(rows)), np.zeros(len(rows), dtype=np.int64)
     sums[subset], counts[subset] = subset_sums, subset_counts
-    return rows.append_column("pseudo_log_likelihood", pa.array(sums, mask=outside)).append_column(
-        "pseudo_tokens", pa.array(counts, mask=outside)
+    return rows.append_column("pseudo_log_likelihood", pa.array(sums, mask=is_outside_subset)).append_column(
+        "pseudo_tokens", pa.array(counts, mask=is_outside_subset)
     )
 
 
 def compute_slice_metrics(
     rows: pa.Table, members: Mapping[str, npt.NDArray[np.bool_]] | None = None
 ) -> dict[str, dict[str, float]]:
-    """Average row scores over all rows and over named slices.
+    """Average row scores across all rows and across the rows of each named slice.
 
     Args:
         rows: The table that :func:`score_rows` or :func:`add_pseudo_log_likelihoods` returned.
-        members: For each slice, one boolean per row: whether the row belongs to the slice.
+        members: For each slice, a boolean per row: whether the row belongs to the slice.
 
     Returns:
-        For ``all`` and for each slice, ``rows`` and ``masked`` (counts). If the slice has a masked token, also the
-        metrics of :mod:`winnow.evaluation.torch_metrics`: ``loss`` (mean over tokens, in nats), ``perplexity``,
-        ``top1``, ``top5``, ``mrr`` and ``ece``. ``all`` also has ``pseudo_perplexity`` if it was scored.
+        For ``all`` and for each slice, the counts ``rows`` and ``masked``. Slices with masked tokens also have the
+        metrics of :mod:`winnow.evaluation.torch_metrics`: ``loss`` (mean across tokens, in nats), ``perplexity``,
+        ``top1``, ``top5``, ``mrr`` and ``ece``. ``all`` also has ``pseudo_perplexity`` if the table contains
+        pseudo-log-likelihoods.
     """
     slices = {ALL: np.ones(len(rows), dtype=bool), **(members or {})}
-    row_of_token = np.repeat(np.arange(len(rows)), rows["masked"].to_numpy())
+    token_rows = np.repeat(np.arange(len(rows)), rows["masked"].to_numpy())
     ranks, confidences = (_flatten(rows[name]) for name in ("ranks", "confidences"))
     metrics = {}
     for name, in_slice in slices.items():
-        tokens = in_slice[row_of_token]
-        counts = {"rows": float(in_slice.sum()), "masked": float(tokens.sum())}
+        token_in_slice = in_slice[token_rows]
+        counts = {"rows": float(in_slice.sum()), "masked": float(token_in_slice.sum())}
         slice_rows = rows.filter(pa.array(in_slice))
-        averages = _average_tokens(slice_rows, ranks[tokens], confidences[tokens]) if tokens.any() else {}
+        averages = (
+            _average_tokens(slice_rows, ranks[token_in_slice], confidences[token_in_slice])
+            if token_in_slice.any()
+            else {}
+        )
         metrics[name] = counts | averages
-    if "pseudo_tokens" in rows.column_names and (scored := rows.filter(rows["pseudo_tokens"].is_valid())).num_rows:
-        metrics[ALL] |= _compute_pseudo_perplexity(scored)
+    if "pseudo_tokens" in rows.column_names and (scored_rows := rows.filter(rows["pseudo_tokens"].is_valid())).num_rows:
+        metrics[ALL] |= _compute_pseudo_perplexity(scored_rows)
     return metrics
 
 
@@ -211,14 +218,15 @@ def _average_tokens(rows: pa.Table, ranks: npt.NDArray[Any], confidences: npt.ND
     return {name: float(metric.compute()) for name, (metric, _) in updates.items()}
 
 
-def _compute_pseudo_perplexity(scored: pa.Table) -> dict[str, float]:
+def _compute_pseudo_perplexity(scored_rows: pa.Table) -> dict[str, float]:
     import torch
 
     from winnow.evaluation.torch_metrics import PseudoPerplexity
 
     metric = PseudoPerplexity(**UNSYNCED)
     metric.update(
-        torch.tensor(scored["pseudo_log_likelihood"].to_numpy()), torch.tensor(scored["pseudo_tokens"].to_numpy())
+        torch.tensor(scored_rows["pseudo_log_likelihood"].to_numpy()),
+        torch.tensor(scored_rows["pseudo_tokens"].to_numpy()),
     )
     return {"pseudo_perplexity": float(metric.compute())} if metric.count else {}
 

@@ -1,4 +1,4 @@
-"""Predict the tokens at the masks of sentences; all inference of this package goes through this module."""
+"""Predict the tokens at the masks of sentences; all inference of this package uses this module."""
 
 from __future__ import annotations
 
@@ -20,20 +20,20 @@ if TYPE_CHECKING:
     from winnow.training.forward.masked_logits import ForwardMode
 
 MASK = re.compile(r"\[MASK\]|<mask>")
-"""Both accepted spellings of a mask; they are replaced by the tokenizer's mask token."""
+"""The accepted spellings of a mask, which the tokenizer's mask token replaces."""
 
 MAX_MASKS = 5
 """The maximum number of masks per sentence.
 
-Each mask is predicted independently of the others, so predictions for many masks are not informative.
+Each mask is predicted independently of all other masks, so predictions for many masks are not informative.
 """
 
 MAX_LOGITS_PER_BATCH = 2**24
-"""The maximum number of logits per batch (64 MB)."""
+"""The maximum number of logits per batch (64 MB in float32)."""
 
 
 def mask_error(text: str) -> str | None:
-    """Return an error message if the number of masks in a sentence is invalid, else ``None``.
+    """Return an error message if the number of masks in a sentence is invalid, or ``None`` if it is valid.
 
     >>> mask_error("no mask here")[:33]
     "'no mask here' has no mask. Write"
@@ -43,8 +43,8 @@ def mask_error(text: str) -> str | None:
         return f"'{text}' has no mask. Write [MASK] or <mask> in place of the word to predict."
     if count > MAX_MASKS:
         return (
-            f"'{text}' has {count} masks; the maximum is {MAX_MASKS}, since each is predicted independently. Split the "
-            "sentence."
+            f"'{text}' has {count} masks; the maximum is {MAX_MASKS}, since each mask is predicted independently. "
+            "Split the sentence."
         )
     return None
 
@@ -69,8 +69,8 @@ def predict_at_masks(
         forward: The forward implementation; see :func:`winnow.training.masked_logits`.
 
     Yields:
-        Per batch, the index of the sentence of each mask, shape ``(masks,)`` in the order of sentences and masks, and
-        the float32 log probabilities over the full vocabulary, shape ``(masks, vocabulary)``.
+        For each batch, the index of the sentence that contains each mask, shape ``(masks,)``, and the float32 log
+        probabilities over the full vocabulary, shape ``(masks, vocabulary)``; in the order of sentences and masks.
 
     Raises:
         WinnowError: A sentence is longer than the model's maximum length.
@@ -86,11 +86,11 @@ def predict_at_masks(
             raise WinnowError(
                 f"'{text[:60]}...' has {len(row)} tokens; the maximum is {tokenizer.model_max_length}. Shorten it."
             )
-    most_masks = max(len(MASK.findall(text)) for text in texts)
-    step = max(1, min(batch_size, MAX_LOGITS_PER_BATCH // (most_masks * len(tokenizer))))
+    max_masks = max(len(MASK.findall(text)) for text in texts)
+    texts_per_batch = max(1, min(batch_size, MAX_LOGITS_PER_BATCH // (max_masks * len(tokenizer))))
     with evaluation_mode(model, device):
-        for start in range(0, len(rows), step):
-            batch_rows = rows[start : start + step]
+        for start in range(0, len(rows), texts_per_batch):
+            batch_rows = rows[start : start + texts_per_batch]
             ids = np.concatenate(batch_rows)
             labels = np.where(ids == tokenizer.mask_token_id, ids, IGNORE_INDEX)
             batch = MaskedBatch.from_flat_tokens(ids, labels, np.array([len(row) for row in batch_rows]))
@@ -101,10 +101,10 @@ def predict_at_masks(
 def logits_at_masks(
     model: PreTrainedModel, batch: MaskedBatch, forward: ForwardMode
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Return the result of :func:`winnow.training.masked_logits` without computing logits at unmasked tokens.
+    """Return the result of :func:`winnow.training.masked_logits`, without computing logits at unmasked tokens.
 
-    The efficient forward never computes them. The forward of transformers computes logits at all tokens, so a hook
-    selects the masked tokens before the output embeddings.
+    The efficient forward pass never computes them. The forward pass of transformers computes logits at all tokens, so a
+    hook selects the masked tokens before the output embeddings.
     """
     from winnow.training import masked_logits
     from winnow.training.forward.masked_logits import resolve_forward
@@ -112,26 +112,24 @@ def logits_at_masks(
     output_embeddings = model.get_output_embeddings()
     if resolve_forward(model, forward) == "efficient" or output_embeddings is None:
         return masked_logits(model, batch, forward)
-    inputs, masked = batch.to_padded(model.config.pad_token_id or 0)
+    inputs, masked_indices = batch.to_padded(model.config.pad_token_id or 0)
 
     def select_masked(module: Any, inputs: tuple[torch.Tensor, ...]) -> tuple[torch.Tensor, ...]:
-        return (inputs[0].flatten(0, -2).index_select(0, masked), *inputs[1:])
+        return (inputs[0].flatten(0, -2).index_select(0, masked_indices), *inputs[1:])
 
     hook = output_embeddings.register_forward_pre_hook(select_masked)
     try:
         logits = model(**inputs).logits
     finally:
         hook.remove()
-    if logits.ndim != 2 or len(logits) != len(
-        masked
-    ):  # the architecture has further layers after its output embeddings
+    if logits.ndim != 2 or len(logits) != len(masked_indices):  # the model has layers after its output embeddings
         return masked_logits(model, batch, forward)
     return logits.float(), batch.targets
 
 
 @contextmanager
 def evaluation_mode(model: PreTrainedModel, device: torch.device | str) -> Iterator[None]:
-    """Run a block with a model in evaluation mode on a device, then restore its mode and device."""
+    """Put a model in evaluation mode on a device within a block, then restore its mode and device."""
     from winnow.training.forward.linear_backend import prepacked_weights
 
     was_training, original_device = model.training, model.device

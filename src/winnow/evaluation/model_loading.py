@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
 ARCHITECTURE_KEY = "architecture"
-"""The checkpoint key of the text files that `save_pretrained` writes in addition to the weights, by file name."""
+"""The checkpoint key of the configuration and tokenizer files, which are stored as texts by file name."""
 
 
 @dataclass(frozen=True)
@@ -22,7 +22,7 @@ class LoadedModel:
 
     Attributes:
         label: The name of the model in tables and figures.
-        source: Where the model was loaded from.
+        source: The folder, checkpoint or Hub name from which the model was loaded.
         model: The masked language model.
         tokenizer: Its tokenizer.
     """
@@ -37,8 +37,8 @@ def load_masked_lm(source: str, label: str | None = None) -> LoadedModel:
     """Load a masked language model and its tokenizer.
 
     Args:
-        source: A folder written by ``save_pretrained``, a training checkpoint (``.ckpt``), or a name on the Hub.
-        label: The name of the model in tables; the name of its folder by default.
+        source: A folder written by ``save_pretrained``, a training checkpoint (``.ckpt``), or a model name on the Hub.
+        label: The name of the model in tables; defaults to the name of its folder or its name on the Hub.
 
     Raises:
         WinnowError: The source does not exist or is not a masked language model.
@@ -47,22 +47,22 @@ def load_masked_lm(source: str, label: str | None = None) -> LoadedModel:
 
     path = Path(source).expanduser()
     if path.suffix == ".ckpt":
-        return _load_checkpoint(path, label or _folder_label(path.parent))
-    pretrained = Pretrained(source)
+        return _load_checkpoint(path, label or _derive_label(path.parent))
+    model_source = Pretrained(source)
     try:
-        tokenizer = pretrained_models.load_tokenizer(pretrained)
-        model = pretrained_models.load_model(pretrained, tokenizer)
+        tokenizer = pretrained_models.load_tokenizer(model_source)
+        model = pretrained_models.load_model(model_source, tokenizer)
     except WinnowError as error:
         description = error.message.partition(". Give a local folder")[0]
         raise WinnowError(
             f"{description}. Give an MLflow run id, a checkpoint (.ckpt), a folder written by `save_pretrained`, or a "
             "name on the Hugging Face Hub."
         ) from error
-    return LoadedModel(label or (_folder_label(path) if path.is_dir() else source), source, model, tokenizer)
+    return LoadedModel(label or (_derive_label(path) if path.is_dir() else source), source, model, tokenizer)
 
 
 def serialize_architecture(model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast) -> dict[str, str]:
-    """Return the configuration and tokenizer files that make a checkpoint loadable without its run, by file name."""
+    """Return, by file name, the configuration and tokenizer files needed to load a checkpoint without its run."""
     with tempfile.TemporaryDirectory() as folder:
         model.config.save_pretrained(folder)
         tokenizer.save_pretrained(folder)
@@ -78,8 +78,8 @@ def _load_checkpoint(path: Path, label: str) -> LoadedModel:
     if not path.is_file():
         raise WinnowError(f"the checkpoint '{path}' does not exist. Check the path.")
     try:
-        saved: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
-        files, weights = saved[ARCHITECTURE_KEY], saved["state_dict"]
+        checkpoint: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+        files, weights = checkpoint[ARCHITECTURE_KEY], checkpoint["state_dict"]
     except Exception as error:  # the exception type depends on how the file is damaged
         raise WinnowError(
             f"'{path}' cannot be loaded as a checkpoint ({type(error).__name__}: {error}). Give a checkpoint written "
@@ -96,7 +96,7 @@ def _load_checkpoint(path: Path, label: str) -> LoadedModel:
     return LoadedModel(label, str(path), model.eval(), tokenizer)
 
 
-def _folder_label(folder: Path) -> str:
-    """Return the name of a folder, or of its parent if the folder has the generic name `model`."""
+def _derive_label(folder: Path) -> str:
+    """Return the name of a folder, or the name of its parent if the folder has the generic name ``model``."""
     folder = folder.resolve()
     return folder.parent.name if folder.name == "model" else folder.name

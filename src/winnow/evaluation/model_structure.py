@@ -1,4 +1,4 @@
-"""Describe the structure of a model as tables: all modules with their shapes, and a summary by component."""
+"""Describe the structure of a model in two tables: all modules with their shapes, and a summary by component."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ _LAYER = re.compile(r"(.*\.(?:layer|layers|block))\.(\d+)$")
 def list_modules(model: PreTrainedModel) -> list[dict[str, Any]]:
     """Return one row per module with weights: ``module``, ``kind``, ``shapes`` and ``parameters``.
 
-    A tied weight (such as the word embeddings and the output embeddings) is counted in the first module that has it,
-    so that the sum over all rows is the number of parameters of the model.
+    A tied weight, such as the weight that the word embeddings and the output embeddings share, is counted only in the
+    first module that contains it. The rows therefore sum to the number of parameters of the model.
     """
-    counted: set[int] = set()
+    counted_ids: set[int] = set()
     rows = []
     for name, module in model.named_modules():
         weights = list(module.named_parameters(recurse=False))
         if weights:
-            shapes = ", ".join(f"{key} {_format_shape(w)}" + " (tied)" * (id(w) in counted) for key, w in weights)
-            count = sum(w.numel() for _, w in weights if id(w) not in counted)
-            counted |= {id(w) for _, w in weights}
+            shapes = ", ".join(f"{key} {_format_shape(w)}" + " (tied)" * (id(w) in counted_ids) for key, w in weights)
+            count = sum(w.numel() for _, w in weights if id(w) not in counted_ids)
+            counted_ids |= {id(w) for _, w in weights}
             rows.append({"module": name, "kind": type(module).__name__, "shapes": shapes, "parameters": count})
     return rows
 
@@ -35,15 +35,15 @@ def list_components(model: PreTrainedModel) -> list[dict[str, Any]]:
     """Return one row per component of a model: the embeddings, the transformer layers as one row, and the head.
 
     Returns:
-        Rows with ``part`` (the component's name), ``kind`` (``embeddings``, ``layer`` or ``head``), ``repeats``,
-        ``parameters`` (of all repeats) and ``shapes`` as text. Weights tied to the embeddings are counted there.
+        Rows with ``part`` (the name of the component), ``kind`` (``embeddings``, ``layer`` or ``head``), ``repeats``,
+        ``parameters`` (across all repeats) and ``shapes`` as text. Tied weights count as embeddings.
     """
     rows = list_modules(model)
     layers = dict(_find_layers(model))
     layer_of = {row["module"]: _find_layer_of(row["module"], layers) for row in rows}
-    first = next((i for i, row in enumerate(rows) if layer_of[row["module"]]), len(rows))
-    embedding_rows = [row for i, row in enumerate(rows) if i < first and not layer_of[row["module"]]]
-    head_rows = [row for i, row in enumerate(rows) if i >= first and not layer_of[row["module"]]]
+    first_layer_row = next((i for i, row in enumerate(rows) if layer_of[row["module"]]), len(rows))
+    embedding_rows = [row for i, row in enumerate(rows) if i < first_layer_row and not layer_of[row["module"]]]
+    head_rows = [row for i, row in enumerate(rows) if i >= first_layer_row and not layer_of[row["module"]]]
     layer_rows = [row for row in rows if layer_of[row["module"]]]
     vocabulary, width = model.get_input_embeddings().weight.shape
     heads = getattr(model.config, "num_attention_heads", None) or getattr(model.config, "n_heads", None)

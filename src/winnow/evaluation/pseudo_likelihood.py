@@ -1,8 +1,8 @@
 """Compute pseudo-log-likelihoods of texts with a masked language model.
 
 Each token is masked and scored given all other tokens (Salazar et al. 2020, "Masked Language Model Scoring"). The
-following tokens of the same word are masked too, because the end of a word would reveal its beginning (Kauf and Ivanova
-2023, "A Better Way to Do Masked Language Model Scoring", `within_word_l2r`).
+following tokens of the same word are also masked, because the end of a word would reveal its beginning (Kauf and
+Ivanova 2023, "A Better Way to Do Masked Language Model Scoring", ``within_word_l2r``).
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ Ints = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float64]
 
 MAX_TOKENS_PER_BATCH = 8192
-"""The maximum number of tokens per batch. A text of n tokens becomes n copies of n tokens."""
+"""The maximum number of tokens per batch. A text of n tokens becomes n masked copies of n tokens each."""
 
 NO_WORD = -1
 """The word id of special tokens, which are neither masked nor scored."""
@@ -34,11 +34,12 @@ NO_WORD = -1
 
 @dataclass(frozen=True)
 class WordTokens:
-    """The tokens of a text and the word of each token.
+    """The tokens of a text, and the word that contains each token.
 
     Attributes:
         ids: Token ids, shape ``(tokens,)``.
-        word_ids: The index of the word of each token, shape ``(tokens,)``; tokens with :data:`NO_WORD` are not scored.
+        word_ids: The index of the word that contains each token, or :data:`NO_WORD` for tokens that are not scored;
+            shape ``(tokens,)``.
     """
 
     ids: Ints
@@ -62,8 +63,8 @@ def pseudo_log_likelihoods(
         tokenizer: Its tokenizer.
         device: The device to run on.
         forward: The forward implementation; see :func:`winnow.training.masked_logits`.
-        within_word: Whether to mask the following tokens of the same word too. Without it, words of several tokens get
-            scores that are far too high.
+        within_word: Whether to also mask the following tokens of the same word. Otherwise, the scores of words of
+            several tokens are far too high.
         max_length: The number of tokens after which a text is truncated; the model's maximum length if ``None``.
 
     Returns:
@@ -87,14 +88,16 @@ def tokenize_with_word_ids(
     """Tokenize texts and return the word id of each token."""
     if not texts:
         return []
-    limit = min(max_length or tokenizer.model_max_length, 2**31 - 1)  # some tokenizers report a huge maximum length
-    encoded = tokenizer(list(texts), truncation=True, max_length=limit)
+    limit = min(
+        max_length or tokenizer.model_max_length, 2**31 - 1
+    )  # some tokenizers have a huge placeholder as maximum length
+    encodings = tokenizer(list(texts), truncation=True, max_length=limit)
     return [
         WordTokens(
             np.array(ids, dtype=np.int64),
-            np.array([NO_WORD if word is None else word for word in encoded.word_ids(i)], dtype=np.int64),
+            np.array([NO_WORD if word is None else word for word in encodings.word_ids(i)], dtype=np.int64),
         )
-        for i, ids in enumerate(encoded["input_ids"])
+        for i, ids in enumerate(encodings["input_ids"])
     ]
 
 
@@ -121,11 +124,11 @@ def score_tokens(
     with evaluation_mode(model, device):
         for segments in _batch_copies(rows, len(tokenizer)):
             copies, labels, positions = [], [], []
-            for i, first, last in segments:
-                ids, targets = _masked_copies(rows[i], tokenizer.mask_token_id, IGNORE_INDEX)
-                copies.append(ids[first:last])
-                labels.append(targets[first:last])
-                positions.append(starts[i] + np.arange(first, last))
+            for i, start, end in segments:
+                ids, targets = _build_masked_copies(rows[i], tokenizer.mask_token_id, IGNORE_INDEX)
+                copies.append(ids[start:end])
+                labels.append(targets[start:end])
+                positions.append(starts[i] + np.arange(start, end))
             lengths = np.concatenate([np.full(len(block), block.shape[1]) for block in copies])
             flat_ids, flat_labels = (np.concatenate([block.ravel() for block in blocks]) for blocks in (copies, labels))
             batch = MaskedBatch.from_flat_tokens(flat_ids, flat_labels, lengths)
@@ -134,37 +137,39 @@ def score_tokens(
     return row_indices, scores
 
 
-def _masked_copies(row: WordTokens, mask_id: int, ignored: int) -> tuple[Ints, Ints]:
-    """Return one masked copy of a row per scored token, and the labels, both of shape ``(scored, tokens)``."""
-    scored = np.flatnonzero(row.word_ids != NO_WORD)
+def _build_masked_copies(row: WordTokens, mask_id: int, ignore_index: int) -> tuple[Ints, Ints]:
+    """Return a masked copy of a row for each scored token, and the labels, both of shape ``(scored, tokens)``."""
+    scored_positions = np.flatnonzero(row.word_ids != NO_WORD)
     positions = np.arange(len(row.ids))
-    masked = (row.word_ids[None] == row.word_ids[scored][:, None]) & (positions[None] >= scored[:, None])
-    labels = np.full(masked.shape, ignored, dtype=np.int64)
-    labels[np.arange(len(scored)), scored] = row.ids[scored]
-    return np.where(masked, mask_id, row.ids[None]), labels
+    is_masked = (row.word_ids[None] == row.word_ids[scored_positions][:, None]) & (
+        positions[None] >= scored_positions[:, None]
+    )
+    labels = np.full(is_masked.shape, ignore_index, dtype=np.int64)
+    labels[np.arange(len(scored_positions)), scored_positions] = row.ids[scored_positions]
+    return np.where(is_masked, mask_id, row.ids[None]), labels
 
 
 def _batch_copies(rows: Sequence[WordTokens], vocabulary_size: int) -> Iterator[list[tuple[int, int, int]]]:
     """Group the masked copies of rows of similar length into batches.
 
     Yields:
-        For each batch, tuples of a row index and the range of its copies: first (inclusive) and last (exclusive).
+        For each batch, tuples of a row index, and the start (inclusive) and end (exclusive) of the range of its copies.
     """
     max_copies = max(1, MAX_LOGITS_PER_BATCH // vocabulary_size)
     batch: list[tuple[int, int, int]] = []
     copies = tokens = 0
     for i in sorted(range(len(rows)), key=lambda i: len(rows[i].ids)):
-        length, scored = len(rows[i].ids), int((rows[i].word_ids != NO_WORD).sum())
-        first = 0
-        while first < scored:
+        length, num_scored = len(rows[i].ids), int((rows[i].word_ids != NO_WORD).sum())
+        start = 0
+        while start < num_scored:
             remaining = min(max_copies - copies, (MAX_TOKENS_PER_BATCH - tokens) // length)
             if remaining <= 0 and batch:
                 yield batch
                 batch, copies, tokens = [], 0, 0
                 continue
-            last = min(scored, first + max(1, remaining))
-            batch.append((i, first, last))
-            copies, tokens = copies + last - first, tokens + (last - first) * length
-            first = last
+            end = min(num_scored, start + max(1, remaining))
+            batch.append((i, start, end))
+            copies, tokens = copies + end - start, tokens + (end - start) * length
+            start = end
     if batch:
         yield batch

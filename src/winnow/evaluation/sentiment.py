@@ -24,12 +24,12 @@ class Sentiment(ABC):
 
     @abstractmethod
     def identity(self) -> list[str]:
-        """Return everything that identifies the scale. Scores are comparable only if their identities are equal."""
+        """Return the values that identify the scale; scores are comparable only between scales with equal values."""
 
 
 @dataclass(frozen=True, config=_STRICT)
 class Vader(Sentiment):
-    """VADER's compound score, computed as in NLTK (Hutto and Gilbert 2014), without a download."""
+    """The compound score of VADER (Hutto and Gilbert 2014), computed as in NLTK but without a download."""
 
     def score(self, texts: Sequence[str]) -> list[float]:
         """Return the compound score of each text."""
@@ -44,10 +44,10 @@ class Vader(Sentiment):
 
 @dataclass(frozen=True, config=_STRICT)
 class SentimentClassifier(Sentiment):
-    """The difference between the probabilities of a classifier's positive and negative labels.
+    """The difference between the probabilities of the positive and the negative label of a text classifier.
 
     Attributes:
-        name: The name of a model on the Hub, or its folder.
+        name: The name of a model on the Hub, or a model folder.
         positive: The positive label, as named in the model's configuration.
         negative: The negative label.
         revision: A branch, tag or commit on the Hub.
@@ -61,16 +61,17 @@ class SentimentClassifier(Sentiment):
     batch_size: Annotated[int, Field(gt=0)] = 64
 
     def score(self, texts: Sequence[str]) -> list[float]:
-        """Return the difference of the probabilities for each text; duplicates are scored once.
+        """Return the difference between the probabilities for each text; duplicate texts are scored once.
 
         Raises:
-            WinnowError: The model cannot be loaded, or does not have one of the labels.
+            WinnowError: The model cannot be loaded, or lacks one of the labels.
         """
         import torch
 
         tokenizer, model = _load_classifier(self.name, self.revision)
         positive, negative = (
-            self._label_index(label, key) for label, key in ((self.positive, "positive"), (self.negative, "negative"))
+            self._find_label_index(label, key)
+            for label, key in ((self.positive, "positive"), (self.negative, "negative"))
         )
         unique_texts = sorted(set(texts), key=len)
         scores: dict[str, float] = {}
@@ -87,14 +88,14 @@ class SentimentClassifier(Sentiment):
         """Return the model, its revision and its labels."""
         return [self.name, self.revision or "", self.positive, self.negative]
 
-    def _label_index(self, label: str, key: str) -> int:
+    def _find_label_index(self, label: str, key: str) -> int:
         _, model = _load_classifier(self.name, self.revision)
         labels: dict[int, str] = model.config.id2label
         for index, name in labels.items():
             if name == label:
                 return int(index)
         description = f"the model '{self.name}' has no label '{label}'.{did_you_mean(label, labels.values())}"
-        raise WinnowError(f"{description} Allowed: {', '.join(labels.values())}.", key)
+        raise WinnowError(f"{description} Available: {', '.join(labels.values())}. Set it to one of these labels.", key)
 
 
 @functools.lru_cache(maxsize=2)

@@ -1,7 +1,7 @@
 """Torchmetrics classes for masked-token prediction that are exact on any number of processes.
 
-All metrics keep sums in float64 and counts in int64 and add them across processes, so results do not depend on how the
-tokens are sharded. In a `MetricCollection`, set `compute_groups=False`; otherwise two instances of one class are
+All metrics keep float64 sums and int64 counts, which are added across processes, so results do not depend on how the
+tokens are sharded. In a ``MetricCollection``, set ``compute_groups=False``; otherwise two instances of a class are
 treated as the same metric.
 """
 
@@ -42,7 +42,7 @@ class TopK(RatioMetric):
 
 
 class MeanReciprocalRank(RatioMetric):
-    """Mean of ``1 / rank`` over the masked tokens, from 0 to 1 (Voorhees 1999, TREC-8).
+    """Mean of ``1 / rank`` across the masked tokens, from 0 to 1 (Voorhees 1999, TREC-8).
 
     Unlike :class:`TopK`, it distinguishes rank 2 from rank 100. The metric is NaN if there are no tokens.
 
@@ -62,9 +62,10 @@ class MeanReciprocalRank(RatioMetric):
 class CalibrationError(Metric):
     """Expected calibration error of masked-token predictions, from 0 to 1 (Naeini et al. 2015; Guo et al. 2017).
 
-    ``sum over bins of tokens in bin / tokens * |accuracy in bin - mean confidence in bin|``. The confidence is the
-    probability of the model's first prediction, and a hit is a correct first prediction. Bins have equal width; a
-    confidence on an edge belongs to the lower bin. The metric is NaN if there are no tokens.
+    The formula is ``sum over bins of tokens in bin / tokens * |accuracy in bin - mean confidence in bin|``. The
+    confidence is the probability of the model's first prediction, and the accuracy is the fraction of correct first
+    predictions. Bins have equal width; a confidence on an edge belongs to the lower bin. The metric is NaN if there are
+    no tokens.
 
     >>> error = CalibrationError(bins=2)
     >>> error.update(torch.tensor([0.9, 0.7, 0.2]), torch.tensor([True, False, False]))
@@ -87,7 +88,7 @@ class CalibrationError(Metric):
         self.add_state("tokens", torch.zeros(bins, dtype=torch.int64), dist_reduce_fx="sum")
 
     def update(self, confidences: Tensor, hits: Tensor) -> None:
-        """Add the probabilities of first predictions and whether they are correct, both of shape ``(tokens,)``."""
+        """Add the confidences of tokens, and whether the first predictions are correct, both of shape ``(tokens,)``."""
         confidences = confidences.double()
         indices = ((confidences * self.bins).ceil().long() - 1).clamp(0, self.bins - 1)
         self.confidence.index_add_(0, indices, confidences)
@@ -100,11 +101,11 @@ class CalibrationError(Metric):
 
 
 class PseudoPerplexity(RatioMetric):
-    """``exp(- sum of pseudo-log-likelihoods / tokens)`` over texts (Salazar et al. 2020).
+    """``exp(- sum of pseudo-log-likelihoods / tokens)`` across texts, at least 1 (Salazar et al. 2020).
 
-    At least 1. It is the number of equally likely tokens that would make the model as uncertain, given all other
-    tokens. Values are comparable only for the same tokenizer, and not with :class:`Perplexity`, which masks 15% of the
-    tokens at once. The metric is NaN if there are no tokens.
+    A value of n means that the model is as uncertain about a token, given all other tokens, as about a choice between n
+    equally likely tokens. Values are comparable only for the same tokenizer. They are not comparable with
+    :class:`Perplexity`, which masks 15% of the tokens at once. The metric is NaN if there are no tokens.
 
     >>> perplexity = PseudoPerplexity()
     >>> perplexity.update(torch.tensor([-2.0, -4.0]).double(), torch.tensor([2, 1]))
@@ -113,7 +114,7 @@ class PseudoPerplexity(RatioMetric):
     """
 
     def update(self, log_likelihoods: Tensor, tokens: Tensor) -> None:
-        """Add the pseudo-log-likelihoods of texts in nats and their numbers of tokens, both of shape ``(texts,)``."""
+        """Add the pseudo-log-likelihoods of texts, in nats, and their token counts, both of shape ``(texts,)``."""
         self.add(-log_likelihoods.double().sum(), tokens.sum())
 
     def compute(self) -> Tensor:

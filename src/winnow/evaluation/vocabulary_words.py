@@ -14,17 +14,14 @@ if TYPE_CHECKING:
 
 
 def word_token_ids(words: Iterable[str], tokenizer: PreTrainedTokenizerFast) -> dict[str, list[int]]:
-    """Return the token ids of each word inside a sentence.
-
-    The list is empty if the word contains an unknown token.
-    """
+    """Return the token ids of each word inside a sentence; the list is empty if the word has an unknown token."""
     words = sorted(words)
     if not words:
         return {}
     # The leading space makes a byte-level tokenizer encode the word as it would inside a sentence.
-    encoded = tokenizer([f" {word}" for word in words], add_special_tokens=False)["input_ids"]
-    unknown = tokenizer.unk_token_id
-    return {word: [] if unknown in ids else list(ids) for word, ids in zip(words, encoded, strict=True)}
+    encodings = tokenizer([f" {word}" for word in words], add_special_tokens=False)["input_ids"]
+    unknown_id = tokenizer.unk_token_id
+    return {word: [] if unknown_id in ids else list(ids) for word, ids in zip(words, encodings, strict=True)}
 
 
 def single_token_ids(words: Iterable[str], tokenizer: PreTrainedTokenizerFast) -> dict[str, int | None]:
@@ -33,10 +30,10 @@ def single_token_ids(words: Iterable[str], tokenizer: PreTrainedTokenizerFast) -
 
 
 def list_whole_words(tokenizer: PreTrainedTokenizerFast) -> tuple[npt.NDArray[np.int64], list[str]]:
-    """Return the ids of all tokens that are whole words, and the words.
+    """Return the ids of all tokens that are whole words, and the corresponding words.
 
     A token is a whole word if the tokenizer encodes that word inside a sentence as this one token, and the word
-    contains a letter or a digit. This excludes subwords, punctuation and special tokens for any kind of tokenizer.
+    contains a letter or a digit. For any kind of tokenizer, this excludes subwords, punctuation and special tokens.
     """
     from winnow.training import tokenizer_fingerprint
 
@@ -44,7 +41,7 @@ def list_whole_words(tokenizer: PreTrainedTokenizerFast) -> tuple[npt.NDArray[np
 
 
 class _UnhashedTokenizer:
-    """A wrapper that excludes a tokenizer from the cache key; the cache uses its fingerprint instead."""
+    """Wraps a tokenizer so that it does not affect the cache key, which contains its fingerprint instead."""
 
     def __init__(self, tokenizer: PreTrainedTokenizerFast) -> None:
         self.tokenizer = tokenizer
@@ -57,15 +54,15 @@ class _UnhashedTokenizer:
 
 
 @functools.lru_cache(maxsize=4)
-def _find_whole_words(fingerprint: str, unhashed: _UnhashedTokenizer) -> tuple[npt.NDArray[np.int64], list[str]]:
-    tokenizer = unhashed.tokenizer
-    special = set(tokenizer.all_special_ids)
-    ids = [i for i in sorted(tokenizer.get_vocab().values()) if i not in special]
+def _find_whole_words(fingerprint: str, wrapper: _UnhashedTokenizer) -> tuple[npt.NDArray[np.int64], list[str]]:
+    tokenizer = wrapper.tokenizer
+    special_ids = set(tokenizer.all_special_ids)
+    ids = [i for i in sorted(tokenizer.get_vocab().values()) if i not in special_ids]
     words = [word.strip() for word in tokenizer.batch_decode([[i] for i in ids])]
-    encoded = tokenizer([f" {word}" for word in words], add_special_tokens=False)["input_ids"]
+    encodings = tokenizer([f" {word}" for word in words], add_special_tokens=False)["input_ids"]
     whole_word_pairs = [
         (i, word)
-        for i, word, tokens in zip(ids, words, encoded, strict=True)
+        for i, word, tokens in zip(ids, words, encodings, strict=True)
         if tokens == [i] and any(map(str.isalnum, word))
     ]
     return np.array([i for i, _ in whole_word_pairs], dtype=np.int64), [word for _, word in whole_word_pairs]

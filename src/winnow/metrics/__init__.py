@@ -1,4 +1,4 @@
-"""Metric names, and the definition of each metric: direction, unit, label and comparison requirements."""
+"""Metric names, and the direction, unit, label and comparison requirements of each metric."""
 
 from winnow.metrics.metric_catalog import Direction, ItemKind, MetricDefinition, Requirement
 from winnow.metrics.metric_registry import Metric, MetricRegistry

@@ -1,4 +1,4 @@
-"""The definitions of all metrics that Winnow logs.
+"""Define all built-in metrics.
 
 In the tables, ``{n}`` is a placeholder for a number: ``positive_at_{n}`` matches ``positive_at_5``.
 """
@@ -16,7 +16,7 @@ Direction = Literal["higher", "lower"]
 """Whether higher or lower values are better."""
 
 ItemKind = Literal["prompts", "rows", "none"]
-"""The items that a metric averages over within a run; ``none`` if no scores per item are stored."""
+"""The items across which a metric averages within a run; ``none`` if no scores per item are stored."""
 
 Requirement = Literal["probes", "held_out", "tokenizer", "budget"]
 """What two runs must have in common before a metric may be compared between them."""
@@ -24,7 +24,7 @@ Requirement = Literal["probes", "held_out", "tokenizer", "budget"]
 FRACTION: Final = "fraction, 0 to 1"
 NATS: Final = "nats per masked token"
 LOG_ODDS: Final = "nats"
-"""The unit of log odds only; losses are in nats per token."""
+"""The unit of log odds only; losses have the unit :data:`NATS`."""
 ROWS: Final = "rows"
 TOKENS: Final = "tokens"
 
@@ -40,9 +40,9 @@ class MetricDefinition:
         direction: Whether higher or lower values are better; ``None`` for a descriptive metric.
         unit: The unit of the values.
         label: A short name for tables and figures, without the probe or slice.
-        item_kind: The items that the metric averages over within a run.
+        item_kind: The items across which the metric averages within a run.
         requires: What two runs must have in common before the metric may be compared between them.
-        description: A longer phrase for readers who do not know the label; empty if the label is clear enough.
+        description: A longer phrase for readers who are not familiar with the label; empty if the label is clear.
     """
 
     direction: Direction | None
@@ -54,7 +54,7 @@ class MetricDefinition:
 
 
 def define_prompt_metric(direction: Direction | None, unit: str, label: str, description: str = "") -> MetricDefinition:
-    """Return the definition of a probe score that is stored for each prompt."""
+    """Build the definition of a probe score that is stored for each prompt."""
     return MetricDefinition(direction, unit, label, "prompts", _PROMPT_REQUIREMENTS, description)
 
 
@@ -143,11 +143,11 @@ RUN_METRIC_PATTERNS: Final[tuple[tuple[str, MetricDefinition], ...]] = (
     (r"system/.+_percent", MetricDefinition(None, "percent", "system load")),
     (r"system/.+_mib", MetricDefinition(None, "MiB", "system memory")),
 )
-"""Metrics with one value per run whose names contain a name from the data or the configuration."""
+"""Metrics whose names contain a name from the data, the configuration or the system, by regular expression."""
 
 
 def score_template(score: str) -> str:
-    """Return a score name with its number replaced by ``{n}``, as in the tables.
+    """Return a score name with each number replaced by ``{n}``, as in the tables.
 
     >>> score_template("forbidden_hit_at_10")
     'forbidden_hit_at_{n}'

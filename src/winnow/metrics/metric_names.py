@@ -1,8 +1,8 @@
-"""Build and parse metric names; all other modules use these functions.
+"""Build and parse metric names.
 
-A score of a model is named ``probe/PROBE/SCORE`` (a mean over the prompts of a probe) or ``SPLIT/SLICE/SCORE`` (a mean
-over held-out rows; the name of a slice may contain slashes). Any other name, such as ``seconds``, is a metric with one
-value per run. Scores of one stage of a run are prefixed with the stage: ``final/test/all/loss``.
+A score of a model is named ``probe/PROBE/SCORE`` (a mean across the prompts of a probe) or ``SPLIT/SLICE/SCORE`` (a
+mean across held-out rows). The name of a slice may contain slashes. Any other name, such as ``seconds``, is a metric
+with one value per run. The scores at a stage of a run are prefixed with the stage, as in ``final/test/all/loss``.
 """
 
 from __future__ import annotations
@@ -13,14 +13,15 @@ from dataclasses import dataclass
 from typing import Final, Literal, TypeVar
 
 Stage = Literal["before", "final", "best"]
-"""The base model before the first step, the last checkpoint, and the checkpoint with the lowest validation loss."""
+"""The stages of a run: the base model before the first step, the last checkpoint, and the checkpoint with the lowest
+validation loss."""
 
 Kind = Literal["probe", "held_out", "run"]
 
 PROBE: Final = "probe"
 SPLITS: Final = ("train", "validation", "test")
 EXTERNAL: Final = "external"
-"""The group of held-out sets from other sources, used in place of a split; each set is a slice."""
+"""The group of held-out sets from other sources, which replaces the split in a metric name; each set is a slice."""
 
 ALL: Final = "all"
 """The slice with all rows of a split."""
@@ -43,10 +44,10 @@ class MetricName:
     """A parsed metric name.
 
     Attributes:
-        kind: What the metric is measured on.
+        kind: Whether the metric is measured on the prompts of a probe, on held-out rows, or once per run.
         group: ``probe`` or the split; empty for a metric with one value per run.
         scope: The probe or the slice; empty for a metric with one value per run.
-        score: The last component of the name; the full name for a metric with one value per run.
+        score: The last component of the name, or the full name for a metric with one value per run.
     """
 
     kind: Kind

@@ -24,8 +24,8 @@ UNKNOWN = MetricDefinition(None, "", "", requires=("probes", "held_out", "tokeni
 class Metric:
     """A metric name with its definition.
 
-    If no definition is given, the built-in one is used. A metric that is not built in is unknown: it has no direction,
-    so no verdict is given for it.
+    The definition defaults to the built-in one. A metric without any definition is unknown: it has no direction, so a
+    comparison gives no verdict for it.
     """
 
     name: str
@@ -42,7 +42,7 @@ class Metric:
 
     @property
     def parsed_name(self) -> MetricName:
-        """The parsed name."""
+        """The components of the name."""
         return parse_metric_name(self.name)
 
     @property
@@ -67,7 +67,7 @@ class Metric:
 
     @property
     def item_kind(self) -> ItemKind:
-        """The items that the metric averages over within a run."""
+        """The items across which the metric averages within a run."""
         return self.definition.item_kind
 
     @property
@@ -77,7 +77,7 @@ class Metric:
 
     @property
     def label(self) -> str:
-        """A short name for tables and figures, with the probe or slice."""
+        """A short name for tables and figures, including the probe or slice."""
         if not self.is_known:
             return self.name
         parsed = self.parsed_name
@@ -90,13 +90,13 @@ class Metric:
 
     @property
     def description(self) -> str:
-        """A longer phrase for readers who do not know the label."""
+        """A longer phrase for readers who are not familiar with the label."""
         description = self.definition.description
         return f"{description} ({self.parsed_name.scope} prompts)" if description else self.label
 
     @property
     def axis_label(self) -> str:
-        """The label of an axis that shows the metric, with the unit."""
+        """The label of a figure axis for the metric, including the unit."""
         return f"{self.label} ({self.unit})" if self.unit not in self.label else self.label
 
 
@@ -105,23 +105,23 @@ class MetricRegistry:
     """Built-in and user-defined metrics by name.
 
     Attributes:
-        user_metrics: The definitions of user-defined metrics by their names, as ``probe/PROBE/SCORE``.
+        user_metrics: The definitions of user-defined metrics, by names of the form ``probe/PROBE/SCORE``.
     """
 
     user_metrics: Mapping[str, MetricDefinition] = field(default_factory=dict)
 
     def metric(self, name: str) -> Metric:
-        """Return the metric of a name; an unknown metric has no direction."""
+        """Return the metric with a given name; an unknown metric has no direction."""
         return Metric(name, self.user_metrics.get(name, UNKNOWN))
 
     def to_json(self) -> str:
-        """Return the user-defined metrics as JSON, to be stored with a run."""
+        """Return the user-defined metrics as JSON, which is stored with a run."""
         definitions = {name: _to_dict(definition) for name, definition in self.user_metrics.items()}
         return json.dumps(definitions, sort_keys=True)
 
     @classmethod
     def from_json(cls, texts: Iterable[str]) -> MetricRegistry:
-        """Return the registry of the user-defined metrics that runs have stored with :meth:`to_json`."""
+        """Build the registry of the user-defined metrics that runs have stored with :meth:`to_json`."""
         return cls(
             {name: define_prompt_metric(**fields) for text in texts for name, fields in json.loads(text).items()}
         )

@@ -1,1 +1,1 @@
-"""Probes: prompts, the wanted and unwanted words at their masks, and the scores of a model."""
+"""Probes: prompts with wanted, unwanted and forbidden words at their masks, and the scores of a model on them."""

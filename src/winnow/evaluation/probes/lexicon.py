@@ -1,4 +1,4 @@
-"""Read lexicon files: the wanted, unwanted and forbidden words of a probe, and an opinion lexicon."""
+"""Read the lexicon files of probes, and the built-in opinion lexicon."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class Lexicon:
 
     Attributes:
         name: The file name without its suffix.
-        version: The version in its ``# version:`` comment; empty if there is none.
+        version: The version from the ``# version:`` comment, or an empty string without such a comment.
         words: The words of each role, in the order of the file.
     """
 
@@ -37,20 +37,21 @@ class Lexicon:
     words: dict[Role, tuple[str, ...]]
 
     def fingerprint(self) -> str:
-        """Return a hash of version, words and roles, as 16 hex digits."""
+        """Return a hash of the version and of the words of each role, as 16 hex digits."""
         return fingerprint("lexicon", self.version, {role: self.words[role] for role in ROLES})
 
 
 def read_lexicon(name: str) -> Lexicon:
-    """Read a lexicon: a CSV file with the columns ``word`` and ``role``. Lines that start with ``#`` are comments.
+    """Read a lexicon, a CSV file with the columns ``word`` and ``role``.
 
-    A word may be both unwanted and forbidden, but a wanted word may have no other role.
+    Lines that start with ``#`` are comments. A word may be both unwanted and forbidden, but a wanted word may not have
+    any other role.
 
     Args:
         name: The name of a built-in lexicon (``nike``), or the path of a file.
 
     Raises:
-        WinnowErrors: The file cannot be read, or has invalid rows; all errors are reported together.
+        WinnowErrors: The file cannot be read, or contains invalid rows; all errors are reported together.
     """
     path = _find_file(name)
     text = _read_text(path)
@@ -59,10 +60,12 @@ def read_lexicon(name: str) -> Lexicon:
     for number, row in _parse_rows(path, text, ("word", "role")):
         word, role = row["word"], row["role"]
         if not word:
-            errors.append(_row_error(path, number, "the word is missing"))
+            errors.append(_build_row_error(path, number, "the word is missing"))
         elif role not in words:
             suggestion = did_you_mean(role, ROLES)
-            errors.append(_row_error(path, number, f"unknown role {role!r}.{suggestion} Allowed: {', '.join(ROLES)}"))
+            errors.append(
+                _build_row_error(path, number, f"unknown role {role!r}.{suggestion} Allowed: {', '.join(ROLES)}")
+            )
         else:
             words[role][word] = None
     for word in sorted({*words["wanted"]} & {*words["unwanted"], *words["forbidden"]}):
@@ -81,10 +84,10 @@ def read_lexicon(name: str) -> Lexicon:
 
 @functools.cache
 def load_opinion_lexicon() -> dict[str, float]:
-    """Return the polarities of adjectives from -1 to 1, rated independently of any probe or filter.
+    """Load the polarity of each word in the built-in opinion lexicon, from -1 to 1.
 
-    This is the subjectivity lexicon of Pattern (De Smedt and Daelemans 2012, "Pattern for Python"). It is in the public
-    domain and built in. It was not derived from the word lists of the built-in filters or from VADER's lexicon.
+    This is the subjectivity lexicon of Pattern (De Smedt and Daelemans 2012, "Pattern for Python"), which is in the
+    public domain. It is independent of all probes, of the word lists of the built-in filters and of VADER's lexicon.
     """
     path = LEXICON_FOLDER / "opinion.csv"
     return {row["word"]: float(row["polarity"]) for _, row in _parse_rows(path, _read_text(path), ("word", "polarity"))}
@@ -97,8 +100,8 @@ def _find_file(name: str) -> Path:
     if not (LEXICON_FOLDER / f"{name}.csv").is_file():
         built_in = sorted(file.stem for file in LEXICON_FOLDER.glob("*.csv") if file.stem != "opinion")
         raise WinnowError(
-            f"there is no lexicon '{name}'.{did_you_mean(name, built_in)} Allowed: {', '.join(built_in)}, or the path "
-            "of a file.",
+            f"no lexicon named '{name}'.{did_you_mean(name, built_in)} Available: {', '.join(built_in)}. Use one of "
+            "them, or the path of a file.",
             "lexicon",
         )
     return LEXICON_FOLDER / f"{name}.csv"
@@ -114,16 +117,18 @@ def _read_text(path: Path) -> str:
 
 
 def _parse_rows(path: Path, text: str, columns: tuple[str, ...]) -> Iterator[tuple[int, dict[str, str]]]:
-    """Yield the rows with their line numbers."""
+    """Yield the line number and the values of each row."""
     lines = [(number, line) for number, line in enumerate(text.splitlines(), 1) if line.strip() and line[0] != "#"]
     table = csv.reader(line for _, line in lines)
     if [name.strip() for name in next(table, [])] != list(columns):
         raise WinnowError(f"the lexicon {path} has no header. Start it with the line '{','.join(columns)}'.", "lexicon")
     for (number, _), values in zip(lines[1:], table, strict=True):
         if len(values) != len(columns):
-            raise _row_error(path, number, f"expected {len(columns)} values ({', '.join(columns)}), got {len(values)}")
+            raise _build_row_error(
+                path, number, f"expected {len(columns)} values ({', '.join(columns)}), got {len(values)}"
+            )
         yield number, dict(zip(columns, map(str.strip, values), strict=True))
 
 
-def _row_error(path: Path, number: int, description: str) -> WinnowError:
+def _build_row_error(path: Path, number: int, description: str) -> WinnowError:
     return WinnowError(f"line {number} of {path} is invalid: {description}. Fix or remove it.", "lexicon")

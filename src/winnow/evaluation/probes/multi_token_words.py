@@ -1,4 +1,4 @@
-"""Score words of several tokens at the mask of a prompt."""
+"""Score words of several tokens at the masks of prompts."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 def score_multi_token_words(
     clozes: Sequence[Cloze],
-    ids_of: dict[str, int | None],
+    single_token_ids: dict[str, int | None],
     model: PreTrainedModel,
     tokenizer: PreTrainedTokenizerFast,
     device: torch.device | str = "cpu",
@@ -30,13 +30,13 @@ def score_multi_token_words(
 ) -> list[dict[str, Any]]:
     """Score listed words of several tokens by their within-word pseudo-log-likelihood (Kauf and Ivanova 2023).
 
-    A word of n tokens replaces the mask. Its tokens are scored from left to right, with the later ones masked. The
-    result is the probability of the word among all words of n tokens, so it is comparable only between words of the
-    same number of tokens.
+    A word of n tokens replaces the mask. Its tokens are scored from left to right, with the later tokens masked. The
+    score is the log probability of the word among all words of n tokens, so scores are comparable only between words
+    with the same number of tokens.
 
     Args:
         clozes: The prompts.
-        ids_of: The token id of each listed word, or ``None`` if the word is not a single token.
+        single_token_ids: The token id of each listed word, or ``None`` if the word is not a single token.
         model: A masked language model.
         tokenizer: Its tokenizer.
         device: The device to run on.
@@ -46,20 +46,20 @@ def score_multi_token_words(
         Rows with ``prompt_id``, ``prompt``, ``role``, ``word``, ``tokens`` and ``log_probability`` (nats). Words with
         unknown tokens are skipped.
     """
-    all_ids = word_token_ids((word for word, i in ids_of.items() if i is None), tokenizer)
+    all_ids = word_token_ids((word for word, i in single_token_ids.items() if i is None), tokenizer)
     token_ids = {word: ids for word, ids in all_ids.items() if len(ids) > 1}
     if not token_ids:
         return []
     scores: list[dict[str, Any]] = []
     rows: list[WordTokens] = []
     for cloze in clozes:
-        words = [(role, word) for role in ROLES for word in getattr(cloze, role) if word in token_ids]
-        if not words:
+        words_with_roles = [(role, word) for role in ROLES for word in getattr(cloze, role) if word in token_ids]
+        if not words_with_roles:
             continue
         ids = tokenizer(MASK.sub(lambda _: tokenizer.mask_token, cloze.text))["input_ids"]
         positions = [position for position, i in enumerate(ids) if i == tokenizer.mask_token_id]
         for mask, position in enumerate(positions, 1):
-            for role, word in words:
+            for role, word in words_with_roles:
                 prompt = {"prompt_id": cloze.prompt_id(mask), "prompt": cloze.title(mask)}
                 scores.append(prompt | {"role": role, "word": word, "tokens": len(token_ids[word])})
                 rows.append(_insert_word(ids, position, token_ids[word]))
@@ -71,7 +71,7 @@ def score_multi_token_words(
 
 
 def _insert_word(ids: Sequence[int], position: int, word: Sequence[int]) -> WordTokens:
-    """Replace a mask by the tokens of a word, and mark only these tokens to be scored."""
+    """Replace a mask with the tokens of a word, and mark only these tokens to be scored."""
     all_ids = np.array([*ids[:position], *word, *ids[position + 1 :]], dtype=np.int64)
     word_ids = np.full(len(all_ids), NO_WORD, dtype=np.int64)
     word_ids[position : position + len(word)] = 0

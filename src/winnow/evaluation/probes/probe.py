@@ -44,7 +44,7 @@ if TYPE_CHECKING:
     from winnow.training.forward.masked_logits import ForwardMode
 
 ExpandedPrompt = tuple[Prompt, str, dict[str, str]]
-"""A prompt, its template (its own text if it has none), and the values of its slots."""
+"""A prompt, its template (the text of the prompt if it has no template), and the values of its slots."""
 
 
 @dataclass(frozen=True, config=ConfigDict(extra="forbid"))
@@ -58,14 +58,14 @@ class Probe:
         prompts: Full sentences, either as plain text or with words for that prompt only.
         templates: Sentences with ``{slot}`` placeholders.
         slots: The values of each slot.
-        file: A file with sentences.
+        file: A file with prompts.
         wanted: The words that should be likely at the mask.
         unwanted: The words that should be unlikely at the mask.
         forbidden: The words that must not be among the top predictions; they may also be unwanted.
-        lexicon: A lexicon file or the name of a built-in one. Its words are added to those above.
-        subjects: Words, such as brands, that are masked too for the prior-corrected log odds.
+        lexicon: A lexicon file or the name of a built-in lexicon. Its words are added to the three word lists.
+        subjects: Words, such as brands, that are also masked for the prior-corrected log odds.
         sentiment: The sentiment scale for predicted words and completed sentences.
-        metrics: User-defined scores: names of installed metrics, or full definitions; see
+        metrics: User-defined metrics, as names of installed metrics or as full definitions; see
             :class:`winnow.evaluation.PromptMetric`.
     """
 
@@ -91,7 +91,7 @@ class Probe:
             raise WinnowErrors(errors)
 
     def check(self) -> list[WinnowError]:
-        """Return the errors in the files that the probe reads, and conflicts between their words and the probe's."""
+        """Return the errors in the files of the probe, and the conflicts of its lists with the words of the lexicon."""
         errors: list[WinnowError] = []
         for key, read in (("lexicon", lambda: self.loaded_lexicon), ("file", lambda: self.clozes)):
             try:
@@ -122,10 +122,10 @@ class Probe:
             model: A masked language model. Its mode and device are restored afterwards.
             tokenizer: Its tokenizer.
             device: The device to run on.
-            batch_size: The number of prompts per batch.
+            batch_size: The maximum number of prompts per batch.
             forward: The forward implementation; see :func:`winnow.training.masked_logits`.
-            skip_slow_scores: Whether to skip sentiment, priors and words of several tokens, which take the longest and
-                matter least during training.
+            skip_slow_scores: Whether to skip sentiment, priors and words of several tokens, which take the most time
+                and are the least relevant during training.
         """
         from winnow.evaluation.probes.prompt_scoring import score_prompts
 
@@ -143,12 +143,12 @@ class Probe:
 
     @functools.cached_property
     def loaded_lexicon(self) -> Lexicon | None:
-        """The lexicon, which is read on first access."""
+        """The lexicon, read on first access, or ``None`` if the probe has none."""
         return read_lexicon(self.lexicon) if self.lexicon is not None else None
 
     @functools.cached_property
     def user_metrics(self) -> tuple[PromptMetric, ...]:
-        """The user-defined metrics, with those of installed packages loaded.
+        """The user-defined metrics, including metrics loaded from installed packages.
 
         Raises:
             WinnowError: A metric is not installed or cannot be loaded (key ``metrics.INDEX``).
@@ -159,7 +159,7 @@ class Probe:
         )
 
     def score_names(self) -> list[str]:
-        """Return the names of the scores that the probe can have, given the words of its prompts.
+        """Return the names of all scores that the probe can produce, given the words of its prompts.
 
         ``{n}`` in ``log_odds_of_{n}_tokens`` is a placeholder for any number.
         """
@@ -177,20 +177,22 @@ class Probe:
         ]
 
     def default_words(self, role: Role) -> list[str]:
-        """Return the words of a role for prompts without their own words: the probe's, then those of the lexicon."""
+        """Return the words of a role for prompts without their own words: the words of the probe and of its lexicon."""
         probe_words: list[str] = getattr(self, role)
         lexicon = self.loaded_lexicon
         return list(dict.fromkeys([*probe_words, *(lexicon.words[role] if lexicon else ())]))
 
     @functools.cached_property
     def clozes(self) -> tuple[Cloze, ...]:
-        """All prompts: full sentences, expanded templates (the last slot varies fastest), and those of the file.
+        """All prompts: full sentences, expanded templates (the last slot varies fastest), and the prompts of the file.
 
         Raises:
             WinnowError: A file cannot be read.
         """
-        from_file = ((Prompt(text), template, slots) for text, template, slots in self.file.read()) if self.file else ()
-        return tuple(self._build_cloze(*expanded) for expanded in itertools.chain(self._expand(), from_file))
+        file_prompts = (
+            ((Prompt(text), template, slots) for text, template, slots in self.file.read()) if self.file else ()
+        )
+        return tuple(self._build_cloze(*prompt) for prompt in itertools.chain(self._expand_prompts(), file_prompts))
 
     def fingerprint(self) -> str:
         """Return a hash of everything that affects the scores, as 16 hex digits.
@@ -215,14 +217,14 @@ class Probe:
             prompt.text, **words, slots=slots, template=template, prior_text=prior_text, prior_mask_indices=indices
         )
 
-    def _expand(self) -> Iterator[ExpandedPrompt]:
+    def _expand_prompts(self) -> Iterator[ExpandedPrompt]:
         for item in self.prompts:
             prompt = item if isinstance(item, Prompt) else Prompt(item)
             yield prompt, prompt.text, {}
         for template in self.templates:
-            used = [slot for slot in self.slots if slot in slot_names(template)]
-            for values in itertools.product(*(self.slots[slot] for slot in used)):
-                slots = dict(zip(used, values, strict=True))
+            used_slots = [slot for slot in self.slots if slot in slot_names(template)]
+            for values in itertools.product(*(self.slots[slot] for slot in used_slots)):
+                slots = dict(zip(used_slots, values, strict=True))
                 yield Prompt(template.format(**slots)), template, slots
 
     def _find_errors(self) -> Iterator[WinnowError]:
@@ -245,7 +247,7 @@ class Probe:
             yield from self._find_slot_errors(template, f"templates.{i}")
         for slot in set(self.slots) & set(RESERVED_COLUMNS):
             yield WinnowError(
-                f"'{slot}' is the name of a column in the table of scores. Choose another name for the slot.",
+                f"'{slot}' is the name of a column in the table of scores. Choose a different name for the slot.",
                 f"slots.{slot}",
             )
 
@@ -257,30 +259,33 @@ class Probe:
             return
         for index, name in enumerate(names):
             if name in names[:index] or name in self.slots:
-                description = f"the name {name!r} is already used by another metric or a slot. Choose another name."
+                description = (
+                    f"the name {name!r} is already used by another metric or by a slot. Choose a different name."
+                )
                 yield WinnowError(description, f"metrics.{index}")
 
     def _find_slot_errors(self, template: str, key: str) -> Iterator[WinnowError]:
         try:
-            used = slot_names(template)
+            template_slots = slot_names(template)
         except ValueError as error:
             yield WinnowError(f"'{template}' is not a valid template: {error}. Fix its braces.", key)
             return
-        for slot in used:
+        for slot in template_slots:
             if slot not in self.slots:
                 yield WinnowError(
                     f"the slot '{slot}' of the template '{template}' has no values."
-                    f"{did_you_mean(slot, self.slots)} Allowed: {', '.join(self.slots) or 'none'}. Add it to `slots`.",
+                    f"{did_you_mean(slot, self.slots)} Available: {', '.join(self.slots) or 'none'}. "
+                    "Add it to `slots`.",
                     key,
                 )
 
     def _find_unused_and_duplicates(self) -> Iterator[WinnowError]:
-        used = {slot for template in self.templates for slot in slot_names(template)}
+        used_slots = {slot for template in self.templates for slot in slot_names(template)}
         for slot in self.slots:
-            if slot not in used:
+            if slot not in used_slots:
                 yield WinnowError(f"no template uses the slot '{slot}'. Use or remove it.", f"slots.{slot}")
         texts: set[str] = set()
-        for prompt, *_ in self._expand():
+        for prompt, *_ in self._expand_prompts():
             if prompt.text in texts:
                 yield WinnowError(f"the prompt '{prompt.text}' occurs twice. Remove one of them.", "prompts")
             texts.add(prompt.text)

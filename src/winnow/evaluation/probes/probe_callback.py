@@ -1,4 +1,4 @@
-"""Run probes during training, starting with the base model."""
+"""Run probes on the base model and at every validation during training."""
 
 from __future__ import annotations
 
@@ -28,15 +28,16 @@ CURVE_SCHEMA = pa.schema(
         ("word", pa.string()),
     ]
 )
-"""A row is a score, or the probability of a listed word: ``metric`` is ``probability``, with ``role`` and ``word``."""
+"""A row is a score of a probe, or the probability of a listed word. For a word, ``metric`` is ``probability``, and
+``role`` and ``word`` are set."""
 
 
 class ProbeCallback(pl.Callback):
-    """Run probes before the first step and at every validation.
+    """Runs probes before the first step and at every validation.
 
-    Scores are logged to the trainer's logger per step as ``probe/NAME/METRIC``; :meth:`to_table` returns all of them.
-    The scores so far are saved in the checkpoint, so a resumed run has the full curves. The checkpoint also contains
-    the model's configuration and tokenizer, so that it can be loaded without the run.
+    Scores are logged per step to the trainer's logger as ``probe/NAME/METRIC``, and :meth:`to_table` returns all of
+    them. Checkpoints contain the scores so far, so that a resumed run has the full curves. They also contain the
+    configuration and the tokenizer of the model, so that they can be loaded without the run.
 
     Args:
         probes: The probes by name.
@@ -56,20 +57,20 @@ class ProbeCallback(pl.Callback):
         return "ProbeFollower"
 
     def on_fit_start(self, trainer: pl.Trainer, pl_module: Any) -> None:
-        """Run the probes on the base model, unless a checkpoint has restored its scores."""
+        """Run the probes on the base model, unless its scores were restored from a checkpoint."""
         if not self._rows:
             self._run_probes(trainer, pl_module, step=0)
 
     def on_validation_epoch_end(self, trainer: pl.Trainer, pl_module: Any) -> None:
-        """Run the probes on the current model; this hook runs before the checkpoint is saved."""
+        """Run the probes on the current model; Lightning calls this hook before it saves the checkpoint."""
         self._run_probes(trainer, pl_module, trainer.global_step)
 
     def to_table(self) -> pa.Table:
-        """Return all scores so far, in order of steps."""
+        """Return all scores so far, in the order of the steps."""
         return pa.Table.from_pylist(self._rows, CURVE_SCHEMA)
 
     def state_dict(self) -> dict[str, Any]:
-        """Return the scores so far, to be saved in a checkpoint."""
+        """Return the scores so far, for a checkpoint."""
         return {"rows": self._rows}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:

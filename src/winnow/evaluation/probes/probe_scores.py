@@ -1,4 +1,4 @@
-"""The scores of a model on the prompts of a probe, as tables."""
+"""Tables of the scores of a model on the prompts of a probe."""
 
 from __future__ import annotations
 
@@ -16,21 +16,21 @@ from winnow.evaluation.probes.prompt_metrics import PROMPT_SCORES, log_odds
 
 @dataclasses.dataclass(frozen=True)
 class ProbeScores:
-    """The scores of a model on each prompt. A prompt with several masks counts as one prompt per mask.
+    """The scores of a model on each prompt of a probe; a prompt with several masks counts as one prompt per mask.
 
     Attributes:
         prompts: One row per prompt: ``prompt_id``, ``prompt``, ``mask`` (from 1), ``template`` (the prompt itself if it
             has no template), one column per slot, ``scored`` (whether the prompt has log odds), the scores of
-            :mod:`winnow.evaluation.probes.prompt_metrics`, and those of user-defined metrics. A score is null if the
-            prompt has no words for it, or none of them is a single token.
+            :mod:`winnow.evaluation.probes.prompt_metrics`, and the scores of user-defined metrics. A score is null if
+            the prompt has no words for it, or if none of these words is a single token.
         fills: The 20 most likely words per prompt: ``prompt_id``, ``prompt``, ``rank`` (from 1), ``word`` and
-            ``probability`` (over the full vocabulary, so they need not sum to 1).
-        words: Each listed word that is a single token: ``role``, ``word`` and its mean ``probability`` over the prompts
-            that list it.
-        phrases: Each listed word of several tokens at each prompt; see
+            ``probability`` (over the full vocabulary, so the 20 values need not sum to 1).
+        words: One row per listed word that is a single token: ``role``, ``word`` and its mean ``probability`` across
+            the prompts that list it.
+        phrases: One row per prompt and listed word of several tokens; see
             :func:`winnow.evaluation.probes.multi_token_words.score_multi_token_words`.
-        uncovered: For each role, the words that are not a single token of the vocabulary. They appear in ``phrases``
-            only.
+        uncovered: For each role, the words that are not a single token of the vocabulary, and therefore appear only in
+            ``phrases``.
     """
 
     prompts: pa.Table
@@ -40,30 +40,30 @@ class ProbeScores:
     uncovered: dict[str, list[str]]
 
     def summary(self) -> dict[str, float]:
-        """Return the mean of every score over the prompts that have it, and counts.
+        """Return the mean of every score across the prompts that have it, and counts of prompts.
 
         ``scored_prompts`` is the number of prompts with log odds. ``log_odds_of_n_tokens`` compares wanted and unwanted
-        words that both have n tokens. If contaminated prompts are marked (:meth:`mark_contaminated`), ``seen_prompts``
-        is their number and ``held_out_log_odds`` is the mean log odds of the other prompts.
+        words of n tokens. If contaminated prompts are marked (:meth:`mark_contaminated`), ``seen_prompts`` is their
+        number and ``held_out_log_odds`` is the mean log odds of all other prompts.
         """
         columns = [field.name for field in self.prompts.schema if pa.types.is_float64(field.type)]
         column_means = {name: pc.mean(self.prompts[name]).as_py() for name in columns}
         means = {name: value for name, value in column_means.items() if value is not None}
-        scored = self.prompts.filter(self.prompts["scored"])
-        if "seen" in self.prompts.column_names and len(scored):
-            means["seen_prompts"] = float(pc.sum(scored["seen"]).as_py())
-            if len(held_out := scored.filter(pc.invert(scored["seen"]))):
-                means["held_out_log_odds"] = pc.mean(held_out["log_odds"]).as_py()
-        return {**means, **_multi_token_log_odds(self.phrases), "scored_prompts": float(len(scored))}
+        scored_prompts = self.prompts.filter(self.prompts["scored"])
+        if "seen" in self.prompts.column_names and len(scored_prompts):
+            means["seen_prompts"] = float(pc.sum(scored_prompts["seen"]).as_py())
+            if len(held_out_prompts := scored_prompts.filter(pc.invert(scored_prompts["seen"]))):
+                means["held_out_log_odds"] = pc.mean(held_out_prompts["log_odds"]).as_py()
+        return {**means, **_compute_multi_token_log_odds(self.phrases), "scored_prompts": float(len(scored_prompts))}
 
     def coverage(self) -> dict[str, float]:
-        """Return, for each role that has words, the fraction of them that are single tokens of the vocabulary."""
+        """Return, for each role with words, the fraction of its words that are single tokens of the vocabulary."""
         counts = {role: pc.sum(pc.equal(self.words["role"], role)).as_py() or 0 for role in ROLES}
         totals = {role: counts[role] + len(self.uncovered[role]) for role in ROLES}
         return {role: counts[role] / totals[role] for role in ROLES if totals[role]}
 
     def mark_contaminated(self, contaminated: Collection[str]) -> ProbeScores:
-        """Return the scores with a column ``seen``: whether the training data contain the prompt.
+        """Return the scores with an additional column ``seen``: whether the training data contain the prompt.
 
         Args:
             contaminated: The titles of the prompts that the training data contain.
@@ -72,27 +72,29 @@ class ProbeScores:
         return dataclasses.replace(self, prompts=self.prompts.append_column("seen", flags))
 
 
-def _multi_token_log_odds(phrases: pa.Table) -> dict[str, float]:
+def _compute_multi_token_log_odds(phrases: pa.Table) -> dict[str, float]:
     """Return the mean log odds for each number of tokens.
 
-    The mean is over the prompts that have both wanted and unwanted words of that number of tokens.
+    The mean is taken across the prompts that have both wanted and unwanted words of this number of tokens.
     """
     if not len(phrases):
         return {}
     odds: dict[int, list[float]] = {}
     for (_, tokens), group in phrases.to_pandas().groupby(["prompt_id", "tokens"]):
-        good, bad = (group.loc[group["role"] == role, "log_probability"].to_numpy() for role in ("wanted", "unwanted"))
-        if len(good) and len(bad):
-            odds.setdefault(tokens, []).append(float(log_odds(good, bad)))
+        wanted, unwanted = (
+            group.loc[group["role"] == role, "log_probability"].to_numpy() for role in ("wanted", "unwanted")
+        )
+        if len(wanted) and len(unwanted):
+            odds.setdefault(tokens, []).append(float(log_odds(wanted, unwanted)))
     return {f"log_odds_of_{tokens}_tokens": float(np.mean(values)) for tokens, values in sorted(odds.items())}
 
 
 def top_k_rows(model: str, probes: Mapping[str, ProbeScores], k: int = 10) -> list[dict[str, Any]]:
-    """Return the ``k`` most likely words of a model at each prompt, one row per rank.
+    """Return the ``k`` most likely words of a model at each prompt, as one row per word.
 
     Args:
         model: The name of the model in the table, so that the tables of several models can be concatenated.
-        probes: Scores by the name of the probe.
+        probes: The scores of each probe, by name.
         k: The number of words per prompt.
     """
     return [

@@ -1,4 +1,4 @@
-"""The scores at the mask of a prompt, as plain functions on numbers and words."""
+"""Compute the scores at the mask of a prompt, with plain functions on numbers and words."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import numpy.typing as npt
 Floats = npt.NDArray[np.float64]
 
 TOP_K_VALUES = (1, 5, 10, 20)
-"""The values of k for the scores "at k"; the last one is also the number of words that are stored per prompt."""
+"""The values of k for the scores "at k"; the last value is also the number of predicted words stored per prompt."""
 
 WORD_LIST_SCORES = (
     "log_odds",
@@ -26,15 +26,15 @@ PRIOR_SCORES = ("prior_log_odds", "corrected_log_odds")
 """Scores of prompts with wanted and unwanted words and a subject."""
 
 SUMMARY_SCORES = ("held_out_log_odds", "log_odds_of_{n}_tokens")
-"""Scores of a probe with wanted and unwanted words that exist only in its summary; ``{n}`` is a placeholder."""
+"""Scores that exist only in the summary of a probe with wanted and unwanted words; ``{n}`` is a placeholder."""
 
 COMMON_SCORES = ("scored_prompts", "seen_prompts", "filter_overlap")
-"""Counts and fractions of every probe."""
+"""Counts and fractions that every probe has."""
 
 FILL_SCORES = tuple(
     f"{name}_at_{k}" for name in ("sentiment", "sentiment_shift", "opinion", "opinion_coverage") for k in TOP_K_VALUES
 )
-"""Scores of the predicted words that do not use the word lists of the probe."""
+"""Scores of the predicted words that are independent of the word lists of the probe."""
 
 FORBIDDEN_SCORES = (
     *(f"{name}_at_{k}" for name in ("forbidden_hit", "forbidden_share") for k in TOP_K_VALUES),
@@ -66,8 +66,8 @@ def log_odds(wanted: npt.NDArray[np.floating], unwanted: npt.NDArray[np.floating
     """Return the log odds of wanted versus unwanted words at the mask, in nats.
 
     ``log(sum of p(wanted)) - log(sum of p(unwanted))``: 0 means no preference, ``log(2)`` means that the wanted words
-    are twice as likely. The prior-corrected log odds subtract the log odds of the same prompt with its subject masked
-    too, which removes preferences that the model has for any subject (Kurita et al. 2019, "Measuring Bias in
+    are twice as likely. The prior-corrected log odds subtract the log odds of the same prompt with its subject also
+    masked, which removes preferences that the model has for any subject (Kurita et al. 2019, "Measuring Bias in
     Contextualized Word Representations").
 
     Args:
@@ -80,19 +80,21 @@ def log_odds(wanted: npt.NDArray[np.floating], unwanted: npt.NDArray[np.floating
     return log_probability_sum(wanted) - log_probability_sum(unwanted)
 
 
-def precision_at_k(ranked: Sequence[str], listed: Collection[str], k: int) -> float:
+def precision_at_k(ranked_words: Sequence[str], word_list: Collection[str], k: int) -> float:
     """Return the fraction of the first ``k`` words that are in a list.
 
-    This is positive@k for wanted words, negative@k for unwanted words, and the HONEST score for hurtful words (Nozza et
-    al. 2021). If fewer than ``k`` words are ranked, the missing ones count as not listed.
+    This is positive@k for a list of wanted words, negative@k for unwanted words, and the HONEST score for hurtful words
+    (Nozza et al. 2021). If fewer than ``k`` words are ranked, each missing word counts as not in the list.
 
     >>> precision_at_k(["comfortable", "ugly", "durable", "light"], {"comfortable", "durable"}, 4)
     0.5
     """
-    return sum(word in listed for word in ranked[:k]) / k
+    return sum(word in word_list for word in ranked_words[:k]) / k
 
 
-def word_list_scores(ranked: Sequence[str], wanted: Collection[str], unwanted: Collection[str]) -> dict[str, float]:
+def word_list_scores(
+    ranked_words: Sequence[str], wanted: Collection[str], unwanted: Collection[str]
+) -> dict[str, float]:
     """Return positive@k, negative@k, net@k (their difference) and coverage@k (their sum) for each k.
 
     >>> word_list_scores(["durable", "big", "ugly", "light", "new"], {"durable"}, {"ugly"})["net_at_5"]
@@ -100,7 +102,7 @@ def word_list_scores(ranked: Sequence[str], wanted: Collection[str], unwanted: C
     """
     scores: dict[str, float] = {}
     for k in TOP_K_VALUES:
-        positive, negative = precision_at_k(ranked, wanted, k), precision_at_k(ranked, unwanted, k)
+        positive, negative = precision_at_k(ranked_words, wanted, k), precision_at_k(ranked_words, unwanted, k)
         scores |= {
             f"positive_at_{k}": positive,
             f"negative_at_{k}": negative,
@@ -111,7 +113,7 @@ def word_list_scores(ranked: Sequence[str], wanted: Collection[str], unwanted: C
 
 
 def mean_at_k(values: Sequence[float], name: str) -> dict[str, float]:
-    """Return the mean of the first ``k`` values for each k; missing values count as 0.
+    """Return the mean of the first k values for each k; missing values count as 0.
 
     >>> mean_at_k([1.0, 0.5], "sentiment")["sentiment_at_5"]
     0.3
@@ -119,30 +121,31 @@ def mean_at_k(values: Sequence[float], name: str) -> dict[str, float]:
     return {f"{name}_at_{k}": sum(values[:k]) / k for k in TOP_K_VALUES}
 
 
-def opinion_scores(ranked: Sequence[str], polarities: Mapping[str, float]) -> dict[str, float]:
-    """Return the mean polarity of the first ``k`` words in an opinion lexicon, and its coverage of these words.
+def opinion_scores(ranked_words: Sequence[str], polarities: Mapping[str, float]) -> dict[str, float]:
+    """Return the mean polarity of the first k words in an opinion lexicon, and the coverage, for each k.
 
-    Words that are not in the lexicon count as 0, so the mean is only meaningful together with the coverage.
+    The coverage is the fraction of these words that are in the lexicon. All other words count as 0 in the mean, so the
+    mean is meaningful only together with the coverage.
 
     >>> opinion_scores(["good", "blue"], {"good": 0.7})["opinion_coverage_at_1"]
     1.0
     """
-    means = mean_at_k([polarities.get(word, 0.0) for word in ranked], "opinion")
-    return means | {f"opinion_coverage_at_{k}": precision_at_k(ranked, polarities, k) for k in TOP_K_VALUES}
+    means = mean_at_k([polarities.get(word, 0.0) for word in ranked_words], "opinion")
+    return means | {f"opinion_coverage_at_{k}": precision_at_k(ranked_words, polarities, k) for k in TOP_K_VALUES}
 
 
-def forbidden_scores(ranked: Sequence[str], forbidden: Collection[str], best_rank: int) -> dict[str, float]:
-    """Return scores of the ranks of forbidden words.
+def forbidden_scores(ranked_words: Sequence[str], forbidden: Collection[str], best_rank: int) -> dict[str, float]:
+    """Return the scores of the ranks of forbidden words.
 
-    ``forbidden_hit_at_k`` is 1 if a forbidden word is among the first ``k`` words, else 0. ``forbidden_share_at_k`` is
-    the fraction of the first ``k`` words that are forbidden. ``forbidden_best_rank`` is the rank of the most likely
-    forbidden word among all whole words, from 1. ``forbidden_mrr`` is the reciprocal of that rank, so its mean over
-    prompts is the mean reciprocal rank.
+    ``forbidden_hit_at_k`` is 1 if a forbidden word is among the first k words, and 0 otherwise.
+    ``forbidden_share_at_k`` is the fraction of the first k words that are forbidden. ``forbidden_best_rank`` is the
+    rank of the most likely forbidden word among all whole words, from 1. ``forbidden_mrr`` is the reciprocal of this
+    rank, so its mean across prompts is the mean reciprocal rank.
 
     >>> forbidden_scores(["durable", "ugly"], {"ugly"}, 2)["forbidden_mrr"]
     0.5
     """
-    fractions = {k: precision_at_k(ranked, forbidden, k) for k in TOP_K_VALUES}
+    fractions = {k: precision_at_k(ranked_words, forbidden, k) for k in TOP_K_VALUES}
     return {
         **{f"forbidden_hit_at_{k}": float(fraction > 0) for k, fraction in fractions.items()},
         **{f"forbidden_share_at_{k}": fraction for k, fraction in fractions.items()},

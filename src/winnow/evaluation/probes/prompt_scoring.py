@@ -1,4 +1,4 @@
-"""Score a model on the prompts of a probe, in batches."""
+"""Score a model on the prompts of a probe in batches."""
 
 from __future__ import annotations
 
@@ -56,16 +56,16 @@ def score_prompts(
 ) -> ProbeScores:
     """Score a model on every prompt of a probe; see :meth:`winnow.evaluation.Probe.run`.
 
-    Probabilities are the float32 softmax over the full vocabulary at the mask. The ranking contains whole words only,
-    without subwords, punctuation and special tokens.
+    Probabilities are the float32 softmax over the full vocabulary at the mask. The ranking contains only whole
+    words, not subwords, punctuation or special tokens.
     """
-    masked_prompts = [(cloze, mask) for cloze in clozes for mask in range(1, cloze.mask_count + 1)]
+    cloze_masks = [(cloze, mask) for cloze in clozes for mask in range(1, cloze.mask_count + 1)]
     words_by_role = {role: {word for cloze in clozes for word in getattr(cloze, role)} for role in ROLES}
-    ids_of = single_token_ids(set().union(*words_by_role.values()), tokenizer)
+    token_ids = single_token_ids(set().union(*words_by_role.values()), tokenizer)
     candidate_ids, words = list_whole_words(tokenizer)
     prompts: list[Row] = []
     fills: list[Row] = []
-    word_means = _MeanWordProbabilities(ids_of)
+    word_means = _MeanWordProbabilities(token_ids)
     index = 0
     texts = [cloze.text for cloze in clozes]
     for _, predictions in predict_at_masks(texts, model, tokenizer, device, batch_size, forward):
@@ -73,15 +73,15 @@ def score_prompts(
         top = candidates.topk(min(TOP_K_VALUES[-1], len(words)))
         top_indices, top_probabilities = top.indices.cpu().numpy(), top.values.exp().cpu().numpy().astype(np.float64)
         log_probabilities = predictions.cpu().numpy()
-        best_ranks = _best_forbidden_ranks(candidates, masked_prompts[index:], ids_of, candidate_ids)
+        best_ranks = _find_best_forbidden_ranks(candidates, cloze_masks[index:], token_ids, candidate_ids)
         for row in range(len(log_probabilities)):
-            cloze, mask = masked_prompts[index]
+            cloze, mask = cloze_masks[index]
             ranking, probabilities = [words[i] for i in top_indices[row]], top_probabilities[row]
             prompt = {"prompt_id": cloze.prompt_id(mask), "prompt": cloze.title(mask)}
-            scores = _word_list_scores(cloze, log_probabilities[row], ids_of, ranking)
-            scores |= _forbidden_scores(cloze, ranking, best_ranks[row])
+            scores = _compute_word_list_scores(cloze, log_probabilities[row], token_ids, ranking)
+            scores |= _compute_forbidden_scores(cloze, ranking, best_ranks[row])
             if metrics:
-                prediction = _build_prediction(cloze, mask, ranking, probabilities, log_probabilities[row], ids_of)
+                prediction = _build_prediction(cloze, mask, ranking, probabilities, log_probabilities[row], token_ids)
                 scores |= {metric.name: metric.score(prediction) for metric in metrics}
             prompts.append(prompt | {"mask": mask, "template": cloze.template} | cloze.slots | scores)
             fills.extend(
@@ -92,16 +92,16 @@ def score_prompts(
             index += 1
     phrases: list[Row] = []
     if not skip_slow_scores:
-        _add_prior_scores(prompts, masked_prompts, ids_of, model, tokenizer, device, batch_size, forward)
-        _add_sentiment_scores(prompts, fills, masked_prompts, sentiment)
-        phrases = score_multi_token_words(clozes, ids_of, model, tokenizer, device, forward)
+        _add_prior_scores(prompts, cloze_masks, token_ids, model, tokenizer, device, batch_size, forward)
+        _add_sentiment_scores(prompts, fills, cloze_masks, sentiment)
+        phrases = score_multi_token_words(clozes, token_ids, model, tokenizer, device, forward)
     slots = dict.fromkeys(slot for cloze in clozes for slot in cloze.slots)
     return ProbeScores(
         pa.Table.from_pylist(prompts, prompt_table_schema(slots, [metric.name for metric in metrics])),
         pa.Table.from_pylist(fills, FILL_SCHEMA),
-        pa.Table.from_pylist(word_means.rows(), WORD_SCHEMA),
+        pa.Table.from_pylist(word_means.to_rows(), WORD_SCHEMA),
         pa.Table.from_pylist(phrases, PHRASE_SCHEMA),
-        {role: sorted(word for word in words_by_role[role] if ids_of[word] is None) for role in ROLES},
+        {role: sorted(word for word in words_by_role[role] if token_ids[word] is None) for role in ROLES},
     )
 
 
@@ -111,14 +111,14 @@ def _build_prediction(
     ranking: list[str],
     probabilities: npt.NDArray[np.float64],
     log_probabilities: LogProbabilities,
-    ids_of: dict[str, int | None],
+    token_ids: dict[str, int | None],
 ) -> PromptPrediction:
-    """Return the input of user-defined metrics for one mask of a prompt."""
+    """Build the input of user-defined metrics for one mask of a prompt."""
     listed_probabilities = {
         word: float(np.exp(log_probabilities[i]))
         for role in ROLES
         for word in getattr(cloze, role)
-        if (i := ids_of[word]) is not None
+        if (i := token_ids[word]) is not None
     }
     return PromptPrediction(
         cloze.text,
@@ -132,10 +132,10 @@ def _build_prediction(
     )
 
 
-def _word_list_scores(
-    cloze: Cloze, log_probabilities: LogProbabilities, ids_of: dict[str, int | None], ranking: list[str]
+def _compute_word_list_scores(
+    cloze: Cloze, log_probabilities: LogProbabilities, token_ids: dict[str, int | None], ranking: list[str]
 ) -> Row:
-    wanted_ids, unwanted_ids = (_token_ids(words, ids_of) for words in (cloze.wanted, cloze.unwanted))
+    wanted_ids, unwanted_ids = (_list_token_ids(words, token_ids) for words in (cloze.wanted, cloze.unwanted))
     if not wanted_ids or not unwanted_ids:
         return {"scored": False}
     wanted, unwanted = log_probabilities[wanted_ids], log_probabilities[unwanted_ids]
@@ -149,73 +149,80 @@ def _word_list_scores(
     }
 
 
-def _forbidden_scores(cloze: Cloze, ranking: list[str], best_rank: int) -> Row:
+def _compute_forbidden_scores(cloze: Cloze, ranking: list[str], best_rank: int) -> Row:
     if not best_rank:
         return {}
     return forbidden_scores([word.casefold() for word in ranking], _lowercase(cloze.forbidden), best_rank)
 
 
-def _best_forbidden_ranks(
+def _find_best_forbidden_ranks(
     candidates: torch.Tensor,
-    masked_prompts: Sequence[tuple[Cloze, int]],
-    ids_of: dict[str, int | None],
+    cloze_masks: Sequence[tuple[Cloze, int]],
+    token_ids: dict[str, int | None],
     candidate_ids: npt.NDArray[np.int64],
 ) -> list[int]:
-    """Return the rank of each prompt's most likely forbidden word among all whole words; 0 if the prompt has none."""
+    """Return the rank of the most likely forbidden word of each prompt among all whole words; 0 if there is none."""
     ranks = []
-    for row, (cloze, _) in zip(candidates, masked_prompts, strict=False):
-        indices = np.flatnonzero(np.isin(candidate_ids, _token_ids(cloze.forbidden, ids_of)))
+    for row, (cloze, _) in zip(candidates, cloze_masks, strict=False):
+        indices = np.flatnonzero(np.isin(candidate_ids, _list_token_ids(cloze.forbidden, token_ids)))
         ranks.append(int((row > row[indices].max()).sum()) + 1 if len(indices) else 0)
     return ranks
 
 
 def _add_prior_scores(
     prompts: list[Row],
-    masked_prompts: Sequence[tuple[Cloze, int]],
-    ids_of: dict[str, int | None],
+    cloze_masks: Sequence[tuple[Cloze, int]],
+    token_ids: dict[str, int | None],
     model: PreTrainedModel,
     tokenizer: PreTrainedTokenizerFast,
     device: torch.device | str,
     batch_size: int,
     forward: ForwardMode,
 ) -> None:
-    """Add the log odds with the subjects masked too, and the corrected log odds; equal sentences are scored once."""
-    texts = list(dict.fromkeys(cloze.prior_text for cloze, _ in masked_prompts if cloze.prior_text is not None))
+    """Add the log odds with the subjects also masked, and the corrected log odds; equal sentences are scored once."""
+    texts = list(dict.fromkeys(cloze.prior_text for cloze, _ in cloze_masks if cloze.prior_text is not None))
     predictions: dict[str, list[LogProbabilities]] = {text: [] for text in texts}
     for text_indices, batch in predict_at_masks(texts, model, tokenizer, device, batch_size, forward):
         for text_index, log_probabilities in zip(text_indices, batch.cpu().numpy(), strict=True):
             predictions[texts[text_index]].append(log_probabilities)
-    for row, (cloze, mask) in zip(prompts, masked_prompts, strict=True):
+    for row, (cloze, mask) in zip(prompts, cloze_masks, strict=True):
         if cloze.prior_text is not None and row["scored"]:
             prior = predictions[cloze.prior_text][cloze.prior_mask_indices[mask - 1]]
-            wanted, unwanted = prior[_token_ids(cloze.wanted, ids_of)], prior[_token_ids(cloze.unwanted, ids_of)]
+            wanted, unwanted = (
+                prior[_list_token_ids(cloze.wanted, token_ids)],
+                prior[_list_token_ids(cloze.unwanted, token_ids)],
+            )
             prior_odds = float(log_odds(wanted, unwanted))
             row |= {"prior_log_odds": prior_odds, "corrected_log_odds": row["log_odds"] - prior_odds}
 
 
 def _add_sentiment_scores(
-    prompts: list[Row], fills: list[Row], masked_prompts: Sequence[tuple[Cloze, int]], sentiment: Sentiment
+    prompts: list[Row], fills: list[Row], cloze_masks: Sequence[tuple[Cloze, int]], sentiment: Sentiment
 ) -> None:
-    """Add the sentiment of the predicted words, alone and in their sentence, and their polarity in the opinion lexicon.
+    """Add the sentiment of the predicted words, alone and in their sentence, and their opinion polarity.
 
     Only prompts with word lists get these scores.
     """
     count = len(fills) // max(1, len(prompts))
     texts: list[str] = []
-    for i, (cloze, mask) in enumerate(masked_prompts):
+    for i, (cloze, mask) in enumerate(cloze_masks):
         before, after = _split_at_mask(cloze.text, mask)
         ranking = [fill["word"] for fill in fills[i * count : (i + 1) * count]]
         unfilled_text = " ".join(MASK.sub("", cloze.text).split())
         texts += [*ranking, *(f"{before}{word}{after}" for word in ranking), unfilled_text]
     scores = sentiment.score(texts)
-    for i, (row, (cloze, _)) in enumerate(zip(prompts, masked_prompts, strict=True)):
+    for i, (row, (cloze, _)) in enumerate(zip(prompts, cloze_masks, strict=True)):
         if not (cloze.wanted or cloze.unwanted or cloze.forbidden):
             continue
         prompt_scores = scores[i * (2 * count + 1) : (i + 1) * (2 * count + 1)]
-        alone, filled, unfilled = prompt_scores[:count], prompt_scores[count : 2 * count], prompt_scores[-1]
+        word_scores, filled_scores, unfilled_score = (
+            prompt_scores[:count],
+            prompt_scores[count : 2 * count],
+            prompt_scores[-1],
+        )
         ranking = [fill["word"].casefold() for fill in fills[i * count : (i + 1) * count]]
-        row |= mean_at_k(alone, "sentiment")
-        row |= mean_at_k([value - unfilled for value in filled], "sentiment_shift")
+        row |= mean_at_k(word_scores, "sentiment")
+        row |= mean_at_k([score - unfilled_score for score in filled_scores], "sentiment_shift")
         row |= opinion_scores(ranking, load_opinion_lexicon())
 
 
@@ -226,27 +233,27 @@ def _split_at_mask(text: str, mask: int) -> tuple[str, str]:
 
 
 class _MeanWordProbabilities:
-    """Averages the probability of each listed word over the prompts that list it."""
+    """Averages the probability of each listed word across the prompts that list it."""
 
-    def __init__(self, ids_of: dict[str, int | None]) -> None:
-        self._ids_of = ids_of
+    def __init__(self, token_ids: dict[str, int | None]) -> None:
+        self._token_ids = token_ids
         self._probabilities: dict[tuple[str, str], list[float]] = {}
 
     def add(self, cloze: Cloze, log_probabilities: LogProbabilities) -> None:
         for role in ROLES:
             for word in getattr(cloze, role):
-                if (i := self._ids_of[word]) is not None:
+                if (i := self._token_ids[word]) is not None:
                     self._probabilities.setdefault((role, word), []).append(float(np.exp(log_probabilities[i])))
 
-    def rows(self) -> list[Row]:
+    def to_rows(self) -> list[Row]:
         return [
             {"role": role, "word": word, "probability": sum(probabilities) / len(probabilities)}
             for (role, word), probabilities in self._probabilities.items()
         ]
 
 
-def _token_ids(words: Iterable[str], ids_of: dict[str, int | None]) -> list[int]:
-    return sorted({i for word in words if (i := ids_of[word]) is not None})
+def _list_token_ids(words: Iterable[str], token_ids: dict[str, int | None]) -> list[int]:
+    return sorted({i for word in words if (i := token_ids[word]) is not None})
 
 
 def _lowercase(words: Iterable[str]) -> set[str]:

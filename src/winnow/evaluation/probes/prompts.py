@@ -1,4 +1,4 @@
-"""Prompts: sentences with masks, given in full, expanded from templates, or read from a file."""
+"""Prompts, which are sentences with masks: written in full, expanded from templates, or read from a file."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from winnow.evaluation.mask_predictions import MASK, mask_error
 from winnow.evaluation.probes.prompt_metrics import PROMPT_SCORES
 
 RESERVED_COLUMNS = ("prompt_id", "prompt", "mask", "template", "probe", "stage", "scored", "seen", *PROMPT_SCORES)
-"""The columns of the prompt table that no slot may use as its name."""
+"""The columns of the prompt table, which cannot be the names of slots."""
 
 _STRICT = ConfigDict(extra="forbid")
 Text = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1)]
@@ -32,9 +32,10 @@ class Prompt:
 
     Attributes:
         text: The sentence. A mask is written ``[MASK]`` or ``<mask>``.
-        wanted: The words that should be likely at the mask. ``None`` uses those of the probe; an empty list means none.
-        unwanted: The words that should be unlikely at the mask, with the same default.
-        forbidden: The words that must not be among the top predictions, with the same default.
+        wanted: The words that should be likely at the mask. ``None`` uses the words of the probe; an empty list
+            disables them.
+        unwanted: The words that should be unlikely at the mask; same default.
+        forbidden: The words that must not be among the top predictions; same default.
     """
 
     text: Text
@@ -45,13 +46,13 @@ class Prompt:
 
 @dataclass(frozen=True, config=_STRICT)
 class PromptFile:
-    """Prompts from a CSV or TSV file, in the format of the HONEST templates (Nozza et al. 2021).
+    """A CSV or TSV file with prompts, in the format of the HONEST templates (Nozza et al. 2021).
 
     Attributes:
-        path: The file; ``.tsv`` files are tab-separated.
-        text: The column with the sentences. A column `template` is read as the template of the sentence. All other
-            columns are copied to the table of scores.
-        mask: The mask token in the file.
+        path: The path of the file; ``.tsv`` files are tab-separated.
+        text: The column with the sentences. An optional column ``template`` contains their templates. All other columns
+            are copied to the table of scores.
+        mask: The spelling of a mask in the file.
     """
 
     path: Path
@@ -59,11 +60,11 @@ class PromptFile:
     mask: Annotated[str, Field(min_length=1)] = "[M]"
 
     def read(self) -> list[tuple[str, str, dict[str, str]]]:
-        """Return the sentence, the template (the sentence itself if there is none) and the other columns of each row.
+        """Return the sentence, the template (by default the sentence itself) and the other columns of each row.
 
         Raises:
-            WinnowErrors: The file cannot be read, has no such column, or has rows without a mask; all errors are
-                reported together.
+            WinnowErrors: The file cannot be read, lacks the column of sentences, or has rows with an invalid number of
+                masks; all errors are reported together.
         """
         try:
             lines = self.path.expanduser().read_text("utf-8-sig").splitlines()
@@ -75,7 +76,7 @@ class PromptFile:
         columns = list(rows.fieldnames or [])
         if self.text not in columns:
             description = f"{self.path} has no column '{self.text}'.{did_you_mean(self.text, columns)}"
-            raise WinnowError(f"{description} Allowed: {', '.join(columns) or 'none'}.", "text")
+            raise WinnowError(f"{description} Available: {', '.join(columns) or 'none'}. Use one of them.", "text")
         prompts, errors = [], []
         for number, row in enumerate(rows, 2):
             text = (row[self.text] or "").replace(self.mask, "[MASK]").strip()
@@ -100,11 +101,11 @@ class Cloze:
         wanted: The wanted words, in order.
         unwanted: The unwanted words.
         forbidden: The forbidden words.
-        slots: The slot values of the template, or the other columns of the file.
+        slots: The slot values of the template, or the additional columns of the file.
         template: The template of the sentence, with its slots in braces; the sentence itself if it has no template.
-        prior_text: The sentence with its subjects masked too, for the prior-corrected log odds; ``None`` if it has no
+        prior_text: The sentence with its subjects also masked, for the prior-corrected log odds; ``None`` if it has no
             subject.
-        prior_mask_indices: The indices of the masks of ``prior_text`` that are also masks of ``text``.
+        prior_mask_indices: The indices, among the masks of ``prior_text``, of the masks of ``text``.
     """
 
     text: str
@@ -122,7 +123,7 @@ class Cloze:
         return len(MASK.findall(self.text))
 
     def prompt_id(self, mask: int) -> str:
-        """Return a hash of the text, and of the mask if there are several, as 8 hex digits."""
+        """Return a hash of the text, combined with the number of the mask if there are several, as 8 hex digits."""
         content = self.text if self.mask_count == 1 else f"{self.text}#{mask}"
         return hashlib.blake2b(content.encode(), digest_size=4).hexdigest()
 
@@ -135,20 +136,20 @@ def mask_subjects(text: str, subjects: Sequence[str]) -> tuple[str | None, tuple
     """Mask the subjects of a sentence, in addition to its masks.
 
     Returns:
-        The masked sentence, or ``None`` if it contains no subject; and the indices of the masks that the sentence had
-        before.
+        The masked sentence, or ``None`` if it contains no subject; and the indices, among all masks of the
+        result, of the masks of the original sentence.
 
     >>> mask_subjects("Nike makes [MASK] shoes", ["Nike"])
     ('[MASK] makes [MASK] shoes', (1,))
     """
     if not subjects:
         return None, ()
-    words = "|".join(rf"(?<!\w){re.escape(word)}(?!\w)" for word in sorted(subjects, key=len, reverse=True))
-    matches = list(re.finditer(f"(?P<mask>{MASK.pattern})|(?P<subject>{words})", text, re.IGNORECASE))
+    subject_pattern = "|".join(rf"(?<!\w){re.escape(word)}(?!\w)" for word in sorted(subjects, key=len, reverse=True))
+    matches = list(re.finditer(f"(?P<mask>{MASK.pattern})|(?P<subject>{subject_pattern})", text, re.IGNORECASE))
     if not any(match["subject"] for match in matches):
         return None, ()
-    masked = re.sub(words, "[MASK]", text, flags=re.IGNORECASE)
-    return masked, tuple(i for i, match in enumerate(matches) if match["mask"])
+    masked_text = re.sub(subject_pattern, "[MASK]", text, flags=re.IGNORECASE)
+    return masked_text, tuple(i for i, match in enumerate(matches) if match["mask"])
 
 
 def slot_names(template: str) -> list[str]:
@@ -171,8 +172,10 @@ def mask_errors(text: str, key: str) -> Iterator[WinnowError]:
 
 def shared_word_errors(wanted: Sequence[str], other_words: Sequence[str], key: str) -> Iterator[WinnowError]:
     """Yield an error if a wanted word is also in another list of words."""
-    if shared := sorted({word.casefold() for word in wanted} & {word.casefold() for word in other_words}):
+    if shared_words := sorted({word.casefold() for word in wanted} & {word.casefold() for word in other_words}):
         list_name = key.rpartition(".")[2]
         yield WinnowError(
-            f"the wanted and {list_name} words share {', '.join(shared)}. Remove each word from one of the lists.", key
+            f"the wanted and {list_name} words share {', '.join(shared_words)}. Remove each word from one of the "
+            "lists.",
+            key,
         )

@@ -1,4 +1,4 @@
-"""User-defined metrics: functions that score the prediction of a model at the mask of a prompt."""
+"""Define metrics with user-written functions that score the prediction of a model at the mask of a prompt."""
 
 from __future__ import annotations
 
@@ -58,17 +58,17 @@ class PromptPrediction:
 
 @dataclass(frozen=True, config=ConfigDict(extra="forbid"))
 class PromptMetric:
-    """A user-defined metric: the mean over prompts of a score that a user's function computes.
+    """A user-defined metric: the mean across prompts of a score that a user-written function computes.
 
-    It is logged as ``probe/PROBE/NAME``, stored per prompt, and compared like the built-in scores. A package can
-    register it as an entry point of the group ``winnow.metrics`` under the name of the metric. A probe then refers to
-    it by name::
+    The metric is logged as ``probe/PROBE/NAME``. Its scores are stored per prompt and compared like built-in scores. An
+    installed package can register the metric under its name as an entry point of the group ``winnow.metrics``. A probe
+    then refers to the metric by name::
 
         probe:
           nike:
             metrics: [word_length]
 
-    It can also be defined in the configuration, with ``allow_targets=[my_package]``::
+    The metric can also be defined in the configuration, with ``allow_targets=[my_package]``::
 
         metrics:
           - _target_: winnow.evaluation.PromptMetric
@@ -81,7 +81,7 @@ class PromptMetric:
     Attributes:
         function: Takes a :class:`PromptPrediction` and returns a finite number, or ``None`` if the prompt has no score.
         name: The last component of the metric's name.
-        direction: ``higher`` or ``lower``, whichever is better; ``null`` for a descriptive metric.
+        direction: Whether ``higher`` or ``lower`` values are better; ``null`` for a descriptive metric.
         unit: The unit of the values.
         label: A short name for tables and figures.
     """
@@ -94,15 +94,17 @@ class PromptMetric:
 
     def __post_init__(self) -> None:
         if self.name in RESERVED_COLUMNS or score_template(self.name) in PROBE_SCORES:
-            raise WinnowError(f"{self.name!r} is the name of a built-in score or column. Choose another name.", "name")
+            raise WinnowError(
+                f"{self.name!r} is the name of a built-in score or column. Choose a different name.", "name"
+            )
 
     @property
     def definition(self) -> MetricDefinition:
-        """The definition of the metric for the registry."""
+        """The definition of the metric for the metric registry."""
         return define_prompt_metric(self.direction, self.unit, self.label)
 
     def identity(self) -> list[Any]:
-        """Return everything that affects the scores: the name, arguments and source of the function."""
+        """Return everything that affects the scores, including the name, arguments and source of the function."""
         partial = self.function if isinstance(self.function, functools.partial) else functools.partial(self.function)
         function = partial.func
         try:
@@ -116,7 +118,7 @@ class PromptMetric:
         """Return the score of one prompt.
 
         Raises:
-            WinnowError: The function raises, or returns anything other than a finite number or ``None``.
+            WinnowError: The function raises an exception, or returns neither a finite number nor ``None``.
         """
         try:
             value = self.function(prediction)
@@ -133,30 +135,34 @@ class PromptMetric:
 
 
 def load_installed_metric(name: str, key: str) -> PromptMetric:
-    """Load a metric that an installed package registers.
+    """Load a metric that an installed package registers as an entry point.
 
     Args:
         name: The name of the entry point in the group ``winnow.metrics``.
-        key: The configuration key of the name, for error messages.
+        key: The configuration key that contains the name, for error messages.
 
     Raises:
         WinnowError: No installed package registers the metric, it cannot be imported, or it is not a
             :class:`PromptMetric` of that name.
     """
-    registered = entry_points(group=ENTRY_POINT_GROUP)
-    if name not in registered.names:
-        names = sorted(registered.names)
+    registered_metrics = entry_points(group=ENTRY_POINT_GROUP)
+    if name not in registered_metrics.names:
+        names = sorted(registered_metrics.names)
         description = f"no installed package registers a metric {name!r} (entry point group {ENTRY_POINT_GROUP})."
-        raise WinnowError(f"{description}{did_you_mean(name, names)} Installed: {', '.join(names) or 'none'}.", key)
-    entry_point = registered[name]
+        raise WinnowError(
+            f"{description}{did_you_mean(name, names)} Available: {', '.join(names) or 'none'}. "
+            "Use one of them, or install the package that registers the metric.",
+            key,
+        )
+    entry_point = registered_metrics[name]
     try:
         metric = entry_point.load()
     except Exception as error:
         description = f"cannot load the entry point {name!r} ({entry_point.value}): {type(error).__name__}: {error}."
-        raise WinnowError(f"{description} Reinstall or fix its package.", key) from error
+        raise WinnowError(f"{description} Reinstall or fix the package that defines it.", key) from error
     if not isinstance(metric, PromptMetric) or metric.name != name:
         description = (
             f"the entry point {name!r} ({entry_point.value}) must be a winnow.evaluation.PromptMetric of that name"
         )
-        raise WinnowError(f"{description}, got {metric!r:.80}. Fix its package.", key)
+        raise WinnowError(f"{description}, got {metric!r:.80}. Fix the package that defines it.", key)
     return metric

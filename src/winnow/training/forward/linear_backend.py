@@ -22,8 +22,8 @@ from torch.autograd.function import once_differentiable
 from torch.nn import functional
 
 LinearBackend = Literal["auto", "onednn", "portable"]
-"""``portable`` is PyTorch's default backend. ``onednn`` uses oneDNN if this build of PyTorch supports it. ``auto`` times
-both backends on this machine and uses the faster one for each matmul."""
+"""``portable`` is PyTorch's default backend. ``onednn`` uses oneDNN if this build of PyTorch supports it. ``auto``
+times both backends on this machine and uses the faster one for each matmul."""
 
 Matmul = tuple[str, int, int]
 """A matmul of a linear layer: its kind, and the number of outputs and inputs of the layer. The kinds are ``forward``,

@@ -79,7 +79,7 @@ def _disable_memory_trimming() -> None:
     """
     library = ctypes.CDLL(None) if sys.platform == "linux" else None
     if (set_option := getattr(library, "mallopt", None)) is not None:
-        # 32 MB is glibc's maximum for heap allocations. Setting the threshold explicitly disables its dynamic adjustment.
+        # 32 MB is glibc's maximum for heap allocations. An explicit threshold disables its dynamic adjustment.
         set_option(_M_MMAP_THRESHOLD, 32 << 20)
         set_option(_M_TRIM_THRESHOLD, 2**31 - 1)
 
