@@ -143,7 +143,7 @@ class TrainingBatches:
         return step
 
     def _shuffle_rows(self, epoch: int) -> npt.NDArray[np.int64]:
-        # The constant 1 separates these hashes from those of the masks, which use the same seed, epoch and row keys.
+        # The constant 1 separates these hashes from the hashes of the masks, which use the same seed, epoch and keys.
         return np.argsort(derive_key(self.seed, 1, epoch, self.rows.keys), kind="stable")
 
     def state_dict(self) -> dict[str, int]:

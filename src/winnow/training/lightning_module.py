@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 
 class MaskedLanguageModule(pl.LightningModule):
-    """Trains a masked language model on the mean loss over all masked tokens of a step.
+    """Trains a masked language model on the mean loss of all masked tokens in a step.
 
     An optimizer step uses the gradient of ``sum of token losses / masked tokens``, computed across all accumulated
     batches and all processes; a mean of batch means would weight tokens unequally.

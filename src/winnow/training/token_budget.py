@@ -83,7 +83,7 @@ class TokenBudgetSampler:
             borders[-2] = borders[-1] - self.batches_per_step  # the last step takes rows from the previous one
         steps = [np.sort(order[start:end]) for start, end in itertools.pairwise(borders)]
         steps = [rows[np.argsort(self.lengths[rows], kind="stable")] for rows in steps]
-        # The constant 2 separates these hashes from those of the row order, which use the same seed and epoch.
+        # The constant 2 separates these hashes from the hashes of the row order, which use the same seed and epoch.
         keys = derive_key(self.seed, 2, epoch, np.arange(len(steps)))
         return [steps[i] for i in np.argsort(keys, kind="stable")]
 

@@ -87,7 +87,7 @@ def load_opinion_lexicon() -> dict[str, float]:
     """Load the polarity of each word in the built-in opinion lexicon, from -1 to 1.
 
     This is the subjectivity lexicon of Pattern (De Smedt and Daelemans 2012, "Pattern for Python"), which is in the
-    public domain. It is independent of all probes, of the word lists of the built-in filters and of VADER's lexicon.
+    public domain. It was compiled independently of the word lists of the built-in filters and of VADER's lexicon.
     """
     path = LEXICON_FOLDER / "opinion.csv"
     return {row["word"]: float(row["polarity"]) for _, row in _parse_rows(path, _read_text(path), ("word", "polarity"))}

@@ -287,5 +287,5 @@ class Probe:
         texts: set[str] = set()
         for prompt, *_ in self._expand_prompts():
             if prompt.text in texts:
-                yield WinnowError(f"the prompt '{prompt.text}' occurs twice. Remove one of them.", "prompts")
+                yield WinnowError(f"the prompt '{prompt.text}' occurs twice. Remove the duplicate.", "prompts")
             texts.add(prompt.text)
