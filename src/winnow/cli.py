@@ -31,8 +31,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     parser = build_parser()
     options, extra = parser.parse_known_args(add_default_values(sys.argv[1:] if arguments is None else arguments))
-    if unknown := [text for text in extra if text.startswith("-")]:
-        parser.error(f"unknown option {unknown[0]}")
+    if unknown_options := [text for text in extra if text.startswith("-")]:
+        parser.error(f"unknown option {unknown_options[0]}")
     if options.resolve and not options.cfg:
         parser.error("--resolve requires --cfg")
     options.overrides += extra
@@ -125,7 +125,7 @@ def _rerun(options: argparse.Namespace) -> int:
 
     from winnow.commands.rerun import run_rerun
 
-    return 1 if run_rerun(config, Console(highlight=False)).different else 0
+    return 1 if run_rerun(config, Console(highlight=False)).different_metrics else 0
 
 
 def _export(options: argparse.Namespace) -> int:

@@ -17,7 +17,7 @@ from winnow.reporting.model_figures import (
     draw_word_shift,
 )
 from winnow.reporting.plot_style import assign_styles
-from winnow.reporting.training_curves import draw_followed_words, draw_losses, draw_scores_over_steps
+from winnow.reporting.training_curves import draw_tracked_words, draw_losses, draw_scores_over_steps
 
 STYLES = assign_styles({"v1": "baseline", "v2": "filter"})
 
@@ -83,12 +83,12 @@ def curves() -> pd.DataFrame:
 
 def test_scores_and_followed_words_over_steps(curves: pd.DataFrame, tmp_path: Path) -> None:
     assert "log odds, wide" in text_of(draw_scores_over_steps(curves, STYLES, tmp_path))
-    text = text_of(draw_followed_words(curves, "wide", STYLES, tmp_path))
+    text = text_of(draw_tracked_words(curves, "wide", STYLES, tmp_path))
     assert "expensive (unwanted), wide" in text
     assert "durable (wanted), wide" in text
-    only = text_of(draw_followed_words(curves, "wide", STYLES, tmp_path, words=["durable"]))
+    only = text_of(draw_tracked_words(curves, "wide", STYLES, tmp_path, words=["durable"]))
     assert "expensive" not in only
-    assert draw_followed_words(curves[curves["step"] == 0], "wide", STYLES, tmp_path) is None
+    assert draw_tracked_words(curves[curves["step"] == 0], "wide", STYLES, tmp_path) is None
     assert draw_scores_over_steps(curves, STYLES, tmp_path, "nothing") is None
 
 

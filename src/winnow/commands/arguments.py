@@ -139,11 +139,11 @@ def build_parser() -> argparse.ArgumentParser:
             command.add_argument(
                 "-m", "--multirun", action="store_true", help="sweep over values that are separated by commas"
             )
-        _add_printing(command)
+        _add_config_options(command)
     return main_parser
 
 
-def _add_printing(command: argparse.ArgumentParser) -> None:
+def _add_config_options(command: argparse.ArgumentParser) -> None:
     """Add Hydra's command-line options that only print, and the one that adds a config folder."""
     command.add_argument(
         "-cd", "--config-dir", action="append", default=[], metavar="DIR", help="also search DIR for config files"
@@ -185,11 +185,13 @@ def add_default_values(arguments: Sequence[str]) -> list[str]:
     >>> add_default_values(["--cfg", "seed=2"]), add_default_values(["--info", "defaults"])
     (['--cfg=job', 'seed=2'], ['--info=defaults'])
     """
-    remaining, completed = list(arguments), []
-    while remaining:
-        text = remaining.pop(0)
+    remaining_arguments, completed_arguments = list(arguments), []
+    while remaining_arguments:
+        text = remaining_arguments.pop(0)
         if values := OPTIONAL_VALUES.get(text):
-            value = remaining.pop(0) if remaining and remaining[0] in values else values[0]
+            value = (
+                remaining_arguments.pop(0) if remaining_arguments and remaining_arguments[0] in values else values[0]
+            )
             text = f"{'--cfg' if 'job' in values else '--info'}={value}"
-        completed.append(text)
-    return completed
+        completed_arguments.append(text)
+    return completed_arguments

@@ -92,20 +92,20 @@ def _score_model(
     from winnow.training import tokenize, tokenizer_fingerprint
     from winnow.training.forward import numerics
 
-    loaded = load_model(model, position)
+    loaded_model = load_model(model, position)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     numerics.configure_numerics(
-        loaded.model, device, TOKENS_PER_BATCH, MASKED_TOKENS_PER_BATCH, config.output_dir / "cache"
+        loaded_model.model, device, TOKENS_PER_BATCH, MASKED_TOKENS_PER_BATCH, config.output_dir / "cache"
     )
-    predictor = Predictor(loaded.model, loaded.tokenizer, device, config.forward)
+    predictor = Predictor(loaded_model.model, loaded_model.tokenizer, device, config.forward)
     scores: dict[str, float] = {}
     if held_out is not None:
-        length = min(config.max_length, loaded.tokenizer.model_max_length)
-        tokens = tokenize(held_out.rows, loaded.tokenizer, length, config.output_dir / "cache")
+        length = min(config.max_length, loaded_model.tokenizer.model_max_length)
+        tokens = tokenize(held_out.rows, loaded_model.tokenizer, length, config.output_dir / "cache")
         split = HeldOutSplit(config.split, held_out.rows, held_out.slice_masks, tokens)
         _, scores = score_split(split, predictor, config.evaluation)
     probe_scores = {
-        name: probe.run(loaded.model, loaded.tokenizer, device, forward=config.forward)
+        name: probe.run(loaded_model.model, loaded_model.tokenizer, device, forward=config.forward)
         for name, probe in probes.items()
     }
     detailed_probes = [
@@ -117,15 +117,17 @@ def _score_model(
     ]
     return EvaluatedModel(
         label=model.label,
-        source=loaded.source,
+        source=loaded_model.source,
         run_id=model.run_id,
-        tokenizer=tokenizer_fingerprint(loaded.tokenizer),
+        tokenizer=tokenizer_fingerprint(loaded_model.tokenizer),
         scores=scores | summarize_probes(probe_scores),
         probes=probe_scores,
-        rankings={text: fill_masks(text, loaded.model, loaded.tokenizer, config.depth, device) for text in texts},
-        word_probabilities=mean_word_probabilities(sentiment_texts, loaded.model, loaded.tokenizer, device),
-        modules=list_modules(loaded.model),
-        components=list_components(loaded.model),
+        rankings={
+            text: fill_masks(text, loaded_model.model, loaded_model.tokenizer, config.depth, device) for text in texts
+        },
+        word_probabilities=mean_word_probabilities(sentiment_texts, loaded_model.model, loaded_model.tokenizer, device),
+        modules=list_modules(loaded_model.model),
+        components=list_components(loaded_model.model),
         history=_load_history(model, store),
     )
 

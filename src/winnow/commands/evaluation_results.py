@@ -58,25 +58,25 @@ def print_results(console: Console, results: Sequence[EvaluatedModel], split: st
         )
     for group in groups:
         names = _held_out_metrics(group[0])
-        printed = [
+        printed_names = [
             name
             for name in names
-            if (named := parse_metric_name(name)).score
-            in (PRINTED_FOR_ALL if named.scope == ALL else PRINTED_FOR_SLICES)
+            if (metric := parse_metric_name(name)).score
+            in (PRINTED_FOR_ALL if metric.scope == ALL else PRINTED_FOR_SLICES)
         ]
-        console.print(_build_table(f"held-out rows, {split}", printed, group, f"{split}/"))
-        empty = [
+        console.print(_build_table(f"held-out rows, {split}", printed_names, group, f"{split}/"))
+        empty_slices = [
             parse_metric_name(name)
             for name in names
             if parse_metric_name(name).score == "rows" and group[0].scores[name] == 0
         ]
-        for metric in empty:
+        for metric in empty_slices:
             console.print(f"The slice {metric.group}/{metric.scope} is empty, so it has no averages.", style="yellow")
     names = _probe_metrics(results)
-    printed = [
+    printed_names = [
         name for name in names if parse_metric_name(name).score in PRINTED_FOR_PROBES or not Metric(name).is_known
     ]
-    console.print(_build_table("probes", printed, results, "probe/"))
+    console.print(_build_table("probes", printed_names, results, "probe/"))
 
 
 def _held_out_metrics(result: EvaluatedModel) -> list[str]:
@@ -107,7 +107,7 @@ def save_results(config: EvaluateConfig, store: Store, results: Sequence[Evaluat
         save_table(all_fills, folder, "probe_topk", "The most likely words at each prompt.")
         for result in results:
             save_table(
-                result.modules, folder / "structure", _file_name(result.label), f"The modules of {result.label}."
+                result.modules, folder / "structure", _build_file_name(result.label), f"The modules of {result.label}."
             )
         draw_models(results, folder / "figures")
         for result in results:
@@ -139,5 +139,5 @@ def build_score_rows(results: Sequence[EvaluatedModel]) -> list[dict[str, Any]]:
     return rows
 
 
-def _file_name(label: str) -> str:
+def _build_file_name(label: str) -> str:
     return re.sub(r"[^\w.-]+", "_", label).strip("_")

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from mlflow import MlflowClient
 
 CHECKSUMS = "SHA256SUMS"
-DECLARED = (
+DECLARED_KEYS = (
     "primary_metric", "secondary_metrics", "equivalence_margin", "block_by_seed", "arms", "baseline", "filter",
     "control", "ablations", "seeds", "max_steps", "filter_words", "probe_words",
 )  # fmt: skip
@@ -89,28 +89,30 @@ def run_export(config: ExportConfig, console: Console) -> Path:
     comparison = analyze(study)
     write_comparison_report(comparison, study, folder)
     client = store.client()
-    missing = _write_runs(client, study, folder)
+    missing_artifacts = _write_runs(client, study, folder)
     sentences = "\n".join(comparison.verdict.sentences)
     readme = README.format(study=study.name, word=comparison.verdict.word, sentences=sentences)
-    declaration = {name: value for name, value in asdict(study.declaration).items() if name in DECLARED}
+    declaration = {name: value for name, value in asdict(study.declaration).items() if name in DECLARED_KEYS}
     _write(folder / "README.md", readme)
     _write(folder / "remake.py", REMAKE)
     _write(folder / "declaration.json", json.dumps({"study": study.name, **declaration}, indent=2) + "\n")
     _write_checksums(folder)
     console.print(f"{len(study.cells)} training runs, {len(comparison.findings)} contrasts: {folder}")
-    for description in missing:
+    for description in missing_artifacts:
         console.print(f"[yellow]missing[/yellow]  {description}")
     return folder
 
 
 def _write_runs(client: MlflowClient, study: CollectedStudy, folder: Path) -> list[str]:
     """Write the configuration and environment of every training run; return descriptions of missing artifacts."""
-    rows, missing, commits, patch, installed = [], [], set(), "", ""
+    rows, missing_artifacts, commits, patch, packages = [], [], set(), "", ""
     for cell in study.cells:
         name = f"{cell.arm}-seed-{cell.seed}.yaml"
         text = read_text_artifact(client, cell.run_id, keys.CONFIG)
         if text is None:
-            missing.append(f"the configuration of {cell.arm} seed {cell.seed}: artifact {keys.CONFIG} was not found")
+            missing_artifacts.append(
+                f"the configuration of {cell.arm} seed {cell.seed}: artifact {keys.CONFIG} was not found"
+            )
         else:
             tree = {key: value for key, value in yaml.safe_load(text).items() if key not in MACHINE_KEYS}
             _write(folder / "configs" / name, yaml.safe_dump(tree, sort_keys=False, allow_unicode=True))
@@ -118,18 +120,18 @@ def _write_runs(client: MlflowClient, study: CollectedStudy, folder: Path) -> li
         rows.append([cell.arm, cell.seed, cell.run_id, *tags])
         commits.add(cell.tags.get(keys.COMMIT, "not recorded"))
         patch = patch or read_text_artifact(client, cell.run_id, PATCH) or ""
-        installed = read_text_artifact(client, cell.run_id, PACKAGES) or installed
+        packages = read_text_artifact(client, cell.run_id, PACKAGES) or packages
     with (folder / "seeds.csv").open("w", encoding="utf-8", newline="") as stream:
         writer = csv.writer(stream, lineterminator="\n")
         writer.writerow(["arm", "seed", "run_id", "cell", "corpus", "tokenizer", "held_out"])
         writer.writerows(rows)
     # Winnow itself is not on a package index.
-    requirements = [line for line in installed.splitlines() if not line.startswith("winnow==")]
+    requirements = [line for line in packages.splitlines() if not line.startswith("winnow==")]
     _write(folder / "constraints.txt", "\n".join(requirements) + "\n")
     _write(folder / "code/commit.txt", "\n".join(sorted(commits)) + "\n")
     if patch:
         _write(folder / "code/uncommitted.patch", patch + "\n")
-    return missing
+    return missing_artifacts
 
 
 def _write(file: Path, text: str) -> None:
@@ -137,13 +139,16 @@ def _write(file: Path, text: str) -> None:
     file.write_text(text, encoding="utf-8")
 
 
-def _checksum(file: Path) -> str:
+def _compute_checksum(file: Path) -> str:
     return hashlib.sha256(file.read_bytes()).hexdigest()
 
 
 def _write_checksums(folder: Path) -> None:
     files = sorted(file for file in folder.rglob("*") if file.is_file() and file.name != CHECKSUMS)
-    _write(folder / CHECKSUMS, "".join(f"{_checksum(file)}  {file.relative_to(folder).as_posix()}\n" for file in files))
+    _write(
+        folder / CHECKSUMS,
+        "".join(f"{_compute_checksum(file)}  {file.relative_to(folder).as_posix()}\n" for file in files),
+    )
 
 
 def remake(folder: Path, output: Path) -> int:
@@ -172,11 +177,11 @@ def remake(folder: Path, output: Path) -> int:
     trees = [yaml.safe_load(file.read_text(encoding="utf-8")) for file in sorted((folder / "configs").glob("*.yaml"))]
     local_settings = {"tracking": tracking, "output_dir": str(output)}
     cells = [read_cell({**tree, **local_settings}, [], TrainConfig) for tree in trees]
-    filled_keys = [
+    filled_keys_by_cell = [
         defaults_of_now({**tree, **local_settings}, cell.tree) for tree, cell in zip(trees, cells, strict=True)
     ]
-    if filled := list(dict.fromkeys(key for names in filled_keys for key in names)):
-        console.print(f"[yellow]note[/yellow]  {format_defaults_note(filled)}", soft_wrap=True)
+    if filled_keys := list(dict.fromkeys(key for names in filled_keys_by_cell for key in names)):
+        console.print(f"[yellow]note[/yellow]  {format_defaults_note(filled_keys)}", soft_wrap=True)
     grid = build_study_cells(cells)
     experiment = store.experiment(name)
     close_stale_runs(store, experiment)
@@ -196,34 +201,36 @@ def remake(folder: Path, output: Path) -> int:
 def _check_checksums(folder: Path) -> None:
     lines = (folder / CHECKSUMS).read_text(encoding="utf-8").splitlines()
     entries = [line.partition("  ") for line in lines]
-    changed = [
-        name for checksum, _, name in entries if not (folder / name).is_file() or _checksum(folder / name) != checksum
+    changed_files = [
+        name
+        for checksum, _, name in entries
+        if not (folder / name).is_file() or _compute_checksum(folder / name) != checksum
     ]
-    if changed:
+    if changed_files:
         raise WinnowError(
-            f"files in {folder} changed since the export or are missing: {', '.join(changed)}. Export the study again.",
+            f"files in {folder} changed since the export or are missing: {', '.join(changed_files)}. Export the study again.",
             CHECKSUMS,
         )
 
 
 def _print_differences(original: dict[str, Any], comparison: Comparison, console: Console) -> int:
     """Print each number of an arm or a contrast that differs from the original, and return how many differ."""
-    now = json.loads(json.dumps(comparison.as_dict()))
+    new = json.loads(json.dumps(comparison.as_dict()))
     pairs = {
-        f"{arm}, mean": (scores["mean"], now["arms"].get(arm, {}).get("mean"))
+        f"{arm}, mean": (scores["mean"], new["arms"].get(arm, {}).get("mean"))
         for arm, scores in original["arms"].items()
     }
-    contrasts = {(contrast["metric"], contrast["a"], contrast["b"]): contrast for contrast in now["contrasts"]}
+    contrasts = {(contrast["metric"], contrast["a"], contrast["b"]): contrast for contrast in new["contrasts"]}
     for contrast in original["contrasts"]:
         metric, a, b = contrast["metric"], contrast["a"], contrast["b"]
-        reproduced = contrasts.get((metric, a, b), {})
+        reproduced_contrast = contrasts.get((metric, a, b), {})
         pairs |= {
-            f"{metric}, {a} - {b}, {key}": (contrast[key], reproduced.get(key))
+            f"{metric}, {a} - {b}, {key}": (contrast[key], reproduced_contrast.get(key))
             for key in ("difference", "ci_low", "ci_high", "p_holm")
         }
     different = {name: values for name, values in pairs.items() if values[0] != values[1]}
-    for name, (before, after) in different.items():
-        console.print(f"differs  {name}: original {before}, reproduced {after}")
+    for name, (original_value, reproduced_value) in different.items():
+        console.print(f"differs  {name}: original {original_value}, reproduced {reproduced_value}")
     total = len(pairs)
     result = f"{len(different)} of {total} numbers differ" if different else f"all {total} numbers are identical"
     words = original["verdict"]["word"], comparison.verdict.word

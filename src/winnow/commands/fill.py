@@ -15,7 +15,7 @@ from winnow.errors import WinnowError
 from winnow.formatting import format_bar
 from winnow.tracking import Store
 
-Ranked = Sequence[tuple[str, float]]
+RankedWords = Sequence[tuple[str, float]]
 
 
 def run_fill(text: str, config: FillConfig, console: Console, as_json: bool = False) -> None:
@@ -30,10 +30,10 @@ def run_fill(text: str, config: FillConfig, console: Console, as_json: bool = Fa
     if error := mask_error(text):
         raise WinnowError(error, "text")
     store = construct(config.tracking, "tracking", Store, config.allow_targets)
-    fills: dict[str, list[Ranked]] = {}
+    fills: dict[str, list[RankedWords]] = {}
     for position, model in enumerate(resolve_models(config.models, store)):
-        loaded = load_model(model, position)
-        fills[model.label] = [*fill_masks(text, loaded.model, loaded.tokenizer, config.top_k)]
+        loaded_model = load_model(model, position)
+        fills[model.label] = [*fill_masks(text, loaded_model.model, loaded_model.tokenizer, config.top_k)]
     if as_json:
         print(json.dumps({"text": text, "models": _to_json_records(fills)}, indent=2, ensure_ascii=False))
         return
@@ -42,38 +42,38 @@ def run_fill(text: str, config: FillConfig, console: Console, as_json: bool = Fa
     for mask in range(masks):
         if masks > 1:
             console.print(f"\nmask {mask + 1}")
-        console.print(_build_fill_table({label: ranked[mask] for label, ranked in fills.items()}))
+        console.print(_build_fill_table({label: rankings[mask] for label, rankings in fills.items()}))
 
 
-def _to_json_records(fills: Mapping[str, Sequence[Ranked]]) -> list[dict[str, object]]:
+def _to_json_records(fills: Mapping[str, Sequence[RankedWords]]) -> list[dict[str, object]]:
     return [
         {
             "model": label,
             "masks": [
                 [
                     {"rank": rank, "word": word, "probability": probability}
-                    for rank, (word, probability) in enumerate(ranked, 1)
+                    for rank, (word, probability) in enumerate(ranking, 1)
                 ]
-                for ranked in masks
+                for ranking in rankings
             ],
         }
-        for label, masks in fills.items()
+        for label, rankings in fills.items()
     ]
 
 
-def _build_fill_table(fills: Mapping[str, Ranked]) -> Table:
+def _build_fill_table(fills: Mapping[str, RankedWords]) -> Table:
     """Build the table of one mask: one row per rank, and per model the word, its probability and a bar."""
     table = Table(box=None, padding=(0, 1), header_style="bold")
     table.add_column("", justify="right", style="dim")
     for label in fills:
         table.add_column(escape(label), no_wrap=True)
-    highest = max(probability for ranked in fills.values() for _, probability in ranked)
-    width = max(len(word) for ranked in fills.values() for word, _ in ranked)
+    highest = max(probability for ranking in fills.values() for _, probability in ranking)
+    width = max(len(word) for ranking in fills.values() for word, _ in ranking)
     for rank in range(max(map(len, fills.values()))):
         cells = [str(rank + 1)]
-        for ranked in fills.values():
-            if rank < len(ranked):
-                word, probability = ranked[rank]
+        for ranking in fills.values():
+            if rank < len(ranking):
+                word, probability = ranking[rank]
                 cells.append(
                     f"{escape(word):<{width}} {probability:.3f} [cyan]{format_bar(probability / highest):<12}[/cyan]"
                 )

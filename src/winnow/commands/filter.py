@@ -82,23 +82,24 @@ def _check_components(dataset: Dataset, selection: Filter) -> None:
 
 def _apply_filter(run: TrackedRun, selection: Filter, corpus: Corpus, cache: Path) -> Verdicts:
     try:
-        return selection.compute_verdicts(corpus, cache, on_batch=_log_progress_to(run))
+        return selection.compute_verdicts(corpus, cache, on_batch=_build_progress_logger(run))
     except WinnowError as error:
         raise error.with_prefix("filter") from error
 
 
-def _log_progress_to(run: TrackedRun) -> Callable[[int, int], None]:
+def _build_progress_logger(run: TrackedRun) -> Callable[[int, int], None]:
     """Return a callback that logs the number of filtered and kept rows, and flushes about once per second."""
-    started = flushed = time.monotonic()
+    start = last_flush = time.monotonic()
 
-    def log_progress(filtered: int, kept: int) -> None:
-        nonlocal flushed
+    def log_progress(filtered_count: int, kept_count: int) -> None:
+        nonlocal last_flush
         now = time.monotonic()
         run.log_metrics(
-            {"rows/kept": kept / filtered, "rows/per_second": filtered / max(now - started, 1e-3)}, filtered
+            {"rows/kept": kept_count / filtered_count, "rows/per_second": filtered_count / max(now - start, 1e-3)},
+            filtered_count,
         )
-        if now - flushed >= _FLUSH_SECONDS:
+        if now - last_flush >= _FLUSH_SECONDS:
             run.flush()
-            flushed = now
+            last_flush = now
 
     return log_progress

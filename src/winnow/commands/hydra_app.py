@@ -31,7 +31,7 @@ OBJECTIVE = "validation/all/loss"
 """The score that a job returns for a sweeper to minimize."""
 
 
-class LocalConf(SearchPathPlugin):
+class LocalConfSearchPath(SearchPathPlugin):
     """Appends a local `./conf` folder to the search path, after Winnow's configuration."""
 
     def manipulate_search_path(self, search_path: ConfigSearchPath) -> None:
@@ -51,7 +51,7 @@ def run_app(app: Callable[[], None], arguments: Sequence[str]) -> int:
     """
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # must be set before torch is loaded
     register_defaults()
-    Plugins.instance().register(LocalConf)
+    Plugins.instance().register(LocalConfSearchPath)
     try:
         check_arguments(arguments)
         app()
@@ -106,11 +106,11 @@ def check_arguments(arguments: Sequence[str]) -> None:
         WinnowErrors: All configuration errors of all runs.
     """
     options, _ = _build_parser().parse_known_args(arguments)
-    config_dirs = _config_dirs(options)
+    config_dirs = _list_config_dirs(options)
     if options.only_prints or options.config_path or config_dirs is None:
         return
     with initialized_hydra():
-        settings = _hydra_settings(options, config_dirs)
+        settings = _compose_hydra_settings(options, config_dirs)
     if settings is None:
         return  # Hydra reports errors in its own settings
     overrides = [text for text in options.overrides if not is_readable(text, []) or is_used(text, "train", [])]
@@ -130,20 +130,27 @@ def check_arguments(arguments: Sequence[str]) -> None:
         )
 
 
-def _config_dirs(options: argparse.Namespace) -> list[Path] | None:
+def _list_config_dirs(options: argparse.Namespace) -> list[Path] | None:
     """Return the folders that the arguments add to the search path, or `None` if they add another kind of source."""
-    texts = [text for text in options.overrides if is_readable(text, [])]
-    paths = [path for text in texts if parse(text).key_or_group == "hydra.searchpath" for path in parse(text).value()]
+    readable_overrides = [text for text in options.overrides if is_readable(text, [])]
+    paths = [
+        path
+        for text in readable_overrides
+        if parse(text).key_or_group == "hydra.searchpath"
+        for path in parse(text).value()
+    ]
     if any("://" in path and not path.startswith("file://") for path in paths):
         return None
     return [Path(path.removeprefix("file://")) for path in [*options.config_dir, *paths]]
 
 
-def _hydra_settings(options: argparse.Namespace, config_dirs: Sequence[Path]) -> Any:
+def _compose_hydra_settings(options: argparse.Namespace, config_dirs: Sequence[Path]) -> Any:
     """Return the `hydra` configuration, or `None` if it cannot be composed."""
-    fixed = [text for text in options.overrides if is_readable(text, []) and not parse(text).is_sweep_override()]
-    only_hydra = [text for text in fixed if parse(text).is_hydra_override()]
-    for overrides in (fixed, only_hydra):  # the second set is used if other overrides have errors
+    fixed_overrides = [
+        text for text in options.overrides if is_readable(text, []) and not parse(text).is_sweep_override()
+    ]
+    hydra_overrides = [text for text in fixed_overrides if parse(text).is_hydra_override()]
+    for overrides in (fixed_overrides, hydra_overrides):  # the second set is used if other overrides have errors
         with suppress(Exception):
             all_overrides = [*searchpath_override(config_dirs), *overrides]
             return compose(options.config_name, all_overrides, return_hydra_config=True).hydra

@@ -62,17 +62,19 @@ def list_keys(command: str) -> list[ConfigKey]:
     groups = {
         group: choice for entry in tree.pop("defaults") if isinstance(entry, dict) for group, choice in entry.items()
     }
-    return list(_keys(schema, "", {**tree, **groups}, groups))
+    return list(_iterate_keys(schema, "", {**tree, **groups}, groups))
 
 
-def _keys(schema: type[Any], prefix: str, defaults: Mapping[str, Any], groups: Collection[str]) -> Iterator[ConfigKey]:
+def _iterate_keys(
+    schema: type[Any], prefix: str, defaults: Mapping[str, Any], groups: Collection[str]
+) -> Iterator[ConfigKey]:
     # Keys that several commands share are documented once, in the schema of `winnow train`.
     meanings = {**read_field_docs(config.TrainConfig), **read_field_docs(schema)}
     for name, field in fields_of(schema).items():
         annotation: Any = field.annotation
         is_nested = dataclasses.is_dataclass(annotation)
         if is_nested:
-            yield from _keys(annotation, f"{prefix}{name}.", {}, ())
+            yield from _iterate_keys(annotation, f"{prefix}{name}.", {}, ())
             continue
         value = "???" if field.is_required() else plain(field.get_default(call_default_factory=True))
         default = yaml.safe_dump(defaults.get(name, value), default_flow_style=True, width=WIDTH)

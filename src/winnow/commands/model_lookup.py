@@ -100,8 +100,8 @@ def _resolve_run(run_id: str, store: Store) -> ModelReference:
     model = fetch_artifact(client, run_id, keys.MODEL)
     if model is None:
         raise WinnowError(f"run '{run_id}' ({run.info.status}) has no saved model. Choose a finished run.")
-    resolved = read_text_artifact(client, run_id, "config/resolved.yaml")
-    tree = yaml.safe_load(resolved) if resolved else None
+    config_text = read_text_artifact(client, run_id, "config/resolved.yaml")
+    tree = yaml.safe_load(config_text) if config_text else None
     label = f"{tags.get(keys.ARM, run.info.run_name)} seed {tags.get(keys.SEED, '?')}"
     return ModelReference(label, str(model), run_id, tree)
 

@@ -50,9 +50,9 @@ class RerunResult:
     differences: list[str]
 
     @property
-    def different(self) -> list[str]:
+    def different_metrics(self) -> list[str]:
         """The names of the metrics that are not identical."""
-        return [name for name, (original, repeated) in self.metrics.items() if original != repeated]
+        return [name for name, (original, new) in self.metrics.items() if original != new]
 
 
 def run_rerun(config: RerunConfig, console: Console) -> RerunResult:
@@ -67,23 +67,23 @@ def run_rerun(config: RerunConfig, console: Console) -> RerunResult:
     check_store(store)
     client = store.client()
     run = _find_finished_run(client, config.run_id)
-    cell, filled = _rebuild_cell(client, run, config)
+    cell, filled_keys = _rebuild_cell(client, run, config)
     components = build_components(cell.config)
     differences = [*_compare_environment(client, run), *_compare_corpus(run, components)]
     console.print(f"[bold]Run {run.info.run_id}[/bold]: {run.data.tags[keys.ARM]}, seed {run.data.tags[keys.SEED]}")
-    if filled:
-        console.print(f"[yellow]note[/yellow]  {format_defaults_note(filled)}", soft_wrap=True)
+    if filled_keys:
+        console.print(f"[yellow]note[/yellow]  {format_defaults_note(filled_keys)}", soft_wrap=True)
     for difference in differences:
         console.print(f"[yellow]differs[/yellow]  {difference}")
-    if not differences and not filled:
+    if not differences and not filled_keys:
         console.print("Packages, code, machine and data are the same as in the original run.")
     # A separate folder, so that the model and the checkpoints of the original run are not overwritten.
     name = f"{compute_cell_id(cell, components)}-rerun"
     tags = {keys.KIND: "rerun", keys.RERUN_OF: run.info.run_id}
     with lock_cell(cell_folder(cell.config, name)):
         run_cell(cell, components, RunOptions(name, run.data.tags.get("mlflow.parentRunId"), tags=tags))
-    repeated = search_runs(client, [run.info.experiment_id], f"tags.`{keys.RERUN_OF}` = '{run.info.run_id}'")[0]
-    result = RerunResult(run.info.run_id, repeated.info.run_id, _pair_metrics(run, repeated), differences)
+    new_run = search_runs(client, [run.info.experiment_id], f"tags.`{keys.RERUN_OF}` = '{run.info.run_id}'")[0]
+    result = RerunResult(run.info.run_id, new_run.info.run_id, _pair_metrics(run, new_run), differences)
     _print_result(result, console)
     return result
 
@@ -170,15 +170,20 @@ def _rebuild_cell(client: MlflowClient, run: Run, config: RerunConfig) -> tuple[
 def _compare_environment(client: MlflowClient, run: Run) -> list[str]:
     """Describe how packages, code and machine differ from those of the original run."""
     differences = []
-    then = set((read_text_artifact(client, run.info.run_id, PACKAGES) or "").split())
-    now = set(installed_packages().split())
-    if then and then != now:
-        removed, added = (", ".join(sorted(lines)[:6]) or "-" for lines in (then - now, now - then))
-        differences.append(f"packages: {len(then ^ now)} lines differ; original {removed}; now {added}")
-    before, here = run.data.tags.get(keys.COMMIT, ""), current_commit()
-    if before != here:
+    original_packages = set((read_text_artifact(client, run.info.run_id, PACKAGES) or "").split())
+    current_packages = set(installed_packages().split())
+    if original_packages and original_packages != current_packages:
+        removed_packages, added_packages = (
+            ", ".join(sorted(lines)[:6]) or "-"
+            for lines in (original_packages - current_packages, current_packages - original_packages)
+        )
         differences.append(
-            f"commit: original {before[:12] or 'not recorded'}, now {here[:12] or 'not a git repository'}"
+            f"packages: {len(original_packages ^ current_packages)} lines differ; original {removed_packages}; now {added_packages}"
+        )
+    original, current = run.data.tags.get(keys.COMMIT, ""), current_commit()
+    if original != current:
+        differences.append(
+            f"commit: original {original[:12] or 'not recorded'}, now {current[:12] or 'not a git repository'}"
         )
     if (read_text_artifact(client, run.info.run_id, PATCH) or "").strip() != uncommitted_changes().strip():
         differences.append("uncommitted changes: not the same as in the original run")
@@ -192,25 +197,25 @@ def _compare_environment(client: MlflowClient, run: Run) -> list[str]:
 def _compare_corpus(run: Run, components: Components) -> list[str]:
     """Describe how the corpus differs from that of the original run."""
     corpus = components.corpus.fingerprint
-    then = run.data.tags.get(keys.CORPUS)
-    return [] if corpus == then else [f"data: corpus fingerprint: original {then}, now {corpus}"]
+    original = run.data.tags.get(keys.CORPUS)
+    return [] if corpus == original else [f"data: corpus fingerprint: original {original}, now {corpus}"]
 
 
-def _pair_metrics(run: Run, repeated: Run) -> dict[str, tuple[float | None, float | None]]:
+def _pair_metrics(run: Run, new_run: Run) -> dict[str, tuple[float | None, float | None]]:
     """Return both values of every metric that either run has."""
-    original, new = run.data.metrics, repeated.data.metrics
-    names = sorted(name for name in {*original, *new} if not name.startswith(TIMING_METRICS))
-    return {name: (original.get(name), new.get(name)) for name in names}
+    original_metrics, new_metrics = run.data.metrics, new_run.data.metrics
+    names = sorted(name for name in {*original_metrics, *new_metrics} if not name.startswith(TIMING_METRICS))
+    return {name: (original_metrics.get(name), new_metrics.get(name)) for name in names}
 
 
 def _print_result(result: RerunResult, console: Console) -> None:
     table = build_console_table("metric", "original", "rerun", "")
-    for name, (original, repeated) in result.metrics.items():
-        status = "identical" if original == repeated else "[red]missing[/red]"
-        if original != repeated and original is not None and repeated is not None:
-            status = f"[red]differs by {repeated - original:+.3g}[/red]"
-        table.add_row(name, *("-" if value is None else f"{value:.10g}" for value in (original, repeated)), status)
+    for name, (original, new) in result.metrics.items():
+        status = "identical" if original == new else "[red]missing[/red]"
+        if original != new and original is not None and new is not None:
+            status = f"[red]differs by {new - original:+.3g}[/red]"
+        table.add_row(name, *("-" if value is None else f"{value:.10g}" for value in (original, new)), status)
     console.print(table)
-    total, different = len(result.metrics), len(result.different)
+    total, different = len(result.metrics), len(result.different_metrics)
     summary = f"{different} of {total} metrics differ" if different else f"all {total} metrics are identical"
     console.print(f"[bold]{summary}[/bold]; the new run is {result.rerun_id}")

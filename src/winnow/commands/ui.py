@@ -42,7 +42,7 @@ def run_ui(config: UiConfig) -> int:
     )  # saves six processes that Winnow does not need
     options = ["--backend-store-uri", store.tracking_uri, "--host", config.host, "--port", str(config.port)]
     options += ["--workers", "1"]  # the default of four workers takes four times as long to start
-    with _server(["-m", "mlflow", "ui", *options]) as server:
+    with _run_server(["-m", "mlflow", "ui", *options]) as server:
         try:
             _wait_until_ready(server, config)
             print(*links, f"MLflow is running on {address}. Press Ctrl-C to stop it.", sep="\n", flush=True)
@@ -68,7 +68,7 @@ def _check_port(config: UiConfig) -> None:
 
 
 @contextmanager
-def _server(arguments: Sequence[str]) -> Iterator[subprocess.Popen[bytes]]:
+def _run_server(arguments: Sequence[str]) -> Iterator[subprocess.Popen[bytes]]:
     """Run Python in a new process group, and stop the group at the end of the block or on SIGTERM."""
 
     def stop(signum: int, frame: FrameType | None) -> NoReturn:

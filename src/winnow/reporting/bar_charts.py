@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from winnow.reporting.figures import Figure, Panel, label_rows, render_figure, set_heading
-from winnow.reporting.plot_style import GREY, ROLE_STYLES, Style
+from winnow.reporting.plot_style import GRAY, ROLE_STYLES, Style
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -22,11 +22,11 @@ FillRankings = Mapping[str, Mapping[str, RankedValues]]
 
 def draw_ranked_bars(
     axes: Axes,
-    ranked: RankedValues,
+    ranked_values: RankedValues,
     color: str | Sequence[str],
     alpha: float | None = None,
     notes: Sequence[str] = (),
-    hatched: Collection[str] = (),
+    hatched_names: Collection[str] = (),
 ) -> None:
     """Draw one bar per name, from top to bottom.
 
@@ -36,14 +36,14 @@ def draw_ranked_bars(
         color: One color for all bars or one per bar.
         alpha: Opacity of the bars.
         notes: Text next to each bar. If given, the x axis is hidden.
-        hatched: Names with hatched bars.
+        hatched_names: Names with hatched bars.
     """
-    values = [value for _, value in ranked]
-    bars = axes.barh(range(len(ranked)), values, 0.7, color=color, alpha=alpha, lw=0)
-    for (name, _), bar in zip(ranked, bars, strict=True):
-        if name in hatched:
+    values = [value for _, value in ranked_values]
+    bars = axes.barh(range(len(ranked_values)), values, 0.7, color=color, alpha=alpha, lw=0)
+    for (name, _), bar in zip(ranked_values, bars, strict=True):
+        if name in hatched_names:
             bar.set(facecolor="none", edgecolor=color, lw=0.8, hatch="////")
-    label_rows(axes, [shorten(name) for name, _ in ranked])
+    label_rows(axes, [shorten(name) for name, _ in ranked_values])
     if notes:
         for row, (value, note) in enumerate(zip(values, notes, strict=True)):
             axes.annotate(note, (value, row), (4, 0), textcoords="offset points", va="center", fontsize=8)
@@ -80,7 +80,7 @@ def draw_funnel(stages: Sequence[Mapping[str, Any]], name: str, folder: Path | N
     def draw(figure: FigureBase) -> None:
         axes = figure.subplots()
         notes = [f"{stage['rows']:,}  ({stage['rows'] / total:.0%})" for stage in stages]
-        draw_ranked_bars(axes, list(zip(names, previous, strict=True)), GREY, 0.22, notes)
+        draw_ranked_bars(axes, list(zip(names, previous, strict=True)), GRAY, 0.22, notes)
         axes.barh(range(len(stages)), [stage["rows"] for stage in stages], 0.7, color=ROLE_STYLES["filter"].color)
 
     caption = f"Training rows left after each term of {name}, in order. Gray: rows that the term drops."
@@ -100,7 +100,7 @@ def draw_top_fills(
         name: Name of the files.
     """
     panels = [
-        _fill_panel(
+        _build_fill_panel(
             f"Top {max_words} words: {prompt}",
             prompt,
             {model: [by_model[model][:max_words]] for model in styles},
@@ -127,9 +127,9 @@ def draw_best_and_worst(
         folder: Output folder, or `None` to write no files.
         max_words: Number of words from each end.
     """
-    depth = max((len(ranked) for by_model in fills.values() for ranked in by_model.values()), default=0)
+    depth = max((len(ranked_values) for by_model in fills.values() for ranked_values in by_model.values()), default=0)
     panels = [
-        _fill_panel(
+        _build_fill_panel(
             f"The {max_words} highest and {max_words} lowest ranked words: {prompt}",
             prompt,
             {model: [by_model[model][:max_words], by_model[model][-max_words:]] for model in styles},
@@ -141,28 +141,28 @@ def draw_best_and_worst(
     return render_figure("best_and_worst", caption, panels, folder)
 
 
-def _fill_panel(
+def _build_fill_panel(
     title: str, prompt: str, rankings: Mapping[str, Sequence[RankedValues]], styles: Mapping[str, Style]
 ) -> Panel:
     """Return a panel with one row of charts per model: its top words and, if given, its bottom words."""
     from matplotlib.ticker import MaxNLocator
 
-    ends = max(map(len, rankings.values()))
+    chart_count = max(map(len, rankings.values()))
     words = {name: {word for word, _ in top} for name, (top, *_) in rankings.items()}
 
     def draw(figure: FigureBase) -> None:
-        grid = figure.subplots(len(rankings), ends, squeeze=False, sharex="col")
+        grid = figure.subplots(len(rankings), chart_count, squeeze=False, sharex="col")
         for row, (name, charts) in enumerate(rankings.items()):
-            other_words = set().union(*(listed for other, listed in words.items() if other != name))
-            for axes, ranked, end in zip(grid[row], charts, ("highest", "lowest"), strict=False):
-                hatched = words[name] - other_words if end == "highest" else ()
-                draw_ranked_bars(axes, ranked, styles[name].color, hatched=hatched)
-                axes.set_title(f"{name}: {end}" if ends > 1 else name, fontsize=8.5)
+            other_words = set().union(*(model_words for other, model_words in words.items() if other != name))
+            for axes, ranked_values, end in zip(grid[row], charts, ("highest", "lowest"), strict=False):
+                hatched_names = words[name] - other_words if end == "highest" else ()
+                draw_ranked_bars(axes, ranked_values, styles[name].color, hatched_names=hatched_names)
+                axes.set_title(f"{name}: {end}" if chart_count > 1 else name, fontsize=8.5)
                 axes.xaxis.set_major_locator(MaxNLocator(4))
                 axes.ticklabel_format(axis="x", style="sci", scilimits=(-3, 4), useMathText=False)
         for axes in grid[-1]:
             axes.set_xlabel("probability")
-        set_heading(figure, prompt, 38 * ends, lines=2)
+        set_heading(figure, prompt, 38 * chart_count, lines=2)
 
     rows = max(len(charts[0]) for charts in rankings.values())
-    return Panel(title, draw, 3.6 * ends, 0.7 + len(rankings) * (0.42 + 0.19 * rows))
+    return Panel(title, draw, 3.6 * chart_count, 0.7 + len(rankings) * (0.42 + 0.19 * rows))

@@ -12,7 +12,7 @@ from winnow.comparison.verdict import Finding
 from winnow.formatting import format_number
 from winnow.reporting.bar_charts import draw_funnel, draw_top_fills
 from winnow.reporting.figures import Figure, Panel, label_rows, render_figure, set_heading
-from winnow.reporting.plot_style import GREY, INK, Style, assign_styles
+from winnow.reporting.plot_style import GRAY, INK, Style, assign_styles
 from winnow.reporting.training_curves import draw_study_losses, draw_study_probes
 
 if TYPE_CHECKING:
@@ -60,9 +60,9 @@ def _draw_seeds(comparison: Comparison, styles: dict[str, Style], folder: Path |
             axes.plot(arm.values, [row - 0.26] * arm.n, style.marker, color=style.color, alpha=0.55, ms=5, mew=0)
             _draw_interval(axes, row + 0.16, arm.mean, arm.ci_low, arm.ci_high, style)
         if comparison.base:
-            axes.axvline(comparison.base.mean, color=GREY, lw=1.1, ls=(0, (4, 3)))
+            axes.axvline(comparison.base.mean, color=GRAY, lw=1.1, ls=(0, (4, 3)))
             transform = axes.get_xaxis_transform()
-            axes.text(comparison.base.mean, 1, " base model", va="top", color=GREY, fontsize=8, transform=transform)
+            axes.text(comparison.base.mean, 1, " base model", va="top", color=GRAY, fontsize=8, transform=transform)
         label_rows(axes, list(arms))
         axes.set_xlabel(comparison.primary.axis_label)
 
@@ -79,8 +79,8 @@ def _draw_contrasts(comparison: Comparison, styles: dict[str, Style], folder: Pa
     by_metric: dict[str, dict[str, Finding]] = {}
     for finding in comparison.findings:
         if finding.family != "descriptive":
-            r = finding.result
-            by_metric.setdefault(finding.metric, {})[f"{r.a}\nminus {r.b}"] = finding
+            result = finding.result
+            by_metric.setdefault(finding.metric, {})[f"{result.a}\nminus {result.b}"] = finding
     panels = []
     for name, findings in by_metric.items():
         metric = comparison.metric(name)
@@ -118,9 +118,9 @@ def _build_forest_panel(
     def draw(figure: FigureBase) -> None:
         axes = figure.subplots()
         for row, finding in enumerate(findings.values()):
-            r = finding.result
-            axes.plot(finding.bootstrap, [row + 0.27] * 2, color=GREY, lw=1.4, solid_capstyle="butt")
-            _draw_interval(axes, row, r.difference, r.ci_low, r.ci_high, styles[r.a])
+            result = finding.result
+            axes.plot(finding.bootstrap, [row + 0.27] * 2, color=GRAY, lw=1.4, solid_capstyle="butt")
+            _draw_interval(axes, row, result.difference, result.ci_low, result.ci_high, styles[result.a])
         axes.axvline(0, color=INK, lw=0.9)
         low, high = axes.get_xlim()
         axes.set_xlim(min(low, -0.08 * (high - low)), max(high, 0.08 * (high - low)))
@@ -135,9 +135,9 @@ def _build_forest_panel(
 def _draw_fills(
     study: CollectedStudy, prompts: dict[str, Fills], styles: dict[str, Style], folder: Path | None
 ) -> Figure | None:
-    declared = study.declaration
+    declaration = study.declaration
     compared_arms = {
-        f"{version}: {arm}": arm for version, arm in (("v1", declared.baseline), ("v2", declared.filter)) if arm
+        f"{version}: {arm}": arm for version, arm in (("v1", declaration.baseline), ("v2", declaration.filter)) if arm
     }
     fills = {
         prompt: {title: by_arm[arm] for title, arm in compared_arms.items()}

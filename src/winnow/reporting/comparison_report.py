@@ -58,12 +58,12 @@ def compare(
         WinnowError: If the study is unknown or has no finished run (key ``study``), the store does not exist
             (``tracking.uri``), or the folder is not writable (``output_dir``).
     """
-    collected = collect_study(store_uri, *([study] if isinstance(study, str) else study))
-    comparison = analyze(collected, extra_metrics=metrics)
-    write_comparison_report(comparison, collected, output, ui_url)
+    collected_study = collect_study(store_uri, *([study] if isinstance(study, str) else study))
+    comparison = analyze(collected_study, extra_metrics=metrics)
+    write_comparison_report(comparison, collected_study, output, ui_url)
     if publish:
         store = Store(uri=store_uri, artifacts=".", spool=spool or str(output.parent / "unsent"))
-        publish_comparison(comparison, collected, store, output)
+        publish_comparison(comparison, collected_study, store, output)
     return comparison
 
 
@@ -91,14 +91,16 @@ def write_comparison_report(
         texts |= {f"report.{ending}": render_page(f"comparison.{ending}", context) for ending in ("html", "md")}
         for name, text in texts.items():
             (output / name).write_text(text, encoding="utf-8")
-        written = [file for table in build_comparison_tables(comparison) for file in table.save(output / "tables")]
+        table_and_figure_files = [
+            file for table in build_comparison_tables(comparison) for file in table.save(output / "tables")
+        ]
     except OSError as error:
         reason = error.strerror or str(error)
         raise WinnowError(
             f"cannot write the report to {output}: {reason}. Choose a writable folder.", key="output_dir"
         ) from error
-    written += [file for figure in figures.values() for file in figure.files]
-    return [*(output / name for name in texts), *written]
+    table_and_figure_files += [file for figure in figures.values() for file in figure.files]
+    return [*(output / name for name in texts), *table_and_figure_files]
 
 
 def _build_context(
@@ -109,23 +111,23 @@ def _build_context(
     ui_url: str,
 ) -> dict[str, Any]:
     """Return the context of the templates, which contain only text and layout."""
-    declared = study.declaration
+    declaration = study.declaration
     primary = comparison.primary
     styles = assign_styles({name: arm.role for name, arm in comparison.arms.items()})
     versions = {
-        declared.baseline: "v1",
-        declared.filter: "v2",
-        declared.control: "random control",
+        declaration.baseline: "v1",
+        declaration.filter: "v2",
+        declaration.control: "random control",
         BASE: "before training",
     }
     marks = {name: {"sign": MARKER_CHARACTERS[style.marker], "color": style.color} for name, style in styles.items()}
-    dropped = _list_dropped_rows(study)
+    dropped_rows = _list_dropped_rows(study)
     metrics = {finding.metric for finding in comparison.findings} | {
         entry["metric"] for entry in comparison.not_comparable
     }
     return {
         "c": comparison,
-        "declared": declared,
+        "declaration": declaration,
         "primary": primary,
         "better": f"{primary.direction} is better" if primary.direction else "neither direction counts as better",
         "labels": {name: comparison.metric(name).label for name in metrics},
@@ -140,10 +142,12 @@ def _build_context(
         "worse": [entry for entry in comparison.slices if entry.worse],
         "prompts": {prompt: _tabulate_fills(by_arm) for prompt, by_arm in select_example_prompts(fills).items()},
         "predictions": _collect_predictions(study, fills, marks, versions) if fills else None,
-        "filter": study.filter_summaries.get(declared.filter or ""),
-        "dropped": dropped,
-        "reasons": sorted({reason for row in dropped for reason in row["reasons"]}),
-        "links": {c.run_id: f"{ui_url}/#/experiments/{c.experiment_id}/runs/{c.run_id}" for c in study.cells},
+        "filter": study.filter_summaries.get(declaration.filter or ""),
+        "dropped": dropped_rows,
+        "reasons": sorted({reason for row in dropped_rows for reason in row["reasons"]}),
+        "links": {
+            cell.run_id: f"{ui_url}/#/experiments/{cell.experiment_id}/runs/{cell.run_id}" for cell in study.cells
+        },
         "ui_url": ui_url,
         "provenance_labels": PROVENANCE_LABELS,
         "figures": figures,
@@ -220,16 +224,16 @@ def _describe_methods(comparison: Comparison) -> str:
 def _list_dropped_rows(study: CollectedStudy, max_rows: int = 40) -> list[dict[str, Any]]:
     """Return examples of dropped rows, each with its text, the terms it failed and its other fields."""
     examples = (study.filter_summaries.get(study.declaration.filter or "") or {}).get("dropped") or []
-    dropped: list[dict[str, Any]] = []
+    dropped_rows: list[dict[str, Any]] = []
     for example in examples[:max_rows]:
         if not isinstance(example, dict):
-            dropped.append({"text": str(example), "reasons": [], "more": ""})
+            dropped_rows.append({"text": str(example), "reasons": [], "more": ""})
             continue
-        more = [
+        details = [
             f"{key} {join_names([str(entry) for entry in value]) if isinstance(value, list) else value}"
             for key, value in example.items()
             if key not in ("text", "row_id") and value not in (None, "", [])
         ]
         reasons = [str(reason) for reason in example.get("failed") or []]
-        dropped.append({"text": str(example.get("text", "")), "reasons": reasons, "more": ", ".join(more)})
-    return dropped
+        dropped_rows.append({"text": str(example.get("text", "")), "reasons": reasons, "more": ", ".join(details)})
+    return dropped_rows

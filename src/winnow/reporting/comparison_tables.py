@@ -85,11 +85,15 @@ def _build_contributions(comparison: Comparison) -> Table:
 
 def _build_slices(comparison: Comparison) -> Table:
     arms, rows = list(comparison.arms), []
-    for s in comparison.slices:
-        change = (s.change.difference, s.change.ci_low, s.change.ci_high) if s.change else (math.nan,) * 3
-        means = {arm: s.arms.get(arm, math.nan) for arm in arms}
+    for entry in comparison.slices:
+        change = (
+            (entry.change.difference, entry.change.ci_low, entry.change.ci_high) if entry.change else (math.nan,) * 3
+        )
+        means = {arm: entry.arms.get(arm, math.nan) for arm in arms}
         changes = dict(zip(("change", "change_low", "change_high"), change, strict=True))
-        rows.append({"split": s.split, "slice": s.name, "rows": s.rows, "base": s.base, **means, **changes})
+        rows.append(
+            {"split": entry.split, "slice": entry.name, "rows": entry.rows, "base": entry.base, **means, **changes}
+        )
     columns = {"slice": _format_column(rows, "slice"), "rows": _format_column(rows, "rows", format_count)}
     columns |= {name: _format_column(rows, name, format_number) for name in (*arms, "change")}
     columns["interval"] = _format_intervals(rows, "change_low", "change_high")

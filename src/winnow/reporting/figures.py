@@ -13,7 +13,7 @@ from io import StringIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from winnow.reporting.plot_style import EXTRA_STYLES, GREY, INK, MATPLOTLIB_SETTINGS, PAPER, ROLE_STYLES
+from winnow.reporting.plot_style import EXTRA_STYLES, GRAY, INK, MATPLOTLIB_SETTINGS, PAPER, ROLE_STYLES
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -47,7 +47,7 @@ class Figure:
     def _repr_html_(self) -> str:
         """Return the HTML that notebooks display: the panels side by side and the caption."""
         panels = "".join(f'<div style="flex:1 1 20rem;max-width:34rem">{svg}</div>' for svg in self.inline_svgs)
-        variables = f"--sans:'DejaVu Sans',sans-serif;--soft:{GREY}"
+        variables = f"--sans:'DejaVu Sans',sans-serif;--soft:{GRAY}"
         caption = f"<p><small>{html.escape(self.caption)}</small></p>"
         return f'<div style="display:flex;flex-wrap:wrap;gap:1rem;{variables}">{panels}</div>{caption}'
 
@@ -91,9 +91,9 @@ def label_rows(axes: Axes, labels: Sequence[str]) -> None:
 
 def set_heading(figure: FigureBase, text: str, width: int = 42, lines: int = 1) -> None:
     """Set the heading of a panel, padded to a number of lines so that neighboring panels align."""
-    wrapped = textwrap.wrap(text, width)
-    padded = wrapped + [" "] * (lines - len(wrapped))
-    figure.suptitle("\n".join(padded), fontsize=9.5, fontweight="bold", x=0.01, ha="left")
+    wrapped_lines = textwrap.wrap(text, width)
+    padded_lines = wrapped_lines + [" "] * (lines - len(wrapped_lines))
+    figure.suptitle("\n".join(padded_lines), fontsize=9.5, fontweight="bold", x=0.01, ha="left")
 
 
 @contextmanager
@@ -118,9 +118,9 @@ def _render_inline(panel: Panel, salt: str) -> str:
         canvas.savefig(text, format="svg", transparent=True, metadata={"Date": None, "Creator": None})
     svg = text.getvalue()
     svg = re.sub(r"<metadata>.*?</metadata>", "", svg[svg.index("<svg") :], flags=re.S)
-    used = set(re.findall(r"url\(#([^)]+)\)", svg)) | set(re.findall(r'href="#([^"]+)"', svg))
-    svg = re.sub(r' id="([^"]+)"', lambda match: match[0] if match[1] in used else "", svg)
-    svg = svg.replace("'DejaVu Sans'", "var(--sans)").replace(INK, "currentColor").replace(GREY, "var(--soft)")
+    used_ids = set(re.findall(r"url\(#([^)]+)\)", svg)) | set(re.findall(r'href="#([^"]+)"', svg))
+    svg = re.sub(r' id="([^"]+)"', lambda match: match[0] if match[1] in used_ids else "", svg)
+    svg = svg.replace("'DejaVu Sans'", "var(--sans)").replace(INK, "currentColor").replace(GRAY, "var(--soft)")
     for style in (*ROLE_STYLES.values(), *EXTRA_STYLES):
         variable = f"var(--c{style.color[1:].lower()}, {style.color})"
         svg = re.sub(style.color, variable, svg, flags=re.I)

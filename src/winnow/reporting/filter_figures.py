@@ -11,7 +11,7 @@ import numpy as np
 from winnow.formatting import NOTHING
 from winnow.reporting.bar_charts import draw_funnel, draw_ranked_bars, remove_frame, shorten
 from winnow.reporting.figures import Figure, Panel, label_rows, render_figure
-from winnow.reporting.plot_style import GREY, INK, ROLE_STYLES
+from winnow.reporting.plot_style import GRAY, INK, ROLE_STYLES
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -54,10 +54,10 @@ def draw_reasons(
     def draw(figure: FigureBase) -> None:
         dots, bars = figure.subplots(1, 2, sharey=True, width_ratios=[0.5 + 0.3 * len(terms), 3.0])
         for row, entry in enumerate(reasons):
-            failed = [terms.index(term) for term in entry["terms"]]
-            dots.plot(range(len(terms)), [row] * len(terms), "o", color=GREY, alpha=0.22, ms=5, mew=0)
-            dots.plot(failed, [row] * len(failed), "-o", color=INK, ms=5.5, lw=1.2, mew=0)
-        colors = [OVERLAP_COLOR if len(entry["terms"]) == 1 else GREY for entry in reasons]
+            failed_columns = [terms.index(term) for term in entry["terms"]]
+            dots.plot(range(len(terms)), [row] * len(terms), "o", color=GRAY, alpha=0.22, ms=5, mew=0)
+            dots.plot(failed_columns, [row] * len(failed_columns), "-o", color=INK, ms=5.5, lw=1.2, mew=0)
+        colors = [OVERLAP_COLOR if len(entry["terms"]) == 1 else GRAY for entry in reasons]
         counts = [entry["rows"] for entry in reasons]
         draw_ranked_bars(bars, [("", count) for count in counts], colors, notes=[f"{count:,}" for count in counts])
         _label_columns(dots, terms)
@@ -114,17 +114,17 @@ def draw_scores(histograms: Mapping[str, Mapping[str, Any]], folder: Path | None
 
 def _draw_histogram(name: str, histogram: Mapping[str, Any]) -> Panel:
     edges = np.array(histogram["edges"])
-    kept, dropped = np.array(histogram["kept"]), np.array(histogram["dropped"])
+    kept_counts, dropped_counts = np.array(histogram["kept"]), np.array(histogram["dropped"])
 
     def draw(figure: FigureBase) -> None:
         from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator
 
         axes = figure.subplots()
-        width = np.diff(edges) * (0.82 if histogram["whole"] and len(kept) < 20 else 0.96)
-        middle = (edges[1:] + edges[:-1]) / 2
-        axes.bar(middle, kept, width, color=KEPT_COLOR, alpha=0.9, label="kept")
-        axes.bar(middle, dropped, width, bottom=kept, color=GREY, alpha=0.4, label="dropped")
-        top = max(1, (kept + dropped).max()) * 1.2
+        width = np.diff(edges) * (0.82 if histogram["whole"] and len(kept_counts) < 20 else 0.96)
+        centers = (edges[1:] + edges[:-1]) / 2
+        axes.bar(centers, kept_counts, width, color=KEPT_COLOR, alpha=0.9, label="kept")
+        axes.bar(centers, dropped_counts, width, bottom=kept_counts, color=GRAY, alpha=0.4, label="dropped")
+        top = max(1, (kept_counts + dropped_counts).max()) * 1.2
         for cut in histogram["cuts"]:
             axes.axvline(cut["at"], color=INK, lw=1.1, ls=(0, (4, 3)))
             if cut["pass_above"] is not None:
@@ -135,7 +135,9 @@ def _draw_histogram(name: str, histogram: Mapping[str, Any]) -> Panel:
         low, high = [edges[0], edges[-1]] if not histogram["cuts"] else _expand_limits(edges, histogram["cuts"])
         axes.set_xlim(low, high)
         if histogram["whole"]:
-            axes.xaxis.set_major_locator(MaxNLocator(8, integer=True) if len(kept) > 1 else FixedLocator(middle))
+            axes.xaxis.set_major_locator(
+                MaxNLocator(8, integer=True) if len(kept_counts) > 1 else FixedLocator(centers)
+            )
         axes.yaxis.set_major_locator(MaxNLocator(4, integer=True))
         axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}"))
         axes.grid(axis="x", visible=False)
@@ -159,7 +161,7 @@ def _expand_limits(edges: Any, cuts: Sequence[Mapping[str, Any]]) -> tuple[float
 
 def draw_words(words: Mapping[str, Any], folder: Path | None = None) -> Figure | None:
     """Draw the words that distinguish kept rows from dropped ones."""
-    bar_styles = {"kept": (KEPT_COLOR, 0.9), "dropped": (GREY, 0.55)}
+    bar_styles = {"kept": (KEPT_COLOR, 0.9), "dropped": (GRAY, 0.55)}
     panels = [
         _build_word_panel(f"More common in {group} rows", words[group][:_MAX_WORDS], *style)
         for group, style in bar_styles.items()

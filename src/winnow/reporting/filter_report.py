@@ -52,25 +52,25 @@ def write_filter_report(
         The path of the page.
     """
     summary = verdicts.summary()
-    used = {name.name for name, _ in iter_names(verdicts.expression)}
-    used_signals = {name: signal for name, signal in signals.items() if name in used}
+    used_names = {name.name for name, _ in iter_names(verdicts.expression)}
+    used_signals = {name: signal for name, signal in signals.items() if name in used_names}
     context = {
         "summary": summary,
         "statistics": statistics,
         "corpus": corpus,
         "expression": str(verdicts.expression),
-        "parts": verdicts.parts,
+        "subexpressions": verdicts.parts,
         "on_null": "kept" if verdicts.keep_null else "dropped",
-        "asked": verdicts.term_order,
+        "term_order": verdicts.term_order,
         "signals": {name: describe_signal(signal) for name, signal in signals.items() if name in verdicts.signals},
-        "unused": [name for name in verdicts.signals if name not in used],
+        "unused": [name for name in verdicts.signals if name not in used_names],
         "sentences": summarize_filter(summary, statistics),
         "removable_terms": [*statistics.get("redundant", []), *describe_nearly_redundant_terms(summary, statistics)],
         "costs": _sort_costs(verdicts),
         "plan": plan if plan and plan.full_cost else None,
         "describe_drift": describe_drift,
         "examples": select_examples(verdicts, corpus, used_signals),
-        "marking": [name for name, signal in used_signals.items() if isinstance(signal, Mentions | Regex)],
+        "underlined_signals": [name for name, signal in used_signals.items() if isinstance(signal, Mentions | Regex)],
         "figures": draw_filter_figures(summary, statistics, folder / "figures" if save_figures else None),
         "version": __version__,
         "fingerprint": verdicts.fingerprint,
@@ -110,20 +110,24 @@ def describe_signal(signal: Signal) -> dict[str, Any]:
 def summarize_filter(summary: Mapping[str, Any], statistics: Mapping[str, Any]) -> list[str]:
     """Return the most important facts about a filter, one sentence each."""
     train = summary["rows"]["train"]
-    dropped = train["total"] - train["kept"]
-    lines = [f"{summary['filter']} keeps {train['kept']:,} of {train['total']:,} training rows and drops {dropped:,}."]
+    dropped_count = train["total"] - train["kept"]
+    lines = [
+        f"{summary['filter']} keeps {train['kept']:,} of {train['total']:,} training rows and drops {dropped_count:,}."
+    ]
     terms = statistics["terms"]
     if statistics.get("reasons"):
         leading_term = max(terms, key=lambda term: int(terms[term]["only"]))
-        several = dropped - sum(counts["only"] for counts in terms.values())
+        several_count = dropped_count - sum(counts["only"] for counts in terms.values())
         if terms[leading_term]["only"]:
             count = terms[leading_term]["only"]
             lines.append(
-                f"`{leading_term}` alone accounts for {count:,} of these ({count / dropped:.0%}), "
+                f"`{leading_term}` alone accounts for {count:,} of these ({count / dropped_count:.0%}), "
                 "more than any other term."
             )
         if len(terms) > 1:
-            lines.append(f"{several:,} rows ({several / dropped:.0%}) are dropped by more than one term.")
+            lines.append(
+                f"{several_count:,} rows ({several_count / dropped_count:.0%}) are dropped by more than one term."
+            )
     lines += statistics.get("redundant", []) + describe_nearly_redundant_terms(summary, statistics)
     if (labels := statistics.get("labels")) and labels.get("precision") is not None:
         lines.append(
@@ -163,7 +167,7 @@ def _sort_costs(verdicts: Verdicts) -> list[dict[str, Any]]:
             "seconds": seconds,
             "microseconds": 1e6 * seconds / rows,
             "rows_per_second": rows / seconds if seconds else None,
-            "share": seconds / total if total else 0.0,
+            "fraction": seconds / total if total else 0.0,
         }
         for name, seconds in verdicts.seconds.items()
     ]

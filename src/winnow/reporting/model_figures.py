@@ -13,9 +13,9 @@ import numpy as np
 
 from winnow.reporting.bar_charts import draw_best_and_worst, draw_top_fills
 from winnow.reporting.figures import Figure, Panel, label_rows, render_figure
-from winnow.reporting.plot_style import GREY, INK, ROLE_STYLES, Style, assign_styles
+from winnow.reporting.plot_style import GRAY, INK, ROLE_STYLES, Style, assign_styles
 from winnow.reporting.tables import save_table
-from winnow.reporting.training_curves import draw_followed_words, draw_losses, draw_scores_over_steps
+from winnow.reporting.training_curves import draw_tracked_words, draw_losses, draw_scores_over_steps
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -66,8 +66,8 @@ def draw_models(models: Sequence[EvaluatedModel], folder: Path) -> list[Figure]:
     roles = [*ROLE_STYLES, *["other"] * len(models)]
     styles = assign_styles(dict(zip([model.label for model in models], roles, strict=False)))
     fills = _group_rankings(models)
-    drawn = [draw_top_fills(fills, styles, folder), draw_best_and_worst(fills, styles, folder)]
-    drawn += [
+    figures = [draw_top_fills(fills, styles, folder), draw_best_and_worst(fills, styles, folder)]
+    figures += [
         draw_heat_map(_collect_log_odds(models, probe), list(styles), probe, folder) for probe in models[0].probes
     ]
     if len(models) > 1:
@@ -80,15 +80,15 @@ def draw_models(models: Sequence[EvaluatedModel], folder: Path) -> list[Figure]:
                 "word_shift",
                 f"Words whose probability rose or fell most from {names[0]} to {names[1]}.",
             )
-        drawn.append(draw_word_shift(shifts, names, styles, folder))
+        figures.append(draw_word_shift(shifts, names, styles, folder))
     if (losses := _concatenate_history(models, "losses")) is not None:
-        drawn.append(draw_losses(losses, styles, folder))
+        figures.append(draw_losses(losses, styles, folder))
     if (curves := _concatenate_history(models, "curves")) is not None:
-        drawn.append(draw_scores_over_steps(curves, styles, folder))
+        figures.append(draw_scores_over_steps(curves, styles, folder))
         largest_probe = max(models[0].probes, key=lambda name: len(models[0].probes[name].prompts))
-        drawn.append(draw_followed_words(curves, largest_probe, styles, folder))
-    drawn += _draw_structures(models, folder)
-    return [figure for figure in drawn if figure is not None]
+        figures.append(draw_tracked_words(curves, largest_probe, styles, folder))
+    figures += _draw_structures(models, folder)
+    return [figure for figure in figures if figure is not None]
 
 
 def _group_rankings(models: Sequence[EvaluatedModel]) -> dict[str, dict[str, Any]]:
@@ -96,9 +96,9 @@ def _group_rankings(models: Sequence[EvaluatedModel]) -> dict[str, dict[str, Any
     rankings: dict[str, dict[str, Any]] = {}
     for model in models:
         for text, masks in model.rankings.items():
-            for mask, ranked in enumerate(masks, 1):
+            for mask, ranking in enumerate(masks, 1):
                 title = text if len(masks) == 1 else f"{text} (mask {mask})"
-                rankings.setdefault(title, {})[model.label] = ranked
+                rankings.setdefault(title, {})[model.label] = ranking
     return rankings
 
 
@@ -121,14 +121,14 @@ def _concatenate_history(models: Sequence[EvaluatedModel], key: str) -> pd.DataF
 
 def _draw_structures(models: Sequence[EvaluatedModel], folder: Path) -> list[Figure | None]:
     """Draw each distinct structure once, since models of a study usually share it."""
-    drawn: list[Figure | None] = []
+    figures: list[Figure | None] = []
     for i, model in enumerate(models):
-        if all(model.components != other.components for other in models[:i]):
+        if all(model.components != earlier_model.components for earlier_model in models[:i]):
             name = re.sub(r"[^A-Za-z0-9.-]+", "_", model.label)
-            drawn.append(
-                draw_structure(model.label, model.components, folder, f"structure_{name}" if drawn else "structure")
+            figures.append(
+                draw_structure(model.label, model.components, folder, f"structure_{name}" if figures else "structure")
             )
-    return drawn
+    return figures
 
 
 def draw_heat_map(
@@ -151,9 +151,9 @@ def draw_heat_map(
     if not prompts:
         return None
     values = np.array([[scores[prompt][model] for model in models] for prompt in prompts])
-    shown_rows = np.argsort(-np.ptp(values, axis=1), kind="stable")[:MAX_HEAT_MAP_ROWS]
-    shown_rows = shown_rows[np.argsort(-values[shown_rows].mean(axis=1), kind="stable")]
-    values, labels = values[shown_rows], [textwrap.fill(prompts[i], 72) for i in shown_rows]
+    row_order = np.argsort(-np.ptp(values, axis=1), kind="stable")[:MAX_HEAT_MAP_ROWS]
+    row_order = row_order[np.argsort(-values[row_order].mean(axis=1), kind="stable")]
+    values, labels = values[row_order], [textwrap.fill(prompts[i], 72) for i in row_order]
 
     def draw(figure: FigureBase) -> None:
         axes = figure.subplots()
@@ -171,11 +171,11 @@ def draw_heat_map(
         axes.set_title(probe)
 
     title = f"{metric.capitalize()} of each prompt of {probe}, by model"
-    cut = f". Only the {MAX_HEAT_MAP_ROWS} of {len(scores)} prompts with the largest differences are drawn" * (
+    note = f". Only the {MAX_HEAT_MAP_ROWS} of {len(scores)} prompts with the largest differences are drawn" * (
         len(prompts) > MAX_HEAT_MAP_ROWS
     )
     panel = Panel(title, draw, 6.4 + 0.8 * len(models), 1.3 + 0.2 * len(labels))
-    return render_figure(f"heat_map_{probe}", f"{title}{cut}.", [panel], folder)
+    return render_figure(f"heat_map_{probe}", f"{title}{note}.", [panel], folder)
 
 
 def compute_word_shifts(
@@ -190,11 +190,12 @@ def compute_word_shifts(
     ['b', 'a']
     """
     changes = {word: after[word] - before[word] for word in before if word in after}
-    ranked = sorted(changes, key=lambda word: (-changes[word], word))
-    rose = [word for word in ranked[:max_words] if changes[word] > 0]
-    fell = [word for word in ranked[-max_words:] if changes[word] < 0]
+    ranked_words = sorted(changes, key=lambda word: (-changes[word], word))
+    rising_words = [word for word in ranked_words[:max_words] if changes[word] > 0]
+    falling_words = [word for word in ranked_words[-max_words:] if changes[word] < 0]
     return [
-        {"word": word, "before": before[word], "after": after[word], "change": changes[word]} for word in [*rose, *fell]
+        {"word": word, "before": before[word], "after": after[word], "change": changes[word]}
+        for word in [*rising_words, *falling_words]
     ]
 
 
@@ -218,12 +219,12 @@ def draw_word_shift(
         axes = figure.subplots()
         rows = range(len(shifts))
         before, after = ([shift[key] for shift in shifts] for key in ("before", "after"))
-        axes.hlines(rows, before, after, color=GREY, lw=1, zorder=1)
+        axes.hlines(rows, before, after, color=GRAY, lw=1, zorder=1)
         for name, points in zip(names, (before, after), strict=True):
             axes.plot(points, rows, styles[name].marker, color=styles[name].color, ms=5.5, label=name)
         boundary = sum(shift["change"] > 0 for shift in shifts)
         if 0 < boundary < len(shifts):
-            axes.axhline(boundary - 0.5, color=GREY, lw=0.8, ls=(0, (4, 3)))
+            axes.axhline(boundary - 0.5, color=GRAY, lw=0.8, ls=(0, (4, 3)))
         axes.set_xscale("log")
         axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
         axes.xaxis.set_minor_formatter(NullFormatter())

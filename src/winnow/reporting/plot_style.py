@@ -8,7 +8,7 @@ from typing import Any
 
 INK = "#1f2430"
 PAPER = "#ffffff"
-GREY = "#767676"
+GRAY = "#767676"
 
 
 @dataclass(frozen=True)

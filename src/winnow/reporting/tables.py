@@ -59,10 +59,10 @@ class Table:
 
     def to_latex(self) -> str:
         r"""Return the table as a LaTeX float with booktabs rules, which needs ``\usepackage{booktabs}``."""
-        escaped = self.display.map(lambda text: text.translate(LATEX)).rename(
+        escaped_display = self.display.map(lambda text: text.translate(LATEX)).rename(
             columns=lambda name: name.translate(LATEX)
         )
-        body = escaped.style.hide(axis="index").to_latex(
+        body = escaped_display.style.hide(axis="index").to_latex(
             hrules=True,
             column_format="".join("r" if right else "l" for right in self._numeric()),
             caption=self.caption.translate(LATEX) or None,

@@ -13,7 +13,7 @@ import numpy as np
 from winnow.comparison.collected_study import CollectedStudy
 from winnow.metrics.metric_names import TRAIN_LOSS, VALIDATION_LOSS
 from winnow.reporting.figures import Figure, Panel, render_figure
-from winnow.reporting.plot_style import GREY, Style
+from winnow.reporting.plot_style import GRAY, Style
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -45,13 +45,13 @@ def draw_study_losses(study: CollectedStudy, styles: Styles, folder: Path | None
             panels += build_step_panels(
                 f"{phase.capitalize()} {scale}", values, styles, scale == "perplexity", limits, SCALE_UNITS[scale]
             )
-    logged = {arm: losses.loc[losses["arm"] == arm, "seed"].nunique() for arm in study.arms}
-    limits_note = [
-        f"the first {n} of {len(study.get_cells(arm))} of {arm}"
-        for arm, n in logged.items()
-        if n < len(study.get_cells(arm))
+    seed_counts = {arm: losses.loc[losses["arm"] == arm, "seed"].nunique() for arm in study.arms}
+    seed_notes = [
+        f"the first {count} of {len(study.get_cells(arm))} of {arm}"
+        for arm, count in seed_counts.items()
+        if count < len(study.get_cells(arm))
     ]
-    seeds = f"seeds ({', '.join(limits_note)})" if limits_note else "seeds"
+    seeds = f"seeds ({', '.join(seed_notes)})" if seed_notes else "seeds"
     caption = (
         f"Mean over {seeds}. The band spans the range from the lowest to the highest seed. All arms share the axes."
     )
@@ -66,14 +66,14 @@ def draw_losses(losses: pd.DataFrame, styles: Styles, folder: Path | None) -> Fi
         styles: Style of each model.
         folder: Output folder, or `None` to write no files.
     """
-    labeled = losses.assign(arm=losses["arm"].astype(str) + ", " + losses["metric"].map(PHASE_LABELS))
-    lines: dict[str, Style] = {}
+    labeled_losses = losses.assign(arm=losses["arm"].astype(str) + ", " + losses["metric"].map(PHASE_LABELS))
+    line_styles: dict[str, Style] = {}
     for arm, style in styles.items():
-        lines |= {f"{arm}, training": replace(style, marker="", alpha=0.45), f"{arm}, validation": style}
+        line_styles |= {f"{arm}, training": replace(style, marker="", alpha=0.45), f"{arm}, validation": style}
     panels = [
         panel
-        for scale, table in _iterate_scales(labeled)
-        for panel in build_step_panels(scale, table, lines, log=scale == "perplexity", unit=SCALE_UNITS[scale])
+        for scale, table in _iterate_scales(labeled_losses)
+        for panel in build_step_panels(scale, table, line_styles, log=scale == "perplexity", unit=SCALE_UNITS[scale])
     ]
     caption = "Loss and perplexity of all models over training steps. Strong lines: validation; faint lines: training."
     return render_figure("losses", caption, panels, folder)
@@ -88,7 +88,7 @@ def draw_study_probes(study: CollectedStudy, styles: Styles, folder: Path | None
         "Probe scores at each validation run, starting with the base model at step 0. Lines are means over seeds; "
         "bands span the range from the lowest to the highest seed."
     )
-    panels = [*_score_panels(curves, "log_odds", styles), *_word_panels(curves, styles, max_words=2)]
+    panels = [*_build_score_panels(curves, "log_odds", styles), *_build_word_panels(curves, styles, max_words=2)]
     return render_figure("probe_curves", caption, panels, folder)
 
 
@@ -105,10 +105,10 @@ def draw_scores_over_steps(
     """
     name = metric.replace("_", " ").capitalize()
     caption = f"{name} of each probe, starting with the base model at step 0. Bands span the seeds."
-    return render_figure(f"{metric}_over_steps", caption, _score_panels(curves, metric, styles), folder)
+    return render_figure(f"{metric}_over_steps", caption, _build_score_panels(curves, metric, styles), folder)
 
 
-def draw_followed_words(
+def draw_tracked_words(
     curves: pd.DataFrame, probe: str, styles: Styles, folder: Path | None, words: Sequence[str] = ()
 ) -> Figure | None:
     """Draw the probability of words during training, wanted words first and unwanted words second.
@@ -120,7 +120,7 @@ def draw_followed_words(
         folder: Output folder, or `None` to write no files.
         words: Words to draw. If empty, the four words of each role whose probabilities changed most.
     """
-    panels = _word_panels(curves[curves["probe"] == probe], styles, 4, words, (3.3, 2.4))
+    panels = _build_word_panels(curves[curves["probe"] == probe], styles, 4, words, (3.3, 2.4))
     caption = (
         f"Mean probability of words over the prompts of {probe} and over seeds, starting with the base model at step 0."
     )
@@ -133,7 +133,7 @@ def _iterate_scales(losses: pd.DataFrame) -> Iterator[tuple[str, pd.DataFrame]]:
         yield "perplexity", losses.assign(value=np.exp(losses["value"]))
 
 
-def _score_panels(curves: pd.DataFrame, metric: str, styles: Styles) -> list[Panel]:
+def _build_score_panels(curves: pd.DataFrame, metric: str, styles: Styles) -> list[Panel]:
     scores = curves[(curves["metric"] == metric) & curves["arm"].isin(list(styles))]
     name, unit = metric.replace("_", " "), "nats" if metric == "log_odds" else ""
     by_probe = scores.groupby("probe", sort=False, observed=True)
@@ -144,7 +144,7 @@ def _score_panels(curves: pd.DataFrame, metric: str, styles: Styles) -> list[Pan
     ]
 
 
-def _word_panels(
+def _build_word_panels(
     curves: pd.DataFrame,
     styles: Styles,
     max_words: int,
@@ -157,14 +157,16 @@ def _word_panels(
     probabilities = curves[(curves["metric"] == "probability") & curves["arm"].isin(list(styles))]
     panels: list[Panel] = []
     for role in ("wanted", "unwanted"):
-        of_role = probabilities[probabilities["role"] == role]
+        role_rows = probabilities[probabilities["role"] == role]
         keys = ["probe", "word"]
-        means = of_role.groupby([*keys, "arm", "step"], observed=True)["value"].mean()
+        means = role_rows.groupby([*keys, "arm", "step"], observed=True)["value"].mean()
         changes = np.log(means).groupby(level=[*keys, "arm"], observed=True).agg(np.ptp)
-        largest = changes.groupby(level=keys, observed=True).max().nlargest(len(changes) if words else max_words)
-        for probe, word in largest.index:
+        largest_changes = (
+            changes.groupby(level=keys, observed=True).max().nlargest(len(changes) if words else max_words)
+        )
+        for probe, word in largest_changes.index:
             if not words or word in words:
-                values = of_role[(of_role["probe"] == probe) & (of_role["word"] == word)]
+                values = role_rows[(role_rows["probe"] == probe) & (role_rows["word"] == word)]
                 title = f"{word} ({role}), {probe}"
                 panels += build_step_panels(title, values, styles, log=True, unit="probability", size=size)
     return panels
@@ -204,13 +206,13 @@ def build_step_panels(
             seeds = _pivot_by_seed(table[table["arm"] == arm])
             if seeds.empty:
                 continue
-            steps, every = seeds.index.to_numpy(), max(1, len(seeds) // 6)
+            steps, marker_interval = seeds.index.to_numpy(), max(1, len(seeds) // 6)
             if seeds.shape[1] > 1:
                 axes.fill_between(steps, seeds.min(axis=1), seeds.max(axis=1), color=style.color, alpha=0.16, lw=0)
             line: dict[str, Any] = {"color": style.color, "ls": style.line, "marker": style.marker, "label": arm}
-            axes.plot(steps, seeds.mean(axis=1), ms=4, markevery=every, alpha=style.alpha, **line)
+            axes.plot(steps, seeds.mean(axis=1), ms=4, markevery=marker_interval, alpha=style.alpha, **line)
         if zero:
-            axes.axhline(0, color=GREY, lw=0.8)
+            axes.axhline(0, color=GRAY, lw=0.8)
         _set_y_axis(axes, low, high, log)
         axes.xaxis.set_major_locator(MaxNLocator(6, integer=True))
         axes.set_xlabel("step")
@@ -224,8 +226,8 @@ def build_step_panels(
 def _pivot_by_seed(history: pd.DataFrame) -> pd.DataFrame:
     """Return a table of shape (steps, seeds), averaged over ranges of steps if the history is long."""
     width = math.ceil(history["step"].max() / MAX_CURVE_POINTS) if history["step"].nunique() > MAX_CURVE_POINTS else 1
-    middle = history["step"] if width == 1 else (history["step"] // width) * width + width // 2
-    return history.assign(step=middle).pivot_table(index="step", columns="seed", values="value", aggfunc="mean")
+    range_centers = history["step"] if width == 1 else (history["step"] // width) * width + width // 2
+    return history.assign(step=range_centers).pivot_table(index="step", columns="seed", values="value", aggfunc="mean")
 
 
 def _set_y_axis(axes: Axes, low: float, high: float, log: bool) -> None:

@@ -29,11 +29,11 @@ class BaselineCache:
 
     Attributes:
         folder: The cache folder, with one subfolder per table of row scores and per probe.
-        model: The fingerprint of the weights and of the numerics of the forward pass.
+        model_fingerprint: The fingerprint of the weights and of the numerics of the forward pass.
     """
 
     folder: Path
-    model: str
+    model_fingerprint: str
 
     @classmethod
     def for_model(cls, model: PreTrainedModel, device: torch.device, forward: str, cache: Path) -> BaselineCache:
@@ -53,7 +53,7 @@ class BaselineCache:
 
     def get_or_compute_rows(self, key: str, compute: Callable[[], pa.Table]) -> pa.Table:
         """Return the cached row scores of a key; compute and cache them if they are missing."""
-        folder = self.folder / fingerprint("rows", self.model, key)
+        folder = self.folder / fingerprint("rows", self.model_fingerprint, key)
         if not intact(folder):
             rows = compute()
             with published(folder) as draft:
@@ -66,7 +66,7 @@ class BaselineCache:
         from winnow.evaluation import ProbeScores
 
         names = [field.name for field in dataclasses.fields(ProbeScores)]
-        folder = self.folder / fingerprint("probe", self.model, key)
+        folder = self.folder / fingerprint("probe", self.model_fingerprint, key)
         if not intact(folder):
             scores = compute()
             with published(folder) as draft:

@@ -147,10 +147,18 @@ def check_components(components: Sequence[Components]) -> None:
         WinnowErrors: All errors of all cells.
     """
     errors: list[WinnowError] = []
-    for cell in components:
-        for key, component in (("dataset", cell.dataset), ("filter", cell.filter), ("model", cell.model)):
+    for cell_components in components:
+        for key, component in (
+            ("dataset", cell_components.dataset),
+            ("filter", cell_components.filter),
+            ("model", cell_components.model),
+        ):
             errors += [error.with_prefix(key) for error in component.check()]
-        errors += [error.with_prefix(f"probe.{name}") for name, probe in cell.probes.items() for error in probe.check()]
+        errors += [
+            error.with_prefix(f"probe.{name}")
+            for name, probe in cell_components.probes.items()
+            for error in probe.check()
+        ]
     if errors:
         raise WinnowErrors({str(error): error for error in errors}.values())
 

@@ -17,7 +17,7 @@ class CorpusLoader:
 
     def __init__(self, fingerprint: str | None = None) -> None:
         self._fingerprint = fingerprint
-        self._loaded: list[tuple[Dataset, Path, Corpus]] = []
+        self._loaded_corpora: list[tuple[Dataset, Path, Corpus]] = []
 
     def load(self, dataset: Dataset, cache: Path) -> Corpus:
         """Return the corpus of a dataset; equal datasets are hashed and loaded once.
@@ -25,11 +25,11 @@ class CorpusLoader:
         Raises:
             WinnowError: The corpus cannot be built (key ``dataset``).
         """
-        for other, folder, corpus in self._loaded:
-            if other == dataset and folder == cache:
+        for loaded_dataset, loaded_cache, corpus in self._loaded_corpora:
+            if loaded_dataset == dataset and loaded_cache == cache:
                 return corpus
         corpus = load_corpus(dataset, cache, self._fingerprint)
-        self._loaded.append((dataset, cache, corpus))
+        self._loaded_corpora.append((dataset, cache, corpus))
         return corpus
 
 

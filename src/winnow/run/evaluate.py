@@ -82,8 +82,8 @@ def _evaluate(inputs: RunInputs, predictor: Predictor, cache: BaselineCache | No
     probes = _score_probes(inputs, predictor, cache)
     filter_words = inputs.components.filter.words()
     words = {
-        name: summarize_probe_words(inputs.components.probes[name], scores_of_probe, filter_words)
-        for name, scores_of_probe in probes.items()
+        name: summarize_probe_words(inputs.components.probes[name], probe_scores, filter_words)
+        for name, probe_scores in probes.items()
     }
     overlaps = {probe_metric_name(name, "filter_overlap"): summary["filter_overlap"] for name, summary in words.items()}
     scores |= summarize_probes(probes) | overlaps
@@ -96,12 +96,12 @@ def _score_probes(inputs: RunInputs, predictor: Predictor, cache: BaselineCache 
     texts = inputs.corpus.split("train")["text"]
     scores = {}
     for name, probe in inputs.components.probes.items():
-        run = functools.partial(
+        compute_scores = functools.partial(
             probe.run, predictor.model, predictor.tokenizer, predictor.device, forward=predictor.forward
         )
         try:
             key = fingerprint(probe.fingerprint(), inputs.vocabulary_fingerprint)
-            probe_scores = cache.get_or_compute_probe(key, run) if cache else run()
+            probe_scores = cache.get_or_compute_probe(key, compute_scores) if cache else compute_scores()
         except WinnowError as error:
             raise error.with_prefix(f"probe.{name}") from error
         scores[name] = probe_scores.mark_contaminated(find_contaminated_prompts(texts, probe.clozes))
@@ -113,7 +113,7 @@ def summarize_probe_words(probe: Probe, scores: ProbeScores, filter_words: Colle
 
     The overlap matters because a filter on the probe's words improves the probe's scores by construction.
     """
-    probe_words, filtered = probe.words(), {word.casefold() for word in filter_words}
+    probe_words, casefolded_filter_words = probe.words(), {word.casefold() for word in filter_words}
     lexicon = probe.loaded_lexicon
     source = (
         {"name": lexicon.name, "version": lexicon.version, "fingerprint": lexicon.fingerprint()} if lexicon else None
@@ -122,8 +122,8 @@ def summarize_probe_words(probe: Probe, scores: ProbeScores, filter_words: Colle
         "lexicon": source,
         "coverage": scores.coverage(),
         "uncovered": scores.uncovered,
-        "shared_with_filter": sorted(probe_words & filtered),
-        "filter_overlap": len(probe_words & filtered) / len(probe_words) if probe_words else 0.0,
+        "shared_with_filter": sorted(probe_words & casefolded_filter_words),
+        "filter_overlap": len(probe_words & casefolded_filter_words) / len(probe_words) if probe_words else 0.0,
     }
 
 
@@ -186,9 +186,9 @@ def _build_row_scorer(
         rows = score_rows(model, split.tokens, Masking(), seed, batch_size, device, forward=forward)
         if pseudo_rows is None:
             return rows
-        longest = int(split.tokens.lengths.max(initial=2))
+        max_length = int(split.tokens.lengths.max(initial=2))
         return add_pseudo_log_likelihoods(
-            rows, texts, pseudo_rows, model, predictor.tokenizer, device, forward, longest
+            rows, texts, pseudo_rows, model, predictor.tokenizer, device, forward, max_length
         )
 
     return score
@@ -206,6 +206,6 @@ def summarize_probes(probes: Mapping[str, ProbeScores]) -> dict[str, float]:
 def _list_slice_names(slice_masks: Mapping[str, npt.NDArray[np.bool_]]) -> pa.Array:
     """Return for each row the names of its slices, except `all`."""
     row_count = len(slice_masks[ALL])
-    named = {name: mask for name, mask in slice_masks.items() if name != ALL}
-    names = [[name for name, mask in named.items() if mask[row]] for row in range(row_count)]
+    filter_and_source_masks = {name: mask for name, mask in slice_masks.items() if name != ALL}
+    names = [[name for name, mask in filter_and_source_masks.items() if mask[row]] for row in range(row_count)]
     return pa.array(names, pa.list_(pa.string()))

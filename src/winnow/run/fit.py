@@ -32,13 +32,13 @@ class FitResult:
     Attributes:
         model: The model after its last step, or with its best weights if `training.keep` is `best`.
         tokens_seen: Number of tokens in all training batches.
-        best: Step and validation loss of the best checkpoint; empty if `training.keep` is `last`.
+        best_metrics: Step and validation loss of the best checkpoint; empty if `training.keep` is `last`.
         curves: The probe scores by step.
     """
 
     model: PreTrainedModel
     tokens_seen: int
-    best: dict[str, float]
+    best_metrics: dict[str, float]
     curves: pa.Table
 
 

@@ -155,8 +155,12 @@ def _tokenize_training_rows(
     training, full_split = config.training, corpus.split("train")
     in_blocks = training.batching == "blocks"
     tokens = tokenize(full_split, tokenizer, None if in_blocks else training.max_length, config.output_dir / "cache")
-    selected = tokens.take(pc.is_in(full_split["row_id"], value_set=rows["row_id"].combine_chunks()).to_numpy())
-    return pack_into_blocks(selected, training.block_size, training.keep_rows_apart) if in_blocks else selected
+    selected_tokens = tokens.take(pc.is_in(full_split["row_id"], value_set=rows["row_id"].combine_chunks()).to_numpy())
+    return (
+        pack_into_blocks(selected_tokens, training.block_size, training.keep_rows_apart)
+        if in_blocks
+        else selected_tokens
+    )
 
 
 def _set_up_numerics(
@@ -165,7 +169,7 @@ def _set_up_numerics(
     """Select the matmul backends by the number of tokens per training step, and return the selection."""
     from winnow.training.forward import numerics
 
-    training, requested = config.training, config.arithmetic
+    training, requested_numerics = config.training, config.arithmetic
     step_tokens = len(rows.ids) / max(1, len(rows)) * training.batch_size
     if training.batching == "tokens":
         step_tokens = training.max_tokens
@@ -176,9 +180,9 @@ def _set_up_numerics(
         tokens=tokens,
         masked_tokens=round(tokens * components.masking.rate),
         cache=components.cache,
-        linear=requested.linear,
-        tf32=requested.tf32,
-        compiled=requested.compile,
+        linear=requested_numerics.linear,
+        tf32=requested_numerics.tf32,
+        compiled=requested_numerics.compile,
     )
     return {**selection, "precision": str(components.trainer.keywords["precision"] or "32-true")}
 

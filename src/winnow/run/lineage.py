@@ -70,10 +70,10 @@ def _list_datasets(inputs: RunInputs) -> Iterator[LoggedDataset]:
     )
     for split, held_out in inputs.held_out.items():
         for slice_name, mask in held_out.slices.items():
-            members = held_out.rows.filter(pa.array(np.asarray(mask)))
+            slice_rows = held_out.rows.filter(pa.array(np.asarray(mask)))
             title = split if slice_name == "all" else f"{split}, {slice_name}"
             context = split if slice_name == "all" else f"{split}/{slice_name}"
-            yield LoggedDataset(f"{name} ({title})", _compute_digest(members), context, members.num_rows, source)
+            yield LoggedDataset(f"{name} ({title})", _compute_digest(slice_rows), context, slice_rows.num_rows, source)
 
 
 def _compute_digest(rows: pa.Table) -> str:

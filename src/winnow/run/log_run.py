@@ -28,7 +28,7 @@ from winnow.tracking.environment import hardware, installed_packages, uncommitte
 from winnow.tracking.mlflow_ui import describe_cell
 from winnow.tracking.offline.operations import DESCRIPTION
 
-EXAMPLES = 40
+MAX_DROPPED_EXAMPLES = 40
 """Number of dropped rows in the filter summary of a run."""
 
 
@@ -63,10 +63,10 @@ def log_inputs(run: TrackedRun, inputs: RunInputs) -> None:
     log_lineage(run, inputs)
     _log_filter(run, inputs)
     run.log_json(inputs.numerics, keys.NUMERICS)
-    computed = (
+    numerics_summary = (
         f"{inputs.numerics['precision']} on {inputs.numerics['device']}, oneDNN for {len(inputs.numerics['onednn'])}"
     )
-    run.set_tags({keys.NUMERICS_SUMMARY: computed})
+    run.set_tags({keys.NUMERICS_SUMMARY: numerics_summary})
 
 
 def _log_filter(run: TrackedRun, inputs: RunInputs) -> None:
@@ -120,8 +120,8 @@ def log_corpus(run: TrackedRun, corpus: Corpus) -> None:
         run.log_metrics({f"data/leakage/{split}/{kind}": fractions[kind] for kind in ("exact", "near")})
     for check, counts in corpus.integrity.items():
         run.log_metrics({f"data/integrity/{check}": counts["failed"] / max(1, counts["rows"])})
-    for read, failing in corpus.failing:
-        run.log_metrics({"rows/failing_integrity": failing / read}, read)
+    for rows_read, failed_rows in corpus.failing:
+        run.log_metrics({"rows/failing_integrity": failed_rows / rows_read}, rows_read)
 
 
 def log_verdicts(run: TrackedRun, verdicts: Verdicts, corpus: Corpus, statistics: Mapping[str, Any]) -> None:
@@ -144,7 +144,7 @@ def log_results(
     run: TrackedRun, inputs: RunInputs, fit_result: FitResult, baseline: EvaluationResult, results: EvaluationResult
 ) -> None:
     """Log the scores before and after training, the row and prompt tables, the model and a description."""
-    run.log_metrics(fit_result.best)
+    run.log_metrics(fit_result.best_metrics)
     final = {**results.scores, TOKENS_SEEN: float(fit_result.tokens_seen)}
     run.log_metrics({stage_metric_name("before", metric): value for metric, value in baseline.scores.items()})
     run.log_metrics({stage_metric_name("final", metric): value for metric, value in final.items()})
@@ -184,8 +184,8 @@ def _write_filter_statistics(verdicts: Verdicts, corpus: Corpus, filter_: Filter
 
 def _sample_dropped_rows(corpus: Corpus, verdicts: Verdicts) -> list[dict[str, Any]]:
     """Return a fixed sample of dropped training rows, the first by row id, each with its failed terms."""
-    first = verdicts.dropped_rows(corpus).sort_by("row_id").slice(0, EXAMPLES)
-    examples: list[dict[str, Any]] = first.select(["text", "failed"]).to_pylist()
+    first_rows = verdicts.dropped_rows(corpus).sort_by("row_id").slice(0, MAX_DROPPED_EXAMPLES)
+    examples: list[dict[str, Any]] = first_rows.select(["text", "failed"]).to_pylist()
     return examples
 
 
@@ -195,10 +195,10 @@ def _stack_stages(tables: Mapping[str, pa.Table]) -> pa.Table:
 
 def _stack_tables(column: str, tables: Mapping[str, pa.Table]) -> pa.Table:
     """Concatenate tables, with a first column that contains the name of each row's table."""
-    named = [
+    labeled_tables = [
         table.add_column(0, column, pa.array([name] * table.num_rows, pa.string())) for name, table in tables.items()
     ]
-    return pa.concat_tables(named, promote_options="default")
+    return pa.concat_tables(labeled_tables, promote_options="default")
 
 
 def dump_yaml(data: Any) -> str:

@@ -20,7 +20,7 @@ def print_overview(console: Console, inputs: RunInputs) -> None:
     """Print the main settings of a run before it starts."""
     config, components, corpus = inputs.config, inputs.components, inputs.corpus
     training = config.training
-    train, kept = corpus.split("train").num_rows, inputs.train_rows.num_rows
+    train_count, kept_count = corpus.split("train").num_rows, inputs.train_rows.num_rows
     held_out = ", ".join(f"{name} {split.rows.num_rows:,}" for name, split in inputs.held_out.items())
     parameters = sum(weights.numel() for weights in inputs.model.parameters())
     options = components.trainer.keywords
@@ -28,8 +28,8 @@ def print_overview(console: Console, inputs: RunInputs) -> None:
     slices = ", ".join(f"{name}/kept, {name}/removed" for name in components.slices)
     lines = {
         "corpus": f"{components.dataset.name}: {format_funnel(corpus.funnel)}",
-        "rows": f"train {train:,}, {held_out}",
-        "filter": f"{components.filter.name}: trains on {kept:,} of {train:,} rows ({kept / train:.0%})",
+        "rows": f"train {train_count:,}, {held_out}",
+        "filter": f"{components.filter.name}: trains on {kept_count:,} of {train_count:,} rows ({kept_count / train_count:.0%})",
         "model": f"{type(inputs.model).__name__}, {parameters:,} parameters, vocabulary {len(inputs.tokenizer):,}",
         "masking": f"{components.masking.rate:.0%} of the tokens, resampled in every epoch",
         "budget": f"{format_budget(training)} of {training.batch_size} {training.batching}",
@@ -94,23 +94,25 @@ def format_labels(statistics: Mapping[str, Any]) -> str:
     >>> format_labels({"kept": {"1": {"total": 60, "kept": 30}}, "precision": 1.0, "recall": 0.5})
     'label 1 keeps 30 of 60: precision 1.000, recall 0.500'
     """
-    kept = ", ".join(
+    kept_text = ", ".join(
         f"label {label} keeps {rows['kept']:,} of {rows['total']:,}" for label, rows in statistics["kept"].items()
     )
     measures = [
         f"{name} {statistics[name]:.3f}" for name in ("precision", "recall") if statistics.get(name) is not None
     ]
-    return f"{kept}: {', '.join(measures)}" if measures else kept
+    return f"{kept_text}: {', '.join(measures)}" if measures else kept_text
 
 
-def print_scoring_plan(console: Console, plan: ScoringPlan, short: bool) -> None:
+def print_scoring_plan(console: Console, plan: ScoringPlan, short_circuit: bool) -> None:
     """Print the cheapest order of the terms, and the expected saving of short-circuit evaluation."""
     if not plan.full_cost:
         console.print("all scores are cached")
         return
     console.print("cheapest order  " + " > ".join(map(str, plan.steps)), highlight=False)
-    saved = f"{plan.expected_cost:,.0f} of {plan.full_cost:,.0f} µs per row, {plan.saved_fraction:.0%} saved"
-    text = f"mode short_circuit: expected {saved}" if short else f"mode full; short_circuit would take {saved}"
+    saving = f"{plan.expected_cost:,.0f} of {plan.full_cost:,.0f} µs per row, {plan.saved_fraction:.0%} saved"
+    text = (
+        f"mode short_circuit: expected {saving}" if short_circuit else f"mode full; short_circuit would take {saving}"
+    )
     console.print(text, highlight=False)
 
 

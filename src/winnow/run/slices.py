@@ -82,11 +82,11 @@ def build_slice_masks(rows: pa.Table, verdicts: Mapping[str, Verdicts]) -> dict[
     sources = pc.unique(rows["source"]).to_pylist()
     external = rows["split"].unique().to_pylist() == [EXTERNAL]
     if len(sources) > 1 or external:
-        name_of = sanitize_component if external else source_slice_name
-        masks |= {name_of(name): pc.equal(rows["source"], name).to_numpy() for name in sorted(sources)}
+        format_slice_name = sanitize_component if external else source_slice_name
+        masks |= {format_slice_name(name): pc.equal(rows["source"], name).to_numpy() for name in sorted(sources)}
     for name, filter_verdicts in verdicts.items():
         table = filter_verdicts.table
-        kept = table.filter(table["keep"])["row_id"].combine_chunks()
-        is_kept = pc.is_in(rows["row_id"], value_set=kept).to_numpy()
+        kept_ids = table.filter(table["keep"])["row_id"].combine_chunks()
+        is_kept = pc.is_in(rows["row_id"], value_set=kept_ids).to_numpy()
         masks |= {kept_slice_name(name): is_kept, removed_slice_name(name): ~is_kept}
     return masks

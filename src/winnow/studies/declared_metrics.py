@@ -33,9 +33,9 @@ def check_declared_metrics(config: TrainConfig, components: Components) -> list[
         return []
     study = config.study
     errors = []
-    declared = [("study.primary_metric", study.primary_metric)]
-    declared += [("study.secondary_metrics", name) for name in study.secondary_metrics]
-    for key, name in declared:
+    declared_metrics = [("study.primary_metric", study.primary_metric)]
+    declared_metrics += [("study.secondary_metrics", name) for name in study.secondary_metrics]
+    for key, name in declared_metrics:
         if error := choices.find_error(name, key):
             errors.append(error)
         elif components.metrics.metric(name).direction is None:
@@ -62,14 +62,14 @@ def build_metric_choices(config: TrainConfig, components: Components) -> MetricC
 
 def _list_slices(components: Components) -> dict[str, list[str]]:
     """Return the slices of each held-out split."""
-    by_filter = [
+    filter_slices = [
         slice_name for name in components.slices for slice_name in (kept_slice_name(name), removed_slice_name(name))
     ]
     slices: dict[str, list[str]] = {
-        split: [ALL, *_list_source_slices(components.dataset), *by_filter] for split in HELD_OUT_SPLITS
+        split: [ALL, *_list_source_slices(components.dataset), *filter_slices] for split in HELD_OUT_SPLITS
     }
     if components.dataset.external:
-        slices[EXTERNAL] = [ALL, *map(sanitize_component, components.dataset.external), *by_filter]
+        slices[EXTERNAL] = [ALL, *map(sanitize_component, components.dataset.external), *filter_slices]
     return slices
 
 

@@ -176,17 +176,17 @@ def run_job(job: Job) -> bool:
         return True
     try:
         with lock_cell(job.folder):
-            return _run_locked(job)
+            return _run_with_lock(job)
     except CellLockedError:
         return False
 
 
-def _run_locked(job: Job) -> bool:
+def _run_with_lock(job: Job) -> bool:
     """Run a job, if this process has locked its folder."""
-    started = time.monotonic()
+    start_time = time.monotonic()
 
     def write_status(state: State, step: int, **fields: Any) -> None:
-        job.write_status(Status(state, step, time.monotonic() - started, **fields))
+        job.write_status(Status(state, step, time.monotonic() - start_time, **fields))
 
     with redirect_output(job.log):
         try:

@@ -88,25 +88,25 @@ class Joblib(Launcher):
         from joblib.externals.loky.process_executor import TerminatedWorkerError
 
         if self.max_parallel_cells == 1:  # joblib starts no process for one worker and ignores the number of threads
-            with _torch_threads(self.threads):
+            with _set_torch_threads(self.threads):
                 yield from InProcess().launch(jobs)
             return
-        remaining = {job.file: job for job in jobs}
+        remaining_jobs = {job.file: job for job in jobs}
         threads = self.threads or max(1, joblib.cpu_count() // self.max_parallel_cells)
-        while remaining:
+        while remaining_jobs:
             # A list, because `remaining` changes while joblib iterates over the work.
-            work = [joblib.delayed(_run_in_worker)(file) for file in remaining]
+            tasks = [joblib.delayed(_run_in_worker)(file) for file in remaining_jobs]
             try:
                 with joblib.parallel_config("loky", inner_max_num_threads=threads):
                     pool = joblib.Parallel(
                         self.max_parallel_cells, return_as="generator_unordered", pre_dispatch="n_jobs", batch_size=1
                     )
-                    for file in pool(work):
-                        yield remaining.pop(file)
+                    for file in pool(tasks):
+                        yield remaining_jobs.pop(file)
             except TerminatedWorkerError:
-                for job in [job for job in remaining.values() if job.status.state != "waiting"]:
+                for job in [job for job in remaining_jobs.values() if job.status.state != "waiting"]:
                     job.finalize("its process was killed, possibly because the machine ran out of memory")
-                    yield remaining.pop(job.file)
+                    yield remaining_jobs.pop(job.file)
 
 
 @dataclass(frozen=True, config=FORBID_EXTRA)
@@ -170,8 +170,15 @@ class Torchrun(Launcher):
         """Start torchrun for each job; each instance selects a free port."""
         threads = max(1, (os.cpu_count() or 1) // (self.cells * self.processes_per_cell))
         environments = [{"OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", str(threads))}] * self.cells
-        start = ["-m", "torch.distributed.run", "--standalone", f"--nproc_per_node={self.processes_per_cell}"]
-        return run_processes(jobs, environments, lambda job: [*start, "-m", "winnow.studies.job", str(job.file)])
+        torchrun_arguments = [
+            "-m",
+            "torch.distributed.run",
+            "--standalone",
+            f"--nproc_per_node={self.processes_per_cell}",
+        ]
+        return run_processes(
+            jobs, environments, lambda job: [*torchrun_arguments, "-m", "winnow.studies.job", str(job.file)]
+        )
 
 
 @dataclass(frozen=True, config=FORBID_EXTRA)
@@ -199,34 +206,34 @@ class Submitit(Launcher):
 
         executor = submitit.AutoExecutor(folder=jobs[0].folder.parents[1] / "submitit", cluster=self.cluster)
         executor.update_parameters(**self.parameters)
-        waiting = deque(jobs)
-        running: list[tuple[Job, Any]] = []
+        waiting_jobs = deque(jobs)
+        running_jobs: list[tuple[Job, Any]] = []
         try:
-            while waiting or running:
-                while waiting and len(running) < self.cells:
-                    job = waiting.popleft()
-                    running.append((job, executor.submit(_run_in_worker, job.file, False)))
-                for job, submitted in [pair for pair in running if pair[1].done()]:
-                    running.remove((job, submitted))
-                    job.finalize(f"cluster job {submitted.job_id} ended with state {submitted.state}")
+            while waiting_jobs or running_jobs:
+                while waiting_jobs and len(running_jobs) < self.cells:
+                    job = waiting_jobs.popleft()
+                    running_jobs.append((job, executor.submit(_run_in_worker, job.file, False)))
+                for job, cluster_job in [pair for pair in running_jobs if pair[1].done()]:
+                    running_jobs.remove((job, cluster_job))
+                    job.finalize(f"cluster job {cluster_job.job_id} ended with state {cluster_job.state}")
                     yield job
                 time.sleep(PROCESS_POLL_SECONDS)
         finally:
-            for _, submitted in running:
-                submitted.cancel()
+            for _, cluster_job in running_jobs:
+                cluster_job.cancel()
 
 
 @contextmanager
-def _torch_threads(number: int | None) -> Iterator[None]:
+def _set_torch_threads(number: int | None) -> Iterator[None]:
     """Set the number of torch threads in this process, unless it is `None`, and restore it afterwards."""
     import torch
 
-    before = torch.get_num_threads()
-    torch.set_num_threads(number or before)
+    previous_number = torch.get_num_threads()
+    torch.set_num_threads(number or previous_number)
     try:
         yield
     finally:
-        torch.set_num_threads(before)
+        torch.set_num_threads(previous_number)
 
 
 def _run_in_worker(file: Path, end_with_study: bool = True) -> Path:

@@ -26,12 +26,12 @@ def share_slices(cells: Sequence[TrainCell]) -> list[TrainCell]:
     slices: dict[str, Any] = {}
     for cell in cells:
         slices |= cell.config.evaluation.slices | extract_filters(cell.config.filter)
-    shared = []
+    cells_with_slices = []
     for cell in cells:
         evaluation = dataclasses.replace(cell.config.evaluation, slices=slices)
         config = dataclasses.replace(cell.config, evaluation=evaluation)
-        shared.append(dataclasses.replace(cell, config=config))
-    return shared
+        cells_with_slices.append(dataclasses.replace(cell, config=config))
+    return cells_with_slices
 
 
 def check_plan(cells: Sequence[StudyCell], launcher: Launcher) -> None:
@@ -101,10 +101,10 @@ def check_filters(cells: Sequence[StudyCell]) -> list[str]:
     Raises:
         WinnowErrors: One error per filter that cannot be applied.
     """
-    named = [(cell, name) for cell in cells for name in cell.components.slices]
+    cells_and_filters = [(cell, name) for cell in cells for name in cell.components.slices]
     errors: dict[str, WinnowError] = {}
     notes: dict[str, str] = {}
-    for cell, name in sorted(named, key=lambda pair: pair[1] != pair[0].components.base_filter_name):
+    for cell, name in sorted(cells_and_filters, key=lambda pair: pair[1] != pair[0].components.base_filter_name):
         components = cell.components
         filter_, corpus, key = components.slices[name], components.corpus, components.filter_key(name)
         verdicts = apply_filter(filter_, corpus, components.cache, key)
@@ -115,8 +115,8 @@ def check_filters(cells: Sequence[StudyCell]) -> list[str]:
         except WinnowError as error:
             errors.setdefault(str(error), error.with_prefix("filter"))
             continue
-        signal, ablated = components.filter.signal, components.filter.derive_verdicts(verdicts)
-        if signal is not None and np.array_equal(ablated.kept("train"), verdicts.kept("train")):
+        signal, ablated_verdicts = components.filter.signal, components.filter.derive_verdicts(verdicts)
+        if signal is not None and np.array_equal(ablated_verdicts.kept("train"), verdicts.kept("train")):
             reason = f"since '{signal}' drops no row that the other signals keep"
             notes[cell.arm] = f"{cell.arm} trains on the same rows as {name}, {reason}."
     if errors:
@@ -130,13 +130,13 @@ class StudyPlan:
 
     Attributes:
         jobs: The jobs, in the order of the cells; cells that another process is training are last.
-        finished: The runs of finished cells, by cell id.
+        finished_attempts: The runs of finished cells, by cell id.
         running_elsewhere: Ids of cells that another process is training; they are also jobs, in case that process dies.
         notes: Notes for the user.
     """
 
     jobs: list[Job]
-    finished: dict[str, Attempt]
+    finished_attempts: dict[str, Attempt]
     running_elsewhere: list[str]
     notes: list[str]
 
@@ -156,31 +156,33 @@ def plan_jobs(cells: Sequence[StudyCell], previous_attempts: Mapping[str, Attemp
     """
     rerun = cells[0].config.study.rerun
     plan = StudyPlan([], {}, [], [])
-    lost, running = 0, list[Job]()
+    lost_count, running_jobs = 0, list[Job]()
     for name, cell in {cell.id: cell for cell in cells}.items():
         attempt = previous_attempts.get(name)
         if attempt and attempt.is_alive:
             plan.running_elsewhere.append(name)
-            running.append(Job(cell.cell, cell.components, name, parent_run_id))
+            running_jobs.append(Job(cell.cell, cell.components, name, parent_run_id))
         elif attempt and attempt.has_finished and rerun != "all":
-            plan.finished[name] = attempt
+            plan.finished_attempts[name] = attempt
         else:
             resumes = attempt is not None and can_resume(cell.config, name, attempt)
-            lost += attempt is not None and attempt.had_checkpoint and not resumes and rerun == "none"
+            lost_count += attempt is not None and attempt.had_checkpoint and not resumes and rerun == "none"
             plan.jobs.append(
                 Job(cell.cell, cell.components, name, parent_run_id, attempt.run_id if attempt and resumes else None)
             )
-    plan.jobs.extend(running)
-    if lost:
-        plan.notes.append(f"The checkpoint of {_count_cells(lost)} is missing; training starts at step 0 in a new run.")
+    plan.jobs.extend(running_jobs)
+    if lost_count:
+        plan.notes.append(
+            f"The checkpoint of {_count_cells(lost_count)} is missing; training starts at step 0 in a new run."
+        )
     if plan.running_elsewhere:
         plan.notes.append(
             f"Another process is training {_count_cells(len(plan.running_elsewhere))}; the comparison waits for it."
         )
-    here = current_commit()
-    commits = sorted({run.commit[:10] for run in plan.finished.values() if run.commit and run.commit != here})
-    if here and commits:
-        message = f"Finished cells were trained at commit {', '.join(commits)}; the current commit is {here[:10]}."
+    head = current_commit()
+    commits = sorted({run.commit[:10] for run in plan.finished_attempts.values() if run.commit and run.commit != head})
+    if head and commits:
+        message = f"Finished cells were trained at commit {', '.join(commits)}; the current commit is {head[:10]}."
         plan.notes.append(f"{message} To train them again, set study.rerun=all.")
     return plan
 

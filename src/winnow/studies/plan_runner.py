@@ -46,25 +46,25 @@ def _run_jobs(plan: StudyPlan, launcher: Launcher, progress: StudyProgress, cons
         return
     for job in plan.jobs:
         job.save()
-    remaining, running_elsewhere = plan.jobs, list[Job]()
-    with show_progress(progress, console) as lines:
-        while remaining or running_elsewhere:
-            ended_jobs = launcher.launch(remaining) if remaining else (job for job in remaining)
+    remaining_jobs, external_jobs = plan.jobs, list[Job]()
+    with show_progress(progress, console) as line_console:
+        while remaining_jobs or external_jobs:
+            launched_jobs = launcher.launch(remaining_jobs) if remaining_jobs else (job for job in remaining_jobs)
             try:
-                for job in ended_jobs:
+                for job in launched_jobs:
                     if job.status.state in ("finished", "failed"):
-                        lines.print(progress.record_end(job), soft_wrap=True)
+                        line_console.print(progress.record_end(job), soft_wrap=True)
                     else:  # another process trains it
-                        running_elsewhere.append(job)
+                        external_jobs.append(job)
             finally:
-                ended_jobs.close()
-            remaining = []
-            if running_elsewhere:
-                lines.print(f"[dim]waiting for {len(running_elsewhere)} cells in other processes[/dim]")
-                ended, remaining = wait_for_other_processes(running_elsewhere)
-                for job in ended:
-                    lines.print(progress.record_end(job), soft_wrap=True)
-                running_elsewhere = [job for job in running_elsewhere if job not in ended and job not in remaining]
+                launched_jobs.close()
+            remaining_jobs = []
+            if external_jobs:
+                line_console.print(f"[dim]waiting for {len(external_jobs)} cells in other processes[/dim]")
+                ended_jobs, remaining_jobs = wait_for_other_processes(external_jobs)
+                for job in ended_jobs:
+                    line_console.print(progress.record_end(job), soft_wrap=True)
+                external_jobs = [job for job in external_jobs if job not in ended_jobs and job not in remaining_jobs]
 
 
 def sync_and_close_runs(store: Store, study: str) -> WinnowError | None:

@@ -31,24 +31,24 @@ def run_processes(
     Yields:
         Each job after its process has ended.
     """
-    waiting, free = deque(jobs), deque(environments)
-    running: list[tuple[Job, Mapping[str, str], subprocess.Popen[bytes]]] = []
+    waiting_jobs, free_environments = deque(jobs), deque(environments)
+    running_jobs: list[tuple[Job, Mapping[str, str], subprocess.Popen[bytes]]] = []
     try:
-        while waiting or running:
-            while waiting and free:
-                job, environment = waiting.popleft(), free.popleft()
-                running.append((job, environment, _start_process(job, environment, command(job))))
-            for entry in [entry for entry in running if entry[2].poll() is not None]:
-                running.remove(entry)
+        while waiting_jobs or running_jobs:
+            while waiting_jobs and free_environments:
+                job, environment = waiting_jobs.popleft(), free_environments.popleft()
+                running_jobs.append((job, environment, _start_process(job, environment, command(job))))
+            for entry in [entry for entry in running_jobs if entry[2].poll() is not None]:
+                running_jobs.remove(entry)
                 job, environment, process = entry
-                free.append(environment)
+                free_environments.append(environment)
                 job.finalize(_describe_exit(process.returncode))
                 yield job
             time.sleep(PROCESS_POLL_SECONDS)
     finally:
-        for _, _, process in running:
+        for _, _, process in running_jobs:
             process.terminate()
-        for _, _, process in running:
+        for _, _, process in running_jobs:
             try:
                 process.wait(TERMINATE_SECONDS)
             except subprocess.TimeoutExpired:

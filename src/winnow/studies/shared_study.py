@@ -77,11 +77,11 @@ def wait_for_other_processes(jobs: Sequence[Job]) -> tuple[list[Job], list[Job]]
         The jobs that have ended, and the abandoned jobs, which are unfinished and have no process.
     """
     while True:
-        unlocked = [job for job in jobs if not is_cell_locked(job.folder)]
-        ended = [job for job in unlocked if job.status.state in ("finished", "failed")]
-        abandoned = [job for job in unlocked if job not in ended and not _is_training_elsewhere(job)]
-        if ended or abandoned:
-            return ended, abandoned
+        unlocked_jobs = [job for job in jobs if not is_cell_locked(job.folder)]
+        ended_jobs = [job for job in unlocked_jobs if job.status.state in ("finished", "failed")]
+        abandoned_jobs = [job for job in unlocked_jobs if job not in ended_jobs and not _is_training_elsewhere(job)]
+        if ended_jobs or abandoned_jobs:
+            return ended_jobs, abandoned_jobs
         time.sleep(POLL_SECONDS)
 
 

@@ -74,9 +74,9 @@ def run_study(cells: Sequence[TrainCell], console: Console) -> int:
             parent.run.set_tags({keys.FAILURE_REASON: "; ".join(failures)})
     print_failures(console, failures)
     if store_error is not None:
-        spooled = f"The logged data is saved in {store.spool_folder}, and finished cells are not trained again."
+        spool_note = f"The logged data is saved in {store.spool_folder}, and finished cells are not trained again."
         fix = "When the store is available, run winnow sync, then run the same command again to compare the arms."
-        raise WinnowError(f"{store_error.message} {spooled} {fix}", "tracking.uri") from store_error
+        raise WinnowError(f"{store_error.message} {spool_note} {fix}", "tracking.uri") from store_error
     return len(failures)
 
 
@@ -85,7 +85,7 @@ def _print_plan(console: Console, declaration: dict[str, Any], plan: StudyPlan, 
     console.print(f"  arms      {', '.join(declaration['arms'])}")
     console.print(f"  seeds     {', '.join(map(str, declaration['seeds']))}")
     console.print(f"  primary   {declaration['primary_metric']}")
-    console.print(f"  finished  {len(plan.finished)}")
+    console.print(f"  finished  {len(plan.finished_attempts)}")
     console.print(f"  to resume {plan.resumed_count}")
     console.print(f"  to run    {len(plan.jobs) - plan.resumed_count}")
     console.print(f"  launcher  {_describe_launcher(launcher)}\n")

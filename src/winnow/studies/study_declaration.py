@@ -36,8 +36,8 @@ def build_declaration(cells: Sequence[StudyCell]) -> dict[str, Any]:
     controls = {arm: filter_.of.name for arm, filter_ in filters.items() if isinstance(filter_, RandomMatched)}
     ablations = {arm: filter_.signal for arm, filter_ in filters.items() if isinstance(filter_, LeaveOneOut)}
     ablations = {arm: signal for arm, signal in ablations.items() if signal is not None}
-    tested = [arm for arm in arms if arm != study.baseline and arm not in controls and arm not in ablations]
-    under_test = next(iter(controls.values()), tested[0] if tested else None)
+    tested_arms = [arm for arm in arms if arm != study.baseline and arm not in controls and arm not in ablations]
+    filter_arm = next(iter(controls.values()), tested_arms[0] if tested_arms else None)
     budgets = {cell.config.training.max_steps for cell in cells if cell.config.training.total_tokens is None}
     return {
         "study": study.name,
@@ -47,12 +47,12 @@ def build_declaration(cells: Sequence[StudyCell]) -> dict[str, Any]:
         "block_by_seed": study.block_by_seed,
         "arms": arms,
         "baseline": study.baseline,
-        "filter": under_test,
+        "filter": filter_arm,
         "control": next(iter(controls), None),
         "ablations": ablations,
         "seeds": sorted({cell.config.seed for cell in cells}),
         "max_steps": budgets.pop() if len(budgets) == 1 else None,
-        "filter_words": sorted(filters[under_test].words()) if under_test in filters else [],
+        "filter_words": sorted(filters[filter_arm].words()) if filter_arm in filters else [],
         "probe_words": sorted({word for probe in cells[0].components.probes.values() for word in probe.words()}),
         "cells": [cell.id for cell in cells],
     }
@@ -82,13 +82,15 @@ def check_same_settings(cells: Sequence[StudyCell], previous_attempts: Mapping[s
     if study.name in SCRATCH_STUDIES or not study.compare or len({cell.arm for cell in cells}) < 2:
         return
     errors: dict[str, WinnowError] = {}
-    finished = {attempt.tags[keys.ARM]: attempt for attempt in _select_finished(previous_attempts)}
-    stored = {arm: _load_stored_tree(cells[0].components.store, attempt) for arm, attempt in finished.items()}
+    finished_attempts = {attempt.tags[keys.ARM]: attempt for attempt in _select_finished(previous_attempts)}
+    stored_trees = {
+        arm: _load_stored_tree(cells[0].components.store, attempt) for arm, attempt in finished_attempts.items()
+    }
     for cell in cells:
-        if cell.arm not in finished:
+        if cell.arm not in finished_attempts:
             continue
-        errors |= _compare_settings(stored[cell.arm], cell.cell.tree, study.name)
-        if not errors and finished[cell.arm].tags.get(keys.CORPUS) != cell.components.corpus.fingerprint:
+        errors |= _compare_settings(stored_trees[cell.arm], cell.cell.tree, study.name)
+        if not errors and finished_attempts[cell.arm].tags.get(keys.CORPUS) != cell.components.corpus.fingerprint:
             errors["dataset"] = WinnowError(
                 f"the rows differ from those of the finished cells of {study.name!r}.", "dataset"
             )
@@ -129,9 +131,11 @@ def _load_stored_tree(store: Store, attempt: Attempt) -> dict[str, Any]:
     return yaml.safe_load(text) if text is not None else {}
 
 
-def _compare_settings(stored: Mapping[str, Any], current: Mapping[str, Any], study: str) -> dict[str, WinnowError]:
+def _compare_settings(
+    stored_tree: Mapping[str, Any], current_tree: Mapping[str, Any], study: str
+) -> dict[str, WinnowError]:
     """Return an error for each setting that differs, by key."""
-    before, after = _select_settings(stored), _select_settings(current)
+    before, after = _select_settings(stored_tree), _select_settings(current_tree)
     template = f"expected {{}} as in the finished cells of study {study!r}, got {{}}."
     return {
         key: WinnowError(template.format(_shorten(before, key), _shorten(after, key)), key)

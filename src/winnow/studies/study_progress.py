@@ -39,19 +39,20 @@ class StudyProgress:
         self._seeds = {cell.id: cell.config.seed for cell in cells}
         primary = stage_metric_name("final", self._metric.name)
         self._scores = {
-            name: attempt.metrics[primary] for name, attempt in plan.finished.items() if primary in attempt.metrics
+            name: attempt.metrics[primary]
+            for name, attempt in plan.finished_attempts.items()
+            if primary in attempt.metrics
         }
-        self._skipped = set(plan.finished)
-        self._ended: dict[str, Status] = {}
+        self._skipped_ids = set(plan.finished_attempts)
+        self._final_statuses: dict[str, Status] = {}
         self._max_parallel_cells = max_parallel_cells
-        self._started = time.monotonic()
 
     @property
     def failures(self) -> list[str]:
         """One line per failed job, with its title, the cause and the path of its log."""
         return [
             f"{self.format_title(self._jobs[name])}: {status.cause} (log: {self._jobs[name].log})"
-            for name, status in self._ended.items()
+            for name, status in self._final_statuses.items()
             if status.state == "failed"
         ]
 
@@ -61,17 +62,19 @@ class StudyProgress:
 
     def record_end(self, job: Job) -> str:
         """Record the final status of a job, and return a line that describes it."""
-        status = self._ended[job.name] = job.status
+        status = self._final_statuses[job.name] = job.status
         if status.state == "failed":
             return f"[red]failed[/red]  {escape(self.failures[-1])}"
         score = status.scores.get(self._metric.name)
         if score is not None:
             self._scores[job.name] = score
         result = "finished" if score is None else f"{self._metric.name} {score:+.3f}"
-        count, title = f"{len(self._ended):>3}/{len(self._jobs)}", escape(self.format_title(job))
+        count, title = f"{len(self._final_statuses):>3}/{len(self._jobs)}", escape(self.format_title(job))
         line = f"{count}  {title:<36} {result}   {status.seconds:.0f} s"
         return (
-            f"{line}\n        {self._estimate_time_left()}" if len(self._ended) == 1 and len(self._jobs) > 1 else line
+            f"{line}\n        {self._estimate_time_left()}"
+            if len(self._final_statuses) == 1 and len(self._jobs) > 1
+            else line
         )
 
     def __rich__(self) -> Group:
@@ -89,11 +92,13 @@ class StudyProgress:
 
     def _format_cell(self, name: str) -> str:
         """Return the status of a cell; the states have different symbols as well as different colors."""
-        if name in self._scores or name in self._skipped:
+        if name in self._scores or name in self._skipped_ids:
             symbol = "★" if name == self._find_best() else "✓"
             text = f"{symbol} {self._scores[name]:+.3f}" if name in self._scores else "✓"
-            return f"[bold]{text}[/bold]" if symbol == "★" else f"[dim]{text}[/dim]" if name in self._skipped else text
-        status = self._ended.get(name) or self._jobs[name].status
+            return (
+                f"[bold]{text}[/bold]" if symbol == "★" else f"[dim]{text}[/dim]" if name in self._skipped_ids else text
+            )
+        status = self._final_statuses.get(name) or self._jobs[name].status
         match status.state:
             case "failed":
                 return "[red]✗ failed[/red]"
@@ -106,25 +111,27 @@ class StudyProgress:
         return "[dim]·[/dim]"
 
     def _format_summary(self) -> str:
-        done = sum(status.state == "finished" for status in self._ended.values()) + len(self._skipped)
-        parts = [f"{done} of {len(self._titles)} cells done"]
+        completed_count = sum(status.state == "finished" for status in self._final_statuses.values()) + len(
+            self._skipped_ids
+        )
+        segments = [f"{completed_count} of {len(self._titles)} cells done"]
         if self.failures:
-            parts.append(f"[red]{len(self.failures)} failed[/red]")
+            segments.append(f"[red]{len(self.failures)} failed[/red]")
         if (best := self._find_best()) is not None:
             name = f"{self._titles[best]} seed {self._seeds[best]}"
-            parts.append(f"best {self._metric.name} {self._scores[best]:+.3f} ({escape(name)})")
-        return " · ".join([*parts, self._estimate_time_left()])
+            segments.append(f"best {self._metric.name} {self._scores[best]:+.3f} ({escape(name)})")
+        return " · ".join([*segments, self._estimate_time_left()])
 
     def _find_best(self) -> str | None:
         return max(self._scores, key=lambda name: self._metric.sign * self._scores[name], default=None)
 
     def _estimate_time_left(self) -> str:
         """Estimate the remaining time from the mean time of ended cells and the number of parallel cells."""
-        remaining = len(self._jobs) - len(self._ended)
-        if not self._ended or not remaining:
-            return "no cells left to run" if not remaining else "remaining time unknown until the first cell ends"
-        mean = sum(status.seconds for status in self._ended.values()) / len(self._ended)
-        minutes = mean * remaining / min(self._max_parallel_cells, remaining) / 60
+        remaining_count = len(self._jobs) - len(self._final_statuses)
+        if not self._final_statuses or not remaining_count:
+            return "no cells left to run" if not remaining_count else "remaining time unknown until the first cell ends"
+        mean = sum(status.seconds for status in self._final_statuses.values()) / len(self._final_statuses)
+        minutes = mean * remaining_count / min(self._max_parallel_cells, remaining_count) / 60
         return f"about {max(minutes, 0.1):.1f} minutes remaining"
 
 
@@ -152,19 +159,22 @@ def show_progress(progress: StudyProgress, console: Console) -> Iterator[Console
 def _duplicate_console(console: Console) -> Console:
     """Return a console for the same terminal that ignores later redirection of the process's output."""
     try:
-        number = console.file.fileno()
+        descriptor = console.file.fileno()
     except (OSError, AttributeError):  # a notebook, or a test that captures the output
         return console
-    if number not in (1, 2):
+    if descriptor not in (1, 2):
         return console
     sys.stdout.flush()
-    return Console(file=os.fdopen(os.dup(number), "w", encoding="utf-8"), highlight=False)
+    return Console(file=os.fdopen(os.dup(descriptor), "w", encoding="utf-8"), highlight=False)
 
 
 def _build_titles(cells: Sequence[StudyCell]) -> Mapping[str, str]:
     """Return by cell id the overrides that the sweep varies, except the seed; if only the filter varies, its name."""
     overrides = [[text for text in cell.cell.overrides if not text.startswith("seed=")] for cell in cells]
-    shared = set.intersection(*map(set, overrides))
-    varied = [[text for text in texts if text not in shared] for texts in overrides]
-    by_filter = all(text.startswith("filter=") for texts in varied for text in texts)
-    return {cell.id: cell.arm if by_filter else " ".join(texts) for cell, texts in zip(cells, varied, strict=True)}
+    shared_overrides = set.intersection(*map(set, overrides))
+    varied_overrides = [[text for text in texts if text not in shared_overrides] for texts in overrides]
+    only_filter_varies = all(text.startswith("filter=") for texts in varied_overrides for text in texts)
+    return {
+        cell.id: cell.arm if only_filter_varies else " ".join(texts)
+        for cell, texts in zip(cells, varied_overrides, strict=True)
+    }
