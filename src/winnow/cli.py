@@ -27,7 +27,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     The code is 0 on success, 1 after a user error or a failed cell, 130 after Ctrl-C.
     """
     # Waiting OpenMP threads sleep instead of spinning, which is several times faster for a small model if another
-    # program uses the same cores. It must be set before torch is imported.
+    # program uses the same cores. The variable must be set before torch is imported.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     parser = build_parser()
     options, extra = parser.parse_known_args(add_default_values(sys.argv[1:] if arguments is None else arguments))

@@ -17,7 +17,7 @@ from winnow.reporting.model_figures import (
     draw_word_shift,
 )
 from winnow.reporting.plot_style import assign_styles
-from winnow.reporting.training_curves import draw_tracked_words, draw_losses, draw_scores_over_steps
+from winnow.reporting.training_curves import draw_losses, draw_scores_over_steps, draw_tracked_words
 
 STYLES = assign_styles({"v1": "baseline", "v2": "filter"})
 

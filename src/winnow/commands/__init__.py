@@ -1,1 +1,1 @@
-"""The implementation of each command except `winnow train`, which lives in `winnow.run` and `winnow.studies`."""
+"""The implementation of each command except `winnow train`, which is in `winnow.run` and `winnow.studies`."""

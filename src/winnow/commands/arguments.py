@@ -144,7 +144,7 @@ def build_parser() -> argparse.ArgumentParser:
 
 
 def _add_config_options(command: argparse.ArgumentParser) -> None:
-    """Add Hydra's command-line options that only print, and the one that adds a config folder."""
+    """Add Hydra's options for printing the configuration and for adding a config folder."""
     command.add_argument(
         "-cd", "--config-dir", action="append", default=[], metavar="DIR", help="also search DIR for config files"
     )

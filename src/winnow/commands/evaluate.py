@@ -37,7 +37,7 @@ TOKENS_PER_BATCH, MASKED_TOKENS_PER_BATCH = 640, 64
 """Typical size of a batch of prompts; it selects the matmul backends."""
 
 MAX_DETAILED_PROMPTS = 12
-"""Largest number of prompts of a probe for which each prompt gets its own figure."""
+"""Maximum number of prompts of a probe for which each prompt is drawn in a separate figure."""
 
 
 @dataclass(frozen=True)
@@ -133,7 +133,7 @@ def _score_model(
 
 
 def _load_history(model: ModelReference, store: Store) -> dict[str, pd.DataFrame]:
-    """Return the losses and the probe scores by step, if the model was given by its run."""
+    """Return the losses and the probe scores by step, if the model was referenced by a run id."""
     import pandas as pd
 
     if model.run_id is None:
@@ -147,7 +147,7 @@ def _load_history(model: ModelReference, store: Store) -> dict[str, pd.DataFrame
 
 
 def _build_probes(config: EvaluateConfig, models: Sequence[ModelReference]) -> dict[str, Probe]:
-    """Return the configured probes, or those of the first run, or the built-in ones."""
+    """Return the configured probes, otherwise the probes of the first run, otherwise the built-in probes."""
     from winnow.evaluation import Probe
 
     nodes = config.probe or _read_from_first_run(models, "probe") or _read_default_probes()
@@ -196,7 +196,8 @@ def _load_held_out(config: EvaluateConfig, models: Sequence[ModelReference]) -> 
     if rows is None or not rows.num_rows:
         available = ", ".join(name for name, table in splits.items() if table.num_rows) or "none"
         raise WinnowError(
-            f"the {config.split} split of {dataset.name} has no rows. Splits with rows: {available}.", "split"
+            f"the {config.split} split of {dataset.name} has no rows. Available: {available}. Choose another split.",
+            "split",
         )
     return EvaluationRows(rows, build_slice_masks(rows, verdicts))
 

@@ -41,7 +41,7 @@ REMAKE = '''"""Reproduce this study: check the files, train every cell, compare 
 
     python remake.py [FOLDER]
 
-It needs Winnow, the packages in constraints.txt, and the data files at the paths in configs/. The exit code is 0 if
+It requires Winnow, the packages in constraints.txt, and the data files at the paths in configs/. The exit code is 0 if
 every number is identical.
 """
 
@@ -111,7 +111,7 @@ def _write_runs(client: MlflowClient, study: CollectedStudy, folder: Path) -> li
         text = read_text_artifact(client, cell.run_id, keys.CONFIG)
         if text is None:
             missing_artifacts.append(
-                f"the configuration of {cell.arm} seed {cell.seed}: artifact {keys.CONFIG} was not found"
+                f"the configuration of {cell.arm} seed {cell.seed}: artifact {keys.CONFIG} does not exist"
             )
         else:
             tree = {key: value for key, value in yaml.safe_load(text).items() if key not in MACHINE_KEYS}
@@ -125,7 +125,7 @@ def _write_runs(client: MlflowClient, study: CollectedStudy, folder: Path) -> li
         writer = csv.writer(stream, lineterminator="\n")
         writer.writerow(["arm", "seed", "run_id", "cell", "corpus", "tokenizer", "held_out"])
         writer.writerows(rows)
-    # Winnow itself is not on a package index.
+    # pip cannot install Winnow from a package index.
     requirements = [line for line in packages.splitlines() if not line.startswith("winnow==")]
     _write(folder / "constraints.txt", "\n".join(requirements) + "\n")
     _write(folder / "code/commit.txt", "\n".join(sorted(commits)) + "\n")
@@ -208,13 +208,14 @@ def _check_checksums(folder: Path) -> None:
     ]
     if changed_files:
         raise WinnowError(
-            f"files in {folder} changed since the export or are missing: {', '.join(changed_files)}. Export the study again.",
+            f"files in {folder} changed since the export or are missing: {', '.join(changed_files)}. "
+            "Export the study again.",
             CHECKSUMS,
         )
 
 
 def _print_differences(original: dict[str, Any], comparison: Comparison, console: Console) -> int:
-    """Print each number of an arm or a contrast that differs from the original, and return how many differ."""
+    """Print the numbers of arms and contrasts that differ from the original, and return how many there are."""
     new = json.loads(json.dumps(comparison.as_dict()))
     pairs = {
         f"{arm}, mean": (scores["mean"], new["arms"].get(arm, {}).get("mean"))

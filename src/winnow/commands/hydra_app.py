@@ -116,7 +116,7 @@ def check_arguments(arguments: Sequence[str]) -> None:
     overrides = [text for text in options.overrides if not is_readable(text, []) or is_used(text, "train", [])]
     is_multirun = options.multirun or settings.mode == RunMode.MULTIRUN
     if is_multirun and not settings.sweeper._target_.endswith(".BasicSweeper"):
-        # A search samples its values later; each of its runs checks them.
+        # A search samples its values later, so each run checks its own values.
         overrides = [text for text in overrides if not (is_readable(text, []) and parse(text).is_sweep_override())]
         is_multirun = False
     if not is_multirun:
@@ -131,7 +131,7 @@ def check_arguments(arguments: Sequence[str]) -> None:
 
 
 def _list_config_dirs(options: argparse.Namespace) -> list[Path] | None:
-    """Return the folders that the arguments add to the search path, or `None` if they add another kind of source."""
+    """Return the folders that the arguments add to the search path, or `None` if they add anything but folders."""
     readable_overrides = [text for text in options.overrides if is_readable(text, [])]
     paths = [
         path

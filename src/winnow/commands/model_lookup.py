@@ -26,7 +26,7 @@ class ModelReference:
     Attributes:
         label: Its name in tables and figures.
         source: The folder, checkpoint or Hub name that it is loaded from.
-        run_id: The id of the run that trained it; `None` if it was given in another way.
+        run_id: The id of the run that trained it; `None` if the model was not referenced by a run id.
         tree: The configuration of that run.
     """
 
@@ -50,7 +50,7 @@ def resolve_models(names: Sequence[str], store: Store) -> list[ModelReference]:
         store: The store of the runs; it is opened only for run ids.
 
     Raises:
-        WinnowErrors: Names that cannot be resolved, all of them.
+        WinnowErrors: Some names cannot be resolved; all errors are reported together.
     """
     errors: list[WinnowError] = []
     models: list[ModelReference] = []
@@ -88,8 +88,7 @@ def _resolve_run(run_id: str, store: Store) -> ModelReference:
     if run is None:
         raise WinnowError(
             f"the store {store.uri} has no run '{run_id}'. List the runs with `winnow ui`, or choose another store "
-            f"with "
-            "output_dir or tracking.uri."
+            "with output_dir or tracking.uri."
         )
     tags = run.data.tags
     if tags.get(keys.KIND) == "study":

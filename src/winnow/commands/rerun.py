@@ -77,7 +77,7 @@ def run_rerun(config: RerunConfig, console: Console) -> RerunResult:
         console.print(f"[yellow]differs[/yellow]  {difference}")
     if not differences and not filled_keys:
         console.print("Packages, code, machine and data are the same as in the original run.")
-    # A separate folder, so that the model and the checkpoints of the original run are not overwritten.
+    # A separate folder prevents overwriting the model and the checkpoints of the original run.
     name = f"{compute_cell_id(cell, components)}-rerun"
     tags = {keys.KIND: "rerun", keys.RERUN_OF: run.info.run_id}
     with lock_cell(cell_folder(cell.config, name)):
@@ -89,7 +89,7 @@ def run_rerun(config: RerunConfig, console: Console) -> RerunResult:
 
 
 def _find_finished_run(client: MlflowClient, run_id: str) -> Run:
-    """Return the run with an id, or with the only id that starts with this text."""
+    """Return the finished training run with an id; a unique prefix of the id is sufficient."""
     run = find_run(client, run_id)
     if run is None:
         runs = _describe_training_runs(client)
@@ -121,12 +121,14 @@ def _unknown_run_error(run_id: str, runs: Mapping[str, str], matches: list[str])
     listing = "".join(f"\n  {candidate}  {runs[candidate]}" for candidate in candidates)
     if matches:
         return WinnowError(f"several run ids start with {run_id!r}. Add more characters:{listing}", "run_id")
-    message = f"no run {run_id!r} among the {len(runs)} training runs of the store.{did_you_mean(run_id, runs)}"
-    return WinnowError(f"{message}{' Similar ids:' + listing if listing else ''}", "run_id")
+    message = f"no run {run_id!r} among the {len(runs)} training runs in the store.{did_you_mean(run_id, runs)}"
+    return WinnowError(
+        f"{message} List the runs with `winnow ui`.{' Similar ids:' + listing if listing else ''}", "run_id"
+    )
 
 
 def _describe_training_runs(client: MlflowClient, experiment_id: str | None = None) -> dict[str, str]:
-    """Return study, arm and seed of each training run by run id, of one experiment or of the full store."""
+    """Return the study, arm and seed of each training run in an experiment or in the full store, by run id."""
     if experiment_id:
         experiments = [experiment_id]
     else:
@@ -150,11 +152,11 @@ def _rebuild_cell(client: MlflowClient, run: Run, config: RerunConfig) -> tuple[
     if text is None:
         raise WinnowError(
             f"the artifact {keys.CONFIG} of run {run.info.run_id} is missing, so its configuration cannot be restored. "
-            "Choose another run; the MLflow parameters of this one still list single values.",
+            "Choose another run; the MLflow parameters of this run still contain individual settings.",
             "run_id",
         )
     tree: dict[str, Any] = yaml.safe_load(text)
-    # The current user, not the store, decides which code may run.
+    # `allow_targets` is from the current command, since a store must not control which code is executed.
     local_settings = {
         "tracking": config.tracking,
         "output_dir": str(config.output_dir),
@@ -168,7 +170,7 @@ def _rebuild_cell(client: MlflowClient, run: Run, config: RerunConfig) -> tuple[
 
 
 def _compare_environment(client: MlflowClient, run: Run) -> list[str]:
-    """Describe how packages, code and machine differ from those of the original run."""
+    """Describe the changes in packages, code and machine since the original run."""
     differences = []
     original_packages = set((read_text_artifact(client, run.info.run_id, PACKAGES) or "").split())
     current_packages = set(installed_packages().split())
@@ -178,7 +180,8 @@ def _compare_environment(client: MlflowClient, run: Run) -> list[str]:
             for lines in (original_packages - current_packages, current_packages - original_packages)
         )
         differences.append(
-            f"packages: {len(original_packages ^ current_packages)} lines differ; original {removed_packages}; now {added_packages}"
+            f"packages: {len(original_packages ^ current_packages)} lines differ; original {removed_packages}; "
+            f"now {added_packages}"
         )
     original, current = run.data.tags.get(keys.COMMIT, ""), current_commit()
     if original != current:
@@ -195,7 +198,7 @@ def _compare_environment(client: MlflowClient, run: Run) -> list[str]:
 
 
 def _compare_corpus(run: Run, components: Components) -> list[str]:
-    """Describe how the corpus differs from that of the original run."""
+    """Describe the change in the corpus since the original run."""
     corpus = components.corpus.fingerprint
     original = run.data.tags.get(keys.CORPUS)
     return [] if corpus == original else [f"data: corpus fingerprint: original {original}, now {corpus}"]

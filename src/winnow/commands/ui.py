@@ -20,7 +20,7 @@ from winnow.tracking import Store
 from winnow.tracking.mlflow_ui import VIEW_TAG, experiment_url
 
 STOP_SECONDS = 10
-"""Seconds until a server that does not stop is killed."""
+"""Seconds to wait for the server to stop before it is killed."""
 
 
 def run_ui(config: UiConfig) -> int:

@@ -32,7 +32,7 @@ def draw_ranked_bars(
 
     Args:
         axes: Axes to draw on.
-        ranked: Names and values.
+        ranked_values: Names and values.
         color: One color for all bars or one per bar.
         alpha: Opacity of the bars.
         notes: Text next to each bar. If given, the x axis is hidden.
@@ -93,7 +93,7 @@ def draw_top_fills(
     """Draw the most likely words for each prompt, with the models stacked on a shared axis.
 
     Args:
-        fills: RankedValues words by prompt and model.
+        fills: Ranked words by prompt and model.
         styles: Style of each model, in drawing order.
         folder: Output folder, or `None` to write no files.
         max_words: Number of words per model.

@@ -47,7 +47,7 @@ def compare(
     Args:
         store_uri: MLflow tracking URI of the store, such as ``sqlite:///outputs/mlflow.db``.
         study: Name of the study (its MLflow experiment), or names of several studies. The declaration of the first
-            one determines what is compared.
+            study determines what is compared.
         output: Output folder, created if missing.
         metrics: Additional metrics that were not declared. They are marked as post hoc.
         ui_url: Address of the MLflow UI, for links to runs.

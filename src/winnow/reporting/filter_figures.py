@@ -71,7 +71,7 @@ def draw_reasons(
 
 
 def draw_overlap(overlap: Mapping[str, Mapping[str, int]], folder: Path | None = None) -> Figure | None:
-    """Draw for each pair of terms the fraction of the rows dropped by one that the other also drops."""
+    """Draw, for each pair of terms, the fraction of the rows dropped by one term that the other term also drops."""
     terms = list(overlap)
     if len(terms) < 2:
         return None
@@ -160,7 +160,7 @@ def _expand_limits(edges: Any, cuts: Sequence[Mapping[str, Any]]) -> tuple[float
 
 
 def draw_words(words: Mapping[str, Any], folder: Path | None = None) -> Figure | None:
-    """Draw the words that distinguish kept rows from dropped ones."""
+    """Draw the words that distinguish kept rows from dropped rows."""
     bar_styles = {"kept": (KEPT_COLOR, 0.9), "dropped": (GRAY, 0.55)}
     panels = [
         _build_word_panel(f"More common in {group} rows", words[group][:_MAX_WORDS], *style)

@@ -37,7 +37,7 @@ def write_filter_report(
     plan: ScoringPlan | None = None,
     save_figures: bool = True,
 ) -> Path:
-    """Write ``report.html``, a self-contained page.
+    """Write the report of a filter as ``report.html``, a self-contained page.
 
     Args:
         verdicts: The filter's verdicts.
@@ -138,7 +138,7 @@ def summarize_filter(summary: Mapping[str, Any], statistics: Mapping[str, Any]) 
 
 
 def describe_nearly_redundant_terms(summary: Mapping[str, Any], statistics: Mapping[str, Any]) -> list[str]:
-    """Return one sentence for each term that alone drops less than 0.1% of the rows."""
+    """Return one sentence for each term that drops some rows, but less than 0.1%, that no other term drops."""
     total = summary["rows"]["train"]["total"]
     return [
         f"`{term}` drops almost no rows that the other terms keep: {counts['only']:,} of {total:,}."

@@ -15,7 +15,7 @@ from winnow.reporting.bar_charts import draw_best_and_worst, draw_top_fills
 from winnow.reporting.figures import Figure, Panel, label_rows, render_figure
 from winnow.reporting.plot_style import GRAY, INK, ROLE_STYLES, Style, assign_styles
 from winnow.reporting.tables import save_table
-from winnow.reporting.training_curves import draw_tracked_words, draw_losses, draw_scores_over_steps
+from winnow.reporting.training_curves import draw_losses, draw_scores_over_steps, draw_tracked_words
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -44,8 +44,8 @@ class EvaluatedModel:
         word_probabilities: Mean probability of every word over the prompts that have wanted and unwanted words.
         modules: Modules with their shapes and parameter counts.
         components: Architecture from input to output: ``part``, ``kind`` (``embeddings``, ``layer`` or ``head``),
-            ``repeats``, ``parameters`` (over all repeats) and a description of the ``shapes``.
-        history: ``losses`` and ``curves`` by step, if recorded.
+            ``repeats``, ``parameters`` (across all repeats) and a description of the ``shapes``.
+        history: ``losses`` and ``curves`` by step, if available.
     """
 
     label: str

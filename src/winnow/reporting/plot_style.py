@@ -13,7 +13,7 @@ GRAY = "#767676"
 
 @dataclass(frozen=True)
 class Style:
-    """Color, marker and line style of an arm, each of which identifies the arm on its own.
+    """Color, marker and line style of an arm; each of the three identifies the arm.
 
     The colors are from the Okabe-Ito palette, which is designed for color-blind readers.
     """

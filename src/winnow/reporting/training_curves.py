@@ -189,7 +189,7 @@ def build_step_panels(
         table: ``arm``, ``seed``, ``step`` and ``value``.
         styles: Style of each arm.
         log: Whether to use a logarithmic y axis.
-        limits: Lowest and highest value of the y axis. By default, those of the table.
+        limits: Lowest and highest value of the y axis. By default, the range of the table's values.
         unit: Label of the y axis.
         zero: Whether to draw a line at 0.
         size: Width and height in inches.
@@ -239,7 +239,7 @@ def _set_y_axis(axes: Axes, low: float, high: float, log: bool) -> None:
         return
     axes.set_yscale("log")
     axes.set_ylim(low * 0.97, high * 1.03)
-    # Within one decade, a logarithmic locator can place one tick or none.
+    # Within one decade, a logarithmic locator places at most one tick.
     axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)) if high > 10 * low else MaxNLocator(4))
     axes.yaxis.set_minor_locator(NullLocator())
     axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))

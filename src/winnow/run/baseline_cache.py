@@ -1,4 +1,4 @@
-"""Caches scores before training, which all cells that start from the same weights share."""
+"""Caches the scores of models before training, shared by all cells that start from the same weights."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class BaselineCache:
 
     @classmethod
     def for_model(cls, model: PreTrainedModel, device: torch.device, forward: str, cache: Path) -> BaselineCache:
-        """Return the cache of a model. This hashes the weights."""
+        """Hash the weights of a model and return its cache."""
         import torch
 
         digest = hashlib.blake2b(digest_size=8)

@@ -17,8 +17,8 @@ class CellLockedError(WinnowError):
 def lock_cell(folder: Path, wait_seconds: float = 1.0) -> Iterator[None]:
     """Lock a cell's folder. The kernel releases the lock when the process ends, even if it is killed.
 
-    Unfinished files of a killed process are removed. The short default timeout allows for a study that locks the
-    folder briefly to read its status.
+    Temporary files of a killed process are removed. The default timeout is short, because it only needs to cover a
+    study that briefly locks the folder to read its status.
 
     Raises:
         CellLockedError: Another process holds the lock.

@@ -24,7 +24,8 @@ def load_last_checkpoint(folder: Path, model: PreTrainedModel, restart: bool) ->
         restart: Whether to remove the checkpoint, so that training starts at step 0.
 
     Raises:
-        WinnowError: The checkpoint is damaged or does not match the model, or the disk is too full for new checkpoints.
+        WinnowError: The checkpoint is damaged or does not match the model, or there is not enough disk space for new
+            checkpoints.
     """
     from winnow.training.checkpoint import check_disk_space, load_checkpoint
 

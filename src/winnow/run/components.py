@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 
 HARDWARE_ARGUMENTS = ("accelerator", "devices", "num_nodes", "strategy", "profiler")
-"""Trainer arguments that select the hardware and do not identify a cell."""
+"""Trainer arguments that select the hardware and are not part of a cell's id."""
 
 
 @dataclass(frozen=True)
@@ -45,7 +45,7 @@ class Components:
         probes: The probes by name.
         slices: The filters that define slices of the held-out rows, by name.
         cache: The folder of cached data.
-        corpus_loader: Loads the corpus; the cells of a study share it.
+        corpus_loader: The loader of the corpus, shared by the cells of a study.
     """
 
     dataset: Dataset
@@ -62,7 +62,7 @@ class Components:
 
     @property
     def corpus(self) -> Corpus:
-        """The corpus, which is loaded at the first access."""
+        """The corpus, loaded on first access."""
         return self.corpus_loader.load(self.dataset, self.cache)
 
     @property
@@ -127,7 +127,7 @@ def _build_slices(config: TrainConfig, selection: Selection) -> dict[str, Filter
 
 
 def _base_filter(selection: Selection) -> Filter | None:
-    """Return the filter behind a selection, or `None` if it selects all rows."""
+    """Return the filter that a selection is based on, or `None` if it selects all rows."""
     if isinstance(selection, RandomMatched | LeaveOneOut):
         return selection.of
     return selection if isinstance(selection, Filter) else None
@@ -164,7 +164,7 @@ def check_components(components: Sequence[Components]) -> None:
 
 
 def check_store(store: Store) -> None:
-    """Check that the store can be written to, since a failed run is tracked, too.
+    """Check that the store is writable, since even a failed run is tracked.
 
     Raises:
         WinnowErrors: The errors of the store.

@@ -12,7 +12,8 @@ class CorpusLoader:
     """Loads the corpus of each dataset once for all cells of a study.
 
     Args:
-        fingerprint: The fingerprint of the dataset, if another process has computed it and only one dataset is loaded.
+        fingerprint: The fingerprint of the dataset, if it was computed by another process. It requires that all cells
+            have the same dataset.
     """
 
     def __init__(self, fingerprint: str | None = None) -> None:

@@ -1,4 +1,4 @@
-"""Scores a model on the held-out rows, whose masks are fixed, and on the probes."""
+"""Scores a model on the held-out rows, with fixed masks, and on the probes."""
 
 from __future__ import annotations
 
@@ -138,7 +138,7 @@ def score_split(
     Args:
         split: The rows.
         predictor: The model.
-        evaluation: The mask seed, the batch size, and the number of rows with a pseudo-log-likelihood.
+        evaluation: The mask seed, the batch size, and the number of rows to score by pseudo-log-likelihood.
         cache: Caches the scores of a model before training.
 
     Returns:
@@ -204,7 +204,7 @@ def summarize_probes(probes: Mapping[str, ProbeScores]) -> dict[str, float]:
 
 
 def _list_slice_names(slice_masks: Mapping[str, npt.NDArray[np.bool_]]) -> pa.Array:
-    """Return for each row the names of its slices, except `all`."""
+    """Return the names of the slices of each row, except `all`."""
     row_count = len(slice_masks[ALL])
     filter_and_source_masks = {name: mask for name, mask in slice_masks.items() if name != ALL}
     names = [[name for name, mask in filter_and_source_masks.items() if mask[row]] for row in range(row_count)]

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class FitResult:
-    """The trained model and the records of its training.
+    """The trained model and its training statistics.
 
     Attributes:
         model: The model after its last step, or with its best weights if `training.keep` is `best`.
@@ -45,7 +45,7 @@ class FitResult:
 def fit(
     inputs: RunInputs, run: TrackedRun | None = None, callbacks: Sequence[Callback] = (), progress: bool = False
 ) -> FitResult:
-    """Train the model in place for its budget, starting from the last checkpoint if there is one.
+    """Train the model in place until its budget is exhausted, resuming from the last checkpoint if there is one.
 
     The checkpoint is kept after training, so that a later error does not require training again. The pipeline removes
     it at the end.
@@ -98,7 +98,7 @@ def _build_module(inputs: RunInputs) -> MaskedLanguageModule:
 def _restore(
     module: MaskedLanguageModule, callbacks: Sequence[Callback], checkpoint: dict[str, Any], inputs: RunInputs
 ) -> None:
-    """Restore the weights and callback states of a completed training."""
+    """Restore the weights and callback states of a completed training run."""
     import torch
 
     best = inputs.folder / BEST_CHECKPOINT
@@ -110,7 +110,7 @@ def _restore(
 
 
 def _train(module: MaskedLanguageModule, inputs: RunInputs, trainer: pl.Trainer, resume: bool) -> None:
-    """Train until the budget is used, from the last checkpoint if `resume` is set."""
+    """Train until the budget is exhausted, resuming from the last checkpoint if `resume` is set."""
     import torch
 
     checkpoint = inputs.folder / LAST_CHECKPOINT
@@ -149,7 +149,7 @@ def check_fit(inputs: RunInputs) -> None:
 
     Raises:
         WinnowError: A step or a held-out split has fewer rows than there are processes, the last checkpoint is damaged
-            or does not match the model, or the disk is too full for new checkpoints.
+            or does not match the model, or there is not enough disk space for new checkpoints.
     """
     from winnow.training import HeldOutBatches, Masking, Shard
 
@@ -164,7 +164,7 @@ def _load_checkpoint(inputs: RunInputs) -> dict[str, Any] | None:
 
 
 def _read_best_scores(inputs: RunInputs) -> dict[str, float]:
-    """Return step and validation loss of the best checkpoint; empty if `training.keep` is `last`."""
+    """Return the step and validation loss of the best checkpoint; empty if `training.keep` is `last`."""
     import torch
 
     if inputs.config.training.keep == "last":
@@ -192,7 +192,7 @@ def _build_batches(inputs: RunInputs) -> TrainingBatches:
 def _build_trainer(
     inputs: RunInputs, run: TrackedRun | None, callbacks: Sequence[Callback], progress: bool
 ) -> pl.Trainer:
-    """Build Lightning's trainer for the budget, with a checkpoint at each validation."""
+    """Build Lightning's trainer with the configured budget and a checkpoint at each validation run."""
     from pytorch_lightning.utilities.exceptions import MisconfigurationException
 
     from winnow.tracking.lightning_logger import RunLogger
@@ -218,7 +218,7 @@ def _build_trainer(
             num_sanity_val_steps=0,
             default_root_dir=checkpoint.parent,
         )
-    except MisconfigurationException as error:  # for example, no GPU is available
+    except MisconfigurationException as error:  # raised, for example, if no GPU is available
         raise WinnowError(
             f"Lightning's trainer rejects the arguments: {error} Choose another trainer, such as trainer=cpu.",
             "trainer",

@@ -38,18 +38,18 @@ class RunInputs:
 
     Attributes:
         cell: The configuration.
-        components: The objects that the configuration names.
+        components: The objects that are built from the configuration.
         cell_id: The cell's id, which names its folder.
         recipe: The fingerprint of everything that determines the result, except the seed.
         corpus: The rows of every split.
         verdicts: The verdicts of each filter on all rows, by filter name.
         train_rows: The rows to train on.
-        train_tokens: The tokens of the training rows, in rows or blocks.
+        train_tokens: The tokens of the training rows, as rows or as blocks.
         held_out: The held-out splits by name.
         tokenizer: The model's tokenizer.
         masking: The masking rule for this tokenizer.
         model: The model before training; :func:`~winnow.run.fit.fit` trains it in place.
-        device: The device that trains and evaluates.
+        device: The device for training and evaluation.
         numerics: The device, precision and matmul backends, as logged.
     """
 
@@ -75,7 +75,7 @@ class RunInputs:
 
     @property
     def folder(self) -> Path:
-        """The folder of the cell's checkpoints and its model."""
+        """The folder that contains the cell's checkpoints and model."""
         return cell_folder(self.config, self.cell_id)
 
     @property
@@ -94,8 +94,8 @@ def load_inputs(cell: Cell[TrainConfig], components: Components, precomputed_id:
 
     Args:
         cell: The configuration.
-        components: The objects that the configuration names.
-        precomputed_id: The cell's id, if it is already known or a different folder is used.
+        components: The objects that are built from the configuration.
+        precomputed_id: The cell's id, if it was computed before or the folder has a different name.
 
     Raises:
         WinnowError: A component cannot be used; the error has the component's key.
@@ -149,7 +149,7 @@ def _load_held_out(
 def _tokenize_training_rows(
     config: TrainConfig, corpus: Corpus, rows: pa.Table, tokenizer: PreTrainedTokenizerFast
 ) -> TokenRows:
-    """Select the training rows from the tokens of the full train split, which all arms of a study share."""
+    """Return the tokens of the training rows. The full train split is tokenized once and cached for all arms."""
     from winnow.training import pack_into_blocks, tokenize
 
     training, full_split = config.training, corpus.split("train")

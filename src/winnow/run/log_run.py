@@ -29,7 +29,7 @@ from winnow.tracking.mlflow_ui import describe_cell
 from winnow.tracking.offline.operations import DESCRIPTION
 
 MAX_DROPPED_EXAMPLES = 40
-"""Number of dropped rows in the filter summary of a run."""
+"""Maximum number of dropped rows in the filter summary of a run."""
 
 
 def log_inputs(run: TrackedRun, inputs: RunInputs) -> None:
@@ -54,7 +54,7 @@ def log_inputs(run: TrackedRun, inputs: RunInputs) -> None:
         }
     )
     log_configuration(run, cell)
-    if "name" not in cell.config.filter:  # the name of the arm is derived
+    if "name" not in cell.config.filter:  # a control or an ablation derives its name from its filter
         run.log_params({"filter.name": components.filter.name})
     # These must be the first metrics: MLflow's run comparison initially shows the metric that was logged first.
     run.log_metrics({TRAIN_ROWS: inputs.train_rows.num_rows, TRAIN_TOKENS: len(inputs.train_tokens.ids)})
@@ -113,7 +113,7 @@ def log_configuration(run: TrackedRun, cell: Cell[Any]) -> None:
 
 
 def log_corpus(run: TrackedRun, corpus: Corpus) -> None:
-    """Log the sources, the row count after each stage, the leakage, and the fraction of rows failing each check."""
+    """Log the sources, the row count after each stage, the leakage, and the fraction of rows that fail each check."""
     fields = ("funnel", "sources", "fingerprint", "integrity", "faults", "leakage")
     run.log_json({field: getattr(corpus, field) for field in fields}, "data/corpus.json")
     for split, fractions in corpus.leakage.items():
@@ -183,7 +183,7 @@ def _write_filter_statistics(verdicts: Verdicts, corpus: Corpus, filter_: Filter
 
 
 def _sample_dropped_rows(corpus: Corpus, verdicts: Verdicts) -> list[dict[str, Any]]:
-    """Return a fixed sample of dropped training rows, the first by row id, each with its failed terms."""
+    """Return the first dropped training rows in row-id order, each with the terms that it fails."""
     first_rows = verdicts.dropped_rows(corpus).sort_by("row_id").slice(0, MAX_DROPPED_EXAMPLES)
     examples: list[dict[str, Any]] = first_rows.select(["text", "failed"]).to_pylist()
     return examples
@@ -194,7 +194,7 @@ def _stack_stages(tables: Mapping[str, pa.Table]) -> pa.Table:
 
 
 def _stack_tables(column: str, tables: Mapping[str, pa.Table]) -> pa.Table:
-    """Concatenate tables, with a first column that contains the name of each row's table."""
+    """Concatenate tables and insert a first column that names the table of each row."""
     labeled_tables = [
         table.add_column(0, column, pa.array([name] * table.num_rows, pa.string())) for name, table in tables.items()
     ]
@@ -202,7 +202,7 @@ def _stack_tables(column: str, tables: Mapping[str, pa.Table]) -> pa.Table:
 
 
 def dump_yaml(data: Any) -> str:
-    """Return plain data as YAML; use libyaml if it is available, since it is ten times as fast."""
+    """Return plain data as YAML. This uses libyaml if available, which is ten times faster."""
     dumper = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
     return str(yaml.dump(data, Dumper=dumper, sort_keys=False, allow_unicode=True))
 
@@ -210,8 +210,8 @@ def dump_yaml(data: Any) -> str:
 def select_parameters(tree: Mapping[str, Any]) -> dict[str, Any]:
     """Return the settings that are logged as MLflow parameters.
 
-    To fit into one request, this excludes lists, unset options (`null`), disabled flags of Lightning and PyTorch, and
-    the store. `config/resolved.yaml` contains all settings.
+    Lists, unset options (`null`), disabled flags of Lightning and PyTorch, and the settings of the store are excluded,
+    so that the parameters fit into one request. `config/resolved.yaml` contains all settings.
     """
     values = dict(flatten_scalars({group: node for group, node in tree.items() if group != "tracking"}))
     switches = ("trainer.", "optimizer.")
@@ -225,7 +225,7 @@ def select_parameters(tree: Mapping[str, Any]) -> dict[str, Any]:
 def flatten_scalars(tree: Mapping[str, Any], key: str = "") -> Iterator[tuple[str, Any]]:
     """Yield the key and value of every scalar in a configuration tree.
 
-    A class has the key of its group: `filter`, not `filter._target_`.
+    The key of a `_target_` is the key of its group: `filter`, not `filter._target_`.
     """
     for name, value in tree.items():
         path = f"{key}.{name}" if key else str(name)

@@ -29,7 +29,8 @@ def print_overview(console: Console, inputs: RunInputs) -> None:
     lines = {
         "corpus": f"{components.dataset.name}: {format_funnel(corpus.funnel)}",
         "rows": f"train {train_count:,}, {held_out}",
-        "filter": f"{components.filter.name}: trains on {kept_count:,} of {train_count:,} rows ({kept_count / train_count:.0%})",
+        "filter": f"{components.filter.name}: trains on {kept_count:,} of {train_count:,} rows "
+        f"({kept_count / train_count:.0%})",
         "model": f"{type(inputs.model).__name__}, {parameters:,} parameters, vocabulary {len(inputs.tokenizer):,}",
         "masking": f"{components.masking.rate:.0%} of the tokens, resampled in every epoch",
         "budget": f"{format_budget(training)} of {training.batch_size} {training.batching}",
@@ -47,7 +48,7 @@ def print_overview(console: Console, inputs: RunInputs) -> None:
 
 
 def format_budget(training: Training) -> str:
-    """Describe the limits of a training.
+    """Describe the limits of a training run.
 
     >>> from winnow.config.schema import Training
     >>> format_budget(Training(max_steps=2000, max_minutes=5, patience=3))
@@ -66,7 +67,9 @@ def format_budget(training: Training) -> str:
 def print_verdicts(console: Console, summary: Mapping[str, Any], statistics: Mapping[str, Any]) -> None:
     """Print how a filter affects the training rows: counts per signal, per term and per split."""
     console.print(f"[bold]{summary['filter']}[/bold] keeps a row if {summary['keep']}", highlight=False)
-    signals = build_console_table("signal", "pass", "fail", "null", "gained without", "lost without", "rows per second")
+    signals = build_console_table(
+        "signal", "pass", "fail", "null", "more kept without", "fewer kept without", "rows per second"
+    )
     for name, counts in summary["signals"].items():
         effects = statistics.get("signals", {}).get(name, {})
         numbers = [counts[key] for key in ("pass", "fail", "null")]

@@ -38,7 +38,7 @@ class RunOptions:
     """Options for tracking and displaying a run; they do not affect its scores.
 
     Attributes:
-        cell_id: The cell's id, if it is already known; it names the cell's folder.
+        cell_id: The cell's id, if it was computed before; it names the cell's folder.
         parent_run_id: The id of the study's run, if the cell belongs to a study.
         resumed_run_id: The id of the interrupted run to resume; `None` starts a new run.
         tags: Additional tags of the run, which override the default tags.
@@ -149,7 +149,7 @@ def run_single_cell(cell: Cell[TrainConfig], console: Console) -> dict[str, floa
 
 @contextmanager
 def _lock_cell_folder(cell: Cell[TrainConfig], components: Components) -> Iterator[None]:
-    """Lock the cell's folder, unless the cell's id cannot be computed: the run then raises and tracks that error."""
+    """Lock the cell's folder. If the id cannot be computed, nothing is locked; the run raises and tracks that error."""
     try:
         folder = cell_folder(cell.config, compute_cell_id(cell, components)) if is_rank_zero() else None
     except WinnowError:
@@ -159,14 +159,14 @@ def _lock_cell_folder(cell: Cell[TrainConfig], components: Components) -> Iterat
 
 
 def _find_resumable_attempt(cell: Cell[TrainConfig], components: Components) -> Attempt | None:
-    """Return the run of this cell that can resume; remove a checkpoint that belongs to no such run."""
+    """Return the interrupted run of this cell if it can be resumed, otherwise remove any leftover checkpoint."""
     sync(components.store)  # uploads what an interrupted run could not log
     try:
         experiment = components.store.experiment(cell.config.study.name)
         close_stale_runs(components.store, experiment)
         cell_id = compute_cell_id(cell, components)
         attempt = load_attempts(components.store, experiment).get(cell_id)
-    except WinnowError:  # the run raises and tracks the error; or there is no store
+    except WinnowError:  # the store does not exist yet, or the run will raise and track the same error
         return None
     if attempt is not None and can_resume(cell.config, cell_id, attempt):
         return attempt

@@ -66,7 +66,7 @@ def select_held_out_rows(corpus: Corpus, limit: int | None) -> dict[str, pa.Tabl
 
 
 def _take_first_rows(rows: pa.Table, limit: int | None) -> pa.Table:
-    """Return the first rows by row id, a fixed random sample since the id is a hash of the text."""
+    """Return the first rows in row-id order, a fixed random sample, since an id is a hash of the text."""
     if limit is None or rows.num_rows <= limit:
         return rows
     order = np.argsort(rows["row_id"].to_numpy())

@@ -1,4 +1,4 @@
-"""Checks that the metrics a study declares are metrics that its runs log."""
+"""Checks that the runs of a study log its declared metrics."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from winnow.run.slices import HELD_OUT_SPLITS
 def check_declared_metrics(config: TrainConfig, components: Components) -> list[WinnowError]:
     """Return errors for declared metrics that no run logs or that have no direction.
 
-    If the files of a probe cannot be read, no errors are returned, since the check of the files reports them.
+    If a file of a probe cannot be read, no errors are returned, since `check_components` reports them.
     """
     try:
         choices = build_metric_choices(config, components)
@@ -39,7 +39,7 @@ def check_declared_metrics(config: TrainConfig, components: Components) -> list[
         if error := choices.find_error(name, key):
             errors.append(error)
         elif components.metrics.metric(name).direction is None:
-            message = f"expected a metric with a direction, but {name!r} is descriptive: no value of it is better."
+            message = f"expected a metric with a direction, but {name!r} is descriptive: no direction is better."
             errors.append(WinnowError(f"{message} Choose another metric.", key))
     return errors
 
@@ -74,6 +74,6 @@ def _list_slices(components: Components) -> dict[str, list[str]]:
 
 
 def _list_source_slices(dataset: Dataset) -> list[str]:
-    """Return the slices of the sources; a single source has no slice."""
+    """Return the slices of the sources; a single source is not a slice."""
     sources = dataset.source.sources if isinstance(dataset.source, Mixture) else {}
     return [source_slice_name(name) for name in sources] if len(sources) > 1 else []

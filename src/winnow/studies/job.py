@@ -65,8 +65,8 @@ class Job:
     """A cell to run.
 
     Attributes:
-        cell: Its configuration.
-        components: The objects that the configuration names.
+        cell: The configuration of the cell.
+        components: The objects that are built from the configuration.
         name: The cell's id.
         parent_run_id: The id of the study's run.
         run_id: The id of the interrupted run to resume; `None` starts a new run.
@@ -182,7 +182,7 @@ def run_job(job: Job) -> bool:
 
 
 def _run_with_lock(job: Job) -> bool:
-    """Run a job, if this process has locked its folder."""
+    """Run a job in a folder that this process has locked."""
     start_time = time.monotonic()
 
     def write_status(state: State, step: int, **fields: Any) -> None:
@@ -217,7 +217,7 @@ def _run_with_lock(job: Job) -> bool:
 
 
 def find_newest_attempt(job: Job) -> Attempt | None:
-    """Return the newest attempt at a job's cell, or the planned one if the store is unavailable."""
+    """Return the newest attempt at a job's cell; if the store is unavailable, return the attempt to resume."""
     from mlflow.exceptions import MlflowException
 
     store = job.components.store
@@ -255,7 +255,7 @@ def _flush_output() -> None:
 
 
 def main() -> int:
-    """Run the job in the file of the first argument; terminate when the parent process ends."""
+    """Run the job from the file in the first argument, and terminate when the parent process ends."""
     Thread(target=terminate_on_stdin_close, daemon=True).start()
     return 0 if run_job(Job.load(Path(sys.argv[1]))) else 1
 
@@ -270,9 +270,10 @@ def terminate_on_stdin_close() -> None:
 
 @functools.cache
 def terminate_with_parent(parent: int) -> None:
-    """Terminate this process when its parent ends; a worker that runs several jobs starts one watcher.
+    """Terminate this process when its parent ends. A worker that runs several jobs starts only one watcher thread.
 
-    A run in progress has some time to close. Worker pools ignore SystemExit, so the process then exits with `os._exit`.
+    A run in progress has `GRACE_SECONDS` to close. The process then exits with `os._exit`, since worker pools ignore
+    SystemExit.
     """
 
     def watch() -> None:

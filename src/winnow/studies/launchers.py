@@ -1,4 +1,4 @@
-"""The launchers, which run the cells of a study: the choices of the config group `launcher`."""
+"""Launchers, which run the cells of a study and are the choices of the config group `launcher`."""
 
 from __future__ import annotations
 
@@ -128,7 +128,9 @@ class Devices(Launcher):
         """Return an error if there is no device."""
         if self._list_devices():
             return []
-        message = "no CUDA device was found. Set the devices, as in launcher.devices=[0,1], or choose launcher=joblib."
+        message = (
+            "no CUDA device is available. Set the devices, as in launcher.devices=[0,1], or choose launcher=joblib."
+        )
         return [WinnowError(message, "devices")]
 
     def launch(self, jobs: Sequence[Job]) -> EndedJobs:

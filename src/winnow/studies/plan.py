@@ -1,4 +1,4 @@
-"""Checks the cells of a study before training, and plans which of them are run, resumed or skipped."""
+"""Checks the cells of a study before training, and plans which cells to run, resume or skip."""
 
 from __future__ import annotations
 
@@ -49,9 +49,8 @@ def check_plan(cells: Sequence[StudyCell], launcher: Launcher) -> None:
         if study.compare and isinstance(components.filter, RandomMatched) and components.base_filter_name not in arms:
             message = (
                 f"{components.filter.name!r} is a control for {components.base_filter_name!r}, which is not an arm of "
-                f"this study ({', '.join(arms)}). Add "
-                f"{components.base_filter_name} to the sweep, or define a control for "
-                "your filter as the README describes."
+                f"this study. Available: {', '.join(arms)}. Add {components.base_filter_name} to the sweep, or define "
+                "a control for your filter as the README describes."
             )
             errors.append(WinnowError(message, "filter.of"))
     for cell in cells if study.compare else ():
@@ -62,7 +61,7 @@ def check_plan(cells: Sequence[StudyCell], launcher: Launcher) -> None:
     if study.compare and len(arms) > 1:
         if study.baseline not in arms:
             suggestion = did_you_mean(study.baseline, arms)
-            message = f"{study.baseline!r} is not an arm.{suggestion} Allowed: {', '.join(arms)}."
+            message = f"unknown arm {study.baseline!r}.{suggestion} Available: {', '.join(arms)}."
             errors.append(WinnowError(f"{message} Choose one, or set study.compare=false.", "study.baseline"))
         if len({(cell.arm, cell.config.seed) for cell in cells}) < len(cells):
             message = "several cells have the same arm and seed. Give each filter a different name, or set"

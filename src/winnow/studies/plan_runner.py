@@ -21,7 +21,7 @@ from winnow.tracking.store_errors import build_store_error
 def run_plan(
     cells: Sequence[StudyCell], plan: StudyPlan, launcher: Launcher, store: Store, console: Console
 ) -> list[str]:
-    """Run the jobs of a plan and display their progress; a failed cell does not stop the others.
+    """Run the jobs of a plan and display their progress; a failed cell does not stop other cells.
 
     Args:
         cells: All cells of the study.

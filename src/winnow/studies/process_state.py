@@ -1,4 +1,4 @@
-"""Restores the global state of a process after a cell, so that a cell does not affect later cells."""
+"""Restores the global state of a process after a cell, so that it does not affect later cells."""
 
 from __future__ import annotations
 
@@ -52,5 +52,5 @@ def preserve_process_state() -> Iterator[None]:
 
 @functools.cache
 def _freeze_loaded_objects() -> None:
-    """Exclude the millions of objects that the first cell loads permanently from later garbage collections."""
+    """Exclude the millions of objects that the first cell loads from all later garbage collections."""
     gc.freeze()

@@ -26,7 +26,7 @@ def run_processes(
     Args:
         jobs: The jobs, in the order in which they start.
         environments: Sets of environment variables, each used by one process at a time.
-        command: Returns the arguments of Python for a job.
+        command: Returns the Python arguments for a job.
 
     Yields:
         Each job after its process has ended.
@@ -56,7 +56,7 @@ def run_processes(
 
 
 def _start_process(job: Job, environment: Mapping[str, str], arguments: Sequence[str]) -> subprocess.Popen[bytes]:
-    """Start a job with a pipe as standard input; the pipe closes when the study ends."""
+    """Start a job with a pipe as standard input. The pipe closes when the study ends, which terminates the job."""
     environment = {
         **os.environ,
         **environment,

@@ -1,4 +1,4 @@
-"""Coordinates several processes that run the same study: one tracks the study, and each waits for the others' cells."""
+"""Coordinates processes that run the same study: one tracks it, and each waits for cells that other processes train."""
 
 from __future__ import annotations
 

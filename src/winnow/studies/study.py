@@ -36,7 +36,9 @@ def run_study(cells: Sequence[TrainCell], console: Console) -> int:
     """
     study = cells[0].config.study
     if any(cell.config.study != study for cell in cells):
-        raise WinnowError("expected the same value in every cell of the sweep. Remove study.* from the sweep.", "study")
+        raise WinnowError(
+            "expected the same study settings in every cell of the sweep. Remove study.* from the sweep.", "study"
+        )
     grid = build_study_cells(share_slices(cells))
     config = grid[0].config
     launcher = construct(config.launcher, "launcher", Launcher, config.allow_targets)  # type: ignore[type-abstract]
@@ -62,7 +64,10 @@ def run_study(cells: Sequence[TrainCell], console: Console) -> int:
     folder = config.output_dir / study.name
     with track_study_run(store, title, declaration, folder) as parent:
         if parent.run is None:
-            console.print("Another process runs this study; the cells are shared with it.", style="yellow")
+            console.print(
+                "Another process is running this study; the cells are divided between the two processes.",
+                style="yellow",
+            )
         plan = plan_jobs(grid, load_attempts(store, experiment), parent.run_id)
         _print_plan(console, declaration, plan, launcher)
         failures = run_plan(grid, plan, launcher, store, console)

@@ -18,7 +18,7 @@ from winnow.tracking import Attempt, Store, keys
 from winnow.tracking.query import find_newest_run, read_text_artifact
 
 SCRATCH_STUDIES: Final = ("scratchpad", "debug")
-"""Names of studies for experiments, which may mix settings and data."""
+"""Names of scratch studies, in which settings and data may be mixed."""
 
 COMPARED_GROUPS: Final = ("filter", "model", "masking", "optimizer", "training", "trainer", "evaluation")
 """Groups whose settings must be the same in all cells of an arm. Datasets are compared by their rows."""
@@ -92,11 +92,13 @@ def check_same_settings(cells: Sequence[StudyCell], previous_attempts: Mapping[s
         errors |= _compare_settings(stored_trees[cell.arm], cell.cell.tree, study.name)
         if not errors and finished_attempts[cell.arm].tags.get(keys.CORPUS) != cell.components.corpus.fingerprint:
             errors["dataset"] = WinnowError(
-                f"the rows differ from those of the finished cells of {study.name!r}.", "dataset"
+                f"the rows differ from the rows of the finished cells of {study.name!r}. Restore the dataset, or "
+                "choose another study.name.",
+                "dataset",
             )
     if errors:
         message = (
-            f"study {study.name!r} has finished cells with other settings or data. Choose another name, or restore"
+            f"study {study.name!r} has finished cells with different settings or data. Choose another name, or restore"
         )
         raise WinnowErrors([WinnowError(f"{message} the settings below.", "study.name"), *errors.values()])
 
@@ -121,12 +123,12 @@ def check_same_version(study: str, previous_attempts: Mapping[str, Attempt]) -> 
 
 
 def _select_finished(previous_attempts: Mapping[str, Attempt]) -> list[Attempt]:
-    """Return the finished cells that belong to a study, which excludes single runs."""
+    """Return the finished cells of the study, excluding single runs."""
     return [attempt for attempt in previous_attempts.values() if attempt.has_finished and PARENT_TAG in attempt.tags]
 
 
 def _load_stored_tree(store: Store, attempt: Attempt) -> dict[str, Any]:
-    """Return the configuration of a finished cell, or an empty one if it was deleted, which skips the check."""
+    """Return the configuration of a finished cell. If it was deleted, return an empty one, which skips the check."""
     text = read_text_artifact(store.client(), attempt.run_id, keys.CONFIG)
     return yaml.safe_load(text) if text is not None else {}
 
@@ -136,7 +138,7 @@ def _compare_settings(
 ) -> dict[str, WinnowError]:
     """Return an error for each setting that differs, by key."""
     before, after = _select_settings(stored_tree), _select_settings(current_tree)
-    template = f"expected {{}} as in the finished cells of study {study!r}, got {{}}."
+    template = f"expected {{}} as in the finished cells of study {study!r}, got {{}}. Restore it."
     return {
         key: WinnowError(template.format(_shorten(before, key), _shorten(after, key)), key)
         for key in sorted(before.keys() | after.keys())

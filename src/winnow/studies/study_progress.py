@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import sys
-import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
@@ -57,7 +56,7 @@ class StudyProgress:
         ]
 
     def format_title(self, job: Job) -> str:
-        """Return the title of a job: the settings in which its cell differs from the others."""
+        """Return the title of a job: the settings that distinguish its cell, and the seed."""
         return f"{self._titles[job.name]} seed={self._seeds[job.name]}"
 
     def record_end(self, job: Job) -> str:
@@ -78,7 +77,7 @@ class StudyProgress:
         )
 
     def __rich__(self) -> Group:
-        """Render the summary above the grid; as the title of the table it would wrap at the table's width."""
+        """Render the summary above the grid, not as the table's title, which would wrap at the table's width."""
         seeds = sorted(set(self._seeds.values()))
         table = Table(box=None, padding=(0, 2, 0, 0))
         table.add_column("cell", style="bold", no_wrap=True)
@@ -169,7 +168,7 @@ def _duplicate_console(console: Console) -> Console:
 
 
 def _build_titles(cells: Sequence[StudyCell]) -> Mapping[str, str]:
-    """Return by cell id the overrides that the sweep varies, except the seed; if only the filter varies, its name."""
+    """Return a title for each cell id: the arm if only the filter varies, otherwise the varied overrides."""
     overrides = [[text for text in cell.cell.overrides if not text.startswith("seed=")] for cell in cells]
     shared_overrides = set.intersection(*map(set, overrides))
     varied_overrides = [[text for text in texts if text not in shared_overrides] for texts in overrides]

@@ -117,10 +117,10 @@ if (reason) {
 }
 
 /* Collapsed sections are expanded for printing. */
-const expanded = [];
+const expandedSections = [];
 addEventListener("beforeprint", () => {
-  for (const section of document.querySelectorAll("details:not([open])")) expanded.push(section), (section.open = true);
+  for (const section of document.querySelectorAll("details:not([open])")) expandedSections.push(section), (section.open = true);
 });
 addEventListener("afterprint", () => {
-  while (expanded.length) expanded.pop().open = false;
+  while (expandedSections.length) expandedSections.pop().open = false;
 });
