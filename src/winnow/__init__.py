@@ -1,3 +1,3 @@
-"""Winnow: filter the training data of a masked language model, and learn with known certainty what that did."""
+"""Winnow: filter the training data of a masked language model, and measure the effect with its uncertainty."""
 
 __version__ = "0.2.0"

@@ -21,7 +21,7 @@ class WinnowError(Exception):
         self.key = key
 
     def with_prefix(self, prefix: str) -> WinnowError:
-        """Return the same error with ``prefix`` before its key."""
+        """Return a copy of this error with ``prefix`` prepended to its key."""
         return WinnowError(self.message, f"{prefix}.{self.key}" if self.key else prefix)
 
     def __str__(self) -> str:

@@ -29,7 +29,7 @@ def format_interval(low: float | None, high: float | None) -> str:
     if low is None or high is None or not (math.isfinite(low) and math.isfinite(high)):
         return NOTHING
     decimals = 2 if high == low else min(6, max(0, 1 - math.floor(math.log10((high - low) / 2))))
-    return " to ".join(f"{end:,.{decimals}f}".replace("-", MINUS) for end in (low, high))
+    return " to ".join(f"{bound:,.{decimals}f}".replace("-", MINUS) for bound in (low, high))
 
 
 def format_p_value(p: float | None) -> str:

@@ -90,7 +90,7 @@ def test_promote_registers_a_loadable_model_with_a_description(
     version = store.client().get_model_version_by_alias("mine", "winnow-v2")
     assert (version.run_id, str(version.version)) == (run_id, "1")
     assert version.tags["arm"] == "nike_positive"
-    assert "## Limits" in version.description
+    assert "## Limitations" in version.description
     assert not version.description.startswith("---"), "the Hub's metadata does not belong in the registry"
     mlflow.set_tracking_uri(store.tracking_uri)
     loaded = mlflow.transformers.load_model("models:/mine@winnow-v2")
@@ -133,7 +133,7 @@ def test_push_uploads_a_loadable_model_with_a_complete_card(
     card = hub["README.md"].decode()
     assert card.startswith("---\n")
     assert "pipeline_tag: fill-mask" in card
-    for text in ("## Data", "## Filter", "## Scores", "## Limits", "`nike_positive` keeps a row if", run_id):
+    for text in ("## Data", "## Filter", "## Scores", "## Limitations", "`nike_positive` keeps a row if", run_id):
         assert text in card
     assert "| test/all/loss |" in card
     assert "rows: read 1,500 >" in card

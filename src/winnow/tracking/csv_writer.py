@@ -1,4 +1,4 @@
-"""Tracking without MLflow: each run is a folder of CSV files and artifacts."""
+"""Track runs without MLflow: each run is a folder of CSV files and artifacts."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ class CsvWriter:
         raise store_required_error()
 
     def request(self, call: Callable[[], Response]) -> Response:
-        """Call the function directly, without a timeout."""
+        """Return the result of a function, which is called without a timeout."""
         return call()
 
     def write(self, operation: Operation) -> None:
@@ -55,9 +55,9 @@ class CsvWriter:
             case "tags":
                 self._append_rows("tags.csv", operation["tags"].items())
             case "datasets":
-                columns = COLUMNS["datasets.csv"]
+                column_names = COLUMNS["datasets.csv"]
                 self._append_rows(
-                    "datasets.csv", ([dataset[column] for column in columns] for dataset in operation["datasets"])
+                    "datasets.csv", ([dataset[column] for column in column_names] for dataset in operation["datasets"])
                 )
             case "artifact":
                 self._copy(Path(operation["file"]), self._folder / "artifacts" / (operation["folder"] or ""))

@@ -1,4 +1,4 @@
-"""Creation of the embedded SQLite store: atomic, and repeated if an earlier attempt was interrupted."""
+"""Create the embedded SQLite store atomically, and again if an earlier attempt was interrupted."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def open_database(file: Path) -> None:
         OSError: The folder is not writable.
     """
     if not file.exists() or is_incomplete(file):
-        _create(file)
+        _create_database(file)
     _check_writable(file)
 
 
@@ -33,19 +33,19 @@ def is_incomplete(file: Path) -> bool:
     """Return whether the creation of MLflow's schema was interrupted.
 
     MLflow adds its first experiment after the last migration, so a complete store has a row in ``experiments``.
-    A database that belongs to another program does not count as incomplete.
+    A database of another program does not count as incomplete.
     """
     with closing(sqlite3.connect(file)) as connection:
-        tables = {name for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
-        if "experiments" in tables:
-            columns = {row[1] for row in connection.execute("PRAGMA table_info(experiments)")}
-            (rows,) = connection.execute("SELECT count(*) FROM experiments").fetchone()
-            return "artifact_location" in columns and not rows
-    return not tables or "alembic_version" in tables
+        table_names = {name for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
+        if "experiments" in table_names:
+            column_names = {row[1] for row in connection.execute("PRAGMA table_info(experiments)")}
+            (experiment_count,) = connection.execute("SELECT count(*) FROM experiments").fetchone()
+            return "artifact_location" in column_names and not experiment_count
+    return not table_names or "alembic_version" in table_names
 
 
-def _create(file: Path) -> None:
-    """Create a database with its schema in a temporary file, then rename the file."""
+def _create_database(file: Path) -> None:
+    """Create a database with its schema in a temporary file, then move it to its final path."""
     from mlflow.store.tracking import DEFAULT_LOCAL_FILE_AND_ARTIFACT_PATH
     from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
 
@@ -79,8 +79,8 @@ def _remove_database(file: Path) -> None:
 
 
 def _check_writable(file: Path) -> None:
-    """Raise if a database is not writable; the database is not changed."""
+    """Raise `sqlite3.Error` if a database is not writable, without changing it."""
     with closing(sqlite3.connect(file, isolation_level=None)) as connection:
         connection.execute("BEGIN IMMEDIATE")
-        connection.execute("PRAGMA user_version = 0")  # a read-only file raises only on a write
+        connection.execute("PRAGMA user_version = 0")  # SQLite rejects a read-only file only on a write
         connection.execute("ROLLBACK")

@@ -1,4 +1,4 @@
-"""The code version, packages and hardware of a run."""
+"""Collect the code version, packages and hardware of a run."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def installed_packages() -> str:
 
 
 def hardware() -> dict[str, str | int]:
-    """Return the machine's processor, cores, threads and accelerators."""
+    """Return the platform, processor, cores, threads, memory and GPUs of this machine."""
     import psutil
     import torch
 
@@ -110,7 +110,7 @@ def _processor_name() -> str:
 def _user_name() -> str:
     try:
         return getpass.getuser()
-    except (KeyError, OSError):  # containers may lack an entry for the user
+    except (KeyError, OSError):  # a container may have no entry for the user
         return "unknown"
 
 

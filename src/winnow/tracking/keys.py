@@ -12,11 +12,17 @@ KIND: Final = "winnow.kind"
 """Tag: ``study``, ``cell``, ``comparison`` or ``rerun``."""
 
 STUDY: Final = "winnow.study"
+"""Tag: the name of the study."""
+
 ARM: Final = "winnow.arm"
 """Tag: the name of the filter that selected the training rows."""
 
 SEED: Final = "winnow.seed"
+"""Tag: the training seed."""
+
 CELL_ID: Final = "winnow.cell_id"
+"""Tag: the id of the cell; all attempts to run a cell have the same id."""
+
 RECIPE: Final = "winnow.recipe"
 """Tag: fingerprint of a cell's settings without the seed. All cells of an arm must have the same recipe."""
 
@@ -36,7 +42,7 @@ OWNER: Final = "winnow.owner"
 """Tag: the process that executes the run, as JSON of :class:`winnow.tracking.process.ownership.RunOwner`."""
 
 HEARTBEAT: Final = "winnow.last_sign_of_life"
-"""Tag: time of that process's last heartbeat, in milliseconds since 1970."""
+"""Tag: time of the owner's last heartbeat, in milliseconds since 1970."""
 
 ATTEMPTS: Final = "winnow.attempts"
 """Tag: how many times the run was started; greater than 1 if it was resumed."""
@@ -54,28 +60,32 @@ COMMIT: Final = "mlflow.source.git.commit"
 """Tag: the git commit of the code. MLflow defines this name."""
 
 CORPUS: Final = "winnow.corpus"
+"""Tag: fingerprint of the corpus."""
+
 VERDICTS: Final = "winnow.verdicts"
 """Tag: fingerprint of the verdict table that selected the training rows; absent if all rows were used."""
 
 TOKENIZER: Final = "winnow.tokenizer"
+"""Tag: fingerprint of the tokenizer."""
+
 HELD_OUT: Final = "winnow.held_out"
-"""Tag: fingerprint of the held-out rows and their masks; losses are comparable only if it is equal."""
+"""Tag: fingerprint of the held-out rows and their masks; losses are comparable only if these fingerprints are equal."""
 
 PROBES: Final = "winnow.probes"
-"""Tag: fingerprint of all probes; probe scores are comparable only if it is equal."""
+"""Tag: fingerprint of all probes; probe scores are comparable only if these fingerprints are equal."""
 
 USER_METRICS: Final = "winnow.user_metrics"
-"""Tag: the user's own metrics as JSON, by name with ``direction``, ``unit`` and ``label``; absent if there are none.
-"""
+"""Tag: user-defined metrics as JSON, each with ``direction``, ``unit`` and ``label``; absent if there are none."""
 
 MAX_STEPS: Final = "winnow.max_steps"
-"""Tag: the budget in optimizer steps, or as ``1000000 tokens``; arms are comparable only if it is equal."""
+"""Tag: the training budget as a number of optimizer steps, or a text such as ``1000000 tokens``. Arms are
+comparable only if their budgets are equal."""
 
 NOT_COMPARABLE: Final = "winnow.not_comparable"
-"""Tag: why a run is not comparable, such as early stopping; absent if it is."""
+"""Tag: why a run is not comparable, such as early stopping; absent if the run is comparable."""
 
 NUMERICS_SUMMARY: Final = "winnow.arithmetic"
-"""Tag: the precision, the device and how many matmuls of linear layers use oneDNN."""
+"""Tag: a summary of the numerics: precision, device and number of linear-layer matmuls that use oneDNN."""
 
 CONFIG: Final = "config/resolved.yaml"
 """Artifact: the resolved configuration, including every default."""
@@ -84,8 +94,8 @@ VERSION: Final = "winnow.version"
 """Tag: the Winnow version of the run; Winnow 0.1 did not set it."""
 
 NUMERICS: Final = "environment/arithmetic.json"
-"""Artifact of a cell: its numerics. Keys: ``precision``, ``device``, ``tf32``, ``compile``, ``linear``, ``onednn``
-(the matmuls that use it, as ``forward OUTPUTS INPUTS``) and ``gflops`` (the measured rates)."""
+"""Artifact of a cell: its numeric settings. Keys: ``precision``, ``device``, ``tf32``, ``compile``, ``linear``,
+``onednn`` (the matmuls that use it, as ``forward OUTPUTS INPUTS``) and ``gflops`` (the measured rates)."""
 
 DECLARATION: Final = "study/declaration.json"
 """Artifact of the parent run: the declaration made before the first cell ran. Keys: ``study``, ``primary_metric``,
@@ -109,7 +119,7 @@ FILLS: Final = "evaluation/fills.parquet"
 
 CURVES: Final = "evaluation/curves.parquet"
 """Artifact of a cell: probe metrics during training, starting at step 0. Columns: ``step``, ``probe``, ``metric``,
-``value``, ``role`` and ``word``. If ``metric`` is ``probability``, ``value`` is the mean probability of ``word`` over
+``value``, ``role`` and ``word``. If ``metric`` is ``probability``, ``value`` is the mean probability of ``word`` across
 the prompts; otherwise ``role`` and ``word`` are null."""
 
 WORDS: Final = "evaluation/words.json"

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from mlflow.entities import Run
 
 SEND_SECONDS = 5
-"""Interval between two sends of buffered metrics, short enough to watch a run live."""
+"""Interval in seconds at which buffered metrics are sent, short enough to watch a run live."""
 
 
 @contextmanager
@@ -57,21 +57,21 @@ def track(
     tags = {**build_provenance_tags(), OWNER: RunOwner.this_process().to_tag(), **tags}
     with ExitStack() as stack:
         if run_id is None:
-            links = {PARENT_RUN_ID: parent} if parent else {}
-            run = TrackedRun(store.start_run(experiment_id, name, tags | links))
+            parent_tags = {PARENT_RUN_ID: parent} if parent else {}
+            run = TrackedRun(store.start_run(experiment_id, name, tags | parent_tags))
             stack.enter_context(acquire_run(run.run_id))
         else:
             stack.enter_context(acquire_run(run_id))
             run = _resume_run(store, experiment_id, name, run_id, tags)
-        background = _BackgroundSender(run)
+        sender = _BackgroundSender(run)
         try:
             with _exit_on_sigterm():
-                background.start()
+                sender.start()
                 yield run
-                background.stop()
+                sender.stop()
                 run.flush()
         except BaseException as error:
-            background.stop()
+            sender.stop()
             run.end("FAILED" if isinstance(error, Exception) else "KILLED", f"{type(error).__name__}: {error}")
             run.send_spooled()
             raise
@@ -80,36 +80,42 @@ def track(
 
 
 def _resume_run(store: Store, experiment_id: str, name: str, run_id: str, tags: Mapping[str, str]) -> TrackedRun:
-    """Set an ended run to RUNNING; if the server does not respond, spool this change until it does."""
+    """Set an ended run to RUNNING, or spool this change if the server does not respond."""
     client = store.connect()
     try:
         if store.is_server:
             call_with_timeout(REQUEST_TIMEOUT_SECONDS, lambda: client.search_experiments(max_results=1))
         if (spool := Spool(store.spool_folder / run_id)).exists:
             spool.send(client)  # operations of the earlier attempt must precede new ones
-        earlier = client.get_run(run_id)
-        _check_resumable(earlier)
+        stored_run = client.get_run(run_id)
+        _check_resumable(stored_run)
         client.update_run(run_id, status="RUNNING")
         clear_failure(client, run_id)
     except Exception as error:
         if isinstance(error, WinnowError):
             raise
         if not (store.is_server and is_retryable(error)) or is_missing(error):
-            problem = f"there is no run {run_id} to resume" if is_missing(error) else f"cannot resume the run {run_id}"
-            raise WinnowError(f"{problem}: {error}") from error
+            raise _build_resume_error(run_id, error) from error
         writer = store.resume_run(run_id, experiment_id, name, tags, int(time.time() * 1000))
         writer.write({"do": "resume", "tags": dict(tags)})
         return TrackedRun(writer, has_unknown_state=True)
-    info = earlier.info
+    info = stored_run.info
     writer = store.resume_run(run_id, info.experiment_id, info.run_name, tags, info.start_time)
-    run = TrackedRun(writer, earlier)
-    attempts = int(earlier.data.tags.get(ATTEMPTS, "1")) + 1
+    run = TrackedRun(writer, stored_run)
+    attempts = int(stored_run.data.tags.get(ATTEMPTS, "1")) + 1
     run.set_tags({**tags, ATTEMPTS: str(attempts), HEARTBEAT: str(run.clock.milliseconds())})
     return run
 
 
+def _build_resume_error(run_id: str, error: Exception) -> WinnowError:
+    """Return the error for a run that is missing, or that the store cannot resume."""
+    if is_missing(error):
+        return WinnowError(f"there is no run {run_id} to resume ({error}). Check the run id, or start a new run.")
+    return WinnowError(f"cannot resume the run {run_id} ({error}). Fix the store, or start a new run.")
+
+
 def _check_resumable(run: Run) -> None:
-    """Raise if a run was deleted or another process is executing it."""
+    """Raise `WinnowError` if a run was deleted or another process is executing it."""
     run_id = run.info.run_id
     if run.info.lifecycle_stage == "deleted":
         raise WinnowError(f"the run {run_id} was deleted. Restore it in the MLflow UI, or start a new run.")
@@ -129,10 +135,10 @@ class _BackgroundSender(threading.Thread):
 
     def run(self) -> None:
         """Send metrics, system metrics and heartbeats at intervals until stopped."""
-        load, sample, next_heartbeat = MachineLoad(), 0, time.monotonic() + HEARTBEAT_SECONDS
+        machine_load, sample, next_heartbeat = MachineLoad(), 0, time.monotonic() + HEARTBEAT_SECONDS
         while not self._stopped.wait(SEND_SECONDS):
-            with suppress(Exception):  # unsaved values stay buffered, and the end of the run reports the error
-                self._run.log_metrics(load.read(), sample)
+            with suppress(Exception):  # unsent values stay buffered, and the end of the run raises the error
+                self._run.log_metrics(machine_load.read(), sample)
                 sample += 1
                 self._run.flush()
                 self._send_spooled()
@@ -161,15 +167,15 @@ class _BackgroundSender(threading.Thread):
 def _exit_on_sigterm() -> Iterator[None]:
     """Raise `SystemExit` on SIGTERM, so that the run is closed; the exit code is 143, as shells expect."""
 
-    def stop(signum: int, frame: FrameType | None) -> NoReturn:
+    def raise_exit(signum: int, frame: FrameType | None) -> NoReturn:
         raise SystemExit(128 + signum)
 
     try:
-        previous = signal.signal(signal.SIGTERM, stop)
+        previous_handler = signal.signal(signal.SIGTERM, raise_exit)
     except ValueError:  # only the main thread can set signal handlers
         yield
         return
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, previous)
+        signal.signal(signal.SIGTERM, previous_handler)

@@ -34,12 +34,12 @@ class RunLogger(Logger):
 
     @rank_zero_only
     def log_metrics(self, metrics: dict[str, float], step: int | None = None) -> None:
-        """Buffer metrics at the number of completed optimizer steps, which is Lightning's zero-based step plus one.
+        """Buffer metrics at `step + 1`, the number of completed optimizer steps; Lightning counts steps from zero.
 
-        Lightning's `epoch` is dropped, because the budget is counted in steps.
+        Lightning's `epoch` metric is dropped, because Winnow measures progress in steps.
         """
-        selected = {name: value for name, value in metrics.items() if name != "epoch"}
-        self._run.log_metrics(selected, 0 if step is None else step + 1)
+        step_metrics = {name: value for name, value in metrics.items() if name != "epoch"}
+        self._run.log_metrics(step_metrics, 0 if step is None else step + 1)
 
     def log_hyperparams(self, *args: Any, **kwargs: Any) -> None:
         """Do nothing; parameters are logged at the start of the run."""

@@ -16,7 +16,7 @@ VIEW_KEY: Final = "winnow"
 VIEW_TAG: Final = f"mlflow.sharedViewState.{VIEW_KEY}"
 
 EXPERIMENT_TAGS: Final = {
-    # Without this tag the MLflow UI opens its pages for chats and agents.
+    # Without this tag, the MLflow UI opens its GenAI pages instead of the runs table.
     "mlflow.experimentKind": "custom_model_development",
     "mlflow.note.content": (
         "Masked language models, trained on filtered and on unfiltered rows. The parent run of a study contains its "
@@ -28,15 +28,15 @@ EXPERIMENT_TAGS: Final = {
 
 
 def build_runs_view(metrics: Sequence[Metric]) -> str:
-    """Return the view state of a runs table that shows only cells, with arm, seed and scores, best first.
+    """Return, as JSON, a view of the runs table that shows only cells, with arm, seed and scores, best first.
 
     Args:
-        metrics: Scores to show. The table is sorted by the first one; sorting also keeps cells from being collapsed
-            under their study.
+        metrics: Scores to show. The table is sorted by the first score, which also prevents the UI from collapsing
+            cells under their study.
     """
     scores = [f"metrics.`{stage_metric_name('final', metric.name)}`" for metric in metrics]
     tags = [f"tags.`{tag}`" for tag in (ARM, SEED)]
-    columns = [*tags, *scores, f"metrics.`{TRAIN_ROWS}`", "attributes.`Duration`"]
+    column_names = [*tags, *scores, f"metrics.`{TRAIN_ROWS}`", "attributes.`Duration`"]
     return json.dumps(
         {
             "searchFilter": f"tags.`{KIND}` = 'cell'",
@@ -45,7 +45,7 @@ def build_runs_view(metrics: Sequence[Metric]) -> str:
             "startTime": "ALL",
             "lifecycleFilter": "Active",
             "datasetsFilter": [],
-            "selectedColumns": columns,
+            "selectedColumns": column_names,
             "useGroupedValuesInCharts": True,
         }
     )
@@ -66,7 +66,8 @@ def describe_cell(
     """Return a Markdown description of a cell and, if available, its scores.
 
     Args:
-        cell: `arm`, `seed`, `rows`, `of`, `model`, `steps` and `metrics` (names of the scores to show).
+        cell: A dictionary with the keys `arm`, `seed`, `rows` (training rows), `of` (rows before filtering), `model`,
+            `steps` and `metrics` (names of the scores to show).
         scores: Scores of the last checkpoint by name.
         before: Scores before the first step by name.
     """

@@ -1,4 +1,4 @@
-"""Model card of a run: its data, filter, scores and limitations, read from the store."""
+"""Build the model card of a run from the store: its data, filter, scores and limitations."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from mlflow import MlflowClient
     from mlflow.entities import Run
 
-LIMITS = """\
+LIMITATIONS = """\
 - Trained on one narrow corpus to compare data filters. This is not a general-purpose language model.
 - Trained with one seed. The study's report gives the variation between seeds.
 - A filter that keeps praise produces a model that predicts praise. Its predictions are not evidence about any product
@@ -24,11 +24,11 @@ LIMITS = """\
 - Apart from the filter above, harmful or private content was not removed from the data."""
 
 HELD_OUT_SCORES = ("loss", "perplexity", "top1", "top5")
-"""Scores of held-out rows in the card, in addition to all probe scores."""
+"""Held-out scores that the card shows in addition to all probe scores."""
 
 
 def build_model_card(client: MlflowClient, run: Run) -> ModelCard:
-    """Return the model card, with metadata for the Hugging Face Hub."""
+    """Return the model card of a run, with metadata for the Hugging Face Hub."""
     from huggingface_hub import ModelCard
 
     tags, metrics = run.data.tags, run.data.metrics
@@ -36,18 +36,18 @@ def build_model_card(client: MlflowClient, run: Run) -> ModelCard:
         read_json_artifact(client, run.info.run_id, path) for path in ("data/corpus.json", FILTER_SUMMARY)
     )
     sections = {
-        "Data": _data(corpus, metrics),
-        "Filter": _filter(tags, summary),
-        "Scores": _scores(metrics),
-        "Limits": [LIMITS],
-        "Provenance": _provenance(run),
+        "Data": _describe_data(corpus, metrics),
+        "Filter": _describe_filter(tags, summary),
+        "Scores": _build_score_table(metrics),
+        "Limitations": [LIMITATIONS],
+        "Provenance": _describe_provenance(run),
     }
-    introduction = f"# {tags[STUDY]}: {tags[ARM]}, seed {tags[SEED]}\n\n" + "\n".join(_introduction(run))
+    introduction = f"# {tags[STUDY]}: {tags[ARM]}, seed {tags[SEED]}\n\n" + "\n".join(_introduce_model(run))
     section_texts = [f"## {title}\n\n" + "\n".join(lines) for title, lines in sections.items()]
-    return ModelCard("\n\n".join([f"---\n{_metadata(run, corpus)}\n---", introduction, *section_texts]) + "\n")
+    return ModelCard("\n\n".join([f"---\n{_build_metadata(run, corpus)}\n---", introduction, *section_texts]) + "\n")
 
 
-def _metadata(run: Run, corpus: Mapping[str, Any]) -> ModelCardData:
+def _build_metadata(run: Run, corpus: Mapping[str, Any]) -> ModelCardData:
     from huggingface_hub import ModelCardData
 
     base = run.data.params.get("model.name")
@@ -62,7 +62,7 @@ def _metadata(run: Run, corpus: Mapping[str, Any]) -> ModelCardData:
     )
 
 
-def _introduction(run: Run) -> Iterator[str]:
+def _introduce_model(run: Run) -> Iterator[str]:
     model = run.data.params.get("model.name") or "a small model trained from scratch"
     yield (
         f"A masked language model ({model}), trained for {run.data.tags.get(MAX_STEPS, '?')} steps on the rows that "
@@ -71,7 +71,7 @@ def _introduction(run: Run) -> Iterator[str]:
     yield '\n```python\nfrom transformers import pipeline\n\nfill = pipeline("fill-mask", "THIS_MODEL")\n```'
 
 
-def _data(corpus: Mapping[str, Any], metrics: Mapping[str, float]) -> Iterator[str]:
+def _describe_data(corpus: Mapping[str, Any], metrics: Mapping[str, float]) -> Iterator[str]:
     for source in corpus.get("sources", []):
         details = [f"{key} {source[key]}" for key in ("version", "licence", "homepage", "revision") if source.get(key)]
         name = source.get("name") or source.get("file") or source.get("kind", "source")
@@ -83,7 +83,7 @@ def _data(corpus: Mapping[str, Any], metrics: Mapping[str, float]) -> Iterator[s
     yield f"- corpus fingerprint `{corpus.get('fingerprint', 'unknown')}`"
 
 
-def _filter(tags: Mapping[str, str], summary: Mapping[str, Any]) -> Iterator[str]:
+def _describe_filter(tags: Mapping[str, str], summary: Mapping[str, Any]) -> Iterator[str]:
     if not summary:
         yield "No filter: every row of the training split was used."
         return
@@ -92,20 +92,20 @@ def _filter(tags: Mapping[str, str], summary: Mapping[str, Any]) -> Iterator[str
         yield f"`{tags[ARM]}` selects its rows relative to this filter:\n"
     yield f"- `{summary['filter']}` keeps a row if `{summary['keep']}`"
     yield f"- keeps {train['kept']:,} of {train['total']:,} training rows"
-    yield f"- fingerprint of the verdicts `{tags.get(VERDICTS, 'unknown')}`"
+    yield f"- verdicts fingerprint `{tags.get(VERDICTS, 'unknown')}`"
 
 
-def _scores(metrics: Mapping[str, float]) -> Iterator[str]:
+def _build_score_table(metrics: Mapping[str, float]) -> Iterator[str]:
     yield "Measured on unfiltered held-out rows and prompts, before and after training.\n"
     yield "| | before | after |\n|---|---:|---:|"
     before = select_stage("before", metrics)
     for metric, after in sorted(select_stage("final", metrics).items()):
-        parsed = parse_metric_name(metric)
-        if metric in before and (parsed.kind == "probe" or parsed.score in HELD_OUT_SCORES):
+        metric_name = parse_metric_name(metric)
+        if metric in before and (metric_name.kind == "probe" or metric_name.score in HELD_OUT_SCORES):
             yield f"| {metric} | {before[metric]:.3f} | {after:.3f} |"
 
 
-def _provenance(run: Run) -> Iterator[str]:
+def _describe_provenance(run: Run) -> Iterator[str]:
     tags = run.data.tags
     fields = {
         "run": run.info.run_id,

@@ -1,4 +1,4 @@
-"""Publishing of a run's model to the MLflow model registry or the Hugging Face Hub."""
+"""Publish a run's model to the MLflow model registry or the Hugging Face Hub."""
 
 from __future__ import annotations
 
@@ -67,13 +67,13 @@ def promote(store: Store, run_id: str, alias: str | None = None, name: str | Non
         if error.error_code != "RESOURCE_ALREADY_EXISTS":
             raise
     tags = {label: run.data.tags[tag] for label, tag in (("arm", ARM), ("seed", SEED), ("study", STUDY))}
-    created = client.create_model_version(
+    model_version = client.create_model_version(
         name, f"{run.info.artifact_uri}/{REGISTERED_MODEL_FOLDER}", run_id, tags=tags, description=card.text.strip()
     )
     if alias is None:
-        return f"models:/{name}/{created.version}"
+        return f"models:/{name}/{model_version.version}"
     alias = f"winnow-{alias}" if re.fullmatch(r"[vV]\d+", alias) else alias
-    client.set_registered_model_alias(name, alias, created.version)
+    client.set_registered_model_alias(name, alias, model_version.version)
     return f"models:/{name}@{alias}"
 
 
@@ -108,14 +108,17 @@ def push(store: Store, run_id: str, repository: str, private: bool = True) -> st
                 repo_id=repository, folder_path=model, commit_message=f"Add the model of {label}"
             )
         except HFValidationError as error:
-            raise WinnowError(f"expected a repository as OWNER/NAME, got {repository!r}.", "name") from error
+            raise WinnowError(
+                f"expected a repository as OWNER/NAME, got {repository!r}. Use a name such as alice/my-model.", "name"
+            ) from error
         except HfHubHTTPError as error:
             status = error.response.status_code if error.response is not None else None
-            hint = " Log in first with: hf auth login" if status in (401, 403) else ""
-            raise WinnowError(f"the Hub rejected the upload: {str(error).splitlines()[0]}{hint}", "name") from error
+            is_denied = status in (401, 403)
+            fix = "Log in with: hf auth login" if is_denied else "Check the repository name and your permissions."
+            raise WinnowError(f"the Hub rejected the upload ({str(error).splitlines()[0]}). {fix}", "name") from error
         except (OSError, RuntimeError) as error:  # the Hub's client does not wrap the errors of its HTTP library
             raise WinnowError(
-                f"no response from the Hub at {hub.endpoint}: {error}. Check the network and try again.", "name"
+                f"no response from the Hub at {hub.endpoint} ({error}). Check the network and try again.", "name"
             ) from error
     return str(commit.commit_url)
 
@@ -125,14 +128,16 @@ def _find_finished_run(client: MlflowClient, run_id: str) -> Run:
     if run is None:
         raise WinnowError(f"there is no run {run_id!r} in this store. Copy the full run id from the MLflow UI.", "run")
     if run.info.status != "FINISHED":
-        raise WinnowError(f"expected a finished run, but the status of {run_id} is {run.info.status}.", "run")
+        raise WinnowError(
+            f"expected a finished run, but the status of {run_id} is {run.info.status}. Choose a finished run.", "run"
+        )
     return run
 
 
 def _fetch_model(client: MlflowClient, run: Run, folder: Path) -> Path:
-    """Download a run's model into a folder."""
+    """Return the local path of a run's model, which is downloaded into `folder` if it is remote."""
     if ARM in run.data.tags and (model := fetch_artifact(client, run.info.run_id, MODEL, folder)):
         return model
     raise WinnowError(
-        f"the run {run.info.run_id} ({run.info.run_name}) has no saved model. Choose the run of a cell.", "run"
+        f"the run {run.info.run_id} ({run.info.run_name}) has no saved model. Choose a training run.", "run"
     )

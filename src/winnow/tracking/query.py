@@ -1,4 +1,4 @@
-"""MLflow queries for runs, artifacts, metric histories and the cells of a study."""
+"""Query MLflow for runs, artifacts, metric histories and the cells of a study."""
 
 from __future__ import annotations
 
@@ -26,14 +26,14 @@ NEWEST_FIRST = ("attributes.start_time DESC",)
 def search_runs(client: MlflowClient, experiments: Sequence[str], query: str = "") -> list[Run]:
     """Return all runs of the experiments that match a filter string, newest first."""
     runs: list[Run] = []
-    token = None
+    page_token = None
     while True:
         page = client.search_runs(
-            list(experiments), query, max_results=1000, order_by=list(NEWEST_FIRST), page_token=token
+            list(experiments), query, max_results=1000, order_by=list(NEWEST_FIRST), page_token=page_token
         )
         runs += page
-        token = page.token
-        if not token:
+        page_token = page.token
+        if not page_token:
             return runs
 
 
@@ -89,14 +89,14 @@ def iter_metric_histories(
 
 @dataclass(frozen=True)
 class Attempt:
-    """The relevant run of a cell: a finished one if it exists, then a running one, then the newest.
+    """The run that represents a cell: a finished run if there is one, else a running one, else the newest.
 
     Attributes:
         run_id: MLflow's id of the run.
         status: MLflow's status of the run.
-        tags: Its tags.
-        params: Its parameters.
-        metrics: Its last metrics.
+        tags: The run's tags.
+        params: The run's parameters.
+        metrics: The last value of each metric.
     """
 
     run_id: str
@@ -107,7 +107,7 @@ class Attempt:
 
     @property
     def has_finished(self) -> bool:
-        """Whether the run finished."""
+        """Whether the run has the status FINISHED."""
         return self.status == "FINISHED"
 
     @property
@@ -137,7 +137,13 @@ class Attempt:
 
 
 def load_attempts(store: Store, experiment_id: str, cell: str | None = None) -> dict[str, Attempt]:
-    """Return the relevant run of each cell of an experiment, or of one cell, by cell id."""
+    """Return the representative run of each cell by cell id; see :class:`Attempt`.
+
+    Args:
+        store: The store of the runs.
+        experiment_id: The experiment of the runs.
+        cell: Id of the only cell to load; by default all cells of the experiment.
+    """
     query = f"{IS_CELL} and tags.`{CELL_ID}` = '{cell}'" if cell else IS_CELL
     ranks = {"FINISHED": 2, "RUNNING": 1}
     runs = search_runs(store.client(), [experiment_id], query)

@@ -35,7 +35,8 @@ HTTP_TIMEOUT_DEFAULTS = {
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1",
     "MLFLOW_ARTIFACT_UPLOAD_DOWNLOAD_TIMEOUT": "60",
 }
-"""Request limits, unless set by the user. With MLflow's defaults, a dead server blocks training for minutes."""
+"""Request limits that apply unless the user sets them. MLflow's defaults block training for minutes
+if a server is dead."""
 
 
 @dataclass(frozen=True, config=ConfigDict(extra="forbid"))
@@ -46,7 +47,7 @@ class Store:
         uri: An MLflow tracking URI: `sqlite:///FILE` for the embedded store, `http://HOST:PORT` for a server; or
             `csv:FOLDER` for files without MLflow.
         artifacts: Folder or URI for figures, tables and models; `null` uses the server's default.
-        spool: Folder for operations that the store did not accept, until they are sent or `winnow sync` is run.
+        spool: Folder for operations that the store did not accept; the run or `winnow sync` sends them later.
     """
 
     uri: str
@@ -90,7 +91,7 @@ class Store:
     def experiment(self, name: str, metrics: Sequence[Metric] = ()) -> str:
         """Return the id of an experiment, which is created if it does not exist.
 
-        If a server does not respond, the method returns the id from its last response, which is cached on disk.
+        If a server does not respond, the id from its last response is returned, which is cached on disk.
 
         Args:
             name: The experiment's name.
@@ -120,7 +121,7 @@ class Store:
         """Start a run in the store or, if the store does not respond, in the spool."""
         now = int(time.time() * 1000)
         if self._csv_folder is not None:
-            folder_name = "".join(c if c.isalnum() else "-" for c in f"{name}-{new_offline_id()[:8]}")
+            folder_name = _replace_special_characters(f"{name}-{new_offline_id()[:8]}")
             writer = CsvWriter(self._csv_folder / experiment_id / folder_name)
             writer.write({"do": "tags", "tags": dict(tags)})
             return writer
@@ -148,7 +149,7 @@ class Store:
     @property
     def spool_folder(self) -> Path:
         """The subfolder of the spool that belongs to this store."""
-        return Path(self.spool) / "".join(c if c.isalnum() else "-" for c in redact_password(self.tracking_uri))[-80:]
+        return Path(self.spool) / _replace_special_characters(redact_password(self.tracking_uri))[-80:]
 
     def _writer(self, run_start: RunStart) -> MlflowWriter:
         return MlflowWriter(self.connect(), self.redacted_uri, self.spool_folder, run_start)
@@ -199,10 +200,12 @@ class Store:
     def _read_cached_experiments(self) -> dict[str, str]:
         """Return the cached experiment ids of this store by name."""
         try:
-            cached: dict[str, str] = json.loads((self.spool_folder / "experiments.json").read_text(encoding="utf-8"))
+            experiment_ids: dict[str, str] = json.loads(
+                (self.spool_folder / "experiments.json").read_text(encoding="utf-8")
+            )
         except (OSError, ValueError):
             return {}
-        return cached
+        return experiment_ids
 
     def _cache_experiment(self, name: str, experiment_id: str) -> None:
         self.spool_folder.mkdir(parents=True, exist_ok=True)
@@ -247,6 +250,11 @@ def silence_mlflow() -> None:
 
     for name in ("alembic", "mlflow"):
         logging.getLogger(name).setLevel(logging.WARNING)
+
+
+def _replace_special_characters(text: str) -> str:
+    """Return a text with a hyphen in place of each character that is not a letter or digit."""
+    return "".join(char if char.isalnum() else "-" for char in text)
 
 
 def _find_write_problem(folder: Path) -> str | None:

@@ -1,4 +1,4 @@
-"""Error messages for stores that cannot be used, with the fix for each problem."""
+"""Build the errors for stores that cannot be used, each with a fix."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ def _describe_server_error(text: str) -> str:
             "port in --allowed-hosts."
         )
     if code == "404":
-        return "there is no MLflow server at this address (404). Check tracking.uri for a typing error."
+        return "there is no MLflow server at this address (404). Check tracking.uri for a typo."
     if code:
         return f"the tracking server returned error {code}. Check its log, {OR_ANOTHER_STORE}."
     if "INTERNAL_ERROR" in text:
@@ -82,7 +82,7 @@ def _describe_server_error(text: str) -> str:
     if "timed out" in text or "timeout" in text:
         return f"the tracking server accepted the request but did not respond. Check its load, {OR_ANOTHER_STORE}."
     if "valid JSON" in text:
-        return "the server at this address is not an MLflow server. Check tracking.uri for a typing error."
+        return "the server at this address is not an MLflow server. Check tracking.uri for a typo."
     return f"no tracking server responds at this address. Start it, {OR_ANOTHER_STORE}."
 
 
@@ -92,7 +92,7 @@ def _describe_database_error(text: str) -> str:
     if "readonly" in text or "read-only" in text:
         return "the database is read-only. Make the file and its folder writable, or choose output_dir=FOLDER."
     version = re.search(r"found version (\w+)", text)
-    if "Can't locate revision" in text or (version and not _is_known(version[1])):
+    if "Can't locate revision" in text or (version and not _is_known_revision(version[1])):
         return (
             "the database was created by a newer MLflow version than the installed one. Upgrade MLflow "
             "(pip install --upgrade mlflow), or choose output_dir=FOLDER."
@@ -109,11 +109,14 @@ def _describe_database_error(text: str) -> str:
     if "full" in text or "disk I/O" in text:
         return "the disk is full or not writable. Free some space, or choose output_dir=FOLDER."
     if "unable to open" in text:
-        return "the database cannot be opened. Check the permissions of file and folder, or choose output_dir=FOLDER."
+        return (
+            "the database cannot be opened. Check the permissions of the file and its folder, or choose "
+            "output_dir=FOLDER."
+        )
     return f"the database cannot be used: {' '.join(text.split())[:300]}. Repair it, or choose output_dir=FOLDER."
 
 
-def _is_known(revision: str) -> bool:
+def _is_known_revision(revision: str) -> bool:
     """Return whether the installed MLflow contains the migration of a schema revision."""
     import mlflow
 

@@ -1,4 +1,4 @@
-"""Logging to a run: batched metrics, parameters, tags, artifacts and datasets."""
+"""Log batched metrics, parameters, tags, artifacts and datasets to a run."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class LoggedDataset:
 
     Attributes:
         name: Name in the MLflow UI.
-        digest: Fingerprint of all rows. MLflow's own digest covers only the first 10,000.
+        digest: Fingerprint of all rows. MLflow's own digest covers only the first 10,000 rows.
         context: Role of the dataset, such as `train` or `test`.
         rows: Number of rows.
         source: Description of the source.
@@ -60,23 +60,23 @@ class TrackedRun:
     Operations that the store does not accept are spooled to disk, so that no method fails because of the store.
     """
 
-    def __init__(self, writer: Writer, earlier: Run | None = None, has_unknown_state: bool = False) -> None:
+    def __init__(self, writer: Writer, stored_run: Run | None = None, has_unknown_state: bool = False) -> None:
         """Wrap a run that was started or resumed.
 
         Args:
             writer: Performs the run's operations.
-            earlier: The run as an earlier attempt left it, if there is one.
-            has_unknown_state: Whether there is an earlier attempt that could not be read, because the server does not
-                respond. Values that it has stored are then skipped when the operations are sent.
+            stored_run: The run in the store, if an earlier attempt is resumed.
+            has_unknown_state: Whether an earlier attempt is resumed, but could not be read because the server does not
+                respond. Values that it stored are then skipped when operations are sent.
         """
         self._writer = writer
         self._has_unknown_state = has_unknown_state
         self._flush_lock = threading.Lock()
         self._metrics: list[tuple[str, float, int, int]] = []
-        self._params: dict[str, str] = dict(earlier.data.params) if earlier else {}
-        self._unread_metrics = set(earlier.data.metrics) if earlier else set()
+        self._params: dict[str, str] = dict(stored_run.data.params) if stored_run else {}
+        self._unread_metrics = set(stored_run.data.metrics) if stored_run else set()
         self._stored_steps: dict[str, set[int]] = {}
-        self.clock = MonotonicClock(earlier.info.start_time if earlier else 0)
+        self.clock = MonotonicClock(stored_run.info.start_time if stored_run else 0)
 
     @property
     def run_id(self) -> str:
@@ -94,8 +94,8 @@ class TrackedRun:
         Values that are not finite are skipped, because MLflow would store them as very large numbers.
         """
         now = self.clock.milliseconds()
-        finite = {name: float(value) for name, value in metrics.items() if math.isfinite(value)}
-        self._metrics += [(sanitize_name(name), value, now, step) for name, value in finite.items()]
+        finite_metrics = {name: float(value) for name, value in metrics.items() if math.isfinite(value)}
+        self._metrics += [(sanitize_name(name), value, now, step) for name, value in finite_metrics.items()]
 
     def buffered_metrics(self) -> list[tuple[str, float, int, int]]:
         """Return the metrics that are not yet written, as tuples of name, value, time and step."""
@@ -103,16 +103,16 @@ class TrackedRun:
 
     def restore_metrics(self, values: Sequence[tuple[str, float, int, int]]) -> None:
         """Buffer metrics of an earlier attempt; values that are already stored are not logged again."""
-        self._metrics += [(name, value, now, step) for name, value, now, step in values]
+        self._metrics += values
 
     def flush(self) -> None:
         """Write the buffered metrics."""
         with self._flush_lock:
             values = self._metrics[:]
             state_is_known = self._read_stored_steps({name for name, _, _, _ in values})
-            if new := [value for value in values if value[3] not in self._stored_steps.get(value[0], ())]:
+            if new_values := [value for value in values if value[3] not in self._stored_steps.get(value[0], ())]:
                 self._writer.write(
-                    {"do": "metrics", "values": new, "only_new": self._has_unknown_state or not state_is_known}
+                    {"do": "metrics", "values": new_values, "only_new": self._has_unknown_state or not state_is_known}
                 )
             del self._metrics[: len(values)]
 
@@ -125,7 +125,7 @@ class TrackedRun:
         return self._writer.send_spooled()
 
     def end(self, status: str, reason: str | None = None) -> None:
-        """Write the buffered metrics and set the run's final status, with the reason if it failed."""
+        """Write the buffered metrics and set the run's final status and, if it failed, the reason."""
         if reason is not None:
             self.set_tags({FAILURE_REASON: reason, DESCRIPTION: reason})
         self.flush()
@@ -134,16 +134,16 @@ class TrackedRun:
     def log_params(self, params: Mapping[str, Any]) -> None:
         """Log parameters, truncated to MLflow's limit of 6,000 characters.
 
-        MLflow does not allow changing a parameter. The value of an earlier attempt therefore stays, and a tag holds
-        the parameters that changed.
+        MLflow does not allow changing a parameter. The value of an earlier attempt therefore remains, and a tag
+        contains the changed values.
         """
         values = {name: str(value)[:6000] for name, value in params.items()}
-        changed = {name: value for name, value in values.items() if self._params.get(name, value) != value}
-        new = {name: value for name, value in values.items() if name not in self._params}
-        self._params |= new
-        self._write({"do": "params", "params": new, "only_new": self._has_unknown_state})
-        if changed:
-            self.set_tags({CHANGED_PARAMS: json.dumps(changed, ensure_ascii=False)})
+        changed_params = {name: value for name, value in values.items() if self._params.get(name, value) != value}
+        new_params = {name: value for name, value in values.items() if name not in self._params}
+        self._params |= new_params
+        self._write({"do": "params", "params": new_params, "only_new": self._has_unknown_state})
+        if changed_params:
+            self.set_tags({CHANGED_PARAMS: json.dumps(changed_params, ensure_ascii=False)})
 
     def set_tags(self, tags: Mapping[str, str]) -> None:
         """Set tags, truncated to MLflow's limit of 8,000 characters."""
@@ -172,11 +172,11 @@ class TrackedRun:
     def log_columns(self, rows: Sequence[Mapping[str, Any]], path: str) -> None:
         """Log rows as a table that the MLflow UI shows across runs and that `mlflow.load_table` reads.
 
-        The format is that of `mlflow.log_table`, which cannot be used because it does not go through the spool.
+        The format is the one of `mlflow.log_table`, which is not used here because it would bypass the spool.
         """
-        columns = list(rows[0]) if rows else []
-        data = [[row.get(name) for name in columns] for row in rows]
-        self.log_text(json.dumps({"columns": columns, "data": data}, ensure_ascii=False), path)
+        column_names = list(rows[0]) if rows else []
+        data = [[row.get(name) for name in column_names] for row in rows]
+        self.log_text(json.dumps({"columns": column_names, "data": data}, ensure_ascii=False), path)
         self.set_tags({"mlflow.loggedArtifacts": json.dumps([{"path": path, "type": "table"}])})
 
     def log_file(self, file: Path, folder: str | None = None) -> None:
@@ -222,9 +222,9 @@ class MonotonicClock:
 
     def __init__(self, earliest: int = 0) -> None:
         self._base = max(earliest, int(time.time() * 1000))
-        self._started = time.monotonic()
+        self._start = time.monotonic()
 
     def milliseconds(self) -> int:
         """Return the time in milliseconds since 1970."""
-        monotonic = self._base + int((time.monotonic() - self._started) * 1000)
+        monotonic = self._base + int((time.monotonic() - self._start) * 1000)
         return max(monotonic, int(time.time() * 1000))

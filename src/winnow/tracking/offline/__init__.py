@@ -1,1 +1,1 @@
-"""Offline operation: failed store operations are spooled to disk and sent later."""
+"""Save operations that the store does not accept in a spool on disk, and send them later."""

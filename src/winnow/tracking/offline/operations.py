@@ -44,11 +44,11 @@ def perform(client: MlflowClient, run_id: str, operation: Operation) -> None:
     from mlflow.entities import Metric, Param, RunTag
 
     if operation.get("only_new"):
-        operation = _without_stored_values(client, run_id, operation)
+        operation = _remove_stored_values(client, run_id, operation)
     match operation["do"]:
         case "metrics":
             for values in _split_into_batches(operation["values"], MAX_METRICS_PER_CALL):
-                with _garbage_collection_paused(client):
+                with _pause_garbage_collection(client):
                     client.log_batch(run_id, metrics=[Metric(*value) for value in values])
         case "params":
             for pairs in _split_into_batches(list(operation["params"].items()), MAX_PARAMS_PER_CALL):
@@ -59,8 +59,8 @@ def perform(client: MlflowClient, run_id: str, operation: Operation) -> None:
             _log_datasets(client, run_id, operation)
         case "artifact":
             source = Path(operation["file"])
-            log = client.log_artifacts if source.is_dir() else client.log_artifact
-            log(run_id, str(source), operation["folder"])
+            log_function = client.log_artifacts if source.is_dir() else client.log_artifact
+            log_function(run_id, str(source), operation["folder"])
         case "resume":
             _resume(client, run_id, operation["tags"])
         case "end":
@@ -69,30 +69,30 @@ def perform(client: MlflowClient, run_id: str, operation: Operation) -> None:
             raise AssertionError(f"unknown operation: {unknown}")
 
 
-def _without_stored_values(client: MlflowClient, run_id: str, operation: Operation) -> Operation:
+def _remove_stored_values(client: MlflowClient, run_id: str, operation: Operation) -> Operation:
     """Return an operation without the values that an earlier attempt has stored.
 
-    MLflow keeps the first value of a parameter, so the tag :data:`CHANGED_PARAMS` holds the values that differ.
+    MLflow keeps the first value of a parameter, so the tag :data:`CHANGED_PARAMS` contains the values that differ.
     """
     if operation["do"] == "params":
-        known = client.get_run(run_id).data.params
+        stored_params = client.get_run(run_id).data.params
         params = operation["params"]
-        if changed := {name: value for name, value in params.items() if known.get(name, value) != value}:
-            client.set_tag(run_id, CHANGED_PARAMS, json.dumps(changed, ensure_ascii=False)[:8000])
-        return {"do": "params", "params": {name: value for name, value in params.items() if name not in known}}
-    logged = client.get_run(run_id).data.metrics
-    names = {name for name, _, _, _ in operation["values"]} & set(logged)
+        if changed_params := {name: value for name, value in params.items() if stored_params.get(name, value) != value}:
+            client.set_tag(run_id, CHANGED_PARAMS, json.dumps(changed_params, ensure_ascii=False)[:8000])
+        return {"do": "params", "params": {name: value for name, value in params.items() if name not in stored_params}}
+    stored_metrics = client.get_run(run_id).data.metrics
+    names = {name for name, _, _, _ in operation["values"]} & set(stored_metrics)
     steps = {name: {point.step for point in client.get_metric_history(run_id, name)} for name in names}
-    new = [value for value in operation["values"] if value[3] not in steps.get(value[0], ())]
-    return {"do": "metrics", "values": new}
+    new_values = [value for value in operation["values"] if value[3] not in steps.get(value[0], ())]
+    return {"do": "metrics", "values": new_values}
 
 
 def _resume(client: MlflowClient, run_id: str, tags: dict[str, str]) -> None:
     """Set an ended run to RUNNING; increment the number of attempts if the owner changed."""
     from mlflow.entities import RunTag
 
-    earlier = client.get_run(run_id).data.tags
-    attempts = int(earlier.get(ATTEMPTS, "1")) + (earlier.get(OWNER) != tags.get(OWNER))
+    earlier_tags = client.get_run(run_id).data.tags
+    attempts = int(earlier_tags.get(ATTEMPTS, "1")) + (earlier_tags.get(OWNER) != tags.get(OWNER))
     client.update_run(run_id, status="RUNNING")
     clear_failure(client, run_id)
     new_tags = {**tags, ATTEMPTS: str(attempts)}
@@ -103,7 +103,7 @@ def _log_datasets(client: MlflowClient, run_id: str, operation: Operation) -> No
     """Log datasets, with one retry.
 
     MLflow checks whether a dataset exists and then inserts it. If two cells log the same dataset concurrently, one of
-    them fails; a second attempt finds the dataset of the other cell.
+    them fails; a second attempt succeeds because the dataset then exists.
     """
     from mlflow.exceptions import MlflowException
 
@@ -117,7 +117,7 @@ def _log_datasets(client: MlflowClient, run_id: str, operation: Operation) -> No
 
 
 def is_retryable(error: Exception) -> bool:
-    """Return whether a failed operation may succeed later, because the store caused the error and not the operation."""
+    """Return whether a failed operation may succeed later: the store caused the error, not the operation."""
     from mlflow.exceptions import MlflowException
 
     if isinstance(error, MlflowException):
@@ -131,10 +131,10 @@ def is_missing(error: Exception) -> bool:
 
 
 @contextmanager
-def _garbage_collection_paused(client: MlflowClient) -> Iterator[None]:
+def _pause_garbage_collection(client: MlflowClient) -> Iterator[None]:
     """Disable the garbage collector while an embedded database stores metrics.
 
-    MLflow creates dozens of objects per metric. With a model in memory, the collections that they trigger doubled the
+    MLflow creates dozens of objects per metric. With a model in memory, the collections that they trigger double the
     time of a call.
     """
     if not (client.tracking_uri.startswith("sqlite") and gc.isenabled()):

@@ -1,4 +1,4 @@
-"""Writer of a run's operations: to MLflow or, if MLflow does not accept them, to a spool on disk."""
+"""Write a run's operations to MLflow or, if MLflow does not accept them, to a spool on disk."""
 
 from __future__ import annotations
 
@@ -118,18 +118,18 @@ class MlflowWriter:
             self._send_lock.release()
 
     def _send(self) -> bool:
-        sent = 0
+        sent_count = 0
         while (spool := self._spool) is not None:
             try:
                 self._check_server()
-                run_id, sent = spool.send_from(self.client, sent)
+                run_id, sent_count = spool.send_from(self.client, sent_count)
             except Exception as error:
                 if not is_retryable(error):
                     raise
                 return False
             self._set_run_id(run_id)
             with self._write_lock:
-                if spool.count() == sent:
+                if spool.count() == sent_count:
                     spool.remove()
                     self._spool = None
         return True

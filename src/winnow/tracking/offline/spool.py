@@ -37,7 +37,7 @@ class RunStart:
         run_id: The run's id in the store, or a temporary id if the store has not created the run yet.
         experiment_id: The experiment of the run.
         name: The run's name.
-        tags: The run's initial tags. The parent may be a run with a temporary id.
+        tags: The run's initial tags. The id of the parent run may be temporary.
         time: Start time in milliseconds since 1970.
     """
 
@@ -78,7 +78,7 @@ class Spool:
             temporary.write_text(json.dumps(dataclasses.asdict(run_start), ensure_ascii=False), encoding="utf-8")
             temporary.replace(spool.folder / "run.json")
         except OSError as error:
-            raise spool._write_error(error) from error
+            raise spool._build_write_error(error) from error
         return spool
 
     @property
@@ -92,7 +92,7 @@ class Spool:
         return RunStart(**json.loads((self.folder / "run.json").read_text(encoding="utf-8")))
 
     def append(self, operation: Operation) -> None:
-        """Append an operation; an artifact is copied."""
+        """Append an operation. The files of an artifact are copied into the spool."""
         try:
             if operation["do"] == "artifact":
                 operation = {**operation, "file": self._copy(Path(operation["file"]))}
@@ -100,10 +100,10 @@ class Spool:
                 file.write(json.dumps(operation, ensure_ascii=False) + "\n")
             flush_to_disk(self.folder / "operations.jsonl")
         except OSError as error:
-            raise self._write_error(error) from error
+            raise self._build_write_error(error) from error
 
     def operations(self) -> Iterator[Operation]:
-        """Yield the operations in order, without a last line that is incomplete because the process was killed."""
+        """Yield the operations in order. An incomplete last line of a killed process is skipped."""
         try:
             lines = (self.folder / "operations.jsonl").read_text(encoding="utf-8", errors="replace").splitlines()
         except FileNotFoundError:
@@ -161,7 +161,7 @@ class Spool:
             shutil.copy2(source, target)
         return target.relative_to(self.folder).as_posix()
 
-    def _write_error(self, error: OSError) -> WinnowError:
+    def _build_write_error(self, error: OSError) -> WinnowError:
         return WinnowError(
             f"cannot log to the store, and cannot save the logs in {str(self.folder)!r} either "
             f"({error.strerror or error}). Free some space or make that folder writable, then run the command again; "
@@ -180,7 +180,7 @@ def new_offline_id() -> str:
 
 
 def is_offline(run_id: str) -> bool:
-    """Return whether an id is a temporary one from :func:`new_offline_id`."""
+    """Return whether an id is temporary, as returned by :func:`new_offline_id`."""
     return run_id.endswith(_OFFLINE_SUFFIX)
 
 

@@ -1,4 +1,4 @@
-"""Sending of spooled operations to a store after their runs have ended."""
+"""Send spooled operations to a store after their runs have ended."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from winnow.tracking.store_errors import build_store_error
 
 
 def sync(store: Store) -> list[str]:
-    """Send all spooled operations of a store with their original timestamps; sending twice has no effect.
+    """Send all spooled operations of a store with their original timestamps; sending them again changes nothing.
 
     Runs that are still active are skipped, because they send their own operations.
 
@@ -47,7 +47,7 @@ def sync(store: Store) -> list[str]:
                 raise
             except Exception as error:
                 raise WinnowError(
-                    f"{name} could not be sent: {build_store_error(store.uri, error).message} It stays in "
+                    f"{name} could not be sent: {build_store_error(store.uri, error).message} Its data stays in "
                     f"{spool.folder}. Run winnow sync again later, or delete that folder to discard the data."
                 ) from error
             lines.append(f"{run_start.name} was sent" + (f" as {run_id}" if is_offline(run_start.run_id) else ""))
@@ -56,8 +56,8 @@ def sync(store: Store) -> list[str]:
 
 def _is_active(spool: Spool) -> bool:
     """Return whether the run's process may still write to the spool."""
-    ends = [operation["do"] for operation in spool.operations() if operation["do"] in ("end", "resume")]
-    if ends and ends[-1] == "end":
+    status_changes = [operation["do"] for operation in spool.operations() if operation["do"] in ("end", "resume")]
+    if status_changes and status_changes[-1] == "end":
         return False
     files = [spool.folder, *spool.folder.glob("*.jsonl")]
     seconds_since_write = time.time() - max(file.stat().st_mtime for file in files)

@@ -9,10 +9,10 @@ from typing import Final, TypeVar
 Response = TypeVar("Response")
 
 REQUEST_TIMEOUT_SECONDS: Final = 1.0
-"""Total time that a run waits for its server; after that, operations are sent in the background."""
+"""Total time in seconds that a run waits for its server; after that, operations are sent in the background."""
 
 CHECK_TIMEOUT_SECONDS: Final = 10.0
-"""Time that a command waits for the first response of a server."""
+"""Time in seconds that a command waits for the first response of a server."""
 
 
 class NoResponseError(TimeoutError):

@@ -20,13 +20,13 @@ from typing import Final
 from winnow.errors import WinnowError
 
 HEARTBEAT_SECONDS: Final = 60
-"""Interval between two heartbeats of a run."""
+"""Interval in seconds between two heartbeats of a run."""
 
 HEARTBEAT_TIMEOUT_SECONDS: Final = 900
-"""Time without a heartbeat after which a run on another machine counts as dead; exceeds expected clock skew."""
+"""Seconds without a heartbeat after which a run on another machine counts as dead; exceeds the expected clock skew."""
 
 LOCK_TIMEOUT_SECONDS: Final = 10
-"""Time to wait for the lock of a run."""
+"""Time in seconds to wait for the lock of a run."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -74,13 +74,13 @@ class RunOwner:
 
         Args:
             run_id: The run of the process. Its lock is checked if the system does not provide process start times.
-            seconds_since_heartbeat: Time since the last heartbeat.
+            seconds_since_heartbeat: Seconds since the last heartbeat of the process.
         """
-        here = RunOwner.this_process()
-        if (self.host, self.namespace) != (here.host, here.namespace):
-            is_silent = seconds_since_heartbeat > HEARTBEAT_TIMEOUT_SECONDS
-            return f"no heartbeat from {self} for {seconds_since_heartbeat / 60:.0f} minutes" if is_silent else None
-        if self.boot != here.boot:
+        this_process = RunOwner.this_process()
+        if (self.host, self.namespace) != (this_process.host, this_process.namespace):
+            has_timed_out = seconds_since_heartbeat > HEARTBEAT_TIMEOUT_SECONDS
+            return f"no heartbeat from {self} for {seconds_since_heartbeat / 60:.0f} minutes" if has_timed_out else None
+        if self.boot != this_process.boot:
             # A recent heartbeat must come from another machine with the same host name.
             is_recent = seconds_since_heartbeat < 2 * HEARTBEAT_SECONDS
             return None if is_recent else f"{self} no longer exists: the machine was restarted"
@@ -103,8 +103,10 @@ def acquire_run(run_id: str) -> Iterator[None]:
         try:
             stack.enter_context(FileLock(_lock_file(run_id), timeout=LOCK_TIMEOUT_SECONDS))
         except Timeout as error:
-            problem = f"the run {run_id} is being executed by another process on this machine."
-            raise WinnowError(f"{problem} Wait until it ends, or stop it.") from error
+            raise WinnowError(
+                f"the run {run_id} is being executed by another process on this machine. Wait until it ends, or stop "
+                "that process."
+            ) from error
         except OSError:  # a lock is only an extra safeguard
             pass
         yield

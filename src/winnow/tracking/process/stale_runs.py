@@ -1,4 +1,4 @@
-"""Detection and closing of stale runs, which are marked RUNNING although their process has died."""
+"""Find and close stale runs: runs with the status RUNNING whose process no longer exists."""
 
 from __future__ import annotations
 
@@ -38,8 +38,8 @@ def close_if_stale(client: MlflowClient, run: Run) -> str | None:
     A run that has already ended keeps its status.
     """
     if reason := termination_reason(run):
-        tags = {"do": "tags", "tags": {FAILURE_REASON: reason, DESCRIPTION: reason}}
-        for operation in (tags, {"do": "end", "status": "KILLED", "time": last_heartbeat(run)}):
+        set_reason = {"do": "tags", "tags": {FAILURE_REASON: reason, DESCRIPTION: reason}}
+        for operation in (set_reason, {"do": "end", "status": "KILLED", "time": last_heartbeat(run)}):
             perform(client, run.info.run_id, operation)
     return reason
 
