@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 
 MINUS = "\N{MINUS SIGN}"
-NOTHING = "\N{EN DASH}"
+MISSING_VALUE = "\N{EN DASH}"
 
 
 def format_number(value: float | None, digits: int = 3) -> str:
@@ -15,7 +15,7 @@ def format_number(value: float | None, digits: int = 3) -> str:
     ('0.0123', '1,234', '2.00')
     """
     if value is None or not math.isfinite(value):
-        return NOTHING
+        return MISSING_VALUE
     decimals = 0 if value == 0 else max(0, digits - 1 - math.floor(math.log10(abs(value))))
     return f"{value:,.{min(decimals, 6)}f}".replace("-", MINUS)
 
@@ -27,7 +27,7 @@ def format_interval(low: float | None, high: float | None) -> str:
     '0.57 to 1.11'
     """
     if low is None or high is None or not (math.isfinite(low) and math.isfinite(high)):
-        return NOTHING
+        return MISSING_VALUE
     decimals = 2 if high == low else min(6, max(0, 1 - math.floor(math.log10((high - low) / 2))))
     return " to ".join(f"{bound:,.{decimals}f}".replace("-", MINUS) for bound in (low, high))
 
@@ -49,7 +49,7 @@ def format_p_cell(p: float | None) -> str:
     >>> format_p_cell(0.00004), format_p_cell(0.0312)
     ('< 0.0001', '0.031')
     """
-    return NOTHING if p is None or math.isnan(p) else format_p_value(p).removeprefix("p ").removeprefix("= ")
+    return MISSING_VALUE if p is None or math.isnan(p) else format_p_value(p).removeprefix("p ").removeprefix("= ")
 
 
 def format_count(value: float | None) -> str:
@@ -58,7 +58,7 @@ def format_count(value: float | None) -> str:
     >>> format_count(1234.4)
     '1,234'
     """
-    return NOTHING if value is None or not math.isfinite(value) else f"{value:,.0f}"
+    return MISSING_VALUE if value is None or not math.isfinite(value) else f"{value:,.0f}"
 
 
 def join_names(names: list[str] | tuple[str, ...]) -> str:
@@ -77,7 +77,7 @@ def format_duration(seconds: float | None) -> str:
     ('42 s', '10.0 min', '2.5 h')
     """
     if seconds is None or not math.isfinite(seconds):
-        return NOTHING
+        return MISSING_VALUE
     if seconds < 120:
         return f"{seconds:.0f} s" if seconds >= 10 else f"{seconds:.1f} s"
     return f"{seconds / 60:.1f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"

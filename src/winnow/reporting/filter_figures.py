@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from winnow.formatting import NOTHING
+from winnow.formatting import MISSING_VALUE
 from winnow.reporting.bar_charts import draw_funnel, draw_ranked_bars, remove_frame, shorten
 from winnow.reporting.figures import Figure, Panel, label_rows, render_figure
 from winnow.reporting.plot_style import GRAY, INK, ROLE_STYLES
@@ -82,7 +82,7 @@ def draw_overlap(overlap: Mapping[str, Mapping[str, int]], folder: Path | None =
             drops = overlap[term][term]
             for column, other in enumerate(terms):
                 if not drops or term == other:
-                    text, fraction = ("" if drops else NOTHING), 0.0
+                    text, fraction = ("" if drops else MISSING_VALUE), 0.0
                 else:
                     fraction = overlap[term][other] / drops
                     text = f"{fraction:.0%}" if 0.005 <= fraction < 0.995 or fraction in (0, 1) else f"{fraction:.1%}"
