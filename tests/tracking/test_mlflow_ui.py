@@ -61,15 +61,15 @@ def test_the_mlflow_ui_shows_a_study_with_its_cells_scores_and_a_comparison(
 ) -> None:
     client, experiment = store.client(), store.experiment("mine")
     cells = {run.info.run_name: run for run in client.search_runs([experiment], f"tags.`{keys.KIND}` = 'cell'")}
-    full, filtered = cells["full, seed 1"], cells["nike_positive, seed 1"]
+    full_run, filtered_run = cells["full, seed 1"], cells["nike_positive, seed 1"]
     page = browser.new_page(viewport={"width": 1600, "height": 1000})
     try:
         open_page(page, experiment_url(pages, experiment), "cells", *cells, "winnow.arm", "final/test/all/loss")
-        run_page = f"{pages}/#/experiments/{experiment}/runs/{filtered.info.run_id}"
-        loss = f"{filtered.data.metrics['final/test/all/loss']:.3f}"
+        run_page = f"{pages}/#/experiments/{experiment}/runs/{filtered_run.info.run_id}"
+        loss = f"{filtered_run.data.metrics['final/test/all/loss']:.3f}"
         open_page(page, run_page, "run", "nike_positive, seed 1", "mine (study)", "rows.", loss)
         open_page(page, f"{run_page}/artifacts/config/resolved.yaml", "artifact", "nike_positive", "max_steps")
-        run_ids = json.dumps([full.info.run_id, filtered.info.run_id])
+        run_ids = json.dumps([full_run.info.run_id, filtered_run.info.run_id])
         open_page(
             page,
             f"{pages}/#/compare-runs?runs={quote(run_ids)}&experiments={quote(json.dumps([experiment]))}",
@@ -79,8 +79,8 @@ def test_the_mlflow_ui_shows_a_study_with_its_cells_scores_and_a_comparison(
             "nike_positive, seed 1",
             "filter.name",
         )
-        assert full.data.params["filter.name"] == "full"
-        first = next(name for name in full.data.metrics if not name.startswith("system/"))
+        assert full_run.data.params["filter.name"] == "full"
+        first = next(name for name in full_run.data.metrics if not name.startswith("system/"))
         assert first == "data/train_rows", "the page shows the metric that was logged first"
         open_page(page, f"{pages}/#/experiments/{experiment}/runs", "study", "mine (study)")
         assert page.get_by_text("full, seed 1").count() == 0

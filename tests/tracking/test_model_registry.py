@@ -26,7 +26,7 @@ def run_id(workplace: Path, store: Store, small: list[str]) -> str:
 @pytest.fixture
 def hub(monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[str, bytes]]:
     """Files that a fake Hub server has received, by path. It implements only the endpoints of an upload."""
-    received: dict[str, bytes] = {}
+    uploaded_files: dict[str, bytes] = {}
 
     class Handler(BaseHTTPRequestHandler):
         def do_POST(self) -> None:
@@ -34,7 +34,7 @@ def hub(monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[str, bytes]]:
             if self.headers.get("Authorization") != "Bearer hf_test":
                 self._respond(401, {"error": "Invalid username or password."})
             elif self.path == "/api/repos/create":
-                received["repository"] = body
+                uploaded_files["repository"] = body
                 self._respond(200, {"url": f"http://127.0.0.1:{server.server_port}/ann/fills", "name": "ann/fills"})
             elif self.path == "/api/validate-yaml":
                 self._respond(200, {"errors": [], "warnings": []})
@@ -44,7 +44,7 @@ def hub(monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[str, bytes]]:
             elif self.path.startswith("/api/models/ann/fills/commit/"):
                 for line in map(json.loads, body.splitlines()):
                     if line["key"] == "file":
-                        received[line["value"]["path"]] = base64.b64decode(line["value"]["content"])
+                        uploaded_files[line["value"]["path"]] = base64.b64decode(line["value"]["content"])
                 self._respond(
                     200,
                     {
@@ -75,7 +75,7 @@ def hub(monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[str, bytes]]:
     address = f"http://127.0.0.1:{server.server_port}"
     monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", address)  # read from HF_ENDPOINT at import
     monkeypatch.setenv("HF_TOKEN", "hf_test")
-    yield received
+    yield uploaded_files
     server.shutdown()
     server.server_close()
 
@@ -93,10 +93,12 @@ def test_promote_registers_a_loadable_model_with_a_description(
     assert "## Limitations" in version.description
     assert not version.description.startswith("---"), "the Hub's metadata does not belong in the registry"
     mlflow.set_tracking_uri(store.tracking_uri)
-    loaded = mlflow.transformers.load_model("models:/mine@winnow-v2")
+    registered_pipeline = mlflow.transformers.load_model("models:/mine@winnow-v2")
     folder = Path(store.client().download_artifacts(run_id, keys.MODEL, str(workplace)))
     expected = pipeline("fill-mask", str(folder))("Nike shoes are very [MASK].")
-    assert [fill["token_str"] for fill in loaded("Nike shoes are very [MASK].")] == [f["token_str"] for f in expected]
+    assert [fill["token_str"] for fill in registered_pipeline("Nike shoes are very [MASK].")] == [
+        f["token_str"] for f in expected
+    ]
     requirements = Path(mlflow.artifacts.download_artifacts("models:/mine@winnow-v2")) / "requirements.txt"
     assert "transformers==" in requirements.read_text()
     assert "torchvision" not in requirements.read_text()

@@ -68,9 +68,9 @@ def test_logs_during_a_database_lock_are_stored_later(store: Store, capsys: pyte
             run.log_params({"lr": 0.1})
         assert "cannot log to the store" in capsys.readouterr().err
         assert "train/loss" not in store.client().get_run(run.run_id).data.metrics
-    stored = store.client().get_run(run.run_id)
-    assert (stored.info.status, stored.data.params) == ("FINISHED", {"lr": "0.1"})
-    assert stored.data.metrics["train/loss"] == 2.0
+    stored_run = store.client().get_run(run.run_id)
+    assert (stored_run.info.status, stored_run.data.params) == ("FINISHED", {"lr": "0.1"})
+    assert stored_run.data.metrics["train/loss"] == 2.0
     assert not list(store.spool_folder.glob("*/run.json"))
 
 
@@ -124,8 +124,8 @@ def test_a_full_disk_is_a_clear_error_and_earlier_logs_are_stored(store: Store, 
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, cwd=tmp_path)
     assert "cannot save the logs" in result.stdout, result.stderr
     assert "Free some space" in result.stdout
-    (stored,) = store.client().search_runs([experiment])
-    assert stored.data.params == {"lr": "0.1"}
+    (stored_run,) = store.client().search_runs([experiment])
+    assert stored_run.data.params == {"lr": "0.1"}
 
 
 def test_a_run_can_be_tracked_in_csv_files(tmp_path: Path) -> None:

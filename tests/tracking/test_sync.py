@@ -46,9 +46,9 @@ def test_sync_sends_a_run_that_ended_without_its_server(serve: Callable[..., Any
     assert process.returncode == 0
     server.start()
     assert len(sync(store)) == 1
-    stored = store.client().get_run(run_id)
-    assert (stored.info.status, stored.data.metrics["final/loss"]) == ("FINISHED", 2.0)
-    assert keys.FAILURE_REASON not in stored.data.tags
+    stored_run = store.client().get_run(run_id)
+    assert (stored_run.info.status, stored_run.data.metrics["final/loss"]) == ("FINISHED", 2.0)
+    assert keys.FAILURE_REASON not in stored_run.data.tags
 
 
 def test_a_run_can_be_resumed_while_its_server_is_down(serve: Callable[..., Any], tmp_path: Path) -> None:
@@ -76,11 +76,11 @@ def test_a_run_can_be_resumed_while_its_server_is_down(serve: Callable[..., Any]
     server.start()
     assert len(sync(store)) == 1
     client = store.client()
-    stored = client.get_run(run_id)
-    assert stored.info.status == "FINISHED"
-    assert stored.data.params == {"lr": "0.1", "new": "3"}
-    assert (stored.data.tags["mine"], stored.data.tags[keys.ATTEMPTS]) == ("1", "2")
-    assert "0.2" in stored.data.tags[keys.CHANGED_PARAMS]
+    stored_run = client.get_run(run_id)
+    assert stored_run.info.status == "FINISHED"
+    assert stored_run.data.params == {"lr": "0.1", "new": "3"}
+    assert (stored_run.data.tags["mine"], stored_run.data.tags[keys.ATTEMPTS]) == ("1", "2")
+    assert "0.2" in stored_run.data.tags[keys.CHANGED_PARAMS]
     history = client.get_metric_history(run_id, "train/loss")
     assert sorted((point.step, point.value) for point in history) == [(1, 1.0), (2, 0.5), (3, 1 / 3), (4, 0.25)]
 
@@ -100,10 +100,10 @@ def test_no_data_is_lost_if_the_server_dies_after_a_run_was_resumed(serve: Calla
     with pytest.raises(ZeroDivisionError):
         fail()
     (run_id,) = runs
-    with track(store, experiment, "cell", {}, run_id=run_id) as resumed:
+    with track(store, experiment, "cell", {}, run_id=run_id) as resumed_run:
         server.kill()
         for step in (1, 2):
-            resumed.log_metrics({"train/loss": 1 / step}, step)
+            resumed_run.log_metrics({"train/loss": 1 / step}, step)
     server.start()
     assert len(sync(store)) == 1
     client = store.client()

@@ -26,13 +26,13 @@ def test_a_completed_run_is_finished_and_contains_everything_logged(store: Store
         run.log_params({"optimizer.lr": 0.1})
         run.log_table(table, keys.ROWS)
         run.log_json({"kept": 3}, "filter/summary.json")
-    stored = get_only_run(store)
-    assert stored.info.status == "FINISHED"
-    assert stored.data.tags[keys.ARM] == "full"
-    assert stored.data.params == {"optimizer.lr": "0.1"}
+    stored_run = get_only_run(store)
+    assert stored_run.info.status == "FINISHED"
+    assert stored_run.data.tags[keys.ARM] == "full"
+    assert stored_run.data.params == {"optimizer.lr": "0.1"}
     history = store.client().get_metric_history(run.run_id, "train/loss")
     assert sorted(metric.step for metric in history) == list(range(2500))
-    assert "undefined" not in stored.data.metrics
+    assert "undefined" not in stored_run.data.metrics
     folder = Path(store.client().download_artifacts(run.run_id, "", str(tmp_path)))
     assert pq.read_table(folder / keys.ROWS).equals(table)
     assert json.loads((folder / "filter/summary.json").read_text()) == {"kept": 3}
@@ -50,11 +50,11 @@ def test_a_run_with_an_exception_stores_its_status_and_reason(store: Store, erro
 
     with pytest.raises(type(error)):
         raise_in_run()
-    stored = get_only_run(store)
-    assert stored.info.status == status
-    assert stored.info.end_time is not None
-    assert type(error).__name__ in stored.data.tags[keys.FAILURE_REASON]
-    assert stored.data.metrics == {"train/loss": 2.0}, "buffered metrics are written"
+    stored_run = get_only_run(store)
+    assert stored_run.info.status == status
+    assert stored_run.info.end_time is not None
+    assert type(error).__name__ in stored_run.data.tags[keys.FAILURE_REASON]
+    assert stored_run.data.metrics == {"train/loss": 2.0}, "buffered metrics are written"
 
 
 @pytest.mark.slow

@@ -149,8 +149,12 @@ def test_a_run_waits_one_second_for_a_hanging_server_and_sends_its_logs_later(
         assert store.client().get_run(run.run_id).data.tags["phase"] == "offline"
         run.set_tags({"phase": "online"})
     assert capsys.readouterr().err.count("cannot log to the store") == 1
-    stored = store.client().get_run(run.run_id)
-    assert (stored.info.status, stored.data.params, stored.data.tags["phase"]) == ("FINISHED", {"lr": "0.1"}, "online")
+    stored_run = store.client().get_run(run.run_id)
+    assert (stored_run.info.status, stored_run.data.params, stored_run.data.tags["phase"]) == (
+        "FINISHED",
+        {"lr": "0.1"},
+        "online",
+    )
     assert len(store.client().get_metric_history(run.run_id, "train/loss")) == 1
     assert not list(store.spool_folder.glob("*/run.json"))
 
@@ -194,14 +198,14 @@ def test_a_restarted_server_receives_every_value_once(
     client = store.client()
     runs = {run.info.run_name: run for run in client.search_runs([experiment])}
     assert set(runs) == {"the study", "a cell"}
-    stored = runs["a cell"]
-    assert stored.data.tags["mlflow.parentRunId"] == runs["the study"].info.run_id == parent.run_id
+    stored_run = runs["a cell"]
+    assert stored_run.data.tags["mlflow.parentRunId"] == runs["the study"].info.run_id == parent.run_id
     assert {run.info.status for run in runs.values()} == {"FINISHED"}
-    assert stored.info.start_time < stored.info.end_time <= end_time
-    history = client.get_metric_history(stored.info.run_id, "train/loss")
+    assert stored_run.info.start_time < stored_run.info.end_time <= end_time
+    history = client.get_metric_history(stored_run.info.run_id, "train/loss")
     assert sorted((point.step, point.value) for point in history) == [(0, 3.0), (1, 2.0), (2, 1.0)]
-    assert all(stored.info.start_time <= point.timestamp <= stored.info.end_time for point in history)
+    assert all(stored_run.info.start_time <= point.timestamp <= stored_run.info.end_time for point in history)
     assert len({point.timestamp for point in history}) == 3
-    assert [entry.dataset.digest for entry in stored.inputs.dataset_inputs] == ["0123456789abcdef"]
-    report = client.download_artifacts(stored.info.run_id, "comparison/report.html", str(tmp_path))
+    assert [entry.dataset.digest for entry in stored_run.inputs.dataset_inputs] == ["0123456789abcdef"]
+    report = client.download_artifacts(stored_run.info.run_id, "comparison/report.html", str(tmp_path))
     assert Path(report).read_text() == "report"

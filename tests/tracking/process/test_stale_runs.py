@@ -50,16 +50,18 @@ def test_close_stale_runs_skips_runs_of_this_process_and_of_other_programs(store
 
 
 def test_a_reused_process_id_does_not_count_as_alive() -> None:
-    here = RunOwner.this_process()
-    assert here.termination_reason("x", 0) is None
-    reused = dataclasses.replace(here, started=str(int(here.started) - 1))
-    assert "no longer exists" in str(reused.termination_reason("x", 0))
+    this_process = RunOwner.this_process()
+    assert this_process.termination_reason("x", 0) is None
+    earlier_process = dataclasses.replace(this_process, started=str(int(this_process.started) - 1))
+    assert "no longer exists" in str(earlier_process.termination_reason("x", 0))
 
 
 def test_a_process_from_before_a_restart_counts_as_dead() -> None:
-    rebooted = dataclasses.replace(RunOwner.this_process(), boot="another")
-    assert "restarted" in str(rebooted.termination_reason("x", seconds_since_heartbeat=600))
-    assert rebooted.termination_reason("x", seconds_since_heartbeat=1) is None, "a live machine with the same host name"
+    process_before_restart = dataclasses.replace(RunOwner.this_process(), boot="another")
+    assert "restarted" in str(process_before_restart.termination_reason("x", seconds_since_heartbeat=600))
+    assert process_before_restart.termination_reason("x", seconds_since_heartbeat=1) is None, (
+        "a live machine with the same host name"
+    )
 
 
 @pytest.mark.parametrize("field", ["host", "namespace"])
@@ -74,11 +76,11 @@ def test_the_lock_decides_if_the_process_start_time_is_unknown(
     start_run: Callable[..., tuple[subprocess.Popen[str], str]],
 ) -> None:
     process, run_id = start_run()
-    unknown = dataclasses.replace(RunOwner.this_process(), started="")
-    assert unknown.termination_reason(run_id, 0) is None
+    process_without_start_time = dataclasses.replace(RunOwner.this_process(), started="")
+    assert process_without_start_time.termination_reason(run_id, 0) is None
     process.kill()
     process.wait()
-    assert unknown.termination_reason(run_id, 0) is not None
+    assert process_without_start_time.termination_reason(run_id, 0) is not None
 
 
 @pytest.mark.slow
@@ -108,10 +110,13 @@ def test_metrics_and_heartbeats_are_sent_during_a_run(store: Store, monkeypatch:
     with track(store, store.experiment("study"), "x", {}) as run:
         run.log_metrics({"train/loss": 2.0}, 1)
         deadline = time.monotonic() + 20
-        while not (stored := store.client().get_run(run.run_id)).data.metrics or keys.HEARTBEAT not in stored.data.tags:
+        while (
+            not (stored_run := store.client().get_run(run.run_id)).data.metrics
+            or keys.HEARTBEAT not in stored_run.data.tags
+        ):
             assert time.monotonic() < deadline
             time.sleep(0.05)
-        assert abs(int(stored.data.tags[keys.HEARTBEAT]) - time.time() * 1000) < 60_000
+        assert abs(int(stored_run.data.tags[keys.HEARTBEAT]) - time.time() * 1000) < 60_000
 
 
 def test_a_run_of_another_live_process_cannot_be_resumed(
@@ -150,17 +155,17 @@ def test_a_resumed_run_contains_every_value_once(
     experiment, client = store.experiment("study"), store.client()
     close_stale_runs(store, experiment)
     with track(store, experiment, "another name", {keys.ARM: "full"}, run_id=run_id) as run:
-        stored = client.get_run(run_id)
-        assert (stored.info.status, stored.info.run_name) == ("RUNNING", "x")
-        assert keys.FAILURE_REASON not in stored.data.tags
-        assert json.loads(stored.data.tags[keys.OWNER])["pid"] == os.getpid()
+        stored_run = client.get_run(run_id)
+        assert (stored_run.info.status, stored_run.info.run_name) == ("RUNNING", "x")
+        assert keys.FAILURE_REASON not in stored_run.data.tags
+        assert json.loads(stored_run.data.tags[keys.OWNER])["pid"] == os.getpid()
         run.log_params({"lr": 0.1, "devices": 2, "new": 3})
         for step in range(2, 5):
             run.log_metrics({"train/loss": 9 - step}, step)
-    stored = client.get_run(run_id)
-    assert (stored.info.status, stored.data.tags[keys.ATTEMPTS]) == ("FINISHED", "2")
-    assert stored.data.params == {"lr": "0.1", "devices": "1", "new": "3"}
-    assert json.loads(stored.data.tags[keys.CHANGED_PARAMS]) == {"devices": "2"}
+    stored_run = client.get_run(run_id)
+    assert (stored_run.info.status, stored_run.data.tags[keys.ATTEMPTS]) == ("FINISHED", "2")
+    assert stored_run.data.params == {"lr": "0.1", "devices": "1", "new": "3"}
+    assert json.loads(stored_run.data.tags[keys.CHANGED_PARAMS]) == {"devices": "2"}
     history = client.get_metric_history(run_id, "train/loss")
     assert sorted((point.step, point.value) for point in history) == [(step, 9 - step) for step in range(5)]
     assert len(client.search_runs([experiment])) == 1
