@@ -15,7 +15,7 @@ from winnow.commands.error_output import print_error
 from winnow.errors import WinnowError
 
 if TYPE_CHECKING:
-    from winnow.config import Cell
+    from winnow.config import ComposedCell
     from winnow.tracking import Store
 
 Config = TypeVar("Config")
@@ -212,7 +212,7 @@ def _compose_config(options: argparse.Namespace, schema: type[Config]) -> Config
     return cell.config if cell is not None else None
 
 
-def _compose_cell(options: argparse.Namespace, schema: type[Config]) -> Cell[Config] | None:
+def _compose_cell(options: argparse.Namespace, schema: type[Config]) -> ComposedCell[Config] | None:
     from winnow.config import compose_cells
 
     cells, _ = compose_cells(options.command, schema, options.overrides, config_dirs=options.config_dir)

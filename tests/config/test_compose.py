@@ -8,7 +8,7 @@ from omegaconf import OmegaConf
 
 from winnow.config import TrainConfig, compose_cells, conf_folder, describe_choices
 from winnow.config.composition_info import composition_info
-from winnow.config.schema import Training
+from winnow.config.schema import TrainingConfig
 from winnow.config.search_path import initialized_hydra
 from winnow.errors import WinnowErrors
 
@@ -349,7 +349,7 @@ def test_a_choice_may_lie_in_a_folder_of_its_group(elsewhere: Path) -> None:
 
 
 def test_hydra_itself_knows_every_default() -> None:
-    assert hydras_own()["training"] == dataclasses.asdict(Training())
+    assert hydras_own()["training"] == dataclasses.asdict(TrainingConfig())
     with pytest.raises(hydra.errors.HydraException, match="max_stepz"):
         hydras_own("training.max_stepz=3")
     with pytest.raises(hydra.errors.HydraException, match="sed"):

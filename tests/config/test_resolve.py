@@ -10,7 +10,15 @@ import pytest
 import yaml
 
 from winnow.cli import main
-from winnow.config import Cell, TrainConfig, compose_cells, construct, defaults_of_now, describe_choices, read_cell
+from winnow.config import (
+    ComposedCell,
+    TrainConfig,
+    compose_cells,
+    construct,
+    defaults_of_now,
+    describe_choices,
+    read_cell,
+)
 from winnow.config.groups import GROUPS, NAMED_GROUPS
 from winnow.config.targets import locate
 from winnow.errors import WinnowErrors
@@ -26,7 +34,7 @@ def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-def composed(*arguments: str) -> Cell[TrainConfig]:
+def composed(*arguments: str) -> ComposedCell[TrainConfig]:
     (cell,), _ = compose_cells("train", TrainConfig, arguments)
     return cell
 
@@ -103,7 +111,7 @@ def test_cfg_prints_every_default(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["train", "--cfg", "filter=random_matched"]) == 0
     printed = yaml.safe_load(capsys.readouterr().out)
     config = composed("filter=random_matched").config
-    for group in ("training", "arithmetic", "evaluation", "study"):
+    for group in ("training", "numerics", "evaluation", "study"):
         assert set(printed[group]) == {field.name for field in dataclasses.fields(getattr(config, group))}
     assert printed["training"]["batch_size"] == 64
     assert printed["model"]["layers"] == 2
@@ -264,11 +272,11 @@ def test_a_configuration_stored_without_defaults_gets_those_of_now_by_name() -> 
     stored = composed().tree
     del stored["model"]["layers"], stored["dataset"]["split"]
     stored["training"] = {"max_steps": 7}
-    stored["arithmetic"] = {}
+    stored["numerics"] = {}
     rebuilt = read_cell(stored, [], TrainConfig)
     assert rebuilt.config.model["layers"] == 2
     named = defaults_of_now(stored, rebuilt.tree)
-    assert {"model.layers", "dataset.split", "arithmetic", "training.batch_size"} <= set(named)
+    assert {"model.layers", "dataset.split", "numerics", "training.batch_size"} <= set(named)
     assert "training.max_steps" not in named
 
 

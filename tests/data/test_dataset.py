@@ -248,9 +248,9 @@ def test_external_sets_are_held_out_by_name(
 def test_slots_of_a_source_can_stay_together(write_csv: Callable[..., Path], tmp_path: Path) -> None:
     rows = "".join(f"review {i} of product {i % 60},{i % 60}\n" for i in range(900))
     source = Files(path=write_csv("text,product\n" + rows), text=["text"], columns={"product": "string"})
-    corpus = Dataset(name="x", source=source, split=Split(0.2, 0.2, together=["product"])).load(tmp_path)
+    corpus = Dataset(name="x", source=source, split=Split(0.2, 0.2, group_by=["product"])).load(tmp_path)
     pairs = set(zip(corpus.table["product"].to_pylist(), corpus.table["split"].to_pylist(), strict=True))
     assert len(pairs) == 60
     with pytest.raises(WinnowError, match="no column 'colour'") as caught:
-        Dataset(name="x", source=source, split=Split(together=["colour"])).load(tmp_path)
-    assert caught.value.key == "split.together"
+        Dataset(name="x", source=source, split=Split(group_by=["colour"])).load(tmp_path)
+    assert caught.value.key == "split.group_by"

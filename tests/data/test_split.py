@@ -48,15 +48,15 @@ SLOTS = {"product": [f"product {i % 97}" for i in range(3_000)], "colour": [f"co
 
 
 def test_rows_with_the_same_slots_stay_together() -> None:
-    by_product = Split(together=["product"]).assign(TEXTS[:3_000], SLOTS)
+    by_product = Split(group_by=["product"]).assign(TEXTS[:3_000], SLOTS)
     where: dict[str, set[str]] = {}
     for product, name in zip(SLOTS["product"], by_product, strict=True):
         where.setdefault(product, set()).add(name)
     assert all(len(names) == 1 for names in where.values())
     assert Counter(by_product)["train"] == pytest.approx(2_400, abs=450)
     # A cluster keeps its split when other rows come and go.
-    assert Split(together=["product"]).assign(TEXTS[:200], {"product": SLOTS["product"][:200]}) == by_product[:200]
-    both = Split(together=["product", "colour"]).assign(TEXTS[:3_000], SLOTS)
+    assert Split(group_by=["product"]).assign(TEXTS[:200], {"product": SLOTS["product"][:200]}) == by_product[:200]
+    both = Split(group_by=["product", "colour"]).assign(TEXTS[:3_000], SLOTS)
     assert both != by_product
     pairs = Counter(zip(SLOTS["product"], SLOTS["colour"], both, strict=True))
     assert len(pairs) == len({pair[:2] for pair in pairs})
@@ -64,7 +64,7 @@ def test_rows_with_the_same_slots_stay_together() -> None:
 
 def test_a_row_without_a_slot_goes_its_own_way() -> None:
     slots = {"product": [f"product {i % 40}" if i % 2 else None for i in range(3_000)]}
-    together = Split(together=["product"]).assign(TEXTS[:3_000], slots)
+    together = Split(group_by=["product"]).assign(TEXTS[:3_000], slots)
     assert together[::2] == Split().assign(TEXTS[:3_000:2])
 
 
@@ -95,10 +95,10 @@ def test_one_giant_cluster_is_an_error_that_says_why() -> None:
         Split(near_duplicates=NearDuplicates(threshold=0.4, words=2)).assign(texts)
     assert caught.value.key == "near_duplicates.threshold"
     with pytest.raises(WinnowError, match=r"same values.*several, with more values") as caught:
-        Split(together=["colour"]).assign(TEXTS[:3_000], SLOTS)
-    assert caught.value.key == "together"
+        Split(group_by=["colour"]).assign(TEXTS[:3_000], SLOTS)
+    assert caught.value.key == "group_by"
 
 
 def test_an_unknown_column_to_stay_together_by_is_an_error() -> None:
     with pytest.raises(WinnowError, match=r"no column 'produkt' .*Did you mean 'product'"):
-        Split(together=["produkt"]).assign(TEXTS[:3_000], SLOTS)
+        Split(group_by=["produkt"]).assign(TEXTS[:3_000], SLOTS)

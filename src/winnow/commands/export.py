@@ -14,7 +14,7 @@ from rich.console import Console
 
 from winnow.commands.rerun import PACKAGES, PATCH, format_defaults_note
 from winnow.comparison import CollectedStudy, Comparison, analyze, collect_study
-from winnow.config import ExportConfig, TrainConfig, construct, defaults_of_now, read_cell
+from winnow.config import ExportConfig, TrainConfig, construct, defaults_of_now, load_stored_tree, read_cell
 from winnow.errors import WinnowError
 from winnow.reporting import write_comparison_report
 from winnow.run.components import check_store
@@ -114,7 +114,7 @@ def _write_runs(client: MlflowClient, study: CollectedStudy, folder: Path) -> li
                 f"the configuration of {cell.arm} seed {cell.seed}: artifact {keys.CONFIG} does not exist"
             )
         else:
-            tree = {key: value for key, value in yaml.safe_load(text).items() if key not in MACHINE_KEYS}
+            tree = {key: value for key, value in load_stored_tree(text).items() if key not in MACHINE_KEYS}
             _write(folder / "configs" / name, yaml.safe_dump(tree, sort_keys=False, allow_unicode=True))
         tags = [cell.tags.get(tag, "") for tag in (keys.CELL_ID, keys.CORPUS, keys.TOKENIZER, keys.HELD_OUT)]
         rows.append([cell.arm, cell.seed, cell.run_id, *tags])
@@ -174,7 +174,7 @@ def remake(folder: Path, output: Path) -> int:
     declaration = json.loads((folder / "declaration.json").read_text(encoding="utf-8"))
     name = declaration["study"]
     tracking = {"_target_": "winnow.tracking.Store", "uri": store.uri, "artifacts": store.artifacts}
-    trees = [yaml.safe_load(file.read_text(encoding="utf-8")) for file in sorted((folder / "configs").glob("*.yaml"))]
+    trees = [load_stored_tree(file.read_text(encoding="utf-8")) for file in sorted((folder / "configs").glob("*.yaml"))]
     local_settings = {"tracking": tracking, "output_dir": str(output)}
     cells = [read_cell({**tree, **local_settings}, [], TrainConfig) for tree in trees]
     filled_keys_by_cell = [

@@ -12,7 +12,7 @@ from typing import Final
 
 from rich.console import Console
 
-from winnow.config import Cell, FilterConfig, construct
+from winnow.config import ComposedCell, FilterConfig, construct
 from winnow.data import Corpus, Dataset
 from winnow.errors import WinnowError, WinnowErrors
 from winnow.filters import Filter, Verdicts, compute_filter_statistics, save_dropped, save_kept, save_statistics
@@ -29,7 +29,7 @@ EXPERIMENT: Final = "filters"
 _FLUSH_SECONDS = 1.0
 
 
-def run_filter(cell: Cell[FilterConfig], console: Console) -> Path:
+def run_filter(cell: ComposedCell[FilterConfig], console: Console) -> Path:
     """Apply a filter to every row of a dataset; print a summary and write the verdicts, the rows and a report.
 
     Progress is logged to the store: the fraction of rows that fail integrity checks (``rows/failing_integrity``, by

@@ -22,7 +22,8 @@ from omegaconf import DictConfig, OmegaConf
 
 from winnow.commands.error_output import format_error, print_error
 from winnow.config import TrainConfig, ablation, compose_cells, read_cell
-from winnow.config.config_store import register_defaults
+from winnow.config.config_store import register_nodes
+from winnow.config.deprecated import rename_override
 from winnow.config.overrides import is_readable, is_used, parse
 from winnow.config.search_path import initialized_hydra, searchpath_override, user_folders
 from winnow.errors import WinnowError
@@ -49,8 +50,9 @@ def run_app(app: Callable[[], None], arguments: Sequence[str]) -> int:
 
     Hydra stops at the first configuration error, so all runs are checked before it starts.
     """
+    arguments = sys.argv[1:] = [rename_override(text) for text in arguments]  # Hydra reads them from there
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # must be set before torch is loaded
-    register_defaults()
+    register_nodes()
     Plugins.instance().register(LocalConfSearchPath)
     try:
         check_arguments(arguments)

@@ -81,7 +81,7 @@ def load_model(model: ModelReference, position: int) -> LoadedModel:
 
 
 def _resolve_run(run_id: str, store: Store) -> ModelReference:
-    import yaml
+    from winnow.config import load_stored_tree
 
     client = store.client()
     run = find_run(client, run_id)
@@ -100,7 +100,7 @@ def _resolve_run(run_id: str, store: Store) -> ModelReference:
     if model is None:
         raise WinnowError(f"run '{run_id}' ({run.info.status}) has no saved model. Choose a finished run.")
     config_text = read_text_artifact(client, run_id, "config/resolved.yaml")
-    tree = yaml.safe_load(config_text) if config_text else None
+    tree = load_stored_tree(config_text) if config_text else None
     label = f"{tags.get(keys.ARM, run.info.run_name)} seed {tags.get(keys.SEED, '?')}"
     return ModelReference(label, str(model), run_id, tree)
 

@@ -5,12 +5,19 @@ from __future__ import annotations
 import difflib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-import yaml
 from rich.console import Console
 
-from winnow.config import Cell, RerunConfig, TrainConfig, construct, defaults_of_now, read_cell
+from winnow.config import (
+    ComposedCell,
+    RerunConfig,
+    TrainConfig,
+    construct,
+    defaults_of_now,
+    load_stored_tree,
+    read_cell,
+)
 from winnow.errors import WinnowError, did_you_mean
 from winnow.metrics.metric_names import SECONDS, stage_metric_name
 from winnow.reporting.tables import build_console_table
@@ -146,7 +153,7 @@ def format_defaults_note(filled_keys: Sequence[str], max_keys: int = 12) -> str:
     )
 
 
-def _rebuild_cell(client: MlflowClient, run: Run, config: RerunConfig) -> tuple[Cell[TrainConfig], list[str]]:
+def _rebuild_cell(client: MlflowClient, run: Run, config: RerunConfig) -> tuple[ComposedCell[TrainConfig], list[str]]:
     """Return the run's configuration with the current store and folders, and the keys that it lacked."""
     text = read_text_artifact(client, run.info.run_id, keys.CONFIG)
     if text is None:
@@ -155,7 +162,7 @@ def _rebuild_cell(client: MlflowClient, run: Run, config: RerunConfig) -> tuple[
             "Choose another run; the MLflow parameters of this run still contain individual settings.",
             "run_id",
         )
-    tree: dict[str, Any] = yaml.safe_load(text)
+    tree = load_stored_tree(text)
     # `allow_targets` is from the current command, since a store must not control which code is executed.
     local_settings = {
         "tracking": config.tracking,

@@ -1,7 +1,8 @@
 """From `conf/` and overrides to a checked configuration, and from `_target_` to an object."""
 
-from winnow.config.compose import Cell, compose_cells, read_cell
+from winnow.config.compose import ComposedCell, compose_cells, read_cell
 from winnow.config.construct import construct
+from winnow.config.deprecated import load_stored_tree
 from winnow.config.plain import flat
 from winnow.config.resolve import defaults_of_now
 from winnow.config.schema import (
@@ -18,8 +19,8 @@ from winnow.config.schema import (
 from winnow.config.search_path import conf_folder, describe_choices
 
 __all__ = [
-    "Cell",
     "CompareConfig",
+    "ComposedCell",
     "EvaluateConfig",
     "ExportConfig",
     "FillConfig",
@@ -34,5 +35,6 @@ __all__ = [
     "defaults_of_now",
     "describe_choices",
     "flat",
+    "load_stored_tree",
     "read_cell",
 ]

@@ -12,9 +12,10 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from winnow.config import ablation
+from winnow.config.deprecated import rename_override, rename_tree
 from winnow.config.overrides import (
     forced,
     has_known_choice,
@@ -38,11 +39,14 @@ from winnow.config.search_path import (
 from winnow.config.validate import missing_values, validate
 from winnow.errors import WinnowError, WinnowErrors
 
+if TYPE_CHECKING:
+    from omegaconf import DictConfig
+
 Config = TypeVar("Config")
 
 
 @dataclass(frozen=True)
-class Cell(Generic[Config]):
+class ComposedCell(Generic[Config]):
     """One resolved configuration: checked, typed, and with every default written out.
 
     Attributes:
@@ -66,7 +70,7 @@ def compose_cells(
     arguments: Sequence[str],
     multirun: bool = False,
     config_dirs: Sequence[Path] = (),
-) -> tuple[list[Cell[Config]], bool]:
+) -> tuple[list[ComposedCell[Config]], bool]:
     """Compose one configuration, or one for each point of a sweep.
 
     Args:
@@ -82,6 +86,7 @@ def compose_cells(
     Raises:
         WinnowErrors: All faults of all cells, each told once.
     """
+    arguments = [rename_override(text) for text in arguments]
     faults: list[WinnowError] = list(check_folders(config_dirs))
     choices = describe_choices(config_dirs)
     with initialized_hydra():
@@ -91,7 +96,7 @@ def compose_cells(
         params, experiment_sweeps = _sweep_of_experiment(choices, command, searchpath, fixed)
         sweep = multirun or experiment_sweeps
         points = points_of_sweep(readable, params, choices, faults) if sweep else [of_single_run(readable, faults)]
-        cells: list[Cell[Config]] = []
+        cells: list[ComposedCell[Config]] = []
         ablating = []
         shared: dict[tuple[str, ...], Any] = {}
         fits: list[str] = []
@@ -121,24 +126,24 @@ def compose_cells(
 
 def _with_ablations(
     point: list[str], tree: dict[str, Any], asked: Any, schema: type[Config], faults: list[WinnowError]
-) -> list[Cell[Config]]:
+) -> list[ComposedCell[Config]]:
     """Return the cell of a tree, and after it those of the same filter less each signal that is asked for."""
     overrides = [text for text in point if parse(text).key_or_group != ablation.KEY]
     config = _check(tree, schema, faults)
     less = ablation.arms(tree, asked, faults) if asked else {}
     if config is None:
         return []
-    cells = [Cell(overrides=overrides, config=config)]
+    cells = [ComposedCell(overrides=overrides, config=config)]
     for signal, arm in less.items():
         found: list[WinnowError] = []
         config = _check(arm, schema, found)
         faults += [WinnowError(fault.message, ablation.KEY) for fault in found]
         if config is not None:
-            cells.append(Cell(overrides=[*overrides, f"{ablation.KEY}=[{signal}]"], config=config))
+            cells.append(ComposedCell(overrides=[*overrides, f"{ablation.KEY}=[{signal}]"], config=config))
     return cells
 
 
-def read_cell(tree: dict[str, Any], overrides: Sequence[str], schema: type[Config]) -> Cell[Config]:
+def read_cell(tree: dict[str, Any], overrides: Sequence[str], schema: type[Config]) -> ComposedCell[Config]:
     """Return the cell of a stored configuration, checked as if it was composed now.
 
     A value that is stored stays; one that is not gets the default of this version.
@@ -147,10 +152,10 @@ def read_cell(tree: dict[str, Any], overrides: Sequence[str], schema: type[Confi
         WinnowErrors: All that no longer fits.
     """
     faults: list[WinnowError] = []
-    config = _check(tree, schema, faults)
+    config = _check(rename_tree(tree), schema, faults)
     if config is None:
         raise WinnowErrors({str(fault): fault for fault in faults}.values())
-    return Cell(overrides=list(overrides), config=config)
+    return ComposedCell(overrides=list(overrides), config=config)
 
 
 def _sweep_of_experiment(
@@ -167,7 +172,8 @@ def _sweep_of_experiment(
     except Exception:
         return {}, False  # whatever is wrong is told when the cells are composed
     params = hydra_config.sweeper.get("params") or {}
-    return {key: str(value) for key, value in params.items()}, hydra_config.mode == RunMode.MULTIRUN
+    renamed = (rename_override(f"{key}={value}").partition("=") for key, value in params.items())
+    return {key: value for key, _, value in renamed}, hydra_config.mode == RunMode.MULTIRUN
 
 
 def _compose(
@@ -191,7 +197,7 @@ def _compose(
     rest = tuple(text for i, text in enumerate(given) if i <= last or text not in values)
     try:
         if rest not in shared:
-            shared[rest] = compose(command, list(rest))
+            shared[rest] = _with_current_names(compose(command, list(rest)))
         config = copy.deepcopy(shared[rest])
         for text in values:
             set_value(config, text)
@@ -200,7 +206,16 @@ def _compose(
         key = getattr(error, "full_key", None) or "conf"
         faults.append(WinnowError(re.sub(r"\s+", " ", str(error)).strip(), key))
         return None
-    return tree  # type: ignore[return-value]  # the root of a composed configuration is a mapping with text keys
+    return rename_tree(tree)  # type: ignore[arg-type]  # the root of a composed configuration is a mapping
+
+
+def _with_current_names(config: DictConfig) -> DictConfig:
+    """Rename what the files of a user still call by an old name, before the values of a cell are set."""
+    from omegaconf import OmegaConf
+
+    tree: Any = OmegaConf.to_container(config, resolve=False)
+    renamed = rename_tree(tree)
+    return config if renamed == tree else OmegaConf.create(renamed)
 
 
 def _compose_where_it_fits(

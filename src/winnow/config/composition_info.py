@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
+from winnow.config.deprecated import rename_override
 from winnow.config.overrides import forced, parse
 from winnow.config.search_path import describe_choices, initialized_hydra, searchpath_override
 
@@ -27,7 +28,7 @@ def composition_info(command: str, arguments: Sequence[str], config_dirs: Sequen
     from hydra.types import RunMode
 
     choices = describe_choices(config_dirs)
-    fixed = [forced(choices, text) for text in arguments if not parse(text).is_sweep_override()]
+    fixed = [forced(choices, text) for text in map(rename_override, arguments) if not parse(text).is_sweep_override()]
     overrides = [*searchpath_override(config_dirs), *fixed]
     with initialized_hydra():
         sources = compose(command, overrides, return_hydra_config=True).hydra.runtime.config_sources

@@ -1,4 +1,4 @@
-"""The defaults of `TrainConfig` in Hydra's ConfigStore, so that Hydra itself knows every key and its default."""
+"""Nodes of Hydra's ConfigStore: the defaults of `TrainConfig`, and an alias for each renamed choice."""
 
 from __future__ import annotations
 
@@ -6,14 +6,15 @@ import dataclasses
 from pathlib import Path
 from typing import Any, get_origin
 
+from winnow.config.deprecated import MARK, renamed_choices
 from winnow.config.schema import TrainConfig
 
 NAME = "train_defaults"
 """The name by which `conf/train.yaml` includes the defaults."""
 
 
-def register_defaults() -> None:
-    """Store the defaults; a second call changes nothing."""
+def register_nodes() -> None:
+    """Store the defaults and the aliases; a second call changes nothing."""
     from hydra.core.config_store import ConfigStore
     from omegaconf import DictConfig, OmegaConf
 
@@ -24,7 +25,11 @@ def register_defaults() -> None:
         value = "???" if field.is_required() else plain(field.get_default(call_default_factory=True))
         is_group = get_origin(field.annotation) is dict
         node[name] = DictConfig(value, flags=accepts_any) if is_group else value
-    ConfigStore.instance().store(name=NAME, node=node, provider="winnow")
+    store = ConfigStore.instance()
+    store.store(name=NAME, node=node, provider="winnow")
+    for group, old, new in renamed_choices():
+        alias = {"defaults": [new, "_self_"], MARK: f"{group}={old}"}
+        store.store(group=group, name=old, node=OmegaConf.create(alias), provider="winnow")
 
 
 def fields_of(schema: type[Any]) -> dict[str, Any]:

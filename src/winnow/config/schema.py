@@ -22,7 +22,7 @@ STRICT = ConfigDict(extra="forbid")
 
 
 @dataclass(frozen=True, config=STRICT)
-class Training:
+class TrainingConfig:
     """How the model is trained; the budget is the same for every arm of a study.
 
     Attributes:
@@ -41,7 +41,7 @@ class Training:
         batching: `lines` takes `batch_size` rows as they are; `blocks` joins rows, cuts every `block_size` and takes
             `batch_size` blocks; `tokens` takes rows of like length, as many as fit into `max_tokens`.
         block_size: Tokens in a block.
-        keep_rows_apart: Whether the rows in a block do not see each other; else a block is one text.
+        isolate_rows: Whether the rows in a block do not see each other; else a block is one text.
         max_tokens: Tokens an optimizer step sees at most, over all devices and accumulated batches together, under
             `batching=tokens`.
         max_length: Tokens after which a row is cut off.
@@ -68,7 +68,7 @@ class Training:
     forward: Literal["auto", "efficient", "reference"] = "auto"
     batching: Literal["lines", "blocks", "tokens"] = "lines"
     block_size: Annotated[int, Field(gt=2)] = 128
-    keep_rows_apart: bool = True
+    isolate_rows: bool = True
     max_tokens: Annotated[int, Field(gt=2)] = 4096
     max_length: Annotated[int, Field(gt=2)] = 128
     gradient_clip: Annotated[float, Field(gt=0)] | None = 1.0
@@ -96,7 +96,7 @@ class Training:
 
 
 @dataclass(frozen=True, config=STRICT)
-class Arithmetic:
+class NumericsConfig:
     """How the numbers are computed; `trainer.precision=bf16-mixed` and `trainer.deterministic=true` belong here too.
 
     Attributes:
@@ -112,27 +112,27 @@ class Arithmetic:
 
 
 @dataclass(frozen=True, config=STRICT)
-class Evaluation:
+class EvaluationConfig:
     """What every arm is measured on.
 
     Attributes:
         mask_seed: Seed of the fixed masks on held-out rows; one value for a whole study.
         batch_size: Rows scored at a time.
         max_rows: Held-out rows scored of each split, the first by hash; `null` takes all.
-        pseudo_rows: Rows of each held-out set but `validation` whose pseudo-log-likelihood is scored, the first by
-            hash; a row of n tokens costs n copies of it, and `null` leaves it out.
+        pseudo_likelihood_rows: Rows scored by pseudo-log-likelihood in each held-out set except `validation`, selected
+            by hash. A row of n tokens costs n forward passes; `null` disables it.
         slices: Filters whose verdicts name slices of the held-out rows, by name. A study adds its own filters.
     """
 
     mask_seed: int = 0
     batch_size: Annotated[int, Field(gt=0)] = 256
     max_rows: Annotated[int, Field(gt=0)] | None = None
-    pseudo_rows: Annotated[int, Field(gt=0)] | None = 50
+    pseudo_likelihood_rows: Annotated[int, Field(gt=0)] | None = 50
     slices: dict[Name, Node] = Field(default_factory=dict)
 
 
 @dataclass(frozen=True, config=STRICT)
-class Study:
+class StudyConfig:
     """What is declared before the first run, and stored with the study.
 
     Attributes:
@@ -191,10 +191,10 @@ class TrainConfig:
     launcher: Node
     probe: dict[str, Node] = Field(default_factory=dict)
     seed: Annotated[int, Field(ge=0)] = 1
-    training: Training = Field(default_factory=Training)
-    arithmetic: Arithmetic = Field(default_factory=Arithmetic)
-    evaluation: Evaluation = Field(default_factory=Evaluation)
-    study: Study = Field(default_factory=Study)
+    training: TrainingConfig = Field(default_factory=TrainingConfig)
+    numerics: NumericsConfig = Field(default_factory=NumericsConfig)
+    evaluation: EvaluationConfig = Field(default_factory=EvaluationConfig)
+    study: StudyConfig = Field(default_factory=StudyConfig)
     data_dir: Path = Path("data")
     output_dir: Path = Path("outputs")
     allow_targets: list[str] = Field(default_factory=list)
@@ -275,7 +275,7 @@ class EvaluateConfig:
     max_length: Annotated[int, Field(gt=2)] = 128
     depth: Annotated[int, Field(ge=20)] = 1000
     forward: Literal["auto", "efficient", "reference"] = "auto"
-    evaluation: Evaluation = Field(default_factory=Evaluation)
+    evaluation: EvaluationConfig = Field(default_factory=EvaluationConfig)
     data_dir: Path = Path("data")
     output_dir: Path = Path("outputs")
     allow_targets: list[str] = Field(default_factory=list)

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from winnow.config.config_store import register_defaults
+from winnow.config.config_store import register_nodes
 from winnow.config.plugins import plugin_folders
 from winnow.errors import WinnowError
 
@@ -70,7 +70,7 @@ def initialized_hydra() -> Iterator[None]:
     from hydra import initialize_config_dir
     from hydra.core.global_hydra import GlobalHydra
 
-    register_defaults()
+    register_nodes()
     GlobalHydra.instance().clear()
     with initialize_config_dir(config_dir=str(conf_folder()), version_base="1.3", job_name="winnow"):
         yield

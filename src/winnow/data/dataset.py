@@ -61,7 +61,9 @@ class Dataset:
             except WinnowError as fault:
                 raise fault.with_prefix(key) from fault
         checks = {name: [type(check).__name__, asdict(check)] for name, check in self.integrity.items()}
-        return fingerprint("dataset", _VERSION, self.name, content, self.cleaning, asdict(self.split), checks)
+        return fingerprint(
+            "dataset", _VERSION, self.name, content, self.cleaning, self.split.fingerprint_settings(), checks
+        )
 
     def check(self) -> list[WinnowError]:
         """Return the faults that can be seen without reading all rows."""
@@ -105,7 +107,7 @@ class Dataset:
         return replace(corpus, leakage=held_out_leakage(corpus))
 
     def _assign(self, main: Reading) -> list[str]:
-        further = [name for name in main.rows.column_names if name != "text" and self.split.together]
+        further = [name for name in main.rows.column_names if name != "text" and self.split.group_by]
         columns = {name: main.rows[name].to_pylist() for name in further}
         try:
             return self.split.assign(main.texts, columns, validation=self.validation is None)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated, Any
 
 from pydantic import ConfigDict, Field
@@ -49,14 +50,14 @@ class Split:
         test_fraction: The share of rows to expect in ``test``.
         salt: Hashed with the text; another salt makes another split.
         near_duplicates: Keeps near-duplicates, and near-duplicates of these, together.
-        together: Columns, such as the slots of a grammar; rows with the same value in all of them stay together.
+        group_by: Columns, such as the slots of a grammar; rows with the same value in all of them stay together.
     """
 
     validation_fraction: _Share = 0.1
     test_fraction: _Share = 0.1
     salt: str = "winnow"
     near_duplicates: NearDuplicates | None = None
-    together: list[str] = Field(default_factory=list)
+    group_by: list[str] = Field(default_factory=list)
 
     def __post_init__(self) -> None:
         if self.validation_fraction + self.test_fraction >= 1:
@@ -65,6 +66,12 @@ class Split:
                 "to train on; their sum must be below 1.",
                 key="validation_fraction",
             )
+
+    def fingerprint_settings(self) -> dict[str, Any]:
+        """Return the settings that a fingerprint covers; `group_by` keeps its old name, so that corpora keep theirs."""
+        settings = asdict(self)
+        settings["together"] = settings.pop("group_by")
+        return settings
 
     def assign(
         self, texts: Sequence[str], columns: Mapping[str, Sequence[Any]] | None = None, validation: bool = True
@@ -90,16 +97,16 @@ class Split:
 
     def _keys(self, texts: Sequence[str], columns: Mapping[str, Sequence[Any]]) -> Sequence[str]:
         """Return what decides the split of each row: equal for all rows of a cluster."""
-        if not self.together and self.near_duplicates is None:
+        if not self.group_by and self.near_duplicates is None:
             return texts
         from scipy.cluster.hierarchy import DisjointSet
 
-        own = self._by_slots(texts, columns) if self.together else list(texts)
+        own = self._by_slots(texts, columns) if self.group_by else list(texts)
         clusters = DisjointSet(range(len(texts)))
         first: dict[str, int] = {}
         for row, key in enumerate(own):
             clusters.merge(first.setdefault(key, row), row)
-        self._refuse_giant(clusters, texts, "together")
+        self._refuse_giant(clusters, texts, "group_by")
         if near := self.near_duplicates:
             largest = int(_LARGEST_CLUSTER * len(texts))
             found = near_clusters(texts, near.threshold, near.words, near.permutations, max(1, largest))
@@ -113,14 +120,14 @@ class Split:
         return [least[clusters[row]] for row in range(len(texts))]
 
     def _by_slots(self, texts: Sequence[str], columns: Mapping[str, Sequence[Any]]) -> list[str]:
-        for name in self.together:
+        for name in self.group_by:
             if name not in columns:
                 raise WinnowError(
                     f"There is no column '{name}' to stay together by.{did_you_mean(name, columns)} There are "
                     f"{', '.join(columns) or 'none'}; a source keeps more where its `columns` name them.",
-                    key="together",
+                    key="group_by",
                 )
-        rows = zip(*(columns[name] for name in self.together), strict=True)
+        rows = zip(*(columns[name] for name in self.group_by), strict=True)
         # A row without a value stays together with nothing.
         return [
             text if None in values else json.dumps(values, ensure_ascii=False)
@@ -132,13 +139,13 @@ class Split:
         size = len(giant)
         if size == 1 or size <= _LARGEST_CLUSTER * len(texts):
             return
-        by_slots = key == "together"
+        by_slots = key == "group_by"
         cause = "they have the same values" if by_slots else "each is a near-duplicate of another"
         advice = (
             "Name a column, or several, with more values"
             if by_slots
             else "Texts made from templates collapse like that. Raise the threshold, take longer runs of words, or "
-            "keep slots together instead (`together`)"
+            "keep slots together instead (`group_by`)"
         )
         examples = [texts[row][:60] for row in sorted(giant)[:3]]
         raise WinnowError(

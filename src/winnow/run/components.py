@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from winnow import __version__
-from winnow.config import Cell, TrainConfig, construct
+from winnow.config import ComposedCell, TrainConfig, construct
 from winnow.data import Corpus, Dataset
 from winnow.data.fingerprint import fingerprint
 from winnow.errors import WinnowError, WinnowErrors
@@ -173,17 +173,19 @@ def check_store(store: Store) -> None:
         raise WinnowErrors(error.with_prefix("tracking") for error in errors)
 
 
-def compute_cell_id(cell: Cell[TrainConfig], components: Components) -> str:
+def compute_cell_id(cell: ComposedCell[TrainConfig], components: Components) -> str:
     """Return the id of a cell: a fingerprint of its recipe and seed. Cells with equal ids have equal results."""
     return fingerprint(compute_recipe_fingerprint(cell, components), cell.config.seed)
 
 
-def compute_recipe_fingerprint(cell: Cell[TrainConfig], components: Components) -> str:
+def compute_recipe_fingerprint(cell: ComposedCell[TrainConfig], components: Components) -> str:
     """Return a fingerprint of everything that determines a cell's result, except the seed.
 
     It covers the corpus, the filter, the model, the training and the evaluation. It excludes folders, tracking,
     display, the study's name and the hardware.
     """
+    evaluation = cell.config.evaluation
+    evaluation = cell.config.evaluation
     return fingerprint(
         {
             "version": __version__,
@@ -192,8 +194,8 @@ def compute_recipe_fingerprint(cell: Cell[TrainConfig], components: Components) 
             "slices": {name: filter_.fingerprint() for name, filter_ in components.slices.items()},
             "probes": {name: probe.fingerprint() for name, probe in components.probes.items()},
             "training": asdict(cell.config.training),
-            "tf32": cell.config.arithmetic.tf32,  # the matmul backend and compilation depend on the machine
-            "held_out": [getattr(cell.config.evaluation, key) for key in ("mask_seed", "max_rows", "pseudo_rows")],
+            "tf32": cell.config.numerics.tf32,  # the matmul backend and compilation depend on the machine
+            "held_out": [evaluation.mask_seed, evaluation.max_rows, evaluation.pseudo_likelihood_rows],
             "trainer": {key: value for key, value in cell.config.trainer.items() if key not in HARDWARE_ARGUMENTS},
             **{key: getattr(cell.config, key) for key in ("model", "masking", "optimizer")},
         }

@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from winnow.config.schema import Evaluation
+from winnow.config.schema import EvaluationConfig
 from winnow.data.fingerprint import fingerprint
 from winnow.errors import WinnowError
 from winnow.metrics.metric_names import ALL, held_out_metric_name, probe_metric_name
@@ -128,7 +128,7 @@ def summarize_probe_words(probe: Probe, scores: ProbeScores, filter_words: Colle
 
 
 def score_split(
-    split: HeldOutSplit, predictor: Predictor, evaluation: Evaluation, cache: BaselineCache | None = None
+    split: HeldOutSplit, predictor: Predictor, evaluation: EvaluationConfig, cache: BaselineCache | None = None
 ) -> tuple[pa.Table, dict[str, float]]:
     """Score a model on held-out rows.
 
@@ -147,7 +147,7 @@ def score_split(
     from winnow.evaluation import compute_slice_metrics
 
     texts, tokens = split.rows["text"].to_pylist(), split.tokens
-    pseudo_rows = evaluation.pseudo_rows if split.name != "validation" else None
+    pseudo_rows = evaluation.pseudo_likelihood_rows if split.name != "validation" else None
     score = _build_row_scorer(texts, split, predictor, evaluation, pseudo_rows)
     key = fingerprint(
         split.rows["row_id"].to_pylist(),
@@ -173,7 +173,7 @@ def score_split(
 
 
 def _build_row_scorer(
-    texts: list[str], split: HeldOutSplit, predictor: Predictor, evaluation: Evaluation, pseudo_rows: int | None
+    texts: list[str], split: HeldOutSplit, predictor: Predictor, evaluation: EvaluationConfig, pseudo_rows: int | None
 ) -> Callable[[], pa.Table]:
     """Return a function that scores the rows; it is not called if the scores are cached."""
     from winnow.evaluation import add_pseudo_log_likelihoods, score_rows

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
-from winnow.config.schema import Training
+from winnow.config.schema import TrainingConfig
 from winnow.errors import WinnowError
 from winnow.metrics.metric_names import VALIDATION_LOSS, stage_metric_name
 from winnow.run.checkpoint_files import BEST_CHECKPOINT, LAST_CHECKPOINT, load_last_checkpoint
@@ -233,7 +233,7 @@ def _count_steps(inputs: RunInputs) -> int:
     return _build_batches(inputs).steps_for_tokens(training.total_tokens)
 
 
-def _build_callbacks(training: Training, checkpoint: Path, interval: int, progress: bool) -> list[Callback]:
+def _build_callbacks(training: TrainingConfig, checkpoint: Path, interval: int, progress: bool) -> list[Callback]:
     """Build the callbacks. `LastCheckpoint` must be last, since it saves the states of the other callbacks."""
     from pytorch_lightning.callbacks import EarlyStopping, EMAWeightAveraging, Timer
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from winnow.config import Cell, TrainConfig
+from winnow.config import ComposedCell, TrainConfig
 from winnow.data import Corpus
 from winnow.errors import WinnowError
 from winnow.filters import Verdicts
@@ -53,7 +53,7 @@ class RunInputs:
         numerics: The device, precision and matmul backends, as logged.
     """
 
-    cell: Cell[TrainConfig]
+    cell: ComposedCell[TrainConfig]
     components: Components
     cell_id: str
     recipe: str
@@ -89,7 +89,9 @@ class RunInputs:
         return self.verdicts.get(self.components.base_filter_name)
 
 
-def load_inputs(cell: Cell[TrainConfig], components: Components, precomputed_id: str | None = None) -> RunInputs:
+def load_inputs(
+    cell: ComposedCell[TrainConfig], components: Components, precomputed_id: str | None = None
+) -> RunInputs:
     """Load the corpus, apply the filters, select the training rows, tokenize, and load the model.
 
     Args:
@@ -157,9 +159,7 @@ def _tokenize_training_rows(
     tokens = tokenize(full_split, tokenizer, None if in_blocks else training.max_length, config.output_dir / "cache")
     selected_tokens = tokens.take(pc.is_in(full_split["row_id"], value_set=rows["row_id"].combine_chunks()).to_numpy())
     return (
-        pack_into_blocks(selected_tokens, training.block_size, training.keep_rows_apart)
-        if in_blocks
-        else selected_tokens
+        pack_into_blocks(selected_tokens, training.block_size, training.isolate_rows) if in_blocks else selected_tokens
     )
 
 
@@ -169,7 +169,7 @@ def _set_up_numerics(
     """Select the matmul backends by the number of tokens per training step, and return the selection."""
     from winnow.training.forward import numerics
 
-    training, requested_numerics = config.training, config.arithmetic
+    training, requested_numerics = config.training, config.numerics
     step_tokens = len(rows.ids) / max(1, len(rows)) * training.batch_size
     if training.batching == "tokens":
         step_tokens = training.max_tokens

@@ -11,7 +11,7 @@ from typing import Any
 import pyarrow as pa
 import yaml
 
-from winnow.config import Cell
+from winnow.config import ComposedCell
 from winnow.data import Corpus
 from winnow.data.cache import intact, published
 from winnow.data.fingerprint import fingerprint
@@ -99,7 +99,7 @@ def _summarize_inputs(inputs: RunInputs) -> dict[str, Any]:
     }
 
 
-def log_configuration(run: TrackedRun, cell: Cell[Any]) -> None:
+def log_configuration(run: TrackedRun, cell: ComposedCell[Any]) -> None:
     """Log the configuration, the overrides, the packages and the uncommitted changes."""
     tree = cell.tree
     run.log_params(select_parameters(tree))

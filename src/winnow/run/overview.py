@@ -11,7 +11,7 @@ from rich.table import Table
 from winnow.reporting.tables import build_console_table
 
 if TYPE_CHECKING:
-    from winnow.config.schema import Training
+    from winnow.config.schema import TrainingConfig
     from winnow.filters.planner import ScoringPlan
     from winnow.run.inputs import RunInputs
 
@@ -47,11 +47,11 @@ def print_overview(console: Console, inputs: RunInputs) -> None:
     console.print(grid)
 
 
-def format_budget(training: Training) -> str:
+def format_budget(training: TrainingConfig) -> str:
     """Describe the limits of a training run.
 
-    >>> from winnow.config.schema import Training
-    >>> format_budget(Training(max_steps=2000, max_minutes=5, patience=3))
+    >>> from winnow.config.schema import TrainingConfig
+    >>> format_budget(TrainingConfig(max_steps=2000, max_minutes=5, patience=3))
     '2,000 steps, 5 minutes or 3 validations without improvement, whichever comes first,'
     """
     in_tokens = training.total_tokens is not None

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from rich.console import Console
 
-from winnow.config import Cell, TrainConfig
+from winnow.config import ComposedCell, TrainConfig
 from winnow.errors import WinnowError
 from winnow.metrics.metric_names import ALL, SECONDS, held_out_metric_name, stage_metric_name
 from winnow.run.cell_lock import lock_cell
@@ -54,7 +54,7 @@ class RunOptions:
     on_step: Callable[[int], None] | None = None
 
 
-def run_cell(cell: Cell[TrainConfig], components: Components, options: RunOptions) -> dict[str, float]:
+def run_cell(cell: ComposedCell[TrainConfig], components: Components, options: RunOptions) -> dict[str, float]:
     """Train and evaluate one cell, and track it as a run.
 
     In distributed training, only the process with rank 0 evaluates and tracks.
@@ -87,7 +87,7 @@ def run_cell(cell: Cell[TrainConfig], components: Components, options: RunOption
 
 
 def _track_cell(
-    cell: Cell[TrainConfig], components: Components, options: RunOptions
+    cell: ComposedCell[TrainConfig], components: Components, options: RunOptions
 ) -> AbstractContextManager[TrackedRun]:
     """Start a run of the cell, or resume an interrupted one."""
     config, arm = cell.config, components.filter.name
@@ -129,7 +129,7 @@ def is_rank_zero() -> bool:
     return all(int(os.environ.get(name, "0")) == 0 for name in ("LOCAL_RANK", "NODE_RANK"))
 
 
-def run_single_cell(cell: Cell[TrainConfig], console: Console) -> dict[str, float]:
+def run_single_cell(cell: ComposedCell[TrainConfig], console: Console) -> dict[str, float]:
     """Run one cell without a study, resume it if it was interrupted, and return its final scores."""
     components = build_components(cell.config)
     check_store(components.store)
@@ -148,7 +148,7 @@ def run_single_cell(cell: Cell[TrainConfig], console: Console) -> dict[str, floa
 
 
 @contextmanager
-def _lock_cell_folder(cell: Cell[TrainConfig], components: Components) -> Iterator[None]:
+def _lock_cell_folder(cell: ComposedCell[TrainConfig], components: Components) -> Iterator[None]:
     """Lock the cell's folder. If the id cannot be computed, nothing is locked; the run raises and tracks that error."""
     try:
         folder = cell_folder(cell.config, compute_cell_id(cell, components)) if is_rank_zero() else None
@@ -158,7 +158,7 @@ def _lock_cell_folder(cell: Cell[TrainConfig], components: Components) -> Iterat
         yield
 
 
-def _find_resumable_attempt(cell: Cell[TrainConfig], components: Components) -> Attempt | None:
+def _find_resumable_attempt(cell: ComposedCell[TrainConfig], components: Components) -> Attempt | None:
     """Return the interrupted run of this cell if it can be resumed, otherwise remove any leftover checkpoint."""
     sync(components.store)  # uploads what an interrupted run could not log
     try:

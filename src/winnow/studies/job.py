@@ -23,7 +23,7 @@ from typing import Any, Literal
 
 import yaml
 
-from winnow.config import Cell, TrainConfig
+from winnow.config import ComposedCell, TrainConfig
 from winnow.config.validate import validate
 from winnow.errors import WinnowError, WinnowErrors
 from winnow.run.cell_lock import CellLockedError, lock_cell
@@ -72,7 +72,7 @@ class Job:
         run_id: The id of the interrupted run to resume; `None` starts a new run.
     """
 
-    cell: Cell[TrainConfig]
+    cell: ComposedCell[TrainConfig]
     components: Components
     name: str
     parent_run_id: str
@@ -131,7 +131,7 @@ class Job:
         config = validate(content["config"], TrainConfig, errors)
         if config is None:
             raise WinnowErrors(errors)
-        cell = Cell(content["overrides"], config)
+        cell = ComposedCell(content["overrides"], config)
         components = build_components(config, CorpusLoader(content["dataset"]))
         return cls(cell, components, content["name"], content["parent"], content["run_id"])
 

@@ -6,11 +6,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
-from winnow.config import Cell, TrainConfig
+from winnow.config import ComposedCell, TrainConfig
 from winnow.run.components import Components, build_components, compute_cell_id
 from winnow.run.corpus_loader import CorpusLoader
 
-TrainCell = Cell[TrainConfig]
+TrainCell = ComposedCell[TrainConfig]
 
 
 @dataclass(frozen=True)

@@ -6,10 +6,8 @@ from collections.abc import Mapping, Sequence
 from textwrap import shorten
 from typing import Any, Final
 
-import yaml
-
 from winnow import __version__
-from winnow.config import flat
+from winnow.config import flat, load_stored_tree
 from winnow.errors import WinnowError, WinnowErrors
 from winnow.filters import LeaveOneOut, RandomMatched
 from winnow.run.components import HARDWARE_ARGUMENTS
@@ -130,7 +128,7 @@ def _select_finished(previous_attempts: Mapping[str, Attempt]) -> list[Attempt]:
 def _load_stored_tree(store: Store, attempt: Attempt) -> dict[str, Any]:
     """Return the configuration of a finished cell. If it was deleted, return an empty one, which skips the check."""
     text = read_text_artifact(store.client(), attempt.run_id, keys.CONFIG)
-    return yaml.safe_load(text) if text is not None else {}
+    return load_stored_tree(text) if text is not None else {}
 
 
 def _compare_settings(

@@ -130,7 +130,7 @@ def test_a_slot_has_words_or_words_by_label() -> None:
 def test_rows_of_a_slot_can_be_kept_together(compose: Compose, tmp_path: Path) -> None:
     tree = compose(
         "+dataset=synthetic_reviews", "+dataset.source.rows=6000", "+dataset.source.columns=[product]",
-        "+dataset.split.together=[product]",
+        "+dataset.split.group_by=[product]",
     )["dataset"]  # fmt: skip
     corpus = construct(tree, "dataset", Dataset).load(tmp_path)
     pairs = set(zip(corpus.table["product"].to_pylist(), corpus.table["split"].to_pylist(), strict=True))

@@ -29,7 +29,7 @@ def test_the_settings_are_returned(model: Any, tmp_path: Path) -> None:
 
 
 def test_compilation_on_a_cpu_is_an_error(model: Any, tmp_path: Path) -> None:
-    with pytest.raises(WinnowError, match=r"arithmetic\.compile: expected false on cpu, got true"):
+    with pytest.raises(WinnowError, match=r"numerics\.compile: expected false on cpu, got true"):
         numerics.configure_numerics(model, CPU, 100, 15, tmp_path, compiled=True)
 
 

@@ -51,7 +51,7 @@ def configure_numerics(
         raise WinnowError(
             f"expected false on {device.type}, got true. Compilation takes 40 s on a CPU and does not make steps "
             "faster. Remove it, or train on CUDA (trainer=gpu).",
-            key="arithmetic.compile",
+            key="numerics.compile",
         )
     if device.type == "cpu":
         _disable_memory_trimming()
