@@ -99,7 +99,7 @@ def test_errors_are_paragraphs_without_a_traceback(workplace: Path) -> None:
     assert "Did you mean 'seed'?" in told
     missing = ["dataset=csv", "dataset.source.path=nowhere.csv", "dataset.source.text=[text]"]
     told += run(*missing, code=1)
-    assert "There is no file nowhere.csv" in told
+    assert "there is no file nowhere.csv" in told
     assert "Traceback" not in told
 
 

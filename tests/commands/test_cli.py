@@ -110,7 +110,7 @@ def test_the_help_gives_types_and_defaults(capsys: pytest.CaptureFixture[str]) -
     assert "training.batch_size=64  (int > 0)" in printed
     assert "training.scheduler=linear  (linear|cosine|constant)" in printed
     assert "filter=full  (config group)" in printed
-    assert "Rows an optimizer step sees" in printed
+    assert "Rows per optimizer step" in printed
 
 
 @pytest.mark.slow

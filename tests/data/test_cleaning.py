@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from winnow.data import CleaningStep, normalise
+from winnow.data import CleaningStep, normalize
 from winnow.data.cleaning import clean
 
 
@@ -43,13 +43,13 @@ def test_the_word_nan_is_a_text() -> None:
     [("  Nike\tSHOES\n", "nike shoes"), ("STRASSE", "straße"), ("ﬁt", "FIT"), ("cafe\u0301", "CAFÉ")],
 )
 def test_normalise_makes_these_the_same(one: str, other: str) -> None:
-    assert normalise(one) == normalise(other)
+    assert normalize(one) == normalize(other)
 
 
 def test_normalise_keeps_punctuation_apart() -> None:
-    assert normalise("high-quality") != normalise("high quality")
+    assert normalize("high-quality") != normalize("high quality")
 
 
 @given(st.text())
 def test_normalise_is_settled_after_one_time(text: str) -> None:
-    assert normalise(normalise(text)) == normalise(text)
+    assert normalize(normalize(text)) == normalize(text)

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from winnow.config import construct
-from winnow.data import Dataset, Files, Grammar, HubDataset, Mixture, TextFiles, leakage
+from winnow.data import Dataset, Files, Grammar, HubDataset, Mixture, TextFiles, count_shared_texts
 
 Compose = Callable[..., dict[str, Any]]
 PRESETS = ["synthetic_reviews", "nike_products", "nike_reviews", "nike_products_kaggle", "nike", "wikitext_2", "eli5"]
@@ -68,7 +68,7 @@ def test_the_nike_corpus_from_the_real_files(compose: Compose, shared_data: Path
     assert dataset.check() == []
     corpus = dataset.load(tmp_path)
     assert corpus.funnel["read"] == 643 + 236 + 112 + 25_000
-    assert leakage(corpus) == {"train/validation": 0, "train/test": 0, "validation/test": 0}
+    assert count_shared_texts(corpus) == {"train/validation": 0, "train/test": 0, "validation/test": 0}
     # None of the 991 real rows is without text: where a description is missing there is a name.
     real = dataset_from(compose(f"+data_dir={shared_data}", "+dataset=nike", "~dataset.source.sources.templates"))
     assert real.load(tmp_path).funnel["cleaned"] == 991

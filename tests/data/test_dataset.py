@@ -9,7 +9,7 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 
-from winnow.data import CleaningStep, Corpus, Dataset, Files, Mixture, Split, leakage
+from winnow.data import CleaningStep, Corpus, Dataset, Files, Mixture, Split, count_shared_texts
 from winnow.errors import WinnowError
 
 DatasetOf = Callable[..., Dataset]
@@ -68,13 +68,13 @@ def test_rows_without_text_are_an_error_unless_they_are_dropped(dataset_of: Data
 
 
 def test_an_empty_corpus_is_an_error(dataset_of: DatasetOf, tmp_path: Path) -> None:
-    with pytest.raises(WinnowError, match=r"The corpus is empty.*read 2, with_text 2, cleaned 0") as caught:
+    with pytest.raises(WinnowError, match=r"the corpus is empty.*read 2, with_text 2, cleaned 0") as caught:
         dataset_of(["1", "2"], cleaning=[CleaningStep.DROP_NULL, CleaningStep.STRIP_DIGITS]).load(tmp_path)
     assert caught.value.key == "source"
 
 
 def test_an_empty_split_is_an_error(dataset_of: DatasetOf, tmp_path: Path) -> None:
-    with pytest.raises(WinnowError, match=r"leave the split .*empty") as caught:
+    with pytest.raises(WinnowError, match=r"the split .* is empty") as caught:
         dataset_of(["one", "two"]).load(tmp_path)
     assert caught.value.key == "split"
 
@@ -168,7 +168,7 @@ def test_a_damaged_cache_is_made_again_and_an_unwritable_one_reported(dataset_of
     rows.write_bytes(rows.read_bytes()[:100])
     assert dataset.load(tmp_path / "cache").table.to_pylist() == before
     (tmp_path / "file").write_text("in the way")
-    with pytest.raises(WinnowError, match="Cannot write") as caught:
+    with pytest.raises(WinnowError, match="cannot write") as caught:
         dataset.load(tmp_path / "file")
     assert caught.value.key == "cache_dir"
 
@@ -184,7 +184,7 @@ def test_faults_carry_the_key_from_the_dataset_on(tmp_path: Path) -> None:
 def test_nothing_leaks_between_splits(dataset_of: DatasetOf, tmp_path: Path) -> None:
     texts = [variant for text in TEXTS for variant in (text, text.upper(), text.replace(" ", "  "))]
     corpus = dataset_of(texts, split=HALVES).load(tmp_path)
-    assert leakage(corpus) == {"train/validation": 0, "train/test": 0, "validation/test": 0}
+    assert count_shared_texts(corpus) == {"train/validation": 0, "train/test": 0, "validation/test": 0}
 
 
 def test_leakage_finds_what_has_leaked() -> None:
@@ -194,7 +194,7 @@ def test_leakage_finds_what_has_leaked() -> None:
             "split": ["train"] * 2 + ["validation"] * 2 + ["test"] * 2,
         }
     )
-    shared = leakage(Corpus(table, "0" * 16, {}, []))
+    shared = count_shared_texts(Corpus(table, "0" * 16, {}, []))
     assert shared == {"train/validation": 2, "train/test": 1, "validation/test": 1}
 
 

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pyarrow as pa
 
-from winnow.data import Corpus, held_out_leakage
+from winnow.data import Corpus, measure_leakage
 from winnow.data.corpus import content_fingerprint
 
 WORDS = [f"word{i}" for i in range(26)]
@@ -29,19 +29,19 @@ def changed(count: int) -> str:
 def test_exact_and_near_duplicates_in_train_are_counted() -> None:
     # 24 runs each; with 2 changed, 22 are shared: 22 / 26 = 0.85; with 3, 21 / 27 = 0.78.
     held_out = [" ".join(WORDS).upper(), changed(2), changed(3), "something else altogether"]
-    found = held_out_leakage(corpus(train=[" ".join(WORDS), "far away"], test=held_out, validation=["far  away", "no"]))
+    found = measure_leakage(corpus(train=[" ".join(WORDS), "far away"], test=held_out, validation=["far  away", "no"]))
     assert found["test"] == {"rows": 4, "exact": 0.25, "near": 0.5}
     assert found["validation"] == {"rows": 2, "exact": 0.5, "near": 0.5}
-    external = held_out_leakage(corpus(train=[changed(2)], external=[" ".join(WORDS)]))
+    external = measure_leakage(corpus(train=[changed(2)], external=[" ".join(WORDS)]))
     assert external == {"external": {"rows": 1, "exact": 0.0, "near": 1.0}}
 
 
 def test_the_bound_itself_is_near() -> None:
     # 9 runs each of which 8 are shared: 8 / 10 = 0.8.
     words = WORDS[:11]
-    assert held_out_leakage(corpus(train=[" ".join(words)], test=[" ".join([*words[:10], "x"])]))["test"]["near"] == 1.0
+    assert measure_leakage(corpus(train=[" ".join(words)], test=[" ".join([*words[:10], "x"])]))["test"]["near"] == 1.0
     words = WORDS[:10]
-    assert held_out_leakage(corpus(train=[" ".join(words)], test=[" ".join([*words[:9], "x"])]))["test"]["near"] == 0.0
+    assert measure_leakage(corpus(train=[" ".join(words)], test=[" ".join([*words[:9], "x"])]))["test"]["near"] == 0.0
 
 
 def test_every_pair_is_found_as_by_comparing_all() -> None:
@@ -56,6 +56,6 @@ def test_every_pair_is_found_as_by_comparing_all() -> None:
         return {tuple(words[i : i + 3]) for i in range(max(1, len(words) - 2))}
 
     near = sum(any(5 * len(runs(a) & runs(b)) >= 4 * len(runs(a) | runs(b)) for b in train) for a in test)
-    found = held_out_leakage(corpus(train=train, test=test))["test"]
+    found = measure_leakage(corpus(train=train, test=test))["test"]
     assert found == {"rows": len(test), "exact": sum(a in train for a in test) / len(test), "near": near / len(test)}
     assert 0 < found["near"] < 1

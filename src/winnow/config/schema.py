@@ -1,7 +1,7 @@
-"""The shape of each command's configuration: one class a command, one field a top-level key.
+"""The schema of each command's configuration: one class per command, one field per top-level key.
 
-A group whose choice is a class (`dataset`, `filter`, `model`, ...) is a :data:`Node`, checked and completed from the
-signature of its `_target_` by :mod:`winnow.config.resolve`; everything else is typed here.
+A group whose choice is a class (`dataset`, `filter`, `model`, ...) is a :data:`Node`. :mod:`winnow.config.resolve`
+checks and completes it from the signature of its `_target_`. Everything else is typed here.
 """
 
 from __future__ import annotations
@@ -13,48 +13,49 @@ from pydantic import ConfigDict, Field, StringConstraints
 from pydantic.dataclasses import dataclass
 
 Node = dict[str, Any]
-"""A part of the configuration that names a `_target_` and its arguments."""
+"""A configuration node: a `_target_` and its arguments."""
 
 Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")]
-"""A name that may become a folder, an MLflow experiment and a column heading."""
+"""A name that can be used as a folder, an MLflow experiment and a column heading."""
 
 STRICT = ConfigDict(extra="forbid")
 
 
 @dataclass(frozen=True, config=STRICT)
 class TrainingConfig:
-    """How the model is trained; the budget is the same for every arm of a study.
+    """How the model is trained. The budget is the same for every arm of a study.
 
     Attributes:
-        batch_size: Rows an optimizer step sees, over all devices and accumulated batches together.
-        accumulate_batches: Parts into which that batch is cut to save memory; the gradients stay the same.
+        batch_size: Rows per optimizer step, summed over all devices and accumulated batches.
+        accumulate_batches: Number of micro-batches per optimizer step. More of them save memory; the gradients are the
+            same.
         max_steps: Optimizer steps.
-        total_tokens: Tokens, padding left out, after which training ends in place of `max_steps`; the rows and their
-            order tell beforehand how many steps that takes.
-        max_minutes: Minutes of training after which it ends before its budget. Such runs are not compared.
-        scheduler: How the learning rate goes on after its climb: `linear` and `cosine` fall to 0, `constant` stays.
-        warmup_fraction: Share of the steps in which the learning rate climbs to its value.
-        freeze: Weights that are not trained, by name: a module as `distilbert.embeddings`, or a pattern as
+        total_tokens: Tokens without padding to train on, in place of `max_steps`. The number of steps is computed from
+            the rows and their order before training starts.
+        max_minutes: Time limit for training, in minutes. Runs with a time limit are not compared.
+        scheduler: Learning rate schedule after the warmup: `linear` and `cosine` decay to 0, `constant` does not decay.
+        warmup_fraction: Fraction of the steps in which the learning rate increases to its value.
+        freeze: Weights that are not trained, by name: a module such as `distilbert.embeddings`, or a pattern such as
             `*.layer.[0-3].*`.
-        forward: `efficient` does only the arithmetic that the loss needs and gives the library's numbers; `reference`
-            calls the model as the library does; `auto` is `efficient` for DistilBERT, BERT and RoBERTa.
-        batching: `lines` takes `batch_size` rows as they are; `blocks` joins rows, cuts every `block_size` and takes
-            `batch_size` blocks; `tokens` takes rows of like length, as many as fit into `max_tokens`.
-        block_size: Tokens in a block.
-        isolate_rows: Whether the rows in a block do not see each other; else a block is one text.
-        max_tokens: Tokens an optimizer step sees at most, over all devices and accumulated batches together, under
-            `batching=tokens`.
-        max_length: Tokens after which a row is cut off.
-        gradient_clip: Norm above which the gradients are scaled down; `null` leaves them.
-        gradient_checkpointing: Forget what the layers computed and compute it again in the backward pass: the same
-            numbers in less memory and more time.
-        ema_decay: Share of the old average in the moving average of the weights; `null` keeps none. Where there is
-            one, the held-out rows, the probes and the saved model see the average, and training goes on without it.
-        validate_every_steps: Optimizer steps between two looks at the validation loss, each with a checkpoint.
-        patience: Looks at the validation loss without a lower one after which training ends; `null` goes on. Such runs
-            are not compared.
-        keep: Whether the `last` weights are measured and kept, or those of the look with the `best` validation loss.
-            Runs that keep the best are not compared.
+        forward: `efficient` skips computation the loss does not need, with the same results as transformers;
+            `reference` calls the model as transformers does; `auto` is `efficient` for DistilBERT, BERT and RoBERTa.
+        batching: `lines` makes batches of `batch_size` rows; `blocks` concatenates rows, splits them every `block_size`
+            tokens and makes batches of `batch_size` blocks; `tokens` groups rows of similar length up to `max_tokens`.
+        block_size: Tokens per block.
+        isolate_rows: Whether attention in a block is limited to tokens of the same row. If false, a block is one text.
+        max_tokens: Maximum tokens per optimizer step with `batching=tokens`, summed over all devices and accumulated
+            batches.
+        max_length: Maximum tokens per row; longer rows are truncated.
+        gradient_clip: Maximum norm of the gradients; `null` disables clipping.
+        gradient_checkpointing: Recompute activations in the backward pass. The results are the same, with less memory
+            and more time.
+        ema_decay: Decay of the exponential moving average of the weights; `null` disables it. The average is used for
+            evaluation, probes and the saved model; training continues with the current weights.
+        validate_every_steps: Optimizer steps between two validation runs. Each validation run saves a checkpoint.
+        patience: Validation runs without a lower loss after which training ends early; `null` disables early stopping.
+            Runs with early stopping are not compared.
+        keep: Which weights are evaluated and saved: the `last`, or those with the `best` validation loss. Runs that
+            keep the best weights are not compared.
     """
 
     batch_size: Annotated[int, Field(gt=0)] = 64
@@ -80,30 +81,30 @@ class TrainingConfig:
 
     @property
     def budget(self) -> str:
-        """The budget that arms must share to be compared: optimizer steps, or as `1000000 tokens`."""
+        """The budget, which must be equal for all compared arms: optimizer steps, or tokens as `1000000 tokens`."""
         return str(self.max_steps) if self.total_tokens is None else f"{self.total_tokens} tokens"
 
     @property
     def not_comparable(self) -> dict[str, str]:
-        """What makes a run one that is not compared, by key: a held-out look or the clock decides when it ends."""
-        why = {
-            "max_minutes": "the time that a machine takes decides when training ends",
+        """The reason why the run cannot be compared, by key. Empty if it can be compared."""
+        reasons = {
+            "max_minutes": "the speed of the machine decides when training ends",
             "patience": "the validation loss decides when training ends",
             "keep": "the validation loss decides which weights are kept",
         }
-        chosen = (self.max_minutes is not None, self.patience is not None, self.keep == "best")
-        return {key: told for (key, told), is_chosen in zip(why.items(), chosen, strict=True) if is_chosen}
+        is_set = (self.max_minutes is not None, self.patience is not None, self.keep == "best")
+        return {key: reason for (key, reason), applies in zip(reasons.items(), is_set, strict=True) if applies}
 
 
 @dataclass(frozen=True, config=STRICT)
 class NumericsConfig:
-    """How the numbers are computed; `trainer.precision=bf16-mixed` and `trainer.deterministic=true` belong here too.
+    """Backend and precision of the computation. See also `trainer.precision` and `trainer.deterministic`.
 
     Attributes:
-        linear: Who computes the products of linear layers on a CPU in float32: PyTorch's own library (`portable`),
-            oneDNN (`onednn`), or for each the faster of the two, timed once on a machine (`auto`).
-        tf32: On CUDA, round the factors of float32 products to 10 bits. Faster, and no longer the same numbers.
-        compile: On CUDA, compile the layers.
+        linear: Backend of float32 linear layers on a CPU: PyTorch's default (`portable`), oneDNN (`onednn`), or the
+            faster one for each layer, timed once per machine (`auto`).
+        tf32: Use TF32 for float32 matmuls on CUDA: faster, but with different results.
+        compile: Compile the layers on CUDA.
     """
 
     linear: Literal["auto", "onednn", "portable"] = "auto"
@@ -113,15 +114,15 @@ class NumericsConfig:
 
 @dataclass(frozen=True, config=STRICT)
 class EvaluationConfig:
-    """What every arm is measured on.
+    """What every arm is evaluated on.
 
     Attributes:
-        mask_seed: Seed of the fixed masks on held-out rows; one value for a whole study.
-        batch_size: Rows scored at a time.
-        max_rows: Held-out rows scored of each split, the first by hash; `null` takes all.
+        mask_seed: Seed of the fixed masks on held-out rows, the same for all cells of a study.
+        batch_size: Rows per batch.
+        max_rows: Maximum rows scored per held-out split, selected by hash; `null` scores all.
         pseudo_likelihood_rows: Rows scored by pseudo-log-likelihood in each held-out set except `validation`, selected
             by hash. A row of n tokens costs n forward passes; `null` disables it.
-        slices: Filters whose verdicts name slices of the held-out rows, by name. A study adds its own filters.
+        slices: Filters that divide the held-out rows into slices, by name. A study adds the filters of its arms.
     """
 
     mask_seed: int = 0
@@ -133,22 +134,22 @@ class EvaluationConfig:
 
 @dataclass(frozen=True, config=STRICT)
 class StudyConfig:
-    """What is declared before the first run, and stored with the study.
+    """The study's declaration, which is stored before the first run.
 
     Attributes:
-        name: Names the MLflow experiment and the folder below `output_dir`.
-        primary_metric: The metric that the verdict is about.
-        secondary_metrics: Metrics that are tested too, with a correction of their own.
-        equivalence_margin: Difference in the primary metric that would not matter, in its unit. Arms are told to be
-            equal only where the interval lies within it; without one no arm is ever told to be equal to another.
+        name: Name of the MLflow experiment and of the folder in `output_dir`.
+        primary_metric: The metric on which the verdict is based.
+        secondary_metrics: Further metrics to test, Holm-corrected separately.
+        equivalence_margin: The largest difference in the primary metric that does not matter, in the metric's unit. Two
+            arms are called equivalent only if the interval lies within the margin; without a margin, never.
         baseline: The arm with all data.
-        block_by_seed: Whether runs of two arms with the same seed are compared as a pair. Such runs share initial
-            weights, masks and batch order, so their scores are correlated, and only pairs are valid whatever the
-            correlation is. `false` treats all runs as independent: more degrees of freedom, but too many false
-            positives if the correlation is negative.
-        compare: Whether the study ends in a comparison.
-        rerun: Which cells to train from their beginning although a run of them is kept: `failed` takes those that broke
-            off, which else go on from their checkpoint, `all` the finished ones too.
+        block_by_seed: Whether runs of two arms with the same seed are compared as a pair. Such runs have the same
+            initial weights, masks and batch order, so their scores are correlated, and only the paired analysis is
+            valid for any correlation. `false` treats all runs as independent: more degrees of freedom, but too many
+            false positives if the correlation is negative.
+        compare: Whether to run the comparison at the end of the study.
+        rerun: Which cells to train from scratch although a run exists: `none`, `failed` or `all`. By default,
+            interrupted runs resume from their last checkpoint and finished runs are kept.
     """
 
     name: Name = "scratchpad"
@@ -166,19 +167,19 @@ class TrainConfig:
     """The configuration of `winnow train`: one cell of a study.
 
     Attributes:
-        dataset: Where the rows come from, and how they are cleaned and split.
-        filter: Which training rows are kept.
+        dataset: The source of the rows, and how they are cleaned and split.
+        filter: The filter that selects the training rows.
         model: The model, pretrained or from scratch.
-        masking: Which tokens are masked in training.
+        masking: The rule that selects the masked tokens in training.
         optimizer: The optimizer and its settings.
         trainer: Arguments of Lightning's Trainer: devices, precision, determinism.
-        tracking: The store that keeps the runs.
-        launcher: Where and how many at a time the cells of a study run.
-        probe: Sets of prompts, or probes of another kind, by name.
-        seed: Seed of weights, order, masks and dropout; the arms of a study share their seeds.
+        tracking: The MLflow store for the runs.
+        launcher: How the cells of a study are run, and how many at a time.
+        probe: Prompt sets and other probes, by name.
+        seed: Seed of weights, batch order, masks and dropout. All arms of a study use the same seeds.
         data_dir: Folder with the files of `dataset`.
-        output_dir: Folder for the store, the cache and each study's results.
-        allow_targets: Packages of the user's own whose classes `_target_` may name.
+        output_dir: Folder for the store, the cache and the results of each study.
+        allow_targets: Your own packages whose classes may be a `_target_`.
     """
 
     dataset: Node
@@ -202,7 +203,7 @@ class TrainConfig:
 
 @dataclass(frozen=True, config=STRICT)
 class FilterConfig:
-    """The configuration of `winnow filter`: a filter's verdicts, without any training."""
+    """The configuration of `winnow filter`, which applies a filter without training."""
 
     dataset: Node
     filter: Node
@@ -217,12 +218,12 @@ class CompareConfig:
     """The configuration of `winnow compare`.
 
     Attributes:
-        study: One study, or several to be compared as one, the first of which declares what is compared.
-        tracking: The store.
-        metrics: Metrics that were not declared, to be described too and marked as post hoc.
-        ui_url: Where MLflow's pages are, for the report's links to runs.
-        output_dir: The report goes to the study's folder in it.
-        allow_targets: Packages of the user's own whose classes `_target_` may name.
+        study: The study, or several studies to pool; the declaration of the first one applies.
+        tracking: The MLflow store.
+        metrics: Undeclared metrics to describe as well, marked as post hoc.
+        ui_url: URL of the MLflow UI, for the links from the report to the runs.
+        output_dir: Folder of the results. The report is written to the study's folder in it.
+        allow_targets: Your own packages whose classes may be a `_target_`.
     """
 
     study: Name | list[Name]
@@ -238,9 +239,9 @@ class FillConfig:
     """The configuration of `winnow fill`.
 
     Attributes:
-        models: MLflow run ids, checkpoints, folders and names on the Hub.
-        tracking: The store that run ids are looked up in.
-        top_k: Words shown for each mask.
+        models: MLflow run ids, checkpoints, model folders and names on the Hub.
+        tracking: The MLflow store with the runs.
+        top_k: Words to show per mask.
     """
 
     models: list[str]
@@ -255,15 +256,15 @@ class EvaluateConfig:
     """The configuration of `winnow evaluate`: any number of models on the same rows, masks and prompts.
 
     Attributes:
-        models: MLflow run ids, checkpoints, folders and names on the Hub.
-        tracking: The store that run ids are looked up in, and that the evaluation is kept in.
-        dataset: Whose held-out rows; left out, that of the first run named, and without a run none.
-        probe: Probes by name; left out, those of the first run named.
-        name: Names the MLflow experiment and the folder below `output_dir`.
-        split: The held-out rows that are scored.
-        max_length: Tokens after which a row is cut off.
-        depth: Words ranked for the figure of the best and the worst.
-        forward: Which forward pass scores the rows: see `training.forward` of `winnow train`.
+        models: MLflow run ids, checkpoints, model folders and names on the Hub.
+        tracking: The MLflow store with the runs. The evaluation is logged to it, too.
+        dataset: The dataset with the held-out rows. The default is the dataset of the first run, or none without a run.
+        probe: Probes by name. The default is the probes of the first run.
+        name: Name of the MLflow experiment and of the folder in `output_dir`.
+        split: The held-out split to score.
+        max_length: Maximum tokens per row; longer rows are truncated.
+        depth: Words to rank for the figure of the best and worst words.
+        forward: The forward pass that scores the rows: see `training.forward` of `winnow train`.
     """
 
     models: list[str]
@@ -286,7 +287,7 @@ class RerunConfig:
     """The configuration of `winnow rerun`.
 
     Attributes:
-        run_id: The run's id, or the beginning of one.
+        run_id: The run's id, or a unique prefix of it.
     """
 
     run_id: Annotated[str, StringConstraints(min_length=1)]
@@ -300,11 +301,11 @@ class ExportConfig:
     """The configuration of `winnow export`.
 
     Attributes:
-        study: The study.
-        tracking: The store.
-        folder: Where to write; `null` is the study's folder `export` in `output_dir`.
-        output_dir: Where the study lies.
-        allow_targets: Packages of the user's own whose classes `_target_` may name.
+        study: The study to export.
+        tracking: The MLflow store.
+        folder: The output folder; `null` means the folder `export` in the study's folder.
+        output_dir: Folder of the results of all studies.
+        allow_targets: Your own packages whose classes may be a `_target_`.
     """
 
     study: Name
@@ -319,7 +320,7 @@ class UiConfig:
     """The configuration of `winnow ui`.
 
     Attributes:
-        host: Address to listen on; the default admits this machine only.
+        host: Address to listen on. The default accepts connections from this machine only.
         port: Port to listen on.
     """
 
@@ -332,7 +333,7 @@ class UiConfig:
 
 @dataclass(frozen=True, config=STRICT)
 class StoreConfig:
-    """The configuration of what needs a store alone: `winnow sync`, `winnow promote` and `winnow push`."""
+    """The configuration of commands that need only a store: `winnow sync`, `winnow promote` and `winnow push`."""
 
     tracking: Node
     output_dir: Path = Path("outputs")

@@ -1,14 +1,14 @@
-"""The data room: sources, cleaning, exact deduplication, splits, and the corpus that the other rooms share.
+"""The data package: sources, cleaning, exact deduplication, splits, and the corpus that the other packages use.
 
-A :class:`Dataset` reads a :class:`Source`, cleans its texts, drops exact duplicates, gives each row to a
-split by the hash of its text, and hands on a :class:`Corpus` that is saved, fingerprinted and memory-mapped.
+A :class:`Dataset` reads a :class:`Source`, cleans its texts, drops exact duplicates and assigns each row to a split by
+the hash of its text. The result is a :class:`Corpus`, which is saved, fingerprinted and memory-mapped.
 """
 
-from winnow.data.cleaning import CleaningStep, normalise
+from winnow.data.cleaning import CleaningStep, normalize
 from winnow.data.corpus import Corpus, SplitName
 from winnow.data.dataset import Dataset
 from winnow.data.integrity import AllowedValues, Bounds, Check, NonNull, Unique, ZScore
-from winnow.data.leakage import held_out_leakage, leakage
+from winnow.data.leakage import count_shared_texts, measure_leakage
 from winnow.data.sources.files import Files
 from winnow.data.sources.hub import HubDataset
 from winnow.data.sources.source import Mixture, Source
@@ -37,7 +37,7 @@ __all__ = [
     "Unique",
     "Words",
     "ZScore",
-    "held_out_leakage",
-    "leakage",
-    "normalise",
+    "count_shared_texts",
+    "measure_leakage",
+    "normalize",
 ]

@@ -1,4 +1,4 @@
-"""Cached results: folders that appear whole or not at all, and whose files are checked when they are opened."""
+"""Cache folders: they are published atomically, and their files are verified when they are opened."""
 
 from __future__ import annotations
 
@@ -22,65 +22,65 @@ DIGESTS: Final = "digests.json"
 _Stamp = tuple[tuple[str, int, int, int], ...]
 
 _checked: dict[Path, _Stamp] = {}
-"""Folders that this process has checked, each with the state of its files then: they are read once, not per cell."""
+"""Folders that this process has verified, with the state of their files then, so that each is hashed only once."""
 
 
 @contextmanager
-def published(folder: Path) -> Iterator[Path]:
-    """Yield a path to create a folder at, and move it to ``folder`` in one step at the end, with digests of its files.
+def publish_folder(folder: Path) -> Iterator[Path]:
+    """Yield a path for a new folder, then move it to ``folder`` atomically, with digests of its files.
 
-    Of several processes that make the same thing at once one wins and the others discard their copy, so
-    what is published must depend on the name of ``folder`` alone. Nothing is published if the block raises.
+    If several processes create the same folder, the first one wins and the others discard their copy. The content must
+    therefore depend only on the name of ``folder``. Nothing is published if the block raises.
 
     Raises:
-        WinnowError: The place cannot be written.
+        WinnowError: The folder cannot be written.
     """
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
-        workplace = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
-    except OSError as fault:
-        raise _unwritable(folder, fault) from fault
+        temporary = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
+    except OSError as error:
+        raise _write_error(folder, error) from error
     try:
-        draft = workplace / folder.name
+        draft = temporary / folder.name
         yield draft
         if not folder.exists():
-            _seal(draft)
+            _write_digests(draft)
             _move(draft, folder)
-    except OSError as fault:
-        raise _unwritable(folder, fault) from fault
+    except OSError as error:
+        raise _write_error(folder, error) from error
     finally:
-        shutil.rmtree(workplace, ignore_errors=True)
+        shutil.rmtree(temporary, ignore_errors=True)
 
 
-def intact(folder: Path) -> bool:
-    """Return whether a folder is published and its files equal their digests.
+def is_intact(folder: Path) -> bool:
+    """Return whether a folder exists and its files match their digests.
 
-    A damaged folder is removed, with a line on stderr, so that the caller makes it again.
+    Remove a damaged folder and print a line on stderr, so that the caller creates it again.
     """
     if not folder.exists():
         return False
-    if _fault(folder) is None:
+    if _find_error(folder) is None:
         return True
     from filelock import FileLock
 
     with FileLock(folder.with_name(f".{folder.name}.lock")):
-        fault = _fault(folder) if folder.exists() else None
-        if fault is not None:  # no other process has replaced it in the meantime
-            print(f"winnow: the cached result {folder} is damaged ({fault}); it is made again.", file=sys.stderr)
+        error = _find_error(folder) if folder.exists() else None
+        if error is not None:  # no other process has replaced it in the meantime
+            print(f"winnow: the cached result {folder} is damaged ({error}); it is created again.", file=sys.stderr)
             shutil.rmtree(folder)
         return folder.exists()
 
 
-def damaged(path: Path, fault: Exception) -> WinnowError:
-    """Return the error for a cached result that cannot be read back."""
+def unreadable_cache_error(path: Path, error: Exception) -> WinnowError:
+    """Return the error for a cached result that cannot be read."""
     return WinnowError(
-        f"The cached result {path} cannot be read ({fault}). Delete it, and it will be made again.",
+        f"cannot read the cached result {path} ({error}). Delete it; it is then created again.",
         key="cache_dir",
     )
 
 
-def _seal(draft: Path) -> None:
-    """Add the digests of a folder's files, and write all of it to the disk."""
+def _write_digests(draft: Path) -> None:
+    """Add the digests of a folder's files, and flush all files to disk."""
     files = sorted(path for path in draft.rglob("*") if path.is_file())
     digests = {path.relative_to(draft).as_posix(): _digest(path) for path in files}
     (draft / DIGESTS).write_text(json.dumps(digests, indent=1) + "\n", encoding="utf-8")
@@ -93,12 +93,12 @@ def _move(draft: Path, folder: Path) -> None:
         os.replace(draft, folder)  # noqa: PTH105 - Path.replace reads as if it edited the draft
         flush_to_disk(folder.parent)
     except OSError:
-        if not folder.exists():  # a folder that another process published first is no fault
+        if not folder.exists():  # otherwise another process has published it first
             raise
 
 
-def _fault(folder: Path) -> str | None:
-    """Return what is wrong with a published folder."""
+def _find_error(folder: Path) -> str | None:
+    """Return what is wrong with a published folder, or ``None`` if it is intact."""
     try:
         digests = json.loads((folder / DIGESTS).read_text(encoding="utf-8"))
         stamp = _stamp(folder, [*digests, DIGESTS])
@@ -107,17 +107,17 @@ def _fault(folder: Path) -> str | None:
         for name, digest in digests.items():
             if _digest(folder / name) != digest:
                 return f"{name} does not match its digest"
-    except FileNotFoundError as fault:
-        return f"{Path(fault.filename).name} is missing"
-    except (OSError, ValueError, TypeError, AttributeError) as fault:
-        return f"its digests cannot be read: {fault}"
+    except FileNotFoundError as error:
+        return f"{Path(error.filename).name} is missing"
+    except (OSError, ValueError, TypeError, AttributeError) as error:
+        return f"its digests cannot be read: {error}"
     _checked[folder] = stamp
     return None
 
 
 def _stamp(folder: Path, names: list[str]) -> _Stamp:
-    found = ((name, (folder / name).stat()) for name in names)
-    return tuple((name, state.st_ino, state.st_size, state.st_mtime_ns) for name, state in found)
+    states = ((name, (folder / name).stat()) for name in names)
+    return tuple((name, state.st_ino, state.st_size, state.st_mtime_ns) for name, state in states)
 
 
 def _digest(file: Path) -> str:
@@ -125,8 +125,8 @@ def _digest(file: Path) -> str:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
-def _unwritable(target: Path, fault: OSError) -> WinnowError:
+def _write_error(target: Path, error: OSError) -> WinnowError:
     return WinnowError(
-        f"Cannot write {target}: {fault.strerror or fault}. Choose a folder that is writable and has room.",
+        f"cannot write {target}: {error.strerror or error}. Choose a writable folder with enough free space.",
         key="cache_dir",
     )

@@ -1,4 +1,4 @@
-"""Cleaning steps and the normal form by which two texts are the same."""
+"""Cleaning steps, and the normalization that decides whether two texts are equal."""
 
 from __future__ import annotations
 
@@ -12,17 +12,16 @@ _APOSTROPHES = re.compile(r"(?<=\w)['\u2019](?=\w)")
 
 
 class CleaningStep(StrEnum):
-    """One step of cleaning; a dataset lists the steps in the order in which they run.
+    """One cleaning step. A dataset lists its steps in the order in which they run.
 
     Attributes:
-        DROP_NULL: Drop rows without text. Without it such a row is an error, never the word "nan". A text
-            that a step empties counts as null too, wherever ``drop_null`` stands in the list.
-        LOWER_CASE: Lower the case.
+        DROP_NULL: Drop rows without text. Without this step, such a row is an error. A text that becomes empty in
+            another step is null, too, regardless of the position of ``drop_null`` in the list.
+        LOWER_CASE: Convert to lower case.
         STRIP_DIGITS: Remove decimal digits of any script.
-        STRIP_PUNCTUATION: Remove apostrophes inside words (``don't`` becomes ``dont``) and put a space in the
-            place of all other punctuation and symbols, emoji among them (``high-quality`` becomes ``high
-            quality``).
-        COLLAPSE_SPACE: Make every run of white space one space and trim both ends.
+        STRIP_PUNCTUATION: Remove apostrophes inside words (``don't`` becomes ``dont``), and replace all other
+            punctuation and symbols, including emoji, with a space (``high-quality`` becomes ``high quality``).
+        COLLAPSE_SPACE: Replace every run of whitespace with one space, and trim both ends.
     """
 
     DROP_NULL = "drop_null"
@@ -33,11 +32,11 @@ class CleaningStep(StrEnum):
 
 
 class _PunctuationToSpace(dict[int, str]):
-    """A translation table that decides each character when it is first met."""
+    """A translation table that adds each character on first use."""
 
     def __missing__(self, code: int) -> str:
         character = chr(code)
-        # Not `[^\w\s]`: that would tear off combining marks, which many scripts write their vowels with.
+        # Not `[^\w\s]`, which would remove combining marks, the vowels of many scripts.
         self[code] = " " if unicodedata.category(character)[0] in "PS" else character
         return self[code]
 
@@ -66,7 +65,7 @@ _EDITS: dict[CleaningStep, Callable[[str], str]] = {
 
 
 def clean(texts: Iterable[str | None], steps: Iterable[CleaningStep]) -> list[str | None]:
-    """Run the text steps over ``texts``; a text that is empty afterwards is null.
+    """Apply the text steps to ``texts``. A text that is empty afterwards becomes null.
 
     >>> clean(["Air Max 90!", "1,234", None], [CleaningStep.STRIP_DIGITS, CleaningStep.STRIP_PUNCTUATION])
     ['Air Max  ', None, None]
@@ -83,16 +82,16 @@ def clean(texts: Iterable[str | None], steps: Iterable[CleaningStep]) -> list[st
     return [edit(text) for text in texts]
 
 
-def normalise(text: str) -> str:
-    r"""Return the form by which two texts count as the same.
+def normalize(text: str) -> str:
+    r"""Return the normalized text. Two texts are equal if their normalized texts are.
 
-    Unicode compatibility forms, case and runs of white space make no difference.
+    Unicode compatibility forms, case and runs of whitespace are ignored.
 
-    >>> normalise("  Nike\tSHOES ") == normalise("nike shoes")
+    >>> normalize("  Nike\tSHOES ") == normalize("nike shoes")
     True
     """
     if not text.isascii():
-        # Folding can undo the normal form, so it is restored.
+        # Case folding can produce text that is not NFKC, so it is normalized again.
         text = unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", text).casefold())
         return " ".join(text.split())
     return " ".join(text.lower().split())

@@ -1,4 +1,4 @@
-"""Short, stable names for content and settings."""
+"""Short, stable fingerprints of content and settings."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from typing import Any
 
 
 def fingerprint(*parts: Any) -> str:
-    """Return 16 hex digits that name ``parts``, the same on every machine and in every process.
+    """Return 16 hex digits for ``parts`` that are equal on every machine and in every process.
 
     Args:
-        parts: Anything that JSON can write; the order of mapping keys does not matter.
+        parts: Values that JSON can represent. The order of mapping keys does not matter.
 
     >>> fingerprint({"a": 1, "b": 2}) == fingerprint({"b": 2, "a": 1})
     True

@@ -1,4 +1,4 @@
-"""From a source to clean rows, each text once."""
+"""Read a source and return its clean, unique rows."""
 
 from __future__ import annotations
 
@@ -9,54 +9,54 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from winnow.data.cleaning import CleaningStep, clean, normalise
-from winnow.data.integrity import Check, inspect
-from winnow.data.sources.source import FAULT, SOURCE, Source
+from winnow.data.cleaning import CleaningStep, clean, normalize
+from winnow.data.integrity import Check, run_checks
+from winnow.data.sources.source import RECORD_ERROR, SOURCE, Source
 from winnow.errors import WinnowError
 
 
 @dataclass(frozen=True)
-class Reading:
-    """What was read from a source.
+class CleanedRows:
+    """The clean, unique rows of a source.
 
     Attributes:
-        rows: Its rows, clean, each text once, with a ``source``.
-        texts: Their normalised texts, in order.
-        funnel: Rows left after each stage.
-        faults: What was wrong with each broken record that was dropped.
-        integrity: Of each check its ``action``, the ``rows`` it saw and how many ``failed``.
-        failing: At stops along the rows as they were read, how many were read and how many of them fail any check.
+        rows: The rows, with a column ``source``.
+        texts: Their normalized texts, in order.
+        funnel: Number of rows after each stage.
+        errors: The error of each broken record that was dropped.
+        integrity: For each check, its ``action``, the number of ``rows`` it checked and how many ``failed``.
+        failing: At regular intervals, the number of rows read so far and how many of them fail any check.
     """
 
     rows: pa.Table
     texts: list[str]
     funnel: dict[str, int]
-    faults: list[str]
+    errors: list[str]
     integrity: dict[str, dict[str, Any]]
     failing: list[list[int]]
 
 
-def read_rows(source: Source, name: str, cleaning: Sequence[CleaningStep], checks: Mapping[str, Check]) -> Reading:
-    """Read a source, check and clean its rows and drop exact duplicates.
+def read_rows(source: Source, name: str, cleaning: Sequence[CleaningStep], checks: Mapping[str, Check]) -> CleanedRows:
+    """Read a source, check and clean its rows, and drop exact duplicates.
 
     Args:
         source: The source.
-        name: What its rows name as their source, where it is no mixture.
+        name: The ``source`` of its rows, unless it is a mixture.
         cleaning: The cleaning steps, in order.
-        checks: Checks of the rows as they were read, by name.
+        checks: Integrity checks of the raw rows, by name.
 
     Raises:
-        WinnowError: The source cannot be read, a check fails, or rows have no text although ``drop_null`` is not
-            asked for.
+        WinnowError: The source cannot be read, a check fails, or rows have no text and ``cleaning`` has no
+            ``drop_null``.
     """
     rows = source.read()
     funnel = {"read": rows.num_rows}
-    faults: list[str] = []
-    if FAULT.name in rows.column_names:
-        faults = pc.drop_null(rows[FAULT.name]).to_pylist()
-        rows = rows.filter(pc.is_null(rows[FAULT.name])).drop_columns(FAULT.name)
+    errors: list[str] = []
+    if RECORD_ERROR.name in rows.column_names:
+        errors = pc.drop_null(rows[RECORD_ERROR.name]).to_pylist()
+        rows = rows.filter(pc.is_null(rows[RECORD_ERROR.name])).drop_columns(RECORD_ERROR.name)
         funnel["whole"] = rows.num_rows
-    rows, integrity, failing = inspect(rows, checks)
+    rows, integrity, failing = run_checks(rows, checks)
     if any(check.action == "drop" for check in checks.values()):
         funnel["sound"] = rows.num_rows
     if SOURCE.name not in rows.column_names:
@@ -64,23 +64,23 @@ def read_rows(source: Source, name: str, cleaning: Sequence[CleaningStep], check
     raw = rows["text"].to_pylist()
     funnel["with_text"] = sum(text is not None and not text.isspace() for text in raw)
     rows = rows.set_column(rows.column_names.index("text"), "text", pa.array(clean(raw, cleaning), pa.string()))
-    rows = _without_null(rows, cleaning)
+    rows = _drop_null_rows(rows, cleaning)
     funnel["cleaned"] = rows.num_rows
-    # Insertion order makes the first row of each text the one that stays.
+    # The first row of each text is kept.
     first: dict[str, int] = {}
-    for place, text in enumerate(rows["text"].to_pylist()):
-        first.setdefault(normalise(text), place)
+    for row, text in enumerate(rows["text"].to_pylist()):
+        first.setdefault(normalize(text), row)
     funnel["unique"] = len(first)
     rows = rows.take(pa.array(first.values(), pa.int64()))
-    return Reading(rows, list(first), funnel, faults, integrity, failing)
+    return CleanedRows(rows, list(first), funnel, errors, integrity, failing)
 
 
-def _without_null(rows: pa.Table, cleaning: Sequence[CleaningStep]) -> pa.Table:
+def _drop_null_rows(rows: pa.Table, cleaning: Sequence[CleaningStep]) -> pa.Table:
     nulls = rows["text"].null_count
     if nulls and CleaningStep.DROP_NULL not in cleaning:
         raise WinnowError(
-            f"{nulls:,} of {rows.num_rows:,} rows have no text, or none after cleaning. "
-            "Add `drop_null` to the cleaning steps, or fill the rows in.",
+            f"{nulls:,} of {rows.num_rows:,} rows have no text after cleaning. Add `drop_null` to the cleaning "
+            "steps, or add the missing texts.",
             key="cleaning",
         )
     return rows.filter(pc.is_valid(rows["text"])) if nulls else rows

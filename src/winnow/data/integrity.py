@@ -1,4 +1,4 @@
-"""Checks of the data as they were read: apart from filters, since a broken row is no matter of taste."""
+"""Integrity checks of raw rows. They find broken rows, while filters select among valid ones."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import pyarrow.compute as pc
 from pydantic import ConfigDict, Field
 from pydantic.dataclasses import dataclass
 
-from winnow.data.cleaning import normalise
+from winnow.data.cleaning import normalize
 from winnow.data.sources.source import FLAGS
 from winnow.errors import WinnowError, did_you_mean
 
@@ -24,12 +24,12 @@ _STRICT = ConfigDict(extra="forbid")
 
 @dataclass(frozen=True, kw_only=True, config=_STRICT)
 class Check(ABC):
-    """Looks at one column of the rows as they were read.
+    """A check of one column of the raw rows.
 
     Attributes:
-        column: The column: ``text``, ``label`` or one that the source keeps.
-        action: What becomes of rows that fail: ``drop`` them, ``flag`` them by name in a column ``flags``, or ``fail``
-            at once. All are counted.
+        column: The column: ``text``, ``label`` or a further column of the source.
+        action: What to do with rows that fail: ``drop`` them, ``flag`` them with the name of the check in the column
+            ``flags``, or ``fail`` with an error. Failures are counted in any case.
     """
 
     column: str = "text"
@@ -42,7 +42,7 @@ class Check(ABC):
 
 @dataclass(frozen=True, kw_only=True, config=_STRICT)
 class NonNull(Check):
-    """Fails where there is nothing, or nothing but white space."""
+    """Fails for nulls and blank texts."""
 
     def fails(self, values: pa.ChunkedArray) -> Mask:
         """Return which values are null or blank."""
@@ -54,11 +54,11 @@ class NonNull(Check):
 
 @dataclass(frozen=True, kw_only=True, config=_STRICT)
 class Bounds(Check):
-    """Fails outside bounds; of a text, the length in characters is measured. A null passes.
+    """Fails for values outside bounds. For texts, the length in characters is checked. Nulls pass.
 
     Attributes:
-        at_least: The least that passes; null for no such bound.
-        at_most: The most that passes; null for no such bound.
+        at_least: The lower bound; null disables it.
+        at_most: The upper bound; null disables it.
     """
 
     at_least: float | None = None
@@ -66,10 +66,10 @@ class Bounds(Check):
 
     def __post_init__(self) -> None:
         if self.at_least is None and self.at_most is None:
-            raise WinnowError("Without `at_least` or `at_most` nothing fails. Give one.", key="at_least")
+            raise WinnowError("expected at least one bound, got none. Set `at_least` or `at_most`.", key="at_least")
 
     def fails(self, values: pa.ChunkedArray) -> Mask:
-        """Return which values lie outside."""
+        """Return which values are outside the bounds."""
         numbers = _numbers(values)
         low = -np.inf if self.at_least is None else self.at_least
         high = np.inf if self.at_most is None else self.at_most
@@ -78,26 +78,26 @@ class Bounds(Check):
 
 @dataclass(frozen=True, kw_only=True, config=_STRICT)
 class Unique(Check):
-    """Fails where a value was there before; of a text, its normal form. A null passes."""
+    """Fails for values that repeat an earlier one. Texts are compared after normalization. Nulls pass."""
 
     def fails(self, values: pa.ChunkedArray) -> Mask:
         """Return which values repeat an earlier one."""
         seen: set[Any] = set()
         mask = np.zeros(len(values), dtype=bool)
-        for place, value in enumerate(values.to_pylist()):
+        for row, value in enumerate(values.to_pylist()):
             if value is not None:
-                value = normalise(value) if isinstance(value, str) else value
-                mask[place] = value in seen
+                value = normalize(value) if isinstance(value, str) else value
+                mask[row] = value in seen
                 seen.add(value)
         return mask
 
 
 @dataclass(frozen=True, kw_only=True, config=_STRICT)
 class AllowedValues(Check):
-    """Fails where a value is none of those allowed. A null passes.
+    """Fails for values that are not in a list. Nulls pass.
 
     Attributes:
-        values: What is allowed.
+        values: The allowed values.
     """
 
     values: Annotated[list[str | float], Field(min_length=1)]
@@ -110,10 +110,10 @@ class AllowedValues(Check):
 
 @dataclass(frozen=True, kw_only=True, config=_STRICT)
 class ZScore(Check):
-    """Fails where a value lies far from the mean; of a text, the length in characters is measured. A null passes.
+    """Fails for values far from the mean. For texts, the length in characters is checked. Nulls pass.
 
     Attributes:
-        at_most: How many standard deviations are near enough.
+        at_most: The largest distance from the mean that passes, in standard deviations.
     """
 
     at_most: Annotated[float, Field(gt=0)] = 3.0
@@ -128,25 +128,27 @@ class ZScore(Check):
 
 
 STOPS = 50
-"""How often it is told, while rows are read, how many have failed so far."""
+"""Number of intervals at which the running count of failed rows is recorded."""
 
 
-def inspect(rows: pa.Table, checks: Mapping[str, Check]) -> tuple[pa.Table, dict[str, dict[str, Any]], list[list[int]]]:
-    """Apply every check to all rows, and only then do what each asks for.
+def run_checks(
+    rows: pa.Table, checks: Mapping[str, Check]
+) -> tuple[pa.Table, dict[str, dict[str, Any]], list[list[int]]]:
+    """Apply every check to all rows, then drop or flag the rows that failed.
 
     Args:
-        rows: What a source gave.
+        rows: The raw rows of a source.
         checks: Checks by name.
 
     Returns:
-        The rows less those dropped, with ``flags`` where a check flags; of each check its ``action``, the ``rows``
-        it saw and how many ``failed``; and, after each fiftieth of the rows, how many were looked at so far and how
-        many of them fail any check.
+        The remaining rows, with a column ``flags`` if a check flags; for each check, its ``action``, the number of
+        ``rows`` it checked and how many ``failed``; and, at 50 equal intervals, the number of rows so far and how many
+        of them fail any check.
 
     Raises:
-        WinnowError: A check has no such column, or fails where it may not.
+        WinnowError: A column does not exist, or rows fail a check whose action is ``fail``.
     """
-    masks = {name: _fails(name, check, rows) for name, check in checks.items()}
+    masks = {name: _find_failures(name, check, rows) for name, check in checks.items()}
     report = {
         name: {"action": check.action, "rows": rows.num_rows, "failed": int(masks[name].sum())}
         for name, check in checks.items()
@@ -155,8 +157,8 @@ def inspect(rows: pa.Table, checks: Mapping[str, Check]) -> tuple[pa.Table, dict
         if check.action == "fail" and masks[name].any():
             first = int(np.flatnonzero(masks[name])[0])
             raise WinnowError(
-                f"{masks[name].sum():,} of {rows.num_rows:,} rows fail; the first is row {first + 1:,}, whose "
-                f"'{check.column}' is {rows[check.column][first].as_py()!r:.60}. Mend the data, or set action=drop.",
+                f"{masks[name].sum():,} of {rows.num_rows:,} rows fail. The first is row {first + 1:,} with "
+                f"'{check.column}' = {rows[check.column][first].as_py()!r:.60}. Fix the data, or set action=drop.",
                 key=f"integrity.{name}",
             )
     flagging = [name for name, check in checks.items() if check.action == "flag"]
@@ -166,10 +168,10 @@ def inspect(rows: pa.Table, checks: Mapping[str, Check]) -> tuple[pa.Table, dict
     dropped = [masks[name] for name, check in checks.items() if check.action == "drop"]
     if dropped:
         rows = rows.filter(pa.array(~np.logical_or.reduce(dropped)))
-    return rows, report, _running(list(masks.values()))
+    return rows, report, _count_running(list(masks.values()))
 
 
-def _running(masks: Sequence[Mask]) -> list[list[int]]:
+def _count_running(masks: Sequence[Mask]) -> list[list[int]]:
     if not masks or not len(masks[0]):
         return []
     failing = np.cumsum(np.logical_or.reduce(masks))
@@ -177,18 +179,18 @@ def _running(masks: Sequence[Mask]) -> list[list[int]]:
     return [[stop, int(failing[stop - 1])] for stop in stops.tolist() if stop]
 
 
-def _fails(name: str, check: Check, rows: pa.Table) -> Mask:
+def _find_failures(name: str, check: Check, rows: pa.Table) -> Mask:
     if check.column not in rows.column_names:
         raise WinnowError(
-            f"There is no column '{check.column}'.{did_you_mean(check.column, rows.column_names)} There are "
-            f"{', '.join(rows.column_names)}; a source keeps more where its `columns` or `label` name them.",
+            f"there is no column '{check.column}'.{did_you_mean(check.column, rows.column_names)} Allowed: "
+            f"{', '.join(rows.column_names)}. Add further columns with `columns` or `label` of the source.",
             key=f"integrity.{name}.column",
         )
     return check.fails(rows[check.column])
 
 
 def _numbers(values: pa.ChunkedArray) -> npt.NDArray[np.float64]:
-    """Return numbers, or lengths of texts, with nan for null."""
+    """Return numbers, or the lengths of texts, with NaN for null."""
     measured = pc.utf8_length(values) if pa.types.is_string(values.type) else values
     numbers: npt.NDArray[np.float64] = pc.fill_null(measured.cast(pa.float64()), float("nan")).to_numpy()
     return numbers

@@ -1,4 +1,4 @@
-"""Leakage between splits, measured from the texts alone."""
+"""Leakage between splits, measured from the texts only."""
 
 from __future__ import annotations
 
@@ -10,75 +10,74 @@ from typing import Any
 
 import pyarrow.compute as pc
 
-from winnow.data.cleaning import normalise
+from winnow.data.cleaning import normalize
 from winnow.data.corpus import SPLITS, Corpus
-from winnow.data.near_duplicates import runs_of
+from winnow.data.near_duplicates import word_ngrams
 
 NEAR = 0.8
-"""The Jaccard index of their runs of three words from which two texts are near-duplicates here."""
+"""Jaccard index of word trigrams from which two texts are near-duplicates in this module."""
 
-_RUN_WORDS = 3
-_MOST_ROWS = 1_000  # of each held-out split are compared with all of train
+_NGRAM_WORDS = 3
+_MAX_ROWS = 1_000  # per held-out split
 
 
-def leakage(corpus: Corpus) -> dict[str, int]:
-    """Count the normalised texts that two splits share.
+def count_shared_texts(corpus: Corpus) -> dict[str, int]:
+    """Count the normalized texts that two splits share.
 
-    It looks at texts and split names only and knows nothing of row ids, of deduplication or of how rows were
-    given to splits, so it can find faults in all of them.
+    Only texts and split names are used, so errors in row ids, deduplication and split assignment are found, too.
 
     Returns:
-        Shared texts for each pair, as ``{"train/validation": 0, "train/test": 0, "validation/test": 0}``.
+        The number of shared texts per pair: ``{"train/validation": 0, "train/test": 0, "validation/test": 0}``.
     """
-    texts = {name: {normalise(text) for text in corpus.split(name)["text"].to_pylist()} for name in SPLITS}
+    texts = {name: {normalize(text) for text in corpus.split(name)["text"].to_pylist()} for name in SPLITS}
     return {f"{a}/{b}": len(texts[a] & texts[b]) for a, b in combinations(SPLITS, 2)}
 
 
-def held_out_leakage(corpus: Corpus) -> dict[str, dict[str, Any]]:
-    """Compare held-out rows with all rows to train on: which say the same, and which nearly the same.
+def measure_leakage(corpus: Corpus) -> dict[str, dict[str, Any]]:
+    """Compare held-out rows with all training rows to find exact and near duplicates.
 
-    Near-duplicates are found exactly, by counting shared runs of words, and not by the hashing that a split may cluster
-    by. Of each held-out split so many rows are compared as are affordable, the first by the hash of their text.
+    Near-duplicates are found exactly, by counting shared word n-grams, and not with the MinHash estimate that a split
+    may use. At most 1,000 rows of each held-out split are compared, selected by the hash of their text.
 
     Returns:
-        For each held-out split, external sets together being one, how many ``rows`` were compared, and the shares of
-        them that have an ``exact`` and a ``near`` duplicate in train; an exact one is a near one too.
+        For each held-out split (all external sets count as one), the number of ``rows`` compared, and the fractions of
+        them that have an ``exact`` and a ``near`` duplicate in train. Exact duplicates are near duplicates, too.
     """
     present = [name for name in corpus.table["split"].unique().to_pylist() if name != "train"]
     sample: dict[str, list[str]] = {}
     for name in sorted(present):
         rows = corpus.table.filter(pc.equal(corpus.table["split"], name))
-        texts = {normalise(text) for text in rows["text"].to_pylist()}
-        sample[name] = sorted(texts, key=_hashed)[:_MOST_ROWS]
-    asked = [text for texts in sample.values() for text in texts]
-    exact, near = _seen_in(asked, corpus)
-    found = {}
-    for name, chosen in sample.items():
-        shares = [sum(text in seen for text in chosen) / max(1, len(chosen)) for seen in (exact, near)]
-        found[name] = {"rows": len(chosen), "exact": shares[0], "near": shares[1]}
-    return found
+        texts = {normalize(text) for text in rows["text"].to_pylist()}
+        sample[name] = sorted(texts, key=_hashed)[:_MAX_ROWS]
+    exact, near = _find_duplicates([text for texts in sample.values() for text in texts], corpus)
+    result = {}
+    for name, selected in sample.items():
+        fractions = [sum(text in known for text in selected) / max(1, len(selected)) for known in (exact, near)]
+        result[name] = {"rows": len(selected), "exact": fractions[0], "near": fractions[1]}
+    return result
 
 
-def _seen_in(asked: list[str], corpus: Corpus) -> tuple[set[str], set[str]]:
-    """Return which of the normalised texts train holds, and which of them it nearly holds."""
-    runs = {text: runs_of(text, _RUN_WORDS) for text in asked}
-    times = Counter(run for one in runs.values() for run in one)
-    # Texts as near as this share one of any so many runs of the first (Chaudhuri 2006); rare ones tell most.
+def _find_duplicates(texts: list[str], corpus: Corpus) -> tuple[set[str], set[str]]:
+    """Return the normalized texts with an exact and with a near duplicate in train."""
+    ngrams = {text: word_ngrams(text, _NGRAM_WORDS) for text in texts}
+    counts = Counter(ngram for values in ngrams.values() for ngram in values)
+    # Prefix filter (Chaudhuri 2006): near-duplicates share at least one n-gram of this prefix; rare n-grams come first.
     index: dict[str, list[str]] = defaultdict(list)
-    for text, one in runs.items():
-        for run in sorted(one, key=lambda run: (times[run], run))[: len(one) - ceil(round(NEAR * len(one), 6)) + 1]:
-            index[run].append(text)
+    for text, values in ngrams.items():
+        prefix_length = len(values) - ceil(round(NEAR * len(values), 6)) + 1
+        for ngram in sorted(values, key=lambda ngram: (counts[ngram], ngram))[:prefix_length]:
+            index[ngram].append(text)
     exact: set[str] = set()
     near: set[str] = set()
     for batch in corpus.split("train").select(["text"]).to_batches():
-        for text in map(normalise, batch["text"].to_pylist()):
-            if text in runs:
+        for text in map(normalize, batch["text"].to_pylist()):
+            if text in ngrams:
                 exact.add(text)
-            own = runs_of(text, _RUN_WORDS)
-            for other in {other for run in own for other in index.get(run, ())} - near:
-                shared = len(own & runs[other])
-                if shared >= round(NEAR * (len(own) + len(runs[other]) - shared), 6):
-                    near.add(other)
+            train_ngrams = word_ngrams(text, _NGRAM_WORDS)
+            for candidate in {candidate for ngram in train_ngrams for candidate in index.get(ngram, ())} - near:
+                shared = len(train_ngrams & ngrams[candidate])
+                if shared >= round(NEAR * (len(train_ngrams) + len(ngrams[candidate]) - shared), 6):
+                    near.add(candidate)
     return exact, near
 
 

@@ -1,4 +1,4 @@
-"""Near-duplicates: texts that share most of their runs of words."""
+"""Near-duplicates: texts that share most of their word n-grams."""
 
 from __future__ import annotations
 
@@ -6,25 +6,25 @@ from collections.abc import Iterable, Iterator, Sequence
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
-from winnow.data.cleaning import normalise
+from winnow.data.cleaning import normalize
 from winnow.errors import WinnowError
 
 if TYPE_CHECKING:
     from scipy.cluster.hierarchy import DisjointSet
 
 
-def runs_of(text: str, words: int) -> set[str]:
-    """Return the runs of so many words in a text, each once; a shorter text is one run.
+def word_ngrams(text: str, words: int) -> set[str]:
+    """Return the set of n-grams of ``words`` words in a text. A shorter text is one n-gram.
 
-    >>> sorted(runs_of("The  shoe is good", 3))
+    >>> sorted(word_ngrams("The  shoe is good", 3))
     ['shoe is good', 'the shoe is']
     """
-    tokens = normalise(text).split()
+    tokens = normalize(text).split()
     return {" ".join(tokens[start : start + words]) for start in range(max(1, len(tokens) - words + 1))}
 
 
-def signatures(texts: Iterable[str | None], words: int, permutations: int) -> Iterator[Any]:
-    """Yield the MinHash (Broder 1997) of each text's runs of words; None for null."""
+def compute_minhashes(texts: Iterable[str | None], words: int, permutations: int) -> Iterator[Any]:
+    """Yield the MinHash (Broder 1997) of each text's word n-grams; ``None`` for null."""
     from datasketch import MinHash
 
     blank = MinHash(num_perm=permutations)
@@ -33,34 +33,36 @@ def signatures(texts: Iterable[str | None], words: int, permutations: int) -> It
             yield None
             continue
         signature = blank.copy()
-        signature.update_batch([run.encode() for run in runs_of(text, words)])
+        signature.update_batch([ngram.encode() for ngram in word_ngrams(text, words)])
         yield signature
 
 
-def near_clusters(texts: Sequence[str], threshold: float, words: int, permutations: int, largest: int) -> DisjointSet:
-    """Return clusters of row numbers: near-duplicates, and near-duplicates of these, are in one.
+def cluster_near_duplicates(
+    texts: Sequence[str], threshold: float, words: int, permutations: int, largest: int
+) -> DisjointSet:
+    """Return clusters of row numbers: the connected components of the near-duplicate pairs.
 
-    Candidates come from locality-sensitive hashing, so a few pairs just above the threshold are missed.
+    Candidates are found with locality-sensitive hashing, so a few pairs just above the threshold are missed.
 
     Args:
         texts: The texts.
-        threshold: The Jaccard index of their runs of words, estimated, from which two texts are near-duplicates.
-        words: How many words make a run.
-        permutations: Hash functions; the standard error of the estimate is about one over their square root.
-        largest: Stop as soon as a cluster is larger, for the others do not matter then.
+        threshold: The estimated Jaccard index of their n-grams from which two texts are near-duplicates.
+        words: Words per n-gram.
+        permutations: Number of hash functions. The standard error of the estimate is about ``1 / sqrt(permutations)``.
+        largest: Stop as soon as a cluster is larger than this.
 
     Raises:
         WinnowError: The package datasketch is missing.
     """
     if find_spec("datasketch") is None:
-        raise WinnowError("Near-duplicates need the package datasketch: pip install 'winnow[near-duplicates]'.")
+        raise WinnowError("the package datasketch is not installed. Run pip install 'winnow[near-duplicates]'.")
     from datasketch import MinHashLSH
     from scipy.cluster.hierarchy import DisjointSet
 
     index = MinHashLSH(threshold=threshold, num_perm=permutations)
     clusters = DisjointSet(range(len(texts)))
     known: list[Any] = []
-    for row, signature in enumerate(signatures(texts, words, permutations)):
+    for row, signature in enumerate(compute_minhashes(texts, words, permutations)):
         for near in index.query(signature):
             if not clusters.connected(near, row) and signature.jaccard(known[near]) >= threshold:
                 clusters.merge(near, row)

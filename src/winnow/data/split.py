@@ -1,4 +1,4 @@
-"""Giving rows to splits by the hash of their text, or of what they must stay together by."""
+"""Assign rows to splits by the hash of their text, or of their group."""
 
 from __future__ import annotations
 
@@ -11,50 +11,51 @@ from typing import TYPE_CHECKING, Annotated, Any
 from pydantic import ConfigDict, Field
 from pydantic.dataclasses import dataclass
 
-from winnow.data.near_duplicates import near_clusters
+from winnow.data.near_duplicates import cluster_near_duplicates
 from winnow.errors import WinnowError, did_you_mean
 
 if TYPE_CHECKING:
     from scipy.cluster.hierarchy import DisjointSet
 
-_Share = Annotated[float, Field(gt=0, lt=1)]
+_Fraction = Annotated[float, Field(gt=0, lt=1)]
 _LARGEST_CLUSTER = 0.05  # of the rows
 
 
 @dataclass(frozen=True, config=ConfigDict(extra="forbid"))
 class NearDuplicates:
-    """Which texts count as near-duplicates.
+    """The definition of near-duplicate texts.
 
     Attributes:
-        threshold: The Jaccard index of their runs of words, as MinHash estimates it, from which two texts do.
-        words: How many words make a run; a shorter text is one run.
-        permutations: Hash functions of the estimate.
+        threshold: The Jaccard index of word n-grams, estimated with MinHash, from which texts are near-duplicates.
+        words: Words per n-gram. A shorter text is one n-gram.
+        permutations: Number of hash functions of the estimate.
     """
 
-    threshold: _Share = 0.8
+    threshold: _Fraction = 0.8
     words: Annotated[int, Field(gt=0)] = 3
     permutations: Annotated[int, Field(ge=16)] = 128
 
 
 @dataclass(frozen=True, config=ConfigDict(extra="forbid"))
 class Split:
-    """A split that depends on a row's normalised text and on nothing else, unless rows are to stay together.
+    """A split by the hash of a row's normalized text, or of the group that the row belongs to.
 
-    A row stays in its split when rows are added, dropped or reordered, and equal texts always stay together. Rows that
-    are to stay together form a cluster, which is given to a split as a whole. A cluster by slots is drawn by the hash
-    of its values, one of near-duplicates by the least hash of its texts, so that a new row may carry a cluster over.
+    Without groups, a row stays in its split if rows are added, dropped or reordered, and equal texts are always in the
+    same split. With groups, all rows of a group are assigned to the same split. Groups by columns are assigned by the
+    hash of their values, groups of near-duplicates by the smallest hash of their texts. A new row can therefore move a
+    group of near-duplicates to another split.
 
     Attributes:
-        validation_fraction: The share of rows to expect in ``validation``; none go there where the dataset is given a
-            validation set.
-        test_fraction: The share of rows to expect in ``test``.
-        salt: Hashed with the text; another salt makes another split.
-        near_duplicates: Keeps near-duplicates, and near-duplicates of these, together.
-        group_by: Columns, such as the slots of a grammar; rows with the same value in all of them stay together.
+        validation_fraction: The expected fraction of rows in ``validation``. It is not used if the dataset has a
+            separate validation set.
+        test_fraction: The expected fraction of rows in ``test``.
+        salt: Hashed with the text. Another salt gives another split.
+        near_duplicates: If given, near-duplicates and their near-duplicates are in the same split.
+        group_by: Columns, such as slots of a grammar. Rows with equal values in all of them are in the same split.
     """
 
-    validation_fraction: _Share = 0.1
-    test_fraction: _Share = 0.1
+    validation_fraction: _Fraction = 0.1
+    test_fraction: _Fraction = 0.1
     salt: str = "winnow"
     near_duplicates: NearDuplicates | None = None
     group_by: list[str] = Field(default_factory=list)
@@ -62,8 +63,8 @@ class Split:
     def __post_init__(self) -> None:
         if self.validation_fraction + self.test_fraction >= 1:
             raise WinnowError(
-                f"Validation {self.validation_fraction} and test {self.test_fraction} leave no rows "
-                "to train on; their sum must be below 1.",
+                f"expected a sum of validation_fraction and test_fraction below 1, got {self.validation_fraction} + "
+                f"{self.test_fraction}. Decrease one of them.",
                 key="validation_fraction",
             )
 
@@ -79,86 +80,88 @@ class Split:
         """Return ``train``, ``validation`` or ``test`` for each row.
 
         Args:
-            texts: The normalised text of each row.
+            texts: The normalized text of each row.
             columns: The values of further columns by name.
-            validation: Whether any row goes to ``validation``.
+            validation: Whether to assign rows to ``validation``.
 
         Raises:
-            WinnowError: A column to stay together by is not there, or a cluster holds too many rows.
+            WinnowError: A column of ``group_by`` does not exist, or a group is too large.
         """
         keys = self._keys(texts, columns or {})
         held_out = self.test_fraction + (self.validation_fraction if validation else 0)
 
         def name(key: str) -> str:
-            share = self._share(key)
-            return "test" if share < self.test_fraction else "validation" if share < held_out else "train"
+            number = self._draw(key)
+            return "test" if number < self.test_fraction else "validation" if number < held_out else "train"
 
         return [name(key) for key in keys]
 
     def _keys(self, texts: Sequence[str], columns: Mapping[str, Sequence[Any]]) -> Sequence[str]:
-        """Return what decides the split of each row: equal for all rows of a cluster."""
+        """Return the key of each row that is hashed: equal for all rows of a group."""
         if not self.group_by and self.near_duplicates is None:
             return texts
         from scipy.cluster.hierarchy import DisjointSet
 
-        own = self._by_slots(texts, columns) if self.group_by else list(texts)
+        row_keys = self._column_keys(texts, columns) if self.group_by else list(texts)
         clusters = DisjointSet(range(len(texts)))
         first: dict[str, int] = {}
-        for row, key in enumerate(own):
+        for row, key in enumerate(row_keys):
             clusters.merge(first.setdefault(key, row), row)
-        self._refuse_giant(clusters, texts, "group_by")
+        self._check_cluster_sizes(clusters, texts, "group_by")
         if near := self.near_duplicates:
             largest = int(_LARGEST_CLUSTER * len(texts))
-            found = near_clusters(texts, near.threshold, near.words, near.permutations, max(1, largest))
+            near_clusters = cluster_near_duplicates(
+                texts, near.threshold, near.words, near.permutations, max(1, largest)
+            )
             for row in range(len(texts)):
-                clusters.merge(found[row], row)
-            self._refuse_giant(clusters, texts, "near_duplicates.threshold")
-        least: dict[int, str] = {}
-        for row, key in enumerate(own):
-            place = clusters[row]
-            least[place] = min(key, least.get(place, key), key=_hashed)
-        return [least[clusters[row]] for row in range(len(texts))]
+                clusters.merge(near_clusters[row], row)
+            self._check_cluster_sizes(clusters, texts, "near_duplicates.threshold")
+        smallest: dict[int, str] = {}
+        for row, key in enumerate(row_keys):
+            cluster = clusters[row]
+            smallest[cluster] = min(key, smallest.get(cluster, key), key=_hash)
+        return [smallest[clusters[row]] for row in range(len(texts))]
 
-    def _by_slots(self, texts: Sequence[str], columns: Mapping[str, Sequence[Any]]) -> list[str]:
+    def _column_keys(self, texts: Sequence[str], columns: Mapping[str, Sequence[Any]]) -> list[str]:
         for name in self.group_by:
             if name not in columns:
                 raise WinnowError(
-                    f"There is no column '{name}' to stay together by.{did_you_mean(name, columns)} There are "
-                    f"{', '.join(columns) or 'none'}; a source keeps more where its `columns` name them.",
+                    f"there is no column '{name}'.{did_you_mean(name, columns)} Allowed: "
+                    f"{', '.join(columns) or 'none'}. Add further columns with `columns` of the source.",
                     key="group_by",
                 )
         rows = zip(*(columns[name] for name in self.group_by), strict=True)
-        # A row without a value stays together with nothing.
+        # A row with a null value is not in any group.
         return [
             text if None in values else json.dumps(values, ensure_ascii=False)
             for text, values in zip(texts, rows, strict=True)
         ]
 
-    def _refuse_giant(self, clusters: DisjointSet, texts: Sequence[str], key: str) -> None:
-        giant = max(clusters.subsets(), key=len)
-        size = len(giant)
+    def _check_cluster_sizes(self, clusters: DisjointSet, texts: Sequence[str], key: str) -> None:
+        largest = max(clusters.subsets(), key=len)
+        size = len(largest)
         if size == 1 or size <= _LARGEST_CLUSTER * len(texts):
             return
-        by_slots = key == "group_by"
-        cause = "they have the same values" if by_slots else "each is a near-duplicate of another"
-        advice = (
-            "Name a column, or several, with more values"
-            if by_slots
-            else "Texts made from templates collapse like that. Raise the threshold, take longer runs of words, or "
-            "keep slots together instead (`group_by`)"
+        by_columns = key == "group_by"
+        cause = "have the same values" if by_columns else "are near-duplicates of one another"
+        fix = (
+            "Use columns with more values"
+            if by_columns
+            else "This is common for texts from templates. Increase the threshold or the number of words, or use "
+            "`group_by` instead"
         )
-        examples = [texts[row][:60] for row in sorted(giant)[:3]]
+        examples = [texts[row][:60] for row in sorted(largest)[:3]]
         raise WinnowError(
-            f"At least {size:,} of {len(texts):,} rows would stay together, since {cause}; above "
-            f"{_LARGEST_CLUSTER:.0%} no split is left to speak of. Among them are {examples}. {advice}.",
+            f"at least {size:,} of {len(texts):,} rows {cause}, which is more than the allowed {_LARGEST_CLUSTER:.0%} "
+            f"per group. Examples: {examples}. {fix}.",
             key=key,
         )
 
-    def _share(self, text: str) -> float:
-        """Return a number in [0, 1) drawn by the hash of salt and text."""
+    def _draw(self, text: str) -> float:
+        """Return a number in [0, 1) from the hash of salt and text."""
         digest = hashlib.blake2b(f"{self.salt}\0{text}".encode(), digest_size=7).digest()
         return int.from_bytes(digest) / 2.0**56
 
 
-def _hashed(key: str) -> bytes:
+def _hash(key: str) -> bytes:
     return hashlib.blake2b(key.encode(), digest_size=8).digest()

@@ -1,4 +1,4 @@
-"""VADER's analyzer, which filters and probes read sentiment with."""
+"""The VADER sentiment analyzer of filters and probes."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ from importlib.resources import files
 from typing import Any
 
 
-def vader_analyzer() -> Any:
-    """Return NLTK's analyzer with the lexicon of the vaderSentiment wheel, which is the same file as its own.
+def load_vader_analyzer() -> Any:
+    """Return NLTK's analyzer with the lexicon of the package vaderSentiment, which is identical to NLTK's.
 
-    NLTK's constructor looks for its lexicon among its own downloads only, so it is stepped around.
+    NLTK's constructor finds only lexicons that were downloaded with NLTK, so it is not called.
     """
     from nltk.sentiment.vader import SentimentIntensityAnalyzer, VaderConstants
 

@@ -14,7 +14,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from winnow.data import Corpus
-from winnow.data.cache import damaged, intact, published
+from winnow.data.cache import is_intact, publish_folder, unreadable_cache_error
 from winnow.filters.batch_scoring import (
     BatchScorer,
     BatchScores,
@@ -181,7 +181,7 @@ def _score_batches(
 def load_cached_scores(signals: Mapping[str, Signal], corpus: Corpus, cache_dir: Path) -> dict[str, SignalScores]:
     """Load the scores of those signals that are in the cache."""
     paths = {name: _score_path(signal, corpus, cache_dir) for name, signal in signals.items()}
-    return {name: _read_scores(path) for name, path in paths.items() if intact(path)}
+    return {name: _read_scores(path) for name, path in paths.items() if is_intact(path)}
 
 
 def _score_path(signal: Signal, corpus: Corpus, cache_dir: Path) -> Path:
@@ -208,13 +208,13 @@ def _read_scores(folder: Path) -> SignalScores:
         table = pq.read_table(folder / _SCORES)
         return SignalScores(table["score"].combine_chunks(), float(table.schema.metadata[b"seconds"]))
     except (OSError, ValueError, KeyError) as error:  # Arrow's exceptions are subclasses of these
-        raise damaged(folder, error) from error
+        raise unreadable_cache_error(folder, error) from error
 
 
 def _save_scores(scored: SignalScores, signal: Signal, folder: Path) -> None:
     description: dict[str, Any] = {"signal": signal.identity, "version": signal.version, **signal.settings()}
     metadata = {"signal": json.dumps(description), "seconds": repr(scored.seconds)}
     schema = pa.schema([pa.field("score", pa.float64())], metadata=metadata)
-    with published(folder) as draft:
+    with publish_folder(folder) as draft:
         draft.mkdir()
         pq.write_table(pa.table([scored.scores], schema=schema), draft / _SCORES)

@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from winnow.data import Corpus
-from winnow.data.leakage import leakage
+from winnow.data.leakage import count_shared_texts
 from winnow.filters.distributions import compute_drifts, compute_histograms
 from winnow.filters.expression import remove_names
 from winnow.filters.verdicts import Verdicts
@@ -74,7 +74,7 @@ def compute_filter_statistics(verdicts: Verdicts, corpus: Corpus) -> dict[str, A
     before, after = corpus.funnel.get("cleaned", 0), corpus.funnel.get("unique", 0)
     statistics["duplicates"] = {"rows": before, "dropped": before - after, "rate": _ratio(before - after, before)}
     rows, seconds = verdicts.table.num_rows, sum(verdicts.seconds.values())
-    statistics |= {"leakage": leakage(corpus), "near_leakage": corpus.leakage}
+    statistics |= {"leakage": count_shared_texts(corpus), "near_leakage": corpus.leakage}
     speed = round(rows / seconds) if seconds else None
     statistics["speed"] = {"rows": rows, "seconds": seconds, "rows_per_second": speed}
     return statistics

@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from winnow import __version__
-from winnow.data.cache import damaged, intact, published
+from winnow.data.cache import is_intact, publish_folder, unreadable_cache_error
 from winnow.data.fingerprint import fingerprint
 
 if TYPE_CHECKING:
@@ -54,9 +54,9 @@ class BaselineCache:
     def get_or_compute_rows(self, key: str, compute: Callable[[], pa.Table]) -> pa.Table:
         """Return the cached row scores of a key; compute and cache them if they are missing."""
         folder = self.folder / fingerprint("rows", self.model_fingerprint, key)
-        if not intact(folder):
+        if not is_intact(folder):
             rows = compute()
-            with published(folder) as draft:
+            with publish_folder(folder) as draft:
                 draft.mkdir()
                 pq.write_table(rows, draft / "rows.parquet")
         return _read_table(folder / "rows.parquet")
@@ -67,9 +67,9 @@ class BaselineCache:
 
         names = [field.name for field in dataclasses.fields(ProbeScores)]
         folder = self.folder / fingerprint("probe", self.model_fingerprint, key)
-        if not intact(folder):
+        if not is_intact(folder):
             scores = compute()
-            with published(folder) as draft:
+            with publish_folder(folder) as draft:
                 draft.mkdir()
                 for name in names:
                     value = getattr(scores, name)
@@ -91,4 +91,4 @@ def _read_table(file: Path) -> pa.Table:
     try:
         return pq.read_table(file)
     except (OSError, pa.ArrowInvalid) as error:
-        raise damaged(file, error) from error
+        raise unreadable_cache_error(file, error) from error

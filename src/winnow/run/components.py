@@ -186,6 +186,7 @@ def compute_recipe_fingerprint(cell: ComposedCell[TrainConfig], components: Comp
     """
     evaluation = cell.config.evaluation
     evaluation = cell.config.evaluation
+    evaluation = cell.config.evaluation
     return fingerprint(
         {
             "version": __version__,

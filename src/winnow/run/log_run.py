@@ -13,7 +13,7 @@ import yaml
 
 from winnow.config import ComposedCell
 from winnow.data import Corpus
-from winnow.data.cache import intact, published
+from winnow.data.cache import is_intact, publish_folder
 from winnow.data.fingerprint import fingerprint
 from winnow.evaluation.probes.probe_scores import top_k_rows
 from winnow.filters import Filter, Verdicts, compute_filter_statistics, save_kept, save_statistics
@@ -174,8 +174,8 @@ def _write_filter_statistics(verdicts: Verdicts, corpus: Corpus, filter_: Filter
     """Write the statistics and report of a filter once for all runs that use it, and return their folder."""
     key = [verdicts.filter, verdicts.keep, verdicts.parts]
     folder = cache / "explained" / fingerprint(corpus.fingerprint, verdicts.fingerprint, key)
-    if not intact(folder):
-        with published(folder) as draft:
+    if not is_intact(folder):
+        with publish_folder(folder) as draft:
             statistics = compute_filter_statistics(verdicts, corpus)
             save_statistics(statistics, draft)
             write_filter_report(verdicts, corpus, statistics, filter_.signals, draft, save_figures=False)

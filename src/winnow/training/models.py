@@ -83,15 +83,15 @@ class Scratch(Model):
         """Train a tokenizer on the unfiltered train split of the corpus, or load it from the cache."""
         from transformers import AutoTokenizer
 
-        from winnow.data.cache import intact, published
+        from winnow.data.cache import is_intact, publish_folder
         from winnow.data.fingerprint import fingerprint
         from winnow.training.wordpiece import train_wordpiece
 
         cache_key = fingerprint("wordpiece", corpus.fingerprint, self.vocabulary_size, self.max_length)
         folder = cache_dir / "tokenizer" / cache_key
-        if not intact(folder):
+        if not is_intact(folder):
             texts = corpus.split("train")["text"].to_pylist()
-            with published(folder) as draft:
+            with publish_folder(folder) as draft:
                 train_wordpiece(texts, self.vocabulary_size, self.max_length).save_pretrained(draft)
         return AutoTokenizer.from_pretrained(folder)
 

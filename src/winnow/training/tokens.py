@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from winnow.data.cache import intact, published
+from winnow.data.cache import is_intact, publish_folder
 from winnow.data.fingerprint import fingerprint
 from winnow.errors import WinnowError
 from winnow.training.counter_rng import UInts, derive_key, splitmix64
@@ -117,8 +117,8 @@ def tokenize(table: pa.Table, tokenizer: PreTrainedTokenizerFast, max_length: in
     _check_length(max_length, vocabulary, "training.max_length")
     cache_key = fingerprint("tokens with words", _hash_table(table), vocabulary.fingerprint, max_length)
     folder = cache_dir / "tokens" / cache_key
-    if not intact(folder):
-        with published(folder) as draft:
+    if not is_intact(folder):
+        with publish_folder(folder) as draft:
             draft.mkdir()
             _write_arrays(table, tokenizer, max_length, draft)
     ids, offsets, keys, boundaries = (np.load(folder / f"{name}.npy", mmap_mode="r") for name in _ARRAY_FILES)

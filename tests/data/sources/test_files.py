@@ -55,7 +55,7 @@ def test_labels_are_whole_numbers_or_null(write_csv: Write) -> None:
 
 @pytest.mark.parametrize("cell", ["good", "4.5", "inf", "nan", "1e30"])
 def test_another_label_is_a_fault_with_its_line(write_csv: Write, cell: str) -> None:
-    with pytest.raises(WinnowError, match=rf"line 3 of .* is '{cell}'") as caught:
+    with pytest.raises(WinnowError, match=rf"line 3 of .* got '{cell}'") as caught:
         Files(path=write_csv(f"text,y\na,1\nb,{cell}\n"), text=["text"], label="y").read()
     assert caught.value.key == "label"
 
@@ -67,7 +67,7 @@ def test_a_missing_file_says_where_to_get_it(tmp_path: Path) -> None:
     assert "none.csv" in fault.message
     assert "Get it from example.org, reviews" in fault.message
     for work in (source.read, source.fingerprint):
-        with pytest.raises(WinnowError, match="There is no file"):
+        with pytest.raises(WinnowError, match="there is no file"):
             work()
 
 
@@ -76,23 +76,23 @@ def test_every_missing_column_is_told_at_once(write_csv: Write) -> None:
     faults = source.check()
     assert [fault.key for fault in faults] == ["text", "text", "label"]
     assert "no column 'Titel'. Did you mean 'Title'?" in faults[0].message
-    assert all("Its columns are 'Title', 'Review Text'." in fault.message for fault in faults)
+    assert all("Allowed: 'Title', 'Review Text'." in fault.message for fault in faults)
     with pytest.raises(WinnowError, match="no column 'Titel'"):
         source.read()
 
 
 def test_a_column_name_that_is_there_twice_is_a_fault(write_csv: Write) -> None:
     [fault] = Files(path=write_csv("a,a\n1,2\n"), text=["a"]).check()
-    assert "has 2 columns called 'a'" in fault.message
+    assert "has 2 columns named 'a'" in fault.message
 
 
 @pytest.mark.parametrize(
     ("content", "what"),
     [
-        ('text,x\na,1\n"never closed,2\nb,3\n', "line 3 .*a quote in it is never closed"),
+        ('text,x\na,1\n"never closed,2\nb,3\n', "line 3 .*a quote is not closed"),
         ('text,x\n"two\nlines",1\n"a"b,2\n', "line 4 .*expected after"),
-        ("text,x\na,1\nb\n", "line 3 .*it has 1 cells where the header has 2"),
-        ("text,x\na,1\n\nb,2,3\n", "line 4 .*it has 3 cells where the header has 2"),
+        ("text,x\na,1\nb\n", "line 3 .*expected 2 cells as in the header, got 1"),
+        ("text,x\na,1\n\nb,2,3\n", "line 4 .*expected 2 cells as in the header, got 3"),
     ],
 )
 def test_a_broken_row_is_named_by_file_and_line(write_csv: Write, content: str, what: str) -> None:
@@ -117,7 +117,7 @@ def test_an_empty_file_is_a_fault(write_csv: Write, content: str) -> None:
 
 def test_a_folder_and_an_unknown_encoding_are_faults(tmp_path: Path, write_csv: Write) -> None:
     [fault] = Files(path=tmp_path, text=["text"]).check()
-    assert "no file with an ending of .csv" in fault.message
+    assert "no file with the extension .csv" in fault.message
     [fault] = Files(path=write_csv("text\na\n"), text=["text"], encoding="utf-9").check()
     assert fault.key == "encoding"
 

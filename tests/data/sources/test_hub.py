@@ -37,7 +37,7 @@ def test_what_cannot_be_loaded_is_told(folder: Path, tmp_path: Path) -> None:
     ):
         [fault] = source.check()
         assert fault.key == "name"
-        assert "Cannot load the data set" in fault.message
+        assert "cannot load the dataset" in fault.message
     [fault] = HubDataset(name=str(folder), text=["answer.text"]).check()
     assert "no column 'answer.text'" in fault.message
 

@@ -46,6 +46,6 @@ def test_faults_carry_the_name_of_their_source(sources: dict[str, Source], tmp_p
 
 
 def test_a_mixture_of_nothing_is_a_fault() -> None:
-    with pytest.raises(WinnowError, match="needs a source") as caught:
+    with pytest.raises(WinnowError, match="at least one source") as caught:
         Mixture(sources={})
     assert caught.value.key == "sources"

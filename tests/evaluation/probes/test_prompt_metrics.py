@@ -64,10 +64,10 @@ def test_forbidden_words_are_ranked_among_all_whole_words(biased: Any, tokenizer
 def test_sentiment_scores_words_and_their_sentences_relative_to_the_unfilled_sentence(
     biased: Any, tokenizer: Any
 ) -> None:
-    from winnow.data.vader import vader_analyzer
+    from winnow.data.vader import load_vader_analyzer
 
     def compound(text: str) -> float:
-        return float(vader_analyzer().polarity_scores(text)["compound"])
+        return float(load_vader_analyzer().polarity_scores(text)["compound"])
 
     scores = Probe(prompts=["nike hats are not [MASK], sadly"], **WORDS).run(biased, tokenizer)
     (row,) = scores.prompts.to_pylist()

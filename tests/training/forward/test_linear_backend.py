@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import torch
 
-from winnow.data.cache import published
+from winnow.data.cache import publish_folder
 from winnow.training.forward import linear_backend
 
 
@@ -69,7 +69,7 @@ def test_cached_timings_determine_the_backends(layer: Any, tmp_path: Path) -> No
     for entry, onednn in zip(entries, [110.0, 102.0, 50.0, 50.0], strict=True):
         entry[3] = {"portable": 100.0, "onednn": onednn}
     shutil.rmtree(folder)
-    with published(folder) as draft:
+    with publish_folder(folder) as draft:
         draft.mkdir()
         (draft / "timings.json").write_text(json.dumps(entries))
     linear_backend.choose_backends(layer, 100, 100, "auto", tmp_path)

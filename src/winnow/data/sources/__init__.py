@@ -1,1 +1,1 @@
-"""Where texts come from: files, the Hub, grammars, and mixtures of them."""
+"""Sources of texts: files, the Hugging Face Hub, grammars, and mixtures of sources."""

@@ -1,4 +1,4 @@
-"""Reading the records of one file, whatever its format; each with the number a person finds it by."""
+"""Read the records of one file in any format, each with its line or record number."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Literal, TextIO
 
-from winnow.data.sources.records import Batch, Records
+from winnow.data.sources.records import RecordBatch, Records
 from winnow.errors import WinnowError
 
 FormatName = Literal["csv", "tsv", "json", "jsonl", "parquet"]
@@ -23,32 +23,32 @@ SUFFIXES: dict[str, FormatName] = {
     ".parquet": "parquet",
 }
 
-_LONGEST_CELL = 2**30  # characters; the csv module's own limit of 131,072 is shorter than some documents
+_LONGEST_CELL = 2**30  # characters; some documents are longer than the default limit of the csv module, 131,072
 _PARQUET_ROWS = 1_000  # decoded at a time
 
 
-def open_batch(path: Path, kind: FormatName, encoding: str, separator: str | None, errors: str) -> Batch:
-    """Return the records of a file; it is opened when the first is asked for.
+def open_batch(path: Path, kind: FormatName, encoding: str, separator: str | None, errors: str) -> RecordBatch:
+    """Return the records of a file, which is opened when the first record is read.
 
     Args:
         path: The file.
         kind: Its format.
-        encoding: Its encoding, where it is text.
-        separator: The character between two cells, where it is no comma (CSV) or tab (TSV).
-        errors: What to do with bytes of another encoding, as :func:`open` takes it.
+        encoding: Its encoding, if it is a text format.
+        separator: The cell separator; by default a comma (CSV) or a tab (TSV).
+        errors: How to handle decoding errors, as in :func:`open`.
     """
     if kind == "parquet":
-        return Batch(str(path), "row", _parquet(path))
+        return RecordBatch(str(path), "row", _parquet(path))
     if kind in ("csv", "tsv"):
         mark = separator or ("\t" if kind == "tsv" else ",")
-        return Batch(str(path), "line", _csv(path, encoding, mark, errors))
+        return RecordBatch(str(path), "line", _csv(path, encoding, mark, errors))
     if kind == "jsonl":
-        return Batch(str(path), "line", _json_lines(path, encoding, errors), complete=False)
-    return Batch(str(path), "record", _json(path, encoding), complete=False)
+        return RecordBatch(str(path), "line", _json_lines(path, encoding, errors), complete=False)
+    return RecordBatch(str(path), "record", _json(path, encoding), complete=False)
 
 
 def _csv(path: Path, encoding: str, separator: str, errors: str) -> Records:
-    """Yield the rows that are not blank, each with the number of its first line; every cell is text."""
+    """Yield the rows that are not blank, each with the number of its first line. All cells are text."""
     previous_limit = csv.field_size_limit(_LONGEST_CELL)
     try:
         with path.open(encoding=encoding, newline="", errors=errors) as stream:
@@ -59,14 +59,14 @@ def _csv(path: Path, encoding: str, separator: str, errors: str) -> Records:
                 elif header is None:
                     header = _header(cells, path)
                 elif len(cells) != len(header):
-                    cause = f"it has {len(cells)} cells where the header has {len(header)}"
+                    cause = f"expected {len(header)} cells as in the header, got {len(cells)}"
                     yield line, f"{cause}. Cells are separated by '{separator}'."
                 else:
                     yield line, dict(zip(header, cells, strict=True))
     finally:
         csv.field_size_limit(previous_limit)
     if header is None:
-        raise WinnowError(f"The file {path} is empty; it needs a header and rows.", key="path")
+        raise WinnowError(f"the file {path} is empty. Add a header and rows.", key="path")
 
 
 def _csv_rows(stream: TextIO, separator: str) -> Iterator[tuple[int, list[str] | str]]:
@@ -77,10 +77,10 @@ def _csv_rows(stream: TextIO, separator: str) -> Iterator[tuple[int, list[str] |
             cells = next(reader)
         except StopIteration:
             return
-        except csv.Error as fault:
-            unclosed = str(fault) == "unexpected end of data"
-            last = f", so it takes in all lines up to {reader.line_num:,}" if reader.line_num > line else ""
-            yield line, f"a quote in it is never closed{last}" if unclosed else str(fault)
+        except csv.Error as error:
+            unclosed = str(error) == "unexpected end of data"
+            last = f" (read up to line {reader.line_num:,})" if reader.line_num > line else ""
+            yield line, f"a quote is not closed{last}" if unclosed else str(error)
         else:
             if cells:
                 yield line, cells
@@ -90,7 +90,7 @@ def _csv_rows(stream: TextIO, separator: str) -> Iterator[tuple[int, list[str] |
 def _header(cells: list[str], path: Path) -> list[str]:
     name, times = Counter(name for name in cells if name).most_common(1)[0] if any(cells) else ("", 1)
     if times > 1:
-        raise WinnowError(f"The file {path} has {times} columns called '{name}'. Rename all but one.", key="text")
+        raise WinnowError(f"the file {path} has {times} columns named '{name}'. Rename all but one.", key="text")
     return cells
 
 
@@ -102,32 +102,32 @@ def _json_lines(path: Path, encoding: str, errors: str) -> Records:
 
 
 def _json(path: Path, encoding: str) -> Records:
-    """Yield the objects of a list, which may also be the only list inside an object (``{"data": [...]}``)."""
+    """Yield the objects of a list, which may be the only list inside an object (``{"data": [...]}``)."""
     try:
         content = json.loads(path.read_text(encoding))
-    except json.JSONDecodeError as fault:
+    except json.JSONDecodeError as error:
         raise WinnowError(
-            f"The file {path} is no JSON: {fault.msg} on line {fault.lineno}. Mend it.", key="path"
-        ) from fault
+            f"the file {path} is not valid JSON: {error.msg} on line {error.lineno}. Fix the file.", key="path"
+        ) from error
     if isinstance(content, Mapping):
         lists = [value for value in content.values() if isinstance(value, list)]
         content = lists[0] if len(lists) == 1 else None
     if not isinstance(content, list):
         raise WinnowError(
-            f"The file {path} holds no list of records. It may hold a list, or an object with one list in it; for one "
-            "record a line set format=jsonl.",
+            f"the file {path} has no list of records. Allowed: a list, or an object with exactly one list. For one "
+            "record per line, set format=jsonl.",
             key="path",
         )
     for number, record in enumerate(content, start=1):
-        yield number, record if isinstance(record, Mapping) else f"it is {record!r:.40}, not an object."
+        yield number, record if isinstance(record, Mapping) else f"expected an object, got {record!r:.40}."
 
 
 def _record(line: str) -> Mapping[str, Any] | str:
     try:
         record = json.loads(line)
-    except json.JSONDecodeError as fault:
-        return f"it is no JSON ({fault.msg} at character {fault.pos + 1})."
-    return record if isinstance(record, Mapping) else f"it is {record!r:.40}, not an object."
+    except json.JSONDecodeError as error:
+        return f"invalid JSON ({error.msg} at character {error.pos + 1})."
+    return record if isinstance(record, Mapping) else f"expected an object, got {record!r:.40}."
 
 
 def _parquet(path: Path) -> Records:
@@ -140,9 +140,9 @@ def _parquet(path: Path) -> Records:
                 for record in batch.to_pylist():
                     number += 1
                     yield number, record
-    except (OSError, ValueError) as fault:  # Arrow's own faults are of these kinds
-        if isinstance(fault, FileNotFoundError):
+    except (OSError, ValueError) as error:  # the types that Arrow raises
+        if isinstance(error, FileNotFoundError):
             raise
         raise WinnowError(
-            f"The file {path} is no whole Parquet file (after {number:,} rows: {fault}). Get it again.", key="path"
-        ) from fault
+            f"the Parquet file {path} is damaged (after {number:,} rows: {error}). Download it again.", key="path"
+        ) from error

@@ -1,4 +1,4 @@
-"""Data sets of the Hugging Face Hub."""
+"""Datasets of the Hugging Face Hub."""
 
 from __future__ import annotations
 
@@ -11,20 +11,20 @@ from pydantic import ConfigDict, Field
 from pydantic.dataclasses import dataclass
 
 from winnow.data.fingerprint import fingerprint
-from winnow.data.sources.records import Batch, RecordSource
+from winnow.data.sources.records import RecordBatch, RecordSource
 from winnow.errors import WinnowError
 
 
 @dataclass(frozen=True, kw_only=True, config=ConfigDict(extra="forbid"))
 class HubDataset(RecordSource):
-    """A data set that ``datasets.load_dataset`` finds: one of the Hub, or a folder in the same layout.
+    """A dataset that ``datasets.load_dataset`` can load: from the Hub, or from a folder with the same layout.
 
     Attributes:
-        name: The data set's name, ``owner/name``, or a folder.
-        configuration: Which of its configurations, where it has several.
-        split: The split, or several as ``train+test``, or a part as ``train[:5000]``. Winnow splits anew.
-        revision: A branch, tag or commit; give a commit to have the same rows for ever.
-        first_rows: Stream, and stop after so many rows; null downloads the whole.
+        name: The name of the dataset, ``owner/name``, or a folder.
+        configuration: The configuration, if the dataset has several.
+        split: The split to load, such as ``train``, ``train+test`` or ``train[:5000]``. Winnow assigns its own splits.
+        revision: A branch, tag or commit. A commit makes the rows reproducible.
+        first_rows: Stream the dataset and stop after this number of rows; null downloads all of it.
     """
 
     name: Annotated[str, Field(min_length=1)]
@@ -33,33 +33,33 @@ class HubDataset(RecordSource):
     revision: str | None = None
     first_rows: Annotated[int, Field(gt=0)] | None = None
 
-    def batches(self) -> Iterator[Batch]:
+    def batches(self) -> Iterator[RecordBatch]:
         """Yield the records of the split."""
         rows = self._load()
         records = enumerate(rows, start=1)
-        yield Batch(f"{self.name} ({self.split})", "row", islice(records, self.first_rows))
+        yield RecordBatch(f"{self.name} ({self.split})", "row", islice(records, self.first_rows))
 
     def fingerprint(self) -> str:
-        """Return a fingerprint over the settings and, unless it streams, the content that was downloaded."""
+        """Return a fingerprint over the settings and, if not streamed, the downloaded content."""
         content = self.first_rows if self.first_rows else self._load()._fingerprint
         return fingerprint("hub", self.name, self.configuration, self.split, self.revision, content, self.settings())
 
     def describe(self) -> dict[str, Any]:
         """Return kind, name, configuration, split, revision, homepage and licence."""
-        named = {key: getattr(self, key) for key in ("name", "configuration", "split", "revision", "first_rows")}
+        settings = {key: getattr(self, key) for key in ("name", "configuration", "split", "revision", "first_rows")}
         homepage = self.homepage or f"https://huggingface.co/datasets/{self.name}"
-        return {"kind": "hub", **named, "text": self.text, "homepage": homepage, "licence": self.licence}
+        return {"kind": "hub", **settings, "text": self.text, "homepage": homepage, "licence": self.licence}
 
     def _load(self) -> Any:
         try:
             return _loaded(self.name, self.configuration, self.split, self.revision, self.first_rows is not None)
-        except Exception as fault:
-            where = f", configuration {self.configuration}" if self.configuration else ""
+        except Exception as error:
+            configuration = f", configuration {self.configuration}" if self.configuration else ""
             raise WinnowError(
-                f"Cannot load the data set '{self.name}'{where}, split {self.split}: {fault}. See that the name is "
-                "right and the Hub can be reached, or give the folder of a copy.",
+                f"cannot load the dataset '{self.name}'{configuration}, split {self.split}: {error}. Check the name "
+                "and the connection to the Hub, or set the folder of a local copy.",
                 key="name",
-            ) from fault
+            ) from error
 
 
 @lru_cache(maxsize=2)

@@ -1,4 +1,4 @@
-"""From records, whatever they were read from, to the rows of a source."""
+"""Convert the records of files and Hub datasets to the rows of a source."""
 
 from __future__ import annotations
 
@@ -12,24 +12,24 @@ import pyarrow as pa
 from pydantic import ConfigDict, Field
 from pydantic.dataclasses import dataclass
 
-from winnow.data.sources.source import FAULT, LABEL, RESERVED, TEXT, Source
+from winnow.data.sources.source import LABEL, RECORD_ERROR, RESERVED, TEXT, Source
 from winnow.errors import WinnowError, did_you_mean
 
-_LARGEST_LABEL = 2**53  # above it a float no longer holds every whole number
+_LARGEST_LABEL = 2**53  # larger integers are not exact as floats
 _MISSING = object()
 Records = Iterator[tuple[int, Mapping[str, Any] | str]]
 _TYPES = {"number": pa.float64(), "string": pa.string()}
 
 
 @plain_dataclass(frozen=True)
-class Batch:
+class RecordBatch:
     """The records of one file or split.
 
     Attributes:
-        name: The file's or split's name.
-        unit: What its records are counted in.
-        records: The number of each record and its values, or in words what is broken about it.
-        complete: Whether every record names all columns; JSON records may leave out what they do not have.
+        name: The name of the file or split.
+        unit: The unit of the record numbers.
+        records: The number of each record and its values, or an error message if it is broken.
+        complete: Whether every record has all columns. JSON records may omit columns.
     """
 
     name: str
@@ -40,19 +40,18 @@ class Batch:
 
 @dataclass(frozen=True, kw_only=True, config=ConfigDict(extra="forbid"))
 class RecordSource(Source):
-    """A source of records with named, perhaps nested values.
+    """A source of records with named values, which may be nested.
 
-    A value is named by its path: ``answers.text`` is ``text`` inside ``answers``. A list of texts is joined. A text
-    without anything but white space is null. A record whose text values are all null has a null text; otherwise the
-    filled ones are joined.
+    A value is addressed by its path: ``answers.text`` is ``text`` inside ``answers``. Lists of texts are joined. Blank
+    texts are null. The text of a record joins its text values that are not null; it is null if all of them are.
 
     Attributes:
-        text: The values that make the text, in order.
-        joiner: What stands between two values, and between the texts of a list.
-        label: A value that is a whole number, if there is one.
-        columns: Further values to keep with each row, and whether each is a ``number`` or a ``string``.
-        on_error: ``fail`` at the first broken record, or ``drop`` and count it in the corpus' funnel.
-        homepage: Where a user gets the data.
+        text: Paths of the values that form the text, in order.
+        joiner: The separator between two values, and between the texts of a list.
+        label: Path of an integer label, if there is one.
+        columns: Further values to keep with each row, and the type of each: ``number`` or ``string``.
+        on_error: ``fail`` at the first broken record, or ``drop`` broken records and count them in the funnel.
+        homepage: URL of the data.
         licence: Its licence.
     """
 
@@ -67,10 +66,10 @@ class RecordSource(Source):
     def __post_init__(self) -> None:
         for name in self.columns:
             if name in RESERVED:
-                raise WinnowError(f"A corpus has its own column '{name}'. Rename the one in your data.", key="columns")
+                raise WinnowError(f"the column name '{name}' is reserved. Rename it in your data.", key="columns")
 
     @abstractmethod
-    def batches(self) -> Iterator[Batch]:
+    def batches(self) -> Iterator[RecordBatch]:
         """Yield the records, file by file.
 
         Raises:
@@ -78,50 +77,54 @@ class RecordSource(Source):
         """
 
     def read(self) -> pa.Table:
-        """Return ``text``, where asked for ``label`` and further columns, and ``fault`` where records were dropped."""
+        """Return ``text``, the requested ``label`` and further columns, and ``fault`` if records were dropped."""
         columns = [pa.field(name, _TYPES[kind]) for name, kind in self.columns.items()]
         schema = pa.schema([TEXT, *([LABEL] if self.label else []), *columns])
         rows: list[list[Any]] = []
-        faults: dict[int, str] = {}
+        errors: dict[int, str] = {}
         for batch in self.batches():
             for number, record in self._with_columns(batch):
                 try:
                     rows.append(self._row(record))
-                except _BrokenError as fault:
-                    message = f"Broken {batch.unit} {number:,} of {batch.name}: {fault}"
+                except _BrokenError as error:
+                    message = f"broken {batch.unit} {number:,} of {batch.name}: {error}"
                     if self.on_error == "fail":
-                        raise WinnowError(f"{message} Mend it, or set on_error=drop.", key=fault.key) from fault
-                    faults[len(rows)] = message
+                        raise WinnowError(f"{message} Fix it, or set on_error=drop.", key=error.key) from error
+                    errors[len(rows)] = message
                     rows.append([None] * len(schema))
         values = zip(*rows, strict=True) if rows else [()] * len(schema)
-        table = pa.table([pa.array(one, field.type) for one, field in zip(values, schema, strict=True)], schema=schema)
-        if faults:
-            table = table.append_column(FAULT, pa.array([faults.get(place) for place in range(len(rows))], FAULT.type))
+        table = pa.table(
+            [pa.array(column, field.type) for column, field in zip(values, schema, strict=True)], schema=schema
+        )
+        if errors:
+            table = table.append_column(
+                RECORD_ERROR, pa.array([errors.get(row) for row in range(len(rows))], RECORD_ERROR.type)
+            )
         return table
 
     def check(self) -> list[WinnowError]:
-        """Return a fault for each file that cannot be opened, or for each value that its first record lacks."""
-        faults: list[WinnowError] = []
+        """Return an error for each file that cannot be opened, and for each value missing in its first record."""
+        errors: list[WinnowError] = []
         try:
             for batch in self.batches():
                 first = next((record for _, record in batch.records if not isinstance(record, str)), None)
                 if first is not None and batch.complete:
-                    faults += [self._unknown(path, first, batch.name) for path in self._paths() if _lacks(first, path)]
-        except WinnowError as fault:
-            faults.append(fault)
-        return faults
+                    errors += [self._unknown(path, first, batch.name) for path in self._paths() if _lacks(first, path)]
+        except WinnowError as error:
+            errors.append(error)
+        return errors
 
     def settings(self) -> dict[str, Any]:
-        """Return what shapes the rows besides the records themselves."""
+        """Return the settings that affect the rows."""
         return {name: getattr(self, name) for name in ("text", "joiner", "label", "columns", "on_error")}
 
-    def _with_columns(self, batch: Batch) -> Records:
-        """Pass records on; raise at once for a column that is not there, at the end for a value that none had."""
+    def _with_columns(self, batch: RecordBatch) -> Records:
+        """Yield the records. Raise immediately for a missing column, at the end for a value that no record has."""
         missing, seen = self._paths(), dict[str, None]()
         for number, record in batch.records:
             if missing and not isinstance(record, str):
                 seen |= dict.fromkeys(record)
-                missing = [path for path in missing if value_at(record, path) is _MISSING]
+                missing = [path for path in missing if get_value(record, path) is _MISSING]
                 if batch.complete and any(_lacks(record, path) for path in missing):
                     missing.sort(key=lambda path: not _lacks(record, path))
                     break
@@ -135,12 +138,12 @@ class RecordSource(Source):
     def _row(self, record: Mapping[str, Any] | str) -> list[Any]:
         if isinstance(record, str):
             raise _BrokenError("path", record)
-        texts = [self._text(value_at(record, path), path) for path in self.text]
+        texts = [self._text(get_value(record, path), path) for path in self.text]
         row: list[Any] = [self.joiner.join(text for text in texts if text) or None]
         if self.label:
-            row.append(_whole_number(value_at(record, self.label), self.label))
+            row.append(_whole_number(get_value(record, self.label), self.label))
         for path, kind in self.columns.items():
-            value = value_at(record, path)
+            value = get_value(record, path)
             row.append(_number(value, path) if kind == "number" else self._text(value, path, key="columns"))
         return row
 
@@ -148,50 +151,48 @@ class RecordSource(Source):
         if value is None or value is _MISSING:
             return None
         if isinstance(value, list):
-            return self.joiner.join(filter(None, (self._text(one, path, key) for one in value))) or None
+            return self.joiner.join(filter(None, (self._text(item, path, key) for item in value))) or None
         if not isinstance(value, str):
-            raise _BrokenError(key, f"'{path}' is {value!r:.60}, a {type(value).__name__}, where a text is expected.")
-        if self.on_error == "drop" and holds_foreign_bytes(value):
-            raise _BrokenError(key, f"'{path}' holds bytes of another encoding.")
+            raise _BrokenError(key, f"expected text in '{path}', got {value!r:.60} ({type(value).__name__}).")
+        if self.on_error == "drop" and has_undecodable_bytes(value):
+            raise _BrokenError(key, f"'{path}' contains bytes of another encoding.")
         return None if not value or value.isspace() else value
 
     def _unknown(self, path: str, known: Iterable[str], name: str) -> WinnowError:
         key = "text" if path in self.text else "label" if path == self.label else "columns"
         listed = ", ".join(f"'{column}'" for column in known)
-        return WinnowError(
-            f"{name} has no column '{path}'.{did_you_mean(path, known)} Its columns are {listed}.", key=key
-        )
+        return WinnowError(f"{name} has no column '{path}'.{did_you_mean(path, known)} Allowed: {listed}.", key=key)
 
 
 class _BrokenError(Exception):
-    """What is wrong with one record, and the key that a user may want to change."""
+    """The error of one record, and the configuration key that it concerns."""
 
     def __init__(self, key: str, message: str) -> None:
         super().__init__(message)
         self.key = key
 
 
-def value_at(record: Any, path: str) -> Any:
-    """Return the value at a path; of a list, the values in all its elements.
+def get_value(record: Any, path: str) -> Any:
+    """Return the value at a path. For a list, return the values in all its elements.
 
-    >>> value_at({"answers": {"text": ["one", "two"]}, "a.b": 1}, "answers.text")
+    >>> get_value({"answers": {"text": ["one", "two"]}, "a.b": 1}, "answers.text")
     ['one', 'two']
-    >>> value_at({"answers": [{"text": "one"}, {"text": "two"}]}, "answers.text")
+    >>> get_value({"answers": [{"text": "one"}, {"text": "two"}]}, "answers.text")
     ['one', 'two']
     """
     if isinstance(record, list):
-        found = [value_at(one, path) for one in record]
-        return [value for value in found if value is not _MISSING]
+        values = [get_value(item, path) for item in record]
+        return [value for value in values if value is not _MISSING]
     if not isinstance(record, Mapping):
         return _MISSING
     if path in record:
         return record[path]
     head, dot, rest = path.partition(".")
-    return value_at(record[head], rest) if dot and head in record else _MISSING
+    return get_value(record[head], rest) if dot and head in record else _MISSING
 
 
-def holds_foreign_bytes(text: str) -> bool:
-    """Return whether a text was decoded from bytes of which some are of another encoding (``surrogateescape``)."""
+def has_undecodable_bytes(text: str) -> bool:
+    """Return whether a text contains bytes that were escaped on decoding (``surrogateescape``)."""
     return not text.isascii() and any("\udc80" <= character <= "\udcff" for character in text)
 
 
@@ -204,7 +205,7 @@ def _number(value: Any, path: str) -> float | None:
         return None
     with suppress(ValueError, TypeError):
         return float(value)
-    raise _BrokenError("columns", f"'{path}' is {value!r:.60}, where a number is expected.")
+    raise _BrokenError("columns", f"expected a number in '{path}', got {value!r:.60}.")
 
 
 def _whole_number(value: Any, path: str) -> int | None:
@@ -214,4 +215,4 @@ def _whole_number(value: Any, path: str) -> int | None:
         number = float(value)
         if number.is_integer() and abs(number) <= _LARGEST_LABEL:
             return int(number)
-    raise _BrokenError("label", f"the label '{path}' is {value!r:.60}; a label is a whole number.")
+    raise _BrokenError("label", f"expected an integer in the label '{path}', got {value!r:.60}.")

@@ -1,4 +1,4 @@
-"""What a source of texts offers, and the mixture of several."""
+"""The base class of all sources of texts, and mixtures of sources."""
 
 from __future__ import annotations
 
@@ -15,21 +15,21 @@ from winnow.errors import WinnowError
 TEXT = pa.field("text", pa.string())
 LABEL = pa.field("label", pa.int64())
 SOURCE = pa.field("source", pa.string())
-FAULT = pa.field("fault", pa.string())
+RECORD_ERROR = pa.field("fault", pa.string())
 FLAGS = pa.field("flags", pa.string())
 RESERVED = ("row_id", "text", "source", "split", "label", "fault", "flags")
-"""Columns that a corpus makes itself."""
+"""Column names that the corpus itself uses."""
 
 
 class Source(ABC):
-    """Where texts come from. Making a source touches no file."""
+    """A source of texts. Constructing a source does not access any file."""
 
     @abstractmethod
     def read(self) -> pa.Table:
-        """Return all rows: ``text`` (string, may be null), ``label`` (int64) where there is one, and further columns.
+        """Return all rows: ``text`` (string, may be null), ``label`` (int64) if there are labels, and further columns.
 
-        A mixture adds ``source`` (string). Where broken records were dropped, as the user asked, ``fault`` says of each
-        what was wrong with it; it is null for the others.
+        A mixture adds ``source`` (string). If broken records are dropped, ``fault`` (string) holds their error messages
+        and is null for all other rows.
 
         Raises:
             WinnowError: The source cannot be read; the key is relative to this object.
@@ -37,20 +37,20 @@ class Source(ABC):
 
     @abstractmethod
     def fingerprint(self) -> str:
-        """Return 16 hex digits that change when the rows that :meth:`read` gives would change."""
+        """Return 16 hex digits that change if the rows that :meth:`read` returns change."""
 
     @abstractmethod
     def describe(self) -> dict[str, Any]:
-        """Return what a record of the data should say: kind, file, homepage, licence."""
+        """Return a description of the data: kind, file, homepage, licence."""
 
     def check(self) -> list[WinnowError]:
-        """Return the faults that can be seen without reading all rows."""
+        """Return the errors that can be found without reading all rows."""
         return []
 
 
 @dataclass(frozen=True, config=ConfigDict(extra="forbid"))
 class Mixture(Source):
-    """Several named sources, one after the other, each row knowing its source.
+    """Several named sources, concatenated in order. The column ``source`` holds the source of each row.
 
     Attributes:
         sources: The sources by name, in order.
@@ -61,27 +61,29 @@ class Mixture(Source):
     def __post_init__(self) -> None:
         if not self.sources:
             raise WinnowError(
-                "A mixture needs a source. Add one and name it: +dataset/source@dataset.source.sources.NAME=csv.",
+                "expected at least one source, got none. Add one: +dataset/source@dataset.source.sources.NAME=csv.",
                 key="sources",
             )
 
     def read(self) -> pa.Table:
-        """Return the rows of all sources; what one has and another lacks (labels, columns) is null there."""
+        """Return the rows of all sources. Columns that a source does not have are null in its rows."""
         tables = []
         for name, source in self.sources.items():
             try:
                 table = source.read()
-            except WinnowError as fault:
-                raise fault.with_prefix(f"sources.{name}") from fault
+            except WinnowError as error:
+                raise error.with_prefix(f"sources.{name}") from error
             names = pa.array([name] * table.num_rows, pa.string())
             tables.append(table.append_column(SOURCE, names))
         try:
             return pa.concat_tables(tables, promote_options="default")
-        except pa.ArrowTypeError as fault:
-            raise WinnowError(f"Two sources have a column of one name and two types: {fault}", key="sources") from fault
+        except pa.ArrowTypeError as error:
+            raise WinnowError(
+                f"expected equal column types in all sources, got: {error}. Rename one of the columns.", key="sources"
+            ) from error
 
     def fingerprint(self) -> str:
-        """Return a fingerprint over names and sources, in order."""
+        """Return a fingerprint over the names and fingerprints of the sources, in order."""
         return fingerprint("mixture", [[name, source.fingerprint()] for name, source in self.sources.items()])
 
     def describe(self) -> dict[str, Any]:
@@ -92,7 +94,7 @@ class Mixture(Source):
         }
 
     def check(self) -> list[WinnowError]:
-        """Return the faults of all sources."""
+        """Return the errors of all sources."""
         return [
-            fault.with_prefix(f"sources.{name}") for name, source in self.sources.items() for fault in source.check()
+            error.with_prefix(f"sources.{name}") for name, source in self.sources.items() for error in source.check()
         ]

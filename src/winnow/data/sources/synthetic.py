@@ -1,4 +1,4 @@
-"""Sentences made by a grammar: templates, and words for their slots."""
+"""Sentences from a grammar: templates, and words for their slots."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ _NonEmpty = Annotated[list[str], Field(min_length=1)]
 
 @dataclass(frozen=True, config=_STRICT)
 class Words:
-    """Words that may fill a slot.
+    """The words of a slot.
 
     Attributes:
-        words: Drawn with equal chance; a word listed twice is drawn twice as often.
+        words: Drawn with equal probability. A word listed twice is drawn twice as often.
     """
 
     words: _NonEmpty
@@ -30,10 +30,10 @@ class Words:
 
 @dataclass(frozen=True, config=_STRICT)
 class Slot:
-    """What may fill a slot: the same words in every row, or others for each label.
+    """The words of a slot: the same for all rows, or different for each label.
 
     Attributes:
-        words: Drawn with equal chance; a word listed twice is drawn twice as often.
+        words: Drawn with equal probability. A word listed twice is drawn twice as often.
         by_label: The words of the rows with each label.
     """
 
@@ -42,24 +42,24 @@ class Slot:
 
     def __post_init__(self) -> None:
         if (self.words is None) == (self.by_label is None):
-            raise WinnowError("A slot has `words`, or words `by_label`; give one of them.", key="words")
+            raise WinnowError("expected either `words` or `by_label`. Set exactly one of them.", key="words")
 
 
 @dataclass(frozen=True, config=_STRICT)
 class Grammar(Source):
-    """Seeded sentences: each row draws a template, then a word for every slot, each draw independent.
+    """Seeded sentences: a template is drawn for each row, and a word for each slot, all independently.
 
-    Where there are labels, a row draws its own first, and a slot with words ``by_label`` takes a word of that label.
-    Afterwards ``int(null_fraction * rows)`` times a row is drawn, with replacement, and loses its text.
+    With labels, a label is drawn for each row, and a slot with words ``by_label`` uses the words of that label.
+    Finally, ``int(null_fraction * rows)`` rows are drawn with replacement, and their texts are set to null.
 
     Attributes:
-        templates: Sentences with ``{slot}`` places, drawn with equal chance.
-        slots: What may fill each slot.
-        labels: The chance of each label; they add up to 1. Null labels no row.
-        rows: How many rows.
-        seed: Seeds every draw.
-        null_fraction: Draws of a null text, as a share of the rows.
-        columns: Slots whose word is kept in a column beside the text, used by the row's template or not.
+        templates: Sentences with ``{slot}`` placeholders, drawn with equal probability.
+        slots: The words of each slot.
+        labels: The probability of each label; the sum is 1. Null means no labels.
+        rows: Number of rows.
+        seed: Seed of all draws.
+        null_fraction: Number of draws for null texts, as a fraction of the rows.
+        columns: Slots whose words are kept as columns, even if the row's template does not use them.
     """
 
     templates: _NonEmpty
@@ -73,25 +73,27 @@ class Grammar(Source):
     def __post_init__(self) -> None:
         labels = self.labels or {}
         if labels and abs(sum(labels.values()) - 1) > 1e-9:
-            raise WinnowError(f"The chances of the labels add up to {sum(labels.values()):g}, not to 1.", key="labels")
+            raise WinnowError(
+                f"expected probabilities that sum to 1, got {sum(labels.values()):g}. Change one of them.", key="labels"
+            )
         for name, slot in self.slots.items():
             if slot.by_label is not None and set(slot.by_label) != set(labels):
                 raise WinnowError(
-                    f"The slot '{name}' has words for the labels {sorted(slot.by_label)}, but `labels` names "
-                    f"{sorted(labels) or 'none'}. Give both the same.",
+                    f"expected words for the labels {sorted(labels) or 'none'} of `labels`, got "
+                    f"{sorted(slot.by_label)}. Use the same labels in both.",
                     key=f"slots.{name}.by_label",
                 )
         for template in self.templates:
             self._check_template(template)
         for name in self.columns:
             if name not in self.slots or name in RESERVED:
-                cause = "a corpus has its own column of that name" if name in RESERVED else "there is no such slot"
+                cause = "the name is reserved" if name in RESERVED else "there is no such slot"
                 raise WinnowError(
-                    f"'{name}' cannot be a column: {cause}.{did_you_mean(name, self.slots)}", key="columns"
+                    f"'{name}' cannot be a column, since {cause}.{did_you_mean(name, self.slots)}", key="columns"
                 )
 
     def read(self) -> pa.Table:
-        """Make the rows: ``text`` (some null), ``label`` where there are labels, and the columns asked for."""
+        """Return the rows: ``text`` (some null), ``label`` if there are labels, and the requested columns."""
         import numpy as np
 
         generator = np.random.default_rng(self.seed)
@@ -100,7 +102,7 @@ class Grammar(Source):
             return [choices[i] for i in generator.integers(len(choices), size=self.rows).tolist()]
 
         templates = draw(self.templates)
-        # All words are drawn before the labels, so that other chances of these change no other draw.
+        # All words are drawn before the labels, so that other label probabilities do not change the other draws.
         plain = {name: draw(slot.words) for name, slot in self.slots.items() if slot.words}
         labelled = {
             name: {label: draw(words.words) for label, words in slot.by_label.items()}
@@ -114,7 +116,7 @@ class Grammar(Source):
             for name, by_label in labelled.items()
         }
         texts = [
-            None if row in nulls else template.format(**{name: drawn[row] for name, drawn in words.items()})
+            None if row in nulls else template.format(**{name: values[row] for name, values in words.items()})
             for row, template in enumerate(templates)
         ]
         table = pa.table([pa.array(texts, TEXT.type)], schema=pa.schema([TEXT]))
@@ -126,7 +128,7 @@ class Grammar(Source):
 
     def fingerprint(self) -> str:
         """Return a fingerprint over all settings."""
-        # Slots as pairs: their order is the order of the draws.
+        # Slots as pairs, since their order is the order of the draws.
         slots = [
             [name, slot.words, [[label, words.words] for label, words in (slot.by_label or {}).items()]]
             for name, slot in self.slots.items()
@@ -142,21 +144,21 @@ class Grammar(Source):
     def _labels(self, generator: Any) -> list[int]:
         import numpy as np
 
-        names, chances = zip(*(self.labels or {}).items(), strict=True)
-        bounds = np.cumsum(chances)[:-1]  # the last label takes what is left, whatever the rounding
-        return [names[place] for place in np.searchsorted(bounds, generator.random(self.rows), side="right").tolist()]
+        names, probabilities = zip(*(self.labels or {}).items(), strict=True)
+        bounds = np.cumsum(probabilities)[:-1]  # without the last one, so that rounding errors do not matter
+        return [names[index] for index in np.searchsorted(bounds, generator.random(self.rows), side="right").tolist()]
 
     def _check_template(self, template: str) -> None:
         for slot in _slots_of(template):
             if slot not in self.slots:
                 raise WinnowError(
-                    f"The template '{template}' has a slot '{slot}' that has no words.{did_you_mean(slot, self.slots)} "
-                    f"Slots are {', '.join(self.slots) or 'none'}.",
+                    f"unknown slot '{slot}' in the template '{template}'.{did_you_mean(slot, self.slots)} Allowed: "
+                    f"{', '.join(self.slots) or 'none'}.",
                     key="templates",
                 )
         if self.labels and not any(self.slots[slot].by_label for slot in _slots_of(template)):
             raise WinnowError(
-                f"The template '{template}' has no slot with words `by_label`, so its label would say nothing.",
+                f"expected a slot with words `by_label` in the template '{template}'. Add one, or remove `labels`.",
                 key="templates",
             )
 
@@ -164,5 +166,7 @@ class Grammar(Source):
 def _slots_of(template: str) -> list[str]:
     try:
         return [name for _, name, _, _ in string.Formatter().parse(template) if name is not None]
-    except ValueError as fault:
-        raise WinnowError(f"The template '{template}' cannot be read: {fault}.", key="templates") from fault
+    except ValueError as error:
+        raise WinnowError(
+            f"cannot parse the template '{template}': {error}. Fix its braces.", key="templates"
+        ) from error

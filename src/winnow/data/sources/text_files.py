@@ -1,4 +1,4 @@
-"""Plain text files, a line or a paragraph a row."""
+"""Plain text files, with one row per line or paragraph."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from pydantic import ConfigDict
 from pydantic.dataclasses import dataclass
 
 from winnow.data.fingerprint import fingerprint
-from winnow.data.sources.files import digest_of, files_at, told
-from winnow.data.sources.records import holds_foreign_bytes
-from winnow.data.sources.source import FAULT, TEXT, Source
+from winnow.data.sources.files import file_errors, find_files, hash_file
+from winnow.data.sources.records import has_undecodable_bytes
+from winnow.data.sources.source import RECORD_ERROR, TEXT, Source
 from winnow.errors import WinnowError
 
 _HEADING = re.compile(r"\s*(?P<marks>=(?: ?=)*) [^=].* (?P=marks)\s*")
@@ -22,17 +22,17 @@ _HEADING = re.compile(r"\s*(?P<marks>=(?: ?=)*) [^=].* (?P=marks)\s*")
 
 @dataclass(frozen=True, kw_only=True, config=ConfigDict(extra="forbid"))
 class TextFiles(Source):
-    """Plain text: one file, all of a folder, or those that match a pattern. Blank lines are no rows.
+    """Plain text: one file, all files of a folder, or files that match a pattern. Blank lines are skipped.
 
     Attributes:
         path: A file, a folder (its ``.txt`` and ``.text`` files) or a pattern such as ``books/*.txt``.
-        unit: Whether a row is a ``line``, or a ``paragraph``: the lines between two blank ones, joined by a space.
-        headings: What becomes of lines like ``= Title =`` and ``= = Section = =``, as WikiText marks its headings. A
-            heading that is dropped still ends a paragraph.
-        encoding: The encoding; the default also takes a byte order mark away.
-        on_error: ``fail`` at the first line with bytes of another encoding, or ``drop`` the row that it is in and count
-            it in the corpus' funnel.
-        homepage: Where a user gets the files.
+        unit: Whether a row is a ``line`` or a ``paragraph``: the lines between two blank lines, joined by a space.
+        headings: Whether to keep WikiText headings, such as ``= Title =`` and ``= = Section = =``. A dropped heading
+            still ends a paragraph.
+        encoding: The encoding. The default also removes a byte order mark.
+        on_error: ``fail`` at the first line with bytes of another encoding, or ``drop`` its row and count it in the
+            funnel.
+        homepage: URL of the files.
         licence: Their licence.
     """
 
@@ -45,22 +45,24 @@ class TextFiles(Source):
     licence: str | None = None
 
     def read(self) -> pa.Table:
-        """Return the rows as ``text``, and ``fault`` where some were dropped."""
+        """Return the rows as ``text``, and ``fault`` if rows were dropped."""
         texts: list[str | None] = []
-        faults: dict[int, str] = {}
+        errors: dict[int, str] = {}
         for path in self._files():
             for number, text in self._rows(path):
-                if self.on_error == "drop" and holds_foreign_bytes(text):
-                    faults[len(texts)] = f"Broken line {number:,} of {path}: its row holds bytes of another encoding."
-                texts.append(None if len(texts) in faults else text)
+                if self.on_error == "drop" and has_undecodable_bytes(text):
+                    errors[len(texts)] = f"broken line {number:,} of {path}: it contains bytes of another encoding."
+                texts.append(None if len(texts) in errors else text)
         table = pa.table([pa.array(texts, TEXT.type)], schema=pa.schema([TEXT]))
-        if faults:
-            table = table.append_column(FAULT, pa.array([faults.get(place) for place in range(len(texts))], FAULT.type))
+        if errors:
+            table = table.append_column(
+                RECORD_ERROR, pa.array([errors.get(row) for row in range(len(texts))], RECORD_ERROR.type)
+            )
         return table
 
     def fingerprint(self) -> str:
-        """Return a fingerprint over the files' bytes and the settings that shape the rows, not their place."""
-        content = [digest_of(path) for path in self._files()]
+        """Return a fingerprint over the bytes of the files and the settings that affect the rows, but not the paths."""
+        content = [hash_file(path) for path in self._files()]
         return fingerprint("text", content, self.unit, self.headings, self.encoding.lower(), self.on_error)
 
     def describe(self) -> dict[str, Any]:
@@ -69,16 +71,16 @@ class TextFiles(Source):
         return {"kind": "text", "file": self.path.name, "unit": self.unit, **origin}
 
     def check(self) -> list[WinnowError]:
-        """Return a fault if there is no such file, or one that cannot be read."""
+        """Return an error if a file does not exist or cannot be read."""
         try:
             for path in self._files():
                 next(self._lines(path), None)
-        except WinnowError as fault:
-            return [fault]
+        except WinnowError as error:
+            return [error]
         return []
 
     def _files(self) -> list[Path]:
-        return files_at(self.path, (".txt", ".text"), self.homepage)
+        return find_files(self.path, (".txt", ".text"), self.homepage)
 
     def _rows(self, path: Path) -> Iterator[tuple[int, str]]:
         """Yield each row with the number of its last line."""
@@ -99,6 +101,6 @@ class TextFiles(Source):
 
     def _lines(self, path: Path) -> Iterator[str]:
         errors = "strict" if self.on_error == "fail" else "surrogateescape"
-        with told(path, self.encoding), path.open(encoding=self.encoding, errors=errors) as stream:
+        with file_errors(path, self.encoding), path.open(encoding=self.encoding, errors=errors) as stream:
             for line in stream:
                 yield line.strip()

@@ -11,7 +11,7 @@ import pyarrow.compute as pc
 from pydantic import ConfigDict, Field
 from pydantic.dataclasses import dataclass
 
-from winnow.data.near_duplicates import signatures
+from winnow.data.near_duplicates import compute_minhashes
 from winnow.errors import WinnowError
 from winnow.filters.signals.signal import Signal, missing_package_errors
 
@@ -56,7 +56,7 @@ class Duplicate(Signal):
         index = MinHashLSH(threshold=self.threshold, num_perm=self.permutations)
         originals: dict[int, Any] = {}
         scores: list[float | None] = []
-        for row, signature in enumerate(signatures(texts, self.words, self.permutations)):
+        for row, signature in enumerate(compute_minhashes(texts, self.words, self.permutations)):
             if signature is None:
                 scores.append(None)
                 continue

@@ -18,7 +18,7 @@ from pydantic import ConfigDict, Field
 from pydantic.dataclasses import dataclass
 
 from winnow.data.fingerprint import fingerprint
-from winnow.data.vader import vader_analyzer
+from winnow.data.vader import load_vader_analyzer
 from winnow.errors import WinnowError
 from winnow.filters.signals.signal import Signal
 
@@ -131,7 +131,7 @@ def compound_scorer(additional_words: tuple[tuple[str, float], ...] = ()) -> Cal
     Args:
         additional_words: Words in lower case and valences to add to the lexicon.
     """
-    analyzer = vader_analyzer()
+    analyzer = load_vader_analyzer()
     analyzer.lexicon.update(additional_words)
     constants = analyzer.constants
     punctuation = frozenset(constants.PUNC_LIST)

@@ -237,7 +237,7 @@ def _count_matmul_rows(model: nn.Module, tokens: int, masked_tokens: int) -> dic
 
 
 def _load_or_measure_rates(matmul_rows: Mapping[Matmul, int], cache: Path) -> MatmulRates:
-    from winnow.data.cache import intact, published
+    from winnow.data.cache import is_intact, publish_folder
     from winnow.data.fingerprint import fingerprint
 
     threads = torch.get_num_threads()
@@ -250,9 +250,9 @@ def _load_or_measure_rates(matmul_rows: Mapping[Matmul, int], cache: Path) -> Ma
     ]
     cache_key = fingerprint(machine, sorted((list(matmul), rows) for matmul, rows in matmul_rows.items()))
     folder = cache / "linear" / cache_key
-    if not intact(folder):
+    if not is_intact(folder):
         rates = [[*matmul, time_matmul(matmul, rows)] for matmul, rows in matmul_rows.items()]
-        with published(folder) as draft:
+        with publish_folder(folder) as draft:
             draft.mkdir()
             (draft / "timings.json").write_text(json.dumps(rates, indent=1) + "\n", encoding="utf-8")
     entries = json.loads((folder / "timings.json").read_text("utf-8"))
