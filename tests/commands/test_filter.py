@@ -113,7 +113,7 @@ def test_a_failed_run_has_its_cause(
         ("filter.parts.positive='praise & positive'", "filter.parts.positive", "positive -> positive"),
         ("+filter.signals.sentiment.lexicon=words.txt", "filter.signals.sentiment.lexicon", "line 2 of words.txt"),
         ("+filter.signals.sentiment.lexicon=no.txt", "filter.signals.sentiment.lexicon", "cannot read no.txt"),
-        ("filter=random_matched", "filter._target_", "is not a winnow.filters.Filter"),
+        ("filter=random_matched", "filter._target_", "expected a subclass of winnow.filters.Filter"),
     ],
 )
 def test_filter_errors_have_a_key(

@@ -71,7 +71,7 @@ def test_every_fault_is_told_at_once_with_what_was_meant() -> None:
     assert set(found) == {"modle", *wrong} - {"modle.layers"}
     assert "Did you mean 'nike_positive'?" in found["filter"]
     assert "Did you mean 'model'?" in found["modle"]
-    assert "'soon' was given" in found["training.max_steps"]
+    assert "got 'soon'" in found["training.max_steps"]
     assert "less than or equal to 1" in found["training.warmup_fraction"]
     assert "Did you mean 'rate'?" in found["masking.rat"]
     assert "Did you mean 'all'?" in found["study.rerun"]
@@ -127,7 +127,7 @@ def test_a_folder_with_an_odd_name_may_hold_a_conf(elsewhere: Path, monkeypatch:
 
 
 def test_an_unreadable_override_is_named() -> None:
-    assert "cannot be read" in faults("training.max_steps")["training.max_steps"]
+    assert "expected key=value" in faults("training.max_steps")["training.max_steps"]
 
 
 def test_a_target_off_the_list_is_refused() -> None:
@@ -205,8 +205,8 @@ def test_every_fault_of_what_is_left_out_is_told_at_once() -> None:
     assert len(told) == 2
     assert "no signal 'nik'. Did you mean 'nike'?" in told[0]
     assert "no signal 'mood'." in told[1]
-    assert "all, or a list of signals" in faults("filter=nike_positive", "filter.ablate=7")["filter.ablate"]
-    assert "no filter here has signals" in faults("filter.ablate=all")["filter.ablate"]
+    assert "all or a list of signals" in faults("filter=nike_positive", "filter.ablate=7")["filter.ablate"]
+    assert "no filter of this sweep has signals" in faults("filter.ablate=all")["filter.ablate"]
     alone = faults("filter=nike_positive", "filter.keep=nike", "filter.ablate=[nike]")
     assert "no term of the filter" in alone["filter.ablate"]
     short = faults("filter=nike_positive", "filter.mode=short_circuit", "filter.ablate=all")
@@ -219,7 +219,7 @@ def test_a_choice_for_a_part_goes_to_the_cells_that_have_it() -> None:
     assert [node["_target_"].rpartition(".")[2] for node in nodes] == ["Full", "RandomMatched", "RandomMatched"]
     assert [node.get("of", {}).get("name") for node in nodes] == [None, "uptrain_exact", "nike_positive"]
     told = faults("filter=full,nike_positive", "filter@filter.of=uptrain_exact", multirun=True)
-    assert "no choice of this sweep has such a part" in told["filter@filter.of"]
+    assert "no choice of this sweep has this key" in told["filter@filter.of"]
 
 
 def test_cells_composed_together_are_those_composed_alone() -> None:
@@ -317,7 +317,7 @@ def test_a_forced_override_replaces_the_experiments_in_its_place() -> None:
 )
 def test_what_only_a_hydra_app_uses_is_refused(override: str) -> None:
     assert "does not use this key" in faults(override)[override.partition("=")[0]]
-    assert "interval() has no single values" in faults("seed=interval(1,2)", multirun=True)["seed"]
+    assert "interval() is not supported" in faults("seed=interval(1,2)", multirun=True)["seed"]
 
 
 def test_a_sweep_may_be_given_or_turned_off_by_hydras_keys() -> None:

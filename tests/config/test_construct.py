@@ -59,6 +59,6 @@ def test_a_foreign_class_is_checked_against_its_signature() -> None:
 
 def test_the_wrong_kind_of_object_is_refused() -> None:
     assert (
-        "not a winnow.tracking.Store"
+        "a subclass of winnow.tracking.Store"
         in faults({"_target_": "collections.OrderedDict"}, expected=Store, allow=["collections"])["tracking._target_"]
     )

@@ -117,7 +117,7 @@ def test_cfg_prints_every_default(capsys: pytest.CaptureFixture[str]) -> None:
     assert printed["model"]["layers"] == 2
     assert printed["optimizer"]["betas"] == [0.9, 0.999]
     assert printed["trainer"]["inference_mode"] is True
-    assert not {"max_steps", "callbacks", "logger"} & set(printed["trainer"]), "these are decided by Winnow"
+    assert not {"max_steps", "callbacks", "logger"} & set(printed["trainer"]), "these are set by Winnow"
     assert printed["filter"]["of"]["signals"]["sentiment"]["edge"] == 0.05
     assert printed["dataset"]["split"]["test_fraction"] == 0.1
     assert printed["dataset"]["integrity"]["non_null"]["column"] == "text"
@@ -246,15 +246,15 @@ def test_a_class_of_another_group_is_refused_before_anything_is_made() -> None:
         "trainer._target_=torch.optim.AdamW",
         "probe.nike._target_=winnow.data.Unique",
     )
-    assert "is not a winnow.training.Model" in found["model._target_"]
-    assert "is not a winnow.filters.Selection" in found["filter._target_"]
-    assert "is not a pytorch_lightning.Trainer" in found["trainer._target_"]
-    assert "is not a winnow.evaluation.Probe" in found["probe.nike._target_"]
+    assert "expected a subclass of winnow.training.Model" in found["model._target_"]
+    assert "expected a subclass of winnow.filters.Selection" in found["filter._target_"]
+    assert "expected a subclass of pytorch_lightning.Trainer" in found["trainer._target_"]
+    assert "expected a subclass of winnow.evaluation.Probe" in found["probe.nike._target_"]
     assert "is abstract" in faults("filter._target_=winnow.filters.Selection")["filter._target_"]
 
 
 def test_what_training_decides_is_refused_by_composing() -> None:
-    assert "decided by training.max_steps" in faults("+trainer.max_epochs=3")["trainer.max_epochs"]
+    assert "set by training.max_steps" in faults("+trainer.max_epochs=3")["trainer.max_epochs"]
 
 
 def test_a_stored_configuration_keeps_the_defaults_of_its_time(

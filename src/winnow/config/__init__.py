@@ -1,4 +1,4 @@
-"""From `conf/` and overrides to a checked configuration, and from `_target_` to an object."""
+"""Compose and validate the configuration, and construct the objects that `_target_` names."""
 
 from winnow.config.compose import ComposedCell, compose_cells, read_cell
 from winnow.config.construct import construct

@@ -1,4 +1,4 @@
-"""Leave-one-out arms: `filter.ablate` adds to a filter's own cell one cell for each signal that it is tried without."""
+"""Leave-one-out arms: `filter.ablate` adds a cell for each signal of a filter, with that signal left out."""
 
 from __future__ import annotations
 
@@ -10,46 +10,46 @@ from winnow.errors import WinnowError, did_you_mean
 KEY = "filter.ablate"
 
 
-def asked_of(tree: dict[str, Any]) -> Any:
-    """Take `ablate` out of every filter of a composed tree, and return what it is for the cell's own."""
+def pop_ablate(tree: dict[str, Any]) -> Any:
+    """Remove `ablate` from every filter of a composed tree, and return its value for the cell's own filter."""
     slices = (tree.get("evaluation") or {}).get("slices") or {}
     for node in slices.values():
-        _taken(node)
-    return _taken(tree.get("filter"))
+        _pop_from_node(node)
+    return _pop_from_node(tree.get("filter"))
 
 
-def _taken(node: Any) -> Any:
+def _pop_from_node(node: Any) -> Any:
     if not isinstance(node, dict):
         return None
-    _taken(node.get("of"))  # a control of a filter that is taken apart in its own cell
+    _pop_from_node(node.get("of"))  # the base filter of a control, whose ablations belong to another cell
     return node.pop("ablate", None)
 
 
-def arms(tree: Mapping[str, Any], asked: Any, faults: list[WinnowError]) -> dict[str, dict[str, Any]]:
+def build_arms(tree: Mapping[str, Any], requested: Any, errors: list[WinnowError]) -> dict[str, dict[str, Any]]:
     """Return a tree for each signal to leave out, by signal.
 
-    Only a filter that has signals of its own gets such arms, so that one override serves a whole sweep: `full` and the
-    random controls stay as they are.
+    Filters without signals, such as `full` and the random controls, have no such arms, so one override works for a
+    whole sweep.
 
     Args:
         tree: The composed tree of the filter's own cell.
-        asked: `all`, the name of a signal, or a list of names.
-        faults: What is wrong with it is added here.
+        requested: `all`, the name of a signal, or a list of names.
+        errors: Receives the errors.
     """
-    whole = tree.get("filter")
-    if not isinstance(whole, Mapping) or not isinstance(whole.get("signals"), Mapping):
+    node = tree.get("filter")
+    if not isinstance(node, Mapping) or not isinstance(node.get("signals"), Mapping):
         return {}
-    signals = list(whole["signals"])
-    chosen = signals if asked == "all" else [asked] if isinstance(asked, str) else asked
-    if not isinstance(chosen, list) or not all(isinstance(name, str) for name in chosen):
-        faults.append(WinnowError(f"{asked!r} was given. Allowed: all, or a list of signals.", KEY))
+    signals = list(node["signals"])
+    selected = signals if requested == "all" else [requested] if isinstance(requested, str) else requested
+    if not isinstance(selected, list) or not all(isinstance(name, str) for name in selected):
+        errors.append(WinnowError(f"expected all or a list of signals, got {requested!r}.", KEY))
         return {}
-    for name in chosen:
+    for name in selected:
         if name not in signals:
-            told = f"the filter {whole.get('name')!r} has no signal {name!r}.{did_you_mean(name, signals)}"
-            faults.append(WinnowError(f"{told} It has {', '.join(signals)}; `all` takes each in turn.", KEY))
+            message = f"the filter {node.get('name')!r} has no signal {name!r}.{did_you_mean(name, signals)}"
+            errors.append(WinnowError(f"{message} Allowed: all, {', '.join(signals)}.", KEY))
     return {
-        name: {**tree, "filter": {"_target_": "winnow.filters.LeaveOneOut", "of": dict(whole), "signal": name}}
-        for name in dict.fromkeys(chosen)
+        name: {**tree, "filter": {"_target_": "winnow.filters.LeaveOneOut", "of": dict(node), "signal": name}}
+        for name in dict.fromkeys(selected)
         if name in signals
     }

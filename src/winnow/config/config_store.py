@@ -10,7 +10,7 @@ from winnow.config.deprecated import MARK, renamed_choices
 from winnow.config.schema import TrainConfig
 
 NAME = "train_defaults"
-"""The name by which `conf/train.yaml` includes the defaults."""
+"""The name under which `conf/train.yaml` includes the defaults."""
 
 
 def register_nodes() -> None:
@@ -18,7 +18,7 @@ def register_nodes() -> None:
     from hydra.core.config_store import ConfigStore
     from omegaconf import DictConfig, OmegaConf
 
-    # The keys below a config group belong to its `_target_`, so Hydra accepts any there and validation checks them.
+    # The keys in a config group depend on its `_target_`, so Hydra accepts all keys there and Winnow validates them.
     accepts_any = {"struct": False}
     node = OmegaConf.create({})
     for name, field in fields_of(TrainConfig).items():
@@ -34,12 +34,12 @@ def register_nodes() -> None:
 
 def fields_of(schema: type[Any]) -> dict[str, Any]:
     """Return pydantic's description of each field of a schema."""
-    found: dict[str, Any] = schema.__pydantic_fields__
-    return found
+    fields: dict[str, Any] = schema.__pydantic_fields__
+    return fields
 
 
 def plain(value: Any) -> Any:
-    """Return a default as the plain data that YAML can hold."""
+    """Return a default as plain data for YAML."""
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         return dataclasses.asdict(value)
     return str(value) if isinstance(value, Path) else value

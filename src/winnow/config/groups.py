@@ -1,4 +1,4 @@
-"""The groups of the configuration: the class that each expects, and the arguments that Winnow itself decides."""
+"""The config groups: the expected class of each, and the arguments that Winnow sets itself."""
 
 from __future__ import annotations
 
@@ -17,26 +17,26 @@ DECIDED_BY_TRAINING = {
     "min_epochs": "training.max_steps, since every arm has the same budget",
     "fast_dev_run": "debug=fast_dev_run",
     "log_every_n_steps": "training.validate_every_steps",
-    "num_sanity_val_steps": "Winnow, which needs none",
-    "use_distributed_sampler": "Winnow, whose batches are shared out already",
-    "enable_model_summary": "Winnow, which prints the model's size itself",
-    "enable_progress_bar": "Winnow, which draws one for a single run",
+    "num_sanity_val_steps": "Winnow, which needs no sanity check",
+    "use_distributed_sampler": "Winnow, which shards the batches itself",
+    "enable_model_summary": "Winnow, which prints the model size itself",
+    "enable_progress_bar": "Winnow, which shows a progress bar for single runs",
     "default_root_dir": "output_dir",
     "callbacks": "Winnow itself",
-    "plugins": "Winnow, which writes checkpoints whole; precision and strategy have keys of their own",
+    "plugins": "Winnow, which writes checkpoints atomically; use the keys precision and strategy",
     "logger": "the group tracking",
 }
-"""Arguments of Lightning's trainer that are not the user's to give, each with what decides instead."""
+"""Arguments of Lightning's Trainer that are not allowed in the configuration, each with what sets it instead."""
 
 
 @dataclass(frozen=True)
 class Group:
-    """What may stand in one group.
+    """The rules of one config group.
 
     Attributes:
-        expected: The path of the class that the group's `_target_` must be, or be derived from.
+        expected: The path of the class that the group's `_target_` must be a subclass of.
         is_partial: Whether Winnow adds further arguments before it calls the target.
-        decided: Arguments that Winnow adds, each with what decides its value; they are not part of the configuration.
+        decided: Arguments that Winnow adds, each with what sets its value. They are not part of the configuration.
     """
 
     expected: str
@@ -54,13 +54,13 @@ GROUPS = {
     "tracking": Group("winnow.tracking.Store"),
     "launcher": Group("winnow.studies.Launcher"),
 }
-"""Groups by the key of their one object."""
+"""Groups with one object, by key."""
 
 NAMED_GROUPS = {
     "probe": Group("winnow.evaluation.Probe"),
     "evaluation.slices": Group("winnow.filters.Filter"),
 }
-"""Groups by the key below which their objects stand, each under a name."""
+"""Groups with several named objects, by the key of the group."""
 
 
 def group_of(key: str) -> Group | None:

@@ -1,4 +1,4 @@
-"""Typed values as plain data, as YAML holds them."""
+"""Convert typed values to plain data for YAML."""
 
 from __future__ import annotations
 
@@ -14,19 +14,19 @@ from pydantic import InstanceOf
 from winnow.config.targets import public_path
 
 OMITTED: Final = object()
-"""What a value becomes that plain data cannot hold, such as a function; mappings and lists leave it out."""
+"""Stands for values without plain data, such as functions. Mappings and lists omit them."""
 
 Nodes = dict[int, tuple[Any, dict[str, Any]]]
-"""Objects that have a configuration of their own, and that configuration, by the object's `id`."""
+"""Objects with their configuration, by the `id` of the object."""
 
 
 def plain(value: Any, nodes: Nodes | None = None, with_target: bool = False) -> Any:
-    """Return a value as mappings, lists, text and numbers.
+    """Return a value as mappings, lists, strings and numbers.
 
     Args:
         value: A dataclass, a container or a single value.
-        nodes: Objects that become the configuration given here.
-        with_target: Whether other dataclass instances get a `_target_`, because nothing else says which class they are.
+        nodes: Objects to replace with their configuration.
+        with_target: Whether to add `_target_` to other dataclass instances, if their class is not known otherwise.
     """
     if nodes and id(value) in nodes:
         return nodes[id(value)][1]
@@ -37,12 +37,12 @@ def plain(value: Any, nodes: Nodes | None = None, with_target: bool = False) -> 
     if isinstance(value, Path):
         return str(value)
     if isinstance(value, Mapping):
-        return _without_omitted((str(name), plain(part, nodes, with_target)) for name, part in value.items())
+        return _without_omitted((str(name), plain(item, nodes, with_target)) for name, item in value.items())
     if isinstance(value, list | tuple):
-        parts = [plain(part, nodes, with_target) for part in value]
-        return [part for part in parts if part is not OMITTED]
+        items = [plain(item, nodes, with_target) for item in value]
+        return [item for item in items if item is not OMITTED]
     if isinstance(value, set | frozenset):
-        return sorted(plain(part) for part in value)
+        return sorted(plain(item) for item in value)
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         values = {name: getattr(value, name) for name in field_names(type(value))}
         target = {"_target_": public_path(type(value))} if with_target else {}
@@ -59,12 +59,12 @@ def plain_fields(cls: type, values: Mapping[str, Any], nodes: Nodes | None = Non
 
 
 def field_names(cls: Any) -> list[str]:
-    """Return the fields that a dataclass is constructed from."""
+    """Return the names of the init fields of a dataclass."""
     return [field.name for field in dataclasses.fields(cls) if field.init]
 
 
 def flat(tree: Mapping[str, Any], key: str = "") -> Iterator[tuple[str, Any]]:
-    """Yield each value of a tree with its key; a list is one value, and so is an empty mapping."""
+    """Yield each value of a tree with its key. Lists and empty mappings are values."""
     for name, value in tree.items():
         path = f"{key}.{name}" if key else str(name)
         if isinstance(value, Mapping) and value:
@@ -80,5 +80,5 @@ def _without_omitted(items: typing.Iterable[tuple[str, Any]]) -> dict[str, Any]:
 def _takes_instances(hint: Any) -> bool:
     """Return whether a field takes objects, such as `dict[str, InstanceOf[Signal]]`, instead of their settings."""
     extras = getattr(hint, "__metadata__", ())
-    found = any(isinstance(extra, InstanceOf) for extra in extras)  # type: ignore[misc]  # a class at run time
-    return found or any(_takes_instances(part) for part in typing.get_args(hint))
+    has_marker = any(isinstance(extra, InstanceOf) for extra in extras)  # type: ignore[misc]  # a class at run time
+    return has_marker or any(_takes_instances(argument) for argument in typing.get_args(hint))

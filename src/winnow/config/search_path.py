@@ -1,4 +1,4 @@
-"""The config search path: Winnow's own `conf/`, then a local `./conf` and the folders given with `--config-dir`."""
+"""The config search path: Winnow's own `conf/`, then a local `./conf` and the folders of `--config-dir`."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ Choices = dict[str, list[str]]
 
 
 def conf_folder() -> Path:
-    """Return the folder of Winnow's own configuration: inside an installed package, or at the top of a checkout."""
+    """Return the folder of Winnow's own configuration, in the installed package or at the top of a checkout."""
     package = Path(__file__).resolve().parents[1]
     installed = package / "conf"
     return installed if installed.is_dir() else package.parents[1] / "conf"
 
 
 def user_folders(config_dirs: Sequence[Path] = ()) -> list[Path]:
-    """Return the config folders besides Winnow's own: `./conf`, those given with `--config-dir`, those of plugins."""
+    """Return the config folders except Winnow's own: `./conf`, the folders of `--config-dir` and of plugins."""
     folders = [Path.cwd() / "conf", *(folder.absolute() for folder in config_dirs), *plugin_folders()]
     return [folder for folder in dict.fromkeys(folders) if folder.is_dir() and folder.resolve() != conf_folder()]
 
@@ -39,28 +39,28 @@ def describe_choices(config_dirs: Sequence[Path] = ()) -> Choices:
 
 
 def check_folders(config_dirs: Sequence[Path]) -> Iterator[WinnowError]:
-    """Yield an error for each config folder that does not exist, and for each file of the user that Hydra cannot see.
+    """Yield an error for each config folder that does not exist, and for each file of the user that Hydra cannot read.
 
-    Hydra reads the first file of a name on the search path, and Winnow's own folder comes first.
+    Hydra reads the first file of each name on the search path, and Winnow's own folder comes first.
     """
     for folder in config_dirs:
         if not folder.is_dir():
-            yield WinnowError(f"there is no folder {str(folder)!r}. Give an existing folder.", "--config-dir")
+            yield WinnowError(f"there is no folder {str(folder)!r}. Set an existing folder.", "--config-dir")
     for folder in user_folders(config_dirs):
         for path in sorted(folder.rglob("*.yaml")):
             name = path.relative_to(folder)
             if (conf_folder() / name).exists():
-                told = "has the name of a file that comes with Winnow and would never be read. Rename it."
-                yield WinnowError(told, f"{folder.name}/{name}")
+                message = "the name is used by a file of Winnow, so this file is never read. Rename it."
+                yield WinnowError(message, f"{folder.name}/{name}")
 
 
 def searchpath_override(config_dirs: Sequence[Path]) -> list[str]:
     """Return the override that adds the user's config folders to the search path; empty if there are none."""
-    folders = ",".join(f"'file://{_escaped(folder)}'" for folder in user_folders(config_dirs))
+    folders = ",".join(f"'file://{_escape(folder)}'" for folder in user_folders(config_dirs))
     return [f"hydra.searchpath=[{folders}]"] if folders else []
 
 
-def _escaped(folder: Path) -> str:
+def _escape(folder: Path) -> str:
     return str(folder).replace("\\", "\\\\").replace("'", "\\'")
 
 

@@ -1,4 +1,4 @@
-"""From the text of a `_target_` to the class it names: allow-listed, imported, with its arguments known by name."""
+"""Import the class that a `_target_` names, if it is on the allow-list, and inspect its arguments."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ ALLOWED_PACKAGES = (
 )
 
 Target = Callable[..., Any]
-"""A class, or a function of the user's own."""
+"""A class, or a function of the user."""
 
 
 def allowed_packages(allow: Iterable[str] = ()) -> tuple[str, ...]:
@@ -32,21 +32,21 @@ def allowed_packages(allow: Iterable[str] = ()) -> tuple[str, ...]:
     return (*ALLOWED_PACKAGES, *allow, *plugin_packages())
 
 
-def locate(path: str, key: str, allowed: Sequence[str], faults: list[WinnowError]) -> Target | None:
-    """Import and return a target, or return `None` with the error added to `faults`.
+def locate(path: str, key: str, allowed: Sequence[str], errors: list[WinnowError]) -> Target | None:
+    """Import and return a target, or return `None` with the error added to `errors`.
 
     Args:
         path: Such as `winnow.filters.Filter`.
         key: The configuration key that holds the path.
         allowed: What :func:`allowed_packages` returns.
-        faults: Receives the error.
+        errors: Receives the error.
     """
     module_name, _, name = path.rpartition(".")
-    if not _within(module_name, allowed):
+    if not _is_in(module_name, allowed):
         listed = ", ".join(allowed)
-        faults.append(
+        errors.append(
             WinnowError(
-                f"{path!r} is not on the list of allowed targets. Allowed are classes of {listed}. To use your own "
+                f"{path!r} is not on the list of allowed targets. Allowed: classes of {listed}. To use your own "
                 f"class, add its package: allow_targets=[{path.split('.', 1)[0]}].",
                 key,
             )
@@ -55,26 +55,26 @@ def locate(path: str, key: str, allowed: Sequence[str], faults: list[WinnowError
     try:
         module = importlib.import_module(module_name)
     except ImportError as error:
-        faults.append(WinnowError(f"{path!r} cannot be imported: {error}.", key))
+        errors.append(WinnowError(f"cannot import {path!r}: {error}. Check the path and the installation.", key))
         return None
     target = getattr(module, name, None)
-    # The class must be at home in an allowed package: `winnow.data.csv.os.system` is reachable, and is no component.
-    if inspect.isfunction(target) and _within(target.__module__, allowed[len(ALLOWED_PACKAGES) :]):
+    # The class must be defined in an allowed package: `winnow.data.csv.os.system` is only reachable through one.
+    if inspect.isfunction(target) and _is_in(target.__module__, allowed[len(ALLOWED_PACKAGES) :]):
         return target
-    if not inspect.isclass(target) or not _within(target.__module__, allowed):
+    if not inspect.isclass(target) or not _is_in(target.__module__, allowed):
         options = [option for option in dir(module) if inspect.isclass(getattr(module, option, None))]
-        faults.append(WinnowError(f"{module_name} has no class {name!r}.{did_you_mean(name, options)}", key))
+        errors.append(WinnowError(f"{module_name} has no class {name!r}.{did_you_mean(name, options)}", key))
         return None
     return target
 
 
 def is_own(target: Target) -> bool:
-    """Return whether a target belongs to Winnow."""
-    return _within(target.__module__, ("winnow",))
+    """Return whether a target is part of Winnow."""
+    return _is_in(target.__module__, ("winnow",))
 
 
 def public_path(target: type) -> str:
-    """Return the shortest path that a class can be imported by from Winnow's packages."""
+    """Return the shortest path from which a class can be imported."""
     parts = target.__module__.split(".")
     for end in range(2, len(parts)):
         package = ".".join(parts[:end])
@@ -83,29 +83,29 @@ def public_path(target: type) -> str:
     return f"{target.__module__}.{target.__name__}"
 
 
-def report_unknown_arguments(target: Target | None, names: Iterable[str], key: str, faults: list[WinnowError]) -> None:
-    """Report arguments that the target does not have, also if it cannot be called because of other errors."""
+def report_unknown_arguments(target: Target | None, names: Iterable[str], key: str, errors: list[WinnowError]) -> None:
+    """Add an error for each argument that the target does not have."""
     options = argument_names(target) if target is not None else []
     for name in names:
         if options and name not in options:
-            faults.append(unknown_key(f"{key}.{name}", options))
+            errors.append(unknown_key(f"{key}.{name}", options))
 
 
 def argument_names(target: Target) -> list[str]:
-    """Return the names of a target's arguments; an empty list if it takes any."""
-    found = parameters(target)
-    if any(parameter.kind is parameter.VAR_KEYWORD for parameter in found):
+    """Return the names of a target's arguments, or an empty list if it accepts any."""
+    listed = parameters(target)
+    if any(parameter.kind is parameter.VAR_KEYWORD for parameter in listed):
         return []
-    return [parameter.name for parameter in found]
+    return [parameter.name for parameter in listed]
 
 
 def parameters(target: Target) -> list[inspect.Parameter]:
-    """Return a target's parameters; an empty list if it has no signature, as some classes written in C."""
+    """Return a target's parameters, or an empty list if it has no signature, as some C classes."""
     try:
         return list(inspect.signature(target).parameters.values())
     except ValueError:
         return []
 
 
-def _within(module: str, packages: Sequence[str]) -> bool:
+def _is_in(module: str, packages: Sequence[str]) -> bool:
     return any(module == package or module.startswith(f"{package}.") for package in packages)

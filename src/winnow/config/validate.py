@@ -1,4 +1,4 @@
-"""What pydantic finds wrong, told with one clear error a key: what was given, what is allowed, what was meant."""
+"""Convert pydantic errors to one error per key: what was given, what is allowed, and a suggestion."""
 
 from __future__ import annotations
 
@@ -15,33 +15,33 @@ Config = TypeVar("Config")
 Location = tuple[int | str, ...]
 
 
-def validate(tree: dict[str, Any], schema: type[Config], faults: list[WinnowError]) -> Config | None:
-    """Return the tree as an instance of `schema`, or `None` with what is wrong added to `faults`."""
+def validate(tree: dict[str, Any], schema: type[Config], errors: list[WinnowError]) -> Config | None:
+    """Return the tree as an instance of `schema`, or `None` with the errors added to `errors`."""
     try:
         return TypeAdapter(schema).validate_python(tree)
     except ValidationError as error:
-        faults.extend(faults_of(error, "", lambda location: _keys_at(schema, location)))
+        errors.extend(errors_from_pydantic(error, "", lambda location: _keys_at(schema, location)))
     return None
 
 
 def missing_values(tree: Any, key: str = "") -> Iterator[WinnowError]:
-    """Yield an error for each value that the configuration leaves open (`???`)."""
+    """Yield an error for each missing value (`???`)."""
     if isinstance(tree, dict):
         for name, value in tree.items():
             yield from missing_values(value, f"{key}.{name}" if key else str(name))
     elif tree == "???":
-        yield WinnowError(f"a value is needed. Give it as {key}=VALUE.", key)
+        yield WinnowError(f"missing value. Set {key}=VALUE.", key)
 
 
-def faults_of(
+def errors_from_pydantic(
     error: ValidationError, key: str, options_at: Callable[[Location], Sequence[str]]
 ) -> Iterator[WinnowError]:
-    """Yield one error for each fault that pydantic found.
+    """Yield one error for each pydantic error.
 
     Args:
-        error: What pydantic raised.
-        key: Where the checked object stands in the configuration.
-        options_at: The keys that are allowed at a location inside the object.
+        error: The exception of pydantic.
+        key: The key of the validated object in the configuration.
+        options_at: Returns the allowed keys at a location in the object.
     """
     for detail in error.errors(include_url=False):
         full = ".".join([*([key] if key else []), *map(str, detail["loc"])])
@@ -50,31 +50,29 @@ def faults_of(
             case "unexpected_keyword_argument" | "extra_forbidden":
                 yield unknown_key(full, options_at(detail["loc"][:-1]))
             case "missing" | "missing_argument" | "missing_keyword_only_argument":
-                yield WinnowError(f"a value is needed. Give it as {full}=VALUE.", full)
+                yield WinnowError(f"missing value. Set {full}=VALUE.", full)
             case "literal_error" | "enum":
                 allowed = str(detail["ctx"]["expected"])
                 choices = [choice.strip(" '") for choice in allowed.replace(" or ", ",").split(",")]
-                yield WinnowError(f"{given!r} was given.{did_you_mean(str(given), choices)} Allowed: {allowed}.", full)
+                yield WinnowError(f"got {given!r}.{did_you_mean(str(given), choices)} Allowed: {allowed}.", full)
             case _:
                 rule = detail["msg"].removeprefix("Value error, ").rstrip(".")
-                yield WinnowError(f"{_short(given)} was given. {rule}.", full)
+                yield WinnowError(f"got {_shorten(given)}. {rule}.", full)
 
 
 def unknown_key(full: str, options: Sequence[str]) -> WinnowError:
-    """Return the error for a key that nobody reads."""
+    """Return the error for an unknown key."""
     allowed = ", ".join(sorted(options))
-    return WinnowError(
-        f"there is no such key.{did_you_mean(full.rpartition('.')[2], options)} Allowed: {allowed}.", full
-    )
+    return WinnowError(f"unknown key.{did_you_mean(full.rpartition('.')[2], options)} Allowed: {allowed}.", full)
 
 
 def _keys_at(schema: Any, location: Location) -> list[str]:
     """Return the keys of the dataclass at a location below `schema`."""
-    for part in location:
-        schema = typing.get_type_hints(schema).get(str(part)) if dataclasses.is_dataclass(schema) else None
+    for name in location:
+        schema = typing.get_type_hints(schema).get(str(name)) if dataclasses.is_dataclass(schema) else None
     return [field.name for field in dataclasses.fields(schema)] if dataclasses.is_dataclass(schema) else []
 
 
-def _short(value: Any, limit: int = 80) -> str:
+def _shorten(value: Any, limit: int = 80) -> str:
     text = repr(value)
     return text if len(text) <= limit else f"{text[:limit]}..."
