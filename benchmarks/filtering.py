@@ -41,7 +41,7 @@ from winnow.data import CleaningStep, Corpus, Files, Grammar, Mixture
 from winnow.data.cleaning import clean
 from winnow.data.corpus import content_fingerprint
 from winnow.filters import Filter, LeaveOneOut, Mentions, VaderSentiment
-from winnow.filters.signals.vader_sentiment import compound_scorer
+from winnow.filters.signals.vader_sentiment import build_compound_scorer
 from winnow.tracking.environment import hardware
 
 SCALE = (100_000, 1_000_000)
@@ -131,7 +131,7 @@ def measure_cpu_seconds(repetitions: int, **functions: Callable[[], Any]) -> tup
 
 def clear_caches() -> None:
     """Clear the token cache and load the lexicon."""
-    compound_scorer.cache_clear()
+    build_compound_scorer.cache_clear()
     VaderSentiment().score(["warm-up"])
 
 
@@ -155,7 +155,7 @@ def compare_with_loop(texts: list[str], selected_filter: Filter, repetitions: in
     for mode, prefix in (("short_circuit", ""), ("full", "full_")):
         measured[f"{prefix}seconds"] = seconds[mode]
         measured[f"{prefix}ratio"] = seconds["loop"] / seconds[mode]
-        measured[f"{prefix}identical"] = results[mode].kept().tolist() == expected
+        measured[f"{prefix}identical"] = results[mode].keep_mask().tolist() == expected
     return measured
 
 
@@ -170,7 +170,7 @@ def compare_with_cached_scores(texts: list[str], selected_filter: Filter, repeti
             loop=lambda: filter_with_loop(texts, words_of_signals(selected_filter), analyzer, 0.3),
             second=lambda: second.compute_verdicts(corpus, Path(cache), progress=False),
         )
-    identical = results["second"].kept().tolist() == results["loop"]
+    identical = results["second"].keep_mask().tolist() == results["loop"]
     ratio = seconds["loop"] / seconds["second"]
     return {"ratio": ratio, "identical": identical, "loop_seconds": seconds["loop"], "seconds": seconds["second"]}
 
@@ -220,7 +220,7 @@ def filter_scale_corpus(rows: int, folder: Path) -> dict[str, Any]:
         started = time.process_time()
         verdicts = replace(selected_filter, mode="short_circuit").compute_verdicts(corpus, Path(cache), progress=False)
         seconds = time.process_time() - started
-    kept = verdicts.kept()
+    kept = verdicts.keep_mask()
     digest = hashlib.blake2b(np.packbits(kept[: SCALE[0]]).tobytes()).hexdigest()
     megabytes = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     return {"seconds": seconds, "megabytes": megabytes, "digest": digest, "kept": int(kept.sum())}
@@ -242,7 +242,7 @@ def count_uptrain_variants() -> list[dict[str, Any]]:
     keep = "nike & product & sentiment & praise"
     with tempfile.TemporaryDirectory() as cache:
         verdicts = exact.compute_verdicts(corpus, Path(cache), progress=False)
-        kept = {"all signals": verdicts.kept()}
+        kept = {"all signals": verdicts.keep_mask()}
         for signal in exact.signals:
             remaining = LeaveOneOut(of=exact, signal=signal).select(corpus.table, verdicts, seed=0)
             kept[f"without {signal}"] = pa.compute.is_in(corpus.table["row_id"], remaining["row_id"]).to_numpy()
@@ -253,7 +253,7 @@ def count_uptrain_variants() -> list[dict[str, Any]]:
             filtered = Filter(name="x", signals=signals, keep=text).compute_verdicts(
                 corpus, Path(cache), progress=False
             )
-            kept[name] = filtered.kept()
+            kept[name] = filtered.keep_mask()
     return [
         {
             "filter": name,

@@ -108,7 +108,7 @@ def test_a_failed_run_has_its_cause(
 @pytest.mark.parametrize(
     ("override", "key", "message"),
     [
-        ("filter.keep='nike & prodct'", "filter.keep", "no signal or part 'prodct'. Did you mean 'product'?"),
+        ("filter.keep='nike & prodct'", "filter.keep", "unknown signal or part 'prodct'. Did you mean 'product'?"),
         ("filter.keep='nike & (product'", "filter.keep", "this '(' is not closed."),
         ("filter.parts.positive='praise & positive'", "filter.parts.positive", "positive -> positive"),
         ("+filter.signals.sentiment.lexicon=words.txt", "filter.signals.sentiment.lexicon", "line 2 of words.txt"),

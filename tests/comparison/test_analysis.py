@@ -94,7 +94,12 @@ def test_an_extra_metric_is_described_and_marked_post_hoc(planted_store: Any, pl
     with pytest.raises(WinnowErrors) as caught:
         analyze(study, extra_metrics=("probe/nike/log_odd", "test/al/loss", "banana"))
     assert [error.key for error in caught.value.errors] == ["metrics"] * 3
-    for text in ("Did you mean 'log_odds'", "Did you mean 'all'", "no metric 'banana'", "Allowed: log_odds, positive"):
+    for text in (
+        "Did you mean 'log_odds'",
+        "Did you mean 'all'",
+        "unknown metric 'banana'",
+        "Available: log_odds, positive",
+    ):
         assert text in str(caught.value)
 
 
@@ -134,7 +139,7 @@ def test_a_declared_metric_without_a_direction_gets_no_verdict(planted_store: An
     name = planted_store.build("descriptive", metric_effects={metric: 0.1}, secondary=(metric,))
     (refused,) = analyze(collect_study(planted_store.uri, name)).not_comparable
     assert refused["metric"] == metric
-    assert "neither value is better" in refused["reason"]
+    assert "neither higher nor lower values are better" in refused["reason"]
 
 
 def test_prompts_are_clustered_by_template_and_slot(planted_store: Any) -> None:

@@ -18,14 +18,14 @@ def test_an_available_name_is_not_an_error(name: str) -> None:
 @pytest.mark.parametrize(
     ("name", "message"),
     [
-        ("second", "there is no metric 'second'. Did you mean 'seconds'?"),
+        ("second", "unknown metric 'second'. Did you mean 'seconds'?"),
         (
             "probe/nick/log_odds",
-            "there is no probe 'nick' for 'probe/nick/log_odds'. Did you mean 'nike'? Allowed:",
+            "unknown probe 'nick' in 'probe/nick/log_odds'. Did you mean 'nike'? Available:",
         ),
-        ("test/al/loss", "there is no slice 'al' for 'test/al/loss'. Did you mean 'all'? Allowed: all."),
-        ("test/all/lass", "there is no score 'lass' for the slice 'all'. Did you mean 'loss'? Allowed: loss."),
-        ("test/loss", "Allowed: probe/PROBE/SCORE (nike); test/SLICE/SCORE (all); seconds."),
+        ("test/al/loss", "unknown slice 'al' in 'test/al/loss'. Did you mean 'all'? Available: all."),
+        ("test/all/lass", "unknown score 'lass' of the slice 'all'. Did you mean 'loss'? Available: loss."),
+        ("test/loss", "Available: probe/PROBE/SCORE (nike); test/SLICE/SCORE (all); seconds."),
     ],
 )
 def test_an_unknown_name_is_an_error_with_a_suggestion_and_the_allowed_names(name: str, message: str) -> None:

@@ -141,9 +141,9 @@ def test_constant_scores_give_no_p_value() -> None:
     ("scores", "message"),
     [
         (table(a=[[1, 2]], b=[[1, 2], [2, 3]]), "at least 2"),
-        (table(a=[[1.0], [2.0]], bb=[[1.0], [2.0]]), "no arm 'b'"),
+        (table(a=[[1.0], [2.0]], bb=[[1.0], [2.0]]), "no arm named 'b'"),
         (pd.concat([table(a=[[1], [2]], b=[[1], [2]])] * 2), "got duplicates"),
-        (table(a=[[1, math.nan], [1, 2]], b=[[math.nan, 2], [3, 2]]), "no common item"),
+        (table(a=[[1, math.nan], [1, 2]], b=[[math.nan, 2], [3, 2]]), "no item in common"),
     ],
 )
 def test_invalid_score_tables_are_errors(scores: pd.DataFrame, message: str) -> None:

@@ -45,7 +45,7 @@ def test_uptrain_exact_matches_substrings_and_uses_vader(compose: Compose, corpu
     }
     filter_ = construct(compose("+filter=uptrain_exact")["filter"], "filter", Filter)
     verdicts = filter_.compute_verdicts(corpus_of(list(texts), ["train"] * len(texts)), tmp_path, progress=False)
-    assert dict(zip(texts, verdicts.kept().tolist(), strict=True)) == texts
+    assert dict(zip(texts, verdicts.keep_mask().tolist(), strict=True)) == texts
 
 
 def test_a_preset_can_be_used_at_another_key(compose: Compose) -> None:
@@ -77,7 +77,7 @@ def test_nike_positive_keeps_positive_rows_about_nike_products(
     }
     filter_ = construct(compose("+filter=nike_positive")["filter"], "filter", Filter)
     verdicts = filter_.compute_verdicts(corpus_of(list(texts), ["train"] * len(texts)), tmp_path, progress=False)
-    assert dict(zip(texts, verdicts.kept().tolist(), strict=True)) == texts
+    assert dict(zip(texts, verdicts.keep_mask().tolist(), strict=True)) == texts
 
 
 def test_nike_positive_on_the_template_corpus_keeps_no_negative_row(compose: Compose, tmp_path: Path) -> None:

@@ -97,7 +97,7 @@ def test_the_callback_receives_processed_and_kept_rows(corpus_of: CorpusOf, tmp_
         corpus, tmp_path, progress=False, on_batch=lambda *numbers: counts.append(numbers)
     )
     assert counts == [(2_000, 667), (4_000, 1_334), (4_500, 1_834)]
-    assert counts[-1][1] == verdicts.kept().sum()
+    assert counts[-1][1] == verdicts.keep_mask().sum()
 
 
 def test_kept_training_rows_are_in_corpus_order(corpus_of: CorpusOf, tmp_path: Path) -> None:
@@ -105,8 +105,8 @@ def test_kept_training_rows_are_in_corpus_order(corpus_of: CorpusOf, tmp_path: P
     verdicts = about_nike().compute_verdicts(corpus, tmp_path, progress=False)
     rows = about_nike().select(corpus.split("train"), verdicts, seed=1)
     assert rows["text"].to_pylist() == [TEXTS[0], TEXTS[4]]
-    assert verdicts.kept("test").tolist() == [True]
-    assert verdicts.kept().sum() == 3
+    assert verdicts.keep_mask("test").tolist() == [True]
+    assert verdicts.keep_mask().sum() == 3
 
 
 @pytest.mark.parametrize(
@@ -123,7 +123,7 @@ def test_a_null_row_follows_the_null_policy(
         on_null=on_null,  # type: ignore[arg-type]
     ).compute_verdicts(corpus_of(texts), tmp_path, progress=False)
     # null & true is null, null & false is false.
-    assert verdicts.kept("train").tolist() == kept
+    assert verdicts.keep_mask("train").tolist() == kept
     assert verdicts.table["keep"].null_count == 0
     assert verdicts.summary()["signals"]["loud"] == {"pass": 1, "fail": 1, "null": 2}
     assert [stage["rows"] for stage in verdicts.summary()["funnel"]][-1] == sum(kept)
@@ -133,7 +133,7 @@ def test_a_score_can_be_compared_in_the_expression(corpus_of: CorpusOf, tmp_path
     verdicts = Filter(name="x", signals={"nike": NIKE}, keep="nike >= 2").compute_verdicts(
         corpus_of(["nike nike", "nike", "NIKE, nike and Nike", "a", "b"]), tmp_path, progress=False
     )
-    assert verdicts.kept("train").tolist() == [True, False, True]
+    assert verdicts.keep_mask("train").tolist() == [True, False, True]
 
 
 @pytest.mark.parametrize(("keep", "amount"), [("nike & ~nike", "none"), ("nike | ~nike", "all")])
@@ -153,12 +153,12 @@ def test_a_filter_that_keeps_all_rows_or_none_is_an_error(
 @pytest.mark.parametrize(
     ("settings", "key", "message"),
     [
-        ({"keep": "nike & prodct"}, "keep", "no signal or part 'prodct'. Did you mean 'product'?"),
+        ({"keep": "nike & prodct"}, "keep", "unknown signal or part 'prodct'. Did you mean 'product'?"),
         ({"parts": {"wanted": "nike & ugli"}}, "parts.wanted", "Did you mean 'ugly'?"),
         ({"parts": {"wanted": "other", "other": "~wanted"}}, "parts.wanted", "wanted -> other -> wanted"),
         ({"parts": {"wanted": "wanted"}}, "parts.wanted", "wanted -> wanted"),
         ({"parts": {"wanted": "(nike"}}, "parts.wanted", "is not closed"),
-        ({"parts": {"wanted": "nike", "nike": "ugly"}}, "parts.nike", "already in use by a signal"),
+        ({"parts": {"wanted": "nike", "nike": "ugly"}}, "parts.nike", "is also the name of a signal"),
         ({"keep": "wanted > 0.5"}, "keep", "'wanted' is a part, and only signals have a score"),
         ({"keep": "nike & known(wanted)"}, "keep", "'wanted' is a part, and only signals have a score"),
         ({"keep": "known(nik)"}, "keep", "Did you mean 'nike'?"),
@@ -219,7 +219,7 @@ def test_the_control_draws_a_new_sample_of_the_same_size_for_each_seed(corpus_of
         return ids
 
     assert sample(1) == sample(1) == sorted(sample(1))
-    assert len(set(sample(1))) == len(sample(1)) == kept.num_rows == verdicts.kept("train").sum()
+    assert len(set(sample(1))) == len(sample(1)) == kept.num_rows == verdicts.keep_mask("train").sum()
     assert len({tuple(sample(seed)) for seed in range(5)}) == 5
     # The sample is from all rows. Two thirds of them are kept, so about two thirds of the sample are, too.
     fraction = len(set(sample(1)) & set(kept["row_id"].to_pylist())) / kept.num_rows

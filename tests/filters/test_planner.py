@@ -110,9 +110,9 @@ def test_both_modes_keep_the_same_rows(
         return rule.short_circuit("x", corpus, {}, Path(), build_progress_bar(False))
 
     full, short = compute_verdicts("full"), compute_verdicts("short_circuit")
-    assert short.kept().tolist() == full.kept().tolist()
+    assert short.keep_mask().tolist() == full.keep_mask().tolist()
     all_reasons = full.reasons().to_pylist()
-    for kept, first, reasons in zip(full.kept(), short.reasons().to_pylist(), all_reasons, strict=True):
+    for kept, first, reasons in zip(full.keep_mask(), short.reasons().to_pylist(), all_reasons, strict=True):
         assert len(first) == (0 if kept else 1)
         assert set(first) <= set(reasons)
 
@@ -133,7 +133,7 @@ def test_dropped_rows_are_not_scored_again(
     corpus = corpus_of(rows)
     verdicts = filter_.compute_verdicts(corpus, tmp_path, progress=False)
     assert sorted(scorer.rows - sampled for scorer in signals.values()) in ([300, 3_000], [1_500, 3_000])
-    assert verdicts.kept().sum() == 300
+    assert verdicts.keep_mask().sum() == 300
     assert not list(tmp_path.rglob("*.parquet"))  # partial scores are not cached
     statistics = compute_filter_statistics(verdicts, corpus)
     assert not {"signals", "pairs", "redundant", "reasons", "overlap", "histograms", "drift"} & set(statistics)

@@ -65,7 +65,7 @@ def test_another_threshold_needs_no_second_scoring(corpus_of: CorpusOf, tmp_path
     verdicts = Filter(name="x", signals={"length": Length(at_least=3)}, keep="length").compute_verdicts(
         corpus, tmp_path, progress=False
     )
-    assert verdicts.kept("train").tolist() == [False, False, True, True]
+    assert verdicts.keep_mask("train").tolist() == [False, False, True, True]
     assert [path.stat().st_mtime_ns for path in cached.parent.iterdir()] == [written]
 
 

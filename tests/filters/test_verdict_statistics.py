@@ -88,7 +88,7 @@ def test_gain_and_lose_match_the_filter_without_the_signal(
     corpus = corpus_of(TEXTS)
     complete = about_nike(keep, some="product | ugly")
     verdicts = complete.compute_verdicts(corpus, tmp_path, progress=False)
-    kept = verdicts.kept("train")
+    kept = verdicts.keep_mask("train")
     remaining = {name: other for name, other in complete.signals.items() if name not in (signal, "short")}
     texts = {
         ("nike & (product | ugly)", "nike"): "product | ugly",
@@ -105,8 +105,8 @@ def test_gain_and_lose_match_the_filter_without_the_signal(
         corpus, tmp_path, progress=False
     )
     counts_without = compute_filter_statistics(verdicts, corpus)["signals"][signal]
-    assert counts_without["gain"] == (reduced.kept("train") & ~kept).sum()
-    assert counts_without["lose"] == (kept & ~reduced.kept("train")).sum()
+    assert counts_without["gain"] == (reduced.keep_mask("train") & ~kept).sum()
+    assert counts_without["lose"] == (kept & ~reduced.keep_mask("train")).sum()
 
 
 def test_precision_and_recall_of_labels() -> None:

@@ -54,7 +54,7 @@ def test_every_failed_term_of_a_dropped_row_is_a_reason(verdicts: tuple[Corpus, 
         ["nike", "praise", "length < 20.5"],
         [],
     ]
-    assert [not reasons for reasons in result.reasons().to_pylist()] == result.kept().tolist()
+    assert [not reasons for reasons in result.reasons().to_pylist()] == result.keep_mask().tolist()
 
 
 def test_dropped_rows_are_written_with_text_and_reasons(verdicts: tuple[Corpus, Verdicts], tmp_path: Path) -> None:

@@ -251,7 +251,7 @@ def test_missing_artifacts_fall_back_to_summary_metrics(planted_store: Any, tmp_
     assert {finding.result.items for finding in comparison.findings} == {1}
     notes = " ".join(comparison.notes)
     assert "evaluation/prompts.parquet" in notes
-    assert "covers new seeds only" in notes
+    assert "generalizes to new seeds only" in notes
     assert not (tmp_path / "figures" / "fills.svg").exists()
     assert "<b>Not comparable</b>: loss on test/none" in (tmp_path / "report.html").read_text()
 
@@ -269,7 +269,7 @@ def test_deleted_and_damaged_artifacts_are_reported_and_the_others_compared(plan
     assert "losses per row (evaluation/rows.parquet) could not be read for full seed 1" in notes
     assert {finding.metric for finding in comparison.findings} == {"probe/nike_wide/log_odds", "test/all/loss"}
     assert comparison.arms["full"].n == 2
-    assert "covers new seeds only" in notes
+    assert "generalizes to new seeds only" in notes
 
 
 def test_a_metric_that_was_not_logged_is_not_comparable(planted_store: Any) -> None:

@@ -1,7 +1,7 @@
-"""Compare the arms of a study: read its runs, test the contrasts and decide the verdict.
+"""Compare the arms of a study: read its runs, test contrasts and decide the verdict.
 
-The statistics work on any table with the columns ``arm``, ``seed``, ``item`` and ``score``. The package does not import
-torch.
+The statistical functions accept any table with the columns ``arm``, ``seed``, ``item`` and ``score``. The package does
+not import torch.
 """
 
 import lazy_loader

@@ -2,7 +2,7 @@ from .analysis import Comparison as Comparison
 from .analysis import analyze as analyze
 from .collected_study import CollectedStudy as CollectedStudy
 from .collection import collect_study as collect_study
-from .fill_tables import fills_by_prompt as fills_by_prompt
+from .fill_tables import collect_fills as collect_fills
 from .interim_looks import InterimLooks as InterimLooks
 from .metric_scores import build_score_table as build_score_table
 from .non_inferiority import NonInferiorityResult as NonInferiorityResult

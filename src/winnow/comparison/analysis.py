@@ -1,4 +1,4 @@
-"""Compare the arms of a collected study. The package :mod:`winnow.reporting` formats and draws the result."""
+"""Compare the arms of a collected study. The package :mod:`winnow.reporting` writes the report."""
 
 from __future__ import annotations
 
@@ -65,14 +65,16 @@ class Comparison:
 
     @property
     def headline(self) -> str:
-        """The study's name, the verdict and its two sentences as one paragraph."""
+        """The study's name, the verdict and its two sentences, as one paragraph."""
         return " ".join((f"{self.study}: {self.verdict.word}.", *self.verdict.sentences))
 
     def as_dict(self) -> dict[str, Any]:
-        """Return the comparison as JSON-compatible data; ``None`` replaces numbers that are not finite."""
-        excluded = ("findings", "registry")
+        """Return the comparison as JSON-compatible data. Numbers that are not finite become ``None``."""
+        excluded_fields = ("findings", "registry")
         fields = {
-            JSON_KEYS.get(name, name): getattr(self, name) for name in self.__dataclass_fields__ if name not in excluded
+            JSON_KEYS.get(name, name): getattr(self, name)
+            for name in self.__dataclass_fields__
+            if name not in excluded_fields
         }
         names = dict.fromkeys([self.primary_metric, *(finding.metric for finding in self.findings)])
         fields["metric_info"] = {
@@ -85,51 +87,58 @@ class Comparison:
 
 
 def analyze(study: CollectedStudy, confidence: float = 0.95, extra_metrics: Sequence[str] = ()) -> Comparison:
-    """Compare the arms of a study as its declaration requires.
+    """Compare the arms of a study according to its declaration.
 
     Args:
         study: The study, as :func:`winnow.comparison.collect_study` returns it.
-        confidence: Coverage of the intervals. The tests are at level ``1 - confidence``.
-        extra_metrics: Metrics that were not declared. They are described without a test and marked as post hoc.
+        confidence: Coverage of the intervals. Tests use the level ``1 - confidence``.
+        extra_metrics: Undeclared metrics to describe as well. They are not tested and are marked as post hoc.
 
     Raises:
-        WinnowErrors: No run logged one of ``extra_metrics`` (key ``metrics``).
+        WinnowErrors: One of ``extra_metrics`` was not logged by any run (key ``metrics``).
     """
     check_confidence(confidence)
-    _check_logged(study, extra_metrics)
-    declared = study.declaration
-    tested, baseline = declared.filter, declared.baseline
-    # If the control is also the baseline, the two primary contrasts are the same, so only one is tested.
-    control = declared.control if declared.control != baseline else None
+    _check_metrics_are_logged(study, extra_metrics)
+    declaration = study.declaration
+    filter_arm, baseline = declaration.filter, declaration.baseline
+    # If the control is also the baseline, both primary contrasts are the same, so only one is tested.
+    control = declaration.control if declaration.control != baseline else None
     metric = study.registry.metric
-    primary = metric(declared.primary_metric)
+    primary = metric(declaration.primary_metric)
     references = [arm for arm in (baseline, control) if arm]
-    ablated = {arm: signal for arm, signal in declared.ablations.items() if tested}
-    other_arms = [arm for arm in study.arms if arm not in (tested, baseline)]
-    undeclared = [name for name in extra_metrics if name not in declared.secondary_metrics]
+    ablated_signals = {arm: signal for arm, signal in declaration.ablations.items() if filter_arm}
+    other_arms = [arm for arm in study.arms if arm not in (filter_arm, baseline)]
+    undeclared_metrics = [name for name in extra_metrics if name not in declaration.secondary_metrics]
 
     tester = FamilyTester(study, confidence)
-    primary_findings = tester.test("primary", [(primary, tested, arm) for arm in references])
+    primary_findings = tester.test("primary", [(primary, filter_arm, arm) for arm in references])
     reasons = {entry["b"]: entry["reason"] for entry in tester.not_comparable}
-    secondary = tester.test("secondary", [(metric(name), tested, baseline) for name in declared.secondary_metrics])
-    contributions = tester.test("contribution", [(primary, tested, arm) for arm in ablated])
-    extra = tester.test("descriptive", [(metric(name), tested, baseline) for name in undeclared])
-    # The reader did not request these contrasts, so those that cannot be computed are not reported.
+    secondary = tester.test(
+        "secondary", [(metric(name), filter_arm, baseline) for name in declaration.secondary_metrics]
+    )
+    contributions = tester.test("contribution", [(primary, filter_arm, arm) for arm in ablated_signals])
+    extra = tester.test("descriptive", [(metric(name), filter_arm, baseline) for name in undeclared_metrics])
+    # These contrasts were not requested, so those that cannot be computed are not reported.
     descriptive = FamilyTester(study, confidence).test("descriptive", [(primary, arm, baseline) for arm in other_arms])
     findings = [*primary_findings, *secondary, *extra, *descriptive]
     return Comparison(
         study=study.name,
         primary_metric=primary.name,
-        equivalence_margin=declared.equivalence_margin,
+        equivalence_margin=declaration.equivalence_margin,
         confidence=confidence,
         verdict=decide_verdict(
-            primary, primary_findings, (tested, baseline, control), reasons, confidence, declared.equivalence_margin
+            primary,
+            primary_findings,
+            (filter_arm, baseline, control),
+            reasons,
+            confidence,
+            declaration.equivalence_margin,
         ),
         arms=describe_arms(study, primary, confidence),
         base=summarize_base_model(study, primary),
         findings=findings,
         power_plans=[plan_power(study, finding, (1 - confidence) / len(references)) for finding in primary_findings],
-        contributions={ablated[finding.result.b]: finding for finding in contributions},
+        contributions={ablated_signals[finding.result.b]: finding for finding in contributions},
         not_comparable=tester.not_comparable,
         slices=describe_slices(study, confidence),
         metrics=describe_metrics(study, confidence),
@@ -141,9 +150,9 @@ def analyze(study: CollectedStudy, confidence: float = 0.95, extra_metrics: Sequ
     )
 
 
-def _check_logged(study: CollectedStudy, names: Sequence[str]) -> None:
-    """Raise ``WinnowErrors`` if no run logged a requested metric."""
-    logged = sorted({name for cell in study.cells for name in select_stage("final", cell.metrics)})
-    choices = MetricChoices.from_names(logged)
+def _check_metrics_are_logged(study: CollectedStudy, names: Sequence[str]) -> None:
+    """Raise ``WinnowErrors`` for the requested metrics that no run logged."""
+    logged_metrics = sorted({name for cell in study.cells for name in select_stage("final", cell.metrics)})
+    choices = MetricChoices.from_names(logged_metrics)
     if errors := [error for name in names if (error := choices.find_error(name, "metrics"))]:
         raise WinnowErrors(errors)

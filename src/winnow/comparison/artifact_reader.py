@@ -1,4 +1,4 @@
-"""Read the artifacts of runs, and note those that are missing or damaged."""
+"""Read the artifacts of runs, with notes on artifacts that are missing or damaged."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ COLUMNS = {
     ROWS: ["stage", "split", "row_id", "source", "loss_sum", "masked", "top1", "top5", "slices"],
     FILLS: ["stage", "probe", "prompt", "word", "probability"],
 }
-"""The columns that are read from an artifact; all columns if it is not listed."""
+"""The columns to read from an artifact. All columns are read from artifacts that are not text."""
 
 MAX_CURVES = 60
-"""Runs whose curves are read in total; at least 3 per arm."""
+"""The maximum number of runs whose curves are read. Curves of at least 3 runs per arm are read."""
 
 
 class ArtifactReader:
-    """Reads artifacts of runs from one store.
+    """Reads the artifacts of runs from a store.
 
     Attributes:
         notes: A sentence for each artifact that could not be read.
@@ -42,15 +42,15 @@ class ArtifactReader:
         self.notes: list[str] = []
 
     def get_path(self, run_id: str, artifact: str) -> Path | None:
-        """Return the local path of an artifact, downloaded if it is remote, or ``None`` if it does not exist."""
+        """Return the local path of an artifact, or ``None`` if it does not exist. Download it if it is remote."""
         root = self._roots[run_id]
         if root.scheme in ("", "file"):
             path = Path(unquote(root.path)) / artifact
             return path if path.exists() else None
-        downloaded = fetch_artifact(self._client, run_id, artifact)
-        if downloaded is None:  # raise now if the server is down, instead of waiting for each artifact of each run
+        local_path = fetch_artifact(self._client, run_id, artifact)
+        if local_path is None:  # fail early if the server is down, instead of waiting for each artifact
             call_with_timeout(CHECK_TIMEOUT_SECONDS, lambda: self._client.search_experiments(max_results=1))
-        return downloaded
+        return local_path
 
     def read_json(self, run_id: str, artifact: str) -> dict[str, Any] | None:
         """Return a JSON artifact, or ``None`` if it is missing, damaged or not an object."""
@@ -67,25 +67,26 @@ class ArtifactReader:
     def read_table(self, cells: Sequence[CollectedCell], artifact: str) -> pd.DataFrame:
         """Return a Parquet artifact of all cells as one data frame, with the columns ``arm`` and ``seed`` first.
 
-        String columns are categorical: the strings repeat in every run, so the tables of 1,000 runs fit into memory.
+        String columns are categorical. The strings are the same in every run, so the tables of 1,000 runs fit into
+        memory.
         """
         import pandas as pd
         import pyarrow as pa
 
-        tables, missing = [], []
+        tables, missing_cells = [], []
         for cell in cells:
             table = self._read_parquet(cell.run_id, artifact)
             if table is None:
-                missing.append(f"{cell.arm} seed {cell.seed}")
+                missing_cells.append(f"{cell.arm} seed {cell.seed}")
                 continue
             size = table.num_rows
             arm = pa.DictionaryArray.from_arrays(pa.array([0] * size, pa.int32()), [cell.arm])
             table = table.add_column(0, "seed", pa.array([cell.seed] * size, pa.int64()))
             tables.append(table.add_column(0, "arm", arm))
-        if missing and artifact in TABLE_LABELS:
+        if missing_cells and artifact in TABLE_LABELS:
             self.notes.append(
-                f"The {TABLE_LABELS[artifact]} ({artifact}) could not be read for {_list_names(missing)}. Results "
-                "that need them use the runs' summary metrics instead, or are omitted."
+                f"The {TABLE_LABELS[artifact]} ({artifact}) could not be read for {_list_names(missing_cells)}. "
+                "Results that need them use the runs' summary metrics instead, or are omitted."
             )
         if not tables:
             return pd.DataFrame()
@@ -93,7 +94,7 @@ class ArtifactReader:
         return frame
 
     def read_filter_summaries(self, cells: Iterable[CollectedCell]) -> dict[str, dict[str, Any]]:
-        """Return the filter summary of each arm, read from its first cell that has one."""
+        """Return the filter summary of each arm, from the first cell of the arm that has one."""
         summaries: dict[str, dict[str, Any]] = {}
         for cell in cells:
             if cell.arm not in summaries and (summary := self.read_json(cell.run_id, FILTER_SUMMARY)):
@@ -101,10 +102,10 @@ class ArtifactReader:
         return summaries
 
     def read_curves(self, cells: Sequence[CollectedCell], metrics: Sequence[str]) -> pd.DataFrame:
-        """Return the logged metrics over steps: ``arm``, ``seed``, ``metric``, ``step`` and ``value``.
+        """Return the metrics by step as a table with columns ``arm``, ``seed``, ``metric``, ``step`` and ``value``.
 
-        If a step was logged twice because the run resumed, its last value is used. MLflow returns one curve per
-        request, so if there are many runs, only the first seeds of each arm are read.
+        If a step was logged twice because the run resumed, the last value is used. MLflow requires one request per
+        curve, so with many runs, only the first seeds of each arm are read.
         """
         import pandas as pd
 
@@ -114,9 +115,10 @@ class ArtifactReader:
         for cell in cells:
             counts[cell.arm] = counts.get(cell.arm, 0) + 1
             if counts[cell.arm] <= runs_per_arm:
-                logged = [metric for metric in metrics if metric in cell.metrics]
+                logged_metrics = [metric for metric in metrics if metric in cell.metrics]
                 entries += [
-                    (cell.arm, cell.seed, *point) for point in iter_metric_histories(self._client, cell.run_id, logged)
+                    (cell.arm, cell.seed, *point)
+                    for point in iter_metric_histories(self._client, cell.run_id, logged_metrics)
                 ]
         frame = pd.DataFrame(entries, columns=["arm", "seed", "metric", "step", "value"])
         return frame.drop_duplicates(["arm", "seed", "metric", "step"], keep="last")
@@ -132,7 +134,7 @@ class ArtifactReader:
             schema = pq.read_schema(path)
             columns = [name for name in COLUMNS.get(artifact, schema.names) if name in schema.names]
             strings = [name for name in columns if pa.types.is_string(schema.field(name).type)]
-            # The files are small and there can be a thousand, so threads would only add overhead.
+            # There may be a thousand small files, so threads would only add overhead.
             table = pq.read_table(path, columns=columns, read_dictionary=strings, use_threads=False)
         except (pa.ArrowException, OSError):
             return None
@@ -140,7 +142,7 @@ class ArtifactReader:
 
 
 def _expand_slices(table: Any) -> Any:
-    """Replace the list column ``slices`` by one boolean column ``slice:NAME`` per slice."""
+    """Replace the list column ``slices`` with one boolean column ``slice:NAME`` per slice."""
     import numpy as np
     import pyarrow as pa
     import pyarrow.compute as pc
@@ -151,13 +153,13 @@ def _expand_slices(table: Any) -> Any:
     row_indices, names = pc.list_parent_indices(slices).to_numpy(), pc.list_flatten(slices)
     table = table.drop_columns(["slices"])
     for name in pc.unique(names).to_pylist():
-        member = np.zeros(len(table), dtype=bool)
-        member[row_indices[pc.equal(names, name).to_numpy(zero_copy_only=False)]] = True
-        table = table.append_column(f"slice:{name}", pa.array(member))
+        is_member = np.zeros(len(table), dtype=bool)
+        is_member[row_indices[pc.equal(names, name).to_numpy(zero_copy_only=False)]] = True
+        table = table.append_column(f"slice:{name}", pa.array(is_member))
     return table
 
 
 def _list_names(names: Sequence[str], max_names: int = 4) -> str:
-    """Return the first names, and the number of remaining ones."""
-    listed = ", ".join(names[:max_names])
-    return f"{listed} and {len(names) - max_names} more" if len(names) > max_names else listed
+    """Return the first names, and the number of names after them."""
+    text = ", ".join(names[:max_names])
+    return f"{text} and {len(names) - max_names} more" if len(names) > max_names else text

@@ -1,4 +1,4 @@
-"""Cautions for the reader of a comparison: what weakens its conclusions."""
+"""List cautions for the reader of a comparison: limitations that weaken its conclusions."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from winnow.comparison.verdict import Finding
 from winnow.tracking.keys import TOKENIZER
 
 PROTOCOL_SEEDS = 5
-"""Seeds per arm that the protocol requires; with fewer the verdict is provisional."""
+"""The number of seeds per arm that the protocol requires. With fewer seeds, the verdict is provisional."""
 
 MAX_LISTED_WORDS = 8
 
 
 def list_cautions(study: CollectedStudy, findings: Iterable[Finding]) -> list[str]:
-    """Return what weakens the conclusions of a comparison, one sentence or two each, without duplicates."""
+    """Return the cautions about a comparison, each as one or two sentences, without duplicates."""
     cautions = [*_caution_few_seeds(study), *_caution_shared_words(study), *_caution_tokenizers(study)]
     for finding in findings:
         limitations = list_limitations(finding.result, finding.family != "descriptive")
@@ -28,19 +28,19 @@ def list_cautions(study: CollectedStudy, findings: Iterable[Finding]) -> list[st
 
 def _caution_few_seeds(study: CollectedStudy) -> list[str]:
     counts = {arm: len(study.get_cells(arm)) for arm in study.arms}
-    if few := [f"{arm} ({count})" for arm, count in counts.items() if count < PROTOCOL_SEEDS]:
+    if arms := [f"{arm} ({count})" for arm, count in counts.items() if count < PROTOCOL_SEEDS]:
         return [
-            f"Fewer than {PROTOCOL_SEEDS} seeds: {', '.join(few)}. The protocol requires {PROTOCOL_SEEDS} seeds per "
+            f"Fewer than {PROTOCOL_SEEDS} seeds: {', '.join(arms)}. The protocol requires {PROTOCOL_SEEDS} seeds per "
             "arm, so the verdict is provisional."
         ]
     return []
 
 
 def _caution_shared_words(study: CollectedStudy) -> list[str]:
-    if shared := find_word_overlap(study)["shared"]:
-        listed = ", ".join(shared[:MAX_LISTED_WORDS]) + (", ..." if len(shared) > MAX_LISTED_WORDS else "")
+    if shared_words := find_word_overlap(study)["shared"]:
+        words = ", ".join(shared_words[:MAX_LISTED_WORDS]) + (", ..." if len(shared_words) > MAX_LISTED_WORDS else "")
         return [
-            f"The filter and the probes share {len(shared)} words ({listed}). The result is partly circular: the "
+            f"The filter and the probes share {len(shared_words)} words ({words}). The result is partly circular: the "
             "filter selects rows by words that the probes score."
         ]
     return []
@@ -49,10 +49,10 @@ def _caution_shared_words(study: CollectedStudy) -> list[str]:
 def _caution_tokenizers(study: CollectedStudy) -> list[str]:
     by_arm = {arm: {cell.tags.get(TOKENIZER, "not recorded") for cell in study.get_cells(arm)} for arm in study.arms}
     if len(set().union(*by_arm.values())) > 1:
-        listed = "; ".join(f"{arm}: {', '.join(sorted(tokenizers))}" for arm, tokenizers in by_arm.items())
+        tokenizers = "; ".join(f"{arm}: {', '.join(sorted(names))}" for arm, names in by_arm.items())
         return [
-            f"More than one tokenizer ({listed}). Losses and perplexities of different tokenizers are not on the same "
-            "scale, so they are shown but not tested against each other."
+            f"More than one tokenizer ({tokenizers}). Losses and perplexities with different tokenizers are not on the "
+            "same scale, so they are reported but not tested against each other."
         ]
     return []
 
@@ -62,8 +62,8 @@ def list_limitations(result: Contrast, tested: bool = True) -> list[str]:
 
     Args:
         result: The contrast.
-        tested: Whether the contrast is tested. Excluded items, filled scores and assumed independence are listed for
-            tested contrasts only.
+        tested: Whether the contrast is tested. Excluded items, imputed scores and assumed independence are only listed
+            for tested contrasts.
     """
     limitations = []
     if result.seeds_left_out:
@@ -74,14 +74,15 @@ def list_limitations(result: Contrast, tested: bool = True) -> list[str]:
         )
     if result.missing and tested:
         limitations.append(f"{result.missing} missing scores were filled by an additive fit of run and item.")
-    if few := [f"{name} ({levels} levels)" for name, levels in result.fixed.items() if levels > 1]:
+    if factors := [f"{name} ({levels} levels)" for name, levels in result.fixed.items() if levels > 1]:
         limitations.append(
-            f"{', '.join(few)}: treated as fixed, because fewer than {MIN_LEVELS} levels do not show how they vary."
+            f"{', '.join(factors)}: treated as fixed, because fewer than {MIN_LEVELS} levels are too few to "
+            "estimate a variance."
         )
     if result.items == 1:
-        limitations.append("no scores per prompt or row, so the interval covers new seeds only.")
+        limitations.append("no scores per prompt or row, so the interval generalizes to new seeds only.")
     elif not result.levels:
-        limitations.append("every factor of the items is fixed, so the interval covers new seeds only.")
+        limitations.append("every factor of the items is fixed, so the interval generalizes to new seeds only.")
     if result.assumed_independent and tested:
-        limitations.append("items assumed independent: the runs do not record which items are similar.")
+        limitations.append("items assumed independent: the runs did not record which items are similar.")
     return limitations

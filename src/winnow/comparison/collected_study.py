@@ -1,4 +1,4 @@
-"""Data classes of a study that was read from the store: its declaration, finished cells and tables."""
+"""Data classes for a study that was read from the store: its declaration, finished cells and tables."""
 
 from __future__ import annotations
 
@@ -16,27 +16,27 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Declaration:
-    """What a study declares before its first run: metrics, arms and their roles, seeds and budget.
+    """The declaration of a study before its first run: metrics, arms and their roles, seeds, and budget.
 
-    A study can be declared again to add seeds or arms. This class merges all its declarations.
+    A study can be declared again to add seeds or arms. An instance contains all its declarations, merged.
 
     Attributes:
-        primary_metric: The metric that decides the verdict; the newest declaration counts.
+        primary_metric: The metric that decides the verdict, from the newest declaration.
         arms: The arms of all declarations.
         seeds: The seeds of all declarations.
-        secondary_metrics: Metrics that are also tested; the newest declaration counts.
-        equivalence_margin: The difference that does not matter. Only the first declaration counts: a margin that is
-            chosen after the result is known proves nothing.
-        baseline: The arm that the filter is compared with; the newest declaration counts.
-        filter: The arm of the filter under test, likewise.
-        control: The arm of the random control, likewise.
-        ablations: For each ablation arm of all declarations the signal that its filter omits.
+        secondary_metrics: Other metrics to test, from the newest declaration.
+        equivalence_margin: The largest difference that does not matter, from the first declaration only: a margin that
+            is chosen after the result is known proves nothing.
+        baseline: The arm that the filter is compared with, from the newest declaration.
+        filter: The arm of the filter under test, from the newest declaration.
+        control: The arm of the random control, from the newest declaration.
+        ablations: The signal that each ablation arm omits from the filter, by arm, from all declarations.
         max_steps: The budget in optimizer steps.
-        filter_words: The words on the filter's lists.
+        filter_words: The words that the filter searches for.
         probe_words: The words that the probes score.
-        cells: The cell ids of each declaration, the oldest declaration first.
+        cells: The cell ids of each declaration, in chronological order.
         post_hoc: Metrics, arms and seeds that were declared after the first run.
-        block_by_seed: Whether runs of two arms with the same seed form a pair. Only the first declaration counts.
+        block_by_seed: Whether runs of two arms with the same seed form a pair, from the first declaration.
     """
 
     primary_metric: str
@@ -62,13 +62,13 @@ class CollectedCell:
 
     Attributes:
         run_id: The MLflow run id.
-        experiment_id: The id of its MLflow experiment.
+        experiment_id: The MLflow experiment id.
         arm: The arm.
         seed: The seed.
-        tags: Its MLflow tags.
+        tags: The MLflow tags of the run.
         metrics: The last value of each metric.
         start_time: When the run started, in milliseconds since 1970.
-        seconds: Its wall time in seconds.
+        seconds: The wall time of the run in seconds.
     """
 
     run_id: str
@@ -87,17 +87,18 @@ class CollectedStudy:
 
     Attributes:
         name: The name of the study, or the names of the joined studies.
-        parent_run_ids: The MLflow parent run of each study; the newest one if a study was started several times.
-        declaration: The merged declarations.
-        cells: The finished runs that are compared.
-        prompts: Scores per prompt of all cells, with the columns ``arm`` and ``seed``; empty if no cell has any.
-        fills: Predicted words per prompt, likewise.
-        rows: Losses per held-out row, likewise.
+        parent_run_ids: The id of the MLflow parent run of each study. If a study was started several times, it is the
+            newest.
+        declaration: The merged declaration.
+        cells: The finished runs to compare.
+        prompts: Scores per prompt of all cells, with the columns ``arm`` and ``seed`` first; empty if no cell has any.
+        fills: Predicted words per prompt, with the same columns first.
+        rows: Losses per held-out row, with the same columns first.
         loss_curves: Training and validation losses over steps.
         probe_curves: Probe scores over steps.
         filter_summaries: The filter summary of each arm that has one.
-        missing_seeds: For each arm the declared seeds without a finished run.
-        notes: Notes for the reader, such as what could not be read.
+        missing_seeds: The declared seeds without a finished run, by arm.
+        notes: Notes for the reader, for example about artifacts that could not be read.
     """
 
     name: str
@@ -126,5 +127,5 @@ class CollectedStudy:
     def arms(self) -> list[str]:
         """Arms with a finished run: baseline, filter and control first, then all other arms by name."""
         roles = [self.declaration.baseline, self.declaration.filter, self.declaration.control]
-        present = {cell.arm for cell in self.cells}
-        return [arm for arm in dict.fromkeys(roles) if arm in present] + sorted(present.difference(roles))
+        finished_arms = {cell.arm for cell in self.cells}
+        return [arm for arm in dict.fromkeys(roles) if arm in finished_arms] + sorted(finished_arms.difference(roles))

@@ -1,4 +1,4 @@
-"""Read a study from the store: select its runs, merge its declarations and list what is missing."""
+"""Read a study from the store: select its runs, merge its declarations, and list missing runs."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class _StudyRuns:
-    """The runs of one study, with its declaration and the cells that count."""
+    """All runs of one study, its merged declaration, and the selected cells."""
 
     name: str
     runs: list[Any]
@@ -47,12 +47,12 @@ class _StudyRuns:
 def collect_study(store_uri: str, *names: str) -> CollectedStudy:
     """Read one study from an MLflow store, or join several studies.
 
-    If studies are joined, the declaration of the first one counts. Arms with the same name and the same recipe become
-    one arm. If the recipe differs, the arm of the later study is renamed to ``ARM (STUDY)``.
+    If studies are joined, the declaration of the first study is used. Arms with the same name and recipe are merged.
+    If the recipe differs, the arm of the later study is renamed to ``ARM (STUDY)``.
 
     Args:
         store_uri: MLflow tracking URI.
-        names: Names of the studies, which are the names of their MLflow experiments.
+        names: Names of the studies, which are also the names of their MLflow experiments.
 
     Raises:
         WinnowError: A study does not exist or has no finished run (key ``study``), or the store does not exist, is
@@ -70,22 +70,24 @@ def _collect_from_client(client: MlflowClient, *names: str) -> CollectedStudy:
     if not cells:
         raise WinnowError(
             f"the study '{title}' has no finished run: {_describe_unfinished(runs) or 'no run was started'}. "
-            "Run the study to its end, then compare again.",
+            "Run the study to completion, then compare again.",
             key="study",
         )
     declaration = complete_declaration(declaration, cells, notes)
-    missing = {
-        arm: absent
+    missing_seeds = {
+        arm: seeds
         for arm in declaration.arms
-        if (absent := sorted(set(declaration.seeds) - {cell.seed for cell in cells if cell.arm == arm}))
+        if (seeds := sorted(set(declaration.seeds) - {cell.seed for cell in cells if cell.arm == arm}))
     }
-    notes += [f"{arm} has no finished run for seed {', '.join(map(str, seeds))}." for arm, seeds in missing.items()]
+    notes += [
+        f"{arm} has no finished run for seed {', '.join(map(str, seeds))}." for arm, seeds in missing_seeds.items()
+    ]
     if pending := _describe_unfinished(runs):
         notes.append(f"Excluded because they did not finish: {pending}.")
-    if excluded := sum(_is_finished(run) for run in runs) - len(cells):
+    if excluded_count := sum(_is_finished(run) for run in runs) - len(cells):
         notes.append(
-            f"{excluded} finished runs were excluded: older runs of the same arm and seed, or runs whose configuration "
-            "differs from the declared one."
+            f"{excluded_count} finished runs were excluded, because a newer run has the same arm and seed, or because "
+            "their configuration differs from the declaration."
         )
     artifacts = ArtifactReader(client, runs)
     tables = {artifact: artifacts.read_table(cells, artifact) for artifact in (PROMPTS, FILLS, ROWS, CURVES)}
@@ -100,7 +102,7 @@ def _collect_from_client(client: MlflowClient, *names: str) -> CollectedStudy:
         loss_curves=artifacts.read_curves(cells, LOSSES),
         probe_curves=tables[CURVES],
         filter_summaries=artifacts.read_filter_summaries(cells),
-        missing_seeds=missing,
+        missing_seeds=missing_seeds,
         notes=(*notes, *artifacts.notes),
     )
 
@@ -114,7 +116,7 @@ def _read_study_runs(client: MlflowClient, name: str) -> _StudyRuns:
 
 
 def _join_studies(studies: Sequence[_StudyRuns]) -> tuple[list[CollectedCell], Declaration | None, list[str]]:
-    """Return the cells of all studies, the declaration of the first one, and the notes of all."""
+    """Return the cells and notes of all studies, and the declaration of the first study."""
     first, *later_studies = studies
     notes = [f"{study.name}: {note}" if later_studies else note for study in studies for note in study.notes]
     if not later_studies:
@@ -126,23 +128,23 @@ def _join_studies(studies: Sequence[_StudyRuns]) -> tuple[list[CollectedCell], D
             differs = recipes.setdefault(cell.arm, cell.tags.get(RECIPE)) != cell.tags.get(RECIPE)
             cells.append(replace(cell, arm=f"{cell.arm} ({study.name})") if differs else cell)
     later_names = ", ".join(study.name for study in later_studies)
-    notes.append(f"Post hoc: {first.name} is joined with {later_names}, which its declaration does not name.")
+    notes.append(f"Post hoc: {first.name} is joined with {later_names}, which its declaration does not mention.")
     declaration = first.declaration
     if declaration is not None:
-        added = dict.fromkeys(cell.arm for cell in cells if cell.arm not in declaration.arms)
-        declaration = replace(declaration, post_hoc=(*declaration.post_hoc, *added))
+        added_arms = dict.fromkeys(cell.arm for cell in cells if cell.arm not in declaration.arms)
+        declaration = replace(declaration, post_hoc=(*declaration.post_hoc, *added_arms))
     return _keep_newest(cells), declaration, notes
 
 
 def _open_store(store_uri: str) -> MlflowClient:
-    """Return a client of an existing store, or raise. MLflow would create an empty store."""
+    """Return a client of an existing store. Raise an error if it does not exist, because MLflow would create it."""
     store = Store(uri=store_uri)
     if store.is_server:
         return store.client()
     file = Path(store_uri.removeprefix(SQLITE_PREFIX))
     if store_uri.startswith(SQLITE_PREFIX) and (not file.is_file() or is_incomplete(file)):
         raise WinnowError(
-            f"there is no run store at {store_uri}. Run a study first, or set tracking.uri to the store of the study.",
+            f"no run store exists at {store_uri}. Run a study first, or set tracking.uri to the store of the study.",
             key="tracking.uri",
         )
     from mlflow import MlflowClient
@@ -154,11 +156,9 @@ def _open_store(store_uri: str) -> MlflowClient:
 def _search_runs(client: MlflowClient, name: str) -> list[Any]:
     experiment = client.get_experiment_by_name(name)
     if experiment is None or experiment.lifecycle_stage == "deleted":
-        names = sorted(other.name for other in client.search_experiments() if other.name != "Default")
-        allowed = ", ".join(names) or "none yet; run a study first"
-        raise WinnowError(
-            f"there is no study '{name}' in the store.{did_you_mean(name, names)} Allowed: {allowed}.", key="study"
-        )
+        names = sorted(e.name for e in client.search_experiments() if e.name != "Default")
+        available = f"Available: {', '.join(names)}. Correct the name." if names else "Run a study first."
+        raise WinnowError(f"no study named '{name}' in the store.{did_you_mean(name, names)} {available}", key="study")
     return search_runs(client, [experiment.experiment_id])
 
 
@@ -178,9 +178,10 @@ def _to_cell(run: Any) -> CollectedCell:
 
 
 def _select_declared(cells: Sequence[CollectedCell], declaration: Declaration | None) -> list[CollectedCell]:
-    """Return the newest cell of each arm and seed among those with the last declared recipe of the arm.
+    """Return the newest cell of each arm and seed with the last declared recipe of the arm.
 
-    Cells with another recipe belong to another study of the same name. Without a declaration every recipe counts.
+    Cells with a different recipe belong to a different study of the same name. Without a declaration, cells with any
+    recipe are returned.
     """
     recipes: dict[str, str | None] = {}
     for sweep in declaration.cells if declaration else ():
@@ -200,13 +201,13 @@ def _is_finished(run: Any) -> bool:
 
 
 def _find_parent(runs: Iterable[Any]) -> str | None:
-    """Return the id of the newest parent run of the study, or ``None`` if it has none."""
+    """Return the id of the newest parent run of the study, or ``None`` if there is none."""
     parents = [run for run in runs if run.data.tags.get(KIND) == "study"]
     return str(max(parents, key=lambda run: int(run.info.start_time)).info.run_id) if parents else None
 
 
 def _describe_unfinished(runs: Iterable[Any]) -> str:
-    """List the cells without a finished run, with status and cause of their newest attempt."""
+    """List the cells without a finished run, with the status and cause of the newest attempt."""
     attempts: dict[str, Any] = {}
     for run in sorted(runs, key=lambda run: (run.info.status == "FINISHED", int(run.info.start_time))):
         if run.data.tags.get(KIND) == "cell":

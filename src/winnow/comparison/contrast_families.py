@@ -1,4 +1,4 @@
-"""Test families of contrasts, with p values adjusted by Holm's method within each family."""
+"""Test families of contrasts. Holm's method adjusts the p values within each family."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from winnow.comparison.verdict import Family, Finding, decide_outcome
 from winnow.metrics.metric_registry import Metric
 
 ArmPair = tuple[Metric, str | None, str]
-"""A metric, arm a (``None`` if no filter ran) and arm b."""
+"""A metric, arm a and arm b. Arm a is ``None`` if no filter was run."""
 
 
 class FamilyTester:
-    """Tests families of contrasts and records the contrasts that cannot be computed.
+    """Tests families of contrasts and collects the contrasts that cannot be computed.
 
     Attributes:
-        not_comparable: Each contrast that could not be computed: ``metric``, ``a``, ``b`` and ``reason``.
+        not_comparable: The ``metric``, ``a``, ``b`` and ``reason`` of each contrast that could not be computed.
     """
 
     def __init__(self, study: CollectedStudy, confidence: float) -> None:
@@ -46,22 +46,22 @@ class FamilyTester:
         findings = [self._compute_finding(family, metric, a, b) for metric, a, b in comparable]
         if family == "descriptive":
             return findings
-        not_computed = [math.nan] * (len(pairs) - len(findings))
-        adjusted = holm([finding.result.p_value for finding in findings] + not_computed)
+        missing_p_values = [math.nan] * (len(pairs) - len(findings))
+        adjusted_p_values = holm([finding.result.p_value for finding in findings] + missing_p_values)
         return [
             replace(finding, p_holm=p, outcome=decide_outcome(metric, finding.result.difference, p, self._alpha))
-            for (metric, _, _), finding, p in zip(comparable, findings, adjusted, strict=False)
+            for (metric, _, _), finding, p in zip(comparable, findings, adjusted_p_values, strict=False)
         ]
 
     def _find_reason(self, family: Family, metric: Metric, a: str | None, b: str) -> str | None:
         """Return why a contrast cannot be computed or tested, or ``None`` if it can."""
         if metric.direction is None and family != "descriptive":
             kind = "descriptive" if metric.is_known else "unknown"
-            return f"{metric.name} is {kind}: neither value is better"
-        return find_incomparable_reason(self._study, metric, a, b) if a else "no filter ran"
+            return f"{metric.name} is {kind}, so neither higher nor lower values are better"
+        return find_incomparable_reason(self._study, metric, a, b) if a else "no filter was run"
 
     def _compute_finding(self, family: Family, metric: Metric, a: str, b: str) -> Finding:
-        """Return a contrast with its sensitivity checks, without adjusted p value and outcome."""
+        """Return a contrast with its sensitivity checks, but without the adjusted p value and the outcome."""
         declaration, confidence = self._study.declaration, self._confidence
         blocked, margin = declaration.block_by_seed, declaration.equivalence_margin
         table = build_score_table(self._study, metric, a, b)
@@ -81,6 +81,6 @@ class FamilyTester:
 
     def _is_post_hoc(self, metric: Metric, result: Contrast) -> bool:
         """Return whether the metric or an arm was not in the first declaration."""
-        declared = self._study.declaration
-        names = {declared.primary_metric, *declared.secondary_metrics}
-        return metric.name not in names or bool({metric.name, result.a, result.b} & set(declared.post_hoc))
+        declaration = self._study.declaration
+        names = {declaration.primary_metric, *declaration.secondary_metrics}
+        return metric.name not in names or bool({metric.name, result.a, result.b} & set(declaration.post_hoc))

@@ -1,4 +1,4 @@
-"""Pivot a table of scores to seeds x items matrices, over the items that most runs have scores for."""
+"""Pivot a table of scores to seeds x items matrices. Only items that most seeds have a score for are included."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 Array = NDArray[np.float64]
 
 FACTOR_PREFIX, CLUSTER_PREFIX = "factor:", "cluster:"
-"""Prefixes of the columns with an item's level of a crossed factor, and with the cluster that the item belongs to."""
+"""Prefixes of the columns that contain an item's level of a crossed factor, or an item's cluster."""
 
 
 @dataclass(frozen=True)
@@ -28,17 +28,19 @@ class CrossedScores:
     """The scores of two arms on the same items, as matrices of shape (seeds, items).
 
     Attributes:
-        a: The arm whose mean counts positively.
-        b: The arm whose mean counts negatively.
+        a: The first arm; the difference is its mean minus the mean of arm b.
+        b: The second arm.
         scores_a: The scores of arm a, with missing scores imputed.
-        scores_b: The scores of arm b, likewise. If ``blocked``, row i has the same seed as row i of ``scores_a``.
+        scores_b: The scores of arm b, with missing scores imputed. If ``blocked``, row i has the same seed as row i of
+            ``scores_a``.
         weights: The weights of the items, with mean 1.
-        items_left_out: Number of excluded items: at least half of an arm's seeds have no score for them.
+        items_left_out: Number of items that are excluded because at least half of an arm's seeds have no score for
+            them.
         blocked: Whether seeds are blocks, so that runs of both arms with the same seed form a pair.
         missing: Number of imputed scores of each arm.
-        seeds_left_out: Excluded seeds, each with the reason: no scores, or no partner.
-        factors: For each crossed factor the level of each item.
-        clusters: For each kind of cluster the cluster of each item.
+        seeds_left_out: Descriptions of the excluded seeds, with the reason: too few scores, or no partner.
+        factors: The level of each item, by crossed factor.
+        clusters: The cluster of each item, by kind of cluster.
     """
 
     a: str
@@ -78,19 +80,20 @@ class CrossedScores:
 def pivot_scores(scores: pd.DataFrame, a: str, b: str, blocked: bool = False) -> CrossedScores:
     """Return the scores of two arms as seeds x items matrices.
 
-    Runs without a finite score are excluded and listed. Items are excluded if at least half of an arm's seeds have no
-    score for them. Remaining missing scores are imputed by :func:`winnow.comparison.missing_scores.impute_missing`.
+    Runs with scores for fewer than half of the items are excluded and listed. Items are excluded if at least half of an
+    arm's seeds have no score for them. Remaining missing scores are imputed by
+    :func:`winnow.comparison.missing_scores.impute_missing`.
 
     Args:
         scores: Columns ``arm``, ``seed``, ``item``, ``score`` and optionally ``weight``, ``factor:NAME`` (the level of
             an item in a crossed factor, such as its template) and ``cluster:NAME`` (the cluster of an item).
-        a: One arm.
-        b: The other arm.
+        a: The first arm.
+        b: The second arm.
         blocked: Whether runs of both arms with the same seed form a pair; seeds without a partner are excluded.
 
     Raises:
-        WinnowError: An arm is missing (key ``arm``) or has fewer than 2 seeds (``seed``), a weight is not positive
-            (``weight``), a score is duplicated (``scores``), or the arms have no common item (``item``).
+        WinnowError: An arm does not exist (key ``arm``) or has fewer than 2 seeds (``seed``), a weight is not positive
+            (``weight``), a score is duplicated (``scores``), or the arms have no item in common (``item``).
     """
     _check_arms([str(arm) for arm in scores["arm"].unique()], a, b)
     pair = scores[scores["arm"].isin([a, b])]
@@ -100,11 +103,12 @@ def pivot_scores(scores: pd.DataFrame, a: str, b: str, blocked: bool = False) ->
         )
     wide = pair.pivot(index=["arm", "seed"], columns="item", values="score").astype(float)
     wide = wide.where(np.isfinite(wide))
-    tables, left_out = _select_seeds([_select_arm(wide, arm) for arm in (a, b)], (a, b), blocked)
+    tables, excluded_seeds = _select_seeds([_select_arm(wide, arm) for arm in (a, b)], (a, b), blocked)
     is_scored = np.all([table.notna().to_numpy().mean(axis=0) > 0.5 for table in tables], axis=0)
     if not is_scored.any():
         raise WinnowError(
-            f"'{a}' and '{b}' have no common item for which most seeds have a score. Score all runs on the same items.",
+            f"'{a}' and '{b}' have no item in common that most seeds have a score for. Score all runs on "
+            "the same items.",
             key="item",
         )
     items = wide.columns[is_scored]
@@ -119,7 +123,7 @@ def pivot_scores(scores: pd.DataFrame, a: str, b: str, blocked: bool = False) ->
         wide.shape[1] - len(items),
         blocked,
         (matrices[0][1], matrices[1][1]),
-        tuple(left_out),
+        tuple(excluded_seeds),
         _get_labels(pair, items, FACTOR_PREFIX),
         _get_labels(pair, items, CLUSTER_PREFIX),
     )
@@ -129,11 +133,12 @@ def _check_arms(arms: list[str], a: str, b: str) -> None:
     for arm in (a, b):
         if arm not in arms:
             raise WinnowError(
-                f"there is no arm '{arm}' in the scores.{did_you_mean(arm, arms)} Allowed: {', '.join(arms)}.",
+                f"no arm named '{arm}' in the scores.{did_you_mean(arm, arms)} Available: {', '.join(arms)}. "
+                "Correct the name.",
                 key="arm",
             )
     if a == b:
-        raise WinnowError(f"expected two different arms, got '{a}' twice.", key="arm")
+        raise WinnowError(f"expected two different arms, got '{a}' twice. Change one of them.", key="arm")
 
 
 def _select_arm(wide: pd.DataFrame, arm: str) -> pd.DataFrame:
@@ -149,30 +154,32 @@ def _select_seeds(
 
     A seed is unusable if it has scores for fewer than half of the items or, if seeds are blocks, no partner.
     """
-    left_out, usable_tables = [], []
+    excluded_seeds, usable_tables = [], []
     for arm, table in zip(arms, tables, strict=True):
-        scored = table.notna().sum(axis=1)
-        usable = (scored >= 0.5 * table.notna().any(axis=0).sum()) & (scored > 0)
-        left_out += [
-            f"{arm} seed {seed} ({'scores for fewer than half of the items' if scored[seed] else 'no finite score'})"
-            for seed in table.index[~usable]
+        score_counts = table.notna().sum(axis=1)
+        is_usable = (score_counts >= 0.5 * table.notna().any(axis=0).sum()) & (score_counts > 0)
+        excluded_seeds += [
+            f"{arm} seed {seed} ({'scores for fewer than half of the items' if count else 'no finite score'})"
+            for seed, count in score_counts[~is_usable].items()
         ]
-        usable_tables.append(table[usable])
+        usable_tables.append(table[is_usable])
     if blocked:
-        shared = usable_tables[0].index.intersection(usable_tables[1].index)
-        for arm, other, table in zip(arms, reversed(arms), usable_tables, strict=True):
-            left_out += [f"{arm} seed {seed} (not in {other})" for seed in table.index.difference(shared)]
-        usable_tables = [table.loc[shared] for table in usable_tables]
+        shared_seeds = usable_tables[0].index.intersection(usable_tables[1].index)
+        for arm, other_arm, table in zip(arms, reversed(arms), usable_tables, strict=True):
+            excluded_seeds += [
+                f"{arm} seed {seed} (not in {other_arm})" for seed in table.index.difference(shared_seeds)
+            ]
+        usable_tables = [table.loc[shared_seeds] for table in usable_tables]
     n_a, n_b = map(len, usable_tables)
     if min(n_a, n_b) < 2:
-        excluded = f" Excluded: {', '.join(left_out)}." if left_out else ""
-        paired = " in pairs" if blocked else ""
+        excluded_text = f" Excluded: {', '.join(excluded_seeds)}." if excluded_seeds else ""
+        in_pairs = " in pairs" if blocked else ""
         raise WinnowError(
-            f"'{arms[0]}' has {n_a} and '{arms[1]}' has {n_b} finished seeds{paired}; a contrast needs at least 2 "
-            f"per arm, and 5 are recommended.{excluded} Run more seeds.",
+            f"'{arms[0]}' has {n_a} and '{arms[1]}' has {n_b} finished seeds{in_pairs}; a contrast needs at least 2 "
+            f"per arm, and 5 are recommended.{excluded_text} Run more seeds.",
             key="seed",
         )
-    return usable_tables, left_out
+    return usable_tables, excluded_seeds
 
 
 def _get_weights(pair: pd.DataFrame, items: pd.Index) -> Array:
@@ -194,8 +201,8 @@ def _get_weights(pair: pd.DataFrame, items: pd.Index) -> Array:
             key="weight",
         )
     weights = by_item["min"].to_numpy(dtype=np.float64)
-    scaled: Array = weights / weights.mean()
-    return scaled
+    scaled_weights: Array = weights / weights.mean()
+    return scaled_weights
 
 
 def _get_labels(pair: pd.DataFrame, items: pd.Index, prefix: str) -> dict[str, list[object]]:

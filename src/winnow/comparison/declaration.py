@@ -15,91 +15,93 @@ TEST_LOSS = held_out_metric_name("test", ALL, "loss")
 
 
 def merge_declarations(runs: Sequence[Any], artifacts: ArtifactReader) -> tuple[Declaration | None, list[str]]:
-    """Return all declarations merged into one, with notes on what the newest changes relative to the first."""
+    """Return all declarations merged into one, with notes on the changes from the first to the newest."""
     parents = sorted(
         (run for run in runs if run.data.tags.get(KIND) == "study"), key=lambda run: int(run.info.start_time)
     )
-    dated = [
+    timed_declarations = [
         (int(run.info.start_time), raw) for run in parents if (raw := artifacts.read_json(run.info.run_id, DECLARATION))
     ]
-    if not dated:
+    if not timed_declarations:
         return None, []
-    declarations = [raw for _, raw in dated]
+    declarations = [raw for _, raw in timed_declarations]
     first_start = min((int(run.info.start_time) for run in runs if run.data.tags.get(KIND) == "cell"), default=0)
-    # A declaration that was corrected before the first run replaces the earlier one.
-    first = ([raw for time, raw in dated if time <= first_start] or declarations[:1])[-1]
+    # Before the first run, a new declaration is a correction, so the last of these counts as the first declaration.
+    first = ([raw for time, raw in timed_declarations if time <= first_start] or declarations[:1])[-1]
     return _merge(declarations, first), _describe_changes(first, declarations[-1])
 
 
 def _merge(declarations: Sequence[Mapping[str, Any]], first: Mapping[str, Any]) -> Declaration:
-    known: dict[str, Any] = {"primary_metric": TEST_LOSS}
+    values: dict[str, Any] = {"primary_metric": TEST_LOSS}
     for raw in declarations:
-        known |= {name: raw[name] for name in Declaration.__dataclass_fields__ if raw.get(name) is not None}
+        values |= {name: raw[name] for name in Declaration.__dataclass_fields__ if raw.get(name) is not None}
     for name in ("secondary_metrics", "filter_words", "probe_words"):
-        known[name] = tuple(known.get(name) or ())
+        values[name] = tuple(values.get(name) or ())
     for name in ("arms", "seeds"):
-        known[name] = tuple(dict.fromkeys(value for raw in declarations for value in raw.get(name) or ()))
-    known["ablations"] = {arm: signal for raw in declarations for arm, signal in (raw.get("ablations") or {}).items()}
-    known["cells"] = tuple(tuple(raw.get("cells") or ()) for raw in declarations)
-    known["equivalence_margin"] = first.get("equivalence_margin")
-    known["block_by_seed"] = bool(first.get("block_by_seed"))
-    known["post_hoc"] = _find_post_hoc(known, first)
-    return Declaration(**known)
+        values[name] = tuple(dict.fromkeys(entry for raw in declarations for entry in raw.get(name) or ()))
+    values["ablations"] = {arm: signal for raw in declarations for arm, signal in (raw.get("ablations") or {}).items()}
+    values["cells"] = tuple(tuple(raw.get("cells") or ()) for raw in declarations)
+    values["equivalence_margin"] = first.get("equivalence_margin")
+    values["block_by_seed"] = bool(first.get("block_by_seed"))
+    values["post_hoc"] = _find_post_hoc(values, first)
+    return Declaration(**values)
 
 
-def _find_post_hoc(known: Mapping[str, Any], first: Mapping[str, Any]) -> tuple[str, ...]:
-    """Return the metrics, arms and seeds that the first declaration does not name."""
+def _find_post_hoc(values: Mapping[str, Any], first: Mapping[str, Any]) -> tuple[str, ...]:
+    """Return the metrics, arms and seeds that are not in the first declaration."""
     metrics = {first.get("primary_metric"), *(first.get("secondary_metrics") or ())}
     return (
-        *(name for name in (known["primary_metric"], *known["secondary_metrics"]) if name not in metrics),
-        *(arm for arm in known["arms"] if arm not in (first.get("arms") or ())),
-        *(f"seed {seed}" for seed in known["seeds"] if seed not in (first.get("seeds") or ())),
+        *(name for name in (values["primary_metric"], *values["secondary_metrics"]) if name not in metrics),
+        *(arm for arm in values["arms"] if arm not in (first.get("arms") or ())),
+        *(f"seed {seed}" for seed in values["seeds"] if seed not in (first.get("seeds") or ())),
     )
 
 
 def _describe_changes(first: Mapping[str, Any], last: Mapping[str, Any]) -> list[str]:
     """Return notes on what changed between the first and the newest declaration."""
-    changed = [
+    changes = [
         f"{key.replace('_', ' ')} (first {first.get(key)}, now {last.get(key)})"
         for key in ("primary_metric", "secondary_metrics", "arms", "seeds", "max_steps")
         if first.get(key) != last.get(key)
     ]
-    notes = [f"Post hoc: the declaration changed after the first run: {'; '.join(changed)}."] if changed else []
+    notes = [f"Post hoc: the declaration changed after the first run: {'; '.join(changes)}."] if changes else []
     blocked_first, blocked_last = (bool(raw.get("block_by_seed")) for raw in (first, last))
     if blocked_first != blocked_last:
         notes.append(
             f"Post hoc: block_by_seed was changed to {blocked_last} after the first run. The first value, "
             f"{blocked_first}, is used."
         )
-    before, after = first.get("equivalence_margin"), last.get("equivalence_margin")
-    if after is not None and before != after:
-        consequence = f"The first margin, {before}, is used" if before else "It is not used to claim equality"
-        notes.append(f"Post hoc: the equivalence margin {after} was set after the first run. {consequence}.")
+    first_margin, last_margin = first.get("equivalence_margin"), last.get("equivalence_margin")
+    if last_margin is not None and first_margin != last_margin:
+        consequence = (
+            f"The first margin, {first_margin}, is used" if first_margin else "It is not used to claim equality"
+        )
+        notes.append(f"Post hoc: the equivalence margin {last_margin} was set after the first run. {consequence}.")
     return notes
 
 
 def complete_declaration(
     declaration: Declaration | None, cells: Sequence[CollectedCell], notes: list[str]
 ) -> Declaration:
-    """Return the declaration, completed from the runs; append a note for each value that was not declared."""
+    """Return the declaration, completed from the runs. Append a note to ``notes`` for each undeclared value."""
     arms = tuple(sorted({cell.arm for cell in cells}))
     seeds = tuple(sorted({cell.seed for cell in cells}))
     if declaration is None:
-        notes.append("Post hoc: the study has no declaration. Metric, arms and seeds are taken from its runs.")
+        notes.append("Post hoc: the study has no declaration. The metric, arms and seeds are inferred from its runs.")
         primary = _infer_primary_metric(cells)
         declaration = Declaration(primary, arms, seeds, post_hoc=(primary, *arms))
-    elif added := sorted(set(seeds) - set(declaration.seeds)):
-        notes.append(f"Post hoc: seed {', '.join(map(str, added))} was run but not declared.")
-        extra = tuple(f"seed {seed}" for seed in added)
+    elif undeclared_seeds := sorted(set(seeds) - set(declaration.seeds)):
+        notes.append(f"Post hoc: seed {', '.join(map(str, undeclared_seeds))} was run but not declared.")
+        extra = tuple(f"seed {seed}" for seed in undeclared_seeds)
         declaration = replace(declaration, post_hoc=(*declaration.post_hoc, *extra))
-    if absent := [arm for arm in declaration.arms if arm not in arms]:
-        notes.append(f"Declared arms without a finished run: {', '.join(absent)}.")
+    if missing_arms := [arm for arm in declaration.arms if arm not in arms]:
+        notes.append(f"Declared arms without a finished run: {', '.join(missing_arms)}.")
     if declaration.filter is None:
         roles = (declaration.baseline, declaration.control, *declaration.ablations)
         candidates = [arm for arm in arms if arm not in roles]
         declaration = replace(declaration, filter=candidates[0] if candidates else None)
         if len(candidates) > 1:
-            notes.append(f"No filter was declared and several were run; the first one, {candidates[0]}, is tested.")
+            notes.append(f"No filter was declared, but several were run. The first filter, {candidates[0]}, is tested.")
     return declaration
 
 

@@ -1,4 +1,4 @@
-"""Describe a study without tests: its arms, slices, metrics, shared words and provenance."""
+"""Descriptive statistics of a study: its arms, slices, metrics, shared words and provenance."""
 
 from __future__ import annotations
 
@@ -32,9 +32,9 @@ from winnow.tracking.keys import CORPUS, HELD_OUT, MAX_STEPS, PROBES, TOKENIZER
 
 @dataclass(frozen=True)
 class ArmSummary:
-    """One arm: its primary metric over seeds, and its mean cost per run.
+    """The primary metric of one arm over its seeds, and its mean cost per run.
 
-    ``values`` and ``run_ids`` are in the order of ``seeds``.
+    ``values`` and ``run_ids`` have the same order as ``seeds``.
     """
 
     role: str
@@ -53,7 +53,7 @@ class ArmSummary:
 
 @dataclass(frozen=True)
 class PerSeedSummary(Summary):
-    """A metric of one arm: its summary over seeds, and its value for each seed."""
+    """The summary of a metric of one arm over its seeds, and the value for each seed."""
 
     seeds: list[int]
     values: list[float]
@@ -63,8 +63,8 @@ class PerSeedSummary(Summary):
 class SliceLoss:
     """The loss on one held-out slice.
 
-    ``arms`` holds the mean loss of each arm, ``change`` the contrast of filter and baseline without adjustment for
-    multiple tests, or ``None`` if the two are not comparable.
+    ``arms`` contains the mean loss of each arm. ``change`` is the contrast of filter and baseline, not adjusted for
+    multiple tests, or ``None`` if they are not comparable.
     """
 
     split: str
@@ -76,14 +76,14 @@ class SliceLoss:
 
     @property
     def worse(self) -> bool:
-        """Whether the whole interval of the change lies above 0."""
+        """Whether the interval of the change lies entirely above 0."""
         return self.change is not None and self.change.ci_low > 0
 
 
 def describe_arms(study: CollectedStudy, primary: Metric, confidence: float) -> dict[str, ArmSummary]:
-    """Return the primary metric and the cost of each arm."""
-    declared = study.declaration
-    roles = {declared.baseline: "baseline", declared.filter: "filter", declared.control: "control"}
+    """Summarize the primary metric and the cost of each arm."""
+    declaration = study.declaration
+    roles = {declaration.baseline: "baseline", declaration.filter: "filter", declaration.control: "control"}
     summaries = {}
     for name in study.arms:
         cells, values = study.get_cells(name), compute_seed_scores(study, primary, name)
@@ -103,19 +103,19 @@ def describe_arms(study: CollectedStudy, primary: Metric, confidence: float) -> 
 def describe_slices(study: CollectedStudy, confidence: float) -> list[SliceLoss]:
     """Return the loss on each slice of the test split, or of the validation split if there are no test losses.
 
-    External data sets follow as ``external/NAME``.
+    Slices of external data sets come last, with names of the form ``external/NAME``.
     """
-    tested, baseline = study.declaration.filter, study.declaration.baseline
+    filter_arm, baseline = study.declaration.filter, study.declaration.baseline
     final = [select_stage("final", cell.metrics) for cell in study.cells]
-    logged = [study.registry.metric(name) for name in sorted({name for metrics in final for name in metrics})]
-    losses = [m for m in logged if m.parsed_name.kind == "held_out" and m.parsed_name.score == "loss"]
+    logged_metrics = [study.registry.metric(name) for name in sorted({name for metrics in final for name in metrics})]
+    losses = [m for m in logged_metrics if m.parsed_name.kind == "held_out" and m.parsed_name.score == "loss"]
     splits = [s for s in reversed(SPLITS) if any(m.parsed_name.group == s for m in losses)]
     slice_losses = []
     for metric in losses:
         split, name = metric.parsed_name.group, metric.parsed_name.scope
         if split not in (*splits[:1], EXTERNAL) or (split, name) == (EXTERNAL, ALL):
             continue
-        comparable = tested is not None and find_incomparable_reason(study, metric, tested, baseline) is None
+        comparable = filter_arm is not None and find_incomparable_reason(study, metric, filter_arm, baseline) is None
         base = summarize_base_model(study, metric)
         counts = [metrics[key] for metrics in final if (key := held_out_metric_name(split, name, "rows")) in metrics]
         slice_losses.append(
@@ -126,13 +126,13 @@ def describe_slices(study: CollectedStudy, confidence: float) -> list[SliceLoss]
                 base=base.mean if base else math.nan,
                 arms={arm: _mean(compute_seed_scores(study, metric, arm).values()) for arm in study.arms},
                 change=contrast(
-                    build_score_table(study, metric, tested, baseline),
-                    tested,
+                    build_score_table(study, metric, filter_arm, baseline),
+                    filter_arm,
                     baseline,
                     confidence,
                     study.declaration.block_by_seed,
                 )
-                if comparable and tested
+                if comparable and filter_arm
                 else None,
             )
         )
@@ -140,7 +140,7 @@ def describe_slices(study: CollectedStudy, confidence: float) -> list[SliceLoss]
 
 
 def describe_metrics(study: CollectedStudy, confidence: float) -> dict[str, dict[str, PerSeedSummary]]:
-    """Return every final metric of every arm with its values by seed."""
+    """Summarize every final metric of every arm, with its values by seed."""
     values: dict[str, dict[str, dict[int, float]]] = {}
     for cell in sorted(study.cells, key=lambda cell: cell.seed):
         for name, value in select_stage("final", cell.metrics).items():
@@ -167,7 +167,7 @@ def find_word_overlap(study: CollectedStudy) -> dict[str, Any]:
 
 
 def collect_provenance(study: CollectedStudy) -> dict[str, Any]:
-    """Return fingerprints, budget, commit and declaration of the runs; several values mean that runs differ."""
+    """Return the fingerprints, budget, commit and declaration of the runs. Several values mean that the runs differ."""
     tags = {
         "corpus": CORPUS,
         "tokenizer": TOKENIZER,
@@ -186,10 +186,10 @@ def collect_provenance(study: CollectedStudy) -> dict[str, Any]:
 
 
 def _summarize_or_nan(values: Iterable[float], confidence: float) -> Summary:
-    known = list(values)
-    return summarize(known, confidence) if known else Summary(0, *[math.nan] * 4)
+    numbers = list(values)
+    return summarize(numbers, confidence) if numbers else Summary(0, *[math.nan] * 4)
 
 
 def _mean(values: Iterable[float]) -> float:
-    known = [value for value in values if not math.isnan(value)]
-    return sum(known) / len(known) if known else math.nan
+    numbers = [value for value in values if not math.isnan(value)]
+    return sum(numbers) / len(numbers) if numbers else math.nan

@@ -1,21 +1,21 @@
-"""The words that the models predict at the masks: the most likely words of each arm for every prompt."""
+"""Compute the words that the models of each arm predict for the masks of the prompts."""
 
 from __future__ import annotations
 
 from winnow.comparison.collected_study import CollectedStudy
 
 BASE = "base"
-"""The key of the model before training, listed with the arms."""
+"""The key of the base model, before training; it is used in the same tables as the arms."""
 
 Fills = dict[str, list[tuple[str, float]]]
-"""The predicted words of one prompt: for each arm, or ``base``, words and probabilities in descending order."""
+"""Predicted words of one prompt with their probabilities, in descending order, by arm or ``base``."""
 
 
-def fills_by_prompt(study: CollectedStudy, top_k: int = 10) -> dict[str, dict[str, Fills]]:
-    """Return the most likely words by probe, prompt and arm, with the base model first.
+def collect_fills(study: CollectedStudy, top_k: int = 10) -> dict[str, dict[str, Fills]]:
+    """Return the most likely words by probe, prompt and arm. The base model comes first.
 
-    Probabilities are means over seeds. If a seed does not list a word, its probability for that seed counts as 0, so
-    means are never too high.
+    Probabilities are means over seeds. If a word is not among the recorded words of a seed, its probability counts as
+    0, so a mean is never too high.
 
     Args:
         study: The study.
@@ -32,7 +32,7 @@ def fills_by_prompt(study: CollectedStudy, top_k: int = 10) -> dict[str, dict[st
     means["probability"] /= means["model"].map(run_counts)
     means = means.sort_values("probability", ascending=False, kind="stable")
     top = means.groupby(keys[:3], observed=True, sort=False).head(top_k)
-    # Prompts are in the order of the probe, and arms in the order of the study.
+    # Prompts have the same order as in the probe, and arms the same order as in the study.
     positions = {model: position for position, model in enumerate([BASE, *study.arms])}
     top = top.assign(position=top["model"].map(positions)).sort_values("position", kind="stable")
     fills: dict[str, dict[str, Fills]] = {}
@@ -44,14 +44,14 @@ def fills_by_prompt(study: CollectedStudy, top_k: int = 10) -> dict[str, dict[st
     return {probe: fills[probe] for probe in sorted(fills)}
 
 
-def mean_prompt_scores(study: CollectedStudy) -> dict[tuple[str, str], dict[str, float]]:
-    """Return the log odds by probe and prompt, for each arm and the base model, as means over seeds."""
+def compute_mean_prompt_scores(study: CollectedStudy) -> dict[tuple[str, str], dict[str, float]]:
+    """Return the mean log odds over seeds by probe and prompt, for each arm and the base model."""
     table = study.prompts
     if table.empty or "log_odds" not in table:
         return {}
     model = table["arm"].astype(str).where(table["stage"] == "after", BASE)
-    scored = table.assign(model=model).dropna(subset="log_odds")
-    means = scored.groupby(["probe", "prompt", "model"], observed=True)["log_odds"].mean()
+    scored_prompts = table.assign(model=model).dropna(subset="log_odds")
+    means = scored_prompts.groupby(["probe", "prompt", "model"], observed=True)["log_odds"].mean()
     scores: dict[tuple[str, str], dict[str, float]] = {}
     for (probe, prompt, name), mean in zip(means.index.tolist(), means.tolist(), strict=True):
         scores.setdefault((probe, prompt), {})[name] = mean

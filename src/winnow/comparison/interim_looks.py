@@ -1,4 +1,4 @@
-"""Interim looks: compare a study before its last seed, without a higher type I error."""
+"""Interim looks: compare a study before all seeds have finished, without increasing the type I error."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ MIN_FIRST_LOOK_SEEDS = 5
 class InterimLooks:
     """The interim looks of a study, each after a declared number of seeds per arm.
 
-    The level is spent in proportion to the number of seeds: after n of N seeds the levels of all looks so far sum to
+    The level is spent in proportion to the number of seeds: after n of N seeds, the levels of all looks so far sum to
     ``alpha * n / N`` (the spending function ``alpha t`` of Lan and DeMets 1983, Biometrika 70:659). Each look is tested
     at the level that it spends, so by Bonferroni's inequality the type I error is at most alpha for any correlation
     between looks. Boundaries that use the correlation assume that information grows with the number of seeds. Here it
     does not: the variance between templates does not shrink with more seeds, and all looks share the templates.
 
     Attributes:
-        seeds: Seeds per arm at each look, ascending; the first is at least 5.
+        seeds: Seeds per arm at each look, ascending; the first number is at least 5.
         alpha: Two-sided level of the study.
     """
 
@@ -33,16 +33,17 @@ class InterimLooks:
     def __post_init__(self) -> None:
         if not self.seeds or list(self.seeds) != sorted(set(self.seeds)):
             raise WinnowError(
-                f"expected ascending numbers of seeds, got {list(self.seeds)}. Example: [5, 10, 20].",
+                f"expected numbers of seeds in ascending order, got {list(self.seeds)}. Example: [5, 10, 20].",
                 key="looks",
             )
         if self.seeds[0] < MIN_FIRST_LOOK_SEEDS:
             raise WinnowError(
-                f"expected at least {MIN_FIRST_LOOK_SEEDS} seeds per arm at the first look, got {self.seeds[0]}.",
+                f"expected at least {MIN_FIRST_LOOK_SEEDS} seeds per arm at the first look, got {self.seeds[0]}. "
+                "Start with a larger number.",
                 key="looks",
             )
         if not 0 < self.alpha < 1:
-            raise WinnowError(f"expected a number between 0 and 1, got {self.alpha:g}.", key="alpha")
+            raise WinnowError(f"expected a number between 0 and 1, got {self.alpha:g}. Example: 0.05.", key="alpha")
 
     @property
     def levels(self) -> tuple[float, ...]:
@@ -51,7 +52,7 @@ class InterimLooks:
         >>> InterimLooks((5, 10, 20), alpha=0.05).levels
         (0.0125, 0.0125, 0.025)
         """
-        steps = [after - before for before, after in zip((0, *self.seeds), self.seeds, strict=False)]
+        steps = [current - previous for previous, current in zip((0, *self.seeds), self.seeds, strict=False)]
         return tuple(self.alpha * step / self.seeds[-1] for step in steps)
 
     def get_level(self, seeds: int) -> float:
@@ -62,7 +63,7 @@ class InterimLooks:
         """
         if seeds not in self.seeds:
             raise WinnowError(
-                f"no look is declared after {seeds} seeds. Allowed: {', '.join(map(str, self.seeds))}. Run the seeds "
+                f"no look is declared after {seeds} seeds. Available: {', '.join(map(str, self.seeds))}. Run the seeds "
                 "up to the next look, or report the result as post hoc.",
                 key="looks",
             )
@@ -79,7 +80,7 @@ class InterimLooks:
             p_values: The p values of the looks so far, in order; ``nan`` if a test could not be computed.
 
         Raises:
-            WinnowError: There are more p values than looks.
+            WinnowError: The number of p values exceeds the number of looks.
         """
         if len(p_values) > len(self.seeds):
             raise WinnowError(

@@ -19,14 +19,14 @@ Array = NDArray[np.float64]
 Codes = NDArray[np.int64]
 
 MIN_LEVELS = 5
-"""A factor with fewer levels is fixed: a few templates do not show how templates vary."""
+"""The minimum number of levels of a random factor. With fewer levels, the variance cannot be estimated well."""
 
 
 @dataclass(frozen=True)
 class Factor:
     """A partition of the items into levels.
 
-    ``codes`` holds the level of each item, ``weight_fractions`` the fraction of the total weight of each level.
+    ``codes`` contains the level of each item, and ``weight_fractions`` the fraction of the total weight of each level.
     """
 
     name: str
@@ -42,8 +42,8 @@ class Factor:
     def df(self) -> float:
         """Degrees of freedom of :meth:`variance`; ``levels - 1`` if all levels have the same weight.
 
-        Levels of unequal weight have fewer: Satterthwaite's degrees of freedom if the effects of all levels have the
-        same variance (Carter, Schnepel and Steigerwald 2017, Review of Economics and Statistics 99:698).
+        Levels of unequal weight have fewer degrees of freedom, by Satterthwaite's formula for effects of equal variance
+        (Carter, Schnepel and Steigerwald 2017, Review of Economics and Statistics 99:698).
         """
         squares = np.square(self.weight_fractions)
         return max(1.0, float(squares.sum() ** 2 / np.square(squares).sum()) - 1)
@@ -51,8 +51,8 @@ class Factor:
     def variance(self, contributions: Array) -> float:
         """Return the estimated variance of a weighted mean, from the contribution of each item to it.
 
-        The estimate is the sum of squares of the sums over levels, times a correction that makes it unbiased for random
-        effects of the levels. The correction is ``levels / (levels - 1)`` if all levels have the same weight.
+        The estimate is the sum of squares of the sums over levels, times a correction that makes it unbiased for
+        random effects of the levels. The correction is ``levels / (levels - 1)`` if all levels have the same weight.
 
         Args:
             contributions: Centered values times weights, divided by the total weight; of shape (..., items).
@@ -77,9 +77,9 @@ class ItemStructure:
 
     Attributes:
         weights: The weights of the items.
-        factors: The random factors. There are none if the items are fixed: a single item, or prompts whose factors all
-            have too few levels.
-        fixed: The number of levels of each factor that has too few levels to be random.
+        factors: The random factors. There are none if the items are fixed: a single item, or prompts for which every
+            factor has too few levels.
+        fixed: The number of levels of each factor that is fixed because it has too few levels.
         assumed_independent: Whether the items are treated as independent because no factor was recorded.
     """
 
@@ -92,8 +92,8 @@ class ItemStructure:
         """Return centered values times weights, divided by the total weight."""
         total = self.weights.sum()
         mean = (values * self.weights).sum(axis=-1, keepdims=True) / total
-        centered: Array = (values - mean) * self.weights / total
-        return centered
+        contributions: Array = (values - mean) * self.weights / total
+        return contributions
 
     @functools.cached_property
     def residual_df(self) -> float:
@@ -101,7 +101,7 @@ class ItemStructure:
         return float(self.weights.size - self._basis.shape[1]) if len(self.factors) > 1 else 0.0
 
     def residual_variance(self, values: Array) -> float:
-        """Return the part of the variance of a weighted mean that the variances of all crossed factors include.
+        """Return the variance of a weighted mean that is included in the variances of all crossed factors.
 
         It is the residual mean square of an additive fit of the factors, divided by the number of items. It is 0 for
         fewer than two factors and if the fit has no residual degrees of freedom.
@@ -115,26 +115,26 @@ class ItemStructure:
 
     @functools.cached_property
     def _basis(self) -> Array:
-        """An orthonormal basis of the additive fits, with coordinates scaled by the square roots of the weights."""
+        """An orthonormal basis of the additive fits, scaled by the square roots of the weights."""
         columns = [np.eye(factor.levels)[factor.codes] for factor in self.factors]
         design = np.hstack(columns) * np.sqrt(self.weights)[:, None]
-        left, values, _ = np.linalg.svd(design, full_matrices=False)
-        basis: Array = left[:, values > 1e-9 * values[0]]
+        left_vectors, singular_values, _ = np.linalg.svd(design, full_matrices=False)
+        basis: Array = left_vectors[:, singular_values > 1e-9 * singular_values[0]]
         return basis
 
 
 def build_item_structure(
     weights: Array, crossed: Mapping[str, Sequence[object]], clusters: Mapping[str, Sequence[object]]
 ) -> ItemStructure:
-    """Return the structure of items, given the label of each item for each factor.
+    """Build the structure of the items from the label of each item for each factor.
 
-    Factors with fewer than ``MIN_LEVELS`` levels are fixed. A factor that is nested in a coarser one is omitted. Each
-    item without a label is a level by itself.
+    Factors with fewer than ``MIN_LEVELS`` levels are fixed. Of nested factors, only the coarsest one is used. Each item
+    without a label is a separate level.
 
     Args:
         weights: The weights of the items.
-        crossed: Crossed factors of the items, such as template and slots. If all of them are fixed, the items are fixed
-            too, and a contrast does not generalize to other items.
+        crossed: Crossed factors of the items, such as template and slots. If all of them are fixed, the items are also
+            fixed, and a contrast does not generalize to other items.
         clusters: Factors in which the items are nested, such as the source of a row. If all of them are fixed, the
             items are independent.
     """
@@ -144,11 +144,11 @@ def build_item_structure(
     names = [name for name in codes_by_name if name not in fixed]
     coarsest = [name for name in names if not any(_is_nested(codes_by_name, name, other, names) for other in names)]
     factors = tuple(_build_factor(name, codes_by_name[name], weights) for name in coarsest)
-    assumed = False
+    assumed_independent = False
     if not factors and not crossed and weights.size > 1:
         factors = (_build_factor("items", np.arange(weights.size), weights),)
-        assumed = max(sizes.values(), default=1) == 1
-    return ItemStructure(weights, factors, fixed, assumed)
+        assumed_independent = max(sizes.values(), default=1) == 1
+    return ItemStructure(weights, factors, fixed, assumed_independent)
 
 
 def _build_factor(name: str, codes: Codes, weights: Array) -> Factor:
@@ -156,7 +156,7 @@ def _build_factor(name: str, codes: Codes, weights: Array) -> Factor:
 
 
 def _encode_labels(labels: Sequence[object]) -> Codes:
-    """Return an integer from 0 for each label. Each ``None`` is a separate level."""
+    """Encode labels as consecutive integers from 0. Each ``None`` is a separate level."""
     numbers: dict[object, int] = {}
     keys = [("item", i) if label is None else ("level", label) for i, label in enumerate(labels)]
     return np.array([numbers.setdefault(key, len(numbers)) for key in keys], dtype=np.int64)

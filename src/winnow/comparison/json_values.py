@@ -16,11 +16,11 @@ JSON_KEYS = {
     "seeds_needed": "seeds",
     "levels_needed": "needed",
 }
-"""Keys of ``comparison.json`` that differ from the field's name. They are those of version 0.1, which programs read."""
+"""Keys of ``comparison.json`` by field name, if they differ. They are from version 0.1, and programs read them."""
 
 
 def flatten_finding(finding: Finding) -> dict[str, Any]:
-    """Return a finding and its contrast as one flat dict."""
+    """Convert a finding and its contrast to one flat dict."""
     names = ("metric", "family", "outcome", "p_holm", "permutation_p", "equal", "post_hoc")
     return {
         **{name: getattr(finding, name) for name in names},

@@ -1,4 +1,4 @@
-"""The available metrics of a study, and the errors for names that are not among them."""
+"""The available metrics of a study, and errors for unknown metric names."""
 
 from __future__ import annotations
 
@@ -15,7 +15,8 @@ class MetricChoices:
     """The available metrics of a study or of its runs.
 
     Attributes:
-        scores: The scores by group (``probe`` or a split) and by probe or slice. ``{n}`` in a score matches any number.
+        scores: The names of scores by group (``probe`` or a split), then by probe or slice. ``{n}`` in a score matches
+            any number.
         per_run: The names of metrics with one value per run, such as the training time.
     """
 
@@ -24,7 +25,7 @@ class MetricChoices:
 
     @classmethod
     def from_names(cls, names: Iterable[str]) -> MetricChoices:
-        """Return the choices that consist of the given metric names."""
+        """Build the choices from metric names."""
         scores: dict[str, dict[str, list[str]]] = {}
         per_run = []
         for name in names:
@@ -38,40 +39,40 @@ class MetricChoices:
     def find_error(self, name: str, key: str) -> WinnowError | None:
         """Return the error for an unknown metric name, or ``None`` if the name is available.
 
-        The error suggests the nearest name and lists the allowed ones.
+        The error suggests the most similar name and lists the available names.
         """
         if name in self.per_run:
             return None
         group, _, path = name.partition("/")
         if group not in self.scores or "/" not in path:
-            return WinnowError(f"there is no metric {name!r}.{self._suggest(name)} {self._list_allowed()}", key)
-        place, _, score = path.rpartition("/")
+            return WinnowError(f"unknown metric {name!r}.{self._suggest(name)} {self._list_available()}", key)
+        scope, _, score = path.rpartition("/")
         kind = "probe" if group == "probe" else "slice"
-        places = self.scores[group]
-        if place not in places:
-            allowed = ", ".join(places) or "none"
+        scopes = self.scores[group]
+        if scope not in scopes:
+            available = ", ".join(scopes) or "none"
             return WinnowError(
-                f"there is no {kind} {place!r} for {name!r}.{did_you_mean(place, places)} Allowed: {allowed}.", key
+                f"unknown {kind} {scope!r} in {name!r}.{did_you_mean(scope, scopes)} Available: {available}.", key
             )
-        scores = list(places[place])
+        scores = list(scopes[scope])
         if score in scores or score_template(score) in scores:
             return None
-        message = f"there is no score {score!r} for the {kind} {place!r}.{did_you_mean(score, scores)}"
-        return WinnowError(f"{message} Allowed: {', '.join(scores)}.", key)
+        message = f"unknown score {score!r} of the {kind} {scope!r}.{did_you_mean(score, scores)}"
+        return WinnowError(f"{message} Available: {', '.join(scores)}.", key)
 
     def _suggest(self, name: str) -> str:
         names = [
-            f"{group}/{place}/{score}"
-            for group, places in self.scores.items()
-            for place, scores in places.items()
+            f"{group}/{scope}/{score}"
+            for group, scopes in self.scores.items()
+            for scope, scores in scopes.items()
             for score in scores
         ]
         return did_you_mean(name, [*names, *self.per_run])
 
-    def _list_allowed(self) -> str:
+    def _list_available(self) -> str:
         patterns = [
-            f"{group}/{'PROBE' if group == 'probe' else 'SLICE'}/SCORE ({', '.join(places)})"
-            for group, places in self.scores.items()
-            if places
+            f"{group}/{'PROBE' if group == 'probe' else 'SLICE'}/SCORE ({', '.join(scopes)})"
+            for group, scopes in self.scores.items()
+            if scopes
         ]
-        return f"Allowed: {'; '.join([*patterns, *self.per_run])}."
+        return f"Available: {'; '.join([*patterns, *self.per_run])}."

@@ -1,4 +1,4 @@
-"""Read the scores of a metric, and check whether arms are comparable in it."""
+"""Get the scores of a metric, and check whether arms are comparable."""
 
 from __future__ import annotations
 
@@ -26,11 +26,11 @@ TAGS: Final[dict[Requirement, tuple[str, str]]] = {
     "probes": (PROBES, "probes"),
     "budget": (MAX_STEPS, "budget in steps or tokens"),
 }
-"""For each requirement of a metric the tag that holds its fingerprint, and a label."""
+"""The tag that contains the fingerprint, and a label, for each requirement of a metric."""
 
 
 def find_incomparable_reason(study: CollectedStudy, metric: Metric, *arms: str) -> str | None:
-    """Return why arms are not comparable in a metric, or ``None`` if they are."""
+    """Return why a metric of the arms cannot be compared, or ``None`` if it can."""
     for arm in arms:
         if not study.get_cells(arm):
             return f"{arm} has no finished run"
@@ -42,32 +42,32 @@ def find_incomparable_reason(study: CollectedStudy, metric: Metric, *arms: str) 
         by_arm = {arm: {cell.tags.get(tag, "not recorded") for cell in study.get_cells(arm)} for arm in arms}
         values = set().union(*by_arm.values())
         if len(values) > 1 or "not recorded" in values:
-            listed = "; ".join(f"{arm}: {', '.join(sorted(v))}" for arm, v in by_arm.items())
-            return f"the {label} must be recorded and equal for all runs ({listed})"
+            values_by_arm = "; ".join(f"{arm}: {', '.join(sorted(v))}" for arm, v in by_arm.items())
+            return f"the {label} must be recorded and equal for all runs ({values_by_arm})"
     for arm in arms:
-        scored = compute_seed_scores(study, metric, arm)
-        if len(scored) < 2:
-            missing = [str(cell.seed) for cell in study.get_cells(arm) if cell.seed not in scored]
-            logged = {name for cell in study.cells for name in select_stage("final", cell.metrics)}
-            near = did_you_mean(metric.name, logged) if metric.name not in logged else ""
-            return f"{arm} has no {metric.name} for seed {', '.join(missing)}{near and f' ({near.strip()})'}"
+        seed_scores = compute_seed_scores(study, metric, arm)
+        if len(seed_scores) < 2:
+            missing_seeds = [str(cell.seed) for cell in study.get_cells(arm) if cell.seed not in seed_scores]
+            logged_metrics = {name for cell in study.cells for name in select_stage("final", cell.metrics)}
+            hint = did_you_mean(metric.name, logged_metrics) if metric.name not in logged_metrics else ""
+            return f"{arm} has no {metric.name} for seed {', '.join(missing_seeds)}{hint and f' ({hint.strip()})'}"
     if study.declaration.block_by_seed:
-        shared = set.intersection(*(set(compute_seed_scores(study, metric, arm)) for arm in arms))
-        if len(shared) < 2:
-            return f"{' and '.join(arms)} share {len(shared)} seeds with scores, and pairing by seed needs at least 2"
+        shared_seeds = set.intersection(*(set(compute_seed_scores(study, metric, arm)) for arm in arms))
+        if len(shared_seeds) < 2:
+            return f"{' and '.join(arms)} share {len(shared_seeds)} seeds with scores, but pairing requires at least 2"
     return None
 
 
 def build_score_table(study: CollectedStudy, metric: Metric, *arms: str) -> pd.DataFrame:
-    """Return the scores of the arms as a table for :func:`winnow.comparison.contrast`.
+    """Build the table of the arms' scores for :func:`winnow.comparison.contrast`.
 
     The columns are ``arm``, ``seed``, ``item``, ``score`` and, for rows, ``weight``. Prompts also have the column
-    ``factor:template`` and one column per slot, rows have ``cluster:source``; see
+    ``factor:template`` and one column per slot. Rows also have the column ``cluster:source``; see
     :func:`winnow.comparison.crossed_design.pivot_scores`.
 
-    A run whose scores per prompt or row are missing gets one row with a score of ``nan``, so that a contrast excludes
-    and lists it. If fewer than 2 runs of an arm have scores per prompt or row, the only item is the summary metric of
-    each run, and a contrast generalizes to new seeds only.
+    If a run has no scores per prompt or row, the table contains one row with the score ``nan`` for it, so that a
+    contrast excludes the run and lists it. If fewer than 2 runs of an arm have scores per prompt or row, the only item
+    is the summary metric of each run, and a contrast generalizes to new seeds only.
     """
     import pandas as pd
 
@@ -76,12 +76,12 @@ def build_score_table(study: CollectedStudy, metric: Metric, *arms: str) -> pd.D
     if table is not None:
         table = table[table["arm"].isin(arms)]
         scored_runs = _list_runs(table)
-        if all(sum(arm == other for other, _ in scored_runs) > 1 for arm in arms):
-            missing = [cell for cell in cells if (cell.arm, cell.seed) not in scored_runs]
-            placeholders = table.iloc[[0] * len(missing)].assign(
-                arm=[cell.arm for cell in missing], seed=[cell.seed for cell in missing], score=np.nan
+        if all(sum(arm == run_arm for run_arm, _ in scored_runs) > 1 for arm in arms):
+            unscored_cells = [cell for cell in cells if (cell.arm, cell.seed) not in scored_runs]
+            placeholders = table.iloc[[0] * len(unscored_cells)].assign(
+                arm=[cell.arm for cell in unscored_cells], seed=[cell.seed for cell in unscored_cells], score=np.nan
             )
-            return pd.concat([table, placeholders], ignore_index=True) if missing else table
+            return pd.concat([table, placeholders], ignore_index=True) if unscored_cells else table
     return pd.DataFrame(
         {
             "arm": [cell.arm for cell in cells],
@@ -94,11 +94,11 @@ def build_score_table(study: CollectedStudy, metric: Metric, *arms: str) -> pd.D
 
 @lru_cache(maxsize=8)
 def get_item_scores(study: CollectedStudy, metric: Metric, stage: Stage = "after") -> pd.DataFrame | None:
-    """Return the scores of all runs per prompt or row, or ``None`` if no run has any.
+    """Return the scores of all runs per prompt or row, or ``None`` if there are none.
 
     The weight of a row is its number of masked tokens, so that the weighted mean is the mean over tokens. Perplexity is
-    linearized around the loss L of each run, ``exp(L) (1 + loss - L)`` per row. The weighted mean is exactly exp(L),
-    and the variance over rows is that of the delta method (Cochran 1977, section 12.16).
+    linearized around the loss L of each run, ``exp(L) (1 + loss - L)`` per row. Their weighted mean is exactly exp(L),
+    and their variance over rows is the variance by the delta method (Cochran 1977, section 12.16).
     """
     table = {"prompts": study.prompts, "rows": study.rows}.get(metric.item_kind)
     if table is None or table.empty:
@@ -120,29 +120,29 @@ def _select_prompt_scores(table: pd.DataFrame, metric: Metric, stage: Stage) -> 
 def _find_prompt_factors(prompts: pd.DataFrame) -> list[str]:
     """Return the columns of the crossed factors of prompts: the template and the slots.
 
-    The list is empty if the templates were not recorded, as in version 0.1: the slots alone do not determine which
+    The list is empty if the templates were not recorded, as in version 0.1, because the slots alone do not show which
     prompts are similar.
     """
     if "template" not in prompts or prompts["template"].isna().all():
         return []
-    other = {"arm", "seed", "stage", "probe", "prompt_id", "prompt", "template"}
-    slots = [name for name in prompts.columns if name not in other and _is_text(prompts[name])]
+    other_columns = {"arm", "seed", "stage", "probe", "prompt_id", "prompt", "template"}
+    slots = [name for name in prompts.columns if name not in other_columns and _is_text(prompts[name])]
     return ["template", *slots]
 
 
 def _is_text(column: pd.Series) -> bool:
-    known = column.dropna()
-    return not known.empty and isinstance(known.iloc[0], str)
+    values = column.dropna()
+    return not values.empty and isinstance(values.iloc[0], str)
 
 
 def _select_row_scores(table: pd.DataFrame, metric: Metric, stage: Stage) -> pd.DataFrame | None:
     split, name, column = metric.parsed_name.group, metric.parsed_name.scope, metric.parsed_name.score
-    selected = (table["stage"] == stage) & (table["split"] == split) & (table["masked"] > 0)
+    is_selected = (table["stage"] == stage) & (table["split"] == split) & (table["masked"] > 0)
     if name != ALL:
         if f"slice:{name}" not in table:
             return None
-        selected &= table[f"slice:{name}"].eq(True)
-    rows = table[selected]
+        is_selected &= table[f"slice:{name}"].eq(True)
+    rows = table[is_selected]
     total = rows["loss_sum"] if column in ("loss", "perplexity") else rows[column]
     result = _to_score_table(rows, "row_id", total / rows["masked"]).assign(weight=rows["masked"].astype(float))
     if "source" in rows:
@@ -164,7 +164,7 @@ def _list_runs(table: pd.DataFrame) -> set[tuple[str, int]]:
 
 def compute_seed_scores(study: CollectedStudy, metric: Metric, arm: str) -> dict[int, float]:
     """Return the score of each seed of an arm; seeds without a finite score are omitted."""
-    values = _read_logged(study.get_cells(arm), metric, "final")
+    values = _get_logged_scores(study.get_cells(arm), metric, "final")
     table = get_item_scores(study, metric)
     if table is not None:
         values |= _compute_weighted_means(table[table["arm"] == arm], "seed")
@@ -172,16 +172,20 @@ def compute_seed_scores(study: CollectedStudy, metric: Metric, arm: str) -> dict
 
 
 def summarize_base_model(study: CollectedStudy, metric: Metric) -> Summary | None:
-    """Return the score of the base model over seeds, before training.
+    """Summarize the score of the base model, before training, over seeds.
 
     A pretrained model has the same score for every seed.
     """
     table = get_item_scores(study, metric, "before")
-    values = _read_logged(study.cells, metric, "before") if table is None else _compute_weighted_means(table, "seed")
+    values = (
+        _get_logged_scores(study.cells, metric, "before") if table is None else _compute_weighted_means(table, "seed")
+    )
     return summarize(list(values.values())) if values else None
 
 
-def _read_logged(cells: Iterable[CollectedCell], metric: Metric, stage: Literal["before", "final"]) -> dict[int, float]:
+def _get_logged_scores(
+    cells: Iterable[CollectedCell], metric: Metric, stage: Literal["before", "final"]
+) -> dict[int, float]:
     """Return the logged score of each seed; seeds without a score are omitted."""
     name = stage_metric_name(stage, metric.name)
     return {cell.seed: cell.metrics[name] for cell in cells if name in cell.metrics}

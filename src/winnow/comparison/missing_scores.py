@@ -13,29 +13,29 @@ MAX_ITERATIONS = 500
 def impute_missing(scores: Array, weights: Array) -> tuple[Array, int]:
     """Replace missing scores by a least-squares fit of seed and item effects.
 
-    An imputed score adds nothing to the residual sum of squares, so the caller subtracts its degree of freedom
-    (Yates 1933, Empire Journal of Experimental Agriculture 1:129). The iteration is that of Healy and Westmacott (1956,
-    Applied Statistics 5:203).
+    An imputed score adds nothing to the residual sum of squares, so the caller must subtract one degree of freedom per
+    imputed score (Yates 1933, Empire Journal of Experimental Agriculture 1:129). The iteration was described by Healy
+    and Westmacott (1956, Applied Statistics 5:203).
 
     Args:
         scores: Seeds x items, with ``nan`` for missing scores. Every seed and every item has at least one score.
         weights: The weights of the items.
 
     Returns:
-        The complete table and the number of imputed scores.
+        The completed table and the number of imputed scores.
     """
-    missing = np.isnan(scores)
-    if not missing.any():
+    is_missing = np.isnan(scores)
+    if not is_missing.any():
         return scores, 0
-    filled = np.where(missing, np.nanmean(scores, axis=0), scores)
-    known = scores[~missing]
-    tolerance = 1e-12 * max(1.0, float(np.abs(known).max()))
+    imputed = np.where(is_missing, np.nanmean(scores, axis=0), scores)
+    observed_scores = scores[~is_missing]
+    tolerance = 1e-12 * max(1.0, float(np.abs(observed_scores).max()))
     fractions = weights / weights.sum()
     for _ in range(MAX_ITERATIONS):
-        seed = (filled * fractions).sum(axis=1, keepdims=True)
-        fit = seed + filled.mean(axis=0) - seed.mean()
-        change = float(np.abs(fit[missing] - filled[missing]).max())
-        filled[missing] = fit[missing]
+        seed_means = (imputed * fractions).sum(axis=1, keepdims=True)
+        fit = seed_means + imputed.mean(axis=0) - seed_means.mean()
+        change = float(np.abs(fit[is_missing] - imputed[is_missing]).max())
+        imputed[is_missing] = fit[is_missing]
         if change < tolerance:
             break
-    return filled, int(missing.sum())
+    return imputed, int(is_missing.sum())

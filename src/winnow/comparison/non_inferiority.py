@@ -13,7 +13,7 @@ MARGIN = 0.05
 """The default margin of the cost, in nats per masked token."""
 
 ALPHA = 0.025
-"""The default one-sided level: that of one tail of a 95% interval."""
+"""The default one-sided level, equal to one tail of a 95% interval."""
 
 
 @dataclass(frozen=True)
@@ -21,9 +21,9 @@ class NonInferiorityResult:
     """The result of a one-sided test that a cost is below a margin.
 
     Attributes:
-        cost: How much worse arm a is than arm b, in units of the metric; negative if it is better.
+        cost: How much worse arm a is than arm b, in units of the metric; negative if arm a is better.
         bound: The one-sided upper confidence bound of the cost.
-        margin: The smallest cost that is too large.
+        margin: The smallest cost that is unacceptable.
         alpha: The one-sided level.
         p_value: The p value of the null hypothesis "the cost is at least the margin"; ``nan`` if the variance cannot be
             estimated.
@@ -46,9 +46,9 @@ def check_non_inferiority(
     """Test whether arm a is worse than arm b by less than a margin.
 
     The null hypothesis is ``cost >= margin``. It is rejected if ``(cost - margin) / std_error`` is below the alpha
-    quantile of Student's t distribution with the degrees of freedom of the contrast. This is equivalent to an upper
-    bound of the cost below the margin. If the interval reaches the margin, the test does not pass, even if the
-    difference itself is not significant (Schuirmann 1987; CONSORT extension for non-inferiority trials, Piaggio et al.
+    quantile of Student's t distribution with the degrees of freedom of the contrast. Equivalently, the upper bound of
+    the cost is below the margin. If the interval includes the margin, the test does not pass, even if the difference
+    itself is not significant (Schuirmann 1987; CONSORT extension for non-inferiority trials, Piaggio et al.
     2012, JAMA 308:2594).
 
     Args:
@@ -63,9 +63,11 @@ def check_non_inferiority(
     from scipy.stats import t
 
     if not (math.isfinite(margin) and margin > 0):
-        raise WinnowError(f"expected a finite number above 0, got {margin:g}.", key="margin")
+        raise WinnowError(f"expected a finite number above 0, got {margin:g}. Example: {MARGIN:g}.", key="margin")
     if not 0 < alpha < 0.5:
-        raise WinnowError(f"expected a one-sided level between 0 and 0.5, got {alpha:g}.", key="alpha")
+        raise WinnowError(
+            f"expected a one-sided level between 0 and 0.5, got {alpha:g}. Example: {ALPHA:g}.", key="alpha"
+        )
     cost = -result.difference if higher_is_better else result.difference
     if math.isnan(result.p_value):
         return NonInferiorityResult(cost, math.nan, margin, alpha, math.nan, passed=False, exceeded=False)
@@ -77,17 +79,17 @@ def check_non_inferiority(
 
 
 def intersection_union(p_values: Sequence[float]) -> float:
-    """Return the p value of an intersection-union test: the largest p value, or ``nan`` if one is ``nan``.
+    """Return the p value of an intersection-union test: the largest p value, or ``nan`` if any of them is ``nan``.
 
-    If a claim requires all endpoints, each of them can be tested at the full level (Berger 1982, Technometrics 24:295).
-    Endpoints are therefore not corrected for each other; each is adjusted only over the filters under test.
+    If a claim requires all endpoints, each endpoint can be tested at the full level (Berger 1982, Technometrics
+    24:295). The p values are therefore not adjusted for the number of endpoints, only for the number of filters.
 
     >>> intersection_union([0.001, 0.02])
     0.02
 
     Raises:
-        WinnowError: There is no p value.
+        WinnowError: ``p_values`` is empty.
     """
     if not p_values:
-        raise WinnowError("expected at least one endpoint, got none.", key="p_values")
+        raise WinnowError("expected at least one p value, got none. Pass one per endpoint.", key="p_values")
     return math.nan if any(map(math.isnan, p_values)) else max(p_values)

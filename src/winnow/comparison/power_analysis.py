@@ -1,4 +1,4 @@
-"""Power analysis: how many seeds or templates a study needs, from the variance components of another study."""
+"""Power analysis: the number of seeds or templates that a study needs, from variance components of another study."""
 
 from __future__ import annotations
 
@@ -30,23 +30,25 @@ def compute_power(
 ) -> float:
     """Return the probability that the two-sided test at level ``alpha`` detects a true difference of ``size``.
 
-    It is the power of the t test with Satterthwaite's degrees of freedom at the expected mean squares. It is integrated
-    numerically over the estimated standard error, because SciPy's noncentral t returns NaN for large shifts.
+    The degrees of freedom of the t test are Satterthwaite's at the expected mean squares. The power is integrated
+    numerically over the estimated standard error, because SciPy's noncentral t distribution returns NaN for large
+    shifts.
 
     Args:
         components: The variance components.
         size: The true difference, in units of the metric.
         seeds: Seeds per arm, at least 2.
-        items: Number of prompts or rows; by default that of ``components``.
+        items: Number of prompts or rows; by default, the same as in ``components``.
         alpha: Level of the test.
-        levels: Number of levels of factors, such as ``{"template": 40}``; by default those of ``components``.
+        levels: Number of levels of factors, such as ``{"template": 40}``; by default, the same as in
+            ``components``.
 
     Raises:
         WinnowError: An argument is out of range (the key is its name).
     """
     _check_arguments(alpha=alpha)
     if seeds < 2:
-        raise WinnowError(f"expected at least 2, got {seeds}.", key="seeds")
+        raise WinnowError(f"expected at least 2, got {seeds}. Use more seeds.", key="seeds")
     terms = components.terms(seeds, items, levels)
     variance = sum(float(term.value) for term in terms)
     if variance <= 0:
@@ -58,8 +60,8 @@ def compute_power(
 def t_power(shift: float, df: float, alpha: float) -> float:
     """Return the power of the two-sided t test if the true difference is ``shift`` standard errors.
 
-    Let s be the estimated divided by the true standard error. Then ``df s^2`` has a chi-squared distribution, and the
-    power is the mean over s of ``Phi(shift - c s) + Phi(-shift - c s)`` (Johnson, Kotz and Balakrishnan 1995,
+    Let s be the ratio of the estimated to the true standard error. Then ``df s^2`` has a chi-squared distribution, and
+    the power is the mean over s of ``Phi(shift - c s) + Phi(-shift - c s)`` (Johnson, Kotz and Balakrishnan 1995,
     Continuous Univariate Distributions 2, chapter 31).
 
     >>> round(t_power(1.0 / 0.2**0.5, 18, 0.05), 3)
@@ -85,7 +87,7 @@ def seeds_needed(
     """Return the smallest number of seeds per arm that detects a true difference of ``size`` with the target power.
 
     The number of prompts or rows stays the same. The result is ``None`` if ``MAX_SEEDS`` seeds are not enough because
-    of the variance between items. In that case more templates are needed; see :func:`levels_needed`.
+    of the variance between items. More templates are needed in that case; see :func:`levels_needed`.
 
     Raises:
         WinnowError: The size is 0 or not finite, or the power is not between 0 and 1.
@@ -108,7 +110,7 @@ def levels_needed(
     are not enough because of the other variance components.
 
     Raises:
-        WinnowError: There is no such factor, the size is 0 or not finite, or the power is not between 0 and 1.
+        WinnowError: The factor does not exist, the size is 0 or not finite, or the power is not between 0 and 1.
     """
     _check_arguments(size, target_power, alpha)
     return _bisect(
@@ -149,7 +151,7 @@ def smallest_detectable_difference(
 
 
 def _bisect(is_enough: Callable[[int], bool], low: int, high: int) -> int | None:
-    """Return the smallest number that is enough. Power must not decrease with the number."""
+    """Return the smallest number that is enough, or ``None``. A number above a sufficient one must also be enough."""
     if not is_enough(high):
         return None
     while low < high:
@@ -160,7 +162,10 @@ def _bisect(is_enough: Callable[[int], bool], low: int, high: int) -> int | None
 
 def _check_arguments(size: float = 1.0, target_power: float = 0.5, alpha: float = 0.05) -> None:
     if not size or not math.isfinite(size):
-        raise WinnowError(f"expected a finite difference that is not 0, got {size}.", key="size")
+        raise WinnowError(f"expected a finite difference that is not 0, got {size}. Use a positive number.", key="size")
     for name, value in (("target_power", target_power), ("alpha", alpha)):
         if not 0 < value < 1:
-            raise WinnowError(f"expected a number between 0 and 1, got {value:g}.", key=name)
+            raise WinnowError(
+                f"expected a number between 0 and 1, got {value:g}. Example: {0.05 if name == 'alpha' else 0.8}.",
+                key=name,
+            )

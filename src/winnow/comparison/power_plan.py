@@ -1,4 +1,4 @@
-"""Plan how many seeds, or levels of item factors such as templates, a study needs."""
+"""Plan the number of seeds, or of levels of item factors such as templates, that a study needs."""
 
 from __future__ import annotations
 
@@ -12,23 +12,24 @@ from winnow.comparison.variance_components import estimate_crossed_components
 from winnow.comparison.verdict import Finding
 
 TARGET_POWER = 0.8
-"""The power that plans aim for."""
+"""The target power of plans."""
 
 
 @dataclass(frozen=True)
 class PowerPlan:
-    """The seeds or levels that detect given differences of two arms, and what the present study can detect.
+    """The numbers of seeds or levels that detect given differences between two arms, and what this study can detect.
 
     Attributes:
         metric: The metric.
-        a: One arm.
-        b: The other arm.
+        a: The first arm.
+        b: The second arm.
         power: Probability that the planned study detects the difference.
         alpha: Level of the tests.
-        smallest_difference: The smallest difference that the present study detects with this power.
-        seeds_needed: For each difference the seeds per arm; ``None`` if no number is enough with the present items.
+        smallest_difference: The smallest difference that this study detects with this power.
+        seeds_needed: The number of seeds per arm, by difference; ``None`` if no number is enough with the items of this
+            study.
         levels: The number of levels of each item factor.
-        levels_needed: For each difference and factor the levels that are needed with the present seeds; ``None`` if no
+        levels_needed: The number of levels, by difference and factor, with the seeds of this study; ``None`` if no
             number is enough.
     """
 
@@ -44,7 +45,7 @@ class PowerPlan:
 
 
 def plan_power(study: CollectedStudy, finding: Finding, alpha: float) -> PowerPlan:
-    """Plan for the observed difference, half of it, and the declared margin.
+    """Plan for three differences: the observed one, half of it, and the declared margin.
 
     Args:
         study: The study.
@@ -54,8 +55,10 @@ def plan_power(study: CollectedStudy, finding: Finding, alpha: float) -> PowerPl
     result = finding.result
     table = build_score_table(study, study.registry.metric(finding.metric), result.a, result.b)
     components = estimate_crossed_components(pivot_scores(table, result.a, result.b, result.blocked))
-    observed, seeds = abs(result.difference), min(result.n_a, result.n_b)
-    sizes = sorted({size for size in (study.declaration.equivalence_margin, observed / 2, observed) if size})
+    observed_difference, seeds = abs(result.difference), min(result.n_a, result.n_b)
+    sizes = sorted(
+        {size for size in (study.declaration.equivalence_margin, observed_difference / 2, observed_difference) if size}
+    )
     return PowerPlan(
         metric=finding.metric,
         a=result.a,

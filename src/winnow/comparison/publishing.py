@@ -1,4 +1,4 @@
-"""Log a comparison to MLflow as a separate run, and add its verdict to the study's description."""
+"""Log a comparison to MLflow as a separate run, and add the verdict to the study's description."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ from winnow.tracking.process.ownership import RunOwner
 from winnow.tracking.store import Store
 
 MAX_LINKS = 60
-"""Runs that a description links to; the artifact ``comparison/runs.json`` lists all runs."""
+"""The maximum number of runs that a description links to. The artifact ``comparison/runs.json`` lists all runs."""
 
 
 def publish(comparison: Comparison, study: CollectedStudy, store: Store, output: Path) -> str:
     """Log a comparison to MLflow and return the id of its run.
 
-    The run is nested under the parent run of the study. It holds all files of the report and the contrasts as metrics.
-    Its description contains the verdict and links to the compared runs. The verdict is also added to the description of
-    the parent run of each study.
+    The run is nested under the parent run of the study. It contains all files of the report, and the contrasts as
+    metrics. Its description contains the verdict and links to the compared runs. The verdict is also added to the
+    description of the parent run of each study.
 
     Args:
         comparison: The comparison.
@@ -49,9 +49,9 @@ def publish(comparison: Comparison, study: CollectedStudy, store: Store, output:
         run.log_folder(output, COMPARISON)
     description = f"{comparison.headline}\n\n{_format_link('The comparison', study.cells[0].experiment_id, run.run_id)}"
     for parent_run_id in study.parent_run_ids:
-        owned = {OWNER: RunOwner.this_process().to_tag()}
+        owner_tags = {OWNER: RunOwner.this_process().to_tag()}
         writer = store.resume_run(
-            parent_run_id, study.cells[0].experiment_id, study.name, owned, int(time.time() * 1000)
+            parent_run_id, study.cells[0].experiment_id, study.name, owner_tags, int(time.time() * 1000)
         )
         writer.write({"do": "tags", "tags": {DESCRIPTION: description}})
     return run.run_id

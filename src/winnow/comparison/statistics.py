@@ -1,9 +1,9 @@
 """Intervals and tests for arms that are trained with several seeds and scored on the same items.
 
-The functions take any table with the columns ``arm``, ``seed``, ``item`` and ``score``. The columns ``weight``,
+The functions accept any table with the columns ``arm``, ``seed``, ``item`` and ``score``. The columns ``weight``,
 ``factor:NAME`` and ``cluster:NAME`` are optional; see :func:`winnow.comparison.crossed_design.pivot_scores`. An item is
 a prompt or a held-out row. Items are crossed with arms: every run is scored on the same items. Seeds are nested in
-arms, or are blocks.
+arms, or they are blocks.
 """
 
 from __future__ import annotations
@@ -39,12 +39,12 @@ class Contrast:
     """The difference of the means of two arms, with its interval, test and variance.
 
     Attributes:
-        a: The arm whose mean counts positively.
-        b: The other arm.
+        a: The first arm.
+        b: The second arm.
         difference: ``mean of a - mean of b``.
         ci_low: Lower end of the interval; ``nan`` if the variance cannot be estimated.
-        ci_high: Upper end of the interval, likewise.
-        p_value: Two-sided p value, likewise.
+        ci_high: Upper end of the interval; ``nan`` if the variance cannot be estimated.
+        p_value: Two-sided p value; ``nan`` if the variance cannot be estimated.
         std_error: Standard error of the difference.
         df: Satterthwaite's degrees of freedom.
         n_a: Seeds of arm a.
@@ -53,13 +53,13 @@ class Contrast:
         items_left_out: Number of items that were excluded because too few seeds have a score for them.
         hedges_g: Hedges' g of the seed means.
         variance_by_source: The variance of ``difference`` by source: ``seeds``, each item factor (``items`` if they are
-            independent), and ``overlap``, the variance that the other sources count twice and that is subtracted.
+            independent), and ``overlap``: variance that several sources include and that is therefore subtracted.
         rule: The sources that ``std_error`` is based on: ``all``, or the name of a single source.
         levels: The number of levels of each random factor.
         fixed: The number of levels of each factor that is fixed because it has too few levels.
         blocked: Whether seeds are blocks.
         missing: Number of imputed scores.
-        seeds_left_out: Excluded seeds, each with the reason: no scores, or no partner.
+        seeds_left_out: Descriptions of the excluded seeds, with the reason: too few scores, or no partner.
         assumed_independent: Whether items are treated as independent because their structure is not recorded.
     """
 
@@ -86,16 +86,16 @@ class Contrast:
     assumed_independent: bool = False
 
     def lies_within(self, margin: float) -> bool:
-        """Return whether the whole interval lies between ``-margin`` and ``margin``.
+        """Return whether the interval lies entirely between ``-margin`` and ``margin``.
 
         This is equivalent to the two one-sided tests of equivalence (Schuirmann 1987, Journal of Pharmacokinetics and
-        Biopharmaceutics 15:657). With a 95% interval each test is at the level 2.5%.
+        Biopharmaceutics 15:657). With a 95% interval, the level of each test is 2.5%.
         """
         return -margin < self.ci_low and self.ci_high < margin
 
 
 def summarize(values: Sequence[float] | Array, confidence: float = 0.95) -> Summary:
-    """Return n, mean, standard deviation (``ddof=1``) and the t interval of the mean.
+    """Summarize values by n, mean, standard deviation (``ddof=1``) and the t interval of the mean.
 
     Standard deviation and interval of a single value are ``nan``.
 
@@ -107,7 +107,7 @@ def summarize(values: Sequence[float] | Array, confidence: float = 0.95) -> Summ
     check_confidence(confidence)
     x = np.asarray(values, dtype=np.float64)
     if x.size == 0:
-        raise WinnowError("expected at least one value, got none.", key="values")
+        raise WinnowError("expected at least one value, got none. Pass the scores of at least one seed.", key="values")
     mean = float(x.mean())
     if x.size == 1:
         return Summary(1, mean, math.nan, math.nan, math.nan)
@@ -123,8 +123,8 @@ def check_confidence(confidence: float) -> None:
         WinnowError: The confidence is not between 0 and 1.
     """
     if not 0 < confidence < 1:
-        fix = f" Use {confidence / 100:g}." if 1 < confidence < 100 else ""
-        raise WinnowError(f"expected a number between 0 and 1, got {confidence:g}.{fix}", key="confidence")
+        example = confidence / 100 if 1 < confidence < 100 else 0.95
+        raise WinnowError(f"expected a number between 0 and 1, got {confidence:g}. Use {example:g}.", key="confidence")
 
 
 def contrast(scores: pd.DataFrame, a: str, b: str, confidence: float = 0.95, blocked: bool = False) -> Contrast:
@@ -141,9 +141,9 @@ def contrast(scores: pd.DataFrame, a: str, b: str, confidence: float = 0.95, blo
     square of an additive fit of both factors, divided by the number of items. ``ST``, ``SJ`` and ``STJ`` are the same
     quantities for the deviations of single seeds, which ``S``, ``T`` and ``J`` count twice.
 
-    With one factor the ``J`` terms vanish. Independent items are a factor with one item per level. With K crossed
-    factors the shared part is subtracted K - 1 times, which is exact for K <= 2 and conservative for more factors. If
-    seeds are blocks, the differences of the pairs form a single sample of seeds, which is valid for any correlation
+    With one factor, the ``J`` terms vanish. Independent items are a factor with one item per level. With K crossed
+    factors, the shared variance is subtracted K - 1 times, which is exact for K <= 2 and conservative for more factors.
+    If seeds are blocks, the differences of the pairs form a single sample of seeds, which is valid for any correlation
     between runs with the same seed.
 
     D / sqrt(Var(D)) is compared with Student's t distribution with Satterthwaite's degrees of freedom,
@@ -151,10 +151,10 @@ def contrast(scores: pd.DataFrame, a: str, b: str, confidence: float = 0.95, blo
     differ between arms.
 
     Lower bound: Var(D) is at least the largest of S, T and J. If the sum is smaller because the estimate of a variance
-    component is negative, the largest of the three is used with its degrees of freedom. With one item the procedure is
+    component is negative, the largest of the three is used with its degrees of freedom. With one item, the procedure is
     Welch's t test.
 
-    With weights w (mean 1 over items) means are weighted, and deviations enter as ``w * deviation``, the linearized
+    With weights w (mean 1 over items), means are weighted, and deviations enter as ``w * deviation``, the linearized
     variance of a ratio (Cochran 1977, section 6.3). A missing score is imputed by an additive fit of seed and item, and
     its degree of freedom is subtracted (Yates 1933). Levels of unequal weight enter by the sums of their contributions.
 
@@ -164,13 +164,13 @@ def contrast(scores: pd.DataFrame, a: str, b: str, confidence: float = 0.95, blo
 
     Args:
         scores: The table; see :func:`winnow.comparison.crossed_design.pivot_scores`.
-        a: Arm whose mean counts positively.
-        b: Arm whose mean counts negatively.
+        a: The first arm.
+        b: The second arm.
         confidence: Coverage of the interval, between 0 and 1.
         blocked: Whether runs of both arms with the same seed form a pair.
 
     Raises:
-        WinnowError: An arm is missing or has fewer than 2 seeds, the arms have no common item, a weight is not
+        WinnowError: An arm does not exist or has fewer than 2 seeds, the arms have no item in common, a weight is not
             positive, or the confidence is not between 0 and 1.
     """
     check_confidence(confidence)
@@ -178,7 +178,7 @@ def contrast(scores: pd.DataFrame, a: str, b: str, confidence: float = 0.95, blo
 
 
 def contrast_crossed_scores(crossed: CrossedScores, confidence: float = 0.95) -> Contrast:
-    """Return the contrast of :func:`contrast` for scores that are already in matrix form."""
+    """Return the same result as :func:`contrast`, for scores in matrix form."""
     from scipy.stats import t
 
     seed_means, structure = crossed.seed_means, crossed.structure
@@ -226,29 +226,29 @@ def _sum_by_source(terms: Sequence[VarianceTerm]) -> dict[str, float]:
 
 
 def hedges_g(a: Array, b: Array) -> float:
-    """Return the difference of two groups' means in pooled standard deviations, corrected for small samples.
+    """Return the difference of two groups' means in pooled standard deviations, with a correction for small samples.
 
     Hedges 1981 (Journal of Educational Statistics 6:107); ``nan`` if neither group varies.
     """
     df = a.size + b.size - 2
-    pooled = math.sqrt(((a.size - 1) * float(a.var(ddof=1)) + (b.size - 1) * float(b.var(ddof=1))) / df)
-    return float(a.mean() - b.mean()) / pooled * (1 - 3 / (4 * df - 1)) if pooled > 0 else math.nan
+    pooled_std = math.sqrt(((a.size - 1) * float(a.var(ddof=1)) + (b.size - 1) * float(b.var(ddof=1))) / df)
+    return float(a.mean() - b.mean()) / pooled_std * (1 - 3 / (4 * df - 1)) if pooled_std > 0 else math.nan
 
 
 def holm(p_values: Sequence[float]) -> list[float]:
-    """Return Holm's step-down adjusted p values, in the order given.
+    """Adjust p values by Holm's step-down method; return them in the same order.
 
     The i-th smallest of m values is multiplied by m - i + 1; the results are made monotone and capped at 1. A ``nan``
-    stays ``nan`` but counts in m, so a declared test that cannot be computed does not relax the correction of the other
-    tests. Holm 1979, Scandinavian Journal of Statistics 6:65.
+    stays ``nan`` but counts toward m, so a declared test that cannot be computed does not weaken the correction. Holm
+    1979, Scandinavian Journal of Statistics 6:65.
 
     >>> holm([0.01, 0.04, 0.03])
     [0.03, 0.06, 0.06]
     """
     order = sorted(range(len(p_values)), key=lambda i: (math.isnan(p_values[i]), p_values[i]))
-    adjusted, running = list(map(float, p_values)), 0.0
+    adjusted_p_values, largest = list(map(float, p_values)), 0.0
     for rank, i in enumerate(order):
         if not math.isnan(p_values[i]):
-            running = max(running, min(1.0, (len(p_values) - rank) * p_values[i]))
-            adjusted[i] = running
-    return adjusted
+            largest = max(largest, min(1.0, (len(p_values) - rank) * p_values[i]))
+            adjusted_p_values[i] = largest
+    return adjusted_p_values

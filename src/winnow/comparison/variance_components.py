@@ -1,4 +1,4 @@
-"""Estimate the variance components of a contrast, from which the power of other study sizes is computed."""
+"""Estimate the variance components of a contrast. The power of other study sizes is computed from them."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ class FactorComponents:
     Attributes:
         name: The name of the factor.
         levels: The number of levels.
-        between: Variance, over levels, of the difference between the arms.
+        between: Variance over levels of the difference between the arms.
         error_a: Variance of the interaction of seed and level in arm a.
-        error_b: The same for arm b.
+        error_b: Variance of the interaction of seed and level in arm b.
     """
 
     name: str
@@ -38,17 +38,18 @@ class FactorComponents:
 class VarianceComponents:
     """The variance components of the difference between two arms, in squared units of the metric.
 
-    If seeds are blocks, the components of arm a are those of the differences of the pairs, and those of arm b are 0.
+    If seeds are blocks, the components of arm a describe the differences of the pairs, and the components of arm b are
+    0.
 
     Attributes:
         seed_a: Variance between the seeds of arm a.
-        seed_b: The same for arm b.
-        item: Variance, over items, of the difference between the arms; if there are ``factors``, their residual.
+        seed_b: Variance between the seeds of arm b.
+        item: Variance over items of the difference between the arms, excluding the variance of ``factors``.
         error_a: Residual variance of a score of arm a.
-        error_b: The same for arm b.
-        items: The number of items, or of levels if the items form a single factor.
+        error_b: Residual variance of a score of arm b.
+        items: The number of items, or the number of levels if the items form a single factor.
         factors: The crossed item factors; empty if the items form a single factor.
-        item_name: The name of that single factor; ``items`` by default.
+        item_name: The name of the single factor that the items form.
     """
 
     seed_a: float
@@ -82,22 +83,22 @@ class VarianceComponents:
     ) -> list[VarianceTerm]:
         """Return the expected values of the terms of Var(difference) for a given study size.
 
-        The terms are those of :func:`winnow.comparison.variance_terms.compute_variance_terms`.
+        The terms are defined in :func:`winnow.comparison.variance_terms.compute_variance_terms`.
 
         Args:
             seeds: Seeds per arm.
             items: Number of items, if they form a single factor.
-            levels: Number of levels of factors, if it differs from the estimated study. The number of items changes in
-                proportion.
+            levels: Number of levels by factor; by default, the same as in the estimated study. The number of items
+                changes proportionally.
         """
         sizes = self._sizes(items, levels or {})
         factors = self.factors
         if not factors:
             factors = (FactorComponents(self.item_name, self.items, self.item, self.error_a, self.error_b),)
         scale = math.prod(sizes.get(f.name, 1) / f.levels for f in factors)
-        count, repeated = self.items * scale, len(factors) - 1
+        count, extra_factors = self.items * scale, len(factors) - 1
         item, error_a, error_b = (self.item, self.error_a, self.error_b) if self.factors else (0.0, 0.0, 0.0)
-        residual_df = max(1.0, count - sum(sizes.values()) + repeated)
+        residual_df = max(1.0, count - sum(sizes.values()) + extra_factors)
         arms = [ArmComponents("a", self.seed_a, error_a), ArmComponents("b", self.seed_b, error_b)]
         terms = []
         for arm in arms:
@@ -110,35 +111,38 @@ class VarianceComponents:
             between = (f.between + (f.error_a + f.error_b) / seeds) / sizes[f.name]
             terms.append(VarianceTerm(f.name, "", between + residual, sizes[f.name] - 1.0))
             for arm in arms:
-                shared = -(arm.get_error(f) / sizes[f.name] + arm.error / count) / seeds
-                terms.append(VarianceTerm(f.name, arm.name, shared, (seeds - 1.0) * (sizes[f.name] - 1)))
-        if repeated:
-            terms.append(VarianceTerm(RESIDUAL, "", -repeated * residual, residual_df))
+                shared_variance = -(arm.get_error(f) / sizes[f.name] + arm.error / count) / seeds
+                terms.append(VarianceTerm(f.name, arm.name, shared_variance, (seeds - 1.0) * (sizes[f.name] - 1)))
+        if extra_factors:
+            terms.append(VarianceTerm(RESIDUAL, "", -extra_factors * residual, residual_df))
             for arm in arms:
-                value = repeated * arm.error / count / seeds
+                value = extra_factors * arm.error / count / seeds
                 terms.append(VarianceTerm(RESIDUAL, arm.name, value, (seeds - 1) * residual_df))
         return terms
 
     def _sizes(self, items: int | None, levels: Mapping[str, int]) -> dict[str, int]:
         """Return the number of levels of each random factor of the planned study."""
-        known = self.levels or {self.item_name: self.items}
+        known_levels = self.levels or {self.item_name: self.items}
         if items is not None:
             if self.factors:
                 raise WinnowError(
-                    f"expected None, because the items form several factors. Set levels of {', '.join(known)} instead.",
+                    f"expected None, because the items form several factors. Set `levels` for these "
+                    f"instead: {', '.join(known_levels)}.",
                     "items",
                 )
             levels = {self.item_name: items}
-        for name in levels.keys() - known.keys():
-            near = did_you_mean(name, known)
-            raise WinnowError(f"there is no factor '{name}'.{near} Allowed: {', '.join(known)}.", "levels")
-        sizes = known | dict(levels)
+        for name in levels.keys() - known_levels.keys():
+            hint = did_you_mean(name, known_levels)
+            raise WinnowError(
+                f"unknown factor '{name}'.{hint} Available: {', '.join(known_levels)}. Correct the name.", "levels"
+            )
+        sizes = known_levels | dict(levels)
         return {name: size for name, size in sizes.items() if size > 1}
 
 
 @dataclass(frozen=True)
 class ArmComponents:
-    """The variance components of one arm: of seeds, and the residual."""
+    """The seed variance and the residual variance of one arm."""
 
     name: str
     seed: float
@@ -152,21 +156,20 @@ class ArmComponents:
 def estimate_variance_components(scores: pd.DataFrame, a: str, b: str, blocked: bool = False) -> VarianceComponents:
     """Estimate the variance components of the scores of two arms by analysis of variance.
 
-    Each mean square of :func:`winnow.comparison.contrast` is equated with its expectation, starting from the residual.
-    Negative estimates are set to 0.
-    Searle, Casella and McCulloch 1992, Variance Components, chapter 4.
+    Each mean square of :func:`winnow.comparison.contrast` is equated with its expectation, starting from the residual
+    (Searle, Casella and McCulloch 1992, Variance Components, chapter 4). Negative estimates are set to 0.
 
     Args:
         scores: The table of scores; see :func:`winnow.comparison.crossed_design.pivot_scores`.
-        a: One arm.
-        b: The other.
+        a: The first arm.
+        b: The second arm.
         blocked: Whether runs of both arms with the same seed form a pair.
     """
     return estimate_crossed_components(pivot_scores(scores, a, b, blocked))
 
 
 def estimate_crossed_components(crossed: CrossedScores) -> VarianceComponents:
-    """Return the components of :func:`estimate_variance_components` for scores that are already in matrix form."""
+    """Return the same result as :func:`estimate_variance_components`, for scores in matrix form."""
     table = _TermTable(crossed)
     factors = crossed.structure.factors
     if len(factors) < 2:
@@ -207,7 +210,7 @@ class _TermTable:
         self._values = {(term.source, term.sample): float(term.value) for term in compute_variance_terms(crossed)}
 
     def term(self, source: str, sample: str) -> float:
-        """Return a term, or 0 if there is none."""
+        """Return a term, or 0 if it does not exist."""
         return self._values.get((source, sample), 0.0)
 
     def seed(self, sample: str) -> float:
@@ -216,6 +219,6 @@ class _TermTable:
 
 
 def _pad_to_pair(values: Iterable[float]) -> tuple[float, float]:
-    """Return the values of arms a and b; the value of b is 0 if pairs form a single sample."""
+    """Return the values of arms a and b. If pairs form a single sample, the value of arm b is 0."""
     first, second, *_ = (*values, 0.0)
     return first, second

@@ -19,13 +19,13 @@ RESIDUAL = "residual"
 
 @dataclass(frozen=True)
 class VarianceTerm:
-    """A mean square, as a signed term of Var(difference).
+    """A mean square that is a signed term of Var(difference).
 
     Attributes:
         source: The source of variation: ``seeds``, an item factor, or ``residual``.
         sample: The sample of seeds within which the mean square is computed; empty if it is computed from the
             difference of the arms.
-        value: The term with its sign; an array for many studies at once.
+        value: The term with its sign; an array if many studies are computed at once.
         df: Degrees of freedom of the mean square.
     """
 
@@ -36,7 +36,7 @@ class VarianceTerm:
 
     @property
     def is_main(self) -> bool:
-        """Whether the term estimates the variance of one source, rather than what several sources share."""
+        """Whether the term estimates the variance of one source, not the variance that several sources share."""
         return self.source == SEEDS or (not self.sample and self.source != RESIDUAL)
 
 
@@ -44,7 +44,7 @@ class VarianceTerm:
 class CombinedVariance:
     """The variance of a difference, with Satterthwaite's degrees of freedom.
 
-    ``rules[rule]`` names the sources that the variance is based on: ``all``, or a single source.
+    ``rules[rule]`` is the name of the sources that the variance is based on: ``all``, or a single source.
     """
 
     variance: Array
@@ -54,7 +54,7 @@ class CombinedVariance:
 
 
 def compute_variance_terms(crossed: CrossedScores) -> list[VarianceTerm]:
-    """Return the terms of Var(difference), as defined in :func:`winnow.comparison.contrast`."""
+    """Compute the terms of Var(difference), as defined in :func:`winnow.comparison.contrast`."""
     structure, terms = crossed.structure, []
     for sample, scores, _ in crossed.samples:
         means = (scores * crossed.weights).mean(axis=1)
@@ -75,25 +75,27 @@ def compute_variance_terms(crossed: CrossedScores) -> list[VarianceTerm]:
 def _compute_item_terms(
     structure: ItemStructure, values: Array, sample: str, scale: float, df: float
 ) -> list[VarianceTerm]:
-    """Return the variance of the mean over items: one term per factor, and the variance that factors share."""
+    """Compute the variance of the mean over items: one term per factor, and one for the variance that factors share."""
     contributions = structure.contributions(values)
     terms = [
         VarianceTerm(factor.name, sample, scale * factor.variance(contributions), df * factor.df)
         for factor in structure.factors
     ]
     if structure.residual_df >= 1:
-        repeated = -scale * (len(structure.factors) - 1)
+        residual_scale = -scale * (len(structure.factors) - 1)
         terms.append(
-            VarianceTerm(RESIDUAL, sample, repeated * structure.residual_variance(values), df * structure.residual_df)
+            VarianceTerm(
+                RESIDUAL, sample, residual_scale * structure.residual_variance(values), df * structure.residual_df
+            )
         )
     return terms
 
 
 def combine_terms(terms: Sequence[VarianceTerm]) -> CombinedVariance:
-    """Return the sum of the terms, or the variance of a single source if that is larger.
+    """Return the sum of the terms, or the largest variance of a single source if it exceeds the sum.
 
-    The sum of all terms is unbiased, but its estimate can be too small or even negative. The variance of the seeds, or
-    of one factor, is a lower bound, so the largest of these values is used, with its degrees of freedom.
+    The sum of all terms is unbiased, but its estimate can be too small or even negative. The variance of the seeds and
+    the variance of each factor are lower bounds, so the largest value is used, with its degrees of freedom.
     """
     sources = list(dict.fromkeys(term.source for term in terms if term.is_main))
     groups = {"all": list(terms), **{name: [t for t in terms if t.is_main and t.source == name] for name in sources}}

@@ -1,4 +1,4 @@
-"""The rule that turns contrasts into a verdict, and the sentences that state the verdict."""
+"""Decide the verdict of a study from its contrasts, and describe it in sentences."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ VERDICT_RULE = (
     "{confidence:.0%} interval lies entirely within it. The contrast between the filter and the random control follows "
     "the same rule and shows whether the effect depends on which rows were kept."
 )
-"""The complete rule, as the report prints it."""
+"""The complete rule, as printed in the report."""
 
 
 @dataclass(frozen=True)
 class Finding:
-    """A contrast in one metric, with its role in the protocol.
+    """The contrast of two arms in one metric, with its role in the protocol.
 
     Attributes:
         metric: The name of the metric.
@@ -40,7 +40,7 @@ class Finding:
         outcome: The outcome of the test; ``None`` if the contrast is not tested.
         bootstrap: The ends of the bootstrap interval, a sensitivity check.
         permutation_p: The p value of the permutation test, a sensitivity check.
-        equal: Whether the interval lies within the declared margin; ``None`` if there is none for this contrast.
+        equal: Whether the interval lies within the declared margin; ``None`` if no margin applies to this contrast.
         post_hoc: Whether the metric or an arm was not declared before the first run.
     """
 
@@ -59,7 +59,8 @@ class Finding:
 class Verdict:
     """The verdict of a study.
 
-    ``sentences`` holds two sentences: the effect of the filter, and whether it depends on which rows are kept.
+    ``sentences`` contains two sentences: one on the effect of the filter, and one on whether the effect depends on
+    which rows are kept.
     """
 
     word: Outcome
@@ -98,11 +99,11 @@ def decide_verdict(
         metric: The primary metric.
         findings: The primary contrasts that could be computed.
         arms: The names of the filter under test, the baseline and the control.
-        incomparable_reasons: For each arm that the filter cannot be compared with, the reason.
-        confidence: Coverage of the intervals. The tests are at level ``1 - confidence``.
-        margin: The declared difference that does not matter, if there is one.
+        incomparable_reasons: Why the filter cannot be compared with an arm, by arm.
+        confidence: Coverage of the intervals. Tests use the level ``1 - confidence``.
+        margin: The declared equivalence margin, if there is one.
     """
-    tested, baseline, control = arms
+    filter_arm, baseline, control = arms
     rule = VERDICT_RULE.format(alpha=1 - confidence, confidence=confidence)
     by_arm = {finding.result.b: finding for finding in findings if finding.outcome != "not comparable"}
     effect, control_effect = by_arm.get(baseline), by_arm.get(control or "")
@@ -112,7 +113,7 @@ def decide_verdict(
         reason = incomparable_reasons.get(
             baseline, "the scores do not vary between seeds, so the variance cannot be estimated"
         )
-        sentence = f"{tested or 'The filter'} cannot be compared with {baseline}: {reason}."
+        sentence = f"{filter_arm or 'The filter'} cannot be compared with {baseline}: {reason}."
         return Verdict("not comparable", reason, (sentence, control_sentence), rule)
     r = effect.result
     reason = (
@@ -128,7 +129,7 @@ def decide_verdict(
 
 
 def _describe_effect(metric: Metric, finding: Finding, confidence: float, margin: float | None) -> str:
-    """Return the sentence on the contrast of the filter with all rows."""
+    """Describe the contrast of the filter with all rows in one sentence."""
     r = finding.result
     ends = f"{confidence:.0%} interval {format_interval(r.ci_low, r.ci_high)}"
     if finding.outcome == "no clear difference":
@@ -160,7 +161,7 @@ def _describe_effect(metric: Metric, finding: Finding, confidence: float, margin
 
 
 def _describe_control(effect: Finding | None, control_effect: Finding | None, reason: str) -> str:
-    """Return the sentence on the contrast with the control: whether it matters which rows are kept."""
+    """Describe the contrast with the control in one sentence: whether it matters which rows are kept."""
     if control_effect is None:
         return f"Whether it matters which rows are kept, or only how many, remains unknown: {reason}."
     subject, rows = "It" if effect else control_effect.result.a, "training on as many random rows"

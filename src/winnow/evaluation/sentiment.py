@@ -33,9 +33,9 @@ class Vader(Sentiment):
 
     def score(self, texts: Sequence[str]) -> list[float]:
         """Return the compound score of each text."""
-        from winnow.filters.signals.vader_sentiment import compound_scorer
+        from winnow.filters.signals.vader_sentiment import build_compound_scorer
 
-        return list(map(compound_scorer(), texts))
+        return list(map(build_compound_scorer(), texts))
 
     def identity(self) -> list[str]:
         """Return the name of the scale."""

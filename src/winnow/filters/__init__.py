@@ -1,9 +1,10 @@
-"""Score every row once, decide with an expression, and select the rows to train on.
+"""Score each row once, evaluate a filter expression, and select the rows to train on.
 
 A :class:`Filter` holds named signals and a boolean expression over them. Applied to a corpus, it returns
 :class:`Verdicts`: a table with the score and verdict of every signal on every row of every split. The kept rows, the
-reasons and the costs are derived from that table. :class:`Full` keeps every row. :class:`RandomMatched` is the control:
-a random sample of the same size. :class:`LeaveOneOut` is a filter without one of its signals.
+reasons for dropping rows, and the statistics are derived from that table. :class:`Full` keeps every row.
+:class:`RandomMatched` is the control: a random sample of the same size. :class:`LeaveOneOut` is a filter without one of
+its signals.
 
 :func:`read_verdicts` and :func:`read_statistics` load the output of `winnow filter`, for example in a notebook.
 """

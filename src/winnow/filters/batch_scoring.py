@@ -1,4 +1,4 @@
-"""Score one batch of rows with the signals of a filter; an engine distributes the batches."""
+"""Score one batch of rows with the signals of a filter. :mod:`winnow.filters.engines` distributes the batches."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class ScoringStage:
 
     Attributes:
         signals: The names of the signals to score.
-        term: The expression over signals that a row must satisfy to reach the next stage; None passes all rows on.
+        term: The expression over signals that a row must satisfy to reach the next stage; with None, every row does.
     """
 
     signals: Sequence[str]
@@ -70,8 +70,8 @@ class BatchScorer:
     @property
     def input_columns(self) -> list[str]:
         """The columns that a batch must have."""
-        scored = dict.fromkeys(self.signals[name].scored_column for name in self.scored_signals)
-        return [*scored, *map(score_column_name, self.cached_signals)]
+        column_names = dict.fromkeys(self.signals[name].scored_column for name in self.scored_signals)
+        return [*column_names, *map(score_column_name, self.cached_signals)]
 
     def score_batch(self, batch: pa.Table, offset: int) -> BatchScores:
         """Score the rows of a batch.
@@ -126,22 +126,22 @@ def find_scored_column(signal: Signal, table: pa.Table, name: str) -> pa.Chunked
     if column in table.column_names:
         return table[column]
     raise WinnowError(
-        f"the corpus has no column '{column}'.{did_you_mean(column, table.column_names)} Allowed: "
-        f"{', '.join(table.column_names)}. To keep another column of a source, list it in the source's `columns` "
-        "or `label`.",
+        f"the corpus has no column '{column}'.{did_you_mean(column, table.column_names)} Available: "
+        f"{', '.join(table.column_names)}. To add a column of a source to the corpus, list it in the source's "
+        "`columns` or set it as `label`.",
         key=f"signals.{name}.column",
     )
 
 
 def as_array(column: pa.ChunkedArray) -> pa.Array:
-    """Return a column as a single array, without a copy if it has a single chunk."""
+    """Return a column as a single array; the data is not copied if the column has a single chunk."""
     return column.chunk(0) if column.num_chunks == 1 else column.combine_chunks()
 
 
 def _score_remaining_rows(
     signal: Signal, name: str, values: pa.Array, remaining: Mask, offset: int
 ) -> tuple[pa.Array, float]:
-    """Score the rows of a mask; return scores for all rows, null outside the mask, and the elapsed seconds."""
+    """Score the rows in a mask; return one score per row, null outside the mask, and the elapsed seconds."""
     if remaining.all():
         return _score_with_timing(signal, name, values, np.arange(offset, offset + len(values)))
     positions = np.flatnonzero(remaining)
@@ -161,7 +161,7 @@ def _score_with_timing(
 
 
 def _score_values(signal: Signal, name: str, values: pa.Array, positions: npt.NDArray[np.int64]) -> pa.Array:
-    """Return the scores of some rows; an error message names the row that caused it."""
+    """Return the scores of the values; an error message includes the number of the row that caused it."""
     rows = f"rows {positions[0] + 1:,} to {positions[-1] + 1:,}" if len(positions) else "no rows"
     try:
         scores = signal.score_array(values)
@@ -171,14 +171,14 @@ def _score_values(signal: Signal, name: str, values: pa.Array, positions: npt.ND
         index = _find_unscorable(signal, values)
         row = rows if index is None else f"row {positions[index] + 1:,} ({values[index].as_py()!r:.80})"
         message = (
-            f"the signal raised {type(error).__name__} on {row}: {error}. Fix the signal, or exclude such rows from "
-            "the dataset."
+            f"the signal raised {type(error).__name__} on {row}: {error}. Fix the signal, or exclude rows like this "
+            "one from the dataset."
         )
         raise WinnowError(message, key=f"signals.{name}") from error
     if len(scores) == len(values) and scores.type == pa.float64():
         return scores
     index = _find_unscorable(signal, values)
-    hint = "" if index is None else f" The first wrong row is {positions[index] + 1:,}: {values[index].as_py()!r:.80}."
+    hint = "" if index is None else f" The first such row is {positions[index] + 1:,}: {values[index].as_py()!r:.80}."
     raise WinnowError(
         f"expected one float64 score per text, got {len(scores)} scores of type {scores.type} for {len(values)} texts "
         f"({rows}).{hint} Fix the signal's `score` method or function.",
@@ -187,7 +187,7 @@ def _score_values(signal: Signal, name: str, values: pa.Array, positions: npt.ND
 
 
 def _find_unscorable(signal: Signal, values: pa.Array) -> int | None:
-    """Return the index of the first value that the signal cannot score alone; None if it scores each alone."""
+    """Score the values one at a time; return the index of the first one that fails, or None if all succeed."""
     for index in range(len(values)):
         try:
             if len(signal.score_array(values.slice(index, 1))) != 1:

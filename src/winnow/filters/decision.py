@@ -1,4 +1,4 @@
-"""Turn scores into verdicts with the parsed and checked expressions of a filter."""
+"""Parse and check the expressions of a filter, and apply them to scores to get verdicts."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ import pyarrow.compute as pc
 from winnow.data import Corpus
 from winnow.errors import WinnowError, did_you_mean
 from winnow.filters.batch_scoring import BatchScorer, ScoringStage, compute_keep_mask, score_table
-from winnow.filters.expression import Known, Name, Node, conjuncts, evaluate, expand_parts, iter_names
-from winnow.filters.parsing import error_at, parse
+from winnow.filters.expression import Known, Name, Node, evaluate, expand_parts, iter_names, split_conjuncts
+from winnow.filters.parsing import build_position_error, parse
 from winnow.filters.planner import MIN_SAMPLED_COST, Mask, ScoringPlan, plan_scoring, sample_row_indices
 from winnow.filters.scoring import (
     BatchCallback,
@@ -39,8 +39,8 @@ class DecisionRule:
 
     Attributes:
         signals: Signals by name.
-        parts: Named sub-expressions, each after those it uses.
-        keep: The expression that decides.
+        parts: Named sub-expressions; a part comes after the parts it refers to.
+        keep: The expression that decides whether a row is kept.
         keep_null: Whether a row is kept if ``keep`` is null.
     """
 
@@ -54,31 +54,36 @@ class DecisionRule:
         """Parse and check the expressions.
 
         Raises:
-            WinnowError: A name is unknown, already in use or defined by itself, or an expression cannot be parsed.
+            WinnowError: A name is invalid, unknown or already in use, a part refers to itself, or an expression cannot
+                be parsed.
         """
         _check_names(signals, parts)
-        trees = {name: parse(text, f"parts.{name}") for name, text in parts.items()}
-        tree = parse(keep, "keep")
-        for name, node in trees.items():
+        part_nodes = {name: parse(text, f"parts.{name}") for name, text in parts.items()}
+        keep_node = parse(keep, "keep")
+        for name, node in part_nodes.items():
             _check_references(node, parts[name], f"parts.{name}", signals, parts)
-        _check_references(tree, keep, "keep", signals, parts)
+        _check_references(keep_node, keep, "keep", signals, parts)
         for name, signal in signals.items():
-            tree = tree & Known(Name(name)) if signal.required else tree
-        return cls(signals, _sort_parts(trees), tree, on_null == "keep")
+            keep_node = keep_node & Known(Name(name)) if signal.required else keep_node
+        return cls(signals, _sort_parts(part_nodes), keep_node, on_null == "keep")
 
     def build_verdicts(
-        self, name: str, table: pa.Table, scored: Mapping[str, SignalScores], term_order: Sequence[str] | None = None
+        self,
+        name: str,
+        table: pa.Table,
+        signal_scores: Mapping[str, SignalScores],
+        term_order: Sequence[str] | None = None,
     ) -> Verdicts:
         """Return the verdicts on all rows of a corpus.
 
         Args:
             name: The filter's name.
             table: The rows.
-            scored: The scores of each signal, in corpus order.
-            term_order: The terms in the order of evaluation, if each was scored only on rows that passed the earlier
-                ones.
+            signal_scores: The scores of each signal, in corpus order.
+            term_order: The terms in the order of evaluation, if each term was scored only on the rows that passed all
+                earlier terms; None if every row was scored by every signal.
         """
-        scores = {signal: column.scores for signal, column in scored.items()}
+        scores = {signal: column.scores for signal, column in signal_scores.items()}
         verdicts: dict[str, Any] = {signal: self.signals[signal].keep(scores[signal]) for signal in self.signals}
         columns: dict[str, Any] = {column: table[column] for column in ("row_id", "split", "source")}
         for signal in self.signals:
@@ -87,25 +92,25 @@ class DecisionRule:
             columns[part] = verdicts[part] = evaluate(node, verdicts, scores)
         columns["keep"] = pc.fill_null(evaluate(self.keep, verdicts, scores), self.keep_null)
         parts = {part: str(node) for part, node in self.parts.items()}
-        seconds = {signal: column.seconds for signal, column in scored.items()}
+        seconds = {signal: column.seconds for signal, column in signal_scores.items()}
         order = None if term_order is None else list(term_order)
         return Verdicts(pa.table(columns), name, str(self.keep), parts, self.keep_null, seconds, order)
 
     def keep_mask(self, scores: Mapping[str, pa.Array]) -> Mask:
-        """Return the mask of kept rows of a batch, given the scores of each signal."""
+        """Return the mask of the rows to keep, given the scores of each signal."""
         verdicts = {signal: self.signals[signal].keep(scores[signal]) for signal in self.signals}
         for part, node in self.parts.items():
             verdicts[part] = evaluate(node, verdicts, scores)
-        filled = pc.fill_null(evaluate(self.keep, verdicts, scores), self.keep_null)
-        mask: Mask = filled.to_numpy(zero_copy_only=False)
+        kept = pc.fill_null(evaluate(self.keep, verdicts, scores), self.keep_null)
+        mask: Mask = kept.to_numpy(zero_copy_only=False)
         return mask
 
     def terms(self) -> dict[str, Node]:
-        """Return the conjuncts of the expression by their text; a row is kept if it passes all of them."""
-        return {str(term): term for term in conjuncts(self.keep, self.parts)}
+        """Return the terms that ``&`` joins at the top level, by their text; a row is kept if it passes all of them."""
+        return {str(term): term for term in split_conjuncts(self.keep, self.parts)}
 
     def plan_from_sample(self, table: pa.Table, cached: Mapping[str, SignalScores]) -> ScoringPlan:
-        """Time the signals on a sample of rows and return the cheapest order of terms; cached scores cost nothing."""
+        """Time the signals on a sample of rows and return the cheapest order of terms; cached scores have no cost."""
         indices = sample_row_indices(table.num_rows)
         sample = table.take(pa.array(indices))
         scores, costs = {}, {}
@@ -117,16 +122,18 @@ class DecisionRule:
                 scores[name], seconds = score_table(name, signal, sample)
                 costs[name] = 1e6 * seconds / len(indices)
         terms = {text: expand_parts(term, self.parts) for text, term in self.terms().items()}
-        passed = {text: compute_keep_mask(term, self.signals, scores, self.keep_null) for text, term in terms.items()}
-        return plan_scoring(self._signals_by_term(), passed, costs)
+        pass_masks = {
+            text: compute_keep_mask(term, self.signals, scores, self.keep_null) for text, term in terms.items()
+        }
+        return plan_scoring(self._signals_by_term(), pass_masks, costs)
 
     def choose_plan(self, table: pa.Table, cached: Mapping[str, SignalScores]) -> ScoringPlan:
-        """Plan from a sample, or from the signals' declared costs if scoring is too cheap for a sample to pay off."""
+        """Plan from a sample of rows, or from the declared costs if a sample would take longer than it saves."""
         costs = {name: 0.0 if name in cached else signal.cost for name, signal in self.signals.items()}
         if table.num_rows * sum(costs.values()) >= MIN_SAMPLED_COST:
             return self.plan_from_sample(table, cached)
-        needs = self._signals_by_term()
-        return plan_scoring(needs, dict.fromkeys(needs, np.array([True, False])), costs)
+        signals_by_term = self._signals_by_term()
+        return plan_scoring(signals_by_term, dict.fromkeys(signals_by_term, np.array([True, False])), costs)
 
     def _signals_by_term(self) -> dict[str, frozenset[str]]:
         terms = {text: expand_parts(term, self.parts) for text, term in self.terms().items()}
@@ -142,12 +149,12 @@ class DecisionRule:
         on_batch: BatchCallback | None = None,
         engine: EngineOptions | None = None,
     ) -> Verdicts:
-        """Score each row only until a term drops it. The same rows are kept as with all scores.
+        """Score each row only until a term drops it. The kept rows are the same as if every row had all scores.
 
         Args:
             name: The filter's name.
             corpus: The rows.
-            cached: Scores that exist already.
+            cached: The scores that are already in the cache, by signal.
             cache_dir: The cache folder.
             bar: The progress bar to advance.
             on_batch: Called after each batch.
@@ -167,8 +174,8 @@ class DecisionRule:
         # Signals that no term uses are not scored.
         no_scores = SignalScores(pa.nulls(corpus.table.num_rows, pa.float64()), 0.0)
         cached |= {name: no_scores for name in self.signals if name not in cached and name not in scorer.scored_signals}
-        scored = {**cached, **score_in_batches(scorer, cached, corpus, cache_dir, bar, on_batch, engine)}
-        return self.build_verdicts(name, corpus.table, scored, [step.term for step in plan.steps])
+        signal_scores = {**cached, **score_in_batches(scorer, cached, corpus, cache_dir, bar, on_batch, engine)}
+        return self.build_verdicts(name, corpus.table, signal_scores, [step.term for step in plan.steps])
 
 
 def _check_names(signals: Mapping[str, Signal], parts: Mapping[str, str]) -> None:
@@ -176,14 +183,14 @@ def _check_names(signals: Mapping[str, Signal], parts: Mapping[str, str]) -> Non
         for name in group:
             if not name.isidentifier() or name in _RESERVED:
                 raise WinnowError(
-                    f"'{name}' is not a valid name. Allowed: letters, digits and underscores, with no digit at the "
-                    f"start, except the reserved names {', '.join(sorted(_RESERVED))}. Choose another name.",
+                    f"'{name}' is not a valid name. Allowed: letters, digits and underscores, not starting with a "
+                    f"digit. Reserved: {', '.join(sorted(_RESERVED))}. Choose another name.",
                     key=f"{key}.{name}",
                 )
     for name in parts:
         if name in signals:
             raise WinnowError(
-                f"the name '{name}' is already in use by a signal. Choose another name for the part.",
+                f"'{name}' is also the name of a signal. Choose another name for the part.",
                 key=f"parts.{name}",
             )
 
@@ -192,17 +199,17 @@ def _check_references(node: Node, text: str, key: str, signals: Mapping[str, Sig
     for name, needs_score in iter_names(node):
         if needs_score and name.name in parts:
             message = f"'{name}' is a part, and only signals have a score. Compare the score of a signal instead."
-            raise error_at(text, key, name.position, message)
+            raise build_position_error(text, key, name.position, message)
         if name.name not in signals and name.name not in parts:
             options = [*signals, *parts]
             hint = did_you_mean(name.name, options)
-            message = f"there is no signal or part '{name}'.{hint} Allowed: {', '.join(options)}."
-            raise error_at(text, key, name.position, message)
+            message = f"unknown signal or part '{name}'.{hint} Available: {', '.join(options)}. Correct the name."
+            raise build_position_error(text, key, name.position, message)
 
 
-def _sort_parts(trees: Mapping[str, Node]) -> dict[str, Node]:
-    """Sort the parts topologically, so that each comes after those it uses."""
-    ordered: dict[str, Node] = {}
+def _sort_parts(nodes: Mapping[str, Node]) -> dict[str, Node]:
+    """Sort the parts topologically, so that each part comes after the parts it refers to."""
+    sorted_parts: dict[str, Node] = {}
 
     def visit(name: str, path: tuple[str, ...]) -> None:
         if name in path:
@@ -211,11 +218,11 @@ def _sort_parts(trees: Mapping[str, Node]) -> dict[str, Node]:
                 f"the part '{name}' refers to itself ({cycle}). Remove one of these references.",
                 key=f"parts.{name}",
             )
-        for used, _ in iter_names(trees[name]):
-            if used.name in trees and used.name not in ordered:
-                visit(used.name, (*path, name))
-        ordered.setdefault(name, trees[name])
+        for reference, _ in iter_names(nodes[name]):
+            if reference.name in nodes and reference.name not in sorted_parts:
+                visit(reference.name, (*path, name))
+        sorted_parts.setdefault(name, nodes[name])
 
-    for name in trees:
+    for name in nodes:
         visit(name, ())
-    return ordered
+    return sorted_parts

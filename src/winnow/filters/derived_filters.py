@@ -1,4 +1,4 @@
-"""Arms derived from a filter: a size-matched random control, and the filter without one of its signals."""
+"""Selections derived from a filter: a random control of the same size, and the filter without one of its signals."""
 
 from __future__ import annotations
 
@@ -18,17 +18,18 @@ from winnow.filters.filter import Filter, Selection
 from winnow.filters.signals.mentions import Mentions
 from winnow.filters.verdicts import Verdicts
 
-_CONTROL_STREAM = 0x77696E6E  # separates the control's random stream from others that use the same seed
+_CONTROL_STREAM = 0x77696E6E  # keeps this random stream independent of other streams with the same seed
 
 
 @dataclass(frozen=True, config=ConfigDict(extra="forbid"))
 class RandomMatched(Selection):
     """A random sample of the training rows, of the same size as another filter's selection.
 
-    Each seed draws another sample. The control measures the effect of training on fewer rows, whatever their content.
+    Each seed draws a different sample. The control measures the effect of training on fewer rows, regardless of which
+    rows they are.
 
     Attributes:
-        of: The filter whose size is matched.
+        of: The filter that determines the number of rows.
         name: The name of the control.
     """
 
@@ -37,7 +38,7 @@ class RandomMatched(Selection):
 
     def compute_verdicts(self, corpus: Corpus, cache_dir: Path, progress: bool = True) -> Verdicts:
         """Return the verdicts of the matched filter."""
-        return _with_key_of(lambda: self.of.compute_verdicts(corpus, cache_dir, progress))
+        return _prefix_error_keys(lambda: self.of.compute_verdicts(corpus, cache_dir, progress))
 
     def select(self, train_rows: pa.Table, verdicts: Verdicts | None, seed: int) -> pa.Table:
         """Sample as many rows as the matched filter keeps, without replacement."""
@@ -60,12 +61,12 @@ class RandomMatched(Selection):
 class LeaveOneOut(Selection):
     """A filter without one of its signals, to measure what that signal contributes to the model.
 
-    The verdicts are derived from those of the complete filter, so no row is scored again. Slices are those of the
-    complete filter.
+    The verdicts are derived from the verdicts of the complete filter, so no row is scored again. The held-out slices
+    are the same as for the complete filter.
 
     Attributes:
         of: The complete filter.
-        signal: The signal to remove from its expression; null removes none.
+        signal: The signal to remove from the expression; with null, the filter is unchanged.
     """
 
     of: InstanceOf[Filter]
@@ -76,7 +77,9 @@ class LeaveOneOut(Selection):
             options = ", ".join(self.of.signals)
             hint = did_you_mean(self.signal, self.of.signals)
             raise WinnowError(
-                f"the filter '{self.of.name}' has no signal '{self.signal}'.{hint} Allowed: {options}.", "signal"
+                f"the filter '{self.of.name}' has no signal '{self.signal}'.{hint} Available: {options}. "
+                "Correct the name.",
+                key="signal",
             )
         if self.signal is not None and self.of.mode == "short_circuit":
             message = (
@@ -97,32 +100,32 @@ class LeaveOneOut(Selection):
 
     def compute_verdicts(self, corpus: Corpus, cache_dir: Path, progress: bool = True) -> Verdicts:
         """Return the verdicts of the complete filter."""
-        return _with_key_of(lambda: self.of.compute_verdicts(corpus, cache_dir, progress))
+        return _prefix_error_keys(lambda: self.of.compute_verdicts(corpus, cache_dir, progress))
 
     def select(self, train_rows: pa.Table, verdicts: Verdicts | None, seed: int) -> pa.Table:
         """Return the rows that the filter keeps without the signal.
 
         Raises:
-            WinnowError: No row is kept, or every row.
+            WinnowError: The selection keeps no row, or every row.
         """
         if verdicts is None:
             raise ValueError("LeaveOneOut.select needs the verdicts of the filter, got None")
-        kept = self.derive_verdicts(verdicts).kept("train")
-        if not 0 < kept.sum() < len(kept):
-            amount = "every" if kept.any() else "no"
+        mask = self.derive_verdicts(verdicts).keep_mask("train")
+        if not 0 < mask.sum() < len(mask):
+            amount = "every" if mask.any() else "no"
             message = (
                 f"'{self.name}' keeps {amount} training row, so there is nothing to compare. Leave out another signal."
             )
             raise WinnowError(message, "signal")
-        return train_rows.filter(pa.array(kept))
+        return train_rows.filter(pa.array(mask))
 
     def derive_verdicts(self, verdicts: Verdicts) -> Verdicts:
-        """Return the verdicts without the signal, given those of the complete filter."""
+        """Return the verdicts without the signal, given the verdicts of the complete filter."""
         return verdicts if self.signal is None else verdicts.leave_out(self.signal, self.name)
 
     def fingerprint(self) -> str:
-        """Return a fingerprint of the filter and the signal; if no signal is removed, that of the filter."""
-        # "without" is the name of the class in version 0.1; it stays, so that finished runs are still recognized.
+        """Return a fingerprint of the filter and the removed signal, or the filter's fingerprint if none is removed."""
+        # "without" was the name of the class in version 0.1. It is kept so that runs of that version are recognized.
         return (
             self.of.fingerprint() if self.signal is None else fingerprint("without", self.signal, self.of.fingerprint())
         )
@@ -140,8 +143,8 @@ class LeaveOneOut(Selection):
         return remove_names(self.of.expression, {self.signal} if self.signal else set())
 
 
-def _with_key_of(compute_verdicts: Callable[[], Verdicts]) -> Verdicts:
-    """Run a function and put the key of its errors below ``of``."""
+def _prefix_error_keys(compute_verdicts: Callable[[], Verdicts]) -> Verdicts:
+    """Call a function and prepend ``of`` to the key of any error it raises."""
     try:
         return compute_verdicts()
     except WinnowError as error:

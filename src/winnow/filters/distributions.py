@@ -24,11 +24,11 @@ def compute_histograms(verdicts: Verdicts) -> dict[str, dict[str, Any]]:
 
     Returns:
         By signal: the ``edges`` of the bins (one more than bins); the number of ``kept`` and ``dropped`` rows per bin;
-        the number of ``null`` scores; ``whole``, true if all scores are whole numbers, which are then in the middle of
-        their bins; the number of scores ``outside`` the edges, which count in the first or last bin; and the ``cuts``,
-        see :func:`find_cuts`. A signal without any score is missing.
+        the number of ``null`` scores; ``whole``, true if all scores are whole numbers, in which case each is in the
+        middle of its bin; the number of scores ``outside`` the edges, which count in the first or last bin; and the
+        ``cuts``, see :func:`find_cuts`. Signals without any score are omitted.
     """
-    kept = verdicts.kept("train")
+    kept = verdicts.keep_mask("train")
     result = {}
     for name in verdicts.signals:
         scores = get_scores(verdicts, name)
@@ -58,9 +58,9 @@ def get_scores(verdicts: Verdicts, signal: str, split: Any = "train") -> Scores:
 
 
 def compute_bin_edges(scores: Scores, anchor: float | None = None) -> Scores:
-    """Return the edges of histogram bins of equal width: one bin per value for a small range of whole numbers.
+    """Return the edges of histogram bins of equal width. Whole numbers in a small range have one bin per value.
 
-    A long tail is clipped if most bins would be empty otherwise. For fractional scores, one edge is at ``anchor``, so
+    A long tail is clipped if most bins would otherwise be empty. For fractional scores, one edge is at ``anchor``, so
     that no bin contains scores from both sides of it.
     """
     low, high, whole = float(scores.min()), float(scores.max()), _are_whole(scores)
@@ -75,8 +75,8 @@ def compute_bin_edges(scores: Scores, anchor: float | None = None) -> Scores:
     if anchor is None or not low < anchor < high:
         return edges
     index = np.searchsorted(edges, anchor)
-    edges += anchor - edges[index]  # shifts to the left, by less than one bin
-    edges[index] = anchor  # exactly, because many scores may equal the anchor
+    edges += anchor - edges[index]  # shifts the edges to the left by less than one bin
+    edges[index] = anchor  # avoids a rounding error, because many scores may equal the anchor
     return np.append(edges, edges[-1] + edges[1] - edges[0]) if edges[-1] <= high else edges
 
 
@@ -84,11 +84,12 @@ def find_cuts(verdicts: Verdicts, signal: str, scores: Scores) -> list[dict[str,
     """Return the thresholds that the filter applies to a signal's scores, in ascending order.
 
     The number of a comparison in the expression is used as written. A signal's own threshold is inferred from its
-    verdicts: it is between two adjacent scores with different verdicts, and the roundest number there is used.
+    verdicts: it lies between two adjacent scores with different verdicts, and the number with the fewest digits there
+    is used.
 
     Returns:
-        For each threshold, its value ``at`` and ``pass_above``: whether the scores above it pass, or None if only the
-        value itself passes or fails.
+        The value of each threshold (``at``), and whether the scores above it pass (``pass_above``). The latter is None
+        for a test of equality, which only the value itself passes or fails.
     """
     cuts: dict[float, bool | None] = {}
     leaves = list(iter_leaves(verdicts.expression))
@@ -106,22 +107,22 @@ def find_cuts(verdicts: Verdicts, signal: str, scores: Scores) -> list[dict[str,
 
 
 def _round_between(low: float, high: float, whole: bool) -> float:
-    """Return the number between two scores with the fewest digits; the midpoint between whole numbers."""
+    """Return the number with the fewest digits between two scores; for whole numbers, the midpoint."""
     middle = (low + high) / 2
     if whole:
         return float(middle)
-    rounded = (round(middle, digits) for digits in range(-3, 12))
-    return float(next((number for number in rounded if low <= number <= high), middle)) + 0.0
+    candidates = (round(middle, digits) for digits in range(-3, 12))
+    return float(next((number for number in candidates if low <= number <= high), middle)) + 0.0
 
 
 def compute_drifts(verdicts: Verdicts) -> dict[str, dict[str, dict[str, float | None]]]:
-    """Compute how far the scores of each signal drift from all training rows (v1) to other sets of rows.
+    """Compute how far the scores of each signal drift from all training rows to other sets of rows.
 
     Returns:
-        By signal and by set of rows: ``kept``, the training rows that the filter keeps (v2), and the splits
-        ``validation`` and ``test``. See :func:`compute_drift` for the numbers.
+        By signal, then by set of rows: ``kept`` (the training rows that the filter keeps), ``validation`` and ``test``
+        (the splits). See :func:`compute_drift` for the numbers.
     """
-    kept = verdicts.kept("train")
+    kept = verdicts.keep_mask("train")
     result = {}
     for name in verdicts.signals:
         train = get_scores(verdicts, name)
@@ -132,12 +133,12 @@ def compute_drifts(verdicts: Verdicts) -> dict[str, dict[str, dict[str, float | 
 
 
 def compute_drift(before: Scores, after: Scores) -> dict[str, float | None]:
-    """Compute the drift of scores from one set of rows to another; NaN is a missing score.
+    """Compute the drift of scores from one set of rows to another. Missing scores are NaN.
 
     Returns:
-        The population stability index ``psi`` (Siddiqi 2006; as a rule of thumb, below 0.1 is little and above 0.25 is
-        much), the earth mover's distance in the unit of the score (``emd``) and in standard deviations of ``before``
-        (``emd_sd``), and both means. All are None if a set has no scores.
+        The population stability index ``psi`` (Siddiqi 2006; as a rule of thumb, values below 0.1 are small and values
+        above 0.25 are large), the earth mover's distance in the unit of the score (``emd``) and in standard deviations
+        of ``before`` (``emd_sd``), and both means. All values are None if either set has no scores.
     """
     from scipy.stats import wasserstein_distance
 

@@ -1,4 +1,4 @@
-"""Distribute batches of rows: in this process, in several local processes, or in a Ray cluster."""
+"""Run batch scoring in this process, in several local processes, or on a Ray cluster."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def _score_in_processes(
     scorer: BatchScorer, batches: Iterator[tuple[pa.Table, int]], processes: int
 ) -> Iterator[BatchScores]:
     pending: deque[Future[BatchScores]] = deque()
-    # Spawned, not forked: a thread of Arrow or torch may hold a lock, and its copy in a fork would never be released.
+    # A forked process could deadlock on a lock that a thread of Arrow or torch held during the fork.
     with ProcessPoolExecutor(processes, get_context("spawn")) as pool:
         for batch, offset in batches:
             pending.append(pool.submit(scorer.score_batch, batch.combine_chunks(), offset))
@@ -58,7 +58,7 @@ def _score_in_processes(
 
 
 def _score_with_ray(scorer: BatchScorer, rows: pa.Table, cache_dir: Path, processes: int) -> Iterator[BatchScores]:
-    """Score with Ray Data, in the cluster that ``RAY_ADDRESS`` names or in a new local one.
+    """Score with Ray Data, on the cluster that ``RAY_ADDRESS`` names or in a new local one.
 
     The rows go through a Parquet file because ``ray.data.from_huggingface`` needs packages that Ray does not install.
     """
@@ -82,16 +82,16 @@ def _score_with_ray(scorer: BatchScorer, rows: pa.Table, cache_dir: Path, proces
         path = Path(folder).resolve() / "rows.parquet"
         numbered_rows = rows.append_column(_POSITION_COLUMN, pa.array(np.arange(rows.num_rows)))
         pq.write_table(numbered_rows, path, row_group_size=BATCH_ROWS)
-        scored = ray.data.read_parquet(str(path)).map_batches(score, batch_format="pyarrow", batch_size=BATCH_ROWS)
-        for table in scored.iter_batches(batch_format="pyarrow", batch_size=None):
+        results = ray.data.read_parquet(str(path)).map_batches(score, batch_format="pyarrow", batch_size=BATCH_ROWS)
+        for table in results.iter_batches(batch_format="pyarrow", batch_size=None):
             yield from _unpack_scores(scorer, table)
 
 
 def _pack_scores(scorer: BatchScorer, batch: pa.Table, positions: np.ndarray[Any, Any]) -> pa.Table:
-    """Score a batch and return the result as a table. An error is a column too, because Ray wraps exceptions."""
+    """Score a batch and return the result as a table. Errors are returned in a column, because Ray wraps exceptions."""
     results: list[BatchScores] = []
     error = None
-    # The rows of a Ray batch need not be consecutive rows of the corpus.
+    # The rows of a Ray batch are not necessarily consecutive rows of the corpus.
     for run in np.split(np.arange(len(positions)), np.flatnonzero(np.diff(positions) != 1) + 1):
         try:
             results.append(scorer.score_batch(batch.slice(run[0], len(run)), int(positions[run[0]])))

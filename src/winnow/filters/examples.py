@@ -1,4 +1,4 @@
-"""Example rows that a filter keeps and drops, with the reasons and the matches of its signals."""
+"""Select example rows that a filter keeps and drops, with the failed terms and the matches of its signals."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ KEPT_EXAMPLES, EXAMPLES_PER_TERM, EXAMPLES_PER_LABEL, MAX_CHARACTERS = 8, 4, 5, 
 
 
 def select_examples(verdicts: Verdicts, corpus: Corpus, signals: Mapping[str, Signal]) -> dict[str, Any]:
-    """Select training rows that illustrate a filter: the first ones by row id, which is a hash of the text.
+    """Select training rows that illustrate a filter. Rows are ordered by row id, a hash of the text.
 
     Returns:
         ``kept``: kept rows. ``only``: for each term, rows that only this term drops. ``several``: rows that fail the
@@ -30,10 +30,10 @@ def select_examples(verdicts: Verdicts, corpus: Corpus, signals: Mapping[str, Si
     """
     rows = corpus.split("train")
     order = np.argsort(rows["row_id"].to_numpy(), kind="stable")
-    passed = verdicts.passed("train")
-    fails = ~np.column_stack(list(passed.values()))
+    pass_masks = verdicts.pass_masks("train")
+    fails = ~np.column_stack(list(pass_masks.values()))
     failures = fails.sum(axis=1)
-    kept = verdicts.kept("train")
+    kept = verdicts.keep_mask("train")
 
     def take_first(mask: npt.NDArray[np.bool_], limit: int) -> list[dict[str, Any]]:
         indices = order[mask[order]][:limit]
@@ -42,11 +42,11 @@ def select_examples(verdicts: Verdicts, corpus: Corpus, signals: Mapping[str, Si
         for index, row in zip(indices, selected, strict=True):
             row["text"] = row["text"] if len(row["text"]) <= MAX_CHARACTERS else f"{row['text'][:MAX_CHARACTERS]}…"
             row["segments"] = split_by_signal(row["text"], signals)
-            row["failed"] = [term for term, failed in zip(passed, fails[index], strict=True) if failed]
+            row["failed"] = [term for term, failed in zip(pass_masks, fails[index], strict=True) if failed]
         return selected
 
     result: dict[str, Any] = {"kept": take_first(kept, KEPT_EXAMPLES), "only": {}, "several": []}
-    for i, term in enumerate(passed):
+    for i, term in enumerate(pass_masks):
         if only := take_first(fails[:, i] & (failures == 1), EXAMPLES_PER_TERM):
             result["only"][term] = only
     if failures.max(initial=0) > 1:

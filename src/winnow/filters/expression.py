@@ -1,4 +1,4 @@
-"""Boolean expressions over named signals: their nodes, and how they are evaluated on each row."""
+"""Nodes of boolean expressions over named signals, and their evaluation."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ class Expression:
         return Not(self)  # type: ignore[arg-type]
 
     def __bool__(self) -> bool:
-        # Python would silently drop one operand of `a and b` and of `0 < a < 1`.
+        # Without this error, Python would silently drop one operand of `a and b` or `0 < a < 1`.
         raise TypeError("an expression has no truth value. Combine terms with & | ^ ~ instead of and/or/not.")
 
 
@@ -55,7 +55,7 @@ class Name(Expression):
 
     Attributes:
         name: The name of the signal or part.
-        position: The index of its first character in the parsed text.
+        position: The index of the name's first character in the parsed text.
     """
 
     name: str
@@ -92,7 +92,7 @@ class Compare(Expression):
 
 @dataclass(frozen=True)
 class Known(Expression):
-    """Whether a signal has a score for the row; never null."""
+    """A check whether a signal has a score for the row; the result is never null."""
 
     signal: Name
 
@@ -156,7 +156,7 @@ def at_least(count: int, *terms: Node) -> AtLeast:
 
 
 def iter_leaves(node: Node) -> Iterator[Name | Compare | Known]:
-    """Yield the leaves of the expression: names, comparisons and ``known`` checks."""
+    """Yield the leaves of an expression: names, comparisons and ``known`` checks."""
     match node:
         case Name() | Compare() | Known():
             yield node
@@ -171,28 +171,28 @@ def iter_leaves(node: Node) -> Iterator[Name | Compare | Known]:
 
 
 def iter_names(node: Node) -> Iterator[tuple[Name, bool]]:
-    """Yield each name in the expression, and whether the expression uses its score instead of its verdict."""
+    """Yield each name in an expression, and whether its score is used instead of its verdict."""
     for leaf in iter_leaves(node):
         yield (leaf, False) if isinstance(leaf, Name) else (leaf.signal, True)
 
 
-def conjuncts(node: Node, parts: Mapping[str, Node]) -> list[Node]:
+def split_conjuncts(node: Node, parts: Mapping[str, Node]) -> list[Node]:
     """Return the terms that are joined by ``&`` at the top level, with parts replaced by their definitions.
 
     >>> about, nike, product = Name("about"), Name("nike"), Name("product")
-    >>> [str(term) for term in conjuncts(about & ~(Name("ugly") | Name("heavy")), {"about": nike & product})]
+    >>> [str(term) for term in split_conjuncts(about & ~(Name("ugly") | Name("heavy")), {"about": nike & product})]
     ['nike', 'product', '~(ugly | heavy)']
     """
     match node:
         case Binary("&", left, right):
-            return conjuncts(left, parts) + conjuncts(right, parts)
+            return split_conjuncts(left, parts) + split_conjuncts(right, parts)
         case Name(name) if name in parts:
-            return conjuncts(parts[name], parts)
+            return split_conjuncts(parts[name], parts)
     return [node]
 
 
 def expand_parts(node: Node, parts: Mapping[str, Node]) -> Node:
-    """Replace every part by its definition, so that the expression refers to signals only."""
+    """Replace every part with its definition, so that the expression refers to signals only."""
     match node:
         case Name(name) if name in parts:
             return expand_parts(parts[name], parts)
@@ -231,7 +231,7 @@ def remove_names(node: Node, removed: Collection[str]) -> Node | None:
 def evaluate(node: Node, verdicts: Mapping[str, Any], scores: Mapping[str, Any]) -> Any:
     """Evaluate an expression on every row in Kleene's three-valued logic, in which null means "unknown".
 
-    ``false & null`` is false and ``true | null`` is true; any other operation with a null is null.
+    ``false & null`` is false and ``true | null`` is true; otherwise, an operation with a null is null.
 
     Args:
         node: The expression.
@@ -261,5 +261,5 @@ def _at_least(count: int, verdicts: list[Any]) -> Any:
         return reduce(pc.add, (pc.fill_null(verdict, null_value).cast(pa.int32()) for verdict in verdicts))
 
     lowest, highest = pc.greater_equal(count_true(False), count), pc.greater_equal(count_true(True), count)
-    # If the result depends on the value of the nulls, it is null.
+    # The result is null if it depends on the values that replace the nulls.
     return pc.if_else(pc.equal(lowest, highest), lowest, pa.scalar(None, pa.bool_()))

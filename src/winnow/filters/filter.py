@@ -1,4 +1,4 @@
-"""Select the rows of the train split that a model is trained on."""
+"""Select the training rows of a model with a filter expression, or select all of them."""
 
 from __future__ import annotations
 
@@ -36,38 +36,38 @@ _ExpressionText = Annotated[str, BeforeValidator(lambda value: str(value) if isi
 
 
 class Selection(ABC):
-    """Base class of everything that selects training rows. Held-out rows are never removed, only sliced."""
+    """Base class for selecting training rows. Held-out rows are never removed, only divided into slices."""
 
     name: str
 
     @abstractmethod
     def compute_verdicts(self, corpus: Corpus, cache_dir: Path, progress: bool = True) -> Verdicts | None:
-        """Return the verdicts on all rows of a corpus; None if the selection needs none."""
+        """Return the verdicts on all rows of a corpus; None if the selection does not use verdicts."""
 
     @abstractmethod
     def select(self, train_rows: pa.Table, verdicts: Verdicts | None, seed: int) -> pa.Table:
         """Return the rows to train on, in corpus order.
 
         Args:
-            train_rows: The train split of the corpus that the verdicts are about.
-            verdicts: The result of :meth:`compute_verdicts`.
+            train_rows: The train split of the corpus.
+            verdicts: The result of :meth:`compute_verdicts` for the same corpus.
             seed: The seed of the run; only random selections use it.
         """
 
     def derive_verdicts(self, verdicts: Verdicts) -> Verdicts:
-        """Return the verdicts that explain this selection, given the result of :meth:`compute_verdicts`."""
+        """Return the verdicts that this selection is based on, given the result of :meth:`compute_verdicts`."""
         return verdicts
 
     @abstractmethod
     def fingerprint(self) -> str:
-        """Return 16 hex digits that identify everything the selection depends on, except its name."""
+        """Return 16 hex digits that identify all settings of the selection except its name."""
 
     def words(self) -> set[str]:
         """Return the words that the selection searches for."""
         return set()
 
     def check(self) -> list[WinnowError]:
-        """Return an error for each file or package that is needed and missing."""
+        """Return an error for each required file or package that is missing."""
         return []
 
 
@@ -78,14 +78,14 @@ class Full(Selection):
     name: Annotated[str, Field(min_length=1)] = "full"
 
     def compute_verdicts(self, corpus: Corpus, cache_dir: Path, progress: bool = True) -> None:
-        """Return None: every row is kept without a verdict."""
+        """Return None, because all rows are kept regardless of verdicts."""
 
     def select(self, train_rows: pa.Table, verdicts: Verdicts | None, seed: int) -> pa.Table:
         """Return all rows."""
         return train_rows
 
     def fingerprint(self) -> str:
-        """Return a constant."""
+        """Return the same fingerprint for all instances."""
         return fingerprint("full")
 
 
@@ -100,15 +100,15 @@ class Filter(Selection):
             signal's score such as ``sentiment > 0.3``, ``known(sentiment)``, which is true if the signal has a score,
             and ``at_least(2, a, b, c)``. In Python, combine :class:`~winnow.filters.Name` objects with the same
             operators.
-        parts: Named sub-expressions, which ``keep`` and other parts can refer to.
+        parts: Named sub-expressions that ``keep`` and other parts can refer to.
         on_null: Whether to drop or keep a row for which ``keep`` is null, neither true nor false.
         mode: ``full`` scores every row with every signal and caches the scores, so that all reasons and statistics are
             available. ``short_circuit`` keeps the same rows but stops scoring a row at the first term it fails,
-            starting with the terms that drop the most rows at the lowest cost. Only that one reason is recorded, and
-            the scores are not cached.
-        engine: ``local`` scores in processes of this machine. ``ray`` uses Ray Data, in the cluster that
-            ``RAY_ADDRESS`` names or in a new local one. The verdicts are the same.
-        processes: The number of processes that score; an existing Ray cluster ignores it.
+            starting with the terms that drop the most rows at the lowest cost. Only this term is recorded as the reason
+            for dropping the row, and the scores are not cached.
+        engine: ``local`` scores in processes on this machine. ``ray`` uses Ray Data, on the cluster that
+            ``RAY_ADDRESS`` names or on a new local one. Both return the same verdicts.
+        processes: The number of scoring processes; an existing Ray cluster ignores it.
     """
 
     name: Annotated[str, Field(min_length=1)]
@@ -121,7 +121,7 @@ class Filter(Selection):
     processes: Annotated[int, Field(gt=0)] = 1
 
     def __post_init__(self) -> None:
-        self._rule  # noqa: B018 - parses and checks the expressions
+        self._rule  # noqa: B018 - evaluated because it checks the expressions
 
     def compute_verdicts(
         self,
@@ -130,13 +130,14 @@ class Filter(Selection):
         progress: bool = True,
         on_batch: Callable[[int, int], None] | None = None,
     ) -> Verdicts:
-        """Score and decide every row of every split.
+        """Score every row of every split and decide whether it is kept.
 
         Args:
             corpus: The rows.
             cache_dir: The cache folder of scores.
             progress: Whether to draw a progress bar on stderr.
-            on_batch: Called after each batch with the number of rows processed so far and the number of them kept.
+            on_batch: Called after each batch with the number of rows processed so far, and the number of kept rows
+                among them.
 
         Raises:
             WinnowError: The filter keeps no row of the train split, or every row.
@@ -145,8 +146,8 @@ class Filter(Selection):
         callback = _count_kept_rows(rule, on_batch) if on_batch else None
         engine = EngineOptions(self.engine, self.processes)
         if self.mode == "full":
-            scored = score_signals(self.signals, corpus, cache_dir, progress, callback, engine)
-            verdicts = rule.build_verdicts(self.name, corpus.table, scored)
+            signal_scores = score_signals(self.signals, corpus, cache_dir, progress, callback, engine)
+            verdicts = rule.build_verdicts(self.name, corpus.table, signal_scores)
         else:
             cached = load_cached_scores(self.signals, corpus, cache_dir)
             with build_progress_bar(progress) as bar:
@@ -155,18 +156,18 @@ class Filter(Selection):
         return verdicts
 
     def plan(self, corpus: Corpus, cache_dir: Path) -> ScoringPlan:
-        """Time the signals on a sample of rows; return the cheapest order of terms and its expected saving.
+        """Time the signals on a sample of rows, and return the cheapest order of terms with its expected cost.
 
-        If the declared costs of all signals are negligible, :meth:`compute_verdicts` skips the sample and uses these.
+        If the declared costs of all signals are low, :meth:`compute_verdicts` uses them instead of a sample.
         """
         return self._rule.plan_from_sample(corpus.table, load_cached_scores(self.signals, corpus, cache_dir))
 
     def select(self, train_rows: pa.Table, verdicts: Verdicts | None, seed: int) -> pa.Table:
         """Return the kept rows."""
         if verdicts is None:
-            raise ValueError("Filter.select needs the verdicts of the filter, got None")
-        kept = verdicts.table.filter(verdicts.table["keep"])["row_id"]
-        return train_rows.filter(pc.is_in(train_rows["row_id"], value_set=kept.combine_chunks()))
+            raise ValueError("Filter.select requires the verdicts of the filter, got None")
+        kept_ids = verdicts.table.filter(verdicts.table["keep"])["row_id"]
+        return train_rows.filter(pc.is_in(train_rows["row_id"], value_set=kept_ids.combine_chunks()))
 
     def fingerprint(self) -> str:
         """Return a fingerprint of the signals with their thresholds, the parts, the expression and the null policy."""
@@ -179,7 +180,7 @@ class Filter(Selection):
 
     @property
     def expression(self) -> Node:
-        """The expression ``keep``, with every part replaced by its definition."""
+        """The expression ``keep``, with every part replaced with its definition."""
         rule = self._rule
         return expand_parts(rule.keep, rule.parts)
 
@@ -195,29 +196,29 @@ class Filter(Selection):
         return DecisionRule.parse(self.signals, self.parts, self.keep, self.on_null)
 
     def _check_not_trivial(self, verdicts: Verdicts) -> None:
-        mask = verdicts.kept("train")
-        kept, total = int(mask.sum()), len(mask)
-        if 0 < kept < total:
+        mask = verdicts.keep_mask("train")
+        kept_rows, rows = int(mask.sum()), len(mask)
+        if 0 < kept_rows < rows:
             return
         signals = verdicts.summary()["signals"]
         passes = ", ".join(f"{name} {counts['pass']:,}" for name, counts in signals.items())
         fix = "Loosen the expression, or the signal that passes the fewest rows"
-        fix = fix if kept == 0 else "Tighten the expression, or use `filter=full`"
+        fix = fix if kept_rows == 0 else "Tighten the expression, or use `filter=full`"
         raise WinnowError(
-            f"the filter '{self.name}' keeps {'all' if kept else 'none'} of the {total:,} training rows, so there is "
-            f"nothing to compare. Expression: `{self.keep}`. Rows that pass each signal: {passes}. {fix}.",
+            f"the filter '{self.name}' keeps {'all' if kept_rows else 'none'} of the {rows:,} training rows, so there "
+            f"is nothing to compare. Expression: `{self.keep}`. Rows that pass each signal: {passes}. {fix}.",
             key="keep",
         )
 
 
 def _count_kept_rows(rule: DecisionRule, on_batch: Callable[[int, int], None]) -> BatchCallback:
-    """Wrap a callback that takes numbers of rows into one that takes the scores of a batch."""
-    kept = 0
+    """Convert a callback for numbers of rows into a callback for the scores of a batch."""
+    kept_rows = 0
 
     def callback(offset: int, scores: Mapping[str, pa.Array]) -> None:
-        nonlocal kept
+        nonlocal kept_rows
         mask = rule.keep_mask(scores)
-        kept += int(mask.sum())
-        on_batch(offset + len(mask), kept)
+        kept_rows += int(mask.sum())
+        on_batch(offset + len(mask), kept_rows)
 
     return callback

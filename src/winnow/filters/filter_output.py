@@ -1,4 +1,4 @@
-"""Write and read the output folder of `winnow filter`."""
+"""Save and load the output folder of `winnow filter`."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ from winnow.filters.verdicts import Verdicts
 def read_verdicts(folder: Path | str) -> Verdicts:
     """Load the verdicts from an output folder of ``winnow filter``.
 
-    Their ``table`` has the score and verdict of every signal on every row. ``reasons()``, ``passed()``,
-    ``leave_out(signal, name)`` and ``summary()`` compute results from it.
+    Their ``table`` has the score and verdict of every signal on every row. The methods ``reasons()``, ``pass_masks()``,
+    ``leave_out(signal, name)`` and ``summary()`` use it.
 
     Raises:
-        WinnowError: The folder has no verdicts, or they are damaged.
+        WinnowError: The folder contains no verdicts, or they are damaged.
     """
     return Verdicts.load(Path(folder))
 
@@ -30,13 +30,13 @@ def read_statistics(folder: Path | str) -> dict[str, Any]:
     """Load the statistics from an output folder; :func:`winnow.filters.compute_filter_statistics` describes them.
 
     Raises:
-        WinnowError: The folder has no ``statistics.json``, or it is damaged.
+        WinnowError: The folder contains no ``statistics.json``, or it is damaged.
     """
     path = Path(folder) / "statistics.json"
     try:
         statistics: dict[str, Any] = json.loads(path.read_text("utf-8"))
     except (OSError, ValueError) as error:
-        message = f"cannot read {path} ({error}). Give the output folder of a `winnow filter` run."
+        message = f"cannot read {path} ({error}). Set it to the output folder of a `winnow filter` run."
         raise WinnowError(message, key="folder") from error
     return statistics
 

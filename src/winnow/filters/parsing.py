@@ -1,4 +1,4 @@
-"""Parse the text of an expression into nodes; the text is never evaluated as code."""
+"""Parse the text of an expression into nodes. The text is never executed as Python code."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ _TOKEN = re.compile(
 
 @functools.lru_cache(maxsize=256)
 def parse(text: str, key: str = "keep") -> Node:
-    """Parse an expression. Results are immutable and cached per process.
+    """Parse an expression. The result is immutable and cached.
 
     ``~`` has the highest precedence, then ``&``, ``^`` and ``|``. A comparison such as ``sentiment > 0.3`` needs no
-    parentheses. ``at_least(2, a, b, c)`` is true if at least two of the terms are true, and ``known(sentiment)`` if the
-    signal has a score.
+    parentheses. ``at_least(2, a, b, c)`` is true if at least two of the terms are true, and
+    ``known(sentiment)`` is true if the signal has a score.
 
     Args:
         text: The expression.
@@ -33,8 +33,8 @@ def parse(text: str, key: str = "keep") -> Node:
     return _Parser(text, key).parse()
 
 
-def error_at(text: str, key: str, position: int, message: str) -> WinnowError:
-    """Return an error that quotes the expression and marks one position in it."""
+def build_position_error(text: str, key: str, position: int, message: str) -> WinnowError:
+    """Return an error that quotes the expression and marks a position in it."""
     return WinnowError(f"{message}\n    {text}\n    {' ' * position}^", key=key)
 
 
@@ -59,7 +59,7 @@ class _Parser:
             return node
         if symbol == ")":
             raise self._error(position, "this ')' has no matching '('. Remove it.")
-        raise self._error(position, f"expected an operator (& | ^) before '{symbol}'.")
+        raise self._error(position, f"expected an operator (& | ^) before '{symbol}'. Add one.")
 
     def _parse_binary(self, level: int) -> Node:
         if level == len(_OPERATORS):
@@ -84,45 +84,52 @@ class _Parser:
             case _ if kind == "name":
                 return self._parse_comparison(Name(symbol, position))
             case "":
-                raise self._error(position, "expected a name, '~' or '(', got the end of the expression.")
+                raise self._error(
+                    position, "expected a name, '~' or '(', got the end of the expression. Complete the expression."
+                )
             case _:
-                raise self._error(position, f"expected a name, '~' or '(', got '{symbol}'.")
+                raise self._error(position, f"expected a name, '~' or '(', got '{symbol}'. Correct the expression.")
 
-    def _parse_group(self, opened: int) -> Node:
+    def _parse_group(self, start: int) -> Node:
         node = self._parse_binary(0)
         if self.tokens[self.index][0] == "end":
-            raise self._error(opened, "this '(' is not closed. Add a ')'.")
+            raise self._error(start, "this '(' is not closed. Add a ')'.")
         if not self._accept(")"):
             symbol, position = self.tokens[self.index][1:]
-            raise self._error(position, f"expected an operator (& | ^) or ')' before '{symbol}'.")
+            raise self._error(position, f"expected an operator (& | ^) or ')' before '{symbol}'. Add one.")
         return node
 
-    def _parse_at_least(self, opened: int) -> Node:
+    def _parse_at_least(self, start: int) -> Node:
         kind, number, position = self.tokens[self.index]
         if kind != "number" or not number.isdecimal():
-            raise self._error(position, "expected a whole number after 'at_least('.")
+            raise self._error(position, "expected a whole number after 'at_least('. Example: at_least(2, a, b, c).")
         self.index += 1
         terms = []
         while self._accept(","):
             terms.append(self._parse_binary(0))
         if self.tokens[self.index][0] == "end":
-            raise self._error(opened, "this 'at_least(' is not closed. Add a ')'.")
+            raise self._error(start, "this 'at_least(' is not closed. Add a ')'.")
         if not self._accept(")"):
-            symbol, after = self.tokens[self.index][1:]
-            raise self._error(after, f"expected ',' or ')' before '{symbol}'.")
+            symbol, position = self.tokens[self.index][1:]
+            raise self._error(position, f"expected ',' or ')' before '{symbol}'. Add one.")
         if not 1 <= int(number) <= len(terms):
-            raise self._error(position, f"expected a count from 1 to the number of terms ({len(terms)}), got {number}.")
+            message = f"expected a count from 1 to the number of terms ({len(terms)}), got {number}. Change the count."
+            raise self._error(position, message)
         return AtLeast(int(number), tuple(terms))
 
     def _parse_known(self) -> Node:
         kind, name, position = self.tokens[self.index]
         if kind != "name":
-            raise self._error(position, "expected the name of a signal after 'known('.")
+            raise self._error(position, "expected the name of a signal after 'known('. Example: known(sentiment).")
         self.index += 1
         if not self._accept(")"):
-            symbol, after = self.tokens[self.index][1:]
-            missing = f"expected ')' before '{symbol}'." if symbol else "this 'known(' is not closed. Add a ')'."
-            raise self._error(after, missing)
+            symbol, position = self.tokens[self.index][1:]
+            message = (
+                f"expected ')' before '{symbol}'. Remove '{symbol}' or add a ')'."
+                if symbol
+                else "this 'known(' is not closed. Add a ')'."
+            )
+            raise self._error(position, message)
         return Known(Name(name, position))
 
     def _parse_comparison(self, name: Name) -> Node:
@@ -131,7 +138,7 @@ class _Parser:
             return name
         kind, number, position = self.tokens[self.index + 1]
         if kind != "number":
-            raise self._error(position, f"expected a number after '{comparison}'.")
+            raise self._error(position, f"expected a number after '{comparison}'. Example: sentiment {comparison} 0.3.")
         self.index += 2
         return Compare(name, comparison, float(number))
 
@@ -142,4 +149,4 @@ class _Parser:
         return True
 
     def _error(self, position: int, message: str) -> WinnowError:
-        return error_at(self.text, self.key, position, message)
+        return build_position_error(self.text, self.key, position, message)

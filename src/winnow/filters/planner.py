@@ -13,14 +13,14 @@ Indices = npt.NDArray[np.int64]
 
 _PRIOR_ROWS = 4
 MIN_SAMPLED_COST = 50_000.0
-"""Total cost of scoring all rows, in microseconds, below which timing a sample cannot pay off."""
+"""The total cost of scoring all rows, in microseconds, below which timing a sample takes longer than it saves."""
 _SAMPLE_FRACTION, _SAMPLE_ROWS, _SAMPLE_RUNS = 1 / 64, (16, 256), 32
 
 
 def sample_row_indices(rows: int) -> Indices:
-    """Return the indices of a small sample of rows, in short runs that are spread evenly over the corpus.
+    """Return the indices of a small sample of rows, in short runs that are evenly spaced in the corpus.
 
-    Runs are cheaper than single rows, because reading one row of a memory-mapped table also loads its neighbors.
+    Runs are cheaper than single rows, because reading one row of a memory-mapped table also loads the adjacent rows.
     """
     smallest, largest = _SAMPLE_ROWS
     size = min(rows, largest, max(smallest, round(rows * _SAMPLE_FRACTION)))
@@ -31,12 +31,12 @@ def sample_row_indices(rows: int) -> Indices:
 
 @dataclass(frozen=True)
 class PlanStep:
-    """One term of the expression and the signals that it adds to the work.
+    """One term of the expression, and the signals that must be scored to evaluate it.
 
     Attributes:
         term: The term.
-        signals: The signals that the term needs and that no earlier step scores.
-        microseconds: The cost of these signals per row.
+        signals: The signals in the term that no earlier step scores.
+        microseconds: The cost of scoring these signals, per row.
         remaining_fraction: The fraction of rows that no earlier step dropped.
         pass_fraction: The fraction of the remaining rows that pass the term.
     """
@@ -56,7 +56,7 @@ class PlanStep:
 
 @dataclass(frozen=True)
 class ScoringPlan:
-    """The order of terms for short-circuit evaluation, which stops at the first term that a row fails.
+    """An order of terms for short-circuit evaluation, which stops at the first term that a row fails.
 
     Attributes:
         steps: The terms, in order.
@@ -78,37 +78,37 @@ class ScoringPlan:
 
 
 def plan_scoring(
-    needs: Mapping[str, frozenset[str]], passed: Mapping[str, Mask], microseconds: Mapping[str, float]
+    signals_by_term: Mapping[str, frozenset[str]], pass_masks: Mapping[str, Mask], microseconds: Mapping[str, float]
 ) -> ScoringPlan:
     """Order terms by cost and selectivity.
 
-    Each step takes the term with the lowest cost per dropped row, among the rows that remain. This order is optimal
-    if the terms are independent (Hellerstein 1993).
+    Each step takes the term with the lowest cost per dropped row, counting only the remaining rows. This order is
+    optimal if the terms are independent (Hellerstein 1993).
 
     Args:
-        needs: The signals that each term needs.
-        passed: For each term, the mask of the sample's rows that pass it.
-        microseconds: The cost of each signal per row.
+        signals_by_term: The signals in each term.
+        pass_masks: For each term, the mask of the sampled rows that pass it.
+        microseconds: The cost of scoring each signal, per row.
     """
-    remaining = np.ones(len(next(iter(passed.values()))), dtype=bool)
-    scored: set[str] = set()
+    remaining = np.ones(len(next(iter(pass_masks.values()))), dtype=bool)
+    scored_signals: set[str] = set()
     steps: list[PlanStep] = []
-    unplanned = dict(needs)
+    remaining_terms = dict(signals_by_term)
 
     def cost(term: str) -> float:
-        return sum(microseconds[signal] for signal in unplanned[term] - scored)
+        return sum(microseconds[signal] for signal in remaining_terms[term] - scored_signals)
 
     def cost_per_dropped_row(term: str) -> tuple[float, float]:
-        # A small remaining sample may pass a term by coincidence, so the pass rate of the full sample is a weak prior.
-        passing = _PRIOR_ROWS * float(passed[term].mean()) + int((passed[term] & remaining).sum())
+        # Few sampled rows may remain, so their pass rate is smoothed toward the pass rate of the full sample.
+        passing = _PRIOR_ROWS * float(pass_masks[term].mean()) + int((pass_masks[term] & remaining).sum())
         dropped_fraction = 1 - passing / (_PRIOR_ROWS + int(remaining.sum()))
         return cost(term) / dropped_fraction if dropped_fraction else float("inf"), cost(term)
 
-    while unplanned:
-        term = min(unplanned, key=cost_per_dropped_row)
-        new_signals = sorted(unplanned[term] - scored)
-        pass_fraction = float(passed[term][remaining].mean()) if remaining.any() else 1.0
+    while remaining_terms:
+        term = min(remaining_terms, key=cost_per_dropped_row)
+        new_signals = sorted(remaining_terms[term] - scored_signals)
+        pass_fraction = float(pass_masks[term][remaining].mean()) if remaining.any() else 1.0
         steps.append(PlanStep(term, new_signals, cost(term), float(remaining.mean()), pass_fraction))
-        scored |= unplanned.pop(term)
-        remaining &= passed[term]
+        scored_signals |= remaining_terms.pop(term)
+        remaining &= pass_masks[term]
     return ScoringPlan(steps, sum(microseconds.values()))

@@ -1,4 +1,4 @@
-"""Score every row of a corpus once, and reuse the scores that are already in the cache."""
+"""Score every row of a corpus, and reuse cached scores."""
 
 from __future__ import annotations
 
@@ -30,17 +30,16 @@ if TYPE_CHECKING:
     from rich.progress import Progress
 
 BatchCallback = Callable[[int, Mapping[str, pa.Array]], None]
-"""Receives the position of a batch's first row and the scores of the batch by signal."""
-
+"""A function of the position of a batch's first row and the scores of the batch by signal."""
 
 _SCORES = "scores.parquet"
 
-_BATCHES_IN_MEMORY = 32  # batches after which the rows of a memory-mapped corpus are released
+_BATCHES_IN_MEMORY = 32  # memory-mapped rows are released after this number of batches
 
 
 @dataclass(frozen=True)
 class EngineOptions:
-    """The engine that scores, and its number of processes."""
+    """The name of the scoring engine, and its number of processes."""
 
     name: EngineName = "local"
     processes: int = 1
@@ -48,7 +47,7 @@ class EngineOptions:
 
 @dataclass(frozen=True)
 class SignalScores:
-    """A signal's scores of every row of a corpus, and the seconds that scoring took."""
+    """A signal's scores for every row of a corpus, and the time spent on scoring in seconds."""
 
     scores: pa.Array
     seconds: float
@@ -65,43 +64,44 @@ def score_signals(
     """Return the scores of every signal for all rows of a corpus, in corpus order.
 
     The cache folder of a signal is ``cache_dir/scores/<corpus fingerprint>/<signal fingerprint>``. Cached scores are
-    read; missing ones are computed and saved, so a second filter only computes the signals that are new. All
-    signals score one batch before the next batch starts. Signals that compare rows are scored first, on all rows.
+    loaded, and missing scores are computed and saved, so another filter only computes the scores of new signals. Each
+    batch is scored by all signals before the next batch starts. Signals that compare rows score all rows at once,
+    before the first batch.
 
     Args:
         signals: Signals by name.
         corpus: The rows.
-        cache_dir: The cache folder; several processes may share it.
+        cache_dir: The cache folder; several processes can share it.
         progress: Whether to draw a progress bar on stderr.
         on_batch: Called after each batch.
         engine: The engine; None scores in this process.
     """
-    scored = load_cached_scores(signals, corpus, cache_dir)
-    new_signals = {name: signal for name, signal in signals.items() if name not in scored}
+    signal_scores = load_cached_scores(signals, corpus, cache_dir)
+    new_signals = {name: signal for name, signal in signals.items() if name not in signal_scores}
     with build_progress_bar(progress and bool(new_signals)) as bar:
-        scored |= score_cross_row_signals(new_signals, corpus.table, bar)
-        remaining = [name for name in new_signals if name not in scored]
+        signal_scores |= score_cross_row_signals(new_signals, corpus.table, bar)
+        remaining = [name for name in new_signals if name not in signal_scores]
         scorer = BatchScorer(signals, [ScoringStage(remaining)])
-        scored |= score_in_batches(scorer, scored, corpus, cache_dir, bar, on_batch, engine)
+        signal_scores |= score_in_batches(scorer, signal_scores, corpus, cache_dir, bar, on_batch, engine)
     for name, signal in new_signals.items():
-        _save_scores(scored[name], signal, _score_path(signal, corpus, cache_dir))
-    return {name: scored[name] for name in signals}
+        _save_scores(signal_scores[name], signal, _score_path(signal, corpus, cache_dir))
+    return {name: signal_scores[name] for name in signals}
 
 
 def score_cross_row_signals(signals: Mapping[str, Signal], table: pa.Table, bar: Progress) -> dict[str, SignalScores]:
     """Score the signals that compare rows, each on all rows at once; skip the other signals."""
-    scored = {}
+    signal_scores = {}
     for name, signal in signals.items():
         if signal.needs_all_rows:
             task = bar.add_task(f"Scoring {name}", total=table.num_rows)
-            scored[name] = SignalScores(*score_table(name, signal, table))
+            signal_scores[name] = SignalScores(*score_table(name, signal, table))
             bar.advance(task, table.num_rows)
-    return scored
+    return signal_scores
 
 
 def score_in_batches(
     scorer: BatchScorer,
-    cached: Mapping[str, SignalScores],
+    cached_scores: Mapping[str, SignalScores],
     corpus: Corpus,
     cache_dir: Path,
     bar: Progress,
@@ -112,15 +112,15 @@ def score_in_batches(
 
     Args:
         scorer: Scores one batch.
-        cached: Scores that exist already, for all rows; the scorer may need some of them.
+        cached_scores: Scores for all rows that are already in the cache; the scorer may need some of them.
         corpus: The rows.
         cache_dir: The cache folder.
         bar: The progress bar to advance.
-        on_batch: Called after each batch, with the cached scores of the batch as well.
+        on_batch: Called after each batch with its scores, including the cached ones.
         engine: The engine; None scores in this process.
 
     Returns:
-        The scores of the scorer's stages, by signal.
+        The new scores, by signal.
     """
     total = corpus.table.num_rows
     buffers = {name: _ScoreBuffer(total) for name in scorer.scored_signals}
@@ -128,7 +128,7 @@ def score_in_batches(
     if not buffers and not on_batch:
         return {}
     task = bar.add_task("Filtering", total=total)
-    for batch in _score_batches(scorer, cached, corpus, cache_dir, engine or EngineOptions()):
+    for batch in _score_batches(scorer, cached_scores, corpus, cache_dir, engine or EngineOptions()):
         size = min(BATCH_ROWS, total - batch.offset)
         for name, scores in batch.scores.items():
             size = len(scores)
@@ -136,13 +136,13 @@ def score_in_batches(
             seconds[name] += batch.seconds[name]
         bar.advance(task, size)
         if on_batch:
-            cached_scores = {name: column.scores.slice(batch.offset, size) for name, column in cached.items()}
-            on_batch(batch.offset, {**cached_scores, **batch.scores})
+            batch_scores = {name: column.scores.slice(batch.offset, size) for name, column in cached_scores.items()}
+            on_batch(batch.offset, {**batch_scores, **batch.scores})
     return {name: SignalScores(buffer.to_array(), seconds[name]) for name, buffer in buffers.items()}
 
 
 class _ScoreBuffer:
-    """A preallocated column of scores that batches are written into, so no second copy is in memory."""
+    """A preallocated column of scores. Batches are written into it, so the scores are in memory only once."""
 
     def __init__(self, rows: int) -> None:
         self._values = np.zeros(rows)
@@ -159,17 +159,21 @@ class _ScoreBuffer:
 
 
 def _score_batches(
-    scorer: BatchScorer, cached: Mapping[str, SignalScores], corpus: Corpus, cache_dir: Path, engine: EngineOptions
+    scorer: BatchScorer,
+    cached_scores: Mapping[str, SignalScores],
+    corpus: Corpus,
+    cache_dir: Path,
+    engine: EngineOptions,
 ) -> Iterator[BatchScores]:
-    """Yield the scores of each batch; yield empty ones if all signals are cached."""
+    """Yield the scores of each batch; if all signals are cached, a batch has no scores."""
     rows = corpus.table
     if not scorer.scored_signals:
         yield from (BatchScores(offset, {}, {}) for offset in range(0, rows.num_rows, BATCH_ROWS))
         return
     for name in scorer.scored_signals:
-        find_scored_column(scorer.signals[name], rows, name)  # raises before any row is scored
+        find_scored_column(scorer.signals[name], rows, name)  # raises an error before any row is scored
     for name in scorer.cached_signals:
-        rows = rows.append_column(score_column_name(name), cached[name].scores)
+        rows = rows.append_column(score_column_name(name), cached_scores[name].scores)
     batches = score_rows(scorer, rows.select(scorer.input_columns), cache_dir, engine.name, engine.processes)
     for count, batch in enumerate(batches, start=1):
         yield batch
@@ -179,7 +183,7 @@ def _score_batches(
 
 
 def load_cached_scores(signals: Mapping[str, Signal], corpus: Corpus, cache_dir: Path) -> dict[str, SignalScores]:
-    """Load the scores of those signals that are in the cache."""
+    """Load the cached scores; signals without cached scores are omitted."""
     paths = {name: _score_path(signal, corpus, cache_dir) for name, signal in signals.items()}
     return {name: _read_scores(path) for name, path in paths.items() if is_intact(path)}
 
@@ -189,7 +193,7 @@ def _score_path(signal: Signal, corpus: Corpus, cache_dir: Path) -> Path:
 
 
 def build_progress_bar(progress: bool) -> Progress:
-    """Return a progress display on stderr with one line per task; it prints nothing if ``progress`` is false."""
+    """Return a progress bar on stderr with one line per task; it is disabled if ``progress`` is false."""
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
@@ -211,10 +215,10 @@ def _read_scores(folder: Path) -> SignalScores:
         raise unreadable_cache_error(folder, error) from error
 
 
-def _save_scores(scored: SignalScores, signal: Signal, folder: Path) -> None:
+def _save_scores(signal_scores: SignalScores, signal: Signal, folder: Path) -> None:
     description: dict[str, Any] = {"signal": signal.identity, "version": signal.version, **signal.settings()}
-    metadata = {"signal": json.dumps(description), "seconds": repr(scored.seconds)}
+    metadata = {"signal": json.dumps(description), "seconds": repr(signal_scores.seconds)}
     schema = pa.schema([pa.field("score", pa.float64())], metadata=metadata)
     with publish_folder(folder) as draft:
         draft.mkdir()
-        pq.write_table(pa.table([scored.scores], schema=schema), draft / _SCORES)
+        pq.write_table(pa.table([signal_scores.scores], schema=schema), draft / _SCORES)

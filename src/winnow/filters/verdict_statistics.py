@@ -1,4 +1,4 @@
-"""Statistics about the signals and terms of a filter, computed from its verdicts without scoring again."""
+"""Statistics about the signals and terms of a filter, computed from its verdicts."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ Mask = npt.NDArray[np.bool_]
 
 
 def compute_filter_statistics(verdicts: Verdicts, corpus: Corpus) -> dict[str, Any]:
-    """Compute all statistics of a filter, on the train split unless noted otherwise; the result is JSON-serializable.
+    """Compute the statistics of a filter as JSON-serializable data, on the train split unless noted otherwise.
 
     Args:
         verdicts: The filter's verdicts on the corpus.
@@ -34,8 +34,8 @@ def compute_filter_statistics(verdicts: Verdicts, corpus: Corpus) -> dict[str, A
         ``overlap``: for each pair of terms, the number of rows that both drop.
         ``signals``: for each signal, the number of rows that the filter would ``gain`` and ``lose`` without it, and
         ``rows_per_second``.
-        ``pairs``: for each pair of signals, the number of rows that both pass, that both fail and that only one passes
-        (``conflict``), and ``overlap``: rows that both pass divided by rows that at least one passes.
+        ``pairs``: for each pair of signals, the number of rows that both pass, that both fail and that exactly one
+        passes (``conflict``), and ``overlap``: rows that both pass divided by rows that at least one passes.
         ``redundant``: one sentence for each redundant term.
         ``histograms`` and ``drift``: see :mod:`winnow.filters.distributions`.
         ``words``: see :func:`~winnow.filters.word_shift.compute_word_shift`.
@@ -43,20 +43,20 @@ def compute_filter_statistics(verdicts: Verdicts, corpus: Corpus) -> dict[str, A
         ``labels``, if the corpus has labels: see :func:`compute_label_statistics`.
         ``duplicates``: the ``rows`` of the corpus before deduplication, the exact duplicates ``dropped``, and their
         ``rate``.
-        ``leakage``: the number of texts that each pair of splits shares. ``near_leakage``: the fraction of the sampled
-        held-out rows with an exact or near duplicate in the train split, see :attr:`Corpus.leakage`.
+        ``leakage``: the number of texts that each pair of splits has in common. ``near_leakage``: the fraction of the
+        sampled held-out rows with an exact or near duplicate in the train split, see :attr:`Corpus.leakage`.
         ``speed``: the number of ``rows`` of all splits, the ``seconds`` spent on all signals, and ``rows_per_second``.
 
-        In short-circuit mode, statistics that need every score of every row are missing.
+        In short-circuit mode, statistics that need every score of every row are omitted.
     """
-    kept = verdicts.kept("train")
-    terms = count_term_drops(verdicts.passed("train"))
+    kept = verdicts.keep_mask("train")
+    terms = count_term_drops(verdicts.pass_masks("train"))
     train = corpus.split("train")
     statistics: dict[str, Any] = {"terms": terms}
     if verdicts.term_order is None:
         statistics |= {
             "reasons": count_reasons(verdicts),
-            "overlap": count_term_overlap(verdicts.passed("train")),
+            "overlap": count_term_overlap(verdicts.pass_masks("train")),
             "signals": {name: _measure_signal(verdicts, name) for name in verdicts.signals},
             "pairs": [_compare_signals(a, b, verdicts) for a, b in combinations(verdicts.signals, 2)],
             "redundant": describe_redundant_terms(terms),
@@ -86,31 +86,31 @@ def count_reasons(verdicts: Verdicts, limit: int = 12) -> list[dict[str, Any]]:
     Returns:
         The most frequent combinations of ``terms`` with their number of ``rows``, in descending order.
     """
-    fails = ~np.column_stack(list(verdicts.passed("train").values()))
+    fails = ~np.column_stack(list(verdicts.pass_masks("train").values()))
     patterns, counts = np.unique(fails[fails.any(axis=1)], axis=0, return_counts=True)
     order = np.argsort(-counts, kind="stable")[:limit]
     names = np.array(verdicts.terms, dtype=object)
     return [{"terms": names[patterns[index]].tolist(), "rows": int(counts[index])} for index in order]
 
 
-def count_term_overlap(passed: Mapping[str, Mask]) -> dict[str, dict[str, int]]:
+def count_term_overlap(pass_masks: Mapping[str, Mask]) -> dict[str, dict[str, int]]:
     """Count the rows that both terms of each pair drop.
 
     >>> count_term_overlap({"a": np.array([True, False, False]), "b": np.array([True, True, False])})
     {'a': {'a': 2, 'b': 1}, 'b': {'a': 1, 'b': 1}}
     """
-    fails = np.array([~mask for mask in passed.values()], dtype=np.int64)
-    both = fails @ fails.T
-    return {a: {b: int(both[i, j]) for j, b in enumerate(passed)} for i, a in enumerate(passed)}
+    fails = np.array([~mask for mask in pass_masks.values()], dtype=np.int64)
+    joint_counts = fails @ fails.T
+    return {a: {b: int(joint_counts[i, j]) for j, b in enumerate(pass_masks)} for i, a in enumerate(pass_masks)}
 
 
-def count_term_drops(passed: Mapping[str, Mask]) -> dict[str, dict[str, int]]:
+def count_term_drops(pass_masks: Mapping[str, Mask]) -> dict[str, dict[str, int]]:
     """Count the rows that each term drops, and the rows that no other term drops.
 
     >>> count_term_drops({"a": np.array([True, False, False]), "b": np.array([True, True, False])})
     {'a': {'drops': 2, 'only': 1}, 'b': {'drops': 1, 'only': 0}}
     """
-    fails = {name: ~mask for name, mask in passed.items()}
+    fails = {name: ~mask for name, mask in pass_masks.items()}
     failures = np.sum(list(fails.values()), axis=0)
     return {
         name: {"drops": int(mask.sum()), "only": int((mask & (failures == 1)).sum())} for name, mask in fails.items()
@@ -131,16 +131,16 @@ def describe_redundant_terms(terms: Mapping[str, Mapping[str, int]]) -> list[str
 
 
 def compute_label_statistics(labels: pa.ChunkedArray, kept: Mask) -> dict[str, Any]:
-    """Compare the kept rows with labels, ignoring rows without a label.
+    """Compare the filter with the labels of the rows. Rows without a label are ignored.
 
     Returns:
         ``kept``: for each label, its ``total`` and ``kept`` rows. If the labels are 0 and 1, also ``precision``, the
         fraction of kept rows with label 1, and ``recall``, the fraction of rows with label 1 that are kept. Both are
         None if the denominator is 0.
     """
-    labeled = pc.is_valid(labels).to_numpy()
+    has_label = pc.is_valid(labels).to_numpy()
     values = pc.drop_null(labels).to_numpy()
-    kept = kept[labeled]
+    kept = kept[has_label]
     counts = _count_by_value(pa.chunked_array([values]), kept)
     statistics: dict[str, Any] = {"kept": counts}
     if set(counts) <= {"0", "1"}:
@@ -162,7 +162,7 @@ def _count_by_value(values: pa.ChunkedArray, kept: Mask) -> dict[str, dict[str, 
 def _measure_signal(verdicts: Verdicts, signal: str) -> dict[str, Any]:
     """Count the training rows that the filter would gain and lose without a signal, and return the signal's speed."""
     remaining = remove_names(verdicts.expression, {signal})
-    kept = verdicts.kept("train")
+    kept = verdicts.keep_mask("train")
     kept_without = np.ones_like(kept) if remaining is None else verdicts.matching_rows(remaining, "train")
     seconds = verdicts.seconds[signal]
     return {
@@ -178,13 +178,13 @@ def _compare_signals(a: str, b: str, verdicts: Verdicts) -> dict[str, Any]:
     def count(mask: pa.ChunkedArray) -> int:
         return int(pc.sum(mask).as_py() or 0)
 
-    both, either = count(pc.and_(passes_a, passes_b)), count(pc.or_(passes_a, passes_b))
+    both_pass, any_pass = count(pc.and_(passes_a, passes_b)), count(pc.or_(passes_a, passes_b))
     return {
         "signals": [a, b],
-        "both_pass": both,
+        "both_pass": both_pass,
         "both_fail": count(pc.invert(pc.or_(passes_a, passes_b))),
         "conflict": count(pc.xor(passes_a, passes_b)),
-        "overlap": _ratio(both, either),
+        "overlap": _ratio(both_pass, any_pass),
     }
 
 

@@ -17,10 +17,10 @@ import pyarrow.parquet as pq
 
 from winnow.data.corpus import SPLITS, Corpus, SplitName
 from winnow.errors import WinnowError
-from winnow.filters.expression import Node, conjuncts, evaluate, expand_parts, iter_names, remove_names
+from winnow.filters.expression import Node, evaluate, expand_parts, iter_names, remove_names, split_conjuncts
 from winnow.filters.parsing import parse
 
-# Attributes in the metadata of verdicts.parquet, by their key there. "asked" is the key of version 0.1.
+# Attributes by their key in the metadata of verdicts.parquet. "asked" is the key of version 0.1 for the term order.
 _METADATA = {name: name for name in ("filter", "keep", "parts", "keep_null", "seconds")} | {"asked": "term_order"}
 
 
@@ -34,11 +34,11 @@ class Verdicts:
             ``keep`` (bool, never null).
         filter: The name of the filter.
         keep: The expression of the filter.
-        parts: The named sub-expressions, each after those it uses.
+        parts: The named sub-expressions; a part comes after the parts it refers to.
         keep_null: Whether a row is kept if the expression is null.
-        seconds: The time spent on scoring, by signal, also if the scores came from the cache.
+        seconds: The time elapsed on scoring, by signal. For cached scores, it is the time when they were computed.
         term_order: The terms in the order of evaluation, if each row was scored only until a term dropped it
-            (``mode: short_circuit``); its other scores and verdicts are null. None if every row has every score.
+            (``mode: short_circuit``). Scores and verdicts that were skipped are null. None if no score was skipped.
     """
 
     table: pa.Table
@@ -53,7 +53,7 @@ class Verdicts:
     def fingerprint(self) -> str:
         """16 hex digits that identify the table: its columns, row ids, scores and verdicts, in order.
 
-        In short-circuit mode, only the row ids and the column ``keep`` count.
+        In short-circuit mode, it depends only on the row ids and the column ``keep``.
         """
         digest = hashlib.blake2b(digest_size=8)
         for name in self.table.column_names if self.term_order is None else ("row_id", "keep"):
@@ -74,12 +74,12 @@ class Verdicts:
 
     @property
     def terms(self) -> list[str]:
-        """The conjuncts of the expression, in the order of evaluation; a row is kept if it passes all of them."""
+        """The terms of the expression, in the order of evaluation; a row is kept if it passes all of them."""
         return list(self._terms)
 
     @property
     def expression(self) -> Node:
-        """The expression, with every part replaced by its definition."""
+        """The expression, with every part replaced with its definition."""
         return expand_parts(parse(self.keep, "keep"), self._parts)
 
     @cached_property
@@ -88,7 +88,7 @@ class Verdicts:
 
     @cached_property
     def _terms(self) -> dict[str, Node]:
-        terms = {str(term): term for term in conjuncts(parse(self.keep, "keep"), self._parts)}
+        terms = {str(term): term for term in split_conjuncts(parse(self.keep, "keep"), self._parts)}
         return terms if self.term_order is None else {text: terms[text] for text in self.term_order}
 
     def column(self, name: str, split: SplitName | None = None) -> pa.ChunkedArray:
@@ -99,55 +99,55 @@ class Verdicts:
     def _split_masks(self) -> dict[SplitName, pa.ChunkedArray]:
         return {split: pc.equal(self.table["split"], split) for split in SPLITS}
 
-    def kept(self, split: SplitName | None = None) -> npt.NDArray[np.bool_]:
+    def keep_mask(self, split: SplitName | None = None) -> npt.NDArray[np.bool_]:
         """Return the mask of kept rows, for one split or for all rows, in corpus order."""
         mask: npt.NDArray[np.bool_] = self.column("keep", split).to_numpy()
         return mask
 
-    def passed(self, split: SplitName | None = None) -> dict[str, npt.NDArray[np.bool_]]:
-        """Return the mask of rows that pass, for each of :attr:`terms`; nulls follow the filter's null policy.
+    def pass_masks(self, split: SplitName | None = None) -> dict[str, npt.NDArray[np.bool_]]:
+        """Return the mask of passing rows for each of :attr:`terms`; ``keep_null`` decides for null.
 
         A row is kept if it passes every term, so the terms it fails are the reasons for dropping it. In short-circuit
-        mode only the first reason is known, and a row passes all terms after the one that dropped it.
+        mode, only the first failed term is known, and the row counts as passing all later terms.
         """
-        passed = {name: self.matching_rows(term, split) for name, term in self._terms.items()}
+        pass_masks = {name: self.matching_rows(term, split) for name, term in self._terms.items()}
         if self.term_order is not None:
             remaining = np.ones(len(self.column("keep", split)), dtype=bool)
-            for name, mask in passed.items():
-                passed[name] = mask | ~remaining
+            for name, mask in pass_masks.items():
+                pass_masks[name] = mask | ~remaining
                 remaining &= mask
-        return passed
+        return pass_masks
 
     def matching_rows(self, node: Node, split: SplitName | None = None) -> npt.NDArray[np.bool_]:
         """Return the mask of rows for which an expression over signals and parts is true."""
         node = expand_parts(node, self._parts)
-        used = {name.name for name, _ in iter_names(node)}
-        verdicts = {name: self.column(f"{name}.keep", split) for name in used}
-        scores = {name: self.column(f"{name}.score", split) for name in used}
+        signals = {name.name for name, _ in iter_names(node)}
+        verdicts = {name: self.column(f"{name}.keep", split) for name in signals}
+        scores = {name: self.column(f"{name}.score", split) for name in signals}
         mask: npt.NDArray[np.bool_] = pc.fill_null(evaluate(node, verdicts, scores), self.keep_null).to_numpy()
         return mask
 
     def leave_out(self, signal: str, name: str) -> Verdicts:
-        """Return the verdicts of the filter without one signal, without scoring again.
+        """Return the verdicts of the filter without one of its signals. No row is scored again.
 
         Args:
             signal: The signal to remove from the expression.
-            name: The name of the reduced filter.
+            name: The name of the remaining_node filter.
 
         Raises:
             ValueError: No term of the expression remains, or the verdicts are from short-circuit mode, which does not
                 score dropped rows with the other signals.
         """
-        removed, parts = {signal}, dict[str, Node]()
-        for part, node in self._parts.items():  # each comes after those it uses
-            if (reduced := remove_names(node, removed)) is None:
-                removed.add(part)
+        removed_names, parts = {signal}, dict[str, Node]()
+        for part, node in self._parts.items():  # a part comes after the parts it refers to
+            if (remaining_node := remove_names(node, removed_names)) is None:
+                removed_names.add(part)
             else:
-                parts[part] = reduced
-        keep = remove_names(parse(self.keep, "keep"), removed)
+                parts[part] = remaining_node
+        keep = remove_names(parse(self.keep, "keep"), removed_names)
         if keep is None or self.term_order is not None:
             raise ValueError(f"cannot leave {signal!r} out of the verdicts of {self.filter!r}")
-        table = self.table.drop_columns([f"{signal}.score", f"{signal}.keep", *(removed & set(self.parts))])
+        table = self.table.drop_columns([f"{signal}.score", f"{signal}.keep", *(removed_names & set(self.parts))])
         columns = {other: self.column(f"{other}.keep") for other in self.signals if other != signal}
         scores = {other: self.column(f"{other}.score") for other in columns}
         for part, node in parts.items():
@@ -156,30 +156,30 @@ class Verdicts:
         kept = pc.fill_null(evaluate(keep, columns, scores), self.keep_null)
         table = table.set_column(table.column_names.index("keep"), "keep", kept)
         texts = {part: str(node) for part, node in parts.items()}
-        seconds = {other: spent for other, spent in self.seconds.items() if other != signal}
+        seconds = {other: elapsed for other, elapsed in self.seconds.items() if other != signal}
         return Verdicts(table, name, str(keep), texts, self.keep_null, seconds)
 
     def reasons(self, split: SplitName | None = None) -> pa.Array:
         """Return the terms that each row fails, as a list of strings per row; a kept row fails none."""
-        passed = self.passed(split)
-        fails = ~np.column_stack(list(passed.values()))
+        pass_masks = self.pass_masks(split)
+        fails = ~np.column_stack(list(pass_masks.values()))
         offsets = np.concatenate(([0], np.cumsum(fails.sum(axis=1))))
-        failed = pa.array(list(passed), pa.string()).take(pa.array(np.nonzero(fails)[1]))
-        return pa.ListArray.from_arrays(pa.array(offsets, pa.int32()), failed)
+        failed_terms = pa.array(list(pass_masks), pa.string()).take(pa.array(np.nonzero(fails)[1]))
+        return pa.ListArray.from_arrays(pa.array(offsets, pa.int32()), failed_terms)
 
     def dropped_rows(self, corpus: Corpus) -> pa.Table:
         """Return the dropped rows of the train split, with a column ``failed`` that lists the terms each row fails."""
         rows = corpus.split("train").append_column("failed", self.reasons("train"))
-        return rows.filter(pa.array(~self.kept("train")))
+        return rows.filter(pa.array(~self.keep_mask("train")))
 
     def summary(self) -> dict[str, Any]:
-        """Return counts of rows, JSON-serializable.
+        """Return the numbers of rows as JSON-serializable data.
 
         ``rows`` has the total and kept rows of each split. ``signals`` has the rows of the train split that ``pass``,
         ``fail`` or are ``null``, for each signal. ``funnel`` has the rows of the train split that remain after each
         term, such as ``[{"stage": "train", "rows": 900}, {"stage": "nike", "rows": 420}]``.
         """
-        rows = {name: self.kept(name) for name in SPLITS}
+        rows = {name: self.keep_mask(name) for name in SPLITS}
         return {
             "filter": self.filter,
             "keep": self.keep,
@@ -189,9 +189,9 @@ class Verdicts:
         }
 
     def _build_funnel(self) -> list[dict[str, Any]]:
-        remaining = np.ones(len(self.kept("train")), dtype=bool)
+        remaining = np.ones(len(self.keep_mask("train")), dtype=bool)
         stages = [{"stage": "train", "rows": len(remaining)}]
-        for name, passes in self.passed("train").items():
+        for name, passes in self.pass_masks("train").items():
             remaining &= passes
             stages.append({"stage": name, "rows": int(remaining.sum())})
         return stages
@@ -216,7 +216,7 @@ class Verdicts:
             table = pq.read_table(path)
             metadata = json.loads(table.schema.metadata[b"winnow"])
         except FileNotFoundError as error:
-            message = f"there is no {path.name} in {folder}. Give the output folder of a `winnow filter` run."
+            message = f"{folder} contains no {path.name}. Set it to the output folder of a `winnow filter` run."
             raise WinnowError(message, key="folder") from error
         except (OSError, ValueError, KeyError, TypeError) as error:  # Arrow's exceptions are subclasses of these
             raise WinnowError(f"{path} is damaged ({error}). Run `winnow filter` again.", key="folder") from error

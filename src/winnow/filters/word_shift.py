@@ -1,4 +1,4 @@
-"""Words that are more frequent in the kept rows of a filter, and words that are more frequent in the dropped ones."""
+"""Find the words that are more frequent in the kept rows of a filter, or in its dropped rows."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import pyarrow.compute as pc
 PRIOR_WORDS = 500.0
 MAX_WORDS = 20
 MAX_ROWS = 200_000
-"""Maximum number of rows to count words in; larger corpora are sampled at even intervals."""
+"""The maximum number of rows to count words in; a larger corpus is sampled at even intervals."""
 
 _BATCH = 20_000
 _WORD_PUNCTUATION = "'\N{RIGHT SINGLE QUOTATION MARK}-"
@@ -25,13 +25,13 @@ def compute_word_shift(texts: pa.ChunkedArray, kept: npt.NDArray[np.bool_], limi
 
     The measure is the log odds ratio with an informative Dirichlet prior (Monroe, Colaresi and Quinn 2008, "Fightin'
     Words", Political Analysis 16, equations 15, 16, 19 and 22): the difference between a word's log odds in kept and in
-    dropped texts, divided by the standard deviation of that difference. The prior adds `PRIOR_WORDS` words to both
-    sides, distributed as in all texts, so a rare word needs more evidence than a frequent one.
+    dropped texts, divided by the standard deviation of that difference. The prior adds `PRIOR_WORDS` words to
+    either set of texts, distributed as in all texts, so a rare word needs more evidence than a frequent one.
 
     Args:
         texts: The texts.
         kept: The mask of kept texts.
-        limit: The maximum number of words to return for each side.
+        limit: The maximum number of words to return for each set of texts.
 
     Returns:
         ``rows``, the number of rows counted, and for ``kept`` and ``dropped`` the words that are more frequent there,
@@ -43,7 +43,9 @@ def compute_word_shift(texts: pa.ChunkedArray, kept: npt.NDArray[np.bool_], limi
         texts, kept = texts.take(pa.array(sample)), kept[sample]
     kept_counts, dropped_counts = count_words(texts.filter(pa.array(kept))), count_words(texts.filter(pa.array(~kept)))
     words = sorted(kept_counts | dropped_counts)
-    counts = np.array([[side[word] for word in words] for side in (kept_counts, dropped_counts)], dtype=np.float64)
+    counts = np.array(
+        [[by_word[word] for word in words] for by_word in (kept_counts, dropped_counts)], dtype=np.float64
+    )
     counts = counts.reshape(2, -1)
     totals = counts.sum(axis=1, keepdims=True)
     result: dict[str, Any] = {"rows": len(texts), "kept": [], "dropped": []}
@@ -55,8 +57,8 @@ def compute_word_shift(texts: pa.ChunkedArray, kept: npt.NDArray[np.bool_], limi
     z = (log_odds[0] - log_odds[1]) / np.sqrt((1 / smoothed).sum(axis=0))
     order = np.argsort(-z, kind="stable")
     frequencies = 1000 * counts / totals
-    for side, indices, sign in (("kept", order, 1), ("dropped", order[::-1], -1)):
-        result[side] = [
+    for name, indices, sign in (("kept", order, 1), ("dropped", order[::-1], -1)):
+        result[name] = [
             {"word": words[i], "z": float(z[i]), "kept": float(frequencies[0, i]), "dropped": float(frequencies[1, i])}
             for i in indices[:limit]
             if sign * z[i] > 0

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from winnow.comparison.analysis import Comparison
 from winnow.comparison.collected_study import CollectedStudy
-from winnow.comparison.fill_tables import Fills, fills_by_prompt, select_example_prompts
+from winnow.comparison.fill_tables import Fills, collect_fills, select_example_prompts
 from winnow.comparison.verdict import Finding
 from winnow.formatting import format_number
 from winnow.reporting.bar_charts import draw_funnel, draw_top_fills
@@ -36,7 +36,7 @@ def draw_comparison_figures(
         folder: Output folder. If `None`, no files are written.
         fills: Predictions by prompt. Loaded from the study if `None`.
     """
-    fills = fills_by_prompt(study) if fills is None else fills
+    fills = collect_fills(study) if fills is None else fills
     styles = assign_styles({name: arm.role for name, arm in comparison.arms.items()})
     figures = [
         _draw_seeds(comparison, styles, folder),

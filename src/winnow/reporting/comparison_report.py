@@ -11,7 +11,7 @@ from typing import Any
 from winnow.comparison.analysis import Comparison, analyze
 from winnow.comparison.collected_study import CollectedStudy
 from winnow.comparison.collection import collect_study
-from winnow.comparison.fill_tables import BASE, Fills, fills_by_prompt, mean_prompt_scores, select_example_prompts
+from winnow.comparison.fill_tables import BASE, Fills, collect_fills, compute_mean_prompt_scores, select_example_prompts
 from winnow.comparison.publishing import publish as publish_comparison
 from winnow.errors import WinnowError
 from winnow.formatting import format_number, join_names
@@ -83,7 +83,7 @@ def write_comparison_report(
     """
     try:
         output.mkdir(parents=True, exist_ok=True)
-        fills = fills_by_prompt(study)
+        fills = collect_fills(study)
         figures = draw_comparison_figures(comparison, study, output / "figures", fills)
         context = _build_context(comparison, study, figures, fills, ui_url.rstrip("/"))
         numbers = json.dumps(comparison.as_dict(), indent=2, ensure_ascii=False, allow_nan=False)
@@ -168,7 +168,7 @@ def _collect_predictions(
     versions: dict[Any, str],
 ) -> dict[str, Any]:
     """Return the data for the page's script: the fills of each arm by prompt, and the scores of the prompts."""
-    scores = mean_prompt_scores(study)
+    scores = compute_mean_prompt_scores(study)
     return {
         "baseline": study.declaration.baseline,
         "arms": {

@@ -115,7 +115,7 @@ def check_filters(cells: Sequence[StudyCell]) -> list[str]:
             errors.setdefault(str(error), error.with_prefix("filter"))
             continue
         signal, ablated_verdicts = components.filter.signal, components.filter.derive_verdicts(verdicts)
-        if signal is not None and np.array_equal(ablated_verdicts.kept("train"), verdicts.kept("train")):
+        if signal is not None and np.array_equal(ablated_verdicts.keep_mask("train"), verdicts.keep_mask("train")):
             reason = f"since '{signal}' drops no row that the other signals keep"
             notes[cell.arm] = f"{cell.arm} trains on the same rows as {name}, {reason}."
     if errors:

@@ -82,7 +82,7 @@ def test_changed_values_next_to_the_same_texts_are_scored_again(tmp_path: Path) 
         source = Files(path=tmp_path / "rated.csv", text=["text"], label="stars")
         corpus = Dataset(name="rated", source=source, split=Split(0.2, 0.2)).load(tmp_path)
         filter_ = Filter(name="x", signals={"good": Column(column="label", at_least=3)}, keep="good")
-        mask: list[bool] = filter_.compute_verdicts(corpus, tmp_path, progress=False).kept().tolist()
+        mask: list[bool] = filter_.compute_verdicts(corpus, tmp_path, progress=False).keep_mask().tolist()
         return mask
 
     assert kept(0)[:5] == [False, False, False, True, True]

@@ -106,9 +106,9 @@ def test_rows_at_which_a_function_fails_are_dropped_and_counted(
         )
 
     # Another signal saves a row without a score, unless it is to be dropped.
-    assert compute_verdicts("mine & long | long", "null").kept("train").tolist() == [True, True, True, True, False]
+    assert compute_verdicts("mine & long | long", "null").keep_mask("train").tolist() == [True, True, True, True, False]
     dropping = compute_verdicts("mine & long | long", "drop")
-    assert dropping.kept("train").tolist() == [True, False, True, False, False]
+    assert dropping.keep_mask("train").tolist() == [True, False, True, False, False]
     assert dropping.reasons("train").to_pylist()[1] == ["known(mine)"]
     assert compute_filter_statistics(dropping, corpus)["terms"]["known(mine)"]["drops"] == 2
     if mode == "full":

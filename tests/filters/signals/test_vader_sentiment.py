@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 
 from winnow.errors import WinnowError
 from winnow.filters import Filter, VaderSentiment
-from winnow.filters.signals.vader_sentiment import compound_scorer
+from winnow.filters.signals.vader_sentiment import build_compound_scorer
 
 LEXICON = (files("vaderSentiment") / "vader_lexicon.txt").read_text("utf-8").splitlines()
 LEXICON_WORDS = [line.split("\t")[0] for line in LEXICON[:: len(LEXICON) // 300]]
@@ -131,13 +131,13 @@ sentences = st.lists(st.tuples(tokens, spaces), max_size=14).map(lambda pairs: "
 @settings(max_examples=1_500, deadline=None)
 @given(sentences)
 def test_equal_on_sentences_that_trigger_the_rules(nltk_compound: Callable[[str], float], text: str) -> None:
-    assert compound_scorer()(text) == nltk_compound(text)
+    assert build_compound_scorer()(text) == nltk_compound(text)
 
 
 @settings(max_examples=500, deadline=None)
 @given(st.text())
 def test_equal_on_any_text(nltk_compound: Callable[[str], float], text: str) -> None:
-    assert compound_scorer()(text) == nltk_compound(text)
+    assert build_compound_scorer()(text) == nltk_compound(text)
 
 
 @pytest.mark.parametrize(
@@ -159,7 +159,7 @@ def test_equal_on_any_text(nltk_compound: Callable[[str], float], text: str) -> 
     ],
 )
 def test_equal_on_known_hard_cases(nltk_compound: Callable[[str], float], text: str) -> None:
-    assert compound_scorer()(text) == nltk_compound(text)
+    assert build_compound_scorer()(text) == nltk_compound(text)
 
 
 def test_equal_on_real_texts(nltk_compound: Callable[[str], float], shared_data: Path) -> None:

@@ -1,1 +1,1 @@
-"""Signals: each gives every row a score, and decides which scores to keep."""
+"""Signals score every row and decide which scores to keep."""

@@ -13,7 +13,7 @@ from winnow.errors import WinnowError, did_you_mean
 from winnow.filters.signals.signal import Signal, check_bounds, within_bounds
 from winnow.filters.signals.signal_models import load_classifier, load_tokenizer, pretrained_settings
 
-_DIGITS = 5  # rounds away the differences that the padding of a batch causes
+_DIGITS = 5  # the padding of a batch only changes later digits
 
 
 @dataclass(frozen=True, config=ConfigDict(extra="forbid"))
@@ -22,13 +22,13 @@ class TextClassifier(Signal):
 
     Attributes:
         name: A model on the Hub, or a folder.
-        label: The label, as in the model's ``id2label``.
+        label: The label, as spelled in the model's ``id2label``.
         at_least: The minimum probability; null disables it.
         at_most: The maximum probability; null disables it.
         revision: A branch, tag or commit on the Hub.
         max_length: The number of tokens to which texts are truncated.
-        batch_size: The number of texts per batch; scores do not depend on it.
-        device: ``auto`` uses a GPU if one is available.
+        batch_size: The number of texts per batch. It does not affect the scores.
+        device: ``auto`` and ``cuda`` use a GPU if one is available; otherwise, the CPU is used.
     """
 
     version: ClassVar[int] = 1
@@ -52,11 +52,11 @@ class TextClassifier(Signal):
         return {"name": name, "label": self.label, "max_length": self.max_length}
 
     def thresholds(self) -> dict[str, Any]:
-        """Return the bounds."""
+        """Return the bounds of the probability."""
         return {"at_least": self.at_least, "at_most": self.at_most}
 
     def score(self, texts: Sequence[str | None]) -> pa.Array:
-        """Return the probabilities, rounded to five digits; null for null."""
+        """Return the probabilities, rounded to five digits; null for a null text."""
         import torch
 
         cuda = self.device != "cpu" and torch.cuda.is_available()
@@ -64,7 +64,7 @@ class TextClassifier(Signal):
         tokenizer = load_tokenizer(self.name, self.revision, "name")
         index = self._label_index(model.config.id2label)
         scores: list[float | None] = [None] * len(texts)
-        # Sorting by length puts similar lengths into one batch, which minimizes padding.
+        # Texts of similar length are in the same batch, which minimizes padding.
         rows = sorted(
             (row for row, text in enumerate(texts) if text is not None), key=lambda row: len(texts[row] or "")
         )
@@ -96,5 +96,6 @@ class TextClassifier(Signal):
         options = ", ".join(labels.values())
         hint = did_you_mean(self.label, labels.values())
         raise WinnowError(
-            f"the model '{self.name}' has no label '{self.label}'.{hint} Allowed: {options}.", key="label"
+            f"the model '{self.name}' has no label '{self.label}'.{hint} Available: {options}. Correct the label.",
+            key="label",
         )

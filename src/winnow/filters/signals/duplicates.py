@@ -18,15 +18,15 @@ from winnow.filters.signals.signal import Signal, missing_package_errors
 
 @dataclass(frozen=True, config=ConfigDict(extra="forbid"))
 class Duplicate(Signal):
-    """Measures the similarity to the most similar earlier text; keeps texts below a threshold.
+    """Measures the similarity of a text to the most similar earlier text; keeps texts below a threshold.
 
-    Only earlier texts that are not duplicates themselves are compared. The similarity is the Jaccard index of the word
-    n-grams, estimated with MinHash (Broder 1997). Locality-sensitive hashing selects the candidates, so a few pairs
-    just above the threshold are missed. A corpus has no exact duplicates. Sentences from the same template are
-    near-duplicates of each other.
+    A text is only compared with earlier texts that are not duplicates themselves. The similarity is the Jaccard index
+    of the word n-grams, estimated with MinHash (Broder 1997). Locality-sensitive hashing selects the candidates, so a
+    few pairs just above the threshold are missed. A corpus contains no exact duplicates. Sentences from the same
+    template count as near-duplicates.
 
     Attributes:
-        threshold: The similarity from which a text is a duplicate.
+        threshold: The minimum similarity of duplicates.
         words: The length of the n-grams, in words; a shorter text is a single n-gram.
         permutations: The number of hash functions; the standard error of the estimate is about one over its square
             root.
@@ -41,7 +41,7 @@ class Duplicate(Signal):
     permutations: Annotated[int, Field(ge=16)] = 128
 
     def settings(self) -> dict[str, Any]:
-        """Return all settings and the version of datasketch; the threshold decides which texts are compared."""
+        """Return all settings and the version of datasketch; the threshold affects which texts are compared."""
         parameters = {"threshold": self.threshold, "words": self.words, "permutations": self.permutations}
         return {**parameters, "datasketch": version("datasketch")}
 
@@ -50,7 +50,7 @@ class Duplicate(Signal):
         return missing_package_errors("datasketch", "near-duplicates")
 
     def score(self, texts: Sequence[str | None]) -> pa.Array:
-        """Return the similarity to the most similar earlier text, 0 if no candidate is found; null for null."""
+        """Return the similarity to the most similar earlier text; 0 without a candidate, null for a null text."""
         from datasketch import MinHashLSH
 
         index = MinHashLSH(threshold=self.threshold, num_perm=self.permutations)

@@ -18,15 +18,15 @@ from winnow.filters.signals.signal import Signal, missing_package_errors
 
 @dataclass(frozen=True, config=ConfigDict(extra="forbid"))
 class Language(Signal):
-    """Compares the probability of the listed languages with that of all others; keeps scores above a threshold.
+    """Compares the probabilities of listed and other languages; keeps scores above a threshold.
 
-    The classifier is py3langid (after Lui and Baldwin 2012), which includes a model of 97 languages. The score is the
-    probability of the most likely listed language minus that of the most likely other language, from -1 to 1. Short
-    texts are often misclassified.
+    The classifier is py3langid (based on Lui and Baldwin 2012), which includes a model of 97 languages. The score is
+    the probability of the most likely listed language minus the probability of the most likely other language, from -1
+    to 1. Short texts are often misclassified.
 
     Attributes:
         languages: ISO 639 codes of the languages to keep, such as ``en``.
-        at_least: The minimum score. With 0, the most likely language must be a listed one.
+        at_least: The minimum score. With 0, the most likely language must be one of ``languages``.
     """
 
     version: ClassVar[int] = 1
@@ -43,26 +43,29 @@ class Language(Signal):
         """Return errors if the package is missing or does not support a language."""
         if errors := missing_package_errors("py3langid", "language"):
             return errors
-        supported = _load_identifier().labels
+        supported_languages = _load_identifier().labels
         return [
             WinnowError(
-                f"the language '{code}' is not supported. Allowed: {', '.join(sorted(supported))}.", "languages"
+                f"the language '{code}' is not supported. Allowed: {', '.join(sorted(supported_languages))}. Correct "
+                "the code.",
+                "languages",
             )
             for code in self.languages
-            if code not in supported
+            if code not in supported_languages
         ]
 
     def score(self, texts: Sequence[str | None]) -> pa.Array:
-        """Return the scores; null for null."""
-        listed = set(self.languages)
+        """Return the scores; null for a null text."""
+        listed_languages = set(self.languages)
         scores: list[float | None] = []
         for text in texts:
             if text is None:
                 scores.append(None)
                 continue
-            ranked = _load_identifier().rank(text)  # in descending order of probability
-            best_listed = next(score for language, score in ranked if language in listed)
-            scores.append(best_listed - next(score for language, score in ranked if language not in listed))
+            ranking = _load_identifier().rank(text)  # in descending order of probability
+            best_listed_score = next(score for language, score in ranking if language in listed_languages)
+            best_other_score = next(score for language, score in ranking if language not in listed_languages)
+            scores.append(best_listed_score - best_other_score)
         return pa.array(scores, pa.float64())
 
     def keep(self, scores: pa.Array) -> pa.Array:

@@ -1,4 +1,4 @@
-"""Signals based on the characters of a text, and on a numeric column next to it."""
+"""Signals based on the characters of a text or on a numeric column."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from winnow.filters.signals.signal_models import load_tokenizer, pretrained_sett
 
 @dataclass(frozen=True, config=ConfigDict(extra="forbid"))
 class Regex(Signal):
-    """Counts the matches of a regular expression (Python's ``re``); keeps texts with at least one.
+    """Counts the matches of a regular expression (Python's ``re``); keeps texts with a minimum number.
 
     Attributes:
         pattern: The regular expression. Matches do not overlap.
@@ -38,14 +38,16 @@ class Regex(Signal):
             re.compile(self.pattern)
         except re.error as error:
             mark = f"\n    {self.pattern}\n    {' ' * (error.pos or 0)}^"
-            raise WinnowError(f"expected a valid regular expression: {error.msg}.{mark}", key="pattern") from error
+            raise WinnowError(
+                f"expected a valid regular expression: {error.msg}. Correct the pattern.{mark}", key="pattern"
+            ) from error
 
     def settings(self) -> dict[str, Any]:
         """Return the pattern and whether case is ignored."""
         return {"pattern": self.pattern, "ignore_case": self.ignore_case}
 
     def score(self, texts: Sequence[str | None]) -> pa.Array:
-        """Return the number of matches; null for null."""
+        """Return the number of matches; null for a null text."""
         find = re.compile(self.pattern, re.IGNORECASE if self.ignore_case else 0).finditer
         return pa.array([None if text is None else sum(1 for _ in find(text)) for text in texts], pa.float64())
 
@@ -55,7 +57,7 @@ class Regex(Signal):
         return [match.span() for match in re.finditer(self.pattern, text, flags)]
 
     def keep(self, scores: pa.Array) -> pa.Array:
-        """Keep texts with ``at_least`` matches."""
+        """Keep texts with at least ``at_least`` matches."""
         return pc.greater_equal(scores, float(self.at_least))
 
 
@@ -67,7 +69,7 @@ class Length(Signal):
         unit: ``characters`` (Unicode code points), ``words`` (separated by white space) or ``tokens``.
         at_least: The minimum length; null disables it.
         at_most: The maximum length; null disables it.
-        tokenizer: For ``tokens``: a tokenizer on the Hub or in a folder. Special tokens are not counted.
+        tokenizer: The tokenizer for the unit ``tokens``: a name on the Hub or a folder. Special tokens are not counted.
     """
 
     version: ClassVar[int] = 1
@@ -82,7 +84,7 @@ class Length(Signal):
         check_bounds(self.at_least, self.at_most)
         if (self.unit == "tokens") != (self.tokenizer is not None):
             expected = "a tokenizer for unit `tokens`" if self.unit == "tokens" else f"null for unit `{self.unit}`"
-            fix = "Set `tokenizer`." if self.unit == "tokens" else "Remove it, or set unit: tokens."
+            fix = "Set `tokenizer`." if self.unit == "tokens" else "Remove it, or set `unit` to `tokens`."
             raise WinnowError(f"expected {expected}, got {self.tokenizer}. {fix}", key="tokenizer")
 
     def settings(self) -> dict[str, Any]:
@@ -90,7 +92,7 @@ class Length(Signal):
         return {"unit": self.unit, "tokenizer": self.tokenizer and pretrained_settings(self.tokenizer)}
 
     def score(self, texts: Sequence[str | None]) -> pa.Array:
-        """Return the lengths; null for null."""
+        """Return the lengths; null for a null text."""
         compute_length = self._length_function()
         return pa.array([None if text is None else compute_length(text) for text in texts], pa.float64())
 
@@ -107,7 +109,7 @@ class Length(Signal):
 
 @dataclass(frozen=True, config=ConfigDict(extra="forbid"))
 class NotNull(Signal):
-    """Scores 1 for a text and 0 for null; its own score is never null."""
+    """Scores 1 if a row has a text and 0 if the text is null; keeps rows with a text."""
 
     version: ClassVar[int] = 1
     cost: ClassVar[float] = 0.1
@@ -117,7 +119,7 @@ class NotNull(Signal):
         return {}
 
     def score(self, texts: Sequence[str | None]) -> pa.Array:
-        """Return 1 for a text, 0 for null."""
+        """Return 1 for a text and 0 for a null text."""
         return pa.array([float(text is not None) for text in texts], pa.float64())
 
     def keep(self, scores: pa.Array) -> pa.Array:
@@ -131,8 +133,8 @@ class Column(Signal):
 
     Attributes:
         column: A numeric column that the source lists in its ``columns``, or ``label``.
-        at_least: The minimum; null disables it.
-        at_most: The maximum; null disables it.
+        at_least: The minimum value; null disables it.
+        at_most: The maximum value; null disables it.
     """
 
     version: ClassVar[int] = 1
@@ -156,7 +158,7 @@ class Column(Signal):
         return {"column": self.column}
 
     def score(self, texts: Sequence[float | None]) -> pa.Array:
-        """Return the numbers unchanged; null for null."""
+        """Return the numbers unchanged."""
         return pa.array(texts, pa.float64())
 
     def keep(self, scores: pa.Array) -> pa.Array:

@@ -16,7 +16,7 @@ from winnow.errors import WinnowError
 from winnow.filters.signals.signal import Signal
 
 _GAP = r"[\s\-\u2010\u2011]+"
-_ASCII_GAP = r"[\x09-\x0d\x1c-\x20\-]+"  # the ASCII characters of _GAP
+_ASCII_GAP = r"[\x09-\x0d\x1c-\x20\-]+"  # the ASCII subset of _GAP
 
 _Words = Annotated[list[Annotated[str, Field(min_length=1)]], Field(min_length=1)]
 
@@ -26,13 +26,14 @@ class Mentions(Signal):
     """Counts mentions of listed words and phrases, ignoring case; keeps texts with at least one.
 
     A mention is a whole word: the adjacent characters are not letters, digits or underscores. Mentions do not overlap,
-    and the longest phrase wins (``running shoes`` is one mention, and not also one of ``shoes``). A hyphen or space in
-    a listed phrase matches any run of spaces and hyphens, so ``high-quality`` matches ``high quality``.
+    and the longest phrase takes precedence: ``running shoes`` counts once, even if ``shoes`` is also listed. A hyphen
+    or space in a phrase matches any run of spaces and hyphens, so ``high-quality`` also matches ``high quality``.
 
     Attributes:
-        words: Words and phrases.
-        whole_word: Set it to false to count substrings, exactly as listed: ``fashionable`` then also matches
-            ``unfashionable``.
+        words: The words and phrases to count.
+        whole_word: Whether to count whole words only. If false, substrings are counted, with spaces and hyphens exactly
+            as
+            listed: ``fashionable`` also matches ``unfashionable``.
     """
 
     version: ClassVar[int] = 1
@@ -43,21 +44,24 @@ class Mentions(Signal):
 
     def __post_init__(self) -> None:
         if not all(word.strip() for word in self.words):
-            raise WinnowError("expected words, got a blank one, which would match every text. Remove it.", key="words")
+            raise WinnowError(
+                "expected words that are not blank, got a blank one, which would match every text. Remove it.",
+                key="words",
+            )
 
     def settings(self) -> dict[str, Any]:
-        """Return the sorted words and the kind of match."""
+        """Return the sorted words, and whether only whole words are counted."""
         return {"words": sorted({word.casefold() for word in self.words}), "whole_word": self.whole_word}
 
     def score(self, texts: Sequence[str | None]) -> pa.Array:
-        """Return the number of mentions; null for null."""
-        find = _mention_pattern(tuple(self.words), self.whole_word).findall
-        return pa.array([None if text is None else len(find(text.casefold())) for text in texts], pa.float64())
+        """Return the number of mentions; null for a null text."""
+        find_mentions = _mention_pattern(tuple(self.words), self.whole_word).findall
+        return pa.array([None if text is None else len(find_mentions(text.casefold())) for text in texts], pa.float64())
 
     def score_array(self, values: pa.Array) -> pa.Array:
-        """Return the number of mentions; null for null.
+        """Return the number of mentions; null for a null text.
 
-        ASCII texts are matched by Arrow, which is several times faster and gives the same counts.
+        Arrow counts the mentions in ASCII texts, which is several times faster. The counts are the same.
         """
         pattern = _ascii_pattern(tuple(self.words), self.whole_word)
         if pattern is None:
@@ -91,9 +95,10 @@ def _mention_pattern(words: tuple[str, ...], whole_word: bool) -> re.Pattern[str
 
 @lru_cache(maxsize=128)
 def _ascii_pattern(words: tuple[str, ...], whole_word: bool) -> str | None:
-    """Return an equivalent of :func:`_mention_pattern` for Arrow and ASCII texts; None if there is none.
+    """Return a pattern for Arrow that is equivalent to :func:`_mention_pattern` for ASCII texts; None if impossible.
 
-    Arrow's regular expressions have no look-behind. Their word boundary is equivalent only next to a word character.
+    Arrow's regular expressions have no look-behind. Their word boundary is only equivalent if each phrase
+    starts and ends with a word character.
     """
     ascii_words = [word for word in (word.strip().casefold() for word in words) if word.isascii()]
     if not whole_word:
@@ -129,6 +134,8 @@ def _longest_match_pattern(phrases: list[list[str]]) -> str:
     branches = [first + _longest_match_pattern(suffix) for first, suffix in suffixes.items()]
     if not branches:
         return ""
-    may_end = not all(phrases)
+    is_suffix_optional = not all(phrases)
     alternatives = "|".join(branches)
-    return f"(?:{alternatives})?" if may_end else f"(?:{alternatives})" if len(branches) > 1 else alternatives
+    return (
+        f"(?:{alternatives})?" if is_suffix_optional else f"(?:{alternatives})" if len(branches) > 1 else alternatives
+    )

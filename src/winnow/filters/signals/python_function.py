@@ -20,7 +20,7 @@ from winnow.filters.signals.signal import Signal, check_bounds, within_bounds
 class PythonFunction(Signal):
     """Scores texts with a Python function; keeps scores within bounds.
 
-    In YAML the function is a target from a package that `allow_targets` lists::
+    In YAML, the function is a target in a package that `allow_targets` lists::
 
         _target_: winnow.filters.PythonFunction
         function: {_target_: my_package.scores.loudness, _partial_: true}
@@ -30,19 +30,19 @@ class PythonFunction(Signal):
     for any other reason.
 
     Attributes:
-        function: Takes a list of texts (null is `None`) and returns a number, a boolean or `None` for each. The score
-            of a text must not depend on other texts.
+        function: A function that takes a list of texts, with `None` for null, and returns a number, a boolean or `None`
+            for each text. The score of a text must not depend on other texts.
         at_least: The minimum score; null disables it.
         at_most: The maximum score; null disables it.
         on_error: What to do if the function raises an exception for a text, or does not return a single number:
-            ``fail`` raises an error, ``null`` gives the text a null score, and ``drop`` always drops the row.
-            Statistics count the last two, as well as any `None` that the function returns.
-        revision: Increase it if the scores change although the function's module is the same.
+            ``fail`` raises an error, ``null`` sets the score to null, and ``drop`` also drops the row regardless of the
+            expression. Statistics include the number of null scores.
+        revision: A number to increase if the scores change although the source of the function's module does not.
     """
 
     version: ClassVar[int] = 1
     identity: ClassVar[str] = "Python"  # the name of this class in version 0.1
-    cost: ClassVar[float] = 1_000.0  # unknown in advance; a low cost would skip timing the function on a sample
+    cost: ClassVar[float] = 1_000.0  # the cost is unknown; with a high value, the function is timed on a sample
 
     function: Callable[..., Any]
     at_least: float | None = None
@@ -52,12 +52,14 @@ class PythonFunction(Signal):
 
     def __post_init__(self) -> None:
         check_bounds(self.at_least, self.at_most)
-        if not inspect.isfunction(self._unwrapped):
-            raise WinnowError(f"expected a Python function, got {self.function!r}.", key="function")
+        if not inspect.isfunction(self._unwrapped_function):
+            raise WinnowError(
+                f"expected a Python function, got {self.function!r}. Set it to a function.", key="function"
+            )
 
     def settings(self) -> dict[str, Any]:
-        """Return the function's name, arguments and source."""
-        function = self._unwrapped
+        """Return the function's name and arguments, a hash of its source, the revision and the error handling."""
+        function = self._unwrapped_function
         arguments = self.function.keywords if isinstance(self.function, functools.partial) else {}
         source = inspect.getsource(inspect.getmodule(function) or function)
         identity = {"function": f"{function.__module__}.{function.__qualname__}", "arguments": arguments}
@@ -91,7 +93,7 @@ class PythonFunction(Signal):
         return within_bounds(scores, self.at_least, self.at_most)
 
     @property
-    def _unwrapped(self) -> Any:
+    def _unwrapped_function(self) -> Any:
         return self.function.func if isinstance(self.function, functools.partial) else self.function
 
     def _score_single(self, text: str | None) -> float | None:

@@ -1,4 +1,4 @@
-"""The base class of signals, and helpers for their settings."""
+"""The base class of signals, and functions that several signals share."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ from winnow.errors import WinnowError
 
 
 class Signal(ABC):
-    """Gives every row a score and decides which scores to keep.
+    """Base class for signals, which score every row and decide which scores to keep.
 
-    Scoring and deciding are separate, so a new threshold does not need new scores.
+    Scoring is separate from the decision, so a threshold can change without scoring the rows again.
 
     Attributes:
-        version: Increase it whenever the same text and settings would get a different score.
+        version: A number to increase whenever the score of the same text with the same settings changes.
         cost: The approximate cost of scoring, in microseconds per text.
         needs_all_rows: Whether a score depends on other rows, so that all rows must be scored in one call.
-        identity: The name in fingerprints, by default the name of the class. A renamed class keeps its old name here,
-            so that its cached scores and finished runs are still found.
+        identity: The name in fingerprints; by default, the name of the class. A class that is renamed keeps its former
+            name here, so that its cached scores and finished runs are still recognized.
     """
 
     version: ClassVar[int]
@@ -50,56 +50,60 @@ class Signal(ABC):
 
     @abstractmethod
     def settings(self) -> dict[str, Any]:
-        """Return the settings that the scores depend on; thresholds are not among them."""
+        """Return the settings that affect the scores; thresholds are not included."""
 
     def fingerprint(self) -> str:
         """Return 16 hex digits that identify the scores of this signal."""
         return fingerprint(self.identity, self.version, self.settings())
 
     def thresholds(self) -> dict[str, Any]:
-        """Return the settings that only the verdicts depend on."""
+        """Return the settings that affect the verdicts but not the scores."""
         names: list[str] = [field.name for field in dataclasses.fields(self)] if dataclasses.is_dataclass(self) else []
         return {name: getattr(self, name) for name in names if name not in self.settings()}
 
     def check(self) -> list[WinnowError]:
-        """Return an error for each file or package that is needed and missing."""
+        """Return an error for each required file or package that is missing."""
         return []
 
     @abstractmethod
     def score(self, texts: Sequence[Any]) -> pa.Array:
-        """Return one float64 score per text; null if the signal has no score for it."""
+        """Return one float64 score per text; null for a text that the signal cannot score."""
 
     def score_array(self, values: pa.Array) -> pa.Array:
-        """Score an Arrow array. Override this method if the signal can score it without Python strings."""
+        """Score an Arrow array. Override this method to score without converting the texts to Python strings."""
         return self.score(values.to_pylist())
 
     @abstractmethod
     def keep(self, scores: pa.Array) -> pa.Array:
-        """Return one verdict per score; a null score has a null verdict."""
+        """Return one verdict per score; the verdict of a null score is null."""
 
 
 def within_bounds(scores: pa.Array, at_least: float | None, at_most: float | None) -> pa.Array:
-    """Return the verdict for each score: whether it is within the bounds, inclusive; null stays null."""
-    above = pc.greater_equal(scores, float("-inf") if at_least is None else float(at_least))
-    return pc.and_kleene(above, pc.less_equal(scores, float("inf") if at_most is None else float(at_most)))
+    """Return whether each score is within the bounds, inclusive; null for a null score."""
+    is_above = pc.greater_equal(scores, float("-inf") if at_least is None else float(at_least))
+    return pc.and_kleene(is_above, pc.less_equal(scores, float("inf") if at_most is None else float(at_most)))
 
 
 def check_bounds(at_least: float | None, at_most: float | None) -> None:
-    """Raise an error if the bounds keep every score or none."""
+    """Check the bounds of a signal.
+
+    Raises:
+        WinnowError: Both bounds are missing, or the lower bound is above the upper bound.
+    """
     if at_least is None and at_most is None:
         raise WinnowError(
-            "expected `at_least`, `at_most` or both, got neither. Set at least one, or remove the signal.",
+            "expected `at_least`, `at_most` or both, got neither. Set one of them, or remove the signal.",
             key="at_least",
         )
     if at_least is not None and at_most is not None and at_least > at_most:
         raise WinnowError(
-            f"expected a value up to `at_most` ({at_most}), got {at_least}. Swap the bounds, or remove one.",
+            f"expected at most `at_most` ({at_most}), got {at_least}. Swap the bounds, or remove one.",
             key="at_least",
         )
 
 
 def missing_package_errors(package: str, extra: str, component: str = "this signal") -> list[WinnowError]:
-    """Return one error if an optional package that a component needs is not installed, else an empty list."""
+    """Return one error if an optional package that a component requires is not installed."""
     if find_spec(package) is not None:
         return []
-    return [WinnowError(f"{component} needs the package {package}. Install it: pip install 'winnow[{extra}]'.")]
+    return [WinnowError(f"{component} requires the package {package}. Install it: pip install 'winnow[{extra}]'.")]

@@ -1,4 +1,4 @@
-"""Tokenizers and models of signals, loaded once per process and shared between signals."""
+"""Load the tokenizers and models of signals; they are cached per process and shared between signals."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _MODEL_FILES = ("*.json", "*.txt", "*.model", "*.safetensors")
 
 
 def pretrained_settings(name: str, revision: str | None = None) -> dict[str, Any]:
-    """Return the identity of a tokenizer or model: a folder's content hash, or a Hub name and revision."""
+    """Return what identifies a tokenizer or model: the hash of a folder's files, or the Hub name and revision."""
     if not Path(name).is_dir():
         return {"name": name, "revision": revision}
     digest = hashlib.blake2b(digest_size=16)
@@ -57,7 +57,7 @@ def load_classifier(name: str, revision: str | None, device: str) -> Any:
 def _loading_error(kind: str, name: str, key: str, error: Exception) -> WinnowError:
     reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
     return WinnowError(
-        f"cannot load the {kind} '{name}': {reason}. Give the name of a {kind} on the Hub, or a folder that contains "
-        "one.",
+        f"cannot load the {kind} '{name}': {reason}. Set it to the name of a {kind} on the Hub, or to a folder that "
+        "contains one.",
         key=key,
     )

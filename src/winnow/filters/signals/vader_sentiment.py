@@ -23,8 +23,8 @@ from winnow.errors import WinnowError
 from winnow.filters.signals.signal import Signal
 
 _REMOVE_PUNCTUATION = str.maketrans("", "", string.punctuation)
-_CACHE_SIZE = 2**15  # entries of each cache, after which old ones are removed
-_IN_LEXICON, _NEUTRAL = "good", "table"  # represent words in the lexicon and other words, without special rules
+_CACHE_SIZE = 2**15  # the maximum number of entries in each cache
+_IN_LEXICON, _NEUTRAL = "good", "table"  # representatives of words to which no special rule applies
 _ORDINARY = frozenset({_IN_LEXICON, _NEUTRAL})
 
 Band = Literal["negative", "neutral", "positive"]
@@ -34,8 +34,8 @@ Band = Literal["negative", "neutral", "positive"]
 class VaderSentiment(Signal):
     """Computes VADER's compound score, from -1 (negative) to 1 (positive); keeps scores above a threshold or in bands.
 
-    The rules are those of NLTK's analyzer (Hutto and Gilbert 2014). The lexicon is part of the vaderSentiment package
-    and identical to NLTK's, so nothing is downloaded. A text without any word of the lexicon scores 0.
+    The rules are the same as in NLTK's analyzer (Hutto and Gilbert 2014). The lexicon is included in the vaderSentiment
+    package and identical to NLTK's, so nothing is downloaded. A text without any word of the lexicon scores 0.
 
     Attributes:
         at_least: The minimum compound score.
@@ -72,8 +72,8 @@ class VaderSentiment(Signal):
         return []
 
     def score(self, texts: Sequence[str | None]) -> pa.Array:
-        """Return compound scores; null for null."""
-        compound = compound_scorer(read_lexicon(self.lexicon) if self.lexicon else ())
+        """Return compound scores; null for a null text."""
+        compound = build_compound_scorer(read_lexicon(self.lexicon) if self.lexicon else ())
         return pa.array([None if text is None else compound(text) for text in texts], pa.float64())
 
     def keep(self, scores: pa.Array) -> pa.Array:
@@ -85,7 +85,7 @@ class VaderSentiment(Signal):
         return reduce(pc.or_kleene, (inside[band] for band in self.bands))
 
 
-_version = cache(version)  # a lookup takes as long as scoring a hundred rows
+_version = cache(version)  # cached because a lookup takes as long as scoring a hundred rows
 
 
 def read_lexicon(path: Path) -> tuple[tuple[str, float], ...]:
@@ -97,7 +97,7 @@ def read_lexicon(path: Path) -> tuple[tuple[str, float], ...]:
     try:
         lines = path.expanduser().read_text("utf-8-sig").splitlines()
     except (OSError, UnicodeDecodeError) as error:
-        raise WinnowError(f"cannot read {path}: {error}. Give a UTF-8 text file.", key="lexicon") from error
+        raise WinnowError(f"cannot read {path}: {error}. Set it to a UTF-8 text file.", key="lexicon") from error
     entries = []
     for number, line in enumerate(lines, start=1):
         if not line.strip():
@@ -121,33 +121,33 @@ def read_lexicon(path: Path) -> tuple[tuple[str, float], ...]:
 
 
 @lru_cache(maxsize=4)
-def compound_scorer(additional_words: tuple[tuple[str, float], ...] = ()) -> Callable[[str], float]:
-    """Return a function that computes the compound score of a text, with the same result as NLTK for every text.
+def build_compound_scorer(additional_words: tuple[tuple[str, float], ...] = ()) -> Callable[[str], float]:
+    """Return a function that computes the compound score of a text, with the same result as NLTK.
 
-    NLTK builds two dictionaries per text only to strip punctuation from tokens. Here, stripped tokens are cached, and
-    so are valences, which depend only on the word and the role of its neighbors. A text without any word of the
-    lexicon skips the rules entirely. The rules themselves are NLTK's functions.
+    NLTK builds two dictionaries per text only to strip punctuation from tokens. Here, stripped tokens are cached.
+    Valences are also cached, because they only depend on the word and the role of its neighbors. The rules are NLTK's
+    functions; they are skipped for a text without any word of the lexicon.
 
     Args:
-        additional_words: Words in lower case and valences to add to the lexicon.
+        additional_words: Words to add to the lexicon, in lower case, with their valences.
     """
     analyzer = load_vader_analyzer()
     analyzer.lexicon.update(additional_words)
     constants = analyzer.constants
     punctuation = frozenset(constants.PUNC_LIST)
     lexicon_words = frozenset(word for word in analyzer.lexicon if len(word) > 1 and word not in constants.BOOSTER_DICT)
-    neutral_tokens: set[str] = set()  # tokens of texts without any word of the lexicon
+    neutral_tokens: set[str] = set()  # tokens from texts without any word of the lexicon
     valence = _build_valence_function(analyzer)
 
     @lru_cache(maxsize=_CACHE_SIZE)
     def strip_punctuation(token: str) -> str | None:
-        """Return the token as NLTK strips it; None for a single character."""
+        """Return the token without punctuation, as in NLTK; None for a single character."""
         if len(token) < 2:
             return None
         if token.isalnum():
             return token
         word = token.translate(_REMOVE_PUNCTUATION)
-        return word if 1 < len(word) < len(token) and _affix(token, word) in punctuation else token
+        return word if 1 < len(word) < len(token) and _find_affix(token, word) in punctuation else token
 
     def compound(text: str) -> float:
         tokens = text.split()
@@ -185,13 +185,13 @@ def compound_scorer(additional_words: tuple[tuple[str, float], ...] = ()) -> Cal
 def _build_valence_function(analyzer: Any) -> Callable[[list[str], list[str], int, bool], float]:
     """Return a function that computes the valence of one word of the lexicon in a text.
 
-    Its arguments are the words of the text, the same in lower case, the index of the word, and whether the text mixes
-    upper and lower case, so that capitals mean emphasis.
+    The arguments of the function are the words of the text, the same words in lower case, the index of the word, and
+    whether the text mixes upper and lower case, in which case capitals add emphasis.
 
-    NLTK's rules depend on the three words before and the two words after. If no rule mentions any of these, the valence
-    is that of the lexicon. Otherwise most words only matter by whether they are in the lexicon, and most words of the
-    lexicon only by their valence. Replacing words by a representative leaves few distinct cases; NLTK computes each of
-    them once.
+    NLTK's rules depend on the three words before and the two words after. If no rule applies to any of these words, the
+    valence is taken from the lexicon. Otherwise, for most of these words it only matters whether they are in the
+    lexicon, and for most scored words only their valence matters. Each word is therefore replaced with a
+    representative, which leaves few distinct cases, and NLTK computes each case once.
     """
     lexicon, constants = analyzer.lexicon, analyzer.constants
     phrases = [phrase.split() for phrase in (*constants.BOOSTER_DICT, *constants.SPECIAL_CASE_IDIOMS)]
@@ -209,21 +209,21 @@ def _build_valence_function(analyzer: Any) -> Callable[[list[str], list[str], in
         return any(words.issuperset(phrase) for phrase in multiword)
 
     @lru_cache(maxsize=_CACHE_SIZE)
-    def neighbor(word: str) -> str:
-        """Return a representative of a word next to the scored one."""
+    def represent_neighbor(word: str) -> str:
+        """Return a representative of a word near the scored word."""
         lower = word.lower()
-        return word if lower in rule_words or "n't" in lower else ordinary(lower)
+        return word if lower in rule_words or "n't" in lower else represent_ordinary_word(lower)
 
     @lru_cache(maxsize=_CACHE_SIZE)
-    def representative(word: str) -> str:
-        """Return a word with the same valence and case that every rule treats like this word of the lexicon."""
+    def represent_scored_word(word: str) -> str:
+        """Return a word of the lexicon with the same valence and case, to which the same rules apply."""
         lower = word.lower()
         if lower in rule_words:
             return word
         same_valence: str = representatives.get(lexicon[lower], word)
         return same_valence if same_valence is word or not word.isupper() else same_valence.upper()
 
-    def ordinary(word: str) -> str:
+    def represent_ordinary_word(word: str) -> str:
         return _IN_LEXICON if word in lexicon else _NEUTRAL
 
     @lru_cache(maxsize=_CACHE_SIZE)
@@ -233,9 +233,9 @@ def _build_valence_function(analyzer: Any) -> Callable[[list[str], list[str], in
             return compute(word, (), (), mixed_case)
         lower = [item.lower() for item in around]
         if len(phrase_words.intersection([*lower, word.lower()])) == 1:
-            # A single word of a phrase is an ordinary word.
+            # A word of a phrase has no special meaning without the other words of the phrase.
             simple = [
-                ordinary(low) if low in phrase_words - single_words else original
+                represent_ordinary_word(low) if low in phrase_words - single_words else original
                 for low, original in zip(lower, around, strict=True)
             ]
             if simple != around:
@@ -248,19 +248,24 @@ def _build_valence_function(analyzer: Any) -> Callable[[list[str], list[str], in
     def valence(words: list[str], lower: list[str], index: int, mixed_case: bool) -> float:
         start = index - 3 if index > 3 else 0
         if single_words.isdisjoint(lower[start:index]) and not (mixed_case and words[index].isupper()):
-            near = phrase_words.intersection(lower[start : index + 3])
-            if (len(near) < 2 or not may_form_phrase(near)) and "n't" not in " ".join(lower[start:index]):
+            nearby_phrase_words = phrase_words.intersection(lower[start : index + 3])
+            if (len(nearby_phrase_words) < 2 or not may_form_phrase(nearby_phrase_words)) and "n't" not in " ".join(
+                lower[start:index]
+            ):
                 return float(lexicon[lower[index]])
         before, after = words[start:index], words[index + 1 : index + 3]
         return compute(
-            representative(words[index]), tuple(map(neighbor, before)), tuple(map(neighbor, after)), mixed_case
+            represent_scored_word(words[index]),
+            tuple(map(represent_neighbor, before)),
+            tuple(map(represent_neighbor, after)),
+            mixed_case,
         )
 
     return valence
 
 
-def _affix(token: str, word: str) -> str:
-    """Return the prefix or suffix of ``token`` around ``word``; an empty string if it has both."""
+def _find_affix(token: str, word: str) -> str:
+    """Return the prefix or suffix that ``token`` adds to ``word``; an empty string if it adds both."""
     if token.endswith(word):
         return token[: -len(word)]
     return token[len(word) :] if token.startswith(word) else ""
