@@ -71,7 +71,7 @@ def test_invalid_margins_and_levels_are_errors(margin: float, alpha: float) -> N
 def test_the_largest_p_value_of_all_endpoints_decides() -> None:
     assert intersection_union([0.01, 0.04]) == 0.04
     assert math.isnan(intersection_union([0.01, math.nan]))
-    with pytest.raises(WinnowError, match="at least one endpoint"):
+    with pytest.raises(WinnowError, match="at least one p value"):
         intersection_union([])
 
 
