@@ -121,8 +121,10 @@ def build_parser() -> argparse.ArgumentParser:
     commands: Any = main_parser.add_subparsers(
         dest="command", required=True, metavar="COMMAND", parser_class=CommandParser
     )
-    for name, info in COMMANDS.items():
-        command = commands.add_parser(name, help=info.summary, description=f"{info.summary.capitalize()}.")
+    for name, command_help in COMMANDS.items():
+        command = commands.add_parser(
+            name, help=command_help.summary, description=f"{command_help.summary.capitalize()}."
+        )
         if name == "fill":
             command.add_argument("text", nargs="?", default="", help="a sentence that contains [MASK] or <mask>")
             command.add_argument("--json", action="store_true", help="print JSON")
@@ -134,7 +136,7 @@ def build_parser() -> argparse.ArgumentParser:
         if name == "push":
             command.add_argument("name", metavar="OWNER/NAME", help="the repository on the Hub")
             command.add_argument("--public", action="store_true", help="make a new repository public")
-        command.add_argument("overrides", nargs="*", metavar=info.metavar, help=info.metavar_help)
+        command.add_argument("overrides", nargs="*", metavar=command_help.metavar, help=command_help.metavar_help)
         if name == "train":
             command.add_argument(
                 "-m", "--multirun", action="store_true", help="sweep over values that are separated by commas"

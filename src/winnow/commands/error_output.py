@@ -19,5 +19,5 @@ def format_error(error: WinnowError) -> str:
     header = [f"winnow: {len(errors)} configuration errors; nothing was run."] if len(errors) > 1 else []
     # Each line is wrapped separately, because some errors mark a position in the line above.
     lines = [line for error in errors for line in f"winnow: {error}".splitlines()]
-    wrapped = [textwrap.fill(line, 100, subsequent_indent="    ", drop_whitespace=False) for line in lines]
-    return "\n".join([*header, *wrapped])
+    wrapped_lines = [textwrap.fill(line, 100, subsequent_indent="    ", drop_whitespace=False) for line in lines]
+    return "\n".join([*header, *wrapped_lines])

@@ -150,8 +150,10 @@ def _build_probes(config: EvaluateConfig, models: Sequence[ModelReference]) -> d
     """Return the configured probes, otherwise the probes of the first run, otherwise the built-in probes."""
     from winnow.evaluation import Probe
 
-    nodes = config.probe or _read_from_first_run(models, "probe") or _read_default_probes()
-    probes = {name: construct(node, f"probe.{name}", Probe, config.allow_targets) for name, node in nodes.items()}
+    probe_configs = config.probe or _read_from_first_run(models, "probe") or _read_default_probes()
+    probes = {
+        name: construct(node, f"probe.{name}", Probe, config.allow_targets) for name, node in probe_configs.items()
+    }
     if errors := [error.with_prefix(f"probe.{name}") for name, probe in probes.items() for error in probe.check()]:
         raise WinnowErrors(errors)
     return probes

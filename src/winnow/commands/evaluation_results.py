@@ -102,9 +102,9 @@ def save_results(config: EvaluateConfig, store: Store, results: Sequence[Evaluat
     title = ", ".join(result.label for result in results)
     with track(store, experiment, title, {keys.KIND: "evaluation"}) as run:
         folder = config.output_dir / config.name / run.run_id[:8]
-        all_fills = [row for result in results for row in top_k_rows(result.label, result.probes)]
+        fill_rows = [row for result in results for row in top_k_rows(result.label, result.probes)]
         save_table(build_score_rows(results), folder, "scores", "Scores of each model.")
-        save_table(all_fills, folder, "probe_topk", "The most likely words at each prompt.")
+        save_table(fill_rows, folder, "probe_topk", "The most likely words at each prompt.")
         for result in results:
             save_table(
                 result.modules, folder / "structure", _build_file_name(result.label), f"The modules of {result.label}."
@@ -112,11 +112,11 @@ def save_results(config: EvaluateConfig, store: Store, results: Sequence[Evaluat
         draw_models(results, folder / "figures")
         for result in results:
             tags = {keys.KIND: "evaluated", keys.ARM: result.label, keys.TOKENIZER: result.tokenizer}
-            with track(store, experiment, result.label, tags, run.run_id) as child:
-                child.log_params({"source": result.source, "run": result.run_id or ""})
-                child.log_metrics(result.scores)
-                child.log_columns(top_k_rows(result.label, result.probes), keys.TOPK)
-        run.log_columns(all_fills, keys.TOPK)
+            with track(store, experiment, result.label, tags, run.run_id) as child_run:
+                child_run.log_params({"source": result.source, "run": result.run_id or ""})
+                child_run.log_metrics(result.scores)
+                child_run.log_columns(top_k_rows(result.label, result.probes), keys.TOPK)
+        run.log_columns(fill_rows, keys.TOPK)
         run.log_folder(folder, "evaluation")
     return folder
 

@@ -174,20 +174,23 @@ def remake(folder: Path, output: Path) -> int:
     declaration = json.loads((folder / "declaration.json").read_text(encoding="utf-8"))
     name = declaration["study"]
     tracking = {"_target_": "winnow.tracking.Store", "uri": store.uri, "artifacts": store.artifacts}
-    trees = [load_stored_tree(file.read_text(encoding="utf-8")) for file in sorted((folder / "configs").glob("*.yaml"))]
+    stored_trees = [
+        load_stored_tree(file.read_text(encoding="utf-8")) for file in sorted((folder / "configs").glob("*.yaml"))
+    ]
     local_settings = {"tracking": tracking, "output_dir": str(output)}
-    cells = [read_cell({**tree, **local_settings}, [], TrainConfig) for tree in trees]
+    cells = [read_cell({**stored_tree, **local_settings}, [], TrainConfig) for stored_tree in stored_trees]
     filled_keys_by_cell = [
-        defaults_of_now({**tree, **local_settings}, cell.tree) for tree, cell in zip(trees, cells, strict=True)
+        defaults_of_now({**stored_tree, **local_settings}, cell.tree)
+        for stored_tree, cell in zip(stored_trees, cells, strict=True)
     ]
     if filled_keys := list(dict.fromkeys(key for names in filled_keys_by_cell for key in names)):
         console.print(f"[yellow]note[/yellow]  {format_defaults_note(filled_keys)}", soft_wrap=True)
-    grid = build_study_cells(cells)
+    study_cells = build_study_cells(cells)
     experiment = store.experiment(name)
     close_stale_runs(store, experiment)
     with track_study_run(store, f"{name} (reproduced)", declaration, output / name) as parent:
-        plan = plan_jobs(grid, load_attempts(store, experiment), parent.run_id)
-        failures = run_plan(grid, plan, InProcess(), store, console)
+        plan = plan_jobs(study_cells, load_attempts(store, experiment), parent.run_id)
+        failures = run_plan(study_cells, plan, InProcess(), store, console)
     if failures:
         print_failures(console, failures)
         return 1

@@ -85,7 +85,7 @@ def _iterate_keys(
 
 
 def read_field_docs(schema: type[Any]) -> dict[str, str]:
-    """Return the first sentence about each field in the `Attributes:` section of a schema."""
+    """Return the first sentence that describes each field in the `Attributes:` section of a schema."""
     section = (inspect.getdoc(schema) or "").partition("Attributes:\n")[2]
     entries = re.findall(r"^    (\w+): (.*(?:\n {8}.*)*)", section, re.MULTILINE)
     return {name: re.split(r"(?<=\.)\s", " ".join(text.split()))[0] for name, text in entries}

@@ -1,4 +1,4 @@
-"""Resolves the models on the command line: run ids, checkpoints, folders and Hub names."""
+"""Resolves model names on the command line: run ids, checkpoints, folders and Hub names."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class ModelReference:
     """A model that is resolved but not loaded.
 
     Attributes:
-        label: Its name in tables and figures.
+        label: The name of the model in tables and figures.
         source: The folder, checkpoint or Hub name that it is loaded from.
         run_id: The id of the run that trained it; `None` if the model was not referenced by a run id.
         tree: The configuration of that run.

@@ -39,7 +39,7 @@ def run_ui(config: UiConfig) -> int:
     _check_port(config)
     os.environ.setdefault(
         "MLFLOW_SERVER_ENABLE_JOB_EXECUTION", "false"
-    )  # saves six processes that Winnow does not need
+    )  # otherwise MLflow starts six processes that Winnow does not need
     options = ["--backend-store-uri", store.tracking_uri, "--host", config.host, "--port", str(config.port)]
     options += ["--workers", "1"]  # the default of four workers takes four times as long to start
     with _run_server(["-m", "mlflow", "ui", *options]) as server:

@@ -113,7 +113,7 @@ def _draw_contributions(comparison: Comparison, styles: dict[str, Style], folder
 def _build_forest_panel(
     title: str, findings: dict[str, Finding], styles: dict[str, Style], unit: str, title_above: str | None = None
 ) -> Panel:
-    """Return a forest plot with one row per difference: its interval and, below it, the bootstrap interval."""
+    """Return a forest plot with one row per difference, which shows the interval above the bootstrap interval."""
 
     def draw(figure: FigureBase) -> None:
         axes = figure.subplots()

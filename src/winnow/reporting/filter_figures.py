@@ -79,12 +79,12 @@ def draw_overlap(overlap: Mapping[str, Mapping[str, int]], folder: Path | None =
     def draw(figure: FigureBase) -> None:
         axes = figure.subplots()
         for row, term in enumerate(terms):
-            drops = overlap[term][term]
-            for column, other in enumerate(terms):
-                if not drops or term == other:
-                    text, fraction = ("" if drops else MISSING_VALUE), 0.0
+            dropped_count = overlap[term][term]
+            for column, other_term in enumerate(terms):
+                if not dropped_count or term == other_term:
+                    text, fraction = ("" if dropped_count else MISSING_VALUE), 0.0
                 else:
-                    fraction = overlap[term][other] / drops
+                    fraction = overlap[term][other_term] / dropped_count
                     text = f"{fraction:.0%}" if 0.005 <= fraction < 0.995 or fraction in (0, 1) else f"{fraction:.1%}"
                 axes.barh(row, 0.96, 0.92, column - 0.48, color=OVERLAP_COLOR, alpha=0.6 * fraction, lw=0)
                 axes.text(column, row, text, ha="center", va="center", fontsize=8)

@@ -108,7 +108,7 @@ def describe_signal(signal: Signal) -> dict[str, Any]:
 
 
 def summarize_filter(summary: Mapping[str, Any], statistics: Mapping[str, Any]) -> list[str]:
-    """Return the most important facts about a filter, one sentence each."""
+    """Summarize the most important results of a filter, one sentence per result."""
     train = summary["rows"]["train"]
     dropped_count = train["total"] - train["kept"]
     lines = [

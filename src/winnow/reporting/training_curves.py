@@ -209,8 +209,8 @@ def build_step_panels(
             steps, marker_interval = seeds.index.to_numpy(), max(1, len(seeds) // 6)
             if seeds.shape[1] > 1:
                 axes.fill_between(steps, seeds.min(axis=1), seeds.max(axis=1), color=style.color, alpha=0.16, lw=0)
-            line: dict[str, Any] = {"color": style.color, "ls": style.line, "marker": style.marker, "label": arm}
-            axes.plot(steps, seeds.mean(axis=1), ms=4, markevery=marker_interval, alpha=style.alpha, **line)
+            line_style: dict[str, Any] = {"color": style.color, "ls": style.line, "marker": style.marker, "label": arm}
+            axes.plot(steps, seeds.mean(axis=1), ms=4, markevery=marker_interval, alpha=style.alpha, **line_style)
         if zero:
             axes.axhline(0, color=GRAY, lw=0.8)
         _set_y_axis(axes, low, high, log)

@@ -88,7 +88,7 @@ class Components:
 
 
 def build_components(config: TrainConfig, corpus_loader: CorpusLoader | None = None) -> Components:
-    """Build every object of the configuration; no file is read.
+    """Build every object of the configuration without reading files.
 
     Args:
         config: The configuration of a cell.
@@ -117,12 +117,12 @@ def build_components(config: TrainConfig, corpus_loader: CorpusLoader | None = N
 def _build_slices(config: TrainConfig, selection: Selection) -> dict[str, Filter]:
     """Build the slice filters; the filter that selects the training rows is reused."""
     base_filter = _base_filter(selection)
-    nodes = {**config.evaluation.slices, **extract_filters(config.filter)}
+    filter_configs = {**config.evaluation.slices, **extract_filters(config.filter)}
     return {
         name: base_filter
         if base_filter is not None and name == base_filter.name
         else construct(node, f"evaluation.slices.{name}", Filter, config.allow_targets)
-        for name, node in nodes.items()
+        for name, node in filter_configs.items()
     }
 
 

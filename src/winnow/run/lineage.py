@@ -52,8 +52,8 @@ def _list_stages(inputs: RunInputs) -> Iterator[dict[str, Any]]:
     yield {"stage": "split", "rows": counts, "fingerprint": corpus.fingerprint}
     verdicts = inputs.base_verdicts
     if verdicts is not None:
-        kept, name = verdicts.summary()["rows"], inputs.components.base_filter_name
-        yield {"stage": f"verdicts of {name}", "rows": kept, "fingerprint": verdicts.fingerprint}
+        kept_counts, filter_name = verdicts.summary()["rows"], inputs.components.base_filter_name
+        yield {"stage": f"verdicts of {filter_name}", "rows": kept_counts, "fingerprint": verdicts.fingerprint}
     rows = inputs.train_rows
     yield {
         "stage": f"training rows of {inputs.components.filter.name}",

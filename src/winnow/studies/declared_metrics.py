@@ -52,9 +52,13 @@ def build_metric_choices(config: TrainConfig, components: Components) -> MetricC
     """
     scores = {PROBE: {name: probe.score_names() for name, probe in components.probes.items()}}
     for split, slices in _list_slices(components).items():
-        pseudo = config.evaluation.pseudo_likelihood_rows is not None and split != "validation"
+        has_pseudo_likelihood = config.evaluation.pseudo_likelihood_rows is not None and split != "validation"
         scores[split] = {
-            name: [score for score in HELD_OUT_SCORES if score != "pseudo_perplexity" or (pseudo and name == ALL)]
+            name: [
+                score
+                for score in HELD_OUT_SCORES
+                if score != "pseudo_perplexity" or (has_pseudo_likelihood and name == ALL)
+            ]
             for name in slices
         }
     return MetricChoices(scores, (SECONDS, TOKENS_SEEN))

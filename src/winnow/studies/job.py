@@ -137,7 +137,7 @@ class Job:
 
     @property
     def status(self) -> Status:
-        """The status that the job wrote last."""
+        """The latest status that the job wrote."""
         try:
             return Status(**json.loads((self.folder / "status.json").read_text(encoding="utf-8")))
         except (OSError, ValueError):
@@ -261,7 +261,7 @@ def main() -> int:
 
 
 def terminate_on_stdin_close() -> None:
-    """Wait until standard input is closed, which means that the study has ended, and terminate this process."""
+    """Wait until standard input is closed, because the study has ended, and terminate this process."""
     with suppress(OSError):
         while os.read(0, 1):
             pass

@@ -71,7 +71,7 @@ def _is_alive(store: Store, run_id: str) -> bool:
 
 
 def wait_for_other_processes(jobs: Sequence[Job]) -> tuple[list[Job], list[Job]]:
-    """Wait until at least one job has ended in another process or was abandoned by it.
+    """Wait until another process has finished or abandoned at least one of the jobs.
 
     Returns:
         The jobs that have ended, and the abandoned jobs, which are unfinished and have no process.

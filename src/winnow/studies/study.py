@@ -39,11 +39,11 @@ def run_study(cells: Sequence[TrainCell], console: Console) -> int:
         raise WinnowError(
             "expected the same study settings in every cell of the sweep. Remove study.* from the sweep.", "study"
         )
-    grid = build_study_cells(share_slices(cells))
-    config = grid[0].config
+    study_cells = build_study_cells(share_slices(cells))
+    config = study_cells[0].config
     launcher = construct(config.launcher, "launcher", Launcher, config.allow_targets)  # type: ignore[type-abstract]
-    check_plan(grid, launcher)
-    store = grid[0].components.store
+    check_plan(study_cells, launcher)
+    store = study_cells[0].components.store
     check_store(store)
     for line in sync(store):  # before planning, so that spooled runs count as finished
         console.print(f"Uploaded spooled data: {escape(line)}", style="dim")
@@ -53,11 +53,11 @@ def run_study(cells: Sequence[TrainCell], console: Console) -> int:
     previous_attempts = load_attempts(store, experiment)
     check_same_version(study.name, previous_attempts)
     try:
-        check_components([cell.components for cell in grid])
-        for note in check_filters(grid):
+        check_components([cell.components for cell in study_cells])
+        for note in check_filters(study_cells):
             console.print(escape(note), style="yellow")
-        declaration = build_declaration(grid)
-        check_same_settings(grid, previous_attempts)
+        declaration = build_declaration(study_cells)
+        check_same_settings(study_cells, previous_attempts)
     except WinnowError:
         with track(store, experiment, title, {keys.KIND: "study", keys.STUDY: study.name}):  # stores the failure
             raise
@@ -68,9 +68,9 @@ def run_study(cells: Sequence[TrainCell], console: Console) -> int:
                 "Another process is running this study; the cells are divided between the two processes.",
                 style="yellow",
             )
-        plan = plan_jobs(grid, load_attempts(store, experiment), parent.run_id)
+        plan = plan_jobs(study_cells, load_attempts(store, experiment), parent.run_id)
         _print_plan(console, declaration, plan, launcher)
-        failures = run_plan(grid, plan, launcher, store, console)
+        failures = run_plan(study_cells, plan, launcher, store, console)
         store_error = sync_and_close_runs(store, study.name)
         if store_error is None and study.compare and len(declaration["arms"]) > 1 and len(declaration["seeds"]) > 1:
             with FileLock(folder / "comparison.lock"):

@@ -171,9 +171,13 @@ def _build_titles(cells: Sequence[StudyCell]) -> Mapping[str, str]:
     """Return a title for each cell id: the arm if only the filter varies, otherwise the varied overrides."""
     overrides = [[text for text in cell.cell.overrides if not text.startswith("seed=")] for cell in cells]
     shared_overrides = set.intersection(*map(set, overrides))
-    varied_overrides = [[text for text in texts if text not in shared_overrides] for texts in overrides]
-    only_filter_varies = all(text.startswith("filter=") for texts in varied_overrides for text in texts)
+    varied_overrides = [
+        [text for text in cell_overrides if text not in shared_overrides] for cell_overrides in overrides
+    ]
+    only_filter_varies = all(
+        text.startswith("filter=") for cell_overrides in varied_overrides for text in cell_overrides
+    )
     return {
-        cell.id: cell.arm if only_filter_varies else " ".join(texts)
-        for cell, texts in zip(cells, varied_overrides, strict=True)
+        cell.id: cell.arm if only_filter_varies else " ".join(cell_overrides)
+        for cell, cell_overrides in zip(cells, varied_overrides, strict=True)
     }
