@@ -152,10 +152,8 @@ def _compose_hydra_settings(options: argparse.Namespace, config_dirs: Sequence[P
         text for text in options.overrides if is_readable(text, []) and not parse(text).is_sweep_override()
     ]
     hydra_overrides = [text for text in fixed_overrides if parse(text).is_hydra_override()]
-    for overrides in (
-        fixed_overrides,
-        hydra_overrides,
-    ):  # if other overrides have errors, only the Hydra overrides are composed
+    # If other overrides have errors, only the Hydra overrides are composed.
+    for overrides in (fixed_overrides, hydra_overrides):
         with suppress(Exception):
             all_overrides = [*searchpath_override(config_dirs), *overrides]
             return compose(options.config_name, all_overrides, return_hydra_config=True).hydra

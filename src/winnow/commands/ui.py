@@ -37,9 +37,8 @@ def run_ui(config: UiConfig) -> int:
         print(*links, f"The tracking server has its own web UI: {store.redacted_uri}", sep="\n")
         return 0
     _check_port(config)
-    os.environ.setdefault(
-        "MLFLOW_SERVER_ENABLE_JOB_EXECUTION", "false"
-    )  # otherwise MLflow starts six processes that Winnow does not need
+    # By default, MLflow starts six additional processes for jobs, which Winnow does not need.
+    os.environ.setdefault("MLFLOW_SERVER_ENABLE_JOB_EXECUTION", "false")
     options = ["--backend-store-uri", store.tracking_uri, "--host", config.host, "--port", str(config.port)]
     options += ["--workers", "1"]  # the default of four workers takes four times as long to start
     with _run_server(["-m", "mlflow", "ui", *options]) as server:
