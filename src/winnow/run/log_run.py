@@ -114,8 +114,9 @@ def log_configuration(run: TrackedRun, cell: ComposedCell[Any]) -> None:
 
 def log_corpus(run: TrackedRun, corpus: Corpus) -> None:
     """Log the sources, the row count after each stage, the leakage, and the fraction of rows that fail each check."""
-    fields = ("funnel", "sources", "fingerprint", "integrity", "faults", "leakage")
-    run.log_json({field: getattr(corpus, field) for field in fields}, "data/corpus.json")
+    fields = {name: name for name in ("funnel", "sources", "fingerprint", "integrity", "leakage")}
+    fields["faults"] = "record_errors"  # the name in the artifact stays as in earlier versions
+    run.log_json({name: getattr(corpus, field) for name, field in fields.items()}, "data/corpus.json")
     for split, fractions in corpus.leakage.items():
         run.log_metrics({f"data/leakage/{split}/{kind}": fractions[kind] for kind in ("exact", "near")})
     for check, counts in corpus.integrity.items():
