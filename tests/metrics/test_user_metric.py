@@ -94,7 +94,7 @@ def test_the_direction_of_a_stored_metric_decides_the_verdict() -> None:
     ("metrics", "message"),
     [
         (["word_lenght"], "Did you mean 'word_length'? Available:"),
-        (["no_metric"], "must be a winnow.evaluation.PromptMetric of that name"),
+        (["no_metric"], "must be a winnow.evaluation.PromptMetric with that name"),
         (["gone"], "AttributeError"),
         (["word_length", "word_length"], "is already used by another metric"),
     ],

@@ -1,4 +1,4 @@
-"""Rank the words that a model predicts at the masks of a sentence."""
+"""Rank the words that a model predicts at each mask of a sentence."""
 
 from __future__ import annotations
 
@@ -31,12 +31,12 @@ def fill_masks(
 ) -> list[RankedWords]:
     """Rank the most likely whole words for each mask of a sentence.
 
-    Each mask is predicted while all other masks stay in place, as in the fill-mask pipeline of transformers.
+    While one mask is predicted, all other masks stay in place, as in the fill-mask pipeline of transformers.
 
     Args:
         text: The sentence. A mask is written ``[MASK]`` or ``<mask>``, regardless of the tokenizer's mask token.
         model: A masked language model.
-        tokenizer: Its tokenizer.
+        tokenizer: The model's tokenizer.
         top_k: The maximum number of words per mask.
         device: The device to run on.
         forward: The forward implementation; see :func:`winnow.training.masked_logits`.
@@ -45,7 +45,7 @@ def fill_masks(
         For each mask, the ``top_k`` words with their probabilities over the full vocabulary, in [0, 1].
 
     Raises:
-        WinnowError: The sentence has no mask, too many masks or too many tokens.
+        WinnowError: If the sentence has no mask, too many masks or too many tokens.
     """
     if error := mask_error(text):
         raise WinnowError(error, "text")
@@ -66,7 +66,7 @@ def mean_word_probabilities(
     device: torch.device | str = "cpu",
     forward: ForwardMode = "auto",
 ) -> dict[str, float]:
-    """Return the mean probability of every whole word, in lower case, across all masks of the given sentences."""
+    """Return the mean probability of each lowercased whole word across all masks of the given sentences."""
     word_ids, words = list_whole_words(tokenizer)
     sums, mask_count = np.zeros(len(words)), 0
     for _, log_probabilities in predict_at_masks(texts, model, tokenizer, device, forward=forward):

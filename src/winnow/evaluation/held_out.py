@@ -21,9 +21,10 @@ if TYPE_CHECKING:
     from winnow.training.forward.masked_logits import ForwardMode
 
 UNSYNCED = {"sync_on_compute": False}
-"""Metric arguments for rows that a single process scores.
+"""Arguments that disable the synchronization of metrics across processes.
 
-After distributed training, synchronization would wait for processes that do not compute the metric.
+Only one process scores the held-out rows. After distributed training, synchronization would wait for processes that do
+not compute the metric.
 """
 
 
@@ -37,7 +38,7 @@ def score_rows(
     progress: bool = False,
     forward: ForwardMode = "auto",
 ) -> pa.Table:
-    """Score held-out rows under masks that depend only on the seed, the row and the tokenizer.
+    """Score held-out rows under fixed masks, which depend only on the seed, the row and the tokenizer.
 
     Rows of similar length are scored together. Logits are computed at masked tokens only, so no tensor of shape
     ``(tokens, vocabulary)`` is allocated for models with a standard output layer.
@@ -46,8 +47,8 @@ def score_rows(
         model: A masked language model. Its mode and device are restored afterwards.
         rows: The held-out rows.
         masking: The masking strategy.
-        seed: The seed of the masks; use the same value for all models that are compared.
-        batch_size: The maximum number of rows per batch. Batches are smaller if the logits need too much memory.
+        seed: The seed of the masks. Use the same seed for all models that you compare.
+        batch_size: The maximum number of rows per batch. Batches are smaller if the logits would need too much memory.
         device: The device to run on.
         progress: Whether to show a progress bar.
         forward: The forward implementation; see :func:`winnow.training.masked_logits`.
@@ -55,9 +56,9 @@ def score_rows(
     Returns:
         A table in the order of ``rows`` with the columns ``row_id``, ``loss_sum`` (float64, nats, from float32
         logits), ``masked`` (int64, the number of masked tokens), ``top1`` and ``top5`` (int64, the number of masked
-        tokens that rank first or among the first five predictions), ``mrr`` (float64, the sum of the reciprocal ranks),
-        ``ranks`` (int32 per masked token, from 1) and ``confidences`` (float32 per masked token, the probability of the
-        first prediction).
+        tokens whose correct token is the top prediction or among the top five), ``mrr`` (float64, the sum of the
+        reciprocal ranks), ``ranks`` (a list of int32 with the rank of each masked token, from 1) and ``confidences`` (a
+        list of float32 with the probability of the top prediction at each masked token).
     """
     from rich.progress import track
     from torch.nn import functional
@@ -82,7 +83,7 @@ def score_rows(
 
 
 def _compute_rows_per_batch(rows: TokenRows, masking: Masking, batch_size: int) -> int:
-    """Return the number of rows per batch for which even the longest rows stay within the limit on logits."""
+    """Return the number of rows per batch; even a batch of the longest rows stays within the limit on logits."""
     max_length = int(rows.lengths.max()) if len(rows) else 1
     return max(
         1, min(batch_size, int(MAX_LOGITS_PER_BATCH / (rows.vocabulary.size * max(1.0, masking.rate * max_length))))
@@ -94,7 +95,7 @@ def _build_table(
     row_indices: Sequence[npt.NDArray[np.int64]],
     token_scores: Sequence[tuple[npt.NDArray[Any], ...]],
 ) -> pa.Table:
-    """Build the table of row scores: sort the token scores by row, and sum them per row."""
+    """Build the table of row scores by sorting the token scores by row and summing them per row."""
     empty = np.zeros(0)
     columns = [np.concatenate(values) for values in zip(*token_scores, strict=True)] if token_scores else [empty] * 3
     losses, num_better, confidences = columns
@@ -133,17 +134,17 @@ def add_pseudo_log_likelihoods(
     forward: ForwardMode = "auto",
     max_length: int | None = None,
 ) -> pa.Table:
-    """Add the pseudo-log-likelihoods of a fixed subset of the rows: the first ``limit`` rows in order of row id.
+    """Add pseudo-log-likelihoods for a fixed subset of the rows: the first ``limit`` rows by row id.
 
     Args:
         rows: The table that :func:`score_rows` returned.
         texts: The text of each row.
-        limit: The number of rows to score. A row of n tokens takes n forward passes.
+        limit: The number of rows to score. Scoring a row of n tokens requires n masked copies of the row.
         model: A masked language model.
-        tokenizer: Its tokenizer.
+        tokenizer: The model's tokenizer.
         device: The device to run on.
         forward: The forward implementation; see :func:`winnow.training.masked_logits`.
-        max_length: The number of tokens after which a text is truncated; the model's maximum length if ``None``.
+        max_length: The length in tokens to which texts are truncated; the model's maximum length if ``None``.
 
     Returns:
         The table with the additional columns ``pseudo_log_likelihood`` (float64, nats) and ``pseudo_tokens`` (int64).
@@ -167,17 +168,17 @@ def add_pseudo_log_likelihoods(
 def compute_slice_metrics(
     rows: pa.Table, members: Mapping[str, npt.NDArray[np.bool_]] | None = None
 ) -> dict[str, dict[str, float]]:
-    """Average row scores across all rows and across the rows of each named slice.
+    """Compute metrics from row scores, across all rows and for each named slice.
 
     Args:
         rows: The table that :func:`score_rows` or :func:`add_pseudo_log_likelihoods` returned.
-        members: For each slice, a boolean per row: whether the row belongs to the slice.
+        members: A boolean row mask for each slice, by slice name.
 
     Returns:
-        For ``all`` and for each slice, the counts ``rows`` and ``masked``. Slices with masked tokens also have the
-        metrics of :mod:`winnow.evaluation.torch_metrics`: ``loss`` (mean across tokens, in nats), ``perplexity``,
-        ``top1``, ``top5``, ``mrr`` and ``ece``. ``all`` also has ``pseudo_perplexity`` if the table contains
-        pseudo-log-likelihoods.
+        Metrics by name, for ``all`` and for each slice. Every slice has the counts ``rows`` and ``masked``. Slices with
+        masked tokens also have the metrics of :mod:`winnow.evaluation.torch_metrics`: ``loss`` (mean across tokens, in
+        nats), ``perplexity``, ``top1``, ``top5``, ``mrr`` and ``ece``. ``all`` also has ``pseudo_perplexity`` if the
+        table contains pseudo-log-likelihoods.
     """
     slices = {ALL: np.ones(len(rows), dtype=bool), **(members or {})}
     token_rows = np.repeat(np.arange(len(rows)), rows["masked"].to_numpy())

@@ -1,4 +1,4 @@
-"""Predict the tokens at the masks of sentences; all inference of this package uses this module."""
+"""Predict the tokens at the masks of sentences. All inference in this package uses this module."""
 
 from __future__ import annotations
 
@@ -20,12 +20,13 @@ if TYPE_CHECKING:
     from winnow.training.forward.masked_logits import ForwardMode
 
 MASK = re.compile(r"\[MASK\]|<mask>")
-"""The accepted spellings of a mask, which the tokenizer's mask token replaces."""
+"""The accepted spellings of a mask. They are replaced with the tokenizer's mask token."""
 
 MAX_MASKS = 5
 """The maximum number of masks per sentence.
 
-Each mask is predicted independently of all other masks, so predictions for many masks are not informative.
+Each mask is predicted independently of all other masks, so predictions for sentences with many masks are not
+informative.
 """
 
 MAX_LOGITS_PER_BATCH = 2**24
@@ -44,7 +45,7 @@ def mask_error(text: str) -> str | None:
     if count > MAX_MASKS:
         return (
             f"'{text}' has {count} masks; the maximum is {MAX_MASKS}, since each mask is predicted independently. "
-            "Split the sentence."
+            "Use fewer masks, or split the sentence."
         )
     return None
 
@@ -60,9 +61,9 @@ def predict_at_masks(
     """Predict the tokens at the masks of sentences.
 
     Args:
-        texts: Sentences with masks in either spelling.
+        texts: Sentences with masks, written ``[MASK]`` or ``<mask>``.
         model: A masked language model. Its mode and device are restored afterwards.
-        tokenizer: Its tokenizer.
+        tokenizer: The model's tokenizer.
         device: The device to run on.
         batch_size: The maximum number of sentences per batch. Batches are smaller if their logits would need too much
             memory.
@@ -70,10 +71,10 @@ def predict_at_masks(
 
     Yields:
         For each batch, the index of the sentence that contains each mask, shape ``(masks,)``, and the float32 log
-        probabilities over the full vocabulary, shape ``(masks, vocabulary)``; in the order of sentences and masks.
+        probabilities over the full vocabulary, shape ``(masks, vocabulary)``. Masks are in the order of the sentences.
 
     Raises:
-        WinnowError: A sentence is longer than the model's maximum length.
+        WinnowError: If a sentence is longer than the model's maximum length.
     """
     from winnow.training import MaskedBatch
     from winnow.training.masking import IGNORE_INDEX
@@ -84,7 +85,8 @@ def predict_at_masks(
     for text, row in zip(texts, rows, strict=True):
         if len(row) > tokenizer.model_max_length:
             raise WinnowError(
-                f"'{text[:60]}...' has {len(row)} tokens; the maximum is {tokenizer.model_max_length}. Shorten it."
+                f"'{text[:60]}...' has {len(row)} tokens; the maximum is {tokenizer.model_max_length}. "
+                "Shorten the sentence."
             )
     max_masks = max(len(MASK.findall(text)) for text in texts)
     texts_per_batch = max(1, min(batch_size, MAX_LOGITS_PER_BATCH // (max_masks * len(tokenizer))))
@@ -101,10 +103,10 @@ def predict_at_masks(
 def logits_at_masks(
     model: PreTrainedModel, batch: MaskedBatch, forward: ForwardMode
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Return the result of :func:`winnow.training.masked_logits`, without computing logits at unmasked tokens.
+    """Return the same result as :func:`winnow.training.masked_logits`, but compute logits only at masked tokens.
 
-    The efficient forward pass never computes them. The forward pass of transformers computes logits at all tokens, so a
-    hook selects the masked tokens before the output embeddings.
+    The efficient forward pass already does so. The forward pass of transformers computes logits at all tokens, so a
+    hook selects the masked tokens before the output embeddings are applied.
     """
     from winnow.training import masked_logits
     from winnow.training.forward.masked_logits import resolve_forward
@@ -129,7 +131,7 @@ def logits_at_masks(
 
 @contextmanager
 def evaluation_mode(model: PreTrainedModel, device: torch.device | str) -> Iterator[None]:
-    """Put a model in evaluation mode on a device within a block, then restore its mode and device."""
+    """Put a model in evaluation mode on a device inside a ``with`` block, then restore its mode and device."""
     from winnow.training.forward.linear_backend import prepacked_weights
 
     was_training, original_device = model.training, model.device

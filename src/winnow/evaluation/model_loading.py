@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
 ARCHITECTURE_KEY = "architecture"
-"""The checkpoint key of the configuration and tokenizer files, which are stored as texts by file name."""
+"""The checkpoint key that holds the contents of the configuration and tokenizer files, by file name."""
 
 
 @dataclass(frozen=True)
@@ -21,10 +21,10 @@ class LoadedModel:
     """A model with its tokenizer, ready for inference.
 
     Attributes:
-        label: The name of the model in tables and figures.
+        label: The model's name in tables and figures.
         source: The folder, checkpoint or Hub name from which the model was loaded.
         model: The masked language model.
-        tokenizer: Its tokenizer.
+        tokenizer: The model's tokenizer.
     """
 
     label: str
@@ -38,10 +38,10 @@ def load_masked_lm(source: str, label: str | None = None) -> LoadedModel:
 
     Args:
         source: A folder written by ``save_pretrained``, a training checkpoint (``.ckpt``), or a model name on the Hub.
-        label: The name of the model in tables; defaults to the name of its folder or its name on the Hub.
+        label: The model's name in tables. Defaults to the name of the model's folder or its name on the Hub.
 
     Raises:
-        WinnowError: The source does not exist or is not a masked language model.
+        WinnowError: If the source does not exist or is not a masked language model.
     """
     from winnow.training import Pretrained, pretrained_models
 
@@ -62,7 +62,7 @@ def load_masked_lm(source: str, label: str | None = None) -> LoadedModel:
 
 
 def serialize_architecture(model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast) -> dict[str, str]:
-    """Return, by file name, the configuration and tokenizer files needed to load a checkpoint without its run."""
+    """Return the configuration and tokenizer files, by file name, for loading a checkpoint without its run."""
     with tempfile.TemporaryDirectory() as folder:
         model.config.save_pretrained(folder)
         tokenizer.save_pretrained(folder)

@@ -17,7 +17,7 @@ def list_modules(model: PreTrainedModel) -> list[dict[str, Any]]:
     """Return one row per module with weights: ``module``, ``kind``, ``shapes`` and ``parameters``.
 
     A tied weight, such as the weight that the word embeddings and the output embeddings share, is counted only in the
-    first module that contains it. The rows therefore sum to the number of parameters of the model.
+    first module that contains it. The counts of all rows therefore add up to the model's number of parameters.
     """
     counted_ids: set[int] = set()
     rows = []
@@ -32,7 +32,7 @@ def list_modules(model: PreTrainedModel) -> list[dict[str, Any]]:
 
 
 def list_components(model: PreTrainedModel) -> list[dict[str, Any]]:
-    """Return one row per component of a model: the embeddings, the transformer layers as one row, and the head.
+    """Return one row per component of a model: the embeddings, the transformer layers (one row) and the head.
 
     Returns:
         Rows with ``part`` (the name of the component), ``kind`` (``embeddings``, ``layer`` or ``head``), ``repeats``,

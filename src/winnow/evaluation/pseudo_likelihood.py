@@ -1,7 +1,7 @@
 """Compute pseudo-log-likelihoods of texts with a masked language model.
 
 Each token is masked and scored given all other tokens (Salazar et al. 2020, "Masked Language Model Scoring"). The
-following tokens of the same word are also masked, because the end of a word would reveal its beginning (Kauf and
+remaining tokens of the same word are also masked, because the end of a word would reveal its beginning (Kauf and
 Ivanova 2023, "A Better Way to Do Masked Language Model Scoring", ``within_word_l2r``).
 """
 
@@ -60,15 +60,15 @@ def pseudo_log_likelihoods(
     Args:
         texts: Texts without masks.
         model: A masked language model. Its mode and device are restored afterwards.
-        tokenizer: Its tokenizer.
+        tokenizer: The model's tokenizer.
         device: The device to run on.
         forward: The forward implementation; see :func:`winnow.training.masked_logits`.
-        within_word: Whether to also mask the following tokens of the same word. Otherwise, the scores of words of
-            several tokens are far too high.
-        max_length: The number of tokens after which a text is truncated; the model's maximum length if ``None``.
+        within_word: Whether to also mask the remaining tokens of the same word. If ``False``, the scores of
+            multi-token words are far too high.
+        max_length: The length in tokens to which texts are truncated; the model's maximum length if ``None``.
 
     Returns:
-        The sums of the log probabilities in nats (float64) and the numbers of scored tokens (int64), each of shape
+        Each text's sum of log probabilities, in nats (float64), and its number of scored tokens (int64), both of shape
         ``(texts,)``.
     """
     rows = tokenize_with_word_ids(texts, tokenizer, max_length)
@@ -90,7 +90,7 @@ def tokenize_with_word_ids(
         return []
     limit = min(
         max_length or tokenizer.model_max_length, 2**31 - 1
-    )  # some tokenizers have a huge placeholder as maximum length
+    )  # some tokenizers use a huge placeholder as the maximum length
     encodings = tokenizer(list(texts), truncation=True, max_length=limit)
     return [
         WordTokens(
@@ -108,10 +108,10 @@ def score_tokens(
     device: torch.device | str,
     forward: ForwardMode,
 ) -> tuple[Ints, Floats]:
-    """Score every token that belongs to a word.
+    """Compute the log probability of every token that belongs to a word.
 
     Returns:
-        For each scored token, the index of its row and its log probability in nats, in the order of rows and tokens.
+        For each scored token, the index of its row and its log probability in nats, in row and token order.
     """
     from torch.nn import functional
 
@@ -138,7 +138,7 @@ def score_tokens(
 
 
 def _build_masked_copies(row: WordTokens, mask_id: int, ignore_index: int) -> tuple[Ints, Ints]:
-    """Return a masked copy of a row for each scored token, and the labels, both of shape ``(scored, tokens)``."""
+    """Return one masked copy of a row per scored token, and its labels, both of shape ``(scored, tokens)``."""
     scored_positions = np.flatnonzero(row.word_ids != NO_WORD)
     positions = np.arange(len(row.ids))
     is_masked = (row.word_ids[None] == row.word_ids[scored_positions][:, None]) & (
@@ -150,10 +150,11 @@ def _build_masked_copies(row: WordTokens, mask_id: int, ignore_index: int) -> tu
 
 
 def _batch_copies(rows: Sequence[WordTokens], vocabulary_size: int) -> Iterator[list[tuple[int, int, int]]]:
-    """Group the masked copies of rows of similar length into batches.
+    """Batch the masked copies of all rows, with rows of similar length together.
 
     Yields:
-        For each batch, tuples of a row index, and the start (inclusive) and end (exclusive) of the range of its copies.
+        For each batch, tuples of a row index and the start (inclusive) and end (exclusive) of a range of that row's
+        copies.
     """
     max_copies = max(1, MAX_LOGITS_PER_BATCH // vocabulary_size)
     batch: list[tuple[int, int, int]] = []

@@ -16,7 +16,7 @@ _STRICT = ConfigDict(extra="forbid")
 
 
 class Sentiment(ABC):
-    """A scale that scores texts from -1 (most negative) to 1 (most positive)."""
+    """A sentiment scale that scores texts from -1 (most negative) to 1 (most positive)."""
 
     @abstractmethod
     def score(self, texts: Sequence[str]) -> list[float]:
@@ -24,12 +24,12 @@ class Sentiment(ABC):
 
     @abstractmethod
     def identity(self) -> list[str]:
-        """Return the values that identify the scale; scores are comparable only between scales with equal values."""
+        """Return the values that identify the scale. Scores are comparable only if these values are equal."""
 
 
 @dataclass(frozen=True, config=_STRICT)
 class Vader(Sentiment):
-    """The compound score of VADER (Hutto and Gilbert 2014), computed as in NLTK but without a download."""
+    """The compound score of VADER (Hutto and Gilbert 2014), computed as in NLTK but without downloading the lexicon."""
 
     def score(self, texts: Sequence[str]) -> list[float]:
         """Return the compound score of each text."""
@@ -44,12 +44,12 @@ class Vader(Sentiment):
 
 @dataclass(frozen=True, config=_STRICT)
 class SentimentClassifier(Sentiment):
-    """The difference between the probabilities of the positive and the negative label of a text classifier.
+    """The difference between a text classifier's probabilities of its positive and negative labels.
 
     Attributes:
         name: The name of a model on the Hub, or a model folder.
-        positive: The positive label, as named in the model's configuration.
-        negative: The negative label.
+        positive: The name of the positive label in the model's configuration.
+        negative: The name of the negative label.
         revision: A branch, tag or commit on the Hub.
         batch_size: The number of texts per batch.
     """
@@ -61,10 +61,10 @@ class SentimentClassifier(Sentiment):
     batch_size: Annotated[int, Field(gt=0)] = 64
 
     def score(self, texts: Sequence[str]) -> list[float]:
-        """Return the difference between the probabilities for each text; duplicate texts are scored once.
+        """Return the difference between the two probabilities for each text. Duplicate texts are scored once.
 
         Raises:
-            WinnowError: The model cannot be loaded, or lacks one of the labels.
+            WinnowError: If the model cannot be loaded or does not have one of the labels.
         """
         import torch
 
@@ -95,7 +95,7 @@ class SentimentClassifier(Sentiment):
             if name == label:
                 return int(index)
         description = f"the model '{self.name}' has no label '{label}'.{did_you_mean(label, labels.values())}"
-        raise WinnowError(f"{description} Available: {', '.join(labels.values())}. Set it to one of these labels.", key)
+        raise WinnowError(f"{description} Available: {', '.join(labels.values())}. Use one of these labels.", key)
 
 
 @functools.lru_cache(maxsize=2)

@@ -1,8 +1,8 @@
 """Torchmetrics classes for masked-token prediction that are exact on any number of processes.
 
-All metrics keep float64 sums and int64 counts, which are added across processes, so results do not depend on how the
-tokens are sharded. In a ``MetricCollection``, set ``compute_groups=False``; otherwise two instances of a class are
-treated as the same metric.
+All metrics keep float64 sums and int64 counts, which are summed across processes, so results do not depend on how the
+tokens are sharded. In a ``MetricCollection``, set ``compute_groups=False``; otherwise two instances of the same class
+are treated as one metric.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ __all__ = ["CalibrationError", "MaskedLoss", "MeanReciprocalRank", "Perplexity",
 
 
 class TopK(RatioMetric):
-    """Fraction of the masked tokens that are among the model's first ``k`` predictions, from 0 to 1.
+    """Fraction of masked tokens that are among the model's top ``k`` predictions, from 0 to 1.
 
     ``(number of tokens with rank <= k) / tokens``. The rank of a token is 1 plus the number of vocabulary tokens with a
     higher probability. The metric is NaN if there are no tokens.
@@ -42,9 +42,9 @@ class TopK(RatioMetric):
 
 
 class MeanReciprocalRank(RatioMetric):
-    """Mean of ``1 / rank`` across the masked tokens, from 0 to 1 (Voorhees 1999, TREC-8).
+    """Mean of ``1 / rank`` across masked tokens, from 0 to 1 (Voorhees 1999, TREC-8).
 
-    Unlike :class:`TopK`, it distinguishes rank 2 from rank 100. The metric is NaN if there are no tokens.
+    Unlike :class:`TopK`, this metric distinguishes rank 2 from rank 100. The metric is NaN if there are no tokens.
 
     >>> mrr = MeanReciprocalRank()
     >>> mrr.update(torch.tensor([1, 2, 4]))
@@ -63,9 +63,9 @@ class CalibrationError(Metric):
     """Expected calibration error of masked-token predictions, from 0 to 1 (Naeini et al. 2015; Guo et al. 2017).
 
     The formula is ``sum over bins of tokens in bin / tokens * |accuracy in bin - mean confidence in bin|``. The
-    confidence is the probability of the model's first prediction, and the accuracy is the fraction of correct first
-    predictions. Bins have equal width; a confidence on an edge belongs to the lower bin. The metric is NaN if there are
-    no tokens.
+    confidence is the probability of the model's top prediction, and the accuracy is the fraction of correct top
+    predictions. Bins have equal width, and a confidence on an edge belongs to the lower bin. The metric is NaN if
+    there are no tokens.
 
     >>> error = CalibrationError(bins=2)
     >>> error.update(torch.tensor([0.9, 0.7, 0.2]), torch.tensor([True, False, False]))
@@ -88,7 +88,7 @@ class CalibrationError(Metric):
         self.add_state("tokens", torch.zeros(bins, dtype=torch.int64), dist_reduce_fx="sum")
 
     def update(self, confidences: Tensor, hits: Tensor) -> None:
-        """Add the confidences of tokens, and whether the first predictions are correct, both of shape ``(tokens,)``."""
+        """Add the confidences of tokens and whether the top predictions are correct, both of shape ``(tokens,)``."""
         confidences = confidences.double()
         indices = ((confidences * self.bins).ceil().long() - 1).clamp(0, self.bins - 1)
         self.confidence.index_add_(0, indices, confidences)
@@ -96,7 +96,7 @@ class CalibrationError(Metric):
         self.tokens.index_add_(0, indices, torch.ones_like(indices))
 
     def compute(self) -> Tensor:
-        """Return the error as a float64 scalar."""
+        """Return the calibration error as a float64 scalar."""
         return (self.hits - self.confidence).abs().sum() / self.tokens.sum()
 
 
@@ -104,8 +104,8 @@ class PseudoPerplexity(RatioMetric):
     """``exp(- sum of pseudo-log-likelihoods / tokens)`` across texts, at least 1 (Salazar et al. 2020).
 
     A value of n means that the model is as uncertain about a token, given all other tokens, as about a choice between n
-    equally likely tokens. Values are comparable only for the same tokenizer. They are not comparable with
-    :class:`Perplexity`, which masks 15% of the tokens at once. The metric is NaN if there are no tokens.
+    equally likely tokens. Values are comparable only between models with the same tokenizer. They are not comparable
+    with :class:`Perplexity`, which masks 15% of the tokens at once. The metric is NaN if there are no tokens.
 
     >>> perplexity = PseudoPerplexity()
     >>> perplexity.update(torch.tensor([-2.0, -4.0]).double(), torch.tensor([2, 1]))

@@ -1,4 +1,4 @@
-"""Find the words that a tokenizer encodes as one token, and the tokens that are whole words."""
+"""Find the words that a tokenizer encodes as a single token, and the tokens that are whole words."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 def word_token_ids(words: Iterable[str], tokenizer: PreTrainedTokenizerFast) -> dict[str, list[int]]:
-    """Return the token ids of each word inside a sentence; the list is empty if the word has an unknown token."""
+    """Return each word's token ids inside a sentence. The list is empty if the word has an unknown token."""
     words = sorted(words)
     if not words:
         return {}
@@ -25,15 +25,16 @@ def word_token_ids(words: Iterable[str], tokenizer: PreTrainedTokenizerFast) -> 
 
 
 def single_token_ids(words: Iterable[str], tokenizer: PreTrainedTokenizerFast) -> dict[str, int | None]:
-    """Return the token id of each word inside a sentence, or ``None`` if it is unknown or has several tokens."""
+    """Return each word's token id inside a sentence, or ``None`` if the word is unknown or has several tokens."""
     return {word: ids[0] if len(ids) == 1 else None for word, ids in word_token_ids(words, tokenizer).items()}
 
 
 def list_whole_words(tokenizer: PreTrainedTokenizerFast) -> tuple[npt.NDArray[np.int64], list[str]]:
     """Return the ids of all tokens that are whole words, and the corresponding words.
 
-    A token is a whole word if the tokenizer encodes that word inside a sentence as this one token, and the word
-    contains a letter or a digit. For any kind of tokenizer, this excludes subwords, punctuation and special tokens.
+    A token is a whole word if it decodes to a word with a letter or a digit, and the tokenizer encodes that word inside
+    a sentence as this single token. For any kind of tokenizer, this rule excludes subwords, punctuation and special
+    tokens.
     """
     from winnow.training import tokenizer_fingerprint
 
@@ -41,7 +42,7 @@ def list_whole_words(tokenizer: PreTrainedTokenizerFast) -> tuple[npt.NDArray[np
 
 
 class _UnhashedTokenizer:
-    """Wraps a tokenizer so that it does not affect the cache key, which contains its fingerprint instead."""
+    """Wraps a tokenizer to exclude it from the cache key, which contains the tokenizer's fingerprint instead."""
 
     def __init__(self, tokenizer: PreTrainedTokenizerFast) -> None:
         self.tokenizer = tokenizer

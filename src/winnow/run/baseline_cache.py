@@ -1,4 +1,4 @@
-"""Caches the scores of models before training, shared by all cells that start from the same weights."""
+"""Caches the scores of untrained models, so that all cells that start from the same weights share the scores."""
 
 from __future__ import annotations
 
@@ -25,11 +25,12 @@ if TYPE_CHECKING:
 
 @dataclasses.dataclass(frozen=True)
 class BaselineCache:
-    """Disk cache of the scores of one model.
+    """A disk cache of one model's scores before training.
 
     Attributes:
         folder: The cache folder, with one subfolder per table of row scores and per probe.
-        model_fingerprint: The fingerprint of the weights and of the numerics of the forward pass.
+        model_fingerprint: A fingerprint of the model's weights and configuration, and of the device, library versions
+            and forward implementation that compute its scores.
     """
 
     folder: Path
@@ -52,7 +53,7 @@ class BaselineCache:
         )
 
     def get_or_compute_rows(self, key: str, compute: Callable[[], pa.Table]) -> pa.Table:
-        """Return the cached row scores of a key; compute and cache them if they are missing."""
+        """Return the cached row scores for a key. Compute and cache the scores if they are missing."""
         folder = self.folder / fingerprint("rows", self.model_fingerprint, key)
         if not is_intact(folder):
             rows = compute()
@@ -62,7 +63,7 @@ class BaselineCache:
         return _read_table(folder / "rows.parquet")
 
     def get_or_compute_probe(self, key: str, compute: Callable[[], ProbeScores]) -> ProbeScores:
-        """Return the cached probe scores of a key; compute and cache them if they are missing."""
+        """Return the cached probe scores for a key. Compute and cache the scores if they are missing."""
         from winnow.evaluation import ProbeScores
 
         names = [field.name for field in dataclasses.fields(ProbeScores)]

@@ -10,19 +10,19 @@ from winnow.errors import WinnowError
 
 
 class CellLockedError(WinnowError):
-    """Another process is training the cell."""
+    """Raised if another process is training the cell."""
 
 
 @contextmanager
 def lock_cell(folder: Path, wait_seconds: float = 1.0) -> Iterator[None]:
     """Lock a cell's folder. The kernel releases the lock when the process ends, even if it is killed.
 
-    Temporary files of a killed process are removed. The default timeout is short, because it only needs to cover a
-    study that briefly locks the folder to read its status.
+    Temporary files left behind by a killed process are removed. The default timeout is short, because it only needs to
+    cover the moment in which a study locks the folder to read the cell's status.
 
     Raises:
-        CellLockedError: Another process holds the lock.
-        WinnowError: The folder cannot be written to.
+        CellLockedError: If another process holds the lock.
+        WinnowError: If the folder is not writable.
     """
     from filelock import FileLock, Timeout
 

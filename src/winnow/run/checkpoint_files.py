@@ -21,11 +21,11 @@ def load_last_checkpoint(folder: Path, model: PreTrainedModel, restart: bool) ->
     Args:
         folder: The cell's folder.
         model: The model, whose architecture the checkpoint must match.
-        restart: Whether to remove the checkpoint, so that training starts at step 0.
+        restart: Whether to delete an existing checkpoint, so that training starts at step 0.
 
     Raises:
-        WinnowError: The checkpoint is damaged or does not match the model, or there is not enough disk space for new
-            checkpoints.
+        WinnowError: If the checkpoint is damaged or does not match the model, or if there is not enough disk space for
+            new checkpoints.
     """
     from winnow.training.checkpoint import check_disk_space, load_checkpoint
 

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 
 HARDWARE_ARGUMENTS = ("accelerator", "devices", "num_nodes", "strategy", "profiler")
-"""Trainer arguments that select the hardware and are not part of a cell's id."""
+"""Trainer arguments for hardware and profiling. They are not part of a cell's id."""
 
 
 @dataclass(frozen=True)
@@ -35,12 +35,12 @@ class Components:
     """The objects that are built from a training configuration.
 
     Attributes:
-        dataset: The source and processing of the corpus.
+        dataset: Defines the source and the processing of the corpus.
         filter: Selects the training rows.
-        model: The model; its weights are not loaded yet.
+        model: The model, whose weights have not been loaded yet.
         masking: The masking rule.
         optimizer: The optimizer as a partial, without the model's parameters.
-        trainer: Lightning's trainer as a partial, without the arguments that `training` sets.
+        trainer: Lightning's ``Trainer`` as a partial, without the arguments that `training` sets.
         store: The store that tracks the run.
         probes: The probes by name.
         slices: The filters that define slices of the held-out rows, by name.
@@ -67,13 +67,13 @@ class Components:
 
     @property
     def base_filter_name(self) -> str:
-        """The name of the filter that selects the training rows; for a control or an ablation, the original filter."""
+        """The name of the filter; for a control or an ablation, the name of the filter that it is based on."""
         base = _base_filter(self.filter)
         return self.filter.name if base is None else base.name
 
     @property
     def metrics(self) -> MetricRegistry:
-        """The metrics by name, including user-defined metrics of the probes."""
+        """The registry of all metrics, including the user-defined metrics of the probes."""
         return MetricRegistry(
             {
                 probe_metric_name(name, metric.name): metric.definition
@@ -92,7 +92,8 @@ def build_components(config: TrainConfig, corpus_loader: CorpusLoader | None = N
 
     Args:
         config: The configuration of a cell.
-        corpus_loader: Loads the corpus; cells that share it load equal datasets once. Default: a new loader.
+        corpus_loader: Loads the corpus. Cells that share a loader load equal datasets only once. Defaults to a new
+            loader.
     """
     from winnow.evaluation import Probe
     from winnow.training import Masking, Model
@@ -115,7 +116,7 @@ def build_components(config: TrainConfig, corpus_loader: CorpusLoader | None = N
 
 
 def _build_slices(config: TrainConfig, selection: Selection) -> dict[str, Filter]:
-    """Build the slice filters; the filter that selects the training rows is reused."""
+    """Build the slice filters. The filter that selects the training rows is reused, not built again."""
     base_filter = _base_filter(selection)
     filter_configs = {**config.evaluation.slices, **extract_filters(config.filter)}
     return {
@@ -134,17 +135,17 @@ def _base_filter(selection: Selection) -> Filter | None:
 
 
 def extract_filters(node: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the filter in a `filter` configuration by name; for a control or an ablation, the original filter."""
+    """Return the filter of a `filter` configuration, by name. A control or an ablation contains its base filter."""
     if "of" in node:
         return extract_filters(node["of"])
     return {str(node["name"]): dict(node)} if "keep" in node else {}
 
 
 def check_components(components: Sequence[Components]) -> None:
-    """Check that the files, columns, packages and models of the cells exist.
+    """Check that the files, columns, packages and models that the cells need exist.
 
     Raises:
-        WinnowErrors: All errors of all cells.
+        WinnowErrors: If any of them is missing. The errors of all cells are reported together.
     """
     errors: list[WinnowError] = []
     for cell_components in components:
@@ -167,7 +168,7 @@ def check_store(store: Store) -> None:
     """Check that the store is writable, since even a failed run is tracked.
 
     Raises:
-        WinnowErrors: The errors of the store.
+        WinnowErrors: If the store is not writable.
     """
     if errors := store.check():
         raise WinnowErrors(error.with_prefix("tracking") for error in errors)
@@ -181,8 +182,8 @@ def compute_cell_id(cell: ComposedCell[TrainConfig], components: Components) -> 
 def compute_recipe_fingerprint(cell: ComposedCell[TrainConfig], components: Components) -> str:
     """Return a fingerprint of everything that determines a cell's result, except the seed.
 
-    It covers the corpus, the filter, the model, the training and the evaluation. It excludes folders, tracking,
-    display, the study's name and the hardware.
+    The fingerprint covers the corpus, the filter, the model, the training and the evaluation. It excludes folders,
+    tracking, display, the study's name and the hardware.
     """
     evaluation = cell.config.evaluation
     evaluation = cell.config.evaluation
@@ -209,7 +210,7 @@ def cell_folder(config: TrainConfig, cell_id: str) -> Path:
 
 
 def select_device(components: Components) -> torch.device:
-    """Return the device of the trainer; `accelerator=auto` selects CUDA if it is available."""
+    """Return the device that the trainer uses. `accelerator=auto` selects CUDA if it is available."""
     import torch
 
     allows_gpu = components.trainer.keywords["accelerator"] in ("auto", "gpu", "cuda")

@@ -12,7 +12,7 @@ class CorpusLoader:
     """Loads the corpus of each dataset once for all cells of a study.
 
     Args:
-        fingerprint: The fingerprint of the dataset, if it was computed by another process. It requires that all cells
+        fingerprint: The dataset's fingerprint, if another process has already computed it. Set it only if all cells
             have the same dataset.
     """
 
@@ -21,10 +21,10 @@ class CorpusLoader:
         self._loaded_corpora: list[tuple[Dataset, Path, Corpus]] = []
 
     def load(self, dataset: Dataset, cache: Path) -> Corpus:
-        """Return the corpus of a dataset; equal datasets are hashed and loaded once.
+        """Return the corpus of a dataset. Equal datasets are hashed and loaded only once.
 
         Raises:
-            WinnowError: The corpus cannot be built (key ``dataset``).
+            WinnowError: If the corpus cannot be built (key ``dataset``).
         """
         for loaded_dataset, loaded_cache, corpus in self._loaded_corpora:
             if loaded_dataset == dataset and loaded_cache == cache:
@@ -35,7 +35,7 @@ class CorpusLoader:
 
 
 def load_corpus(dataset: Dataset, cache: Path, fingerprint: str | None = None) -> Corpus:
-    """Return the corpus of a dataset, from the cache if possible; errors have the key prefix ``dataset``."""
+    """Return the corpus of a dataset, from the cache if possible. The keys of errors start with ``dataset``."""
     try:
         return dataset.load(cache, fingerprint)
     except WinnowError as error:

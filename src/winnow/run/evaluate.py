@@ -1,4 +1,4 @@
-"""Scores a model on the held-out rows, with fixed masks, and on the probes."""
+"""Scores a model on the held-out rows under fixed masks, and on the probes."""
 
 from __future__ import annotations
 
@@ -34,10 +34,10 @@ class EvaluationResult:
     """The scores of one model.
 
     Attributes:
-        rows: One row of scores per held-out row.
+        rows: A table with the scores of each held-out row.
         scores: All metrics by name.
-        probes: The scores of each probe, by its name.
-        words: A summary of the words of each probe, by its name.
+        probes: The scores of each probe, by probe name.
+        words: A summary of each probe's words, by probe name.
     """
 
     rows: pa.Table
@@ -57,7 +57,7 @@ class Predictor:
 
 
 def evaluate_baseline(inputs: RunInputs) -> EvaluationResult:
-    """Score the model before training; cells that start from the same weights share the cached scores."""
+    """Score the model before training. Cells that start from the same weights share the cached scores."""
     predictor = _build_predictor(inputs, inputs.model)
     cache = BaselineCache.for_model(predictor.model, predictor.device, predictor.forward, inputs.components.cache)
     return _evaluate(inputs, predictor, cache)
@@ -109,9 +109,9 @@ def _score_probes(inputs: RunInputs, predictor: Predictor, cache: BaselineCache 
 
 
 def summarize_probe_words(probe: Probe, scores: ProbeScores, filter_words: Collection[str]) -> dict[str, Any]:
-    """Summarize a probe's words: their lexicon, their coverage by the vocabulary, and their overlap with the filter.
+    """Summarize a probe's words: the lexicon, the vocabulary coverage, and the overlap with the words of the filter.
 
-    The overlap matters because a filter on the probe's words improves the probe's scores by construction.
+    The overlap matters because a filter that uses the probe's words improves the probe's scores by construction.
     """
     probe_words, casefolded_filter_words = probe.words(), {word.casefold() for word in filter_words}
     lexicon = probe.loaded_lexicon
@@ -132,17 +132,17 @@ def score_split(
 ) -> tuple[pa.Table, dict[str, float]]:
     """Score a model on held-out rows.
 
-    The masks of a row depend only on the mask seed, the row and the tokenizer, not on the `masking` group, which may
-    differ between arms. Every arm therefore predicts the same tokens.
+    The masks of a row depend only on the mask seed, the row and the tokenizer. They do not depend on the `masking`
+    group, which may differ between arms, so every arm predicts the same tokens.
 
     Args:
-        split: The rows.
-        predictor: The model.
+        split: The held-out rows with their slices and tokens.
+        predictor: The model with its tokenizer and device.
         evaluation: The mask seed, the batch size, and the number of rows to score by pseudo-log-likelihood.
-        cache: Caches the scores of a model before training.
+        cache: The cache of scores before training; `None` always computes the scores.
 
     Returns:
-        One row of scores per held-out row, and every metric of each slice as `NAME/SLICE/METRIC`.
+        A table with the scores of each held-out row, and the metrics of each slice, named `SPLIT/SLICE/METRIC`.
     """
     from winnow.evaluation import compute_slice_metrics
 
@@ -175,7 +175,7 @@ def score_split(
 def _build_row_scorer(
     texts: list[str], split: HeldOutSplit, predictor: Predictor, evaluation: EvaluationConfig, pseudo_rows: int | None
 ) -> Callable[[], pa.Table]:
-    """Return a function that scores the rows; it is not called if the scores are cached."""
+    """Return a function that scores the rows. The function is not called if the scores are cached."""
     from winnow.evaluation import add_pseudo_log_likelihoods, score_rows
     from winnow.training import Masking
 
@@ -195,7 +195,7 @@ def _build_row_scorer(
 
 
 def summarize_probes(probes: Mapping[str, ProbeScores]) -> dict[str, float]:
-    """Return the mean scores of all probes as `probe/NAME/METRIC`."""
+    """Return the mean scores of all probes by metric name (`probe/NAME/METRIC`)."""
     return {
         probe_metric_name(name, metric): value
         for name, scores in probes.items()
@@ -204,7 +204,7 @@ def summarize_probes(probes: Mapping[str, ProbeScores]) -> dict[str, float]:
 
 
 def _list_slice_names(slice_masks: Mapping[str, npt.NDArray[np.bool_]]) -> pa.Array:
-    """Return the names of the slices of each row, except `all`."""
+    """Return the names of the slices that contain each row, except `all`."""
     row_count = len(slice_masks[ALL])
     filter_and_source_masks = {name: mask for name, mask in slice_masks.items() if name != ALL}
     names = [[name for name, mask in filter_and_source_masks.items() if mask[row]] for row in range(row_count)]

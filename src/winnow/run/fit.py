@@ -1,4 +1,4 @@
-"""Trains the model of one cell with Lightning's trainer, and resumes from its last checkpoint."""
+"""Trains the model of one cell with Lightning's `Trainer`, and resumes from the last checkpoint."""
 
 from __future__ import annotations
 
@@ -31,8 +31,8 @@ class FitResult:
 
     Attributes:
         model: The model after its last step, or with its best weights if `training.keep` is `best`.
-        tokens_seen: Number of tokens in all training batches.
-        best_metrics: Step and validation loss of the best checkpoint; empty if `training.keep` is `last`.
+        tokens_seen: The number of tokens in all training batches.
+        best_metrics: The step and the validation loss of the best checkpoint; empty if `training.keep` is `last`.
         curves: The probe scores by step.
     """
 
@@ -47,13 +47,13 @@ def fit(
 ) -> FitResult:
     """Train the model in place until its budget is exhausted, resuming from the last checkpoint if there is one.
 
-    The checkpoint is kept after training, so that a later error does not require training again. The pipeline removes
-    it at the end.
+    The checkpoint is kept after training, so that the model does not have to be trained again if a later stage fails.
+    The pipeline removes the checkpoint at the end of the run.
 
     Args:
         inputs: The inputs of the run.
         run: The run that metrics are logged to.
-        callbacks: Additional callbacks for Lightning's trainer.
+        callbacks: Additional callbacks for Lightning's `Trainer`.
         progress: Whether to show a progress bar.
     """
     import pytorch_lightning as pl
@@ -77,7 +77,7 @@ def fit(
 
 
 def _build_module(inputs: RunInputs) -> MaskedLanguageModule:
-    """Build the Lightning module, with frozen parameters as configured."""
+    """Build the Lightning module, and freeze the parameters that the configuration selects."""
     from winnow.training import MaskedLanguageModule
     from winnow.training.optimization import enable_gradient_checkpointing, freeze
 
@@ -117,7 +117,7 @@ def _train(module: MaskedLanguageModule, inputs: RunInputs, trainer: pl.Trainer,
     try:
         trainer.fit(module, _build_data_module(inputs), ckpt_path=checkpoint if resume else None, weights_only=True)
     except SystemExit as stop:
-        if stop.code == 1 and trainer.interrupted:  # how Lightning reports Ctrl-C
+        if stop.code == 1 and trainer.interrupted:  # Lightning raises this exception after Ctrl-C
             raise KeyboardInterrupt from stop
         raise
     except WinnowError as error:
@@ -145,11 +145,11 @@ def _build_data_module(inputs: RunInputs) -> MaskedLanguageDataModule:
 
 
 def check_fit(inputs: RunInputs) -> None:
-    """Check, before any model is evaluated, that training can start.
+    """Check that training can start. The check runs before the baseline evaluation.
 
     Raises:
-        WinnowError: A step or a held-out split has fewer rows than there are processes, the last checkpoint is damaged
-            or does not match the model, or there is not enough disk space for new checkpoints.
+        WinnowError: If a training step or the validation split has fewer rows than there are processes, if the last
+            checkpoint is damaged or does not match the model, or if there is not enough disk space for new checkpoints.
     """
     from winnow.training import HeldOutBatches, Masking, Shard
 
@@ -164,7 +164,7 @@ def _load_checkpoint(inputs: RunInputs) -> dict[str, Any] | None:
 
 
 def _read_best_scores(inputs: RunInputs) -> dict[str, float]:
-    """Return the step and validation loss of the best checkpoint; empty if `training.keep` is `last`."""
+    """Return the step and validation loss of the best checkpoint, or an empty dict if `training.keep` is `last`."""
     import torch
 
     if inputs.config.training.keep == "last":
@@ -192,7 +192,7 @@ def _build_batches(inputs: RunInputs) -> TrainingBatches:
 def _build_trainer(
     inputs: RunInputs, run: TrackedRun | None, callbacks: Sequence[Callback], progress: bool
 ) -> pl.Trainer:
-    """Build Lightning's trainer with the configured budget and a checkpoint at each validation run."""
+    """Build Lightning's `Trainer` with the configured budget. It saves a checkpoint at each validation run."""
     from pytorch_lightning.utilities.exceptions import MisconfigurationException
 
     from winnow.tracking.lightning_logger import RunLogger
@@ -220,7 +220,8 @@ def _build_trainer(
         )
     except MisconfigurationException as error:  # raised, for example, if no GPU is available
         raise WinnowError(
-            f"Lightning's trainer rejects the arguments: {error} Choose another trainer, such as trainer=cpu.",
+            f"cannot build Lightning's Trainer with these arguments: {error} Choose another trainer, such as "
+            "trainer=cpu.",
             "trainer",
         ) from error
 
@@ -234,7 +235,7 @@ def _count_steps(inputs: RunInputs) -> int:
 
 
 def _build_callbacks(training: TrainingConfig, checkpoint: Path, interval: int, progress: bool) -> list[Callback]:
-    """Build the callbacks. `LastCheckpoint` must be last, since it saves the states of the other callbacks."""
+    """Build the callbacks. `LastCheckpoint` must come last, since it saves the states of all other callbacks."""
     from pytorch_lightning.callbacks import EarlyStopping, EMAWeightAveraging, Timer
 
     from winnow.training.checkpoint import BestCheckpoint, LastCheckpoint

@@ -39,18 +39,18 @@ class RunInputs:
     Attributes:
         cell: The configuration.
         components: The objects that are built from the configuration.
-        cell_id: The cell's id, which names its folder.
-        recipe: The fingerprint of everything that determines the result, except the seed.
+        cell_id: The cell's id, which is also the name of the cell's folder.
+        recipe: A fingerprint of everything that determines the result, except the seed.
         corpus: The rows of every split.
         verdicts: The verdicts of each filter on all rows, by filter name.
         train_rows: The rows to train on.
-        train_tokens: The tokens of the training rows, as rows or as blocks.
+        train_tokens: The tokens of the training rows, either one sequence per row or packed into blocks.
         held_out: The held-out splits by name.
         tokenizer: The model's tokenizer.
         masking: The masking rule for this tokenizer.
         model: The model before training; :func:`~winnow.run.fit.fit` trains it in place.
         device: The device for training and evaluation.
-        numerics: The device, precision and matmul backends, as logged.
+        numerics: The selected device, precision and matmul backends, which are logged.
     """
 
     cell: ComposedCell[TrainConfig]
@@ -97,10 +97,10 @@ def load_inputs(
     Args:
         cell: The configuration.
         components: The objects that are built from the configuration.
-        precomputed_id: The cell's id, if it was computed before or the folder has a different name.
+        precomputed_id: The cell's id, if it has already been computed or if the cell's folder has a different name.
 
     Raises:
-        WinnowError: A component cannot be used; the error has the component's key.
+        WinnowError: If a component is invalid or fails to load. The error has the component's key.
     """
     config, cache = cell.config, components.cache
     check_components([components])
@@ -166,7 +166,7 @@ def _tokenize_training_rows(
 def _set_up_numerics(
     config: TrainConfig, components: Components, rows: TokenRows, model: PreTrainedModel
 ) -> dict[str, Any]:
-    """Select the matmul backends by the number of tokens per training step, and return the selection."""
+    """Select the matmul backends based on the number of tokens per training step, and return the selection."""
     from winnow.training.forward import numerics
 
     training, requested_numerics = config.training, config.numerics
@@ -189,7 +189,7 @@ def _set_up_numerics(
 
 @contextmanager
 def _prefix_errors(key: str) -> Iterator[None]:
-    """Add a configuration key as the prefix of errors in the block."""
+    """Prefix the keys of errors that are raised in the `with` block with a configuration key."""
     try:
         yield
     except WinnowError as error:

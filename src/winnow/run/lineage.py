@@ -1,4 +1,4 @@
-"""Logs the data lineage of a run: the row count and fingerprint of every stage from the source to training."""
+"""Logs the data lineage of a run: the row count and fingerprint of each stage, from the source to training."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ from winnow.tracking.tracked_run import LoggedDataset
 def log_lineage(run: TrackedRun, inputs: RunInputs) -> None:
     """Log the datasets, the stages and the removed rows of a run.
 
-    The datasets are the training rows, each held-out split and each slice. A digest of the row ids identifies each
-    dataset.
+    The datasets are the training rows, each held-out split and each slice. Each dataset is identified by a
+    digest of its row ids.
     """
     stages = list(_list_stages(inputs))
     run.log_datasets(list(_list_datasets(inputs)))
@@ -28,9 +28,10 @@ def log_lineage(run: TrackedRun, inputs: RunInputs) -> None:
 
 
 def list_removed_rows(inputs: RunInputs) -> pa.Table:
-    """Return ``row_id``, ``source`` and ``reasons`` of each row of the train split that is not a training row.
+    """Return a table of the train split's rows that are not used for training.
 
-    A control samples as many rows as the filter keeps, so it can remove rows that the filter keeps.
+    The table has the columns ``row_id``, ``source`` and ``reasons``. A control samples as many rows as the filter
+    keeps, so it can remove rows that the filter would keep.
     """
     train = inputs.corpus.split("train")
     is_removed = pc.invert(pc.is_in(train["row_id"], value_set=inputs.train_rows["row_id"].combine_chunks()))

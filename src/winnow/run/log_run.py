@@ -29,7 +29,7 @@ from winnow.tracking.mlflow_ui import describe_cell
 from winnow.tracking.offline.operations import DESCRIPTION
 
 MAX_DROPPED_EXAMPLES = 40
-"""Maximum number of dropped rows in the filter summary of a run."""
+"""The maximum number of example dropped rows in a run's filter summary."""
 
 
 def log_inputs(run: TrackedRun, inputs: RunInputs) -> None:
@@ -54,7 +54,7 @@ def log_inputs(run: TrackedRun, inputs: RunInputs) -> None:
         }
     )
     log_configuration(run, cell)
-    if "name" not in cell.config.filter:  # a control or an ablation derives its name from its filter
+    if "name" not in cell.config.filter:  # the name of a control or an ablation is derived from its filter
         run.log_params({"filter.name": components.filter.name})
     # These must be the first metrics: MLflow's run comparison initially shows the metric that was logged first.
     run.log_metrics({TRAIN_ROWS: inputs.train_rows.num_rows, TRAIN_TOKENS: len(inputs.train_tokens.ids)})
@@ -126,7 +126,7 @@ def log_corpus(run: TrackedRun, corpus: Corpus) -> None:
 
 
 def log_verdicts(run: TrackedRun, verdicts: Verdicts, corpus: Corpus, statistics: Mapping[str, Any]) -> None:
-    """Log the verdict counts of a filter, their statistics, and examples of dropped rows."""
+    """Log a filter's verdict counts and statistics, and examples of dropped rows."""
     summary = verdicts.summary()
     run.log_json(
         {**summary, "statistics": statistics, "dropped": _sample_dropped_rows(corpus, verdicts)}, keys.FILTER_SUMMARY
@@ -161,7 +161,7 @@ def log_results(
 
 
 def _log_tables(run: TrackedRun, stages: Mapping[str, EvaluationResult]) -> None:
-    """Log tables of row scores, prompt scores and fills, each with the scores before and after training."""
+    """Log tables of row scores, prompt scores and fills. Each table covers the model before and after training."""
     run.log_table(_stack_stages({stage: result.rows for stage, result in stages.items()}), keys.ROWS)
     for path, attribute in ((keys.PROMPTS, "prompts"), (keys.FILLS, "fills")):
         tables = {
@@ -172,7 +172,7 @@ def _log_tables(run: TrackedRun, stages: Mapping[str, EvaluationResult]) -> None
 
 
 def _write_filter_statistics(verdicts: Verdicts, corpus: Corpus, filter_: Filter, cache: Path) -> Path:
-    """Write the statistics and report of a filter once for all runs that use it, and return their folder."""
+    """Write a filter's statistics and report to a folder shared by all runs with this filter. Return the folder."""
     key = [verdicts.filter, verdicts.keep, verdicts.parts]
     folder = cache / "explained" / fingerprint(corpus.fingerprint, verdicts.fingerprint, key)
     if not is_intact(folder):
@@ -184,7 +184,7 @@ def _write_filter_statistics(verdicts: Verdicts, corpus: Corpus, filter_: Filter
 
 
 def _sample_dropped_rows(corpus: Corpus, verdicts: Verdicts) -> list[dict[str, Any]]:
-    """Return the first dropped training rows in row-id order, each with the terms that it fails."""
+    """Return the first dropped training rows in row-id order, with the terms that each row fails."""
     first_rows = verdicts.dropped_rows(corpus).sort_by("row_id").slice(0, MAX_DROPPED_EXAMPLES)
     examples: list[dict[str, Any]] = first_rows.select(["text", "failed"]).to_pylist()
     return examples
@@ -195,7 +195,7 @@ def _stack_stages(tables: Mapping[str, pa.Table]) -> pa.Table:
 
 
 def _stack_tables(column: str, tables: Mapping[str, pa.Table]) -> pa.Table:
-    """Concatenate tables and insert a first column that names the table of each row."""
+    """Concatenate tables, and insert a first column with the name of the table that each row comes from."""
     labeled_tables = [
         table.add_column(0, column, pa.array([name] * table.num_rows, pa.string())) for name, table in tables.items()
     ]
@@ -203,7 +203,7 @@ def _stack_tables(column: str, tables: Mapping[str, pa.Table]) -> pa.Table:
 
 
 def dump_yaml(data: Any) -> str:
-    """Return plain data as YAML. This uses libyaml if available, which is ten times faster."""
+    """Return plain data as YAML. If libyaml is available, it is used because it is ten times faster."""
     dumper = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
     return str(yaml.dump(data, Dumper=dumper, sort_keys=False, allow_unicode=True))
 
@@ -212,7 +212,7 @@ def select_parameters(tree: Mapping[str, Any]) -> dict[str, Any]:
     """Return the settings that are logged as MLflow parameters.
 
     Lists, unset options (`null`), disabled flags of Lightning and PyTorch, and the settings of the store are excluded,
-    so that the parameters fit into one request. `config/resolved.yaml` contains all settings.
+    so that all parameters fit into one request. `config/resolved.yaml` contains all settings.
     """
     values = dict(flatten_scalars({group: node for group, node in tree.items() if group != "tracking"}))
     switches = ("trainer.", "optimizer.")
@@ -226,7 +226,7 @@ def select_parameters(tree: Mapping[str, Any]) -> dict[str, Any]:
 def flatten_scalars(tree: Mapping[str, Any], key: str = "") -> Iterator[tuple[str, Any]]:
     """Yield the key and value of every scalar in a configuration tree.
 
-    The key of a `_target_` is the key of its group: `filter`, not `filter._target_`.
+    The key of a `_target_` is that of its group, for example `filter` instead of `filter._target_`.
     """
     for name, value in tree.items():
         path = f"{key}.{name}" if key else str(name)

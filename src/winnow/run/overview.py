@@ -65,7 +65,7 @@ def format_budget(training: TrainingConfig) -> str:
 
 
 def print_verdicts(console: Console, summary: Mapping[str, Any], statistics: Mapping[str, Any]) -> None:
-    """Print how a filter affects the training rows: counts per signal, per term and per split."""
+    """Print a filter's effect on the rows: counts per signal, per term and per split."""
     console.print(f"[bold]{summary['filter']}[/bold] keeps a row if {summary['keep']}", highlight=False)
     signals = build_console_table(
         "signal", "pass", "fail", "null", "more kept without", "fewer kept without", "rows per second"
@@ -92,7 +92,7 @@ def print_verdicts(console: Console, summary: Mapping[str, Any], statistics: Map
 
 
 def format_labels(statistics: Mapping[str, Any]) -> str:
-    """Format the number of rows kept of each label as one line.
+    """Format the number of kept rows per label as one line.
 
     >>> format_labels({"kept": {"1": {"total": 60, "kept": 30}}, "precision": 1.0, "recall": 0.5})
     'label 1 keeps 30 of 60: precision 1.000, recall 0.500'
@@ -107,7 +107,7 @@ def format_labels(statistics: Mapping[str, Any]) -> str:
 
 
 def print_scoring_plan(console: Console, plan: ScoringPlan, short_circuit: bool) -> None:
-    """Print the cheapest order of the terms, and the expected saving of short-circuit evaluation."""
+    """Print the cheapest order of the terms, and how much time short-circuit evaluation is expected to save."""
     if not plan.full_cost:
         console.print("all scores are cached")
         return
@@ -133,7 +133,7 @@ def format_funnel(stages: Mapping[str, int]) -> str:
 
 
 def format_arguments(keywords: Mapping[str, Any]) -> str:
-    """Format keyword arguments, without disabled or unset options.
+    """Format keyword arguments as text, and omit disabled and unset options.
 
     >>> format_arguments({"lr": 0.001, "weight_decay": 0.01, "amsgrad": False, "foreach": None})
     'lr 0.001, weight_decay 0.01'

@@ -38,12 +38,12 @@ class RunOptions:
     """Options for tracking and displaying a run; they do not affect its scores.
 
     Attributes:
-        cell_id: The cell's id, if it was computed before; it names the cell's folder.
+        cell_id: The cell's id, if it has already been computed. It is also the name of the cell's folder.
         parent_run_id: The id of the study's run, if the cell belongs to a study.
         resumed_run_id: The id of the interrupted run to resume; `None` starts a new run.
-        tags: Additional tags of the run, which override the default tags.
-        console: The console for an overview and a progress bar; `None` displays nothing.
-        on_step: Called at intervals with the number of completed optimizer steps.
+        tags: Additional tags of the run. They override default tags with the same name.
+        console: The console that displays an overview and a progress bar; `None` disables the display.
+        on_step: A function that is called periodically with the number of completed optimizer steps.
     """
 
     cell_id: str | None = None
@@ -57,15 +57,15 @@ class RunOptions:
 def run_cell(cell: ComposedCell[TrainConfig], components: Components, options: RunOptions) -> dict[str, float]:
     """Train and evaluate one cell, and track it as a run.
 
-    In distributed training, only the process with rank 0 evaluates and tracks.
+    In distributed training, only the process with rank 0 evaluates the model and tracks the run.
 
     Args:
         cell: The configuration.
-        components: The components that :func:`build_components` built from it.
+        components: The components that :func:`build_components` built from the configuration.
         options: Options for tracking and display.
 
     Returns:
-        The final scores by metric name; empty unless the process has rank 0.
+        The final scores by metric name. The dict is empty unless the process has rank 0.
     """
     if not is_rank_zero():
         fit(load_inputs(cell, components, options.cell_id))
@@ -110,7 +110,7 @@ def _track_cell(
 
 
 def _build_timing_callbacks(options: RunOptions) -> tuple[RunTimer, list[Callback]]:
-    """Return the timer of the run, and the callbacks for its training."""
+    """Return a timer for the run, and the training callbacks that measure time and report steps."""
     from winnow.training.progress import RunTimer, StepReporter
 
     timer = RunTimer(time.monotonic())
@@ -120,8 +120,8 @@ def _build_timing_callbacks(options: RunOptions) -> tuple[RunTimer, list[Callbac
 def is_rank_zero() -> bool:
     """Return whether this process has the global rank 0 and therefore tracks the run.
 
-    The rank is in `RANK` under torchrun, in `SLURM_PROCID` under SLURM, and in `LOCAL_RANK` and `NODE_RANK` under
-    Lightning's launcher.
+    The rank is read from environment variables: `RANK` under torchrun, `SLURM_PROCID` under Slurm, and `LOCAL_RANK` and
+    `NODE_RANK` under Lightning's launcher.
     """
     for name in ("RANK", "SLURM_PROCID"):
         if name in os.environ:
@@ -130,7 +130,7 @@ def is_rank_zero() -> bool:
 
 
 def run_single_cell(cell: ComposedCell[TrainConfig], console: Console) -> dict[str, float]:
-    """Run one cell without a study, resume it if it was interrupted, and return its final scores."""
+    """Run a single cell outside a study, or resume its interrupted run, and return the final scores."""
     components = build_components(cell.config)
     check_store(components.store)
     with _lock_cell_folder(cell, components):
@@ -149,7 +149,10 @@ def run_single_cell(cell: ComposedCell[TrainConfig], console: Console) -> dict[s
 
 @contextmanager
 def _lock_cell_folder(cell: ComposedCell[TrainConfig], components: Components) -> Iterator[None]:
-    """Lock the cell's folder. If the id cannot be computed, nothing is locked; the run raises and tracks that error."""
+    """Lock the cell's folder.
+
+    If the cell's id cannot be computed, nothing is locked. The run then raises and tracks the same error.
+    """
     try:
         folder = cell_folder(cell.config, compute_cell_id(cell, components)) if is_rank_zero() else None
     except WinnowError:
@@ -159,8 +162,8 @@ def _lock_cell_folder(cell: ComposedCell[TrainConfig], components: Components) -
 
 
 def _find_resumable_attempt(cell: ComposedCell[TrainConfig], components: Components) -> Attempt | None:
-    """Return the interrupted run of this cell if it can be resumed, otherwise remove any leftover checkpoint."""
-    sync(components.store)  # uploads what an interrupted run could not log
+    """Return the cell's interrupted run if it can be resumed. If not, remove any leftover checkpoints."""
+    sync(components.store)  # upload the data that an interrupted run could not log
     try:
         experiment = components.store.experiment(cell.config.study.name)
         close_stale_runs(components.store, experiment)
@@ -175,6 +178,6 @@ def _find_resumable_attempt(cell: ComposedCell[TrainConfig], components: Compone
 
 
 def can_resume(config: TrainConfig, cell_id: str, attempt: Attempt) -> bool:
-    """Return whether an attempt is interrupted, has a checkpoint, and `study.rerun` allows resuming it."""
+    """Return whether an attempt was interrupted, has a checkpoint, and may be resumed according to `study.rerun`."""
     is_interrupted = not attempt.has_finished and not attempt.is_alive
     return is_interrupted and config.study.rerun == "none" and (cell_folder(config, cell_id) / LAST_CHECKPOINT).exists()

@@ -1,4 +1,4 @@
-"""Selects the held-out rows that every model is evaluated on, and divides them into slices by source and filter."""
+"""Selects the held-out rows on which every model is evaluated, and defines slices of the rows by source and filter."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class HeldOutSplit:
     Attributes:
         name: The name of the split, which is the prefix of its metric names.
         rows: The rows, which are the same for every arm.
-        slices: Row masks by slice name.
+        slices: Boolean row masks by slice name.
         tokens: The tokens of each row.
     """
 
@@ -42,7 +42,7 @@ class HeldOutSplit:
 
 
 def apply_filter(selection: Selection, corpus: Corpus, cache: Path, key: str) -> Verdicts:
-    """Return the verdicts of a filter on all rows; errors have the filter's key as a prefix."""
+    """Return a filter's verdicts on all rows. The keys of errors start with the filter's key."""
     try:
         verdicts = selection.compute_verdicts(corpus, cache)
     except WinnowError as error:
@@ -52,7 +52,7 @@ def apply_filter(selection: Selection, corpus: Corpus, cache: Path, key: str) ->
 
 
 def select_held_out_rows(corpus: Corpus, limit: int | None) -> dict[str, pa.Table]:
-    """Return the rows that models are evaluated on by split name; they are the same for every arm."""
+    """Return the rows on which models are evaluated, by split name. The rows are the same for every arm."""
     rows: dict[str, pa.Table] = {name: _take_first_rows(corpus.split(name), limit) for name in HELD_OUT_SPLITS}
     external = corpus.split(EXTERNAL)
     external_sets = [
@@ -66,7 +66,7 @@ def select_held_out_rows(corpus: Corpus, limit: int | None) -> dict[str, pa.Tabl
 
 
 def _take_first_rows(rows: pa.Table, limit: int | None) -> pa.Table:
-    """Return the first rows in row-id order, a fixed random sample, since an id is a hash of the text."""
+    """Return the first rows in row-id order. Ids are hashes of the texts, so these rows are a fixed random sample."""
     if limit is None or rows.num_rows <= limit:
         return rows
     order = np.argsort(rows["row_id"].to_numpy())
@@ -76,7 +76,8 @@ def _take_first_rows(rows: pa.Table, limit: int | None) -> pa.Table:
 def build_slice_masks(rows: pa.Table, verdicts: Mapping[str, Verdicts]) -> dict[str, npt.NDArray[np.bool_]]:
     """Return the row masks of the slices: `all`, each source, and the kept and removed rows of each filter.
 
-    A single source is not a slice, since it equals `all`. The slice of an external set has the name of the set.
+    If there is only one source, it is not a slice, since it would equal `all`. Each external set is a slice with the
+    name of the set.
     """
     masks = {ALL: np.ones(rows.num_rows, dtype=bool)}
     sources = pc.unique(rows["source"]).to_pylist()

@@ -45,12 +45,16 @@ def test_every_invalid_row_is_reported_with_its_line(tmp_path: Path) -> None:
     assert "Did you mean 'wanted'?" in messages[0]
     assert "the word is missing" in messages[1]
     assert messages[2].startswith("'light' in ")
-    assert "is both wanted and unwanted or forbidden" in messages[2]
+    assert "is a wanted word and also an unwanted or forbidden word" in messages[2]
 
 
 @pytest.mark.parametrize(
     ("text", "expected"),
-    [("", "Start it with the line 'word,role'"), ("a,b\n", "has no header"), ("word,role\n", "has no words")],
+    [
+        ("", "Start the file with the line 'word,role'"),
+        ("a,b\n", "has no valid header"),
+        ("word,role\n", "has no words"),
+    ],
 )
 def test_a_file_without_a_header_or_words_is_an_error(tmp_path: Path, text: str, expected: str) -> None:
     assert expected in error_messages(write_lexicon(tmp_path, text))[0]

@@ -1,1 +1,1 @@
-"""Probes: prompts with wanted, unwanted and forbidden words at their masks, and the scores of a model on them."""
+"""Probes: prompts with wanted, unwanted and forbidden words at their masks, and a model's scores on these prompts."""

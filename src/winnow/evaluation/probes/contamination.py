@@ -1,4 +1,4 @@
-"""Find the prompts of a probe that the training data contain, with any words in place of the masks."""
+"""Find the prompts of a probe that occur in the training data, with any words in place of the masks."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ _IGNORED_ENDINGS = " .!?"
 
 
 def find_contaminated_prompts(texts: pa.ChunkedArray, clozes: Iterable[Cloze]) -> set[str]:
-    """Return the titles of the prompts that match a training text with one to three words in place of a mask.
+    """Return the titles of the prompts that match a training text with one to three words in place of the mask.
 
-    Case, whitespace and final punctuation are ignored. All other prompts are held out: the training data do not contain
-    their answers.
+    Case, whitespace and final punctuation are ignored. All other prompts are held out: their answers do not
+    occur in the training data.
 
     Args:
-        texts: The training texts before filtering, so that all arms have the same result.
+        texts: The training texts before filtering, so that the result is the same for all arms.
         clozes: The prompts.
 
     >>> prompts = [Cloze(text, (), (), (), {}) for text in ("Nike is [MASK].", "we like [MASK] hats")]

@@ -17,7 +17,7 @@ Role = Literal["wanted", "unwanted", "forbidden"]
 ROLES: tuple[Role, ...] = get_args(Role)
 
 LEXICON_FOLDER = Path(__file__).parent / "lexicons"
-"""The folder of the built-in lexicons."""
+"""The folder that contains the built-in lexicons."""
 
 _VERSION = re.compile(r"#\s*version:\s*(\S+)")
 
@@ -28,8 +28,8 @@ class Lexicon:
 
     Attributes:
         name: The file name without its suffix.
-        version: The version from the ``# version:`` comment, or an empty string without such a comment.
-        words: The words of each role, in the order of the file.
+        version: The version from the ``# version:`` comment, or an empty string if there is no such comment.
+        words: The words of each role, in file order.
     """
 
     name: str
@@ -42,16 +42,16 @@ class Lexicon:
 
 
 def read_lexicon(name: str) -> Lexicon:
-    """Read a lexicon, a CSV file with the columns ``word`` and ``role``.
+    """Read a lexicon from a CSV file with the columns ``word`` and ``role``.
 
     Lines that start with ``#`` are comments. A word may be both unwanted and forbidden, but a wanted word may not have
     any other role.
 
     Args:
-        name: The name of a built-in lexicon (``nike``), or the path of a file.
+        name: The name of a built-in lexicon, such as ``nike``, or the path of a file.
 
     Raises:
-        WinnowErrors: The file cannot be read, or contains invalid rows; all errors are reported together.
+        WinnowErrors: If the file cannot be read or contains invalid rows. All errors are reported together.
     """
     path = _find_file(name)
     text = _read_text(path)
@@ -71,7 +71,8 @@ def read_lexicon(name: str) -> Lexicon:
     for word in sorted({*words["wanted"]} & {*words["unwanted"], *words["forbidden"]}):
         errors.append(
             WinnowError(
-                f"'{word}' in {path} is both wanted and unwanted or forbidden. Remove one of the rows.", "lexicon"
+                f"'{word}' in {path} is a wanted word and also an unwanted or forbidden word. Remove one of the rows.",
+                "lexicon",
             )
         )
     if errors:
@@ -100,8 +101,8 @@ def _find_file(name: str) -> Path:
     if not (LEXICON_FOLDER / f"{name}.csv").is_file():
         built_in = sorted(file.stem for file in LEXICON_FOLDER.glob("*.csv") if file.stem != "opinion")
         raise WinnowError(
-            f"no lexicon named '{name}'.{did_you_mean(name, built_in)} Available: {', '.join(built_in)}. Use one of "
-            "them, or the path of a file.",
+            f"there is no built-in lexicon named '{name}'.{did_you_mean(name, built_in)} "
+            f"Available: {', '.join(built_in)}. Use one of these names, or give the path of a file.",
             "lexicon",
         )
     return LEXICON_FOLDER / f"{name}.csv"
@@ -121,7 +122,9 @@ def _parse_rows(path: Path, text: str, columns: tuple[str, ...]) -> Iterator[tup
     lines = [(number, line) for number, line in enumerate(text.splitlines(), 1) if line.strip() and line[0] != "#"]
     table = csv.reader(line for _, line in lines)
     if [name.strip() for name in next(table, [])] != list(columns):
-        raise WinnowError(f"the lexicon {path} has no header. Start it with the line '{','.join(columns)}'.", "lexicon")
+        raise WinnowError(
+            f"the lexicon {path} has no valid header. Start the file with the line '{','.join(columns)}'.", "lexicon"
+        )
     for (number, _), values in zip(lines[1:], table, strict=True):
         if len(values) != len(columns):
             raise _build_row_error(
@@ -131,4 +134,4 @@ def _parse_rows(path: Path, text: str, columns: tuple[str, ...]) -> Iterator[tup
 
 
 def _build_row_error(path: Path, number: int, description: str) -> WinnowError:
-    return WinnowError(f"line {number} of {path} is invalid: {description}. Fix or remove it.", "lexicon")
+    return WinnowError(f"line {number} of {path} is invalid: {description}. Fix or remove the line.", "lexicon")

@@ -1,4 +1,4 @@
-"""Score words of several tokens at the masks of prompts."""
+"""Score multi-token words at the masks of prompts."""
 
 from __future__ import annotations
 
@@ -28,17 +28,17 @@ def score_multi_token_words(
     device: torch.device | str = "cpu",
     forward: ForwardMode = "auto",
 ) -> list[dict[str, Any]]:
-    """Score listed words of several tokens by their within-word pseudo-log-likelihood (Kauf and Ivanova 2023).
+    """Score listed multi-token words by their within-word pseudo-log-likelihood (Kauf and Ivanova 2023).
 
-    A word of n tokens replaces the mask. Its tokens are scored from left to right, with the later tokens masked. The
-    score is the log probability of the word among all words of n tokens, so scores are comparable only between words
-    with the same number of tokens.
+    A word of n tokens replaces the mask. Its tokens are scored from left to right, with the remaining tokens of the
+    word masked. The score is the log probability of the word among all words of n tokens, so scores are comparable only
+    between words with the same number of tokens.
 
     Args:
         clozes: The prompts.
         single_token_ids: The token id of each listed word, or ``None`` if the word is not a single token.
         model: A masked language model.
-        tokenizer: Its tokenizer.
+        tokenizer: The model's tokenizer.
         device: The device to run on.
         forward: The forward implementation; see :func:`winnow.training.masked_logits`.
 
@@ -71,7 +71,7 @@ def score_multi_token_words(
 
 
 def _insert_word(ids: Sequence[int], position: int, word: Sequence[int]) -> WordTokens:
-    """Replace a mask with the tokens of a word, and mark only these tokens to be scored."""
+    """Replace a mask with the tokens of a word, so that only these tokens are scored."""
     all_ids = np.array([*ids[:position], *word, *ids[position + 1 :]], dtype=np.int64)
     word_ids = np.full(len(all_ids), NO_WORD, dtype=np.int64)
     word_ids[position : position + len(word)] = 0

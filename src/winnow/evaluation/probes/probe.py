@@ -1,4 +1,4 @@
-"""A probe: prompts with the wanted, unwanted and forbidden words at their masks."""
+"""A probe: prompts with wanted, unwanted and forbidden words at their masks."""
 
 from __future__ import annotations
 
@@ -44,28 +44,29 @@ if TYPE_CHECKING:
     from winnow.training.forward.masked_logits import ForwardMode
 
 ExpandedPrompt = tuple[Prompt, str, dict[str, str]]
-"""A prompt, its template (the text of the prompt if it has no template), and the values of its slots."""
+"""A prompt, its template (or its text if it has no template), and its slot values."""
 
 
 @dataclass(frozen=True, config=ConfigDict(extra="forbid"))
 class Probe:
-    """A set of prompts: full sentences, templates expanded with all combinations of their slots, or rows of a file.
+    """A set of prompts: full sentences, templates expanded with all combinations of slot values, or rows of a file.
 
-    Prompts with wanted and unwanted words get log odds. Prompts with forbidden words get the ranks of these words.
-    Prompts without any words appear only in the table of fills.
+    Prompts with wanted and unwanted words get log odds. Prompts with forbidden words get scores for the ranks of
+    these words. Prompts without any words appear only in the table of fills.
 
     Attributes:
-        prompts: Full sentences, either as plain text or with words for that prompt only.
+        prompts: Full sentences, as plain text or as a :class:`Prompt` with its own word lists.
         templates: Sentences with ``{slot}`` placeholders.
         slots: The values of each slot.
         file: A file with prompts.
         wanted: The words that should be likely at the mask.
         unwanted: The words that should be unlikely at the mask.
-        forbidden: The words that must not be among the top predictions; they may also be unwanted.
-        lexicon: A lexicon file or the name of a built-in lexicon. Its words are added to the three word lists.
+        forbidden: The words that must not be among the top predictions; a forbidden word may also be unwanted.
+        lexicon: A lexicon file or the name of a built-in lexicon. The words of the lexicon are added to the three word
+            lists.
         subjects: Words, such as brands, that are also masked for the prior-corrected log odds.
         sentiment: The sentiment scale for predicted words and completed sentences.
-        metrics: User-defined metrics, as names of installed metrics or as full definitions; see
+        metrics: User-defined metrics, given as names of installed metrics or as full definitions; see
             :class:`winnow.evaluation.PromptMetric`.
     """
 
@@ -91,7 +92,7 @@ class Probe:
             raise WinnowErrors(errors)
 
     def check(self) -> list[WinnowError]:
-        """Return the errors in the files of the probe, and the conflicts of its lists with the words of the lexicon."""
+        """Return errors in the probe's files, and conflicts between its word lists and the words of its lexicon."""
         errors: list[WinnowError] = []
         for key, read in (("lexicon", lambda: self.loaded_lexicon), ("file", lambda: self.clozes)):
             try:
@@ -120,11 +121,11 @@ class Probe:
 
         Args:
             model: A masked language model. Its mode and device are restored afterwards.
-            tokenizer: Its tokenizer.
+            tokenizer: The model's tokenizer.
             device: The device to run on.
             batch_size: The maximum number of prompts per batch.
             forward: The forward implementation; see :func:`winnow.training.masked_logits`.
-            skip_slow_scores: Whether to skip sentiment, priors and words of several tokens, which take the most time
+            skip_slow_scores: Whether to skip sentiment, priors and multi-token words. These scores take the most time
                 and are the least relevant during training.
         """
         from winnow.evaluation.probes.prompt_scoring import score_prompts
@@ -151,7 +152,7 @@ class Probe:
         """The user-defined metrics, including metrics loaded from installed packages.
 
         Raises:
-            WinnowError: A metric is not installed or cannot be loaded (key ``metrics.INDEX``).
+            WinnowError: If a metric is not installed or cannot be loaded (key ``metrics.INDEX``).
         """
         return tuple(
             metric if isinstance(metric, PromptMetric) else load_installed_metric(metric, f"metrics.{index}")
@@ -159,7 +160,7 @@ class Probe:
         )
 
     def score_names(self) -> list[str]:
-        """Return the names of all scores that the probe can produce, given the words of its prompts.
+        """Return the names of all scores that the probe can produce, given the word lists of its prompts.
 
         ``{n}`` in ``log_odds_of_{n}_tokens`` is a placeholder for any number.
         """
@@ -177,7 +178,7 @@ class Probe:
         ]
 
     def default_words(self, role: Role) -> list[str]:
-        """Return the words of a role for prompts without their own words: the words of the probe and of its lexicon."""
+        """Return a role's words for prompts without their own words: the words of the probe and of its lexicon."""
         probe_words: list[str] = getattr(self, role)
         lexicon = self.loaded_lexicon
         return list(dict.fromkeys([*probe_words, *(lexicon.words[role] if lexicon else ())]))
@@ -187,7 +188,7 @@ class Probe:
         """All prompts: full sentences, expanded templates (the last slot varies fastest), and the prompts of the file.
 
         Raises:
-            WinnowError: A file cannot be read.
+            WinnowError: If a file cannot be read.
         """
         file_prompts = (
             ((Prompt(text), template, slots) for text, template, slots in self.file.read()) if self.file else ()
@@ -268,14 +269,14 @@ class Probe:
         try:
             template_slots = slot_names(template)
         except ValueError as error:
-            yield WinnowError(f"'{template}' is not a valid template: {error}. Fix its braces.", key)
+            yield WinnowError(f"'{template}' is not a valid template: {error}. Fix the braces of the template.", key)
             return
         for slot in template_slots:
             if slot not in self.slots:
                 yield WinnowError(
                     f"the slot '{slot}' of the template '{template}' has no values."
                     f"{did_you_mean(slot, self.slots)} Available: {', '.join(self.slots) or 'none'}. "
-                    "Add it to `slots`.",
+                    "Add the slot to `slots`.",
                     key,
                 )
 
@@ -283,7 +284,9 @@ class Probe:
         used_slots = {slot for template in self.templates for slot in slot_names(template)}
         for slot in self.slots:
             if slot not in used_slots:
-                yield WinnowError(f"no template uses the slot '{slot}'. Use or remove it.", f"slots.{slot}")
+                yield WinnowError(
+                    f"no template uses the slot '{slot}'. Use the slot in a template, or remove it.", f"slots.{slot}"
+                )
         texts: set[str] = set()
         for prompt, *_ in self._expand_prompts():
             if prompt.text in texts:

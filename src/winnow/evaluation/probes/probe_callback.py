@@ -1,4 +1,4 @@
-"""Run probes on the base model and at every validation during training."""
+"""Run probes on the base model and at every validation run during training."""
 
 from __future__ import annotations
 
@@ -28,16 +28,19 @@ CURVE_SCHEMA = pa.schema(
         ("word", pa.string()),
     ]
 )
-"""A row is a score of a probe, or the probability of a listed word. For a word, ``metric`` is ``probability``, and
-``role`` and ``word`` are set."""
+"""The columns of the probe curves.
+
+Each row is either a probe score or the probability of a listed word. For a word, ``metric`` is ``probability``, and
+``role`` and ``word`` are set.
+"""
 
 
 class ProbeCallback(pl.Callback):
-    """Runs probes before the first step and at every validation.
+    """Runs probes before the first step and at every validation run.
 
-    Scores are logged per step to the trainer's logger as ``probe/NAME/METRIC``, and :meth:`to_table` returns all of
-    them. Checkpoints contain the scores so far, so that a resumed run has the full curves. They also contain the
-    configuration and the tokenizer of the model, so that they can be loaded without the run.
+    Scores are logged per step to the trainer's logger as ``probe/NAME/METRIC``, and :meth:`to_table` returns all
+    scores. Checkpoints contain the scores so far, so that a resumed run has the full curves. Checkpoints also contain
+    the model's configuration and tokenizer, so that a checkpoint can be loaded without its run.
 
     Args:
         probes: The probes by name.
@@ -53,11 +56,11 @@ class ProbeCallback(pl.Callback):
 
     @property
     def state_key(self) -> str:
-        """The key of the state in checkpoints: the class name of version 0.1, so that its runs can be resumed."""
+        """The key of the state in checkpoints: the class name from version 0.1, so that older runs can be resumed."""
         return "ProbeFollower"
 
     def on_fit_start(self, trainer: pl.Trainer, pl_module: Any) -> None:
-        """Run the probes on the base model, unless its scores were restored from a checkpoint."""
+        """Run the probes on the base model, unless the scores were restored from a checkpoint."""
         if not self._rows:
             self._run_probes(trainer, pl_module, step=0)
 
@@ -66,11 +69,11 @@ class ProbeCallback(pl.Callback):
         self._run_probes(trainer, pl_module, trainer.global_step)
 
     def to_table(self) -> pa.Table:
-        """Return all scores so far, in the order of the steps."""
+        """Return all scores so far, in step order."""
         return pa.Table.from_pylist(self._rows, CURVE_SCHEMA)
 
     def state_dict(self) -> dict[str, Any]:
-        """Return the scores so far, for a checkpoint."""
+        """Return the scores so far, to be saved in a checkpoint."""
         return {"rows": self._rows}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:

@@ -1,4 +1,4 @@
-"""Tables of the scores of a model on the prompts of a probe."""
+"""Tables of a model's scores on the prompts of a probe."""
 
 from __future__ import annotations
 
@@ -16,20 +16,20 @@ from winnow.evaluation.probes.prompt_metrics import PROMPT_SCORES, log_odds
 
 @dataclasses.dataclass(frozen=True)
 class ProbeScores:
-    """The scores of a model on each prompt of a probe; a prompt with several masks counts as one prompt per mask.
+    """A model's scores on each prompt of a probe. A prompt with several masks counts as one prompt per mask.
 
     Attributes:
-        prompts: One row per prompt: ``prompt_id``, ``prompt``, ``mask`` (from 1), ``template`` (the prompt itself if it
-            has no template), one column per slot, ``scored`` (whether the prompt has log odds), the scores of
+        prompts: One row per prompt: ``prompt_id``, ``prompt``, ``mask`` (from 1), ``template`` (the prompt itself if
+            there is no template), one column per slot, ``scored`` (whether the prompt has log odds), the scores of
             :mod:`winnow.evaluation.probes.prompt_metrics`, and the scores of user-defined metrics. A score is null if
-            the prompt has no words for it, or if none of these words is a single token.
+            the prompt has no words for that score, or if none of these words is a single token.
         fills: The 20 most likely words per prompt: ``prompt_id``, ``prompt``, ``rank`` (from 1), ``word`` and
             ``probability`` (over the full vocabulary, so the 20 values need not sum to 1).
-        words: One row per listed word that is a single token: ``role``, ``word`` and its mean ``probability`` across
-            the prompts that list it.
-        phrases: One row per prompt and listed word of several tokens; see
+        words: One row per listed word that is a single token: ``role``, ``word`` and the word's mean ``probability``
+            across the prompts that list the word.
+        phrases: One row per prompt and listed multi-token word; see
             :func:`winnow.evaluation.probes.multi_token_words.score_multi_token_words`.
-        uncovered: For each role, the words that are not a single token of the vocabulary, and therefore appear only in
+        uncovered: For each role, the words that are not single tokens of the vocabulary. These words can appear only in
             ``phrases``.
     """
 
@@ -40,11 +40,12 @@ class ProbeScores:
     uncovered: dict[str, list[str]]
 
     def summary(self) -> dict[str, float]:
-        """Return the mean of every score across the prompts that have it, and counts of prompts.
+        """Return the mean of each score across the prompts that have this score, and prompt counts.
 
         ``scored_prompts`` is the number of prompts with log odds. ``log_odds_of_n_tokens`` compares wanted and unwanted
-        words of n tokens. If contaminated prompts are marked (:meth:`mark_contaminated`), ``seen_prompts`` is their
-        number and ``held_out_log_odds`` is the mean log odds of all other prompts.
+        words of n tokens. If contaminated prompts are marked (:meth:`mark_contaminated`), ``seen_prompts`` is the
+        number of contaminated prompts with log odds, and ``held_out_log_odds`` is the mean log odds of all other
+        prompts.
         """
         columns = [field.name for field in self.prompts.schema if pa.types.is_float64(field.type)]
         column_means = {name: pc.mean(self.prompts[name]).as_py() for name in columns}
@@ -57,25 +58,25 @@ class ProbeScores:
         return {**means, **_compute_multi_token_log_odds(self.phrases), "scored_prompts": float(len(scored_prompts))}
 
     def coverage(self) -> dict[str, float]:
-        """Return, for each role with words, the fraction of its words that are single tokens of the vocabulary."""
+        """Return the fraction of words that are single tokens of the vocabulary, for each role that has words."""
         counts = {role: pc.sum(pc.equal(self.words["role"], role)).as_py() or 0 for role in ROLES}
         totals = {role: counts[role] + len(self.uncovered[role]) for role in ROLES}
         return {role: counts[role] / totals[role] for role in ROLES if totals[role]}
 
     def mark_contaminated(self, contaminated: Collection[str]) -> ProbeScores:
-        """Return the scores with an additional column ``seen``: whether the training data contain the prompt.
+        """Return the scores with an additional column ``seen``: whether the prompt occurs in the training data.
 
         Args:
-            contaminated: The titles of the prompts that the training data contain.
+            contaminated: The titles of the prompts that occur in the training data.
         """
         flags = pa.array([prompt in contaminated for prompt in self.prompts["prompt"].to_pylist()])
         return dataclasses.replace(self, prompts=self.prompts.append_column("seen", flags))
 
 
 def _compute_multi_token_log_odds(phrases: pa.Table) -> dict[str, float]:
-    """Return the mean log odds for each number of tokens.
+    """Return the mean log odds of multi-token words for each number of tokens.
 
-    The mean is taken across the prompts that have both wanted and unwanted words of this number of tokens.
+    The mean is taken across the prompts that have both wanted and unwanted words with this number of tokens.
     """
     if not len(phrases):
         return {}
@@ -90,11 +91,11 @@ def _compute_multi_token_log_odds(phrases: pa.Table) -> dict[str, float]:
 
 
 def top_k_rows(model: str, probes: Mapping[str, ProbeScores], k: int = 10) -> list[dict[str, Any]]:
-    """Return the ``k`` most likely words of a model at each prompt, as one row per word.
+    """Return a model's ``k`` most likely words for each prompt, one row per word.
 
     Args:
-        model: The name of the model in the table, so that the tables of several models can be concatenated.
-        probes: The scores of each probe, by name.
+        model: The model's name in the table, so that the tables of several models can be concatenated.
+        probes: The scores of each probe, by probe name.
         k: The number of words per prompt.
     """
     return [

@@ -1,4 +1,4 @@
-"""Compute the scores at the mask of a prompt, with plain functions on numbers and words."""
+"""Compute the scores at the mask of a prompt, using plain functions of numbers and words."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import numpy.typing as npt
 Floats = npt.NDArray[np.float64]
 
 TOP_K_VALUES = (1, 5, 10, 20)
-"""The values of k for the scores "at k"; the last value is also the number of predicted words stored per prompt."""
+"""The values of k for scores such as ``net_at_5``. The last value is also the number of words stored per prompt."""
 
 WORD_LIST_SCORES = (
     "log_odds",
@@ -23,13 +23,13 @@ WORD_LIST_SCORES = (
 """Scores of prompts with wanted and unwanted words."""
 
 PRIOR_SCORES = ("prior_log_odds", "corrected_log_odds")
-"""Scores of prompts with wanted and unwanted words and a subject."""
+"""Scores of prompts that have wanted words, unwanted words and a subject."""
 
 SUMMARY_SCORES = ("held_out_log_odds", "log_odds_of_{n}_tokens")
 """Scores that exist only in the summary of a probe with wanted and unwanted words; ``{n}`` is a placeholder."""
 
 COMMON_SCORES = ("scored_prompts", "seen_prompts", "filter_overlap")
-"""Counts and fractions that every probe has."""
+"""Counts and fractions that every probe reports."""
 
 FILL_SCORES = tuple(
     f"{name}_at_{k}" for name in ("sentiment", "sentiment_shift", "opinion", "opinion_coverage") for k in TOP_K_VALUES
@@ -65,9 +65,9 @@ def log_probability_sum(log_probabilities: npt.NDArray[np.floating]) -> Floats:
 def log_odds(wanted: npt.NDArray[np.floating], unwanted: npt.NDArray[np.floating]) -> Floats:
     """Return the log odds of wanted versus unwanted words at the mask, in nats.
 
-    ``log(sum of p(wanted)) - log(sum of p(unwanted))``: 0 means no preference, ``log(2)`` means that the wanted words
-    are twice as likely. The prior-corrected log odds subtract the log odds of the same prompt with its subject also
-    masked, which removes preferences that the model has for any subject (Kurita et al. 2019, "Measuring Bias in
+    ``log(sum of p(wanted)) - log(sum of p(unwanted))``: 0 means no preference, and ``log(2)`` means that the wanted
+    words are twice as likely. The prior-corrected log odds subtract the log odds of the same prompt with its subject
+    also masked, which removes preferences that do not depend on the subject (Kurita et al. 2019, "Measuring Bias in
     Contextualized Word Representations").
 
     Args:
@@ -83,8 +83,9 @@ def log_odds(wanted: npt.NDArray[np.floating], unwanted: npt.NDArray[np.floating
 def precision_at_k(ranked_words: Sequence[str], word_list: Collection[str], k: int) -> float:
     """Return the fraction of the first ``k`` words that are in a list.
 
-    This is positive@k for a list of wanted words, negative@k for unwanted words, and the HONEST score for hurtful words
-    (Nozza et al. 2021). If fewer than ``k`` words are ranked, each missing word counts as not in the list.
+    The result is positive@k for a list of wanted words, negative@k for unwanted words, and the HONEST score for hurtful
+    words (Nozza et al. 2021). If fewer than ``k`` words are ranked, the missing words count as words that
+    are not in the list.
 
     >>> precision_at_k(["comfortable", "ugly", "durable", "light"], {"comfortable", "durable"}, 4)
     0.5
@@ -113,7 +114,7 @@ def word_list_scores(
 
 
 def mean_at_k(values: Sequence[float], name: str) -> dict[str, float]:
-    """Return the mean of the first k values for each k; missing values count as 0.
+    """Return the mean of the first k values for each k. Missing values count as 0.
 
     >>> mean_at_k([1.0, 0.5], "sentiment")["sentiment_at_5"]
     0.3
@@ -122,10 +123,10 @@ def mean_at_k(values: Sequence[float], name: str) -> dict[str, float]:
 
 
 def opinion_scores(ranked_words: Sequence[str], polarities: Mapping[str, float]) -> dict[str, float]:
-    """Return the mean polarity of the first k words in an opinion lexicon, and the coverage, for each k.
+    """Return the mean opinion polarity of the first k words, and the lexicon coverage, for each k.
 
-    The coverage is the fraction of these words that are in the lexicon. All other words count as 0 in the mean, so the
-    mean is meaningful only together with the coverage.
+    The coverage is the fraction of the first k words that are in the opinion lexicon. All other words count as 0 in the
+    mean, so the mean is meaningful only together with the coverage.
 
     >>> opinion_scores(["good", "blue"], {"good": 0.7})["opinion_coverage_at_1"]
     1.0
@@ -135,7 +136,7 @@ def opinion_scores(ranked_words: Sequence[str], polarities: Mapping[str, float])
 
 
 def forbidden_scores(ranked_words: Sequence[str], forbidden: Collection[str], best_rank: int) -> dict[str, float]:
-    """Return the scores of the ranks of forbidden words.
+    """Return scores that measure how highly forbidden words are ranked.
 
     ``forbidden_hit_at_k`` is 1 if a forbidden word is among the first k words, and 0 otherwise.
     ``forbidden_share_at_k`` is the fraction of the first k words that are forbidden. ``forbidden_best_rank`` is the

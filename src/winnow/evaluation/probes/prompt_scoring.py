@@ -57,7 +57,7 @@ def score_prompts(
     """Score a model on every prompt of a probe; see :meth:`winnow.evaluation.Probe.run`.
 
     Probabilities are the float32 softmax over the full vocabulary at the mask. The ranking contains only whole
-    words, not subwords, punctuation or special tokens.
+    words; it excludes subwords, punctuation and special tokens.
     """
     cloze_masks = [(cloze, mask) for cloze in clozes for mask in range(1, cloze.mask_count + 1)]
     words_by_role = {role: {word for cloze in clozes for word in getattr(cloze, role)} for role in ROLES}
@@ -161,7 +161,7 @@ def _find_best_forbidden_ranks(
     token_ids: dict[str, int | None],
     candidate_ids: npt.NDArray[np.int64],
 ) -> list[int]:
-    """Return the rank of the most likely forbidden word of each prompt among all whole words; 0 if there is none."""
+    """Return the rank of each prompt's most likely forbidden word among all whole words, or 0 if there is none."""
     ranks = []
     for row, (cloze, _) in zip(candidates, cloze_masks, strict=False):
         indices = np.flatnonzero(np.isin(candidate_ids, _list_token_ids(cloze.forbidden, token_ids)))
@@ -179,7 +179,7 @@ def _add_prior_scores(
     batch_size: int,
     forward: ForwardMode,
 ) -> None:
-    """Add the log odds with the subjects also masked, and the corrected log odds; equal sentences are scored once."""
+    """Add the log odds with the subjects also masked, and the corrected log odds. Equal sentences are scored once."""
     texts = list(dict.fromkeys(cloze.prior_text for cloze, _ in cloze_masks if cloze.prior_text is not None))
     predictions: dict[str, list[LogProbabilities]] = {text: [] for text in texts}
     for text_indices, batch in predict_at_masks(texts, model, tokenizer, device, batch_size, forward):
@@ -199,7 +199,7 @@ def _add_prior_scores(
 def _add_sentiment_scores(
     prompts: list[Row], fills: list[Row], cloze_masks: Sequence[tuple[Cloze, int]], sentiment: Sentiment
 ) -> None:
-    """Add the sentiment of the predicted words, alone and in their sentence, and their opinion polarity.
+    """Add the sentiment of the predicted words, alone and in the sentence, and the opinion polarity of these words.
 
     Only prompts with word lists get these scores.
     """
@@ -233,7 +233,7 @@ def _split_at_mask(text: str, mask: int) -> tuple[str, str]:
 
 
 class _MeanWordProbabilities:
-    """Averages the probability of each listed word across the prompts that list it."""
+    """Averages each listed word's probability across the prompts that list the word."""
 
     def __init__(self, token_ids: dict[str, int | None]) -> None:
         self._token_ids = token_ids

@@ -1,4 +1,4 @@
-"""Prompts, which are sentences with masks: written in full, expanded from templates, or read from a file."""
+"""Prompts are sentences with masks, either written in full, expanded from templates, or read from a file."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from winnow.evaluation.mask_predictions import MASK, mask_error
 from winnow.evaluation.probes.prompt_metrics import PROMPT_SCORES
 
 RESERVED_COLUMNS = ("prompt_id", "prompt", "mask", "template", "probe", "stage", "scored", "seen", *PROMPT_SCORES)
-"""The columns of the prompt table, which cannot be the names of slots."""
+"""Columns of the prompt table and other reserved names, which cannot be used as slot names."""
 
 _STRICT = ConfigDict(extra="forbid")
 Text = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1)]
@@ -32,10 +32,10 @@ class Prompt:
 
     Attributes:
         text: The sentence. A mask is written ``[MASK]`` or ``<mask>``.
-        wanted: The words that should be likely at the mask. ``None`` uses the words of the probe; an empty list
-            disables them.
-        unwanted: The words that should be unlikely at the mask; same default.
-        forbidden: The words that must not be among the top predictions; same default.
+        wanted: The words that should be likely at the mask. If ``None``, the words of the probe are used. An
+            empty list means that there are no wanted words.
+        unwanted: The words that should be unlikely at the mask, with the same default as ``wanted``.
+        forbidden: The words that must not be among the top predictions, with the same default as ``wanted``.
     """
 
     text: Text
@@ -49,8 +49,8 @@ class PromptFile:
     """A CSV or TSV file with prompts, in the format of the HONEST templates (Nozza et al. 2021).
 
     Attributes:
-        path: The path of the file; ``.tsv`` files are tab-separated.
-        text: The column with the sentences. An optional column ``template`` contains their templates. All other columns
+        path: The path of the file. Files with the suffix ``.tsv`` are tab-separated.
+        text: The column with the sentences. An optional column ``template`` contains the templates. All other columns
             are copied to the table of scores.
         mask: The spelling of a mask in the file.
     """
@@ -60,11 +60,11 @@ class PromptFile:
     mask: Annotated[str, Field(min_length=1)] = "[M]"
 
     def read(self) -> list[tuple[str, str, dict[str, str]]]:
-        """Return the sentence, the template (by default the sentence itself) and the other columns of each row.
+        """Return each row's sentence, its template (by default the sentence itself) and its other columns.
 
         Raises:
-            WinnowErrors: The file cannot be read, lacks the column of sentences, or has rows with an invalid number of
-                masks; all errors are reported together.
+            WinnowErrors: If the file cannot be read, has no column with sentences, or has rows with an invalid number
+                of masks. All errors are reported together.
         """
         try:
             lines = self.path.expanduser().read_text("utf-8-sig").splitlines()
@@ -76,7 +76,7 @@ class PromptFile:
         columns = list(rows.fieldnames or [])
         if self.text not in columns:
             description = f"{self.path} has no column '{self.text}'.{did_you_mean(self.text, columns)}"
-            raise WinnowError(f"{description} Available: {', '.join(columns) or 'none'}. Use one of them.", "text")
+            raise WinnowError(f"{description} Available: {', '.join(columns) or 'none'}. Use one of these.", "text")
         prompts, errors = [], []
         for number, row in enumerate(rows, 2):
             text = (row[self.text] or "").replace(self.mask, "[MASK]").strip()
@@ -101,11 +101,11 @@ class Cloze:
         wanted: The wanted words, in order.
         unwanted: The unwanted words.
         forbidden: The forbidden words.
-        slots: The slot values of the template, or the additional columns of the file.
-        template: The template of the sentence, with its slots in braces; the sentence itself if it has no template.
-        prior_text: The sentence with its subjects also masked, for the prior-corrected log odds; ``None`` if it has no
-            subject.
-        prior_mask_indices: The indices, among the masks of ``prior_text``, of the masks of ``text``.
+        slots: The values of the template's slots, or of the file's additional columns, by name.
+        template: The template of the sentence with its slots in braces, or the sentence itself if there is no template.
+        prior_text: The sentence with its subjects also masked, for the prior-corrected log odds; ``None`` if the
+            sentence contains no subject.
+        prior_mask_indices: For each mask of ``text``, its index among the masks of ``prior_text``.
     """
 
     text: str
@@ -123,21 +123,21 @@ class Cloze:
         return len(MASK.findall(self.text))
 
     def prompt_id(self, mask: int) -> str:
-        """Return a hash of the text, combined with the number of the mask if there are several, as 8 hex digits."""
+        """Return a hash of the text, and of the mask number if there are several masks, as 8 hex digits."""
         content = self.text if self.mask_count == 1 else f"{self.text}#{mask}"
         return hashlib.blake2b(content.encode(), digest_size=4).hexdigest()
 
     def title(self, mask: int) -> str:
-        """Return the text, followed by the number of the mask (from 1) if there are several."""
+        """Return the text, followed by the mask number (from 1) if there are several masks."""
         return self.text if self.mask_count == 1 else f"{self.text} (mask {mask})"
 
 
 def mask_subjects(text: str, subjects: Sequence[str]) -> tuple[str | None, tuple[int, ...]]:
-    """Mask the subjects of a sentence, in addition to its masks.
+    """Replace each subject in a sentence with a mask, and keep the existing masks.
 
     Returns:
-        The masked sentence, or ``None`` if it contains no subject; and the indices, among all masks of the
-        result, of the masks of the original sentence.
+        The masked sentence, or ``None`` if the sentence contains no subject; and for each original mask, its index
+        among all masks of the masked sentence.
 
     >>> mask_subjects("Nike makes [MASK] shoes", ["Nike"])
     ('[MASK] makes [MASK] shoes', (1,))
@@ -153,10 +153,10 @@ def mask_subjects(text: str, subjects: Sequence[str]) -> tuple[str | None, tuple
 
 
 def slot_names(template: str) -> list[str]:
-    """Return the names of the slots of a template, in order.
+    """Return the names of a template's slots, in order.
 
     Raises:
-        ValueError: The braces of the template do not match.
+        ValueError: If the braces of the template do not match.
 
     >>> slot_names("{product} made by {brand} are [MASK]")
     ['product', 'brand']
@@ -171,7 +171,7 @@ def mask_errors(text: str, key: str) -> Iterator[WinnowError]:
 
 
 def shared_word_errors(wanted: Sequence[str], other_words: Sequence[str], key: str) -> Iterator[WinnowError]:
-    """Yield an error if a wanted word is also in another list of words."""
+    """Yield an error if the wanted words and another list of words overlap."""
     if shared_words := sorted({word.casefold() for word in wanted} & {word.casefold() for word in other_words}):
         list_name = key.rpartition(".")[2]
         yield WinnowError(

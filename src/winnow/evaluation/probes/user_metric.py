@@ -1,4 +1,4 @@
-"""Define metrics with user-written functions that score the prediction of a model at the mask of a prompt."""
+"""Define metrics with user-written functions that score a model's prediction at the mask of a prompt."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ ScoreName = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]*$")]
 
 @plain_dataclass(frozen=True)
 class PromptPrediction:
-    """The prediction of a model at one mask of a prompt.
+    """A model's prediction at one mask of a prompt.
 
     Attributes:
         prompt: The sentence with its masks.
@@ -41,8 +41,8 @@ class PromptPrediction:
         wanted: The wanted words of the prompt.
         unwanted: The unwanted words.
         forbidden: The forbidden words.
-        words: At most 20 whole words, most likely first.
-        probabilities: The probability of each of these words.
+        words: Up to 20 predicted whole words, most likely first.
+        probabilities: The probability of each word in ``words``.
         listed_probabilities: The probability of each wanted, unwanted or forbidden word that is a single token.
     """
 
@@ -58,11 +58,11 @@ class PromptPrediction:
 
 @dataclass(frozen=True, config=ConfigDict(extra="forbid"))
 class PromptMetric:
-    """A user-defined metric: the mean across prompts of a score that a user-written function computes.
+    """A user-defined metric: a user-written function scores each prompt, and the metric is the mean of these scores.
 
     The metric is logged as ``probe/PROBE/NAME``. Its scores are stored per prompt and compared like built-in scores. An
-    installed package can register the metric under its name as an entry point of the group ``winnow.metrics``. A probe
-    then refers to the metric by name::
+    installed package can register the metric as an entry point in the group ``winnow.metrics``, under the name of the
+    metric. A probe then refers to the metric by this name::
 
         probe:
           nike:
@@ -81,7 +81,7 @@ class PromptMetric:
     Attributes:
         function: Takes a :class:`PromptPrediction` and returns a finite number, or ``None`` if the prompt has no score.
         name: The last component of the metric's name.
-        direction: Whether ``higher`` or ``lower`` values are better; ``null`` for a descriptive metric.
+        direction: ``higher`` or ``lower``, whichever is better, or ``None`` for a descriptive metric.
         unit: The unit of the values.
         label: A short name for tables and figures.
     """
@@ -100,7 +100,7 @@ class PromptMetric:
 
     @property
     def definition(self) -> MetricDefinition:
-        """The definition of the metric for the metric registry."""
+        """The metric's definition, as stored in the metric registry."""
         return define_prompt_metric(self.direction, self.unit, self.label)
 
     def identity(self) -> list[Any]:
@@ -109,7 +109,7 @@ class PromptMetric:
         function = partial.func
         try:
             source = inspect.getsource(inspect.getmodule(function) or function)
-        except (OSError, TypeError):  # compiled code, or a function without a file
+        except (OSError, TypeError):  # the function is compiled or was not defined in a file
             source = ""
         path = f"{function.__module__}.{getattr(function, '__qualname__', type(function).__qualname__)}"
         return [self.name, self.direction, path, repr(partial.args), repr(partial.keywords), fingerprint(source)]
@@ -118,7 +118,7 @@ class PromptMetric:
         """Return the score of one prompt.
 
         Raises:
-            WinnowError: The function raises an exception, or returns neither a finite number nor ``None``.
+            WinnowError: If the function raises an exception, or returns neither a finite number nor ``None``.
         """
         try:
             value = self.function(prediction)
@@ -126,7 +126,7 @@ class PromptMetric:
         except Exception as error:
             description = f"the function raised {type(error).__name__} ({error}) for the prompt {prediction.prompt!r}."
             raise WinnowError(
-                f"{description} Fix it, or remove the metric from the probe.", f"metrics.{self.name}"
+                f"{description} Fix the function, or remove the metric from the probe.", f"metrics.{self.name}"
             ) from error
         if score is not None and not math.isfinite(score):
             description = f"expected a finite number or None, got {value!r} for the prompt {prediction.prompt!r}."
@@ -135,15 +135,15 @@ class PromptMetric:
 
 
 def load_installed_metric(name: str, key: str) -> PromptMetric:
-    """Load a metric that an installed package registers as an entry point.
+    """Load a metric that is registered as an entry point of an installed package.
 
     Args:
         name: The name of the entry point in the group ``winnow.metrics``.
         key: The configuration key that contains the name, for error messages.
 
     Raises:
-        WinnowError: No installed package registers the metric, it cannot be imported, or it is not a
-            :class:`PromptMetric` of that name.
+        WinnowError: If no installed package registers the metric, or if the entry point cannot be imported or is not a
+            :class:`PromptMetric` with that name.
     """
     registered_metrics = entry_points(group=ENTRY_POINT_GROUP)
     if name not in registered_metrics.names:
@@ -151,7 +151,7 @@ def load_installed_metric(name: str, key: str) -> PromptMetric:
         description = f"no installed package registers a metric {name!r} (entry point group {ENTRY_POINT_GROUP})."
         raise WinnowError(
             f"{description}{did_you_mean(name, names)} Available: {', '.join(names) or 'none'}. "
-            "Use one of them, or install the package that registers the metric.",
+            "Use one of these names, or install the package that registers the metric.",
             key,
         )
     entry_point = registered_metrics[name]
@@ -162,7 +162,7 @@ def load_installed_metric(name: str, key: str) -> PromptMetric:
         raise WinnowError(f"{description} Reinstall or fix the package that defines it.", key) from error
     if not isinstance(metric, PromptMetric) or metric.name != name:
         description = (
-            f"the entry point {name!r} ({entry_point.value}) must be a winnow.evaluation.PromptMetric of that name"
+            f"the entry point {name!r} ({entry_point.value}) must be a winnow.evaluation.PromptMetric with that name"
         )
         raise WinnowError(f"{description}, got {metric!r:.80}. Fix the package that defines it.", key)
     return metric
