@@ -186,8 +186,6 @@ def compute_recipe_fingerprint(cell: ComposedCell[TrainConfig], components: Comp
     tracking, display, the study's name and the hardware.
     """
     evaluation = cell.config.evaluation
-    evaluation = cell.config.evaluation
-    evaluation = cell.config.evaluation
     return fingerprint(
         {
             "version": __version__,
