@@ -3,10 +3,10 @@
 A :class:`Filter` holds named signals and a boolean expression over them. Applied to a corpus, it returns
 :class:`Verdicts`: a table with the score and verdict of every signal on every row of every split. The kept rows, the
 reasons for dropping rows, and the statistics are derived from that table. :class:`Full` keeps every row.
-:class:`RandomMatched` is the control: a random sample of the same size. :class:`LeaveOneOut` is a filter without one of
-its signals.
+:class:`RandomMatched` is the control: a random sample of the same size as a filter's selection. :class:`LeaveOneOut` is
+a filter with one of its signals removed.
 
-:func:`read_verdicts` and :func:`read_statistics` load the output of `winnow filter`, for example in a notebook.
+:func:`read_verdicts` and :func:`read_statistics` load the output of ``winnow filter``, for example in a notebook.
 """
 
 from winnow.filters.derived_filters import LeaveOneOut, RandomMatched

@@ -20,11 +20,12 @@ Mask = npt.NDArray[np.bool_]
 
 @dataclass(frozen=True)
 class ScoringStage:
-    """Signals to score together on the rows that no earlier stage dropped.
+    """Signals that score the rows that no earlier stage dropped.
 
     Attributes:
-        signals: The names of the signals to score.
-        term: The expression over signals that a row must satisfy to reach the next stage; with None, every row does.
+        signals: The names of the signals.
+        term: The expression over signals that a row must satisfy to reach the next stage; if None, every row reaches
+            the next stage.
     """
 
     signals: Sequence[str]
@@ -36,7 +37,7 @@ class BatchScores:
     """The scores of one batch.
 
     Attributes:
-        offset: The position in the corpus of the batch's first row.
+        offset: The position of the batch's first row in the corpus.
         scores: The scores by signal; null for rows that the signal did not score.
         seconds: The time spent on scoring, by signal.
     """
@@ -48,12 +49,12 @@ class BatchScores:
 
 @dataclass(frozen=True)
 class BatchScorer:
-    """Scores batches stage by stage. Instances can be pickled, so other processes can score.
+    """Scores batches stage by stage. Instances can be pickled and sent to other processes.
 
     Attributes:
         signals: All signals of the filter, including those with cached scores.
         stages: The stages, in order.
-        keep_null: Whether a row passes a stage if its term is null.
+        keep_null: Whether a row passes a stage if the stage's term is null for that row.
         cached_signals: The names of the signals whose scores are columns of the batch; see :func:`score_column_name`.
     """
 
@@ -64,7 +65,7 @@ class BatchScorer:
 
     @property
     def scored_signals(self) -> list[str]:
-        """The names of the signals that the stages score."""
+        """The names of the signals that score rows in any of the stages."""
         return [name for stage in self.stages for name in stage.signals]
 
     @property
@@ -78,10 +79,10 @@ class BatchScorer:
 
         Args:
             batch: The rows, with :attr:`input_columns`.
-            offset: The position in the corpus of the batch's first row; error messages use it to number rows.
+            offset: The position of the batch's first row in the corpus; used to number rows in error messages.
 
         Raises:
-            WinnowError: A signal fails, or does not return one float64 per row.
+            WinnowError: If a signal raises an exception or does not return one float64 per row.
         """
         scores = {name: as_array(batch[score_column_name(name)]) for name in self.cached_signals}
         seconds: dict[str, float] = {}
@@ -104,7 +105,7 @@ def score_column_name(signal: str) -> str:
 def compute_keep_mask(
     node: Node, signals: Mapping[str, Signal], scores: Mapping[str, pa.Array], keep_null: bool
 ) -> Mask:
-    """Evaluate an expression over signals on their scores and return the mask of rows to keep."""
+    """Evaluate an expression over signals, given the signals' scores, and return the mask of rows to keep."""
     verdicts = {name.name: signals[name.name].keep(scores[name.name]) for name, _ in iter_names(node)}
     mask: Mask = pc.fill_null(evaluate(node, verdicts, scores), keep_null).to_numpy(zero_copy_only=False)
     return mask
@@ -120,7 +121,7 @@ def find_scored_column(signal: Signal, table: pa.Table, name: str) -> pa.Chunked
     """Return the column that a signal scores.
 
     Raises:
-        WinnowError: The table has no such column.
+        WinnowError: If the table does not contain the column.
     """
     column = signal.scored_column
     if column in table.column_names:
@@ -141,7 +142,7 @@ def as_array(column: pa.ChunkedArray) -> pa.Array:
 def _score_remaining_rows(
     signal: Signal, name: str, values: pa.Array, remaining: Mask, offset: int
 ) -> tuple[pa.Array, float]:
-    """Score the rows in a mask; return one score per row, null outside the mask, and the elapsed seconds."""
+    """Score the rows in a mask; return one score per row (null outside the mask) and the elapsed seconds."""
     if remaining.all():
         return _score_with_timing(signal, name, values, np.arange(offset, offset + len(values)))
     positions = np.flatnonzero(remaining)
@@ -161,7 +162,7 @@ def _score_with_timing(
 
 
 def _score_values(signal: Signal, name: str, values: pa.Array, positions: npt.NDArray[np.int64]) -> pa.Array:
-    """Return the scores of the values; an error message includes the number of the row that caused it."""
+    """Return the scores of the values. If scoring fails, the error message includes the number of the failing row."""
     rows = f"rows {positions[0] + 1:,} to {positions[-1] + 1:,}" if len(positions) else "no rows"
     try:
         scores = signal.score_array(values)

@@ -1,4 +1,4 @@
-"""Parse and check the expressions of a filter, and apply them to scores to get verdicts."""
+"""Parse and check a filter's expressions, and apply them to scores to compute verdicts."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class DecisionRule:
 
     Attributes:
         signals: Signals by name.
-        parts: Named sub-expressions; a part comes after the parts it refers to.
+        parts: Named sub-expressions, sorted so that each part comes after the parts it refers to.
         keep: The expression that decides whether a row is kept.
         keep_null: Whether a row is kept if ``keep`` is null.
     """
@@ -54,8 +54,8 @@ class DecisionRule:
         """Parse and check the expressions.
 
         Raises:
-            WinnowError: A name is invalid, unknown or already in use, a part refers to itself, or an expression cannot
-                be parsed.
+            WinnowError: If a name is invalid, unknown or already in use, a part refers to itself, or an expression
+                cannot be parsed.
         """
         _check_names(signals, parts)
         part_nodes = {name: parse(text, f"parts.{name}") for name, text in parts.items()}
@@ -80,8 +80,8 @@ class DecisionRule:
             name: The filter's name.
             table: The rows.
             signal_scores: The scores of each signal, in corpus order.
-            term_order: The terms in the order of evaluation, if each term was scored only on the rows that passed all
-                earlier terms; None if every row was scored by every signal.
+            term_order: The terms in the order of evaluation if each term was evaluated only on the rows that passed
+                all earlier terms; None if every signal scored every row.
         """
         scores = {signal: column.scores for signal, column in signal_scores.items()}
         verdicts: dict[str, Any] = {signal: self.signals[signal].keep(scores[signal]) for signal in self.signals}
@@ -106,7 +106,7 @@ class DecisionRule:
         return mask
 
     def terms(self) -> dict[str, Node]:
-        """Return the terms that ``&`` joins at the top level, by their text; a row is kept if it passes all of them."""
+        """Return the terms joined by ``&`` at the top level, by their text; a row is kept if it passes every term."""
         return {str(term): term for term in split_conjuncts(self.keep, self.parts)}
 
     def plan_from_sample(self, table: pa.Table, cached: Mapping[str, SignalScores]) -> ScoringPlan:
@@ -128,7 +128,7 @@ class DecisionRule:
         return plan_scoring(self._signals_by_term(), pass_masks, costs)
 
     def choose_plan(self, table: pa.Table, cached: Mapping[str, SignalScores]) -> ScoringPlan:
-        """Plan from a sample of rows, or from the declared costs if a sample would take longer than it saves."""
+        """Plan from a sample of rows, or from the declared costs if timing a sample would take longer than it saves."""
         costs = {name: 0.0 if name in cached else signal.cost for name, signal in self.signals.items()}
         if table.num_rows * sum(costs.values()) >= MIN_SAMPLED_COST:
             return self.plan_from_sample(table, cached)
@@ -149,7 +149,7 @@ class DecisionRule:
         on_batch: BatchCallback | None = None,
         engine: EngineOptions | None = None,
     ) -> Verdicts:
-        """Score each row only until a term drops it. The kept rows are the same as if every row had all scores.
+        """Score each row only until a term drops it. The kept rows are the same as in full mode.
 
         Args:
             name: The filter's name.
@@ -183,8 +183,8 @@ def _check_names(signals: Mapping[str, Signal], parts: Mapping[str, str]) -> Non
         for name in group:
             if not name.isidentifier() or name in _RESERVED:
                 raise WinnowError(
-                    f"'{name}' is not a valid name. Allowed: letters, digits and underscores, not starting with a "
-                    f"digit. Reserved: {', '.join(sorted(_RESERVED))}. Choose another name.",
+                    f"'{name}' is not a valid name. A name consists of letters, digits and underscores, does not start "
+                    f"with a digit, and is not reserved ({', '.join(sorted(_RESERVED))}). Choose another name.",
                     key=f"{key}.{name}",
                 )
     for name in parts:
@@ -198,7 +198,7 @@ def _check_names(signals: Mapping[str, Signal], parts: Mapping[str, str]) -> Non
 def _check_references(node: Node, text: str, key: str, signals: Mapping[str, Signal], parts: Mapping[str, str]) -> None:
     for name, needs_score in iter_names(node):
         if needs_score and name.name in parts:
-            message = f"'{name}' is a part, and only signals have a score. Compare the score of a signal instead."
+            message = f"'{name}' is a part, and only signals have scores. Use the name of a signal instead."
             raise build_position_error(text, key, name.position, message)
         if name.name not in signals and name.name not in parts:
             options = [*signals, *parts]

@@ -1,4 +1,4 @@
-"""Selections derived from a filter: a random control of the same size, and the filter without one of its signals."""
+"""Selections derived from a filter: a random control of the same size, and the filter with one signal removed."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ from winnow.filters.filter import Filter, Selection
 from winnow.filters.signals.mentions import Mentions
 from winnow.filters.verdicts import Verdicts
 
-_CONTROL_STREAM = 0x77696E6E  # keeps this random stream independent of other streams with the same seed
+_CONTROL_STREAM = 0x77696E6E  # makes this random stream independent of other streams with the same seed
 
 
 @dataclass(frozen=True, config=ConfigDict(extra="forbid"))
 class RandomMatched(Selection):
-    """A random sample of the training rows, of the same size as another filter's selection.
+    """A random sample of the training rows that has the same size as a filter's selection.
 
     Each seed draws a different sample. The control measures the effect of training on fewer rows, regardless of which
-    rows they are.
+    rows are kept.
 
     Attributes:
         of: The filter that determines the number of rows.
@@ -59,14 +59,14 @@ class RandomMatched(Selection):
 
 @dataclass(frozen=True, config=ConfigDict(extra="forbid"))
 class LeaveOneOut(Selection):
-    """A filter without one of its signals, to measure what that signal contributes to the model.
+    """A filter with one of its signals removed, to measure that signal's contribution to the model.
 
     The verdicts are derived from the verdicts of the complete filter, so no row is scored again. The held-out slices
     are the same as for the complete filter.
 
     Attributes:
         of: The complete filter.
-        signal: The signal to remove from the expression; with null, the filter is unchanged.
+        signal: The signal to remove from the expression; null leaves the filter unchanged.
     """
 
     of: InstanceOf[Filter]
@@ -83,19 +83,19 @@ class LeaveOneOut(Selection):
             )
         if self.signal is not None and self.of.mode == "short_circuit":
             message = (
-                "expected mode 'full', got 'short_circuit'. Leaving out a signal needs every signal's score of every "
-                "row. Set mode=full."
+                "expected mode 'full', got 'short_circuit'. Leaving out a signal requires every signal's score on "
+                "every row. Set mode=full."
             )
             raise WinnowError(message, key="of.mode")
         if self._remaining_expression() is None:
             message = (
-                f"no term of the filter '{self.of.name}' remains without '{self.signal}'. Leave out another signal."
+                f"the filter '{self.of.name}' has no terms left without '{self.signal}'. Leave out another signal."
             )
             raise WinnowError(message, key="signal")
 
     @property
     def name(self) -> str:  # type: ignore[override]
-        """The filter's name, followed by ``_without_`` and the signal."""
+        """The filter's name, followed by ``_without_`` and the signal's name if a signal is removed."""
         return self.of.name if self.signal is None else f"{self.of.name}_without_{self.signal}"
 
     def compute_verdicts(self, corpus: Corpus, cache_dir: Path, progress: bool = True) -> Verdicts:
@@ -103,13 +103,15 @@ class LeaveOneOut(Selection):
         return _prefix_error_keys(lambda: self.of.compute_verdicts(corpus, cache_dir, progress))
 
     def select(self, train_rows: pa.Table, verdicts: Verdicts | None, seed: int) -> pa.Table:
-        """Return the rows that the filter keeps without the signal.
+        """Return the rows that the filter keeps when the signal is removed.
 
         Raises:
-            WinnowError: The selection keeps no row, or every row.
+            WinnowError: If the selection keeps none or all of the rows.
         """
         if verdicts is None:
-            raise ValueError("LeaveOneOut.select needs the verdicts of the filter, got None")
+            raise ValueError(
+                "LeaveOneOut.select requires the filter's verdicts, got None. Pass the result of compute_verdicts."
+            )
         mask = self.derive_verdicts(verdicts).keep_mask("train")
         if not 0 < mask.sum() < len(mask):
             amount = "every" if mask.any() else "no"
@@ -120,18 +122,18 @@ class LeaveOneOut(Selection):
         return train_rows.filter(pa.array(mask))
 
     def derive_verdicts(self, verdicts: Verdicts) -> Verdicts:
-        """Return the verdicts without the signal, given the verdicts of the complete filter."""
+        """Convert the verdicts of the complete filter into the verdicts of the filter without the signal."""
         return verdicts if self.signal is None else verdicts.leave_out(self.signal, self.name)
 
     def fingerprint(self) -> str:
-        """Return a fingerprint of the filter and the removed signal, or the filter's fingerprint if none is removed."""
-        # "without" was the name of the class in version 0.1. It is kept so that runs of that version are recognized.
+        """Return a fingerprint of the filter and the removed signal, or the filter's own if no signal is removed."""
+        # "without" was the name of this class in version 0.1. It is used so that existing runs are still recognized.
         return (
             self.of.fingerprint() if self.signal is None else fingerprint("without", self.signal, self.of.fingerprint())
         )
 
     def words(self) -> set[str]:
-        """Return the words that the remaining ``Mentions`` signals list."""
+        """Return all words listed in the remaining ``Mentions`` signals."""
         remaining = [signal for name, signal in self.of.signals.items() if name != self.signal]
         return {word for signal in remaining if isinstance(signal, Mentions) for word in signal.words}
 

@@ -1,4 +1,4 @@
-"""Histograms of scores, the thresholds that a filter applies to them, and drift between distributions."""
+"""Compute histograms of scores, the thresholds that a filter applies to scores, and the drift between distributions."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ def compute_histograms(verdicts: Verdicts) -> dict[str, dict[str, Any]]:
     """Compute a histogram of the training rows' scores for each signal.
 
     Returns:
-        By signal: the ``edges`` of the bins (one more than bins); the number of ``kept`` and ``dropped`` rows per bin;
-        the number of ``null`` scores; ``whole``, true if all scores are whole numbers, in which case each is in the
-        middle of its bin; the number of scores ``outside`` the edges, which count in the first or last bin; and the
-        ``cuts``, see :func:`find_cuts`. Signals without any score are omitted.
+        One entry per signal. ``edges``: the bin edges (one more than the number of bins). ``kept`` and ``dropped``: the
+        number of rows per bin. ``null``: the number of null scores. ``whole``: whether all scores are whole numbers; if
+        so, the edges lie halfway between whole numbers. ``outside``: the number of scores outside the edges, which are
+        counted in the first or last bin. ``cuts``: see :func:`find_cuts`. Signals with no scores are omitted.
     """
     kept = verdicts.keep_mask("train")
     result = {}
@@ -58,10 +58,10 @@ def get_scores(verdicts: Verdicts, signal: str, split: Any = "train") -> Scores:
 
 
 def compute_bin_edges(scores: Scores, anchor: float | None = None) -> Scores:
-    """Return the edges of histogram bins of equal width. Whole numbers in a small range have one bin per value.
+    """Return the edges of equal-width histogram bins. Whole numbers in a small range get one bin per value.
 
-    A long tail is clipped if most bins would otherwise be empty. For fractional scores, one edge is at ``anchor``, so
-    that no bin contains scores from both sides of it.
+    A long tail is clipped if most bins would otherwise be empty. For fractional scores, one edge is placed at
+    ``anchor``, so that no bin contains scores from both sides of the anchor.
     """
     low, high, whole = float(scores.min()), float(scores.max()), _are_whole(scores)
     inner = np.quantile(scores, [_TAIL, 1 - _TAIL])
@@ -75,7 +75,7 @@ def compute_bin_edges(scores: Scores, anchor: float | None = None) -> Scores:
     if anchor is None or not low < anchor < high:
         return edges
     index = np.searchsorted(edges, anchor)
-    edges += anchor - edges[index]  # shifts the edges to the left by less than one bin
+    edges += anchor - edges[index]  # shifts all edges to the left by less than one bin width
     edges[index] = anchor  # avoids a rounding error, because many scores may equal the anchor
     return np.append(edges, edges[-1] + edges[1] - edges[0]) if edges[-1] <= high else edges
 
@@ -83,13 +83,13 @@ def compute_bin_edges(scores: Scores, anchor: float | None = None) -> Scores:
 def find_cuts(verdicts: Verdicts, signal: str, scores: Scores) -> list[dict[str, Any]]:
     """Return the thresholds that the filter applies to a signal's scores, in ascending order.
 
-    The number of a comparison in the expression is used as written. A signal's own threshold is inferred from its
-    verdicts: it lies between two adjacent scores with different verdicts, and the number with the fewest digits there
-    is used.
+    A threshold in a comparison in the expression is returned as written. A signal's own threshold is inferred from its
+    verdicts: it lies between two adjacent scores with different verdicts. The number with the fewest digits in that
+    interval is returned.
 
     Returns:
-        The value of each threshold (``at``), and whether the scores above it pass (``pass_above``). The latter is None
-        for a test of equality, which only the value itself passes or fails.
+        The value of each threshold (``at``), and whether scores above the threshold pass (``pass_above``).
+        ``pass_above`` is None for ``==`` and ``!=``, because only the value itself passes or fails.
     """
     cuts: dict[float, bool | None] = {}
     leaves = list(iter_leaves(verdicts.expression))
@@ -116,11 +116,11 @@ def _round_between(low: float, high: float, whole: bool) -> float:
 
 
 def compute_drifts(verdicts: Verdicts) -> dict[str, dict[str, dict[str, float | None]]]:
-    """Compute how far the scores of each signal drift from all training rows to other sets of rows.
+    """Compute the drift of each signal's scores from all training rows to other sets of rows.
 
     Returns:
-        By signal, then by set of rows: ``kept`` (the training rows that the filter keeps), ``validation`` and ``test``
-        (the splits). See :func:`compute_drift` for the numbers.
+        The result of :func:`compute_drift` by signal, then by set of rows: ``kept`` (the training rows that the filter
+        keeps), ``validation`` and ``test`` (the held-out splits).
     """
     kept = verdicts.keep_mask("train")
     result = {}
@@ -137,8 +137,9 @@ def compute_drift(before: Scores, after: Scores) -> dict[str, float | None]:
 
     Returns:
         The population stability index ``psi`` (Siddiqi 2006; as a rule of thumb, values below 0.1 are small and values
-        above 0.25 are large), the earth mover's distance in the unit of the score (``emd``) and in standard deviations
-        of ``before`` (``emd_sd``), and both means. All values are None if either set has no scores.
+        above 0.25 are large), the earth mover's distance in score units (``emd``) and in standard deviations of
+        ``before`` (``emd_sd``), and the means (``mean_before`` and ``mean_after``). All values are None if ``before``
+        or ``after`` has no scores.
     """
     from scipy.stats import wasserstein_distance
 
@@ -159,8 +160,8 @@ def compute_drift(before: Scores, after: Scores) -> dict[str, float | None]:
 def population_stability_index(before: Scores, after: Scores) -> float:
     """Compute the population stability index: the sum over bins of (p - q) ln(p / q).
 
-    The bins are the deciles of ``before``, or its distinct values if there are at most ten. Missing scores have a
-    separate bin. Half a row is added to each bin, so that an empty bin has a small probability instead of zero.
+    The bins are the deciles of ``before``, or the distinct values if there are at most ten. Missing scores are counted
+    in a separate bin. A count of 0.5 is added to each bin, so that an empty bin's probability is small but not zero.
     """
     valid = before[~np.isnan(before)]
     values = np.unique(valid)

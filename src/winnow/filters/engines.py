@@ -30,8 +30,8 @@ def score_rows(
 
     Args:
         scorer: Scores one batch.
-        rows: The rows, with the scorer's input columns. If they are memory-mapped, only one batch is read at a time.
-        cache_dir: The folder of the temporary file that Ray's workers read; all nodes of a cluster must share it.
+        rows: The rows, with the scorer's input columns. Memory-mapped rows are read one batch at a time.
+        cache_dir: The folder for the temporary file that Ray's workers read; it must be shared by all cluster nodes.
         engine: The engine to use.
         processes: The number of processes.
     """
@@ -47,7 +47,7 @@ def _score_in_processes(
     scorer: BatchScorer, batches: Iterator[tuple[pa.Table, int]], processes: int
 ) -> Iterator[BatchScores]:
     pending: deque[Future[BatchScores]] = deque()
-    # A forked process could deadlock on a lock that a thread of Arrow or torch held during the fork.
+    # A forked process could deadlock on a lock held by an Arrow or torch thread during the fork.
     with ProcessPoolExecutor(processes, get_context("spawn")) as pool:
         for batch, offset in batches:
             pending.append(pool.submit(scorer.score_batch, batch.combine_chunks(), offset))
@@ -58,9 +58,9 @@ def _score_in_processes(
 
 
 def _score_with_ray(scorer: BatchScorer, rows: pa.Table, cache_dir: Path, processes: int) -> Iterator[BatchScores]:
-    """Score with Ray Data, on the cluster that ``RAY_ADDRESS`` names or in a new local one.
+    """Score with Ray Data, either on the cluster specified by ``RAY_ADDRESS`` or on a new local cluster.
 
-    The rows go through a Parquet file because ``ray.data.from_huggingface`` needs packages that Ray does not install.
+    The rows are passed in a Parquet file, as ``ray.data.from_huggingface`` needs packages that Ray does not install.
     """
     import ray
     import ray.data

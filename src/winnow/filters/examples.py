@@ -1,4 +1,4 @@
-"""Select example rows that a filter keeps and drops, with the failed terms and the matches of its signals."""
+"""Select examples of kept and dropped rows, with each row's failed terms and the text that each signal matches."""
 
 from __future__ import annotations
 
@@ -20,13 +20,14 @@ KEPT_EXAMPLES, EXAMPLES_PER_TERM, EXAMPLES_PER_LABEL, MAX_CHARACTERS = 8, 4, 5, 
 
 
 def select_examples(verdicts: Verdicts, corpus: Corpus, signals: Mapping[str, Signal]) -> dict[str, Any]:
-    """Select training rows that illustrate a filter. Rows are ordered by row id, a hash of the text.
+    """Select training rows that illustrate a filter. Rows are ordered by row id, which is a hash of the text.
 
     Returns:
-        ``kept``: kept rows. ``only``: for each term, rows that only this term drops. ``several``: rows that fail the
-        most terms. If the labels are 0 and 1, also ``kept_as_0`` and ``dropped_as_1``: kept rows with label 0 and
-        dropped rows with label 1. Each row has its ``text`` (truncated if very long), its ``source``, its ``label`` if
-        it has one, ``failed``, the terms that it fails, and ``segments``, see :func:`split_by_signal`.
+        ``kept``: kept rows. ``only``: for each term, rows that only this term drops. ``several``: the rows that fail
+        the most terms, if any row fails more than one. If the labels are 0 and 1, also ``kept_as_0`` (kept rows with
+        label 0) and ``dropped_as_1`` (dropped rows with label 1). Each row has its ``text`` (truncated if very long),
+        its ``source``, its ``label`` if the corpus has labels, the terms that it fails (``failed``), and the
+        ``segments`` of its text (see :func:`split_by_signal`).
     """
     rows = corpus.split("train")
     order = np.argsort(rows["row_id"].to_numpy(), kind="stable")

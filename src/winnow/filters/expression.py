@@ -13,7 +13,7 @@ import pyarrow.compute as pc
 from winnow.errors import WinnowError
 
 BINARY_OPERATORS = {"|": pc.or_kleene, "^": pc.xor, "&": pc.and_kleene}
-"""Binary operators and their Arrow functions, from lowest to highest precedence, as in Python."""
+"""Binary operators and their Arrow functions, from lowest to highest precedence. The order is the same as in Python."""
 
 COMPARISONS = {
     ">": pc.greater,
@@ -26,7 +26,7 @@ COMPARISONS = {
 
 
 class Expression:
-    """Base class of all nodes; Python's ``&``, ``|``, ``^`` and ``~`` combine them.
+    """Base class of all nodes. Combine nodes with Python's ``&``, ``|``, ``^`` and ``~`` operators.
 
     >>> str(Name("nike") & ~(Name("ugly") | Name("heavy")) & (Name("sentiment") >= 0.3))
     'nike & ~(ugly | heavy) & sentiment >= 0.3'
@@ -92,7 +92,7 @@ class Compare(Expression):
 
 @dataclass(frozen=True)
 class Known(Expression):
-    """A check whether a signal has a score for the row; the result is never null."""
+    """A check for whether a signal has a score for the row; the result is never null."""
 
     signal: Name
 
@@ -144,7 +144,7 @@ def at_least(count: int, *terms: Node) -> AtLeast:
     """Return an expression that is true if at least ``count`` of ``terms`` are true.
 
     Raises:
-        WinnowError: The count is below 1 or above the number of terms.
+        WinnowError: If the count is less than 1 or greater than the number of terms.
     """
     if not 1 <= count <= len(terms):
         raise WinnowError(
@@ -171,13 +171,13 @@ def iter_leaves(node: Node) -> Iterator[Name | Compare | Known]:
 
 
 def iter_names(node: Node) -> Iterator[tuple[Name, bool]]:
-    """Yield each name in an expression, and whether its score is used instead of its verdict."""
+    """Yield each name in an expression, with True if its score is used and False if its verdict is used."""
     for leaf in iter_leaves(node):
         yield (leaf, False) if isinstance(leaf, Name) else (leaf.signal, True)
 
 
 def split_conjuncts(node: Node, parts: Mapping[str, Node]) -> list[Node]:
-    """Return the terms that are joined by ``&`` at the top level, with parts replaced by their definitions.
+    """Return the terms joined by ``&`` at the top level; a term that is a part is replaced by the part's own terms.
 
     >>> about, nike, product = Name("about"), Name("nike"), Name("product")
     >>> [str(term) for term in split_conjuncts(about & ~(Name("ugly") | Name("heavy")), {"about": nike & product})]
@@ -192,7 +192,7 @@ def split_conjuncts(node: Node, parts: Mapping[str, Node]) -> list[Node]:
 
 
 def expand_parts(node: Node, parts: Mapping[str, Node]) -> Node:
-    """Replace every part with its definition, so that the expression refers to signals only."""
+    """Replace every part with its definition, so that the expression refers only to signals."""
     match node:
         case Name(name) if name in parts:
             return expand_parts(parts[name], parts)
@@ -231,7 +231,8 @@ def remove_names(node: Node, removed: Collection[str]) -> Node | None:
 def evaluate(node: Node, verdicts: Mapping[str, Any], scores: Mapping[str, Any]) -> Any:
     """Evaluate an expression on every row in Kleene's three-valued logic, in which null means "unknown".
 
-    ``false & null`` is false and ``true | null`` is true; otherwise, an operation with a null is null.
+    ``false & null`` is false, and ``true | null`` is true. Any other ``&``, ``|``, ``^`` or ``~`` with a null operand
+    is null.
 
     Args:
         node: The expression.
@@ -261,5 +262,5 @@ def _at_least(count: int, verdicts: list[Any]) -> Any:
         return reduce(pc.add, (pc.fill_null(verdict, null_value).cast(pa.int32()) for verdict in verdicts))
 
     lowest, highest = pc.greater_equal(count_true(False), count), pc.greater_equal(count_true(True), count)
-    # The result is null if it depends on the values that replace the nulls.
+    # The result is null if it depends on whether the nulls count as true or false.
     return pc.if_else(pc.equal(lowest, highest), lowest, pa.scalar(None, pa.bool_()))

@@ -1,4 +1,4 @@
-"""Select the training rows of a model with a filter expression, or select all of them."""
+"""Select training rows with a filter expression, or select every row."""
 
 from __future__ import annotations
 
@@ -31,43 +31,43 @@ from winnow.filters.signals.mentions import Mentions
 from winnow.filters.signals.signal import Signal, missing_package_errors
 from winnow.filters.verdicts import Verdicts
 
-# An expression may also be built in Python from operators on names; it is stored as text.
+# An expression can also be built in Python by combining names with operators. Either way, it is stored as text.
 _ExpressionText = Annotated[str, BeforeValidator(lambda value: str(value) if isinstance(value, Expression) else value)]
 
 
 class Selection(ABC):
-    """Base class for selecting training rows. Held-out rows are never removed, only divided into slices."""
+    """Base class for selecting training rows. Held-out rows are never removed, only split into slices."""
 
     name: str
 
     @abstractmethod
     def compute_verdicts(self, corpus: Corpus, cache_dir: Path, progress: bool = True) -> Verdicts | None:
-        """Return the verdicts on all rows of a corpus; None if the selection does not use verdicts."""
+        """Return the verdicts on all rows of a corpus, or None if the selection does not use verdicts."""
 
     @abstractmethod
     def select(self, train_rows: pa.Table, verdicts: Verdicts | None, seed: int) -> pa.Table:
         """Return the rows to train on, in corpus order.
 
         Args:
-            train_rows: The train split of the corpus.
+            train_rows: The rows of the train split.
             verdicts: The result of :meth:`compute_verdicts` for the same corpus.
             seed: The seed of the run; only random selections use it.
         """
 
     def derive_verdicts(self, verdicts: Verdicts) -> Verdicts:
-        """Return the verdicts that this selection is based on, given the result of :meth:`compute_verdicts`."""
+        """Convert the result of :meth:`compute_verdicts` into the verdicts that this selection is based on."""
         return verdicts
 
     @abstractmethod
     def fingerprint(self) -> str:
-        """Return 16 hex digits that identify all settings of the selection except its name."""
+        """Return a 16-digit hex string that identifies all settings of the selection except its name."""
 
     def words(self) -> set[str]:
         """Return the words that the selection searches for."""
         return set()
 
     def check(self) -> list[WinnowError]:
-        """Return an error for each required file or package that is missing."""
+        """Return one error for each missing file or package that the selection requires."""
         return []
 
 
@@ -96,19 +96,19 @@ class Filter(Selection):
     Attributes:
         name: The name of the filter.
         signals: Signals by name.
-        keep: The expression: names of signals and parts, ``&``, ``|``, ``^``, ``~``, parentheses, comparisons of a
-            signal's score such as ``sentiment > 0.3``, ``known(sentiment)``, which is true if the signal has a score,
-            and ``at_least(2, a, b, c)``. In Python, combine :class:`~winnow.filters.Name` objects with the same
-            operators.
+        keep: The expression. It can contain names of signals and parts, the operators ``&``, ``|``, ``^`` and ``~``,
+            parentheses, score comparisons such as ``sentiment > 0.3``, ``known(sentiment)``, which is true if the
+            signal has a score, and ``at_least(2, a, b, c)``. In Python, combine :class:`~winnow.filters.Name` objects
+            with the same operators.
         parts: Named sub-expressions that ``keep`` and other parts can refer to.
-        on_null: Whether to drop or keep a row for which ``keep`` is null, neither true nor false.
+        on_null: Whether to drop or keep a row for which ``keep`` is null, that is, neither true nor false.
         mode: ``full`` scores every row with every signal and caches the scores, so that all reasons and statistics are
-            available. ``short_circuit`` keeps the same rows but stops scoring a row at the first term it fails,
-            starting with the terms that drop the most rows at the lowest cost. Only this term is recorded as the reason
-            for dropping the row, and the scores are not cached.
-        engine: ``local`` scores in processes on this machine. ``ray`` uses Ray Data, on the cluster that
-            ``RAY_ADDRESS`` names or on a new local one. Both return the same verdicts.
-        processes: The number of scoring processes; an existing Ray cluster ignores it.
+            available. ``short_circuit`` keeps the same rows but stops scoring a row at the first term it fails. The
+            terms that drop the most rows at the lowest cost are evaluated first. Only the first failed term is recorded
+            as the reason for dropping a row, and the scores are not cached.
+        engine: ``local`` scores in processes on this machine. ``ray`` uses Ray Data, either on the cluster specified by
+            ``RAY_ADDRESS`` or on a new local cluster. Both engines return the same verdicts.
+        processes: The number of scoring processes; ignored on an existing Ray cluster.
     """
 
     name: Annotated[str, Field(min_length=1)]
@@ -121,7 +121,7 @@ class Filter(Selection):
     processes: Annotated[int, Field(gt=0)] = 1
 
     def __post_init__(self) -> None:
-        self._rule  # noqa: B018 - evaluated because it checks the expressions
+        self._rule  # noqa: B018 - accessing the property checks the expressions
 
     def compute_verdicts(
         self,
@@ -130,17 +130,17 @@ class Filter(Selection):
         progress: bool = True,
         on_batch: Callable[[int, int], None] | None = None,
     ) -> Verdicts:
-        """Score every row of every split and decide whether it is kept.
+        """Score every row of every split and decide which rows to keep.
 
         Args:
             corpus: The rows.
             cache_dir: The cache folder of scores.
             progress: Whether to draw a progress bar on stderr.
-            on_batch: Called after each batch with the number of rows processed so far, and the number of kept rows
-                among them.
+            on_batch: Called after each batch with the number of rows processed so far and the number of rows kept so
+                far.
 
         Raises:
-            WinnowError: The filter keeps no row of the train split, or every row.
+            WinnowError: If the filter keeps none or all of the rows in the train split.
         """
         rule = self._rule
         callback = _count_kept_rows(rule, on_batch) if on_batch else None
@@ -158,34 +158,37 @@ class Filter(Selection):
     def plan(self, corpus: Corpus, cache_dir: Path) -> ScoringPlan:
         """Time the signals on a sample of rows, and return the cheapest order of terms with its expected cost.
 
-        If the declared costs of all signals are low, :meth:`compute_verdicts` uses them instead of a sample.
+        If the declared costs of the signals are low, :meth:`compute_verdicts` uses the declared costs instead of timing
+        a sample.
         """
         return self._rule.plan_from_sample(corpus.table, load_cached_scores(self.signals, corpus, cache_dir))
 
     def select(self, train_rows: pa.Table, verdicts: Verdicts | None, seed: int) -> pa.Table:
         """Return the kept rows."""
         if verdicts is None:
-            raise ValueError("Filter.select requires the verdicts of the filter, got None")
+            raise ValueError(
+                "Filter.select requires the filter's verdicts, got None. Pass the result of compute_verdicts."
+            )
         kept_ids = verdicts.table.filter(verdicts.table["keep"])["row_id"]
         return train_rows.filter(pc.is_in(train_rows["row_id"], value_set=kept_ids.combine_chunks()))
 
     def fingerprint(self) -> str:
-        """Return a fingerprint of the signals with their thresholds, the parts, the expression and the null policy."""
+        """Return a fingerprint of the signals, their thresholds, the parts, the expression and the null policy."""
         signals = {name: [signal.fingerprint(), signal.thresholds()] for name, signal in self.signals.items()}
         return fingerprint("filter", signals, self.parts, self.keep, self.on_null)
 
     def words(self) -> set[str]:
-        """Return all words that the ``Mentions`` signals list."""
+        """Return all words listed in the ``Mentions`` signals."""
         return {word for signal in self.signals.values() if isinstance(signal, Mentions) for word in signal.words}
 
     @property
     def expression(self) -> Node:
-        """The expression ``keep``, with every part replaced with its definition."""
+        """The ``keep`` expression, with every part replaced by its definition."""
         rule = self._rule
         return expand_parts(rule.keep, rule.parts)
 
     def check(self) -> list[WinnowError]:
-        """Return the errors of all signals, and an error if the engine is not installed."""
+        """Return the errors of all signals, plus an error if the engine is not installed."""
         engine_errors = missing_package_errors("ray", "ray", "the engine `ray`") if self.engine == "ray" else []
         return [error.with_prefix("engine") for error in engine_errors] + [
             error.with_prefix(f"signals.{name}") for name, signal in self.signals.items() for error in signal.check()
@@ -212,7 +215,7 @@ class Filter(Selection):
 
 
 def _count_kept_rows(rule: DecisionRule, on_batch: Callable[[int, int], None]) -> BatchCallback:
-    """Convert a callback for numbers of rows into a callback for the scores of a batch."""
+    """Return a callback that takes a batch's scores and passes the row counts to ``on_batch``."""
     kept_rows = 0
 
     def callback(offset: int, scores: Mapping[str, pa.Array]) -> None:

@@ -1,4 +1,4 @@
-"""Save and load the output folder of `winnow filter`."""
+"""Save and load the files in the output folder of ``winnow filter``."""
 
 from __future__ import annotations
 
@@ -17,20 +17,22 @@ from winnow.filters.verdicts import Verdicts
 def read_verdicts(folder: Path | str) -> Verdicts:
     """Load the verdicts from an output folder of ``winnow filter``.
 
-    Their ``table`` has the score and verdict of every signal on every row. The methods ``reasons()``, ``pass_masks()``,
-    ``leave_out(signal, name)`` and ``summary()`` use it.
+    The ``table`` attribute of the result has the score and verdict of every signal on every row. The methods
+    ``reasons()``, ``pass_masks()``, ``leave_out(signal, name)`` and ``summary()`` derive their results from this table.
 
     Raises:
-        WinnowError: The folder contains no verdicts, or they are damaged.
+        WinnowError: If the folder does not contain verdicts, or if the verdicts are damaged.
     """
     return Verdicts.load(Path(folder))
 
 
 def read_statistics(folder: Path | str) -> dict[str, Any]:
-    """Load the statistics from an output folder; :func:`winnow.filters.compute_filter_statistics` describes them.
+    """Load the statistics from an output folder of ``winnow filter``.
+
+    See :func:`winnow.filters.compute_filter_statistics` for a description of the statistics.
 
     Raises:
-        WinnowError: The folder contains no ``statistics.json``, or it is damaged.
+        WinnowError: If the folder does not contain ``statistics.json``, or if the file is damaged.
     """
     path = Path(folder) / "statistics.json"
     try:
@@ -42,7 +44,7 @@ def read_statistics(folder: Path | str) -> dict[str, Any]:
 
 
 def save_kept(table: pa.Table, folder: Path) -> None:
-    """Write the kept rows to ``kept.csv`` and, as a list of records, to ``kept.json``."""
+    """Write the kept rows to ``kept.csv``, and as a list of records to ``kept.json``."""
     folder.mkdir(parents=True, exist_ok=True)
     pyarrow.csv.write_csv(table, folder / "kept.csv")
     with (folder / "kept.json").open("w", encoding="utf-8") as stream:
@@ -54,7 +56,7 @@ def save_kept(table: pa.Table, folder: Path) -> None:
 
 
 def save_dropped(table: pa.Table, folder: Path) -> None:
-    """Write the dropped rows, each with the terms that it fails, to ``dropped.parquet``."""
+    """Write the dropped rows, with the terms that each row fails, to ``dropped.parquet``."""
     folder.mkdir(parents=True, exist_ok=True)
     pq.write_table(table, folder / "dropped.parquet")
 

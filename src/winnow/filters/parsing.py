@@ -19,27 +19,27 @@ _TOKEN = re.compile(
 def parse(text: str, key: str = "keep") -> Node:
     """Parse an expression. The result is immutable and cached.
 
-    ``~`` has the highest precedence, then ``&``, ``^`` and ``|``. A comparison such as ``sentiment > 0.3`` needs no
-    parentheses. ``at_least(2, a, b, c)`` is true if at least two of the terms are true, and
+    ``~`` has the highest precedence, followed by ``&``, ``^`` and ``|``. A comparison such as ``sentiment > 0.3`` does
+    not need parentheses. ``at_least(2, a, b, c)`` is true if at least two of the terms are true, and
     ``known(sentiment)`` is true if the signal has a score.
 
     Args:
         text: The expression.
-        key: The configuration key of the expression, for error messages.
+        key: The expression's configuration key, as shown in error messages.
 
     Raises:
-        WinnowError: The text cannot be parsed; the message marks the position.
+        WinnowError: If the text cannot be parsed. The message marks the position of the error.
     """
     return _Parser(text, key).parse()
 
 
 def build_position_error(text: str, key: str, position: int, message: str) -> WinnowError:
-    """Return an error that quotes the expression and marks a position in it."""
+    """Return an error that quotes the expression and marks a position in the quoted text."""
     return WinnowError(f"{message}\n    {text}\n    {' ' * position}^", key=key)
 
 
 class _Parser:
-    """A recursive-descent parser of one expression."""
+    """A recursive-descent parser for a single expression."""
 
     def __init__(self, text: str, key: str) -> None:
         self.text = text.replace("\n", " ")

@@ -1,4 +1,4 @@
-"""Order the terms of a filter so that cheap signals decide most rows."""
+"""Order a filter's terms so that cheap signals drop most rows before expensive signals are scored."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _SAMPLE_FRACTION, _SAMPLE_ROWS, _SAMPLE_RUNS = 1 / 64, (16, 256), 32
 
 
 def sample_row_indices(rows: int) -> Indices:
-    """Return the indices of a small sample of rows, in short runs that are evenly spaced in the corpus.
+    """Return the indices of a small sample of rows, in short runs that are spaced evenly across the corpus.
 
     Runs are cheaper than single rows, because reading one row of a memory-mapped table also loads the adjacent rows.
     """
@@ -35,8 +35,8 @@ class PlanStep:
 
     Attributes:
         term: The term.
-        signals: The signals in the term that no earlier step scores.
-        microseconds: The cost of scoring these signals, per row.
+        signals: The signals in the term that are not scored in an earlier step.
+        microseconds: The cost per row of scoring these signals.
         remaining_fraction: The fraction of rows that no earlier step dropped.
         pass_fraction: The fraction of the remaining rows that pass the term.
     """
@@ -56,7 +56,7 @@ class PlanStep:
 
 @dataclass(frozen=True)
 class ScoringPlan:
-    """An order of terms for short-circuit evaluation, which stops at the first term that a row fails.
+    """The order of terms for short-circuit evaluation, which stops at the first term that a row fails.
 
     Attributes:
         steps: The terms, in order.
@@ -68,7 +68,7 @@ class ScoringPlan:
 
     @property
     def expected_cost(self) -> float:
-        """The expected cost with short-circuit evaluation, in microseconds per row."""
+        """The expected cost of short-circuit evaluation, in microseconds per row."""
         return sum(step.microseconds * step.remaining_fraction for step in self.steps)
 
     @property
@@ -82,13 +82,13 @@ def plan_scoring(
 ) -> ScoringPlan:
     """Order terms by cost and selectivity.
 
-    Each step takes the term with the lowest cost per dropped row, counting only the remaining rows. This order is
+    Each step selects the term with the lowest cost per dropped row among the remaining rows. This order is
     optimal if the terms are independent (Hellerstein 1993).
 
     Args:
         signals_by_term: The signals in each term.
         pass_masks: For each term, the mask of the sampled rows that pass it.
-        microseconds: The cost of scoring each signal, per row.
+        microseconds: The cost per row of scoring each signal, in microseconds.
     """
     remaining = np.ones(len(next(iter(pass_masks.values()))), dtype=bool)
     scored_signals: set[str] = set()

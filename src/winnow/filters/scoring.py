@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from rich.progress import Progress
 
 BatchCallback = Callable[[int, Mapping[str, pa.Array]], None]
-"""A function of the position of a batch's first row and the scores of the batch by signal."""
+"""A callback that takes the position of a batch's first row and the batch's scores by signal."""
 
 _SCORES = "scores.parquet"
 
@@ -39,7 +39,7 @@ _BATCHES_IN_MEMORY = 32  # memory-mapped rows are released after this number of 
 
 @dataclass(frozen=True)
 class EngineOptions:
-    """The name of the scoring engine, and its number of processes."""
+    """The name of the scoring engine and the number of processes."""
 
     name: EngineName = "local"
     processes: int = 1
@@ -47,7 +47,7 @@ class EngineOptions:
 
 @dataclass(frozen=True)
 class SignalScores:
-    """A signal's scores for every row of a corpus, and the time spent on scoring in seconds."""
+    """A signal's scores for every row of a corpus, and the number of seconds spent on scoring."""
 
     scores: pa.Array
     seconds: float
@@ -64,14 +64,14 @@ def score_signals(
     """Return the scores of every signal for all rows of a corpus, in corpus order.
 
     The cache folder of a signal is ``cache_dir/scores/<corpus fingerprint>/<signal fingerprint>``. Cached scores are
-    loaded, and missing scores are computed and saved, so another filter only computes the scores of new signals. Each
-    batch is scored by all signals before the next batch starts. Signals that compare rows score all rows at once,
+    loaded, and missing scores are computed and saved, so a later filter computes the scores of new signals only. All
+    signals score a batch before scoring of the next batch starts. Signals that compare rows score all rows at once,
     before the first batch.
 
     Args:
         signals: Signals by name.
         corpus: The rows.
-        cache_dir: The cache folder; several processes can share it.
+        cache_dir: The cache folder; multiple processes can share it.
         progress: Whether to draw a progress bar on stderr.
         on_batch: Called after each batch.
         engine: The engine; None scores in this process.
@@ -89,7 +89,7 @@ def score_signals(
 
 
 def score_cross_row_signals(signals: Mapping[str, Signal], table: pa.Table, bar: Progress) -> dict[str, SignalScores]:
-    """Score the signals that compare rows, each on all rows at once; skip the other signals."""
+    """Score all rows at once with each signal that compares rows; skip the other signals."""
     signal_scores = {}
     for name, signal in signals.items():
         if signal.needs_all_rows:
@@ -112,11 +112,11 @@ def score_in_batches(
 
     Args:
         scorer: Scores one batch.
-        cached_scores: Scores for all rows that are already in the cache; the scorer may need some of them.
+        cached_scores: The scores already available for all rows, by signal; the scorer may need some of these scores.
         corpus: The rows.
         cache_dir: The cache folder.
         bar: The progress bar to advance.
-        on_batch: Called after each batch with its scores, including the cached ones.
+        on_batch: Called after each batch with the batch's scores, including cached scores.
         engine: The engine; None scores in this process.
 
     Returns:
@@ -142,7 +142,7 @@ def score_in_batches(
 
 
 class _ScoreBuffer:
-    """A preallocated column of scores. Batches are written into it, so the scores are in memory only once."""
+    """A preallocated column of scores. Batches are written in place, so only one copy of the scores is in memory."""
 
     def __init__(self, rows: int) -> None:
         self._values = np.zeros(rows)
@@ -165,13 +165,13 @@ def _score_batches(
     cache_dir: Path,
     engine: EngineOptions,
 ) -> Iterator[BatchScores]:
-    """Yield the scores of each batch; if all signals are cached, a batch has no scores."""
+    """Yield the scores of each batch; if all signals are cached, yield batches without scores."""
     rows = corpus.table
     if not scorer.scored_signals:
         yield from (BatchScores(offset, {}, {}) for offset in range(0, rows.num_rows, BATCH_ROWS))
         return
     for name in scorer.scored_signals:
-        find_scored_column(scorer.signals[name], rows, name)  # raises an error before any row is scored
+        find_scored_column(scorer.signals[name], rows, name)  # fails on a missing column before scoring starts
     for name in scorer.cached_signals:
         rows = rows.append_column(score_column_name(name), cached_scores[name].scores)
     batches = score_rows(scorer, rows.select(scorer.input_columns), cache_dir, engine.name, engine.processes)
@@ -193,7 +193,7 @@ def _score_path(signal: Signal, corpus: Corpus, cache_dir: Path) -> Path:
 
 
 def build_progress_bar(progress: bool) -> Progress:
-    """Return a progress bar on stderr with one line per task; it is disabled if ``progress`` is false."""
+    """Return a progress bar on stderr with one line per task; the bar is disabled if ``progress`` is false."""
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 

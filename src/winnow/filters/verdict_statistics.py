@@ -1,4 +1,4 @@
-"""Statistics about the signals and terms of a filter, computed from its verdicts."""
+"""Compute statistics about a filter's signals and terms from its verdicts."""
 
 from __future__ import annotations
 
@@ -22,32 +22,35 @@ Mask = npt.NDArray[np.bool_]
 
 
 def compute_filter_statistics(verdicts: Verdicts, corpus: Corpus) -> dict[str, Any]:
-    """Compute the statistics of a filter as JSON-serializable data, on the train split unless noted otherwise.
+    """Compute a filter's statistics as JSON-serializable data, on the train split unless noted otherwise.
 
     Args:
         verdicts: The filter's verdicts on the corpus.
         corpus: The rows.
 
     Returns:
-        ``terms``: for each term, the number of rows it ``drops`` and of rows that ``only`` this term drops.
+        ``terms``: for each term, the number of rows that it ``drops`` and the number of rows that ``only`` this term
+        drops.
         ``reasons``: the number of rows for each combination of failed terms, see :func:`count_reasons`.
-        ``overlap``: for each pair of terms, the number of rows that both drop.
-        ``signals``: for each signal, the number of rows that the filter would ``gain`` and ``lose`` without it, and
-        ``rows_per_second``.
-        ``pairs``: for each pair of signals, the number of rows that both pass, that both fail and that exactly one
-        passes (``conflict``), and ``overlap``: rows that both pass divided by rows that at least one passes.
+        ``overlap``: for each pair of terms, the number of rows that both terms drop.
+        ``signals``: for each signal, the number of rows that the filter would ``gain`` and ``lose`` without the signal,
+        and the scoring speed (``rows_per_second``).
+        ``pairs``: for each pair of signals, the number of rows that pass both signals (``both_pass``), fail both
+        (``both_fail``) or pass exactly one (``conflict``), and ``overlap``: the number of rows that pass both signals
+        divided by the number of rows that pass at least one.
         ``redundant``: one sentence for each redundant term.
         ``histograms`` and ``drift``: see :mod:`winnow.filters.distributions`.
         ``words``: see :func:`~winnow.filters.word_shift.compute_word_shift`.
-        ``sources``: for each source, its ``total`` and ``kept`` rows.
+        ``sources``: for each source, the number of ``total`` and ``kept`` rows.
         ``labels``, if the corpus has labels: see :func:`compute_label_statistics`.
-        ``duplicates``: the ``rows`` of the corpus before deduplication, the exact duplicates ``dropped``, and their
-        ``rate``.
+        ``duplicates``: the number of ``rows`` in the corpus before deduplication, the number of exact duplicates
+        ``dropped``, and the ``rate`` of duplicates.
         ``leakage``: the number of texts that each pair of splits has in common. ``near_leakage``: the fraction of the
         sampled held-out rows with an exact or near duplicate in the train split, see :attr:`Corpus.leakage`.
-        ``speed``: the number of ``rows`` of all splits, the ``seconds`` spent on all signals, and ``rows_per_second``.
+        ``speed``: the number of ``rows`` in all splits, the ``seconds`` spent on scoring with all signals, and
+        ``rows_per_second``.
 
-        In short-circuit mode, statistics that need every score of every row are omitted.
+        In short-circuit mode, statistics that require every signal's score for every row are omitted.
     """
     kept = verdicts.keep_mask("train")
     terms = count_term_drops(verdicts.pass_masks("train"))
@@ -81,10 +84,10 @@ def compute_filter_statistics(verdicts: Verdicts, corpus: Corpus) -> dict[str, A
 
 
 def count_reasons(verdicts: Verdicts, limit: int = 12) -> list[dict[str, Any]]:
-    """Count the dropped training rows for each combination of terms that they fail.
+    """Count the dropped training rows for each combination of failed terms.
 
     Returns:
-        The most frequent combinations of ``terms`` with their number of ``rows``, in descending order.
+        The most frequent combinations of ``terms`` and the number of ``rows`` for each, in descending order.
     """
     fails = ~np.column_stack(list(verdicts.pass_masks("train").values()))
     patterns, counts = np.unique(fails[fails.any(axis=1)], axis=0, return_counts=True)
@@ -94,7 +97,7 @@ def count_reasons(verdicts: Verdicts, limit: int = 12) -> list[dict[str, Any]]:
 
 
 def count_term_overlap(pass_masks: Mapping[str, Mask]) -> dict[str, dict[str, int]]:
-    """Count the rows that both terms of each pair drop.
+    """Count the rows that both terms in each pair drop.
 
     >>> count_term_overlap({"a": np.array([True, False, False]), "b": np.array([True, True, False])})
     {'a': {'a': 2, 'b': 1}, 'b': {'a': 1, 'b': 1}}
@@ -105,7 +108,7 @@ def count_term_overlap(pass_masks: Mapping[str, Mask]) -> dict[str, dict[str, in
 
 
 def count_term_drops(pass_masks: Mapping[str, Mask]) -> dict[str, dict[str, int]]:
-    """Count the rows that each term drops, and the rows that no other term drops.
+    """Count the rows that each term drops (``drops``) and the rows that no other term drops (``only``).
 
     >>> count_term_drops({"a": np.array([True, False, False]), "b": np.array([True, True, False])})
     {'a': {'drops': 2, 'only': 1}, 'b': {'drops': 1, 'only': 0}}
@@ -131,12 +134,12 @@ def describe_redundant_terms(terms: Mapping[str, Mapping[str, int]]) -> list[str
 
 
 def compute_label_statistics(labels: pa.ChunkedArray, kept: Mask) -> dict[str, Any]:
-    """Compare the filter with the labels of the rows. Rows without a label are ignored.
+    """Compare the kept rows with the labels. Rows without a label are ignored.
 
     Returns:
-        ``kept``: for each label, its ``total`` and ``kept`` rows. If the labels are 0 and 1, also ``precision``, the
-        fraction of kept rows with label 1, and ``recall``, the fraction of rows with label 1 that are kept. Both are
-        None if the denominator is 0.
+        ``kept``: for each label, the number of ``total`` and ``kept`` rows. If the labels are 0 and 1, also
+        ``precision``, the fraction of kept rows with label 1, and ``recall``, the fraction of rows with label 1 that
+        are kept. A fraction with a denominator of 0 is None.
     """
     has_label = pc.is_valid(labels).to_numpy()
     values = pc.drop_null(labels).to_numpy()
@@ -151,7 +154,7 @@ def compute_label_statistics(labels: pa.ChunkedArray, kept: Mask) -> dict[str, A
 
 
 def _count_by_value(values: pa.ChunkedArray, kept: Mask) -> dict[str, dict[str, int]]:
-    """Count all rows and kept rows for each value, in sorted order."""
+    """Count the total and kept rows for each value, sorted by value."""
     column = values.to_numpy()
     return {
         str(value): {"total": int((column == value).sum()), "kept": int((kept & (column == value)).sum())}

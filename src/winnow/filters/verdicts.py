@@ -20,25 +20,25 @@ from winnow.errors import WinnowError
 from winnow.filters.expression import Node, evaluate, expand_parts, iter_names, remove_names, split_conjuncts
 from winnow.filters.parsing import parse
 
-# Attributes by their key in the metadata of verdicts.parquet. "asked" is the key of version 0.1 for the term order.
+# Attribute names by metadata key in verdicts.parquet. Version 0.1 stored the term order under the key "asked".
 _METADATA = {name: name for name in ("filter", "keep", "parts", "keep_null", "seconds")} | {"asked": "term_order"}
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Verdicts:
-    """A filter's decision on every row of every split, with the scores behind it.
+    """A filter's decision on every row of every split, with the scores that the decision is based on.
 
     Attributes:
-        table: ``row_id``, ``split``, ``source``; for each signal ``<signal>.score`` (float64) and
-            ``<signal>.keep`` (bool), both null if the signal has no score; for each named part ``<part>`` (bool);
-            ``keep`` (bool, never null).
+        table: A table with the columns ``row_id``, ``split`` and ``source``; ``<signal>.score`` (float64) and
+            ``<signal>.keep`` (bool) for each signal, which are null if the row has no score; ``<part>`` (bool) for each
+            named part; and ``keep`` (bool, never null).
         filter: The name of the filter.
         keep: The expression of the filter.
-        parts: The named sub-expressions; a part comes after the parts it refers to.
+        parts: The named sub-expressions, sorted so that each part comes after the parts it refers to.
         keep_null: Whether a row is kept if the expression is null.
-        seconds: The time elapsed on scoring, by signal. For cached scores, it is the time when they were computed.
-        term_order: The terms in the order of evaluation, if each row was scored only until a term dropped it
-            (``mode: short_circuit``). Scores and verdicts that were skipped are null. None if no score was skipped.
+        seconds: The time spent on scoring, by signal. For cached scores, the time it took to compute them originally.
+        term_order: The terms in the order of evaluation if each row was scored only until a term dropped it
+            (``mode: short_circuit``); None if every signal scored every row. Skipped scores and verdicts are null.
     """
 
     table: pa.Table
@@ -51,9 +51,9 @@ class Verdicts:
 
     @property
     def fingerprint(self) -> str:
-        """16 hex digits that identify the table: its columns, row ids, scores and verdicts, in order.
+        """A 16-digit hex string that identifies the table: its columns, row ids, scores and verdicts, in order.
 
-        In short-circuit mode, it depends only on the row ids and the column ``keep``.
+        In short-circuit mode, the fingerprint depends only on the row ids and the ``keep`` column.
         """
         digest = hashlib.blake2b(digest_size=8)
         for name in self.table.column_names if self.term_order is None else ("row_id", "keep"):
@@ -74,12 +74,12 @@ class Verdicts:
 
     @property
     def terms(self) -> list[str]:
-        """The terms of the expression, in the order of evaluation; a row is kept if it passes all of them."""
+        """The terms of the expression, in the order of evaluation; a row is kept if it passes every term."""
         return list(self._terms)
 
     @property
     def expression(self) -> Node:
-        """The expression, with every part replaced with its definition."""
+        """The expression, with every part replaced by its definition."""
         return expand_parts(parse(self.keep, "keep"), self._parts)
 
     @cached_property
@@ -92,7 +92,7 @@ class Verdicts:
         return terms if self.term_order is None else {text: terms[text] for text in self.term_order}
 
     def column(self, name: str, split: SplitName | None = None) -> pa.ChunkedArray:
-        """Return a column of the table, for one split or for all rows, in corpus order."""
+        """Return a column of the table in corpus order, either for one split or for all rows."""
         return self.table[name] if split is None else self.table[name].filter(self._split_masks[split])
 
     @cached_property
@@ -100,12 +100,12 @@ class Verdicts:
         return {split: pc.equal(self.table["split"], split) for split in SPLITS}
 
     def keep_mask(self, split: SplitName | None = None) -> npt.NDArray[np.bool_]:
-        """Return the mask of kept rows, for one split or for all rows, in corpus order."""
+        """Return the mask of kept rows in corpus order, either for one split or for all rows."""
         mask: npt.NDArray[np.bool_] = self.column("keep", split).to_numpy()
         return mask
 
     def pass_masks(self, split: SplitName | None = None) -> dict[str, npt.NDArray[np.bool_]]:
-        """Return the mask of passing rows for each of :attr:`terms`; ``keep_null`` decides for null.
+        """Return the mask of passing rows for each of :attr:`terms`; a null term passes if ``keep_null`` is true.
 
         A row is kept if it passes every term, so the terms it fails are the reasons for dropping it. In short-circuit
         mode, only the first failed term is known, and the row counts as passing all later terms.
@@ -128,25 +128,28 @@ class Verdicts:
         return mask
 
     def leave_out(self, signal: str, name: str) -> Verdicts:
-        """Return the verdicts of the filter without one of its signals. No row is scored again.
+        """Return the verdicts of the filter with one of its signals removed. No row is scored again.
 
         Args:
             signal: The signal to remove from the expression.
-            name: The name of the remaining_node filter.
+            name: The name of the resulting filter.
 
         Raises:
-            ValueError: No term of the expression remains, or the verdicts are from short-circuit mode, which does not
-                score dropped rows with the other signals.
+            ValueError: If no term of the expression remains, or if the verdicts were computed in short-circuit mode,
+                which skips the remaining signals for dropped rows.
         """
         removed_names, parts = {signal}, dict[str, Node]()
-        for part, node in self._parts.items():  # a part comes after the parts it refers to
+        for part, node in self._parts.items():  # each part comes after the parts it refers to
             if (remaining_node := remove_names(node, removed_names)) is None:
                 removed_names.add(part)
             else:
                 parts[part] = remaining_node
         keep = remove_names(parse(self.keep, "keep"), removed_names)
         if keep is None or self.term_order is not None:
-            raise ValueError(f"cannot leave {signal!r} out of the verdicts of {self.filter!r}")
+            raise ValueError(
+                f"cannot leave {signal!r} out of the verdicts of {self.filter!r}: either no term would remain, or the "
+                "verdicts were computed with mode=short_circuit. Leave out another signal, or set mode=full."
+            )
         table = self.table.drop_columns([f"{signal}.score", f"{signal}.keep", *(removed_names & set(self.parts))])
         columns = {other: self.column(f"{other}.keep") for other in self.signals if other != signal}
         scores = {other: self.column(f"{other}.score") for other in columns}
@@ -160,7 +163,7 @@ class Verdicts:
         return Verdicts(table, name, str(keep), texts, self.keep_null, seconds)
 
     def reasons(self, split: SplitName | None = None) -> pa.Array:
-        """Return the terms that each row fails, as a list of strings per row; a kept row fails none."""
+        """Return the terms that each row fails, as one list of strings per row; the list is empty for a kept row."""
         pass_masks = self.pass_masks(split)
         fails = ~np.column_stack(list(pass_masks.values()))
         offsets = np.concatenate(([0], np.cumsum(fails.sum(axis=1))))
@@ -168,16 +171,16 @@ class Verdicts:
         return pa.ListArray.from_arrays(pa.array(offsets, pa.int32()), failed_terms)
 
     def dropped_rows(self, corpus: Corpus) -> pa.Table:
-        """Return the dropped rows of the train split, with a column ``failed`` that lists the terms each row fails."""
+        """Return the dropped rows of the train split, with the terms that each row fails in a ``failed`` column."""
         rows = corpus.split("train").append_column("failed", self.reasons("train"))
         return rows.filter(pa.array(~self.keep_mask("train")))
 
     def summary(self) -> dict[str, Any]:
-        """Return the numbers of rows as JSON-serializable data.
+        """Return row counts as JSON-serializable data.
 
-        ``rows`` has the total and kept rows of each split. ``signals`` has the rows of the train split that ``pass``,
-        ``fail`` or are ``null``, for each signal. ``funnel`` has the rows of the train split that remain after each
-        term, such as ``[{"stage": "train", "rows": 900}, {"stage": "nike", "rows": 420}]``.
+        ``rows`` has the number of total and kept rows in each split. ``signals`` has the number of training rows that
+        ``pass``, ``fail`` or are ``null`` for each signal. ``funnel`` has the number of training rows that remain after
+        each term, such as ``[{"stage": "train", "rows": 900}, {"stage": "nike", "rows": 420}]``.
         """
         rows = {name: self.keep_mask(name) for name in SPLITS}
         return {
@@ -206,10 +209,10 @@ class Verdicts:
 
     @classmethod
     def load(cls, folder: Path) -> Verdicts:
-        """Load verdicts that :meth:`save` wrote.
+        """Load verdicts saved by :meth:`save`.
 
         Raises:
-            WinnowError: The folder has no verdict table, or it is damaged.
+            WinnowError: If the folder does not contain a verdict table, or if the table is damaged.
         """
         path = folder / "verdicts.parquet"
         try:

@@ -1,4 +1,4 @@
-"""Find the words that are more frequent in the kept rows of a filter, or in its dropped rows."""
+"""Find the words that are more frequent in a filter's kept rows or in its dropped rows."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import pyarrow.compute as pc
 PRIOR_WORDS = 500.0
 MAX_WORDS = 20
 MAX_ROWS = 200_000
-"""The maximum number of rows to count words in; a larger corpus is sampled at even intervals."""
+"""The maximum number of rows in which words are counted; a larger corpus is sampled at even intervals."""
 
 _BATCH = 20_000
 _WORD_PUNCTUATION = "'\N{RIGHT SINGLE QUOTATION MARK}-"
@@ -24,9 +24,10 @@ def compute_word_shift(texts: pa.ChunkedArray, kept: npt.NDArray[np.bool_], limi
     """Return the words whose frequency differs most between kept and dropped texts.
 
     The measure is the log odds ratio with an informative Dirichlet prior (Monroe, Colaresi and Quinn 2008, "Fightin'
-    Words", Political Analysis 16, equations 15, 16, 19 and 22): the difference between a word's log odds in kept and in
-    dropped texts, divided by the standard deviation of that difference. The prior adds `PRIOR_WORDS` words to
-    either set of texts, distributed as in all texts, so a rare word needs more evidence than a frequent one.
+    Words", Political Analysis 16, equations 15, 16, 19 and 22): the difference between a word's log odds in kept texts
+    and in dropped texts, divided by the standard deviation of that difference. The prior adds `PRIOR_WORDS`
+    pseudo-words to each of the two sets of texts, with the same word frequencies as in all texts. A rare word therefore
+    needs more evidence than a frequent one.
 
     Args:
         texts: The texts.
@@ -34,9 +35,9 @@ def compute_word_shift(texts: pa.ChunkedArray, kept: npt.NDArray[np.bool_], limi
         limit: The maximum number of words to return for each set of texts.
 
     Returns:
-        ``rows``, the number of rows counted, and for ``kept`` and ``dropped`` the words that are more frequent there,
-        in descending order of evidence. Each word has its ``z`` score and its frequency per 1,000 words of the ``kept``
-        and of the ``dropped`` texts.
+        ``rows``: the number of rows in which words were counted. ``kept`` and ``dropped``: the words that are more
+        frequent in kept texts and in dropped texts, in descending order of evidence. Each word has its ``z`` score and
+        its frequency per 1,000 words in ``kept`` and ``dropped`` texts.
     """
     if len(texts) > MAX_ROWS:
         sample = np.linspace(0, len(texts) - 1, MAX_ROWS).astype(np.int64)
@@ -67,7 +68,7 @@ def compute_word_shift(texts: pa.ChunkedArray, kept: npt.NDArray[np.bool_], limi
 
 
 def count_words(texts: pa.ChunkedArray) -> Counter[str]:
-    """Count the words of texts in lower case; a word is a run of letters, digits, apostrophes and hyphens."""
+    """Count the lower-cased words in texts; a word is a run of letters, digits, apostrophes and hyphens."""
     counts: Counter[str] = Counter()
     for offset in range(0, len(texts), _BATCH):
         lower = pc.utf8_lower(texts.slice(offset, _BATCH))

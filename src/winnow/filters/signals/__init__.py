@@ -1,1 +1,1 @@
-"""Signals score every row and decide which scores to keep."""
+"""Signals, which score every row and decide which rows pass."""

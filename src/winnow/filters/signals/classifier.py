@@ -13,20 +13,20 @@ from winnow.errors import WinnowError, did_you_mean
 from winnow.filters.signals.signal import Signal, check_bounds, within_bounds
 from winnow.filters.signals.signal_models import load_classifier, load_tokenizer, pretrained_settings
 
-_DIGITS = 5  # the padding of a batch only changes later digits
+_DIGITS = 5  # the amount of padding in a batch affects only later digits
 
 
 @dataclass(frozen=True, config=ConfigDict(extra="forbid"))
 class TextClassifier(Signal):
-    """Predicts the probability of a label with a text classification model; keeps probabilities within bounds.
+    """Predicts a label's probability with a text classification model; keeps texts whose probability is within bounds.
 
     Attributes:
-        name: A model on the Hub, or a folder.
+        name: The name of a model on the Hub, or a local folder.
         label: The label, as spelled in the model's ``id2label``.
-        at_least: The minimum probability; null disables it.
-        at_most: The maximum probability; null disables it.
+        at_least: The minimum probability; null for no minimum.
+        at_most: The maximum probability; null for no maximum.
         revision: A branch, tag or commit on the Hub.
-        max_length: The number of tokens to which texts are truncated.
+        max_length: The maximum number of tokens per text; longer texts are truncated.
         batch_size: The number of texts per batch. It does not affect the scores.
         device: ``auto`` and ``cuda`` use a GPU if one is available; otherwise, the CPU is used.
     """
@@ -47,7 +47,7 @@ class TextClassifier(Signal):
         check_bounds(self.at_least, self.at_most)
 
     def settings(self) -> dict[str, Any]:
-        """Return the model, the label and the maximum length."""
+        """Return the model's identity, the label and the maximum length."""
         name = pretrained_settings(self.name, self.revision)
         return {"name": name, "label": self.label, "max_length": self.max_length}
 
@@ -56,7 +56,7 @@ class TextClassifier(Signal):
         return {"at_least": self.at_least, "at_most": self.at_most}
 
     def score(self, texts: Sequence[str | None]) -> pa.Array:
-        """Return the probabilities, rounded to five digits; null for a null text."""
+        """Return the probabilities, rounded to five decimal places; the score of a null text is null."""
         import torch
 
         cuda = self.device != "cpu" and torch.cuda.is_available()
@@ -64,7 +64,7 @@ class TextClassifier(Signal):
         tokenizer = load_tokenizer(self.name, self.revision, "name")
         index = self._label_index(model.config.id2label)
         scores: list[float | None] = [None] * len(texts)
-        # Texts of similar length are in the same batch, which minimizes padding.
+        # Texts of similar length are batched together to minimize padding.
         rows = sorted(
             (row for row, text in enumerate(texts) if text is not None), key=lambda row: len(texts[row] or "")
         )
@@ -86,7 +86,7 @@ class TextClassifier(Signal):
         return pa.array(scores, pa.float64())
 
     def keep(self, scores: pa.Array) -> pa.Array:
-        """Keep probabilities within the bounds, inclusive."""
+        """Keep probabilities within the inclusive bounds."""
         return within_bounds(scores, self.at_least, self.at_most)
 
     def _label_index(self, labels: dict[int, str]) -> int:

@@ -1,4 +1,4 @@
-"""A signal for near-duplicates of earlier texts."""
+"""A signal that detects near-duplicates of earlier texts."""
 
 from __future__ import annotations
 
@@ -18,18 +18,18 @@ from winnow.filters.signals.signal import Signal, missing_package_errors
 
 @dataclass(frozen=True, config=ConfigDict(extra="forbid"))
 class Duplicate(Signal):
-    """Measures the similarity of a text to the most similar earlier text; keeps texts below a threshold.
+    """Measures each text's similarity to the most similar earlier text; keeps texts below a similarity threshold.
 
     A text is only compared with earlier texts that are not duplicates themselves. The similarity is the Jaccard index
     of the word n-grams, estimated with MinHash (Broder 1997). Locality-sensitive hashing selects the candidates, so a
-    few pairs just above the threshold are missed. A corpus contains no exact duplicates. Sentences from the same
-    template count as near-duplicates.
+    few pairs just above the threshold are missed. Exact duplicates have already been removed from the corpus. Sentences
+    generated from the same template usually count as near-duplicates.
 
     Attributes:
-        threshold: The minimum similarity of duplicates.
-        words: The length of the n-grams, in words; a shorter text is a single n-gram.
-        permutations: The number of hash functions; the standard error of the estimate is about one over its square
-            root.
+        threshold: The minimum similarity at which a text counts as a duplicate.
+        words: The number of words per n-gram; a text with fewer words is a single n-gram.
+        permutations: The number of hash functions, ``n``. The standard error of the estimated similarity is about
+            ``1 / sqrt(n)``.
     """
 
     version: ClassVar[int] = 1
@@ -41,16 +41,16 @@ class Duplicate(Signal):
     permutations: Annotated[int, Field(ge=16)] = 128
 
     def settings(self) -> dict[str, Any]:
-        """Return all settings and the version of datasketch; the threshold affects which texts are compared."""
+        """Return all settings, including the threshold, which affects the scores, and the version of datasketch."""
         parameters = {"threshold": self.threshold, "words": self.words, "permutations": self.permutations}
         return {**parameters, "datasketch": version("datasketch")}
 
     def check(self) -> list[WinnowError]:
-        """Return an error if the package is missing."""
+        """Return an error if datasketch is not installed."""
         return missing_package_errors("datasketch", "near-duplicates")
 
     def score(self, texts: Sequence[str | None]) -> pa.Array:
-        """Return the similarity to the most similar earlier text; 0 without a candidate, null for a null text."""
+        """Return the similarity to the most similar earlier text: 0 if there is no candidate, null for a null text."""
         from datasketch import MinHashLSH
 
         index = MinHashLSH(threshold=self.threshold, num_perm=self.permutations)
@@ -68,5 +68,5 @@ class Duplicate(Signal):
         return pa.array(scores, pa.float64())
 
     def keep(self, scores: pa.Array) -> pa.Array:
-        """Keep texts below the threshold."""
+        """Keep texts whose similarity is below the threshold."""
         return pc.less(scores, self.threshold)

@@ -1,4 +1,4 @@
-"""A signal for the language of a text."""
+"""A signal that identifies the language of a text."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ from winnow.filters.signals.signal import Signal, missing_package_errors
 
 @dataclass(frozen=True, config=ConfigDict(extra="forbid"))
 class Language(Signal):
-    """Compares the probabilities of listed and other languages; keeps scores above a threshold.
+    """Scores how likely a text is in one of the listed languages; keeps texts whose score is at least a threshold.
 
-    The classifier is py3langid (based on Lui and Baldwin 2012), which includes a model of 97 languages. The score is
-    the probability of the most likely listed language minus the probability of the most likely other language, from -1
-    to 1. Short texts are often misclassified.
+    The classifier is py3langid (based on Lui and Baldwin 2012), which includes a model for 97 languages. The score
+    ranges from -1 to 1: the probability of the most likely listed language minus the probability of the most likely
+    other language. Short texts are often misclassified.
 
     Attributes:
         languages: ISO 639 codes of the languages to keep, such as ``en``.
@@ -40,13 +40,13 @@ class Language(Signal):
         return {"languages": sorted(set(self.languages)), "py3langid": version("py3langid")}
 
     def check(self) -> list[WinnowError]:
-        """Return errors if the package is missing or does not support a language."""
+        """Return an error if py3langid is not installed, or one error for each unsupported language."""
         if errors := missing_package_errors("py3langid", "language"):
             return errors
         supported_languages = _load_identifier().labels
         return [
             WinnowError(
-                f"the language '{code}' is not supported. Allowed: {', '.join(sorted(supported_languages))}. Correct "
+                f"the language '{code}' is not supported. Supported: {', '.join(sorted(supported_languages))}. Correct "
                 "the code.",
                 "languages",
             )
@@ -55,7 +55,7 @@ class Language(Signal):
         ]
 
     def score(self, texts: Sequence[str | None]) -> pa.Array:
-        """Return the scores; null for a null text."""
+        """Return the scores; the score of a null text is null."""
         listed_languages = set(self.languages)
         scores: list[float | None] = []
         for text in texts:
@@ -69,7 +69,7 @@ class Language(Signal):
         return pa.array(scores, pa.float64())
 
     def keep(self, scores: pa.Array) -> pa.Array:
-        """Keep scores of at least ``at_least``."""
+        """Keep scores that are at least ``at_least``."""
         return pc.greater_equal(scores, self.at_least)
 
 

@@ -1,4 +1,4 @@
-"""Signals based on the characters of a text or on a numeric column."""
+"""Signals based on the characters of a text or on the values of a numeric column."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from winnow.filters.signals.signal_models import load_tokenizer, pretrained_sett
 
 @dataclass(frozen=True, config=ConfigDict(extra="forbid"))
 class Regex(Signal):
-    """Counts the matches of a regular expression (Python's ``re``); keeps texts with a minimum number.
+    """Counts the matches of a regular expression (Python's ``re``); keeps texts with at least a minimum number.
 
     Attributes:
         pattern: The regular expression. Matches do not overlap.
@@ -47,7 +47,7 @@ class Regex(Signal):
         return {"pattern": self.pattern, "ignore_case": self.ignore_case}
 
     def score(self, texts: Sequence[str | None]) -> pa.Array:
-        """Return the number of matches; null for a null text."""
+        """Return the number of matches; the score of a null text is null."""
         find = re.compile(self.pattern, re.IGNORECASE if self.ignore_case else 0).finditer
         return pa.array([None if text is None else sum(1 for _ in find(text)) for text in texts], pa.float64())
 
@@ -63,13 +63,13 @@ class Regex(Signal):
 
 @dataclass(frozen=True, config=ConfigDict(extra="forbid"))
 class Length(Signal):
-    """Measures the length of texts; keeps lengths within bounds.
+    """Measures the length of each text; keeps texts whose length is within bounds.
 
     Attributes:
-        unit: ``characters`` (Unicode code points), ``words`` (separated by white space) or ``tokens``.
-        at_least: The minimum length; null disables it.
-        at_most: The maximum length; null disables it.
-        tokenizer: The tokenizer for the unit ``tokens``: a name on the Hub or a folder. Special tokens are not counted.
+        unit: ``characters`` (Unicode code points), ``words`` (separated by whitespace) or ``tokens``.
+        at_least: The minimum length; null for no minimum.
+        at_most: The maximum length; null for no maximum.
+        tokenizer: The tokenizer for the unit ``tokens``: a Hub name or a local folder. Special tokens are not counted.
     """
 
     version: ClassVar[int] = 1
@@ -92,12 +92,12 @@ class Length(Signal):
         return {"unit": self.unit, "tokenizer": self.tokenizer and pretrained_settings(self.tokenizer)}
 
     def score(self, texts: Sequence[str | None]) -> pa.Array:
-        """Return the lengths; null for a null text."""
+        """Return the lengths; the score of a null text is null."""
         compute_length = self._length_function()
         return pa.array([None if text is None else compute_length(text) for text in texts], pa.float64())
 
     def keep(self, scores: pa.Array) -> pa.Array:
-        """Keep lengths within the bounds, inclusive."""
+        """Keep lengths within the inclusive bounds."""
         return within_bounds(scores, self.at_least, self.at_most)
 
     def _length_function(self) -> Callable[[str], int]:
@@ -115,7 +115,7 @@ class NotNull(Signal):
     cost: ClassVar[float] = 0.1
 
     def settings(self) -> dict[str, Any]:
-        """Return no settings."""
+        """Return an empty dictionary, because the signal has no settings."""
         return {}
 
     def score(self, texts: Sequence[str | None]) -> pa.Array:
@@ -129,12 +129,12 @@ class NotNull(Signal):
 
 @dataclass(frozen=True, config=ConfigDict(extra="forbid"))
 class Column(Signal):
-    """Reads a number from another column, such as a rating; keeps numbers within bounds.
+    """Reads a number, such as a rating, from another column; keeps rows whose number is within bounds.
 
     Attributes:
-        column: A numeric column that the source lists in its ``columns``, or ``label``.
-        at_least: The minimum value; null disables it.
-        at_most: The maximum value; null disables it.
+        column: A numeric column that is listed in the source's ``columns``, or ``label``.
+        at_least: The minimum value; null for no minimum.
+        at_most: The maximum value; null for no maximum.
     """
 
     version: ClassVar[int] = 1
@@ -162,5 +162,5 @@ class Column(Signal):
         return pa.array(texts, pa.float64())
 
     def keep(self, scores: pa.Array) -> pa.Array:
-        """Keep numbers within the bounds, inclusive."""
+        """Keep numbers within the inclusive bounds."""
         return within_bounds(scores, self.at_least, self.at_most)

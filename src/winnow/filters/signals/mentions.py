@@ -23,7 +23,7 @@ _Words = Annotated[list[Annotated[str, Field(min_length=1)]], Field(min_length=1
 
 @dataclass(frozen=True, config=ConfigDict(extra="forbid"))
 class Mentions(Signal):
-    """Counts mentions of listed words and phrases, ignoring case; keeps texts with at least one.
+    """Counts case-insensitive mentions of listed words and phrases; keeps texts with at least one mention.
 
     A mention is a whole word: the adjacent characters are not letters, digits or underscores. Mentions do not overlap,
     and the longest phrase takes precedence: ``running shoes`` counts once, even if ``shoes`` is also listed. A hyphen
@@ -31,9 +31,8 @@ class Mentions(Signal):
 
     Attributes:
         words: The words and phrases to count.
-        whole_word: Whether to count whole words only. If false, substrings are counted, with spaces and hyphens exactly
-            as
-            listed: ``fashionable`` also matches ``unfashionable``.
+        whole_word: Whether to count whole words only. If false, substrings are counted, so ``fashionable`` also matches
+            ``unfashionable``. Spaces and hyphens in substrings must match exactly.
     """
 
     version: ClassVar[int] = 1
@@ -45,7 +44,7 @@ class Mentions(Signal):
     def __post_init__(self) -> None:
         if not all(word.strip() for word in self.words):
             raise WinnowError(
-                "expected words that are not blank, got a blank one, which would match every text. Remove it.",
+                "expected non-blank words, got a blank word, which would match every text. Remove the blank word.",
                 key="words",
             )
 
@@ -54,14 +53,14 @@ class Mentions(Signal):
         return {"words": sorted({word.casefold() for word in self.words}), "whole_word": self.whole_word}
 
     def score(self, texts: Sequence[str | None]) -> pa.Array:
-        """Return the number of mentions; null for a null text."""
+        """Return the number of mentions; the score of a null text is null."""
         find_mentions = _mention_pattern(tuple(self.words), self.whole_word).findall
         return pa.array([None if text is None else len(find_mentions(text.casefold())) for text in texts], pa.float64())
 
     def score_array(self, values: pa.Array) -> pa.Array:
-        """Return the number of mentions; null for a null text.
+        """Return the number of mentions; the score of a null text is null.
 
-        Arrow counts the mentions in ASCII texts, which is several times faster. The counts are the same.
+        For ASCII texts, Arrow counts the mentions several times faster, with the same result.
         """
         pattern = _ascii_pattern(tuple(self.words), self.whole_word)
         if pattern is None:
@@ -73,7 +72,7 @@ class Mentions(Signal):
         return pc.replace_with_mask(counts, non_ascii, self.score(values.filter(non_ascii).to_pylist()))
 
     def spans(self, text: str) -> list[tuple[int, int]]:
-        """Return the start and end index of each mention; an empty list if case folding changes the text's length."""
+        """Return the start and end index of each mention; the list is empty if case folding changes the text length."""
         folded = text.casefold()
         matches = _mention_pattern(tuple(self.words), self.whole_word).finditer(folded)
         return [match.span() for match in matches] if len(folded) == len(text) else []
@@ -95,10 +94,10 @@ def _mention_pattern(words: tuple[str, ...], whole_word: bool) -> re.Pattern[str
 
 @lru_cache(maxsize=128)
 def _ascii_pattern(words: tuple[str, ...], whole_word: bool) -> str | None:
-    """Return a pattern for Arrow that is equivalent to :func:`_mention_pattern` for ASCII texts; None if impossible.
+    """Return a pattern for Arrow that is equivalent to :func:`_mention_pattern` for ASCII texts.
 
-    Arrow's regular expressions have no look-behind. Their word boundary is only equivalent if each phrase
-    starts and ends with a word character.
+    Arrow's regular expressions do not support look-behind. Arrow's word boundary is equivalent only if each phrase
+    starts and ends with a word character. Return None if no equivalent pattern exists.
     """
     ascii_words = [word for word in (word.strip().casefold() for word in words) if word.isascii()]
     if not whole_word:
@@ -112,7 +111,7 @@ def _ascii_pattern(words: tuple[str, ...], whole_word: bool) -> str | None:
 
 
 def _phrase_patterns(words: str, gap: str = _GAP) -> list[str]:
-    """Return one pattern per character of a phrase, with ``gap`` for each run of spaces and hyphens."""
+    """Return one pattern per character of a phrase, with each run of spaces and hyphens replaced by ``gap``."""
     segments = re.split(r"([\s-]+)", words)
     return [
         pattern

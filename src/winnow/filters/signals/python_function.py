@@ -18,31 +18,31 @@ from winnow.filters.signals.signal import Signal, check_bounds, within_bounds
 
 @dataclass(frozen=True, config=ConfigDict(extra="forbid"))
 class PythonFunction(Signal):
-    """Scores texts with a Python function; keeps scores within bounds.
+    """Scores texts with a Python function; keeps texts whose score is within bounds.
 
-    In YAML, the function is a target in a package that `allow_targets` lists::
+    In YAML, set the function with ``_target_``. Its package must be listed in ``allow_targets``::
 
         _target_: winnow.filters.PythonFunction
         function: {_target_: my_package.scores.loudness, _partial_: true}
         at_least: 0.5
 
-    Texts are scored again if the source of the function's module changes. Increase ``revision`` if the scores change
-    for any other reason.
+    Texts are scored again if the source code of the function's module changes. Increase ``revision`` if the scores
+    change for any other reason.
 
     Attributes:
-        function: A function that takes a list of texts, with `None` for null, and returns a number, a boolean or `None`
-            for each text. The score of a text must not depend on other texts.
-        at_least: The minimum score; null disables it.
-        at_most: The maximum score; null disables it.
+        function: A function that takes a list of texts, in which a null text is ``None``, and returns a number, a
+            boolean or ``None`` for each text. The score of a text must not depend on other texts.
+        at_least: The minimum score; null for no minimum.
+        at_most: The maximum score; null for no maximum.
         on_error: What to do if the function raises an exception for a text, or does not return a single number:
-            ``fail`` raises an error, ``null`` sets the score to null, and ``drop`` also drops the row regardless of the
-            expression. Statistics include the number of null scores.
-        revision: A number to increase if the scores change although the source of the function's module does not.
+            ``fail`` raises an error, ``null`` sets the score to null, and ``drop`` sets the score to null and drops the
+            row regardless of the expression. Statistics include the number of null scores.
+        revision: A number to increase when the scores change but the source code of the function's module does not.
     """
 
     version: ClassVar[int] = 1
     identity: ClassVar[str] = "Python"  # the name of this class in version 0.1
-    cost: ClassVar[float] = 1_000.0  # the cost is unknown; with a high value, the function is timed on a sample
+    cost: ClassVar[float] = 1_000.0  # the cost is unknown; a high value makes the planner time a sample
 
     function: Callable[..., Any]
     at_least: float | None = None
@@ -54,11 +54,11 @@ class PythonFunction(Signal):
         check_bounds(self.at_least, self.at_most)
         if not inspect.isfunction(self._unwrapped_function):
             raise WinnowError(
-                f"expected a Python function, got {self.function!r}. Set it to a function.", key="function"
+                f"expected a Python function, got {self.function!r}. Wrap it in a function.", key="function"
             )
 
     def settings(self) -> dict[str, Any]:
-        """Return the function's name and arguments, a hash of its source, the revision and the error handling."""
+        """Return the function's name and arguments, a hash of its module's source, the revision and ``on_error``."""
         function = self._unwrapped_function
         arguments = self.function.keywords if isinstance(self.function, functools.partial) else {}
         source = inspect.getsource(inspect.getmodule(function) or function)
@@ -89,7 +89,7 @@ class PythonFunction(Signal):
         return pa.array([self._score_single(text) for text in texts], pa.float64())
 
     def keep(self, scores: pa.Array) -> pa.Array:
-        """Keep scores within the bounds, inclusive."""
+        """Keep scores within the inclusive bounds."""
         return within_bounds(scores, self.at_least, self.at_most)
 
     @property

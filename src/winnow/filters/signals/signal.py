@@ -1,4 +1,4 @@
-"""The base class of signals, and functions that several signals share."""
+"""The base class of all signals, and helper functions shared by several signals."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ from winnow.errors import WinnowError
 
 
 class Signal(ABC):
-    """Base class for signals, which score every row and decide which scores to keep.
+    """Base class for signals, which score every row and decide which rows pass.
 
     Scoring is separate from the decision, so a threshold can change without scoring the rows again.
 
     Attributes:
         version: A number to increase whenever the score of the same text with the same settings changes.
         cost: The approximate cost of scoring, in microseconds per text.
-        needs_all_rows: Whether a score depends on other rows, so that all rows must be scored in one call.
-        identity: The name in fingerprints; by default, the name of the class. A class that is renamed keeps its former
-            name here, so that its cached scores and finished runs are still recognized.
+        needs_all_rows: Whether a row's score depends on other rows, so that all rows must be scored in one call.
+        identity: The signal's name in fingerprints; defaults to the class name. If you rename a class, set ``identity``
+            to the old name so that cached scores and finished runs are still recognized.
     """
 
     version: ClassVar[int]
@@ -53,7 +53,7 @@ class Signal(ABC):
         """Return the settings that affect the scores; thresholds are not included."""
 
     def fingerprint(self) -> str:
-        """Return 16 hex digits that identify the scores of this signal."""
+        """Return a 16-digit hex string that identifies the scores of this signal."""
         return fingerprint(self.identity, self.version, self.settings())
 
     def thresholds(self) -> dict[str, Any]:
@@ -62,15 +62,15 @@ class Signal(ABC):
         return {name: getattr(self, name) for name in names if name not in self.settings()}
 
     def check(self) -> list[WinnowError]:
-        """Return an error for each required file or package that is missing."""
+        """Return one error for each missing file or package that the signal requires."""
         return []
 
     @abstractmethod
     def score(self, texts: Sequence[Any]) -> pa.Array:
-        """Return one float64 score per text; null for a text that the signal cannot score."""
+        """Return one float64 score per text; the score is null for a text that the signal cannot score."""
 
     def score_array(self, values: pa.Array) -> pa.Array:
-        """Score an Arrow array. Override this method to score without converting the texts to Python strings."""
+        """Score an Arrow array. Override this method to avoid converting the texts to Python strings."""
         return self.score(values.to_pylist())
 
     @abstractmethod
@@ -79,7 +79,7 @@ class Signal(ABC):
 
 
 def within_bounds(scores: pa.Array, at_least: float | None, at_most: float | None) -> pa.Array:
-    """Return whether each score is within the bounds, inclusive; null for a null score."""
+    """Return whether each score is within the inclusive bounds; the result is null for a null score."""
     is_above = pc.greater_equal(scores, float("-inf") if at_least is None else float(at_least))
     return pc.and_kleene(is_above, pc.less_equal(scores, float("inf") if at_most is None else float(at_most)))
 
@@ -88,7 +88,7 @@ def check_bounds(at_least: float | None, at_most: float | None) -> None:
     """Check the bounds of a signal.
 
     Raises:
-        WinnowError: Both bounds are missing, or the lower bound is above the upper bound.
+        WinnowError: If both bounds are missing, or if the lower bound is greater than the upper bound.
     """
     if at_least is None and at_most is None:
         raise WinnowError(
@@ -97,7 +97,7 @@ def check_bounds(at_least: float | None, at_most: float | None) -> None:
         )
     if at_least is not None and at_most is not None and at_least > at_most:
         raise WinnowError(
-            f"expected at most `at_most` ({at_most}), got {at_least}. Swap the bounds, or remove one.",
+            f"expected a value no greater than `at_most` ({at_most}), got {at_least}. Swap the bounds, or remove one.",
             key="at_least",
         )
 

@@ -1,4 +1,4 @@
-"""Load the tokenizers and models of signals; they are cached per process and shared between signals."""
+"""Load tokenizers and models for signals. They are cached per process and shared between signals."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _MODEL_FILES = ("*.json", "*.txt", "*.model", "*.safetensors")
 
 
 def pretrained_settings(name: str, revision: str | None = None) -> dict[str, Any]:
-    """Return what identifies a tokenizer or model: the hash of a folder's files, or the Hub name and revision."""
+    """Return settings that identify a tokenizer or model: a hash of the local files, or the Hub name and revision."""
     if not Path(name).is_dir():
         return {"name": name, "revision": revision}
     digest = hashlib.blake2b(digest_size=16)
@@ -25,10 +25,10 @@ def pretrained_settings(name: str, revision: str | None = None) -> dict[str, Any
 
 @lru_cache(maxsize=4)
 def load_tokenizer(name: str, revision: str | None = None, key: str = "tokenizer") -> Any:
-    """Load a tokenizer from the Hub or a folder.
+    """Load a tokenizer from the Hub or from a local folder.
 
     Raises:
-        WinnowError: The tokenizer cannot be loaded.
+        WinnowError: If the tokenizer cannot be loaded.
     """
     from transformers import AutoTokenizer
 
@@ -40,10 +40,10 @@ def load_tokenizer(name: str, revision: str | None = None, key: str = "tokenizer
 
 @lru_cache(maxsize=2)
 def load_classifier(name: str, revision: str | None, device: str) -> Any:
-    """Load a sequence classification model in evaluation mode onto a device.
+    """Load a sequence classification model onto a device, in evaluation mode.
 
     Raises:
-        WinnowError: The model cannot be loaded.
+        WinnowError: If the model cannot be loaded.
     """
     from transformers import AutoModelForSequenceClassification
 

@@ -1,4 +1,4 @@
-"""VADER sentiment: the scores of NLTK's analyzer, computed several times faster."""
+"""A signal for VADER sentiment: the same scores as NLTK's analyzer, computed several times faster."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from winnow.filters.signals.signal import Signal
 
 _REMOVE_PUNCTUATION = str.maketrans("", "", string.punctuation)
 _CACHE_SIZE = 2**15  # the maximum number of entries in each cache
-_IN_LEXICON, _NEUTRAL = "good", "table"  # representatives of words to which no special rule applies
+_IN_LEXICON, _NEUTRAL = "good", "table"  # representatives of words that have no special rule
 _ORDINARY = frozenset({_IN_LEXICON, _NEUTRAL})
 
 Band = Literal["negative", "neutral", "positive"]
@@ -32,18 +32,19 @@ Band = Literal["negative", "neutral", "positive"]
 
 @dataclass(frozen=True, config=ConfigDict(extra="forbid"))
 class VaderSentiment(Signal):
-    """Computes VADER's compound score, from -1 (negative) to 1 (positive); keeps scores above a threshold or in bands.
+    """Computes VADER's compound score, from -1 (negative) to 1 (positive).
 
-    The rules are the same as in NLTK's analyzer (Hutto and Gilbert 2014). The lexicon is included in the vaderSentiment
-    package and identical to NLTK's, so nothing is downloaded. A text without any word of the lexicon scores 0.
+    Keeps texts whose score is at least a threshold or falls in one of the given bands. The rules are the same as in
+    NLTK's analyzer (Hutto and Gilbert 2014). The lexicon is included in the vaderSentiment package and is identical to
+    NLTK's lexicon, so nothing is downloaded. A text with no words from the lexicon scores 0.
 
     Attributes:
         at_least: The minimum compound score.
-        bands: The bands to keep, instead of ``at_least``.
-        edge: The limit of the bands: scores up to ``-edge`` are negative, scores from ``edge`` are positive, and scores
-            in between are neutral.
-        lexicon: A file with additional words in the format of VADER's lexicon: a word, a tab and its valence from -4 to
-            4 per line. It can also change the valence of words in the lexicon.
+        bands: The bands to keep, as an alternative to ``at_least``.
+        edge: The boundary between the bands: scores of at most ``-edge`` are negative, scores of at least ``edge`` are
+            positive, and scores in between are neutral.
+        lexicon: A file with additional words in the format of VADER's lexicon: one word per line, followed by a tab and
+            a valence from -4 to 4. An entry for a word in VADER's lexicon replaces the word's valence.
     """
 
     version: ClassVar[int] = 1
@@ -59,7 +60,7 @@ class VaderSentiment(Signal):
             raise WinnowError("expected `at_least` or `bands`, got both. Remove one of them.", key="bands")
 
     def settings(self) -> dict[str, Any]:
-        """Return the versions of the packages with the rules and the lexicon, and a hash of the additional words."""
+        """Return the versions of NLTK and vaderSentiment, and a hash of the additional words."""
         packages = {name: _version(name) for name in ("nltk", "vaderSentiment")}
         return {**packages, "lexicon": self.lexicon and fingerprint(read_lexicon(self.lexicon))}
 
@@ -72,12 +73,12 @@ class VaderSentiment(Signal):
         return []
 
     def score(self, texts: Sequence[str | None]) -> pa.Array:
-        """Return compound scores; null for a null text."""
+        """Return the compound scores; the score of a null text is null."""
         compound = build_compound_scorer(read_lexicon(self.lexicon) if self.lexicon else ())
         return pa.array([None if text is None else compound(text) for text in texts], pa.float64())
 
     def keep(self, scores: pa.Array) -> pa.Array:
-        """Keep scores of at least ``at_least``, or in one of the bands."""
+        """Keep scores that are at least ``at_least`` or fall in one of the bands."""
         if self.bands is None:
             return pc.greater_equal(scores, self.at_least)
         low, high = pc.less_equal(scores, -self.edge), pc.greater_equal(scores, self.edge)
@@ -89,10 +90,10 @@ _version = cache(version)  # cached because a lookup takes as long as scoring a 
 
 
 def read_lexicon(path: Path) -> tuple[tuple[str, float], ...]:
-    """Read the words of a lexicon file, in lower case, and their valences.
+    """Read the words in a lexicon file, converted to lower case, and their valences.
 
     Raises:
-        WinnowError: The file is missing or empty, or a line is not a valid entry.
+        WinnowError: If the file is missing or empty, or if a line is not a valid entry.
     """
     try:
         lines = path.expanduser().read_text("utf-8-sig").splitlines()
@@ -124,9 +125,9 @@ def read_lexicon(path: Path) -> tuple[tuple[str, float], ...]:
 def build_compound_scorer(additional_words: tuple[tuple[str, float], ...] = ()) -> Callable[[str], float]:
     """Return a function that computes the compound score of a text, with the same result as NLTK.
 
-    NLTK builds two dictionaries per text only to strip punctuation from tokens. Here, stripped tokens are cached.
-    Valences are also cached, because they only depend on the word and the role of its neighbors. The rules are NLTK's
-    functions; they are skipped for a text without any word of the lexicon.
+    NLTK builds two dictionaries for each text just to strip punctuation from tokens. Here, stripped tokens are cached.
+    Valences are also cached, because a word's valence depends only on the word and the role of its neighbors. The rules
+    are applied by calling NLTK's functions, except for a text with no words from the lexicon.
 
     Args:
         additional_words: Words to add to the lexicon, in lower case, with their valences.
@@ -136,12 +137,12 @@ def build_compound_scorer(additional_words: tuple[tuple[str, float], ...] = ()) 
     constants = analyzer.constants
     punctuation = frozenset(constants.PUNC_LIST)
     lexicon_words = frozenset(word for word in analyzer.lexicon if len(word) > 1 and word not in constants.BOOSTER_DICT)
-    neutral_tokens: set[str] = set()  # tokens from texts without any word of the lexicon
+    neutral_tokens: set[str] = set()  # tokens from texts with no words from the lexicon
     valence = _build_valence_function(analyzer)
 
     @lru_cache(maxsize=_CACHE_SIZE)
     def strip_punctuation(token: str) -> str | None:
-        """Return the token without punctuation, as in NLTK; None for a single character."""
+        """Return the token without punctuation, as in NLTK, or None if the token is a single character."""
         if len(token) < 2:
             return None
         if token.isalnum():
@@ -183,15 +184,15 @@ def build_compound_scorer(additional_words: tuple[tuple[str, float], ...] = ()) 
 
 
 def _build_valence_function(analyzer: Any) -> Callable[[list[str], list[str], int, bool], float]:
-    """Return a function that computes the valence of one word of the lexicon in a text.
+    """Return a function that computes the valence of a word from the lexicon in the context of a text.
 
     The arguments of the function are the words of the text, the same words in lower case, the index of the word, and
-    whether the text mixes upper and lower case, in which case capitals add emphasis.
+    whether the text mixes upper and lower case. In mixed-case text, a word in capitals is emphasized.
 
-    NLTK's rules depend on the three words before and the two words after. If no rule applies to any of these words, the
-    valence is taken from the lexicon. Otherwise, for most of these words it only matters whether they are in the
-    lexicon, and for most scored words only their valence matters. Each word is therefore replaced with a
-    representative, which leaves few distinct cases, and NLTK computes each case once.
+    NLTK's rules depend on the three words before the scored word and the two words after it. If no rule applies to any
+    of these neighbors, the valence is taken from the lexicon. If a rule applies, only two properties matter for most
+    words: whether a neighbor is in the lexicon, and the valence of the scored word. Each word is therefore replaced
+    with a representative word that has the same property. Few distinct cases remain, and NLTK computes each case once.
     """
     lexicon, constants = analyzer.lexicon, analyzer.constants
     phrases = [phrase.split() for phrase in (*constants.BOOSTER_DICT, *constants.SPECIAL_CASE_IDIOMS)]
@@ -205,18 +206,18 @@ def _build_valence_function(analyzer: Any) -> Callable[[list[str], list[str], in
 
     @lru_cache(maxsize=_CACHE_SIZE)
     def may_form_phrase(words: frozenset[str]) -> bool:
-        """Return whether the words include all words of a phrase."""
+        """Return whether the words include all words of any multi-word phrase."""
         return any(words.issuperset(phrase) for phrase in multiword)
 
     @lru_cache(maxsize=_CACHE_SIZE)
     def represent_neighbor(word: str) -> str:
-        """Return a representative of a word near the scored word."""
+        """Return the representative of a neighbor of the scored word."""
         lower = word.lower()
         return word if lower in rule_words or "n't" in lower else represent_ordinary_word(lower)
 
     @lru_cache(maxsize=_CACHE_SIZE)
     def represent_scored_word(word: str) -> str:
-        """Return a word of the lexicon with the same valence and case, to which the same rules apply."""
+        """Return a word from the lexicon that has the same valence and case and is subject to the same rules."""
         lower = word.lower()
         if lower in rule_words:
             return word
@@ -233,7 +234,7 @@ def _build_valence_function(analyzer: Any) -> Callable[[list[str], list[str], in
             return compute(word, (), (), mixed_case)
         lower = [item.lower() for item in around]
         if len(phrase_words.intersection([*lower, word.lower()])) == 1:
-            # A word of a phrase has no special meaning without the other words of the phrase.
+            # A word from a phrase has no special meaning unless the other words of the phrase are also present.
             simple = [
                 represent_ordinary_word(low) if low in phrase_words - single_words else original
                 for low, original in zip(lower, around, strict=True)
@@ -265,7 +266,7 @@ def _build_valence_function(analyzer: Any) -> Callable[[list[str], list[str], in
 
 
 def _find_affix(token: str, word: str) -> str:
-    """Return the prefix or suffix that ``token`` adds to ``word``; an empty string if it adds both."""
+    """Return the prefix or suffix that ``token`` adds to ``word``, or an empty string if ``token`` adds both."""
     if token.endswith(word):
         return token[: -len(word)]
     return token[len(word) :] if token.startswith(word) else ""
