@@ -112,7 +112,7 @@ def test_the_newest_run_of_a_seed_counts_and_other_configurations_are_excluded(p
     assert runs[9].run_id == added
     assert runs[1].tags[keys.RECIPE] == "full"
     assert any("2 finished runs were excluded" in note for note in study.notes)
-    assert any("seed 9 was run but not declared" in note for note in study.notes)
+    assert any("seeds that were run but not declared: 9" in note for note in study.notes)
 
 
 def test_more_seeds_for_one_arm_keep_the_other_arms(planted_store: Any) -> None:

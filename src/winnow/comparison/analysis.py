@@ -91,11 +91,12 @@ def analyze(study: CollectedStudy, confidence: float = 0.95, extra_metrics: Sequ
 
     Args:
         study: The study, as :func:`winnow.comparison.collect_study` returns it.
-        confidence: Coverage of the intervals. Tests use the level ``1 - confidence``.
-        extra_metrics: Undeclared metrics to describe as well. They are not tested and are marked as post hoc.
+        confidence: Coverage of the confidence intervals. Tests use the significance level ``1 - confidence``.
+        extra_metrics: Undeclared metrics to include. These metrics are described but not tested, and are marked as post
+            hoc.
 
     Raises:
-        WinnowErrors: One of ``extra_metrics`` was not logged by any run (key ``metrics``).
+        WinnowErrors: If one of ``extra_metrics`` was not logged by any run (key ``metrics``).
     """
     check_confidence(confidence)
     _check_metrics_are_logged(study, extra_metrics)
@@ -118,7 +119,7 @@ def analyze(study: CollectedStudy, confidence: float = 0.95, extra_metrics: Sequ
     )
     contributions = tester.test("contribution", [(primary, filter_arm, arm) for arm in ablated_signals])
     extra = tester.test("descriptive", [(metric(name), filter_arm, baseline) for name in undeclared_metrics])
-    # These contrasts were not requested, so those that cannot be computed are not reported.
+    # Nobody requested these contrasts, so a separate tester discards the ones that cannot be computed.
     descriptive = FamilyTester(study, confidence).test("descriptive", [(primary, arm, baseline) for arm in other_arms])
     findings = [*primary_findings, *secondary, *extra, *descriptive]
     return Comparison(
@@ -151,7 +152,7 @@ def analyze(study: CollectedStudy, confidence: float = 0.95, extra_metrics: Sequ
 
 
 def _check_metrics_are_logged(study: CollectedStudy, names: Sequence[str]) -> None:
-    """Raise ``WinnowErrors`` for the requested metrics that no run logged."""
+    """Raise ``WinnowErrors`` if a requested metric was not logged by any run."""
     logged_metrics = sorted({name for cell in study.cells for name in select_stage("final", cell.metrics)})
     choices = MetricChoices.from_names(logged_metrics)
     if errors := [error for name in names if (error := choices.find_error(name, "metrics"))]:

@@ -1,4 +1,4 @@
-"""Read the artifacts of runs, with notes on artifacts that are missing or damaged."""
+"""Read run artifacts, and record a note for each artifact that is missing or damaged."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ COLUMNS = {
     ROWS: ["stage", "split", "row_id", "source", "loss_sum", "masked", "top1", "top5", "slices"],
     FILLS: ["stage", "probe", "prompt", "word", "probability"],
 }
-"""The columns to read from an artifact. All columns are read from artifacts that are not text."""
+"""The columns to read from each Parquet artifact. All columns are read from artifacts that are not listed here."""
 
 MAX_CURVES = 60
-"""The maximum number of runs whose curves are read. Curves of at least 3 runs per arm are read."""
+"""The maximum number of runs whose curves are read, except that at least 3 runs per arm are always allowed."""
 
 
 class ArtifactReader:
@@ -53,7 +53,7 @@ class ArtifactReader:
         return local_path
 
     def read_json(self, run_id: str, artifact: str) -> dict[str, Any] | None:
-        """Return a JSON artifact, or ``None`` if it is missing, damaged or not an object."""
+        """Return a JSON artifact, or ``None`` if it is missing, damaged or not a JSON object."""
         path = self.get_path(run_id, artifact)
         if path is None:
             return None
@@ -65,9 +65,9 @@ class ArtifactReader:
         return content if isinstance(content, dict) else None
 
     def read_table(self, cells: Sequence[CollectedCell], artifact: str) -> pd.DataFrame:
-        """Return a Parquet artifact of all cells as one data frame, with the columns ``arm`` and ``seed`` first.
+        """Read a Parquet artifact of all cells into one data frame whose first columns are ``arm`` and ``seed``.
 
-        String columns are categorical. The strings are the same in every run, so the tables of 1,000 runs fit into
+        String columns are categorical. Because the same strings occur in every run, the tables of 1,000 runs fit into
         memory.
         """
         import pandas as pd
@@ -160,6 +160,6 @@ def _expand_slices(table: Any) -> Any:
 
 
 def _list_names(names: Sequence[str], max_names: int = 4) -> str:
-    """Return the first names, and the number of names after them."""
+    """Join the first ``max_names`` names, followed by the number of remaining names."""
     text = ", ".join(names[:max_names])
     return f"{text} and {len(names) - max_names} more" if len(names) > max_names else text

@@ -1,4 +1,4 @@
-"""List cautions for the reader of a comparison: limitations that weaken its conclusions."""
+"""List the cautions about a comparison: limitations that weaken its conclusions."""
 
 from __future__ import annotations
 
@@ -73,16 +73,16 @@ def list_limitations(result: Contrast, tested: bool = True) -> list[str]:
             f"{result.items_left_out} items were excluded: at least half of an arm's runs have no score for them."
         )
     if result.missing and tested:
-        limitations.append(f"{result.missing} missing scores were filled by an additive fit of run and item.")
+        limitations.append(f"{result.missing} missing scores were imputed by an additive fit of run and item effects.")
     if factors := [f"{name} ({levels} levels)" for name, levels in result.fixed.items() if levels > 1]:
         limitations.append(
-            f"{', '.join(factors)}: treated as fixed, because fewer than {MIN_LEVELS} levels are too few to "
-            "estimate a variance."
+            f"{', '.join(factors)}: treated as fixed, because estimating a variance requires at least "
+            f"{MIN_LEVELS} levels."
         )
     if result.items == 1:
-        limitations.append("no scores per prompt or row, so the interval generalizes to new seeds only.")
+        limitations.append("no scores per prompt or row were recorded, so the interval generalizes to new seeds only.")
     elif not result.levels:
-        limitations.append("every factor of the items is fixed, so the interval generalizes to new seeds only.")
+        limitations.append("every item factor is treated as fixed, so the interval generalizes to new seeds only.")
     if result.assumed_independent and tested:
         limitations.append("items assumed independent: the runs did not record which items are similar.")
     return limitations

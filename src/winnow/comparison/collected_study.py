@@ -16,17 +16,17 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Declaration:
-    """The declaration of a study before its first run: metrics, arms and their roles, seeds, and budget.
+    """What a study declares before its first run: metrics, arms and their roles, seeds, and budget.
 
-    A study can be declared again to add seeds or arms. An instance contains all its declarations, merged.
+    A study can be declared again to add seeds or arms. An instance merges all declarations of the study.
 
     Attributes:
         primary_metric: The metric that decides the verdict, from the newest declaration.
         arms: The arms of all declarations.
         seeds: The seeds of all declarations.
         secondary_metrics: Other metrics to test, from the newest declaration.
-        equivalence_margin: The largest difference that does not matter, from the first declaration only: a margin that
-            is chosen after the result is known proves nothing.
+        equivalence_margin: The largest difference that counts as equivalent. It is read from the first declaration
+            only, because a margin that is chosen after the result is known proves nothing.
         baseline: The arm that the filter is compared with, from the newest declaration.
         filter: The arm of the filter under test, from the newest declaration.
         control: The arm of the random control, from the newest declaration.
@@ -87,13 +87,14 @@ class CollectedStudy:
 
     Attributes:
         name: The name of the study, or the names of the joined studies.
-        parent_run_ids: The id of the MLflow parent run of each study. If a study was started several times, it is the
-            newest.
+        parent_run_ids: The id of each study's MLflow parent run. If a study was started several times, the newest
+            parent run is used.
         declaration: The merged declaration.
         cells: The finished runs to compare.
-        prompts: Scores per prompt of all cells, with the columns ``arm`` and ``seed`` first; empty if no cell has any.
-        fills: Predicted words per prompt, with the same columns first.
-        rows: Losses per held-out row, with the same columns first.
+        prompts: Scores per prompt of all cells. The first columns are ``arm`` and ``seed``. The table is empty if no
+            cell has scores per prompt.
+        fills: Predicted words per prompt, with the same first columns as ``prompts``.
+        rows: Losses per held-out row, with the same first columns as ``prompts``.
         loss_curves: Training and validation losses over steps.
         probe_curves: Probe scores over steps.
         filter_summaries: The filter summary of each arm that has one.

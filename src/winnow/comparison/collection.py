@@ -47,16 +47,16 @@ class _StudyRuns:
 def collect_study(store_uri: str, *names: str) -> CollectedStudy:
     """Read one study from an MLflow store, or join several studies.
 
-    If studies are joined, the declaration of the first study is used. Arms with the same name and recipe are merged.
-    If the recipe differs, the arm of the later study is renamed to ``ARM (STUDY)``.
+    If studies are joined, the declaration of the first study is used. Arms with the same name and recipe are merged. If
+    two arms have the same name but different recipes, the arm of the later study is renamed to ``ARM (STUDY)``.
 
     Args:
         store_uri: MLflow tracking URI.
         names: Names of the studies, which are also the names of their MLflow experiments.
 
     Raises:
-        WinnowError: A study does not exist or has no finished run (key ``study``), or the store does not exist, is
-            damaged or does not respond (key ``tracking.uri``).
+        WinnowError: If a study does not exist or has no finished run (key ``study``), or if the store does not exist,
+            is damaged or does not respond (key ``tracking.uri``).
     """
     with translate_store_errors(store_uri):
         return _collect_from_client(_open_store(store_uri), *names)
@@ -137,7 +137,7 @@ def _join_studies(studies: Sequence[_StudyRuns]) -> tuple[list[CollectedCell], D
 
 
 def _open_store(store_uri: str) -> MlflowClient:
-    """Return a client of an existing store. Raise an error if it does not exist, because MLflow would create it."""
+    """Return a client for an existing store. Raise an error if the store is missing, because MLflow would create it."""
     store = Store(uri=store_uri)
     if store.is_server:
         return store.client()
@@ -178,10 +178,10 @@ def _to_cell(run: Any) -> CollectedCell:
 
 
 def _select_declared(cells: Sequence[CollectedCell], declaration: Declaration | None) -> list[CollectedCell]:
-    """Return the newest cell of each arm and seed with the last declared recipe of the arm.
+    """Return the newest cell of each arm and seed whose recipe is the arm's most recently declared recipe.
 
-    Cells with a different recipe belong to a different study of the same name. Without a declaration, cells with any
-    recipe are returned.
+    Cells with a different recipe belong to a different study of the same name. If there is no declaration, cells are
+    not filtered by recipe.
     """
     recipes: dict[str, str | None] = {}
     for sweep in declaration.cells if declaration else ():
@@ -207,7 +207,7 @@ def _find_parent(runs: Iterable[Any]) -> str | None:
 
 
 def _describe_unfinished(runs: Iterable[Any]) -> str:
-    """List the cells without a finished run, with the status and cause of the newest attempt."""
+    """List the cells without a finished run, with the status and failure reason of the newest attempt."""
     attempts: dict[str, Any] = {}
     for run in sorted(runs, key=lambda run: (run.info.status == "FINISHED", int(run.info.start_time))):
         if run.data.tags.get(KIND) == "cell":

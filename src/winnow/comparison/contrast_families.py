@@ -14,7 +14,7 @@ from winnow.comparison.verdict import Family, Finding, decide_outcome
 from winnow.metrics.metric_registry import Metric
 
 ArmPair = tuple[Metric, str | None, str]
-"""A metric, arm a and arm b. Arm a is ``None`` if no filter was run."""
+"""A metric and the two arms to compare, a and b. Arm a is ``None`` if no filter was run."""
 
 
 class FamilyTester:
@@ -31,7 +31,7 @@ class FamilyTester:
         self.not_comparable: list[dict[str, str]] = []
 
     def test(self, family: Family, pairs: Sequence[ArmPair]) -> list[Finding]:
-        """Compute the contrasts of a family and adjust their p values together.
+        """Compute the contrasts of a family and adjust their p values jointly.
 
         Holm's method counts every declared test, including those that cannot be computed. Contrasts of the family
         ``descriptive`` have no adjusted p value and no outcome.
@@ -56,12 +56,12 @@ class FamilyTester:
     def _find_reason(self, family: Family, metric: Metric, a: str | None, b: str) -> str | None:
         """Return why a contrast cannot be computed or tested, or ``None`` if it can."""
         if metric.direction is None and family != "descriptive":
-            kind = "descriptive" if metric.is_known else "unknown"
+            kind = "a descriptive metric" if metric.is_known else "an unknown metric"
             return f"{metric.name} is {kind}, so neither higher nor lower values are better"
         return find_incomparable_reason(self._study, metric, a, b) if a else "no filter was run"
 
     def _compute_finding(self, family: Family, metric: Metric, a: str, b: str) -> Finding:
-        """Return a contrast with its sensitivity checks, but without the adjusted p value and the outcome."""
+        """Compute a contrast and its sensitivity checks. The adjusted p value and the outcome are not set yet."""
         declaration, confidence = self._study.declaration, self._confidence
         blocked, margin = declaration.block_by_seed, declaration.equivalence_margin
         table = build_score_table(self._study, metric, a, b)

@@ -1,4 +1,4 @@
-"""Pivot a table of scores to seeds x items matrices. Only items that most seeds have a score for are included."""
+"""Pivot a score table into seeds x items matrices, using only the items for which most seeds have a score."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 Array = NDArray[np.float64]
 
 FACTOR_PREFIX, CLUSTER_PREFIX = "factor:", "cluster:"
-"""Prefixes of the columns that contain an item's level of a crossed factor, or an item's cluster."""
+"""Column prefixes. ``factor:`` columns contain an item's level of a factor, and ``cluster:`` columns its cluster."""
 
 
 @dataclass(frozen=True)
@@ -28,19 +28,20 @@ class CrossedScores:
     """The scores of two arms on the same items, as matrices of shape (seeds, items).
 
     Attributes:
-        a: The first arm; the difference is its mean minus the mean of arm b.
+        a: The first arm. The difference is the mean of arm a minus the mean of arm b.
         b: The second arm.
         scores_a: The scores of arm a, with missing scores imputed.
-        scores_b: The scores of arm b, with missing scores imputed. If ``blocked``, row i has the same seed as row i of
-            ``scores_a``.
-        weights: The weights of the items, with mean 1.
+        scores_b: The scores of arm b, with missing scores imputed. If ``blocked`` is true, row i of both matrices has
+            the same seed.
+        weights: The item weights, scaled to mean 1.
         items_left_out: Number of items that are excluded because at least half of an arm's seeds have no score for
             them.
-        blocked: Whether seeds are blocks, so that runs of both arms with the same seed form a pair.
-        missing: Number of imputed scores of each arm.
-        seeds_left_out: Descriptions of the excluded seeds, with the reason: too few scores, or no partner.
-        factors: The level of each item, by crossed factor.
-        clusters: The cluster of each item, by kind of cluster.
+        blocked: Whether seeds are blocks, that is, whether runs of both arms with the same seed form a pair.
+        missing: Number of imputed scores in each arm.
+        seeds_left_out: The excluded seeds, each described with the reason: too few scores, or no run of the other arm
+            with the same seed.
+        factors: The levels of the items, by name of the crossed factor.
+        clusters: The clusters of the items, by kind of cluster.
     """
 
     a: str
@@ -57,17 +58,17 @@ class CrossedScores:
 
     @property
     def seed_means(self) -> tuple[Array, Array]:
-        """The weighted mean over items of each seed, for arms a and b."""
+        """Each seed's weighted mean over items, for arms a and b."""
         return (self.scores_a * self.weights).mean(axis=1), (self.scores_b * self.weights).mean(axis=1)
 
     @property
     def samples(self) -> list[tuple[str, Array, float]]:
-        """The independent samples of seeds: name, scores and number of imputed scores.
+        """The independent samples of seeds, as tuples of name, scores and number of imputed scores.
 
         The samples are the two arms, or the differences of the pairs if seeds are blocks.
         """
         if self.blocked:
-            # If only one score of a pair is imputed, the difference keeps the residual of the other score.
+            # If only one score of a pair is imputed, the difference still contains the residual of the observed score.
             return [("pairs", self.scores_a - self.scores_b, sum(self.missing) / 2)]
         return [(self.a, self.scores_a, self.missing[0]), (self.b, self.scores_b, self.missing[1])]
 
@@ -89,11 +90,12 @@ def pivot_scores(scores: pd.DataFrame, a: str, b: str, blocked: bool = False) ->
             an item in a crossed factor, such as its template) and ``cluster:NAME`` (the cluster of an item).
         a: The first arm.
         b: The second arm.
-        blocked: Whether runs of both arms with the same seed form a pair; seeds without a partner are excluded.
+        blocked: Whether runs of both arms with the same seed form a pair. Seeds that only one arm has are then
+            excluded.
 
     Raises:
-        WinnowError: An arm does not exist (key ``arm``) or has fewer than 2 seeds (``seed``), a weight is not positive
-            (``weight``), a score is duplicated (``scores``), or the arms have no item in common (``item``).
+        WinnowError: If an arm does not exist (key ``arm``) or has fewer than 2 seeds (``seed``), a weight is not
+            positive (``weight``), a score is duplicated (``scores``), or the arms have no item in common (``item``).
     """
     _check_arms([str(arm) for arm in scores["arm"].unique()], a, b)
     pair = scores[scores["arm"].isin([a, b])]
@@ -107,7 +109,7 @@ def pivot_scores(scores: pd.DataFrame, a: str, b: str, blocked: bool = False) ->
     is_scored = np.all([table.notna().to_numpy().mean(axis=0) > 0.5 for table in tables], axis=0)
     if not is_scored.any():
         raise WinnowError(
-            f"'{a}' and '{b}' have no item in common that most seeds have a score for. Score all runs on "
+            f"'{a}' and '{b}' have no item in common for which most seeds have a score. Score all runs on "
             "the same items.",
             key="item",
         )
@@ -150,9 +152,10 @@ def _select_arm(wide: pd.DataFrame, arm: str) -> pd.DataFrame:
 def _select_seeds(
     tables: list[pd.DataFrame], arms: tuple[str, str], blocked: bool
 ) -> tuple[list[pd.DataFrame], list[str]]:
-    """Return the tables of the arms without unusable seeds, and a description of each excluded seed.
+    """Remove unusable seeds from the arms' tables. Return the tables and a description of each excluded seed.
 
-    A seed is unusable if it has scores for fewer than half of the items or, if seeds are blocks, no partner.
+    A seed is unusable if it has scores for fewer than half of the items. If seeds are blocks, a seed is also unusable
+    if the other arm has no run with that seed.
     """
     excluded_seeds, usable_tables = [], []
     for arm, table in zip(arms, tables, strict=True):
@@ -190,7 +193,7 @@ def _get_weights(pair: pd.DataFrame, items: pd.Index) -> Array:
     if (invalid := ~(np.isfinite(raw) & (raw > 0))).any():
         raise WinnowError(
             f"expected a positive number for each item, got {raw[invalid].iloc[0]:g} for item "
-            f"'{pair['item'][invalid].iloc[0]}'. Remove items without a weight.",
+            f"'{pair['item'][invalid].iloc[0]}'. Give the item a positive weight, or remove it.",
             key="weight",
         )
     by_item = pair.groupby("item", observed=True)["weight"].agg(["min", "max"]).loc[items]
@@ -206,7 +209,7 @@ def _get_weights(pair: pd.DataFrame, items: pd.Index) -> Array:
 
 
 def _get_labels(pair: pd.DataFrame, items: pd.Index, prefix: str) -> dict[str, list[object]]:
-    """Return the levels of the items for each column with a prefix; ``None`` for an item without a level."""
+    """Return each item's label for every column with the prefix. The label is ``None`` if the item has none."""
     columns = [str(name) for name in pair.columns if str(name).startswith(prefix)]
     if not columns:
         return {}

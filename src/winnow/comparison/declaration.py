@@ -1,4 +1,4 @@
-"""Merge the declarations of a study and complete them from its runs."""
+"""Merge a study's declarations and infer missing values from its runs."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ TEST_LOSS = held_out_metric_name("test", ALL, "loss")
 
 
 def merge_declarations(runs: Sequence[Any], artifacts: ArtifactReader) -> tuple[Declaration | None, list[str]]:
-    """Return all declarations merged into one, with notes on the changes from the first to the newest."""
+    """Merge all declarations into one. Also return notes on what changed from the first to the newest declaration."""
     parents = sorted(
         (run for run in runs if run.data.tags.get(KIND) == "study"), key=lambda run: int(run.info.start_time)
     )
@@ -26,7 +26,7 @@ def merge_declarations(runs: Sequence[Any], artifacts: ArtifactReader) -> tuple[
         return None, []
     declarations = [raw for _, raw in timed_declarations]
     first_start = min((int(run.info.start_time) for run in runs if run.data.tags.get(KIND) == "cell"), default=0)
-    # Before the first run, a new declaration is a correction, so the last of these counts as the first declaration.
+    # Declarations made before the first run replace each other. The last of them counts as the first declaration.
     first = ([raw for time, raw in timed_declarations if time <= first_start] or declarations[:1])[-1]
     return _merge(declarations, first), _describe_changes(first, declarations[-1])
 
@@ -83,7 +83,7 @@ def _describe_changes(first: Mapping[str, Any], last: Mapping[str, Any]) -> list
 def complete_declaration(
     declaration: Declaration | None, cells: Sequence[CollectedCell], notes: list[str]
 ) -> Declaration:
-    """Return the declaration, completed from the runs. Append a note to ``notes`` for each undeclared value."""
+    """Infer missing values of the declaration from the runs. Append a note to ``notes`` for each undeclared value."""
     arms = tuple(sorted({cell.arm for cell in cells}))
     seeds = tuple(sorted({cell.seed for cell in cells}))
     if declaration is None:
@@ -91,7 +91,7 @@ def complete_declaration(
         primary = _infer_primary_metric(cells)
         declaration = Declaration(primary, arms, seeds, post_hoc=(primary, *arms))
     elif undeclared_seeds := sorted(set(seeds) - set(declaration.seeds)):
-        notes.append(f"Post hoc: seed {', '.join(map(str, undeclared_seeds))} was run but not declared.")
+        notes.append(f"Post hoc: seeds that were run but not declared: {', '.join(map(str, undeclared_seeds))}.")
         extra = tuple(f"seed {seed}" for seed in undeclared_seeds)
         declaration = replace(declaration, post_hoc=(*declaration.post_hoc, *extra))
     if missing_arms := [arm for arm in declaration.arms if arm not in arms]:

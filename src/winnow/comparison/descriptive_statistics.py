@@ -1,4 +1,4 @@
-"""Descriptive statistics of a study: its arms, slices, metrics, shared words and provenance."""
+"""Descriptive statistics of a study: arms, slices, metrics, word overlap and provenance."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ from winnow.tracking.keys import CORPUS, HELD_OUT, MAX_STEPS, PROBES, TOKENIZER
 
 @dataclass(frozen=True)
 class ArmSummary:
-    """The primary metric of one arm over its seeds, and its mean cost per run.
+    """One arm's primary metric, summarized over seeds, and the arm's mean cost per run.
 
     ``values`` and ``run_ids`` have the same order as ``seeds``.
     """
@@ -53,7 +53,7 @@ class ArmSummary:
 
 @dataclass(frozen=True)
 class PerSeedSummary(Summary):
-    """The summary of a metric of one arm over its seeds, and the value for each seed."""
+    """A summary of one arm's metric over seeds, with the value for each seed."""
 
     seeds: list[int]
     values: list[float]
@@ -63,8 +63,8 @@ class PerSeedSummary(Summary):
 class SliceLoss:
     """The loss on one held-out slice.
 
-    ``arms`` contains the mean loss of each arm. ``change`` is the contrast of filter and baseline, not adjusted for
-    multiple tests, or ``None`` if they are not comparable.
+    ``arms`` contains the mean loss of each arm. ``change`` is the contrast between the filter and the baseline, not
+    adjusted for multiple comparisons. It is ``None`` if the two arms are not comparable.
     """
 
     split: str
@@ -76,7 +76,7 @@ class SliceLoss:
 
     @property
     def worse(self) -> bool:
-        """Whether the interval of the change lies entirely above 0."""
+        """Whether the confidence interval of ``change`` lies entirely above 0."""
         return self.change is not None and self.change.ci_low > 0
 
 
@@ -140,7 +140,7 @@ def describe_slices(study: CollectedStudy, confidence: float) -> list[SliceLoss]
 
 
 def describe_metrics(study: CollectedStudy, confidence: float) -> dict[str, dict[str, PerSeedSummary]]:
-    """Summarize every final metric of every arm, with its values by seed."""
+    """Summarize every final metric of every arm, and include the value for each seed."""
     values: dict[str, dict[str, dict[int, float]]] = {}
     for cell in sorted(study.cells, key=lambda cell: cell.seed):
         for name, value in select_stage("final", cell.metrics).items():
@@ -157,7 +157,7 @@ def _summarize_seeds(by_seed: dict[int, float], confidence: float) -> PerSeedSum
 
 
 def find_word_overlap(study: CollectedStudy) -> dict[str, Any]:
-    """Return the words on both the filter's and the probes' lists, and the length of each list."""
+    """Return the words that the filter and the probes share, and the number of words in each of the two lists."""
     filter_words, probe_words = set(study.declaration.filter_words), set(study.declaration.probe_words)
     return {
         "shared": sorted(filter_words & probe_words),
@@ -167,7 +167,7 @@ def find_word_overlap(study: CollectedStudy) -> dict[str, Any]:
 
 
 def collect_provenance(study: CollectedStudy) -> dict[str, Any]:
-    """Return the fingerprints, budget, commit and declaration of the runs. Several values mean that the runs differ."""
+    """Return the fingerprints, budget, commit and declaration. Several values for a key mean that runs differ."""
     tags = {
         "corpus": CORPUS,
         "tokenizer": TOKENIZER,

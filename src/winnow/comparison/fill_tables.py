@@ -1,21 +1,21 @@
-"""Compute the words that the models of each arm predict for the masks of the prompts."""
+"""Aggregate the words that each arm's models predict for the masked tokens in the prompts."""
 
 from __future__ import annotations
 
 from winnow.comparison.collected_study import CollectedStudy
 
 BASE = "base"
-"""The key of the base model, before training; it is used in the same tables as the arms."""
+"""The key for the base model (before training) in tables whose other keys are arms."""
 
 Fills = dict[str, list[tuple[str, float]]]
-"""Predicted words of one prompt with their probabilities, in descending order, by arm or ``base``."""
+"""The predicted words for one prompt, by arm or ``base``, in descending order of probability."""
 
 
 def collect_fills(study: CollectedStudy, top_k: int = 10) -> dict[str, dict[str, Fills]]:
     """Return the most likely words by probe, prompt and arm. The base model comes first.
 
-    Probabilities are means over seeds. If a word is not among the recorded words of a seed, its probability counts as
-    0, so a mean is never too high.
+    Probabilities are means over seeds. If a word was not recorded for a seed, its probability counts as 0 for that
+    seed, so the mean is a lower bound.
 
     Args:
         study: The study.
@@ -32,7 +32,7 @@ def collect_fills(study: CollectedStudy, top_k: int = 10) -> dict[str, dict[str,
     means["probability"] /= means["model"].map(run_counts)
     means = means.sort_values("probability", ascending=False, kind="stable")
     top = means.groupby(keys[:3], observed=True, sort=False).head(top_k)
-    # Prompts have the same order as in the probe, and arms the same order as in the study.
+    # Keep the prompts in the order of the probe and the arms in the order of the study.
     positions = {model: position for position, model in enumerate([BASE, *study.arms])}
     top = top.assign(position=top["model"].map(positions)).sort_values("position", kind="stable")
     fills: dict[str, dict[str, Fills]] = {}

@@ -18,9 +18,10 @@ class InterimLooks:
 
     The level is spent in proportion to the number of seeds: after n of N seeds, the levels of all looks so far sum to
     ``alpha * n / N`` (the spending function ``alpha t`` of Lan and DeMets 1983, Biometrika 70:659). Each look is tested
-    at the level that it spends, so by Bonferroni's inequality the type I error is at most alpha for any correlation
-    between looks. Boundaries that use the correlation assume that information grows with the number of seeds. Here it
-    does not: the variance between templates does not shrink with more seeds, and all looks share the templates.
+    at its own share of the level, so by Bonferroni's inequality the type I error is at most alpha for any correlation
+    between looks. Boundaries that exploit the correlation assume that information grows with the number of seeds. That
+    assumption does not hold here: the variance between templates does not shrink with more seeds, and all looks share
+    the templates.
 
     Attributes:
         seeds: Seeds per arm at each look, ascending; the first number is at least 5.
@@ -33,13 +34,13 @@ class InterimLooks:
     def __post_init__(self) -> None:
         if not self.seeds or list(self.seeds) != sorted(set(self.seeds)):
             raise WinnowError(
-                f"expected numbers of seeds in ascending order, got {list(self.seeds)}. Example: [5, 10, 20].",
+                f"expected seed counts in strictly ascending order, got {list(self.seeds)}. Example: [5, 10, 20].",
                 key="looks",
             )
         if self.seeds[0] < MIN_FIRST_LOOK_SEEDS:
             raise WinnowError(
                 f"expected at least {MIN_FIRST_LOOK_SEEDS} seeds per arm at the first look, got {self.seeds[0]}. "
-                "Start with a larger number.",
+                "Increase the first number.",
                 key="looks",
             )
         if not 0 < self.alpha < 1:
@@ -59,12 +60,12 @@ class InterimLooks:
         """Return the level of the test at the look after a number of seeds.
 
         Raises:
-            WinnowError: No look is declared after this number of seeds (key ``looks``).
+            WinnowError: If no look is declared after this number of seeds (key ``looks``).
         """
         if seeds not in self.seeds:
             raise WinnowError(
-                f"no look is declared after {seeds} seeds. Available: {', '.join(map(str, self.seeds))}. Run the seeds "
-                "up to the next look, or report the result as post hoc.",
+                f"no look is declared after {seeds} seeds. Available: {', '.join(map(str, self.seeds))}. Run "
+                "more seeds until the next look, or report the result as post hoc.",
                 key="looks",
             )
         return self.levels[self.seeds.index(seeds)]
@@ -74,18 +75,18 @@ class InterimLooks:
         return 1 - self.get_level(seeds)
 
     def find_first_rejection(self, p_values: Sequence[float]) -> int | None:
-        """Return the number of seeds of the first look that rejects, or ``None`` if no look rejects.
+        """Return the seed count of the first look that rejects the null hypothesis, or ``None`` if no look rejects it.
 
         Args:
             p_values: The p values of the looks so far, in order; ``nan`` if a test could not be computed.
 
         Raises:
-            WinnowError: The number of p values exceeds the number of looks.
+            WinnowError: If there are more p values than looks (key ``looks``).
         """
         if len(p_values) > len(self.seeds):
             raise WinnowError(
-                f"expected at most {len(self.seeds)} p values, got {len(p_values)}. Declare more looks before the "
-                "first run.",
+                f"expected at most {len(self.seeds)} p values, got {len(p_values)}. Pass one p value per look, "
+                "or declare more looks before the first run.",
                 key="looks",
             )
         for seeds, level, p in zip(self.seeds, self.levels, p_values, strict=False):

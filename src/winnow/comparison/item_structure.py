@@ -1,8 +1,8 @@
-"""The factors of the items of a contrast: crossed factors such as template and slot filling, or clusters of rows.
+"""The item factors of a contrast: crossed factors such as template and slot filling, or clusters of rows.
 
-A contrast averages over items. Items that share a template, a slot filling or a cluster are correlated, so the
-variance of the average has one term per factor. The terms are quadratic forms of a vector over the items. They apply to
-the difference between the arms and to the deviations of single seeds.
+A contrast averages over items. Items that share a template, a slot filling or a cluster are correlated, so the variance
+of the average has one term per factor. Each term is a quadratic form of a vector over the items. The vector is either
+the difference between the arms or the deviation of a single seed.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ MIN_LEVELS = 5
 class Factor:
     """A partition of the items into levels.
 
-    ``codes`` contains the level of each item, and ``weight_fractions`` the fraction of the total weight of each level.
+    ``codes`` contains the level of each item. ``weight_fractions`` contains each level's fraction of the total weight.
     """
 
     name: str
@@ -42,20 +42,20 @@ class Factor:
     def df(self) -> float:
         """Degrees of freedom of :meth:`variance`; ``levels - 1`` if all levels have the same weight.
 
-        Levels of unequal weight have fewer degrees of freedom, by Satterthwaite's formula for effects of equal variance
-        (Carter, Schnepel and Steigerwald 2017, Review of Economics and Statistics 99:698).
+        Unequal weights reduce the degrees of freedom, by Satterthwaite's formula for effects of equal variance (Carter,
+        Schnepel and Steigerwald 2017, Review of Economics and Statistics 99:698).
         """
         squares = np.square(self.weight_fractions)
         return max(1.0, float(squares.sum() ** 2 / np.square(squares).sum()) - 1)
 
     def variance(self, contributions: Array) -> float:
-        """Return the estimated variance of a weighted mean, from the contribution of each item to it.
+        """Estimate the variance of a weighted mean from each item's contribution to the mean.
 
-        The estimate is the sum of squares of the sums over levels, times a correction that makes it unbiased for
-        random effects of the levels. The correction is ``levels / (levels - 1)`` if all levels have the same weight.
+        The estimate is the sum of the squared level sums, times a correction that makes the estimate unbiased if the
+        levels have random effects. The correction is ``levels / (levels - 1)`` if all levels have the same weight.
 
         Args:
-            contributions: Centered values times weights, divided by the total weight; of shape (..., items).
+            contributions: Centered values times weights, divided by the total weight, with shape (..., items).
         """
         sums = contributions @ self._indicator
         p = self.weight_fractions
@@ -77,9 +77,9 @@ class ItemStructure:
 
     Attributes:
         weights: The weights of the items.
-        factors: The random factors. There are none if the items are fixed: a single item, or prompts for which every
-            factor has too few levels.
-        fixed: The number of levels of each factor that is fixed because it has too few levels.
+        factors: The random factors. Empty if the items are fixed, that is, if there is only one item or if every factor
+            of the prompts has too few levels.
+        fixed: The factors that are fixed because they have too few levels, with their numbers of levels.
         assumed_independent: Whether the items are treated as independent because no factor was recorded.
     """
 
@@ -97,14 +97,14 @@ class ItemStructure:
 
     @functools.cached_property
     def residual_df(self) -> float:
-        """Residual degrees of freedom of an additive fit of the factors; 0 for fewer than two factors."""
+        """Residual degrees of freedom of an additive fit of the factors; 0 if there are fewer than two factors."""
         return float(self.weights.size - self._basis.shape[1]) if len(self.factors) > 1 else 0.0
 
     def residual_variance(self, values: Array) -> float:
-        """Return the variance of a weighted mean that is included in the variances of all crossed factors.
+        """Return the part of a weighted mean's variance that the variances of all crossed factors include.
 
-        It is the residual mean square of an additive fit of the factors, divided by the number of items. It is 0 for
-        fewer than two factors and if the fit has no residual degrees of freedom.
+        The result is the residual mean square of an additive fit of the factors, divided by the number of items. It is
+        0 if there are fewer than two factors or if the fit has no residual degrees of freedom.
         """
         if self.residual_df < 1:
             return 0.0
@@ -126,17 +126,17 @@ class ItemStructure:
 def build_item_structure(
     weights: Array, crossed: Mapping[str, Sequence[object]], clusters: Mapping[str, Sequence[object]]
 ) -> ItemStructure:
-    """Build the structure of the items from the label of each item for each factor.
+    """Build the item structure from each item's label for every factor.
 
-    Factors with fewer than ``MIN_LEVELS`` levels are fixed. Of nested factors, only the coarsest one is used. Each item
-    without a label is a separate level.
+    Factors with fewer than ``MIN_LEVELS`` levels are fixed. If factors are nested, only the coarsest one is used. Each
+    item without a label forms its own level.
 
     Args:
         weights: The weights of the items.
-        crossed: Crossed factors of the items, such as template and slots. If all of them are fixed, the items are also
-            fixed, and a contrast does not generalize to other items.
-        clusters: Factors in which the items are nested, such as the source of a row. If all of them are fixed, the
-            items are independent.
+        crossed: Crossed factors of the items, such as template and slots. If all crossed factors are fixed, the items
+            are also fixed, and a contrast does not generalize to other items.
+        clusters: Factors in which the items are nested, such as the source of a row. If all cluster factors are fixed,
+            the items are treated as independent.
     """
     codes_by_name = {name: _encode_labels(labels) for name, labels in (*crossed.items(), *clusters.items())}
     sizes = {name: int(codes.max()) + 1 for name, codes in codes_by_name.items()}
@@ -156,7 +156,7 @@ def _build_factor(name: str, codes: Codes, weights: Array) -> Factor:
 
 
 def _encode_labels(labels: Sequence[object]) -> Codes:
-    """Encode labels as consecutive integers from 0. Each ``None`` is a separate level."""
+    """Encode labels as consecutive integers from 0. Each ``None`` gets its own code."""
     numbers: dict[object, int] = {}
     keys = [("item", i) if label is None else ("level", label) for i, label in enumerate(labels)]
     return np.array([numbers.setdefault(key, len(numbers)) for key in keys], dtype=np.int64)
@@ -165,7 +165,7 @@ def _encode_labels(labels: Sequence[object]) -> Codes:
 def _is_nested(codes: Mapping[str, Codes], name: str, other: str, order: Sequence[str]) -> bool:
     """Return whether each level of a factor lies within one level of another factor.
 
-    If two factors have the same levels, only the later one in ``order`` counts as nested.
+    If two factors divide the items in the same way, only the later one in ``order`` counts as nested.
     """
     if other == name:
         return False

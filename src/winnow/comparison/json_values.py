@@ -16,11 +16,11 @@ JSON_KEYS = {
     "seeds_needed": "seeds",
     "levels_needed": "needed",
 }
-"""Keys of ``comparison.json`` by field name, if they differ. They are from version 0.1, and programs read them."""
+"""The keys of ``comparison.json`` that differ from the field names. They are kept because programs read them."""
 
 
 def flatten_finding(finding: Finding) -> dict[str, Any]:
-    """Convert a finding and its contrast to one flat dict."""
+    """Flatten a finding and its contrast into one dict."""
     names = ("metric", "family", "outcome", "p_holm", "permutation_p", "equal", "post_hoc")
     return {
         **{name: getattr(finding, name) for name in names},
@@ -44,5 +44,5 @@ def to_json_value(value: Any) -> Any:
 
 
 def _to_dict(value: Any) -> dict[str, Any]:
-    """Return the fields of a dataclass by their keys in ``comparison.json``."""
+    """Return the fields of a dataclass as a dict with the keys of ``comparison.json``."""
     return {JSON_KEYS.get(name, name): getattr(value, name) for name in value.__dataclass_fields__}

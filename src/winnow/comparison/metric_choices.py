@@ -15,8 +15,8 @@ class MetricChoices:
     """The available metrics of a study or of its runs.
 
     Attributes:
-        scores: The names of scores by group (``probe`` or a split), then by probe or slice. ``{n}`` in a score matches
-            any number.
+        scores: The score names, nested by group (``probe`` or a split) and by probe or slice. ``{n}`` in a score name
+            matches any number.
         per_run: The names of metrics with one value per run, such as the training time.
     """
 

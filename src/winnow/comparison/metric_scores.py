@@ -1,4 +1,4 @@
-"""Get the scores of a metric, and check whether arms are comparable."""
+"""Look up the scores of a metric, and check whether arms are comparable."""
 
 from __future__ import annotations
 
@@ -26,11 +26,11 @@ TAGS: Final[dict[Requirement, tuple[str, str]]] = {
     "probes": (PROBES, "probes"),
     "budget": (MAX_STEPS, "budget in steps or tokens"),
 }
-"""The tag that contains the fingerprint, and a label, for each requirement of a metric."""
+"""For each requirement of a metric, the tag that records the value of a run, and a label for messages."""
 
 
 def find_incomparable_reason(study: CollectedStudy, metric: Metric, *arms: str) -> str | None:
-    """Return why a metric of the arms cannot be compared, or ``None`` if it can."""
+    """Return why a metric cannot be compared between the arms, or ``None`` if it can."""
     for arm in arms:
         if not study.get_cells(arm):
             return f"{arm} has no finished run"
@@ -61,13 +61,13 @@ def find_incomparable_reason(study: CollectedStudy, metric: Metric, *arms: str) 
 def build_score_table(study: CollectedStudy, metric: Metric, *arms: str) -> pd.DataFrame:
     """Build the table of the arms' scores for :func:`winnow.comparison.contrast`.
 
-    The columns are ``arm``, ``seed``, ``item``, ``score`` and, for rows, ``weight``. Prompts also have the column
-    ``factor:template`` and one column per slot. Rows also have the column ``cluster:source``; see
-    :func:`winnow.comparison.crossed_design.pivot_scores`.
+    The columns are ``arm``, ``seed``, ``item`` and ``score``. If the items are prompts, the table also has the column
+    ``factor:template`` and one column per slot. If the items are rows, it also has the columns ``weight`` and
+    ``cluster:source``. See :func:`winnow.comparison.crossed_design.pivot_scores`.
 
-    If a run has no scores per prompt or row, the table contains one row with the score ``nan`` for it, so that a
-    contrast excludes the run and lists it. If fewer than 2 runs of an arm have scores per prompt or row, the only item
-    is the summary metric of each run, and a contrast generalizes to new seeds only.
+    If a run has no scores per prompt or row, the table contains a placeholder row with the score ``nan``, so that a
+    contrast lists the run as excluded. If fewer than 2 runs of an arm have scores per prompt or row, the table has a
+    single item, which is scored by the summary metric of each run. A contrast then generalizes to new seeds only.
     """
     import pandas as pd
 
@@ -97,8 +97,8 @@ def get_item_scores(study: CollectedStudy, metric: Metric, stage: Stage = "after
     """Return the scores of all runs per prompt or row, or ``None`` if there are none.
 
     The weight of a row is its number of masked tokens, so that the weighted mean is the mean over tokens. Perplexity is
-    linearized around the loss L of each run, ``exp(L) (1 + loss - L)`` per row. Their weighted mean is exactly exp(L),
-    and their variance over rows is the variance by the delta method (Cochran 1977, section 12.16).
+    linearized around each run's loss L: the score of a row is ``exp(L) (1 + loss - L)``. The weighted mean of these
+    scores is exactly exp(L), and their variance over rows is the delta-method variance (Cochran 1977, section 12.16).
     """
     table = {"prompts": study.prompts, "rows": study.rows}.get(metric.item_kind)
     if table is None or table.empty:

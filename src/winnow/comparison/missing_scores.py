@@ -1,4 +1,4 @@
-"""Impute missing scores in a seeds x items table."""
+"""Impute missing scores in a seeds x items matrix."""
 
 from __future__ import annotations
 
@@ -14,15 +14,16 @@ def impute_missing(scores: Array, weights: Array) -> tuple[Array, int]:
     """Replace missing scores by a least-squares fit of seed and item effects.
 
     An imputed score adds nothing to the residual sum of squares, so the caller must subtract one degree of freedom per
-    imputed score (Yates 1933, Empire Journal of Experimental Agriculture 1:129). The iteration was described by Healy
-    and Westmacott (1956, Applied Statistics 5:203).
+    imputed score (Yates 1933, Empire Journal of Experimental Agriculture 1:129). The iterative algorithm was described
+    by Healy and Westmacott (1956, Applied Statistics 5:203).
 
     Args:
-        scores: Seeds x items, with ``nan`` for missing scores. Every seed and every item has at least one score.
+        scores: A seeds x items matrix, with ``nan`` for missing scores. Every seed and every item must have at least
+            one score.
         weights: The weights of the items.
 
     Returns:
-        The completed table and the number of imputed scores.
+        The completed matrix and the number of imputed scores.
     """
     is_missing = np.isnan(scores)
     if not is_missing.any():

@@ -52,13 +52,13 @@ def check_non_inferiority(
     2012, JAMA 308:2594).
 
     Args:
-        result: The contrast of the filter with the baseline in the guard metric.
+        result: The contrast between the filter and the baseline on the guard metric.
         margin: The margin in units of the metric, above 0. The default is for a loss in nats.
         alpha: The one-sided level.
         higher_is_better: Whether larger values of the metric are better.
 
     Raises:
-        WinnowError: The margin is not above 0, or alpha is not between 0 and 0.5.
+        WinnowError: If the margin is not above 0, or if alpha is not between 0 and 0.5.
     """
     from scipy.stats import t
 
@@ -82,13 +82,13 @@ def intersection_union(p_values: Sequence[float]) -> float:
     """Return the p value of an intersection-union test: the largest p value, or ``nan`` if any of them is ``nan``.
 
     If a claim requires all endpoints, each endpoint can be tested at the full level (Berger 1982, Technometrics
-    24:295). The p values are therefore not adjusted for the number of endpoints, only for the number of filters.
+    24:295). The p values are therefore adjusted for the number of filters, but not for the number of endpoints.
 
     >>> intersection_union([0.001, 0.02])
     0.02
 
     Raises:
-        WinnowError: ``p_values`` is empty.
+        WinnowError: If ``p_values`` is empty.
     """
     if not p_values:
         raise WinnowError("expected at least one p value, got none. Pass one per endpoint.", key="p_values")

@@ -1,4 +1,4 @@
-"""Power analysis: the number of seeds or templates that a study needs, from variance components of another study."""
+"""Power analysis: how many seeds or templates a study needs, given variance components from an earlier study."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from winnow.comparison.variance_components import VarianceComponents
 from winnow.errors import WinnowError
 
 MAX_SEEDS = 1000
-"""The largest number of seeds per arm that a plan considers."""
+"""The upper limit of the search for the number of seeds per arm."""
 
 MAX_LEVELS = 10_000
-"""The largest number of levels of a factor that a plan considers."""
+"""The upper limit of the search for the number of levels of a factor."""
 
 NODES = 200
-"""Nodes of the Gauss-Legendre quadrature over the estimated standard error."""
+"""The number of nodes of the Gauss-Legendre quadrature over the estimated standard error."""
 
 
 def compute_power(
@@ -30,9 +30,9 @@ def compute_power(
 ) -> float:
     """Return the probability that the two-sided test at level ``alpha`` detects a true difference of ``size``.
 
-    The degrees of freedom of the t test are Satterthwaite's at the expected mean squares. The power is integrated
-    numerically over the estimated standard error, because SciPy's noncentral t distribution returns NaN for large
-    shifts.
+    The degrees of freedom of the t test are computed by Satterthwaite's formula from the expected mean squares. The
+    power is integrated numerically over the estimated standard error, because SciPy's noncentral t distribution returns
+    NaN for large shifts.
 
     Args:
         components: The variance components.
@@ -44,7 +44,7 @@ def compute_power(
             ``components``.
 
     Raises:
-        WinnowError: An argument is out of range (the key is its name).
+        WinnowError: If an argument is out of range (the key is the argument's name).
     """
     _check_arguments(alpha=alpha)
     if seeds < 2:
@@ -84,13 +84,13 @@ def t_power(shift: float, df: float, alpha: float) -> float:
 def seeds_needed(
     components: VarianceComponents, size: float, target_power: float = 0.8, alpha: float = 0.05
 ) -> int | None:
-    """Return the smallest number of seeds per arm that detects a true difference of ``size`` with the target power.
+    """Return the smallest number of seeds per arm needed to detect a true difference of ``size`` with the target power.
 
-    The number of prompts or rows stays the same. The result is ``None`` if ``MAX_SEEDS`` seeds are not enough because
-    of the variance between items. More templates are needed in that case; see :func:`levels_needed`.
+    The number of prompts or rows stays the same. The result is ``None`` if the variance between items is so large that
+    ``MAX_SEEDS`` seeds are not enough. In that case, use more templates; see :func:`levels_needed`.
 
     Raises:
-        WinnowError: The size is 0 or not finite, or the power is not between 0 and 1.
+        WinnowError: If the size is 0 or not finite, or if the power is not between 0 and 1.
     """
     _check_arguments(size, target_power, alpha)
     return _bisect(lambda seeds: compute_power(components, size, seeds, alpha=alpha) >= target_power, 2, MAX_SEEDS)
@@ -104,13 +104,13 @@ def levels_needed(
     target_power: float = 0.8,
     alpha: float = 0.05,
 ) -> int | None:
-    """Return the smallest number of levels of a factor that detects a true difference with the target power.
+    """Return the smallest number of levels of a factor needed to detect a true difference with the target power.
 
-    The number of seeds and the levels of other factors stay the same. The result is ``None`` if ``MAX_LEVELS`` levels
-    are not enough because of the other variance components.
+    The number of seeds and the levels of other factors stay the same. The result is ``None`` if the other variance
+    components are so large that ``MAX_LEVELS`` levels are not enough.
 
     Raises:
-        WinnowError: The factor does not exist, the size is 0 or not finite, or the power is not between 0 and 1.
+        WinnowError: If the factor does not exist, the size is 0 or not finite, or the power is not between 0 and 1.
     """
     _check_arguments(size, target_power, alpha)
     return _bisect(
@@ -133,7 +133,7 @@ def smallest_detectable_difference(
         The difference in units of the metric, with a relative accuracy of 0.001; 0 if all variances are 0.
 
     Raises:
-        WinnowError: An argument is out of range (the key is its name).
+        WinnowError: If an argument is out of range (the key is the argument's name).
     """
     _check_arguments(target_power=target_power, alpha=alpha)
     variance = sum(float(term.value) for term in components.terms(seeds))
@@ -151,7 +151,7 @@ def smallest_detectable_difference(
 
 
 def _bisect(is_enough: Callable[[int], bool], low: int, high: int) -> int | None:
-    """Return the smallest number that is enough, or ``None``. A number above a sufficient one must also be enough."""
+    """Return the smallest n from low to high with ``is_enough(n)``, or ``None``. ``is_enough`` must be monotonic."""
     if not is_enough(high):
         return None
     while low < high:

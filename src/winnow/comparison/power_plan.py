@@ -1,4 +1,4 @@
-"""Plan the number of seeds, or of levels of item factors such as templates, that a study needs."""
+"""Plan how many seeds, or how many levels of item factors such as templates, a study needs."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ TARGET_POWER = 0.8
 
 @dataclass(frozen=True)
 class PowerPlan:
-    """The numbers of seeds or levels that detect given differences between two arms, and what this study can detect.
+    """How many seeds or levels a study needs to detect given differences, and what the current study can detect.
 
     Attributes:
         metric: The metric.
@@ -25,12 +25,12 @@ class PowerPlan:
         b: The second arm.
         power: Probability that the planned study detects the difference.
         alpha: Level of the tests.
-        smallest_difference: The smallest difference that this study detects with this power.
-        seeds_needed: The number of seeds per arm, by difference; ``None`` if no number is enough with the items of this
-            study.
+        smallest_difference: The smallest difference that the current study detects with this power.
+        seeds_needed: The number of seeds per arm needed to detect each difference with the items of the current study;
+            ``None`` if no number of seeds is enough.
         levels: The number of levels of each item factor.
-        levels_needed: The number of levels, by difference and factor, with the seeds of this study; ``None`` if no
-            number is enough.
+        levels_needed: The number of levels of each factor needed to detect each difference with the seeds of the
+            current study; ``None`` if no number of levels is enough.
     """
 
     metric: str
@@ -45,7 +45,7 @@ class PowerPlan:
 
 
 def plan_power(study: CollectedStudy, finding: Finding, alpha: float) -> PowerPlan:
-    """Plan for three differences: the observed one, half of it, and the declared margin.
+    """Plan for three differences: the observed difference, half of the observed difference, and the declared margin.
 
     Args:
         study: The study.

@@ -22,9 +22,9 @@ MAX_LINKS = 60
 def publish(comparison: Comparison, study: CollectedStudy, store: Store, output: Path) -> str:
     """Log a comparison to MLflow and return the id of its run.
 
-    The run is nested under the parent run of the study. It contains all files of the report, and the contrasts as
-    metrics. Its description contains the verdict and links to the compared runs. The verdict is also added to the
-    description of the parent run of each study.
+    The run is nested under the study's parent run. All report files are logged as artifacts, and the contrasts are
+    logged as metrics. The run's description contains the verdict and links to the compared runs. The verdict is also
+    added to the description of each study's parent run.
 
     Args:
         comparison: The comparison.

@@ -1,4 +1,4 @@
-"""Sensitivity checks of a contrast: a bootstrap interval and a permutation test."""
+"""Sensitivity checks for a contrast: a bootstrap interval and a permutation test."""
 
 from __future__ import annotations
 
@@ -27,9 +27,9 @@ def bootstrap_interval(
 ) -> tuple[float, float]:
     """Return the percentile bootstrap interval of the difference.
 
-    Seeds and the levels of item factors are resampled. The count of an item is the product of the counts of its
-    levels (the pigeonhole bootstrap of Owen 2007, Annals of Applied Statistics 1:386). Blocked seeds are resampled as
-    pairs. Use the interval as a sensitivity check only: with 5 seeds, the coverage of a 95% interval is about 90%.
+    Seeds and the levels of item factors are resampled. An item's count is the product of the counts of its levels (the
+    pigeonhole bootstrap of Owen 2007, Annals of Applied Statistics 1:386). Blocked seeds are resampled as pairs. Use
+    the interval as a sensitivity check only: with 5 seeds, the coverage of a 95% interval is about 90%.
     """
     check_confidence(confidence)
     crossed, rng = pivot_scores(scores, a, b, blocked), np.random.default_rng(seed)
@@ -47,7 +47,7 @@ def bootstrap_interval(
 
 
 def _resample_item_weights(crossed: CrossedScores, rng: np.random.Generator) -> Array:
-    """Draw the weight of each item in one resample. Draw again if all weights are 0."""
+    """Draw the item weights for one resample. Redraw if all weights are 0."""
     while True:
         counts = crossed.weights
         for factor in crossed.structure.factors:
@@ -62,11 +62,11 @@ def permutation_p(
 ) -> float:
     """Return the two-sided permutation p value of the difference of seed means.
 
-    Use it as a sensitivity check only, because the items are treated as fixed. Seeds are permuted between the arms, or
-    within pairs if they are blocks. The test is exact if there are at most ``resamples`` permutations; the smallest
-    possible p value is 0.0079 for 5 seeds per arm and 0.0625 for 5 pairs. Otherwise, random permutations are drawn, and
-    the observed assignment counts as one of them (Phipson and Smyth 2010, Statistical Applications in Genetics and
-    Molecular Biology 9:39).
+    Use the p value as a sensitivity check only, because the items are treated as fixed. Seeds are permuted between the
+    arms, or within pairs if seeds are blocks. The test is exact if there are at most ``resamples`` permutations; the
+    smallest possible p value is 0.0079 for 5 seeds per arm and 0.0625 for 5 pairs. If there are more permutations,
+    random ones are drawn, and the observed assignment counts as one of them (Phipson and Smyth 2010, Statistical
+    Applications in Genetics and Molecular Biology 9:39).
     """
     crossed, rng = pivot_scores(scores, a, b, blocked), np.random.default_rng(seed)
     means = crossed.seed_means

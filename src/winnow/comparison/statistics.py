@@ -2,8 +2,8 @@
 
 The functions accept any table with the columns ``arm``, ``seed``, ``item`` and ``score``. The columns ``weight``,
 ``factor:NAME`` and ``cluster:NAME`` are optional; see :func:`winnow.comparison.crossed_design.pivot_scores`. An item is
-a prompt or a held-out row. Items are crossed with arms: every run is scored on the same items. Seeds are nested in
-arms, or they are blocks.
+a prompt or a held-out row. Items are crossed with arms: every run is scored on the same items. Seeds are nested in arms
+unless they are treated as blocks.
 """
 
 from __future__ import annotations
@@ -52,14 +52,16 @@ class Contrast:
         items: Number of prompts or rows.
         items_left_out: Number of items that were excluded because too few seeds have a score for them.
         hedges_g: Hedges' g of the seed means.
-        variance_by_source: The variance of ``difference`` by source: ``seeds``, each item factor (``items`` if they are
-            independent), and ``overlap``: variance that several sources include and that is therefore subtracted.
+        variance_by_source: The variance of ``difference`` by source: ``seeds``, each item factor (``items`` if the
+            items are independent), and ``overlap``. The overlap is variance that several sources include, so it is
+            subtracted.
         rule: The sources that ``std_error`` is based on: ``all``, or the name of a single source.
         levels: The number of levels of each random factor.
-        fixed: The number of levels of each factor that is fixed because it has too few levels.
+        fixed: The factors that are fixed because they have too few levels, with their numbers of levels.
         blocked: Whether seeds are blocks.
         missing: Number of imputed scores.
-        seeds_left_out: Descriptions of the excluded seeds, with the reason: too few scores, or no partner.
+        seeds_left_out: The excluded seeds, each described with the reason: too few scores, or no run of the other arm
+            with the same seed.
         assumed_independent: Whether items are treated as independent because their structure is not recorded.
     """
 
@@ -97,10 +99,10 @@ class Contrast:
 def summarize(values: Sequence[float] | Array, confidence: float = 0.95) -> Summary:
     """Summarize values by n, mean, standard deviation (``ddof=1``) and the t interval of the mean.
 
-    Standard deviation and interval of a single value are ``nan``.
+    For a single value, the standard deviation and the interval are ``nan``.
 
     Raises:
-        WinnowError: There are no values (key ``values``), or the confidence is not between 0 and 1.
+        WinnowError: If there are no values (key ``values``), or if the confidence is not between 0 and 1.
     """
     from scipy.stats import t
 
@@ -120,7 +122,7 @@ def check_confidence(confidence: float) -> None:
     """Check the coverage of an interval.
 
     Raises:
-        WinnowError: The confidence is not between 0 and 1.
+        WinnowError: If the confidence is not between 0 and 1.
     """
     if not 0 < confidence < 1:
         example = confidence / 100 if 1 < confidence < 100 else 0.95
@@ -139,7 +141,8 @@ def contrast(scores: pd.DataFrame, a: str, b: str, confidence: float = 0.95, blo
     ``S`` is the variance of the seed means divided by n, summed over the arms. ``T`` and ``J`` are the variances of the
     difference of the arms over the levels of each factor, divided by the number of levels. ``TJ`` is the residual mean
     square of an additive fit of both factors, divided by the number of items. ``ST``, ``SJ`` and ``STJ`` are the same
-    quantities for the deviations of single seeds, which ``S``, ``T`` and ``J`` count twice.
+    quantities, computed from the deviations of single seeds. ``ST + SJ - STJ`` is subtracted because ``S``, ``T`` and
+    ``J`` count this variance twice.
 
     With one factor, the ``J`` terms vanish. Independent items are a factor with one item per level. With K crossed
     factors, the shared variance is subtracted K - 1 times, which is exact for K <= 2 and conservative for more factors.
@@ -151,16 +154,18 @@ def contrast(scores: pd.DataFrame, a: str, b: str, confidence: float = 0.95, blo
     differ between arms.
 
     Lower bound: Var(D) is at least the largest of S, T and J. If the sum is smaller because the estimate of a variance
-    component is negative, the largest of the three is used with its degrees of freedom. With one item, the procedure is
-    Welch's t test.
+    component is negative, the largest of the three is used, together with its degrees of freedom. With one item, the
+    procedure reduces to Welch's t test.
 
     With weights w (mean 1 over items), means are weighted, and deviations enter as ``w * deviation``, the linearized
     variance of a ratio (Cochran 1977, section 6.3). A missing score is imputed by an additive fit of seed and item, and
-    its degree of freedom is subtracted (Yates 1933). Levels of unequal weight enter by the sums of their contributions.
+    its degree of freedom is subtracted (Yates 1933). If levels have unequal weights, the sums of their contributions
+    are used.
 
     Sources: Satterthwaite 1946 (Biometrics Bulletin 2:110); Welch 1947 (Biometrika 34:28); Searle, Casella and
-    McCulloch 1992, Variance Components, chapter 4; Gaylor and Hopper 1969 (Technometrics 11:691) on differences;
-    Cameron, Gelbach and Miller 2011 (Journal of Business and Economic Statistics 29:238) on several clusterings.
+    McCulloch 1992, Variance Components, chapter 4; Gaylor and Hopper 1969 (Technometrics 11:691) on differences of mean
+    squares; Cameron, Gelbach and Miller 2011 (Journal of Business and Economic Statistics 29:238) on multiway
+    clustering.
 
     Args:
         scores: The table; see :func:`winnow.comparison.crossed_design.pivot_scores`.
@@ -170,8 +175,8 @@ def contrast(scores: pd.DataFrame, a: str, b: str, confidence: float = 0.95, blo
         blocked: Whether runs of both arms with the same seed form a pair.
 
     Raises:
-        WinnowError: An arm does not exist or has fewer than 2 seeds, the arms have no item in common, a weight is not
-            positive, or the confidence is not between 0 and 1.
+        WinnowError: If an arm does not exist or has fewer than 2 seeds, the arms have no item in common, a weight is
+            not positive, or the confidence is not between 0 and 1.
     """
     check_confidence(confidence)
     return contrast_crossed_scores(pivot_scores(scores, a, b, blocked), confidence)
@@ -226,9 +231,10 @@ def _sum_by_source(terms: Sequence[VarianceTerm]) -> dict[str, float]:
 
 
 def hedges_g(a: Array, b: Array) -> float:
-    """Return the difference of two groups' means in pooled standard deviations, with a correction for small samples.
+    """Return the standardized mean difference between two groups, with a correction for small samples.
 
-    Hedges 1981 (Journal of Educational Statistics 6:107); ``nan`` if neither group varies.
+    The difference is divided by the pooled standard deviation (Hedges 1981, Journal of Educational Statistics 6:107).
+    The result is ``nan`` if neither group varies.
     """
     df = a.size + b.size - 2
     pooled_std = math.sqrt(((a.size - 1) * float(a.var(ddof=1)) + (b.size - 1) * float(b.var(ddof=1))) / df)
@@ -236,11 +242,11 @@ def hedges_g(a: Array, b: Array) -> float:
 
 
 def holm(p_values: Sequence[float]) -> list[float]:
-    """Adjust p values by Holm's step-down method; return them in the same order.
+    """Adjust p values by Holm's step-down method, and return the adjusted values in the same order.
 
     The i-th smallest of m values is multiplied by m - i + 1; the results are made monotone and capped at 1. A ``nan``
-    stays ``nan`` but counts toward m, so a declared test that cannot be computed does not weaken the correction. Holm
-    1979, Scandinavian Journal of Statistics 6:65.
+    stays ``nan`` but counts toward m, so a declared test that cannot be computed does not weaken the correction (Holm
+    1979, Scandinavian Journal of Statistics 6:65).
 
     >>> holm([0.01, 0.04, 0.03])
     [0.03, 0.06, 0.06]

@@ -1,4 +1,4 @@
-"""Estimate the variance components of a contrast. The power of other study sizes is computed from them."""
+"""Estimate the variance components of a contrast, which are used to compute the power at other study sizes."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ class FactorComponents:
     Attributes:
         name: The name of the factor.
         levels: The number of levels.
-        between: Variance over levels of the difference between the arms.
-        error_a: Variance of the interaction of seed and level in arm a.
-        error_b: Variance of the interaction of seed and level in arm b.
+        between: Variance of the arm difference across levels.
+        error_a: Variance of the seed-by-level interaction in arm a.
+        error_b: Variance of the seed-by-level interaction in arm b.
     """
 
     name: str
@@ -44,9 +44,9 @@ class VarianceComponents:
     Attributes:
         seed_a: Variance between the seeds of arm a.
         seed_b: Variance between the seeds of arm b.
-        item: Variance over items of the difference between the arms, excluding the variance of ``factors``.
-        error_a: Residual variance of a score of arm a.
-        error_b: Residual variance of a score of arm b.
+        item: Variance of the arm difference across items, excluding the variance due to ``factors``.
+        error_a: Residual variance of a single score in arm a.
+        error_b: Residual variance of a single score in arm b.
         items: The number of items, or the number of levels if the items form a single factor.
         factors: The crossed item factors; empty if the items form a single factor.
         item_name: The name of the single factor that the items form.
@@ -126,8 +126,8 @@ class VarianceComponents:
         if items is not None:
             if self.factors:
                 raise WinnowError(
-                    f"expected None, because the items form several factors. Set `levels` for these "
-                    f"instead: {', '.join(known_levels)}.",
+                    f"expected None, because the items form several factors. Set `levels` instead. "
+                    f"Available factors: {', '.join(known_levels)}.",
                     "items",
                 )
             levels = {self.item_name: items}
@@ -149,14 +149,14 @@ class ArmComponents:
     error: float
 
     def get_error(self, factor: FactorComponents) -> float:
-        """Return the variance of the interaction of seed and factor in this arm."""
+        """Return the variance of the seed-by-factor interaction in this arm."""
         return factor.error_a if self.name == "a" else factor.error_b
 
 
 def estimate_variance_components(scores: pd.DataFrame, a: str, b: str, blocked: bool = False) -> VarianceComponents:
     """Estimate the variance components of the scores of two arms by analysis of variance.
 
-    Each mean square of :func:`winnow.comparison.contrast` is equated with its expectation, starting from the residual
+    Each mean square of :func:`winnow.comparison.contrast` is equated to its expectation, starting with the residual
     (Searle, Casella and McCulloch 1992, Variance Components, chapter 4). Negative estimates are set to 0.
 
     Args:
@@ -203,7 +203,7 @@ def _estimate_single_factor(table: _TermTable, name: str, levels: int) -> Varian
 
 
 class _TermTable:
-    """The terms of a contrast by source and sample, and the number of seeds of each sample."""
+    """The terms of a contrast by source and sample, and the number of seeds in each sample."""
 
     def __init__(self, crossed: CrossedScores) -> None:
         self.sizes = {name: len(scores) for name, scores, _ in crossed.samples}

@@ -25,7 +25,7 @@ class VarianceTerm:
         source: The source of variation: ``seeds``, an item factor, or ``residual``.
         sample: The sample of seeds within which the mean square is computed; empty if it is computed from the
             difference of the arms.
-        value: The term with its sign; an array if many studies are computed at once.
+        value: The signed value of the term; an array if many studies are computed at once.
         df: Degrees of freedom of the mean square.
     """
 
@@ -36,7 +36,7 @@ class VarianceTerm:
 
     @property
     def is_main(self) -> bool:
-        """Whether the term estimates the variance of one source, not the variance that several sources share."""
+        """Whether the term estimates the variance of one source rather than variance shared by several sources."""
         return self.source == SEEDS or (not self.sample and self.source != RESIDUAL)
 
 
@@ -44,7 +44,7 @@ class VarianceTerm:
 class CombinedVariance:
     """The variance of a difference, with Satterthwaite's degrees of freedom.
 
-    ``rules[rule]`` is the name of the sources that the variance is based on: ``all``, or a single source.
+    ``rules[rule]`` names the sources that the variance is based on: ``all``, or a single source.
     """
 
     variance: Array
@@ -75,7 +75,7 @@ def compute_variance_terms(crossed: CrossedScores) -> list[VarianceTerm]:
 def _compute_item_terms(
     structure: ItemStructure, values: Array, sample: str, scale: float, df: float
 ) -> list[VarianceTerm]:
-    """Compute the variance of the mean over items: one term per factor, and one for the variance that factors share."""
+    """Compute the variance of the mean over items: one term per factor, and one for shared variance."""
     contributions = structure.contributions(values)
     terms = [
         VarianceTerm(factor.name, sample, scale * factor.variance(contributions), df * factor.df)
@@ -94,8 +94,9 @@ def _compute_item_terms(
 def combine_terms(terms: Sequence[VarianceTerm]) -> CombinedVariance:
     """Return the sum of the terms, or the largest variance of a single source if it exceeds the sum.
 
-    The sum of all terms is unbiased, but its estimate can be too small or even negative. The variance of the seeds and
-    the variance of each factor are lower bounds, so the largest value is used, with its degrees of freedom.
+    The sum of all terms is an unbiased estimate, but it can be too small or even negative. The variance of the seeds
+    and the variance of each factor are lower bounds. The largest of these values is used, together with its degrees of
+    freedom.
     """
     sources = list(dict.fromkeys(term.source for term in terms if term.is_main))
     groups = {"all": list(terms), **{name: [t for t in terms if t.is_main and t.source == name] for name in sources}}

@@ -29,12 +29,12 @@ VERDICT_RULE = (
 
 @dataclass(frozen=True)
 class Finding:
-    """The contrast of two arms in one metric, with its role in the protocol.
+    """A contrast between two arms on one metric, with its role in the protocol.
 
     Attributes:
         metric: The name of the metric.
-        family: The family of tests. ``primary``, ``secondary`` and ``contribution`` are each Holm-corrected separately;
-            ``descriptive`` contrasts are not tested.
+        family: The family of tests. The ``primary``, ``secondary`` and ``contribution`` families are Holm-corrected
+            separately. Contrasts of the ``descriptive`` family are not tested.
         result: The contrast.
         p_holm: The p value after Holm's correction; ``nan`` if the contrast is not tested.
         outcome: The outcome of the test; ``None`` if the contrast is not tested.
@@ -99,7 +99,7 @@ def decide_verdict(
         metric: The primary metric.
         findings: The primary contrasts that could be computed.
         arms: The names of the filter under test, the baseline and the control.
-        incomparable_reasons: Why the filter cannot be compared with an arm, by arm.
+        incomparable_reasons: The reasons why the filter cannot be compared with an arm, by arm.
         confidence: Coverage of the intervals. Tests use the level ``1 - confidence``.
         margin: The declared equivalence margin, if there is one.
     """
@@ -143,7 +143,7 @@ def _describe_effect(metric: Metric, finding: Finding, confidence: float, margin
         beyond = f": the interval reaches beyond the declared margin of {format_number(margin)}" if margin else ""
         return (
             f"These runs do not show whether training on the rows that {r.a} keeps gives a better or worse model than "
-            f"training on all rows ({numbers}). This is no proof of equality{beyond}."
+            f"training on all rows ({numbers}). This does not prove equality{beyond}."
         )
     effect = "The filter helped" if finding.outcome == "better" else "The filter hurt"
     condition = f"after training on the rows that {r.a} keeps"

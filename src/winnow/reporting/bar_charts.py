@@ -36,7 +36,7 @@ def draw_ranked_bars(
         color: One color for all bars or one per bar.
         alpha: Opacity of the bars.
         notes: Text next to each bar. If given, the x axis is hidden.
-        hatched_names: Names with hatched bars.
+        hatched_names: Names whose bars are hatched.
     """
     values = [value for _, value in ranked_values]
     bars = axes.barh(range(len(ranked_values)), values, 0.7, color=color, alpha=alpha, lw=0)
@@ -59,7 +59,7 @@ def remove_frame(axes: Axes) -> None:
 
 
 def shorten(text: str, max_length: int = 28) -> str:
-    """Return a text shortened to a maximum length, with an ellipsis."""
+    """Truncate a text to a maximum length, ending with an ellipsis."""
     return text if len(text) <= max_length else f"{text[: max_length - 1]}…"
 
 
@@ -83,7 +83,7 @@ def draw_funnel(stages: Sequence[Mapping[str, Any]], name: str, folder: Path | N
         draw_ranked_bars(axes, list(zip(names, previous, strict=True)), GRAY, 0.22, notes)
         axes.barh(range(len(stages)), [stage["rows"] for stage in stages], 0.7, color=ROLE_STYLES["filter"].color)
 
-    caption = f"Training rows left after each term of {name}, in order. Gray: rows that the term drops."
+    caption = f"Training rows remaining after each term of {name}, in order. Gray: rows that the term drops."
     return render_figure("funnel", caption, [Panel(f"Funnel of {name}", draw, 4.7, 0.5 + 0.34 * len(stages))], folder)
 
 
@@ -108,9 +108,7 @@ def draw_top_fills(
         )
         for prompt, by_model in fills.items()
     ]
-    caption = (
-        f"The {max_words} most likely words for each prompt. Hatched bars mark words in the list of one model only."
-    )
+    caption = f"The {max_words} most likely words for each prompt. Hatched bars mark words in only one model's list."
     return render_figure(name, caption, panels, folder, columns=3)
 
 
@@ -119,13 +117,13 @@ def draw_best_and_worst(
 ) -> Figure | None:
     """Draw the first and last words of a long ranking for each prompt, with the models stacked.
 
-    The last words have a separate axis because they are about a thousand times less likely.
+    The last words have a separate axis because their probabilities are about a thousand times smaller.
 
     Args:
         fills: Long rankings by prompt and model, such as the first 1,000 words.
         styles: Style of each model.
         folder: Output folder, or `None` to write no files.
-        max_words: Number of words from each end.
+        max_words: Number of words to draw from each end of a ranking.
     """
     depth = max((len(ranked_values) for by_model in fills.values() for ranked_values in by_model.values()), default=0)
     panels = [

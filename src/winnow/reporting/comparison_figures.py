@@ -34,7 +34,7 @@ def draw_comparison_figures(
         comparison: The comparison.
         study: The study that was compared.
         folder: Output folder. If `None`, no files are written.
-        fills: Predictions by prompt. Loaded from the study if `None`.
+        fills: Predicted words by probe and prompt. If `None`, they are loaded from the study.
     """
     fills = collect_fills(study) if fills is None else fills
     styles = assign_styles({name: arm.role for name, arm in comparison.arms.items()})

@@ -41,15 +41,15 @@ def compare(
 ) -> Comparison:
     """Compare the arms of a study, write the report and log it to MLflow.
 
-    Writes ``comparison.json``, ``report.html``, ``report.md``, ``tables/`` (CSV, Markdown and LaTeX) and ``figures/``
-    (SVG and PNG) into ``output``, and logs all files to MLflow as a separate run.
+    Write ``comparison.json``, ``report.html``, ``report.md``, ``tables/`` (CSV, Markdown and LaTeX) and ``figures/``
+    (SVG and PNG) into ``output``, and log all files to MLflow as a separate run.
 
     Args:
         store_uri: MLflow tracking URI of the store, such as ``sqlite:///outputs/mlflow.db``.
         study: Name of the study (its MLflow experiment), or names of several studies. The declaration of the first
             study determines what is compared.
         output: Output folder, created if missing.
-        metrics: Additional metrics that were not declared. They are marked as post hoc.
+        metrics: Undeclared metrics to include in the report. These metrics are marked as post hoc.
         ui_url: Address of the MLflow UI, for links to runs.
         publish: Whether to log the comparison to MLflow.
         spool: Folder for data that cannot be logged to the store. By default, ``unsent`` next to ``output``.
@@ -110,7 +110,7 @@ def _build_context(
     fills: dict[str, dict[str, Fills]],
     ui_url: str,
 ) -> dict[str, Any]:
-    """Return the context of the templates, which contain only text and layout."""
+    """Return the context for the templates. The templates themselves contain only text and layout."""
     declaration = study.declaration
     primary = comparison.primary
     styles = assign_styles({name: arm.role for name, arm in comparison.arms.items()})

@@ -98,7 +98,7 @@ def set_heading(figure: FigureBase, text: str, width: int = 42, lines: int = 1) 
 
 @contextmanager
 def _draw_canvas(salt: str, draw: Callable[[FigureBase], None], width: float, height: float) -> Iterator[Any]:
-    """Yield a canvas with the drawing. Its layout is computed only once for all files."""
+    """Yield a canvas with the drawing. The layout is computed once and reused for all files."""
     import matplotlib as mpl
     from matplotlib.figure import Figure as Canvas
 

@@ -63,8 +63,8 @@ def draw_reasons(
         _label_columns(dots, terms)
 
     caption = (
-        "Each line is one combination of reasons: the highlighted dots mark the terms that these training rows fail. "
-        "The bar is the number of rows, colored if only one term drops them."
+        "Each line is one combination of terms: the highlighted dots mark the terms that drop these training rows. "
+        "The bar shows the number of rows. It is colored if only one term drops them."
     )
     panel = Panel("Number of rows dropped by each combination of terms", draw, 4.7, 1.25 + 0.27 * len(reasons))
     return render_figure("reasons", caption, [panel], folder)
@@ -92,8 +92,8 @@ def draw_overlap(overlap: Mapping[str, Mapping[str, int]], folder: Path | None =
         _label_columns(axes, terms)
 
     caption = (
-        "Percentage of the rows dropped by the term on the left that the term at the top also drops. If another term "
-        "also drops 100% of a term's rows, that term can be removed without any effect."
+        "Percentage of the rows dropped by the term on the left that the term at the top also drops. A term with "
+        "100% anywhere in its row can be removed without any effect."
     )
     size = max(3.2, 1.5 + 0.52 * len(terms))
     return render_figure(

@@ -138,7 +138,7 @@ def summarize_filter(summary: Mapping[str, Any], statistics: Mapping[str, Any]) 
 
 
 def describe_nearly_redundant_terms(summary: Mapping[str, Any], statistics: Mapping[str, Any]) -> list[str]:
-    """Return one sentence for each term that drops some rows, but less than 0.1%, that no other term drops."""
+    """Return one sentence for each term that is the only one to drop some rows, but fewer than 0.1% of all rows."""
     total = summary["rows"]["train"]["total"]
     return [
         f"`{term}` drops almost no rows that the other terms keep: {counts['only']:,} of {total:,}."

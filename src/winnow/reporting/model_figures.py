@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import FigureBase
 
 MAX_HEAT_MAP_ROWS = 40
-"""Maximum number of prompts in a heat map. If there are more, those with the largest differences are drawn."""
+"""Maximum number of prompts in a heat map. Prompts whose scores differ most between models are selected."""
 
 COMPONENT_COLORS = {
     kind: ROLE_STYLES[role].color for kind, role in zip(("embeddings", "layer", "head"), ROLE_STYLES, strict=True)
@@ -35,11 +35,11 @@ class EvaluatedModel:
 
     Attributes:
         label: Display name.
-        source: Folder, run or Hub name it was loaded from.
-        run_id: The run that trained it, if it was referenced by its run.
-        tokenizer: Fingerprint of its tokenizer.
+        source: Folder, run or Hub name that the model was loaded from.
+        run_id: The run that trained the model, if the model was specified by its run.
+        tokenizer: Fingerprint of the model's tokenizer.
         scores: All metrics by name.
-        probes: Its `ProbeScores` by probe.
+        probes: The model's `ProbeScores` by probe.
         rankings: A long ranking of words for each mask of each prompt.
         word_probabilities: Mean probability of every word over the prompts that have wanted and unwanted words.
         modules: Modules with their shapes and parameter counts.
@@ -120,7 +120,7 @@ def _concatenate_history(models: Sequence[EvaluatedModel], key: str) -> pd.DataF
 
 
 def _draw_structures(models: Sequence[EvaluatedModel], folder: Path) -> list[Figure | None]:
-    """Draw each distinct structure once, since models of a study usually share it."""
+    """Draw each distinct structure once, because the models of a study usually have the same structure."""
     figures: list[Figure | None] = []
     for i, model in enumerate(models):
         if all(model.components != earlier_model.components for earlier_model in models[:i]):
@@ -183,7 +183,7 @@ def compute_word_shifts(
 ) -> list[dict[str, Any]]:
     """Return the words whose mean probabilities rose and fell most.
 
-    Words that are missing from one vocabulary are ignored, so models with different vocabularies can be compared.
+    Words that are missing from either vocabulary are ignored, so models with different vocabularies can be compared.
 
     >>> before, after = {"a": 0.5, "b": 0.2, "c": 0.1}, {"a": 0.1, "b": 0.3, "d": 1.0}
     >>> [row["word"] for row in compute_word_shifts(before, after, max_words=1)]

@@ -17,7 +17,7 @@ from winnow.formatting import (
 
 
 def render_page(template: str, context: Mapping[str, Any]) -> str:
-    """Return a template from ``reporting/templates``, rendered with a context.
+    """Render a template from ``reporting/templates`` with a context.
 
     An undefined name in a template raises an error.
     """

@@ -13,7 +13,7 @@ GRAY = "#767676"
 
 @dataclass(frozen=True)
 class Style:
-    """Color, marker and line style of an arm; each of the three identifies the arm.
+    """Color, marker and line style of an arm. Each of the three is enough to identify the arm.
 
     The colors are from the Okabe-Ito palette, which is designed for color-blind readers.
     """
@@ -64,6 +64,6 @@ MATPLOTLIB_SETTINGS: dict[str, Any] = {
 
 
 def assign_styles(roles: Mapping[str, str]) -> dict[str, Style]:
-    """Return a style for every arm, given its role. Arms with other roles cycle through the extra styles."""
+    """Return a style for every arm, given its role. Roles without a style cycle through the extra styles."""
     extra_styles = iter(EXTRA_STYLES * len(roles))
     return {arm: ROLE_STYLES[role] if role in ROLE_STYLES else next(extra_styles) for arm, role in roles.items()}

@@ -76,7 +76,7 @@ class Table:
         return self.display.style.hide(axis="index").format(escape="html").set_caption(self.caption).to_html()
 
     def _numeric(self) -> list[bool]:
-        """Return for each column whether it contains only numbers."""
+        """Return, for each column, whether all its values are numbers."""
         return [all(_is_number(text) for text in column) for _, column in self.display.items()]
 
 
@@ -86,7 +86,7 @@ def build_table(
     """Build a table from rows.
 
     Args:
-        rows: Rows with full precision. A missing key is an unknown value.
+        rows: Rows with full precision. A missing key counts as an unknown value.
         name: Name of the table and of its files.
         caption: Caption of the table.
         display: Rounded text columns by heading. By default, all columns of ``rows`` with rounded numbers.
@@ -117,7 +117,7 @@ def build_console_table(first: str, *headings: str, title: str | None = None) ->
 
 
 def format_value(value: Any) -> str:
-    """Return a value as text, with thousands separators and rounded floats. A missing value gives an empty string."""
+    """Return a value as text, with thousands separators and rounded floats. Missing values become empty strings."""
     if value is None or value != value:  # NaN
         return ""
     if isinstance(value, bool) or not isinstance(value, int | float):

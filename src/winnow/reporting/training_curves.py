@@ -27,7 +27,7 @@ PANEL_SIZE = (4.2, 2.8)
 """Width and height of a panel in inches."""
 
 MAX_CURVE_POINTS = 120
-"""Maximum number of points per curve. Longer histories are averaged in equal ranges of steps."""
+"""Maximum number of points per curve. Longer histories are averaged over equal-width ranges of steps."""
 
 SCALE_UNITS = {"loss": "nats per masked token", "perplexity": "perplexity (log scale)"}
 
@@ -95,7 +95,7 @@ def draw_study_probes(study: CollectedStudy, styles: Styles, folder: Path | None
 def draw_scores_over_steps(
     curves: pd.DataFrame, styles: Styles, folder: Path | None, metric: str = "log_odds"
 ) -> Figure | None:
-    """Draw a score of each probe over training steps, as ``METRIC_over_steps``.
+    """Draw a score of each probe over training steps. The figure is named ``METRIC_over_steps``.
 
     Args:
         curves: ``arm``, ``seed``, ``step``, ``probe``, ``metric`` and ``value``.
@@ -239,7 +239,7 @@ def _set_y_axis(axes: Axes, low: float, high: float, log: bool) -> None:
         return
     axes.set_yscale("log")
     axes.set_ylim(low * 0.97, high * 1.03)
-    # Within one decade, a logarithmic locator places at most one tick.
+    # A logarithmic locator would place at most one tick within one decade.
     axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)) if high > 10 * low else MaxNLocator(4))
     axes.yaxis.set_minor_locator(NullLocator())
     axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
