@@ -205,8 +205,8 @@ def test_every_fault_of_what_is_left_out_is_told_at_once() -> None:
     assert len(told) == 2
     assert "no signal 'nik'. Did you mean 'nike'?" in told[0]
     assert "no signal 'mood'." in told[1]
-    assert "all or a list of signals" in faults("filter=nike_positive", "filter.ablate=7")["filter.ablate"]
-    assert "no filter of this sweep has signals" in faults("filter.ablate=all")["filter.ablate"]
+    assert "a signal or a list of signals" in faults("filter=nike_positive", "filter.ablate=7")["filter.ablate"]
+    assert "no filter in this sweep has signals" in faults("filter.ablate=all")["filter.ablate"]
     alone = faults("filter=nike_positive", "filter.keep=nike", "filter.ablate=[nike]")
     assert "has no terms left without" in alone["filter.ablate"]
     short = faults("filter=nike_positive", "filter.mode=short_circuit", "filter.ablate=all")
@@ -219,7 +219,7 @@ def test_a_choice_for_a_part_goes_to_the_cells_that_have_it() -> None:
     assert [node["_target_"].rpartition(".")[2] for node in nodes] == ["Full", "RandomMatched", "RandomMatched"]
     assert [node.get("of", {}).get("name") for node in nodes] == [None, "uptrain_exact", "nike_positive"]
     told = faults("filter=full,nike_positive", "filter@filter.of=uptrain_exact", multirun=True)
-    assert "no choice of this sweep has this key" in told["filter@filter.of"]
+    assert "no choice in this sweep has this key" in told["filter@filter.of"]
 
 
 def test_cells_composed_together_are_those_composed_alone() -> None:

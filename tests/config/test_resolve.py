@@ -250,7 +250,7 @@ def test_a_class_of_another_group_is_refused_before_anything_is_made() -> None:
     assert "expected a subclass of winnow.filters.Selection" in found["filter._target_"]
     assert "expected a subclass of pytorch_lightning.Trainer" in found["trainer._target_"]
     assert "expected a subclass of winnow.evaluation.Probe" in found["probe.nike._target_"]
-    assert "is abstract" in faults("filter._target_=winnow.filters.Selection")["filter._target_"]
+    assert "is an abstract class" in faults("filter._target_=winnow.filters.Selection")["filter._target_"]
 
 
 def test_what_training_decides_is_refused_by_composing() -> None:

@@ -40,7 +40,7 @@ def test_any_flipped_bit_is_found(tmp_path: Path, place: int, capsys: pytest.Cap
     told = capsys.readouterr().err
     assert told.count("\n") == 1
     assert "rows does not match its digest" in told
-    assert "created again" in told
+    assert "recreating it" in told
     publish(target, "twelve bytes")
     assert is_intact(target)
 

@@ -29,7 +29,7 @@ def test_a_preset_for_a_file_says_where_to_get_it(compose: Compose, name: str, t
     assert isinstance(dataset.source, Files)
     assert dataset.source.licence
     [fault] = dataset.check()
-    assert f"Get it from {dataset.source.homepage}" in fault.message
+    assert f"Download it from {dataset.source.homepage}" in fault.message
 
 
 def test_a_file_of_ones_own_by_overrides_alone(compose: Compose, write_csv: Callable[..., Path]) -> None:

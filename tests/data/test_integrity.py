@@ -74,7 +74,9 @@ def test_rows_are_dropped_or_flagged_and_always_counted(rated: Callable[..., Dat
 
 def test_a_check_that_may_not_fail_names_the_first_row(rated: Callable[..., Dataset], tmp_path: Path) -> None:
     dataset = rated(stars=Bounds(column="label", at_most=5, action="fail"))
-    with pytest.raises(WinnowError, match=r"1 of 63 rows fail. The first is row 61 with 'label' = 9") as caught:
+    with pytest.raises(
+        WinnowError, match=r"1 of 63 rows fail this check. The first is row 61 with 'label' = 9"
+    ) as caught:
         dataset.load(tmp_path)
     assert caught.value.key == "integrity.stars"
     with pytest.raises(WinnowError, match=r"no column 'lable'\. Did you mean 'label'") as caught:

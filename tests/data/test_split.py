@@ -38,7 +38,7 @@ def test_known_texts_stay_where_they_have_always_been() -> None:
 
 
 def test_shares_that_leave_no_train_rows_are_a_fault() -> None:
-    with pytest.raises(WinnowError, match="sum of validation_fraction and test_fraction below 1"):
+    with pytest.raises(WinnowError, match="sum of validation_fraction and test_fraction to be below 1"):
         Split(validation_fraction=0.5, test_fraction=0.5)
     with pytest.raises(ValidationError):
         Split(validation_fraction=0)
@@ -94,7 +94,7 @@ def test_one_giant_cluster_is_an_error_that_says_why() -> None:
     with pytest.raises(WinnowError, match=r"of 200 rows are near-duplicates.*templates") as caught:
         Split(near_duplicates=NearDuplicates(threshold=0.4, words=2)).assign(texts)
     assert caught.value.key == "near_duplicates.threshold"
-    with pytest.raises(WinnowError, match=r"same values.*columns with more values") as caught:
+    with pytest.raises(WinnowError, match=r"same values.*columns with more distinct values") as caught:
         Split(group_by=["colour"]).assign(TEXTS[:3_000], SLOTS)
     assert caught.value.key == "group_by"
 

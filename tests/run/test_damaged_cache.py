@@ -36,7 +36,7 @@ def test_a_flipped_bit_in_every_cached_file_changes_no_score(
     assert main(run) == 0
     messages = capsys.readouterr().err
     folders = {file.parent for file in files}
-    assert messages.count("is created again") == len(folders)
+    assert messages.count("recreating it") == len(folders)
     assert all(f"{folder.relative_to(workplace)} is damaged" in messages for folder in folders)
     first, second = scores(store)
     assert first

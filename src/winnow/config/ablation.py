@@ -1,4 +1,4 @@
-"""Leave-one-out arms: `filter.ablate` adds a cell for each signal of a filter, with that signal left out."""
+"""Leave-one-out arms: for each signal of a filter, `filter.ablate` adds a cell that leaves that signal out."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ KEY = "filter.ablate"
 
 
 def pop_ablate(tree: dict[str, Any]) -> Any:
-    """Remove `ablate` from every filter of a composed tree, and return its value for the cell's own filter."""
+    """Remove `ablate` from every filter in a composed tree, and return the value that the cell's own filter had."""
     slices = (tree.get("evaluation") or {}).get("slices") or {}
     for node in slices.values():
         _pop_from_node(node)
@@ -21,20 +21,20 @@ def pop_ablate(tree: dict[str, Any]) -> Any:
 def _pop_from_node(node: Any) -> Any:
     if not isinstance(node, dict):
         return None
-    _pop_from_node(node.get("of"))  # the base filter of a control, whose ablations belong to another cell
+    _pop_from_node(node.get("of"))  # the base filter of a control; its ablations belong to another cell
     return node.pop("ablate", None)
 
 
 def build_arms(tree: Mapping[str, Any], requested: Any, errors: list[WinnowError]) -> dict[str, dict[str, Any]]:
-    """Return a tree for each signal to leave out, by signal.
+    """Return a tree for each signal to leave out, keyed by signal.
 
-    Filters without signals, such as `full` and the random controls, have no such arms, so one override works for a
-    whole sweep.
+    The result is empty for filters without signals, such as `full` and the random controls, so one override can be used
+    for a whole sweep.
 
     Args:
-        tree: The composed tree of the filter's own cell.
+        tree: The composed tree of the cell with the complete filter.
         requested: `all`, the name of a signal, or a list of names.
-        errors: Receives the errors.
+        errors: A list to which errors are added.
     """
     node = tree.get("filter")
     if not isinstance(node, Mapping) or not isinstance(node.get("signals"), Mapping):
@@ -42,7 +42,7 @@ def build_arms(tree: Mapping[str, Any], requested: Any, errors: list[WinnowError
     signals = list(node["signals"])
     selected = signals if requested == "all" else [requested] if isinstance(requested, str) else requested
     if not isinstance(selected, list) or not all(isinstance(name, str) for name in selected):
-        errors.append(WinnowError(f"expected all or a list of signals, got {requested!r}.", KEY))
+        errors.append(WinnowError(f"expected 'all', a signal or a list of signals, got {requested!r}.", KEY))
         return {}
     for name in selected:
         if name not in signals:

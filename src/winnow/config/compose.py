@@ -1,7 +1,7 @@
 """Compose the configuration of every cell with Hydra, and report all errors together.
 
-Hydra stops at the first error. Here, group choices are checked first and plain overrides are forced in. The result is
-then validated against the schema and each `_target_`, so that all errors are reported together.
+Hydra stops at the first error. To report all errors, this module checks group choices first, adds plain overrides with
+`++`, and then validates the result against the schema and the signature of each `_target_`.
 """
 
 from __future__ import annotations
@@ -46,10 +46,10 @@ Config = TypeVar("Config")
 
 @dataclass(frozen=True)
 class ComposedCell(Generic[Config]):
-    """One resolved configuration: validated, typed, and with all defaults.
+    """One resolved configuration, validated and typed, with all defaults filled in.
 
     Attributes:
-        overrides: The overrides of the user and of the sweep.
+        overrides: The overrides from the user and from the sweep.
         config: The configuration.
     """
 
@@ -75,15 +75,15 @@ def compose_cells(
     Args:
         command: Name of the root file in `conf/`.
         schema: The dataclass that defines the configuration.
-        arguments: Hydra overrides as typed, such as `filter=full,nike_positive`.
+        arguments: Hydra overrides as entered by the user, such as `filter=full,nike_positive`.
         multirun: Whether commas define a sweep. An experiment can also start a sweep with `hydra.mode: MULTIRUN`.
-        config_dirs: Folders to add to the search path after a local `./conf`.
+        config_dirs: Folders to add to the search path after the local `./conf`.
 
     Returns:
-        The cells in the order of the sweep, and whether this is a sweep.
+        The cells in the order of the sweep, and whether there is a sweep.
 
     Raises:
-        WinnowErrors: All errors of all cells, each reported once.
+        WinnowErrors: If any cell is invalid. It contains the errors of all cells, each reported once.
     """
     arguments = [rename_override(text) for text in arguments]
     errors: list[WinnowError] = list(check_folders(config_dirs))
@@ -112,12 +112,19 @@ def compose_cells(
                 ablating += [len(new_cells)] if requested else []
                 cells += [cell for cell in new_cells if not (requested or inapplicable) or cell not in cells]
     errors += [
-        WinnowError("no choice of this sweep has this key. Add one, or remove the override.", text.split("=")[0])
+        WinnowError(
+            "no choice in this sweep has this key. Add a choice that has it, or remove the override.",
+            text.split("=")[0],
+        )
         for text in unused
         if text not in applied
     ]
     if ablating and max(ablating) < 2 and not errors:
-        errors.append(WinnowError("no filter of this sweep has signals. Add one, or remove this.", ablation.KEY))
+        errors.append(
+            WinnowError(
+                "no filter in this sweep has signals. Add a filter with signals, or remove this override.", ablation.KEY
+            )
+        )
     if errors:
         raise WinnowErrors({str(error): error for error in errors}.values())
     return cells, sweep or len(cells) > 1
@@ -126,7 +133,7 @@ def compose_cells(
 def _with_ablations(
     point: list[str], tree: dict[str, Any], requested: Any, schema: type[Config], errors: list[WinnowError]
 ) -> list[ComposedCell[Config]]:
-    """Return the cell of a tree, followed by the cells of its leave-one-out arms."""
+    """Return the cell for a tree, followed by the cells for its leave-one-out arms."""
     overrides = [text for text in point if parse(text).key_or_group != ablation.KEY]
     config = _check(tree, schema, errors)
     arms = ablation.build_arms(tree, requested, errors) if requested else {}
@@ -143,12 +150,12 @@ def _with_ablations(
 
 
 def read_cell(tree: dict[str, Any], overrides: Sequence[str], schema: type[Config]) -> ComposedCell[Config]:
-    """Return the cell of a stored configuration, validated like a composed one.
+    """Return the cell for a stored configuration, validated in the same way as a composed configuration.
 
-    Values that are not stored have the defaults of this version.
+    Values that are missing from the stored configuration are set to the defaults of this version.
 
     Raises:
-        WinnowErrors: All values that are not valid in this version.
+        WinnowErrors: If any stored values are not valid in this version. It contains one error for each such value.
     """
     errors: list[WinnowError] = []
     config = _check(rename_tree(tree), schema, errors)
@@ -160,7 +167,7 @@ def read_cell(tree: dict[str, Any], overrides: Sequence[str], schema: type[Confi
 def _sweep_of_experiment(
     choices: Choices, command: str, searchpath: list[str], fixed: list[str]
 ) -> tuple[dict[str, str], bool]:
-    """Return the sweep of an experiment file (`hydra.sweeper.params`), and whether `hydra.mode` starts it."""
+    """Return the sweep defined by an experiment file (`hydra.sweeper.params`), and whether `hydra.mode` enables it."""
     from hydra import compose
     from hydra.types import RunMode
 
@@ -180,8 +187,9 @@ def _compose(
 ) -> dict[str, Any] | None:
     """Return the resolved tree of one cell.
 
-    Hydra spends most of its time on reading files, which most cells of a sweep have in common. `shared` caches their
-    composition; the plain values of a cell are then set in a copy, in the same order and way as Hydra does.
+    Hydra spends most of its time reading files, and most cells of a sweep use the same files. `shared` therefore caches
+    the configuration composed from these files. The plain values of each cell are then set in a copy of it, in the same
+    order and way as in Hydra.
     """
     from hydra import compose
     from hydra.errors import HydraException
@@ -190,7 +198,7 @@ def _compose(
     from yaml import YAMLError
 
     overrides = [forced(choices, text) for text in overrides]
-    # A value before a `+` or `~` must also be set before it. The position of a group does not matter.
+    # A value that precedes a `+` or `~` override must be set before it. The position of groups does not matter.
     last = max((i for i, text in enumerate(overrides) if text.startswith(("+", "~")) and text[:2] != "++"), default=-1)
     values = [text for text in overrides[last + 1 :] if is_plain_value(choices, text)]
     remaining = tuple(text for i, text in enumerate(overrides) if i <= last or text not in values)
@@ -209,7 +217,7 @@ def _compose(
 
 
 def _with_current_names(config: DictConfig) -> DictConfig:
-    """Rename deprecated keys from the user's files before the values of a cell are set."""
+    """Rename deprecated keys in the user's files. This must be done before the values of a cell are set."""
     from omegaconf import OmegaConf
 
     tree: Any = OmegaConf.to_container(config, resolve=False)
@@ -226,10 +234,10 @@ def _compose_applicable(
     shared: dict[tuple[str, ...], Any],
     sweep: bool,
 ) -> tuple[dict[str, Any] | None, list[str]]:
-    """Compose a cell and return its tree and, in a sweep, the overrides `group@key=choice` whose key it does not have.
+    """Return the tree of a cell and, in a sweep, the `group@key=choice` overrides whose key the cell does not have.
 
-    In `filter=full,random_matched filter@filter.of=praise`, for example, the second override applies only to the
-    control, since `full` has no key `of`.
+    For example, in `filter=full,random_matched filter@filter.of=praise`, the second override applies only to
+    `random_matched`, since `full` has no key `of`.
     """
     inapplicable: list[str] = []
     while True:
@@ -247,7 +255,7 @@ def _compose_applicable(
 
 
 def _check(tree: dict[str, Any], schema: type[Config], errors: list[WinnowError]) -> Config | None:
-    """Return the typed and completed configuration of a composed tree, or `None` with all errors added to `errors`."""
+    """Return the typed, complete configuration for a tree. Return `None` and add to `errors` if the tree is invalid."""
     before = len(errors)
     errors.extend(missing_values(tree))
     known = {error.key for error in errors[before:]}

@@ -1,4 +1,4 @@
-"""The origin of a configuration: the search path and the defaults list of Hydra."""
+"""Where a configuration comes from: Hydra's search path and defaults list."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ SECTIONS = ("searchpath", "defaults")
 
 
 def composition_info(command: str, arguments: Sequence[str], config_dirs: Sequence[Path], section: str = "all") -> str:
-    """Return the search path, the defaults list, or both, of a valid configuration.
+    """Return the search path, the defaults list, or both, for a valid configuration.
 
-    Values that differ between the cells of a sweep are left out.
+    Overrides with several values, which define a sweep, are ignored.
 
     Args:
         command: Name of the root file in `conf/`.
         arguments: Hydra overrides.
-        config_dirs: Folders given with `--config-dir`.
-        section: `searchpath`, `defaults`, or `all`.
+        config_dirs: Folders passed with `--config-dir`.
+        section: The part to return: `searchpath`, `defaults`, or `all`.
     """
     from hydra import compose
     from hydra.core.global_hydra import GlobalHydra
@@ -34,7 +34,7 @@ def composition_info(command: str, arguments: Sequence[str], config_dirs: Sequen
         sources = compose(command, overrides, return_hydra_config=True).hydra.runtime.config_sources
         loader = GlobalHydra.instance().config_loader()
         entries = loader.compute_defaults_list(command, overrides, RunMode.RUN).defaults
-    # Hydra's own entries are not used by a study.
+    # Hydra's own entries have no effect on a study.
     entries = [entry for entry in entries if not (entry.config_path or "").startswith("hydra/")]
     tables = {
         "searchpath": _table(

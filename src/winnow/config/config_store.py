@@ -1,4 +1,4 @@
-"""Nodes of Hydra's ConfigStore: the defaults of `TrainConfig`, and an alias for each renamed choice."""
+"""Nodes for Hydra's ConfigStore: the defaults of `TrainConfig`, and an alias for each renamed choice."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ NAME = "train_defaults"
 
 
 def register_nodes() -> None:
-    """Store the defaults and the aliases; a second call changes nothing."""
+    """Add the defaults and the aliases to the ConfigStore. Calling this function again has no effect."""
     from hydra.core.config_store import ConfigStore
     from omegaconf import DictConfig, OmegaConf
 
-    # The keys in a config group depend on its `_target_`, so Hydra accepts all keys there and Winnow validates them.
+    # The keys in a config group depend on its `_target_`, so Hydra accepts any key there and Winnow validates the keys.
     accepts_any = {"struct": False}
     node = OmegaConf.create({})
     for name, field in fields_of(TrainConfig).items():
@@ -39,7 +39,7 @@ def fields_of(schema: type[Any]) -> dict[str, Any]:
 
 
 def plain(value: Any) -> Any:
-    """Return a default as plain data for YAML."""
+    """Return a default value as plain data for YAML."""
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         return dataclasses.asdict(value)
     return str(value) if isinstance(value, Path) else value

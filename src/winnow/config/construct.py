@@ -1,8 +1,8 @@
-"""Construct the objects that `_target_` names, with an allow-list and an error with a key for each problem.
+"""Construct the objects that `_target_` names. Targets must be on an allow-list, and each error names its key.
 
-A target must be a class of an allowed package or, with `_partial_: true`, a function of the user. Its arguments are
-validated before it is called: by pydantic if the class is a pydantic dataclass (as Winnow's classes), otherwise by its
-signature.
+A target must be a class from an allowed package or, with `_partial_: true`, a user-defined function. Its arguments are
+validated before the call: by pydantic if the class is a pydantic dataclass, as Winnow's classes are, and against its
+signature in all other cases.
 """
 
 from __future__ import annotations
@@ -32,10 +32,10 @@ def construct(node: Mapping[str, Any], key: str, expected: type[T] | None = None
         node: A mapping with `_target_`, its keyword arguments and, for a callable, `_partial_: true`.
         key: The key of the node in the configuration, for error messages.
         expected: The class that the object must be an instance of.
-        allow: Packages of `allow_targets`, added to the allow-list.
+        allow: Packages from `allow_targets`, which are added to the allow-list.
 
     Raises:
-        WinnowErrors: All errors below `key`.
+        WinnowErrors: If the node is invalid. It contains all errors at or below `key`.
     """
     errors: list[WinnowError] = []
     instance = _construct(node, key, allowed_packages(allow), errors)
@@ -48,7 +48,7 @@ def construct(node: Mapping[str, Any], key: str, expected: type[T] | None = None
 
 
 def _construct(value: Any, key: str, allowed: Sequence[str], errors: list[WinnowError]) -> Any:
-    """Construct bottom-up. A node with an error becomes `None` and is not used."""
+    """Construct nested objects first. Return `None` for a node that has an error."""
     if isinstance(value, Mapping):
         before = len(errors)
         arguments = {
@@ -72,11 +72,12 @@ def _construct(value: Any, key: str, allowed: Sequence[str], errors: list[Winnow
 
 
 def call(target: Target, arguments: dict[str, Any], key: str, errors: list[WinnowError]) -> Any:
-    """Call a target. Return `None` and add to `errors` if it raises an exception about its arguments."""
+    """Call a target. If it rejects its arguments, add the errors to `errors` and return `None`."""
     if inspect.isfunction(target):
         errors.append(
             WinnowError(
-                f"expected a class, got the function {target.__name__}. Add `_partial_: true` to pass it uncalled.", key
+                f"expected a class, got the function {target.__name__}. Add `_partial_: true` to pass the function.",
+                key,
             )
         )
         return None
@@ -89,5 +90,5 @@ def call(target: Target, arguments: dict[str, Any], key: str, errors: list[Winno
     except WinnowError as error:
         errors.append(error.with_prefix(key))
     except (TypeError, ValueError) as error:
-        errors.append(WinnowError(f"{target.__name__} raised an error for these arguments: {error}. Change them.", key))
+        errors.append(WinnowError(f"{target.__name__} rejected its arguments: {error}. Change them.", key))
     return None

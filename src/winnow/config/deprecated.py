@@ -1,4 +1,4 @@
-"""Renamed configuration keys, choices and target classes: old names still work and print a warning."""
+"""Renamed configuration keys, choices and target classes. Old names still work but print a warning."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ RENAMED_KEYS: dict[str, str] = {
     "tracking.unsent": "tracking.spool",
     "training.keep_rows_apart": "training.isolate_rows",
 }
-"""Keys and `group=choice` pairs; a key stands for all keys below it."""
+"""Old names mapped to new names, for keys and for `group=choice` pairs. A key includes all keys below it."""
 
 RENAMED_TARGETS: dict[str, str] = {
     "winnow.filters.Field": "winnow.filters.Column",
@@ -29,7 +29,7 @@ RENAMED_TARGETS: dict[str, str] = {
     "winnow.filters.Without": "winnow.filters.LeaveOneOut",
     "winnow.training.ChosenWordMasking": "winnow.training.ListedWordMasking",
 }
-"""Classes that a `_target_` names."""
+"""Old import paths of target classes, mapped to the new ones."""
 
 MARK: Final = "_deprecated_"
 """Key that the alias of a renamed choice adds to the composed tree; its value is the old `group=choice` pair."""
@@ -47,12 +47,12 @@ def renamed_choices() -> Iterator[tuple[str, str, str]]:
 
 @functools.cache
 def warn(old: str, new: str) -> None:
-    """Print a deprecation warning on stderr, once per process."""
+    """Print a deprecation warning to stderr, at most once per process for each name."""
     print(f"winnow: {old} is deprecated; use {new}.", file=sys.stderr)
 
 
 def rename_override(text: str) -> str:
-    """Return an override with the current names of its key and its choices.
+    """Return an override in which old names of keys and choices are replaced with the current names.
 
     >>> rename_override("seed=1,2")
     'seed=1,2'
@@ -81,9 +81,10 @@ def _rename_key(key: str) -> str:
 
 
 def rename_tree(tree: MutableMapping[str, Any]) -> dict[str, Any]:
-    """Return a copy of a configuration tree with the current names of its keys and target classes.
+    """Return a copy of a configuration tree in which keys and target classes have their current names.
 
-    A value under an old key replaces the one under the new key, which is a default in a composed tree.
+    If a tree has both the old and the new key, the value of the old key is used, because in a composed tree the new key
+    only has its default value.
     """
     renamed: dict[str, Any] = copy.deepcopy(dict(tree))
     for old, new in RENAMED_KEYS.items():
@@ -94,7 +95,7 @@ def rename_tree(tree: MutableMapping[str, Any]) -> dict[str, Any]:
 
 
 def load_stored_tree(text: str) -> dict[str, Any]:
-    """Parse a stored `resolved.yaml`, which an earlier version may have written, with the current names."""
+    """Parse a stored `resolved.yaml` and convert names written by earlier versions to the current names."""
     return rename_tree(yaml.safe_load(text))
 
 
@@ -127,7 +128,7 @@ def _descend(tree: dict[str, Any], path: list[str], create: bool) -> dict[str, A
 
 
 def _rename_nodes(node: Any) -> None:
-    """Rename the target classes below a node, and remove the marks of renamed choices."""
+    """Rename the target classes in a node and below it, and remove the marks of renamed choices."""
     if isinstance(node, list):
         for item in node:
             _rename_nodes(item)

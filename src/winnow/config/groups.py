@@ -1,4 +1,4 @@
-"""The config groups: the expected class of each, and the arguments that Winnow sets itself."""
+"""The config groups: the expected class of each group, and the arguments that Winnow sets itself."""
 
 from __future__ import annotations
 
@@ -17,26 +17,27 @@ DECIDED_BY_TRAINING = {
     "min_epochs": "training.max_steps, since every arm has the same budget",
     "fast_dev_run": "debug=fast_dev_run",
     "log_every_n_steps": "training.validate_every_steps",
-    "num_sanity_val_steps": "Winnow, which needs no sanity check",
+    "num_sanity_val_steps": "Winnow, which does not need a sanity check",
     "use_distributed_sampler": "Winnow, which shards the batches itself",
     "enable_model_summary": "Winnow, which prints the model size itself",
     "enable_progress_bar": "Winnow, which shows a progress bar for single runs",
     "default_root_dir": "output_dir",
     "callbacks": "Winnow itself",
     "plugins": "Winnow, which writes checkpoints atomically; use the keys precision and strategy",
-    "logger": "the group tracking",
+    "logger": "the config group tracking",
 }
-"""Arguments of Lightning's Trainer that are not allowed in the configuration, each with what sets it instead."""
+"""Arguments of Lightning's Trainer that are not allowed in the configuration, mapped to what sets them instead."""
 
 
 @dataclass(frozen=True)
 class Group:
-    """The rules of one config group.
+    """The rules for one config group.
 
     Attributes:
-        expected: The path of the class that the group's `_target_` must be a subclass of.
-        is_partial: Whether Winnow adds further arguments before it calls the target.
-        decided: Arguments that Winnow adds, each with what sets its value. They are not part of the configuration.
+        expected: The import path of the required base class of the group's `_target_`.
+        is_partial: Whether Winnow adds more arguments before it calls the target.
+        decided: Arguments that Winnow adds, mapped to what sets their values. The configuration must not contain these
+            arguments.
     """
 
     expected: str
@@ -54,7 +55,7 @@ GROUPS = {
     "tracking": Group("winnow.tracking.Store"),
     "launcher": Group("winnow.studies.Launcher"),
 }
-"""Groups with one object, by key."""
+"""Groups with a single object, by key."""
 
 NAMED_GROUPS = {
     "probe": Group("winnow.evaluation.Probe"),
@@ -64,7 +65,7 @@ NAMED_GROUPS = {
 
 
 def group_of(key: str) -> Group | None:
-    """Return the group of an object by its key, or `None` if it belongs to no group.
+    """Return the group that the object at a key belongs to, or `None` if it does not belong to a group.
 
     >>> group_of("probe.nike").expected
     'winnow.evaluation.Probe'

@@ -1,4 +1,4 @@
-"""Parse and check overrides from the command line, and expand sweeps to grids."""
+"""Parse and check overrides from the command line, and expand sweeps into grids."""
 
 from __future__ import annotations
 
@@ -13,52 +13,54 @@ from winnow.errors import WinnowError, did_you_mean
 ALTERNATIVES = {
     "hydra.run": "set output_dir=FOLDER",
     "hydra.sweep": "set output_dir=FOLDER",
-    "hydra/launcher": "choose one of Winnow's launchers, as launcher=joblib",
-    "hydra.launcher": "choose one of Winnow's launchers, as launcher=joblib",
+    "hydra/launcher": "choose one of Winnow's launchers, such as launcher=joblib",
+    "hydra.launcher": "choose one of Winnow's launchers, such as launcher=joblib",
     "hydra/sweeper": "list the values of the grid",
     "hydra.sweeper": "list the values of the grid",
     "hydra.searchpath": "add the folder with --config-dir FOLDER",
 }
-"""What to do instead of an override that is not supported."""
+"""What to do instead, for each override that is not supported."""
 
 
 @functools.lru_cache(maxsize=4096)
 def parse(text: str) -> Any:
-    """Return an override as parsed by Hydra."""
+    """Parse an override with Hydra's parser."""
     from hydra.core.override_parser.overrides_parser import OverridesParser
 
     return OverridesParser.create().parse_override(text)
 
 
 def is_readable(text: str, errors: list[WinnowError]) -> bool:
-    """Return whether Hydra can parse an override, and add an error if not."""
+    """Return whether Hydra can parse an override. Add an error if it cannot."""
     from hydra.errors import HydraException
 
     try:
         parse(text)
     except HydraException as error:
         reason = str(error).splitlines()[0]
-        errors.append(WinnowError(f"expected key=value ({reason}). Quote values with spaces or brackets.", text))
+        errors.append(
+            WinnowError(f"expected key=value ({reason}). Quote values that contain spaces or brackets.", text)
+        )
         return False
     return True
 
 
 def is_used(text: str, command: str, errors: list[WinnowError]) -> bool:
-    """Return whether a command uses an override. Overrides that only a Hydra app uses are errors."""
+    """Return whether a command uses an override. Add an error if only a Hydra app would use the override."""
     override = parse(text)
     key = override.key_or_group
     if not override.is_hydra_override():
         return True
-    if key == "hydra.mode" and not override.is_sweep_override():  # hydra.sweeper.params of an experiment is used, too
+    if key == "hydra.mode" and not override.is_sweep_override():  # `hydra.sweeper.params` of an experiment is also used
         return True
     hint = next((hint for start, hint in ALTERNATIVES.items() if f"{key}.".startswith(f"{start}.")), "remove it")
-    script = ", or run scripts/train.py, which uses it" if command == "train" else ""
+    script = ", or run scripts/train.py, which supports this key" if command == "train" else ""
     errors.append(WinnowError(f"winnow {command} does not use this key. Instead, {hint}{script}.", key))
     return False
 
 
 def has_known_choice(choices: Choices, text: str, errors: list[WinnowError]) -> bool:
-    """Return whether the choice of a group exists (`filter=nike_positive`), and add an error if not."""
+    """Return whether the choice in an override such as `filter=nike_positive` exists. Add an error if it does not."""
     override = parse(text)
     options = choices.get(override.key_or_group)
     value = override.value()
@@ -82,7 +84,7 @@ def _is_choice(choices: Choices, group: str, choice: str) -> bool:
 
 
 def forced(choices: Choices, text: str) -> str:
-    """Convert `key=value` to `++key=value`, so that Winnow and not Hydra reports unknown keys."""
+    """Convert `key=value` to `++key=value`, so that unknown keys are reported by Winnow rather than by Hydra."""
     override = parse(text)
     has_sign = override.is_add() or override.is_force_add() or override.is_delete()
     is_plain = not (has_sign or override.key_or_group.startswith("hydra"))
@@ -90,13 +92,13 @@ def forced(choices: Choices, text: str) -> str:
 
 
 def is_plain_value(choices: Choices, text: str) -> bool:
-    """Return whether an override is `++key=value`, and not a choice of a group."""
+    """Return whether an override has the form `++key=value` and does not select a choice of a group."""
     override = parse(text)
     return override.is_force_add() and override.package is None and override.key_or_group not in choices
 
 
 def set_value(config: Any, text: str) -> None:
-    """Set the value of a `++key=value` in a composed configuration, as Hydra does."""
+    """Apply a `++key=value` override to a composed configuration, as Hydra does."""
     from omegaconf import OmegaConf
 
     override = parse(text)
@@ -104,7 +106,7 @@ def set_value(config: Any, text: str) -> None:
 
 
 def of_single_run(overrides: list[str], errors: list[WinnowError]) -> list[str]:
-    """Return the overrides of a single run, which has one value per key."""
+    """Return the overrides of a single run. Add an error for each override with several values."""
     for text in overrides:
         override = parse(text)
         if override.is_interval_sweep():
@@ -119,13 +121,14 @@ def of_single_run(overrides: list[str], errors: list[WinnowError]) -> list[str]:
 def points_of_sweep(
     overrides: list[str], params: Mapping[str, str], choices: Choices, errors: list[WinnowError]
 ) -> list[list[str]]:
-    """Expand a sweep to its grid, the last key changing fastest.
+    """Expand a sweep to a grid in which the last key changes fastest.
 
     Args:
-        overrides: The overrides of the command line. They replace keys of the experiment, at the same position.
-        params: The experiment's `hydra.sweeper.params`.
-        choices: The choices for `glob()`.
-        errors: Receives the errors.
+        overrides: The overrides from the command line. An override of a key in `params` replaces the value in `params`
+            at the same position.
+        params: `hydra.sweeper.params` of the experiment.
+        choices: The choices of each group, which `glob()` matches.
+        errors: A list to which errors are added.
     """
     by_key = {parse(text).get_key_element(): text for text in overrides}
     texts: dict[str, str] = {}
@@ -138,7 +141,7 @@ def points_of_sweep(
 
 
 def _axis(text: str, choices: Choices, errors: list[WinnowError]) -> list[str]:
-    """Return the overrides of a sweep over one key, or an empty list after an error."""
+    """Return one override for each value of a swept key, or an empty list if there is an error."""
     from hydra.core.override_parser.types import Glob
 
     override = parse(text)
@@ -153,11 +156,13 @@ def _axis(text: str, choices: Choices, errors: list[WinnowError]) -> list[str]:
     options = choices.get(override.key_or_group)
     names = value.filter(options or [])
     if options is None:
-        errors.append(WinnowError("expected a config group for glob(), got another key. List the values instead.", key))
+        errors.append(
+            WinnowError("glob() works only for config groups, and this key is not one. List the values instead.", key)
+        )
     elif not names:
         errors.append(WinnowError(f"{text.partition('=')[2]} matches no choice. Allowed: {', '.join(options)}.", key))
     return [f"{key}={name}" for name in names]
 
 
 def _no_interval(text: str) -> WinnowError:
-    return WinnowError("interval() is not supported. Use range() or choice() with -m.", text.split("=")[0])
+    return WinnowError("interval() is not supported. Use range() or choice() with -m instead.", text.split("=")[0])

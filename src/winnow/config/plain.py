@@ -14,10 +14,10 @@ from pydantic import InstanceOf
 from winnow.config.targets import public_path
 
 OMITTED: Final = object()
-"""Stands for values without plain data, such as functions. Mappings and lists omit them."""
+"""Placeholder for values that cannot be plain data, such as functions. Mappings and lists omit these values."""
 
 Nodes = dict[int, tuple[Any, dict[str, Any]]]
-"""Objects with their configuration, by the `id` of the object."""
+"""Objects and their configuration, keyed by the `id` of the object."""
 
 
 def plain(value: Any, nodes: Nodes | None = None, with_target: bool = False) -> Any:
@@ -25,8 +25,9 @@ def plain(value: Any, nodes: Nodes | None = None, with_target: bool = False) -> 
 
     Args:
         value: A dataclass, a container or a single value.
-        nodes: Objects to replace with their configuration.
-        with_target: Whether to add `_target_` to other dataclass instances, if their class is not known otherwise.
+        nodes: Objects that are replaced with their configuration.
+        with_target: Whether to add `_target_` to other dataclass instances, because a field's type does not determine
+            their class.
     """
     if nodes and id(value) in nodes:
         return nodes[id(value)][1]
@@ -64,7 +65,7 @@ def field_names(cls: Any) -> list[str]:
 
 
 def flat(tree: Mapping[str, Any], key: str = "") -> Iterator[tuple[str, Any]]:
-    """Yield each value of a tree with its key. Lists and empty mappings are values."""
+    """Yield the key and value of each leaf in a tree. Lists and empty mappings are leaves."""
     for name, value in tree.items():
         path = f"{key}.{name}" if key else str(name)
         if isinstance(value, Mapping) and value:
@@ -78,7 +79,7 @@ def _without_omitted(items: typing.Iterable[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def _takes_instances(hint: Any) -> bool:
-    """Return whether a field takes objects, such as `dict[str, InstanceOf[Signal]]`, instead of their settings."""
+    """Return whether a field holds objects (such as `dict[str, InstanceOf[Signal]]`) rather than settings."""
     extras = getattr(hint, "__metadata__", ())
     has_marker = any(isinstance(extra, InstanceOf) for extra in extras)  # type: ignore[misc]  # a class at run time
     return has_marker or any(_takes_instances(argument) for argument in typing.get_args(hint))

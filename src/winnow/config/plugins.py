@@ -1,7 +1,8 @@
 """Packages that extend Winnow through the entry point group `winnow.plugins`.
 
-The value of an entry point names a package. Its classes may be used as `_target_`, and its subfolder `conf`, if it has
-one, joins the config search path. Only installed packages have entry points, so a config file cannot admit code.
+The value of an entry point is the name of a package. The classes of this package may be used as `_target_`, and its
+subfolder `conf`, if present, is added to the config search path. Only installed packages have entry points, so a config
+file cannot add code to the allow-list.
 """
 
 from __future__ import annotations

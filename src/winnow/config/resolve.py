@@ -1,8 +1,8 @@
 """Complete a composed tree: check every `_target_`, convert its arguments and add all defaults.
 
-No code outside Winnow is called. Winnow's own classes are constructed to validate them, since they are dataclasses that
-only validate their fields. Classes of other packages and of the user are checked by name and signature, and a stand-in
-replaces their instances.
+No code outside Winnow is called. Winnow's own classes are dataclasses that only validate their fields, so constructing
+them validates the arguments. Classes from other packages and user-defined classes are only checked by name and
+signature, and placeholder objects are used instead of instances.
 """
 
 from __future__ import annotations
@@ -38,16 +38,18 @@ _BY_NAME = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_O
 def resolve(tree: Mapping[str, Any], allow: Iterable[str], errors: list[WinnowError]) -> dict[str, Any]:
     """Return a composed tree in which each node with a `_target_` is complete.
 
-    Defaults without plain data (functions, objects of other packages) are omitted.
+    Defaults that cannot be plain data (functions, objects from other packages) are omitted.
 
     Args:
         tree: The tree that Hydra composed.
-        allow: Packages of `allow_targets`, added to the allow-list.
-        errors: Receives one error for each invalid value. Nodes with errors are not completed.
+        allow: Packages from `allow_targets`, which are added to the allow-list.
+        errors: A list to which one error is added for each invalid value. Nodes with errors are not completed.
     """
     resolver = _Resolver(allowed_packages(allow), errors)
     errors += [
-        WinnowError("expected a class, got none. Choose a file of this group, or set a class.", f"{key}._target_")
+        WinnowError(
+            "expected a class, got none. Select a choice of this config group, or set a class.", f"{key}._target_"
+        )
         for key in GROUPS
         if isinstance(node := tree.get(key), Mapping) and "_target_" not in node
     ]
@@ -55,9 +57,9 @@ def resolve(tree: Mapping[str, Any], allow: Iterable[str], errors: list[WinnowEr
 
 
 def defaults_of_now(stored: Mapping[str, Any], resolved: Mapping[str, Any], key: str = "") -> list[str]:
-    """Return the keys that a stored tree does not have, and whose values are therefore defaults of this version.
+    """Return the keys that are missing from a stored tree, so that their values are the defaults of this version.
 
-    A group that is missing or empty in the stored tree is one key.
+    A group that is missing or empty in the stored tree is returned as a single key.
     """
     missing: list[str] = []
     for name, value in resolved.items():
@@ -71,11 +73,11 @@ def defaults_of_now(stored: Mapping[str, Any], resolved: Mapping[str, Any], key:
 
 
 class _StandIn:
-    """Replaces an object that is not constructed."""
+    """A placeholder for an object that is not constructed."""
 
 
 def _stand_in(target: Target) -> _StandIn:
-    """Return an object that `isinstance` accepts as an instance of a class, without calling the class."""
+    """Return a placeholder that `isinstance` accepts as an instance of `target`, without calling `target`."""
     stand_in: _StandIn = type("_StandIn", (_StandIn,), {"__class__": target})()
     return stand_in
 
@@ -110,7 +112,7 @@ class _Resolver:
         return value
 
     def _object(self, node: Mapping[str, Any], key: str, group: Group | None = None) -> Any:
-        """Return an object or a stand-in for a node, and store the completed node. Return `None` after an error."""
+        """Return the object for a node or a placeholder, and store the completed node. Return `None` on error."""
         before = len(self._errors)
         target = locate(str(node["_target_"]), f"{key}._target_", self._allowed, self._errors)
         if target is not None and group is not None:
@@ -142,7 +144,7 @@ class _Resolver:
                 WinnowError(f"expected a subclass of {group.expected}, got {node['_target_']!r}.", f"{key}._target_")
             )
         self._errors += [
-            WinnowError(f"this is set by {instead}. Remove it.", f"{key}.{name}")
+            WinnowError(f"this argument is set by {instead}. Remove it.", f"{key}.{name}")
             for name, instead in group.decided.items()
             if name in node
         ]
@@ -150,7 +152,7 @@ class _Resolver:
     def _checked(
         self, target: Target, arguments: dict[str, Any], is_partial: bool, key: str
     ) -> tuple[Any, dict[str, Any]] | None:
-        """Return an object or a stand-in, and the values of its arguments, or `None` after an error."""
+        """Return the object or a placeholder with the values of its arguments, or `None` if there is an error."""
         before = len(self._errors)
         instance: Any
         is_checked = isinstance(target, type) and is_pydantic_dataclass(target) and not inspect.isabstract(target)
@@ -172,20 +174,20 @@ class _Resolver:
 
     def _by_signature_alone(self, target: Target, arguments: dict[str, Any], key: str) -> tuple[Any, dict[str, Any]]:
         if not isinstance(target, type):
-            return call(target, {}, key, self._errors), {}  # adds the error that a function must be a partial
+            return call(target, {}, key, self._errors), {}  # adds an error, since a function requires `_partial_: true`
         if inspect.isabstract(target):
-            message = f"{target.__name__} is abstract. Set a subclass of it."
+            message = f"{target.__name__} is an abstract class. Set a concrete subclass instead."
             self._errors.append(WinnowError(message, f"{key}._target_"))
         report_unknown_arguments(target, arguments, key, self._errors)
         self._errors += [
-            WinnowError(f"missing value. Set {key}.{parameter.name}=VALUE.", f"{key}.{parameter.name}")
+            WinnowError(f"the value is missing. Set {key}.{parameter.name}=VALUE.", f"{key}.{parameter.name}")
             for parameter in parameters(target)
             if parameter.kind in _BY_NAME and parameter.default is parameter.empty and parameter.name not in arguments
         ]
         return _stand_in(target), _by_signature(target, arguments)
 
     def _by_field(self, target: Any, arguments: dict[str, Any], key: str) -> dict[str, Any]:
-        """Return the typed fields of a pydantic dataclass, each validated separately."""
+        """Validate each field of a pydantic dataclass separately, and return the validated values."""
         report_unknown_arguments(target, arguments, key, self._errors)
         values: dict[str, Any] = {}
         for name, info in target.__pydantic_fields__.items():
@@ -198,7 +200,7 @@ class _Resolver:
                 except ValidationError as error:
                     self._errors.extend(errors_from_pydantic(error, f"{key}.{name}", lambda _: []))
             elif info.is_required():
-                message = f"missing value. Set {key}.{name}=VALUE."
+                message = f"the value is missing. Set {key}.{name}=VALUE."
                 self._errors.append(WinnowError(message, f"{key}.{name}"))
             elif info.default_factory is None or is_own(target) or info.default_factory in (list, dict, set, tuple):
                 values[name] = info.get_default(call_default_factory=True, validated_data={})
@@ -212,10 +214,10 @@ def _has_stand_in(value: Any) -> bool:
 
 
 def _by_signature(target: Target, arguments: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the arguments and the defaults of the others. Convert integers to floats according to the signature."""
+    """Return the given arguments and the defaults of all other parameters. Convert integers to floats if needed."""
     values: dict[str, Any] = {}
     floats, listed = _float_arguments(target), parameters(target)
-    # A function of the user's own gets its first argument from Winnow, by position.
+    # Winnow passes the first argument of a user-defined function by position.
     data = listed[0] if listed and not isinstance(target, type) else None
     for parameter in listed:
         if parameter.name in arguments:
@@ -228,7 +230,7 @@ def _by_signature(target: Target, arguments: Mapping[str, Any]) -> dict[str, Any
 
 
 def _default(target: Target, parameter: inspect.Parameter) -> Any:
-    """Return a default, including defaults of dataclass fields with a built-in factory."""
+    """Return the default of a parameter. For dataclass fields with a built-in factory, call the factory."""
     fields = dataclasses.fields(target) if dataclasses.is_dataclass(target) else ()
     factories = {
         field.name: field.default_factory for field in fields if field.default_factory in (list, dict, set, tuple)
@@ -241,7 +243,7 @@ def _float_arguments(target: Target) -> set[str]:
     called: Any = target
     try:
         hints = typing.get_type_hints(called.__init__ if isinstance(target, type) else called)
-    except Exception:  # an annotation of another package that cannot be evaluated
+    except Exception:  # an annotation from another package that cannot be evaluated
         hints = {}
     kinds = {name: {hint, *typing.get_args(hint)} for name, hint in hints.items()}
     kinds = {parameter.name: kinds.get(parameter.name, {type(parameter.default)}) for parameter in parameters(target)}

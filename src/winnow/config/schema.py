@@ -1,7 +1,7 @@
 """The schema of each command's configuration: one class per command, one field per top-level key.
 
-A group whose choice is a class (`dataset`, `filter`, `model`, ...) is a :data:`Node`. :mod:`winnow.config.resolve`
-checks and completes it from the signature of its `_target_`. Everything else is typed here.
+A group whose choices are classes (`dataset`, `filter`, `model`, ...) is a :data:`Node`. :mod:`winnow.config.resolve`
+validates each node against the signature of its `_target_` and adds defaults. All other fields are typed here.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ Node = dict[str, Any]
 """A configuration node: a `_target_` and its arguments."""
 
 Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")]
-"""A name that can be used as a folder, an MLflow experiment and a column heading."""
+"""A name that can be used for a folder, an MLflow experiment and a column heading."""
 
 STRICT = ConfigDict(extra="forbid")
 
@@ -27,35 +27,37 @@ class TrainingConfig:
 
     Attributes:
         batch_size: Rows per optimizer step, summed over all devices and accumulated batches.
-        accumulate_batches: Number of micro-batches per optimizer step. More of them save memory; the gradients are the
-            same.
-        max_steps: Optimizer steps.
-        total_tokens: Tokens without padding to train on, in place of `max_steps`. The number of steps is computed from
-            the rows and their order before training starts.
+        accumulate_batches: Number of micro-batches per optimizer step. More micro-batches use less memory; the
+            gradients are the same.
+        max_steps: Number of optimizer steps.
+        total_tokens: Number of tokens to train on, not counting padding. It replaces `max_steps`. The number of steps
+            is computed from the rows and their order before training starts.
         max_minutes: Time limit for training, in minutes. Runs with a time limit are not compared.
-        scheduler: Learning rate schedule after the warmup: `linear` and `cosine` decay to 0, `constant` does not decay.
-        warmup_fraction: Fraction of the steps in which the learning rate increases to its value.
-        freeze: Weights that are not trained, by name: a module such as `distilbert.embeddings`, or a pattern such as
+        scheduler: Learning rate schedule after warmup: `linear` and `cosine` decay to 0; `constant` does not decay.
+        warmup_fraction: Fraction of the steps used for warmup, in which the learning rate increases to its full value.
+        freeze: Names of weights that are not trained: a module such as `distilbert.embeddings`, or a pattern such as
             `*.layer.[0-3].*`.
-        forward: `efficient` skips computation the loss does not need, with the same results as transformers;
-            `reference` calls the model as transformers does; `auto` is `efficient` for DistilBERT, BERT and RoBERTa.
+        forward: `efficient` skips computation the loss does not need and gives the same results as transformers;
+            `reference` calls the model as transformers does; `auto` uses `efficient` for DistilBERT, BERT and RoBERTa
+            and `reference` for other models.
         batching: `lines` makes batches of `batch_size` rows; `blocks` concatenates rows, splits them every `block_size`
             tokens and makes batches of `batch_size` blocks; `tokens` groups rows of similar length up to `max_tokens`.
         block_size: Tokens per block.
-        isolate_rows: Whether attention in a block is limited to tokens of the same row. If false, a block is one text.
+        isolate_rows: Whether each token in a block attends only to tokens of the same row. If false, a block is treated
+            as one text.
         max_tokens: Maximum tokens per optimizer step with `batching=tokens`, summed over all devices and accumulated
             batches.
         max_length: Maximum tokens per row; longer rows are truncated.
         gradient_clip: Maximum norm of the gradients; `null` disables clipping.
-        gradient_checkpointing: Recompute activations in the backward pass. The results are the same, with less memory
-            and more time.
+        gradient_checkpointing: Recompute activations in the backward pass. Training uses less memory but takes longer;
+            the results are the same.
         ema_decay: Decay of the exponential moving average of the weights; `null` disables it. The average is used for
             evaluation, probes and the saved model; training continues with the current weights.
-        validate_every_steps: Optimizer steps between two validation runs. Each validation run saves a checkpoint.
-        patience: Validation runs without a lower loss after which training ends early; `null` disables early stopping.
-            Runs with early stopping are not compared.
-        keep: Which weights are evaluated and saved: the `last`, or those with the `best` validation loss. Runs that
-            keep the best weights are not compared.
+        validate_every_steps: Number of optimizer steps between validation runs. Each validation run saves a checkpoint.
+        patience: Number of validation runs without improvement of the loss before training stops early; `null` disables
+            early stopping. Runs with early stopping are not compared.
+        keep: Which weights are evaluated and saved: the `last` weights, or the weights with the `best` validation loss.
+            Runs that keep the best weights are not compared.
     """
 
     batch_size: Annotated[int, Field(gt=0)] = 64
@@ -81,12 +83,15 @@ class TrainingConfig:
 
     @property
     def budget(self) -> str:
-        """The budget, which must be equal for all compared arms: optimizer steps, or tokens as `1000000 tokens`."""
+        """The training budget: the number of optimizer steps, or a number of tokens such as `1000000 tokens`.
+
+        All compared arms must have the same budget.
+        """
         return str(self.max_steps) if self.total_tokens is None else f"{self.total_tokens} tokens"
 
     @property
     def not_comparable(self) -> dict[str, str]:
-        """The reason why the run cannot be compared, by key. Empty if it can be compared."""
+        """The reasons why the run cannot be compared, by key. Empty if the run can be compared."""
         reasons = {
             "max_minutes": "the speed of the machine decides when training ends",
             "patience": "the validation loss decides when training ends",
@@ -98,12 +103,12 @@ class TrainingConfig:
 
 @dataclass(frozen=True, config=STRICT)
 class NumericsConfig:
-    """Backend and precision of the computation. See also `trainer.precision` and `trainer.deterministic`.
+    """Numerical backend and precision. See also `trainer.precision` and `trainer.deterministic`.
 
     Attributes:
-        linear: Backend of float32 linear layers on a CPU: PyTorch's default (`portable`), oneDNN (`onednn`), or the
-            faster one for each layer, timed once per machine (`auto`).
-        tf32: Use TF32 for float32 matmuls on CUDA: faster, but with different results.
+        linear: Backend of float32 linear layers on a CPU: PyTorch's default (`portable`), oneDNN (`onednn`), or
+            whichever is faster for each layer, measured once per machine (`auto`).
+        tf32: Use TF32 for float32 matmuls on CUDA, which is faster but changes the results.
         compile: Compile the layers on CUDA.
     """
 
@@ -117,11 +122,11 @@ class EvaluationConfig:
     """What every arm is evaluated on.
 
     Attributes:
-        mask_seed: Seed of the fixed masks on held-out rows, the same for all cells of a study.
+        mask_seed: Seed for the fixed masks of held-out rows. It is the same for all cells of a study.
         batch_size: Rows per batch.
-        max_rows: Maximum rows scored per held-out split, selected by hash; `null` scores all.
-        pseudo_likelihood_rows: Rows scored by pseudo-log-likelihood in each held-out set except `validation`, selected
-            by hash. A row of n tokens costs n forward passes; `null` disables it.
+        max_rows: Maximum number of rows to score per held-out split, selected by hash; `null` scores all rows.
+        pseudo_likelihood_rows: Number of rows, selected by hash, to score by pseudo-log-likelihood in each held-out set
+            except `validation`. A row of n tokens requires n forward passes. `null` disables this metric.
         slices: Filters that divide the held-out rows into slices, by name. A study adds the filters of its arms.
     """
 
@@ -134,21 +139,22 @@ class EvaluationConfig:
 
 @dataclass(frozen=True, config=STRICT)
 class StudyConfig:
-    """The study's declaration, which is stored before the first run.
+    """The declaration of the study, which is stored before the first run.
 
     Attributes:
         name: Name of the MLflow experiment and of the folder in `output_dir`.
         primary_metric: The metric on which the verdict is based.
-        secondary_metrics: Further metrics to test, Holm-corrected separately.
+        secondary_metrics: Additional metrics to test. They are Holm-corrected separately from the primary metric.
         equivalence_margin: The largest difference in the primary metric that does not matter, in the metric's unit. Two
-            arms are called equivalent only if the interval lies within the margin; without a margin, never.
-        baseline: The arm with all data.
-        block_by_seed: Whether runs of two arms with the same seed are compared as a pair. Such runs have the same
-            initial weights, masks and batch order, so their scores are correlated, and only the paired analysis is
-            valid for any correlation. `false` treats all runs as independent: more degrees of freedom, but too many
+            arms are called equivalent only if the confidence interval lies within the margin. `null` disables the
+            equivalence test.
+        baseline: The arm that trains on all data.
+        block_by_seed: Whether two arms' runs with the same seed are compared as a pair. Such runs have the same initial
+            weights, masks and batch order, so their scores are correlated, and only the paired analysis is valid for
+            any correlation. `false` treats all runs as independent, which gives more degrees of freedom but too many
             false positives if the correlation is negative.
         compare: Whether to run the comparison at the end of the study.
-        rerun: Which cells to train from scratch although a run exists: `none`, `failed` or `all`. By default,
+        rerun: Which cells to train from scratch even if a run exists: `none`, `failed` or `all`. With `none`,
             interrupted runs resume from their last checkpoint and finished runs are kept.
     """
 
@@ -170,14 +176,14 @@ class TrainConfig:
         dataset: The source of the rows, and how they are cleaned and split.
         filter: The filter that selects the training rows.
         model: The model, pretrained or from scratch.
-        masking: The rule that selects the masked tokens in training.
+        masking: The rule that selects which tokens to mask in training.
         optimizer: The optimizer and its settings.
         trainer: Arguments of Lightning's Trainer: devices, precision, determinism.
         tracking: The MLflow store for the runs.
-        launcher: How the cells of a study are run, and how many at a time.
+        launcher: How the cells of a study are run, and how many run at a time.
         probe: Prompt sets and other probes, by name.
-        seed: Seed of weights, batch order, masks and dropout. All arms of a study use the same seeds.
-        data_dir: Folder with the files of `dataset`.
+        seed: Seed for initial weights, batch order, masks and dropout. All arms of a study use the same seeds.
+        data_dir: Folder that contains the dataset's files.
         output_dir: Folder for the store, the cache and the results of each study.
         allow_targets: Your own packages whose classes may be a `_target_`.
     """
@@ -218,11 +224,12 @@ class CompareConfig:
     """The configuration of `winnow compare`.
 
     Attributes:
-        study: The study, or several studies to pool; the declaration of the first one applies.
+        study: The study to compare, or a list of studies to pool. Pooled studies use the declaration of the first
+            study.
         tracking: The MLflow store.
-        metrics: Undeclared metrics to describe as well, marked as post hoc.
+        metrics: Undeclared metrics to report in addition. They are marked as post hoc.
         ui_url: URL of the MLflow UI, for the links from the report to the runs.
-        output_dir: Folder of the results. The report is written to the study's folder in it.
+        output_dir: Folder for the results of all studies. The report is written to a subfolder named after the study.
         allow_targets: Your own packages whose classes may be a `_target_`.
     """
 
@@ -239,9 +246,9 @@ class FillConfig:
     """The configuration of `winnow fill`.
 
     Attributes:
-        models: MLflow run ids, checkpoints, model folders and names on the Hub.
-        tracking: The MLflow store with the runs.
-        top_k: Words to show per mask.
+        models: The models, each given as an MLflow run id, a checkpoint, a model folder or a name on the Hub.
+        tracking: The MLflow store that contains the runs.
+        top_k: Number of words to show per mask.
     """
 
     models: list[str]
@@ -256,15 +263,16 @@ class EvaluateConfig:
     """The configuration of `winnow evaluate`: any number of models on the same rows, masks and prompts.
 
     Attributes:
-        models: MLflow run ids, checkpoints, model folders and names on the Hub.
-        tracking: The MLflow store with the runs. The evaluation is logged to it, too.
-        dataset: The dataset with the held-out rows. The default is the dataset of the first run, or none without a run.
-        probe: Probes by name. The default is the probes of the first run.
+        models: The models, each given as an MLflow run id, a checkpoint, a model folder or a name on the Hub.
+        tracking: The MLflow store that contains the runs. The evaluation is also logged to this store.
+        dataset: The dataset with the held-out rows. By default, the dataset of the first run in `models` is used, or no
+            dataset if `models` has no runs.
+        probe: The probes, by name. By default, the probes of the first run are used.
         name: Name of the MLflow experiment and of the folder in `output_dir`.
         split: The held-out split to score.
         max_length: Maximum tokens per row; longer rows are truncated.
-        depth: Words to rank for the figure of the best and worst words.
-        forward: The forward pass that scores the rows: see `training.forward` of `winnow train`.
+        depth: Number of words to rank for the figure that shows the best and worst words.
+        forward: The forward pass used to score the rows. See `training.forward` of `winnow train`.
     """
 
     models: list[str]
@@ -287,7 +295,7 @@ class RerunConfig:
     """The configuration of `winnow rerun`.
 
     Attributes:
-        run_id: The run's id, or a unique prefix of it.
+        run_id: The run's id, or a unique prefix of the id.
     """
 
     run_id: Annotated[str, StringConstraints(min_length=1)]
@@ -303,8 +311,8 @@ class ExportConfig:
     Attributes:
         study: The study to export.
         tracking: The MLflow store.
-        folder: The output folder; `null` means the folder `export` in the study's folder.
-        output_dir: Folder of the results of all studies.
+        folder: The output folder; `null` uses the subfolder `export` of the study's folder.
+        output_dir: Folder that contains the results of all studies.
         allow_targets: Your own packages whose classes may be a `_target_`.
     """
 
@@ -320,7 +328,7 @@ class UiConfig:
     """The configuration of `winnow ui`.
 
     Attributes:
-        host: Address to listen on. The default accepts connections from this machine only.
+        host: Address to listen on. The default accepts only connections from the same machine.
         port: Port to listen on.
     """
 

@@ -1,4 +1,4 @@
-"""The config search path: Winnow's own `conf/`, then a local `./conf` and the folders of `--config-dir`."""
+"""The config search path: the built-in `conf/`, the local `./conf`, the `--config-dir` folders and plugin folders."""
 
 from __future__ import annotations
 
@@ -15,20 +15,20 @@ Choices = dict[str, list[str]]
 
 
 def conf_folder() -> Path:
-    """Return the folder of Winnow's own configuration, in the installed package or at the top of a checkout."""
+    """Return the folder with the built-in configuration, in the installed package or at the root of a checkout."""
     package = Path(__file__).resolve().parents[1]
     installed = package / "conf"
     return installed if installed.is_dir() else package.parents[1] / "conf"
 
 
 def user_folders(config_dirs: Sequence[Path] = ()) -> list[Path]:
-    """Return the config folders except Winnow's own: `./conf`, the folders of `--config-dir` and of plugins."""
+    """Return all config folders except the built-in one: `./conf`, the `--config-dir` folders and plugin folders."""
     folders = [Path.cwd() / "conf", *(folder.absolute() for folder in config_dirs), *plugin_folders()]
     return [folder for folder in dict.fromkeys(folders) if folder.is_dir() and folder.resolve() != conf_folder()]
 
 
 def describe_choices(config_dirs: Sequence[Path] = ()) -> Choices:
-    """Return the choices of each group in `conf/` and in the user's config folders."""
+    """Return the choices of each group from the built-in `conf/` and the user's config folders."""
     choices: dict[str, set[str]] = {}
     for folder in (conf_folder(), *user_folders(config_dirs)):
         for path in sorted(folder.rglob("*.yaml")):
@@ -39,23 +39,25 @@ def describe_choices(config_dirs: Sequence[Path] = ()) -> Choices:
 
 
 def check_folders(config_dirs: Sequence[Path]) -> Iterator[WinnowError]:
-    """Yield an error for each config folder that does not exist, and for each file of the user that Hydra cannot read.
+    """Yield an error for each config folder that does not exist, and for each user file that Hydra would never read.
 
-    Hydra reads the first file of each name on the search path, and Winnow's own folder comes first.
+    For each name, Hydra reads only the first file on the search path, and the built-in folder comes first.
     """
     for folder in config_dirs:
         if not folder.is_dir():
-            yield WinnowError(f"there is no folder {str(folder)!r}. Set an existing folder.", "--config-dir")
+            yield WinnowError(
+                f"there is no folder {str(folder)!r}. Create it, or set an existing folder.", "--config-dir"
+            )
     for folder in user_folders(config_dirs):
         for path in sorted(folder.rglob("*.yaml")):
             name = path.relative_to(folder)
             if (conf_folder() / name).exists():
-                message = "the name is used by a file of Winnow, so this file is never read. Rename it."
+                message = "a built-in config file has the same name, so this file is never read. Rename it."
                 yield WinnowError(message, f"{folder.name}/{name}")
 
 
 def searchpath_override(config_dirs: Sequence[Path]) -> list[str]:
-    """Return the override that adds the user's config folders to the search path; empty if there are none."""
+    """Return a list with the override that adds the user's config folders to the search path, or an empty list."""
     folders = ",".join(f"'file://{_escape(folder)}'" for folder in user_folders(config_dirs))
     return [f"hydra.searchpath=[{folders}]"] if folders else []
 
@@ -66,7 +68,7 @@ def _escape(folder: Path) -> str:
 
 @contextmanager
 def initialized_hydra() -> Iterator[None]:
-    """Let Hydra compose from Winnow's own configuration."""
+    """Initialize Hydra with the built-in configuration as the primary config folder."""
     from hydra import initialize_config_dir
     from hydra.core.global_hydra import GlobalHydra
 

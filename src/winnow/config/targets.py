@@ -24,11 +24,11 @@ ALLOWED_PACKAGES = (
 )
 
 Target = Callable[..., Any]
-"""A class, or a function of the user."""
+"""A class, or a user-defined function."""
 
 
 def allowed_packages(allow: Iterable[str] = ()) -> tuple[str, ...]:
-    """Return the packages whose classes may be targets: Winnow's list, `allow_targets`, and installed plugins."""
+    """Return the packages whose classes may be targets: the built-in list, `allow_targets` and installed plugins."""
     return (*ALLOWED_PACKAGES, *allow, *plugin_packages())
 
 
@@ -36,10 +36,10 @@ def locate(path: str, key: str, allowed: Sequence[str], errors: list[WinnowError
     """Import and return a target, or return `None` with the error added to `errors`.
 
     Args:
-        path: Such as `winnow.filters.Filter`.
+        path: The import path of the target, such as `winnow.filters.Filter`.
         key: The configuration key that holds the path.
-        allowed: What :func:`allowed_packages` returns.
-        errors: Receives the error.
+        allowed: The allowed packages, as returned by :func:`allowed_packages`.
+        errors: A list to which an error is added.
     """
     module_name, _, name = path.rpartition(".")
     if not _is_in(module_name, allowed):
@@ -55,10 +55,12 @@ def locate(path: str, key: str, allowed: Sequence[str], errors: list[WinnowError
     try:
         module = importlib.import_module(module_name)
     except ImportError as error:
-        errors.append(WinnowError(f"cannot import {path!r}: {error}. Check the path and the installation.", key))
+        errors.append(
+            WinnowError(f"cannot import {path!r}: {error}. Check the path, and that the package is installed.", key)
+        )
         return None
     target = getattr(module, name, None)
-    # The class must be defined in an allowed package: `winnow.data.csv.os.system` is only reachable through one.
+    # The class must be defined in an allowed package. A path such as `winnow.data.csv.os.system` only starts with one.
     if inspect.isfunction(target) and _is_in(target.__module__, allowed[len(ALLOWED_PACKAGES) :]):
         return target
     if not inspect.isclass(target) or not _is_in(target.__module__, allowed):
@@ -74,7 +76,7 @@ def is_own(target: Target) -> bool:
 
 
 def public_path(target: type) -> str:
-    """Return the shortest path from which a class can be imported."""
+    """Return the shortest import path of a class."""
     parts = target.__module__.split(".")
     for end in range(2, len(parts)):
         package = ".".join(parts[:end])
@@ -92,7 +94,7 @@ def report_unknown_arguments(target: Target | None, names: Iterable[str], key: s
 
 
 def argument_names(target: Target) -> list[str]:
-    """Return the names of a target's arguments, or an empty list if it accepts any."""
+    """Return the names of a target's arguments, or an empty list if it accepts arbitrary keyword arguments."""
     listed = parameters(target)
     if any(parameter.kind is parameter.VAR_KEYWORD for parameter in listed):
         return []
@@ -100,7 +102,7 @@ def argument_names(target: Target) -> list[str]:
 
 
 def parameters(target: Target) -> list[inspect.Parameter]:
-    """Return a target's parameters, or an empty list if it has no signature, as some C classes."""
+    """Return a target's parameters, or an empty list if it has no signature, as is the case for some C classes."""
     try:
         return list(inspect.signature(target).parameters.values())
     except ValueError:

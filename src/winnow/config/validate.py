@@ -1,4 +1,4 @@
-"""Convert pydantic errors to one error per key: what was given, what is allowed, and a suggestion."""
+"""Convert pydantic errors to one error per key, with the given value, the allowed values and a suggestion."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def missing_values(tree: Any, key: str = "") -> Iterator[WinnowError]:
         for name, value in tree.items():
             yield from missing_values(value, f"{key}.{name}" if key else str(name))
     elif tree == "???":
-        yield WinnowError(f"missing value. Set {key}=VALUE.", key)
+        yield WinnowError(f"the value is missing. Set {key}=VALUE.", key)
 
 
 def errors_from_pydantic(
@@ -39,9 +39,9 @@ def errors_from_pydantic(
     """Yield one error for each pydantic error.
 
     Args:
-        error: The exception of pydantic.
-        key: The key of the validated object in the configuration.
-        options_at: Returns the allowed keys at a location in the object.
+        error: The exception raised by pydantic.
+        key: The configuration key of the validated object.
+        options_at: A function that returns the allowed keys at a location in the object.
     """
     for detail in error.errors(include_url=False):
         full = ".".join([*([key] if key else []), *map(str, detail["loc"])])
@@ -50,7 +50,7 @@ def errors_from_pydantic(
             case "unexpected_keyword_argument" | "extra_forbidden":
                 yield unknown_key(full, options_at(detail["loc"][:-1]))
             case "missing" | "missing_argument" | "missing_keyword_only_argument":
-                yield WinnowError(f"missing value. Set {full}=VALUE.", full)
+                yield WinnowError(f"the value is missing. Set {full}=VALUE.", full)
             case "literal_error" | "enum":
                 allowed = str(detail["ctx"]["expected"])
                 choices = [choice.strip(" '") for choice in allowed.replace(" or ", ",").split(",")]
@@ -67,7 +67,7 @@ def unknown_key(full: str, options: Sequence[str]) -> WinnowError:
 
 
 def _keys_at(schema: Any, location: Location) -> list[str]:
-    """Return the keys of the dataclass at a location below `schema`."""
+    """Return the keys of the dataclass at a location in `schema`."""
     for name in location:
         schema = typing.get_type_hints(schema).get(str(name)) if dataclasses.is_dataclass(schema) else None
     return [field.name for field in dataclasses.fields(schema)] if dataclasses.is_dataclass(schema) else []

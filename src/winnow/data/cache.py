@@ -1,4 +1,4 @@
-"""Cache folders: they are published atomically, and their files are verified when they are opened."""
+"""Cache folders, which are published atomically and verified against file digests before use."""
 
 from __future__ import annotations
 
@@ -17,23 +17,24 @@ from winnow.disk import flush_to_disk
 from winnow.errors import WinnowError
 
 DIGESTS: Final = "digests.json"
-"""File of a published folder: the SHA-256 digest of each of its other files by name."""
+"""Name of a file in each published folder. It lists the SHA-256 digest of every other file in the folder."""
 
 _Stamp = tuple[tuple[str, int, int, int], ...]
 
 _checked: dict[Path, _Stamp] = {}
-"""Folders that this process has verified, with the state of their files then, so that each is hashed only once."""
+"""Folders that this process has verified, with the state of their files at that time, to avoid hashing them again."""
 
 
 @contextmanager
 def publish_folder(folder: Path) -> Iterator[Path]:
-    """Yield a path for a new folder, then move it to ``folder`` atomically, with digests of its files.
+    """Yield a path for a new folder, then add digests of its files and move it to ``folder`` atomically.
 
-    If several processes create the same folder, the first one wins and the others discard their copy. The content must
-    therefore depend only on the name of ``folder``. Nothing is published if the block raises.
+    If several processes create the same folder, the first one publishes it and the others discard their copies. The
+    content must therefore depend only on the name of ``folder``. If the ``with`` block raises an exception, nothing is
+    published.
 
     Raises:
-        WinnowError: The folder cannot be written.
+        WinnowError: If the folder cannot be written.
     """
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
@@ -55,7 +56,7 @@ def publish_folder(folder: Path) -> Iterator[Path]:
 def is_intact(folder: Path) -> bool:
     """Return whether a folder exists and its files match their digests.
 
-    Remove a damaged folder and print a line on stderr, so that the caller creates it again.
+    If the folder is damaged, remove it and print a message to stderr. The caller can then create it again.
     """
     if not folder.exists():
         return False
@@ -65,8 +66,8 @@ def is_intact(folder: Path) -> bool:
 
     with FileLock(folder.with_name(f".{folder.name}.lock")):
         error = _find_error(folder) if folder.exists() else None
-        if error is not None:  # no other process has replaced it in the meantime
-            print(f"winnow: the cached result {folder} is damaged ({error}); it is created again.", file=sys.stderr)
+        if error is not None:  # no other process has replaced the folder in the meantime
+            print(f"winnow: the cached result {folder} is damaged ({error}); recreating it.", file=sys.stderr)
             shutil.rmtree(folder)
         return folder.exists()
 
@@ -74,7 +75,7 @@ def is_intact(folder: Path) -> bool:
 def unreadable_cache_error(path: Path, error: Exception) -> WinnowError:
     """Return the error for a cached result that cannot be read."""
     return WinnowError(
-        f"cannot read the cached result {path} ({error}). Delete it; it is then created again.",
+        f"cannot read the cached result {path} ({error}). Delete it, and it will be recreated.",
         key="cache_dir",
     )
 
@@ -90,10 +91,10 @@ def _write_digests(draft: Path) -> None:
 
 def _move(draft: Path, folder: Path) -> None:
     try:
-        os.replace(draft, folder)  # noqa: PTH105 - Path.replace reads as if it edited the draft
+        os.replace(draft, folder)  # noqa: PTH105 - Path.replace could be mistaken for an edit of the draft
         flush_to_disk(folder.parent)
     except OSError:
-        if not folder.exists():  # otherwise another process has published it first
+        if not folder.exists():  # if it exists, another process has published it first
             raise
 
 

@@ -1,4 +1,4 @@
-"""Cleaning steps, and the normalization that decides whether two texts are equal."""
+"""Cleaning steps, and the text normalization used to test whether two texts are equal."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ _APOSTROPHES = re.compile(r"(?<=\w)['\u2019](?=\w)")
 
 
 class CleaningStep(StrEnum):
-    """One cleaning step. A dataset lists its steps in the order in which they run.
+    """A cleaning step. The steps of a dataset run in the order in which they are listed.
 
     Attributes:
-        DROP_NULL: Drop rows without text. Without this step, such a row is an error. A text that becomes empty in
-            another step is null, too, regardless of the position of ``drop_null`` in the list.
+        DROP_NULL: Drop rows that have no text. If this step is not listed, such rows raise an error. A text that
+            another step leaves empty also counts as null, regardless of the position of ``drop_null`` in the list.
         LOWER_CASE: Convert to lower case.
-        STRIP_DIGITS: Remove decimal digits of any script.
+        STRIP_DIGITS: Remove decimal digits in any script.
         STRIP_PUNCTUATION: Remove apostrophes inside words (``don't`` becomes ``dont``), and replace all other
             punctuation and symbols, including emoji, with a space (``high-quality`` becomes ``high quality``).
         COLLAPSE_SPACE: Replace every run of whitespace with one space, and trim both ends.
@@ -36,7 +36,7 @@ class _PunctuationToSpace(dict[int, str]):
 
     def __missing__(self, code: int) -> str:
         character = chr(code)
-        # Not `[^\w\s]`, which would remove combining marks, the vowels of many scripts.
+        # The pattern `[^\w\s]` would also remove combining marks, which are vowels in many scripts.
         self[code] = " " if unicodedata.category(character)[0] in "PS" else character
         return self[code]
 
@@ -65,7 +65,7 @@ _EDITS: dict[CleaningStep, Callable[[str], str]] = {
 
 
 def clean(texts: Iterable[str | None], steps: Iterable[CleaningStep]) -> list[str | None]:
-    """Apply the text steps to ``texts``. A text that is empty afterwards becomes null.
+    """Apply the steps that edit text to ``texts``. A text that is empty or blank afterwards becomes null.
 
     >>> clean(["Air Max 90!", "1,234", None], [CleaningStep.STRIP_DIGITS, CleaningStep.STRIP_PUNCTUATION])
     ['Air Max  ', None, None]
@@ -83,15 +83,15 @@ def clean(texts: Iterable[str | None], steps: Iterable[CleaningStep]) -> list[st
 
 
 def normalize(text: str) -> str:
-    r"""Return the normalized text. Two texts are equal if their normalized texts are.
+    r"""Return the normalized text. Two texts count as equal if their normalized texts are equal.
 
-    Unicode compatibility forms, case and runs of whitespace are ignored.
+    Differences in Unicode compatibility forms, case and whitespace are removed.
 
     >>> normalize("  Nike\tSHOES ") == normalize("nike shoes")
     True
     """
     if not text.isascii():
-        # Case folding can produce text that is not NFKC, so it is normalized again.
+        # Case folding can produce text that is not in NFKC form, so the result is normalized again.
         text = unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", text).casefold())
         return " ".join(text.split())
     return " ".join(text.lower().split())

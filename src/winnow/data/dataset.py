@@ -23,21 +23,21 @@ from winnow.data.sources.source import Mixture, Source
 from winnow.data.split import Split
 from winnow.errors import WinnowError
 
-_VERSION = 2  # increase it if the same settings would give other rows, so that old caches are not used
+_VERSION = 2  # increase when the same settings would produce different rows, so that old caches are not used
 
 
 @dataclass(frozen=True, config=ConfigDict(extra="forbid"))
 class Dataset:
-    """The settings of a corpus.
+    """The settings from which a corpus is built.
 
     Attributes:
-        name: The name of the dataset, and the ``source`` of rows that do not come from a mixture.
-        source: The source of the texts.
-        integrity: Integrity checks of the raw rows, by name.
+        name: The name of the dataset. It is also the value of the ``source`` column unless the source is a mixture.
+        source: The source that the texts are read from.
+        integrity: Integrity checks for the raw rows, by name.
         cleaning: The cleaning steps, in order.
         split: How rows are assigned to splits.
-        validation: A separate validation set. If given, no row of ``source`` is assigned to ``validation``.
-        external: Further held-out sets, by name, on which every arm is evaluated.
+        validation: A separate validation set. If set, no rows from ``source`` are assigned to ``validation``.
+        external: Additional held-out sets, by name. Every arm is evaluated on them.
     """
 
     name: Annotated[str, Field(min_length=1)]
@@ -49,10 +49,10 @@ class Dataset:
     external: dict[str, InstanceOf[Source]] = Field(default_factory=dict)
 
     def fingerprint(self) -> str:
-        """Return 16 hex digits over the content of the sources and all settings that affect the corpus.
+        """Return a fingerprint (16 hex digits) of the sources' content and of all settings that affect the corpus.
 
         Raises:
-            WinnowError: A file of a source cannot be read.
+            WinnowError: If a source file cannot be read.
         """
         content = {}
         for key, source in self._sources().items():
@@ -66,19 +66,19 @@ class Dataset:
         )
 
     def check(self) -> list[WinnowError]:
-        """Return the errors that can be found without reading all rows."""
+        """Return the errors that can be detected without reading all rows."""
         return [error.with_prefix(key) for key, source in self._sources().items() for error in source.check()]
 
     def load(self, cache_dir: Path, known: str | None = None) -> Corpus:
-        """Return the corpus. It is built once and then memory-mapped from ``cache_dir/corpus/<fingerprint>``.
+        """Return the corpus. It is built once, and later calls memory-map it from ``cache_dir/corpus/<fingerprint>``.
 
         Args:
-            cache_dir: The cache folder. Several processes can use the same one.
-            known: The dataset's fingerprint, if it is known. Otherwise, the sources are hashed to find the corpus.
+            cache_dir: The cache folder. Several processes can share it.
+            known: The dataset's fingerprint if the caller knows it; by default, it is computed by hashing the sources.
 
         Raises:
-            WinnowError: The source cannot be read, rows have no text and ``cleaning`` has no ``drop_null``, or no rows
-                remain.
+            WinnowError: If a source cannot be read, if some rows have no text and ``cleaning`` does not include
+                ``drop_null``, or if no rows remain.
         """
         folders = cache_dir / "corpus"
         if known is None or not is_intact(folders / known):
@@ -124,7 +124,7 @@ class Dataset:
             ) from error
 
     def _sources(self) -> dict[str, Source]:
-        """Return every source by its key."""
+        """Return all sources, keyed by their configuration key."""
         validation = {"validation": self.validation} if self.validation else {}
         external = {f"external.{name}": source for name, source in self.external.items()}
         return {"source": self.source, **validation, **external}
@@ -140,7 +140,7 @@ class Dataset:
 
 
 def _build_table(cleaned: CleanedRows, split: str | Sequence[str], like: pa.Table | None = None) -> pa.Table:
-    """Return the rows as a corpus table. Of the further columns, keep only those of ``like``, if given."""
+    """Return the rows as a corpus table. If ``like`` is given, drop additional columns that it does not have."""
     ids = [hashlib.blake2b(text.encode(), digest_size=8).hexdigest() for text in cleaned.texts]
     columns = {
         "row_id": pa.array(ids, pa.string()),
@@ -157,7 +157,7 @@ def _build_table(cleaned: CleanedRows, split: str | Sequence[str], like: pa.Tabl
 def _is_separate(
     main: CleanedRows, splits: Sequence[str], validation: CleanedRows | None, external: Iterable[CleanedRows]
 ) -> list[bool]:
-    """Return which rows are not in the validation set and, for training rows, not in an external set."""
+    """Return a mask of the rows that are not in the validation set and, for training rows, not in an external set."""
     given = set(validation.texts) if validation else set()
     held_out = given.union(*(rows.texts for rows in external))
     return [
@@ -175,7 +175,7 @@ def _require_every_split(rows: pa.Table, funnel: dict[str, int]) -> None:
     present = set(rows["split"].unique().to_pylist())
     if missing := [name for name in SPLITS if name not in present]:
         raise WinnowError(
-            f"the split {' and '.join(missing)} is empty with {rows.num_rows:,} unique rows. Rows after each stage: "
-            f"{stages}. Add rows, or increase the fractions.",
+            f"the split {' and '.join(missing)} is empty: the corpus has only {rows.num_rows:,} unique rows. Rows "
+            f"after each stage: {stages}. Add rows, or increase the split fractions.",
             key="split",
         )

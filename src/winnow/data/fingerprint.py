@@ -8,10 +8,10 @@ from typing import Any
 
 
 def fingerprint(*parts: Any) -> str:
-    """Return 16 hex digits for ``parts`` that are equal on every machine and in every process.
+    """Return a fingerprint of ``parts`` (16 hex digits) that is the same on every machine and in every process.
 
     Args:
-        parts: Values that JSON can represent. The order of mapping keys does not matter.
+        parts: JSON-serializable values. The order of mapping keys does not matter.
 
     >>> fingerprint({"a": 1, "b": 2}) == fingerprint({"b": 2, "a": 1})
     True

@@ -20,12 +20,12 @@ class CleanedRows:
     """The clean, unique rows of a source.
 
     Attributes:
-        rows: The rows, with a column ``source``.
-        texts: Their normalized texts, in order.
+        rows: The rows, with a ``source`` column.
+        texts: The normalized text of each row, in the same order.
         funnel: Number of rows after each stage.
-        errors: The error of each broken record that was dropped.
-        integrity: For each check, its ``action``, the number of ``rows`` it checked and how many ``failed``.
-        failing: At regular intervals, the number of rows read so far and how many of them fail any check.
+        errors: The error message of each broken record that was dropped.
+        integrity: For each check, its ``action``, the number of ``rows`` checked and the number that ``failed``.
+        failing: At regular intervals, the number of rows read so far and how many of these rows fail any check.
     """
 
     rows: pa.Table
@@ -41,13 +41,13 @@ def read_rows(source: Source, name: str, cleaning: Sequence[CleaningStep], check
 
     Args:
         source: The source.
-        name: The ``source`` of its rows, unless it is a mixture.
+        name: The value of the ``source`` column, unless the source is a mixture.
         cleaning: The cleaning steps, in order.
-        checks: Integrity checks of the raw rows, by name.
+        checks: Integrity checks for the raw rows, by name.
 
     Raises:
-        WinnowError: The source cannot be read, a check fails, or rows have no text and ``cleaning`` has no
-            ``drop_null``.
+        WinnowError: If the source cannot be read, if rows fail a check whose action is ``fail``, or if some rows have
+            no text and ``cleaning`` does not include ``drop_null``.
     """
     rows = source.read()
     funnel = {"read": rows.num_rows}
@@ -66,7 +66,7 @@ def read_rows(source: Source, name: str, cleaning: Sequence[CleaningStep], check
     rows = rows.set_column(rows.column_names.index("text"), "text", pa.array(clean(raw, cleaning), pa.string()))
     rows = _drop_null_rows(rows, cleaning)
     funnel["cleaned"] = rows.num_rows
-    # The first row of each text is kept.
+    # Among rows with equal text, only the first is kept.
     first: dict[str, int] = {}
     for row, text in enumerate(rows["text"].to_pylist()):
         first.setdefault(normalize(text), row)

@@ -1,4 +1,4 @@
-"""Integrity checks of raw rows. They find broken rows, while filters select among valid ones."""
+"""Integrity checks for raw rows. Checks detect invalid rows; filters select among valid rows."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ _STRICT = ConfigDict(extra="forbid")
 
 @dataclass(frozen=True, kw_only=True, config=_STRICT)
 class Check(ABC):
-    """A check of one column of the raw rows.
+    """A check on one column of the raw rows.
 
     Attributes:
-        column: The column: ``text``, ``label`` or a further column of the source.
-        action: What to do with rows that fail: ``drop`` them, ``flag`` them with the name of the check in the column
-            ``flags``, or ``fail`` with an error. Failures are counted in any case.
+        column: The column to check: ``text``, ``label`` or an additional column of the source.
+        action: What to do with rows that fail: ``drop`` removes the rows, ``flag`` adds the name of the check to their
+            ``flags`` column, and ``fail`` raises an error. Failures are always counted.
     """
 
     column: str = "text"
@@ -37,7 +37,7 @@ class Check(ABC):
 
     @abstractmethod
     def fails(self, values: pa.ChunkedArray) -> Mask:
-        """Return which values fail."""
+        """Return a mask of the values that fail."""
 
 
 @dataclass(frozen=True, kw_only=True, config=_STRICT)
@@ -45,7 +45,7 @@ class NonNull(Check):
     """Fails for nulls and blank texts."""
 
     def fails(self, values: pa.ChunkedArray) -> Mask:
-        """Return which values are null or blank."""
+        """Return a mask of the null or blank values."""
         if pa.types.is_string(values.type):
             values = pc.if_else(pc.equal(pc.utf8_trim_whitespace(values), ""), None, values)
         mask: Mask = pc.is_null(values).to_numpy()
@@ -54,7 +54,7 @@ class NonNull(Check):
 
 @dataclass(frozen=True, kw_only=True, config=_STRICT)
 class Bounds(Check):
-    """Fails for values outside bounds. For texts, the length in characters is checked. Nulls pass.
+    """Fails for values outside the bounds. For text, the length in characters is checked. Nulls pass.
 
     Attributes:
         at_least: The lower bound; null disables it.
@@ -66,10 +66,12 @@ class Bounds(Check):
 
     def __post_init__(self) -> None:
         if self.at_least is None and self.at_most is None:
-            raise WinnowError("expected at least one bound, got none. Set `at_least` or `at_most`.", key="at_least")
+            raise WinnowError(
+                "expected at least one bound, got none. Set `at_least`, `at_most` or both.", key="at_least"
+            )
 
     def fails(self, values: pa.ChunkedArray) -> Mask:
-        """Return which values are outside the bounds."""
+        """Return a mask of the values outside the bounds."""
         numbers = _numbers(values)
         low = -np.inf if self.at_least is None else self.at_least
         high = np.inf if self.at_most is None else self.at_most
@@ -78,10 +80,10 @@ class Bounds(Check):
 
 @dataclass(frozen=True, kw_only=True, config=_STRICT)
 class Unique(Check):
-    """Fails for values that repeat an earlier one. Texts are compared after normalization. Nulls pass."""
+    """Fails for values that repeat an earlier value. Texts are compared after normalization. Nulls pass."""
 
     def fails(self, values: pa.ChunkedArray) -> Mask:
-        """Return which values repeat an earlier one."""
+        """Return a mask of the values that repeat an earlier value."""
         seen: set[Any] = set()
         mask = np.zeros(len(values), dtype=bool)
         for row, value in enumerate(values.to_pylist()):
@@ -94,7 +96,7 @@ class Unique(Check):
 
 @dataclass(frozen=True, kw_only=True, config=_STRICT)
 class AllowedValues(Check):
-    """Fails for values that are not in a list. Nulls pass.
+    """Fails for values that are not in the list of allowed values. Nulls pass.
 
     Attributes:
         values: The allowed values.
@@ -103,23 +105,23 @@ class AllowedValues(Check):
     values: Annotated[list[str | float], Field(min_length=1)]
 
     def fails(self, values: pa.ChunkedArray) -> Mask:
-        """Return which values are not allowed."""
+        """Return a mask of the values that are not allowed."""
         allowed = set(self.values)
         return np.array([value is not None and value not in allowed for value in values.to_pylist()], dtype=bool)
 
 
 @dataclass(frozen=True, kw_only=True, config=_STRICT)
 class ZScore(Check):
-    """Fails for values far from the mean. For texts, the length in characters is checked. Nulls pass.
+    """Fails for values far from the mean. For text, the length in characters is checked. Nulls pass.
 
     Attributes:
-        at_most: The largest distance from the mean that passes, in standard deviations.
+        at_most: The maximum distance from the mean, in standard deviations.
     """
 
     at_most: Annotated[float, Field(gt=0)] = 3.0
 
     def fails(self, values: pa.ChunkedArray) -> Mask:
-        """Return which values are outliers."""
+        """Return a mask of the outliers."""
         numbers = _numbers(values)
         if np.isnan(numbers).all():
             return np.zeros(len(numbers), dtype=bool)
@@ -138,15 +140,15 @@ def run_checks(
 
     Args:
         rows: The raw rows of a source.
-        checks: Checks by name.
+        checks: The checks, by name.
 
     Returns:
-        The remaining rows, with a column ``flags`` if a check flags; for each check, its ``action``, the number of
-        ``rows`` it checked and how many ``failed``; and, at 50 equal intervals, the number of rows so far and how many
-        of them fail any check.
+        The remaining rows, with a ``flags`` column if the action of any check is ``flag``; for each check, its
+        ``action``, the number of ``rows`` checked and the number of rows that ``failed``; and, at 50 equal intervals,
+        the number of rows so far and how many of these rows fail any check.
 
     Raises:
-        WinnowError: A column does not exist, or rows fail a check whose action is ``fail``.
+        WinnowError: If a column does not exist, or if any rows fail a check whose action is ``fail``.
     """
     masks = {name: _find_failures(name, check, rows) for name, check in checks.items()}
     report = {
@@ -157,8 +159,9 @@ def run_checks(
         if check.action == "fail" and masks[name].any():
             first = int(np.flatnonzero(masks[name])[0])
             raise WinnowError(
-                f"{masks[name].sum():,} of {rows.num_rows:,} rows fail. The first is row {first + 1:,} with "
-                f"'{check.column}' = {rows[check.column][first].as_py()!r:.60}. Fix the data, or set action=drop.",
+                f"{masks[name].sum():,} of {rows.num_rows:,} rows fail this check. The first is row {first + 1:,} with "
+                f"'{check.column}' = {rows[check.column][first].as_py()!r:.60}. Fix the data, or set action=drop to "
+                "drop these rows.",
                 key=f"integrity.{name}",
             )
     flagging = [name for name, check in checks.items() if check.action == "flag"]
@@ -183,14 +186,14 @@ def _find_failures(name: str, check: Check, rows: pa.Table) -> Mask:
     if check.column not in rows.column_names:
         raise WinnowError(
             f"there is no column '{check.column}'.{did_you_mean(check.column, rows.column_names)} Allowed: "
-            f"{', '.join(rows.column_names)}. Add further columns with `columns` or `label` of the source.",
+            f"{', '.join(rows.column_names)}. To add columns, set `columns` or `label` of the source.",
             key=f"integrity.{name}.column",
         )
     return check.fails(rows[check.column])
 
 
 def _numbers(values: pa.ChunkedArray) -> npt.NDArray[np.float64]:
-    """Return numbers, or the lengths of texts, with NaN for null."""
+    """Return the numbers, or the length of each text, with NaN for null."""
     measured = pc.utf8_length(values) if pa.types.is_string(values.type) else values
     numbers: npt.NDArray[np.float64] = pc.fill_null(measured.cast(pa.float64()), float("nan")).to_numpy()
     return numbers

@@ -1,4 +1,4 @@
-"""Leakage between splits, measured from the texts only."""
+"""Measure leakage between splits from the texts alone."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ from winnow.data.corpus import SPLITS, Corpus
 from winnow.data.near_duplicates import word_ngrams
 
 NEAR = 0.8
-"""Jaccard index of word trigrams from which two texts are near-duplicates in this module."""
+"""In this module, two texts are near-duplicates if the Jaccard index of their word trigrams is at least this value."""
 
 _NGRAM_WORDS = 3
 _MAX_ROWS = 1_000  # per held-out split
 
 
 def count_shared_texts(corpus: Corpus) -> dict[str, int]:
-    """Count the normalized texts that two splits share.
+    """Count the normalized texts that each pair of splits shares.
 
-    Only texts and split names are used, so errors in row ids, deduplication and split assignment are found, too.
+    The count uses only texts and split names, so it also reveals errors in row ids, deduplication and splitting.
 
     Returns:
         The number of shared texts per pair: ``{"train/validation": 0, "train/test": 0, "validation/test": 0}``.
@@ -34,14 +34,15 @@ def count_shared_texts(corpus: Corpus) -> dict[str, int]:
 
 
 def measure_leakage(corpus: Corpus) -> dict[str, dict[str, Any]]:
-    """Compare held-out rows with all training rows to find exact and near duplicates.
+    """Compare held-out rows with all training rows to find exact duplicates and near-duplicates.
 
-    Near-duplicates are found exactly, by counting shared word n-grams, and not with the MinHash estimate that a split
-    may use. At most 1,000 rows of each held-out split are compared, selected by the hash of their text.
+    Near-duplicates are found exactly, by counting shared word n-grams, rather than with the MinHash estimate that a
+    split may use. At most 1,000 rows per held-out split, selected by the hash of their text, are compared.
 
     Returns:
-        For each held-out split (all external sets count as one), the number of ``rows`` compared, and the fractions of
-        them that have an ``exact`` and a ``near`` duplicate in train. Exact duplicates are near duplicates, too.
+        For each held-out split (all external sets count as one): ``rows``, the number of rows compared; ``exact``, the
+        fraction of these rows with an exact duplicate in train; and ``near``, the fraction with a near-duplicate in
+        train. Exact duplicates also count as near-duplicates.
     """
     present = [name for name in corpus.table["split"].unique().to_pylist() if name != "train"]
     sample: dict[str, list[str]] = {}
@@ -58,10 +59,10 @@ def measure_leakage(corpus: Corpus) -> dict[str, dict[str, Any]]:
 
 
 def _find_duplicates(texts: list[str], corpus: Corpus) -> tuple[set[str], set[str]]:
-    """Return the normalized texts with an exact and with a near duplicate in train."""
+    """Return the texts that have an exact duplicate in train, and the texts that have a near-duplicate in train."""
     ngrams = {text: word_ngrams(text, _NGRAM_WORDS) for text in texts}
     counts = Counter(ngram for values in ngrams.values() for ngram in values)
-    # Prefix filter (Chaudhuri 2006): near-duplicates share at least one n-gram of this prefix; rare n-grams come first.
+    # Prefix filter (Chaudhuri 2006): near-duplicates share at least one n-gram in this prefix. Rare n-grams come first.
     index: dict[str, list[str]] = defaultdict(list)
     for text, values in ngrams.items():
         prefix_length = len(values) - ceil(round(NEAR * len(values), 6)) + 1

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 def word_ngrams(text: str, words: int) -> set[str]:
-    """Return the set of n-grams of ``words`` words in a text. A shorter text is one n-gram.
+    """Return the set of n-grams of ``words`` words in a text. A text with fewer words is a single n-gram.
 
     >>> sorted(word_ngrams("The  shoe is good", 3))
     ['shoe is good', 'the shoe is']
@@ -24,7 +24,7 @@ def word_ngrams(text: str, words: int) -> set[str]:
 
 
 def compute_minhashes(texts: Iterable[str | None], words: int, permutations: int) -> Iterator[Any]:
-    """Yield the MinHash (Broder 1997) of each text's word n-grams; ``None`` for null."""
+    """Yield the MinHash (Broder 1997) of each text's word n-grams, or ``None`` for a null text."""
     from datasketch import MinHash
 
     blank = MinHash(num_perm=permutations)
@@ -40,22 +40,22 @@ def compute_minhashes(texts: Iterable[str | None], words: int, permutations: int
 def cluster_near_duplicates(
     texts: Sequence[str], threshold: float, words: int, permutations: int, largest: int
 ) -> DisjointSet:
-    """Return clusters of row numbers: the connected components of the near-duplicate pairs.
+    """Cluster the row numbers of near-duplicates. Clusters are the connected components of the near-duplicate pairs.
 
-    Candidates are found with locality-sensitive hashing, so a few pairs just above the threshold are missed.
+    Candidates are found with locality-sensitive hashing, so a few pairs just above the threshold may be missed.
 
     Args:
         texts: The texts.
-        threshold: The estimated Jaccard index of their n-grams from which two texts are near-duplicates.
+        threshold: Two texts are near-duplicates if the estimated Jaccard index of their n-grams is at least this value.
         words: Words per n-gram.
         permutations: Number of hash functions. The standard error of the estimate is about ``1 / sqrt(permutations)``.
-        largest: Stop as soon as a cluster is larger than this.
+        largest: Stop as soon as a cluster has more rows than this.
 
     Raises:
-        WinnowError: The package datasketch is missing.
+        WinnowError: If the package datasketch is not installed.
     """
     if find_spec("datasketch") is None:
-        raise WinnowError("the package datasketch is not installed. Run pip install 'winnow[near-duplicates]'.")
+        raise WinnowError("the package datasketch is not installed. Run: pip install 'winnow[near-duplicates]'")
     from datasketch import MinHashLSH
     from scipy.cluster.hierarchy import DisjointSet
 

@@ -1,4 +1,4 @@
-"""Assign rows to splits by the hash of their text, or of their group."""
+"""Assign rows to splits based on a hash of their text or of their group."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from scipy.cluster.hierarchy import DisjointSet
 
 _Fraction = Annotated[float, Field(gt=0, lt=1)]
-_LARGEST_CLUSTER = 0.05  # of the rows
+_LARGEST_CLUSTER = 0.05  # as a fraction of all rows
 
 
 @dataclass(frozen=True, config=ConfigDict(extra="forbid"))
@@ -26,9 +26,10 @@ class NearDuplicates:
     """The definition of near-duplicate texts.
 
     Attributes:
-        threshold: The Jaccard index of word n-grams, estimated with MinHash, from which texts are near-duplicates.
-        words: Words per n-gram. A shorter text is one n-gram.
-        permutations: Number of hash functions of the estimate.
+        threshold: Two texts are near-duplicates if the Jaccard index of their word n-grams, estimated with MinHash, is
+            at least this value.
+        words: Words per n-gram. A text with fewer words is a single n-gram.
+        permutations: Number of hash functions used for the estimate.
     """
 
     threshold: _Fraction = 0.8
@@ -38,20 +39,20 @@ class NearDuplicates:
 
 @dataclass(frozen=True, config=ConfigDict(extra="forbid"))
 class Split:
-    """A split by the hash of a row's normalized text, or of the group that the row belongs to.
+    """Assigns each row to a split based on a hash of its normalized text or of the group that it belongs to.
 
-    Without groups, a row stays in its split if rows are added, dropped or reordered, and equal texts are always in the
-    same split. With groups, all rows of a group are assigned to the same split. Groups by columns are assigned by the
-    hash of their values, groups of near-duplicates by the smallest hash of their texts. A new row can therefore move a
-    group of near-duplicates to another split.
+    Without groups, a row stays in its split when other rows are added, dropped or reordered, and equal texts are always
+    in the same split. With groups, all rows of a group are assigned to the same split. A group defined by columns is
+    assigned based on the hash of its column values. A group of near-duplicates is assigned based on the smallest hash
+    of its texts, so a new row can move the group to another split.
 
     Attributes:
-        validation_fraction: The expected fraction of rows in ``validation``. It is not used if the dataset has a
+        validation_fraction: The expected fraction of rows in ``validation``. It is ignored if the dataset has a
             separate validation set.
         test_fraction: The expected fraction of rows in ``test``.
-        salt: Hashed with the text. Another salt gives another split.
-        near_duplicates: If given, near-duplicates and their near-duplicates are in the same split.
-        group_by: Columns, such as slots of a grammar. Rows with equal values in all of them are in the same split.
+        salt: A string that is hashed together with the text. A different salt gives a different split.
+        near_duplicates: If set, near-duplicates, including chains of near-duplicates, are assigned to the same split.
+        group_by: Columns, such as slots of a grammar. Rows with equal values in all of these columns share a split.
     """
 
     validation_fraction: _Fraction = 0.1
@@ -63,13 +64,16 @@ class Split:
     def __post_init__(self) -> None:
         if self.validation_fraction + self.test_fraction >= 1:
             raise WinnowError(
-                f"expected a sum of validation_fraction and test_fraction below 1, got {self.validation_fraction} + "
-                f"{self.test_fraction}. Decrease one of them.",
+                f"expected the sum of validation_fraction and test_fraction to be below 1, got "
+                f"{self.validation_fraction} + {self.test_fraction}. Decrease one of them.",
                 key="validation_fraction",
             )
 
     def fingerprint_settings(self) -> dict[str, Any]:
-        """Return the settings that a fingerprint covers; `group_by` keeps its old name, so that corpora keep theirs."""
+        """Return the settings to fingerprint.
+
+        `group_by` is stored under its old name, so that the fingerprints of existing corpora do not change.
+        """
         settings = asdict(self)
         settings["together"] = settings.pop("group_by")
         return settings
@@ -81,11 +85,11 @@ class Split:
 
         Args:
             texts: The normalized text of each row.
-            columns: The values of further columns by name.
+            columns: The values of additional columns, by name.
             validation: Whether to assign rows to ``validation``.
 
         Raises:
-            WinnowError: A column of ``group_by`` does not exist, or a group is too large.
+            WinnowError: If a column in ``group_by`` does not exist, or if a group is too large.
         """
         keys = self._keys(texts, columns or {})
         held_out = self.test_fraction + (self.validation_fraction if validation else 0)
@@ -97,7 +101,7 @@ class Split:
         return [name(key) for key in keys]
 
     def _keys(self, texts: Sequence[str], columns: Mapping[str, Sequence[Any]]) -> Sequence[str]:
-        """Return the key of each row that is hashed: equal for all rows of a group."""
+        """Return the key to hash for each row. All rows of a group have the same key."""
         if not self.group_by and self.near_duplicates is None:
             return texts
         from scipy.cluster.hierarchy import DisjointSet
@@ -127,11 +131,11 @@ class Split:
             if name not in columns:
                 raise WinnowError(
                     f"there is no column '{name}'.{did_you_mean(name, columns)} Allowed: "
-                    f"{', '.join(columns) or 'none'}. Add further columns with `columns` of the source.",
+                    f"{', '.join(columns) or 'none'}. To add columns, set `columns` of the source.",
                     key="group_by",
                 )
         rows = zip(*(columns[name] for name in self.group_by), strict=True)
-        # A row with a null value is not in any group.
+        # A row with a null value in any of these columns does not belong to a group.
         return [
             text if None in values else json.dumps(values, ensure_ascii=False)
             for text, values in zip(texts, rows, strict=True)
@@ -145,20 +149,20 @@ class Split:
         by_columns = key == "group_by"
         cause = "have the same values" if by_columns else "are near-duplicates of one another"
         fix = (
-            "Use columns with more values"
+            "Use columns with more distinct values"
             if by_columns
-            else "This is common for texts from templates. Increase the threshold or the number of words, or use "
-            "`group_by` instead"
+            else "This is common for texts generated from templates. Increase the threshold or the number of words, or "
+            "use `group_by` instead"
         )
         examples = [texts[row][:60] for row in sorted(largest)[:3]]
         raise WinnowError(
-            f"at least {size:,} of {len(texts):,} rows {cause}, which is more than the allowed {_LARGEST_CLUSTER:.0%} "
-            f"per group. Examples: {examples}. {fix}.",
+            f"at least {size:,} of {len(texts):,} rows {cause}, but a group may contain at most {_LARGEST_CLUSTER:.0%} "
+            f"of all rows. Examples: {examples}. {fix}.",
             key=key,
         )
 
     def _draw(self, text: str) -> float:
-        """Return a number in [0, 1) from the hash of salt and text."""
+        """Return a number in [0, 1) derived from the hash of the salt and the text."""
         digest = hashlib.blake2b(f"{self.salt}\0{text}".encode(), digest_size=7).digest()
         return int.from_bytes(digest) / 2.0**56
 

@@ -1,4 +1,4 @@
-"""The VADER sentiment analyzer of filters and probes."""
+"""The VADER sentiment analyzer used by filters and probes."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ from typing import Any
 
 
 def load_vader_analyzer() -> Any:
-    """Return NLTK's analyzer with the lexicon of the package vaderSentiment, which is identical to NLTK's.
+    """Return NLTK's analyzer with the lexicon from the vaderSentiment package, which is identical to NLTK's lexicon.
 
-    NLTK's constructor finds only lexicons that were downloaded with NLTK, so it is not called.
+    NLTK's constructor is bypassed because it finds only lexicons that were downloaded with NLTK.
     """
     from nltk.sentiment.vader import SentimentIntensityAnalyzer, VaderConstants
 

@@ -65,7 +65,7 @@ def test_a_missing_file_says_where_to_get_it(tmp_path: Path) -> None:
     [fault] = source.check()
     assert fault.key == "path"
     assert "none.csv" in fault.message
-    assert "Get it from example.org, reviews" in fault.message
+    assert "Download it from example.org, reviews" in fault.message
     for work in (source.read, source.fingerprint):
         with pytest.raises(WinnowError, match="there is no file"):
             work()
@@ -91,8 +91,8 @@ def test_a_column_name_that_is_there_twice_is_a_fault(write_csv: Write) -> None:
     [
         ('text,x\na,1\n"never closed,2\nb,3\n', "line 3 .*a quote is not closed"),
         ('text,x\n"two\nlines",1\n"a"b,2\n', "line 4 .*expected after"),
-        ("text,x\na,1\nb\n", "line 3 .*expected 2 cells as in the header, got 1"),
-        ("text,x\na,1\n\nb,2,3\n", "line 4 .*expected 2 cells as in the header, got 3"),
+        ("text,x\na,1\nb\n", "line 3 .*expected 2 cells, as in the header, got 1"),
+        ("text,x\na,1\n\nb,2,3\n", "line 4 .*expected 2 cells, as in the header, got 3"),
     ],
 )
 def test_a_broken_row_is_named_by_file_and_line(write_csv: Write, content: str, what: str) -> None:
@@ -104,7 +104,7 @@ def test_a_broken_row_is_named_by_file_and_line(write_csv: Write, content: str, 
 
 def test_bytes_of_another_encoding_are_named_by_line(write_csv: Write) -> None:
     path = write_csv(b"\xef\xbb\xbftext\n" + b"plain\n" * 5_000 + b"caf\xe9\n")
-    with pytest.raises(WinnowError, match="byte 0xe9 on line 5002 is not utf-8-sig") as caught:
+    with pytest.raises(WinnowError, match="byte 0xe9 on line 5002 is not valid utf-8-sig") as caught:
         texts(path, "text")
     assert caught.value.key == "encoding"
 

@@ -110,7 +110,7 @@ def test_folders_and_patterns_are_read_in_the_order_of_names(tmp_path: Path) -> 
         ("x.json", '[{"title": "a"}, 7]', "record 2 of .*: expected an object, got 7"),
         ("x.json", '[{"title":\n "a"', "not valid JSON: .* on line 2"),
         ("x.json", '{"a": [1], "b": [2]}', "has no list of records"),
-        ("x.csv", 'title,body\na,b\nc\n"d"e,f\n', "line 3 of .*expected 2 cells as in the header, got 1"),
+        ("x.csv", 'title,body\na,b\nc\n"d"e,f\n', "line 3 of .*expected 2 cells, as in the header, got 1"),
         ("x.csv", 'title,body\na,b\nc,"d\ne,f\ng,h\n', "line 3 of .*a quote is not closed .read up to line 5"),
         ("x.parquet", "PAR1 cut short", "is damaged"),
     ],
@@ -141,7 +141,7 @@ def test_broken_records_are_dropped_and_counted_where_the_user_asks(write_csv: W
     corpus = Dataset(name="x", source=source, split=Split(0.2, 0.2)).load(tmp_path)
     assert (corpus.funnel["read"], corpus.funnel["whole"], corpus.funnel["unique"]) == (64, 61, 61)
     assert [fault[:15] for fault in corpus.record_errors] == ["broken line 62 ", "broken line 63 ", "broken line 64 "]
-    assert "bytes of another encoding" in corpus.record_errors[2]
+    assert "bytes that cannot be decoded" in corpus.record_errors[2]
     assert corpus.table["n"].to_pylist()[-1] == 4.0
     assert Dataset(name="x", source=source, split=Split(0.2, 0.2)).load(tmp_path).record_errors == corpus.record_errors
 

@@ -39,13 +39,14 @@ def test_faults_name_the_file(write_csv: Callable[..., Path], tmp_path: Path) ->
     long = write_csv("".join(f"line {i}\n" for i in range(60)).encode() + b"\ncaf\xe9\nmore\n\nlast", "y.txt")
     source = TextFiles(path=long, unit="paragraph", on_error="drop")
     table = source.read()
-    assert table["fault"].to_pylist()[1] == f"broken line 63 of {long}: it contains bytes of another encoding."
+    message = f"broken line 63 of {long}: cannot be decoded with the given encoding."
+    assert table["fault"].to_pylist()[1] == message
     assert table["text"].to_pylist()[1:] == [None, "last"]
     dataset = Dataset(name="x", source=TextFiles(path=long, on_error="drop"), split=Split(0.2, 0.2))
     corpus = dataset.load(tmp_path)
     assert (corpus.funnel["read"], corpus.funnel["whole"], len(corpus.record_errors)) == (63, 62, 1)
     [fault] = TextFiles(path=tmp_path / "none.txt", homepage="example.org").check()
-    assert "Get it from example.org" in fault.message
+    assert "Download it from example.org" in fault.message
 
 
 def test_wikitext(shared_data: Path, tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""Texts from files: find, open and hash them."""
+"""Find, open and hash the files that texts are read from."""
 
 from __future__ import annotations
 
@@ -21,15 +21,15 @@ from winnow.errors import WinnowError
 
 @dataclass(frozen=True, kw_only=True, config=ConfigDict(extra="forbid"))
 class Files(RecordSource):
-    """CSV, TSV, JSON, JSON lines or Parquet: one file, all files of a folder, or files that match a pattern.
+    """CSV, TSV, JSON, JSON Lines or Parquet: one file, all files in a folder, or files that match a pattern.
 
-    All cells of CSV and TSV files are read as text, so that words such as "nan" and "NA" are not nulls.
+    All cells of CSV and TSV files are read as text, so words such as "nan" and "NA" are not treated as null.
 
     Attributes:
-        path: A file, a folder (searched recursively, without hidden files) or a pattern such as ``reviews/*.csv``.
-            Several files are read in the order of their names.
-        format: The format; null to infer it from the file extension.
-        separator: The cell separator; null means a comma in CSV and a tab in TSV.
+        path: A file, a folder (searched recursively, ignoring hidden files) or a pattern such as ``reviews/*.csv``.
+            If there are several files, they are read in alphabetical order.
+        format: The file format; null infers it from the file extension.
+        separator: The cell separator; null uses a comma for CSV and a tab for TSV.
         encoding: The encoding of text files. The default also removes a byte order mark.
     """
 
@@ -46,13 +46,13 @@ class Files(RecordSource):
             yield replace(batch, records=self._with_file_errors(batch.records, path))
 
     def fingerprint(self) -> str:
-        """Return a fingerprint over the bytes of the files and the settings that affect the rows, but not the paths."""
+        """Return a fingerprint of the files' content and the settings that affect the rows, excluding paths."""
         files = self._files()
         content = [[hash_file(path), self._format(path)] for path in files]
         return fingerprint("files", content, self.settings(), self.separator, self.encoding.lower())
 
     def describe(self) -> dict[str, Any]:
-        """Return kind, file, columns, homepage and licence."""
+        """Return the kind of source, the file, the text columns, the homepage and the license."""
         kind = self.format or SUFFIXES.get(self.path.suffix.lower()) or "files"
         origin = {"homepage": self.homepage, "licence": self.licence}
         return {"kind": kind, "file": self.path.name, "text": self.text, **origin}
@@ -75,10 +75,10 @@ class Files(RecordSource):
 
 
 def find_files(path: Path, suffixes: tuple[str, ...], homepage: str | None) -> list[Path]:
-    """Return the file at a path, the files of a folder with one of the suffixes, or the files that match a pattern.
+    """Return the files at a path: one file, a folder's files with one of the suffixes, or the matches of a pattern.
 
     Raises:
-        WinnowError: There is no such file.
+        WinnowError: If there is no such file.
     """
     expanded = path.expanduser()
     if expanded.is_file():
@@ -92,36 +92,38 @@ def find_files(path: Path, suffixes: tuple[str, ...], homepage: str | None) -> l
         files = [expanded / name for name in sorted(names) if not any(part.startswith(".") for part in name.parts)]
         problem = f"no file with the extension {', '.join(suffixes)} in the folder {path}"
     else:
-        # Path.glob needs the folder and the pattern separately.
+        # Path.glob expects the folder and the pattern as separate arguments, but `path` contains both.
         matches = sorted(glob.glob(str(expanded), recursive=True))  # noqa: PTH207
         files = [Path(match) for match in matches if Path(match).is_file()]
         problem = f"no file {path}"
     if not files:
-        fix = f"Get it from {homepage}" if homepage else "Put it there"
+        fix = f"Download it from {homepage}" if homepage else "Create it"
         raise WinnowError(f"there is {problem} (current folder: {Path.cwd()}). {fix}, or set another path.", key="path")
     return files
 
 
 def hash_file(path: Path) -> str:
-    """Return a hash of the bytes of a file."""
+    """Return a hash of a file's bytes."""
     with file_errors(path), path.open("rb") as stream:
         return hashlib.file_digest(stream, lambda: hashlib.blake2b(digest_size=16)).hexdigest()
 
 
 @contextmanager
 def file_errors(path: Path, encoding: str = "utf-8") -> Iterator[None]:
-    """Convert the exceptions of opening and decoding a file to :class:`WinnowError`."""
+    """Convert exceptions raised while opening or decoding a file to :class:`WinnowError`."""
     try:
         yield
     except UnicodeDecodeError as error:
         raise _decoding_error(path, encoding) from error
     except LookupError as error:
         raise WinnowError(
-            f"unknown encoding '{encoding}'. Use a Python encoding, such as utf-8-sig, cp1252 or latin-1.",
+            f"unknown encoding '{encoding}'. Use one that Python supports, such as utf-8-sig, cp1252 or latin-1.",
             key="encoding",
         ) from error
     except OSError as error:
-        raise WinnowError(f"cannot read {path}: {error.strerror}. Check its permissions.", key="path") from error
+        raise WinnowError(
+            f"cannot read {path}: {error.strerror}. Check the file and its permissions.", key="path"
+        ) from error
 
 
 def _decoding_error(path: Path, encoding: str) -> WinnowError:
@@ -129,9 +131,9 @@ def _decoding_error(path: Path, encoding: str) -> WinnowError:
         path.read_bytes().decode(encoding)
     except UnicodeDecodeError as error:
         line = error.object[: error.start].count(b"\n") + 1
-        cause = f"the byte 0x{error.object[error.start]:02x} on line {line} is not {encoding}"
+        cause = f"the byte 0x{error.object[error.start]:02x} on line {line} is not valid {encoding}"
     else:
-        cause = f"it is not {encoding}"
+        cause = f"it is not valid {encoding}"
     return WinnowError(
-        f"cannot decode {path}: {cause}. Fix the file, or set its encoding (often cp1252).", key="encoding"
+        f"cannot decode {path}: {cause}. Fix the file, or set its actual encoding (often cp1252).", key="encoding"
     )

@@ -1,4 +1,4 @@
-"""Read the records of one file in any format, each with its line or record number."""
+"""Read the records of a file in any supported format, each with its line or record number."""
 
 from __future__ import annotations
 
@@ -23,17 +23,17 @@ SUFFIXES: dict[str, FormatName] = {
     ".parquet": "parquet",
 }
 
-_LONGEST_CELL = 2**30  # characters; some documents are longer than the default limit of the csv module, 131,072
-_PARQUET_ROWS = 1_000  # decoded at a time
+_LONGEST_CELL = 2**30  # characters; some documents exceed the csv module's default limit of 131,072
+_PARQUET_ROWS = 1_000  # number of rows decoded at a time
 
 
 def open_batch(path: Path, kind: FormatName, encoding: str, separator: str | None, errors: str) -> RecordBatch:
-    """Return the records of a file, which is opened when the first record is read.
+    """Return the records of a file. The file is opened when the first record is read.
 
     Args:
         path: The file.
-        kind: Its format.
-        encoding: Its encoding, if it is a text format.
+        kind: The format of the file.
+        encoding: The encoding of the file; not used for Parquet.
         separator: The cell separator; by default a comma (CSV) or a tab (TSV).
         errors: How to handle decoding errors, as in :func:`open`.
     """
@@ -48,7 +48,7 @@ def open_batch(path: Path, kind: FormatName, encoding: str, separator: str | Non
 
 
 def _csv(path: Path, encoding: str, separator: str, errors: str) -> Records:
-    """Yield the rows that are not blank, each with the number of its first line. All cells are text."""
+    """Yield each non-blank row with the number of its first line. All cells are read as text."""
     previous_limit = csv.field_size_limit(_LONGEST_CELL)
     try:
         with path.open(encoding=encoding, newline="", errors=errors) as stream:
@@ -59,14 +59,14 @@ def _csv(path: Path, encoding: str, separator: str, errors: str) -> Records:
                 elif header is None:
                     header = _header(cells, path)
                 elif len(cells) != len(header):
-                    cause = f"expected {len(header)} cells as in the header, got {len(cells)}"
+                    cause = f"expected {len(header)} cells, as in the header, got {len(cells)}"
                     yield line, f"{cause}. Cells are separated by '{separator}'."
                 else:
                     yield line, dict(zip(header, cells, strict=True))
     finally:
         csv.field_size_limit(previous_limit)
     if header is None:
-        raise WinnowError(f"the file {path} is empty. Add a header and rows.", key="path")
+        raise WinnowError(f"the file {path} is empty. Add a header line and rows.", key="path")
 
 
 def _csv_rows(stream: TextIO, separator: str) -> Iterator[tuple[int, list[str] | str]]:
@@ -102,7 +102,7 @@ def _json_lines(path: Path, encoding: str, errors: str) -> Records:
 
 
 def _json(path: Path, encoding: str) -> Records:
-    """Yield the objects of a list, which may be the only list inside an object (``{"data": [...]}``)."""
+    """Yield the records of a JSON list, or of the only list inside a JSON object (``{"data": [...]}``)."""
     try:
         content = json.loads(path.read_text(encoding))
     except json.JSONDecodeError as error:
@@ -140,7 +140,7 @@ def _parquet(path: Path) -> Records:
                 for record in batch.to_pylist():
                     number += 1
                     yield number, record
-    except (OSError, ValueError) as error:  # the types that Arrow raises
+    except (OSError, ValueError) as error:  # the exceptions that Arrow raises
         if isinstance(error, FileNotFoundError):
             raise
         raise WinnowError(

@@ -1,4 +1,4 @@
-"""Datasets of the Hugging Face Hub."""
+"""Datasets from the Hugging Face Hub."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ class HubDataset(RecordSource):
     """A dataset that ``datasets.load_dataset`` can load: from the Hub, or from a folder with the same layout.
 
     Attributes:
-        name: The name of the dataset, ``owner/name``, or a folder.
-        configuration: The configuration, if the dataset has several.
+        name: The name of the dataset (``owner/name``), or the path of a folder.
+        configuration: The configuration to load; required only if the dataset has several.
         split: The split to load, such as ``train``, ``train+test`` or ``train[:5000]``. Winnow assigns its own splits.
-        revision: A branch, tag or commit. A commit makes the rows reproducible.
-        first_rows: Stream the dataset and stop after this number of rows; null downloads all of it.
+        revision: A branch, tag or commit. Set a commit to make the rows reproducible.
+        first_rows: Stream the dataset and stop after this number of rows; null downloads the whole dataset.
     """
 
     name: Annotated[str, Field(min_length=1)]
@@ -40,12 +40,12 @@ class HubDataset(RecordSource):
         yield RecordBatch(f"{self.name} ({self.split})", "row", islice(records, self.first_rows))
 
     def fingerprint(self) -> str:
-        """Return a fingerprint over the settings and, if not streamed, the downloaded content."""
+        """Return a fingerprint of the settings and, unless the dataset is streamed, of the downloaded content."""
         content = self.first_rows if self.first_rows else self._load()._fingerprint
         return fingerprint("hub", self.name, self.configuration, self.split, self.revision, content, self.settings())
 
     def describe(self) -> dict[str, Any]:
-        """Return kind, name, configuration, split, revision, homepage and licence."""
+        """Return the kind of source, the settings, the homepage and the license."""
         settings = {key: getattr(self, key) for key in ("name", "configuration", "split", "revision", "first_rows")}
         homepage = self.homepage or f"https://huggingface.co/datasets/{self.name}"
         return {"kind": "hub", **settings, "text": self.text, "homepage": homepage, "licence": self.licence}

@@ -1,4 +1,4 @@
-"""Convert the records of files and Hub datasets to the rows of a source."""
+"""Convert records from files and Hub datasets to the rows of a source."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from pydantic.dataclasses import dataclass
 from winnow.data.sources.source import LABEL, RECORD_ERROR, RESERVED, TEXT, Source
 from winnow.errors import WinnowError, did_you_mean
 
-_LARGEST_LABEL = 2**53  # larger integers are not exact as floats
+_LARGEST_LABEL = 2**53  # larger integers cannot be represented exactly as floats
 _MISSING = object()
 Records = Iterator[tuple[int, Mapping[str, Any] | str]]
 _TYPES = {"number": pa.float64(), "string": pa.string()}
@@ -27,8 +27,8 @@ class RecordBatch:
 
     Attributes:
         name: The name of the file or split.
-        unit: The unit of the record numbers.
-        records: The number of each record and its values, or an error message if it is broken.
+        unit: What the record numbers count.
+        records: The number of each record with its values, or with an error message if the record is broken.
         complete: Whether every record has all columns. JSON records may omit columns.
     """
 
@@ -43,16 +43,18 @@ class RecordSource(Source):
     """A source of records with named values, which may be nested.
 
     A value is addressed by its path: ``answers.text`` is ``text`` inside ``answers``. Lists of texts are joined. Blank
-    texts are null. The text of a record joins its text values that are not null; it is null if all of them are.
+    texts count as null. The text of a record is formed by joining its non-null text values. It is null if all of these
+    values are null.
 
     Attributes:
-        text: Paths of the values that form the text, in order.
+        text: Paths of the values that are joined to form the text, in order.
         joiner: The separator between two values, and between the texts of a list.
-        label: Path of an integer label, if there is one.
-        columns: Further values to keep with each row, and the type of each: ``number`` or ``string``.
-        on_error: ``fail`` at the first broken record, or ``drop`` broken records and count them in the funnel.
+        label: Path of an integer label; null if the records have no label.
+        columns: Paths of additional values to keep with each row, each with its type: ``number`` or ``string``.
+        on_error: ``fail`` raises an error at the first broken record; ``drop`` drops broken records and counts them in
+            the funnel.
         homepage: URL of the data.
-        licence: Its licence.
+        licence: The license of the data.
     """
 
     text: Annotated[list[str], Field(min_length=1)]
@@ -66,18 +68,20 @@ class RecordSource(Source):
     def __post_init__(self) -> None:
         for name in self.columns:
             if name in RESERVED:
-                raise WinnowError(f"the column name '{name}' is reserved. Rename it in your data.", key="columns")
+                raise WinnowError(
+                    f"the column name '{name}' is reserved. Rename the column in your data.", key="columns"
+                )
 
     @abstractmethod
     def batches(self) -> Iterator[RecordBatch]:
-        """Yield the records, file by file.
+        """Yield one batch of records for each file or split.
 
         Raises:
-            WinnowError: A file cannot be read.
+            WinnowError: If a file cannot be read.
         """
 
     def read(self) -> pa.Table:
-        """Return ``text``, the requested ``label`` and further columns, and ``fault`` if records were dropped."""
+        """Return ``text``, ``label`` if requested, the additional columns, and ``fault`` if records were dropped."""
         columns = [pa.field(name, _TYPES[kind]) for name, kind in self.columns.items()]
         schema = pa.schema([TEXT, *([LABEL] if self.label else []), *columns])
         rows: list[list[Any]] = []
@@ -89,7 +93,7 @@ class RecordSource(Source):
                 except _BrokenError as error:
                     message = f"broken {batch.unit} {number:,} of {batch.name}: {error}"
                     if self.on_error == "fail":
-                        raise WinnowError(f"{message} Fix it, or set on_error=drop.", key=error.key) from error
+                        raise WinnowError(f"{message} Fix the data, or set on_error=drop.", key=error.key) from error
                     errors[len(rows)] = message
                     rows.append([None] * len(schema))
         values = zip(*rows, strict=True) if rows else [()] * len(schema)
@@ -103,7 +107,7 @@ class RecordSource(Source):
         return table
 
     def check(self) -> list[WinnowError]:
-        """Return an error for each file that cannot be opened, and for each value missing in its first record."""
+        """Return an error for each file that cannot be opened, and for each column missing from its first record."""
         errors: list[WinnowError] = []
         try:
             for batch in self.batches():
@@ -119,7 +123,7 @@ class RecordSource(Source):
         return {name: getattr(self, name) for name in ("text", "joiner", "label", "columns", "on_error")}
 
     def _with_columns(self, batch: RecordBatch) -> Records:
-        """Yield the records. Raise immediately for a missing column, at the end for a value that no record has."""
+        """Yield the records. Raise immediately if a column is missing, or at the end if no record has a given path."""
         missing, seen = self._paths(), dict[str, None]()
         for number, record in batch.records:
             if missing and not isinstance(record, str):
@@ -155,7 +159,7 @@ class RecordSource(Source):
         if not isinstance(value, str):
             raise _BrokenError(key, f"expected text in '{path}', got {value!r:.60} ({type(value).__name__}).")
         if self.on_error == "drop" and has_undecodable_bytes(value):
-            raise _BrokenError(key, f"'{path}' contains bytes of another encoding.")
+            raise _BrokenError(key, f"'{path}' contains bytes that cannot be decoded with the given encoding.")
         return None if not value or value.isspace() else value
 
     def _unknown(self, path: str, known: Iterable[str], name: str) -> WinnowError:
@@ -165,7 +169,7 @@ class RecordSource(Source):
 
 
 class _BrokenError(Exception):
-    """The error of one record, and the configuration key that it concerns."""
+    """The error in one record, with the configuration key that refers to the value."""
 
     def __init__(self, key: str, message: str) -> None:
         super().__init__(message)
@@ -173,7 +177,7 @@ class _BrokenError(Exception):
 
 
 def get_value(record: Any, path: str) -> Any:
-    """Return the value at a path. For a list, return the values in all its elements.
+    """Return the value at a path. If the record is a list, return the values at the path in all its elements.
 
     >>> get_value({"answers": {"text": ["one", "two"]}, "a.b": 1}, "answers.text")
     ['one', 'two']
@@ -192,7 +196,7 @@ def get_value(record: Any, path: str) -> Any:
 
 
 def has_undecodable_bytes(text: str) -> bool:
-    """Return whether a text contains bytes that were escaped on decoding (``surrogateescape``)."""
+    """Return whether a text contains bytes that could not be decoded and were escaped (``surrogateescape``)."""
     return not text.isascii() and any("\udc80" <= character <= "\udcff" for character in text)
 
 
@@ -215,4 +219,4 @@ def _whole_number(value: Any, path: str) -> int | None:
         number = float(value)
         if number.is_integer() and abs(number) <= _LARGEST_LABEL:
             return int(number)
-    raise _BrokenError("label", f"expected an integer in the label '{path}', got {value!r:.60}.")
+    raise _BrokenError("label", f"expected an integer label in '{path}', got {value!r:.60}.")

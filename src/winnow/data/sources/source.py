@@ -18,42 +18,42 @@ SOURCE = pa.field("source", pa.string())
 RECORD_ERROR = pa.field("fault", pa.string())
 FLAGS = pa.field("flags", pa.string())
 RESERVED = ("row_id", "text", "source", "split", "label", "fault", "flags")
-"""Column names that the corpus itself uses."""
+"""Column names that are reserved for the corpus."""
 
 
 class Source(ABC):
-    """A source of texts. Constructing a source does not access any file."""
+    """A source of texts. Constructing a source does not access any files."""
 
     @abstractmethod
     def read(self) -> pa.Table:
-        """Return all rows: ``text`` (string, may be null), ``label`` (int64) if there are labels, and further columns.
+        """Return all rows: ``text`` (string, may be null), ``label`` (int64) if there are labels, and other columns.
 
-        A mixture adds ``source`` (string). If broken records are dropped, ``fault`` (string) holds their error messages
-        and is null for all other rows.
+        A mixture adds ``source`` (string). If broken records are to be dropped, ``fault`` (string) holds the error
+        message of each broken record and is null for all other rows.
 
         Raises:
-            WinnowError: The source cannot be read; the key is relative to this object.
+            WinnowError: If the source cannot be read. The error's key is relative to this object.
         """
 
     @abstractmethod
     def fingerprint(self) -> str:
-        """Return 16 hex digits that change if the rows that :meth:`read` returns change."""
+        """Return a fingerprint (16 hex digits) that changes whenever the rows returned by :meth:`read` change."""
 
     @abstractmethod
     def describe(self) -> dict[str, Any]:
-        """Return a description of the data: kind, file, homepage, licence."""
+        """Return a description of the data, such as its kind, file, homepage and license."""
 
     def check(self) -> list[WinnowError]:
-        """Return the errors that can be found without reading all rows."""
+        """Return the errors that can be detected without reading all rows."""
         return []
 
 
 @dataclass(frozen=True, config=ConfigDict(extra="forbid"))
 class Mixture(Source):
-    """Several named sources, concatenated in order. The column ``source`` holds the source of each row.
+    """Several named sources, concatenated in order. The column ``source`` holds the name of each row's source.
 
     Attributes:
-        sources: The sources by name, in order.
+        sources: The sources, by name.
     """
 
     sources: dict[str, InstanceOf[Source]]
@@ -66,7 +66,7 @@ class Mixture(Source):
             )
 
     def read(self) -> pa.Table:
-        """Return the rows of all sources. Columns that a source does not have are null in its rows."""
+        """Return the rows of all sources. Columns that a source lacks are null in its rows."""
         tables = []
         for name, source in self.sources.items():
             try:
@@ -79,22 +79,23 @@ class Mixture(Source):
             return pa.concat_tables(tables, promote_options="default")
         except pa.ArrowTypeError as error:
             raise WinnowError(
-                f"expected equal column types in all sources, got: {error}. Rename one of the columns.", key="sources"
+                f"expected equal column types in all sources, but they differ: {error}. Rename one of the columns.",
+                key="sources",
             ) from error
 
     def fingerprint(self) -> str:
-        """Return a fingerprint over the names and fingerprints of the sources, in order."""
+        """Return a fingerprint of the sources' names and fingerprints, in order."""
         return fingerprint("mixture", [[name, source.fingerprint()] for name, source in self.sources.items()])
 
     def describe(self) -> dict[str, Any]:
-        """Return the description of every source by its name."""
+        """Return the description of each source, by name."""
         return {
             "kind": "mixture",
             "sources": {name: source.describe() for name, source in self.sources.items()},
         }
 
     def check(self) -> list[WinnowError]:
-        """Return the errors of all sources."""
+        """Return the errors detected in all sources."""
         return [
             error.with_prefix(f"sources.{name}") for name, source in self.sources.items() for error in source.check()
         ]

@@ -1,4 +1,4 @@
-"""Sentences from a grammar: templates, and words for their slots."""
+"""Generate sentences from a grammar: templates, and words for their slots."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ _NonEmpty = Annotated[list[str], Field(min_length=1)]
 
 @dataclass(frozen=True, config=_STRICT)
 class Words:
-    """The words of a slot.
+    """The words of a slot for one label.
 
     Attributes:
-        words: Drawn with equal probability. A word listed twice is drawn twice as often.
+        words: Words to draw from with equal probability. A word listed twice is drawn twice as often.
     """
 
     words: _NonEmpty
@@ -30,11 +30,11 @@ class Words:
 
 @dataclass(frozen=True, config=_STRICT)
 class Slot:
-    """The words of a slot: the same for all rows, or different for each label.
+    """The words of a slot: the same words for all rows, or different words for each label.
 
     Attributes:
-        words: Drawn with equal probability. A word listed twice is drawn twice as often.
-        by_label: The words of the rows with each label.
+        words: Words to draw from with equal probability. A word listed twice is drawn twice as often.
+        by_label: The words to use in rows with each label.
     """
 
     words: _NonEmpty | None = None
@@ -42,22 +42,24 @@ class Slot:
 
     def __post_init__(self) -> None:
         if (self.words is None) == (self.by_label is None):
-            raise WinnowError("expected either `words` or `by_label`. Set exactly one of them.", key="words")
+            raise WinnowError(
+                "expected exactly one of `words` and `by_label`, got both or neither. Set one of them.", key="words"
+            )
 
 
 @dataclass(frozen=True, config=_STRICT)
 class Grammar(Source):
-    """Seeded sentences: a template is drawn for each row, and a word for each slot, all independently.
+    """Seeded random sentences: for each row, a template and a word for each slot are drawn independently.
 
-    With labels, a label is drawn for each row, and a slot with words ``by_label`` uses the words of that label.
+    If there are labels, a label is also drawn for each row, and slots with ``by_label`` use the words of that label.
     Finally, ``int(null_fraction * rows)`` rows are drawn with replacement, and their texts are set to null.
 
     Attributes:
         templates: Sentences with ``{slot}`` placeholders, drawn with equal probability.
-        slots: The words of each slot.
-        labels: The probability of each label; the sum is 1. Null means no labels.
+        slots: The words of each slot, by the slot's name.
+        labels: The probability of each label; the probabilities must sum to 1. Null disables labels.
         rows: Number of rows.
-        seed: Seed of all draws.
+        seed: Random seed for all draws.
         null_fraction: Number of draws for null texts, as a fraction of the rows.
         columns: Slots whose words are kept as columns, even if the row's template does not use them.
     """
@@ -74,22 +76,23 @@ class Grammar(Source):
         labels = self.labels or {}
         if labels and abs(sum(labels.values()) - 1) > 1e-9:
             raise WinnowError(
-                f"expected probabilities that sum to 1, got {sum(labels.values()):g}. Change one of them.", key="labels"
+                f"expected probabilities that sum to 1, got a sum of {sum(labels.values()):g}. Adjust them.",
+                key="labels",
             )
         for name, slot in self.slots.items():
             if slot.by_label is not None and set(slot.by_label) != set(labels):
                 raise WinnowError(
-                    f"expected words for the labels {sorted(labels) or 'none'} of `labels`, got "
-                    f"{sorted(slot.by_label)}. Use the same labels in both.",
+                    f"expected the labels {sorted(labels) or 'none'} set in `labels`, got {sorted(slot.by_label)}. Use "
+                    "the same labels in both.",
                     key=f"slots.{name}.by_label",
                 )
         for template in self.templates:
             self._check_template(template)
         for name in self.columns:
             if name not in self.slots or name in RESERVED:
-                cause = "the name is reserved" if name in RESERVED else "there is no such slot"
+                cause = "the name is reserved" if name in RESERVED else "there is no slot with this name"
                 raise WinnowError(
-                    f"'{name}' cannot be a column, since {cause}.{did_you_mean(name, self.slots)}", key="columns"
+                    f"'{name}' cannot be a column because {cause}.{did_you_mean(name, self.slots)}", key="columns"
                 )
 
     def read(self) -> pa.Table:
@@ -102,7 +105,7 @@ class Grammar(Source):
             return [choices[i] for i in generator.integers(len(choices), size=self.rows).tolist()]
 
         templates = draw(self.templates)
-        # All words are drawn before the labels, so that other label probabilities do not change the other draws.
+        # All words are drawn before the labels, so that the label probabilities do not affect the drawn words.
         plain = {name: draw(slot.words) for name, slot in self.slots.items() if slot.words}
         labelled = {
             name: {label: draw(words.words) for label, words in slot.by_label.items()}
@@ -127,8 +130,8 @@ class Grammar(Source):
         return table
 
     def fingerprint(self) -> str:
-        """Return a fingerprint over all settings."""
-        # Slots as pairs, since their order is the order of the draws.
+        """Return a fingerprint of all settings."""
+        # Slots are passed as pairs, since their order determines the order of the draws.
         slots = [
             [name, slot.words, [[label, words.words] for label, words in (slot.by_label or {}).items()]]
             for name, slot in self.slots.items()
@@ -138,14 +141,14 @@ class Grammar(Source):
         return fingerprint("grammar", settings)
 
     def describe(self) -> dict[str, Any]:
-        """Return kind, size and seed."""
+        """Return the kind of source, the number of rows and the seed."""
         return {"kind": "grammar", "rows": self.rows, "seed": self.seed}
 
     def _labels(self, generator: Any) -> list[int]:
         import numpy as np
 
         names, probabilities = zip(*(self.labels or {}).items(), strict=True)
-        bounds = np.cumsum(probabilities)[:-1]  # without the last one, so that rounding errors do not matter
+        bounds = np.cumsum(probabilities)[:-1]  # the last bound is omitted, so that rounding errors have no effect
         return [names[index] for index in np.searchsorted(bounds, generator.random(self.rows), side="right").tolist()]
 
     def _check_template(self, template: str) -> None:
@@ -158,7 +161,7 @@ class Grammar(Source):
                 )
         if self.labels and not any(self.slots[slot].by_label for slot in _slots_of(template)):
             raise WinnowError(
-                f"expected a slot with words `by_label` in the template '{template}'. Add one, or remove `labels`.",
+                f"the template '{template}' has no slot with words `by_label`. Add such a slot, or remove `labels`.",
                 key="templates",
             )
 

@@ -22,18 +22,19 @@ _HEADING = re.compile(r"\s*(?P<marks>=(?: ?=)*) [^=].* (?P=marks)\s*")
 
 @dataclass(frozen=True, kw_only=True, config=ConfigDict(extra="forbid"))
 class TextFiles(Source):
-    """Plain text: one file, all files of a folder, or files that match a pattern. Blank lines are skipped.
+    """Plain text: one file, all files in a folder, or files that match a pattern. Blank lines are skipped.
 
     Attributes:
         path: A file, a folder (its ``.txt`` and ``.text`` files) or a pattern such as ``books/*.txt``.
-        unit: Whether a row is a ``line`` or a ``paragraph``: the lines between two blank lines, joined by a space.
-        headings: Whether to keep WikiText headings, such as ``= Title =`` and ``= = Section = =``. A dropped heading
-            still ends a paragraph.
-        encoding: The encoding. The default also removes a byte order mark.
-        on_error: ``fail`` at the first line with bytes of another encoding, or ``drop`` its row and count it in the
-            funnel.
+        unit: Whether each row is a ``line`` or a ``paragraph``. A paragraph consists of the lines between two blank
+            lines, joined with spaces.
+        headings: Whether to ``keep`` or ``drop`` WikiText headings, such as ``= Title =`` and ``= = Section = =``. A
+            dropped heading still ends the preceding paragraph.
+        encoding: The encoding of the files. The default also removes a byte order mark.
+        on_error: ``fail`` raises an error at the first line that cannot be decoded; ``drop`` drops rows with such lines
+            and counts these rows in the funnel.
         homepage: URL of the files.
-        licence: Their licence.
+        licence: The license of the files.
     """
 
     path: Path
@@ -45,13 +46,13 @@ class TextFiles(Source):
     licence: str | None = None
 
     def read(self) -> pa.Table:
-        """Return the rows as ``text``, and ``fault`` if rows were dropped."""
+        """Return a table with ``text``, and with ``fault`` if any rows are to be dropped."""
         texts: list[str | None] = []
         errors: dict[int, str] = {}
         for path in self._files():
             for number, text in self._rows(path):
                 if self.on_error == "drop" and has_undecodable_bytes(text):
-                    errors[len(texts)] = f"broken line {number:,} of {path}: it contains bytes of another encoding."
+                    errors[len(texts)] = f"broken line {number:,} of {path}: cannot be decoded with the given encoding."
                 texts.append(None if len(texts) in errors else text)
         table = pa.table([pa.array(texts, TEXT.type)], schema=pa.schema([TEXT]))
         if errors:
@@ -61,12 +62,12 @@ class TextFiles(Source):
         return table
 
     def fingerprint(self) -> str:
-        """Return a fingerprint over the bytes of the files and the settings that affect the rows, but not the paths."""
+        """Return a fingerprint of the files' content and the settings that affect the rows, excluding paths."""
         content = [hash_file(path) for path in self._files()]
         return fingerprint("text", content, self.unit, self.headings, self.encoding.lower(), self.on_error)
 
     def describe(self) -> dict[str, Any]:
-        """Return kind, file, unit, homepage and licence."""
+        """Return the kind of source, the file, the unit, the homepage and the license."""
         origin = {"homepage": self.homepage, "licence": self.licence}
         return {"kind": "text", "file": self.path.name, "unit": self.unit, **origin}
 
@@ -83,7 +84,7 @@ class TextFiles(Source):
         return find_files(self.path, (".txt", ".text"), self.homepage)
 
     def _rows(self, path: Path) -> Iterator[tuple[int, str]]:
-        """Yield each row with the number of its last line."""
+        """Yield each row together with the number of its last line."""
         paragraph: list[str] = []
         number = 0
         for number, line in enumerate(self._lines(path), start=1):
