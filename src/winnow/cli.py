@@ -1,4 +1,4 @@
-"""The `winnow` command. Heavy packages are imported only by the commands that need them, so `--help` is fast."""
+"""The `winnow` command line. Each command imports the heavy packages that it needs, so that `--help` is fast."""
 
 from __future__ import annotations
 
@@ -24,10 +24,11 @@ Config = TypeVar("Config")
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code.
 
-    The code is 0 on success, 1 after a user error or a failed cell, 130 after Ctrl-C.
+    The exit code is 0 on success and 130 after Ctrl-C. It is 1 after a user error or a failed cell, or if the metrics
+    of a rerun differ.
     """
-    # Waiting OpenMP threads sleep instead of spinning, which is several times faster for a small model if another
-    # program uses the same cores. The variable must be set before torch is imported.
+    # With this policy, waiting OpenMP threads sleep instead of spinning, so a small model trains several times faster
+    # when another program uses the same cores. The variable must be set before torch is imported.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     parser = build_parser()
     options, extra = parser.parse_known_args(add_default_values(sys.argv[1:] if arguments is None else arguments))
@@ -207,7 +208,7 @@ COMMANDS: dict[str, Callable[[argparse.Namespace], int]] = {
 
 
 def _compose_config(options: argparse.Namespace, schema: type[Config]) -> Config | None:
-    """Return the configuration of a command without sweeps, or `None` if the command only prints it."""
+    """Return the configuration of a single-run (non-sweep) command, or `None` if it was only printed."""
     cell = _compose_cell(options, schema)
     return cell.config if cell is not None else None
 
@@ -220,7 +221,7 @@ def _compose_cell(options: argparse.Namespace, schema: type[Config]) -> Composed
 
 
 def _compose_with_models(options: argparse.Namespace, schema: type[Config]) -> Config | None:
-    """Return the configuration of a command that takes models: arguments without `=` are models."""
+    """Return the configuration of a command that takes models; arguments without `=` are model names."""
     models = [text for text in options.overrides if "=" not in text]
     options.overrides = [text for text in options.overrides if "=" in text]
     config: Any = _compose_config(options, schema)
@@ -228,7 +229,7 @@ def _compose_with_models(options: argparse.Namespace, schema: type[Config]) -> C
 
 
 def _compose_with_name(options: argparse.Namespace, schema: type[Config], key: str) -> Config | None:
-    """Return the configuration of a command that takes a name: an argument without `=` is the value of the key."""
+    """Return the configuration of a command that takes a name; an argument without `=` is the value of `key`."""
     options.overrides = [
         text if "=" in text else f"{key}='{text}'"
         for text in options.overrides  # quoted, since an id may look like a number
@@ -237,7 +238,7 @@ def _compose_with_name(options: argparse.Namespace, schema: type[Config], key: s
 
 
 def _print_config(options: argparse.Namespace, trees: Sequence[object]) -> bool:
-    """Print the composed configuration if the options request it, and return whether they do."""
+    """Print the composed configuration if `--cfg` or `--info` was given; return whether either option was given."""
     if options.info:
         from winnow.config.composition_info import composition_info
 

@@ -1,4 +1,4 @@
-"""Flushes files to disk, so that they survive a power failure."""
+"""Flush files to disk, so that they survive a power failure."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ from pathlib import Path
 
 
 def flush_to_disk(path: Path) -> None:
-    """Flush a file, or the entries of a folder, from the page cache to the disk.
+    """Flush a file, or a folder's directory entries, from the page cache to disk.
 
     Raises:
-        OSError: The disk cannot be written to.
+        OSError: If the disk cannot be written to.
     """
     descriptor = os.open(path, os.O_RDONLY)
     try:

@@ -1,4 +1,4 @@
-"""Errors that a user can fix, each reported in one paragraph."""
+"""Errors that the user can fix, each reported in one paragraph."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ from collections.abc import Iterable
 
 
 class WinnowError(Exception):
-    """An error in the configuration, the data or the environment that a user can fix.
+    """An error in the configuration, the data or the environment that the user can fix.
 
     Args:
-        message: What is wrong, what is allowed and how to fix it, in one paragraph.
-        key: The configuration key, relative to the object that raises the error (``path``,
-            ``sources.reviews.path``). The caller adds the prefix of the object with :meth:`with_prefix`.
+        message: One paragraph that says what is wrong, which values are allowed and how to fix the error.
+        key: The configuration key, relative to the object that raises the error, such as ``path`` or
+            ``sources.reviews.path``. The caller prepends the object's own key with :meth:`with_prefix`.
     """
 
     def __init__(self, message: str, key: str | None = None) -> None:

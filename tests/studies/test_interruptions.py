@@ -237,7 +237,7 @@ def test_seeds_and_arms_can_be_added_to_a_study_but_settings_cannot_change(
     )
     assert "training.freeze: expected [] as in" in printed
     assert main([*study, "seed=1,2", "dataset.source.rows=1400"]) == 1
-    assert "dataset: the rows differ from the rows of" in join_lines(capsys.readouterr().err)
+    assert "dataset: the dataset's rows differ from those used by" in join_lines(capsys.readouterr().err)
 
 
 def test_finished_cells_of_another_commit_are_kept_with_a_note(

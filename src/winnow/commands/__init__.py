@@ -1,1 +1,1 @@
-"""The implementation of each command except `winnow train`, which is in `winnow.run` and `winnow.studies`."""
+"""The implementations of all commands except `winnow train`, which is in `winnow.run` and `winnow.studies`."""

@@ -1,4 +1,4 @@
-"""The argument parser of each command. Heavy packages are imported only to list the keys in a command's `--help`."""
+"""Argument parsers for all commands. Heavy packages are imported only to list the keys in a command's `--help`."""
 
 from __future__ import annotations
 
@@ -26,12 +26,12 @@ examples:
 
 @dataclass(frozen=True)
 class Command:
-    """The help of a command, except its keys.
+    """A command's help text, except for its configuration keys.
 
     Attributes:
         summary: What the command does.
-        examples: Command lines, without the leading `winnow`.
-        metavar: The positional arguments in the usage line.
+        examples: Example command lines, without the leading `winnow`.
+        metavar: How the usage line shows the positional arguments.
         metavar_help: The description of the positional arguments.
     """
 
@@ -98,10 +98,10 @@ COMMANDS: dict[str, Command] = {
 
 
 class CommandParser(argparse.ArgumentParser):
-    """The parser of one command; its help also lists the keys of the command's configuration."""
+    """A parser for one command, whose help also lists the command's configuration keys."""
 
     def format_help(self) -> str:
-        """Return argparse's help, then the command's keys and examples."""
+        """Return argparse's help text followed by the command's configuration keys and examples."""
         from winnow.commands.key_help import format_keys
 
         name = self.prog.split()[-1]
@@ -110,7 +110,7 @@ class CommandParser(argparse.ArgumentParser):
 
 
 def build_parser() -> argparse.ArgumentParser:
-    """Return the parser of `winnow`: a command, the options of the command, and Hydra overrides."""
+    """Return the parser for the `winnow` command line: a command, the command's options, and Hydra overrides."""
     main_parser = argparse.ArgumentParser(
         "winnow",
         description="Filter the training data of a masked language model, and measure the effect of the filter.",
@@ -178,11 +178,11 @@ OPTIONAL_VALUES = {
     "--info": ("all", "searchpath", "defaults", "config", "defaults-tree", "plugins"),
     "-i": ("all", "searchpath", "defaults", "config", "defaults-tree", "plugins"),
 }
-"""Options with an optional value, and the values that Hydra accepts. Any other text is the next argument."""
+"""The values that Hydra accepts for each option with an optional value. Any other text is the next argument."""
 
 
 def add_default_values(arguments: Sequence[str]) -> list[str]:
-    """Add the default values of `--cfg` and `--info`, so that argparse does not read the next override as the value.
+    """Add default values to `--cfg` and `--info`, so that argparse does not parse the next override as the value.
 
     >>> add_default_values(["--cfg", "seed=2"]), add_default_values(["--info", "defaults"])
     (['--cfg=job', 'seed=2'], ['--info=defaults'])

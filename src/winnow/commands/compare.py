@@ -1,4 +1,4 @@
-"""`winnow compare`: the verdict, figures and report of one study, or of several studies together."""
+"""`winnow compare`: produces the verdict, figures and report for one study, or for several studies together."""
 
 from __future__ import annotations
 

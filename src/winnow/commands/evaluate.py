@@ -34,15 +34,15 @@ if TYPE_CHECKING:
 
 
 TOKENS_PER_BATCH, MASKED_TOKENS_PER_BATCH = 640, 64
-"""Typical size of a batch of prompts; it selects the matmul backends."""
+"""Typical size of a batch of prompts, used to select the matmul backends."""
 
 MAX_DETAILED_PROMPTS = 12
-"""Maximum number of prompts of a probe for which each prompt is drawn in a separate figure."""
+"""Maximum number of prompts in a probe for which every prompt is drawn as a separate figure."""
 
 
 @dataclass(frozen=True)
 class EvaluationRows:
-    """The rows that all models are scored on, and a mask of the rows in each slice."""
+    """The rows on which all models are scored, and a row mask for each slice."""
 
     rows: pa.Table
     slice_masks: dict[str, npt.NDArray[np.bool_]]
@@ -55,7 +55,7 @@ def run_evaluate(config: EvaluateConfig, console: Console) -> Path:
         The folder of the results.
 
     Raises:
-        WinnowErrors: The configuration has errors; all are reported before any model is loaded.
+        WinnowErrors: If the configuration has errors. All errors are reported before any model is loaded.
     """
     store = construct(config.tracking, "tracking", Store, config.allow_targets)
     check_store(store)
@@ -69,7 +69,7 @@ def run_evaluate(config: EvaluateConfig, console: Console) -> Path:
     print_results(console, results, config.split)
     if held_out is None:
         console.print(
-            "No dataset and no run was given, so only probes are compared. Add dataset=NAME to score held-out rows."
+            "No dataset or run was given, so only probes are compared. Add dataset=NAME to score held-out rows."
         )
     folder = save_results(config, store, results)
     console.print(f"Tables and figures: {folder}")
@@ -133,7 +133,7 @@ def _score_model(
 
 
 def _load_history(model: ModelReference, store: Store) -> dict[str, pd.DataFrame]:
-    """Return the losses and the probe scores by step, if the model was referenced by a run id."""
+    """Return the losses and probe scores by step, or an empty dictionary if the model has no run id."""
     import pandas as pd
 
     if model.run_id is None:
@@ -147,7 +147,7 @@ def _load_history(model: ModelReference, store: Store) -> dict[str, pd.DataFrame
 
 
 def _build_probes(config: EvaluateConfig, models: Sequence[ModelReference]) -> dict[str, Probe]:
-    """Return the configured probes, otherwise the probes of the first run, otherwise the built-in probes."""
+    """Return the configured probes, or else the first run's probes, or else the default probes."""
     from winnow.evaluation import Probe
 
     probe_configs = config.probe or _read_from_first_run(models, "probe") or _read_default_probes()
@@ -173,7 +173,7 @@ def _read_default_probes() -> dict[str, Any]:
 
 
 def _load_held_out(config: EvaluateConfig, models: Sequence[ModelReference]) -> EvaluationRows | None:
-    """Return the held-out rows and slices of the configured dataset, or of the first run's dataset."""
+    """Return the held-out rows and slices of the configured dataset, or else of the first run's dataset."""
     node = config.dataset or _read_from_first_run(models, "dataset")
     if node is None:
         return None

@@ -1,4 +1,4 @@
-"""Prints and saves the results of `winnow evaluate`."""
+"""Print and save the results of `winnow evaluate`."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from winnow.tracking import Store, keys, track
 
 PRINTED_FOR_ALL = ("loss", "perplexity", "top1", "top5", "mrr", "ece", "pseudo_perplexity")
 PRINTED_FOR_SLICES = ("perplexity", "top1")
-"""Held-out metrics that are printed; the files contain all metrics."""
+"""Held-out metrics that are printed for slices; the files contain all metrics."""
 
 PRINTED_FOR_PROBES = (
     "log_odds",
@@ -39,7 +39,7 @@ PRINTED_FOR_PROBES = (
 
 
 def group_by_tokenizer(results: Sequence[EvaluatedModel]) -> list[list[EvaluatedModel]]:
-    """Group models by tokenizer, since losses over different tokens cannot be compared."""
+    """Group models by tokenizer, since losses are not comparable across tokenizers."""
     groups: dict[str, list[EvaluatedModel]] = {}
     for result in results:
         groups.setdefault(result.tokenizer, []).append(result)
@@ -47,7 +47,7 @@ def group_by_tokenizer(results: Sequence[EvaluatedModel]) -> list[list[Evaluated
 
 
 def print_results(console: Console, results: Sequence[EvaluatedModel], split: str) -> None:
-    """Print one table of held-out metrics per tokenizer, and one table of all probes for all models."""
+    """Print one table of held-out metrics per tokenizer, and one table of probe metrics for all models."""
     groups = group_by_tokenizer(results) if any(_held_out_metrics(result) for result in results) else []
     if len(groups) > 1:
         labels = "; ".join(", ".join(result.label for result in group) for group in groups)
@@ -71,7 +71,7 @@ def print_results(console: Console, results: Sequence[EvaluatedModel], split: st
             if parse_metric_name(name).score == "rows" and group[0].scores[name] == 0
         ]
         for metric in empty_slices:
-            console.print(f"The slice {metric.group}/{metric.scope} is empty, so it has no averages.", style="yellow")
+            console.print(f"The slice {metric.group}/{metric.scope} is empty, so it has no scores.", style="yellow")
     names = _probe_metrics(results)
     printed_names = [
         name for name in names if parse_metric_name(name).score in PRINTED_FOR_PROBES or not Metric(name).is_known
@@ -97,7 +97,7 @@ def _build_table(title: str, names: Iterable[str], results: Sequence[EvaluatedMo
 
 
 def save_results(config: EvaluateConfig, store: Store, results: Sequence[EvaluatedModel]) -> Path:
-    """Save all scores as tables in a folder, and in the store as one run with a child run per model."""
+    """Save all scores as tables in a folder, and log them to the store as one run with a child run per model."""
     experiment = store.experiment(config.name)
     title = ", ".join(result.label for result in results)
     with track(store, experiment, title, {keys.KIND: "evaluation"}) as run:

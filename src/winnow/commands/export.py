@@ -1,4 +1,4 @@
-"""`winnow export`: writes a study as a folder for a paper's appendix, with a script that reproduces it."""
+"""`winnow export`: exports a study to a folder for a paper's appendix, with a script that reproduces the study."""
 
 from __future__ import annotations
 
@@ -35,14 +35,14 @@ DECLARED_KEYS = (
     "control", "ablations", "seeds", "max_steps", "filter_words", "probe_words",
 )  # fmt: skip
 MACHINE_KEYS = ("tracking", "output_dir")
-"""Configuration keys that name storage locations and do not affect the results."""
+"""Configuration keys for storage locations, which do not affect the results."""
 
 REMAKE = '''"""Reproduce this study: check the files, train every cell, compare the arms, and check every number.
 
     python remake.py [FOLDER]
 
-It requires Winnow, the packages in constraints.txt, and the data files at the paths in configs/. The exit code is 0 if
-every number is identical.
+The script requires Winnow, the packages in constraints.txt, and the data files at the paths in configs/. The exit code
+is 0 if every number is identical.
 """
 
 import sys
@@ -75,16 +75,16 @@ README = """# {study}: {word}
 
 
 def run_export(config: ExportConfig, console: Console) -> Path:
-    """Write the export of a study and return its folder.
+    """Export a study and return the folder of the export.
 
     Raises:
-        WinnowError: The study is unknown or has no finished run (key ``study``), or the folder contains other files
-            (key ``folder``).
+        WinnowError: If the study is unknown or has no finished run (key ``study``), or if the folder contains other
+            files (key ``folder``).
     """
     store = construct(config.tracking, "tracking", Store, config.allow_targets)
     folder = config.folder or config.output_dir / config.study / "export"
     if folder.exists() and any(folder.iterdir()) and not (folder / CHECKSUMS).exists():
-        raise WinnowError(f"{folder} contains files that are not an export. Choose an empty folder.", "folder")
+        raise WinnowError(f"{folder} contains files but no earlier export. Choose an empty folder.", "folder")
     study = collect_study(store.tracking_uri, config.study)
     comparison = analyze(study)
     write_comparison_report(comparison, study, folder)
@@ -104,7 +104,7 @@ def run_export(config: ExportConfig, console: Console) -> Path:
 
 
 def _write_runs(client: MlflowClient, study: CollectedStudy, folder: Path) -> list[str]:
-    """Write the configuration and environment of every training run; return descriptions of missing artifacts."""
+    """Write every training run's configuration and environment; return descriptions of missing artifacts."""
     rows, missing_artifacts, commits, patch, packages = [], [], set(), "", ""
     for cell in study.cells:
         name = f"{cell.arm}-seed-{cell.seed}.yaml"
@@ -125,7 +125,7 @@ def _write_runs(client: MlflowClient, study: CollectedStudy, folder: Path) -> li
         writer = csv.writer(stream, lineterminator="\n")
         writer.writerow(["arm", "seed", "run_id", "cell", "corpus", "tokenizer", "held_out"])
         writer.writerows(rows)
-    # pip cannot install Winnow from a package index.
+    # Omit Winnow itself, because pip cannot install it from a package index.
     requirements = [line for line in packages.splitlines() if not line.startswith("winnow==")]
     _write(folder / "constraints.txt", "\n".join(requirements) + "\n")
     _write(folder / "code/commit.txt", "\n".join(sorted(commits)) + "\n")
@@ -154,17 +154,17 @@ def _write_checksums(folder: Path) -> None:
 def remake(folder: Path, output: Path) -> int:
     """Reproduce an exported study and print every number that differs.
 
-    Cells that finished in an earlier call with the same output folder are skipped, and interrupted cells resume.
+    Cells that finished in an earlier call with the same output folder are skipped; interrupted cells resume.
 
     Args:
         folder: The folder that :func:`run_export` wrote.
         output: The folder for the new store, models and comparison.
 
     Returns:
-        0 if all numbers are identical, 1 if some differ or a cell failed.
+        0 if all numbers are identical; 1 if some numbers differ or a cell failed.
 
     Raises:
-        WinnowError: A file in the folder is missing or has changed since the export.
+        WinnowError: If a file in the folder is missing or has changed since the export.
     """
     console = Console(highlight=False)
     _check_checksums(folder)
@@ -218,7 +218,7 @@ def _check_checksums(folder: Path) -> None:
 
 
 def _print_differences(original: dict[str, Any], comparison: Comparison, console: Console) -> int:
-    """Print the numbers of arms and contrasts that differ from the original, and return how many there are."""
+    """Print the numbers in the arms and contrasts that differ from the original, and return their count."""
     new = json.loads(json.dumps(comparison.as_dict()))
     pairs = {
         f"{arm}, mean": (scores["mean"], new["arms"].get(arm, {}).get("mean"))

@@ -1,4 +1,4 @@
-"""`winnow fill`: prints the words that models predict for the masks of one sentence, side by side."""
+"""`winnow fill`: prints the words that models predict for the masks in one sentence, side by side."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ RankedWords = Sequence[tuple[str, float]]
 
 
 def run_fill(text: str, config: FillConfig, console: Console, as_json: bool = False) -> None:
-    """Predict the words at the masks of a sentence with every model; print them ranked, with bars or as JSON.
+    """Predict the masked words of a sentence with every model; print the ranked words with bars or as JSON.
 
     Raises:
-        WinnowError: The sentence has no mask or too many masks, or a model cannot be loaded.
+        WinnowError: If the sentence has no mask or too many masks, or if a model cannot be loaded.
     """
     from winnow.evaluation import fill_masks
     from winnow.evaluation.mask_predictions import mask_error
@@ -62,7 +62,7 @@ def _to_json_records(fills: Mapping[str, Sequence[RankedWords]]) -> list[dict[st
 
 
 def _build_fill_table(fills: Mapping[str, RankedWords]) -> Table:
-    """Build the table of one mask: one row per rank, and per model the word, its probability and a bar."""
+    """Build the table for one mask: each row is a rank, and each model's cell has a word, its probability and a bar."""
     table = Table(box=None, padding=(0, 1), header_style="bold")
     table.add_column("", justify="right", style="dim")
     for label in fills:

@@ -24,16 +24,17 @@ from winnow.run.overview import format_funnel, print_scoring_plan, print_verdict
 from winnow.tracking import Store, TrackedRun, keys, track
 
 EXPERIMENT: Final = "filters"
-"""The MLflow experiment of all filter runs."""
+"""The MLflow experiment that contains all filter runs."""
 
 _FLUSH_SECONDS = 1.0
 
 
 def run_filter(cell: ComposedCell[FilterConfig], console: Console) -> Path:
-    """Apply a filter to every row of a dataset; print a summary and write the verdicts, the rows and a report.
+    """Apply a filter to every row of a dataset; print a summary, and write the verdicts, the rows and a report.
 
-    Progress is logged to the store: the fraction of rows that fail integrity checks (``rows/failing_integrity``, by
-    rows read) and the fraction of rows that are kept (``rows/kept``, by rows filtered).
+    Progress is logged to the store as two metrics: the fraction of rows that fail integrity checks
+    (``rows/failing_integrity``, with the number of rows read as the step) and the fraction of rows kept
+    (``rows/kept``, with the number of rows filtered as the step).
 
     Returns:
         The folder of the results.
@@ -88,7 +89,7 @@ def _apply_filter(run: TrackedRun, selection: Filter, corpus: Corpus, cache: Pat
 
 
 def _build_progress_logger(run: TrackedRun) -> Callable[[int, int], None]:
-    """Return a callback that logs the number of filtered and kept rows, and flushes about once per second."""
+    """Return a callback that logs the fraction of kept rows and the throughput, with a flush about once per second."""
     start = last_flush = time.monotonic()
 
     def log_progress(filtered_count: int, kept_count: int) -> None:

@@ -1,4 +1,4 @@
-"""The Hydra app behind `scripts/train.py`: extends the search path, checks the configuration and trains one model."""
+"""The Hydra app used by `scripts/train.py`: extends the search path, checks the configuration and trains one model."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class LocalConfSearchPath(SearchPathPlugin):
     """Appends a local `./conf` folder to the search path, after Winnow's configuration."""
 
     def manipulate_search_path(self, search_path: ConfigSearchPath) -> None:
-        """Append the local folder."""
+        """Append the local `conf` folder to Hydra's search path."""
         for folder in user_folders():
             search_path.append("local", f"file://{folder}")
 
@@ -50,7 +50,7 @@ def run_app(app: Callable[[], None], arguments: Sequence[str]) -> int:
 
     Hydra stops at the first configuration error, so all runs are checked before it starts.
     """
-    arguments = sys.argv[1:] = [rename_override(text) for text in arguments]  # Hydra reads them from there
+    arguments = sys.argv[1:] = [rename_override(text) for text in arguments]  # Hydra reads the arguments from sys.argv
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # must be set before torch is loaded
     register_nodes()
     Plugins.instance().register(LocalConfSearchPath)
@@ -70,14 +70,14 @@ def train_once(config: DictConfig) -> float:
     """Train and evaluate the model that Hydra composed, and return its validation loss.
 
     Raises:
-        RunError: The configuration is invalid, or the run failed for a reason that the user can fix.
+        RunError: If the configuration is invalid, or if the run fails for a reason that the user can fix.
     """
     from rich.console import Console
 
     from winnow.run.pipeline import run_single_cell
     from winnow.studies.process_state import preserve_process_state
 
-    logging.getLogger("alembic").setLevel(logging.WARNING)  # otherwise Hydra prints its messages
+    logging.getLogger("alembic").setLevel(logging.WARNING)  # Hydra would print Alembic's INFO messages
     tree: Any = OmegaConf.to_container(config, resolve=True)
     try:
         if HydraConfig.get().mode == RunMode.MULTIRUN:
@@ -91,7 +91,7 @@ def train_once(config: DictConfig) -> float:
 
 
 def _check_devices(trainer: dict[str, Any]) -> None:
-    """Raise an error for a distributed run in a multirun: Lightning restarts the full command in each process."""
+    """Raise an error for a distributed run in a multirun, since Lightning reruns the full command in each process."""
     is_distributed = trainer.get("devices") not in (None, 1, "1", "auto") or trainer.get("strategy", "auto") != "auto"
     if is_distributed:
         raise WinnowError(
@@ -102,10 +102,10 @@ def _check_devices(trainer: dict[str, Any]) -> None:
 
 
 def check_arguments(arguments: Sequence[str]) -> None:
-    """Compose and validate every run that the arguments request, unless they only print something.
+    """Compose and validate every run that the arguments request, unless the arguments only print information.
 
     Raises:
-        WinnowErrors: All configuration errors of all runs.
+        WinnowErrors: If the configuration of any run is invalid. The errors of all runs are reported together.
     """
     options, _ = _build_parser().parse_known_args(arguments)
     config_dirs = _list_config_dirs(options)
@@ -118,7 +118,7 @@ def check_arguments(arguments: Sequence[str]) -> None:
     overrides = [text for text in options.overrides if not is_readable(text, []) or is_used(text, "train", [])]
     is_multirun = options.multirun or settings.mode == RunMode.MULTIRUN
     if is_multirun and not settings.sweeper._target_.endswith(".BasicSweeper"):
-        # A search samples its values later, so each run checks its own values.
+        # A search sweeper samples values later, so each run validates its own values.
         overrides = [text for text in overrides if not (is_readable(text, []) and parse(text).is_sweep_override())]
         is_multirun = False
     if not is_multirun:
@@ -128,12 +128,12 @@ def check_arguments(arguments: Sequence[str]) -> None:
         _check_devices(cell.config.trainer)
     if any(text.startswith(f"{ablation.KEY}=") for cell in cells for text in cell.overrides):
         raise WinnowError(
-            "ablations add further arms, which this script does not support. Use winnow train.", ablation.KEY
+            "this script does not support ablations, because they add more arms. Use winnow train.", ablation.KEY
         )
 
 
 def _list_config_dirs(options: argparse.Namespace) -> list[Path] | None:
-    """Return the folders that the arguments add to the search path, or `None` if they add anything but folders."""
+    """Return the folders that the arguments add to the search path, or `None` if any added path is not a folder."""
     readable_overrides = [text for text in options.overrides if is_readable(text, [])]
     paths = [
         path
@@ -161,7 +161,7 @@ def _compose_hydra_settings(options: argparse.Namespace, config_dirs: Sequence[P
 
 
 def _build_parser() -> argparse.ArgumentParser:
-    """Return a parser for the Hydra options that determine what is composed."""
+    """Return a parser for the Hydra options that determine which configuration is composed."""
     parser = argparse.ArgumentParser(add_help=False)
     parser.add_argument("overrides", nargs="*")
     parser.add_argument("--multirun", "-m", action="store_true")

@@ -1,4 +1,4 @@
-"""Lists the configuration keys of a command for its `--help`, from the schema and from `conf/`."""
+"""List a command's configuration keys for its `--help`, using the schema and the files in `conf/`."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def format_keys(command: str) -> str:
 
 
 def list_keys(command: str) -> list[ConfigKey]:
-    """Return the keys of a command's configuration, in the order of its schema."""
+    """Return the keys of a command's configuration, in schema order."""
     schema = SCHEMAS[command]
     root = "store" if schema is config.StoreConfig else command
     tree = yaml.safe_load((conf_folder() / f"{root}.yaml").read_text(encoding="utf-8"))
@@ -68,7 +68,7 @@ def list_keys(command: str) -> list[ConfigKey]:
 def _iterate_keys(
     schema: type[Any], prefix: str, defaults: Mapping[str, Any], groups: Collection[str]
 ) -> Iterator[ConfigKey]:
-    # Keys that several commands share are documented once, in the schema of `winnow train`.
+    # Keys that several commands share are documented only once, in the schema of `winnow train`.
     meanings = {**read_field_docs(config.TrainConfig), **read_field_docs(schema)}
     for name, field in fields_of(schema).items():
         annotation: Any = field.annotation
@@ -85,7 +85,7 @@ def _iterate_keys(
 
 
 def read_field_docs(schema: type[Any]) -> dict[str, str]:
-    """Return the first sentence that describes each field in the `Attributes:` section of a schema."""
+    """Return the first sentence of each field's entry in the `Attributes:` section of a schema's docstring."""
     section = (inspect.getdoc(schema) or "").partition("Attributes:\n")[2]
     entries = re.findall(r"^    (\w+): (.*(?:\n {8}.*)*)", section, re.MULTILINE)
     return {name: re.split(r"(?<=\.)\s", " ".join(text.split()))[0] for name, text in entries}
@@ -107,7 +107,7 @@ def _format_type(annotation: Any) -> str:
 
 
 def _format_bounds(metadata: Any) -> str:
-    """Format the limits of a number, such as ` > 0`."""
+    """Format a number's bounds, such as ` > 0`."""
     limits = [limit for entry in metadata for limit in (getattr(entry, "metadata", None) or [entry])]
     signs = {"gt": ">", "ge": ">=", "lt": "<", "le": "<="}
     bounds = [

@@ -1,4 +1,4 @@
-"""Resolves model names on the command line: run ids, checkpoints, folders and Hub names."""
+"""Resolve the models given on the command line: run ids, checkpoints, folders and Hub names."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ RUN_ID = re.compile(r"[0-9a-f]{32}")
 
 @dataclass(frozen=True)
 class ModelReference:
-    """A model that is resolved but not loaded.
+    """A model that has been resolved but not loaded.
 
     Attributes:
-        label: The name of the model in tables and figures.
-        source: The folder, checkpoint or Hub name that it is loaded from.
-        run_id: The id of the run that trained it; `None` if the model was not referenced by a run id.
-        tree: The configuration of that run.
+        label: The model's name in tables and figures.
+        source: The folder, checkpoint or Hub name from which the model is loaded.
+        run_id: The id of the run that trained the model; `None` if the model was not referenced by a run id.
+        tree: The configuration of the run that trained the model; `None` if it is not available.
     """
 
     label: str
@@ -43,14 +43,14 @@ class ModelReference:
 
 
 def resolve_models(names: Sequence[str], store: Store) -> list[ModelReference]:
-    """Resolve every model.
+    """Resolve every name to a model.
 
     Args:
-        names: MLflow run ids, checkpoints, folders and names on the Hub, in any combination.
-        store: The store of the runs; it is opened only for run ids.
+        names: MLflow run ids, checkpoints, folders and Hub names, in any combination.
+        store: The store that contains the runs. It is opened only if `names` contains run ids.
 
     Raises:
-        WinnowErrors: Some names cannot be resolved; all errors are reported together.
+        WinnowErrors: If any name cannot be resolved. All errors are reported together.
     """
     errors: list[WinnowError] = []
     models: list[ModelReference] = []
@@ -73,7 +73,7 @@ def resolve_models(names: Sequence[str], store: Store) -> list[ModelReference]:
 
 
 def load_model(model: ModelReference, position: int) -> LoadedModel:
-    """Load a model; an error has the key of its position in the list of models."""
+    """Load a model; if loading fails, the error's key is the model's position in `models`."""
     try:
         return model.load()
     except WinnowError as error:
@@ -116,7 +116,7 @@ def _choose_label(name: str) -> str:
 
 
 def _number_duplicates(models: Sequence[ModelReference]) -> list[ModelReference]:
-    """Number the labels that several models share, since labels must be unique in tables."""
+    """Append a number to each label that several models share, since labels must be unique in tables."""
     labels = [model.label for model in models]
     return [
         dataclasses.replace(model, label=f"{model.label} ({i + 1})") if labels.count(model.label) > 1 else model

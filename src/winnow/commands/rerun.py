@@ -1,4 +1,4 @@
-"""`winnow rerun`: repeats a tracked run, reports changes of its environment, and compares every metric."""
+"""`winnow rerun`: repeats a tracked run, reports changes in the environment, and compares every metric."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ PACKAGES = "environment/packages.txt"
 HARDWARE = "environment/hardware.json"
 PATCH = "environment/uncommitted.patch"
 TIMING_METRICS = (stage_metric_name("final", SECONDS), "train/tokens_per_second", "train/peak_share", "system/")
-"""Names and prefixes of metrics about time and machine load, which differ in every run."""
+"""Names and prefixes of time and machine-load metrics, which differ in every run."""
 
 
 @dataclass(frozen=True)
@@ -47,8 +47,8 @@ class RerunResult:
     Attributes:
         run_id: The id of the original run.
         rerun_id: The id of the new run.
-        metrics: By metric name, the values of the original and the new run; `None` if a run lacks the metric.
-        differences: Descriptions of changes in packages, code, machine and data.
+        metrics: The original and the new value of each metric, by metric name; `None` if that run lacks the metric.
+        differences: Descriptions of changes in the packages, code, machine and data.
     """
 
     run_id: str
@@ -58,7 +58,7 @@ class RerunResult:
 
     @property
     def different_metrics(self) -> list[str]:
-        """The names of the metrics that are not identical."""
+        """The names of the metrics whose two values are not identical."""
         return [name for name, (original, new) in self.metrics.items() if original != new]
 
 
@@ -66,9 +66,9 @@ def run_rerun(config: RerunConfig, console: Console) -> RerunResult:
     """Repeat a run from its stored configuration, and print for every metric whether it is identical.
 
     Raises:
-        WinnowError: The run does not exist, is not a finished training run, or has no stored configuration (key
+        WinnowError: If the run does not exist, is not a finished training run, or has no stored configuration (key
             ``run_id``).
-        WinnowErrors: Its configuration is not valid in this version.
+        WinnowErrors: If the run's configuration is not valid in this version of Winnow.
     """
     store = construct(config.tracking, "tracking", Store, config.allow_targets)
     check_store(store)
@@ -84,7 +84,7 @@ def run_rerun(config: RerunConfig, console: Console) -> RerunResult:
         console.print(f"[yellow]differs[/yellow]  {difference}")
     if not differences and not filled_keys:
         console.print("Packages, code, machine and data are the same as in the original run.")
-    # A separate folder prevents overwriting the model and the checkpoints of the original run.
+    # Use a separate folder, so that the original run's model and checkpoints are not overwritten.
     name = f"{compute_cell_id(cell, components)}-rerun"
     tags = {keys.KIND: "rerun", keys.RERUN_OF: run.info.run_id}
     with lock_cell(cell_folder(cell.config, name)):
@@ -96,7 +96,7 @@ def run_rerun(config: RerunConfig, console: Console) -> RerunResult:
 
 
 def _find_finished_run(client: MlflowClient, run_id: str) -> Run:
-    """Return the finished training run with an id; a unique prefix of the id is sufficient."""
+    """Return the finished training run with this id; a unique prefix of the id is sufficient."""
     run = find_run(client, run_id)
     if run is None:
         runs = _describe_training_runs(client)
@@ -145,7 +145,7 @@ def _describe_training_runs(client: MlflowClient, experiment_id: str | None = No
 
 
 def format_defaults_note(filled_keys: Sequence[str], max_keys: int = 12) -> str:
-    """Return one line about the keys that a stored configuration lacks."""
+    """Return a one-line note that lists the keys missing from a stored configuration."""
     more = f" and {len(filled_keys) - max_keys} more" if len(filled_keys) > max_keys else ""
     return (
         "The stored configuration is incomplete (Winnow 0.1 stored no defaults); "
@@ -154,7 +154,7 @@ def format_defaults_note(filled_keys: Sequence[str], max_keys: int = 12) -> str:
 
 
 def _rebuild_cell(client: MlflowClient, run: Run, config: RerunConfig) -> tuple[ComposedCell[TrainConfig], list[str]]:
-    """Return the run's configuration with the current store and folders, and the keys that it lacked."""
+    """Return the run's configuration with the current store and folders, and the keys missing from the stored one."""
     text = read_text_artifact(client, run.info.run_id, keys.CONFIG)
     if text is None:
         raise WinnowError(
@@ -163,7 +163,7 @@ def _rebuild_cell(client: MlflowClient, run: Run, config: RerunConfig) -> tuple[
             "run_id",
         )
     tree = load_stored_tree(text)
-    # `allow_targets` is from the current command, since a store must not control which code is executed.
+    # Use `allow_targets` from the current command, since a store must not control which code is executed.
     local_settings = {
         "tracking": config.tracking,
         "output_dir": str(config.output_dir),
@@ -177,7 +177,7 @@ def _rebuild_cell(client: MlflowClient, run: Run, config: RerunConfig) -> tuple[
 
 
 def _compare_environment(client: MlflowClient, run: Run) -> list[str]:
-    """Describe the changes in packages, code and machine since the original run."""
+    """Describe the changes in the packages, code and machine since the original run."""
     differences = []
     original_packages = set((read_text_artifact(client, run.info.run_id, PACKAGES) or "").split())
     current_packages = set(installed_packages().split())
@@ -196,7 +196,7 @@ def _compare_environment(client: MlflowClient, run: Run) -> list[str]:
             f"commit: original {original[:12] or 'not recorded'}, now {current[:12] or 'not a git repository'}"
         )
     if (read_text_artifact(client, run.info.run_id, PATCH) or "").strip() != uncommitted_changes().strip():
-        differences.append("uncommitted changes: not the same as in the original run")
+        differences.append("uncommitted changes: different from those in the original run")
     machine = read_json_artifact(client, run.info.run_id, HARDWARE)
     for name, value in hardware().items():
         if name in machine and machine[name] != value:
@@ -205,14 +205,14 @@ def _compare_environment(client: MlflowClient, run: Run) -> list[str]:
 
 
 def _compare_corpus(run: Run, components: Components) -> list[str]:
-    """Describe the change in the corpus since the original run."""
+    """Describe any change in the corpus since the original run."""
     corpus = components.corpus.fingerprint
     original = run.data.tags.get(keys.CORPUS)
     return [] if corpus == original else [f"data: corpus fingerprint: original {original}, now {corpus}"]
 
 
 def _pair_metrics(run: Run, new_run: Run) -> dict[str, tuple[float | None, float | None]]:
-    """Return both values of every metric that either run has."""
+    """Return the original and the new value of every metric that either run has, except timing metrics."""
     original_metrics, new_metrics = run.data.metrics, new_run.data.metrics
     names = sorted(name for name in {*original_metrics, *new_metrics} if not name.startswith(TIMING_METRICS))
     return {name: (original_metrics.get(name), new_metrics.get(name)) for name in names}

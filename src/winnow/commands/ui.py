@@ -24,7 +24,7 @@ STOP_SECONDS = 10
 
 
 def run_ui(config: UiConfig) -> int:
-    """Run MLflow's web UI until Ctrl-C or SIGTERM and print links to recent studies; return the exit code."""
+    """Print links to recent studies, run MLflow's web UI until Ctrl-C or SIGTERM, and return the exit code."""
     store = construct(config.tracking, "tracking", Store, config.allow_targets)
     client = store.client()
     address = store.redacted_uri if store.is_server else f"http://{config.host}:{config.port}"
@@ -40,7 +40,7 @@ def run_ui(config: UiConfig) -> int:
     # By default, MLflow starts six additional processes for jobs, which Winnow does not need.
     os.environ.setdefault("MLFLOW_SERVER_ENABLE_JOB_EXECUTION", "false")
     options = ["--backend-store-uri", store.tracking_uri, "--host", config.host, "--port", str(config.port)]
-    options += ["--workers", "1"]  # the default of four workers takes four times as long to start
+    options += ["--workers", "1"]  # the default of four workers would take four times as long to start
     with _run_server(["-m", "mlflow", "ui", *options]) as server:
         try:
             _wait_until_ready(server, config)
@@ -51,10 +51,10 @@ def run_ui(config: UiConfig) -> int:
 
 
 def _check_port(config: UiConfig) -> None:
-    """Check that no other program listens on the port, since it would be mistaken for the server.
+    """Check that no other program is listening on the port, since that program would be mistaken for the server.
 
     Raises:
-        WinnowError: The port is in use.
+        WinnowError: If the port is in use.
     """
     try:
         socket.create_server((config.host, config.port)).close()
@@ -68,7 +68,7 @@ def _check_port(config: UiConfig) -> None:
 
 @contextmanager
 def _run_server(arguments: Sequence[str]) -> Iterator[subprocess.Popen[bytes]]:
-    """Run Python in a new process group, and stop the group at the end of the block or on SIGTERM."""
+    """Run Python in a new process group; stop the process group at the end of the block or on SIGTERM."""
 
     def stop(signum: int, frame: FrameType | None) -> NoReturn:
         raise SystemExit(128 + signum)
@@ -97,7 +97,7 @@ def _wait_until_ready(server: subprocess.Popen[bytes], config: UiConfig) -> None
     """Wait until the server responds.
 
     Raises:
-        WinnowError: The server exits before it responds.
+        WinnowError: If the server exits before it responds.
     """
     host = "127.0.0.1" if config.host in ("0.0.0.0", "::") else config.host  # noqa: S104 - compared, not bound
     while server.poll() is None:

@@ -1,4 +1,4 @@
-"""Studies: plan, declaration, launchers, jobs and progress of many runs.
+"""Studies: the planning, declaration, launching and progress display of many runs.
 
 A failed cell does not stop a study, and a finished cell is not trained again.
 """

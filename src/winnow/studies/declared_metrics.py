@@ -1,4 +1,4 @@
-"""Checks that the runs of a study log its declared metrics."""
+"""Check that a study's runs log its declared metrics."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ from winnow.run.slices import HELD_OUT_SPLITS
 
 
 def check_declared_metrics(config: TrainConfig, components: Components) -> list[WinnowError]:
-    """Return errors for declared metrics that no run logs or that have no direction.
+    """Return an error for each declared metric that no run logs or that has no direction.
 
-    If a file of a probe cannot be read, no errors are returned, since `check_components` reports them.
+    If a probe's file cannot be read, return no errors, since `check_components` reports unreadable files.
     """
     try:
         choices = build_metric_choices(config, components)
@@ -48,7 +48,7 @@ def build_metric_choices(config: TrainConfig, components: Components) -> MetricC
     """Return the metrics that a cell logs after training.
 
     Raises:
-        WinnowError: A file of a probe cannot be read.
+        WinnowError: If a probe's file cannot be read.
     """
     scores = {PROBE: {name: probe.score_names() for name, probe in components.probes.items()}}
     for split, slices in _list_slices(components).items():
@@ -65,7 +65,7 @@ def build_metric_choices(config: TrainConfig, components: Components) -> MetricC
 
 
 def _list_slices(components: Components) -> dict[str, list[str]]:
-    """Return the slices of each held-out split."""
+    """Return the names of the slices, by held-out split."""
     filter_slices = [
         slice_name for name in components.slices for slice_name in (kept_slice_name(name), removed_slice_name(name))
     ]
@@ -78,6 +78,6 @@ def _list_slices(components: Components) -> dict[str, list[str]]:
 
 
 def _list_source_slices(dataset: Dataset) -> list[str]:
-    """Return the slices of the sources; a single source is not a slice."""
+    """Return one slice name per source, or an empty list if there is only one source."""
     sources = dataset.source.sources if isinstance(dataset.source, Mixture) else {}
     return [source_slice_name(name) for name in sources] if len(sources) > 1 else []

@@ -1,7 +1,8 @@
 """A cell as a job that a launcher can run in any process: `python -m winnow.studies.job FILE`.
 
-A job runs in the process of the study, in another process, or on another machine with the same file system. It is
-stored as a YAML file in the cell's folder. Its output and tracebacks go to `log.txt`, and its state to `status.json`.
+A job runs in the study's process, in another process, or on another machine with the same file system. Each job is
+stored as a YAML file in the cell's folder. The job's output and tracebacks are written to `log.txt`, and its state is
+written to `status.json`.
 """
 
 from __future__ import annotations
@@ -38,7 +39,7 @@ State = Literal["waiting", "running", "elsewhere", "finished", "failed"]
 
 
 GRACE_SECONDS = 30
-"""Seconds that a job has to close its run after the study's process has died."""
+"""Seconds that a job has to close its run after the study's process has ended."""
 
 
 @dataclass(frozen=True)
@@ -46,11 +47,11 @@ class Status:
     """The state of a job.
 
     Attributes:
-        state: `elsewhere` means that a process on another machine trains the cell.
-        step: Number of completed optimizer steps.
-        seconds: Run time of the current attempt.
-        cause: The cause of a failure, in one line.
-        scores: The final scores by metric name.
+        state: The current state; `elsewhere` means that a process on another machine is training the cell.
+        step: The number of completed optimizer steps.
+        seconds: The run time of the current attempt in seconds.
+        cause: The cause of a failure, in one line; empty if the job has not failed.
+        scores: The final scores, by metric name.
     """
 
     state: State = "waiting"
@@ -65,10 +66,10 @@ class Job:
     """A cell to run.
 
     Attributes:
-        cell: The configuration of the cell.
-        components: The objects that are built from the configuration.
+        cell: The cell's configuration.
+        components: The objects that were built from the configuration.
         name: The cell's id.
-        parent_run_id: The id of the study's run.
+        parent_run_id: The id of the study's parent run.
         run_id: The id of the interrupted run to resume; `None` starts a new run.
     """
 
@@ -97,7 +98,7 @@ class Job:
         """Write the job file, and reset the status unless another process is training the cell.
 
         Raises:
-            WinnowError: The folder cannot be written to.
+            WinnowError: If the folder cannot be written to.
         """
         content: dict[str, Any] = {"name": self.name, "parent": self.parent_run_id, "run_id": self.run_id}
         content |= {
@@ -124,7 +125,7 @@ class Job:
         """Read a job file and validate its configuration.
 
         Raises:
-            WinnowErrors: The configuration is invalid.
+            WinnowErrors: If the configuration is invalid.
         """
         content = yaml.safe_load(file.read_text(encoding="utf-8"))
         errors: list[WinnowError] = []
@@ -137,7 +138,7 @@ class Job:
 
     @property
     def status(self) -> Status:
-        """The latest status that the job wrote."""
+        """The status that the job last wrote."""
         try:
             return Status(**json.loads((self.folder / "status.json").read_text(encoding="utf-8")))
         except (OSError, ValueError):
@@ -165,11 +166,11 @@ class Job:
 def run_job(job: Job) -> bool:
     """Run a job in this process unless the cell is finished or another process is training it.
 
-    Errors are written to the log and the status. Only exceptions that stop the process, such as Ctrl-C, are raised. In
-    distributed training, only the process with rank 0 writes them.
+    Errors are written to the log and the status file, in distributed training only by the process with rank 0. Only
+    exceptions that stop the process, such as Ctrl-C, are raised.
 
     Returns:
-        Whether this process finished the training of the cell.
+        Whether this process trained the cell to completion.
     """
     if not is_rank_zero():
         run_cell(job.cell, job.components, RunOptions(job.name))
@@ -217,7 +218,7 @@ def _run_with_lock(job: Job) -> bool:
 
 
 def find_newest_attempt(job: Job) -> Attempt | None:
-    """Return the newest attempt at a job's cell; if the store is unavailable, return the attempt to resume."""
+    """Return the newest attempt at a job's cell or, if the store is unavailable, the attempt that the job resumes."""
     from mlflow.exceptions import MlflowException
 
     store = job.components.store
@@ -255,13 +256,13 @@ def _flush_output() -> None:
 
 
 def main() -> int:
-    """Run the job from the file in the first argument, and terminate when the parent process ends."""
+    """Run the job whose file is the first command-line argument, and terminate when the parent process ends."""
     Thread(target=terminate_on_stdin_close, daemon=True).start()
     return 0 if run_job(Job.load(Path(sys.argv[1]))) else 1
 
 
 def terminate_on_stdin_close() -> None:
-    """Wait until standard input is closed, because the study has ended, and terminate this process."""
+    """Terminate this process when standard input is closed, which means that the study has ended."""
     with suppress(OSError):
         while os.read(0, 1):
             pass
@@ -272,8 +273,8 @@ def terminate_on_stdin_close() -> None:
 def terminate_with_parent(parent: int) -> None:
     """Terminate this process when its parent ends. A worker that runs several jobs starts only one watcher thread.
 
-    A run in progress has `GRACE_SECONDS` to close. The process then exits with `os._exit`, since worker pools ignore
-    SystemExit.
+    Any run in progress has `GRACE_SECONDS` to close. The process then exits with `os._exit`, since worker pools ignore
+    `SystemExit`.
     """
 
     def watch() -> None:

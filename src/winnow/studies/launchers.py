@@ -1,4 +1,4 @@
-"""Launchers, which run the cells of a study and are the choices of the config group `launcher`."""
+"""Launchers, which run a study's cells. Each class is a choice of the config group `launcher`."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ EndedJobs = Generator[Job, None, None]
 
 
 class Launcher(ABC):
-    """Runs the jobs of a study."""
+    """Runs a study's jobs."""
 
     @property
     def max_parallel_cells(self) -> int:
-        """The number of cells that run in parallel."""
+        """The maximum number of cells that run in parallel."""
         return 1
 
     @property
@@ -43,7 +43,7 @@ class Launcher(ABC):
 
     @abstractmethod
     def launch(self, jobs: Sequence[Job]) -> EndedJobs:
-        """Run all jobs and yield each job after it has ended, with its final status.
+        """Run all jobs, and yield each job with its final status after the job has ended.
 
         Closing the iterator early stops the running jobs.
         """
@@ -51,7 +51,7 @@ class Launcher(ABC):
 
 @dataclass(frozen=True, config=FORBID_EXTRA)
 class InProcess(Launcher):
-    """Runs one cell after another in the process of the study."""
+    """Runs cells one after another in the study's own process."""
 
     def launch(self, jobs: Sequence[Job]) -> EndedJobs:
         """Run the jobs in order."""
@@ -65,7 +65,7 @@ class InProcess(Launcher):
 class Joblib(Launcher):
     """Runs several cells in parallel on this machine, in joblib worker processes.
 
-    A worker runs one cell after another, so torch is imported once per worker instead of once per cell.
+    Each worker runs several cells one after another, so torch is imported once per worker instead of once per cell.
 
     Attributes:
         workers: Number of workers; `null` starts one worker per two cores.
@@ -83,18 +83,18 @@ class Joblib(Launcher):
         return self.workers or max(1, joblib.cpu_count() // 2)
 
     def launch(self, jobs: Sequence[Job]) -> EndedJobs:
-        """Run the jobs with joblib; if a worker is killed, new workers run the jobs that have not started."""
+        """Run the jobs with joblib; if a worker is killed, start new workers for the jobs that have not started."""
         import joblib
         from joblib.externals.loky.process_executor import TerminatedWorkerError
 
-        if self.max_parallel_cells == 1:  # joblib starts no process for one worker and ignores the number of threads
+        if self.max_parallel_cells == 1:  # with one worker, joblib starts no process and ignores the thread count
             with _set_torch_threads(self.threads):
                 yield from InProcess().launch(jobs)
             return
         remaining_jobs = {job.file: job for job in jobs}
         threads = self.threads or max(1, joblib.cpu_count() // self.max_parallel_cells)
         while remaining_jobs:
-            # A list, because `remaining` changes while joblib iterates over the work.
+            # Build a list, because `remaining_jobs` changes while joblib iterates over the tasks.
             tasks = [joblib.delayed(_run_in_worker)(file) for file in remaining_jobs]
             try:
                 with joblib.parallel_config("loky", inner_max_num_threads=threads):
@@ -129,12 +129,12 @@ class Devices(Launcher):
         if self._list_devices():
             return []
         message = (
-            "no CUDA device is available. Set the devices, as in launcher.devices=[0,1], or choose launcher=joblib."
+            "no CUDA device is available. List the devices, as in launcher.devices=[0,1], or choose launcher=joblib."
         )
         return [WinnowError(message, "devices")]
 
     def launch(self, jobs: Sequence[Job]) -> EndedJobs:
-        """Run the next job on each free device."""
+        """Run the jobs, starting the next job whenever a device becomes free."""
         threads = max(1, (os.cpu_count() or 1) // self.max_parallel_cells)
         environments = [
             {"CUDA_VISIBLE_DEVICES": name, "OMP_NUM_THREADS": str(threads)} for name in self._list_devices()
@@ -153,7 +153,7 @@ class Devices(Launcher):
 
 @dataclass(frozen=True, config=FORBID_EXTRA)
 class Torchrun(Launcher):
-    """Trains each cell with several processes on this machine, started by torchrun; see `trainer=ddp`.
+    """Trains each cell with several processes on this machine, started by torchrun; requires `trainer=ddp`.
 
     Attributes:
         processes_per_cell: Number of processes that train one cell, each on one device.
@@ -169,7 +169,7 @@ class Torchrun(Launcher):
         return self.cells
 
     def launch(self, jobs: Sequence[Job]) -> EndedJobs:
-        """Start torchrun for each job; each instance selects a free port."""
+        """Start one torchrun instance per job; each instance selects a free port."""
         threads = max(1, (os.cpu_count() or 1) // (self.cells * self.processes_per_cell))
         environments = [{"OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", str(threads))}] * self.cells
         torchrun_arguments = [
@@ -190,7 +190,7 @@ class Submitit(Launcher):
     Attributes:
         cluster: `slurm`, or `local` to test without a cluster.
         cells: Maximum number of jobs that are submitted at the same time.
-        parameters: Resources of a job, such as `timeout_min`, `mem_gb` or `slurm_partition`.
+        parameters: Resources requested for each job, such as `timeout_min`, `mem_gb` or `slurm_partition`.
     """
 
     cluster: Literal["slurm", "local"] = "slurm"
@@ -227,7 +227,7 @@ class Submitit(Launcher):
 
 @contextmanager
 def _set_torch_threads(number: int | None) -> Iterator[None]:
-    """Set the number of torch threads in this process, unless it is `None`, and restore it afterwards."""
+    """Set this process's number of torch threads during the block; `None` keeps the current number."""
     import torch
 
     previous_number = torch.get_num_threads()
@@ -239,7 +239,7 @@ def _set_torch_threads(number: int | None) -> Iterator[None]:
 
 
 def _run_in_worker(file: Path, end_with_study: bool = True) -> Path:
-    """Run a job from its file; if `end_with_study`, terminate the worker when the study's process ends."""
+    """Run a job from its file; if `end_with_study` is true, terminate this worker when the study's process ends."""
     parent = os.getppid()
     if end_with_study:
         terminate_with_parent(parent)

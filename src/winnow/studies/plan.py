@@ -1,4 +1,4 @@
-"""Checks the cells of a study before training, and plans which cells to run, resume or skip."""
+"""Check a study's cells before training, and plan which cells to run, resume or skip."""
 
 from __future__ import annotations
 
@@ -35,10 +35,10 @@ def share_slices(cells: Sequence[TrainCell]) -> list[TrainCell]:
 
 
 def check_plan(cells: Sequence[StudyCell], launcher: Launcher) -> None:
-    """Check, before any training, that the cells can run and that their comparison is meaningful.
+    """Check, before any training, that the cells can run and that comparing the arms is meaningful.
 
     Raises:
-        WinnowErrors: All errors of the study.
+        WinnowErrors: If any check fails. All errors are reported together.
     """
     study = cells[0].config.study
     arms = list(dict.fromkeys(cell.arm for cell in cells))
@@ -50,7 +50,7 @@ def check_plan(cells: Sequence[StudyCell], launcher: Launcher) -> None:
             message = (
                 f"{components.filter.name!r} is a control for {components.base_filter_name!r}, which is not an arm of "
                 f"this study. Available: {', '.join(arms)}. Add {components.base_filter_name} to the sweep, or define "
-                "a control for your filter as the README describes."
+                "a control for your own filter as described in the README."
             )
             errors.append(WinnowError(message, "filter.of"))
     for cell in cells if study.compare else ():
@@ -64,16 +64,16 @@ def check_plan(cells: Sequence[StudyCell], launcher: Launcher) -> None:
             message = f"unknown arm {study.baseline!r}.{suggestion} Available: {', '.join(arms)}."
             errors.append(WinnowError(f"{message} Choose one, or set study.compare=false.", "study.baseline"))
         if len({(cell.arm, cell.config.seed) for cell in cells}) < len(cells):
-            message = "several cells have the same arm and seed. Give each filter a different name, or set"
+            message = "several cells have the same arm and seed. Give each filter a unique name, or set"
             errors.append(WinnowError(f"{message} study.compare=false.", "filter.name"))
     if errors:
         raise WinnowErrors({str(error): error for error in errors}.values())
 
 
 def _check_devices(options: Mapping[str, Any], launcher: Launcher) -> WinnowError | None:
-    """Return an error if the number of devices of the trainer does not match the launcher.
+    """Return an error if the trainer's number of devices does not match the launcher.
 
-    Without torchrun, Lightning would start the full sweep again in each process of a distributed run.
+    In a distributed run without torchrun, each process that Lightning starts would run the full sweep again.
     """
     devices, is_distributed = options["devices"], str(options["strategy"]) != "auto"
     if launcher.processes_per_cell > 1:
@@ -85,7 +85,7 @@ def _check_devices(options: Mapping[str, Any], launcher: Launcher) -> WinnowErro
         return WinnowError(message, "trainer.devices")
     if is_distributed or devices not in (1, "1", "auto"):
         message = (
-            "this launcher trains each cell on one device. Choose trainer=cpu or trainer=gpu, or launcher=torchrun."
+            "this launcher trains each cell on one device. Choose trainer=cpu or trainer=gpu, or use launcher=torchrun."
         )
         return WinnowError(message, "trainer.devices")
     return None
@@ -98,7 +98,7 @@ def check_filters(cells: Sequence[StudyCell]) -> list[str]:
         A note for each ablation that trains on the same rows as the full filter.
 
     Raises:
-        WinnowErrors: One error per filter that cannot be applied.
+        WinnowErrors: If any filter cannot be applied, with one error per filter.
     """
     cells_and_filters = [(cell, name) for cell in cells for name in cell.components.slices]
     errors: dict[str, WinnowError] = {}
@@ -128,10 +128,11 @@ class StudyPlan:
     """The jobs to run, and the cells to skip.
 
     Attributes:
-        jobs: The jobs, in the order of the cells; cells that another process is training are last.
+        jobs: The jobs in cell order, except that jobs for cells that another process is training come last.
         finished_attempts: The runs of finished cells, by cell id.
-        running_elsewhere: Ids of cells that another process is training; they are also jobs, in case that process dies.
-        notes: Notes for the user.
+        running_elsewhere: Ids of cells that another process is training. `jobs` also contains these cells, in case that
+            process dies.
+        notes: Notes to print for the user.
     """
 
     jobs: list[Job]
@@ -146,12 +147,12 @@ class StudyPlan:
 
 
 def plan_jobs(cells: Sequence[StudyCell], previous_attempts: Mapping[str, Attempt], parent_run_id: str) -> StudyPlan:
-    """Decide for each cell whether it is skipped, resumes from its checkpoint, or starts at step 0.
+    """Decide for each cell whether to skip it, resume it from its checkpoint, or start it at step 0.
 
     Args:
-        cells: The cells of the study.
-        previous_attempts: The newest run of each cell in the store, by cell id.
-        parent_run_id: The id of the study's run.
+        cells: The study's cells.
+        previous_attempts: The run that represents each cell in the store, by cell id.
+        parent_run_id: The id of the study's parent run.
     """
     rerun = cells[0].config.study.rerun
     plan = StudyPlan([], {}, [], [])

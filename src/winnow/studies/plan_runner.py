@@ -1,4 +1,4 @@
-"""Runs the jobs of a study plan, for every command that runs several cells."""
+"""Run the jobs of a study plan; used by every command that runs several cells."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ from winnow.tracking.store_errors import build_store_error
 def run_plan(
     cells: Sequence[StudyCell], plan: StudyPlan, launcher: Launcher, store: Store, console: Console
 ) -> list[str]:
-    """Run the jobs of a plan and display their progress; a failed cell does not stop other cells.
+    """Run a plan's jobs and display their progress; a failed cell does not stop other cells.
 
     Args:
-        cells: All cells of the study.
-        plan: The plan of the study.
-        launcher: Runs the jobs.
-        store: The store of the study.
+        cells: All of the study's cells.
+        plan: The study's plan.
+        launcher: The launcher that runs the jobs.
+        store: The store that contains the study.
         console: The console for progress messages.
 
     Returns:
@@ -54,7 +54,7 @@ def _run_jobs(plan: StudyPlan, launcher: Launcher, progress: StudyProgress, cons
                 for job in launched_jobs:
                     if job.status.state in ("finished", "failed"):
                         line_console.print(progress.record_end(job), soft_wrap=True)
-                    else:  # another process trains it
+                    else:  # another process is training this cell
                         external_jobs.append(job)
             finally:
                 launched_jobs.close()
@@ -68,7 +68,7 @@ def _run_jobs(plan: StudyPlan, launcher: Launcher, progress: StudyProgress, cons
 
 
 def sync_and_close_runs(store: Store, study: str) -> WinnowError | None:
-    """Upload spooled data and close the runs of killed processes; return an error if the store is unavailable."""
+    """Upload spooled data, and close runs whose process was killed; return an error if the store is unavailable."""
     from mlflow.exceptions import MlflowException
 
     try:
@@ -83,7 +83,7 @@ def sync_and_close_runs(store: Store, study: str) -> WinnowError | None:
 
 
 def print_failures(console: Console, failures: Sequence[str]) -> None:
-    """Print the failed cells and how to run them again."""
+    """Print the failed cells and how to run these cells again."""
     if failures:
         cells = "1 cell" if len(failures) == 1 else f"{len(failures)} cells"
         console.print(f"\n[red]{cells} failed[/red]. Run the same command again to run only unfinished cells:")

@@ -1,4 +1,4 @@
-"""Restores the global state of a process after a cell, so that it does not affect later cells."""
+"""Restore a process's global state after each cell, so that one cell does not affect later cells."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from pathlib import Path
 
 @contextmanager
 def preserve_process_state() -> Iterator[None]:
-    """Restore the global state of the process at the end of the block, and free memory.
+    """Restore the process's global state at the end of the block, and free memory.
 
     The state is the environment, the working directory, the random number generators, the warning filters, and torch's
     deterministic mode, default dtype, matmul precision, number of threads and gradient mode.
@@ -52,5 +52,5 @@ def preserve_process_state() -> Iterator[None]:
 
 @functools.cache
 def _freeze_loaded_objects() -> None:
-    """Exclude the millions of objects that the first cell loads from all later garbage collections."""
+    """Exclude all objects that exist after the first cell (millions) from later garbage collections."""
     gc.freeze()

@@ -1,4 +1,4 @@
-"""Runs jobs as processes on this machine, a limited number in parallel."""
+"""Run jobs as processes on this machine, with a limit on the number of parallel processes."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from collections.abc import Callable, Generator, Mapping, Sequence
 from winnow.studies.job import Job
 
 PROCESS_POLL_SECONDS = 0.2
-"""Seconds between two checks for jobs that have ended."""
+"""Interval in seconds between two checks for jobs that have ended."""
 
 TERMINATE_SECONDS = 30
-"""Seconds that a process has to close its run after SIGTERM, before it is killed."""
+"""Seconds that a process has after SIGTERM to close its run before the process is killed."""
 
 
 def run_processes(
@@ -25,8 +25,8 @@ def run_processes(
 
     Args:
         jobs: The jobs, in the order in which they start.
-        environments: Sets of environment variables, each used by one process at a time.
-        command: Returns the Python arguments for a job.
+        environments: Sets of environment variables. Each set is used by one process at a time.
+        command: A function that returns a job's command-line arguments for Python.
 
     Yields:
         Each job after its process has ended.
@@ -56,7 +56,7 @@ def run_processes(
 
 
 def _start_process(job: Job, environment: Mapping[str, str], arguments: Sequence[str]) -> subprocess.Popen[bytes]:
-    """Start a job with a pipe as standard input. The pipe closes when the study ends, which terminates the job."""
+    """Start a job with a pipe as standard input; when the study ends, the pipe closes and the job terminates."""
     environment = {
         **os.environ,
         **environment,

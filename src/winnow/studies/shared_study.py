@@ -1,4 +1,7 @@
-"""Coordinates processes that run the same study: one tracks it, and each waits for cells that other processes train."""
+"""Coordinate processes that run the same study.
+
+One process tracks the study's parent run; each process waits for the cells that other processes are training.
+"""
 
 from __future__ import annotations
 
@@ -17,16 +20,16 @@ from winnow.tracking import Store, TrackedRun, keys, track
 from winnow.tracking.process.stale_runs import termination_reason
 
 POLL_SECONDS: Final = 2.0
-"""Seconds between two checks of cells that other processes train."""
+"""Interval in seconds between two checks of the cells that other processes are training."""
 
 
 @dataclass(frozen=True)
 class StudyRun:
-    """The run of a study.
+    """A study's parent run.
 
     Attributes:
         run_id: The id of the run.
-        run: The run; `None` if another process tracks it.
+        run: The run, or `None` if another process tracks the run.
     """
 
     run_id: str
@@ -35,16 +38,16 @@ class StudyRun:
 
 @contextmanager
 def track_study_run(store: Store, title: str, declaration: Mapping[str, Any], folder: Path) -> Iterator[StudyRun]:
-    """Track the run of a study, which stores the declaration; resume the last run if its declaration is identical.
+    """Track a study's parent run, which stores the declaration; resume the last run if its declaration is identical.
 
     Args:
-        store: The store.
+        store: The store that contains the run.
         title: The name of the run.
-        declaration: The declaration of the study.
-        folder: The folder of the study.
+        declaration: The study's declaration.
+        folder: The study's folder.
 
     Yields:
-        The run, or only its id if another process runs the same study.
+        The run, or only the run's id if another process is running the same study.
     """
     from filelock import FileLock
 
@@ -74,7 +77,7 @@ def wait_for_other_processes(jobs: Sequence[Job]) -> tuple[list[Job], list[Job]]
     """Wait until another process has finished or abandoned at least one of the jobs.
 
     Returns:
-        The jobs that have ended, and the abandoned jobs, which are unfinished and have no process.
+        The jobs that have ended, and the abandoned jobs, which are unfinished and no longer have a process.
     """
     while True:
         unlocked_jobs = [job for job in jobs if not is_cell_locked(job.folder)]
@@ -86,7 +89,7 @@ def wait_for_other_processes(jobs: Sequence[Job]) -> tuple[list[Job], list[Job]]
 
 
 def _is_training_elsewhere(job: Job) -> bool:
-    """Return whether a process on another machine with a separate file system trains the cell."""
+    """Return whether a process on another machine with a separate file system is training the cell."""
     if job.status.state != "elsewhere":
         return False
     attempt = find_newest_attempt(job)

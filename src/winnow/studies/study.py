@@ -1,4 +1,4 @@
-"""Runs a study: checks, declaration, plan, jobs and comparison."""
+"""Run a study: check and declare it, plan and run its jobs, then compare the arms."""
 
 from __future__ import annotations
 
@@ -25,19 +25,20 @@ def run_study(cells: Sequence[TrainCell], console: Console) -> int:
     """Run every unfinished cell of a study, then compare the arms.
 
     Args:
-        cells: All cells of the study.
+        cells: All of the study's cells.
         console: The console for progress messages.
 
     Returns:
         The number of failed cells.
 
     Raises:
-        WinnowErrors: All configuration errors of all cells, before any training.
+        WinnowErrors: If the configuration of any cell is invalid. The errors of all cells are reported together, before
+            any training.
     """
     study = cells[0].config.study
     if any(cell.config.study != study for cell in cells):
         raise WinnowError(
-            "expected the same study settings in every cell of the sweep. Remove study.* from the sweep.", "study"
+            "expected the same study settings in every cell of the sweep. Remove study.* keys from the sweep.", "study"
         )
     study_cells = build_study_cells(share_slices(cells))
     config = study_cells[0].config
@@ -65,7 +66,7 @@ def run_study(cells: Sequence[TrainCell], console: Console) -> int:
     with track_study_run(store, title, declaration, folder) as parent:
         if parent.run is None:
             console.print(
-                "Another process is running this study; the cells are divided between the two processes.",
+                "Another process is already running this study; the two processes share the cells.",
                 style="yellow",
             )
         plan = plan_jobs(study_cells, load_attempts(store, experiment), parent.run_id)
@@ -79,7 +80,7 @@ def run_study(cells: Sequence[TrainCell], console: Console) -> int:
             parent.run.set_tags({keys.FAILURE_REASON: "; ".join(failures)})
     print_failures(console, failures)
     if store_error is not None:
-        spool_note = f"The logged data is saved in {store.spool_folder}, and finished cells are not trained again."
+        spool_note = f"The logged data is saved in {store.spool_folder}; finished cells will not be trained again."
         fix = "When the store is available, run winnow sync, then run the same command again to compare the arms."
         raise WinnowError(f"{store_error.message} {spool_note} {fix}", "tracking.uri") from store_error
     return len(failures)
@@ -106,7 +107,7 @@ def _describe_launcher(launcher: Launcher) -> str:
 
 
 def _compare(config: TrainConfig, store: Store, console: Console, complete: bool) -> None:
-    """Compare the arms by their finished cells; the report is tracked as a child run of the study."""
+    """Compare the arms using their finished cells; the report is tracked as a child run of the study."""
     from winnow.reporting import compare
 
     folder = config.output_dir / config.study.name / "comparison"

@@ -1,4 +1,4 @@
-"""A cell of a study with the components that are built from its configuration."""
+"""A study cell with the components that are built from the cell's configuration."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ class StudyCell:
     """One cell of a study.
 
     Attributes:
-        cell: The configuration of the cell.
-        components: The components that are built from the configuration.
+        cell: The cell's composed configuration.
+        components: The components that were built from the configuration.
     """
 
     cell: TrainCell
@@ -32,7 +32,7 @@ class StudyCell:
 
     @property
     def arm(self) -> str:
-        """The name of the arm."""
+        """The name of the cell's arm, which is the filter's name."""
         return self.components.filter.name
 
     @cached_property
@@ -42,6 +42,6 @@ class StudyCell:
 
 
 def build_study_cells(cells: Sequence[TrainCell]) -> list[StudyCell]:
-    """Build the components of all cells of a study; cells with equal datasets share one corpus."""
+    """Build the components of every cell in a study; cells with equal datasets share one corpus."""
     corpus_loader = CorpusLoader()
     return [StudyCell(cell, build_components(cell.config, corpus_loader)) for cell in cells]

@@ -1,4 +1,4 @@
-"""Builds the declaration of a study, and checks that a later command continues the same study."""
+"""Build a study's declaration, and check that a later command continues the same study."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ from winnow.tracking import Attempt, Store, keys
 from winnow.tracking.query import find_newest_run, read_text_artifact
 
 SCRATCH_STUDIES: Final = ("scratchpad", "debug")
-"""Names of scratch studies, in which settings and data may be mixed."""
+"""Names of scratch studies, whose cells may have different settings and data."""
 
 COMPARED_GROUPS: Final = ("filter", "model", "masking", "optimizer", "training", "trainer", "evaluation")
-"""Groups whose settings must be the same in all cells of an arm. Datasets are compared by their rows."""
+"""Config groups whose settings must be the same in all cells of an arm. Datasets are compared by their rows instead."""
 
 PARENT_TAG: Final = "mlflow.parentRunId"
 
@@ -57,7 +57,7 @@ def build_declaration(cells: Sequence[StudyCell]) -> dict[str, Any]:
 
 
 def find_declared_run(store: Store, experiment_id: str, fingerprint: str) -> str | None:
-    """Return the id of the last run of the study if its declaration has this fingerprint, otherwise `None`."""
+    """Return the id of the study's newest parent run if its declaration has this fingerprint, otherwise `None`."""
     query = f"tags.`{keys.KIND}` = 'study' and tags.`{keys.DECLARATION_FINGERPRINT}` LIKE '%'"
     last = find_newest_run(store.client(), experiment_id, query)
     return (
@@ -68,13 +68,13 @@ def find_declared_run(store: Store, experiment_id: str, fingerprint: str) -> str
 
 
 def check_same_settings(cells: Sequence[StudyCell], previous_attempts: Mapping[str, Attempt]) -> None:
-    """Check that the arms have the same settings and data as the finished cells of the study.
+    """Check that each arm has the same settings and data as the study's finished cells.
 
-    Seeds and arms may be added to a study; the comparison reports that they were added later. The settings of an arm
-    must not change. `scratchpad`, `debug` and sweeps without a comparison are not checked.
+    Seeds and arms may be added to a study; the comparison reports the added seeds and arms as added later. An arm's
+    settings must not change. The studies `scratchpad` and `debug` and sweeps without a comparison are not checked.
 
     Raises:
-        WinnowErrors: One error per setting that differs.
+        WinnowErrors: If any setting differs, with one error per setting.
     """
     study = cells[0].config.study
     if study.name in SCRATCH_STUDIES or not study.compare or len({cell.arm for cell in cells}) < 2:
@@ -90,8 +90,8 @@ def check_same_settings(cells: Sequence[StudyCell], previous_attempts: Mapping[s
         errors |= _compare_settings(stored_trees[cell.arm], cell.cell.tree, study.name)
         if not errors and finished_attempts[cell.arm].tags.get(keys.CORPUS) != cell.components.corpus.fingerprint:
             errors["dataset"] = WinnowError(
-                f"the rows differ from the rows of the finished cells of {study.name!r}. Restore the dataset, or "
-                "choose another study.name.",
+                f"the dataset's rows differ from those used by the finished cells of study {study.name!r}. Restore the "
+                "dataset, or choose another study.name.",
                 "dataset",
             )
     if errors:
@@ -102,12 +102,12 @@ def check_same_settings(cells: Sequence[StudyCell], previous_attempts: Mapping[s
 
 
 def check_same_version(study: str, previous_attempts: Mapping[str, Attempt]) -> None:
-    """Check that this version of Winnow trained the finished cells of a study.
+    """Check that a study's finished cells were trained with this version of Winnow.
 
-    The version is part of a cell's id, so another version would train every cell again.
+    The version is part of each cell's id, so another version would train every cell again.
 
     Raises:
-        WinnowError: Another version trained some cells (key ``study.name``).
+        WinnowError: If another version trained some cells (key ``study.name``).
     """
     versions = sorted(
         {attempt.tags.get(keys.VERSION, "0.1") for attempt in _select_finished(previous_attempts)} - {__version__}
@@ -121,12 +121,12 @@ def check_same_version(study: str, previous_attempts: Mapping[str, Attempt]) -> 
 
 
 def _select_finished(previous_attempts: Mapping[str, Attempt]) -> list[Attempt]:
-    """Return the finished cells of the study, excluding single runs."""
+    """Return the study's finished cells; runs that are not part of a sweep are excluded."""
     return [attempt for attempt in previous_attempts.values() if attempt.has_finished and PARENT_TAG in attempt.tags]
 
 
 def _load_stored_tree(store: Store, attempt: Attempt) -> dict[str, Any]:
-    """Return the configuration of a finished cell. If it was deleted, return an empty one, which skips the check."""
+    """Return a finished cell's configuration, or an empty dictionary, which disables the check, if it was deleted."""
     text = read_text_artifact(store.client(), attempt.run_id, keys.CONFIG)
     return load_stored_tree(text) if text is not None else {}
 
@@ -134,9 +134,9 @@ def _load_stored_tree(store: Store, attempt: Attempt) -> dict[str, Any]:
 def _compare_settings(
     stored_tree: Mapping[str, Any], current_tree: Mapping[str, Any], study: str
 ) -> dict[str, WinnowError]:
-    """Return an error for each setting that differs, by key."""
+    """Return one error per setting that differs, by configuration key."""
     before, after = _select_settings(stored_tree), _select_settings(current_tree)
-    template = f"expected {{}} as in the finished cells of study {study!r}, got {{}}. Restore it."
+    template = f"expected {{}} as in the finished cells of study {study!r}, got {{}}. Restore this value."
     return {
         key: WinnowError(template.format(_shorten(before, key), _shorten(after, key)), key)
         for key in sorted(before.keys() | after.keys())
@@ -145,7 +145,7 @@ def _compare_settings(
 
 
 def _select_settings(tree: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the settings that affect results, by key; a class has the key of its group."""
+    """Return the settings that affect results, by key; a `_target_` class is stored under its config group's key."""
     return {key.removesuffix("._target_"): value for key, value in flat(tree) if _affects_results(key)}
 
 

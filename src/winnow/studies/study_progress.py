@@ -1,4 +1,4 @@
-"""Displays the progress of a study: a live table on a terminal, otherwise one line per cell."""
+"""Display a study's progress as a live table on a terminal, or as one line per cell in other outputs."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ class StudyProgress:
     """A grid of all cells of a study, with one row per setting and one column per seed.
 
     Args:
-        cells: The cells of the study.
-        plan: The plan of the study.
-        max_parallel_cells: The number of cells that run in parallel.
+        cells: The study's cells.
+        plan: The study's plan.
+        max_parallel_cells: The maximum number of cells that run in parallel.
     """
 
     def __init__(self, cells: Sequence[StudyCell], plan: StudyPlan, max_parallel_cells: int) -> None:
@@ -48,7 +48,7 @@ class StudyProgress:
 
     @property
     def failures(self) -> list[str]:
-        """One line per failed job, with its title, the cause and the path of its log."""
+        """One line per failed job, with the job's title, the cause and the path of the log."""
         return [
             f"{self.format_title(self._jobs[name])}: {status.cause} (log: {self._jobs[name].log})"
             for name, status in self._final_statuses.items()
@@ -56,11 +56,11 @@ class StudyProgress:
         ]
 
     def format_title(self, job: Job) -> str:
-        """Return the title of a job: the settings that distinguish its cell, and the seed."""
+        """Return a job's title: the settings that distinguish the job's cell from other cells, and the seed."""
         return f"{self._titles[job.name]} seed={self._seeds[job.name]}"
 
     def record_end(self, job: Job) -> str:
-        """Record the final status of a job, and return a line that describes it."""
+        """Record a job's final status, and return a line that describes the result."""
         status = self._final_statuses[job.name] = job.status
         if status.state == "failed":
             return f"[red]failed[/red]  {escape(self.failures[-1])}"
@@ -77,7 +77,7 @@ class StudyProgress:
         )
 
     def __rich__(self) -> Group:
-        """Render the summary above the grid, not as the table's title, which would wrap at the table's width."""
+        """Render the summary above the grid; as the table's title, it would wrap at the table's width."""
         seeds = sorted(set(self._seeds.values()))
         table = Table(box=None, padding=(0, 2, 0, 0))
         table.add_column("cell", style="bold", no_wrap=True)
@@ -90,7 +90,7 @@ class StudyProgress:
         return Group(self._format_summary(), table)
 
     def _format_cell(self, name: str) -> str:
-        """Return the status of a cell; the states have different symbols as well as different colors."""
+        """Return a cell's status as text; states differ in their symbols, not only in their colors."""
         if name in self._scores or name in self._skipped_ids:
             symbol = "★" if name == self._find_best() else "✓"
             text = f"{symbol} {self._scores[name]:+.3f}" if name in self._scores else "✓"
@@ -125,7 +125,7 @@ class StudyProgress:
         return max(self._scores, key=lambda name: self._metric.sign * self._scores[name], default=None)
 
     def _estimate_time_left(self) -> str:
-        """Estimate the remaining time from the mean time of ended cells and the number of parallel cells."""
+        """Estimate the remaining time from the mean duration of ended cells and the number of parallel cells."""
         remaining_count = len(self._jobs) - len(self._final_statuses)
         if not self._final_statuses or not remaining_count:
             return "no cells left to run" if not remaining_count else "remaining time unknown until the first cell ends"
@@ -136,10 +136,10 @@ class StudyProgress:
 
 @contextmanager
 def show_progress(progress: StudyProgress, console: Console) -> Iterator[Console]:
-    """Display the progress on a terminal during the block; yield a console for lines about ended cells.
+    """Display the progress on a terminal during the block; yield a console for the lines that report ended cells.
 
-    On a terminal, the live table replaces these lines, and the yielded console is silent. The output of the cells goes
-    to their logs.
+    On a terminal, the live table replaces these lines, so the yielded console prints nothing. Each cell's own output is
+    written to the cell's log.
     """
     terminal = _duplicate_console(console)
     if terminal.is_terminal:
@@ -156,7 +156,7 @@ def show_progress(progress: StudyProgress, console: Console) -> Iterator[Console
 
 
 def _duplicate_console(console: Console) -> Console:
-    """Return a console for the same terminal that ignores later redirection of the process's output."""
+    """Return a console for the same terminal that is not affected when the process's output is redirected later."""
     try:
         descriptor = console.file.fileno()
     except (OSError, AttributeError):  # a notebook, or a test that captures the output
@@ -168,7 +168,7 @@ def _duplicate_console(console: Console) -> Console:
 
 
 def _build_titles(cells: Sequence[StudyCell]) -> Mapping[str, str]:
-    """Return a title for each cell id: the arm if only the filter varies, otherwise the varied overrides."""
+    """Return a title for each cell id: the arm's name if only the filter varies, otherwise the varied overrides."""
     overrides = [[text for text in cell.cell.overrides if not text.startswith("seed=")] for cell in cells]
     shared_overrides = set.intersection(*map(set, overrides))
     varied_overrides = [

@@ -1,4 +1,4 @@
-"""Experiment tracking: the MLflow store, the lifecycle of a run, and the data that a run logs."""
+"""Experiment tracking: the MLflow store, the run lifecycle, and the data that each run logs."""
 
 from winnow.tracking.lifecycle import track
 from winnow.tracking.offline.sync import sync

@@ -27,7 +27,7 @@ COLUMNS = {
 class CsvWriter:
     """Writes a run to a folder: ``metrics.csv``, ``params.csv``, ``tags.csv``, ``datasets.csv``, ``artifacts``.
 
-    Times are in UTC. Setting a tag again appends a line. The tag ``status`` holds the run's status.
+    Times are in UTC. Each change to a tag appends a line. The tag ``status`` holds the run's status.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -37,11 +37,11 @@ class CsvWriter:
 
     @property
     def client(self) -> MlflowClient:
-        """Raise an error, because there is no MLflow store."""
+        """Raise `WinnowError`, because there is no MLflow store."""
         raise store_required_error()
 
     def request(self, call: Callable[[], Response]) -> Response:
-        """Return the result of a function, which is called without a timeout."""
+        """Call a function without a timeout, and return its result."""
         return call()
 
     def write(self, operation: Operation) -> None:
@@ -69,7 +69,7 @@ class CsvWriter:
                 raise AssertionError(f"unknown operation: {unknown}")
 
     def send_spooled(self) -> bool:
-        """Return `True`: no operation is ever spooled."""
+        """Return `True`, because operations are never spooled."""
         return True
 
     def _append_rows(self, name: str, rows: Iterable[Sequence[Any]]) -> None:

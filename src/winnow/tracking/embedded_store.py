@@ -1,4 +1,4 @@
-"""Create the embedded SQLite store atomically, and again if an earlier attempt was interrupted."""
+"""Create the embedded SQLite store atomically, and recreate it if an earlier attempt was interrupted."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ _JOURNAL_SUFFIXES = ("-wal", "-shm", "-journal")
 def open_database(file: Path) -> None:
     """Create a database with MLflow's schema if it does not exist; otherwise check that it is writable.
 
-    An incomplete database contains no runs and is created again. The caller must hold the store's lock.
+    An incomplete database contains no runs and is recreated. The caller must hold the store's lock.
 
     Raises:
-        sqlite3.Error: The file is not a database, is locked, or is not writable.
-        MlflowException: The schema cannot be created.
-        OSError: The folder is not writable.
+        sqlite3.Error: If the file is not a database, is locked, or is not writable.
+        MlflowException: If the schema cannot be created.
+        OSError: If the folder is not writable.
     """
     if not file.exists() or is_incomplete(file):
         _create_database(file)
@@ -33,7 +33,7 @@ def is_incomplete(file: Path) -> bool:
     """Return whether the creation of MLflow's schema was interrupted.
 
     MLflow adds its first experiment after the last migration, so a complete store has a row in ``experiments``.
-    A database of another program does not count as incomplete.
+    A database created by another program does not count as incomplete.
     """
     with closing(sqlite3.connect(file)) as connection:
         table_names = {name for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
@@ -45,7 +45,7 @@ def is_incomplete(file: Path) -> bool:
 
 
 def _create_database(file: Path) -> None:
-    """Create a database with its schema in a temporary file, then move it to its final path."""
+    """Create a database with MLflow's schema in a temporary file, then move it to its final path."""
     from mlflow.store.tracking import DEFAULT_LOCAL_FILE_AND_ARTIFACT_PATH
     from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
 
@@ -58,14 +58,14 @@ def _create_database(file: Path) -> None:
         with closing(sqlite3.connect(temporary, isolation_level=None)) as connection:
             connection.execute("PRAGMA journal_mode=WAL")  # allows reads while one process writes
         flush_to_disk(temporary)
-        _remove_database(file)  # otherwise SQLite would apply leftover journals to the new file
+        _remove_database(file)  # SQLite would apply leftover journals to the new file
         temporary.replace(file)
         flush_to_disk(file.parent)
 
 
 @contextmanager
 def _temporary_database(file: Path) -> Iterator[None]:
-    """Remove a database and its journals before and after the block."""
+    """Remove a temporary database and its journals before and after the block."""
     _remove_database(file)
     try:
         yield
@@ -79,8 +79,8 @@ def _remove_database(file: Path) -> None:
 
 
 def _check_writable(file: Path) -> None:
-    """Raise `sqlite3.Error` if a database is not writable, without changing it."""
+    """Raise `sqlite3.Error` if a database is not writable; the database is not changed."""
     with closing(sqlite3.connect(file, isolation_level=None)) as connection:
         connection.execute("BEGIN IMMEDIATE")
-        connection.execute("PRAGMA user_version = 0")  # SQLite rejects a read-only file only on a write
+        connection.execute("PRAGMA user_version = 0")  # SQLite reports a read-only file only on a write
         connection.execute("ROLLBACK")

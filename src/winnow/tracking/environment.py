@@ -1,4 +1,4 @@
-"""Collect the code version, packages and hardware of a run."""
+"""Collect the code version, installed packages and hardware for a run."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from winnow.tracking.keys import COMMIT, VERSION
 
 
 def build_provenance_tags() -> dict[str, str]:
-    """Return tags with the user, the command and the commit. MLflow itself sets the commit only for plain scripts."""
+    """Return tags with the user, command and git commit; MLflow itself sets the commit only for plain scripts."""
     tags = {
         "mlflow.user": _user_name(),
         "mlflow.source.name": Path(sys.argv[0]).name,
@@ -41,7 +41,7 @@ def uncommitted_changes() -> str:
 
 
 def untracked_files() -> str:
-    """Return the files that git neither tracks nor ignores, one per line; ``git diff`` does not include them."""
+    """Return the untracked files that git does not ignore, one per line; ``git diff`` does not list these files."""
     return _run_git("ls-files", "--others", "--exclude-standard")
 
 
@@ -55,7 +55,7 @@ def installed_packages() -> str:
 
 
 def hardware() -> dict[str, str | int]:
-    """Return the platform, processor, cores, threads, memory and GPUs of this machine."""
+    """Return this machine's platform, Python version, processor, cores, threads, memory, GPUs and CUDA version."""
     import psutil
     import torch
 
@@ -73,7 +73,7 @@ def hardware() -> dict[str, str | int]:
 
 
 class MachineLoad:
-    """CPU and memory use of this process and its machine, under the names of MLflow's system metrics."""
+    """CPU and memory usage of this process and machine, logged with the ``system/`` prefix of MLflow's metrics."""
 
     def __init__(self) -> None:
         import psutil
@@ -82,7 +82,7 @@ class MachineLoad:
         self._process.cpu_percent()  # the first call always returns 0
 
     def read(self) -> dict[str, float]:
-        """Return the CPU use of this process since the last call, in percent of one core, and memory in MiB."""
+        """Return this process's CPU usage since the last call, as a percentage of one core, and its memory in MiB."""
         import psutil
 
         metrics = {
@@ -90,7 +90,7 @@ class MachineLoad:
             "system/process_memory_mib": self._process.memory_info().rss / 2**20,
             "system/memory_used_percent": psutil.virtual_memory().percent,
         }
-        torch = sys.modules.get("torch")  # not imported here, because importing torch is slow
+        torch = sys.modules.get("torch")  # don't import torch here, because importing it is slow
         if torch is not None and torch.cuda.is_available() and torch.cuda.is_initialized():
             for gpu in range(torch.cuda.device_count()):
                 metrics[f"system/gpu_{gpu}_memory_mib"] = torch.cuda.memory_reserved(gpu) / 2**20
@@ -98,7 +98,7 @@ class MachineLoad:
 
 
 def _processor_name() -> str:
-    """Return the processor's model name, which `platform.processor` does not return on Linux."""
+    """Return the processor's model name; on Linux, `platform.processor` does not return it."""
     try:
         lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
     except OSError:
@@ -110,7 +110,7 @@ def _processor_name() -> str:
 def _user_name() -> str:
     try:
         return getpass.getuser()
-    except (KeyError, OSError):  # a container may have no entry for the user
+    except (KeyError, OSError):  # the user may not exist in a container's password database
         return "unknown"
 
 

@@ -1,7 +1,7 @@
-"""Names of the tags and artifacts of a run, shared by the packages that write and read them.
+"""Names of a run's tags and artifacts, shared by the packages that write and read these tags and artifacts.
 
 A study is one MLflow experiment. It contains a parent run of kind ``study`` with one child run of kind ``cell`` per
-training run. The tags of a cell are sufficient to group it and to check whether it is comparable.
+training run. A cell's tags are sufficient to assign the cell to an arm and to check whether it is comparable.
 """
 
 from __future__ import annotations
@@ -21,10 +21,10 @@ SEED: Final = "winnow.seed"
 """Tag: the training seed."""
 
 CELL_ID: Final = "winnow.cell_id"
-"""Tag: the id of the cell; all attempts to run a cell have the same id."""
+"""Tag: the cell's id; every attempt to run a cell has the same id."""
 
 RECIPE: Final = "winnow.recipe"
-"""Tag: fingerprint of a cell's settings without the seed. All cells of an arm must have the same recipe."""
+"""Tag: the fingerprint of a cell's settings, excluding the seed. All cells of an arm must have the same recipe."""
 
 COMPARED_COUNT: Final = "winnow.compared"
 """Tag of a comparison: the number of compared runs; ``comparison/runs.json`` lists them."""
@@ -39,66 +39,66 @@ FAILURE_REASON: Final = "winnow.cause"
 """Tag: why a run has the status FAILED or KILLED."""
 
 OWNER: Final = "winnow.owner"
-"""Tag: the process that executes the run, as JSON of :class:`winnow.tracking.process.ownership.RunOwner`."""
+"""Tag: the process that executes the run, as a :class:`winnow.tracking.process.ownership.RunOwner` in JSON."""
 
 HEARTBEAT: Final = "winnow.last_sign_of_life"
-"""Tag: time of the owner's last heartbeat, in milliseconds since 1970."""
+"""Tag: the time of the owner's last heartbeat, in milliseconds since 1970."""
 
 ATTEMPTS: Final = "winnow.attempts"
-"""Tag: how many times the run was started; greater than 1 if it was resumed."""
+"""Tag: how many times the run was started or resumed; greater than 1 if the run was resumed."""
 
 OFFLINE_ID: Final = "winnow.begun_as"
-"""Tag: the temporary id of a run before the store created it; prevents creating the run twice."""
+"""Tag: the temporary id that a run had before it was created in the store; prevents creating the run twice."""
 
 CHANGED_PARAMS: Final = "winnow.changed_params"
-"""Tag: parameters whose values changed when the run was resumed, as JSON; MLflow keeps the first values."""
+"""Tag: parameters that changed when the run was resumed, as JSON; MLflow keeps only a parameter's first value."""
 
 DECLARATION_FINGERPRINT: Final = "winnow.declared"
-"""Tag of a study's parent run: fingerprint of its declaration."""
+"""Tag of a study's parent run: the fingerprint of the study's declaration."""
 
 COMMIT: Final = "mlflow.source.git.commit"
 """Tag: the git commit of the code. MLflow defines this name."""
 
 CORPUS: Final = "winnow.corpus"
-"""Tag: fingerprint of the corpus."""
+"""Tag: the fingerprint of the corpus."""
 
 VERDICTS: Final = "winnow.verdicts"
-"""Tag: fingerprint of the verdict table that selected the training rows; absent if all rows were used."""
+"""Tag: the fingerprint of the verdict table that selected the training rows; absent if all rows were used."""
 
 TOKENIZER: Final = "winnow.tokenizer"
-"""Tag: fingerprint of the tokenizer."""
+"""Tag: the fingerprint of the tokenizer."""
 
 HELD_OUT: Final = "winnow.held_out"
-"""Tag: fingerprint of the held-out rows and their masks; losses are comparable only if these fingerprints are equal."""
+"""Tag: the fingerprint of the held-out rows and their masks. Losses are comparable only if this tag is equal."""
 
 PROBES: Final = "winnow.probes"
-"""Tag: fingerprint of all probes; probe scores are comparable only if these fingerprints are equal."""
+"""Tag: the fingerprint of all probes. Probe scores are comparable only if this tag is equal."""
 
 USER_METRICS: Final = "winnow.user_metrics"
 """Tag: user-defined metrics as JSON, each with ``direction``, ``unit`` and ``label``; absent if there are none."""
 
 MAX_STEPS: Final = "winnow.max_steps"
-"""Tag: the training budget as a number of optimizer steps, or a text such as ``1000000 tokens``. Arms are
+"""Tag: the training budget, either a number of optimizer steps or text such as ``1000000 tokens``. Arms are
 comparable only if their budgets are equal."""
 
 NOT_COMPARABLE: Final = "winnow.not_comparable"
-"""Tag: why a run is not comparable, such as early stopping; absent if the run is comparable."""
+"""Tag: why a run is not comparable, for example because it uses early stopping; absent if the run is comparable."""
 
 NUMERICS_SUMMARY: Final = "winnow.arithmetic"
-"""Tag: a summary of the numerics: precision, device and number of linear-layer matmuls that use oneDNN."""
+"""Tag: a summary of the numerics: the precision, the device and the number of linear-layer matmuls that use oneDNN."""
 
 CONFIG: Final = "config/resolved.yaml"
 """Artifact: the resolved configuration, including every default."""
 
 VERSION: Final = "winnow.version"
-"""Tag: the Winnow version of the run; Winnow 0.1 did not set it."""
+"""Tag: the Winnow version that executed the run; Winnow 0.1 did not set this tag."""
 
 NUMERICS: Final = "environment/arithmetic.json"
 """Artifact of a cell: its numeric settings. Keys: ``precision``, ``device``, ``tf32``, ``compile``, ``linear``,
-``onednn`` (the matmuls that use it, as ``forward OUTPUTS INPUTS``) and ``gflops`` (the measured rates)."""
+``onednn`` (the matmuls that use oneDNN, as ``forward OUTPUTS INPUTS``) and ``gflops`` (the measured rates)."""
 
 DECLARATION: Final = "study/declaration.json"
-"""Artifact of the parent run: the declaration made before the first cell ran. Keys: ``study``, ``primary_metric``,
+"""Artifact of the parent run: the declaration, stored before the first cell ran. Keys: ``study``, ``primary_metric``,
 ``secondary_metrics``, ``equivalence_margin`` (null if none), ``block_by_seed`` (absent before version 0.2), ``arms``
 (list of names), ``baseline`` (``full``), ``filter`` (the filter under test), ``control`` (``random_matched``),
 ``ablations`` (maps each leave-one-out arm to the omitted signal), ``seeds``, ``max_steps``, ``filter_words`` and
@@ -111,8 +111,8 @@ ROWS: Final = "evaluation/rows.parquet"
 names, without ``all``)."""
 
 PROMPTS: Final = "evaluation/prompts.parquet"
-"""Artifact of a cell: ``stage``, ``probe`` and the per-prompt columns of ``ProbeScores.prompts``. Runs before version
-0.2 have no ``template``."""
+"""Artifact of a cell: ``stage``, ``probe`` and the per-prompt columns of ``ProbeScores.prompts``. Winnow 0.1 did not
+write the column ``template``."""
 
 FILLS: Final = "evaluation/fills.parquet"
 """Artifact of a cell: ``stage``, ``probe``, ``prompt_id``, ``prompt``, ``rank``, ``word``, ``probability``."""
@@ -123,18 +123,19 @@ CURVES: Final = "evaluation/curves.parquet"
 the prompts; otherwise ``role`` and ``word`` are null."""
 
 WORDS: Final = "evaluation/words.json"
-"""Artifact of a cell: for each probe its ``lexicon`` (name, version, fingerprint), ``coverage`` and ``uncovered`` words
-by role, and the words that it shares with the filter (``shared_with_filter``, ``filter_overlap``)."""
+"""Artifact of a cell: each probe's ``lexicon`` (name, version, fingerprint), its ``coverage`` and ``uncovered`` words
+by role, and the words that the probe shares with the filter (``shared_with_filter``, ``filter_overlap``)."""
 
 TOPK: Final = "probe_topk.json"
-"""Artifact: the most probable words per prompt in the format of MLflow's ``log_table``, so that the MLflow UI can show
-the table across runs. Columns: ``model``, ``probe``, ``prompt``, ``rank``, ``word``, ``probability``."""
+"""Artifact: the most likely words for each prompt in the format of MLflow's ``log_table``, so that the MLflow UI can
+show the table across runs. Columns: ``model``, ``probe``, ``prompt``, ``rank``, ``word``, ``probability``."""
 
 LINEAGE: Final = "data/lineage.json"
-"""Artifact of a cell: ``stages``, from the sources to the training rows, each with row counts and a fingerprint."""
+"""Artifact of a cell: ``stages``, a list from the sources to the training rows with each stage's row counts and
+fingerprint."""
 
 REMOVED: Final = "data/removed.parquet"
-"""Artifact of a cell: ``row_id``, ``source`` and ``reasons`` (a list) of each removed training row."""
+"""Artifact of a cell: the ``row_id``, ``source`` and ``reasons`` (a list) of each removed training row."""
 
 FILTER_SUMMARY: Final = "filter/summary.json"
 """Artifact of a cell with a filter: ``Verdicts.summary()`` plus ``dropped``, a short list of examples."""

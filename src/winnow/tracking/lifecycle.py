@@ -1,4 +1,4 @@
-"""The lifecycle of a run: start, resume and end, with the correct status for every kind of exit."""
+"""The run lifecycle: start, resume and end a run, with the correct status for every kind of exit."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from mlflow.entities import Run
 
 SEND_SECONDS = 5
-"""Interval in seconds at which buffered metrics are sent, short enough to watch a run live."""
+"""Interval in seconds at which buffered metrics are sent; short enough to follow a run live in the MLflow UI."""
 
 
 @contextmanager
@@ -43,16 +43,16 @@ def track(
     exception. The reason is stored as a tag, and the exception propagates to the caller.
 
     Args:
-        store: The store of the run.
-        experiment_id: The experiment of a new run.
+        store: The store that contains the run.
+        experiment_id: The experiment in which to create a new run.
         name: The name of a new run.
         tags: Tags to set.
-        parent: Id of the parent of a new run.
-        run_id: Id of a run to resume. Its status becomes RUNNING, and values that are already stored are not logged
-            again.
+        parent: The parent run's id, used only for a new run.
+        run_id: Id of a run to resume; `None` starts a new run. The status of a resumed run becomes RUNNING, and values
+            that are already stored are not logged again.
 
     Raises:
-        WinnowError: The run to resume does not exist, or another process is executing it.
+        WinnowError: If the run to resume does not exist, or if another process is executing it.
     """
     tags = {**build_provenance_tags(), OWNER: RunOwner.this_process().to_tag(), **tags}
     with ExitStack() as stack:
@@ -86,7 +86,7 @@ def _resume_run(store: Store, experiment_id: str, name: str, run_id: str, tags: 
         if store.is_server:
             call_with_timeout(REQUEST_TIMEOUT_SECONDS, lambda: client.search_experiments(max_results=1))
         if (spool := Spool(store.spool_folder / run_id)).exists:
-            spool.send(client)  # operations of the earlier attempt must precede new ones
+            spool.send(client)  # the earlier attempt's operations must be sent before new ones
         stored_run = client.get_run(run_id)
         _check_resumable(stored_run)
         client.update_run(run_id, status="RUNNING")
@@ -108,7 +108,7 @@ def _resume_run(store: Store, experiment_id: str, name: str, run_id: str, tags: 
 
 
 def _build_resume_error(run_id: str, error: Exception) -> WinnowError:
-    """Return the error for a run that is missing, or that the store cannot resume."""
+    """Return the error for a run that does not exist or cannot be resumed."""
     if is_missing(error):
         return WinnowError(f"there is no run {run_id} to resume ({error}). Check the run id, or start a new run.")
     return WinnowError(f"cannot resume the run {run_id} ({error}). Fix the store, or start a new run.")
@@ -137,7 +137,7 @@ class _BackgroundSender(threading.Thread):
         """Send metrics, system metrics and heartbeats at intervals until stopped."""
         machine_load, sample, next_heartbeat = MachineLoad(), 0, time.monotonic() + HEARTBEAT_SECONDS
         while not self._stopped.wait(SEND_SECONDS):
-            with suppress(Exception):  # unsent values stay buffered, and the end of the run raises the error
+            with suppress(Exception):  # unsent values stay buffered; ending the run raises the error
                 self._run.log_metrics(machine_load.read(), sample)
                 sample += 1
                 self._run.flush()
@@ -147,7 +147,7 @@ class _BackgroundSender(threading.Thread):
                     next_heartbeat = time.monotonic() + HEARTBEAT_SECONDS
 
     def _send_spooled(self) -> None:
-        """Send spooled operations, with exponential backoff while the store does not respond."""
+        """Try to send spooled operations, with exponential backoff while the store does not respond."""
         if time.monotonic() < self._next_retry:
             return
         if self._run.send_spooled():
@@ -157,7 +157,7 @@ class _BackgroundSender(threading.Thread):
             self._next_retry = time.monotonic() + self._retry_seconds
 
     def stop(self) -> None:
-        """Stop, and wait briefly for a send in progress."""
+        """Stop the thread, and wait briefly for a request in progress."""
         self._stopped.set()
         if self.is_alive():
             self.join(REQUEST_TIMEOUT_SECONDS)
@@ -165,7 +165,7 @@ class _BackgroundSender(threading.Thread):
 
 @contextmanager
 def _exit_on_sigterm() -> Iterator[None]:
-    """Raise `SystemExit` on SIGTERM, so that the run is closed; the exit code is 143, as shells expect."""
+    """Raise `SystemExit` on SIGTERM, so that the run is closed; the exit code is 143, as is conventional."""
 
     def raise_exit(signum: int, frame: FrameType | None) -> NoReturn:
         raise SystemExit(128 + signum)

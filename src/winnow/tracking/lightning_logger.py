@@ -14,8 +14,8 @@ from winnow.tracking.tracked_run import TrackedRun
 class RunLogger(Logger):
     """A Lightning logger that only buffers metrics in a :class:`TrackedRun`.
 
-    Winnow itself manages the run's lifecycle, parameters and artifacts. A background thread sends the metrics, so that
-    no training step waits for the store.
+    Winnow itself manages the run's lifecycle, parameters and artifacts. A background thread sends the metrics, so
+    training steps never wait for the store.
     """
 
     def __init__(self, run: TrackedRun) -> None:
@@ -48,18 +48,18 @@ class RunLogger(Logger):
 class BufferedMetrics(pl.Callback):
     """Saves a run's buffered metrics in its checkpoint.
 
-    A resumed run repeats only the steps after its checkpoint. Without this callback, metrics of earlier steps that a
-    killed process had not sent would be lost. Flushing them before each checkpoint would make training wait for the
-    store.
+    A resumed run repeats only the steps after its checkpoint. Without this callback, metrics from earlier steps that
+    had not been sent when the process was killed would be lost. Flushing the metrics before each checkpoint would make
+    training wait for the store.
     """
 
     def __init__(self, run: TrackedRun) -> None:
         self._run = run
 
     def state_dict(self) -> dict[str, Any]:
-        """Return the metrics that are not yet written."""
+        """Return the metrics that have not been written yet."""
         return {"values": [list(value) for value in self._run.buffered_metrics()]}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Buffer the metrics that were not yet written at the time of the checkpoint."""
+        """Restore the metrics that had not been written when the checkpoint was saved."""
         self._run.restore_metrics([tuple(value) for value in state_dict.get("values", [])])

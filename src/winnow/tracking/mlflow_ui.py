@@ -11,7 +11,7 @@ from winnow.metrics.metric_registry import Metric
 from winnow.tracking.keys import ARM, KIND, SEED
 
 VIEW_KEY: Final = "winnow"
-"""Key of the shared view that shows cells with their arm, seed and scores."""
+"""Key of the shared view that lists each cell's arm, seed and scores."""
 
 VIEW_TAG: Final = f"mlflow.sharedViewState.{VIEW_KEY}"
 
@@ -20,18 +20,19 @@ EXPERIMENT_TAGS: Final = {
     "mlflow.experimentKind": "custom_model_development",
     "mlflow.note.content": (
         "Masked language models, trained on filtered and on unfiltered rows. The parent run of a study contains its "
-        "declaration and one child run per cell (an arm and a seed). `final/...` are scores of the last checkpoint, "
+        "declaration and one child run per cell (an arm and a seed). `final/...` are scores of the last checkpoint; "
         "`before/...` are scores of the model before its first step. `test/all` is the full set of held-out rows; "
-        "`FILTER/kept` and `FILTER/removed` are slices of it. Use `winnow compare` to test differences between arms."
+        "`FILTER/kept` and `FILTER/removed` are slices of those rows. Use `winnow compare` to test differences "
+        "between arms."
     ),
 }
 
 
 def build_runs_view(metrics: Sequence[Metric]) -> str:
-    """Return, as JSON, a view of the runs table that shows only cells, with arm, seed and scores, best first.
+    """Return a JSON view of the runs table that shows only cells, with arm, seed and scores, best first.
 
     Args:
-        metrics: Scores to show. The table is sorted by the first score, which also prevents the UI from collapsing
+        metrics: Scores to show. The table is sorted by the first score; sorting also prevents the UI from collapsing
             cells under their study.
     """
     scores = [f"metrics.`{stage_metric_name('final', metric.name)}`" for metric in metrics]
@@ -52,7 +53,7 @@ def build_runs_view(metrics: Sequence[Metric]) -> str:
 
 
 def experiment_url(server: str, experiment_id: str) -> str:
-    """Return the URL of an experiment's runs in Winnow's view.
+    """Return the URL that shows an experiment's runs in Winnow's view of the runs table.
 
     >>> experiment_url("http://127.0.0.1:5000", "1")
     'http://127.0.0.1:5000/#/experiments/1/runs?viewStateShareKey=winnow'
@@ -68,8 +69,8 @@ def describe_cell(
     Args:
         cell: A dictionary with the keys `arm`, `seed`, `rows` (training rows), `of` (rows before filtering), `model`,
             `steps` and `metrics` (names of the scores to show).
-        scores: Scores of the last checkpoint by name.
-        before: Scores before the first step by name.
+        scores: Scores of the last checkpoint, by metric name.
+        before: Scores before the first step, by metric name.
     """
     lines = [
         f"**{cell['arm']}**, seed {cell['seed']}: {cell['model']}, trained for {cell['steps']:,} steps on "

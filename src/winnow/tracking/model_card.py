@@ -24,7 +24,7 @@ LIMITATIONS = """\
 - Apart from the filter above, harmful or private content was not removed from the data."""
 
 HELD_OUT_SCORES = ("loss", "perplexity", "top1", "top5")
-"""Held-out scores that the card shows in addition to all probe scores."""
+"""Names of the held-out scores that the card shows in addition to all probe scores."""
 
 
 def build_model_card(client: MlflowClient, run: Run) -> ModelCard:

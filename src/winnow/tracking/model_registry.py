@@ -19,27 +19,27 @@ if TYPE_CHECKING:
     from mlflow.entities import Run
 
 REGISTERED_MODEL_FOLDER = "registered_model"
-"""Artifact folder of a promoted run: its model in MLflow's format, ready for serving."""
+"""Artifact folder of a promoted run that contains the model in MLflow's format, ready for serving."""
 
 SERVING_PACKAGES = ("torch", "transformers", "safetensors")
-"""Requirements of a served model. The list that MLflow infers would include torchvision."""
+"""Pip requirements of a served model, listed explicitly because MLflow would infer torchvision as well."""
 
 
 def promote(store: Store, run_id: str, alias: str | None = None, name: str | None = None) -> str:
     """Register a run's model in the MLflow model registry, with its model card as the description.
 
     Args:
-        store: The store of the run.
+        store: The store that contains the run.
         run_id: The id of the run.
-        alias: Alias of the new version, as in `models:/NAME@ALIAS`; an existing alias is moved to it. MLflow reserves
-            names like `v2` for version numbers, so `v2` becomes `winnow-v2`.
+        alias: Alias of the new version, as in `models:/NAME@ALIAS`. If the alias already exists, it is moved to the
+            new version. MLflow reserves names like `v2` for version numbers, so `v2` becomes `winnow-v2`.
         name: Name of the registered model; by default the name of the run's study.
 
     Returns:
         The model URI of the new version.
 
     Raises:
-        WinnowError: The run does not exist, did not finish, or has no saved model.
+        WinnowError: If the run does not exist, did not finish, or has no saved model.
     """
     import mlflow.transformers
     import transformers
@@ -61,7 +61,7 @@ def promote(store: Store, run_id: str, alias: str | None = None, name: str | Non
         client.log_artifacts(run_id, str(Path(folder) / REGISTERED_MODEL_FOLDER), REGISTERED_MODEL_FOLDER)
     try:
         client.create_registered_model(
-            name, description="Models of one study, with one version per run. See the description of each version."
+            name, description="Models of one study, with one version per run. See each version's description."
         )
     except MlflowException as error:
         if error.error_code != "RESOURCE_ALREADY_EXISTS":
@@ -81,16 +81,16 @@ def push(store: Store, run_id: str, repository: str, private: bool = True) -> st
     """Upload a run's model to the Hugging Face Hub, with a model card.
 
     Args:
-        store: The store of the run.
+        store: The store that contains the run.
         run_id: The id of the run.
         repository: The repository as OWNER/NAME; it is created if it does not exist.
-        private: Whether a new repository is private.
+        private: Whether to make a newly created repository private.
 
     Returns:
         The URL of the commit.
 
     Raises:
-        WinnowError: The run does not exist, did not finish, or has no saved model; or the upload failed.
+        WinnowError: If the run does not exist, did not finish, or has no saved model, or if the upload fails.
     """
     from huggingface_hub import HfApi
     from huggingface_hub.errors import HfHubHTTPError, HFValidationError
@@ -116,7 +116,7 @@ def push(store: Store, run_id: str, repository: str, private: bool = True) -> st
             is_denied = status in (401, 403)
             fix = "Log in with: hf auth login" if is_denied else "Check the repository name and your permissions."
             raise WinnowError(f"the Hub rejected the upload ({str(error).splitlines()[0]}). {fix}", "name") from error
-        except (OSError, RuntimeError) as error:  # the Hub's client does not wrap the errors of its HTTP library
+        except (OSError, RuntimeError) as error:  # the Hub client does not wrap its HTTP library's errors
             raise WinnowError(
                 f"no response from the Hub at {hub.endpoint} ({error}). Check the network and try again.", "name"
             ) from error
@@ -129,13 +129,13 @@ def _find_finished_run(client: MlflowClient, run_id: str) -> Run:
         raise WinnowError(f"there is no run {run_id!r} in this store. Copy the full run id from the MLflow UI.", "run")
     if run.info.status != "FINISHED":
         raise WinnowError(
-            f"expected a finished run, but the status of {run_id} is {run.info.status}. Choose a finished run.", "run"
+            f"expected a finished run, but run {run_id} has status {run.info.status}. Choose a finished run.", "run"
         )
     return run
 
 
 def _fetch_model(client: MlflowClient, run: Run, folder: Path) -> Path:
-    """Return the local path of a run's model, which is downloaded into `folder` if it is remote."""
+    """Return the local path of a run's model; a remote model is downloaded into `folder` first."""
     if ARM in run.data.tags and (model := fetch_artifact(client, run.info.run_id, MODEL, folder)):
         return model
     raise WinnowError(

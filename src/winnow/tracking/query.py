@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from mlflow.entities import Run
 
 IS_CELL = f"tags.`{KIND}` = 'cell'"
-"""Filter string of :func:`search_runs` for training runs."""
+"""Filter string for :func:`search_runs` that selects training runs."""
 
 NEWEST_FIRST = ("attributes.start_time DESC",)
 
@@ -53,7 +53,7 @@ def find_run(client: MlflowClient, run_id: str) -> Run | None:
 
 
 def fetch_artifact(client: MlflowClient, run_id: str, path: str, folder: str | Path | None = None) -> Path | None:
-    """Return a local path of an artifact, after downloading it if it is remote; `None` if it does not exist."""
+    """Return an artifact's local path, or `None` if the artifact does not exist; a remote artifact is downloaded."""
     from mlflow.exceptions import MlflowException
 
     try:
@@ -70,7 +70,7 @@ def read_text_artifact(client: MlflowClient, run_id: str, path: str) -> str | No
 
 
 def read_json_artifact(client: MlflowClient, run_id: str, path: str) -> dict[str, Any]:
-    """Return a JSON artifact as a dictionary, which is empty if the artifact is missing or damaged."""
+    """Return a JSON artifact as a dictionary, or an empty dictionary if the artifact is missing or damaged."""
     try:
         data: dict[str, Any] = json.loads(read_text_artifact(client, run_id, path) or "{}")
     except ValueError:
@@ -81,7 +81,7 @@ def read_json_artifact(client: MlflowClient, run_id: str, path: str) -> dict[str
 def iter_metric_histories(
     client: MlflowClient, run_id: str, metrics: Sequence[str]
 ) -> Iterator[tuple[str, int, float]]:
-    """Yield the metric, step and value of every logged point."""
+    """Yield the metric name, step and value of every logged point."""
     for metric in metrics:
         for point in client.get_metric_history(run_id, metric):
             yield metric, point.step, point.value
@@ -92,8 +92,8 @@ class Attempt:
     """The run that represents a cell: a finished run if there is one, else a running one, else the newest.
 
     Attributes:
-        run_id: MLflow's id of the run.
-        status: MLflow's status of the run.
+        run_id: The MLflow run id.
+        status: The MLflow run status, such as `FINISHED` or `RUNNING`.
         tags: The run's tags.
         params: The run's parameters.
         metrics: The last value of each metric.
@@ -112,7 +112,10 @@ class Attempt:
 
     @property
     def is_alive(self) -> bool:
-        """Whether a process is executing the run; call `close_stale_runs` first to exclude runs of dead processes."""
+        """Whether a process is executing the run.
+
+        Call `close_stale_runs` first, so that a run whose process has died is not reported as alive.
+        """
         return self.status == "RUNNING"
 
     @property
@@ -127,22 +130,22 @@ class Attempt:
 
     @property
     def commit(self) -> str | None:
-        """The git commit of the run."""
+        """The git commit that the run was started from; `None` if it was not recorded."""
         return self.tags.get(COMMIT)
 
     @property
     def failure_reason(self) -> str:
-        """Why the run failed or was killed; empty if unknown."""
+        """Why the run failed or was killed; an empty string if unknown."""
         return self.tags.get(FAILURE_REASON, "")
 
 
 def load_attempts(store: Store, experiment_id: str, cell: str | None = None) -> dict[str, Attempt]:
-    """Return the representative run of each cell by cell id; see :class:`Attempt`.
+    """Return the run that represents each cell, by cell id; see :class:`Attempt`.
 
     Args:
-        store: The store of the runs.
-        experiment_id: The experiment of the runs.
-        cell: Id of the only cell to load; by default all cells of the experiment.
+        store: The store that contains the runs.
+        experiment_id: The experiment that contains the runs.
+        cell: Id of a single cell to load; by default, all cells of the experiment are loaded.
     """
     query = f"{IS_CELL} and tags.`{CELL_ID}` = '{cell}'" if cell else IS_CELL
     ranks = {"FINISHED": 2, "RUNNING": 1}

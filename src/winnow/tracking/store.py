@@ -35,8 +35,8 @@ HTTP_TIMEOUT_DEFAULTS = {
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1",
     "MLFLOW_ARTIFACT_UPLOAD_DOWNLOAD_TIMEOUT": "60",
 }
-"""Request limits that apply unless the user sets them. MLflow's defaults block training for minutes
-if a server is dead."""
+"""Default request timeouts and retries, used unless the user sets these variables. MLflow's own defaults block
+training for minutes if the server is down."""
 
 
 @dataclass(frozen=True, config=ConfigDict(extra="forbid"))
@@ -47,7 +47,8 @@ class Store:
         uri: An MLflow tracking URI: `sqlite:///FILE` for the embedded store, `http://HOST:PORT` for a server; or
             `csv:FOLDER` for files without MLflow.
         artifacts: Folder or URI for figures, tables and models; `null` uses the server's default.
-        spool: Folder for operations that the store did not accept; the run or `winnow sync` sends them later.
+        spool: Folder for operations that the store did not accept. The run or `winnow sync` sends these operations
+            later.
     """
 
     uri: str
@@ -73,10 +74,10 @@ class Store:
         return errors
 
     def client(self) -> MlflowClient:
-        """Return a client, after creating an embedded database if it does not exist and checking the connection.
+        """Return a client after checking the connection; an embedded database is created if it does not exist.
 
         Raises:
-            WinnowError: The store does not respond, denies access, or is not writable; key `uri`.
+            WinnowError: If the store does not respond, denies access, or is not writable (key `uri`).
         """
         if self._csv_folder is not None:
             raise store_required_error()
@@ -89,9 +90,9 @@ class Store:
         return client
 
     def experiment(self, name: str, metrics: Sequence[Metric] = ()) -> str:
-        """Return the id of an experiment, which is created if it does not exist.
+        """Return an experiment's id; the experiment is created if it does not exist.
 
-        If a server does not respond, the id from its last response is returned, which is cached on disk.
+        If a server does not respond, return the id from an earlier response, which is cached on disk.
 
         Args:
             name: The experiment's name.
@@ -128,34 +129,34 @@ class Store:
         return self._writer(RunStart(new_offline_id(), experiment_id, name, dict(tags), now))
 
     def resume_run(self, run_id: str, experiment_id: str, name: str, tags: Mapping[str, str], time: int) -> Writer:
-        """Return a writer for an existing run with its start time, in milliseconds since 1970."""
+        """Return a writer for an existing run; `time` is the run's start time in milliseconds since 1970."""
         return self._writer(RunStart(run_id, experiment_id, name, dict(tags), time))
 
     @property
     def tracking_uri(self) -> str:
-        """The URI with an absolute path, since MLflow caches stores by URI and the working directory may change."""
+        """The store's URI; a database path is absolute, since MLflow caches stores by URI and the folder may change."""
         return f"{SQLITE_PREFIX}{self._database_file.resolve()}" if self._database_file else self.uri
 
     @property
     def is_server(self) -> bool:
-        """Whether the store is reached over HTTP."""
+        """Whether the store is accessed over HTTP."""
         return is_server(self.uri)
 
     @property
     def redacted_uri(self) -> str:
-        """The URI without its password, for messages."""
+        """The store's URI as shown in messages, without the password."""
         return redact_password(self.uri)
 
     @property
     def spool_folder(self) -> Path:
-        """The subfolder of the spool that belongs to this store."""
+        """This store's subfolder of the spool."""
         return Path(self.spool) / _replace_special_characters(redact_password(self.tracking_uri))[-80:]
 
     def _writer(self, run_start: RunStart) -> MlflowWriter:
         return MlflowWriter(self.connect(), self.redacted_uri, self.spool_folder, run_start)
 
     def connect(self) -> MlflowClient:
-        """Return a client without contacting a server; an embedded database is created if it does not exist."""
+        """Return a client; a server is not contacted, but an embedded database is created if it does not exist."""
         silence_mlflow()
         for name, value in HTTP_TIMEOUT_DEFAULTS.items():
             os.environ.setdefault(name, value)
@@ -181,7 +182,7 @@ class Store:
                     return str(
                         client.create_experiment(name, self._artifact_location(name), EXPERIMENT_TAGS | view_tags)
                     )
-                except MlflowException:  # the lock does not cover a server, where another process may have created it
+                except MlflowException:  # on a server, which has no lock, another process may have created it
                     experiment = client.get_experiment_by_name(name)
                     if experiment is None:
                         raise
@@ -198,7 +199,7 @@ class Store:
         return f"{self.artifacts}/{name}" if self.artifacts else None
 
     def _read_cached_experiments(self) -> dict[str, str]:
-        """Return the cached experiment ids of this store by name."""
+        """Return this store's cached experiment ids, by experiment name."""
         try:
             experiment_ids: dict[str, str] = json.loads(
                 (self.spool_folder / "experiments.json").read_text(encoding="utf-8")
@@ -214,7 +215,7 @@ class Store:
 
     @contextmanager
     def _exclusive_lock(self) -> Iterator[None]:
-        """Hold the lock file of an embedded database, since parallel migrations would corrupt a new database."""
+        """Hold the embedded database's lock file, since concurrent migrations would corrupt a new database."""
         from filelock import FileLock
 
         if self._database_file is None:
@@ -253,12 +254,12 @@ def silence_mlflow() -> None:
 
 
 def _replace_special_characters(text: str) -> str:
-    """Return a text with a hyphen in place of each character that is not a letter or digit."""
+    """Replace every character that is not a letter or digit with a hyphen."""
     return "".join(char if char.isalnum() else "-" for char in text)
 
 
 def _find_write_problem(folder: Path) -> str | None:
-    """Return why a folder is not writable, or `None`; the folder is created if it does not exist."""
+    """Return why a folder is not writable, or `None` if it is writable; a missing folder is created."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=folder):

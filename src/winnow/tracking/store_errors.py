@@ -1,4 +1,4 @@
-"""Build the errors for stores that cannot be used, each with a fix."""
+"""Build an error with a fix for each way in which a store can be unusable."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def build_store_error(uri: str, error: Exception) -> WinnowError:
 
     Args:
         uri: The store's URI.
-        error: The exception of MLflow or the database.
+        error: The exception that MLflow or the database raised.
     """
     text = str(error)
     message = _describe_server_error(text) if is_server(uri) else _describe_database_error(text)
@@ -28,7 +28,7 @@ def build_store_error(uri: str, error: Exception) -> WinnowError:
 
 @contextmanager
 def translate_store_errors(uri: str) -> Iterator[None]:
-    """Convert exceptions of the store in the block to a :class:`WinnowError` with the key ``tracking.uri``."""
+    """Convert store exceptions raised in the block to a :class:`WinnowError` with the key ``tracking.uri``."""
     from mlflow.exceptions import MlflowException
     from sqlalchemy.exc import SQLAlchemyError
 
@@ -70,7 +70,7 @@ def _describe_server_error(text: str) -> str:
         )
     if code == "403" or "PERMISSION_DENIED" in text or "Invalid Host header" in text:
         return (
-            "the tracking server denies access (403). Check your permissions, or start the server with this host and "
+            "the tracking server denied access (403). Check your permissions, or start the server with this host and "
             "port in --allowed-hosts."
         )
     if code == "404":
@@ -94,13 +94,13 @@ def _describe_database_error(text: str) -> str:
     version = re.search(r"found version (\w+)", text)
     if "Can't locate revision" in text or (version and not _is_known_revision(version[1])):
         return (
-            "the database was created by a newer MLflow version than the installed one. Upgrade MLflow "
+            "the database was created by a newer version of MLflow than the one installed. Upgrade MLflow "
             "(pip install --upgrade mlflow), or choose output_dir=FOLDER."
         )
     if "out-of-date database schema" in text or re.search(r"table \S+ already exists|no such table", text):
         return (
-            "the database has the schema of an older MLflow version, or its upgrade was interrupted. Copy the file, "
-            "then run mlflow db upgrade; if that fails, restore the copy, or choose output_dir=FOLDER."
+            "the database has the schema of an older MLflow version, or its upgrade was interrupted. Back up the file, "
+            "then run mlflow db upgrade; if that fails, restore the backup, or choose output_dir=FOLDER."
         )
     if "not a database" in text or "malformed" in text:
         return (
@@ -117,7 +117,7 @@ def _describe_database_error(text: str) -> str:
 
 
 def _is_known_revision(revision: str) -> bool:
-    """Return whether the installed MLflow contains the migration of a schema revision."""
+    """Return whether the installed MLflow contains the migration for a schema revision."""
     import mlflow
 
     return any((Path(mlflow.__file__).parent / "store/db_migrations/versions").glob(f"{revision}_*.py"))

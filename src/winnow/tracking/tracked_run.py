@@ -1,4 +1,4 @@
-"""Log batched metrics, parameters, tags, artifacts and datasets to a run."""
+"""Log metrics in batches, and parameters, tags, artifacts and datasets, to a run."""
 
 from __future__ import annotations
 
@@ -29,11 +29,11 @@ class LoggedDataset:
     """A dataset that a run uses.
 
     Attributes:
-        name: Name in the MLflow UI.
+        name: The dataset's name in the MLflow UI.
         digest: Fingerprint of all rows. MLflow's own digest covers only the first 10,000 rows.
-        context: Role of the dataset, such as `train` or `test`.
-        rows: Number of rows.
-        source: Description of the source.
+        context: The dataset's role, such as `train` or `test`.
+        rows: The number of rows.
+        source: A description of where the rows come from.
     """
 
     name: str
@@ -43,7 +43,7 @@ class LoggedDataset:
     source: Mapping[str, Any]
 
     def to_store_fields(self) -> dict[str, str]:
-        """Return the fields of an MLflow dataset as strings."""
+        """Return the string fields of the corresponding MLflow dataset."""
         return {
             "name": self.name,
             "digest": self.digest[:36],
@@ -54,20 +54,20 @@ class LoggedDataset:
 
 
 class TrackedRun:
-    """One run, addressed by its id and independent of MLflow's active run.
+    """A run that is identified by its id and does not depend on MLflow's active run.
 
     Metrics are buffered, because one call for many metrics is a hundred times faster than one call per metric.
-    Operations that the store does not accept are spooled to disk, so that no method fails because of the store.
+    Operations that the store does not accept are spooled to disk, so a store failure does not make any method fail.
     """
 
     def __init__(self, writer: Writer, stored_run: Run | None = None, has_unknown_state: bool = False) -> None:
         """Wrap a run that was started or resumed.
 
         Args:
-            writer: Performs the run's operations.
-            stored_run: The run in the store, if an earlier attempt is resumed.
-            has_unknown_state: Whether an earlier attempt is resumed, but could not be read because the server does not
-                respond. Values that it stored are then skipped when operations are sent.
+            writer: The writer that performs the run's operations.
+            stored_run: The run as stored by an earlier attempt; `None` if the run is new or could not be read.
+            has_unknown_state: Whether an earlier attempt is being resumed but could not be read because the server does
+                not respond. If so, values that the earlier attempt stored are skipped when operations are sent.
         """
         self._writer = writer
         self._has_unknown_state = has_unknown_state
@@ -80,29 +80,29 @@ class TrackedRun:
 
     @property
     def run_id(self) -> str:
-        """The run's id. The temporary id of a run that started offline is replaced when the store creates the run."""
+        """The run's id. A run that started offline has a temporary id until the run is created in the store."""
         return self._writer.run_id
 
     @property
     def client(self) -> MlflowClient:
-        """The client of the store."""
+        """The store's MLflow client."""
         return self._writer.client
 
     def log_metrics(self, metrics: Mapping[str, float], step: int = 0) -> None:
-        """Buffer metrics under names that MLflow accepts.
+        """Buffer metrics, after replacing characters in their names that MLflow does not accept.
 
-        Values that are not finite are skipped, because MLflow would store them as very large numbers.
+        NaN and infinite values are skipped, because MLflow would store an infinite value as a very large number.
         """
         now = self.clock.milliseconds()
         finite_metrics = {name: float(value) for name, value in metrics.items() if math.isfinite(value)}
         self._metrics += [(sanitize_name(name), value, now, step) for name, value in finite_metrics.items()]
 
     def buffered_metrics(self) -> list[tuple[str, float, int, int]]:
-        """Return the metrics that are not yet written, as tuples of name, value, time and step."""
+        """Return the metrics that have not been written yet, as tuples of name, value, time and step."""
         return self._metrics[:]
 
     def restore_metrics(self, values: Sequence[tuple[str, float, int, int]]) -> None:
-        """Buffer metrics of an earlier attempt; values that are already stored are not logged again."""
+        """Buffer an earlier attempt's metrics; values that are already stored are not logged again."""
         self._metrics += values
 
     def flush(self) -> None:
@@ -117,7 +117,7 @@ class TrackedRun:
             del self._metrics[: len(values)]
 
     def log_heartbeat(self) -> None:
-        """Log the current time as the last heartbeat of this run's process."""
+        """Log the current time as the run's last heartbeat."""
         self.set_tags({HEARTBEAT: str(self.clock.milliseconds())})
 
     def send_spooled(self) -> bool:
@@ -125,7 +125,7 @@ class TrackedRun:
         return self._writer.send_spooled()
 
     def end(self, status: str, reason: str | None = None) -> None:
-        """Write the buffered metrics and set the run's final status and, if it failed, the reason."""
+        """Write the buffered metrics, then set the run's final status; `reason` states why the run failed."""
         if reason is not None:
             self.set_tags({FAILURE_REASON: reason, DESCRIPTION: reason})
         self.flush()
@@ -134,8 +134,8 @@ class TrackedRun:
     def log_params(self, params: Mapping[str, Any]) -> None:
         """Log parameters, truncated to MLflow's limit of 6,000 characters.
 
-        MLflow does not allow changing a parameter. The value of an earlier attempt therefore remains, and a tag
-        contains the changed values.
+        MLflow does not allow a parameter to be changed. A value from an earlier attempt is therefore kept, and any
+        changed values are stored in a tag.
         """
         values = {name: str(value)[:6000] for name, value in params.items()}
         changed_params = {name: value for name, value in values.items() if self._params.get(name, value) != value}
@@ -170,9 +170,9 @@ class TrackedRun:
             self.log_file(file, _parent_folder(path))
 
     def log_columns(self, rows: Sequence[Mapping[str, Any]], path: str) -> None:
-        """Log rows as a table that the MLflow UI shows across runs and that `mlflow.load_table` reads.
+        """Log rows as a table that the MLflow UI can show across runs and that `mlflow.load_table` can read.
 
-        The format is the one of `mlflow.log_table`, which is not used here because it would bypass the spool.
+        The format is that of `mlflow.log_table`, a function that is not used here because it would bypass the spool.
         """
         column_names = list(rows[0]) if rows else []
         data = [[row.get(name) for name in column_names] for row in rows]
@@ -184,7 +184,7 @@ class TrackedRun:
         self._write({"do": "artifact", "file": str(file), "folder": folder})
 
     def log_folder(self, folder: Path, path: str) -> None:
-        """Log all files of a folder as artifacts."""
+        """Log all files in a folder as artifacts."""
         self._write({"do": "artifact", "file": str(folder), "folder": path})
 
     def log_dataset(self, name: str, digest: str, context: str, rows: int, source: Mapping[str, Any]) -> None:
@@ -199,7 +199,7 @@ class TrackedRun:
         self._writer.write(operation)
 
     def _read_stored_steps(self, names: set[str]) -> bool:
-        """Read the steps at which an earlier attempt stored metrics; return whether the store responded."""
+        """Read the steps at which an earlier attempt logged the named metrics; return whether the store responded."""
         try:
             for name in self._unread_metrics & names:
                 points = self._writer.request(functools.partial(self.client.get_metric_history, self.run_id, name))

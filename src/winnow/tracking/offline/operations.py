@@ -1,8 +1,8 @@
-"""Operations on a run as plain data, which can be performed immediately or saved to a file and performed later.
+"""Operations on a run, represented as plain data so that they can be performed immediately or saved for later.
 
-An operation is a dictionary. Its ``do`` entry is the kind of operation; the other entries are the arguments of
-:func:`perform`, including timestamps. Operations are idempotent: MLflow stores a metric with equal value, time and step
-only once, and the other operations overwrite with the same value.
+An operation is a dictionary. Its ``do`` entry is the kind of operation; the other entries are that operation's
+arguments, including timestamps. Operations are idempotent: MLflow stores a metric point with the same value, time and
+step only once, and every other operation overwrites a value with the same value.
 """
 
 from __future__ import annotations
@@ -22,24 +22,24 @@ if TYPE_CHECKING:
 Operation = dict[str, Any]
 
 DESCRIPTION: Final = "mlflow.note.content"
-"""Tag: the description of a run in the MLflow UI."""
+"""Tag: the run's description in the MLflow UI."""
 
 PERMANENT_ERROR_CODES: Final = ("INVALID_PARAMETER_VALUE", "BAD_REQUEST")
-"""MLflow error codes of invalid operations, which no retry can fix."""
+"""MLflow error codes for invalid operations, which always fail again when retried."""
 
 MAX_METRICS_PER_CALL: Final = 1000
-"""MLflow's limit of metrics per call."""
+"""MLflow's limit on the number of metrics per call."""
 
 MAX_PARAMS_PER_CALL: Final = 100
-"""MLflow's limit of parameters per call."""
+"""MLflow's limit on the number of parameters per call."""
 
 
 def perform(client: MlflowClient, run_id: str, operation: Operation) -> None:
     """Perform one operation on a run.
 
     Raises:
-        MlflowException: The store rejects the operation or does not respond; see :func:`is_retryable`.
-        OSError: An artifact cannot be written.
+        MlflowException: If the store rejects the operation or does not respond; see :func:`is_retryable`.
+        OSError: If an artifact cannot be written.
     """
     from mlflow.entities import Metric, Param, RunTag
 
@@ -70,9 +70,9 @@ def perform(client: MlflowClient, run_id: str, operation: Operation) -> None:
 
 
 def _remove_stored_values(client: MlflowClient, run_id: str, operation: Operation) -> Operation:
-    """Return an operation without the values that an earlier attempt has stored.
+    """Return a copy of an operation without the values that an earlier attempt has already stored.
 
-    MLflow keeps the first value of a parameter, so the tag :data:`CHANGED_PARAMS` contains the values that differ.
+    MLflow keeps a parameter's first value, so any changed values are stored in the tag :data:`CHANGED_PARAMS`.
     """
     if operation["do"] == "params":
         stored_params = client.get_run(run_id).data.params
@@ -100,10 +100,10 @@ def _resume(client: MlflowClient, run_id: str, tags: dict[str, str]) -> None:
 
 
 def _log_datasets(client: MlflowClient, run_id: str, operation: Operation) -> None:
-    """Log datasets, with one retry.
+    """Log datasets, and retry once if another cell logs the same dataset concurrently.
 
-    MLflow checks whether a dataset exists and then inserts it. If two cells log the same dataset concurrently, one of
-    them fails; a second attempt succeeds because the dataset then exists.
+    MLflow checks whether a dataset exists and then inserts it. If two cells log the same dataset concurrently, one
+    insert fails. A retry succeeds because the dataset then exists.
     """
     from mlflow.exceptions import MlflowException
 
@@ -117,7 +117,7 @@ def _log_datasets(client: MlflowClient, run_id: str, operation: Operation) -> No
 
 
 def is_retryable(error: Exception) -> bool:
-    """Return whether a failed operation may succeed later: the store caused the error, not the operation."""
+    """Return whether a failed operation may succeed later, because the store caused the error, not the operation."""
     from mlflow.exceptions import MlflowException
 
     if isinstance(error, MlflowException):
@@ -134,8 +134,8 @@ def is_missing(error: Exception) -> bool:
 def _pause_garbage_collection(client: MlflowClient) -> Iterator[None]:
     """Disable the garbage collector while an embedded database stores metrics.
 
-    MLflow creates dozens of objects per metric. With a model in memory, the collections that they trigger double the
-    time of a call.
+    MLflow creates dozens of objects per metric. If a model is in memory, the garbage collections that these objects
+    trigger double the duration of a call.
     """
     if not (client.tracking_uri.startswith("sqlite") and gc.isenabled()):
         yield
@@ -148,7 +148,7 @@ def _pause_garbage_collection(client: MlflowClient) -> Iterator[None]:
 
 
 def clear_failure(client: MlflowClient, run_id: str) -> None:
-    """Remove the failure reason of an earlier attempt, and the description if it is equal to the reason."""
+    """Remove an earlier attempt's failure reason, and also the description if it repeats that reason."""
     tags = client.get_run(run_id).data.tags
     if FAILURE_REASON in tags:
         client.delete_tag(run_id, FAILURE_REASON)

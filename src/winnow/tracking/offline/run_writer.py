@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 class Writer(Protocol):
-    """Performs the operations of a run."""
+    """Performs a run's operations."""
 
     @property
     def run_id(self) -> str:
@@ -27,7 +27,7 @@ class Writer(Protocol):
 
     @property
     def client(self) -> MlflowClient:
-        """The client of the store."""
+        """The store's MLflow client."""
 
     def request(self, call: Callable[[], Response]) -> Response:
         """Call a function that sends a request to the store, and return its result."""
@@ -42,14 +42,15 @@ class Writer(Protocol):
 class MlflowWriter:
     """Writes to MLflow. After the first failure, all operations are spooled to disk in order until they can be sent.
 
-    The writer waits for a server at most :data:`REQUEST_TIMEOUT_SECONDS` in total. After that, every operation is first
-    written to the spool and then sent by :meth:`send_spooled`, which the background thread of a run calls.
+    The writer waits at most :data:`REQUEST_TIMEOUT_SECONDS` in total for a server. After that, every operation is first
+    written to the spool. The run's background thread then sends the operation with :meth:`send_spooled`.
 
     Args:
-        client: The client of the store.
-        store_label: The store's URI for messages.
+        client: The store's MLflow client.
+        store_label: The store's URI as shown in messages.
         folder: The spool folder, with one subfolder per run.
-        run_start: The run. If it has a temporary id, the writer creates it in the store.
+        run_start: The arguments that create the run. If the run id is temporary, the writer creates the run in the
+            store.
     """
 
     def __init__(self, client: MlflowClient, store_label: str, folder: Path, run_start: RunStart) -> None:
@@ -71,17 +72,17 @@ class MlflowWriter:
 
     @property
     def run_id(self) -> str:
-        """The run's id, which is temporary until the store creates the run."""
+        """The run's id; a temporary id until the run is created in the store."""
         return self._run_start.run_id
 
     def request(self, call: Callable[[], Response]) -> Response:
         """Call a function that sends a request to the store, and return its result.
 
-        After a timeout, later calls fail immediately.
+        After one call has timed out, all later calls fail immediately.
 
         Raises:
-            NoResponseError: The server does not respond in time.
-            Exception: Any exception of the call.
+            NoResponseError: If the server does not respond in time.
+            Exception: If the call raises an exception, which is passed on unchanged.
         """
         if not self._is_server:
             return call()
@@ -107,7 +108,7 @@ class MlflowWriter:
             self._spool.append(operation)
 
     def send_spooled(self) -> bool:
-        """Try to send spooled operations, even while others are added; return whether the spool is empty."""
+        """Try to send spooled operations, including any that are added meanwhile; return whether the spool is empty."""
         if self._spool is None:
             return True
         if not self._send_lock.acquire(timeout=REQUEST_TIMEOUT_SECONDS):  # another thread is sending
@@ -135,7 +136,7 @@ class MlflowWriter:
         return True
 
     def _check_server(self) -> None:
-        """Raise if a server does not respond to a small request in time, or if an earlier request is still pending."""
+        """Raise `NoResponseError` if a server does not respond in time or an earlier request is still pending."""
         if self._is_server:
             if self._pending_request is not None and self._pending_request.is_alive():
                 raise NoResponseError(REQUEST_TIMEOUT_SECONDS, self._pending_request)
@@ -158,7 +159,7 @@ class MlflowWriter:
         reason = (str(error) or type(error).__name__).splitlines()[0][:300]
         print(
             f"winnow: cannot log to the store {self._store_label} ({reason}). The run continues. Its logs are saved in "
-            f"{self._spool.folder} and sent when the store responds. If the run ends before that, send them with: "
+            f"{self._spool.folder} and sent when the store responds. If the run ends before that, send the logs with: "
             "winnow sync",
             file=sys.stderr,
             flush=True,

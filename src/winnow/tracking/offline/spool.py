@@ -1,4 +1,4 @@
-"""Spool of operations that a store did not accept, saved on disk until they can be sent.
+"""A spool stores operations on disk that an MLflow store did not accept, until these operations can be sent.
 
 Each run has one folder: ``run.json`` identifies the run, ``operations.jsonl`` contains one operation per line, and
 ``files`` contains copies of its artifacts.
@@ -31,14 +31,14 @@ _OFFLINE_SUFFIX: Final = "-offline"
 
 @dataclasses.dataclass(frozen=True)
 class RunStart:
-    """Arguments to create a run in the store, now or later.
+    """The arguments for creating a run in the store, either immediately or later.
 
     Attributes:
-        run_id: The run's id in the store, or a temporary id if the store has not created the run yet.
-        experiment_id: The experiment of the run.
+        run_id: The run's id in the store, or a temporary id if the run has not been created in the store yet.
+        experiment_id: The id of the run's experiment.
         name: The run's name.
-        tags: The run's initial tags. The id of the parent run may be temporary.
-        time: Start time in milliseconds since 1970.
+        tags: The run's initial tags. The parent run's id in these tags may be temporary.
+        time: The run's start time in milliseconds since 1970.
     """
 
     run_id: str
@@ -56,7 +56,7 @@ class RunStart:
         return str(run.info.run_id)
 
     def find_or_create_run(self, client: MlflowClient) -> str:
-        """Return the run's id in the store, after creating the run if it does not exist."""
+        """Return the run's id in the store; the run is created if it does not exist."""
         if not is_offline(self.run_id):
             return self.run_id
         return _find_run(client, self.experiment_id, self.run_id) or self.create_run(client)
@@ -70,7 +70,7 @@ class Spool:
 
     @classmethod
     def create(cls, folder: Path, run_start: RunStart) -> Spool:
-        """Create the spool of a run in a subfolder of `folder`, or open an existing one."""
+        """Create a run's spool in a subfolder of `folder`, or open the existing spool."""
         spool = cls(folder / run_start.run_id)
         try:
             spool.folder.mkdir(parents=True, exist_ok=True)
@@ -103,7 +103,7 @@ class Spool:
             raise self._build_write_error(error) from error
 
     def operations(self) -> Iterator[Operation]:
-        """Yield the operations in order. An incomplete last line of a killed process is skipped."""
+        """Yield the operations in order; skip an incomplete last line, which a killed process may have written."""
         try:
             lines = (self.folder / "operations.jsonl").read_text(encoding="utf-8", errors="replace").splitlines()
         except FileNotFoundError:
@@ -124,18 +124,18 @@ class Spool:
     def send(self, client: MlflowClient) -> str:
         """Send all operations and remove the spool; return the run's id in the store.
 
-        Operations are idempotent, so it is safe to send them again after a failure.
+        Because operations are idempotent, the spool can be sent again after a failure.
         """
         run_id, _ = self.send_from(client, 0)
         self.remove()
         return run_id
 
     def send_from(self, client: MlflowClient, first: int) -> tuple[str, int]:
-        """Send the operations starting at index `first`; return the run's id in the store and the total number sent."""
+        """Send the operations from index `first` on; return the run's id in the store and the index after the last."""
         run_id = self.run_start.find_or_create_run(client)
         operations = list(self.operations())
         if not first:
-            clear_failure(client, run_id)  # another machine may have closed the run because it received no heartbeats
+            clear_failure(client, run_id)  # another machine may have closed the run for lack of heartbeats
         for (kind, only_new), group in itertools.groupby(operations[first:], key=_batch_key):
             if kind == "metrics":  # one large call is faster than many small ones
                 values = [value for operation in group for value in operation["values"]]
@@ -164,18 +164,18 @@ class Spool:
     def _build_write_error(self, error: OSError) -> WinnowError:
         return WinnowError(
             f"cannot log to the store, and cannot save the logs in {str(self.folder)!r} either "
-            f"({error.strerror or error}). Free some space or make that folder writable, then run the command again; "
-            "training resumes from the last checkpoint."
+            f"({error.strerror or error}). Free up disk space or make that folder writable, then run the command "
+            "again; training resumes from the last checkpoint."
         )
 
 
 def _batch_key(operation: Operation) -> tuple[str, bool]:
-    """Return a key that is equal for consecutive operations that can be sent together."""
+    """Return a key that groups consecutive operations: operations with equal keys can be sent in one call."""
     return operation["do"], bool(operation.get("only_new"))
 
 
 def new_offline_id() -> str:
-    """Return a temporary id for a run that the store has not created yet."""
+    """Return a temporary id for a run that has not been created in the store yet."""
     return f"{uuid.uuid4().hex}{_OFFLINE_SUFFIX}"
 
 
@@ -185,6 +185,6 @@ def is_offline(run_id: str) -> bool:
 
 
 def _find_run(client: MlflowClient, experiment_id: str, offline_id: str) -> str | None:
-    """Return the id of the run that was started under a temporary id, or `None` if it is not in the store."""
+    """Return the store's id for a run that was started with a temporary id, or `None` if the store lacks the run."""
     runs = client.search_runs([experiment_id], f"tags.`{OFFLINE_ID}` = '{offline_id}'", max_results=1)
     return str(runs[0].info.run_id) if runs else None

@@ -15,15 +15,15 @@ from winnow.tracking.store_errors import build_store_error
 
 
 def sync(store: Store) -> list[str]:
-    """Send all spooled operations of a store with their original timestamps; sending them again changes nothing.
+    """Send all of a store's spooled operations with their original timestamps; it is safe to send them again.
 
-    Runs that are still active are skipped, because they send their own operations.
+    Runs that are still active are skipped, because their own processes send these operations.
 
     Returns:
         One status line per run.
 
     Raises:
-        WinnowError: The store does not respond. Operations that were not sent stay in the spool.
+        WinnowError: If the store does not respond. Operations that were not sent stay in the spool.
     """
     from filelock import FileLock
 
@@ -33,7 +33,7 @@ def sync(store: Store) -> list[str]:
     client = store.client()
     lines = []
     with FileLock(store.spool_folder / "sync.lock"):
-        # Parents start first and must be created first, because a child refers to its parent's id in the store.
+        # Sort by start time: a parent run must be created before its children, which refer to its id in the store.
         for spool in sorted(map(Spool, filter(Path.exists, folders)), key=lambda spool: spool.run_start.time):
             run_start = spool.run_start
             name = f"{run_start.name} ({run_start.run_id})"
@@ -55,7 +55,7 @@ def sync(store: Store) -> list[str]:
 
 
 def _is_active(spool: Spool) -> bool:
-    """Return whether the run's process may still write to the spool."""
+    """Return whether the process that owns a spool's run may still write to the spool."""
     status_changes = [operation["do"] for operation in spool.operations() if operation["do"] in ("end", "resume")]
     if status_changes and status_changes[-1] == "end":
         return False

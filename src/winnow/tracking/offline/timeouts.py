@@ -1,4 +1,4 @@
-"""Timeouts for a server that may accept a request and never respond."""
+"""Timeouts for servers that may accept a request but never respond."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from typing import Final, TypeVar
 Response = TypeVar("Response")
 
 REQUEST_TIMEOUT_SECONDS: Final = 1.0
-"""Total time in seconds that a run waits for its server; after that, operations are sent in the background."""
+"""Maximum total time in seconds that a run waits for its server. Later operations are sent in the background."""
 
 CHECK_TIMEOUT_SECONDS: Final = 10.0
-"""Time in seconds that a command waits for the first response of a server."""
+"""Maximum time in seconds that a command waits for a server's first response."""
 
 
 class NoResponseError(TimeoutError):
-    """A server did not respond in time.
+    """Raised when a server does not respond in time.
 
     Attributes:
         thread: The thread that is still waiting for the response.
@@ -28,11 +28,11 @@ class NoResponseError(TimeoutError):
 
 
 def call_with_timeout(seconds: float, call: Callable[[], Response]) -> Response:
-    """Run a call in a thread and return its result; after the timeout the thread is abandoned.
+    """Run a call in a thread and return its result; after a timeout, the thread is abandoned.
 
     Raises:
-        NoResponseError: The call takes longer than `seconds`.
-        Exception: Any exception of the call.
+        NoResponseError: If the call takes longer than `seconds`.
+        Exception: If the call raises an exception, which is passed on unchanged.
     """
     responses: list[Response] = []
     errors: list[Exception] = []

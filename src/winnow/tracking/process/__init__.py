@@ -1,1 +1,1 @@
-"""Ownership of runs by processes, and cleanup of runs whose process died."""
+"""Ownership of runs by processes, and cleanup of runs whose process has died."""

@@ -1,8 +1,8 @@
 """The process that owns a run, and detection of owners that no longer exist.
 
 A killed process cannot update the store, so its run would stay RUNNING forever. Each run therefore has a tag that
-identifies its process. On the same machine the process is looked up by its id, boot and start time, because process ids
-are reused. For a process on another machine, only its last heartbeat is known.
+identifies its process. A process on the same machine is looked up by process id, boot id and start time, because the
+operating system reuses process ids. For a process on another machine, only its last heartbeat is known.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ HEARTBEAT_SECONDS: Final = 60
 """Interval in seconds between two heartbeats of a run."""
 
 HEARTBEAT_TIMEOUT_SECONDS: Final = 900
-"""Seconds without a heartbeat after which a run on another machine counts as dead; exceeds the expected clock skew."""
+"""Seconds without a heartbeat after which a run on another machine counts as dead; much longer than clock skew."""
 
 LOCK_TIMEOUT_SECONDS: Final = 10
 """Time in seconds to wait for the lock of a run."""
@@ -36,7 +36,7 @@ class RunOwner:
     Attributes:
         host: Host name.
         boot: The kernel's boot id, or an empty string if unavailable.
-        namespace: Process id namespace, which differs between containers.
+        namespace: The process's PID namespace, which differs between containers.
         pid: Process id.
         started: Clock ticks from boot to the start of the process, or an empty string if unavailable.
     """
@@ -73,7 +73,8 @@ class RunOwner:
         """Return why this process must have ended, or `None` if it is alive or its state is unknown.
 
         Args:
-            run_id: The run of the process. Its lock is checked if the system does not provide process start times.
+            run_id: The run that the process executes. If the operating system does not provide process start times,
+                the run's lock is checked instead.
             seconds_since_heartbeat: Seconds since the last heartbeat of the process.
         """
         this_process = RunOwner.this_process()
@@ -81,7 +82,7 @@ class RunOwner:
             has_timed_out = seconds_since_heartbeat > HEARTBEAT_TIMEOUT_SECONDS
             return f"no heartbeat from {self} for {seconds_since_heartbeat / 60:.0f} minutes" if has_timed_out else None
         if self.boot != this_process.boot:
-            # A recent heartbeat must come from another machine with the same host name.
+            # A recent heartbeat can only have come from another machine with the same host name.
             is_recent = seconds_since_heartbeat < 2 * HEARTBEAT_SECONDS
             return None if is_recent else f"{self} no longer exists: the machine was restarted"
         is_alive = _read_start_time(self.pid) == self.started if self.started else _is_locked(run_id)
@@ -92,10 +93,10 @@ class RunOwner:
 def acquire_run(run_id: str) -> Iterator[None]:
     """Hold the lock of a run, which the kernel releases when the process ends for any reason.
 
-    If the temporary folder of the machine is not writable, the run proceeds without a lock.
+    If the machine's temporary folder is not writable, the run proceeds without a lock.
 
     Raises:
-        WinnowError: Another process on this machine holds the lock.
+        WinnowError: If another process on this machine holds the lock.
     """
     from filelock import FileLock, Timeout
 
@@ -123,7 +124,7 @@ def _is_locked(run_id: str) -> bool:
 
 
 def _lock_file(run_id: str) -> Path:
-    """Return the lock file of a run, in the local temporary folder because locks on network drives are unreliable."""
+    """Return a run's lock file, which is in the local temporary folder because network-drive locks are unreliable."""
     user = os.getuid() if hasattr(os, "getuid") else 0
     folder = Path(tempfile.gettempdir()) / f"winnow-{user}"
     folder.mkdir(mode=0o700, exist_ok=True)
@@ -133,7 +134,7 @@ def _lock_file(run_id: str) -> Path:
 
 
 def _read_start_time(pid: int) -> str:
-    """Return the start time of a process in clock ticks since boot, or an empty string if it ended or is unknown."""
+    """Return a process's start time in clock ticks since boot; an empty string if it has ended or is unknown."""
     # The process name is in parentheses and may contain any character, so count fields after the last parenthesis.
     fields = _read_file(f"/proc/{pid}/stat").rpartition(")")[2].split()
     has_ended = not fields or fields[0] in "ZX"

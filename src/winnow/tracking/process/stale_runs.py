@@ -19,7 +19,8 @@ if TYPE_CHECKING:
 def close_stale_runs(store: Store, experiment_id: str) -> list[str]:
     """End every RUNNING run of an experiment whose process no longer exists.
 
-    Runs that may still be alive (see :meth:`RunOwner.termination_reason`) and runs of other programs stay unchanged.
+    Runs that may still be alive (see :meth:`RunOwner.termination_reason`) and runs that other programs created are not
+    changed.
 
     Returns:
         One line per ended run, with its name, id and failure reason.
@@ -33,9 +34,10 @@ def close_stale_runs(store: Store, experiment_id: str) -> list[str]:
 
 
 def close_if_stale(client: MlflowClient, run: Run) -> str | None:
-    """End a RUNNING run whose process no longer exists. Return the reason, or `None` if the run is unchanged.
+    """End a RUNNING run whose process no longer exists; a run that has already ended keeps its status.
 
-    A run that has already ended keeps its status.
+    Returns:
+        Why the run was ended, or `None` if it was not changed.
     """
     if reason := termination_reason(run):
         set_reason = {"do": "tags", "tags": {FAILURE_REASON: reason, DESCRIPTION: reason}}
@@ -45,7 +47,7 @@ def close_if_stale(client: MlflowClient, run: Run) -> str | None:
 
 
 def termination_reason(run: Run) -> str | None:
-    """Return why the process of a RUNNING run must have ended; `None` if it may be alive or the run has ended."""
+    """Return why a RUNNING run's process must have ended; `None` if it may be alive or the run has already ended."""
     owner = run.data.tags.get(OWNER)
     if owner is None or run.info.status != "RUNNING":
         return None
