@@ -55,7 +55,7 @@ def test_directions_match_the_metric_classes(score: str, metric_class: type) -> 
         ("test/all/ece", "expected calibration error on test"),
         ("test/nike_positive/kept/loss", "loss on test/nike_positive/kept"),
         ("probe/nike/forbidden_hit_at_10", "forbidden hit at 10 on nike"),
-        ("probe/nike/log_odds_of_2_tokens", "log odds of words of 2 tokens on nike"),
+        ("probe/nike/log_odds_of_2_tokens", "log odds of 2-token words on nike"),
         ("seconds", "training time"),
         ("probe/nike/banana", "probe/nike/banana"),
     ],

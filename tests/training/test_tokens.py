@@ -94,7 +94,7 @@ def test_a_length_above_the_model_maximum_is_an_error(
 
 
 def test_a_row_id_that_is_not_a_hash_is_an_error(tokenizer: Any, tmp_path: Path) -> None:
-    with pytest.raises(WinnowError, match="16 hex digits"):
+    with pytest.raises(WinnowError, match="16-digit hexadecimal"):
         tokenize(pa.table({"row_id": ["row one"], "text": ["nike"]}), tokenizer, 8, tmp_path)
     assert not list(tmp_path.rglob("*.npy"))
 

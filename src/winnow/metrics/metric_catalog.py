@@ -16,10 +16,10 @@ Direction = Literal["higher", "lower"]
 """Whether higher or lower values are better."""
 
 ItemKind = Literal["prompts", "rows", "none"]
-"""The items across which a metric averages within a run; ``none`` if no scores per item are stored."""
+"""The items over which a metric is averaged within a run; ``none`` if no per-item scores are stored."""
 
 Requirement = Literal["probes", "held_out", "tokenizer", "budget"]
-"""What two runs must have in common before a metric may be compared between them."""
+"""What two runs must have in common for their values of a metric to be comparable."""
 
 FRACTION: Final = "fraction, 0 to 1"
 NATS: Final = "nats per masked token"
@@ -40,8 +40,8 @@ class MetricDefinition:
         direction: Whether higher or lower values are better; ``None`` for a descriptive metric.
         unit: The unit of the values.
         label: A short name for tables and figures, without the probe or slice.
-        item_kind: The items across which the metric averages within a run.
-        requires: What two runs must have in common before the metric may be compared between them.
+        item_kind: The items over which the metric is averaged within a run.
+        requires: What two runs must have in common for their values of the metric to be comparable.
         description: A longer phrase for readers who are not familiar with the label; empty if the label is clear.
     """
 
@@ -89,7 +89,7 @@ PROBE_SCORES: Final[dict[str, MetricDefinition]] = {
         "lower", "reciprocal rank, 0 to 1", "mean reciprocal rank of a forbidden word"
     ),
     "held_out_log_odds": _define_probe_metric("higher", LOG_ODDS, "log odds of prompts not in the training rows"),
-    "log_odds_of_{n}_tokens": _define_probe_metric("higher", LOG_ODDS, "log odds of words of {n} tokens"),
+    "log_odds_of_{n}_tokens": _define_probe_metric("higher", LOG_ODDS, "log odds of {n}-token words"),
     "scored_prompts": _define_probe_metric(None, "prompts", "prompts with log odds"),
     "seen_prompts": _define_probe_metric(None, "prompts", "prompts in the training rows"),
     "filter_overlap": _define_probe_metric(None, FRACTION, "overlap of probe and filter words"),
@@ -143,7 +143,7 @@ RUN_METRIC_PATTERNS: Final[tuple[tuple[str, MetricDefinition], ...]] = (
     (r"system/.+_percent", MetricDefinition(None, "percent", "system load")),
     (r"system/.+_mib", MetricDefinition(None, "MiB", "system memory")),
 )
-"""Metrics whose names contain a name from the data, the configuration or the system, by regular expression."""
+"""Metrics whose names contain a name from the data, the configuration or the system, keyed by regular expressions."""
 
 
 def score_template(score: str) -> str:

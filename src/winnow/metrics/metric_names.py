@@ -1,8 +1,9 @@
 """Build and parse metric names.
 
-A score of a model is named ``probe/PROBE/SCORE`` (a mean across the prompts of a probe) or ``SPLIT/SLICE/SCORE`` (a
-mean across held-out rows). The name of a slice may contain slashes. Any other name, such as ``seconds``, is a metric
-with one value per run. The scores at a stage of a run are prefixed with the stage, as in ``final/test/all/loss``.
+A model's score is named ``probe/PROBE/SCORE`` (a mean over the prompts of a probe) or ``SPLIT/SLICE/SCORE`` (a mean
+over held-out rows). The name of a slice may contain slashes. Any other name, such as ``seconds``, refers to a metric
+with one value per run. The names of scores at a stage of a run are prefixed with the stage, as in
+``final/test/all/loss``.
 """
 
 from __future__ import annotations
@@ -21,10 +22,10 @@ Kind = Literal["probe", "held_out", "run"]
 PROBE: Final = "probe"
 SPLITS: Final = ("train", "validation", "test")
 EXTERNAL: Final = "external"
-"""The group of held-out sets from other sources, which replaces the split in a metric name; each set is a slice."""
+"""The group of held-out sets from other sources. It replaces the split in metric names, and each set is a slice."""
 
 ALL: Final = "all"
-"""The slice with all rows of a split."""
+"""The slice that contains all rows of a split."""
 
 TRAIN_LOSS: Final = "train/loss"
 VALIDATION_LOSS: Final = "validation/loss"
@@ -83,7 +84,7 @@ def probe_metric_name(probe: str, score: str) -> str:
 
 
 def held_out_metric_name(split: str, slice_name: str, score: str) -> str:
-    """Return the metric name of a score of held-out rows.
+    """Return the metric name of a held-out score.
 
     >>> held_out_metric_name("test", "all", "loss")
     'test/all/loss'

@@ -67,12 +67,12 @@ class Metric:
 
     @property
     def item_kind(self) -> ItemKind:
-        """The items across which the metric averages within a run."""
+        """The items over which the metric is averaged within a run."""
         return self.definition.item_kind
 
     @property
     def requires(self) -> tuple[Requirement, ...]:
-        """What two runs must have in common before the metric may be compared between them."""
+        """What two runs must have in common for their values of the metric to be comparable."""
         return self.definition.requires
 
     @property
@@ -105,7 +105,7 @@ class MetricRegistry:
     """Built-in and user-defined metrics by name.
 
     Attributes:
-        user_metrics: The definitions of user-defined metrics, by names of the form ``probe/PROBE/SCORE``.
+        user_metrics: The definitions of user-defined metrics, keyed by names of the form ``probe/PROBE/SCORE``.
     """
 
     user_metrics: Mapping[str, MetricDefinition] = field(default_factory=dict)
@@ -121,7 +121,7 @@ class MetricRegistry:
 
     @classmethod
     def from_json(cls, texts: Iterable[str]) -> MetricRegistry:
-        """Build the registry of the user-defined metrics that runs have stored with :meth:`to_json`."""
+        """Build a registry of the user-defined metrics that runs stored with :meth:`to_json`."""
         return cls(
             {name: define_prompt_metric(**fields) for text in texts for name, fields in json.loads(text).items()}
         )

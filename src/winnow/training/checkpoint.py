@@ -23,15 +23,15 @@ BYTES_PER_WEIGHT = 12
 
 
 class LastCheckpoint(Checkpoint):
-    """Keeps one checkpoint of the latest step, and stops at the end of a step after Ctrl-C or SIGTERM.
+    """Keeps only the latest checkpoint, and stops training at the end of the current step on Ctrl-C or SIGTERM.
 
-    A checkpoint is written at the end of training, before training stops on a signal, and after each validation, so
-    that it includes the state that other callbacks update there. No checkpoint is written between the accumulated
-    batches of a step, because it would not contain the gradients accumulated so far.
+    A checkpoint is written at the end of training, before training stops on a signal, and after each validation. It is
+    written after validation so that it includes the state that other callbacks update during validation. No checkpoint
+    is written between the accumulated batches of a step, because it would not contain the gradients accumulated so far.
 
     Args:
         path: The checkpoint file.
-        every_steps: Number of optimizer steps between two checkpoints; equal to the trainer's validation interval.
+        every_steps: Number of optimizer steps between two checkpoints; must equal the trainer's validation interval.
     """
 
     def __init__(self, path: Path, every_steps: int) -> None:
@@ -41,11 +41,11 @@ class LastCheckpoint(Checkpoint):
         self._is_complete = self._is_stopping = False
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Install the signal handlers, after Lightning has installed its handlers."""
+        """Install the signal handlers, after Lightning has installed its own."""
         self.shutdown.install(verbose=trainer.is_global_zero)
 
     def on_train_batch_end(self, trainer: pl.Trainer, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
-        """Write a checkpoint at the end of a step if training stops, or if one is due and no validation follows."""
+        """Write a checkpoint at the end of a step if training must stop, or if one is due and no validation follows."""
         pl_module.stop_requested = self.shutdown.received is not None
         if (batch_idx + 1) % trainer.accumulate_grad_batches:
             return
@@ -64,12 +64,12 @@ class LastCheckpoint(Checkpoint):
             self._is_stopping = pl_module.must_stop
 
     def on_train_batch_start(self, trainer: pl.Trainer, pl_module: Any, batch: Any, batch_idx: int) -> None:
-        """Exit if a signal was received; the previous hook is too early, because the last step is not logged yet."""
+        """Exit if a signal was received; in the previous hook, the last step has not been logged yet."""
         if self._is_stopping:
             self.shutdown.exit()
 
     def on_train_end(self, trainer: pl.Trainer, pl_module: Any) -> None:
-        """Write the final checkpoint, so that a later error loses no training; then exit if a signal was received."""
+        """Write the final checkpoint before anything else can fail; then exit if a signal was received."""
         self._is_complete = True
         self._save(trainer)
         self.shutdown.uninstall()
@@ -89,7 +89,7 @@ class LastCheckpoint(Checkpoint):
 
 
 class BestCheckpoint(Checkpoint):
-    """Keeps the weights with the lowest validation loss; in case of a tie, the earliest weights.
+    """Keeps the weights with the lowest validation loss; if there is a tie, the earliest weights are kept.
 
     Args:
         path: The checkpoint file, which contains the weights and ``validation_loss``.
@@ -119,14 +119,14 @@ class AtomicCheckpointIO(TorchCheckpointIO):
     """Writes a checkpoint to a temporary file in the same folder, then renames it.
 
     Lightning writes to the system's temporary folder first. If that folder is on a different disk, the final move is a
-    copy, and a full disk replaces a valid checkpoint with an incomplete one.
+    copy, so a full disk can leave an incomplete file in place of a valid checkpoint.
     """
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None) -> None:
         """Write a checkpoint.
 
         Raises:
-            WinnowError: The checkpoint cannot be written; the previous one is unchanged.
+            WinnowError: If the checkpoint cannot be written. The previous checkpoint is unchanged.
         """
         final = Path(path)
         draft = final.with_suffix(f".{os.getpid()}.draft")
@@ -150,27 +150,28 @@ class AtomicCheckpointIO(TorchCheckpointIO):
 
 
 def check_disk_space(folder: Path, model: torch.nn.Module) -> None:
-    """Check that the disk of a folder has space for two checkpoints of a model, the previous one and the new one.
+    """Check that a folder's disk has space for two checkpoints of a model: the previous one and the new one.
 
     Raises:
-        WinnowError: The disk has too little space; with key ``output_dir``.
+        WinnowError: If the disk does not have enough space. The error's key is ``output_dir``.
     """
     folder.mkdir(parents=True, exist_ok=True)
     weights = sum(parameter.numel() for parameter in model.parameters())
     required_bytes, free_bytes = 2 * BYTES_PER_WEIGHT * weights, shutil.disk_usage(folder).free
     if required_bytes > free_bytes:
         raise WinnowError(
-            f"the disk of {folder} has {free_bytes / 1e9:.1f} GB left, but the checkpoints of this model need up to "
-            f"{required_bytes / 1e9:.1f} GB. Free some disk space, or choose a folder on a different disk.",
+            f"the disk of {folder} has {free_bytes / 1e9:.1f} GB of free space, but the model's checkpoints need up "
+            f"to {required_bytes / 1e9:.1f} GB. Free some disk space, or choose a folder on a different disk.",
             key="output_dir",
         )
 
 
 def load_checkpoint(path: Path, model: torch.nn.Module) -> dict[str, Any]:
-    """Load a checkpoint with memory-mapped tensors, and check that it belongs to a model.
+    """Load a checkpoint with memory-mapped tensors, and check that it belongs to the given model.
 
     Raises:
-        WinnowError: The checkpoint cannot be read or belongs to a different model; with key ``study.rerun``.
+        WinnowError: If the checkpoint cannot be read or belongs to a different model. The error's key is
+            ``study.rerun``.
     """
     fix = "Delete the file or set study.rerun=all to train from the beginning."
     try:
@@ -184,8 +185,8 @@ def load_checkpoint(path: Path, model: torch.nn.Module) -> dict[str, Any]:
         actual_shape, expected_shape = (_describe_shape(tensors.get(name)) for tensors in (weights, model_weights))
         if actual_shape != expected_shape:
             raise WinnowError(
-                f"the checkpoint {path} belongs to a different model: its weight {name} is {actual_shape}, but "
-                f"the model's is {expected_shape}. {fix}",
+                f"the checkpoint {path} belongs to a different model: the weight {name} is {actual_shape} in the "
+                f"checkpoint, but {expected_shape} in the model. {fix}",
                 "study.rerun",
             )
     return content
@@ -195,8 +196,8 @@ def _verify_checksums(path: Path) -> None:
     """Verify the checksum of every tensor, which ``torch.load(mmap=True)`` does not do.
 
     Raises:
-        ValueError: A checksum does not match.
-        zipfile.BadZipFile: The file is not a zip archive.
+        ValueError: If a checksum does not match.
+        zipfile.BadZipFile: If the file is not a zip archive.
     """
     with zipfile.ZipFile(path) as archive:
         if (name := archive.testzip()) is not None:
@@ -214,7 +215,7 @@ def _has_validation(trainer: pl.Trainer) -> bool:
 
 
 def _shorten(error: BaseException) -> str:
-    """Return the first line of an error, or the message of the operating system if it caused the error."""
+    """Return the first line of an error message, or the operating system's message if an ``OSError`` was the cause."""
     errors = (error, error.__context__)
     os_error = next((cause for cause in errors if isinstance(cause, OSError) and cause.strerror), None)
     text = str(os_error.strerror if os_error else error) or type(error).__name__

@@ -1,8 +1,8 @@
 """A counter-based random number generator: every draw is a pure function of a key and a counter.
 
-A draw does not depend on the batch, the order of the rows, the rank or earlier draws. The generator is SplitMix64
-(Steele, Lea and Flood 2014, "Fast splittable pseudorandom number generators"): the draw at counter ``c`` is output
-``c`` of the generator seeded with the key.
+A draw does not depend on the batch, the row order, the rank or earlier draws. The generator is SplitMix64
+(Steele, Lea and Flood 2014, "Fast splittable pseudorandom number generators"): the draw at counter ``c`` is
+output ``c`` of a generator seeded with the key.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ _MULTIPLIER_2 = np.uint64(0x94D049BB133111EB)
 
 
 def splitmix64(seeds: npt.NDArray[np.integer] | int) -> UInts:
-    """Return the first SplitMix64 output for each seed, taken modulo 2**64, as an array of at least one dimension.
+    """Return the first SplitMix64 output for each seed (modulo 2**64), as an array with at least one dimension.
 
     >>> hex(splitmix64(0)[0])
     '0xe220a8397b1dcdaf'
@@ -31,7 +31,7 @@ def splitmix64(seeds: npt.NDArray[np.integer] | int) -> UInts:
 
 
 def derive_key(*components: npt.NDArray[np.integer] | int) -> UInts:
-    """Return a hash of the components, which depends on their order; arrays are broadcast against each other."""
+    """Return a hash of the components that depends on their order; arrays are broadcast against each other."""
     state = np.zeros(1, dtype=np.uint64)
     for component in components:
         state = splitmix64(state ^ _to_uint64(component))
@@ -39,7 +39,7 @@ def derive_key(*components: npt.NDArray[np.integer] | int) -> UInts:
 
 
 def draw_uniform(keys: UInts, counters: npt.NDArray[np.integer] | int) -> Floats:
-    """Return uniform draws in [0, 1) with 53 random bits, for each pair of key and counter."""
+    """Return one uniform draw in [0, 1) with 53 random bits for each (key, counter) pair."""
     bits = splitmix64(keys + _to_uint64(counters) * _GOLDEN_GAMMA)
     return (bits >> np.uint64(11)).astype(np.float64) * 2.0**-53
 

@@ -41,25 +41,27 @@ class Shard:
 class TrainingBatches:
     """Training batches from an endless stream of shuffled epochs.
 
-    The stream consists of the rows in the order of epoch 0, then of epoch 1, and so on. The order of an epoch is a
-    function of seed, epoch and row keys. Step ``s`` takes rows ``s * batch_size`` to ``(s + 1) * batch_size`` of the
-    stream on any number of processes. Every step therefore has the same number of rows; a step at the end of an epoch
-    is filled with rows of the next one. Each batch is a function of its index, so a run resumes by starting at a
-    later index.
+    The stream consists of the shuffled rows of epoch 0, followed by the shuffled rows of epoch 1, and so on. The row
+    order in an epoch is a function of the seed, the epoch and the row keys. Step ``s`` takes rows ``s * batch_size`` to
+    ``(s + 1) * batch_size`` of the stream, regardless of the number of processes. Every step therefore has the same
+    number of rows; a step at the end of an epoch is filled with rows from the next epoch. Each batch is a function of
+    its index, so a resumed run starts at a later index.
 
     Args:
         rows: The training rows.
-        masking: Draws new masks in every epoch.
-        seed: Seeds the order of the rows and the masks.
+        masking: The masking rule, which draws new masks in every epoch.
+        seed: The seed for the row order and the masks.
         batch_size: Rows per optimizer step, across all processes and accumulated batches.
         steps: Number of optimizer steps.
         shard: The part of each step that this process computes.
-        repeat_first: Number of initial batches to repeat indefinitely, to check whether the model can overfit them.
+        repeat_first: Number of initial batches to repeat indefinitely, to check whether the model can overfit them;
+            ``None`` disables repetition.
         max_tokens: Maximum number of tokens per optimizer step; if it is set, ``batch_size`` is ignored. See
-            :class:`winnow.training.token_budget.TokenBudgetSampler`. Such a step never spans two epochs.
+            :class:`winnow.training.token_budget.TokenBudgetSampler`. A step with a token limit never
+            spans two epochs.
 
     Raises:
-        WinnowError: There are no rows, or ``batch_size`` is smaller than the number of batches per step.
+        WinnowError: If there are no rows, or if ``batch_size`` is smaller than the number of batches per step.
     """
 
     def __init__(
@@ -81,7 +83,7 @@ class TrainingBatches:
         if max_tokens is None and batch_size < shard.batches_per_step:
             raise WinnowError(
                 f"{batch_size} rows per step cannot be split across {shard.world_size} processes with "
-                f"{shard.accumulate} accumulated batches each. Set it to at least {shard.batches_per_step}.",
+                f"{shard.accumulate} accumulated batches each. Increase it to at least {shard.batches_per_step}.",
                 key="training.batch_size",
             )
         self.rows, self.masking, self.seed, self.batch_size = rows, masking, seed, batch_size
@@ -103,7 +105,7 @@ class TrainingBatches:
             yield self[self._next_index - 1]
 
     def __getitem__(self, index: int) -> MaskedBatch:
-        """Return the batch with an index; indices count accumulated batches, not steps."""
+        """Return the batch at an index; indices count accumulated batches, not steps."""
         row_indices, epochs = self.select_rows(index)
         progress = index // self.shard.accumulate / max(1, self.steps)
         return build_masked_batch(self.rows.take(row_indices), self.masking, self.seed, epochs, progress)
@@ -116,7 +118,7 @@ class TrainingBatches:
         batch_in_step = index_in_step * self.shard.world_size + self.shard.rank
         if self.token_budget is not None:
             step_rows, epoch = self.token_budget.select_rows(step)
-            # The rows are sorted by length; slicing with a stride gives all batches of the step similar lengths.
+            # The rows are sorted by length, so strided slices give all batches of the step similar lengths.
             rows = step_rows[batch_in_step :: self.shard.batches_per_step]
             return rows, np.full(len(rows), epoch)
         stream = np.arange(step * self.batch_size, (step + 1) * self.batch_size)
@@ -128,7 +130,7 @@ class TrainingBatches:
         return rows, epochs
 
     def unsharded(self) -> TrainingBatches:
-        """Return a loader of the same steps for a single process, with one batch per step."""
+        """Return a loader that yields the same steps on a single process, with one batch per step."""
         loader = copy.copy(self)
         loader.shard, loader.repeat_first = Shard(), None
         return loader
@@ -151,26 +153,26 @@ class TrainingBatches:
         return {"next": self._next_index}
 
     def load_state_dict(self, state: dict[str, int]) -> None:
-        """Continue at the position stored in a checkpoint."""
+        """Resume from the position stored in a checkpoint."""
         self._next_index = state["next"]
 
 
 class HeldOutBatches:
     """Batches of held-out rows with fixed masks; each row is evaluated once, on exactly one process.
 
-    A process takes every ``world_size``-th row and sorts its rows by length, so that rows of equal length share a
-    batch. All processes have the same number of batches, since a process with more batches would wait forever at the
-    next synchronization.
+    Each process takes every ``world_size``-th row and sorts its rows by length, so that rows of equal length share a
+    batch. All processes have the same number of batches, because a process with more batches than the others would
+    wait forever at the next synchronization.
 
     Args:
         rows: The held-out rows.
-        masking: Draws the masks.
-        seed: Seeds the masks; the mask of a row depends only on the seed and the row.
+        masking: The masking rule.
+        seed: The seed for the masks; each row's mask depends only on the seed and the row.
         batch_size: Approximate number of rows per batch.
         shard: The part of the rows that this process evaluates.
 
     Raises:
-        WinnowError: There are rows, but fewer rows than processes.
+        WinnowError: If there is at least one row, but fewer rows than processes.
     """
 
     def __init__(
@@ -184,7 +186,7 @@ class HeldOutBatches:
         if 0 < len(rows) < shard.world_size:
             raise WinnowError(
                 f"{len(rows)} held-out rows cannot be split across {shard.world_size} processes. Use fewer "
-                "processes (trainer.devices), or assign a larger fraction of the rows to that split.",
+                "processes (trainer.devices), or assign a larger fraction of the rows to the held-out splits.",
                 key="dataset.split",
             )
         self.rows, self.masking, self.seed = rows, masking, seed

@@ -1,4 +1,4 @@
-"""The Lightning data module of masked language modeling."""
+"""A Lightning data module for masked language modeling."""
 
 from __future__ import annotations
 
@@ -10,19 +10,20 @@ from winnow.training.tokens import TokenRows
 
 
 class MaskedLanguageDataModule(pl.LightningDataModule):
-    """Provides batches whose rows per optimizer step do not depend on the number of processes.
+    """Provides the same rows in each optimizer step, regardless of the number of processes.
 
-    A Lightning epoch covers all steps if the trainer sets ``max_steps``, and otherwise one pass over the rows.
+    A Lightning epoch covers all steps if the trainer sets ``max_steps``, or one pass over the rows if it does not.
     The trainer needs ``use_distributed_sampler=False``, because the loaders already shard the rows.
 
     Args:
         train: The training rows.
         validation: The rows of the validation split.
-        masking: Draws new masks for the training rows in every epoch. The validation rows always have fixed masks under
-            BERT's masking rule, so that validation curves are comparable between arms.
+        masking: The masking rule for the training rows, which draws new masks in every epoch. The validation rows
+            always have fixed masks drawn by BERT's masking rule, so that validation curves are comparable between arms.
         batch_size: Training rows per optimizer step, across all processes and accumulated batches.
-        seed: Seeds the order of the training rows and their masks.
-        validation_seed: Seeds the fixed masks of the validation rows; the same in all arms and seeds of a study.
+        seed: The seed for the order and the masks of the training rows.
+        validation_seed: The seed for the fixed masks of the validation rows; it is the same for all arms and seeds of a
+            study.
         validation_batch_size: Validation rows per batch.
         max_tokens: Maximum number of tokens per optimizer step; if it is set, ``batch_size`` is ignored.
     """

@@ -1,4 +1,4 @@
-"""Describe the rows with a non-finite loss in a training step."""
+"""Describe which rows of a training step have a non-finite loss."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ _MAX_LISTED_ROWS = 5
 
 
 def describe_nonfinite_rows(model: PreTrainedModel, batches: TrainingBatches, step: int, forward: ForwardMode) -> str:
-    """Return a description of the rows with a non-finite loss in a training step.
+    """Return a description of the rows that have a non-finite loss in a training step.
 
-    The rows of a step depend only on its number, so the description covers the rows of all processes. If a weight is
-    already not finite, the loss of every row is not finite either, and the description lists all rows.
+    The rows of a step depend only on the step number, so the description covers the rows of all processes. If any
+    weight is already non-finite, so is the loss of every row, and the description lists all rows.
 
     Args:
         model: The model, on any device.
@@ -34,7 +34,7 @@ def describe_nonfinite_rows(model: PreTrainedModel, batches: TrainingBatches, st
     row_indices, epochs = batches.unsharded().select_rows(step - 1)
     row_ids = np.array([f"{key:016x}" for key in batches.rows.keys[row_indices].tolist()])
     if not all(bool(torch.isfinite(weights).all()) for weights in model.parameters()):
-        return f"some weights are not finite; the step's {len(row_ids)} rows were {_format_row_ids(row_ids)}"
+        return f"some weights are not finite; the step had {len(row_ids)} rows: {_format_row_ids(row_ids)}"
     was_training = model.training
     model.eval()
     is_nonfinite = np.zeros(len(row_indices), dtype=bool)
@@ -47,8 +47,8 @@ def describe_nonfinite_rows(model: PreTrainedModel, batches: TrainingBatches, st
     model.train(was_training)
     if not is_nonfinite.any():
         return (
-            "without dropout, the loss of every row is finite; "
-            f"the step's {len(row_ids)} rows were {_format_row_ids(row_ids)}"
+            "when recomputed without dropout, the loss of every row is finite; "
+            f"the step had {len(row_ids)} rows: {_format_row_ids(row_ids)}"
         )
     return (
         f"the loss is not finite for {is_nonfinite.sum()} of the step's {len(row_ids)} rows: "

@@ -1,4 +1,4 @@
-"""Stop training at the end of the current step, after a checkpoint, on Ctrl-C or SIGTERM."""
+"""On Ctrl-C or SIGTERM, finish the current training step and write a checkpoint before exiting."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any, NoReturn
 
 
 class GracefulShutdown:
-    """Records the first Ctrl-C or SIGTERM, and exits immediately on the second one.
+    """Records the first Ctrl-C or SIGTERM, and exits immediately on the second signal.
 
     Python allows only the main thread to install signal handlers. In any other thread :meth:`install` does nothing,
     and the existing handlers stay in effect.
@@ -46,8 +46,8 @@ class GracefulShutdown:
         """Restore the previous signal handlers, then raise the exception that matches the received signal.
 
         Raises:
-            KeyboardInterrupt: After Ctrl-C.
-            SystemExit: With exit code 143, after SIGTERM or if only another rank received a signal.
+            KeyboardInterrupt: If Ctrl-C was received.
+            SystemExit: If SIGTERM was received, or if only another rank received a signal; the exit code is 143.
         """
         self.uninstall()
         if self.received == signal.SIGINT:

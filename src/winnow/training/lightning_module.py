@@ -1,4 +1,4 @@
-"""The Lightning module of masked language modeling."""
+"""A Lightning module for masked language modeling."""
 
 from __future__ import annotations
 
@@ -27,28 +27,28 @@ if TYPE_CHECKING:
 
 
 class MaskedLanguageModule(pl.LightningModule):
-    """Trains a masked language model on the mean loss of all masked tokens in a step.
+    """Trains a masked language model on the mean loss over all masked tokens in a step.
 
-    An optimizer step uses the gradient of ``sum of token losses / masked tokens``, computed across all accumulated
-    batches and all processes; a mean of batch means would weight tokens unequally.
+    An optimizer step uses the gradient of ``sum of token losses / number of masked tokens``, computed across all
+    accumulated batches and all processes. A mean of batch means would weight tokens unequally.
 
     The module logs ``train/loss`` (the mean since the previous log entry), ``train/tokens`` (tokens processed so far,
     without padding), ``train/learning_rate`` (of the current step), ``validation/loss`` and ``validation/perplexity``.
 
     Args:
         model: The masked language model, which is trained in place.
-        optimizer: Builds the optimizer from parameter groups, for example ``functools.partial(torch.optim.AdamW,
-            lr=5e-4)``.
+        optimizer: A callable that builds the optimizer from parameter groups, for example
+            ``functools.partial(torch.optim.AdamW, lr=5e-4)``.
         warmup_fraction: Fraction of the steps used for linear warmup; see
             :func:`winnow.training.optimization.build_schedule`.
-        seed: Seeds dropout. The random state of each batch is a function of seed, step and rank, so a resumed run uses
-            the same dropout masks as an uninterrupted one.
+        seed: The seed for dropout. The random state for each batch is a function of the seed, the batch and the rank,
+            so a resumed run uses the same dropout masks as an uninterrupted run.
         forward: The implementation of the forward pass; see :func:`winnow.training.masked_logits`.
         scheduler: The learning rate schedule after warmup.
 
     Attributes:
-        stop_requested: Set this to true on one process to make :attr:`must_stop` true on all processes after the same
-            step.
+        stop_requested: Set this to ``True`` on any process to make :attr:`must_stop` true on all processes after the
+            same step.
     """
 
     def __init__(
@@ -82,7 +82,7 @@ class MaskedLanguageModule(pl.LightningModule):
     def on_fit_start(self) -> None:
         """Create the counters, and set training mode, because transformers loads models in evaluation mode."""
         self.model.train()
-        # The counters are plain tensors: DDP would overwrite buffers with the values of rank 0 at every step.
+        # Use plain tensors for the counters: DDP would overwrite buffers with the values from rank 0 at every step.
         self._step_sums = torch.zeros(4, dtype=torch.float64, device=self.device)
         self._since_logged = torch.tensor(self._restored_since_logged, dtype=torch.float64, device=self.device)
         self._stop_votes = torch.zeros((), dtype=torch.float64, device=self.device)
@@ -90,9 +90,9 @@ class MaskedLanguageModule(pl.LightningModule):
         self._first_nonfinite_step = torch.tensor(-1, device=self.device)
 
     def training_step(self, batch: MaskedBatch, batch_idx: int) -> Tensor:
-        """Return the mean token loss if the step has a single batch, and otherwise the sum of the token losses.
+        """Return the mean token loss if the step has a single batch, or the sum of the token losses if it has several.
 
-        For a sum, :meth:`on_before_optimizer_step` divides the gradients by the number of masked tokens.
+        If the sum is returned, :meth:`on_before_optimizer_step` divides the gradients by the number of masked tokens.
         """
         index_in_step = batch_idx % self.trainer.accumulate_grad_batches
         self._seed_dropout(int(derive_key(self.seed, self.global_step, index_in_step, self.global_rank)[0] >> 1))
@@ -103,12 +103,12 @@ class MaskedLanguageModule(pl.LightningModule):
 
     @property
     def _is_single_batch_step(self) -> bool:
-        """Whether each step has a single batch, so that only the loss needs to be divided, not every gradient."""
+        """Whether each step has a single batch, so that dividing the loss is enough and gradients need no scaling."""
         return bool(self.trainer.accumulate_grad_batches == 1 and self.trainer.world_size == 1)
 
     def _seed_dropout(self, seed: int) -> None:
-        # torch.manual_seed is avoided: without a GPU it queues the call, with a stack trace, for every device type that
-        # may be initialized later, which takes milliseconds and leaks memory at every step.
+        # Avoid torch.manual_seed: on a machine without a GPU, it queues a call, with a stack trace, for every device
+        # type that might be initialized later. This takes milliseconds and leaks memory at every step.
         torch.default_generator.manual_seed(seed)
         if self.device.type == "cuda":
             torch.cuda.manual_seed(seed)
@@ -118,7 +118,7 @@ class MaskedLanguageModule(pl.LightningModule):
         loss_sum, masked, tokens, self._stop_votes = self.trainer.strategy.reduce(self._step_sums, reduce_op="sum")
         is_first = ~torch.isfinite(loss_sum) & (self._first_nonfinite_step < 0)
         self._first_nonfinite_step = torch.where(is_first, self.global_step + 1, self._first_nonfinite_step)
-        if self.device.type == "cpu":  # the check is free on a CPU, and the weights are not updated yet
+        if self.device.type == "cpu":  # the check is free on a CPU, and the weights have not been updated yet
             self._raise_if_not_finite()
         if not self._is_single_batch_step:
             # Lightning divides gradients by the number of accumulated batches, and DDP by the number of processes.
@@ -139,10 +139,11 @@ class MaskedLanguageModule(pl.LightningModule):
         gradient_clip_val: float | None = None,
         gradient_clip_algorithm: str | None = None,
     ) -> None:
-        """Clip the gradients, including those of fused optimizers in bf16.
+        """Clip the gradients, even if a fused optimizer is used in bf16.
 
-        Lightning refuses to clip for fused optimizers in any mixed precision, because they unscale the gradients
-        themselves. Only float16 scales gradients, so other precisions are clipped directly.
+        Lightning does not support clipping with fused optimizers in mixed precision, because these optimizers unscale
+        the gradients themselves. Only float16 training scales gradients, so gradients in other precisions are clipped
+        directly.
         """
         plugin = self.trainer.precision_plugin
         if isinstance(plugin, MixedPrecision) and plugin.scaler is None:
@@ -152,7 +153,7 @@ class MaskedLanguageModule(pl.LightningModule):
             self.clip_gradients(optimizer, gradient_clip_val, gradient_clip_algorithm)
 
     def optimizer_step(self, *args: Any, **kwargs: Any) -> None:
-        """Run an optimizer step, then free the gradients; Lightning would keep them through the next forward pass."""
+        """Run an optimizer step, then free the gradients, which Lightning would keep through the next forward pass."""
         super().optimizer_step(*args, **kwargs)
         recycle_head_gradient(self.model)
         self.trainer.optimizers[0].zero_grad()
@@ -172,7 +173,7 @@ class MaskedLanguageModule(pl.LightningModule):
         self._since_logged.zero_()
 
     def on_validation_start(self) -> None:
-        """Raise an error if a training loss was not finite."""
+        """Raise an error if any training loss was not finite."""
         self._raise_if_not_finite()
 
     def validation_step(self, batch: MaskedBatch, batch_idx: int) -> None:
@@ -187,7 +188,7 @@ class MaskedLanguageModule(pl.LightningModule):
         self.log("validation/perplexity", self.validation_perplexity)
 
     def on_train_end(self) -> None:
-        """Raise an error if a training loss was not finite."""
+        """Raise an error if any training loss was not finite."""
         self._raise_if_not_finite()
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
@@ -208,11 +209,11 @@ class MaskedLanguageModule(pl.LightningModule):
 
     @property
     def must_stop(self) -> bool:
-        """Whether training stops after this step; equal on all processes, because stop requests are all-reduced."""
+        """Whether training stops after this step; the same on all processes, because stop requests are all-reduced."""
         return self.stop_requested if self.trainer.world_size == 1 else bool(self._stop_votes)
 
     def _raise_if_not_finite(self) -> None:
-        # The step number stays on the device and is read rarely, because reading it at every step would stall a GPU.
+        # The step number stays on the device and is read rarely, because reading it at every step would stall the GPU.
         step = int(self._first_nonfinite_step) if hasattr(self, "_first_nonfinite_step") else -1
         if step >= 0:
             raise self._build_divergence_error(step)
@@ -220,7 +221,7 @@ class MaskedLanguageModule(pl.LightningModule):
     def _build_divergence_error(self, step: int) -> WinnowError:
         rows = describe_nonfinite_rows(self.model, self.trainer.train_dataloader, step, self.forward_mode)
         return WinnowError(
-            f"the training loss was not a finite number at step {step}, so training stopped; {rows}. Lower the "
+            f"the training loss was not a finite number at step {step}, so training was stopped; {rows}. Lower the "
             "learning rate, clip the gradients (training.gradient_clip), train in float32, or inspect these rows.",
             key="optimizer.lr",
         )

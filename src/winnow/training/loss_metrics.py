@@ -48,14 +48,14 @@ class MaskedLoss(RatioMetric):
     """
 
     def update(self, loss_sum: Tensor, masked: Tensor) -> None:
-        """Add a batch: the sum of its token losses and its number of masked tokens."""
+        """Add the sum of token losses and the number of masked tokens of a batch."""
         self.add(loss_sum, masked)
 
 
 class Perplexity(MaskedLoss):
     """The exponential of :class:`MaskedLoss`.
 
-    Perplexities are comparable only for the same tokenizer and the same masking.
+    Perplexities are comparable only if they were computed with the same tokenizer and the same masking.
 
     >>> perplexity = Perplexity()
     >>> perplexity.update(torch.tensor(4.0).log() * 2, torch.tensor(2))

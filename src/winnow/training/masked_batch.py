@@ -17,14 +17,15 @@ from winnow.training.tokens import TokenRows
 class MaskedBatch:
     """Masked rows without padding, sorted by length, so that rows of equal length are adjacent.
 
-    Rows without masked tokens are dropped. They affect neither the loss nor any gradient, because rows do not attend to
-    each other. They are frequent among short sentences: 0.85 ** 7, or 32%, of the sentences with 7 words.
+    Rows without masked tokens are dropped. Such rows affect neither the loss nor any gradient, because rows do not
+    attend to each other. They are common among short sentences: at a masking rate of 15%, 32% (0.85 ** 7) of all
+    7-token sentences have no masked tokens.
 
     Attributes:
         input_ids: The model's input tokens; int64, shape ``(tokens,)``.
         position_ids: The position of each token in its row; int64, shape ``(tokens,)``.
-        masked_indices: Indices of the masked tokens in ``input_ids``; int64, shape ``(masked,)``. They are in the order
-            of the rows before sorting, then of the positions in the row.
+        masked_indices: Indices of the masked tokens in ``input_ids``; int64, shape ``(masked,)``. They are
+            ordered by row as before sorting, then by position in the row.
         targets: The original tokens at ``masked_indices``; int64, shape ``(masked,)``.
         masked_rows: The row of each masked token, as an index into the rows before sorting; shape ``(masked,)``.
         length_groups: The number of rows of each length, as pairs ``(rows, length)``.
@@ -47,7 +48,7 @@ class MaskedBatch:
 
         Args:
             input_ids: The model's input tokens of all rows, shape ``(tokens,)``.
-            labels: The original token at each masked token, and :data:`winnow.training.masking.IGNORE_INDEX`
+            labels: The original token at each masked position, and :data:`winnow.training.masking.IGNORE_INDEX`
                 everywhere else; shape ``(tokens,)``.
             lengths: The number of tokens in each row, shape ``(rows,)``.
         """
@@ -80,7 +81,7 @@ class MaskedBatch:
         )
 
     def to_padded(self, pad_id: int) -> tuple[dict[str, torch.Tensor], torch.Tensor]:
-        """Return the rows as inputs of a Hugging Face model, padded to the longest row and sorted by length.
+        """Return the rows as inputs for a Hugging Face model, padded to the longest row and sorted by length.
 
         Returns:
             ``input_ids`` and ``attention_mask``, int64 of shape ``(rows, longest)``; and the indices of the masked
@@ -103,9 +104,9 @@ def build_masked_batch(
 
 
 def _find_rows_to_keep(masked_rows: npt.NDArray[np.int64], lengths: npt.NDArray[np.integer]) -> npt.NDArray[np.bool_]:
-    """Return a flag for each row: whether it has a masked token.
+    """Return a boolean mask of the rows that have at least one masked token.
 
-    If no row has one, the shortest row is kept, so that every parameter still receives a gradient.
+    If no row has a masked token, the shortest non-empty row is kept, so that every parameter still receives a gradient.
     """
     keep = np.zeros(len(lengths), dtype=bool)
     keep[masked_rows] = True
@@ -117,7 +118,7 @@ def _find_rows_to_keep(masked_rows: npt.NDArray[np.int64], lengths: npt.NDArray[
 def _concatenate_ranges(
     lengths: npt.NDArray[np.integer], starts: npt.NDArray[np.integer]
 ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
-    """Return the concatenated ranges ``0, ..., length - 1``, and the same ranges with each shifted by its start."""
+    """Return the concatenated ranges ``0, ..., length - 1``, and the same ranges, each shifted by its start."""
     ends = np.cumsum(lengths)
     offsets = np.arange(lengths.sum()) - np.repeat(ends - lengths, lengths)
     return offsets, offsets + np.repeat(starts, lengths)

@@ -40,7 +40,7 @@ class Masking:
 
     Attributes:
         rate: The probability that a token is selected.
-        final_rate: The probability at the end of the training budget; the rate changes linearly, for example from 30%
+        final_rate: The selection probability at the end of training; the rate changes linearly, for example from 30%
             to 15% (Yang et al. 2023, "Learning better masking for better language model pre-training"). ``None`` keeps
             the rate constant.
         mask_share: Fraction of the selected tokens that the mask token replaces.
@@ -56,20 +56,20 @@ class Masking:
         if self.mask_share + self.random_share > 1 + 1e-9:
             raise WinnowError(
                 f"expected mask_share + random_share to be at most 1, got {self.mask_share} + {self.random_share}. "
-                "Lower one of the two.",
+                "Lower one of them.",
                 key="random_share",
             )
 
     def for_tokenizer(self, tokenizer: PreTrainedTokenizerFast) -> Masking:
-        """Return this masking, prepared for a tokenizer. The default implementation returns it unchanged.
+        """Return this masking rule, prepared for a tokenizer. The default implementation returns the rule unchanged.
 
         Raises:
-            WinnowError: The masking cannot be used with this tokenizer.
+            WinnowError: If the masking rule cannot be used with this tokenizer.
         """
         return self
 
     def rate_at(self, progress: float) -> float:
-        """Return the rate after a fraction of the training budget."""
+        """Return the selection probability after the given fraction of the training budget."""
         return self.rate if self.final_rate is None else self.rate + progress * (self.final_rate - self.rate)
 
     def apply(
@@ -77,17 +77,17 @@ class Masking:
     ) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.int64]]:
         """Mask rows.
 
-        The result is a function of seed, epoch, row, position in the row, tokenizer and rate.
+        The result for each token is a function of the seed, epoch, row, position in the row, tokenizer and rate.
 
         Args:
             rows: The rows, without padding.
-            seed: Seed of the run, or of the fixed masks of held-out rows.
-            epoch: The epoch of the rows: one number, or one per row.
-            progress: Fraction of the training budget spent so far; it matters only if the rate changes.
+            seed: The run's seed, or the seed for the fixed masks of held-out rows.
+            epoch: The epoch, as a single number or as one number per row.
+            progress: Fraction of the training budget spent so far; used only if ``final_rate`` is set.
 
         Returns:
-            The model's input tokens, and the labels: the original token for masked tokens and :data:`IGNORE_INDEX` for
-            all other tokens. Both have shape ``(tokens,)``.
+            The input ids and the labels. The label of a masked token is its original id, and the label of any other
+            token is :data:`IGNORE_INDEX`. Both arrays have shape ``(tokens,)``.
         """
         import numpy as np
 
@@ -98,7 +98,7 @@ class Masking:
         is_selected = self._select_tokens(rows, row_keys, self.rate_at(progress))
         indices = np.flatnonzero(is_selected & ~vocabulary.is_special[rows.ids])
 
-        # Each token uses three counters: its selection, the kind of its replacement, and the random token.
+        # Each token uses three counters: for its selection, the kind of replacement, and the random token.
         token_keys, counters = np.repeat(row_keys, rows.lengths)[indices], 3 * rows.positions[indices]
         replacement_draws = draw_uniform(token_keys, counters + 1)
         is_masked = replacement_draws < self.mask_share
@@ -120,10 +120,10 @@ class Masking:
 
 @dataclass(frozen=True, config=_STRICT)
 class WholeWordMasking(Masking):
-    """Masking of whole words: each word is selected with probability ``rate``, together with all of its tokens.
+    """Whole-word masking: each word is selected with probability ``rate``, together with all of its tokens.
 
-    A word is a unit of the tokenizer's ``word_ids``, as split by its pre-tokenizer. The replacement is drawn
-    separately for each token of a word, as in BERT's whole-word models.
+    Word boundaries are given by the tokenizer's ``word_ids``, as split by its pre-tokenizer. The replacement is drawn
+    separately for each token of a word, as in BERT's whole-word masking models.
     """
 
     def _select_tokens(self, rows: TokenRows, row_keys: UInts, rate: float) -> Flags:
@@ -134,12 +134,13 @@ class WholeWordMasking(Masking):
 class SpanMasking(Masking):
     """Masking of spans of whole words (Joshi et al. 2020, "SpanBERT", section 3.1).
 
-    The probability of a span of ``n`` words is proportional to ``(1 - stop) ** (n - 1)``, up to ``longest`` words; the
-    defaults give 3.8 words on average. Spans may start before the row and may overlap. The probability of a span start
-    is set so that every word is selected with probability ``rate``, at any position in the row.
+    The probability that a span has ``n`` words is proportional to ``(1 - stop) ** (n - 1)``, for ``n`` up to
+    ``longest``; the defaults give 3.8 words on average. Spans may overlap, and may start before the first word of the
+    row. The probability that a span starts at a word is set so that every word is selected with probability ``rate``,
+    at any position in the row.
 
     Attributes:
-        stop: The probability that a span ends after a word, for each of its words.
+        stop: The probability that a span ends after each of its words.
         longest: Maximum number of words in a span.
     """
 
@@ -156,7 +157,7 @@ class SpanMasking(Masking):
         first_tokens = np.flatnonzero(starts)
         word_rows = np.repeat(np.arange(len(rows)), rows.lengths)[first_tokens]
         word_positions = np.arange(len(first_tokens)) - token_words[rows.offsets[:-1][word_rows]]  # within the row
-        span_keys = derive_key(row_keys[word_rows], 1)  # other draws count tokens; words need a separate stream
+        span_keys = derive_key(row_keys[word_rows], 1)  # counters of other draws number tokens, not words
         longer_than = self._compute_tail_probabilities()
         start_probability = _find_start_probability(rate, tuple(longer_than.tolist()))
         is_covered = np.zeros(len(first_tokens), dtype=bool)
@@ -182,8 +183,8 @@ class SpanMasking(Masking):
 class ListedWordMasking(Masking):
     """Masking of listed words, for example the adjectives that a probe scores.
 
-    A listed word matches whole words of the tokenizer in lower case, capitalized, in upper case or exactly as listed.
-    An expression of several words is selected as a unit. Rows without a listed word have no masked tokens and are
+    A listed word matches only whole words, in lowercase, capitalized, in uppercase or exactly as listed. A multi-word
+    expression is selected as a unit. Rows without a listed word have no masked tokens and are
     skipped, unless ``other_rate`` is positive.
 
     Attributes:
@@ -200,16 +201,16 @@ class ListedWordMasking(Masking):
     other_rate: _Fraction = 0.0
 
     def for_tokenizer(self, tokenizer: PreTrainedTokenizerFast) -> Masking:
-        """Return this masking with the token ids of its words looked up in a tokenizer.
+        """Return a copy of this masking rule that contains the token ids of its words.
 
         Raises:
-            WinnowError: There are no words, the file cannot be read, or all words contain unknown tokens.
+            WinnowError: If there are no words, the file cannot be read, or all words contain unknown tokens.
         """
         import numpy as np
 
         words = [word for word in (*self.words, *self._read_file()) if word.strip()]
         if not words:
-            raise WinnowError("expected at least one word, got none. List words, or set `file`.", "words")
+            raise WinnowError("expected at least one word, got none. Add words, or set `file`.", "words")
         spellings = {
             f"{space}{spelling}"
             for word in words
@@ -224,7 +225,7 @@ class ListedWordMasking(Masking):
         if not hashes_by_length:
             raise WinnowError(
                 f"each of the {len(words)} words contains tokens unknown to the tokenizer, for example {words[0]!r}. "
-                "List other words.",
+                "List different words.",
                 "words",
             )
         prepared = copy.copy(self)
@@ -249,7 +250,7 @@ class ListedWordMasking(Masking):
 
         word_hashes: dict[int, UInts] | None = getattr(self, "_word_hashes", None)
         if word_hashes is None:
-            raise RuntimeError("call for_tokenizer() first, which looks up the token ids of the words")
+            raise RuntimeError("the token ids of the words are not known yet; call for_tokenizer() first")
         is_drawn = _draw_below_rate(rows, row_keys, rows.positions, rate)
         is_listed, is_selected = np.zeros(len(rows.ids), dtype=bool), np.zeros(len(rows.ids), dtype=bool)
         token_rows = np.repeat(np.arange(len(rows)), rows.lengths)
@@ -269,7 +270,7 @@ class ListedWordMasking(Masking):
 
 
 def _draw_below_rate(rows: TokenRows, row_keys: UInts, positions: npt.NDArray[np.int64], rate: float) -> Flags:
-    """Return a flag for each token: whether the uniform draw for its row key and its position is below a rate."""
+    """Return whether the uniform draw for each token, which depends on its row key and position, is below a rate."""
     import numpy as np
 
     from winnow.training.counter_rng import draw_uniform
@@ -292,7 +293,7 @@ def _hash_ngrams(ids: npt.NDArray[np.int32], length: int) -> UInts:
 
 @functools.lru_cache(maxsize=1024)
 def _find_start_probability(rate: float, longer_than: tuple[float, ...]) -> float:
-    """Find by bisection the probability of a span start for which a word is covered with probability ``rate``.
+    """Find the probability of a span start at which each word is covered with probability ``rate``, using bisection.
 
     A word is not covered if, for every distance ``d``, no span that starts ``d`` words earlier is longer than ``d``.
     """

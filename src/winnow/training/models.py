@@ -1,4 +1,4 @@
-"""The interface of trainable models, and a small model with random weights."""
+"""The interface for trainable models, and a small model with random weights."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _Count = Annotated[int, Field(gt=0)]
 
 
 class Model(ABC):
-    """Interface of a trainable masked language model and its tokenizer."""
+    """Interface for a trainable masked language model and its tokenizer."""
 
     @abstractmethod
     def tokenizer(self, corpus: Corpus, cache_dir: Path) -> PreTrainedTokenizerFast:
@@ -32,7 +32,7 @@ class Model(ABC):
             cache_dir: The cache folder.
 
         Raises:
-            WinnowError: The tokenizer cannot be loaded, or has no mask token.
+            WinnowError: If the tokenizer cannot be loaded or has no mask token.
         """
 
     @abstractmethod
@@ -40,11 +40,11 @@ class Model(ABC):
         """Return a new masked language model on the CPU, in evaluation mode.
 
         Args:
-            tokenizer: The result of :meth:`tokenizer`.
-            seed: Seeds the random weights; the global random state is restored afterwards.
+            tokenizer: The tokenizer returned by :meth:`tokenizer`.
+            seed: The seed for the random weights; the global random state is restored afterwards.
 
         Raises:
-            WinnowError: The model cannot be loaded, is not a masked language model, or does not match the tokenizer.
+            WinnowError: If the model cannot be loaded, is not a masked language model, or does not match the tokenizer.
         """
 
     def check(self) -> list[WinnowError]:
@@ -57,10 +57,10 @@ class Scratch(Model):
     """A small DistilBERT with random weights and a WordPiece tokenizer trained on the corpus; needs no network access.
 
     Attributes:
-        vocabulary_size: Maximum number of tokens in the vocabulary; a small corpus gives fewer tokens.
+        vocabulary_size: Maximum number of tokens in the vocabulary; a small corpus may result in fewer tokens.
         layers: Number of transformer layers.
         hidden_size: Size of the hidden states; the feed-forward layers are four times as wide.
-        heads: Number of attention heads, a divisor of ``hidden_size``.
+        heads: Number of attention heads; must be a divisor of ``hidden_size``.
         max_length: Maximum input length, in tokens.
         dropout: Dropout probability of hidden states and attention weights.
     """

@@ -21,19 +21,20 @@ ScheduleKind = Literal["linear", "cosine", "constant"]
 def freeze(model: torch.nn.Module, patterns: Sequence[str]) -> int:
     """Freeze the parameters whose names match a pattern.
 
-    Patterns are shell patterns for the names of ``model.named_parameters()``. The name of a module matches all of its
-    parameters. Tied weights are a single parameter, so the name of the embeddings also freezes a vocabulary head that
-    shares their weights.
+    Patterns are shell-style wildcards that are matched against the names in ``model.named_parameters()``. A module name
+    matches all parameters of the module. Tied weights are a single parameter, so freezing the embeddings also freezes a
+    vocabulary head that shares their weights.
 
     Args:
         model: The model, which is modified in place.
         patterns: Patterns such as ``distilbert.embeddings`` or ``*.layer.[0-3].*``.
 
     Returns:
-        The number of frozen weights in the model.
+        The total number of frozen weights in the model.
 
     Raises:
-        WinnowError: A pattern matches no parameter, or all parameters are frozen; with key ``training.freeze``.
+        WinnowError: If a pattern matches no parameter, or if all parameters are frozen. The error's key is
+            ``training.freeze``.
     """
     parameters = dict(model.named_parameters())
     for pattern in patterns:
@@ -42,14 +43,15 @@ def freeze(model: torch.nn.Module, patterns: Sequence[str]) -> int:
             options = [*parameters, *(name for name, _ in model.named_modules() if name)]
             raise WinnowError(
                 f"{pattern!r} matches no parameter.{did_you_mean(pattern, options)} Available modules: "
-                f"{', '.join(_list_top_modules(model))}. Use a module or parameter name, with * for any characters.",
+                f"{', '.join(_list_top_modules(model))}. Use a module or parameter name; * matches any characters.",
                 key="training.freeze",
             )
         for name in matches:
             parameters[name].requires_grad = False
     if patterns and not any(parameter.requires_grad for parameter in parameters.values()):
         raise WinnowError(
-            f"{', '.join(map(repr, patterns))} freezes every parameter, so none can be trained. Remove a pattern.",
+            f"expected at least one trainable parameter, but {', '.join(map(repr, patterns))} would freeze every one. "
+            "Remove a pattern, or make it more specific.",
             key="training.freeze",
         )
     return sum(parameter.numel() for parameter in parameters.values() if not parameter.requires_grad)
@@ -69,7 +71,7 @@ def _list_top_modules(model: torch.nn.Module) -> list[str]:
 
 
 def parameter_groups(model: torch.nn.Module) -> list[dict[str, Any]]:
-    """Return the trainable parameters in two groups: matrices, and all other parameters without weight decay.
+    """Return two groups of trainable parameters: matrices, and all others, which have no weight decay.
 
     Biases and layer norm weights are excluded from weight decay, as in BERT (Devlin et al. 2019).
     """
@@ -81,10 +83,10 @@ def parameter_groups(model: torch.nn.Module) -> list[dict[str, Any]]:
 
 
 def build_schedule(kind: ScheduleKind, warmup_fraction: float, steps: int) -> Callable[[int], float]:
-    """Return a function that maps a step, counted from 0, to a factor for the learning rate.
+    """Return a function that maps a step, counted from 0, to a learning rate multiplier.
 
-    The factor increases linearly to 1 during warmup, then follows ``kind``. It is positive at every training step, so
-    no step is wasted. Without warmup, the schedule equals the corresponding one of ``transformers``.
+    The multiplier increases linearly to 1 during warmup, then follows ``kind``. It is positive at every training step,
+    so no step is wasted. Without warmup, the schedule equals the corresponding schedule in ``transformers``.
 
     >>> [round(build_schedule("linear", 0.4, 5)(step), 2) for step in range(6)]
     [0.33, 0.67, 1.0, 0.67, 0.33, 0.0]

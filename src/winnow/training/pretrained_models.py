@@ -24,8 +24,8 @@ if TYPE_CHECKING:
 _HUB_TIMEOUT_SECONDS = 10.0
 
 _POSITIONS_AFTER_PADDING = ("camembert", "data2vec-text", "ibert", "longformer", "luke", "mpnet", "roberta", "xmod")
-"""Model types whose position ids start after the padding id, so that the maximum input length is less than the
-number of position embeddings."""
+"""Model types whose position ids start after the padding id, so the maximum input length is less than the number
+of position embeddings."""
 
 
 @dataclass(frozen=True, config=ConfigDict(extra="forbid"))
@@ -34,7 +34,7 @@ class Pretrained(Model):
 
     Attributes:
         name: A folder written by ``save_pretrained``, or the name of a model on the Hub.
-        revision: A branch, tag or commit on the Hub. Only a commit guarantees the same weights in later runs.
+        revision: A branch, tag or commit on the Hub. Only a commit guarantees that later runs load the same weights.
         trust_remote_code: Whether to run code from the model's repository. Enable it only for authors you trust.
     """
 
@@ -63,7 +63,8 @@ def read_config(source: Pretrained) -> dict[str, Any]:
     """Return the configuration of a masked language model, without loading its weights.
 
     Raises:
-        WinnowError: The configuration cannot be read, or the model is not a masked language model; with key ``name``.
+        WinnowError: If the configuration cannot be read or the model is not a masked language model. The error's key is
+            ``name``.
     """
     from transformers import PreTrainedConfig
     from transformers.models.auto.modeling_auto import MODEL_FOR_MASKED_LM_MAPPING_NAMES
@@ -78,7 +79,7 @@ def read_config(source: Pretrained) -> dict[str, Any]:
         raise _build_error(source, "has no `model_type` in its `config.json`")
     is_remote_code = source.trust_remote_code and "AutoModelForMaskedLM" in config.get("auto_map", {})
     if not is_remote_code and model_type not in MODEL_FOR_MASKED_LM_MAPPING_NAMES:
-        raise _build_error(source, f"is of type {model_type!r}, which is not a masked language model")
+        raise _build_error(source, f"has the model type {model_type!r}, which is not a masked language model")
     return dict(config)
 
 
@@ -86,7 +87,8 @@ def load_tokenizer(source: Pretrained) -> PreTrainedTokenizerFast:
     """Load the tokenizer of a model.
 
     Raises:
-        WinnowError: The tokenizer is missing, is not a fast tokenizer, or has no mask token; with key ``name``.
+        WinnowError: If the tokenizer is missing, is not a fast tokenizer, or has no mask token. The error's key is
+            ``name``.
     """
     from transformers import AutoTokenizer
 
@@ -97,7 +99,7 @@ def load_tokenizer(source: Pretrained) -> PreTrainedTokenizerFast:
                 trust_remote_code=source.trust_remote_code, **_build_location_arguments(source)
             )
     except Exception as error:
-        raise _build_error(source, "has no loadable tokenizer", error) from error
+        raise _build_error(source, "has no tokenizer that can be loaded", error) from error
     if not tokenizer.is_fast:
         raise _build_error(source, "has only a slow tokenizer, but Winnow requires a fast one (`tokenizer.json`)")
     if len(tokenizer) <= len(tokenizer.all_special_ids):
@@ -114,14 +116,14 @@ def load_model(source: Pretrained, tokenizer: PreTrainedTokenizerFast) -> PreTra
     """Load a model, and check that it matches the tokenizer and that no weights are missing.
 
     Raises:
-        WinnowError: The model cannot be loaded or fails a check; with key ``name``.
+        WinnowError: If the model cannot be loaded or fails a check. The error's key is ``name``.
     """
     import torch
     from transformers import AutoModelForMaskedLM
 
     read_config(source)
     try:
-        # transformers draws random values for missing weights, so the global random state is restored.
+        # transformers initializes missing weights randomly, so the global random state is restored afterwards.
         with torch.random.fork_rng(devices=[]), _silence_transformers():
             model, loading_info = AutoModelForMaskedLM.from_pretrained(
                 trust_remote_code=source.trust_remote_code,
@@ -144,7 +146,7 @@ def load_model(source: Pretrained, tokenizer: PreTrainedTokenizerFast) -> PreTra
 
 
 def _read_max_length(config: dict[str, Any]) -> int:
-    """Return the maximum input length in tokens, including separators, or ``sys.maxsize`` if it is not configured."""
+    """Return the maximum input length, including special tokens, or ``sys.maxsize`` if the configuration has none."""
     positions = int(config.get("max_position_embeddings") or sys.maxsize)
     if any(str(config.get("model_type")).endswith(model_type) for model_type in _POSITIONS_AFTER_PADDING):
         positions -= int(config.get("pad_token_id", 1)) + 1
@@ -154,11 +156,11 @@ def _read_max_length(config: dict[str, Any]) -> int:
 def _build_location_arguments(source: Pretrained) -> dict[str, Any]:
     """Return the ``from_pretrained`` arguments that locate a model.
 
-    If the Hub cannot be reached, they restrict transformers to the local cache.
+    If the Hub cannot be reached, the arguments restrict transformers to the local cache.
 
     Raises:
-        WinnowError: The folder or the model on the Hub does not exist, or the Hub cannot be reached and the model is
-            not in the local cache.
+        WinnowError: If the folder or the Hub model does not exist, or if the Hub cannot be reached and the model is not
+            in the local cache.
     """
     folder = Path(source.name).expanduser()
     if folder.is_dir():
@@ -174,10 +176,11 @@ def _build_location_arguments(source: Pretrained) -> dict[str, Any]:
 
 @functools.lru_cache(maxsize=8)
 def _is_on_hub(source: Pretrained) -> bool:
-    """Return whether the Hub can be reached and has a model; ``False`` if only the local cache has it.
+    """Return whether the Hub can be reached and has the model; ``False`` if only the local cache has the model.
 
     Raises:
-        WinnowError: The model is not on the Hub, or the Hub cannot be reached and the local cache lacks the model.
+        WinnowError: If the model is not on the Hub, or if the Hub cannot be reached and the model is not in the local
+            cache.
     """
     from huggingface_hub import HfApi, try_to_load_from_cache
     from huggingface_hub.errors import HfHubHTTPError, HFValidationError
@@ -186,7 +189,7 @@ def _is_on_hub(source: Pretrained) -> bool:
         HfApi().model_info(source.name, revision=source.revision, timeout=_HUB_TIMEOUT_SECONDS)
     except HFValidationError as error:
         raise _build_error(source, "is neither a folder nor a name on the Hugging Face Hub", error) from error
-    except Exception as error:  # the exception of a failed connection depends on the HTTP library
+    except Exception as error:  # the exception type of a failed connection depends on the HTTP library
         if isinstance(error, HfHubHTTPError) and error.response.status_code in (401, 403, 404):
             raise _build_error(
                 source, "does not exist on the Hugging Face Hub, or you have no access to it", error
@@ -201,15 +204,15 @@ def _is_on_hub(source: Pretrained) -> bool:
 def _build_error(source: Pretrained, problem: str, cause: Exception | None = None) -> WinnowError:
     detail = f" ({str(cause).strip().splitlines()[0]})" if cause is not None and str(cause).strip() else ""
     return WinnowError(
-        f"'{source.name}' {problem}{detail}. Give a local folder with a masked language model in `model.name`, "
-        "written by `save_pretrained`, or use `model=scratch`.",
+        f"'{source.name}' {problem}{detail}. Give a local folder in `model.name` with a masked language model that was "
+        "saved by `save_pretrained`, or use `model=scratch`.",
         key="name",
     )
 
 
 @contextmanager
 def _silence_transformers() -> Iterator[None]:
-    """Silence the progress bars and load reports of transformers; callers raise an error for each relevant problem."""
+    """Silence the progress bars and load reports of transformers; callers raise their own errors."""
     from transformers.utils import logging as transformers_logging
 
     level, had_progress_bar = transformers_logging.get_verbosity(), transformers_logging.is_progress_bar_enabled()

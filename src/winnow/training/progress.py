@@ -23,11 +23,11 @@ from rich.progress import (
 from rich.text import Text
 
 _UPDATE_SECONDS = 0.2
-"""Minimum number of seconds between two updates of the bar. An update at every step would slow down small models."""
+"""Minimum number of seconds between two updates of the bar. Updating it at every step would slow down small models."""
 
 
 class _BarWithMetrics(Progress):
-    """A progress bar with metrics on a second line, because both together exceed 80 columns."""
+    """A progress bar with the metrics on a second line, because a single line would exceed 80 columns."""
 
     def get_renderables(self) -> Iterator[RenderableType]:
         yield self.make_tasks_table(self.tasks)
@@ -47,7 +47,7 @@ class StepProgressBar(ProgressBar):
         self._is_enabled, self._updated_at = True, 0.0
 
     def disable(self) -> None:
-        """Disable the bar; Lightning calls this on all ranks except the first."""
+        """Disable the bar; Lightning calls this method on all ranks except rank 0."""
         self._is_enabled = False
 
     def enable(self) -> None:
@@ -55,7 +55,7 @@ class StepProgressBar(ProgressBar):
         self._is_enabled = True
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Show the bar; for a resumed run it starts at the resumed step."""
+        """Show the bar; the bar of a resumed run starts at the resumed step."""
         if not self._is_enabled:
             return
         self._bar = _BarWithMetrics(
@@ -131,12 +131,12 @@ class RunTimer(Callback):
 
     @property
     def state_key(self) -> str:
-        """The key of the state in checkpoints: the former name of this class, so that older checkpoints still load."""
+        """The key of the state in checkpoints; the former name of this class, so that older checkpoints still load."""
         return "Stopwatch"
 
     @property
     def seconds(self) -> float:
-        """Elapsed seconds."""
+        """The elapsed seconds, including the time before an interruption."""
         return self._restored_seconds + time.monotonic() - self._started_at
 
     def state_dict(self) -> dict[str, Any]:
@@ -152,7 +152,7 @@ class StepReporter(Callback):
     """Reports the number of completed optimizer steps at regular intervals.
 
     Args:
-        on_step: Called with the number of completed steps.
+        on_step: A function that is called with the number of completed steps.
         every_seconds: Minimum number of seconds between two calls.
     """
 
@@ -179,5 +179,5 @@ def silence_libraries() -> None:
     # worker processes, which do not speed up loading from arrays in memory.
     warnings.filterwarnings("ignore", message=".*isinstance\\(treespec, LeafSpec\\).*")
     warnings.filterwarnings("ignore", message=".*does not have many workers.*")
-    # A non-empty folder is expected: the log and job files of a cell are next to its checkpoint.
+    # The folder is expected to be non-empty, because it also contains the log and job files of the cell.
     warnings.filterwarnings("ignore", message="Checkpoint directory .* exists and is not empty.*")

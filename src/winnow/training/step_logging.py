@@ -11,13 +11,13 @@ import torch
 def log_step(trainer: pl.Trainer, values: Mapping[str, float], step: int) -> None:
     """Log values of one step with a single call per logger, and add them to the trainer's callback metrics.
 
-    Values that are equal on all ranks do not need the averages and reductions of Lightning's ``self.log``, which takes
-    six times as long for three values (``benchmarks/tracking.py``). Validation metrics need them, so they are logged
-    with ``self.log``.
+    Values that are equal on all ranks do not need the averaging and reduction of Lightning's ``self.log``, which takes
+    six times as long for three values (``benchmarks/tracking.py``). Validation metrics do need averaging and reduction,
+    so they are logged with ``self.log``.
 
     Args:
         trainer: The running trainer.
-        values: The values by metric name, equal on all ranks.
+        values: The values by metric name; they must be equal on all ranks.
         step: Index of the optimizer step, counted from 0 as in Lightning.
     """
     trainer.callback_metrics.update({name: torch.tensor(value) for name, value in values.items()})

@@ -19,9 +19,10 @@ if TYPE_CHECKING:
 class Throughput(pl.Callback):
     """Logs ``train/tokens_per_second`` and ``train/peak_share`` every ``log_every_n_steps`` steps.
 
-    The time for validation and checkpoints is excluded. ``train/peak_share`` is the rate of the operations that the
-    loss requires (:func:`flops_per_token`), as a fraction of :func:`measure_peak_flops`, for this process. Rows without
-    masked tokens count as tokens but require no operations.
+    The time spent on validation and checkpoints is excluded. ``train/peak_share`` is this process's rate of
+    floating-point operations, as a fraction of the peak rate (:func:`measure_peak_flops`). It counts only operations
+    that the loss requires (:func:`flops_per_token`). The tokens of rows without masked tokens are included in the
+    number of tokens, but they require no operations.
     """
 
     def __init__(self) -> None:
@@ -41,13 +42,13 @@ class Throughput(pl.Callback):
         self._paused_at = time.perf_counter()
 
     def on_train_batch_start(self, trainer: pl.Trainer, pl_module: Any, batch: Any, batch_idx: int) -> None:
-        """Resume the time measurement, which stays paused during the checkpoint after a validation."""
+        """Resume the time measurement, which stays paused while the checkpoint after a validation is written."""
         if self._paused_at is not None:
             self._started_at += time.perf_counter() - self._paused_at
             self._paused_at = None
 
     def on_train_batch_end(self, trainer: pl.Trainer, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
-        """Log the throughput at the steps at which the module logs its loss."""
+        """Log the throughput at the same steps at which the module logs its loss."""
         self._flops += len(batch.input_ids) * self._encoder_flops + len(batch.masked_indices) * self._head_flops
         interval = trainer.log_every_n_steps * trainer.accumulate_grad_batches
         if interval == 0 or (batch_idx + 1) % interval:
@@ -67,13 +68,13 @@ class Throughput(pl.Callback):
 
 
 def flops_per_token(model: PreTrainedModel) -> tuple[float, float]:
-    """Return the floating-point operations of a training step per token, and the additional ones per masked token.
+    """Return the training FLOPs (floating-point operations) per token, and the additional FLOPs per masked token.
 
-    Each matrix weight requires six operations: two in the forward and four in the backward pass (Kaplan et al. 2020,
-    section 2.1). Encoder weights count for every token, and head weights for masked tokens only. For models that the
-    efficient forward pass supports, the weights of the last layer also count for masked tokens only, except its key
-    and value projections. Embedding lookups require no operations. The matmuls inside attention, which add a few
-    percent for short rows, and unnecessary work such as padding are not counted.
+    Each matrix weight requires six operations per token: two in the forward and four in the backward pass (Kaplan et
+    al. 2020, section 2.1). Encoder weights count for every token, and head weights count for masked tokens only. For
+    models that the efficient forward pass supports, the weights of the last layer also count for masked tokens only,
+    except its key and value projections. Embedding lookups require no operations. The result excludes the
+    matmuls inside attention, which add a few percent for short rows, and unnecessary work such as padding.
     """
     encoder_names = {id(weight): name for name, weight in model.base_model.named_parameters()}
     matrices = {id(weight): weight.numel() for weight in model.parameters() if weight.ndim == 2}
@@ -93,7 +94,7 @@ def flops_per_token(model: PreTrainedModel) -> tuple[float, float]:
 
 @functools.cache
 def measure_peak_flops(device: str, dtype: torch.dtype) -> float:
-    """Return the floating-point operations per second of a large matmul, the maximum of four measurements.
+    """Return the floating-point operations per second of a large matmul, as the maximum of four measurements.
 
     The measurement takes about 0.1 seconds, runs once per process, and uses the same threads as training.
     """

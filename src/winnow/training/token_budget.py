@@ -16,12 +16,12 @@ from winnow.training.tokens import TokenRows
 RowIndices = npt.NDArray[np.int64]
 
 STEPS_PER_WINDOW = 50
-"""The approximate number of steps per window within which rows are sorted by length. A window is large enough to group
-rows of similar length, but small compared to an epoch."""
+"""The approximate number of steps in a window. Rows are sorted by length within each window. A window is large enough
+to group rows of similar length, but small compared to an epoch."""
 
 
 class TokenBudgetSampler:
-    """Splits each epoch into steps of at most ``max_tokens`` tokens, including separators.
+    """Splits each epoch into steps of at most ``max_tokens`` tokens, including special tokens.
 
     An epoch contains every row once. Its rows are shuffled, then sorted by length within windows of about
     :data:`STEPS_PER_WINDOW` steps, so that the rows of a step have similar lengths. Finally, the steps are shuffled.
@@ -29,13 +29,13 @@ class TokenBudgetSampler:
 
     Args:
         rows: The training rows.
-        seed: Seeds the order of the steps.
+        seed: The seed for the order of the steps.
         max_tokens: Maximum number of tokens per step, across all processes and accumulated batches.
-        row_order: Returns the shuffled row indices of an epoch.
-        batches_per_step: Number of processes times accumulated batches; each of these batches needs at least one row.
+        row_order: A function that returns the shuffled row indices of an epoch.
+        batches_per_step: Number of processes times accumulated batches per process; each batch needs at least one row.
 
     Raises:
-        WinnowError: A step cannot contain the longest row, or cannot contain one row per batch.
+        WinnowError: If a step cannot contain the longest row, or cannot contain at least one row per batch.
     """
 
     def __init__(
@@ -52,9 +52,9 @@ class TokenBudgetSampler:
         min_tokens = longest if batches_per_step == 1 else 2 * batches_per_step * longest
         if max_tokens < min_tokens or len(rows) < batches_per_step:
             raise WinnowError(
-                f"{max_tokens} tokens per step are too few for {len(rows)} rows of up to {longest} tokens in "
-                f"{batches_per_step} batches per step (processes times accumulated batches). Set it to at least "
-                f"{min_tokens}, or truncate rows with training.max_length.",
+                f"{len(rows)} rows of up to {longest} tokens cannot be split into steps of at most {max_tokens} tokens "
+                f"with {batches_per_step} batches each (processes times accumulated batches). Increase it to at least "
+                f"{min_tokens}, truncate rows with training.max_length, or use fewer batches per step.",
                 key="training.max_tokens",
             )
         self._epoch_steps = functools.lru_cache(maxsize=2)(self._split_epoch)
@@ -80,7 +80,7 @@ class TokenBudgetSampler:
             before = ends[borders[-1] - 1] if borders[-1] else 0
             borders.append(int(np.searchsorted(ends, before + self.max_tokens, side="right")))
         if len(borders) > 2 and borders[-1] - borders[-2] < self.batches_per_step:
-            borders[-2] = borders[-1] - self.batches_per_step  # the last step takes rows from the previous one
+            borders[-2] = borders[-1] - self.batches_per_step  # the last step takes rows from the previous step
         steps = [np.sort(order[start:end]) for start, end in itertools.pairwise(borders)]
         steps = [rows[np.argsort(self.lengths[rows], kind="stable")] for rows in steps]
         # The constant 2 separates these hashes from the hashes of the row order, which use the same seed and epoch.
@@ -90,7 +90,7 @@ class TokenBudgetSampler:
     def _sort_windows(self, order: RowIndices) -> RowIndices:
         """Sort windows of rows by length, alternately ascending and descending.
 
-        Alternating the direction gives the rows on both sides of a window border similar lengths.
+        Because the direction alternates, rows on both sides of a window boundary have similar lengths.
         """
         rows_per_step = max(1, self.max_tokens / max(1.0, self.lengths.mean()))
         size = max(1, round(STEPS_PER_WINDOW * rows_per_step))

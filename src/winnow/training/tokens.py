@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast
 
 WORD_START, SEQUENCE_START = 1, 2
-"""Bits of :attr:`TokenRows.boundaries`: the token starts a word, the token starts a sequence."""
+"""Bit flags in :attr:`TokenRows.boundaries`, which mark the first token of a word and the first token of a sequence."""
 
 _ARRAY_FILES = ("ids", "offsets", "keys", "marks")
 _TEXTS_PER_BATCH = 4096
@@ -34,12 +34,12 @@ class TokenRows:
     """Tokenized rows without padding.
 
     Attributes:
-        ids: The concatenated tokens of all rows, including separators; int32, shape ``(tokens,)``.
-        offsets: The start of each row in ``ids``, followed by the number of tokens; int64, shape ``(rows + 1,)``.
-        keys: The ``row_id`` of each row as a number, independent of the order of the rows; uint64, shape ``(rows,)``.
-        vocabulary: The vocabulary of the tokenizer.
+        ids: The concatenated token ids of all rows, including special tokens; int32, shape ``(tokens,)``.
+        offsets: The start of each row in ``ids``, followed by the total number of tokens; int64, shape ``(rows + 1,)``.
+        keys: Each row's ``row_id`` as an integer, which does not depend on the row order; uint64, shape ``(rows,)``.
+        vocabulary: The tokenizer's vocabulary.
         truncated: The number of rows that were truncated to ``max_length``.
-        boundaries: The bits :data:`WORD_START` and :data:`SEQUENCE_START` of each token; uint8, shape ``(tokens,)``.
+        boundaries: Each token's :data:`WORD_START` and :data:`SEQUENCE_START` bits; uint8, shape ``(tokens,)``.
             ``None`` means that each token is a word and each row is a sequence.
     """
 
@@ -79,7 +79,7 @@ class TokenRows:
 
     @property
     def sequence_lengths(self) -> npt.NDArray[np.int64]:
-        """The number of tokens in each sequence; tokens attend only to tokens of the same sequence."""
+        """The number of tokens in each sequence; tokens attend only to tokens in the same sequence."""
         if self.boundaries is None:
             return self.lengths
         starts = np.union1d(np.flatnonzero(self.boundaries & SEQUENCE_START), self.offsets[:-1][self.lengths > 0])
@@ -89,7 +89,7 @@ class TokenRows:
         """Return the selected rows in the given order.
 
         Args:
-            rows: Row indices, or a boolean mask with one flag per row.
+            rows: Row indices, or a boolean mask with one entry per row.
         """
         indices = np.flatnonzero(rows) if rows.dtype == bool else rows
         if rows.dtype == bool and len(indices) == len(self):
@@ -102,16 +102,16 @@ class TokenRows:
 
 
 def tokenize(table: pa.Table, tokenizer: PreTrainedTokenizerFast, max_length: int | None, cache_dir: Path) -> TokenRows:
-    """Tokenize the rows of a table, or load them from the cache.
+    """Tokenize the rows of a table, or load the tokenized rows from the cache.
 
     Args:
         table: A table with the columns ``row_id`` (16 hex digits) and ``text``.
         tokenizer: A fast tokenizer.
-        max_length: Maximum number of tokens per row, including separators; ``None`` disables truncation.
+        max_length: Maximum number of tokens per row, including special tokens; ``None`` disables truncation.
         cache_dir: The cache folder; the arrays are stored as ``.npy`` files in ``tokens/<fingerprint>/``.
 
     Raises:
-        WinnowError: ``max_length`` exceeds the maximum input length of the model.
+        WinnowError: If ``max_length`` exceeds the model's maximum input length.
     """
     vocabulary = Vocabulary.from_tokenizer(tokenizer)
     _check_length(max_length, vocabulary, "training.max_length")
@@ -127,25 +127,25 @@ def tokenize(table: pa.Table, tokenizer: PreTrainedTokenizerFast, max_length: in
 
 
 def pack_into_blocks(rows: TokenRows, block_size: int, isolate_rows: bool = True) -> TokenRows:
-    """Concatenate all rows, including separators, and split them into blocks of ``block_size`` tokens.
+    """Concatenate all rows, including special tokens, and split them into blocks of ``block_size`` tokens.
 
-    No token is dropped, so the last block may be shorter. The key of a block is a hash of its tokens, so its masks do
-    not depend on its position among the blocks.
+    No token is dropped, so the last block may be shorter. Each block's key is a hash of its tokens, so the
+    masks of a block do not depend on its position among the blocks.
 
     Args:
-        rows: The rows.
+        rows: The tokenized rows.
         block_size: Number of tokens per block.
-        isolate_rows: Restrict attention to tokens of the same row, and start the position ids at 0 in each row.
-            Otherwise a block is a single sequence that contains separators.
+        isolate_rows: Whether tokens attend only to tokens in the same row, with position ids that restart at 0 in each
+            row. If false, each block is a single sequence that contains the special tokens of its rows.
 
     Raises:
-        WinnowError: ``block_size`` exceeds the maximum input length of the model.
+        WinnowError: If ``block_size`` exceeds the model's maximum input length.
     """
     _check_length(block_size, rows.vocabulary, "training.block_size")
     total = len(rows.ids)
     offsets = np.append(np.arange(0, total, block_size), total).astype(np.int64)
     position_hashes = splitmix64(np.arange(total) % block_size)
-    # A sum of hashes of (position, token) pairs, modulo 2**64, depends on the token order and takes a single pass.
+    # Summing the hashes of (position, token) pairs modulo 2**64 takes a single pass, and still depends on token order.
     token_hashes = derive_key(position_hashes, rows.ids)
     keys = np.add.reduceat(token_hashes, offsets[:-1]) if total else np.zeros(0, dtype=np.uint64)
     boundaries = np.full(total, WORD_START, dtype=np.uint8)
@@ -174,7 +174,7 @@ def _write_arrays(table: pa.Table, tokenizer: PreTrainedTokenizerFast, max_lengt
         rows = encodings["input_ids"]
         lengths.extend(map(len, rows))
         ids.append(np.fromiter((token for row in rows for token in row), dtype=np.int32))
-        # The word index of each token within its text; separators belong to no word, so they get -1.
+        # The word index of each token within its text. Special tokens belong to no word, so their index is -1.
         word_ids = (word_id for encoding in encodings.encodings for word_id in encoding.word_ids)
         words.append(np.fromiter((-1 if word_id is None else word_id for word_id in word_ids), dtype=np.int32))
         if max_length is not None:
@@ -199,7 +199,7 @@ def _find_boundaries(words: npt.NDArray[np.int32], offsets: npt.NDArray[np.int64
 def _check_length(length: int | None, vocabulary: Vocabulary, key: str) -> None:
     if length is not None and length > vocabulary.max_length:
         raise WinnowError(
-            f"expected at most {vocabulary.max_length}, the maximum input length of the model, got {length}. Lower it.",
+            f"expected at most {vocabulary.max_length} (the model's maximum input length), got {length}. Lower it.",
             key=key,
         )
 
@@ -218,7 +218,7 @@ def _parse_row_ids(row_ids: pa.ChunkedArray) -> UInts:
         return np.array([int(row_id, 16) for row_id in row_ids.to_pylist()], dtype=np.uint64)
     except (ValueError, OverflowError) as error:
         raise WinnowError(
-            f"expected 16 hex digits per row: {error}. Use the row ids of a corpus, which are hashes of the texts.",
+            f"a row id is not a 16-digit hexadecimal number: {error}. Use the row ids that the corpus provides.",
             key="row_id",
         ) from error
 

@@ -1,4 +1,4 @@
-"""Describe the vocabulary of a tokenizer, and compute a fingerprint of the tokenizer."""
+"""Describe a tokenizer's vocabulary, and compute the tokenizer's fingerprint."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 def tokenizer_fingerprint(tokenizer: PreTrainedTokenizerFast) -> str:
     """Return a hash of everything that determines the token ids of a text, as 16 hex digits."""
     content = json.loads(tokenizer.backend_tokenizer.to_str())
-    # Truncation and padding are call arguments, but the tokenizer stores the values of the latest call.
+    # Truncation and padding are call arguments, but the tokenizer stores the values from the latest call.
     content.pop("truncation", None)
     content.pop("padding", None)
     return fingerprint(content, sorted(tokenizer.all_special_ids), tokenizer.mask_token_id)
@@ -35,7 +35,7 @@ class Vocabulary:
         pad_id: The id of the padding token.
         special_ids: The ids of special tokens such as padding, separators and the unknown token, which are neither
             masked nor drawn as random replacements.
-        max_length: The maximum input length of the model, in tokens.
+        max_length: The model's maximum input length, in tokens.
         fingerprint: The tokenizer's fingerprint.
     """
 
@@ -60,7 +60,7 @@ class Vocabulary:
 
     @functools.cached_property
     def is_special(self) -> npt.NDArray[np.bool_]:
-        """Whether each id is a special token, shape ``(size,)``."""
+        """Whether each id belongs to a special token, shape ``(size,)``."""
         flags = np.zeros(self.size, dtype=bool)
         flags[list(self.special_ids)] = True
         return flags

@@ -19,14 +19,14 @@ def train_wordpiece(texts: Sequence[str], size: int, max_length: int) -> PreTrai
     """Train an uncased BERT tokenizer that keeps frequent words as single tokens.
 
     The vocabulary consists of the special tokens, all characters, and whole words in descending order of frequency. If
-    not all words fit, one eighth of the remaining size is used for the most frequent suffixes (``##ing``) of the words
-    that do not fit. Ties are broken alphabetically. The result therefore does not depend on hash order, unlike the
-    result of the trainer in the tokenizers library.
+    not all words fit, one eighth of the remaining size is reserved for the most frequent suffixes (such as ``##ing``)
+    of the words that do not fit. Ties are broken alphabetically. Unlike the trainer in the tokenizers library, this
+    function therefore returns a result that does not depend on hash order.
 
     Args:
-        texts: The training texts of the model.
-        size: Maximum number of tokens; special tokens and characters are included even if they exceed it.
-        max_length: The maximum input length of the model, in tokens.
+        texts: The model's training texts.
+        size: Maximum vocabulary size. Special tokens and characters are always included, even if they exceed this size.
+        max_length: The model's maximum input length, in tokens.
     """
     from transformers import DistilBertTokenizer
 
@@ -51,7 +51,7 @@ def _split_words(tokenizer: PreTrainedTokenizerFast, texts: Sequence[str]) -> It
 
 
 def _list_characters(words: Counter[str]) -> list[str]:
-    """Return each character as a word start and as a continuation, so that every word of the corpus can be encoded."""
+    """Return word-initial and continuation tokens for all characters, so that every word can be encoded."""
     start_tokens = sorted({character for word in words for character in word})
     # Punctuation and Chinese characters are always single-character words, so they need no continuation token.
     continuations = sorted({character for word in words if len(word) > 1 for character in word})

@@ -1,7 +1,7 @@
 """Locate the layers, projections and vocabulary head in each supported model architecture.
 
-Installed packages can add an architecture through an entry point in the group ``winnow.forward``. The name of the entry
-point is a model class of transformers, and its value is an instance of a subclass of :class:`Architecture`.
+Installed packages can add an architecture through an entry point in the group ``winnow.forward``. The entry point's
+name is the name of a transformers model class, and its value is an instance of an :class:`Architecture` subclass.
 """
 
 from __future__ import annotations
@@ -24,11 +24,11 @@ from winnow.training.masked_batch import MaskedBatch
 GROUP: Final = "winnow.forward"
 
 LibraryModule = Any
-"""A module of transformers; its attributes have no static types."""
+"""A module from transformers, whose attributes have no static types."""
 
 
 class Architecture(ABC):
-    """Interface to the modules of a model architecture, applied to flat tokens without padding."""
+    """Interface to the modules of a model architecture, which are applied to flat tokens without padding."""
 
     @abstractmethod
     def layers(self, model: LibraryModule) -> Sequence[LibraryModule]:
@@ -44,7 +44,7 @@ class Architecture(ABC):
 
     @abstractmethod
     def projections(self, layer: LibraryModule) -> tuple[LibraryModule, LibraryModule, LibraryModule]:
-        """Return the linear layers of query, key and value."""
+        """Return the query, key and value projections."""
 
     @abstractmethod
     def after_attention(self, layer: LibraryModule, context: Tensor, states: Tensor) -> Tensor:
@@ -72,7 +72,7 @@ class DistilBertArchitecture(Architecture):
         return layer.attention
 
     def projections(self, layer: LibraryModule) -> tuple[LibraryModule, LibraryModule, LibraryModule]:
-        """Return the linear layers of query, key and value."""
+        """Return the query, key and value projections."""
         return layer.attention.q_lin, layer.attention.k_lin, layer.attention.v_lin
 
     def after_attention(self, layer: LibraryModule, context: Tensor, states: Tensor) -> Tensor:
@@ -89,7 +89,7 @@ class DistilBertArchitecture(Architecture):
 
 
 class BertArchitecture(Architecture):
-    """The BERT architecture. All token types are 0, the default of transformers."""
+    """The BERT architecture. All token type ids are 0, as is the default in transformers."""
 
     def layers(self, model: LibraryModule) -> Sequence[LibraryModule]:
         """Return the encoder layers."""
@@ -105,7 +105,7 @@ class BertArchitecture(Architecture):
         return layer.attention.self
 
     def projections(self, layer: LibraryModule) -> tuple[LibraryModule, LibraryModule, LibraryModule]:
-        """Return the linear layers of query, key and value."""
+        """Return the query, key and value projections."""
         attention = layer.attention.self
         return attention.query, attention.key, attention.value
 
@@ -153,10 +153,10 @@ BUILT_IN: Final[Mapping[str, Architecture]] = {
 
 @functools.cache
 def find_architectures() -> dict[str, Architecture]:
-    """Return the supported architectures by model class, both built-in and from installed packages.
+    """Return the supported architectures by model class name, both built-in and from installed packages.
 
     Raises:
-        WinnowError: An entry point cannot be loaded, or is not an :class:`Architecture`.
+        WinnowError: If an entry point cannot be loaded or is not an :class:`Architecture`.
     """
     return {**BUILT_IN, **{point.name: _load_architecture(point) for point in entry_points(group=GROUP)}}
 

@@ -21,19 +21,19 @@ def attend(query: Tensor, key: Tensor, value: Tensor, groups: LengthGroups, head
     installed. Tests cover this path only with a reference implementation on the CPU, not with the package itself.
 
     Args:
-        query: Shape ``(tokens, heads * head_size)``; rows of equal length are adjacent.
-        key: Same shape as ``query``.
-        value: Same shape as ``query``.
+        query: The queries, shape ``(tokens, heads * head_size)``; rows of equal length are adjacent.
+        key: The keys, in the same shape as ``query``.
+        value: The values, in the same shape as ``query``.
         groups: The number of rows of each length.
         head_size: Size of each head.
         dropout: Dropout probability of the attention weights.
 
     Returns:
-        Shape ``(tokens, heads * head_size)``.
+        The outputs, shape ``(tokens, heads * head_size)``.
     """
     if query.is_cuda and query.dtype in (torch.float16, torch.bfloat16) and (flash := load_flash_attention()):
         return _attend_varlen(flash, query, key, value, groups, head_size, dropout)
-    # The backward pass of `split` concatenates the gradients, but each slice would allocate a gradient of full size.
+    # Use `split`, whose backward pass concatenates the gradients; each slice would allocate a full-size gradient.
     sizes = [rows * length for rows, length in groups]
     split_tensors = (torch.split(tensor, sizes) for tensor in (query, key, value))
     outputs = []
@@ -46,7 +46,7 @@ def attend(query: Tensor, key: Tensor, value: Tensor, groups: LengthGroups, head
 
 @functools.cache
 def load_flash_attention() -> Callable[..., Any] | None:
-    """Return the variable-length attention of the package ``flash-attn``, or ``None`` if it is not installed."""
+    """Return the variable-length attention function from ``flash-attn``, or ``None`` if it is not installed."""
     try:
         from flash_attn import flash_attn_varlen_func  # type: ignore[import-not-found, unused-ignore]
     except ImportError:

@@ -1,11 +1,11 @@
-"""Compute the logits of masked tokens with the modules of a model, but without unnecessary computation.
+"""Compute the logits of masked tokens with a model's own modules, but without unnecessary computation.
 
 The efficient forward pass skips the following, without changing the logits of the masked tokens:
 
 - padding, because all layers except attention process tokens independently;
 - rows without masked tokens (see :class:`winnow.training.masked_batch.MaskedBatch`);
 - for unmasked tokens, the vocabulary head and the last layer except its keys and values;
-- in inference, duplicate first-layer projections of equal tokens at equal positions.
+- in inference, duplicate first-layer projections of identical tokens at the same position.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ def compute_efficient_logits(model: PreTrainedModel, batch: MaskedBatch) -> Tens
         batch: The masked rows.
 
     Returns:
-        Shape ``(masked, vocabulary)``, in the order of ``batch.masked_indices``.
+        The logits, shape ``(masked, vocabulary)``, in the order of ``batch.masked_indices``.
     """
     architecture = find_architectures()[type(model).__name__]
     *layers, last_layer = architecture.layers(model)
@@ -77,17 +77,17 @@ def compute_efficient_logits(model: PreTrainedModel, batch: MaskedBatch) -> Tens
 
 
 def _truncate(rows: Tensor, count: int) -> Tensor:
-    # No slice of all rows: the backward pass of a slice always allocates a new tensor.
+    # Don't slice when all rows are used: the backward pass of a slice always allocates a new tensor.
     return rows if len(rows) == count else rows[:count]
 
 
 def _pad_to_few_sizes(batch: MaskedBatch, positions: Tensor) -> tuple[Tensor, Tensor, Tensor, LengthGroups]:
-    """Return the tokens, position ids, masked indices and length groups of a batch, padded on a CPU to few sizes.
+    """Return a batch's tokens, position ids, masked indices and length groups; on a CPU, pad them to a few sizes.
 
     oneDNN compiles and caches a kernel for each matmul size, which takes time and, over many steps, hundreds of MB.
     The number of tokens is therefore rounded up to five significant binary digits (2% more tokens on average), and the
-    number of masked tokens to four. Each padding token becomes a row of length one. Each padding index refers to the
-    first token, and the caller drops its logits.
+    number of masked tokens is rounded up to four digits. Each padding token becomes a row of length one. Each padding
+    index refers to the first token, and the caller drops the logits of padding indices.
     """
     ids, masked, groups = batch.input_ids, batch.masked_indices, batch.length_groups
     if ids.device.type == "cpu" and len(ids):
@@ -100,15 +100,15 @@ def _pad_to_few_sizes(batch: MaskedBatch, positions: Tensor) -> tuple[Tensor, Te
 
 
 def _count_padding(count: int, digits: int) -> int:
-    """Return the difference between a count and the same count rounded up to a number of significant binary digits."""
+    """Return the number to add to a count to round it up to the given number of significant binary digits."""
     return -count % (1 << max(count.bit_length() - digits, 0))
 
 
 def _find_duplicates(ids: Tensor, positions: Tensor) -> tuple[Tensor, Tensor]:
-    """Return the inverse indices of the unique pairs of token and position, and the index of one instance of each pair.
+    """Return the inverse indices of the unique (token, position) pairs, and the index of one occurrence of each pair.
 
-    Before the first attention, and without dropout, equal tokens at equal positions have equal hidden states. Prompts
-    from templates contain many such tokens.
+    Before the first attention layer, and without dropout, identical tokens at the same position have identical hidden
+    states. Prompts built from templates contain many such tokens.
     """
     unique_pairs, inverse = torch.unique(ids * (positions.max() + 1) + positions, return_inverse=True)
     unique_indices = torch.empty_like(unique_pairs).scatter_(0, inverse, torch.arange(len(ids), device=ids.device))
@@ -118,14 +118,14 @@ def _find_duplicates(ids: Tensor, positions: Tensor) -> tuple[Tensor, Tensor]:
 def _create_tied_gradient(model: LibraryModule) -> TiedGradient | None:
     """Return an empty gradient store if the embeddings and the vocabulary head share weights on a CPU, else ``None``.
 
-    On CUDA, the additions of :func:`embed_tied` have no fixed order, so autograd handles tied weights.
+    On CUDA, the additions in :func:`embed_tied` would have no fixed order, so autograd handles tied weights.
     """
     weight = model.get_input_embeddings().weight
     return [] if model.get_output_embeddings().weight is weight and weight.device.type == "cpu" else None
 
 
 def unsupported_reason(model: PreTrainedModel) -> str | None:
-    """Return the reason why the efficient forward pass does not support a model, or ``None`` if it does."""
+    """Return the reason why the efficient forward pass does not support a model, or ``None`` if it is supported."""
     name = type(model).__name__
     if name not in find_architectures() or not type(model).__module__.startswith("transformers."):
         return f"its class is {name}"
@@ -148,7 +148,7 @@ _HOOK_ATTRIBUTES = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "
 
 
 def set_layer_compilation(enabled: bool) -> None:
-    """Enable or disable compilation of the modules after the attention of each layer, for the current process."""
+    """Enable or disable compilation of each layer's modules after attention, for the current process."""
     global _is_compiled
     _is_compiled = enabled
 
@@ -158,7 +158,7 @@ _is_compiled = False
 
 @functools.cache
 def _compile_after_attention(architecture: Architecture) -> Callable[..., Tensor]:
-    # A dynamic graph serves all layers and any number of tokens.
+    # A single graph with dynamic shapes works for all layers and any number of tokens.
     compiled: Callable[..., Tensor] = torch.compile(architecture.after_attention, dynamic=True)
     return compiled
 

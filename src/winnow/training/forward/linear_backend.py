@@ -1,4 +1,4 @@
-"""Choose the matmul backend of linear layers on CPUs: PyTorch's default, or oneDNN if it is faster.
+"""Choose the matmul backend for linear layers on CPUs: PyTorch's default, or oneDNN if it is faster.
 
 PyTorch computes float32 matmuls with MKL, which is optimized for Intel processors. The bundled oneDNN library can also
 compute them, but only through a private operator. The operator is therefore checked against the default backend, and
@@ -26,14 +26,14 @@ LinearBackend = Literal["auto", "onednn", "portable"]
 times both backends on this machine and uses the faster one for each matmul."""
 
 Matmul = tuple[str, int, int]
-"""A matmul of a linear layer: its kind, and the number of outputs and inputs of the layer. The kinds are ``forward``,
+"""A matmul of a linear layer: its kind, the layer's number of outputs and its number of inputs. Kinds are ``forward``,
 ``input_gradient``, ``weight_gradient``, and ``inference`` (a forward pass within :func:`prepacked_weights`)."""
 
 MatmulRates = dict[Matmul, dict[str, float]]
-"""The rate of each matmul in GFLOP per second, by backend: ``portable`` and ``onednn``."""
+"""The rate of each matmul in GFLOP/s on each backend (``portable`` and ``onednn``)."""
 
 _MIN_SPEEDUP = 1.03
-"""oneDNN is used only if it is faster by this factor, so that timing noise does not determine the backend."""
+"""oneDNN is used only if it is faster by at least this factor, so that timing noise does not determine the backend."""
 
 VOCAB_CHUNK = 1024
 """Vocabulary rows per chunk in :mod:`winnow.training.forward.vocab_head`: 1.5 MB of bf16 weights for DistilBERT."""
@@ -48,14 +48,14 @@ _prepacked: dict[Tensor, Tensor] | None = None
 def apply_linear(layer: Any, states: Tensor) -> Tensor:
     """Return the output of a linear layer.
 
-    Under autocast, the inputs of the matmul are rounded as in PyTorch.
+    Under autocast, the inputs of the matmul are cast to lower precision, as in PyTorch.
 
     Args:
         layer: The linear layer.
-        states: Shape ``(tokens, inputs)``.
+        states: The input, shape ``(tokens, inputs)``.
 
     Returns:
-        Shape ``(tokens, outputs)``.
+        The output, shape ``(tokens, outputs)``.
     """
     if states.device.type != "cpu":
         return functional.linear(states, layer.weight, layer.bias)
@@ -68,14 +68,14 @@ def apply_linear(layer: Any, states: Tensor) -> Tensor:
 
 
 def matmul_dtype(states: Tensor) -> torch.dtype:
-    """Return the data type to which PyTorch rounds the inputs of a matmul on the CPU."""
+    """Return the data type to which PyTorch casts the inputs of a matmul on the CPU."""
     return torch.get_autocast_dtype("cpu") if torch.is_autocast_enabled("cpu") else states.dtype
 
 
 def apply_prepacked(layer: Any, states: Tensor) -> Tensor | None:
     """Return the output of a layer computed with prepacked weights, or ``None`` if they cannot be used.
 
-    They are used only within :func:`prepacked_weights`, in float32, and if oneDNN is the backend of the layer.
+    Prepacked weights are used only within :func:`prepacked_weights`, in float32, and if the layer's backend is oneDNN.
     """
     if _prepacked is None or matmul_dtype(states) is not torch.float32:
         return None
@@ -88,7 +88,7 @@ def apply_prepacked(layer: Any, states: Tensor) -> Tensor | None:
 
 @contextmanager
 def prepacked_weights() -> Iterator[None]:
-    """Run inference with weights converted to oneDNN's internal layout only once, instead of in every matmul.
+    """Run inference with weights that are converted to oneDNN's internal layout once, instead of in every matmul.
 
     The weights must not change within the context. The converted copies need as much memory as the weights.
     """
@@ -134,17 +134,17 @@ def compute_output(states: Tensor, weight: Tensor, bias: Tensor | None, by_onedn
 
 
 def compute_input_gradient(gradient: Tensor, weight: Tensor, by_onednn: bool) -> Tensor:
-    """Return the gradient of the input of a layer, given the gradient of its output."""
+    """Return the gradient of a layer's input, given the gradient of its output."""
     return _apply_onednn(gradient, weight.t()) if by_onednn else gradient @ weight
 
 
 def compute_weight_gradient(gradient: Tensor, states: Tensor, by_onednn: bool) -> Tensor:
-    """Return the gradient of the weights of a layer, given the gradient of its output."""
+    """Return the gradient of a layer's weights, given the gradient of its output."""
     return _apply_onednn(gradient.t(), states.t()) if by_onednn else gradient.t() @ states
 
 
 def uses_onednn(kind: str, weight: Tensor, rows: Tensor) -> bool:
-    """Return whether oneDNN computes a kind of matmul for a layer with the given weights."""
+    """Return whether the given kind of matmul runs on oneDNN for a layer with the given weights."""
     if not _onednn_matmuls or rows.dtype is not torch.float32 or not len(rows):
         return False
     return (kind, weight.shape[0], weight.shape[1]) in _onednn_matmuls
@@ -162,7 +162,7 @@ def _apply_onednn(states: Tensor, weight: Tensor, bias: Tensor | None = None) ->
 
 @functools.cache
 def is_onednn_usable() -> bool:
-    """Return whether this build of PyTorch has the private operator, and the operator gives correct results."""
+    """Return whether the private operator exists in this build of PyTorch and gives correct results."""
     if not torch.backends.mkldnn.is_available():  # type: ignore[no-untyped-call]
         return False
     generator = torch.Generator().manual_seed(0)
@@ -184,7 +184,7 @@ def is_onednn_usable() -> bool:
 def choose_backends(
     model: nn.Module, tokens: int, masked_tokens: int, backend: LinearBackend, cache: Path
 ) -> MatmulRates:
-    """Choose the backend of each matmul in the linear layers of a model, for the current process.
+    """Choose the backend for each matmul in a model's linear layers, for the current process.
 
     Timings are cached, so that later runs start immediately and a resumed run uses the same backends.
 
@@ -214,7 +214,7 @@ def choose_backends(
 
 
 def list_onednn_matmuls() -> list[Matmul]:
-    """Return the matmuls that oneDNN computes in the current process."""
+    """Return the matmuls that run on oneDNN in the current process."""
     return sorted(_onednn_matmuls)
 
 
@@ -260,7 +260,7 @@ def _load_or_measure_rates(matmul_rows: Mapping[Matmul, int], cache: Path) -> Ma
 
 
 def time_matmul(matmul: Matmul, rows: int) -> dict[str, float]:
-    """Return the rate of a matmul with a given number of rows, in GFLOP per second by backend.
+    """Return the rate of a matmul with a given number of rows on each backend, in GFLOP/s.
 
     The backends are timed alternately.
     """
@@ -272,7 +272,7 @@ def time_matmul(matmul: Matmul, rows: int) -> dict[str, float]:
         for backend, compute in (("portable", portable), ("onednn", onednn)):
             start = time.perf_counter()
             compute()
-            if repeat:  # the first repeat is a warmup
+            if repeat:  # the first iteration is a warmup
                 best_seconds[backend] = min(best_seconds[backend], time.perf_counter() - start)
     return {backend: round(2e-9 * rows * outputs * inputs / seconds, 1) for backend, seconds in best_seconds.items()}
 
@@ -297,5 +297,5 @@ MATMULS: dict[str, Callable[[Tensor, Tensor, Tensor], _BackendPair]] = {
         functools.partial(_apply_onednn, x, _prepack_weight(w, len(x))),
     ),
 }
-"""For each kind of matmul, a function of the input, weights and output gradient of a layer. It returns two functions,
-which compute the matmul with PyTorch's default backend and with oneDNN."""
+"""For each kind of matmul, a function of a layer's input, weights and output gradient. It returns two functions that
+compute the matmul: the first with PyTorch's default backend, and the second with oneDNN."""

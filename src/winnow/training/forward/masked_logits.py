@@ -18,14 +18,14 @@ if TYPE_CHECKING:
 
 ForwardMode = Literal["auto", "efficient", "reference"]
 """``reference`` calls the model with padded inputs, as is usual with transformers. ``efficient`` skips computation that
-the loss does not need, and returns the same logits. ``auto`` is ``efficient`` for supported models and ``reference``
-for all other models."""
+the loss does not need, and returns the same logits. ``auto`` selects ``efficient`` for supported models and
+``reference`` for all other models."""
 
 
 def masked_lm_loss_sum(
     model: PreTrainedModel, batch: MaskedBatch, forward: ForwardMode = "auto"
 ) -> tuple[Tensor, Tensor]:
-    """Return the sum of the losses of all masked tokens, and their number.
+    """Return the sum of the losses of all masked tokens, and the number of masked tokens.
 
     The loss of a token is its cross-entropy in nats, computed from float32 logits. The sum is 0 if there are no masked
     tokens; its backward pass still reaches every parameter.
@@ -36,17 +36,17 @@ def masked_lm_loss_sum(
         forward: The implementation of the forward pass.
 
     Returns:
-        Two scalars: the sum (float32, with gradient) and the number (int64).
+        Two scalars: the sum (float32, with gradient) and the number of masked tokens (int64).
 
     Raises:
-        WinnowError: See :func:`masked_logits`.
+        WinnowError: If ``forward`` is ``efficient``, but the model is not supported.
     """
     logits, targets = masked_logits(model, batch, forward)
     return functional.cross_entropy(logits, targets, reduction="sum"), torch.tensor(len(targets), device=targets.device)
 
 
 def masked_logits(model: PreTrainedModel, batch: MaskedBatch, forward: ForwardMode = "auto") -> tuple[Tensor, Tensor]:
-    """Return the logits and the original tokens at the masked positions.
+    """Return the logits and the original tokens at all masked positions.
 
     Args:
         model: A masked language model.
@@ -58,7 +58,7 @@ def masked_logits(model: PreTrainedModel, batch: MaskedBatch, forward: ForwardMo
         int64 of shape ``(masked,)``. Both are in the order of ``batch.masked_indices``.
 
     Raises:
-        WinnowError: ``forward`` is ``efficient``, but the model is not supported.
+        WinnowError: If ``forward`` is ``efficient``, but the model is not supported.
     """
     if resolve_forward(model, forward) == "efficient":
         logits = compute_efficient_logits(model, batch)
@@ -71,7 +71,7 @@ def resolve_forward(model: PreTrainedModel, forward: ForwardMode) -> Literal["ef
     """Return the forward pass to use for a model.
 
     Raises:
-        WinnowError: ``forward`` is ``efficient``, but the model is not supported.
+        WinnowError: If ``forward`` is ``efficient``, but the model is not supported.
     """
     if forward == "reference":
         return "reference"

@@ -31,17 +31,17 @@ def configure_numerics(
     Call this function before the first forward pass.
 
     Args:
-        model: The model, still on the CPU.
+        model: The model, which must still be on the CPU.
         device: The device on which the model is trained.
         tokens: Tokens per step in the encoder layers.
         masked_tokens: Tokens per step in the vocabulary head.
         cache: The folder for matmul timings.
-        linear: The matmul backend of linear layers on CPUs; see :mod:`winnow.training.forward.linear_backend`.
+        linear: The matmul backend for linear layers on CPUs; see :mod:`winnow.training.forward.linear_backend`.
         tf32: Whether float32 matmuls on CUDA may use TensorFloat-32, which rounds their inputs to 10 mantissa bits.
         compiled: Whether to compile the layers; CUDA only.
 
     Raises:
-        WinnowError: ``compiled`` is true, but the device is not a CUDA device.
+        WinnowError: If ``compiled`` is true, but the device is not a CUDA device.
     """
     import torch
 
@@ -50,7 +50,7 @@ def configure_numerics(
     if compiled and device.type != "cuda":
         raise WinnowError(
             f"expected false on {device.type}, got true. Compilation takes 40 s on a CPU and does not make steps "
-            "faster. Remove it, or train on CUDA (trainer=gpu).",
+            "faster. Set it to false, or train on CUDA (trainer=gpu).",
             key="numerics.compile",
         )
     if device.type == "cpu":
@@ -75,11 +75,12 @@ def _disable_memory_trimming() -> None:
     """Make glibc keep freed memory in the process instead of returning it to the operating system.
 
     Each step allocates and frees hundreds of MB. If this memory is returned to Linux, every 4 kB page causes a page
-    fault at its next use, which takes 10% of a bf16 step. The drawback is that memory use stays at its peak.
+    fault when it is next used; the page faults take 10% of the time of a bf16 step. The drawback is that memory use
+    stays at its peak.
     """
     library = ctypes.CDLL(None) if sys.platform == "linux" else None
     if (set_option := getattr(library, "mallopt", None)) is not None:
-        # 32 MB is glibc's maximum for heap allocations. An explicit threshold disables its dynamic adjustment.
+        # 32 MB is the maximum that glibc accepts. Setting a threshold explicitly disables its dynamic adjustment.
         set_option(_M_MMAP_THRESHOLD, 32 << 20)
         set_option(_M_TRIM_THRESHOLD, 2**31 - 1)
 

@@ -1,9 +1,9 @@
-"""Compute the vocabulary head on CPUs, a matmul limited by memory bandwidth rather than by arithmetic.
+"""Compute the vocabulary head on CPUs, where its matmul is limited by memory bandwidth rather than by compute.
 
 The matmul is computed in chunks of the vocabulary that fit into the processor's cache. This avoids a full copy of the
-weights in lower precision, and MKL is faster at several narrow matmuls than at a very wide one. The gradient of the
-weights is written to the memory of the previous gradient, because Linux takes longer to provide 100 MB of new memory
-than the matmul takes to fill it. If the input embeddings share the weights, their gradient is added in place.
+weights in lower precision, and MKL computes several narrow matmuls faster than a single very wide one. The weight
+gradient is written to the memory of the previous gradient, because on Linux, allocating 100 MB of new memory takes
+longer than the matmul that fills it. If the input embeddings share the weights, their gradient is added in place.
 """
 
 from __future__ import annotations
@@ -26,22 +26,22 @@ TiedGradient = list[Tensor]
 """Passes the gradient of tied weights from the vocabulary head to the input embeddings; contains at most one tensor."""
 
 _free_gradients = WeakTensorKeyDictionary()
-"""Gradient memory to be reused for each vocabulary head, keyed by its weights."""
+"""Reusable gradient memory for each vocabulary head, keyed by the head's weights."""
 
 
 def compute_vocab_logits(layer: Any, states: Tensor, tied: TiedGradient | None = None) -> Tensor:
     """Return the logits of a vocabulary head, which is a linear layer.
 
-    Under autocast, the inputs of the matmul are rounded as in PyTorch.
+    Under autocast, the inputs of the matmul are cast to lower precision, as in PyTorch.
 
     Args:
         layer: The linear layer.
-        states: Shape ``(tokens, inputs)``.
-        tied: Receives the gradient of the weights in the backward pass, for :func:`embed_tied`; ``None`` if the weights
-            are not tied.
+        states: The input, shape ``(tokens, inputs)``.
+        tied: A list that receives the weight gradient in the backward pass, for :func:`embed_tied`; ``None`` if the
+            weights are not tied.
 
     Returns:
-        Shape ``(tokens, outputs)``.
+        The logits, shape ``(tokens, outputs)``.
     """
     if states.device.type != "cpu":
         return functional.linear(states, layer.weight, layer.bias)
@@ -53,10 +53,11 @@ def compute_vocab_logits(layer: Any, states: Tensor, tied: TiedGradient | None =
 
 
 def embed_tied(embeddings: nn.Embedding, ids: Tensor, tied: TiedGradient) -> Tensor:
-    """Return the embeddings of tokens, with weights tied to the vocabulary head that received the same ``tied``.
+    """Return token embeddings whose weights are tied to the vocabulary head that received the same ``tied``.
 
-    Autograd would allocate a gradient of vocabulary size for the head, for the embeddings and for their sum. Instead,
-    the backward pass, which reaches the head first, adds the few rows of the embeddings to the gradient of the head.
+    Autograd would allocate three vocabulary-size gradients: for the head, for the embeddings and for their sum.
+    Instead, the backward pass, which reaches the head first, adds the gradients of the few embedded tokens to the
+    head's gradient.
     """
     token_embeddings: Tensor = _TiedEmbedding.apply(  # type: ignore[no-untyped-call]
         embeddings.weight, ids, embeddings.padding_idx, tied
@@ -67,7 +68,7 @@ def embed_tied(embeddings: nn.Embedding, ids: Tensor, tied: TiedGradient) -> Ten
 def recycle_head_gradient(model: PreTrainedModel) -> None:
     """Clear the gradient of the head's weights on a CPU, and reuse its memory for the next gradient.
 
-    The next backward pass overwrites the values of any remaining reference to the old gradient.
+    Do not keep references to the old gradient, because the next backward pass overwrites its values.
     """
     head = model.get_output_embeddings()
     if head is not None and head.weight.device.type == "cpu" and head.weight.grad is not None:
@@ -146,7 +147,7 @@ def _split_vocabulary(weight: Tensor) -> Iterator[slice]:
 def _allocate_gradient(weight: Tensor) -> Tensor:
     """Return memory for the gradient of a head's weights: recycled memory if it fits, otherwise new memory.
 
-    Recycled memory is removed from the store, so that no two gradients use it.
+    Recycled memory is removed from the store, so that two gradients never share it.
     """
     recycled_gradient: Tensor | None = _free_gradients.pop(weight, None)  # type: ignore[no-untyped-call]
     fits = recycled_gradient is not None and (recycled_gradient.shape, recycled_gradient.dtype) == (
