@@ -71,6 +71,7 @@ class TrackedRun:
         """
         self._writer = writer
         self._has_unknown_state = has_unknown_state
+        self._is_resumed = stored_run is not None or has_unknown_state
         self._flush_lock = threading.Lock()
         self._metrics: list[tuple[str, float, int, int]] = []
         self._params: dict[str, str] = dict(stored_run.data.params) if stored_run else {}
@@ -110,11 +111,23 @@ class TrackedRun:
         with self._flush_lock:
             values = self._metrics[:]
             state_is_known = self._read_stored_steps({name for name, _, _, _ in values})
-            if new_values := [value for value in values if value[3] not in self._stored_steps.get(value[0], ())]:
+            if new_values := [value for value in values if self._is_new(value[0], value[3])]:
                 self._writer.write(
                     {"do": "metrics", "values": new_values, "only_new": self._has_unknown_state or not state_is_known}
                 )
             del self._metrics[: len(values)]
+
+    def _is_new(self, name: str, step: int) -> bool:
+        """Return whether a metric has no value at a step yet; a resumed run also counts the values it writes itself.
+
+        A resumed run may log a value again that its checkpoint contains as well.
+        """
+        if not self._is_resumed:
+            return True
+        steps = self._stored_steps.setdefault(name, set())
+        is_new = step not in steps
+        steps.add(step)
+        return is_new
 
     def log_heartbeat(self) -> None:
         """Log the current time as the run's last heartbeat."""
