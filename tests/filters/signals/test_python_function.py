@@ -84,7 +84,7 @@ def test_an_error_names_the_row_at_which_the_function_fails(
     with pytest.raises(WinnowError, match=r"raised ZeroDivisionError on row 31,415 \('trouble'\)") as caught:
         compute_verdicts(functions.fails_on_trouble)
     assert caught.value.key == "signals.mine"
-    with pytest.raises(WinnowError, match=r"1999 scores .* \(rows 30,001 to 32,000\).* first wrong row is 31,415"):
+    with pytest.raises(WinnowError, match=r"1999 scores .* \(rows 30,001 to 32,000\).* The first such row is 31,415"):
         compute_verdicts(functions.skips_trouble)
     for function in (functions.fails_on_trouble, functions.skips_trouble):
         summary = compute_verdicts(function, on_error="null").summary()
