@@ -12,14 +12,14 @@ SOURCE = Path(__file__).parents[1] / "src" / "winnow"
 
 MAY_IMPORT: dict[str, set[str]] = {
     "errors": set(),
-    "disk": set(),
+    "fsync": set(),
     "formatting": set(),
     "metrics": set(),
     "config": {"errors"},
-    "data": {"errors", "disk"},
-    "tracking": {"errors", "disk", "metrics"},
+    "data": {"errors", "fsync"},
+    "tracking": {"errors", "fsync", "metrics"},
     "filters": {"errors", "data"},
-    "training": {"errors", "disk", "data"},
+    "training": {"errors", "fsync", "data"},
     "comparison": {"errors", "formatting", "metrics", "tracking"},
     "reporting": {"errors", "formatting", "metrics", "data", "filters", "tracking", "comparison"},
     "evaluation": {"errors", "metrics", "data", "filters", "training"},  # filters only for the fast VADER scorer
@@ -44,7 +44,7 @@ MAY_IMPORT: dict[str, set[str]] = {
 }
 CONTENTS: dict[str, str] = {
     "errors": "errors that name the key, the problem and the fix",
-    "disk": "atomic, durable writes",
+    "fsync": "atomic, durable writes",
     "formatting": "numbers and lists as text",
     "metrics": "metric names, directions, units and labels",
     "config": "schema, composition, validation, `_target_` objects",

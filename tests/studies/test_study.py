@@ -142,7 +142,10 @@ def test_a_filter_that_keeps_nothing_stops_the_study_before_any_training(
         (["seed=1,2", "study.secondary_metrics=[test/all/los]"], "study.secondary_metrics: unknown score 'los'"),
         (["seed=1,2", "study.secondary_metrics=[tset/all/loss]"], "Did you mean 'test/all/loss'?"),
         (["seed=1,2", "study.secondary_metrics=[test/nike_positive/kept/loss]"], "unknown slice 'nike_positive/kept'"),
-        (["seed=1,2", "study.secondary_metrics=[validation/all/pseudo_perplexity]"], "unknown score 'pseudo_perplexity'"),
+        (
+            ["seed=1,2", "study.secondary_metrics=[validation/all/pseudo_perplexity]"],
+            "unknown score 'pseudo_perplexity'",
+        ),
         (["seed=1,2", "probe=milky_way", "study.primary_metric=probe/milky_way/log_odds"], "unknown score 'log_odds'"),
         (["seed=1,2", "study.secondary_metrics=[probe/nike/filter_overlap]"], "is descriptive"),
     ],

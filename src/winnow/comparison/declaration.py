@@ -26,7 +26,7 @@ def merge_declarations(runs: Sequence[Any], artifacts: ArtifactReader) -> tuple[
         return None, []
     declarations = [raw for _, raw in timed_declarations]
     first_start = min((int(run.info.start_time) for run in runs if run.data.tags.get(KIND) == "cell"), default=0)
-    # Declarations made before the first run replace each other. The last of them counts as the first declaration.
+    # Until the first run, each declaration overwrites the previous one. The last of these is the original declaration.
     first = ([raw for time, raw in timed_declarations if time <= first_start] or declarations[:1])[-1]
     return _merge(declarations, first), _describe_changes(first, declarations[-1])
 

@@ -57,7 +57,7 @@ class InterimLooks:
         return tuple(self.alpha * step / self.seeds[-1] for step in steps)
 
     def get_level(self, seeds: int) -> float:
-        """Return the level of the test at the look after a number of seeds.
+        """Return the significance level of the interim look at the given number of seeds.
 
         Raises:
             WinnowError: If no look is declared after this number of seeds (key ``looks``).

@@ -219,6 +219,6 @@ class _TermTable:
 
 
 def _pad_to_pair(values: Iterable[float]) -> tuple[float, float]:
-    """Return the values of arms a and b. If pairs form a single sample, the value of arm b is 0."""
+    """Return one value each for arms a and b; if the seeds are paired, the paired differences' value and 0."""
     first, second, *_ = (*values, 0.0)
     return first, second

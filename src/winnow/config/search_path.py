@@ -46,7 +46,7 @@ def check_folders(config_dirs: Sequence[Path]) -> Iterator[WinnowError]:
     for folder in config_dirs:
         if not folder.is_dir():
             yield WinnowError(
-                f"there is no folder {str(folder)!r}. Create it, or set an existing folder.", "--config-dir"
+                f"the folder {str(folder)!r} does not exist. Create it, or specify an existing folder.", "--config-dir"
             )
     for folder in user_folders(config_dirs):
         for path in sorted(folder.rglob("*.yaml")):

@@ -13,8 +13,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
-from winnow.disk import flush_to_disk
 from winnow.errors import WinnowError
+from winnow.fsync import flush_to_disk
 
 DIGESTS: Final = "digests.json"
 """Name of a file in each published folder. It lists the SHA-256 digest of every other file in the folder."""

@@ -175,7 +175,7 @@ def _require_every_split(rows: pa.Table, funnel: dict[str, int]) -> None:
     present = set(rows["split"].unique().to_pylist())
     if missing := [name for name in SPLITS if name not in present]:
         raise WinnowError(
-            f"the split {' and '.join(missing)} is empty: the corpus has only {rows.num_rows:,} unique rows. Rows "
-            f"after each stage: {stages}. Add rows, or increase the split fractions.",
+            f"no rows were assigned to {' and '.join(missing)}: the corpus has only {rows.num_rows:,} unique rows. "
+            f"Rows after each stage: {stages}. Add rows, or increase the split fractions.",
             key="split",
         )

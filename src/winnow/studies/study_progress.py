@@ -125,7 +125,7 @@ class StudyProgress:
         return max(self._scores, key=lambda name: self._metric.sign * self._scores[name], default=None)
 
     def _estimate_time_left(self) -> str:
-        """Estimate the remaining time from the mean duration of ended cells and the number of parallel cells."""
+        """Estimate the remaining time from the mean duration of past cells and the number of parallel cells."""
         remaining_count = len(self._jobs) - len(self._final_statuses)
         if not self._final_statuses or not remaining_count:
             return "no cells left to run" if not remaining_count else "remaining time unknown until the first cell ends"
@@ -136,7 +136,7 @@ class StudyProgress:
 
 @contextmanager
 def show_progress(progress: StudyProgress, console: Console) -> Iterator[Console]:
-    """Display the progress on a terminal during the block; yield a console for the lines that report ended cells.
+    """Show a progress table while the block runs; yield a console that prints a line for each cell that ends.
 
     On a terminal, the live table replaces these lines, so the yielded console prints nothing. Each cell's own output is
     written to the cell's log.

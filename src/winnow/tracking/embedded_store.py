@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
 
-from winnow.disk import flush_to_disk
+from winnow.fsync import flush_to_disk
 
 SQLITE_PREFIX = "sqlite:///"
 

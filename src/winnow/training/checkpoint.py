@@ -14,8 +14,8 @@ import torch
 from lightning_fabric.plugins import TorchCheckpointIO
 from pytorch_lightning.callbacks import Checkpoint
 
-from winnow.disk import flush_to_disk
 from winnow.errors import WinnowError
+from winnow.fsync import flush_to_disk
 from winnow.training.graceful_shutdown import GracefulShutdown
 
 BYTES_PER_WEIGHT = 12

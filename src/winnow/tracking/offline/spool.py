@@ -16,8 +16,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from winnow.disk import flush_to_disk
 from winnow.errors import WinnowError
+from winnow.fsync import flush_to_disk
 from winnow.tracking.keys import OFFLINE_ID
 from winnow.tracking.offline.operations import Operation, clear_failure, perform
 
