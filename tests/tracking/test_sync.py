@@ -127,7 +127,7 @@ def test_a_study_whose_server_dies_can_be_completed_without_repeating_cells(
         assert process.wait(timeout=200) == 1
     output = " ".join((tmp_path / "log.txt").read_text().split())
     assert "winnow sync" in output
-    assert "no finished cell is trained again" in output
+    assert "finished cells will not be trained again" in output
     assert "Traceback" not in output
     server.start()
     result = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)

@@ -256,11 +256,11 @@ def _compose_applicable(
 
 def _check(tree: dict[str, Any], schema: type[Config], errors: list[WinnowError]) -> Config | None:
     """Return the typed, complete configuration for a tree. Return `None` and add to `errors` if the tree is invalid."""
-    before = len(errors)
+    error_count = len(errors)
     errors.extend(missing_values(tree))
-    known = {error.key for error in errors[before:]}
+    known = {error.key for error in errors[error_count:]}
     new_errors: list[WinnowError] = []
     complete = resolve(tree, tree.get("allow_targets") or [], new_errors)
     errors.extend(error for error in new_errors if error.key not in known)
     config = validate(complete, schema, errors)
-    return config if len(errors) == before else None
+    return config if len(errors) == error_count else None

@@ -50,7 +50,7 @@ def construct(node: Mapping[str, Any], key: str, expected: type[T] | None = None
 def _construct(value: Any, key: str, allowed: Sequence[str], errors: list[WinnowError]) -> Any:
     """Construct nested objects first. Return `None` for a node that has an error."""
     if isinstance(value, Mapping):
-        before = len(errors)
+        error_count = len(errors)
         arguments = {
             name: _construct(item, f"{key}.{name}", allowed, errors)
             for name, item in value.items()
@@ -59,7 +59,7 @@ def _construct(value: Any, key: str, allowed: Sequence[str], errors: list[Winnow
         if "_target_" not in value:
             return arguments
         target = locate(str(value["_target_"]), f"{key}._target_", allowed, errors)
-        if target is None or len(errors) > before:
+        if target is None or len(errors) > error_count:
             report_unknown_arguments(target, arguments, key, errors)
             return None
         if value.get("_partial_", False):

@@ -113,7 +113,7 @@ class _Resolver:
 
     def _object(self, node: Mapping[str, Any], key: str, group: Group | None = None) -> Any:
         """Return the object for a node or a placeholder, and store the completed node. Return `None` on error."""
-        before = len(self._errors)
+        error_count = len(self._errors)
         target = locate(str(node["_target_"]), f"{key}._target_", self._allowed, self._errors)
         if target is not None and group is not None:
             self._check_group(target, node, key, group)
@@ -122,11 +122,11 @@ class _Resolver:
             for name, item in node.items()
             if name not in ("_target_", "_partial_")
         }
-        if target is None or len(self._errors) > before:
+        if target is None or len(self._errors) > error_count:
             report_unknown_arguments(target, arguments, key, self._errors)
             return None
         is_partial = bool(node.get("_partial_", False)) or (group is not None and group.is_partial)
-        checked = self._checked(target, arguments, is_partial, key)
+        checked = self._check_object(target, arguments, is_partial, key)
         if checked is None:
             return None
         instance, values = checked
@@ -149,11 +149,11 @@ class _Resolver:
             if name in node
         ]
 
-    def _checked(
+    def _check_object(
         self, target: Target, arguments: dict[str, Any], is_partial: bool, key: str
     ) -> tuple[Any, dict[str, Any]] | None:
-        """Return the object or a placeholder with the values of its arguments, or `None` if there is an error."""
-        before = len(self._errors)
+        """Check a target's arguments; return the object or a placeholder, with the argument values, or `None` on an error."""
+        error_count = len(self._errors)
         instance: Any
         is_checked = isinstance(target, type) and is_pydantic_dataclass(target) and not inspect.isabstract(target)
         if is_partial:
@@ -166,7 +166,7 @@ class _Resolver:
             values = {name: getattr(instance, name, None) for name in field_names(target)}
         else:
             instance, values = _stand_in(target), self._by_field(target, arguments, key)
-        if len(self._errors) > before:
+        if len(self._errors) > error_count:
             return None
         if isinstance(target, type) and is_checked and not is_partial:
             return instance, plain_fields(target, values, self._nodes)

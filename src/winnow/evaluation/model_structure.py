@@ -49,10 +49,10 @@ def list_components(model: PreTrainedModel) -> list[dict[str, Any]]:
     heads = getattr(model.config, "num_attention_heads", None) or getattr(model.config, "n_heads", None)
     attention = f"{heads} heads of {width // heads}, " if heads else ""
     matrices = [weights for layer in layers.values() for weights in layer.parameters() if weights.ndim == 2]
-    inner = max((weights.shape[0] for weights in matrices), default=0)
+    inner_size = max((weights.shape[0] for weights in matrices), default=0)
     components = (
         ("embeddings", "embeddings", 1, f"{vocabulary:,} tokens x {width}", embedding_rows),
-        ("transformer layer", "layer", len(layers), f"{attention}width {width}, inner {inner:,}", layer_rows),
+        ("transformer layer", "layer", len(layers), f"{attention}width {width}, inner {inner_size:,}", layer_rows),
         ("masked language head", "head", 1, f"{width} to {vocabulary:,} logits", head_rows),
     )
     return [

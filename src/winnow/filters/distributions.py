@@ -64,9 +64,11 @@ def compute_bin_edges(scores: Scores, anchor: float | None = None) -> Scores:
     ``anchor``, so that no bin contains scores from both sides of the anchor.
     """
     low, high, whole = float(scores.min()), float(scores.max()), _are_whole(scores)
-    inner = np.quantile(scores, [_TAIL, 1 - _TAIL])
-    if high - low > 3 * (inner[1] - inner[0]) > 0 and not (whole and high - low < MAX_UNCLIPPED_RANGE):
-        low, high = float(inner[0]), float(inner[1])
+    inner_quantiles = np.quantile(scores, [_TAIL, 1 - _TAIL])
+    if high - low > 3 * (inner_quantiles[1] - inner_quantiles[0]) > 0 and not (
+        whole and high - low < MAX_UNCLIPPED_RANGE
+    ):
+        low, high = float(inner_quantiles[0]), float(inner_quantiles[1])
     if whole:
         low, high = np.floor(low), np.ceil(high)
         width = max(1.0, np.ceil((high - low + 1) / BINS))

@@ -169,7 +169,7 @@ def _find_resumable_attempt(cell: ComposedCell[TrainConfig], components: Compone
         close_stale_runs(components.store, experiment)
         cell_id = compute_cell_id(cell, components)
         attempt = load_attempts(components.store, experiment).get(cell_id)
-    except WinnowError:  # the store does not exist yet, or the run will raise and track the same error
+    except WinnowError:  # ignore: there is no store yet, or the run will raise the same error
         return None
     if attempt is not None and can_resume(cell.config, cell_id, attempt):
         return attempt

@@ -157,7 +157,7 @@ class SpanMasking(Masking):
         first_tokens = np.flatnonzero(starts)
         word_rows = np.repeat(np.arange(len(rows)), rows.lengths)[first_tokens]
         word_positions = np.arange(len(first_tokens)) - token_words[rows.offsets[:-1][word_rows]]  # within the row
-        span_keys = derive_key(row_keys[word_rows], 1)  # counters of other draws number tokens, not words
+        span_keys = derive_key(row_keys[word_rows], 1)  # the other draws count tokens, not words
         longer_than = self._compute_tail_probabilities()
         start_probability = _find_start_probability(rate, tuple(longer_than.tolist()))
         is_covered = np.zeros(len(first_tokens), dtype=bool)
@@ -293,7 +293,7 @@ def _hash_ngrams(ids: npt.NDArray[np.int32], length: int) -> UInts:
 
 @functools.lru_cache(maxsize=1024)
 def _find_start_probability(rate: float, longer_than: tuple[float, ...]) -> float:
-    """Find the probability of a span start at which each word is covered with probability ``rate``, using bisection.
+    """Find the span-start probability for which each word is masked with probability ``rate``, by bisection.
 
     A word is not covered if, for every distance ``d``, no span that starts ``d`` words earlier is longer than ``d``.
     """

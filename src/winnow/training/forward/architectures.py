@@ -78,8 +78,8 @@ class DistilBertArchitecture(Architecture):
     def after_attention(self, layer: LibraryModule, context: Tensor, states: Tensor) -> Tensor:
         """Return the output of a layer."""
         states = layer.sa_layer_norm(apply_linear(layer.attention.out_lin, context) + states)
-        inner = layer.ffn.activation(apply_linear(layer.ffn.lin1, states))
-        output: Tensor = layer.output_layer_norm(layer.ffn.dropout(apply_linear(layer.ffn.lin2, inner)) + states)
+        intermediate = layer.ffn.activation(apply_linear(layer.ffn.lin1, states))
+        output: Tensor = layer.output_layer_norm(layer.ffn.dropout(apply_linear(layer.ffn.lin2, intermediate)) + states)
         return output
 
     def head(self, model: LibraryModule, states: Tensor, tied: TiedGradient | None) -> Tensor:
@@ -112,8 +112,8 @@ class BertArchitecture(Architecture):
     def after_attention(self, layer: LibraryModule, context: Tensor, states: Tensor) -> Tensor:
         """Return the output of a layer."""
         states = self._add_and_norm(layer.attention.output, context, states)
-        inner = layer.intermediate.intermediate_act_fn(apply_linear(layer.intermediate.dense, states))
-        return self._add_and_norm(layer.output, inner, states)
+        intermediate = layer.intermediate.intermediate_act_fn(apply_linear(layer.intermediate.dense, states))
+        return self._add_and_norm(layer.output, intermediate, states)
 
     def _add_and_norm(self, module: LibraryModule, states: Tensor, residual: Tensor) -> Tensor:
         output: Tensor = module.LayerNorm(module.dropout(apply_linear(module.dense, states)) + residual)
