@@ -337,7 +337,7 @@ def test_further_folders_join_the_search_path(elsewhere: Path) -> None:
     assert f"file://{elsewhere}/other" in told
     assert "experiment/mine_6" in told
     assert "Defaults list" not in composition_info("train", [], folders, "searchpath")
-    with pytest.raises(WinnowErrors, match="no folder"):
+    with pytest.raises(WinnowErrors, match="does not exist"):
         compose_cells("train", TrainConfig, [], config_dirs=[elsewhere / "nowhere"])
 
 

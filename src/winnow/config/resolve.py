@@ -152,7 +152,7 @@ class _Resolver:
     def _check_object(
         self, target: Target, arguments: dict[str, Any], is_partial: bool, key: str
     ) -> tuple[Any, dict[str, Any]] | None:
-        """Check a target's arguments; return the object or a placeholder, with the argument values, or `None` on an error."""
+        """Check the arguments of a target; return the object or a placeholder and the argument values, or `None`."""
         error_count = len(self._errors)
         instance: Any
         is_checked = isinstance(target, type) and is_pydantic_dataclass(target) and not inspect.isabstract(target)
