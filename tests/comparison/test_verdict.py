@@ -54,7 +54,7 @@ def test_a_filter_better_than_the_baseline_only_may_be_better_because_of_its_siz
 def test_a_large_p_value_is_not_reported_as_equality() -> None:
     word, first, _ = decide(build_finding("full", 0.1, 0.4), build_finding("random", 0.7, 0.01))
     assert word == "no clear difference"
-    assert "no proof of equality" in first
+    assert "does not prove equality" in first
 
 
 def test_the_reasons_for_not_comparable_are_in_the_sentences() -> None:

@@ -202,7 +202,7 @@ def test_no_effect_gives_no_clear_difference(planted_store: Any) -> None:
     null = dict.fromkeys(("full", "nike_positive", "random_matched"), 0.0)
     comparison = analyze(collect_study(planted_store.uri, planted_store.build("null", null)))
     assert comparison.verdict.word == "no clear difference"
-    assert "no proof of equality" in comparison.headline
+    assert "does not prove equality" in comparison.headline
 
 
 def test_only_losses_need_the_same_tokenizer(planted_store: Any, tmp_path: Path) -> None:

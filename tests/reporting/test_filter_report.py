@@ -173,7 +173,7 @@ def test_signals_are_described_with_their_settings() -> None:
     description = describe_signal(Mentions(words=list("abcdefgh"), whole_word=False))
     assert description["lists"] == {"words": list("abcdefgh")}
     assert description["settings"] == {"whole_word": "False"}
-    assert description["does"].startswith("Counts mentions")
+    assert description["does"].startswith("Counts case-insensitive mentions")
     assert describe_signal(VaderSentiment(bands=["neutral", "positive"]))["settings"] == {"bands": "neutral, positive"}
     assert describe_signal(Length(at_most=9))["settings"] == {"at_most": "9"}
 

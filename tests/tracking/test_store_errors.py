@@ -123,7 +123,7 @@ def test_a_full_disk_is_a_clear_error_and_earlier_logs_are_stored(store: Store, 
     )
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, cwd=tmp_path)
     assert "cannot save the logs" in result.stdout, result.stderr
-    assert "Free some space" in result.stdout
+    assert "Free up disk space" in result.stdout
     (stored_run,) = store.client().search_runs([experiment])
     assert stored_run.data.params == {"lr": "0.1"}
 

@@ -83,5 +83,5 @@ def test_a_last_step_with_too_few_rows_takes_rows_of_the_previous_step() -> None
 def test_a_budget_below_the_longest_row_is_an_error_with_the_minimum(uneven_rows: TokenRows) -> None:
     with pytest.raises(WinnowError, match=r"training\.max_tokens: .*up to 60 tokens.*at least 60"):
         TrainingBatches(uneven_rows, Masking(), 1, 8, 10, max_tokens=59)
-    with pytest.raises(WinnowError, match=r"training\.max_tokens: .*in 4 batches.*at least 480"):
+    with pytest.raises(WinnowError, match=r"training\.max_tokens: .*with 4 batches.*at least 480"):
         TrainingBatches(uneven_rows, Masking(), 1, 8, 10, Shard(0, 2, 2), max_tokens=479)
