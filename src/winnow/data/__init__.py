@@ -1,7 +1,7 @@
 """The data package: sources, cleaning, exact deduplication, splits, and the corpus used by the other packages.
 
-A :class:`Dataset` reads a :class:`Source`, cleans its texts, drops exact duplicates and assigns each row to a split
-based on a hash of its text. The result is a :class:`Corpus`, which is saved, fingerprinted and memory-mapped.
+A :class:`Dataset` reads a :class:`Source`, cleans the texts, drops exact duplicates and assigns each row to a split
+based on a hash of the row's text. The result is a :class:`Corpus`, which is saved, fingerprinted and memory-mapped.
 """
 
 from winnow.data.cleaning import CleaningStep, normalize

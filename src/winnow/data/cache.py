@@ -1,4 +1,4 @@
-"""Cache folders, which are published atomically and verified against file digests before use."""
+"""Publish cache folders atomically, and verify them against file digests before use."""
 
 from __future__ import annotations
 
@@ -17,17 +17,19 @@ from winnow.errors import WinnowError
 from winnow.fsync import flush_to_disk
 
 DIGESTS: Final = "digests.json"
-"""Name of a file in each published folder. It lists the SHA-256 digest of every other file in the folder."""
+"""The name of the file that lists the SHA-256 digests of all other files in a published folder."""
 
 _Stamp = tuple[tuple[str, int, int, int], ...]
 
 _checked: dict[Path, _Stamp] = {}
-"""Folders that this process has verified, with the state of their files at that time, to avoid hashing them again."""
+"""The file states of each folder when this process verified the folder. Unchanged folders are not hashed again."""
 
 
 @contextmanager
 def publish_folder(folder: Path) -> Iterator[Path]:
-    """Yield a path for a new folder, then add digests of its files and move it to ``folder`` atomically.
+    """Yield a temporary path for a new folder, then publish the new folder at ``folder`` atomically.
+
+    Before the new folder is published, a file with the digests of all other files is added to the folder.
 
     If several processes create the same folder, the first one publishes it and the others discard their copies. The
     content must therefore depend only on the name of ``folder``. If the ``with`` block raises an exception, nothing is
@@ -54,9 +56,9 @@ def publish_folder(folder: Path) -> Iterator[Path]:
 
 
 def is_intact(folder: Path) -> bool:
-    """Return whether a folder exists and its files match their digests.
+    """Return whether a folder exists and all of its files match their recorded digests.
 
-    If the folder is damaged, remove it and print a message to stderr. The caller can then create it again.
+    A damaged folder is removed, and a message is printed to stderr. The caller can then create the folder again.
     """
     if not folder.exists():
         return False
@@ -66,7 +68,7 @@ def is_intact(folder: Path) -> bool:
 
     with FileLock(folder.with_name(f".{folder.name}.lock")):
         error = _find_error(folder) if folder.exists() else None
-        if error is not None:  # no other process has replaced the folder in the meantime
+        if error is not None:  # still damaged, so no other process has replaced the folder
             print(f"winnow: the cached result {folder} is damaged ({error}); recreating it.", file=sys.stderr)
             shutil.rmtree(folder)
         return folder.exists()
@@ -75,13 +77,13 @@ def is_intact(folder: Path) -> bool:
 def unreadable_cache_error(path: Path, error: Exception) -> WinnowError:
     """Return the error for a cached result that cannot be read."""
     return WinnowError(
-        f"cannot read the cached result {path} ({error}). Delete it, and it will be recreated.",
+        f"cannot read the cached result {path} ({error}). Delete this path; the result is then computed again.",
         key="cache_dir",
     )
 
 
 def _write_digests(draft: Path) -> None:
-    """Add the digests of a folder's files, and flush all files to disk."""
+    """Write a file with the digests of a folder's files, and flush all files to disk."""
     files = sorted(path for path in draft.rglob("*") if path.is_file())
     digests = {path.relative_to(draft).as_posix(): _digest(path) for path in files}
     (draft / DIGESTS).write_text(json.dumps(digests, indent=1) + "\n", encoding="utf-8")
@@ -91,15 +93,15 @@ def _write_digests(draft: Path) -> None:
 
 def _move(draft: Path, folder: Path) -> None:
     try:
-        os.replace(draft, folder)  # noqa: PTH105 - Path.replace could be mistaken for an edit of the draft
+        os.replace(draft, folder)  # noqa: PTH105 - Path.replace could be mistaken for string replacement
         flush_to_disk(folder.parent)
     except OSError:
-        if not folder.exists():  # if it exists, another process has published it first
+        if not folder.exists():  # an existing folder was published by another process
             raise
 
 
 def _find_error(folder: Path) -> str | None:
-    """Return what is wrong with a published folder, or ``None`` if it is intact."""
+    """Return a description of the damage to a published folder, or ``None`` if the folder is intact."""
     try:
         digests = json.loads((folder / DIGESTS).read_text(encoding="utf-8"))
         stamp = _stamp(folder, [*digests, DIGESTS])
@@ -111,7 +113,7 @@ def _find_error(folder: Path) -> str | None:
     except FileNotFoundError as error:
         return f"{Path(error.filename).name} is missing"
     except (OSError, ValueError, TypeError, AttributeError) as error:
-        return f"its digests cannot be read: {error}"
+        return f"the digests cannot be read: {error}"
     _checked[folder] = stamp
     return None
 

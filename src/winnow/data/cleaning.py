@@ -12,11 +12,11 @@ _APOSTROPHES = re.compile(r"(?<=\w)['\u2019](?=\w)")
 
 
 class CleaningStep(StrEnum):
-    """A cleaning step. The steps of a dataset run in the order in which they are listed.
+    """A step that edits texts or drops rows. The cleaning steps of a dataset run in the listed order.
 
     Attributes:
-        DROP_NULL: Drop rows that have no text. If this step is not listed, such rows raise an error. A text that
-            another step leaves empty also counts as null, regardless of the position of ``drop_null`` in the list.
+        DROP_NULL: Drop rows that have no text. If this step is not listed, such rows raise an error. A row
+            whose text is empty after all other steps is also dropped, regardless of where ``drop_null`` is listed.
         LOWER_CASE: Convert to lower case.
         STRIP_DIGITS: Remove decimal digits in any script.
         STRIP_PUNCTUATION: Remove apostrophes inside words (``don't`` becomes ``dont``), and replace all other
@@ -32,7 +32,7 @@ class CleaningStep(StrEnum):
 
 
 class _PunctuationToSpace(dict[int, str]):
-    """A translation table that adds each character on first use."""
+    """A ``str.translate`` table that maps punctuation and symbols to spaces; entries are added on first use."""
 
     def __missing__(self, code: int) -> str:
         character = chr(code)
@@ -65,7 +65,7 @@ _EDITS: dict[CleaningStep, Callable[[str], str]] = {
 
 
 def clean(texts: Iterable[str | None], steps: Iterable[CleaningStep]) -> list[str | None]:
-    """Apply the steps that edit text to ``texts``. A text that is empty or blank afterwards becomes null.
+    """Apply the text-editing steps to each text. Texts that are empty or blank afterwards become ``None``.
 
     >>> clean(["Air Max 90!", "1,234", None], [CleaningStep.STRIP_DIGITS, CleaningStep.STRIP_PUNCTUATION])
     ['Air Max  ', None, None]

@@ -17,7 +17,7 @@ from winnow.data.cache import publish_folder, unreadable_cache_error
 SplitName = Literal["train", "validation", "test"]
 SPLITS: tuple[SplitName, ...] = get_args(SplitName)
 EXTERNAL: Final = "external"
-"""The ``split`` value of rows in external held-out sets. The ``source`` of these rows is the name of the set."""
+"""The value of the ``split`` column for rows in external held-out sets; ``source`` holds the name of the set."""
 
 
 _METADATA: Final = {
@@ -29,7 +29,7 @@ _METADATA: Final = {
     "failing": "failing",
     "leakage": "leakage",
 }
-"""The names in ``corpus.json``, which never change, mapped to the fields of :class:`Corpus`."""
+"""The fields of :class:`Corpus`, by key in ``corpus.json``. The keys never change, so old files remain readable."""
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -40,17 +40,19 @@ class Corpus:
         table: The columns ``row_id`` (16 hex digits, the hash of the normalized text), ``text``, ``source`` and
             ``split``, which are never null; ``label`` (int64) and additional columns if the source has them.
         fingerprint: A fingerprint (16 hex digits) of the row ids, texts, splits, labels and additional columns.
-        funnel: Number of rows after each stage: ``read``, ``whole`` (if broken records were dropped), ``sound`` (if
-            checks drop rows), ``with_text``, ``cleaned``, ``unique`` and ``apart`` (if there are separate held-out
-            sets).
-        sources: The description of each source.
+        funnel: The number of rows after each stage. The stages are ``read``, ``whole`` (after dropping broken records),
+            ``sound`` (after dropping rows that fail checks), ``with_text``, ``cleaned``, ``unique`` (after
+            deduplication) and ``apart`` (after removing rows that also occur in separate held-out sets). Stages that do
+            not apply are omitted.
+        sources: A description of each source.
         record_errors: The error message of each broken record that was dropped.
-        integrity: For each check, its ``action``, the number of ``rows`` checked and the number that ``failed``.
-        failing: At regular intervals, the number of rows read so far and how many of these rows fail any check.
+        integrity: For each check, its ``action``, the number of ``rows`` checked and the number of ``failed`` rows.
+        failing: At regular intervals, the number of rows read so far and the number of these rows that fail at least
+            one check.
         leakage: For each held-out split: ``rows``, the number of rows compared; ``exact``, the fraction of these rows
             with an exact duplicate in train; and ``near``, the fraction with a near-duplicate in train.
         dataset: The fingerprint of the dataset, including its sources; empty if the corpus was not loaded by a dataset.
-        memory_map: The memory map that holds the table; null unless the corpus was opened from a folder.
+        memory_map: The memory map that holds the table; None unless the corpus was opened from a folder.
     """
 
     table: pa.Table
@@ -96,7 +98,7 @@ class Corpus:
             with (folder / "rows.arrow").open("rb") as stream:
                 memory_map = mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ)
             table = pa.ipc.open_file(pa.py_buffer(memory_map)).read_all()
-        except (OSError, ValueError, KeyError) as error:  # Arrow raises OSError and ValueError
+        except (OSError, ValueError, KeyError) as error:  # Arrow's exceptions are subclasses of OSError and ValueError
             raise unreadable_cache_error(folder, error) from error
         return cls(table, **metadata, memory_map=memory_map)
 

@@ -1,4 +1,4 @@
-"""Build a corpus from a source: clean the texts, drop duplicates, assign splits."""
+"""Build a corpus from a source: clean the texts, drop duplicates, and assign splits."""
 
 from __future__ import annotations
 
@@ -23,7 +23,9 @@ from winnow.data.sources.source import Mixture, Source
 from winnow.data.split import Split
 from winnow.errors import WinnowError
 
-_VERSION = 2  # increase when the same settings would produce different rows, so that old caches are not used
+_VERSION = (
+    2  # increase if a code change makes the same settings produce different rows, so that old caches are not used
+)
 
 
 @dataclass(frozen=True, config=ConfigDict(extra="forbid"))
@@ -35,9 +37,9 @@ class Dataset:
         source: The source that the texts are read from.
         integrity: Integrity checks for the raw rows, by name.
         cleaning: The cleaning steps, in order.
-        split: How rows are assigned to splits.
-        validation: A separate validation set. If set, no rows from ``source`` are assigned to ``validation``.
-        external: Additional held-out sets, by name. Every arm is evaluated on them.
+        split: The method of assigning rows to splits.
+        validation: The source of a separate validation set; null takes the validation rows from ``source``.
+        external: Additional held-out sets, by name. Every arm is evaluated on these sets.
     """
 
     name: Annotated[str, Field(min_length=1)]
@@ -66,15 +68,17 @@ class Dataset:
         )
 
     def check(self) -> list[WinnowError]:
-        """Return the errors that can be detected without reading all rows."""
+        """Return the errors in all sources that can be detected without reading all rows."""
         return [error.with_prefix(key) for key, source in self._sources().items() for error in source.check()]
 
     def load(self, cache_dir: Path, known: str | None = None) -> Corpus:
-        """Return the corpus. It is built once, and later calls memory-map it from ``cache_dir/corpus/<fingerprint>``.
+        """Return the corpus, which is built and cached by the first call.
+
+        Later calls memory-map the corpus from ``cache_dir/corpus/<fingerprint>``.
 
         Args:
-            cache_dir: The cache folder. Several processes can share it.
-            known: The dataset's fingerprint if the caller knows it; by default, it is computed by hashing the sources.
+            cache_dir: The cache folder. Several processes can share a cache folder.
+            known: The dataset's fingerprint, if already computed; None computes the fingerprint by hashing the sources.
 
         Raises:
             WinnowError: If a source cannot be read, if some rows have no text and ``cleaning`` does not include
@@ -124,7 +128,7 @@ class Dataset:
             ) from error
 
     def _sources(self) -> dict[str, Source]:
-        """Return all sources, keyed by their configuration key."""
+        """Return all sources, by configuration key."""
         validation = {"validation": self.validation} if self.validation else {}
         external = {f"external.{name}": source for name, source in self.external.items()}
         return {"source": self.source, **validation, **external}
@@ -140,7 +144,7 @@ class Dataset:
 
 
 def _build_table(cleaned: CleanedRows, split: str | Sequence[str], like: pa.Table | None = None) -> pa.Table:
-    """Return the rows as a corpus table. If ``like`` is given, drop additional columns that it does not have."""
+    """Return the rows as a corpus table. If ``like`` is given, drop the additional columns that ``like`` lacks."""
     ids = [hashlib.blake2b(text.encode(), digest_size=8).hexdigest() for text in cleaned.texts]
     columns = {
         "row_id": pa.array(ids, pa.string()),

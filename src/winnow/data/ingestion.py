@@ -22,10 +22,11 @@ class CleanedRows:
     Attributes:
         rows: The rows, with a ``source`` column.
         texts: The normalized text of each row, in the same order.
-        funnel: Number of rows after each stage.
+        funnel: The number of rows after each stage, by stage name.
         errors: The error message of each broken record that was dropped.
-        integrity: For each check, its ``action``, the number of ``rows`` checked and the number that ``failed``.
-        failing: At regular intervals, the number of rows read so far and how many of these rows fail any check.
+        integrity: For each check, its ``action``, the number of ``rows`` checked and the number of ``failed`` rows.
+        failing: At regular intervals, the number of rows read so far and the number of these rows that fail at least
+            one check.
     """
 
     rows: pa.Table

@@ -37,12 +37,12 @@ class Check(ABC):
 
     @abstractmethod
     def fails(self, values: pa.ChunkedArray) -> Mask:
-        """Return a mask of the values that fail."""
+        """Return a mask of the values that fail the check."""
 
 
 @dataclass(frozen=True, kw_only=True, config=_STRICT)
 class NonNull(Check):
-    """Fails for nulls and blank texts."""
+    """A check that fails for null values and blank texts."""
 
     def fails(self, values: pa.ChunkedArray) -> Mask:
         """Return a mask of the null or blank values."""
@@ -54,7 +54,7 @@ class NonNull(Check):
 
 @dataclass(frozen=True, kw_only=True, config=_STRICT)
 class Bounds(Check):
-    """Fails for values outside the bounds. For text, the length in characters is checked. Nulls pass.
+    """A check that fails for values outside the bounds. For text, the length in characters is checked. Nulls pass.
 
     Attributes:
         at_least: The lower bound; null disables it.
@@ -80,7 +80,7 @@ class Bounds(Check):
 
 @dataclass(frozen=True, kw_only=True, config=_STRICT)
 class Unique(Check):
-    """Fails for values that repeat an earlier value. Texts are compared after normalization. Nulls pass."""
+    """A check that fails for values that repeat an earlier value. Nulls pass. Texts are normalized first."""
 
     def fails(self, values: pa.ChunkedArray) -> Mask:
         """Return a mask of the values that repeat an earlier value."""
@@ -96,7 +96,7 @@ class Unique(Check):
 
 @dataclass(frozen=True, kw_only=True, config=_STRICT)
 class AllowedValues(Check):
-    """Fails for values that are not in the list of allowed values. Nulls pass.
+    """A check that fails for values that are not in a list of allowed values. Nulls pass.
 
     Attributes:
         values: The allowed values.
@@ -112,7 +112,7 @@ class AllowedValues(Check):
 
 @dataclass(frozen=True, kw_only=True, config=_STRICT)
 class ZScore(Check):
-    """Fails for values far from the mean. For text, the length in characters is checked. Nulls pass.
+    """A check that fails for values far from the mean. For text, the length in characters is checked. Nulls pass.
 
     Attributes:
         at_most: The maximum distance from the mean, in standard deviations.
@@ -130,7 +130,7 @@ class ZScore(Check):
 
 
 STOPS = 50
-"""Number of intervals at which the running count of failed rows is recorded."""
+"""The number of evenly spaced rows at which the cumulative number of failed rows is recorded."""
 
 
 def run_checks(
@@ -143,9 +143,10 @@ def run_checks(
         checks: The checks, by name.
 
     Returns:
-        The remaining rows, with a ``flags`` column if the action of any check is ``flag``; for each check, its
-        ``action``, the number of ``rows`` checked and the number of rows that ``failed``; and, at 50 equal intervals,
-        the number of rows so far and how many of these rows fail any check.
+        A tuple of three values. First, the remaining rows, with a ``flags`` column if the action of any check is
+        ``flag``. Second, for each check, its ``action``, the number of ``rows`` checked and the number of rows that
+        ``failed``. Third, at 50 equal intervals, the number of rows so far and the number of these rows that fail at
+        least one check.
 
     Raises:
         WinnowError: If a column does not exist, or if any rows fail a check whose action is ``fail``.
@@ -193,7 +194,7 @@ def _find_failures(name: str, check: Check, rows: pa.Table) -> Mask:
 
 
 def _numbers(values: pa.ChunkedArray) -> npt.NDArray[np.float64]:
-    """Return the numbers, or the length of each text, with NaN for null."""
+    """Return numeric values as floats and the lengths of texts in characters; nulls become NaN."""
     measured = pc.utf8_length(values) if pa.types.is_string(values.type) else values
     numbers: npt.NDArray[np.float64] = pc.fill_null(measured.cast(pa.float64()), float("nan")).to_numpy()
     return numbers

@@ -1,4 +1,4 @@
-"""Measure leakage between splits from the texts alone."""
+"""Measure leakage between splits by comparing their texts."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from winnow.data.corpus import SPLITS, Corpus
 from winnow.data.near_duplicates import word_ngrams
 
 NEAR = 0.8
-"""In this module, two texts are near-duplicates if the Jaccard index of their word trigrams is at least this value."""
+"""The minimum Jaccard index of the word trigrams of two texts that count as near-duplicates."""
 
 _NGRAM_WORDS = 3
 _MAX_ROWS = 1_000  # per held-out split
@@ -24,7 +24,7 @@ _MAX_ROWS = 1_000  # per held-out split
 def count_shared_texts(corpus: Corpus) -> dict[str, int]:
     """Count the normalized texts that each pair of splits shares.
 
-    The count uses only texts and split names, so it also reveals errors in row ids, deduplication and splitting.
+    Only texts and split names are used, so the counts also reveal errors in row ids, deduplication and splitting.
 
     Returns:
         The number of shared texts per pair: ``{"train/validation": 0, "train/test": 0, "validation/test": 0}``.
@@ -62,7 +62,7 @@ def _find_duplicates(texts: list[str], corpus: Corpus) -> tuple[set[str], set[st
     """Return the texts that have an exact duplicate in train, and the texts that have a near-duplicate in train."""
     ngrams = {text: word_ngrams(text, _NGRAM_WORDS) for text in texts}
     counts = Counter(ngram for values in ngrams.values() for ngram in values)
-    # Prefix filter (Chaudhuri 2006): near-duplicates share at least one n-gram in this prefix. Rare n-grams come first.
+    # Prefix filter (Chaudhuri 2006): near-duplicates share an n-gram in their prefixes. Rare n-grams come first.
     index: dict[str, list[str]] = defaultdict(list)
     for text, values in ngrams.items():
         prefix_length = len(values) - ceil(round(NEAR * len(values), 6)) + 1

@@ -1,4 +1,4 @@
-"""Near-duplicates: texts that share most of their word n-grams."""
+"""Find near-duplicates, which are texts that share most of their word n-grams."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 def word_ngrams(text: str, words: int) -> set[str]:
-    """Return the set of n-grams of ``words`` words in a text. A text with fewer words is a single n-gram.
+    """Return the set of ``words``-word n-grams in a text. A text with fewer words is a single n-gram.
 
     >>> sorted(word_ngrams("The  shoe is good", 3))
     ['shoe is good', 'the shoe is']
@@ -49,13 +49,15 @@ def cluster_near_duplicates(
         threshold: Two texts are near-duplicates if the estimated Jaccard index of their n-grams is at least this value.
         words: Words per n-gram.
         permutations: Number of hash functions. The standard error of the estimate is about ``1 / sqrt(permutations)``.
-        largest: Stop as soon as a cluster has more rows than this.
+        largest: The maximum number of rows in a cluster. Clustering stops as soon as a cluster is larger.
 
     Raises:
         WinnowError: If the package datasketch is not installed.
     """
     if find_spec("datasketch") is None:
-        raise WinnowError("the package datasketch is not installed. Run: pip install 'winnow[near-duplicates]'")
+        raise WinnowError(
+            "near-duplicate detection requires the package datasketch. Run: pip install 'winnow[near-duplicates]'"
+        )
     from datasketch import MinHashLSH
     from scipy.cluster.hierarchy import DisjointSet
 

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from scipy.cluster.hierarchy import DisjointSet
 
 _Fraction = Annotated[float, Field(gt=0, lt=1)]
-_LARGEST_CLUSTER = 0.05  # as a fraction of all rows
+_LARGEST_CLUSTER = 0.05  # the maximum size of a group, as a fraction of all rows
 
 
 @dataclass(frozen=True, config=ConfigDict(extra="forbid"))
@@ -52,7 +52,8 @@ class Split:
         test_fraction: The expected fraction of rows in ``test``.
         salt: A string that is hashed together with the text. A different salt gives a different split.
         near_duplicates: If set, near-duplicates, including chains of near-duplicates, are assigned to the same split.
-        group_by: Columns, such as slots of a grammar. Rows with equal values in all of these columns share a split.
+        group_by: Columns that define groups, such as slots of a grammar. Rows with equal values in all of these columns
+            are assigned to the same split.
     """
 
     validation_fraction: _Fraction = 0.1
@@ -65,14 +66,14 @@ class Split:
         if self.validation_fraction + self.test_fraction >= 1:
             raise WinnowError(
                 f"expected the sum of validation_fraction and test_fraction to be below 1, got "
-                f"{self.validation_fraction} + {self.test_fraction}. Decrease one of them.",
+                f"{self.validation_fraction} + {self.test_fraction}. Decrease one of the fractions.",
                 key="validation_fraction",
             )
 
     def fingerprint_settings(self) -> dict[str, Any]:
-        """Return the settings to fingerprint.
+        """Return the settings that the dataset's fingerprint depends on, by name.
 
-        `group_by` is stored under its old name, so that the fingerprints of existing corpora do not change.
+        ``group_by`` appears under its old name, so that the fingerprints of existing corpora do not change.
         """
         settings = asdict(self)
         settings["together"] = settings.pop("group_by")

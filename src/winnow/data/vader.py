@@ -1,4 +1,4 @@
-"""The VADER sentiment analyzer used by filters and probes."""
+"""Load the VADER sentiment analyzer that filters and probes use."""
 
 from __future__ import annotations
 

@@ -20,7 +20,7 @@ Mask = npt.NDArray[np.bool_]
 
 @dataclass(frozen=True)
 class ScoringStage:
-    """Signals that score the rows that no earlier stage dropped.
+    """A group of signals, which score only the rows that no earlier stage dropped.
 
     Attributes:
         signals: The names of the signals.
@@ -70,7 +70,7 @@ class BatchScorer:
 
     @property
     def input_columns(self) -> list[str]:
-        """The columns that a batch must have."""
+        """The names of the columns that a batch must have."""
         column_names = dict.fromkeys(self.signals[name].scored_column for name in self.scored_signals)
         return [*column_names, *map(score_column_name, self.cached_signals)]
 

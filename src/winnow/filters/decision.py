@@ -54,8 +54,8 @@ class DecisionRule:
         """Parse and check the expressions.
 
         Raises:
-            WinnowError: If a name is invalid, unknown or already in use, a part refers to itself, or an expression
-                cannot be parsed.
+            WinnowError: If a name is invalid, unknown or already in use, if a part refers to itself, or if an
+                expression cannot be parsed.
         """
         _check_names(signals, parts)
         part_nodes = {name: parse(text, f"parts.{name}") for name, text in parts.items()}
@@ -128,7 +128,10 @@ class DecisionRule:
         return plan_scoring(self._signals_by_term(), pass_masks, costs)
 
     def choose_plan(self, table: pa.Table, cached: Mapping[str, SignalScores]) -> ScoringPlan:
-        """Plan from a sample of rows, or from the declared costs if timing a sample would take longer than it saves."""
+        """Return the cheapest order of terms, based on the timing of a sample or on the signals' declared costs.
+
+        Declared costs are used if timing a sample would take longer than it saves.
+        """
         costs = {name: 0.0 if name in cached else signal.cost for name, signal in self.signals.items()}
         if table.num_rows * sum(costs.values()) >= MIN_SAMPLED_COST:
             return self.plan_from_sample(table, cached)
@@ -149,7 +152,9 @@ class DecisionRule:
         on_batch: BatchCallback | None = None,
         engine: EngineOptions | None = None,
     ) -> Verdicts:
-        """Score each row only until a term drops it. The kept rows are the same as in full mode.
+        """Score each row until a term drops the row, and return the verdicts.
+
+        The kept rows are the same as in full mode.
 
         Args:
             name: The filter's name.

@@ -126,8 +126,8 @@ class LeaveOneOut(Selection):
         return verdicts if self.signal is None else verdicts.leave_out(self.signal, self.name)
 
     def fingerprint(self) -> str:
-        """Return a fingerprint of the filter and the removed signal, or the filter's own if no signal is removed."""
-        # "without" was the name of this class in version 0.1. It is used so that existing runs are still recognized.
+        """Return a fingerprint of the filter and the removed signal, or of the filter alone if no signal is removed."""
+        # This class was named "without" in version 0.1. The old name is kept here so that existing runs are recognized.
         return (
             self.of.fingerprint() if self.signal is None else fingerprint("without", self.signal, self.of.fingerprint())
         )

@@ -29,7 +29,7 @@ def score_rows(
     """Score all rows, batch by batch. Batches are independent, so every engine returns the same scores.
 
     Args:
-        scorer: Scores one batch.
+        scorer: The scorer to apply to each batch.
         rows: The rows, with the scorer's input columns. Memory-mapped rows are read one batch at a time.
         cache_dir: The folder for the temporary file that Ray's workers read; it must be shared by all cluster nodes.
         engine: The engine to use.
@@ -60,7 +60,8 @@ def _score_in_processes(
 def _score_with_ray(scorer: BatchScorer, rows: pa.Table, cache_dir: Path, processes: int) -> Iterator[BatchScores]:
     """Score with Ray Data, either on the cluster specified by ``RAY_ADDRESS`` or on a new local cluster.
 
-    The rows are passed in a Parquet file, as ``ray.data.from_huggingface`` needs packages that Ray does not install.
+    The rows are passed in a Parquet file, because ``ray.data.from_huggingface`` requires packages that Ray
+    does not install.
     """
     import ray
     import ray.data

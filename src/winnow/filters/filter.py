@@ -31,7 +31,7 @@ from winnow.filters.signals.mentions import Mentions
 from winnow.filters.signals.signal import Signal, missing_package_errors
 from winnow.filters.verdicts import Verdicts
 
-# An expression can also be built in Python by combining names with operators. Either way, it is stored as text.
+# In Python, expressions can also be built by combining names with operators. Such expressions are stored as text.
 _ExpressionText = Annotated[str, BeforeValidator(lambda value: str(value) if isinstance(value, Expression) else value)]
 
 
@@ -73,7 +73,7 @@ class Selection(ABC):
 
 @dataclass(frozen=True, config=ConfigDict(extra="forbid"))
 class Full(Selection):
-    """Selects every row."""
+    """A selection that keeps every row."""
 
     name: Annotated[str, Field(min_length=1)] = "full"
 
@@ -91,7 +91,7 @@ class Full(Selection):
 
 @dataclass(frozen=True, config=ConfigDict(extra="forbid"))
 class Filter(Selection):
-    """Keeps the rows for which an expression over signals is true.
+    """A selection of the rows for which an expression over signals is true.
 
     Attributes:
         name: The name of the filter.

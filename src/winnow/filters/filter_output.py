@@ -38,7 +38,7 @@ def read_statistics(folder: Path | str) -> dict[str, Any]:
     try:
         statistics: dict[str, Any] = json.loads(path.read_text("utf-8"))
     except (OSError, ValueError) as error:
-        message = f"cannot read {path} ({error}). Set it to the output folder of a `winnow filter` run."
+        message = f"cannot read {path} ({error}). Pass the output folder of a `winnow filter` run."
         raise WinnowError(message, key="folder") from error
     return statistics
 

@@ -59,7 +59,7 @@ class _Parser:
             return node
         if symbol == ")":
             raise self._error(position, "this ')' has no matching '('. Remove it.")
-        raise self._error(position, f"expected an operator (& | ^) before '{symbol}'. Add one.")
+        raise self._error(position, f"expected an operator (& | ^) before '{symbol}'. Add an operator.")
 
     def _parse_binary(self, level: int) -> Node:
         if level == len(_OPERATORS):
@@ -96,7 +96,9 @@ class _Parser:
             raise self._error(start, "this '(' is not closed. Add a ')'.")
         if not self._accept(")"):
             symbol, position = self.tokens[self.index][1:]
-            raise self._error(position, f"expected an operator (& | ^) or ')' before '{symbol}'. Add one.")
+            raise self._error(
+                position, f"expected an operator (& | ^) or ')' before '{symbol}'. Add an operator or ')'."
+            )
         return node
 
     def _parse_at_least(self, start: int) -> Node:
@@ -111,7 +113,7 @@ class _Parser:
             raise self._error(start, "this 'at_least(' is not closed. Add a ')'.")
         if not self._accept(")"):
             symbol, position = self.tokens[self.index][1:]
-            raise self._error(position, f"expected ',' or ')' before '{symbol}'. Add one.")
+            raise self._error(position, f"expected ',' or ')' before '{symbol}'. Add ',' or ')'.")
         if not 1 <= int(number) <= len(terms):
             message = f"expected a count from 1 to the number of terms ({len(terms)}), got {number}. Change the count."
             raise self._error(position, message)

@@ -13,7 +13,7 @@ Indices = npt.NDArray[np.int64]
 
 _PRIOR_ROWS = 4
 MIN_SAMPLED_COST = 50_000.0
-"""The total cost of scoring all rows, in microseconds, below which timing a sample takes longer than it saves."""
+"""The minimum total cost of scoring, in microseconds, at which timing a sample saves more time than it takes."""
 _SAMPLE_FRACTION, _SAMPLE_ROWS, _SAMPLE_RUNS = 1 / 64, (16, 256), 32
 
 

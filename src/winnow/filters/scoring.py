@@ -89,7 +89,7 @@ def score_signals(
 
 
 def score_cross_row_signals(signals: Mapping[str, Signal], table: pa.Table, bar: Progress) -> dict[str, SignalScores]:
-    """Score all rows at once with each signal that compares rows; skip the other signals."""
+    """Score all rows at once with each signal that compares rows, and return these signals' scores."""
     signal_scores = {}
     for name, signal in signals.items():
         if signal.needs_all_rows:
@@ -111,7 +111,7 @@ def score_in_batches(
     """Score all rows of a corpus batch by batch.
 
     Args:
-        scorer: Scores one batch.
+        scorer: The scorer to apply to each batch.
         cached_scores: The scores already available for all rows, by signal; the scorer may need some of these scores.
         corpus: The rows.
         cache_dir: The cache folder.
@@ -171,7 +171,9 @@ def _score_batches(
         yield from (BatchScores(offset, {}, {}) for offset in range(0, rows.num_rows, BATCH_ROWS))
         return
     for name in scorer.scored_signals:
-        find_scored_column(scorer.signals[name], rows, name)  # fails on a missing column before scoring starts
+        find_scored_column(
+            scorer.signals[name], rows, name
+        )  # raises an error for a missing column before scoring starts
     for name in scorer.cached_signals:
         rows = rows.append_column(score_column_name(name), cached_scores[name].scores)
     batches = score_rows(scorer, rows.select(scorer.input_columns), cache_dir, engine.name, engine.processes)
@@ -211,7 +213,7 @@ def _read_scores(folder: Path) -> SignalScores:
     try:
         table = pq.read_table(folder / _SCORES)
         return SignalScores(table["score"].combine_chunks(), float(table.schema.metadata[b"seconds"]))
-    except (OSError, ValueError, KeyError) as error:  # Arrow's exceptions are subclasses of these
+    except (OSError, ValueError, KeyError) as error:  # includes Arrow's exceptions
         raise unreadable_cache_error(folder, error) from error
 
 

@@ -134,7 +134,7 @@ def describe_redundant_terms(terms: Mapping[str, Mapping[str, int]]) -> list[str
 
 
 def compute_label_statistics(labels: pa.ChunkedArray, kept: Mask) -> dict[str, Any]:
-    """Compare the kept rows with the labels. Rows without a label are ignored.
+    """Count the kept rows with each label, and compute precision and recall. Rows without a label are ignored.
 
     Returns:
         ``kept``: for each label, the number of ``total`` and ``kept`` rows. If the labels are 0 and 1, also

@@ -20,7 +20,7 @@ from winnow.errors import WinnowError
 from winnow.filters.expression import Node, evaluate, expand_parts, iter_names, remove_names, split_conjuncts
 from winnow.filters.parsing import parse
 
-# Attribute names by metadata key in verdicts.parquet. Version 0.1 stored the term order under the key "asked".
+# The attribute names, by metadata key in verdicts.parquet. Version 0.1 stored the term order under the key "asked".
 _METADATA = {name: name for name in ("filter", "keep", "parts", "keep_null", "seconds")} | {"asked": "term_order"}
 
 
@@ -219,9 +219,9 @@ class Verdicts:
             table = pq.read_table(path)
             metadata = json.loads(table.schema.metadata[b"winnow"])
         except FileNotFoundError as error:
-            message = f"{folder} contains no {path.name}. Set it to the output folder of a `winnow filter` run."
+            message = f"{folder} contains no {path.name}. Pass the output folder of a `winnow filter` run."
             raise WinnowError(message, key="folder") from error
-        except (OSError, ValueError, KeyError, TypeError) as error:  # Arrow's exceptions are subclasses of these
+        except (OSError, ValueError, KeyError, TypeError) as error:  # includes Arrow's exceptions
             raise WinnowError(f"{path} is damaged ({error}). Run `winnow filter` again.", key="folder") from error
         attributes = {_METADATA.get(key, key): value for key, value in metadata.items()}
         return cls(table.replace_schema_metadata(None), **attributes)

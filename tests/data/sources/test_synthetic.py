@@ -122,9 +122,9 @@ def test_any_grammar_from_yaml_with_three_labels_and_columns() -> None:
 
 
 def test_a_slot_has_words_or_words_by_label() -> None:
-    for given in ({}, {"words": ["a"], "by_label": {0: Words(["b"])}}):
-        with pytest.raises(WinnowError, match="Set one of them"):
-            Slot(**given)
+    for settings, count in (({}, "neither"), ({"words": ["a"], "by_label": {0: Words(["b"])}}, "both")):
+        with pytest.raises(WinnowError, match=f"got {count}. Set exactly one of them"):
+            Slot(**settings)
 
 
 def test_rows_of_a_slot_can_be_kept_together(compose: Compose, tmp_path: Path) -> None:

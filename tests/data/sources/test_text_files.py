@@ -39,7 +39,7 @@ def test_faults_name_the_file(write_csv: Callable[..., Path], tmp_path: Path) ->
     long = write_csv("".join(f"line {i}\n" for i in range(60)).encode() + b"\ncaf\xe9\nmore\n\nlast", "y.txt")
     source = TextFiles(path=long, unit="paragraph", on_error="drop")
     table = source.read()
-    message = f"broken line 63 of {long}: cannot be decoded with the given encoding."
+    message = f"broken line 63 of {long}: the line cannot be decoded with the encoding 'utf-8-sig'."
     assert table["fault"].to_pylist()[1] == message
     assert table["text"].to_pylist()[1:] == [None, "last"]
     dataset = Dataset(name="x", source=TextFiles(path=long, on_error="drop"), split=Split(0.2, 0.2))

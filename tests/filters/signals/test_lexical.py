@@ -27,7 +27,7 @@ def test_a_regular_expression_counts_its_matches() -> None:
 
 
 def test_an_invalid_pattern_is_an_error_with_its_position() -> None:
-    with pytest.raises(WinnowError, match=r"expected a valid regular expression: .*\n    a\(b\n     \^") as caught:
+    with pytest.raises(WinnowError, match=r"the regular expression is not valid: .*\n    a\(b\n     \^") as caught:
         Regex(pattern="a(b")
     assert caught.value.key == "pattern"
 

@@ -21,15 +21,15 @@ from winnow.errors import WinnowError
 
 @dataclass(frozen=True, kw_only=True, config=ConfigDict(extra="forbid"))
 class Files(RecordSource):
-    """CSV, TSV, JSON, JSON Lines or Parquet: one file, all files in a folder, or files that match a pattern.
+    """A source that reads CSV, TSV, JSON, JSON Lines or Parquet files.
 
     All cells of CSV and TSV files are read as text, so words such as "nan" and "NA" are not treated as null.
 
     Attributes:
         path: A file, a folder (searched recursively, ignoring hidden files) or a pattern such as ``reviews/*.csv``.
-            If there are several files, they are read in alphabetical order.
+            Multiple files are read in alphabetical order.
         format: The file format; null infers it from the file extension.
-        separator: The cell separator; null uses a comma for CSV and a tab for TSV.
+        separator: The delimiter between cells; null uses a comma for CSV and a tab for TSV.
         encoding: The encoding of text files. The default also removes a byte order mark.
     """
 
@@ -39,7 +39,7 @@ class Files(RecordSource):
     encoding: str = "utf-8-sig"
 
     def batches(self) -> Iterator[RecordBatch]:
-        """Yield the records of each file."""
+        """Yield one batch of records per file."""
         errors = "strict" if self.on_error == "fail" else "surrogateescape"
         for path in self._files():
             batch = open_batch(path, self._format(path), self.encoding, self.separator, errors)
@@ -64,7 +64,8 @@ class Files(RecordSource):
         name = self.format or SUFFIXES.get(path.suffix.lower())
         if name is None:
             raise WinnowError(
-                f"unknown file extension of {path}. Allowed: {', '.join(SUFFIXES)}. Rename the file, or set `format`.",
+                f"the file {path} has an unknown extension. Allowed: {', '.join(SUFFIXES)}. Rename the "
+                "file, or set `format`.",
                 key="format",
             )
         return name
@@ -75,10 +76,15 @@ class Files(RecordSource):
 
 
 def find_files(path: Path, suffixes: tuple[str, ...], homepage: str | None) -> list[Path]:
-    """Return the files at a path: one file, a folder's files with one of the suffixes, or the matches of a pattern.
+    """Return the files that a path refers to, in alphabetical order.
+
+    Args:
+        path: A file, a folder that is searched recursively, or a pattern.
+        suffixes: The suffixes of the files to return from a folder.
+        homepage: A URL to suggest in the error message if no file is found.
 
     Raises:
-        WinnowError: If there is no such file.
+        WinnowError: If no file is found.
     """
     expanded = path.expanduser()
     if expanded.is_file():
@@ -103,7 +109,7 @@ def find_files(path: Path, suffixes: tuple[str, ...], homepage: str | None) -> l
 
 
 def hash_file(path: Path) -> str:
-    """Return a hash of a file's bytes."""
+    """Return the BLAKE2b hash of a file's content (32 hex digits)."""
     with file_errors(path), path.open("rb") as stream:
         return hashlib.file_digest(stream, lambda: hashlib.blake2b(digest_size=16)).hexdigest()
 
@@ -117,7 +123,7 @@ def file_errors(path: Path, encoding: str = "utf-8") -> Iterator[None]:
         raise _decoding_error(path, encoding) from error
     except LookupError as error:
         raise WinnowError(
-            f"unknown encoding '{encoding}'. Use one that Python supports, such as utf-8-sig, cp1252 or latin-1.",
+            f"unknown encoding '{encoding}'. Use a Python encoding, such as utf-8-sig, cp1252 or latin-1.",
             key="encoding",
         ) from error
     except OSError as error:
@@ -133,7 +139,8 @@ def _decoding_error(path: Path, encoding: str) -> WinnowError:
         line = error.object[: error.start].count(b"\n") + 1
         cause = f"the byte 0x{error.object[error.start]:02x} on line {line} is not valid {encoding}"
     else:
-        cause = f"it is not valid {encoding}"
+        cause = f"the content is not valid {encoding}"
     return WinnowError(
-        f"cannot decode {path}: {cause}. Fix the file, or set its actual encoding (often cp1252).", key="encoding"
+        f"cannot decode {path}: {cause}. Fix the file, or set `encoding` to the actual encoding (often cp1252).",
+        key="encoding",
     )

@@ -1,4 +1,4 @@
-"""Read the records of a file in any supported format, each with its line or record number."""
+"""Read numbered records from files in the supported formats."""
 
 from __future__ import annotations
 
@@ -24,17 +24,17 @@ SUFFIXES: dict[str, FormatName] = {
 }
 
 _LONGEST_CELL = 2**30  # characters; some documents exceed the csv module's default limit of 131,072
-_PARQUET_ROWS = 1_000  # number of rows decoded at a time
+_PARQUET_ROWS = 1_000  # the number of rows decoded at a time
 
 
 def open_batch(path: Path, kind: FormatName, encoding: str, separator: str | None, errors: str) -> RecordBatch:
     """Return the records of a file. The file is opened when the first record is read.
 
     Args:
-        path: The file.
+        path: The path of the file.
         kind: The format of the file.
         encoding: The encoding of the file; not used for Parquet.
-        separator: The cell separator; by default a comma (CSV) or a tab (TSV).
+        separator: The delimiter between cells; None uses a comma for CSV and a tab for TSV.
         errors: How to handle decoding errors, as in :func:`open`.
     """
     if kind == "parquet":
@@ -48,7 +48,7 @@ def open_batch(path: Path, kind: FormatName, encoding: str, separator: str | Non
 
 
 def _csv(path: Path, encoding: str, separator: str, errors: str) -> Records:
-    """Yield each non-blank row with the number of its first line. All cells are read as text."""
+    """Yield the number of each non-blank row's first line, and the row's cells as text, by column name."""
     previous_limit = csv.field_size_limit(_LONGEST_CELL)
     try:
         with path.open(encoding=encoding, newline="", errors=errors) as stream:

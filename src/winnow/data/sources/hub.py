@@ -1,4 +1,4 @@
-"""Datasets from the Hugging Face Hub."""
+"""A source that reads datasets from the Hugging Face Hub."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ class HubDataset(RecordSource):
 
     Attributes:
         name: The name of the dataset (``owner/name``), or the path of a folder.
-        configuration: The configuration to load; required only if the dataset has several.
+        configuration: The configuration to load; required only if the dataset has more than one.
         split: The split to load, such as ``train``, ``train+test`` or ``train[:5000]``. Winnow assigns its own splits.
         revision: A branch, tag or commit. Set a commit to make the rows reproducible.
-        first_rows: Stream the dataset and stop after this number of rows; null downloads the whole dataset.
+        first_rows: The number of rows to stream from the start of the split; null downloads the whole dataset.
     """
 
     name: Annotated[str, Field(min_length=1)]
@@ -34,7 +34,7 @@ class HubDataset(RecordSource):
     first_rows: Annotated[int, Field(gt=0)] | None = None
 
     def batches(self) -> Iterator[RecordBatch]:
-        """Yield the records of the split."""
+        """Yield the records of the split as a single batch."""
         rows = self._load()
         records = enumerate(rows, start=1)
         yield RecordBatch(f"{self.name} ({self.split})", "row", islice(records, self.first_rows))
@@ -57,7 +57,7 @@ class HubDataset(RecordSource):
             configuration = f", configuration {self.configuration}" if self.configuration else ""
             raise WinnowError(
                 f"cannot load the dataset '{self.name}'{configuration}, split {self.split}: {error}. Check the name "
-                "and the connection to the Hub, or set the folder of a local copy.",
+                "and the connection to the Hub, or set `name` to the path of a local copy.",
                 key="name",
             ) from error
 

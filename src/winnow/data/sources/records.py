@@ -27,8 +27,9 @@ class RecordBatch:
 
     Attributes:
         name: The name of the file or split.
-        unit: What the record numbers count.
-        records: The number of each record with its values, or with an error message if the record is broken.
+        unit: The unit that the record numbers count.
+        records: Pairs of a record number and the record's values. For a broken record, an error message replaces the
+            values.
         complete: Whether every record has all columns. JSON records may omit columns.
     """
 
@@ -43,8 +44,8 @@ class RecordSource(Source):
     """A source of records with named values, which may be nested.
 
     A value is addressed by its path: ``answers.text`` is ``text`` inside ``answers``. Lists of texts are joined. Blank
-    texts count as null. The text of a record is formed by joining its non-null text values. It is null if all of these
-    values are null.
+    texts count as null. A record's text consists of its non-null text values, joined in order. If all of these values
+    are null, the text is null.
 
     Attributes:
         text: Paths of the values that are joined to form the text, in order.
@@ -53,7 +54,7 @@ class RecordSource(Source):
         columns: Paths of additional values to keep with each row, each with its type: ``number`` or ``string``.
         on_error: ``fail`` raises an error at the first broken record; ``drop`` drops broken records and counts them in
             the funnel.
-        homepage: URL of the data.
+        homepage: The URL of the data.
         licence: The license of the data.
     """
 
@@ -81,7 +82,11 @@ class RecordSource(Source):
         """
 
     def read(self) -> pa.Table:
-        """Return ``text``, ``label`` if requested, the additional columns, and ``fault`` if records were dropped."""
+        """Return a table of the rows.
+
+        The columns are ``text``, ``label`` if set, the additional columns, and ``fault`` if broken records are to be
+        dropped.
+        """
         columns = [pa.field(name, _TYPES[kind]) for name, kind in self.columns.items()]
         schema = pa.schema([TEXT, *([LABEL] if self.label else []), *columns])
         rows: list[list[Any]] = []
@@ -107,7 +112,7 @@ class RecordSource(Source):
         return table
 
     def check(self) -> list[WinnowError]:
-        """Return an error for each file that cannot be opened, and for each column missing from its first record."""
+        """Return an error if a file cannot be opened, and one error per column that a file's first record lacks."""
         errors: list[WinnowError] = []
         try:
             for batch in self.batches():
@@ -123,7 +128,10 @@ class RecordSource(Source):
         return {name: getattr(self, name) for name in ("text", "joiner", "label", "columns", "on_error")}
 
     def _with_columns(self, batch: RecordBatch) -> Records:
-        """Yield the records. Raise immediately if a column is missing, or at the end if no record has a given path."""
+        """Yield the records of a batch, and check that the requested values exist.
+
+        A missing column raises an error immediately. A path that no record has raises an error after the last record.
+        """
         missing, seen = self._paths(), dict[str, None]()
         for number, record in batch.records:
             if missing and not isinstance(record, str):
@@ -159,7 +167,9 @@ class RecordSource(Source):
         if not isinstance(value, str):
             raise _BrokenError(key, f"expected text in '{path}', got {value!r:.60} ({type(value).__name__}).")
         if self.on_error == "drop" and has_undecodable_bytes(value):
-            raise _BrokenError(key, f"'{path}' contains bytes that cannot be decoded with the given encoding.")
+            raise _BrokenError(
+                key, f"the value of '{path}' contains bytes that cannot be decoded with the configured `encoding`."
+            )
         return None if not value or value.isspace() else value
 
     def _unknown(self, path: str, known: Iterable[str], name: str) -> WinnowError:
@@ -169,7 +179,7 @@ class RecordSource(Source):
 
 
 class _BrokenError(Exception):
-    """The error in one record, with the configuration key that refers to the value."""
+    """An error in a single record, with the configuration key of the invalid value."""
 
     def __init__(self, key: str, message: str) -> None:
         super().__init__(message)
@@ -177,7 +187,9 @@ class _BrokenError(Exception):
 
 
 def get_value(record: Any, path: str) -> Any:
-    """Return the value at a path. If the record is a list, return the values at the path in all its elements.
+    """Return the value at a path, or ``_MISSING`` if the path does not exist.
+
+    If the record is a list, return the values at the path in all elements that have such a value.
 
     >>> get_value({"answers": {"text": ["one", "two"]}, "a.b": 1}, "answers.text")
     ['one', 'two']

@@ -18,7 +18,7 @@ SOURCE = pa.field("source", pa.string())
 RECORD_ERROR = pa.field("fault", pa.string())
 FLAGS = pa.field("flags", pa.string())
 RESERVED = ("row_id", "text", "source", "split", "label", "fault", "flags")
-"""Column names that are reserved for the corpus."""
+"""Column names that are reserved for the corpus, so additional columns of a source cannot use them."""
 
 
 class Source(ABC):
@@ -32,7 +32,7 @@ class Source(ABC):
         message of each broken record and is null for all other rows.
 
         Raises:
-            WinnowError: If the source cannot be read. The error's key is relative to this object.
+            WinnowError: If the source cannot be read. The error's key is relative to the configuration of this source.
         """
 
     @abstractmethod
@@ -79,7 +79,7 @@ class Mixture(Source):
             return pa.concat_tables(tables, promote_options="default")
         except pa.ArrowTypeError as error:
             raise WinnowError(
-                f"expected equal column types in all sources, but they differ: {error}. Rename one of the columns.",
+                f"expected each column to have the same type in all sources, got: {error}. Rename one of the columns.",
                 key="sources",
             ) from error
 

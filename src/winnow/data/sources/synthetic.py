@@ -1,4 +1,4 @@
-"""Generate sentences from a grammar: templates, and words for their slots."""
+"""Generate sentences from a grammar, which consists of templates with slots and words for each slot."""
 
 from __future__ import annotations
 
@@ -42,8 +42,9 @@ class Slot:
 
     def __post_init__(self) -> None:
         if (self.words is None) == (self.by_label is None):
+            count = "neither" if self.words is None else "both"
             raise WinnowError(
-                "expected exactly one of `words` and `by_label`, got both or neither. Set one of them.", key="words"
+                f"expected exactly one of `words` and `by_label`, got {count}. Set exactly one of them.", key="words"
             )
 
 
@@ -60,8 +61,9 @@ class Grammar(Source):
         labels: The probability of each label; the probabilities must sum to 1. Null disables labels.
         rows: Number of rows.
         seed: Random seed for all draws.
-        null_fraction: Number of draws for null texts, as a fraction of the rows.
-        columns: Slots whose words are kept as columns, even if the row's template does not use them.
+        null_fraction: The number of draws for null texts, as a fraction of ``rows``.
+        columns: The names of slots to add as columns. A column holds the word drawn for its slot in each row, even if
+            the row's template does not use the slot.
     """
 
     templates: _NonEmpty
@@ -76,14 +78,15 @@ class Grammar(Source):
         labels = self.labels or {}
         if labels and abs(sum(labels.values()) - 1) > 1e-9:
             raise WinnowError(
-                f"expected probabilities that sum to 1, got a sum of {sum(labels.values()):g}. Adjust them.",
+                f"expected probabilities that sum to 1, got a sum of {sum(labels.values()):g}. Adjust the "
+                "probabilities.",
                 key="labels",
             )
         for name, slot in self.slots.items():
             if slot.by_label is not None and set(slot.by_label) != set(labels):
                 raise WinnowError(
-                    f"expected the labels {sorted(labels) or 'none'} set in `labels`, got {sorted(slot.by_label)}. Use "
-                    "the same labels in both.",
+                    f"expected words for the labels {sorted(labels) or 'none'}, got words for {sorted(slot.by_label)}. "
+                    "Use the same labels here and in `labels`.",
                     key=f"slots.{name}.by_label",
                 )
         for template in self.templates:
@@ -92,7 +95,9 @@ class Grammar(Source):
             if name not in self.slots or name in RESERVED:
                 cause = "the name is reserved" if name in RESERVED else "there is no slot with this name"
                 raise WinnowError(
-                    f"'{name}' cannot be a column because {cause}.{did_you_mean(name, self.slots)}", key="columns"
+                    f"'{name}' cannot be a column because {cause}.{did_you_mean(name, self.slots)} Use the name of "
+                    "another slot.",
+                    key="columns",
                 )
 
     def read(self) -> pa.Table:
@@ -131,7 +136,7 @@ class Grammar(Source):
 
     def fingerprint(self) -> str:
         """Return a fingerprint of all settings."""
-        # Slots are passed as pairs, since their order determines the order of the draws.
+        # Pairs preserve the order of the slots, which determines the random draws. A mapping would be sorted.
         slots = [
             [name, slot.words, [[label, words.words] for label, words in (slot.by_label or {}).items()]]
             for name, slot in self.slots.items()
@@ -161,7 +166,7 @@ class Grammar(Source):
                 )
         if self.labels and not any(self.slots[slot].by_label for slot in _slots_of(template)):
             raise WinnowError(
-                f"the template '{template}' has no slot with words `by_label`. Add such a slot, or remove `labels`.",
+                f"the template '{template}' has no slot with `by_label`. Add such a slot, or remove `labels`.",
                 key="templates",
             )
 
@@ -171,5 +176,5 @@ def _slots_of(template: str) -> list[str]:
         return [name for _, name, _, _ in string.Formatter().parse(template) if name is not None]
     except ValueError as error:
         raise WinnowError(
-            f"cannot parse the template '{template}': {error}. Fix its braces.", key="templates"
+            f"cannot parse the template '{template}': {error}. Fix the braces.", key="templates"
         ) from error

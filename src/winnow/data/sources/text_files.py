@@ -22,10 +22,11 @@ _HEADING = re.compile(r"\s*(?P<marks>=(?: ?=)*) [^=].* (?P=marks)\s*")
 
 @dataclass(frozen=True, kw_only=True, config=ConfigDict(extra="forbid"))
 class TextFiles(Source):
-    """Plain text: one file, all files in a folder, or files that match a pattern. Blank lines are skipped.
+    """A source that reads plain text files and skips blank lines.
 
     Attributes:
-        path: A file, a folder (its ``.txt`` and ``.text`` files) or a pattern such as ``books/*.txt``.
+        path: A file, a folder (searched recursively for ``.txt`` and ``.text`` files) or a pattern such as
+            ``books/*.txt``.
         unit: Whether each row is a ``line`` or a ``paragraph``. A paragraph consists of the lines between two blank
             lines, joined with spaces.
         headings: Whether to ``keep`` or ``drop`` WikiText headings, such as ``= Title =`` and ``= = Section = =``. A
@@ -33,7 +34,7 @@ class TextFiles(Source):
         encoding: The encoding of the files. The default also removes a byte order mark.
         on_error: ``fail`` raises an error at the first line that cannot be decoded; ``drop`` drops rows with such lines
             and counts these rows in the funnel.
-        homepage: URL of the files.
+        homepage: The URL of the files.
         licence: The license of the files.
     """
 
@@ -46,13 +47,14 @@ class TextFiles(Source):
     licence: str | None = None
 
     def read(self) -> pa.Table:
-        """Return a table with ``text``, and with ``fault`` if any rows are to be dropped."""
+        """Return a table with the column ``text``, and with ``fault`` if any rows are to be dropped."""
         texts: list[str | None] = []
         errors: dict[int, str] = {}
         for path in self._files():
             for number, text in self._rows(path):
                 if self.on_error == "drop" and has_undecodable_bytes(text):
-                    errors[len(texts)] = f"broken line {number:,} of {path}: cannot be decoded with the given encoding."
+                    message = f"the line cannot be decoded with the encoding '{self.encoding}'."
+                    errors[len(texts)] = f"broken line {number:,} of {path}: {message}"
                 texts.append(None if len(texts) in errors else text)
         table = pa.table([pa.array(texts, TEXT.type)], schema=pa.schema([TEXT]))
         if errors:
@@ -84,7 +86,7 @@ class TextFiles(Source):
         return find_files(self.path, (".txt", ".text"), self.homepage)
 
     def _rows(self, path: Path) -> Iterator[tuple[int, str]]:
-        """Yield each row together with the number of its last line."""
+        """Yield the number of each row's last line, and the row's text."""
         paragraph: list[str] = []
         number = 0
         for number, line in enumerate(self._lines(path), start=1):

@@ -13,7 +13,7 @@ from winnow.errors import WinnowError, did_you_mean
 from winnow.filters.signals.signal import Signal, check_bounds, within_bounds
 from winnow.filters.signals.signal_models import load_classifier, load_tokenizer, pretrained_settings
 
-_DIGITS = 5  # the amount of padding in a batch affects only later digits
+_DIGITS = 5  # decimal places of a probability; the amount of padding in a batch affects only later digits
 
 
 @dataclass(frozen=True, config=ConfigDict(extra="forbid"))
@@ -21,7 +21,7 @@ class TextClassifier(Signal):
     """Predicts a label's probability with a text classification model; keeps texts whose probability is within bounds.
 
     Attributes:
-        name: The name of a model on the Hub, or a local folder.
+        name: The name of a model on the Hub, or the path of a local folder.
         label: The label, as spelled in the model's ``id2label``.
         at_least: The minimum probability; null for no minimum.
         at_most: The maximum probability; null for no maximum.

@@ -18,7 +18,7 @@ from winnow.filters.signals.signal_models import load_tokenizer, pretrained_sett
 
 @dataclass(frozen=True, config=ConfigDict(extra="forbid"))
 class Regex(Signal):
-    """Counts the matches of a regular expression (Python's ``re``); keeps texts with at least a minimum number.
+    """Counts the matches of a regular expression (Python's ``re``); keeps texts with enough matches.
 
     Attributes:
         pattern: The regular expression. Matches do not overlap.
@@ -39,7 +39,7 @@ class Regex(Signal):
         except re.error as error:
             mark = f"\n    {self.pattern}\n    {' ' * (error.pos or 0)}^"
             raise WinnowError(
-                f"expected a valid regular expression: {error.msg}. Correct the pattern.{mark}", key="pattern"
+                f"the regular expression is not valid: {error.msg}. Correct the pattern.{mark}", key="pattern"
             ) from error
 
     def settings(self) -> dict[str, Any]:
@@ -69,7 +69,8 @@ class Length(Signal):
         unit: ``characters`` (Unicode code points), ``words`` (separated by whitespace) or ``tokens``.
         at_least: The minimum length; null for no minimum.
         at_most: The maximum length; null for no maximum.
-        tokenizer: The tokenizer for the unit ``tokens``: a Hub name or a local folder. Special tokens are not counted.
+        tokenizer: The tokenizer for the unit ``tokens``: its name on the Hub or the path of a local folder. Special
+            tokens are not counted.
     """
 
     version: ClassVar[int] = 1
@@ -84,7 +85,7 @@ class Length(Signal):
         check_bounds(self.at_least, self.at_most)
         if (self.unit == "tokens") != (self.tokenizer is not None):
             expected = "a tokenizer for unit `tokens`" if self.unit == "tokens" else f"null for unit `{self.unit}`"
-            fix = "Set `tokenizer`." if self.unit == "tokens" else "Remove it, or set `unit` to `tokens`."
+            fix = "Set `tokenizer`." if self.unit == "tokens" else "Remove `tokenizer`, or set `unit` to `tokens`."
             raise WinnowError(f"expected {expected}, got {self.tokenizer}. {fix}", key="tokenizer")
 
     def settings(self) -> dict[str, Any]:

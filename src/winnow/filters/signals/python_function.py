@@ -34,7 +34,7 @@ class PythonFunction(Signal):
             boolean or ``None`` for each text. The score of a text must not depend on other texts.
         at_least: The minimum score; null for no minimum.
         at_most: The maximum score; null for no maximum.
-        on_error: What to do if the function raises an exception for a text, or does not return a single number:
+        on_error: The action if the function raises an exception for a text, or does not return a single number:
             ``fail`` raises an error, ``null`` sets the score to null, and ``drop`` sets the score to null and drops the
             row regardless of the expression. Statistics include the number of null scores.
         revision: A number to increase when the scores change but the source code of the function's module does not.

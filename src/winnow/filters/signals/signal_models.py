@@ -1,4 +1,4 @@
-"""Load tokenizers and models for signals. They are cached per process and shared between signals."""
+"""Load tokenizers and models, which all signals in a process share through a cache."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def load_classifier(name: str, revision: str | None, device: str) -> Any:
 def _loading_error(kind: str, name: str, key: str, error: Exception) -> WinnowError:
     reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
     return WinnowError(
-        f"cannot load the {kind} '{name}': {reason}. Set it to the name of a {kind} on the Hub, or to a folder that "
-        "contains one.",
+        f"cannot load the {kind} '{name}': {reason}. Pass the name of a {kind} on the Hub, or the path of a "
+        "local folder.",
         key=key,
     )

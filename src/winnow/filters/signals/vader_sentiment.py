@@ -24,7 +24,7 @@ from winnow.filters.signals.signal import Signal
 
 _REMOVE_PUNCTUATION = str.maketrans("", "", string.punctuation)
 _CACHE_SIZE = 2**15  # the maximum number of entries in each cache
-_IN_LEXICON, _NEUTRAL = "good", "table"  # representatives of words that have no special rule
+_IN_LEXICON, _NEUTRAL = "good", "table"  # stand-ins for words without a special rule
 _ORDINARY = frozenset({_IN_LEXICON, _NEUTRAL})
 
 Band = Literal["negative", "neutral", "positive"]
@@ -98,7 +98,7 @@ def read_lexicon(path: Path) -> tuple[tuple[str, float], ...]:
     try:
         lines = path.expanduser().read_text("utf-8-sig").splitlines()
     except (OSError, UnicodeDecodeError) as error:
-        raise WinnowError(f"cannot read {path}: {error}. Set it to a UTF-8 text file.", key="lexicon") from error
+        raise WinnowError(f"cannot read {path}: {error}. Pass the path of a UTF-8 text file.", key="lexicon") from error
     entries = []
     for number, line in enumerate(lines, start=1):
         if not line.strip():
