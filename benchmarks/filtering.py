@@ -38,7 +38,7 @@ from winnow.config import construct
 from winnow.config.compose import compose_cells
 from winnow.config.schema import FilterConfig
 from winnow.data import CleaningStep, Corpus, Files, Grammar, Mixture
-from winnow.data.cleaning import clean
+from winnow.data.cleaning import clean_texts
 from winnow.data.corpus import content_fingerprint
 from winnow.filters import Filter, LeaveOneOut, Mentions, VaderSentiment
 from winnow.filters.signals.vader_sentiment import build_compound_scorer
@@ -72,7 +72,7 @@ def load_submission(source: Mixture) -> tuple[list[str], list[str]]:
                 cells = [[row[column] for column in files_source.text] for row in csv.DictReader(stream)]
             real += [" ".join(row) for row in cells if all(row)]
     templates = [text or "nan" for text in source.sources["templates"].read()["text"].to_pylist()]
-    cleaned = [text or "" for text in clean(real + templates, STEPS)]
+    cleaned = [text or "" for text in clean_texts(real + templates, STEPS)]
     return cleaned[: len(real)], cleaned
 
 

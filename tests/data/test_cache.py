@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from winnow.data.cache import DIGESTS, is_intact, publish_folder
+from winnow.data.cache import DIGESTS_FILE, is_intact, publish_folder
 from winnow.errors import WinnowError
 
 
@@ -45,7 +45,7 @@ def test_any_flipped_bit_is_found(tmp_path: Path, place: int, capsys: pytest.Cap
     assert is_intact(target)
 
 
-@pytest.mark.parametrize("name", ["rows", DIGESTS])
+@pytest.mark.parametrize("name", ["rows", DIGESTS_FILE])
 def test_a_missing_or_unreadable_file_is_found(tmp_path: Path, name: str) -> None:
     for damage in (Path.unlink, lambda path: path.write_bytes(b"\xff\x00")):
         publish(tmp_path / "result", "whole")

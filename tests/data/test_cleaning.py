@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from winnow.data import CleaningStep, normalize
-from winnow.data.cleaning import clean
+from winnow.data.cleaning import clean_texts
 
 
 @pytest.mark.parametrize(
@@ -21,21 +21,24 @@ from winnow.data.cleaning import clean
     ],
 )
 def test_a_step_does_what_its_name_says(step: str, before: str, after: str) -> None:
-    assert clean([before], [CleaningStep(step)]) == [after]
+    assert clean_texts([before], [CleaningStep(step)]) == [after]
 
 
 def test_steps_run_in_the_order_given() -> None:
     steps = [CleaningStep.COLLAPSE_SPACE, CleaningStep.STRIP_DIGITS]
-    assert clean(["a 1 b"], steps) == ["a  b"]
-    assert clean(["a 1 b"], steps[::-1]) == ["a b"]
+    assert clean_texts(["a 1 b"], steps) == ["a  b"]
+    assert clean_texts(["a 1 b"], steps[::-1]) == ["a b"]
 
 
 def test_a_text_that_is_emptied_is_null() -> None:
-    assert clean(["12", "?!", " ", "", None], [CleaningStep.STRIP_DIGITS, CleaningStep.STRIP_PUNCTUATION]) == [None] * 5
+    assert (
+        clean_texts(["12", "?!", " ", "", None], [CleaningStep.STRIP_DIGITS, CleaningStep.STRIP_PUNCTUATION])
+        == [None] * 5
+    )
 
 
 def test_the_word_nan_is_a_text() -> None:
-    assert clean(["nan", "NA", "None", "null"], list(CleaningStep)) == ["nan", "na", "none", "null"]
+    assert clean_texts(["nan", "NA", "None", "null"], list(CleaningStep)) == ["nan", "na", "none", "null"]
 
 
 @pytest.mark.parametrize(

@@ -56,9 +56,12 @@ def test_rows_are_dropped_or_flagged_and_always_counted(rated: Callable[..., Dat
     )
     corpus = dataset.load(tmp_path)
     assert (corpus.funnel["read"], corpus.funnel["sound"], corpus.funnel["unique"]) == (63, 61, 61)
-    assert corpus.failing[0] == [1, 0]
-    assert corpus.failing[-1] == [63, 3]  # one row has no text, one has nine stars and is there again, one is short
-    assert [rows for rows, _ in corpus.failing] == sorted({rows for rows, _ in corpus.failing})
+    assert corpus.cumulative_failures[0] == [1, 0]
+    assert corpus.cumulative_failures[-1] == [
+        63,
+        3,
+    ]  # one row has no text, one has nine stars and is there again, one is short
+    assert [rows for rows, _ in corpus.cumulative_failures] == sorted({rows for rows, _ in corpus.cumulative_failures})
     assert corpus.integrity == {
         "filled": {"action": "drop", "rows": 63, "failed": 1},
         "short": {"action": "flag", "rows": 63, "failed": 1},

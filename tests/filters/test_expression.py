@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from winnow.errors import WinnowError
 from winnow.filters.expression import AtLeast, Binary, Compare, Known, Name, Node, Not, at_least, evaluate, remove_names
-from winnow.filters.parsing import parse
+from winnow.filters.expression_parser import parse
 
 THREE = [True, False, None]
 TEXT = "keep"

@@ -7,7 +7,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from winnow.filters.word_shift import PRIOR_WORDS, compute_word_shift, count_words
+from winnow.filters.word_shift import PRIOR_WORD_COUNT, compute_word_shift, count_words
 
 TEXTS = ["nike shoes are great", "puma shoes are bad", "nike nike", "bad bad puma", "the shoes"]
 KEPT = np.array([True, False, True, False, True])
@@ -19,10 +19,10 @@ def test_the_log_odds_ratio_matches_the_publication() -> None:
     all_counts = kept_counts + dropped_counts
 
     def z(word: str) -> float:
-        a = PRIOR_WORDS * all_counts[word] / all_counts.total()
+        a = PRIOR_WORD_COUNT * all_counts[word] / all_counts.total()
         first, second = kept_counts[word] + a, dropped_counts[word] + a
-        delta = math.log(first / (kept_counts.total() + PRIOR_WORDS - first))
-        delta -= math.log(second / (dropped_counts.total() + PRIOR_WORDS - second))
+        delta = math.log(first / (kept_counts.total() + PRIOR_WORD_COUNT - first))
+        delta -= math.log(second / (dropped_counts.total() + PRIOR_WORD_COUNT - second))
         return delta / math.sqrt(1 / first + 1 / second)
 
     result = compute_word_shift(pa.chunked_array([TEXTS]), KEPT)

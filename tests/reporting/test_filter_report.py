@@ -11,7 +11,7 @@ import pytest
 from fixtures.small_corpus import CorpusOf
 from winnow.data import Corpus, Dataset, Files, NonNull
 from winnow.filters import Filter, Length, Mentions, Regex, VaderSentiment, compute_filter_statistics
-from winnow.filters.examples import split_by_signal
+from winnow.filters.example_rows import segment_text_by_signal
 from winnow.reporting.filter_report import (
     describe_nearly_redundant_terms,
     describe_signal,
@@ -161,12 +161,12 @@ def test_text_is_split_at_matches() -> None:
         "air": Mentions(words=["AIR"], whole_word=False),
         "long": Length(at_least=3),
     }
-    assert split_by_signal("My NIKE-Air 90 chair", signals) == [
+    assert segment_text_by_signal("My NIKE-Air 90 chair", signals) == [
         ("My ", []), ("NIKE-", ["brand"]), ("Air", ["air", "brand"]), (" ", []), ("90", ["number"]), (" ch", []),
         ("air", ["air"]),
     ]  # fmt: skip
-    assert "".join(piece for piece, _ in split_by_signal("Stra\u00dfe nike", signals)) == "Stra\u00dfe nike"
-    assert split_by_signal("", signals) == []
+    assert "".join(piece for piece, _ in segment_text_by_signal("Stra\u00dfe nike", signals)) == "Stra\u00dfe nike"
+    assert segment_text_by_signal("", signals) == []
 
 
 def test_signals_are_described_with_their_settings() -> None:

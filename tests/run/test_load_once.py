@@ -10,7 +10,7 @@ import pytest
 from winnow.cli import main
 from winnow.config import TrainConfig, compose_cells
 from winnow.data import Corpus, Dataset
-from winnow.filters import parsing
+from winnow.filters import expression_parser
 from winnow.run.components import build_components
 from winnow.run.corpus_loader import CorpusLoader
 from winnow.studies.job import Job
@@ -31,8 +31,10 @@ def calls(monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
 
     monkeypatch.setattr(Dataset, "fingerprint", counted(Dataset.fingerprint, lambda _: "hash"))
     monkeypatch.setattr(Corpus, "open", counted(Corpus.open, lambda _: "open"))
-    monkeypatch.setattr(parsing._Parser, "parse", counted(parsing._Parser.parse, lambda parser: parser.text))
-    parsing.parse.cache_clear()
+    monkeypatch.setattr(
+        expression_parser._Parser, "parse", counted(expression_parser._Parser.parse, lambda parser: parser.text)
+    )
+    expression_parser.parse.cache_clear()
     return counts
 
 
@@ -59,7 +61,7 @@ def test_a_study_of_four_cells_in_one_process_loads_its_corpus_once(
     # A job in another process opens the corpus by the fingerprint in its file.
     corpus = Job.load(files[0]).components.corpus
     assert (calls["hash"], calls["open"]) == (1, 2)
-    assert corpus.dataset == Job.load(files[1]).components.dataset.fingerprint()
+    assert corpus.dataset_fingerprint == Job.load(files[1]).components.dataset.fingerprint()
 
 
 def test_a_study_over_two_datasets_loads_each_once(workplace: Path, small: list[str], calls: Counter[str]) -> None:

@@ -16,12 +16,12 @@ from typing import Final
 from winnow.errors import WinnowError
 from winnow.fsync import flush_to_disk
 
-DIGESTS: Final = "digests.json"
+DIGESTS_FILE: Final = "digests.json"
 """The name of the file that lists the SHA-256 digests of all other files in a published folder."""
 
-_Stamp = tuple[tuple[str, int, int, int], ...]
+_FileStates = tuple[tuple[str, int, int, int], ...]
 
-_checked: dict[Path, _Stamp] = {}
+_verified_folders: dict[Path, _FileStates] = {}
 """The file states of each folder when this process verified the folder. Unchanged folders are not hashed again."""
 
 
@@ -48,7 +48,7 @@ def publish_folder(folder: Path) -> Iterator[Path]:
         yield draft
         if not folder.exists():
             _write_digests(draft)
-            _move(draft, folder)
+            _publish_draft(draft, folder)
     except OSError as error:
         raise _write_error(folder, error) from error
     finally:
@@ -62,12 +62,12 @@ def is_intact(folder: Path) -> bool:
     """
     if not folder.exists():
         return False
-    if _find_error(folder) is None:
+    if _describe_damage(folder) is None:
         return True
     from filelock import FileLock
 
     with FileLock(folder.with_name(f".{folder.name}.lock")):
-        error = _find_error(folder) if folder.exists() else None
+        error = _describe_damage(folder) if folder.exists() else None
         if error is not None:  # still damaged, so no other process has replaced the folder
             print(f"winnow: the cached result {folder} is damaged ({error}); recreating it.", file=sys.stderr)
             shutil.rmtree(folder)
@@ -85,13 +85,13 @@ def unreadable_cache_error(path: Path, error: Exception) -> WinnowError:
 def _write_digests(draft: Path) -> None:
     """Write a file with the digests of a folder's files, and flush all files to disk."""
     files = sorted(path for path in draft.rglob("*") if path.is_file())
-    digests = {path.relative_to(draft).as_posix(): _digest(path) for path in files}
-    (draft / DIGESTS).write_text(json.dumps(digests, indent=1) + "\n", encoding="utf-8")
-    for path in (*files, draft / DIGESTS, draft):
+    digests = {path.relative_to(draft).as_posix(): _compute_digest(path) for path in files}
+    (draft / DIGESTS_FILE).write_text(json.dumps(digests, indent=1) + "\n", encoding="utf-8")
+    for path in (*files, draft / DIGESTS_FILE, draft):
         flush_to_disk(path)
 
 
-def _move(draft: Path, folder: Path) -> None:
+def _publish_draft(draft: Path, folder: Path) -> None:
     try:
         os.replace(draft, folder)  # noqa: PTH105 - Path.replace could be mistaken for string replacement
         flush_to_disk(folder.parent)
@@ -100,30 +100,30 @@ def _move(draft: Path, folder: Path) -> None:
             raise
 
 
-def _find_error(folder: Path) -> str | None:
+def _describe_damage(folder: Path) -> str | None:
     """Return a description of the damage to a published folder, or ``None`` if the folder is intact."""
     try:
-        digests = json.loads((folder / DIGESTS).read_text(encoding="utf-8"))
-        stamp = _stamp(folder, [*digests, DIGESTS])
-        if _checked.get(folder) == stamp:
+        digests = json.loads((folder / DIGESTS_FILE).read_text(encoding="utf-8"))
+        states = _read_file_states(folder, [*digests, DIGESTS_FILE])
+        if _verified_folders.get(folder) == states:
             return None
         for name, digest in digests.items():
-            if _digest(folder / name) != digest:
+            if _compute_digest(folder / name) != digest:
                 return f"{name} does not match its digest"
     except FileNotFoundError as error:
         return f"{Path(error.filename).name} is missing"
     except (OSError, ValueError, TypeError, AttributeError) as error:
         return f"the digests cannot be read: {error}"
-    _checked[folder] = stamp
+    _verified_folders[folder] = states
     return None
 
 
-def _stamp(folder: Path, names: list[str]) -> _Stamp:
+def _read_file_states(folder: Path, names: list[str]) -> _FileStates:
     states = ((name, (folder / name).stat()) for name in names)
     return tuple((name, state.st_ino, state.st_size, state.st_mtime_ns) for name, state in states)
 
 
-def _digest(file: Path) -> str:
+def _compute_digest(file: Path) -> str:
     with file.open("rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 

@@ -7,8 +7,8 @@ import unicodedata
 from collections.abc import Callable, Iterable
 from enum import StrEnum
 
-_DIGITS = re.compile(r"\d+")
-_APOSTROPHES = re.compile(r"(?<=\w)['\u2019](?=\w)")
+_DIGIT_PATTERN = re.compile(r"\d+")
+_INNER_APOSTROPHE_PATTERN = re.compile(r"(?<=\w)['\u2019](?=\w)")
 
 
 class CleaningStep(StrEnum):
@@ -49,14 +49,14 @@ def _collapse_space(text: str) -> str:
 
 
 def _strip_digits(text: str) -> str:
-    return _DIGITS.sub("", text)
+    return _DIGIT_PATTERN.sub("", text)
 
 
 def _strip_punctuation(text: str) -> str:
-    return _APOSTROPHES.sub("", text).translate(_PUNCTUATION_TO_SPACE)
+    return _INNER_APOSTROPHE_PATTERN.sub("", text).translate(_PUNCTUATION_TO_SPACE)
 
 
-_EDITS: dict[CleaningStep, Callable[[str], str]] = {
+_EDIT_FUNCTIONS: dict[CleaningStep, Callable[[str], str]] = {
     CleaningStep.LOWER_CASE: str.lower,
     CleaningStep.STRIP_DIGITS: _strip_digits,
     CleaningStep.STRIP_PUNCTUATION: _strip_punctuation,
@@ -64,13 +64,13 @@ _EDITS: dict[CleaningStep, Callable[[str], str]] = {
 }
 
 
-def clean(texts: Iterable[str | None], steps: Iterable[CleaningStep]) -> list[str | None]:
+def clean_texts(texts: Iterable[str | None], steps: Iterable[CleaningStep]) -> list[str | None]:
     """Apply the text-editing steps to each text. Texts that are empty or blank afterwards become ``None``.
 
-    >>> clean(["Air Max 90!", "1,234", None], [CleaningStep.STRIP_DIGITS, CleaningStep.STRIP_PUNCTUATION])
+    >>> clean_texts(["Air Max 90!", "1,234", None], [CleaningStep.STRIP_DIGITS, CleaningStep.STRIP_PUNCTUATION])
     ['Air Max  ', None, None]
     """
-    edits = [_EDITS[step] for step in steps if step in _EDITS]
+    edits = [_EDIT_FUNCTIONS[step] for step in steps if step in _EDIT_FUNCTIONS]
 
     def edit(text: str | None) -> str | None:
         if text is None:

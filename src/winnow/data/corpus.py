@@ -16,17 +16,17 @@ from winnow.data.cache import publish_folder, unreadable_cache_error
 
 SplitName = Literal["train", "validation", "test"]
 SPLITS: tuple[SplitName, ...] = get_args(SplitName)
-EXTERNAL: Final = "external"
+EXTERNAL_SPLIT: Final = "external"
 """The value of the ``split`` column for rows in external held-out sets; ``source`` holds the name of the set."""
 
 
-_METADATA: Final = {
+_FIELDS_BY_METADATA_KEY: Final = {
     "fingerprint": "fingerprint",
     "funnel": "funnel",
     "sources": "sources",
     "faults": "record_errors",
     "integrity": "integrity",
-    "failing": "failing",
+    "failing": "cumulative_failures",
     "leakage": "leakage",
 }
 """The fields of :class:`Corpus`, by key in ``corpus.json``. The keys never change, so old files remain readable."""
@@ -47,11 +47,12 @@ class Corpus:
         sources: A description of each source.
         record_errors: The error message of each broken record that was dropped.
         integrity: For each check, its ``action``, the number of ``rows`` checked and the number of ``failed`` rows.
-        failing: At regular intervals, the number of rows read so far and the number of these rows that fail at least
-            one check.
+        cumulative_failures: At regular intervals, the number of rows read so far and the number of these rows that
+            fail at least one check.
         leakage: For each held-out split: ``rows``, the number of rows compared; ``exact``, the fraction of these rows
             with an exact duplicate in train; and ``near``, the fraction with a near-duplicate in train.
-        dataset: The fingerprint of the dataset, including its sources; empty if the corpus was not loaded by a dataset.
+        dataset_fingerprint: The fingerprint of the dataset, including its sources; empty if the corpus was not loaded
+            by a dataset.
         memory_map: The memory map that holds the table; None unless the corpus was opened from a folder.
     """
 
@@ -61,9 +62,9 @@ class Corpus:
     sources: list[dict[str, Any]]
     record_errors: list[str] = dataclasses.field(default_factory=list)
     integrity: dict[str, dict[str, Any]] = dataclasses.field(default_factory=dict)
-    failing: list[list[int]] = dataclasses.field(default_factory=list)
+    cumulative_failures: list[list[int]] = dataclasses.field(default_factory=list)
     leakage: dict[str, dict[str, Any]] = dataclasses.field(default_factory=dict)
-    dataset: str = ""
+    dataset_fingerprint: str = ""
     memory_map: mmap.mmap | None = dataclasses.field(default=None, repr=False)
 
     def split(self, name: SplitName | Literal["external"]) -> pa.Table:
@@ -77,7 +78,7 @@ class Corpus:
 
     def save(self, folder: Path) -> None:
         """Write the corpus to ``folder`` atomically, unless the folder already exists."""
-        metadata = {name: getattr(self, field) for name, field in _METADATA.items()}
+        metadata = {name: getattr(self, field) for name, field in _FIELDS_BY_METADATA_KEY.items()}
         with publish_folder(folder) as draft:
             draft.mkdir()
             # An uncompressed Arrow file can be memory-mapped without copying.
@@ -94,7 +95,7 @@ class Corpus:
         """
         try:
             saved = json.loads((folder / "corpus.json").read_text("utf-8"))
-            metadata = {field: saved[name] for name, field in _METADATA.items()}
+            metadata = {field: saved[name] for name, field in _FIELDS_BY_METADATA_KEY.items()}
             with (folder / "rows.arrow").open("rb") as stream:
                 memory_map = mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ)
             table = pa.ipc.open_file(pa.py_buffer(memory_map)).read_all()

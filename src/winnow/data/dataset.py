@@ -14,16 +14,16 @@ from pydantic.dataclasses import dataclass
 
 from winnow.data.cache import is_intact
 from winnow.data.cleaning import CleaningStep
-from winnow.data.corpus import EXTERNAL, SPLITS, Corpus, content_fingerprint
+from winnow.data.corpus import EXTERNAL_SPLIT, SPLITS, Corpus, content_fingerprint
 from winnow.data.fingerprint import fingerprint
-from winnow.data.ingestion import CleanedRows, read_rows
+from winnow.data.ingestion import CleanedRows, read_clean_rows
 from winnow.data.integrity import Check
 from winnow.data.leakage import measure_leakage
 from winnow.data.sources.source import Mixture, Source
 from winnow.data.split import Split
 from winnow.errors import WinnowError
 
-_VERSION = (
+_CACHE_VERSION = (
     2  # increase if a code change makes the same settings produce different rows, so that old caches are not used
 )
 
@@ -57,77 +57,84 @@ class Dataset:
             WinnowError: If a source file cannot be read.
         """
         content = {}
-        for key, source in self._sources().items():
+        for key, source in self._sources_by_key().items():
             try:
                 content[key] = source.fingerprint()
             except WinnowError as error:
                 raise error.with_prefix(key) from error
         checks = {name: [type(check).__name__, asdict(check)] for name, check in self.integrity.items()}
         return fingerprint(
-            "dataset", _VERSION, self.name, content, self.cleaning, self.split.fingerprint_settings(), checks
+            "dataset", _CACHE_VERSION, self.name, content, self.cleaning, self.split.fingerprint_settings(), checks
         )
 
     def check(self) -> list[WinnowError]:
         """Return the errors in all sources that can be detected without reading all rows."""
-        return [error.with_prefix(key) for key, source in self._sources().items() for error in source.check()]
+        return [error.with_prefix(key) for key, source in self._sources_by_key().items() for error in source.check()]
 
-    def load(self, cache_dir: Path, known: str | None = None) -> Corpus:
+    def load(self, cache_dir: Path, known_fingerprint: str | None = None) -> Corpus:
         """Return the corpus, which is built and cached by the first call.
 
         Later calls memory-map the corpus from ``cache_dir/corpus/<fingerprint>``.
 
         Args:
             cache_dir: The cache folder. Several processes can share a cache folder.
-            known: The dataset's fingerprint, if already computed; None computes the fingerprint by hashing the sources.
+            known_fingerprint: The dataset's fingerprint, if already computed; None computes the fingerprint by hashing
+                the sources.
 
         Raises:
             WinnowError: If a source cannot be read, if some rows have no text and ``cleaning`` does not include
                 ``drop_null``, or if no rows remain.
         """
         folders = cache_dir / "corpus"
-        if known is None or not is_intact(folders / known):
-            known = self.fingerprint()
-        if not is_intact(folders / known):
-            self._build().save(folders / known)
-        return replace(Corpus.open(folders / known), dataset=known)
+        if known_fingerprint is None or not is_intact(folders / known_fingerprint):
+            known_fingerprint = self.fingerprint()
+        if not is_intact(folders / known_fingerprint):
+            self._build_corpus().save(folders / known_fingerprint)
+        return replace(Corpus.open(folders / known_fingerprint), dataset_fingerprint=known_fingerprint)
 
-    def _build(self) -> Corpus:
-        main = self._read("source", self.source, self.name)
-        validation = self._read("validation", self.validation, "validation") if self.validation else None
-        external = {name: self._read(f"external.{name}", source, name) for name, source in self.external.items()}
-        splits = self._assign(main)
-        table, funnel = _build_table(main, splits), dict(main.funnel)
+    def _build_corpus(self) -> Corpus:
+        main = self._read_source("source", self.source, self.name)
+        validation = self._read_source("validation", self.validation, "validation") if self.validation else None
+        external = {name: self._read_source(f"external.{name}", source, name) for name, source in self.external.items()}
+        splits = self._assign_splits(main)
+        table, funnel = _build_split_table(main, splits), dict(main.funnel)
         if validation or external:
-            table = table.filter(pa.array(_is_separate(main, splits, validation, external.values())))
+            table = table.filter(pa.array(_compute_separate_mask(main, splits, validation, external.values())))
             funnel["apart"] = table.num_rows
-        tables = [_build_table(validation, "validation", table)] if validation else []
-        tables += [_build_table(rows, EXTERNAL, table) for rows in external.values()]
+        tables = [_build_split_table(validation, "validation", table)] if validation else []
+        tables += [_build_split_table(rows, EXTERNAL_SPLIT, table) for rows in external.values()]
         table = pa.concat_tables([table, *tables], promote_options="default").combine_chunks()
         _require_every_split(table, funnel)
-        errors = [error for rows in (main, validation, *external.values()) if rows for error in rows.errors]
+        errors = [error for rows in (main, validation, *external.values()) if rows for error in rows.record_errors]
         corpus = Corpus(
-            table, content_fingerprint(table), funnel, self._describe_sources(), errors, main.integrity, main.failing
+            table,
+            content_fingerprint(table),
+            funnel,
+            self._describe_sources(),
+            errors,
+            main.integrity,
+            main.cumulative_failures,
         )
         return replace(corpus, leakage=measure_leakage(corpus))
 
-    def _assign(self, main: CleanedRows) -> list[str]:
+    def _assign_splits(self, main: CleanedRows) -> list[str]:
         further = [name for name in main.rows.column_names if name != "text" and self.split.group_by]
         columns = {name: main.rows[name].to_pylist() for name in further}
         try:
-            return self.split.assign(main.texts, columns, validation=self.validation is None)
+            return self.split.assign(main.normalized_texts, columns, validation=self.validation is None)
         except WinnowError as error:
             raise error.with_prefix("split") from error
 
-    def _read(self, key: str, source: Source, name: str) -> CleanedRows:
+    def _read_source(self, key: str, source: Source, name: str) -> CleanedRows:
         checks = self.integrity if source is self.source else {}
         try:
-            return read_rows(source, name, self.cleaning, checks)
+            return read_clean_rows(source, name, self.cleaning, checks)
         except WinnowError as error:
             raise (
                 error if error.key and error.key.startswith(("cleaning", "integrity")) else error.with_prefix(key)
             ) from error
 
-    def _sources(self) -> dict[str, Source]:
+    def _sources_by_key(self) -> dict[str, Source]:
         """Return all sources, by configuration key."""
         validation = {"validation": self.validation} if self.validation else {}
         external = {f"external.{name}": source for name, source in self.external.items()}
@@ -137,15 +144,15 @@ class Dataset:
         named = self.source.sources if isinstance(self.source, Mixture) else {self.name: self.source}
         descriptions = [{"name": name, **source.describe()} for name, source in named.items()]
         held_out = {"validation": self.validation} if self.validation else {}
-        held_out |= {f"{EXTERNAL}/{name}": source for name, source in self.external.items()}
+        held_out |= {f"{EXTERNAL_SPLIT}/{name}": source for name, source in self.external.items()}
         for name, source in held_out.items():
             descriptions.append({"name": name, "held_out": True, **source.describe()})
         return descriptions
 
 
-def _build_table(cleaned: CleanedRows, split: str | Sequence[str], like: pa.Table | None = None) -> pa.Table:
+def _build_split_table(cleaned: CleanedRows, split: str | Sequence[str], like: pa.Table | None = None) -> pa.Table:
     """Return the rows as a corpus table. If ``like`` is given, drop the additional columns that ``like`` lacks."""
-    ids = [hashlib.blake2b(text.encode(), digest_size=8).hexdigest() for text in cleaned.texts]
+    ids = [hashlib.blake2b(text.encode(), digest_size=8).hexdigest() for text in cleaned.normalized_texts]
     columns = {
         "row_id": pa.array(ids, pa.string()),
         "text": cleaned.rows["text"],
@@ -158,14 +165,15 @@ def _build_table(cleaned: CleanedRows, split: str | Sequence[str], like: pa.Tabl
     return pa.table({**columns, **given}).combine_chunks()
 
 
-def _is_separate(
+def _compute_separate_mask(
     main: CleanedRows, splits: Sequence[str], validation: CleanedRows | None, external: Iterable[CleanedRows]
 ) -> list[bool]:
     """Return a mask of the rows that are not in the validation set and, for training rows, not in an external set."""
-    given = set(validation.texts) if validation else set()
-    held_out = given.union(*(rows.texts for rows in external))
+    given = set(validation.normalized_texts) if validation else set()
+    held_out = given.union(*(rows.normalized_texts for rows in external))
     return [
-        text not in (held_out if split == "train" else given) for text, split in zip(main.texts, splits, strict=True)
+        text not in (held_out if split == "train" else given)
+        for text, split in zip(main.normalized_texts, splits, strict=True)
     ]
 
 

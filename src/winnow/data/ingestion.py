@@ -9,9 +9,9 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from winnow.data.cleaning import CleaningStep, clean, normalize
+from winnow.data.cleaning import CleaningStep, clean_texts, normalize
 from winnow.data.integrity import Check, run_checks
-from winnow.data.sources.source import RECORD_ERROR, SOURCE, Source
+from winnow.data.sources.source import RECORD_ERROR_FIELD, SOURCE_FIELD, Source
 from winnow.errors import WinnowError
 
 
@@ -21,23 +21,25 @@ class CleanedRows:
 
     Attributes:
         rows: The rows, with a ``source`` column.
-        texts: The normalized text of each row, in the same order.
+        normalized_texts: The normalized text of each row, in the same order.
         funnel: The number of rows after each stage, by stage name.
-        errors: The error message of each broken record that was dropped.
+        record_errors: The error message of each broken record that was dropped.
         integrity: For each check, its ``action``, the number of ``rows`` checked and the number of ``failed`` rows.
-        failing: At regular intervals, the number of rows read so far and the number of these rows that fail at least
-            one check.
+        cumulative_failures: At regular intervals, the number of rows read so far and the number of these rows that
+            fail at least one check.
     """
 
     rows: pa.Table
-    texts: list[str]
+    normalized_texts: list[str]
     funnel: dict[str, int]
-    errors: list[str]
+    record_errors: list[str]
     integrity: dict[str, dict[str, Any]]
-    failing: list[list[int]]
+    cumulative_failures: list[list[int]]
 
 
-def read_rows(source: Source, name: str, cleaning: Sequence[CleaningStep], checks: Mapping[str, Check]) -> CleanedRows:
+def read_clean_rows(
+    source: Source, name: str, cleaning: Sequence[CleaningStep], checks: Mapping[str, Check]
+) -> CleanedRows:
     """Read a source, check and clean its rows, and drop exact duplicates.
 
     Args:
@@ -53,18 +55,18 @@ def read_rows(source: Source, name: str, cleaning: Sequence[CleaningStep], check
     rows = source.read()
     funnel = {"read": rows.num_rows}
     errors: list[str] = []
-    if RECORD_ERROR.name in rows.column_names:
-        errors = pc.drop_null(rows[RECORD_ERROR.name]).to_pylist()
-        rows = rows.filter(pc.is_null(rows[RECORD_ERROR.name])).drop_columns(RECORD_ERROR.name)
+    if RECORD_ERROR_FIELD.name in rows.column_names:
+        errors = pc.drop_null(rows[RECORD_ERROR_FIELD.name]).to_pylist()
+        rows = rows.filter(pc.is_null(rows[RECORD_ERROR_FIELD.name])).drop_columns(RECORD_ERROR_FIELD.name)
         funnel["whole"] = rows.num_rows
-    rows, integrity, failing = run_checks(rows, checks)
+    rows, integrity, cumulative_failures = run_checks(rows, checks)
     if any(check.action == "drop" for check in checks.values()):
         funnel["sound"] = rows.num_rows
-    if SOURCE.name not in rows.column_names:
-        rows = rows.append_column(SOURCE, pa.array([name] * rows.num_rows, pa.string()))
+    if SOURCE_FIELD.name not in rows.column_names:
+        rows = rows.append_column(SOURCE_FIELD, pa.array([name] * rows.num_rows, pa.string()))
     raw = rows["text"].to_pylist()
     funnel["with_text"] = sum(text is not None and not text.isspace() for text in raw)
-    rows = rows.set_column(rows.column_names.index("text"), "text", pa.array(clean(raw, cleaning), pa.string()))
+    rows = rows.set_column(rows.column_names.index("text"), "text", pa.array(clean_texts(raw, cleaning), pa.string()))
     rows = _drop_null_rows(rows, cleaning)
     funnel["cleaned"] = rows.num_rows
     # Among rows with equal text, only the first is kept.
@@ -73,7 +75,7 @@ def read_rows(source: Source, name: str, cleaning: Sequence[CleaningStep], check
         first.setdefault(normalize(text), row)
     funnel["unique"] = len(first)
     rows = rows.take(pa.array(first.values(), pa.int64()))
-    return CleanedRows(rows, list(first), funnel, errors, integrity, failing)
+    return CleanedRows(rows, list(first), funnel, errors, integrity, cumulative_failures)
 
 
 def _drop_null_rows(rows: pa.Table, cleaning: Sequence[CleaningStep]) -> pa.Table:

@@ -14,11 +14,11 @@ from pydantic import ConfigDict, Field
 from pydantic.dataclasses import dataclass
 
 from winnow.data.cleaning import normalize
-from winnow.data.sources.source import FLAGS
+from winnow.data.sources.source import FLAGS_FIELD
 from winnow.errors import WinnowError, did_you_mean
 
 Mask = npt.NDArray[np.bool_]
-Action = Literal["drop", "flag", "fail"]
+FailureAction = Literal["drop", "flag", "fail"]
 _STRICT = ConfigDict(extra="forbid")
 
 
@@ -33,7 +33,7 @@ class Check(ABC):
     """
 
     column: str = "text"
-    action: Action = "flag"
+    action: FailureAction = "flag"
 
     @abstractmethod
     def fails(self, values: pa.ChunkedArray) -> Mask:
@@ -72,7 +72,7 @@ class Bounds(Check):
 
     def fails(self, values: pa.ChunkedArray) -> Mask:
         """Return a mask of the values outside the bounds."""
-        numbers = _numbers(values)
+        numbers = _to_numbers_or_lengths(values)
         low = -np.inf if self.at_least is None else self.at_least
         high = np.inf if self.at_most is None else self.at_most
         return (numbers < low) | (numbers > high)
@@ -122,14 +122,14 @@ class ZScore(Check):
 
     def fails(self, values: pa.ChunkedArray) -> Mask:
         """Return a mask of the outliers."""
-        numbers = _numbers(values)
+        numbers = _to_numbers_or_lengths(values)
         if np.isnan(numbers).all():
             return np.zeros(len(numbers), dtype=bool)
         distance: Mask = np.abs(numbers - np.nanmean(numbers)) > self.at_most * np.nanstd(numbers)
         return distance
 
 
-STOPS = 50
+FAILURE_COUNT_POSITIONS = 50
 """The number of evenly spaced rows at which the cumulative number of failed rows is recorded."""
 
 
@@ -151,7 +151,7 @@ def run_checks(
     Raises:
         WinnowError: If a column does not exist, or if any rows fail a check whose action is ``fail``.
     """
-    masks = {name: _find_failures(name, check, rows) for name, check in checks.items()}
+    masks = {name: _compute_failure_mask(name, check, rows) for name, check in checks.items()}
     report = {
         name: {"action": check.action, "rows": rows.num_rows, "failed": int(masks[name].sum())}
         for name, check in checks.items()
@@ -168,22 +168,22 @@ def run_checks(
     flagging = [name for name, check in checks.items() if check.action == "flag"]
     if flagging:
         flags = [", ".join(name for name in flagging if masks[name][row]) for row in range(rows.num_rows)]
-        rows = rows.append_column(FLAGS, pa.array(flags, FLAGS.type))
+        rows = rows.append_column(FLAGS_FIELD, pa.array(flags, FLAGS_FIELD.type))
     dropped = [masks[name] for name, check in checks.items() if check.action == "drop"]
     if dropped:
         rows = rows.filter(pa.array(~np.logical_or.reduce(dropped)))
-    return rows, report, _count_running(list(masks.values()))
+    return rows, report, _count_cumulative_failures(list(masks.values()))
 
 
-def _count_running(masks: Sequence[Mask]) -> list[list[int]]:
+def _count_cumulative_failures(masks: Sequence[Mask]) -> list[list[int]]:
     if not masks or not len(masks[0]):
         return []
     failing = np.cumsum(np.logical_or.reduce(masks))
-    stops = np.unique(np.linspace(0, len(failing), STOPS + 1).astype(int)[1:])
+    stops = np.unique(np.linspace(0, len(failing), FAILURE_COUNT_POSITIONS + 1).astype(int)[1:])
     return [[stop, int(failing[stop - 1])] for stop in stops.tolist() if stop]
 
 
-def _find_failures(name: str, check: Check, rows: pa.Table) -> Mask:
+def _compute_failure_mask(name: str, check: Check, rows: pa.Table) -> Mask:
     if check.column not in rows.column_names:
         raise WinnowError(
             f"there is no column '{check.column}'.{did_you_mean(check.column, rows.column_names)} Allowed: "
@@ -193,7 +193,7 @@ def _find_failures(name: str, check: Check, rows: pa.Table) -> Mask:
     return check.fails(rows[check.column])
 
 
-def _numbers(values: pa.ChunkedArray) -> npt.NDArray[np.float64]:
+def _to_numbers_or_lengths(values: pa.ChunkedArray) -> npt.NDArray[np.float64]:
     """Return numeric values as floats and the lengths of texts in characters; nulls become NaN."""
     measured = pc.utf8_length(values) if pa.types.is_string(values.type) else values
     numbers: npt.NDArray[np.float64] = pc.fill_null(measured.cast(pa.float64()), float("nan")).to_numpy()

@@ -14,11 +14,11 @@ from winnow.data.cleaning import normalize
 from winnow.data.corpus import SPLITS, Corpus
 from winnow.data.near_duplicates import word_ngrams
 
-NEAR = 0.8
+NEAR_DUPLICATE_THRESHOLD = 0.8
 """The minimum Jaccard index of the word trigrams of two texts that count as near-duplicates."""
 
-_NGRAM_WORDS = 3
-_MAX_ROWS = 1_000  # per held-out split
+_WORDS_PER_NGRAM = 3
+_MAX_ROWS_PER_SPLIT = 1_000
 
 
 def count_shared_texts(corpus: Corpus) -> dict[str, int]:
@@ -49,7 +49,7 @@ def measure_leakage(corpus: Corpus) -> dict[str, dict[str, Any]]:
     for name in sorted(present):
         rows = corpus.table.filter(pc.equal(corpus.table["split"], name))
         texts = {normalize(text) for text in rows["text"].to_pylist()}
-        sample[name] = sorted(texts, key=_hashed)[:_MAX_ROWS]
+        sample[name] = sorted(texts, key=_hash_text)[:_MAX_ROWS_PER_SPLIT]
     exact, near = _find_duplicates([text for texts in sample.values() for text in texts], corpus)
     result = {}
     for name, selected in sample.items():
@@ -60,12 +60,12 @@ def measure_leakage(corpus: Corpus) -> dict[str, dict[str, Any]]:
 
 def _find_duplicates(texts: list[str], corpus: Corpus) -> tuple[set[str], set[str]]:
     """Return the texts that have an exact duplicate in train, and the texts that have a near-duplicate in train."""
-    ngrams = {text: word_ngrams(text, _NGRAM_WORDS) for text in texts}
+    ngrams = {text: word_ngrams(text, _WORDS_PER_NGRAM) for text in texts}
     counts = Counter(ngram for values in ngrams.values() for ngram in values)
     # Prefix filter (Chaudhuri 2006): near-duplicates share an n-gram in their prefixes. Rare n-grams come first.
     index: dict[str, list[str]] = defaultdict(list)
     for text, values in ngrams.items():
-        prefix_length = len(values) - ceil(round(NEAR * len(values), 6)) + 1
+        prefix_length = len(values) - ceil(round(NEAR_DUPLICATE_THRESHOLD * len(values), 6)) + 1
         for ngram in sorted(values, key=lambda ngram: (counts[ngram], ngram))[:prefix_length]:
             index[ngram].append(text)
     exact: set[str] = set()
@@ -74,13 +74,13 @@ def _find_duplicates(texts: list[str], corpus: Corpus) -> tuple[set[str], set[st
         for text in map(normalize, batch["text"].to_pylist()):
             if text in ngrams:
                 exact.add(text)
-            train_ngrams = word_ngrams(text, _NGRAM_WORDS)
+            train_ngrams = word_ngrams(text, _WORDS_PER_NGRAM)
             for candidate in {candidate for ngram in train_ngrams for candidate in index.get(ngram, ())} - near:
                 shared = len(train_ngrams & ngrams[candidate])
-                if shared >= round(NEAR * (len(train_ngrams) + len(ngrams[candidate]) - shared), 6):
+                if shared >= round(NEAR_DUPLICATE_THRESHOLD * (len(train_ngrams) + len(ngrams[candidate]) - shared), 6):
                     near.add(candidate)
     return exact, near
 
 
-def _hashed(text: str) -> bytes:
+def _hash_text(text: str) -> bytes:
     return hashlib.blake2b(text.encode(), digest_size=8).digest()

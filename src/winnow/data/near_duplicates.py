@@ -38,7 +38,7 @@ def compute_minhashes(texts: Iterable[str | None], words: int, permutations: int
 
 
 def cluster_near_duplicates(
-    texts: Sequence[str], threshold: float, words: int, permutations: int, largest: int
+    texts: Sequence[str], threshold: float, words: int, permutations: int, max_cluster_size: int
 ) -> DisjointSet:
     """Cluster the row numbers of near-duplicates. Clusters are the connected components of the near-duplicate pairs.
 
@@ -49,7 +49,7 @@ def cluster_near_duplicates(
         threshold: Two texts are near-duplicates if the estimated Jaccard index of their n-grams is at least this value.
         words: Words per n-gram.
         permutations: Number of hash functions. The standard error of the estimate is about ``1 / sqrt(permutations)``.
-        largest: The maximum number of rows in a cluster. Clustering stops as soon as a cluster is larger.
+        max_cluster_size: The maximum number of rows in a cluster. Clustering stops as soon as a cluster is larger.
 
     Raises:
         WinnowError: If the package datasketch is not installed.
@@ -68,7 +68,7 @@ def cluster_near_duplicates(
         for near in index.query(signature):
             if not clusters.connected(near, row) and signature.jaccard(known[near]) >= threshold:
                 clusters.merge(near, row)
-        if clusters.subset_size(row) > largest:
+        if clusters.subset_size(row) > max_cluster_size:
             break
         known.append(signature)
         index.insert(row, signature, check_duplication=False)

@@ -17,8 +17,8 @@ from winnow.errors import WinnowError, did_you_mean
 if TYPE_CHECKING:
     from scipy.cluster.hierarchy import DisjointSet
 
-_Fraction = Annotated[float, Field(gt=0, lt=1)]
-_LARGEST_CLUSTER = 0.05  # the maximum size of a group, as a fraction of all rows
+_ProperFraction = Annotated[float, Field(gt=0, lt=1)]
+_MAX_GROUP_FRACTION = 0.05  # the maximum size of a group, as a fraction of all rows
 
 
 @dataclass(frozen=True, config=ConfigDict(extra="forbid"))
@@ -32,7 +32,7 @@ class NearDuplicates:
         permutations: Number of hash functions used for the estimate.
     """
 
-    threshold: _Fraction = 0.8
+    threshold: _ProperFraction = 0.8
     words: Annotated[int, Field(gt=0)] = 3
     permutations: Annotated[int, Field(ge=16)] = 128
 
@@ -56,8 +56,8 @@ class Split:
             are assigned to the same split.
     """
 
-    validation_fraction: _Fraction = 0.1
-    test_fraction: _Fraction = 0.1
+    validation_fraction: _ProperFraction = 0.1
+    test_fraction: _ProperFraction = 0.1
     salt: str = "winnow"
     near_duplicates: NearDuplicates | None = None
     group_by: list[str] = Field(default_factory=list)
@@ -92,42 +92,42 @@ class Split:
         Raises:
             WinnowError: If a column in ``group_by`` does not exist, or if a group is too large.
         """
-        keys = self._keys(texts, columns or {})
+        keys = self._compute_hash_keys(texts, columns or {})
         held_out = self.test_fraction + (self.validation_fraction if validation else 0)
 
         def name(key: str) -> str:
-            number = self._draw(key)
+            number = self._hash_to_unit_interval(key)
             return "test" if number < self.test_fraction else "validation" if number < held_out else "train"
 
         return [name(key) for key in keys]
 
-    def _keys(self, texts: Sequence[str], columns: Mapping[str, Sequence[Any]]) -> Sequence[str]:
+    def _compute_hash_keys(self, texts: Sequence[str], columns: Mapping[str, Sequence[Any]]) -> Sequence[str]:
         """Return the key to hash for each row. All rows of a group have the same key."""
         if not self.group_by and self.near_duplicates is None:
             return texts
         from scipy.cluster.hierarchy import DisjointSet
 
-        row_keys = self._column_keys(texts, columns) if self.group_by else list(texts)
+        row_keys = self._compute_column_keys(texts, columns) if self.group_by else list(texts)
         clusters = DisjointSet(range(len(texts)))
         first: dict[str, int] = {}
         for row, key in enumerate(row_keys):
             clusters.merge(first.setdefault(key, row), row)
-        self._check_cluster_sizes(clusters, texts, "group_by")
+        self._check_group_sizes(clusters, texts, "group_by")
         if near := self.near_duplicates:
-            largest = int(_LARGEST_CLUSTER * len(texts))
+            largest = int(_MAX_GROUP_FRACTION * len(texts))
             near_clusters = cluster_near_duplicates(
                 texts, near.threshold, near.words, near.permutations, max(1, largest)
             )
             for row in range(len(texts)):
                 clusters.merge(near_clusters[row], row)
-            self._check_cluster_sizes(clusters, texts, "near_duplicates.threshold")
+            self._check_group_sizes(clusters, texts, "near_duplicates.threshold")
         smallest: dict[int, str] = {}
         for row, key in enumerate(row_keys):
             cluster = clusters[row]
-            smallest[cluster] = min(key, smallest.get(cluster, key), key=_hash)
+            smallest[cluster] = min(key, smallest.get(cluster, key), key=_hash_key)
         return [smallest[clusters[row]] for row in range(len(texts))]
 
-    def _column_keys(self, texts: Sequence[str], columns: Mapping[str, Sequence[Any]]) -> list[str]:
+    def _compute_column_keys(self, texts: Sequence[str], columns: Mapping[str, Sequence[Any]]) -> list[str]:
         for name in self.group_by:
             if name not in columns:
                 raise WinnowError(
@@ -142,10 +142,10 @@ class Split:
             for text, values in zip(texts, rows, strict=True)
         ]
 
-    def _check_cluster_sizes(self, clusters: DisjointSet, texts: Sequence[str], key: str) -> None:
+    def _check_group_sizes(self, clusters: DisjointSet, texts: Sequence[str], key: str) -> None:
         largest = max(clusters.subsets(), key=len)
         size = len(largest)
-        if size == 1 or size <= _LARGEST_CLUSTER * len(texts):
+        if size == 1 or size <= _MAX_GROUP_FRACTION * len(texts):
             return
         by_columns = key == "group_by"
         cause = "have the same values" if by_columns else "are near-duplicates of one another"
@@ -157,16 +157,16 @@ class Split:
         )
         examples = [texts[row][:60] for row in sorted(largest)[:3]]
         raise WinnowError(
-            f"at least {size:,} of {len(texts):,} rows {cause}, but a group may contain at most {_LARGEST_CLUSTER:.0%} "
-            f"of all rows. Examples: {examples}. {fix}.",
+            f"at least {size:,} of {len(texts):,} rows {cause}, but a group may contain at most "
+            f"{_MAX_GROUP_FRACTION:.0%} of all rows. Examples: {examples}. {fix}.",
             key=key,
         )
 
-    def _draw(self, text: str) -> float:
+    def _hash_to_unit_interval(self, text: str) -> float:
         """Return a number in [0, 1) derived from the hash of the salt and the text."""
         digest = hashlib.blake2b(f"{self.salt}\0{text}".encode(), digest_size=7).digest()
         return int.from_bytes(digest) / 2.0**56
 
 
-def _hash(key: str) -> bytes:
+def _hash_key(key: str) -> bytes:
     return hashlib.blake2b(key.encode(), digest_size=8).digest()

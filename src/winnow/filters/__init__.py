@@ -13,10 +13,10 @@ from winnow.filters.derived_filters import LeaveOneOut, RandomMatched
 from winnow.filters.expression import Name, at_least
 from winnow.filters.filter import Filter, Full, Selection
 from winnow.filters.filter_output import read_statistics, read_verdicts, save_dropped, save_kept, save_statistics
+from winnow.filters.signals.basic_signals import Column, Length, NotNull, Regex
 from winnow.filters.signals.classifier import TextClassifier
 from winnow.filters.signals.duplicates import Duplicate
 from winnow.filters.signals.language import Language
-from winnow.filters.signals.lexical import Column, Length, NotNull, Regex
 from winnow.filters.signals.mentions import Mentions
 from winnow.filters.signals.python_function import PythonFunction
 from winnow.filters.signals.signal import Signal

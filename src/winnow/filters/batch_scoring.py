@@ -1,4 +1,4 @@
-"""Score one batch of rows with the signals of a filter. :mod:`winnow.filters.engines` distributes the batches."""
+"""Score one batch of rows with a filter's signals. :mod:`winnow.filters.scoring_engines` distributes the batches."""
 
 from __future__ import annotations
 

@@ -254,10 +254,10 @@ def evaluate(node: Node, verdicts: Mapping[str, Any], scores: Mapping[str, Any])
         case Binary(operator, left, right):
             return BINARY_OPERATORS[operator](evaluate(left, verdicts, scores), evaluate(right, verdicts, scores))
         case AtLeast(count, terms):
-            return _at_least(count, [evaluate(term, verdicts, scores) for term in terms])
+            return _evaluate_at_least(count, [evaluate(term, verdicts, scores) for term in terms])
 
 
-def _at_least(count: int, verdicts: list[Any]) -> Any:
+def _evaluate_at_least(count: int, verdicts: list[Any]) -> Any:
     def count_true(null_value: bool) -> Any:
         return reduce(pc.add, (pc.fill_null(verdict, null_value).cast(pa.int32()) for verdict in verdicts))
 

@@ -16,17 +16,17 @@ from pydantic.dataclasses import dataclass
 from winnow.data import Corpus
 from winnow.data.fingerprint import fingerprint
 from winnow.errors import WinnowError
-from winnow.filters.decision import DecisionRule
-from winnow.filters.engines import EngineName
-from winnow.filters.expression import Expression, Node, expand_parts
-from winnow.filters.planner import ScoringPlan
-from winnow.filters.scoring import (
+from winnow.filters.corpus_scoring import (
     BatchCallback,
     EngineOptions,
     build_progress_bar,
     load_cached_scores,
     score_signals,
 )
+from winnow.filters.decision_rule import DecisionRule
+from winnow.filters.expression import Expression, Node, expand_parts
+from winnow.filters.scoring_engines import EngineName
+from winnow.filters.scoring_planner import ScoringPlan
 from winnow.filters.signals.mentions import Mentions
 from winnow.filters.signals.signal import Signal, missing_package_errors
 from winnow.filters.verdicts import Verdicts
@@ -121,7 +121,7 @@ class Filter(Selection):
     processes: Annotated[int, Field(gt=0)] = 1
 
     def __post_init__(self) -> None:
-        self._rule  # noqa: B018 - accessing the property checks the expressions
+        self._decision_rule  # noqa: B018 - accessing the property checks the expressions
 
     def compute_verdicts(
         self,
@@ -142,8 +142,8 @@ class Filter(Selection):
         Raises:
             WinnowError: If the filter keeps none or all of the rows in the train split.
         """
-        rule = self._rule
-        callback = _count_kept_rows(rule, on_batch) if on_batch else None
+        rule = self._decision_rule
+        callback = _build_row_count_callback(rule, on_batch) if on_batch else None
         engine = EngineOptions(self.engine, self.processes)
         if self.mode == "full":
             signal_scores = score_signals(self.signals, corpus, cache_dir, progress, callback, engine)
@@ -151,7 +151,7 @@ class Filter(Selection):
         else:
             cached = load_cached_scores(self.signals, corpus, cache_dir)
             with build_progress_bar(progress) as bar:
-                verdicts = rule.short_circuit(self.name, corpus, cached, cache_dir, bar, callback, engine)
+                verdicts = rule.score_with_short_circuit(self.name, corpus, cached, cache_dir, bar, callback, engine)
         self._check_not_trivial(verdicts)
         return verdicts
 
@@ -161,7 +161,7 @@ class Filter(Selection):
         If the declared costs of the signals are low, :meth:`compute_verdicts` uses the declared costs instead of timing
         a sample.
         """
-        return self._rule.plan_from_sample(corpus.table, load_cached_scores(self.signals, corpus, cache_dir))
+        return self._decision_rule.plan_from_sample(corpus.table, load_cached_scores(self.signals, corpus, cache_dir))
 
     def select(self, train_rows: pa.Table, verdicts: Verdicts | None, seed: int) -> pa.Table:
         """Return the kept rows."""
@@ -184,7 +184,7 @@ class Filter(Selection):
     @property
     def expression(self) -> Node:
         """The ``keep`` expression, with every part replaced by its definition."""
-        rule = self._rule
+        rule = self._decision_rule
         return expand_parts(rule.keep, rule.parts)
 
     def check(self) -> list[WinnowError]:
@@ -195,7 +195,7 @@ class Filter(Selection):
         ]
 
     @cached_property
-    def _rule(self) -> DecisionRule:
+    def _decision_rule(self) -> DecisionRule:
         return DecisionRule.parse(self.signals, self.parts, self.keep, self.on_null)
 
     def _check_not_trivial(self, verdicts: Verdicts) -> None:
@@ -214,7 +214,7 @@ class Filter(Selection):
         )
 
 
-def _count_kept_rows(rule: DecisionRule, on_batch: Callable[[int, int], None]) -> BatchCallback:
+def _build_row_count_callback(rule: DecisionRule, on_batch: Callable[[int, int], None]) -> BatchCallback:
     """Return a callback that takes a batch's scores and passes the row counts to ``on_batch``."""
     kept_rows = 0
 

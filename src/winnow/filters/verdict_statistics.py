@@ -13,8 +13,8 @@ import pyarrow.compute as pc
 
 from winnow.data import Corpus
 from winnow.data.leakage import count_shared_texts
-from winnow.filters.distributions import compute_drifts, compute_histograms
 from winnow.filters.expression import remove_names
+from winnow.filters.score_distributions import compute_drifts, compute_histograms
 from winnow.filters.verdicts import Verdicts
 from winnow.filters.word_shift import compute_word_shift
 
@@ -39,7 +39,7 @@ def compute_filter_statistics(verdicts: Verdicts, corpus: Corpus) -> dict[str, A
         (``both_fail``) or pass exactly one (``conflict``), and ``overlap``: the number of rows that pass both signals
         divided by the number of rows that pass at least one.
         ``redundant``: one sentence for each redundant term.
-        ``histograms`` and ``drift``: see :mod:`winnow.filters.distributions`.
+        ``histograms`` and ``drift``: see :mod:`winnow.filters.score_distributions`.
         ``words``: see :func:`~winnow.filters.word_shift.compute_word_shift`.
         ``sources``: for each source, the number of ``total`` and ``kept`` rows.
         ``labels``, if the corpus has labels: see :func:`compute_label_statistics`.
@@ -60,8 +60,8 @@ def compute_filter_statistics(verdicts: Verdicts, corpus: Corpus) -> dict[str, A
         statistics |= {
             "reasons": count_reasons(verdicts),
             "overlap": count_term_overlap(verdicts.pass_masks("train")),
-            "signals": {name: _measure_signal(verdicts, name) for name in verdicts.signals},
-            "pairs": [_compare_signals(a, b, verdicts) for a, b in combinations(verdicts.signals, 2)],
+            "signals": {name: _measure_signal_contribution(verdicts, name) for name in verdicts.signals},
+            "pairs": [_compare_signal_pair(a, b, verdicts) for a, b in combinations(verdicts.signals, 2)],
             "redundant": describe_redundant_terms(terms),
             "histograms": compute_histograms(verdicts),
             "drift": compute_drifts(verdicts),
@@ -75,7 +75,11 @@ def compute_filter_statistics(verdicts: Verdicts, corpus: Corpus) -> dict[str, A
     if "label" in corpus.table.column_names:
         statistics["labels"] = compute_label_statistics(train["label"], kept)
     before, after = corpus.funnel.get("cleaned", 0), corpus.funnel.get("unique", 0)
-    statistics["duplicates"] = {"rows": before, "dropped": before - after, "rate": _ratio(before - after, before)}
+    statistics["duplicates"] = {
+        "rows": before,
+        "dropped": before - after,
+        "rate": _divide_or_none(before - after, before),
+    }
     rows, seconds = verdicts.table.num_rows, sum(verdicts.seconds.values())
     statistics |= {"leakage": count_shared_texts(corpus), "near_leakage": corpus.leakage}
     speed = round(rows / seconds) if seconds else None
@@ -148,8 +152,8 @@ def compute_label_statistics(labels: pa.ChunkedArray, kept: Mask) -> dict[str, A
     statistics: dict[str, Any] = {"kept": counts}
     if set(counts) <= {"0", "1"}:
         hits = int((kept & (values == 1)).sum())
-        statistics["precision"] = _ratio(hits, int(kept.sum()))
-        statistics["recall"] = _ratio(hits, int((values == 1).sum()))
+        statistics["precision"] = _divide_or_none(hits, int(kept.sum()))
+        statistics["recall"] = _divide_or_none(hits, int((values == 1).sum()))
     return statistics
 
 
@@ -162,7 +166,7 @@ def _count_by_value(values: pa.ChunkedArray, kept: Mask) -> dict[str, dict[str, 
     }
 
 
-def _measure_signal(verdicts: Verdicts, signal: str) -> dict[str, Any]:
+def _measure_signal_contribution(verdicts: Verdicts, signal: str) -> dict[str, Any]:
     """Count the training rows that the filter would gain and lose without a signal, and return the signal's speed."""
     remaining = remove_names(verdicts.expression, {signal})
     kept = verdicts.keep_mask("train")
@@ -175,7 +179,7 @@ def _measure_signal(verdicts: Verdicts, signal: str) -> dict[str, Any]:
     }
 
 
-def _compare_signals(a: str, b: str, verdicts: Verdicts) -> dict[str, Any]:
+def _compare_signal_pair(a: str, b: str, verdicts: Verdicts) -> dict[str, Any]:
     passes_a, passes_b = (verdicts.column(f"{name}.keep", "train") for name in (a, b))
 
     def count(mask: pa.ChunkedArray) -> int:
@@ -187,9 +191,9 @@ def _compare_signals(a: str, b: str, verdicts: Verdicts) -> dict[str, Any]:
         "both_pass": both_pass,
         "both_fail": count(pc.invert(pc.or_(passes_a, passes_b))),
         "conflict": count(pc.xor(passes_a, passes_b)),
-        "overlap": _ratio(both_pass, any_pass),
+        "overlap": _divide_or_none(both_pass, any_pass),
     }
 
 
-def _ratio(numerator: int, denominator: int) -> float | None:
+def _divide_or_none(numerator: int, denominator: int) -> float | None:
     return numerator / denominator if denominator else None

@@ -18,10 +18,12 @@ import pyarrow.parquet as pq
 from winnow.data.corpus import SPLITS, Corpus, SplitName
 from winnow.errors import WinnowError
 from winnow.filters.expression import Node, evaluate, expand_parts, iter_names, remove_names, split_conjuncts
-from winnow.filters.parsing import parse
+from winnow.filters.expression_parser import parse
 
 # The attribute names, by metadata key in verdicts.parquet. Version 0.1 stored the term order under the key "asked".
-_METADATA = {name: name for name in ("filter", "keep", "parts", "keep_null", "seconds")} | {"asked": "term_order"}
+_ATTRIBUTES_BY_METADATA_KEY = {name: name for name in ("filter", "keep", "parts", "keep_null", "seconds")} | {
+    "asked": "term_order"
+}
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -75,20 +77,20 @@ class Verdicts:
     @property
     def terms(self) -> list[str]:
         """The terms of the expression, in the order of evaluation; a row is kept if it passes every term."""
-        return list(self._terms)
+        return list(self._term_nodes)
 
     @property
     def expression(self) -> Node:
         """The expression, with every part replaced by its definition."""
-        return expand_parts(parse(self.keep, "keep"), self._parts)
+        return expand_parts(parse(self.keep, "keep"), self._part_nodes)
 
     @cached_property
-    def _parts(self) -> dict[str, Node]:
+    def _part_nodes(self) -> dict[str, Node]:
         return {name: parse(text, f"parts.{name}") for name, text in self.parts.items()}
 
     @cached_property
-    def _terms(self) -> dict[str, Node]:
-        terms = {str(term): term for term in split_conjuncts(parse(self.keep, "keep"), self._parts)}
+    def _term_nodes(self) -> dict[str, Node]:
+        terms = {str(term): term for term in split_conjuncts(parse(self.keep, "keep"), self._part_nodes)}
         return terms if self.term_order is None else {text: terms[text] for text in self.term_order}
 
     def column(self, name: str, split: SplitName | None = None) -> pa.ChunkedArray:
@@ -110,7 +112,7 @@ class Verdicts:
         A row is kept if it passes every term, so the terms it fails are the reasons for dropping it. In short-circuit
         mode, only the first failed term is known, and the row counts as passing all later terms.
         """
-        pass_masks = {name: self.matching_rows(term, split) for name, term in self._terms.items()}
+        pass_masks = {name: self.matching_rows(term, split) for name, term in self._term_nodes.items()}
         if self.term_order is not None:
             remaining = np.ones(len(self.column("keep", split)), dtype=bool)
             for name, mask in pass_masks.items():
@@ -120,7 +122,7 @@ class Verdicts:
 
     def matching_rows(self, node: Node, split: SplitName | None = None) -> npt.NDArray[np.bool_]:
         """Return the mask of rows for which an expression over signals and parts is true."""
-        node = expand_parts(node, self._parts)
+        node = expand_parts(node, self._part_nodes)
         signals = {name.name for name, _ in iter_names(node)}
         verdicts = {name: self.column(f"{name}.keep", split) for name in signals}
         scores = {name: self.column(f"{name}.score", split) for name in signals}
@@ -139,7 +141,7 @@ class Verdicts:
                 which skips the remaining signals for dropped rows.
         """
         removed_names, parts = {signal}, dict[str, Node]()
-        for part, node in self._parts.items():  # each part comes after the parts it refers to
+        for part, node in self._part_nodes.items():  # each part comes after the parts it refers to
             if (remaining_node := remove_names(node, removed_names)) is None:
                 removed_names.add(part)
             else:
@@ -202,7 +204,7 @@ class Verdicts:
     def save(self, folder: Path) -> None:
         """Write ``verdicts.parquet`` and ``summary.json`` into ``folder``."""
         folder.mkdir(parents=True, exist_ok=True)
-        metadata = json.dumps({key: getattr(self, attribute) for key, attribute in _METADATA.items()})
+        metadata = json.dumps({key: getattr(self, attribute) for key, attribute in _ATTRIBUTES_BY_METADATA_KEY.items()})
         pq.write_table(self.table.replace_schema_metadata({"winnow": metadata}), folder / "verdicts.parquet")
         summary = json.dumps(self.summary(), indent=2, ensure_ascii=False)
         (folder / "summary.json").write_text(summary + "\n", "utf-8")
@@ -223,7 +225,7 @@ class Verdicts:
             raise WinnowError(message, key="folder") from error
         except (OSError, ValueError, KeyError, TypeError) as error:  # includes Arrow's exceptions
             raise WinnowError(f"{path} is damaged ({error}). Run `winnow filter` again.", key="folder") from error
-        attributes = {_METADATA.get(key, key): value for key, value in metadata.items()}
+        attributes = {_ATTRIBUTES_BY_METADATA_KEY.get(key, key): value for key, value in metadata.items()}
         return cls(table.replace_schema_metadata(None), **attributes)
 
 

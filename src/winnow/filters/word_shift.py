@@ -10,14 +10,14 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-PRIOR_WORDS = 500.0
+PRIOR_WORD_COUNT = 500.0
 MAX_WORDS = 20
 MAX_ROWS = 200_000
 """The maximum number of rows in which words are counted; a larger corpus is sampled at even intervals."""
 
-_BATCH = 20_000
+_BATCH_ROWS = 20_000
 _WORD_PUNCTUATION = "'\N{RIGHT SINGLE QUOTATION MARK}-"
-_SEPARATOR = rf"[^\p{{L}}\p{{M}}\p{{N}}{_WORD_PUNCTUATION}]+"
+_WORD_SEPARATOR_PATTERN = rf"[^\p{{L}}\p{{M}}\p{{N}}{_WORD_PUNCTUATION}]+"
 
 
 def compute_word_shift(texts: pa.ChunkedArray, kept: npt.NDArray[np.bool_], limit: int = MAX_WORDS) -> dict[str, Any]:
@@ -25,7 +25,7 @@ def compute_word_shift(texts: pa.ChunkedArray, kept: npt.NDArray[np.bool_], limi
 
     The measure is the log odds ratio with an informative Dirichlet prior (Monroe, Colaresi and Quinn 2008, "Fightin'
     Words", Political Analysis 16, equations 15, 16, 19 and 22): the difference between a word's log odds in kept texts
-    and in dropped texts, divided by the standard deviation of that difference. The prior adds `PRIOR_WORDS`
+    and in dropped texts, divided by the standard deviation of that difference. The prior adds `PRIOR_WORD_COUNT`
     pseudo-words to each of the two sets of texts, with the same word frequencies as in all texts. A rare word therefore
     needs more evidence than a frequent one.
 
@@ -52,9 +52,9 @@ def compute_word_shift(texts: pa.ChunkedArray, kept: npt.NDArray[np.bool_], limi
     result: dict[str, Any] = {"rows": len(texts), "kept": [], "dropped": []}
     if not totals.all():
         return result
-    prior = PRIOR_WORDS * counts.sum(axis=0) / totals.sum()
+    prior = PRIOR_WORD_COUNT * counts.sum(axis=0) / totals.sum()
     smoothed = counts + prior
-    log_odds = np.log(smoothed) - np.log(totals + PRIOR_WORDS - smoothed)
+    log_odds = np.log(smoothed) - np.log(totals + PRIOR_WORD_COUNT - smoothed)
     z = (log_odds[0] - log_odds[1]) / np.sqrt((1 / smoothed).sum(axis=0))
     order = np.argsort(-z, kind="stable")
     frequencies = 1000 * counts / totals
@@ -70,10 +70,10 @@ def compute_word_shift(texts: pa.ChunkedArray, kept: npt.NDArray[np.bool_], limi
 def count_words(texts: pa.ChunkedArray) -> Counter[str]:
     """Count the lower-cased words in texts; a word is a run of letters, digits, apostrophes and hyphens."""
     counts: Counter[str] = Counter()
-    for offset in range(0, len(texts), _BATCH):
-        lower = pc.utf8_lower(texts.slice(offset, _BATCH))
+    for offset in range(0, len(texts), _BATCH_ROWS):
+        lower = pc.utf8_lower(texts.slice(offset, _BATCH_ROWS))
         words = pc.drop_null(
-            pc.utf8_trim(pc.list_flatten(pc.split_pattern_regex(lower, _SEPARATOR)), _WORD_PUNCTUATION)
+            pc.utf8_trim(pc.list_flatten(pc.split_pattern_regex(lower, _WORD_SEPARATOR_PATTERN)), _WORD_PUNCTUATION)
         )
         value_counts = pc.value_counts(words)
         values = value_counts.field("values").to_pylist()

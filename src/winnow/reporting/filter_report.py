@@ -10,10 +10,10 @@ from typing import Any
 
 from winnow import __version__
 from winnow.data import Corpus
-from winnow.filters.examples import select_examples
+from winnow.filters.example_rows import select_examples
 from winnow.filters.expression import iter_names
-from winnow.filters.planner import ScoringPlan
-from winnow.filters.signals.lexical import Regex
+from winnow.filters.scoring_planner import ScoringPlan
+from winnow.filters.signals.basic_signals import Regex
 from winnow.filters.signals.mentions import Mentions
 from winnow.filters.signals.signal import Signal
 from winnow.filters.verdicts import Verdicts

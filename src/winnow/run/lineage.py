@@ -46,7 +46,7 @@ def list_removed_rows(inputs: RunInputs) -> pa.Table:
 
 def _list_stages(inputs: RunInputs) -> Iterator[dict[str, Any]]:
     corpus = inputs.corpus
-    yield {"stage": "source", "sources": corpus.sources, "fingerprint": corpus.dataset}
+    yield {"stage": "source", "sources": corpus.sources, "fingerprint": corpus.dataset_fingerprint}
     for name, rows in corpus.funnel.items():
         yield {"stage": f"clean: {name}", "rows": rows}
     counts = {name: corpus.split(name).num_rows for name in ("train", "validation", "test")}

@@ -121,7 +121,7 @@ def log_corpus(run: TrackedRun, corpus: Corpus) -> None:
         run.log_metrics({f"data/leakage/{split}/{kind}": fractions[kind] for kind in ("exact", "near")})
     for check, counts in corpus.integrity.items():
         run.log_metrics({f"data/integrity/{check}": counts["failed"] / max(1, counts["rows"])})
-    for rows_read, failed_rows in corpus.failing:
+    for rows_read, failed_rows in corpus.cumulative_failures:
         run.log_metrics({"rows/failing_integrity": failed_rows / rows_read}, rows_read)
 
 

@@ -12,7 +12,7 @@ from winnow.reporting.tables import build_console_table
 
 if TYPE_CHECKING:
     from winnow.config.schema import TrainingConfig
-    from winnow.filters.planner import ScoringPlan
+    from winnow.filters.scoring_planner import ScoringPlan
     from winnow.run.inputs import RunInputs
 
 

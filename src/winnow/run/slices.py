@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from winnow.data import Corpus
-from winnow.data.corpus import EXTERNAL, SplitName
+from winnow.data.corpus import EXTERNAL_SPLIT, SplitName
 from winnow.errors import WinnowError
 from winnow.filters import Selection, Verdicts
 from winnow.metrics.metric_names import ALL, kept_slice_name, removed_slice_name, sanitize_component, source_slice_name
@@ -54,12 +54,12 @@ def apply_filter(selection: Selection, corpus: Corpus, cache: Path, key: str) ->
 def select_held_out_rows(corpus: Corpus, limit: int | None) -> dict[str, pa.Table]:
     """Return the rows on which models are evaluated, by split name. The rows are the same for every arm."""
     rows: dict[str, pa.Table] = {name: _take_first_rows(corpus.split(name), limit) for name in HELD_OUT_SPLITS}
-    external = corpus.split(EXTERNAL)
+    external = corpus.split(EXTERNAL_SPLIT)
     external_sets = [
         external.filter(pc.equal(external["source"], name)) for name in external["source"].unique().to_pylist()
     ]
     return (
-        {**rows, EXTERNAL: pa.concat_tables([_take_first_rows(table, limit) for table in external_sets])}
+        {**rows, EXTERNAL_SPLIT: pa.concat_tables([_take_first_rows(table, limit) for table in external_sets])}
         if external_sets
         else rows
     )
@@ -81,7 +81,7 @@ def build_slice_masks(rows: pa.Table, verdicts: Mapping[str, Verdicts]) -> dict[
     """
     masks = {ALL: np.ones(rows.num_rows, dtype=bool)}
     sources = pc.unique(rows["source"]).to_pylist()
-    external = rows["split"].unique().to_pylist() == [EXTERNAL]
+    external = rows["split"].unique().to_pylist() == [EXTERNAL_SPLIT]
     if len(sources) > 1 or external:
         format_slice_name = sanitize_component if external else source_slice_name
         masks |= {format_slice_name(name): pc.equal(rows["source"], name).to_numpy() for name in sorted(sources)}

@@ -104,7 +104,7 @@ class Job:
         content |= {
             "overrides": self.cell.overrides,
             "config": self.cell.tree,
-            "dataset": self.components.corpus.dataset,
+            "dataset": self.components.corpus.dataset_fingerprint,
         }
         try:
             self.folder.mkdir(parents=True, exist_ok=True)

@@ -59,7 +59,7 @@ def test_a_function_is_constructed_from_an_allowed_package(functions: Any) -> No
         (node("loudness", marc="?"), ["my_scores"], "marc"),
         ({**node("loudness"), "function": {"_target_": "my_scores.loudness"}}, ["my_scores"], "_partial_: true"),
         (
-            {**node("loudness"), "function": {"_target_": "winnow.data.cleaning.clean", "_partial_": True}},
+            {**node("loudness"), "function": {"_target_": "winnow.data.cleaning.clean_texts", "_partial_": True}},
             [],
             "no class",
         ),

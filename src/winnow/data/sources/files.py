@@ -14,8 +14,8 @@ from pydantic import ConfigDict, Field
 from pydantic.dataclasses import dataclass
 
 from winnow.data.fingerprint import fingerprint
-from winnow.data.sources.formats import SUFFIXES, FormatName, open_batch
-from winnow.data.sources.records import RecordBatch, Records, RecordSource
+from winnow.data.sources.formats import FORMATS_BY_SUFFIX, FormatName, open_record_batch
+from winnow.data.sources.records import NumberedRecords, RecordBatch, RecordSource
 from winnow.errors import WinnowError
 
 
@@ -41,37 +41,37 @@ class Files(RecordSource):
     def batches(self) -> Iterator[RecordBatch]:
         """Yield one batch of records per file."""
         errors = "strict" if self.on_error == "fail" else "surrogateescape"
-        for path in self._files():
-            batch = open_batch(path, self._format(path), self.encoding, self.separator, errors)
-            yield replace(batch, records=self._with_file_errors(batch.records, path))
+        for path in self._find_files():
+            batch = open_record_batch(path, self._detect_format(path), self.encoding, self.separator, errors)
+            yield replace(batch, records=self._convert_read_errors(batch.records, path))
 
     def fingerprint(self) -> str:
         """Return a fingerprint of the files' content and the settings that affect the rows, excluding paths."""
-        files = self._files()
-        content = [[hash_file(path), self._format(path)] for path in files]
+        files = self._find_files()
+        content = [[hash_file(path), self._detect_format(path)] for path in files]
         return fingerprint("files", content, self.settings(), self.separator, self.encoding.lower())
 
     def describe(self) -> dict[str, Any]:
         """Return the kind of source, the file, the text columns, the homepage and the license."""
-        kind = self.format or SUFFIXES.get(self.path.suffix.lower()) or "files"
+        kind = self.format or FORMATS_BY_SUFFIX.get(self.path.suffix.lower()) or "files"
         origin = {"homepage": self.homepage, "licence": self.licence}
         return {"kind": kind, "file": self.path.name, "text": self.text, **origin}
 
-    def _files(self) -> list[Path]:
-        return find_files(self.path, tuple(SUFFIXES), self.homepage)
+    def _find_files(self) -> list[Path]:
+        return find_files(self.path, tuple(FORMATS_BY_SUFFIX), self.homepage)
 
-    def _format(self, path: Path) -> FormatName:
-        name = self.format or SUFFIXES.get(path.suffix.lower())
+    def _detect_format(self, path: Path) -> FormatName:
+        name = self.format or FORMATS_BY_SUFFIX.get(path.suffix.lower())
         if name is None:
             raise WinnowError(
-                f"the file {path} has an unknown extension. Allowed: {', '.join(SUFFIXES)}. Rename the "
+                f"the file {path} has an unknown extension. Allowed: {', '.join(FORMATS_BY_SUFFIX)}. Rename the "
                 "file, or set `format`.",
                 key="format",
             )
         return name
 
-    def _with_file_errors(self, records: Records, path: Path) -> Records:
-        with file_errors(path, self.encoding):
+    def _convert_read_errors(self, records: NumberedRecords, path: Path) -> NumberedRecords:
+        with convert_file_errors(path, self.encoding):
             yield from records
 
 
@@ -110,17 +110,17 @@ def find_files(path: Path, suffixes: tuple[str, ...], homepage: str | None) -> l
 
 def hash_file(path: Path) -> str:
     """Return the BLAKE2b hash of a file's content (32 hex digits)."""
-    with file_errors(path), path.open("rb") as stream:
+    with convert_file_errors(path), path.open("rb") as stream:
         return hashlib.file_digest(stream, lambda: hashlib.blake2b(digest_size=16)).hexdigest()
 
 
 @contextmanager
-def file_errors(path: Path, encoding: str = "utf-8") -> Iterator[None]:
+def convert_file_errors(path: Path, encoding: str = "utf-8") -> Iterator[None]:
     """Convert exceptions raised while opening or decoding a file to :class:`WinnowError`."""
     try:
         yield
     except UnicodeDecodeError as error:
-        raise _decoding_error(path, encoding) from error
+        raise _build_decoding_error(path, encoding) from error
     except LookupError as error:
         raise WinnowError(
             f"unknown encoding '{encoding}'. Use a Python encoding, such as utf-8-sig, cp1252 or latin-1.",
@@ -132,7 +132,7 @@ def file_errors(path: Path, encoding: str = "utf-8") -> Iterator[None]:
         ) from error
 
 
-def _decoding_error(path: Path, encoding: str) -> WinnowError:
+def _build_decoding_error(path: Path, encoding: str) -> WinnowError:
     try:
         path.read_bytes().decode(encoding)
     except UnicodeDecodeError as error:

@@ -9,12 +9,12 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Literal, TextIO
 
-from winnow.data.sources.records import RecordBatch, Records
+from winnow.data.sources.records import NumberedRecords, RecordBatch
 from winnow.errors import WinnowError
 
 FormatName = Literal["csv", "tsv", "json", "jsonl", "parquet"]
 
-SUFFIXES: dict[str, FormatName] = {
+FORMATS_BY_SUFFIX: dict[str, FormatName] = {
     ".csv": "csv",
     ".tsv": "tsv",
     ".json": "json",
@@ -23,11 +23,11 @@ SUFFIXES: dict[str, FormatName] = {
     ".parquet": "parquet",
 }
 
-_LONGEST_CELL = 2**30  # characters; some documents exceed the csv module's default limit of 131,072
-_PARQUET_ROWS = 1_000  # the number of rows decoded at a time
+_MAX_CELL_CHARACTERS = 2**30  # some documents exceed the csv module's default limit of 131,072
+_PARQUET_BATCH_ROWS = 1_000  # the number of rows decoded at a time
 
 
-def open_batch(path: Path, kind: FormatName, encoding: str, separator: str | None, errors: str) -> RecordBatch:
+def open_record_batch(path: Path, kind: FormatName, encoding: str, separator: str | None, errors: str) -> RecordBatch:
     """Return the records of a file. The file is opened when the first record is read.
 
     Args:
@@ -38,26 +38,26 @@ def open_batch(path: Path, kind: FormatName, encoding: str, separator: str | Non
         errors: How to handle decoding errors, as in :func:`open`.
     """
     if kind == "parquet":
-        return RecordBatch(str(path), "row", _parquet(path))
+        return RecordBatch(str(path), "row", _read_parquet(path))
     if kind in ("csv", "tsv"):
         mark = separator or ("\t" if kind == "tsv" else ",")
-        return RecordBatch(str(path), "line", _csv(path, encoding, mark, errors))
+        return RecordBatch(str(path), "line", _read_csv(path, encoding, mark, errors))
     if kind == "jsonl":
-        return RecordBatch(str(path), "line", _json_lines(path, encoding, errors), complete=False)
-    return RecordBatch(str(path), "record", _json(path, encoding), complete=False)
+        return RecordBatch(str(path), "line", _read_json_lines(path, encoding, errors), has_all_columns=False)
+    return RecordBatch(str(path), "record", _read_json(path, encoding), has_all_columns=False)
 
 
-def _csv(path: Path, encoding: str, separator: str, errors: str) -> Records:
+def _read_csv(path: Path, encoding: str, separator: str, errors: str) -> NumberedRecords:
     """Yield the number of each non-blank row's first line, and the row's cells as text, by column name."""
-    previous_limit = csv.field_size_limit(_LONGEST_CELL)
+    previous_limit = csv.field_size_limit(_MAX_CELL_CHARACTERS)
     try:
         with path.open(encoding=encoding, newline="", errors=errors) as stream:
             header: list[str] | None = None
-            for line, cells in _csv_rows(stream, separator):
+            for line, cells in _read_csv_rows(stream, separator):
                 if isinstance(cells, str):
                     yield line, f"{cells}. Cells are separated by '{separator}'."
                 elif header is None:
-                    header = _header(cells, path)
+                    header = _check_header(cells, path)
                 elif len(cells) != len(header):
                     cause = f"expected {len(header)} cells, as in the header, got {len(cells)}"
                     yield line, f"{cause}. Cells are separated by '{separator}'."
@@ -69,7 +69,7 @@ def _csv(path: Path, encoding: str, separator: str, errors: str) -> Records:
         raise WinnowError(f"the file {path} is empty. Add a header line and rows.", key="path")
 
 
-def _csv_rows(stream: TextIO, separator: str) -> Iterator[tuple[int, list[str] | str]]:
+def _read_csv_rows(stream: TextIO, separator: str) -> Iterator[tuple[int, list[str] | str]]:
     reader = csv.reader(stream, delimiter=separator, strict=True)
     line = 1
     while True:
@@ -87,21 +87,21 @@ def _csv_rows(stream: TextIO, separator: str) -> Iterator[tuple[int, list[str] |
         line = reader.line_num + 1
 
 
-def _header(cells: list[str], path: Path) -> list[str]:
+def _check_header(cells: list[str], path: Path) -> list[str]:
     name, times = Counter(name for name in cells if name).most_common(1)[0] if any(cells) else ("", 1)
     if times > 1:
         raise WinnowError(f"the file {path} has {times} columns named '{name}'. Rename all but one.", key="text")
     return cells
 
 
-def _json_lines(path: Path, encoding: str, errors: str) -> Records:
+def _read_json_lines(path: Path, encoding: str, errors: str) -> NumberedRecords:
     with path.open(encoding=encoding, errors=errors) as stream:
         for number, line in enumerate(stream, start=1):
             if line.strip():
-                yield number, _record(line)
+                yield number, _parse_json_line(line)
 
 
-def _json(path: Path, encoding: str) -> Records:
+def _read_json(path: Path, encoding: str) -> NumberedRecords:
     """Yield the records of a JSON list, or of the only list inside a JSON object (``{"data": [...]}``)."""
     try:
         content = json.loads(path.read_text(encoding))
@@ -122,7 +122,7 @@ def _json(path: Path, encoding: str) -> Records:
         yield number, record if isinstance(record, Mapping) else f"expected an object, got {record!r:.40}."
 
 
-def _record(line: str) -> Mapping[str, Any] | str:
+def _parse_json_line(line: str) -> Mapping[str, Any] | str:
     try:
         record = json.loads(line)
     except json.JSONDecodeError as error:
@@ -130,13 +130,13 @@ def _record(line: str) -> Mapping[str, Any] | str:
     return record if isinstance(record, Mapping) else f"expected an object, got {record!r:.40}."
 
 
-def _parquet(path: Path) -> Records:
+def _read_parquet(path: Path) -> NumberedRecords:
     import pyarrow.parquet as pq
 
     number = 0
     try:
         with pq.ParquetFile(path) as file:
-            for batch in file.iter_batches(_PARQUET_ROWS):
+            for batch in file.iter_batches(_PARQUET_BATCH_ROWS):
                 for record in batch.to_pylist():
                     number += 1
                     yield number, record

@@ -35,13 +35,13 @@ class HubDataset(RecordSource):
 
     def batches(self) -> Iterator[RecordBatch]:
         """Yield the records of the split as a single batch."""
-        rows = self._load()
+        rows = self._load_rows()
         records = enumerate(rows, start=1)
         yield RecordBatch(f"{self.name} ({self.split})", "row", islice(records, self.first_rows))
 
     def fingerprint(self) -> str:
         """Return a fingerprint of the settings and, unless the dataset is streamed, of the downloaded content."""
-        content = self.first_rows if self.first_rows else self._load()._fingerprint
+        content = self.first_rows if self.first_rows else self._load_rows()._fingerprint
         return fingerprint("hub", self.name, self.configuration, self.split, self.revision, content, self.settings())
 
     def describe(self) -> dict[str, Any]:
@@ -50,9 +50,11 @@ class HubDataset(RecordSource):
         homepage = self.homepage or f"https://huggingface.co/datasets/{self.name}"
         return {"kind": "hub", **settings, "text": self.text, "homepage": homepage, "licence": self.licence}
 
-    def _load(self) -> Any:
+    def _load_rows(self) -> Any:
         try:
-            return _loaded(self.name, self.configuration, self.split, self.revision, self.first_rows is not None)
+            return _load_hub_dataset(
+                self.name, self.configuration, self.split, self.revision, self.first_rows is not None
+            )
         except Exception as error:
             configuration = f", configuration {self.configuration}" if self.configuration else ""
             raise WinnowError(
@@ -63,7 +65,7 @@ class HubDataset(RecordSource):
 
 
 @lru_cache(maxsize=2)
-def _loaded(name: str, configuration: str | None, split: str, revision: str | None, streaming: bool) -> Any:
+def _load_hub_dataset(name: str, configuration: str | None, split: str, revision: str | None, streaming: bool) -> Any:
     from datasets import load_dataset
 
     return load_dataset(name, configuration, split=split, revision=revision, streaming=streaming)

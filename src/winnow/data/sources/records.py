@@ -12,13 +12,13 @@ import pyarrow as pa
 from pydantic import ConfigDict, Field
 from pydantic.dataclasses import dataclass
 
-from winnow.data.sources.source import LABEL, RECORD_ERROR, RESERVED, TEXT, Source
+from winnow.data.sources.source import LABEL_FIELD, RECORD_ERROR_FIELD, RESERVED_COLUMNS, TEXT_FIELD, Source
 from winnow.errors import WinnowError, did_you_mean
 
-_LARGEST_LABEL = 2**53  # larger integers cannot be represented exactly as floats
+_MAX_LABEL = 2**53  # larger integers cannot be represented exactly as floats
 _MISSING = object()
-Records = Iterator[tuple[int, Mapping[str, Any] | str]]
-_TYPES = {"number": pa.float64(), "string": pa.string()}
+NumberedRecords = Iterator[tuple[int, Mapping[str, Any] | str]]
+_COLUMN_TYPES = {"number": pa.float64(), "string": pa.string()}
 
 
 @plain_dataclass(frozen=True)
@@ -30,13 +30,13 @@ class RecordBatch:
         unit: The unit that the record numbers count.
         records: Pairs of a record number and the record's values. For a broken record, an error message replaces the
             values.
-        complete: Whether every record has all columns. JSON records may omit columns.
+        has_all_columns: Whether every record has all columns. JSON records may omit columns.
     """
 
     name: str
     unit: Literal["line", "record", "row"]
-    records: Records
-    complete: bool = True
+    records: NumberedRecords
+    has_all_columns: bool = True
 
 
 @dataclass(frozen=True, kw_only=True, config=ConfigDict(extra="forbid"))
@@ -68,7 +68,7 @@ class RecordSource(Source):
 
     def __post_init__(self) -> None:
         for name in self.columns:
-            if name in RESERVED:
+            if name in RESERVED_COLUMNS:
                 raise WinnowError(
                     f"the column name '{name}' is reserved. Rename the column in your data.", key="columns"
                 )
@@ -87,15 +87,15 @@ class RecordSource(Source):
         The columns are ``text``, ``label`` if set, the additional columns, and ``fault`` if broken records are to be
         dropped.
         """
-        columns = [pa.field(name, _TYPES[kind]) for name, kind in self.columns.items()]
-        schema = pa.schema([TEXT, *([LABEL] if self.label else []), *columns])
+        columns = [pa.field(name, _COLUMN_TYPES[kind]) for name, kind in self.columns.items()]
+        schema = pa.schema([TEXT_FIELD, *([LABEL_FIELD] if self.label else []), *columns])
         rows: list[list[Any]] = []
         errors: dict[int, str] = {}
         for batch in self.batches():
-            for number, record in self._with_columns(batch):
+            for number, record in self._check_columns(batch):
                 try:
-                    rows.append(self._row(record))
-                except _BrokenError as error:
+                    rows.append(self._convert_record(record))
+                except _BrokenRecordError as error:
                     message = f"broken {batch.unit} {number:,} of {batch.name}: {error}"
                     if self.on_error == "fail":
                         raise WinnowError(f"{message} Fix the data, or set on_error=drop.", key=error.key) from error
@@ -107,7 +107,7 @@ class RecordSource(Source):
         )
         if errors:
             table = table.append_column(
-                RECORD_ERROR, pa.array([errors.get(row) for row in range(len(rows))], RECORD_ERROR.type)
+                RECORD_ERROR_FIELD, pa.array([errors.get(row) for row in range(len(rows))], RECORD_ERROR_FIELD.type)
             )
         return table
 
@@ -117,8 +117,12 @@ class RecordSource(Source):
         try:
             for batch in self.batches():
                 first = next((record for _, record in batch.records if not isinstance(record, str)), None)
-                if first is not None and batch.complete:
-                    errors += [self._unknown(path, first, batch.name) for path in self._paths() if _lacks(first, path)]
+                if first is not None and batch.has_all_columns:
+                    errors += [
+                        self._build_unknown_column_error(path, first, batch.name)
+                        for path in self._value_paths()
+                        if _is_column_missing(first, path)
+                    ]
         except WinnowError as error:
             errors.append(error)
         return errors
@@ -127,58 +131,60 @@ class RecordSource(Source):
         """Return the settings that affect the rows."""
         return {name: getattr(self, name) for name in ("text", "joiner", "label", "columns", "on_error")}
 
-    def _with_columns(self, batch: RecordBatch) -> Records:
+    def _check_columns(self, batch: RecordBatch) -> NumberedRecords:
         """Yield the records of a batch, and check that the requested values exist.
 
         A missing column raises an error immediately. A path that no record has raises an error after the last record.
         """
-        missing, seen = self._paths(), dict[str, None]()
+        missing, seen = self._value_paths(), dict[str, None]()
         for number, record in batch.records:
             if missing and not isinstance(record, str):
                 seen |= dict.fromkeys(record)
                 missing = [path for path in missing if get_value(record, path) is _MISSING]
-                if batch.complete and any(_lacks(record, path) for path in missing):
-                    missing.sort(key=lambda path: not _lacks(record, path))
+                if batch.has_all_columns and any(_is_column_missing(record, path) for path in missing):
+                    missing.sort(key=lambda path: not _is_column_missing(record, path))
                     break
             yield number, record
         if missing and seen:
-            raise self._unknown(missing[0], seen, batch.name)
+            raise self._build_unknown_column_error(missing[0], seen, batch.name)
 
-    def _paths(self) -> list[str]:
+    def _value_paths(self) -> list[str]:
         return [*self.text, *([self.label] if self.label else []), *self.columns]
 
-    def _row(self, record: Mapping[str, Any] | str) -> list[Any]:
+    def _convert_record(self, record: Mapping[str, Any] | str) -> list[Any]:
         if isinstance(record, str):
-            raise _BrokenError("path", record)
-        texts = [self._text(get_value(record, path), path) for path in self.text]
+            raise _BrokenRecordError("path", record)
+        texts = [self._convert_text(get_value(record, path), path) for path in self.text]
         row: list[Any] = [self.joiner.join(text for text in texts if text) or None]
         if self.label:
-            row.append(_whole_number(get_value(record, self.label), self.label))
+            row.append(_convert_label(get_value(record, self.label), self.label))
         for path, kind in self.columns.items():
             value = get_value(record, path)
-            row.append(_number(value, path) if kind == "number" else self._text(value, path, key="columns"))
+            row.append(
+                _convert_number(value, path) if kind == "number" else self._convert_text(value, path, key="columns")
+            )
         return row
 
-    def _text(self, value: Any, path: str, key: str = "text") -> str | None:
+    def _convert_text(self, value: Any, path: str, key: str = "text") -> str | None:
         if value is None or value is _MISSING:
             return None
         if isinstance(value, list):
-            return self.joiner.join(filter(None, (self._text(item, path, key) for item in value))) or None
+            return self.joiner.join(filter(None, (self._convert_text(item, path, key) for item in value))) or None
         if not isinstance(value, str):
-            raise _BrokenError(key, f"expected text in '{path}', got {value!r:.60} ({type(value).__name__}).")
+            raise _BrokenRecordError(key, f"expected text in '{path}', got {value!r:.60} ({type(value).__name__}).")
         if self.on_error == "drop" and has_undecodable_bytes(value):
-            raise _BrokenError(
+            raise _BrokenRecordError(
                 key, f"the value of '{path}' contains bytes that cannot be decoded with the configured `encoding`."
             )
         return None if not value or value.isspace() else value
 
-    def _unknown(self, path: str, known: Iterable[str], name: str) -> WinnowError:
+    def _build_unknown_column_error(self, path: str, known: Iterable[str], name: str) -> WinnowError:
         key = "text" if path in self.text else "label" if path == self.label else "columns"
         listed = ", ".join(f"'{column}'" for column in known)
         return WinnowError(f"{name} has no column '{path}'.{did_you_mean(path, known)} Allowed: {listed}.", key=key)
 
 
-class _BrokenError(Exception):
+class _BrokenRecordError(Exception):
     """An error in a single record, with the configuration key of the invalid value."""
 
     def __init__(self, key: str, message: str) -> None:
@@ -212,23 +218,23 @@ def has_undecodable_bytes(text: str) -> bool:
     return not text.isascii() and any("\udc80" <= character <= "\udcff" for character in text)
 
 
-def _lacks(record: Mapping[str, Any], path: str) -> bool:
+def _is_column_missing(record: Mapping[str, Any], path: str) -> bool:
     return path not in record and path.partition(".")[0] not in record
 
 
-def _number(value: Any, path: str) -> float | None:
+def _convert_number(value: Any, path: str) -> float | None:
     if value is None or value is _MISSING or (isinstance(value, str) and not value.strip()):
         return None
     with suppress(ValueError, TypeError):
         return float(value)
-    raise _BrokenError("columns", f"expected a number in '{path}', got {value!r:.60}.")
+    raise _BrokenRecordError("columns", f"expected a number in '{path}', got {value!r:.60}.")
 
 
-def _whole_number(value: Any, path: str) -> int | None:
+def _convert_label(value: Any, path: str) -> int | None:
     if value is None or value is _MISSING or (isinstance(value, str) and not value.strip()):
         return None
     with suppress(ValueError, TypeError):
         number = float(value)
-        if number.is_integer() and abs(number) <= _LARGEST_LABEL:
+        if number.is_integer() and abs(number) <= _MAX_LABEL:
             return int(number)
-    raise _BrokenError("label", f"expected an integer label in '{path}', got {value!r:.60}.")
+    raise _BrokenRecordError("label", f"expected an integer label in '{path}', got {value!r:.60}.")

@@ -12,12 +12,12 @@ from pydantic.dataclasses import dataclass
 from winnow.data.fingerprint import fingerprint
 from winnow.errors import WinnowError
 
-TEXT = pa.field("text", pa.string())
-LABEL = pa.field("label", pa.int64())
-SOURCE = pa.field("source", pa.string())
-RECORD_ERROR = pa.field("fault", pa.string())
-FLAGS = pa.field("flags", pa.string())
-RESERVED = ("row_id", "text", "source", "split", "label", "fault", "flags")
+TEXT_FIELD = pa.field("text", pa.string())
+LABEL_FIELD = pa.field("label", pa.int64())
+SOURCE_FIELD = pa.field("source", pa.string())
+RECORD_ERROR_FIELD = pa.field("fault", pa.string())
+FLAGS_FIELD = pa.field("flags", pa.string())
+RESERVED_COLUMNS = ("row_id", "text", "source", "split", "label", "fault", "flags")
 """Column names that are reserved for the corpus, so additional columns of a source cannot use them."""
 
 
@@ -74,7 +74,7 @@ class Mixture(Source):
             except WinnowError as error:
                 raise error.with_prefix(f"sources.{name}") from error
             names = pa.array([name] * table.num_rows, pa.string())
-            tables.append(table.append_column(SOURCE, names))
+            tables.append(table.append_column(SOURCE_FIELD, names))
         try:
             return pa.concat_tables(tables, promote_options="default")
         except pa.ArrowTypeError as error:

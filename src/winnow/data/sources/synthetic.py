@@ -10,11 +10,11 @@ from pydantic import ConfigDict, Field
 from pydantic.dataclasses import dataclass
 
 from winnow.data.fingerprint import fingerprint
-from winnow.data.sources.source import LABEL, RESERVED, TEXT, Source
+from winnow.data.sources.source import LABEL_FIELD, RESERVED_COLUMNS, TEXT_FIELD, Source
 from winnow.errors import WinnowError, did_you_mean
 
 _STRICT = ConfigDict(extra="forbid")
-_NonEmpty = Annotated[list[str], Field(min_length=1)]
+_NonEmptyStrings = Annotated[list[str], Field(min_length=1)]
 
 
 @dataclass(frozen=True, config=_STRICT)
@@ -25,7 +25,7 @@ class Words:
         words: Words to draw from with equal probability. A word listed twice is drawn twice as often.
     """
 
-    words: _NonEmpty
+    words: _NonEmptyStrings
 
 
 @dataclass(frozen=True, config=_STRICT)
@@ -37,7 +37,7 @@ class Slot:
         by_label: The words to use in rows with each label.
     """
 
-    words: _NonEmpty | None = None
+    words: _NonEmptyStrings | None = None
     by_label: dict[int, Words] | None = None
 
     def __post_init__(self) -> None:
@@ -66,7 +66,7 @@ class Grammar(Source):
             the row's template does not use the slot.
     """
 
-    templates: _NonEmpty
+    templates: _NonEmptyStrings
     slots: dict[str, Slot]
     labels: dict[int, Annotated[float, Field(ge=0, le=1)]] | None = None
     rows: Annotated[int, Field(gt=0)] = 25_000
@@ -92,8 +92,8 @@ class Grammar(Source):
         for template in self.templates:
             self._check_template(template)
         for name in self.columns:
-            if name not in self.slots or name in RESERVED:
-                cause = "the name is reserved" if name in RESERVED else "there is no slot with this name"
+            if name not in self.slots or name in RESERVED_COLUMNS:
+                cause = "the name is reserved" if name in RESERVED_COLUMNS else "there is no slot with this name"
                 raise WinnowError(
                     f"'{name}' cannot be a column because {cause}.{did_you_mean(name, self.slots)} Use the name of "
                     "another slot.",
@@ -117,7 +117,7 @@ class Grammar(Source):
             for name, slot in self.slots.items()
             if slot.by_label
         }
-        labels = self._labels(generator) if self.labels else None
+        labels = self._draw_labels(generator) if self.labels else None
         nulls = set(generator.integers(self.rows, size=int(self.null_fraction * self.rows)).tolist())
         words = plain | {
             name: [by_label[label][row] for row, label in enumerate(labels or [])]
@@ -127,9 +127,9 @@ class Grammar(Source):
             None if row in nulls else template.format(**{name: values[row] for name, values in words.items()})
             for row, template in enumerate(templates)
         ]
-        table = pa.table([pa.array(texts, TEXT.type)], schema=pa.schema([TEXT]))
+        table = pa.table([pa.array(texts, TEXT_FIELD.type)], schema=pa.schema([TEXT_FIELD]))
         if labels is not None:
-            table = table.append_column(LABEL, pa.array(labels, LABEL.type))
+            table = table.append_column(LABEL_FIELD, pa.array(labels, LABEL_FIELD.type))
         for name in self.columns:
             table = table.append_column(name, pa.array(words[name], pa.string()))
         return table
@@ -149,7 +149,7 @@ class Grammar(Source):
         """Return the kind of source, the number of rows and the seed."""
         return {"kind": "grammar", "rows": self.rows, "seed": self.seed}
 
-    def _labels(self, generator: Any) -> list[int]:
+    def _draw_labels(self, generator: Any) -> list[int]:
         import numpy as np
 
         names, probabilities = zip(*(self.labels or {}).items(), strict=True)
@@ -157,21 +157,21 @@ class Grammar(Source):
         return [names[index] for index in np.searchsorted(bounds, generator.random(self.rows), side="right").tolist()]
 
     def _check_template(self, template: str) -> None:
-        for slot in _slots_of(template):
+        for slot in _parse_slot_names(template):
             if slot not in self.slots:
                 raise WinnowError(
                     f"unknown slot '{slot}' in the template '{template}'.{did_you_mean(slot, self.slots)} Allowed: "
                     f"{', '.join(self.slots) or 'none'}.",
                     key="templates",
                 )
-        if self.labels and not any(self.slots[slot].by_label for slot in _slots_of(template)):
+        if self.labels and not any(self.slots[slot].by_label for slot in _parse_slot_names(template)):
             raise WinnowError(
                 f"the template '{template}' has no slot with `by_label`. Add such a slot, or remove `labels`.",
                 key="templates",
             )
 
 
-def _slots_of(template: str) -> list[str]:
+def _parse_slot_names(template: str) -> list[str]:
     try:
         return [name for _, name, _, _ in string.Formatter().parse(template) if name is not None]
     except ValueError as error:

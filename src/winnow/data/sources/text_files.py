@@ -12,12 +12,12 @@ from pydantic import ConfigDict
 from pydantic.dataclasses import dataclass
 
 from winnow.data.fingerprint import fingerprint
-from winnow.data.sources.files import file_errors, find_files, hash_file
+from winnow.data.sources.files import convert_file_errors, find_files, hash_file
 from winnow.data.sources.records import has_undecodable_bytes
-from winnow.data.sources.source import RECORD_ERROR, TEXT, Source
+from winnow.data.sources.source import RECORD_ERROR_FIELD, TEXT_FIELD, Source
 from winnow.errors import WinnowError
 
-_HEADING = re.compile(r"\s*(?P<marks>=(?: ?=)*) [^=].* (?P=marks)\s*")
+_HEADING_PATTERN = re.compile(r"\s*(?P<marks>=(?: ?=)*) [^=].* (?P=marks)\s*")
 
 
 @dataclass(frozen=True, kw_only=True, config=ConfigDict(extra="forbid"))
@@ -50,22 +50,22 @@ class TextFiles(Source):
         """Return a table with the column ``text``, and with ``fault`` if any rows are to be dropped."""
         texts: list[str | None] = []
         errors: dict[int, str] = {}
-        for path in self._files():
-            for number, text in self._rows(path):
+        for path in self._find_files():
+            for number, text in self._read_rows(path):
                 if self.on_error == "drop" and has_undecodable_bytes(text):
                     message = f"the line cannot be decoded with the encoding '{self.encoding}'."
                     errors[len(texts)] = f"broken line {number:,} of {path}: {message}"
                 texts.append(None if len(texts) in errors else text)
-        table = pa.table([pa.array(texts, TEXT.type)], schema=pa.schema([TEXT]))
+        table = pa.table([pa.array(texts, TEXT_FIELD.type)], schema=pa.schema([TEXT_FIELD]))
         if errors:
             table = table.append_column(
-                RECORD_ERROR, pa.array([errors.get(row) for row in range(len(texts))], RECORD_ERROR.type)
+                RECORD_ERROR_FIELD, pa.array([errors.get(row) for row in range(len(texts))], RECORD_ERROR_FIELD.type)
             )
         return table
 
     def fingerprint(self) -> str:
         """Return a fingerprint of the files' content and the settings that affect the rows, excluding paths."""
-        content = [hash_file(path) for path in self._files()]
+        content = [hash_file(path) for path in self._find_files()]
         return fingerprint("text", content, self.unit, self.headings, self.encoding.lower(), self.on_error)
 
     def describe(self) -> dict[str, Any]:
@@ -76,21 +76,21 @@ class TextFiles(Source):
     def check(self) -> list[WinnowError]:
         """Return an error if a file does not exist or cannot be read."""
         try:
-            for path in self._files():
-                next(self._lines(path), None)
+            for path in self._find_files():
+                next(self._read_lines(path), None)
         except WinnowError as error:
             return [error]
         return []
 
-    def _files(self) -> list[Path]:
+    def _find_files(self) -> list[Path]:
         return find_files(self.path, (".txt", ".text"), self.homepage)
 
-    def _rows(self, path: Path) -> Iterator[tuple[int, str]]:
+    def _read_rows(self, path: Path) -> Iterator[tuple[int, str]]:
         """Yield the number of each row's last line, and the row's text."""
         paragraph: list[str] = []
         number = 0
-        for number, line in enumerate(self._lines(path), start=1):
-            heading = _HEADING.fullmatch(line) is not None
+        for number, line in enumerate(self._read_lines(path), start=1):
+            heading = _HEADING_PATTERN.fullmatch(line) is not None
             if self.unit == "paragraph" and line and not heading:
                 paragraph.append(line)
                 continue
@@ -102,8 +102,8 @@ class TextFiles(Source):
         if paragraph:
             yield number, " ".join(paragraph)
 
-    def _lines(self, path: Path) -> Iterator[str]:
+    def _read_lines(self, path: Path) -> Iterator[str]:
         errors = "strict" if self.on_error == "fail" else "surrogateescape"
-        with file_errors(path, self.encoding), path.open(encoding=self.encoding, errors=errors) as stream:
+        with convert_file_errors(path, self.encoding), path.open(encoding=self.encoding, errors=errors) as stream:
             for line in stream:
                 yield line.strip()

@@ -13,7 +13,7 @@ from winnow.errors import WinnowError, did_you_mean
 from winnow.filters.signals.signal import Signal, check_bounds, within_bounds
 from winnow.filters.signals.signal_models import load_classifier, load_tokenizer, pretrained_settings
 
-_DIGITS = 5  # decimal places of a probability; the amount of padding in a batch affects only later digits
+_PROBABILITY_DIGITS = 5  # decimal places of a probability; the amount of padding in a batch affects only later digits
 
 
 @dataclass(frozen=True, config=ConfigDict(extra="forbid"))
@@ -62,7 +62,7 @@ class TextClassifier(Signal):
         cuda = self.device != "cpu" and torch.cuda.is_available()
         model = load_classifier(self.name, self.revision, "cuda" if cuda else "cpu")
         tokenizer = load_tokenizer(self.name, self.revision, "name")
-        index = self._label_index(model.config.id2label)
+        index = self._find_label_index(model.config.id2label)
         scores: list[float | None] = [None] * len(texts)
         # Texts of similar length are batched together to minimize padding.
         rows = sorted(
@@ -82,14 +82,14 @@ class TextClassifier(Signal):
                 multi_label = model.config.problem_type == "multi_label_classification"
                 probabilities = (logits.sigmoid() if multi_label else logits.softmax(-1))[:, index].tolist()
                 for row, probability in zip(batch_rows, probabilities, strict=True):
-                    scores[row] = round(probability, _DIGITS)
+                    scores[row] = round(probability, _PROBABILITY_DIGITS)
         return pa.array(scores, pa.float64())
 
     def keep(self, scores: pa.Array) -> pa.Array:
         """Keep probabilities within the inclusive bounds."""
         return within_bounds(scores, self.at_least, self.at_most)
 
-    def _label_index(self, labels: dict[int, str]) -> int:
+    def _find_label_index(self, labels: dict[int, str]) -> int:
         for index, label in labels.items():
             if label == self.label:
                 return int(index)

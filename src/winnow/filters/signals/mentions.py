@@ -15,10 +15,10 @@ from pydantic.dataclasses import dataclass
 from winnow.errors import WinnowError
 from winnow.filters.signals.signal import Signal
 
-_GAP = r"[\s\-\u2010\u2011]+"
-_ASCII_GAP = r"[\x09-\x0d\x1c-\x20\-]+"  # the ASCII subset of _GAP
+_GAP_PATTERN = r"[\s\-\u2010\u2011]+"
+_ASCII_GAP_PATTERN = r"[\x09-\x0d\x1c-\x20\-]+"  # the ASCII subset of _GAP_PATTERN
 
-_Words = Annotated[list[Annotated[str, Field(min_length=1)]], Field(min_length=1)]
+_NonEmptyWords = Annotated[list[Annotated[str, Field(min_length=1)]], Field(min_length=1)]
 
 
 @dataclass(frozen=True, config=ConfigDict(extra="forbid"))
@@ -38,7 +38,7 @@ class Mentions(Signal):
     version: ClassVar[int] = 1
     cost: ClassVar[float] = 2.0
 
-    words: _Words
+    words: _NonEmptyWords
     whole_word: bool = True
 
     def __post_init__(self) -> None:
@@ -54,7 +54,7 @@ class Mentions(Signal):
 
     def score(self, texts: Sequence[str | None]) -> pa.Array:
         """Return the number of mentions; the score of a null text is null."""
-        find_mentions = _mention_pattern(tuple(self.words), self.whole_word).findall
+        find_mentions = _compile_mention_pattern(tuple(self.words), self.whole_word).findall
         return pa.array([None if text is None else len(find_mentions(text.casefold())) for text in texts], pa.float64())
 
     def score_array(self, values: pa.Array) -> pa.Array:
@@ -62,7 +62,7 @@ class Mentions(Signal):
 
         For ASCII texts, Arrow counts the mentions several times faster, with the same result.
         """
-        pattern = _ascii_pattern(tuple(self.words), self.whole_word)
+        pattern = _build_ascii_pattern(tuple(self.words), self.whole_word)
         if pattern is None:
             return self.score(values.to_pylist())
         counts = pc.count_substring_regex(pc.ascii_lower(values), pattern).cast(pa.float64())
@@ -74,7 +74,7 @@ class Mentions(Signal):
     def spans(self, text: str) -> list[tuple[int, int]]:
         """Return the start and end index of each mention; the list is empty if case folding changes the text length."""
         folded = text.casefold()
-        matches = _mention_pattern(tuple(self.words), self.whole_word).finditer(folded)
+        matches = _compile_mention_pattern(tuple(self.words), self.whole_word).finditer(folded)
         return [match.span() for match in matches] if len(folded) == len(text) else []
 
     def keep(self, scores: pa.Array) -> pa.Array:
@@ -83,18 +83,18 @@ class Mentions(Signal):
 
 
 @lru_cache(maxsize=128)
-def _mention_pattern(words: tuple[str, ...], whole_word: bool) -> re.Pattern[str]:
+def _compile_mention_pattern(words: tuple[str, ...], whole_word: bool) -> re.Pattern[str]:
     if not whole_word:
         return re.compile(
-            _longest_match_pattern([[re.escape(character) for character in word.casefold()] for word in words])
+            _build_longest_match_pattern([[re.escape(character) for character in word.casefold()] for word in words])
         )
-    pattern = _longest_match_pattern([_phrase_patterns(word.strip().casefold()) for word in words])
+    pattern = _build_longest_match_pattern([_build_character_patterns(word.strip().casefold()) for word in words])
     return re.compile(rf"(?<!\w){pattern}(?!\w)")
 
 
 @lru_cache(maxsize=128)
-def _ascii_pattern(words: tuple[str, ...], whole_word: bool) -> str | None:
-    """Return a pattern for Arrow that is equivalent to :func:`_mention_pattern` for ASCII texts.
+def _build_ascii_pattern(words: tuple[str, ...], whole_word: bool) -> str | None:
+    """Return a pattern for Arrow that is equivalent to :func:`_compile_mention_pattern` for ASCII texts.
 
     Arrow's regular expressions do not support look-behind. Arrow's word boundary is equivalent only if each phrase
     starts and ends with a word character. Return None if no equivalent pattern exists.
@@ -102,15 +102,16 @@ def _ascii_pattern(words: tuple[str, ...], whole_word: bool) -> str | None:
     ascii_words = [word for word in (word.strip().casefold() for word in words) if word.isascii()]
     if not whole_word:
         ascii_words = [word for word in (word.casefold() for word in words) if word.isascii()]
-        pattern = _longest_match_pattern([[re.escape(character) for character in word] for word in ascii_words])
+        pattern = _build_longest_match_pattern([[re.escape(character) for character in word] for word in ascii_words])
     elif all(re.fullmatch(r"\w(.*\w)?", word, re.DOTALL) for word in ascii_words):
-        pattern = rf"\b{_longest_match_pattern([_phrase_patterns(word, _ASCII_GAP) for word in ascii_words])}\b"
+        phrases = [_build_character_patterns(word, _ASCII_GAP_PATTERN) for word in ascii_words]
+        pattern = rf"\b{_build_longest_match_pattern(phrases)}\b"
     else:
         return None
     return pattern if ascii_words else None
 
 
-def _phrase_patterns(words: str, gap: str = _GAP) -> list[str]:
+def _build_character_patterns(words: str, gap: str = _GAP_PATTERN) -> list[str]:
     """Return one pattern per character of a phrase, with each run of spaces and hyphens replaced by ``gap``."""
     segments = re.split(r"([\s-]+)", words)
     return [
@@ -120,17 +121,17 @@ def _phrase_patterns(words: str, gap: str = _GAP) -> list[str]:
     ]
 
 
-def _longest_match_pattern(phrases: list[list[str]]) -> str:
+def _build_longest_match_pattern(phrases: list[list[str]]) -> str:
     """Return a pattern that matches the longest of several phrases, with common prefixes merged.
 
-    >>> _longest_match_pattern([list("shoe"), list("shoes"), list("cap")])
+    >>> _build_longest_match_pattern([list("shoe"), list("shoes"), list("cap")])
     '(?:shoe(?:s)?|cap)'
     """
     suffixes: dict[str, list[list[str]]] = {}
     for phrase in phrases:
         if phrase:
             suffixes.setdefault(phrase[0], []).append(phrase[1:])
-    branches = [first + _longest_match_pattern(suffix) for first, suffix in suffixes.items()]
+    branches = [first + _build_longest_match_pattern(suffix) for first, suffix in suffixes.items()]
     if not branches:
         return ""
     is_suffix_optional = not all(phrases)

@@ -68,11 +68,11 @@ class PythonFunction(Signal):
 
     def thresholds(self) -> dict[str, Any]:
         """Return the bounds, and whether rows without a score are dropped."""
-        drop = {"on_error": "drop"} if self.required else {}
+        drop = {"on_error": "drop"} if self.requires_score else {}
         return {"at_least": self.at_least, "at_most": self.at_most, **drop}
 
     @property
-    def required(self) -> bool:
+    def requires_score(self) -> bool:
         """Whether a row without a score is always dropped."""
         return self.on_error == "drop"
 

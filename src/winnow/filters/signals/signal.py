@@ -39,7 +39,7 @@ class Signal(ABC):
             cls.identity = cls.__name__
 
     @property
-    def required(self) -> bool:
+    def requires_score(self) -> bool:
         """Whether a row without a score is always dropped, regardless of the expression."""
         return False
 

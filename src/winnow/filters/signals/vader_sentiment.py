@@ -23,11 +23,11 @@ from winnow.errors import WinnowError
 from winnow.filters.signals.signal import Signal
 
 _REMOVE_PUNCTUATION = str.maketrans("", "", string.punctuation)
-_CACHE_SIZE = 2**15  # the maximum number of entries in each cache
-_IN_LEXICON, _NEUTRAL = "good", "table"  # stand-ins for words without a special rule
-_ORDINARY = frozenset({_IN_LEXICON, _NEUTRAL})
+_MAX_CACHE_ENTRIES = 2**15  # the maximum number of entries in each cache
+_LEXICON_WORD, _NEUTRAL_WORD = "good", "table"  # each stands for all words of its kind without a special rule
+_ORDINARY_WORDS = frozenset({_LEXICON_WORD, _NEUTRAL_WORD})
 
-Band = Literal["negative", "neutral", "positive"]
+SentimentBand = Literal["negative", "neutral", "positive"]
 
 
 @dataclass(frozen=True, config=ConfigDict(extra="forbid"))
@@ -51,7 +51,7 @@ class VaderSentiment(Signal):
     cost: ClassVar[float] = 20.0
 
     at_least: Annotated[float, Field(ge=-1, le=1)] = 0.0
-    bands: Annotated[list[Band], Field(min_length=1)] | None = None
+    bands: Annotated[list[SentimentBand], Field(min_length=1)] | None = None
     edge: Annotated[float, Field(gt=0, le=1)] = 0.05
     lexicon: Path | None = None
 
@@ -61,7 +61,7 @@ class VaderSentiment(Signal):
 
     def settings(self) -> dict[str, Any]:
         """Return the versions of NLTK and vaderSentiment, and a hash of the additional words."""
-        packages = {name: _version(name) for name in ("nltk", "vaderSentiment")}
+        packages = {name: _get_package_version(name) for name in ("nltk", "vaderSentiment")}
         return {**packages, "lexicon": self.lexicon and fingerprint(read_lexicon(self.lexicon))}
 
     def check(self) -> list[WinnowError]:
@@ -86,7 +86,7 @@ class VaderSentiment(Signal):
         return reduce(pc.or_kleene, (inside[band] for band in self.bands))
 
 
-_version = cache(version)  # cached because a lookup takes as long as scoring a hundred rows
+_get_package_version = cache(version)  # cached because a lookup takes as long as scoring a hundred rows
 
 
 def read_lexicon(path: Path) -> tuple[tuple[str, float], ...]:
@@ -140,7 +140,7 @@ def build_compound_scorer(additional_words: tuple[tuple[str, float], ...] = ()) 
     neutral_tokens: set[str] = set()  # tokens from texts with no words from the lexicon
     valence = _build_valence_function(analyzer)
 
-    @lru_cache(maxsize=_CACHE_SIZE)
+    @lru_cache(maxsize=_MAX_CACHE_ENTRIES)
     def strip_punctuation(token: str) -> str | None:
         """Return the token without punctuation, as in NLTK, or None if the token is a single character."""
         if len(token) < 2:
@@ -163,7 +163,7 @@ def build_compound_scorer(additional_words: tuple[tuple[str, float], ...] = ()) 
             words = [word for token in tokens if (word := strip_punctuation(token))]
             lower = words if is_lower else list(map(str.lower, words))
             if lexicon_words.isdisjoint(lower):
-                if len(neutral_tokens) > _CACHE_SIZE:
+                if len(neutral_tokens) > _MAX_CACHE_ENTRIES:
                     neutral_tokens.clear()
                 neutral_tokens.update(tokens)
                 return 0.0
@@ -204,18 +204,18 @@ def _build_valence_function(analyzer: Any) -> Callable[[list[str], list[str], in
         value: word for word, value in lexicon.items() if word.isascii() and word.isalpha() and word not in rule_words
     }
 
-    @lru_cache(maxsize=_CACHE_SIZE)
+    @lru_cache(maxsize=_MAX_CACHE_ENTRIES)
     def may_form_phrase(words: frozenset[str]) -> bool:
         """Return whether the words include all words of any multi-word phrase."""
         return any(words.issuperset(phrase) for phrase in multiword)
 
-    @lru_cache(maxsize=_CACHE_SIZE)
+    @lru_cache(maxsize=_MAX_CACHE_ENTRIES)
     def represent_neighbor(word: str) -> str:
         """Return the representative of a neighbor of the scored word."""
         lower = word.lower()
         return word if lower in rule_words or "n't" in lower else represent_ordinary_word(lower)
 
-    @lru_cache(maxsize=_CACHE_SIZE)
+    @lru_cache(maxsize=_MAX_CACHE_ENTRIES)
     def represent_scored_word(word: str) -> str:
         """Return a word from the lexicon that has the same valence and case and is subject to the same rules."""
         lower = word.lower()
@@ -225,12 +225,12 @@ def _build_valence_function(analyzer: Any) -> Callable[[list[str], list[str], in
         return same_valence if same_valence is word or not word.isupper() else same_valence.upper()
 
     def represent_ordinary_word(word: str) -> str:
-        return _IN_LEXICON if word in lexicon else _NEUTRAL
+        return _LEXICON_WORD if word in lexicon else _NEUTRAL_WORD
 
-    @lru_cache(maxsize=_CACHE_SIZE)
+    @lru_cache(maxsize=_MAX_CACHE_ENTRIES)
     def compute(word: str, before: tuple[str, ...], after: tuple[str, ...], mixed_case: bool) -> float:
         around = [*before, *after]
-        if around and _ORDINARY.issuperset(around):
+        if around and _ORDINARY_WORDS.issuperset(around):
             return compute(word, (), (), mixed_case)
         lower = [item.lower() for item in around]
         if len(phrase_words.intersection([*lower, word.lower()])) == 1:

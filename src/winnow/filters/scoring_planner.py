@@ -11,10 +11,10 @@ import numpy.typing as npt
 Mask = npt.NDArray[np.bool_]
 Indices = npt.NDArray[np.int64]
 
-_PRIOR_ROWS = 4
+_PASS_RATE_PRIOR_ROWS = 4
 MIN_SAMPLED_COST = 50_000.0
 """The minimum total cost of scoring, in microseconds, at which timing a sample saves more time than it takes."""
-_SAMPLE_FRACTION, _SAMPLE_ROWS, _SAMPLE_RUNS = 1 / 64, (16, 256), 32
+_SAMPLE_FRACTION, _SAMPLE_SIZE_LIMITS, _SAMPLE_RUN_COUNT = 1 / 64, (16, 256), 32
 
 
 def sample_row_indices(rows: int) -> Indices:
@@ -22,9 +22,9 @@ def sample_row_indices(rows: int) -> Indices:
 
     Runs are cheaper than single rows, because reading one row of a memory-mapped table also loads the adjacent rows.
     """
-    smallest, largest = _SAMPLE_ROWS
+    smallest, largest = _SAMPLE_SIZE_LIMITS
     size = min(rows, largest, max(smallest, round(rows * _SAMPLE_FRACTION)))
-    length = max(1, size // _SAMPLE_RUNS)
+    length = max(1, size // _SAMPLE_RUN_COUNT)
     starts = np.linspace(0, rows - length, size // length)
     return (starts.astype(np.int64)[:, None] + np.arange(length)).ravel()
 
@@ -100,8 +100,8 @@ def plan_scoring(
 
     def cost_per_dropped_row(term: str) -> tuple[float, float]:
         # Few sampled rows may remain, so their pass rate is smoothed toward the pass rate of the full sample.
-        passing = _PRIOR_ROWS * float(pass_masks[term].mean()) + int((pass_masks[term] & remaining).sum())
-        dropped_fraction = 1 - passing / (_PRIOR_ROWS + int(remaining.sum()))
+        passing = _PASS_RATE_PRIOR_ROWS * float(pass_masks[term].mean()) + int((pass_masks[term] & remaining).sum())
+        dropped_fraction = 1 - passing / (_PASS_RATE_PRIOR_ROWS + int(remaining.sum()))
         return cost(term) / dropped_fraction if dropped_fraction else float("inf"), cost(term)
 
     while remaining_terms:

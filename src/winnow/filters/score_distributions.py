@@ -14,9 +14,9 @@ from winnow.filters.verdicts import Verdicts
 Scores = npt.NDArray[np.float64]
 Mask = npt.NDArray[np.bool_]
 
-BINS, MAX_UNCLIPPED_RANGE, PSI_BINS = 40, 8, 10
-_TAIL = 0.005
-_PASSES_ABOVE = {">": True, ">=": True, "<": False, "<=": False}
+HISTOGRAM_BINS, MAX_UNCLIPPED_SCORE_RANGE, PSI_BINS = 40, 8, 10
+_TAIL_FRACTION = 0.005
+_SCORES_ABOVE_PASS = {">": True, ">=": True, "<": False, "<=": False}
 
 
 def compute_histograms(verdicts: Verdicts) -> dict[str, dict[str, Any]]:
@@ -26,7 +26,7 @@ def compute_histograms(verdicts: Verdicts) -> dict[str, dict[str, Any]]:
         One entry per signal. ``edges``: the bin edges (one more than the number of bins). ``kept`` and ``dropped``: the
         number of rows per bin. ``null``: the number of null scores. ``whole``: whether all scores are whole numbers; if
         so, the edges lie halfway between whole numbers. ``outside``: the number of scores outside the edges, which are
-        counted in the first or last bin. ``cuts``: see :func:`find_cuts`. Signals with no scores are omitted.
+        counted in the first or last bin. ``cuts``: see :func:`find_thresholds`. Signals with no scores are omitted.
     """
     kept = verdicts.keep_mask("train")
     result = {}
@@ -35,7 +35,7 @@ def compute_histograms(verdicts: Verdicts) -> dict[str, dict[str, Any]]:
         scored = ~np.isnan(scores)
         if not scored.any():
             continue
-        cuts = find_cuts(verdicts, name, scores)
+        cuts = find_thresholds(verdicts, name, scores)
         edges = compute_bin_edges(scores[scored], cuts[0]["at"] if cuts else None)
         clipped = np.clip(scores, edges[0], edges[-1])
         outside = int(((scores < edges[0]) | (scores > edges[-1])).sum())
@@ -44,7 +44,7 @@ def compute_histograms(verdicts: Verdicts) -> dict[str, dict[str, Any]]:
             "kept": np.histogram(clipped[scored & kept], edges)[0].tolist(),
             "dropped": np.histogram(clipped[scored & ~kept], edges)[0].tolist(),
             "null": int((~scored).sum()),
-            "whole": _are_whole(scores[scored]),
+            "whole": _are_whole_numbers(scores[scored]),
             "outside": outside,
             "cuts": cuts,
         }
@@ -63,17 +63,17 @@ def compute_bin_edges(scores: Scores, anchor: float | None = None) -> Scores:
     A long tail is clipped if most bins would otherwise be empty. For fractional scores, one edge is placed at
     ``anchor``, so that no bin contains scores from both sides of the anchor.
     """
-    low, high, whole = float(scores.min()), float(scores.max()), _are_whole(scores)
-    inner_quantiles = np.quantile(scores, [_TAIL, 1 - _TAIL])
+    low, high, whole = float(scores.min()), float(scores.max()), _are_whole_numbers(scores)
+    inner_quantiles = np.quantile(scores, [_TAIL_FRACTION, 1 - _TAIL_FRACTION])
     if high - low > 3 * (inner_quantiles[1] - inner_quantiles[0]) > 0 and not (
-        whole and high - low < MAX_UNCLIPPED_RANGE
+        whole and high - low < MAX_UNCLIPPED_SCORE_RANGE
     ):
         low, high = float(inner_quantiles[0]), float(inner_quantiles[1])
     if whole:
         low, high = np.floor(low), np.ceil(high)
-        width = max(1.0, np.ceil((high - low + 1) / BINS))
+        width = max(1.0, np.ceil((high - low + 1) / HISTOGRAM_BINS))
         return np.arange(low - 0.5, high + width, width)
-    edges = np.linspace(low, high if high > low else low + 1.0, BINS + 1)
+    edges = np.linspace(low, high if high > low else low + 1.0, HISTOGRAM_BINS + 1)
     if anchor is None or not low < anchor < high:
         return edges
     index = np.searchsorted(edges, anchor)
@@ -82,7 +82,7 @@ def compute_bin_edges(scores: Scores, anchor: float | None = None) -> Scores:
     return np.append(edges, edges[-1] + edges[1] - edges[0]) if edges[-1] <= high else edges
 
 
-def find_cuts(verdicts: Verdicts, signal: str, scores: Scores) -> list[dict[str, Any]]:
+def find_thresholds(verdicts: Verdicts, signal: str, scores: Scores) -> list[dict[str, Any]]:
     """Return the thresholds that the filter applies to a signal's scores, in ascending order.
 
     A threshold in a comparison in the expression is returned as written. A signal's own threshold is inferred from its
@@ -97,18 +97,18 @@ def find_cuts(verdicts: Verdicts, signal: str, scores: Scores) -> list[dict[str,
     leaves = list(iter_leaves(verdicts.expression))
     for leaf in leaves:
         if isinstance(leaf, Compare) and leaf.signal.name == signal:
-            cuts[leaf.number] = _PASSES_ABOVE.get(leaf.comparison)
+            cuts[leaf.number] = _SCORES_ABOVE_PASS.get(leaf.comparison)
     if not cuts or any(isinstance(leaf, Name) and leaf.name == signal for leaf in leaves):
         verdict = pc.fill_null(verdicts.column(f"{signal}.keep", "train"), False).to_numpy()
         values, first = np.unique(scores[~np.isnan(scores)], return_index=True)
         passes = verdict[~np.isnan(scores)][first]
         for index in np.flatnonzero(passes[1:] != passes[:-1]):
-            threshold = _round_between(values[index], values[index + 1], _are_whole(values))
+            threshold = _find_shortest_number_between(values[index], values[index + 1], _are_whole_numbers(values))
             cuts[threshold] = bool(passes[index + 1])
     return [{"at": threshold, "pass_above": cuts[threshold]} for threshold in sorted(cuts)]
 
 
-def _round_between(low: float, high: float, whole: bool) -> float:
+def _find_shortest_number_between(low: float, high: float, whole: bool) -> float:
     """Return the number with the fewest digits between two scores; for whole numbers, the midpoint."""
     middle = (low + high) / 2
     if whole:
@@ -179,5 +179,5 @@ def population_stability_index(before: Scores, after: Scores) -> float:
     return float(((p - q) * np.log(p / q)).sum())
 
 
-def _are_whole(scores: Scores) -> bool:
+def _are_whole_numbers(scores: Scores) -> bool:
     return bool((scores == np.round(scores)).all())

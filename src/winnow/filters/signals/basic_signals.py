@@ -94,14 +94,14 @@ class Length(Signal):
 
     def score(self, texts: Sequence[str | None]) -> pa.Array:
         """Return the lengths; the score of a null text is null."""
-        compute_length = self._length_function()
+        compute_length = self._build_length_function()
         return pa.array([None if text is None else compute_length(text) for text in texts], pa.float64())
 
     def keep(self, scores: pa.Array) -> pa.Array:
         """Keep lengths within the inclusive bounds."""
         return within_bounds(scores, self.at_least, self.at_most)
 
-    def _length_function(self) -> Callable[[str], int]:
+    def _build_length_function(self) -> Callable[[str], int]:
         if self.tokenizer is not None:
             tokenizer = load_tokenizer(self.tokenizer)
             return lambda text: len(tokenizer(text, add_special_tokens=False, verbose=False)["input_ids"])

@@ -10,12 +10,12 @@ import pytest
 
 from fixtures.small_corpus import CorpusOf
 from winnow.filters import Filter, Length, Mentions, Signal, VaderSentiment, Verdicts
-from winnow.filters.distributions import (
+from winnow.filters.score_distributions import (
     compute_bin_edges,
     compute_drift,
     compute_drifts,
     compute_histograms,
-    find_cuts,
+    find_thresholds,
     get_scores,
     population_stability_index,
 )
@@ -78,14 +78,14 @@ def test_cuts_are_the_thresholds_of_the_filter(
     verdicts_of: Callable[..., Verdicts], keep: str, signal: Signal, expected: list[tuple[float, bool | None]]
 ) -> None:
     verdicts = verdicts_of([*("x" * i for i in range(1, 9)), "x", "x"], keep, s=signal)
-    result = find_cuts(verdicts, "s", get_scores(verdicts, "s"))
+    result = find_thresholds(verdicts, "s", get_scores(verdicts, "s"))
     assert [(cut["at"], cut["pass_above"]) for cut in result] == expected
 
 
 def test_a_cut_between_fractions_is_the_roundest_number(verdicts_of: Callable[..., Verdicts]) -> None:
     texts = ["great shoes", "awful shoes", "shoes", "nice", "bad", "praised for being ugly", "so good", "a", "b"]
     verdicts = verdicts_of(texts, "mood", mood=VaderSentiment())
-    (cut,) = find_cuts(verdicts, "mood", get_scores(verdicts, "mood"))
+    (cut,) = find_thresholds(verdicts, "mood", get_scores(verdicts, "mood"))
     assert cut == {"at": 0.0, "pass_above": True}
     assert str(cut["at"]) == "0.0"  # not -0.0
 

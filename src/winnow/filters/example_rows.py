@@ -11,7 +11,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from winnow.data import Corpus
-from winnow.filters.signals.lexical import Regex
+from winnow.filters.signals.basic_signals import Regex
 from winnow.filters.signals.mentions import Mentions
 from winnow.filters.signals.signal import Signal
 from winnow.filters.verdicts import Verdicts
@@ -27,7 +27,7 @@ def select_examples(verdicts: Verdicts, corpus: Corpus, signals: Mapping[str, Si
         the most terms, if any row fails more than one. If the labels are 0 and 1, also ``kept_as_0`` (kept rows with
         label 0) and ``dropped_as_1`` (dropped rows with label 1). Each row has its ``text`` (truncated if very long),
         its ``source``, its ``label`` if the corpus has labels, the terms that it fails (``failed``), and the
-        ``segments`` of its text (see :func:`split_by_signal`).
+        ``segments`` of its text (see :func:`segment_text_by_signal`).
     """
     rows = corpus.split("train")
     order = np.argsort(rows["row_id"].to_numpy(), kind="stable")
@@ -42,7 +42,7 @@ def select_examples(verdicts: Verdicts, corpus: Corpus, signals: Mapping[str, Si
         selected: list[dict[str, Any]] = columns.take(pa.array(indices)).to_pylist()
         for index, row in zip(indices, selected, strict=True):
             row["text"] = row["text"] if len(row["text"]) <= MAX_CHARACTERS else f"{row['text'][:MAX_CHARACTERS]}…"
-            row["segments"] = split_by_signal(row["text"], signals)
+            row["segments"] = segment_text_by_signal(row["text"], signals)
             row["failed"] = [term for term, failed in zip(pass_masks, fails[index], strict=True) if failed]
         return selected
 
@@ -60,10 +60,10 @@ def select_examples(verdicts: Verdicts, corpus: Corpus, signals: Mapping[str, Si
     return result
 
 
-def split_by_signal(text: str, signals: Mapping[str, Signal]) -> list[tuple[str, list[str]]]:
+def segment_text_by_signal(text: str, signals: Mapping[str, Signal]) -> list[tuple[str, list[str]]]:
     """Split a text into segments at the boundaries of the signals' matches.
 
-    >>> split_by_signal("nike shoes", {"brand": Mentions(words=["nike"])})
+    >>> segment_text_by_signal("nike shoes", {"brand": Mentions(words=["nike"])})
     [('nike', ['brand']), (' shoes', [])]
 
     Returns:

@@ -15,7 +15,7 @@ import pytest
 from fixtures.small_corpus import CorpusOf
 from winnow.errors import WinnowError
 from winnow.filters import Column, Duplicate, Filter, Length, Mentions, Signal, VaderSentiment
-from winnow.filters.scoring import score_signals
+from winnow.filters.corpus_scoring import score_signals
 
 
 class CountingSignal(Signal):

@@ -15,8 +15,8 @@ from fixtures.small_corpus import CorpusOf
 from winnow.errors import WinnowError
 from winnow.filters import Filter, Mentions, Signal, Verdicts, compute_filter_statistics
 from winnow.filters.batch_scoring import score_table
-from winnow.filters.planner import plan_scoring
-from winnow.filters.scoring import SignalScores, build_progress_bar
+from winnow.filters.corpus_scoring import SignalScores, build_progress_bar
+from winnow.filters.scoring_planner import plan_scoring
 
 
 class CharacterSignal(Signal):
@@ -103,11 +103,11 @@ def test_both_modes_keep_the_same_rows(
         parts = {"p": "a & b"} if "p" in keep else {}
         signals = {name: signal(index) for index, name in enumerate("abc")}
         filter_ = Filter(name="x", signals=signals, keep=keep, parts=parts, on_null=on_null, mode=mode)
-        rule = filter_._rule
+        rule = filter_._decision_rule
         if mode == "full":
             scored = {name: SignalScores(*score_table(name, scorer, corpus.table)) for name, scorer in signals.items()}
             return rule.build_verdicts("x", corpus.table, scored)
-        return rule.short_circuit("x", corpus, {}, Path(), build_progress_bar(False))
+        return rule.score_with_short_circuit("x", corpus, {}, Path(), build_progress_bar(False))
 
     full, short = compute_verdicts("full"), compute_verdicts("short_circuit")
     assert short.keep_mask().tolist() == full.keep_mask().tolist()

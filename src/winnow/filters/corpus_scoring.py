@@ -23,7 +23,7 @@ from winnow.filters.batch_scoring import (
     score_column_name,
     score_table,
 )
-from winnow.filters.engines import BATCH_ROWS, EngineName, score_rows
+from winnow.filters.scoring_engines import BATCH_ROWS, EngineName, score_rows
 from winnow.filters.signals.signal import Signal
 
 if TYPE_CHECKING:
@@ -32,9 +32,9 @@ if TYPE_CHECKING:
 BatchCallback = Callable[[int, Mapping[str, pa.Array]], None]
 """A callback that takes the position of a batch's first row and the batch's scores by signal."""
 
-_SCORES = "scores.parquet"
+_SCORES_FILE = "scores.parquet"
 
-_BATCHES_IN_MEMORY = 32  # memory-mapped rows are released after this number of batches
+_BATCHES_PER_RELEASE = 32  # memory-mapped rows are released after this number of batches
 
 
 @dataclass(frozen=True)
@@ -179,7 +179,7 @@ def _score_batches(
     batches = score_rows(scorer, rows.select(scorer.input_columns), cache_dir, engine.name, engine.processes)
     for count, batch in enumerate(batches, start=1):
         yield batch
-        if count % _BATCHES_IN_MEMORY == 0:
+        if count % _BATCHES_PER_RELEASE == 0:
             corpus.release()
     corpus.release()
 
@@ -211,7 +211,7 @@ def build_progress_bar(progress: bool) -> Progress:
 
 def _read_scores(folder: Path) -> SignalScores:
     try:
-        table = pq.read_table(folder / _SCORES)
+        table = pq.read_table(folder / _SCORES_FILE)
         return SignalScores(table["score"].combine_chunks(), float(table.schema.metadata[b"seconds"]))
     except (OSError, ValueError, KeyError) as error:  # includes Arrow's exceptions
         raise unreadable_cache_error(folder, error) from error
@@ -223,4 +223,4 @@ def _save_scores(signal_scores: SignalScores, signal: Signal, folder: Path) -> N
     schema = pa.schema([pa.field("score", pa.float64())], metadata=metadata)
     with publish_folder(folder) as draft:
         draft.mkdir()
-        pq.write_table(pa.table([signal_scores.scores], schema=schema), draft / _SCORES)
+        pq.write_table(pa.table([signal_scores.scores], schema=schema), draft / _SCORES_FILE)

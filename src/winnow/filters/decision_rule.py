@@ -14,23 +14,23 @@ import pyarrow.compute as pc
 from winnow.data import Corpus
 from winnow.errors import WinnowError, did_you_mean
 from winnow.filters.batch_scoring import BatchScorer, ScoringStage, compute_keep_mask, score_table
-from winnow.filters.expression import Known, Name, Node, evaluate, expand_parts, iter_names, split_conjuncts
-from winnow.filters.parsing import build_position_error, parse
-from winnow.filters.planner import MIN_SAMPLED_COST, Mask, ScoringPlan, plan_scoring, sample_row_indices
-from winnow.filters.scoring import (
+from winnow.filters.corpus_scoring import (
     BatchCallback,
     EngineOptions,
     SignalScores,
     score_cross_row_signals,
     score_in_batches,
 )
+from winnow.filters.expression import Known, Name, Node, evaluate, expand_parts, iter_names, split_conjuncts
+from winnow.filters.expression_parser import build_position_error, parse
+from winnow.filters.scoring_planner import MIN_SAMPLED_COST, Mask, ScoringPlan, plan_scoring, sample_row_indices
 from winnow.filters.signals.signal import Signal
 from winnow.filters.verdicts import Verdicts
 
 if TYPE_CHECKING:
     from rich.progress import Progress
 
-_RESERVED = {"row_id", "split", "source", "label", "text", "keep"}
+_RESERVED_NAMES = {"row_id", "split", "source", "label", "text", "keep"}
 
 
 @dataclass(frozen=True)
@@ -61,10 +61,10 @@ class DecisionRule:
         part_nodes = {name: parse(text, f"parts.{name}") for name, text in parts.items()}
         keep_node = parse(keep, "keep")
         for name, node in part_nodes.items():
-            _check_references(node, parts[name], f"parts.{name}", signals, parts)
-        _check_references(keep_node, keep, "keep", signals, parts)
+            _check_name_references(node, parts[name], f"parts.{name}", signals, parts)
+        _check_name_references(keep_node, keep, "keep", signals, parts)
         for name, signal in signals.items():
-            keep_node = keep_node & Known(Name(name)) if signal.required else keep_node
+            keep_node = keep_node & Known(Name(name)) if signal.requires_score else keep_node
         return cls(signals, _sort_parts(part_nodes), keep_node, on_null == "keep")
 
     def build_verdicts(
@@ -142,7 +142,7 @@ class DecisionRule:
         terms = {text: expand_parts(term, self.parts) for text, term in self.terms().items()}
         return {text: frozenset(name.name for name, _ in iter_names(term)) for text, term in terms.items()}
 
-    def short_circuit(
+    def score_with_short_circuit(
         self,
         name: str,
         corpus: Corpus,
@@ -186,10 +186,10 @@ class DecisionRule:
 def _check_names(signals: Mapping[str, Signal], parts: Mapping[str, str]) -> None:
     for key, group in (("signals", signals), ("parts", parts)):
         for name in group:
-            if not name.isidentifier() or name in _RESERVED:
+            if not name.isidentifier() or name in _RESERVED_NAMES:
                 raise WinnowError(
                     f"'{name}' is not a valid name. A name consists of letters, digits and underscores, does not start "
-                    f"with a digit, and is not reserved ({', '.join(sorted(_RESERVED))}). Choose another name.",
+                    f"with a digit, and is not reserved ({', '.join(sorted(_RESERVED_NAMES))}). Choose another name.",
                     key=f"{key}.{name}",
                 )
     for name in parts:
@@ -200,7 +200,9 @@ def _check_names(signals: Mapping[str, Signal], parts: Mapping[str, str]) -> Non
             )
 
 
-def _check_references(node: Node, text: str, key: str, signals: Mapping[str, Signal], parts: Mapping[str, str]) -> None:
+def _check_name_references(
+    node: Node, text: str, key: str, signals: Mapping[str, Signal], parts: Mapping[str, str]
+) -> None:
     for name, needs_score in iter_names(node):
         if needs_score and name.name in parts:
             message = f"'{name}' is a part, and only signals have scores. Use the name of a signal instead."

@@ -13,9 +13,9 @@ import pytest
 from fixtures.small_corpus import CorpusOf
 from winnow.data import Corpus
 from winnow.errors import WinnowError
-from winnow.filters import Duplicate, Filter, Length, Mentions, PythonFunction, Regex, VaderSentiment, engines
+from winnow.filters import Duplicate, Filter, Length, Mentions, PythonFunction, Regex, VaderSentiment, scoring_engines
 from winnow.filters.batch_scoring import BatchScorer, ScoringStage
-from winnow.filters.engines import score_rows
+from winnow.filters.scoring_engines import score_rows
 
 FILTER = Filter(
     name="x",
@@ -88,7 +88,7 @@ def test_verdicts_do_not_depend_on_the_batch_size(
     for mode in ("full", "short_circuit"):
         expected = replace(FILTER, mode=mode).compute_verdicts(corpus, tmp_path / mode, progress=False)
         with monkeypatch.context() as patch:
-            patch.setattr(engines, "BATCH_ROWS", size)
+            patch.setattr(scoring_engines, "BATCH_ROWS", size)
             verdicts = replace(FILTER, mode=mode).compute_verdicts(corpus, tmp_path / f"{mode}{size}", progress=False)
         assert verdicts.fingerprint == expected.fingerprint
 
@@ -104,7 +104,7 @@ def test_nonconsecutive_rows_are_packed_in_runs() -> None:
     batch = pa.table({"text": ["a", "bb", "ccc", "dddd"]})
     import numpy as np
 
-    table = engines._pack_scores(scorer, batch, np.array([4, 5, 9, 0]))
-    scores = {batch.offset: batch.scores["long"].to_pylist() for batch in engines._unpack_scores(scorer, table)}
+    table = scoring_engines._pack_scores(scorer, batch, np.array([4, 5, 9, 0]))
+    scores = {batch.offset: batch.scores["long"].to_pylist() for batch in scoring_engines._unpack_scores(scorer, table)}
     assert scores == {4: [1, 2], 9: [3], 0: [4]}
     assert [result.offset for result in score_rows(scorer, batch, Path())] == [0]
