@@ -70,7 +70,7 @@ def test_fill_reports_errors(workplace: Path, folder: Path, capsys: pytest.Captu
     assert "6 masks; the maximum is 5" in read_errors(capsys, "fill", "[MASK] " * 6, str(folder))
     assert "expected at least one model" in read_errors(capsys, "fill", "a [MASK]")
     printed = read_errors(capsys, "fill", "a [MASK]", "./nowhere", str(folder))
-    assert "models.0: './nowhere' is not a folder. Give an MLflow run id" in printed
+    assert "models.0: './nowhere' is not a folder. Pass an MLflow run id" in printed
     assert "has no run '0123456789abcdef0123456789abcdef'" in read_errors(
         capsys, "fill", "a [MASK]", "0123456789abcdef" * 2
     )

@@ -31,7 +31,7 @@ def fill_masks(
 ) -> list[RankedWords]:
     """Rank the most likely whole words for each mask of a sentence.
 
-    While one mask is predicted, all other masks stay in place, as in the fill-mask pipeline of transformers.
+    When a mask is predicted, all other masks stay in the sentence, as in the fill-mask pipeline of transformers.
 
     Args:
         text: The sentence. A mask is written ``[MASK]`` or ``<mask>``, regardless of the tokenizer's mask token.
@@ -66,7 +66,10 @@ def mean_word_probabilities(
     device: torch.device | str = "cpu",
     forward: ForwardMode = "auto",
 ) -> dict[str, float]:
-    """Return the mean probability of each lowercased whole word across all masks of the given sentences."""
+    """Return each lowercased whole word's mean probability across all masks of the given sentences.
+
+    The probabilities of words that differ only in case are added. The result is empty if there are no masks.
+    """
     word_ids, words = list_whole_words(tokenizer)
     sums, mask_count = np.zeros(len(words)), 0
     for _, log_probabilities in predict_at_masks(texts, model, tokenizer, device, forward=forward):

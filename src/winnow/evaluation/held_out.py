@@ -1,4 +1,4 @@
-"""Score held-out rows under fixed masks, and average the scores over slices of the rows."""
+"""Score held-out rows with fixed masks, and average the scores within slices of these rows."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from winnow.training.forward.masked_logits import ForwardMode
 
 UNSYNCED = {"sync_on_compute": False}
-"""Arguments that disable the synchronization of metrics across processes.
+"""Keyword arguments that disable the synchronization of torchmetrics metrics across processes.
 
 Only one process scores the held-out rows. After distributed training, synchronization would wait for processes that do
 not compute the metric.
@@ -38,16 +38,17 @@ def score_rows(
     progress: bool = False,
     forward: ForwardMode = "auto",
 ) -> pa.Table:
-    """Score held-out rows under fixed masks, which depend only on the seed, the row and the tokenizer.
+    """Score held-out rows with fixed masks.
 
-    Rows of similar length are scored together. Logits are computed at masked tokens only, so no tensor of shape
-    ``(tokens, vocabulary)`` is allocated for models with a standard output layer.
+    The masks depend only on the seed, the row and the tokenizer. Rows of similar length are scored together. Logits
+    are computed at masked tokens only, so models with a standard output layer need no tensor of shape
+    ``(tokens, vocabulary)``.
 
     Args:
-        model: A masked language model. Its mode and device are restored afterwards.
+        model: A masked language model. Its mode and device are restored afterward.
         rows: The held-out rows.
         masking: The masking strategy.
-        seed: The seed of the masks. Use the same seed for all models that you compare.
+        seed: The seed that determines the masks. Use the same seed for all models that you compare.
         batch_size: The maximum number of rows per batch. Batches are smaller if the logits would need too much memory.
         device: The device to run on.
         progress: Whether to show a progress bar.
@@ -83,7 +84,7 @@ def score_rows(
 
 
 def _compute_rows_per_batch(rows: TokenRows, masking: Masking, batch_size: int) -> int:
-    """Return the number of rows per batch; even a batch of the longest rows stays within the limit on logits."""
+    """Return the largest batch size, at most ``batch_size``, for which the logits of the longest rows fit the limit."""
     max_length = int(rows.lengths.max()) if len(rows) else 1
     return max(
         1, min(batch_size, int(MAX_LOGITS_PER_BATCH / (rows.vocabulary.size * max(1.0, masking.rate * max_length))))
@@ -148,7 +149,7 @@ def add_pseudo_log_likelihoods(
 
     Returns:
         The table with the additional columns ``pseudo_log_likelihood`` (float64, nats) and ``pseudo_tokens`` (int64).
-        Both are null for rows outside the subset.
+        Both columns are null for rows outside the subset.
     """
     from winnow.evaluation.pseudo_likelihood import pseudo_log_likelihoods
 
@@ -175,10 +176,10 @@ def compute_slice_metrics(
         members: A boolean row mask for each slice, by slice name.
 
     Returns:
-        Metrics by name, for ``all`` and for each slice. Every slice has the counts ``rows`` and ``masked``. Slices with
-        masked tokens also have the metrics of :mod:`winnow.evaluation.torch_metrics`: ``loss`` (mean across tokens, in
-        nats), ``perplexity``, ``top1``, ``top5``, ``mrr`` and ``ece``. ``all`` also has ``pseudo_perplexity`` if the
-        table contains pseudo-log-likelihoods.
+        For ``all`` (all rows) and each slice, a dictionary of metrics by name. Every slice has the counts ``rows`` and
+        ``masked``. Slices with masked tokens also have the metrics of :mod:`winnow.evaluation.torch_metrics`: ``loss``
+        (mean across tokens, in nats), ``perplexity``, ``top1``, ``top5``, ``mrr`` and ``ece``. ``all`` also has
+        ``pseudo_perplexity`` if the table contains pseudo-log-likelihoods.
     """
     slices = {ALL: np.ones(len(rows), dtype=bool), **(members or {})}
     token_rows = np.repeat(np.arange(len(rows)), rows["masked"].to_numpy())

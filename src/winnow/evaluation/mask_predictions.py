@@ -1,4 +1,4 @@
-"""Predict the tokens at the masks of sentences. All inference in this package uses this module."""
+"""Predict the masked tokens of sentences. All inference in this package uses this module."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from winnow.training.forward.masked_logits import ForwardMode
 
 MASK = re.compile(r"\[MASK\]|<mask>")
-"""The accepted spellings of a mask. They are replaced with the tokenizer's mask token."""
+"""Regular expression that matches a mask in a sentence. Each match is replaced with the tokenizer's mask token."""
 
 MAX_MASKS = 5
 """The maximum number of masks per sentence.
@@ -58,11 +58,11 @@ def predict_at_masks(
     batch_size: int = 64,
     forward: ForwardMode = "auto",
 ) -> Iterator[tuple[npt.NDArray[np.int64], torch.Tensor]]:
-    """Predict the tokens at the masks of sentences.
+    """Predict the tokens at the masks of each sentence.
 
     Args:
         texts: Sentences with masks, written ``[MASK]`` or ``<mask>``.
-        model: A masked language model. Its mode and device are restored afterwards.
+        model: A masked language model. Its mode and device are restored afterward.
         tokenizer: The model's tokenizer.
         device: The device to run on.
         batch_size: The maximum number of sentences per batch. Batches are smaller if their logits would need too much
@@ -105,8 +105,8 @@ def logits_at_masks(
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Return the same result as :func:`winnow.training.masked_logits`, but compute logits only at masked tokens.
 
-    The efficient forward pass already does so. The forward pass of transformers computes logits at all tokens, so a
-    hook selects the masked tokens before the output embeddings are applied.
+    The efficient forward implementation already skips unmasked tokens. The forward pass of transformers computes logits
+    at all tokens, so a hook selects the masked tokens before the output embeddings are applied.
     """
     from winnow.training import masked_logits
     from winnow.training.forward.masked_logits import resolve_forward

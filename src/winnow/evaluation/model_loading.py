@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
@@ -38,7 +39,7 @@ def load_masked_lm(source: str, label: str | None = None) -> LoadedModel:
 
     Args:
         source: A folder written by ``save_pretrained``, a training checkpoint (``.ckpt``), or a model name on the Hub.
-        label: The model's name in tables. Defaults to the name of the model's folder or its name on the Hub.
+        label: The model's name in tables; by default, the name of the model's folder or the Hub name.
 
     Raises:
         WinnowError: If the source does not exist or is not a masked language model.
@@ -53,16 +54,19 @@ def load_masked_lm(source: str, label: str | None = None) -> LoadedModel:
         tokenizer = pretrained_models.load_tokenizer(model_source)
         model = pretrained_models.load_model(model_source, tokenizer)
     except WinnowError as error:
-        description = error.message.partition(". Give a local folder")[0]
+        description = re.split(r"\. [^.]*`model\.name`", error.message, maxsplit=1)[0]
         raise WinnowError(
-            f"{description}. Give an MLflow run id, a checkpoint (.ckpt), a folder written by `save_pretrained`, or a "
+            f"{description}. Pass an MLflow run id, a checkpoint (.ckpt), a folder written by `save_pretrained`, or a "
             "name on the Hugging Face Hub."
         ) from error
     return LoadedModel(label or (_derive_label(path) if path.is_dir() else source), source, model, tokenizer)
 
 
 def serialize_architecture(model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast) -> dict[str, str]:
-    """Return the configuration and tokenizer files, by file name, for loading a checkpoint without its run."""
+    """Return the text of the configuration and tokenizer files, by file name.
+
+    A checkpoint that contains these files can be loaded without its run.
+    """
     with tempfile.TemporaryDirectory() as folder:
         model.config.save_pretrained(folder)
         tokenizer.save_pretrained(folder)
@@ -82,7 +86,7 @@ def _load_checkpoint(path: Path, label: str) -> LoadedModel:
         files, weights = checkpoint[ARCHITECTURE_KEY], checkpoint["state_dict"]
     except Exception as error:  # the exception type depends on how the file is damaged
         raise WinnowError(
-            f"'{path}' cannot be loaded as a checkpoint ({type(error).__name__}: {error}). Give a checkpoint written "
+            f"'{path}' cannot be loaded as a checkpoint ({type(error).__name__}: {error}). Pass a checkpoint written "
             "by `winnow train`, or a folder written by `save_pretrained`."
         ) from error
     with tempfile.TemporaryDirectory() as folder:

@@ -32,7 +32,7 @@ def list_modules(model: PreTrainedModel) -> list[dict[str, Any]]:
 
 
 def list_components(model: PreTrainedModel) -> list[dict[str, Any]]:
-    """Return one row per component of a model: the embeddings, the transformer layers (one row) and the head.
+    """Summarize a model in up to three rows: the embeddings, the transformer layers and the head.
 
     Returns:
         Rows with ``part`` (the name of the component), ``kind`` (``embeddings``, ``layer`` or ``head``), ``repeats``,
@@ -69,7 +69,7 @@ def list_components(model: PreTrainedModel) -> list[dict[str, Any]]:
 
 
 def _find_layers(model: PreTrainedModel) -> Iterator[tuple[str, torch.nn.Module]]:
-    """Yield the outermost numbered layers; lists nested inside a layer are skipped."""
+    """Yield the name and module of each numbered layer; layers nested inside another layer are skipped."""
     outer_layers: list[str] = []
     for name, module in model.named_modules():
         if _LAYER.match(name) and not any(name.startswith(f"{outer}.") for outer in outer_layers):

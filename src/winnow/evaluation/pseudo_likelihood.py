@@ -59,7 +59,7 @@ def pseudo_log_likelihoods(
 
     Args:
         texts: Texts without masks.
-        model: A masked language model. Its mode and device are restored afterwards.
+        model: A masked language model. Its mode and device are restored afterward.
         tokenizer: The model's tokenizer.
         device: The device to run on.
         forward: The forward implementation; see :func:`winnow.training.masked_logits`.

@@ -20,7 +20,7 @@ class Sentiment(ABC):
 
     @abstractmethod
     def score(self, texts: Sequence[str]) -> list[float]:
-        """Return a score for each text."""
+        """Return the sentiment of each text, from -1 to 1."""
 
     @abstractmethod
     def identity(self) -> list[str]:
@@ -47,7 +47,7 @@ class SentimentClassifier(Sentiment):
     """The difference between a text classifier's probabilities of its positive and negative labels.
 
     Attributes:
-        name: The name of a model on the Hub, or a model folder.
+        name: The name of a model on the Hub, or the path of a model folder.
         positive: The name of the positive label in the model's configuration.
         negative: The name of the negative label.
         revision: A branch, tag or commit on the Hub.
@@ -107,8 +107,8 @@ def _load_classifier(name: str, revision: str | None) -> tuple[Any, Any]:
         model = AutoModelForSequenceClassification.from_pretrained(name, revision=revision).eval()
     except Exception as error:  # the exception type depends on the version of transformers
         raise WinnowError(
-            f"'{name}' cannot be loaded as a text classification model ({str(error).splitlines()[0]}). Give a model "
-            "folder, or the name of a model on the Hub.",
+            f"'{name}' cannot be loaded as a text classification model ({str(error).splitlines()[0]}). Pass the "
+            "path of a model folder, or the name of a model on the Hub.",
             "name",
         ) from error
     return tokenizer, model

@@ -1,8 +1,8 @@
 """Torchmetrics classes for masked-token prediction that are exact on any number of processes.
 
 All metrics keep float64 sums and int64 counts, which are summed across processes, so results do not depend on how the
-tokens are sharded. In a ``MetricCollection``, set ``compute_groups=False``; otherwise two instances of the same class
-are treated as one metric.
+tokens are sharded. In a ``MetricCollection``, set ``compute_groups=False``; otherwise torchmetrics
+treats two instances of the same class as one metric.
 """
 
 from __future__ import annotations

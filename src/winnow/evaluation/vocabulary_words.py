@@ -33,8 +33,8 @@ def list_whole_words(tokenizer: PreTrainedTokenizerFast) -> tuple[npt.NDArray[np
     """Return the ids of all tokens that are whole words, and the corresponding words.
 
     A token is a whole word if it decodes to a word with a letter or a digit, and the tokenizer encodes that word inside
-    a sentence as this single token. For any kind of tokenizer, this rule excludes subwords, punctuation and special
-    tokens.
+    a sentence as this single token. For any kind of tokenizer, this definition excludes subwords, punctuation and
+    special tokens.
     """
     from winnow.training import tokenizer_fingerprint
 

@@ -22,6 +22,7 @@ COLUMNS = {
     "tags.csv": ("tag", "value"),
     "datasets.csv": ("context", "name", "digest", "profile", "source"),
 }
+"""The column names of each CSV file, by file name."""
 
 
 class CsvWriter:
@@ -45,7 +46,7 @@ class CsvWriter:
         return call()
 
     def write(self, operation: Operation) -> None:
-        """Append lines to a CSV file, or copy an artifact."""
+        """Write an operation: append lines to a CSV file, or copy an artifact."""
         match operation["do"]:
             case "metrics":
                 rows = ((_format_time(time), step, name, value) for name, value, time, step in operation["values"])

@@ -56,7 +56,7 @@ def _create_database(file: Path) -> None:
         store._dispose_engine()
         SqlAlchemyStore._engine_map.pop(uri, None)
         with closing(sqlite3.connect(temporary, isolation_level=None)) as connection:
-            connection.execute("PRAGMA journal_mode=WAL")  # allows reads while one process writes
+            connection.execute("PRAGMA journal_mode=WAL")  # allow other processes to read during a write
         flush_to_disk(temporary)
         _remove_database(file)  # SQLite would apply leftover journals to the new file
         temporary.replace(file)

@@ -16,7 +16,7 @@ from winnow.tracking.keys import COMMIT, VERSION
 
 
 def build_provenance_tags() -> dict[str, str]:
-    """Return tags with the user, command and git commit; MLflow itself sets the commit only for plain scripts."""
+    """Return tags with the user, command, version and git commit; MLflow sets the commit only for plain scripts."""
     tags = {
         "mlflow.user": _user_name(),
         "mlflow.source.name": Path(sys.argv[0]).name,
@@ -73,7 +73,7 @@ def hardware() -> dict[str, str | int]:
 
 
 class MachineLoad:
-    """CPU and memory usage of this process and machine, logged with the ``system/`` prefix of MLflow's metrics."""
+    """Measures CPU and memory usage; metric names have the ``system/`` prefix, as in MLflow's system metrics."""
 
     def __init__(self) -> None:
         import psutil
@@ -82,7 +82,7 @@ class MachineLoad:
         self._process.cpu_percent()  # the first call always returns 0
 
     def read(self) -> dict[str, float]:
-        """Return this process's CPU usage since the last call, as a percentage of one core, and its memory in MiB."""
+        """Return CPU, memory and GPU metrics. CPU usage since the last call is a percentage of one core."""
         import psutil
 
         metrics = {

@@ -1,7 +1,7 @@
 """Names of a run's tags and artifacts, shared by the packages that write and read these tags and artifacts.
 
 A study is one MLflow experiment. It contains a parent run of kind ``study`` with one child run of kind ``cell`` per
-training run. A cell's tags are sufficient to assign the cell to an arm and to check whether it is comparable.
+training run. A cell's tags identify the cell's arm and contain all values that must match for a comparison.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import Final
 
 KIND: Final = "winnow.kind"
-"""Tag: ``study``, ``cell``, ``comparison`` or ``rerun``."""
+"""Tag: the kind of run: ``study``, ``cell``, ``comparison`` or ``rerun``."""
 
 STUDY: Final = "winnow.study"
 """Tag: the name of the study."""
@@ -48,7 +48,7 @@ ATTEMPTS: Final = "winnow.attempts"
 """Tag: how many times the run was started or resumed; greater than 1 if the run was resumed."""
 
 OFFLINE_ID: Final = "winnow.begun_as"
-"""Tag: the temporary id that a run had before it was created in the store; prevents creating the run twice."""
+"""Tag: the temporary id of a run before it was created in the store, used to avoid creating the run twice."""
 
 CHANGED_PARAMS: Final = "winnow.changed_params"
 """Tag: parameters that changed when the run was resumed, as JSON; MLflow keeps only a parameter's first value."""
@@ -79,7 +79,7 @@ USER_METRICS: Final = "winnow.user_metrics"
 
 MAX_STEPS: Final = "winnow.max_steps"
 """Tag: the training budget, either a number of optimizer steps or text such as ``1000000 tokens``. Arms are
-comparable only if their budgets are equal."""
+comparable only if this tag is equal."""
 
 NOT_COMPARABLE: Final = "winnow.not_comparable"
 """Tag: why a run is not comparable, for example because it uses early stopping; absent if the run is comparable."""

@@ -51,6 +51,9 @@ def track(
         run_id: Id of a run to resume; `None` starts a new run. The status of a resumed run becomes RUNNING, and values
             that are already stored are not logged again.
 
+    Yields:
+        The run. Its buffered metrics are sent in the background until the block ends.
+
     Raises:
         WinnowError: If the run to resume does not exist, or if another process is executing it.
     """
@@ -80,13 +83,13 @@ def track(
 
 
 def _resume_run(store: Store, experiment_id: str, name: str, run_id: str, tags: Mapping[str, str]) -> TrackedRun:
-    """Set an ended run to RUNNING, or spool this change if the server does not respond."""
+    """Set an ended run to RUNNING and return it; if the server does not respond, the change is spooled."""
     client = store.connect()
     try:
         if store.is_server:
             call_with_timeout(REQUEST_TIMEOUT_SECONDS, lambda: client.search_experiments(max_results=1))
         if (spool := Spool(store.spool_folder / run_id)).exists:
-            spool.send(client)  # the earlier attempt's operations must be sent before new ones
+            spool.send(client)  # send the earlier attempt's operations before new operations
         stored_run = client.get_run(run_id)
         _check_resumable(stored_run)
         client.update_run(run_id, status="RUNNING")
@@ -137,7 +140,7 @@ class _BackgroundSender(threading.Thread):
         """Send metrics, system metrics and heartbeats at intervals until stopped."""
         machine_load, sample, next_heartbeat = MachineLoad(), 0, time.monotonic() + HEARTBEAT_SECONDS
         while not self._stopped.wait(SEND_SECONDS):
-            with suppress(Exception):  # unsent values stay buffered; ending the run raises the error
+            with suppress(Exception):  # unsent values stay buffered; if the error persists, ending the run raises it
                 self._run.log_metrics(machine_load.read(), sample)
                 sample += 1
                 self._run.flush()
@@ -165,7 +168,7 @@ class _BackgroundSender(threading.Thread):
 
 @contextmanager
 def _exit_on_sigterm() -> Iterator[None]:
-    """Raise `SystemExit` on SIGTERM, so that the run is closed; the exit code is 143, as is conventional."""
+    """Raise `SystemExit` on SIGTERM, so that the run ends properly; the exit code is 143, as is conventional."""
 
     def raise_exit(signum: int, frame: FrameType | None) -> NoReturn:
         raise SystemExit(128 + signum)

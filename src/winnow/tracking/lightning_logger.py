@@ -1,4 +1,4 @@
-"""Lightning logger and callback that write to a tracked run."""
+"""Lightning logger that writes to a tracked run, and a callback that saves buffered metrics in checkpoints."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Descriptions and table views for the MLflow UI."""
+"""Build descriptions of runs and a view of the runs table for the MLflow UI."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ EXPERIMENT_TAGS: Final = {
 
 
 def build_runs_view(metrics: Sequence[Metric]) -> str:
-    """Return a JSON view of the runs table that shows only cells, with arm, seed and scores, best first.
+    """Return a JSON view of the runs table that lists only cells, with arm, seed and scores, best score first.
 
     Args:
         metrics: Scores to show. The table is sorted by the first score; sorting also prevents the UI from collapsing

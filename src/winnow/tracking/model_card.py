@@ -1,4 +1,4 @@
-"""Build the model card of a run from the store: its data, filter, scores and limitations."""
+"""Build a run's model card from the store. The card describes the data, filter, scores and limitations."""
 
 from __future__ import annotations
 
@@ -22,9 +22,10 @@ LIMITATIONS = """\
   or company.
 - Probe scores consider listed words only. If the filter and the probe share words, the scores are partly circular.
 - Apart from the filter above, harmful or private content was not removed from the data."""
+"""Text of the card's section on limitations, in Markdown."""
 
 HELD_OUT_SCORES = ("loss", "perplexity", "top1", "top5")
-"""Names of the held-out scores that the card shows in addition to all probe scores."""
+"""Names of the held-out scores that the card lists in addition to all probe scores."""
 
 
 def build_model_card(client: MlflowClient, run: Run) -> ModelCard:

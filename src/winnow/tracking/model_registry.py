@@ -22,7 +22,7 @@ REGISTERED_MODEL_FOLDER = "registered_model"
 """Artifact folder of a promoted run that contains the model in MLflow's format, ready for serving."""
 
 SERVING_PACKAGES = ("torch", "transformers", "safetensors")
-"""Pip requirements of a served model, listed explicitly because MLflow would infer torchvision as well."""
+"""Packages that a served model requires, listed explicitly because MLflow would also infer torchvision."""
 
 
 def promote(store: Store, run_id: str, alias: str | None = None, name: str | None = None) -> str:
@@ -135,7 +135,7 @@ def _find_finished_run(client: MlflowClient, run_id: str) -> Run:
 
 
 def _fetch_model(client: MlflowClient, run: Run, folder: Path) -> Path:
-    """Return the local path of a run's model; a remote model is downloaded into `folder` first."""
+    """Return the local path of a run's model, after downloading a remote model into `folder`."""
     if ARM in run.data.tags and (model := fetch_artifact(client, run.info.run_id, MODEL, folder)):
         return model
     raise WinnowError(

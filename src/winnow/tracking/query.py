@@ -24,7 +24,7 @@ NEWEST_FIRST = ("attributes.start_time DESC",)
 
 
 def search_runs(client: MlflowClient, experiments: Sequence[str], query: str = "") -> list[Run]:
-    """Return all runs of the experiments that match a filter string, newest first."""
+    """Return all runs in the given experiments that match an MLflow filter string, newest first."""
     runs: list[Run] = []
     page_token = None
     while True:
@@ -38,12 +38,12 @@ def search_runs(client: MlflowClient, experiments: Sequence[str], query: str = "
 
 
 def find_newest_run(client: MlflowClient, experiment_id: str, query: str) -> Run | None:
-    """Return the newest run of an experiment that matches a filter string, or `None`."""
+    """Return an experiment's newest run that matches a filter string, or `None` if no run matches."""
     return next(iter(client.search_runs([experiment_id], query, max_results=1, order_by=list(NEWEST_FIRST))), None)
 
 
 def find_run(client: MlflowClient, run_id: str) -> Run | None:
-    """Return a run, or `None` if it does not exist."""
+    """Return the run with the given id, or `None` if there is no such run."""
     from mlflow.exceptions import MlflowException
 
     try:
@@ -63,7 +63,7 @@ def fetch_artifact(client: MlflowClient, run_id: str, path: str, folder: str | P
 
 
 def read_text_artifact(client: MlflowClient, run_id: str, path: str) -> str | None:
-    """Return the text of an artifact, or `None` if it does not exist."""
+    """Return the text of an artifact, or `None` if the artifact does not exist."""
     with TemporaryDirectory() as folder:
         file = fetch_artifact(client, run_id, path, folder)
         return None if file is None else file.read_text(encoding="utf-8")
@@ -81,7 +81,7 @@ def read_json_artifact(client: MlflowClient, run_id: str, path: str) -> dict[str
 def iter_metric_histories(
     client: MlflowClient, run_id: str, metrics: Sequence[str]
 ) -> Iterator[tuple[str, int, float]]:
-    """Yield the metric name, step and value of every logged point."""
+    """Yield the metric name, step and value of every value logged for the given metrics."""
     for metric in metrics:
         for point in client.get_metric_history(run_id, metric):
             yield metric, point.step, point.value
@@ -89,7 +89,7 @@ def iter_metric_histories(
 
 @dataclass(frozen=True)
 class Attempt:
-    """The run that represents a cell: a finished run if there is one, else a running one, else the newest.
+    """The run that represents a cell: a finished run if one exists, otherwise a running run, otherwise the newest.
 
     Attributes:
         run_id: The MLflow run id.
@@ -130,7 +130,7 @@ class Attempt:
 
     @property
     def commit(self) -> str | None:
-        """The git commit that the run was started from; `None` if it was not recorded."""
+        """The git commit of the code that the run executed; `None` if the commit was not recorded."""
         return self.tags.get(COMMIT)
 
     @property

@@ -35,18 +35,20 @@ HTTP_TIMEOUT_DEFAULTS = {
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1",
     "MLFLOW_ARTIFACT_UPLOAD_DOWNLOAD_TIMEOUT": "60",
 }
-"""Default request timeouts and retries, used unless the user sets these variables. MLflow's own defaults block
-training for minutes if the server is down."""
+"""Default values of environment variables for request timeouts and retries.
+
+MLflow's own defaults block training for minutes if the server is down.
+"""
 
 
 @dataclass(frozen=True, config=ConfigDict(extra="forbid"))
 class Store:
-    """Where runs are stored.
+    """The location where runs are stored.
 
     Attributes:
         uri: An MLflow tracking URI: `sqlite:///FILE` for the embedded store, `http://HOST:PORT` for a server; or
             `csv:FOLDER` for files without MLflow.
-        artifacts: Folder or URI for figures, tables and models; `null` uses the server's default.
+        artifacts: Folder or URI for figures, tables and models; if `null`, the server's default location is used.
         spool: Folder for operations that the store did not accept. The run or `winnow sync` sends these operations
             later.
     """
@@ -134,7 +136,7 @@ class Store:
 
     @property
     def tracking_uri(self) -> str:
-        """The store's URI; a database path is absolute, since MLflow caches stores by URI and the folder may change."""
+        """The URI for MLflow, with an absolute database path because the working directory may change."""
         return f"{SQLITE_PREFIX}{self._database_file.resolve()}" if self._database_file else self.uri
 
     @property
@@ -156,7 +158,7 @@ class Store:
         return MlflowWriter(self.connect(), self.redacted_uri, self.spool_folder, run_start)
 
     def connect(self) -> MlflowClient:
-        """Return a client; a server is not contacted, but an embedded database is created if it does not exist."""
+        """Return a client without contacting a server; an embedded database is created if it does not exist."""
         silence_mlflow()
         for name, value in HTTP_TIMEOUT_DEFAULTS.items():
             os.environ.setdefault(name, value)
@@ -182,7 +184,7 @@ class Store:
                     return str(
                         client.create_experiment(name, self._artifact_location(name), EXPERIMENT_TAGS | view_tags)
                     )
-                except MlflowException:  # on a server, which has no lock, another process may have created it
+                except MlflowException:  # a server has no lock, so another process may have created the experiment
                     experiment = client.get_experiment_by_name(name)
                     if experiment is None:
                         raise
@@ -247,7 +249,7 @@ def _create_client(uri: str) -> MlflowClient:
 def silence_mlflow() -> None:
     """Disable MLflow's progress bars, and set the loggers of MLflow and Alembic to WARNING."""
     os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
-    import mlflow  # noqa: F401 - importing it configures its loggers
+    import mlflow  # noqa: F401 - the import configures MLflow's loggers
 
     for name in ("alembic", "mlflow"):
         logging.getLogger(name).setLevel(logging.WARNING)

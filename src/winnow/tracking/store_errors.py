@@ -1,4 +1,4 @@
-"""Build an error with a fix for each way in which a store can be unusable."""
+"""Build errors that state why a store cannot be used and how to fix the problem."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ OR_ANOTHER_STORE = "or use another store, such as tracking=sqlite"
 
 
 def build_store_error(uri: str, error: Exception) -> WinnowError:
-    """Return an error that states why a store cannot be used and how to fix it.
+    """Return an error that states why a store cannot be used and how to fix the problem.
 
     Args:
         uri: The store's URI.
@@ -107,7 +107,7 @@ def _describe_database_error(text: str) -> str:
             "the file is not a SQLite database, or is damaged. Restore it from a backup, or choose output_dir=FOLDER."
         )
     if "full" in text or "disk I/O" in text:
-        return "the disk is full or not writable. Free some space, or choose output_dir=FOLDER."
+        return "the disk is full or not writable. Free up disk space, or choose output_dir=FOLDER."
     if "unable to open" in text:
         return (
             "the database cannot be opened. Check the permissions of the file and its folder, or choose "

@@ -1,4 +1,4 @@
-"""Log metrics in batches, and parameters, tags, artifacts and datasets, to a run."""
+"""Log metrics, parameters, tags, artifacts and datasets to a run."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class LoggedDataset:
         digest: Fingerprint of all rows. MLflow's own digest covers only the first 10,000 rows.
         context: The dataset's role, such as `train` or `test`.
         rows: The number of rows.
-        source: A description of where the rows come from.
+        source: A description of the origin of the rows.
     """
 
     name: str
@@ -67,7 +67,7 @@ class TrackedRun:
             writer: The writer that performs the run's operations.
             stored_run: The run as stored by an earlier attempt; `None` if the run is new or could not be read.
             has_unknown_state: Whether an earlier attempt is being resumed but could not be read because the server does
-                not respond. If so, values that the earlier attempt stored are skipped when operations are sent.
+                not respond. If so, values that are already stored are skipped when the spooled operations are sent.
         """
         self._writer = writer
         self._has_unknown_state = has_unknown_state
@@ -118,9 +118,9 @@ class TrackedRun:
             del self._metrics[: len(values)]
 
     def _is_new(self, name: str, step: int) -> bool:
-        """Return whether a metric has no value at a step yet; a resumed run also counts the values it writes itself.
+        """Return whether a metric has no value at a step yet, and mark this step as logged.
 
-        A resumed run may log a value again that its checkpoint contains as well.
+        The steps of a resumed run are tracked because metrics restored from a checkpoint may be logged again.
         """
         if not self._is_resumed:
             return True
@@ -163,7 +163,7 @@ class TrackedRun:
         self._write({"do": "tags", "tags": {name: value[:8000] for name, value in tags.items()}})
 
     def log_text(self, text: str, path: str) -> None:
-        """Log a text as an artifact."""
+        """Log text as an artifact file."""
         with tempfile.TemporaryDirectory() as folder:
             file = Path(folder) / Path(path).name
             file.write_text(text, encoding="utf-8")
@@ -212,7 +212,7 @@ class TrackedRun:
         self._writer.write(operation)
 
     def _read_stored_steps(self, names: set[str]) -> bool:
-        """Read the steps at which an earlier attempt logged the named metrics; return whether the store responded."""
+        """Read the steps at which an earlier attempt logged the given metrics; return whether the store responded."""
         try:
             for name in self._unread_metrics & names:
                 points = self._writer.request(functools.partial(self.client.get_metric_history, self.run_id, name))
@@ -231,7 +231,7 @@ def _parent_folder(path: str) -> str | None:
 
 
 class MonotonicClock:
-    """Wall-clock time that never decreases within a run, even if the system clock is set back."""
+    """A wall clock that never goes backward during a run, even if the system clock is set back."""
 
     def __init__(self, earliest: int = 0) -> None:
         self._base = max(earliest, int(time.time() * 1000))

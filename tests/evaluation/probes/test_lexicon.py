@@ -51,8 +51,8 @@ def test_every_invalid_row_is_reported_with_its_line(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
-        ("", "Start the file with the line 'word,role'"),
-        ("a,b\n", "has no valid header"),
+        ("", "Write this header in the first line"),
+        ("a,b\n", "expected the header 'word,role'"),
         ("word,role\n", "has no words"),
     ],
 )

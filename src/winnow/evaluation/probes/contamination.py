@@ -11,7 +11,7 @@ from winnow.evaluation.mask_predictions import MASK
 from winnow.evaluation.probes.prompts import Cloze
 
 MAX_WORDS_PER_MASK = 3
-"""The maximum number of words that may replace a mask; a text with more words is a different sentence."""
+"""The maximum number of words that may replace a mask; texts with more words do not count as matches."""
 
 _IGNORED_ENDINGS = " .!?"
 
@@ -19,12 +19,12 @@ _IGNORED_ENDINGS = " .!?"
 def find_contaminated_prompts(texts: pa.ChunkedArray, clozes: Iterable[Cloze]) -> set[str]:
     """Return the titles of the prompts that match a training text with one to three words in place of the mask.
 
-    Case, whitespace and final punctuation are ignored. All other prompts are held out: their answers do not
-    occur in the training data.
+    Case, whitespace and final punctuation are ignored. All other prompts are held out: the training data does not
+    contain their sentences.
 
     Args:
         texts: The training texts before filtering, so that the result is the same for all arms.
-        clozes: The prompts.
+        clozes: The prompts to search for.
 
     >>> prompts = [Cloze(text, (), (), (), {}) for text in ("Nike is [MASK].", "we like [MASK] hats")]
     >>> find_contaminated_prompts(pa.chunked_array([["nike  is great", "we like hats"]]), prompts)

@@ -1,4 +1,4 @@
-"""Read the lexicon files of probes, and the built-in opinion lexicon."""
+"""Read lexicon files for probes, and the built-in opinion lexicon."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _VERSION = re.compile(r"#\s*version:\s*(\S+)")
 
 @dataclass(frozen=True)
 class Lexicon:
-    """The words of a lexicon file by role.
+    """The words of a lexicon file, grouped by role.
 
     Attributes:
         name: The file name without its suffix.
@@ -102,7 +102,7 @@ def _find_file(name: str) -> Path:
         built_in = sorted(file.stem for file in LEXICON_FOLDER.glob("*.csv") if file.stem != "opinion")
         raise WinnowError(
             f"there is no built-in lexicon named '{name}'.{did_you_mean(name, built_in)} "
-            f"Available: {', '.join(built_in)}. Use one of these names, or give the path of a file.",
+            f"Available: {', '.join(built_in)}. Use one of these names, or pass the path of a file.",
             "lexicon",
         )
     return LEXICON_FOLDER / f"{name}.csv"
@@ -118,12 +118,15 @@ def _read_text(path: Path) -> str:
 
 
 def _parse_rows(path: Path, text: str, columns: tuple[str, ...]) -> Iterator[tuple[int, dict[str, str]]]:
-    """Yield the line number and the values of each row."""
+    """Yield each row's line number and its values by column name."""
     lines = [(number, line) for number, line in enumerate(text.splitlines(), 1) if line.strip() and line[0] != "#"]
     table = csv.reader(line for _, line in lines)
-    if [name.strip() for name in next(table, [])] != list(columns):
+    header = ",".join(name.strip() for name in next(table, []))
+    if header != ",".join(columns):
         raise WinnowError(
-            f"the lexicon {path} has no valid header. Start the file with the line '{','.join(columns)}'.", "lexicon"
+            f"expected the header '{','.join(columns)}' in the lexicon {path}, got '{header}'. Write this header in "
+            "the first line.",
+            "lexicon",
         )
     for (number, _), values in zip(lines[1:], table, strict=True):
         if len(values) != len(columns):

@@ -30,9 +30,9 @@ def score_multi_token_words(
 ) -> list[dict[str, Any]]:
     """Score listed multi-token words by their within-word pseudo-log-likelihood (Kauf and Ivanova 2023).
 
-    A word of n tokens replaces the mask. Its tokens are scored from left to right, with the remaining tokens of the
-    word masked. The score is the log probability of the word among all words of n tokens, so scores are comparable only
-    between words with the same number of tokens.
+    A word of n tokens replaces the mask. The tokens of the word are scored from left to right, with the remaining
+    tokens of the word masked. The score is the log probability of the word among all words of n tokens, so scores are
+    comparable only between words with the same number of tokens.
 
     Args:
         clozes: The prompts.
@@ -71,7 +71,7 @@ def score_multi_token_words(
 
 
 def _insert_word(ids: Sequence[int], position: int, word: Sequence[int]) -> WordTokens:
-    """Replace a mask with the tokens of a word, so that only these tokens are scored."""
+    """Return a prompt's tokens with a word in place of a mask; only the tokens of this word are scored."""
     all_ids = np.array([*ids[:position], *word, *ids[position + 1 :]], dtype=np.int64)
     word_ids = np.full(len(all_ids), NO_WORD, dtype=np.int64)
     word_ids[position : position + len(word)] = 0

@@ -51,20 +51,20 @@ ExpandedPrompt = tuple[Prompt, str, dict[str, str]]
 class Probe:
     """A set of prompts: full sentences, templates expanded with all combinations of slot values, or rows of a file.
 
-    Prompts with wanted and unwanted words get log odds. Prompts with forbidden words get scores for the ranks of
-    these words. Prompts without any words appear only in the table of fills.
+    Prompts with wanted and unwanted words are scored with log odds. Prompts with forbidden words are scored by how
+    highly the model ranks these words. For prompts without word lists, only the most likely words are stored.
 
     Attributes:
         prompts: Full sentences, as plain text or as a :class:`Prompt` with its own word lists.
         templates: Sentences with ``{slot}`` placeholders.
         slots: The values of each slot.
-        file: A file with prompts.
+        file: A CSV or TSV file that contains prompts.
         wanted: The words that should be likely at the mask.
         unwanted: The words that should be unlikely at the mask.
         forbidden: The words that must not be among the top predictions; a forbidden word may also be unwanted.
         lexicon: A lexicon file or the name of a built-in lexicon. The words of the lexicon are added to the three word
             lists.
-        subjects: Words, such as brands, that are also masked for the prior-corrected log odds.
+        subjects: Words, such as brands, that are masked in addition to the mask for the prior-corrected log odds.
         sentiment: The sentiment scale for predicted words and completed sentences.
         metrics: User-defined metrics, given as names of installed metrics or as full definitions; see
             :class:`winnow.evaluation.PromptMetric`.
@@ -84,7 +84,7 @@ class Probe:
 
     def __post_init__(self) -> None:
         errors = list(self._find_errors())
-        # Templates can be expanded only if they are valid.
+        # The remaining checks expand the templates, which is only possible if all templates are valid.
         errors = errors or list(self._find_unused_and_duplicates())
         if len(errors) == 1:
             raise errors[0]
@@ -92,7 +92,7 @@ class Probe:
             raise WinnowErrors(errors)
 
     def check(self) -> list[WinnowError]:
-        """Return errors in the probe's files, and conflicts between its word lists and the words of its lexicon."""
+        """Return the errors in the probe's files, and the conflicts between the probe's word lists and its lexicon."""
         errors: list[WinnowError] = []
         for key, read in (("lexicon", lambda: self.loaded_lexicon), ("file", lambda: self.clozes)):
             try:
@@ -120,13 +120,16 @@ class Probe:
         """Score a model on every prompt.
 
         Args:
-            model: A masked language model. Its mode and device are restored afterwards.
+            model: A masked language model. Its mode and device are restored afterward.
             tokenizer: The model's tokenizer.
             device: The device to run on.
             batch_size: The maximum number of prompts per batch.
             forward: The forward implementation; see :func:`winnow.training.masked_logits`.
             skip_slow_scores: Whether to skip sentiment, priors and multi-token words. These scores take the most time
                 and are the least relevant during training.
+
+        Returns:
+            The scores of every prompt, and the most likely words at its masks.
         """
         from winnow.evaluation.probes.prompt_scoring import score_prompts
 
@@ -162,7 +165,7 @@ class Probe:
     def score_names(self) -> list[str]:
         """Return the names of all scores that the probe can produce, given the word lists of its prompts.
 
-        ``{n}`` in ``log_odds_of_{n}_tokens`` is a placeholder for any number.
+        ``{n}`` in ``log_odds_of_{n}_tokens`` is a placeholder for the number of tokens.
         """
         has_word_lists = any(cloze.wanted and cloze.unwanted for cloze in self.clozes)
         has_prior = any(cloze.wanted and cloze.unwanted and cloze.prior_text is not None for cloze in self.clozes)
@@ -178,7 +181,7 @@ class Probe:
         ]
 
     def default_words(self, role: Role) -> list[str]:
-        """Return a role's words for prompts without their own words: the words of the probe and of its lexicon."""
+        """Return the words of a role from the probe and its lexicon, for prompts without their own word list."""
         probe_words: list[str] = getattr(self, role)
         lexicon = self.loaded_lexicon
         return list(dict.fromkeys([*probe_words, *(lexicon.words[role] if lexicon else ())]))
@@ -188,7 +191,7 @@ class Probe:
         """All prompts: full sentences, expanded templates (the last slot varies fastest), and the prompts of the file.
 
         Raises:
-            WinnowError: If a file cannot be read.
+            WinnowError: If the lexicon or the prompt file cannot be read or is invalid.
         """
         file_prompts = (
             ((Prompt(text), template, slots) for text, template, slots in self.file.read()) if self.file else ()

@@ -28,7 +28,7 @@ CURVE_SCHEMA = pa.schema(
         ("word", pa.string()),
     ]
 )
-"""The columns of the probe curves.
+"""The schema of the table of probe scores during training.
 
 Each row is either a probe score or the probability of a listed word. For a word, ``metric`` is ``probability``, and
 ``role`` and ``word`` are set.
@@ -38,9 +38,9 @@ Each row is either a probe score or the probability of a listed word. For a word
 class ProbeCallback(pl.Callback):
     """Runs probes before the first step and at every validation run.
 
-    Scores are logged per step to the trainer's logger as ``probe/NAME/METRIC``, and :meth:`to_table` returns all
-    scores. Checkpoints contain the scores so far, so that a resumed run has the full curves. Checkpoints also contain
-    the model's configuration and tokenizer, so that a checkpoint can be loaded without its run.
+    Scores are sent to the trainer's logger as ``probe/NAME/METRIC``, and :meth:`to_table` returns all scores.
+    Checkpoints contain the scores so far, so that a resumed run has the full curves. Checkpoints also contain the
+    model's configuration and tokenizer, so that a checkpoint can be loaded without its run.
 
     Args:
         probes: The probes by name.
@@ -56,7 +56,7 @@ class ProbeCallback(pl.Callback):
 
     @property
     def state_key(self) -> str:
-        """The key of the state in checkpoints: the class name from version 0.1, so that older runs can be resumed."""
+        """The key of the callback's state in checkpoints, unchanged since version 0.1 so that older runs can resume."""
         return "ProbeFollower"
 
     def on_fit_start(self, trainer: pl.Trainer, pl_module: Any) -> None:

@@ -40,12 +40,12 @@ class ProbeScores:
     uncovered: dict[str, list[str]]
 
     def summary(self) -> dict[str, float]:
-        """Return the mean of each score across the prompts that have this score, and prompt counts.
+        """Return each score's mean across the prompts that have the score, and the prompt counts.
 
         ``scored_prompts`` is the number of prompts with log odds. ``log_odds_of_n_tokens`` compares wanted and unwanted
         words of n tokens. If contaminated prompts are marked (:meth:`mark_contaminated`), ``seen_prompts`` is the
-        number of contaminated prompts with log odds, and ``held_out_log_odds`` is the mean log odds of all other
-        prompts.
+        number of contaminated prompts with log odds, and ``held_out_log_odds`` is the mean log odds of the prompts that
+        are not contaminated.
         """
         columns = [field.name for field in self.prompts.schema if pa.types.is_float64(field.type)]
         column_means = {name: pc.mean(self.prompts[name]).as_py() for name in columns}

@@ -1,4 +1,4 @@
-"""Compute the scores at the mask of a prompt, using plain functions of numbers and words."""
+"""Compute a prompt's scores from the probabilities and the ranking of words at its mask."""
 
 from __future__ import annotations
 
@@ -20,31 +20,31 @@ WORD_LIST_SCORES = (
     "unwanted_mass",
     *(f"{name}_at_{k}" for name in ("positive", "negative", "net", "coverage") for k in TOP_K_VALUES),
 )
-"""Scores of prompts with wanted and unwanted words."""
+"""Names of the scores of prompts with wanted and unwanted words."""
 
 PRIOR_SCORES = ("prior_log_odds", "corrected_log_odds")
-"""Scores of prompts that have wanted words, unwanted words and a subject."""
+"""Names of the scores of prompts that have wanted words, unwanted words and a subject."""
 
 SUMMARY_SCORES = ("held_out_log_odds", "log_odds_of_{n}_tokens")
-"""Scores that exist only in the summary of a probe with wanted and unwanted words; ``{n}`` is a placeholder."""
+"""Names of scores that exist only in a probe's summary; ``{n}`` is a placeholder for the number of tokens."""
 
 COMMON_SCORES = ("scored_prompts", "seen_prompts", "filter_overlap")
-"""Counts and fractions that every probe reports."""
+"""Names of the counts and fractions that any probe can report, regardless of its word lists."""
 
 FILL_SCORES = tuple(
     f"{name}_at_{k}" for name in ("sentiment", "sentiment_shift", "opinion", "opinion_coverage") for k in TOP_K_VALUES
 )
-"""Scores of the predicted words that are independent of the word lists of the probe."""
+"""Names of the scores that depend on the predicted words but not on the probe's word lists."""
 
 FORBIDDEN_SCORES = (
     *(f"{name}_at_{k}" for name in ("forbidden_hit", "forbidden_share") for k in TOP_K_VALUES),
     "forbidden_best_rank",
     "forbidden_mrr",
 )
-"""Scores of prompts with forbidden words."""
+"""Names of the scores of prompts with forbidden words."""
 
 PROMPT_SCORES = (*WORD_LIST_SCORES, *FILL_SCORES, *FORBIDDEN_SCORES)
-"""The names of all scores of a prompt."""
+"""Names of all scores that a prompt can have."""
 
 
 def probability_sum(log_probabilities: npt.NDArray[np.floating]) -> Floats:
@@ -84,8 +84,8 @@ def precision_at_k(ranked_words: Sequence[str], word_list: Collection[str], k: i
     """Return the fraction of the first ``k`` words that are in a list.
 
     The result is positive@k for a list of wanted words, negative@k for unwanted words, and the HONEST score for hurtful
-    words (Nozza et al. 2021). If fewer than ``k`` words are ranked, the missing words count as words that
-    are not in the list.
+    words (Nozza et al. 2021). If fewer than ``k`` words are ranked, the missing words count as not in the
+    list.
 
     >>> precision_at_k(["comfortable", "ugly", "durable", "light"], {"comfortable", "durable"}, 4)
     0.5
@@ -114,7 +114,7 @@ def word_list_scores(
 
 
 def mean_at_k(values: Sequence[float], name: str) -> dict[str, float]:
-    """Return the mean of the first k values for each k. Missing values count as 0.
+    """Return the mean of the first k values for each k in :data:`TOP_K_VALUES`. Missing values count as 0.
 
     >>> mean_at_k([1.0, 0.5], "sentiment")["sentiment_at_5"]
     0.3

@@ -56,8 +56,8 @@ def score_prompts(
 ) -> ProbeScores:
     """Score a model on every prompt of a probe; see :meth:`winnow.evaluation.Probe.run`.
 
-    Probabilities are the float32 softmax over the full vocabulary at the mask. The ranking contains only whole
-    words; it excludes subwords, punctuation and special tokens.
+    Probabilities are the float32 softmax over the full vocabulary at the mask. Only whole words are ranked; subwords,
+    punctuation and special tokens are excluded.
     """
     cloze_masks = [(cloze, mask) for cloze in clozes for mask in range(1, cloze.mask_count + 1)]
     words_by_role = {role: {word for cloze in clozes for word in getattr(cloze, role)} for role in ROLES}
@@ -179,7 +179,7 @@ def _add_prior_scores(
     batch_size: int,
     forward: ForwardMode,
 ) -> None:
-    """Add the log odds with the subjects also masked, and the corrected log odds. Equal sentences are scored once."""
+    """Add the log odds with masked subjects, and the corrected log odds. Duplicate sentences are scored once."""
     texts = list(dict.fromkeys(cloze.prior_text for cloze, _ in cloze_masks if cloze.prior_text is not None))
     predictions: dict[str, list[LogProbabilities]] = {text: [] for text in texts}
     for text_indices, batch in predict_at_masks(texts, model, tokenizer, device, batch_size, forward):
@@ -199,7 +199,7 @@ def _add_prior_scores(
 def _add_sentiment_scores(
     prompts: list[Row], fills: list[Row], cloze_masks: Sequence[tuple[Cloze, int]], sentiment: Sentiment
 ) -> None:
-    """Add the sentiment of the predicted words, alone and in the sentence, and the opinion polarity of these words.
+    """Add the predicted words' sentiment, both alone and within the sentence, and their opinion polarity.
 
     Only prompts with word lists get these scores.
     """
@@ -233,7 +233,7 @@ def _split_at_mask(text: str, mask: int) -> tuple[str, str]:
 
 
 class _MeanWordProbabilities:
-    """Averages each listed word's probability across the prompts that list the word."""
+    """Computes each listed word's mean probability across the prompts that list the word."""
 
     def __init__(self, token_ids: dict[str, int | None]) -> None:
         self._token_ids = token_ids

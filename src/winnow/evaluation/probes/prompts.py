@@ -1,4 +1,4 @@
-"""Prompts are sentences with masks, either written in full, expanded from templates, or read from a file."""
+"""Define prompts (sentences with masks), read prompts from files, and validate masks, slots and word lists."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class Prompt:
 
     Attributes:
         text: The sentence. A mask is written ``[MASK]`` or ``<mask>``.
-        wanted: The words that should be likely at the mask. If ``None``, the words of the probe are used. An
+        wanted: The words that should be likely at the mask. If ``None``, the probe's wanted words are used. An
             empty list means that there are no wanted words.
         unwanted: The words that should be unlikely at the mask, with the same default as ``wanted``.
         forbidden: The words that must not be among the top predictions, with the same default as ``wanted``.
@@ -50,8 +50,8 @@ class PromptFile:
 
     Attributes:
         path: The path of the file. Files with the suffix ``.tsv`` are tab-separated.
-        text: The column with the sentences. An optional column ``template`` contains the templates. All other columns
-            are copied to the table of scores.
+        text: The name of the column with the sentences. An optional column ``template`` contains the templates. All
+            other columns are copied to the table of scores.
         mask: The spelling of a mask in the file.
     """
 
@@ -76,7 +76,9 @@ class PromptFile:
         columns = list(rows.fieldnames or [])
         if self.text not in columns:
             description = f"{self.path} has no column '{self.text}'.{did_you_mean(self.text, columns)}"
-            raise WinnowError(f"{description} Available: {', '.join(columns) or 'none'}. Use one of these.", "text")
+            raise WinnowError(
+                f"{description} Available: {', '.join(columns) or 'none'}. Use one of these columns.", "text"
+            )
         prompts, errors = [], []
         for number, row in enumerate(rows, 2):
             text = (row[self.text] or "").replace(self.mask, "[MASK]").strip()
@@ -94,7 +96,7 @@ class PromptFile:
 
 @plain_dataclass(frozen=True)
 class Cloze:
-    """A prompt with its words, ready to be scored.
+    """A prompt with its resolved word lists, ready to be scored.
 
     Attributes:
         text: The sentence with its masks.
@@ -119,7 +121,7 @@ class Cloze:
 
     @property
     def mask_count(self) -> int:
-        """The number of masks."""
+        """The number of masks in the sentence."""
         return len(MASK.findall(self.text))
 
     def prompt_id(self, mask: int) -> str:
@@ -171,7 +173,7 @@ def mask_errors(text: str, key: str) -> Iterator[WinnowError]:
 
 
 def shared_word_errors(wanted: Sequence[str], other_words: Sequence[str], key: str) -> Iterator[WinnowError]:
-    """Yield an error if the wanted words and another list of words overlap."""
+    """Yield an error if a word is in both the list of wanted words and another word list."""
     if shared_words := sorted({word.casefold() for word in wanted} & {word.casefold() for word in other_words}):
         list_name = key.rpartition(".")[2]
         yield WinnowError(

@@ -1,4 +1,4 @@
-"""Define metrics with user-written functions that score a model's prediction at the mask of a prompt."""
+"""Define custom metrics: user-written functions that score a model's prediction at the mask of a prompt."""
 
 from __future__ import annotations
 
@@ -79,9 +79,9 @@ class PromptMetric:
             label: length of the first word
 
     Attributes:
-        function: Takes a :class:`PromptPrediction` and returns a finite number, or ``None`` if the prompt has no score.
-        name: The last component of the metric's name.
-        direction: ``higher`` or ``lower``, whichever is better, or ``None`` for a descriptive metric.
+        function: A function that maps a :class:`PromptPrediction` to a finite number, or to ``None`` for no score.
+        name: The metric's name, which is the last component of the logged name.
+        direction: The better direction, ``higher`` or ``lower``; ``None`` for a descriptive metric.
         unit: The unit of the values.
         label: A short name for tables and figures.
     """
@@ -100,11 +100,11 @@ class PromptMetric:
 
     @property
     def definition(self) -> MetricDefinition:
-        """The metric's definition, as stored in the metric registry."""
+        """The metric's direction, unit and label, in the format of the metric registry."""
         return define_prompt_metric(self.direction, self.unit, self.label)
 
     def identity(self) -> list[Any]:
-        """Return everything that affects the scores, including the name, arguments and source of the function."""
+        """Return the metric's name, its direction, and the path, arguments and source of its function."""
         partial = self.function if isinstance(self.function, functools.partial) else functools.partial(self.function)
         function = partial.func
         try:

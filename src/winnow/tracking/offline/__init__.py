@@ -1,1 +1,1 @@
-"""Save operations that the store does not accept in a spool on disk, and send them later."""
+"""Write a run's operations to the store or, if the store is unavailable, to a spool on disk for later sending."""

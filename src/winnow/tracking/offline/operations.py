@@ -1,7 +1,7 @@
-"""Operations on a run, represented as plain data so that they can be performed immediately or saved for later.
+"""Perform operations on a run. Operations are plain data, so that an operation can also be saved for later.
 
-An operation is a dictionary. Its ``do`` entry is the kind of operation; the other entries are that operation's
-arguments, including timestamps. Operations are idempotent: MLflow stores a metric point with the same value, time and
+An operation is a dictionary. The entry ``do`` is the kind of operation; all other entries are arguments, including
+timestamps. Operations are idempotent: MLflow stores a metric point with the same value, time and
 step only once, and every other operation overwrites a value with the same value.
 """
 
@@ -25,7 +25,7 @@ DESCRIPTION: Final = "mlflow.note.content"
 """Tag: the run's description in the MLflow UI."""
 
 PERMANENT_ERROR_CODES: Final = ("INVALID_PARAMETER_VALUE", "BAD_REQUEST")
-"""MLflow error codes for invalid operations, which always fail again when retried."""
+"""MLflow error codes for invalid operations, which would fail again if retried."""
 
 MAX_METRICS_PER_CALL: Final = 1000
 """MLflow's limit on the number of metrics per call."""
@@ -117,7 +117,7 @@ def _log_datasets(client: MlflowClient, run_id: str, operation: Operation) -> No
 
 
 def is_retryable(error: Exception) -> bool:
-    """Return whether a failed operation may succeed later, because the store caused the error, not the operation."""
+    """Return whether a retry may succeed: the error was caused by the store and not by an invalid operation."""
     from mlflow.exceptions import MlflowException
 
     if isinstance(error, MlflowException):
@@ -148,7 +148,7 @@ def _pause_garbage_collection(client: MlflowClient) -> Iterator[None]:
 
 
 def clear_failure(client: MlflowClient, run_id: str) -> None:
-    """Remove an earlier attempt's failure reason, and also the description if it repeats that reason."""
+    """Remove an earlier attempt's failure reason, and a description that repeats this reason."""
     tags = client.get_run(run_id).data.tags
     if FAILURE_REASON in tags:
         client.delete_tag(run_id, FAILURE_REASON)

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 class Writer(Protocol):
-    """Performs a run's operations."""
+    """Interface of the classes that perform a run's operations."""
 
     @property
     def run_id(self) -> str:
@@ -42,8 +42,9 @@ class Writer(Protocol):
 class MlflowWriter:
     """Writes to MLflow. After the first failure, all operations are spooled to disk in order until they can be sent.
 
-    The writer waits at most :data:`REQUEST_TIMEOUT_SECONDS` in total for a server. After that, every operation is first
-    written to the spool. The run's background thread then sends the operation with :meth:`send_spooled`.
+    If a server does not respond within :data:`REQUEST_TIMEOUT_SECONDS`, the writer stops waiting for this server. From
+    then on, every operation is first written to the spool, and the run's background thread sends the spooled operations
+    with :meth:`send_spooled`.
 
     Args:
         client: The store's MLflow client.
@@ -61,7 +62,7 @@ class MlflowWriter:
         self._run_start = run_start
         self._write_lock, self._send_lock = threading.Lock(), threading.Lock()
         self._pending_request: threading.Thread | None = None
-        # Operations that an earlier attempt spooled must be sent before new ones.
+        # Operations that an earlier attempt spooled must be sent before new operations.
         has_spool = Spool(folder / run_start.run_id).exists
         self._spool: Spool | None = Spool.create(folder, run_start) if has_spool else None
         if is_offline(run_start.run_id):
@@ -82,7 +83,7 @@ class MlflowWriter:
 
         Raises:
             NoResponseError: If the server does not respond in time.
-            Exception: If the call raises an exception, which is passed on unchanged.
+            Exception: If the call raises an exception; this exception propagates unchanged.
         """
         if not self._is_server:
             return call()
@@ -108,7 +109,7 @@ class MlflowWriter:
             self._spool.append(operation)
 
     def send_spooled(self) -> bool:
-        """Try to send spooled operations, including any that are added meanwhile; return whether the spool is empty."""
+        """Try to send all spooled operations, including new ones added meanwhile; return whether the spool is empty."""
         if self._spool is None:
             return True
         if not self._send_lock.acquire(timeout=REQUEST_TIMEOUT_SECONDS):  # another thread is sending

@@ -1,4 +1,4 @@
-"""A spool stores operations on disk that an MLflow store did not accept, until these operations can be sent.
+"""Store operations that an MLflow store did not accept on disk until the store accepts them.
 
 Each run has one folder: ``run.json`` identifies the run, ``operations.jsonl`` contains one operation per line, and
 ``files`` contains copies of its artifacts.
@@ -63,7 +63,7 @@ class RunStart:
 
 
 class Spool:
-    """The spool of one run."""
+    """A folder on disk with one run's unsent operations."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -103,7 +103,7 @@ class Spool:
             raise self._build_write_error(error) from error
 
     def operations(self) -> Iterator[Operation]:
-        """Yield the operations in order; skip an incomplete last line, which a killed process may have written."""
+        """Yield all spooled operations in order; an incomplete line, left by a killed process, is skipped."""
         try:
             lines = (self.folder / "operations.jsonl").read_text(encoding="utf-8", errors="replace").splitlines()
         except FileNotFoundError:
@@ -131,13 +131,13 @@ class Spool:
         return run_id
 
     def send_from(self, client: MlflowClient, first: int) -> tuple[str, int]:
-        """Send the operations from index `first` on; return the run's id in the store and the index after the last."""
+        """Send all operations from index `first` on; return the run's id and the total number of operations."""
         run_id = self.run_start.find_or_create_run(client)
         operations = list(self.operations())
         if not first:
-            clear_failure(client, run_id)  # another machine may have closed the run for lack of heartbeats
+            clear_failure(client, run_id)  # another machine may have ended the run because heartbeats were missing
         for (kind, only_new), group in itertools.groupby(operations[first:], key=_batch_key):
-            if kind == "metrics":  # one large call is faster than many small ones
+            if kind == "metrics":  # one large call is faster than many small calls
                 values = [value for operation in group for value in operation["values"]]
                 perform(client, run_id, {"do": kind, "values": values, "only_new": only_new})
             else:
@@ -185,6 +185,6 @@ def is_offline(run_id: str) -> bool:
 
 
 def _find_run(client: MlflowClient, experiment_id: str, offline_id: str) -> str | None:
-    """Return the store's id for a run that was started with a temporary id, or `None` if the store lacks the run."""
+    """Return the store's id for a run that was started with a temporary id, or `None` if the store has no such run."""
     runs = client.search_runs([experiment_id], f"tags.`{OFFLINE_ID}` = '{offline_id}'", max_results=1)
     return str(runs[0].info.run_id) if runs else None

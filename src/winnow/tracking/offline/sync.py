@@ -15,7 +15,9 @@ from winnow.tracking.store_errors import build_store_error
 
 
 def sync(store: Store) -> list[str]:
-    """Send all of a store's spooled operations with their original timestamps; it is safe to send them again.
+    """Send all of a store's spooled operations with their original timestamps.
+
+    Repeated calls are safe, because sending an operation twice has no effect.
 
     Runs that are still active are skipped, because their own processes send these operations.
 
@@ -33,7 +35,7 @@ def sync(store: Store) -> list[str]:
     client = store.client()
     lines = []
     with FileLock(store.spool_folder / "sync.lock"):
-        # Sort by start time: a parent run must be created before its children, which refer to its id in the store.
+        # Sort by start time: a parent run must be created before its child runs, which contain the parent's id.
         for spool in sorted(map(Spool, filter(Path.exists, folders)), key=lambda spool: spool.run_start.time):
             run_start = spool.run_start
             name = f"{run_start.name} ({run_start.run_id})"

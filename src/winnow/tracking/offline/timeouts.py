@@ -1,4 +1,4 @@
-"""Timeouts for servers that may accept a request but never respond."""
+"""Limit how long a call waits for a server that accepts a request but never responds."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Final, TypeVar
 Response = TypeVar("Response")
 
 REQUEST_TIMEOUT_SECONDS: Final = 1.0
-"""Maximum total time in seconds that a run waits for its server. Later operations are sent in the background."""
+"""Maximum time in seconds that a run waits for a request. After a timeout, operations are sent in the background."""
 
 CHECK_TIMEOUT_SECONDS: Final = 10.0
 """Maximum time in seconds that a command waits for a server's first response."""
@@ -32,7 +32,7 @@ def call_with_timeout(seconds: float, call: Callable[[], Response]) -> Response:
 
     Raises:
         NoResponseError: If the call takes longer than `seconds`.
-        Exception: If the call raises an exception, which is passed on unchanged.
+        Exception: If the call raises an exception; this exception propagates unchanged.
     """
     responses: list[Response] = []
     errors: list[Exception] = []

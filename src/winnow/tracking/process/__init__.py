@@ -1,1 +1,1 @@
-"""Ownership of runs by processes, and cleanup of runs whose process has died."""
+"""Identify the process that executes a run, and end runs whose process no longer exists."""

@@ -1,8 +1,8 @@
-"""The process that owns a run, and detection of owners that no longer exist.
+"""Identify the process that executes a run, and check whether this process still exists.
 
 A killed process cannot update the store, so its run would stay RUNNING forever. Each run therefore has a tag that
 identifies its process. A process on the same machine is looked up by process id, boot id and start time, because the
-operating system reuses process ids. For a process on another machine, only its last heartbeat is known.
+operating system reuses process ids. For a process on another machine, only the time of the last heartbeat is known.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ LOCK_TIMEOUT_SECONDS: Final = 10
 
 @dataclasses.dataclass(frozen=True)
 class RunOwner:
-    """Unique identity of a process.
+    """The unique identity of the process that executes a run.
 
     Attributes:
         host: Host name.
@@ -49,7 +49,7 @@ class RunOwner:
 
     @classmethod
     def this_process(cls) -> RunOwner:
-        """Return the current process."""
+        """Return the identity of the current process."""
         try:
             namespace = str(Path("/proc/self/ns/pid").readlink())
         except OSError:
@@ -108,7 +108,7 @@ def acquire_run(run_id: str) -> Iterator[None]:
                 f"the run {run_id} is being executed by another process on this machine. Wait until it ends, or stop "
                 "that process."
             ) from error
-        except OSError:  # a lock is only an extra safeguard
+        except OSError:  # run without the lock, which is only an additional safeguard
             pass
         yield
 
@@ -124,7 +124,7 @@ def _is_locked(run_id: str) -> bool:
 
 
 def _lock_file(run_id: str) -> Path:
-    """Return a run's lock file, which is in the local temporary folder because network-drive locks are unreliable."""
+    """Return the path of a run's lock file in the local temporary folder; locks on network drives are unreliable."""
     user = os.getuid() if hasattr(os, "getuid") else 0
     folder = Path(tempfile.gettempdir()) / f"winnow-{user}"
     folder.mkdir(mode=0o700, exist_ok=True)
@@ -134,7 +134,7 @@ def _lock_file(run_id: str) -> Path:
 
 
 def _read_start_time(pid: int) -> str:
-    """Return a process's start time in clock ticks since boot; an empty string if it has ended or is unknown."""
+    """Return a process's start time in clock ticks since boot, or an empty string if the process has ended."""
     # The process name is in parentheses and may contain any character, so count fields after the last parenthesis.
     fields = _read_file(f"/proc/{pid}/stat").rpartition(")")[2].split()
     has_ended = not fields or fields[0] in "ZX"
