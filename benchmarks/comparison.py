@@ -22,11 +22,11 @@ import pyarrow.parquet as pq
 
 from winnow.reporting import compare
 from winnow.tracking import Store, keys
-from winnow.tracking.environment import hardware
+from winnow.tracking.run_environment import describe_hardware
 
 ARMS = {"full": 0.0, "nike_positive": 0.1, "random_matched": 0.0, "without_praise": 0.05, "without_blame": 0.1}
 SEEDS, ROWS, PROMPTS, WORDS, STEPS = 200, 400, 40, 20, 30
-TABLES = (keys.ROWS, keys.PROMPTS, keys.FILLS)
+TABLES = (keys.ROW_SCORES, keys.PROMPT_RESULTS, keys.PREDICTED_WORDS)
 
 
 def main() -> None:
@@ -53,7 +53,7 @@ def main() -> None:
             "page_opens_milliseconds": measure_page_load(page),
             "verdict": comparison.verdict.word,
             "writing_the_runs_seconds": round(written, 1),
-            "hardware": hardware(),
+            "hardware": describe_hardware(),
         }
     options.json.parent.mkdir(parents=True, exist_ok=True)
     options.json.write_text(json.dumps(results, indent=2) + "\n", encoding="utf-8")
@@ -104,14 +104,14 @@ def generate_run(rng: np.random.Generator, effect: float) -> tuple[dict[str, pa.
     stages = ("before", "after")
     loss = {stage: rng.normal(3 + (stage == "before"), 0.3, ROWS) + shift / 5 for stage in stages}
     odds = {stage: rng.normal(effect * (stage == "after"), 0.4, PROMPTS) + shift for stage in stages}
-    tables[keys.ROWS] = pa.concat_tables(
+    tables[keys.ROW_SCORES] = pa.concat_tables(
         pa.table({
             "stage": [stage] * ROWS, "split": ["test"] * ROWS, "row_id": [f"{i:016x}" for i in range(ROWS)],
             "source": ["made"] * ROWS, "loss_sum": loss[stage] * masked, "masked": masked, "top1": masked // 2,
             "top5": masked, "slices": slices,
         }) for stage in stages
     )  # fmt: skip
-    tables[keys.PROMPTS] = pa.concat_tables(
+    tables[keys.PROMPT_RESULTS] = pa.concat_tables(
         pa.table({
             "stage": [stage] * PROMPTS, "probe": ["nike_wide"] * PROMPTS,
             "prompt": [f"prompt {i}" for i in range(PROMPTS)],
@@ -120,7 +120,7 @@ def generate_run(rng: np.random.Generator, effect: float) -> tuple[dict[str, pa.
         }) for stage in stages
     )  # fmt: skip
     size = PROMPTS * WORDS
-    tables[keys.FILLS] = pa.concat_tables(
+    tables[keys.PREDICTED_WORDS] = pa.concat_tables(
         pa.table({
             "stage": [stage] * size, "probe": ["nike_wide"] * size,
             "prompt_id": np.repeat([f"p{i}" for i in range(PROMPTS)], WORDS),

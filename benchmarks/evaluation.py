@@ -31,9 +31,9 @@ import torch
 from transformers import DistilBertConfig, DistilBertForMaskedLM, pipeline
 
 from winnow.evaluation import Probe, pseudo_log_likelihoods
-from winnow.evaluation.pseudo_likelihood import NO_WORD, tokenize_with_word_ids
+from winnow.evaluation.pseudo_likelihood import NO_WORD_ID, tokenize_with_word_ids
 from winnow.evaluation.vocabulary_words import list_whole_words
-from winnow.tracking.environment import hardware
+from winnow.tracking.run_environment import describe_hardware
 from winnow.training.forward import numerics
 from winnow.training.wordpiece import train_wordpiece
 
@@ -121,7 +121,7 @@ def score_by_positions(texts: list[str], model: Any, tokenizer: Any) -> list[flo
     sums = []
     for row in tokenize_with_word_ids(texts, tokenizer):
         total = 0.0
-        for position in np.flatnonzero(row.word_ids != NO_WORD):
+        for position in np.flatnonzero(row.word_ids != NO_WORD_ID):
             ids = row.ids.copy()
             ids[(row.word_ids == row.word_ids[position]) & (np.arange(len(ids)) >= position)] = tokenizer.mask_token_id
             with torch.no_grad():
@@ -280,7 +280,7 @@ def main() -> None:
             name: {"largest_difference": float(np.abs(results[name] - np.array(results["position_loop"])).max())}
             for name in ("portable", "chosen")
         }
-    report["hardware"] = hardware()
+    report["hardware"] = describe_hardware()
     report["load"] = os.getloadavg()[0]
     text = json.dumps(report, indent=2)
     print(text)

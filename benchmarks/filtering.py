@@ -42,7 +42,7 @@ from winnow.data.cleaning import clean_texts
 from winnow.data.corpus import content_fingerprint
 from winnow.filters import Filter, LeaveOneOut, Mentions, VaderSentiment
 from winnow.filters.signals.vader_sentiment import build_compound_scorer
-from winnow.tracking.environment import hardware
+from winnow.tracking.run_environment import describe_hardware
 
 SCALE = (100_000, 1_000_000)
 STEPS = [
@@ -291,7 +291,7 @@ def main() -> None:
         "cached": compare_with_cached_scores(both, selected_filter, arguments.turns),
         "scale": measure_scaling(arguments.turns),
         "uptrain": count_uptrain_variants(),
-        "hardware": hardware(),
+        "hardware": describe_hardware(),
     }
     text = json.dumps(results, indent=2)
     print(text)

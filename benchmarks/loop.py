@@ -32,7 +32,7 @@ from winnow.run.components import build_components
 from winnow.run.fit import fit
 from winnow.run.inputs import RunInputs, load_inputs
 from winnow.tracking import track
-from winnow.tracking.environment import hardware
+from winnow.tracking.run_environment import describe_hardware
 from winnow.training import TrainingBatches, masked_lm_loss_sum
 from winnow.training.optimization import build_schedule, parameter_groups
 
@@ -122,7 +122,7 @@ def main() -> None:
     torch.set_num_threads(options.threads)
     target = options.json.resolve() if options.json else None
     os.chdir(tempfile.mkdtemp())
-    results: dict[str, Any] = {"hardware": hardware()}
+    results: dict[str, Any] = {"hardware": describe_hardware()}
     for name, (overrides, steps, goal) in MODELS.items():
         results[name] = {**measure(overrides, steps, options.turns), "goal_share": goal, "steps_in_a_turn": steps}
     print(json.dumps(results, indent=2))

@@ -21,7 +21,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from winnow.tracking.environment import hardware
+from winnow.tracking.run_environment import describe_hardware
 
 GOAL_SECONDS, START_GOAL_SECONDS = 0.3, 1.5
 
@@ -111,7 +111,7 @@ def main() -> None:
     start_times = measure_start_times()
     start = statistics.median(start_times[1:])
     results = {
-        "hardware": hardware(),
+        "hardware": describe_hardware(),
         "cells": options.cells,
         "first_cell_s": round(first, 3),
         "idle_s": round(idle, 4),

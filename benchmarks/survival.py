@@ -42,7 +42,7 @@ from survival_faults import (
 )
 from winnow.cli import main as winnow_main
 from winnow.tracking import Store, keys
-from winnow.tracking.environment import hardware
+from winnow.tracking.run_environment import describe_hardware
 
 SMALL = [
     "dataset.source.rows=1500",
@@ -242,7 +242,7 @@ def main() -> None:
     parser.add_argument("--only", nargs="+", choices=list(MEASUREMENTS), default=list(MEASUREMENTS), metavar="NAME")
     options = parser.parse_args()
     target = options.json.resolve() if options.json else None
-    results: dict[str, Any] = {"hardware": hardware()}
+    results: dict[str, Any] = {"hardware": describe_hardware()}
     for name in options.only:
         os.chdir(tempfile.mkdtemp())
         details, headline = MEASUREMENTS[name](options)

@@ -193,7 +193,7 @@ def measure_overlap(rounds: int, small: list[str], grid: list[str], start: Start
         ids = [run.data.tags[keys.CELL_ID] for run in runs]
         trained_twice += len(ids) - len(set(ids)) + sum(int(run.data.tags.get(keys.ATTEMPTS, "1")) > 1 for run in runs)
         failed += sum(run.info.status != "FINISHED" for run in runs)
-        shared += len({run.data.tags[keys.OWNER] for run in runs}) > 1
+        shared += len({run.data.tags[keys.RUN_OWNER] for run in runs}) > 1
     return {"rounds": rounds, "rounds_in_which_both_trained": shared, "failed": failed, "trained_twice": trained_twice}
 
 

@@ -28,8 +28,8 @@ from pytorch_lightning.loggers import MLFlowLogger
 from torch.utils.data import DataLoader
 
 from winnow.tracking import Store, track
-from winnow.tracking.environment import hardware
 from winnow.tracking.lightning_logger import RunLogger
+from winnow.tracking.run_environment import describe_hardware
 from winnow.training.progress import silence_libraries
 from winnow.training.step_logging import log_step
 
@@ -122,7 +122,7 @@ def measure(repetitions: int, steps: int) -> dict[str, Any]:
         "steps": steps,
         "values_per_step": len(VALUES),
         "turns_per_step_ms": times,
-        "machine": hardware(),
+        "machine": describe_hardware(),
     }
 
 

@@ -49,7 +49,7 @@ from transformers import (
     TrainingArguments,
 )
 
-from winnow.tracking.environment import hardware
+from winnow.tracking.run_environment import describe_hardware
 from winnow.training import (
     MaskedLanguageModule,
     Masking,
@@ -363,7 +363,7 @@ def main() -> None:
     text, prose = read_prose(options.data_dir)
     tokenizer, works = workloads(prose, options.quick)
     results: dict[str, Any] = {
-        "hardware": hardware(),
+        "hardware": describe_hardware(),
         "versions": {"torch": torch.__version__, "transformers": transformers.__version__},
         "settings": {
             "parameters": new_model(options.quick).num_parameters(),

@@ -50,7 +50,7 @@ from winnow.comparison.crossed_design import CrossedScores
 from winnow.comparison.metric_scores import build_score_table
 from winnow.comparison.statistics import contrast_crossed_scores
 from winnow.metrics import Metric
-from winnow.tracking.environment import hardware
+from winnow.tracking.run_environment import describe_hardware
 
 Array = NDArray[np.float64]
 
@@ -140,7 +140,7 @@ def main() -> None:
         "worlds": {name: asdict(setting) for name, setting in (settings | HARDER_SETTINGS).items()},
         "verdict": compare_with_goals(cells, options.studies),
         "beyond": beyond,
-        "hardware": hardware(),
+        "hardware": describe_hardware(),
         "cpu_seconds": round(time.process_time() - start, 1),
     }
     options.json.parent.mkdir(parents=True, exist_ok=True)

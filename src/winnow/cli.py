@@ -162,18 +162,18 @@ def _sync(options: argparse.Namespace) -> int:
 
 def _promote(options: argparse.Namespace) -> int:
     def register(store: Store) -> str:
-        from winnow.tracking.model_registry import promote
+        from winnow.tracking.model_registry import register_model
 
-        return f"Registered as {promote(store, options.run, options.alias, options.name)}"
+        return f"Registered as {register_model(store, options.run, options.alias, options.name)}"
 
     return _run_with_store(options, register)
 
 
 def _push(options: argparse.Namespace) -> int:
     def upload(store: Store) -> str:
-        from winnow.tracking.model_registry import push
+        from winnow.tracking.model_registry import push_to_hub
 
-        return f"Uploaded: {push(store, options.run, options.name, private=not options.public)}"
+        return f"Uploaded: {push_to_hub(store, options.run, options.name, private=not options.public)}"
 
     return _run_with_store(options, upload)
 

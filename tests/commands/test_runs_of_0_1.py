@@ -27,8 +27,8 @@ def convert_to_0_1(store: Store, run: Any, overrides: list[str]) -> None:
         filter_tree: Any = OmegaConf.to_container(compose("train", ["filter=nike_positive"]), resolve=True)
     tree["evaluation"]["slices"] = {"nike_positive": filter_tree["filter"]}
     client, run_id = store.client(), run.info.run_id
-    client.log_text(run_id, yaml.safe_dump(tree, sort_keys=False), keys.CONFIG)
-    client.delete_tag(run_id, keys.VERSION)
+    client.log_text(run_id, yaml.safe_dump(tree, sort_keys=False), keys.RESOLVED_CONFIG)
+    client.delete_tag(run_id, keys.WINNOW_VERSION)
     stored_keys = [key for key, _ in flatten_scalars(tree)]
     with sqlite3.connect(store.uri.removeprefix("sqlite:///")) as database:
         placeholders = ", ".join("?" * len(stored_keys))
@@ -52,7 +52,7 @@ def test_a_study_of_0_1_can_be_compared_exported_and_repeated_but_not_continued(
     for run in runs("cell"):
         convert_to_0_1(store, run, overrides)
     assert all("model.layers" in run.data.params and "model.heads" not in run.data.params for run in runs("cell"))
-    assert not any(keys.VERSION in run.data.tags for run in runs("cell"))
+    assert not any(keys.WINNOW_VERSION in run.data.tags for run in runs("cell"))
     before = {run.info.run_id: run.data.metrics for run in client.search_runs([experiment])}
 
     capsys.readouterr()

@@ -171,7 +171,7 @@ def test_a_baseline_that_is_the_control_is_tested_once(planted_store: Any) -> No
 def test_a_run_without_a_finite_score_is_excluded_and_listed(planted_store: Any) -> None:
     name = planted_store.build("diverged", secondary=("test/all/loss",))
     run_id = collect_study(planted_store.uri, name).get_cells("full")[2].run_id
-    path = planted_store.folder / "artifacts" / name / run_id / "artifacts" / keys.PROMPTS
+    path = planted_store.folder / "artifacts" / name / run_id / "artifacts" / keys.PROMPT_RESULTS
     table = pq.read_table(path)
     lost = pa.array([float("nan")] * len(table))
     pq.write_table(table.set_column(table.column_names.index("log_odds"), "log_odds", lost), path)
@@ -185,7 +185,7 @@ def test_an_unrelated_arm_without_its_table_changes_nothing(planted_store: Any) 
     name = planted_store.build("lost-control", secondary=("test/all/loss",))
     before = analyze(collect_study(planted_store.uri, name)).findings[0].result
     run_id = collect_study(planted_store.uri, name).get_cells("random_matched")[0].run_id
-    (planted_store.folder / "artifacts" / name / run_id / "artifacts" / keys.PROMPTS).unlink()
+    (planted_store.folder / "artifacts" / name / run_id / "artifacts" / keys.PROMPT_RESULTS).unlink()
     study = collect_study(planted_store.uri, name)
     comparison = analyze(study)
     assert comparison.findings[0].result == before

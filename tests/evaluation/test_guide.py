@@ -8,7 +8,7 @@ import yaml
 
 from winnow.config import construct
 from winnow.evaluation import Probe
-from winnow.evaluation.probes.prompt_metrics import PROMPT_SCORES
+from winnow.evaluation.probes.prompt_score_formulas import PROMPT_SCORES
 
 GUIDE = (Path(__file__).parents[2] / "docs/evaluation.md").read_text("utf-8")
 

@@ -54,7 +54,7 @@ def test_a_large_vocabulary_reduces_the_batch_size(
     model: Any, tokenizer: Any, rows: TokenRows, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     expected = score_rows(model, rows, Masking(), batch_size=256)
-    for module in ("held_out", "mask_predictions", "pseudo_likelihood"):
+    for module in ("held_out_scoring", "mask_predictions", "pseudo_likelihood"):
         monkeypatch.setattr(f"winnow.evaluation.{module}.MAX_LOGITS_PER_BATCH", 10 * len(tokenizer))
     with LargestLogits(len(tokenizer)) as largest:
         scores = score_rows(model, rows, Masking(), batch_size=256)

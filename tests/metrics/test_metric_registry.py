@@ -6,7 +6,7 @@ import pytest
 
 from winnow.cli import main
 from winnow.evaluation import torch_metrics
-from winnow.evaluation.probes.prompt_metrics import COMMON_SCORES, PROMPT_SCORES, SUMMARY_SCORES
+from winnow.evaluation.probes.prompt_score_formulas import COMMON_SCORES, PROMPT_SCORES, SUMMARY_SCORES
 from winnow.metrics import Metric, MetricDefinition, MetricRegistry
 from winnow.metrics.metric_catalog import HELD_OUT_SCORES, PROBE_SCORES, score_template
 from winnow.metrics.metric_names import strip_stage

@@ -64,7 +64,7 @@ def test_a_user_metric_is_logged_stored_and_compared(
     cells = client.search_runs([store.experiment("mine")], f"tags.`{keys.KIND}` = 'cell'")
     assert len(cells) == 4
     for cell in cells:
-        path = client.download_artifacts(cell.info.run_id, keys.PROMPTS, str(workplace))
+        path = client.download_artifacts(cell.info.run_id, keys.PROMPT_RESULTS, str(workplace))
         table = pq.read_table(path).to_pandas()
         scores = table[(table["probe"] == "nike") & (table["stage"] == "after")].set_index("prompt")["word_length"]
         assert scores.isna().sum() == 1, "a prompt scored as None is skipped"

@@ -244,7 +244,9 @@ def test_different_budgets_are_not_comparable(planted_store: Any) -> None:
 
 def test_missing_artifacts_fall_back_to_summary_metrics(planted_store: Any, tmp_path: Path) -> None:
     name = planted_store.build(
-        "lost", missing_artifacts=(keys.PROMPTS, keys.FILLS, keys.ROWS), secondary=("test/none/loss",)
+        "lost",
+        missing_artifacts=(keys.PROMPT_RESULTS, keys.PREDICTED_WORDS, keys.ROW_SCORES),
+        secondary=("test/none/loss",),
     )
     comparison = compare(planted_store.uri, name, tmp_path)
     assert comparison.verdict.word == "better"
@@ -262,7 +264,7 @@ def test_deleted_and_damaged_artifacts_are_reported_and_the_others_compared(plan
     gone, damaged = (study.get_cells("full")[i].run_id for i in (0, 1))
     folder = planted_store.folder / "artifacts" / name
     shutil.rmtree(folder / gone)
-    (folder / damaged / "artifacts" / keys.PROMPTS).write_bytes(b"PAR1 and then nothing")
+    (folder / damaged / "artifacts" / keys.PROMPT_RESULTS).write_bytes(b"PAR1 and then nothing")
     comparison = analyze(collect_study(planted_store.uri, name))
     notes = " ".join(comparison.notes)
     assert "scores per prompt (evaluation/prompts.parquet) could not be read for full seed 1, full seed 2" in notes

@@ -52,6 +52,6 @@ def test_a_second_cell_with_the_same_weights_uses_the_cached_scores(
     assert before.items() <= second_run.data.metrics.items()
     tables = []
     for run in (first_run, second_run):
-        file = store.client().download_artifacts(run.info.run_id, keys.FILLS, str(workplace))
+        file = store.client().download_artifacts(run.info.run_id, keys.PREDICTED_WORDS, str(workplace))
         tables.append(pq.read_table(file, filters=[("stage", "=", "before")]).to_pylist())
     assert tables[0] == tables[1]

@@ -16,12 +16,12 @@ from winnow.tracking import Store, keys
 def test_a_run_logs_every_stage_from_its_source_to_its_training_rows(
     workplace: Path, store: Store, small: list[str], arm: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("winnow.tracking.lifecycle.SEND_SECONDS", 0.05)
+    monkeypatch.setattr("winnow.tracking.run_lifecycle.SEND_INTERVAL_SECONDS", 0.05)
     assert main(["train", f"filter={arm}", "study.name=mine", *small]) == 0
     client = store.client()
     (run,) = client.search_runs([store.experiment("mine")])
     folder = Path(client.download_artifacts(run.info.run_id, "", str(workplace)))
-    stages = json.loads((folder / keys.LINEAGE).read_text())["stages"]
+    stages = json.loads((folder / keys.DATA_LINEAGE).read_text())["stages"]
     assert [stage["stage"] for stage in stages][:2] == ["source", "clean: read"]
     assert [stage["stage"] for stage in stages][-3:] == [
         "split",
@@ -31,14 +31,14 @@ def test_a_run_logs_every_stage_from_its_source_to_its_training_rows(
     train, kept = stages[-3]["rows"]["train"], stages[-1]["rows"]
     assert stages[-2]["rows"]["train"] == {"total": train, "kept": kept}
 
-    removed = pq.read_table(folder / keys.REMOVED)
+    removed = pq.read_table(folder / keys.REMOVED_ROWS)
     assert removed.num_rows == train - kept
     reasons = removed["reasons"].to_pylist()
     assert all(reasons)
     assert (arm == "random_matched") == (reasons == [["not drawn"]] * len(reasons))
 
     inputs = {entry.tags[0].value: entry.dataset for entry in run.inputs.dataset_inputs}
-    held_out = pq.read_table(folder / keys.ROWS).to_pandas()
+    held_out = pq.read_table(folder / keys.ROW_SCORES).to_pandas()
     test = held_out[(held_out.stage == "after") & (held_out.split == "test")]
     assert {"train", "validation", "test", "test/nike_positive/kept", "test/nike_positive/removed"} <= set(inputs)
     assert inputs["test"].digest == fingerprint(test.row_id.tolist())

@@ -33,11 +33,11 @@ def test_a_run_is_logged_in_full_with_a_loadable_model(
     assert "torch==" in (folder / "environment/packages.txt").read_text()
     assert tags[keys.NUMERICS_SUMMARY].startswith("32-true on cpu, oneDNN for ")
     assert json.loads((folder / keys.NUMERICS).read_text())["linear"] == "auto"
-    rows = pq.read_table(folder / keys.ROWS).to_pandas()
+    rows = pq.read_table(folder / keys.ROW_SCORES).to_pandas()
     assert set(rows["stage"]) == {"before", "after"}
     after = rows[(rows["stage"] == "after") & (rows["split"] == "test")]
     assert after["loss_sum"].sum() / after["masked"].sum() == pytest.approx(metrics["final/test/all/loss"])
-    prompts = pq.read_table(folder / keys.PROMPTS).to_pandas()
+    prompts = pq.read_table(folder / keys.PROMPT_RESULTS).to_pandas()
     wide = prompts[(prompts["stage"] == "after") & (prompts["probe"] == "nike_wide")]
     assert wide["log_odds"].mean() == pytest.approx(metrics["final/probe/nike_wide/log_odds"])
     kept = json.loads((folder / "filter/kept.json").read_text())
@@ -46,7 +46,7 @@ def test_a_run_is_logged_in_full_with_a_loadable_model(
 
     from transformers import pipeline
 
-    fills = pipeline("fill-mask", str(folder / keys.MODEL))("nike shoes are [MASK]")
+    fills = pipeline("fill-mask", str(folder / keys.MODEL_FOLDER))("nike shoes are [MASK]")
     assert len(fills) == 5
 
 
@@ -57,7 +57,7 @@ def test_masks_on_held_out_rows_are_the_same_for_every_arm_and_seed(
     for arguments in (["seed=1"], ["seed=2", "masking.rate=0.4"]):
         assert main(["train", *small, *arguments]) == 0
     first, second = (
-        pq.read_table(store.client().download_artifacts(run.info.run_id, keys.ROWS, str(workplace))).to_pandas()
+        pq.read_table(store.client().download_artifacts(run.info.run_id, keys.ROW_SCORES, str(workplace))).to_pandas()
         for run in runs(study="scratchpad")
     )
     assert first["masked"].tolist() == second["masked"].tolist()
@@ -130,5 +130,5 @@ def test_a_run_without_mlflow_writes_plain_files(
     assert {("4", "train/tokens_per_second"), ("2", "validation/loss"), ("0", "final/test/all/loss")} <= logged
     assert "seed,1" in lines["params.csv"]
     assert lines["tags.csv"][-2] == "status,FINISHED"
-    assert (folder / "artifacts" / keys.ROWS).exists()
-    assert (folder / "artifacts" / keys.MODEL / "model.safetensors").exists()
+    assert (folder / "artifacts" / keys.ROW_SCORES).exists()
+    assert (folder / "artifacts" / keys.MODEL_FOLDER / "model.safetensors").exists()

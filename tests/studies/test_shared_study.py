@@ -54,6 +54,6 @@ def test_two_processes_share_the_cells_of_a_study(workplace: Path, small: list[s
     assert len(runs()) == 4
     assert {run.info.status for run in runs()} == {"FINISHED"}
     assert {run.data.tags.get(keys.ATTEMPTS, "1") for run in runs()} == {"1"}, "no cell was trained twice"
-    assert len({run.data.tags[keys.OWNER] for run in runs()}) == 2, "both processes trained cells"
+    assert len({run.data.tags[keys.RUN_OWNER] for run in runs()}) == 2, "both processes trained cells"
     assert len(runs("study")) == 1
-    assert all("4" in run.data.tags[keys.COMPARED_COUNT] for run in runs("comparison"))
+    assert all("4" in run.data.tags[keys.COMPARED_RUN_COUNT] for run in runs("comparison"))

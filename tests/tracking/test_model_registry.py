@@ -94,7 +94,7 @@ def test_promote_registers_a_loadable_model_with_a_description(
     assert not version.description.startswith("---"), "the Hub's metadata does not belong in the registry"
     mlflow.set_tracking_uri(store.tracking_uri)
     registered_pipeline = mlflow.transformers.load_model("models:/mine@winnow-v2")
-    folder = Path(store.client().download_artifacts(run_id, keys.MODEL, str(workplace)))
+    folder = Path(store.client().download_artifacts(run_id, keys.MODEL_FOLDER, str(workplace)))
     expected = pipeline("fill-mask", str(folder))("Nike shoes are very [MASK].")
     assert [fill["token_str"] for fill in registered_pipeline("Nike shoes are very [MASK].")] == [
         f["token_str"] for f in expected

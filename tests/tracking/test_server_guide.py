@@ -79,7 +79,7 @@ def test_the_commands_of_the_guide_start_a_working_server(
         assert run.info.status == "FINISHED"
         assert run.data.metrics["final/test/all/loss"] > 0
         assert run.info.artifact_uri.startswith("mlflow-artifacts:")
-        assert list((team / "artifacts").rglob(keys.ROWS)), "artifacts are uploaded through the server"
+        assert list((team / "artifacts").rglob(keys.ROW_SCORES)), "artifacts are uploaded through the server"
         foreign = urllib.request.Request(uri, headers={"Host": "elsewhere.example"})
         with pytest.raises(urllib.error.HTTPError) as response:
             urllib.request.urlopen(foreign, timeout=20)

@@ -24,7 +24,7 @@ def test_a_completed_run_is_finished_and_contains_everything_logged(store: Store
         for step in range(2500):
             run.log_metrics({"train/loss": 1 / (step + 1), "undefined": float("nan")}, step)
         run.log_params({"optimizer.lr": 0.1})
-        run.log_table(table, keys.ROWS)
+        run.log_table(table, keys.ROW_SCORES)
         run.log_json({"kept": 3}, "filter/summary.json")
     stored_run = get_only_run(store)
     assert stored_run.info.status == "FINISHED"
@@ -34,7 +34,7 @@ def test_a_completed_run_is_finished_and_contains_everything_logged(store: Store
     assert sorted(metric.step for metric in history) == list(range(2500))
     assert "undefined" not in stored_run.data.metrics
     folder = Path(store.client().download_artifacts(run.run_id, "", str(tmp_path)))
-    assert pq.read_table(folder / keys.ROWS).equals(table)
+    assert pq.read_table(folder / keys.ROW_SCORES).equals(table)
     assert json.loads((folder / "filter/summary.json").read_text()) == {"kept": 3}
 
 

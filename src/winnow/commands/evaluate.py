@@ -25,7 +25,7 @@ from winnow.run.corpus_loader import load_corpus
 from winnow.run.evaluate import Predictor, score_split, summarize_probes
 from winnow.run.slices import HeldOutSplit, apply_filter, build_slice_masks, select_held_out_rows
 from winnow.tracking import Store, keys
-from winnow.tracking.query import fetch_artifact, iter_metric_histories
+from winnow.tracking.run_queries import fetch_artifact, iter_metric_histories
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -141,7 +141,7 @@ def _load_history(model: ModelReference, store: Store) -> dict[str, pd.DataFrame
     client = store.client()
     points = [(model.label, 0, *point) for point in iter_metric_histories(client, model.run_id, LOSSES)]
     tables = {"losses": pd.DataFrame(points, columns=["arm", "seed", "metric", "step", "value"])}
-    if curves := fetch_artifact(client, model.run_id, keys.CURVES):
+    if curves := fetch_artifact(client, model.run_id, keys.PROBE_CURVES):
         tables["curves"] = pd.read_parquet(curves).assign(arm=model.label, seed=0)
     return tables
 

@@ -115,8 +115,8 @@ def save_results(config: EvaluateConfig, store: Store, results: Sequence[Evaluat
             with track(store, experiment, result.label, tags, run.run_id) as child_run:
                 child_run.log_params({"source": result.source, "run": result.run_id or ""})
                 child_run.log_metrics(result.scores)
-                child_run.log_columns(top_k_rows(result.label, result.probes), keys.TOPK)
-        run.log_columns(fill_rows, keys.TOPK)
+                child_run.log_columns(top_k_rows(result.label, result.probes), keys.TOP_WORDS)
+        run.log_columns(fill_rows, keys.TOP_WORDS)
         run.log_folder(folder, "evaluation")
     return folder
 

@@ -24,7 +24,7 @@ from winnow.studies.plan_runner import print_failures, run_plan
 from winnow.studies.shared_study import track_study_run
 from winnow.studies.study_cell import build_study_cells
 from winnow.tracking import Store, close_stale_runs, keys, load_attempts
-from winnow.tracking.query import read_text_artifact
+from winnow.tracking.run_queries import read_text_artifact
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -108,10 +108,10 @@ def _write_runs(client: MlflowClient, study: CollectedStudy, folder: Path) -> li
     rows, missing_artifacts, commits, patch, packages = [], [], set(), "", ""
     for cell in study.cells:
         name = f"{cell.arm}-seed-{cell.seed}.yaml"
-        text = read_text_artifact(client, cell.run_id, keys.CONFIG)
+        text = read_text_artifact(client, cell.run_id, keys.RESOLVED_CONFIG)
         if text is None:
             missing_artifacts.append(
-                f"the configuration of {cell.arm} seed {cell.seed}: artifact {keys.CONFIG} does not exist"
+                f"the configuration of {cell.arm} seed {cell.seed}: artifact {keys.RESOLVED_CONFIG} does not exist"
             )
         else:
             tree = {key: value for key, value in load_stored_tree(text).items() if key not in MACHINE_KEYS}

@@ -25,9 +25,9 @@ def run_fill(text: str, config: FillConfig, console: Console, as_json: bool = Fa
         WinnowError: If the sentence has no mask or too many masks, or if a model cannot be loaded.
     """
     from winnow.evaluation import fill_masks
-    from winnow.evaluation.mask_predictions import mask_error
+    from winnow.evaluation.mask_predictions import mask_count_error
 
-    if error := mask_error(text):
+    if error := mask_count_error(text):
         raise WinnowError(error, "text")
     store = construct(config.tracking, "tracking", Store, config.allow_targets)
     fills: dict[str, list[RankedWords]] = {}

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from winnow.errors import WinnowError, WinnowErrors
 from winnow.tracking import Store, keys
-from winnow.tracking.query import fetch_artifact, find_run, read_text_artifact
+from winnow.tracking.run_queries import fetch_artifact, find_run, read_text_artifact
 
 if TYPE_CHECKING:
     from winnow.evaluation.model_loading import LoadedModel
@@ -96,7 +96,7 @@ def _resolve_run(run_id: str, store: Store) -> ModelReference:
             f"'{run_id}' is the run of a study, which has no model. "
             "Choose one of its child runs; `winnow ui` lists them."
         )
-    model = fetch_artifact(client, run_id, keys.MODEL)
+    model = fetch_artifact(client, run_id, keys.MODEL_FOLDER)
     if model is None:
         raise WinnowError(f"run '{run_id}' ({run.info.status}) has no saved model. Choose a finished run.")
     config_text = read_text_artifact(client, run_id, "config/resolved.yaml")
@@ -111,7 +111,7 @@ def _choose_label(name: str) -> str:
         return path.parent.resolve().name
     if path.is_dir():
         path = path.resolve()
-        return path.parent.name if path.name == keys.MODEL else path.name
+        return path.parent.name if path.name == keys.MODEL_FOLDER else path.name
     return name
 
 

@@ -25,8 +25,8 @@ from winnow.run.cell_lock import lock_cell
 from winnow.run.components import Components, build_components, cell_folder, check_store, compute_cell_id
 from winnow.run.pipeline import RunOptions, run_cell
 from winnow.tracking import Store, keys
-from winnow.tracking.environment import current_commit, hardware, installed_packages, uncommitted_changes
-from winnow.tracking.query import IS_CELL, find_run, read_json_artifact, read_text_artifact, search_runs
+from winnow.tracking.run_environment import describe_hardware, list_installed_packages, read_git_commit, read_git_diff
+from winnow.tracking.run_queries import CELL_RUN_FILTER, find_run, read_json_artifact, read_text_artifact, search_runs
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -140,7 +140,7 @@ def _describe_training_runs(client: MlflowClient, experiment_id: str | None = No
         experiments = [experiment_id]
     else:
         experiments = [experiment.experiment_id for experiment in client.search_experiments()]
-    tags = {run.info.run_id: run.data.tags.get for run in search_runs(client, experiments, IS_CELL)}
+    tags = {run.info.run_id: run.data.tags.get for run in search_runs(client, experiments, CELL_RUN_FILTER)}
     return {run_id: f"{tag(keys.STUDY)}: {tag(keys.ARM)}, seed {tag(keys.SEED)}" for run_id, tag in tags.items()}
 
 
@@ -155,11 +155,11 @@ def format_defaults_note(filled_keys: Sequence[str], max_keys: int = 12) -> str:
 
 def _rebuild_cell(client: MlflowClient, run: Run, config: RerunConfig) -> tuple[ComposedCell[TrainConfig], list[str]]:
     """Return the run's configuration with the current store and folders, and the keys missing from the stored one."""
-    text = read_text_artifact(client, run.info.run_id, keys.CONFIG)
+    text = read_text_artifact(client, run.info.run_id, keys.RESOLVED_CONFIG)
     if text is None:
         raise WinnowError(
-            f"the artifact {keys.CONFIG} of run {run.info.run_id} is missing, so its configuration cannot be restored. "
-            "Choose another run; the MLflow parameters of this run still contain individual settings.",
+            f"the artifact {keys.RESOLVED_CONFIG} of run {run.info.run_id} is missing, so its configuration cannot be "
+            "restored. Choose another run; the MLflow parameters of this run still contain individual settings.",
             "run_id",
         )
     tree = load_stored_tree(text)
@@ -180,7 +180,7 @@ def _compare_environment(client: MlflowClient, run: Run) -> list[str]:
     """Describe the changes in the packages, code and machine since the original run."""
     differences = []
     original_packages = set((read_text_artifact(client, run.info.run_id, PACKAGES) or "").split())
-    current_packages = set(installed_packages().split())
+    current_packages = set(list_installed_packages().split())
     if original_packages and original_packages != current_packages:
         removed_packages, added_packages = (
             ", ".join(sorted(lines)[:6]) or "-"
@@ -190,15 +190,15 @@ def _compare_environment(client: MlflowClient, run: Run) -> list[str]:
             f"packages: {len(original_packages ^ current_packages)} lines differ; original {removed_packages}; "
             f"now {added_packages}"
         )
-    original, current = run.data.tags.get(keys.COMMIT, ""), current_commit()
+    original, current = run.data.tags.get(keys.COMMIT, ""), read_git_commit()
     if original != current:
         differences.append(
             f"commit: original {original[:12] or 'not recorded'}, now {current[:12] or 'not a git repository'}"
         )
-    if (read_text_artifact(client, run.info.run_id, PATCH) or "").strip() != uncommitted_changes().strip():
+    if (read_text_artifact(client, run.info.run_id, PATCH) or "").strip() != read_git_diff().strip():
         differences.append("uncommitted changes: different from those in the original run")
     machine = read_json_artifact(client, run.info.run_id, HARDWARE)
-    for name, value in hardware().items():
+    for name, value in describe_hardware().items():
         if name in machine and machine[name] != value:
             differences.append(f"{name}: original {machine[name]}, now {value}")
     return differences

@@ -17,7 +17,7 @@ from typing import NoReturn
 from winnow.config import UiConfig, construct
 from winnow.errors import WinnowError
 from winnow.tracking import Store
-from winnow.tracking.mlflow_ui import VIEW_TAG, experiment_url
+from winnow.tracking.mlflow_ui import RUNS_VIEW_TAG, experiment_url
 
 STOP_SECONDS = 10
 """Seconds to wait for the server to stop before it is killed."""
@@ -31,7 +31,7 @@ def run_ui(config: UiConfig) -> int:
     links = [
         f"{experiment.name:<20} {experiment_url(address, experiment.experiment_id)}"
         for experiment in client.search_experiments(max_results=5, order_by=["last_update_time DESC"])
-        if VIEW_TAG in experiment.tags
+        if RUNS_VIEW_TAG in experiment.tags
     ]
     if store.is_server:
         print(*links, f"The tracking server has its own web UI: {store.redacted_uri}", sep="\n")

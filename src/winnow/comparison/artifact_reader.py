@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote, urlparse
 
-from winnow.tracking.keys import FILLS, FILTER_SUMMARY, PROMPTS, ROWS
-from winnow.tracking.offline.timeouts import CHECK_TIMEOUT_SECONDS, call_with_timeout
-from winnow.tracking.query import fetch_artifact, iter_metric_histories
+from winnow.tracking.keys import FILTER_SUMMARY, PREDICTED_WORDS, PROMPT_RESULTS, ROW_SCORES
+from winnow.tracking.offline.request_timeouts import CHECK_TIMEOUT_SECONDS, call_with_timeout
+from winnow.tracking.run_queries import fetch_artifact, iter_metric_histories
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -18,10 +18,10 @@ if TYPE_CHECKING:
 
     from winnow.comparison.collected_study import CollectedCell
 
-TABLE_LABELS = {PROMPTS: "scores per prompt", FILLS: "fills per prompt", ROWS: "losses per row"}
+TABLE_LABELS = {PROMPT_RESULTS: "scores per prompt", PREDICTED_WORDS: "fills per prompt", ROW_SCORES: "losses per row"}
 COLUMNS = {
-    ROWS: ["stage", "split", "row_id", "source", "loss_sum", "masked", "top1", "top5", "slices"],
-    FILLS: ["stage", "probe", "prompt", "word", "probability"],
+    ROW_SCORES: ["stage", "split", "row_id", "source", "loss_sum", "masked", "top1", "top5", "slices"],
+    PREDICTED_WORDS: ["stage", "probe", "prompt", "word", "probability"],
 }
 """The columns to read from each Parquet artifact. All columns are read from artifacts that are not listed here."""
 
@@ -138,7 +138,7 @@ class ArtifactReader:
             table = pq.read_table(path, columns=columns, read_dictionary=strings, use_threads=False)
         except (pa.ArrowException, OSError):
             return None
-        return _expand_slices(table) if artifact == ROWS else table
+        return _expand_slices(table) if artifact == ROW_SCORES else table
 
 
 def _expand_slices(table: Any) -> Any:

@@ -16,16 +16,16 @@ from winnow.tracking.embedded_store import SQLITE_PREFIX, is_incomplete
 from winnow.tracking.keys import (
     ARM,
     CELL_ID,
-    CURVES,
     FAILURE_REASON,
-    FILLS,
     KIND,
-    PROMPTS,
+    PREDICTED_WORDS,
+    PROBE_CURVES,
+    PROMPT_RESULTS,
     RECIPE,
-    ROWS,
+    ROW_SCORES,
     SEED,
 )
-from winnow.tracking.query import search_runs
+from winnow.tracking.run_queries import search_runs
 from winnow.tracking.store import Store, silence_mlflow
 from winnow.tracking.store_errors import translate_store_errors
 
@@ -90,17 +90,20 @@ def _collect_from_client(client: MlflowClient, *names: str) -> CollectedStudy:
             "their configuration differs from the declaration."
         )
     artifacts = ArtifactReader(client, runs)
-    tables = {artifact: artifacts.read_table(cells, artifact) for artifact in (PROMPTS, FILLS, ROWS, CURVES)}
+    tables = {
+        artifact: artifacts.read_table(cells, artifact)
+        for artifact in (PROMPT_RESULTS, PREDICTED_WORDS, ROW_SCORES, PROBE_CURVES)
+    }
     return CollectedStudy(
         name=title,
         parent_run_ids=tuple(parent for study in studies if (parent := _find_parent(study.runs))),
         declaration=declaration,
         cells=tuple(cells),
-        prompts=tables[PROMPTS],
-        fills=tables[FILLS],
-        rows=tables[ROWS],
+        prompts=tables[PROMPT_RESULTS],
+        fills=tables[PREDICTED_WORDS],
+        rows=tables[ROW_SCORES],
         loss_curves=artifacts.read_curves(cells, LOSSES),
-        probe_curves=tables[CURVES],
+        probe_curves=tables[PROBE_CURVES],
         filter_summaries=artifacts.read_filter_summaries(cells),
         missing_seeds=missing_seeds,
         notes=(*notes, *artifacts.notes),

@@ -9,10 +9,10 @@ from pathlib import Path
 from winnow.comparison.analysis import Comparison
 from winnow.comparison.collected_study import CollectedStudy
 from winnow.metrics.metric_names import contrast_metric_name
-from winnow.tracking.keys import COMPARED_COUNT, COMPARISON, KIND, OWNER, STUDY
-from winnow.tracking.lifecycle import track
-from winnow.tracking.offline.operations import DESCRIPTION
-from winnow.tracking.process.ownership import RunOwner
+from winnow.tracking.keys import COMPARED_RUN_COUNT, COMPARISON_FOLDER, KIND, RUN_OWNER, STUDY
+from winnow.tracking.offline.run_operations import RUN_DESCRIPTION
+from winnow.tracking.process.run_ownership import RunOwner
+from winnow.tracking.run_lifecycle import track
 from winnow.tracking.store import Store
 
 MAX_LINKS = 60
@@ -35,9 +35,9 @@ def publish(comparison: Comparison, study: CollectedStudy, store: Store, output:
     tags = {
         KIND: "comparison",
         STUDY: study.name,
-        COMPARED_COUNT: str(len(study.cells)),
+        COMPARED_RUN_COUNT: str(len(study.cells)),
         "winnow.verdict": comparison.verdict.word,
-        DESCRIPTION: _build_description(comparison, study),
+        RUN_DESCRIPTION: _build_description(comparison, study),
     }
     parent = study.parent_run_ids[0] if study.parent_run_ids else None
     with track(store, study.cells[0].experiment_id, f"{study.name} (comparison)", tags, parent) as run:
@@ -45,15 +45,15 @@ def publish(comparison: Comparison, study: CollectedStudy, store: Store, output:
         runs = [
             {"run_id": c.run_id, "experiment_id": c.experiment_id, "arm": c.arm, "seed": c.seed} for c in study.cells
         ]
-        run.log_json(runs, f"{COMPARISON}/runs.json")
-        run.log_folder(output, COMPARISON)
+        run.log_json(runs, f"{COMPARISON_FOLDER}/runs.json")
+        run.log_folder(output, COMPARISON_FOLDER)
     description = f"{comparison.headline}\n\n{_format_link('The comparison', study.cells[0].experiment_id, run.run_id)}"
     for parent_run_id in study.parent_run_ids:
-        owner_tags = {OWNER: RunOwner.this_process().to_tag()}
+        owner_tags = {RUN_OWNER: RunOwner.this_process().to_tag()}
         writer = store.resume_run(
             parent_run_id, study.cells[0].experiment_id, study.name, owner_tags, int(time.time() * 1000)
         )
-        writer.write({"do": "tags", "tags": {DESCRIPTION: description}})
+        writer.write({"do": "tags", "tags": {RUN_DESCRIPTION: description}})
     return run.run_id
 
 

@@ -1,7 +1,7 @@
 from .fill_mask import fill_masks as fill_masks
-from .held_out import add_pseudo_log_likelihoods as add_pseudo_log_likelihoods
-from .held_out import compute_slice_metrics as compute_slice_metrics
-from .held_out import score_rows as score_rows
+from .held_out_scoring import add_pseudo_log_likelihoods as add_pseudo_log_likelihoods
+from .held_out_scoring import compute_slice_metrics as compute_slice_metrics
+from .held_out_scoring import score_rows as score_rows
 from .probes.lexicon import Lexicon as Lexicon
 from .probes.lexicon import read_lexicon as read_lexicon
 from .probes.probe import Probe as Probe

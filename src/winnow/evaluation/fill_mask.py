@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from winnow.errors import WinnowError
-from winnow.evaluation.mask_predictions import mask_error, predict_at_masks
+from winnow.evaluation.mask_predictions import mask_count_error, predict_at_masks
 from winnow.evaluation.vocabulary_words import list_whole_words
 
 if TYPE_CHECKING:
@@ -47,7 +47,7 @@ def fill_masks(
     Raises:
         WinnowError: If the sentence has no mask, too many masks or too many tokens.
     """
-    if error := mask_error(text):
+    if error := mask_count_error(text):
         raise WinnowError(error, "text")
     word_ids, words = list_whole_words(tokenizer)
     rankings: list[RankedWords] = []

@@ -19,10 +19,10 @@ if TYPE_CHECKING:
     from winnow.training import MaskedBatch
     from winnow.training.forward.masked_logits import ForwardMode
 
-MASK = re.compile(r"\[MASK\]|<mask>")
+MASK_PATTERN = re.compile(r"\[MASK\]|<mask>")
 """Regular expression that matches a mask in a sentence. Each match is replaced with the tokenizer's mask token."""
 
-MAX_MASKS = 5
+MAX_MASKS_PER_SENTENCE = 5
 """The maximum number of masks per sentence.
 
 Each mask is predicted independently of all other masks, so predictions for sentences with many masks are not
@@ -33,19 +33,19 @@ MAX_LOGITS_PER_BATCH = 2**24
 """The maximum number of logits per batch (64 MB in float32)."""
 
 
-def mask_error(text: str) -> str | None:
+def mask_count_error(text: str) -> str | None:
     """Return an error message if the number of masks in a sentence is invalid, or ``None`` if it is valid.
 
     >>> mask_error("no mask here")[:33]
     "'no mask here' has no mask. Write"
     """
-    count = len(MASK.findall(text))
+    count = len(MASK_PATTERN.findall(text))
     if count == 0:
         return f"'{text}' has no mask. Write [MASK] or <mask> in place of the word to predict."
-    if count > MAX_MASKS:
+    if count > MAX_MASKS_PER_SENTENCE:
         return (
-            f"'{text}' has {count} masks; the maximum is {MAX_MASKS}, since each mask is predicted independently. "
-            "Use fewer masks, or split the sentence."
+            f"'{text}' has {count} masks; the maximum is {MAX_MASKS_PER_SENTENCE}, since each mask is predicted "
+            "independently. Use fewer masks, or split the sentence."
         )
     return None
 
@@ -81,14 +81,16 @@ def predict_at_masks(
 
     if not texts:
         return
-    rows = tokenizer([MASK.sub(lambda _: tokenizer.mask_token, text) for text in texts], verbose=False)["input_ids"]
+    rows = tokenizer([MASK_PATTERN.sub(lambda _: tokenizer.mask_token, text) for text in texts], verbose=False)[
+        "input_ids"
+    ]
     for text, row in zip(texts, rows, strict=True):
         if len(row) > tokenizer.model_max_length:
             raise WinnowError(
                 f"'{text[:60]}...' has {len(row)} tokens; the maximum is {tokenizer.model_max_length}. "
                 "Shorten the sentence."
             )
-    max_masks = max(len(MASK.findall(text)) for text in texts)
+    max_masks = max(len(MASK_PATTERN.findall(text)) for text in texts)
     texts_per_batch = max(1, min(batch_size, MAX_LOGITS_PER_BATCH // (max_masks * len(tokenizer))))
     with evaluation_mode(model, device):
         for start in range(0, len(rows), texts_per_batch):

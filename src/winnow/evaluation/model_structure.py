@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     import torch
     from transformers import PreTrainedModel
 
-_LAYER = re.compile(r"(.*\.(?:layer|layers|block))\.(\d+)$")
+_LAYER_NAME_PATTERN = re.compile(r"(.*\.(?:layer|layers|block))\.(\d+)$")
 
 
 def list_modules(model: PreTrainedModel) -> list[dict[str, Any]]:
@@ -72,7 +72,7 @@ def _find_layers(model: PreTrainedModel) -> Iterator[tuple[str, torch.nn.Module]
     """Yield the name and module of each numbered layer; layers nested inside another layer are skipped."""
     outer_layers: list[str] = []
     for name, module in model.named_modules():
-        if _LAYER.match(name) and not any(name.startswith(f"{outer}.") for outer in outer_layers):
+        if _LAYER_NAME_PATTERN.match(name) and not any(name.startswith(f"{outer}.") for outer in outer_layers):
             outer_layers.append(name)
             yield name, module
 

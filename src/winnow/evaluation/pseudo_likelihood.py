@@ -22,13 +22,13 @@ if TYPE_CHECKING:
 
     from winnow.training.forward.masked_logits import ForwardMode
 
-Ints = npt.NDArray[np.int64]
-Floats = npt.NDArray[np.float64]
+IntArray = npt.NDArray[np.int64]
+FloatArray = npt.NDArray[np.float64]
 
 MAX_TOKENS_PER_BATCH = 8192
 """The maximum number of tokens per batch. A text of n tokens becomes n masked copies of n tokens each."""
 
-NO_WORD = -1
+NO_WORD_ID = -1
 """The word id of special tokens, which are neither masked nor scored."""
 
 
@@ -38,12 +38,12 @@ class WordTokens:
 
     Attributes:
         ids: Token ids, shape ``(tokens,)``.
-        word_ids: The index of the word that contains each token, or :data:`NO_WORD` for tokens that are not scored;
+        word_ids: The index of the word that contains each token, or :data:`NO_WORD_ID` for tokens that are not scored;
             shape ``(tokens,)``.
     """
 
-    ids: Ints
-    word_ids: Ints
+    ids: IntArray
+    word_ids: IntArray
 
 
 def pseudo_log_likelihoods(
@@ -54,7 +54,7 @@ def pseudo_log_likelihoods(
     forward: ForwardMode = "auto",
     within_word: bool = True,
     max_length: int | None = None,
-) -> tuple[Floats, Ints]:
+) -> tuple[FloatArray, IntArray]:
     """Return the pseudo-log-likelihoods of texts.
 
     Args:
@@ -74,12 +74,13 @@ def pseudo_log_likelihoods(
     rows = tokenize_with_word_ids(texts, tokenizer, max_length)
     if not within_word:
         rows = [
-            WordTokens(row.ids, np.where(row.word_ids == NO_WORD, NO_WORD, np.arange(len(row.ids)))) for row in rows
+            WordTokens(row.ids, np.where(row.word_ids == NO_WORD_ID, NO_WORD_ID, np.arange(len(row.ids))))
+            for row in rows
         ]
     sums = np.zeros(len(rows))
     for row_index, score in zip(*score_tokens(rows, model, tokenizer, device, forward), strict=True):
         sums[row_index] += score
-    return sums, np.array([(row.word_ids != NO_WORD).sum() for row in rows], dtype=np.int64)
+    return sums, np.array([(row.word_ids != NO_WORD_ID).sum() for row in rows], dtype=np.int64)
 
 
 def tokenize_with_word_ids(
@@ -95,7 +96,7 @@ def tokenize_with_word_ids(
     return [
         WordTokens(
             np.array(ids, dtype=np.int64),
-            np.array([NO_WORD if word is None else word for word in encodings.word_ids(i)], dtype=np.int64),
+            np.array([NO_WORD_ID if word is None else word for word in encodings.word_ids(i)], dtype=np.int64),
         )
         for i, ids in enumerate(encodings["input_ids"])
     ]
@@ -107,7 +108,7 @@ def score_tokens(
     tokenizer: PreTrainedTokenizerFast,
     device: torch.device | str,
     forward: ForwardMode,
-) -> tuple[Ints, Floats]:
+) -> tuple[IntArray, FloatArray]:
     """Compute the log probability of every token that belongs to a word.
 
     Returns:
@@ -118,7 +119,7 @@ def score_tokens(
     from winnow.training.masked_batch import MaskedBatch
     from winnow.training.masking import IGNORE_INDEX
 
-    row_indices = np.repeat(np.arange(len(rows)), [(row.word_ids != NO_WORD).sum() for row in rows])
+    row_indices = np.repeat(np.arange(len(rows)), [(row.word_ids != NO_WORD_ID).sum() for row in rows])
     scores = np.zeros(len(row_indices))
     starts = np.searchsorted(row_indices, np.arange(len(rows)))
     with evaluation_mode(model, device):
@@ -137,9 +138,9 @@ def score_tokens(
     return row_indices, scores
 
 
-def _build_masked_copies(row: WordTokens, mask_id: int, ignore_index: int) -> tuple[Ints, Ints]:
+def _build_masked_copies(row: WordTokens, mask_id: int, ignore_index: int) -> tuple[IntArray, IntArray]:
     """Return one masked copy of a row per scored token, and its labels, both of shape ``(scored, tokens)``."""
-    scored_positions = np.flatnonzero(row.word_ids != NO_WORD)
+    scored_positions = np.flatnonzero(row.word_ids != NO_WORD_ID)
     positions = np.arange(len(row.ids))
     is_masked = (row.word_ids[None] == row.word_ids[scored_positions][:, None]) & (
         positions[None] >= scored_positions[:, None]
@@ -160,7 +161,7 @@ def _batch_copies(rows: Sequence[WordTokens], vocabulary_size: int) -> Iterator[
     batch: list[tuple[int, int, int]] = []
     copies = tokens = 0
     for i in sorted(range(len(rows)), key=lambda i: len(rows[i].ids)):
-        length, num_scored = len(rows[i].ids), int((rows[i].word_ids != NO_WORD).sum())
+        length, num_scored = len(rows[i].ids), int((rows[i].word_ids != NO_WORD_ID).sum())
         start = 0
         while start < num_scored:
             remaining = min(max_copies - copies, (MAX_TOKENS_PER_BATCH - tokens) // length)

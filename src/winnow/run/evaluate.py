@@ -91,7 +91,7 @@ def _evaluate(inputs: RunInputs, predictor: Predictor, cache: BaselineCache | No
 
 
 def _score_probes(inputs: RunInputs, predictor: Predictor, cache: BaselineCache | None) -> dict[str, ProbeScores]:
-    from winnow.evaluation.probes.contamination import find_contaminated_prompts
+    from winnow.evaluation.probes.prompt_contamination import find_contaminated_prompts
 
     texts = inputs.corpus.split("train")["text"]
     scores = {}

@@ -23,8 +23,8 @@ def log_lineage(run: TrackedRun, inputs: RunInputs) -> None:
     """
     stages = list(_list_stages(inputs))
     run.log_datasets(list(_list_datasets(inputs)))
-    run.log_json({"stages": stages}, keys.LINEAGE)
-    run.log_table(list_removed_rows(inputs), keys.REMOVED)
+    run.log_json({"stages": stages}, keys.DATA_LINEAGE)
+    run.log_table(list_removed_rows(inputs), keys.REMOVED_ROWS)
 
 
 def list_removed_rows(inputs: RunInputs) -> pa.Table:

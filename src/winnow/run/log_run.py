@@ -24,9 +24,14 @@ from winnow.run.fit import FitResult
 from winnow.run.inputs import RunInputs
 from winnow.run.lineage import log_lineage
 from winnow.tracking import TrackedRun, keys
-from winnow.tracking.environment import hardware, installed_packages, uncommitted_changes, untracked_files
 from winnow.tracking.mlflow_ui import describe_cell
-from winnow.tracking.offline.operations import DESCRIPTION
+from winnow.tracking.offline.run_operations import RUN_DESCRIPTION
+from winnow.tracking.run_environment import (
+    describe_hardware,
+    list_installed_packages,
+    list_untracked_files,
+    read_git_diff,
+)
 
 MAX_DROPPED_EXAMPLES = 40
 """The maximum number of example dropped rows in a run's filter summary."""
@@ -49,7 +54,7 @@ def log_inputs(run: TrackedRun, inputs: RunInputs) -> None:
                 cell.config.training.max_length,
             ),
             keys.PROBES: fingerprint({name: probe.fingerprint() for name, probe in components.probes.items()}),
-            DESCRIPTION: describe_cell(_summarize_inputs(inputs)),
+            RUN_DESCRIPTION: describe_cell(_summarize_inputs(inputs)),
             **({keys.USER_METRICS: components.metrics.to_json()} if components.metrics.user_metrics else {}),
         }
     )
@@ -58,7 +63,7 @@ def log_inputs(run: TrackedRun, inputs: RunInputs) -> None:
         run.log_params({"filter.name": components.filter.name})
     # These must be the first metrics: MLflow's run comparison initially shows the metric that was logged first.
     run.log_metrics({TRAIN_ROWS: inputs.train_rows.num_rows, TRAIN_TOKENS: len(inputs.train_tokens.ids)})
-    run.log_json(hardware(), "environment/hardware.json")
+    run.log_json(describe_hardware(), "environment/hardware.json")
     log_corpus(run, inputs.corpus)
     log_lineage(run, inputs)
     _log_filter(run, inputs)
@@ -103,12 +108,12 @@ def log_configuration(run: TrackedRun, cell: ComposedCell[Any]) -> None:
     """Log the configuration, the overrides, the packages and the uncommitted changes."""
     tree = cell.tree
     run.log_params(select_parameters(tree))
-    run.log_text(dump_yaml(tree), keys.CONFIG)
+    run.log_text(dump_yaml(tree), keys.RESOLVED_CONFIG)
     run.log_text("\n".join(cell.overrides) + "\n", "config/overrides.txt")
-    run.log_text(installed_packages() + "\n", "environment/packages.txt")
-    if changes := uncommitted_changes():
+    run.log_text(list_installed_packages() + "\n", "environment/packages.txt")
+    if changes := read_git_diff():
         run.log_text(changes, "environment/uncommitted.patch")
-    if files := untracked_files():
+    if files := list_untracked_files():
         run.log_text(files + "\n", "environment/untracked.txt")
 
 
@@ -150,20 +155,20 @@ def log_results(
     run.log_metrics({stage_metric_name("before", metric): value for metric, value in baseline.scores.items()})
     run.log_metrics({stage_metric_name("final", metric): value for metric, value in final.items()})
     _log_tables(run, {"before": baseline, "after": results})
-    run.log_json(results.words, keys.WORDS)
-    run.log_columns(top_k_rows(run.run_id, results.probes), keys.TOPK)
-    folder = inputs.folder / keys.MODEL
+    run.log_json(results.words, keys.PROBE_WORDS)
+    run.log_columns(top_k_rows(run.run_id, results.probes), keys.TOP_WORDS)
+    folder = inputs.folder / keys.MODEL_FOLDER
     fit_result.model.save_pretrained(folder)
     inputs.tokenizer.save_pretrained(folder)
-    run.log_folder(folder, keys.MODEL)
-    run.log_table(fit_result.curves, keys.CURVES)
-    run.set_tags({DESCRIPTION: describe_cell(_summarize_inputs(inputs), results.scores, baseline.scores)})
+    run.log_folder(folder, keys.MODEL_FOLDER)
+    run.log_table(fit_result.curves, keys.PROBE_CURVES)
+    run.set_tags({RUN_DESCRIPTION: describe_cell(_summarize_inputs(inputs), results.scores, baseline.scores)})
 
 
 def _log_tables(run: TrackedRun, stages: Mapping[str, EvaluationResult]) -> None:
     """Log tables of row scores, prompt scores and fills. Each table covers the model before and after training."""
-    run.log_table(_stack_stages({stage: result.rows for stage, result in stages.items()}), keys.ROWS)
-    for path, attribute in ((keys.PROMPTS, "prompts"), (keys.FILLS, "fills")):
+    run.log_table(_stack_stages({stage: result.rows for stage, result in stages.items()}), keys.ROW_SCORES)
+    for path, attribute in ((keys.PROMPT_RESULTS, "prompts"), (keys.PREDICTED_WORDS, "fills")):
         tables = {
             stage: _stack_tables("probe", {name: getattr(scores, attribute) for name, scores in result.probes.items()})
             for stage, result in stages.items()

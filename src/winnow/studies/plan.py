@@ -18,7 +18,7 @@ from winnow.studies.job import Job
 from winnow.studies.launchers import Launcher
 from winnow.studies.study_cell import StudyCell, TrainCell
 from winnow.tracking import Attempt
-from winnow.tracking.environment import current_commit
+from winnow.tracking.run_environment import read_git_commit
 
 
 def share_slices(cells: Sequence[TrainCell]) -> list[TrainCell]:
@@ -179,7 +179,7 @@ def plan_jobs(cells: Sequence[StudyCell], previous_attempts: Mapping[str, Attemp
         plan.notes.append(
             f"Another process is training {_count_cells(len(plan.running_elsewhere))}; the comparison waits for it."
         )
-    head = current_commit()
+    head = read_git_commit()
     commits = sorted({run.commit[:10] for run in plan.finished_attempts.values() if run.commit and run.commit != head})
     if head and commits:
         message = f"Finished cells were trained at commit {', '.join(commits)}; the current commit is {head[:10]}."

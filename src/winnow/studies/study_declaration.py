@@ -13,7 +13,7 @@ from winnow.filters import LeaveOneOut, RandomMatched
 from winnow.run.components import HARDWARE_ARGUMENTS
 from winnow.studies.study_cell import StudyCell
 from winnow.tracking import Attempt, Store, keys
-from winnow.tracking.query import find_newest_run, read_text_artifact
+from winnow.tracking.run_queries import find_newest_run, read_text_artifact
 
 SCRATCH_STUDIES: Final = ("scratchpad", "debug")
 """Names of scratch studies, whose cells may have different settings and data."""
@@ -110,7 +110,8 @@ def check_same_version(study: str, previous_attempts: Mapping[str, Attempt]) -> 
         WinnowError: If another version trained some cells (key ``study.name``).
     """
     versions = sorted(
-        {attempt.tags.get(keys.VERSION, "0.1") for attempt in _select_finished(previous_attempts)} - {__version__}
+        {attempt.tags.get(keys.WINNOW_VERSION, "0.1") for attempt in _select_finished(previous_attempts)}
+        - {__version__}
     )
     if study not in SCRATCH_STUDIES and versions:
         raise WinnowError(
@@ -127,7 +128,7 @@ def _select_finished(previous_attempts: Mapping[str, Attempt]) -> list[Attempt]:
 
 def _load_stored_tree(store: Store, attempt: Attempt) -> dict[str, Any]:
     """Return a finished cell's configuration, or an empty dictionary, which disables the check, if it was deleted."""
-    text = read_text_artifact(store.client(), attempt.run_id, keys.CONFIG)
+    text = read_text_artifact(store.client(), attempt.run_id, keys.RESOLVED_CONFIG)
     return load_stored_tree(text) if text is not None else {}
 
 

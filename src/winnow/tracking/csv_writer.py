@@ -10,13 +10,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from winnow.errors import WinnowError
-from winnow.tracking.offline.operations import Operation
-from winnow.tracking.offline.timeouts import Response
+from winnow.tracking.offline.request_timeouts import Response
+from winnow.tracking.offline.run_operations import Operation
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
 
-COLUMNS = {
+CSV_COLUMN_NAMES = {
     "metrics.csv": ("time", "step", "metric", "value"),
     "params.csv": ("param", "value"),
     "tags.csv": ("tag", "value"),
@@ -56,7 +56,7 @@ class CsvWriter:
             case "tags":
                 self._append_rows("tags.csv", operation["tags"].items())
             case "datasets":
-                column_names = COLUMNS["datasets.csv"]
+                column_names = CSV_COLUMN_NAMES["datasets.csv"]
                 self._append_rows(
                     "datasets.csv", ([dataset[column] for column in column_names] for dataset in operation["datasets"])
                 )
@@ -77,7 +77,7 @@ class CsvWriter:
         path = self._folder / name
         is_new = not path.exists()
         with path.open("a", newline="", encoding="utf-8") as file:
-            csv.writer(file).writerows([COLUMNS[name], *rows] if is_new else rows)
+            csv.writer(file).writerows([CSV_COLUMN_NAMES[name], *rows] if is_new else rows)
 
     def _copy(self, source: Path, folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)

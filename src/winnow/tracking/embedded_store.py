@@ -14,7 +14,7 @@ SQLITE_PREFIX = "sqlite:///"
 _JOURNAL_SUFFIXES = ("-wal", "-shm", "-journal")
 
 
-def open_database(file: Path) -> None:
+def create_or_check_database(file: Path) -> None:
     """Create a database with MLflow's schema if it does not exist; otherwise check that it is writable.
 
     An incomplete database contains no runs and is recreated. The caller must hold the store's lock.

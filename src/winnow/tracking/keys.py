@@ -26,10 +26,10 @@ CELL_ID: Final = "winnow.cell_id"
 RECIPE: Final = "winnow.recipe"
 """Tag: the fingerprint of a cell's settings, excluding the seed. All cells of an arm must have the same recipe."""
 
-COMPARED_COUNT: Final = "winnow.compared"
+COMPARED_RUN_COUNT: Final = "winnow.compared"
 """Tag of a comparison: the number of compared runs; ``comparison/runs.json`` lists them."""
 
-COMPARISON: Final = "comparison"
+COMPARISON_FOLDER: Final = "comparison"
 """Artifact folder of a comparison: its results, report, tables and figures."""
 
 RERUN_OF: Final = "winnow.rerun_of"
@@ -38,8 +38,8 @@ RERUN_OF: Final = "winnow.rerun_of"
 FAILURE_REASON: Final = "winnow.cause"
 """Tag: why a run has the status FAILED or KILLED."""
 
-OWNER: Final = "winnow.owner"
-"""Tag: the process that executes the run, as a :class:`winnow.tracking.process.ownership.RunOwner` in JSON."""
+RUN_OWNER: Final = "winnow.owner"
+"""Tag: the process that executes the run, as a :class:`winnow.tracking.process.run_ownership.RunOwner` in JSON."""
 
 HEARTBEAT: Final = "winnow.last_sign_of_life"
 """Tag: the time of the owner's last heartbeat, in milliseconds since 1970."""
@@ -87,10 +87,10 @@ NOT_COMPARABLE: Final = "winnow.not_comparable"
 NUMERICS_SUMMARY: Final = "winnow.arithmetic"
 """Tag: a summary of the numerics: the precision, the device and the number of linear-layer matmuls that use oneDNN."""
 
-CONFIG: Final = "config/resolved.yaml"
+RESOLVED_CONFIG: Final = "config/resolved.yaml"
 """Artifact: the resolved configuration, including every default."""
 
-VERSION: Final = "winnow.version"
+WINNOW_VERSION: Final = "winnow.version"
 """Tag: the Winnow version that executed the run; Winnow 0.1 did not set this tag."""
 
 NUMERICS: Final = "environment/arithmetic.json"
@@ -104,41 +104,41 @@ DECLARATION: Final = "study/declaration.json"
 ``ablations`` (maps each leave-one-out arm to the omitted signal), ``seeds``, ``max_steps``, ``filter_words`` and
 ``probe_words`` (sorted lists), and ``cells`` (the ids of the study's cells)."""
 
-ROWS: Final = "evaluation/rows.parquet"
+ROW_SCORES: Final = "evaluation/rows.parquet"
 """Artifact of a cell: ``stage`` (before, after), ``split``, ``row_id``, ``source``, ``loss_sum``, ``masked``, ``top1``,
 ``top5``, ``mrr`` (sum of reciprocal ranks), ``ranks`` and ``confidences`` (per masked token),
 ``pseudo_log_likelihood`` and ``pseudo_tokens`` (null outside the fixed subset), and ``slices`` (list of the row's slice
 names, without ``all``)."""
 
-PROMPTS: Final = "evaluation/prompts.parquet"
+PROMPT_RESULTS: Final = "evaluation/prompts.parquet"
 """Artifact of a cell: ``stage``, ``probe`` and the per-prompt columns of ``ProbeScores.prompts``. Winnow 0.1 did not
 write the column ``template``."""
 
-FILLS: Final = "evaluation/fills.parquet"
+PREDICTED_WORDS: Final = "evaluation/fills.parquet"
 """Artifact of a cell: ``stage``, ``probe``, ``prompt_id``, ``prompt``, ``rank``, ``word``, ``probability``."""
 
-CURVES: Final = "evaluation/curves.parquet"
+PROBE_CURVES: Final = "evaluation/curves.parquet"
 """Artifact of a cell: probe metrics during training, starting at step 0. Columns: ``step``, ``probe``, ``metric``,
 ``value``, ``role`` and ``word``. If ``metric`` is ``probability``, ``value`` is the mean probability of ``word`` across
 the prompts; otherwise ``role`` and ``word`` are null."""
 
-WORDS: Final = "evaluation/words.json"
+PROBE_WORDS: Final = "evaluation/words.json"
 """Artifact of a cell: each probe's ``lexicon`` (name, version, fingerprint), its ``coverage`` and ``uncovered`` words
 by role, and the words that the probe shares with the filter (``shared_with_filter``, ``filter_overlap``)."""
 
-TOPK: Final = "probe_topk.json"
+TOP_WORDS: Final = "probe_topk.json"
 """Artifact: the most likely words for each prompt in the format of MLflow's ``log_table``, so that the MLflow UI can
 show the table across runs. Columns: ``model``, ``probe``, ``prompt``, ``rank``, ``word``, ``probability``."""
 
-LINEAGE: Final = "data/lineage.json"
+DATA_LINEAGE: Final = "data/lineage.json"
 """Artifact of a cell: ``stages``, a list from the sources to the training rows with each stage's row counts and
 fingerprint."""
 
-REMOVED: Final = "data/removed.parquet"
+REMOVED_ROWS: Final = "data/removed.parquet"
 """Artifact of a cell: the ``row_id``, ``source`` and ``reasons`` (a list) of each removed training row."""
 
 FILTER_SUMMARY: Final = "filter/summary.json"
 """Artifact of a cell with a filter: ``Verdicts.summary()`` plus ``dropped``, a short list of examples."""
 
-MODEL: Final = "model"
+MODEL_FOLDER: Final = "model"
 """Artifact folder of a cell: the output of ``save_pretrained``, for ``transformers.pipeline("fill-mask", folder)``."""

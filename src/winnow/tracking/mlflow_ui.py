@@ -10,10 +10,10 @@ from winnow.metrics.metric_names import TRAIN_ROWS, stage_metric_name
 from winnow.metrics.metric_registry import Metric
 from winnow.tracking.keys import ARM, KIND, SEED
 
-VIEW_KEY: Final = "winnow"
+RUNS_VIEW_KEY: Final = "winnow"
 """Key of the shared view that lists each cell's arm, seed and scores."""
 
-VIEW_TAG: Final = f"mlflow.sharedViewState.{VIEW_KEY}"
+RUNS_VIEW_TAG: Final = f"mlflow.sharedViewState.{RUNS_VIEW_KEY}"
 
 EXPERIMENT_TAGS: Final = {
     # Without this tag, the MLflow UI opens its GenAI pages instead of the runs table.
@@ -58,7 +58,7 @@ def experiment_url(server: str, experiment_id: str) -> str:
     >>> experiment_url("http://127.0.0.1:5000", "1")
     'http://127.0.0.1:5000/#/experiments/1/runs?viewStateShareKey=winnow'
     """
-    return f"{server}/#/experiments/{experiment_id}/runs?viewStateShareKey={VIEW_KEY}"
+    return f"{server}/#/experiments/{experiment_id}/runs?viewStateShareKey={RUNS_VIEW_KEY}"
 
 
 def describe_cell(

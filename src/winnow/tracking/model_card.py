@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from winnow.metrics.metric_names import TRAIN_ROWS, TRAIN_TOKENS, parse_metric_name, select_stage
 from winnow.tracking.keys import ARM, CELL_ID, CORPUS, FILTER_SUMMARY, MAX_STEPS, SEED, STUDY, VERDICTS
-from winnow.tracking.query import read_json_artifact
+from winnow.tracking.run_queries import read_json_artifact
 
 if TYPE_CHECKING:
     from huggingface_hub import ModelCard, ModelCardData
@@ -24,7 +24,7 @@ LIMITATIONS = """\
 - Apart from the filter above, harmful or private content was not removed from the data."""
 """Text of the card's section on limitations, in Markdown."""
 
-HELD_OUT_SCORES = ("loss", "perplexity", "top1", "top5")
+MODEL_CARD_SCORES = ("loss", "perplexity", "top1", "top5")
 """Names of the held-out scores that the card lists in addition to all probe scores."""
 
 
@@ -102,7 +102,7 @@ def _build_score_table(metrics: Mapping[str, float]) -> Iterator[str]:
     before = select_stage("before", metrics)
     for metric, after in sorted(select_stage("final", metrics).items()):
         metric_name = parse_metric_name(metric)
-        if metric in before and (metric_name.kind == "probe" or metric_name.score in HELD_OUT_SCORES):
+        if metric in before and (metric_name.kind == "probe" or metric_name.score in MODEL_CARD_SCORES):
             yield f"| {metric} | {before[metric]:.3f} | {after:.3f} |"
 
 

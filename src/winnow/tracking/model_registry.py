@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from winnow.errors import WinnowError
-from winnow.tracking.keys import ARM, MODEL, SEED, STUDY
+from winnow.tracking.keys import ARM, MODEL_FOLDER, SEED, STUDY
 from winnow.tracking.model_card import build_model_card
-from winnow.tracking.query import fetch_artifact, find_run
+from winnow.tracking.run_queries import fetch_artifact, find_run
 from winnow.tracking.store import Store, silence_mlflow
 
 if TYPE_CHECKING:
@@ -25,7 +25,7 @@ SERVING_PACKAGES = ("torch", "transformers", "safetensors")
 """Packages that a served model requires, listed explicitly because MLflow would also infer torchvision."""
 
 
-def promote(store: Store, run_id: str, alias: str | None = None, name: str | None = None) -> str:
+def register_model(store: Store, run_id: str, alias: str | None = None, name: str | None = None) -> str:
     """Register a run's model in the MLflow model registry, with its model card as the description.
 
     Args:
@@ -77,7 +77,7 @@ def promote(store: Store, run_id: str, alias: str | None = None, name: str | Non
     return f"models:/{name}@{alias}"
 
 
-def push(store: Store, run_id: str, repository: str, private: bool = True) -> str:
+def push_to_hub(store: Store, run_id: str, repository: str, private: bool = True) -> str:
     """Upload a run's model to the Hugging Face Hub, with a model card.
 
     Args:
@@ -136,7 +136,7 @@ def _find_finished_run(client: MlflowClient, run_id: str) -> Run:
 
 def _fetch_model(client: MlflowClient, run: Run, folder: Path) -> Path:
     """Return the local path of a run's model, after downloading a remote model into `folder`."""
-    if ARM in run.data.tags and (model := fetch_artifact(client, run.info.run_id, MODEL, folder)):
+    if ARM in run.data.tags and (model := fetch_artifact(client, run.info.run_id, MODEL_FOLDER, folder)):
         return model
     raise WinnowError(
         f"the run {run.info.run_id} ({run.info.run_name}) has no saved model. Choose a training run.", "run"

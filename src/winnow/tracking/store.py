@@ -18,11 +18,11 @@ from pydantic.dataclasses import dataclass
 from winnow.errors import WinnowError
 from winnow.metrics.metric_registry import Metric
 from winnow.tracking.csv_writer import CsvWriter, store_required_error
-from winnow.tracking.embedded_store import SQLITE_PREFIX, open_database
-from winnow.tracking.mlflow_ui import EXPERIMENT_TAGS, VIEW_TAG, build_runs_view
-from winnow.tracking.offline.run_writer import MlflowWriter, Writer
-from winnow.tracking.offline.spool import RunStart, new_offline_id
-from winnow.tracking.offline.timeouts import CHECK_TIMEOUT_SECONDS, REQUEST_TIMEOUT_SECONDS, call_with_timeout
+from winnow.tracking.embedded_store import SQLITE_PREFIX, create_or_check_database
+from winnow.tracking.mlflow_ui import EXPERIMENT_TAGS, RUNS_VIEW_TAG, build_runs_view
+from winnow.tracking.offline.request_timeouts import CHECK_TIMEOUT_SECONDS, REQUEST_TIMEOUT_SECONDS, call_with_timeout
+from winnow.tracking.offline.run_writer import MlflowWriter, RunWriter
+from winnow.tracking.offline.spool import RunStart, new_offline_run_id
 from winnow.tracking.store_errors import build_store_error, is_server, redact_password
 
 if TYPE_CHECKING:
@@ -120,17 +120,17 @@ class Store:
             self._cache_experiment(name, experiment_id)
         return experiment_id
 
-    def start_run(self, experiment_id: str, name: str, tags: Mapping[str, str]) -> Writer:
+    def start_run(self, experiment_id: str, name: str, tags: Mapping[str, str]) -> RunWriter:
         """Start a run in the store or, if the store does not respond, in the spool."""
         now = int(time.time() * 1000)
         if self._csv_folder is not None:
-            folder_name = _replace_special_characters(f"{name}-{new_offline_id()[:8]}")
+            folder_name = _replace_special_characters(f"{name}-{new_offline_run_id()[:8]}")
             writer = CsvWriter(self._csv_folder / experiment_id / folder_name)
             writer.write({"do": "tags", "tags": dict(tags)})
             return writer
-        return self._writer(RunStart(new_offline_id(), experiment_id, name, dict(tags), now))
+        return self._writer(RunStart(new_offline_run_id(), experiment_id, name, dict(tags), now))
 
-    def resume_run(self, run_id: str, experiment_id: str, name: str, tags: Mapping[str, str], time: int) -> Writer:
+    def resume_run(self, run_id: str, experiment_id: str, name: str, tags: Mapping[str, str], time: int) -> RunWriter:
         """Return a writer for an existing run; `time` is the run's start time in milliseconds since 1970."""
         return self._writer(RunStart(run_id, experiment_id, name, dict(tags), time))
 
@@ -166,7 +166,7 @@ class Store:
             return _create_client(self.uri)
         with self._exclusive_lock():
             try:
-                open_database(self._database_file)
+                create_or_check_database(self._database_file)
                 client = _create_client(self.tracking_uri)
                 client.search_experiments(max_results=1)
             except Exception as error:
@@ -176,7 +176,7 @@ class Store:
     def _get_or_create_experiment(self, client: MlflowClient, name: str, metrics: Sequence[Metric]) -> str:
         from mlflow.exceptions import MlflowException
 
-        view_tags = {VIEW_TAG: build_runs_view(metrics)} if metrics else {}
+        view_tags = {RUNS_VIEW_TAG: build_runs_view(metrics)} if metrics else {}
         with self._exclusive_lock():
             experiment = client.get_experiment_by_name(name)
             if experiment is None:

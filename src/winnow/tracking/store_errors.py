@@ -11,7 +11,7 @@ from urllib.parse import urlsplit, urlunsplit
 
 from winnow.errors import WinnowError
 
-OR_ANOTHER_STORE = "or use another store, such as tracking=sqlite"
+OTHER_STORE_HINT = "or use another store, such as tracking=sqlite"
 
 
 def build_store_error(uri: str, error: Exception) -> WinnowError:
@@ -76,19 +76,19 @@ def _describe_server_error(text: str) -> str:
     if code == "404":
         return "there is no MLflow server at this address (404). Check tracking.uri for a typo."
     if code:
-        return f"the tracking server returned error {code}. Check its log, {OR_ANOTHER_STORE}."
+        return f"the tracking server returned error {code}. Check its log, {OTHER_STORE_HINT}."
     if "INTERNAL_ERROR" in text:
-        return f"the tracking server returned an internal error. Check its log, {OR_ANOTHER_STORE}."
+        return f"the tracking server returned an internal error. Check its log, {OTHER_STORE_HINT}."
     if "timed out" in text or "timeout" in text:
-        return f"the tracking server accepted the request but did not respond. Check its load, {OR_ANOTHER_STORE}."
+        return f"the tracking server accepted the request but did not respond. Check its load, {OTHER_STORE_HINT}."
     if "valid JSON" in text:
         return "the server at this address is not an MLflow server. Check tracking.uri for a typo."
-    return f"no tracking server responds at this address. Start it, {OR_ANOTHER_STORE}."
+    return f"no tracking server responds at this address. Start it, {OTHER_STORE_HINT}."
 
 
 def _describe_database_error(text: str) -> str:
     if "locked" in text:
-        return f"the database is locked by another program. Close the program that writes to it, {OR_ANOTHER_STORE}."
+        return f"the database is locked by another program. Close the program that writes to it, {OTHER_STORE_HINT}."
     if "readonly" in text or "read-only" in text:
         return "the database is read-only. Make the file and its folder writable, or choose output_dir=FOLDER."
     version = re.search(r"found version (\w+)", text)

@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Any
 
 from winnow.metrics.metric_names import sanitize_name
 from winnow.tracking.keys import CHANGED_PARAMS, FAILURE_REASON, HEARTBEAT
-from winnow.tracking.offline.operations import DESCRIPTION, Operation, is_retryable
-from winnow.tracking.offline.run_writer import Writer
+from winnow.tracking.offline.run_operations import RUN_DESCRIPTION, Operation, is_retryable_error
+from winnow.tracking.offline.run_writer import RunWriter
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -60,7 +60,7 @@ class TrackedRun:
     Operations that the store does not accept are spooled to disk, so a store failure does not make any method fail.
     """
 
-    def __init__(self, writer: Writer, stored_run: Run | None = None, has_unknown_state: bool = False) -> None:
+    def __init__(self, writer: RunWriter, stored_run: Run | None = None, has_unknown_state: bool = False) -> None:
         """Wrap a run that was started or resumed.
 
         Args:
@@ -140,7 +140,7 @@ class TrackedRun:
     def end(self, status: str, reason: str | None = None) -> None:
         """Write the buffered metrics, then set the run's final status; `reason` states why the run failed."""
         if reason is not None:
-            self.set_tags({FAILURE_REASON: reason, DESCRIPTION: reason})
+            self.set_tags({FAILURE_REASON: reason, RUN_DESCRIPTION: reason})
         self.flush()
         self._write({"do": "end", "status": status, "time": self.clock.milliseconds()})
 
@@ -219,7 +219,7 @@ class TrackedRun:
                 self._stored_steps[name] = {point.step for point in points}
                 self._unread_metrics.discard(name)
         except Exception as error:
-            if not is_retryable(error):
+            if not is_retryable_error(error):
                 raise
             return False
         return True

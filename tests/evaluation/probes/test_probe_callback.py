@@ -79,7 +79,7 @@ def test_a_run_logs_scores_per_step_and_saves_the_curves(workplace: Path, store:
     metrics = run.data.metrics
     assert history[0].value == pytest.approx(metrics["before/probe/nike_wide/log_odds"])
     assert history[-1].value == pytest.approx(metrics["final/probe/nike_wide/log_odds"])
-    table = pq.read_table(client.download_artifacts(run.info.run_id, keys.CURVES)).to_pandas()
+    table = pq.read_table(client.download_artifacts(run.info.run_id, keys.PROBE_CURVES)).to_pandas()
     words = table[(table["probe"] == "nike_wide") & (table["role"] == "unwanted")]
     assert set(words["step"]) == {0, 2, 4}
     assert "expensive" in set(words["word"])

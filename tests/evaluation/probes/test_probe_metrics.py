@@ -5,7 +5,12 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from winnow.evaluation.probes.prompt_metrics import log_odds, log_probability_sum, precision_at_k, probability_sum
+from winnow.evaluation.probes.prompt_score_formulas import (
+    log_odds,
+    log_probability_sum,
+    precision_at_k,
+    probability_sum,
+)
 
 
 def test_scores_match_a_hand_computed_case() -> None:

@@ -15,7 +15,7 @@ from winnow.config import construct
 from winnow.data import Grammar
 from winnow.evaluation import Probe, PromptFile
 from winnow.evaluation.model_loading import load_masked_lm
-from winnow.evaluation.probes.contamination import find_contaminated_prompts
+from winnow.evaluation.probes.prompt_contamination import find_contaminated_prompts
 from winnow.training import Scratch
 from winnow.training.wordpiece import train_wordpiece
 

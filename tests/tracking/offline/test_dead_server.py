@@ -14,13 +14,13 @@ import pytest
 from winnow.cli import main
 from winnow.errors import WinnowError
 from winnow.tracking import Store, keys, sync, track
+from winnow.tracking.offline.request_timeouts import REQUEST_TIMEOUT_SECONDS
 from winnow.tracking.offline.run_writer import MlflowWriter
 from winnow.tracking.offline.spool import RunStart
-from winnow.tracking.offline.timeouts import REQUEST_TIMEOUT_SECONDS
-from winnow.tracking.process.ownership import RunOwner
+from winnow.tracking.process.run_ownership import RunOwner
 from winnow.tracking.tracked_run import TrackedRun
 
-RUN = RunStart("0" * 32, "1", "x", {keys.OWNER: RunOwner.this_process().to_tag()}, 0)
+RUN = RunStart("0" * 32, "1", "x", {keys.RUN_OWNER: RunOwner.this_process().to_tag()}, 0)
 
 
 @pytest.fixture(autouse=True)

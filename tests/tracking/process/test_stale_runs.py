@@ -13,8 +13,8 @@ import pytest
 
 from winnow.errors import WinnowError
 from winnow.tracking import Store, close_stale_runs, keys, track
-from winnow.tracking.process import ownership
-from winnow.tracking.process.ownership import HEARTBEAT_TIMEOUT_SECONDS, RunOwner, acquire_run
+from winnow.tracking.process import run_ownership
+from winnow.tracking.process.run_ownership import HEARTBEAT_TIMEOUT_SECONDS, RunOwner, acquire_run
 
 
 def status_of(store: Store, run_id: str) -> str:
@@ -87,7 +87,7 @@ def test_the_lock_decides_if_the_process_start_time_is_unknown(
 def test_a_child_that_outlives_its_parent_does_not_hold_the_lock(store: Store) -> None:
     code = (
         "import os, time\n"
-        "from winnow.tracking.process.ownership import acquire_run\n"
+        "from winnow.tracking.process.run_ownership import acquire_run\n"
         "with acquire_run('forked'):\n"
         "    if os.fork() == 0: time.sleep(60); os._exit(0)\n"
         "    print('held', flush=True); time.sleep(60)\n"
@@ -105,8 +105,8 @@ def test_a_child_that_outlives_its_parent_does_not_hold_the_lock(store: Store) -
 
 
 def test_metrics_and_heartbeats_are_sent_during_a_run(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("winnow.tracking.lifecycle.SEND_SECONDS", 0.05)
-    monkeypatch.setattr("winnow.tracking.lifecycle.HEARTBEAT_SECONDS", 0.05)
+    monkeypatch.setattr("winnow.tracking.run_lifecycle.SEND_INTERVAL_SECONDS", 0.05)
+    monkeypatch.setattr("winnow.tracking.run_lifecycle.HEARTBEAT_INTERVAL_SECONDS", 0.05)
     with track(store, store.experiment("study"), "x", {}) as run:
         run.log_metrics({"train/loss": 2.0}, 1)
         deadline = time.monotonic() + 20
@@ -125,7 +125,7 @@ def test_a_run_of_another_live_process_cannot_be_resumed(
     monkeypatch: pytest.MonkeyPatch,
     tmp_path: Path,
 ) -> None:
-    monkeypatch.setattr(ownership, "LOCK_TIMEOUT_SECONDS", 0.1)
+    monkeypatch.setattr(run_ownership, "LOCK_TIMEOUT_SECONDS", 0.1)
     process, run_id = start_run()
     with (
         pytest.raises(WinnowError, match="executed by another process"),
@@ -158,7 +158,7 @@ def test_a_resumed_run_contains_every_value_once(
         stored_run = client.get_run(run_id)
         assert (stored_run.info.status, stored_run.info.run_name) == ("RUNNING", "x")
         assert keys.FAILURE_REASON not in stored_run.data.tags
-        assert json.loads(stored_run.data.tags[keys.OWNER])["pid"] == os.getpid()
+        assert json.loads(stored_run.data.tags[keys.RUN_OWNER])["pid"] == os.getpid()
         run.log_params({"lr": 0.1, "devices": 2, "new": 3})
         for step in range(2, 5):
             run.log_metrics({"train/loss": 9 - step}, step)

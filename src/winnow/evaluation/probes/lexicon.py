@@ -13,13 +13,13 @@ from typing import Literal, get_args
 from winnow.data.fingerprint import fingerprint
 from winnow.errors import WinnowError, WinnowErrors, did_you_mean
 
-Role = Literal["wanted", "unwanted", "forbidden"]
-ROLES: tuple[Role, ...] = get_args(Role)
+WordRole = Literal["wanted", "unwanted", "forbidden"]
+WORD_ROLES: tuple[WordRole, ...] = get_args(WordRole)
 
 LEXICON_FOLDER = Path(__file__).parent / "lexicons"
 """The folder that contains the built-in lexicons."""
 
-_VERSION = re.compile(r"#\s*version:\s*(\S+)")
+_VERSION_PATTERN = re.compile(r"#\s*version:\s*(\S+)")
 
 
 @dataclass(frozen=True)
@@ -34,11 +34,11 @@ class Lexicon:
 
     name: str
     version: str
-    words: dict[Role, tuple[str, ...]]
+    words: dict[WordRole, tuple[str, ...]]
 
     def fingerprint(self) -> str:
         """Return a hash of the version and of the words of each role, as 16 hex digits."""
-        return fingerprint("lexicon", self.version, {role: self.words[role] for role in ROLES})
+        return fingerprint("lexicon", self.version, {role: self.words[role] for role in WORD_ROLES})
 
 
 def read_lexicon(name: str) -> Lexicon:
@@ -53,18 +53,18 @@ def read_lexicon(name: str) -> Lexicon:
     Raises:
         WinnowErrors: If the file cannot be read or contains invalid rows. All errors are reported together.
     """
-    path = _find_file(name)
-    text = _read_text(path)
-    words: dict[Role, dict[str, None]] = {role: {} for role in ROLES}
+    path = _find_lexicon_file(name)
+    text = _read_lexicon_text(path)
+    words: dict[WordRole, dict[str, None]] = {role: {} for role in WORD_ROLES}
     errors = []
-    for number, row in _parse_rows(path, text, ("word", "role")):
+    for number, row in _parse_lexicon_rows(path, text, ("word", "role")):
         word, role = row["word"], row["role"]
         if not word:
             errors.append(_build_row_error(path, number, "the word is missing"))
         elif role not in words:
-            suggestion = did_you_mean(role, ROLES)
+            suggestion = did_you_mean(role, WORD_ROLES)
             errors.append(
-                _build_row_error(path, number, f"unknown role {role!r}.{suggestion} Allowed: {', '.join(ROLES)}")
+                _build_row_error(path, number, f"unknown role {role!r}.{suggestion} Allowed: {', '.join(WORD_ROLES)}")
             )
         else:
             words[role][word] = None
@@ -79,8 +79,8 @@ def read_lexicon(name: str) -> Lexicon:
         raise WinnowErrors(errors)
     if not any(words.values()):
         raise WinnowError(f"the lexicon {path} has no words. Add at least one row.", "lexicon")
-    version = _VERSION.search(text)
-    return Lexicon(path.stem, version[1] if version else "", {role: tuple(words[role]) for role in ROLES})
+    version = _VERSION_PATTERN.search(text)
+    return Lexicon(path.stem, version[1] if version else "", {role: tuple(words[role]) for role in WORD_ROLES})
 
 
 @functools.cache
@@ -91,10 +91,13 @@ def load_opinion_lexicon() -> dict[str, float]:
     public domain. It was compiled independently of the word lists of the built-in filters and of VADER's lexicon.
     """
     path = LEXICON_FOLDER / "opinion.csv"
-    return {row["word"]: float(row["polarity"]) for _, row in _parse_rows(path, _read_text(path), ("word", "polarity"))}
+    return {
+        row["word"]: float(row["polarity"])
+        for _, row in _parse_lexicon_rows(path, _read_lexicon_text(path), ("word", "polarity"))
+    }
 
 
-def _find_file(name: str) -> Path:
+def _find_lexicon_file(name: str) -> Path:
     path = Path(name).expanduser()
     if path.suffix or "/" in name:
         return path
@@ -108,7 +111,7 @@ def _find_file(name: str) -> Path:
     return LEXICON_FOLDER / f"{name}.csv"
 
 
-def _read_text(path: Path) -> str:
+def _read_lexicon_text(path: Path) -> str:
     try:
         return path.read_text("utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
@@ -117,7 +120,7 @@ def _read_text(path: Path) -> str:
         ) from error
 
 
-def _parse_rows(path: Path, text: str, columns: tuple[str, ...]) -> Iterator[tuple[int, dict[str, str]]]:
+def _parse_lexicon_rows(path: Path, text: str, columns: tuple[str, ...]) -> Iterator[tuple[int, dict[str, str]]]:
     """Yield each row's line number and its values by column name."""
     lines = [(number, line) for number, line in enumerate(text.splitlines(), 1) if line.strip() and line[0] != "#"]
     table = csv.reader(line for _, line in lines)

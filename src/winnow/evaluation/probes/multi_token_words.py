@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from winnow.evaluation.mask_predictions import MASK
-from winnow.evaluation.probes.lexicon import ROLES
+from winnow.evaluation.mask_predictions import MASK_PATTERN
+from winnow.evaluation.probes.lexicon import WORD_ROLES
 from winnow.evaluation.probes.prompts import Cloze
-from winnow.evaluation.pseudo_likelihood import NO_WORD, WordTokens, score_tokens
+from winnow.evaluation.pseudo_likelihood import NO_WORD_ID, WordTokens, score_tokens
 from winnow.evaluation.vocabulary_words import word_token_ids
 
 if TYPE_CHECKING:
@@ -53,10 +53,10 @@ def score_multi_token_words(
     scores: list[dict[str, Any]] = []
     rows: list[WordTokens] = []
     for cloze in clozes:
-        words_with_roles = [(role, word) for role in ROLES for word in getattr(cloze, role) if word in token_ids]
+        words_with_roles = [(role, word) for role in WORD_ROLES for word in getattr(cloze, role) if word in token_ids]
         if not words_with_roles:
             continue
-        ids = tokenizer(MASK.sub(lambda _: tokenizer.mask_token, cloze.text))["input_ids"]
+        ids = tokenizer(MASK_PATTERN.sub(lambda _: tokenizer.mask_token, cloze.text))["input_ids"]
         positions = [position for position, i in enumerate(ids) if i == tokenizer.mask_token_id]
         for mask, position in enumerate(positions, 1):
             for role, word in words_with_roles:
@@ -73,6 +73,6 @@ def score_multi_token_words(
 def _insert_word(ids: Sequence[int], position: int, word: Sequence[int]) -> WordTokens:
     """Return a prompt's tokens with a word in place of a mask; only the tokens of this word are scored."""
     all_ids = np.array([*ids[:position], *word, *ids[position + 1 :]], dtype=np.int64)
-    word_ids = np.full(len(all_ids), NO_WORD, dtype=np.int64)
+    word_ids = np.full(len(all_ids), NO_WORD_ID, dtype=np.int64)
     word_ids[position : position + len(word)] = 0
     return WordTokens(all_ids, word_ids)

@@ -12,8 +12,8 @@ from pydantic.dataclasses import dataclass
 
 from winnow.data.fingerprint import fingerprint
 from winnow.errors import WinnowError, WinnowErrors, did_you_mean
-from winnow.evaluation.probes.lexicon import Lexicon, Role, read_lexicon
-from winnow.evaluation.probes.prompt_metrics import (
+from winnow.evaluation.probes.lexicon import Lexicon, WordRole, read_lexicon
+from winnow.evaluation.probes.prompt_score_formulas import (
     COMMON_SCORES,
     FILL_SCORES,
     FORBIDDEN_SCORES,
@@ -24,12 +24,12 @@ from winnow.evaluation.probes.prompt_metrics import (
 from winnow.evaluation.probes.prompts import (
     RESERVED_COLUMNS,
     Cloze,
+    NonEmptyText,
     Prompt,
     PromptFile,
-    Text,
-    Words,
-    mask_errors,
+    WordList,
     mask_subjects,
+    prompt_mask_errors,
     shared_word_errors,
     slot_names,
 )
@@ -70,17 +70,17 @@ class Probe:
             :class:`winnow.evaluation.PromptMetric`.
     """
 
-    prompts: list[Prompt | Text] = Field(default_factory=list)
-    templates: list[Text] = Field(default_factory=list)
-    slots: dict[str, Annotated[Words, Field(min_length=1)]] = Field(default_factory=dict)
+    prompts: list[Prompt | NonEmptyText] = Field(default_factory=list)
+    templates: list[NonEmptyText] = Field(default_factory=list)
+    slots: dict[str, Annotated[WordList, Field(min_length=1)]] = Field(default_factory=dict)
     file: InstanceOf[PromptFile] | None = None
-    wanted: Words = Field(default_factory=list)
-    unwanted: Words = Field(default_factory=list)
-    forbidden: Words = Field(default_factory=list)
-    lexicon: Text | None = None
-    subjects: Words = Field(default_factory=list)
+    wanted: WordList = Field(default_factory=list)
+    unwanted: WordList = Field(default_factory=list)
+    forbidden: WordList = Field(default_factory=list)
+    lexicon: NonEmptyText | None = None
+    subjects: WordList = Field(default_factory=list)
     sentiment: InstanceOf[Sentiment] = Field(default_factory=Vader)
-    metrics: list[Text | InstanceOf[PromptMetric]] = Field(default_factory=list)
+    metrics: list[NonEmptyText | InstanceOf[PromptMetric]] = Field(default_factory=list)
 
     def __post_init__(self) -> None:
         errors = list(self._find_errors())
@@ -180,7 +180,7 @@ class Probe:
             *(metric.name for metric in self.user_metrics),
         ]
 
-    def default_words(self, role: Role) -> list[str]:
+    def default_words(self, role: WordRole) -> list[str]:
         """Return the words of a role from the probe and its lexicon, for prompts without their own word list."""
         probe_words: list[str] = getattr(self, role)
         lexicon = self.loaded_lexicon
@@ -238,7 +238,7 @@ class Probe:
         yield from shared_word_errors(self.wanted, self.unwanted, "unwanted")
         yield from shared_word_errors(self.wanted, self.forbidden, "forbidden")
         for i, prompt in enumerate(self.prompts):
-            yield from mask_errors(prompt.text if isinstance(prompt, Prompt) else prompt, f"prompts.{i}")
+            yield from prompt_mask_errors(prompt.text if isinstance(prompt, Prompt) else prompt, f"prompts.{i}")
             if isinstance(prompt, Prompt) and (prompt.wanted or prompt.unwanted or prompt.forbidden):
                 words = {
                     role: getattr(self, role) if (prompt_words := getattr(prompt, role)) is None else prompt_words
@@ -247,7 +247,7 @@ class Probe:
                 for role in ("unwanted", "forbidden"):
                     yield from shared_word_errors(words["wanted"], words[role], f"prompts.{i}.{role}")
         for i, template in enumerate(self.templates):
-            yield from mask_errors(template, f"templates.{i}")
+            yield from prompt_mask_errors(template, f"templates.{i}")
             yield from self._find_slot_errors(template, f"templates.{i}")
         for slot in set(self.slots) & set(RESERVED_COLUMNS):
             yield WinnowError(

@@ -10,8 +10,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from winnow.evaluation.probes.lexicon import ROLES
-from winnow.evaluation.probes.prompt_metrics import PROMPT_SCORES, log_odds
+from winnow.evaluation.probes.lexicon import WORD_ROLES
+from winnow.evaluation.probes.prompt_score_formulas import PROMPT_SCORES, log_odds
 
 
 @dataclasses.dataclass(frozen=True)
@@ -21,8 +21,8 @@ class ProbeScores:
     Attributes:
         prompts: One row per prompt: ``prompt_id``, ``prompt``, ``mask`` (from 1), ``template`` (the prompt itself if
             there is no template), one column per slot, ``scored`` (whether the prompt has log odds), the scores of
-            :mod:`winnow.evaluation.probes.prompt_metrics`, and the scores of user-defined metrics. A score is null if
-            the prompt has no words for that score, or if none of these words is a single token.
+            :mod:`winnow.evaluation.probes.prompt_score_formulas`, and the scores of user-defined metrics. A score
+            is null if the prompt has no words for that score, or if none of these words is a single token.
         fills: The 20 most likely words per prompt: ``prompt_id``, ``prompt``, ``rank`` (from 1), ``word`` and
             ``probability`` (over the full vocabulary, so the 20 values need not sum to 1).
         words: One row per listed word that is a single token: ``role``, ``word`` and the word's mean ``probability``
@@ -59,9 +59,9 @@ class ProbeScores:
 
     def coverage(self) -> dict[str, float]:
         """Return the fraction of words that are single tokens of the vocabulary, for each role that has words."""
-        counts = {role: pc.sum(pc.equal(self.words["role"], role)).as_py() or 0 for role in ROLES}
-        totals = {role: counts[role] + len(self.uncovered[role]) for role in ROLES}
-        return {role: counts[role] / totals[role] for role in ROLES if totals[role]}
+        counts = {role: pc.sum(pc.equal(self.words["role"], role)).as_py() or 0 for role in WORD_ROLES}
+        totals = {role: counts[role] + len(self.uncovered[role]) for role in WORD_ROLES}
+        return {role: counts[role] / totals[role] for role in WORD_ROLES if totals[role]}
 
     def mark_contaminated(self, contaminated: Collection[str]) -> ProbeScores:
         """Return the scores with an additional column ``seen``: whether the prompt occurs in the training data.

@@ -9,8 +9,8 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from winnow.evaluation.mask_predictions import MASK, predict_at_masks
-from winnow.evaluation.probes.lexicon import ROLES, load_opinion_lexicon
+from winnow.evaluation.mask_predictions import MASK_PATTERN, predict_at_masks
+from winnow.evaluation.probes.lexicon import WORD_ROLES, load_opinion_lexicon
 from winnow.evaluation.probes.multi_token_words import score_multi_token_words
 from winnow.evaluation.probes.probe_scores import (
     FILL_SCHEMA,
@@ -19,7 +19,7 @@ from winnow.evaluation.probes.probe_scores import (
     ProbeScores,
     prompt_table_schema,
 )
-from winnow.evaluation.probes.prompt_metrics import (
+from winnow.evaluation.probes.prompt_score_formulas import (
     TOP_K_VALUES,
     forbidden_scores,
     log_odds,
@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 
     from winnow.training.forward.masked_logits import ForwardMode
 
-Row = dict[str, Any]
+TableRow = dict[str, Any]
 LogProbabilities = npt.NDArray[np.float32]
 
 
@@ -60,11 +60,11 @@ def score_prompts(
     punctuation and special tokens are excluded.
     """
     cloze_masks = [(cloze, mask) for cloze in clozes for mask in range(1, cloze.mask_count + 1)]
-    words_by_role = {role: {word for cloze in clozes for word in getattr(cloze, role)} for role in ROLES}
+    words_by_role = {role: {word for cloze in clozes for word in getattr(cloze, role)} for role in WORD_ROLES}
     token_ids = single_token_ids(set().union(*words_by_role.values()), tokenizer)
     candidate_ids, words = list_whole_words(tokenizer)
-    prompts: list[Row] = []
-    fills: list[Row] = []
+    prompts: list[TableRow] = []
+    fills: list[TableRow] = []
     word_means = _MeanWordProbabilities(token_ids)
     index = 0
     texts = [cloze.text for cloze in clozes]
@@ -90,7 +90,7 @@ def score_prompts(
             )
             word_means.add(cloze, log_probabilities[row])
             index += 1
-    phrases: list[Row] = []
+    phrases: list[TableRow] = []
     if not skip_slow_scores:
         _add_prior_scores(prompts, cloze_masks, token_ids, model, tokenizer, device, batch_size, forward)
         _add_sentiment_scores(prompts, fills, cloze_masks, sentiment)
@@ -101,7 +101,7 @@ def score_prompts(
         pa.Table.from_pylist(fills, FILL_SCHEMA),
         pa.Table.from_pylist(word_means.to_rows(), WORD_SCHEMA),
         pa.Table.from_pylist(phrases, PHRASE_SCHEMA),
-        {role: sorted(word for word in words_by_role[role] if token_ids[word] is None) for role in ROLES},
+        {role: sorted(word for word in words_by_role[role] if token_ids[word] is None) for role in WORD_ROLES},
     )
 
 
@@ -116,7 +116,7 @@ def _build_prediction(
     """Build the input of user-defined metrics for one mask of a prompt."""
     listed_probabilities = {
         word: float(np.exp(log_probabilities[i]))
-        for role in ROLES
+        for role in WORD_ROLES
         for word in getattr(cloze, role)
         if (i := token_ids[word]) is not None
     }
@@ -134,7 +134,7 @@ def _build_prediction(
 
 def _compute_word_list_scores(
     cloze: Cloze, log_probabilities: LogProbabilities, token_ids: dict[str, int | None], ranking: list[str]
-) -> Row:
+) -> TableRow:
     wanted_ids, unwanted_ids = (_list_token_ids(words, token_ids) for words in (cloze.wanted, cloze.unwanted))
     if not wanted_ids or not unwanted_ids:
         return {"scored": False}
@@ -149,7 +149,7 @@ def _compute_word_list_scores(
     }
 
 
-def _compute_forbidden_scores(cloze: Cloze, ranking: list[str], best_rank: int) -> Row:
+def _compute_forbidden_scores(cloze: Cloze, ranking: list[str], best_rank: int) -> TableRow:
     if not best_rank:
         return {}
     return forbidden_scores([word.casefold() for word in ranking], _lowercase(cloze.forbidden), best_rank)
@@ -170,7 +170,7 @@ def _find_best_forbidden_ranks(
 
 
 def _add_prior_scores(
-    prompts: list[Row],
+    prompts: list[TableRow],
     cloze_masks: Sequence[tuple[Cloze, int]],
     token_ids: dict[str, int | None],
     model: PreTrainedModel,
@@ -197,7 +197,7 @@ def _add_prior_scores(
 
 
 def _add_sentiment_scores(
-    prompts: list[Row], fills: list[Row], cloze_masks: Sequence[tuple[Cloze, int]], sentiment: Sentiment
+    prompts: list[TableRow], fills: list[TableRow], cloze_masks: Sequence[tuple[Cloze, int]], sentiment: Sentiment
 ) -> None:
     """Add the predicted words' sentiment, both alone and within the sentence, and their opinion polarity.
 
@@ -208,7 +208,7 @@ def _add_sentiment_scores(
     for i, (cloze, mask) in enumerate(cloze_masks):
         before, after = _split_at_mask(cloze.text, mask)
         ranking = [fill["word"] for fill in fills[i * count : (i + 1) * count]]
-        unfilled_text = " ".join(MASK.sub("", cloze.text).split())
+        unfilled_text = " ".join(MASK_PATTERN.sub("", cloze.text).split())
         texts += [*ranking, *(f"{before}{word}{after}" for word in ranking), unfilled_text]
     scores = sentiment.score(texts)
     for i, (row, (cloze, _)) in enumerate(zip(prompts, cloze_masks, strict=True)):
@@ -228,8 +228,8 @@ def _add_sentiment_scores(
 
 def _split_at_mask(text: str, mask: int) -> tuple[str, str]:
     """Return the text before and after a mask, with all other masks removed."""
-    match = list(MASK.finditer(text))[mask - 1]
-    return MASK.sub("", text[: match.start()]), MASK.sub("", text[match.end() :])
+    match = list(MASK_PATTERN.finditer(text))[mask - 1]
+    return MASK_PATTERN.sub("", text[: match.start()]), MASK_PATTERN.sub("", text[match.end() :])
 
 
 class _MeanWordProbabilities:
@@ -240,12 +240,12 @@ class _MeanWordProbabilities:
         self._probabilities: dict[tuple[str, str], list[float]] = {}
 
     def add(self, cloze: Cloze, log_probabilities: LogProbabilities) -> None:
-        for role in ROLES:
+        for role in WORD_ROLES:
             for word in getattr(cloze, role):
                 if (i := self._token_ids[word]) is not None:
                     self._probabilities.setdefault((role, word), []).append(float(np.exp(log_probabilities[i])))
 
-    def to_rows(self) -> list[Row]:
+    def to_rows(self) -> list[TableRow]:
         return [
             {"role": role, "word": word, "probability": sum(probabilities) / len(probabilities)}
             for (role, word), probabilities in self._probabilities.items()

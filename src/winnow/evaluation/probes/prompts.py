@@ -15,15 +15,15 @@ from pydantic import ConfigDict, Field, StringConstraints
 from pydantic.dataclasses import dataclass
 
 from winnow.errors import WinnowError, WinnowErrors, did_you_mean
-from winnow.evaluation.mask_predictions import MASK, mask_error
-from winnow.evaluation.probes.prompt_metrics import PROMPT_SCORES
+from winnow.evaluation.mask_predictions import MASK_PATTERN, mask_count_error
+from winnow.evaluation.probes.prompt_score_formulas import PROMPT_SCORES
 
 RESERVED_COLUMNS = ("prompt_id", "prompt", "mask", "template", "probe", "stage", "scored", "seen", *PROMPT_SCORES)
 """Columns of the prompt table and other reserved names, which cannot be used as slot names."""
 
 _STRICT = ConfigDict(extra="forbid")
-Text = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1)]
-Words = list[Text]
+NonEmptyText = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1)]
+WordList = list[NonEmptyText]
 
 
 @dataclass(frozen=True, config=_STRICT)
@@ -38,10 +38,10 @@ class Prompt:
         forbidden: The words that must not be among the top predictions, with the same default as ``wanted``.
     """
 
-    text: Text
-    wanted: Words | None = None
-    unwanted: Words | None = None
-    forbidden: Words | None = None
+    text: NonEmptyText
+    wanted: WordList | None = None
+    unwanted: WordList | None = None
+    forbidden: WordList | None = None
 
 
 @dataclass(frozen=True, config=_STRICT)
@@ -82,7 +82,7 @@ class PromptFile:
         prompts, errors = [], []
         for number, row in enumerate(rows, 2):
             text = (row[self.text] or "").replace(self.mask, "[MASK]").strip()
-            if error := mask_error(text):
+            if error := mask_count_error(text):
                 errors.append(WinnowError(f"row {number} of {self.path}: {error}", "path"))
             slots = {
                 name: row[name] or "" for name in columns if name and name != self.text and name not in RESERVED_COLUMNS
@@ -122,7 +122,7 @@ class Cloze:
     @property
     def mask_count(self) -> int:
         """The number of masks in the sentence."""
-        return len(MASK.findall(self.text))
+        return len(MASK_PATTERN.findall(self.text))
 
     def prompt_id(self, mask: int) -> str:
         """Return a hash of the text, and of the mask number if there are several masks, as 8 hex digits."""
@@ -147,7 +147,7 @@ def mask_subjects(text: str, subjects: Sequence[str]) -> tuple[str | None, tuple
     if not subjects:
         return None, ()
     subject_pattern = "|".join(rf"(?<!\w){re.escape(word)}(?!\w)" for word in sorted(subjects, key=len, reverse=True))
-    matches = list(re.finditer(f"(?P<mask>{MASK.pattern})|(?P<subject>{subject_pattern})", text, re.IGNORECASE))
+    matches = list(re.finditer(f"(?P<mask>{MASK_PATTERN.pattern})|(?P<subject>{subject_pattern})", text, re.IGNORECASE))
     if not any(match["subject"] for match in matches):
         return None, ()
     masked_text = re.sub(subject_pattern, "[MASK]", text, flags=re.IGNORECASE)
@@ -166,9 +166,9 @@ def slot_names(template: str) -> list[str]:
     return [name for _, name, _, _ in string.Formatter().parse(template) if name is not None]
 
 
-def mask_errors(text: str, key: str) -> Iterator[WinnowError]:
+def prompt_mask_errors(text: str, key: str) -> Iterator[WinnowError]:
     """Yield an error if the number of masks in a prompt is invalid."""
-    if description := mask_error(text):
+    if description := mask_count_error(text):
         yield WinnowError(f"the prompt {description}", key)
 
 

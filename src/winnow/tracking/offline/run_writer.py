@@ -9,16 +9,21 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
-from winnow.tracking.offline.operations import Operation, is_retryable, perform
-from winnow.tracking.offline.spool import RunStart, Spool, is_offline
-from winnow.tracking.offline.timeouts import REQUEST_TIMEOUT_SECONDS, NoResponseError, Response, call_with_timeout
+from winnow.tracking.offline.request_timeouts import (
+    REQUEST_TIMEOUT_SECONDS,
+    NoResponseError,
+    Response,
+    call_with_timeout,
+)
+from winnow.tracking.offline.run_operations import Operation, is_retryable_error, perform_operation
+from winnow.tracking.offline.spool import RunStart, Spool, is_offline_run_id
 from winnow.tracking.store_errors import is_server
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
 
 
-class Writer(Protocol):
+class RunWriter(Protocol):
     """Interface of the classes that perform a run's operations."""
 
     @property
@@ -65,7 +70,7 @@ class MlflowWriter:
         # Operations that an earlier attempt spooled must be sent before new operations.
         has_spool = Spool(folder / run_start.run_id).exists
         self._spool: Spool | None = Spool.create(folder, run_start) if has_spool else None
-        if is_offline(run_start.run_id):
+        if is_offline_run_id(run_start.run_id):
             try:
                 self._set_run_id(self.request(lambda: run_start.create_run(client)))
             except Exception as error:
@@ -126,7 +131,7 @@ class MlflowWriter:
                 self._check_server()
                 run_id, sent_count = spool.send_from(self.client, sent_count)
             except Exception as error:
-                if not is_retryable(error):
+                if not is_retryable_error(error):
                     raise
                 return False
             self._set_run_id(run_id)
@@ -146,15 +151,15 @@ class MlflowWriter:
     def _perform(self, operation: Operation) -> None:
         if operation["do"] == "artifact":  # uploads have no timeout, so first check that the server responds
             self.request(lambda: self.client.search_experiments(max_results=1))
-            perform(self.client, self.run_id, operation)
+            perform_operation(self.client, self.run_id, operation)
         else:
-            self.request(lambda: perform(self.client, self.run_id, operation))
+            self.request(lambda: perform_operation(self.client, self.run_id, operation))
 
     def _set_run_id(self, run_id: str) -> None:
         self._run_start = dataclasses.replace(self._run_start, run_id=run_id)
 
     def _start_spooling(self, error: Exception) -> None:
-        if not is_retryable(error):
+        if not is_retryable_error(error):
             raise error
         self._spool = Spool.create(self._folder, self._run_start)
         reason = (str(error) or type(error).__name__).splitlines()[0][:300]

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, Final
 from winnow.errors import WinnowError
 from winnow.fsync import flush_to_disk
 from winnow.tracking.keys import OFFLINE_ID
-from winnow.tracking.offline.operations import Operation, clear_failure, perform
+from winnow.tracking.offline.run_operations import Operation, clear_failure, perform_operation
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -51,13 +51,15 @@ class RunStart:
         """Create the run in the store, and return its id."""
         tags = {**self.tags, OFFLINE_ID: self.run_id}
         if parent := tags.get(PARENT_RUN_ID, ""):
-            tags[PARENT_RUN_ID] = (is_offline(parent) and _find_run(client, self.experiment_id, parent)) or parent
+            tags[PARENT_RUN_ID] = (
+                is_offline_run_id(parent) and _find_run(client, self.experiment_id, parent)
+            ) or parent
         run = client.create_run(self.experiment_id, start_time=self.time, run_name=self.name, tags=tags)
         return str(run.info.run_id)
 
     def find_or_create_run(self, client: MlflowClient) -> str:
         """Return the run's id in the store; the run is created if it does not exist."""
-        if not is_offline(self.run_id):
+        if not is_offline_run_id(self.run_id):
             return self.run_id
         return _find_run(client, self.experiment_id, self.run_id) or self.create_run(client)
 
@@ -136,13 +138,13 @@ class Spool:
         operations = list(self.operations())
         if not first:
             clear_failure(client, run_id)  # another machine may have ended the run because heartbeats were missing
-        for (kind, only_new), group in itertools.groupby(operations[first:], key=_batch_key):
+        for (kind, only_new), group in itertools.groupby(operations[first:], key=_operation_batch_key):
             if kind == "metrics":  # one large call is faster than many small calls
                 values = [value for operation in group for value in operation["values"]]
-                perform(client, run_id, {"do": kind, "values": values, "only_new": only_new})
+                perform_operation(client, run_id, {"do": kind, "values": values, "only_new": only_new})
             else:
                 for operation in group:
-                    perform(client, run_id, operation)
+                    perform_operation(client, run_id, operation)
         return run_id, len(operations)
 
     def remove(self) -> None:
@@ -169,18 +171,18 @@ class Spool:
         )
 
 
-def _batch_key(operation: Operation) -> tuple[str, bool]:
+def _operation_batch_key(operation: Operation) -> tuple[str, bool]:
     """Return a key that groups consecutive operations: operations with equal keys can be sent in one call."""
     return operation["do"], bool(operation.get("only_new"))
 
 
-def new_offline_id() -> str:
+def new_offline_run_id() -> str:
     """Return a temporary id for a run that has not been created in the store yet."""
     return f"{uuid.uuid4().hex}{_OFFLINE_SUFFIX}"
 
 
-def is_offline(run_id: str) -> bool:
-    """Return whether an id is temporary, as returned by :func:`new_offline_id`."""
+def is_offline_run_id(run_id: str) -> bool:
+    """Return whether an id is temporary, as returned by :func:`new_offline_run_id`."""
     return run_id.endswith(_OFFLINE_SUFFIX)
 
 

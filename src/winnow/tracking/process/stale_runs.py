@@ -5,10 +5,10 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING
 
-from winnow.tracking.keys import FAILURE_REASON, HEARTBEAT, OWNER
-from winnow.tracking.offline.operations import DESCRIPTION, perform
-from winnow.tracking.process.ownership import RunOwner
-from winnow.tracking.query import search_runs
+from winnow.tracking.keys import FAILURE_REASON, HEARTBEAT, RUN_OWNER
+from winnow.tracking.offline.run_operations import RUN_DESCRIPTION, perform_operation
+from winnow.tracking.process.run_ownership import RunOwner
+from winnow.tracking.run_queries import search_runs
 from winnow.tracking.store import Store
 
 if TYPE_CHECKING:
@@ -40,21 +40,21 @@ def close_if_stale(client: MlflowClient, run: Run) -> str | None:
         Why the run was ended, or `None` if it was not changed.
     """
     if reason := termination_reason(run):
-        set_reason = {"do": "tags", "tags": {FAILURE_REASON: reason, DESCRIPTION: reason}}
-        for operation in (set_reason, {"do": "end", "status": "KILLED", "time": last_heartbeat(run)}):
-            perform(client, run.info.run_id, operation)
+        set_reason = {"do": "tags", "tags": {FAILURE_REASON: reason, RUN_DESCRIPTION: reason}}
+        for operation in (set_reason, {"do": "end", "status": "KILLED", "time": last_heartbeat_time(run)}):
+            perform_operation(client, run.info.run_id, operation)
     return reason
 
 
 def termination_reason(run: Run) -> str | None:
     """Return why a RUNNING run's process must have ended; `None` if it may be alive or the run has already ended."""
-    owner = run.data.tags.get(OWNER)
+    owner = run.data.tags.get(RUN_OWNER)
     if owner is None or run.info.status != "RUNNING":
         return None
-    seconds_since_heartbeat = time.time() - last_heartbeat(run) / 1000
+    seconds_since_heartbeat = time.time() - last_heartbeat_time(run) / 1000
     return RunOwner.from_tag(owner).termination_reason(run.info.run_id, seconds_since_heartbeat)
 
 
-def last_heartbeat(run: Run) -> int:
+def last_heartbeat_time(run: Run) -> int:
     """Return the time of a run's last heartbeat in milliseconds since 1970."""
     return int(run.data.tags.get(HEARTBEAT, run.info.start_time))

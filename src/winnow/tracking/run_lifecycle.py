@@ -11,20 +11,20 @@ from types import FrameType
 from typing import TYPE_CHECKING, NoReturn
 
 from winnow.errors import WinnowError
-from winnow.tracking.environment import MachineLoad, build_provenance_tags
-from winnow.tracking.keys import ATTEMPTS, HEARTBEAT, OWNER
-from winnow.tracking.offline.operations import clear_failure, is_missing, is_retryable
+from winnow.tracking.keys import ATTEMPTS, HEARTBEAT, RUN_OWNER
+from winnow.tracking.offline.request_timeouts import REQUEST_TIMEOUT_SECONDS, call_with_timeout
+from winnow.tracking.offline.run_operations import clear_failure, is_missing_run_error, is_retryable_error
 from winnow.tracking.offline.spool import PARENT_RUN_ID, Spool
-from winnow.tracking.offline.timeouts import REQUEST_TIMEOUT_SECONDS, call_with_timeout
-from winnow.tracking.process.ownership import HEARTBEAT_SECONDS, RunOwner, acquire_run
+from winnow.tracking.process.run_ownership import HEARTBEAT_INTERVAL_SECONDS, RunOwner, acquire_run
 from winnow.tracking.process.stale_runs import termination_reason
+from winnow.tracking.run_environment import MachineLoad, build_provenance_tags
 from winnow.tracking.store import Store
 from winnow.tracking.tracked_run import TrackedRun
 
 if TYPE_CHECKING:
     from mlflow.entities import Run
 
-SEND_SECONDS = 5
+SEND_INTERVAL_SECONDS = 5
 """Interval in seconds at which buffered metrics are sent; short enough to follow a run live in the MLflow UI."""
 
 
@@ -57,7 +57,7 @@ def track(
     Raises:
         WinnowError: If the run to resume does not exist, or if another process is executing it.
     """
-    tags = {**build_provenance_tags(), OWNER: RunOwner.this_process().to_tag(), **tags}
+    tags = {**build_provenance_tags(), RUN_OWNER: RunOwner.this_process().to_tag(), **tags}
     with ExitStack() as stack:
         if run_id is None:
             parent_tags = {PARENT_RUN_ID: parent} if parent else {}
@@ -97,7 +97,7 @@ def _resume_run(store: Store, experiment_id: str, name: str, run_id: str, tags: 
     except Exception as error:
         if isinstance(error, WinnowError):
             raise
-        if not (store.is_server and is_retryable(error)) or is_missing(error):
+        if not (store.is_server and is_retryable_error(error)) or is_missing_run_error(error):
             raise _build_resume_error(run_id, error) from error
         writer = store.resume_run(run_id, experiment_id, name, tags, int(time.time() * 1000))
         writer.write({"do": "resume", "tags": dict(tags)})
@@ -112,7 +112,7 @@ def _resume_run(store: Store, experiment_id: str, name: str, run_id: str, tags: 
 
 def _build_resume_error(run_id: str, error: Exception) -> WinnowError:
     """Return the error for a run that does not exist or cannot be resumed."""
-    if is_missing(error):
+    if is_missing_run_error(error):
         return WinnowError(f"there is no run {run_id} to resume ({error}). Check the run id, or start a new run.")
     return WinnowError(f"cannot resume the run {run_id} ({error}). Fix the store, or start a new run.")
 
@@ -122,8 +122,8 @@ def _check_resumable(run: Run) -> None:
     run_id = run.info.run_id
     if run.info.lifecycle_stage == "deleted":
         raise WinnowError(f"the run {run_id} was deleted. Restore it in the MLflow UI, or start a new run.")
-    if run.info.status == "RUNNING" and OWNER in run.data.tags and not termination_reason(run):
-        owner = RunOwner.from_tag(run.data.tags[OWNER])
+    if run.info.status == "RUNNING" and RUN_OWNER in run.data.tags and not termination_reason(run):
+        owner = RunOwner.from_tag(run.data.tags[RUN_OWNER])
         raise WinnowError(f"the run {run_id} is being executed by {owner}. Wait until it ends, or stop it.")
 
 
@@ -134,12 +134,12 @@ class _BackgroundSender(threading.Thread):
         super().__init__(name="winnow-tracking", daemon=True)
         self._run = run
         self._stopped = threading.Event()
-        self._retry_seconds, self._next_retry = float(SEND_SECONDS), 0.0
+        self._retry_seconds, self._next_retry = float(SEND_INTERVAL_SECONDS), 0.0
 
     def run(self) -> None:
         """Send metrics, system metrics and heartbeats at intervals until stopped."""
-        machine_load, sample, next_heartbeat = MachineLoad(), 0, time.monotonic() + HEARTBEAT_SECONDS
-        while not self._stopped.wait(SEND_SECONDS):
+        machine_load, sample, next_heartbeat = MachineLoad(), 0, time.monotonic() + HEARTBEAT_INTERVAL_SECONDS
+        while not self._stopped.wait(SEND_INTERVAL_SECONDS):
             with suppress(Exception):  # unsent values stay buffered; if the error persists, ending the run raises it
                 self._run.log_metrics(machine_load.read(), sample)
                 sample += 1
@@ -147,16 +147,16 @@ class _BackgroundSender(threading.Thread):
                 self._send_spooled()
                 if time.monotonic() >= next_heartbeat:
                     self._run.log_heartbeat()
-                    next_heartbeat = time.monotonic() + HEARTBEAT_SECONDS
+                    next_heartbeat = time.monotonic() + HEARTBEAT_INTERVAL_SECONDS
 
     def _send_spooled(self) -> None:
         """Try to send spooled operations, with exponential backoff while the store does not respond."""
         if time.monotonic() < self._next_retry:
             return
         if self._run.send_spooled():
-            self._retry_seconds = SEND_SECONDS
+            self._retry_seconds = SEND_INTERVAL_SECONDS
         else:
-            self._retry_seconds = min(2 * self._retry_seconds, HEARTBEAT_SECONDS)
+            self._retry_seconds = min(2 * self._retry_seconds, HEARTBEAT_INTERVAL_SECONDS)
             self._next_retry = time.monotonic() + self._retry_seconds
 
     def stop(self) -> None:

@@ -12,7 +12,7 @@ from importlib import metadata
 from pathlib import Path
 
 from winnow import __version__
-from winnow.tracking.keys import COMMIT, VERSION
+from winnow.tracking.keys import COMMIT, WINNOW_VERSION
 
 
 def build_provenance_tags() -> dict[str, str]:
@@ -22,31 +22,31 @@ def build_provenance_tags() -> dict[str, str]:
         "mlflow.source.name": Path(sys.argv[0]).name,
         "mlflow.source.type": "LOCAL",
         "winnow.argv": " ".join(sys.argv[1:]),
-        VERSION: __version__,
+        WINNOW_VERSION: __version__,
     }
-    if commit := current_commit():
+    if commit := read_git_commit():
         tags[COMMIT] = commit
-        tags["winnow.git.dirty"] = str(bool(uncommitted_changes() or untracked_files())).lower()
+        tags["winnow.git.dirty"] = str(bool(read_git_diff() or list_untracked_files())).lower()
     return tags
 
 
-def current_commit() -> str:
+def read_git_commit() -> str:
     """Return the current git commit, or an empty string outside a repository."""
     return _run_git("rev-parse", "HEAD")
 
 
-def uncommitted_changes() -> str:
+def read_git_diff() -> str:
     """Return the output of ``git diff HEAD``, or an empty string outside a repository."""
     return _run_git("diff", "HEAD")
 
 
-def untracked_files() -> str:
+def list_untracked_files() -> str:
     """Return the untracked files that git does not ignore, one per line; ``git diff`` does not list these files."""
     return _run_git("ls-files", "--others", "--exclude-standard")
 
 
 @functools.cache
-def installed_packages() -> str:
+def list_installed_packages() -> str:
     """Return the installed packages in the format of ``requirements.txt``."""
     versions = {dist.metadata["Name"]: dist.version for dist in metadata.distributions() if dist.metadata["Name"]}
     return "\n".join(
@@ -54,7 +54,7 @@ def installed_packages() -> str:
     )
 
 
-def hardware() -> dict[str, str | int]:
+def describe_hardware() -> dict[str, str | int]:
     """Return this machine's platform, Python version, processor, cores, threads, memory, GPUs and CUDA version."""
     import psutil
     import torch

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from mlflow import MlflowClient
     from mlflow.entities import Run
 
-IS_CELL = f"tags.`{KIND}` = 'cell'"
+CELL_RUN_FILTER = f"tags.`{KIND}` = 'cell'"
 """Filter string for :func:`search_runs` that selects training runs."""
 
 NEWEST_FIRST = ("attributes.start_time DESC",)
@@ -147,7 +147,7 @@ def load_attempts(store: Store, experiment_id: str, cell: str | None = None) -> 
         experiment_id: The experiment that contains the runs.
         cell: Id of a single cell to load; by default, all cells of the experiment are loaded.
     """
-    query = f"{IS_CELL} and tags.`{CELL_ID}` = '{cell}'" if cell else IS_CELL
+    query = f"{CELL_RUN_FILTER} and tags.`{CELL_ID}` = '{cell}'" if cell else CELL_RUN_FILTER
     ranks = {"FINISHED": 2, "RUNNING": 1}
     runs = search_runs(store.client(), [experiment_id], query)
     runs.sort(key=lambda run: (ranks.get(run.info.status, 0), int(run.info.start_time)))

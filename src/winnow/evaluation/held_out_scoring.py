@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from winnow.training import Masking, TokenRows
     from winnow.training.forward.masked_logits import ForwardMode
 
-UNSYNCED = {"sync_on_compute": False}
+NO_SYNC_OPTIONS = {"sync_on_compute": False}
 """Keyword arguments that disable the synchronization of torchmetrics metrics across processes.
 
 Only one process scores the held-out rows. After distributed training, synchronization would wait for processes that do
@@ -183,7 +183,7 @@ def compute_slice_metrics(
     """
     slices = {ALL: np.ones(len(rows), dtype=bool), **(members or {})}
     token_rows = np.repeat(np.arange(len(rows)), rows["masked"].to_numpy())
-    ranks, confidences = (_flatten(rows[name]) for name in ("ranks", "confidences"))
+    ranks, confidences = (_flatten_list_column(rows[name]) for name in ("ranks", "confidences"))
     metrics = {}
     for name, in_slice in slices.items():
         token_in_slice = in_slice[token_rows]
@@ -208,12 +208,12 @@ def _average_tokens(rows: pa.Table, ranks: npt.NDArray[Any], confidences: npt.ND
     token_ranks, token_confidences = torch.from_numpy(ranks), torch.from_numpy(confidences)
     loss_and_count = torch.tensor(rows["loss_sum"].to_numpy().sum()), torch.tensor(len(ranks))
     updates: dict[str, tuple[Metric, tuple[torch.Tensor, ...]]] = {
-        "loss": (torch_metrics.MaskedLoss(**UNSYNCED), loss_and_count),
-        "perplexity": (torch_metrics.Perplexity(**UNSYNCED), loss_and_count),
-        "top1": (torch_metrics.TopK(1, **UNSYNCED), (token_ranks,)),
-        "top5": (torch_metrics.TopK(5, **UNSYNCED), (token_ranks,)),
-        "mrr": (torch_metrics.MeanReciprocalRank(**UNSYNCED), (token_ranks,)),
-        "ece": (torch_metrics.CalibrationError(**UNSYNCED), (token_confidences, token_ranks == 1)),
+        "loss": (torch_metrics.MaskedLoss(**NO_SYNC_OPTIONS), loss_and_count),
+        "perplexity": (torch_metrics.Perplexity(**NO_SYNC_OPTIONS), loss_and_count),
+        "top1": (torch_metrics.TopK(1, **NO_SYNC_OPTIONS), (token_ranks,)),
+        "top5": (torch_metrics.TopK(5, **NO_SYNC_OPTIONS), (token_ranks,)),
+        "mrr": (torch_metrics.MeanReciprocalRank(**NO_SYNC_OPTIONS), (token_ranks,)),
+        "ece": (torch_metrics.CalibrationError(**NO_SYNC_OPTIONS), (token_confidences, token_ranks == 1)),
     }
     for metric, arguments in updates.values():
         metric.update(*arguments)
@@ -225,7 +225,7 @@ def _compute_pseudo_perplexity(scored_rows: pa.Table) -> dict[str, float]:
 
     from winnow.evaluation.torch_metrics import PseudoPerplexity
 
-    metric = PseudoPerplexity(**UNSYNCED)
+    metric = PseudoPerplexity(**NO_SYNC_OPTIONS)
     metric.update(
         torch.tensor(scored_rows["pseudo_log_likelihood"].to_numpy()),
         torch.tensor(scored_rows["pseudo_tokens"].to_numpy()),
@@ -233,6 +233,6 @@ def _compute_pseudo_perplexity(scored_rows: pa.Table) -> dict[str, float]:
     return {"pseudo_perplexity": float(metric.compute())} if metric.count else {}
 
 
-def _flatten(column: pa.ChunkedArray) -> npt.NDArray[Any]:
+def _flatten_list_column(column: pa.ChunkedArray) -> npt.NDArray[Any]:
     values: npt.NDArray[Any] = column.combine_chunks().flatten().to_numpy(zero_copy_only=False)
     return values.copy()

@@ -19,7 +19,7 @@ from typing import Final
 
 from winnow.errors import WinnowError
 
-HEARTBEAT_SECONDS: Final = 60
+HEARTBEAT_INTERVAL_SECONDS: Final = 60
 """Interval in seconds between two heartbeats of a run."""
 
 HEARTBEAT_TIMEOUT_SECONDS: Final = 900
@@ -83,7 +83,7 @@ class RunOwner:
             return f"no heartbeat from {self} for {seconds_since_heartbeat / 60:.0f} minutes" if has_timed_out else None
         if self.boot != this_process.boot:
             # A recent heartbeat can only have come from another machine with the same host name.
-            is_recent = seconds_since_heartbeat < 2 * HEARTBEAT_SECONDS
+            is_recent = seconds_since_heartbeat < 2 * HEARTBEAT_INTERVAL_SECONDS
             return None if is_recent else f"{self} no longer exists: the machine was restarted"
         is_alive = _read_start_time(self.pid) == self.started if self.started else _is_locked(run_id)
         return None if is_alive else f"{self} no longer exists: it was killed or ran out of memory"

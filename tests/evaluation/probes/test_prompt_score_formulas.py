@@ -12,7 +12,7 @@ from transformers import DistilBertConfig, DistilBertForSequenceClassification
 
 from winnow.errors import WinnowError, WinnowErrors
 from winnow.evaluation import Probe, PromptFile, SentimentClassifier
-from winnow.evaluation.probes.prompt_metrics import forbidden_scores, opinion_scores, word_list_scores
+from winnow.evaluation.probes.prompt_score_formulas import forbidden_scores, opinion_scores, word_list_scores
 from winnow.evaluation.probes.prompts import mask_subjects
 from winnow.evaluation.sentiment import Vader
 

@@ -6,9 +6,9 @@ import time
 from pathlib import Path
 
 from winnow.errors import WinnowError
-from winnow.tracking.keys import OWNER
-from winnow.tracking.offline.spool import Spool, is_offline
-from winnow.tracking.process.ownership import RunOwner
+from winnow.tracking.keys import RUN_OWNER
+from winnow.tracking.offline.spool import Spool, is_offline_run_id
+from winnow.tracking.process.run_ownership import RunOwner
 from winnow.tracking.process.stale_runs import close_if_stale
 from winnow.tracking.store import Store
 from winnow.tracking.store_errors import build_store_error
@@ -52,7 +52,9 @@ def sync(store: Store) -> list[str]:
                     f"{name} could not be sent: {build_store_error(store.uri, error).message} Its data stays in "
                     f"{spool.folder}. Run winnow sync again later, or delete that folder to discard the data."
                 ) from error
-            lines.append(f"{run_start.name} was sent" + (f" as {run_id}" if is_offline(run_start.run_id) else ""))
+            lines.append(
+                f"{run_start.name} was sent" + (f" as {run_id}" if is_offline_run_id(run_start.run_id) else "")
+            )
     return lines
 
 
@@ -64,4 +66,6 @@ def _is_active(spool: Spool) -> bool:
     files = [spool.folder, *spool.folder.glob("*.jsonl")]
     seconds_since_write = time.time() - max(file.stat().st_mtime for file in files)
     run_start = spool.run_start
-    return RunOwner.from_tag(run_start.tags[OWNER]).termination_reason(run_start.run_id, seconds_since_write) is None
+    return (
+        RunOwner.from_tag(run_start.tags[RUN_OWNER]).termination_reason(run_start.run_id, seconds_since_write) is None
+    )

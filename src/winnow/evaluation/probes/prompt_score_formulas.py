@@ -7,7 +7,7 @@ from collections.abc import Collection, Mapping, Sequence
 import numpy as np
 import numpy.typing as npt
 
-Floats = npt.NDArray[np.float64]
+FloatArray = npt.NDArray[np.float64]
 
 TOP_K_VALUES = (1, 5, 10, 20)
 """The values of k for scores such as ``net_at_5``. The last value is also the number of words stored per prompt."""
@@ -47,7 +47,7 @@ PROMPT_SCORES = (*WORD_LIST_SCORES, *FILL_SCORES, *FORBIDDEN_SCORES)
 """Names of all scores that a prompt can have."""
 
 
-def probability_sum(log_probabilities: npt.NDArray[np.floating]) -> Floats:
+def probability_sum(log_probabilities: npt.NDArray[np.floating]) -> FloatArray:
     """Return the sum of probabilities along the last axis, in [0, 1].
 
     >>> probability_sum(np.log([[0.25, 0.5]]))
@@ -56,13 +56,13 @@ def probability_sum(log_probabilities: npt.NDArray[np.floating]) -> Floats:
     return np.exp(log_probability_sum(log_probabilities))
 
 
-def log_probability_sum(log_probabilities: npt.NDArray[np.floating]) -> Floats:
+def log_probability_sum(log_probabilities: npt.NDArray[np.floating]) -> FloatArray:
     """Return the logarithm of :func:`probability_sum`, without underflow for tiny probabilities."""
-    log_sums: Floats = np.logaddexp.reduce(log_probabilities.astype(np.float64), axis=-1)
+    log_sums: FloatArray = np.logaddexp.reduce(log_probabilities.astype(np.float64), axis=-1)
     return log_sums
 
 
-def log_odds(wanted: npt.NDArray[np.floating], unwanted: npt.NDArray[np.floating]) -> Floats:
+def log_odds(wanted: npt.NDArray[np.floating], unwanted: npt.NDArray[np.floating]) -> FloatArray:
     """Return the log odds of wanted versus unwanted words at the mask, in nats.
 
     ``log(sum of p(wanted)) - log(sum of p(unwanted))``: 0 means no preference, and ``log(2)`` means that the wanted

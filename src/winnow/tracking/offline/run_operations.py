@@ -14,14 +14,14 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from winnow.tracking.keys import ATTEMPTS, CHANGED_PARAMS, FAILURE_REASON, OWNER
+from winnow.tracking.keys import ATTEMPTS, CHANGED_PARAMS, FAILURE_REASON, RUN_OWNER
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
 
 Operation = dict[str, Any]
 
-DESCRIPTION: Final = "mlflow.note.content"
+RUN_DESCRIPTION: Final = "mlflow.note.content"
 """Tag: the run's description in the MLflow UI."""
 
 PERMANENT_ERROR_CODES: Final = ("INVALID_PARAMETER_VALUE", "BAD_REQUEST")
@@ -34,11 +34,11 @@ MAX_PARAMS_PER_CALL: Final = 100
 """MLflow's limit on the number of parameters per call."""
 
 
-def perform(client: MlflowClient, run_id: str, operation: Operation) -> None:
+def perform_operation(client: MlflowClient, run_id: str, operation: Operation) -> None:
     """Perform one operation on a run.
 
     Raises:
-        MlflowException: If the store rejects the operation or does not respond; see :func:`is_retryable`.
+        MlflowException: If the store rejects the operation or does not respond; see :func:`is_retryable_error`.
         OSError: If an artifact cannot be written.
     """
     from mlflow.entities import Metric, Param, RunTag
@@ -62,7 +62,7 @@ def perform(client: MlflowClient, run_id: str, operation: Operation) -> None:
             log_function = client.log_artifacts if source.is_dir() else client.log_artifact
             log_function(run_id, str(source), operation["folder"])
         case "resume":
-            _resume(client, run_id, operation["tags"])
+            _perform_resume(client, run_id, operation["tags"])
         case "end":
             client.set_terminated(run_id, operation["status"], operation["time"])
         case unknown:
@@ -87,12 +87,12 @@ def _remove_stored_values(client: MlflowClient, run_id: str, operation: Operatio
     return {"do": "metrics", "values": new_values}
 
 
-def _resume(client: MlflowClient, run_id: str, tags: dict[str, str]) -> None:
+def _perform_resume(client: MlflowClient, run_id: str, tags: dict[str, str]) -> None:
     """Set an ended run to RUNNING; increment the number of attempts if the owner changed."""
     from mlflow.entities import RunTag
 
     earlier_tags = client.get_run(run_id).data.tags
-    attempts = int(earlier_tags.get(ATTEMPTS, "1")) + (earlier_tags.get(OWNER) != tags.get(OWNER))
+    attempts = int(earlier_tags.get(ATTEMPTS, "1")) + (earlier_tags.get(RUN_OWNER) != tags.get(RUN_OWNER))
     client.update_run(run_id, status="RUNNING")
     clear_failure(client, run_id)
     new_tags = {**tags, ATTEMPTS: str(attempts)}
@@ -116,7 +116,7 @@ def _log_datasets(client: MlflowClient, run_id: str, operation: Operation) -> No
         client.log_inputs(run_id, datasets=datasets)
 
 
-def is_retryable(error: Exception) -> bool:
+def is_retryable_error(error: Exception) -> bool:
     """Return whether a retry may succeed: the error was caused by the store and not by an invalid operation."""
     from mlflow.exceptions import MlflowException
 
@@ -125,7 +125,7 @@ def is_retryable(error: Exception) -> bool:
     return isinstance(error, OSError)
 
 
-def is_missing(error: Exception) -> bool:
+def is_missing_run_error(error: Exception) -> bool:
     """Return whether an error means that a run does not exist."""
     return getattr(error, "error_code", None) == "RESOURCE_DOES_NOT_EXIST"
 
@@ -152,8 +152,8 @@ def clear_failure(client: MlflowClient, run_id: str) -> None:
     tags = client.get_run(run_id).data.tags
     if FAILURE_REASON in tags:
         client.delete_tag(run_id, FAILURE_REASON)
-        if tags.get(DESCRIPTION) == tags[FAILURE_REASON]:
-            client.delete_tag(run_id, DESCRIPTION)
+        if tags.get(RUN_DESCRIPTION) == tags[FAILURE_REASON]:
+            client.delete_tag(run_id, RUN_DESCRIPTION)
 
 
 def _split_into_batches(entries: Sequence[Any], size: int) -> list[Sequence[Any]]:
