@@ -126,7 +126,7 @@ def test_a_maximum_length_above_that_of_the_model(run_rejected, reviews: Path) -
 def test_max_tokens_below_the_length_of_a_row(run_rejected, reviews: Path) -> None:
     message = run_rejected(*CSV, "training.batching=tokens", "training.max_tokens=5")
     assert "training.max_tokens" in message
-    assert "Increase it to at least" in message
+    assert "Increase the limit to at least" in message
 
 
 def test_compiling_for_a_cpu(run_rejected, reviews: Path) -> None:

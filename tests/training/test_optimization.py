@@ -63,7 +63,7 @@ def test_frozen_parameters_are_in_no_group(model: Any, pattern: str) -> None:
     [
         (["distilbert.embedings"], "Did you mean 'distilbert.embeddings'?"),
         (["distilbert.embeddings", "*.layers.*"], "matches no parameter"),
-        (["*"], "would freeze every one"),
+        (["*"], "would freeze all parameters"),
     ],
 )
 def test_invalid_patterns_are_errors(model: Any, patterns: list[str], message: str) -> None:

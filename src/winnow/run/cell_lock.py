@@ -17,8 +17,8 @@ class CellLockedError(WinnowError):
 def lock_cell(folder: Path, wait_seconds: float = 1.0) -> Iterator[None]:
     """Lock a cell's folder. The kernel releases the lock when the process ends, even if it is killed.
 
-    Temporary files left behind by a killed process are removed. The default timeout is short, because it only needs to
-    cover the moment in which a study locks the folder to read the cell's status.
+    Temporary files left behind by a killed process are removed. The default timeout is short, because a
+    study locks the folder only briefly when it reads the cell's status.
 
     Raises:
         CellLockedError: If another process holds the lock.

@@ -20,7 +20,7 @@ def load_last_checkpoint(folder: Path, model: PreTrainedModel, restart: bool) ->
 
     Args:
         folder: The cell's folder.
-        model: The model, whose architecture the checkpoint must match.
+        model: The model, whose weight names and shapes the checkpoint must match.
         restart: Whether to delete an existing checkpoint, so that training starts at step 0.
 
     Raises:

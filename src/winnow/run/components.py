@@ -39,8 +39,8 @@ class Components:
         filter: Selects the training rows.
         model: The model, whose weights have not been loaded yet.
         masking: The masking rule.
-        optimizer: The optimizer as a partial, without the model's parameters.
-        trainer: Lightning's ``Trainer`` as a partial, without the arguments that `training` sets.
+        optimizer: A partial of the optimizer class, without the model's parameters.
+        trainer: A partial of Lightning's ``Trainer``, without the arguments that are set by `training`.
         store: The store that tracks the run.
         probes: The probes by name.
         slices: The filters that define slices of the held-out rows, by name.
@@ -83,7 +83,7 @@ class Components:
         )
 
     def filter_key(self, name: str) -> str:
-        """Return the configuration key of a slice filter."""
+        """Return the configuration key of the slice filter with the given name."""
         return "filter" if name == self.base_filter_name else f"evaluation.slices.{name}"
 
 
@@ -135,7 +135,10 @@ def _base_filter(selection: Selection) -> Filter | None:
 
 
 def extract_filters(node: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the filter of a `filter` configuration, by name. A control or an ablation contains its base filter."""
+    """Return the filter in a `filter` configuration, as a dict from its name to its configuration.
+
+    For a control or an ablation, return its base filter. The dict is empty if the configuration selects all rows.
+    """
     if "of" in node:
         return extract_filters(node["of"])
     return {str(node["name"]): dict(node)} if "keep" in node else {}
@@ -145,7 +148,8 @@ def check_components(components: Sequence[Components]) -> None:
     """Check that the files, columns, packages and models that the cells need exist.
 
     Raises:
-        WinnowErrors: If any of them is missing. The errors of all cells are reported together.
+        WinnowErrors: If a required file, column, package or model is missing. The errors of all cells are reported
+            together.
     """
     errors: list[WinnowError] = []
     for cell_components in components:
@@ -194,7 +198,7 @@ def compute_recipe_fingerprint(cell: ComposedCell[TrainConfig], components: Comp
             "slices": {name: filter_.fingerprint() for name, filter_ in components.slices.items()},
             "probes": {name: probe.fingerprint() for name, probe in components.probes.items()},
             "training": asdict(cell.config.training),
-            "tf32": cell.config.numerics.tf32,  # the matmul backend and compilation depend on the machine
+            "tf32": cell.config.numerics.tf32,  # all other numerics settings depend on the machine
             "held_out": [evaluation.mask_seed, evaluation.max_rows, evaluation.pseudo_likelihood_rows],
             "trainer": {key: value for key, value in cell.config.trainer.items() if key not in HARDWARE_ARGUMENTS},
             **{key: getattr(cell.config, key) for key in ("model", "masking", "optimizer")},

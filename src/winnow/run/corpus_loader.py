@@ -1,4 +1,4 @@
-"""Loads each corpus of a study or a single run once."""
+"""Loads each corpus only once per study or single run."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class CorpusLoader:
         """Return the corpus of a dataset. Equal datasets are hashed and loaded only once.
 
         Raises:
-            WinnowError: If the corpus cannot be built (key ``dataset``).
+            WinnowError: If the corpus cannot be built. The error's key starts with ``dataset``.
         """
         for loaded_dataset, loaded_cache, corpus in self._loaded_corpora:
             if loaded_dataset == dataset and loaded_cache == cache:
@@ -35,7 +35,7 @@ class CorpusLoader:
 
 
 def load_corpus(dataset: Dataset, cache: Path, fingerprint: str | None = None) -> Corpus:
-    """Return the corpus of a dataset, from the cache if possible. The keys of errors start with ``dataset``."""
+    """Return the corpus of a dataset, from the cache if possible. Error keys start with ``dataset``."""
     try:
         return dataset.load(cache, fingerprint)
     except WinnowError as error:

@@ -35,7 +35,7 @@ class EvaluationResult:
 
     Attributes:
         rows: A table with the scores of each held-out row.
-        scores: All metrics by name.
+        scores: The value of each metric, by metric name.
         probes: The scores of each probe, by probe name.
         words: A summary of each probe's words, by probe name.
     """
@@ -57,14 +57,14 @@ class Predictor:
 
 
 def evaluate_baseline(inputs: RunInputs) -> EvaluationResult:
-    """Score the model before training. Cells that start from the same weights share the cached scores."""
+    """Return the model's scores before training. Cells that start from the same weights share the cached scores."""
     predictor = _build_predictor(inputs, inputs.model)
     cache = BaselineCache.for_model(predictor.model, predictor.device, predictor.forward, inputs.components.cache)
     return _evaluate(inputs, predictor, cache)
 
 
 def evaluate(inputs: RunInputs, fit_result: FitResult) -> EvaluationResult:
-    """Score the trained model."""
+    """Return the scores of the trained model."""
     return _evaluate(inputs, _build_predictor(inputs, fit_result.model))
 
 

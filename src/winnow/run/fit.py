@@ -52,7 +52,7 @@ def fit(
 
     Args:
         inputs: The inputs of the run.
-        run: The run that metrics are logged to.
+        run: The run to which metrics are logged; `None` disables logging.
         callbacks: Additional callbacks for Lightning's `Trainer`.
         progress: Whether to show a progress bar.
     """
@@ -192,7 +192,7 @@ def _build_batches(inputs: RunInputs) -> TrainingBatches:
 def _build_trainer(
     inputs: RunInputs, run: TrackedRun | None, callbacks: Sequence[Callback], progress: bool
 ) -> pl.Trainer:
-    """Build Lightning's `Trainer` with the configured budget. It saves a checkpoint at each validation run."""
+    """Build Lightning's `Trainer` with the configured budget and a checkpoint after each validation run."""
     from pytorch_lightning.utilities.exceptions import MisconfigurationException
 
     from winnow.tracking.lightning_logger import RunLogger

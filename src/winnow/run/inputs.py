@@ -37,7 +37,7 @@ class RunInputs:
     """The inputs of training and evaluation.
 
     Attributes:
-        cell: The configuration.
+        cell: The cell's composed configuration.
         components: The objects that are built from the configuration.
         cell_id: The cell's id, which is also the name of the cell's folder.
         recipe: A fingerprint of everything that determines the result, except the seed.
@@ -95,12 +95,13 @@ def load_inputs(
     """Load the corpus, apply the filters, select the training rows, tokenize, and load the model.
 
     Args:
-        cell: The configuration.
+        cell: The cell's composed configuration.
         components: The objects that are built from the configuration.
-        precomputed_id: The cell's id, if it has already been computed or if the cell's folder has a different name.
+        precomputed_id: The id to use instead of computing the cell's id. It is also the name of the cell's folder.
 
     Raises:
-        WinnowError: If a component is invalid or fails to load. The error has the component's key.
+        WinnowError: If a component is invalid or fails to load. The error's key starts with the
+            component's configuration key.
     """
     config, cache = cell.config, components.cache
     check_components([components])

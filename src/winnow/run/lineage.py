@@ -18,8 +18,8 @@ from winnow.tracking.tracked_run import LoggedDataset
 def log_lineage(run: TrackedRun, inputs: RunInputs) -> None:
     """Log the datasets, the stages and the removed rows of a run.
 
-    The datasets are the training rows, each held-out split and each slice. Each dataset is identified by a
-    digest of its row ids.
+    The datasets are the training rows, each held-out split and each slice. Each dataset is identified by a digest of
+    its row ids.
     """
     stages = list(_list_stages(inputs))
     run.log_datasets(list(_list_datasets(inputs)))

@@ -120,7 +120,7 @@ def log_configuration(run: TrackedRun, cell: ComposedCell[Any]) -> None:
 def log_corpus(run: TrackedRun, corpus: Corpus) -> None:
     """Log the sources, the row count after each stage, the leakage, and the fraction of rows that fail each check."""
     fields = {name: name for name in ("funnel", "sources", "fingerprint", "integrity", "leakage")}
-    fields["faults"] = "record_errors"  # the name in the artifact stays as in earlier versions
+    fields["faults"] = "record_errors"  # keep the key that earlier versions wrote to this file
     run.log_json({name: getattr(corpus, field) for name, field in fields.items()}, "data/corpus.json")
     for split, fractions in corpus.leakage.items():
         run.log_metrics({f"data/leakage/{split}/{kind}": fractions[kind] for kind in ("exact", "near")})
@@ -166,7 +166,7 @@ def log_results(
 
 
 def _log_tables(run: TrackedRun, stages: Mapping[str, EvaluationResult]) -> None:
-    """Log tables of row scores, prompt scores and fills. Each table covers the model before and after training."""
+    """Log tables of row scores, prompt scores and predicted words, each with the scores before and after training."""
     run.log_table(_stack_stages({stage: result.rows for stage, result in stages.items()}), keys.ROW_SCORES)
     for path, attribute in ((keys.PROMPT_RESULTS, "prompts"), (keys.PREDICTED_WORDS, "fills")):
         tables = {
@@ -208,7 +208,7 @@ def _stack_tables(column: str, tables: Mapping[str, pa.Table]) -> pa.Table:
 
 
 def dump_yaml(data: Any) -> str:
-    """Return plain data as YAML. If libyaml is available, it is used because it is ten times faster."""
+    """Return plain data as YAML. The libyaml dumper is used if available, because it is ten times faster."""
     dumper = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
     return str(yaml.dump(data, Dumper=dumper, sort_keys=False, allow_unicode=True))
 
@@ -229,9 +229,9 @@ def select_parameters(tree: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def flatten_scalars(tree: Mapping[str, Any], key: str = "") -> Iterator[tuple[str, Any]]:
-    """Yield the key and value of every scalar in a configuration tree.
+    """Yield the key and value of every scalar in a composed config.
 
-    The key of a `_target_` is that of its group, for example `filter` instead of `filter._target_`.
+    The key of a `_target_` is the key of its group, for example `filter` instead of `filter._target_`.
     """
     for name, value in tree.items():
         path = f"{key}.{name}" if key else str(name)

@@ -48,7 +48,7 @@ def print_overview(console: Console, inputs: RunInputs) -> None:
 
 
 def format_budget(training: TrainingConfig) -> str:
-    """Describe the limits of a training run.
+    """Return the limits of a training run as text.
 
     >>> from winnow.config.schema import TrainingConfig
     >>> format_budget(TrainingConfig(max_steps=2000, max_minutes=5, patience=3))

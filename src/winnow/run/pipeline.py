@@ -60,8 +60,8 @@ def run_cell(cell: ComposedCell[TrainConfig], components: Components, options: R
     In distributed training, only the process with rank 0 evaluates the model and tracks the run.
 
     Args:
-        cell: The configuration.
-        components: The components that :func:`build_components` built from the configuration.
+        cell: The cell's composed configuration.
+        components: The objects that :func:`build_components` built from the configuration.
         options: Options for tracking and display.
 
     Returns:
@@ -162,14 +162,14 @@ def _lock_cell_folder(cell: ComposedCell[TrainConfig], components: Components) -
 
 
 def _find_resumable_attempt(cell: ComposedCell[TrainConfig], components: Components) -> Attempt | None:
-    """Return the cell's interrupted run if it can be resumed. If not, remove any leftover checkpoints."""
-    sync(components.store)  # upload the data that an interrupted run could not log
+    """Return the cell's interrupted run if it can be resumed; otherwise, remove its checkpoints and return `None`."""
+    sync(components.store)  # upload the data that an interrupted run could not upload
     try:
         experiment = components.store.experiment(cell.config.study.name)
         close_stale_runs(components.store, experiment)
         cell_id = compute_cell_id(cell, components)
         attempt = load_attempts(components.store, experiment).get(cell_id)
-    except WinnowError:  # ignore: there is no store yet, or the run will raise the same error
+    except WinnowError:  # the store does not exist yet, or the run will raise the same error
         return None
     if attempt is not None and can_resume(cell.config, cell_id, attempt):
         return attempt

@@ -42,12 +42,12 @@ class HeldOutSplit:
 
 
 def apply_filter(selection: Selection, corpus: Corpus, cache: Path, key: str) -> Verdicts:
-    """Return a filter's verdicts on all rows. The keys of errors start with the filter's key."""
+    """Return a filter's verdicts on all rows. Error keys start with the filter's configuration key."""
     try:
         verdicts = selection.compute_verdicts(corpus, cache)
     except WinnowError as error:
         raise error.with_prefix(key) from error
-    assert verdicts is not None, "only `full` has no verdicts, and it defines no slice"
+    assert verdicts is not None, "only the filter `full` has no verdicts, and `full` is never a slice"
     return verdicts
 
 
@@ -76,8 +76,8 @@ def _take_first_rows(rows: pa.Table, limit: int | None) -> pa.Table:
 def build_slice_masks(rows: pa.Table, verdicts: Mapping[str, Verdicts]) -> dict[str, npt.NDArray[np.bool_]]:
     """Return the row masks of the slices: `all`, each source, and the kept and removed rows of each filter.
 
-    If there is only one source, it is not a slice, since it would equal `all`. Each external set is a slice with the
-    name of the set.
+    A single source gets no slice, because that slice would equal `all`. Each external set is a slice with the name of
+    the set.
     """
     masks = {ALL: np.ones(rows.num_rows, dtype=bool)}
     sources = pc.unique(rows["source"]).to_pylist()

@@ -25,9 +25,9 @@ BYTES_PER_WEIGHT = 12
 class LastCheckpoint(Checkpoint):
     """Keeps only the latest checkpoint, and stops training at the end of the current step on Ctrl-C or SIGTERM.
 
-    A checkpoint is written at the end of training, before training stops on a signal, and after each validation. It is
-    written after validation so that it includes the state that other callbacks update during validation. No checkpoint
-    is written between the accumulated batches of a step, because it would not contain the gradients accumulated so far.
+    A checkpoint is written after each validation, before training stops on a signal, and at the end of training.
+    Writing it after validation preserves the state that other callbacks update during validation. No checkpoint is
+    written between the accumulated batches of a step, because it would not contain the gradients accumulated so far.
 
     Args:
         path: The checkpoint file.
@@ -45,7 +45,7 @@ class LastCheckpoint(Checkpoint):
         self.shutdown.install(verbose=trainer.is_global_zero)
 
     def on_train_batch_end(self, trainer: pl.Trainer, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
-        """Write a checkpoint at the end of a step if training must stop, or if one is due and no validation follows."""
+        """Write a checkpoint at the end of a step if training must stop or a checkpoint is due without validation."""
         pl_module.stop_requested = self.shutdown.received is not None
         if (batch_idx + 1) % trainer.accumulate_grad_batches:
             return
@@ -64,7 +64,7 @@ class LastCheckpoint(Checkpoint):
             self._is_stopping = pl_module.must_stop
 
     def on_train_batch_start(self, trainer: pl.Trainer, pl_module: Any, batch: Any, batch_idx: int) -> None:
-        """Exit if a signal was received; in the previous hook, the last step has not been logged yet."""
+        """Exit if a signal was received. Earlier hooks run before the last step is logged."""
         if self._is_stopping:
             self.shutdown.exit()
 
@@ -118,8 +118,8 @@ class BestCheckpoint(Checkpoint):
 class AtomicCheckpointIO(TorchCheckpointIO):
     """Writes a checkpoint to a temporary file in the same folder, then renames it.
 
-    Lightning writes to the system's temporary folder first. If that folder is on a different disk, the final move is a
-    copy, so a full disk can leave an incomplete file in place of a valid checkpoint.
+    By default, Lightning first writes to the system's temporary folder. If that folder is on a different disk, the
+    final move is a copy, so a full disk can replace a valid checkpoint with an incomplete file.
     """
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None) -> None:
@@ -150,7 +150,7 @@ class AtomicCheckpointIO(TorchCheckpointIO):
 
 
 def check_disk_space(folder: Path, model: torch.nn.Module) -> None:
-    """Check that a folder's disk has space for two checkpoints of a model: the previous one and the new one.
+    """Check that a folder's disk has space for both the previous and the new checkpoint of a model.
 
     Raises:
         WinnowError: If the disk does not have enough space. The error's key is ``output_dir``.
@@ -160,14 +160,15 @@ def check_disk_space(folder: Path, model: torch.nn.Module) -> None:
     required_bytes, free_bytes = 2 * BYTES_PER_WEIGHT * weights, shutil.disk_usage(folder).free
     if required_bytes > free_bytes:
         raise WinnowError(
-            f"the disk of {folder} has {free_bytes / 1e9:.1f} GB of free space, but the model's checkpoints need up "
-            f"to {required_bytes / 1e9:.1f} GB. Free some disk space, or choose a folder on a different disk.",
+            f"the disk that contains {folder} has {free_bytes / 1e9:.1f} GB of free space, but the model's "
+            f"checkpoints need up to {required_bytes / 1e9:.1f} GB. Free some disk space, or set output_dir to a "
+            "folder on a different disk.",
             key="output_dir",
         )
 
 
 def load_checkpoint(path: Path, model: torch.nn.Module) -> dict[str, Any]:
-    """Load a checkpoint with memory-mapped tensors, and check that it belongs to the given model.
+    """Return a checkpoint with memory-mapped tensors, after checking that its weights match the given model.
 
     Raises:
         WinnowError: If the checkpoint cannot be read or belongs to a different model. The error's key is

@@ -31,7 +31,7 @@ def splitmix64(seeds: npt.NDArray[np.integer] | int) -> UInts:
 
 
 def derive_key(*components: npt.NDArray[np.integer] | int) -> UInts:
-    """Return a hash of the components that depends on their order; arrays are broadcast against each other."""
+    """Return an order-dependent hash of the components. Arrays are broadcast against each other."""
     state = np.zeros(1, dtype=np.uint64)
     for component in components:
         state = splitmix64(state ^ _to_uint64(component))

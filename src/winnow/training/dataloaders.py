@@ -54,11 +54,10 @@ class TrainingBatches:
         batch_size: Rows per optimizer step, across all processes and accumulated batches.
         steps: Number of optimizer steps.
         shard: The part of each step that this process computes.
-        repeat_first: Number of initial batches to repeat indefinitely, to check whether the model can overfit them;
-            ``None`` disables repetition.
+        repeat_first: Number of initial batches to repeat indefinitely, to check whether the model can overfit these
+            batches; ``None`` disables repetition.
         max_tokens: Maximum number of tokens per optimizer step; if it is set, ``batch_size`` is ignored. See
-            :class:`winnow.training.token_budget.TokenBudgetSampler`. A step with a token limit never
-            spans two epochs.
+            :class:`winnow.training.token_budget.TokenBudgetSampler`. A step with a token limit never spans two epochs.
 
     Raises:
         WinnowError: If there are no rows, or if ``batch_size`` is smaller than the number of batches per step.
@@ -83,7 +82,8 @@ class TrainingBatches:
         if max_tokens is None and batch_size < shard.batches_per_step:
             raise WinnowError(
                 f"{batch_size} rows per step cannot be split across {shard.world_size} processes with "
-                f"{shard.accumulate} accumulated batches each. Increase it to at least {shard.batches_per_step}.",
+                f"{shard.accumulate} accumulated batches each. Increase the batch size to at least "
+                f"{shard.batches_per_step}.",
                 key="training.batch_size",
             )
         self.rows, self.masking, self.seed, self.batch_size = rows, masking, seed, batch_size
@@ -118,7 +118,7 @@ class TrainingBatches:
         batch_in_step = index_in_step * self.shard.world_size + self.shard.rank
         if self.token_budget is not None:
             step_rows, epoch = self.token_budget.select_rows(step)
-            # The rows are sorted by length, so strided slices give all batches of the step similar lengths.
+            # The rows are sorted by length, so strided slices give every batch of the step similar lengths.
             rows = step_rows[batch_in_step :: self.shard.batches_per_step]
             return rows, np.full(len(rows), epoch)
         stream = np.arange(step * self.batch_size, (step + 1) * self.batch_size)
@@ -145,7 +145,7 @@ class TrainingBatches:
         return step
 
     def _shuffle_rows(self, epoch: int) -> npt.NDArray[np.int64]:
-        # The constant 1 separates these hashes from the hashes of the masks, which use the same seed, epoch and keys.
+        # The constant 1 makes these hashes differ from the masking hashes, which use the same seed, epoch and keys.
         return np.argsort(derive_key(self.seed, 1, epoch, self.rows.keys), kind="stable")
 
     def state_dict(self) -> dict[str, int]:

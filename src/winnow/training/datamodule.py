@@ -10,9 +10,9 @@ from winnow.training.tokens import TokenRows
 
 
 class MaskedLanguageDataModule(pl.LightningDataModule):
-    """Provides the same rows in each optimizer step, regardless of the number of processes.
+    """Provides training and validation batches. The rows of an optimizer step do not depend on the number of processes.
 
-    A Lightning epoch covers all steps if the trainer sets ``max_steps``, or one pass over the rows if it does not.
+    A Lightning epoch covers all steps if the trainer sets ``max_steps``; otherwise, it covers one pass over the rows.
     The trainer needs ``use_distributed_sampler=False``, because the loaders already shard the rows.
 
     Args:
@@ -49,7 +49,7 @@ class MaskedLanguageDataModule(pl.LightningDataModule):
         trainer = self.trainer
         steps = trainer.max_steps if trainer.max_steps > 0 else -(-len(self.train) // self.batch_size)
         shard = self._build_shard(trainer.accumulate_grad_batches)
-        overfit_batches = trainer.overfit_batches  # a number of batches, or a fraction of all batches
+        overfit_batches = trainer.overfit_batches  # Lightning accepts a number or a fraction of batches
         repeat_first = int(overfit_batches if overfit_batches >= 1 else overfit_batches * steps * shard.accumulate)
         return TrainingBatches(
             self.train,

@@ -23,7 +23,7 @@ def describe_nonfinite_rows(model: PreTrainedModel, batches: TrainingBatches, st
     """Return a description of the rows that have a non-finite loss in a training step.
 
     The rows of a step depend only on the step number, so the description covers the rows of all processes. If any
-    weight is already non-finite, so is the loss of every row, and the description lists all rows.
+    weight is already non-finite, every loss is non-finite too, and the losses of single rows are not computed.
 
     Args:
         model: The model, on any device.

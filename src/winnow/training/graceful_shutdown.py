@@ -60,4 +60,4 @@ class GracefulShutdown:
         self.received = signum
         if self._verbose:
             # Unlike print, os.write is safe in a handler that interrupts another print.
-            os.write(2, b"\nStopping after this step and its checkpoint. Send the signal again to stop immediately.\n")
+            os.write(2, b"\nStopping after this step, with a checkpoint. Send the signal again to stop immediately.\n")

@@ -47,8 +47,8 @@ class MaskedLanguageModule(pl.LightningModule):
         scheduler: The learning rate schedule after warmup.
 
     Attributes:
-        stop_requested: Set this to ``True`` on any process to make :attr:`must_stop` true on all processes after the
-            same step.
+        stop_requested: Whether this process has requested that training stop. If it is true on any process,
+            :attr:`must_stop` becomes true on all processes after the same step.
     """
 
     def __init__(
@@ -80,7 +80,7 @@ class MaskedLanguageModule(pl.LightningModule):
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
 
     def on_fit_start(self) -> None:
-        """Create the counters, and set training mode, because transformers loads models in evaluation mode."""
+        """Create the counters and set training mode, since transformers loads models in evaluation mode."""
         self.model.train()
         # Use plain tensors for the counters: DDP would overwrite buffers with the values from rank 0 at every step.
         self._step_sums = torch.zeros(4, dtype=torch.float64, device=self.device)
@@ -90,7 +90,7 @@ class MaskedLanguageModule(pl.LightningModule):
         self._first_nonfinite_step = torch.tensor(-1, device=self.device)
 
     def training_step(self, batch: MaskedBatch, batch_idx: int) -> Tensor:
-        """Return the mean token loss if the step has a single batch, or the sum of the token losses if it has several.
+        """Return the mean token loss if each step has a single batch; otherwise, return the sum of the token losses.
 
         If the sum is returned, :meth:`on_before_optimizer_step` divides the gradients by the number of masked tokens.
         """
@@ -103,7 +103,7 @@ class MaskedLanguageModule(pl.LightningModule):
 
     @property
     def _is_single_batch_step(self) -> bool:
-        """Whether each step has a single batch, so that dividing the loss is enough and gradients need no scaling."""
+        """Whether each step has a single batch, in which case the gradients of the mean loss need no scaling."""
         return bool(self.trainer.accumulate_grad_batches == 1 and self.trainer.world_size == 1)
 
     def _seed_dropout(self, seed: int) -> None:
@@ -164,7 +164,7 @@ class MaskedLanguageModule(pl.LightningModule):
         if interval == 0 or (self.global_step + 1) % interval:
             return
         self._raise_if_not_finite()
-        # Copy all three values from the device at once.
+        # Copy all three values from the device with a single synchronization.
         loss_sum, masked, tokens = torch.cat([self._since_logged, self._tokens[None]]).tolist()
         rate = self.trainer.optimizers[0].param_groups[0]["lr"]
         values = {"train/loss": loss_sum / max(masked, 1), "train/tokens": tokens, "train/learning_rate": float(rate)}
@@ -192,7 +192,7 @@ class MaskedLanguageModule(pl.LightningModule):
         self._raise_if_not_finite()
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Store the counters; raise an error instead of storing weights that are not finite."""
+        """Store the counters. Raise an error if a training loss or a weight is not finite."""
         self._raise_if_not_finite()
         if not all(bool(torch.isfinite(weights).all()) for weights in self.model.parameters()):
             raise self._build_divergence_error(self.global_step)
@@ -209,11 +209,11 @@ class MaskedLanguageModule(pl.LightningModule):
 
     @property
     def must_stop(self) -> bool:
-        """Whether training stops after this step; the same on all processes, because stop requests are all-reduced."""
+        """Whether training stops after this step. Stop requests are all-reduced, so all processes agree."""
         return self.stop_requested if self.trainer.world_size == 1 else bool(self._stop_votes)
 
     def _raise_if_not_finite(self) -> None:
-        # The step number stays on the device and is read rarely, because reading it at every step would stall the GPU.
+        # The step number stays on the device, because copying it to the CPU at every step would stall the GPU.
         step = int(self._first_nonfinite_step) if hasattr(self, "_first_nonfinite_step") else -1
         if step >= 0:
             raise self._build_divergence_error(step)

@@ -1,4 +1,4 @@
-"""Loss and perplexity of masked tokens, exact for uneven batches and any number of processes."""
+"""Metrics for the loss and perplexity of masked tokens, exact for uneven batches and any number of processes."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ class MaskedLoss(RatioMetric):
     """
 
     def update(self, loss_sum: Tensor, masked: Tensor) -> None:
-        """Add the sum of token losses and the number of masked tokens of a batch."""
+        """Add a batch's sum of token losses and its number of masked tokens."""
         self.add(loss_sum, masked)
 
 

@@ -24,8 +24,8 @@ class MaskedBatch:
     Attributes:
         input_ids: The model's input tokens; int64, shape ``(tokens,)``.
         position_ids: The position of each token in its row; int64, shape ``(tokens,)``.
-        masked_indices: Indices of the masked tokens in ``input_ids``; int64, shape ``(masked,)``. They are
-            ordered by row as before sorting, then by position in the row.
+        masked_indices: Indices of the masked tokens in ``input_ids``; int64, shape ``(masked,)``. The
+            indices are in the order of the masked tokens before the rows were sorted.
         targets: The original tokens at ``masked_indices``; int64, shape ``(masked,)``.
         masked_rows: The row of each masked token, as an index into the rows before sorting; shape ``(masked,)``.
         length_groups: The number of rows of each length, as pairs ``(rows, length)``.
@@ -118,7 +118,7 @@ def _find_rows_to_keep(masked_rows: npt.NDArray[np.int64], lengths: npt.NDArray[
 def _concatenate_ranges(
     lengths: npt.NDArray[np.integer], starts: npt.NDArray[np.integer]
 ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
-    """Return the concatenated ranges ``0, ..., length - 1``, and the same ranges, each shifted by its start."""
+    """Return the concatenated ranges ``0, ..., length - 1``, and the same ranges shifted by the given starts."""
     ends = np.cumsum(lengths)
     offsets = np.arange(lengths.sum()) - np.repeat(ends - lengths, lengths)
     return offsets, offsets + np.repeat(starts, lengths)

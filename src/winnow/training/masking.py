@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     Flags = npt.NDArray[np.bool_]
 
 IGNORE_INDEX = -100
-"""The label of unmasked tokens, which PyTorch's cross-entropy ignores by default."""
+"""The label of unmasked tokens. PyTorch's cross-entropy ignores this label by default."""
 
 _STRICT = ConfigDict(extra="forbid")
 _Fraction = Annotated[float, Field(ge=0, le=1)]
@@ -36,15 +36,15 @@ class Masking:
 
     Each token that is not a special token is selected independently with probability ``rate``. Of the selected tokens,
     a fraction ``mask_share`` is replaced by the mask token, and a fraction ``random_share`` by a random token, drawn
-    uniformly from all tokens except special tokens. All other selected tokens stay unchanged.
+    uniformly from all tokens except special tokens. The remaining selected tokens are not replaced.
 
     Attributes:
         rate: The probability that a token is selected.
         final_rate: The selection probability at the end of training; the rate changes linearly, for example from 30%
             to 15% (Yang et al. 2023, "Learning better masking for better language model pre-training"). ``None`` keeps
             the rate constant.
-        mask_share: Fraction of the selected tokens that the mask token replaces.
-        random_share: Fraction of the selected tokens that a random token replaces.
+        mask_share: Fraction of the selected tokens that are replaced by the mask token.
+        random_share: Fraction of the selected tokens that are replaced by a random token.
     """
 
     rate: _Rate = 0.15
@@ -56,7 +56,7 @@ class Masking:
         if self.mask_share + self.random_share > 1 + 1e-9:
             raise WinnowError(
                 f"expected mask_share + random_share to be at most 1, got {self.mask_share} + {self.random_share}. "
-                "Lower one of them.",
+                "Lower one of the two values.",
                 key="random_share",
             )
 
@@ -75,7 +75,7 @@ class Masking:
     def apply(
         self, rows: TokenRows, seed: int, epoch: int | npt.NDArray[np.integer] = 0, progress: float = 0.0
     ) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.int64]]:
-        """Mask rows.
+        """Mask tokens in the given rows, and return the input ids and the labels.
 
         The result for each token is a function of the seed, epoch, row, position in the row, tokenizer and rate.
 
@@ -98,7 +98,7 @@ class Masking:
         is_selected = self._select_tokens(rows, row_keys, self.rate_at(progress))
         indices = np.flatnonzero(is_selected & ~vocabulary.is_special[rows.ids])
 
-        # Each token uses three counters: for its selection, the kind of replacement, and the random token.
+        # Each token uses three counters: one each for its selection, its kind of replacement and its random token.
         token_keys, counters = np.repeat(row_keys, rows.lengths)[indices], 3 * rows.positions[indices]
         replacement_draws = draw_uniform(token_keys, counters + 1)
         is_masked = replacement_draws < self.mask_share
@@ -122,8 +122,8 @@ class Masking:
 class WholeWordMasking(Masking):
     """Whole-word masking: each word is selected with probability ``rate``, together with all of its tokens.
 
-    Word boundaries are given by the tokenizer's ``word_ids``, as split by its pre-tokenizer. The replacement is drawn
-    separately for each token of a word, as in BERT's whole-word masking models.
+    The tokenizer's ``word_ids`` define the words. The replacement is drawn separately for each token of a word, as in
+    BERT's whole-word masking models.
     """
 
     def _select_tokens(self, rows: TokenRows, row_keys: UInts, rate: float) -> Flags:
@@ -140,7 +140,7 @@ class SpanMasking(Masking):
     at any position in the row.
 
     Attributes:
-        stop: The probability that a span ends after each of its words.
+        stop: The probability that a span ends after any given word.
         longest: Maximum number of words in a span.
     """
 
@@ -153,11 +153,12 @@ class SpanMasking(Masking):
         from winnow.training.counter_rng import derive_key, draw_uniform
 
         starts = rows.word_starts
-        token_words = np.cumsum(starts) - 1  # word index of each token, numbered across all rows
+        token_words = np.cumsum(starts) - 1  # the index of each token's word, counted across all rows
         first_tokens = np.flatnonzero(starts)
         word_rows = np.repeat(np.arange(len(rows)), rows.lengths)[first_tokens]
-        word_positions = np.arange(len(first_tokens)) - token_words[rows.offsets[:-1][word_rows]]  # within the row
-        span_keys = derive_key(row_keys[word_rows], 1)  # the other draws count tokens, not words
+        # The index of each word in its row.
+        word_positions = np.arange(len(first_tokens)) - token_words[rows.offsets[:-1][word_rows]]
+        span_keys = derive_key(row_keys[word_rows], 1)  # separate keys, since counters of other draws count tokens
         longer_than = self._compute_tail_probabilities()
         start_probability = _find_start_probability(rate, tuple(longer_than.tolist()))
         is_covered = np.zeros(len(first_tokens), dtype=bool)
@@ -184,8 +185,8 @@ class ListedWordMasking(Masking):
     """Masking of listed words, for example the adjectives that a probe scores.
 
     A listed word matches only whole words, in lowercase, capitalized, in uppercase or exactly as listed. A multi-word
-    expression is selected as a unit. Rows without a listed word have no masked tokens and are
-    skipped, unless ``other_rate`` is positive.
+    expression is selected as a unit. Rows without a listed word have no masked tokens and are skipped, unless
+    ``other_rate`` is positive.
 
     Attributes:
         words: The listed words.
@@ -210,7 +211,7 @@ class ListedWordMasking(Masking):
 
         words = [word for word in (*self.words, *self._read_file()) if word.strip()]
         if not words:
-            raise WinnowError("expected at least one word, got none. Add words, or set `file`.", "words")
+            raise WinnowError("expected at least one word, got none. Add words, or set `file` to a word list.", "words")
         spellings = {
             f"{space}{spelling}"
             for word in words
@@ -250,7 +251,7 @@ class ListedWordMasking(Masking):
 
         word_hashes: dict[int, UInts] | None = getattr(self, "_word_hashes", None)
         if word_hashes is None:
-            raise RuntimeError("the token ids of the words are not known yet; call for_tokenizer() first")
+            raise RuntimeError("the listed words are not tokenized; call for_tokenizer() and use the returned copy")
         is_drawn = _draw_below_rate(rows, row_keys, rows.positions, rate)
         is_listed, is_selected = np.zeros(len(rows.ids), dtype=bool), np.zeros(len(rows.ids), dtype=bool)
         token_rows = np.repeat(np.arange(len(rows)), rows.lengths)
@@ -270,7 +271,7 @@ class ListedWordMasking(Masking):
 
 
 def _draw_below_rate(rows: TokenRows, row_keys: UInts, positions: npt.NDArray[np.int64], rate: float) -> Flags:
-    """Return whether the uniform draw for each token, which depends on its row key and position, is below a rate."""
+    """Return whether each token's uniform draw, a function of its row key and position, is below a rate."""
     import numpy as np
 
     from winnow.training.counter_rng import draw_uniform

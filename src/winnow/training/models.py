@@ -75,7 +75,7 @@ class Scratch(Model):
     def __post_init__(self) -> None:
         if self.hidden_size % self.heads:
             raise WinnowError(
-                f"expected a divisor of hidden_size ({self.hidden_size}), got {self.heads}. Change one of the two.",
+                f"expected a divisor of hidden_size ({self.hidden_size}), got {self.heads}. Change either value.",
                 key="heads",
             )
 

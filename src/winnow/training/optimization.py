@@ -50,8 +50,8 @@ def freeze(model: torch.nn.Module, patterns: Sequence[str]) -> int:
             parameters[name].requires_grad = False
     if patterns and not any(parameter.requires_grad for parameter in parameters.values()):
         raise WinnowError(
-            f"expected at least one trainable parameter, but {', '.join(map(repr, patterns))} would freeze every one. "
-            "Remove a pattern, or make it more specific.",
+            f"expected at least one trainable parameter, but {', '.join(map(repr, patterns))} would freeze all "
+            "parameters. Remove a pattern, or make it more specific.",
             key="training.freeze",
         )
     return sum(parameter.numel() for parameter in parameters.values() if not parameter.requires_grad)
@@ -71,7 +71,7 @@ def _list_top_modules(model: torch.nn.Module) -> list[str]:
 
 
 def parameter_groups(model: torch.nn.Module) -> list[dict[str, Any]]:
-    """Return two groups of trainable parameters: matrices, and all others, which have no weight decay.
+    """Return two groups of trainable parameters: weight matrices, and all other parameters without weight decay.
 
     Biases and layer norm weights are excluded from weight decay, as in BERT (Devlin et al. 2019).
     """
@@ -85,8 +85,9 @@ def parameter_groups(model: torch.nn.Module) -> list[dict[str, Any]]:
 def build_schedule(kind: ScheduleKind, warmup_fraction: float, steps: int) -> Callable[[int], float]:
     """Return a function that maps a step, counted from 0, to a learning rate multiplier.
 
-    The multiplier increases linearly to 1 during warmup, then follows ``kind``. It is positive at every training step,
-    so no step is wasted. Without warmup, the schedule equals the corresponding schedule in ``transformers``.
+    The multiplier increases linearly to 1 during warmup, then follows ``kind``. The multiplier is
+    positive at every training step, so no step is wasted. Without warmup, the schedule equals the corresponding
+    schedule in ``transformers``.
 
     >>> [round(build_schedule("linear", 0.4, 5)(step), 2) for step in range(6)]
     [0.33, 0.67, 1.0, 0.67, 0.33, 0.0]

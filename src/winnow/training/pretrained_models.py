@@ -204,8 +204,8 @@ def _is_on_hub(source: Pretrained) -> bool:
 def _build_error(source: Pretrained, problem: str, cause: Exception | None = None) -> WinnowError:
     detail = f" ({str(cause).strip().splitlines()[0]})" if cause is not None and str(cause).strip() else ""
     return WinnowError(
-        f"'{source.name}' {problem}{detail}. Give a local folder in `model.name` with a masked language model that was "
-        "saved by `save_pretrained`, or use `model=scratch`.",
+        f"'{source.name}' {problem}{detail}. Set `model.name` to the path of a local folder with a masked language "
+        "model saved by `save_pretrained`, or use `model=scratch`.",
         key="name",
     )
 

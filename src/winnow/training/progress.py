@@ -83,13 +83,13 @@ class StepProgressBar(ProgressBar):
             self._update(trainer, "validating")
 
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Show the final state."""
+        """Show the final state of the bar, and stop updating it."""
         if self._bar is not None:
             self._update(trainer, "trained")
             self._bar.stop()
 
     def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:
-        """Stop the live display."""
+        """Stop updating the bar, because training has failed."""
         if self._bar is not None:
             self._bar.stop()
 
@@ -131,7 +131,7 @@ class RunTimer(Callback):
 
     @property
     def state_key(self) -> str:
-        """The key of the state in checkpoints; the former name of this class, so that older checkpoints still load."""
+        """The key of the state in checkpoints. It is the former name of this class, so older checkpoints still load."""
         return "Stopwatch"
 
     @property

@@ -9,7 +9,7 @@ import torch
 
 
 def log_step(trainer: pl.Trainer, values: Mapping[str, float], step: int) -> None:
-    """Log values of one step with a single call per logger, and add them to the trainer's callback metrics.
+    """Log the values of one step with a single call per logger, and add them to the trainer's callback metrics.
 
     Values that are equal on all ranks do not need the averaging and reduction of Lightning's ``self.log``, which takes
     six times as long for three values (``benchmarks/tracking.py``). Validation metrics do need averaging and reduction,

@@ -20,9 +20,9 @@ class Throughput(pl.Callback):
     """Logs ``train/tokens_per_second`` and ``train/peak_share`` every ``log_every_n_steps`` steps.
 
     The time spent on validation and checkpoints is excluded. ``train/peak_share`` is this process's rate of
-    floating-point operations, as a fraction of the peak rate (:func:`measure_peak_flops`). It counts only operations
-    that the loss requires (:func:`flops_per_token`). The tokens of rows without masked tokens are included in the
-    number of tokens, but they require no operations.
+    floating-point operations, as a fraction of the peak rate (:func:`measure_peak_flops`). The rate counts only
+    operations that the loss requires (:func:`flops_per_token`). Tokens in rows without masked tokens are
+    counted as tokens, but require no operations.
     """
 
     def __init__(self) -> None:
@@ -42,7 +42,7 @@ class Throughput(pl.Callback):
         self._paused_at = time.perf_counter()
 
     def on_train_batch_start(self, trainer: pl.Trainer, pl_module: Any, batch: Any, batch_idx: int) -> None:
-        """Resume the time measurement, which stays paused while the checkpoint after a validation is written."""
+        """Resume the time measurement after validation and the checkpoint that follows it."""
         if self._paused_at is not None:
             self._started_at += time.perf_counter() - self._paused_at
             self._paused_at = None
@@ -81,7 +81,7 @@ def flops_per_token(model: PreTrainedModel) -> tuple[float, float]:
     encoder = {i: size for i, size in matrices.items() if "embedding" not in encoder_names.get(i, "embedding")}
     head = {i: size for i, size in matrices.items() if i not in encoder_names}
     output_embeddings = model.get_output_embeddings()
-    if output_embeddings is not None:  # tied to the input embeddings, or already in `head`
+    if output_embeddings is not None:  # the weights are tied to the input embeddings, or already in `head`
         head[id(output_embeddings.weight)] = output_embeddings.weight.numel()
     if architecture := find_architectures().get(type(model).__name__):
         last_layer = architecture.layers(model)[-1]

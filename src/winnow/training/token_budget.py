@@ -53,8 +53,8 @@ class TokenBudgetSampler:
         if max_tokens < min_tokens or len(rows) < batches_per_step:
             raise WinnowError(
                 f"{len(rows)} rows of up to {longest} tokens cannot be split into steps of at most {max_tokens} tokens "
-                f"with {batches_per_step} batches each (processes times accumulated batches). Increase it to at least "
-                f"{min_tokens}, truncate rows with training.max_length, or use fewer batches per step.",
+                f"with {batches_per_step} batches each (processes times accumulated batches). Increase the limit to at "
+                f"least {min_tokens}, truncate rows with training.max_length, or use fewer batches per step.",
                 key="training.max_tokens",
             )
         self._epoch_steps = functools.lru_cache(maxsize=2)(self._split_epoch)
@@ -65,7 +65,7 @@ class TokenBudgetSampler:
         return len(self._epoch_steps(epoch))
 
     def select_rows(self, step: int) -> tuple[RowIndices, int]:
-        """Return the row indices of a step, sorted by length, and its epoch."""
+        """Return the row indices of a step, sorted by row length, and the epoch that contains the step."""
         while not self._epoch_ends or self._epoch_ends[-1] <= step:
             end = self._epoch_ends[-1] if self._epoch_ends else 0
             self._epoch_ends.append(end + self.count_steps(len(self._epoch_ends)))
@@ -83,7 +83,7 @@ class TokenBudgetSampler:
             borders[-2] = borders[-1] - self.batches_per_step  # the last step takes rows from the previous step
         steps = [np.sort(order[start:end]) for start, end in itertools.pairwise(borders)]
         steps = [rows[np.argsort(self.lengths[rows], kind="stable")] for rows in steps]
-        # The constant 2 separates these hashes from the hashes of the row order, which use the same seed and epoch.
+        # The constant 2 makes these hashes differ from the row-order hashes, which use the same seed and epoch.
         keys = derive_key(self.seed, 2, epoch, np.arange(len(steps)))
         return [steps[i] for i in np.argsort(keys, kind="stable")]
 

@@ -16,12 +16,12 @@ _MAX_SUFFIX_LENGTH = 6
 
 
 def train_wordpiece(texts: Sequence[str], size: int, max_length: int) -> PreTrainedTokenizerFast:
-    """Train an uncased BERT tokenizer that keeps frequent words as single tokens.
+    """Train and return an uncased BERT tokenizer that keeps frequent words as single tokens.
 
     The vocabulary consists of the special tokens, all characters, and whole words in descending order of frequency. If
     not all words fit, one eighth of the remaining size is reserved for the most frequent suffixes (such as ``##ing``)
-    of the words that do not fit. Ties are broken alphabetically. Unlike the trainer in the tokenizers library, this
-    function therefore returns a result that does not depend on hash order.
+    of the words that do not fit. Ties are broken alphabetically, so the result does not depend on hash order, unlike
+    the result of the trainer in the tokenizers library.
 
     Args:
         texts: The model's training texts.

@@ -24,7 +24,7 @@ def attend(query: Tensor, key: Tensor, value: Tensor, groups: LengthGroups, head
         query: The queries, shape ``(tokens, heads * head_size)``; rows of equal length are adjacent.
         key: The keys, in the same shape as ``query``.
         value: The values, in the same shape as ``query``.
-        groups: The number of rows of each length.
+        groups: The number of rows of each length, as pairs ``(rows, length)``.
         head_size: Size of each head.
         dropout: Dropout probability of the attention weights.
 
@@ -33,7 +33,7 @@ def attend(query: Tensor, key: Tensor, value: Tensor, groups: LengthGroups, head
     """
     if query.is_cuda and query.dtype in (torch.float16, torch.bfloat16) and (flash := load_flash_attention()):
         return _attend_varlen(flash, query, key, value, groups, head_size, dropout)
-    # Use `split`, whose backward pass concatenates the gradients; each slice would allocate a full-size gradient.
+    # Use `split`, because its backward pass concatenates gradients; slicing allocates a full-size gradient per slice.
     sizes = [rows * length for rows, length in groups]
     split_tensors = (torch.split(tensor, sizes) for tensor in (query, key, value))
     outputs = []

@@ -36,7 +36,7 @@ _MIN_SPEEDUP = 1.03
 """oneDNN is used only if it is faster by at least this factor, so that timing noise does not determine the backend."""
 
 VOCAB_CHUNK = 1024
-"""Vocabulary rows per chunk in :mod:`winnow.training.forward.vocab_head`: 1.5 MB of bf16 weights for DistilBERT."""
+"""Vocabulary rows per chunk in :mod:`winnow.training.forward.vocab_head`; for DistilBERT, 1.5 MB of bf16 weights."""
 
 _REPEATS = 3
 
@@ -129,7 +129,7 @@ class _Linear(torch.autograd.Function):
 
 
 def compute_output(states: Tensor, weight: Tensor, bias: Tensor | None, by_onednn: bool) -> Tensor:
-    """Return the output of a linear layer."""
+    """Return the output of a linear layer, computed by oneDNN or by PyTorch's default backend."""
     return _apply_onednn(states, weight, bias) if by_onednn else functional.linear(states, weight, bias)
 
 
@@ -162,7 +162,7 @@ def _apply_onednn(states: Tensor, weight: Tensor, bias: Tensor | None = None) ->
 
 @functools.cache
 def is_onednn_usable() -> bool:
-    """Return whether the private operator exists in this build of PyTorch and gives correct results."""
+    """Return whether PyTorch's private oneDNN operator exists in this build and gives correct results."""
     if not torch.backends.mkldnn.is_available():  # type: ignore[no-untyped-call]
         return False
     generator = torch.Generator().manual_seed(0)

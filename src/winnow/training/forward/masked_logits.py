@@ -82,7 +82,7 @@ def resolve_forward(model: PreTrainedModel, forward: ForwardMode) -> Literal["ef
         return "reference"
     raise WinnowError(
         f"the efficient forward pass does not support this model: {reason}. It supports unmodified models of the "
-        f"classes {', '.join(find_architectures())}. Set it to auto or reference.",
+        f"classes {', '.join(find_architectures())}. Use auto or reference instead.",
         key="training.forward",
     )
 

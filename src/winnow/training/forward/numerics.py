@@ -26,7 +26,7 @@ def configure_numerics(
     tf32: bool = False,
     compiled: bool = False,
 ) -> dict[str, Any]:
-    """Configure the numerical settings of the current process, and return a record of them.
+    """Configure the numerical settings of the current process, and return the selected settings by name.
 
     Call this function before the first forward pass.
 
@@ -35,7 +35,7 @@ def configure_numerics(
         device: The device on which the model is trained.
         tokens: Tokens per step in the encoder layers.
         masked_tokens: Tokens per step in the vocabulary head.
-        cache: The folder for matmul timings.
+        cache: The cache folder, in which matmul timings are stored.
         linear: The matmul backend for linear layers on CPUs; see :mod:`winnow.training.forward.linear_backend`.
         tf32: Whether float32 matmuls on CUDA may use TensorFloat-32, which rounds their inputs to 10 mantissa bits.
         compiled: Whether to compile the layers; CUDA only.
@@ -50,7 +50,7 @@ def configure_numerics(
     if compiled and device.type != "cuda":
         raise WinnowError(
             f"expected false on {device.type}, got true. Compilation takes 40 s on a CPU and does not make steps "
-            "faster. Set it to false, or train on CUDA (trainer=gpu).",
+            "faster. Set this option to false, or train on CUDA (trainer=gpu).",
             key="numerics.compile",
         )
     if device.type == "cpu":

@@ -3,7 +3,8 @@
 The matmul is computed in chunks of the vocabulary that fit into the processor's cache. This avoids a full copy of the
 weights in lower precision, and MKL computes several narrow matmuls faster than a single very wide one. The weight
 gradient is written to the memory of the previous gradient, because on Linux, allocating 100 MB of new memory takes
-longer than the matmul that fills it. If the input embeddings share the weights, their gradient is added in place.
+longer than the matmul that fills it. If the input embeddings share the weights, the gradient of the embeddings is added
+in place.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
 TiedGradient = list[Tensor]
-"""Passes the gradient of tied weights from the vocabulary head to the input embeddings; contains at most one tensor."""
+"""A list of at most one tensor that passes the gradient of tied weights from the vocabulary head to the embeddings."""
 
 _free_gradients = WeakTensorKeyDictionary()
 """Reusable gradient memory for each vocabulary head, keyed by the head's weights."""
@@ -53,7 +54,7 @@ def compute_vocab_logits(layer: Any, states: Tensor, tied: TiedGradient | None =
 
 
 def embed_tied(embeddings: nn.Embedding, ids: Tensor, tied: TiedGradient) -> Tensor:
-    """Return token embeddings whose weights are tied to the vocabulary head that received the same ``tied``.
+    """Return token embeddings whose weights are tied to the vocabulary head that uses the same ``tied`` list.
 
     Autograd would allocate three vocabulary-size gradients: for the head, for the embeddings and for their sum.
     Instead, the backward pass, which reaches the head first, adds the gradients of the few embedded tokens to the
@@ -147,7 +148,7 @@ def _split_vocabulary(weight: Tensor) -> Iterator[slice]:
 def _allocate_gradient(weight: Tensor) -> Tensor:
     """Return memory for the gradient of a head's weights: recycled memory if it fits, otherwise new memory.
 
-    Recycled memory is removed from the store, so that two gradients never share it.
+    Recycled memory is removed from the dictionary of reusable memory, so that two gradients never share memory.
     """
     recycled_gradient: Tensor | None = _free_gradients.pop(weight, None)  # type: ignore[no-untyped-call]
     fits = recycled_gradient is not None and (recycled_gradient.shape, recycled_gradient.dtype) == (
