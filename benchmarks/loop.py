@@ -28,13 +28,13 @@ from pytorch_lightning.callbacks import Callback
 
 from winnow.config import TrainConfig, compose_cells
 from winnow.run.checkpoint_files import remove_checkpoints
-from winnow.run.components import build_components
 from winnow.run.fit import fit
-from winnow.run.inputs import RunInputs, load_inputs
+from winnow.run.run_components import build_components
+from winnow.run.run_inputs import RunInputs, load_inputs
 from winnow.tracking import track
 from winnow.tracking.run_environment import describe_hardware
 from winnow.training import TrainingBatches, masked_lm_loss_sum
-from winnow.training.optimization import build_schedule, parameter_groups
+from winnow.training.optimization import build_parameter_groups, build_schedule
 
 MODELS = {
     "scratch": ([], 120, 0.10),
@@ -59,7 +59,7 @@ def run_bare_loop(inputs: RunInputs, steps: int) -> list[float]:
     config, components = inputs.config, inputs.components
     model = components.model.load(inputs.tokenizer, config.seed).train()
     batches = TrainingBatches(inputs.train_tokens, inputs.masking, config.seed, config.training.batch_size, steps)
-    optimizer = components.optimizer(parameter_groups(model))
+    optimizer = components.optimizer(build_parameter_groups(model))
     scheduler = torch.optim.lr_scheduler.LambdaLR(
         optimizer, build_schedule(config.training.scheduler, config.training.warmup_fraction, steps)
     )

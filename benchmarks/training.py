@@ -295,13 +295,13 @@ def count_operations(work: Workload, quick: bool, steps: int = 6) -> dict[str, f
 
 def measure_rates(tokens: int = 512, masked: int = 96) -> dict[str, dict[str, float]]:
     """Return the GFLOP/s of the matmuls of a step: in float32 with MKL and oneDNN, and in bfloat16."""
-    from winnow.training.forward.linear_backend import MATMULS, is_onednn_usable, time_matmul
+    from winnow.training.forward.linear_backend import MATMUL_FUNCTIONS, is_onednn_usable, time_matmul
 
     shapes = {"attention": (tokens, 768, 768), "feed_forward": (tokens, 3072, 768), "head": (masked, VOCABULARY, 768)}
     rates = {}
     for name, (rows, outputs, inputs) in shapes.items():
         factors = [torch.ones(size).bfloat16() for size in ((rows, inputs), (outputs, inputs), (rows, outputs))]
-        for product, ways in MATMULS.items():
+        for product, ways in MATMUL_FUNCTIONS.items():
             in_float32 = time_matmul((product, outputs, inputs), rows) if is_onednn_usable() else {}
             portable, _ = ways(*factors)
             portable()

@@ -9,7 +9,7 @@ from winnow.config import ComposedCell, TrainConfig, compose_cells, defaults_of_
 from winnow.config.deprecated import RENAMED_KEYS, RENAMED_TARGETS, rename_override, warn
 from winnow.config.targets import allowed_packages, locate
 from winnow.errors import WinnowError, WinnowErrors
-from winnow.run.components import build_components, compute_cell_id
+from winnow.run.run_components import build_components, compute_cell_id
 
 
 @pytest.fixture(autouse=True)

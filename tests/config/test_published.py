@@ -9,7 +9,7 @@ import pytest
 
 from winnow.cli import main
 from winnow.config import TrainConfig, compose_cells
-from winnow.run.components import build_components
+from winnow.run.run_components import build_components
 from winnow.tracking import Store
 
 CONF = Path(__file__).parents[2] / "conf/experiment"

@@ -22,8 +22,8 @@ from winnow.config import (
 from winnow.config.groups import GROUPS, NAMED_GROUPS
 from winnow.config.targets import locate
 from winnow.errors import WinnowErrors
-from winnow.run.components import build_components, compute_cell_id
-from winnow.run.log_run import select_parameters
+from winnow.run.log_run import select_logged_parameters
+from winnow.run.run_components import build_components, compute_cell_id
 from winnow.studies.plan import share_slices
 
 
@@ -288,7 +288,7 @@ def test_shared_slices_are_in_the_one_configuration_of_each_cell() -> None:
 
 def test_the_parameters_of_a_demo_cell_fit_into_one_request() -> None:
     (cell,), _ = compose_cells("train", TrainConfig, ["experiment=demo", "hydra.mode=RUN", "filter=nike_positive"])
-    found = select_parameters(cell.tree)
+    found = select_logged_parameters(cell.tree)
     assert len(found) <= 100
     assert found["model.layers"] == 2
     assert found["optimizer"] == "torch.optim.AdamW"

@@ -11,8 +11,8 @@ from winnow.cli import main
 from winnow.config import TrainConfig, compose_cells
 from winnow.data import Corpus, Dataset
 from winnow.filters import expression_parser
-from winnow.run.components import build_components
 from winnow.run.corpus_loader import CorpusLoader
+from winnow.run.run_components import build_components
 from winnow.studies.job import Job
 from winnow.tracking import Store
 

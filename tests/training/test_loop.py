@@ -27,7 +27,7 @@ from winnow.training import (
 from winnow.training.checkpoint import AtomicCheckpointIO, BestCheckpoint, LastCheckpoint
 from winnow.training.forward import efficient_forward
 from winnow.training.masked_batch import build_masked_batch
-from winnow.training.optimization import enable_gradient_checkpointing, freeze
+from winnow.training.optimization import enable_gradient_checkpointing, freeze_parameters
 from winnow.training.progress import StepProgressBar
 from winnow.training.throughput import Throughput, flops_per_token, measure_peak_flops
 
@@ -131,7 +131,7 @@ def test_gradient_checkpointing_trains_the_same_model(rows: TokenRows, tokenizer
 
 def test_frozen_weights_do_not_change(model: Any, rows: TokenRows) -> None:
     before = {name: weights.clone() for name, weights in model.state_dict().items()}
-    freeze(model, ["distilbert.embeddings", "distilbert.transformer.layer.0.attention"])
+    freeze_parameters(model, ["distilbert.embeddings", "distilbert.transformer.layer.0.attention"])
     fit(model, rows, max_steps=3)
     unchanged = {name for name, weights in model.state_dict().items() if torch.equal(weights, before[name])}
     assert {
@@ -145,12 +145,12 @@ def test_frozen_weights_do_not_change(model: Any, rows: TokenRows) -> None:
 @pytest.mark.parametrize("tokens", [1, 700, 5000])
 def test_a_token_budget_is_converted_to_steps(rows: TokenRows, tokens: int) -> None:
     batches = TrainingBatches(rows.take(np.arange(100)), Masking(), 3, 16, 1)
-    steps = batches.steps_for_tokens(tokens)
+    steps = batches.count_steps_for_tokens(tokens)
     processed = np.cumsum([batches[step].num_tokens for step in range(steps)])
     assert processed[-1] >= tokens
     assert steps == 1 or processed[-2] < tokens
     sharded = TrainingBatches(rows.take(np.arange(100)), Masking(), 3, 16, 1, Shard(0, 2, 4))
-    assert sharded.steps_for_tokens(tokens) == steps
+    assert sharded.count_steps_for_tokens(tokens) == steps
 
 
 def test_the_throughput_is_logged_and_plausible(model: Any, rows: TokenRows) -> None:

@@ -11,7 +11,7 @@ from transformers import PreTrainedTokenizerFast
 from winnow.errors import WinnowError
 from winnow.training import ListedWordMasking, Masking, SpanMasking, TokenRows, WholeWordMasking, tokenize
 from winnow.training.masking import IGNORE_INDEX
-from winnow.training.tokens import WORD_START
+from winnow.training.tokenization import WORD_START
 
 from .test_masking import VOCABULARY, rows_of
 

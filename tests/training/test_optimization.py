@@ -8,7 +8,7 @@ import torch
 from transformers import get_scheduler
 
 from winnow.errors import WinnowError
-from winnow.training.optimization import ScheduleKind, build_schedule, freeze, parameter_groups
+from winnow.training.optimization import ScheduleKind, build_parameter_groups, build_schedule, freeze_parameters
 
 ADAMW = functools.partial(torch.optim.AdamW, lr=1e-3, weight_decay=0.01)
 KINDS: list[ScheduleKind] = ["linear", "cosine", "constant"]
@@ -39,7 +39,7 @@ def test_without_warmup_the_schedule_equals_that_of_transformers(kind: ScheduleK
 
 
 def test_biases_and_layer_norms_have_no_weight_decay(model: Any) -> None:
-    groups = parameter_groups(model)
+    groups = build_parameter_groups(model)
     with_decay, without_decay = ([id(parameter) for parameter in group["params"]] for group in groups)
     optimizer = ADAMW(groups)
     assert [group["weight_decay"] for group in optimizer.param_groups] == [0.01, 0.0]
@@ -52,8 +52,8 @@ def test_biases_and_layer_norms_have_no_weight_decay(model: Any) -> None:
 @pytest.mark.parametrize("pattern", ["distilbert.transformer.layer.0", "*.layer.[0-3].*"])
 def test_frozen_parameters_are_in_no_group(model: Any, pattern: str) -> None:
     layer = list(model.distilbert.transformer.layer[0].parameters())
-    assert freeze(model, [pattern]) == sum(parameter.numel() for parameter in layer)
-    trained = {id(parameter) for group in parameter_groups(model) for parameter in group["params"]}
+    assert freeze_parameters(model, [pattern]) == sum(parameter.numel() for parameter in layer)
+    trained = {id(parameter) for group in build_parameter_groups(model) for parameter in group["params"]}
     assert not trained & {id(parameter) for parameter in layer}
     assert len(trained) == len(list(model.parameters())) - len(layer)
 
@@ -68,5 +68,5 @@ def test_frozen_parameters_are_in_no_group(model: Any, pattern: str) -> None:
 )
 def test_invalid_patterns_are_errors(model: Any, patterns: list[str], message: str) -> None:
     with pytest.raises(WinnowError, match=message.replace("?", r"\?")) as raised:
-        freeze(model, patterns)
+        freeze_parameters(model, patterns)
     assert raised.value.key == "training.freeze"

@@ -20,10 +20,10 @@ from winnow.errors import WinnowError, WinnowErrors
 from winnow.filters import Filter
 from winnow.metrics.metric_names import LOSSES
 from winnow.reporting.model_figures import EvaluatedModel
-from winnow.run.components import check_store, extract_filters
 from winnow.run.corpus_loader import load_corpus
 from winnow.run.evaluate import Predictor, score_split, summarize_probes
-from winnow.run.slices import HeldOutSplit, apply_filter, build_slice_masks, select_held_out_rows
+from winnow.run.held_out_slices import HeldOutSplit, apply_filter, build_slice_masks, select_held_out_rows
+from winnow.run.run_components import check_store, extract_filters
 from winnow.tracking import Store, keys
 from winnow.tracking.run_queries import fetch_artifact, iter_metric_histories
 

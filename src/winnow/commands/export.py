@@ -17,7 +17,7 @@ from winnow.comparison import CollectedStudy, Comparison, analyze, collect_study
 from winnow.config import ExportConfig, TrainConfig, construct, defaults_of_now, load_stored_tree, read_cell
 from winnow.errors import WinnowError
 from winnow.reporting import write_comparison_report
-from winnow.run.components import check_store
+from winnow.run.run_components import check_store
 from winnow.studies import InProcess
 from winnow.studies.plan import plan_jobs
 from winnow.studies.plan_runner import print_failures, run_plan

@@ -18,9 +18,9 @@ from winnow.errors import WinnowError, WinnowErrors
 from winnow.filters import Filter, Verdicts, compute_filter_statistics, save_dropped, save_kept, save_statistics
 from winnow.reporting import write_filter_report
 from winnow.run import log_run
-from winnow.run.components import check_store
+from winnow.run.console_summaries import format_funnel, print_scoring_plan, print_verdicts
 from winnow.run.corpus_loader import load_corpus
-from winnow.run.overview import format_funnel, print_scoring_plan, print_verdicts
+from winnow.run.run_components import check_store
 from winnow.tracking import Store, TrackedRun, keys, track
 
 EXPERIMENT: Final = "filters"

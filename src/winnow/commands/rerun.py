@@ -22,8 +22,8 @@ from winnow.errors import WinnowError, did_you_mean
 from winnow.metrics.metric_names import SECONDS, stage_metric_name
 from winnow.reporting.tables import build_console_table
 from winnow.run.cell_lock import lock_cell
-from winnow.run.components import Components, build_components, cell_folder, check_store, compute_cell_id
 from winnow.run.pipeline import RunOptions, run_cell
+from winnow.run.run_components import RunComponents, build_components, cell_folder, check_store, compute_cell_id
 from winnow.tracking import Store, keys
 from winnow.tracking.run_environment import describe_hardware, list_installed_packages, read_git_commit, read_git_diff
 from winnow.tracking.run_queries import CELL_RUN_FILTER, find_run, read_json_artifact, read_text_artifact, search_runs
@@ -204,7 +204,7 @@ def _compare_environment(client: MlflowClient, run: Run) -> list[str]:
     return differences
 
 
-def _compare_corpus(run: Run, components: Components) -> list[str]:
+def _compare_corpus(run: Run, components: RunComponents) -> list[str]:
     """Describe any change in the corpus since the original run."""
     corpus = components.corpus.fingerprint
     original = run.data.tags.get(keys.CORPUS)

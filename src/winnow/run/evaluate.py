@@ -18,8 +18,8 @@ from winnow.errors import WinnowError
 from winnow.metrics.metric_names import ALL, held_out_metric_name, probe_metric_name
 from winnow.run.baseline_cache import BaselineCache
 from winnow.run.fit import FitResult
-from winnow.run.inputs import RunInputs
-from winnow.run.slices import HeldOutSplit
+from winnow.run.held_out_slices import HeldOutSplit
+from winnow.run.run_inputs import RunInputs
 
 if TYPE_CHECKING:
     import torch
@@ -60,19 +60,21 @@ def evaluate_baseline(inputs: RunInputs) -> EvaluationResult:
     """Return the model's scores before training. Cells that start from the same weights share the cached scores."""
     predictor = _build_predictor(inputs, inputs.model)
     cache = BaselineCache.for_model(predictor.model, predictor.device, predictor.forward, inputs.components.cache)
-    return _evaluate(inputs, predictor, cache)
+    return _evaluate_predictor(inputs, predictor, cache)
 
 
 def evaluate(inputs: RunInputs, fit_result: FitResult) -> EvaluationResult:
     """Return the scores of the trained model."""
-    return _evaluate(inputs, _build_predictor(inputs, fit_result.model))
+    return _evaluate_predictor(inputs, _build_predictor(inputs, fit_result.model))
 
 
 def _build_predictor(inputs: RunInputs, model: PreTrainedModel) -> Predictor:
     return Predictor(model, inputs.tokenizer, inputs.device, inputs.config.training.forward)
 
 
-def _evaluate(inputs: RunInputs, predictor: Predictor, cache: BaselineCache | None = None) -> EvaluationResult:
+def _evaluate_predictor(
+    inputs: RunInputs, predictor: Predictor, cache: BaselineCache | None = None
+) -> EvaluationResult:
     tables: list[pa.Table] = []
     scores: dict[str, float] = {}
     for split in inputs.held_out.values():

@@ -14,7 +14,7 @@ from winnow.config.schema import TrainingConfig
 from winnow.errors import WinnowError
 from winnow.metrics.metric_names import VALIDATION_LOSS, stage_metric_name
 from winnow.run.checkpoint_files import BEST_CHECKPOINT, LAST_CHECKPOINT, load_last_checkpoint
-from winnow.run.inputs import RunInputs
+from winnow.run.run_inputs import RunInputs
 from winnow.tracking import TrackedRun
 
 if TYPE_CHECKING:
@@ -68,9 +68,9 @@ def fit(
     module = _build_module(inputs)
     probe_callback = ProbeCallback(inputs.components.probes, inputs.tokenizer, config.training.forward)
     callbacks = [*callbacks, probe_callback, *([BufferedMetrics(run)] if run is not None else [])]
-    checkpoint = _load_checkpoint(inputs)
+    checkpoint = _load_resume_checkpoint(inputs)
     if checkpoint is not None and checkpoint["complete"]:
-        _restore(module, callbacks, checkpoint, inputs)
+        _restore_completed_training(module, callbacks, checkpoint, inputs)
     else:
         _train(module, inputs, _build_trainer(inputs, run, callbacks, progress), resume=checkpoint is not None)
     return FitResult(module.model, module.tokens_seen, _read_best_scores(inputs), probe_callback.to_table())
@@ -79,10 +79,10 @@ def fit(
 def _build_module(inputs: RunInputs) -> MaskedLanguageModule:
     """Build the Lightning module, and freeze the parameters that the configuration selects."""
     from winnow.training import MaskedLanguageModule
-    from winnow.training.optimization import enable_gradient_checkpointing, freeze
+    from winnow.training.optimization import enable_gradient_checkpointing, freeze_parameters
 
     model, training = inputs.model, inputs.config.training
-    freeze(model, training.freeze)
+    freeze_parameters(model, training.freeze)
     if training.gradient_checkpointing:
         enable_gradient_checkpointing(model)
     return MaskedLanguageModule(
@@ -95,7 +95,7 @@ def _build_module(inputs: RunInputs) -> MaskedLanguageModule:
     )
 
 
-def _restore(
+def _restore_completed_training(
     module: MaskedLanguageModule, callbacks: Sequence[Callback], checkpoint: dict[str, Any], inputs: RunInputs
 ) -> None:
     """Restore the weights and callback states of a completed training run."""
@@ -144,7 +144,7 @@ def _build_data_module(inputs: RunInputs) -> MaskedLanguageDataModule:
     )
 
 
-def check_fit(inputs: RunInputs) -> None:
+def check_fit_inputs(inputs: RunInputs) -> None:
     """Check that training can start. The check runs before the baseline evaluation.
 
     Raises:
@@ -156,10 +156,10 @@ def check_fit(inputs: RunInputs) -> None:
     batches = _build_batches(inputs)
     validation = inputs.held_out["validation"].tokens
     HeldOutBatches(validation, Masking(), 0, 1, Shard(0, batches.shard.world_size))
-    _load_checkpoint(inputs)
+    _load_resume_checkpoint(inputs)
 
 
-def _load_checkpoint(inputs: RunInputs) -> dict[str, Any] | None:
+def _load_resume_checkpoint(inputs: RunInputs) -> dict[str, Any] | None:
     return load_last_checkpoint(inputs.folder, inputs.model, restart=inputs.config.study.rerun == "all")
 
 
@@ -231,7 +231,7 @@ def _count_steps(inputs: RunInputs) -> int:
     training = inputs.config.training
     if training.total_tokens is None:
         return training.max_steps
-    return _build_batches(inputs).steps_for_tokens(training.total_tokens)
+    return _build_batches(inputs).count_steps_for_tokens(training.total_tokens)
 
 
 def _build_callbacks(training: TrainingConfig, checkpoint: Path, interval: int, progress: bool) -> list[Callback]:

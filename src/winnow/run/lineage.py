@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from winnow.data.fingerprint import fingerprint
-from winnow.run.inputs import RunInputs
+from winnow.run.run_inputs import RunInputs
 from winnow.tracking import TrackedRun, keys
 from winnow.tracking.tracked_run import LoggedDataset
 
@@ -59,7 +59,7 @@ def _list_stages(inputs: RunInputs) -> Iterator[dict[str, Any]]:
     yield {
         "stage": f"training rows of {inputs.components.filter.name}",
         "rows": rows.num_rows,
-        "fingerprint": _compute_digest(rows),
+        "fingerprint": _compute_row_id_digest(rows),
     }
 
 
@@ -68,15 +68,17 @@ def _list_datasets(inputs: RunInputs) -> Iterator[LoggedDataset]:
     source = {"corpus": inputs.corpus.fingerprint, "sources": inputs.corpus.sources}
     rows = inputs.train_rows
     yield LoggedDataset(
-        f"{name} ({inputs.components.filter.name})", _compute_digest(rows), "train", rows.num_rows, source
+        f"{name} ({inputs.components.filter.name})", _compute_row_id_digest(rows), "train", rows.num_rows, source
     )
     for split, held_out in inputs.held_out.items():
         for slice_name, mask in held_out.slices.items():
             slice_rows = held_out.rows.filter(pa.array(np.asarray(mask)))
             title = split if slice_name == "all" else f"{split}, {slice_name}"
             context = split if slice_name == "all" else f"{split}/{slice_name}"
-            yield LoggedDataset(f"{name} ({title})", _compute_digest(slice_rows), context, slice_rows.num_rows, source)
+            yield LoggedDataset(
+                f"{name} ({title})", _compute_row_id_digest(slice_rows), context, slice_rows.num_rows, source
+            )
 
 
-def _compute_digest(rows: pa.Table) -> str:
+def _compute_row_id_digest(rows: pa.Table) -> str:
     return fingerprint(rows["row_id"].to_pylist())

@@ -21,8 +21,8 @@ from winnow.metrics.metric_names import TOKENS_SEEN, TRAIN_ROWS, TRAIN_TOKENS, s
 from winnow.reporting import write_filter_report
 from winnow.run.evaluate import EvaluationResult
 from winnow.run.fit import FitResult
-from winnow.run.inputs import RunInputs
 from winnow.run.lineage import log_lineage
+from winnow.run.run_inputs import RunInputs
 from winnow.tracking import TrackedRun, keys
 from winnow.tracking.mlflow_ui import describe_cell
 from winnow.tracking.offline.run_operations import RUN_DESCRIPTION
@@ -106,9 +106,9 @@ def _summarize_inputs(inputs: RunInputs) -> dict[str, Any]:
 
 def log_configuration(run: TrackedRun, cell: ComposedCell[Any]) -> None:
     """Log the configuration, the overrides, the packages and the uncommitted changes."""
-    tree = cell.tree
-    run.log_params(select_parameters(tree))
-    run.log_text(dump_yaml(tree), keys.RESOLVED_CONFIG)
+    config = cell.tree
+    run.log_params(select_logged_parameters(config))
+    run.log_text(dump_yaml(config), keys.RESOLVED_CONFIG)
     run.log_text("\n".join(cell.overrides) + "\n", "config/overrides.txt")
     run.log_text(list_installed_packages() + "\n", "environment/packages.txt")
     if changes := read_git_diff():
@@ -213,13 +213,13 @@ def dump_yaml(data: Any) -> str:
     return str(yaml.dump(data, Dumper=dumper, sort_keys=False, allow_unicode=True))
 
 
-def select_parameters(tree: Mapping[str, Any]) -> dict[str, Any]:
+def select_logged_parameters(config: Mapping[str, Any]) -> dict[str, Any]:
     """Return the settings that are logged as MLflow parameters.
 
     Lists, unset options (`null`), disabled flags of Lightning and PyTorch, and the settings of the store are excluded,
     so that all parameters fit into one request. `config/resolved.yaml` contains all settings.
     """
-    values = dict(flatten_scalars({group: node for group, node in tree.items() if group != "tracking"}))
+    values = dict(flatten_scalars({group: node for group, node in config.items() if group != "tracking"}))
     switches = ("trainer.", "optimizer.")
     return {
         key: value
@@ -228,12 +228,12 @@ def select_parameters(tree: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def flatten_scalars(tree: Mapping[str, Any], key: str = "") -> Iterator[tuple[str, Any]]:
+def flatten_scalars(config: Mapping[str, Any], key: str = "") -> Iterator[tuple[str, Any]]:
     """Yield the key and value of every scalar in a composed config.
 
     The key of a `_target_` is the key of its group, for example `filter` instead of `filter._target_`.
     """
-    for name, value in tree.items():
+    for name, value in config.items():
         path = f"{key}.{name}" if key else str(name)
         if isinstance(value, Mapping):
             yield from flatten_scalars(value, path)

@@ -19,12 +19,12 @@ from winnow.errors import WinnowError
 from winnow.metrics.metric_names import ALL, SECONDS, held_out_metric_name, stage_metric_name
 from winnow.run.cell_lock import lock_cell
 from winnow.run.checkpoint_files import LAST_CHECKPOINT, remove_checkpoints
-from winnow.run.components import Components, build_components, cell_folder, check_store, compute_cell_id
+from winnow.run.console_summaries import print_overview
 from winnow.run.evaluate import evaluate, evaluate_baseline
-from winnow.run.fit import check_fit, fit
-from winnow.run.inputs import load_inputs
+from winnow.run.fit import check_fit_inputs, fit
 from winnow.run.log_run import log_inputs, log_results
-from winnow.run.overview import print_overview
+from winnow.run.run_components import RunComponents, build_components, cell_folder, check_store, compute_cell_id
+from winnow.run.run_inputs import load_inputs
 from winnow.tracking import Attempt, TrackedRun, close_stale_runs, keys, load_attempts, sync, track
 
 if TYPE_CHECKING:
@@ -54,7 +54,7 @@ class RunOptions:
     on_step: Callable[[int], None] | None = None
 
 
-def run_cell(cell: ComposedCell[TrainConfig], components: Components, options: RunOptions) -> dict[str, float]:
+def run_cell(cell: ComposedCell[TrainConfig], components: RunComponents, options: RunOptions) -> dict[str, float]:
     """Train and evaluate one cell, and track it as a run.
 
     In distributed training, only the process with rank 0 evaluates the model and tracks the run.
@@ -73,7 +73,7 @@ def run_cell(cell: ComposedCell[TrainConfig], components: Components, options: R
     with _track_cell(cell, components, options) as run:
         timer, callbacks = _build_timing_callbacks(options)
         inputs = load_inputs(cell, components, options.cell_id)
-        check_fit(inputs)
+        check_fit_inputs(inputs)
         log_inputs(run, inputs)
         if options.console is not None:
             print_overview(options.console, inputs)
@@ -87,7 +87,7 @@ def run_cell(cell: ComposedCell[TrainConfig], components: Components, options: R
 
 
 def _track_cell(
-    cell: ComposedCell[TrainConfig], components: Components, options: RunOptions
+    cell: ComposedCell[TrainConfig], components: RunComponents, options: RunOptions
 ) -> AbstractContextManager[TrackedRun]:
     """Start a run of the cell, or resume an interrupted one."""
     config, arm = cell.config, components.filter.name
@@ -148,7 +148,7 @@ def run_single_cell(cell: ComposedCell[TrainConfig], console: Console) -> dict[s
 
 
 @contextmanager
-def _lock_cell_folder(cell: ComposedCell[TrainConfig], components: Components) -> Iterator[None]:
+def _lock_cell_folder(cell: ComposedCell[TrainConfig], components: RunComponents) -> Iterator[None]:
     """Lock the cell's folder.
 
     If the cell's id cannot be computed, nothing is locked. The run then raises and tracks the same error.
@@ -161,7 +161,7 @@ def _lock_cell_folder(cell: ComposedCell[TrainConfig], components: Components) -
         yield
 
 
-def _find_resumable_attempt(cell: ComposedCell[TrainConfig], components: Components) -> Attempt | None:
+def _find_resumable_attempt(cell: ComposedCell[TrainConfig], components: RunComponents) -> Attempt | None:
     """Return the cell's interrupted run if it can be resumed; otherwise, remove its checkpoints and return `None`."""
     sync(components.store)  # upload the data that an interrupted run could not upload
     try:

@@ -18,11 +18,11 @@ from winnow.metrics.metric_names import (
     sanitize_component,
     source_slice_name,
 )
-from winnow.run.components import Components
-from winnow.run.slices import HELD_OUT_SPLITS
+from winnow.run.held_out_slices import HELD_OUT_SPLITS
+from winnow.run.run_components import RunComponents
 
 
-def check_declared_metrics(config: TrainConfig, components: Components) -> list[WinnowError]:
+def check_declared_metrics(config: TrainConfig, components: RunComponents) -> list[WinnowError]:
     """Return an error for each declared metric that no run logs or that has no direction.
 
     If a probe's file cannot be read, return no errors, since `check_components` reports unreadable files.
@@ -44,7 +44,7 @@ def check_declared_metrics(config: TrainConfig, components: Components) -> list[
     return errors
 
 
-def build_metric_choices(config: TrainConfig, components: Components) -> MetricChoices:
+def build_metric_choices(config: TrainConfig, components: RunComponents) -> MetricChoices:
     """Return the metrics that a cell logs after training.
 
     Raises:
@@ -64,7 +64,7 @@ def build_metric_choices(config: TrainConfig, components: Components) -> MetricC
     return MetricChoices(scores, (SECONDS, TOKENS_SEEN))
 
 
-def _list_slices(components: Components) -> dict[str, list[str]]:
+def _list_slices(components: RunComponents) -> dict[str, list[str]]:
     """Return the names of the slices, by held-out split."""
     filter_slices = [
         slice_name for name in components.slices for slice_name in (kept_slice_name(name), removed_slice_name(name))

@@ -29,10 +29,10 @@ from winnow.config.validate import validate
 from winnow.errors import WinnowError, WinnowErrors
 from winnow.run.cell_lock import CellLockedError, lock_cell
 from winnow.run.checkpoint_files import remove_checkpoints
-from winnow.run.components import Components, build_components, cell_folder
 from winnow.run.corpus_loader import CorpusLoader
 from winnow.run.log_run import dump_yaml
 from winnow.run.pipeline import RunOptions, can_resume, is_rank_zero, run_cell
+from winnow.run.run_components import RunComponents, build_components, cell_folder
 from winnow.tracking import Attempt, close_stale_runs, load_attempts
 
 State = Literal["waiting", "running", "elsewhere", "finished", "failed"]
@@ -74,7 +74,7 @@ class Job:
     """
 
     cell: ComposedCell[TrainConfig]
-    components: Components
+    components: RunComponents
     name: str
     parent_run_id: str
     run_id: str | None = None

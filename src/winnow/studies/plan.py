@@ -10,9 +10,9 @@ import numpy as np
 
 from winnow.errors import WinnowError, WinnowErrors, did_you_mean
 from winnow.filters import LeaveOneOut, RandomMatched
-from winnow.run.components import extract_filters
+from winnow.run.held_out_slices import apply_filter
 from winnow.run.pipeline import can_resume
-from winnow.run.slices import apply_filter
+from winnow.run.run_components import extract_filters
 from winnow.studies.declared_metrics import check_declared_metrics
 from winnow.studies.job import Job
 from winnow.studies.launchers import Launcher

@@ -11,7 +11,7 @@ from rich.markup import escape
 
 from winnow.config import TrainConfig, construct
 from winnow.errors import WinnowError
-from winnow.run.components import check_components, check_store
+from winnow.run.run_components import check_components, check_store
 from winnow.studies.launchers import Launcher
 from winnow.studies.plan import StudyPlan, check_filters, check_plan, plan_jobs, share_slices
 from winnow.studies.plan_runner import print_failures, run_plan, sync_and_close_runs

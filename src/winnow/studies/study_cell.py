@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from winnow.config import ComposedCell, TrainConfig
-from winnow.run.components import Components, build_components, compute_cell_id
 from winnow.run.corpus_loader import CorpusLoader
+from winnow.run.run_components import RunComponents, build_components, compute_cell_id
 
 TrainCell = ComposedCell[TrainConfig]
 
@@ -23,7 +23,7 @@ class StudyCell:
     """
 
     cell: TrainCell
-    components: Components
+    components: RunComponents
 
     @property
     def config(self) -> TrainConfig:

@@ -10,7 +10,7 @@ from winnow import __version__
 from winnow.config import flat, load_stored_tree
 from winnow.errors import WinnowError, WinnowErrors
 from winnow.filters import LeaveOneOut, RandomMatched
-from winnow.run.components import HARDWARE_ARGUMENTS
+from winnow.run.run_components import HARDWARE_TRAINER_ARGUMENTS
 from winnow.studies.study_cell import StudyCell
 from winnow.tracking import Attempt, Store, keys
 from winnow.tracking.run_queries import find_newest_run, read_text_artifact
@@ -159,6 +159,6 @@ def _affects_results(key: str) -> bool:
     group, _, subkey = key.partition(".")
     return (
         group in COMPARED_GROUPS
-        and not (group == "trainer" and subkey.partition(".")[0] in HARDWARE_ARGUMENTS)
+        and not (group == "trainer" and subkey.partition(".")[0] in HARDWARE_TRAINER_ARGUMENTS)
         and not key.startswith("evaluation.slices")
     )

@@ -15,8 +15,8 @@ from .masking import WholeWordMasking as WholeWordMasking
 from .models import Model as Model
 from .models import Scratch as Scratch
 from .pretrained_models import Pretrained as Pretrained
-from .tokens import TokenRows as TokenRows
-from .tokens import pack_into_blocks as pack_into_blocks
-from .tokens import tokenize as tokenize
+from .tokenization import TokenRows as TokenRows
+from .tokenization import pack_into_blocks as pack_into_blocks
+from .tokenization import tokenize as tokenize
 from .vocabulary import Vocabulary as Vocabulary
 from .vocabulary import tokenizer_fingerprint as tokenizer_fingerprint

@@ -46,7 +46,7 @@ class LastCheckpoint(Checkpoint):
 
     def on_train_batch_end(self, trainer: pl.Trainer, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
         """Write a checkpoint at the end of a step if training must stop or a checkpoint is due without validation."""
-        pl_module.stop_requested = self.shutdown.received is not None
+        pl_module.stop_requested = self.shutdown.received_signal is not None
         if (batch_idx + 1) % trainer.accumulate_grad_batches:
             return
         is_due = trainer.global_step % self.every_steps == 0
@@ -60,7 +60,7 @@ class LastCheckpoint(Checkpoint):
         """Write a checkpoint, except at the last step, and check for a signal."""
         if trainer.global_step < trainer.max_steps:
             self._save(trainer)
-            pl_module.stop_requested = self.shutdown.received is not None
+            pl_module.stop_requested = self.shutdown.received_signal is not None
             self._is_stopping = pl_module.must_stop
 
     def on_train_batch_start(self, trainer: pl.Trainer, pl_module: Any, batch: Any, batch_idx: int) -> None:
@@ -73,7 +73,7 @@ class LastCheckpoint(Checkpoint):
         self._is_complete = True
         self._save(trainer)
         self.shutdown.uninstall()
-        if self.shutdown.received is not None:
+        if self.shutdown.received_signal is not None:
             self.shutdown.exit()
 
     def on_exception(self, trainer: pl.Trainer, pl_module: Any, exception: BaseException) -> None:
@@ -141,8 +141,8 @@ class AtomicCheckpointIO(TorchCheckpointIO):
         except (OSError, RuntimeError) as error:  # torch raises RuntimeError for an incomplete write
             step = checkpoint.get("global_step")
             raise WinnowError(
-                f"the checkpoint of step {step} cannot be written to {final.parent}: {_shorten(error)}. The previous "
-                "checkpoint is unchanged. Free some disk space, then rerun the same command to resume from it.",
+                f"the checkpoint of step {step} cannot be written to {final.parent}: {_shorten_error_message(error)}. "
+                "The previous checkpoint is unchanged. Free some disk space, then rerun the command to resume from it.",
                 key="output_dir",
             ) from error
         finally:
@@ -180,7 +180,9 @@ def load_checkpoint(path: Path, model: torch.nn.Module) -> dict[str, Any]:
         content: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
         weights = {name.removeprefix("model."): tensor for name, tensor in content["state_dict"].items()}
     except Exception as error:  # the type of torch's exception depends on which byte is damaged
-        raise WinnowError(f"the checkpoint {path} is damaged: {_shorten(error)}. {fix}", "study.rerun") from error
+        raise WinnowError(
+            f"the checkpoint {path} is damaged: {_shorten_error_message(error)}. {fix}", "study.rerun"
+        ) from error
     model_weights = model.state_dict()
     for name in [*model_weights, *weights]:
         actual_shape, expected_shape = (_describe_shape(tensors.get(name)) for tensors in (weights, model_weights))
@@ -215,7 +217,7 @@ def _has_validation(trainer: pl.Trainer) -> bool:
     return trainer.enable_validation and sum(batches if isinstance(batches, list) else [batches]) > 0
 
 
-def _shorten(error: BaseException) -> str:
+def _shorten_error_message(error: BaseException) -> str:
     """Return the first line of an error message, or the operating system's message if an ``OSError`` was the cause."""
     errors = (error, error.__context__)
     os_error = next((cause for cause in errors if isinstance(cause, OSError) and cause.strerror), None)

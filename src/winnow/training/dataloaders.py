@@ -15,7 +15,7 @@ from winnow.training.counter_rng import derive_key
 from winnow.training.masked_batch import MaskedBatch, build_masked_batch
 from winnow.training.masking import Masking
 from winnow.training.token_budget import TokenBudgetSampler
-from winnow.training.tokens import TokenRows
+from winnow.training.tokenization import TokenRows
 
 
 @dataclass(frozen=True)
@@ -25,17 +25,17 @@ class Shard:
     Attributes:
         rank: Rank of the process.
         world_size: Number of processes.
-        accumulate: Number of batches that a process accumulates per step.
+        accumulate_batches: Number of batches that a process accumulates per step.
     """
 
     rank: int = 0
     world_size: int = 1
-    accumulate: int = 1
+    accumulate_batches: int = 1
 
     @property
     def batches_per_step(self) -> int:
         """Number of batches in an optimizer step, across all processes."""
-        return self.world_size * self.accumulate
+        return self.world_size * self.accumulate_batches
 
 
 class TrainingBatches:
@@ -82,7 +82,7 @@ class TrainingBatches:
         if max_tokens is None and batch_size < shard.batches_per_step:
             raise WinnowError(
                 f"{batch_size} rows per step cannot be split across {shard.world_size} processes with "
-                f"{shard.accumulate} accumulated batches each. Increase the batch size to at least "
+                f"{shard.accumulate_batches} accumulated batches each. Increase the batch size to at least "
                 f"{shard.batches_per_step}.",
                 key="training.batch_size",
             )
@@ -97,7 +97,7 @@ class TrainingBatches:
         self._next_index = 0
 
     def __len__(self) -> int:
-        return self.steps * self.shard.accumulate
+        return self.steps * self.shard.accumulate_batches
 
     def __iter__(self) -> Iterator[MaskedBatch]:
         for _ in range(len(self) - self._next_index % len(self)):
@@ -107,14 +107,14 @@ class TrainingBatches:
     def __getitem__(self, index: int) -> MaskedBatch:
         """Return the batch at an index; indices count accumulated batches, not steps."""
         row_indices, epochs = self.select_rows(index)
-        progress = index // self.shard.accumulate / max(1, self.steps)
+        progress = index // self.shard.accumulate_batches / max(1, self.steps)
         return build_masked_batch(self.rows.take(row_indices), self.masking, self.seed, epochs, progress)
 
     def select_rows(self, index: int) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
         """Return the row indices of a batch and the epoch of each row, both of shape ``(rows,)``."""
         if self.repeat_first is not None:
             index %= self.repeat_first
-        step, index_in_step = divmod(index, self.shard.accumulate)
+        step, index_in_step = divmod(index, self.shard.accumulate_batches)
         batch_in_step = index_in_step * self.shard.world_size + self.shard.rank
         if self.token_budget is not None:
             step_rows, epoch = self.token_budget.select_rows(step)
@@ -135,7 +135,7 @@ class TrainingBatches:
         loader.shard, loader.repeat_first = Shard(), None
         return loader
 
-    def steps_for_tokens(self, tokens: int) -> int:
+    def count_steps_for_tokens(self, tokens: int) -> int:
         """Return the number of steps needed to process a given number of tokens."""
         loader, lengths = self.unsharded(), self.rows.lengths
         tokens_processed, step = 0, 0

@@ -6,7 +6,7 @@ import pytorch_lightning as pl
 
 from winnow.training.dataloaders import HeldOutBatches, Shard, TrainingBatches
 from winnow.training.masking import Masking
-from winnow.training.tokens import TokenRows
+from winnow.training.tokenization import TokenRows
 
 
 class MaskedLanguageDataModule(pl.LightningDataModule):
@@ -50,7 +50,9 @@ class MaskedLanguageDataModule(pl.LightningDataModule):
         steps = trainer.max_steps if trainer.max_steps > 0 else -(-len(self.train) // self.batch_size)
         shard = self._build_shard(trainer.accumulate_grad_batches)
         overfit_batches = trainer.overfit_batches  # Lightning accepts a number or a fraction of batches
-        repeat_first = int(overfit_batches if overfit_batches >= 1 else overfit_batches * steps * shard.accumulate)
+        repeat_first = int(
+            overfit_batches if overfit_batches >= 1 else overfit_batches * steps * shard.accumulate_batches
+        )
         return TrainingBatches(
             self.train,
             self.masking,

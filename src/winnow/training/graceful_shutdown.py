@@ -16,11 +16,11 @@ class GracefulShutdown:
     and the existing handlers stay in effect.
 
     Attributes:
-        received: The number of the first signal, or ``None`` if no signal has been received.
+        received_signal: The number of the first signal, or ``None`` if no signal has been received.
     """
 
     def __init__(self) -> None:
-        self.received: int | None = None
+        self.received_signal: int | None = None
         self._verbose = False
         self._previous_handlers: dict[int, Any] = {}
 
@@ -50,14 +50,14 @@ class GracefulShutdown:
             SystemExit: If SIGTERM was received, or if only another rank received a signal; the exit code is 143.
         """
         self.uninstall()
-        if self.received == signal.SIGINT:
+        if self.received_signal == signal.SIGINT:
             raise KeyboardInterrupt
         raise SystemExit(128 + signal.SIGTERM)
 
     def _handle(self, signum: int, frame: FrameType | None) -> None:
-        if self.received is not None:
+        if self.received_signal is not None:
             self.exit()
-        self.received = signum
+        self.received_signal = signum
         if self._verbose:
             # Unlike print, os.write is safe in a handler that interrupts another print.
             os.write(2, b"\nStopping after this step, with a checkpoint. Send the signal again to stop immediately.\n")

@@ -14,12 +14,12 @@ from torch.optim import Optimizer
 
 from winnow.errors import WinnowError
 from winnow.training.counter_rng import derive_key
-from winnow.training.divergence import describe_nonfinite_rows
 from winnow.training.forward.masked_logits import ForwardMode, masked_lm_loss_sum
 from winnow.training.forward.vocab_head import recycle_head_gradient
 from winnow.training.loss_metrics import MaskedLoss, Perplexity
 from winnow.training.masked_batch import MaskedBatch
-from winnow.training.optimization import ScheduleKind, build_schedule, parameter_groups
+from winnow.training.nonfinite_loss import describe_nonfinite_rows
+from winnow.training.optimization import ScheduleKind, build_parameter_groups, build_schedule
 from winnow.training.step_logging import log_step
 
 if TYPE_CHECKING:
@@ -74,7 +74,7 @@ class MaskedLanguageModule(pl.LightningModule):
 
     def configure_optimizers(self) -> dict[str, Any]:
         """Return the optimizer and its learning rate schedule."""
-        optimizer = self.optimizer(parameter_groups(self.model))
+        optimizer = self.optimizer(build_parameter_groups(self.model))
         factor = build_schedule(self.scheduler, self.warmup_fraction, int(self.trainer.estimated_stepping_batches))
         scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, factor)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}

@@ -10,7 +10,7 @@ import numpy.typing as npt
 import torch
 
 from winnow.training.masking import IGNORE_INDEX, Masking
-from winnow.training.tokens import TokenRows
+from winnow.training.tokenization import TokenRows
 
 
 @dataclass(frozen=True, eq=False)

@@ -17,20 +17,20 @@ if TYPE_CHECKING:
     import numpy.typing as npt
     from transformers import PreTrainedTokenizerFast
 
-    from winnow.training.counter_rng import UInts
-    from winnow.training.tokens import TokenRows
+    from winnow.training.counter_rng import UInt64Array
+    from winnow.training.tokenization import TokenRows
 
-    Flags = npt.NDArray[np.bool_]
+    BoolArray = npt.NDArray[np.bool_]
 
 IGNORE_INDEX = -100
 """The label of unmasked tokens. PyTorch's cross-entropy ignores this label by default."""
 
-_STRICT = ConfigDict(extra="forbid")
+_FORBID_EXTRA_FIELDS = ConfigDict(extra="forbid")
 _Fraction = Annotated[float, Field(ge=0, le=1)]
-_Rate = Annotated[float, Field(gt=0, le=1)]
+_PositiveFraction = Annotated[float, Field(gt=0, le=1)]
 
 
-@dataclass(frozen=True, config=_STRICT)
+@dataclass(frozen=True, config=_FORBID_EXTRA_FIELDS)
 class Masking:
     """BERT's dynamic masking of single tokens (Devlin et al. 2019, section 3.1).
 
@@ -47,8 +47,8 @@ class Masking:
         random_share: Fraction of the selected tokens that are replaced by a random token.
     """
 
-    rate: _Rate = 0.15
-    final_rate: _Rate | None = None
+    rate: _PositiveFraction = 0.15
+    final_rate: _PositiveFraction | None = None
     mask_share: _Fraction = 0.8
     random_share: _Fraction = 0.1
 
@@ -113,12 +113,12 @@ class Masking:
         labels[indices] = original
         return input_ids, labels
 
-    def _select_tokens(self, rows: TokenRows, row_keys: UInts, rate: float) -> Flags:
+    def _select_tokens(self, rows: TokenRows, row_keys: UInt64Array, rate: float) -> BoolArray:
         """Return whether each token is selected, shape ``(tokens,)``; the caller excludes special tokens."""
         return _draw_below_rate(rows, row_keys, rows.positions, rate)
 
 
-@dataclass(frozen=True, config=_STRICT)
+@dataclass(frozen=True, config=_FORBID_EXTRA_FIELDS)
 class WholeWordMasking(Masking):
     """Whole-word masking: each word is selected with probability ``rate``, together with all of its tokens.
 
@@ -126,11 +126,11 @@ class WholeWordMasking(Masking):
     BERT's whole-word masking models.
     """
 
-    def _select_tokens(self, rows: TokenRows, row_keys: UInts, rate: float) -> Flags:
+    def _select_tokens(self, rows: TokenRows, row_keys: UInt64Array, rate: float) -> BoolArray:
         return _draw_below_rate(rows, row_keys, rows.positions[rows.word_start_indices], rate)
 
 
-@dataclass(frozen=True, config=_STRICT)
+@dataclass(frozen=True, config=_FORBID_EXTRA_FIELDS)
 class SpanMasking(Masking):
     """Masking of spans of whole words (Joshi et al. 2020, "SpanBERT", section 3.1).
 
@@ -144,10 +144,10 @@ class SpanMasking(Masking):
         longest: Maximum number of words in a span.
     """
 
-    stop: _Rate = 0.2
+    stop: _PositiveFraction = 0.2
     longest: Annotated[int, Field(gt=0, le=100)] = 10
 
-    def _select_tokens(self, rows: TokenRows, row_keys: UInts, rate: float) -> Flags:
+    def _select_tokens(self, rows: TokenRows, row_keys: UInt64Array, rate: float) -> BoolArray:
         import numpy as np
 
         from winnow.training.counter_rng import derive_key, draw_uniform
@@ -168,7 +168,7 @@ class SpanMasking(Masking):
             is_covered |= (draw_uniform(span_keys, counters) < start_probability) & (
                 draw_uniform(span_keys, counters + 1) < longer_than[distance]
             )
-        flags: Flags = is_covered[token_words]
+        flags: BoolArray = is_covered[token_words]
         return flags
 
     def _compute_tail_probabilities(self) -> npt.NDArray[np.float64]:
@@ -180,7 +180,7 @@ class SpanMasking(Masking):
         return tail_probabilities
 
 
-@dataclass(frozen=True, config=_STRICT)
+@dataclass(frozen=True, config=_FORBID_EXTRA_FIELDS)
 class ListedWordMasking(Masking):
     """Masking of listed words, for example the adjectives that a probe scores.
 
@@ -196,7 +196,7 @@ class ListedWordMasking(Masking):
         other_rate: The probability that any other token is selected.
     """
 
-    rate: _Rate = 1.0
+    rate: _PositiveFraction = 1.0
     words: list[str] = Field(default_factory=list)
     file: Path | None = None
     other_rate: _Fraction = 0.0
@@ -246,10 +246,10 @@ class ListedWordMasking(Masking):
             ) from error
         return [line.split("\t")[0].strip() for line in lines if not line.startswith("#")]
 
-    def _select_tokens(self, rows: TokenRows, row_keys: UInts, rate: float) -> Flags:
+    def _select_tokens(self, rows: TokenRows, row_keys: UInt64Array, rate: float) -> BoolArray:
         import numpy as np
 
-        word_hashes: dict[int, UInts] | None = getattr(self, "_word_hashes", None)
+        word_hashes: dict[int, UInt64Array] | None = getattr(self, "_word_hashes", None)
         if word_hashes is None:
             raise RuntimeError("the listed words are not tokenized; call for_tokenizer() and use the returned copy")
         is_drawn = _draw_below_rate(rows, row_keys, rows.positions, rate)
@@ -266,11 +266,13 @@ class ListedWordMasking(Masking):
             matched_tokens = matches[:, None] + np.arange(length)
             is_listed[matched_tokens] = True
             is_selected[matched_tokens[is_drawn[matches]]] = True
-        is_other: Flags = ~is_listed & _draw_below_rate(rows, row_keys, rows.positions, self.other_rate)
+        is_other: BoolArray = ~is_listed & _draw_below_rate(rows, row_keys, rows.positions, self.other_rate)
         return is_selected | is_other
 
 
-def _draw_below_rate(rows: TokenRows, row_keys: UInts, positions: npt.NDArray[np.int64], rate: float) -> Flags:
+def _draw_below_rate(
+    rows: TokenRows, row_keys: UInt64Array, positions: npt.NDArray[np.int64], rate: float
+) -> BoolArray:
     """Return whether each token's uniform draw, a function of its row key and position, is below a rate."""
     import numpy as np
 
@@ -279,7 +281,7 @@ def _draw_below_rate(rows: TokenRows, row_keys: UInts, positions: npt.NDArray[np
     return draw_uniform(np.repeat(row_keys, rows.lengths), 3 * positions) < rate
 
 
-def _hash_ngrams(ids: npt.NDArray[np.int32], length: int) -> UInts:
+def _hash_ngrams(ids: npt.NDArray[np.int32], length: int) -> UInt64Array:
     """Return a hash of each n-gram of ``length`` tokens, shape ``(tokens - length + 1,)``."""
     import numpy as np
 

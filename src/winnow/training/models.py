@@ -16,8 +16,8 @@ if TYPE_CHECKING:
 
     from winnow.data import Corpus
 
-_STRICT = ConfigDict(extra="forbid")
-_Count = Annotated[int, Field(gt=0)]
+_FORBID_EXTRA_FIELDS = ConfigDict(extra="forbid")
+_PositiveInt = Annotated[int, Field(gt=0)]
 
 
 class Model(ABC):
@@ -52,7 +52,7 @@ class Model(ABC):
         return []
 
 
-@dataclass(frozen=True, config=_STRICT)
+@dataclass(frozen=True, config=_FORBID_EXTRA_FIELDS)
 class Scratch(Model):
     """A small DistilBERT with random weights and a WordPiece tokenizer trained on the corpus; needs no network access.
 
@@ -66,9 +66,9 @@ class Scratch(Model):
     """
 
     vocabulary_size: Annotated[int, Field(ge=64)] = 8192
-    layers: _Count = 2
-    hidden_size: _Count = 128
-    heads: _Count = 4
+    layers: _PositiveInt = 2
+    hidden_size: _PositiveInt = 128
+    heads: _PositiveInt = 4
     max_length: Annotated[int, Field(gt=2)] = 512
     dropout: Annotated[float, Field(ge=0, lt=1)] = 0.1
 

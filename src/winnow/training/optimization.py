@@ -18,7 +18,7 @@ ScheduleKind = Literal["linear", "cosine", "constant"]
 """The learning rate schedule after warmup; ``linear`` and ``cosine`` decay to 0 at the end of training."""
 
 
-def freeze(model: torch.nn.Module, patterns: Sequence[str]) -> int:
+def freeze_parameters(model: torch.nn.Module, patterns: Sequence[str]) -> int:
     """Freeze the parameters whose names match a pattern.
 
     Patterns are shell-style wildcards that are matched against the names in ``model.named_parameters()``. A module name
@@ -70,7 +70,7 @@ def _list_top_modules(model: torch.nn.Module) -> list[str]:
     return [name for name, _ in model.named_modules() if name and name.count(".") <= 1]
 
 
-def parameter_groups(model: torch.nn.Module) -> list[dict[str, Any]]:
+def build_parameter_groups(model: torch.nn.Module) -> list[dict[str, Any]]:
     """Return two groups of trainable parameters: weight matrices, and all other parameters without weight decay.
 
     Biases and layer norm weights are excluded from weight decay, as in BERT (Devlin et al. 2019).

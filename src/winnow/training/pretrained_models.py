@@ -23,7 +23,16 @@ if TYPE_CHECKING:
 
 _HUB_TIMEOUT_SECONDS = 10.0
 
-_POSITIONS_AFTER_PADDING = ("camembert", "data2vec-text", "ibert", "longformer", "luke", "mpnet", "roberta", "xmod")
+_MODEL_TYPES_WITH_POSITION_OFFSET = (
+    "camembert",
+    "data2vec-text",
+    "ibert",
+    "longformer",
+    "luke",
+    "mpnet",
+    "roberta",
+    "xmod",
+)
 """Model types whose position ids start after the padding id, so the maximum input length is less than the number
 of position embeddings."""
 
@@ -45,7 +54,7 @@ class Pretrained(Model):
     def check(self) -> list[WinnowError]:
         """Return an error if the model does not exist or is not a masked language model."""
         try:
-            read_config(self)
+            read_model_config(self)
         except WinnowError as error:
             return [error]
         return []
@@ -59,7 +68,7 @@ class Pretrained(Model):
         return load_model(self, tokenizer)
 
 
-def read_config(source: Pretrained) -> dict[str, Any]:
+def read_model_config(source: Pretrained) -> dict[str, Any]:
     """Return the configuration of a masked language model, without loading its weights.
 
     Raises:
@@ -73,13 +82,13 @@ def read_config(source: Pretrained) -> dict[str, Any]:
     try:
         config, _ = PreTrainedConfig.get_config_dict(**arguments)
     except (OSError, ValueError) as error:
-        raise _build_error(source, "has no readable `config.json`", error) from error
+        raise _build_model_error(source, "has no readable `config.json`", error) from error
     model_type: str | None = config.get("model_type")
     if model_type is None:
-        raise _build_error(source, "has no `model_type` in its `config.json`")
+        raise _build_model_error(source, "has no `model_type` in its `config.json`")
     is_remote_code = source.trust_remote_code and "AutoModelForMaskedLM" in config.get("auto_map", {})
     if not is_remote_code and model_type not in MODEL_FOR_MASKED_LM_MAPPING_NAMES:
-        raise _build_error(source, f"has the model type {model_type!r}, which is not a masked language model")
+        raise _build_model_error(source, f"has the model type {model_type!r}, which is not a masked language model")
     return dict(config)
 
 
@@ -92,20 +101,20 @@ def load_tokenizer(source: Pretrained) -> PreTrainedTokenizerFast:
     """
     from transformers import AutoTokenizer
 
-    config = read_config(source)
+    config = read_model_config(source)
     try:
         with _silence_transformers():
             tokenizer = AutoTokenizer.from_pretrained(
                 trust_remote_code=source.trust_remote_code, **_build_location_arguments(source)
             )
     except Exception as error:
-        raise _build_error(source, "has no tokenizer that can be loaded", error) from error
+        raise _build_model_error(source, "has no tokenizer that can be loaded", error) from error
     if not tokenizer.is_fast:
-        raise _build_error(source, "has only a slow tokenizer, but Winnow requires a fast one (`tokenizer.json`)")
+        raise _build_model_error(source, "has only a slow tokenizer, but Winnow requires a fast one (`tokenizer.json`)")
     if len(tokenizer) <= len(tokenizer.all_special_ids):
-        raise _build_error(source, "has no tokenizer file, or its vocabulary has only special tokens")
+        raise _build_model_error(source, "has no tokenizer file, or its vocabulary has only special tokens")
     if tokenizer.mask_token_id is None:
-        raise _build_error(source, "has a tokenizer without a mask token")
+        raise _build_model_error(source, "has a tokenizer without a mask token")
     if tokenizer.pad_token_id is None:
         tokenizer.pad_token = tokenizer.eos_token or tokenizer.mask_token
     tokenizer.model_max_length = min(tokenizer.model_max_length, _read_max_length(config))
@@ -121,7 +130,7 @@ def load_model(source: Pretrained, tokenizer: PreTrainedTokenizerFast) -> PreTra
     import torch
     from transformers import AutoModelForMaskedLM
 
-    read_config(source)
+    read_model_config(source)
     try:
         # transformers initializes missing weights randomly, so the global random state is restored afterwards.
         with torch.random.fork_rng(devices=[]), _silence_transformers():
@@ -132,23 +141,25 @@ def load_model(source: Pretrained, tokenizer: PreTrainedTokenizerFast) -> PreTra
                 **_build_location_arguments(source),
             )
     except Exception as error:
-        raise _build_error(source, "cannot be loaded as a masked language model", error) from error
+        raise _build_model_error(source, "cannot be loaded as a masked language model", error) from error
     if missing_keys := sorted(loading_info["missing_keys"]):
-        raise _build_error(
+        raise _build_model_error(
             source,
             f"lacks {len(missing_keys)} weights of a masked language model ({', '.join(missing_keys[:3])}, ...); it "
             "was saved for a different task",
         )
     num_embeddings, max_id = model.get_input_embeddings().weight.shape[0], max(tokenizer.get_vocab().values())
     if max_id >= num_embeddings:
-        raise _build_error(source, f"has {num_embeddings} token embeddings, but its tokenizer has ids up to {max_id}")
+        raise _build_model_error(
+            source, f"has {num_embeddings} token embeddings, but its tokenizer has ids up to {max_id}"
+        )
     return model.eval()
 
 
 def _read_max_length(config: dict[str, Any]) -> int:
     """Return the maximum input length, including special tokens, or ``sys.maxsize`` if the configuration has none."""
     positions = int(config.get("max_position_embeddings") or sys.maxsize)
-    if any(str(config.get("model_type")).endswith(model_type) for model_type in _POSITIONS_AFTER_PADDING):
+    if any(str(config.get("model_type")).endswith(model_type) for model_type in _MODEL_TYPES_WITH_POSITION_OFFSET):
         positions -= int(config.get("pad_token_id", 1)) + 1
     return positions
 
@@ -166,7 +177,7 @@ def _build_location_arguments(source: Pretrained) -> dict[str, Any]:
     if folder.is_dir():
         return {"pretrained_model_name_or_path": str(folder), "local_files_only": True}
     if source.name.startswith((".", "/", "~")) or source.name.count("/") > 1:
-        raise _build_error(source, "is not a folder")
+        raise _build_model_error(source, "is not a folder")
     return {
         "pretrained_model_name_or_path": source.name,
         "revision": source.revision or "main",
@@ -188,20 +199,20 @@ def _is_on_hub(source: Pretrained) -> bool:
     try:
         HfApi().model_info(source.name, revision=source.revision, timeout=_HUB_TIMEOUT_SECONDS)
     except HFValidationError as error:
-        raise _build_error(source, "is neither a folder nor a name on the Hugging Face Hub", error) from error
+        raise _build_model_error(source, "is neither a folder nor a name on the Hugging Face Hub", error) from error
     except Exception as error:  # the exception type of a failed connection depends on the HTTP library
         if isinstance(error, HfHubHTTPError) and error.response.status_code in (401, 403, 404):
-            raise _build_error(
+            raise _build_model_error(
                 source, "does not exist on the Hugging Face Hub, or you have no access to it", error
             ) from error
         if not isinstance(try_to_load_from_cache(source.name, "config.json", revision=source.revision), str):
             problem = "is not in the local cache, and the Hugging Face Hub could not be reached"
-            raise _build_error(source, problem, error) from error
+            raise _build_model_error(source, problem, error) from error
         return False
     return True
 
 
-def _build_error(source: Pretrained, problem: str, cause: Exception | None = None) -> WinnowError:
+def _build_model_error(source: Pretrained, problem: str, cause: Exception | None = None) -> WinnowError:
     detail = f" ({str(cause).strip().splitlines()[0]})" if cause is not None and str(cause).strip() else ""
     return WinnowError(
         f"'{source.name}' {problem}{detail}. Set `model.name` to the path of a local folder with a masked language "

@@ -22,11 +22,11 @@ from rich.progress import (
 )
 from rich.text import Text
 
-_UPDATE_SECONDS = 0.2
+_MIN_UPDATE_SECONDS = 0.2
 """Minimum number of seconds between two updates of the bar. Updating it at every step would slow down small models."""
 
 
-class _BarWithMetrics(Progress):
+class _ProgressBarWithMetrics(Progress):
     """A progress bar with the metrics on a second line, because a single line would exceed 80 columns."""
 
     def get_renderables(self) -> Iterator[RenderableType]:
@@ -58,7 +58,7 @@ class StepProgressBar(ProgressBar):
         """Show the bar; the bar of a resumed run starts at the resumed step."""
         if not self._is_enabled:
             return
-        self._bar = _BarWithMetrics(
+        self._bar = _ProgressBarWithMetrics(
             TextColumn("[bold]{task.description:<10}"),
             BarColumn(bar_width=None, complete_style="blue", finished_style="blue"),
             MofNCompleteColumn(),
@@ -74,7 +74,7 @@ class StepProgressBar(ProgressBar):
 
     def on_train_batch_end(self, trainer: pl.Trainer, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
         """Update the bar a few times per second."""
-        if self._bar is not None and time.monotonic() - self._updated_at > _UPDATE_SECONDS:
+        if self._bar is not None and time.monotonic() - self._updated_at > _MIN_UPDATE_SECONDS:
             self._update(trainer, "training")
 
     def on_validation_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:

@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from winnow.errors import WinnowError
 from winnow.training.counter_rng import derive_key
-from winnow.training.tokens import TokenRows
+from winnow.training.tokenization import TokenRows
 
 RowIndices = npt.NDArray[np.int64]
 

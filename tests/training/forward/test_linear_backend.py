@@ -52,17 +52,17 @@ def test_weights_are_prepacked_once_per_context(layer: Any, rows: int, tmp_path:
         with linear_backend.prepacked_weights():
             for _ in range(2):
                 assert torch.allclose(linear_backend.apply_linear(layer, states), layer(states), rtol=1e-5, atol=1e-5)
-            assert linear_backend._prepacked is not None
-            assert list(linear_backend._prepacked) == [layer.weight]
+            assert linear_backend._prepacked_weight_cache is not None
+            assert list(linear_backend._prepacked_weight_cache) == [layer.weight]
         with torch.no_grad():
             layer.weight += 1
-    assert linear_backend._prepacked is None
+    assert linear_backend._prepacked_weight_cache is None
 
 
 @needs_onednn
 def test_cached_timings_determine_the_backends(layer: Any, tmp_path: Path) -> None:
     rates = linear_backend.choose_backends(layer, 100, 100, "auto", tmp_path)
-    assert rates.keys() == {(kind, 40, 24) for kind in linear_backend.MATMULS}
+    assert rates.keys() == {(kind, 40, 24) for kind in linear_backend.MATMUL_FUNCTIONS}
     assert all(rate > 0 for by_backend in rates.values() for rate in by_backend.values())
     (folder,) = (tmp_path / "linear").iterdir()
     entries = json.loads((folder / "timings.json").read_text())

@@ -10,7 +10,7 @@ from winnow.training import Masking, TokenRows, masked_lm_loss_sum
 from winnow.training.forward import efficient_forward, linear_backend, vocab_head
 from winnow.training.masked_batch import build_masked_batch
 
-WORDS, INPUTS = 2 * linear_backend.VOCAB_CHUNK + 300, 24
+WORDS, INPUTS = 2 * linear_backend.VOCAB_CHUNK_SIZE + 300, 24
 """Two full chunks and a partial one."""
 
 

@@ -21,7 +21,7 @@ from winnow.training.forward.linear_backend import apply_linear
 from winnow.training.forward.vocab_head import TiedGradient, compute_vocab_logits
 from winnow.training.masked_batch import MaskedBatch
 
-GROUP: Final = "winnow.forward"
+ENTRY_POINT_GROUP: Final = "winnow.forward"
 
 LibraryModule = Any
 """A module from transformers, whose attributes have no static types."""
@@ -144,7 +144,7 @@ class RobertaArchitecture(BertArchitecture):
         return compute_vocab_logits(head.decoder, head.layer_norm(transformed_states), tied)
 
 
-BUILT_IN: Final[Mapping[str, Architecture]] = {
+BUILT_IN_ARCHITECTURES: Final[Mapping[str, Architecture]] = {
     "DistilBertForMaskedLM": DistilBertArchitecture(),
     "BertForMaskedLM": BertArchitecture(),
     "RobertaForMaskedLM": RobertaArchitecture(),
@@ -158,11 +158,14 @@ def find_architectures() -> dict[str, Architecture]:
     Raises:
         WinnowError: If an entry point cannot be loaded or is not an :class:`Architecture`.
     """
-    return {**BUILT_IN, **{point.name: _load_architecture(point) for point in entry_points(group=GROUP)}}
+    return {
+        **BUILT_IN_ARCHITECTURES,
+        **{point.name: _load_architecture(point) for point in entry_points(group=ENTRY_POINT_GROUP)},
+    }
 
 
 def _load_architecture(point: Any) -> Architecture:
-    label = f"the entry point {point.name!r} ({point.value}) of the group {GROUP}"
+    label = f"the entry point {point.name!r} ({point.value}) of the group {ENTRY_POINT_GROUP}"
     try:
         architecture = point.load()
     except Exception as error:

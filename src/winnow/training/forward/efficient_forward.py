@@ -50,13 +50,17 @@ def compute_efficient_logits(model: PreTrainedModel, batch: MaskedBatch) -> Tens
     token_embeddings = word_embeddings(ids) if tied is None else embed_tied(word_embeddings, ids, tied)
     # The embedding module expects a batch dimension, so all tokens form a single row with explicit position ids.
     states = model.base_model.embeddings(None, inputs_embeds=token_embeddings[None], position_ids=positions[None])[0]
-    after_attention = _compile_after_attention(architecture) if _is_compiled else architecture.after_attention
+    after_attention = (
+        _compile_after_attention(architecture) if _is_layer_compilation_enabled else architecture.after_attention
+    )
 
     def run_layer(layer: LibraryModule, states: Tensor, inverse: Tensor | None = None) -> Tensor:
         query, key, value = (apply_linear(projection, states) for projection in architecture.projections(layer))
         if inverse is not None:
             query, key, value, states = (tensor.index_select(0, inverse) for tensor in (query, key, value, states))
-        output: Tensor = after_attention(layer, _attend(architecture, layer, query, key, value, groups), states)
+        output: Tensor = after_attention(
+            layer, _apply_attention(architecture, layer, query, key, value, groups), states
+        )
         return output
 
     for layer in layers:
@@ -69,7 +73,7 @@ def compute_efficient_logits(model: PreTrainedModel, batch: MaskedBatch) -> Tens
     masked_states = states.index_select(0, masked)
     masked_query = _truncate(apply_linear(to_query, masked_states), len(batch.masked_indices))
     query = masked_query.new_zeros(len(states), masked_query.shape[1]).index_copy(0, batch.masked_indices, masked_query)
-    context = _attend(
+    context = _apply_attention(
         architecture, last_layer, query, apply_linear(to_key, states), apply_linear(to_value, states), groups
     )
     states = after_attention(last_layer, context.index_select(0, masked), masked_states)
@@ -149,11 +153,11 @@ _HOOK_ATTRIBUTES = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "
 
 def set_layer_compilation(enabled: bool) -> None:
     """Enable or disable compilation of each layer's modules after attention, for the current process."""
-    global _is_compiled
-    _is_compiled = enabled
+    global _is_layer_compilation_enabled
+    _is_layer_compilation_enabled = enabled
 
 
-_is_compiled = False
+_is_layer_compilation_enabled = False
 
 
 @functools.cache
@@ -163,7 +167,7 @@ def _compile_after_attention(architecture: Architecture) -> Callable[..., Tensor
     return compiled
 
 
-def _attend(
+def _apply_attention(
     architecture: Architecture,
     layer: LibraryModule,
     query: Tensor,

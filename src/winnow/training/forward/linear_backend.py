@@ -35,14 +35,14 @@ MatmulRates = dict[Matmul, dict[str, float]]
 _MIN_SPEEDUP = 1.03
 """oneDNN is used only if it is faster by at least this factor, so that timing noise does not determine the backend."""
 
-VOCAB_CHUNK = 1024
+VOCAB_CHUNK_SIZE = 1024
 """Vocabulary rows per chunk in :mod:`winnow.training.forward.vocab_head`; for DistilBERT, 1.5 MB of bf16 weights."""
 
-_REPEATS = 3
+_TIMING_REPEATS = 3
 
 _onednn_matmuls: frozenset[Matmul] = frozenset()
 
-_prepacked: dict[Tensor, Tensor] | None = None
+_prepacked_weight_cache: dict[Tensor, Tensor] | None = None
 
 
 def apply_linear(layer: Any, states: Tensor) -> Tensor:
@@ -59,9 +59,9 @@ def apply_linear(layer: Any, states: Tensor) -> Tensor:
     """
     if states.device.type != "cpu":
         return functional.linear(states, layer.weight, layer.bias)
-    output = apply_prepacked(layer, states)
+    output = apply_prepacked_linear(layer, states)
     if output is None:
-        output = _Linear.apply(  # type: ignore[no-untyped-call]
+        output = _LinearFunction.apply(  # type: ignore[no-untyped-call]
             states, layer.weight, layer.bias, matmul_dtype(states)
         )
     return output
@@ -72,18 +72,18 @@ def matmul_dtype(states: Tensor) -> torch.dtype:
     return torch.get_autocast_dtype("cpu") if torch.is_autocast_enabled("cpu") else states.dtype
 
 
-def apply_prepacked(layer: Any, states: Tensor) -> Tensor | None:
+def apply_prepacked_linear(layer: Any, states: Tensor) -> Tensor | None:
     """Return the output of a layer computed with prepacked weights, or ``None`` if they cannot be used.
 
     Prepacked weights are used only within :func:`prepacked_weights`, in float32, and if the layer's backend is oneDNN.
     """
-    if _prepacked is None or matmul_dtype(states) is not torch.float32:
+    if _prepacked_weight_cache is None or matmul_dtype(states) is not torch.float32:
         return None
     if not uses_onednn("inference", layer.weight, states):
         return None
-    if layer.weight not in _prepacked:
-        _prepacked[layer.weight] = _prepack_weight(layer.weight, len(states))
-    return _apply_onednn(states, _prepacked[layer.weight], layer.bias)
+    if layer.weight not in _prepacked_weight_cache:
+        _prepacked_weight_cache[layer.weight] = _prepack_weight(layer.weight, len(states))
+    return _apply_onednn(states, _prepacked_weight_cache[layer.weight], layer.bias)
 
 
 @contextmanager
@@ -92,16 +92,16 @@ def prepacked_weights() -> Iterator[None]:
 
     The weights must not change within the context. The converted copies need as much memory as the weights.
     """
-    global _prepacked
-    previous, _prepacked = _prepacked, {}
+    global _prepacked_weight_cache
+    previous, _prepacked_weight_cache = _prepacked_weight_cache, {}
     try:
         with torch.inference_mode():
             yield
     finally:
-        _prepacked = previous
+        _prepacked_weight_cache = previous
 
 
-class _Linear(torch.autograd.Function):
+class _LinearFunction(torch.autograd.Function):
     """A linear layer that computes each matmul with the backend selected for it."""
 
     @staticmethod
@@ -229,9 +229,9 @@ def _count_matmul_rows(model: nn.Module, tokens: int, masked_tokens: int) -> dic
         if isinstance(module, nn.Linear):
             is_head = module is output_embeddings
             rows = 1 << max((masked_tokens if is_head else tokens) - 1, 1).bit_length()
-            for kind in MATMULS:
+            for kind in MATMUL_FUNCTIONS:
                 is_chunked = is_head and kind != "inference"
-                outputs = min(module.out_features, VOCAB_CHUNK) if is_chunked else module.out_features
+                outputs = min(module.out_features, VOCAB_CHUNK_SIZE) if is_chunked else module.out_features
                 matmul_rows[kind, outputs, module.in_features] = rows
     return matmul_rows
 
@@ -266,9 +266,9 @@ def time_matmul(matmul: Matmul, rows: int) -> dict[str, float]:
     """
     kind, outputs, inputs = matmul
     states, weight, gradient = torch.ones(rows, inputs), torch.ones(outputs, inputs), torch.ones(rows, outputs)
-    portable, onednn = MATMULS[kind](states, weight, gradient)
+    portable, onednn = MATMUL_FUNCTIONS[kind](states, weight, gradient)
     best_seconds = {"portable": float("inf"), "onednn": float("inf")}
-    for repeat in range(_REPEATS + 1):
+    for repeat in range(_TIMING_REPEATS + 1):
         for backend, compute in (("portable", portable), ("onednn", onednn)):
             start = time.perf_counter()
             compute()
@@ -279,7 +279,7 @@ def time_matmul(matmul: Matmul, rows: int) -> dict[str, float]:
 
 _BackendPair = tuple[Callable[[], Tensor], Callable[[], Tensor]]
 
-MATMULS: dict[str, Callable[[Tensor, Tensor, Tensor], _BackendPair]] = {
+MATMUL_FUNCTIONS: dict[str, Callable[[Tensor, Tensor, Tensor], _BackendPair]] = {
     "forward": lambda x, w, g: (
         lambda: compute_output(x, w, None, False),
         lambda: compute_output(x, w, None, True),

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 TiedGradient = list[Tensor]
 """A list of at most one tensor that passes the gradient of tied weights from the vocabulary head to the embeddings."""
 
-_free_gradients = WeakTensorKeyDictionary()
+_reusable_gradients = WeakTensorKeyDictionary()
 """Reusable gradient memory for each vocabulary head, keyed by the head's weights."""
 
 
@@ -46,10 +46,10 @@ def compute_vocab_logits(layer: Any, states: Tensor, tied: TiedGradient | None =
     """
     if states.device.type != "cpu":
         return functional.linear(states, layer.weight, layer.bias)
-    logits = linear_backend.apply_prepacked(layer, states)
+    logits = linear_backend.apply_prepacked_linear(layer, states)
     if logits is None:
         dtype = linear_backend.matmul_dtype(states)
-        logits = _VocabLogits.apply(states, layer.weight, layer.bias, dtype, tied)  # type: ignore[no-untyped-call]
+        logits = _VocabLogitsFunction.apply(states, layer.weight, layer.bias, dtype, tied)  # type: ignore[no-untyped-call]
     return logits
 
 
@@ -60,7 +60,7 @@ def embed_tied(embeddings: nn.Embedding, ids: Tensor, tied: TiedGradient) -> Ten
     Instead, the backward pass, which reaches the head first, adds the gradients of the few embedded tokens to the
     head's gradient.
     """
-    token_embeddings: Tensor = _TiedEmbedding.apply(  # type: ignore[no-untyped-call]
+    token_embeddings: Tensor = _TiedEmbeddingFunction.apply(  # type: ignore[no-untyped-call]
         embeddings.weight, ids, embeddings.padding_idx, tied
     )
     return token_embeddings
@@ -74,11 +74,11 @@ def recycle_head_gradient(model: PreTrainedModel) -> None:
     head = model.get_output_embeddings()
     if head is not None and head.weight.device.type == "cpu" and head.weight.grad is not None:
         if not head.weight.grad._is_view():  # a view shares memory, for example with a DDP bucket
-            _free_gradients[head.weight] = head.weight.grad
+            _reusable_gradients[head.weight] = head.weight.grad
         head.weight.grad = None
 
 
-class _VocabLogits(torch.autograd.Function):
+class _VocabLogitsFunction(torch.autograd.Function):
     """A linear layer with many outputs, computed in chunks of outputs."""
 
     @staticmethod
@@ -88,7 +88,7 @@ class _VocabLogits(torch.autograd.Function):
         ctx.dtype, ctx.has_bias, ctx.tied = states.dtype, bias is not None, tied
         states = states.to(dtype)
         ctx.save_for_backward(states, weight)
-        by_onednn = linear_backend.uses_onednn("forward", weight[: linear_backend.VOCAB_CHUNK], states)
+        by_onednn = linear_backend.uses_onednn("forward", weight[: linear_backend.VOCAB_CHUNK_SIZE], states)
         logits = states.new_empty(len(states), len(weight))
         for chunk in _split_vocabulary(weight):
             chunk_bias = None if bias is None else bias[chunk].to(dtype)
@@ -99,7 +99,7 @@ class _VocabLogits(torch.autograd.Function):
     @once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
         states, weight = ctx.saved_tensors
-        first_chunk = weight[: linear_backend.VOCAB_CHUNK]
+        first_chunk = weight[: linear_backend.VOCAB_CHUNK_SIZE]
         states_gradient = weight_gradient = bias_gradient = None
         if ctx.needs_input_grad[0]:
             by_onednn = linear_backend.uses_onednn("input_gradient", first_chunk, gradient)
@@ -122,7 +122,7 @@ class _VocabLogits(torch.autograd.Function):
         return states_gradient, weight_gradient, bias_gradient, None, None
 
 
-class _TiedEmbedding(torch.autograd.Function):
+class _TiedEmbeddingFunction(torch.autograd.Function):
     """An embedding that adds its gradient to the gradient of the vocabulary head with the same weights."""
 
     @staticmethod
@@ -141,7 +141,7 @@ class _TiedEmbedding(torch.autograd.Function):
 
 
 def _split_vocabulary(weight: Tensor) -> Iterator[slice]:
-    chunk = linear_backend.VOCAB_CHUNK
+    chunk = linear_backend.VOCAB_CHUNK_SIZE
     return (slice(start, start + chunk) for start in range(0, len(weight), chunk))
 
 
@@ -150,7 +150,7 @@ def _allocate_gradient(weight: Tensor) -> Tensor:
 
     Recycled memory is removed from the dictionary of reusable memory, so that two gradients never share memory.
     """
-    recycled_gradient: Tensor | None = _free_gradients.pop(weight, None)  # type: ignore[no-untyped-call]
+    recycled_gradient: Tensor | None = _reusable_gradients.pop(weight, None)  # type: ignore[no-untyped-call]
     fits = recycled_gradient is not None and (recycled_gradient.shape, recycled_gradient.dtype) == (
         weight.shape,
         weight.dtype,

@@ -16,7 +16,7 @@ import pyarrow as pa
 from winnow.data.cache import is_intact, publish_folder
 from winnow.data.fingerprint import fingerprint
 from winnow.errors import WinnowError
-from winnow.training.counter_rng import UInts, derive_key, splitmix64
+from winnow.training.counter_rng import UInt64Array, derive_key, splitmix64
 from winnow.training.vocabulary import Vocabulary
 
 if TYPE_CHECKING:
@@ -45,7 +45,7 @@ class TokenRows:
 
     ids: npt.NDArray[np.int32]
     offsets: npt.NDArray[np.int64]
-    keys: UInts
+    keys: UInt64Array
     vocabulary: Vocabulary
     truncated: int = 0
     boundaries: npt.NDArray[np.uint8] | None = None
@@ -213,7 +213,7 @@ def _compute_offsets(lengths: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
     return np.concatenate([np.zeros(1, dtype=np.int64), np.cumsum(lengths, dtype=np.int64)])
 
 
-def _parse_row_ids(row_ids: pa.ChunkedArray) -> UInts:
+def _parse_row_ids(row_ids: pa.ChunkedArray) -> UInt64Array:
     try:
         return np.array([int(row_id, 16) for row_id in row_ids.to_pylist()], dtype=np.uint64)
     except (ValueError, OverflowError) as error:

@@ -15,15 +15,15 @@ from winnow.config import ComposedCell, TrainConfig
 from winnow.data import Corpus
 from winnow.errors import WinnowError
 from winnow.filters import Verdicts
-from winnow.run.components import (
-    Components,
+from winnow.run.held_out_slices import HeldOutSplit, apply_filter, build_slice_masks, select_held_out_rows
+from winnow.run.run_components import (
+    RunComponents,
     cell_folder,
     check_components,
     compute_cell_id,
     compute_recipe_fingerprint,
     select_device,
 )
-from winnow.run.slices import HeldOutSplit, apply_filter, build_slice_masks, select_held_out_rows
 
 if TYPE_CHECKING:
     import torch
@@ -54,7 +54,7 @@ class RunInputs:
     """
 
     cell: ComposedCell[TrainConfig]
-    components: Components
+    components: RunComponents
     cell_id: str
     recipe: str
     corpus: Corpus
@@ -90,7 +90,7 @@ class RunInputs:
 
 
 def load_inputs(
-    cell: ComposedCell[TrainConfig], components: Components, precomputed_id: str | None = None
+    cell: ComposedCell[TrainConfig], components: RunComponents, precomputed_id: str | None = None
 ) -> RunInputs:
     """Load the corpus, apply the filters, select the training rows, tokenize, and load the model.
 
@@ -165,7 +165,7 @@ def _tokenize_training_rows(
 
 
 def _set_up_numerics(
-    config: TrainConfig, components: Components, rows: TokenRows, model: PreTrainedModel
+    config: TrainConfig, components: RunComponents, rows: TokenRows, model: PreTrainedModel
 ) -> dict[str, Any]:
     """Select the matmul backends based on the number of tokens per training step, and return the selection."""
     from winnow.training.forward import numerics

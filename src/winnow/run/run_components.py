@@ -26,12 +26,12 @@ if TYPE_CHECKING:
     from winnow.training import Masking, Model
 
 
-HARDWARE_ARGUMENTS = ("accelerator", "devices", "num_nodes", "strategy", "profiler")
+HARDWARE_TRAINER_ARGUMENTS = ("accelerator", "devices", "num_nodes", "strategy", "profiler")
 """Trainer arguments for hardware and profiling. They are not part of a cell's id."""
 
 
 @dataclass(frozen=True)
-class Components:
+class RunComponents:
     """The objects that are built from a training configuration.
 
     Attributes:
@@ -68,7 +68,7 @@ class Components:
     @property
     def base_filter_name(self) -> str:
         """The name of the filter; for a control or an ablation, the name of the filter that it is based on."""
-        base = _base_filter(self.filter)
+        base = _find_base_filter(self.filter)
         return self.filter.name if base is None else base.name
 
     @property
@@ -87,7 +87,7 @@ class Components:
         return "filter" if name == self.base_filter_name else f"evaluation.slices.{name}"
 
 
-def build_components(config: TrainConfig, corpus_loader: CorpusLoader | None = None) -> Components:
+def build_components(config: TrainConfig, corpus_loader: CorpusLoader | None = None) -> RunComponents:
     """Build every object of the configuration without reading files.
 
     Args:
@@ -100,7 +100,7 @@ def build_components(config: TrainConfig, corpus_loader: CorpusLoader | None = N
 
     build = functools.partial(construct, allow=config.allow_targets)
     selection = build(config.filter, "filter", Selection)
-    return Components(
+    return RunComponents(
         dataset=build(config.dataset, "dataset", Dataset),
         filter=selection,
         model=build(config.model, "model", Model),
@@ -117,7 +117,7 @@ def build_components(config: TrainConfig, corpus_loader: CorpusLoader | None = N
 
 def _build_slices(config: TrainConfig, selection: Selection) -> dict[str, Filter]:
     """Build the slice filters. The filter that selects the training rows is reused, not built again."""
-    base_filter = _base_filter(selection)
+    base_filter = _find_base_filter(selection)
     filter_configs = {**config.evaluation.slices, **extract_filters(config.filter)}
     return {
         name: base_filter
@@ -127,7 +127,7 @@ def _build_slices(config: TrainConfig, selection: Selection) -> dict[str, Filter
     }
 
 
-def _base_filter(selection: Selection) -> Filter | None:
+def _find_base_filter(selection: Selection) -> Filter | None:
     """Return the filter that a selection is based on, or `None` if it selects all rows."""
     if isinstance(selection, RandomMatched | LeaveOneOut):
         return selection.of
@@ -144,7 +144,7 @@ def extract_filters(node: Mapping[str, Any]) -> dict[str, Any]:
     return {str(node["name"]): dict(node)} if "keep" in node else {}
 
 
-def check_components(components: Sequence[Components]) -> None:
+def check_components(components: Sequence[RunComponents]) -> None:
     """Check that the files, columns, packages and models that the cells need exist.
 
     Raises:
@@ -178,12 +178,12 @@ def check_store(store: Store) -> None:
         raise WinnowErrors(error.with_prefix("tracking") for error in errors)
 
 
-def compute_cell_id(cell: ComposedCell[TrainConfig], components: Components) -> str:
+def compute_cell_id(cell: ComposedCell[TrainConfig], components: RunComponents) -> str:
     """Return the id of a cell: a fingerprint of its recipe and seed. Cells with equal ids have equal results."""
     return fingerprint(compute_recipe_fingerprint(cell, components), cell.config.seed)
 
 
-def compute_recipe_fingerprint(cell: ComposedCell[TrainConfig], components: Components) -> str:
+def compute_recipe_fingerprint(cell: ComposedCell[TrainConfig], components: RunComponents) -> str:
     """Return a fingerprint of everything that determines a cell's result, except the seed.
 
     The fingerprint covers the corpus, the filter, the model, the training and the evaluation. It excludes folders,
@@ -200,7 +200,9 @@ def compute_recipe_fingerprint(cell: ComposedCell[TrainConfig], components: Comp
             "training": asdict(cell.config.training),
             "tf32": cell.config.numerics.tf32,  # all other numerics settings depend on the machine
             "held_out": [evaluation.mask_seed, evaluation.max_rows, evaluation.pseudo_likelihood_rows],
-            "trainer": {key: value for key, value in cell.config.trainer.items() if key not in HARDWARE_ARGUMENTS},
+            "trainer": {
+                key: value for key, value in cell.config.trainer.items() if key not in HARDWARE_TRAINER_ARGUMENTS
+            },
             **{key: getattr(cell.config, key) for key in ("model", "masking", "optimizer")},
         }
     )
@@ -211,7 +213,7 @@ def cell_folder(config: TrainConfig, cell_id: str) -> Path:
     return config.output_dir / config.study.name / "cells" / cell_id
 
 
-def select_device(components: Components) -> torch.device:
+def select_device(components: RunComponents) -> torch.device:
     """Return the device that the trainer uses. `accelerator=auto` selects CUDA if it is available."""
     import torch
 

@@ -13,7 +13,7 @@ from winnow.reporting.tables import build_console_table
 if TYPE_CHECKING:
     from winnow.config.schema import TrainingConfig
     from winnow.filters.scoring_planner import ScoringPlan
-    from winnow.run.inputs import RunInputs
+    from winnow.run.run_inputs import RunInputs
 
 
 def print_overview(console: Console, inputs: RunInputs) -> None:
