@@ -2,7 +2,7 @@
 
 In balanced data of normal effects the mean squares of a contrast are independent multiples of chi-squared variables,
 and independent of the difference. So a study is drawn as its mean squares, with the expectations that
-`VarianceComponents.terms` gives, and tested by `winnow.comparison.variance_terms.combine_terms` itself. `check`
+`VarianceComponents.terms` gives, and tested by `winnow.comparison.difference_variance.combine_terms` itself. `check`
 compares this route with `winnow.comparison.contrast` on scores that are drawn one by one.
 """
 
@@ -17,12 +17,12 @@ from numpy.typing import NDArray
 from scipy.stats import norm, t
 
 from winnow.comparison import InterimLooks, VarianceComponents
+from winnow.comparison.contrast_statistics import contrast_crossed_scores
 from winnow.comparison.crossed_design import CrossedScores
-from winnow.comparison.non_inferiority import ALPHA as GUARD_ALPHA
-from winnow.comparison.non_inferiority import MARGIN
-from winnow.comparison.statistics import contrast_crossed_scores
+from winnow.comparison.difference_variance import VarianceTerm, combine_terms, compute_variance_terms
+from winnow.comparison.non_inferiority import DEFAULT_ALPHA as GUARD_ALPHA
+from winnow.comparison.non_inferiority import DEFAULT_MARGIN
 from winnow.comparison.variance_components import FactorComponents, estimate_crossed_components
-from winnow.comparison.variance_terms import VarianceTerm, combine_terms, compute_variance_terms
 
 Array = NDArray[np.float64]
 
@@ -258,12 +258,12 @@ def guarded(studies: int) -> dict[str, Any]:
         noise, error, df = drawn(rng, found, seeds, studies)
         reach = t.ppf(1 - GUARD_ALPHA, df) * error
         cells[name] = {
-            "false_pass": float((MARGIN + noise + reach < MARGIN).mean()),
-            "pass_without_cost": float((noise + reach < MARGIN).mean()),
+            "false_pass": float((DEFAULT_MARGIN + noise + reach < DEFAULT_MARGIN).mean()),
+            "pass_without_cost": float((noise + reach < DEFAULT_MARGIN).mean()),
         }
     return {
         "false_pass": max(cell["false_pass"] for cell in cells.values()),
-        "margin": MARGIN,
+        "margin": DEFAULT_MARGIN,
         "alpha": GUARD_ALPHA,
         "studies": studies,
         "cells": cells,

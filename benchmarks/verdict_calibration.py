@@ -46,9 +46,9 @@ from winnow.comparison import (
     estimate_variance_components,
     seeds_needed,
 )
+from winnow.comparison.contrast_statistics import contrast_crossed_scores
 from winnow.comparison.crossed_design import CrossedScores
 from winnow.comparison.metric_scores import build_score_table
-from winnow.comparison.statistics import contrast_crossed_scores
 from winnow.metrics import Metric
 from winnow.tracking.run_environment import describe_hardware
 

@@ -48,7 +48,7 @@ def test_a_declared_margin_applies_to_both_primary_contrasts(planted_store: Any,
 
 def test_seeds_are_planned_for_the_margin_and_the_observed_difference(planted_store: Any, ablated: str) -> None:
     comparison = analyze(collect_study(planted_store.uri, ablated))
-    plan, first = comparison.power_plans[0], comparison.findings[0].result
+    plan, first = comparison.sample_size_plans[0], comparison.findings[0].result
     assert (plan.a, plan.b, plan.alpha) == ("nike_positive", "full", pytest.approx(0.025))
     assert set(plan.seeds_needed) == {5.0, abs(first.difference), abs(first.difference) / 2}
     needed = [plan.seeds_needed[size] or 1000 for size in sorted(plan.seeds_needed)]
@@ -149,7 +149,7 @@ def test_prompts_are_clustered_by_template_and_slot(planted_store: Any) -> None:
     first = comparison.findings[0].result
     assert first.levels == {"template": 8, "product": 5}
     assert first.blocked
-    assert set(comparison.power_plans[0].levels_needed[abs(first.difference)]) == {"template", "product"}
+    assert set(comparison.sample_size_plans[0].levels_needed[abs(first.difference)]) == {"template", "product"}
     assert "items assumed independent" not in comparison.verdict.reason
     assert comparison.as_dict()["contrasts"][0]["levels"] == {"template": 8, "product": 5}
 

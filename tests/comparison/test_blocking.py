@@ -10,9 +10,9 @@ import pytest
 from scipy import stats
 
 from winnow.comparison import contrast, permutation_p, summarize
+from winnow.comparison.contrast_statistics import contrast_crossed_scores
 from winnow.comparison.crossed_design import Array, CrossedScores
-from winnow.comparison.missing_scores import impute_missing
-from winnow.comparison.statistics import contrast_crossed_scores
+from winnow.comparison.score_imputation import impute_missing
 from winnow.errors import WinnowError
 
 STUDIES = 800

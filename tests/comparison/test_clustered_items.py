@@ -9,10 +9,10 @@ import pandas as pd
 import pytest
 
 from winnow.comparison import bootstrap_interval, contrast
+from winnow.comparison.contrast_statistics import contrast_crossed_scores
 from winnow.comparison.crossed_design import CrossedScores
-from winnow.comparison.item_structure import build_item_structure
+from winnow.comparison.item_factors import build_item_structure
 from winnow.comparison.metric_scores import _select_prompt_scores
-from winnow.comparison.statistics import contrast_crossed_scores
 from winnow.metrics import Metric
 
 TEMPLATES, PRODUCTS = 24, 14
@@ -92,7 +92,7 @@ def test_a_factor_with_few_levels_is_fixed() -> None:
     found = contrast(scores, "a", "b")
     assert (found.levels, found.fixed) == ({"product": 9}, {"template": 2})
     both = contrast(draw_scores(np.random.default_rng(3), templates=2, products=3), "a", "b")
-    assert both.rule == "seeds"
+    assert both.std_error_source == "seeds"
     assert both.levels == {}
 
 

@@ -60,7 +60,7 @@ def test_paired_seeds_agree_with_a_mixed_model() -> None:
     }  # fmt: skip
     estimate, error = fit_mixed_model(pairs["a"] - pairs["b"], np.ones((len(pairs), 1)), effects)
     ours = contrast(scores, "a", "b", blocked=True)
-    assert ours.rule == "all"
+    assert ours.std_error_source == "all"
     assert ours.difference == pytest.approx(estimate, abs=1e-9)
     assert ours.std_error == pytest.approx(error, rel=1e-3)
 
@@ -77,6 +77,6 @@ def test_nested_seeds_agree_with_a_mixed_model() -> None:
     fixed = np.hstack([sign, pd.get_dummies(scores["item"], dtype=float).to_numpy()])
     estimate, error = fit_mixed_model(scores["score"], fixed, effects)
     ours = contrast(scores, "a", "b")
-    assert ours.rule == "all"
+    assert ours.std_error_source == "all"
     assert ours.difference == pytest.approx(estimate, abs=1e-9)
     assert ours.std_error == pytest.approx(error, rel=1e-3)

@@ -10,8 +10,8 @@ import pytest
 from scipy import stats
 
 from winnow.comparison import Contrast, InterimLooks, check_non_inferiority, intersection_union
+from winnow.comparison.contrast_statistics import contrast_crossed_scores
 from winnow.comparison.crossed_design import CrossedScores
-from winnow.comparison.statistics import contrast_crossed_scores
 from winnow.errors import WinnowError
 
 

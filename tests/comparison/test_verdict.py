@@ -4,7 +4,7 @@ import math
 
 import pytest
 
-from winnow.comparison.statistics import Contrast
+from winnow.comparison.contrast_statistics import Contrast
 from winnow.comparison.verdict import Finding, decide_outcome, decide_verdict
 from winnow.metrics import Metric
 

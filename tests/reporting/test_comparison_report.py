@@ -80,7 +80,7 @@ def test_losses_are_compared_over_rows(report: Report) -> None:
 
 
 def test_slices_with_higher_loss_are_flagged(report: Report) -> None:
-    worse = {entry.name: entry.worse for entry in report.comparison.slices}
+    worse = {entry.name: entry.is_worse for entry in report.comparison.slices}
     assert worse == {"all": True, "nike_positive/kept": False, "nike_positive/removed": True}
 
 

@@ -7,9 +7,12 @@ from dataclasses import dataclass
 from typing import Any
 
 import winnow
+from winnow.comparison.available_metrics import AvailableMetrics
 from winnow.comparison.cautions import list_cautions
 from winnow.comparison.collected_study import CollectedStudy
+from winnow.comparison.comparison_json import JSON_KEYS, flatten_finding, to_json_value
 from winnow.comparison.contrast_families import FamilyTester
+from winnow.comparison.contrast_statistics import Summary, check_confidence
 from winnow.comparison.descriptive_statistics import (
     ArmSummary,
     PerSeedSummary,
@@ -20,11 +23,8 @@ from winnow.comparison.descriptive_statistics import (
     describe_slices,
     find_word_overlap,
 )
-from winnow.comparison.json_values import JSON_KEYS, flatten_finding, to_json_value
-from winnow.comparison.metric_choices import MetricChoices
 from winnow.comparison.metric_scores import summarize_base_model
-from winnow.comparison.power_plan import PowerPlan, plan_power
-from winnow.comparison.statistics import Summary, check_confidence
+from winnow.comparison.sample_size_plan import SampleSizePlan, plan_sample_size
 from winnow.comparison.verdict import Finding, Verdict, decide_verdict
 from winnow.errors import WinnowErrors
 from winnow.metrics.metric_names import select_stage
@@ -43,7 +43,7 @@ class Comparison:
     arms: dict[str, ArmSummary]
     base: Summary | None
     findings: list[Finding]
-    power_plans: list[PowerPlan]
+    sample_size_plans: list[SampleSizePlan]
     contributions: dict[str, Finding]
     not_comparable: list[dict[str, str]]
     slices: list[SliceLoss]
@@ -55,7 +55,7 @@ class Comparison:
     registry: MetricRegistry
 
     def metric(self, name: str) -> Metric:
-        """Return a metric by its name."""
+        """Return the metric with the given name."""
         return self.registry.metric(name)
 
     @property
@@ -119,7 +119,8 @@ def analyze(study: CollectedStudy, confidence: float = 0.95, extra_metrics: Sequ
     )
     contributions = tester.test("contribution", [(primary, filter_arm, arm) for arm in ablated_signals])
     extra = tester.test("descriptive", [(metric(name), filter_arm, baseline) for name in undeclared_metrics])
-    # Nobody requested these contrasts, so a separate tester discards the ones that cannot be computed.
+    # The user did not request these contrasts. A separate tester keeps contrasts that cannot be computed out of the
+    # reported list.
     descriptive = FamilyTester(study, confidence).test("descriptive", [(primary, arm, baseline) for arm in other_arms])
     findings = [*primary_findings, *secondary, *extra, *descriptive]
     return Comparison(
@@ -138,7 +139,9 @@ def analyze(study: CollectedStudy, confidence: float = 0.95, extra_metrics: Sequ
         arms=describe_arms(study, primary, confidence),
         base=summarize_base_model(study, primary),
         findings=findings,
-        power_plans=[plan_power(study, finding, (1 - confidence) / len(references)) for finding in primary_findings],
+        sample_size_plans=[
+            plan_sample_size(study, finding, (1 - confidence) / len(references)) for finding in primary_findings
+        ],
         contributions={ablated_signals[finding.result.b]: finding for finding in contributions},
         not_comparable=tester.not_comparable,
         slices=describe_slices(study, confidence),
@@ -154,6 +157,6 @@ def analyze(study: CollectedStudy, confidence: float = 0.95, extra_metrics: Sequ
 def _check_metrics_are_logged(study: CollectedStudy, names: Sequence[str]) -> None:
     """Raise ``WinnowErrors`` if a requested metric was not logged by any run."""
     logged_metrics = sorted({name for cell in study.cells for name in select_stage("final", cell.metrics)})
-    choices = MetricChoices.from_names(logged_metrics)
+    choices = AvailableMetrics.from_names(logged_metrics)
     if errors := [error for name in names if (error := choices.find_error(name, "metrics"))]:
         raise WinnowErrors(errors)

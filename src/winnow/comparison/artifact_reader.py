@@ -19,14 +19,14 @@ if TYPE_CHECKING:
     from winnow.comparison.collected_study import CollectedCell
 
 TABLE_LABELS = {PROMPT_RESULTS: "scores per prompt", PREDICTED_WORDS: "fills per prompt", ROW_SCORES: "losses per row"}
-COLUMNS = {
+ARTIFACT_COLUMNS = {
     ROW_SCORES: ["stage", "split", "row_id", "source", "loss_sum", "masked", "top1", "top5", "slices"],
     PREDICTED_WORDS: ["stage", "probe", "prompt", "word", "probability"],
 }
 """The columns to read from each Parquet artifact. All columns are read from artifacts that are not listed here."""
 
-MAX_CURVES = 60
-"""The maximum number of runs whose curves are read, except that at least 3 runs per arm are always allowed."""
+MAX_CURVE_RUNS = 60
+"""The maximum number of runs whose curves are read. At least 3 runs per arm are always read."""
 
 
 class ArtifactReader:
@@ -42,13 +42,14 @@ class ArtifactReader:
         self.notes: list[str] = []
 
     def get_path(self, run_id: str, artifact: str) -> Path | None:
-        """Return the local path of an artifact, or ``None`` if it does not exist. Download it if it is remote."""
+        """Return the local path of an artifact, or ``None`` if there is none. Remote artifacts are downloaded."""
         root = self._roots[run_id]
         if root.scheme in ("", "file"):
             path = Path(unquote(root.path)) / artifact
             return path if path.exists() else None
         local_path = fetch_artifact(self._client, run_id, artifact)
-        if local_path is None:  # fail early if the server is down, instead of waiting for each artifact
+        if local_path is None:
+            # If the server is down, fail now instead of waiting for every other artifact to time out.
             call_with_timeout(CHECK_TIMEOUT_SECONDS, lambda: self._client.search_experiments(max_results=1))
         return local_path
 
@@ -67,8 +68,8 @@ class ArtifactReader:
     def read_table(self, cells: Sequence[CollectedCell], artifact: str) -> pd.DataFrame:
         """Read a Parquet artifact of all cells into one data frame whose first columns are ``arm`` and ``seed``.
 
-        String columns are categorical. Because the same strings occur in every run, the tables of 1,000 runs fit into
-        memory.
+        String columns are categorical, so each distinct string is stored only once, and the tables of 1,000 runs fit
+        into memory.
         """
         import pandas as pd
         import pyarrow as pa
@@ -86,7 +87,7 @@ class ArtifactReader:
         if missing_cells and artifact in TABLE_LABELS:
             self.notes.append(
                 f"The {TABLE_LABELS[artifact]} ({artifact}) could not be read for {_list_names(missing_cells)}. "
-                "Results that need them use the runs' summary metrics instead, or are omitted."
+                "Results that require this artifact use the runs' summary metrics instead, or are omitted."
             )
         if not tables:
             return pd.DataFrame()
@@ -109,7 +110,7 @@ class ArtifactReader:
         """
         import pandas as pd
 
-        runs_per_arm = max(3, MAX_CURVES // max(1, len({cell.arm for cell in cells})))
+        runs_per_arm = max(3, MAX_CURVE_RUNS // max(1, len({cell.arm for cell in cells})))
         counts: dict[str, int] = {}
         entries = []
         for cell in cells:
@@ -132,7 +133,7 @@ class ArtifactReader:
             return None
         try:
             schema = pq.read_schema(path)
-            columns = [name for name in COLUMNS.get(artifact, schema.names) if name in schema.names]
+            columns = [name for name in ARTIFACT_COLUMNS.get(artifact, schema.names) if name in schema.names]
             strings = [name for name in columns if pa.types.is_string(schema.field(name).type)]
             # There may be a thousand small files, so threads would only add overhead.
             table = pq.read_table(path, columns=columns, read_dictionary=strings, use_threads=False)
@@ -160,6 +161,6 @@ def _expand_slices(table: Any) -> Any:
 
 
 def _list_names(names: Sequence[str], max_names: int = 4) -> str:
-    """Join the first ``max_names`` names, followed by the number of remaining names."""
+    """Return the first ``max_names`` names as text, followed by the number of remaining names."""
     text = ", ".join(names[:max_names])
     return f"{text} and {len(names) - max_names} more" if len(names) > max_names else text

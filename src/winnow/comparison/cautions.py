@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from winnow.comparison.collected_study import CollectedStudy
+from winnow.comparison.contrast_statistics import Contrast
 from winnow.comparison.descriptive_statistics import find_word_overlap
-from winnow.comparison.item_structure import MIN_LEVELS
-from winnow.comparison.statistics import Contrast
+from winnow.comparison.item_factors import MIN_LEVELS
 from winnow.comparison.verdict import Finding
 from winnow.tracking.keys import TOKENIZER
 
@@ -19,14 +19,14 @@ MAX_LISTED_WORDS = 8
 
 def list_cautions(study: CollectedStudy, findings: Iterable[Finding]) -> list[str]:
     """Return the cautions about a comparison, each as one or two sentences, without duplicates."""
-    cautions = [*_caution_few_seeds(study), *_caution_shared_words(study), *_caution_tokenizers(study)]
+    cautions = [*_check_seed_counts(study), *_check_word_overlap(study), *_check_tokenizers(study)]
     for finding in findings:
         limitations = list_limitations(finding.result, finding.family != "descriptive")
         cautions += [f"{finding.metric}: {limitation}" for limitation in limitations]
     return list(dict.fromkeys(cautions))
 
 
-def _caution_few_seeds(study: CollectedStudy) -> list[str]:
+def _check_seed_counts(study: CollectedStudy) -> list[str]:
     counts = {arm: len(study.get_cells(arm)) for arm in study.arms}
     if arms := [f"{arm} ({count})" for arm, count in counts.items() if count < PROTOCOL_SEEDS]:
         return [
@@ -36,7 +36,7 @@ def _caution_few_seeds(study: CollectedStudy) -> list[str]:
     return []
 
 
-def _caution_shared_words(study: CollectedStudy) -> list[str]:
+def _check_word_overlap(study: CollectedStudy) -> list[str]:
     if shared_words := find_word_overlap(study)["shared"]:
         words = ", ".join(shared_words[:MAX_LISTED_WORDS]) + (", ..." if len(shared_words) > MAX_LISTED_WORDS else "")
         return [
@@ -46,7 +46,7 @@ def _caution_shared_words(study: CollectedStudy) -> list[str]:
     return []
 
 
-def _caution_tokenizers(study: CollectedStudy) -> list[str]:
+def _check_tokenizers(study: CollectedStudy) -> list[str]:
     by_arm = {arm: {cell.tags.get(TOKENIZER, "not recorded") for cell in study.get_cells(arm)} for arm in study.arms}
     if len(set().union(*by_arm.values())) > 1:
         tokenizers = "; ".join(f"{arm}: {', '.join(sorted(names))}" for arm, names in by_arm.items())

@@ -1,4 +1,4 @@
-"""Data classes for a study that was read from the store: its declaration, finished cells and tables."""
+"""Data classes for a study that was read from the store: its declaration, finished runs and tables."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Declaration:
-    """What a study declares before its first run: metrics, arms and their roles, seeds, and budget.
+    """The metrics, arms with their roles, seeds and budget that a study declares before its first run.
 
-    A study can be declared again to add seeds or arms. An instance merges all declarations of the study.
+    A study can be declared again to add seeds or arms. An instance contains the merged values of all declarations.
 
     Attributes:
-        primary_metric: The metric that decides the verdict, from the newest declaration.
-        arms: The arms of all declarations.
-        seeds: The seeds of all declarations.
-        secondary_metrics: Other metrics to test, from the newest declaration.
+        primary_metric: The name of the metric that the verdict is based on, from the newest declaration.
+        arms: The names of the arms in all declarations.
+        seeds: The seeds in all declarations.
+        secondary_metrics: The names of the other metrics to test, from the newest declaration.
         equivalence_margin: The largest difference that counts as equivalent. It is read from the first declaration
             only, because a margin that is chosen after the result is known proves nothing.
         baseline: The arm that the filter is compared with, from the newest declaration.
@@ -34,7 +34,7 @@ class Declaration:
         max_steps: The budget in optimizer steps.
         filter_words: The words that the filter searches for.
         probe_words: The words that the probes score.
-        cells: The cell ids of each declaration, in chronological order.
+        cells: The ids of the declared cells, as one tuple per declaration, in chronological order.
         post_hoc: Metrics, arms and seeds that were declared after the first run.
         block_by_seed: Whether runs of two arms with the same seed form a pair, from the first declaration.
     """
@@ -63,11 +63,11 @@ class CollectedCell:
     Attributes:
         run_id: The MLflow run id.
         experiment_id: The MLflow experiment id.
-        arm: The arm.
-        seed: The seed.
+        arm: The name of the arm that was trained.
+        seed: The random seed of the run.
         tags: The MLflow tags of the run.
-        metrics: The last value of each metric.
-        start_time: When the run started, in milliseconds since 1970.
+        metrics: The last logged value of each metric, by metric name.
+        start_time: The start time of the run, in milliseconds since the Unix epoch.
         seconds: The wall time of the run in seconds.
     """
 

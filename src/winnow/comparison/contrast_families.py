@@ -7,13 +7,13 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from winnow.comparison.collected_study import CollectedStudy
+from winnow.comparison.contrast_statistics import Contrast, contrast, holm
 from winnow.comparison.metric_scores import build_score_table, find_incomparable_reason
 from winnow.comparison.resampling import bootstrap_interval, permutation_p
-from winnow.comparison.statistics import Contrast, contrast, holm
 from winnow.comparison.verdict import Family, Finding, decide_outcome
 from winnow.metrics.metric_registry import Metric
 
-ArmPair = tuple[Metric, str | None, str]
+ContrastSpec = tuple[Metric, str | None, str]
 """A metric and the two arms to compare, a and b. Arm a is ``None`` if no filter was run."""
 
 
@@ -30,7 +30,7 @@ class FamilyTester:
         self._alpha = 1 - confidence
         self.not_comparable: list[dict[str, str]] = []
 
-    def test(self, family: Family, pairs: Sequence[ArmPair]) -> list[Finding]:
+    def test(self, family: Family, pairs: Sequence[ContrastSpec]) -> list[Finding]:
         """Compute the contrasts of a family and adjust their p values jointly.
 
         Holm's method counts every declared test, including those that cannot be computed. Contrasts of the family

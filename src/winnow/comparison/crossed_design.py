@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from winnow.comparison.item_structure import ItemStructure, build_item_structure
-from winnow.comparison.missing_scores import impute_missing
+from winnow.comparison.item_factors import ItemStructure, build_item_structure
+from winnow.comparison.score_imputation import impute_missing
 from winnow.errors import WinnowError, did_you_mean
 
 if TYPE_CHECKING:
@@ -40,8 +40,8 @@ class CrossedScores:
         missing: Number of imputed scores in each arm.
         seeds_left_out: The excluded seeds, each described with the reason: too few scores, or no run of the other arm
             with the same seed.
-        factors: The levels of the items, by name of the crossed factor.
-        clusters: The clusters of the items, by kind of cluster.
+        factors: Each item's level of every crossed factor, by factor name.
+        clusters: Each item's cluster, by kind of cluster, such as ``source``.
     """
 
     a: str
@@ -83,7 +83,7 @@ def pivot_scores(scores: pd.DataFrame, a: str, b: str, blocked: bool = False) ->
 
     Runs with scores for fewer than half of the items are excluded and listed. Items are excluded if at least half of an
     arm's seeds have no score for them. Remaining missing scores are imputed by
-    :func:`winnow.comparison.missing_scores.impute_missing`.
+    :func:`winnow.comparison.score_imputation.impute_missing`.
 
     Args:
         scores: Columns ``arm``, ``seed``, ``item``, ``score`` and optionally ``weight``, ``factor:NAME`` (the level of
@@ -140,7 +140,7 @@ def _check_arms(arms: list[str], a: str, b: str) -> None:
                 key="arm",
             )
     if a == b:
-        raise WinnowError(f"expected two different arms, got '{a}' twice. Change one of them.", key="arm")
+        raise WinnowError(f"expected two different arms, got '{a}' twice. Change one of the two names.", key="arm")
 
 
 def _select_arm(wide: pd.DataFrame, arm: str) -> pd.DataFrame:
@@ -193,7 +193,7 @@ def _get_weights(pair: pd.DataFrame, items: pd.Index) -> Array:
     if (invalid := ~(np.isfinite(raw) & (raw > 0))).any():
         raise WinnowError(
             f"expected a positive number for each item, got {raw[invalid].iloc[0]:g} for item "
-            f"'{pair['item'][invalid].iloc[0]}'. Give the item a positive weight, or remove it.",
+            f"'{pair['item'][invalid].iloc[0]}'. Set a positive weight for the item, or remove the item.",
             key="weight",
         )
     by_item = pair.groupby("item", observed=True)["weight"].agg(["min", "max"]).loc[items]
@@ -209,7 +209,7 @@ def _get_weights(pair: pd.DataFrame, items: pd.Index) -> Array:
 
 
 def _get_labels(pair: pd.DataFrame, items: pd.Index, prefix: str) -> dict[str, list[object]]:
-    """Return each item's label for every column with the prefix. The label is ``None`` if the item has none."""
+    """Return each item's label in every column with the prefix; ``None`` if the column has no value for the item."""
     columns = [str(name) for name in pair.columns if str(name).startswith(prefix)]
     if not columns:
         return {}

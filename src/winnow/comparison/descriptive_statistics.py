@@ -8,13 +8,13 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from winnow.comparison.collected_study import CollectedStudy
+from winnow.comparison.contrast_statistics import Contrast, Summary, contrast, summarize
 from winnow.comparison.metric_scores import (
     build_score_table,
     compute_seed_scores,
     find_incomparable_reason,
     summarize_base_model,
 )
-from winnow.comparison.statistics import Contrast, Summary, contrast, summarize
 from winnow.metrics.metric_names import (
     ALL,
     EXTERNAL,
@@ -75,7 +75,7 @@ class SliceLoss:
     change: Contrast | None
 
     @property
-    def worse(self) -> bool:
+    def is_worse(self) -> bool:
         """Whether the confidence interval of ``change`` lies entirely above 0."""
         return self.change is not None and self.change.ci_low > 0
 
@@ -93,9 +93,13 @@ def describe_arms(study: CollectedStudy, primary: Metric, confidence: float) -> 
             seeds=[cell.seed for cell in cells],
             values=[values.get(cell.seed, math.nan) for cell in cells],
             run_ids=[cell.run_id for cell in cells],
-            train_rows=_mean(cell.metrics.get(TRAIN_ROWS, math.nan) for cell in cells),
-            tokens=_mean(cell.metrics.get(stage_metric_name("final", TOKENS_SEEN), math.nan) for cell in cells),
-            seconds=_mean(cell.metrics.get(stage_metric_name("final", SECONDS), cell.seconds) for cell in cells),
+            train_rows=_mean_ignoring_nan(cell.metrics.get(TRAIN_ROWS, math.nan) for cell in cells),
+            tokens=_mean_ignoring_nan(
+                cell.metrics.get(stage_metric_name("final", TOKENS_SEEN), math.nan) for cell in cells
+            ),
+            seconds=_mean_ignoring_nan(
+                cell.metrics.get(stage_metric_name("final", SECONDS), cell.seconds) for cell in cells
+            ),
         )
     return summaries
 
@@ -124,7 +128,7 @@ def describe_slices(study: CollectedStudy, confidence: float) -> list[SliceLoss]
                 name=f"{EXTERNAL}/{name}" if split == EXTERNAL else name,
                 rows=int(counts[0]) if counts else None,
                 base=base.mean if base else math.nan,
-                arms={arm: _mean(compute_seed_scores(study, metric, arm).values()) for arm in study.arms},
+                arms={arm: _mean_ignoring_nan(compute_seed_scores(study, metric, arm).values()) for arm in study.arms},
                 change=contrast(
                     build_score_table(study, metric, filter_arm, baseline),
                     filter_arm,
@@ -167,7 +171,7 @@ def find_word_overlap(study: CollectedStudy) -> dict[str, Any]:
 
 
 def collect_provenance(study: CollectedStudy) -> dict[str, Any]:
-    """Return the fingerprints, budget, commit and declaration. Several values for a key mean that runs differ."""
+    """Return the declaration and the distinct fingerprints, budgets and commits of the compared runs."""
     tags = {
         "corpus": CORPUS,
         "tokenizer": TOKENIZER,
@@ -190,6 +194,6 @@ def _summarize_or_nan(values: Iterable[float], confidence: float) -> Summary:
     return summarize(numbers, confidence) if numbers else Summary(0, *[math.nan] * 4)
 
 
-def _mean(values: Iterable[float]) -> float:
+def _mean_ignoring_nan(values: Iterable[float]) -> float:
     numbers = [value for value in values if not math.isnan(value)]
     return sum(numbers) / len(numbers) if numbers else math.nan

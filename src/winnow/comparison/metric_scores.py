@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final, Literal
 import numpy as np
 
 from winnow.comparison.collected_study import CollectedCell, CollectedStudy
-from winnow.comparison.statistics import Summary, summarize
+from winnow.comparison.contrast_statistics import Summary, summarize
 from winnow.errors import did_you_mean
 from winnow.metrics.metric_catalog import Requirement
 from winnow.metrics.metric_names import ALL, select_stage, stage_metric_name
@@ -20,13 +20,13 @@ if TYPE_CHECKING:
     import pandas as pd
 
 Stage = Literal["before", "after"]
-TAGS: Final[dict[Requirement, tuple[str, str]]] = {
+REQUIREMENT_TAGS: Final[dict[Requirement, tuple[str, str]]] = {
     "held_out": (HELD_OUT, "held-out rows and masks"),
     "tokenizer": (TOKENIZER, "tokenizer"),
     "probes": (PROBES, "probes"),
     "budget": (MAX_STEPS, "budget in steps or tokens"),
 }
-"""For each requirement of a metric, the tag that records the value of a run, and a label for messages."""
+"""For each requirement of a metric: the tag that records a run's value, and the label of that value in messages."""
 
 
 def find_incomparable_reason(study: CollectedStudy, metric: Metric, *arms: str) -> str | None:
@@ -38,7 +38,7 @@ def find_incomparable_reason(study: CollectedStudy, metric: Metric, *arms: str) 
             return f"{arm} has only one finished seed, and at least 2 are needed"
         if reasons := {cell.tags[NOT_COMPARABLE] for cell in study.get_cells(arm) if NOT_COMPARABLE in cell.tags}:
             return f"{arm} was not trained for a comparison ({'; '.join(sorted(reasons))})"
-    for tag, label in (TAGS[requirement] for requirement in metric.requires):
+    for tag, label in (REQUIREMENT_TAGS[requirement] for requirement in metric.requires):
         by_arm = {arm: {cell.tags.get(tag, "not recorded") for cell in study.get_cells(arm)} for arm in arms}
         values = set().union(*by_arm.values())
         if len(values) > 1 or "not recorded" in values:
@@ -94,7 +94,7 @@ def build_score_table(study: CollectedStudy, metric: Metric, *arms: str) -> pd.D
 
 @lru_cache(maxsize=8)
 def get_item_scores(study: CollectedStudy, metric: Metric, stage: Stage = "after") -> pd.DataFrame | None:
-    """Return the scores of all runs per prompt or row, or ``None`` if there are none.
+    """Return the scores of all runs per prompt or row, or ``None`` if no such scores were recorded.
 
     The weight of a row is its number of masked tokens, so that the weighted mean is the mean over tokens. Perplexity is
     linearized around each run's loss L: the score of a row is ``exp(L) (1 + loss - L)``. The weighted mean of these

@@ -6,13 +6,13 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from winnow.comparison.statistics import Contrast
+from winnow.comparison.contrast_statistics import Contrast
 from winnow.errors import WinnowError
 
-MARGIN = 0.05
+DEFAULT_MARGIN = 0.05
 """The default margin of the cost, in nats per masked token."""
 
-ALPHA = 0.025
+DEFAULT_ALPHA = 0.025
 """The default one-sided level, equal to one tail of a 95% interval."""
 
 
@@ -41,7 +41,7 @@ class NonInferiorityResult:
 
 
 def check_non_inferiority(
-    result: Contrast, margin: float = MARGIN, alpha: float = ALPHA, higher_is_better: bool = False
+    result: Contrast, margin: float = DEFAULT_MARGIN, alpha: float = DEFAULT_ALPHA, higher_is_better: bool = False
 ) -> NonInferiorityResult:
     """Test whether arm a is worse than arm b by less than a margin.
 
@@ -63,10 +63,12 @@ def check_non_inferiority(
     from scipy.stats import t
 
     if not (math.isfinite(margin) and margin > 0):
-        raise WinnowError(f"expected a finite number above 0, got {margin:g}. Example: {MARGIN:g}.", key="margin")
+        raise WinnowError(
+            f"expected a finite number above 0, got {margin:g}. Example: {DEFAULT_MARGIN:g}.", key="margin"
+        )
     if not 0 < alpha < 0.5:
         raise WinnowError(
-            f"expected a one-sided level between 0 and 0.5, got {alpha:g}. Example: {ALPHA:g}.", key="alpha"
+            f"expected a one-sided level between 0 and 0.5, got {alpha:g}. Example: {DEFAULT_ALPHA:g}.", key="alpha"
         )
     cost = -result.difference if higher_is_better else result.difference
     if math.isnan(result.p_value):

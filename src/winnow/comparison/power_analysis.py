@@ -16,7 +16,7 @@ MAX_SEEDS = 1000
 MAX_LEVELS = 10_000
 """The upper limit of the search for the number of levels of a factor."""
 
-NODES = 200
+QUADRATURE_NODES = 200
 """The number of nodes of the Gauss-Legendre quadrature over the estimated standard error."""
 
 
@@ -54,17 +54,17 @@ def compute_power(
     if variance <= 0:
         return 1.0 if size else alpha
     df = variance**2 / sum(float(term.value) ** 2 / term.df for term in terms)
-    return t_power(abs(size) / math.sqrt(variance), df, alpha)
+    return compute_t_test_power(abs(size) / math.sqrt(variance), df, alpha)
 
 
-def t_power(shift: float, df: float, alpha: float) -> float:
+def compute_t_test_power(shift: float, df: float, alpha: float) -> float:
     """Return the power of the two-sided t test if the true difference is ``shift`` standard errors.
 
     Let s be the ratio of the estimated to the true standard error. Then ``df s^2`` has a chi-squared distribution, and
     the power is the mean over s of ``Phi(shift - c s) + Phi(-shift - c s)`` (Johnson, Kotz and Balakrishnan 1995,
     Continuous Univariate Distributions 2, chapter 31).
 
-    >>> round(t_power(1.0 / 0.2**0.5, 18, 0.05), 3)
+    >>> round(compute_t_test_power(1.0 / 0.2**0.5, 18, 0.05), 3)
     0.562
     """
     from scipy.stats import chi2, norm, t
@@ -73,7 +73,7 @@ def t_power(shift: float, df: float, alpha: float) -> float:
         return 1.0
     limit = float(t.ppf(1 - alpha / 2, df))
     low, high = (math.sqrt(float(q) / df) for q in (chi2.ppf(1e-13, df), chi2.isf(1e-13, df)))
-    nodes, weights = np.polynomial.legendre.leggauss(NODES)
+    nodes, weights = np.polynomial.legendre.leggauss(QUADRATURE_NODES)
     s = low + (high - low) * (nodes + 1) / 2
     density = 2 * df * s * chi2.pdf(df * s**2, df)
     mass = weights * density
@@ -93,7 +93,9 @@ def seeds_needed(
         WinnowError: If the size is 0 or not finite, or if the power is not between 0 and 1.
     """
     _check_arguments(size, target_power, alpha)
-    return _bisect(lambda seeds: compute_power(components, size, seeds, alpha=alpha) >= target_power, 2, MAX_SEEDS)
+    return _find_smallest(
+        lambda seeds: compute_power(components, size, seeds, alpha=alpha) >= target_power, 2, MAX_SEEDS
+    )
 
 
 def levels_needed(
@@ -113,7 +115,7 @@ def levels_needed(
         WinnowError: If the factor does not exist, the size is 0 or not finite, or the power is not between 0 and 1.
     """
     _check_arguments(size, target_power, alpha)
-    return _bisect(
+    return _find_smallest(
         lambda n: compute_power(components, size, seeds, alpha=alpha, levels={factor: n}) >= target_power, 2, MAX_LEVELS
     )
 
@@ -150,7 +152,7 @@ def smallest_detectable_difference(
     return high
 
 
-def _bisect(is_enough: Callable[[int], bool], low: int, high: int) -> int | None:
+def _find_smallest(is_enough: Callable[[int], bool], low: int, high: int) -> int | None:
     """Return the smallest n from low to high with ``is_enough(n)``, or ``None``. ``is_enough`` must be monotonic."""
     if not is_enough(high):
         return None

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from winnow.comparison.contrast_statistics import check_confidence
 from winnow.comparison.crossed_design import Array, CrossedScores, pivot_scores
-from winnow.comparison.statistics import check_confidence
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -64,9 +64,9 @@ def permutation_p(
 
     Use the p value as a sensitivity check only, because the items are treated as fixed. Seeds are permuted between the
     arms, or within pairs if seeds are blocks. The test is exact if there are at most ``resamples`` permutations; the
-    smallest possible p value is 0.0079 for 5 seeds per arm and 0.0625 for 5 pairs. If there are more permutations,
-    random ones are drawn, and the observed assignment counts as one of them (Phipson and Smyth 2010, Statistical
-    Applications in Genetics and Molecular Biology 9:39).
+    smallest possible p value is 0.0079 for 5 seeds per arm and 0.0625 for 5 pairs. If there are more permutations, a
+    random sample of them is drawn, and the observed assignment is added to the sample (Phipson and Smyth 2010,
+    Statistical Applications in Genetics and Molecular Biology 9:39).
     """
     crossed, rng = pivot_scores(scores, a, b, blocked), np.random.default_rng(seed)
     means = crossed.seed_means

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from winnow.comparison.crossed_design import CrossedScores, pivot_scores
-from winnow.comparison.variance_terms import RESIDUAL, SEEDS, VarianceTerm, compute_variance_terms
+from winnow.comparison.difference_variance import RESIDUAL, SEEDS, VarianceTerm, compute_variance_terms
 from winnow.errors import WinnowError, did_you_mean
 
 if TYPE_CHECKING:
@@ -83,7 +83,7 @@ class VarianceComponents:
     ) -> list[VarianceTerm]:
         """Return the expected values of the terms of Var(difference) for a given study size.
 
-        The terms are defined in :func:`winnow.comparison.variance_terms.compute_variance_terms`.
+        The terms are defined in :func:`winnow.comparison.difference_variance.compute_variance_terms`.
 
         Args:
             seeds: Seeds per arm.
@@ -126,7 +126,7 @@ class VarianceComponents:
         if items is not None:
             if self.factors:
                 raise WinnowError(
-                    f"expected None, because the items form several factors. Set `levels` instead. "
+                    f"expected None, because the items form several factors, got {items}. Set `levels` instead. "
                     f"Available factors: {', '.join(known_levels)}.",
                     "items",
                 )
@@ -169,8 +169,8 @@ def estimate_variance_components(scores: pd.DataFrame, a: str, b: str, blocked: 
 
 
 def estimate_crossed_components(crossed: CrossedScores) -> VarianceComponents:
-    """Return the same result as :func:`estimate_variance_components`, for scores in matrix form."""
-    table = _TermTable(crossed)
+    """Estimate the variance components of scores in matrix form; see :func:`estimate_variance_components`."""
+    table = _TermLookup(crossed)
     factors = crossed.structure.factors
     if len(factors) < 2:
         return _estimate_single_factor(
@@ -195,14 +195,14 @@ def estimate_crossed_components(crossed: CrossedScores) -> VarianceComponents:
     return VarianceComponents(*_pad_to_pair(seeds), item, *_pad_to_pair(errors.values()), items, tuple(components))
 
 
-def _estimate_single_factor(table: _TermTable, name: str, levels: int) -> VarianceComponents:
+def _estimate_single_factor(table: _TermLookup, name: str, levels: int) -> VarianceComponents:
     errors = {s: -n * levels * table.term(name, s) for s, n in table.sizes.items()}
     seeds = [max(0.0, table.seed(s) - errors[s] / levels) for s in errors]
     item = max(0.0, levels * table.term(name, "") - sum(errors[s] / n for s, n in table.sizes.items()))
     return VarianceComponents(*_pad_to_pair(seeds), item, *_pad_to_pair(errors.values()), levels, item_name=name)
 
 
-class _TermTable:
+class _TermLookup:
     """The terms of a contrast by source and sample, and the number of seeds in each sample."""
 
     def __init__(self, crossed: CrossedScores) -> None:
@@ -219,6 +219,6 @@ class _TermTable:
 
 
 def _pad_to_pair(values: Iterable[float]) -> tuple[float, float]:
-    """Return one value each for arms a and b; if the seeds are paired, the paired differences' value and 0."""
+    """Return the values of arms a and b. If seeds are paired, return the value of the paired differences and 0."""
     first, second, *_ = (*values, 0.0)
     return first, second

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from winnow.comparison.statistics import Contrast
+from winnow.comparison.contrast_statistics import Contrast
 from winnow.formatting import format_interval, format_number, format_p_value
 from winnow.metrics.metric_registry import Metric
 
@@ -24,7 +24,7 @@ VERDICT_RULE = (
     "{confidence:.0%} interval lies entirely within it. The contrast between the filter and the random control follows "
     "the same rule and shows whether the effect depends on which rows were kept."
 )
-"""The complete rule, as printed in the report."""
+"""The rule that determines the verdict, as printed in the report."""
 
 
 @dataclass(frozen=True)
@@ -66,7 +66,7 @@ class Verdict:
     word: Outcome
     reason: str
     sentences: tuple[str, str]
-    rule: str
+    decision_rule: str
 
 
 def decide_outcome(metric: Metric, difference: float, p_value: float, alpha: float) -> Outcome:
@@ -74,7 +74,7 @@ def decide_outcome(metric: Metric, difference: float, p_value: float, alpha: flo
 
     Args:
         metric: The metric; its direction decides whether the difference is better or worse.
-        difference: The difference of the arms.
+        difference: The mean of the first arm minus the mean of the second arm.
         p_value: The p value, adjusted if several contrasts are tested.
         alpha: The level of the test.
     """
@@ -129,7 +129,7 @@ def decide_verdict(
 
 
 def _describe_effect(metric: Metric, finding: Finding, confidence: float, margin: float | None) -> str:
-    """Describe the contrast of the filter with all rows in one sentence."""
+    """Return one sentence on the contrast between the filter and training on all rows."""
     r = finding.result
     ends = f"{confidence:.0%} interval {format_interval(r.ci_low, r.ci_high)}"
     if finding.outcome == "no clear difference":
@@ -161,7 +161,7 @@ def _describe_effect(metric: Metric, finding: Finding, confidence: float, margin
 
 
 def _describe_control(effect: Finding | None, control_effect: Finding | None, reason: str) -> str:
-    """Describe the contrast with the control in one sentence: whether it matters which rows are kept."""
+    """Return one sentence on the contrast with the control, which shows whether it matters which rows are kept."""
     if control_effect is None:
         return f"Whether it matters which rows are kept, or only how many, remains unknown: {reason}."
     subject, rows = "It" if effect else control_effect.result.a, "training on as many random rows"

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from winnow.comparison.analysis import Comparison
 from winnow.comparison.collected_study import CollectedStudy
-from winnow.comparison.fill_tables import Fills, collect_fills, select_example_prompts
+from winnow.comparison.prompt_predictions import Fills, collect_fills, select_example_prompts
 from winnow.comparison.verdict import Finding
 from winnow.formatting import format_number
 from winnow.reporting.bar_charts import draw_funnel, draw_top_fills

@@ -10,9 +10,15 @@ from typing import Any
 
 from winnow.comparison.analysis import Comparison, analyze
 from winnow.comparison.collected_study import CollectedStudy
-from winnow.comparison.collection import collect_study
-from winnow.comparison.fill_tables import BASE, Fills, collect_fills, compute_mean_prompt_scores, select_example_prompts
-from winnow.comparison.publishing import publish as publish_comparison
+from winnow.comparison.comparison_logging import log_comparison
+from winnow.comparison.prompt_predictions import (
+    BASE_MODEL_KEY,
+    Fills,
+    collect_fills,
+    compute_mean_prompt_scores,
+    select_example_prompts,
+)
+from winnow.comparison.study_reader import collect_study
 from winnow.errors import WinnowError
 from winnow.formatting import format_number, join_names
 from winnow.reporting.comparison_figures import draw_comparison_figures
@@ -63,7 +69,7 @@ def compare(
     write_comparison_report(comparison, collected_study, output, ui_url)
     if publish:
         store = Store(uri=store_uri, artifacts=".", spool=spool or str(output.parent / "unsent"))
-        publish_comparison(comparison, collected_study, store, output)
+        log_comparison(comparison, collected_study, store, output)
     return comparison
 
 
@@ -118,7 +124,7 @@ def _build_context(
         declaration.baseline: "v1",
         declaration.filter: "v2",
         declaration.control: "random control",
-        BASE: "before training",
+        BASE_MODEL_KEY: "before training",
     }
     marks = {name: {"sign": MARKER_CHARACTERS[style.marker], "color": style.color} for name, style in styles.items()}
     dropped_rows = _list_dropped_rows(study)
@@ -139,7 +145,7 @@ def _build_context(
             for family in ("primary", "secondary", "descriptive")
         },
         "compared": [entry for entry in comparison.slices if entry.change],
-        "worse": [entry for entry in comparison.slices if entry.worse],
+        "worse": [entry for entry in comparison.slices if entry.is_worse],
         "prompts": {prompt: _tabulate_fills(by_arm) for prompt, by_arm in select_example_prompts(fills).items()},
         "predictions": _collect_predictions(study, fills, marks, versions) if fills else None,
         "filter": study.filter_summaries.get(declaration.filter or ""),
@@ -177,7 +183,7 @@ def _collect_predictions(
                 "tint": f"var(--c{marks[arm]['color'][1:].lower()})" if arm in marks else "var(--soft)",
                 "description": versions.get(arm, ""),
             }
-            for arm in (BASE, *study.arms)
+            for arm in (BASE_MODEL_KEY, *study.arms)
         },
         "probes": {
             probe: [

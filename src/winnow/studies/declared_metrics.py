@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from winnow.comparison.metric_choices import MetricChoices
+from winnow.comparison.available_metrics import AvailableMetrics
 from winnow.config import TrainConfig
 from winnow.data import Dataset, Mixture
 from winnow.errors import WinnowError
@@ -28,7 +28,7 @@ def check_declared_metrics(config: TrainConfig, components: RunComponents) -> li
     If a probe's file cannot be read, return no errors, since `check_components` reports unreadable files.
     """
     try:
-        choices = build_metric_choices(config, components)
+        choices = list_available_metrics(config, components)
     except WinnowError:
         return []
     study = config.study
@@ -44,7 +44,7 @@ def check_declared_metrics(config: TrainConfig, components: RunComponents) -> li
     return errors
 
 
-def build_metric_choices(config: TrainConfig, components: RunComponents) -> MetricChoices:
+def list_available_metrics(config: TrainConfig, components: RunComponents) -> AvailableMetrics:
     """Return the metrics that a cell logs after training.
 
     Raises:
@@ -61,7 +61,7 @@ def build_metric_choices(config: TrainConfig, components: RunComponents) -> Metr
             ]
             for name in slices
         }
-    return MetricChoices(scores, (SECONDS, TOKENS_SEEN))
+    return AvailableMetrics(scores, (SECONDS, TOKENS_SEEN))
 
 
 def _list_slices(components: RunComponents) -> dict[str, list[str]]:

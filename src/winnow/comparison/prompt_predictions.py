@@ -4,28 +4,28 @@ from __future__ import annotations
 
 from winnow.comparison.collected_study import CollectedStudy
 
-BASE = "base"
-"""The key for the base model (before training) in tables whose other keys are arms."""
+BASE_MODEL_KEY = "base"
+"""The key of the base model (before training) in dicts that are otherwise keyed by arm."""
 
 Fills = dict[str, list[tuple[str, float]]]
-"""The predicted words for one prompt, by arm or ``base``, in descending order of probability."""
+"""The predicted words for one prompt with their probabilities, by arm or ``base``. The most probable word is first."""
 
 
 def collect_fills(study: CollectedStudy, top_k: int = 10) -> dict[str, dict[str, Fills]]:
-    """Return the most likely words by probe, prompt and arm. The base model comes first.
+    """Return the most probable words for each probe, prompt and arm. The base model precedes the arms.
 
     Probabilities are means over seeds. If a word was not recorded for a seed, its probability counts as 0 for that
     seed, so the mean is a lower bound.
 
     Args:
-        study: The study.
-        top_k: Number of words per arm.
+        study: The study, as read from the store.
+        top_k: The maximum number of words per prompt and arm.
     """
     table = study.fills
     if table.empty:
         return {}
     arm = table["arm"].astype(str)
-    table = table.assign(model=arm.where(table["stage"] == "after", BASE))
+    table = table.assign(model=arm.where(table["stage"] == "after", BASE_MODEL_KEY))
     run_counts = table.drop_duplicates(["arm", "seed", "model"]).groupby("model").size()
     keys = ["probe", "prompt", "model", "word"]
     means = table.groupby(keys, observed=True, sort=False)["probability"].sum().reset_index()
@@ -33,7 +33,7 @@ def collect_fills(study: CollectedStudy, top_k: int = 10) -> dict[str, dict[str,
     means = means.sort_values("probability", ascending=False, kind="stable")
     top = means.groupby(keys[:3], observed=True, sort=False).head(top_k)
     # Keep the prompts in the order of the probe and the arms in the order of the study.
-    positions = {model: position for position, model in enumerate([BASE, *study.arms])}
+    positions = {model: position for position, model in enumerate([BASE_MODEL_KEY, *study.arms])}
     top = top.assign(position=top["model"].map(positions)).sort_values("position", kind="stable")
     fills: dict[str, dict[str, Fills]] = {}
     for probe, prompt in table[["probe", "prompt"]].drop_duplicates().itertuples(index=False):
@@ -45,11 +45,11 @@ def collect_fills(study: CollectedStudy, top_k: int = 10) -> dict[str, dict[str,
 
 
 def compute_mean_prompt_scores(study: CollectedStudy) -> dict[tuple[str, str], dict[str, float]]:
-    """Return the mean log odds over seeds by probe and prompt, for each arm and the base model."""
+    """Return the mean log odds over seeds for each (probe, prompt) pair, by arm or ``base``."""
     table = study.prompts
     if table.empty or "log_odds" not in table:
         return {}
-    model = table["arm"].astype(str).where(table["stage"] == "after", BASE)
+    model = table["arm"].astype(str).where(table["stage"] == "after", BASE_MODEL_KEY)
     scored_prompts = table.assign(model=model).dropna(subset="log_odds")
     means = scored_prompts.groupby(["probe", "prompt", "model"], observed=True)["log_odds"].mean()
     scores: dict[tuple[str, str], dict[str, float]] = {}
@@ -59,7 +59,7 @@ def compute_mean_prompt_scores(study: CollectedStudy) -> dict[tuple[str, str], d
 
 
 def select_example_prompts(fills: dict[str, dict[str, Fills]], max_prompts: int = 8) -> dict[str, Fills]:
-    """Return the first prompts of the probe with the fewest prompts."""
+    """Return the predicted words for the first ``max_prompts`` prompts of the probe with the fewest prompts."""
     if not fills:
         return {}
     probe = min(fills, key=lambda name: len(fills[name]))

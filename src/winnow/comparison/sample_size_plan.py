@@ -16,13 +16,13 @@ TARGET_POWER = 0.8
 
 
 @dataclass(frozen=True)
-class PowerPlan:
-    """How many seeds or levels a study needs to detect given differences, and what the current study can detect.
+class SampleSizePlan:
+    """The sample sizes needed to detect given differences, and the smallest difference that the study can detect.
 
     Attributes:
-        metric: The metric.
-        a: The first arm.
-        b: The second arm.
+        metric: The name of the metric.
+        a: The name of the first arm.
+        b: The name of the second arm.
         power: Probability that the planned study detects the difference.
         alpha: Level of the tests.
         smallest_difference: The smallest difference that the current study detects with this power.
@@ -44,11 +44,11 @@ class PowerPlan:
     levels_needed: dict[float, dict[str, int | None]] = field(default_factory=dict)
 
 
-def plan_power(study: CollectedStudy, finding: Finding, alpha: float) -> PowerPlan:
-    """Plan for three differences: the observed difference, half of the observed difference, and the declared margin.
+def plan_sample_size(study: CollectedStudy, finding: Finding, alpha: float) -> SampleSizePlan:
+    """Plan sample sizes for the observed difference, half of the observed difference, and the declared margin.
 
     Args:
-        study: The study.
+        study: The study, as read from the store.
         finding: The contrast of the two arms.
         alpha: The level of the first step of Holm's method.
     """
@@ -59,7 +59,7 @@ def plan_power(study: CollectedStudy, finding: Finding, alpha: float) -> PowerPl
     sizes = sorted(
         {size for size in (study.declaration.equivalence_margin, observed_difference / 2, observed_difference) if size}
     )
-    return PowerPlan(
+    return SampleSizePlan(
         metric=finding.metric,
         a=result.a,
         b=result.b,

@@ -73,7 +73,7 @@ class Factor:
 
 @dataclass(frozen=True)
 class ItemStructure:
-    """The factors of the items.
+    """The weights of the items, and the factors that group similar items.
 
     Attributes:
         weights: The weights of the items.
@@ -89,7 +89,7 @@ class ItemStructure:
     assumed_independent: bool = False
 
     def contributions(self, values: Array) -> Array:
-        """Return centered values times weights, divided by the total weight."""
+        """Return each item's contribution to the variance: (value - mean) times weight, divided by the total weight."""
         total = self.weights.sum()
         mean = (values * self.weights).sum(axis=-1, keepdims=True) / total
         contributions: Array = (values - mean) * self.weights / total
@@ -101,7 +101,7 @@ class ItemStructure:
         return float(self.weights.size - self._basis.shape[1]) if len(self.factors) > 1 else 0.0
 
     def residual_variance(self, values: Array) -> float:
-        """Return the part of a weighted mean's variance that the variances of all crossed factors include.
+        """Return the part of a weighted mean's variance that is counted in the variance of every crossed factor.
 
         The result is the residual mean square of an additive fit of the factors, divided by the number of items. It is
         0 if there are fewer than two factors or if the fit has no residual degrees of freedom.

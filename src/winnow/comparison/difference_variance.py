@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from winnow.comparison.crossed_design import CrossedScores
-from winnow.comparison.item_structure import ItemStructure
+from winnow.comparison.item_factors import ItemStructure
 
 Array = NDArray[np.float64]
 
@@ -19,7 +19,7 @@ RESIDUAL = "residual"
 
 @dataclass(frozen=True)
 class VarianceTerm:
-    """A mean square that is a signed term of Var(difference).
+    """One signed term of Var(difference), estimated by a mean square.
 
     Attributes:
         source: The source of variation: ``seeds``, an item factor, or ``residual``.
@@ -44,13 +44,13 @@ class VarianceTerm:
 class CombinedVariance:
     """The variance of a difference, with Satterthwaite's degrees of freedom.
 
-    ``rules[rule]`` names the sources that the variance is based on: ``all``, or a single source.
+    ``sources[source_index]`` names the sources that the variance is based on: ``all``, or a single source.
     """
 
     variance: Array
     df: Array
-    rule: NDArray[np.int64]
-    rules: tuple[str, ...]
+    source_index: NDArray[np.int64]
+    sources: tuple[str, ...]
 
 
 def compute_variance_terms(crossed: CrossedScores) -> list[VarianceTerm]:
@@ -95,8 +95,8 @@ def combine_terms(terms: Sequence[VarianceTerm]) -> CombinedVariance:
     """Return the sum of the terms, or the largest variance of a single source if it exceeds the sum.
 
     The sum of all terms is an unbiased estimate, but it can be too small or even negative. The variance of the seeds
-    and the variance of each factor are lower bounds. The largest of these values is used, together with its degrees of
-    freedom.
+    and the variance of each factor are lower bounds. The largest of the sum and these lower bounds is used, together
+    with its degrees of freedom.
     """
     sources = list(dict.fromkeys(term.source for term in terms if term.is_main))
     groups = {"all": list(terms), **{name: [t for t in terms if t.is_main and t.source == name] for name in sources}}
@@ -106,9 +106,9 @@ def combine_terms(terms: Sequence[VarianceTerm]) -> CombinedVariance:
     squares = np.stack([
         np.asarray(sum(np.square(t.value) / t.df for t in group), dtype=np.float64) for group in groups.values()
     ])  # fmt: skip
-    rule = sums.argmax(axis=0)[None]
-    variance = np.take_along_axis(sums, rule, 0)[0]
-    df_denominator = np.take_along_axis(squares, rule, 0)[0]
+    index = sums.argmax(axis=0)[None]
+    variance = np.take_along_axis(sums, index, 0)[0]
+    df_denominator = np.take_along_axis(squares, index, 0)[0]
     with np.errstate(divide="ignore", invalid="ignore"):
         df = np.square(variance) / df_denominator
-    return CombinedVariance(variance, df, rule[0], tuple(groups))
+    return CombinedVariance(variance, df, index[0], tuple(groups))

@@ -11,8 +11,8 @@ from winnow.metrics.metric_names import parse_metric_name
 
 
 @dataclass(frozen=True)
-class MetricChoices:
-    """The available metrics of a study or of its runs.
+class AvailableMetrics:
+    """The names of the metrics that a study's runs will log or have already logged.
 
     Attributes:
         scores: The score names, nested by group (``probe`` or a split) and by probe or slice. ``{n}`` in a score name
@@ -24,8 +24,8 @@ class MetricChoices:
     per_run: Iterable[str] = ()
 
     @classmethod
-    def from_names(cls, names: Iterable[str]) -> MetricChoices:
-        """Build the choices from metric names."""
+    def from_names(cls, names: Iterable[str]) -> AvailableMetrics:
+        """Build an instance from a list of metric names."""
         scores: dict[str, dict[str, list[str]]] = {}
         per_run = []
         for name in names:

@@ -15,7 +15,7 @@ TEST_LOSS = held_out_metric_name("test", ALL, "loss")
 
 
 def merge_declarations(runs: Sequence[Any], artifacts: ArtifactReader) -> tuple[Declaration | None, list[str]]:
-    """Merge all declarations into one. Also return notes on what changed from the first to the newest declaration."""
+    """Return a study's merged declaration, and notes on changes between its first and newest declarations."""
     parents = sorted(
         (run for run in runs if run.data.tags.get(KIND) == "study"), key=lambda run: int(run.info.start_time)
     )
@@ -26,7 +26,8 @@ def merge_declarations(runs: Sequence[Any], artifacts: ArtifactReader) -> tuple[
         return None, []
     declarations = [raw for _, raw in timed_declarations]
     first_start = min((int(run.info.start_time) for run in runs if run.data.tags.get(KIND) == "cell"), default=0)
-    # Until the first run, each declaration overwrites the previous one. The last of these is the original declaration.
+    # A declaration can be replaced freely until the first run, so the last declaration before that run is the first
+    # binding one.
     first = ([raw for time, raw in timed_declarations if time <= first_start] or declarations[:1])[-1]
     return _merge(declarations, first), _describe_changes(first, declarations[-1])
 
@@ -83,7 +84,7 @@ def _describe_changes(first: Mapping[str, Any], last: Mapping[str, Any]) -> list
 def complete_declaration(
     declaration: Declaration | None, cells: Sequence[CollectedCell], notes: list[str]
 ) -> Declaration:
-    """Infer missing values of the declaration from the runs. Append a note to ``notes`` for each undeclared value."""
+    """Return the declaration with missing values inferred from the runs. Append a note on each problem to ``notes``."""
     arms = tuple(sorted({cell.arm for cell in cells}))
     seeds = tuple(sorted({cell.seed for cell in cells}))
     if declaration is None:
@@ -106,7 +107,7 @@ def complete_declaration(
 
 
 def _infer_primary_metric(cells: Sequence[CollectedCell]) -> str:
-    """Return the log odds of the probe with the most scored prompts, or the test loss if no run has a probe."""
+    """Return the log-odds metric of the probe with the most scored prompts, or the test loss if no run has a probe."""
     prompts: dict[str, float] = {}
     for cell in cells:
         final = select_stage("final", cell.metrics)

@@ -9,8 +9,8 @@ import pytest
 from scipy import stats
 
 from winnow.comparison import bootstrap_interval, contrast, holm, permutation_p, summarize
+from winnow.comparison.contrast_statistics import contrast_crossed_scores
 from winnow.comparison.crossed_design import CrossedScores
-from winnow.comparison.statistics import contrast_crossed_scores
 from winnow.errors import WinnowError
 
 
@@ -48,7 +48,7 @@ def test_a_contrast_equals_a_calculation_by_hand() -> None:
     variance = 1 + 1 / 16 + 9 / 16 - 5 / 16
     terms = [1, 1 / 16, 9 / 16, 1 / 4, 1 / 16]
     df = variance**2 / sum(term**2 for term in terms)
-    assert found.rule == "all"
+    assert found.std_error_source == "all"
     assert found.std_error == pytest.approx(math.sqrt(variance))
     assert found.df == pytest.approx(df)
     half = stats.t.ppf(0.975, df) * math.sqrt(variance)

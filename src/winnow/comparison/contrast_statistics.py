@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from winnow.comparison.crossed_design import Array, CrossedScores, pivot_scores
-from winnow.comparison.variance_terms import SEEDS, VarianceTerm, combine_terms, compute_variance_terms
+from winnow.comparison.difference_variance import SEEDS, VarianceTerm, combine_terms, compute_variance_terms
 from winnow.errors import WinnowError
 
 if TYPE_CHECKING:
@@ -47,15 +47,16 @@ class Contrast:
         p_value: Two-sided p value; ``nan`` if the variance cannot be estimated.
         std_error: Standard error of the difference.
         df: Satterthwaite's degrees of freedom.
-        n_a: Seeds of arm a.
-        n_b: Seeds of arm b.
+        n_a: Number of seeds of arm a.
+        n_b: Number of seeds of arm b.
         items: Number of prompts or rows.
         items_left_out: Number of items that were excluded because too few seeds have a score for them.
         hedges_g: Hedges' g of the seed means.
         variance_by_source: The variance of ``difference`` by source: ``seeds``, each item factor (``items`` if the
             items are independent), and ``overlap``. The overlap is variance that several sources include, so it is
             subtracted.
-        rule: The sources that ``std_error`` is based on: ``all``, or the name of a single source.
+        std_error_source: ``all`` if ``std_error`` combines all sources of variance; otherwise, the name of the only
+            source that is used.
         levels: The number of levels of each random factor.
         fixed: The factors that are fixed because they have too few levels, with their numbers of levels.
         blocked: Whether seeds are blocks.
@@ -79,7 +80,7 @@ class Contrast:
     items_left_out: int
     hedges_g: float
     variance_by_source: dict[str, float]
-    rule: str
+    std_error_source: str
     levels: Mapping[str, int] = field(default_factory=dict)
     fixed: Mapping[str, int] = field(default_factory=dict)
     blocked: bool = False
@@ -175,15 +176,15 @@ def contrast(scores: pd.DataFrame, a: str, b: str, confidence: float = 0.95, blo
         blocked: Whether runs of both arms with the same seed form a pair.
 
     Raises:
-        WinnowError: If an arm does not exist or has fewer than 2 seeds, the arms have no item in common, a weight is
-            not positive, or the confidence is not between 0 and 1.
+        WinnowError: If an arm does not exist or has fewer than 2 seeds, if the arms have no item in common, if a weight
+            is not positive, or if the confidence is not between 0 and 1.
     """
     check_confidence(confidence)
     return contrast_crossed_scores(pivot_scores(scores, a, b, blocked), confidence)
 
 
 def contrast_crossed_scores(crossed: CrossedScores, confidence: float = 0.95) -> Contrast:
-    """Return the same result as :func:`contrast`, for scores in matrix form."""
+    """Compute the contrast of scores that are already in matrix form; see :func:`contrast`."""
     from scipy.stats import t
 
     seed_means, structure = crossed.seed_means, crossed.structure
@@ -212,7 +213,7 @@ def contrast_crossed_scores(crossed: CrossedScores, confidence: float = 0.95) ->
         crossed.items_left_out,
         hedges_g(*seed_means),
         _sum_by_source(terms),
-        combined.rules[int(combined.rule)],
+        combined.sources[int(combined.source_index)],
         levels={factor.name: factor.levels for factor in structure.factors},
         fixed=structure.fixed,
         blocked=crossed.blocked,

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from winnow.comparison.artifact_reader import ArtifactReader
 from winnow.comparison.collected_study import CollectedCell, CollectedStudy, Declaration
-from winnow.comparison.declaration import complete_declaration, merge_declarations
+from winnow.comparison.declaration_merging import complete_declaration, merge_declarations
 from winnow.errors import WinnowError, did_you_mean
 from winnow.metrics.metric_names import LOSSES
 from winnow.tracking.embedded_store import SQLITE_PREFIX, is_incomplete
@@ -140,7 +140,7 @@ def _join_studies(studies: Sequence[_StudyRuns]) -> tuple[list[CollectedCell], D
 
 
 def _open_store(store_uri: str) -> MlflowClient:
-    """Return a client for an existing store. Raise an error if the store is missing, because MLflow would create it."""
+    """Return a client for an existing store, or raise an error so that MLflow does not create a missing store."""
     store = Store(uri=store_uri)
     if store.is_server:
         return store.client()
@@ -181,10 +181,10 @@ def _to_cell(run: Any) -> CollectedCell:
 
 
 def _select_declared(cells: Sequence[CollectedCell], declaration: Declaration | None) -> list[CollectedCell]:
-    """Return the newest cell of each arm and seed whose recipe is the arm's most recently declared recipe.
+    """Return the newest cell of each arm and seed, considering only cells with the arm's declared recipe.
 
-    Cells with a different recipe belong to a different study of the same name. If there is no declaration, cells are
-    not filtered by recipe.
+    If an arm was declared with several recipes, the newest declaration applies. Cells with a different recipe belong to
+    a different study with the same name. If there is no declaration, cells are not filtered by recipe.
     """
     recipes: dict[str, str | None] = {}
     for sweep in declaration.cells if declaration else ():

@@ -9,18 +9,20 @@ from winnow.comparison.verdict import Finding
 
 JSON_KEYS = {
     "word_overlap": "overlap",
-    "power_plans": "plans",
+    "sample_size_plans": "plans",
     "variance_by_source": "parts",
+    "std_error_source": "rule",
+    "decision_rule": "rule",
     "power": "chance",
     "smallest_difference": "findable",
     "seeds_needed": "seeds",
     "levels_needed": "needed",
 }
-"""The keys of ``comparison.json`` that differ from the field names. They are kept because programs read them."""
+"""The keys of ``comparison.json`` that differ from the field names, by field name. Other programs use these keys."""
 
 
 def flatten_finding(finding: Finding) -> dict[str, Any]:
-    """Flatten a finding and its contrast into one dict."""
+    """Return the fields of a finding and of its contrast as one flat dict."""
     names = ("metric", "family", "outcome", "p_holm", "permutation_p", "equal", "post_hoc")
     return {
         **{name: getattr(finding, name) for name in names},
@@ -31,7 +33,7 @@ def flatten_finding(finding: Finding) -> dict[str, Any]:
 
 
 def to_json_value(value: Any) -> Any:
-    """Convert dataclasses to dicts, tuples to lists, and numbers that are not finite to ``None``."""
+    """Convert dataclasses to dicts, tuples to lists, and non-finite numbers to ``None``."""
     if hasattr(value, "__dataclass_fields__"):
         return to_json_value(_to_dict(value))
     if isinstance(value, dict):

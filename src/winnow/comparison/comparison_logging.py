@@ -19,7 +19,7 @@ MAX_LINKS = 60
 """The maximum number of runs that a description links to. The artifact ``comparison/runs.json`` lists all runs."""
 
 
-def publish(comparison: Comparison, study: CollectedStudy, store: Store, output: Path) -> str:
+def log_comparison(comparison: Comparison, study: CollectedStudy, store: Store, output: Path) -> str:
     """Log a comparison to MLflow and return the id of its run.
 
     The run is nested under the study's parent run. All report files are logged as artifacts, and the contrasts are
@@ -30,7 +30,7 @@ def publish(comparison: Comparison, study: CollectedStudy, store: Store, output:
         comparison: The comparison.
         study: The study that was compared.
         store: The store that the study was read from.
-        output: The folder of the report.
+        output: The folder that contains the report files.
     """
     tags = {
         KIND: "comparison",

@@ -2,10 +2,10 @@
 
 import pytest
 
-from winnow.comparison.metric_choices import MetricChoices
+from winnow.comparison.available_metrics import AvailableMetrics
 from winnow.errors import WinnowError
 
-CHOICES = MetricChoices(
+CHOICES = AvailableMetrics(
     {"probe": {"nike": ["log_odds", "log_odds_of_{n}_tokens"]}, "test": {"all": ["loss"]}}, ("seconds",)
 )
 
