@@ -24,7 +24,7 @@ from winnow.config.targets import locate
 from winnow.errors import WinnowErrors
 from winnow.run.log_run import select_logged_parameters
 from winnow.run.run_components import build_components, compute_cell_id
-from winnow.studies.plan import share_slices
+from winnow.studies.study_plan import share_slices
 
 
 @pytest.fixture(autouse=True)

@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 
 from winnow.reporting.bar_charts import draw_best_and_worst, draw_top_fills
-from winnow.reporting.figures import Figure
+from winnow.reporting.figure_rendering import Figure
 from winnow.reporting.model_figures import (
     MAX_HEAT_MAP_ROWS,
     compute_word_shifts,

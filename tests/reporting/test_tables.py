@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from winnow.reporting.tables import build_table, save_table
+from winnow.reporting.table_rendering import build_table, save_table
 
 ROWS = [
     {"word": "50% a_b & <i>", "rank": 1, "share": 0.123456789, "known": True},

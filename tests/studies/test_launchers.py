@@ -15,7 +15,7 @@ from fixtures.tracked_runs import Runs
 from winnow.cli import main
 from winnow.errors import WinnowError
 from winnow.studies import Devices, Joblib, Submitit, Torchrun
-from winnow.studies.processes import run_processes
+from winnow.studies.subprocess_runner import run_processes
 from winnow.tracking import Store, keys
 
 

@@ -17,7 +17,7 @@ from winnow.formatting import format_number
 from winnow.metrics.metric_names import ALL, parse_metric_name
 from winnow.metrics.metric_registry import Metric
 from winnow.reporting.model_figures import EvaluatedModel, draw_models
-from winnow.reporting.tables import build_console_table, save_table
+from winnow.reporting.table_rendering import build_console_table, save_table
 from winnow.tracking import Store, keys, track
 
 PRINTED_FOR_ALL = ("loss", "perplexity", "top1", "top5", "mrr", "ece", "pseudo_perplexity")

@@ -19,10 +19,10 @@ from winnow.errors import WinnowError
 from winnow.reporting import write_comparison_report
 from winnow.run.run_components import check_store
 from winnow.studies import InProcess
-from winnow.studies.plan import plan_jobs
 from winnow.studies.plan_runner import print_failures, run_plan
-from winnow.studies.shared_study import track_study_run
+from winnow.studies.process_coordination import track_study_run
 from winnow.studies.study_cell import build_study_cells
+from winnow.studies.study_plan import plan_jobs
 from winnow.tracking import Store, close_stale_runs, keys, load_attempts
 from winnow.tracking.run_queries import read_text_artifact
 

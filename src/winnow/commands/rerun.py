@@ -20,7 +20,7 @@ from winnow.config import (
 )
 from winnow.errors import WinnowError, did_you_mean
 from winnow.metrics.metric_names import SECONDS, stage_metric_name
-from winnow.reporting.tables import build_console_table
+from winnow.reporting.table_rendering import build_console_table
 from winnow.run.cell_lock import lock_cell
 from winnow.run.pipeline import RunOptions, run_cell
 from winnow.run.run_components import RunComponents, build_components, cell_folder, check_store, compute_cell_id

@@ -6,7 +6,7 @@ from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from winnow.reporting.figures import Figure, Panel, label_rows, render_figure, set_heading
+from winnow.reporting.figure_rendering import Figure, Panel, label_rows, render_figure, set_heading
 from winnow.reporting.plot_style import GRAY, ROLE_STYLES, Style
 
 if TYPE_CHECKING:

@@ -11,8 +11,8 @@ from winnow.comparison.prompt_predictions import Fills, collect_fills, select_ex
 from winnow.comparison.verdict import Finding
 from winnow.formatting import format_number
 from winnow.reporting.bar_charts import draw_funnel, draw_top_fills
-from winnow.reporting.figures import Figure, Panel, label_rows, render_figure, set_heading
-from winnow.reporting.plot_style import GRAY, INK, Style, assign_styles
+from winnow.reporting.figure_rendering import Figure, Panel, label_rows, render_figure, set_heading
+from winnow.reporting.plot_style import GRAY, TEXT_COLOR, Style, assign_styles
 from winnow.reporting.training_curves import draw_study_losses, draw_study_probes
 
 if TYPE_CHECKING:
@@ -121,7 +121,7 @@ def _build_forest_panel(
             result = finding.result
             axes.plot(finding.bootstrap, [row + 0.27] * 2, color=GRAY, lw=1.4, solid_capstyle="butt")
             _draw_interval(axes, row, result.difference, result.ci_low, result.ci_high, styles[result.a])
-        axes.axvline(0, color=INK, lw=0.9)
+        axes.axvline(0, color=TEXT_COLOR, lw=0.9)
         low, high = axes.get_xlim()
         axes.set_xlim(min(low, -0.08 * (high - low)), max(high, 0.08 * (high - low)))
         label_rows(axes, list(findings))

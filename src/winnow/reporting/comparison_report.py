@@ -23,7 +23,7 @@ from winnow.errors import WinnowError
 from winnow.formatting import format_number, join_names
 from winnow.reporting.comparison_figures import draw_comparison_figures
 from winnow.reporting.comparison_tables import build_comparison_tables
-from winnow.reporting.figures import Figure
+from winnow.reporting.figure_rendering import Figure
 from winnow.reporting.page_rendering import render_page
 from winnow.reporting.plot_style import MARKER_CHARACTERS, assign_styles
 from winnow.tracking.store import Store

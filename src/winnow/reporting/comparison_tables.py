@@ -9,7 +9,7 @@ from typing import Any
 from winnow.comparison.analysis import Comparison
 from winnow.comparison.verdict import Finding
 from winnow.formatting import MINUS, format_count, format_interval, format_number, format_p_cell
-from winnow.reporting.tables import Table, build_table
+from winnow.reporting.table_rendering import Table, build_table
 
 Rows = Sequence[Mapping[str, Any]]
 
@@ -31,7 +31,7 @@ def build_comparison_tables(comparison: Comparison) -> list[Table]:
 
 def _build_arms(comparison: Comparison) -> Table:
     keys = ("role", *SUMMARY_FIELDS, "train_rows", "tokens", "seconds")
-    rows = [{"arm": name, **_select(arm, keys)} for name, arm in comparison.arms.items()]
+    rows = [{"arm": name, **_select_fields(arm, keys)} for name, arm in comparison.arms.items()]
     caption = f"Mean {comparison.primary.label} of each arm over seeds. Training rows and tokens are means per seed."
     columns = {"arm": _format_column(rows, "arm"), **_format_summary(rows, f"{comparison.confidence:.0%} interval")}
     counts = {
@@ -103,7 +103,7 @@ def _build_slices(comparison: Comparison) -> Table:
 
 def _build_metrics(comparison: Comparison) -> Table:
     rows = [
-        {"metric": name, "arm": arm, **_select(points, SUMMARY_FIELDS)}
+        {"metric": name, "arm": arm, **_select_fields(points, SUMMARY_FIELDS)}
         for name, by_arm in comparison.metrics.items()
         for arm, points in by_arm.items()
     ]
@@ -115,13 +115,13 @@ def _build_metrics(comparison: Comparison) -> Table:
     return build_table(rows, "metrics", "All final metrics of every arm (descriptive, not tested).", columns)
 
 
-def _select(source: Any, keys: Iterable[str]) -> dict[str, Any]:
+def _select_fields(source: Any, keys: Iterable[str]) -> dict[str, Any]:
     return {key: getattr(source, key) for key in keys}
 
 
 def _flatten_finding(finding: Finding) -> dict[str, Any]:
     return {
-        **_select(finding.result, CONTRAST_FIELDS),
+        **_select_fields(finding.result, CONTRAST_FIELDS),
         "p_holm": finding.p_holm,
         "outcome": finding.outcome or "",
         "bootstrap_low": finding.bootstrap[0],

@@ -10,8 +10,8 @@ import numpy as np
 
 from winnow.formatting import MISSING_VALUE
 from winnow.reporting.bar_charts import draw_funnel, draw_ranked_bars, remove_frame, shorten
-from winnow.reporting.figures import Figure, Panel, label_rows, render_figure
-from winnow.reporting.plot_style import GRAY, INK, ROLE_STYLES
+from winnow.reporting.figure_rendering import Figure, Panel, label_rows, render_figure
+from winnow.reporting.plot_style import GRAY, ROLE_STYLES, TEXT_COLOR
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -56,7 +56,7 @@ def draw_reasons(
         for row, entry in enumerate(reasons):
             failed_columns = [terms.index(term) for term in entry["terms"]]
             dots.plot(range(len(terms)), [row] * len(terms), "o", color=GRAY, alpha=0.22, ms=5, mew=0)
-            dots.plot(failed_columns, [row] * len(failed_columns), "-o", color=INK, ms=5.5, lw=1.2, mew=0)
+            dots.plot(failed_columns, [row] * len(failed_columns), "-o", color=TEXT_COLOR, ms=5.5, lw=1.2, mew=0)
         colors = [OVERLAP_COLOR if len(entry["terms"]) == 1 else GRAY for entry in reasons]
         counts = [entry["rows"] for entry in reasons]
         draw_ranked_bars(bars, [("", count) for count in counts], colors, notes=[f"{count:,}" for count in counts])
@@ -126,11 +126,11 @@ def _draw_histogram(name: str, histogram: Mapping[str, Any]) -> Panel:
         axes.bar(centers, dropped_counts, width, bottom=kept_counts, color=GRAY, alpha=0.4, label="dropped")
         top = max(1, (kept_counts + dropped_counts).max()) * 1.2
         for cut in histogram["cuts"]:
-            axes.axvline(cut["at"], color=INK, lw=1.1, ls=(0, (4, 3)))
+            axes.axvline(cut["at"], color=TEXT_COLOR, lw=1.1, ls=(0, (4, 3)))
             if cut["pass_above"] is not None:
                 sign = 1 if cut["pass_above"] else -1
                 length = 0.09 * (edges[-1] - edges[0]) * sign
-                axes.annotate("", (cut["at"] + length, 0.94 * top), (cut["at"], 0.94 * top), arrowprops=_ARROW)
+                axes.annotate("", (cut["at"] + length, 0.94 * top), (cut["at"], 0.94 * top), arrowprops=_ARROW_STYLE)
         axes.set_ylim(0, top)
         low, high = [edges[0], edges[-1]] if not histogram["cuts"] else _expand_limits(edges, histogram["cuts"])
         axes.set_xlim(low, high)
@@ -143,14 +143,16 @@ def _draw_histogram(name: str, histogram: Mapping[str, Any]) -> Panel:
         axes.grid(axis="x", visible=False)
         axes.set_title(name)
         axes.set_ylabel("training rows")
-        notes = [f"{histogram[key]:,} {description}" for key, description in _NOTES.items() if histogram[key]]
+        notes = [
+            f"{histogram[key]:,} {description}" for key, description in _OMITTED_ROW_LABELS.items() if histogram[key]
+        ]
         axes.set_xlabel("score" + (f"  ({'; '.join(notes)})" if notes else ""))
 
     return Panel(f"Scores of {name}", draw, 3.7, 2.3)
 
 
-_ARROW = {"arrowstyle": "-|>", "color": INK, "lw": 1.1, "shrinkA": 0, "shrinkB": 0}
-_NOTES = {"outside": "outside the axis", "null": "without a score"}
+_ARROW_STYLE = {"arrowstyle": "-|>", "color": TEXT_COLOR, "lw": 1.1, "shrinkA": 0, "shrinkB": 0}
+_OMITTED_ROW_LABELS = {"outside": "outside the axis", "null": "without a score"}
 
 
 def _expand_limits(edges: Any, cuts: Sequence[Mapping[str, Any]]) -> tuple[float, float]:

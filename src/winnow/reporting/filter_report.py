@@ -20,7 +20,7 @@ from winnow.filters.verdicts import Verdicts
 from winnow.reporting.filter_figures import draw_filter_figures
 from winnow.reporting.page_rendering import render_page
 
-FILE_NAME = "report.html"
+REPORT_FILE_NAME = "report.html"
 _MAX_INLINE_ENTRIES = 6
 """Lists with more entries are collapsed on the page."""
 
@@ -75,7 +75,7 @@ def write_filter_report(
         "version": __version__,
         "fingerprint": verdicts.fingerprint,
     }
-    page = folder / FILE_NAME
+    page = folder / REPORT_FILE_NAME
     page.write_text(render_page("filter.html", context), encoding="utf-8")
     return page
 

@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from winnow.reporting.bar_charts import draw_best_and_worst, draw_top_fills
-from winnow.reporting.figures import Figure, Panel, label_rows, render_figure
-from winnow.reporting.plot_style import GRAY, INK, ROLE_STYLES, Style, assign_styles
-from winnow.reporting.tables import save_table
+from winnow.reporting.figure_rendering import Figure, Panel, label_rows, render_figure
+from winnow.reporting.plot_style import GRAY, ROLE_STYLES, TEXT_COLOR, Style, assign_styles
+from winnow.reporting.table_rendering import save_table
 from winnow.reporting.training_curves import draw_losses, draw_scores_over_steps, draw_tracked_words
 
 if TYPE_CHECKING:
@@ -263,7 +263,7 @@ def draw_structure(
             axes.text(0.5, row + 0.12, text, ha="center", va="center", fontsize=8.5, fontweight="bold")
             axes.text(0.5, row - 0.16, component["shapes"], ha="center", va="center", fontsize=7.5)
             if row:
-                arrow = {"arrowstyle": "->", "color": INK, "lw": 0.9}
+                arrow = {"arrowstyle": "->", "color": TEXT_COLOR, "lw": 0.9}
                 axes.annotate("", (0.5, row - 0.33), (0.5, row - 0.67), arrowprops=arrow)
         axes.set_xlim(-0.02, 1.02)
         axes.set_ylim(-0.5, len(components) - 0.5)

@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-INK = "#1f2430"
-PAPER = "#ffffff"
+TEXT_COLOR = "#1f2430"
+BACKGROUND_COLOR = "#ffffff"
 GRAY = "#767676"
 
 
@@ -37,10 +37,10 @@ MARKER_CHARACTERS = {"o": "●", "s": "■", "^": "▲", "D": "◆", "v": "▼",
 MATPLOTLIB_SETTINGS: dict[str, Any] = {
     "font.family": "DejaVu Sans",
     "font.size": 9,
-    "text.color": INK,
+    "text.color": TEXT_COLOR,
     "text.parse_math": False,  # a predicted word can contain a dollar sign
-    "axes.labelcolor": INK,
-    "axes.edgecolor": INK,
+    "axes.labelcolor": TEXT_COLOR,
+    "axes.edgecolor": TEXT_COLOR,
     "axes.titlesize": 9.5,
     "axes.titleweight": "bold",
     "axes.titlelocation": "left",
@@ -49,11 +49,11 @@ MATPLOTLIB_SETTINGS: dict[str, Any] = {
     "axes.grid": True,
     "axes.axisbelow": True,
     "axes.linewidth": 0.6,
-    "grid.color": INK,
+    "grid.color": TEXT_COLOR,
     "grid.alpha": 0.12,
     "grid.linewidth": 0.6,
-    "xtick.color": INK,
-    "ytick.color": INK,
+    "xtick.color": TEXT_COLOR,
+    "ytick.color": TEXT_COLOR,
     "xtick.labelsize": 8,
     "ytick.labelsize": 8,
     "legend.frameon": False,

@@ -12,7 +12,7 @@ import numpy as np
 
 from winnow.comparison.collected_study import CollectedStudy
 from winnow.metrics.metric_names import TRAIN_LOSS, VALIDATION_LOSS
-from winnow.reporting.figures import Figure, Panel, render_figure
+from winnow.reporting.figure_rendering import Figure, Panel, render_figure
 from winnow.reporting.plot_style import GRAY, Style
 
 if TYPE_CHECKING:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from rich.console import Console
 from rich.table import Table
 
-from winnow.reporting.tables import build_console_table
+from winnow.reporting.table_rendering import build_console_table
 
 if TYPE_CHECKING:
     from winnow.config.schema import TrainingConfig

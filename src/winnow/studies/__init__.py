@@ -4,6 +4,6 @@ A failed cell does not stop a study, and a finished cell is not trained again.
 """
 
 from winnow.studies.launchers import Devices, InProcess, Joblib, Launcher, Submitit, Torchrun
-from winnow.studies.study import run_study
+from winnow.studies.study_runner import run_study
 
 __all__ = ["Devices", "InProcess", "Joblib", "Launcher", "Submitit", "Torchrun", "run_study"]

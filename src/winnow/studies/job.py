@@ -35,15 +35,15 @@ from winnow.run.pipeline import RunOptions, can_resume, is_rank_zero, run_cell
 from winnow.run.run_components import RunComponents, build_components, cell_folder
 from winnow.tracking import Attempt, close_stale_runs, load_attempts
 
-State = Literal["waiting", "running", "elsewhere", "finished", "failed"]
+JobState = Literal["waiting", "running", "elsewhere", "finished", "failed"]
 
 
-GRACE_SECONDS = 30
+SHUTDOWN_GRACE_SECONDS = 30
 """Seconds that a job has to close its run after the study's process has ended."""
 
 
 @dataclass(frozen=True)
-class Status:
+class JobStatus:
     """The state of a job.
 
     Attributes:
@@ -54,7 +54,7 @@ class Status:
         scores: The final scores, by metric name.
     """
 
-    state: State = "waiting"
+    state: JobState = "waiting"
     step: int = 0
     seconds: float = 0.0
     cause: str = ""
@@ -118,7 +118,7 @@ class Job:
                 "output_dir",
             ) from error
         with suppress(CellLockedError), lock_cell(self.folder):
-            self.write_status(Status())
+            self.write_status(JobStatus())
 
     @classmethod
     def load(cls, file: Path) -> Job:
@@ -137,14 +137,14 @@ class Job:
         return cls(cell, components, content["name"], content["parent"], content["run_id"])
 
     @property
-    def status(self) -> Status:
+    def status(self) -> JobStatus:
         """The status that the job last wrote."""
         try:
-            return Status(**json.loads((self.folder / "status.json").read_text(encoding="utf-8")))
+            return JobStatus(**json.loads((self.folder / "status.json").read_text(encoding="utf-8")))
         except (OSError, ValueError):
-            return Status()
+            return JobStatus()
 
-    def write_status(self, status: Status) -> None:
+    def write_status(self, status: JobStatus) -> None:
         """Write the status file; errors such as a full disk are ignored."""
         file = self.folder / "status.json"
         with suppress(OSError):
@@ -160,7 +160,7 @@ class Job:
         with suppress(CellLockedError), lock_cell(self.folder):
             status = self.status
             if status.state in ("waiting", "running"):
-                self.write_status(Status("failed", status.step, cause=cause))
+                self.write_status(JobStatus("failed", status.step, cause=cause))
 
 
 def run_job(job: Job) -> bool:
@@ -186,8 +186,8 @@ def _run_with_lock(job: Job) -> bool:
     """Run a job in a folder that this process has locked."""
     start_time = time.monotonic()
 
-    def write_status(state: State, step: int, **fields: Any) -> None:
-        job.write_status(Status(state, step, time.monotonic() - start_time, **fields))
+    def write_status(state: JobState, step: int, **fields: Any) -> None:
+        job.write_status(JobStatus(state, step, time.monotonic() - start_time, **fields))
 
     with redirect_output(job.log):
         try:
@@ -273,15 +273,15 @@ def terminate_on_stdin_close() -> None:
 def terminate_with_parent(parent: int) -> None:
     """Terminate this process when its parent ends. A worker that runs several jobs starts only one watcher thread.
 
-    Any run in progress has `GRACE_SECONDS` to close. The process then exits with `os._exit`, since worker pools ignore
-    `SystemExit`.
+    Any run in progress has `SHUTDOWN_GRACE_SECONDS` to close. The process then exits with `os._exit`, since worker
+    pools ignore `SystemExit`.
     """
 
     def watch() -> None:
         while os.getppid() == parent:
             time.sleep(1)
         os.kill(os.getpid(), signal.SIGTERM)
-        time.sleep(GRACE_SECONDS)
+        time.sleep(SHUTDOWN_GRACE_SECONDS)
         os._exit(128 + signal.SIGTERM)
 
     Thread(target=watch, daemon=True).start()

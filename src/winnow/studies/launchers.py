@@ -18,7 +18,7 @@ from pydantic.dataclasses import dataclass
 from winnow.errors import WinnowError
 from winnow.studies.job import Job, run_job, terminate_with_parent
 from winnow.studies.process_state import preserve_process_state
-from winnow.studies.processes import PROCESS_POLL_SECONDS, run_processes
+from winnow.studies.subprocess_runner import PROCESS_POLL_SECONDS, run_processes
 
 FORBID_EXTRA = ConfigDict(extra="forbid")
 EndedJobs = Generator[Job, None, None]

@@ -10,9 +10,9 @@ from rich.markup import escape
 from winnow.errors import WinnowError
 from winnow.studies.job import Job
 from winnow.studies.launchers import Launcher
-from winnow.studies.plan import StudyPlan
-from winnow.studies.shared_study import wait_for_other_processes
+from winnow.studies.process_coordination import wait_for_other_processes
 from winnow.studies.study_cell import StudyCell
+from winnow.studies.study_plan import StudyPlan
 from winnow.studies.study_progress import StudyProgress, show_progress
 from winnow.tracking import Store, close_stale_runs, sync
 from winnow.tracking.store_errors import build_store_error
@@ -53,7 +53,7 @@ def _run_jobs(plan: StudyPlan, launcher: Launcher, progress: StudyProgress, cons
             try:
                 for job in launched_jobs:
                     if job.status.state in ("finished", "failed"):
-                        line_console.print(progress.record_end(job), soft_wrap=True)
+                        line_console.print(progress.record_final_status(job), soft_wrap=True)
                     else:  # another process is training this cell
                         external_jobs.append(job)
             finally:
@@ -63,7 +63,7 @@ def _run_jobs(plan: StudyPlan, launcher: Launcher, progress: StudyProgress, cons
                 line_console.print(f"[dim]waiting for {len(external_jobs)} cells in other processes[/dim]")
                 ended_jobs, remaining_jobs = wait_for_other_processes(external_jobs)
                 for job in ended_jobs:
-                    line_console.print(progress.record_end(job), soft_wrap=True)
+                    line_console.print(progress.record_final_status(job), soft_wrap=True)
                 external_jobs = [job for job in external_jobs if job not in ended_jobs and job not in remaining_jobs]
 
 

@@ -13,9 +13,9 @@ from rich.markup import escape
 from rich.table import Table
 
 from winnow.metrics.metric_names import stage_metric_name
-from winnow.studies.job import Job, Status
-from winnow.studies.plan import StudyPlan
+from winnow.studies.job import Job, JobStatus
 from winnow.studies.study_cell import StudyCell
+from winnow.studies.study_plan import StudyPlan
 
 REFRESH_PER_SECOND = 2
 
@@ -43,7 +43,7 @@ class StudyProgress:
             if primary in attempt.metrics
         }
         self._skipped_ids = set(plan.finished_attempts)
-        self._final_statuses: dict[str, Status] = {}
+        self._final_statuses: dict[str, JobStatus] = {}
         self._max_parallel_cells = max_parallel_cells
 
     @property
@@ -59,7 +59,7 @@ class StudyProgress:
         """Return a job's title: the settings that distinguish the job's cell from other cells, and the seed."""
         return f"{self._titles[job.name]} seed={self._seeds[job.name]}"
 
-    def record_end(self, job: Job) -> str:
+    def record_final_status(self, job: Job) -> str:
         """Record a job's final status, and return a line that describes the result."""
         status = self._final_statuses[job.name] = job.status
         if status.state == "failed":

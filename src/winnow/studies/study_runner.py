@@ -13,11 +13,11 @@ from winnow.config import TrainConfig, construct
 from winnow.errors import WinnowError
 from winnow.run.run_components import check_components, check_store
 from winnow.studies.launchers import Launcher
-from winnow.studies.plan import StudyPlan, check_filters, check_plan, plan_jobs, share_slices
 from winnow.studies.plan_runner import print_failures, run_plan, sync_and_close_runs
-from winnow.studies.shared_study import track_study_run
+from winnow.studies.process_coordination import track_study_run
 from winnow.studies.study_cell import TrainCell, build_study_cells
 from winnow.studies.study_declaration import build_declaration, check_same_settings, check_same_version
+from winnow.studies.study_plan import StudyPlan, check_filters, check_plan, plan_jobs, share_slices
 from winnow.tracking import Store, close_stale_runs, keys, load_attempts, sync, track
 
 
@@ -75,7 +75,7 @@ def run_study(cells: Sequence[TrainCell], console: Console) -> int:
         store_error = sync_and_close_runs(store, study.name)
         if store_error is None and study.compare and len(declaration["arms"]) > 1 and len(declaration["seeds"]) > 1:
             with FileLock(folder / "comparison.lock"):
-                _compare(config, store, console, complete=not failures)
+                _compare_arms(config, store, console, complete=not failures)
         if failures and parent.run is not None:
             parent.run.set_tags({keys.FAILURE_REASON: "; ".join(failures)})
     print_failures(console, failures)
@@ -106,7 +106,7 @@ def _describe_launcher(launcher: Launcher) -> str:
     return text if processes == 1 else f"{text}, {processes} processes per cell"
 
 
-def _compare(config: TrainConfig, store: Store, console: Console, complete: bool) -> None:
+def _compare_arms(config: TrainConfig, store: Store, console: Console, complete: bool) -> None:
     """Compare the arms using their finished cells; the report is tracked as a child run of the study."""
     from winnow.reporting import compare
 

@@ -13,7 +13,14 @@ from io import StringIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from winnow.reporting.plot_style import EXTRA_STYLES, GRAY, INK, MATPLOTLIB_SETTINGS, PAPER, ROLE_STYLES
+from winnow.reporting.plot_style import (
+    BACKGROUND_COLOR,
+    EXTRA_STYLES,
+    GRAY,
+    MATPLOTLIB_SETTINGS,
+    ROLE_STYLES,
+    TEXT_COLOR,
+)
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -76,8 +83,8 @@ def render_figure(
 
     files = [folder / f"{name}.{ending}" for ending in ("svg", "png")]
     with _draw_canvas(name, draw, sum(widths), sum(heights)) as canvas:
-        canvas.savefig(files[0], facecolor=PAPER, metadata={"Date": None, "Creator": None})
-        canvas.savefig(files[1], facecolor=PAPER, dpi=160)
+        canvas.savefig(files[0], facecolor=BACKGROUND_COLOR, metadata={"Date": None, "Creator": None})
+        canvas.savefig(files[1], facecolor=BACKGROUND_COLOR, dpi=160)
     return Figure(name, caption, panels, files)
 
 
@@ -120,7 +127,7 @@ def _render_inline(panel: Panel, salt: str) -> str:
     svg = re.sub(r"<metadata>.*?</metadata>", "", svg[svg.index("<svg") :], flags=re.S)
     used_ids = set(re.findall(r"url\(#([^)]+)\)", svg)) | set(re.findall(r'href="#([^"]+)"', svg))
     svg = re.sub(r' id="([^"]+)"', lambda match: match[0] if match[1] in used_ids else "", svg)
-    svg = svg.replace("'DejaVu Sans'", "var(--sans)").replace(INK, "currentColor").replace(GRAY, "var(--soft)")
+    svg = svg.replace("'DejaVu Sans'", "var(--sans)").replace(TEXT_COLOR, "currentColor").replace(GRAY, "var(--soft)")
     for style in (*ROLE_STYLES.values(), *EXTRA_STYLES):
         variable = f"var(--c{style.color[1:].lower()}, {style.color})"
         svg = re.sub(style.color, variable, svg, flags=re.I)

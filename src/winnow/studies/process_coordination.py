@@ -19,12 +19,12 @@ from winnow.studies.study_declaration import find_declared_run
 from winnow.tracking import Store, TrackedRun, keys, track
 from winnow.tracking.process.stale_runs import termination_reason
 
-POLL_SECONDS: Final = 2.0
+OTHER_PROCESS_POLL_SECONDS: Final = 2.0
 """Interval in seconds between two checks of the cells that other processes are training."""
 
 
 @dataclass(frozen=True)
-class StudyRun:
+class StudyParentRun:
     """A study's parent run.
 
     Attributes:
@@ -37,7 +37,7 @@ class StudyRun:
 
 
 @contextmanager
-def track_study_run(store: Store, title: str, declaration: Mapping[str, Any], folder: Path) -> Iterator[StudyRun]:
+def track_study_run(store: Store, title: str, declaration: Mapping[str, Any], folder: Path) -> Iterator[StudyParentRun]:
     """Track a study's parent run, which stores the declaration; resume the last run if its declaration is identical.
 
     Args:
@@ -59,12 +59,12 @@ def track_study_run(store: Store, title: str, declaration: Mapping[str, Any], fo
         with FileLock(folder / "declaration.lock"):
             last_run_id = find_declared_run(store, experiment, tags[keys.DECLARATION_FINGERPRINT])
             if last_run_id is not None and _is_alive(store, last_run_id):
-                study_run = StudyRun(last_run_id, None)
+                study_run = StudyParentRun(last_run_id, None)
             else:
                 run = stack.enter_context(track(store, experiment, title, tags, run_id=last_run_id))
                 if last_run_id is None:
                     run.log_json(declaration, keys.DECLARATION)
-                study_run = StudyRun(run.run_id, run)
+                study_run = StudyParentRun(run.run_id, run)
         yield study_run
 
 
@@ -85,7 +85,7 @@ def wait_for_other_processes(jobs: Sequence[Job]) -> tuple[list[Job], list[Job]]
         abandoned_jobs = [job for job in unlocked_jobs if job not in ended_jobs and not _is_training_elsewhere(job)]
         if ended_jobs or abandoned_jobs:
             return ended_jobs, abandoned_jobs
-        time.sleep(POLL_SECONDS)
+        time.sleep(OTHER_PROCESS_POLL_SECONDS)
 
 
 def _is_training_elsewhere(job: Job) -> bool:

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     import pandas as pd
     from rich.table import Table as ConsoleTable
 
-LATEX = str.maketrans({
+LATEX_ESCAPES = str.maketrans({
     "\\": r"\textbackslash{}", "&": r"\&", "%": r"\%", "$": r"\$", "#": r"\#", "_": r"\_", "{": r"\{", "}": r"\}",
     "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "<": r"\textless{}", ">": r"\textgreater{}",
     MINUS: "$-$", MISSING_VALUE: "--", "±": r"$\pm$", "\n": " ",
@@ -51,7 +51,7 @@ class Table:
         """
         lines = [
             list(self.display),
-            ["---:" if right else "---" for right in self._numeric()],
+            ["---:" if right else "---" for right in self._find_numeric_columns()],
             *self.display.to_numpy(),
         ]
         cells = ([str(text).replace("|", "\\|").replace("\n", " ") for text in line] for line in lines)
@@ -59,13 +59,13 @@ class Table:
 
     def to_latex(self) -> str:
         r"""Return the table as a LaTeX float with booktabs rules, which needs ``\usepackage{booktabs}``."""
-        escaped_display = self.display.map(lambda text: text.translate(LATEX)).rename(
-            columns=lambda name: name.translate(LATEX)
+        escaped_display = self.display.map(lambda text: text.translate(LATEX_ESCAPES)).rename(
+            columns=lambda name: name.translate(LATEX_ESCAPES)
         )
         body = escaped_display.style.hide(axis="index").to_latex(
             hrules=True,
-            column_format="".join("r" if right else "l" for right in self._numeric()),
-            caption=self.caption.translate(LATEX) or None,
+            column_format="".join("r" if right else "l" for right in self._find_numeric_columns()),
+            caption=self.caption.translate(LATEX_ESCAPES) or None,
             label=f"tab:{self.name}",
             position_float="centering",
         )
@@ -75,7 +75,7 @@ class Table:
         """Return the HTML that notebooks display."""
         return self.display.style.hide(axis="index").format(escape="html").set_caption(self.caption).to_html()
 
-    def _numeric(self) -> list[bool]:
+    def _find_numeric_columns(self) -> list[bool]:
         """Return, for each column, whether all its values are numbers."""
         return [all(_is_number(text) for text in column) for _, column in self.display.items()]
 

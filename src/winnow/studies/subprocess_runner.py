@@ -14,7 +14,7 @@ from winnow.studies.job import Job
 PROCESS_POLL_SECONDS = 0.2
 """Interval in seconds between two checks for jobs that have ended."""
 
-TERMINATE_SECONDS = 30
+TERMINATION_TIMEOUT_SECONDS = 30
 """Seconds that a process has after SIGTERM to close its run before the process is killed."""
 
 
@@ -50,7 +50,7 @@ def run_processes(
             process.terminate()
         for _, _, process in running_jobs:
             try:
-                process.wait(TERMINATE_SECONDS)
+                process.wait(TERMINATION_TIMEOUT_SECONDS)
             except subprocess.TimeoutExpired:
                 process.kill()
 
