@@ -189,7 +189,7 @@ def test_summary_sentences() -> None:
     }
     assert summarize_filter(summary, statistics) == [
         "x keeps 4,000 of 10,000 training rows and drops 6,000.",
-        "`a` alone accounts for 4,500 of these (75%), more than any other term.",
+        "4,500 of the dropped rows (75%) are dropped by `a` only, more than by any other single term.",
         "1,497 rows (25%) are dropped by more than one term.",
         "`c` drops no rows that the other terms keep.",
         "`b` drops almost no rows that the other terms keep: 3 of 10,000.",

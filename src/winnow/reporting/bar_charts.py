@@ -35,7 +35,7 @@ def draw_ranked_bars(
         ranked_values: Names and values.
         color: One color for all bars or one per bar.
         alpha: Opacity of the bars.
-        notes: Text next to each bar. If given, the x axis is hidden.
+        notes: Text next to each bar. If there are notes, the x axis is hidden.
         hatched_names: Names whose bars are hatched.
     """
     values = [value for _, value in ranked_values]
@@ -90,7 +90,7 @@ def draw_funnel(stages: Sequence[Mapping[str, Any]], name: str, folder: Path | N
 def draw_top_fills(
     fills: FillRankings, styles: Mapping[str, Style], folder: Path | None, max_words: int = 10, name: str = "top_fills"
 ) -> Figure | None:
-    """Draw the most likely words for each prompt, with the models stacked on a shared axis.
+    """Draw the most likely words for each prompt, with one chart per model above a shared x axis.
 
     Args:
         fills: Ranked words by prompt and model.
@@ -108,16 +108,16 @@ def draw_top_fills(
         )
         for prompt, by_model in fills.items()
     ]
-    caption = f"The {max_words} most likely words for each prompt. Hatched bars mark words in only one model's list."
+    caption = f"The {max_words} most likely words for each prompt. Hatched words are in the list of only one model."
     return render_figure(name, caption, panels, folder, columns=3)
 
 
 def draw_best_and_worst(
     fills: FillRankings, styles: Mapping[str, Style], folder: Path | None, max_words: int = 10
 ) -> Figure | None:
-    """Draw the first and last words of a long ranking for each prompt, with the models stacked.
+    """Draw the highest- and lowest-ranked words for each prompt, with one row of charts per model.
 
-    The last words have a separate axis because their probabilities are about a thousand times smaller.
+    The lowest-ranked words have a separate axis because their probabilities are about a thousand times smaller.
 
     Args:
         fills: Long rankings by prompt and model, such as the first 1,000 words.

@@ -61,8 +61,8 @@ def compare(
         spool: Folder for data that cannot be logged to the store. By default, ``unsent`` next to ``output``.
 
     Raises:
-        WinnowError: If the study is unknown or has no finished run (key ``study``), the store does not exist
-            (``tracking.uri``), or the folder is not writable (``output_dir``).
+        WinnowError: If the study is unknown or has no finished run (key ``study``), if the store does not exist
+            (``tracking.uri``), or if the folder is not writable (``output_dir``).
     """
     collected_study = collect_study(store_uri, *([study] if isinstance(study, str) else study))
     comparison = analyze(collected_study, extra_metrics=metrics)
@@ -214,11 +214,12 @@ def _describe_methods(comparison: Comparison) -> str:
     degrees = f" (here {join_names([f'{result.df:.1f}' for result in primary])})" if primary else ""
     return (
         f"Seeds per arm: {seeds}. Each run was scored on {scored_on}. Seeds are nested within arms, and {items} are "
-        "crossed with seeds. Both count as random effects, so the conclusions extend beyond the seeds and "
+        f"crossed with seeds. Seeds and {items} are random effects, so the conclusions extend beyond the seeds and "
         f"{items} used here. The variance of a difference between two means combines the variance between the seeds of "
         f"each arm with the variance of the difference over {items}, and subtracts the seed-by-item residual variance, "
-        "which both include. The difference divided by its standard error is compared with Student's t distribution "
-        f"with Satterthwaite degrees of freedom{degrees}; the interval and the p value both come from this test. The "
+        "because both variances include it. The difference divided by its standard error is compared with Student's t "
+        f"distribution with Satterthwaite degrees of freedom{degrees}; the interval and the p value both come from "
+        "this test. The "
         "primary contrasts are Holm-corrected, and the secondary contrasts are Holm-corrected separately. Losses are "
         "means over masked tokens, with the same masks for every run. Perplexity is the exponential of the loss, and "
         "its standard error comes from the delta method. A crossed bootstrap and a permutation test of the seed means "

@@ -39,7 +39,7 @@ class Panel:
 
 @dataclass(frozen=True)
 class Figure:
-    """A figure with its panels and the files it was saved to."""
+    """A figure: its name, caption and panels, and the files to which it was saved."""
 
     name: str
     caption: str
@@ -48,7 +48,7 @@ class Figure:
 
     @functools.cached_property
     def inline_svgs(self) -> list[str]:
-        """The panels as SVG that uses the colors of the surrounding page, drawn on first access."""
+        """One SVG string per panel, drawn on first access. The SVG uses the colors of the surrounding page."""
         return [_render_inline(panel, f"{self.name}-{i}") for i, panel in enumerate(self.panels)]
 
     def _repr_html_(self) -> str:

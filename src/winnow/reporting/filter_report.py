@@ -1,4 +1,4 @@
-"""Write the filter report: the rule, the dropped rows and their reasons, and the effect and cost of each signal."""
+"""Write the filter report: the expression, the dropped rows, the reasons, and each signal's effect and cost."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _MAX_INLINE_ENTRIES = 6
 """Lists with more entries are collapsed on the page."""
 
 _SMALL_SHIFT, _LARGE_SHIFT = 0.1, 0.25
-"""Siddiqi's rule of thumb for the population stability index."""
+"""Siddiqi's limits for the population stability index. A shift is small below the first and large above the second."""
 
 
 def write_filter_report(
@@ -45,7 +45,7 @@ def write_filter_report(
         statistics: Result of :func:`~winnow.filters.compute_filter_statistics`.
         signals: Signals of the filter, by name.
         folder: Output folder.
-        plan: The cheapest order of the terms, if it was estimated.
+        plan: The plan with the cheapest order of the terms, or `None` if no order was estimated.
         save_figures: Whether to also save the figures in ``folder/figures`` as SVG and PNG.
 
     Returns:
@@ -81,7 +81,7 @@ def write_filter_report(
 
 
 def describe_signal(signal: Signal) -> dict[str, Any]:
-    """Describe a signal and its settings as text.
+    """Return the text that describes a signal and its settings.
 
     Returns:
         ``kind``, ``does`` (the first sentence of the docstring), ``settings`` that differ from the defaults, long
@@ -108,7 +108,7 @@ def describe_signal(signal: Signal) -> dict[str, Any]:
 
 
 def summarize_filter(summary: Mapping[str, Any], statistics: Mapping[str, Any]) -> list[str]:
-    """Summarize the most important results of a filter, one sentence per result."""
+    """Return the most important results of a filter, one sentence per result."""
     train = summary["rows"]["train"]
     dropped_count = train["total"] - train["kept"]
     lines = [
@@ -121,8 +121,8 @@ def summarize_filter(summary: Mapping[str, Any], statistics: Mapping[str, Any]) 
         if terms[leading_term]["only"]:
             count = terms[leading_term]["only"]
             lines.append(
-                f"`{leading_term}` alone accounts for {count:,} of these ({count / dropped_count:.0%}), "
-                "more than any other term."
+                f"{count:,} of the dropped rows ({count / dropped_count:.0%}) are dropped by `{leading_term}` only, "
+                "more than by any other single term."
             )
         if len(terms) > 1:
             lines.append(
@@ -138,7 +138,7 @@ def summarize_filter(summary: Mapping[str, Any], statistics: Mapping[str, Any]) 
 
 
 def describe_nearly_redundant_terms(summary: Mapping[str, Any], statistics: Mapping[str, Any]) -> list[str]:
-    """Return one sentence for each term that is the only one to drop some rows, but fewer than 0.1% of all rows."""
+    """Return one sentence for each term without which a few rows, but fewer than 0.1% of all rows, would be kept."""
     total = summary["rows"]["train"]["total"]
     return [
         f"`{term}` drops almost no rows that the other terms keep: {counts['only']:,} of {total:,}."
@@ -148,7 +148,7 @@ def describe_nearly_redundant_terms(summary: Mapping[str, Any], statistics: Mapp
 
 
 def describe_drift(psi: float | None) -> str:
-    """Describe the size of a distribution shift in one word.
+    """Return the size of a distribution shift as one word, given its population stability index.
 
     >>> describe_drift(0.02), describe_drift(0.2), describe_drift(3.0)
     ('small', 'moderate', 'large')

@@ -36,13 +36,13 @@ class EvaluatedModel:
     Attributes:
         label: Display name.
         source: Folder, run or Hub name that the model was loaded from.
-        run_id: The run that trained the model, if the model was specified by its run.
+        run_id: The id of the run that trained the model, or `None` if the model was not specified by a run.
         tokenizer: Fingerprint of the model's tokenizer.
         scores: All metrics by name.
         probes: The model's `ProbeScores` by probe.
-        rankings: A long ranking of words for each mask of each prompt.
+        rankings: One long ranking of words for each mask, by prompt.
         word_probabilities: Mean probability of every word over the prompts that have wanted and unwanted words.
-        modules: Modules with their shapes and parameter counts.
+        modules: The name, shapes and parameter count of each module.
         components: Architecture from input to output: ``part``, ``kind`` (``embeddings``, ``layer`` or ``head``),
             ``repeats``, ``parameters`` (across all repeats) and a description of the ``shapes``.
         history: ``losses`` and ``curves`` by step, if available.
@@ -62,7 +62,7 @@ class EvaluatedModel:
 
 
 def draw_models(models: Sequence[EvaluatedModel], folder: Path) -> list[Figure]:
-    """Draw all figures for which the models have data. Save a table of word shifts in the parent folder."""
+    """Draw all figures for which the models have data, and save a table of word shifts in the parent of ``folder``."""
     roles = [*ROLE_STYLES, *["other"] * len(models)]
     styles = assign_styles(dict(zip([model.label for model in models], roles, strict=False)))
     fills = _group_rankings(models)

@@ -17,9 +17,9 @@ from winnow.formatting import (
 
 
 def render_page(template: str, context: Mapping[str, Any]) -> str:
-    """Render a template from ``reporting/templates`` with a context.
+    """Return a template from ``reporting/templates``, rendered with a context.
 
-    An undefined name in a template raises an error.
+    Raise an error if the template uses a name that the context does not define.
     """
     from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
 
@@ -41,6 +41,6 @@ def render_page(template: str, context: Mapping[str, Any]) -> str:
         "percent": lambda fraction: f"{fraction:.1%}" if fraction >= 0.0005 else "<0.1%",
         "cell": lambda text: str(text).replace("|", "\\|").replace("\n", " "),
     }
-    environment.policies["json.dumps_kwargs"] = {"sort_keys": False}  # keep the order of the arms
+    environment.policies["json.dumps_kwargs"] = {"sort_keys": False}  # do not sort the arms by name
     environment.globals["interval"] = format_interval
     return environment.get_template(template).render(context)

@@ -13,7 +13,7 @@ GRAY = "#767676"
 
 @dataclass(frozen=True)
 class Style:
-    """Color, marker and line style of an arm. Each of the three is enough to identify the arm.
+    """Color, marker and line style of an arm. Each of these properties alone identifies the arm.
 
     The colors are from the Okabe-Ito palette, which is designed for color-blind readers.
     """

@@ -22,7 +22,7 @@ LATEX_ESCAPES = str.maketrans({
 
 @dataclass(frozen=True)
 class Table:
-    """A table with full precision in ``data`` and rounded text in ``display``."""
+    """A table with full-precision values in ``data`` and the same values as rounded text in ``display``."""
 
     name: str
     caption: str
@@ -58,7 +58,7 @@ class Table:
         return "".join(f"| {' | '.join(line)} |\n" for line in cells)
 
     def to_latex(self) -> str:
-        r"""Return the table as a LaTeX float with booktabs rules, which needs ``\usepackage{booktabs}``."""
+        r"""Return the table as a LaTeX float. The document must load ``booktabs`` with ``\usepackage{booktabs}``."""
         escaped_display = self.display.map(lambda text: text.translate(LATEX_ESCAPES)).rename(
             columns=lambda name: name.translate(LATEX_ESCAPES)
         )
@@ -76,7 +76,7 @@ class Table:
         return self.display.style.hide(axis="index").format(escape="html").set_caption(self.caption).to_html()
 
     def _find_numeric_columns(self) -> list[bool]:
-        """Return, for each column, whether all its values are numbers."""
+        """Return for each column whether all of the column's values are numbers."""
         return [all(_is_number(text) for text in column) for _, column in self.display.items()]
 
 

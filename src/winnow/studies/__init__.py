@@ -1,4 +1,4 @@
-"""Studies: the planning, declaration, launching and progress display of many runs.
+"""Plan, declare, launch and monitor studies, each of which consists of many runs.
 
 A failed cell does not stop a study, and a finished cell is not trained again.
 """

@@ -39,7 +39,9 @@ def check_declared_metrics(config: TrainConfig, components: RunComponents) -> li
         if error := choices.find_error(name, key):
             errors.append(error)
         elif components.metrics.metric(name).direction is None:
-            message = f"expected a metric with a direction, but {name!r} is descriptive: no direction is better."
+            message = (
+                f"expected a metric with a direction, but {name!r} is descriptive: neither higher nor lower is better."
+            )
             errors.append(WinnowError(f"{message} Choose another metric.", key))
     return errors
 

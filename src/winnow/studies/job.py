@@ -81,7 +81,7 @@ class Job:
 
     @property
     def folder(self) -> Path:
-        """The cell's folder."""
+        """The folder that contains the cell's files."""
         return cell_folder(self.cell.config, self.name)
 
     @property
@@ -218,7 +218,7 @@ def _run_with_lock(job: Job) -> bool:
 
 
 def find_newest_attempt(job: Job) -> Attempt | None:
-    """Return the newest attempt at a job's cell or, if the store is unavailable, the attempt that the job resumes."""
+    """Return the newest attempt at a job's cell, or the attempt that the job resumes if the store is unavailable."""
     from mlflow.exceptions import MlflowException
 
     store = job.components.store

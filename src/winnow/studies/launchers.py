@@ -1,4 +1,4 @@
-"""Launchers, which run a study's cells. Each class is a choice of the config group `launcher`."""
+"""Launchers, which run a study's cells. Each class is an option of the config group `launcher`."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ class Launcher(ABC):
     def launch(self, jobs: Sequence[Job]) -> EndedJobs:
         """Run all jobs, and yield each job with its final status after the job has ended.
 
-        Closing the iterator early stops the running jobs.
+        Closing the generator early stops the running jobs.
         """
 
 
@@ -189,7 +189,7 @@ class Submitit(Launcher):
 
     Attributes:
         cluster: `slurm`, or `local` to test without a cluster.
-        cells: Maximum number of jobs that are submitted at the same time.
+        cells: Maximum number of jobs that are queued or running at the same time.
         parameters: Resources requested for each job, such as `timeout_min`, `mem_gb` or `slurm_partition`.
     """
 
@@ -199,7 +199,7 @@ class Submitit(Launcher):
 
     @property
     def max_parallel_cells(self) -> int:
-        """The maximum number of jobs that are submitted at the same time."""
+        """The maximum number of jobs that are queued or running at the same time."""
         return self.cells
 
     def launch(self, jobs: Sequence[Job]) -> EndedJobs:

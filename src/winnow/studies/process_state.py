@@ -52,5 +52,5 @@ def preserve_process_state() -> Iterator[None]:
 
 @functools.cache
 def _freeze_loaded_objects() -> None:
-    """Exclude all objects that exist after the first cell (millions) from later garbage collections."""
+    """Exclude the millions of objects that exist after the first cell from later garbage collections."""
     gc.freeze()

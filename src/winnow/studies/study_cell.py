@@ -27,7 +27,7 @@ class StudyCell:
 
     @property
     def config(self) -> TrainConfig:
-        """The typed configuration."""
+        """The cell's typed configuration."""
         return self.cell.config
 
     @property

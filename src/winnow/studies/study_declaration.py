@@ -16,7 +16,7 @@ from winnow.tracking import Attempt, Store, keys
 from winnow.tracking.run_queries import find_newest_run, read_text_artifact
 
 SCRATCH_STUDIES: Final = ("scratchpad", "debug")
-"""Names of scratch studies, whose cells may have different settings and data."""
+"""Names of scratch studies, in which the cells of one arm may have different settings and data."""
 
 COMPARED_GROUPS: Final = ("filter", "model", "masking", "optimizer", "training", "trainer", "evaluation")
 """Config groups whose settings must be the same in all cells of an arm. Datasets are compared by their rows instead."""
@@ -70,7 +70,7 @@ def find_declared_run(store: Store, experiment_id: str, fingerprint: str) -> str
 def check_same_settings(cells: Sequence[StudyCell], previous_attempts: Mapping[str, Attempt]) -> None:
     """Check that each arm has the same settings and data as the study's finished cells.
 
-    Seeds and arms may be added to a study; the comparison reports the added seeds and arms as added later. An arm's
+    Seeds and arms may be added to a study; the comparison reports which seeds and arms were added later. An arm's
     settings must not change. The studies `scratchpad` and `debug` and sweeps without a comparison are not checked.
 
     Raises:
@@ -81,13 +81,13 @@ def check_same_settings(cells: Sequence[StudyCell], previous_attempts: Mapping[s
         return
     errors: dict[str, WinnowError] = {}
     finished_attempts = {attempt.tags[keys.ARM]: attempt for attempt in _select_finished(previous_attempts)}
-    stored_trees = {
-        arm: _load_stored_tree(cells[0].components.store, attempt) for arm, attempt in finished_attempts.items()
+    stored_configs = {
+        arm: _load_stored_config(cells[0].components.store, attempt) for arm, attempt in finished_attempts.items()
     }
     for cell in cells:
         if cell.arm not in finished_attempts:
             continue
-        errors |= _compare_settings(stored_trees[cell.arm], cell.cell.tree, study.name)
+        errors |= _compare_settings(stored_configs[cell.arm], cell.cell.tree, study.name)
         if not errors and finished_attempts[cell.arm].tags.get(keys.CORPUS) != cell.components.corpus.fingerprint:
             errors["dataset"] = WinnowError(
                 f"the dataset's rows differ from those used by the finished cells of study {study.name!r}. Restore the "
@@ -126,17 +126,17 @@ def _select_finished(previous_attempts: Mapping[str, Attempt]) -> list[Attempt]:
     return [attempt for attempt in previous_attempts.values() if attempt.has_finished and PARENT_TAG in attempt.tags]
 
 
-def _load_stored_tree(store: Store, attempt: Attempt) -> dict[str, Any]:
-    """Return a finished cell's configuration, or an empty dictionary, which disables the check, if it was deleted."""
+def _load_stored_config(store: Store, attempt: Attempt) -> dict[str, Any]:
+    """Return a finished cell's stored configuration, or an empty dict (no check) if the file was deleted."""
     text = read_text_artifact(store.client(), attempt.run_id, keys.RESOLVED_CONFIG)
     return load_stored_tree(text) if text is not None else {}
 
 
 def _compare_settings(
-    stored_tree: Mapping[str, Any], current_tree: Mapping[str, Any], study: str
+    stored_config: Mapping[str, Any], current_config: Mapping[str, Any], study: str
 ) -> dict[str, WinnowError]:
     """Return one error per setting that differs, by configuration key."""
-    before, after = _select_settings(stored_tree), _select_settings(current_tree)
+    before, after = _select_settings(stored_config), _select_settings(current_config)
     template = f"expected {{}} as in the finished cells of study {study!r}, got {{}}. Restore this value."
     return {
         key: WinnowError(template.format(_shorten(before, key), _shorten(after, key)), key)

@@ -62,9 +62,11 @@ def check_plan(cells: Sequence[StudyCell], launcher: Launcher) -> None:
         if study.baseline not in arms:
             suggestion = did_you_mean(study.baseline, arms)
             message = f"unknown arm {study.baseline!r}.{suggestion} Available: {', '.join(arms)}."
-            errors.append(WinnowError(f"{message} Choose one, or set study.compare=false.", "study.baseline"))
+            errors.append(
+                WinnowError(f"{message} Choose one of these arms, or set study.compare=false.", "study.baseline")
+            )
         if len({(cell.arm, cell.config.seed) for cell in cells}) < len(cells):
-            message = "several cells have the same arm and seed. Give each filter a unique name, or set"
+            message = "several cells have the same arm and seed. Set a unique filter.name for each filter, or set"
             errors.append(WinnowError(f"{message} study.compare=false.", "filter.name"))
     if errors:
         raise WinnowErrors({str(error): error for error in errors}.values())
@@ -85,7 +87,8 @@ def _check_devices(options: Mapping[str, Any], launcher: Launcher) -> WinnowErro
         return WinnowError(message, "trainer.devices")
     if is_distributed or devices not in (1, "1", "auto"):
         message = (
-            "this launcher trains each cell on one device. Choose trainer=cpu or trainer=gpu, or use launcher=torchrun."
+            f"this launcher trains each cell on one device, got {devices!r} with strategy {options['strategy']!r}. "
+            "Choose trainer=cpu or trainer=gpu, or use launcher=torchrun."
         )
         return WinnowError(message, "trainer.devices")
     return None
@@ -177,7 +180,8 @@ def plan_jobs(cells: Sequence[StudyCell], previous_attempts: Mapping[str, Attemp
         )
     if plan.running_elsewhere:
         plan.notes.append(
-            f"Another process is training {_count_cells(len(plan.running_elsewhere))}; the comparison waits for it."
+            f"Another process is training {_count_cells(len(plan.running_elsewhere))}; the comparison starts after all "
+            "cells have ended."
         )
     head = read_git_commit()
     commits = sorted({run.commit[:10] for run in plan.finished_attempts.values() if run.commit and run.commit != head})

@@ -77,7 +77,7 @@ class StudyProgress:
         )
 
     def __rich__(self) -> Group:
-        """Render the summary above the grid; as the table's title, it would wrap at the table's width."""
+        """Render the summary above the grid. A table title is not used for the summary, because it would wrap."""
         seeds = sorted(set(self._seeds.values()))
         table = Table(box=None, padding=(0, 2, 0, 0))
         table.add_column("cell", style="bold", no_wrap=True)
@@ -90,7 +90,7 @@ class StudyProgress:
         return Group(self._format_summary(), table)
 
     def _format_cell(self, name: str) -> str:
-        """Return a cell's status as text; states differ in their symbols, not only in their colors."""
+        """Return a cell's status as text. Each state has a different symbol, so the colors are not needed."""
         if name in self._scores or name in self._skipped_ids:
             symbol = "★" if name == self._find_best() else "✓"
             text = f"{symbol} {self._scores[name]:+.3f}" if name in self._scores else "✓"

@@ -38,7 +38,7 @@ def run_study(cells: Sequence[TrainCell], console: Console) -> int:
     study = cells[0].config.study
     if any(cell.config.study != study for cell in cells):
         raise WinnowError(
-            "expected the same study settings in every cell of the sweep. Remove study.* keys from the sweep.", "study"
+            "the cells of the sweep have different study settings. Remove study.* keys from the sweep.", "study"
         )
     study_cells = build_study_cells(share_slices(cells))
     config = study_cells[0].config
@@ -46,7 +46,7 @@ def run_study(cells: Sequence[TrainCell], console: Console) -> int:
     check_plan(study_cells, launcher)
     store = study_cells[0].components.store
     check_store(store)
-    for line in sync(store):  # before planning, so that spooled runs count as finished
+    for line in sync(store):  # upload before planning, so that spooled runs count as finished
         console.print(f"Uploaded spooled data: {escape(line)}", style="dim")
     experiment, title = store.experiment(study.name), f"{study.name} (study)"
     for line in close_stale_runs(store, experiment):
@@ -60,7 +60,9 @@ def run_study(cells: Sequence[TrainCell], console: Console) -> int:
         declaration = build_declaration(study_cells)
         check_same_settings(study_cells, previous_attempts)
     except WinnowError:
-        with track(store, experiment, title, {keys.KIND: "study", keys.STUDY: study.name}):  # stores the failure
+        with track(
+            store, experiment, title, {keys.KIND: "study", keys.STUDY: study.name}
+        ):  # log the failure to the store
             raise
     folder = config.output_dir / study.name
     with track_study_run(store, title, declaration, folder) as parent:
