@@ -1,7 +1,7 @@
 """Train one model as a Hydra app: `python scripts/train.py filter=nike_positive`.
 
-Hydra's launchers, sweepers and options work as in any Hydra app. With `-m`, each job is a separate run, and sweepers
-minimize its validation loss. Use `winnow train` for studies that compare filters.
+The script supports Hydra's launchers, sweepers and command-line options. With `-m`, each job is a separate run, and
+sweepers minimize the validation loss. For studies that compare filters, use `winnow train` instead.
 """
 
 import sys

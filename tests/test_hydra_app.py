@@ -59,7 +59,7 @@ def test_a_local_root_file_and_a_given_folder_are_checked_too(local_conf: Path) 
     (local_conf / "conf").rename(local_conf / "other")
     check_arguments(["-cd", "other", "-cn", "mine", "experiment=mine"])
     check_arguments(["hydra.searchpath=[other]", "experiment=mine"])
-    with pytest.raises(WinnowErrors, match="no choice 'mine'"):
+    with pytest.raises(WinnowErrors, match="has no option 'mine'"):
         check_arguments(["experiment=mine"])
 
 

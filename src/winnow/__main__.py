@@ -1,4 +1,4 @@
-"""`python -m winnow` is the command `winnow`, for launchers that start modules, such as torchrun."""
+"""Run the `winnow` command line with `python -m winnow`, as required by launchers such as torchrun."""
 
 import sys
 

@@ -24,18 +24,18 @@ Config = TypeVar("Config")
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code.
 
-    The exit code is 0 on success and 130 after Ctrl-C. It is 1 after a user error or a failed cell, or if the metrics
-    of a rerun differ.
+    The exit code is 0 on success, 130 after Ctrl-C, and 1 in all other cases: after an error, if a cell of a study
+    failed, or if the metrics of a rerun differ from those of the original run.
     """
-    # With this policy, waiting OpenMP threads sleep instead of spinning, so a small model trains several times faster
-    # when another program uses the same cores. The variable must be set before torch is imported.
+    # Idle OpenMP threads should sleep rather than spin: if another program uses the same cores, a small model then
+    # trains several times faster. The variable has no effect after torch is imported.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     parser = build_parser()
     options, extra = parser.parse_known_args(add_default_values(sys.argv[1:] if arguments is None else arguments))
     if unknown_options := [text for text in extra if text.startswith("-")]:
-        parser.error(f"unknown option {unknown_options[0]}")
+        parser.error(f"unknown option {unknown_options[0]}. List the options with winnow {options.command} --help.")
     if options.resolve and not options.cfg:
-        parser.error("--resolve requires --cfg")
+        parser.error("--resolve requires --cfg. Add --cfg, or remove --resolve.")
     options.overrides += extra
     options.config_dir = [Path(folder) for folder in options.config_dir]
     if options.choices:
@@ -179,7 +179,7 @@ def _push(options: argparse.Namespace) -> int:
 
 
 def _run_with_store(options: argparse.Namespace, action: Callable[[Store], str]) -> int:
-    """Apply a function to the configured store and print its result."""
+    """Call `action` with the configured store and print the string that it returns. Return the exit code 0."""
     from winnow.config import StoreConfig, construct
     from winnow.tracking import Store
 
@@ -208,7 +208,7 @@ COMMANDS: dict[str, Callable[[argparse.Namespace], int]] = {
 
 
 def _compose_config(options: argparse.Namespace, schema: type[Config]) -> Config | None:
-    """Return the configuration of a single-run (non-sweep) command, or `None` if it was only printed."""
+    """Return the configuration of a command without sweeps, or `None` if `--cfg` or `--info` was given."""
     cell = _compose_cell(options, schema)
     return cell.config if cell is not None else None
 
@@ -221,7 +221,7 @@ def _compose_cell(options: argparse.Namespace, schema: type[Config]) -> Composed
 
 
 def _compose_with_models(options: argparse.Namespace, schema: type[Config]) -> Config | None:
-    """Return the configuration of a command that takes models; arguments without `=` are model names."""
+    """Return the configuration of a command that takes models. Arguments without `=` are added to its `models`."""
     models = [text for text in options.overrides if "=" not in text]
     options.overrides = [text for text in options.overrides if "=" in text]
     config: Any = _compose_config(options, schema)
@@ -229,16 +229,16 @@ def _compose_with_models(options: argparse.Namespace, schema: type[Config]) -> C
 
 
 def _compose_with_name(options: argparse.Namespace, schema: type[Config], key: str) -> Config | None:
-    """Return the configuration of a command that takes a name; an argument without `=` is the value of `key`."""
+    """Return the configuration of a command that takes a name. An argument without `=` sets the value of `key`."""
     options.overrides = [
         text if "=" in text else f"{key}='{text}'"
-        for text in options.overrides  # quoted, since an id may look like a number
+        for text in options.overrides  # the quotes keep an id that consists of digits a string
     ]
     return _compose_config(options, schema)
 
 
 def _print_config(options: argparse.Namespace, trees: Sequence[object]) -> bool:
-    """Print the composed configuration if `--cfg` or `--info` was given; return whether either option was given."""
+    """Print the output of `--cfg` and `--info`, and return whether either option was given."""
     if options.info:
         from winnow.config.composition_info import composition_info
 

@@ -1,4 +1,4 @@
-"""Errors that the user can fix, each reported in one paragraph."""
+"""Exceptions for errors that the user can fix. Each error is reported in one paragraph, without a traceback."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ class WinnowError(Exception):
 
     Args:
         message: One paragraph that says what is wrong, which values are allowed and how to fix the error.
-        key: The configuration key, relative to the object that raises the error, such as ``path`` or
-            ``sources.reviews.path``. The caller prepends the object's own key with :meth:`with_prefix`.
+        key: The configuration key of the invalid value, relative to the object that raises the error, such as ``path``
+            or ``sources.reviews.path``. The caller adds the key of this object with :meth:`with_prefix`.
     """
 
     def __init__(self, message: str, key: str | None = None) -> None:
@@ -29,7 +29,7 @@ class WinnowError(Exception):
 
 
 class WinnowErrors(WinnowError):
-    """Several errors, reported together."""
+    """An exception that combines several errors, so that they are reported together."""
 
     def __init__(self, errors: Iterable[WinnowError]) -> None:
         self.errors = list(errors)

@@ -9,7 +9,7 @@ MISSING_VALUE = "\N{EN DASH}"
 
 
 def format_number(value: float | None, digits: int = 3) -> str:
-    """Format a number with `digits` significant digits and a Unicode minus sign; return a dash if it is missing.
+    """Format a number with `digits` significant digits and a Unicode minus sign, or return a dash for a missing value.
 
     >>> format_number(0.012345), format_number(1234.5), format_number(2)
     ('0.0123', '1,234', '2.00')
@@ -21,7 +21,7 @@ def format_number(value: float | None, digits: int = 3) -> str:
 
 
 def format_interval(low: float | None, high: float | None) -> str:
-    """Format an interval, rounded according to its width; return a dash if a bound is missing.
+    """Format an interval, rounded according to its width, or return a dash if a bound is missing.
 
     >>> format_interval(0.57343, 1.11449)
     '0.57 to 1.11'
@@ -33,7 +33,7 @@ def format_interval(low: float | None, high: float | None) -> str:
 
 
 def format_p_value(p: float | None) -> str:
-    """Format a p value for use in a sentence.
+    """Format a p value for a sentence, with the prefix "p = " or "p < ".
 
     >>> format_p_value(0.00004), format_p_value(0.0312)
     ('p < 0.0001', 'p = 0.031')
@@ -53,7 +53,7 @@ def format_p_cell(p: float | None) -> str:
 
 
 def format_count(value: float | None) -> str:
-    """Format a count with thousands separators; return a dash if it is missing.
+    """Format a count with thousands separators, or return a dash for a missing count.
 
     >>> format_count(1234.4)
     '1,234'
@@ -71,7 +71,7 @@ def join_names(names: list[str] | tuple[str, ...]) -> str:
 
 
 def format_duration(seconds: float | None) -> str:
-    """Format a duration in seconds, minutes or hours, whichever fits best; return a dash if it is missing.
+    """Format a duration in seconds, minutes or hours, or return a dash for a missing duration.
 
     >>> format_duration(42.3), format_duration(600), format_duration(9000)
     ('42 s', '10.0 min', '2.5 h')
@@ -84,7 +84,7 @@ def format_duration(seconds: float | None) -> str:
 
 
 def format_bar(fraction: float, width: int = 12) -> str:
-    """Return a bar of block characters for a fraction in [0, 1]; the bar is precise to an eighth of a character.
+    """Return a bar of block characters for a fraction in [0, 1], with a resolution of an eighth of a character.
 
     >>> format_bar(0.5, 4), format_bar(0.03, 4)
     ('██', '▏')

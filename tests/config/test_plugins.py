@@ -62,7 +62,7 @@ def test_a_plugin_provides_a_signal_and_a_config_file(
     site.mkdir()
     install(site)
     assert main(["train", "filter=calm", "--cfg"]) == 1
-    assert "there is no choice 'calm'" in capsys.readouterr().err
+    assert "this config group has no option 'calm'" in capsys.readouterr().err
     monkeypatch.syspath_prepend(str(site))
     importlib.invalidate_caches()
     assert main(["train", "filter=calm", "--cfg"]) == 0

@@ -1,1 +1,1 @@
-"""The implementations of all commands except `winnow train`, which is in `winnow.run` and `winnow.studies`."""
+"""Implement all commands except `winnow train`, which is implemented in `winnow.run` and `winnow.studies`."""

@@ -1,4 +1,4 @@
-"""Argument parsers for all commands. Heavy packages are imported only to list the keys in a command's `--help`."""
+"""Build the argument parsers of all commands. Only a command's `--help` imports heavy packages, to list its keys."""
 
 from __future__ import annotations
 
@@ -20,18 +20,18 @@ examples:
   winnow compare study=demo                    write the verdict, the figures and the report again
   winnow ui                                    MLflow's web UI with all runs
   winnow promote RUN_ID --alias v2             register a run's model in MLflow
-  winnow train --choices                       list the choices of each config group
+  winnow train --choices                       list the options of each config group
 """
 
 
 @dataclass(frozen=True)
 class Command:
-    """A command's help text, except for its configuration keys.
+    """The help text of a command, without the list of configuration keys.
 
     Attributes:
-        summary: What the command does.
+        summary: A short description of the command, starting with a verb.
         examples: Example command lines, without the leading `winnow`.
-        metavar: How the usage line shows the positional arguments.
+        metavar: The placeholder for the positional arguments in the usage line.
         metavar_help: The description of the positional arguments.
     """
 
@@ -98,10 +98,10 @@ COMMANDS: dict[str, Command] = {
 
 
 class CommandParser(argparse.ArgumentParser):
-    """A parser for one command, whose help also lists the command's configuration keys."""
+    """An argument parser for one command that also lists the command's configuration keys in `--help`."""
 
     def format_help(self) -> str:
-        """Return argparse's help text followed by the command's configuration keys and examples."""
+        """Return the help text of argparse, followed by the command's configuration keys and examples."""
         from winnow.commands.key_help import format_keys
 
         name = self.prog.split()[-1]
@@ -110,7 +110,7 @@ class CommandParser(argparse.ArgumentParser):
 
 
 def build_parser() -> argparse.ArgumentParser:
-    """Return the parser for the `winnow` command line: a command, the command's options, and Hydra overrides."""
+    """Return the parser for the `winnow` command line, with a subparser for each command."""
     main_parser = argparse.ArgumentParser(
         "winnow",
         description="Filter the training data of a masked language model, and measure the effect of the filter.",
@@ -146,7 +146,7 @@ def build_parser() -> argparse.ArgumentParser:
 
 
 def _add_config_options(command: argparse.ArgumentParser) -> None:
-    """Add Hydra's options for printing the configuration and for adding a config folder."""
+    """Add the options `--config-dir`, `--cfg`, `--resolve`, `--info` and `--choices`."""
     command.add_argument(
         "-cd", "--config-dir", action="append", default=[], metavar="DIR", help="also search DIR for config files"
     )
@@ -169,7 +169,7 @@ def _add_config_options(command: argparse.ArgumentParser) -> None:
         metavar="all|searchpath|defaults",
         help="print where the configuration comes from and exit; the value is optional",
     )
-    command.add_argument("--choices", action="store_true", help="print the choices of each config group and exit")
+    command.add_argument("--choices", action="store_true", help="print the options of each config group and exit")
 
 
 OPTIONAL_VALUES = {
@@ -178,11 +178,13 @@ OPTIONAL_VALUES = {
     "--info": ("all", "searchpath", "defaults", "config", "defaults-tree", "plugins"),
     "-i": ("all", "searchpath", "defaults", "config", "defaults-tree", "plugins"),
 }
-"""The values that Hydra accepts for each option with an optional value. Any other text is the next argument."""
+"""The values that Hydra accepts after each option whose value is optional; the first value is the default."""
 
 
 def add_default_values(arguments: Sequence[str]) -> list[str]:
-    """Add default values to `--cfg` and `--info`, so that argparse does not parse the next override as the value.
+    """Return the arguments with explicit values for `--cfg` and `--info`.
+
+    Without a value, argparse would use the next override as the value of the option.
 
     >>> add_default_values(["--cfg", "seed=2"]), add_default_values(["--info", "defaults"])
     (['--cfg=job', 'seed=2'], ['--info=defaults'])

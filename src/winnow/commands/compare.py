@@ -1,4 +1,4 @@
-"""`winnow compare`: produces the verdict, figures and report for one study, or for several studies together."""
+"""`winnow compare`: compares the arms of one study or of several pooled studies, and writes a report."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from winnow.tracking import Store
 
 
 def run_compare(config: CompareConfig) -> None:
-    """Compare the arms; print the verdict and the path of the report."""
+    """Compare the arms of the configured studies, and print the verdict and the path of the report."""
     store = construct(config.tracking, "tracking", Store, config.allow_targets)
     studies = [config.study] if isinstance(config.study, str) else config.study
     folder = config.output_dir / "+".join(studies) / "comparison"

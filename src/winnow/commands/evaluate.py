@@ -34,25 +34,30 @@ if TYPE_CHECKING:
 
 
 TOKENS_PER_BATCH, MASKED_TOKENS_PER_BATCH = 640, 64
-"""Typical size of a batch of prompts, used to select the matmul backends."""
+"""Typical numbers of tokens and masked tokens per batch of prompts, used to select the fastest matmul backends."""
 
 MAX_DETAILED_PROMPTS = 12
-"""Maximum number of prompts in a probe for which every prompt is drawn as a separate figure."""
+"""Largest number of prompts for which each prompt of a probe has a separate figure."""
 
 
 @dataclass(frozen=True)
 class EvaluationRows:
-    """The rows on which all models are scored, and a row mask for each slice."""
+    """The held-out rows on which all models are scored.
+
+    Attributes:
+        rows: The rows of the held-out split.
+        slice_masks: A boolean mask over `rows` for each slice, keyed by slice name.
+    """
 
     rows: pa.Table
     slice_masks: dict[str, npt.NDArray[np.bool_]]
 
 
 def run_evaluate(config: EvaluateConfig, console: Console) -> Path:
-    """Score every model, print the tables, and save tables, figures and scores to files and to the store.
+    """Score every model, print the scores, and save tables and figures to files and to the store.
 
     Returns:
-        The folder of the results.
+        The folder that contains the results.
 
     Raises:
         WinnowErrors: If the configuration has errors. All errors are reported before any model is loaded.
@@ -133,7 +138,7 @@ def _score_model(
 
 
 def _load_history(model: ModelReference, store: Store) -> dict[str, pd.DataFrame]:
-    """Return the losses and probe scores by step, or an empty dictionary if the model has no run id."""
+    """Return tables of a run's losses and probe scores per step, or an empty dict if the model has no run."""
     import pandas as pd
 
     if model.run_id is None:
@@ -147,7 +152,7 @@ def _load_history(model: ModelReference, store: Store) -> dict[str, pd.DataFrame
 
 
 def _build_probes(config: EvaluateConfig, models: Sequence[ModelReference]) -> dict[str, Probe]:
-    """Return the configured probes, or else the first run's probes, or else the default probes."""
+    """Build the configured probes. If there are none, use the probes of the first run, or else the default probes."""
     from winnow.evaluation import Probe
 
     probe_configs = config.probe or _read_from_first_run(models, "probe") or _read_default_probes()
@@ -160,7 +165,7 @@ def _build_probes(config: EvaluateConfig, models: Sequence[ModelReference]) -> d
 
 
 def _read_default_probes() -> dict[str, Any]:
-    """Return the probes that `winnow train` uses by default."""
+    """Return the configuration of the probes that `winnow train` uses by default, keyed by probe name."""
     import yaml
 
     from winnow.config import conf_folder
@@ -173,7 +178,10 @@ def _read_default_probes() -> dict[str, Any]:
 
 
 def _load_held_out(config: EvaluateConfig, models: Sequence[ModelReference]) -> EvaluationRows | None:
-    """Return the held-out rows and slices of the configured dataset, or else of the first run's dataset."""
+    """Return the held-out rows and slices of the dataset, or `None` if there is no dataset.
+
+    The dataset is the configured dataset or, if none is configured, the dataset of the first run.
+    """
     node = config.dataset or _read_from_first_run(models, "dataset")
     if node is None:
         return None
@@ -198,7 +206,8 @@ def _load_held_out(config: EvaluateConfig, models: Sequence[ModelReference]) -> 
     if rows is None or not rows.num_rows:
         available = ", ".join(name for name, table in splits.items() if table.num_rows) or "none"
         raise WinnowError(
-            f"the {config.split} split of {dataset.name} has no rows. Available: {available}. Choose another split.",
+            f"the {config.split} split of {dataset.name} has no rows. Splits with rows: {available}. Choose one of "
+            "these splits.",
             "split",
         )
     return EvaluationRows(rows, build_slice_masks(rows, verdicts))

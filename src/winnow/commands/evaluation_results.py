@@ -22,7 +22,7 @@ from winnow.tracking import Store, keys, track
 
 PRINTED_FOR_ALL = ("loss", "perplexity", "top1", "top5", "mrr", "ece", "pseudo_perplexity")
 PRINTED_FOR_SLICES = ("perplexity", "top1")
-"""Held-out metrics that are printed for slices; the files contain all metrics."""
+"""Held-out metrics that are printed for each slice. The saved tables contain all metrics."""
 
 PRINTED_FOR_PROBES = (
     "log_odds",
@@ -39,7 +39,7 @@ PRINTED_FOR_PROBES = (
 
 
 def group_by_tokenizer(results: Sequence[EvaluatedModel]) -> list[list[EvaluatedModel]]:
-    """Group models by tokenizer, since losses are not comparable across tokenizers."""
+    """Return lists of models with the same tokenizer, since losses are not comparable across tokenizers."""
     groups: dict[str, list[EvaluatedModel]] = {}
     for result in results:
         groups.setdefault(result.tokenizer, []).append(result)
@@ -97,7 +97,11 @@ def _build_table(title: str, names: Iterable[str], results: Sequence[EvaluatedMo
 
 
 def save_results(config: EvaluateConfig, store: Store, results: Sequence[EvaluatedModel]) -> Path:
-    """Save all scores as tables in a folder, and log them to the store as one run with a child run per model."""
+    """Save tables and figures of all scores, and log the scores as an MLflow run with one child run per model.
+
+    Returns:
+        The folder that contains the tables and figures.
+    """
     experiment = store.experiment(config.name)
     title = ", ".join(result.label for result in results)
     with track(store, experiment, title, {keys.KIND: "evaluation"}) as run:
@@ -122,9 +126,9 @@ def save_results(config: EvaluateConfig, store: Store, results: Sequence[Evaluat
 
 
 def build_score_rows(results: Sequence[EvaluatedModel]) -> list[dict[str, Any]]:
-    """Return one row per metric and one column per model.
+    """Return a table of scores with one row per metric and one column per model.
 
-    Held-out metrics have separate rows for each tokenizer, so that no row mixes tokenizers.
+    Held-out metrics are not comparable across tokenizers, so each tokenizer has separate rows for these metrics.
     """
     rows: list[dict[str, Any]] = []
     groups = group_by_tokenizer(results)

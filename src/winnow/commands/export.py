@@ -35,7 +35,7 @@ DECLARED_KEYS = (
     "control", "ablations", "seeds", "max_steps", "filter_words", "probe_words",
 )  # fmt: skip
 MACHINE_KEYS = ("tracking", "output_dir")
-"""Configuration keys for storage locations, which do not affect the results."""
+"""Configuration keys for storage locations. An export omits these keys, which do not affect the results."""
 
 REMAKE = '''"""Reproduce this study: check the files, train every cell, compare the arms, and check every number.
 
@@ -75,16 +75,18 @@ README = """# {study}: {word}
 
 
 def run_export(config: ExportConfig, console: Console) -> Path:
-    """Export a study and return the folder of the export.
+    """Export a study to a folder and return the folder.
 
     Raises:
-        WinnowError: If the study is unknown or has no finished run (key ``study``), or if the folder contains other
-            files (key ``folder``).
+        WinnowError: If the study does not exist or has no finished run, or if the folder contains files that are not
+            from an earlier export.
     """
     store = construct(config.tracking, "tracking", Store, config.allow_targets)
     folder = config.folder or config.output_dir / config.study / "export"
     if folder.exists() and any(folder.iterdir()) and not (folder / CHECKSUMS).exists():
-        raise WinnowError(f"{folder} contains files but no earlier export. Choose an empty folder.", "folder")
+        raise WinnowError(
+            f"the folder {folder} contains files that are not from an earlier export. Choose an empty folder.", "folder"
+        )
     study = collect_study(store.tracking_uri, config.study)
     comparison = analyze(study)
     write_comparison_report(comparison, study, folder)
@@ -104,7 +106,7 @@ def run_export(config: ExportConfig, console: Console) -> Path:
 
 
 def _write_runs(client: MlflowClient, study: CollectedStudy, folder: Path) -> list[str]:
-    """Write every training run's configuration and environment; return descriptions of missing artifacts."""
+    """Write the configuration and environment of every training run, and describe each missing file."""
     rows, missing_artifacts, commits, patch, packages = [], [], set(), "", ""
     for cell in study.cells:
         name = f"{cell.arm}-seed-{cell.seed}.yaml"
@@ -152,16 +154,16 @@ def _write_checksums(folder: Path) -> None:
 
 
 def remake(folder: Path, output: Path) -> int:
-    """Reproduce an exported study and print every number that differs.
+    """Train every cell of an exported study again, compare the arms, and print every number that differs.
 
-    Cells that finished in an earlier call with the same output folder are skipped; interrupted cells resume.
+    If an earlier call used the same output folder, its finished cells are skipped and its interrupted cells resume.
 
     Args:
-        folder: The folder that :func:`run_export` wrote.
-        output: The folder for the new store, models and comparison.
+        folder: The folder written by :func:`run_export`.
+        output: The folder for the new store, the models and the comparison.
 
     Returns:
-        0 if all numbers are identical; 1 if some numbers differ or a cell failed.
+        The exit code: 0 if all numbers are identical, 1 if any number differs or a cell failed.
 
     Raises:
         WinnowError: If a file in the folder is missing or has changed since the export.
@@ -211,14 +213,14 @@ def _check_checksums(folder: Path) -> None:
     ]
     if changed_files:
         raise WinnowError(
-            f"files in {folder} changed since the export or are missing: {', '.join(changed_files)}. "
-            "Export the study again.",
+            f"these files in {folder} are missing or have changed since the export: {', '.join(changed_files)}. "
+            "Restore these files, or export the study again.",
             CHECKSUMS,
         )
 
 
 def _print_differences(original: dict[str, Any], comparison: Comparison, console: Console) -> int:
-    """Print the numbers in the arms and contrasts that differ from the original, and return their count."""
+    """Print each score and contrast that differs from the original comparison, and return the number printed."""
     new = json.loads(json.dumps(comparison.as_dict()))
     pairs = {
         f"{arm}, mean": (scores["mean"], new["arms"].get(arm, {}).get("mean"))

@@ -1,4 +1,4 @@
-"""`winnow fill`: prints the words that models predict for the masks in one sentence, side by side."""
+"""`winnow fill`: prints the most likely words for each mask in a sentence, with several models side by side."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ RankedWords = Sequence[tuple[str, float]]
 
 
 def run_fill(text: str, config: FillConfig, console: Console, as_json: bool = False) -> None:
-    """Predict the masked words of a sentence with every model; print the ranked words with bars or as JSON.
+    """Predict the masked words of a sentence with every model, and print the ranked words as tables or as JSON.
 
     Raises:
         WinnowError: If the sentence has no mask or too many masks, or if a model cannot be loaded.
@@ -62,7 +62,10 @@ def _to_json_records(fills: Mapping[str, Sequence[RankedWords]]) -> list[dict[st
 
 
 def _build_fill_table(fills: Mapping[str, RankedWords]) -> Table:
-    """Build the table for one mask: each row is a rank, and each model's cell has a word, its probability and a bar."""
+    """Build a table for one mask, with a row per rank and a column per model.
+
+    Each table cell contains a word, the probability of the word and a bar.
+    """
     table = Table(box=None, padding=(0, 1), header_style="bold")
     table.add_column("", justify="right", style="dim")
     for label in fills:

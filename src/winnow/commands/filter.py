@@ -1,6 +1,6 @@
 """`winnow filter`: applies a filter to a dataset as a tracked run.
 
-Stages: corpus -> plan -> verdicts -> statistics -> report
+The command loads the corpus, plans the scoring, computes a verdict for each row, and reports statistics.
 """
 
 from __future__ import annotations
@@ -30,14 +30,14 @@ _FLUSH_SECONDS = 1.0
 
 
 def run_filter(cell: ComposedCell[FilterConfig], console: Console) -> Path:
-    """Apply a filter to every row of a dataset; print a summary, and write the verdicts, the rows and a report.
+    """Apply a filter to every row of a dataset, print a summary, and save the verdicts, the rows and a report.
 
-    Progress is logged to the store as two metrics: the fraction of rows that fail integrity checks
-    (``rows/failing_integrity``, with the number of rows read as the step) and the fraction of rows kept
-    (``rows/kept``, with the number of rows filtered as the step).
+    Progress is logged to the store: ``rows/failing_integrity`` is the fraction of rows that fail integrity checks, with
+    the number of rows read as the step; ``rows/kept`` is the fraction of rows kept, with the number of rows filtered as
+    the step.
 
     Returns:
-        The folder of the results.
+        The folder that contains the results.
     """
     config = cell.config
     dataset = construct(config.dataset, "dataset", Dataset, config.allow_targets)
@@ -89,7 +89,7 @@ def _apply_filter(run: TrackedRun, selection: Filter, corpus: Corpus, cache: Pat
 
 
 def _build_progress_logger(run: TrackedRun) -> Callable[[int, int], None]:
-    """Return a callback that logs the fraction of kept rows and the throughput, with a flush about once per second."""
+    """Return a callback that logs the fraction of rows kept and the rows per second, and flushes once per second."""
     start = last_flush = time.monotonic()
 
     def log_progress(filtered_count: int, kept_count: int) -> None:

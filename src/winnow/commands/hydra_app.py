@@ -1,4 +1,4 @@
-"""The Hydra app used by `scripts/train.py`: extends the search path, checks the configuration and trains one model."""
+"""Implement the Hydra app `scripts/train.py`, which validates the configuration of all jobs and then trains models."""
 
 from __future__ import annotations
 
@@ -29,14 +29,14 @@ from winnow.config.search_path import initialized_hydra, searchpath_override, us
 from winnow.errors import WinnowError
 
 OBJECTIVE = "validation/all/loss"
-"""The score that a job returns for a sweeper to minimize."""
+"""The metric that each job returns as the objective for Hydra sweepers to minimize."""
 
 
 class LocalConfSearchPath(SearchPathPlugin):
-    """Appends a local `./conf` folder to the search path, after Winnow's configuration."""
+    """A Hydra plugin that appends `./conf` and the plugin folders to the config search path."""
 
     def manipulate_search_path(self, search_path: ConfigSearchPath) -> None:
-        """Append the local `conf` folder to Hydra's search path."""
+        """Append each user config folder to Hydra's search path, after the built-in configuration."""
         for folder in user_folders():
             search_path.append("local", f"file://{folder}")
 
@@ -48,7 +48,7 @@ class RunError(CompactHydraException):
 def run_app(app: Callable[[], None], arguments: Sequence[str]) -> int:
     """Run a Hydra app for training and return its exit code.
 
-    Hydra stops at the first configuration error, so all runs are checked before it starts.
+    All runs are validated before the app starts, because Hydra would stop at the first configuration error.
     """
     arguments = sys.argv[1:] = [rename_override(text) for text in arguments]  # Hydra reads the arguments from sys.argv
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # must be set before torch is loaded
@@ -67,17 +67,17 @@ def run_app(app: Callable[[], None], arguments: Sequence[str]) -> int:
 
 
 def train_once(config: DictConfig) -> float:
-    """Train and evaluate the model that Hydra composed, and return its validation loss.
+    """Train and evaluate a model with a composed config, and return its validation loss.
 
     Raises:
-        RunError: If the configuration is invalid, or if the run fails for a reason that the user can fix.
+        RunError: If the configuration is invalid, or if the run fails with an error that the user can fix.
     """
     from rich.console import Console
 
     from winnow.run.pipeline import run_single_cell
     from winnow.studies.process_state import preserve_process_state
 
-    logging.getLogger("alembic").setLevel(logging.WARNING)  # Hydra would print Alembic's INFO messages
+    logging.getLogger("alembic").setLevel(logging.WARNING)  # Hydra's logging setup would show Alembic's INFO messages
     tree: Any = OmegaConf.to_container(config, resolve=True)
     try:
         if HydraConfig.get().mode == RunMode.MULTIRUN:
@@ -87,22 +87,27 @@ def train_once(config: DictConfig) -> float:
             scores = run_single_cell(cell, Console(highlight=False))
     except WinnowError as error:
         raise RunError(format_error(error)) from error
-    return scores.get(OBJECTIVE, float("nan"))  # only the first process of a distributed run has scores
+    return scores.get(OBJECTIVE, float("nan"))  # in a distributed run, only the process with rank 0 has scores
 
 
 def _check_devices(trainer: dict[str, Any]) -> None:
-    """Raise an error for a distributed run in a multirun, since Lightning reruns the full command in each process."""
+    """Raise an error if a job of a multirun is distributed.
+
+    For a distributed job, Lightning starts the same command in each process, so each process would start the full
+    multirun.
+    """
     is_distributed = trainer.get("devices") not in (None, 1, "1", "auto") or trainer.get("strategy", "auto") != "auto"
     if is_distributed:
         raise WinnowError(
-            "each process of a distributed run would start the full multirun again. Use winnow train -m with "
-            "launcher=torchrun, or start one run at a time.",
+            f"a multirun cannot contain distributed runs, got devices={trainer.get('devices')} and "
+            f"strategy={trainer.get('strategy', 'auto')}. Use winnow train -m with launcher=torchrun, or start one "
+            "run at a time.",
             "trainer.devices",
         )
 
 
 def check_arguments(arguments: Sequence[str]) -> None:
-    """Compose and validate every run that the arguments request, unless the arguments only print information.
+    """Compose and validate the configuration of every run, unless the arguments only print information.
 
     Raises:
         WinnowErrors: If the configuration of any run is invalid. The errors of all runs are reported together.
@@ -114,11 +119,11 @@ def check_arguments(arguments: Sequence[str]) -> None:
     with initialized_hydra():
         settings = _compose_hydra_settings(options, config_dirs)
     if settings is None:
-        return  # Hydra reports errors in its own settings
+        return  # Hydra reports the error in its settings when the app starts
     overrides = [text for text in options.overrides if not is_readable(text, []) or is_used(text, "train", [])]
     is_multirun = options.multirun or settings.mode == RunMode.MULTIRUN
     if is_multirun and not settings.sweeper._target_.endswith(".BasicSweeper"):
-        # A search sweeper samples values later, so each run validates its own values.
+        # A search sweeper such as Optuna samples values during the sweep, so each run validates its values later.
         overrides = [text for text in overrides if not (is_readable(text, []) and parse(text).is_sweep_override())]
         is_multirun = False
     if not is_multirun:
@@ -128,12 +133,13 @@ def check_arguments(arguments: Sequence[str]) -> None:
         _check_devices(cell.config.trainer)
     if any(text.startswith(f"{ablation.KEY}=") for cell in cells for text in cell.overrides):
         raise WinnowError(
-            "this script does not support ablations, because they add more arms. Use winnow train.", ablation.KEY
+            "scripts/train.py does not support ablations, because an ablation adds arms to a study. Use winnow train.",
+            ablation.KEY,
         )
 
 
 def _list_config_dirs(options: argparse.Namespace) -> list[Path] | None:
-    """Return the folders that the arguments add to the search path, or `None` if any added path is not a folder."""
+    """Return the folders that the arguments add to the search path, or `None` if a path is a URL such as `pkg://`."""
     readable_overrides = [text for text in options.overrides if is_readable(text, [])]
     paths = [
         path
@@ -147,12 +153,12 @@ def _list_config_dirs(options: argparse.Namespace) -> list[Path] | None:
 
 
 def _compose_hydra_settings(options: argparse.Namespace, config_dirs: Sequence[Path]) -> Any:
-    """Return the `hydra` configuration, or `None` if it cannot be composed."""
+    """Return the `hydra` section of the composed config, or `None` if composition fails."""
     fixed_overrides = [
         text for text in options.overrides if is_readable(text, []) and not parse(text).is_sweep_override()
     ]
     hydra_overrides = [text for text in fixed_overrides if parse(text).is_hydra_override()]
-    # If other overrides have errors, only the Hydra overrides are composed.
+    # If composition fails because of an invalid override, retry with only the overrides of `hydra` keys.
     for overrides in (fixed_overrides, hydra_overrides):
         with suppress(Exception):
             all_overrides = [*searchpath_override(config_dirs), *overrides]

@@ -1,4 +1,4 @@
-"""List a command's configuration keys for its `--help`, using the schema and the files in `conf/`."""
+"""Format the list of configuration keys in a command's `--help`, from the schema and the files in `conf/`."""
 
 from __future__ import annotations
 
@@ -37,7 +37,14 @@ WIDTH = 100
 
 @dataclass(frozen=True)
 class ConfigKey:
-    """A configuration key with its default, type and meaning."""
+    """The documentation of a configuration key.
+
+    Attributes:
+        name: The full dotted key.
+        default: The default value as YAML; `???` if the key has no default.
+        type: The type as shown to the user, such as `int > 0`.
+        meaning: The first sentence of the key's documentation.
+    """
 
     name: str
     default: str
@@ -46,8 +53,8 @@ class ConfigKey:
 
 
 def format_keys(command: str) -> str:
-    """Format each key with its default, type and meaning."""
-    lines = ["keys, as KEY=DEFAULT (type); --choices lists the choices of each config group:"]
+    """Return a text that lists each key of a command with its default, type and meaning."""
+    lines = ["keys, as KEY=DEFAULT (type); --choices lists the options of each config group:"]
     for key in list_keys(command):
         lines.append(f"  {key.name}={key.default}  ({key.type})".replace("=???", "=VALUE"))
         lines.append(textwrap.fill(key.meaning, WIDTH, initial_indent=" " * 6, subsequent_indent=" " * 6))
@@ -55,7 +62,7 @@ def format_keys(command: str) -> str:
 
 
 def list_keys(command: str) -> list[ConfigKey]:
-    """Return the keys of a command's configuration, in schema order."""
+    """Return the documentation of each configuration key of a command, in the order of the schema."""
     schema = SCHEMAS[command]
     root = "store" if schema is config.StoreConfig else command
     tree = yaml.safe_load((conf_folder() / f"{root}.yaml").read_text(encoding="utf-8"))
@@ -68,7 +75,7 @@ def list_keys(command: str) -> list[ConfigKey]:
 def _iterate_keys(
     schema: type[Any], prefix: str, defaults: Mapping[str, Any], groups: Collection[str]
 ) -> Iterator[ConfigKey]:
-    # Keys that several commands share are documented only once, in the schema of `winnow train`.
+    # A key that several commands share may be documented only in `TrainConfig`.
     meanings = {**read_field_docs(config.TrainConfig), **read_field_docs(schema)}
     for name, field in fields_of(schema).items():
         annotation: Any = field.annotation
@@ -85,7 +92,7 @@ def _iterate_keys(
 
 
 def read_field_docs(schema: type[Any]) -> dict[str, str]:
-    """Return the first sentence of each field's entry in the `Attributes:` section of a schema's docstring."""
+    """Return the first sentence about each field in the `Attributes:` section of a schema docstring, by field name."""
     section = (inspect.getdoc(schema) or "").partition("Attributes:\n")[2]
     entries = re.findall(r"^    (\w+): (.*(?:\n {8}.*)*)", section, re.MULTILINE)
     return {name: re.split(r"(?<=\.)\s", " ".join(text.split()))[0] for name, text in entries}
@@ -107,7 +114,7 @@ def _format_type(annotation: Any) -> str:
 
 
 def _format_bounds(metadata: Any) -> str:
-    """Format a number's bounds, such as ` > 0`."""
+    """Return the bounds of a numeric field as text, such as ` > 0`, or an empty string if there are none."""
     limits = [limit for entry in metadata for limit in (getattr(entry, "metadata", None) or [entry])]
     signs = {"gt": ">", "ge": ">=", "lt": "<", "le": "<="}
     bounds = [

@@ -1,4 +1,4 @@
-"""Resolve the models given on the command line: run ids, checkpoints, folders and Hub names."""
+"""Find and load the models given on the command line as run ids, checkpoints, folders or Hub names."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ RUN_ID = re.compile(r"[0-9a-f]{32}")
 
 @dataclass(frozen=True)
 class ModelReference:
-    """A model that has been resolved but not loaded.
+    """A reference to a model that has been found but not loaded.
 
     Attributes:
         label: The model's name in tables and figures.
         source: The folder, checkpoint or Hub name from which the model is loaded.
-        run_id: The id of the run that trained the model; `None` if the model was not referenced by a run id.
-        tree: The configuration of the run that trained the model; `None` if it is not available.
+        run_id: The id of the run that trained the model; `None` unless the user gave a run id.
+        tree: The configuration of the run that trained the model, as a nested dict; `None` if it is unknown.
     """
 
     label: str
@@ -43,14 +43,14 @@ class ModelReference:
 
 
 def resolve_models(names: Sequence[str], store: Store) -> list[ModelReference]:
-    """Resolve every name to a model.
+    """Return a model reference for each name.
 
     Args:
         names: MLflow run ids, checkpoints, folders and Hub names, in any combination.
-        store: The store that contains the runs. It is opened only if `names` contains run ids.
+        store: The store that contains the runs. The store is opened only if `names` contains a run id.
 
     Raises:
-        WinnowErrors: If any name cannot be resolved. All errors are reported together.
+        WinnowErrors: If `names` is empty or a run id has no saved model. All errors are reported together.
     """
     errors: list[WinnowError] = []
     models: list[ModelReference] = []
@@ -73,7 +73,11 @@ def resolve_models(names: Sequence[str], store: Store) -> list[ModelReference]:
 
 
 def load_model(model: ModelReference, position: int) -> LoadedModel:
-    """Load a model; if loading fails, the error's key is the model's position in `models`."""
+    """Load and return a model.
+
+    Raises:
+        WinnowError: If the model cannot be loaded. The key of the error is the position of the model in `models`.
+    """
     try:
         return model.load()
     except WinnowError as error:
@@ -93,8 +97,8 @@ def _resolve_run(run_id: str, store: Store) -> ModelReference:
     tags = run.data.tags
     if tags.get(keys.KIND) == "study":
         raise WinnowError(
-            f"'{run_id}' is the run of a study, which has no model. "
-            "Choose one of its child runs; `winnow ui` lists them."
+            f"'{run_id}' is the parent run of a study and has no model. Choose one of the study's child runs, which "
+            "`winnow ui` lists."
         )
     model = fetch_artifact(client, run_id, keys.MODEL_FOLDER)
     if model is None:
@@ -116,7 +120,7 @@ def _choose_label(name: str) -> str:
 
 
 def _number_duplicates(models: Sequence[ModelReference]) -> list[ModelReference]:
-    """Append a number to each label that several models share, since labels must be unique in tables."""
+    """Return the models with a number appended to each duplicate label, since labels must be unique in tables."""
     labels = [model.label for model in models]
     return [
         dataclasses.replace(model, label=f"{model.label} ({i + 1})") if labels.count(model.label) > 1 else model

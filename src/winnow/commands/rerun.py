@@ -37,7 +37,7 @@ PACKAGES = "environment/packages.txt"
 HARDWARE = "environment/hardware.json"
 PATCH = "environment/uncommitted.patch"
 TIMING_METRICS = (stage_metric_name("final", SECONDS), "train/tokens_per_second", "train/peak_share", "system/")
-"""Names and prefixes of time and machine-load metrics, which differ in every run."""
+"""Names and prefixes of metrics of time and machine load, which differ in every run and are not compared."""
 
 
 @dataclass(frozen=True)
@@ -47,8 +47,9 @@ class RerunResult:
     Attributes:
         run_id: The id of the original run.
         rerun_id: The id of the new run.
-        metrics: The original and the new value of each metric, by metric name; `None` if that run lacks the metric.
-        differences: Descriptions of changes in the packages, code, machine and data.
+        metrics: The original and the new value of each metric, keyed by metric name; a value is `None` if the run did
+            not log the metric.
+        differences: Descriptions of the packages, code, hardware and data that have changed since the original run.
     """
 
     run_id: str
@@ -63,12 +64,11 @@ class RerunResult:
 
 
 def run_rerun(config: RerunConfig, console: Console) -> RerunResult:
-    """Repeat a run from its stored configuration, and print for every metric whether it is identical.
+    """Repeat a run from its stored configuration, and print whether each metric is identical.
 
     Raises:
-        WinnowError: If the run does not exist, is not a finished training run, or has no stored configuration (key
-            ``run_id``).
-        WinnowErrors: If the run's configuration is not valid in this version of Winnow.
+        WinnowError: If the run does not exist, is not a finished training run, or has no stored configuration.
+        WinnowErrors: If the stored configuration is not valid in this version of Winnow.
     """
     store = construct(config.tracking, "tracking", Store, config.allow_targets)
     check_store(store)
@@ -96,7 +96,7 @@ def run_rerun(config: RerunConfig, console: Console) -> RerunResult:
 
 
 def _find_finished_run(client: MlflowClient, run_id: str) -> Run:
-    """Return the finished training run with this id; a unique prefix of the id is sufficient."""
+    """Return the finished training run with the given id or unique id prefix."""
     run = find_run(client, run_id)
     if run is None:
         runs = _describe_training_runs(client)
@@ -107,17 +107,18 @@ def _find_finished_run(client: MlflowClient, run_id: str) -> Run:
     kind = run.data.tags.get(keys.KIND)
     if kind != "cell":
         training_runs = ", ".join(_describe_training_runs(client, run.info.experiment_id)) or "none"
+        description = f"is of kind {kind!r}" if kind else "was not created by Winnow"
         raise WinnowError(
-            f"expected a training run, but run {run_id} is a {kind or 'run of another program'}. Training runs of the "
-            f"same experiment: {training_runs}.",
+            f"expected a training run, but run {run_id} {description}. Choose a training run of the same experiment: "
+            f"{training_runs}.",
             "run_id",
         )
     if run.info.status != "FINISHED":
         cause = run.data.tags.get(keys.FAILURE_REASON)
         status = f"{run.info.status}, {cause}" if cause else run.info.status
         raise WinnowError(
-            f"run {run_id} did not finish ({status}), so there are no final metrics to compare. Resume it with the "
-            "command that started it.",
+            f"run {run_id} did not finish ({status}), so it has no final metrics to compare. To resume the run, repeat "
+            "the command that started it.",
             "run_id",
         )
     return run
@@ -135,7 +136,10 @@ def _unknown_run_error(run_id: str, runs: Mapping[str, str], matches: list[str])
 
 
 def _describe_training_runs(client: MlflowClient, experiment_id: str | None = None) -> dict[str, str]:
-    """Return the study, arm and seed of each training run in an experiment or in the full store, by run id."""
+    """Return the study, arm and seed of each training run, keyed by run id.
+
+    Without `experiment_id`, the runs of all experiments are returned.
+    """
     if experiment_id:
         experiments = [experiment_id]
     else:
@@ -145,7 +149,7 @@ def _describe_training_runs(client: MlflowClient, experiment_id: str | None = No
 
 
 def format_defaults_note(filled_keys: Sequence[str], max_keys: int = 12) -> str:
-    """Return a one-line note that lists the keys missing from a stored configuration."""
+    """Return a one-line note that lists the first `max_keys` keys missing from a stored configuration."""
     more = f" and {len(filled_keys) - max_keys} more" if len(filled_keys) > max_keys else ""
     return (
         "The stored configuration is incomplete (Winnow 0.1 stored no defaults); "
@@ -154,7 +158,7 @@ def format_defaults_note(filled_keys: Sequence[str], max_keys: int = 12) -> str:
 
 
 def _rebuild_cell(client: MlflowClient, run: Run, config: RerunConfig) -> tuple[ComposedCell[TrainConfig], list[str]]:
-    """Return the run's configuration with the current store and folders, and the keys missing from the stored one."""
+    """Return the run's stored configuration with the current store and folders, and the keys set to defaults."""
     text = read_text_artifact(client, run.info.run_id, keys.RESOLVED_CONFIG)
     if text is None:
         raise WinnowError(
@@ -163,7 +167,7 @@ def _rebuild_cell(client: MlflowClient, run: Run, config: RerunConfig) -> tuple[
             "run_id",
         )
     tree = load_stored_tree(text)
-    # Use `allow_targets` from the current command, since a store must not control which code is executed.
+    # For security, `allow_targets` comes from the current command: a store must not control which code is executed.
     local_settings = {
         "tracking": config.tracking,
         "output_dir": str(config.output_dir),
@@ -177,7 +181,7 @@ def _rebuild_cell(client: MlflowClient, run: Run, config: RerunConfig) -> tuple[
 
 
 def _compare_environment(client: MlflowClient, run: Run) -> list[str]:
-    """Describe the changes in the packages, code and machine since the original run."""
+    """Return a description of each change in the packages, code and hardware since the original run."""
     differences = []
     original_packages = set((read_text_artifact(client, run.info.run_id, PACKAGES) or "").split())
     current_packages = set(list_installed_packages().split())
@@ -205,14 +209,14 @@ def _compare_environment(client: MlflowClient, run: Run) -> list[str]:
 
 
 def _compare_corpus(run: Run, components: RunComponents) -> list[str]:
-    """Describe any change in the corpus since the original run."""
+    """Return a list with a description of the change in the corpus, or an empty list if the corpus is the same."""
     corpus = components.corpus.fingerprint
     original = run.data.tags.get(keys.CORPUS)
     return [] if corpus == original else [f"data: corpus fingerprint: original {original}, now {corpus}"]
 
 
 def _pair_metrics(run: Run, new_run: Run) -> dict[str, tuple[float | None, float | None]]:
-    """Return the original and the new value of every metric that either run has, except timing metrics."""
+    """Return the original and the new value of every metric that either run logged, except timing metrics."""
     original_metrics, new_metrics = run.data.metrics, new_run.data.metrics
     names = sorted(name for name in {*original_metrics, *new_metrics} if not name.startswith(TIMING_METRICS))
     return {name: (original_metrics.get(name), new_metrics.get(name)) for name in names}

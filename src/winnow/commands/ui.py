@@ -20,7 +20,7 @@ from winnow.tracking import Store
 from winnow.tracking.mlflow_ui import RUNS_VIEW_TAG, experiment_url
 
 STOP_SECONDS = 10
-"""Seconds to wait for the server to stop before it is killed."""
+"""Maximum time in seconds to wait for the server to stop before it is killed."""
 
 
 def run_ui(config: UiConfig) -> int:
@@ -37,7 +37,7 @@ def run_ui(config: UiConfig) -> int:
         print(*links, f"The tracking server has its own web UI: {store.redacted_uri}", sep="\n")
         return 0
     _check_port(config)
-    # By default, MLflow starts six additional processes for jobs, which Winnow does not need.
+    # By default, MLflow starts six extra processes for background jobs, which Winnow does not use.
     os.environ.setdefault("MLFLOW_SERVER_ENABLE_JOB_EXECUTION", "false")
     options = ["--backend-store-uri", store.tracking_uri, "--host", config.host, "--port", str(config.port)]
     options += ["--workers", "1"]  # the default of four workers would take four times as long to start
@@ -51,7 +51,7 @@ def run_ui(config: UiConfig) -> int:
 
 
 def _check_port(config: UiConfig) -> None:
-    """Check that no other program is listening on the port, since that program would be mistaken for the server.
+    """Check that the port is free. A program that already listens on the port would be mistaken for the server.
 
     Raises:
         WinnowError: If the port is in use.
@@ -68,13 +68,16 @@ def _check_port(config: UiConfig) -> None:
 
 @contextmanager
 def _run_server(arguments: Sequence[str]) -> Iterator[subprocess.Popen[bytes]]:
-    """Run Python in a new process group; stop the process group at the end of the block or on SIGTERM."""
+    """Run Python with the given arguments in a new process group, and stop the group at the end of a `with` block.
+
+    SIGTERM also ends the block.
+    """
 
     def stop(signum: int, frame: FrameType | None) -> NoReturn:
         raise SystemExit(128 + signum)
 
     previous = signal.signal(signal.SIGTERM, stop)
-    server = subprocess.Popen([sys.executable, *arguments], start_new_session=True)  # noqa: S603 - checked above
+    server = subprocess.Popen([sys.executable, *arguments], start_new_session=True)  # noqa: S603 - fixed program
     try:
         yield server
     finally:
@@ -94,12 +97,12 @@ def _stop_group(server: subprocess.Popen[bytes]) -> None:
 
 
 def _wait_until_ready(server: subprocess.Popen[bytes], config: UiConfig) -> None:
-    """Wait until the server responds.
+    """Wait until the server responds to HTTP requests.
 
     Raises:
         WinnowError: If the server exits before it responds.
     """
-    host = "127.0.0.1" if config.host in ("0.0.0.0", "::") else config.host  # noqa: S104 - compared, not bound
+    host = "127.0.0.1" if config.host in ("0.0.0.0", "::") else config.host  # noqa: S104 - only compared
     while server.poll() is None:
         try:
             urllib.request.urlopen(f"http://{host}:{config.port}/health", timeout=5)

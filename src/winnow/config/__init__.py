@@ -1,4 +1,4 @@
-"""Compose and validate the configuration, and construct the objects that `_target_` names."""
+"""Compose and validate the configuration, and construct an object for each `_target_`."""
 
 from winnow.config.compose import ComposedCell, compose_cells, read_cell
 from winnow.config.construct import construct

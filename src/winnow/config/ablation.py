@@ -1,4 +1,4 @@
-"""Leave-one-out arms: for each signal of a filter, `filter.ablate` adds a cell that leaves that signal out."""
+"""Leave-one-out ablations: `filter.ablate` adds one cell per signal of a filter, with that signal removed."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ KEY = "filter.ablate"
 
 
 def pop_ablate(tree: dict[str, Any]) -> Any:
-    """Remove `ablate` from every filter in a composed tree, and return the value that the cell's own filter had."""
+    """Remove `ablate` from every filter in a composed config, and return the value of `filter.ablate`."""
     slices = (tree.get("evaluation") or {}).get("slices") or {}
     for node in slices.values():
         _pop_from_node(node)
@@ -21,20 +21,20 @@ def pop_ablate(tree: dict[str, Any]) -> Any:
 def _pop_from_node(node: Any) -> Any:
     if not isinstance(node, dict):
         return None
-    _pop_from_node(node.get("of"))  # the base filter of a control; its ablations belong to another cell
+    _pop_from_node(node.get("of"))  # the base filter of a control arm, which another cell ablates
     return node.pop("ablate", None)
 
 
 def build_arms(tree: Mapping[str, Any], requested: Any, errors: list[WinnowError]) -> dict[str, dict[str, Any]]:
-    """Return a tree for each signal to leave out, keyed by signal.
+    """Return one composed config per signal to leave out, keyed by signal.
 
-    The result is empty for filters without signals, such as `full` and the random controls, so one override can be used
-    for a whole sweep.
+    The result is empty for filters without signals, such as `full` and the random controls. One override can therefore
+    apply to a full sweep.
 
     Args:
-        tree: The composed tree of the cell with the complete filter.
-        requested: `all`, the name of a signal, or a list of names.
-        errors: A list to which errors are added.
+        tree: The composed config of the cell with all signals of the filter.
+        requested: The value of `filter.ablate`: `all`, the name of a signal, or a list of names.
+        errors: A list to which an error is appended for each unknown signal.
     """
     node = tree.get("filter")
     if not isinstance(node, Mapping) or not isinstance(node.get("signals"), Mapping):
@@ -42,7 +42,10 @@ def build_arms(tree: Mapping[str, Any], requested: Any, errors: list[WinnowError
     signals = list(node["signals"])
     selected = signals if requested == "all" else [requested] if isinstance(requested, str) else requested
     if not isinstance(selected, list) or not all(isinstance(name, str) for name in selected):
-        errors.append(WinnowError(f"expected 'all', a signal or a list of signals, got {requested!r}.", KEY))
+        message = (
+            f"expected 'all', a signal or a list of signals, got {requested!r}. Allowed: all, {', '.join(signals)}."
+        )
+        errors.append(WinnowError(message, KEY))
         return {}
     for name in selected:
         if name not in signals:

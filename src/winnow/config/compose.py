@@ -1,7 +1,8 @@
 """Compose the configuration of every cell with Hydra, and report all errors together.
 
-Hydra stops at the first error. To report all errors, this module checks group choices first, adds plain overrides with
-`++`, and then validates the result against the schema and the signature of each `_target_`.
+Hydra stops at the first error. To report all errors, this module first checks the selected option of each config group.
+It then applies other overrides with `++`, and validates the composed config against the schema and the signature of
+each `_target_`.
 """
 
 from __future__ import annotations
@@ -46,11 +47,11 @@ Config = TypeVar("Config")
 
 @dataclass(frozen=True)
 class ComposedCell(Generic[Config]):
-    """One resolved configuration, validated and typed, with all defaults filled in.
+    """A composed and validated configuration of one run, with all defaults filled in.
 
     Attributes:
-        overrides: The overrides from the user and from the sweep.
-        config: The configuration.
+        overrides: The Hydra overrides from the user, with one value for each key of the sweep.
+        config: The validated configuration, as an instance of the schema class of the command.
     """
 
     overrides: list[str]
@@ -58,7 +59,7 @@ class ComposedCell(Generic[Config]):
 
     @property
     def tree(self) -> dict[str, Any]:
-        """The configuration as plain data, for printing, tracking and storage."""
+        """The configuration as a nested dict of plain values, for printing, tracking and storage."""
         tree: dict[str, Any] = plain(self.config)
         return tree
 
@@ -73,17 +74,17 @@ def compose_cells(
     """Compose one configuration, or one for each point of a sweep.
 
     Args:
-        command: Name of the root file in `conf/`.
-        schema: The dataclass that defines the configuration.
+        command: Name of the command's primary config in `conf/`, such as `train`.
+        schema: The dataclass that defines the keys and types of the configuration.
         arguments: Hydra overrides as entered by the user, such as `filter=full,nike_positive`.
         multirun: Whether commas define a sweep. An experiment can also start a sweep with `hydra.mode: MULTIRUN`.
         config_dirs: Folders to add to the search path after the local `./conf`.
 
     Returns:
-        The cells in the order of the sweep, and whether there is a sweep.
+        The cells in the order of the sweep, and whether the cells are a sweep rather than a single run.
 
     Raises:
-        WinnowErrors: If any cell is invalid. It contains the errors of all cells, each reported once.
+        WinnowErrors: If any cell is invalid. The exception contains the errors of all cells, without duplicates.
     """
     arguments = [rename_override(text) for text in arguments]
     errors: list[WinnowError] = list(check_folders(config_dirs))
@@ -113,7 +114,8 @@ def compose_cells(
                 cells += [cell for cell in new_cells if not (requested or inapplicable) or cell not in cells]
     errors += [
         WinnowError(
-            "no choice in this sweep has this key. Add a choice that has it, or remove the override.",
+            f"the override {text!r} applies to no option in this sweep. Add an option that has the key "
+            f"{text.split('=')[0].partition('@')[2]!r}, or remove the override.",
             text.split("=")[0],
         )
         for text in unused
@@ -122,7 +124,9 @@ def compose_cells(
     if ablating and max(ablating) < 2 and not errors:
         errors.append(
             WinnowError(
-                "no filter in this sweep has signals. Add a filter with signals, or remove this override.", ablation.KEY
+                "no filter in this sweep has signals to leave out. Add a filter with signals, such as "
+                f"filter=nike_positive, or remove {ablation.KEY}.",
+                ablation.KEY,
             )
         )
     if errors:
@@ -133,7 +137,7 @@ def compose_cells(
 def _with_ablations(
     point: list[str], tree: dict[str, Any], requested: Any, schema: type[Config], errors: list[WinnowError]
 ) -> list[ComposedCell[Config]]:
-    """Return the cell for a tree, followed by the cells for its leave-one-out arms."""
+    """Return the cell for a composed config, followed by the cells of its leave-one-out arms."""
     overrides = [text for text in point if parse(text).key_or_group != ablation.KEY]
     config = _check(tree, schema, errors)
     arms = ablation.build_arms(tree, requested, errors) if requested else {}
@@ -150,12 +154,13 @@ def _with_ablations(
 
 
 def read_cell(tree: dict[str, Any], overrides: Sequence[str], schema: type[Config]) -> ComposedCell[Config]:
-    """Return the cell for a stored configuration, validated in the same way as a composed configuration.
+    """Validate a stored configuration and return its cell.
 
-    Values that are missing from the stored configuration are set to the defaults of this version.
+    Keys that are missing from the stored configuration are set to the current defaults.
 
     Raises:
-        WinnowErrors: If any stored values are not valid in this version. It contains one error for each such value.
+        WinnowErrors: If any stored value is invalid in this version of Winnow. The exception contains one error per
+            invalid value.
     """
     errors: list[WinnowError] = []
     config = _check(rename_tree(tree), schema, errors)
@@ -167,7 +172,7 @@ def read_cell(tree: dict[str, Any], overrides: Sequence[str], schema: type[Confi
 def _sweep_of_experiment(
     choices: Choices, command: str, searchpath: list[str], fixed: list[str]
 ) -> tuple[dict[str, str], bool]:
-    """Return the sweep defined by an experiment file (`hydra.sweeper.params`), and whether `hydra.mode` enables it."""
+    """Return the `hydra.sweeper.params` of an experiment file, and whether its `hydra.mode` is `MULTIRUN`."""
     from hydra import compose
     from hydra.types import RunMode
 
@@ -176,7 +181,7 @@ def _sweep_of_experiment(
     try:
         hydra_config = compose(command, overrides, return_hydra_config=True).hydra
     except Exception:
-        return {}, False  # errors are reported when the cells are composed
+        return {}, False  # the same error is reported when the cells are composed
     params = hydra_config.sweeper.get("params") or {}
     renamed = (rename_override(f"{key}={value}").partition("=") for key, value in params.items())
     return {key: value for key, _, value in renamed}, hydra_config.mode == RunMode.MULTIRUN
@@ -185,11 +190,11 @@ def _sweep_of_experiment(
 def _compose(
     choices: Choices, command: str, overrides: list[str], errors: list[WinnowError], shared: dict[tuple[str, ...], Any]
 ) -> dict[str, Any] | None:
-    """Return the resolved tree of one cell.
+    """Return the composed config of one cell with all interpolations resolved, or `None` if composition fails.
 
-    Hydra spends most of its time reading files, and most cells of a sweep use the same files. `shared` therefore caches
-    the configuration composed from these files. The plain values of each cell are then set in a copy of it, in the same
-    order and way as in Hydra.
+    Hydra spends most of its time reading config files, and most cells of a sweep use the same files. `shared` therefore
+    caches the config composed from each set of files, keyed by the overrides that select the files. All other overrides
+    of a cell are applied to a copy of the cached config, in the same order as in Hydra.
     """
     from hydra import compose
     from hydra.errors import HydraException
@@ -198,7 +203,8 @@ def _compose(
     from yaml import YAMLError
 
     overrides = [forced(choices, text) for text in overrides]
-    # A value that precedes a `+` or `~` override must be set before it. The position of groups does not matter.
+    # A `+` or `~` override depends on the values before it, so those values cannot be set in the cached config later.
+    # The order of config group overrides does not matter.
     last = max((i for i, text in enumerate(overrides) if text.startswith(("+", "~")) and text[:2] != "++"), default=-1)
     values = [text for text in overrides[last + 1 :] if is_plain_value(choices, text)]
     remaining = tuple(text for i, text in enumerate(overrides) if i <= last or text not in values)
@@ -213,11 +219,11 @@ def _compose(
         key = getattr(error, "full_key", None) or "conf"
         errors.append(WinnowError(re.sub(r"\s+", " ", str(error)).strip(), key))
         return None
-    return rename_tree(tree)  # type: ignore[arg-type]  # the root of a composed configuration is a mapping
+    return rename_tree(tree)  # type: ignore[arg-type]  # the root of a composed config is a mapping
 
 
 def _with_current_names(config: DictConfig) -> DictConfig:
-    """Rename deprecated keys in the user's files. This must be done before the values of a cell are set."""
+    """Return the config with deprecated keys from the user's files renamed, so that a cell's overrides can set them."""
     from omegaconf import OmegaConf
 
     tree: Any = OmegaConf.to_container(config, resolve=False)
@@ -234,10 +240,10 @@ def _compose_applicable(
     shared: dict[tuple[str, ...], Any],
     sweep: bool,
 ) -> tuple[dict[str, Any] | None, list[str]]:
-    """Return the tree of a cell and, in a sweep, the `group@key=choice` overrides whose key the cell does not have.
+    """Return the composed config of a cell and the `group@key=option` overrides that do not apply to the cell.
 
-    For example, in `filter=full,random_matched filter@filter.of=praise`, the second override applies only to
-    `random_matched`, since `full` has no key `of`.
+    For example, in the sweep `filter=full,random_matched filter@filter.of=praise`, the second override applies only to
+    `random_matched`, since `full` has no key `of`. In a single run, such an override is an error.
     """
     inapplicable: list[str] = []
     while True:
@@ -255,7 +261,7 @@ def _compose_applicable(
 
 
 def _check(tree: dict[str, Any], schema: type[Config], errors: list[WinnowError]) -> Config | None:
-    """Return the typed, complete configuration for a tree. Return `None` and add to `errors` if the tree is invalid."""
+    """Validate a composed config and return it as a `schema` instance with all defaults, or `None` if it is invalid."""
     error_count = len(errors)
     errors.extend(missing_values(tree))
     known = {error.key for error in errors[error_count:]}

@@ -1,4 +1,4 @@
-"""Where a configuration comes from: Hydra's search path and defaults list."""
+"""Format Hydra's config search path and defaults list, which `--info` prints."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ SECTIONS = ("searchpath", "defaults")
 
 
 def composition_info(command: str, arguments: Sequence[str], config_dirs: Sequence[Path], section: str = "all") -> str:
-    """Return the search path, the defaults list, or both, for a valid configuration.
+    """Return the config search path, the defaults list, or both, as text tables.
 
-    Overrides with several values, which define a sweep, are ignored.
+    Overrides that define a sweep are ignored.
 
     Args:
-        command: Name of the root file in `conf/`.
-        arguments: Hydra overrides.
+        command: Name of the command's primary config in `conf/`, such as `train`.
+        arguments: Hydra overrides as entered by the user.
         config_dirs: Folders passed with `--config-dir`.
-        section: The part to return: `searchpath`, `defaults`, or `all`.
+        section: The table to return: `searchpath`, `defaults`, or `all` for both.
     """
     from hydra import compose
     from hydra.core.global_hydra import GlobalHydra
@@ -34,7 +34,7 @@ def composition_info(command: str, arguments: Sequence[str], config_dirs: Sequen
         sources = compose(command, overrides, return_hydra_config=True).hydra.runtime.config_sources
         loader = GlobalHydra.instance().config_loader()
         entries = loader.compute_defaults_list(command, overrides, RunMode.RUN).defaults
-    # Hydra's own entries have no effect on a study.
+    # Omit the entries for Hydra's own configs, such as hydra/launcher, because Winnow does not use them.
     entries = [entry for entry in entries if not (entry.config_path or "").startswith("hydra/")]
     tables = {
         "searchpath": _table(
@@ -56,7 +56,7 @@ def composition_info(command: str, arguments: Sequence[str], config_dirs: Sequen
 
 
 def _table(title: str, headers: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    """Return a text table with aligned columns."""
+    """Return a text table with a title, column headers and left-aligned columns."""
     lines = [headers, *rows]
     widths = [max(len(str(line[column])) for line in lines) for column in range(len(headers))]
     aligned = ("  ".join(str(cell).ljust(width) for cell, width in zip(line, widths, strict=True)) for line in lines)

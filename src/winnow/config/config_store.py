@@ -1,4 +1,4 @@
-"""Nodes for Hydra's ConfigStore: the defaults of `TrainConfig`, and an alias for each renamed choice."""
+"""Register the defaults of `TrainConfig` and the deprecated option names in Hydra's ConfigStore."""
 
 from __future__ import annotations
 
@@ -10,15 +10,16 @@ from winnow.config.deprecated import MARK, renamed_choices
 from winnow.config.schema import TrainConfig
 
 NAME = "train_defaults"
-"""The name under which `conf/train.yaml` includes the defaults."""
+"""The config name of the `TrainConfig` defaults in the defaults list of `conf/train.yaml`."""
 
 
 def register_nodes() -> None:
-    """Add the defaults and the aliases to the ConfigStore. Calling this function again has no effect."""
+    """Add the defaults and the deprecated option names to the ConfigStore. Repeated calls have no further effect."""
     from hydra.core.config_store import ConfigStore
     from omegaconf import DictConfig, OmegaConf
 
-    # The keys in a config group depend on its `_target_`, so Hydra accepts any key there and Winnow validates the keys.
+    # The valid keys of a config group depend on its `_target_`. Hydra therefore accepts any key in a group, and Winnow
+    # validates the keys after composition.
     accepts_any = {"struct": False}
     node = OmegaConf.create({})
     for name, field in fields_of(TrainConfig).items():
@@ -33,13 +34,13 @@ def register_nodes() -> None:
 
 
 def fields_of(schema: type[Any]) -> dict[str, Any]:
-    """Return pydantic's description of each field of a schema."""
+    """Return the pydantic `FieldInfo` of each field of a schema, keyed by field name."""
     fields: dict[str, Any] = schema.__pydantic_fields__
     return fields
 
 
 def plain(value: Any) -> Any:
-    """Return a default value as plain data for YAML."""
+    """Convert a default value to plain data for YAML: dataclasses become dicts, and paths become strings."""
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         return dataclasses.asdict(value)
     return str(value) if isinstance(value, Path) else value

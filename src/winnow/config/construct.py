@@ -1,8 +1,8 @@
-"""Construct the objects that `_target_` names. Targets must be on an allow-list, and each error names its key.
+"""Construct an object for each `_target_` in a configuration.
 
-A target must be a class from an allowed package or, with `_partial_: true`, a user-defined function. Its arguments are
-validated before the call: by pydantic if the class is a pydantic dataclass, as Winnow's classes are, and against its
-signature in all other cases.
+A target must be a class from an allowed package or, with `_partial_: true`, a user-defined function. Pydantic validates
+the arguments of pydantic dataclasses, which include all of Winnow's target classes. The arguments of any other target
+are checked against its signature. Each error contains the configuration key of the invalid value.
 """
 
 from __future__ import annotations
@@ -30,25 +30,27 @@ def construct(node: Mapping[str, Any], key: str, expected: type[T] | None = None
 
     Args:
         node: A mapping with `_target_`, its keyword arguments and, for a callable, `_partial_: true`.
-        key: The key of the node in the configuration, for error messages.
+        key: The configuration key of the node, used in error messages.
         expected: The class that the object must be an instance of.
-        allow: Packages from `allow_targets`, which are added to the allow-list.
+        allow: The packages in `allow_targets`, whose classes are allowed in addition to the built-in targets.
 
     Raises:
-        WinnowErrors: If the node is invalid. It contains all errors at or below `key`.
+        WinnowErrors: If the node or any node nested in it is invalid. The exception contains one error per invalid
+            value.
     """
     errors: list[WinnowError] = []
     instance = _construct(node, key, allowed_packages(allow), errors)
     if not errors and expected is not None and not isinstance(instance, expected):
         name = f"{expected.__module__.rsplit('.', 1)[0]}.{expected.__name__}"
-        errors.append(WinnowError(f"expected a subclass of {name}, got {node.get('_target_')!r}.", f"{key}._target_"))
+        message = f"expected a subclass of {name}, got {node.get('_target_')!r}. Set a class that inherits from {name}."
+        errors.append(WinnowError(message, f"{key}._target_"))
     if errors:
         raise WinnowErrors(errors)
     return instance
 
 
 def _construct(value: Any, key: str, allowed: Sequence[str], errors: list[WinnowError]) -> Any:
-    """Construct nested objects first. Return `None` for a node that has an error."""
+    """Construct the object for a value, after all objects nested in it. Return `None` if a nested value is invalid."""
     if isinstance(value, Mapping):
         error_count = len(errors)
         arguments = {
@@ -72,11 +74,12 @@ def _construct(value: Any, key: str, allowed: Sequence[str], errors: list[Winnow
 
 
 def call(target: Target, arguments: dict[str, Any], key: str, errors: list[WinnowError]) -> Any:
-    """Call a target. If it rejects its arguments, add the errors to `errors` and return `None`."""
+    """Call a target and return the result. If the arguments are invalid, append to `errors`."""
     if inspect.isfunction(target):
         errors.append(
             WinnowError(
-                f"expected a class, got the function {target.__name__}. Add `_partial_: true` to pass the function.",
+                f"expected a class, got the function {target.__name__}. To pass the function itself, add "
+                "`_partial_: true`.",
                 key,
             )
         )
@@ -90,5 +93,5 @@ def call(target: Target, arguments: dict[str, Any], key: str, errors: list[Winno
     except WinnowError as error:
         errors.append(error.with_prefix(key))
     except (TypeError, ValueError) as error:
-        errors.append(WinnowError(f"{target.__name__} rejected its arguments: {error}. Change them.", key))
+        errors.append(WinnowError(f"cannot construct {target.__name__}: {error}. Correct the arguments of {key}.", key))
     return None

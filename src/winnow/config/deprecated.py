@@ -1,4 +1,4 @@
-"""Renamed configuration keys, choices and target classes. Old names still work but print a warning."""
+"""Deprecated names of configuration keys, config group options and target classes, which still work with a warning."""
 
 from __future__ import annotations
 
@@ -21,7 +21,10 @@ RENAMED_KEYS: dict[str, str] = {
     "tracking.unsent": "tracking.spool",
     "training.keep_rows_apart": "training.isolate_rows",
 }
-"""Old names mapped to new names, for keys and for `group=choice` pairs. A key includes all keys below it."""
+"""Deprecated configuration keys and `group=option` pairs, mapped to the current ones.
+
+Renaming a key also renames all keys nested under it.
+"""
 
 RENAMED_TARGETS: dict[str, str] = {
     "winnow.filters.Field": "winnow.filters.Column",
@@ -29,16 +32,19 @@ RENAMED_TARGETS: dict[str, str] = {
     "winnow.filters.Without": "winnow.filters.LeaveOneOut",
     "winnow.training.ChosenWordMasking": "winnow.training.ListedWordMasking",
 }
-"""Old import paths of target classes, mapped to the new ones."""
+"""Deprecated import paths of target classes, mapped to the current import paths."""
 
 MARK: Final = "_deprecated_"
-"""Key that the alias of a renamed choice adds to the composed tree; its value is the old `group=choice` pair."""
+"""A key that marks a composed config in which a deprecated option was selected.
+
+The value is the deprecated `group=option` pair.
+"""
 
 _OVERRIDE = re.compile(r"(?P<sign>[+~]*)(?P<key>[^=@]+)(?P<package>@[^=]*)?(?P<value>=.*)?", re.DOTALL)
 
 
 def renamed_choices() -> Iterator[tuple[str, str, str]]:
-    """Yield the group, the old name and the new name of each renamed choice."""
+    """Yield the config group, the deprecated name and the current name of each renamed option."""
     for old, new in RENAMED_KEYS.items():
         group, is_choice, choice = old.partition("=")
         if is_choice:
@@ -47,12 +53,12 @@ def renamed_choices() -> Iterator[tuple[str, str, str]]:
 
 @functools.cache
 def warn(old: str, new: str) -> None:
-    """Print a deprecation warning to stderr, at most once per process for each name."""
+    """Print a deprecation warning to stderr, at most once per process for each pair of names."""
     print(f"winnow: {old} is deprecated; use {new}.", file=sys.stderr)
 
 
 def rename_override(text: str) -> str:
-    """Return an override in which old names of keys and choices are replaced with the current names.
+    """Replace deprecated keys and option names in an override with the current names, and return the override.
 
     >>> rename_override("seed=1,2")
     'seed=1,2'
@@ -81,10 +87,10 @@ def _rename_key(key: str) -> str:
 
 
 def rename_tree(tree: MutableMapping[str, Any]) -> dict[str, Any]:
-    """Return a copy of a configuration tree in which keys and target classes have their current names.
+    """Return a copy of a nested configuration dict in which deprecated keys and target classes are renamed.
 
-    If a tree has both the old and the new key, the value of the old key is used, because in a composed tree the new key
-    only has its default value.
+    If both the deprecated and the current key are present, the value of the deprecated key is used, because the user
+    set that key and the current key has only its default value.
     """
     renamed: dict[str, Any] = copy.deepcopy(dict(tree))
     for old, new in RENAMED_KEYS.items():
@@ -95,7 +101,7 @@ def rename_tree(tree: MutableMapping[str, Any]) -> dict[str, Any]:
 
 
 def load_stored_tree(text: str) -> dict[str, Any]:
-    """Parse a stored `resolved.yaml` and convert names written by earlier versions to the current names."""
+    """Parse the YAML text of a stored `resolved.yaml` and return its configuration with deprecated names replaced."""
     return rename_tree(yaml.safe_load(text))
 
 
@@ -118,7 +124,7 @@ def _move(tree: dict[str, Any], old: str, new: str) -> None:
 
 
 def _descend(tree: dict[str, Any], path: list[str], create: bool) -> dict[str, Any] | None:
-    """Return the mapping at a path, or `None` if there is none."""
+    """Return the nested dict at a path of keys. If it is missing, create it if `create` is true, or return `None`."""
     node: Any = tree
     for name in path:
         if not isinstance(node, dict):
@@ -128,7 +134,7 @@ def _descend(tree: dict[str, Any], path: list[str], create: bool) -> dict[str, A
 
 
 def _rename_nodes(node: Any) -> None:
-    """Rename the target classes in a node and below it, and remove the marks of renamed choices."""
+    """Rename deprecated target classes in a node and all nested nodes, in place, and remove the deprecation markers."""
     if isinstance(node, list):
         for item in node:
             _rename_nodes(item)

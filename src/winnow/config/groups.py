@@ -1,4 +1,4 @@
-"""The config groups: the expected class of each group, and the arguments that Winnow sets itself."""
+"""The required base class of each config group, and the constructor arguments that users cannot set."""
 
 from __future__ import annotations
 
@@ -26,18 +26,17 @@ DECIDED_BY_TRAINING = {
     "plugins": "Winnow, which writes checkpoints atomically; use the keys precision and strategy",
     "logger": "the config group tracking",
 }
-"""Arguments of Lightning's Trainer that are not allowed in the configuration, mapped to what sets them instead."""
+"""Arguments of Lightning's Trainer that users cannot set under `trainer`, mapped to the setting to use instead."""
 
 
 @dataclass(frozen=True)
 class Group:
-    """The rules for one config group.
+    """The constraints on the objects of a config group.
 
     Attributes:
-        expected: The import path of the required base class of the group's `_target_`.
-        is_partial: Whether Winnow adds more arguments before it calls the target.
-        decided: Arguments that Winnow adds, mapped to what sets their values. The configuration must not contain these
-            arguments.
+        expected: The import path of the base class that the `_target_` of an object must inherit from.
+        is_partial: Whether Winnow passes additional arguments when it calls the target.
+        decided: The arguments that users cannot set because Winnow passes them, mapped to the setting to use instead.
     """
 
     expected: str
@@ -55,17 +54,17 @@ GROUPS = {
     "tracking": Group("winnow.tracking.Store"),
     "launcher": Group("winnow.studies.Launcher"),
 }
-"""Groups with a single object, by key."""
+"""The config groups that configure a single object, keyed by configuration key."""
 
 NAMED_GROUPS = {
     "probe": Group("winnow.evaluation.Probe"),
     "evaluation.slices": Group("winnow.filters.Filter"),
 }
-"""Groups with several named objects, by the key of the group."""
+"""The config groups that configure several named objects, keyed by configuration key."""
 
 
 def group_of(key: str) -> Group | None:
-    """Return the group that the object at a key belongs to, or `None` if it does not belong to a group.
+    """Return the config group of the object at a configuration key, or `None` if the object is not in a group.
 
     >>> group_of("probe.nike").expected
     'winnow.evaluation.Probe'

@@ -1,4 +1,4 @@
-"""Parse and check overrides from the command line, and expand sweeps into grids."""
+"""Parse and check Hydra overrides from the command line, and expand sweeps into grids."""
 
 from __future__ import annotations
 
@@ -13,25 +13,25 @@ from winnow.errors import WinnowError, did_you_mean
 ALTERNATIVES = {
     "hydra.run": "set output_dir=FOLDER",
     "hydra.sweep": "set output_dir=FOLDER",
-    "hydra/launcher": "choose one of Winnow's launchers, such as launcher=joblib",
-    "hydra.launcher": "choose one of Winnow's launchers, such as launcher=joblib",
+    "hydra/launcher": "select a launcher, such as launcher=joblib",
+    "hydra.launcher": "select a launcher, such as launcher=joblib",
     "hydra/sweeper": "list the values of the grid",
     "hydra.sweeper": "list the values of the grid",
     "hydra.searchpath": "add the folder with --config-dir FOLDER",
 }
-"""What to do instead, for each override that is not supported."""
+"""Unsupported Hydra keys, mapped to the advice that the error message gives."""
 
 
 @functools.lru_cache(maxsize=4096)
 def parse(text: str) -> Any:
-    """Parse an override with Hydra's parser."""
+    """Parse an override with Hydra's parser and return Hydra's `Override` object."""
     from hydra.core.override_parser.overrides_parser import OverridesParser
 
     return OverridesParser.create().parse_override(text)
 
 
 def is_readable(text: str, errors: list[WinnowError]) -> bool:
-    """Return whether Hydra can parse an override. Add an error if it cannot."""
+    """Return whether Hydra can parse an override, and append to `errors` if it cannot."""
     from hydra.errors import HydraException
 
     try:
@@ -39,28 +39,36 @@ def is_readable(text: str, errors: list[WinnowError]) -> bool:
     except HydraException as error:
         reason = str(error).splitlines()[0]
         errors.append(
-            WinnowError(f"expected key=value ({reason}). Quote values that contain spaces or brackets.", text)
+            WinnowError(
+                f"expected key=value, got {text!r} ({reason}). Quote values that contain spaces or brackets.", text
+            )
         )
         return False
     return True
 
 
 def is_used(text: str, command: str, errors: list[WinnowError]) -> bool:
-    """Return whether a command uses an override. Add an error if only a Hydra app would use the override."""
+    """Return whether a command supports an override. Append to `errors` if only Hydra apps support the override."""
     override = parse(text)
     key = override.key_or_group
     if not override.is_hydra_override():
         return True
-    if key == "hydra.mode" and not override.is_sweep_override():  # `hydra.sweeper.params` of an experiment is also used
+    # `hydra.sweeper.params` is supported in experiment files but not on the command line.
+    if key == "hydra.mode" and not override.is_sweep_override():
         return True
-    hint = next((hint for start, hint in ALTERNATIVES.items() if f"{key}.".startswith(f"{start}.")), "remove it")
+    hint = next(
+        (hint for start, hint in ALTERNATIVES.items() if f"{key}.".startswith(f"{start}.")), "remove the override"
+    )
     script = ", or run scripts/train.py, which supports this key" if command == "train" else ""
-    errors.append(WinnowError(f"winnow {command} does not use this key. Instead, {hint}{script}.", key))
+    errors.append(WinnowError(f"winnow {command} does not support the key {key!r}. Instead, {hint}{script}.", key))
     return False
 
 
 def has_known_choice(choices: Choices, text: str, errors: list[WinnowError]) -> bool:
-    """Return whether the choice in an override such as `filter=nike_positive` exists. Add an error if it does not."""
+    """Return whether the option that an override such as `filter=nike_positive` selects exists.
+
+    If the option does not exist, an error is appended to `errors`. Other overrides return `True`.
+    """
     override = parse(text)
     options = choices.get(override.key_or_group)
     value = override.value()
@@ -71,20 +79,22 @@ def has_known_choice(choices: Choices, text: str, errors: list[WinnowError]) -> 
             allowed = ", ".join(options)
             near = did_you_mean(str(choice), options)
             errors.append(
-                WinnowError(f"there is no choice {choice!r}.{near} Allowed: {allowed}.", override.key_or_group)
+                WinnowError(
+                    f"this config group has no option {choice!r}.{near} Allowed: {allowed}.", override.key_or_group
+                )
             )
             return False
     return True
 
 
 def _is_choice(choices: Choices, group: str, choice: str) -> bool:
-    """Return whether a group has a choice, which can be in a subfolder (`experiment=team/mine`)."""
+    """Return whether a config group has an option, which may be in a subfolder, as in `experiment=team/mine`."""
     folder, _, name = f"{group}/{choice}".rpartition("/")
     return name in choices.get(folder, ())
 
 
 def forced(choices: Choices, text: str) -> str:
-    """Convert `key=value` to `++key=value`, so that unknown keys are reported by Winnow rather than by Hydra."""
+    """Convert `key=value` to `++key=value` and return it. Hydra then accepts unknown keys, which Winnow reports."""
     override = parse(text)
     has_sign = override.is_add() or override.is_force_add() or override.is_delete()
     is_plain = not (has_sign or override.key_or_group.startswith("hydra"))
@@ -92,13 +102,13 @@ def forced(choices: Choices, text: str) -> str:
 
 
 def is_plain_value(choices: Choices, text: str) -> bool:
-    """Return whether an override has the form `++key=value` and does not select a choice of a group."""
+    """Return whether an override has the form `++key=value` and does not select an option of a config group."""
     override = parse(text)
     return override.is_force_add() and override.package is None and override.key_or_group not in choices
 
 
 def set_value(config: Any, text: str) -> None:
-    """Apply a `++key=value` override to a composed configuration, as Hydra does."""
+    """Set the value of a `++key=value` override in a composed config, in place, with the same result as in Hydra."""
     from omegaconf import OmegaConf
 
     override = parse(text)
@@ -106,14 +116,17 @@ def set_value(config: Any, text: str) -> None:
 
 
 def of_single_run(overrides: list[str], errors: list[WinnowError]) -> list[str]:
-    """Return the overrides of a single run. Add an error for each override with several values."""
+    """Return the overrides that have a single value, and append to `errors` for each override with several values."""
     for text in overrides:
         override = parse(text)
         if override.is_interval_sweep():
             errors.append(_no_interval(text))
         elif override.is_sweep_override():
             errors.append(
-                WinnowError("expected one value for a single run, got several. Add -m for a sweep.", text.split("=")[0])
+                WinnowError(
+                    f"expected one value for a single run, got {text.partition('=')[2]}. Add -m to run a sweep.",
+                    text.split("=")[0],
+                )
             )
     return [text for text in overrides if not parse(text).is_sweep_override()]
 
@@ -121,14 +134,14 @@ def of_single_run(overrides: list[str], errors: list[WinnowError]) -> list[str]:
 def points_of_sweep(
     overrides: list[str], params: Mapping[str, str], choices: Choices, errors: list[WinnowError]
 ) -> list[list[str]]:
-    """Expand a sweep to a grid in which the last key changes fastest.
+    """Return the list of overrides for every point of a sweep, as a grid in which the last key changes fastest.
 
     Args:
-        overrides: The overrides from the command line. An override of a key in `params` replaces the value in `params`
-            at the same position.
-        params: `hydra.sweeper.params` of the experiment.
-        choices: The choices of each group, which `glob()` matches.
-        errors: A list to which errors are added.
+        overrides: The overrides from the command line. If a key is also in `params`, the override replaces the value in
+            `params`, and the position of the key in the grid stays the same.
+        params: The `hydra.sweeper.params` of the experiment.
+        choices: The options of each config group, which `glob()` matches.
+        errors: A list to which an error is appended for each invalid override.
     """
     by_key = {parse(text).get_key_element(): text for text in overrides}
     texts: dict[str, str] = {}
@@ -141,7 +154,7 @@ def points_of_sweep(
 
 
 def _axis(text: str, choices: Choices, errors: list[WinnowError]) -> list[str]:
-    """Return one override for each value of a swept key, or an empty list if there is an error."""
+    """Return one override per value of a swept key, or an empty list if the override is invalid."""
     from hydra.core.override_parser.types import Glob
 
     override = parse(text)
@@ -157,12 +170,15 @@ def _axis(text: str, choices: Choices, errors: list[WinnowError]) -> list[str]:
     names = value.filter(options or [])
     if options is None:
         errors.append(
-            WinnowError("glob() works only for config groups, and this key is not one. List the values instead.", key)
+            WinnowError(
+                f"glob() works only for config groups, and {key!r} is not a config group. List the values instead.", key
+            )
         )
     elif not names:
-        errors.append(WinnowError(f"{text.partition('=')[2]} matches no choice. Allowed: {', '.join(options)}.", key))
+        errors.append(WinnowError(f"{text.partition('=')[2]} matches no option. Allowed: {', '.join(options)}.", key))
     return [f"{key}={name}" for name in names]
 
 
 def _no_interval(text: str) -> WinnowError:
-    return WinnowError("interval() is not supported. Use range() or choice() with -m instead.", text.split("=")[0])
+    key, _, value = text.partition("=")
+    return WinnowError(f"interval() is not supported, got {value}. Use range() or choice() with -m instead.", key)

@@ -1,4 +1,4 @@
-"""Convert typed values to plain data for YAML."""
+"""Convert dataclasses and other typed values to dicts, lists, strings and numbers that YAML can store."""
 
 from __future__ import annotations
 
@@ -14,20 +14,23 @@ from pydantic import InstanceOf
 from winnow.config.targets import public_path
 
 OMITTED: Final = object()
-"""Placeholder for values that cannot be plain data, such as functions. Mappings and lists omit these values."""
+"""The return value for objects that cannot be converted to plain data, such as functions.
+
+Converted mappings and lists omit such objects.
+"""
 
 Nodes = dict[int, tuple[Any, dict[str, Any]]]
-"""Objects and their configuration, keyed by the `id` of the object."""
+"""Constructed objects, each with the configuration node that describes it, keyed by the `id` of the object."""
 
 
 def plain(value: Any, nodes: Nodes | None = None, with_target: bool = False) -> Any:
-    """Return a value as mappings, lists, strings and numbers.
+    """Convert a value to dicts, lists, strings and numbers. Return `OMITTED` if the value cannot be converted.
 
     Args:
-        value: A dataclass, a container or a single value.
-        nodes: Objects that are replaced with their configuration.
-        with_target: Whether to add `_target_` to other dataclass instances, because a field's type does not determine
-            their class.
+        value: A dataclass instance, a container or a scalar.
+        nodes: The objects that are replaced with their configuration nodes.
+        with_target: Whether to add `_target_` to dataclass instances that are not in `nodes`. Required if the type
+            annotation of a field does not determine the class of its value.
     """
     if nodes and id(value) in nodes:
         return nodes[id(value)][1]
@@ -52,7 +55,7 @@ def plain(value: Any, nodes: Nodes | None = None, with_target: bool = False) -> 
 
 
 def plain_fields(cls: type, values: Mapping[str, Any], nodes: Nodes | None = None) -> dict[str, Any]:
-    """Return the values of a dataclass's fields as plain data."""
+    """Convert the field values of a dataclass to plain data. Values that cannot be converted are omitted."""
     hints = typing.get_type_hints(cls, include_extras=True)
     return _without_omitted(
         (name, plain(value, nodes, _takes_instances(hints.get(name)))) for name, value in values.items()
@@ -60,12 +63,12 @@ def plain_fields(cls: type, values: Mapping[str, Any], nodes: Nodes | None = Non
 
 
 def field_names(cls: Any) -> list[str]:
-    """Return the names of the init fields of a dataclass."""
+    """Return the names of the dataclass fields that are constructor arguments."""
     return [field.name for field in dataclasses.fields(cls) if field.init]
 
 
 def flat(tree: Mapping[str, Any], key: str = "") -> Iterator[tuple[str, Any]]:
-    """Yield the key and value of each leaf in a tree. Lists and empty mappings are leaves."""
+    """Yield the dotted key and the value of each leaf in a nested dict. Lists and empty dicts are leaves."""
     for name, value in tree.items():
         path = f"{key}.{name}" if key else str(name)
         if isinstance(value, Mapping) and value:
@@ -79,7 +82,7 @@ def _without_omitted(items: typing.Iterable[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def _takes_instances(hint: Any) -> bool:
-    """Return whether a field holds objects (such as `dict[str, InstanceOf[Signal]]`) rather than settings."""
+    """Return whether a type hint contains `InstanceOf`, as in `dict[str, InstanceOf[Signal]]`."""
     extras = getattr(hint, "__metadata__", ())
     has_marker = any(isinstance(extra, InstanceOf) for extra in extras)  # type: ignore[misc]  # a class at run time
     return has_marker or any(_takes_instances(argument) for argument in typing.get_args(hint))

@@ -1,8 +1,8 @@
-"""Packages that extend Winnow through the entry point group `winnow.plugins`.
+"""Find installed packages that extend Winnow through the entry point group `winnow.plugins`.
 
-The value of an entry point is the name of a package. The classes of this package may be used as `_target_`, and its
-subfolder `conf`, if present, is added to the config search path. Only installed packages have entry points, so a config
-file cannot add code to the allow-list.
+The value of an entry point is the name of a plugin package. Classes of a plugin package are allowed as `_target_`, and
+its `conf` subfolder, if present, is added to the config search path. Only installed packages have entry points, so a
+config file cannot extend the list of allowed targets.
 """
 
 from __future__ import annotations
@@ -16,12 +16,12 @@ GROUP: Final = "winnow.plugins"
 
 
 def plugin_packages() -> tuple[str, ...]:
-    """Return the import names of all plugin packages, sorted."""
+    """Return the import names of all installed plugin packages in alphabetical order."""
     return tuple(sorted({point.value for point in entry_points(group=GROUP)}))
 
 
 def plugin_folders() -> list[Path]:
-    """Return the `conf` folders of all plugin packages, without importing the packages."""
+    """Return the `conf` folders of all installed plugin packages, without importing the packages."""
     folders = []
     for package in plugin_packages():
         spec = find_spec(package) if "." not in package else None

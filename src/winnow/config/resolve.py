@@ -1,8 +1,8 @@
-"""Complete a composed tree: check every `_target_`, convert its arguments and add all defaults.
+"""Check every `_target_` of a composed config, convert its arguments and fill in all defaults.
 
-No code outside Winnow is called. Winnow's own classes are dataclasses that only validate their fields, so constructing
-them validates the arguments. Classes from other packages and user-defined classes are only checked by name and
-signature, and placeholder objects are used instead of instances.
+The check calls no code outside Winnow. Winnow's own classes are dataclasses whose construction only validates their
+fields, so these classes are constructed. The arguments of all other classes are checked against the signature, and a
+placeholder object represents the instance.
 """
 
 from __future__ import annotations
@@ -36,19 +36,20 @@ _BY_NAME = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_O
 
 
 def resolve(tree: Mapping[str, Any], allow: Iterable[str], errors: list[WinnowError]) -> dict[str, Any]:
-    """Return a composed tree in which each node with a `_target_` is complete.
+    """Return a composed config with the default arguments of every `_target_` filled in.
 
-    Defaults that cannot be plain data (functions, objects from other packages) are omitted.
+    Defaults that cannot be stored as plain data, such as functions and objects from other packages, are omitted.
 
     Args:
-        tree: The tree that Hydra composed.
-        allow: Packages from `allow_targets`, which are added to the allow-list.
-        errors: A list to which one error is added for each invalid value. Nodes with errors are not completed.
+        tree: The composed config as a nested dict.
+        allow: The packages in `allow_targets`, whose classes are allowed in addition to the built-in targets.
+        errors: A list to which an error is appended for each invalid value. Invalid nodes are returned unchanged.
     """
     resolver = _Resolver(allowed_packages(allow), errors)
     errors += [
         WinnowError(
-            "expected a class, got none. Select a choice of this config group, or set a class.", f"{key}._target_"
+            f"expected the import path of a class, got none. Select an option with {key}=NAME, or set {key}._target_.",
+            f"{key}._target_",
         )
         for key in GROUPS
         if isinstance(node := tree.get(key), Mapping) and "_target_" not in node
@@ -57,9 +58,9 @@ def resolve(tree: Mapping[str, Any], allow: Iterable[str], errors: list[WinnowEr
 
 
 def defaults_of_now(stored: Mapping[str, Any], resolved: Mapping[str, Any], key: str = "") -> list[str]:
-    """Return the keys that are missing from a stored tree, so that their values are the defaults of this version.
+    """Return the keys of a resolved config whose values are current defaults, because the stored config lacks the keys.
 
-    A group that is missing or empty in the stored tree is returned as a single key.
+    If a nested dict is missing or empty in the stored config, only its own key is returned.
     """
     missing: list[str] = []
     for name, value in resolved.items():
@@ -73,11 +74,11 @@ def defaults_of_now(stored: Mapping[str, Any], resolved: Mapping[str, Any], key:
 
 
 class _StandIn:
-    """A placeholder for an object that is not constructed."""
+    """A placeholder for an instance of a class that must not be constructed during validation."""
 
 
 def _stand_in(target: Target) -> _StandIn:
-    """Return a placeholder that `isinstance` accepts as an instance of `target`, without calling `target`."""
+    """Return a placeholder object that passes `isinstance` checks for `target`, without calling `target`."""
     stand_in: _StandIn = type("_StandIn", (_StandIn,), {"__class__": target})()
     return stand_in
 
@@ -89,7 +90,7 @@ class _Resolver:
         self._nodes: Nodes = {}
 
     def completed(self, tree: Mapping[str, Any], key: str = "") -> dict[str, Any]:
-        """Return a tree with completed nodes."""
+        """Return a nested dict with the defaults of every `_target_` filled in."""
         complete: dict[str, Any] = {}
         for name, value in tree.items():
             path = f"{key}.{name}" if key else str(name)
@@ -112,7 +113,7 @@ class _Resolver:
         return value
 
     def _object(self, node: Mapping[str, Any], key: str, group: Group | None = None) -> Any:
-        """Return the object for a node or a placeholder, and store the completed node. Return `None` on error."""
+        """Return an object or a placeholder for a node, and store the completed node; `None` if the node is invalid."""
         error_count = len(self._errors)
         target = locate(str(node["_target_"]), f"{key}._target_", self._allowed, self._errors)
         if target is not None and group is not None:
@@ -141,10 +142,17 @@ class _Resolver:
         expected = getattr(importlib.import_module(module), name)
         if inspect.isclass(target) and not issubclass(target, expected):
             self._errors.append(
-                WinnowError(f"expected a subclass of {group.expected}, got {node['_target_']!r}.", f"{key}._target_")
+                WinnowError(
+                    f"expected a subclass of {group.expected}, got {node['_target_']!r}. Set a class that inherits "
+                    f"from {group.expected}.",
+                    f"{key}._target_",
+                )
             )
         self._errors += [
-            WinnowError(f"this argument is set by {instead}. Remove it.", f"{key}.{name}")
+            WinnowError(
+                f"cannot be set to {node[name]!r}, because this argument is set by {instead}. Remove {key}.{name}.",
+                f"{key}.{name}",
+            )
             for name, instead in group.decided.items()
             if name in node
         ]
@@ -152,7 +160,12 @@ class _Resolver:
     def _check_object(
         self, target: Target, arguments: dict[str, Any], is_partial: bool, key: str
     ) -> tuple[Any, dict[str, Any]] | None:
-        """Check the arguments of a target; return the object or a placeholder and the argument values, or `None`."""
+        """Validate the arguments of a target.
+
+        Returns:
+            The constructed object or a placeholder, and all arguments with defaults as plain data; `None` if the
+            arguments are invalid.
+        """
         error_count = len(self._errors)
         instance: Any
         is_checked = isinstance(target, type) and is_pydantic_dataclass(target) and not inspect.isabstract(target)
@@ -174,9 +187,9 @@ class _Resolver:
 
     def _by_signature_alone(self, target: Target, arguments: dict[str, Any], key: str) -> tuple[Any, dict[str, Any]]:
         if not isinstance(target, type):
-            return call(target, {}, key, self._errors), {}  # adds an error, since a function requires `_partial_: true`
+            return call(target, {}, key, self._errors), {}  # reports an error: functions need `_partial_: true`
         if inspect.isabstract(target):
-            message = f"{target.__name__} is an abstract class. Set a concrete subclass instead."
+            message = f"{target.__name__} is an abstract class. Set a concrete subclass of {target.__name__}."
             self._errors.append(WinnowError(message, f"{key}._target_"))
         report_unknown_arguments(target, arguments, key, self._errors)
         self._errors += [
@@ -187,7 +200,7 @@ class _Resolver:
         return _stand_in(target), _by_signature(target, arguments)
 
     def _by_field(self, target: Any, arguments: dict[str, Any], key: str) -> dict[str, Any]:
-        """Validate each field of a pydantic dataclass separately, and return the validated values."""
+        """Validate each argument of a pydantic dataclass separately, and return the validated values and defaults."""
         report_unknown_arguments(target, arguments, key, self._errors)
         values: dict[str, Any] = {}
         for name, info in target.__pydantic_fields__.items():
@@ -214,10 +227,13 @@ def _has_stand_in(value: Any) -> bool:
 
 
 def _by_signature(target: Target, arguments: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the given arguments and the defaults of all other parameters. Convert integers to floats if needed."""
+    """Return the arguments of a target by name, with defaults for all other parameters.
+
+    Integers are converted to floats for parameters that expect floats.
+    """
     values: dict[str, Any] = {}
     floats, listed = _float_arguments(target), parameters(target)
-    # Winnow passes the first argument of a user-defined function by position.
+    # The first argument of a user-defined function is the data that Winnow passes, so it has no configured value.
     data = listed[0] if listed and not isinstance(target, type) else None
     for parameter in listed:
         if parameter.name in arguments:
@@ -230,7 +246,7 @@ def _by_signature(target: Target, arguments: Mapping[str, Any]) -> dict[str, Any
 
 
 def _default(target: Target, parameter: inspect.Parameter) -> Any:
-    """Return the default of a parameter. For dataclass fields with a built-in factory, call the factory."""
+    """Return the default value of a parameter, including new containers from a dataclass field's default factory."""
     fields = dataclasses.fields(target) if dataclasses.is_dataclass(target) else ()
     factories = {
         field.name: field.default_factory for field in fields if field.default_factory in (list, dict, set, tuple)
@@ -239,11 +255,11 @@ def _default(target: Target, parameter: inspect.Parameter) -> Any:
 
 
 def _float_arguments(target: Target) -> set[str]:
-    """Return the arguments that are annotated as `float` but not as `int`, or have a float default."""
+    """Return the names of the parameters annotated with `float` but not `int`, or with a float default."""
     called: Any = target
     try:
         hints = typing.get_type_hints(called.__init__ if isinstance(target, type) else called)
-    except Exception:  # an annotation from another package that cannot be evaluated
+    except Exception:  # an annotation in another package may not be evaluable
         hints = {}
     kinds = {name: {hint, *typing.get_args(hint)} for name, hint in hints.items()}
     kinds = {parameter.name: kinds.get(parameter.name, {type(parameter.default)}) for parameter in parameters(target)}

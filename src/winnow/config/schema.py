@@ -1,7 +1,8 @@
 """The schema of each command's configuration: one class per command, one field per top-level key.
 
-A group whose choices are classes (`dataset`, `filter`, `model`, ...) is a :data:`Node`. :mod:`winnow.config.resolve`
-validates each node against the signature of its `_target_` and adds defaults. All other fields are typed here.
+A config group that configures an object, such as `dataset`, `filter` or `model`, has the type :data:`Node`.
+:mod:`winnow.config.resolve` validates each node against the signature of its `_target_` and fills in the defaults. All
+other fields have their types in this module.
 """
 
 from __future__ import annotations
@@ -13,50 +14,51 @@ from pydantic import ConfigDict, Field, StringConstraints
 from pydantic.dataclasses import dataclass
 
 Node = dict[str, Any]
-"""A configuration node: a `_target_` and its arguments."""
+"""A configuration dict that describes an object: a `_target_` and its arguments."""
 
 Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")]
-"""A name that can be used for a folder, an MLflow experiment and a column heading."""
+"""A string that is valid as a folder name, as an MLflow experiment name and as a column heading."""
 
 STRICT = ConfigDict(extra="forbid")
 
 
 @dataclass(frozen=True, config=STRICT)
 class TrainingConfig:
-    """How the model is trained. The budget is the same for every arm of a study.
+    """Settings for the training loop. Every arm of a study has the same training budget.
 
     Attributes:
         batch_size: Rows per optimizer step, summed over all devices and accumulated batches.
         accumulate_batches: Number of micro-batches per optimizer step. More micro-batches use less memory; the
             gradients are the same.
         max_steps: Number of optimizer steps.
-        total_tokens: Number of tokens to train on, not counting padding. It replaces `max_steps`. The number of steps
-            is computed from the rows and their order before training starts.
+        total_tokens: Number of tokens to train on, not counting padding; overrides `max_steps`. Before training starts,
+            the number of steps is computed from the rows and their order.
         max_minutes: Time limit for training, in minutes. Runs with a time limit are not compared.
         scheduler: Learning rate schedule after warmup: `linear` and `cosine` decay to 0; `constant` does not decay.
-        warmup_fraction: Fraction of the steps used for warmup, in which the learning rate increases to its full value.
-        freeze: Names of weights that are not trained: a module such as `distilbert.embeddings`, or a pattern such as
-            `*.layer.[0-3].*`.
-        forward: `efficient` skips computation the loss does not need and gives the same results as transformers;
-            `reference` calls the model as transformers does; `auto` uses `efficient` for DistilBERT, BERT and RoBERTa
-            and `reference` for other models.
-        batching: `lines` makes batches of `batch_size` rows; `blocks` concatenates rows, splits them every `block_size`
-            tokens and makes batches of `batch_size` blocks; `tokens` groups rows of similar length up to `max_tokens`.
+        warmup_fraction: Fraction of the steps used for warmup, during which the learning rate increases to its maximum.
+        freeze: Modules and parameters that are not trained, each given as a name such as `distilbert.embeddings` or a
+            pattern such as `*.layer.[0-3].*`.
+        forward: Implementation of the forward pass: `efficient` skips computation that the loss does not need, with the
+            same results; `reference` calls the transformers model; `auto` uses `efficient` for DistilBERT, BERT and
+            RoBERTa, and `reference` for other models.
+        batching: Composition of batches: `lines` uses `batch_size` rows per batch; `blocks` concatenates rows, splits
+            the result into blocks of `block_size` tokens and uses `batch_size` blocks per batch; `tokens` groups rows
+            of similar length, up to `max_tokens` per batch.
         block_size: Tokens per block.
-        isolate_rows: Whether each token in a block attends only to tokens of the same row. If false, a block is treated
-            as one text.
+        isolate_rows: Whether each token in a block attends only to tokens of the same row. If false, tokens attend to
+            the entire block.
         max_tokens: Maximum tokens per optimizer step with `batching=tokens`, summed over all devices and accumulated
             batches.
         max_length: Maximum tokens per row; longer rows are truncated.
         gradient_clip: Maximum norm of the gradients; `null` disables clipping.
-        gradient_checkpointing: Recompute activations in the backward pass. Training uses less memory but takes longer;
-            the results are the same.
-        ema_decay: Decay of the exponential moving average of the weights; `null` disables it. The average is used for
-            evaluation, probes and the saved model; training continues with the current weights.
+        gradient_checkpointing: Whether to recompute activations in the backward pass. Recomputation saves memory but
+            takes longer; the results are the same.
+        ema_decay: Decay of the exponential moving average (EMA) of the weights; `null` disables the EMA. The averaged
+            weights are evaluated and saved; training continues with the current weights.
         validate_every_steps: Number of optimizer steps between validation runs. Each validation run saves a checkpoint.
-        patience: Number of validation runs without improvement of the loss before training stops early; `null` disables
-            early stopping. Runs with early stopping are not compared.
-        keep: Which weights are evaluated and saved: the `last` weights, or the weights with the `best` validation loss.
+        patience: Number of validation runs without a lower loss after which training stops early; `null` disables early
+            stopping. Runs with early stopping are not compared.
+        keep: Weights to evaluate and save: the `last` weights, or the weights with the `best` validation loss.
             Runs that keep the best weights are not compared.
     """
 
@@ -83,7 +85,7 @@ class TrainingConfig:
 
     @property
     def budget(self) -> str:
-        """The training budget: the number of optimizer steps, or a number of tokens such as `1000000 tokens`.
+        """The training budget as text: a number of optimizer steps, such as `300`, or of tokens, such as `1000 tokens`.
 
         All compared arms must have the same budget.
         """
@@ -91,7 +93,7 @@ class TrainingConfig:
 
     @property
     def not_comparable(self) -> dict[str, str]:
-        """The reasons why the run cannot be compared, by key. Empty if the run can be compared."""
+        """The reasons why a comparison excludes the run, keyed by setting. Empty if the run is comparable."""
         reasons = {
             "max_minutes": "the speed of the machine decides when training ends",
             "patience": "the validation loss decides when training ends",
@@ -106,10 +108,10 @@ class NumericsConfig:
     """Numerical backend and precision. See also `trainer.precision` and `trainer.deterministic`.
 
     Attributes:
-        linear: Backend of float32 linear layers on a CPU: PyTorch's default (`portable`), oneDNN (`onednn`), or
-            whichever is faster for each layer, measured once per machine (`auto`).
-        tf32: Use TF32 for float32 matmuls on CUDA, which is faster but changes the results.
-        compile: Compile the layers on CUDA.
+        linear: Backend of float32 linear layers on a CPU: PyTorch's default (`portable`), oneDNN (`onednn`), or the
+            faster backend for each layer, measured once per machine (`auto`).
+        tf32: Whether float32 matmuls on CUDA use TF32, which is faster but less precise.
+        compile: Whether to compile the layers on CUDA.
     """
 
     linear: Literal["auto", "onednn", "portable"] = "auto"
@@ -119,15 +121,16 @@ class NumericsConfig:
 
 @dataclass(frozen=True, config=STRICT)
 class EvaluationConfig:
-    """What every arm is evaluated on.
+    """Settings for the evaluation of every arm on held-out rows.
 
     Attributes:
-        mask_seed: Seed for the fixed masks of held-out rows. It is the same for all cells of a study.
+        mask_seed: Seed for the fixed masks of held-out rows. All cells of a study use the same seed.
         batch_size: Rows per batch.
         max_rows: Maximum number of rows to score per held-out split, selected by hash; `null` scores all rows.
-        pseudo_likelihood_rows: Number of rows, selected by hash, to score by pseudo-log-likelihood in each held-out set
-            except `validation`. A row of n tokens requires n forward passes. `null` disables this metric.
-        slices: Filters that divide the held-out rows into slices, by name. A study adds the filters of its arms.
+        pseudo_likelihood_rows: Number of rows per held-out set for which the pseudo-log-likelihood is computed;
+            `null` disables this metric. The rows are selected by hash. A row of n tokens requires n forward passes. The
+            `validation` split is not scored.
+        slices: Filters that divide the held-out rows into slices, keyed by name. A study adds the filters of its arms.
     """
 
     mask_seed: int = 0
@@ -139,23 +142,23 @@ class EvaluationConfig:
 
 @dataclass(frozen=True, config=STRICT)
 class StudyConfig:
-    """The declaration of the study, which is stored before the first run.
+    """The study declaration (metrics, baseline and analysis), which is stored before the first run.
 
     Attributes:
         name: Name of the MLflow experiment and of the folder in `output_dir`.
         primary_metric: The metric on which the verdict is based.
-        secondary_metrics: Additional metrics to test. They are Holm-corrected separately from the primary metric.
-        equivalence_margin: The largest difference in the primary metric that does not matter, in the metric's unit. Two
-            arms are called equivalent only if the confidence interval lies within the margin. `null` disables the
-            equivalence test.
+        secondary_metrics: Additional metrics to test, Holm-corrected separately from the primary metric.
+        equivalence_margin: The largest difference in the primary metric that is negligible in practice, in the unit of
+            the metric; `null` disables the equivalence test. Two arms are equivalent only if the confidence interval of
+            their difference lies within the margin.
         baseline: The arm that trains on all data.
-        block_by_seed: Whether two arms' runs with the same seed are compared as a pair. Such runs have the same initial
-            weights, masks and batch order, so their scores are correlated, and only the paired analysis is valid for
-            any correlation. `false` treats all runs as independent, which gives more degrees of freedom but too many
-            false positives if the correlation is negative.
+        block_by_seed: Whether runs of two arms with the same seed are compared as a pair. Such runs have the same
+            initial weights, masks and batch order, so their scores are correlated. The paired analysis is valid for any
+            correlation. With `false`, all runs are treated as independent, which gives more degrees of freedom but too
+            many false positives if the correlation is negative.
         compare: Whether to run the comparison at the end of the study.
-        rerun: Which cells to train from scratch even if a run exists: `none`, `failed` or `all`. With `none`,
-            interrupted runs resume from their last checkpoint and finished runs are kept.
+        rerun: Cells to train again from scratch even if they have a run: `none`, `failed` or `all`. With `none`,
+            interrupted runs resume from their last checkpoint, and finished runs are kept.
     """
 
     name: Name = "scratchpad"
@@ -173,17 +176,17 @@ class TrainConfig:
     """The configuration of `winnow train`: one cell of a study.
 
     Attributes:
-        dataset: The source of the rows, and how they are cleaned and split.
+        dataset: The source of the rows, and the cleaning, integrity checks and split of the rows.
         filter: The filter that selects the training rows.
         model: The model, pretrained or from scratch.
-        masking: The rule that selects which tokens to mask in training.
+        masking: The masking strategy, which selects the tokens to mask during training.
         optimizer: The optimizer and its settings.
         trainer: Arguments of Lightning's Trainer: devices, precision, determinism.
         tracking: The MLflow store for the runs.
-        launcher: How the cells of a study are run, and how many run at a time.
-        probe: Prompt sets and other probes, by name.
+        launcher: The launcher that runs the cells of a study, in sequence or in parallel.
+        probe: Prompt sets and other probes, keyed by name.
         seed: Seed for initial weights, batch order, masks and dropout. All arms of a study use the same seeds.
-        data_dir: Folder that contains the dataset's files.
+        data_dir: Folder that contains the files of the dataset.
         output_dir: Folder for the store, the cache and the results of each study.
         allow_targets: Your own packages whose classes may be a `_target_`.
     """
@@ -224,11 +227,11 @@ class CompareConfig:
     """The configuration of `winnow compare`.
 
     Attributes:
-        study: The study to compare, or a list of studies to pool. Pooled studies use the declaration of the first
-            study.
+        study: The study to compare, or a list of studies to pool. The declaration of the first study applies to all
+            pooled studies.
         tracking: The MLflow store.
-        metrics: Undeclared metrics to report in addition. They are marked as post hoc.
-        ui_url: URL of the MLflow UI, for the links from the report to the runs.
+        metrics: Additional metrics that the study did not declare; the report marks these metrics as post hoc.
+        ui_url: URL of the MLflow UI, used in the report's links to the runs.
         output_dir: Folder for the results of all studies. The report is written to a subfolder named after the study.
         allow_targets: Your own packages whose classes may be a `_target_`.
     """
@@ -260,19 +263,19 @@ class FillConfig:
 
 @dataclass(frozen=True, config=STRICT)
 class EvaluateConfig:
-    """The configuration of `winnow evaluate`: any number of models on the same rows, masks and prompts.
+    """The configuration of `winnow evaluate`, which scores models on the same rows, masks and prompts.
 
     Attributes:
         models: The models, each given as an MLflow run id, a checkpoint, a model folder or a name on the Hub.
         tracking: The MLflow store that contains the runs. The evaluation is also logged to this store.
-        dataset: The dataset with the held-out rows. By default, the dataset of the first run in `models` is used, or no
-            dataset if `models` has no runs.
-        probe: The probes, by name. By default, the probes of the first run are used.
+        dataset: The dataset with the held-out rows. The default is the dataset of the first run in `models`. If
+            `models` contains no run, no rows are scored.
+        probe: The probes, keyed by name. The default is the probes of the first run in `models`.
         name: Name of the MLflow experiment and of the folder in `output_dir`.
         split: The held-out split to score.
         max_length: Maximum tokens per row; longer rows are truncated.
-        depth: Number of words to rank for the figure that shows the best and worst words.
-        forward: The forward pass used to score the rows. See `training.forward` of `winnow train`.
+        depth: Number of words to rank per mask, for the figure of the best and worst words.
+        forward: Implementation of the forward pass used for scoring, with the same values as `training.forward`.
     """
 
     models: list[str]
@@ -311,7 +314,7 @@ class ExportConfig:
     Attributes:
         study: The study to export.
         tracking: The MLflow store.
-        folder: The output folder; `null` uses the subfolder `export` of the study's folder.
+        folder: The output folder; the default is the subfolder `export` of the study's folder.
         output_dir: Folder that contains the results of all studies.
         allow_targets: Your own packages whose classes may be a `_target_`.
     """
@@ -328,8 +331,8 @@ class UiConfig:
     """The configuration of `winnow ui`.
 
     Attributes:
-        host: Address to listen on. The default accepts only connections from the same machine.
-        port: Port to listen on.
+        host: IP address that the server listens on. The default accepts only connections from the same machine.
+        port: Port that the server listens on.
     """
 
     tracking: Node
@@ -341,7 +344,7 @@ class UiConfig:
 
 @dataclass(frozen=True, config=STRICT)
 class StoreConfig:
-    """The configuration of commands that need only a store: `winnow sync`, `winnow promote` and `winnow push`."""
+    """The configuration of `winnow sync`, `winnow promote` and `winnow push`, which use only the MLflow store."""
 
     tracking: Node
     output_dir: Path = Path("outputs")

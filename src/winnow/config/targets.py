@@ -1,4 +1,4 @@
-"""Import the class that a `_target_` names, if it is on the allow-list, and inspect its arguments."""
+"""Import the class or function of a `_target_`, if its package is allowed, and inspect its signature."""
 
 from __future__ import annotations
 
@@ -24,30 +24,30 @@ ALLOWED_PACKAGES = (
 )
 
 Target = Callable[..., Any]
-"""A class, or a user-defined function."""
+"""A class or a user-defined function that can be the value of `_target_`."""
 
 
 def allowed_packages(allow: Iterable[str] = ()) -> tuple[str, ...]:
-    """Return the packages whose classes may be targets: the built-in list, `allow_targets` and installed plugins."""
+    """Return the packages whose classes are allowed as targets: built-in packages, `allow_targets` and plugins."""
     return (*ALLOWED_PACKAGES, *allow, *plugin_packages())
 
 
 def locate(path: str, key: str, allowed: Sequence[str], errors: list[WinnowError]) -> Target | None:
-    """Import and return a target, or return `None` with the error added to `errors`.
+    """Import and return a target. If the import path is not valid or not allowed, append to `errors` and return `None`.
 
     Args:
         path: The import path of the target, such as `winnow.filters.Filter`.
-        key: The configuration key that holds the path.
+        key: The configuration key of the import path, used in error messages.
         allowed: The allowed packages, as returned by :func:`allowed_packages`.
-        errors: A list to which an error is added.
+        errors: A list to which an error is appended.
     """
     module_name, _, name = path.rpartition(".")
     if not _is_in(module_name, allowed):
         listed = ", ".join(allowed)
         errors.append(
             WinnowError(
-                f"{path!r} is not on the list of allowed targets. Allowed: classes of {listed}. To use your own "
-                f"class, add its package: allow_targets=[{path.split('.', 1)[0]}].",
+                f"{path!r} is not on the list of allowed targets. Allowed: classes in {listed}. To use a class of your "
+                f"own, add its package: allow_targets=[{path.split('.', 1)[0]}].",
                 key,
             )
         )
@@ -55,28 +55,28 @@ def locate(path: str, key: str, allowed: Sequence[str], errors: list[WinnowError
     try:
         module = importlib.import_module(module_name)
     except ImportError as error:
-        errors.append(
-            WinnowError(f"cannot import {path!r}: {error}. Check the path, and that the package is installed.", key)
-        )
+        errors.append(WinnowError(f"cannot import {path!r}: {error}. Correct the path, or install the package.", key))
         return None
     target = getattr(module, name, None)
-    # The class must be defined in an allowed package. A path such as `winnow.data.csv.os.system` only starts with one.
+    # An allowed import path is not enough: `winnow.data.csv.os.system` starts with an allowed package but runs code
+    # from another package. The class must therefore be defined in an allowed package.
     if inspect.isfunction(target) and _is_in(target.__module__, allowed[len(ALLOWED_PACKAGES) :]):
         return target
     if not inspect.isclass(target) or not _is_in(target.__module__, allowed):
         options = [option for option in dir(module) if inspect.isclass(getattr(module, option, None))]
-        errors.append(WinnowError(f"{module_name} has no class {name!r}.{did_you_mean(name, options)}", key))
+        message = f"{module_name} has no class {name!r}.{did_you_mean(name, options)} Correct the import path."
+        errors.append(WinnowError(message, key))
         return None
     return target
 
 
 def is_own(target: Target) -> bool:
-    """Return whether a target is part of Winnow."""
+    """Return whether a target is defined in the `winnow` package."""
     return _is_in(target.__module__, ("winnow",))
 
 
 def public_path(target: type) -> str:
-    """Return the shortest import path of a class."""
+    """Return the shortest import path of a class, such as `winnow.filters.Filter` for a class in a submodule."""
     parts = target.__module__.split(".")
     for end in range(2, len(parts)):
         package = ".".join(parts[:end])
@@ -86,7 +86,7 @@ def public_path(target: type) -> str:
 
 
 def report_unknown_arguments(target: Target | None, names: Iterable[str], key: str, errors: list[WinnowError]) -> None:
-    """Add an error for each argument that the target does not have."""
+    """Append an error for each name that is not an argument of the target."""
     options = argument_names(target) if target is not None else []
     for name in names:
         if options and name not in options:

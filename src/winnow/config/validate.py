@@ -1,4 +1,4 @@
-"""Convert pydantic errors to one error per key, with the given value, the allowed values and a suggestion."""
+"""Validate a configuration against its schema, and convert pydantic errors to `WinnowError`s with suggestions."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ Location = tuple[int | str, ...]
 
 
 def validate(tree: dict[str, Any], schema: type[Config], errors: list[WinnowError]) -> Config | None:
-    """Return the tree as an instance of `schema`, or `None` with the errors added to `errors`."""
+    """Return a nested dict as an instance of `schema`. If it is invalid, append to `errors` and return `None`."""
     try:
         return TypeAdapter(schema).validate_python(tree)
     except ValidationError as error:
@@ -25,7 +25,7 @@ def validate(tree: dict[str, Any], schema: type[Config], errors: list[WinnowErro
 
 
 def missing_values(tree: Any, key: str = "") -> Iterator[WinnowError]:
-    """Yield an error for each missing value (`???`)."""
+    """Yield an error for each missing value (`???`) in a nested dict."""
     if isinstance(tree, dict):
         for name, value in tree.items():
             yield from missing_values(value, f"{key}.{name}" if key else str(name))
@@ -36,12 +36,12 @@ def missing_values(tree: Any, key: str = "") -> Iterator[WinnowError]:
 def errors_from_pydantic(
     error: ValidationError, key: str, options_at: Callable[[Location], Sequence[str]]
 ) -> Iterator[WinnowError]:
-    """Yield one error for each pydantic error.
+    """Yield a `WinnowError` for each error in a pydantic exception.
 
     Args:
         error: The exception raised by pydantic.
         key: The configuration key of the validated object.
-        options_at: A function that returns the allowed keys at a location in the object.
+        options_at: A function that returns the allowed keys of the nested object at a location.
     """
     for detail in error.errors(include_url=False):
         full = ".".join([*([key] if key else []), *map(str, detail["loc"])])
@@ -56,18 +56,23 @@ def errors_from_pydantic(
                 choices = [choice.strip(" '") for choice in allowed.replace(" or ", ",").split(",")]
                 yield WinnowError(f"got {given!r}.{did_you_mean(str(given), choices)} Allowed: {allowed}.", full)
             case _:
-                rule = detail["msg"].removeprefix("Value error, ").rstrip(".")
-                yield WinnowError(f"got {_shorten(given)}. {rule}.", full)
+                requirement = detail["msg"].removeprefix("Value error, ").rstrip(".")
+                yield WinnowError(f"got {_shorten(given)}. {requirement}.", full)
 
 
 def unknown_key(full: str, options: Sequence[str]) -> WinnowError:
-    """Return the error for an unknown key."""
+    """Return an error that an unknown key was set, with the allowed keys and the closest match.
+
+    Args:
+        full: The full dotted key.
+        options: The allowed keys at the same level.
+    """
     allowed = ", ".join(sorted(options))
     return WinnowError(f"unknown key.{did_you_mean(full.rpartition('.')[2], options)} Allowed: {allowed}.", full)
 
 
 def _keys_at(schema: Any, location: Location) -> list[str]:
-    """Return the keys of the dataclass at a location in `schema`."""
+    """Return the field names of the nested dataclass at a location in `schema`, or an empty list if there is none."""
     for name in location:
         schema = typing.get_type_hints(schema).get(str(name)) if dataclasses.is_dataclass(schema) else None
     return [field.name for field in dataclasses.fields(schema)] if dataclasses.is_dataclass(schema) else []

@@ -1,4 +1,4 @@
-"""Metric names, and the direction, unit, label and comparison requirements of each metric."""
+"""Build and parse metric names, and look up the direction, unit, label and comparison requirements of a metric."""
 
 from winnow.metrics.metric_catalog import Direction, ItemKind, MetricDefinition, Requirement
 from winnow.metrics.metric_registry import Metric, MetricRegistry

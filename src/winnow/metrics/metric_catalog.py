@@ -1,6 +1,6 @@
-"""Define all built-in metrics.
+"""Define the direction, unit, label and comparison requirements of each built-in metric.
 
-In the tables, ``{n}`` is a placeholder for a number: ``positive_at_{n}`` matches ``positive_at_5``.
+In metric names and labels, ``{n}`` is a placeholder for a number: ``positive_at_{n}`` matches ``positive_at_5``.
 """
 
 from __future__ import annotations
@@ -13,18 +13,18 @@ from typing import Final, Literal
 from winnow.metrics.metric_names import parse_metric_name, strip_stage
 
 Direction = Literal["higher", "lower"]
-"""Whether higher or lower values are better."""
+"""The direction in which a metric improves: higher or lower values are better."""
 
 ItemKind = Literal["prompts", "rows", "none"]
-"""The items over which a metric is averaged within a run; ``none`` if no per-item scores are stored."""
+"""The kind of items over which a run averages a metric; ``none`` if the run stores no per-item scores."""
 
 Requirement = Literal["probes", "held_out", "tokenizer", "budget"]
-"""What two runs must have in common for their values of a metric to be comparable."""
+"""A property that two runs must share for their values of a metric to be comparable."""
 
 FRACTION: Final = "fraction, 0 to 1"
 NATS: Final = "nats per masked token"
 LOG_ODDS: Final = "nats"
-"""The unit of log odds only; losses have the unit :data:`NATS`."""
+"""The unit of log odds. Losses have the unit :data:`NATS`."""
 ROWS: Final = "rows"
 TOKENS: Final = "tokens"
 
@@ -34,15 +34,15 @@ _ROW_REQUIREMENTS: Final[tuple[Requirement, ...]] = ("held_out", "tokenizer", "b
 
 @dataclass(frozen=True)
 class MetricDefinition:
-    """The definition of a metric.
+    """The properties of a metric that reports and comparisons use.
 
     Attributes:
         direction: Whether higher or lower values are better; ``None`` for a descriptive metric.
         unit: The unit of the values.
         label: A short name for tables and figures, without the probe or slice.
-        item_kind: The items over which the metric is averaged within a run.
-        requires: What two runs must have in common for their values of the metric to be comparable.
-        description: A longer phrase for readers who are not familiar with the label; empty if the label is clear.
+        item_kind: The kind of items over which a run averages the metric.
+        requires: The properties that two runs must share for their values of the metric to be comparable.
+        description: A longer label for readers who do not know the metric; empty if the short label is clear.
     """
 
     direction: Direction | None
@@ -54,7 +54,7 @@ class MetricDefinition:
 
 
 def define_prompt_metric(direction: Direction | None, unit: str, label: str, description: str = "") -> MetricDefinition:
-    """Build the definition of a probe score that is stored for each prompt."""
+    """Return the definition of a probe score that is stored for each prompt."""
     return MetricDefinition(direction, unit, label, "prompts", _PROMPT_REQUIREMENTS, description)
 
 
@@ -94,7 +94,7 @@ PROBE_SCORES: Final[dict[str, MetricDefinition]] = {
     "seen_prompts": _define_probe_metric(None, "prompts", "prompts in the training rows"),
     "filter_overlap": _define_probe_metric(None, FRACTION, "overlap of probe and filter words"),
 }
-"""Scores of a probe, logged as ``probe/PROBE/SCORE``."""
+"""The definitions of probe scores, which are logged as ``probe/PROBE/SCORE``."""
 
 HELD_OUT_SCORES: Final[dict[str, MetricDefinition]] = {
     "loss": _define_row_metric("lower", NATS, "loss"),
@@ -106,7 +106,7 @@ HELD_OUT_SCORES: Final[dict[str, MetricDefinition]] = {
     "rows": _define_row_metric(None, ROWS, "rows", "none"),
     "masked": _define_row_metric(None, TOKENS, "masked tokens", "none"),
 }
-"""Scores of held-out rows, logged as ``SPLIT/SLICE/SCORE``."""
+"""The definitions of held-out scores, which are logged as ``SPLIT/SLICE/SCORE``."""
 
 RUN_METRICS: Final[dict[str, MetricDefinition]] = {
     "seconds": MetricDefinition("lower", "seconds", "training time"),
@@ -127,7 +127,7 @@ RUN_METRICS: Final[dict[str, MetricDefinition]] = {
     "filter/kept": MetricDefinition(None, ROWS, "training rows kept"),
     "filter/dropped": MetricDefinition(None, ROWS, "training rows dropped"),
 }
-"""Metrics with one value per run, or per step of a run."""
+"""The definitions of metrics with one value per run or one value per step."""
 
 RUN_METRIC_PATTERNS: Final[tuple[tuple[str, MetricDefinition], ...]] = (
     (
@@ -143,11 +143,14 @@ RUN_METRIC_PATTERNS: Final[tuple[tuple[str, MetricDefinition], ...]] = (
     (r"system/.+_percent", MetricDefinition(None, "percent", "system load")),
     (r"system/.+_mib", MetricDefinition(None, "MiB", "system memory")),
 )
-"""Metrics whose names contain a name from the data, the configuration or the system, keyed by regular expressions."""
+"""Pairs of a regular expression and the definition of all metrics whose names match the expression.
+
+The names contain variable components, such as the name of a data source or a signal.
+"""
 
 
 def score_template(score: str) -> str:
-    """Return a score name with each number replaced by ``{n}``, as in the tables.
+    """Return a score name with each number replaced by the placeholder ``{n}``.
 
     >>> score_template("forbidden_hit_at_10")
     'forbidden_hit_at_{n}'
@@ -156,7 +159,7 @@ def score_template(score: str) -> str:
 
 
 def find_definition(name: str) -> MetricDefinition | None:
-    """Return the definition of a built-in metric, or ``None`` for any other name.
+    """Return the definition of a built-in metric, or ``None`` if no built-in metric has the name.
 
     Args:
         name: The metric's name, with or without a stage.

@@ -1,9 +1,9 @@
 """Build and parse metric names.
 
-A model's score is named ``probe/PROBE/SCORE`` (a mean over the prompts of a probe) or ``SPLIT/SLICE/SCORE`` (a mean
-over held-out rows). The name of a slice may contain slashes. Any other name, such as ``seconds``, refers to a metric
-with one value per run. The names of scores at a stage of a run are prefixed with the stage, as in
-``final/test/all/loss``.
+Probe scores, which are means over the prompts of a probe, are named ``probe/PROBE/SCORE``. Held-out scores, which are
+means over held-out rows, are named ``SPLIT/SLICE/SCORE``; the name of a slice may contain slashes. Any other name, such
+as ``seconds``, is the name of a metric with one value per run. Scores measured at a stage of a run have the stage as a
+prefix, as in ``final/test/all/loss``.
 """
 
 from __future__ import annotations
@@ -14,15 +14,19 @@ from dataclasses import dataclass
 from typing import Final, Literal, TypeVar
 
 Stage = Literal["before", "final", "best"]
-"""The stages of a run: the base model before the first step, the last checkpoint, and the checkpoint with the lowest
-validation loss."""
+"""A stage of a run: the base model before training (``before``), the last checkpoint (``final``), or the checkpoint
+with the lowest validation loss (``best``)."""
 
 Kind = Literal["probe", "held_out", "run"]
 
 PROBE: Final = "probe"
 SPLITS: Final = ("train", "validation", "test")
 EXTERNAL: Final = "external"
-"""The group of held-out sets from other sources. It replaces the split in metric names, and each set is a slice."""
+"""The first component of metric names for external held-out sets.
+
+External held-out sets come from other sources than the training rows. In metric names, ``external`` replaces the split,
+and the name of the set replaces the slice.
+"""
 
 ALL: Final = "all"
 """The slice that contains all rows of a split."""
@@ -30,7 +34,7 @@ ALL: Final = "all"
 TRAIN_LOSS: Final = "train/loss"
 VALIDATION_LOSS: Final = "validation/loss"
 LOSSES: Final = (TRAIN_LOSS, VALIDATION_LOSS)
-"""The losses that are logged per step."""
+"""The names of the losses that are logged during training, with one value per logged step."""
 
 TRAIN_ROWS: Final = "data/train_rows"
 TRAIN_TOKENS: Final = "data/train_tokens"
@@ -45,10 +49,11 @@ class MetricName:
     """A parsed metric name.
 
     Attributes:
-        kind: Whether the metric is measured on the prompts of a probe, on held-out rows, or once per run.
-        group: ``probe`` or the split; empty for a metric with one value per run.
-        scope: The probe or the slice; empty for a metric with one value per run.
-        score: The last component of the name, or the full name for a metric with one value per run.
+        kind: ``probe`` for probe scores, ``held_out`` for held-out scores, or ``run`` for metrics with one value per
+            run.
+        group: ``probe`` or the name of the split; empty for a metric with one value per run.
+        scope: The name of the probe or the slice; empty for a metric with one value per run.
+        score: The last component of the name; the full name for a metric with one value per run.
     """
 
     kind: Kind
@@ -58,7 +63,7 @@ class MetricName:
 
 
 def parse_metric_name(name: str) -> MetricName:
-    """Parse a metric name without a stage.
+    """Split a metric name without a stage into its components.
 
     >>> parse_metric_name("test/nike_positive/kept/loss")
     MetricName(kind='held_out', group='test', scope='nike_positive/kept', score='loss')
@@ -121,17 +126,17 @@ def strip_stage(name: str) -> str:
 
 
 def kept_slice_name(filter_name: str) -> str:
-    """Return the name of the slice that contains the rows a filter keeps."""
+    """Return the name of the slice of held-out rows that a filter keeps."""
     return f"{filter_name}/kept"
 
 
 def removed_slice_name(filter_name: str) -> str:
-    """Return the name of the slice that contains the rows a filter removes."""
+    """Return the name of the slice of held-out rows that a filter removes."""
     return f"{filter_name}/removed"
 
 
 def source_slice_name(source: str) -> str:
-    """Return the name of the slice that contains the rows of one source.
+    """Return the name of the slice of held-out rows from one data source.
 
     >>> source_slice_name("reviews (2024)/a")
     'source/reviews _2024__a'
@@ -140,7 +145,7 @@ def source_slice_name(source: str) -> str:
 
 
 def sanitize_component(text: str) -> str:
-    """Replace all characters that MLflow does not allow in one component of a metric name.
+    """Replace each character that MLflow does not allow in a component of a metric name with an underscore.
 
     >>> sanitize_component("reviews (2024)/a")
     'reviews _2024__a'
@@ -149,7 +154,7 @@ def sanitize_component(text: str) -> str:
 
 
 def sanitize_name(name: str) -> str:
-    """Replace all characters that MLflow does not allow in a full metric name; slashes are kept.
+    """Replace each character that MLflow does not allow in a metric name with an underscore. Slashes are allowed.
 
     >>> sanitize_name("probe/50%/log_odds")
     'probe/50_/log_odds'
@@ -158,7 +163,7 @@ def sanitize_name(name: str) -> str:
 
 
 def contrast_metric_name(family: str, metric: str, a: str, b: str, statistic: str) -> str:
-    """Return the metric name under which a comparison logs a statistic of a contrast.
+    """Return the metric name for a statistic of the contrast between arms ``a`` and ``b``.
 
     >>> contrast_metric_name("primary", "test/all/loss", "short", "full", "p_holm")
     'primary/test/all/loss/short - full/p_holm'

@@ -24,8 +24,12 @@ UNKNOWN = MetricDefinition(None, "", "", requires=("probes", "held_out", "tokeni
 class Metric:
     """A metric name with its definition.
 
-    The definition defaults to the built-in one. A metric without any definition is unknown: it has no direction, so a
-    comparison gives no verdict for it.
+    By default, the built-in definition for the name is used. A metric without a built-in or user-defined definition is
+    unknown. An unknown metric has no direction, so a comparison gives no verdict for the metric.
+
+    Attributes:
+        name: The metric name without a stage.
+        definition: The definition of the metric; ``UNKNOWN`` if the metric has none.
     """
 
     name: str
@@ -42,7 +46,7 @@ class Metric:
 
     @property
     def parsed_name(self) -> MetricName:
-        """The components of the name."""
+        """The components of the metric name."""
         return parse_metric_name(self.name)
 
     @property
@@ -52,12 +56,12 @@ class Metric:
 
     @property
     def sign(self) -> int:
-        """1 if higher is better, -1 if lower is better, 0 otherwise."""
+        """1 if higher values are better, -1 if lower values are better, 0 if the metric has no direction."""
         return {"higher": 1, "lower": -1, None: 0}[self.direction]
 
     @property
     def unit(self) -> str:
-        """The unit of the values."""
+        """The unit of the metric's values."""
         return self.definition.unit
 
     @property
@@ -67,17 +71,17 @@ class Metric:
 
     @property
     def item_kind(self) -> ItemKind:
-        """The items over which the metric is averaged within a run."""
+        """The kind of items over which a run averages the metric."""
         return self.definition.item_kind
 
     @property
     def requires(self) -> tuple[Requirement, ...]:
-        """What two runs must have in common for their values of the metric to be comparable."""
+        """The properties that two runs must share for their values of the metric to be comparable."""
         return self.definition.requires
 
     @property
     def label(self) -> str:
-        """A short name for tables and figures, including the probe or slice."""
+        """A short name for tables and figures, including the name of the probe or slice."""
         if not self.is_known:
             return self.name
         parsed = self.parsed_name
@@ -90,19 +94,19 @@ class Metric:
 
     @property
     def description(self) -> str:
-        """A longer phrase for readers who are not familiar with the label."""
+        """A longer label for readers who do not know the metric."""
         description = self.definition.description
         return f"{description} ({self.parsed_name.scope} prompts)" if description else self.label
 
     @property
     def axis_label(self) -> str:
-        """The label of a figure axis for the metric, including the unit."""
+        """The text for a figure axis that shows the metric, including the unit."""
         return f"{self.label} ({self.unit})" if self.unit not in self.label else self.label
 
 
 @dataclass(frozen=True)
 class MetricRegistry:
-    """Built-in and user-defined metrics by name.
+    """A lookup of built-in and user-defined metrics by name.
 
     Attributes:
         user_metrics: The definitions of user-defined metrics, keyed by names of the form ``probe/PROBE/SCORE``.
@@ -111,17 +115,17 @@ class MetricRegistry:
     user_metrics: Mapping[str, MetricDefinition] = field(default_factory=dict)
 
     def metric(self, name: str) -> Metric:
-        """Return the metric with a given name; an unknown metric has no direction."""
+        """Return the metric with the given name. If no metric has the name, the result has no direction."""
         return Metric(name, self.user_metrics.get(name, UNKNOWN))
 
     def to_json(self) -> str:
-        """Return the user-defined metrics as JSON, which is stored with a run."""
+        """Return the user-defined metrics as a JSON string for storage with a run."""
         definitions = {name: _to_dict(definition) for name, definition in self.user_metrics.items()}
         return json.dumps(definitions, sort_keys=True)
 
     @classmethod
     def from_json(cls, texts: Iterable[str]) -> MetricRegistry:
-        """Build a registry of the user-defined metrics that runs stored with :meth:`to_json`."""
+        """Return a registry with all user-defined metrics from the JSON strings returned by :meth:`to_json`."""
         return cls(
             {name: define_prompt_metric(**fields) for text in texts for name, fields in json.loads(text).items()}
         )
