@@ -93,7 +93,7 @@ def test_runs_that_cannot_be_repeated_are_rejected(
     assert "once: nike_positive, seed 1" in message
     experiment = store.experiment("once")
     parent = client.create_run(experiment, tags={keys.KIND: "study"}).info.run_id
-    assert f"is a study. Training runs of the same experiment: {trained}" in read_error(parent)
+    assert f"is of kind 'study'. Choose a training run of the same experiment: {trained}" in read_error(parent)
     failed = client.create_run(experiment, tags={keys.KIND: "cell", keys.FAILURE_REASON: "out of patience"}).info.run_id
     client.set_terminated(failed, "FAILED")
     assert "did not finish (FAILED, out of patience)" in read_error(failed)
