@@ -9,15 +9,15 @@ import sys
 import hydra
 from omegaconf import DictConfig
 
-from winnow.commands.hydra_app import run_app, train_once
-from winnow.config import conf_folder
+from winnow.commands.hydra_app import run_hydra_app, train_once
+from winnow.config import builtin_config_folder
 
 
-@hydra.main(version_base="1.3", config_path=str(conf_folder()), config_name="train")
+@hydra.main(version_base="1.3", config_path=str(builtin_config_folder()), config_name="train")
 def train(config: DictConfig) -> float:
     """Train and evaluate one model, and return its validation loss."""
     return train_once(config)
 
 
 if __name__ == "__main__":
-    sys.exit(run_app(train, sys.argv[1:]))
+    sys.exit(run_hydra_app(train, sys.argv[1:]))

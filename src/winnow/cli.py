@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from winnow.commands.arguments import add_default_values, build_parser
+from winnow.commands.argument_parsers import add_default_values, build_parser
 from winnow.commands.error_output import print_error
 from winnow.errors import WinnowError
 
@@ -55,7 +55,7 @@ def _train(options: argparse.Namespace) -> int:
     from winnow.config import TrainConfig, compose_cells
 
     cells, sweep = compose_cells("train", TrainConfig, options.overrides, options.multirun, options.config_dir)
-    if _print_config(options, [cell.tree for cell in cells]):
+    if _print_config(options, [cell.config_dict for cell in cells]):
         return 0
     from rich.console import Console
 
@@ -217,7 +217,7 @@ def _compose_cell(options: argparse.Namespace, schema: type[Config]) -> Composed
     from winnow.config import compose_cells
 
     cells, _ = compose_cells(options.command, schema, options.overrides, config_dirs=options.config_dir)
-    return None if _print_config(options, [cells[0].tree]) else cells[0]
+    return None if _print_config(options, [cells[0].config_dict]) else cells[0]
 
 
 def _compose_with_models(options: argparse.Namespace, schema: type[Config]) -> Config | None:
@@ -240,9 +240,9 @@ def _compose_with_name(options: argparse.Namespace, schema: type[Config], key: s
 def _print_config(options: argparse.Namespace, trees: Sequence[object]) -> bool:
     """Print the output of `--cfg` and `--info`, and return whether either option was given."""
     if options.info:
-        from winnow.config.composition_info import composition_info
+        from winnow.config.composition_info import format_composition_info
 
-        print(composition_info(options.command, options.overrides, options.config_dir, options.info))
+        print(format_composition_info(options.command, options.overrides, options.config_dir, options.info))
     if options.cfg:
         import yaml
 
@@ -251,9 +251,9 @@ def _print_config(options: argparse.Namespace, trees: Sequence[object]) -> bool:
 
 
 def _print_choices(options: argparse.Namespace) -> int:
-    from winnow.config import describe_choices
+    from winnow.config import list_group_options
 
-    for group, names in describe_choices(options.config_dir).items():
+    for group, names in list_group_options(options.config_dir).items():
         print(f"{group + '=':<18} {', '.join(names)}")
     return 0
 

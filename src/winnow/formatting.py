@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-MINUS = "\N{MINUS SIGN}"
+MINUS_SIGN = "\N{MINUS SIGN}"
 MISSING_VALUE = "\N{EN DASH}"
 
 
@@ -17,7 +17,7 @@ def format_number(value: float | None, digits: int = 3) -> str:
     if value is None or not math.isfinite(value):
         return MISSING_VALUE
     decimals = 0 if value == 0 else max(0, digits - 1 - math.floor(math.log10(abs(value))))
-    return f"{value:,.{min(decimals, 6)}f}".replace("-", MINUS)
+    return f"{value:,.{min(decimals, 6)}f}".replace("-", MINUS_SIGN)
 
 
 def format_interval(low: float | None, high: float | None) -> str:
@@ -29,7 +29,7 @@ def format_interval(low: float | None, high: float | None) -> str:
     if low is None or high is None or not (math.isfinite(low) and math.isfinite(high)):
         return MISSING_VALUE
     decimals = 2 if high == low else min(6, max(0, 1 - math.floor(math.log10((high - low) / 2))))
-    return " to ".join(f"{bound:,.{decimals}f}".replace("-", MINUS) for bound in (low, high))
+    return " to ".join(f"{bound:,.{decimals}f}".replace("-", MINUS_SIGN) for bound in (low, high))
 
 
 def format_p_value(p: float | None) -> str:

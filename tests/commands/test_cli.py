@@ -15,8 +15,8 @@ from pathlib import Path
 import pytest
 
 from winnow.cli import main
-from winnow.commands.arguments import COMMANDS
-from winnow.commands.key_help import list_keys
+from winnow.commands.argument_parsers import COMMANDS
+from winnow.commands.config_key_help import list_keys
 from winnow.tracking import Store
 
 ROOT = Path(__file__).parents[2]

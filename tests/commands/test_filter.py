@@ -11,14 +11,14 @@ from pathlib import Path
 import pytest
 
 from winnow.cli import main
-from winnow.commands.filter import EXPERIMENT
+from winnow.commands.filter import FILTER_EXPERIMENT
 from winnow.tracking import Store, keys
 
 SMALL = ["dataset.source.rows=9000"]
 
 
 def get_run(store: Store):
-    (run,) = store.client().search_runs([store.experiment(EXPERIMENT)])
+    (run,) = store.client().search_runs([store.experiment(FILTER_EXPERIMENT)])
     return run
 
 

@@ -10,7 +10,7 @@ from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 
 from winnow.cli import main
-from winnow.config import conf_folder
+from winnow.config import builtin_config_folder
 from winnow.run.log_run import flatten_scalars
 from winnow.tracking import Store, keys
 
@@ -20,7 +20,7 @@ ARMS = ["full", "nike_positive"]
 
 def convert_to_0_1(store: Store, run: Any, overrides: list[str]) -> None:
     """Reduce a run to what Winnow 0.1 stored: the composed tree without defaults, and no version."""
-    with initialize_config_dir(str(conf_folder()), version_base="1.3"):
+    with initialize_config_dir(str(builtin_config_folder()), version_base="1.3"):
         arm, seed = run.data.tags[keys.ARM], run.data.tags[keys.SEED]
         forced = [f"++{text}" for text in overrides]
         tree: Any = OmegaConf.to_container(compose("train", [f"filter={arm}", f"seed={seed}", *forced]), resolve=True)

@@ -6,13 +6,13 @@ import hydra
 import pytest
 from omegaconf import OmegaConf
 
-from winnow.config import TrainConfig, compose_cells, conf_folder, describe_choices
-from winnow.config.composition_info import composition_info
+from winnow.config import TrainConfig, builtin_config_folder, compose_cells, list_group_options
+from winnow.config.composition_info import format_composition_info
 from winnow.config.schema import TrainingConfig
 from winnow.config.search_path import initialized_hydra
 from winnow.errors import WinnowErrors
 
-OPTIONS = {path.stem for path in (conf_folder() / "experiment").glob("*.yaml")}
+OPTIONS = {path.stem for path in (builtin_config_folder() / "experiment").glob("*.yaml")}
 
 
 def train(*arguments: str, multirun: bool = False):
@@ -37,7 +37,7 @@ def test_the_defaults_compose_to_one_typed_cell() -> None:
     assert not sweep
     assert cell.config.seed == 1
     assert cell.config.training.max_steps == 300
-    assert cell.tree["filter"] == {"_target_": "winnow.filters.Full", "name": "full"}
+    assert cell.config_dict["filter"] == {"_target_": "winnow.filters.Full", "name": "full"}
     assert set(cell.config.probe) == {"nike", "nike_wide"}
 
 
@@ -92,7 +92,7 @@ def test_the_users_conf_joins_the_search_path(elsewhere: Path) -> None:
     file.write_text("# @package _global_\nseed: 42\n", encoding="utf-8")
     (cell,), _ = train("experiment=mine")
     assert cell.config.seed == 42
-    assert "mine" in describe_choices()["experiment"]
+    assert "mine" in list_group_options()["experiment"]
 
 
 def test_a_file_of_the_user_that_would_be_hidden_is_a_fault(elsewhere: Path) -> None:
@@ -114,7 +114,7 @@ def test_a_value_left_open_is_asked_for() -> None:
 def test_a_sweep_keeps_every_source_of_a_mixture() -> None:
     sources = [f"+dataset/source@dataset.source.sources.{name}=synthetic_reviews" for name in ("one", "two")]
     cells, _ = train("dataset=mixture", *sources, "seed=1,2", multirun=True)
-    assert set(cells[1].tree["dataset"]["source"]["sources"]) == {"one", "two"}
+    assert set(cells[1].config_dict["dataset"]["source"]["sources"]) == {"one", "two"}
 
 
 def test_a_folder_with_an_odd_name_may_hold_a_conf(elsewhere: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -147,14 +147,14 @@ def test_every_choice_of_every_group_composes_and_constructs(group: str) -> None
         "grammar": ["dataset.source.templates=[fine]"],
         "mixture": ["+dataset/source@dataset.source.sources.mine=synthetic_reviews"],
     }
-    for choice in describe_choices()[group]:
+    for choice in list_group_options()[group]:
         cells, _ = train(f"{group}={choice}", *needed.get(choice, []))
         assert cells
 
 
 def test_no_interpolation_is_left_for_the_tracker() -> None:
     (cell,), _ = train("dataset=nike")
-    assert not re.search(r"\$\{", str(cell.tree))
+    assert not re.search(r"\$\{", str(cell.config_dict))
 
 
 ARMS = "filter=full,nike_positive,random_matched"
@@ -174,7 +174,7 @@ def test_one_override_adds_an_arm_for_each_signal_of_the_filters_in_a_sweep() ->
     assert names_of(one_seed) == ["full", "nike_positive", *signals, "random_matched"]
     assert len(cells) == 2 * len(one_seed)
     assert one_seed[2].overrides == ["filter=nike_positive", "seed=2", "filter.ablate=[nike]"]
-    assert "ablate" not in str([cell.tree for cell in cells])
+    assert "ablate" not in str([cell.config_dict for cell in cells])
 
 
 def test_ablations_may_stand_in_an_experiment_or_in_the_filters_own_file(elsewhere: Path) -> None:
@@ -215,7 +215,7 @@ def test_every_fault_of_what_is_left_out_is_told_at_once() -> None:
 
 def test_a_choice_for_a_part_goes_to_the_cells_that_have_it() -> None:
     cells, _ = train("filter=full,random_matched", "filter@filter.of=uptrain_exact,nike_positive", multirun=True)
-    nodes = [cell.tree["filter"] for cell in cells]
+    nodes = [cell.config_dict["filter"] for cell in cells]
     assert [node["_target_"].rpartition(".")[2] for node in nodes] == ["Full", "RandomMatched", "RandomMatched"]
     assert [node.get("of", {}).get("name") for node in nodes] == [None, "uptrain_exact", "nike_positive"]
     told = faults("filter=full,nike_positive", "filter@filter.of=uptrain_exact", multirun=True)
@@ -228,9 +228,9 @@ def test_cells_composed_together_are_those_composed_alone() -> None:
     alone = [
         train(f"filter={name}", f"seed={seed}", *others)[0][0] for name in ("full", "nike_positive") for seed in (1, 2)
     ]
-    assert [cell.tree for cell in together] == [cell.tree for cell in alone]
+    assert [cell.config_dict for cell in together] == [cell.config_dict for cell in alone]
     assert [cell.config for cell in together] == [cell.config for cell in alone]
-    assert together[0].tree["tracking"]["uri"] == "sqlite:///there/mlflow.db"
+    assert together[0].config_dict["tracking"]["uri"] == "sqlite:///there/mlflow.db"
 
 
 def hydras_own(*overrides: str) -> dict:
@@ -255,11 +255,11 @@ def hydras_own(*overrides: str) -> dict:
     ],
 )
 def test_a_cell_of_a_sweep_is_composed_as_hydra_does(overrides: list[str]) -> None:
-    from winnow.config.compose import _compose
+    from winnow.config.compose import _compose_config
 
     faults, shared = [], {}
     with initialized_hydra():
-        tree = _compose(describe_choices(), "train", overrides, faults, shared)
+        tree = _compose_config(list_group_options(), "train", overrides, faults, shared)
     assert not faults
     assert tree == hydras_own(*overrides)
 
@@ -333,10 +333,10 @@ def test_further_folders_join_the_search_path(elsewhere: Path) -> None:
     folders = [elsewhere / "other"]
     cells, _ = compose_cells("train", TrainConfig, ["experiment=mine_5,mine_6"], True, folders)
     assert [cell.config.seed for cell in cells] == [5, 6]
-    told = composition_info("train", ["experiment=mine_6"], folders)
+    told = format_composition_info("train", ["experiment=mine_6"], folders)
     assert f"file://{elsewhere}/other" in told
     assert "experiment/mine_6" in told
-    assert "Defaults list" not in composition_info("train", [], folders, "searchpath")
+    assert "Defaults list" not in format_composition_info("train", [], folders, "searchpath")
     with pytest.raises(WinnowErrors, match="does not exist"):
         compose_cells("train", TrainConfig, [], config_dirs=[elsewhere / "nowhere"])
 

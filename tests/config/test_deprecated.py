@@ -5,9 +5,16 @@ from pathlib import Path
 import pytest
 import yaml
 
-from winnow.config import ComposedCell, TrainConfig, compose_cells, defaults_of_now, load_stored_tree, read_cell
-from winnow.config.deprecated import RENAMED_KEYS, RENAMED_TARGETS, rename_override, warn
-from winnow.config.targets import allowed_packages, locate
+from winnow.config import (
+    ComposedCell,
+    TrainConfig,
+    compose_cells,
+    find_defaulted_keys,
+    load_stored_config,
+    restore_cell,
+)
+from winnow.config.deprecated import RENAMED_KEYS, RENAMED_TARGETS, rename_deprecated_override, warn_deprecated
+from winnow.config.targets import allowed_packages, import_target
 from winnow.errors import WinnowError, WinnowErrors
 from winnow.run.run_components import build_components, compute_cell_id
 
@@ -16,7 +23,7 @@ from winnow.run.run_components import build_components, compute_cell_id
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Compose in an empty folder, with no warning printed yet."""
     monkeypatch.chdir(tmp_path)
-    warn.cache_clear()
+    warn_deprecated.cache_clear()
     return tmp_path
 
 
@@ -72,7 +79,7 @@ def test_the_warning_names_the_old_and_the_new_key(capsys: pytest.CaptureFixture
     ],
 )
 def test_only_renamed_keys_and_choices_are_replaced(old: str, new: str) -> None:
-    assert rename_override(old) == new
+    assert rename_deprecated_override(old) == new
 
 
 def test_an_old_choice_works_in_a_sweep() -> None:
@@ -117,15 +124,15 @@ def test_an_unknown_key_below_an_old_one_is_an_error() -> None:
 
 def test_a_stored_configuration_with_old_names_is_read(capsys: pytest.CaptureFixture[str]) -> None:
     (cell,) = compose("filter=leave_one_out", "numerics.linear=portable", "training.isolate_rows=false")
-    old = cell.tree
+    old = cell.config_dict
     old["arithmetic"] = old.pop("numerics")
     old["training"]["keep_rows_apart"] = old["training"].pop("isolate_rows")
     old["evaluation"]["pseudo_rows"] = old["evaluation"].pop("pseudo_likelihood_rows")
     old["filter"]["_target_"] = "winnow.filters.Without"
-    tree = load_stored_tree(yaml.safe_dump(old))
-    assert tree == cell.tree
-    assert defaults_of_now(tree, cell.tree) == []
-    assert read_cell(old, [], TrainConfig).config == cell.config
+    tree = load_stored_config(yaml.safe_dump(old))
+    assert tree == cell.config_dict
+    assert find_defaulted_keys(tree, cell.config_dict) == []
+    assert restore_cell(old, [], TrainConfig).config == cell.config
     assert "winnow: training.keep_rows_apart is deprecated; use training.isolate_rows." in capsys.readouterr().err
 
 
@@ -135,10 +142,10 @@ def test_each_new_name_exists() -> None:
         if "=" in new:
             assert compose(new)
             continue
-        node = cell.tree
+        node = cell.config_dict
         for name in new.split("."):
             assert name in node, new
             node = node[name]
     for new in RENAMED_TARGETS.values():
         errors: list[WinnowError] = []
-        assert locate(new, "x", allowed_packages(), errors) is not None, errors
+        assert import_target(new, "x", allowed_packages(), errors) is not None, errors

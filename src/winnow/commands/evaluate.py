@@ -18,7 +18,7 @@ from winnow.config import EvaluateConfig, construct
 from winnow.data import Dataset
 from winnow.errors import WinnowError, WinnowErrors
 from winnow.filters import Filter
-from winnow.metrics.metric_names import LOSSES
+from winnow.metrics.metric_names import LOSS_METRICS
 from winnow.reporting.model_figures import EvaluatedModel
 from winnow.run.corpus_loader import load_corpus
 from winnow.run.evaluate import Predictor, score_split, summarize_probes
@@ -144,7 +144,7 @@ def _load_history(model: ModelReference, store: Store) -> dict[str, pd.DataFrame
     if model.run_id is None:
         return {}
     client = store.client()
-    points = [(model.label, 0, *point) for point in iter_metric_histories(client, model.run_id, LOSSES)]
+    points = [(model.label, 0, *point) for point in iter_metric_histories(client, model.run_id, LOSS_METRICS)]
     tables = {"losses": pd.DataFrame(points, columns=["arm", "seed", "metric", "step", "value"])}
     if curves := fetch_artifact(client, model.run_id, keys.PROBE_CURVES):
         tables["curves"] = pd.read_parquet(curves).assign(arm=model.label, seed=0)
@@ -168,10 +168,10 @@ def _read_default_probes() -> dict[str, Any]:
     """Return the configuration of the probes that `winnow train` uses by default, keyed by probe name."""
     import yaml
 
-    from winnow.config import conf_folder
+    from winnow.config import builtin_config_folder
 
     def read(name: str) -> Any:
-        return yaml.safe_load((conf_folder() / f"{name}.yaml").read_text("utf-8"))
+        return yaml.safe_load((builtin_config_folder() / f"{name}.yaml").read_text("utf-8"))
 
     names = next(group["probe"] for group in read("train")["defaults"] if "probe" in group)
     return {name: probe for file in names for name, probe in read(f"probe/{file}").items()}
@@ -214,4 +214,6 @@ def _load_held_out(config: EvaluateConfig, models: Sequence[ModelReference]) -> 
 
 
 def _read_from_first_run(models: Sequence[ModelReference], key: str) -> Any:
-    return next((model.tree[key] for model in models if model.tree is not None and key in model.tree), None)
+    return next(
+        (model.config_dict[key] for model in models if model.config_dict is not None and key in model.config_dict), None
+    )

@@ -14,17 +14,17 @@ from rich.table import Table
 from winnow.config import EvaluateConfig
 from winnow.evaluation.probes.probe_scores import top_k_rows
 from winnow.formatting import format_number
-from winnow.metrics.metric_names import ALL, parse_metric_name
+from winnow.metrics.metric_names import ALL_ROWS_SLICE, parse_metric_name
 from winnow.metrics.metric_registry import Metric
 from winnow.reporting.model_figures import EvaluatedModel, draw_models
 from winnow.reporting.table_rendering import build_console_table, save_table
 from winnow.tracking import Store, keys, track
 
-PRINTED_FOR_ALL = ("loss", "perplexity", "top1", "top5", "mrr", "ece", "pseudo_perplexity")
-PRINTED_FOR_SLICES = ("perplexity", "top1")
+PRINTED_FULL_SPLIT_METRICS = ("loss", "perplexity", "top1", "top5", "mrr", "ece", "pseudo_perplexity")
+PRINTED_SLICE_METRICS = ("perplexity", "top1")
 """Held-out metrics that are printed for each slice. The saved tables contain all metrics."""
 
-PRINTED_FOR_PROBES = (
+PRINTED_PROBE_METRICS = (
     "log_odds",
     "corrected_log_odds",
     "wanted_mass",
@@ -62,7 +62,7 @@ def print_results(console: Console, results: Sequence[EvaluatedModel], split: st
             name
             for name in names
             if (metric := parse_metric_name(name)).score
-            in (PRINTED_FOR_ALL if metric.scope == ALL else PRINTED_FOR_SLICES)
+            in (PRINTED_FULL_SPLIT_METRICS if metric.scope == ALL_ROWS_SLICE else PRINTED_SLICE_METRICS)
         ]
         console.print(_build_table(f"held-out rows, {split}", printed_names, group, f"{split}/"))
         empty_slices = [
@@ -74,7 +74,7 @@ def print_results(console: Console, results: Sequence[EvaluatedModel], split: st
             console.print(f"The slice {metric.group}/{metric.scope} is empty, so it has no scores.", style="yellow")
     names = _probe_metrics(results)
     printed_names = [
-        name for name in names if parse_metric_name(name).score in PRINTED_FOR_PROBES or not Metric(name).is_known
+        name for name in names if parse_metric_name(name).score in PRINTED_PROBE_METRICS or not Metric(name).is_known
     ]
     console.print(_build_table("probes", printed_names, results, "probe/"))
 

@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Any
 import yaml
 from rich.console import Console
 
-from winnow.commands.rerun import PACKAGES, PATCH, format_defaults_note
+from winnow.commands.rerun import PACKAGES_ARTIFACT, PATCH_ARTIFACT, format_defaults_note
 from winnow.comparison import CollectedStudy, Comparison, analyze, collect_study
-from winnow.config import ExportConfig, TrainConfig, construct, defaults_of_now, load_stored_tree, read_cell
+from winnow.config import ExportConfig, TrainConfig, construct, find_defaulted_keys, load_stored_config, restore_cell
 from winnow.errors import WinnowError
 from winnow.reporting import write_comparison_report
 from winnow.run.run_components import check_store
@@ -29,7 +29,7 @@ from winnow.tracking.run_queries import read_text_artifact
 if TYPE_CHECKING:
     from mlflow import MlflowClient
 
-CHECKSUMS = "SHA256SUMS"
+CHECKSUMS_FILE = "SHA256SUMS"
 DECLARED_KEYS = (
     "primary_metric", "secondary_metrics", "equivalence_margin", "block_by_seed", "arms", "baseline", "filter",
     "control", "ablations", "seeds", "max_steps", "filter_words", "probe_words",
@@ -37,7 +37,7 @@ DECLARED_KEYS = (
 MACHINE_KEYS = ("tracking", "output_dir")
 """Configuration keys for storage locations. An export omits these keys, which do not affect the results."""
 
-REMAKE = '''"""Reproduce this study: check the files, train every cell, compare the arms, and check every number.
+REMAKE_SCRIPT = '''"""Reproduce this study: check the files, train every cell, compare the arms, and check every number.
 
     python remake.py [FOLDER]
 
@@ -54,7 +54,7 @@ if __name__ == "__main__":
     sys.exit(remake(Path(__file__).parent, Path(sys.argv[1] if len(sys.argv) > 1 else "remade")))
 '''
 
-README = """# {study}: {word}
+README_TEMPLATE = """# {study}: {word}
 
 {sentences}
 
@@ -83,7 +83,7 @@ def run_export(config: ExportConfig, console: Console) -> Path:
     """
     store = construct(config.tracking, "tracking", Store, config.allow_targets)
     folder = config.folder or config.output_dir / config.study / "export"
-    if folder.exists() and any(folder.iterdir()) and not (folder / CHECKSUMS).exists():
+    if folder.exists() and any(folder.iterdir()) and not (folder / CHECKSUMS_FILE).exists():
         raise WinnowError(
             f"the folder {folder} contains files that are not from an earlier export. Choose an empty folder.", "folder"
         )
@@ -93,11 +93,11 @@ def run_export(config: ExportConfig, console: Console) -> Path:
     client = store.client()
     missing_artifacts = _write_runs(client, study, folder)
     sentences = "\n".join(comparison.verdict.sentences)
-    readme = README.format(study=study.name, word=comparison.verdict.word, sentences=sentences)
+    readme = README_TEMPLATE.format(study=study.name, word=comparison.verdict.word, sentences=sentences)
     declaration = {name: value for name, value in asdict(study.declaration).items() if name in DECLARED_KEYS}
-    _write(folder / "README.md", readme)
-    _write(folder / "remake.py", REMAKE)
-    _write(folder / "declaration.json", json.dumps({"study": study.name, **declaration}, indent=2) + "\n")
+    _write_text_file(folder / "README.md", readme)
+    _write_text_file(folder / "remake.py", REMAKE_SCRIPT)
+    _write_text_file(folder / "declaration.json", json.dumps({"study": study.name, **declaration}, indent=2) + "\n")
     _write_checksums(folder)
     console.print(f"{len(study.cells)} training runs, {len(comparison.findings)} contrasts: {folder}")
     for description in missing_artifacts:
@@ -116,27 +116,27 @@ def _write_runs(client: MlflowClient, study: CollectedStudy, folder: Path) -> li
                 f"the configuration of {cell.arm} seed {cell.seed}: artifact {keys.RESOLVED_CONFIG} does not exist"
             )
         else:
-            tree = {key: value for key, value in load_stored_tree(text).items() if key not in MACHINE_KEYS}
-            _write(folder / "configs" / name, yaml.safe_dump(tree, sort_keys=False, allow_unicode=True))
+            tree = {key: value for key, value in load_stored_config(text).items() if key not in MACHINE_KEYS}
+            _write_text_file(folder / "configs" / name, yaml.safe_dump(tree, sort_keys=False, allow_unicode=True))
         tags = [cell.tags.get(tag, "") for tag in (keys.CELL_ID, keys.CORPUS, keys.TOKENIZER, keys.HELD_OUT)]
         rows.append([cell.arm, cell.seed, cell.run_id, *tags])
         commits.add(cell.tags.get(keys.COMMIT, "not recorded"))
-        patch = patch or read_text_artifact(client, cell.run_id, PATCH) or ""
-        packages = read_text_artifact(client, cell.run_id, PACKAGES) or packages
+        patch = patch or read_text_artifact(client, cell.run_id, PATCH_ARTIFACT) or ""
+        packages = read_text_artifact(client, cell.run_id, PACKAGES_ARTIFACT) or packages
     with (folder / "seeds.csv").open("w", encoding="utf-8", newline="") as stream:
         writer = csv.writer(stream, lineterminator="\n")
         writer.writerow(["arm", "seed", "run_id", "cell", "corpus", "tokenizer", "held_out"])
         writer.writerows(rows)
     # Omit Winnow itself, because pip cannot install it from a package index.
     requirements = [line for line in packages.splitlines() if not line.startswith("winnow==")]
-    _write(folder / "constraints.txt", "\n".join(requirements) + "\n")
-    _write(folder / "code/commit.txt", "\n".join(sorted(commits)) + "\n")
+    _write_text_file(folder / "constraints.txt", "\n".join(requirements) + "\n")
+    _write_text_file(folder / "code/commit.txt", "\n".join(sorted(commits)) + "\n")
     if patch:
-        _write(folder / "code/uncommitted.patch", patch + "\n")
+        _write_text_file(folder / "code/uncommitted.patch", patch + "\n")
     return missing_artifacts
 
 
-def _write(file: Path, text: str) -> None:
+def _write_text_file(file: Path, text: str) -> None:
     file.parent.mkdir(parents=True, exist_ok=True)
     file.write_text(text, encoding="utf-8")
 
@@ -146,9 +146,9 @@ def _compute_checksum(file: Path) -> str:
 
 
 def _write_checksums(folder: Path) -> None:
-    files = sorted(file for file in folder.rglob("*") if file.is_file() and file.name != CHECKSUMS)
-    _write(
-        folder / CHECKSUMS,
+    files = sorted(file for file in folder.rglob("*") if file.is_file() and file.name != CHECKSUMS_FILE)
+    _write_text_file(
+        folder / CHECKSUMS_FILE,
         "".join(f"{_compute_checksum(file)}  {file.relative_to(folder).as_posix()}\n" for file in files),
     )
 
@@ -177,12 +177,12 @@ def remake(folder: Path, output: Path) -> int:
     name = declaration["study"]
     tracking = {"_target_": "winnow.tracking.Store", "uri": store.uri, "artifacts": store.artifacts}
     stored_trees = [
-        load_stored_tree(file.read_text(encoding="utf-8")) for file in sorted((folder / "configs").glob("*.yaml"))
+        load_stored_config(file.read_text(encoding="utf-8")) for file in sorted((folder / "configs").glob("*.yaml"))
     ]
     local_settings = {"tracking": tracking, "output_dir": str(output)}
-    cells = [read_cell({**stored_tree, **local_settings}, [], TrainConfig) for stored_tree in stored_trees]
+    cells = [restore_cell({**stored_tree, **local_settings}, [], TrainConfig) for stored_tree in stored_trees]
     filled_keys_by_cell = [
-        defaults_of_now({**stored_tree, **local_settings}, cell.tree)
+        find_defaulted_keys({**stored_tree, **local_settings}, cell.config_dict)
         for stored_tree, cell in zip(stored_trees, cells, strict=True)
     ]
     if filled_keys := list(dict.fromkeys(key for names in filled_keys_by_cell for key in names)):
@@ -204,7 +204,7 @@ def remake(folder: Path, output: Path) -> int:
 
 
 def _check_checksums(folder: Path) -> None:
-    lines = (folder / CHECKSUMS).read_text(encoding="utf-8").splitlines()
+    lines = (folder / CHECKSUMS_FILE).read_text(encoding="utf-8").splitlines()
     entries = [line.partition("  ") for line in lines]
     changed_files = [
         name
@@ -215,7 +215,7 @@ def _check_checksums(folder: Path) -> None:
         raise WinnowError(
             f"these files in {folder} are missing or have changed since the export: {', '.join(changed_files)}. "
             "Restore these files, or export the study again.",
-            CHECKSUMS,
+            CHECKSUMS_FILE,
         )
 
 

@@ -23,7 +23,7 @@ from winnow.run.corpus_loader import load_corpus
 from winnow.run.run_components import check_store
 from winnow.tracking import Store, TrackedRun, keys, track
 
-EXPERIMENT: Final = "filters"
+FILTER_EXPERIMENT: Final = "filters"
 """The MLflow experiment that contains all filter runs."""
 
 _FLUSH_SECONDS = 1.0
@@ -45,7 +45,7 @@ def run_filter(cell: ComposedCell[FilterConfig], console: Console) -> Path:
     store = construct(config.tracking, "tracking", Store, config.allow_targets)
     check_store(store)
     title, cache = f"{dataset.name}-{selection.name}", config.output_dir / "cache"
-    with track(store, store.experiment(EXPERIMENT), title, {keys.KIND: "filter"}) as run:
+    with track(store, store.experiment(FILTER_EXPERIMENT), title, {keys.KIND: "filter"}) as run:
         _check_components(dataset, selection)
         log_run.log_configuration(run, cell)
         corpus = load_corpus(dataset, cache)

@@ -21,14 +21,14 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
 from winnow.commands.error_output import format_error, print_error
-from winnow.config import TrainConfig, ablation, compose_cells, read_cell
+from winnow.config import TrainConfig, ablation, compose_cells, restore_cell
 from winnow.config.config_store import register_nodes
-from winnow.config.deprecated import rename_override
-from winnow.config.overrides import is_readable, is_used, parse
-from winnow.config.search_path import initialized_hydra, searchpath_override, user_folders
+from winnow.config.deprecated import rename_deprecated_override
+from winnow.config.overrides import is_parsable, is_supported_override, parse_override
+from winnow.config.search_path import initialized_hydra, searchpath_override, user_config_folders
 from winnow.errors import WinnowError
 
-OBJECTIVE = "validation/all/loss"
+SWEEP_OBJECTIVE = "validation/all/loss"
 """The metric that each job returns as the objective for Hydra sweepers to minimize."""
 
 
@@ -37,7 +37,7 @@ class LocalConfSearchPath(SearchPathPlugin):
 
     def manipulate_search_path(self, search_path: ConfigSearchPath) -> None:
         """Append each user config folder to Hydra's search path, after the built-in configuration."""
-        for folder in user_folders():
+        for folder in user_config_folders():
             search_path.append("local", f"file://{folder}")
 
 
@@ -45,12 +45,13 @@ class RunError(CompactHydraException):
     """An error that Hydra prints without a traceback."""
 
 
-def run_app(app: Callable[[], None], arguments: Sequence[str]) -> int:
+def run_hydra_app(app: Callable[[], None], arguments: Sequence[str]) -> int:
     """Run a Hydra app for training and return its exit code.
 
     All runs are validated before the app starts, because Hydra would stop at the first configuration error.
     """
-    arguments = sys.argv[1:] = [rename_override(text) for text in arguments]  # Hydra reads the arguments from sys.argv
+    # Hydra reads the arguments from sys.argv.
+    arguments = sys.argv[1:] = [rename_deprecated_override(text) for text in arguments]
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # must be set before torch is loaded
     register_nodes()
     Plugins.instance().register(LocalConfSearchPath)
@@ -82,12 +83,12 @@ def train_once(config: DictConfig) -> float:
     try:
         if HydraConfig.get().mode == RunMode.MULTIRUN:
             _check_devices(tree["trainer"])
-        cell = read_cell(tree, list(HydraConfig.get().overrides.task), TrainConfig)
+        cell = restore_cell(tree, list(HydraConfig.get().overrides.task), TrainConfig)
         with preserve_process_state():
             scores = run_single_cell(cell, Console(highlight=False))
     except WinnowError as error:
         raise RunError(format_error(error)) from error
-    return scores.get(OBJECTIVE, float("nan"))  # in a distributed run, only the process with rank 0 has scores
+    return scores.get(SWEEP_OBJECTIVE, float("nan"))  # in a distributed run, only the process with rank 0 has scores
 
 
 def _check_devices(trainer: dict[str, Any]) -> None:
@@ -120,32 +121,36 @@ def check_arguments(arguments: Sequence[str]) -> None:
         settings = _compose_hydra_settings(options, config_dirs)
     if settings is None:
         return  # Hydra reports the error in its settings when the app starts
-    overrides = [text for text in options.overrides if not is_readable(text, []) or is_used(text, "train", [])]
+    overrides = [
+        text for text in options.overrides if not is_parsable(text, []) or is_supported_override(text, "train", [])
+    ]
     is_multirun = options.multirun or settings.mode == RunMode.MULTIRUN
     if is_multirun and not settings.sweeper._target_.endswith(".BasicSweeper"):
         # A search sweeper such as Optuna samples values during the sweep, so each run validates its values later.
-        overrides = [text for text in overrides if not (is_readable(text, []) and parse(text).is_sweep_override())]
+        overrides = [
+            text for text in overrides if not (is_parsable(text, []) and parse_override(text).is_sweep_override())
+        ]
         is_multirun = False
     if not is_multirun:
         overrides.append("hydra.mode=RUN")
     cells, _ = compose_cells(options.config_name, TrainConfig, overrides, is_multirun, config_dirs)
     for cell in cells if is_multirun else ():
         _check_devices(cell.config.trainer)
-    if any(text.startswith(f"{ablation.KEY}=") for cell in cells for text in cell.overrides):
+    if any(text.startswith(f"{ablation.ABLATE_KEY}=") for cell in cells for text in cell.overrides):
         raise WinnowError(
             "scripts/train.py does not support ablations, because an ablation adds arms to a study. Use winnow train.",
-            ablation.KEY,
+            ablation.ABLATE_KEY,
         )
 
 
 def _list_config_dirs(options: argparse.Namespace) -> list[Path] | None:
     """Return the folders that the arguments add to the search path, or `None` if a path is a URL such as `pkg://`."""
-    readable_overrides = [text for text in options.overrides if is_readable(text, [])]
+    readable_overrides = [text for text in options.overrides if is_parsable(text, [])]
     paths = [
         path
         for text in readable_overrides
-        if parse(text).key_or_group == "hydra.searchpath"
-        for path in parse(text).value()
+        if parse_override(text).key_or_group == "hydra.searchpath"
+        for path in parse_override(text).value()
     ]
     if any("://" in path and not path.startswith("file://") for path in paths):
         return None
@@ -155,9 +160,9 @@ def _list_config_dirs(options: argparse.Namespace) -> list[Path] | None:
 def _compose_hydra_settings(options: argparse.Namespace, config_dirs: Sequence[Path]) -> Any:
     """Return the `hydra` section of the composed config, or `None` if composition fails."""
     fixed_overrides = [
-        text for text in options.overrides if is_readable(text, []) and not parse(text).is_sweep_override()
+        text for text in options.overrides if is_parsable(text, []) and not parse_override(text).is_sweep_override()
     ]
-    hydra_overrides = [text for text in fixed_overrides if parse(text).is_hydra_override()]
+    hydra_overrides = [text for text in fixed_overrides if parse_override(text).is_hydra_override()]
     # If composition fails because of an invalid override, retry with only the overrides of `hydra` keys.
     for overrides in (fixed_overrides, hydra_overrides):
         with suppress(Exception):

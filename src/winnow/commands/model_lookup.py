@@ -16,7 +16,7 @@ from winnow.tracking.run_queries import fetch_artifact, find_run, read_text_arti
 if TYPE_CHECKING:
     from winnow.evaluation.model_loading import LoadedModel
 
-RUN_ID = re.compile(r"[0-9a-f]{32}")
+RUN_ID_PATTERN = re.compile(r"[0-9a-f]{32}")
 
 
 @dataclass(frozen=True)
@@ -27,13 +27,13 @@ class ModelReference:
         label: The model's name in tables and figures.
         source: The folder, checkpoint or Hub name from which the model is loaded.
         run_id: The id of the run that trained the model; `None` unless the user gave a run id.
-        tree: The configuration of the run that trained the model, as a nested dict; `None` if it is unknown.
+        config_dict: The configuration of the run that trained the model, as a nested dict; `None` if it is unknown.
     """
 
     label: str
     source: str
     run_id: str | None = None
-    tree: dict[str, Any] | None = None
+    config_dict: dict[str, Any] | None = None
 
     def load(self) -> LoadedModel:
         """Load the model and its tokenizer."""
@@ -57,7 +57,9 @@ def resolve_models(names: Sequence[str], store: Store) -> list[ModelReference]:
     for i, name in enumerate(names):
         try:
             models.append(
-                _resolve_run(name, store) if RUN_ID.fullmatch(name) else ModelReference(_choose_label(name), name)
+                _resolve_run(name, store)
+                if RUN_ID_PATTERN.fullmatch(name)
+                else ModelReference(_choose_label(name), name)
             )
         except WinnowError as error:
             errors.append(error.with_prefix(f"models.{i}"))
@@ -85,7 +87,7 @@ def load_model(model: ModelReference, position: int) -> LoadedModel:
 
 
 def _resolve_run(run_id: str, store: Store) -> ModelReference:
-    from winnow.config import load_stored_tree
+    from winnow.config import load_stored_config
 
     client = store.client()
     run = find_run(client, run_id)
@@ -104,9 +106,9 @@ def _resolve_run(run_id: str, store: Store) -> ModelReference:
     if model is None:
         raise WinnowError(f"run '{run_id}' ({run.info.status}) has no saved model. Choose a finished run.")
     config_text = read_text_artifact(client, run_id, "config/resolved.yaml")
-    tree = load_stored_tree(config_text) if config_text else None
+    config_dict = load_stored_config(config_text) if config_text else None
     label = f"{tags.get(keys.ARM, run.info.run_name)} seed {tags.get(keys.SEED, '?')}"
-    return ModelReference(label, str(model), run_id, tree)
+    return ModelReference(label, str(model), run_id, config_dict)
 
 
 def _choose_label(name: str) -> str:

@@ -14,9 +14,9 @@ from winnow.config import (
     RerunConfig,
     TrainConfig,
     construct,
-    defaults_of_now,
-    load_stored_tree,
-    read_cell,
+    find_defaulted_keys,
+    load_stored_config,
+    restore_cell,
 )
 from winnow.errors import WinnowError, did_you_mean
 from winnow.metrics.metric_names import SECONDS, stage_metric_name
@@ -32,10 +32,10 @@ if TYPE_CHECKING:
     from mlflow import MlflowClient
     from mlflow.entities import Run
 
-OVERRIDES = "config/overrides.txt"
-PACKAGES = "environment/packages.txt"
-HARDWARE = "environment/hardware.json"
-PATCH = "environment/uncommitted.patch"
+OVERRIDES_ARTIFACT = "config/overrides.txt"
+PACKAGES_ARTIFACT = "environment/packages.txt"
+HARDWARE_ARTIFACT = "environment/hardware.json"
+PATCH_ARTIFACT = "environment/uncommitted.patch"
 TIMING_METRICS = (stage_metric_name("final", SECONDS), "train/tokens_per_second", "train/peak_share", "system/")
 """Names and prefixes of metrics of time and machine load, which differ in every run and are not compared."""
 
@@ -166,7 +166,7 @@ def _rebuild_cell(client: MlflowClient, run: Run, config: RerunConfig) -> tuple[
             "restored. Choose another run; the MLflow parameters of this run still contain individual settings.",
             "run_id",
         )
-    tree = load_stored_tree(text)
+    tree = load_stored_config(text)
     # For security, `allow_targets` comes from the current command: a store must not control which code is executed.
     local_settings = {
         "tracking": config.tracking,
@@ -175,15 +175,15 @@ def _rebuild_cell(client: MlflowClient, run: Run, config: RerunConfig) -> tuple[
     }
     tree |= local_settings
     tree["study"] = {**tree.get("study", {}), "rerun": "all", "compare": False}
-    overrides = (read_text_artifact(client, run.info.run_id, OVERRIDES) or "").splitlines()
-    cell = read_cell(tree, overrides, TrainConfig)
-    return cell, defaults_of_now(tree, cell.tree)
+    overrides = (read_text_artifact(client, run.info.run_id, OVERRIDES_ARTIFACT) or "").splitlines()
+    cell = restore_cell(tree, overrides, TrainConfig)
+    return cell, find_defaulted_keys(tree, cell.config_dict)
 
 
 def _compare_environment(client: MlflowClient, run: Run) -> list[str]:
     """Return a description of each change in the packages, code and hardware since the original run."""
     differences = []
-    original_packages = set((read_text_artifact(client, run.info.run_id, PACKAGES) or "").split())
+    original_packages = set((read_text_artifact(client, run.info.run_id, PACKAGES_ARTIFACT) or "").split())
     current_packages = set(list_installed_packages().split())
     if original_packages and original_packages != current_packages:
         removed_packages, added_packages = (
@@ -199,9 +199,9 @@ def _compare_environment(client: MlflowClient, run: Run) -> list[str]:
         differences.append(
             f"commit: original {original[:12] or 'not recorded'}, now {current[:12] or 'not a git repository'}"
         )
-    if (read_text_artifact(client, run.info.run_id, PATCH) or "").strip() != read_git_diff().strip():
+    if (read_text_artifact(client, run.info.run_id, PATCH_ARTIFACT) or "").strip() != read_git_diff().strip():
         differences.append("uncommitted changes: different from those in the original run")
-    machine = read_json_artifact(client, run.info.run_id, HARDWARE)
+    machine = read_json_artifact(client, run.info.run_id, HARDWARE_ARTIFACT)
     for name, value in describe_hardware().items():
         if name in machine and machine[name] != value:
             differences.append(f"{name}: original {machine[name]}, now {value}")

@@ -81,11 +81,11 @@ def _run_server(arguments: Sequence[str]) -> Iterator[subprocess.Popen[bytes]]:
     try:
         yield server
     finally:
-        _stop_group(server)
+        _stop_process_group(server)
         signal.signal(signal.SIGTERM, previous)
 
 
-def _stop_group(server: subprocess.Popen[bytes]) -> None:
+def _stop_process_group(server: subprocess.Popen[bytes]) -> None:
     for signum in (signal.SIGTERM, signal.SIGKILL):
         try:
             os.killpg(server.pid, signum)

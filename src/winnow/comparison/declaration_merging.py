@@ -8,10 +8,16 @@ from typing import Any
 
 from winnow.comparison.artifact_reader import ArtifactReader
 from winnow.comparison.collected_study import CollectedCell, Declaration
-from winnow.metrics.metric_names import ALL, held_out_metric_name, parse_metric_name, probe_metric_name, select_stage
+from winnow.metrics.metric_names import (
+    ALL_ROWS_SLICE,
+    held_out_metric_name,
+    parse_metric_name,
+    probe_metric_name,
+    select_stage,
+)
 from winnow.tracking.keys import DECLARATION, KIND
 
-TEST_LOSS = held_out_metric_name("test", ALL, "loss")
+TEST_LOSS = held_out_metric_name("test", ALL_ROWS_SLICE, "loss")
 
 
 def merge_declarations(runs: Sequence[Any], artifacts: ArtifactReader) -> tuple[Declaration | None, list[str]]:

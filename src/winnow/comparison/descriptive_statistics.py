@@ -16,8 +16,8 @@ from winnow.comparison.metric_scores import (
     summarize_base_model,
 )
 from winnow.metrics.metric_names import (
-    ALL,
-    EXTERNAL,
+    ALL_ROWS_SLICE,
+    EXTERNAL_GROUP,
     SECONDS,
     SPLITS,
     TOKENS_SEEN,
@@ -117,7 +117,7 @@ def describe_slices(study: CollectedStudy, confidence: float) -> list[SliceLoss]
     slice_losses = []
     for metric in losses:
         split, name = metric.parsed_name.group, metric.parsed_name.scope
-        if split not in (*splits[:1], EXTERNAL) or (split, name) == (EXTERNAL, ALL):
+        if split not in (*splits[:1], EXTERNAL_GROUP) or (split, name) == (EXTERNAL_GROUP, ALL_ROWS_SLICE):
             continue
         comparable = filter_arm is not None and find_incomparable_reason(study, metric, filter_arm, baseline) is None
         base = summarize_base_model(study, metric)
@@ -125,7 +125,7 @@ def describe_slices(study: CollectedStudy, confidence: float) -> list[SliceLoss]
         slice_losses.append(
             SliceLoss(
                 split=split,
-                name=f"{EXTERNAL}/{name}" if split == EXTERNAL else name,
+                name=f"{EXTERNAL_GROUP}/{name}" if split == EXTERNAL_GROUP else name,
                 rows=int(counts[0]) if counts else None,
                 base=base.mean if base else math.nan,
                 arms={arm: _mean_ignoring_nan(compute_seed_scores(study, metric, arm).values()) for arm in study.arms},
@@ -140,7 +140,7 @@ def describe_slices(study: CollectedStudy, confidence: float) -> list[SliceLoss]
                 else None,
             )
         )
-    return sorted(slice_losses, key=lambda s: (s.split == EXTERNAL, s.name != ALL, s.name))
+    return sorted(slice_losses, key=lambda s: (s.split == EXTERNAL_GROUP, s.name != ALL_ROWS_SLICE, s.name))
 
 
 def describe_metrics(study: CollectedStudy, confidence: float) -> dict[str, dict[str, PerSeedSummary]]:

@@ -12,7 +12,7 @@ from winnow.comparison.collected_study import CollectedCell, CollectedStudy
 from winnow.comparison.contrast_statistics import Summary, summarize
 from winnow.errors import did_you_mean
 from winnow.metrics.metric_catalog import Requirement
-from winnow.metrics.metric_names import ALL, select_stage, stage_metric_name
+from winnow.metrics.metric_names import ALL_ROWS_SLICE, select_stage, stage_metric_name
 from winnow.metrics.metric_registry import Metric
 from winnow.tracking.keys import HELD_OUT, MAX_STEPS, NOT_COMPARABLE, PROBES, TOKENIZER
 
@@ -138,7 +138,7 @@ def _is_text(column: pd.Series) -> bool:
 def _select_row_scores(table: pd.DataFrame, metric: Metric, stage: Stage) -> pd.DataFrame | None:
     split, name, column = metric.parsed_name.group, metric.parsed_name.scope, metric.parsed_name.score
     is_selected = (table["stage"] == stage) & (table["split"] == split) & (table["masked"] > 0)
-    if name != ALL:
+    if name != ALL_ROWS_SLICE:
         if f"slice:{name}" not in table:
             return None
         is_selected &= table[f"slice:{name}"].eq(True)

@@ -11,7 +11,7 @@ from winnow.comparison.artifact_reader import ArtifactReader
 from winnow.comparison.collected_study import CollectedCell, CollectedStudy, Declaration
 from winnow.comparison.declaration_merging import complete_declaration, merge_declarations
 from winnow.errors import WinnowError, did_you_mean
-from winnow.metrics.metric_names import LOSSES
+from winnow.metrics.metric_names import LOSS_METRICS
 from winnow.tracking.embedded_store import SQLITE_PREFIX, is_incomplete
 from winnow.tracking.keys import (
     ARM,
@@ -102,7 +102,7 @@ def _collect_from_client(client: MlflowClient, *names: str) -> CollectedStudy:
         prompts=tables[PROMPT_RESULTS],
         fills=tables[PREDICTED_WORDS],
         rows=tables[ROW_SCORES],
-        loss_curves=artifacts.read_curves(cells, LOSSES),
+        loss_curves=artifacts.read_curves(cells, LOSS_METRICS),
         probe_curves=tables[PROBE_CURVES],
         filter_summaries=artifacts.read_filter_summaries(cells),
         missing_seeds=missing_seeds,

@@ -1,10 +1,9 @@
 """Compose and validate the configuration, and construct an object for each `_target_`."""
 
-from winnow.config.compose import ComposedCell, compose_cells, read_cell
+from winnow.config.compose import ComposedCell, compose_cells, restore_cell
 from winnow.config.construct import construct
-from winnow.config.deprecated import load_stored_tree
-from winnow.config.plain import flat
-from winnow.config.resolve import defaults_of_now
+from winnow.config.deprecated import load_stored_config
+from winnow.config.plain_data import flatten_config
 from winnow.config.schema import (
     CompareConfig,
     EvaluateConfig,
@@ -16,7 +15,8 @@ from winnow.config.schema import (
     TrainConfig,
     UiConfig,
 )
-from winnow.config.search_path import conf_folder, describe_choices
+from winnow.config.search_path import builtin_config_folder, list_group_options
+from winnow.config.target_defaults import find_defaulted_keys
 
 __all__ = [
     "CompareConfig",
@@ -29,12 +29,12 @@ __all__ = [
     "StoreConfig",
     "TrainConfig",
     "UiConfig",
+    "builtin_config_folder",
     "compose_cells",
-    "conf_folder",
     "construct",
-    "defaults_of_now",
-    "describe_choices",
-    "flat",
-    "load_stored_tree",
-    "read_cell",
+    "find_defaulted_keys",
+    "flatten_config",
+    "list_group_options",
+    "load_stored_config",
+    "restore_cell",
 ]

@@ -7,25 +7,27 @@ from typing import Any
 
 from winnow.errors import WinnowError, did_you_mean
 
-KEY = "filter.ablate"
+ABLATE_KEY = "filter.ablate"
 
 
 def pop_ablate(tree: dict[str, Any]) -> Any:
     """Remove `ablate` from every filter in a composed config, and return the value of `filter.ablate`."""
     slices = (tree.get("evaluation") or {}).get("slices") or {}
     for node in slices.values():
-        _pop_from_node(node)
-    return _pop_from_node(tree.get("filter"))
+        _pop_ablate_from_node(node)
+    return _pop_ablate_from_node(tree.get("filter"))
 
 
-def _pop_from_node(node: Any) -> Any:
+def _pop_ablate_from_node(node: Any) -> Any:
     if not isinstance(node, dict):
         return None
-    _pop_from_node(node.get("of"))  # the base filter of a control arm, which another cell ablates
+    _pop_ablate_from_node(node.get("of"))  # the base filter of a control arm, which another cell ablates
     return node.pop("ablate", None)
 
 
-def build_arms(tree: Mapping[str, Any], requested: Any, errors: list[WinnowError]) -> dict[str, dict[str, Any]]:
+def build_ablation_configs(
+    tree: Mapping[str, Any], requested: Any, errors: list[WinnowError]
+) -> dict[str, dict[str, Any]]:
     """Return one composed config per signal to leave out, keyed by signal.
 
     The result is empty for filters without signals, such as `full` and the random controls. One override can therefore
@@ -45,12 +47,12 @@ def build_arms(tree: Mapping[str, Any], requested: Any, errors: list[WinnowError
         message = (
             f"expected 'all', a signal or a list of signals, got {requested!r}. Allowed: all, {', '.join(signals)}."
         )
-        errors.append(WinnowError(message, KEY))
+        errors.append(WinnowError(message, ABLATE_KEY))
         return {}
     for name in selected:
         if name not in signals:
             message = f"the filter {node.get('name')!r} has no signal {name!r}.{did_you_mean(name, signals)}"
-            errors.append(WinnowError(f"{message} Allowed: all, {', '.join(signals)}.", KEY))
+            errors.append(WinnowError(f"{message} Allowed: all, {', '.join(signals)}.", ABLATE_KEY))
     return {
         name: {**tree, "filter": {"_target_": "winnow.filters.LeaveOneOut", "of": dict(node), "signal": name}}
         for name in dict.fromkeys(selected)

@@ -15,28 +15,28 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from winnow.config import ablation
-from winnow.config.deprecated import rename_override, rename_tree
+from winnow.config.deprecated import rename_deprecated_keys, rename_deprecated_override
 from winnow.config.overrides import (
-    forced,
-    has_known_choice,
+    apply_override,
+    drop_sweep_overrides,
+    expand_sweep,
+    force_add_override,
+    has_known_option,
+    is_parsable,
     is_plain_value,
-    is_readable,
-    is_used,
-    of_single_run,
-    parse,
-    points_of_sweep,
-    set_value,
+    is_supported_override,
+    parse_override,
 )
-from winnow.config.plain import plain
-from winnow.config.resolve import resolve
+from winnow.config.plain_data import to_plain_data
 from winnow.config.search_path import (
-    Choices,
-    check_folders,
-    describe_choices,
+    GroupOptions,
+    check_config_folders,
     initialized_hydra,
+    list_group_options,
     searchpath_override,
 )
-from winnow.config.validate import missing_values, validate
+from winnow.config.target_defaults import fill_target_defaults
+from winnow.config.validate import find_missing_values, validate_against_schema
 from winnow.errors import WinnowError, WinnowErrors
 
 if TYPE_CHECKING:
@@ -58,10 +58,10 @@ class ComposedCell(Generic[Config]):
     config: Config
 
     @property
-    def tree(self) -> dict[str, Any]:
+    def config_dict(self) -> dict[str, Any]:
         """The configuration as a nested dict of plain values, for printing, tracking and storage."""
-        tree: dict[str, Any] = plain(self.config)
-        return tree
+        config_dict: dict[str, Any] = to_plain_data(self.config)
+        return config_dict
 
 
 def compose_cells(
@@ -86,30 +86,32 @@ def compose_cells(
     Raises:
         WinnowErrors: If any cell is invalid. The exception contains the errors of all cells, without duplicates.
     """
-    arguments = [rename_override(text) for text in arguments]
-    errors: list[WinnowError] = list(check_folders(config_dirs))
-    choices = describe_choices(config_dirs)
+    arguments = [rename_deprecated_override(text) for text in arguments]
+    errors: list[WinnowError] = list(check_config_folders(config_dirs))
+    choices = list_group_options(config_dirs)
     with initialized_hydra():
-        readable = [text for text in arguments if is_readable(text, errors) and is_used(text, command, errors)]
+        readable = [
+            text for text in arguments if is_parsable(text, errors) and is_supported_override(text, command, errors)
+        ]
         searchpath = searchpath_override(config_dirs)
-        fixed = [text for text in readable if not parse(text).is_sweep_override()]
-        params, experiment_sweeps = _sweep_of_experiment(choices, command, searchpath, fixed)
+        fixed = [text for text in readable if not parse_override(text).is_sweep_override()]
+        params, experiment_sweeps = _read_experiment_sweep(choices, command, searchpath, fixed)
         sweep = multirun or experiment_sweeps
-        points = points_of_sweep(readable, params, choices, errors) if sweep else [of_single_run(readable, errors)]
+        points = expand_sweep(readable, params, choices, errors) if sweep else [drop_sweep_overrides(readable, errors)]
         cells: list[ComposedCell[Config]] = []
         ablating = []
         shared: dict[tuple[str, ...], Any] = {}
         applied: list[str] = []
         unused: dict[str, None] = {}
         for point in points:
-            known = [text for text in point if has_known_choice(choices, text, errors)]
+            known = [text for text in point if has_known_option(choices, text, errors)]
             tree, inapplicable = _compose_applicable(choices, command, searchpath, known, errors, shared, sweep)
             applied += [text for text in known if "@" in text and text not in inapplicable]
             unused |= dict.fromkeys(inapplicable)
             point = [text for text in point if text not in inapplicable]
             if tree is not None:
                 requested = ablation.pop_ablate(tree)
-                new_cells = _with_ablations(point, tree, requested, schema, errors)
+                new_cells = _build_cells_with_ablations(point, tree, requested, schema, errors)
                 ablating += [len(new_cells)] if requested else []
                 cells += [cell for cell in new_cells if not (requested or inapplicable) or cell not in cells]
     errors += [
@@ -125,8 +127,8 @@ def compose_cells(
         errors.append(
             WinnowError(
                 "no filter in this sweep has signals to leave out. Add a filter with signals, such as "
-                f"filter=nike_positive, or remove {ablation.KEY}.",
-                ablation.KEY,
+                f"filter=nike_positive, or remove {ablation.ABLATE_KEY}.",
+                ablation.ABLATE_KEY,
             )
         )
     if errors:
@@ -134,26 +136,26 @@ def compose_cells(
     return cells, sweep or len(cells) > 1
 
 
-def _with_ablations(
+def _build_cells_with_ablations(
     point: list[str], tree: dict[str, Any], requested: Any, schema: type[Config], errors: list[WinnowError]
 ) -> list[ComposedCell[Config]]:
     """Return the cell for a composed config, followed by the cells of its leave-one-out arms."""
-    overrides = [text for text in point if parse(text).key_or_group != ablation.KEY]
-    config = _check(tree, schema, errors)
-    arms = ablation.build_arms(tree, requested, errors) if requested else {}
+    overrides = [text for text in point if parse_override(text).key_or_group != ablation.ABLATE_KEY]
+    config = _validate_config(tree, schema, errors)
+    arms = ablation.build_ablation_configs(tree, requested, errors) if requested else {}
     if config is None:
         return []
     cells = [ComposedCell(overrides=overrides, config=config)]
     for signal, arm in arms.items():
         arm_errors: list[WinnowError] = []
-        config = _check(arm, schema, arm_errors)
-        errors += [WinnowError(error.message, ablation.KEY) for error in arm_errors]
+        config = _validate_config(arm, schema, arm_errors)
+        errors += [WinnowError(error.message, ablation.ABLATE_KEY) for error in arm_errors]
         if config is not None:
-            cells.append(ComposedCell(overrides=[*overrides, f"{ablation.KEY}=[{signal}]"], config=config))
+            cells.append(ComposedCell(overrides=[*overrides, f"{ablation.ABLATE_KEY}=[{signal}]"], config=config))
     return cells
 
 
-def read_cell(tree: dict[str, Any], overrides: Sequence[str], schema: type[Config]) -> ComposedCell[Config]:
+def restore_cell(tree: dict[str, Any], overrides: Sequence[str], schema: type[Config]) -> ComposedCell[Config]:
     """Validate a stored configuration and return its cell.
 
     Keys that are missing from the stored configuration are set to the current defaults.
@@ -163,32 +165,36 @@ def read_cell(tree: dict[str, Any], overrides: Sequence[str], schema: type[Confi
             invalid value.
     """
     errors: list[WinnowError] = []
-    config = _check(rename_tree(tree), schema, errors)
+    config = _validate_config(rename_deprecated_keys(tree), schema, errors)
     if config is None:
         raise WinnowErrors({str(error): error for error in errors}.values())
     return ComposedCell(overrides=list(overrides), config=config)
 
 
-def _sweep_of_experiment(
-    choices: Choices, command: str, searchpath: list[str], fixed: list[str]
+def _read_experiment_sweep(
+    choices: GroupOptions, command: str, searchpath: list[str], fixed: list[str]
 ) -> tuple[dict[str, str], bool]:
     """Return the `hydra.sweeper.params` of an experiment file, and whether its `hydra.mode` is `MULTIRUN`."""
     from hydra import compose
     from hydra.types import RunMode
 
-    known = [text for text in fixed if has_known_choice(choices, text, [])]
-    overrides = [*searchpath, *(forced(choices, text) for text in known)]
+    known = [text for text in fixed if has_known_option(choices, text, [])]
+    overrides = [*searchpath, *(force_add_override(choices, text) for text in known)]
     try:
         hydra_config = compose(command, overrides, return_hydra_config=True).hydra
     except Exception:
         return {}, False  # the same error is reported when the cells are composed
     params = hydra_config.sweeper.get("params") or {}
-    renamed = (rename_override(f"{key}={value}").partition("=") for key, value in params.items())
+    renamed = (rename_deprecated_override(f"{key}={value}").partition("=") for key, value in params.items())
     return {key: value for key, _, value in renamed}, hydra_config.mode == RunMode.MULTIRUN
 
 
-def _compose(
-    choices: Choices, command: str, overrides: list[str], errors: list[WinnowError], shared: dict[tuple[str, ...], Any]
+def _compose_config(
+    choices: GroupOptions,
+    command: str,
+    overrides: list[str],
+    errors: list[WinnowError],
+    shared: dict[tuple[str, ...], Any],
 ) -> dict[str, Any] | None:
     """Return the composed config of one cell with all interpolations resolved, or `None` if composition fails.
 
@@ -202,7 +208,7 @@ def _compose(
     from omegaconf.errors import OmegaConfBaseException
     from yaml import YAMLError
 
-    overrides = [forced(choices, text) for text in overrides]
+    overrides = [force_add_override(choices, text) for text in overrides]
     # A `+` or `~` override depends on the values before it, so those values cannot be set in the cached config later.
     # The order of config group overrides does not matter.
     last = max((i for i, text in enumerate(overrides) if text.startswith(("+", "~")) and text[:2] != "++"), default=-1)
@@ -210,29 +216,29 @@ def _compose(
     remaining = tuple(text for i, text in enumerate(overrides) if i <= last or text not in values)
     try:
         if remaining not in shared:
-            shared[remaining] = _with_current_names(compose(command, list(remaining)))
+            shared[remaining] = _rename_deprecated_config_keys(compose(command, list(remaining)))
         config = copy.deepcopy(shared[remaining])
         for text in values:
-            set_value(config, text)
+            apply_override(config, text)
         tree = OmegaConf.to_container(config, resolve=True)
     except (HydraException, OmegaConfBaseException, YAMLError) as error:
         key = getattr(error, "full_key", None) or "conf"
         errors.append(WinnowError(re.sub(r"\s+", " ", str(error)).strip(), key))
         return None
-    return rename_tree(tree)  # type: ignore[arg-type]  # the root of a composed config is a mapping
+    return rename_deprecated_keys(tree)  # type: ignore[arg-type]  # the root of a composed config is a mapping
 
 
-def _with_current_names(config: DictConfig) -> DictConfig:
+def _rename_deprecated_config_keys(config: DictConfig) -> DictConfig:
     """Return the config with deprecated keys from the user's files renamed, so that a cell's overrides can set them."""
     from omegaconf import OmegaConf
 
     tree: Any = OmegaConf.to_container(config, resolve=False)
-    renamed = rename_tree(tree)
+    renamed = rename_deprecated_keys(tree)
     return config if renamed == tree else OmegaConf.create(renamed)
 
 
 def _compose_applicable(
-    choices: Choices,
+    choices: GroupOptions,
     command: str,
     searchpath: list[str],
     overrides: list[str],
@@ -249,7 +255,7 @@ def _compose_applicable(
     while True:
         new_errors: list[WinnowError] = []
         applicable = [text for text in overrides if text not in inapplicable]
-        tree = _compose(choices, command, [*searchpath, *applicable], new_errors, shared)
+        tree = _compose_config(choices, command, [*searchpath, *applicable], new_errors, shared)
         match = (
             re.search(r"Could not override '([^']+@[^']+)'", new_errors[0].message) if new_errors and sweep else None
         )
@@ -260,13 +266,13 @@ def _compose_applicable(
         inapplicable += unmatched
 
 
-def _check(tree: dict[str, Any], schema: type[Config], errors: list[WinnowError]) -> Config | None:
+def _validate_config(tree: dict[str, Any], schema: type[Config], errors: list[WinnowError]) -> Config | None:
     """Validate a composed config and return it as a `schema` instance with all defaults, or `None` if it is invalid."""
     error_count = len(errors)
-    errors.extend(missing_values(tree))
+    errors.extend(find_missing_values(tree))
     known = {error.key for error in errors[error_count:]}
     new_errors: list[WinnowError] = []
-    complete = resolve(tree, tree.get("allow_targets") or [], new_errors)
+    complete = fill_target_defaults(tree, tree.get("allow_targets") or [], new_errors)
     errors.extend(error for error in new_errors if error.key not in known)
-    config = validate(complete, schema, errors)
+    config = validate_against_schema(complete, schema, errors)
     return config if len(errors) == error_count else None

@@ -5,14 +5,16 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from winnow.config.deprecated import rename_override
-from winnow.config.overrides import forced, parse
-from winnow.config.search_path import describe_choices, initialized_hydra, searchpath_override
+from winnow.config.deprecated import rename_deprecated_override
+from winnow.config.overrides import force_add_override, parse_override
+from winnow.config.search_path import initialized_hydra, list_group_options, searchpath_override
 
-SECTIONS = ("searchpath", "defaults")
+INFO_TABLES = ("searchpath", "defaults")
 
 
-def composition_info(command: str, arguments: Sequence[str], config_dirs: Sequence[Path], section: str = "all") -> str:
+def format_composition_info(
+    command: str, arguments: Sequence[str], config_dirs: Sequence[Path], section: str = "all"
+) -> str:
     """Return the config search path, the defaults list, or both, as text tables.
 
     Overrides that define a sweep are ignored.
@@ -27,8 +29,12 @@ def composition_info(command: str, arguments: Sequence[str], config_dirs: Sequen
     from hydra.core.global_hydra import GlobalHydra
     from hydra.types import RunMode
 
-    choices = describe_choices(config_dirs)
-    fixed = [forced(choices, text) for text in map(rename_override, arguments) if not parse(text).is_sweep_override()]
+    choices = list_group_options(config_dirs)
+    fixed = [
+        force_add_override(choices, text)
+        for text in map(rename_deprecated_override, arguments)
+        if not parse_override(text).is_sweep_override()
+    ]
     overrides = [*searchpath_override(config_dirs), *fixed]
     with initialized_hydra():
         sources = compose(command, overrides, return_hydra_config=True).hydra.runtime.config_sources
@@ -37,7 +43,7 @@ def composition_info(command: str, arguments: Sequence[str], config_dirs: Sequen
     # Omit the entries for Hydra's own configs, such as hydra/launcher, because Winnow does not use them.
     entries = [entry for entry in entries if not (entry.config_path or "").startswith("hydra/")]
     tables = {
-        "searchpath": _table(
+        "searchpath": _format_table(
             "Config search path",
             ("provider", "path"),
             (
@@ -46,16 +52,16 @@ def composition_info(command: str, arguments: Sequence[str], config_dirs: Sequen
                 if source.provider != "schema"
             ),
         ),
-        "defaults": _table(
+        "defaults": _format_table(
             "Defaults list",
             ("config", "package", "included by"),
             ((entry.config_path or "", entry.package or "_global_", entry.parent or "") for entry in entries),
         ),
     }
-    return "\n\n".join(tables[name] for name in SECTIONS if section in ("all", name))
+    return "\n\n".join(tables[name] for name in INFO_TABLES if section in ("all", name))
 
 
-def _table(title: str, headers: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+def _format_table(title: str, headers: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     """Return a text table with a title, column headers and left-aligned columns."""
     lines = [headers, *rows]
     widths = [max(len(str(line[column])) for line in lines) for column in range(len(headers))]

@@ -14,7 +14,7 @@ from typing import Any, TypeVar, overload
 
 from pydantic import ValidationError
 
-from winnow.config.targets import Target, allowed_packages, argument_names, locate, report_unknown_arguments
+from winnow.config.targets import Target, allowed_packages, argument_names, import_target, report_unknown_arguments
 from winnow.config.validate import errors_from_pydantic
 from winnow.errors import WinnowError, WinnowErrors
 
@@ -39,7 +39,7 @@ def construct(node: Mapping[str, Any], key: str, expected: type[T] | None = None
             value.
     """
     errors: list[WinnowError] = []
-    instance = _construct(node, key, allowed_packages(allow), errors)
+    instance = _construct_value(node, key, allowed_packages(allow), errors)
     if not errors and expected is not None and not isinstance(instance, expected):
         name = f"{expected.__module__.rsplit('.', 1)[0]}.{expected.__name__}"
         message = f"expected a subclass of {name}, got {node.get('_target_')!r}. Set a class that inherits from {name}."
@@ -49,31 +49,31 @@ def construct(node: Mapping[str, Any], key: str, expected: type[T] | None = None
     return instance
 
 
-def _construct(value: Any, key: str, allowed: Sequence[str], errors: list[WinnowError]) -> Any:
+def _construct_value(value: Any, key: str, allowed: Sequence[str], errors: list[WinnowError]) -> Any:
     """Construct the object for a value, after all objects nested in it. Return `None` if a nested value is invalid."""
     if isinstance(value, Mapping):
         error_count = len(errors)
         arguments = {
-            name: _construct(item, f"{key}.{name}", allowed, errors)
+            name: _construct_value(item, f"{key}.{name}", allowed, errors)
             for name, item in value.items()
             if name not in ("_target_", "_partial_")
         }
         if "_target_" not in value:
             return arguments
-        target = locate(str(value["_target_"]), f"{key}._target_", allowed, errors)
+        target = import_target(str(value["_target_"]), f"{key}._target_", allowed, errors)
         if target is None or len(errors) > error_count:
             report_unknown_arguments(target, arguments, key, errors)
             return None
         if value.get("_partial_", False):
             report_unknown_arguments(target, arguments, key, errors)
             return functools.partial(target, **arguments)
-        return call(target, arguments, key, errors)
+        return call_target(target, arguments, key, errors)
     if isinstance(value, list | tuple):
-        return [_construct(item, f"{key}.{i}", allowed, errors) for i, item in enumerate(value)]
+        return [_construct_value(item, f"{key}.{i}", allowed, errors) for i, item in enumerate(value)]
     return value
 
 
-def call(target: Target, arguments: dict[str, Any], key: str, errors: list[WinnowError]) -> Any:
+def call_target(target: Target, arguments: dict[str, Any], key: str, errors: list[WinnowError]) -> Any:
     """Call a target and return the result. If the arguments are invalid, append to `errors`."""
     if inspect.isfunction(target):
         errors.append(

@@ -34,16 +34,16 @@ RENAMED_TARGETS: dict[str, str] = {
 }
 """Deprecated import paths of target classes, mapped to the current import paths."""
 
-MARK: Final = "_deprecated_"
+DEPRECATED_OPTION_KEY: Final = "_deprecated_"
 """A key that marks a composed config in which a deprecated option was selected.
 
 The value is the deprecated `group=option` pair.
 """
 
-_OVERRIDE = re.compile(r"(?P<sign>[+~]*)(?P<key>[^=@]+)(?P<package>@[^=]*)?(?P<value>=.*)?", re.DOTALL)
+_OVERRIDE_PATTERN = re.compile(r"(?P<sign>[+~]*)(?P<key>[^=@]+)(?P<package>@[^=]*)?(?P<value>=.*)?", re.DOTALL)
 
 
-def renamed_choices() -> Iterator[tuple[str, str, str]]:
+def renamed_options() -> Iterator[tuple[str, str, str]]:
     """Yield the config group, the deprecated name and the current name of each renamed option."""
     for old, new in RENAMED_KEYS.items():
         group, is_choice, choice = old.partition("=")
@@ -52,27 +52,27 @@ def renamed_choices() -> Iterator[tuple[str, str, str]]:
 
 
 @functools.cache
-def warn(old: str, new: str) -> None:
+def warn_deprecated(old: str, new: str) -> None:
     """Print a deprecation warning to stderr, at most once per process for each pair of names."""
     print(f"winnow: {old} is deprecated; use {new}.", file=sys.stderr)
 
 
-def rename_override(text: str) -> str:
+def rename_deprecated_override(text: str) -> str:
     """Replace deprecated keys and option names in an override with the current names, and return the override.
 
-    >>> rename_override("seed=1,2")
+    >>> rename_deprecated_override("seed=1,2")
     'seed=1,2'
     """
-    match = _OVERRIDE.fullmatch(text)
+    match = _OVERRIDE_PATTERN.fullmatch(text)
     if match is None:
         return text
     key = _rename_key(match["key"])
     value = match["value"] or ""
-    for group, old, new in renamed_choices():
+    for group, old, new in renamed_options():
         if group == key:
             renamed = re.sub(rf"(?<![\w./-]){re.escape(old)}(?![\w./-])", new, value)
             if renamed != value:
-                warn(f"{group}={old}", f"{group}={new}")
+                warn_deprecated(f"{group}={old}", f"{group}={new}")
                 value = renamed
     return f"{match['sign']}{key}{match['package'] or ''}{value}"
 
@@ -81,12 +81,12 @@ def _rename_key(key: str) -> str:
     for old, new in RENAMED_KEYS.items():
         if key == old or key.startswith(f"{old}."):
             renamed = new + key[len(old) :]
-            warn(key, renamed)
+            warn_deprecated(key, renamed)
             return renamed
     return key
 
 
-def rename_tree(tree: MutableMapping[str, Any]) -> dict[str, Any]:
+def rename_deprecated_keys(tree: MutableMapping[str, Any]) -> dict[str, Any]:
     """Return a copy of a nested configuration dict in which deprecated keys and target classes are renamed.
 
     If both the deprecated and the current key are present, the value of the deprecated key is used, because the user
@@ -95,35 +95,35 @@ def rename_tree(tree: MutableMapping[str, Any]) -> dict[str, Any]:
     renamed: dict[str, Any] = copy.deepcopy(dict(tree))
     for old, new in RENAMED_KEYS.items():
         if "=" not in old:
-            _move(renamed, old, new)
-    _rename_nodes(renamed)
+            _move_key(renamed, old, new)
+    _rename_deprecated_targets(renamed)
     return renamed
 
 
-def load_stored_tree(text: str) -> dict[str, Any]:
+def load_stored_config(text: str) -> dict[str, Any]:
     """Parse the YAML text of a stored `resolved.yaml` and return its configuration with deprecated names replaced."""
-    return rename_tree(yaml.safe_load(text))
+    return rename_deprecated_keys(yaml.safe_load(text))
 
 
-def _move(tree: dict[str, Any], old: str, new: str) -> None:
+def _move_key(tree: dict[str, Any], old: str, new: str) -> None:
     *path, name = old.split(".")
-    parent = _descend(tree, path, create=False)
+    parent = _find_nested_dict(tree, path, create=False)
     if parent is None or name not in parent:
         return
     value = parent.pop(name)
     if isinstance(value, dict) and value:
         for key in value:
-            warn(f"{old}.{key}", f"{new}.{key}")
+            warn_deprecated(f"{old}.{key}", f"{new}.{key}")
     else:
-        warn(old, new)
+        warn_deprecated(old, new)
     *path, name = new.split(".")
-    parent = _descend(tree, path, create=True)
+    parent = _find_nested_dict(tree, path, create=True)
     if parent is not None:
         current = parent.get(name)
         parent[name] = {**current, **value} if isinstance(current, dict) and isinstance(value, dict) else value
 
 
-def _descend(tree: dict[str, Any], path: list[str], create: bool) -> dict[str, Any] | None:
+def _find_nested_dict(tree: dict[str, Any], path: list[str], create: bool) -> dict[str, Any] | None:
     """Return the nested dict at a path of keys. If it is missing, create it if `create` is true, or return `None`."""
     node: Any = tree
     for name in path:
@@ -133,18 +133,18 @@ def _descend(tree: dict[str, Any], path: list[str], create: bool) -> dict[str, A
     return node if isinstance(node, dict) else None
 
 
-def _rename_nodes(node: Any) -> None:
+def _rename_deprecated_targets(node: Any) -> None:
     """Rename deprecated target classes in a node and all nested nodes, in place, and remove the deprecation markers."""
     if isinstance(node, list):
         for item in node:
-            _rename_nodes(item)
+            _rename_deprecated_targets(item)
     if not isinstance(node, dict):
         return
-    if mark := node.pop(MARK, None):
-        warn(mark, RENAMED_KEYS[mark])
+    if mark := node.pop(DEPRECATED_OPTION_KEY, None):
+        warn_deprecated(mark, RENAMED_KEYS[mark])
     target = node.get("_target_")
     if isinstance(target, str) and target in RENAMED_TARGETS:
-        warn(target, RENAMED_TARGETS[target])
+        warn_deprecated(target, RENAMED_TARGETS[target])
         node["_target_"] = RENAMED_TARGETS[target]
     for value in node.values():
-        _rename_nodes(value)
+        _rename_deprecated_targets(value)

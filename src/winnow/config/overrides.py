@@ -7,10 +7,10 @@ import itertools
 from collections.abc import Mapping
 from typing import Any
 
-from winnow.config.search_path import Choices
+from winnow.config.search_path import GroupOptions
 from winnow.errors import WinnowError, did_you_mean
 
-ALTERNATIVES = {
+UNSUPPORTED_KEY_HINTS = {
     "hydra.run": "set output_dir=FOLDER",
     "hydra.sweep": "set output_dir=FOLDER",
     "hydra/launcher": "select a launcher, such as launcher=joblib",
@@ -23,19 +23,19 @@ ALTERNATIVES = {
 
 
 @functools.lru_cache(maxsize=4096)
-def parse(text: str) -> Any:
+def parse_override(text: str) -> Any:
     """Parse an override with Hydra's parser and return Hydra's `Override` object."""
     from hydra.core.override_parser.overrides_parser import OverridesParser
 
     return OverridesParser.create().parse_override(text)
 
 
-def is_readable(text: str, errors: list[WinnowError]) -> bool:
+def is_parsable(text: str, errors: list[WinnowError]) -> bool:
     """Return whether Hydra can parse an override, and append to `errors` if it cannot."""
     from hydra.errors import HydraException
 
     try:
-        parse(text)
+        parse_override(text)
     except HydraException as error:
         reason = str(error).splitlines()[0]
         errors.append(
@@ -47,9 +47,9 @@ def is_readable(text: str, errors: list[WinnowError]) -> bool:
     return True
 
 
-def is_used(text: str, command: str, errors: list[WinnowError]) -> bool:
+def is_supported_override(text: str, command: str, errors: list[WinnowError]) -> bool:
     """Return whether a command supports an override. Append to `errors` if only Hydra apps support the override."""
-    override = parse(text)
+    override = parse_override(text)
     key = override.key_or_group
     if not override.is_hydra_override():
         return True
@@ -57,25 +57,26 @@ def is_used(text: str, command: str, errors: list[WinnowError]) -> bool:
     if key == "hydra.mode" and not override.is_sweep_override():
         return True
     hint = next(
-        (hint for start, hint in ALTERNATIVES.items() if f"{key}.".startswith(f"{start}.")), "remove the override"
+        (hint for start, hint in UNSUPPORTED_KEY_HINTS.items() if f"{key}.".startswith(f"{start}.")),
+        "remove the override",
     )
     script = ", or run scripts/train.py, which supports this key" if command == "train" else ""
     errors.append(WinnowError(f"winnow {command} does not support the key {key!r}. Instead, {hint}{script}.", key))
     return False
 
 
-def has_known_choice(choices: Choices, text: str, errors: list[WinnowError]) -> bool:
+def has_known_option(choices: GroupOptions, text: str, errors: list[WinnowError]) -> bool:
     """Return whether the option that an override such as `filter=nike_positive` selects exists.
 
     If the option does not exist, an error is appended to `errors`. Other overrides return `True`.
     """
-    override = parse(text)
+    override = parse_override(text)
     options = choices.get(override.key_or_group)
     value = override.value()
     if options is None or override.is_delete() or isinstance(value, dict):
         return True
     for choice in value if isinstance(value, list) else [value]:
-        if choice is not None and not _is_choice(choices, override.key_or_group, str(choice)):
+        if choice is not None and not _is_option(choices, override.key_or_group, str(choice)):
             allowed = ", ".join(options)
             near = did_you_mean(str(choice), options)
             errors.append(
@@ -87,40 +88,40 @@ def has_known_choice(choices: Choices, text: str, errors: list[WinnowError]) -> 
     return True
 
 
-def _is_choice(choices: Choices, group: str, choice: str) -> bool:
+def _is_option(choices: GroupOptions, group: str, choice: str) -> bool:
     """Return whether a config group has an option, which may be in a subfolder, as in `experiment=team/mine`."""
     folder, _, name = f"{group}/{choice}".rpartition("/")
     return name in choices.get(folder, ())
 
 
-def forced(choices: Choices, text: str) -> str:
+def force_add_override(choices: GroupOptions, text: str) -> str:
     """Convert `key=value` to `++key=value` and return it. Hydra then accepts unknown keys, which Winnow reports."""
-    override = parse(text)
+    override = parse_override(text)
     has_sign = override.is_add() or override.is_force_add() or override.is_delete()
     is_plain = not (has_sign or override.key_or_group.startswith("hydra"))
     return f"++{text}" if is_plain and override.key_or_group not in choices else text
 
 
-def is_plain_value(choices: Choices, text: str) -> bool:
+def is_plain_value(choices: GroupOptions, text: str) -> bool:
     """Return whether an override has the form `++key=value` and does not select an option of a config group."""
-    override = parse(text)
+    override = parse_override(text)
     return override.is_force_add() and override.package is None and override.key_or_group not in choices
 
 
-def set_value(config: Any, text: str) -> None:
+def apply_override(config: Any, text: str) -> None:
     """Set the value of a `++key=value` override in a composed config, in place, with the same result as in Hydra."""
     from omegaconf import OmegaConf
 
-    override = parse(text)
+    override = parse_override(text)
     OmegaConf.update(config, override.key_or_group, override.value(), merge=True, force_add=True)
 
 
-def of_single_run(overrides: list[str], errors: list[WinnowError]) -> list[str]:
+def drop_sweep_overrides(overrides: list[str], errors: list[WinnowError]) -> list[str]:
     """Return the overrides that have a single value, and append to `errors` for each override with several values."""
     for text in overrides:
-        override = parse(text)
+        override = parse_override(text)
         if override.is_interval_sweep():
-            errors.append(_no_interval(text))
+            errors.append(_interval_error(text))
         elif override.is_sweep_override():
             errors.append(
                 WinnowError(
@@ -128,11 +129,11 @@ def of_single_run(overrides: list[str], errors: list[WinnowError]) -> list[str]:
                     text.split("=")[0],
                 )
             )
-    return [text for text in overrides if not parse(text).is_sweep_override()]
+    return [text for text in overrides if not parse_override(text).is_sweep_override()]
 
 
-def points_of_sweep(
-    overrides: list[str], params: Mapping[str, str], choices: Choices, errors: list[WinnowError]
+def expand_sweep(
+    overrides: list[str], params: Mapping[str, str], choices: GroupOptions, errors: list[WinnowError]
 ) -> list[list[str]]:
     """Return the list of overrides for every point of a sweep, as a grid in which the last key changes fastest.
 
@@ -143,26 +144,26 @@ def points_of_sweep(
         choices: The options of each config group, which `glob()` matches.
         errors: A list to which an error is appended for each invalid override.
     """
-    by_key = {parse(text).get_key_element(): text for text in overrides}
+    by_key = {parse_override(text).get_key_element(): text for text in overrides}
     texts: dict[str, str] = {}
     for key, value in params.items():
         same = next((other for other in by_key if other.lstrip("+") == key.lstrip("+")), None)
         texts[key] = by_key.pop(same) if same else f"{key}={value}"
-    readable = [text for text in [*texts.values(), *by_key.values()] if is_readable(text, errors)]
-    axes = [axis for text in readable if (axis := _axis(text, choices, errors))]
+    readable = [text for text in [*texts.values(), *by_key.values()] if is_parsable(text, errors)]
+    axes = [axis for text in readable if (axis := _expand_override(text, choices, errors))]
     return [list(point) for point in itertools.product(*axes)]
 
 
-def _axis(text: str, choices: Choices, errors: list[WinnowError]) -> list[str]:
+def _expand_override(text: str, choices: GroupOptions, errors: list[WinnowError]) -> list[str]:
     """Return one override per value of a swept key, or an empty list if the override is invalid."""
     from hydra.core.override_parser.types import Glob
 
-    override = parse(text)
+    override = parse_override(text)
     key, value = override.get_key_element(), override.value()
     if not override.is_sweep_override():
         return [f"{key}={override.get_value_element_as_str()}"]
     if override.is_interval_sweep():
-        errors.append(_no_interval(text))
+        errors.append(_interval_error(text))
         return []
     if not isinstance(value, Glob):
         return [f"{key}={item}" for item in override.sweep_string_iterator()]
@@ -179,6 +180,6 @@ def _axis(text: str, choices: Choices, errors: list[WinnowError]) -> list[str]:
     return [f"{key}={name}" for name in names]
 
 
-def _no_interval(text: str) -> WinnowError:
+def _interval_error(text: str) -> WinnowError:
     key, _, value = text.partition("=")
     return WinnowError(f"interval() is not supported, got {value}. Use range() or choice() with -m instead.", key)

@@ -12,15 +12,15 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Final
 
-GROUP: Final = "winnow.plugins"
+ENTRY_POINT_GROUP: Final = "winnow.plugins"
 
 
 def plugin_packages() -> tuple[str, ...]:
     """Return the import names of all installed plugin packages in alphabetical order."""
-    return tuple(sorted({point.value for point in entry_points(group=GROUP)}))
+    return tuple(sorted({point.value for point in entry_points(group=ENTRY_POINT_GROUP)}))
 
 
-def plugin_folders() -> list[Path]:
+def plugin_config_folders() -> list[Path]:
     """Return the `conf` folders of all installed plugin packages, without importing the packages."""
     folders = []
     for package in plugin_packages():

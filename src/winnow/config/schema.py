@@ -1,8 +1,8 @@
 """The schema of each command's configuration: one class per command, one field per top-level key.
 
-A config group that configures an object, such as `dataset`, `filter` or `model`, has the type :data:`Node`.
-:mod:`winnow.config.resolve` validates each node against the signature of its `_target_` and fills in the defaults. All
-other fields have their types in this module.
+A config group that configures an object, such as `dataset`, `filter` or `model`, has the type :data:`TargetNode`.
+:mod:`winnow.config.target_defaults` validates each node against the signature of its `_target_` and fills in the
+defaults. All other fields have their types in this module.
 """
 
 from __future__ import annotations
@@ -13,16 +13,16 @@ from typing import Annotated, Any, Literal
 from pydantic import ConfigDict, Field, StringConstraints
 from pydantic.dataclasses import dataclass
 
-Node = dict[str, Any]
+TargetNode = dict[str, Any]
 """A configuration dict that describes an object: a `_target_` and its arguments."""
 
-Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")]
+SafeName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")]
 """A string that is valid as a folder name, as an MLflow experiment name and as a column heading."""
 
-STRICT = ConfigDict(extra="forbid")
+FORBID_UNKNOWN_KEYS = ConfigDict(extra="forbid")
 
 
-@dataclass(frozen=True, config=STRICT)
+@dataclass(frozen=True, config=FORBID_UNKNOWN_KEYS)
 class TrainingConfig:
     """Settings for the training loop. Every arm of a study has the same training budget.
 
@@ -103,7 +103,7 @@ class TrainingConfig:
         return {key: reason for (key, reason), applies in zip(reasons.items(), is_set, strict=True) if applies}
 
 
-@dataclass(frozen=True, config=STRICT)
+@dataclass(frozen=True, config=FORBID_UNKNOWN_KEYS)
 class NumericsConfig:
     """Numerical backend and precision. See also `trainer.precision` and `trainer.deterministic`.
 
@@ -119,7 +119,7 @@ class NumericsConfig:
     compile: bool = False
 
 
-@dataclass(frozen=True, config=STRICT)
+@dataclass(frozen=True, config=FORBID_UNKNOWN_KEYS)
 class EvaluationConfig:
     """Settings for the evaluation of every arm on held-out rows.
 
@@ -137,10 +137,10 @@ class EvaluationConfig:
     batch_size: Annotated[int, Field(gt=0)] = 256
     max_rows: Annotated[int, Field(gt=0)] | None = None
     pseudo_likelihood_rows: Annotated[int, Field(gt=0)] | None = 50
-    slices: dict[Name, Node] = Field(default_factory=dict)
+    slices: dict[SafeName, TargetNode] = Field(default_factory=dict)
 
 
-@dataclass(frozen=True, config=STRICT)
+@dataclass(frozen=True, config=FORBID_UNKNOWN_KEYS)
 class StudyConfig:
     """The study declaration (metrics, baseline and analysis), which is stored before the first run.
 
@@ -161,17 +161,17 @@ class StudyConfig:
             interrupted runs resume from their last checkpoint, and finished runs are kept.
     """
 
-    name: Name = "scratchpad"
+    name: SafeName = "scratchpad"
     primary_metric: str = "test/all/loss"
     secondary_metrics: list[str] = Field(default_factory=lambda: ["test/all/loss"])
     equivalence_margin: Annotated[float, Field(gt=0)] | None = None
-    baseline: Name = "full"
+    baseline: SafeName = "full"
     block_by_seed: bool = True
     compare: bool = True
     rerun: Literal["none", "failed", "all"] = "none"
 
 
-@dataclass(frozen=True, config=STRICT)
+@dataclass(frozen=True, config=FORBID_UNKNOWN_KEYS)
 class TrainConfig:
     """The configuration of `winnow train`: one cell of a study.
 
@@ -191,15 +191,15 @@ class TrainConfig:
         allow_targets: Your own packages whose classes may be a `_target_`.
     """
 
-    dataset: Node
-    filter: Node
-    model: Node
-    masking: Node
-    optimizer: Node
-    trainer: Node
-    tracking: Node
-    launcher: Node
-    probe: dict[str, Node] = Field(default_factory=dict)
+    dataset: TargetNode
+    filter: TargetNode
+    model: TargetNode
+    masking: TargetNode
+    optimizer: TargetNode
+    trainer: TargetNode
+    tracking: TargetNode
+    launcher: TargetNode
+    probe: dict[str, TargetNode] = Field(default_factory=dict)
     seed: Annotated[int, Field(ge=0)] = 1
     training: TrainingConfig = Field(default_factory=TrainingConfig)
     numerics: NumericsConfig = Field(default_factory=NumericsConfig)
@@ -210,19 +210,19 @@ class TrainConfig:
     allow_targets: list[str] = Field(default_factory=list)
 
 
-@dataclass(frozen=True, config=STRICT)
+@dataclass(frozen=True, config=FORBID_UNKNOWN_KEYS)
 class FilterConfig:
     """The configuration of `winnow filter`, which applies a filter without training."""
 
-    dataset: Node
-    filter: Node
-    tracking: Node
+    dataset: TargetNode
+    filter: TargetNode
+    tracking: TargetNode
     data_dir: Path = Path("data")
     output_dir: Path = Path("outputs")
     allow_targets: list[str] = Field(default_factory=list)
 
 
-@dataclass(frozen=True, config=STRICT)
+@dataclass(frozen=True, config=FORBID_UNKNOWN_KEYS)
 class CompareConfig:
     """The configuration of `winnow compare`.
 
@@ -236,15 +236,15 @@ class CompareConfig:
         allow_targets: Your own packages whose classes may be a `_target_`.
     """
 
-    study: Name | list[Name]
-    tracking: Node
+    study: SafeName | list[SafeName]
+    tracking: TargetNode
     metrics: list[str] = Field(default_factory=list)
     ui_url: str = "http://127.0.0.1:5000"
     output_dir: Path = Path("outputs")
     allow_targets: list[str] = Field(default_factory=list)
 
 
-@dataclass(frozen=True, config=STRICT)
+@dataclass(frozen=True, config=FORBID_UNKNOWN_KEYS)
 class FillConfig:
     """The configuration of `winnow fill`.
 
@@ -255,13 +255,13 @@ class FillConfig:
     """
 
     models: list[str]
-    tracking: Node
+    tracking: TargetNode
     top_k: Annotated[int, Field(gt=0, le=1000)] = 10
     output_dir: Path = Path("outputs")
     allow_targets: list[str] = Field(default_factory=list)
 
 
-@dataclass(frozen=True, config=STRICT)
+@dataclass(frozen=True, config=FORBID_UNKNOWN_KEYS)
 class EvaluateConfig:
     """The configuration of `winnow evaluate`, which scores models on the same rows, masks and prompts.
 
@@ -279,10 +279,10 @@ class EvaluateConfig:
     """
 
     models: list[str]
-    tracking: Node
-    dataset: Node | None = None
-    probe: dict[str, Node] = Field(default_factory=dict)
-    name: Name = "evaluations"
+    tracking: TargetNode
+    dataset: TargetNode | None = None
+    probe: dict[str, TargetNode] = Field(default_factory=dict)
+    name: SafeName = "evaluations"
     split: Literal["validation", "test", "external"] = "test"
     max_length: Annotated[int, Field(gt=2)] = 128
     depth: Annotated[int, Field(ge=20)] = 1000
@@ -293,7 +293,7 @@ class EvaluateConfig:
     allow_targets: list[str] = Field(default_factory=list)
 
 
-@dataclass(frozen=True, config=STRICT)
+@dataclass(frozen=True, config=FORBID_UNKNOWN_KEYS)
 class RerunConfig:
     """The configuration of `winnow rerun`.
 
@@ -302,12 +302,12 @@ class RerunConfig:
     """
 
     run_id: Annotated[str, StringConstraints(min_length=1)]
-    tracking: Node
+    tracking: TargetNode
     output_dir: Path = Path("outputs")
     allow_targets: list[str] = Field(default_factory=list)
 
 
-@dataclass(frozen=True, config=STRICT)
+@dataclass(frozen=True, config=FORBID_UNKNOWN_KEYS)
 class ExportConfig:
     """The configuration of `winnow export`.
 
@@ -319,14 +319,14 @@ class ExportConfig:
         allow_targets: Your own packages whose classes may be a `_target_`.
     """
 
-    study: Name
-    tracking: Node
+    study: SafeName
+    tracking: TargetNode
     folder: Path | None = None
     output_dir: Path = Path("outputs")
     allow_targets: list[str] = Field(default_factory=list)
 
 
-@dataclass(frozen=True, config=STRICT)
+@dataclass(frozen=True, config=FORBID_UNKNOWN_KEYS)
 class UiConfig:
     """The configuration of `winnow ui`.
 
@@ -335,17 +335,17 @@ class UiConfig:
         port: Port that the server listens on.
     """
 
-    tracking: Node
+    tracking: TargetNode
     host: str = "127.0.0.1"
     port: Annotated[int, Field(gt=0, lt=65536)] = 5000
     output_dir: Path = Path("outputs")
     allow_targets: list[str] = Field(default_factory=list)
 
 
-@dataclass(frozen=True, config=STRICT)
+@dataclass(frozen=True, config=FORBID_UNKNOWN_KEYS)
 class StoreConfig:
     """The configuration of `winnow sync`, `winnow promote` and `winnow push`, which use only the MLflow store."""
 
-    tracking: Node
+    tracking: TargetNode
     output_dir: Path = Path("outputs")
     allow_targets: list[str] = Field(default_factory=list)

@@ -9,10 +9,10 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from winnow.config.plugins import plugin_packages
-from winnow.config.validate import unknown_key
+from winnow.config.validate import unknown_key_error
 from winnow.errors import WinnowError, did_you_mean
 
-ALLOWED_PACKAGES = (
+BUILTIN_TARGET_PACKAGES = (
     "winnow.data",
     "winnow.filters",
     "winnow.training",
@@ -29,10 +29,10 @@ Target = Callable[..., Any]
 
 def allowed_packages(allow: Iterable[str] = ()) -> tuple[str, ...]:
     """Return the packages whose classes are allowed as targets: built-in packages, `allow_targets` and plugins."""
-    return (*ALLOWED_PACKAGES, *allow, *plugin_packages())
+    return (*BUILTIN_TARGET_PACKAGES, *allow, *plugin_packages())
 
 
-def locate(path: str, key: str, allowed: Sequence[str], errors: list[WinnowError]) -> Target | None:
+def import_target(path: str, key: str, allowed: Sequence[str], errors: list[WinnowError]) -> Target | None:
     """Import and return a target. If the import path is not valid or not allowed, append to `errors` and return `None`.
 
     Args:
@@ -42,7 +42,7 @@ def locate(path: str, key: str, allowed: Sequence[str], errors: list[WinnowError
         errors: A list to which an error is appended.
     """
     module_name, _, name = path.rpartition(".")
-    if not _is_in(module_name, allowed):
+    if not _is_in_packages(module_name, allowed):
         listed = ", ".join(allowed)
         errors.append(
             WinnowError(
@@ -60,9 +60,9 @@ def locate(path: str, key: str, allowed: Sequence[str], errors: list[WinnowError
     target = getattr(module, name, None)
     # An allowed import path is not enough: `winnow.data.csv.os.system` starts with an allowed package but runs code
     # from another package. The class must therefore be defined in an allowed package.
-    if inspect.isfunction(target) and _is_in(target.__module__, allowed[len(ALLOWED_PACKAGES) :]):
+    if inspect.isfunction(target) and _is_in_packages(target.__module__, allowed[len(BUILTIN_TARGET_PACKAGES) :]):
         return target
-    if not inspect.isclass(target) or not _is_in(target.__module__, allowed):
+    if not inspect.isclass(target) or not _is_in_packages(target.__module__, allowed):
         options = [option for option in dir(module) if inspect.isclass(getattr(module, option, None))]
         message = f"{module_name} has no class {name!r}.{did_you_mean(name, options)} Correct the import path."
         errors.append(WinnowError(message, key))
@@ -70,12 +70,12 @@ def locate(path: str, key: str, allowed: Sequence[str], errors: list[WinnowError
     return target
 
 
-def is_own(target: Target) -> bool:
+def is_winnow_target(target: Target) -> bool:
     """Return whether a target is defined in the `winnow` package."""
-    return _is_in(target.__module__, ("winnow",))
+    return _is_in_packages(target.__module__, ("winnow",))
 
 
-def public_path(target: type) -> str:
+def shortest_import_path(target: type) -> str:
     """Return the shortest import path of a class, such as `winnow.filters.Filter` for a class in a submodule."""
     parts = target.__module__.split(".")
     for end in range(2, len(parts)):
@@ -90,18 +90,18 @@ def report_unknown_arguments(target: Target | None, names: Iterable[str], key: s
     options = argument_names(target) if target is not None else []
     for name in names:
         if options and name not in options:
-            errors.append(unknown_key(f"{key}.{name}", options))
+            errors.append(unknown_key_error(f"{key}.{name}", options))
 
 
 def argument_names(target: Target) -> list[str]:
     """Return the names of a target's arguments, or an empty list if it accepts arbitrary keyword arguments."""
-    listed = parameters(target)
+    listed = signature_parameters(target)
     if any(parameter.kind is parameter.VAR_KEYWORD for parameter in listed):
         return []
     return [parameter.name for parameter in listed]
 
 
-def parameters(target: Target) -> list[inspect.Parameter]:
+def signature_parameters(target: Target) -> list[inspect.Parameter]:
     """Return a target's parameters, or an empty list if it has no signature, as is the case for some C classes."""
     try:
         return list(inspect.signature(target).parameters.values())
@@ -109,5 +109,5 @@ def parameters(target: Target) -> list[inspect.Parameter]:
         return []
 
 
-def _is_in(module: str, packages: Sequence[str]) -> bool:
+def _is_in_packages(module: str, packages: Sequence[str]) -> bool:
     return any(module == package or module.startswith(f"{package}.") for package in packages)

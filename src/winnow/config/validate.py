@@ -15,20 +15,20 @@ Config = TypeVar("Config")
 Location = tuple[int | str, ...]
 
 
-def validate(tree: dict[str, Any], schema: type[Config], errors: list[WinnowError]) -> Config | None:
+def validate_against_schema(tree: dict[str, Any], schema: type[Config], errors: list[WinnowError]) -> Config | None:
     """Return a nested dict as an instance of `schema`. If it is invalid, append to `errors` and return `None`."""
     try:
         return TypeAdapter(schema).validate_python(tree)
     except ValidationError as error:
-        errors.extend(errors_from_pydantic(error, "", lambda location: _keys_at(schema, location)))
+        errors.extend(errors_from_pydantic(error, "", lambda location: _list_schema_keys(schema, location)))
     return None
 
 
-def missing_values(tree: Any, key: str = "") -> Iterator[WinnowError]:
+def find_missing_values(tree: Any, key: str = "") -> Iterator[WinnowError]:
     """Yield an error for each missing value (`???`) in a nested dict."""
     if isinstance(tree, dict):
         for name, value in tree.items():
-            yield from missing_values(value, f"{key}.{name}" if key else str(name))
+            yield from find_missing_values(value, f"{key}.{name}" if key else str(name))
     elif tree == "???":
         yield WinnowError(f"the value is missing. Set {key}=VALUE.", key)
 
@@ -48,7 +48,7 @@ def errors_from_pydantic(
         given = detail["input"]
         match detail["type"]:
             case "unexpected_keyword_argument" | "extra_forbidden":
-                yield unknown_key(full, options_at(detail["loc"][:-1]))
+                yield unknown_key_error(full, options_at(detail["loc"][:-1]))
             case "missing" | "missing_argument" | "missing_keyword_only_argument":
                 yield WinnowError(f"the value is missing. Set {full}=VALUE.", full)
             case "literal_error" | "enum":
@@ -60,7 +60,7 @@ def errors_from_pydantic(
                 yield WinnowError(f"got {_shorten(given)}. {requirement}.", full)
 
 
-def unknown_key(full: str, options: Sequence[str]) -> WinnowError:
+def unknown_key_error(full: str, options: Sequence[str]) -> WinnowError:
     """Return an error that an unknown key was set, with the allowed keys and the closest match.
 
     Args:
@@ -71,7 +71,7 @@ def unknown_key(full: str, options: Sequence[str]) -> WinnowError:
     return WinnowError(f"unknown key.{did_you_mean(full.rpartition('.')[2], options)} Allowed: {allowed}.", full)
 
 
-def _keys_at(schema: Any, location: Location) -> list[str]:
+def _list_schema_keys(schema: Any, location: Location) -> list[str]:
     """Return the field names of the nested dataclass at a location in `schema`, or an empty list if there is none."""
     for name in location:
         schema = typing.get_type_hints(schema).get(str(name)) if dataclasses.is_dataclass(schema) else None

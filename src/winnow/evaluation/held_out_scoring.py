@@ -10,7 +10,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from winnow.evaluation.mask_predictions import MAX_LOGITS_PER_BATCH, evaluation_mode, logits_at_masks
-from winnow.metrics.metric_names import ALL
+from winnow.metrics.metric_names import ALL_ROWS_SLICE
 
 if TYPE_CHECKING:
     import torch
@@ -181,7 +181,7 @@ def compute_slice_metrics(
         (mean across tokens, in nats), ``perplexity``, ``top1``, ``top5``, ``mrr`` and ``ece``. ``all`` also has
         ``pseudo_perplexity`` if the table contains pseudo-log-likelihoods.
     """
-    slices = {ALL: np.ones(len(rows), dtype=bool), **(members or {})}
+    slices = {ALL_ROWS_SLICE: np.ones(len(rows), dtype=bool), **(members or {})}
     token_rows = np.repeat(np.arange(len(rows)), rows["masked"].to_numpy())
     ranks, confidences = (_flatten_list_column(rows[name]) for name in ("ranks", "confidences"))
     metrics = {}
@@ -196,7 +196,7 @@ def compute_slice_metrics(
         )
         metrics[name] = counts | averages
     if "pseudo_tokens" in rows.column_names and (scored_rows := rows.filter(rows["pseudo_tokens"].is_valid())).num_rows:
-        metrics[ALL] |= _compute_pseudo_perplexity(scored_rows)
+        metrics[ALL_ROWS_SLICE] |= _compute_pseudo_perplexity(scored_rows)
     return metrics
 
 

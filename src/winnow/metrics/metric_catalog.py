@@ -22,9 +22,9 @@ Requirement = Literal["probes", "held_out", "tokenizer", "budget"]
 """A property that two runs must share for their values of a metric to be comparable."""
 
 FRACTION: Final = "fraction, 0 to 1"
-NATS: Final = "nats per masked token"
-LOG_ODDS: Final = "nats"
-"""The unit of log odds. Losses have the unit :data:`NATS`."""
+LOSS_UNIT: Final = "nats per masked token"
+LOG_ODDS_UNIT: Final = "nats"
+"""The unit of log odds. Losses have the unit :data:`LOSS_UNIT`."""
 ROWS: Final = "rows"
 TOKENS: Final = "tokens"
 
@@ -69,9 +69,9 @@ def _define_row_metric(
 
 
 PROBE_SCORES: Final[dict[str, MetricDefinition]] = {
-    "log_odds": define_prompt_metric("higher", LOG_ODDS, "log odds", "log odds of wanted versus unwanted words"),
-    "prior_log_odds": define_prompt_metric(None, LOG_ODDS, "log odds with the subject masked"),
-    "corrected_log_odds": define_prompt_metric("higher", LOG_ODDS, "corrected log odds"),
+    "log_odds": define_prompt_metric("higher", LOG_ODDS_UNIT, "log odds", "log odds of wanted versus unwanted words"),
+    "prior_log_odds": define_prompt_metric(None, LOG_ODDS_UNIT, "log odds with the subject masked"),
+    "corrected_log_odds": define_prompt_metric("higher", LOG_ODDS_UNIT, "corrected log odds"),
     "wanted_mass": define_prompt_metric("higher", FRACTION, "probability of wanted words"),
     "unwanted_mass": define_prompt_metric("lower", FRACTION, "probability of unwanted words"),
     "positive_at_{n}": define_prompt_metric("higher", FRACTION, "positive at {n}"),
@@ -88,8 +88,8 @@ PROBE_SCORES: Final[dict[str, MetricDefinition]] = {
     "forbidden_mrr": define_prompt_metric(
         "lower", "reciprocal rank, 0 to 1", "mean reciprocal rank of a forbidden word"
     ),
-    "held_out_log_odds": _define_probe_metric("higher", LOG_ODDS, "log odds of prompts not in the training rows"),
-    "log_odds_of_{n}_tokens": _define_probe_metric("higher", LOG_ODDS, "log odds of {n}-token words"),
+    "held_out_log_odds": _define_probe_metric("higher", LOG_ODDS_UNIT, "log odds of prompts not in the training rows"),
+    "log_odds_of_{n}_tokens": _define_probe_metric("higher", LOG_ODDS_UNIT, "log odds of {n}-token words"),
     "scored_prompts": _define_probe_metric(None, "prompts", "prompts with log odds"),
     "seen_prompts": _define_probe_metric(None, "prompts", "prompts in the training rows"),
     "filter_overlap": _define_probe_metric(None, FRACTION, "overlap of probe and filter words"),
@@ -97,7 +97,7 @@ PROBE_SCORES: Final[dict[str, MetricDefinition]] = {
 """The definitions of probe scores, which are logged as ``probe/PROBE/SCORE``."""
 
 HELD_OUT_SCORES: Final[dict[str, MetricDefinition]] = {
-    "loss": _define_row_metric("lower", NATS, "loss"),
+    "loss": _define_row_metric("lower", LOSS_UNIT, "loss"),
     "perplexity": _define_row_metric("lower", "equally likely tokens", "perplexity"),
     "top{n}": _define_row_metric("higher", FRACTION, "top{n}"),
     "mrr": _define_row_metric("higher", "reciprocal rank, 0 to 1", "mean reciprocal rank", "none"),
@@ -112,12 +112,12 @@ RUN_METRICS: Final[dict[str, MetricDefinition]] = {
     "seconds": MetricDefinition("lower", "seconds", "training time"),
     "tokens_seen": MetricDefinition(None, TOKENS, "training tokens processed"),
     "step": MetricDefinition(None, "steps", "step of the lowest validation loss"),
-    "train/loss": MetricDefinition("lower", NATS, "training loss"),
+    "train/loss": MetricDefinition("lower", LOSS_UNIT, "training loss"),
     "train/tokens": MetricDefinition(None, TOKENS, "training tokens processed so far"),
     "train/learning_rate": MetricDefinition(None, "learning rate", "learning rate"),
     "train/tokens_per_second": MetricDefinition("higher", "tokens per second", "training throughput"),
     "train/peak_share": MetricDefinition("higher", FRACTION, "fraction of this machine's peak throughput"),
-    "validation/loss": MetricDefinition("lower", NATS, "validation loss"),
+    "validation/loss": MetricDefinition("lower", LOSS_UNIT, "validation loss"),
     "validation/perplexity": MetricDefinition("lower", "equally likely tokens", "validation perplexity"),
     "data/train_rows": MetricDefinition(None, ROWS, "training rows"),
     "data/train_tokens": MetricDefinition(None, TOKENS, "training tokens"),

@@ -13,27 +13,27 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final, Literal, TypeVar
 
-Stage = Literal["before", "final", "best"]
+RunStage = Literal["before", "final", "best"]
 """A stage of a run: the base model before training (``before``), the last checkpoint (``final``), or the checkpoint
 with the lowest validation loss (``best``)."""
 
-Kind = Literal["probe", "held_out", "run"]
+MetricKind = Literal["probe", "held_out", "run"]
 
-PROBE: Final = "probe"
+PROBE_GROUP: Final = "probe"
 SPLITS: Final = ("train", "validation", "test")
-EXTERNAL: Final = "external"
+EXTERNAL_GROUP: Final = "external"
 """The first component of metric names for external held-out sets.
 
 External held-out sets come from other sources than the training rows. In metric names, ``external`` replaces the split,
 and the name of the set replaces the slice.
 """
 
-ALL: Final = "all"
+ALL_ROWS_SLICE: Final = "all"
 """The slice that contains all rows of a split."""
 
 TRAIN_LOSS: Final = "train/loss"
 VALIDATION_LOSS: Final = "validation/loss"
-LOSSES: Final = (TRAIN_LOSS, VALIDATION_LOSS)
+LOSS_METRICS: Final = (TRAIN_LOSS, VALIDATION_LOSS)
 """The names of the losses that are logged during training, with one value per logged step."""
 
 TRAIN_ROWS: Final = "data/train_rows"
@@ -56,7 +56,7 @@ class MetricName:
         score: The last component of the name; the full name for a metric with one value per run.
     """
 
-    kind: Kind
+    kind: MetricKind
     group: str
     scope: str
     score: str
@@ -72,9 +72,9 @@ def parse_metric_name(name: str) -> MetricName:
     """
     group, _, remaining = name.partition("/")
     scope, _, score = remaining.rpartition("/")
-    if scope and score and group == PROBE:
+    if scope and score and group == PROBE_GROUP:
         return MetricName("probe", group, scope, score)
-    if scope and score and group in (*SPLITS, EXTERNAL):
+    if scope and score and group in (*SPLITS, EXTERNAL_GROUP):
         return MetricName("held_out", group, scope, score)
     return MetricName("run", "", "", name)
 
@@ -85,7 +85,7 @@ def probe_metric_name(probe: str, score: str) -> str:
     >>> probe_metric_name("honest", "forbidden_mrr")
     'probe/honest/forbidden_mrr'
     """
-    return f"{PROBE}/{probe}/{score}"
+    return f"{PROBE_GROUP}/{probe}/{score}"
 
 
 def held_out_metric_name(split: str, slice_name: str, score: str) -> str:
@@ -97,7 +97,7 @@ def held_out_metric_name(split: str, slice_name: str, score: str) -> str:
     return f"{split}/{slice_name}/{score}"
 
 
-def stage_metric_name(stage: Stage, name: str) -> str:
+def stage_metric_name(stage: RunStage, name: str) -> str:
     """Return a metric name prefixed with a stage.
 
     >>> stage_metric_name("final", "test/all/loss")
@@ -106,7 +106,7 @@ def stage_metric_name(stage: Stage, name: str) -> str:
     return f"{stage}/{name}"
 
 
-def select_stage(stage: Stage, metrics: Mapping[str, T]) -> dict[str, T]:
+def select_stage(stage: RunStage, metrics: Mapping[str, T]) -> dict[str, T]:
     """Select the metrics of one stage and strip the stage from their names.
 
     >>> select_stage("final", {"final/seconds": 5.5, "before/test/all/loss": 7.0})

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 
 from winnow.metrics.metric_catalog import (
-    LOG_ODDS,
+    LOG_ODDS_UNIT,
     Direction,
     ItemKind,
     MetricDefinition,
@@ -15,9 +15,9 @@ from winnow.metrics.metric_catalog import (
     define_prompt_metric,
     find_definition,
 )
-from winnow.metrics.metric_names import ALL, MetricName, parse_metric_name
+from winnow.metrics.metric_names import ALL_ROWS_SLICE, MetricName, parse_metric_name
 
-UNKNOWN = MetricDefinition(None, "", "", requires=("probes", "held_out", "tokenizer", "budget"))
+UNKNOWN_DEFINITION = MetricDefinition(None, "", "", requires=("probes", "held_out", "tokenizer", "budget"))
 
 
 @dataclass(frozen=True)
@@ -29,20 +29,20 @@ class Metric:
 
     Attributes:
         name: The metric name without a stage.
-        definition: The definition of the metric; ``UNKNOWN`` if the metric has none.
+        definition: The definition of the metric; ``UNKNOWN_DEFINITION`` if the metric has none.
     """
 
     name: str
-    definition: MetricDefinition = UNKNOWN
+    definition: MetricDefinition = UNKNOWN_DEFINITION
 
     def __post_init__(self) -> None:
-        if self.definition is UNKNOWN:
-            object.__setattr__(self, "definition", find_definition(self.name) or UNKNOWN)
+        if self.definition is UNKNOWN_DEFINITION:
+            object.__setattr__(self, "definition", find_definition(self.name) or UNKNOWN_DEFINITION)
 
     @property
     def is_known(self) -> bool:
         """Whether the metric has a definition."""
-        return self.definition is not UNKNOWN
+        return self.definition is not UNKNOWN_DEFINITION
 
     @property
     def parsed_name(self) -> MetricName:
@@ -67,7 +67,7 @@ class Metric:
     @property
     def is_log_odds(self) -> bool:
         """Whether the exponential of a difference between two values is an odds ratio."""
-        return self.unit == LOG_ODDS
+        return self.unit == LOG_ODDS_UNIT
 
     @property
     def item_kind(self) -> ItemKind:
@@ -89,7 +89,7 @@ class Metric:
             return self.definition.label
         if parsed.kind == "probe":
             return f"{self.definition.label} on {parsed.scope}"
-        held_out_set = parsed.group if parsed.scope == ALL else f"{parsed.group}/{parsed.scope}"
+        held_out_set = parsed.group if parsed.scope == ALL_ROWS_SLICE else f"{parsed.group}/{parsed.scope}"
         return f"{self.definition.label} on {held_out_set}"
 
     @property
@@ -116,7 +116,7 @@ class MetricRegistry:
 
     def metric(self, name: str) -> Metric:
         """Return the metric with the given name. If no metric has the name, the result has no direction."""
-        return Metric(name, self.user_metrics.get(name, UNKNOWN))
+        return Metric(name, self.user_metrics.get(name, UNKNOWN_DEFINITION))
 
     def to_json(self) -> str:
         """Return the user-defined metrics as a JSON string for storage with a run."""

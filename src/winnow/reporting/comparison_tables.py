@@ -8,7 +8,7 @@ from typing import Any
 
 from winnow.comparison.analysis import Comparison
 from winnow.comparison.verdict import Finding
-from winnow.formatting import MINUS, format_count, format_interval, format_number, format_p_cell
+from winnow.formatting import MINUS_SIGN, format_count, format_interval, format_number, format_p_cell
 from winnow.reporting.table_rendering import Table, build_table
 
 Rows = Sequence[Mapping[str, Any]]
@@ -61,7 +61,7 @@ def _build_contrasts(comparison: Comparison) -> Table:
     findings = comparison.findings
     rows = [{"family": f.family, "metric": f.metric, **_flatten_finding(f), "post_hoc": f.post_hoc} for f in findings]
     columns = {
-        "contrast": [f"{f.result.a} {MINUS} {f.result.b}" for f in findings],
+        "contrast": [f"{f.result.a} {MINUS_SIGN} {f.result.b}" for f in findings],
         "metric": [comparison.metric(f.metric).label for f in findings],
         "difference": _format_column(rows, "difference", format_number),
         **_format_test(rows),

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from winnow.formatting import MINUS, MISSING_VALUE, format_number
+from winnow.formatting import MINUS_SIGN, MISSING_VALUE, format_number
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 LATEX_ESCAPES = str.maketrans({
     "\\": r"\textbackslash{}", "&": r"\&", "%": r"\%", "$": r"\$", "#": r"\#", "_": r"\_", "{": r"\{", "}": r"\}",
     "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "<": r"\textless{}", ">": r"\textgreater{}",
-    MINUS: "$-$", MISSING_VALUE: "--", "±": r"$\pm$", "\n": " ",
+    MINUS_SIGN: "$-$", MISSING_VALUE: "--", "±": r"$\pm$", "\n": " ",
 })  # fmt: skip
 
 
@@ -126,4 +126,4 @@ def format_value(value: Any) -> str:
 
 
 def _is_number(text: str) -> bool:
-    return text in ("", MISSING_VALUE) or text.lstrip(f"<> {MINUS}+")[:1].isdigit()
+    return text in ("", MISSING_VALUE) or text.lstrip(f"<> {MINUS_SIGN}+")[:1].isdigit()

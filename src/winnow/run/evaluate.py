@@ -15,7 +15,7 @@ import pyarrow as pa
 from winnow.config.schema import EvaluationConfig
 from winnow.data.fingerprint import fingerprint
 from winnow.errors import WinnowError
-from winnow.metrics.metric_names import ALL, held_out_metric_name, probe_metric_name
+from winnow.metrics.metric_names import ALL_ROWS_SLICE, held_out_metric_name, probe_metric_name
 from winnow.run.baseline_cache import BaselineCache
 from winnow.run.fit import FitResult
 from winnow.run.held_out_slices import HeldOutSplit
@@ -207,7 +207,7 @@ def summarize_probes(probes: Mapping[str, ProbeScores]) -> dict[str, float]:
 
 def _list_slice_names(slice_masks: Mapping[str, npt.NDArray[np.bool_]]) -> pa.Array:
     """Return the names of the slices that contain each row, except `all`."""
-    row_count = len(slice_masks[ALL])
-    filter_and_source_masks = {name: mask for name, mask in slice_masks.items() if name != ALL}
+    row_count = len(slice_masks[ALL_ROWS_SLICE])
+    filter_and_source_masks = {name: mask for name, mask in slice_masks.items() if name != ALL_ROWS_SLICE}
     names = [[name for name, mask in filter_and_source_masks.items() if mask[row]] for row in range(row_count)]
     return pa.array(names, pa.list_(pa.string()))

@@ -16,7 +16,13 @@ from winnow.data import Corpus
 from winnow.data.corpus import EXTERNAL_SPLIT, SplitName
 from winnow.errors import WinnowError
 from winnow.filters import Selection, Verdicts
-from winnow.metrics.metric_names import ALL, kept_slice_name, removed_slice_name, sanitize_component, source_slice_name
+from winnow.metrics.metric_names import (
+    ALL_ROWS_SLICE,
+    kept_slice_name,
+    removed_slice_name,
+    sanitize_component,
+    source_slice_name,
+)
 
 if TYPE_CHECKING:
     from winnow.training import TokenRows
@@ -79,7 +85,7 @@ def build_slice_masks(rows: pa.Table, verdicts: Mapping[str, Verdicts]) -> dict[
     A single source gets no slice, because that slice would equal `all`. Each external set is a slice with the name of
     the set.
     """
-    masks = {ALL: np.ones(rows.num_rows, dtype=bool)}
+    masks = {ALL_ROWS_SLICE: np.ones(rows.num_rows, dtype=bool)}
     sources = pc.unique(rows["source"]).to_pylist()
     external = rows["split"].unique().to_pylist() == [EXTERNAL_SPLIT]
     if len(sources) > 1 or external:

@@ -106,7 +106,7 @@ def _summarize_inputs(inputs: RunInputs) -> dict[str, Any]:
 
 def log_configuration(run: TrackedRun, cell: ComposedCell[Any]) -> None:
     """Log the configuration, the overrides, the packages and the uncommitted changes."""
-    config = cell.tree
+    config = cell.config_dict
     run.log_params(select_logged_parameters(config))
     run.log_text(dump_yaml(config), keys.RESOLVED_CONFIG)
     run.log_text("\n".join(cell.overrides) + "\n", "config/overrides.txt")

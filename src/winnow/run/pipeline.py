@@ -16,7 +16,7 @@ from rich.console import Console
 
 from winnow.config import ComposedCell, TrainConfig
 from winnow.errors import WinnowError
-from winnow.metrics.metric_names import ALL, SECONDS, held_out_metric_name, stage_metric_name
+from winnow.metrics.metric_names import ALL_ROWS_SLICE, SECONDS, held_out_metric_name, stage_metric_name
 from winnow.run.cell_lock import lock_cell
 from winnow.run.checkpoint_files import LAST_CHECKPOINT, remove_checkpoints
 from winnow.run.console_summaries import print_overview
@@ -141,7 +141,7 @@ def run_single_cell(cell: ComposedCell[TrainConfig], console: Console) -> dict[s
         scores = run_cell(cell, components, options)
     primary = cell.config.study.primary_metric
     if primary in scores:
-        loss = scores[held_out_metric_name("test", ALL, "loss")]
+        loss = scores[held_out_metric_name("test", ALL_ROWS_SLICE, "loss")]
         console.print(f"\n{primary} {scores[primary]:+.3f}, test loss {loss:.3f}")
         console.print("Compare it with other runs: winnow ui")
     return scores

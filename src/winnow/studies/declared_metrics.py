@@ -8,9 +8,9 @@ from winnow.data import Dataset, Mixture
 from winnow.errors import WinnowError
 from winnow.metrics.metric_catalog import HELD_OUT_SCORES
 from winnow.metrics.metric_names import (
-    ALL,
-    EXTERNAL,
-    PROBE,
+    ALL_ROWS_SLICE,
+    EXTERNAL_GROUP,
+    PROBE_GROUP,
     SECONDS,
     TOKENS_SEEN,
     kept_slice_name,
@@ -52,14 +52,14 @@ def list_available_metrics(config: TrainConfig, components: RunComponents) -> Av
     Raises:
         WinnowError: If a probe's file cannot be read.
     """
-    scores = {PROBE: {name: probe.score_names() for name, probe in components.probes.items()}}
+    scores = {PROBE_GROUP: {name: probe.score_names() for name, probe in components.probes.items()}}
     for split, slices in _list_slices(components).items():
         has_pseudo_likelihood = config.evaluation.pseudo_likelihood_rows is not None and split != "validation"
         scores[split] = {
             name: [
                 score
                 for score in HELD_OUT_SCORES
-                if score != "pseudo_perplexity" or (has_pseudo_likelihood and name == ALL)
+                if score != "pseudo_perplexity" or (has_pseudo_likelihood and name == ALL_ROWS_SLICE)
             ]
             for name in slices
         }
@@ -72,10 +72,10 @@ def _list_slices(components: RunComponents) -> dict[str, list[str]]:
         slice_name for name in components.slices for slice_name in (kept_slice_name(name), removed_slice_name(name))
     ]
     slices: dict[str, list[str]] = {
-        split: [ALL, *_list_source_slices(components.dataset), *filter_slices] for split in HELD_OUT_SPLITS
+        split: [ALL_ROWS_SLICE, *_list_source_slices(components.dataset), *filter_slices] for split in HELD_OUT_SPLITS
     }
     if components.dataset.external:
-        slices[EXTERNAL] = [ALL, *map(sanitize_component, components.dataset.external), *filter_slices]
+        slices[EXTERNAL_GROUP] = [ALL_ROWS_SLICE, *map(sanitize_component, components.dataset.external), *filter_slices]
     return slices
 
 

@@ -25,7 +25,7 @@ from typing import Any, Literal
 import yaml
 
 from winnow.config import ComposedCell, TrainConfig
-from winnow.config.validate import validate
+from winnow.config.validate import validate_against_schema
 from winnow.errors import WinnowError, WinnowErrors
 from winnow.run.cell_lock import CellLockedError, lock_cell
 from winnow.run.checkpoint_files import remove_checkpoints
@@ -103,7 +103,7 @@ class Job:
         content: dict[str, Any] = {"name": self.name, "parent": self.parent_run_id, "run_id": self.run_id}
         content |= {
             "overrides": self.cell.overrides,
-            "config": self.cell.tree,
+            "config": self.cell.config_dict,
             "dataset": self.components.corpus.dataset_fingerprint,
         }
         try:
@@ -129,7 +129,7 @@ class Job:
         """
         content = yaml.safe_load(file.read_text(encoding="utf-8"))
         errors: list[WinnowError] = []
-        config = validate(content["config"], TrainConfig, errors)
+        config = validate_against_schema(content["config"], TrainConfig, errors)
         if config is None:
             raise WinnowErrors(errors)
         cell = ComposedCell(content["overrides"], config)

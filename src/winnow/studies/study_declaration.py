@@ -7,7 +7,7 @@ from textwrap import shorten
 from typing import Any, Final
 
 from winnow import __version__
-from winnow.config import flat, load_stored_tree
+from winnow.config import flatten_config, load_stored_config
 from winnow.errors import WinnowError, WinnowErrors
 from winnow.filters import LeaveOneOut, RandomMatched
 from winnow.run.run_components import HARDWARE_TRAINER_ARGUMENTS
@@ -87,7 +87,7 @@ def check_same_settings(cells: Sequence[StudyCell], previous_attempts: Mapping[s
     for cell in cells:
         if cell.arm not in finished_attempts:
             continue
-        errors |= _compare_settings(stored_configs[cell.arm], cell.cell.tree, study.name)
+        errors |= _compare_settings(stored_configs[cell.arm], cell.cell.config_dict, study.name)
         if not errors and finished_attempts[cell.arm].tags.get(keys.CORPUS) != cell.components.corpus.fingerprint:
             errors["dataset"] = WinnowError(
                 f"the dataset's rows differ from those used by the finished cells of study {study.name!r}. Restore the "
@@ -129,7 +129,7 @@ def _select_finished(previous_attempts: Mapping[str, Attempt]) -> list[Attempt]:
 def _load_stored_config(store: Store, attempt: Attempt) -> dict[str, Any]:
     """Return a finished cell's stored configuration, or an empty dict (no check) if the file was deleted."""
     text = read_text_artifact(store.client(), attempt.run_id, keys.RESOLVED_CONFIG)
-    return load_stored_tree(text) if text is not None else {}
+    return load_stored_config(text) if text is not None else {}
 
 
 def _compare_settings(
@@ -147,7 +147,7 @@ def _compare_settings(
 
 def _select_settings(tree: Mapping[str, Any]) -> dict[str, Any]:
     """Return the settings that affect results, by key; a `_target_` class is stored under its config group's key."""
-    return {key.removesuffix("._target_"): value for key, value in flat(tree) if _affects_results(key)}
+    return {key.removesuffix("._target_"): value for key, value in flatten_config(tree) if _affects_results(key)}
 
 
 def _shorten(settings: Mapping[str, Any], key: str) -> str:

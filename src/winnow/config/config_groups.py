@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-DECIDED_BY_TRAINING = {
+UNSUPPORTED_TRAINER_ARGUMENTS = {
     "max_steps": "training.max_steps",
     "max_epochs": "training.max_steps, since the budget is in steps",
     "accumulate_grad_batches": "training.accumulate_batches",
@@ -30,43 +30,46 @@ DECIDED_BY_TRAINING = {
 
 
 @dataclass(frozen=True)
-class Group:
+class ConfigGroup:
     """The constraints on the objects of a config group.
 
     Attributes:
-        expected: The import path of the base class that the `_target_` of an object must inherit from.
+        base_class: The import path of the base class that the `_target_` of an object must inherit from.
         is_partial: Whether Winnow passes additional arguments when it calls the target.
-        decided: The arguments that users cannot set because Winnow passes them, mapped to the setting to use instead.
+        unsupported_arguments: The arguments that users cannot set because Winnow passes them, mapped to the setting
+            to use instead.
     """
 
-    expected: str
+    base_class: str
     is_partial: bool = False
-    decided: Mapping[str, str] = field(default_factory=dict)
+    unsupported_arguments: Mapping[str, str] = field(default_factory=dict)
 
 
-GROUPS = {
-    "dataset": Group("winnow.data.Dataset"),
-    "filter": Group("winnow.filters.Selection"),
-    "model": Group("winnow.training.Model"),
-    "masking": Group("winnow.training.Masking"),
-    "optimizer": Group("torch.optim.Optimizer", is_partial=True),
-    "trainer": Group("pytorch_lightning.Trainer", is_partial=True, decided=DECIDED_BY_TRAINING),
-    "tracking": Group("winnow.tracking.Store"),
-    "launcher": Group("winnow.studies.Launcher"),
+SINGLE_OBJECT_GROUPS = {
+    "dataset": ConfigGroup("winnow.data.Dataset"),
+    "filter": ConfigGroup("winnow.filters.Selection"),
+    "model": ConfigGroup("winnow.training.Model"),
+    "masking": ConfigGroup("winnow.training.Masking"),
+    "optimizer": ConfigGroup("torch.optim.Optimizer", is_partial=True),
+    "trainer": ConfigGroup(
+        "pytorch_lightning.Trainer", is_partial=True, unsupported_arguments=UNSUPPORTED_TRAINER_ARGUMENTS
+    ),
+    "tracking": ConfigGroup("winnow.tracking.Store"),
+    "launcher": ConfigGroup("winnow.studies.Launcher"),
 }
 """The config groups that configure a single object, keyed by configuration key."""
 
-NAMED_GROUPS = {
-    "probe": Group("winnow.evaluation.Probe"),
-    "evaluation.slices": Group("winnow.filters.Filter"),
+MULTI_OBJECT_GROUPS = {
+    "probe": ConfigGroup("winnow.evaluation.Probe"),
+    "evaluation.slices": ConfigGroup("winnow.filters.Filter"),
 }
 """The config groups that configure several named objects, keyed by configuration key."""
 
 
-def group_of(key: str) -> Group | None:
+def find_config_group(key: str) -> ConfigGroup | None:
     """Return the config group of the object at a configuration key, or `None` if the object is not in a group.
 
-    >>> group_of("probe.nike").expected
+    >>> find_config_group("probe.nike").base_class
     'winnow.evaluation.Probe'
     """
-    return GROUPS.get(key) or NAMED_GROUPS.get(key.rpartition(".")[0])
+    return SINGLE_OBJECT_GROUPS.get(key) or MULTI_OBJECT_GROUPS.get(key.rpartition(".")[0])

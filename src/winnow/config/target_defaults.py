@@ -18,24 +18,24 @@ from typing import Any
 from pydantic import TypeAdapter, ValidationError
 from pydantic.dataclasses import is_pydantic_dataclass
 
-from winnow.config.construct import call
-from winnow.config.groups import GROUPS, Group, group_of
-from winnow.config.plain import Nodes, field_names, plain, plain_fields
+from winnow.config.config_groups import SINGLE_OBJECT_GROUPS, ConfigGroup, find_config_group
+from winnow.config.construct import call_target
+from winnow.config.plain_data import NodesByObjectId, field_names, fields_to_plain_data, to_plain_data
 from winnow.config.targets import (
     Target,
     allowed_packages,
-    is_own,
-    locate,
-    parameters,
+    import_target,
+    is_winnow_target,
     report_unknown_arguments,
+    signature_parameters,
 )
 from winnow.config.validate import errors_from_pydantic
 from winnow.errors import WinnowError
 
-_BY_NAME = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
+_NAMED_PARAMETER_KINDS = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
 
 
-def resolve(tree: Mapping[str, Any], allow: Iterable[str], errors: list[WinnowError]) -> dict[str, Any]:
+def fill_target_defaults(tree: Mapping[str, Any], allow: Iterable[str], errors: list[WinnowError]) -> dict[str, Any]:
     """Return a composed config with the default arguments of every `_target_` filled in.
 
     Defaults that cannot be stored as plain data, such as functions and objects from other packages, are omitted.
@@ -45,19 +45,19 @@ def resolve(tree: Mapping[str, Any], allow: Iterable[str], errors: list[WinnowEr
         allow: The packages in `allow_targets`, whose classes are allowed in addition to the built-in targets.
         errors: A list to which an error is appended for each invalid value. Invalid nodes are returned unchanged.
     """
-    resolver = _Resolver(allowed_packages(allow), errors)
+    filler = _DefaultsFiller(allowed_packages(allow), errors)
     errors += [
         WinnowError(
             f"expected the import path of a class, got none. Select an option with {key}=NAME, or set {key}._target_.",
             f"{key}._target_",
         )
-        for key in GROUPS
+        for key in SINGLE_OBJECT_GROUPS
         if isinstance(node := tree.get(key), Mapping) and "_target_" not in node
     ]
-    return resolver.completed(tree)
+    return filler.fill_nested_defaults(tree)
 
 
-def defaults_of_now(stored: Mapping[str, Any], resolved: Mapping[str, Any], key: str = "") -> list[str]:
+def find_defaulted_keys(stored: Mapping[str, Any], resolved: Mapping[str, Any], key: str = "") -> list[str]:
     """Return the keys of a resolved config whose values are current defaults, because the stored config lacks the keys.
 
     If a nested dict is missing or empty in the stored config, only its own key is returned.
@@ -69,27 +69,27 @@ def defaults_of_now(stored: Mapping[str, Any], resolved: Mapping[str, Any], key:
         if name not in stored or (known == {} and value):
             missing.append(path)
         elif isinstance(value, Mapping) and isinstance(known, Mapping):
-            missing += defaults_of_now({str(child): item for child, item in known.items()}, value, path)
+            missing += find_defaulted_keys({str(child): item for child, item in known.items()}, value, path)
     return missing
 
 
-class _StandIn:
+class _Placeholder:
     """A placeholder for an instance of a class that must not be constructed during validation."""
 
 
-def _stand_in(target: Target) -> _StandIn:
+def _create_placeholder(target: Target) -> _Placeholder:
     """Return a placeholder object that passes `isinstance` checks for `target`, without calling `target`."""
-    stand_in: _StandIn = type("_StandIn", (_StandIn,), {"__class__": target})()
-    return stand_in
+    placeholder: _Placeholder = type("_Placeholder", (_Placeholder,), {"__class__": target})()
+    return placeholder
 
 
-class _Resolver:
+class _DefaultsFiller:
     def __init__(self, allowed: tuple[str, ...], errors: list[WinnowError]) -> None:
         self._allowed = allowed
         self._errors = errors
-        self._nodes: Nodes = {}
+        self._nodes: NodesByObjectId = {}
 
-    def completed(self, tree: Mapping[str, Any], key: str = "") -> dict[str, Any]:
+    def fill_nested_defaults(self, tree: Mapping[str, Any], key: str = "") -> dict[str, Any]:
         """Return a nested dict with the defaults of every `_target_` filled in."""
         complete: dict[str, Any] = {}
         for name, value in tree.items():
@@ -97,29 +97,29 @@ class _Resolver:
             if not isinstance(value, Mapping):
                 complete[name] = value
             elif "_target_" in value:
-                instance = self._object(value, path, group_of(path))
+                instance = self._build_object(value, path, find_config_group(path))
                 complete[name] = dict(value) if instance is None else self._nodes[id(instance)][1]
             else:
-                complete[name] = self.completed(value, path)
+                complete[name] = self.fill_nested_defaults(value, path)
         return complete
 
-    def _value(self, value: Any, key: str) -> Any:
+    def _build_value(self, value: Any, key: str) -> Any:
         if isinstance(value, Mapping):
             if "_target_" in value:
-                return self._object(value, key)
-            return {name: self._value(item, f"{key}.{name}") for name, item in value.items()}
+                return self._build_object(value, key)
+            return {name: self._build_value(item, f"{key}.{name}") for name, item in value.items()}
         if isinstance(value, list | tuple):
-            return [self._value(item, f"{key}.{i}") for i, item in enumerate(value)]
+            return [self._build_value(item, f"{key}.{i}") for i, item in enumerate(value)]
         return value
 
-    def _object(self, node: Mapping[str, Any], key: str, group: Group | None = None) -> Any:
+    def _build_object(self, node: Mapping[str, Any], key: str, group: ConfigGroup | None = None) -> Any:
         """Return an object or a placeholder for a node, and store the completed node; `None` if the node is invalid."""
         error_count = len(self._errors)
-        target = locate(str(node["_target_"]), f"{key}._target_", self._allowed, self._errors)
+        target = import_target(str(node["_target_"]), f"{key}._target_", self._allowed, self._errors)
         if target is not None and group is not None:
             self._check_group(target, node, key, group)
         arguments = {
-            name: self._value(item, f"{key}.{name}")
+            name: self._build_value(item, f"{key}.{name}")
             for name, item in node.items()
             if name not in ("_target_", "_partial_")
         }
@@ -132,19 +132,19 @@ class _Resolver:
             return None
         instance, values = checked
         head = {"_target_": node["_target_"]} | ({"_partial_": True} if is_partial else {})
-        decided = group.decided if group is not None else {}
-        completed = {name: value for name, value in values.items() if name not in decided}
+        unsupported = group.unsupported_arguments if group is not None else {}
+        completed = {name: value for name, value in values.items() if name not in unsupported}
         self._nodes[id(instance)] = (instance, head | completed)
         return instance
 
-    def _check_group(self, target: Target, node: Mapping[str, Any], key: str, group: Group) -> None:
-        module, _, name = group.expected.rpartition(".")
+    def _check_group(self, target: Target, node: Mapping[str, Any], key: str, group: ConfigGroup) -> None:
+        module, _, name = group.base_class.rpartition(".")
         expected = getattr(importlib.import_module(module), name)
         if inspect.isclass(target) and not issubclass(target, expected):
             self._errors.append(
                 WinnowError(
-                    f"expected a subclass of {group.expected}, got {node['_target_']!r}. Set a class that inherits "
-                    f"from {group.expected}.",
+                    f"expected a subclass of {group.base_class}, got {node['_target_']!r}. Set a class that inherits "
+                    f"from {group.base_class}.",
                     f"{key}._target_",
                 )
             )
@@ -153,7 +153,7 @@ class _Resolver:
                 f"cannot be set to {node[name]!r}, because this argument is set by {instead}. Remove {key}.{name}.",
                 f"{key}.{name}",
             )
-            for name, instead in group.decided.items()
+            for name, instead in group.unsupported_arguments.items()
             if name in node
         ]
 
@@ -170,36 +170,38 @@ class _Resolver:
         instance: Any
         is_checked = isinstance(target, type) and is_pydantic_dataclass(target) and not inspect.isabstract(target)
         if is_partial:
-            instance, values = functools.partial(target, **arguments), _by_signature(target, arguments)
+            instance, values = functools.partial(target, **arguments), _add_signature_defaults(target, arguments)
             report_unknown_arguments(target, arguments, key, self._errors)
         elif not is_checked:
-            instance, values = self._by_signature_alone(target, arguments, key)
-        elif is_own(target) and not _has_stand_in(arguments):
-            instance = call(target, arguments, key, self._errors)
+            instance, values = self._check_by_signature(target, arguments, key)
+        elif is_winnow_target(target) and not _contains_placeholder(arguments):
+            instance = call_target(target, arguments, key, self._errors)
             values = {name: getattr(instance, name, None) for name in field_names(target)}
         else:
-            instance, values = _stand_in(target), self._by_field(target, arguments, key)
+            instance, values = _create_placeholder(target), self._validate_fields(target, arguments, key)
         if len(self._errors) > error_count:
             return None
         if isinstance(target, type) and is_checked and not is_partial:
-            return instance, plain_fields(target, values, self._nodes)
-        return instance, plain(values, self._nodes)
+            return instance, fields_to_plain_data(target, values, self._nodes)
+        return instance, to_plain_data(values, self._nodes)
 
-    def _by_signature_alone(self, target: Target, arguments: dict[str, Any], key: str) -> tuple[Any, dict[str, Any]]:
+    def _check_by_signature(self, target: Target, arguments: dict[str, Any], key: str) -> tuple[Any, dict[str, Any]]:
         if not isinstance(target, type):
-            return call(target, {}, key, self._errors), {}  # reports an error: functions need `_partial_: true`
+            return call_target(target, {}, key, self._errors), {}  # reports an error: functions need `_partial_: true`
         if inspect.isabstract(target):
             message = f"{target.__name__} is an abstract class. Set a concrete subclass of {target.__name__}."
             self._errors.append(WinnowError(message, f"{key}._target_"))
         report_unknown_arguments(target, arguments, key, self._errors)
         self._errors += [
             WinnowError(f"the value is missing. Set {key}.{parameter.name}=VALUE.", f"{key}.{parameter.name}")
-            for parameter in parameters(target)
-            if parameter.kind in _BY_NAME and parameter.default is parameter.empty and parameter.name not in arguments
+            for parameter in signature_parameters(target)
+            if parameter.kind in _NAMED_PARAMETER_KINDS
+            and parameter.default is parameter.empty
+            and parameter.name not in arguments
         ]
-        return _stand_in(target), _by_signature(target, arguments)
+        return _create_placeholder(target), _add_signature_defaults(target, arguments)
 
-    def _by_field(self, target: Any, arguments: dict[str, Any], key: str) -> dict[str, Any]:
+    def _validate_fields(self, target: Any, arguments: dict[str, Any], key: str) -> dict[str, Any]:
         """Validate each argument of a pydantic dataclass separately, and return the validated values and defaults."""
         report_unknown_arguments(target, arguments, key, self._errors)
         values: dict[str, Any] = {}
@@ -215,37 +217,45 @@ class _Resolver:
             elif info.is_required():
                 message = f"the value is missing. Set {key}.{name}=VALUE."
                 self._errors.append(WinnowError(message, f"{key}.{name}"))
-            elif info.default_factory is None or is_own(target) or info.default_factory in (list, dict, set, tuple):
+            elif (
+                info.default_factory is None
+                or is_winnow_target(target)
+                or info.default_factory in (list, dict, set, tuple)
+            ):
                 values[name] = info.get_default(call_default_factory=True, validated_data={})
         return values
 
 
-def _has_stand_in(value: Any) -> bool:
+def _contains_placeholder(value: Any) -> bool:
     if isinstance(value, Mapping):
-        return any(map(_has_stand_in, value.values()))
-    return issubclass(type(value), _StandIn) or (type(value) is list and any(map(_has_stand_in, value)))
+        return any(map(_contains_placeholder, value.values()))
+    return issubclass(type(value), _Placeholder) or (type(value) is list and any(map(_contains_placeholder, value)))
 
 
-def _by_signature(target: Target, arguments: Mapping[str, Any]) -> dict[str, Any]:
+def _add_signature_defaults(target: Target, arguments: Mapping[str, Any]) -> dict[str, Any]:
     """Return the arguments of a target by name, with defaults for all other parameters.
 
     Integers are converted to floats for parameters that expect floats.
     """
     values: dict[str, Any] = {}
-    floats, listed = _float_arguments(target), parameters(target)
+    floats, listed = _float_arguments(target), signature_parameters(target)
     # The first argument of a user-defined function is the data that Winnow passes, so it has no configured value.
     data = listed[0] if listed and not isinstance(target, type) else None
     for parameter in listed:
         if parameter.name in arguments:
             values[parameter.name] = arguments[parameter.name]
-        elif parameter is not data and parameter.kind in _BY_NAME and parameter.default is not parameter.empty:
-            values[parameter.name] = _default(target, parameter)
+        elif (
+            parameter is not data
+            and parameter.kind in _NAMED_PARAMETER_KINDS
+            and parameter.default is not parameter.empty
+        ):
+            values[parameter.name] = _get_parameter_default(target, parameter)
         if parameter.name in floats and type(values.get(parameter.name)) is int:
             values[parameter.name] = float(values[parameter.name])
     return {**values, **{name: value for name, value in arguments.items() if name not in values}}
 
 
-def _default(target: Target, parameter: inspect.Parameter) -> Any:
+def _get_parameter_default(target: Target, parameter: inspect.Parameter) -> Any:
     """Return the default value of a parameter, including new containers from a dataclass field's default factory."""
     fields = dataclasses.fields(target) if dataclasses.is_dataclass(target) else ()
     factories = {
@@ -262,5 +272,8 @@ def _float_arguments(target: Target) -> set[str]:
     except Exception:  # an annotation in another package may not be evaluable
         hints = {}
     kinds = {name: {hint, *typing.get_args(hint)} for name, hint in hints.items()}
-    kinds = {parameter.name: kinds.get(parameter.name, {type(parameter.default)}) for parameter in parameters(target)}
+    kinds = {
+        parameter.name: kinds.get(parameter.name, {type(parameter.default)})
+        for parameter in signature_parameters(target)
+    }
     return {name for name, kind in kinds.items() if float in kind and int not in kind}

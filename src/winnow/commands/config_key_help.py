@@ -16,10 +16,10 @@ from typing import Any
 import yaml
 
 from winnow import config
-from winnow.config import conf_folder
-from winnow.config.config_store import fields_of, plain
+from winnow.config import builtin_config_folder
+from winnow.config.config_store import default_to_plain_data, pydantic_fields
 
-SCHEMAS: dict[str, type[Any]] = {
+COMMAND_SCHEMAS: dict[str, type[Any]] = {
     "train": config.TrainConfig,
     "filter": config.FilterConfig,
     "evaluate": config.EvaluateConfig,
@@ -32,7 +32,7 @@ SCHEMAS: dict[str, type[Any]] = {
     "promote": config.StoreConfig,
     "push": config.StoreConfig,
 }
-WIDTH = 100
+HELP_LINE_WIDTH = 100
 
 
 @dataclass(frozen=True)
@@ -57,15 +57,15 @@ def format_keys(command: str) -> str:
     lines = ["keys, as KEY=DEFAULT (type); --choices lists the options of each config group:"]
     for key in list_keys(command):
         lines.append(f"  {key.name}={key.default}  ({key.type})".replace("=???", "=VALUE"))
-        lines.append(textwrap.fill(key.meaning, WIDTH, initial_indent=" " * 6, subsequent_indent=" " * 6))
+        lines.append(textwrap.fill(key.meaning, HELP_LINE_WIDTH, initial_indent=" " * 6, subsequent_indent=" " * 6))
     return "\n".join(lines) + "\n"
 
 
 def list_keys(command: str) -> list[ConfigKey]:
     """Return the documentation of each configuration key of a command, in the order of the schema."""
-    schema = SCHEMAS[command]
+    schema = COMMAND_SCHEMAS[command]
     root = "store" if schema is config.StoreConfig else command
-    tree = yaml.safe_load((conf_folder() / f"{root}.yaml").read_text(encoding="utf-8"))
+    tree = yaml.safe_load((builtin_config_folder() / f"{root}.yaml").read_text(encoding="utf-8"))
     groups = {
         group: choice for entry in tree.pop("defaults") if isinstance(entry, dict) for group, choice in entry.items()
     }
@@ -77,14 +77,14 @@ def _iterate_keys(
 ) -> Iterator[ConfigKey]:
     # A key that several commands share may be documented only in `TrainConfig`.
     meanings = {**read_field_docs(config.TrainConfig), **read_field_docs(schema)}
-    for name, field in fields_of(schema).items():
+    for name, field in pydantic_fields(schema).items():
         annotation: Any = field.annotation
         is_nested = dataclasses.is_dataclass(annotation)
         if is_nested:
             yield from _iterate_keys(annotation, f"{prefix}{name}.", {}, ())
             continue
-        value = "???" if field.is_required() else plain(field.get_default(call_default_factory=True))
-        default = yaml.safe_dump(defaults.get(name, value), default_flow_style=True, width=WIDTH)
+        value = "???" if field.is_required() else default_to_plain_data(field.get_default(call_default_factory=True))
+        default = yaml.safe_dump(defaults.get(name, value), default_flow_style=True, width=HELP_LINE_WIDTH)
         default = default.removesuffix("...\n").strip().strip("'")
         meaning = meanings.get(name, "")
         type_name = _format_type(annotation) + _format_bounds(field.metadata)

@@ -25,7 +25,7 @@ examples:
 
 
 @dataclass(frozen=True)
-class Command:
+class CommandHelp:
     """The help text of a command, without the list of configuration keys.
 
     Attributes:
@@ -41,10 +41,10 @@ class Command:
     metavar_help: str = "values of the keys below, as Hydra overrides"
 
 
-MODELS = ("MODEL|KEY=VALUE", "run ids, checkpoints, folders or Hub names, and values of the keys below")
+MODEL_ARGUMENT_HELP = ("MODEL|KEY=VALUE", "run ids, checkpoints, folders or Hub names, and values of the keys below")
 
-COMMANDS: dict[str, Command] = {
-    "train": Command(
+COMMANDS: dict[str, CommandHelp] = {
+    "train": CommandHelp(
         "train one cell, or a study with -m",
         (
             "train filter=nike_positive seed=2",
@@ -53,44 +53,44 @@ COMMANDS: dict[str, Command] = {
             "train --info searchpath",
         ),
     ),
-    "filter": Command(
+    "filter": CommandHelp(
         "apply a filter to every row of a dataset",
         ("filter filter=nike_positive", "filter dataset=csv dataset.source.path=a.csv dataset.source.text=[review]"),
     ),
-    "evaluate": Command(
+    "evaluate": CommandHelp(
         "score models side by side on the same rows and prompts",
         ("evaluate 0a1b2c distilbert-base-uncased", "evaluate ./model dataset=nike probe=[nike] name=mine"),
-        *MODELS,
+        *MODEL_ARGUMENT_HELP,
     ),
-    "fill": Command(
+    "fill": CommandHelp(
         "print the words that models predict for the masks of a sentence",
         ("fill 'Nike shoes are very [MASK]' 0a1b2c ./model", "fill 'It is [MASK].' ./model top_k=3 --json"),
-        *MODELS,
+        *MODEL_ARGUMENT_HELP,
     ),
-    "compare": Command(
+    "compare": CommandHelp(
         "compare the arms of one or several studies",
         ("compare study=demo", "compare study=[demo,more_seeds] metrics=[test/all/loss]"),
     ),
-    "rerun": Command(
+    "rerun": CommandHelp(
         "repeat a tracked run and check that each metric is identical",
         ("rerun 0a1b2c", "rerun 0a1b2c output_dir=elsewhere"),
         "RUN_ID|KEY=VALUE",
         "the run, and values of the keys below",
     ),
-    "export": Command(
+    "export": CommandHelp(
         "export a study as a folder for a paper's appendix",
         ("export demo", "export demo folder=appendix"),
         "STUDY|KEY=VALUE",
         "the study, and values of the keys below",
     ),
-    "ui": Command("start MLflow's web UI", ("ui", "ui port=5001 output_dir=elsewhere")),
-    "sync": Command(
+    "ui": CommandHelp("start MLflow's web UI", ("ui", "ui port=5001 output_dir=elsewhere")),
+    "sync": CommandHelp(
         "upload the runs that were logged while the tracking server was unavailable", ("sync", "sync tracking=server")
     ),
-    "promote": Command(
+    "promote": CommandHelp(
         "register a run's model in MLflow", ("promote 0a1b2c", "promote 0a1b2c --alias v2 --name fill-mask")
     ),
-    "push": Command(
+    "push": CommandHelp(
         "upload a run's model to the Hub, with a model card",
         ("push 0a1b2c me/durable-bert", "push 0a1b2c me/durable-bert --public"),
     ),
@@ -102,7 +102,7 @@ class CommandParser(argparse.ArgumentParser):
 
     def format_help(self) -> str:
         """Return the help text of argparse, followed by the command's configuration keys and examples."""
-        from winnow.commands.key_help import format_keys
+        from winnow.commands.config_key_help import format_keys
 
         name = self.prog.split()[-1]
         examples = "".join(f"  winnow {line}\n" for line in COMMANDS[name].examples)
@@ -172,7 +172,7 @@ def _add_config_options(command: argparse.ArgumentParser) -> None:
     command.add_argument("--choices", action="store_true", help="print the options of each config group and exit")
 
 
-OPTIONAL_VALUES = {
+OPTION_VALUES = {
     "--cfg": ("job", "hydra", "all"),
     "-c": ("job", "hydra", "all"),
     "--info": ("all", "searchpath", "defaults", "config", "defaults-tree", "plugins"),
@@ -192,7 +192,7 @@ def add_default_values(arguments: Sequence[str]) -> list[str]:
     remaining_arguments, completed_arguments = list(arguments), []
     while remaining_arguments:
         text = remaining_arguments.pop(0)
-        if values := OPTIONAL_VALUES.get(text):
+        if values := OPTION_VALUES.get(text):
             value = (
                 remaining_arguments.pop(0) if remaining_arguments and remaining_arguments[0] in values else values[0]
             )

@@ -15,12 +15,12 @@ from winnow.config import (
     TrainConfig,
     compose_cells,
     construct,
-    defaults_of_now,
-    describe_choices,
-    read_cell,
+    find_defaulted_keys,
+    list_group_options,
+    restore_cell,
 )
-from winnow.config.groups import GROUPS, NAMED_GROUPS
-from winnow.config.targets import locate
+from winnow.config.config_groups import MULTI_OBJECT_GROUPS, SINGLE_OBJECT_GROUPS
+from winnow.config.targets import import_target
 from winnow.errors import WinnowErrors
 from winnow.run.log_run import select_logged_parameters
 from winnow.run.run_components import build_components, compute_cell_id
@@ -133,22 +133,22 @@ NEEDED = {
 }
 
 
-@pytest.mark.parametrize("group", [*GROUPS, "debug", "experiment"])
+@pytest.mark.parametrize("group", [*SINGLE_OBJECT_GROUPS, "debug", "experiment"])
 def test_a_resolved_configuration_resolves_to_itself(group: str) -> None:
-    for choice in describe_choices()[group]:
+    for choice in list_group_options()[group]:
         cells, _ = compose_cells("train", TrainConfig, [f"{group}={choice}", *NEEDED.get(choice, [])])
-        stored = yaml.safe_load(yaml.safe_dump(cells[-1].tree))
-        again = read_cell(stored, [], TrainConfig)
-        assert again.tree == cells[-1].tree, choice
+        stored = yaml.safe_load(yaml.safe_dump(cells[-1].config_dict))
+        again = restore_cell(stored, [], TrainConfig)
+        assert again.config_dict == cells[-1].config_dict, choice
         assert again.config == cells[-1].config, choice
-        assert defaults_of_now(stored, again.tree) == []
+        assert find_defaulted_keys(stored, again.config_dict) == []
 
 
 def test_each_group_expects_a_class_that_exists() -> None:
-    for group in (*GROUPS.values(), *NAMED_GROUPS.values()):
+    for group in (*SINGLE_OBJECT_GROUPS.values(), *MULTI_OBJECT_GROUPS.values()):
         found: list[Any] = []
-        package = group.expected.rpartition(".")[0]
-        assert isinstance(locate(group.expected, "x", [package, "torch.optim"], found), type), found
+        package = group.base_class.rpartition(".")[0]
+        assert isinstance(import_target(group.base_class, "x", [package, "torch.optim"], found), type), found
 
 
 @pytest.mark.parametrize(
@@ -166,7 +166,7 @@ def test_each_group_expects_a_class_that_exists() -> None:
 def test_a_setting_written_otherwise_is_the_same_cell(one: str, other: str, elsewhere: Path) -> None:
     small = "dataset.source.rows=300"
     first, second = composed(one, small), composed(other, small)
-    assert yaml.safe_dump(first.tree) == yaml.safe_dump(second.tree)
+    assert yaml.safe_dump(first.config_dict) == yaml.safe_dump(second.config_dict)
     assert compute_cell_id(first, build_components(first.config)) == compute_cell_id(
         second, build_components(second.config)
     )
@@ -174,7 +174,7 @@ def test_a_setting_written_otherwise_is_the_same_cell(one: str, other: str, else
 
 def test_a_number_whose_kind_matters_keeps_it() -> None:
     for text, kind in {"1": int, "1.0": float}.items():
-        assert type(composed(f"trainer.limit_val_batches={text}").tree["trainer"]["limit_val_batches"]) is kind
+        assert type(composed(f"trainer.limit_val_batches={text}").config_dict["trainer"]["limit_val_batches"]) is kind
 
 
 def test_the_users_classes_are_never_called_by_composing(
@@ -222,7 +222,7 @@ def test_what_does_not_fit_the_users_signature_is_reported_without_a_call(mine: 
 
 def test_the_fields_of_the_users_dataclass_are_checked_without_making_one(mine: types.ModuleType) -> None:
     toned = [*LOUD, "filter.signals.loud._target_=my_package.Toned"]
-    signal = composed(*toned, "+filter.signals.loud.at_least=3").tree["filter"]["signals"]["loud"]
+    signal = composed(*toned, "+filter.signals.loud.at_least=3").config_dict["filter"]["signals"]["loud"]
     assert signal == {"_target_": "my_package.Toned", "at_least": 3.0, "words": []}
     assert "greater than 0" in faults(*toned, "+filter.signals.loud.at_least=-1")["filter.signals.loud.at_least"]
     assert mine.CALLED == []
@@ -232,7 +232,7 @@ def test_the_defaults_of_the_users_function_are_settings_too(mine: types.ModuleT
     loudness = "{_target_: my_package.loudness, _partial_: true, power: 3}"
     scores = f"{{_target_: winnow.filters.PythonFunction, function: {loudness}, at_least: 0}}"
     cell = composed("filter=nike_positive", ALLOW, f"+filter.signals.loud={scores}", "filter.keep='nike & loud'")
-    function = cell.tree["filter"]["signals"]["loud"]["function"]
+    function = cell.config_dict["filter"]["signals"]["loud"]["function"]
     assert function == {"_target_": "my_package.loudness", "_partial_": True, "share": 1.0, "power": 3}
     assert mine.CALLED == []
     signal = construct(cell.config.filter["signals"]["loud"], "loud", allow=["my_package"])
@@ -260,22 +260,22 @@ def test_what_training_decides_is_refused_by_composing() -> None:
 def test_a_stored_configuration_keeps_the_defaults_of_its_time(
     mine: types.ModuleType, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    stored = composed(*LOUD).tree
+    stored = composed(*LOUD).config_dict
     monkeypatch.setattr(mine.Loud.__init__, "__defaults__", (7.0, ("now",), print))
-    assert composed(*LOUD).tree["filter"]["signals"]["loud"]["at_least"] == 7.0
-    rebuilt = read_cell(stored, [], TrainConfig)
+    assert composed(*LOUD).config_dict["filter"]["signals"]["loud"]["at_least"] == 7.0
+    rebuilt = restore_cell(stored, [], TrainConfig)
     assert rebuilt.config.filter["signals"]["loud"]["at_least"] == 1.0
-    assert rebuilt.tree == stored
+    assert rebuilt.config_dict == stored
 
 
 def test_a_configuration_stored_without_defaults_gets_those_of_now_by_name() -> None:
-    stored = composed().tree
+    stored = composed().config_dict
     del stored["model"]["layers"], stored["dataset"]["split"]
     stored["training"] = {"max_steps": 7}
     stored["numerics"] = {}
-    rebuilt = read_cell(stored, [], TrainConfig)
+    rebuilt = restore_cell(stored, [], TrainConfig)
     assert rebuilt.config.model["layers"] == 2
-    named = defaults_of_now(stored, rebuilt.tree)
+    named = find_defaulted_keys(stored, rebuilt.config_dict)
     assert {"model.layers", "dataset.split", "numerics", "training.batch_size"} <= set(named)
     assert "training.max_steps" not in named
 
@@ -283,12 +283,12 @@ def test_a_configuration_stored_without_defaults_gets_those_of_now_by_name() -> 
 def test_shared_slices_are_in_the_one_configuration_of_each_cell() -> None:
     cells, _ = compose_cells("train", TrainConfig, ["filter=full,nike_positive"], multirun=True)
     for cell in share_slices(cells):
-        assert set(cell.tree["evaluation"]["slices"]) == {"nike_positive"} == set(cell.config.evaluation.slices)
+        assert set(cell.config_dict["evaluation"]["slices"]) == {"nike_positive"} == set(cell.config.evaluation.slices)
 
 
 def test_the_parameters_of_a_demo_cell_fit_into_one_request() -> None:
     (cell,), _ = compose_cells("train", TrainConfig, ["experiment=demo", "hydra.mode=RUN", "filter=nike_positive"])
-    found = select_logged_parameters(cell.tree)
+    found = select_logged_parameters(cell.config_dict)
     assert len(found) <= 100
     assert found["model.layers"] == 2
     assert found["optimizer"] == "torch.optim.AdamW"
