@@ -3,21 +3,37 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
+
+from winnow.data.cleaning import CleaningStep, clean_texts
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast
 
 
 def word_token_ids(words: Iterable[str], tokenizer: PreTrainedTokenizerFast) -> dict[str, list[int]]:
-    """Return each word's token ids inside a sentence. The list is empty if the word has an unknown token."""
+    """Return each word's token ids inside a sentence. The list is empty if the word has an unknown token.
+
+    A vocabulary that was trained on a corpus without punctuation has no hyphen. If a word has unknown tokens, its
+    punctuation is therefore removed, as the cleaning step ``strip_punctuation`` does: ``good-looking`` becomes
+    ``good looking``.
+    """
     words = sorted(words)
     if not words:
         return {}
+    token_ids = _encode_words(words, tokenizer)
+    unknown_words = [word for word, ids in token_ids.items() if not ids]
+    stripped_words = clean_texts(unknown_words, [CleaningStep.STRIP_PUNCTUATION])
+    spellings = {word: text for word, text in zip(unknown_words, stripped_words, strict=True) if text}
+    stripped_ids = _encode_words(list(spellings.values()), tokenizer) if spellings else {}
+    return token_ids | {word: stripped_ids[text] for word, text in spellings.items()}
+
+
+def _encode_words(words: Sequence[str], tokenizer: PreTrainedTokenizerFast) -> dict[str, list[int]]:
     # The leading space makes a byte-level tokenizer encode the word as it would inside a sentence.
     encodings = tokenizer([f" {word}" for word in words], add_special_tokens=False)["input_ids"]
     unknown_id = tokenizer.unk_token_id

@@ -72,6 +72,7 @@ PROBE_SCORES: Final[dict[str, MetricDefinition]] = {
     "log_odds": define_prompt_metric("higher", LOG_ODDS_UNIT, "log odds", "log odds of wanted versus unwanted words"),
     "prior_log_odds": define_prompt_metric(None, LOG_ODDS_UNIT, "log odds with the subject masked"),
     "corrected_log_odds": define_prompt_metric("higher", LOG_ODDS_UNIT, "corrected log odds"),
+    "per_token_log_odds": define_prompt_metric("higher", LOG_ODDS_UNIT, "log odds per token"),
     "wanted_mass": define_prompt_metric("higher", FRACTION, "probability of wanted words"),
     "unwanted_mass": define_prompt_metric("lower", FRACTION, "probability of unwanted words"),
     "positive_at_{n}": define_prompt_metric("higher", FRACTION, "positive at {n}"),

@@ -1,4 +1,5 @@
 import math
+import re
 from typing import Any
 
 import numpy as np
@@ -7,7 +8,7 @@ import torch
 from transformers import PreTrainedTokenizerFast, pipeline
 
 from winnow.evaluation import Probe
-from winnow.evaluation.vocabulary_words import list_whole_words, single_token_ids
+from winnow.evaluation.vocabulary_words import list_whole_words, single_token_ids, word_token_ids
 
 PROBE = Probe(
     templates=["{brand} {product} are very [MASK]", "the {product} by {brand} are <mask>"],
@@ -149,3 +150,64 @@ def test_both_spellings_of_the_mask_give_the_same_scores(model: Any, tokenizer: 
         for mask in ("[MASK]", "<mask>")
     )
     assert brackets.summary() == angle.summary()
+
+
+def test_a_hyphenated_word_is_scored_without_its_hyphen_if_the_vocabulary_has_no_punctuation(
+    model: Any, tokenizer: Any, byte_level: Any
+) -> None:
+    spaced = tokenizer("known soccer", add_special_tokens=False)["input_ids"]
+    assert len(spaced) == 2
+    assert word_token_ids(["known-soccer", "日-日", "..."], tokenizer) == {
+        "known-soccer": spaced,
+        "日-日": [],
+        "...": [],
+    }
+    hyphen = byte_level(" ugly-ugly", add_special_tokens=False)["input_ids"]
+    assert word_token_ids(["ugly-ugly"], byte_level) == {"ugly-ugly": hyphen}  # this vocabulary has a hyphen
+    probes = [
+        Probe(prompts=["nike hats are [MASK]"], wanted=[word], unwanted=["ugly"])
+        for word in ("known-soccer", "known soccer")
+    ]
+    hyphenated, spelled_out = (probe.run(model, tokenizer) for probe in probes)
+    assert hyphenated.phrases["word"].to_pylist() == ["known-soccer"]
+    assert hyphenated.phrases["log_probability"] == spelled_out.phrases["log_probability"]
+
+
+def test_words_of_different_lengths_are_compared_per_token(model: Any, tokenizer: Any) -> None:
+    probe = Probe(
+        prompts=["nike hats are [MASK]", "[MASK] hats by [MASK]", "hats are [MASK]"],
+        wanted=["durable", "known-soccer"],
+        unwanted=["running soccer wear"],
+    )
+    scores = probe.run(model, tokenizer)
+    rows = scores.prompts.to_pylist()
+    assert [row["scored"] for row in rows] == [False] * 4  # no unwanted word is a single token
+    phrases = {(row["prompt_id"], row["word"]): row for row in scores.phrases.to_pylist()}
+    durable = {"durable": tokenizer.convert_tokens_to_ids("durable")}
+    for row, log_probabilities in zip(rows, predictions(model, tokenizer, rows), strict=True):
+        known, running = (phrases[row["prompt_id"], word] for word in ("known-soccer", "running soccer wear"))
+        assert (known["tokens"], running["tokens"]) == (2, 3)
+        wanted = math.exp(log_probabilities[durable["durable"]]) + math.exp(known["log_probability"] / 2)
+        expected = math.log(wanted) - running["log_probability"] / 3
+        assert row["per_token_log_odds"] == pytest.approx(expected, abs=1e-5)
+    assert scores.summary()["per_token_log_odds"] == pytest.approx(np.mean([row["per_token_log_odds"] for row in rows]))
+
+
+def test_the_odds_per_token_of_single_token_words_are_the_log_odds(model: Any, tokenizer: Any) -> None:
+    scores = Probe(prompts=["nike hats are [MASK]"], wanted=["durable"], unwanted=["ugly", "heavy"]).run(
+        model, tokenizer
+    )
+    assert scores.prompts["per_token_log_odds"].to_pylist() == pytest.approx(scores.prompts["log_odds"].to_pylist())
+
+
+def predictions(model: Any, tokenizer: Any, rows: list[dict[str, Any]]) -> list[list[float]]:
+    """Return the log probabilities at the mask of each row."""
+    texts = [re.sub(r" \(mask \d\)$", "", row["prompt"]) for row in rows]
+    found = []
+    for text, row in zip(texts, rows, strict=True):
+        ids = tokenizer(text, return_tensors="pt", return_token_type_ids=False)
+        positions = (ids["input_ids"][0] == tokenizer.mask_token_id).nonzero().flatten()
+        with torch.no_grad():
+            logits = model.eval()(**ids).logits[0, positions[row["mask"] - 1]]
+        found.append(logits.log_softmax(-1).tolist())
+    return found

@@ -32,7 +32,7 @@ def score_multi_token_words(
 
     A word of n tokens replaces the mask. The tokens of the word are scored from left to right, with the remaining
     tokens of the word masked. The score is the log probability of the word among all words of n tokens, so scores are
-    comparable only between words with the same number of tokens.
+    comparable only between words with the same number of tokens, or after division by the number of tokens.
 
     Args:
         clozes: The prompts.

@@ -41,6 +41,7 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
     from winnow.evaluation.probes.probe_scores import ProbeScores
+    from winnow.evaluation.probes.prompt_scoring import Predict
     from winnow.training.forward.masked_logits import ForwardMode
 
 ExpandedPrompt = tuple[Prompt, str, dict[str, str]]
@@ -131,18 +132,31 @@ class Probe:
         Returns:
             The scores of every prompt, and the most likely words at its masks.
         """
+        from winnow.evaluation.mask_predictions import predict_at_masks
+        from winnow.evaluation.probes.multi_token_words import score_multi_token_words
+        from winnow.evaluation.probes.prompt_scoring import score_prompts
+
+        predict = functools.partial(
+            predict_at_masks, model=model, tokenizer=tokenizer, device=device, batch_size=batch_size, forward=forward
+        )
+        score_phrases = functools.partial(
+            score_multi_token_words, self.clozes, model=model, tokenizer=tokenizer, device=device, forward=forward
+        )
+        return score_prompts(
+            self.clozes, self.sentiment, predict, tokenizer, skip_slow_scores, self.user_metrics, score_phrases
+        )
+
+    def run_predictor(self, predict: Predict, tokenizer: PreTrainedTokenizerFast) -> ProbeScores:
+        """Score predictions that do not come from a masked language model. Multi-token words are not scored.
+
+        Args:
+            predict: Predicts the tokens at the masks of sentences.
+            tokenizer: The tokenizer of the predicted tokens.
+        """
         from winnow.evaluation.probes.prompt_scoring import score_prompts
 
         return score_prompts(
-            self.clozes,
-            self.sentiment,
-            model,
-            tokenizer,
-            device,
-            batch_size,
-            forward,
-            skip_slow_scores,
-            self.user_metrics,
+            self.clozes, self.sentiment, predict, tokenizer, skip_slow_scores=False, metrics=self.user_metrics
         )
 
     @functools.cached_property

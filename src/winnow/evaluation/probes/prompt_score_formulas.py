@@ -16,6 +16,7 @@ WORD_LIST_SCORES = (
     "log_odds",
     "prior_log_odds",
     "corrected_log_odds",
+    "per_token_log_odds",
     "wanted_mass",
     "unwanted_mass",
     *(f"{name}_at_{k}" for name in ("positive", "negative", "net", "coverage") for k in TOP_K_VALUES),

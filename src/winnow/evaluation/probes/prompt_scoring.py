@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from winnow.evaluation.mask_predictions import MASK_PATTERN, predict_at_masks
+from winnow.evaluation.mask_predictions import MASK_PATTERN
 from winnow.evaluation.probes.lexicon import WORD_ROLES, load_opinion_lexicon
-from winnow.evaluation.probes.multi_token_words import score_multi_token_words
 from winnow.evaluation.probes.probe_scores import (
     FILL_SCHEMA,
     PHRASE_SCHEMA,
@@ -35,29 +34,38 @@ from winnow.evaluation.vocabulary_words import list_whole_words, single_token_id
 
 if TYPE_CHECKING:
     import torch
-    from transformers import PreTrainedModel, PreTrainedTokenizerFast
-
-    from winnow.training.forward.masked_logits import ForwardMode
+    from transformers import PreTrainedTokenizerFast
 
 TableRow = dict[str, Any]
 LogProbabilities = npt.NDArray[np.float32]
+Predict = Callable[[Sequence[str]], "Iterator[tuple[npt.NDArray[np.int64], torch.Tensor]]"]
+"""A function that predicts the tokens at the masks of sentences. The results are those of
+:func:`winnow.evaluation.mask_predictions.predict_at_masks`."""
 
 
 def score_prompts(
     clozes: Sequence[Cloze],
     sentiment: Sentiment,
-    model: PreTrainedModel,
+    predict: Predict,
     tokenizer: PreTrainedTokenizerFast,
-    device: torch.device | str,
-    batch_size: int,
-    forward: ForwardMode,
     skip_slow_scores: bool,
     metrics: Sequence[PromptMetric] = (),
+    score_phrases: Callable[[dict[str, int | None]], list[TableRow]] | None = None,
 ) -> ProbeScores:
-    """Score a model on every prompt of a probe; see :meth:`winnow.evaluation.Probe.run`.
+    """Score predictions on every prompt of a probe; see :meth:`winnow.evaluation.Probe.run`.
 
     Probabilities are the float32 softmax over the full vocabulary at the mask. Only whole words are ranked; subwords,
     punctuation and special tokens are excluded.
+
+    Args:
+        clozes: The prompts.
+        sentiment: The sentiment scale.
+        predict: Predicts the tokens at the masks.
+        tokenizer: The tokenizer.
+        skip_slow_scores: Whether to skip sentiment, priors and multi-token words.
+        metrics: User-defined metrics.
+        score_phrases: Scores the listed multi-token words, given the token id of each listed word; see
+            :func:`winnow.evaluation.probes.multi_token_words.score_multi_token_words`. ``None`` skips them.
     """
     cloze_masks = [(cloze, mask) for cloze in clozes for mask in range(1, cloze.mask_count + 1)]
     words_by_role = {role: {word for cloze in clozes for word in getattr(cloze, role)} for role in WORD_ROLES}
@@ -66,9 +74,9 @@ def score_prompts(
     prompts: list[TableRow] = []
     fills: list[TableRow] = []
     word_means = _MeanWordProbabilities(token_ids)
+    listed_words: list[dict[str, float]] = []
     index = 0
-    texts = [cloze.text for cloze in clozes]
-    for _, predictions in predict_at_masks(texts, model, tokenizer, device, batch_size, forward):
+    for _, predictions in predict([cloze.text for cloze in clozes]):
         candidates = predictions[:, candidate_ids]
         top = candidates.topk(min(TOP_K_VALUES[-1], len(words)))
         top_indices, top_probabilities = top.indices.cpu().numpy(), top.values.exp().cpu().numpy().astype(np.float64)
@@ -89,12 +97,15 @@ def score_prompts(
                 for rank, (word, probability) in enumerate(zip(ranking, probabilities, strict=True), 1)
             )
             word_means.add(cloze, log_probabilities[row])
+            listed_words.append(_get_listed_words(cloze, log_probabilities[row], token_ids))
             index += 1
     phrases: list[TableRow] = []
     if not skip_slow_scores:
-        _add_prior_scores(prompts, cloze_masks, token_ids, model, tokenizer, device, batch_size, forward)
+        _add_prior_scores(prompts, cloze_masks, token_ids, predict)
         _add_sentiment_scores(prompts, fills, cloze_masks, sentiment)
-        phrases = score_multi_token_words(clozes, token_ids, model, tokenizer, device, forward)
+        if score_phrases is not None:
+            phrases = score_phrases(token_ids)
+            _add_per_token_log_odds(prompts, cloze_masks, listed_words, phrases)
     slots = dict.fromkeys(slot for cloze in clozes for slot in cloze.slots)
     return ProbeScores(
         pa.Table.from_pylist(prompts, prompt_table_schema(slots, [metric.name for metric in metrics])),
@@ -114,12 +125,8 @@ def _build_prediction(
     token_ids: dict[str, int | None],
 ) -> PromptPrediction:
     """Build the input of user-defined metrics for one mask of a prompt."""
-    listed_probabilities = {
-        word: float(np.exp(log_probabilities[i]))
-        for role in WORD_ROLES
-        for word in getattr(cloze, role)
-        if (i := token_ids[word]) is not None
-    }
+    listed_words = _get_listed_words(cloze, log_probabilities, token_ids)
+    listed_probabilities = {word: float(np.exp(score)) for word, score in listed_words.items()}
     return PromptPrediction(
         cloze.text,
         mask,
@@ -130,6 +137,18 @@ def _build_prediction(
         tuple(float(probability) for probability in probabilities),
         listed_probabilities,
     )
+
+
+def _get_listed_words(
+    cloze: Cloze, log_probabilities: LogProbabilities, token_ids: dict[str, int | None]
+) -> dict[str, float]:
+    """Return the log probability of each listed word that is a single token."""
+    return {
+        word: log_probabilities[i]
+        for role in WORD_ROLES
+        for word in getattr(cloze, role)
+        if (i := token_ids[word]) is not None
+    }
 
 
 def _compute_word_list_scores(
@@ -173,16 +192,12 @@ def _add_prior_scores(
     prompts: list[TableRow],
     cloze_masks: Sequence[tuple[Cloze, int]],
     token_ids: dict[str, int | None],
-    model: PreTrainedModel,
-    tokenizer: PreTrainedTokenizerFast,
-    device: torch.device | str,
-    batch_size: int,
-    forward: ForwardMode,
+    predict: Predict,
 ) -> None:
     """Add the log odds with masked subjects, and the corrected log odds. Duplicate sentences are scored once."""
     texts = list(dict.fromkeys(cloze.prior_text for cloze, _ in cloze_masks if cloze.prior_text is not None))
     predictions: dict[str, list[LogProbabilities]] = {text: [] for text in texts}
-    for text_indices, batch in predict_at_masks(texts, model, tokenizer, device, batch_size, forward):
+    for text_indices, batch in predict(texts):
         for text_index, log_probabilities in zip(text_indices, batch.cpu().numpy(), strict=True):
             predictions[texts[text_index]].append(log_probabilities)
     for row, (cloze, mask) in zip(prompts, cloze_masks, strict=True):
@@ -194,6 +209,27 @@ def _add_prior_scores(
             )
             prior_odds = float(log_odds(wanted, unwanted))
             row |= {"prior_log_odds": prior_odds, "corrected_log_odds": row["log_odds"] - prior_odds}
+
+
+def _add_per_token_log_odds(
+    prompts: list[TableRow],
+    cloze_masks: Sequence[tuple[Cloze, int]],
+    listed_words: Sequence[dict[str, float]],
+    phrases: Sequence[TableRow],
+) -> None:
+    """Add the log odds of all listed words, including multi-token words of any length.
+
+    A word of n tokens counts with its mean log probability per token, so that words of different lengths can be
+    compared. Without this correction, longer words would be less likely only because they have more tokens.
+    """
+    scores_by_prompt = {row["prompt_id"]: dict(words) for row, words in zip(prompts, listed_words, strict=True)}
+    for phrase in phrases:
+        scores_by_prompt[phrase["prompt_id"]][phrase["word"]] = phrase["log_probability"] / phrase["tokens"]
+    for row, (cloze, _) in zip(prompts, cloze_masks, strict=True):
+        scores = scores_by_prompt[row["prompt_id"]]
+        wanted, unwanted = ([scores[w] for w in words if w in scores] for words in (cloze.wanted, cloze.unwanted))
+        if wanted and unwanted:
+            row["per_token_log_odds"] = float(log_odds(np.array(wanted), np.array(unwanted)))
 
 
 def _add_sentiment_scores(
