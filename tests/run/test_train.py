@@ -34,12 +34,24 @@ def test_a_run_is_logged_in_full_with_a_loadable_model(
     assert tags[keys.NUMERICS_SUMMARY].startswith("32-true on cpu, oneDNN for ")
     assert json.loads((folder / keys.NUMERICS).read_text())["linear"] == "auto"
     rows = pq.read_table(folder / keys.ROW_SCORES).to_pandas()
-    assert set(rows["stage"]) == {"before", "after"}
+    assert set(rows["stage"]) == {"before", "after", "unigram", "trigram"}
     after = rows[(rows["stage"] == "after") & (rows["split"] == "test")]
     assert after["loss_sum"].sum() / after["masked"].sum() == pytest.approx(metrics["final/test/all/loss"])
     prompts = pq.read_table(folder / keys.PROMPT_RESULTS).to_pandas()
     wide = prompts[(prompts["stage"] == "after") & (prompts["probe"] == "nike_wide")]
     assert wide["log_odds"].mean() == pytest.approx(metrics["final/probe/nike_wide/log_odds"])
+    for stage in ("unigram", "trigram"):
+        scored = rows[rows["stage"] == stage].reset_index(drop=True)
+        trained = rows[rows["stage"] == "after"].reset_index(drop=True)
+        assert scored[["split", "row_id", "masked"]].equals(trained[["split", "row_id", "masked"]])
+        test_rows = scored[scored["split"] == "test"]
+        loss = test_rows["loss_sum"].sum() / test_rows["masked"].sum()
+        assert metrics[f"ngram/{stage}/loss"] == pytest.approx(loss)
+        counted = prompts[(prompts["stage"] == stage) & (prompts["probe"] == "nike_wide")]
+        assert counted["prompt_id"].tolist() == wide["prompt_id"].tolist()
+        assert counted["log_odds"].notna().all()
+        assert counted["seen"].tolist() == wide["seen"].tolist()
+    assert metrics["ngram/trigram/loss"] < metrics["ngram/unigram/loss"]
     kept = json.loads((folder / "filter/kept.json").read_text())
     summary = json.loads((folder / keys.FILTER_SUMMARY).read_text())
     assert len(kept) == summary["rows"]["train"]["kept"] == metrics["filter/kept"]

@@ -141,6 +141,10 @@ RUN_METRIC_PATTERNS: Final[tuple[tuple[str, MetricDefinition], ...]] = (
         r"drift/.+/psi",
         MetricDefinition(None, "population stability index", "drift of the signal relative to the training rows"),
     ),
+    (
+        r"ngram/(unigram|trigram)/loss",
+        MetricDefinition("lower", LOSS_UNIT, "test loss of an n-gram model", requires=("held_out", "tokenizer")),
+    ),
     (r"system/.+_percent", MetricDefinition(None, "percent", "system load")),
     (r"system/.+_mib", MetricDefinition(None, "MiB", "system memory")),
 )

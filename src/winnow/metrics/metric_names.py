@@ -19,6 +19,9 @@ with the lowest validation loss (``best``)."""
 
 MetricKind = Literal["probe", "held_out", "run"]
 
+NgramName = Literal["unigram", "trigram"]
+"""The n-gram models of a run's training rows, which are baselines for the trained model."""
+
 PROBE_GROUP: Final = "probe"
 SPLITS: Final = ("train", "validation", "test")
 EXTERNAL_GROUP: Final = "external"
@@ -95,6 +98,15 @@ def held_out_metric_name(split: str, slice_name: str, score: str) -> str:
     'test/all/loss'
     """
     return f"{split}/{slice_name}/{score}"
+
+
+def ngram_loss_name(model: NgramName) -> str:
+    """Return the metric name of an n-gram model's test loss.
+
+    >>> ngram_loss_name("trigram")
+    'ngram/trigram/loss'
+    """
+    return f"ngram/{model}/loss"
 
 
 def stage_metric_name(stage: RunStage, name: str) -> str:

@@ -165,13 +165,18 @@ def score_split(
         for slice_name, metrics in compute_slice_metrics(rows, split.slices).items()
         for metric, value in metrics.items()
     }
+    return append_split_columns(rows, split), scores
+
+
+def append_split_columns(scores: pa.Table, split: HeldOutSplit) -> pa.Table:
+    """Append the columns `split`, `source` and `slices` to a table with the scores of each row of a split."""
     for column, values in (
         ("split", split.rows["split"]),
         ("source", split.rows["source"]),
         ("slices", _list_slice_names(split.slices)),
     ):
-        rows = rows.append_column(column, values)
-    return rows, scores
+        scores = scores.append_column(column, values)
+    return scores
 
 
 def _build_row_scorer(

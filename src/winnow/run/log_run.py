@@ -17,11 +17,19 @@ from winnow.data.cache import is_intact, publish_folder
 from winnow.data.fingerprint import fingerprint
 from winnow.evaluation.probes.probe_scores import top_k_rows
 from winnow.filters import Filter, Verdicts, compute_filter_statistics, save_kept, save_statistics
-from winnow.metrics.metric_names import TOKENS_SEEN, TRAIN_ROWS, TRAIN_TOKENS, stage_metric_name
+from winnow.metrics.metric_names import (
+    TOKENS_SEEN,
+    TRAIN_ROWS,
+    TRAIN_TOKENS,
+    NgramName,
+    ngram_loss_name,
+    stage_metric_name,
+)
 from winnow.reporting import write_filter_report
 from winnow.run.evaluate import EvaluationResult
 from winnow.run.fit import FitResult
 from winnow.run.lineage import log_lineage
+from winnow.run.ngram_evaluation import NgramResult
 from winnow.run.run_inputs import RunInputs
 from winnow.tracking import TrackedRun, keys
 from winnow.tracking.mlflow_ui import describe_cell
@@ -147,14 +155,20 @@ def log_verdicts(run: TrackedRun, verdicts: Verdicts, corpus: Corpus, statistics
 
 
 def log_results(
-    run: TrackedRun, inputs: RunInputs, fit_result: FitResult, baseline: EvaluationResult, results: EvaluationResult
+    run: TrackedRun,
+    inputs: RunInputs,
+    fit_result: FitResult,
+    baseline: EvaluationResult,
+    results: EvaluationResult,
+    ngrams: Mapping[NgramName, NgramResult],
 ) -> None:
-    """Log the scores before and after training, the row and prompt tables, the model and a description."""
+    """Log the scores before and after training, those of the n-gram models, the tables, the model and a description."""
     run.log_metrics(fit_result.best_metrics)
     final = {**results.scores, TOKENS_SEEN: float(fit_result.tokens_seen)}
     run.log_metrics({stage_metric_name("before", metric): value for metric, value in baseline.scores.items()})
     run.log_metrics({stage_metric_name("final", metric): value for metric, value in final.items()})
-    _log_tables(run, {"before": baseline, "after": results})
+    run.log_metrics({ngram_loss_name(name): scores.loss for name, scores in ngrams.items() if scores.loss is not None})
+    _log_tables(run, {"before": baseline, "after": results}, ngrams)
     run.log_json(results.words, keys.PROBE_WORDS)
     run.log_columns(top_k_rows(run.run_id, results.probes), keys.TOP_WORDS)
     folder = inputs.folder / keys.MODEL_FOLDER
@@ -165,15 +179,27 @@ def log_results(
     run.set_tags({RUN_DESCRIPTION: describe_cell(_summarize_inputs(inputs), results.scores, baseline.scores)})
 
 
-def _log_tables(run: TrackedRun, stages: Mapping[str, EvaluationResult]) -> None:
-    """Log tables of row scores, prompt scores and predicted words, each with the scores before and after training."""
-    run.log_table(_stack_stages({stage: result.rows for stage, result in stages.items()}), keys.ROW_SCORES)
-    for path, attribute in ((keys.PROMPT_RESULTS, "prompts"), (keys.PREDICTED_WORDS, "fills")):
-        tables = {
+def _log_tables(
+    run: TrackedRun, stages: Mapping[str, EvaluationResult], ngrams: Mapping[NgramName, NgramResult]
+) -> None:
+    """Log tables of row scores, prompt scores and fills.
+
+    All tables cover the model before and after training. The row and prompt scores also cover the n-gram models.
+    """
+    results: dict[str, EvaluationResult | NgramResult] = {**stages, **{str(name): ngrams[name] for name in ngrams}}
+    run.log_table(_stack_stages({stage: result.rows for stage, result in results.items()}), keys.ROW_SCORES)
+    run.log_table(_stack_probe_tables("prompts", results), keys.PROMPT_RESULTS)
+    run.log_table(_stack_probe_tables("fills", stages), keys.PREDICTED_WORDS)
+
+
+def _stack_probe_tables(attribute: str, results: Mapping[str, EvaluationResult | NgramResult]) -> pa.Table:
+    """Concatenate one table of all probes and stages, with the columns `stage` and `probe` first."""
+    return _stack_stages(
+        {
             stage: _stack_tables("probe", {name: getattr(scores, attribute) for name, scores in result.probes.items()})
-            for stage, result in stages.items()
+            for stage, result in results.items()
         }
-        run.log_table(_stack_stages(tables), path)
+    )
 
 
 def _write_filter_statistics(verdicts: Verdicts, corpus: Corpus, filter_: Filter, cache: Path) -> Path:

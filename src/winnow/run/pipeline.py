@@ -1,6 +1,6 @@
 """Runs one cell, from its configuration to its tracked scores.
 
-Stages: inputs -> baseline -> fit -> evaluate -> log
+Stages: inputs -> baseline -> fit -> evaluate -> n-gram baselines -> log
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ from winnow.run.console_summaries import print_overview
 from winnow.run.evaluate import evaluate, evaluate_baseline
 from winnow.run.fit import check_fit_inputs, fit
 from winnow.run.log_run import log_inputs, log_results
+from winnow.run.ngram_evaluation import evaluate_ngrams
 from winnow.run.run_components import RunComponents, build_components, cell_folder, check_store, compute_cell_id
 from winnow.run.run_inputs import load_inputs
 from winnow.tracking import Attempt, TrackedRun, close_stale_runs, keys, load_attempts, sync, track
@@ -80,7 +81,8 @@ def run_cell(cell: ComposedCell[TrainConfig], components: RunComponents, options
         baseline = evaluate_baseline(inputs)
         fit_result = fit(inputs, run, callbacks, progress=options.console is not None)
         results = evaluate(inputs, fit_result)
-        log_results(run, inputs, fit_result, baseline, results)
+        ngrams = evaluate_ngrams(inputs, results)
+        log_results(run, inputs, fit_result, baseline, results, ngrams)
         run.log_metrics({stage_metric_name("final", SECONDS): timer.seconds})
     remove_checkpoints(inputs.folder)
     return results.scores

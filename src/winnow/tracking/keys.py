@@ -105,14 +105,15 @@ DECLARATION: Final = "study/declaration.json"
 ``probe_words`` (sorted lists), and ``cells`` (the ids of the study's cells)."""
 
 ROW_SCORES: Final = "evaluation/rows.parquet"
-"""Artifact of a cell: ``stage`` (before, after), ``split``, ``row_id``, ``source``, ``loss_sum``, ``masked``, ``top1``,
+"""Artifact of a cell: ``stage`` (before, after, and since version 0.2 the n-gram models unigram and trigram, which have
+only ``loss_sum`` and ``masked``), ``split``, ``row_id``, ``source``, ``loss_sum``, ``masked``, ``top1``,
 ``top5``, ``mrr`` (sum of reciprocal ranks), ``ranks`` and ``confidences`` (per masked token),
 ``pseudo_log_likelihood`` and ``pseudo_tokens`` (null outside the fixed subset), and ``slices`` (list of the row's slice
 names, without ``all``)."""
 
 PROMPT_RESULTS: Final = "evaluation/prompts.parquet"
-"""Artifact of a cell: ``stage``, ``probe`` and the per-prompt columns of ``ProbeScores.prompts``. Winnow 0.1 did not
-write the column ``template``."""
+"""Artifact of a cell: ``stage`` (as in :data:`ROW_SCORES`), ``probe`` and the per-prompt columns of
+``ProbeScores.prompts``. Winnow 0.1 wrote neither the column ``template`` nor the scores of n-gram models."""
 
 PREDICTED_WORDS: Final = "evaluation/fills.parquet"
 """Artifact of a cell: ``stage``, ``probe``, ``prompt_id``, ``prompt``, ``rank``, ``word``, ``probability``."""
