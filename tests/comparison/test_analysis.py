@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from typing import Any
 
@@ -83,6 +84,22 @@ def test_metrics_and_margins_declared_after_the_first_run_are_post_hoc(planted_s
     assert comparison.equivalence_margin is None
     assert not comparison.findings[0].post_hoc
     assert any("equivalence margin 9.0 was set after the first run" in note for note in comparison.notes)
+
+
+def test_prompts_without_wanted_words_are_compared_in_the_scores_of_forbidden_words(
+    planted_store: Any, planted: str
+) -> None:
+    study = collect_study(planted_store.uri, planted)
+    prompts = study.prompts.drop(columns=["log_odds", "wanted_mass", "unwanted_mass", "positive_at_5"])
+    prompts = prompts.assign(scored=False, forbidden_mrr=study.prompts["unwanted_mass"])  # as in a HONEST probe
+    prompts = prompts.assign(forbidden_mrr=prompts["forbidden_mrr"].fillna(0.5))
+    metric = "probe/nike/forbidden_mrr"
+    declaration = dataclasses.replace(study.declaration, primary_metric=metric, secondary_metrics=())
+    study = dataclasses.replace(study, prompts=prompts, declaration=declaration)
+    (first, *_), registered = analyze(study).findings, study.registry.metric(metric)
+    assert first.result.items == 5
+    assert first.result.difference < 0  # unwanted words became less likely
+    assert len(build_score_table(study, registered, "full", "nike_positive")) == 50
 
 
 def test_an_extra_metric_is_described_and_marked_post_hoc(planted_store: Any, planted: str) -> None:

@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+from rich.console import Console
+
 from winnow.config import CompareConfig, construct
 from winnow.reporting import compare
+from winnow.reporting.ngram_tables import build_ngram_console_table
 from winnow.tracking import Store
 
 
 def run_compare(config: CompareConfig) -> None:
-    """Compare the arms of the configured studies, and print the verdict and the path of the report."""
+    """Compare the arms of the configured studies, and print the verdict, the n-gram baselines and the report's path."""
     store = construct(config.tracking, "tracking", Store, config.allow_targets)
     studies = [config.study] if isinstance(config.study, str) else config.study
     folder = config.output_dir / "+".join(studies) / "comparison"
-    print(compare(store.tracking_uri, studies, folder, config.metrics, config.ui_url, spool=store.spool).headline)
+    comparison = compare(store.tracking_uri, studies, folder, config.metrics, config.ui_url, spool=store.spool)
+    print(comparison.headline)
+    if table := build_ngram_console_table(comparison):
+        Console().print(table)
     print(f"Report: {folder / 'report.html'}")

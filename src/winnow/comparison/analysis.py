@@ -8,9 +8,9 @@ from typing import Any
 
 import winnow
 from winnow.comparison.available_metrics import AvailableMetrics
-from winnow.comparison.cautions import list_cautions
+from winnow.comparison.cautions import caution_word_frequencies, list_cautions
 from winnow.comparison.collected_study import CollectedStudy
-from winnow.comparison.comparison_json import JSON_KEYS, flatten_finding, to_json_value
+from winnow.comparison.comparison_json import JSON_KEYS, flatten_finding, to_dict, to_json_value
 from winnow.comparison.contrast_families import FamilyTester
 from winnow.comparison.contrast_statistics import Summary, check_confidence
 from winnow.comparison.descriptive_statistics import (
@@ -24,6 +24,13 @@ from winnow.comparison.descriptive_statistics import (
     find_word_overlap,
 )
 from winnow.comparison.metric_scores import summarize_base_model
+from winnow.comparison.ngram_baselines import (
+    EffectBeyondCounting,
+    NgramBaselines,
+    compare_with_ngrams,
+    find_word_frequency_reason,
+    measure_effects_beyond_counting,
+)
 from winnow.comparison.sample_size_plan import SampleSizePlan, plan_sample_size
 from winnow.comparison.verdict import Finding, Verdict, decide_verdict
 from winnow.errors import WinnowErrors
@@ -45,6 +52,9 @@ class Comparison:
     findings: list[Finding]
     sample_size_plans: list[SampleSizePlan]
     contributions: dict[str, Finding]
+    ngram_baselines: dict[str, NgramBaselines]
+    effects_beyond_counting: list[EffectBeyondCounting]
+    only_word_frequencies: str | None
     not_comparable: list[dict[str, str]]
     slices: list[SliceLoss]
     metrics: dict[str, dict[str, PerSeedSummary]]
@@ -82,6 +92,9 @@ class Comparison:
             for metric in map(self.metric, names)
         }
         fields["contributions"] = {signal: flatten_finding(finding) for signal, finding in self.contributions.items()}
+        fields["effects_beyond_counting"] = [
+            {"ngram": effect.ngram, **to_dict(effect.result)} for effect in self.effects_beyond_counting
+        ]
         fields["contrasts"] = [flatten_finding(finding) for finding in self.findings]
         return {"winnow_version": winnow.__version__, **to_json_value(fields)}
 
@@ -123,6 +136,9 @@ def analyze(study: CollectedStudy, confidence: float = 0.95, extra_metrics: Sequ
     # reported list.
     descriptive = FamilyTester(study, confidence).test("descriptive", [(primary, arm, baseline) for arm in other_arms])
     findings = [*primary_findings, *secondary, *extra, *descriptive]
+    ngram_baselines = compare_with_ngrams(study, primary)
+    only_word_frequencies = find_word_frequency_reason(ngram_baselines, (filter_arm, baseline))
+    tested_pairs = [(finding.result.a, finding.result.b) for finding in primary_findings]
     return Comparison(
         study=study.name,
         primary_metric=primary.name,
@@ -143,12 +159,15 @@ def analyze(study: CollectedStudy, confidence: float = 0.95, extra_metrics: Sequ
             plan_sample_size(study, finding, (1 - confidence) / len(references)) for finding in primary_findings
         ],
         contributions={ablated_signals[finding.result.b]: finding for finding in contributions},
+        ngram_baselines=ngram_baselines,
+        effects_beyond_counting=measure_effects_beyond_counting(study, primary, tested_pairs, confidence),
+        only_word_frequencies=only_word_frequencies,
         not_comparable=tester.not_comparable,
         slices=describe_slices(study, confidence),
         metrics=describe_metrics(study, confidence),
         word_overlap=find_word_overlap(study),
         missing_seeds=study.missing_seeds,
-        notes=[*study.notes, *list_cautions(study, findings)],
+        notes=[*caution_word_frequencies(only_word_frequencies), *study.notes, *list_cautions(study, findings)],
         provenance=collect_provenance(study),
         registry=study.registry,
     )

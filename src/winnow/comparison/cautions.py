@@ -26,6 +26,15 @@ def list_cautions(study: CollectedStudy, findings: Iterable[Finding]) -> list[st
     return list(dict.fromkeys(cautions))
 
 
+def caution_word_frequencies(reason: str | None) -> list[str]:
+    """Return a caution if the models have learned only word frequencies.
+
+    Args:
+        reason: The result of :func:`winnow.comparison.ngram_baselines.find_word_frequency_reason`.
+    """
+    return [f"The models have learned only word frequencies, whatever the p values: {reason}."] if reason else []
+
+
 def _check_seed_counts(study: CollectedStudy) -> list[str]:
     counts = {arm: len(study.get_cells(arm)) for arm in study.arms}
     if arms := [f"{arm} ({count})" for arm, count in counts.items() if count < PROTOCOL_SEEDS]:

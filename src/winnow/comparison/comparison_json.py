@@ -26,7 +26,7 @@ def flatten_finding(finding: Finding) -> dict[str, Any]:
     names = ("metric", "family", "outcome", "p_holm", "permutation_p", "equal", "post_hoc")
     return {
         **{name: getattr(finding, name) for name in names},
-        **_to_dict(finding.result),
+        **to_dict(finding.result),
         "bootstrap_low": finding.bootstrap[0],
         "bootstrap_high": finding.bootstrap[1],
     }
@@ -35,7 +35,7 @@ def flatten_finding(finding: Finding) -> dict[str, Any]:
 def to_json_value(value: Any) -> Any:
     """Convert dataclasses to dicts, tuples to lists, and non-finite numbers to ``None``."""
     if hasattr(value, "__dataclass_fields__"):
-        return to_json_value(_to_dict(value))
+        return to_json_value(to_dict(value))
     if isinstance(value, dict):
         return {str(key): to_json_value(entry) for key, entry in value.items()}
     if isinstance(value, list | tuple):
@@ -45,6 +45,6 @@ def to_json_value(value: Any) -> Any:
     return value
 
 
-def _to_dict(value: Any) -> dict[str, Any]:
+def to_dict(value: Any) -> dict[str, Any]:
     """Return the fields of a dataclass as a dict with the keys of ``comparison.json``."""
     return {JSON_KEYS.get(name, name): getattr(value, name) for name in value.__dataclass_fields__}

@@ -19,7 +19,9 @@ from winnow.tracking.keys import HELD_OUT, MAX_STEPS, NOT_COMPARABLE, PROBES, TO
 if TYPE_CHECKING:
     import pandas as pd
 
-Stage = Literal["before", "after"]
+Stage = Literal["before", "after", "unigram", "trigram"]
+"""The base model, the trained model, or an n-gram model of the training rows; a value of the column ``stage``."""
+
 REQUIREMENT_TAGS: Final[dict[Requirement, tuple[str, str]]] = {
     "held_out": (HELD_OUT, "held-out rows and masks"),
     "tokenizer": (TOKENIZER, "tokenizer"),
@@ -92,7 +94,7 @@ def build_score_table(study: CollectedStudy, metric: Metric, *arms: str) -> pd.D
     )
 
 
-@lru_cache(maxsize=8)
+@lru_cache(maxsize=16)
 def get_item_scores(study: CollectedStudy, metric: Metric, stage: Stage = "after") -> pd.DataFrame | None:
     """Return the scores of all runs per prompt or row, or ``None`` if no such scores were recorded.
 
@@ -137,6 +139,8 @@ def _is_text(column: pd.Series) -> bool:
 
 def _select_row_scores(table: pd.DataFrame, metric: Metric, stage: Stage) -> pd.DataFrame | None:
     split, name, column = metric.parsed_name.group, metric.parsed_name.scope, metric.parsed_name.score
+    if stage in ("unigram", "trigram") and column not in ("loss", "perplexity"):
+        return None  # n-gram models have no other row scores
     is_selected = (table["stage"] == stage) & (table["split"] == split) & (table["masked"] > 0)
     if name != ALL_ROWS_SLICE:
         if f"slice:{name}" not in table:
@@ -162,10 +166,15 @@ def _list_runs(table: pd.DataFrame) -> set[tuple[str, int]]:
     return {(str(arm), int(seed)) for arm, seed in table[["arm", "seed"]].drop_duplicates().itertuples(index=False)}
 
 
-def compute_seed_scores(study: CollectedStudy, metric: Metric, arm: str) -> dict[int, float]:
-    """Return the score of each seed of an arm; seeds without a finite score are omitted."""
-    values = _get_logged_scores(study.get_cells(arm), metric, "final")
-    table = get_item_scores(study, metric)
+def compute_seed_scores(
+    study: CollectedStudy, metric: Metric, arm: str, stage: Literal["after", "unigram", "trigram"] = "after"
+) -> dict[int, float]:
+    """Return the score of each seed of an arm; seeds without a finite score are omitted.
+
+    The scores of n-gram models are only available if the runs recorded scores per prompt or row.
+    """
+    values = _get_logged_scores(study.get_cells(arm), metric, "final") if stage == "after" else {}
+    table = get_item_scores(study, metric, stage)
     if table is not None:
         values |= _compute_weighted_means(table[table["arm"] == arm], "seed")
     return {seed: value for seed, value in values.items() if np.isfinite(value)}

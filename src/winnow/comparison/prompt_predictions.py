@@ -49,6 +49,7 @@ def compute_mean_prompt_scores(study: CollectedStudy) -> dict[tuple[str, str], d
     table = study.prompts
     if table.empty or "log_odds" not in table:
         return {}
+    table = table[table["stage"].isin(["before", "after"])]  # without the n-gram models
     model = table["arm"].astype(str).where(table["stage"] == "after", BASE_MODEL_KEY)
     scored_prompts = table.assign(model=model).dropna(subset="log_odds")
     means = scored_prompts.groupby(["probe", "prompt", "model"], observed=True)["log_odds"].mean()

@@ -1,4 +1,4 @@
-"""Build the tables of a comparison: arms, seeds, contrasts, contributions, slices and metrics."""
+"""Build the tables of a comparison: arms, seeds, contrasts, contributions, n-gram baselines, slices and metrics."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import Any
 from winnow.comparison.analysis import Comparison
 from winnow.comparison.verdict import Finding
 from winnow.formatting import MINUS_SIGN, format_count, format_interval, format_number, format_p_cell
+from winnow.reporting.ngram_tables import build_beyond_counting_table, build_ngram_table
 from winnow.reporting.table_rendering import Table, build_table
 
 Rows = Sequence[Mapping[str, Any]]
@@ -18,13 +19,14 @@ SUMMARY_FIELDS = ("n", "mean", "std", "ci_low", "ci_high")
 
 
 def build_comparison_tables(comparison: Comparison) -> list[Table]:
-    """Return all non-empty tables of a comparison: arms, seeds, contrasts, contributions, slices and metrics."""
+    """Return all non-empty tables of a comparison."""
     tables = [
         _build_arms(comparison),
         _build_seeds(comparison),
         _build_contrasts(comparison),
         _build_contributions(comparison),
     ]
+    tables += [build_ngram_table(comparison), build_beyond_counting_table(comparison)]
     tables += [_build_slices(comparison), _build_metrics(comparison)]
     return [table for table in tables if len(table.data)]
 

@@ -111,6 +111,7 @@ def _describe_launcher(launcher: Launcher) -> str:
 def _compare_arms(config: TrainConfig, store: Store, console: Console, complete: bool) -> None:
     """Compare the arms using their finished cells; the report is tracked as a child run of the study."""
     from winnow.reporting import compare
+    from winnow.reporting.ngram_tables import build_ngram_console_table
 
     folder = config.output_dir / config.study.name / "comparison"
     try:
@@ -121,6 +122,8 @@ def _compare_arms(config: TrainConfig, store: Store, console: Console, complete:
         console.print(f"\n[yellow]No comparison yet[/yellow]: {escape(error.message)}")
         return
     console.print(f"\n[bold]{escape(comparison.headline)}[/bold]")
+    if table := build_ngram_console_table(comparison):
+        console.print(table)
     for arm, seeds in comparison.missing_seeds.items():
         console.print(f"[yellow]missing[/yellow]  {escape(arm)} seed {', '.join(map(str, seeds))}")
     console.print(f"Report: {folder / 'report.html'}", soft_wrap=True)

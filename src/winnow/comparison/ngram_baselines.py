@@ -1,0 +1,188 @@
+"""Compare the trained models with n-gram models of the same training rows: do they know more than word frequencies?"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final, get_args
+
+import numpy as np
+
+from winnow.comparison.collected_study import CollectedStudy
+from winnow.comparison.contrast_statistics import Contrast, contrast
+from winnow.comparison.metric_scores import compute_seed_scores, get_item_scores
+from winnow.formatting import format_number, join_names
+from winnow.metrics.metric_names import ALL_ROWS_SLICE, NgramName, held_out_metric_name
+from winnow.metrics.metric_registry import Metric
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+MAX_FILL_OVERLAP: Final = 0.9
+"""If two prompts share at least this fraction of their top 10 words on average, the prompt hardly matters."""
+
+TOP_WORDS: Final = 10
+NGRAMS: Final[tuple[NgramName, ...]] = get_args(NgramName)
+
+
+@dataclass(frozen=True)
+class PredictorScores:
+    """The scores of a trained model or of an n-gram model, averaged over seeds.
+
+    Attributes:
+        loss: The loss on all test rows, in nats per masked token; ``nan`` if it was not recorded.
+        score: The primary metric; ``nan`` if it was not recorded or cannot be computed for n-gram models.
+    """
+
+    loss: float
+    score: float
+
+
+@dataclass(frozen=True)
+class NgramBaselines:
+    """The scores of one arm's models, and of n-gram models of the arm's training rows.
+
+    Attributes:
+        unigram: The scores of the unigram model.
+        trigram: The scores of the trigram model.
+        model: The scores of the trained models, over the same seeds.
+        fill_overlap: The mean fraction of the top 10 words that two prompts of the primary metric's probe share;
+            ``nan`` if the primary metric is not a score of a probe with at least two prompts.
+    """
+
+    unigram: PredictorScores
+    trigram: PredictorScores
+    model: PredictorScores
+    fill_overlap: float
+
+
+@dataclass(frozen=True)
+class EffectBeyondCounting:
+    """The difference between two arms that is left after the difference between their n-gram models is subtracted.
+
+    Attributes:
+        ngram: The n-gram model.
+        result: The contrast of ``score of the model - score of the n-gram model`` in the primary metric. It is
+            reported but not tested.
+    """
+
+    ngram: NgramName
+    result: Contrast
+
+
+def compare_with_ngrams(study: CollectedStudy, primary: Metric) -> dict[str, NgramBaselines]:
+    """Return the scores of each arm and of its n-gram models. Arms without scores of n-gram models are omitted."""
+    baselines = {}
+    for arm in study.arms:
+        unigram, trigram, model = _average_over_shared_seeds(study, arm, primary)
+        if not math.isnan(trigram.loss) or not math.isnan(trigram.score):
+            baselines[arm] = NgramBaselines(unigram, trigram, model, compute_fill_overlap(study, primary, arm))
+    return baselines
+
+
+def _average_over_shared_seeds(study: CollectedStudy, arm: str, primary: Metric) -> list[PredictorScores]:
+    """Return the mean scores of the unigram, trigram and trained models over the seeds that have all three."""
+    means = []
+    for metric in (study.registry.metric(held_out_metric_name("test", ALL_ROWS_SLICE, "loss")), primary):
+        by_stage = [compute_seed_scores(study, metric, arm, stage) for stage in NGRAMS]
+        by_stage.append(compute_seed_scores(study, metric, arm))
+        shared_seeds = set.intersection(*map(set, by_stage))
+        means.append([_mean(scores[seed] for seed in sorted(shared_seeds)) for scores in by_stage])
+    return [PredictorScores(loss, score) for loss, score in zip(*means, strict=True)]
+
+
+def compute_fill_overlap(study: CollectedStudy, primary: Metric, arm: str) -> float:
+    """Return the mean fraction of the top 10 words that two prompts share, over pairs of prompts and over seeds."""
+    fills = study.fills
+    if primary.parsed_name.kind != "probe" or fills.empty:
+        return math.nan
+    is_selected = (fills["stage"] == "after") & (fills["probe"] == primary.parsed_name.scope) & (fills["arm"] == arm)
+    overlaps = [_compute_mean_overlap(run) for _, run in fills[is_selected].groupby("seed")]
+    return _mean(overlap for overlap in overlaps if not math.isnan(overlap))
+
+
+def _compute_mean_overlap(fills: pd.DataFrame) -> float:
+    """Return the mean overlap of the prompts of one run. A word of n prompts is shared by n (n - 1) / 2 pairs."""
+    ranked = fills.sort_values("probability", ascending=False, kind="stable")
+    top = ranked.groupby("prompt", observed=True).head(TOP_WORDS)
+    prompts = top["prompt"].nunique()
+    if prompts < 2:
+        return math.nan
+    counts = top["word"].value_counts().to_numpy(dtype=np.float64)
+    return float((counts * (counts - 1)).sum() / (len(top) * (prompts - 1)))
+
+
+def measure_effects_beyond_counting(
+    study: CollectedStudy, primary: Metric, pairs: Iterable[tuple[str, str]], confidence: float
+) -> list[EffectBeyondCounting]:
+    """Return the effects beyond counting for each pair of arms and each n-gram model.
+
+    The procedure is that of :func:`winnow.comparison.contrast`, computed on the difference between the score of the
+    model and the score of the n-gram model for each run and item. A pair is omitted if fewer than two seeds of an arm
+    have these differences.
+    """
+    effects = []
+    for a, b in pairs:
+        for ngram in reversed(NGRAMS):
+            table = _build_difference_table(study, primary, ngram, a, b)
+            if table is not None:
+                result = contrast(table, a, b, confidence, study.declaration.block_by_seed)
+                effects.append(EffectBeyondCounting(ngram, result))
+    return effects
+
+
+def _build_difference_table(study: CollectedStudy, metric: Metric, ngram: NgramName, *arms: str) -> pd.DataFrame | None:
+    scores, ngram_scores = get_item_scores(study, metric), get_item_scores(study, metric, ngram)
+    if scores is None or ngram_scores is None:
+        return None
+    keys = ["arm", "seed", "item"]
+    subtracted = ngram_scores[[*keys, "score"]].rename(columns={"score": "ngram"})
+    table = scores[scores["arm"].isin(arms)].merge(subtracted, on=keys)
+    table = table.assign(score=table["score"] - table["ngram"]).drop(columns="ngram")
+    table = table[np.isfinite(table["score"])]
+    seeds = [set(table.loc[table["arm"] == arm, "seed"]) for arm in arms]
+    if study.declaration.block_by_seed:
+        seeds = [set.intersection(*seeds)]
+    return table if min(map(len, seeds)) > 1 else None
+
+
+def find_word_frequency_reason(baselines: Mapping[str, NgramBaselines], arms: Iterable[str | None]) -> str | None:
+    """Return why the models have learned only word frequencies, or ``None`` if they have learned more.
+
+    The models have learned only word frequencies if the mean test loss of an arm is not below that of a trigram model
+    of the same training rows, or if the predicted words hardly differ between prompts, with a mean overlap of at least
+    :data:`MAX_FILL_OVERLAP`.
+
+    Args:
+        baselines: The scores of each arm; see :func:`compare_with_ngrams`.
+        arms: The arms of the contrast that decides the verdict. Arms without scores of n-gram models are ignored.
+
+    Returns:
+        A clause that can follow a colon, without a period at the end.
+    """
+    selected = {arm: baselines[arm] for arm in arms if arm is not None and arm in baselines}
+    losses = [
+        f"{arm} ({format_number(scores.model.loss)} against {format_number(scores.trigram.loss)})"
+        for arm, scores in selected.items()
+        if scores.model.loss >= scores.trigram.loss
+    ]
+    overlaps = [
+        f"{arm} ({scores.fill_overlap:.0%})"
+        for arm, scores in selected.items()
+        if scores.fill_overlap >= MAX_FILL_OVERLAP
+    ]
+    reasons = []
+    if losses:
+        reasons.append(f"the test loss is not below that of a trigram model of the same rows for {join_names(losses)}")
+    if overlaps:
+        reasons.append(
+            f"the top {TOP_WORDS} words are nearly the same for every prompt, with a mean overlap of "
+            f"{join_names(overlaps)}"
+        )
+    return "; ".join(reasons) or None
+
+
+def _mean(values: Iterable[float]) -> float:
+    numbers = list(values)
+    return sum(numbers) / len(numbers) if numbers else math.nan

@@ -1,0 +1,88 @@
+"""Build the table that compares each arm with n-gram models of its training rows, as files and for the terminal."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from winnow.comparison.analysis import Comparison
+from winnow.comparison.ngram_baselines import NgramBaselines
+from winnow.formatting import MINUS_SIGN, format_interval, format_number
+from winnow.reporting.table_rendering import Table, build_console_table, build_table
+
+if TYPE_CHECKING:
+    from rich.table import Table as ConsoleTable
+
+PREDICTORS = ("model", "trigram", "unigram")
+
+
+def build_ngram_table(comparison: Comparison) -> Table:
+    """Return the scores of each arm's models and of the n-gram models; the table is empty if there are none."""
+    rows = []
+    for arm, baselines in comparison.ngram_baselines.items():
+        losses = {f"{name}_loss": getattr(baselines, name).loss for name in PREDICTORS}
+        scores = {f"{name}_score": getattr(baselines, name).score for name in PREDICTORS}
+        rows.append({"arm": arm, **losses, **scores, "fill_overlap": baselines.fill_overlap})
+    texts = [_format_row(arm, baselines) for arm, baselines in comparison.ngram_baselines.items()]
+    columns: dict[str, list[str]] = {
+        heading: [text[i] for text in texts] for i, heading in enumerate(_list_headings(comparison))
+    }
+    caption = "Trained models and n-gram models of the same training rows: test loss and primary metric."
+    return build_table(rows, "ngram_baselines", caption, columns)
+
+
+def build_beyond_counting_table(comparison: Comparison) -> Table:
+    """Return the effects beyond counting; the table is empty if there are none."""
+    effects = comparison.effects_beyond_counting
+    rows = [
+        {
+            "ngram": effect.ngram,
+            **{key: getattr(effect.result, key) for key in ("a", "b", "difference", "ci_low", "ci_high")},
+        }
+        for effect in effects
+    ]
+    columns: dict[str, list[str]] = {
+        "contrast": [f"{effect.result.a} {MINUS_SIGN} {effect.result.b}" for effect in effects],
+        "beyond": [str(effect.ngram) for effect in effects],
+        "difference": [format_number(effect.result.difference) for effect in effects],
+        "interval": [format_interval(effect.result.ci_low, effect.result.ci_high) for effect in effects],
+    }
+    caption = f"Effects beyond counting in {comparison.primary.label}: the contrast minus that of the n-gram models."
+    return build_table(rows, "beyond_counting", caption, columns)
+
+
+def build_ngram_console_table(comparison: Comparison) -> ConsoleTable | None:
+    """Return a table of the test losses for the terminal, or ``None`` if no run has scores of n-gram models.
+
+    The caption contains the effects beyond the trigram models.
+    """
+    if not comparison.ngram_baselines:
+        return None
+    title = "Test loss of the trained models and of n-gram models of the same rows"
+    table = build_console_table("arm", *PREDICTORS, "shared top 10 words", title=title)
+    for arm, baselines in comparison.ngram_baselines.items():
+        losses = [format_number(getattr(baselines, name).loss) for name in PREDICTORS]
+        table.add_row(arm, *losses, format_number(baselines.fill_overlap))
+    effects = [effect.result for effect in comparison.effects_beyond_counting if effect.ngram == "trigram"]
+    table.caption = "\n".join(
+        f"{r.a} {MINUS_SIGN} {r.b}, {comparison.primary.label} beyond the trigrams: {format_number(r.difference)} "
+        f"({format_interval(r.ci_low, r.ci_high)})"
+        for r in effects
+    )
+    table.caption_justify = "left"
+    return table
+
+
+def _list_headings(comparison: Comparison) -> list[str]:
+    label = comparison.primary.label
+    return [
+        "arm",
+        *("test loss" if name == "model" else f"{name} loss" for name in PREDICTORS),
+        *(label if name == "model" else f"{name} {label}" for name in PREDICTORS),
+        "shared top 10",
+    ]
+
+
+def _format_row(arm: str, baselines: NgramBaselines) -> list[str]:
+    predictors = [getattr(baselines, name) for name in PREDICTORS]
+    numbers = [*(scores.loss for scores in predictors), *(scores.score for scores in predictors)]
+    return [arm, *map(format_number, numbers), format_number(baselines.fill_overlap)]
