@@ -168,7 +168,11 @@ def _build_split_table(cleaned: CleanedRows, split: str | Sequence[str], like: p
 def _compute_separate_mask(
     main: CleanedRows, splits: Sequence[str], validation: CleanedRows | None, external: Iterable[CleanedRows]
 ) -> list[bool]:
-    """Return a mask of the rows that are not in the validation set and, for training rows, not in an external set."""
+    """Return a mask of the rows to keep.
+
+    A row is dropped if its text occurs in the validation set. A training row is also dropped if its text occurs in an
+    external set.
+    """
     given = set(validation.normalized_texts) if validation else set()
     held_out = given.union(*(rows.normalized_texts for rows in external))
     return [

@@ -92,7 +92,7 @@ def draw_overlap(overlap: Mapping[str, Mapping[str, int]], folder: Path | None =
         _label_columns(axes, terms)
 
     caption = (
-        "Percentage of the rows dropped by the term on the left that the term at the top also drops. A term with "
+        "Of the rows that the term on the left drops, the percentage that the term at the top also drops. A term with "
         "100% anywhere in its row can be removed without any effect."
     )
     size = max(3.2, 1.5 + 0.52 * len(terms))
@@ -105,7 +105,7 @@ def draw_scores(histograms: Mapping[str, Mapping[str, Any]], folder: Path | None
     """Draw the distribution of each signal's scores in kept and dropped rows, with the thresholds."""
     panels = [_draw_histogram(name, histogram) for name, histogram in histograms.items()]
     caption = (
-        "Scores of the training rows, stacked: rows that the filter keeps in color, rows that it drops in gray. The "
+        "Stacked histograms of the training rows' scores. Color: kept rows. Gray: dropped rows. The "
         "dashed line is the signal's threshold, and its arrow points to the scores that pass the signal. A term that "
         "starts with ~ keeps the rows that fail its signal."
     )
@@ -171,8 +171,8 @@ def draw_words(words: Mapping[str, Any], folder: Path | None = None) -> Figure |
     ]
     caption = (
         "Log odds of each word in kept versus dropped training rows, divided by their standard error, with a prior "
-        "that shrinks the estimates of rare words (Monroe, Colaresi and Quinn 2008). Next to each bar: occurrences per "
-        "1,000 words in kept : dropped rows."
+        "that shrinks the estimates of rare words (Monroe, Colaresi and Quinn 2008). The numbers next to each bar "
+        "are the occurrences per 1,000 words in kept and in dropped rows."
     )
     return render_figure("words", caption, panels, folder)
 

@@ -80,7 +80,8 @@ class TokenBudgetSampler:
             before = ends[borders[-1] - 1] if borders[-1] else 0
             borders.append(int(np.searchsorted(ends, before + self.max_tokens, side="right")))
         if len(borders) > 2 and borders[-1] - borders[-2] < self.batches_per_step:
-            borders[-2] = borders[-1] - self.batches_per_step  # the last step takes rows from the previous step
+            # Move rows from the second-to-last step to the last step, which has too few rows.
+            borders[-2] = borders[-1] - self.batches_per_step
         steps = [np.sort(order[start:end]) for start, end in itertools.pairwise(borders)]
         steps = [rows[np.argsort(self.lengths[rows], kind="stable")] for rows in steps]
         # The constant 2 makes these hashes differ from the row-order hashes, which use the same seed and epoch.

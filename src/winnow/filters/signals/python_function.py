@@ -42,7 +42,8 @@ class PythonFunction(Signal):
 
     version: ClassVar[int] = 1
     identity: ClassVar[str] = "Python"  # the name of this class in version 0.1
-    cost: ClassVar[float] = 1_000.0  # the cost is unknown; a high value makes the planner time a sample
+    # The cost is unknown. A high value causes the planner to measure it on a sample of rows.
+    cost: ClassVar[float] = 1_000.0
 
     function: Callable[..., Any]
     at_least: float | None = None

@@ -33,14 +33,14 @@ def sync(store: Store) -> list[str]:
     if not folders:
         return []
     client = store.client()
-    lines = []
+    status_lines = []
     with FileLock(store.spool_folder / "sync.lock"):
         # Sort by start time: a parent run must be created before its child runs, which contain the parent's id.
         for spool in sorted(map(Spool, filter(Path.exists, folders)), key=lambda spool: spool.run_start.time):
             run_start = spool.run_start
             name = f"{run_start.name} ({run_start.run_id})"
             if _is_active(spool):
-                lines.append(f"{name} is still active and sends its own operations")
+                status_lines.append(f"{name} is still active and sends its own operations")
                 continue
             try:
                 run_id = spool.send(client)
@@ -52,10 +52,10 @@ def sync(store: Store) -> list[str]:
                     f"{name} could not be sent: {build_store_error(store.uri, error).message} Its data stays in "
                     f"{spool.folder}. Run winnow sync again later, or delete that folder to discard the data."
                 ) from error
-            lines.append(
+            status_lines.append(
                 f"{run_start.name} was sent" + (f" as {run_id}" if is_offline_run_id(run_start.run_id) else "")
             )
-    return lines
+    return status_lines
 
 
 def _is_active(spool: Spool) -> bool:
