@@ -39,6 +39,8 @@ def test_a_run_is_logged_in_full_with_a_loadable_model(
     assert after["loss_sum"].sum() / after["masked"].sum() == pytest.approx(metrics["final/test/all/loss"])
     prompts = pq.read_table(folder / keys.PROMPT_RESULTS).to_pandas()
     wide = prompts[(prompts["stage"] == "after") & (prompts["probe"] == "nike_wide")]
+    assert set(wide["split"]) == {"validation", "test"}
+    wide = wide[(wide["split"] == "test") & (wide["role"] == "subject")]
     assert wide["log_odds"].mean() == pytest.approx(metrics["final/probe/nike_wide/log_odds"])
     for stage in ("unigram", "trigram"):
         scored = rows[rows["stage"] == stage].reset_index(drop=True)

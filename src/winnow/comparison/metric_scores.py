@@ -114,9 +114,19 @@ def _select_prompt_scores(table: pd.DataFrame, metric: Metric, stage: Stage) -> 
     probe, column = metric.parsed_name.scope, metric.parsed_name.score
     if column not in table:
         return None
-    prompts = table[(table["stage"] == stage) & (table["probe"] == probe)]
+    prompts = _select_test_prompts(table[(table["stage"] == stage) & (table["probe"] == probe)])
     factors = {f"factor:{name}": prompts[name] for name in _find_prompt_factors(prompts)}
     return _to_score_table(prompts, "prompt_id", prompts[column]).assign(**factors).dropna(subset="score")
+
+
+def _select_test_prompts(prompts: pd.DataFrame) -> pd.DataFrame:
+    """Return the prompts of test templates, without comparison prompts.
+
+    Runs that did not record the split of their prompts used all prompts for the verdict.
+    """
+    if "split" not in prompts:
+        return prompts
+    return prompts[~prompts["split"].isin(["validation"]) & ~prompts["role"].isin(["comparison"])]
 
 
 def _find_prompt_factors(prompts: pd.DataFrame) -> list[str]:
@@ -128,6 +138,7 @@ def _find_prompt_factors(prompts: pd.DataFrame) -> list[str]:
     if "template" not in prompts or prompts["template"].isna().all():
         return []
     other_columns = {"arm", "seed", "stage", "probe", "prompt_id", "prompt", "template"}
+    other_columns |= {"split", "role", "subject", "pair_id"}
     slots = [name for name in prompts.columns if name not in other_columns and _is_text(prompts[name])]
     return ["template", *slots]
 

@@ -85,7 +85,7 @@ def draw_models(models: Sequence[EvaluatedModel], folder: Path) -> list[Figure]:
         figures.append(draw_losses(losses, styles, folder))
     if (curves := _concatenate_history(models, "curves")) is not None:
         figures.append(draw_scores_over_steps(curves, styles, folder))
-        largest_probe = max(models[0].probes, key=lambda name: len(models[0].probes[name].prompts))
+        largest_probe = max(models[0].probes, key=lambda name: len(models[0].probes[name].summarized_prompts))
         figures.append(draw_tracked_words(curves, largest_probe, styles, folder))
     figures += _draw_structures(models, folder)
     return [figure for figure in figures if figure is not None]
@@ -106,7 +106,7 @@ def _collect_log_odds(models: Sequence[EvaluatedModel], probe: str) -> dict[str,
     """Return the log odds of each prompt for each model."""
     scores: dict[str, dict[str, float]] = {}
     for model in models:
-        for row in model.probes[probe].prompts.select(["prompt", "log_odds"]).to_pylist():
+        for row in model.probes[probe].summarized_prompts.select(["prompt", "log_odds"]).to_pylist():
             if row["log_odds"] is not None:
                 scores.setdefault(row["prompt"], {})[model.label] = row["log_odds"]
     return scores

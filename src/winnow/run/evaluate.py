@@ -106,7 +106,8 @@ def _score_probes(inputs: RunInputs, predictor: Predictor, cache: BaselineCache 
             probe_scores = cache.get_or_compute_probe(key, compute_scores) if cache else compute_scores()
         except WinnowError as error:
             raise error.with_prefix(f"probe.{name}") from error
-        scores[name] = probe_scores.mark_contaminated(find_contaminated_prompts(texts, probe.clozes))
+        clozes = probe.clozes + probe.comparison_clozes
+        scores[name] = probe_scores.mark_contaminated(find_contaminated_prompts(texts, clozes))
     return scores
 
 

@@ -74,11 +74,11 @@ def test_a_run_logs_scores_per_step_and_saves_the_curves(workplace: Path, store:
     assert main(["train", *small, "study.name=one"]) == 0
     client = store.client()
     (run,) = client.search_runs([store.experiment("one")])
-    history = client.get_metric_history(run.info.run_id, "probe/nike_wide/log_odds")
+    history = client.get_metric_history(run.info.run_id, "probe/nike/log_odds")  # without a validation half
     assert [point.step for point in history] == [0, 2, 4]
     metrics = run.data.metrics
-    assert history[0].value == pytest.approx(metrics["before/probe/nike_wide/log_odds"])
-    assert history[-1].value == pytest.approx(metrics["final/probe/nike_wide/log_odds"])
+    assert history[0].value == pytest.approx(metrics["before/probe/nike/log_odds"])
+    assert history[-1].value == pytest.approx(metrics["final/probe/nike/log_odds"])
     table = pq.read_table(client.download_artifacts(run.info.run_id, keys.PROBE_CURVES)).to_pandas()
     words = table[(table["probe"] == "nike_wide") & (table["role"] == "unwanted")]
     assert set(words["step"]) == {0, 2, 4}

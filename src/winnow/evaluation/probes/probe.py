@@ -5,13 +5,14 @@ from __future__ import annotations
 import functools
 import itertools
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import ConfigDict, Field, InstanceOf
 from pydantic.dataclasses import dataclass
 
 from winnow.data.fingerprint import fingerprint
 from winnow.errors import WinnowError, WinnowErrors, did_you_mean
+from winnow.evaluation.probes.comparison_prompts import build_comparison_prompts, find_comparison_errors
 from winnow.evaluation.probes.lexicon import Lexicon, WordRole, read_lexicon
 from winnow.evaluation.probes.prompt_score_formulas import (
     COMMON_SCORES,
@@ -21,6 +22,7 @@ from winnow.evaluation.probes.prompt_score_formulas import (
     SUMMARY_SCORES,
     WORD_LIST_SCORES,
 )
+from winnow.evaluation.probes.prompt_splits import PromptSplit, assign_templates
 from winnow.evaluation.probes.prompts import (
     RESERVED_COLUMNS,
     Cloze,
@@ -28,6 +30,7 @@ from winnow.evaluation.probes.prompts import (
     Prompt,
     PromptFile,
     WordList,
+    compile_subject_pattern,
     mask_subjects,
     prompt_mask_errors,
     shared_word_errors,
@@ -55,6 +58,10 @@ class Probe:
     Prompts with wanted and unwanted words are scored with log odds. Prompts with forbidden words are scored by how
     highly the model ranks these words. For prompts without word lists, only the most likely words are stored.
 
+    Templates are divided into a validation half and a test half; see
+    :func:`winnow.evaluation.probes.prompt_splits.assign_templates`. A full sentence counts as a template. Prompts of
+    validation templates are scored during training, and prompts of test templates decide the verdict.
+
     Attributes:
         prompts: Full sentences, as plain text or as a :class:`Prompt` with its own word lists.
         templates: Sentences with ``{slot}`` placeholders.
@@ -66,6 +73,9 @@ class Probe:
         lexicon: A lexicon file or the name of a built-in lexicon. The words of the lexicon are added to the three word
             lists.
         subjects: Words, such as brands, that are masked in addition to the mask for the prior-corrected log odds.
+        comparison: Other subjects, such as other brands. Each prompt of the verdict that contains a subject is also
+            scored with each of these words in place of the subject, to measure whether an effect is specific to the
+            subject.
         sentiment: The sentiment scale for predicted words and completed sentences.
         metrics: User-defined metrics, given as names of installed metrics or as full definitions; see
             :class:`winnow.evaluation.PromptMetric`.
@@ -80,6 +90,7 @@ class Probe:
     forbidden: WordList = Field(default_factory=list)
     lexicon: NonEmptyText | None = None
     subjects: WordList = Field(default_factory=list)
+    comparison: WordList = Field(default_factory=list)
     sentiment: InstanceOf[Sentiment] = Field(default_factory=Vader)
     metrics: list[NonEmptyText | InstanceOf[PromptMetric]] = Field(default_factory=list)
 
@@ -107,7 +118,7 @@ class Probe:
         wanted = self.default_words("wanted")
         for role in ("unwanted", "forbidden"):
             errors += shared_word_errors(wanted, self.default_words(role), "lexicon" if self.lexicon else role)
-        return errors
+        return [*errors, *find_comparison_errors(self.clozes, self.subjects, self.comparison)]
 
     def run(
         self,
@@ -117,8 +128,9 @@ class Probe:
         batch_size: int = 64,
         forward: ForwardMode = "auto",
         skip_slow_scores: bool = False,
+        split: Literal["validation", "test"] = "test",
     ) -> ProbeScores:
-        """Score a model on every prompt.
+        """Score a model on the prompts.
 
         Args:
             model: A masked language model. Its mode and device are restored afterward.
@@ -128,22 +140,27 @@ class Probe:
             forward: The forward implementation; see :func:`winnow.training.masked_logits`.
             skip_slow_scores: Whether to skip sentiment, priors and multi-token words. These scores take the most time
                 and are the least relevant during training.
+            split: The half of the templates that the summary of the scores covers. With ``validation``, only the
+                prompts of this half are scored. With ``test``, all prompts are scored, including comparison prompts.
 
         Returns:
-            The scores of every prompt, and the most likely words at its masks.
+            The scores of each prompt, and the most likely words at the masks of the summarized prompts.
         """
         from winnow.evaluation.mask_predictions import predict_at_masks
         from winnow.evaluation.probes.multi_token_words import score_multi_token_words
         from winnow.evaluation.probes.prompt_scoring import score_prompts
 
+        clozes = self.clozes + self.comparison_clozes
+        if split == "validation":
+            clozes = tuple(cloze for cloze in self.clozes if cloze.split != "test")
         predict = functools.partial(
             predict_at_masks, model=model, tokenizer=tokenizer, device=device, batch_size=batch_size, forward=forward
         )
         score_phrases = functools.partial(
-            score_multi_token_words, self.clozes, model=model, tokenizer=tokenizer, device=device, forward=forward
+            score_multi_token_words, clozes, model=model, tokenizer=tokenizer, device=device, forward=forward
         )
         return score_prompts(
-            self.clozes, self.sentiment, predict, tokenizer, skip_slow_scores, self.user_metrics, score_phrases
+            clozes, self.sentiment, predict, tokenizer, skip_slow_scores, self.user_metrics, score_phrases, split
         )
 
     def run_predictor(self, predict: Predict, tokenizer: PreTrainedTokenizerFast) -> ProbeScores:
@@ -155,8 +172,9 @@ class Probe:
         """
         from winnow.evaluation.probes.prompt_scoring import score_prompts
 
+        clozes = self.clozes + self.comparison_clozes
         return score_prompts(
-            self.clozes, self.sentiment, predict, tokenizer, skip_slow_scores=False, metrics=self.user_metrics
+            clozes, self.sentiment, predict, tokenizer, skip_slow_scores=False, metrics=self.user_metrics
         )
 
     @functools.cached_property
@@ -210,7 +228,17 @@ class Probe:
         file_prompts = (
             ((Prompt(text), template, slots) for text, template, slots in self.file.read()) if self.file else ()
         )
-        return tuple(self._build_cloze(*prompt) for prompt in itertools.chain(self._expand_prompts(), file_prompts))
+        prompts = [*self._expand_prompts(), *file_prompts]
+        splits = assign_templates(template for _, template, _ in prompts)
+        return tuple(
+            self._build_cloze(prompt, template, slots, splits[template]) for prompt, template, slots in prompts
+        )
+
+    @functools.cached_property
+    def comparison_clozes(self) -> tuple[Cloze, ...]:
+        """The prompts of the verdict with each comparison subject in place of the subject."""
+        test_clozes = (cloze for cloze in self.clozes if cloze.split != "validation")
+        return tuple(build_comparison_prompts(test_clozes, self.subjects, self.comparison))
 
     def fingerprint(self) -> str:
         """Return a hash of everything that affects the scores, as 16 hex digits.
@@ -219,20 +247,34 @@ class Probe:
         """
         prompts = [[cloze.text, cloze.wanted, cloze.unwanted, cloze.forbidden] for cloze in self.clozes]
         metrics = [[metric.identity() for metric in self.user_metrics]] if self.metrics else []
-        return fingerprint("probe", prompts, self.subjects, self.sentiment.identity(), *metrics)
+        # Only added if used, so that the fingerprints of all other probes do not change.
+        comparison = [["comparison", self.comparison]] if self.comparison else []
+        splits = [cloze.split for cloze in self.clozes]
+        halves = [["splits", splits]] if "test" in splits else []
+        return fingerprint("probe", prompts, self.subjects, self.sentiment.identity(), *metrics, *comparison, *halves)
 
     def words(self) -> set[str]:
         """Return all wanted, unwanted and forbidden words, in lower case."""
         return {word.casefold() for cloze in self.clozes for word in (*cloze.wanted, *cloze.unwanted, *cloze.forbidden)}
 
-    def _build_cloze(self, prompt: Prompt, template: str, slots: dict[str, str]) -> Cloze:
+    def _build_cloze(self, prompt: Prompt, template: str, slots: dict[str, str], split: PromptSplit) -> Cloze:
         words = {}
         for role in ("wanted", "unwanted", "forbidden"):
             prompt_words = getattr(prompt, role)
             words[role] = tuple(dict.fromkeys(self.default_words(role) if prompt_words is None else prompt_words))
         prior_text, indices = mask_subjects(prompt.text, self.subjects)
+        subject = compile_subject_pattern(self.subjects).search(prompt.text)
         return Cloze(
-            prompt.text, **words, slots=slots, template=template, prior_text=prior_text, prior_mask_indices=indices
+            prompt.text,
+            wanted=words["wanted"],
+            unwanted=words["unwanted"],
+            forbidden=words["forbidden"],
+            slots=slots,
+            template=template,
+            prior_text=prior_text,
+            prior_mask_indices=indices,
+            split=split,
+            subject=subject[0] if subject else None,
         )
 
     def _expand_prompts(self) -> Iterator[ExpandedPrompt]:

@@ -36,7 +36,7 @@ Each row is either a probe score or the probability of a listed word. For a word
 
 
 class ProbeCallback(pl.Callback):
-    """Runs probes before the first step and at every validation run.
+    """Runs the prompts of validation templates before the first step and at every validation run.
 
     Scores are sent to the trainer's logger as ``probe/NAME/METRIC``, and :meth:`to_table` returns all scores.
     Checkpoints contain the scores so far, so that a resumed run has the full curves. Checkpoints also contain the
@@ -94,7 +94,12 @@ class ProbeCallback(pl.Callback):
         scores: dict[str, float] = {}
         for name, probe in self._probes.items():
             results = probe.run(
-                pl_module.model, self._tokenizer, pl_module.device, forward=self._forward, skip_slow_scores=True
+                pl_module.model,
+                self._tokenizer,
+                pl_module.device,
+                forward=self._forward,
+                skip_slow_scores=True,
+                split="validation",
             )
             for metric, value in results.summary().items():
                 self._rows.append({"step": step, "probe": name, "metric": metric, "value": value})

@@ -12,6 +12,7 @@ import pyarrow.compute as pc
 
 from winnow.evaluation.probes.lexicon import WORD_ROLES
 from winnow.evaluation.probes.prompt_score_formulas import PROMPT_SCORES, log_odds
+from winnow.evaluation.probes.prompts import PROMPT_COLUMNS
 
 
 @dataclasses.dataclass(frozen=True)
@@ -20,17 +21,20 @@ class ProbeScores:
 
     Attributes:
         prompts: One row per prompt: ``prompt_id``, ``prompt``, ``mask`` (from 1), ``template`` (the prompt itself if
-            there is no template), one column per slot, ``scored`` (whether the prompt has log odds), the scores of
+            there is no template), ``split`` (``validation``, ``test`` or ``both``), ``role`` (``subject`` or
+            ``comparison``), ``subject`` (null if the prompt contains none), ``pair_id`` (shared by a prompt and its
+            comparison prompts), one column per slot, ``scored`` (whether the prompt has log odds), the scores of
             :mod:`winnow.evaluation.probes.prompt_score_formulas`, and the scores of user-defined metrics. A score
             is null if the prompt has no words for that score, or if none of these words is a single token.
-        fills: The 20 most likely words per prompt: ``prompt_id``, ``prompt``, ``rank`` (from 1), ``word`` and
-            ``probability`` (over the full vocabulary, so the 20 values need not sum to 1).
+        fills: The 20 most likely words per summarized prompt: ``prompt_id``, ``prompt``, ``rank`` (from 1), ``word``
+            and ``probability`` (over the full vocabulary, so the 20 values need not sum to 1).
         words: One row per listed word that is a single token: ``role``, ``word`` and the word's mean ``probability``
-            across the prompts that list the word.
-        phrases: One row per prompt and listed multi-token word; see
+            across the summarized prompts that list the word.
+        phrases: One row per summarized prompt and listed multi-token word; see
             :func:`winnow.evaluation.probes.multi_token_words.score_multi_token_words`.
         uncovered: For each role, the words that are not single tokens of the vocabulary. These words can appear only in
             ``phrases``.
+        split: The half of the templates whose prompts are summarized. Comparison prompts are never summarized.
     """
 
     prompts: pa.Table
@@ -38,20 +42,28 @@ class ProbeScores:
     words: pa.Table
     phrases: pa.Table
     uncovered: dict[str, list[str]]
+    split: str = "test"
+
+    @property
+    def summarized_prompts(self) -> pa.Table:
+        """The rows of ``prompts`` that the summary covers."""
+        is_in_split = pc.is_in(self.prompts["split"], pa.array([self.split, "both"]))
+        return self.prompts.filter(pc.and_(is_in_split, pc.equal(self.prompts["role"], "subject")))
 
     def summary(self) -> dict[str, float]:
-        """Return each score's mean across the prompts that have the score, and the prompt counts.
+        """Return each score's mean across the summarized prompts that have it, and the prompt counts.
 
         ``scored_prompts`` is the number of prompts with log odds. ``log_odds_of_n_tokens`` compares wanted and unwanted
         words of n tokens. If contaminated prompts are marked (:meth:`mark_contaminated`), ``seen_prompts`` is the
         number of contaminated prompts with log odds, and ``held_out_log_odds`` is the mean log odds of the prompts that
         are not contaminated.
         """
-        columns = [field.name for field in self.prompts.schema if pa.types.is_float64(field.type)]
-        column_means = {name: pc.mean(self.prompts[name]).as_py() for name in columns}
+        prompts = self.summarized_prompts
+        columns = [field.name for field in prompts.schema if pa.types.is_float64(field.type)]
+        column_means = {name: pc.mean(prompts[name]).as_py() for name in columns}
         means = {name: value for name, value in column_means.items() if value is not None}
-        scored_prompts = self.prompts.filter(self.prompts["scored"])
-        if "seen" in self.prompts.column_names and len(scored_prompts):
+        scored_prompts = prompts.filter(prompts["scored"])
+        if "seen" in prompts.column_names and len(scored_prompts):
             means["seen_prompts"] = float(pc.sum(scored_prompts["seen"]).as_py())
             if len(held_out_prompts := scored_prompts.filter(pc.invert(scored_prompts["seen"]))):
                 means["held_out_log_odds"] = pc.mean(held_out_prompts["log_odds"]).as_py()
@@ -131,7 +143,7 @@ PHRASE_SCHEMA = pa.schema(
 def prompt_table_schema(slots: Iterable[str], metrics: Iterable[str] = ()) -> pa.Schema:
     """Return the schema of the prompt table, given the slots of the templates and the user-defined metrics."""
     return pa.schema(
-        [("prompt_id", pa.string()), ("prompt", pa.string()), ("mask", pa.int64()), ("template", pa.string())]
+        [(name, pa.int64() if name == "mask" else pa.string()) for name in PROMPT_COLUMNS]
         + [(slot, pa.string()) for slot in slots]
         + [("scored", pa.bool_())]
         + [(name, pa.float64()) for name in (*PROMPT_SCORES, *metrics)]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -51,8 +51,9 @@ def score_prompts(
     skip_slow_scores: bool,
     metrics: Sequence[PromptMetric] = (),
     score_phrases: Callable[[dict[str, int | None]], list[TableRow]] | None = None,
+    split: Literal["validation", "test"] = "test",
 ) -> ProbeScores:
-    """Score predictions on every prompt of a probe; see :meth:`winnow.evaluation.Probe.run`.
+    """Score predictions on the prompts of a probe; see :meth:`winnow.evaluation.Probe.run`.
 
     Probabilities are the float32 softmax over the full vocabulary at the mask. Only whole words are ranked; subwords,
     punctuation and special tokens are excluded.
@@ -66,7 +67,9 @@ def score_prompts(
         metrics: User-defined metrics.
         score_phrases: Scores the listed multi-token words, given the token id of each listed word; see
             :func:`winnow.evaluation.probes.multi_token_words.score_multi_token_words`. ``None`` skips them.
+        split: The half of the templates that the summary covers.
     """
+    summarized_texts = {cloze.text for cloze in clozes if cloze.role == "subject" and cloze.split in (split, "both")}
     cloze_masks = [(cloze, mask) for cloze in clozes for mask in range(1, cloze.mask_count + 1)]
     words_by_role = {role: {word for cloze in clozes for word in getattr(cloze, role)} for role in WORD_ROLES}
     token_ids = single_token_ids(set().union(*words_by_role.values()), tokenizer)
@@ -91,12 +94,13 @@ def score_prompts(
             if metrics:
                 prediction = _build_prediction(cloze, mask, ranking, probabilities, log_probabilities[row], token_ids)
                 scores |= {metric.name: metric.score(prediction) for metric in metrics}
-            prompts.append(prompt | {"mask": mask, "template": cloze.template} | cloze.slots | scores)
+            prompts.append(prompt | _describe_prompt(cloze, mask) | scores)
             fills.extend(
                 prompt | {"rank": rank, "word": word, "probability": float(probability)}
                 for rank, (word, probability) in enumerate(zip(ranking, probabilities, strict=True), 1)
             )
-            word_means.add(cloze, log_probabilities[row])
+            if cloze.text in summarized_texts:
+                word_means.add(cloze, log_probabilities[row])
             listed_words.append(_get_listed_words(cloze, log_probabilities[row], token_ids))
             index += 1
     phrases: list[TableRow] = []
@@ -107,13 +111,20 @@ def score_prompts(
             phrases = score_phrases(token_ids)
             _add_per_token_log_odds(prompts, cloze_masks, listed_words, phrases)
     slots = dict.fromkeys(slot for cloze in clozes for slot in cloze.slots)
+    summarized_titles = {cloze.title(mask) for cloze, mask in cloze_masks if cloze.text in summarized_texts}
     return ProbeScores(
         pa.Table.from_pylist(prompts, prompt_table_schema(slots, [metric.name for metric in metrics])),
-        pa.Table.from_pylist(fills, FILL_SCHEMA),
+        pa.Table.from_pylist([fill for fill in fills if fill["prompt"] in summarized_titles], FILL_SCHEMA),
         pa.Table.from_pylist(word_means.to_rows(), WORD_SCHEMA),
-        pa.Table.from_pylist(phrases, PHRASE_SCHEMA),
+        pa.Table.from_pylist([row for row in phrases if row["prompt"] in summarized_titles], PHRASE_SCHEMA),
         {role: sorted(word for word in words_by_role[role] if token_ids[word] is None) for role in WORD_ROLES},
+        split,
     )
+
+
+def _describe_prompt(cloze: Cloze, mask: int) -> TableRow:
+    description = {"split": cloze.split, "role": cloze.role, "subject": cloze.subject, "pair_id": cloze.pair_id(mask)}
+    return {"mask": mask, "template": cloze.template} | description | cloze.slots
 
 
 def _build_prediction(

@@ -9,7 +9,7 @@ import string
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass as plain_dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import ConfigDict, Field, StringConstraints
 from pydantic.dataclasses import dataclass
@@ -17,13 +17,18 @@ from pydantic.dataclasses import dataclass
 from winnow.errors import WinnowError, WinnowErrors, did_you_mean
 from winnow.evaluation.mask_predictions import MASK_PATTERN, mask_count_error
 from winnow.evaluation.probes.prompt_score_formulas import PROMPT_SCORES
+from winnow.evaluation.probes.prompt_splits import PromptSplit
 
-RESERVED_COLUMNS = ("prompt_id", "prompt", "mask", "template", "probe", "stage", "scored", "seen", *PROMPT_SCORES)
+PROMPT_COLUMNS = ("prompt_id", "prompt", "mask", "template", "split", "role", "subject", "pair_id")
+"""Columns of the prompt table that identify a prompt, in front of its slots and scores."""
+
+RESERVED_COLUMNS = (*PROMPT_COLUMNS, "probe", "stage", "scored", "seen", *PROMPT_SCORES)
 """Columns of the prompt table and other reserved names, which cannot be used as slot names."""
 
 _STRICT = ConfigDict(extra="forbid")
 NonEmptyText = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1)]
 WordList = list[NonEmptyText]
+PromptRole = Literal["subject", "comparison"]
 
 
 @dataclass(frozen=True, config=_STRICT)
@@ -108,6 +113,9 @@ class Cloze:
         prior_text: The sentence with its subjects also masked, for the prior-corrected log odds; ``None`` if the
             sentence contains no subject.
         prior_mask_indices: For each mask of ``text``, its index among the masks of ``prior_text``.
+        split: Whether the prompt is used for selection (``validation``), for verdicts (``test``), or for both.
+        role: ``comparison`` for a prompt about a comparison subject, ``subject`` for any other prompt.
+        subject: The first subject in the sentence; ``None`` if the sentence contains no subject.
     """
 
     text: str
@@ -118,6 +126,9 @@ class Cloze:
     template: str = ""
     prior_text: str | None = None
     prior_mask_indices: tuple[int, ...] = ()
+    split: PromptSplit = "both"
+    role: PromptRole = "subject"
+    subject: str | None = None
 
     @property
     def mask_count(self) -> int:
@@ -127,6 +138,14 @@ class Cloze:
     def prompt_id(self, mask: int) -> str:
         """Return a hash of the text, and of the mask number if there are several masks, as 8 hex digits."""
         content = self.text if self.mask_count == 1 else f"{self.text}#{mask}"
+        return hashlib.blake2b(content.encode(), digest_size=4).hexdigest()
+
+    def pair_id(self, mask: int) -> str:
+        """Return a hash that a prompt shares with the comparison prompts that are built from it, as 8 hex digits.
+
+        The hash depends on the template, on the text with its subjects masked, and on the mask number.
+        """
+        content = "\0".join([self.template, self.prior_text or self.text, str(mask)])
         return hashlib.blake2b(content.encode(), digest_size=4).hexdigest()
 
     def title(self, mask: int) -> str:
@@ -144,14 +163,20 @@ def mask_subjects(text: str, subjects: Sequence[str]) -> tuple[str | None, tuple
     >>> mask_subjects("Nike makes [MASK] shoes", ["Nike"])
     ('[MASK] makes [MASK] shoes', (1,))
     """
-    if not subjects:
+    pattern = compile_subject_pattern(subjects)
+    if not subjects or not pattern.search(text):
         return None, ()
-    subject_pattern = "|".join(rf"(?<!\w){re.escape(word)}(?!\w)" for word in sorted(subjects, key=len, reverse=True))
-    matches = list(re.finditer(f"(?P<mask>{MASK_PATTERN.pattern})|(?P<subject>{subject_pattern})", text, re.IGNORECASE))
-    if not any(match["subject"] for match in matches):
-        return None, ()
-    masked_text = re.sub(subject_pattern, "[MASK]", text, flags=re.IGNORECASE)
-    return masked_text, tuple(i for i, match in enumerate(matches) if match["mask"])
+    matches = re.finditer(f"(?P<mask>{MASK_PATTERN.pattern})|{pattern.pattern}", text, re.IGNORECASE)
+    return pattern.sub("[MASK]", text), tuple(i for i, match in enumerate(matches) if match["mask"])
+
+
+def compile_subject_pattern(subjects: Sequence[str]) -> re.Pattern[str]:
+    """Return a pattern that matches each subject as a full word in any case; longer subjects take precedence.
+
+    Without subjects, the pattern does not match any text.
+    """
+    words = "|".join(re.escape(word) for word in sorted(subjects, key=len, reverse=True))
+    return re.compile(rf"(?<!\w)(?:{words})(?!\w)" if subjects else r"(?!)", re.IGNORECASE)
 
 
 def slot_names(template: str) -> list[str]:
