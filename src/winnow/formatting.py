@@ -52,6 +52,15 @@ def format_p_cell(p: float | None) -> str:
     return MISSING_VALUE if p is None or math.isnan(p) else format_p_value(p).removeprefix("p ").removeprefix("= ")
 
 
+def format_confidence(confidence: float) -> str:
+    """Format the coverage of an interval.
+
+    >>> format_confidence(0.95), format_confidence(0.9875)
+    ('95%', '98.75%')
+    """
+    return f"{100 * confidence:.4g}%"
+
+
 def format_count(value: float | None) -> str:
     """Format a count with thousands separators, or return a dash for a missing count.
 

@@ -43,7 +43,7 @@ def test_contributions_compare_the_filter_with_the_filter_without_each_signal(pl
 def test_a_declared_margin_applies_to_both_primary_contrasts(planted_store: Any, ablated: str) -> None:
     comparison = analyze(collect_study(planted_store.uri, ablated))
     assert [f.equal for f in comparison.findings if f.family == "primary"] == [True, True]
-    assert "within the declared margin of 5.00" in comparison.headline
+    assert "within the declared margin of 5" in " ".join(comparison.paragraphs)
     assert all(f.equal is None for f in comparison.findings if f.family != "primary")
 
 
@@ -182,7 +182,7 @@ def test_a_baseline_that_is_the_control_is_tested_once(planted_store: Any) -> No
     comparison = analyze(collect_study(planted_store.uri, planted_store.build("one-control", control="full")))
     (first,) = [finding for finding in comparison.findings if finding.family == "primary"]
     assert first.p_holm == first.result.p_value
-    assert "remains unknown" in comparison.verdict.sentences[1]
+    assert "remains unknown" in comparison.verdict.sentences[-1]
 
 
 def test_a_run_without_a_finite_score_is_excluded_and_listed(planted_store: Any) -> None:

@@ -47,7 +47,7 @@ def test_each_arm_has_the_losses_of_its_models_and_of_the_ngram_models(planted_s
         assert scores["unigram"]["loss"] == pytest.approx(logged + 1.4)
         assert scores["model"]["score"] == pytest.approx(report_json["arms"][arm]["mean"])
     assert comparison.only_word_frequencies is None
-    assert not any("word frequencies" in note for note in comparison.notes)
+    assert comparison.verdict.word != "learned only word frequencies"
 
 
 def test_the_effect_beyond_counting_is_the_contrast_of_the_differences(planted_store: Any, learned: str) -> None:
@@ -87,9 +87,12 @@ def test_models_that_do_not_beat_the_trigrams_have_learned_only_word_frequencies
     assert comparison.only_word_frequencies is not None
     assert "not below that of a trigram model" in comparison.only_word_frequencies
     assert "full (2." in comparison.only_word_frequencies
-    assert comparison.notes[0].startswith("The models have learned only word frequencies, whatever the p values")
+    assert comparison.verdict.word == "learned only word frequencies"
+    assert comparison.verdict.sentence == f"Learned only word frequencies: {comparison.only_word_frequencies}."
+    assert not comparison.verdict.green
     page = (tmp_path / "report.html").read_text()
-    assert page.count("learned only word frequencies") == 2  # in the cautions and above the table
+    assert page.count("learned only word frequencies") == 1, "above the table"
+    assert page.count("Learned only word frequencies") == 2, "in the title and in the verdict"
     assert "learned only word frequencies" in (tmp_path / "report.md").read_text()
     assert {"ngram_baselines.csv", "beyond_counting.csv"} <= {file.name for file in (tmp_path / "tables").iterdir()}
     console = build_ngram_console_table(comparison)

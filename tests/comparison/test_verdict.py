@@ -5,7 +5,8 @@ import math
 import pytest
 
 from winnow.comparison.contrast_statistics import Contrast
-from winnow.comparison.verdict import Finding, decide_outcome, decide_verdict
+from winnow.comparison.findings import Finding, decide_outcome
+from winnow.comparison.verdict_details import describe_control, describe_target
 from winnow.metrics import Metric
 
 ODDS, LOSS = Metric("probe/nike_wide/log_odds"), Metric("test/all/loss")
@@ -26,44 +27,54 @@ def test_each_outcome_follows_the_rule(metric: Metric, difference: float, p: flo
     assert decide_outcome(metric, difference, p, 0.05) == word
 
 
+def build_result(a: str, b: str, difference: float, p: float = 0.01) -> Contrast:
+    return Contrast(a, b, difference, difference - 0.2, difference + 0.2, p, 0.1, 8, 5, 5, 40, 0, 1.0, {}, "all")
+
+
 def build_finding(b: str, difference: float, p: float, margin: float | None = None) -> Finding:
-    result = Contrast("f", b, difference, difference - 0.2, difference + 0.2, p, 0.1, 8, 5, 5, 40, 0, 1.0, {}, "all")
+    result = build_result("f", b, difference, p)
     equal = None if margin is None else result.lies_within(margin)
     return Finding(ODDS.name, "primary", result, p, decide_outcome(ODDS, difference, p, 0.05), (0, 1), 0.01, equal)
 
 
-def decide(*findings: Finding, margin: float | None = None, **incomparable_reasons: str) -> tuple[str, str, str]:
-    verdict = decide_verdict(ODDS, findings, ("f", "full", "random"), incomparable_reasons, 0.95, margin)
-    return verdict.word, *verdict.sentences
+def describe(effect: Finding | None, control: Finding | None, size: Contrast | None) -> str:
+    return describe_control(effect, control, size, "full", "random has no finished run")
 
 
-def test_a_filter_better_than_baseline_and_control_is_better_because_of_its_rows() -> None:
-    word, first, second = decide(build_finding("full", math.log(2), 0.001), build_finding("random", 0.6, 0.002))
-    assert word == "better"
-    assert "2.00 times" in first
-    assert "it matters which rows are kept, not only how many" in second
+def test_the_effect_is_stated_as_an_odds_ratio() -> None:
+    assert "2.00 times" in describe_target(ODDS, build_finding("full", math.log(2), 0.001), 0.95, None)
+    assert describe_target(ODDS, build_finding("full", -1.0, 0.001), 0.95, None).startswith("Target: after training")
 
 
-def test_a_filter_better_than_the_baseline_only_may_be_better_because_of_its_size() -> None:
-    word, first, second = decide(build_finding("full", 0.7, 0.001), build_finding("random", 0.1, 0.6))
-    assert word == "better"
-    assert first.startswith("The filter helped")
-    assert "how many rows" in second
+def test_the_intervals_of_an_interim_look_have_its_coverage() -> None:
+    assert "98.75% interval" in describe_target(ODDS, build_finding("full", 1.0, 0.001), 0.9875, None)
+
+
+def test_which_rows_are_kept_is_claimed_together_with_the_effect_of_their_number() -> None:
+    better = build_finding("full", 0.7, 0.001), build_finding("random", 0.6, 0.002)
+    assert describe(*better, build_result("random", "full", 0.1)) == (
+        "f is better than training on as many random rows, so it matters which rows are kept; the number of rows alone "
+        "shows no clear effect: random - full is 0.100 (\u22120.10 to 0.30)."
+    )
+    assert describe(*better, build_result("random", "full", -0.5)).endswith(
+        "; the number of rows matters too: random - full is \u22120.500 (\u22120.70 to \u22120.30)."
+    )
+    assert "the control and full were not compared" in describe(*better, None)
+
+
+def test_which_rows_are_kept_is_not_claimed_without_an_effect_against_the_control() -> None:
+    text = describe(
+        build_finding("full", 0.7, 0.001), build_finding("random", 0.1, 0.6), build_result("random", "full", 0.6)
+    )
+    assert "it matters which rows are kept" not in text
+    assert "may come from how many rows are kept rather than which; the number of rows matters too" in text
+    assert describe(build_finding("full", 0.7, 0.001), None, None).endswith(
+        "remains unknown: random has no finished run."
+    )
 
 
 def test_a_large_p_value_is_not_reported_as_equality() -> None:
-    word, first, _ = decide(build_finding("full", 0.1, 0.4), build_finding("random", 0.7, 0.01))
-    assert word == "no clear difference"
-    assert "does not prove equality" in first
-
-
-def test_the_reasons_for_not_comparable_are_in_the_sentences() -> None:
-    word, first, second = decide(
-        full="the probes must be recorded and equal for all runs", random="random has no finished run"
-    )
-    assert word == "not comparable"
-    assert "the probes must be recorded" in first
-    assert "random has no finished run" in second
+    assert "does not prove equality" in describe_target(ODDS, build_finding("full", 0.1, 0.4), 0.95, None)
 
 
 def test_equality_needs_a_declared_margin_and_the_whole_interval_within_it() -> None:
@@ -71,14 +82,9 @@ def test_equality_needs_a_declared_margin_and_the_whole_interval_within_it() -> 
         (0.4, "as good a model as training on all rows"),
         (0.25, "reaches beyond the declared margin of 0.250"),
     ):
-        word, first, _ = decide(
-            build_finding("full", 0.1, 0.4, margin), build_finding("random", 0.7, 0.01), margin=margin
-        )
-        assert word == "no clear difference"
-        assert text in first
+        assert text in describe_target(ODDS, build_finding("full", 0.1, 0.4, margin), 0.95, margin)
 
 
 def test_a_clear_difference_within_the_margin_is_called_small() -> None:
-    word, first, _ = decide(build_finding("full", 0.3, 0.001, 0.6), build_finding("random", 0.3, 0.01), margin=0.6)
-    assert word == "better"
-    assert "within the declared margin of 0.600" in first
+    text = describe_target(ODDS, build_finding("full", 0.3, 0.001, 0.6), 0.95, 0.6)
+    assert "within the declared margin of 0.600" in text

@@ -80,7 +80,7 @@ def test_a_user_metric_is_logged_stored_and_compared(
 
 
 def test_the_direction_of_a_stored_metric_decides_the_verdict() -> None:
-    from winnow.comparison.verdict import decide_outcome
+    from winnow.comparison.findings import decide_outcome
     from winnow.metrics import MetricRegistry
 
     metric = PromptMetric(lambda prediction: 1.0, "word_length", "lower", "letters", "length")

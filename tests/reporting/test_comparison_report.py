@@ -136,8 +136,10 @@ def test_page_is_self_contained_and_well_formed(report: Report) -> None:
 
 
 def test_page_contains_verdict_prompts_and_escaped_rows(report: Report) -> None:
-    for sentence in report.comparison.verdict.sentences:
+    for sentence in (report.comparison.verdict.sentence, *report.comparison.verdict.sentences):
         assert sentence in report.html
+    for text in ("✓</i> Better", "Specificity", "Cost"):
+        assert text in report.html
     assert "Nike shoes are very [MASK]" in report.html
     assert "&lt;b&gt;overpriced&lt;/b&gt;" in report.html
     assert "<b>overpriced" not in report.html
@@ -193,6 +195,10 @@ def test_comparison_is_logged_as_a_run_that_links_the_compared_runs(report: Repo
             assert f"#/experiments/{experiment}/runs/{run_id})" in comparison_run.data.tags["mlflow.note.content"]
     notes = parent.data.tags["mlflow.note.content"]
     assert notes.startswith(report.comparison.headline)
+    sentence = report.comparison.verdict.sentence
+    assert comparison_run.data.tags["mlflow.note.content"].startswith(f"**{sentence}**")
+    assert report.json["verdict"]["sentence"] == sentence
+    assert sentence in (report.folder / "report.md").read_text()
     assert comparison_run.info.run_id in notes
     files = {file.path for file in planted_store.client.list_artifacts(comparison_run.info.run_id, "comparison")}
     assert {f"comparison/{name}" for name in ("comparison.json", "report.html", "report.md", "tables")} <= files
@@ -202,7 +208,8 @@ def test_no_effect_gives_no_clear_difference(planted_store: Any) -> None:
     null = dict.fromkeys(("full", "nike_positive", "random_matched"), 0.0)
     comparison = analyze(collect_study(planted_store.uri, planted_store.build("null", null)))
     assert comparison.verdict.word == "no clear difference"
-    assert "does not prove equality" in comparison.headline
+    assert "does not prove equality" in comparison.verdict.sentences[0]
+    assert not comparison.verdict.green
 
 
 def test_only_losses_need_the_same_tokenizer(planted_store: Any, tmp_path: Path) -> None:

@@ -41,6 +41,9 @@ def test_a_study_trains_every_arm_and_ends_in_a_comparison(
     folder = workplace / "outputs/mine/comparison"
     comparison = json.loads((folder / "comparison.json").read_text())
     assert comparison["primary_metric"] == "probe/nike_wide/log_odds"
+    assert comparison["endpoints"]["specificity"]["metric"] == "probe/nike_wide/specific_log_odds"
+    assert comparison["endpoints"]["specificity"]["subjects"] == ["Nike"]
+    assert comparison["endpoints"]["cost"]["margin"] == 0.05
     assert comparison["arms"]["full"]["n"] == 2
     pairs = {(contrast["a"], contrast["b"]) for contrast in comparison["contrasts"] if contrast["family"] == "primary"}
     assert pairs == {("nike_positive", "full"), ("nike_positive", "random_matched")}
@@ -148,6 +151,11 @@ def test_a_filter_that_keeps_nothing_stops_the_study_before_any_training(
         ),
         (["seed=1,2", "probe=milky_way", "study.primary_metric=probe/milky_way/log_odds"], "unknown score 'log_odds'"),
         (["seed=1,2", "study.secondary_metrics=[probe/nike/filter_overlap]"], "is descriptive"),
+        (["seed=1,2", "study.guard_metric=test/al/loss"], "study.guard_metric: unknown slice 'al'"),
+        (["seed=1,2", "study.specificity_metric=probe/nike/specific_log_odds"], "unknown score 'specific_log_odds'"),
+        (["seed=1,2", "study.cost_margin=0"], "study.cost_margin"),
+        (["seed=1,2", "study.looks=[3,10]"], "study.looks: expected at least 5 seeds per arm at the first look"),
+        (["seed=range(1,8)", "study.looks=[5]"], "study.looks: expected at least 7 as the last look"),
     ],
 )
 def test_an_invalid_study_is_rejected_before_training(

@@ -16,7 +16,7 @@ def run_compare(config: CompareConfig) -> None:
     studies = [config.study] if isinstance(config.study, str) else config.study
     folder = config.output_dir / "+".join(studies) / "comparison"
     comparison = compare(store.tracking_uri, studies, folder, config.metrics, config.ui_url, spool=store.spool)
-    print(comparison.headline)
+    print(*comparison.paragraphs, sep="\n")
     if table := build_ngram_console_table(comparison):
         Console().print(table)
     print(f"Report: {folder / 'report.html'}")

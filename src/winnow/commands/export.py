@@ -31,7 +31,9 @@ if TYPE_CHECKING:
 
 CHECKSUMS_FILE = "SHA256SUMS"
 DECLARED_KEYS = (
-    "primary_metric", "secondary_metrics", "equivalence_margin", "block_by_seed", "arms", "baseline", "filter",
+    "primary_metric", "secondary_metrics", "equivalence_margin", "specificity_metric", "subjects",
+    "comparison_subjects", "guard_metric", "cost_margin", "looks", "block_by_seed", "arms", "baseline", "filter",
+    "tested_filters",
     "control", "ablations", "seeds", "max_steps", "filter_words", "probe_words",
 )  # fmt: skip
 MACHINE_KEYS = ("tracking", "output_dir")
@@ -54,7 +56,7 @@ if __name__ == "__main__":
     sys.exit(remake(Path(__file__).parent, Path(sys.argv[1] if len(sys.argv) > 1 else "remade")))
 '''
 
-README_TEMPLATE = """# {study}: {word}
+README_TEMPLATE = """# {study}: {verdict}
 
 {sentences}
 
@@ -93,7 +95,7 @@ def run_export(config: ExportConfig, console: Console) -> Path:
     client = store.client()
     missing_artifacts = _write_runs(client, study, folder)
     sentences = "\n".join(comparison.verdict.sentences)
-    readme = README_TEMPLATE.format(study=study.name, word=comparison.verdict.word, sentences=sentences)
+    readme = README_TEMPLATE.format(study=study.name, verdict=comparison.verdict.sentence, sentences=sentences)
     declaration = {name: value for name, value in asdict(study.declaration).items() if name in DECLARED_KEYS}
     _write_text_file(folder / "README.md", readme)
     _write_text_file(folder / "remake.py", REMAKE_SCRIPT)
@@ -239,6 +241,6 @@ def _print_differences(original: dict[str, Any], comparison: Comparison, console
         console.print(f"differs  {name}: original {original_value}, reproduced {reproduced_value}")
     total = len(pairs)
     result = f"{len(different)} of {total} numbers differ" if different else f"all {total} numbers are identical"
-    words = original["verdict"]["word"], comparison.verdict.word
-    console.print(f"{result}; verdict: original {words[0]}, reproduced {words[1]}")
+    verdicts = original["verdict"]["sentence"], comparison.verdict.sentence
+    console.print(f"{result}; verdict: original: {verdicts[0]} Reproduced: {verdicts[1]}")
     return len(different)

@@ -8,7 +8,7 @@ from typing import Any
 
 import winnow
 from winnow.comparison.available_metrics import AvailableMetrics
-from winnow.comparison.cautions import caution_word_frequencies, list_cautions
+from winnow.comparison.cautions import list_cautions
 from winnow.comparison.collected_study import CollectedStudy
 from winnow.comparison.comparison_json import JSON_KEYS, flatten_finding, to_dict, to_json_value
 from winnow.comparison.contrast_families import FamilyTester
@@ -23,6 +23,8 @@ from winnow.comparison.descriptive_statistics import (
     describe_slices,
     find_word_overlap,
 )
+from winnow.comparison.endpoints import Endpoints
+from winnow.comparison.findings import Finding
 from winnow.comparison.metric_scores import summarize_base_model
 from winnow.comparison.ngram_baselines import (
     EffectBeyondCounting,
@@ -32,7 +34,9 @@ from winnow.comparison.ngram_baselines import (
     measure_effects_beyond_counting,
 )
 from winnow.comparison.sample_size_plan import SampleSizePlan, plan_sample_size
-from winnow.comparison.verdict import Finding, Verdict, decide_verdict
+from winnow.comparison.study_looks import find_look
+from winnow.comparison.study_verdicts import decide_verdicts
+from winnow.comparison.verdict import Verdict
 from winnow.errors import WinnowErrors
 from winnow.metrics.metric_names import select_stage
 from winnow.metrics.metric_registry import Metric, MetricRegistry
@@ -47,6 +51,8 @@ class Comparison:
     equivalence_margin: float | None
     confidence: float
     verdict: Verdict
+    endpoints: Endpoints
+    other_verdicts: dict[str, Verdict]
     arms: dict[str, ArmSummary]
     base: Summary | None
     findings: list[Finding]
@@ -75,8 +81,13 @@ class Comparison:
 
     @property
     def headline(self) -> str:
-        """The study's name, the verdict and its two sentences, as one paragraph."""
-        return " ".join((f"{self.study}: {self.verdict.word}.", *self.verdict.sentences))
+        """The study's name and the verdict in one sentence."""
+        return f"{self.study}: {self.verdict.sentence}"
+
+    @property
+    def paragraphs(self) -> list[str]:
+        """The headline, and one sentence with numbers for each endpoint and for the control."""
+        return [self.headline, *self.verdict.sentences]
 
     def as_dict(self) -> dict[str, Any]:
         """Return the comparison as JSON-compatible data. Numbers that are not finite become ``None``."""
@@ -86,7 +97,9 @@ class Comparison:
             for name in self.__dataclass_fields__
             if name not in excluded_fields
         }
-        names = dict.fromkeys([self.primary_metric, *(finding.metric for finding in self.findings)])
+        endpoints = (self.endpoints.target, self.endpoints.specificity, self.endpoints.cost)
+        declared_metrics = [endpoint.metric for endpoint in endpoints if endpoint.metric is not None]
+        names = dict.fromkeys([*declared_metrics, *(finding.metric for finding in self.findings)])
         fields["metric_info"] = {
             metric.name: {"label": metric.label, "unit": metric.unit, "direction": metric.direction}
             for metric in map(self.metric, names)
@@ -113,20 +126,23 @@ def analyze(study: CollectedStudy, confidence: float = 0.95, extra_metrics: Sequ
     """
     check_confidence(confidence)
     _check_metrics_are_logged(study, extra_metrics)
+    look = find_look(study, confidence)
+    confidence = look.confidence
     declaration = study.declaration
     filter_arm, baseline = declaration.filter, declaration.baseline
     # If the control is also the baseline, both primary contrasts are the same, so only one is tested.
     control = declaration.control if declaration.control != baseline else None
     metric = study.registry.metric
     primary = metric(declaration.primary_metric)
-    references = [arm for arm in (baseline, control) if arm]
+    pairs: list[tuple[Metric, str | None, str]] = [(primary, filter_arm, arm) for arm in (baseline, control) if arm]
+    pairs += [(primary, arm, baseline) for arm in declaration.filters if arm != filter_arm]
     ablated_signals = {arm: signal for arm, signal in declaration.ablations.items() if filter_arm}
-    other_arms = [arm for arm in study.arms if arm not in (filter_arm, baseline)]
+    other_arms = [arm for arm in study.arms if arm not in (*declaration.filters, baseline)]
     undeclared_metrics = [name for name in extra_metrics if name not in declaration.secondary_metrics]
 
     tester = FamilyTester(study, confidence)
-    primary_findings = tester.test("primary", [(primary, filter_arm, arm) for arm in references])
-    reasons = {entry["b"]: entry["reason"] for entry in tester.not_comparable}
+    primary_findings = tester.test("primary", pairs)
+    reasons = {(entry["a"], entry["b"]): entry["reason"] for entry in tester.not_comparable}
     secondary = tester.test(
         "secondary", [(metric(name), filter_arm, baseline) for name in declaration.secondary_metrics]
     )
@@ -139,24 +155,21 @@ def analyze(study: CollectedStudy, confidence: float = 0.95, extra_metrics: Sequ
     ngram_baselines = compare_with_ngrams(study, primary)
     only_word_frequencies = find_word_frequency_reason(ngram_baselines, (filter_arm, baseline))
     tested_pairs = [(finding.result.a, finding.result.b) for finding in primary_findings]
+    verdicts = decide_verdicts(study, [*primary_findings, *descriptive], reasons, look, only_word_frequencies)
+    endpoints, verdict = verdicts.pop(filter_arm or "")
     return Comparison(
         study=study.name,
         primary_metric=primary.name,
         equivalence_margin=declaration.equivalence_margin,
         confidence=confidence,
-        verdict=decide_verdict(
-            primary,
-            primary_findings,
-            (filter_arm, baseline, control),
-            reasons,
-            confidence,
-            declaration.equivalence_margin,
-        ),
+        verdict=verdict,
+        endpoints=endpoints,
+        other_verdicts={arm: other_verdict for arm, (_, other_verdict) in verdicts.items()},
         arms=describe_arms(study, primary, confidence),
         base=summarize_base_model(study, primary),
         findings=findings,
         sample_size_plans=[
-            plan_sample_size(study, finding, (1 - confidence) / len(references)) for finding in primary_findings
+            plan_sample_size(study, finding, (1 - confidence) / len(pairs)) for finding in primary_findings
         ],
         contributions={ablated_signals[finding.result.b]: finding for finding in contributions},
         ngram_baselines=ngram_baselines,
@@ -167,7 +180,7 @@ def analyze(study: CollectedStudy, confidence: float = 0.95, extra_metrics: Sequ
         metrics=describe_metrics(study, confidence),
         word_overlap=find_word_overlap(study),
         missing_seeds=study.missing_seeds,
-        notes=[*caution_word_frequencies(only_word_frequencies), *study.notes, *list_cautions(study, findings)],
+        notes=[*([look.note] if look.note else []), *study.notes, *list_cautions(study, findings)],
         provenance=collect_provenance(study),
         registry=study.registry,
     )

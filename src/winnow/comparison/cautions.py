@@ -7,8 +7,8 @@ from collections.abc import Iterable
 from winnow.comparison.collected_study import CollectedStudy
 from winnow.comparison.contrast_statistics import Contrast
 from winnow.comparison.descriptive_statistics import find_word_overlap
+from winnow.comparison.findings import Finding
 from winnow.comparison.item_factors import MIN_LEVELS
-from winnow.comparison.verdict import Finding
 from winnow.tracking.keys import TOKENIZER
 
 PROTOCOL_SEEDS = 5
@@ -24,15 +24,6 @@ def list_cautions(study: CollectedStudy, findings: Iterable[Finding]) -> list[st
         limitations = list_limitations(finding.result, finding.family != "descriptive")
         cautions += [f"{finding.metric}: {limitation}" for limitation in limitations]
     return list(dict.fromkeys(cautions))
-
-
-def caution_word_frequencies(reason: str | None) -> list[str]:
-    """Return a caution if the models have learned only word frequencies.
-
-    Args:
-        reason: The result of :func:`winnow.comparison.ngram_baselines.find_word_frequency_reason`.
-    """
-    return [f"The models have learned only word frequencies, whatever the p values: {reason}."] if reason else []
 
 
 def _check_seed_counts(study: CollectedStudy) -> list[str]:

@@ -7,11 +7,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from winnow.metrics.metric_names import ALL_ROWS_SLICE, held_out_metric_name
 from winnow.metrics.metric_registry import MetricRegistry
 from winnow.tracking.keys import USER_METRICS
 
 if TYPE_CHECKING:
     import pandas as pd
+
+
+TEST_LOSS = held_out_metric_name("test", ALL_ROWS_SLICE, "loss")
 
 
 @dataclass(frozen=True)
@@ -35,8 +39,18 @@ class Declaration:
         filter_words: The words that the filter searches for.
         probe_words: The words that the probes score.
         cells: The ids of the declared cells, as one tuple per declaration, in chronological order.
-        post_hoc: Metrics, arms and seeds that were declared after the first run.
+        post_hoc: Metrics, arms and seeds that were declared after the first run, and arms whose role was changed.
+        changes: The changes after the first run that affect the verdict, as one phrase each.
         block_by_seed: Whether runs of two arms with the same seed form a pair, from the first declaration.
+        tested_filters: All filters under test, from all declarations. The verdict is on ``filter``; the tests of each
+            endpoint are adjusted over all of them.
+        specificity_metric: The metric of the specificity endpoint, from the first declaration: ``none`` if the primary
+            metric has no subject, and ``None`` if nothing was declared, as before version 0.3.
+        subjects: The subjects of the specificity metric's probe.
+        comparison_subjects: The comparison subjects of this probe.
+        guard_metric: The metric of the cost endpoint, from the first declaration.
+        cost_margin: The smallest unacceptable cost, from the first declaration. ``None`` leaves the cost untested.
+        looks: The declared interim looks, in seeds per arm, from the first declaration.
     """
 
     primary_metric: str
@@ -53,7 +67,21 @@ class Declaration:
     probe_words: tuple[str, ...] = ()
     cells: tuple[tuple[str, ...], ...] = ()
     post_hoc: tuple[str, ...] = ()
+    changes: tuple[str, ...] = ()
     block_by_seed: bool = False
+    tested_filters: tuple[str, ...] = ()
+    specificity_metric: str | None = None
+    subjects: tuple[str, ...] = ()
+    comparison_subjects: tuple[str, ...] = ()
+    guard_metric: str = TEST_LOSS
+    cost_margin: float | None = None
+    looks: tuple[int, ...] = ()
+
+    @property
+    def filters(self) -> tuple[str, ...]:
+        """All filters under test, the filter of the verdict first."""
+        names = (self.filter, *self.tested_filters)
+        return tuple(name for name in dict.fromkeys(names) if name not in (None, self.baseline, self.control))
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from winnow.comparison.verdict import Finding
+from winnow.comparison.findings import Finding
 
 JSON_KEYS = {
     "word_overlap": "overlap",

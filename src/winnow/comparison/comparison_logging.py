@@ -47,7 +47,8 @@ def log_comparison(comparison: Comparison, study: CollectedStudy, store: Store, 
         ]
         run.log_json(runs, f"{COMPARISON_FOLDER}/runs.json")
         run.log_folder(output, COMPARISON_FOLDER)
-    description = f"{comparison.headline}\n\n{_format_link('The comparison', study.cells[0].experiment_id, run.run_id)}"
+    link = _format_link("The comparison", study.cells[0].experiment_id, run.run_id)
+    description = "\n\n".join([*comparison.paragraphs, link])
     for parent_run_id in study.parent_run_ids:
         owner_tags = {RUN_OWNER: RunOwner.this_process().to_tag()}
         writer = store.resume_run(
@@ -67,7 +68,7 @@ def _iter_metrics(comparison: Comparison) -> Iterator[tuple[str, float]]:
 
 
 def _build_description(comparison: Comparison, study: CollectedStudy) -> str:
-    lines = [f"**{comparison.verdict.word.capitalize()}.** {' '.join(comparison.verdict.sentences)}", ""]
+    lines = [f"**{comparison.verdict.sentence}**", "", *comparison.verdict.sentences, ""]
     lines += [
         f"- {_format_link(f'{cell.arm}, seed {cell.seed}', cell.experiment_id, cell.run_id)}"
         for cell in study.cells[:MAX_LINKS]

@@ -8,10 +8,13 @@ from dataclasses import replace
 
 from winnow.comparison.collected_study import CollectedStudy
 from winnow.comparison.contrast_statistics import Contrast, contrast, holm
+from winnow.comparison.findings import Family, Finding, decide_outcome
 from winnow.comparison.metric_scores import build_score_table, find_incomparable_reason
 from winnow.comparison.resampling import bootstrap_interval, permutation_p
-from winnow.comparison.verdict import Family, Finding, decide_outcome
 from winnow.metrics.metric_registry import Metric
+
+UNVARYING = "the scores do not vary between seeds, so the variance cannot be estimated"
+"""The reason why a contrast is not tested although its difference can be computed."""
 
 ContrastSpec = tuple[Metric, str | None, str]
 """A metric and the two arms to compare, a and b. Arm a is ``None`` if no filter was run."""
@@ -56,8 +59,7 @@ class FamilyTester:
     def _find_reason(self, family: Family, metric: Metric, a: str | None, b: str) -> str | None:
         """Return why a contrast cannot be computed or tested, or ``None`` if it can."""
         if metric.direction is None and family != "descriptive":
-            kind = "a descriptive metric" if metric.is_known else "an unknown metric"
-            return f"{metric.name} is {kind}, so neither higher nor lower values are better"
+            return _describe_missing_direction(metric)
         return find_incomparable_reason(self._study, metric, a, b) if a else "no filter was run"
 
     def _compute_finding(self, family: Family, metric: Metric, a: str, b: str) -> Finding:
@@ -66,6 +68,7 @@ class FamilyTester:
         blocked, margin = declaration.block_by_seed, declaration.equivalence_margin
         table = build_score_table(self._study, metric, a, b)
         result = contrast(table, a, b, confidence, blocked)
+        is_declared = metric.name in (declaration.primary_metric, *declaration.secondary_metrics)
         is_tested = family == "primary" and not math.isnan(result.ci_low)
         return Finding(
             metric=metric.name,
@@ -76,11 +79,25 @@ class FamilyTester:
             bootstrap=bootstrap_interval(table, a, b, confidence, blocked=blocked),
             permutation_p=permutation_p(table, a, b, blocked=blocked),
             equal=result.lies_within(margin) if margin is not None and is_tested else None,
-            post_hoc=self._is_post_hoc(metric, result),
+            post_hoc=is_post_hoc(self._study, result) or metric.name in declaration.post_hoc or not is_declared,
         )
 
-    def _is_post_hoc(self, metric: Metric, result: Contrast) -> bool:
-        """Return whether the metric or an arm was not in the first declaration."""
-        declaration = self._study.declaration
-        names = {declaration.primary_metric, *declaration.secondary_metrics}
-        return metric.name not in names or bool({metric.name, result.a, result.b} & set(declaration.post_hoc))
+
+def compute_contrast(study: CollectedStudy, metric: Metric, a: str, b: str, confidence: float) -> Contrast | str:
+    """Return the contrast of two arms, or the reason why the arms cannot be compared in the metric."""
+    if metric.direction is None:
+        return _describe_missing_direction(metric)
+    if reason := find_incomparable_reason(study, metric, a, b):
+        return reason
+    return contrast(build_score_table(study, metric, a, b), a, b, confidence, study.declaration.block_by_seed)
+
+
+def is_post_hoc(study: CollectedStudy, result: Contrast) -> bool:
+    """Return whether an arm, its role or a seed of the contrast was not declared before the first run."""
+    seeds = {f"seed {cell.seed}" for arm in (result.a, result.b) for cell in study.get_cells(arm)}
+    return bool({result.a, result.b, *seeds} & set(study.declaration.post_hoc))
+
+
+def _describe_missing_direction(metric: Metric) -> str:
+    kind = "a descriptive metric" if metric.is_known else "an unknown metric"
+    return f"{metric.name} is {kind}, so neither higher nor lower values are better"

@@ -7,17 +7,22 @@ from dataclasses import replace
 from typing import Any
 
 from winnow.comparison.artifact_reader import ArtifactReader
-from winnow.comparison.collected_study import CollectedCell, Declaration
-from winnow.metrics.metric_names import (
-    ALL_ROWS_SLICE,
-    held_out_metric_name,
-    parse_metric_name,
-    probe_metric_name,
-    select_stage,
-)
+from winnow.comparison.collected_study import TEST_LOSS, CollectedCell, Declaration
+from winnow.comparison.declaration_changes import describe_changes, describe_seeds, find_post_hoc
+from winnow.metrics.metric_names import parse_metric_name, probe_metric_name, select_stage
 from winnow.tracking.keys import DECLARATION, KIND
 
-TEST_LOSS = held_out_metric_name("test", ALL_ROWS_SLICE, "loss")
+FROM_FIRST = {
+    "equivalence_margin",
+    "block_by_seed",
+    "specificity_metric",
+    "subjects",
+    "comparison_subjects",
+    "guard_metric",
+    "cost_margin",
+    "looks",
+}
+"""The fields that are read from the first declaration only, because a later value is chosen with the results known."""
 
 
 def merge_declarations(runs: Sequence[Any], artifacts: ArtifactReader) -> tuple[Declaration | None, list[str]]:
@@ -35,56 +40,23 @@ def merge_declarations(runs: Sequence[Any], artifacts: ArtifactReader) -> tuple[
     # A declaration can be replaced freely until the first run, so the last declaration before that run is the first
     # binding one.
     first = ([raw for time, raw in timed_declarations if time <= first_start] or declarations[:1])[-1]
-    return _merge(declarations, first), _describe_changes(first, declarations[-1])
+    return _merge(declarations, first), describe_changes(first, declarations[-1])
 
 
 def _merge(declarations: Sequence[Mapping[str, Any]], first: Mapping[str, Any]) -> Declaration:
     values: dict[str, Any] = {"primary_metric": TEST_LOSS}
+    names = set(Declaration.__dataclass_fields__) - FROM_FIRST
     for raw in declarations:
-        values |= {name: raw[name] for name in Declaration.__dataclass_fields__ if raw.get(name) is not None}
-    for name in ("secondary_metrics", "filter_words", "probe_words"):
+        values |= {name: raw[name] for name in names if raw.get(name) is not None}
+    values |= {name: first[name] for name in FROM_FIRST if first.get(name) is not None}
+    for name in ("secondary_metrics", "filter_words", "probe_words", "subjects", "comparison_subjects", "looks"):
         values[name] = tuple(values.get(name) or ())
-    for name in ("arms", "seeds"):
+    for name in ("arms", "seeds", "tested_filters"):
         values[name] = tuple(dict.fromkeys(entry for raw in declarations for entry in raw.get(name) or ()))
     values["ablations"] = {arm: signal for raw in declarations for arm, signal in (raw.get("ablations") or {}).items()}
     values["cells"] = tuple(tuple(raw.get("cells") or ()) for raw in declarations)
-    values["equivalence_margin"] = first.get("equivalence_margin")
-    values["block_by_seed"] = bool(first.get("block_by_seed"))
-    values["post_hoc"] = _find_post_hoc(values, first)
+    values["post_hoc"], values["changes"] = find_post_hoc(values, first)
     return Declaration(**values)
-
-
-def _find_post_hoc(values: Mapping[str, Any], first: Mapping[str, Any]) -> tuple[str, ...]:
-    """Return the metrics, arms and seeds that are not in the first declaration."""
-    metrics = {first.get("primary_metric"), *(first.get("secondary_metrics") or ())}
-    return (
-        *(name for name in (values["primary_metric"], *values["secondary_metrics"]) if name not in metrics),
-        *(arm for arm in values["arms"] if arm not in (first.get("arms") or ())),
-        *(f"seed {seed}" for seed in values["seeds"] if seed not in (first.get("seeds") or ())),
-    )
-
-
-def _describe_changes(first: Mapping[str, Any], last: Mapping[str, Any]) -> list[str]:
-    """Return notes on what changed between the first and the newest declaration."""
-    changes = [
-        f"{key.replace('_', ' ')} (first {first.get(key)}, now {last.get(key)})"
-        for key in ("primary_metric", "secondary_metrics", "arms", "seeds", "max_steps")
-        if first.get(key) != last.get(key)
-    ]
-    notes = [f"Post hoc: the declaration changed after the first run: {'; '.join(changes)}."] if changes else []
-    blocked_first, blocked_last = (bool(raw.get("block_by_seed")) for raw in (first, last))
-    if blocked_first != blocked_last:
-        notes.append(
-            f"Post hoc: block_by_seed was changed to {blocked_last} after the first run. The first value, "
-            f"{blocked_first}, is used."
-        )
-    first_margin, last_margin = first.get("equivalence_margin"), last.get("equivalence_margin")
-    if last_margin is not None and first_margin != last_margin:
-        consequence = (
-            f"The first margin, {first_margin}, is used" if first_margin else "It is not used to claim equality"
-        )
-        notes.append(f"Post hoc: the equivalence margin {last_margin} was set after the first run. {consequence}.")
-    return notes
 
 
 def complete_declaration(
@@ -96,11 +68,13 @@ def complete_declaration(
     if declaration is None:
         notes.append("Post hoc: the study has no declaration. The metric, arms and seeds are inferred from its runs.")
         primary = _infer_primary_metric(cells)
-        declaration = Declaration(primary, arms, seeds, post_hoc=(primary, *arms))
+        changes: tuple[str, ...] = ("nothing was declared before the first run",)
+        declaration = Declaration(primary, arms, seeds, post_hoc=(primary, *arms), changes=changes)
     elif undeclared_seeds := sorted(set(seeds) - set(declaration.seeds)):
         notes.append(f"Post hoc: seeds that were run but not declared: {', '.join(map(str, undeclared_seeds))}.")
         extra = tuple(f"seed {seed}" for seed in undeclared_seeds)
-        declaration = replace(declaration, post_hoc=(*declaration.post_hoc, *extra))
+        changes = (*declaration.changes, f"{describe_seeds(undeclared_seeds)} not declared")
+        declaration = replace(declaration, post_hoc=(*declaration.post_hoc, *extra), changes=changes)
     if missing_arms := [arm for arm in declaration.arms if arm not in arms]:
         notes.append(f"Declared arms without a finished run: {', '.join(missing_arms)}.")
     if declaration.filter is None:

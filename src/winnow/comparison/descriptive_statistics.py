@@ -8,13 +8,9 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from winnow.comparison.collected_study import CollectedStudy
-from winnow.comparison.contrast_statistics import Contrast, Summary, contrast, summarize
-from winnow.comparison.metric_scores import (
-    build_score_table,
-    compute_seed_scores,
-    find_incomparable_reason,
-    summarize_base_model,
-)
+from winnow.comparison.contrast_families import compute_contrast
+from winnow.comparison.contrast_statistics import Contrast, Summary, summarize
+from winnow.comparison.metric_scores import compute_seed_scores, summarize_base_model
 from winnow.metrics.metric_names import (
     ALL_ROWS_SLICE,
     EXTERNAL_GROUP,
@@ -119,7 +115,7 @@ def describe_slices(study: CollectedStudy, confidence: float) -> list[SliceLoss]
         split, name = metric.parsed_name.group, metric.parsed_name.scope
         if split not in (*splits[:1], EXTERNAL_GROUP) or (split, name) == (EXTERNAL_GROUP, ALL_ROWS_SLICE):
             continue
-        comparable = filter_arm is not None and find_incomparable_reason(study, metric, filter_arm, baseline) is None
+        change = compute_contrast(study, metric, filter_arm, baseline, confidence) if filter_arm else ""
         base = summarize_base_model(study, metric)
         counts = [metrics[key] for metrics in final if (key := held_out_metric_name(split, name, "rows")) in metrics]
         slice_losses.append(
@@ -129,15 +125,7 @@ def describe_slices(study: CollectedStudy, confidence: float) -> list[SliceLoss]
                 rows=int(counts[0]) if counts else None,
                 base=base.mean if base else math.nan,
                 arms={arm: _mean_ignoring_nan(compute_seed_scores(study, metric, arm).values()) for arm in study.arms},
-                change=contrast(
-                    build_score_table(study, metric, filter_arm, baseline),
-                    filter_arm,
-                    baseline,
-                    confidence,
-                    study.declaration.block_by_seed,
-                )
-                if comparable and filter_arm
-                else None,
+                change=change if isinstance(change, Contrast) else None,
             )
         )
     return sorted(slice_losses, key=lambda s: (s.split == EXTERNAL_GROUP, s.name != ALL_ROWS_SLICE, s.name))

@@ -11,7 +11,7 @@ import numpy as np
 from winnow.comparison.collected_study import CollectedCell, CollectedStudy
 from winnow.comparison.contrast_statistics import Summary, summarize
 from winnow.errors import did_you_mean
-from winnow.metrics.metric_catalog import Requirement
+from winnow.metrics.metric_catalog import SPECIFIC_PREFIX, Requirement
 from winnow.metrics.metric_names import ALL_ROWS_SLICE, select_stage, stage_metric_name
 from winnow.metrics.metric_registry import Metric
 from winnow.tracking.keys import HELD_OUT, MAX_STEPS, NOT_COMPARABLE, PROBES, TOKENIZER
@@ -112,11 +112,29 @@ def get_item_scores(study: CollectedStudy, metric: Metric, stage: Stage = "after
 
 def _select_prompt_scores(table: pd.DataFrame, metric: Metric, stage: Stage) -> pd.DataFrame | None:
     probe, column = metric.parsed_name.scope, metric.parsed_name.score
-    if column not in table:
+    is_specific = column.startswith(SPECIFIC_PREFIX) and column not in table
+    column = column.removeprefix(SPECIFIC_PREFIX) if is_specific else column
+    if column not in table or (is_specific and "pair_id" not in table):
         return None
-    prompts = _select_test_prompts(table[(table["stage"] == stage) & (table["probe"] == probe)])
+    all_prompts = table[(table["stage"] == stage) & (table["probe"] == probe)]
+    prompts = _select_test_prompts(all_prompts)
+    scores = (
+        prompts[column] - _average_comparison_scores(all_prompts, prompts, column) if is_specific else prompts[column]
+    )
     factors = {f"factor:{name}": prompts[name] for name in _find_prompt_factors(prompts)}
-    return _to_score_table(prompts, "prompt_id", prompts[column]).assign(**factors).dropna(subset="score")
+    return _to_score_table(prompts, "prompt_id", scores).assign(**factors).dropna(subset="score")
+
+
+def _average_comparison_scores(table: pd.DataFrame, prompts: pd.DataFrame, column: str) -> pd.Series:
+    """Return the mean score over the comparison subjects in the same prompt of the same run, for each prompt.
+
+    The comparison subjects are fixed, so every run averages over the same ones. The mean is ``nan`` if a prompt has no
+    comparison prompts, or if one of them has no score.
+    """
+    keys = ["arm", "seed", "pair_id"]
+    comparison = table[table["role"].isin(["comparison"])]
+    means = comparison.groupby(keys, observed=True)[column].agg(lambda scores: scores.mean(skipna=False))
+    return prompts[keys].join(means.rename("mean"), on=keys)["mean"]
 
 
 def _select_test_prompts(prompts: pd.DataFrame) -> pd.DataFrame:

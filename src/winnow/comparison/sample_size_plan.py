@@ -6,10 +6,10 @@ from dataclasses import dataclass, field
 
 from winnow.comparison.collected_study import CollectedStudy
 from winnow.comparison.crossed_design import pivot_scores
+from winnow.comparison.findings import Finding
 from winnow.comparison.metric_scores import build_score_table
 from winnow.comparison.power_analysis import levels_needed, seeds_needed, smallest_detectable_difference
 from winnow.comparison.variance_components import estimate_crossed_components
-from winnow.comparison.verdict import Finding
 
 TARGET_POWER = 0.8
 """The target power of plans."""

@@ -135,7 +135,8 @@ def _join_studies(studies: Sequence[_StudyRuns]) -> tuple[list[CollectedCell], D
     declaration = first.declaration
     if declaration is not None:
         added_arms = dict.fromkeys(cell.arm for cell in cells if cell.arm not in declaration.arms)
-        declaration = replace(declaration, post_hoc=(*declaration.post_hoc, *added_arms))
+        changes = (*declaration.changes, f"joined with {later_names}")
+        declaration = replace(declaration, post_hoc=(*declaration.post_hoc, *added_arms), changes=changes)
     return _keep_newest(cells), declaration, notes
 
 

@@ -1,174 +1,196 @@
-"""Decide the verdict of a study from its contrasts, and describe it in sentences."""
+"""Decide the verdict of a study from its three endpoints, and state it in one sentence."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, get_args
 
-from winnow.comparison.contrast_statistics import Contrast
-from winnow.formatting import format_interval, format_number, format_p_value
+from winnow.comparison.endpoints import (
+    CostEndpoint,
+    CostOutcome,
+    Endpoints,
+    SpecificityEndpoint,
+    SpecificityOutcome,
+    TargetEndpoint,
+)
+from winnow.comparison.findings import Outcome
+from winnow.comparison.non_inferiority import intersection_union
+from winnow.formatting import format_confidence, format_number, join_names
+from winnow.metrics.metric_catalog import LOSS_UNIT
+from winnow.metrics.metric_names import ALL_ROWS_SLICE
 from winnow.metrics.metric_registry import Metric
 
-Outcome = Literal["better", "worse", "no clear difference", "not comparable"]
-Family = Literal["primary", "secondary", "contribution", "descriptive"]
+Color = Literal["green", "amber", "red", "gray"]
+"""The color of a verdict.
+
+- ``green``: all declared endpoints allow it.
+- ``red``: the target is worse, or the cost exceeds the margin without a clear effect on the target.
+- ``gray``: the target is not comparable.
+- ``amber``: all other verdicts.
+"""
+
+TARGET_OUTCOMES: tuple[Outcome, ...] = get_args(Outcome)
+SPECIFICITY_OUTCOMES: tuple[SpecificityOutcome, ...] = get_args(SpecificityOutcome)
+COST_OUTCOMES: tuple[CostOutcome, ...] = get_args(CostOutcome)
 
 VERDICT_RULE = (
-    "The verdict is the outcome of the contrast between the filter and the full data in the declared primary metric. "
-    "Not comparable: the contrast cannot be computed, because an arm or its scores are missing, fewer than two seeds "
-    "finished, the variance between seeds cannot be estimated, or the budget, probes, held-out rows or tokenizer "
-    "differ. Better or worse: the p value, adjusted by Holm's method over the two primary contrasts, is at most "
-    "{alpha:.2g}; the sign of the difference decides between the two. No clear difference: all other cases. This does "
-    "not mean that the arms are equal. Equality is claimed only if a margin was declared before the first run and the "
-    "{confidence:.0%} interval lies entirely within it. The contrast between the filter and the random control follows "
-    "the same rule and shows whether the effect depends on which rows were kept."
+    "The verdict states three endpoints, each a contrast between the filter and the full data that was declared "
+    "before the first run. Target: the primary metric is better or worse if the p value, adjusted by Holm's method "
+    "over the primary contrasts, is at most {alpha:.2g}; otherwise there is no clear difference, which does not mean "
+    "that the arms are equal. Specificity: the effect on the subject minus the effect elsewhere; the same test. "
+    "Without a clear result, the effect is called not specific only if the {confidence} interval lies below half of "
+    "the target effect. Cost: how much worse the guard metric becomes; a one-sided test at level {one_sided:.2g} "
+    "shows whether the cost is below the margin. Without a declared margin, the cost is untested. The verdict is "
+    "green only if the target is better, the effect is specific (or the probe has no subject), the cost is below the "
+    "margin, and nothing is post hoc. All endpoints are required, so no correction is made between endpoints "
+    "(intersection-union test); each endpoint is adjusted over the filters under test. Equality is claimed only if a "
+    "margin was declared before the first run and the interval lies entirely within it. The contrast between the "
+    "filter and the random control follows the rule of the target. Together with the contrast between the random "
+    "control and the full data, it shows whether the effect depends on which rows are kept."
 )
 """The rule that determines the verdict, as printed in the report."""
-
-
-@dataclass(frozen=True)
-class Finding:
-    """A contrast between two arms on one metric, with its role in the protocol.
-
-    Attributes:
-        metric: The name of the metric.
-        family: The family of tests. The ``primary``, ``secondary`` and ``contribution`` families are Holm-corrected
-            separately. Contrasts of the ``descriptive`` family are not tested.
-        result: The contrast.
-        p_holm: The p value after Holm's correction; ``nan`` if the contrast is not tested.
-        outcome: The outcome of the test; ``None`` if the contrast is not tested.
-        bootstrap: The ends of the bootstrap interval, a sensitivity check.
-        permutation_p: The p value of the permutation test, a sensitivity check.
-        equal: Whether the interval lies within the declared margin; ``None`` if no margin applies to this contrast.
-        post_hoc: Whether the metric or an arm was not declared before the first run.
-    """
-
-    metric: str
-    family: Family
-    result: Contrast
-    p_holm: float
-    outcome: Outcome | None
-    bootstrap: tuple[float, float]
-    permutation_p: float
-    equal: bool | None = None
-    post_hoc: bool = False
 
 
 @dataclass(frozen=True)
 class Verdict:
     """The verdict of a study.
 
-    ``sentences`` contains two sentences: one on the effect of the filter, and one on whether the effect depends on
-    which rows are kept.
+    Attributes:
+        word: The outcome of the target, or ``learned only word frequencies``.
+        green: Whether all declared endpoints allow the claim that the filter helps.
+        color: The color of the verdict.
+        sentence: One sentence that states all endpoints. Every output contains the same sentence.
+        sentences: Further sentences with the numbers of each endpoint and of the control.
+        reason: The numbers of the target in short form, or the reason why it is not comparable.
+        p: The p value of the intersection-union test of all declared endpoints; ``nan`` if one of them is untested.
+        post_hoc: What was changed after the first run.
+        decision_rule: The rule that determines the verdict.
     """
 
-    word: Outcome
+    word: str
+    green: bool
+    color: Color
+    sentence: str
+    sentences: tuple[str, ...]
     reason: str
-    sentences: tuple[str, str]
+    p: float
+    post_hoc: tuple[str, ...]
     decision_rule: str
 
 
-def decide_outcome(metric: Metric, difference: float, p_value: float, alpha: float) -> Outcome:
-    """Return the outcome of one contrast.
-
-    Args:
-        metric: The metric; its direction decides whether the difference is better or worse.
-        difference: The mean of the first arm minus the mean of the second arm.
-        p_value: The p value, adjusted if several contrasts are tested.
-        alpha: The level of the test.
-    """
-    if math.isnan(p_value) or metric.direction is None:
-        return "not comparable"
-    if p_value > alpha or difference == 0:
-        return "no clear difference"
-    return "better" if difference * metric.sign > 0 else "worse"
-
-
 def decide_verdict(
-    metric: Metric,
-    findings: Sequence[Finding],
-    arms: tuple[str | None, str, str | None],
-    incomparable_reasons: dict[str, str],
-    confidence: float,
-    margin: float | None = None,
+    endpoints: Endpoints,
+    metric: Callable[[str], Metric],
+    sentences: Sequence[str] = (),
+    reason: str = "",
+    post_hoc: Sequence[str] = (),
+    confidence: float = 0.95,
+    only_word_frequencies: str | None = None,
 ) -> Verdict:
-    """Return the verdict of a study.
+    """Return the verdict on a filter.
 
     Args:
-        metric: The primary metric.
-        findings: The primary contrasts that could be computed.
-        arms: The names of the filter under test, the baseline and the control.
-        incomparable_reasons: The reasons why the filter cannot be compared with an arm, by arm.
-        confidence: Coverage of the intervals. Tests use the level ``1 - confidence``.
-        margin: The declared equivalence margin, if there is one.
+        endpoints: The endpoints of the filter.
+        metric: Returns a metric by its name.
+        sentences: Further sentences with numbers.
+        reason: The numbers of the target in short form.
+        post_hoc: What was changed after the first run. A post hoc verdict is never green.
+        confidence: Coverage of the intervals.
+        only_word_frequencies: Why the models have learned only word frequencies. This replaces the verdict on the
+            endpoints, and the verdict is never green. ``None`` if the models have learned more.
     """
-    filter_arm, baseline, control = arms
-    rule = VERDICT_RULE.format(alpha=1 - confidence, confidence=confidence)
-    by_arm = {finding.result.b: finding for finding in findings if finding.outcome != "not comparable"}
-    effect, control_effect = by_arm.get(baseline), by_arm.get(control or "")
-    no_control = incomparable_reasons.get(control or "", "no random control was run")
-    control_sentence = _describe_control(effect, control_effect, no_control)
-    if effect is None or effect.outcome is None:
-        reason = incomparable_reasons.get(
-            baseline, "the scores do not vary between seeds, so the variance cannot be estimated"
-        )
-        sentence = f"{filter_arm or 'The filter'} cannot be compared with {baseline}: {reason}."
-        return Verdict("not comparable", reason, (sentence, control_sentence), rule)
-    r = effect.result
-    reason = (
-        f"{metric.name}: {r.a} - {r.b} = {format_number(r.difference)}, {confidence:.0%} interval "
-        f"{format_interval(r.ci_low, r.ci_high)}, {format_p_value(effect.p_holm)} (Holm-corrected)"
-    )
-    if effect.equal is not None:
-        reason += f"; {'within' if effect.equal else 'not within'} the declared margin of {format_number(margin)}"
-    if r.assumed_independent:
-        reason += "; items assumed independent"
-    sentences = (_describe_effect(metric, effect, confidence, margin), control_sentence)
-    return Verdict(effect.outcome, reason, sentences, rule)
-
-
-def _describe_effect(metric: Metric, finding: Finding, confidence: float, margin: float | None) -> str:
-    """Return one sentence on the contrast between the filter and training on all rows."""
-    r = finding.result
-    ends = f"{confidence:.0%} interval {format_interval(r.ci_low, r.ci_high)}"
-    if finding.outcome == "no clear difference":
-        p_value = f"{format_p_value(finding.p_holm)}, Holm-corrected"
-        numbers = f"{metric.label}: difference {format_number(r.difference)}, {ends}, {p_value}"
-        if finding.equal:
-            return (
-                f"Training on the rows that {r.a} keeps gives as good a model as training on all rows ({numbers}): the "
-                f"interval lies within the margin of {format_number(margin)} that was declared in advance."
-            )
-        beyond = f": the interval reaches beyond the declared margin of {format_number(margin)}" if margin else ""
-        return (
-            f"These runs do not show whether training on the rows that {r.a} keeps gives a better or worse model than "
-            f"training on all rows ({numbers}). This does not prove equality{beyond}."
-        )
-    effect = "The filter helped" if finding.outcome == "better" else "The filter hurt"
-    condition = f"after training on the rows that {r.a} keeps"
-    small = f"; the difference is within the declared margin of {format_number(margin)}" if finding.equal else ""
-    if metric.is_log_odds:
-        ends = f"{confidence:.0%} interval {format_interval(math.exp(r.ci_low), math.exp(r.ci_high))}"
-        return (
-            f"{effect}: {condition}, the odds of a wanted word over an unwanted one are "
-            f"{format_number(math.exp(r.difference))} times those after training on all rows ({ends}){small}."
-        )
-    change = f"is {'higher' if r.difference > 0 else 'lower'} by {format_number(abs(r.difference))}"
-    return (
-        f"{effect}: {condition}, {metric.label} {change} than after training on all rows (difference, {ends}){small}."
+    color = choose_color(endpoints.target.verdict, endpoints.specificity.verdict, endpoints.cost.verdict)
+    is_green = color == "green" and not post_hoc and only_word_frequencies is None
+    sentence = state_endpoints(endpoints, metric)
+    if only_word_frequencies is not None:
+        sentence = f"Learned only word frequencies: {only_word_frequencies.rstrip('.')}."
+    if post_hoc:
+        sentence = f"Post hoc ({'; '.join(post_hoc)}): {sentence[0].lower()}{sentence[1:]}"
+    return Verdict(
+        word="learned only word frequencies" if only_word_frequencies is not None else endpoints.target.verdict,
+        green=is_green,
+        color="amber" if color == "green" and not is_green else color,
+        sentence=sentence,
+        sentences=tuple(sentences),
+        reason=reason,
+        p=_combine_p_values(endpoints, metric),
+        post_hoc=tuple(post_hoc),
+        decision_rule=VERDICT_RULE.format(
+            alpha=1 - confidence, one_sided=(1 - confidence) / 2, confidence=format_confidence(confidence)
+        ),
     )
 
 
-def _describe_control(effect: Finding | None, control_effect: Finding | None, reason: str) -> str:
-    """Return one sentence on the contrast with the control, which shows whether it matters which rows are kept."""
-    if control_effect is None:
-        return f"Whether it matters which rows are kept, or only how many, remains unknown: {reason}."
-    subject, rows = "It" if effect else control_effect.result.a, "training on as many random rows"
-    if control_effect.outcome == "no clear difference":
-        has_effect = effect is not None and effect.outcome != "no clear difference"
-        size_effect = ", so the effect may come from how many rows are kept rather than which" if has_effect else ""
-        return f"{subject} shows no clear difference from {rows}{size_effect}."
-    if effect is not None and effect.outcome == control_effect.outcome:
-        return f"It is also {control_effect.outcome} than {rows}: it matters which rows are kept, not only how many."
-    return f"{subject} is {control_effect.outcome} than {rows}, so it matters which rows are kept."
+def choose_color(target: Outcome, specificity: SpecificityOutcome, cost: CostOutcome) -> Color:
+    """Return the color of a verdict whose endpoints were declared before the first run."""
+    if target == "not comparable":
+        return "gray"
+    if target == "worse" or (target == "no clear difference" and cost == "worse"):
+        return "red"
+    if target == "better" and specificity in ("specific", "none") and cost == "within margin":
+        return "green"
+    return "amber"
+
+
+def state_endpoints(endpoints: Endpoints, metric: Callable[[str], Metric]) -> str:
+    """State the three endpoints in one sentence."""
+    target, specificity, cost = endpoints.target, endpoints.specificity, endpoints.cost
+    phrases = (_state_target(target, metric), _state_specificity(target, specificity), _state_cost(cost, metric))
+    return f"{'; '.join(phrases)}."
+
+
+def _state_target(target: TargetEndpoint, metric: Callable[[str], Metric]) -> str:
+    primary = metric(target.metric or "")
+    parsed = primary.parsed_name
+    place = f"at {parsed.scope}" if parsed.kind == "probe" else f"in {primary.label}"
+    mark = " (items assumed independent)" if target.assumed_independent else ""
+    return f"{target.verdict.capitalize()} {place}{mark}"
+
+
+def _state_specificity(target: TargetEndpoint, specificity: SpecificityEndpoint) -> str:
+    subject = join_names(specificity.subjects) if specificity.subjects else "the subject"
+    if specificity.verdict == "specific" and target.verdict not in ("better", "worse"):
+        return f"better for {subject} than elsewhere"
+    phrase = {
+        "specific": f"specific to {subject}",
+        "not specific": f"not specific to {subject}",
+        "unclear": f"not shown to be specific to {subject}",
+        "none": "specificity: none",
+        "untested": "specificity untested",
+    }[specificity.verdict]
+    return f"{phrase} (post hoc)" if specificity.post_hoc and not target.post_hoc else phrase
+
+
+def _state_cost(cost: CostEndpoint, metric: Callable[[str], Metric]) -> str:
+    if cost.verdict == "untested":
+        return "cost untested"
+    guard = metric(cost.metric or "")
+    before, after, name, parsed = cost.baseline_mean, cost.filter_mean, guard.definition.label, guard.parsed_name
+    if guard.unit == LOSS_UNIT:
+        before, after, name = math.exp(before), math.exp(after), "perplexity"
+    if parsed.kind == "held_out":
+        name = (
+            f"{parsed.group} {name}" if parsed.scope == ALL_ROWS_SLICE else f"{name} on {parsed.group}/{parsed.scope}"
+        )
+    phrase = {
+        "within margin": "cost within the margin",
+        "worse": "worse elsewhere",
+        "unclear": "cost unclear",
+    }[cost.verdict]
+    return f"{phrase}: {name} {format_number(before)} to {format_number(after)}"
+
+
+def _combine_p_values(endpoints: Endpoints, metric: Callable[[str], Metric]) -> float:
+    """Return the p value of the claim that the filter is better, specific and not costly.
+
+    Each p value is two-sided, so the one-sided p value of the cost is doubled. An effect in the wrong direction has the
+    p value 1.
+    """
+    p_values = [2 * endpoints.cost.p if not endpoints.cost.p > 0.5 else 1.0]
+    for endpoint in (endpoints.target, endpoints.specificity):
+        if endpoint.metric is not None:
+            is_improvement = endpoint.estimate * metric(endpoint.metric).sign > 0
+            p_values.append(endpoint.p if is_improvement or math.isnan(endpoint.p) else 1.0)
+    return intersection_union(p_values)

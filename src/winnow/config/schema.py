@@ -146,11 +146,20 @@ class StudyConfig:
 
     Attributes:
         name: Name of the MLflow experiment and of the folder in `output_dir`.
-        primary_metric: The metric on which the verdict is based.
+        primary_metric: The metric of the target endpoint.
         secondary_metrics: Additional metrics to test, Holm-corrected separately from the primary metric.
         equivalence_margin: The largest difference in the primary metric that is negligible in practice, in the unit of
             the metric; `null` disables the equivalence test. Two arms are equivalent only if the confidence interval of
             their difference lies within the margin.
+        specificity_metric: The metric of the specificity endpoint. `null` selects it by the primary metric's probe: the
+            difference to the comparison subjects if the probe has any, the corrected log odds if it has subjects only,
+            and no metric if it has no subjects.
+        guard_metric: The metric of the cost endpoint.
+        cost_margin: The smallest unacceptable cost, in the unit of the guard metric. `null` leaves the cost untested,
+            so the verdict is never green.
+        looks: Numbers of seeds per arm after which the study is compared, in ascending order; the first is at least 5.
+            Seeds up to the last number can be added without being post hoc. An empty list means one comparison, after
+            all declared seeds.
         baseline: The arm that trains on all data.
         block_by_seed: Whether runs of two arms with the same seed are compared as a pair. Such runs have the same
             initial weights, masks and batch order, so their scores are correlated. The paired analysis is valid for any
@@ -165,6 +174,10 @@ class StudyConfig:
     primary_metric: str = "test/all/loss"
     secondary_metrics: list[str] = Field(default_factory=lambda: ["test/all/loss"])
     equivalence_margin: Annotated[float, Field(gt=0)] | None = None
+    specificity_metric: str | None = None
+    guard_metric: str = "test/all/loss"
+    cost_margin: Annotated[float, Field(gt=0)] | None = 0.05
+    looks: list[int] = Field(default_factory=list)
     baseline: SafeName = "full"
     block_by_seed: bool = True
     compare: bool = True

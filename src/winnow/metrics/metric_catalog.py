@@ -10,7 +10,7 @@ import re
 from dataclasses import dataclass
 from typing import Final, Literal
 
-from winnow.metrics.metric_names import parse_metric_name, strip_stage
+from winnow.metrics.metric_names import parse_metric_name, probe_metric_name, strip_stage
 
 Direction = Literal["higher", "lower"]
 """The direction in which a metric improves: higher or lower values are better."""
@@ -97,6 +97,12 @@ PROBE_SCORES: Final[dict[str, MetricDefinition]] = {
 }
 """The definitions of probe scores, which are logged as ``probe/PROBE/SCORE``."""
 
+SPECIFIC_PREFIX: Final = "specific_"
+"""Prefix of a derived probe score: the score of a prompt minus its mean over the comparison subjects.
+
+A comparison computes derived scores from the scores of the prompts. Runs do not log them.
+"""
+
 HELD_OUT_SCORES: Final[dict[str, MetricDefinition]] = {
     "loss": _define_row_metric("lower", LOSS_UNIT, "loss"),
     "perplexity": _define_row_metric("lower", "equally likely tokens", "perplexity"),
@@ -173,6 +179,8 @@ def find_definition(name: str) -> MetricDefinition | None:
     'lower'
     """
     parsed = parse_metric_name(strip_stage(name))
+    if parsed.kind == "probe" and parsed.score.startswith(SPECIFIC_PREFIX):
+        return _define_specific_score(probe_metric_name(parsed.scope, parsed.score.removeprefix(SPECIFIC_PREFIX)))
     if parsed.kind == "run":
         matches = (definition for pattern, definition in RUN_METRIC_PATTERNS if re.fullmatch(pattern, parsed.score))
         return RUN_METRICS.get(parsed.score) or next(matches, None)
@@ -181,3 +189,11 @@ def find_definition(name: str) -> MetricDefinition | None:
     if definition is None or not (number := re.search(r"\d+", parsed.score)):
         return definition
     return dataclasses.replace(definition, label=definition.label.replace("{n}", number[0]))
+
+
+def _define_specific_score(name: str) -> MetricDefinition | None:
+    """Return the definition of a probe score's derived score; ``None`` if the score has no direction or no prompts."""
+    definition = find_definition(name)
+    if definition is None or definition.direction is None or definition.item_kind != "prompts":
+        return None
+    return dataclasses.replace(definition, label=f"specific {definition.label}", description="")

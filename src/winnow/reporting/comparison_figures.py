@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 
 from winnow.comparison.analysis import Comparison
 from winnow.comparison.collected_study import CollectedStudy
+from winnow.comparison.findings import Finding
 from winnow.comparison.prompt_predictions import Fills, collect_fills, select_example_prompts
-from winnow.comparison.verdict import Finding
-from winnow.formatting import format_number
+from winnow.formatting import format_confidence, format_number
 from winnow.reporting.bar_charts import draw_funnel, draw_top_fills
 from winnow.reporting.figure_rendering import Figure, Panel, label_rows, render_figure, set_heading
 from winnow.reporting.plot_style import GRAY, TEXT_COLOR, Style, assign_styles
@@ -68,7 +68,7 @@ def _draw_seeds(comparison: Comparison, styles: dict[str, Style], folder: Path |
 
     caption = (
         f"Each small marker is one seed. The large marker is the mean of the arm, and the bar is its "
-        f"{comparison.confidence:.0%} interval over seeds."
+        f"{format_confidence(comparison.confidence)} interval over seeds."
         + (" The dashed line is the base model before training." if comparison.base else "")
     )
     panel = Panel("Seeds, mean and interval of each arm", draw, 4.6, 0.9 + 0.62 * len(arms))
@@ -88,8 +88,8 @@ def _draw_contrasts(comparison: Comparison, styles: dict[str, Style], folder: Pa
         axis = f"difference ({', '.join(filter(None, notes))})" if any(notes) else "difference"
         panels.append(_build_forest_panel(f"Contrasts in {metric.label}", findings, styles, axis, metric.label))
     caption = (
-        f"Differences with {comparison.confidence:.0%} intervals that account for variation over seeds and over "
-        "prompts or rows, not corrected for multiple comparisons. The thin gray bar is the bootstrap interval."
+        f"Differences with {format_confidence(comparison.confidence)} intervals that account for variation over seeds "
+        "and over prompts or rows, not corrected for multiple comparisons. The thin gray bar is the bootstrap interval."
     )
     return render_figure("contrasts", caption, panels, folder)
 
@@ -100,8 +100,9 @@ def _draw_contributions(comparison: Comparison, styles: dict[str, Style], folder
         sorted(comparison.contributions.items(), key=lambda entry: -metric.sign * entry[1].result.difference)
     )
     caption = (
-        f"The full filter minus the filter without the signal, with {comparison.confidence:.0%} intervals that account "
-        "for variation over seeds and over prompts or rows. The thin gray bar is the bootstrap interval. A signal to "
+        "The full filter minus the filter without the signal, with "
+        f"{format_confidence(comparison.confidence)} intervals that account for variation over seeds and over prompts "
+        "or rows. The thin gray bar is the bootstrap interval. A signal to "
         "the right of 0 raises the metric; a signal at 0 contributes nothing."
     )
     panel = _build_forest_panel(

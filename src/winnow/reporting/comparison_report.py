@@ -23,6 +23,7 @@ from winnow.errors import WinnowError
 from winnow.formatting import format_number, join_names
 from winnow.reporting.comparison_figures import draw_comparison_figures
 from winnow.reporting.comparison_tables import build_comparison_tables
+from winnow.reporting.endpoint_badges import build_badges
 from winnow.reporting.figure_rendering import Figure
 from winnow.reporting.page_rendering import render_page
 from winnow.reporting.plot_style import MARKER_CHARACTERS, assign_styles
@@ -144,6 +145,7 @@ def _build_context(
             family: [f for f in comparison.findings if f.family == family]
             for family in ("primary", "secondary", "descriptive")
         },
+        "badges": build_badges(comparison),
         "compared": [entry for entry in comparison.slices if entry.change],
         "worse": [entry for entry in comparison.slices if entry.is_worse],
         "prompts": {prompt: _tabulate_fills(by_arm) for prompt, by_arm in select_example_prompts(fills).items()},

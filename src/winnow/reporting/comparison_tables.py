@@ -7,8 +7,15 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from winnow.comparison.analysis import Comparison
-from winnow.comparison.verdict import Finding
-from winnow.formatting import MINUS_SIGN, format_count, format_interval, format_number, format_p_cell
+from winnow.comparison.findings import Finding
+from winnow.formatting import (
+    MINUS_SIGN,
+    format_confidence,
+    format_count,
+    format_interval,
+    format_number,
+    format_p_cell,
+)
 from winnow.reporting.ngram_tables import build_beyond_counting_table, build_ngram_table
 from winnow.reporting.table_rendering import Table, build_table
 
@@ -35,7 +42,10 @@ def _build_arms(comparison: Comparison) -> Table:
     keys = ("role", *SUMMARY_FIELDS, "train_rows", "tokens", "seconds")
     rows = [{"arm": name, **_select_fields(arm, keys)} for name, arm in comparison.arms.items()]
     caption = f"Mean {comparison.primary.label} of each arm over seeds. Training rows and tokens are means per seed."
-    columns = {"arm": _format_column(rows, "arm"), **_format_summary(rows, f"{comparison.confidence:.0%} interval")}
+    columns = {
+        "arm": _format_column(rows, "arm"),
+        **_format_summary(rows, f"{format_confidence(comparison.confidence)} interval"),
+    }
     counts = {
         "training rows": _format_column(rows, "train_rows", format_count),
         "tokens seen": _format_column(rows, "tokens", format_count),
@@ -69,7 +79,9 @@ def _build_contrasts(comparison: Comparison) -> Table:
         **_format_test(rows),
         "family": [f"{f.family}, post hoc" if f.post_hoc else f.family for f in findings],
     }
-    caption = f"Contrasts with {comparison.confidence:.0%} intervals over seeds and over prompts or rows."
+    caption = (
+        f"Contrasts with {format_confidence(comparison.confidence)} intervals over seeds and over prompts or rows."
+    )
     return build_table(rows, "contrasts", caption, columns)
 
 

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from winnow.formatting import (
+    format_confidence,
     format_count,
     format_duration,
     format_interval,
@@ -39,6 +40,7 @@ def render_page(template: str, context: Mapping[str, Any]) -> str:
         "signed": lambda value: ("+" if value > 0 else "") + format_number(value),
         "join_names": join_names,
         "percent": lambda fraction: f"{fraction:.1%}" if fraction >= 0.0005 else "<0.1%",
+        "coverage": format_confidence,
         "cell": lambda text: str(text).replace("|", "\\|").replace("\n", " "),
     }
     environment.policies["json.dumps_kwargs"] = {"sort_keys": False}  # do not sort the arms by name

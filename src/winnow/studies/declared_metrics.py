@@ -20,6 +20,7 @@ from winnow.metrics.metric_names import (
 )
 from winnow.run.held_out_slices import HELD_OUT_SPLITS
 from winnow.run.run_components import RunComponents
+from winnow.studies.declared_endpoints import list_specific_scores
 
 
 def check_declared_metrics(config: TrainConfig, components: RunComponents) -> list[WinnowError]:
@@ -35,6 +36,8 @@ def check_declared_metrics(config: TrainConfig, components: RunComponents) -> li
     errors = []
     declared_metrics = [("study.primary_metric", study.primary_metric)]
     declared_metrics += [("study.secondary_metrics", name) for name in study.secondary_metrics]
+    declared_metrics += [("study.guard_metric", study.guard_metric)]
+    declared_metrics += [("study.specificity_metric", name) for name in (study.specificity_metric,) if name is not None]
     for key, name in declared_metrics:
         if error := choices.find_error(name, key):
             errors.append(error)
@@ -52,7 +55,12 @@ def list_available_metrics(config: TrainConfig, components: RunComponents) -> Av
     Raises:
         WinnowError: If a probe's file cannot be read.
     """
-    scores = {PROBE_GROUP: {name: probe.score_names() for name, probe in components.probes.items()}}
+    scores = {
+        PROBE_GROUP: {
+            name: [*probe.score_names(), *list_specific_scores(components, name)]
+            for name, probe in components.probes.items()
+        }
+    }
     for split, slices in _list_slices(components).items():
         has_pseudo_likelihood = config.evaluation.pseudo_likelihood_rows is not None and split != "validation"
         scores[split] = {

@@ -11,6 +11,7 @@ from winnow.config import flatten_config, load_stored_config
 from winnow.errors import WinnowError, WinnowErrors
 from winnow.filters import LeaveOneOut, RandomMatched
 from winnow.run.run_components import HARDWARE_TRAINER_ARGUMENTS
+from winnow.studies.declared_endpoints import declare_endpoints
 from winnow.studies.study_cell import StudyCell
 from winnow.tracking import Attempt, Store, keys
 from winnow.tracking.run_queries import find_newest_run, read_text_artifact
@@ -42,11 +43,13 @@ def build_declaration(cells: Sequence[StudyCell]) -> dict[str, Any]:
         "primary_metric": study.primary_metric,
         "secondary_metrics": list(study.secondary_metrics),
         "equivalence_margin": study.equivalence_margin,
+        **declare_endpoints(study, cells[0].components),
         "block_by_seed": study.block_by_seed,
         "arms": arms,
         "baseline": study.baseline,
         "filter": filter_arm,
         "control": next(iter(controls), None),
+        "tested_filters": tested_arms,
         "ablations": ablations,
         "seeds": sorted({cell.config.seed for cell in cells}),
         "max_steps": budgets.pop() if len(budgets) == 1 else None,

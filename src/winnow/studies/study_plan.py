@@ -13,6 +13,7 @@ from winnow.filters import LeaveOneOut, RandomMatched
 from winnow.run.held_out_slices import apply_filter
 from winnow.run.pipeline import can_resume
 from winnow.run.run_components import extract_filters
+from winnow.studies.declared_endpoints import check_looks
 from winnow.studies.declared_metrics import check_declared_metrics
 from winnow.studies.job import Job
 from winnow.studies.launchers import Launcher
@@ -58,6 +59,7 @@ def check_plan(cells: Sequence[StudyCell], launcher: Launcher) -> None:
             message = f"{reason}, so the runs cannot be compared. Remove the setting, or set study.compare=false."
             errors.append(WinnowError(message, f"training.{key}"))
     errors += [error for cell in cells for error in check_declared_metrics(cell.config, cell.components)]
+    errors += check_looks(cells)
     if study.compare and len(arms) > 1:
         if study.baseline not in arms:
             suggestion = did_you_mean(study.baseline, arms)

@@ -121,7 +121,9 @@ def _compare_arms(config: TrainConfig, store: Store, console: Console, complete:
             raise
         console.print(f"\n[yellow]No comparison yet[/yellow]: {escape(error.message)}")
         return
-    console.print(f"\n[bold]{escape(comparison.headline)}[/bold]")
+    console.print(f"\n[bold]{escape(comparison.headline)}[/bold]", soft_wrap=True)
+    for sentence in comparison.verdict.sentences:
+        console.print(escape(sentence), soft_wrap=True)
     if table := build_ngram_console_table(comparison):
         console.print(table)
     for arm, seeds in comparison.missing_seeds.items():

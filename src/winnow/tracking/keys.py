@@ -99,8 +99,10 @@ NUMERICS: Final = "environment/arithmetic.json"
 
 DECLARATION: Final = "study/declaration.json"
 """Artifact of the parent run: the declaration, stored before the first cell ran. Keys: ``study``, ``primary_metric``,
-``secondary_metrics``, ``equivalence_margin`` (null if none), ``block_by_seed`` (absent before version 0.2), ``arms``
-(list of names), ``baseline`` (``full``), ``filter`` (the filter under test), ``control`` (``random_matched``),
+``secondary_metrics``, ``equivalence_margin`` (null if none), ``specificity_metric`` (``none`` if there is no subject),
+``subjects``, ``comparison_subjects``, ``guard_metric``, ``cost_margin`` (null if none), ``looks`` (the last six are
+absent before version 0.3), ``block_by_seed`` (absent before version 0.2), ``arms`` (list of names), ``baseline``
+(``full``), ``filter`` (the filter under test), ``tested_filters`` (all filters), ``control`` (``random_matched``),
 ``ablations`` (maps each leave-one-out arm to the omitted signal), ``seeds``, ``max_steps``, ``filter_words`` and
 ``probe_words`` (sorted lists), and ``cells`` (the ids of the study's cells)."""
 

@@ -141,7 +141,7 @@ def test_every_prompt_with_words_is_scored_by_a_model_of_the_corpus(name: str, g
     tokenizer = train_wordpiece(texts, 8192, 64)
     probe = Probe(**built_in(name))
     scores = probe.run(Scratch(layers=1, hidden_size=16, heads=2).load(tokenizer, 0), tokenizer)
-    has_words = [bool(cloze.wanted) for cloze in probe.clozes]
+    has_words = [bool(cloze.wanted) for cloze in (*probe.clozes, *probe.comparison_clozes)]
     assert scores.prompts["scored"].to_pylist() == has_words
     assert scores.uncovered["unwanted"] == []
     assert set(scores.uncovered["wanted"]) <= {"good-looking"}

@@ -1,0 +1,133 @@
+"""Test the endpoints of every filter under test. Each endpoint is Holm-corrected over the filters."""
+
+from __future__ import annotations
+
+import functools
+import math
+from collections.abc import Mapping, Sequence
+
+from winnow.comparison.collected_study import CollectedStudy
+from winnow.comparison.contrast_families import UNVARYING, compute_contrast, is_post_hoc
+from winnow.comparison.contrast_statistics import Contrast, holm
+from winnow.comparison.cost_endpoint import measure_cost
+from winnow.comparison.endpoints import (
+    NO_SPECIFICITY,
+    CostEndpoint,
+    Endpoints,
+    SpecificityEndpoint,
+    SpecificityOutcome,
+    TargetEndpoint,
+)
+from winnow.comparison.findings import Finding, decide_outcome
+from winnow.metrics.metric_names import probe_metric_name, select_stage
+from winnow.metrics.metric_registry import Metric
+
+CORRECTED_SCORE = "corrected_log_odds"
+
+
+def measure_endpoints(
+    study: CollectedStudy, primary: Sequence[Finding], reasons: Mapping[tuple[str, str], str], confidence: float
+) -> dict[str, Endpoints]:
+    """Return the endpoints of every filter under test, by filter. The filter of the verdict comes first.
+
+    Args:
+        study: The study.
+        primary: The findings in the primary metric.
+        reasons: The reasons why arms cannot be compared in the primary metric, by pair of arms.
+        confidence: Coverage of the intervals. Two-sided tests use the level ``1 - confidence``, and the one-sided test
+            of the cost uses half of it.
+    """
+    filters = study.declaration.filters
+    targets = {name: _build_target(study, name, primary, reasons) for name in filters}
+    specificities = _test_specificity(study, targets, confidence)
+    costs = measure_cost(study, filters, confidence)
+    return {name: Endpoints(targets[name], specificities[name], costs[name]) for name in filters}
+
+
+def build_missing_endpoints(metric: str, reason: str) -> Endpoints:
+    """Return the endpoints of a study without a filter under test."""
+    return Endpoints(
+        TargetEndpoint(metric=metric, verdict="not comparable", reason=reason),
+        SpecificityEndpoint(verdict="untested", reason=reason),
+        CostEndpoint(verdict="untested", reason=reason),
+    )
+
+
+def _build_target(
+    study: CollectedStudy, name: str, primary: Sequence[Finding], reasons: Mapping[tuple[str, str], str]
+) -> TargetEndpoint:
+    metric, baseline = study.declaration.primary_metric, study.declaration.baseline
+    finding = next((f for f in primary if (f.result.a, f.result.b) == (name, baseline)), None)
+    if finding is None:
+        return TargetEndpoint(metric=metric, verdict="not comparable", reason=reasons.get((name, baseline), UNVARYING))
+    outcome = finding.outcome or "not comparable"
+    return TargetEndpoint(
+        metric=metric,
+        estimate=finding.result.difference,
+        interval=(finding.result.ci_low, finding.result.ci_high),
+        p=finding.p_holm,
+        reason=UNVARYING if outcome == "not comparable" else None,
+        post_hoc=finding.post_hoc,
+        assumed_independent=finding.result.assumed_independent,
+        verdict=outcome,
+    )
+
+
+def _test_specificity(
+    study: CollectedStudy, targets: Mapping[str, TargetEndpoint], confidence: float
+) -> dict[str, SpecificityEndpoint]:
+    declaration = study.declaration
+    name = declaration.specificity_metric or _infer_specificity_metric(study)
+    if name == NO_SPECIFICITY:
+        reason = "the primary metric has no subject"
+        return {arm: SpecificityEndpoint(verdict="none", reason=reason) for arm in targets}
+    metric = study.registry.metric(name)
+    contrasts = {arm: compute_contrast(study, metric, arm, declaration.baseline, confidence) for arm in targets}
+    p_values = holm([c.p_value if isinstance(c, Contrast) else math.nan for c in contrasts.values()])
+    build = functools.partial(
+        SpecificityEndpoint,
+        metric=name,
+        subjects=declaration.subjects,
+        comparison=declaration.comparison_subjects,
+    )
+    endpoints = {}
+    for (arm, result), p in zip(contrasts.items(), p_values, strict=True):
+        if isinstance(result, str) or math.isnan(p):
+            endpoints[arm] = build(verdict="untested", reason=result if isinstance(result, str) else UNVARYING)
+            continue
+        endpoints[arm] = build(
+            estimate=result.difference,
+            interval=(result.ci_low, result.ci_high),
+            p=p,
+            post_hoc=declaration.specificity_metric is None or is_post_hoc(study, result),
+            assumed_independent=result.assumed_independent,
+            verdict=_decide_specificity(study, metric, targets[arm], result, p, 1 - confidence),
+        )
+    return endpoints
+
+
+def _infer_specificity_metric(study: CollectedStudy) -> str:
+    """Return a specificity metric for a study of an earlier version, which declared none."""
+    parsed = study.registry.metric(study.declaration.primary_metric).parsed_name
+    name = probe_metric_name(parsed.scope, CORRECTED_SCORE)
+    is_logged = any(name in select_stage("final", cell.metrics) for cell in study.cells)
+    return name if parsed.kind == "probe" and is_logged else NO_SPECIFICITY
+
+
+def _decide_specificity(
+    study: CollectedStudy, metric: Metric, target: TargetEndpoint, result: Contrast, p: float, alpha: float
+) -> SpecificityOutcome:
+    """Return whether the effect is specific, in the direction of the target effect.
+
+    Without a clear target effect, the direction in which the metric improves counts.
+    """
+    is_clear = target.verdict in ("better", "worse")
+    sign = -metric.sign if target.verdict == "worse" else metric.sign
+    outcome = decide_outcome(metric, sign * metric.sign * result.difference, p, alpha)
+    if outcome == "better":
+        return "specific"
+    largest = max(sign * result.ci_low, sign * result.ci_high)
+    has_same_unit = study.registry.metric(study.declaration.primary_metric).unit == metric.unit
+    if outcome == "worse" or (is_clear and has_same_unit and largest < abs(target.estimate) / 2):
+        return "not specific"
+    return "unclear"

@@ -1,0 +1,57 @@
+"""A finding: a contrast between two arms with its role in the protocol and its outcome."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Literal
+
+from winnow.comparison.contrast_statistics import Contrast
+from winnow.metrics.metric_registry import Metric
+
+Outcome = Literal["better", "worse", "no clear difference", "not comparable"]
+Family = Literal["primary", "secondary", "contribution", "descriptive"]
+
+
+@dataclass(frozen=True)
+class Finding:
+    """A contrast between two arms on one metric, with its role in the protocol.
+
+    Attributes:
+        metric: The name of the metric.
+        family: The family of tests. The ``primary``, ``secondary`` and ``contribution`` families are Holm-corrected
+            separately. Contrasts of the ``descriptive`` family are not tested.
+        result: The contrast.
+        p_holm: The p value after Holm's correction; ``nan`` if the contrast is not tested.
+        outcome: The outcome of the test; ``None`` if the contrast is not tested.
+        bootstrap: The ends of the bootstrap interval, a sensitivity check.
+        permutation_p: The p value of the permutation test, a sensitivity check.
+        equal: Whether the interval lies within the declared margin; ``None`` if no margin applies to this contrast.
+        post_hoc: Whether the metric or an arm was not declared before the first run.
+    """
+
+    metric: str
+    family: Family
+    result: Contrast
+    p_holm: float
+    outcome: Outcome | None
+    bootstrap: tuple[float, float]
+    permutation_p: float
+    equal: bool | None = None
+    post_hoc: bool = False
+
+
+def decide_outcome(metric: Metric, difference: float, p_value: float, alpha: float) -> Outcome:
+    """Return the outcome of one contrast.
+
+    Args:
+        metric: The metric; its direction decides whether the difference is better or worse.
+        difference: The difference of the arms.
+        p_value: The p value, adjusted if several contrasts are tested.
+        alpha: The level of the test.
+    """
+    if math.isnan(p_value) or metric.direction is None:
+        return "not comparable"
+    if p_value > alpha or difference == 0:
+        return "no clear difference"
+    return "better" if difference * metric.sign > 0 else "worse"

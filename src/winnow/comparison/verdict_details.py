@@ -1,0 +1,130 @@
+"""Describe the endpoints and the control of a study in sentences with numbers."""
+
+from __future__ import annotations
+
+import math
+
+from winnow.comparison.contrast_statistics import Contrast
+from winnow.comparison.endpoints import CostEndpoint, SpecificityEndpoint
+from winnow.comparison.findings import Finding
+from winnow.formatting import format_confidence, format_interval, format_number, format_p_value, join_names
+from winnow.metrics.metric_registry import Metric
+
+
+def describe_target(metric: Metric, finding: Finding, confidence: float, margin: float | None) -> str:
+    """Describe the contrast of the filter with all rows in one sentence."""
+    r = finding.result
+    ends = f"{format_confidence(confidence)} interval {format_interval(r.ci_low, r.ci_high)}"
+    if finding.outcome == "no clear difference":
+        p_value = f"{format_p_value(finding.p_holm)}, Holm-corrected"
+        numbers = f"{metric.label}: difference {format_number(r.difference)}, {ends}, {p_value}"
+        if finding.equal:
+            return (
+                f"Training on the rows that {r.a} keeps gives as good a model as training on all rows ({numbers}): the "
+                f"interval lies within the margin of {format_number(margin)} that was declared in advance."
+            )
+        beyond = f": the interval reaches beyond the declared margin of {format_number(margin)}" if margin else ""
+        return (
+            f"These runs do not show whether training on the rows that {r.a} keeps gives a better or worse model than "
+            f"training on all rows ({numbers}). This does not prove equality{beyond}."
+        )
+    condition = f"after training on the rows that {r.a} keeps"
+    small = f"; the difference is within the declared margin of {format_number(margin)}" if finding.equal else ""
+    if metric.is_log_odds:
+        ends = f"{format_confidence(confidence)} interval {format_interval(math.exp(r.ci_low), math.exp(r.ci_high))}"
+        return (
+            f"Target: {condition}, the odds of a wanted word over an unwanted one are "
+            f"{format_number(math.exp(r.difference))} times those after training on all rows ({ends}){small}."
+        )
+    change = f"is {'higher' if r.difference > 0 else 'lower'} by {format_number(abs(r.difference))}"
+    return f"Target: {condition}, {metric.label} {change} than after training on all rows (difference, {ends}){small}."
+
+
+def summarize_target(metric: Metric, finding: Finding, confidence: float, margin: float | None) -> str:
+    """Return the numbers of the target in short form."""
+    r = finding.result
+    reason = (
+        f"{metric.name}: {r.a} - {r.b} = {format_number(r.difference)}, {format_confidence(confidence)} interval "
+        f"{format_interval(r.ci_low, r.ci_high)}, {format_p_value(finding.p_holm)} (Holm-corrected)"
+    )
+    if finding.equal is not None:
+        reason += f"; {'within' if finding.equal else 'not within'} the declared margin of {format_number(margin)}"
+    return f"{reason}; items assumed independent" if r.assumed_independent else reason
+
+
+def describe_specificity(endpoint: SpecificityEndpoint, metric: Metric | None, confidence: float) -> str:
+    """Describe the specificity in one sentence."""
+    if metric is None:
+        return f"Specificity: none, because {endpoint.reason}."
+    if endpoint.verdict == "untested":
+        return f"Specificity is untested: {endpoint.reason}."
+    subject = join_names(endpoint.subjects) or "the subject"
+    elsewhere = join_names(endpoint.comparison) or "the same prompts with the subject masked"
+    return (
+        f"Specificity: the effect for {subject} minus the effect for {elsewhere} is {format_number(endpoint.estimate)} "
+        f"{metric.unit} ({format_confidence(confidence)} interval {format_interval(*endpoint.interval)}, "
+        f"{format_p_value(endpoint.p)})."
+    )
+
+
+def describe_cost(endpoint: CostEndpoint, metric: Metric, confidence: float) -> str:
+    """Describe the cost in one sentence, on all rows and on the rows that the filter keeps and removes."""
+    if math.isnan(endpoint.estimate):
+        return f"The cost is untested: {endpoint.reason}."
+    ends = f"{format_confidence(confidence)} interval {format_interval(*endpoint.interval)}"
+    rows = [f"{format_number(cost.estimate)} on the {name} rows" for name, cost in endpoint.slices.items()]
+    slices = f"; {join_names(rows)}" if rows else ""
+    text = f"Cost: {metric.label} is worse by {format_number(endpoint.estimate)} {metric.unit} ({ends}{slices})"
+    if endpoint.verdict == "untested":
+        return f"{text}. The cost is untested: {endpoint.reason}."
+    margin = f"the declared margin of {endpoint.margin:g}"
+    independent = " Rows are assumed independent." if endpoint.assumed_independent else ""
+    comparison = {
+        "within margin": f"significantly below {margin} (one-sided {format_p_value(endpoint.p)})",
+        "worse": f"significantly above {margin}",
+        "unclear": f"neither significantly below nor above {margin}",
+    }[endpoint.verdict]
+    return f"{text}, which is {comparison}.{independent}"
+
+
+def describe_control(
+    effect: Finding | None,
+    control_effect: Finding | None,
+    size_effect: Contrast | None,
+    baseline: str,
+    reason: str,
+) -> str:
+    """Describe whether it matters which rows are kept.
+
+    This is claimed only if the filter differs from the random control. The sentence also states what the same number of
+    random rows does by itself.
+
+    Args:
+        effect: The contrast between the filter and the baseline.
+        control_effect: The contrast between the filter and the random control.
+        size_effect: The contrast between the random control and the baseline.
+        baseline: The name of the baseline.
+        reason: Why there is no contrast with the control.
+    """
+    if control_effect is None:
+        return f"Whether it matters which rows are kept, or only how many, remains unknown: {reason}."
+    name, rows = control_effect.result.a, "training on as many random rows"
+    size = _describe_size_effect(size_effect, baseline)
+    if control_effect.outcome == "no clear difference":
+        has_effect = effect is not None and effect.outcome in ("better", "worse")
+        caveat = ", so the effect may come from how many rows are kept rather than which" if has_effect else ""
+        return f"{name} shows no clear difference from {rows}{caveat}; {size}."
+    return f"{name} is {control_effect.outcome} than {rows}, so it matters which rows are kept; {size}."
+
+
+def _describe_size_effect(size_effect: Contrast | None, baseline: str) -> str:
+    """Describe the contrast between the random control and the baseline in one clause."""
+    if size_effect is None or math.isnan(size_effect.ci_low):
+        return (
+            f"whether the number of rows also matters is unknown, because the control and {baseline} were not compared"
+        )
+    ends = f"{format_number(size_effect.difference)} ({format_interval(size_effect.ci_low, size_effect.ci_high)})"
+    contrast = f"{size_effect.a} - {size_effect.b} is {ends}"
+    if size_effect.ci_low <= 0 <= size_effect.ci_high:
+        return f"the number of rows alone shows no clear effect: {contrast}"
+    return f"the number of rows matters too: {contrast}"
