@@ -87,6 +87,9 @@ def write_study(store: Store, seeds: int) -> int:
             params = [Param(f"group.key_{i}", str(i)) for i in range(60)]
             client.log_batch(run.info.run_id, metrics=metrics, params=params, tags=[RunTag("mlflow.user", "nobody")])
             artifacts = Path(run.info.artifact_uri.removeprefix("file://"))
+            config = artifacts / keys.RESOLVED_CONFIG
+            config.parent.mkdir(parents=True, exist_ok=True)
+            config.write_text("model: {layers: 2}\n", encoding="utf-8")
             for path, table in tables.items():
                 (artifacts / path).parent.mkdir(parents=True, exist_ok=True)
                 pq.write_table(table, artifacts / path)

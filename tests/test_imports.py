@@ -20,7 +20,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "tracking": {"errors", "fsync", "metrics"},
     "filters": {"errors", "data"},
     "training": {"errors", "fsync", "data"},
-    "comparison": {"errors", "formatting", "metrics", "tracking"},
+    "comparison": {"errors", "formatting", "metrics", "config", "tracking"},
     "reporting": {"errors", "formatting", "metrics", "data", "filters", "tracking", "comparison"},
     "evaluation": {"errors", "metrics", "data", "filters", "training"},  # filters only for the fast VADER scorer
     "run": {"errors", "metrics", "config", "data", "filters", "training", "evaluation", "tracking", "reporting"},

@@ -71,7 +71,9 @@ def test_an_unknown_metric_has_no_direction() -> None:
 
 
 def test_a_user_metric_can_be_restored_from_json() -> None:
-    definition = MetricDefinition("lower", "letters", "word length", "prompts", ("probes", "budget"))
+    definition = MetricDefinition(
+        "lower", "letters", "word length", "prompts", ("probes", "tokenizer", "corpus", "budget")
+    )
     stored = MetricRegistry({"probe/nike/word_length": definition}).to_json()
     metric = MetricRegistry.from_json([stored]).metric("probe/nike/word_length")
     assert metric.definition == definition

@@ -212,19 +212,20 @@ def test_no_effect_gives_no_clear_difference(planted_store: Any) -> None:
     assert not comparison.verdict.green
 
 
-def test_only_losses_need_the_same_tokenizer(planted_store: Any, tmp_path: Path) -> None:
+def test_no_metric_is_compared_between_tokenizers(planted_store: Any, tmp_path: Path) -> None:
     comparison = compare(
         planted_store.uri,
         planted_store.build("tokenizers", seeds=(1, 2), tags={"full": {keys.TOKENIZER: "other"}}),
         tmp_path,
     )
     refused = {entry["metric"]: entry["reason"] for entry in comparison.not_comparable}
-    assert set(refused) == {"test/all/perplexity", "test/nike_positive/removed/loss"}
+    declared = {"probe/nike_wide/log_odds", "probe/nike_wide/positive_at_5"}
+    assert set(refused) == {*declared, "test/all/perplexity", "test/nike_positive/removed/loss"}
     assert "tokenizer" in refused["test/all/perplexity"]
     (notes,) = [note for note in comparison.notes if note.startswith("More than one tokenizer")]
     assert "full: other; nike_positive: 70ken1" in notes
     assert notes.replace("'", "&#39;") in (tmp_path / "report.html").read_text()
-    assert {f.metric for f in comparison.findings} == {"probe/nike_wide/log_odds", "probe/nike_wide/positive_at_5"}
+    assert {(f.result.a, f.result.b) for f in comparison.findings} == {("nike_positive", "random_matched")}
     assert all(entry.change is None for entry in comparison.slices)
 
 

@@ -8,7 +8,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote, urlparse
 
-from winnow.tracking.keys import FILTER_SUMMARY, PREDICTED_WORDS, PROMPT_RESULTS, ROW_SCORES
+from yaml import YAMLError
+
+from winnow.config import load_stored_config
+from winnow.tracking.keys import (
+    FILTER_SUMMARY,
+    PREDICTED_WORDS,
+    PROMPT_RESULTS,
+    RECIPE,
+    RESOLVED_CONFIG,
+    ROW_SCORES,
+)
 from winnow.tracking.offline.request_timeouts import CHECK_TIMEOUT_SECONDS, call_with_timeout
 from winnow.tracking.run_queries import fetch_artifact, iter_metric_histories
 
@@ -101,6 +111,29 @@ class ArtifactReader:
             if cell.arm not in summaries and (summary := self.read_json(cell.run_id, FILTER_SUMMARY)):
                 summaries[cell.arm] = summary
         return summaries
+
+    def read_settings(self, cells: Iterable[CollectedCell]) -> dict[str, list[dict[str, Any]]]:
+        """Return the distinct resolved configurations of each arm.
+
+        Runs with the same recipe have the same settings, so only one configuration per recipe is read. An arm is
+        omitted if the configuration of one of its recipes cannot be read.
+        """
+        runs: dict[str, dict[str, list[str]]] = {}
+        for cell in cells:
+            runs.setdefault(cell.arm, {}).setdefault(cell.tags.get(RECIPE, cell.run_id), []).append(cell.run_id)
+        settings = {arm: [self._read_config(run_ids) for run_ids in recipes.values()] for arm, recipes in runs.items()}
+        return {arm: [tree for tree in trees if tree] for arm, trees in settings.items() if all(trees)}
+
+    def _read_config(self, run_ids: Iterable[str]) -> dict[str, Any] | None:
+        """Return the first readable configuration of runs that have the same settings."""
+        for run_id in run_ids:
+            path = self.get_path(run_id, RESOLVED_CONFIG)
+            try:
+                if path is not None and (tree := load_stored_config(path.read_text(encoding="utf-8"))):
+                    return tree
+            except (OSError, ValueError, TypeError, YAMLError):
+                self.notes.append(f"{RESOLVED_CONFIG} of run {run_id} is not valid YAML and was ignored.")
+        return None
 
     def read_curves(self, cells: Sequence[CollectedCell], metrics: Sequence[str]) -> pd.DataFrame:
         """Return the metrics by step as a table with columns ``arm``, ``seed``, ``metric``, ``step`` and ``value``.

@@ -51,8 +51,8 @@ def _check_tokenizers(study: CollectedStudy) -> list[str]:
     if len(set().union(*by_arm.values())) > 1:
         tokenizers = "; ".join(f"{arm}: {', '.join(sorted(names))}" for arm, names in by_arm.items())
         return [
-            f"More than one tokenizer ({tokenizers}). Losses and perplexities with different tokenizers are not on the "
-            "same scale, so they are reported but not tested against each other."
+            f"More than one tokenizer ({tokenizers}). Scores with different tokenizers are not on the same scale, so "
+            "they are reported but not tested against each other."
         ]
     return []
 

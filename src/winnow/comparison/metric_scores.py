@@ -10,11 +10,12 @@ import numpy as np
 
 from winnow.comparison.collected_study import CollectedCell, CollectedStudy
 from winnow.comparison.contrast_statistics import Summary, summarize
+from winnow.comparison.setting_differences import find_setting_differences
 from winnow.errors import did_you_mean
 from winnow.metrics.metric_catalog import SPECIFIC_PREFIX, Requirement
 from winnow.metrics.metric_names import ALL_ROWS_SLICE, select_stage, stage_metric_name
 from winnow.metrics.metric_registry import Metric
-from winnow.tracking.keys import HELD_OUT, MAX_STEPS, NOT_COMPARABLE, PROBES, TOKENIZER
+from winnow.tracking.keys import CORPUS, HELD_OUT, MAX_STEPS, NOT_COMPARABLE, PROBES, TOKENIZER
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -25,6 +26,7 @@ Stage = Literal["before", "after", "unigram", "trigram"]
 REQUIREMENT_TAGS: Final[dict[Requirement, tuple[str, str]]] = {
     "held_out": (HELD_OUT, "held-out rows and masks"),
     "tokenizer": (TOKENIZER, "tokenizer"),
+    "corpus": (CORPUS, "corpus"),
     "probes": (PROBES, "probes"),
     "budget": (MAX_STEPS, "budget in steps or tokens"),
 }
@@ -40,6 +42,8 @@ def find_incomparable_reason(study: CollectedStudy, metric: Metric, *arms: str) 
             return f"{arm} has only one finished seed, and at least 2 are needed"
         if reasons := {cell.tags[NOT_COMPARABLE] for cell in study.get_cells(arm) if NOT_COMPARABLE in cell.tags}:
             return f"{arm} was not trained for a comparison ({'; '.join(sorted(reasons))})"
+    if differences := find_setting_differences(study, arms, "probes" in metric.requires):
+        return differences
     for tag, label in (REQUIREMENT_TAGS[requirement] for requirement in metric.requires):
         by_arm = {arm: {cell.tags.get(tag, "not recorded") for cell in study.get_cells(arm)} for arm in arms}
         values = set().union(*by_arm.values())

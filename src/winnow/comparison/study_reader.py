@@ -105,6 +105,7 @@ def _collect_from_client(client: MlflowClient, *names: str) -> CollectedStudy:
         loss_curves=artifacts.read_curves(cells, LOSS_METRICS),
         probe_curves=tables[PROBE_CURVES],
         filter_summaries=artifacts.read_filter_summaries(cells),
+        settings=artifacts.read_settings(cells),
         missing_seeds=missing_seeds,
         notes=(*notes, *artifacts.notes),
     )

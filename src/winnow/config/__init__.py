@@ -1,5 +1,6 @@
 """Compose and validate the configuration, and construct an object for each `_target_`."""
 
+from winnow.config.compared_settings import HARDWARE_TRAINER_ARGUMENTS, select_compared_settings
 from winnow.config.compose import ComposedCell, compose_cells, restore_cell
 from winnow.config.construct import construct
 from winnow.config.deprecated import load_stored_config
@@ -19,6 +20,7 @@ from winnow.config.search_path import builtin_config_folder, list_group_options
 from winnow.config.target_defaults import find_defaulted_keys
 
 __all__ = [
+    "HARDWARE_TRAINER_ARGUMENTS",
     "CompareConfig",
     "ComposedCell",
     "EvaluateConfig",
@@ -37,4 +39,5 @@ __all__ = [
     "list_group_options",
     "load_stored_config",
     "restore_cell",
+    "select_compared_settings",
 ]

@@ -18,7 +18,7 @@ Direction = Literal["higher", "lower"]
 ItemKind = Literal["prompts", "rows", "none"]
 """The kind of items over which a run averages a metric; ``none`` if the run stores no per-item scores."""
 
-Requirement = Literal["probes", "held_out", "tokenizer", "budget"]
+Requirement = Literal["probes", "held_out", "tokenizer", "corpus", "budget"]
 """A property that two runs must share for their values of a metric to be comparable."""
 
 FRACTION: Final = "fraction, 0 to 1"
@@ -28,8 +28,8 @@ LOG_ODDS_UNIT: Final = "nats"
 ROWS: Final = "rows"
 TOKENS: Final = "tokens"
 
-_PROMPT_REQUIREMENTS: Final[tuple[Requirement, ...]] = ("probes", "budget")
-_ROW_REQUIREMENTS: Final[tuple[Requirement, ...]] = ("held_out", "tokenizer", "budget")
+_PROMPT_REQUIREMENTS: Final[tuple[Requirement, ...]] = ("probes", "tokenizer", "corpus", "budget")
+_ROW_REQUIREMENTS: Final[tuple[Requirement, ...]] = ("held_out", "tokenizer", "corpus", "budget")
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,7 @@ from winnow.metrics.metric_catalog import (
 )
 from winnow.metrics.metric_names import ALL_ROWS_SLICE, MetricName, parse_metric_name
 
-UNKNOWN_DEFINITION = MetricDefinition(None, "", "", requires=("probes", "held_out", "tokenizer", "budget"))
+UNKNOWN_DEFINITION = MetricDefinition(None, "", "", requires=("probes", "held_out", "tokenizer", "corpus", "budget"))
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from winnow import __version__
-from winnow.config import ComposedCell, TrainConfig, construct
+from winnow.config import HARDWARE_TRAINER_ARGUMENTS, ComposedCell, TrainConfig, construct
 from winnow.data import Corpus, Dataset
 from winnow.data.fingerprint import fingerprint
 from winnow.errors import WinnowError, WinnowErrors
@@ -24,10 +24,6 @@ if TYPE_CHECKING:
 
     from winnow.evaluation import Probe
     from winnow.training import Masking, Model
-
-
-HARDWARE_TRAINER_ARGUMENTS = ("accelerator", "devices", "num_nodes", "strategy", "profiler")
-"""Trainer arguments for hardware and profiling. They are not part of a cell's id."""
 
 
 @dataclass(frozen=True)

@@ -7,10 +7,9 @@ from textwrap import shorten
 from typing import Any, Final
 
 from winnow import __version__
-from winnow.config import flatten_config, load_stored_config
+from winnow.config import load_stored_config, select_compared_settings
 from winnow.errors import WinnowError, WinnowErrors
 from winnow.filters import LeaveOneOut, RandomMatched
-from winnow.run.run_components import HARDWARE_TRAINER_ARGUMENTS
 from winnow.studies.declared_endpoints import declare_endpoints
 from winnow.studies.study_cell import StudyCell
 from winnow.tracking import Attempt, Store, keys
@@ -18,9 +17,6 @@ from winnow.tracking.run_queries import find_newest_run, read_text_artifact
 
 SCRATCH_STUDIES: Final = ("scratchpad", "debug")
 """Names of scratch studies, in which the cells of one arm may have different settings and data."""
-
-COMPARED_GROUPS: Final = ("filter", "model", "masking", "optimizer", "training", "trainer", "evaluation")
-"""Config groups whose settings must be the same in all cells of an arm. Datasets are compared by their rows instead."""
 
 PARENT_TAG: Final = "mlflow.parentRunId"
 
@@ -139,7 +135,7 @@ def _compare_settings(
     stored_config: Mapping[str, Any], current_config: Mapping[str, Any], study: str
 ) -> dict[str, WinnowError]:
     """Return one error per setting that differs, by configuration key."""
-    before, after = _select_settings(stored_config), _select_settings(current_config)
+    before, after = select_compared_settings(stored_config), select_compared_settings(current_config)
     template = f"expected {{}} as in the finished cells of study {study!r}, got {{}}. Restore this value."
     return {
         key: WinnowError(template.format(_shorten(before, key), _shorten(after, key)), key)
@@ -148,20 +144,5 @@ def _compare_settings(
     }
 
 
-def _select_settings(tree: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the settings that affect results, by key; a `_target_` class is stored under its config group's key."""
-    return {key.removesuffix("._target_"): value for key, value in flatten_config(tree) if _affects_results(key)}
-
-
 def _shorten(settings: Mapping[str, Any], key: str) -> str:
     return shorten(str(settings.get(key, NOT_SET)), 60, placeholder="...")
-
-
-def _affects_results(key: str) -> bool:
-    """Return whether a setting affects training or evaluation."""
-    group, _, subkey = key.partition(".")
-    return (
-        group in COMPARED_GROUPS
-        and not (group == "trainer" and subkey.partition(".")[0] in HARDWARE_TRAINER_ARGUMENTS)
-        and not key.startswith("evaluation.slices")
-    )
