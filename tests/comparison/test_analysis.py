@@ -208,3 +208,15 @@ def test_an_unrelated_arm_without_its_table_changes_nothing(planted_store: Any) 
     assert comparison.findings[0].result == before
     assert comparison.findings[1].result.seeds_left_out == ("random_matched seed 1 (no finite score)",)
     assert len(build_score_table(study, Metric("probe/nike_wide/log_odds"), "random_matched")["item"].unique()) == 40
+
+
+@pytest.mark.parametrize(("kind", "levels"), [("template", {"template": 15}), (None, {"items": 150})])
+def test_held_out_rows_are_nested_in_their_clusters(
+    planted_store: Any, kind: str | None, levels: dict[str, int]
+) -> None:
+    name = planted_store.build(f"clusters-{kind}", cluster_kind=kind, secondary=("test/all/loss",))
+    comparison = analyze(collect_study(planted_store.uri, name))
+    (loss,) = [finding.result for finding in comparison.findings if finding.family == "secondary"]
+    assert loss.levels == levels
+    assert loss.assumed_independent is (kind is None)
+    assert loss.items == 150

@@ -30,7 +30,10 @@ if TYPE_CHECKING:
 
 TABLE_LABELS = {PROMPT_RESULTS: "scores per prompt", PREDICTED_WORDS: "fills per prompt", ROW_SCORES: "losses per row"}
 ARTIFACT_COLUMNS = {
-    ROW_SCORES: ["stage", "split", "row_id", "source", "loss_sum", "masked", "top1", "top5", "slices"],
+    ROW_SCORES: [
+        *("stage", "split", "row_id", "source", "loss_sum", "masked", "top1", "top5", "slices"),
+        *("cluster", "cluster_kind"),
+    ],
     PREDICTED_WORDS: ["stage", "probe", "prompt", "word", "probability"],
 }
 """The columns to read from each Parquet artifact. All columns are read from artifacts that are not listed here."""

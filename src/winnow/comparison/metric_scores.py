@@ -68,8 +68,9 @@ def build_score_table(study: CollectedStudy, metric: Metric, *arms: str) -> pd.D
     """Build the table of the arms' scores for :func:`winnow.comparison.contrast`.
 
     The columns are ``arm``, ``seed``, ``item`` and ``score``. If the items are prompts, the table also has the column
-    ``factor:template`` and one column per slot. If the items are rows, it also has the columns ``weight`` and
-    ``cluster:source``. See :func:`winnow.comparison.crossed_design.pivot_scores`.
+    ``factor:template`` and one column per slot. If the items are rows, it also has the columns ``weight``,
+    ``cluster:source`` and, if the runs recorded the rows' clusters, ``cluster:KIND``. See
+    :func:`winnow.comparison.crossed_design.pivot_scores`.
 
     If a run has no scores per prompt or row, the table contains a placeholder row with the score ``nan``, so that a
     contrast lists the run as excluded. If fewer than 2 runs of an arm have scores per prompt or row, the table has a
@@ -182,13 +183,24 @@ def _select_row_scores(table: pd.DataFrame, metric: Metric, stage: Stage) -> pd.
     rows = table[is_selected]
     total = rows["loss_sum"] if column in ("loss", "perplexity") else rows[column]
     result = _to_score_table(rows, "row_id", total / rows["masked"]).assign(weight=rows["masked"].astype(float))
-    if "source" in rows:
-        result["cluster:source"] = rows["source"]
+    for kind, labels in _find_row_clusters(rows).items():
+        result[f"cluster:{kind}"] = labels
     if column == "perplexity":
         runs = result.assign(sum=total).groupby(["arm", "seed"], observed=True)
         loss = runs["sum"].transform("sum") / runs["weight"].transform("sum")
         result["score"] = np.exp(loss) * (1 + result["score"] - loss)
     return result
+
+
+def _find_row_clusters(rows: pd.DataFrame) -> dict[str, pd.Series]:
+    """Return the labels of the rows' clusters by kind: the recorded clusters and the sources of the rows.
+
+    Versions before 0.3 recorded only the source.
+    """
+    clusters: dict[str, pd.Series] = {}
+    if "cluster" in rows and len(kinds := sorted(rows["cluster_kind"].dropna().unique())):
+        clusters[" or ".join(kinds)] = rows["cluster"]
+    return clusters | ({"source": rows["source"]} if "source" in rows else {})
 
 
 def _to_score_table(table: pd.DataFrame, item_column: str, score: pd.Series) -> pd.DataFrame:

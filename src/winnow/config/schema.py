@@ -131,6 +131,9 @@ class EvaluationConfig:
             `null` disables this metric. The rows are selected by hash. A row of n tokens requires n forward passes. The
             `validation` split is not scored.
         slices: Filters that divide the held-out rows into slices, keyed by name. A study adds the filters of its arms.
+        cluster_by: Column that defines clusters of similar held-out rows, such as `product`. A comparison generalizes
+            to new clusters. `null` uses the column `template`, the columns of `dataset.split.group_by`, or groups of
+            near-duplicates, whichever comes first.
     """
 
     mask_seed: int = 0
@@ -138,6 +141,7 @@ class EvaluationConfig:
     max_rows: Annotated[int, Field(gt=0)] | None = None
     pseudo_likelihood_rows: Annotated[int, Field(gt=0)] | None = 50
     slices: dict[SafeName, TargetNode] = Field(default_factory=dict)
+    cluster_by: str | None = None
 
 
 @dataclass(frozen=True, config=FORBID_UNKNOWN_KEYS)

@@ -3,21 +3,15 @@
 from __future__ import annotations
 
 import hashlib
-from collections import Counter, defaultdict
 from itertools import combinations
-from math import ceil
 from typing import Any
 
 import pyarrow.compute as pc
 
 from winnow.data.cleaning import normalize
 from winnow.data.corpus import SPLITS, Corpus
-from winnow.data.near_duplicates import word_ngrams
+from winnow.data.near_duplicates import NearDuplicateIndex
 
-NEAR_DUPLICATE_THRESHOLD = 0.8
-"""The minimum Jaccard index of the word trigrams of two texts that count as near-duplicates."""
-
-_WORDS_PER_NGRAM = 3
 _MAX_ROWS_PER_SPLIT = 1_000
 
 
@@ -60,25 +54,14 @@ def measure_leakage(corpus: Corpus) -> dict[str, dict[str, Any]]:
 
 def _find_duplicates(texts: list[str], corpus: Corpus) -> tuple[set[str], set[str]]:
     """Return the texts that have an exact duplicate in train, and the texts that have a near-duplicate in train."""
-    ngrams = {text: word_ngrams(text, _WORDS_PER_NGRAM) for text in texts}
-    counts = Counter(ngram for values in ngrams.values() for ngram in values)
-    # Prefix filter (Chaudhuri 2006): near-duplicates share an n-gram in their prefixes. Rare n-grams come first.
-    index: dict[str, list[str]] = defaultdict(list)
-    for text, values in ngrams.items():
-        prefix_length = len(values) - ceil(round(NEAR_DUPLICATE_THRESHOLD * len(values), 6)) + 1
-        for ngram in sorted(values, key=lambda ngram: (counts[ngram], ngram))[:prefix_length]:
-            index[ngram].append(text)
+    index = NearDuplicateIndex(texts)
     exact: set[str] = set()
     near: set[str] = set()
     for batch in corpus.split("train").select(["text"]).to_batches():
         for text in map(normalize, batch["text"].to_pylist()):
-            if text in ngrams:
+            if text in index:
                 exact.add(text)
-            train_ngrams = word_ngrams(text, _WORDS_PER_NGRAM)
-            for candidate in {candidate for ngram in train_ngrams for candidate in index.get(ngram, ())} - near:
-                shared = len(train_ngrams & ngrams[candidate])
-                if shared >= round(NEAR_DUPLICATE_THRESHOLD * (len(train_ngrams) + len(ngrams[candidate]) - shared), 6):
-                    near.add(candidate)
+            near |= index.find(text, ignored=near)
     return exact, near
 
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from importlib.util import find_spec
+from math import ceil
 from typing import TYPE_CHECKING, Any
 
 from winnow.data.cleaning import normalize
@@ -11,6 +13,12 @@ from winnow.errors import WinnowError
 
 if TYPE_CHECKING:
     from scipy.cluster.hierarchy import DisjointSet
+
+
+NEAR_DUPLICATE_THRESHOLD = 0.8
+"""The minimum Jaccard index of the word trigrams of two texts that count as near-duplicates."""
+
+_WORDS_PER_NGRAM = 3
 
 
 def word_ngrams(text: str, words: int) -> set[str]:
@@ -73,3 +81,57 @@ def cluster_near_duplicates(
         known.append(signature)
         index.insert(row, signature, check_duplication=False)
     return clusters
+
+
+class NearDuplicateIndex:
+    """Finds the near-duplicates of a text among indexed texts exactly, by counting shared word trigrams.
+
+    Near-duplicates share an n-gram in their prefixes (prefix filter, Chaudhuri 2006), so only a few texts are compared.
+
+    Args:
+        texts: The texts to index, without duplicates.
+    """
+
+    def __init__(self, texts: Iterable[str]) -> None:
+        self._ngrams = {text: word_ngrams(text, _WORDS_PER_NGRAM) for text in texts}
+        counts = Counter(ngram for values in self._ngrams.values() for ngram in values)
+        self._index: dict[str, list[str]] = defaultdict(list)
+        for text, values in self._ngrams.items():
+            prefix_length = len(values) - ceil(round(NEAR_DUPLICATE_THRESHOLD * len(values), 6)) + 1
+            for ngram in sorted(values, key=lambda ngram: (counts[ngram], ngram))[:prefix_length]:
+                self._index[ngram].append(text)
+
+    def __contains__(self, text: str) -> bool:
+        return text in self._ngrams
+
+    def find(self, text: str, ignored: Collection[str] = ()) -> set[str]:
+        """Return the indexed texts that are near-duplicates of a text, except ``ignored`` texts."""
+        ngrams = word_ngrams(text, _WORDS_PER_NGRAM)
+        candidates = {candidate for ngram in ngrams for candidate in self._index.get(ngram, ())}
+        return {candidate for candidate in candidates.difference(ignored) if self._is_near(ngrams, candidate)}
+
+    def _is_near(self, ngrams: set[str], candidate: str) -> bool:
+        shared = len(ngrams & self._ngrams[candidate])
+        union = len(ngrams) + len(self._ngrams[candidate]) - shared
+        return shared >= round(NEAR_DUPLICATE_THRESHOLD * union, 6)
+
+
+def group_near_duplicates(texts: Sequence[str]) -> list[int]:
+    """Return a group for each text, as the index of the group's first text. Chains of near-duplicates form one group.
+
+    >>> group_near_duplicates(["a b c d e f g", "x", "a b c d e f g h"])
+    [0, 1, 0]
+    """
+    from scipy.cluster.hierarchy import DisjointSet
+
+    positions: dict[str, int] = {}
+    firsts = [positions.setdefault(normalize(text), position) for position, text in enumerate(texts)]
+    index, groups = NearDuplicateIndex(positions), DisjointSet(positions.values())
+    for text, position in positions.items():
+        for other in index.find(text):
+            groups.merge(position, positions[other])
+    smallest: dict[int, int] = {}
+    for first in positions.values():
+        root = groups[first]
+        smallest[root] = min(first, smallest.get(root, first))
+    return [smallest[groups[first]] for first in firsts]

@@ -175,6 +175,7 @@ def append_split_columns(scores: pa.Table, split: HeldOutSplit) -> pa.Table:
         ("split", split.rows["split"]),
         ("source", split.rows["source"]),
         ("slices", _list_slice_names(split.slices)),
+        *([("cluster", split.clusters.labels), ("cluster_kind", split.clusters.kinds)] if split.clusters else []),
     ):
         scores = scores.append_column(column, values)
     return scores

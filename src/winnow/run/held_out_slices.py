@@ -23,6 +23,7 @@ from winnow.metrics.metric_names import (
     sanitize_component,
     source_slice_name,
 )
+from winnow.run.held_out_clusters import RowClusters
 
 if TYPE_CHECKING:
     from winnow.training import TokenRows
@@ -39,12 +40,14 @@ class HeldOutSplit:
         rows: The rows, which are the same for every arm.
         slices: Boolean row masks by slice name.
         tokens: The tokens of each row.
+        clusters: The cluster of each row; `None` if no per-row scores are stored.
     """
 
     name: str
     rows: pa.Table
     slices: dict[str, npt.NDArray[np.bool_]]
     tokens: TokenRows
+    clusters: RowClusters | None = None
 
 
 def apply_filter(selection: Selection, corpus: Corpus, cache: Path, key: str) -> Verdicts:

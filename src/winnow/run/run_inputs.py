@@ -15,6 +15,7 @@ from winnow.config import ComposedCell, TrainConfig
 from winnow.data import Corpus
 from winnow.errors import WinnowError
 from winnow.filters import Verdicts
+from winnow.run.held_out_clusters import assign_clusters
 from winnow.run.held_out_slices import HeldOutSplit, apply_filter, build_slice_masks, select_held_out_rows
 from winnow.run.run_components import (
     RunComponents,
@@ -115,7 +116,7 @@ def load_inputs(
         tokenizer = components.model.tokenizer(corpus, cache)
     with _prefix_errors("masking"):
         masking = components.masking.for_tokenizer(tokenizer)
-    held_out = _load_held_out(config, corpus, verdicts, tokenizer)
+    held_out = _load_held_out(config, components, verdicts, tokenizer)
     train_tokens = _tokenize_training_rows(config, corpus, train_rows, tokenizer)
     with _prefix_errors("model"):
         model = components.model.load(tokenizer, config.seed)
@@ -138,14 +139,23 @@ def load_inputs(
 
 
 def _load_held_out(
-    config: TrainConfig, corpus: Corpus, verdicts: dict[str, Verdicts], tokenizer: PreTrainedTokenizerFast
+    config: TrainConfig,
+    components: RunComponents,
+    verdicts: dict[str, Verdicts],
+    tokenizer: PreTrainedTokenizerFast,
 ) -> dict[str, HeldOutSplit]:
     from winnow.training import tokenize
 
     cache, length = config.output_dir / "cache", config.training.max_length
     return {
-        name: HeldOutSplit(name, rows, build_slice_masks(rows, verdicts), tokenize(rows, tokenizer, length, cache))
-        for name, rows in select_held_out_rows(corpus, config.evaluation.max_rows).items()
+        name: HeldOutSplit(
+            name,
+            rows,
+            build_slice_masks(rows, verdicts),
+            tokenize(rows, tokenizer, length, cache),
+            assign_clusters(rows, config.evaluation.cluster_by, components.dataset.split.group_by),
+        )
+        for name, rows in select_held_out_rows(components.corpus, config.evaluation.max_rows).items()
     }
 
 

@@ -10,6 +10,7 @@ import numpy as np
 
 from winnow.errors import WinnowError, WinnowErrors, did_you_mean
 from winnow.filters import LeaveOneOut, RandomMatched
+from winnow.run.held_out_clusters import find_cluster_error
 from winnow.run.held_out_slices import apply_filter
 from winnow.run.pipeline import can_resume
 from winnow.run.run_components import extract_filters
@@ -126,6 +127,21 @@ def check_filters(cells: Sequence[StudyCell]) -> list[str]:
     if errors:
         raise WinnowErrors(errors.values())
     return list(notes.values())
+
+
+def check_cluster_columns(cells: Sequence[StudyCell]) -> None:
+    """Check that the declared cluster column of the held-out rows exists in the corpus.
+
+    Raises:
+        WinnowErrors: If a cell's corpus has no such column.
+    """
+    errors: dict[str, WinnowError] = {}
+    for cell in cells:
+        columns = cell.components.corpus.table.column_names
+        if error := find_cluster_error(columns, cell.config.evaluation.cluster_by):
+            errors[str(error)] = error
+    if errors:
+        raise WinnowErrors(errors.values())
 
 
 @dataclasses.dataclass(frozen=True)

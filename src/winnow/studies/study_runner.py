@@ -17,7 +17,14 @@ from winnow.studies.plan_runner import print_failures, run_plan, sync_and_close_
 from winnow.studies.process_coordination import track_study_run
 from winnow.studies.study_cell import TrainCell, build_study_cells
 from winnow.studies.study_declaration import build_declaration, check_same_settings, check_same_version
-from winnow.studies.study_plan import StudyPlan, check_filters, check_plan, plan_jobs, share_slices
+from winnow.studies.study_plan import (
+    StudyPlan,
+    check_cluster_columns,
+    check_filters,
+    check_plan,
+    plan_jobs,
+    share_slices,
+)
 from winnow.tracking import Store, close_stale_runs, keys, load_attempts, sync, track
 
 
@@ -55,6 +62,7 @@ def run_study(cells: Sequence[TrainCell], console: Console) -> int:
     check_same_version(study.name, previous_attempts)
     try:
         check_components([cell.components for cell in study_cells])
+        check_cluster_columns(study_cells)
         for note in check_filters(study_cells):
             console.print(escape(note), style="yellow")
         declaration = build_declaration(study_cells)

@@ -110,8 +110,9 @@ ROW_SCORES: Final = "evaluation/rows.parquet"
 """Artifact of a cell: ``stage`` (before, after, and since version 0.2 the n-gram models unigram and trigram, which have
 only ``loss_sum`` and ``masked``), ``split``, ``row_id``, ``source``, ``loss_sum``, ``masked``, ``top1``,
 ``top5``, ``mrr`` (sum of reciprocal ranks), ``ranks`` and ``confidences`` (per masked token),
-``pseudo_log_likelihood`` and ``pseudo_tokens`` (null outside the fixed subset), and ``slices`` (list of the row's slice
-names, without ``all``)."""
+``pseudo_log_likelihood`` and ``pseudo_tokens`` (null outside the fixed subset), ``slices`` (list of the row's slice
+names, without ``all``), ``cluster`` (the label of the row's cluster) and ``cluster_kind`` (the column that the label
+comes from, or ``near-duplicate group``). The last two columns are absent before version 0.3."""
 
 PROMPT_RESULTS: Final = "evaluation/prompts.parquet"
 """Artifact of a cell: ``stage`` (as in :data:`ROW_SCORES`), ``probe`` and the per-prompt columns of
