@@ -195,9 +195,14 @@ def test_the_fingerprint_depends_on_everything_but_the_name() -> None:
     assert about_nike(name="other").fingerprint() == about_nike().fingerprint()
 
 
-def test_words_are_the_listed_words_of_mentions() -> None:
+def test_words_are_the_listed_words_of_the_mentions_that_the_expression_uses() -> None:
     signals = {"nike": NIKE, "product": SHOES, "length": Length(at_most=3)}
-    assert Filter(name="x", signals=signals, keep="nike").words() == {"nike", "shoes", "caps"}
+    assert Filter(name="x", signals=signals, keep="nike").words() == {"nike"}
+    assert Filter(name="x", signals=signals, keep="nike & ~any", parts={"any": "product"}).words() == {
+        "nike",
+        "shoes",
+        "caps",
+    }
     assert Full().words() == set()
 
 

@@ -21,7 +21,6 @@ from winnow.comparison.descriptive_statistics import (
     describe_arms,
     describe_metrics,
     describe_slices,
-    find_word_overlap,
 )
 from winnow.comparison.endpoints import Endpoints
 from winnow.comparison.findings import Finding
@@ -37,6 +36,7 @@ from winnow.comparison.sample_size_plan import SampleSizePlan, plan_sample_size
 from winnow.comparison.study_looks import find_look
 from winnow.comparison.study_verdicts import decide_verdicts
 from winnow.comparison.verdict import Verdict
+from winnow.comparison.word_overlap import describe_overlaps, find_word_overlaps, summarize_overlaps
 from winnow.errors import WinnowErrors
 from winnow.metrics.metric_names import select_stage
 from winnow.metrics.metric_registry import Metric, MetricRegistry
@@ -157,6 +157,7 @@ def analyze(study: CollectedStudy, confidence: float = 0.95, extra_metrics: Sequ
     tested_pairs = [(finding.result.a, finding.result.b) for finding in primary_findings]
     verdicts = decide_verdicts(study, [*primary_findings, *descriptive], reasons, look, only_word_frequencies)
     endpoints, verdict = verdicts.pop(filter_arm or "")
+    overlaps = find_word_overlaps(study, look.confidence)
     return Comparison(
         study=study.name,
         primary_metric=primary.name,
@@ -178,9 +179,14 @@ def analyze(study: CollectedStudy, confidence: float = 0.95, extra_metrics: Sequ
         not_comparable=tester.not_comparable,
         slices=describe_slices(study, confidence),
         metrics=describe_metrics(study, confidence),
-        word_overlap=find_word_overlap(study),
+        word_overlap=summarize_overlaps(overlaps, study),
         missing_seeds=study.missing_seeds,
-        notes=[*([look.note] if look.note else []), *study.notes, *list_cautions(study, findings)],
+        notes=[
+            *([look.note] if look.note else []),
+            *study.notes,
+            *list_cautions(study, findings),
+            *describe_overlaps(overlaps, look.confidence),
+        ],
         provenance=collect_provenance(study),
         registry=study.registry,
     )

@@ -14,6 +14,7 @@ from winnow.config import load_stored_config
 from winnow.tracking.keys import (
     FILTER_SUMMARY,
     PREDICTED_WORDS,
+    PROBE_WORDS,
     PROMPT_RESULTS,
     RECIPE,
     RESOLVED_CONFIG,
@@ -112,6 +113,14 @@ class ArtifactReader:
         summaries: dict[str, dict[str, Any]] = {}
         for cell in cells:
             if cell.arm not in summaries and (summary := self.read_json(cell.run_id, FILTER_SUMMARY)):
+                summaries[cell.arm] = summary
+        return summaries
+
+    def read_probe_words(self, cells: Iterable[CollectedCell]) -> dict[str, dict[str, dict[str, Any]]]:
+        """Return each arm's summary of the words of its probes, from the first cell of the arm that has one."""
+        summaries: dict[str, dict[str, dict[str, Any]]] = {}
+        for cell in cells:
+            if cell.arm not in summaries and (summary := self.read_json(cell.run_id, PROBE_WORDS)):
                 summaries[cell.arm] = summary
         return summaries
 

@@ -6,7 +6,6 @@ from collections.abc import Iterable
 
 from winnow.comparison.collected_study import CollectedStudy
 from winnow.comparison.contrast_statistics import Contrast
-from winnow.comparison.descriptive_statistics import find_word_overlap
 from winnow.comparison.findings import Finding
 from winnow.comparison.item_factors import MIN_LEVELS
 from winnow.tracking.keys import TOKENIZER
@@ -14,12 +13,10 @@ from winnow.tracking.keys import TOKENIZER
 PROTOCOL_SEEDS = 5
 """The number of seeds per arm that the protocol requires. With fewer seeds, the verdict is provisional."""
 
-MAX_LISTED_WORDS = 8
-
 
 def list_cautions(study: CollectedStudy, findings: Iterable[Finding]) -> list[str]:
     """Return the cautions about a comparison, each as one or two sentences, without duplicates."""
-    cautions = [*_check_seed_counts(study), *_check_word_overlap(study), *_check_tokenizers(study)]
+    cautions = [*_check_seed_counts(study), *_check_tokenizers(study)]
     for finding in findings:
         limitations = list_limitations(finding.result, finding.family != "descriptive")
         cautions += [f"{finding.metric}: {limitation}" for limitation in limitations]
@@ -32,16 +29,6 @@ def _check_seed_counts(study: CollectedStudy) -> list[str]:
         return [
             f"Fewer than {PROTOCOL_SEEDS} seeds: {', '.join(arms)}. The protocol requires {PROTOCOL_SEEDS} seeds per "
             "arm, so the verdict is provisional."
-        ]
-    return []
-
-
-def _check_word_overlap(study: CollectedStudy) -> list[str]:
-    if shared_words := find_word_overlap(study)["shared"]:
-        words = ", ".join(shared_words[:MAX_LISTED_WORDS]) + (", ..." if len(shared_words) > MAX_LISTED_WORDS else "")
-        return [
-            f"The filter and the probes share {len(shared_words)} words ({words}). The result is partly circular: the "
-            "filter selects rows by words that the probes score."
         ]
     return []
 

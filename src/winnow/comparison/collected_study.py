@@ -126,6 +126,7 @@ class CollectedStudy:
         loss_curves: Training and validation losses over steps.
         probe_curves: Probe scores over steps.
         filter_summaries: The filter summary of each arm that has one.
+        probe_words: The summary of each probe's words and their overlap with the arm's filter, by arm and probe.
         settings: The distinct resolved configurations of each arm's runs. An arm without a readable configuration is
             omitted.
         missing_seeds: The declared seeds without a finished run, by arm.
@@ -142,6 +143,7 @@ class CollectedStudy:
     loss_curves: pd.DataFrame
     probe_curves: pd.DataFrame
     filter_summaries: dict[str, dict[str, Any]]
+    probe_words: dict[str, dict[str, dict[str, Any]]]
     settings: dict[str, list[dict[str, Any]]]
     missing_seeds: dict[str, list[int]]
     notes: tuple[str, ...]

@@ -148,16 +148,6 @@ def _summarize_seeds(by_seed: dict[int, float], confidence: float) -> PerSeedSum
     return PerSeedSummary(**asdict(summary), seeds=list(by_seed), values=list(by_seed.values()))
 
 
-def find_word_overlap(study: CollectedStudy) -> dict[str, Any]:
-    """Return the words that the filter and the probes share, and the number of words in each of the two lists."""
-    filter_words, probe_words = set(study.declaration.filter_words), set(study.declaration.probe_words)
-    return {
-        "shared": sorted(filter_words & probe_words),
-        "filter_words": len(filter_words),
-        "probe_words": len(probe_words),
-    }
-
-
 def collect_provenance(study: CollectedStudy) -> dict[str, Any]:
     """Return the declaration and the distinct fingerprints, budgets and commits of the compared runs."""
     tags = {

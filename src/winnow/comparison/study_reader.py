@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from winnow.comparison.artifact_reader import ArtifactReader
 from winnow.comparison.collected_study import CollectedCell, CollectedStudy, Declaration
 from winnow.comparison.declaration_merging import complete_declaration, merge_declarations
+from winnow.comparison.word_overlap import add_unlisted_opinions
 from winnow.errors import WinnowError, did_you_mean
 from winnow.metrics.metric_names import LOSS_METRICS
 from winnow.tracking.embedded_store import SQLITE_PREFIX, is_incomplete
@@ -94,17 +95,21 @@ def _collect_from_client(client: MlflowClient, *names: str) -> CollectedStudy:
         artifact: artifacts.read_table(cells, artifact)
         for artifact in (PROMPT_RESULTS, PREDICTED_WORDS, ROW_SCORES, PROBE_CURVES)
     }
+    probe_words = artifacts.read_probe_words(cells)
     return CollectedStudy(
         name=title,
         parent_run_ids=tuple(parent for study in studies if (parent := _find_parent(study.runs))),
         declaration=declaration,
         cells=tuple(cells),
-        prompts=tables[PROMPT_RESULTS],
+        prompts=add_unlisted_opinions(
+            tables[PROMPT_RESULTS], tables[PREDICTED_WORDS], probe_words.get(declaration.filter or "", {})
+        ),
         fills=tables[PREDICTED_WORDS],
         rows=tables[ROW_SCORES],
         loss_curves=artifacts.read_curves(cells, LOSS_METRICS),
         probe_curves=tables[PROBE_CURVES],
         filter_summaries=artifacts.read_filter_summaries(cells),
+        probe_words=probe_words,
         settings=artifacts.read_settings(cells),
         missing_seeds=missing_seeds,
         notes=(*notes, *artifacts.notes),

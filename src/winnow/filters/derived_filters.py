@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import Annotated
 
@@ -15,7 +15,8 @@ from winnow.data.fingerprint import fingerprint
 from winnow.errors import WinnowError, did_you_mean
 from winnow.filters.expression import Node, remove_names
 from winnow.filters.filter import Filter, Selection
-from winnow.filters.signals.mentions import Mentions
+from winnow.filters.probe_word_overlap import WordOverlap, find_overlap, list_mentioned_words, select_used_signals
+from winnow.filters.signals.signal import Signal
 from winnow.filters.verdicts import Verdicts
 
 _CONTROL_STREAM = 0x77696E6E  # makes this random stream independent of other streams with the same seed
@@ -133,9 +134,16 @@ class LeaveOneOut(Selection):
         )
 
     def words(self) -> set[str]:
-        """Return all words listed in the remaining ``Mentions`` signals."""
-        remaining = [signal for name, signal in self.of.signals.items() if name != self.signal]
-        return {word for signal in remaining if isinstance(signal, Mentions) for word in signal.words}
+        """Return all words listed in the ``Mentions`` signals that the remaining expression uses."""
+        return list_mentioned_words(select_used_signals(self._remaining_signals, self._remaining_expression()).values())
+
+    def find_word_overlap(self, words: Collection[str]) -> WordOverlap:
+        """Return which of the given words affect the signals that the remaining expression uses."""
+        return find_overlap(words, self._remaining_signals, self._remaining_expression())
+
+    @property
+    def _remaining_signals(self) -> dict[str, Signal]:
+        return {name: signal for name, signal in self.of.signals.items() if name != self.signal}
 
     def check(self) -> list[WinnowError]:
         """Return the errors of the complete filter."""

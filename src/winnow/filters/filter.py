@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Literal
@@ -25,9 +25,14 @@ from winnow.filters.corpus_scoring import (
 )
 from winnow.filters.decision_rule import DecisionRule
 from winnow.filters.expression import Expression, Node, expand_parts
+from winnow.filters.probe_word_overlap import (
+    WordOverlap,
+    find_overlap,
+    list_mentioned_words,
+    select_used_signals,
+)
 from winnow.filters.scoring_engines import EngineName
 from winnow.filters.scoring_planner import ScoringPlan
-from winnow.filters.signals.mentions import Mentions
 from winnow.filters.signals.signal import Signal, missing_package_errors
 from winnow.filters.verdicts import Verdicts
 
@@ -63,8 +68,12 @@ class Selection(ABC):
         """Return a 16-digit hex string that identifies all settings of the selection except its name."""
 
     def words(self) -> set[str]:
-        """Return the words that the selection searches for."""
+        """Return the words that the selection lists and searches for."""
         return set()
+
+    def find_word_overlap(self, words: Collection[str]) -> WordOverlap:
+        """Return which of the given words, such as the words of a probe, affect which rows are selected."""
+        return WordOverlap()
 
     def check(self) -> list[WinnowError]:
         """Return one error for each missing file or package that the selection requires."""
@@ -178,8 +187,12 @@ class Filter(Selection):
         return fingerprint("filter", signals, self.parts, self.keep, self.on_null)
 
     def words(self) -> set[str]:
-        """Return all words listed in the ``Mentions`` signals."""
-        return {word for signal in self.signals.values() if isinstance(signal, Mentions) for word in signal.words}
+        """Return all words listed in the ``Mentions`` signals that ``keep`` uses."""
+        return list_mentioned_words(select_used_signals(self.signals, self.expression).values())
+
+    def find_word_overlap(self, words: Collection[str]) -> WordOverlap:
+        """Return which of the given words affect the signals that ``keep`` uses."""
+        return find_overlap(words, self.signals, self.expression)
 
     @property
     def expression(self) -> Node:

@@ -82,6 +82,9 @@ PROBE_SCORES: Final[dict[str, MetricDefinition]] = {
     "sentiment_at_{n}": define_prompt_metric("higher", "VADER compound, -1 to 1", "sentiment at {n}"),
     "sentiment_shift_at_{n}": define_prompt_metric("higher", "VADER compound", "sentiment shift at {n}"),
     "opinion_at_{n}": define_prompt_metric("higher", "polarity, -1 to 1", "opinion at {n}"),
+    "unlisted_opinion_at_{n}": define_prompt_metric(
+        "higher", "polarity, -1 to 1", "opinion of words that neither the filter nor the probe lists, at {n}"
+    ),
     "opinion_coverage_at_{n}": define_prompt_metric(None, FRACTION, "opinion coverage at {n}"),
     "forbidden_hit_at_{n}": define_prompt_metric("lower", FRACTION, "forbidden hit at {n}"),
     "forbidden_share_at_{n}": define_prompt_metric("lower", FRACTION, "forbidden fraction at {n}"),

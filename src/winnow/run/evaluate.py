@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import hashlib
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -19,13 +19,14 @@ from winnow.metrics.metric_names import ALL_ROWS_SLICE, held_out_metric_name, pr
 from winnow.run.baseline_cache import BaselineCache
 from winnow.run.fit import FitResult
 from winnow.run.held_out_slices import HeldOutSplit
+from winnow.run.probe_words import summarize_probe_words
 from winnow.run.run_inputs import RunInputs
 
 if TYPE_CHECKING:
     import torch
     from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
-    from winnow.evaluation import Probe, ProbeScores
+    from winnow.evaluation import ProbeScores
     from winnow.training.forward.masked_logits import ForwardMode
 
 
@@ -82,9 +83,8 @@ def _evaluate_predictor(
         tables.append(rows)
         scores |= metrics
     probes = _score_probes(inputs, predictor, cache)
-    filter_words = inputs.components.filter.words()
     words = {
-        name: summarize_probe_words(inputs.components.probes[name], probe_scores, filter_words)
+        name: summarize_probe_words(inputs.components.probes[name], probe_scores, inputs.components.filter)
         for name, probe_scores in probes.items()
     }
     overlaps = {probe_metric_name(name, "filter_overlap"): summary["filter_overlap"] for name, summary in words.items()}
@@ -109,25 +109,6 @@ def _score_probes(inputs: RunInputs, predictor: Predictor, cache: BaselineCache 
         clozes = probe.clozes + probe.comparison_clozes
         scores[name] = probe_scores.mark_contaminated(find_contaminated_prompts(texts, clozes))
     return scores
-
-
-def summarize_probe_words(probe: Probe, scores: ProbeScores, filter_words: Collection[str]) -> dict[str, Any]:
-    """Summarize a probe's words: the lexicon, the vocabulary coverage, and the overlap with the words of the filter.
-
-    The overlap matters because a filter that uses the probe's words improves the probe's scores by construction.
-    """
-    probe_words, casefolded_filter_words = probe.words(), {word.casefold() for word in filter_words}
-    lexicon = probe.loaded_lexicon
-    source = (
-        {"name": lexicon.name, "version": lexicon.version, "fingerprint": lexicon.fingerprint()} if lexicon else None
-    )
-    return {
-        "lexicon": source,
-        "coverage": scores.coverage(),
-        "uncovered": scores.uncovered,
-        "shared_with_filter": sorted(probe_words & casefolded_filter_words),
-        "filter_overlap": len(probe_words & casefolded_filter_words) / len(probe_words) if probe_words else 0.0,
-    }
 
 
 def score_split(

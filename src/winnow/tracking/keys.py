@@ -128,7 +128,10 @@ the prompts; otherwise ``role`` and ``word`` are null."""
 
 PROBE_WORDS: Final = "evaluation/words.json"
 """Artifact of a cell: each probe's ``lexicon`` (name, version, fingerprint), its ``coverage`` and ``uncovered`` words
-by role, and the words that the probe shares with the filter (``shared_with_filter``, ``filter_overlap``)."""
+by role, the number of ``words``, the words that the probe shares with the signals that the filter uses
+(``shared_with_filter``, ``filter_overlap``), the ``unknown_signals``, whose words are not known, and the polarities of
+the opinion words that neither the filter nor the probe lists (``unlisted_opinions``). Before version 0.3, only the word
+lists of the filter were considered."""
 
 TOP_WORDS: Final = "probe_topk.json"
 """Artifact: the most likely words for each prompt in the format of MLflow's ``log_table``, so that the MLflow UI can

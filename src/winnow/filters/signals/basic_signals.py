@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Annotated, Any, ClassVar, Literal
 
 import pyarrow as pa
@@ -14,6 +14,9 @@ from pydantic.dataclasses import dataclass
 from winnow.errors import WinnowError
 from winnow.filters.signals.signal import Signal, check_bounds, within_bounds
 from winnow.filters.signals.signal_models import load_tokenizer, pretrained_settings
+
+_LITERAL_PATTERN = r"(?:\\b|\(\?:|[()|?]|[\w\s'&-]|\\[\s.-])*"
+"""Matches patterns that consist of literal words: no wildcards, repetitions, character classes or lookarounds."""
 
 
 @dataclass(frozen=True, config=ConfigDict(extra="forbid"))
@@ -56,6 +59,16 @@ class Regex(Signal):
         flags = re.IGNORECASE if self.ignore_case else 0
         return [match.span() for match in re.finditer(self.pattern, text, flags)]
 
+    @property
+    def knows_used_words(self) -> bool:
+        """Whether the pattern is literal: words, alternatives, optional characters and word boundaries only."""
+        return re.fullmatch(_LITERAL_PATTERN, self.pattern) is not None
+
+    def find_used_words(self, words: Iterable[str]) -> set[str]:
+        """Return the words that contain a match."""
+        search = re.compile(self.pattern, re.IGNORECASE if self.ignore_case else 0).search
+        return {word for word in words if search(word)}
+
     def keep(self, scores: pa.Array) -> pa.Array:
         """Keep texts with at least ``at_least`` matches."""
         return pc.greater_equal(scores, float(self.at_least))
@@ -97,6 +110,11 @@ class Length(Signal):
         compute_length = self._build_length_function()
         return pa.array([None if text is None else compute_length(text) for text in texts], pa.float64())
 
+    @property
+    def knows_used_words(self) -> bool:
+        """True, because only the length matters."""
+        return True
+
     def keep(self, scores: pa.Array) -> pa.Array:
         """Keep lengths within the inclusive bounds."""
         return within_bounds(scores, self.at_least, self.at_most)
@@ -122,6 +140,11 @@ class NotNull(Signal):
     def score(self, texts: Sequence[str | None]) -> pa.Array:
         """Return 1 for a text and 0 for a null text."""
         return pa.array([float(text is not None) for text in texts], pa.float64())
+
+    @property
+    def knows_used_words(self) -> bool:
+        """True, because the words of a text do not matter."""
+        return True
 
     def keep(self, scores: pa.Array) -> pa.Array:
         """Keep rows with a text."""

@@ -67,6 +67,11 @@ class Duplicate(Signal):
                 index.insert(row, signature, check_duplication=False)
         return pa.array(scores, pa.float64())
 
+    @property
+    def knows_used_words(self) -> bool:
+        """True, because only the similarity to other texts matters."""
+        return True
+
     def keep(self, scores: pa.Array) -> pa.Array:
         """Keep texts whose similarity is below the threshold."""
         return pc.less(scores, self.threshold)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from functools import lru_cache
 from typing import Annotated, Any, ClassVar
 
@@ -76,6 +76,16 @@ class Mentions(Signal):
         folded = text.casefold()
         matches = _compile_mention_pattern(tuple(self.words), self.whole_word).finditer(folded)
         return [match.span() for match in matches] if len(folded) == len(text) else []
+
+    @property
+    def knows_used_words(self) -> bool:
+        """True, because all words are listed."""
+        return True
+
+    def find_used_words(self, words: Iterable[str]) -> set[str]:
+        """Return the words that contain a mention."""
+        find = _compile_mention_pattern(tuple(self.words), self.whole_word).search
+        return {word for word in words if find(word.casefold())}
 
     def keep(self, scores: pa.Array) -> pa.Array:
         """Keep texts with at least one mention."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from importlib.util import find_spec
 from typing import Any, ClassVar
 
@@ -60,6 +60,15 @@ class Signal(ABC):
         """Return the settings that affect the verdicts but not the scores."""
         names: list[str] = [field.name for field in dataclasses.fields(self)] if dataclasses.is_dataclass(self) else []
         return {name: getattr(self, name) for name in names if name not in self.settings()}
+
+    @property
+    def knows_used_words(self) -> bool:
+        """Whether :meth:`find_used_words` finds every word that affects a score. False for classifiers, for example."""
+        return False
+
+    def find_used_words(self, words: Iterable[str]) -> set[str]:
+        """Return the words that affect the score of a text in which they occur, as far as they are known."""
+        return set()
 
     def check(self) -> list[WinnowError]:
         """Return one error for each missing file or package that the signal requires."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import string
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from functools import cache, lru_cache, reduce
 from importlib.metadata import version
@@ -76,6 +76,16 @@ class VaderSentiment(Signal):
         """Return the compound scores; the score of a null text is null."""
         compound = build_compound_scorer(read_lexicon(self.lexicon) if self.lexicon else ())
         return pa.array([None if text is None else compound(text) for text in texts], pa.float64())
+
+    @property
+    def knows_used_words(self) -> bool:
+        """True, because the lexicon lists all words."""
+        return True
+
+    def find_used_words(self, words: Iterable[str]) -> set[str]:
+        """Return the words with a sentiment, which are the words of the lexicon."""
+        compound = build_compound_scorer(read_lexicon(self.lexicon) if self.lexicon else ())
+        return {word for word in words if compound(word)}
 
     def keep(self, scores: pa.Array) -> pa.Array:
         """Keep scores that are at least ``at_least`` or fall in one of the bands."""

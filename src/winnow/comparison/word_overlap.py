@@ -1,0 +1,166 @@
+"""The overlap between the words of the filter and the probes, and the scores of the words on neither list."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
+
+from winnow.comparison.collected_study import CollectedStudy
+from winnow.comparison.contrast_statistics import Contrast, contrast
+from winnow.comparison.metric_scores import build_score_table, find_incomparable_reason
+from winnow.formatting import format_interval, format_number, join_names
+from winnow.metrics.metric_names import probe_metric_name
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+UNLISTED_TOP_K: Final = 10
+UNLISTED_SCORE: Final = f"unlisted_opinion_at_{UNLISTED_TOP_K}"
+"""The score of the predicted words that neither the filter nor the probe lists."""
+
+MAX_LISTED_WORDS: Final = 8
+
+
+@dataclass(frozen=True)
+class ProbeOverlap:
+    """The words of one probe that the filter uses.
+
+    Attributes:
+        shared: The probe's words that affect a signal of the filter.
+        words: The number of words of the probe.
+        unknown_signals: The signals whose words are unknown, such as classifiers. The filter may use more of the
+            probe's words than ``shared``.
+        is_complete: Whether all signals were considered. Versions before 0.3 considered only the lists of ``Mentions``.
+        unlisted: The contrast of the filter and the baseline in the opinion of predicted words that neither the filter
+            nor the probe lists; ``None`` if it was not computed.
+    """
+
+    shared: tuple[str, ...]
+    words: int | None
+    unknown_signals: tuple[str, ...] = ()
+    is_complete: bool = True
+    unlisted: Contrast | None = None
+
+    @property
+    def fraction(self) -> str:
+        """The number of shared words and the number of the probe's words, as text."""
+        count = f"{len(self.shared)} of {self.words}" if self.words is not None else str(len(self.shared))
+        return f"at least {count}" if self.unknown_signals or not self.is_complete else count
+
+
+def find_word_overlaps(study: CollectedStudy, confidence: float) -> dict[str, ProbeOverlap]:
+    """Return the overlap of the filter with each probe, by probe, from the summaries that the runs recorded.
+
+    If the runs recorded no summaries, the declared word lists are compared, under the name ``all probes``.
+    """
+    declaration = study.declaration
+    summaries = study.probe_words.get(declaration.filter or "", {})
+    if not summaries and declaration.filter_words and declaration.probe_words:
+        shared_words = sorted(set(declaration.filter_words) & set(declaration.probe_words))
+        return {"all probes": ProbeOverlap(tuple(shared_words), len(declaration.probe_words), is_complete=False)}
+    return {probe: _build_overlap(study, probe, summary, confidence) for probe, summary in summaries.items()}
+
+
+def _build_overlap(study: CollectedStudy, probe: str, summary: Mapping[str, Any], confidence: float) -> ProbeOverlap:
+    return ProbeOverlap(
+        shared=tuple(summary.get("shared_with_filter") or ()),
+        words=summary.get("words"),
+        unknown_signals=tuple(summary.get("unknown_signals") or ()),
+        is_complete="unknown_signals" in summary,
+        unlisted=_compare_unlisted_words(study, probe, confidence),
+    )
+
+
+def _compare_unlisted_words(study: CollectedStudy, probe: str, confidence: float) -> Contrast | None:
+    declaration = study.declaration
+    metric = study.registry.metric(probe_metric_name(probe, UNLISTED_SCORE))
+    if declaration.filter is None or find_incomparable_reason(study, metric, declaration.filter, declaration.baseline):
+        return None
+    table = build_score_table(study, metric, declaration.filter, declaration.baseline)
+    return contrast(table, declaration.filter, declaration.baseline, confidence, declaration.block_by_seed)
+
+
+def summarize_overlaps(overlaps: Mapping[str, ProbeOverlap], study: CollectedStudy) -> dict[str, Any]:
+    """Return the overlaps as the entry ``overlap`` of ``comparison.json``."""
+    return {
+        "shared": sorted({word for overlap in overlaps.values() for word in overlap.shared}),
+        "filter_words": len(set(study.declaration.filter_words)),
+        "probe_words": len(set(study.declaration.probe_words)),
+        "probes": dict(overlaps),
+    }
+
+
+def describe_overlaps(overlaps: Mapping[str, ProbeOverlap], confidence: float) -> list[str]:
+    """Return a sentence on each probe that shares words with the filter, with the scores of the unlisted words."""
+    return [
+        text for probe, overlap in overlaps.items() for text in (_describe_overlap(probe, overlap, confidence),) if text
+    ]
+
+
+def _describe_overlap(probe: str, overlap: ProbeOverlap, confidence: float) -> str:
+    unknown = (
+        f" The words that {join_names(list(overlap.unknown_signals))} depends on are unknown."
+        if overlap.unknown_signals
+        else ""
+    )
+    if not overlap.shared:
+        return f"{probe}: whether the filter and the probe share words is unknown.{unknown}" if unknown else ""
+    words = ", ".join(overlap.shared[:MAX_LISTED_WORDS]) + (", ..." if len(overlap.shared) > MAX_LISTED_WORDS else "")
+    text = (
+        f"{probe}: the filter selects rows by {overlap.fraction} words that the probe scores ({words}), so the result "
+        f"is partly circular.{unknown}"
+    )
+    if not overlap.is_complete:
+        text += " Only the word lists of the filter were considered, because the runs are from a version before 0.3."
+    if overlap.unlisted is not None:
+        text += f" {describe_unlisted(overlap.unlisted, confidence)}"
+    return text
+
+
+def describe_unlisted(result: Contrast, confidence: float) -> str:
+    """Describe the effect on the predicted words that neither the filter nor the probe lists."""
+    interval = format_interval(result.ci_low, result.ci_high)
+    return (
+        "The opinion of predicted words that neither the filter nor the probe lists changes by "
+        f"{format_number(result.difference)} ({confidence:.0%} interval {interval}; scale -1 to 1)."
+    )
+
+
+def add_unlisted_opinions(
+    prompts: pd.DataFrame, fills: pd.DataFrame, probe_words: Mapping[str, Mapping[str, Any]]
+) -> pd.DataFrame:
+    """Add the opinion of unlisted words to the table of prompts.
+
+    The score of a prompt is the mean polarity of its most likely words. Words that the filter uses, that the probe
+    lists or that are not in the opinion lexicon count as 0.
+
+    Args:
+        prompts: The scores per prompt of all runs.
+        fills: The predicted words per prompt, the most likely word first.
+        probe_words: For each probe, the filter's summary with the polarities of the unlisted words.
+    """
+    import numpy as np
+
+    keys = ["arm", "seed", "stage", "prompt"]
+    if prompts.empty or fills.empty or not probe_words:
+        return prompts
+    scores = np.full(len(prompts), np.nan)
+    for probe, summary in probe_words.items():
+        polarities, is_probe = summary.get("unlisted_opinions"), (prompts["probe"] == probe).to_numpy()
+        if not polarities or summary.get("unknown_signals") or not is_probe.any():
+            continue
+        words = fills[fills["probe"] == probe]
+        words = words[words.groupby(keys, observed=True, sort=False).cumcount() < UNLISTED_TOP_K]
+        values = words["word"].astype(str).str.casefold().map(polarities).fillna(0.0)
+        means = values.groupby([words[key] for key in keys], observed=True).sum() / UNLISTED_TOP_K
+        probe_prompts = prompts.loc[is_probe, keys]
+        probe_scores = probe_prompts.join(means.rename("score"), on=keys)["score"].to_numpy(dtype=float)
+        scores[is_probe] = np.where(_has_words(prompts[is_probe]), probe_scores, np.nan)
+    return prompts.assign(**{UNLISTED_SCORE: scores})
+
+
+def _has_words(prompts: pd.DataFrame) -> Any:
+    """Return which prompts have word lists. Prompts without word lists have no opinion scores."""
+    column = f"opinion_at_{UNLISTED_TOP_K}"
+    return prompts[column].notna() if column in prompts else prompts["scored"].astype(bool)
