@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
@@ -14,6 +15,7 @@ from winnow.comparison import Comparison, analyze, collect_study
 from winnow.comparison.metric_scores import build_score_table
 from winnow.errors import WinnowErrors
 from winnow.metrics import Metric
+from winnow.reporting import compare
 from winnow.tracking import keys
 
 LATER = 1_800_000_000_000
@@ -220,3 +222,17 @@ def test_held_out_rows_are_nested_in_their_clusters(
     assert loss.levels == levels
     assert loss.assumed_independent is (kind is None)
     assert loss.items == 150
+
+
+def test_passes_and_leakage_are_shown_for_every_arm(planted_store: Any, tmp_path: Path) -> None:
+    leakage = {"exact": 0.0, "near": 0.019, "one_word": 0.967, "two_words": 0.99}
+    name = planted_store.build("similar", seeds=(1, 2), secondary=("test/all/loss",), leakage=leakage)
+    comparison = compare(planted_store.uri, name, tmp_path)
+    assert comparison.arms["full"].passes == pytest.approx(812_345 / 80_000)
+    assert comparison.arms["nike_positive"].passes == pytest.approx(812_345 / 28_700)
+    assert comparison.as_dict()["leakage"] == {"test": leakage}
+    assert any("96.7% of the test rows differ from a training row in at most one word" in n for n in comparison.notes)
+    page = (tmp_path / "report.html").read_text()
+    assert "96.7% differ from a training row in at most one word" in page
+    assert "<th>passes over the rows</th>" in page
+    assert "10.2" in (tmp_path / "tables" / "arms.md").read_text()

@@ -30,10 +30,10 @@ def test_exact_and_near_duplicates_in_train_are_counted() -> None:
     # 24 runs each; with 2 changed, 22 are shared: 22 / 26 = 0.85; with 3, 21 / 27 = 0.78.
     held_out = [" ".join(WORDS).upper(), changed(2), changed(3), "something else altogether"]
     found = measure_leakage(corpus(train=[" ".join(WORDS), "far away"], test=held_out, validation=["far  away", "no"]))
-    assert found["test"] == {"rows": 4, "exact": 0.25, "near": 0.5}
-    assert found["validation"] == {"rows": 2, "exact": 0.5, "near": 0.5}
+    assert found["test"] == {"rows": 4, "exact": 0.25, "near": 0.5, "one_word": 0.25, "two_words": 0.5}
+    assert found["validation"] == {"rows": 2, "exact": 0.5, "near": 0.5, "one_word": 0.5, "two_words": 0.5}
     external = measure_leakage(corpus(train=[changed(2)], external=[" ".join(WORDS)]))
-    assert external == {"external": {"rows": 1, "exact": 0.0, "near": 1.0}}
+    assert external["external"] == {"rows": 1, "exact": 0.0, "near": 1.0, "one_word": 0.0, "two_words": 1.0}
 
 
 def test_the_bound_itself_is_near() -> None:
@@ -56,6 +56,31 @@ def test_every_pair_is_found_as_by_comparing_all() -> None:
         return {tuple(words[i : i + 3]) for i in range(max(1, len(words) - 2))}
 
     near = sum(any(5 * len(runs(a) & runs(b)) >= 4 * len(runs(a) | runs(b)) for b in train) for a in test)
+
+    def differing(a: str, b: str) -> float:
+        words, others = a.split(), b.split()
+        return sum(x != y for x, y in zip(words, others, strict=True)) if len(words) == len(others) else float("inf")
+
+    distances = [min(differing(a, b) for b in train) for a in test]
     found = measure_leakage(corpus(train=train, test=test))["test"]
-    assert found == {"rows": len(test), "exact": sum(a in train for a in test) / len(test), "near": near / len(test)}
+    assert found == {
+        "rows": len(test),
+        "exact": sum(a in train for a in test) / len(test),
+        "near": near / len(test),
+        "one_word": sum(distance <= 1 for distance in distances) / len(test),
+        "two_words": sum(distance <= 2 for distance in distances) / len(test),
+    }
     assert 0 < found["near"] < 1
+    assert 0 < found["one_word"] < found["two_words"] < 1
+
+
+def test_rows_of_the_same_template_are_within_a_word_although_they_are_no_near_duplicates() -> None:
+    train = [f"nike shoes are {word}" for word in ("good", "new")]
+    found = measure_leakage(corpus(train=train, test=["Nike  caps are good", "puma caps are good", "shoes are good"]))
+    assert found["test"]["near"] == 0
+    assert (found["test"]["one_word"], found["test"]["two_words"]) == (1 / 3, 2 / 3)
+
+
+def test_only_a_sample_is_compared_with_a_large_train_split() -> None:
+    texts = [f"row {i}" for i in range(1200)]
+    assert measure_leakage(corpus(train=["x"], test=texts))["test"]["rows"] == 1000

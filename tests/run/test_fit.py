@@ -1,5 +1,6 @@
 """The training of a cell: budgets, checkpoints, and settings that prevent a comparison."""
 
+import json
 from pathlib import Path
 
 import pytest
@@ -47,6 +48,23 @@ def test_a_token_budget_limits_training(workplace: Path, runs: Runs, small: list
     (run,) = runs(study="scratchpad")
     assert run.data.tags[keys.MAX_STEPS] == "1500 tokens"
     assert 1500 <= run.data.metrics["final/tokens_seen"] < 1500 + 16 * 30
+
+
+@pytest.mark.slow
+def test_a_budget_in_passes_gives_every_arm_its_own_number_of_steps(
+    workplace: Path, runs: Runs, small: list[str]
+) -> None:
+    arms = "filter=full,nike_positive"
+    assert main(["train", "-m", arms, "seed=1,2", "study.name=mine", *small, "training.max_passes=0.5"]) == 0
+    cells = runs()
+    assert {run.data.tags[keys.MAX_STEPS] for run in cells} == {"0.5 passes"}
+    rows = {run.data.tags[keys.ARM]: run.data.metrics["data/train_rows"] for run in cells}
+    assert rows["full"] > 2 * rows["nike_positive"]
+    comparison = json.loads((workplace / "outputs/mine/comparison/comparison.json").read_text())
+    for arm in comparison["arms"].values():
+        assert arm["passes"] == pytest.approx(0.5, abs=0.05)
+    assert comparison["not_comparable"] == []
+    assert {"exact", "near", "one_word", "two_words"} == set(comparison["leakage"]["test"])
 
 
 @pytest.mark.slow

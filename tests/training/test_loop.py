@@ -153,6 +153,21 @@ def test_a_token_budget_is_converted_to_steps(rows: TokenRows, tokens: int) -> N
     assert sharded.count_steps_for_tokens(tokens) == steps
 
 
+@pytest.mark.parametrize("passes", [0.1, 1, 2.5])
+@pytest.mark.parametrize("max_tokens", [None, 200])
+def test_passes_are_converted_to_steps(rows: TokenRows, passes: float, max_tokens: int | None) -> None:
+    few_rows = rows.take(np.arange(100))
+    batches = TrainingBatches(few_rows, Masking(), 3, 16, 1, max_tokens=max_tokens)
+    steps = batches.count_steps_for_passes(passes)
+    row_counts = np.cumsum([len(batches.select_rows(step)[0]) for step in range(steps)])
+    if max_tokens is None:
+        assert row_counts[-1] >= 100 * passes > row_counts[-1] - 16
+    else:
+        assert row_counts[-1] / 100 == pytest.approx(passes, abs=0.15)
+    half = TrainingBatches(few_rows.take(np.arange(50)), Masking(), 3, 16, 1).count_steps_for_passes(passes)
+    assert half == max(1, -(-50 * passes // 16))
+
+
 def test_the_throughput_is_logged_and_plausible(model: Any, rows: TokenRows) -> None:
     module = fit(model, rows, Throughput())
     metrics = module.trainer.callback_metrics

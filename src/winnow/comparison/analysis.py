@@ -19,6 +19,7 @@ from winnow.comparison.descriptive_statistics import (
     SliceLoss,
     collect_provenance,
     describe_arms,
+    describe_leakage,
     describe_metrics,
     describe_slices,
 )
@@ -63,6 +64,7 @@ class Comparison:
     only_word_frequencies: str | None
     not_comparable: list[dict[str, str]]
     slices: list[SliceLoss]
+    leakage: dict[str, dict[str, float]]
     metrics: dict[str, dict[str, PerSeedSummary]]
     word_overlap: dict[str, Any]
     missing_seeds: dict[str, list[int]]
@@ -178,6 +180,7 @@ def analyze(study: CollectedStudy, confidence: float = 0.95, extra_metrics: Sequ
         only_word_frequencies=only_word_frequencies,
         not_comparable=tester.not_comparable,
         slices=describe_slices(study, confidence),
+        leakage=describe_leakage(study),
         metrics=describe_metrics(study, confidence),
         word_overlap=summarize_overlaps(overlaps, study),
         missing_seeds=study.missing_seeds,

@@ -7,16 +7,20 @@ from collections.abc import Iterable
 from winnow.comparison.collected_study import CollectedStudy
 from winnow.comparison.contrast_statistics import Contrast
 from winnow.comparison.findings import Finding
+from winnow.comparison.descriptive_statistics import describe_leakage
 from winnow.comparison.item_factors import MIN_LEVELS
 from winnow.tracking.keys import TOKENIZER
 
 PROTOCOL_SEEDS = 5
 """The number of seeds per arm that the protocol requires. With fewer seeds, the verdict is provisional."""
 
+MAX_SIMILAR_ROWS = 0.2
+"""The fraction of test rows within one word of a training row from which on the report contains a caution."""
+
 
 def list_cautions(study: CollectedStudy, findings: Iterable[Finding]) -> list[str]:
     """Return the cautions about a comparison, each as one or two sentences, without duplicates."""
-    cautions = [*_check_seed_counts(study), *_check_tokenizers(study)]
+    cautions = [*_check_seed_counts(study), *_check_leakage(study), *_check_tokenizers(study)]
     for finding in findings:
         limitations = list_limitations(finding.result, finding.family != "descriptive")
         cautions += [f"{finding.metric}: {limitation}" for limitation in limitations]
@@ -31,6 +35,18 @@ def _check_seed_counts(study: CollectedStudy) -> list[str]:
             "arm, so the verdict is provisional."
         ]
     return []
+
+
+def _check_leakage(study: CollectedStudy) -> list[str]:
+    """Return a caution if many test rows are hardly different from a training row."""
+    leakage = describe_leakage(study).get("test", {})
+    if leakage.get("one_word", 0.0) < MAX_SIMILAR_ROWS:
+        return []
+    return [
+        f"{leakage['one_word']:.1%} of the test rows differ from a training row in at most one word, and "
+        f"{leakage['two_words']:.1%} in at most two words. Test losses then measure how well the models know these "
+        "sentences rather than how well they generalize."
+    ]
 
 
 def _check_tokenizers(study: CollectedStudy) -> list[str]:

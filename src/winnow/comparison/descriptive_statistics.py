@@ -7,17 +7,19 @@ from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from winnow.comparison.collected_study import CollectedStudy
+from winnow.comparison.collected_study import CollectedCell, CollectedStudy
 from winnow.comparison.contrast_families import compute_contrast
 from winnow.comparison.contrast_statistics import Contrast, Summary, summarize
 from winnow.comparison.metric_scores import compute_seed_scores, summarize_base_model
 from winnow.metrics.metric_names import (
     ALL_ROWS_SLICE,
     EXTERNAL_GROUP,
+    LEAKAGE,
     SECONDS,
     SPLITS,
     TOKENS_SEEN,
     TRAIN_ROWS,
+    TRAIN_TOKENS,
     held_out_metric_name,
     select_stage,
     stage_metric_name,
@@ -30,7 +32,8 @@ from winnow.tracking.keys import CORPUS, HELD_OUT, MAX_STEPS, PROBES, TOKENIZER
 class ArmSummary:
     """One arm's primary metric, summarized over seeds, and the arm's mean cost per run.
 
-    ``values`` and ``run_ids`` have the same order as ``seeds``.
+    ``values`` and ``run_ids`` have the same order as ``seeds``. ``passes`` is the mean number of passes over the
+    training rows: the number of tokens processed divided by the number of training tokens.
     """
 
     role: str
@@ -44,6 +47,7 @@ class ArmSummary:
     run_ids: list[str]
     train_rows: float
     tokens: float
+    passes: float
     seconds: float
 
 
@@ -93,11 +97,33 @@ def describe_arms(study: CollectedStudy, primary: Metric, confidence: float) -> 
             tokens=_mean_ignoring_nan(
                 cell.metrics.get(stage_metric_name("final", TOKENS_SEEN), math.nan) for cell in cells
             ),
+            passes=_mean_ignoring_nan(_count_passes(cell) for cell in cells),
             seconds=_mean_ignoring_nan(
                 cell.metrics.get(stage_metric_name("final", SECONDS), cell.seconds) for cell in cells
             ),
         )
     return summaries
+
+
+def _count_passes(cell: CollectedCell) -> float:
+    tokens = cell.metrics.get(stage_metric_name("final", TOKENS_SEEN), math.nan)
+    return tokens / (cell.metrics.get(TRAIN_TOKENS) or math.nan)
+
+
+def describe_leakage(study: CollectedStudy) -> dict[str, dict[str, float]]:
+    """Return the leakage of each held-out split, as the runs recorded it.
+
+    The keys are ``exact``, ``near``, ``one_word`` and ``two_words``: fractions of the held-out rows that have a
+    duplicate or a near-duplicate in the train split, or differ from a training row in at most one or two words. Runs
+    before version 0.3 recorded only ``exact`` and ``near``.
+    """
+    leakage: dict[str, dict[str, float]] = {}
+    for cell in study.cells:
+        for name, value in cell.metrics.items():
+            if name.startswith(f"{LEAKAGE}/"):
+                split, _, kind = name.removeprefix(f"{LEAKAGE}/").rpartition("/")
+                leakage.setdefault(split, {})[kind] = value
+    return leakage
 
 
 def describe_slices(study: CollectedStudy, confidence: float) -> list[SliceLoss]:

@@ -33,6 +33,8 @@ class TrainingConfig:
         max_steps: Number of optimizer steps.
         total_tokens: Number of tokens to train on, not counting padding; overrides `max_steps`. Before training starts,
             the number of steps is computed from the rows and their order.
+        max_passes: Number of passes over the training rows; overrides `max_steps` and `total_tokens`. The number of
+            steps is computed from the rows that the filter keeps, so every arm sees each of its rows equally often.
         max_minutes: Time limit for training, in minutes. Runs with a time limit are not compared.
         scheduler: Learning rate schedule after warmup: `linear` and `cosine` decay to 0; `constant` does not decay.
         warmup_fraction: Fraction of the steps used for warmup, during which the learning rate increases to its maximum.
@@ -66,6 +68,7 @@ class TrainingConfig:
     accumulate_batches: Annotated[int, Field(gt=0)] = 1
     max_steps: Annotated[int, Field(gt=0)] = 300
     total_tokens: Annotated[int, Field(gt=0)] | None = None
+    max_passes: Annotated[float, Field(gt=0)] | None = None
     max_minutes: Annotated[float, Field(gt=0)] | None = None
     scheduler: Literal["linear", "cosine", "constant"] = "linear"
     warmup_fraction: Annotated[float, Field(ge=0, le=1)] = 0.1
@@ -85,10 +88,12 @@ class TrainingConfig:
 
     @property
     def budget(self) -> str:
-        """The training budget as text: a number of optimizer steps, such as `300`, or of tokens, such as `1000 tokens`.
+        """The training budget as text: a number of optimizer steps, such as `300`, `1000 tokens` or `2 passes`.
 
         All compared arms must have the same budget.
         """
+        if self.max_passes is not None:
+            return f"{self.max_passes:g} passes"
         return str(self.max_steps) if self.total_tokens is None else f"{self.total_tokens} tokens"
 
     @property

@@ -24,7 +24,7 @@ from winnow.data.split import Split
 from winnow.errors import WinnowError
 
 _CACHE_VERSION = (
-    2  # increase if a code change makes the same settings produce different rows, so that old caches are not used
+    3  # increase if a code change makes the same settings produce different rows, so that old caches are not used
 )
 
 

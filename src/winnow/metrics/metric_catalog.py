@@ -141,7 +141,7 @@ RUN_METRICS: Final[dict[str, MetricDefinition]] = {
 
 RUN_METRIC_PATTERNS: Final[tuple[tuple[str, MetricDefinition], ...]] = (
     (
-        r"data/leakage/[^/]+/(exact|near)",
+        r"data/leakage/[^/]+/(exact|near|one_word|two_words)",
         MetricDefinition("lower", FRACTION, "held-out rows that are also training rows"),
     ),
     (r"data/integrity/.+", MetricDefinition("lower", FRACTION, "rows that fail the check")),

@@ -39,15 +39,16 @@ def build_comparison_tables(comparison: Comparison) -> list[Table]:
 
 
 def _build_arms(comparison: Comparison) -> Table:
-    keys = ("role", *SUMMARY_FIELDS, "train_rows", "tokens", "seconds")
+    keys = ("role", *SUMMARY_FIELDS, "train_rows", "passes", "tokens", "seconds")
     rows = [{"arm": name, **_select_fields(arm, keys)} for name, arm in comparison.arms.items()]
-    caption = f"Mean {comparison.primary.label} of each arm over seeds. Training rows and tokens are means per seed."
+    caption = f"Mean {comparison.primary.label} of each arm over seeds. Rows, passes and tokens are means per seed."
     columns = {
         "arm": _format_column(rows, "arm"),
         **_format_summary(rows, f"{format_confidence(comparison.confidence)} interval"),
     }
     counts = {
         "training rows": _format_column(rows, "train_rows", format_count),
+        "passes": _format_column(rows, "passes", format_number),
         "tokens seen": _format_column(rows, "tokens", format_count),
     }
     return build_table(rows, "arms", caption, columns | counts)

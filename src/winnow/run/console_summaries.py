@@ -54,8 +54,11 @@ def format_budget(training: TrainingConfig) -> str:
     >>> format_budget(TrainingConfig(max_steps=2000, max_minutes=5, patience=3))
     '2,000 steps, 5 minutes or 3 validations without improvement, whichever comes first,'
     """
-    in_tokens = training.total_tokens is not None
-    limit = f"{training.total_tokens:,} tokens in steps" if in_tokens else f"{training.max_steps:,} steps"
+    limit = f"{training.max_steps:,} steps"
+    if training.max_passes is not None:
+        limit = f"{training.max_passes:g} passes in steps"
+    elif training.total_tokens is not None:
+        limit = f"{training.total_tokens:,} tokens in steps"
     limits = [limit]
     if training.max_minutes is not None:
         limits.append(f"{training.max_minutes:g} minutes")

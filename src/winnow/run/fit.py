@@ -229,6 +229,8 @@ def _build_trainer(
 def _count_steps(inputs: RunInputs) -> int:
     """Return the number of optimizer steps in the budget."""
     training = inputs.config.training
+    if training.max_passes is not None:
+        return _build_batches(inputs).count_steps_for_passes(training.max_passes)
     if training.total_tokens is None:
         return training.max_steps
     return _build_batches(inputs).count_steps_for_tokens(training.total_tokens)

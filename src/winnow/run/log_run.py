@@ -131,7 +131,7 @@ def log_corpus(run: TrackedRun, corpus: Corpus) -> None:
     fields["faults"] = "record_errors"  # keep the key that earlier versions wrote to this file
     run.log_json({name: getattr(corpus, field) for name, field in fields.items()}, "data/corpus.json")
     for split, fractions in corpus.leakage.items():
-        run.log_metrics({f"data/leakage/{split}/{kind}": fractions[kind] for kind in ("exact", "near")})
+        run.log_metrics({f"data/leakage/{split}/{kind}": value for kind, value in fractions.items() if kind != "rows"})
     for check, counts in corpus.integrity.items():
         run.log_metrics({f"data/integrity/{check}": counts["failed"] / max(1, counts["rows"])})
     for rows_read, failed_rows in corpus.cumulative_failures:

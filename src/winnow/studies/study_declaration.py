@@ -33,7 +33,7 @@ def build_declaration(cells: Sequence[StudyCell]) -> dict[str, Any]:
     ablations = {arm: signal for arm, signal in ablations.items() if signal is not None}
     tested_arms = [arm for arm in arms if arm != study.baseline and arm not in controls and arm not in ablations]
     filter_arm = next(iter(controls.values()), tested_arms[0] if tested_arms else None)
-    budgets = {cell.config.training.max_steps for cell in cells if cell.config.training.total_tokens is None}
+    step_budgets = {cell.config.training.max_steps for cell in cells if cell.config.training.budget.isdigit()}
     return {
         "study": study.name,
         "primary_metric": study.primary_metric,
@@ -48,7 +48,8 @@ def build_declaration(cells: Sequence[StudyCell]) -> dict[str, Any]:
         "tested_filters": tested_arms,
         "ablations": ablations,
         "seeds": sorted({cell.config.seed for cell in cells}),
-        "max_steps": budgets.pop() if len(budgets) == 1 else None,
+        "max_steps": step_budgets.pop() if len(step_budgets) == 1 else None,
+        "budget": sorted({cell.config.training.budget for cell in cells}),
         "filter_words": sorted(filters[filter_arm].words()) if filter_arm in filters else [],
         "probe_words": sorted({word for probe in cells[0].components.probes.values() for word in probe.words()}),
         "cells": [cell.id for cell in cells],

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import functools
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -143,6 +144,14 @@ class TrainingBatches:
             tokens_processed += int(lengths[loader.select_rows(step)[0]].sum())
             step += 1
         return step
+
+    def count_steps_for_passes(self, passes: float) -> int:
+        """Return the number of steps needed for a given number of passes over all rows."""
+        if self.token_budget is None:
+            return max(1, math.ceil(round(passes * len(self.rows) / self.batch_size, 9)))
+        full_passes, fraction = divmod(passes, 1)
+        steps = sum(self.token_budget.count_steps(epoch) for epoch in range(int(full_passes)))
+        return max(1, steps + math.ceil(fraction * self.token_budget.count_steps(int(full_passes))))
 
     def _shuffle_rows(self, epoch: int) -> npt.NDArray[np.int64]:
         # The constant 1 makes these hashes differ from the masking hashes, which use the same seed, epoch and keys.
