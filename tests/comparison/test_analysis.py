@@ -7,6 +7,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -236,3 +237,20 @@ def test_passes_and_leakage_are_shown_for_every_arm(planted_store: Any, tmp_path
     assert "96.7% differ from a training row in at most one word" in page
     assert "<th>passes over the rows</th>" in page
     assert "10.2" in (tmp_path / "tables" / "arms.md").read_text()
+
+
+def test_a_probe_with_forbidden_words_only_keeps_all_of_its_prompts(planted_store: Any) -> None:
+    """Prompts like those of HONEST have no wanted words, so they have no log odds but other scores."""
+    metric = "probe/nike_wide/forbidden_mrr"
+    name = planted_store.build("forbidden", seeds=(1, 2, 3), secondary=(metric,), blocked=True)
+    for cell in collect_study(planted_store.uri, name).cells:
+        path = planted_store.folder / "artifacts" / name / cell.run_id / "artifacts" / keys.PROMPT_RESULTS
+        table = pq.read_table(path).to_pandas()
+        scores = np.random.default_rng([cell.seed, len(cell.arm)]).uniform(0, 0.5, len(table))
+        table = table.assign(scored=False, log_odds=np.nan, forbidden_mrr=scores + 0.4 * (cell.arm == "full"))
+        pq.write_table(pa.Table.from_pandas(table, preserve_index=False), path)
+    comparison = analyze(collect_study(planted_store.uri, name))
+    (finding,) = [finding for finding in comparison.findings if finding.metric == metric]
+    assert finding.result.items == 40
+    assert finding.result.items_left_out == 0
+    assert finding.outcome == "better"
