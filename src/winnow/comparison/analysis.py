@@ -159,7 +159,7 @@ def analyze(study: CollectedStudy, confidence: float = 0.95, extra_metrics: Sequ
     tested_pairs = [(finding.result.a, finding.result.b) for finding in primary_findings]
     verdicts = decide_verdicts(study, [*primary_findings, *descriptive], reasons, look, only_word_frequencies)
     endpoints, verdict = verdicts.pop(filter_arm or "")
-    overlaps = find_word_overlaps(study, look.confidence)
+    overlaps = find_word_overlaps(study, confidence)
     return Comparison(
         study=study.name,
         primary_metric=primary.name,
@@ -188,7 +188,7 @@ def analyze(study: CollectedStudy, confidence: float = 0.95, extra_metrics: Sequ
             *([look.note] if look.note else []),
             *study.notes,
             *list_cautions(study, findings),
-            *describe_overlaps(overlaps, look.confidence),
+            *describe_overlaps(overlaps, confidence),
         ],
         provenance=collect_provenance(study),
         registry=study.registry,

@@ -6,8 +6,8 @@ from collections.abc import Iterable
 
 from winnow.comparison.collected_study import CollectedStudy
 from winnow.comparison.contrast_statistics import Contrast
-from winnow.comparison.findings import Finding
 from winnow.comparison.descriptive_statistics import describe_leakage
+from winnow.comparison.findings import Finding
 from winnow.comparison.item_factors import MIN_LEVELS
 from winnow.tracking.keys import TOKENIZER
 

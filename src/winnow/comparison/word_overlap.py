@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 from winnow.comparison.collected_study import CollectedStudy
 from winnow.comparison.contrast_statistics import Contrast, contrast
 from winnow.comparison.metric_scores import build_score_table, find_incomparable_reason
-from winnow.formatting import format_interval, format_number, join_names
+from winnow.formatting import format_confidence, format_interval, format_number, join_names
 from winnow.metrics.metric_names import probe_metric_name
 
 if TYPE_CHECKING:
@@ -123,14 +123,14 @@ def describe_unlisted(result: Contrast, confidence: float) -> str:
     interval = format_interval(result.ci_low, result.ci_high)
     return (
         "The opinion of predicted words that neither the filter nor the probe lists changes by "
-        f"{format_number(result.difference)} ({confidence:.0%} interval {interval}; scale -1 to 1)."
+        f"{format_number(result.difference)} ({format_confidence(confidence)} interval {interval}; scale -1 to 1)."
     )
 
 
 def add_unlisted_opinions(
     prompts: pd.DataFrame, fills: pd.DataFrame, probe_words: Mapping[str, Mapping[str, Any]]
 ) -> pd.DataFrame:
-    """Add the opinion of unlisted words to the table of prompts.
+    """Add the opinion of unlisted words after training to the table of prompts.
 
     The score of a prompt is the mean polarity of its most likely words. Words that the filter uses, that the probe
     lists or that are not in the opinion lexicon count as 0.
@@ -150,14 +150,24 @@ def add_unlisted_opinions(
         polarities, is_probe = summary.get("unlisted_opinions"), (prompts["probe"] == probe).to_numpy()
         if not polarities or summary.get("unknown_signals") or not is_probe.any():
             continue
-        words = fills[fills["probe"] == probe]
+        words = fills[(fills["probe"] == probe) & (fills["stage"] == "after")]
         words = words[words.groupby(keys, observed=True, sort=False).cumcount() < UNLISTED_TOP_K]
-        values = words["word"].astype(str).str.casefold().map(polarities).fillna(0.0)
+        values = _look_up(words["word"], polarities)
         means = values.groupby([words[key] for key in keys], observed=True).sum() / UNLISTED_TOP_K
         probe_prompts = prompts.loc[is_probe, keys]
         probe_scores = probe_prompts.join(means.rename("score"), on=keys)["score"].to_numpy(dtype=float)
         scores[is_probe] = np.where(_has_words(prompts[is_probe]), probe_scores, np.nan)
     return prompts.assign(**{UNLISTED_SCORE: scores})
+
+
+def _look_up(words: pd.Series, polarities: Mapping[str, float]) -> pd.Series:
+    """Return the polarity of each word, or 0. Each distinct word is looked up once."""
+    import numpy as np
+    import pandas as pd
+
+    categories = words.astype("category")
+    values = np.array([polarities.get(str(word).casefold(), 0.0) for word in categories.cat.categories])
+    return pd.Series(values[categories.cat.codes.to_numpy()], index=words.index, dtype=float)
 
 
 def _has_words(prompts: pd.DataFrame) -> Any:

@@ -93,7 +93,7 @@ class TrainingConfig:
         All compared arms must have the same budget.
         """
         if self.max_passes is not None:
-            return f"{self.max_passes:g} passes"
+            return f"{self.max_passes:g} {'pass' if self.max_passes == 1 else 'passes'}"
         return str(self.max_steps) if self.total_tokens is None else f"{self.total_tokens} tokens"
 
     @property

@@ -56,7 +56,7 @@ def format_budget(training: TrainingConfig) -> str:
     """
     limit = f"{training.max_steps:,} steps"
     if training.max_passes is not None:
-        limit = f"{training.max_passes:g} passes in steps"
+        limit = f"{training.budget} in steps"
     elif training.total_tokens is not None:
         limit = f"{training.total_tokens:,} tokens in steps"
     limits = [limit]

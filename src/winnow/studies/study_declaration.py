@@ -49,7 +49,6 @@ def build_declaration(cells: Sequence[StudyCell]) -> dict[str, Any]:
         "ablations": ablations,
         "seeds": sorted({cell.config.seed for cell in cells}),
         "max_steps": step_budgets.pop() if len(step_budgets) == 1 else None,
-        "budget": sorted({cell.config.training.budget for cell in cells}),
         "filter_words": sorted(filters[filter_arm].words()) if filter_arm in filters else [],
         "probe_words": sorted({word for probe in cells[0].components.probes.values() for word in probe.words()}),
         "cells": [cell.id for cell in cells],
