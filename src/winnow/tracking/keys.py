@@ -78,8 +78,8 @@ USER_METRICS: Final = "winnow.user_metrics"
 """Tag: user-defined metrics as JSON, each with ``direction``, ``unit`` and ``label``; absent if there are none."""
 
 MAX_STEPS: Final = "winnow.max_steps"
-"""Tag: the training budget, either a number of optimizer steps or text such as ``1000000 tokens``. Arms are
-comparable only if this tag is equal."""
+"""Tag: the training budget, either a number of optimizer steps or text such as ``1000000 tokens`` or ``2 passes``.
+Arms are comparable only if this tag is equal."""
 
 NOT_COMPARABLE: Final = "winnow.not_comparable"
 """Tag: why a run is not comparable, for example because it uses early stopping; absent if the run is comparable."""
