@@ -85,7 +85,8 @@ def _describe(
         describe_cost(cost, metric(declaration.guard_metric), confidence),
     ]
     if arm in (declaration.filter, ""):
-        control = declaration.control or ""
+        # A control that is also the baseline does not show whether it matters which rows are kept.
+        control = "" if declaration.control in (None, declaration.baseline) else str(declaration.control)
         size_effect = _find_finding(findings, control, declaration.baseline)
         sentences.append(
             describe_control(
