@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
@@ -19,6 +18,7 @@ from winnow.metrics.metric_registry import Metric
 from winnow.reporting.model_figures import EvaluatedModel, draw_models
 from winnow.reporting.table_rendering import build_console_table, save_table
 from winnow.tracking import Store, keys, track
+from winnow.untrusted_text import sanitize_file_name
 
 PRINTED_FULL_SPLIT_METRICS = ("loss", "perplexity", "top1", "top5", "mrr", "ece", "pseudo_perplexity")
 PRINTED_SLICE_METRICS = ("perplexity", "top1")
@@ -111,7 +111,10 @@ def save_results(config: EvaluateConfig, store: Store, results: Sequence[Evaluat
         save_table(fill_rows, folder, "probe_topk", "The most likely words at each prompt.")
         for result in results:
             save_table(
-                result.modules, folder / "structure", _build_file_name(result.label), f"The modules of {result.label}."
+                result.modules,
+                folder / "structure",
+                sanitize_file_name(result.label),
+                f"The modules of {result.label}.",
             )
         draw_models(results, folder / "figures")
         for result in results:
@@ -141,7 +144,3 @@ def build_score_rows(results: Sequence[EvaluatedModel]) -> list[dict[str, Any]]:
     names = _probe_metrics(results)
     rows += [{"metric": name} | {result.label: result.scores.get(name) for result in results} for name in names]
     return rows
-
-
-def _build_file_name(label: str) -> str:
-    return re.sub(r"[^\w.-]+", "_", label).strip("_")

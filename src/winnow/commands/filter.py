@@ -20,7 +20,7 @@ from winnow.reporting import write_filter_report
 from winnow.run import log_run
 from winnow.run.console_summaries import format_funnel, print_scoring_plan, print_verdicts
 from winnow.run.corpus_loader import load_corpus
-from winnow.run.run_components import check_store
+from winnow.run.run_components import check_arm_name, check_store
 from winnow.tracking import Store, TrackedRun, keys, track
 
 FILTER_EXPERIMENT: Final = "filters"
@@ -43,6 +43,7 @@ def run_filter(cell: ComposedCell[FilterConfig], console: Console) -> Path:
     dataset = construct(config.dataset, "dataset", Dataset, config.allow_targets)
     selection = construct(config.filter, "filter", Filter, config.allow_targets)
     store = construct(config.tracking, "tracking", Store, config.allow_targets)
+    check_arm_name(selection)
     check_store(store)
     title, cache = f"{dataset.name}-{selection.name}", config.output_dir / "cache"
     with track(store, store.experiment(FILTER_EXPERIMENT), title, {keys.KIND: "filter"}) as run:

@@ -10,14 +10,13 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import ConfigDict, Field, StringConstraints
+from pydantic import AfterValidator, ConfigDict, Field, StringConstraints
 from pydantic.dataclasses import dataclass
+
+from winnow.untrusted_text import SafeName, WebAddress, check_names
 
 TargetNode = dict[str, Any]
 """A configuration dict that describes an object: a `_target_` and its arguments."""
-
-SafeName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")]
-"""A string that is valid as a folder name, as an MLflow experiment name and as a column heading."""
 
 FORBID_UNKNOWN_KEYS = ConfigDict(extra="forbid")
 
@@ -221,7 +220,7 @@ class TrainConfig:
     trainer: TargetNode
     tracking: TargetNode
     launcher: TargetNode
-    probe: dict[str, TargetNode] = Field(default_factory=dict)
+    probe: dict[SafeName, TargetNode] = Field(default_factory=dict)
     seed: Annotated[int, Field(ge=0)] = 1
     training: TrainingConfig = Field(default_factory=TrainingConfig)
     numerics: NumericsConfig = Field(default_factory=NumericsConfig)
@@ -258,10 +257,10 @@ class CompareConfig:
         allow_targets: Your own packages whose classes may be a `_target_`.
     """
 
-    study: SafeName | list[SafeName]
+    study: Annotated[str | list[str], AfterValidator(check_names)]
     tracking: TargetNode
     metrics: list[str] = Field(default_factory=list)
-    ui_url: str = "http://127.0.0.1:5000"
+    ui_url: WebAddress = "http://127.0.0.1:5000"
     output_dir: Path = Path("outputs")
     allow_targets: list[str] = Field(default_factory=list)
 
@@ -303,7 +302,7 @@ class EvaluateConfig:
     models: list[str]
     tracking: TargetNode
     dataset: TargetNode | None = None
-    probe: dict[str, TargetNode] = Field(default_factory=dict)
+    probe: dict[SafeName, TargetNode] = Field(default_factory=dict)
     name: SafeName = "evaluations"
     split: Literal["validation", "test", "external"] = "test"
     max_length: Annotated[int, Field(gt=2)] = 128

@@ -44,7 +44,8 @@ def errors_from_pydantic(
         options_at: A function that returns the allowed keys of the nested object at a location.
     """
     for detail in error.errors(include_url=False):
-        full = ".".join([*([key] if key else []), *map(str, detail["loc"])])
+        location = [str(name) for name in detail["loc"] if name != "[key]"]  # marks an invalid key of a mapping
+        full = ".".join([*([key] if key else []), *location])
         given = detail["input"]
         match detail["type"]:
             case "unexpected_keyword_argument" | "extra_forbidden":

@@ -6,7 +6,7 @@ import hashlib
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
 import pyarrow as pa
 from pydantic import ConfigDict, Field, InstanceOf
@@ -22,6 +22,7 @@ from winnow.data.leakage import measure_leakage
 from winnow.data.sources.source import Mixture, Source
 from winnow.data.split import Split
 from winnow.errors import WinnowError
+from winnow.untrusted_text import SafeName
 
 _CACHE_VERSION = (
     3  # increase if a code change makes the same settings produce different rows, so that old caches are not used
@@ -42,13 +43,13 @@ class Dataset:
         external: Additional held-out sets, by name. Every arm is evaluated on these sets.
     """
 
-    name: Annotated[str, Field(min_length=1)]
+    name: SafeName
     source: InstanceOf[Source]
     cleaning: list[CleaningStep] = Field(default_factory=lambda: [CleaningStep.DROP_NULL, CleaningStep.COLLAPSE_SPACE])
     split: Split = Field(default_factory=Split)
-    integrity: dict[str, InstanceOf[Check]] = Field(default_factory=dict)
+    integrity: dict[SafeName, InstanceOf[Check]] = Field(default_factory=dict)
     validation: InstanceOf[Source] | None = None
-    external: dict[str, InstanceOf[Source]] = Field(default_factory=dict)
+    external: dict[SafeName, InstanceOf[Source]] = Field(default_factory=dict)
 
     def fingerprint(self) -> str:
         """Return a fingerprint (16 hex digits) of the sources' content and of all settings that affect the corpus.

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection
 from pathlib import Path
-from typing import Annotated
 
 import pyarrow as pa
-from pydantic import ConfigDict, Field, InstanceOf
+from pydantic import ConfigDict, InstanceOf
 from pydantic.dataclasses import dataclass
 
 from winnow.data import Corpus
@@ -18,6 +17,7 @@ from winnow.filters.filter import Filter, Selection
 from winnow.filters.probe_word_overlap import WordOverlap, find_overlap, list_mentioned_words, select_used_signals
 from winnow.filters.signals.signal import Signal
 from winnow.filters.verdicts import Verdicts
+from winnow.untrusted_text import SafeName
 
 _CONTROL_STREAM = 0x77696E6E  # makes this random stream independent of other streams with the same seed
 
@@ -35,7 +35,7 @@ class RandomMatched(Selection):
     """
 
     of: InstanceOf[Filter]
-    name: Annotated[str, Field(min_length=1)] = "random_matched"
+    name: SafeName = "random_matched"
 
     def compute_verdicts(self, corpus: Corpus, cache_dir: Path, progress: bool = True) -> Verdicts:
         """Return the verdicts of the matched filter."""

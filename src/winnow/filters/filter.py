@@ -35,6 +35,7 @@ from winnow.filters.scoring_engines import EngineName
 from winnow.filters.scoring_planner import ScoringPlan
 from winnow.filters.signals.signal import Signal, missing_package_errors
 from winnow.filters.verdicts import Verdicts
+from winnow.untrusted_text import SafeName
 
 # In Python, expressions can also be built by combining names with operators. Such expressions are stored as text.
 _ExpressionText = Annotated[str, BeforeValidator(lambda value: str(value) if isinstance(value, Expression) else value)]
@@ -84,7 +85,7 @@ class Selection(ABC):
 class Full(Selection):
     """A selection that keeps every row."""
 
-    name: Annotated[str, Field(min_length=1)] = "full"
+    name: SafeName = "full"
 
     def compute_verdicts(self, corpus: Corpus, cache_dir: Path, progress: bool = True) -> None:
         """Return None, because all rows are kept regardless of verdicts."""
@@ -120,7 +121,7 @@ class Filter(Selection):
         processes: The number of scoring processes; ignored on an existing Ray cluster.
     """
 
-    name: Annotated[str, Field(min_length=1)]
+    name: SafeName
     signals: Annotated[dict[str, InstanceOf[Signal]], Field(min_length=1)]
     keep: _ExpressionText
     parts: dict[str, _ExpressionText] = Field(default_factory=dict)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import textwrap
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -16,6 +15,7 @@ from winnow.reporting.figure_rendering import Figure, Panel, label_rows, render_
 from winnow.reporting.plot_style import GRAY, ROLE_STYLES, TEXT_COLOR, Style, assign_styles
 from winnow.reporting.table_rendering import save_table
 from winnow.reporting.training_curves import draw_losses, draw_scores_over_steps, draw_tracked_words
+from winnow.untrusted_text import sanitize_file_name
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -124,7 +124,7 @@ def _draw_structures(models: Sequence[EvaluatedModel], folder: Path) -> list[Fig
     figures: list[Figure | None] = []
     for i, model in enumerate(models):
         if all(model.components != earlier_model.components for earlier_model in models[:i]):
-            name = re.sub(r"[^A-Za-z0-9.-]+", "_", model.label)
+            name = sanitize_file_name(model.label)
             figures.append(
                 draw_structure(model.label, model.components, folder, f"structure_{name}" if figures else "structure")
             )

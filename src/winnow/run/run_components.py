@@ -14,10 +14,12 @@ from winnow.data import Corpus, Dataset
 from winnow.data.fingerprint import fingerprint
 from winnow.errors import WinnowError, WinnowErrors
 from winnow.filters import Filter, LeaveOneOut, RandomMatched, Selection
+from winnow.metrics import MetricDefinition
 from winnow.metrics.metric_names import probe_metric_name
 from winnow.metrics.metric_registry import MetricRegistry
 from winnow.run.corpus_loader import CorpusLoader
 from winnow.tracking import Store
+from winnow.untrusted_text import check_name
 
 if TYPE_CHECKING:
     import torch
@@ -70,13 +72,14 @@ class RunComponents:
     @property
     def metrics(self) -> MetricRegistry:
         """The registry of all metrics, including the user-defined metrics of the probes."""
-        return MetricRegistry(
-            {
-                probe_metric_name(name, metric.name): metric.definition
-                for name, probe in self.probes.items()
-                for metric in probe.user_metrics
-            }
-        )
+        definitions: dict[str, MetricDefinition] = {}
+        for name, probe in self.probes.items():
+            try:
+                metrics = probe.user_metrics
+            except WinnowError as error:
+                raise error.with_prefix(f"probe.{name}") from error
+            definitions |= {probe_metric_name(name, metric.name): metric.definition for metric in metrics}
+        return MetricRegistry(definitions)
 
     def filter_key(self, name: str) -> str:
         """Return the configuration key of the slice filter with the given name."""
@@ -96,6 +99,7 @@ def build_components(config: TrainConfig, corpus_loader: CorpusLoader | None = N
 
     build = functools.partial(construct, allow=config.allow_targets)
     selection = build(config.filter, "filter", Selection)
+    check_arm_name(selection)
     return RunComponents(
         dataset=build(config.dataset, "dataset", Dataset),
         filter=selection,
@@ -109,6 +113,18 @@ def build_components(config: TrainConfig, corpus_loader: CorpusLoader | None = N
         cache=config.output_dir / "cache",
         corpus_loader=corpus_loader or CorpusLoader(),
     )
+
+
+def check_arm_name(selection: Selection) -> None:
+    """Check the name of an arm, which a user-defined or derived selection may compute.
+
+    Raises:
+        WinnowError: If the name cannot be used for a folder (key ``filter.name``).
+    """
+    try:
+        check_name(selection.name)
+    except ValueError as error:
+        raise WinnowError(f"got {selection.name!r}. {error}.", "filter.name") from error
 
 
 def _build_slices(config: TrainConfig, selection: Selection) -> dict[str, Filter]:

@@ -13,6 +13,7 @@ from winnow.tracking.keys import ARM, MODEL_FOLDER, SEED, STUDY
 from winnow.tracking.model_card import build_model_card
 from winnow.tracking.run_queries import fetch_artifact, find_run
 from winnow.tracking.store import Store, silence_mlflow
+from winnow.untrusted_text import check_name
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -48,7 +49,7 @@ def register_model(store: Store, run_id: str, alias: str | None = None, name: st
     silence_mlflow()
     client = store.client()
     run = _find_finished_run(client, run_id)
-    name = name or run.data.tags[STUDY]
+    name = _check_model_name(name or run.data.tags[STUDY])
     with tempfile.TemporaryDirectory() as folder:
         model = _fetch_model(client, run, Path(folder))
         card = build_model_card(client, run)
@@ -121,6 +122,13 @@ def push_to_hub(store: Store, run_id: str, repository: str, private: bool = True
                 f"no response from the Hub at {hub.endpoint} ({error}). Check the network and try again.", "name"
             ) from error
     return str(commit.commit_url)
+
+
+def _check_model_name(name: str) -> str:
+    try:
+        return check_name(name)
+    except ValueError as error:
+        raise WinnowError(f"got {name!r}. {error}.", "name") from error
 
 
 def _find_finished_run(client: MlflowClient, run_id: str) -> Run:

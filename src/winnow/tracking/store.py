@@ -24,6 +24,7 @@ from winnow.tracking.offline.request_timeouts import CHECK_TIMEOUT_SECONDS, REQU
 from winnow.tracking.offline.run_writer import MlflowWriter, RunWriter
 from winnow.tracking.offline.spool import RunStart, new_offline_run_id
 from winnow.tracking.store_errors import build_store_error, is_server, redact_password
+from winnow.untrusted_text import MAX_NAME_LENGTH
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -124,7 +125,7 @@ class Store:
         """Start a run in the store or, if the store does not respond, in the spool."""
         now = int(time.time() * 1000)
         if self._csv_folder is not None:
-            folder_name = _replace_special_characters(f"{name}-{new_offline_run_id()[:8]}")
+            folder_name = _replace_special_characters(f"{name[:MAX_NAME_LENGTH]}-{new_offline_run_id()[:8]}")
             writer = CsvWriter(self._csv_folder / experiment_id / folder_name)
             writer.write({"do": "tags", "tags": dict(tags)})
             return writer

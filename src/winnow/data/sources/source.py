@@ -11,6 +11,7 @@ from pydantic.dataclasses import dataclass
 
 from winnow.data.fingerprint import fingerprint
 from winnow.errors import WinnowError
+from winnow.untrusted_text import SafeName
 
 TEXT_FIELD = pa.field("text", pa.string())
 LABEL_FIELD = pa.field("label", pa.int64())
@@ -56,7 +57,7 @@ class Mixture(Source):
         sources: The sources, by name.
     """
 
-    sources: dict[str, InstanceOf[Source]]
+    sources: dict[SafeName, InstanceOf[Source]]
 
     def __post_init__(self) -> None:
         if not self.sources:

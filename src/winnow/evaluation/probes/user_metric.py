@@ -23,12 +23,13 @@ from winnow.metrics.metric_catalog import (
     define_prompt_metric,
     score_template,
 )
+from winnow.untrusted_text import MAX_NAME_LENGTH
 
 ENTRY_POINT_GROUP: Final = "winnow.metrics"
 """The entry point group in which installed packages register metrics."""
 
 Text = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1)]
-ScoreName = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]*$")]
+ScoreName = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]*$", max_length=MAX_NAME_LENGTH)]
 
 
 @plain_dataclass(frozen=True)
@@ -134,6 +135,26 @@ class PromptMetric:
         return score
 
 
+def check_installed_metric(name: str, key: str) -> None:
+    """Check that an installed package registers a metric, without importing the package.
+
+    Args:
+        name: The name of the entry point in the group ``winnow.metrics``.
+        key: The configuration key that contains the name, for error messages.
+
+    Raises:
+        WinnowError: If no installed package registers the metric.
+    """
+    names = sorted(entry_points(group=ENTRY_POINT_GROUP).names)
+    if name not in names:
+        description = f"no installed package registers a metric {name!r} (entry point group {ENTRY_POINT_GROUP})."
+        raise WinnowError(
+            f"{description}{did_you_mean(name, names)} Available: {', '.join(names) or 'none'}. "
+            "Use one of these names, or install the package that registers the metric.",
+            key,
+        )
+
+
 def load_installed_metric(name: str, key: str) -> PromptMetric:
     """Load a metric that is registered as an entry point of an installed package.
 
@@ -145,16 +166,8 @@ def load_installed_metric(name: str, key: str) -> PromptMetric:
         WinnowError: If no installed package registers the metric, or if the entry point cannot be imported or is not a
             :class:`PromptMetric` with that name.
     """
-    registered_metrics = entry_points(group=ENTRY_POINT_GROUP)
-    if name not in registered_metrics.names:
-        names = sorted(registered_metrics.names)
-        description = f"no installed package registers a metric {name!r} (entry point group {ENTRY_POINT_GROUP})."
-        raise WinnowError(
-            f"{description}{did_you_mean(name, names)} Available: {', '.join(names) or 'none'}. "
-            "Use one of these names, or install the package that registers the metric.",
-            key,
-        )
-    entry_point = registered_metrics[name]
+    check_installed_metric(name, key)
+    entry_point = entry_points(group=ENTRY_POINT_GROUP)[name]
     try:
         metric = entry_point.load()
     except Exception as error:
