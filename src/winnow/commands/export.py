@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import hashlib
 import json
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,7 +15,15 @@ from rich.console import Console
 
 from winnow.commands.rerun import PACKAGES_ARTIFACT, PATCH_ARTIFACT, format_defaults_note
 from winnow.comparison import CollectedStudy, Comparison, analyze, collect_study
-from winnow.config import ExportConfig, TrainConfig, construct, find_defaulted_keys, load_stored_config, restore_cell
+from winnow.config import (
+    ExportConfig,
+    TrainConfig,
+    construct,
+    find_defaulted_keys,
+    load_stored_config,
+    read_user_permissions,
+    restore_cell,
+)
 from winnow.errors import WinnowError
 from winnow.reporting import write_comparison_report
 from winnow.run.run_components import check_store
@@ -25,6 +34,7 @@ from winnow.studies.study_cell import build_study_cells
 from winnow.studies.study_plan import plan_jobs
 from winnow.tracking import Store, close_stale_runs, keys, load_attempts
 from winnow.tracking.run_queries import read_text_artifact
+from winnow.untrusted_text import check_name, sanitize_file_name
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -41,10 +51,10 @@ MACHINE_KEYS = ("tracking", "output_dir")
 
 REMAKE_SCRIPT = '''"""Reproduce this study: check the files, train every cell, compare the arms, and check every number.
 
-    python remake.py [FOLDER]
+    python remake.py [FOLDER [PACKAGE ...]]
 
-The script requires Winnow, the packages in constraints.txt, and the data files at the paths in configs/. The exit code
-is 0 if every number is identical.
+The script requires Winnow, the packages in constraints.txt, and the data files at the paths in configs/. If the study
+used your own code, list your packages. The exit code is 0 if every number is identical.
 """
 
 import sys
@@ -53,7 +63,8 @@ from pathlib import Path
 from winnow.commands.export import remake
 
 if __name__ == "__main__":
-    sys.exit(remake(Path(__file__).parent, Path(sys.argv[1] if len(sys.argv) > 1 else "remade")))
+    output, *packages = sys.argv[1:] or ["remade"]
+    sys.exit(remake(Path(__file__).parent, Path(output), packages))
 '''
 
 README_TEMPLATE = """# {study}: {verdict}
@@ -111,7 +122,7 @@ def _write_runs(client: MlflowClient, study: CollectedStudy, folder: Path) -> li
     """Write the configuration and environment of every training run, and describe each missing file."""
     rows, missing_artifacts, commits, patch, packages = [], [], set(), "", ""
     for cell in study.cells:
-        name = f"{cell.arm}-seed-{cell.seed}.yaml"
+        name = f"{sanitize_file_name(cell.arm)}-seed-{cell.seed}.yaml"
         text = read_text_artifact(client, cell.run_id, keys.RESOLVED_CONFIG)
         if text is None:
             missing_artifacts.append(
@@ -155,7 +166,7 @@ def _write_checksums(folder: Path) -> None:
     )
 
 
-def remake(folder: Path, output: Path) -> int:
+def remake(folder: Path, output: Path, allow_targets: Sequence[str] = ()) -> int:
     """Train every cell of an exported study again, compare the arms, and print every number that differs.
 
     If an earlier call used the same output folder, its finished cells are skipped and its interrupted cells resume.
@@ -163,6 +174,8 @@ def remake(folder: Path, output: Path) -> int:
     Args:
         folder: The folder written by :func:`run_export`.
         output: The folder for the new store, the models and the comparison.
+        allow_targets: Your own packages that the configurations may use. The packages that the exported configurations
+            list are ignored, because an export must not control which code is executed.
 
     Returns:
         The exit code: 0 if all numbers are identical, 1 if any number differs or a cell failed.
@@ -176,13 +189,16 @@ def remake(folder: Path, output: Path) -> int:
     store = Store(uri=f"sqlite:///{output}/mlflow.db", artifacts=str(output / "artifacts"))
     check_store(store)
     declaration = json.loads((folder / "declaration.json").read_text(encoding="utf-8"))
-    name = declaration["study"]
+    name = check_name(declaration["study"])
     tracking = {"_target_": "winnow.tracking.Store", "uri": store.uri, "artifacts": store.artifacts}
     stored_trees = [
         load_stored_config(file.read_text(encoding="utf-8")) for file in sorted((folder / "configs").glob("*.yaml"))
     ]
     local_settings = {"tracking": tracking, "output_dir": str(output)}
-    cells = [restore_cell({**stored_tree, **local_settings}, [], TrainConfig) for stored_tree in stored_trees]
+    permissions = read_user_permissions(allow_targets)
+    cells = [
+        restore_cell({**stored_tree, **local_settings}, [], TrainConfig, permissions) for stored_tree in stored_trees
+    ]
     filled_keys_by_cell = [
         find_defaulted_keys({**stored_tree, **local_settings}, cell.config_dict)
         for stored_tree, cell in zip(stored_trees, cells, strict=True)

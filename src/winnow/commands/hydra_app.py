@@ -21,12 +21,14 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
 from winnow.commands.error_output import format_error, print_error
+from winnow.commands.hydra_settings import check_hydra_settings
 from winnow.config import TrainConfig, ablation, compose_cells, restore_cell
 from winnow.config.config_store import register_nodes
 from winnow.config.deprecated import rename_deprecated_override
 from winnow.config.overrides import is_parsable, is_supported_override, parse_override
+from winnow.config.permissions import PERMISSION_KEYS, Permissions, config_file_error, take_permissions
 from winnow.config.search_path import initialized_hydra, searchpath_override, user_config_folders
-from winnow.errors import WinnowError
+from winnow.errors import WinnowError, WinnowErrors
 
 SWEEP_OBJECTIVE = "validation/all/loss"
 """The metric that each job returns as the objective for Hydra sweepers to minimize."""
@@ -83,12 +85,27 @@ def train_once(config: DictConfig) -> float:
     try:
         if HydraConfig.get().mode == RunMode.MULTIRUN:
             _check_devices(tree["trainer"])
-        cell = restore_cell(tree, list(HydraConfig.get().overrides.task), TrainConfig)
+        overrides = list(HydraConfig.get().overrides.task)
+        cell = restore_cell(tree, overrides, TrainConfig, _read_permissions(overrides))
         with preserve_process_state():
             scores = run_single_cell(cell, Console(highlight=False))
     except WinnowError as error:
         raise RunError(format_error(error)) from error
     return scores.get(SWEEP_OBJECTIVE, float("nan"))  # in a distributed run, only the process with rank 0 has scores
+
+
+def _read_permissions(overrides: Sequence[str]) -> Permissions:
+    """Return the user's permissions. A sweep in a config file must not add to them.
+
+    Raises:
+        WinnowErrors: If a config file or an override permits code that is not allowed.
+    """
+    params = HydraConfig.get().sweeper.get("params") or {}
+    errors = [config_file_error(key) for key in PERMISSION_KEYS for name in params if name.lstrip("+") == key]
+    permissions, _ = take_permissions(overrides, errors)
+    if errors:
+        raise WinnowErrors(errors)
+    return permissions
 
 
 def _check_devices(trainer: dict[str, Any]) -> None:
@@ -111,16 +128,21 @@ def check_arguments(arguments: Sequence[str]) -> None:
     """Compose and validate the configuration of every run, unless the arguments only print information.
 
     Raises:
-        WinnowErrors: If the configuration of any run is invalid. The errors of all runs are reported together.
+        WinnowErrors: If Hydra's own settings name code that is not allowed, or if the configuration of any run is
+            invalid. The errors of all runs are reported together.
     """
     options, _ = _build_parser().parse_known_args(arguments)
     config_dirs = _list_config_dirs(options)
-    if options.only_prints or options.config_path or config_dirs is None:
+    if options.config_path or config_dirs is None:
         return
     with initialized_hydra():
         settings = _compose_hydra_settings(options, config_dirs)
     if settings is None:
         return  # Hydra reports the error in its settings when the app starts
+    if errors := check_hydra_settings(settings):  # Hydra runs callbacks even if it only prints the configuration
+        raise WinnowErrors(errors)
+    if options.only_prints:
+        return
     overrides = [
         text for text in options.overrides if not is_parsable(text, []) or is_supported_override(text, "train", [])
     ]

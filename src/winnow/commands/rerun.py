@@ -16,6 +16,7 @@ from winnow.config import (
     construct,
     find_defaulted_keys,
     load_stored_config,
+    read_user_permissions,
     restore_cell,
 )
 from winnow.errors import WinnowError, did_you_mean
@@ -167,16 +168,11 @@ def _rebuild_cell(client: MlflowClient, run: Run, config: RerunConfig) -> tuple[
             "run_id",
         )
     tree = load_stored_config(text)
-    # For security, `allow_targets` comes from the current command: a store must not control which code is executed.
-    local_settings = {
-        "tracking": config.tracking,
-        "output_dir": str(config.output_dir),
-        "allow_targets": config.allow_targets,
-    }
-    tree |= local_settings
+    tree |= {"tracking": config.tracking, "output_dir": str(config.output_dir)}
     tree["study"] = {**tree.get("study", {}), "rerun": "all", "compare": False}
     overrides = (read_text_artifact(client, run.info.run_id, OVERRIDES_ARTIFACT) or "").splitlines()
-    cell = restore_cell(tree, overrides, TrainConfig)
+    # For security, permissions come from the current command: a store must not control which code is executed.
+    cell = restore_cell(tree, overrides, TrainConfig, read_user_permissions(config.allow_targets))
     return cell, find_defaulted_keys(tree, cell.config_dict)
 
 

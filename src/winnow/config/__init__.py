@@ -4,6 +4,7 @@ from winnow.config.compared_settings import HARDWARE_TRAINER_ARGUMENTS, select_c
 from winnow.config.compose import ComposedCell, compose_cells, restore_cell
 from winnow.config.construct import construct
 from winnow.config.deprecated import load_stored_config
+from winnow.config.permissions import read_user_permissions
 from winnow.config.plain_data import flatten_config
 from winnow.config.schema import (
     CompareConfig,
@@ -38,6 +39,7 @@ __all__ = [
     "flatten_config",
     "list_group_options",
     "load_stored_config",
+    "read_user_permissions",
     "restore_cell",
     "select_compared_settings",
 ]

@@ -27,6 +27,14 @@ from winnow.config.overrides import (
     is_supported_override,
     parse_override,
 )
+from winnow.config.permissions import (
+    ALLOW_TARGETS,
+    Permissions,
+    config_file_error,
+    is_permission,
+    read_user_permissions,
+    take_permissions,
+)
 from winnow.config.plain_data import to_plain_data
 from winnow.config.search_path import (
     GroupOptions,
@@ -93,10 +101,13 @@ def compose_cells(
         readable = [
             text for text in arguments if is_parsable(text, errors) and is_supported_override(text, command, errors)
         ]
+        permissions, readable = take_permissions(readable, errors)
         searchpath = searchpath_override(config_dirs)
         fixed = [text for text in readable if not parse_override(text).is_sweep_override()]
         params, experiment_sweeps = _read_experiment_sweep(choices, command, searchpath, fixed)
         sweep = multirun or experiment_sweeps
+        errors += [config_file_error(ALLOW_TARGETS) for key in params if is_permission(key)]
+        params = {key: value for key, value in params.items() if not is_permission(key)}
         points = expand_sweep(readable, params, choices, errors) if sweep else [drop_sweep_overrides(readable, errors)]
         cells: list[ComposedCell[Config]] = []
         ablating = []
@@ -111,7 +122,7 @@ def compose_cells(
             point = [text for text in point if text not in inapplicable]
             if tree is not None:
                 requested = ablation.pop_ablate(tree)
-                new_cells = _build_cells_with_ablations(point, tree, requested, schema, errors)
+                new_cells = _build_cells_with_ablations(point, tree, requested, schema, permissions, errors)
                 ablating += [len(new_cells)] if requested else []
                 cells += [cell for cell in new_cells if not (requested or inapplicable) or cell not in cells]
     errors += [
@@ -137,35 +148,50 @@ def compose_cells(
 
 
 def _build_cells_with_ablations(
-    point: list[str], tree: dict[str, Any], requested: Any, schema: type[Config], errors: list[WinnowError]
+    point: list[str],
+    tree: dict[str, Any],
+    requested: Any,
+    schema: type[Config],
+    permissions: Permissions,
+    errors: list[WinnowError],
 ) -> list[ComposedCell[Config]]:
     """Return the cell for a composed config, followed by the cells of its leave-one-out arms."""
     overrides = [text for text in point if parse_override(text).key_or_group != ablation.ABLATE_KEY]
-    config = _validate_config(tree, schema, errors)
+    config = _validate_config(tree, schema, permissions, errors)
     arms = ablation.build_ablation_configs(tree, requested, errors) if requested else {}
     if config is None:
         return []
     cells = [ComposedCell(overrides=overrides, config=config)]
     for signal, arm in arms.items():
         arm_errors: list[WinnowError] = []
-        config = _validate_config(arm, schema, arm_errors)
+        config = _validate_config(arm, schema, permissions, arm_errors)
         errors += [WinnowError(error.message, ablation.ABLATE_KEY) for error in arm_errors]
         if config is not None:
             cells.append(ComposedCell(overrides=[*overrides, f"{ablation.ABLATE_KEY}=[{signal}]"], config=config))
     return cells
 
 
-def restore_cell(tree: dict[str, Any], overrides: Sequence[str], schema: type[Config]) -> ComposedCell[Config]:
+def restore_cell(
+    tree: dict[str, Any], overrides: Sequence[str], schema: type[Config], permissions: Permissions | None = None
+) -> ComposedCell[Config]:
     """Validate a stored configuration and return its cell.
 
-    Keys that are missing from the stored configuration are set to the current defaults.
+    Keys that are missing from the stored configuration are set to the current defaults. The stored `allow_targets` is
+    ignored, because a stored configuration must not control which code is executed.
+
+    Args:
+        tree: The stored configuration.
+        overrides: The overrides of the stored configuration.
+        schema: The dataclass that defines the keys and types of the configuration.
+        permissions: The code that the user permits; by default, the permissions in the user's settings file.
 
     Raises:
         WinnowErrors: If any stored value is invalid in this version of Winnow. The exception contains one error per
             invalid value.
     """
     errors: list[WinnowError] = []
-    config = _validate_config(rename_deprecated_keys(tree), schema, errors)
+    tree = {name: value for name, value in rename_deprecated_keys(tree).items() if name != ALLOW_TARGETS}
+    config = _validate_config(tree, schema, permissions or read_user_permissions(), errors)
     if config is None:
         raise WinnowErrors({str(error): error for error in errors}.values())
     return ComposedCell(overrides=list(overrides), config=config)
@@ -266,13 +292,17 @@ def _compose_applicable(
         inapplicable += unmatched
 
 
-def _validate_config(tree: dict[str, Any], schema: type[Config], errors: list[WinnowError]) -> Config | None:
+def _validate_config(
+    tree: dict[str, Any], schema: type[Config], permissions: Permissions, errors: list[WinnowError]
+) -> Config | None:
     """Validate a composed config and return it as a `schema` instance with all defaults, or `None` if it is invalid."""
     error_count = len(errors)
+    errors.extend(permissions.check_config(tree))
+    tree = {**tree, ALLOW_TARGETS: list(permissions.packages)}
     errors.extend(find_missing_values(tree))
     known = {error.key for error in errors[error_count:]}
     new_errors: list[WinnowError] = []
-    complete = fill_target_defaults(tree, tree.get("allow_targets") or [], new_errors)
+    complete = fill_target_defaults(tree, permissions.packages, new_errors)
     errors.extend(error for error in new_errors if error.key not in known)
     config = validate_against_schema(complete, schema, errors)
     return config if len(errors) == error_count else None

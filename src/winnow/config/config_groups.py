@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Final
 
 UNSUPPORTED_TRAINER_ARGUMENTS = {
     "max_steps": "training.max_steps",
@@ -27,6 +29,16 @@ UNSUPPORTED_TRAINER_ARGUMENTS = {
     "logger": "the config group tracking",
 }
 """Arguments of Lightning's Trainer that users cannot set under `trainer`, mapped to the setting to use instead."""
+
+TRAINER_OBJECTS: Final = {
+    "strategy": "pytorch_lightning.strategies.Strategy",
+    "profiler": "pytorch_lightning.profilers.Profiler",
+    "accelerator": "pytorch_lightning.accelerators.Accelerator",
+}
+"""Arguments of Lightning's Trainer that may be objects, mapped to the base class of each object."""
+
+LIBRARY_BASE_CLASSES: Final = ("torch.optim.Optimizer", "pytorch_lightning.Trainer", *TRAINER_OBJECTS.values())
+"""The base classes of all targets that are defined in PyTorch or Lightning."""
 
 
 @dataclass(frozen=True)
@@ -72,4 +84,12 @@ def find_config_group(key: str) -> ConfigGroup | None:
     >>> find_config_group("probe.nike").base_class
     'winnow.evaluation.Probe'
     """
-    return SINGLE_OBJECT_GROUPS.get(key) or MULTI_OBJECT_GROUPS.get(key.rpartition(".")[0])
+    multi_object_groups = (group for name, group in MULTI_OBJECT_GROUPS.items() if key.startswith(f"{name}."))
+    return SINGLE_OBJECT_GROUPS.get(key) or next(multi_object_groups, None)
+
+
+def import_class(path: str) -> type:
+    """Import the class at a path such as `winnow.data.Dataset`."""
+    module, _, name = path.rpartition(".")
+    cls: type = getattr(importlib.import_module(module), name)
+    return cls

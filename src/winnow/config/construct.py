@@ -14,6 +14,8 @@ from typing import Any, TypeVar, overload
 
 from pydantic import ValidationError
 
+from winnow.config.config_groups import find_config_group, import_class
+from winnow.config.target_types import check_target_types
 from winnow.config.targets import Target, allowed_packages, argument_names, import_target, report_unknown_arguments
 from winnow.config.validate import errors_from_pydantic
 from winnow.errors import WinnowError, WinnowErrors
@@ -31,19 +33,18 @@ def construct(node: Mapping[str, Any], key: str, expected: type[T] | None = None
     Args:
         node: A mapping with `_target_`, its keyword arguments and, for a callable, `_partial_: true`.
         key: The configuration key of the node, used in error messages.
-        expected: The class that the object must be an instance of.
+        expected: The class that the object must be an instance of. It is checked before anything is constructed.
         allow: The packages in `allow_targets`, whose classes are allowed in addition to the built-in targets.
 
     Raises:
         WinnowErrors: If the node or any node nested in it is invalid. The exception contains one error per invalid
             value.
     """
-    errors: list[WinnowError] = []
+    group = find_config_group(key)
+    base_class = expected or (import_class(group.base_class) if group is not None else None)
+    if errors := check_target_types(node, key, allow, base_class, group is not None and group.is_partial):
+        raise WinnowErrors(errors)
     instance = _construct_value(node, key, allowed_packages(allow), errors)
-    if not errors and expected is not None and not isinstance(instance, expected):
-        name = f"{expected.__module__.rsplit('.', 1)[0]}.{expected.__name__}"
-        message = f"expected a subclass of {name}, got {node.get('_target_')!r}. Set a class that inherits from {name}."
-        errors.append(WinnowError(message, f"{key}._target_"))
     if errors:
         raise WinnowErrors(errors)
     return instance

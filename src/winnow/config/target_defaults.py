@@ -9,18 +9,18 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-import importlib
 import inspect
 import typing
 from collections.abc import Iterable, Mapping
-from typing import Any
+from typing import Any, Final
 
 from pydantic import TypeAdapter, ValidationError
 from pydantic.dataclasses import is_pydantic_dataclass
 
-from winnow.config.config_groups import SINGLE_OBJECT_GROUPS, ConfigGroup, find_config_group
+from winnow.config.config_groups import SINGLE_OBJECT_GROUPS, ConfigGroup, find_config_group, import_class
 from winnow.config.construct import call_target
 from winnow.config.plain_data import NodesByObjectId, field_names, fields_to_plain_data, to_plain_data
+from winnow.config.target_types import AcceptedTypes, find_accepted_types
 from winnow.config.targets import (
     Target,
     allowed_packages,
@@ -73,6 +73,10 @@ def find_defaulted_keys(stored: Mapping[str, Any], resolved: Mapping[str, Any], 
     return missing
 
 
+_INVALID: Final = object()
+"""Stands for an argument that has an error."""
+
+
 class _Placeholder:
     """A placeholder for an instance of a class that must not be constructed during validation."""
 
@@ -103,28 +107,32 @@ class _DefaultsFiller:
                 complete[name] = self.fill_nested_defaults(value, path)
         return complete
 
-    def _build_value(self, value: Any, key: str) -> Any:
+    def _build_value(self, value: Any, key: str, accepted: AcceptedTypes | None) -> Any:
         if isinstance(value, Mapping):
             if "_target_" in value:
-                return self._build_object(value, key)
-            return {name: self._build_value(item, f"{key}.{name}") for name, item in value.items()}
+                return self._build_object(value, key, accepted=accepted)
+            return {name: self._build_value(item, f"{key}.{name}", accepted) for name, item in value.items()}
         if isinstance(value, list | tuple):
-            return [self._build_value(item, f"{key}.{i}") for i, item in enumerate(value)]
+            return [self._build_value(item, f"{key}.{i}", accepted) for i, item in enumerate(value)]
         return value
 
-    def _build_object(self, node: Mapping[str, Any], key: str, group: ConfigGroup | None = None) -> Any:
+    def _build_object(
+        self, node: Mapping[str, Any], key: str, group: ConfigGroup | None = None, accepted: AcceptedTypes | None = None
+    ) -> Any:
         """Return an object or a placeholder for a node, and store the completed node; `None` if the node is invalid."""
         error_count = len(self._errors)
         target = import_target(str(node["_target_"]), f"{key}._target_", self._allowed, self._errors)
         if target is not None and group is not None:
             self._check_group(target, node, key, group)
-        arguments = {
-            name: self._build_value(item, f"{key}.{name}")
-            for name, item in node.items()
-            if name not in ("_target_", "_partial_")
-        }
+        if target is not None and accepted is not None:
+            self._errors += accepted.check(target, bool(node.get("_partial_", False)), node["_target_"], key)
+        has_valid_type = target is not None and len(self._errors) == error_count
+        arguments = self._build_arguments(target, node, key)
         if target is None or len(self._errors) > error_count:
-            report_unknown_arguments(target, arguments, key, self._errors)
+            if has_valid_type and isinstance(target, type) and is_pydantic_dataclass(target):
+                self._validate_fields(target, arguments, key)
+            else:
+                report_unknown_arguments(target, arguments, key, self._errors)
             return None
         is_partial = bool(node.get("_partial_", False)) or (group is not None and group.is_partial)
         checked = self._check_object(target, arguments, is_partial, key)
@@ -137,10 +145,19 @@ class _DefaultsFiller:
         self._nodes[id(instance)] = (instance, head | completed)
         return instance
 
+    def _build_arguments(self, target: Target | None, node: Mapping[str, Any], key: str) -> dict[str, Any]:
+        """Return the arguments of a node by name, with `_INVALID` for each argument that has an error."""
+        arguments = {}
+        for name, item in node.items():
+            if name not in ("_target_", "_partial_"):
+                error_count = len(self._errors)
+                accepted = find_accepted_types(target, name) if target is not None else None
+                value = self._build_value(item, f"{key}.{name}", accepted)
+                arguments[name] = value if len(self._errors) == error_count else _INVALID
+        return arguments
+
     def _check_group(self, target: Target, node: Mapping[str, Any], key: str, group: ConfigGroup) -> None:
-        module, _, name = group.base_class.rpartition(".")
-        expected = getattr(importlib.import_module(module), name)
-        if inspect.isclass(target) and not issubclass(target, expected):
+        if inspect.isclass(target) and not issubclass(target, import_class(group.base_class)):
             self._errors.append(
                 WinnowError(
                     f"expected a subclass of {group.base_class}, got {node['_target_']!r}. Set a class that inherits "
@@ -207,6 +224,8 @@ class _DefaultsFiller:
         values: dict[str, Any] = {}
         for name, info in target.__pydantic_fields__.items():
             if name in arguments:
+                if arguments[name] is _INVALID:
+                    continue
                 try:
                     hint: Any = info.annotation
                     if info.metadata:

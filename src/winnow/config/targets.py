@@ -8,6 +8,8 @@ import sys
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
+from winnow.config.config_groups import LIBRARY_BASE_CLASSES, import_class
+from winnow.config.permissions import is_refused
 from winnow.config.plugins import plugin_packages
 from winnow.config.validate import unknown_key_error
 from winnow.errors import WinnowError, did_you_mean
@@ -42,12 +44,16 @@ def import_target(path: str, key: str, allowed: Sequence[str], errors: list[Winn
         errors: A list to which an error is appended.
     """
     module_name, _, name = path.rpartition(".")
+    if is_refused(path):
+        message = f"{path!r} is never allowed, since its package can run any command or change any file."
+        errors.append(WinnowError(f"{message} Use a class of Winnow or of your own package.", key))
+        return None
     if not _is_in_packages(module_name, allowed):
         listed = ", ".join(allowed)
         errors.append(
             WinnowError(
                 f"{path!r} is not on the list of allowed targets. Allowed: classes in {listed}. To use a class of your "
-                f"own, add its package: allow_targets=[{path.split('.', 1)[0]}].",
+                f"own, add its package on the command line: allow_targets=[{path.split('.', 1)[0]}].",
                 key,
             )
         )
@@ -67,12 +73,21 @@ def import_target(path: str, key: str, allowed: Sequence[str], errors: list[Winn
         message = f"{module_name} has no class {name!r}.{did_you_mean(name, options)} Correct the import path."
         errors.append(WinnowError(message, key))
         return None
+    if is_library_target(target) and not issubclass(target, tuple(map(import_class, LIBRARY_BASE_CLASSES))):
+        message = f"{path!r} has no use in a configuration. Allowed: subclasses of {', '.join(LIBRARY_BASE_CLASSES)}."
+        errors.append(WinnowError(f"{message} Choose one of these.", key))
+        return None
     return target
 
 
 def is_winnow_target(target: Target) -> bool:
     """Return whether a target is defined in the `winnow` package."""
     return _is_in_packages(target.__module__, ("winnow",))
+
+
+def is_library_target(target: Target) -> bool:
+    """Return whether a target is defined in PyTorch or Lightning."""
+    return _is_in_packages(target.__module__, ("torch", "pytorch_lightning"))
 
 
 def shortest_import_path(target: type) -> str:

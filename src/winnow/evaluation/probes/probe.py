@@ -36,7 +36,7 @@ from winnow.evaluation.probes.prompts import (
     shared_word_errors,
     slot_names,
 )
-from winnow.evaluation.probes.user_metric import PromptMetric, load_installed_metric
+from winnow.evaluation.probes.user_metric import PromptMetric, check_installed_metric, load_installed_metric
 from winnow.evaluation.sentiment import Sentiment, Vader
 
 if TYPE_CHECKING:
@@ -104,9 +104,13 @@ class Probe:
             raise WinnowErrors(errors)
 
     def check(self) -> list[WinnowError]:
-        """Return the errors in the probe's files, and the conflicts between the probe's word lists and its lexicon."""
+        """Return the errors in the probe's files, word lists and installed metrics."""
         errors: list[WinnowError] = []
-        for key, read in (("lexicon", lambda: self.loaded_lexicon), ("file", lambda: self.clozes)):
+        for key, read in (
+            ("lexicon", lambda: self.loaded_lexicon),
+            ("file", lambda: self.clozes),
+            ("metrics", lambda: self.user_metrics),
+        ):
             try:
                 read()
             except WinnowErrors as error:
@@ -312,12 +316,13 @@ class Probe:
             )
 
     def _find_metric_errors(self) -> Iterator[WinnowError]:
-        try:
-            names = [metric.name for metric in self.user_metrics]
-        except WinnowError as error:
-            yield error
-            return
+        names = [metric if isinstance(metric, str) else metric.name for metric in self.metrics]
         for index, name in enumerate(names):
+            if isinstance(self.metrics[index], str):  # loaded later, because printing a configuration runs no code
+                try:
+                    check_installed_metric(name, f"metrics.{index}")
+                except WinnowError as error:
+                    yield error
             if name in names[:index] or name in self.slots:
                 description = (
                     f"the name {name!r} is already used by another metric or by a slot. Choose a different name."

@@ -1,0 +1,133 @@
+"""Check the type of each `_target_` against the place in which its object is used, before anything is constructed."""
+
+from __future__ import annotations
+
+import inspect
+import typing
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from enum import Enum
+from pathlib import PurePath
+from typing import Any, Final
+
+from pydantic.dataclasses import is_pydantic_dataclass
+
+from winnow.config.config_groups import TRAINER_OBJECTS, import_class
+from winnow.config.targets import (
+    Target,
+    allowed_packages,
+    import_target,
+    is_library_target,
+    is_winnow_target,
+    shortest_import_path,
+)
+from winnow.errors import WinnowError
+
+_PLAIN_TYPES: Final = (str, bytes, int, float, bool, list, tuple, set, frozenset, dict, type(None), Enum, PurePath)
+
+
+@dataclass(frozen=True)
+class AcceptedTypes:
+    """The targets that an argument accepts.
+
+    Attributes:
+        classes: The base classes of accepted classes.
+        functions: Whether functions and partial objects are accepted.
+    """
+
+    classes: tuple[type, ...] = ()
+    functions: bool = False
+
+    def check(self, target: Target, is_partial: bool, path: Any, key: str) -> list[WinnowError]:
+        """Return an error if a target is not accepted.
+
+        Args:
+            target: The class or function.
+            is_partial: Whether the node has `_partial_: true`, so that the target is not called.
+            path: The value of `_target_`.
+            key: The configuration key of the node.
+        """
+        if inspect.isfunction(target) or is_partial:
+            # A function without `_partial_: true` is reported by the caller.
+            is_accepted = self.functions or not is_partial
+        else:
+            is_accepted = issubclass(target, self.classes)  # type: ignore[arg-type]  # a class if not a function
+        if is_accepted:
+            return []
+        names = [f"a subclass of {shortest_import_path(cls)}" for cls in self.classes]
+        names += ["a function with `_partial_: true`"] if self.functions else []
+        expected = " or ".join(names) or "a plain value, since this argument takes no object"
+        return [WinnowError(f"expected {expected}, got {path!r}. Correct the target.", f"{key}._target_")]
+
+
+def find_accepted_types(parent: Target, argument: str) -> AcceptedTypes | None:
+    """Return the targets that an argument accepts, or `None` if a user-defined parent does not restrict them."""
+    if isinstance(parent, type) and is_pydantic_dataclass(parent):
+        field = parent.__pydantic_fields__.get(argument)
+        return None if field is None else _types_in(field.annotation)
+    if is_winnow_target(parent) or is_library_target(parent):
+        nested = TRAINER_OBJECTS.get(argument) if _is_trainer(parent) else None
+        return AcceptedTypes((import_class(nested),) if nested else ())
+    return None
+
+
+def check_target_types(
+    node: Mapping[str, Any], key: str, allow: Iterable[str], expected: type | None, is_partial_group: bool = False
+) -> list[WinnowError]:
+    """Return an error for each target in a node that is not allowed or has the wrong type. Nothing is constructed.
+
+    Args:
+        node: The node of a configuration.
+        key: The configuration key of the node.
+        allow: Packages from `allow_targets`.
+        expected: The base class of the node's own target.
+        is_partial_group: Whether Winnow adds arguments to the node's own target, so that it may be a partial.
+    """
+    errors: list[WinnowError] = []
+    accepted = AcceptedTypes((expected,)) if expected is not None else None
+    checked_node = {**node, "_partial_": False} if is_partial_group else node
+    _check_value(checked_node, key, allowed_packages(allow), accepted, errors)
+    return errors
+
+
+def _check_value(
+    value: Any, key: str, allowed: Sequence[str], accepted: AcceptedTypes | None, errors: list[WinnowError]
+) -> None:
+    if isinstance(value, list | tuple):
+        for i, item in enumerate(value):
+            _check_value(item, f"{key}.{i}", allowed, accepted, errors)
+    if not isinstance(value, Mapping):
+        return
+    target = None
+    if "_target_" in value:
+        target = import_target(str(value["_target_"]), f"{key}._target_", allowed, errors)
+        if target is not None and accepted is not None:
+            errors += accepted.check(target, bool(value.get("_partial_", False)), value["_target_"], key)
+    for name, item in value.items():
+        if name in ("_target_", "_partial_"):
+            continue
+        item_types = accepted if "_target_" not in value else find_accepted_types(target, name) if target else None
+        _check_value(item, f"{key}.{name}", allowed, item_types, errors)
+
+
+def _types_in(annotation: Any) -> AcceptedTypes:
+    """Return the classes and callables in an annotation such as `dict[str, Signal] | None`."""
+    classes: list[type] = []
+    functions = False
+    pending = [annotation]
+    while pending:
+        hint = pending.pop()
+        if hint is Callable or typing.get_origin(hint) is Callable:
+            functions = True
+        elif arguments := typing.get_args(hint):
+            pending += arguments
+        elif isinstance(hint, type) and not issubclass(hint, _PLAIN_TYPES):
+            classes.append(hint)
+        elif hint is Any:
+            classes.append(object)
+            functions = True
+    return AcceptedTypes(tuple(reversed(classes)), functions)
+
+
+def _is_trainer(target: Target) -> bool:
+    return isinstance(target, type) and issubclass(target, import_class("pytorch_lightning.Trainer"))
