@@ -99,11 +99,13 @@ def test_a_neutralized_cell_is_read_back_as_one_cell() -> None:
 @pytest.mark.parametrize(
     ("text", "markdown"),
     [
-        ("<script>alert(1)</script>", "&lt;script&gt;alert(1)&lt;/script&gt;"),
+        ("<script>alert(1)</script>", "&lt;script>alert(1)&lt;/script>"),
         ("![x](http://a)", "!\\[x](http://a)"),
         ("\\[x](http://a)", "\\\\\\[x](http://a)"),
         ("a | b\n# c", "a \\| b # c"),
-        ("fine & good", "fine &amp; good"),
+        ("R&D, p < 0.01", "R&D, p < 0.01"),
+        ("&#60;b> &lt;", "&amp;#60;b> &amp;lt;"),
+        ("<!-- x --><?y?>", "&lt;!-- x -->&lt;?y?>"),
     ],
 )
 def test_markdown_is_escaped(text: str, markdown: str) -> None:

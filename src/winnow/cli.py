@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from winnow.commands.argument_parsers import add_default_values, build_parser
 from winnow.commands.error_output import print_error
+from winnow.commands.terminal_encoding import is_unicode_terminal, print_on_any_terminal
 from winnow.errors import WinnowError
 
 if TYPE_CHECKING:
@@ -30,6 +31,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     # Idle OpenMP threads should sleep rather than spin: if another program uses the same cores, a small model then
     # trains several times faster. The variable has no effect after torch is imported.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    print_on_any_terminal()
     parser = build_parser()
     options, extra = parser.parse_known_args(add_default_values(sys.argv[1:] if arguments is None else arguments))
     if unknown_options := [text for text in extra if text.startswith("-")]:
@@ -246,7 +248,8 @@ def _print_config(options: argparse.Namespace, trees: Sequence[object]) -> bool:
     if options.cfg:
         import yaml
 
-        print("---\n".join(yaml.safe_dump(tree, sort_keys=False, allow_unicode=True) for tree in trees), end="")
+        texts = [yaml.safe_dump(tree, sort_keys=False, allow_unicode=is_unicode_terminal()) for tree in trees]
+        print("---\n".join(texts), end="")
     return bool(options.cfg or options.info)
 
 

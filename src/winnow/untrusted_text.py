@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import hashlib
-import html
 import re
-from typing import Annotated, Final
+from collections.abc import Iterable
+from typing import Annotated, Any, Final
 
 from pydantic import AfterValidator
 
@@ -14,6 +14,7 @@ MAX_NAME_LENGTH: Final = 100
 RESERVED_NAMES: Final = ("artifacts", "cache", "filters", "mlflow.db", "unsent")
 """Files and folders in ``output_dir`` that Winnow uses itself. Names are compared without regard to case."""
 
+_LINE_BREAK = re.compile(r"\r\n|[\n\r\v\f\x85\u2028\u2029]")
 _FORMULA_START = re.compile(r"[=+\-@\t\r\n]")
 _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?|[+-]?(inf|nan)", re.IGNORECASE)
 
@@ -75,10 +76,11 @@ def sanitize_file_name(text: str) -> str:
 def escape_markdown(text: str) -> str:
     r"""Return a text as one line of Markdown that contains no HTML, link, image or table separator.
 
-    >>> print(escape_markdown("<b>[x](http://a)</b> | y"))
-    &lt;b&gt;\[x](http://a)&lt;/b&gt; \| y
+    >>> print(escape_markdown("<b>[x](http://a)</b> | y < 1"))
+    &lt;b>\[x](http://a)&lt;/b> \| y < 1
     """
-    line = " ".join(html.escape(text, quote=False).splitlines())
+    line = re.sub(r"&(?=#?\w+;)", "&amp;", _LINE_BREAK.sub(" ", text))
+    line = re.sub(r"<(?=[A-Za-z/!?])", "&lt;", line)
     return re.sub(r"([\\\[|])", r"\\\1", line)
 
 
@@ -88,7 +90,7 @@ def format_markdown_code(text: str) -> str:
     >>> format_markdown_code("a < 1")
     '`a < 1`'
     """
-    return f"`{' '.join(text.splitlines()).replace('`', chr(39))}`"
+    return f"`{_LINE_BREAK.sub(' ', text).replace('`', chr(39))}`"
 
 
 def neutralize_formula(text: str) -> str:
@@ -98,3 +100,8 @@ def neutralize_formula(text: str) -> str:
     ("'=1+1", '-0.5', "'- good")
     """
     return f"'{text}" if _FORMULA_START.match(text) and not _NUMBER.fullmatch(text) else text
+
+
+def neutralize_row(cells: Iterable[Any]) -> list[Any]:
+    """Return the cells of a CSV row with formulas neutralized."""
+    return [neutralize_formula(cell) if isinstance(cell, str) else cell for cell in cells]

@@ -94,6 +94,19 @@ def test_kept_rows_are_written_as_csv_and_as_json(tmp_path: Path) -> None:
         ]
 
 
+def test_formulas_are_neutralized_in_the_csv_file_of_kept_rows(tmp_path: Path) -> None:
+    rows = [{"=a": "=HYPERLINK(1)", "text": "-1"}, {"=a": "fine", "text": None}, {"=a": "@x", "text": "+ good"}]
+    save_kept(pa.Table.from_pylist(rows), tmp_path)
+    assert json.loads((tmp_path / "kept.json").read_text("utf-8")) == rows
+    with (tmp_path / "kept.csv").open(encoding="utf-8", newline="") as stream:
+        assert list(csv.reader(stream)) == [
+            ["'=a", "text"],
+            ["'=HYPERLINK(1)", "-1"],
+            ["fine", ""],
+            ["'@x", "'+ good"],
+        ]
+
+
 def test_no_rows_are_written_as_an_empty_list(tmp_path: Path) -> None:
     save_kept(pa.table({"row_id": pa.array([], pa.string())}), tmp_path)
     assert json.loads((tmp_path / "kept.json").read_text("utf-8")) == []

@@ -147,6 +147,22 @@ def test_page_contains_verdict_prompts_and_escaped_rows(report: Report) -> None:
         assert all(run in report.html for run in arm.run_ids)
 
 
+def test_markdown_contains_no_html_or_links_from_data(report: Report) -> None:
+    text = (report.folder / "report.md").read_text()
+    assert "&lt;b>overpriced&lt;/b>" in text
+    assert not re.search(r"<[A-Za-z/!?]", re.sub(r"`[^`\n]*`", "", text))
+    assert re.findall(r"(?<!\\)\[[^]]*\]\((?!figures/)", text) == []
+    assert "Nike shoes are very \\[MASK]" in text
+
+
+@pytest.mark.parametrize("address", ["javascript:alert(1)", "file:///etc/passwd", 'http://a"onclick="x'])
+def test_links_lead_to_http_addresses_only(planted_store: Any, planted: str, tmp_path: Path, address: str) -> None:
+    with pytest.raises(WinnowError, match="http://") as caught:
+        compare(planted_store.uri, planted, tmp_path / "made", ui_url=address)
+    assert caught.value.key == "ui_url"
+    assert not (tmp_path / "made").exists()
+
+
 def test_markdown_and_figures_are_written(report: Report) -> None:
     text = (report.folder / "report.md").read_text()
     for name in FIGURES:

@@ -43,6 +43,20 @@ def test_latex_has_booktabs_rules_and_escapes_special_characters(files: dict[str
     assert "12,345 & $-$0.500" in text
 
 
+def test_files_neutralize_texts_from_data() -> None:
+    rows = [
+        {"=word": "=1+1", "@x": "-0.5", "change": -0.5},
+        {"=word": "<script>[a](http://b)", "@x": "- b", "change": None},
+    ]
+    table = build_table(rows, "words")
+    assert table.to_csv() == "'=word,'@x,change\n'=1+1,-0.5,-0.5\n<script>[a](http://b),'- b,\n"
+    assert "&lt;script>\\[a](http://b)" in table.to_markdown()
+    assert table.data["=word"][0] == "=1+1", "the table itself is not changed"
+    html = build_table([{"<i>a</i>": "b"}], "words", "<b>c</b>")._repr_html_()
+    assert "<i>" not in html
+    assert "<b>" not in html
+
+
 def test_notebook_html_is_escaped() -> None:
     html = build_table(ROWS, "words", "Words")._repr_html_()
     assert "&lt;i&gt;" in html

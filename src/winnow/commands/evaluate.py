@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 from rich.console import Console
+from rich.markup import escape
 
 from winnow.commands.evaluation_results import print_results, save_results
 from winnow.commands.model_lookup import ModelReference, load_model, resolve_models
@@ -69,7 +70,7 @@ def run_evaluate(config: EvaluateConfig, console: Console) -> Path:
     held_out = _load_held_out(config, models)
     results = []
     for position, model in enumerate(models):
-        with console.status(f"scoring {model.label}"):
+        with console.status(f"scoring {escape(model.label)}"):
             results.append(_score_model(config, model, position, probes, held_out, store))
     print_results(console, results, config.split)
     if held_out is None:
@@ -77,7 +78,7 @@ def run_evaluate(config: EvaluateConfig, console: Console) -> Path:
             "No dataset or run was given, so only probes are compared. Add dataset=NAME to score held-out rows."
         )
     folder = save_results(config, store, results)
-    console.print(f"Tables and figures: {folder}")
+    console.print(f"Tables and figures: {escape(str(folder))}")
     return folder
 
 

@@ -71,7 +71,8 @@ def print_results(console: Console, results: Sequence[EvaluatedModel], split: st
             if parse_metric_name(name).score == "rows" and group[0].scores[name] == 0
         ]
         for metric in empty_slices:
-            console.print(f"The slice {metric.group}/{metric.scope} is empty, so it has no scores.", style="yellow")
+            slice_name = escape(f"{metric.group}/{metric.scope}")
+            console.print(f"The slice {slice_name} is empty, so it has no scores.", style="yellow")
     names = _probe_metrics(results)
     printed_names = [
         name for name in names if parse_metric_name(name).score in PRINTED_PROBE_METRICS or not Metric(name).is_known
@@ -92,7 +93,8 @@ def _probe_metrics(results: Sequence[EvaluatedModel]) -> list[str]:
 def _build_table(title: str, names: Iterable[str], results: Sequence[EvaluatedModel], prefix: str) -> Table:
     table = build_console_table("", *(result.label for result in results), title=title)
     for name in names:
-        table.add_row(name.removeprefix(prefix), *(format_number(result.scores.get(name)) for result in results))
+        scores = [format_number(result.scores.get(name)) for result in results]
+        table.add_row(escape(name.removeprefix(prefix)), *scores)
     return table
 
 

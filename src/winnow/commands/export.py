@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 from rich.console import Console
+from rich.markup import escape
 
 from winnow.commands.rerun import PACKAGES_ARTIFACT, PATCH_ARTIFACT, format_defaults_note
 from winnow.comparison import CollectedStudy, Comparison, analyze, collect_study
@@ -34,7 +35,7 @@ from winnow.studies.study_cell import build_study_cells
 from winnow.studies.study_plan import plan_jobs
 from winnow.tracking import Store, close_stale_runs, keys, load_attempts
 from winnow.tracking.run_queries import read_text_artifact
-from winnow.untrusted_text import check_name, sanitize_file_name
+from winnow.untrusted_text import check_name, escape_markdown, neutralize_row, sanitize_file_name
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -105,16 +106,18 @@ def run_export(config: ExportConfig, console: Console) -> Path:
     write_comparison_report(comparison, study, folder)
     client = store.client()
     missing_artifacts = _write_runs(client, study, folder)
-    sentences = "\n".join(comparison.verdict.sentences)
-    readme = README_TEMPLATE.format(study=study.name, verdict=comparison.verdict.sentence, sentences=sentences)
+    sentences = "\n".join(map(escape_markdown, comparison.verdict.sentences))
+    readme = README_TEMPLATE.format(
+        study=study.name, verdict=escape_markdown(comparison.verdict.sentence), sentences=sentences
+    )
     declaration = {name: value for name, value in asdict(study.declaration).items() if name in DECLARED_KEYS}
     _write_text_file(folder / "README.md", readme)
     _write_text_file(folder / "remake.py", REMAKE_SCRIPT)
     _write_text_file(folder / "declaration.json", json.dumps({"study": study.name, **declaration}, indent=2) + "\n")
     _write_checksums(folder)
-    console.print(f"{len(study.cells)} training runs, {len(comparison.findings)} contrasts: {folder}")
+    console.print(f"{len(study.cells)} training runs, {len(comparison.findings)} contrasts: {escape(str(folder))}")
     for description in missing_artifacts:
-        console.print(f"[yellow]missing[/yellow]  {description}")
+        console.print(f"[yellow]missing[/yellow]  {escape(description)}")
     return folder
 
 
@@ -139,7 +142,7 @@ def _write_runs(client: MlflowClient, study: CollectedStudy, folder: Path) -> li
     with (folder / "seeds.csv").open("w", encoding="utf-8", newline="") as stream:
         writer = csv.writer(stream, lineterminator="\n")
         writer.writerow(["arm", "seed", "run_id", "cell", "corpus", "tokenizer", "held_out"])
-        writer.writerows(rows)
+        writer.writerows(map(neutralize_row, rows))
     # Omit Winnow itself, because pip cannot install it from a package index.
     requirements = [line for line in packages.splitlines() if not line.startswith("winnow==")]
     _write_text_file(folder / "constraints.txt", "\n".join(requirements) + "\n")
@@ -204,7 +207,7 @@ def remake(folder: Path, output: Path, allow_targets: Sequence[str] = ()) -> int
         for stored_tree, cell in zip(stored_trees, cells, strict=True)
     ]
     if filled_keys := list(dict.fromkeys(key for names in filled_keys_by_cell for key in names)):
-        console.print(f"[yellow]note[/yellow]  {format_defaults_note(filled_keys)}", soft_wrap=True)
+        console.print(f"[yellow]note[/yellow]  {escape(format_defaults_note(filled_keys))}", soft_wrap=True)
     study_cells = build_study_cells(cells)
     experiment = store.experiment(name)
     close_stale_runs(store, experiment)
@@ -254,9 +257,9 @@ def _print_differences(original: dict[str, Any], comparison: Comparison, console
         }
     different = {name: values for name, values in pairs.items() if values[0] != values[1]}
     for name, (original_value, reproduced_value) in different.items():
-        console.print(f"differs  {name}: original {original_value}, reproduced {reproduced_value}")
+        console.print(f"differs  {escape(name)}: original {original_value}, reproduced {reproduced_value}")
     total = len(pairs)
     result = f"{len(different)} of {total} numbers differ" if different else f"all {total} numbers are identical"
     verdicts = original["verdict"]["sentence"], comparison.verdict.sentence
-    console.print(f"{result}; verdict: original: {verdicts[0]} Reproduced: {verdicts[1]}")
+    console.print(f"{result}; verdict: original: {escape(verdicts[0])} Reproduced: {escape(verdicts[1])}")
     return len(different)

@@ -10,6 +10,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from winnow.commands.model_lookup import load_model, resolve_models
+from winnow.commands.terminal_encoding import is_unicode_terminal
 from winnow.config import FillConfig, construct
 from winnow.errors import WinnowError
 from winnow.formatting import format_bar
@@ -35,7 +36,11 @@ def run_fill(text: str, config: FillConfig, console: Console, as_json: bool = Fa
         loaded_model = load_model(model, position)
         fills[model.label] = [*fill_masks(text, loaded_model.model, loaded_model.tokenizer, config.top_k)]
     if as_json:
-        print(json.dumps({"text": text, "models": _to_json_records(fills)}, indent=2, ensure_ascii=False))
+        print(
+            json.dumps(
+                {"text": text, "models": _to_json_records(fills)}, indent=2, ensure_ascii=not is_unicode_terminal()
+            )
+        )
         return
     console.print(escape(text), style="bold")
     masks = len(next(iter(fills.values())))

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Final
 
 from rich.console import Console
+from rich.markup import escape
 
 from winnow.config import ComposedCell, FilterConfig, construct
 from winnow.data import Corpus, Dataset
@@ -67,12 +68,14 @@ def run_filter(cell: ComposedCell[FilterConfig], console: Console) -> Path:
         for file in (report, folder / "statistics.json", folder / "dropped.parquet"):
             run.log_file(file, "filter")
         run.log_folder(folder / "figures", "filter/figures")
-    console.print(f"{dataset.name}: {format_funnel(corpus.funnel)}")
+    console.print(escape(f"{dataset.name}: {format_funnel(corpus.funnel)}"))
     for name, counts in corpus.integrity.items():
-        console.print(f"check {name}: {counts['failed']:,} of {counts['rows']:,} rows fail ({counts['action']})")
+        console.print(
+            escape(f"check {name}: {counts['failed']:,} of {counts['rows']:,} rows fail ({counts['action']})")
+        )
     print_verdicts(console, verdicts.summary(), statistics)
-    console.print(f"Verdicts, kept rows and dropped rows with their reasons: {folder}")
-    console.print(f"Report: {report}")
+    console.print(f"Verdicts, kept rows and dropped rows with their reasons: {escape(str(folder))}")
+    console.print(f"Report: {escape(str(report))}")
     return folder
 
 

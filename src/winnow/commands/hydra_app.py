@@ -22,6 +22,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from winnow.commands.error_output import format_error, print_error
 from winnow.commands.hydra_settings import check_hydra_settings
+from winnow.commands.terminal_encoding import print_on_any_terminal
 from winnow.config import TrainConfig, ablation, compose_cells, restore_cell
 from winnow.config.config_store import register_nodes
 from winnow.config.deprecated import rename_deprecated_override
@@ -55,6 +56,7 @@ def run_hydra_app(app: Callable[[], None], arguments: Sequence[str]) -> int:
     # Hydra reads the arguments from sys.argv.
     arguments = sys.argv[1:] = [rename_deprecated_override(text) for text in arguments]
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # must be set before torch is loaded
+    print_on_any_terminal()
     register_nodes()
     Plugins.instance().register(LocalConfSearchPath)
     try:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from rich.console import Console
+from rich.markup import escape
 
 from winnow.config import (
     ComposedCell,
@@ -78,11 +79,12 @@ def run_rerun(config: RerunConfig, console: Console) -> RerunResult:
     cell, filled_keys = _rebuild_cell(client, run, config)
     components = build_components(cell.config)
     differences = [*_compare_environment(client, run), *_compare_corpus(run, components)]
-    console.print(f"[bold]Run {run.info.run_id}[/bold]: {run.data.tags[keys.ARM]}, seed {run.data.tags[keys.SEED]}")
+    title = f"{run.data.tags[keys.ARM]}, seed {run.data.tags[keys.SEED]}"
+    console.print(f"[bold]Run {run.info.run_id}[/bold]: {escape(title)}")
     if filled_keys:
-        console.print(f"[yellow]note[/yellow]  {format_defaults_note(filled_keys)}", soft_wrap=True)
+        console.print(f"[yellow]note[/yellow]  {escape(format_defaults_note(filled_keys))}", soft_wrap=True)
     for difference in differences:
-        console.print(f"[yellow]differs[/yellow]  {difference}")
+        console.print(f"[yellow]differs[/yellow]  {escape(difference)}")
     if not differences and not filled_keys:
         console.print("Packages, code, machine and data are the same as in the original run.")
     # Use a separate folder, so that the original run's model and checkpoints are not overwritten.
@@ -224,7 +226,7 @@ def _print_result(result: RerunResult, console: Console) -> None:
         status = "identical" if original == new else "[red]missing[/red]"
         if original != new and original is not None and new is not None:
             status = f"[red]differs by {new - original:+.3g}[/red]"
-        table.add_row(name, *("-" if value is None else f"{value:.10g}" for value in (original, new)), status)
+        table.add_row(escape(name), *("-" if value is None else f"{value:.10g}" for value in (original, new)), status)
     console.print(table)
     total, different = len(result.metrics), len(result.different_metrics)
     summary = f"{different} of {total} metrics differ" if different else f"all {total} metrics are identical"

@@ -12,6 +12,7 @@ import pyarrow.parquet as pq
 
 from winnow.errors import WinnowError
 from winnow.filters.verdicts import Verdicts
+from winnow.untrusted_text import neutralize_formula
 
 
 def read_verdicts(folder: Path | str) -> Verdicts:
@@ -44,15 +45,31 @@ def read_statistics(folder: Path | str) -> dict[str, Any]:
 
 
 def save_kept(table: pa.Table, folder: Path) -> None:
-    """Write the kept rows to ``kept.csv``, and as a list of records to ``kept.json``."""
+    """Write the kept rows to ``kept.csv``, and as a list of records to ``kept.json``.
+
+    In ``kept.csv``, an apostrophe is added before each text that a spreadsheet would read as a formula; ``kept.json``
+    contains the original texts.
+    """
     folder.mkdir(parents=True, exist_ok=True)
-    pyarrow.csv.write_csv(table, folder / "kept.csv")
+    pyarrow.csv.write_csv(_neutralize_formulas(table), folder / "kept.csv")
     with (folder / "kept.json").open("w", encoding="utf-8") as stream:
         stream.write("[")
         for index, row in enumerate(table.to_pylist()):
             stream.write(",\n " if index else "\n ")
             stream.write(json.dumps(row, ensure_ascii=False))
         stream.write("\n]\n")
+
+
+def _neutralize_formulas(table: pa.Table) -> pa.Table:
+    columns = {
+        neutralize_formula(name): pa.array(
+            [None if text is None else neutralize_formula(text) for text in column.to_pylist()], pa.string()
+        )
+        if pa.types.is_string(column.type) or pa.types.is_large_string(column.type)
+        else column
+        for name, column in zip(table.column_names, table.columns, strict=True)
+    }
+    return pa.table(columns)
 
 
 def save_dropped(table: pa.Table, folder: Path) -> None:

@@ -28,6 +28,7 @@ from winnow.reporting.figure_rendering import Figure
 from winnow.reporting.page_rendering import render_page
 from winnow.reporting.plot_style import MARKER_CHARACTERS, assign_styles
 from winnow.tracking.store import Store
+from winnow.untrusted_text import check_web_address
 
 PROVENANCE_LABELS = {
     "corpus": "corpus fingerprint",
@@ -86,8 +87,12 @@ def write_comparison_report(
         ui_url: Address of the MLflow UI, for links to runs.
 
     Raises:
-        WinnowError: If the folder is not writable (key ``output_dir``).
+        WinnowError: If the folder is not writable (key ``output_dir``), or if ``ui_url`` is not an HTTP address.
     """
+    try:
+        check_web_address(ui_url)
+    except ValueError as error:
+        raise WinnowError(f"got {ui_url!r}. {error}.", "ui_url") from error
     try:
         output.mkdir(parents=True, exist_ok=True)
         fills = collect_fills(study)

@@ -55,13 +55,15 @@ def build_ngram_console_table(comparison: Comparison) -> ConsoleTable | None:
 
     The caption contains the effects beyond the trigram models.
     """
+    from rich.markup import escape
+
     if not comparison.ngram_baselines:
         return None
     title = "Test loss of the trained models and of n-gram models of the same rows"
     table = build_console_table("arm", *PREDICTORS, "shared top 10 words", title=title)
     for arm, baselines in comparison.ngram_baselines.items():
         losses = [format_number(getattr(baselines, name).loss) for name in PREDICTORS]
-        table.add_row(arm, *losses, format_number(baselines.fill_overlap))
+        table.add_row(escape(arm), *losses, format_number(baselines.fill_overlap))
     effects = [effect.result for effect in comparison.effects_beyond_counting if effect.ngram == "trigram"]
     table.caption = "\n".join(
         f"{r.a} {MINUS_SIGN} {r.b}, {comparison.primary.label} beyond the trigrams: {format_number(r.difference)} "

@@ -15,18 +15,26 @@ from winnow.formatting import (
     format_p_value,
     join_names,
 )
+from winnow.untrusted_text import escape_markdown, format_markdown_code
 
 
 def render_page(template: str, context: Mapping[str, Any]) -> str:
     """Return a template from ``reporting/templates``, rendered with a context.
 
-    Raise an error if the template uses a name that the context does not define.
+    Raise an error if the template uses a name that the context does not define. Every inserted text is escaped for
+    HTML or for Markdown.
     """
     from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
+    from markupsafe import Markup
+
+    def escape_for_markdown(value: object) -> object:
+        is_text = isinstance(value, str) and not isinstance(value, Markup)
+        return Markup(escape_markdown(str(value))) if is_text else value  # noqa: S704 - the text is escaped
 
     environment = Environment(
         loader=PackageLoader("winnow.reporting"),
-        autoescape=select_autoescape(["html"]),
+        autoescape=select_autoescape(["html", "md"]),
+        finalize=escape_for_markdown if template.endswith(".md") else None,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
@@ -41,7 +49,7 @@ def render_page(template: str, context: Mapping[str, Any]) -> str:
         "join_names": join_names,
         "percent": lambda fraction: f"{fraction:.1%}" if fraction >= 0.0005 else "<0.1%",
         "coverage": format_confidence,
-        "cell": lambda text: str(text).replace("|", "\\|").replace("\n", " "),
+        "code": lambda text: Markup(format_markdown_code(str(text))),  # noqa: S704 - code shows HTML as text
     }
     environment.policies["json.dumps_kwargs"] = {"sort_keys": False}  # do not sort the arms by name
     environment.globals["interval"] = format_interval

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import html
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from winnow.formatting import MINUS_SIGN, MISSING_VALUE, format_number
+from winnow.untrusted_text import escape_markdown, neutralize_row
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -38,8 +40,11 @@ class Table:
         return [folder / f"{self.name}.{ending}" for ending in texts]
 
     def to_csv(self) -> str:
-        """Return the table as CSV with full precision. Unknown values are empty."""
-        return str(self.data.to_csv(index=False))
+        """Return the table as CSV with full precision. Unknown values are empty, and formulas are neutralized."""
+        import pandas as pd
+
+        rows = [neutralize_row(row) for row in self.data.itertuples(index=False, name=None)]
+        return str(pd.DataFrame(rows, columns=neutralize_row(self.data), dtype=object).to_csv(index=False))
 
     def to_markdown(self) -> str:
         r"""Return the table as Markdown, with numeric columns aligned to the right.
@@ -54,7 +59,7 @@ class Table:
             ["---:" if right else "---" for right in self._find_numeric_columns()],
             *self.display.to_numpy(),
         ]
-        cells = ([str(text).replace("|", "\\|").replace("\n", " ") for text in line] for line in lines)
+        cells = ([escape_markdown(str(text)) for text in line] for line in lines)
         return "".join(f"| {' | '.join(line)} |\n" for line in cells)
 
     def to_latex(self) -> str:
@@ -73,7 +78,8 @@ class Table:
 
     def _repr_html_(self) -> str:
         """Return the HTML that notebooks display."""
-        return self.display.style.hide(axis="index").format(escape="html").set_caption(self.caption).to_html()
+        styler = self.display.style.hide(axis="index").format(escape="html").format_index(escape="html", axis="columns")
+        return str(styler.set_caption(html.escape(self.caption)).to_html())
 
     def _find_numeric_columns(self) -> list[bool]:
         """Return for each column whether all of the column's values are numbers."""

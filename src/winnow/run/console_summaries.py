@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from winnow.reporting.table_rendering import build_console_table
@@ -43,7 +44,7 @@ def print_overview(console: Console, inputs: RunInputs) -> None:
     }
     grid = Table.grid(padding=(0, 2))
     for name, text in lines.items():
-        grid.add_row(f"[bold]{name}[/bold]", text)
+        grid.add_row(f"[bold]{name}[/bold]", escape(text))
     console.print(grid)
 
 
@@ -69,7 +70,7 @@ def format_budget(training: TrainingConfig) -> str:
 
 def print_verdicts(console: Console, summary: Mapping[str, Any], statistics: Mapping[str, Any]) -> None:
     """Print a filter's effect on the rows: counts per signal, per term and per split."""
-    console.print(f"[bold]{summary['filter']}[/bold] keeps a row if {summary['keep']}", highlight=False)
+    console.print(f"[bold]{escape(summary['filter'])}[/bold] keeps a row if {escape(summary['keep'])}", highlight=False)
     signals = build_console_table(
         "signal", "pass", "fail", "null", "more kept without", "fewer kept without", "rows per second"
     )
@@ -77,21 +78,21 @@ def print_verdicts(console: Console, summary: Mapping[str, Any], statistics: Map
         effects = statistics.get("signals", {}).get(name, {})
         numbers = [counts[key] for key in ("pass", "fail", "null")]
         numbers += [effects.get(key) for key in ("gain", "lose", "rows_per_second")]
-        signals.add_row(name, *map(_format_count, numbers))
+        signals.add_row(escape(name), *map(_format_count, numbers))
     console.print(signals)
     terms = build_console_table("term", "drops", "drops alone")
     for name, counts in statistics["terms"].items():
-        terms.add_row(name, _format_count(counts["drops"]), _format_count(counts.get("only")))
+        terms.add_row(escape(name), _format_count(counts["drops"]), _format_count(counts.get("only")))
     console.print(terms)
     for sentence in statistics.get("redundant", []):
-        console.print(sentence, style="yellow", highlight=False)
+        console.print(escape(sentence), style="yellow", highlight=False)
     stages = " > ".join(f"{stage['stage']} {stage['rows']:,}" for stage in summary["funnel"])
-    console.print(f"funnel  {stages}", highlight=False)
+    console.print(f"funnel  {escape(stages)}", highlight=False)
     for split, rows in summary["rows"].items():
         fraction = rows["kept"] / rows["total"] if rows["total"] else 0.0
         console.print(f"{split:<11} keeps {rows['kept']:>8,} of {rows['total']:>8,} ({fraction:.1%})")
     if statistics.get("labels"):
-        console.print(format_labels(statistics["labels"]))
+        console.print(escape(format_labels(statistics["labels"])))
 
 
 def format_labels(statistics: Mapping[str, Any]) -> str:
@@ -114,7 +115,7 @@ def print_scoring_plan(console: Console, plan: ScoringPlan, short_circuit: bool)
     if not plan.full_cost:
         console.print("all scores are cached")
         return
-    console.print("cheapest order  " + " > ".join(map(str, plan.steps)), highlight=False)
+    console.print("cheapest order  " + escape(" > ".join(map(str, plan.steps))), highlight=False)
     saving = f"{plan.expected_cost:,.0f} of {plan.full_cost:,.0f} µs per row, {plan.saved_fraction:.0%} saved"
     text = (
         f"mode short_circuit: expected {saving}" if short_circuit else f"mode full; short_circuit would take {saving}"

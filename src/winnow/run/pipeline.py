@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from rich.console import Console
+from rich.markup import escape
 
 from winnow.config import ComposedCell, TrainConfig
 from winnow.errors import WinnowError
@@ -138,13 +139,13 @@ def run_single_cell(cell: ComposedCell[TrainConfig], console: Console) -> dict[s
     with _lock_cell_folder(cell, components):
         attempt = _find_resumable_attempt(cell, components) if is_rank_zero() else None
         if attempt is not None:
-            console.print(f"Resuming an interrupted run of this cell ({attempt.failure_reason}).")
+            console.print(f"Resuming an interrupted run of this cell ({escape(attempt.failure_reason)}).")
         options = RunOptions(resumed_run_id=attempt.run_id if attempt else None, console=console)
         scores = run_cell(cell, components, options)
     primary = cell.config.study.primary_metric
     if primary in scores:
         loss = scores[held_out_metric_name("test", ALL_ROWS_SLICE, "loss")]
-        console.print(f"\n{primary} {scores[primary]:+.3f}, test loss {loss:.3f}")
+        console.print(f"\n{escape(primary)} {scores[primary]:+.3f}, test loss {loss:.3f}")
         console.print("Compare it with other runs: winnow ui")
     return scores
 

@@ -67,7 +67,7 @@ class StudyProgress:
         score = status.scores.get(self._metric.name)
         if score is not None:
             self._scores[job.name] = score
-        result = "finished" if score is None else f"{self._metric.name} {score:+.3f}"
+        result = "finished" if score is None else f"{escape(self._metric.name)} {score:+.3f}"
         count, title = f"{len(self._final_statuses):>3}/{len(self._jobs)}", escape(self.format_title(job))
         line = f"{count}  {title:<36} {result}   {status.seconds:.0f} s"
         return (
@@ -118,7 +118,7 @@ class StudyProgress:
             segments.append(f"[red]{len(self.failures)} failed[/red]")
         if (best := self._find_best()) is not None:
             name = f"{self._titles[best]} seed {self._seeds[best]}"
-            segments.append(f"best {self._metric.name} {self._scores[best]:+.3f} ({escape(name)})")
+            segments.append(f"best {escape(self._metric.name)} {self._scores[best]:+.3f} ({escape(name)})")
         return " · ".join([*segments, self._estimate_time_left()])
 
     def _find_best(self) -> str | None:

@@ -97,10 +97,10 @@ def run_study(cells: Sequence[TrainCell], console: Console) -> int:
 
 
 def _print_plan(console: Console, declaration: dict[str, Any], plan: StudyPlan, launcher: Launcher) -> None:
-    console.print(f"\n[bold]Study {declaration['study']}[/bold]: {len(set(declaration['cells']))} cells")
-    console.print(f"  arms      {', '.join(declaration['arms'])}")
+    console.print(f"\n[bold]Study {escape(declaration['study'])}[/bold]: {len(set(declaration['cells']))} cells")
+    console.print(f"  arms      {escape(', '.join(declaration['arms']))}")
     console.print(f"  seeds     {', '.join(map(str, declaration['seeds']))}")
-    console.print(f"  primary   {declaration['primary_metric']}")
+    console.print(f"  primary   {escape(declaration['primary_metric'])}")
     console.print(f"  finished  {len(plan.finished_attempts)}")
     console.print(f"  to resume {plan.resumed_count}")
     console.print(f"  to run    {len(plan.jobs) - plan.resumed_count}")
@@ -136,4 +136,4 @@ def _compare_arms(config: TrainConfig, store: Store, console: Console, complete:
         console.print(table)
     for arm, seeds in comparison.missing_seeds.items():
         console.print(f"[yellow]missing[/yellow]  {escape(arm)} seed {', '.join(map(str, seeds))}")
-    console.print(f"Report: {folder / 'report.html'}", soft_wrap=True)
+    console.print(f"Report: {escape(str(folder / 'report.html'))}", soft_wrap=True)

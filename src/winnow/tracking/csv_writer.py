@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from winnow.errors import WinnowError
 from winnow.tracking.offline.request_timeouts import Response
 from winnow.tracking.offline.run_operations import Operation
+from winnow.untrusted_text import neutralize_row
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -77,7 +78,7 @@ class CsvWriter:
         path = self._folder / name
         is_new = not path.exists()
         with path.open("a", newline="", encoding="utf-8") as file:
-            csv.writer(file).writerows([CSV_COLUMN_NAMES[name], *rows] if is_new else rows)
+            csv.writer(file).writerows(map(neutralize_row, [CSV_COLUMN_NAMES[name], *rows] if is_new else rows))
 
     def _copy(self, source: Path, folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)

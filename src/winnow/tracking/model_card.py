@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from winnow.metrics.metric_names import TRAIN_ROWS, TRAIN_TOKENS, parse_metric_name, select_stage
 from winnow.tracking.keys import ARM, CELL_ID, CORPUS, FILTER_SUMMARY, MAX_STEPS, SEED, STUDY, VERDICTS
 from winnow.tracking.run_queries import read_json_artifact
+from winnow.untrusted_text import escape_markdown, format_markdown_code
 
 if TYPE_CHECKING:
     from huggingface_hub import ModelCard, ModelCardData
@@ -43,7 +44,8 @@ def build_model_card(client: MlflowClient, run: Run) -> ModelCard:
         "Limitations": [LIMITATIONS],
         "Provenance": _describe_provenance(run),
     }
-    introduction = f"# {tags[STUDY]}: {tags[ARM]}, seed {tags[SEED]}\n\n" + "\n".join(_introduce_model(run))
+    title = escape_markdown(f"# {tags[STUDY]}: {tags[ARM]}, seed {tags[SEED]}")
+    introduction = f"{title}\n\n" + "\n".join(_introduce_model(run))
     section_texts = [f"## {title}\n\n" + "\n".join(lines) for title, lines in sections.items()]
     return ModelCard("\n\n".join([f"---\n{_build_metadata(run, corpus)}\n---", introduction, *section_texts]) + "\n")
 
@@ -66,8 +68,8 @@ def _build_metadata(run: Run, corpus: Mapping[str, Any]) -> ModelCardData:
 def _introduce_model(run: Run) -> Iterator[str]:
     model = run.data.params.get("model.name") or "a small model trained from scratch"
     yield (
-        f"A masked language model ({model}), trained for {run.data.tags.get(MAX_STEPS, '?')} steps on the rows that "
-        f"the filter `{run.data.tags[ARM]}` selected."
+        f"A masked language model ({escape_markdown(model)}), trained for {run.data.tags.get(MAX_STEPS, '?')} steps "
+        f"on the rows that the filter {format_markdown_code(run.data.tags[ARM])} selected."
     )
     yield '\n```python\nfrom transformers import pipeline\n\nfill = pipeline("fill-mask", "THIS_MODEL")\n```'
 
@@ -76,7 +78,7 @@ def _describe_data(corpus: Mapping[str, Any], metrics: Mapping[str, float]) -> I
     for source in corpus.get("sources", []):
         details = [f"{key} {source[key]}" for key in ("version", "licence", "homepage", "revision") if source.get(key)]
         name = source.get("name") or source.get("file") or source.get("kind", "source")
-        yield f"- {name}: {', '.join(details) or 'license unknown'}"
+        yield escape_markdown(f"- {name}: {', '.join(details) or 'license unknown'}")
     if stages := corpus.get("funnel"):
         yield "- rows: " + " > ".join(f"{stage.replace('_', ' ')} {rows:,}" for stage, rows in stages.items())
     rows, tokens = (metrics.get(name, 0) for name in (TRAIN_ROWS, TRAIN_TOKENS))
@@ -90,8 +92,8 @@ def _describe_filter(tags: Mapping[str, str], summary: Mapping[str, Any]) -> Ite
         return
     train = summary["rows"]["train"]
     if summary["filter"] != tags[ARM]:
-        yield f"`{tags[ARM]}` selects its rows relative to this filter:\n"
-    yield f"- `{summary['filter']}` keeps a row if `{summary['keep']}`"
+        yield f"{format_markdown_code(tags[ARM])} selects its rows relative to this filter:\n"
+    yield f"- {format_markdown_code(summary['filter'])} keeps a row if {format_markdown_code(summary['keep'])}"
     yield f"- keeps {train['kept']:,} of {train['total']:,} training rows"
     yield f"- verdicts fingerprint `{tags.get(VERDICTS, 'unknown')}`"
 
@@ -103,7 +105,7 @@ def _build_score_table(metrics: Mapping[str, float]) -> Iterator[str]:
     for metric, after in sorted(select_stage("final", metrics).items()):
         metric_name = parse_metric_name(metric)
         if metric in before and (metric_name.kind == "probe" or metric_name.score in MODEL_CARD_SCORES):
-            yield f"| {metric} | {before[metric]:.3f} | {after:.3f} |"
+            yield f"| {escape_markdown(metric)} | {before[metric]:.3f} | {after:.3f} |"
 
 
 def _describe_provenance(run: Run) -> Iterator[str]:
@@ -118,4 +120,4 @@ def _describe_provenance(run: Run) -> Iterator[str]:
     }
     for name, value in fields.items():
         if value:
-            yield f"- {name}: `{value}`"
+            yield f"- {name}: {format_markdown_code(value)}"
