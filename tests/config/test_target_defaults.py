@@ -17,6 +17,7 @@ from winnow.config import (
     construct,
     find_defaulted_keys,
     list_group_options,
+    read_user_permissions,
     restore_cell,
 )
 from winnow.config.config_groups import MULTI_OBJECT_GROUPS, SINGLE_OBJECT_GROUPS
@@ -216,7 +217,7 @@ def test_what_does_not_fit_the_users_signature_is_reported_without_a_call(mine: 
     shouts = [*LOUD, "filter.signals.loud._target_=my_package.Shouts"]
     assert "filter.signals.loud.threshold=VALUE" in faults(*shouts)["filter.signals.loud.threshold"]
     wrong = faults(*LOUD, "filter.signals.loud._target_=my_package.NoSignal")
-    assert "Signal" in wrong["filter.signals.loud"]
+    assert "Signal" in wrong["filter.signals.loud._target_"]
     assert mine.CALLED == []
 
 
@@ -263,7 +264,7 @@ def test_a_stored_configuration_keeps_the_defaults_of_its_time(
     stored = composed(*LOUD).config_dict
     monkeypatch.setattr(mine.Loud.__init__, "__defaults__", (7.0, ("now",), print))
     assert composed(*LOUD).config_dict["filter"]["signals"]["loud"]["at_least"] == 7.0
-    rebuilt = restore_cell(stored, [], TrainConfig)
+    rebuilt = restore_cell(stored, [], TrainConfig, read_user_permissions(["my_package"]))
     assert rebuilt.config.filter["signals"]["loud"]["at_least"] == 1.0
     assert rebuilt.config_dict == stored
 

@@ -65,11 +65,12 @@ def build_ngram_console_table(comparison: Comparison) -> ConsoleTable | None:
         losses = [format_number(getattr(baselines, name).loss) for name in PREDICTORS]
         table.add_row(escape(arm), *losses, format_number(baselines.fill_overlap))
     effects = [effect.result for effect in comparison.effects_beyond_counting if effect.ngram == "trigram"]
-    table.caption = "\n".join(
+    lines = [
         f"{r.a} {MINUS_SIGN} {r.b}, {comparison.primary.label} beyond the trigrams: {format_number(r.difference)} "
         f"({format_interval(r.ci_low, r.ci_high)})"
         for r in effects
-    )
+    ]
+    table.caption = escape("\n".join(lines))
     table.caption_justify = "left"
     return table
 
