@@ -224,7 +224,6 @@ def test_printing_a_configuration_does_not_load_an_installed_metric(
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("option", [[], ["--cfg", "job"]])
 @pytest.mark.parametrize(
     "text",
     [
@@ -236,12 +235,12 @@ def test_printing_a_configuration_does_not_load_an_installed_metric(
         "allow_targets: [evil_package]\n" + SIGNAL,
     ],
 )
-def test_the_hydra_script_runs_no_code_of_a_config_file(shared: Path, text: str, option: list[str]) -> None:
-    if option and "allow_targets" in text:
-        pytest.skip("Hydra prints the file without constructing anything")
+def test_the_hydra_script_runs_no_code_of_a_config_file(shared: Path, text: str) -> None:
     write_experiment(shared, text)
-    command = [sys.executable, str(ROOT / "scripts/train.py"), "experiment=shared", *option]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert done.returncode == 1, done.stdout + done.stderr
-    assert "Traceback" not in done.stderr
-    assert not (shared / "executed").exists()
+    for option in ([], ["--cfg", "job"]):
+        command = [sys.executable, str(ROOT / "scripts/train.py"), "experiment=shared", *option]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        # Hydra prints `allow_targets` without constructing an object.
+        assert done.returncode == (0 if option and "allow_targets" in text else 1), done.stdout + done.stderr
+        assert "Traceback" not in done.stderr
+        assert not (shared / "executed").exists()
