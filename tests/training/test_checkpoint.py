@@ -4,7 +4,6 @@ import functools
 import os
 import resource
 import signal
-import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -15,6 +14,7 @@ import pytorch_lightning as pl
 import torch
 from pytorch_lightning.callbacks import Callback
 
+from fixtures.damaged_checkpoints import flip_record_bit
 from fixtures.trainers import quiet_trainer
 from winnow.errors import WinnowError
 from winnow.training import MaskedLanguageDataModule, MaskedLanguageModule, Masking, Scratch, TokenRows
@@ -189,14 +189,8 @@ def test_a_checkpoint_with_a_flipped_bit_is_an_error(model: Any, tmp_path: Path,
     path = tmp_path / "last.ckpt"
     torch.save({"state_dict": {f"model.{key}": weights for key, weights in model.state_dict().items()}}, path)
     assert load_checkpoint(path, model)
-    with zipfile.ZipFile(path) as archive:
-        info = next(info for info in archive.infolist() if info.filename.endswith(f"/{name}"))
-        with archive.open(info) as record:
-            position = record._orig_compress_start + info.file_size // 2  # type: ignore[attr-defined]
-    data = bytearray(path.read_bytes())
-    data[position] ^= 1
-    path.write_bytes(data)
-    with pytest.raises(WinnowError, match=r"last\.ckpt is damaged.*checksum.*Delete the file"):
+    flip_record_bit(path, name)
+    with pytest.raises(WinnowError, match=r"last\.ckpt is damaged.*checksum.*Delete all checkpoints"):
         load_checkpoint(path, model)
 
 

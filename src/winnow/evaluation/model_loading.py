@@ -78,10 +78,12 @@ def _load_checkpoint(path: Path, label: str) -> LoadedModel:
     from transformers import AutoConfig, AutoModelForMaskedLM
 
     from winnow.training import Pretrained, pretrained_models
+    from winnow.training.checkpoint_checksums import verify_checksums
 
     if not path.is_file():
         raise WinnowError(f"the checkpoint '{path}' does not exist. Check the path.")
     try:
+        verify_checksums(path)
         checkpoint: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
         files, weights = checkpoint[ARCHITECTURE_KEY], checkpoint["state_dict"]
     except Exception as error:  # the exception type depends on how the file is damaged

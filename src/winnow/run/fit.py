@@ -13,7 +13,12 @@ import pyarrow as pa
 from winnow.config.schema import TrainingConfig
 from winnow.errors import WinnowError
 from winnow.metrics.metric_names import VALIDATION_LOSS, stage_metric_name
-from winnow.run.checkpoint_files import BEST_CHECKPOINT, LAST_CHECKPOINT, load_last_checkpoint
+from winnow.run.checkpoint_files import (
+    BEST_CHECKPOINT,
+    LAST_CHECKPOINT,
+    load_best_checkpoint,
+    load_last_checkpoint,
+)
 from winnow.run.run_inputs import RunInputs
 from winnow.tracking import TrackedRun
 
@@ -70,10 +75,11 @@ def fit(
     callbacks = [*callbacks, probe_callback, *([BufferedMetrics(run)] if run is not None else [])]
     checkpoint = _load_resume_checkpoint(inputs)
     if checkpoint is not None and checkpoint["complete"]:
-        _restore_completed_training(module, callbacks, checkpoint, inputs)
+        _restore_completed_training(module, callbacks, checkpoint)
     else:
         _train(module, inputs, _build_trainer(inputs, run, callbacks, progress), resume=checkpoint is not None)
-    return FitResult(module.model, module.tokens_seen, _read_best_scores(inputs), probe_callback.to_table())
+    best_metrics = _restore_best_weights(module, inputs) if config.training.keep == "best" else {}
+    return FitResult(module.model, module.tokens_seen, best_metrics, probe_callback.to_table())
 
 
 def _build_module(inputs: RunInputs) -> MaskedLanguageModule:
@@ -96,14 +102,10 @@ def _build_module(inputs: RunInputs) -> MaskedLanguageModule:
 
 
 def _restore_completed_training(
-    module: MaskedLanguageModule, callbacks: Sequence[Callback], checkpoint: dict[str, Any], inputs: RunInputs
+    module: MaskedLanguageModule, callbacks: Sequence[Callback], checkpoint: dict[str, Any]
 ) -> None:
-    """Restore the weights and callback states of a completed training run."""
-    import torch
-
-    best = inputs.folder / BEST_CHECKPOINT
-    weights = checkpoint if inputs.config.training.keep == "last" else torch.load(best, weights_only=True)
-    module.load_state_dict(weights["state_dict"])
+    """Restore the last weights and the callback states of a completed training run."""
+    module.load_state_dict(checkpoint["state_dict"])
     module.on_load_checkpoint(checkpoint)
     for callback in callbacks:
         callback.load_state_dict(checkpoint["callbacks"].get(callback.state_key, {}))
@@ -111,8 +113,6 @@ def _restore_completed_training(
 
 def _train(module: MaskedLanguageModule, inputs: RunInputs, trainer: pl.Trainer, resume: bool) -> None:
     """Train until the budget is exhausted, resuming from the last checkpoint if `resume` is set."""
-    import torch
-
     checkpoint = inputs.folder / LAST_CHECKPOINT
     try:
         trainer.fit(module, _build_data_module(inputs), ckpt_path=checkpoint if resume else None, weights_only=True)
@@ -124,8 +124,6 @@ def _train(module: MaskedLanguageModule, inputs: RunInputs, trainer: pl.Trainer,
         if not checkpoint.exists():
             raise
         raise WinnowError(f"{error.message} The last good checkpoint is {checkpoint}.", error.key) from error
-    if inputs.config.training.keep == "best":
-        module.load_state_dict(torch.load(inputs.folder / BEST_CHECKPOINT, weights_only=True)["state_dict"])
 
 
 def _build_data_module(inputs: RunInputs) -> MaskedLanguageDataModule:
@@ -148,7 +146,7 @@ def check_fit_inputs(inputs: RunInputs) -> None:
     """Check that training can start. The check runs before the baseline evaluation.
 
     Raises:
-        WinnowError: If a training step or the validation split has fewer rows than there are processes, if the last
+        WinnowError: If a training step or the validation split has fewer rows than there are processes, if a
             checkpoint is damaged or does not match the model, or if there is not enough disk space for new checkpoints.
     """
     from winnow.training import HeldOutBatches, Masking, Shard
@@ -163,13 +161,10 @@ def _load_resume_checkpoint(inputs: RunInputs) -> dict[str, Any] | None:
     return load_last_checkpoint(inputs.folder, inputs.model, restart=inputs.config.study.rerun == "all")
 
 
-def _read_best_scores(inputs: RunInputs) -> dict[str, float]:
-    """Return the step and validation loss of the best checkpoint, or an empty dict if `training.keep` is `last`."""
-    import torch
-
-    if inputs.config.training.keep == "last":
-        return {}
-    best = torch.load(inputs.folder / BEST_CHECKPOINT, weights_only=True, mmap=True)
+def _restore_best_weights(module: MaskedLanguageModule, inputs: RunInputs) -> dict[str, float]:
+    """Restore the weights of the best checkpoint, and return its step and validation loss."""
+    best = load_best_checkpoint(inputs.folder, inputs.model)
+    module.load_state_dict(best["state_dict"])
     return {
         stage_metric_name("best", "step"): best["global_step"],
         stage_metric_name("best", VALIDATION_LOSS): best["validation_loss"],

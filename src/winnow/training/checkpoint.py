@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 import os
 import shutil
-import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +15,7 @@ from pytorch_lightning.callbacks import Checkpoint
 
 from winnow.errors import WinnowError
 from winnow.fsync import flush_to_disk
+from winnow.training.checkpoint_checksums import verify_checksums
 from winnow.training.graceful_shutdown import GracefulShutdown
 
 BYTES_PER_WEIGHT = 12
@@ -171,12 +171,14 @@ def load_checkpoint(path: Path, model: torch.nn.Module) -> dict[str, Any]:
     """Return a checkpoint with memory-mapped tensors, after checking that its weights match the given model.
 
     Raises:
-        WinnowError: If the checkpoint cannot be read or belongs to a different model. The error's key is
+        WinnowError: If the checkpoint is missing, cannot be read, or belongs to a different model. The error's key is
             ``study.rerun``.
     """
-    fix = "Delete the file or set study.rerun=all to train from the beginning."
+    fix = f"Delete all checkpoints in {path.parent} or set study.rerun=all to train from the beginning."
+    if not path.exists():
+        raise WinnowError(f"the checkpoint {path} is missing. {fix}", "study.rerun")
     try:
-        _verify_checksums(path)
+        verify_checksums(path)
         content: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
         weights = {name.removeprefix("model."): tensor for name, tensor in content["state_dict"].items()}
     except Exception as error:  # the type of torch's exception depends on which byte is damaged
@@ -193,18 +195,6 @@ def load_checkpoint(path: Path, model: torch.nn.Module) -> dict[str, Any]:
                 "study.rerun",
             )
     return content
-
-
-def _verify_checksums(path: Path) -> None:
-    """Verify the checksum of every tensor, which ``torch.load(mmap=True)`` does not do.
-
-    Raises:
-        ValueError: If a checksum does not match.
-        zipfile.BadZipFile: If the file is not a zip archive.
-    """
-    with zipfile.ZipFile(path) as archive:
-        if (name := archive.testzip()) is not None:
-            raise ValueError(f"{name} does not match its checksum")
 
 
 def _describe_shape(tensor: torch.Tensor | None) -> str:

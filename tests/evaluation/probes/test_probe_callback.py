@@ -8,8 +8,10 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 
+from fixtures.damaged_checkpoints import flip_record_bit
 from fixtures.trainers import quiet_trainer
 from winnow.cli import main
+from winnow.errors import WinnowError
 from winnow.evaluation import Probe
 from winnow.evaluation.model_loading import load_masked_lm
 from winnow.evaluation.probes.probe_callback import ProbeCallback
@@ -67,6 +69,9 @@ def test_a_resumed_run_has_the_full_curves_and_its_checkpoint_loads_without_it(
     callback, _ = train(model, tokenizer, rows, 4, tmp_path / "half.ckpt")
     odds = [row["step"] for row in callback.to_table().to_pylist() if row["metric"] == "log_odds"]
     assert odds == [0, 2, 4]
+    flip_record_bit(tmp_path / "half.ckpt", "data/0")
+    with pytest.raises(WinnowError, match="does not match its checksum"):
+        load_masked_lm(str(tmp_path / "half.ckpt"))
 
 
 @pytest.mark.slow
