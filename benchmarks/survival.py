@@ -12,9 +12,11 @@
 3. `parallel_cells`: `--crowd` cells, each in a separate process, write to one SQLite file at the same time. Every value
    is compared with that of cells that ran sequentially.
 4. The errors injected by `survival_faults.py`, with one key each: `silent_flips`, `store_kills_dead`, `twins_damaged`,
-   `grid_overlap_trained_twice`, `sync_status_wrong` and `step_wait_seconds`.
+   `grid_overlap_trained_twice` and `workers_left`.
+5. The failing servers of `survival_servers.py`: `sync_status_wrong`, `step_wait_seconds` and `compare_wait_seconds`.
 
-`--only` selects the measurements by these names.
+`--only` selects the measurements by these names. The results are written to FILE after each measurement, and results in
+FILE of measurements that are not selected are kept.
 """
 
 from __future__ import annotations
@@ -32,14 +34,8 @@ from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
 
-from survival_faults import (
-    measure_flips,
-    measure_overlap,
-    measure_step_wait,
-    measure_store_kills,
-    measure_sync,
-    measure_twins,
-)
+from survival_faults import measure_flips, measure_overlap, measure_store_kills, measure_twins, measure_workers
+from survival_servers import measure_compare_wait, measure_step_wait, measure_sync
 from winnow.cli import main as winnow_main
 from winnow.tracking import Store, keys
 from winnow.tracking.run_environment import describe_hardware
@@ -239,13 +235,17 @@ def main() -> None:
     parser.add_argument("--twins", type=int, default=10)
     parser.add_argument("--grids", type=int, default=5)
     parser.add_argument("--servers", type=int, default=2, help="rounds in which a server is killed")
+    parser.add_argument("--studies", type=int, default=2, help="studies with workers that are killed")
     parser.add_argument("--only", nargs="+", choices=list(MEASUREMENTS), default=list(MEASUREMENTS), metavar="NAME")
     options = parser.parse_args()
     target = options.json.resolve() if options.json else None
-    results: dict[str, Any] = {"hardware": describe_hardware()}
+    earlier = json.loads(target.read_text(encoding="utf-8")) if target and target.exists() else {}
+    results: dict[str, Any] = earlier | {"hardware": describe_hardware()}
     for name in options.only:
         os.chdir(tempfile.mkdtemp())
+        started = time.monotonic()
         details, headline = MEASUREMENTS[name](options)
+        details["seconds_measured"] = round(time.monotonic() - started)
         results |= {**headline, name if name not in headline else f"{name}_of": details}
         print(json.dumps({**headline, "of": details}, indent=2), flush=True)
         if target:
@@ -299,6 +299,12 @@ MEASUREMENTS: dict[str, Callable[[argparse.Namespace], Measured]] = {
     ),
     "step_wait_seconds": _with_headline(
         "step_wait_seconds", "wait", lambda options: measure_step_wait(SMALL, start_command)
+    ),
+    "compare_wait_seconds": _with_headline(
+        "compare_wait_seconds", "seconds", lambda options: measure_compare_wait(SMALL, start_command)
+    ),
+    "workers_left": _with_headline(
+        "workers_left", "left", lambda options: measure_workers(options.studies, SMALL, start_command)
     ),
 }
 """Measurements by name. Each returns its detailed results and the headline results for the top of the file."""

@@ -1,27 +1,20 @@
-"""Error injection for `survival.py`: flipped bits, killed store creation, duplicate commands and failing servers.
+"""Error injection for `survival.py`: flipped bits, killed store creation, killed studies and duplicate commands.
 
 Every measurement runs real commands in separate processes in the current folder.
 """
 
 from __future__ import annotations
 
-import contextlib
-import os
 import random
-import shutil
-import signal
-import socket
-import subprocess
-import sys
 import time
-import urllib.request
-from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
+from collections.abc import Callable
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
 
-from winnow.tracking import Store, keys, sync
+import psutil
+
+from winnow.tracking import Store, keys
 
 SCORES = ("final/", "before/")
 TIMING_METRICS = ("second", "peak_share", "system/")
@@ -71,16 +64,18 @@ def flip_bit(file: Path, rng: random.Random) -> None:
 
 
 def measure_flips(flips: int, small: list[str], start: Start, rng: random.Random) -> dict[str, Any]:
-    """Flip a bit in every cached file, run again, and count the flips that are not reported or that change a score."""
+    """Flip a bit in every kind of cached file, and count the flips that are not reported or that change a score.
+
+    In each round, one file per cache folder is damaged, so that the message about a folder belongs to one flip.
+    """
     folder = Path.cwd()
     command = ["train", "study.name=flips", "filter=nike_positive", *small]
     start(command, "flips.txt").join()
     store, cache = local_store(folder), folder / "outputs/cache"
     (first,) = cells(store, "flips")
-    expected, done, silent, kinds = scores(first), 0, 0, dict[str, int]()
-    while done < flips:
-        files = sorted(file for file in cache.rglob("*") if file.is_file() and not file.name.startswith("."))
-        damaged = [file for file in files if file.stat().st_size]
+    expected, done, silent, rounds, kinds = scores(first), 0, 0, 0, dict[str, int]()
+    while done < flips or rounds < max(len(files) for files in list_files(cache).values()):
+        damaged = [files[rounds % len(files)] for files in list_files(cache).values()]
         for file in damaged:
             flip_bit(file, rng)
             kind = f"{file.relative_to(cache).parts[0]}/{file.name}"
@@ -93,33 +88,45 @@ def measure_flips(flips: int, small: list[str], start: Start, rng: random.Random
         same = process.exitcode == 0 and scores(cells(store, "flips")[-1]) == expected
         silent += len(missed) if same else len(damaged)
         done += len(damaged)
-    resumed = measure_checkpoint_flips(small, start, rng)
+        rounds += 1
+    checkpoints = measure_checkpoint_flips(small, start, rng)
     return {
-        "flips": done + resumed["flips"],
-        "silent": silent + resumed["silent"],
-        "of": {**kinds, **resumed["of"]},
+        "flips": done + checkpoints["flips"],
+        "silent": silent + checkpoints["silent"],
+        "of": {**kinds, **checkpoints["of"]},
     }
 
 
+def list_files(cache: Path) -> dict[Path, list[Path]]:
+    """Return the files of each published folder of the cache that are not empty."""
+    folders: dict[Path, list[Path]] = {}
+    for file in sorted(cache.rglob("*")):
+        if file.is_file() and not file.name.startswith(".") and file.stat().st_size:
+            folders.setdefault(file.parent, []).append(file)
+    return folders
+
+
 def measure_checkpoint_flips(small: list[str], start: Start, rng: random.Random, flips: int = 6) -> dict[str, Any]:
-    """Flip a bit in the checkpoint of a killed run, and count the resumed runs with different scores."""
+    """Flip a bit in a checkpoint of a killed run, and count the resumed runs that finish with different scores."""
     folder = Path.cwd()
-    command = ["train", "-m", "study.compare=false", "filter=full", *small, "training.max_steps=200"]
-    start([*command, "study.name=intact"], "intact.txt").join()
+    settings = ["study.compare=false", "filter=full", *small, "training.max_steps=200", "training.keep=best"]
+    start(["train", "-m", *settings, "study.name=intact"], "intact.txt").join()
     expected = scores(cells(local_store(folder), "intact")[-1])
+    kinds = {"last.ckpt": 0, "best.ckpt": 0}
     silent = 0
     for number in range(flips):
-        study = f"checkpoint{number}"
-        process = start([*command, f"study.name={study}"], "checkpoint.txt")
+        study, kind = f"checkpoint{number}", list(kinds)[number % len(kinds)]
+        process = start(["train", "-m", *settings, f"study.name={study}"], "checkpoint.txt")
         checkpoint = wait_for_checkpoint(folder / "outputs" / study, process)
         process.kill()
         process.join()
-        flip_bit(checkpoint, rng)
-        process = start([*command, f"study.name={study}"], f"{study}.txt")
+        flip_bit(checkpoint.with_name(kind), rng)
+        kinds[kind] += 1
+        process = start(["train", "-m", *settings, f"study.name={study}"], f"{study}.txt")
         process.join()
         newest = cells(local_store(folder), study)[-1]
         silent += process.exitcode == 0 and scores(newest) != expected
-    return {"flips": flips, "silent": silent, "of": {"last.ckpt": flips}}
+    return {"flips": flips, "silent": silent, "of": kinds}
 
 
 def create_store(folder: str) -> None:
@@ -197,39 +204,23 @@ def measure_overlap(rounds: int, small: list[str], grid: list[str], start: Start
     return {"rounds": rounds, "rounds_in_which_both_trained": shared, "failed": failed, "trained_twice": trained_twice}
 
 
-@contextmanager
-def server(folder: Path) -> Iterator[tuple[str, Callable[[int], None], Callable[[], None]]]:
-    """Run a tracking server; yield its URL, a function that sends it a signal, and a function that restarts it."""
-    folder.mkdir()
-    with closing(socket.create_server(("127.0.0.1", 0))) as connection:
-        port = connection.getsockname()[1]
-    storage = ["--backend-store-uri", f"sqlite:///{folder}/server.db", "--artifacts-destination", str(folder / "files")]
-    command = [sys.executable, "-m", "mlflow", "server", *storage, "--port", str(port), "--workers", "1"]
-    running: list[subprocess.Popen[bytes]] = []
-
-    def start() -> None:
-        environment = os.environ | {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
-        with (folder / "log.txt").open("ab") as log:
-            running.append(subprocess.Popen(command, stdout=log, stderr=log, env=environment, start_new_session=True))
-        while running[-1].poll() is None:
-            with contextlib.suppress(OSError):
-                urllib.request.urlopen(f"http://127.0.0.1:{port}/health", timeout=5)
-                return
-            time.sleep(0.2)
-        raise RuntimeError(f"the server did not start; see {folder / 'log.txt'}")
-
-    def send(signum: int) -> None:
-        os.killpg(running[-1].pid, signum)
-        if signum == signal.SIGKILL:
-            running[-1].wait()
-
-    start()
-    try:
-        yield f"http://127.0.0.1:{port}", send, start
-    finally:
-        with contextlib.suppress(ProcessLookupError):
-            send(signal.SIGKILL)
-        shutil.rmtree(folder, ignore_errors=True)
+def measure_workers(rounds: int, small: list[str], start: Start) -> dict[str, Any]:
+    """Kill a study with two joblib workers, and count the processes that outlive it by more than 40 seconds."""
+    folder = Path.cwd()
+    grid = ["filter=full", "seed=1,2,3,4", "launcher=joblib", "launcher.workers=2", *small]
+    left, longest = 0, 0.0
+    for number in range(rounds):
+        study = f"workers{number}"
+        process = start(["train", "-m", *grid, "training.max_steps=100000", f"study.name={study}"], f"{study}.txt")
+        wait_for_checkpoint(folder / "outputs" / study, process)
+        children = psutil.Process(process.pid).children(recursive=True)
+        process.kill()
+        process.join()
+        killed = time.monotonic()
+        alive = psutil.wait_procs(children, timeout=40)[1]
+        left += sum(child.is_running() and child.status() != psutil.STATUS_ZOMBIE for child in alive)
+        longest = max(longest, time.monotonic() - killed)
+    return {"rounds": rounds, "left": left, "seconds_until_all_ended": round(longest, 1)}
 
 
 def wait_for_checkpoint(folder: Path, process: BaseProcess) -> Path:
@@ -239,52 +230,3 @@ def wait_for_checkpoint(folder: Path, process: BaseProcess) -> Path:
             return checkpoints[0]
         time.sleep(0.005)
     raise RuntimeError(f"no checkpoint was saved in {folder}")
-
-
-def measure_sync(rounds: int, small: list[str], start: Start) -> dict[str, Any]:
-    """Kill the server while a run trains, start it again, sync, and count the runs that are not FINISHED."""
-    wrong = 0
-    with server(Path.cwd() / "server") as (uri, send, restart):
-        for number in range(rounds):
-            study = f"sync{number}"
-            tracking = ["tracking=server", f"tracking.uri={uri}"]
-            command = ["train", "filter=full", *small, "training.max_steps=200", f"study.name={study}", *tracking]
-            process = start(command, f"{study}.txt")
-            wait_for_checkpoint(Path.cwd() / "outputs" / study, process)
-            send(signal.SIGKILL)
-            process.join()
-            restart()
-            store = Store(uri=uri, spool=str(Path.cwd() / "outputs/unsent"))
-            sync(store)
-            runs = cells(store, study)
-            wrong += process.exitcode != 0 or [run.info.status for run in runs] != ["FINISHED"]
-    return {"rounds": rounds, "wrong": wrong}
-
-
-def measure_step_wait(small: list[str], start: Start, seconds: float = 30) -> dict[str, Any]:
-    """Suspend a server during training, and measure the increase of the longest time between two checkpoints."""
-    with server(Path.cwd() / "server") as (uri, send, _):
-        steps = ["training.max_steps=100000", "training.validate_every_steps=20", "evaluation.max_rows=16"]
-        tracking = ["tracking=server", f"tracking.uri={uri}"]
-        process = start(["train", "filter=full", *small, *steps, "study.name=hangs", *tracking], "hangs.txt")
-        checkpoint = wait_for_checkpoint(Path.cwd() / "outputs/hangs", process)
-        before = longest_gap(checkpoint, 10)
-        send(signal.SIGSTOP)
-        during = longest_gap(checkpoint, seconds)
-        send(signal.SIGCONT)
-        process.kill()
-        process.join()
-    return {"gap_before": before, "gap_while_it_hangs": during, "wait": round(max(0.0, during - before), 3)}
-
-
-def longest_gap(file: Path, seconds: float) -> float:
-    """Return the longest time in seconds without a change to a file."""
-    deadline = time.monotonic() + seconds
-    changed, state, longest = time.monotonic(), file.stat().st_mtime_ns, 0.0
-    while time.monotonic() < deadline:
-        now = file.stat().st_mtime_ns
-        if now != state:
-            state, changed = now, time.monotonic()
-        longest = max(longest, time.monotonic() - changed)
-        time.sleep(0.005)
-    return round(longest, 3)
