@@ -14,6 +14,7 @@
 4. The errors injected by `survival_faults.py`, with one key each: `silent_flips`, `store_kills_dead`, `twins_damaged`,
    `grid_overlap_trained_twice` and `workers_left`.
 5. The failing servers of `survival_servers.py`: `sync_status_wrong`, `step_wait_seconds` and `compare_wait_seconds`.
+6. `digest_percent`: the percentage of a demo cell's time that it takes to write and verify digests.
 
 `--only` selects the measurements by these names. The results are written to FILE after each measurement, and results in
 FILE of measurements that are not selected are kept.
@@ -34,6 +35,7 @@ from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
 
+from survival_digests import measure_digests
 from survival_faults import measure_flips, measure_overlap, measure_store_kills, measure_twins, measure_workers
 from survival_servers import measure_compare_wait, measure_step_wait, measure_sync
 from winnow.cli import main as winnow_main
@@ -303,6 +305,7 @@ MEASUREMENTS: dict[str, Callable[[argparse.Namespace], Measured]] = {
     "compare_wait_seconds": _with_headline(
         "compare_wait_seconds", "seconds", lambda options: measure_compare_wait(SMALL, start_command)
     ),
+    "digest_percent": _with_headline("digest_percent", "percent", lambda options: measure_digests(process_context())),
     "workers_left": _with_headline(
         "workers_left", "left", lambda options: measure_workers(options.studies, SMALL, start_command)
     ),

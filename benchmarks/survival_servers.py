@@ -95,26 +95,37 @@ def measure_step_wait(small: list[str], start: Start, seconds: float = 20) -> di
 
 
 def measure_compare_wait(small: list[str], start: Start) -> dict[str, Any]:
-    """Compare a finished study while its server is suspended and after the server was killed.
+    """Compare a finished study while its server is suspended, is suspended during the comparison, or was killed.
 
     Returns:
-        The longest time in seconds until the command ended with one error message, and the number of commands that
-        ended in any other way.
+        The longest time in seconds until the command ended with an error about the server, and the number of commands
+        that ended in any other way.
     """
     folder, waits, wrong = Path.cwd(), dict[str, float](), 0
+    log = folder / "server/log.txt"
     with server(folder / "server") as (uri, send, _):
         tracking = ["tracking=server", f"tracking.uri={uri}"]
         grid = ["filter=full,nike_positive", "seed=1,2", "study.name=silent", *small, "training.max_steps=10"]
         start(["train", "-m", *grid, *tracking], "silent.txt").join()
-        for state, signum in (("suspended", signal.SIGSTOP), ("killed", signal.SIGKILL)):
-            send(signum)
-            started = time.monotonic()
+        for state in ("suspended", "suspended_later", "killed"):
+            send({"suspended": signal.SIGSTOP, "suspended_later": signal.SIGCONT, "killed": signal.SIGKILL}[state])
+            requests, started = count_lines(log), time.monotonic()
             process = start(["compare", "study=silent", *tracking], f"{state}.txt")
+            if state == "suspended_later":
+                while process.is_alive() and count_lines(log) < requests + 8:  # it has read the runs and some artifacts
+                    time.sleep(0.005)
+                send(signal.SIGSTOP)
+                started = time.monotonic()
             process.join()
             waits[state] = round(time.monotonic() - started, 1)
             output = (folder / f"{state}.txt").read_text(encoding="utf-8")
             wrong += process.exitcode != 1 or "tracking.uri" not in output or "Traceback" in output
     return {"seconds": max(waits.values()), "by_state": waits, "wrong": wrong}
+
+
+def count_lines(file: Path) -> int:
+    """Return the number of lines of a file."""
+    return file.read_bytes().count(b"\n")
 
 
 def longest_gap(file: Path, seconds: float) -> float:
