@@ -40,7 +40,7 @@ from survival_faults import measure_flips, measure_overlap, measure_store_kills,
 from survival_servers import measure_compare_wait, measure_step_wait, measure_sync
 from winnow.cli import main as winnow_main
 from winnow.tracking import Store, keys
-from winnow.tracking.run_environment import describe_hardware
+from winnow.tracking.run_environment import describe_hardware, read_git_commit
 
 SMALL = [
     "dataset.source.rows=1500",
@@ -243,11 +243,12 @@ def main() -> None:
     target = options.json.resolve() if options.json else None
     earlier = json.loads(target.read_text(encoding="utf-8")) if target and target.exists() else {}
     results: dict[str, Any] = earlier | {"hardware": describe_hardware()}
+    commit = read_git_commit()[:7]  # before the folder changes
     for name in options.only:
         os.chdir(tempfile.mkdtemp())
         started = time.monotonic()
         details, headline = MEASUREMENTS[name](options)
-        details["seconds_measured"] = round(time.monotonic() - started)
+        details |= {"measurement_seconds": round(time.monotonic() - started), "commit": commit}
         results |= {**headline, name if name not in headline else f"{name}_of": details}
         print(json.dumps({**headline, "of": details}, indent=2), flush=True)
         if target:
