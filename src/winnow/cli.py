@@ -32,31 +32,44 @@ def main(arguments: Sequence[str] | None = None) -> int:
     # trains several times faster. The variable has no effect after torch is imported.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     print_on_any_terminal()
+    options = _parse_arguments(sys.argv[1:] if arguments is None else arguments)
+    command = options.command
+    try:
+        return _print_choices(options) if options.choices else COMMANDS[command](options)
+    except WinnowError as error:
+        print_error(error)
+    except KeyboardInterrupt:
+        note = " The run is marked KILLED, and finished runs are kept." if command == "train" else ""
+        print(f"\nStopped by Ctrl-C.{note}", file=sys.stderr)
+        return 130
+    except BrokenPipeError:  # the program that reads the output has ended, as in `winnow train --choices | head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # so that flushing at exit does not fail
+    except Exception as error:
+        from winnow.commands.crash_report import report_crash
+
+        report_crash(error, command, options.output_dir)
+    return 1
+
+
+def _parse_arguments(arguments: Sequence[str]) -> argparse.Namespace:
+    """Parse the command line. `output_dir` is `None` until the configuration has been composed."""
     parser = build_parser()
-    options, extra = parser.parse_known_args(add_default_values(sys.argv[1:] if arguments is None else arguments))
+    options, extra = parser.parse_known_args(add_default_values(arguments))
     if unknown_options := [text for text in extra if text.startswith("-")]:
         parser.error(f"unknown option {unknown_options[0]}. List the options with winnow {options.command} --help.")
     if options.resolve and not options.cfg:
         parser.error("--resolve requires --cfg. Add --cfg, or remove --resolve.")
     options.overrides += extra
     options.config_dir = [Path(folder) for folder in options.config_dir]
-    if options.choices:
-        return _print_choices(options)
-    try:
-        return COMMANDS[options.command](options)
-    except WinnowError as error:
-        print_error(error)
-        return 1
-    except KeyboardInterrupt:
-        note = " The run is marked KILLED, and finished runs are kept." if options.command == "train" else ""
-        print(f"\nStopped by Ctrl-C.{note}", file=sys.stderr)
-        return 130
+    options.output_dir = None
+    return options
 
 
 def _train(options: argparse.Namespace) -> int:
     from winnow.config import TrainConfig, compose_cells
 
     cells, sweep = compose_cells("train", TrainConfig, options.overrides, options.multirun, options.config_dir)
+    options.output_dir = cells[0].config.output_dir
     if _print_config(options, [cell.config_dict for cell in cells]):
         return 0
     from rich.console import Console
@@ -219,6 +232,8 @@ def _compose_cell(options: argparse.Namespace, schema: type[Config]) -> Composed
     from winnow.config import compose_cells
 
     cells, _ = compose_cells(options.command, schema, options.overrides, config_dirs=options.config_dir)
+    config: Any = cells[0].config
+    options.output_dir = config.output_dir
     return None if _print_config(options, [cells[0].config_dict]) else cells[0]
 
 

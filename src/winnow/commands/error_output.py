@@ -19,5 +19,11 @@ def format_error(error: WinnowError) -> str:
     header = [f"winnow: {len(errors)} configuration errors; nothing was run."] if len(errors) > 1 else []
     # Wrap each line separately: some messages contain a line with a caret that points into the line above.
     lines = [line for error in errors for line in f"winnow: {error}".splitlines()]
-    wrapped_lines = [textwrap.fill(line, 100, subsequent_indent="    ", drop_whitespace=False) for line in lines]
-    return "\n".join([*header, *wrapped_lines])
+    return "\n".join([*header, *map(_wrap, lines)])
+
+
+def _wrap(line: str) -> str:
+    """Wrap a line at spaces only, so that paths and keys can be copied."""
+    return textwrap.fill(
+        line, 100, subsequent_indent="    ", drop_whitespace=False, break_long_words=False, break_on_hyphens=False
+    )
