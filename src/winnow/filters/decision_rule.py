@@ -21,7 +21,7 @@ from winnow.filters.corpus_scoring import (
     score_cross_row_signals,
     score_in_batches,
 )
-from winnow.filters.expression import Known, Name, Node, evaluate, expand_parts, iter_names, split_conjuncts
+from winnow.filters.expression import Known, Name, Node, evaluate, expand_parts, iter_names, measure, split_conjuncts
 from winnow.filters.expression_parser import build_position_error, parse
 from winnow.filters.scoring_planner import MIN_SAMPLED_COST, Mask, ScoringPlan, plan_scoring, sample_row_indices
 from winnow.filters.signals.signal import Signal
@@ -30,6 +30,8 @@ from winnow.filters.verdicts import Verdicts
 if TYPE_CHECKING:
     from rich.progress import Progress
 
+_MAX_LEAVES = 2_000
+_MAX_DEPTH = 200
 _RESERVED_NAMES = {"row_id", "split", "source", "label", "text", "keep"}
 
 
@@ -63,9 +65,11 @@ class DecisionRule:
         for name, node in part_nodes.items():
             _check_name_references(node, parts[name], f"parts.{name}", signals, parts)
         _check_name_references(keep_node, keep, "keep", signals, parts)
+        sorted_parts = _sort_parts(part_nodes)
+        _check_expanded_size(sorted_parts, keep_node)
         for name, signal in signals.items():
             keep_node = keep_node & Known(Name(name)) if signal.requires_score else keep_node
-        return cls(signals, _sort_parts(part_nodes), keep_node, on_null == "keep")
+        return cls(signals, sorted_parts, keep_node, on_null == "keep")
 
     def build_verdicts(
         self,
@@ -212,6 +216,24 @@ def _check_name_references(
             hint = did_you_mean(name.name, options)
             message = f"unknown signal or part '{name}'.{hint} Available: {', '.join(options)}. Correct the name."
             raise build_position_error(text, key, name.position, message)
+
+
+def _check_expanded_size(parts: Mapping[str, Node], keep: Node) -> None:
+    """Check the size of each expression after its parts are replaced, since parts can double it repeatedly.
+
+    Args:
+        parts: The parts, sorted so that each part comes after the parts it refers to.
+        keep: The `keep` expression.
+    """
+    sizes: dict[str, tuple[int, int]] = {}
+    for key, node in [*((f"parts.{name}", node) for name, node in parts.items()), ("keep", keep)]:
+        leaves, depth = sizes[key.removeprefix("parts.")] = measure(node, sizes)
+        if leaves > _MAX_LEAVES or depth > _MAX_DEPTH:
+            raise WinnowError(
+                f"after its parts are replaced, the expression has {leaves:,} terms and is {depth} levels deep. "
+                f"Allowed: {_MAX_LEAVES:,} terms and {_MAX_DEPTH} levels. Use fewer parts or shorter ones.",
+                key=key,
+            )
 
 
 def _sort_parts(nodes: Mapping[str, Node]) -> dict[str, Node]:

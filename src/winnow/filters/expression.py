@@ -119,7 +119,12 @@ class Binary(Expression):
     right: Node
 
     def __str__(self) -> str:
-        return f" {self.operator} ".join(self._format_operand(operand) for operand in (self.left, self.right))
+        operands: list[Node] = []
+        node: Node = self
+        while isinstance(node, Binary) and node.operator == self.operator:  # a chain is nested on the left
+            operands.append(node.right)
+            node = node.left
+        return f" {self.operator} ".join(map(self._format_operand, (node, *reversed(operands))))
 
     def _format_operand(self, operand: Node) -> str:
         needs_parentheses = isinstance(operand, Binary) and operand.operator != self.operator
@@ -189,6 +194,31 @@ def split_conjuncts(node: Node, parts: Mapping[str, Node]) -> list[Node]:
         case Name(name) if name in parts:
             return split_conjuncts(parts[name], parts)
     return [node]
+
+
+def measure(node: Node, parts: Mapping[str, tuple[int, int]]) -> tuple[int, int]:
+    """Return the number of leaves and the depth that an expression has after its parts are replaced.
+
+    Args:
+        node: The expression.
+        parts: The leaves and the depth of each part that the expression refers to.
+
+    >>> a = Name("a")
+    >>> measure(Name("p") & ~Name("p"), {"p": measure(a | a, {})})
+    (4, 4)
+    """
+    match node:
+        case Name(name) if name in parts:
+            return parts[name]
+        case Not(term):
+            children = [measure(term, parts)]
+        case Binary(_, left, right):
+            children = [measure(left, parts), measure(right, parts)]
+        case AtLeast(_, terms):
+            children = [measure(term, parts) for term in terms]
+        case _:
+            return 1, 1
+    return sum(leaves for leaves, _ in children), 1 + max(depth for _, depth in children)
 
 
 def expand_parts(node: Node, parts: Mapping[str, Node]) -> Node:

@@ -8,6 +8,12 @@ import re
 from winnow.errors import WinnowError
 from winnow.filters.expression import BINARY_OPERATORS, AtLeast, Binary, Compare, Known, Name, Node, Not
 
+_QUOTED_CHARACTERS = 300
+"""The number of characters before and after an error's position that are quoted in the message."""
+_MAX_CHARACTERS = 20_000
+_MAX_DEPTH = 50
+_MAX_TERMS = 150
+"""Maximum number of `&`, `|` or `^` operators without parentheses between them."""
 _OPERATORS = tuple(BINARY_OPERATORS)  # lowest precedence first
 _TOKEN = re.compile(
     r"(?P<name>[^\W\d]\w*)|(?P<number>-?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?)"
@@ -35,15 +41,21 @@ def parse(text: str, key: str = "keep") -> Node:
 
 def build_position_error(text: str, key: str, position: int, message: str) -> WinnowError:
     """Return an error that quotes the expression and marks a position in the quoted text."""
-    return WinnowError(f"{message}\n    {text}\n    {' ' * position}^", key=key)
+    start = max(0, position - _QUOTED_CHARACTERS)
+    quote = text[start : position + _QUOTED_CHARACTERS]
+    return WinnowError(f"{message}\n    {quote}\n    {' ' * (position - start)}^", key=key)
 
 
 class _Parser:
     """A recursive-descent parser for a single expression."""
 
     def __init__(self, text: str, key: str) -> None:
+        if len(text) > _MAX_CHARACTERS:
+            message = f"expected at most {_MAX_CHARACTERS:,} characters, got {len(text):,}. Shorten the expression."
+            raise WinnowError(message, key=key)
         self.text = text.replace("\n", " ")
         self.key = key
+        self.depth = 0
         self.tokens = [
             (str(match.lastgroup), match.group(), match.start())
             for match in _TOKEN.finditer(self.text)
@@ -65,11 +77,25 @@ class _Parser:
         if level == len(_OPERATORS):
             return self._parse_term()
         node = self._parse_binary(level + 1)
+        count = 0
         while self._accept(_OPERATORS[level]):
             node = Binary(_OPERATORS[level], node, self._parse_binary(level + 1))
+            count += 1
+            if count > _MAX_TERMS:
+                message = f"expected at most {_MAX_TERMS} terms in a row. Use at_least(1, a, b, ...) for a long list."
+                raise self._error(self.tokens[self.index][2], message)
         return node
 
     def _parse_term(self) -> Node:
+        position = self.tokens[self.index][2]
+        self.depth += 1
+        if self.depth > _MAX_DEPTH:
+            raise self._error(position, f"the expression is nested more than {_MAX_DEPTH} levels deep. Simplify it.")
+        node = self._parse_unlimited_term()
+        self.depth -= 1
+        return node
+
+    def _parse_unlimited_term(self) -> Node:
         kind, symbol, position = self.tokens[self.index]
         self.index += 1
         match symbol:

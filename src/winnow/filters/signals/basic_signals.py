@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import lru_cache
 from typing import Annotated, Any, ClassVar, Literal
 
 import pyarrow as pa
 import pyarrow.compute as pc
+import regex
 from pydantic import ConfigDict, Field
 from pydantic.dataclasses import dataclass
 
@@ -18,10 +20,15 @@ from winnow.filters.signals.signal_models import load_tokenizer, pretrained_sett
 _LITERAL_PATTERN = r"(?:\\b|\(\?:|[()|?]|[\w\s'&-]|\\[\s.-])*"
 """Matches patterns that consist of literal words: no wildcards, repetitions, character classes or lookarounds."""
 
+_REGEX_TIMEOUT_SECONDS = 5.0
+"""The time limit for all matches in one text. Some patterns take exponential time."""
+
 
 @dataclass(frozen=True, config=ConfigDict(extra="forbid"))
 class Regex(Signal):
-    """Counts the matches of a regular expression (Python's ``re``); keeps texts with enough matches.
+    """Counts the matches of a regular expression; keeps texts with enough matches.
+
+    The syntax is that of the package ``regex``, which is compatible with Python's ``re``.
 
     Attributes:
         pattern: The regular expression. Matches do not overlap.
@@ -32,18 +39,20 @@ class Regex(Signal):
     version: ClassVar[int] = 1
     cost: ClassVar[float] = 2.0
 
-    pattern: Annotated[str, Field(min_length=1)]
+    pattern: Annotated[str, Field(min_length=1, max_length=10_000)]
     ignore_case: bool = True
     at_least: Annotated[int, Field(gt=0)] = 1
 
     def __post_init__(self) -> None:
         try:
-            re.compile(self.pattern)
-        except re.error as error:
-            mark = f"\n    {self.pattern}\n    {' ' * (error.pos or 0)}^"
+            _compile(self.pattern, self.ignore_case)
+        except regex.error as error:
+            mark = f"\n    {self.pattern}\n    {' ' * (error.pos or 0)}^" if len(self.pattern) <= 200 else ""
             raise WinnowError(
                 f"the regular expression is not valid: {error.msg}. Correct the pattern.{mark}", key="pattern"
             ) from error
+        except (RecursionError, OverflowError, MemoryError) as error:
+            raise WinnowError("the regular expression is too large. Shorten it.", key="pattern") from error
 
     def settings(self) -> dict[str, Any]:
         """Return the pattern and whether case is ignored."""
@@ -51,13 +60,12 @@ class Regex(Signal):
 
     def score(self, texts: Sequence[str | None]) -> pa.Array:
         """Return the number of matches; the score of a null text is null."""
-        find = re.compile(self.pattern, re.IGNORECASE if self.ignore_case else 0).finditer
-        return pa.array([None if text is None else sum(1 for _ in find(text)) for text in texts], pa.float64())
+        counts = [None if text is None else sum(1 for _ in self._find_matches(text)) for text in texts]
+        return pa.array(counts, pa.float64())
 
     def spans(self, text: str) -> list[tuple[int, int]]:
         """Return the start and end index of each match."""
-        flags = re.IGNORECASE if self.ignore_case else 0
-        return [match.span() for match in re.finditer(self.pattern, text, flags)]
+        return [match.span() for match in self._find_matches(text)]
 
     @property
     def knows_used_words(self) -> bool:
@@ -72,6 +80,21 @@ class Regex(Signal):
     def keep(self, scores: pa.Array) -> pa.Array:
         """Keep texts with at least ``at_least`` matches."""
         return pc.greater_equal(scores, float(self.at_least))
+
+    def _find_matches(self, text: str) -> Iterator[regex.Match[str]]:
+        try:
+            yield from _compile(self.pattern, self.ignore_case).finditer(text, timeout=_REGEX_TIMEOUT_SECONDS)
+        except TimeoutError as error:
+            raise WinnowError(
+                f"the regular expression takes more than {_REGEX_TIMEOUT_SECONDS:g} s for the text {text!r:.60}. "
+                "Remove nested repetitions, such as (a+)+.",
+                key="pattern",
+            ) from error
+
+
+@lru_cache(maxsize=128)
+def _compile(pattern: str, ignore_case: bool) -> regex.Pattern[str]:
+    return regex.compile(pattern, regex.IGNORECASE if ignore_case else 0)
 
 
 @dataclass(frozen=True, config=ConfigDict(extra="forbid"))

@@ -18,7 +18,7 @@ from winnow.filters.signals.signal import Signal
 _GAP_PATTERN = r"[\s\-\u2010\u2011]+"
 _ASCII_GAP_PATTERN = r"[\x09-\x0d\x1c-\x20\-]+"  # the ASCII subset of _GAP_PATTERN
 
-_NonEmptyWords = Annotated[list[Annotated[str, Field(min_length=1)]], Field(min_length=1)]
+_NonEmptyWords = Annotated[list[Annotated[str, Field(min_length=1, max_length=100)]], Field(min_length=1)]
 
 
 @dataclass(frozen=True, config=ConfigDict(extra="forbid"))
