@@ -87,9 +87,11 @@ def find_files(path: Path, suffixes: tuple[str, ...], homepage: str | None) -> l
         WinnowError: If no file is found.
     """
     expanded = path.expanduser()
-    if expanded.is_file():
+    with convert_file_errors(path):  # raised, for example, if the name is too long
+        is_file, is_folder = expanded.is_file(), expanded.is_dir()
+    if is_file:
         return [expanded]
-    if expanded.is_dir():
+    if is_folder:
         names = [
             file.relative_to(expanded)
             for file in expanded.rglob("*")
@@ -119,7 +121,7 @@ def convert_file_errors(path: Path, encoding: str = "utf-8") -> Iterator[None]:
     """Convert exceptions raised while opening or decoding a file to :class:`WinnowError`."""
     try:
         yield
-    except UnicodeDecodeError as error:
+    except UnicodeError as error:  # some codecs raise this class rather than UnicodeDecodeError
         raise _build_decoding_error(path, encoding) from error
     except LookupError as error:
         raise WinnowError(
@@ -128,7 +130,7 @@ def convert_file_errors(path: Path, encoding: str = "utf-8") -> Iterator[None]:
         ) from error
     except OSError as error:
         raise WinnowError(
-            f"cannot read {path}: {error.strerror}. Check the file and its permissions.", key="path"
+            f"cannot read {str(path)[:200]}: {error.strerror}. Check the file and its permissions.", key="path"
         ) from error
 
 
@@ -138,6 +140,8 @@ def _build_decoding_error(path: Path, encoding: str) -> WinnowError:
     except UnicodeDecodeError as error:
         line = error.object[: error.start].count(b"\n") + 1
         cause = f"the byte 0x{error.object[error.start]:02x} on line {line} is not valid {encoding}"
+    except UnicodeError as error:
+        cause = str(error)
     else:
         cause = f"the content is not valid {encoding}"
     return WinnowError(

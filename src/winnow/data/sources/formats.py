@@ -103,12 +103,13 @@ def _read_json_lines(path: Path, encoding: str, errors: str) -> NumberedRecords:
 
 def _read_json(path: Path, encoding: str) -> NumberedRecords:
     """Yield the records of a JSON list, or of the only list inside a JSON object (``{"data": [...]}``)."""
+    text = path.read_text(encoding)
     try:
-        content = json.loads(path.read_text(encoding))
-    except json.JSONDecodeError as error:
-        raise WinnowError(
-            f"the file {path} is not valid JSON: {error.msg} on line {error.lineno}. Fix the file.", key="path"
-        ) from error
+        content = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        line = f" on line {error.lineno}" if isinstance(error, json.JSONDecodeError) else ""
+        problem = f"{_describe_json_error(error)}{line}"
+        raise WinnowError(f"the file {path} is not valid JSON: {problem}. Fix the file.", key="path") from error
     if isinstance(content, Mapping):
         lists = [value for value in content.values() if isinstance(value, list)]
         content = lists[0] if len(lists) == 1 else None
@@ -125,9 +126,17 @@ def _read_json(path: Path, encoding: str) -> NumberedRecords:
 def _parse_json_line(line: str) -> Mapping[str, Any] | str:
     try:
         record = json.loads(line)
-    except json.JSONDecodeError as error:
-        return f"invalid JSON ({error.msg} at character {error.pos + 1})."
+    except (ValueError, RecursionError) as error:
+        position = f" at character {error.pos + 1}" if isinstance(error, json.JSONDecodeError) else ""
+        return f"invalid JSON ({_describe_json_error(error)}{position})."
     return record if isinstance(record, Mapping) else f"expected an object, got {record!r:.40}."
+
+
+def _describe_json_error(error: ValueError | RecursionError) -> str:
+    """Return why JSON could not be parsed; Python limits the depth of values and the number of digits."""
+    if isinstance(error, json.JSONDecodeError):
+        return error.msg
+    return "a value is nested too deeply" if isinstance(error, RecursionError) else "a number has too many digits"
 
 
 def _read_parquet(path: Path) -> NumberedRecords:
@@ -140,7 +149,7 @@ def _read_parquet(path: Path) -> NumberedRecords:
                 for record in batch.to_pylist():
                     number += 1
                     yield number, record
-    except (OSError, ValueError) as error:  # the exceptions that Arrow raises
+    except (OSError, ValueError, NotImplementedError) as error:  # the exceptions that Arrow raises
         if isinstance(error, FileNotFoundError):
             raise
         raise WinnowError(

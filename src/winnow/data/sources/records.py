@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from abc import abstractmethod
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
@@ -172,15 +173,18 @@ class RecordSource(Source):
             return self.joiner.join(filter(None, (self._convert_text(item, path, key) for item in value))) or None
         if not isinstance(value, str):
             raise _BrokenRecordError(key, f"expected text in '{path}', got {value!r:.60} ({type(value).__name__}).")
-        if self.on_error == "drop" and has_undecodable_bytes(value):
+        if has_surrogates(value):
             raise _BrokenRecordError(
-                key, f"the value of '{path}' contains bytes that cannot be decoded with the configured `encoding`."
+                key,
+                f"the value of '{path}' contains characters that are not valid Unicode, or bytes that cannot be "
+                "decoded with the configured `encoding`.",
             )
         return None if not value or value.isspace() else value
 
     def _build_unknown_column_error(self, path: str, known: Iterable[str], name: str) -> WinnowError:
         key = "text" if path in self.text else "label" if path == self.label else "columns"
-        listed = ", ".join(f"'{column}'" for column in known)
+        columns = [f"'{column}'"[:80] for column in itertools.islice(known, 50)]
+        listed = ", ".join(columns).encode(errors="backslashreplace").decode()
         return WinnowError(f"{name} has no column '{path}'.{did_you_mean(path, known)} Allowed: {listed}.", key=key)
 
 
@@ -213,9 +217,13 @@ def get_value(record: Any, path: str) -> Any:
     return get_value(record[head], rest) if dot and head in record else _MISSING
 
 
-def has_undecodable_bytes(text: str) -> bool:
-    """Return whether a text contains bytes that could not be decoded and were escaped (``surrogateescape``)."""
-    return not text.isascii() and any("\udc80" <= character <= "\udcff" for character in text)
+def has_surrogates(text: str) -> bool:
+    """Return whether a text contains surrogates, from undecodable bytes (``surrogateescape``) or from JSON escapes."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return True
+    return False
 
 
 def _is_column_missing(record: Mapping[str, Any], path: str) -> bool:

@@ -69,8 +69,8 @@ class Grammar(Source):
     templates: _NonEmptyStrings
     slots: dict[str, Slot]
     labels: dict[int, Annotated[float, Field(ge=0, le=1)]] | None = None
-    rows: Annotated[int, Field(gt=0)] = 25_000
-    seed: Annotated[int, Field(ge=0)] = 0
+    rows: Annotated[int, Field(gt=0, le=10**8)] = 25_000
+    seed: Annotated[int, Field(ge=0, lt=2**64)] = 0
     null_fraction: Annotated[float, Field(ge=0, lt=1)] = 0.05
     columns: list[str] = Field(default_factory=list)
 
@@ -173,8 +173,16 @@ class Grammar(Source):
 
 def _parse_slot_names(template: str) -> list[str]:
     try:
-        return [name for _, name, _, _ in string.Formatter().parse(template) if name is not None]
+        slots = [
+            (name, f"{spec}{conversion or ''}") for _, name, spec, conversion in string.Formatter().parse(template)
+        ]
     except ValueError as error:
         raise WinnowError(
             f"cannot parse the template '{template}': {error}. Fix the braces.", key="templates"
         ) from error
+    if formatted := [name for name, extra in slots if name is not None and extra]:
+        raise WinnowError(
+            f"the slot '{formatted[0]}' of the template '{template}' has a format. Write {{{formatted[0]}}} only.",
+            key="templates",
+        )
+    return [name for name, _ in slots if name is not None]

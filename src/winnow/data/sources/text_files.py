@@ -13,7 +13,7 @@ from pydantic.dataclasses import dataclass
 
 from winnow.data.fingerprint import fingerprint
 from winnow.data.sources.files import convert_file_errors, find_files, hash_file
-from winnow.data.sources.records import has_undecodable_bytes
+from winnow.data.sources.records import has_surrogates
 from winnow.data.sources.source import RECORD_ERROR_FIELD, TEXT_FIELD, Source
 from winnow.errors import WinnowError
 
@@ -52,7 +52,7 @@ class TextFiles(Source):
         errors: dict[int, str] = {}
         for path in self._find_files():
             for number, text in self._read_rows(path):
-                if self.on_error == "drop" and has_undecodable_bytes(text):
+                if self.on_error == "drop" and has_surrogates(text):
                     message = f"the line cannot be decoded with the encoding '{self.encoding}'."
                     errors[len(texts)] = f"broken line {number:,} of {path}: {message}"
                 texts.append(None if len(texts) in errors else text)
