@@ -12,8 +12,9 @@ ABLATE_KEY = "filter.ablate"
 
 def pop_ablate(tree: dict[str, Any]) -> Any:
     """Remove `ablate` from every filter in a composed config, and return the value of `filter.ablate`."""
-    slices = (tree.get("evaluation") or {}).get("slices") or {}
-    for node in slices.values():
+    evaluation = tree.get("evaluation")
+    slices = evaluation.get("slices") if isinstance(evaluation, Mapping) else None
+    for node in slices.values() if isinstance(slices, Mapping) else ():
         _pop_ablate_from_node(node)
     return _pop_ablate_from_node(tree.get("filter"))
 

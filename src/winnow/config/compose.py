@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import copy
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from winnow.config import ablation
 from winnow.config.deprecated import rename_deprecated_keys, rename_deprecated_override
+from winnow.config.limits import find_size_errors
 from winnow.config.overrides import (
     apply_override,
     drop_sweep_overrides,
@@ -104,7 +105,7 @@ def compose_cells(
         permissions, readable = take_permissions(readable, errors)
         searchpath = searchpath_override(config_dirs)
         fixed = [text for text in readable if not parse_override(text).is_sweep_override()]
-        params, experiment_sweeps = _read_experiment_sweep(choices, command, searchpath, fixed)
+        params, experiment_sweeps = _read_experiment_sweep(choices, command, searchpath, fixed, errors)
         sweep = multirun or experiment_sweeps
         errors += [config_file_error(ALLOW_TARGETS) for key in params if is_permission(key)]
         params = {key: value for key, value in params.items() if not is_permission(key)}
@@ -198,7 +199,7 @@ def restore_cell(
 
 
 def _read_experiment_sweep(
-    choices: GroupOptions, command: str, searchpath: list[str], fixed: list[str]
+    choices: GroupOptions, command: str, searchpath: list[str], fixed: list[str], errors: list[WinnowError]
 ) -> tuple[dict[str, str], bool]:
     """Return the `hydra.sweeper.params` of an experiment file, and whether its `hydra.mode` is `MULTIRUN`."""
     from hydra import compose
@@ -211,6 +212,10 @@ def _read_experiment_sweep(
     except Exception:
         return {}, False  # the same error is reported when the cells are composed
     params = hydra_config.sweeper.get("params") or {}
+    if not isinstance(params, Mapping):
+        message = f"expected a mapping of keys to values, got {params!r:.80}. Write `key: value1,value2` lines."
+        errors.append(WinnowError(message, "hydra.sweeper.params"))
+        return {}, False
     renamed = (rename_deprecated_override(f"{key}={value}").partition("=") for key, value in params.items())
     return {key: value for key, _, value in renamed}, hydra_config.mode == RunMode.MULTIRUN
 
@@ -229,10 +234,7 @@ def _compose_config(
     of a cell are applied to a copy of the cached config, in the same order as in Hydra.
     """
     from hydra import compose
-    from hydra.errors import HydraException
     from omegaconf import OmegaConf
-    from omegaconf.errors import OmegaConfBaseException
-    from yaml import YAMLError
 
     overrides = [force_add_override(choices, text) for text in overrides]
     # A `+` or `~` override depends on the values before it, so those values cannot be set in the cached config later.
@@ -247,11 +249,23 @@ def _compose_config(
         for text in values:
             apply_override(config, text)
         tree = OmegaConf.to_container(config, resolve=True)
-    except (HydraException, OmegaConfBaseException, YAMLError) as error:
-        key = getattr(error, "full_key", None) or "conf"
-        errors.append(WinnowError(re.sub(r"\s+", " ", str(error)).strip(), key))
+    except Exception as error:  # Hydra also raises errors of YAML and of built-in types for invalid files
+        errors.append(_convert_composition_error(error))
+        return None
+    if size_errors := list(find_size_errors(tree)):
+        errors += size_errors
         return None
     return rename_deprecated_keys(tree)  # type: ignore[arg-type]  # the root of a composed config is a mapping
+
+
+def _convert_composition_error(error: Exception) -> WinnowError:
+    """Convert an exception of Hydra, OmegaConf or YAML to an error with the key of the invalid value, if known."""
+    if isinstance(error, WinnowError):
+        return error
+    if isinstance(error, RecursionError):
+        return WinnowError("the config files include each other, or a value is nested too deeply.", "conf")
+    text = re.sub(r"\s+", " ", str(error)).strip() or f"the configuration is not valid ({type(error).__name__})."
+    return WinnowError(text[:500], getattr(error, "full_key", None) or "conf")
 
 
 def _rename_deprecated_config_keys(config: DictConfig) -> DictConfig:
@@ -304,5 +318,7 @@ def _validate_config(
     new_errors: list[WinnowError] = []
     complete = fill_target_defaults(tree, permissions.packages, new_errors)
     errors.extend(error for error in new_errors if error.key not in known)
-    config = validate_against_schema(complete, schema, errors)
+    invalid: list[WinnowError] = []
+    config = validate_against_schema(complete, schema, invalid)
+    errors.extend(error for error in invalid if error.key not in known)
     return config if len(errors) == error_count else None

@@ -46,11 +46,7 @@ def format_composition_info(
         "searchpath": _format_table(
             "Config search path",
             ("provider", "path"),
-            (
-                (source.provider, f"{source.schema}://{source.path}")
-                for source in sources
-                if source.provider != "schema"
-            ),
+            ((source.provider, f"file://{source.path}") for source in sources if source.provider != "schema"),
         ),
         "defaults": _format_table(
             "Defaults list",

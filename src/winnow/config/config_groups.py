@@ -3,9 +3,15 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Any, Final
+
+from winnow.config.argument_checks import check_optimizer, check_trainer
+from winnow.errors import WinnowError
+
+ArgumentCheck = Callable[[Any, Mapping[str, Any], str], list[WinnowError]]
+"""A function that takes a target, its arguments and the key of its node, and returns errors."""
 
 UNSUPPORTED_TRAINER_ARGUMENTS = {
     "max_steps": "training.max_steps",
@@ -50,11 +56,13 @@ class ConfigGroup:
         is_partial: Whether Winnow passes additional arguments when it calls the target.
         unsupported_arguments: The arguments that users cannot set because Winnow passes them, mapped to the setting
             to use instead.
+        check: A function that checks the values of the arguments.
     """
 
     base_class: str
     is_partial: bool = False
     unsupported_arguments: Mapping[str, str] = field(default_factory=dict)
+    check: ArgumentCheck | None = None
 
 
 SINGLE_OBJECT_GROUPS = {
@@ -62,9 +70,12 @@ SINGLE_OBJECT_GROUPS = {
     "filter": ConfigGroup("winnow.filters.Selection"),
     "model": ConfigGroup("winnow.training.Model"),
     "masking": ConfigGroup("winnow.training.Masking"),
-    "optimizer": ConfigGroup("torch.optim.Optimizer", is_partial=True),
+    "optimizer": ConfigGroup("torch.optim.Optimizer", is_partial=True, check=check_optimizer),
     "trainer": ConfigGroup(
-        "pytorch_lightning.Trainer", is_partial=True, unsupported_arguments=UNSUPPORTED_TRAINER_ARGUMENTS
+        "pytorch_lightning.Trainer",
+        is_partial=True,
+        unsupported_arguments=UNSUPPORTED_TRAINER_ARGUMENTS,
+        check=check_trainer,
     ),
     "tracking": ConfigGroup("winnow.tracking.Store"),
     "launcher": ConfigGroup("winnow.studies.Launcher"),

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import functools
 import itertools
+import math
 from collections.abc import Mapping
 from typing import Any
 
+from winnow.config.config_groups import SINGLE_OBJECT_GROUPS
+from winnow.config.limits import MAX_CELLS, MAX_OVERRIDE_CHARACTERS
 from winnow.config.search_path import GroupOptions
 from winnow.errors import WinnowError, did_you_mean
 
@@ -34,15 +37,19 @@ def is_parsable(text: str, errors: list[WinnowError]) -> bool:
     """Return whether Hydra can parse an override, and append to `errors` if it cannot."""
     from hydra.errors import HydraException
 
+    key = text.partition("=")[0][:80] or "overrides"
+    if len(text) > MAX_OVERRIDE_CHARACTERS:
+        message = f"expected at most {MAX_OVERRIDE_CHARACTERS:,} characters, got {len(text):,}. Use a config file."
+        errors.append(WinnowError(message, key))
+        return False
     try:
         parse_override(text)
-    except HydraException as error:
-        reason = str(error).splitlines()[0]
-        errors.append(
-            WinnowError(
-                f"expected key=value, got {text!r} ({reason}). Quote values that contain spaces or brackets.", text
-            )
-        )
+    except (HydraException, ValueError) as error:  # a ValueError is raised for integers with thousands of digits
+        reason = str(error).splitlines()[0][:200]
+        errors.append(WinnowError(f"expected key=value, got {text[:80]!r} ({reason}). Quote values that contain spaces or brackets.", key))
+        return False
+    except RecursionError:
+        errors.append(WinnowError("the value is nested too deeply. Flatten it.", key))
         return False
     return True
 
@@ -51,7 +58,7 @@ def is_supported_override(text: str, command: str, errors: list[WinnowError]) ->
     """Return whether a command supports an override. Append to `errors` if only Hydra apps support the override."""
     override = parse_override(text)
     key = override.key_or_group
-    if not override.is_hydra_override():
+    if not override.is_hydra_override() and key != "hydra":
         return True
     # `hydra.sweeper.params` is supported in experiment files but not on the command line.
     if key == "hydra.mode" and not override.is_sweep_override():
@@ -75,8 +82,13 @@ def has_known_option(choices: GroupOptions, text: str, errors: list[WinnowError]
     value = override.value()
     if options is None or override.is_delete() or isinstance(value, dict):
         return True
+    if isinstance(value, list) and override.key_or_group in SINGLE_OBJECT_GROUPS:
+        errors.append(
+            WinnowError(f"expected one choice, got a list of {len(value)}. Use -m for a sweep.", override.key_or_group)
+        )
+        return False
     for choice in value if isinstance(value, list) else [value]:
-        if choice is not None and not _is_option(choices, override.key_or_group, str(choice)):
+        if not _is_option(choices, override.key_or_group, str(choice)):
             allowed = ", ".join(options)
             near = did_you_mean(str(choice), options)
             errors.append(
@@ -150,13 +162,18 @@ def expand_sweep(
         same = next((other for other in by_key if other.lstrip("+") == key.lstrip("+")), None)
         texts[key] = by_key.pop(same) if same else f"{key}={value}"
     readable = [text for text in [*texts.values(), *by_key.values()] if is_parsable(text, errors)]
-    axes = [axis for text in readable if (axis := _expand_override(text, choices, errors))]
-    return [list(point) for point in itertools.product(*axes)]
+    axes = [_expand_override(text, choices, errors) for text in readable]
+    cell_count = math.prod(len(axis) for axis in axes if axis)
+    if cell_count > MAX_CELLS:
+        keys = ", ".join(text.partition("=")[0] for text, axis in zip(readable, axes, strict=True) if len(axis) > 1)
+        errors.append(WinnowError(f"the sweep has {cell_count:,} cells. Use at most {MAX_CELLS:,}.", keys))
+        return []
+    return [list(point) for point in itertools.product(*filter(None, axes))]
 
 
 def _expand_override(text: str, choices: GroupOptions, errors: list[WinnowError]) -> list[str]:
     """Return one override per value of a swept key, or an empty list if the override is invalid."""
-    from hydra.core.override_parser.types import Glob
+    from hydra.core.override_parser.types import Glob, RangeSweep
 
     override = parse_override(text)
     key, value = override.get_key_element(), override.value()
@@ -164,6 +181,9 @@ def _expand_override(text: str, choices: GroupOptions, errors: list[WinnowError]
         return [f"{key}={override.get_value_element_as_str()}"]
     if override.is_interval_sweep():
         errors.append(_interval_error(text))
+        return []
+    if isinstance(value, RangeSweep) and (error := _find_range_error(value, key)):
+        errors.append(error)
         return []
     if not isinstance(value, Glob):
         return [f"{key}={item}" for item in override.sweep_string_iterator()]
@@ -178,6 +198,19 @@ def _expand_override(text: str, choices: GroupOptions, errors: list[WinnowError]
     elif not names:
         errors.append(WinnowError(f"{text.partition('=')[2]} matches no option. Allowed: {', '.join(options)}.", key))
     return [f"{key}={name}" for name in names]
+
+
+def _find_range_error(sweep: Any, key: str) -> WinnowError | None:
+    """Return an error if a range has a step of 0, no values or too many values."""
+    start, stop, step = sweep.start, sweep.stop, sweep.step
+    if not all(map(math.isfinite, (start, stop, step))) or step == 0:
+        return WinnowError(f"expected finite bounds and a step other than 0, got range({start},{stop},{step}).", key)
+    size = math.ceil((stop - start) / step)
+    if size < 1:
+        return WinnowError(f"range({start},{stop},{step}) has no values. The upper bound is not included.", key)
+    if size > MAX_CELLS:
+        return WinnowError(f"the sweep has {size:,} values. Use at most {MAX_CELLS:,}.", key)
+    return None
 
 
 def _interval_error(text: str) -> WinnowError:

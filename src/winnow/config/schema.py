@@ -20,6 +20,18 @@ TargetNode = dict[str, Any]
 
 FORBID_UNKNOWN_KEYS = ConfigDict(extra="forbid")
 
+Seed = Annotated[int, Field(ge=0, lt=2**32)]
+"""A seed, in the range that NumPy and Lightning accept."""
+
+Steps = Annotated[int, Field(gt=0, le=10**9)]
+"""A number of optimizer steps."""
+
+Rows = Annotated[int, Field(gt=0, le=10**6)]
+"""A number of rows or micro-batches that are processed together."""
+
+Length = Annotated[int, Field(gt=2, le=10**6)]
+"""A number of tokens that are processed together."""
+
 
 @dataclass(frozen=True, config=FORBID_UNKNOWN_KEYS)
 class TrainingConfig:
@@ -63,26 +75,26 @@ class TrainingConfig:
             Runs that keep the best weights are not compared.
     """
 
-    batch_size: Annotated[int, Field(gt=0)] = 64
-    accumulate_batches: Annotated[int, Field(gt=0)] = 1
-    max_steps: Annotated[int, Field(gt=0)] = 300
-    total_tokens: Annotated[int, Field(gt=0)] | None = None
-    max_passes: Annotated[float, Field(gt=0)] | None = None
-    max_minutes: Annotated[float, Field(gt=0)] | None = None
+    batch_size: Rows = 64
+    accumulate_batches: Rows = 1
+    max_steps: Steps = 300
+    total_tokens: Annotated[int, Field(gt=0, le=10**15)] | None = None
+    max_passes: Annotated[float, Field(gt=0, le=10**7)] | None = None
+    max_minutes: Annotated[float, Field(gt=0, le=10**7)] | None = None
     scheduler: Literal["linear", "cosine", "constant"] = "linear"
     warmup_fraction: Annotated[float, Field(ge=0, le=1)] = 0.1
     freeze: list[str] = Field(default_factory=list)
     forward: Literal["auto", "efficient", "reference"] = "auto"
     batching: Literal["lines", "blocks", "tokens"] = "lines"
-    block_size: Annotated[int, Field(gt=2)] = 128
+    block_size: Length = 128
     isolate_rows: bool = True
-    max_tokens: Annotated[int, Field(gt=2)] = 4096
-    max_length: Annotated[int, Field(gt=2)] = 128
-    gradient_clip: Annotated[float, Field(gt=0)] | None = 1.0
+    max_tokens: Annotated[int, Field(gt=2, le=10**8)] = 4096
+    max_length: Length = 128
+    gradient_clip: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = 1.0
     gradient_checkpointing: bool = False
     ema_decay: Annotated[float, Field(gt=0, lt=1)] | None = None
-    validate_every_steps: Annotated[int, Field(gt=0)] = 100
-    patience: Annotated[int, Field(gt=0)] | None = None
+    validate_every_steps: Steps = 100
+    patience: Steps | None = None
     keep: Literal["last", "best"] = "last"
 
     @property
@@ -140,8 +152,8 @@ class EvaluationConfig:
             near-duplicates, whichever comes first.
     """
 
-    mask_seed: int = 0
-    batch_size: Annotated[int, Field(gt=0)] = 256
+    mask_seed: Seed = 0
+    batch_size: Rows = 256
     max_rows: Annotated[int, Field(gt=0)] | None = None
     pseudo_likelihood_rows: Annotated[int, Field(gt=0)] | None = 50
     slices: dict[SafeName, TargetNode] = Field(default_factory=dict)
@@ -181,10 +193,10 @@ class StudyConfig:
     name: SafeName = "scratchpad"
     primary_metric: str = "test/all/loss"
     secondary_metrics: list[str] = Field(default_factory=lambda: ["test/all/loss"])
-    equivalence_margin: Annotated[float, Field(gt=0)] | None = None
+    equivalence_margin: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = None
     specificity_metric: str | None = None
     guard_metric: str = "test/all/loss"
-    cost_margin: Annotated[float, Field(gt=0)] | None = 0.05
+    cost_margin: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = 0.05
     looks: list[int] = Field(default_factory=list)
     baseline: SafeName = "full"
     block_by_seed: bool = True
@@ -221,7 +233,7 @@ class TrainConfig:
     tracking: TargetNode
     launcher: TargetNode
     probe: dict[SafeName, TargetNode] = Field(default_factory=dict)
-    seed: Annotated[int, Field(ge=0)] = 1
+    seed: Seed = 1
     training: TrainingConfig = Field(default_factory=TrainingConfig)
     numerics: NumericsConfig = Field(default_factory=NumericsConfig)
     evaluation: EvaluationConfig = Field(default_factory=EvaluationConfig)
@@ -257,7 +269,7 @@ class CompareConfig:
         allow_targets: Your own packages whose classes may be a `_target_`.
     """
 
-    study: Annotated[str | list[str], AfterValidator(check_names)]
+    study: SafeName | Annotated[list[SafeName], Field(min_length=1)]
     tracking: TargetNode
     metrics: list[str] = Field(default_factory=list)
     ui_url: WebAddress = "http://127.0.0.1:5000"
@@ -305,8 +317,8 @@ class EvaluateConfig:
     probe: dict[SafeName, TargetNode] = Field(default_factory=dict)
     name: SafeName = "evaluations"
     split: Literal["validation", "test", "external"] = "test"
-    max_length: Annotated[int, Field(gt=2)] = 128
-    depth: Annotated[int, Field(ge=20)] = 1000
+    max_length: Length = 128
+    depth: Annotated[int, Field(ge=20, le=10**6)] = 1000
     forward: Literal["auto", "efficient", "reference"] = "auto"
     evaluation: EvaluationConfig = Field(default_factory=EvaluationConfig)
     data_dir: Path = Path("data")

@@ -64,7 +64,9 @@ def check_config_folders(config_dirs: Sequence[Path]) -> Iterator[WinnowError]:
 
 def searchpath_override(config_dirs: Sequence[Path]) -> list[str]:
     """Return a list with the `hydra.searchpath` override for the user's config folders, or an empty list."""
-    folders = ",".join(f"'file://{_escape_path(folder)}'" for folder in user_config_folders(config_dirs))
+    from winnow.config.user_config_source import SCHEME
+
+    folders = ",".join(f"'{SCHEME}://{_escape_path(folder)}'" for folder in user_config_folders(config_dirs))
     return [f"hydra.searchpath=[{folders}]"] if folders else []
 
 
@@ -78,7 +80,10 @@ def initialized_hydra() -> Iterator[None]:
     from hydra import initialize_config_dir
     from hydra.core.global_hydra import GlobalHydra
 
+    from winnow.config.user_config_source import register_user_config_source
+
     register_nodes()
+    register_user_config_source()
     GlobalHydra.instance().clear()
     with initialize_config_dir(config_dir=str(builtin_config_folder()), version_base="1.3", job_name="winnow"):
         yield

@@ -139,6 +139,9 @@ class _DefaultsFiller:
         if checked is None:
             return None
         instance, values = checked
+        if group is not None and group.check is not None and (invalid := group.check(target, values, key)):
+            self._errors += invalid
+            return None
         head = {"_target_": node["_target_"]} | ({"_partial_": True} if is_partial else {})
         unsupported = group.unsupported_arguments if group is not None else {}
         completed = {name: value for name, value in values.items() if name not in unsupported}

@@ -60,8 +60,12 @@ def import_target(path: str, key: str, allowed: Sequence[str], errors: list[Winn
         return None
     try:
         module = importlib.import_module(module_name)
-    except ImportError as error:
-        errors.append(WinnowError(f"cannot import {path!r}: {error}. Correct the path, or install the package.", key))
+    except (Exception, SystemExit) as error:  # a module can raise anything while it is imported
+        reason = " ".join(str(error).split())[:200] or "no reason given"
+        cause = reason if isinstance(error, ImportError) else f"{type(error).__name__}: {reason}"
+        errors.append(
+            WinnowError(f"cannot import {path!r}: {cause}. Check the path, and that the package is installed.", key)
+        )
         return None
     target = getattr(module, name, None)
     # An allowed import path is not enough: `winnow.data.csv.os.system` starts with an allowed package but runs code

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 import typing
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, TypeVar
@@ -13,6 +14,9 @@ from winnow.errors import WinnowError, did_you_mean
 
 Config = TypeVar("Config")
 Location = tuple[int | str, ...]
+
+_UNION_MEMBER = re.compile(r"(constrained-)?(str|int|float)|(list|dict|tuple|function-[a-z]+)\[.*\]")
+"""The names that pydantic adds to the location of an error in a union."""
 
 
 def validate_against_schema(tree: dict[str, Any], schema: type[Config], errors: list[WinnowError]) -> Config | None:
@@ -43,9 +47,15 @@ def errors_from_pydantic(
         key: The configuration key of the validated object.
         options_at: A function that returns the allowed keys of the nested object at a location.
     """
+    union_keys = set()
     for detail in error.errors(include_url=False):
-        location = [str(name) for name in detail["loc"] if name != "[key]"]  # marks an invalid key of a mapping
+        names = [str(name) for name in detail["loc"] if name != "[key]"]  # marks an invalid key of a mapping
+        location = [name for name in names if not _UNION_MEMBER.fullmatch(name)]
         full = ".".join([*([key] if key else []), *location])
+        if len(location) < len(names):  # one error per member of a union such as `str | list[str]`
+            if full in union_keys:
+                continue
+            union_keys.add(full)
         given = detail["input"]
         match detail["type"]:
             case "unexpected_keyword_argument" | "extra_forbidden":
@@ -55,7 +65,9 @@ def errors_from_pydantic(
             case "literal_error" | "enum":
                 allowed = str(detail["ctx"]["expected"])
                 choices = [choice.strip(" '") for choice in allowed.replace(" or ", ",").split(",")]
-                yield WinnowError(f"got {given!r}.{did_you_mean(str(given), choices)} Allowed: {allowed}.", full)
+                yield WinnowError(
+                    f"got {_shorten(given)}.{did_you_mean(str(given), choices)} Allowed: {allowed}.", full
+                )
             case _:
                 requirement = detail["msg"].removeprefix("Value error, ").rstrip(".")
                 yield WinnowError(f"got {_shorten(given)}. {requirement}.", full)

@@ -1,0 +1,103 @@
+"""Check the arguments of PyTorch's optimizers and of Lightning's Trainer before any data is read."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, Final
+
+from winnow.errors import WinnowError, did_you_mean
+
+if TYPE_CHECKING:
+    from winnow.config.targets import Target
+
+PRECISIONS: Final = ("32-true", "bf16-mixed", "16-mixed")
+"""The values of Lightning's `precision` that Winnow supports."""
+
+_EQUAL_PRECISIONS: Final = {"32": "32-true", "16": "16-mixed", "bf16": "bf16-mixed"}
+"""Short names that Lightning also accepts."""
+
+
+def check_optimizer(target: Target, arguments: Mapping[str, Any], key: str) -> list[WinnowError]:
+    """Build an optimizer of PyTorch for a dummy parameter and take a step, and return an error if that fails.
+
+    Other optimizers are not built, since their code may only run in training.
+    """
+    if not target.__module__.startswith("torch.optim"):
+        return []
+    problem = _find_optimizer_problem(target, arguments)
+    if problem is None:
+        return []
+    # If the optimizer accepts the arguments without one of them, that argument is wrong.
+    wrong = [
+        name
+        for name in arguments
+        if _find_optimizer_problem(target, {other: arguments[other] for other in arguments if other != name}) is None
+    ]
+    message = f"{target.__name__} rejects its arguments: {problem}. Change them, or choose another optimizer."
+    return [WinnowError(message, f"{key}.{wrong[0]}" if len(wrong) == 1 else key)]
+
+
+def _find_optimizer_problem(target: Target, arguments: Mapping[str, Any]) -> str | None:
+    import torch
+
+    parameters = [torch.nn.Parameter(torch.ones(2, 2)), torch.nn.Parameter(torch.ones(2))]
+    groups = [{"params": [parameters[0]]}, {"params": [parameters[1]], "weight_decay": 0.0}]
+    for parameter in parameters:
+        parameter.grad = torch.ones_like(parameter)
+    try:
+        optimizer = target(groups, **arguments)
+        if not arguments.get("capturable"):  # requires a GPU
+            optimizer.step()
+    except Exception as error:  # the exception type depends on the optimizer
+        return " ".join(str(error).split()).rstrip(".")[:300] or type(error).__name__
+    return None
+
+
+def check_trainer(target: Target, arguments: Mapping[str, Any], key: str) -> list[WinnowError]:
+    """Return one error for each invalid argument of Lightning's Trainer for hardware and precision."""
+    from pytorch_lightning.accelerators import AcceleratorRegistry
+    from pytorch_lightning.strategies import StrategyRegistry
+
+    allowed = {
+        "accelerator": ["auto", "gpu", *AcceleratorRegistry.available_accelerators()],
+        "strategy": ["auto", *StrategyRegistry.available_strategies()],
+    }
+    errors = []
+    for name, options in allowed.items():
+        value = arguments.get(name, "auto")
+        if value not in options:
+            hint = did_you_mean(str(value), options)
+            errors.append(WinnowError(f"got {value!r:.80}.{hint} Allowed: {', '.join(options)}.", f"{key}.{name}"))
+    if problem := _find_precision_problem(arguments):
+        errors.append(WinnowError(problem, f"{key}.precision"))
+    if not _is_device_count(arguments.get("devices", "auto"), arguments.get("accelerator")):
+        message = "expected a number of devices, a list of device indices, or auto, got"
+        errors.append(WinnowError(f"{message} {arguments['devices']!r:.80}.", f"{key}.devices"))
+    nodes = arguments.get("num_nodes", 1)
+    if type(nodes) is not int or nodes < 1:
+        errors.append(WinnowError(f"expected a number of machines, at least 1, got {nodes!r:.80}.", f"{key}.num_nodes"))
+    return errors
+
+
+def _find_precision_problem(arguments: Mapping[str, Any]) -> str | None:
+    value = arguments.get("precision")
+    if value is None:
+        return None
+    precision = _EQUAL_PRECISIONS.get(str(value), str(value))
+    if precision not in PRECISIONS:
+        return f"got {value!r:.80}.{did_you_mean(str(value), PRECISIONS)} Allowed: {', '.join(PRECISIONS)}."
+    if precision == "16-mixed" and arguments.get("accelerator") == "cpu":
+        return "16-mixed requires a GPU; Lightning would use bf16-mixed on a CPU instead. Set bf16-mixed or 32-true."
+    return None
+
+
+def _is_device_count(value: Any, accelerator: Any) -> bool:
+    """Return whether Lightning accepts a value of `devices`; a CPU has no indices and requires a positive number."""
+    if isinstance(value, str) and value != "auto":
+        numbers = [number.strip().lstrip("-") for number in value.split(",")]
+        if not all(number.isdecimal() for number in numbers):
+            return False
+        value = int(value) if len(numbers) == 1 else list(map(int, numbers))
+    if isinstance(value, list):
+        return accelerator != "cpu" and bool(value) and all(type(device) is int and device >= 0 for device in value)
+    return value == "auto" or (type(value) is int and (value > 0 or (value == -1 and accelerator != "cpu")))

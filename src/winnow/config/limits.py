@@ -1,0 +1,102 @@
+"""Limits on the size of config files and configurations, checked before anything is expanded."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Final
+
+import yaml
+
+from winnow.errors import WinnowError
+
+MAX_FILE_BYTES: Final = 2**20
+MAX_DEPTH: Final = 40
+MAX_VALUES: Final = 50_000
+MAX_OVERRIDE_CHARACTERS: Final = 100_000
+MAX_CELLS: Final = 10_000
+"""Maximum number of cells in a sweep."""
+
+_Loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+
+
+def check_config_file(file: Path) -> None:
+    """Check a YAML file without expanding its aliases.
+
+    Raises:
+        WinnowError: If the file is too large, is not UTF-8 text, is not a mapping, is nested too deeply, contains
+            itself, or has too many values after its aliases are expanded. The key is the name of the file.
+        yaml.YAMLError: If the file is not valid YAML.
+    """
+    key = f"{file.parent.name}/{file.name}"
+    if file.stat().st_size > MAX_FILE_BYTES:
+        raise WinnowError(
+            f"the config file has more than {MAX_FILE_BYTES:,} bytes. Move data to a file that the configuration "
+            "refers to.",
+            key,
+        )
+    try:
+        text = file.read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        raise WinnowError(
+            f"the config file is not UTF-8 text (byte {error.start:,}). Save it as UTF-8.", key
+        ) from error
+    if problem := _find_yaml_problem(text):
+        raise WinnowError(problem, key)
+
+
+def _find_yaml_problem(text: str) -> str | None:
+    """Return what is wrong with the structure of a YAML text, or `None`.
+
+    The number of values includes the expanded aliases. It is computed from the parser's events, since a few lines of
+    nested aliases can expand to billions of values.
+    """
+    sizes: dict[str, int] = {}
+    open_nodes: list[tuple[str | None, int]] = []
+    value_count = 0
+    for event in yaml.parse(text, Loader=_Loader):
+        if isinstance(event, yaml.AliasEvent):
+            if any(anchor == event.anchor for anchor, _ in open_nodes):
+                return f"the value &{event.anchor} contains itself. Remove the alias *{event.anchor}."
+            value_count += sizes.get(str(event.anchor), 1)
+        elif isinstance(event, yaml.CollectionEndEvent):
+            anchor, count_before = open_nodes.pop()
+            if anchor is not None:
+                sizes[anchor] = value_count - count_before
+        elif isinstance(event, yaml.NodeEvent):
+            is_mapping = isinstance(event, yaml.MappingStartEvent)
+            if value_count == 0 and not is_mapping and getattr(event, "value", None) != "":
+                return "expected a mapping of keys to values. Write `key: value` lines."
+            value_count += 1
+            if isinstance(event, yaml.CollectionStartEvent):
+                open_nodes.append((event.anchor, value_count - 1))
+            elif event.anchor is not None:
+                sizes[event.anchor] = 1
+        if len(open_nodes) > MAX_DEPTH:
+            return f"the values are nested more than {MAX_DEPTH} levels deep. Flatten them."
+        if value_count > MAX_VALUES:
+            return f"expected at most {MAX_VALUES:,} values, including those of expanded aliases. Remove some."
+    return None
+
+
+def find_size_errors(tree: Any) -> Iterator[WinnowError]:
+    """Yield an error if a composed tree is nested too deeply or has too many values."""
+    level: list[tuple[str, Any]] = [("", tree)]
+    value_count = 0
+    for _ in range(MAX_DEPTH):
+        next_level: list[tuple[str, Any]] = []
+        for key, node in level:
+            items = node.items() if isinstance(node, dict) else enumerate(node) if isinstance(node, list) else ()
+            next_level += [(f"{key}.{name}" if key else str(name), item) for name, item in items]
+        value_count += len(next_level)
+        if value_count > MAX_VALUES:
+            yield WinnowError(f"expected at most {MAX_VALUES:,} values in total. Remove some.", _top_key(level[-1][0]))
+            return
+        level = next_level
+    if level:
+        message = f"the value is nested more than {MAX_DEPTH} levels deep. Flatten it."
+        yield WinnowError(message, _top_key(level[0][0]))
+
+
+def _top_key(key: str) -> str:
+    return ".".join(key.split(".")[:2]) or "conf"
