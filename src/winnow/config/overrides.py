@@ -46,7 +46,11 @@ def is_parsable(text: str, errors: list[WinnowError]) -> bool:
         parse_override(text)
     except (HydraException, ValueError) as error:  # a ValueError is raised for integers with thousands of digits
         reason = str(error).splitlines()[0][:200]
-        errors.append(WinnowError(f"expected key=value, got {text[:80]!r} ({reason}). Quote values that contain spaces or brackets.", key))
+        errors.append(
+            WinnowError(
+                f"expected key=value, got {text[:80]!r} ({reason}). Quote values that contain spaces or brackets.", key
+            )
+        )
         return False
     except RecursionError:
         errors.append(WinnowError("the value is nested too deeply. Flatten it.", key))

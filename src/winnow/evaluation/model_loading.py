@@ -91,13 +91,20 @@ def _load_checkpoint(path: Path, label: str) -> LoadedModel:
             f"'{path}' cannot be loaded as a checkpoint ({type(error).__name__}: {error}). Pass a checkpoint written "
             "by `winnow train`, or a folder written by `save_pretrained`."
         ) from error
-    with tempfile.TemporaryDirectory() as folder:
-        for name, text in files.items():
-            (Path(folder) / Path(name).name).write_text(text, "utf-8")
-        tokenizer = pretrained_models.load_tokenizer(Pretrained(folder))
-        model = AutoModelForMaskedLM.from_config(AutoConfig.from_pretrained(folder))
-    model_weights = {name.removeprefix("model."): value for name, value in weights.items() if name.startswith("model.")}
-    model.load_state_dict(model_weights)
+    try:
+        with tempfile.TemporaryDirectory() as folder:
+            for name, text in files.items():
+                (Path(folder) / Path(name).name).write_text(text, "utf-8")
+            tokenizer = pretrained_models.load_tokenizer(Pretrained(folder))
+            model = AutoModelForMaskedLM.from_config(AutoConfig.from_pretrained(folder))
+        model.load_state_dict({name[6:]: value for name, value in weights.items() if name.startswith("model.")})
+    except Exception as error:  # the exception type depends on what is missing or has the wrong shape
+        reason = " ".join(str(error).split())[:300]
+        raise WinnowError(
+            f"the checkpoint '{path}' is incomplete, or its weights do not match its configuration ({reason}). Pass "
+            "another checkpoint, or a folder written by `save_pretrained`."
+        ) from error
+    pretrained_models.check_finite(model, Pretrained(str(path)))
     model.tie_weights()
     return LoadedModel(label, str(path), model.eval(), tokenizer)
 

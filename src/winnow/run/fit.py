@@ -188,8 +188,6 @@ def _build_trainer(
     inputs: RunInputs, run: TrackedRun | None, callbacks: Sequence[Callback], progress: bool
 ) -> pl.Trainer:
     """Build Lightning's `Trainer` with the configured budget and a checkpoint after each validation run."""
-    from pytorch_lightning.utilities.exceptions import MisconfigurationException
-
     from winnow.tracking.lightning_logger import RunLogger
     from winnow.training.checkpoint import AtomicCheckpointIO
 
@@ -213,10 +211,12 @@ def _build_trainer(
             num_sanity_val_steps=0,
             default_root_dir=checkpoint.parent,
         )
-    except MisconfigurationException as error:  # raised, for example, if no GPU is available
+    except WinnowError:
+        raise
+    except Exception as error:  # Lightning raises several types, for example if no GPU is available
         raise WinnowError(
-            f"cannot build Lightning's Trainer with these arguments: {error} Choose another trainer, such as "
-            "trainer=cpu.",
+            f"cannot build Lightning's Trainer with these arguments: {str(error).rstrip('.')}. Choose another trainer, "
+            "such as trainer=cpu.",
             "trainer",
         ) from error
 

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import os
+import shutil
+import tempfile
 import time
 from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Generator, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import field
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Literal
 
@@ -74,6 +77,10 @@ class Joblib(Launcher):
 
     workers: PositiveInt | None = None
     threads: PositiveInt | None = None
+
+    def check(self) -> list[WinnowError]:
+        """Return an error if joblib is not installed."""
+        return _find_missing_package("joblib", "joblib")
 
     @property
     def max_parallel_cells(self) -> int:
@@ -202,6 +209,25 @@ class Submitit(Launcher):
         """The maximum number of jobs that are queued or running at the same time."""
         return self.cells
 
+    def check(self) -> list[WinnowError]:
+        """Return an error if submitit or Slurm is not installed, or for parameters that submitit does not know."""
+        if errors := _find_missing_package("submitit", "slurm"):
+            return errors
+        if self.cluster == "slurm" and shutil.which("srun") is None:
+            message = (
+                "the command srun is not available, so no job can be submitted. Start the study on a node of the "
+                "cluster, or choose launcher=submitit_local or launcher=joblib."
+            )
+            return [WinnowError(message, "cluster")]
+        import submitit
+
+        try:
+            with tempfile.TemporaryDirectory() as folder:
+                submitit.AutoExecutor(folder=folder, cluster=self.cluster).update_parameters(**self.parameters)
+        except Exception as error:  # the exception type depends on the cluster and the parameter
+            return [WinnowError(f"submitit rejects the parameters: {error!s:.300} Change them.", "parameters")]
+        return []
+
     def launch(self, jobs: Sequence[Job]) -> EndedJobs:
         """Submit the jobs and poll them until they end."""
         import submitit
@@ -223,6 +249,13 @@ class Submitit(Launcher):
         finally:
             for _, cluster_job in running_jobs:
                 cluster_job.cancel()
+
+
+def _find_missing_package(package: str, extra: str) -> list[WinnowError]:
+    if find_spec(package) is not None:
+        return []
+    message = f"this launcher requires the package {package}. Install it: pip install 'winnow[{extra}]'."
+    return [WinnowError(message, "_target_")]
 
 
 @contextmanager

@@ -46,10 +46,11 @@ def register_model(store: Store, run_id: str, alias: str | None = None, name: st
     import transformers
     from mlflow.exceptions import MlflowException
 
+    _check_registry_names(alias, name)
     silence_mlflow()
     client = store.client()
     run = _find_finished_run(client, run_id)
-    name = _check_model_name(name or run.data.tags[STUDY])
+    name = name or run.data.tags.get(STUDY)
     with tempfile.TemporaryDirectory() as folder:
         model = _fetch_model(client, run, Path(folder))
         card = build_model_card(client, run)
@@ -94,8 +95,11 @@ def push_to_hub(store: Store, run_id: str, repository: str, private: bool = True
         WinnowError: If the run does not exist, did not finish, or has no saved model, or if the upload fails.
     """
     from huggingface_hub import HfApi
-    from huggingface_hub.errors import HfHubHTTPError, HFValidationError
+    from huggingface_hub.errors import HfHubHTTPError
+    from huggingface_hub.utils.tqdm import disable_progress_bars
 
+    _check_repository_name(repository)
+    disable_progress_bars()
     client = store.client()
     run = _find_finished_run(client, run_id)
     with tempfile.TemporaryDirectory() as folder:
@@ -108,27 +112,53 @@ def push_to_hub(store: Store, run_id: str, repository: str, private: bool = True
             commit = hub.upload_folder(
                 repo_id=repository, folder_path=model, commit_message=f"Add the model of {label}"
             )
-        except HFValidationError as error:
-            raise WinnowError(
-                f"expected a repository as OWNER/NAME, got {repository!r}. Use a name such as alice/my-model.", "name"
-            ) from error
         except HfHubHTTPError as error:
             status = error.response.status_code if error.response is not None else None
             is_denied = status in (401, 403)
             fix = "Log in with: hf auth login" if is_denied else "Check the repository name and your permissions."
             raise WinnowError(f"the Hub rejected the upload ({str(error).splitlines()[0]}). {fix}", "name") from error
-        except (OSError, RuntimeError) as error:  # the Hub client does not wrap its HTTP library's errors
+        except Exception as error:  # the Hub client does not wrap the exceptions of its HTTP library
+            reason = (str(error).strip() or type(error).__name__).splitlines()[0]
             raise WinnowError(
-                f"no response from the Hub at {hub.endpoint} ({error}). Check the network and try again.", "name"
+                f"no response from the Hub at {hub.endpoint} ({reason}). Check the network and try again.", "name"
             ) from error
     return str(commit.commit_url)
 
 
-def _check_model_name(name: str) -> str:
-    try:
-        return check_name(name)
-    except ValueError as error:
-        raise WinnowError(f"got {name!r}. {error}.", "name") from error
+def _check_registry_names(alias: str | None, name: str | None) -> None:
+    """Check the names before the model is converted, which takes seconds.
+
+    Raises:
+        WinnowError: If MLflow would reject the alias or the name of the registered model.
+    """
+    if alias is not None and (not re.fullmatch(r"[\w-]{1,200}", alias, re.ASCII) or alias == "latest"):
+        raise WinnowError(
+            f"got {alias!r:.80}. Allowed: letters, digits, _ and -, except for the name latest, which MLflow reserves. "
+            "Choose another alias.",
+            "alias",
+        )
+    if name is not None:
+        try:
+            check_name(name)
+        except ValueError as error:
+            raise WinnowError(f"got {name!r:.100}. {error}.", "name") from error
+
+
+def _check_repository_name(repository: str) -> None:
+    """Check the name of a repository before the run is read.
+
+    Raises:
+        WinnowError: If the name is not OWNER/NAME.
+    """
+    is_valid = re.fullmatch(r"([\w.-]+/)?[\w.-]+", repository, re.ASCII) and len(repository) <= 96
+    if (
+        not is_valid
+        or any(text in repository for text in ("--", ".."))
+        or re.search(r"(^|/)[.-]|[.-](/|$)", repository)
+    ):
+        raise WinnowError(
+            f"expected a repository as OWNER/NAME, got {repository!r:.100}. Use a name such as alice/my-model.", "name"
+        )
 
 
 def _find_finished_run(client: MlflowClient, run_id: str) -> Run:

@@ -23,7 +23,7 @@ from winnow.tracking.mlflow_ui import EXPERIMENT_TAGS, RUNS_VIEW_TAG, build_runs
 from winnow.tracking.offline.request_timeouts import CHECK_TIMEOUT_SECONDS, REQUEST_TIMEOUT_SECONDS, call_with_timeout
 from winnow.tracking.offline.run_writer import MlflowWriter, RunWriter
 from winnow.tracking.offline.spool import RunStart, new_offline_run_id
-from winnow.tracking.store_errors import build_store_error, is_server, redact_password
+from winnow.tracking.store_errors import build_store_error, find_address_problem, is_server, redact_password
 from winnow.untrusted_text import MAX_NAME_LENGTH
 
 if TYPE_CHECKING:
@@ -57,6 +57,14 @@ class Store:
     uri: str
     artifacts: str | None = None
     spool: str = "outputs/unsent"
+
+    def __post_init__(self) -> None:
+        if problem := find_address_problem(self.uri):
+            raise WinnowError(
+                f"{problem}, got {redact_password(self.uri)[:200]!r}. Allowed: sqlite:///FILE, http://HOST:PORT, "
+                "https://HOST, csv:FOLDER, and databases such as postgresql://USER@HOST/NAME.",
+                "uri",
+            )
 
     def check(self) -> list[WinnowError]:
         """Return the errors that prevent writing to the store."""
@@ -164,7 +172,10 @@ class Store:
         for name, value in HTTP_TIMEOUT_DEFAULTS.items():
             os.environ.setdefault(name, value)
         if self._database_file is None:
-            return _create_client(self.uri)
+            try:
+                return _create_client(self.uri)
+            except Exception as error:  # the driver of a database is missing, or the address is not valid
+                raise build_store_error(self.uri, error) from error
         with self._exclusive_lock():
             try:
                 create_or_check_database(self._database_file)

@@ -22,6 +22,10 @@ def build_store_error(uri: str, error: Exception) -> WinnowError:
         error: The exception that MLflow or the database raised.
     """
     text = str(error)
+    if isinstance(error, ModuleNotFoundError):
+        extra = " (pip install 'winnow[postgres]')" if uri.startswith("postgresql") else ""
+        message = f"the driver of this database is not installed: {text}. Install it{extra}, {OTHER_STORE_HINT}."
+        return WinnowError(f"{message} ({redact_password(uri)})", "uri")
     message = _describe_server_error(text) if is_server(uri) else _describe_database_error(text)
     return WinnowError(f"{message} ({redact_password(uri)})", "uri")
 
@@ -49,13 +53,42 @@ def is_server(uri: str) -> bool:
     return uri.startswith(("http://", "https://"))
 
 
+DATABASE_SCHEMES = ("mysql", "mssql", "postgresql")
+"""The databases that MLflow supports in addition to SQLite. A driver can follow, as in `postgresql+psycopg2`."""
+
+
+def find_address_problem(uri: str) -> str | None:
+    """Return what is wrong with the address of a store, or `None`.
+
+    >>> find_address_problem("http://127.0.0.1:99999")
+    'expected a port from 0 to 65535'
+    """
+    scheme, separator, location = uri.partition(":")
+    if scheme == "csv":
+        return None if location.strip() else "expected a folder after csv:"
+    if scheme == "sqlite":
+        file = location.removeprefix("///")
+        return None if file != location and file.strip("/ ") else "expected a file after sqlite:///"
+    if not separator or scheme.partition("+")[0] not in ("http", "https", *DATABASE_SCHEMES):
+        return "expected the address of a store"
+    try:
+        address = urlsplit(uri)
+        has_host, _ = bool(address.hostname), address.port
+    except ValueError as error:
+        return "expected a port from 0 to 65535" if "ort" in str(error) else "expected a valid host"
+    return None if has_host and not any(map(str.isspace, uri)) else f"expected a host after {scheme}://"
+
+
 def redact_password(uri: str) -> str:
     """Return a URI with its password replaced by dots.
 
     >>> redact_password("http://ann:secret@tracking.example:5000")
     'http://ann:...@tracking.example:5000'
     """
-    components = urlsplit(uri)
+    try:
+        components = urlsplit(uri)
+    except ValueError:  # the address is not valid
+        return uri.rpartition("@")[2]
     user, _, host = components.netloc.rpartition("@")
     return urlunsplit(components._replace(netloc=f"{user.partition(':')[0]}:...@{host}")) if ":" in user else uri
 

@@ -17,7 +17,8 @@ if TYPE_CHECKING:
     from winnow.data import Corpus
 
 _FORBID_EXTRA_FIELDS = ConfigDict(extra="forbid")
-_PositiveInt = Annotated[int, Field(gt=0)]
+_Layers = Annotated[int, Field(gt=0, le=1_000)]
+_Size = Annotated[int, Field(gt=0, le=65_536)]
 
 
 class Model(ABC):
@@ -65,11 +66,11 @@ class Scratch(Model):
         dropout: Dropout probability of hidden states and attention weights.
     """
 
-    vocabulary_size: Annotated[int, Field(ge=64)] = 8192
-    layers: _PositiveInt = 2
-    hidden_size: _PositiveInt = 128
-    heads: _PositiveInt = 4
-    max_length: Annotated[int, Field(gt=2)] = 512
+    vocabulary_size: Annotated[int, Field(ge=64, le=10**7)] = 8192
+    layers: _Layers = 2
+    hidden_size: _Size = 128
+    heads: _Size = 4
+    max_length: Annotated[int, Field(gt=2, le=10**6)] = 512
     dropout: Annotated[float, Field(ge=0, lt=1)] = 0.1
 
     def __post_init__(self) -> None:

@@ -17,6 +17,7 @@ from winnow.errors import WinnowError
 from winnow.training.models import Model
 
 if TYPE_CHECKING:
+    import torch
     from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
     from winnow.data import Corpus
@@ -153,7 +154,19 @@ def load_model(source: Pretrained, tokenizer: PreTrainedTokenizerFast) -> PreTra
         raise _build_model_error(
             source, f"has {num_embeddings} token embeddings, but its tokenizer has ids up to {max_id}"
         )
+    check_finite(model, source)
     return model.eval()
+
+
+def check_finite(model: torch.nn.Module, source: Pretrained) -> None:
+    """Check that all weights are finite, since scores and ranks of other models are meaningless.
+
+    Raises:
+        WinnowError: If a weight is NaN or infinite. The error's key is ``name``.
+    """
+    for name, parameter in model.named_parameters():
+        if not parameter.isfinite().all():
+            raise _build_model_error(source, f"has weights that are NaN or infinite ({name})")
 
 
 def _read_max_length(config: dict[str, Any]) -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import itertools
+import math
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -31,6 +32,7 @@ from winnow.evaluation.probes.prompts import (
     PromptFile,
     WordList,
     compile_subject_pattern,
+    formatted_slots,
     mask_subjects,
     prompt_mask_errors,
     shared_word_errors,
@@ -46,6 +48,9 @@ if TYPE_CHECKING:
     from winnow.evaluation.probes.probe_scores import ProbeScores
     from winnow.evaluation.probes.prompt_scoring import Predict
     from winnow.training.forward.masked_logits import ForwardMode
+
+MAX_PROMPTS = 100_000
+"""Maximum number of prompts that the templates of a probe expand to."""
 
 ExpandedPrompt = tuple[Prompt, str, dict[str, str]]
 """A prompt, its template (or its text if it has no template), and its slot values."""
@@ -331,10 +336,14 @@ class Probe:
 
     def _find_slot_errors(self, template: str, key: str) -> Iterator[WinnowError]:
         try:
-            template_slots = slot_names(template)
+            template_slots, formatted = slot_names(template), formatted_slots(template)
         except ValueError as error:
             yield WinnowError(f"'{template}' is not a valid template: {error}. Fix the braces of the template.", key)
             return
+        for slot in formatted:
+            yield WinnowError(
+                f"the slot '{slot}' of the template '{template}' has a format. Write {{{slot}}} only.", key
+            )
         for slot in template_slots:
             if slot not in self.slots:
                 yield WinnowError(
@@ -345,6 +354,13 @@ class Probe:
                 )
 
     def _find_unused_and_duplicates(self) -> Iterator[WinnowError]:
+        count = sum(
+            math.prod(len(self.slots[slot]) for slot in set(slot_names(template))) for template in self.templates
+        )
+        if count > MAX_PROMPTS:
+            message = f"the templates expand to {count:,} prompts. Allowed: {MAX_PROMPTS:,}. Remove slot values."
+            yield WinnowError(message, "templates")
+            return
         used_slots = {slot for template in self.templates for slot in slot_names(template)}
         for slot in self.slots:
             if slot not in used_slots:

@@ -179,6 +179,15 @@ def compile_subject_pattern(subjects: Sequence[str]) -> re.Pattern[str]:
     return re.compile(rf"(?<!\w)(?:{words})(?!\w)" if subjects else r"(?!)", re.IGNORECASE)
 
 
+def formatted_slots(template: str) -> list[str]:
+    """Return the slots of a template that have a format, such as ``{product:>9}`` or ``{product!r}``.
+
+    >>> formatted_slots("{product:>9} made by {brand} are [MASK]")
+    ['product']
+    """
+    return [name for _, name, spec, conversion in string.Formatter().parse(template) if name and (spec or conversion)]
+
+
 def slot_names(template: str) -> list[str]:
     """Return the names of a template's slots, in order.
 
