@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 pytest_plugins = [
+    "fixtures.bad_inputs",
     "fixtures.planted_study",
     "fixtures.slow_tests",
     "fixtures.small_corpus",

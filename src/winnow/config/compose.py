@@ -12,19 +12,18 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 from winnow.config import ablation
 from winnow.config.deprecated import rename_deprecated_keys, rename_deprecated_override
+from winnow.config.file_composition import SharedFiles, compose_files, convert_composition_error
 from winnow.config.limits import find_size_errors
 from winnow.config.overrides import (
     apply_override,
     drop_sweep_overrides,
     expand_sweep,
-    force_add_override,
     has_known_option,
     is_parsable,
-    is_plain_value,
     is_supported_override,
     parse_override,
 )
@@ -47,9 +46,6 @@ from winnow.config.search_path import (
 from winnow.config.target_defaults import fill_target_defaults
 from winnow.config.validate import find_missing_values, validate_against_schema
 from winnow.errors import WinnowError, WinnowErrors
-
-if TYPE_CHECKING:
-    from omegaconf import DictConfig
 
 Config = TypeVar("Config")
 
@@ -98,6 +94,7 @@ def compose_cells(
     arguments = [rename_deprecated_override(text) for text in arguments]
     errors: list[WinnowError] = list(check_config_folders(config_dirs))
     choices = list_group_options(config_dirs)
+    shared: SharedFiles = {}
     with initialized_hydra():
         readable = [
             text for text in arguments if is_parsable(text, errors) and is_supported_override(text, command, errors)
@@ -105,14 +102,13 @@ def compose_cells(
         permissions, readable = take_permissions(readable, errors)
         searchpath = searchpath_override(config_dirs)
         fixed = [text for text in readable if not parse_override(text).is_sweep_override()]
-        params, experiment_sweeps = _read_experiment_sweep(choices, command, searchpath, fixed, errors)
+        params, experiment_sweeps = _read_experiment_sweep(choices, command, searchpath, fixed, errors, shared)
         sweep = multirun or experiment_sweeps
         errors += [config_file_error(ALLOW_TARGETS) for key in params if is_permission(key)]
         params = {key: value for key, value in params.items() if not is_permission(key)}
         points = expand_sweep(readable, params, choices, errors) if sweep else [drop_sweep_overrides(readable, errors)]
         cells: list[ComposedCell[Config]] = []
         ablating = []
-        shared: dict[tuple[str, ...], Any] = {}
         applied: list[str] = []
         unused: dict[str, None] = {}
         for point in points:
@@ -199,25 +195,28 @@ def restore_cell(
 
 
 def _read_experiment_sweep(
-    choices: GroupOptions, command: str, searchpath: list[str], fixed: list[str], errors: list[WinnowError]
+    choices: GroupOptions,
+    command: str,
+    searchpath: list[str],
+    fixed: list[str],
+    errors: list[WinnowError],
+    shared: SharedFiles,
 ) -> tuple[dict[str, str], bool]:
     """Return the `hydra.sweeper.params` of an experiment file, and whether its `hydra.mode` is `MULTIRUN`."""
-    from hydra import compose
     from hydra.types import RunMode
 
     known = [text for text in fixed if has_known_option(choices, text, [])]
-    overrides = [*searchpath, *(force_add_override(choices, text) for text in known)]
     try:
-        hydra_config = compose(command, overrides, return_hydra_config=True).hydra
+        files, _ = compose_files(choices, command, [*searchpath, *known], shared)
     except Exception:
         return {}, False  # the same error is reported when the cells are composed
-    params = hydra_config.sweeper.get("params") or {}
+    params = files.sweep_params or {}
     if not isinstance(params, Mapping):
         message = f"expected a mapping of keys to values, got {params!r:.80}. Write `key: value1,value2` lines."
         errors.append(WinnowError(message, "hydra.sweeper.params"))
         return {}, False
     renamed = (rename_deprecated_override(f"{key}={value}").partition("=") for key, value in params.items())
-    return {key: value for key, _, value in renamed}, hydra_config.mode == RunMode.MULTIRUN
+    return {key: value for key, _, value in renamed}, files.mode == RunMode.MULTIRUN
 
 
 def _compose_config(
@@ -225,56 +224,24 @@ def _compose_config(
     command: str,
     overrides: list[str],
     errors: list[WinnowError],
-    shared: dict[tuple[str, ...], Any],
+    shared: SharedFiles,
 ) -> dict[str, Any] | None:
-    """Return the composed config of one cell with all interpolations resolved, or `None` if composition fails.
-
-    Hydra spends most of its time reading config files, and most cells of a sweep use the same files. `shared` therefore
-    caches the config composed from each set of files, keyed by the overrides that select the files. All other overrides
-    of a cell are applied to a copy of the cached config, in the same order as in Hydra.
-    """
-    from hydra import compose
+    """Return the composed config of one cell with all interpolations resolved, or `None` if composition fails."""
     from omegaconf import OmegaConf
 
-    overrides = [force_add_override(choices, text) for text in overrides]
-    # A `+` or `~` override depends on the values before it, so those values cannot be set in the cached config later.
-    # The order of config group overrides does not matter.
-    last = max((i for i, text in enumerate(overrides) if text.startswith(("+", "~")) and text[:2] != "++"), default=-1)
-    values = [text for text in overrides[last + 1 :] if is_plain_value(choices, text)]
-    remaining = tuple(text for i, text in enumerate(overrides) if i <= last or text not in values)
     try:
-        if remaining not in shared:
-            shared[remaining] = _rename_deprecated_config_keys(compose(command, list(remaining)))
-        config = copy.deepcopy(shared[remaining])
+        files, values = compose_files(choices, command, overrides, shared)
+        config = copy.deepcopy(files.config)
         for text in values:
             apply_override(config, text)
         tree = OmegaConf.to_container(config, resolve=True)
     except Exception as error:  # Hydra also raises errors of YAML and of built-in types for invalid files
-        errors.append(_convert_composition_error(error))
+        errors.append(convert_composition_error(error))
         return None
     if size_errors := list(find_size_errors(tree)):
         errors += size_errors
         return None
     return rename_deprecated_keys(tree)  # type: ignore[arg-type]  # the root of a composed config is a mapping
-
-
-def _convert_composition_error(error: Exception) -> WinnowError:
-    """Convert an exception of Hydra, OmegaConf or YAML to an error with the key of the invalid value, if known."""
-    if isinstance(error, WinnowError):
-        return error
-    if isinstance(error, RecursionError):
-        return WinnowError("the config files include each other, or a value is nested too deeply.", "conf")
-    text = re.sub(r"\s+", " ", str(error)).strip() or f"the configuration is not valid ({type(error).__name__})."
-    return WinnowError(text[:500], getattr(error, "full_key", None) or "conf")
-
-
-def _rename_deprecated_config_keys(config: DictConfig) -> DictConfig:
-    """Return the config with deprecated keys from the user's files renamed, so that a cell's overrides can set them."""
-    from omegaconf import OmegaConf
-
-    tree: Any = OmegaConf.to_container(config, resolve=False)
-    renamed = rename_deprecated_keys(tree)
-    return config if renamed == tree else OmegaConf.create(renamed)
 
 
 def _compose_applicable(
@@ -283,7 +250,7 @@ def _compose_applicable(
     searchpath: list[str],
     overrides: list[str],
     errors: list[WinnowError],
-    shared: dict[tuple[str, ...], Any],
+    shared: SharedFiles,
     sweep: bool,
 ) -> tuple[dict[str, Any] | None, list[str]]:
     """Return the composed config of a cell and the `group@key=option` overrides that do not apply to the cell.

@@ -121,7 +121,8 @@ def force_add_override(choices: GroupOptions, text: str) -> str:
 def is_plain_value(choices: GroupOptions, text: str) -> bool:
     """Return whether an override has the form `++key=value` and does not select an option of a config group."""
     override = parse_override(text)
-    return override.is_force_add() and override.package is None and override.key_or_group not in choices
+    is_value = override.package is None and override.key_or_group not in choices
+    return override.is_force_add() and is_value and not override.is_hydra_override()
 
 
 def apply_override(config: Any, text: str) -> None:

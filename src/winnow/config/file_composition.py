@@ -1,0 +1,81 @@
+"""Compose config files with Hydra, and convert its exceptions to errors with a key."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from winnow.config.deprecated import rename_deprecated_keys
+from winnow.config.overrides import force_add_override, is_plain_value
+from winnow.config.search_path import GroupOptions
+from winnow.errors import WinnowError
+
+if TYPE_CHECKING:
+    from omegaconf import DictConfig
+
+
+@dataclass(frozen=True)
+class ComposedFiles:
+    """The config that Hydra composed from a set of files.
+
+    Attributes:
+        config: The config without Hydra's settings.
+        sweep_params: `hydra.sweeper.params`.
+        mode: `hydra.mode`.
+    """
+
+    config: DictConfig
+    sweep_params: Any
+    mode: Any
+
+
+SharedFiles = dict[tuple[str, ...], ComposedFiles]
+"""Composed files, keyed by the overrides that select the files."""
+
+
+def compose_files(
+    choices: GroupOptions, command: str, overrides: Sequence[str], shared: SharedFiles
+) -> tuple[ComposedFiles, list[str]]:
+    """Return the config composed from files, and the overrides that have not been applied to it.
+
+    Hydra spends most of its time reading config files, and most cells of a sweep use the same files. `shared` therefore
+    caches the config composed from each set of files, keyed by the overrides that select the files. All other overrides
+    of a cell are applied to a copy of the cached config, in the same order as in Hydra.
+    """
+    from hydra import compose
+    from omegaconf import open_dict
+
+    overrides = [force_add_override(choices, text) for text in overrides]
+    # A `+` or `~` override depends on the values before it, so those values cannot be set in the cached config later.
+    # The order of config group overrides does not matter.
+    last = max((i for i, text in enumerate(overrides) if text.startswith(("+", "~")) and text[:2] != "++"), default=-1)
+    values = [text for text in overrides[last + 1 :] if is_plain_value(choices, text)]
+    remaining = tuple(text for i, text in enumerate(overrides) if i <= last or text not in values)
+    if remaining not in shared:
+        config = compose(command, list(remaining), return_hydra_config=True)
+        params, mode = config.hydra.sweeper.get("params"), config.hydra.mode
+        with open_dict(config):
+            del config["hydra"]
+        shared[remaining] = ComposedFiles(_rename_deprecated_config_keys(config), params, mode)
+    return shared[remaining], values
+
+
+def convert_composition_error(error: Exception) -> WinnowError:
+    """Convert an exception of Hydra, OmegaConf or YAML to an error with the key of the invalid value, if known."""
+    if isinstance(error, WinnowError):
+        return error
+    if isinstance(error, RecursionError):
+        return WinnowError("the config files include each other, or a value is nested too deeply.", "conf")
+    text = re.sub(r"\s+", " ", str(error)).strip() or f"the configuration is not valid ({type(error).__name__})."
+    return WinnowError(text[:500], getattr(error, "full_key", None) or "conf")
+
+
+def _rename_deprecated_config_keys(config: DictConfig) -> DictConfig:
+    """Return the config with deprecated keys from the user's files renamed, so that a cell's overrides can set them."""
+    from omegaconf import OmegaConf
+
+    tree: Any = OmegaConf.to_container(config, resolve=False)
+    renamed = rename_deprecated_keys(tree)
+    return config if renamed == tree else OmegaConf.create(renamed)
