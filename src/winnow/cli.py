@@ -197,13 +197,13 @@ def _run_with_store(options: argparse.Namespace, action: Callable[[Store], str])
     """Call `action` with the configured store and print the string that it returns. Return the exit code 0."""
     from winnow.config import StoreConfig, construct
     from winnow.tracking import Store
+    from winnow.tracking.store_errors import translate_store_errors
 
     options.command = "store"
     if (config := _compose_config(options, StoreConfig)) is not None:
-        try:
-            print(action(construct(config.tracking, "tracking", Store, config.allow_targets)))
-        except WinnowError as error:
-            raise error.with_prefix("tracking") if error.key == "uri" else error from error
+        store = construct(config.tracking, "tracking", Store, config.allow_targets)
+        with translate_store_errors(store.uri):
+            print(action(store))
     return 0
 
 

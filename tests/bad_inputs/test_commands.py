@@ -53,7 +53,7 @@ RUN = "0" * 32
     ("ui host=null", "host"),
     ("ui host=256.256.256.256", "port", "cannot listen"),
     (["ui", "host='a b'"], "port", "cannot listen"),
-    ("ui tracking=none", "uri", "expected an MLflow store"),
+    ("ui tracking=none", "tracking.uri", "expected an MLflow store"),
     ("sync tracking.uri=gopher://x", "tracking.uri"),
     ("sync tracking=null", "tracking"),
     ("promote banana", "run", "no run 'banana'"),

@@ -71,7 +71,7 @@ SOURCE = "dataset.source"
     (f"{READ} {SOURCE}.path='*.nothing'", f"{SOURCE}.path"),
     (f"{READ} {SOURCE}.encoding=foo", f"{SOURCE}.encoding", "unknown encoding"),
     (f"{READ} {SOURCE}.encoding=rot13", f"{SOURCE}.encoding"),
-    (f"{READ} {SOURCE}.encoding=utf-16", f"{SOURCE}.encoding", "BOM"),
+    (f"{READ} {SOURCE}.encoding=utf-16", f"{SOURCE}.encoding", "utf-16"),
     (f"{READ} {SOURCE}.separator=ab", f"{SOURCE}.separator"),
     (f"{READ} {SOURCE}.separator=';'", f"{SOURCE}.text"),
     (f"{READ} {SOURCE}.format=xml", f"{SOURCE}.format", "Allowed"),
@@ -90,7 +90,7 @@ SOURCE = "dataset.source"
     (f"{READ} {SOURCE}.on_error=ignore", f"{SOURCE}.on_error"),
     (f"{READ} +{SOURCE}.sheet=1", f"{SOURCE}.sheet", "unknown key"),
     (f"{READ} {SOURCE}._target_=winnow.data.Excel", f"{SOURCE}._target_"),
-    (f"{READ} dataset.split.validation=0.5 dataset.split.test=0.5", "dataset.split"),
+    (f"{READ} dataset.split.validation_fraction=0.5 dataset.split.test_fraction=0.5", "dataset.split"),
 )
 def test_a_source(reject: Reject, bad: BadInput) -> None:
     reject(bad)

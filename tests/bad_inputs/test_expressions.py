@@ -4,7 +4,7 @@ from fixtures.bad_inputs import BadInput, Reject, cases
 
 FILTER = ["filter", "dataset=csv", "dataset.source.path=reviews.csv", "dataset.source.text=[text]"]
 NIKE = [*FILTER, "filter=nike_positive"]
-DOUBLING = ", ".join(["p0: nike & nike", *(f"p{i}: p{i - 1} & p{i - 1}" for i in range(1, 40))])
+DOUBLING = ", ".join(["p0: 'nike & nike'", *(f"p{i}: 'p{i - 1} & p{i - 1}'" for i in range(1, 40))])
 
 
 def keep(expression: str) -> list[str]:
@@ -68,7 +68,7 @@ def test_expressions(reject: Reject, bad: BadInput) -> None:
     (regex("a" * 20_000), "filter.signals.x.pattern", "10000 characters"),
     (regex(""), "filter.signals.x.pattern"),
     (regex("(" * 2_000 + "a" + ")" * 2_000), "filter.signals.x.pattern"),
-    (regex(r"(\\w+\\s?)+\\!$"), "filter.signals.x.pattern", "takes more than"),
+    (regex("(.|.)+[!?]"), "filter.signals.x.pattern", "takes more than"),
     (signal("{_target_: winnow.filters.Mentions, words: []}"), "filter.signals.x.words"),
     (signal("{_target_: winnow.filters.Mentions, words: ['']}"), "filter.signals.x.words.0"),
     (signal("{_target_: winnow.filters.Mentions, words: [' ']}"), "filter.signals.x.words", "blank"),
@@ -84,7 +84,6 @@ def test_expressions(reject: Reject, bad: BadInput) -> None:
     (signal("5"), "filter.signals.x"),
     (signal("null"), "filter.signals.x"),
     ([*NIKE, "filter.signals=null"], "filter.signals"),
-    ([*NIKE, "filter.signals={}"], "filter.signals"),
     ([*NIKE, "++filter.signals={a-b: {_target_: winnow.filters.NotNull}}"], "filter.signals.a-b", "not a valid name"),
     ([*NIKE, "filter.processes=0"], "filter.processes"),
     ([*NIKE, "filter.mode=fast"], "filter.mode"),

@@ -17,6 +17,7 @@ from winnow.config import ComposedCell, FilterConfig, construct
 from winnow.data import Corpus, Dataset
 from winnow.errors import WinnowError, WinnowErrors
 from winnow.filters import Filter, Verdicts, compute_filter_statistics, save_dropped, save_kept, save_statistics
+from winnow.filters.scoring_planner import ScoringPlan
 from winnow.reporting import write_filter_report
 from winnow.run import log_run
 from winnow.run.console_summaries import format_funnel, print_scoring_plan, print_verdicts
@@ -54,7 +55,7 @@ def run_filter(cell: ComposedCell[FilterConfig], console: Console) -> Path:
         log_run.log_corpus(run, corpus)
         rows = corpus.table.num_rows
         run.log_dataset(dataset.name, corpus.fingerprint, "filter", rows, {"sources": corpus.sources})
-        plan = selection.plan(corpus, cache)
+        plan = _plan_scoring(selection, corpus, cache)
         print_scoring_plan(console, plan, selection.mode == "short_circuit")
         verdicts = _apply_filter(run, selection, corpus, cache)
         statistics = compute_filter_statistics(verdicts, corpus)
@@ -77,6 +78,13 @@ def run_filter(cell: ComposedCell[FilterConfig], console: Console) -> Path:
     console.print(f"Verdicts, kept rows and dropped rows with their reasons: {escape(str(folder))}")
     console.print(f"Report: {escape(str(report))}")
     return folder
+
+
+def _plan_scoring(selection: Filter, corpus: Corpus, cache: Path) -> ScoringPlan:
+    try:
+        return selection.plan(corpus, cache)
+    except WinnowError as error:
+        raise error.with_prefix("filter") from error
 
 
 def _check_components(dataset: Dataset, selection: Filter) -> None:

@@ -18,6 +18,7 @@ from winnow.config import UiConfig, construct
 from winnow.errors import WinnowError
 from winnow.tracking import Store
 from winnow.tracking.mlflow_ui import RUNS_VIEW_TAG, experiment_url
+from winnow.tracking.store_errors import translate_store_errors
 
 STOP_SECONDS = 10
 """Maximum time in seconds to wait for the server to stop before it is killed."""
@@ -26,13 +27,13 @@ STOP_SECONDS = 10
 def run_ui(config: UiConfig) -> int:
     """Print links to recent studies, run MLflow's web UI until Ctrl-C or SIGTERM, and return the exit code."""
     store = construct(config.tracking, "tracking", Store, config.allow_targets)
-    client = store.client()
     address = store.redacted_uri if store.is_server else f"http://{config.host}:{config.port}"
-    links = [
-        f"{experiment.name:<20} {experiment_url(address, experiment.experiment_id)}"
-        for experiment in client.search_experiments(max_results=5, order_by=["last_update_time DESC"])
-        if RUNS_VIEW_TAG in experiment.tags
-    ]
+    with translate_store_errors(store.uri):
+        links = [
+            f"{experiment.name:<20} {experiment_url(address, experiment.experiment_id)}"
+            for experiment in store.client().search_experiments(max_results=5, order_by=["last_update_time DESC"])
+            if RUNS_VIEW_TAG in experiment.tags
+        ]
     if store.is_server:
         print(*links, f"The tracking server has its own web UI: {store.redacted_uri}", sep="\n")
         return 0

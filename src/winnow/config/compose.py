@@ -9,14 +9,14 @@ from __future__ import annotations
 
 import copy
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
 from winnow.config import ablation
 from winnow.config.deprecated import rename_deprecated_keys, rename_deprecated_override
-from winnow.config.file_composition import SharedFiles, compose_files, convert_composition_error
+from winnow.config.file_composition import SharedFiles, compose_files, convert_composition_error, find_shared_files
 from winnow.config.limits import find_size_errors
 from winnow.config.overrides import (
     apply_override,
@@ -94,7 +94,7 @@ def compose_cells(
     arguments = [rename_deprecated_override(text) for text in arguments]
     errors: list[WinnowError] = list(check_config_folders(config_dirs))
     choices = list_group_options(config_dirs)
-    shared: SharedFiles = {}
+    shared = find_shared_files(command, config_dirs)
     with initialized_hydra():
         readable = [
             text for text in arguments if is_parsable(text, errors) and is_supported_override(text, command, errors)
@@ -102,7 +102,7 @@ def compose_cells(
         permissions, readable = take_permissions(readable, errors)
         searchpath = searchpath_override(config_dirs)
         fixed = [text for text in readable if not parse_override(text).is_sweep_override()]
-        params, experiment_sweeps = _read_experiment_sweep(choices, command, searchpath, fixed, errors, shared)
+        params, experiment_sweeps = _read_experiment_sweep(choices, command, searchpath, fixed, shared)
         sweep = multirun or experiment_sweeps
         errors += [config_file_error(ALLOW_TARGETS) for key in params if is_permission(key)]
         params = {key: value for key, value in params.items() if not is_permission(key)}
@@ -195,12 +195,7 @@ def restore_cell(
 
 
 def _read_experiment_sweep(
-    choices: GroupOptions,
-    command: str,
-    searchpath: list[str],
-    fixed: list[str],
-    errors: list[WinnowError],
-    shared: SharedFiles,
+    choices: GroupOptions, command: str, searchpath: list[str], fixed: list[str], shared: SharedFiles
 ) -> tuple[dict[str, str], bool]:
     """Return the `hydra.sweeper.params` of an experiment file, and whether its `hydra.mode` is `MULTIRUN`."""
     from hydra.types import RunMode
@@ -211,10 +206,6 @@ def _read_experiment_sweep(
     except Exception:
         return {}, False  # the same error is reported when the cells are composed
     params = files.sweep_params or {}
-    if not isinstance(params, Mapping):
-        message = f"expected a mapping of keys to values, got {params!r:.80}. Write `key: value1,value2` lines."
-        errors.append(WinnowError(message, "hydra.sweeper.params"))
-        return {}, False
     renamed = (rename_deprecated_override(f"{key}={value}").partition("=") for key, value in params.items())
     return {key: value for key, _, value in renamed}, files.mode == RunMode.MULTIRUN
 

@@ -17,7 +17,7 @@ from pydantic import ValidationError
 from winnow.config.config_groups import find_config_group, import_class
 from winnow.config.target_types import check_target_types
 from winnow.config.targets import Target, allowed_packages, argument_names, import_target, report_unknown_arguments
-from winnow.config.validate import errors_from_pydantic
+from winnow.config.validate import Location, errors_from_pydantic, list_schema_keys
 from winnow.errors import WinnowError, WinnowErrors
 
 T = TypeVar("T")
@@ -74,6 +74,11 @@ def _construct_value(value: Any, key: str, allowed: Sequence[str], errors: list[
     return value
 
 
+def _list_keys(target: Target, location: Location) -> list[str]:
+    """Return the keys at a location in the arguments of a target."""
+    return list_schema_keys(target, location) if location else argument_names(target)
+
+
 def call_target(target: Target, arguments: dict[str, Any], key: str, errors: list[WinnowError]) -> Any:
     """Call a target and return the result. If the arguments are invalid, append to `errors`."""
     if inspect.isfunction(target):
@@ -88,7 +93,7 @@ def call_target(target: Target, arguments: dict[str, Any], key: str, errors: lis
     try:
         return target(**arguments)
     except ValidationError as error:
-        errors.extend(errors_from_pydantic(error, key, lambda _: argument_names(target)))
+        errors.extend(errors_from_pydantic(error, key, functools.partial(_list_keys, target)))
     except WinnowErrors as raised:
         errors.extend(error.with_prefix(key) for error in raised.errors)
     except WinnowError as error:

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import functools
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from winnow.config.deprecated import rename_deprecated_keys
 from winnow.config.overrides import force_add_override, is_plain_value
-from winnow.config.search_path import GroupOptions
+from winnow.config.search_path import GroupOptions, builtin_config_folder, user_config_folders
 from winnow.errors import WinnowError
 
 if TYPE_CHECKING:
@@ -33,6 +35,18 @@ class ComposedFiles:
 
 SharedFiles = dict[tuple[str, ...], ComposedFiles]
 """Composed files, keyed by the overrides that select the files."""
+
+
+def find_shared_files(command: str, config_dirs: Sequence[Path]) -> SharedFiles:
+    """Return the files that this process has composed for a command, or an empty dict if a config file has changed."""
+    folders = [builtin_config_folder(), *user_config_folders(config_dirs)]
+    files = ((str(file), file.stat()) for folder in folders for file in sorted(folder.rglob("*.yaml")))
+    return _keep_shared_files(command, tuple((name, stat.st_mtime_ns, stat.st_size) for name, stat in files))
+
+
+@functools.lru_cache(maxsize=4)
+def _keep_shared_files(command: str, files: tuple[tuple[str, int, int], ...]) -> SharedFiles:
+    return {}
 
 
 def compose_files(
@@ -69,7 +83,9 @@ def convert_composition_error(error: Exception) -> WinnowError:
     if isinstance(error, RecursionError):
         return WinnowError("the config files include each other, or a value is nested too deeply.", "conf")
     text = re.sub(r"\s+", " ", str(error)).strip() or f"the configuration is not valid ({type(error).__name__})."
-    return WinnowError(text[:500], getattr(error, "full_key", None) or "conf")
+    key = getattr(error, "full_key", None) or next(iter(re.findall(r"full_key: ([^\s=]+)(?:\s|$)", text)), "conf")
+    text = re.sub(r" (full_key:|reference_type=|object_type=).*", "", text)
+    return WinnowError(text[:500], key)
 
 
 def _rename_deprecated_config_keys(config: DictConfig) -> DictConfig:

@@ -37,10 +37,13 @@ def is_parsable(text: str, errors: list[WinnowError]) -> bool:
     """Return whether Hydra can parse an override, and append to `errors` if it cannot."""
     from hydra.errors import HydraException
 
-    key = text.partition("=")[0][:80] or "overrides"
+    key = text.partition("=")[0][:80]
     if len(text) > MAX_OVERRIDE_CHARACTERS:
         message = f"expected at most {MAX_OVERRIDE_CHARACTERS:,} characters, got {len(text):,}. Use a config file."
         errors.append(WinnowError(message, key))
+        return False
+    if not text.partition("=")[0].strip("+~ "):
+        errors.append(WinnowError(f"expected key=value, got {text[:80]!r}. Add a key.", "overrides"))
         return False
     try:
         parse_override(text)

@@ -24,7 +24,7 @@ def validate_against_schema(tree: dict[str, Any], schema: type[Config], errors: 
     try:
         return TypeAdapter(schema).validate_python(tree)
     except ValidationError as error:
-        errors.extend(errors_from_pydantic(error, "", lambda location: _list_schema_keys(schema, location)))
+        errors.extend(errors_from_pydantic(error, "", lambda location: list_schema_keys(schema, location)))
     return None
 
 
@@ -84,7 +84,7 @@ def unknown_key_error(full: str, options: Sequence[str]) -> WinnowError:
     return WinnowError(f"unknown key.{did_you_mean(full.rpartition('.')[2], options)} Allowed: {allowed}.", full)
 
 
-def _list_schema_keys(schema: Any, location: Location) -> list[str]:
+def list_schema_keys(schema: Any, location: Location) -> list[str]:
     """Return the field names of the nested dataclass at a location in `schema`, or an empty list if there is none."""
     for name in location:
         schema = typing.get_type_hints(schema).get(str(name)) if dataclasses.is_dataclass(schema) else None

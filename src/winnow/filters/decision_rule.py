@@ -214,7 +214,9 @@ def _check_name_references(
         if name.name not in signals and name.name not in parts:
             options = [*signals, *parts]
             hint = did_you_mean(name.name, options)
-            message = f"unknown signal or part '{name}'.{hint} Available: {', '.join(options)}. Correct the name."
+            message = (
+                f"unknown signal or part '{name.name[:80]}'.{hint} Available: {', '.join(options)}. Correct the name."
+            )
             raise build_position_error(text, key, name.position, message)
 
 

@@ -225,7 +225,8 @@ class Submitit(Launcher):
             with tempfile.TemporaryDirectory() as folder:
                 submitit.AutoExecutor(folder=folder, cluster=self.cluster).update_parameters(**self.parameters)
         except Exception as error:  # the exception type depends on the cluster and the parameter
-            return [WinnowError(f"submitit rejects the parameters: {error!s:.300} Change them.", "parameters")]
+            reason = " ".join(str(error).split()).partition(" As a reminder")[0][:300]
+            return [WinnowError(f"submitit rejects the parameters: {reason}. Change them.", "parameters")]
         return []
 
     def launch(self, jobs: Sequence[Job]) -> EndedJobs:
