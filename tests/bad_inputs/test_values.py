@@ -1,10 +1,6 @@
 """Values of keys that are outside their range or have the wrong type; all are rejected before any data is read."""
 
-import pytest
-
 from fixtures.bad_inputs import BadInput, Reject, cases
-
-pytestmark = pytest.mark.filterwarnings("ignore")
 
 
 @cases(
