@@ -1,7 +1,6 @@
 """Invalid arguments of the commands other than `train` and `filter`."""
 
 import socket
-import sqlite3
 from contextlib import closing
 from pathlib import Path
 
@@ -34,7 +33,7 @@ RUN = "0" * 32
     ("compare study=a tracking.uri=ftp://host", "tracking.uri", "Allowed"),
     ("compare study=a tracking.uri=postgresql://host:x/name", "tracking.uri", "port"),
     ("compare study=a tracking.uri=sqlite:///reviews.csv", "tracking.uri", "not a SQLite database"),
-    ("compare study=1,2", "study", "several"),
+    ("compare study=1,2", "study", "expected one value"),
     ("export", "study", "missing"),
     ("export nowhere", "study"),
     ("export ../x", "study"),
@@ -141,13 +140,6 @@ def test_options_that_argparse_rejects(arguments: list[str], capsys: pytest.Capt
 def test_a_port_that_is_in_use(reject: Reject) -> None:
     with closing(socket.create_server(("127.0.0.1", 0))) as server:
         reject(BadInput(f"ui port={server.getsockname()[1]}", "port", "Choose another port"))
-
-
-def test_a_database_of_another_program(reject: Reject, tmp_path: Path) -> None:
-    with closing(sqlite3.connect(tmp_path / "other.db")) as connection:
-        connection.execute("CREATE TABLE notes (text)")
-        connection.commit()
-    reject(BadInput(f"compare study=a tracking.uri=sqlite:///{tmp_path / 'other.db'}", "tracking.uri"))
 
 
 @pytest.fixture

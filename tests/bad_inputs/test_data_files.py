@@ -59,6 +59,7 @@ def test_a_file(reject: Reject, tmp_path: Path, name: str, content: str | bytes,
 
 READ = "filter filter=nike_positive dataset=csv dataset.source.path=reviews.csv dataset.source.text=[text]"
 SOURCE = "dataset.source"
+SPLIT = "dataset.split"
 
 
 @cases(
@@ -90,7 +91,10 @@ SOURCE = "dataset.source"
     (f"{READ} {SOURCE}.on_error=ignore", f"{SOURCE}.on_error"),
     (f"{READ} +{SOURCE}.sheet=1", f"{SOURCE}.sheet", "unknown key"),
     (f"{READ} {SOURCE}._target_=winnow.data.Excel", f"{SOURCE}._target_"),
-    (f"{READ} dataset.split.validation_fraction=0.5 dataset.split.test_fraction=0.5", "dataset.split"),
+    (
+        f"{READ} dataset.split.validation_fraction=0.5 dataset.split.test_fraction=0.5",
+        "dataset.split.validation_fraction",
+    ),
 )
 def test_a_source(reject: Reject, bad: BadInput) -> None:
     reject(bad)

@@ -76,7 +76,7 @@ def test_expressions(reject: Reject, bad: BadInput) -> None:
     (signal("{_target_: winnow.filters.Length, at_least: 9, at_most: 1}"), "filter.signals.x.at_least"),
     (signal("{_target_: winnow.filters.Length}"), "filter.signals.x.at_least"),
     (signal("{_target_: winnow.filters.Length, at_least: 1, unit: tokens}"), "filter.signals.x.tokenizer"),
-    (signal("{_target_: winnow.filters.Column, column: nope, at_least: 1}"), "filter.signals.x"),
+    (signal("{_target_: winnow.filters.Column, column: nope, at_least: 1}"), "filter.signals.x.column"),
     (signal("{_target_: winnow.filters.Sentimental}"), "filter.signals.x._target_", "has no class"),
     (signal("{_target_: builtins.eval}"), "filter.signals.x._target_", "not on the list"),
     (signal("{_target_: winnow.data.Split}"), "filter.signals.x"),

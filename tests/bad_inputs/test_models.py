@@ -33,7 +33,7 @@ def checkpoint(model_folder: Path) -> dict[str, Any]:
 
 
 def first_weight(checkpoint: dict[str, Any]) -> str:
-    return next(name for name in checkpoint["state_dict"] if "embeddings" in name)
+    return next(name for name in checkpoint["state_dict"] if "position_embeddings" in name)
 
 
 def without_weight(checkpoint: dict[str, Any]) -> Any:

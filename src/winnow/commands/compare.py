@@ -8,12 +8,15 @@ from winnow.config import CompareConfig, construct
 from winnow.reporting import compare
 from winnow.reporting.ngram_tables import build_ngram_console_table
 from winnow.tracking import Store
+from winnow.tracking.csv_writer import store_required_error
 from winnow.untrusted_text import sanitize_file_name
 
 
 def run_compare(config: CompareConfig) -> None:
     """Compare the arms of the configured studies, and print the verdict, the n-gram baselines and the report's path."""
     store = construct(config.tracking, "tracking", Store, config.allow_targets)
+    if store.is_csv:
+        raise store_required_error().with_prefix("tracking")
     studies = [config.study] if isinstance(config.study, str) else config.study
     folder = config.output_dir / sanitize_file_name("+".join(studies)) / "comparison"
     comparison = compare(store.tracking_uri, studies, folder, config.metrics, config.ui_url, spool=store.spool)

@@ -55,6 +55,9 @@ def resolve_models(names: Sequence[str], store: Store) -> list[ModelReference]:
     errors: list[WinnowError] = []
     models: list[ModelReference] = []
     for i, name in enumerate(names):
+        if not name.strip():
+            errors.append(WinnowError("expected the name of a model, got a blank text.", f"models.{i}"))
+            continue
         try:
             models.append(
                 _resolve_run(name, store)

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from winnow.config.config_groups import SINGLE_OBJECT_GROUPS
-from winnow.config.limits import MAX_CELLS, MAX_OVERRIDE_CHARACTERS
+from winnow.config.limits import MAX_CELLS, MAX_DEPTH, MAX_OVERRIDE_CHARACTERS
 from winnow.config.search_path import GroupOptions
 from winnow.errors import WinnowError, did_you_mean
 
@@ -45,6 +45,10 @@ def is_parsable(text: str, errors: list[WinnowError]) -> bool:
     if not text.partition("=")[0].strip("+~ "):
         errors.append(WinnowError(f"expected key=value, got {text[:80]!r}. Add a key.", "overrides"))
         return False
+    if _measure_depth(text) > MAX_DEPTH:
+        message = f"the value is nested more than {MAX_DEPTH} levels deep. Flatten it."
+        errors.append(WinnowError(message, key))
+        return False
     try:
         parse_override(text)
     except (HydraException, ValueError) as error:  # a ValueError is raised for integers with thousands of digits
@@ -59,6 +63,15 @@ def is_parsable(text: str, errors: list[WinnowError]) -> bool:
         errors.append(WinnowError("the value is nested too deeply. Flatten it.", key))
         return False
     return True
+
+
+def _measure_depth(text: str) -> int:
+    """Return how deeply the lists and mappings of an override are nested."""
+    depth = deepest = 0
+    for character in text:
+        depth += (character in "[{") - (character in "]}")
+        deepest = max(deepest, depth)
+    return deepest
 
 
 def is_supported_override(text: str, command: str, errors: list[WinnowError]) -> bool:

@@ -47,15 +47,10 @@ def errors_from_pydantic(
         key: The configuration key of the validated object.
         options_at: A function that returns the allowed keys of the nested object at a location.
     """
-    union_keys = set()
-    for detail in error.errors(include_url=False):
+    for detail in _select_union_errors(error):
         names = [str(name) for name in detail["loc"] if name != "[key]"]  # marks an invalid key of a mapping
         location = [name for name in names if not _UNION_MEMBER.fullmatch(name)]
         full = ".".join([*([key] if key else []), *location])
-        if len(location) < len(names):  # one error per member of a union such as `str | list[str]`
-            if full in union_keys:
-                continue
-            union_keys.add(full)
         given = detail["input"]
         match detail["type"]:
             case "unexpected_keyword_argument" | "extra_forbidden":
@@ -71,6 +66,21 @@ def errors_from_pydantic(
             case _:
                 requirement = detail["msg"].removeprefix("Value error, ").rstrip(".")
                 yield WinnowError(f"got {_shorten(given)}. {requirement}.", full)
+
+
+def _select_union_errors(error: ValidationError) -> list[Any]:
+    """Return pydantic's errors, with a single error for each union such as `str | list[str]`.
+
+    Pydantic reports one error per member of a union. The member whose type matches the value has the best error.
+    """
+    selected: dict[Location, Any] = {}
+    for number, detail in enumerate(error.errors(include_url=False)):
+        location = tuple(name for name in detail["loc"] if not _UNION_MEMBER.fullmatch(str(name)))
+        is_union = len(location) < len(detail["loc"])
+        unique = (*location, "union") if is_union else (*location, number)
+        if unique not in selected or selected[unique]["type"].endswith("_type"):
+            selected[unique] = detail
+    return list(selected.values())
 
 
 def unknown_key_error(full: str, options: Sequence[str]) -> WinnowError:

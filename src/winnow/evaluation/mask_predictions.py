@@ -41,10 +41,10 @@ def mask_count_error(text: str) -> str | None:
     """
     count = len(MASK_PATTERN.findall(text))
     if count == 0:
-        return f"'{text}' has no mask. Write [MASK] or <mask> in place of the word to predict."
+        return f"'{text[:100]}' has no mask. Write [MASK] or <mask> in place of the word to predict."
     if count > MAX_MASKS_PER_SENTENCE:
         return (
-            f"'{text}' has {count} masks; the maximum is {MAX_MASKS_PER_SENTENCE}, since each mask is predicted "
+            f"'{text[:100]}' has {count} masks; the maximum is {MAX_MASKS_PER_SENTENCE}, since each mask is predicted "
             "independently. Use fewer masks, or split the sentence."
         )
     return None

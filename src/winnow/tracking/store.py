@@ -154,6 +154,11 @@ class Store:
         return is_server(self.uri)
 
     @property
+    def is_csv(self) -> bool:
+        """Whether the store is a folder of CSV files, which only single runs can use."""
+        return self._csv_folder is not None
+
+    @property
     def redacted_uri(self) -> str:
         """The store's URI as shown in messages, without the password."""
         return redact_password(self.uri)

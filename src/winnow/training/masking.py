@@ -180,6 +180,10 @@ class SpanMasking(Masking):
         return tail_probabilities
 
 
+def _no_words_error() -> WinnowError:
+    return WinnowError("expected at least one word, got none. Add words, or set `file` to a word list.", "words")
+
+
 @dataclass(frozen=True, config=_FORBID_EXTRA_FIELDS)
 class ListedWordMasking(Masking):
     """Masking of listed words, for example the adjectives that a probe scores.
@@ -201,6 +205,10 @@ class ListedWordMasking(Masking):
     file: Path | None = None
     other_rate: _Fraction = 0.0
 
+    def __post_init__(self) -> None:
+        if self.file is None and not any(word.strip() for word in self.words):
+            raise _no_words_error()
+
     def for_tokenizer(self, tokenizer: PreTrainedTokenizerFast) -> Masking:
         """Return a copy of this masking rule that contains the token ids of its words.
 
@@ -211,7 +219,7 @@ class ListedWordMasking(Masking):
 
         words = [word for word in (*self.words, *self._read_file()) if word.strip()]
         if not words:
-            raise WinnowError("expected at least one word, got none. Add words, or set `file` to a word list.", "words")
+            raise _no_words_error()
         spellings = {
             f"{space}{spelling}"
             for word in words

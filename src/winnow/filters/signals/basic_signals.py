@@ -20,7 +20,7 @@ from winnow.filters.signals.signal_models import load_tokenizer, pretrained_sett
 _LITERAL_PATTERN = r"(?:\\b|\(\?:|[()|?]|[\w\s'&-]|\\[\s.-])*"
 """Matches patterns that consist of literal words: no wildcards, repetitions, character classes or lookarounds."""
 
-_REGEX_TIMEOUT_SECONDS = 2.0
+_REGEX_TIMEOUT_SECONDS = 1.0
 """The time limit for all matches in one text. Some patterns take exponential time."""
 
 
