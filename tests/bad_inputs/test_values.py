@@ -133,7 +133,7 @@ def test_models_and_data(reject: Reject, bad: BadInput) -> None:
     (
         ["train", "~optimizer.weight_decay", "~optimizer.fused", "optimizer._target_=torch.optim.SparseAdam"],
         "optimizer",
-        "sparse",
+        "dense gradients",
     ),
     ("train optimizer._target_=torch.optim.Optimizer", "optimizer.lr", "unknown key"),
     ("train optimizer._target_=torch.optim.Adamw", "optimizer._target_", "Did you mean"),

@@ -7,6 +7,8 @@ config file cannot extend the list of allowed targets.
 
 from __future__ import annotations
 
+import functools
+import sys
 from importlib.metadata import entry_points
 from importlib.util import find_spec
 from pathlib import Path
@@ -17,6 +19,12 @@ ENTRY_POINT_GROUP: Final = "winnow.plugins"
 
 def plugin_packages() -> tuple[str, ...]:
     """Return the import names of all installed plugin packages in alphabetical order."""
+    return _list_entry_points(tuple(sys.path))
+
+
+@functools.lru_cache(maxsize=8)
+def _list_entry_points(search_path: tuple[str, ...]) -> tuple[str, ...]:
+    """Return the values of the entry points, which are read from every installed package on the search path."""
     return tuple(sorted({point.value for point in entry_points(group=ENTRY_POINT_GROUP)}))
 
 

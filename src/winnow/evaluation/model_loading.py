@@ -104,9 +104,16 @@ def _load_checkpoint(path: Path, label: str) -> LoadedModel:
             f"the checkpoint '{path}' is incomplete, or its weights do not match its configuration ({reason}). Pass "
             "another checkpoint, or a folder written by `save_pretrained`."
         ) from error
-    pretrained_models.check_finite(model, Pretrained(str(path)))
+    _check_finite(model, path)
     model.tie_weights()
     return LoadedModel(label, str(path), model.eval(), tokenizer)
+
+
+def _check_finite(model: PreTrainedModel, path: Path) -> None:
+    from winnow.training import pretrained_models
+
+    if (name := pretrained_models.find_non_finite_weight(model)) is not None:
+        raise WinnowError(f"the checkpoint '{path}' has weights that are NaN or infinite ({name}). Pass another one.")
 
 
 def _derive_label(folder: Path) -> str:

@@ -154,19 +154,17 @@ def load_model(source: Pretrained, tokenizer: PreTrainedTokenizerFast) -> PreTra
         raise _build_model_error(
             source, f"has {num_embeddings} token embeddings, but its tokenizer has ids up to {max_id}"
         )
-    check_finite(model, source)
+    if (name := find_non_finite_weight(model)) is not None:
+        raise _build_model_error(source, f"has weights that are NaN or infinite ({name})")
     return model.eval()
 
 
-def check_finite(model: torch.nn.Module, source: Pretrained) -> None:
-    """Check that all weights are finite, since scores and ranks of other models are meaningless.
+def find_non_finite_weight(model: torch.nn.Module) -> str | None:
+    """Return the name of a parameter that contains NaN or infinity, or ``None``.
 
-    Raises:
-        WinnowError: If a weight is NaN or infinite. The error's key is ``name``.
+    The scores and ranks of a model with such weights are meaningless.
     """
-    for name, parameter in model.named_parameters():
-        if not parameter.isfinite().all():
-            raise _build_model_error(source, f"has weights that are NaN or infinite ({name})")
+    return next((name for name, weights in model.named_parameters() if not weights.isfinite().all()), None)
 
 
 def _read_max_length(config: dict[str, Any]) -> int:
