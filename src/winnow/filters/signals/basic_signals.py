@@ -26,9 +26,9 @@ _REGEX_TIMEOUT_SECONDS = 1.0
 
 @dataclass(frozen=True, config=ConfigDict(extra="forbid"))
 class Regex(Signal):
-    """Counts the matches of a regular expression; keeps texts with enough matches.
+    """Counts the matches of a regular expression (Python's ``re``); keeps texts with enough matches.
 
-    The syntax is that of the package ``regex``, which is compatible with Python's ``re``.
+    The matches are found by the compatible package ``regex``, which has a time limit.
 
     Attributes:
         pattern: The regular expression. Matches do not overlap.
@@ -45,8 +45,9 @@ class Regex(Signal):
 
     def __post_init__(self) -> None:
         try:
+            re.compile(self.pattern)  # its errors have exact positions
             _compile(self.pattern, self.ignore_case)
-        except regex.error as error:
+        except (re.error, regex.error) as error:
             mark = f"\n    {self.pattern}\n    {' ' * (error.pos or 0)}^" if len(self.pattern) <= 200 else ""
             raise WinnowError(
                 f"the regular expression is not valid: {error.msg}. Correct the pattern.{mark}", key="pattern"
