@@ -35,13 +35,6 @@ def check_name(name: str) -> str:
     return name
 
 
-def check_names(names: str | list[str]) -> str | list[str]:
-    """Return a name or a list of names if :func:`check_name` accepts each of them."""
-    for name in [names] if isinstance(names, str) else names:
-        check_name(name)
-    return names
-
-
 SafeName = Annotated[str, AfterValidator(check_name)]
 """A name that can be used for a folder, an MLflow experiment and a column heading."""
 

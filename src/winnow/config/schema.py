@@ -10,10 +10,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, ConfigDict, Field, StringConstraints
+from pydantic import ConfigDict, Field, StringConstraints
 from pydantic.dataclasses import dataclass
 
-from winnow.untrusted_text import SafeName, WebAddress, check_names
+from winnow.untrusted_text import SafeName, WebAddress
 
 TargetNode = dict[str, Any]
 """A configuration dict that describes an object: a `_target_` and its arguments."""
