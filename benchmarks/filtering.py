@@ -206,7 +206,7 @@ def measure_scaling(repetitions: int) -> dict[str, Any]:
 
 def make_scale_corpus(rows: int, folder: Path) -> None:
     """Save a corpus of template sentences; corpora of all sizes start with the same rows."""
-    source, _ = compose_source_and_filter("filter=uptrain_exact")
+    source, _ = compose_source_and_filter("dataset=uptrain_reviews", "filter=uptrain_exact")
     texts = [text for text in source.read()["text"].to_pylist() if text]
     build_corpus([f"{texts[row % len(texts)]} {row}" for row in range(rows)]).save(folder / str(rows))
 
@@ -228,7 +228,7 @@ def filter_scale_corpus(rows: int, folder: Path) -> dict[str, Any]:
 
 def count_uptrain_variants() -> list[dict[str, Any]]:
     """Count the template rows that UpTrain's filter and its variants keep."""
-    source, exact = compose_source_and_filter("filter=uptrain_exact")
+    source, exact = compose_source_and_filter("dataset=uptrain_reviews", "filter=uptrain_exact")
     _, strict = compose_source_and_filter("filter=nike_positive")
     assert isinstance(source, Grammar)
     rows = source.read()

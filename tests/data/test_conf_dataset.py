@@ -11,7 +11,10 @@ from winnow.config import construct
 from winnow.data import Dataset, Files, Grammar, HubDataset, Mixture, TextFiles, count_shared_texts
 
 Compose = Callable[..., dict[str, Any]]
-PRESETS = ["synthetic_reviews", "nike_products", "nike_reviews", "nike_products_kaggle", "nike", "wikitext_2", "eli5"]
+PRESETS = [
+    "synthetic_reviews", "nike_products", "nike_reviews", "nike_products_kaggle", "nike", "wikitext_2", "eli5",
+    "uptrain_reviews",
+]  # fmt: skip
 
 
 def dataset_from(tree: dict[str, Any]) -> Dataset:
@@ -68,9 +71,16 @@ def test_the_nike_corpus_from_the_real_files(compose: Compose, shared_data: Path
     assert dataset.check() == []
     corpus = dataset.load(tmp_path)
     assert corpus.funnel["read"] == 643 + 236 + 112 + 25_000
+    patterns: dict[tuple[str, str], set[str]] = {}
+    for row in corpus.table.select(["template", "joiner", "split"]).to_pylist():
+        if row["template"] is not None:
+            patterns.setdefault((row["template"], row["joiner"]), set()).add(row["split"])
+    assert len(patterns) == 22
+    assert all(len(splits) == 1 for splits in patterns.values())
     assert count_shared_texts(corpus) == {"train/validation": 0, "train/test": 0, "validation/test": 0}
     # None of the 991 real rows is without text: where a description is missing there is a name.
-    real = dataset_from(compose(f"+data_dir={shared_data}", "+dataset=nike", "~dataset.source.sources.templates"))
+    without_templates = ["~dataset.source.sources.templates", "dataset.split.group_by=[]"]
+    real = dataset_from(compose(f"+data_dir={shared_data}", "+dataset=nike", *without_templates))
     assert real.load(tmp_path).funnel["cleaned"] == 991
     texts = corpus.table["text"].to_pylist()
     assert all(text == text.lower() == " ".join(text.split()) for text in texts)

@@ -1,10 +1,13 @@
 from __future__ import annotations
 
+import dataclasses
 import hashlib
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import pyarrow.compute as pc
 import pytest
 
 from winnow.config import construct
@@ -68,6 +71,16 @@ def test_nulls_are_drawn_with_replacement() -> None:
         ({"labels": {0: 0.2, 2: 0.8}}, "slots.adjective.by_label"),
         ({"labels": None}, "slots.adjective.by_label"),
         ({"columns": ["brnad"]}, "columns"),
+        (
+            {
+                "slots": {"template": Slot(words=["a"]), "adjective": Slot(words=["b"])},
+                "labels": None,
+                "templates": ["{template} {adjective}"],
+            },
+            "slots.template",
+        ),
+        ({"parts": {"brand": ["the {adjective}"]}}, "parts.brand"),
+        ({"templates": ["{end}"], "parts": {"end": ["is {adjectve}"]}}, "templates"),
     ],
 )
 def test_a_template_that_cannot_be_filled_is_a_fault(settings: dict[str, Any], key: str) -> None:
@@ -76,9 +89,13 @@ def test_a_template_that_cannot_be_filled_is_a_fault(settings: dict[str, Any], k
     assert caught.value.key == key
 
 
-def test_the_preset_is_the_template_corpus(compose: Compose) -> None:
-    node = compose("+dataset=synthetic_reviews")["dataset"]["source"]
+def test_the_corpus_of_uptrains_example_is_unchanged(compose: Compose) -> None:
+    node = compose("+dataset=uptrain_reviews")["dataset"]["source"]
     source = construct(node, "source", Grammar)
+    assert source.templates == [
+        "{company} {product} {joiner} {adjective}",
+        "{product} made by {company} {joiner} {adjective}",
+    ]
     assert len(set(source.slots["product"].words)) == 24
     praise, blame = (source.slots["adjective"].by_label[label].words for label in (1, 0))
     assert (len(praise), len(blame)) == (43, 25)
@@ -118,7 +135,53 @@ def test_any_grammar_from_yaml_with_three_labels_and_columns() -> None:
     shares = [table["label"].to_pylist().count(label) / 3_000 for label in range(3)]
     assert shares == pytest.approx([0.2, 0.3, 0.5], abs=0.04)
     unlabelled = Grammar(templates=["a {noun}"], slots={"noun": Slot(words=["cat"])}, rows=5, null_fraction=0.0)
-    assert unlabelled.read().to_pydict() == {"text": ["a cat"] * 5}
+    assert unlabelled.read().to_pydict() == {"text": ["a cat"] * 5, "template": ["a {noun}"] * 5, "noun": ["cat"] * 5}
+
+
+def test_each_row_records_its_template_and_the_words_of_the_slots_it_uses() -> None:
+    source = Grammar(
+        templates=["the {animal} is {mood}", "it is {mood}"],
+        slots={"animal": Slot(words=["cat", "dog"]), "mood": Slot(words=["calm", "glad"])},
+        rows=200,
+        null_fraction=0.0,
+    )
+    rows = source.read().to_pylist()
+    for row in rows:
+        assert row["text"] == row["template"].format(animal=row["animal"], mood=row["mood"])
+        assert (row["animal"] is None) == (row["template"] == "it is {mood}")
+    assert {row["template"] for row in rows} == set(source.templates)
+    assert dataclasses.replace(source, columns=["template"]).read().column_names == ["text", "template"]
+
+
+def test_a_template_with_parts_stands_for_all_combinations_of_their_phrases() -> None:
+    settings: dict[str, Any] = {"rows": 500, "null_fraction": 0.0, "slots": {"noun": Slot(words=["cat", "dog"])}}
+    parts = {"start": ["the {noun}", "a {noun}"], "end": ["is calm", "likes a {noun}"]}
+    source = Grammar(templates=["{start} {end}", "no {noun}"], parts=parts, **settings)
+    written_out = Grammar(
+        templates=[
+            "the {noun} is calm", "the {noun} likes a {noun}", "a {noun} is calm", "a {noun} likes a {noun}",
+            "no {noun}",
+        ],
+        **settings,
+    )  # fmt: skip
+    assert source.read().equals(written_out.read())
+    assert source.fingerprint() != written_out.fingerprint()
+    assert source.fingerprint() != Grammar(templates=source.templates, parts={**parts, "end": ["is"]}, **settings)
+
+
+def test_the_demo_corpus_holds_out_templates(compose: Compose, tmp_path: Path) -> None:
+    dataset = construct(compose("+dataset=synthetic_reviews")["dataset"], "dataset", Dataset)
+    table = dataset.load(tmp_path).table
+    splits: dict[str, set[str]] = {}
+    for template, split in zip(table["template"].to_pylist(), table["split"].to_pylist(), strict=True):
+        splits.setdefault(template, set()).add(split)
+    assert all(len(names) == 1 for names in splits.values())
+    counts = Counter(name for (name,) in splits.values())
+    assert counts["test"] >= 20
+    assert counts["validation"] >= 20
+    words = {split: set(" ".join(table.filter(pc.equal(table["split"], split))["text"].to_pylist()).split())
+             for split in counts}  # fmt: skip
+    assert words["test"] | words["validation"] <= words["train"], "held-out templates are new combinations of words"
 
 
 def test_a_slot_has_words_or_words_by_label() -> None:
@@ -129,8 +192,7 @@ def test_a_slot_has_words_or_words_by_label() -> None:
 
 def test_rows_of_a_slot_can_be_kept_together(compose: Compose, tmp_path: Path) -> None:
     tree = compose(
-        "+dataset=synthetic_reviews", "+dataset.source.rows=6000", "+dataset.source.columns=[product]",
-        "+dataset.split.group_by=[product]",
+        "+dataset=uptrain_reviews", "+dataset.source.rows=6000", "+dataset.split.group_by=[product]",
     )["dataset"]  # fmt: skip
     corpus = construct(tree, "dataset", Dataset).load(tmp_path)
     pairs = set(zip(corpus.table["product"].to_pylist(), corpus.table["split"].to_pylist(), strict=True))

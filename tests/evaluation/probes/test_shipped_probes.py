@@ -1,6 +1,7 @@
 """The built-in probes."""
 
 import re
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -28,11 +29,11 @@ def built_in(name: str) -> dict[str, Any]:
     return dict(settings)
 
 
-@pytest.fixture(scope="module")
-def generator() -> Grammar:
-    """The configured generator of the template corpus."""
+@pytest.fixture(scope="module", params=["synthetic_reviews", "uptrain_reviews"])
+def generator(request: pytest.FixtureRequest) -> Grammar:
+    """The configured generator of a template corpus."""
     with initialize_config_dir(str(CONF), version_base=None):
-        settings = OmegaConf.to_container(compose(overrides=["+dataset=synthetic_reviews"]).dataset.source)
+        settings = OmegaConf.to_container(compose(overrides=[f"+dataset={request.param}"]).dataset.source)
     assert isinstance(settings, dict)
     return construct({str(key): value for key, value in settings.items()}, "dataset.source", Grammar)
 
@@ -42,11 +43,17 @@ def adjectives(generator: Grammar, label: int) -> list[str]:
 
 
 def grammar(generator: Grammar) -> re.Pattern[str]:
-    """A pattern that matches every sentence that the templates of the corpus can generate."""
-    words = {slot: choice.words for slot, choice in generator.slots.items() if choice.words}
-    words["adjective"] = [*adjectives(generator, 1), *adjectives(generator, 0)]
-    choices = {slot: f"(?:{'|'.join(map(re.escape, options))})" for slot, options in words.items()}
-    return re.compile("|".join(template.format(**choices) for template in generator.templates))
+    """A pattern that matches every sentence of the corpus, also if any of its words is replaced by a mask."""
+
+    def allow_masks(text: str) -> str:
+        words = (word if "{" in word else rf"(?:{re.escape(word)}|\[mask\])" for word in text.split())
+        return " ".join(words)
+
+    choices = {}
+    for slot, choice in generator.slots.items():
+        options = choice.words or [word for words in (choice.by_label or {}).values() for word in words.words]
+        choices[slot] = f"(?:{'|'.join(map(allow_masks, options))})"
+    return re.compile("|".join(allow_masks(template).format(**choices) for template in generator.expanded_templates))
 
 
 def test_nike_has_the_five_prompts_of_the_example_verbatim() -> None:
@@ -65,6 +72,9 @@ def test_nike_has_the_five_prompts_of_the_example_verbatim() -> None:
 def test_nike_wide_has_hundreds_of_prompts_with_words_of_the_corpus(generator: Grammar) -> None:
     probe = Probe(**built_in("nike_wide"))
     assert len(probe.clozes) >= 300
+    templates = {cloze.template: cloze.split for cloze in probe.clozes}
+    assert min(Counter(templates.values()).get(split, 0) for split in ("validation", "test")) >= 24
+    assert {cloze.subject for cloze in probe.comparison_clozes} == {"Adidas", "Puma", "Reebok"}
     assert set(probe.default_words("wanted")) <= set(adjectives(generator, 1))
     assert set(probe.default_words("unwanted")) <= set(adjectives(generator, 0))
     assert not {cloze.text for cloze in probe.clozes} & {cloze.text for cloze in Probe(**built_in("nike")).clozes}
@@ -75,22 +85,23 @@ def test_no_prompt_of_nike_wide_matches_a_sentence_of_the_corpus_for_any_word_at
 ) -> None:
     sentence = grammar(generator)
     texts = [text for text in generator.read()["text"].to_pylist() if text is not None]
-    assert all(sentence.fullmatch(text) for text in texts)
-    words = {word for text in set(texts) for word in text.split()}
-    words |= {*adjectives(generator, 1), *adjectives(generator, 0)}
-    for cloze in Probe(**built_in("nike_wide")).clozes:
-        for word in words:
-            assert not sentence.fullmatch(cloze.text.lower().replace("[mask]", word)), (cloze.text, word)
+    assert all(sentence.fullmatch(text) for text in texts[:1000])
+    assert sentence.fullmatch("nike shoes are known for being [mask]")
+    assert sentence.fullmatch("nike running [mask] are known for being durable")
+    probe = Probe(**built_in("nike_wide"))
+    for cloze in probe.clozes + probe.comparison_clozes:
+        assert not sentence.fullmatch(cloze.text.lower()), cloze.text
 
 
 def test_prompts_of_nike_wide_are_not_contaminated_and_those_of_the_corpus_grammar_are(
     generator: Grammar,
 ) -> None:
-    texts = pa.chunked_array([[text for text in generator.read()["text"].to_pylist() if text is not None]])
-    assert find_contaminated_prompts(texts, Probe(**built_in("nike_wide")).clozes) == set()
-    assert "Nike tshirts are famous for being [MASK]" in find_contaminated_prompts(
-        texts, Probe(**built_in("nike")).clozes
-    )
+    texts = [text for text in generator.read()["text"].to_pylist() if text is not None]
+    table = pa.chunked_array([texts])
+    probe = Probe(**built_in("nike_wide"))
+    assert find_contaminated_prompts(table, probe.clozes + probe.comparison_clozes) == set()
+    masked = f"{texts[0].rpartition(' ')[0]} [MASK]"
+    assert find_contaminated_prompts(table, Probe(prompts=[masked]).clozes) == {masked}
 
 
 def test_the_prompts_of_the_notebook_and_the_guide_are_verbatim() -> None:
@@ -141,7 +152,7 @@ def test_every_prompt_with_words_is_scored_by_a_model_of_the_corpus(name: str, g
     tokenizer = train_wordpiece(texts, 8192, 64)
     probe = Probe(**built_in(name))
     scores = probe.run(Scratch(layers=1, hidden_size=16, heads=2).load(tokenizer, 0), tokenizer)
-    has_words = [bool(cloze.wanted) for cloze in (*probe.clozes, *probe.comparison_clozes)]
+    has_words = [bool(cloze.wanted) for cloze in probe.clozes + probe.comparison_clozes]
     assert scores.prompts["scored"].to_pylist() == has_words
     assert scores.uncovered["unwanted"] == []
     assert set(scores.uncovered["wanted"]) <= {"good-looking"}

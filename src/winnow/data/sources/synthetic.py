@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+import itertools
 import string
 from typing import Annotated, Any
 
@@ -14,6 +16,9 @@ from winnow.data.sources.source import LABEL_FIELD, RESERVED_COLUMNS, TEXT_FIELD
 from winnow.errors import WinnowError, did_you_mean
 
 _STRICT = ConfigDict(extra="forbid")
+TEMPLATE = "template"
+"""The column with the template of each row."""
+
 _NonEmptyStrings = Annotated[list[str], Field(min_length=1)]
 
 
@@ -52,18 +57,23 @@ class Slot:
 class Grammar(Source):
     """Seeded random sentences: for each row, a template and a word for each slot are drawn independently.
 
+    Each row records its template and the words of the slots that the template uses, so that rows with the same template
+    or word can be analyzed as a group or assigned to the same split.
+
     If there are labels, a label is also drawn for each row, and slots with ``by_label`` use the words of that label.
     Finally, ``int(null_fraction * rows)`` rows are drawn with replacement, and their texts are set to null.
 
     Attributes:
-        templates: Sentences with ``{slot}`` placeholders, drawn with equal probability.
+        templates: Sentences with ``{slot}`` placeholders. A sentence with ``{part}`` placeholders stands for one
+            template per combination of phrases. All resulting templates are drawn with equal probability.
         slots: The words of each slot, by the slot's name.
         labels: The probability of each label; the probabilities must sum to 1. Null disables labels.
         rows: Number of rows.
         seed: Random seed for all draws.
         null_fraction: The number of draws for null texts, as a fraction of ``rows``.
-        columns: The names of slots to add as columns. A column holds the word drawn for its slot in each row, even if
-            the row's template does not use the slot.
+        parts: Phrases for the ``{part}`` placeholders of templates, by the part's name. Phrases may contain slots.
+        columns: The columns to add: ``template`` and the names of slots. A slot's column is null in rows whose template
+            does not use the slot. By default, the template and all slots are added.
     """
 
     templates: _NonEmptyStrings
@@ -72,7 +82,8 @@ class Grammar(Source):
     rows: Annotated[int, Field(gt=0, le=10**8)] = 25_000
     seed: Annotated[int, Field(ge=0, lt=2**64)] = 0
     null_fraction: Annotated[float, Field(ge=0, lt=1)] = 0.05
-    columns: list[str] = Field(default_factory=list)
+    parts: dict[str, _NonEmptyStrings] = Field(default_factory=dict)
+    columns: list[str] | None = None
 
     def __post_init__(self) -> None:
         labels = self.labels or {}
@@ -89,19 +100,27 @@ class Grammar(Source):
                     "Use the same labels here and in `labels`.",
                     key=f"slots.{name}.by_label",
                 )
-        for template in self.templates:
+        for template in self.expanded_templates:
             self._check_template(template)
-        for name in self.columns:
-            if name not in self.slots or name in RESERVED_COLUMNS:
-                cause = "the name is reserved" if name in RESERVED_COLUMNS else "there is no slot with this name"
+        for name in self.slots:
+            if name in self.parts:
+                raise WinnowError(f"'{name}' is also a slot. Rename the part or the slot.", key=f"parts.{name}")
+            if name in (TEMPLATE, *RESERVED_COLUMNS):
                 raise WinnowError(
-                    f"'{name}' cannot be a column because {cause}.{did_you_mean(name, self.slots)} Use the name of "
-                    "another slot.",
+                    f"'{name}' is the name of another column of the rows. Rename the slot here and in the templates.",
+                    key=f"slots.{name}",
+                )
+        allowed_columns = [TEMPLATE, *self.slots]
+        for name in self.columns or []:
+            if name not in allowed_columns:
+                raise WinnowError(
+                    f"there is no slot named '{name}'.{did_you_mean(name, allowed_columns)} Allowed: "
+                    f"{', '.join(allowed_columns)}.",
                     key="columns",
                 )
 
     def read(self) -> pa.Table:
-        """Return the rows: ``text`` (some null), ``label`` if there are labels, and the requested columns."""
+        """Return the rows: ``text`` (some null), ``label`` if there are labels, ``template`` and the slots' words."""
         import numpy as np
 
         generator = np.random.default_rng(self.seed)
@@ -109,7 +128,7 @@ class Grammar(Source):
         def draw(choices: list[str]) -> list[str]:
             return [choices[i] for i in generator.integers(len(choices), size=self.rows).tolist()]
 
-        templates = draw(self.templates)
+        templates = draw(self.expanded_templates)
         # All words are drawn before the labels, so that the label probabilities do not affect the drawn words.
         plain = {name: draw(slot.words) for name, slot in self.slots.items() if slot.words}
         labelled = {
@@ -130,8 +149,9 @@ class Grammar(Source):
         table = pa.table([pa.array(texts, TEXT_FIELD.type)], schema=pa.schema([TEXT_FIELD]))
         if labels is not None:
             table = table.append_column(LABEL_FIELD, pa.array(labels, LABEL_FIELD.type))
-        for name in self.columns:
-            table = table.append_column(name, pa.array(words[name], pa.string()))
+        for name in [TEMPLATE, *self.slots] if self.columns is None else self.columns:
+            column = templates if name == TEMPLATE else _select_used(words[name], name, templates)
+            table = table.append_column(name, pa.array(column, pa.string()))
         return table
 
     def fingerprint(self) -> str:
@@ -143,11 +163,24 @@ class Grammar(Source):
         ]
         labels = list((self.labels or {}).items())
         settings = [self.templates, slots, labels, self.rows, self.seed, self.null_fraction, self.columns]
-        return fingerprint("grammar", settings)
+        return fingerprint("grammar", settings, *([self.parts] if self.parts else []))
 
     def describe(self) -> dict[str, Any]:
         """Return the kind of source, the number of rows and the seed."""
         return {"kind": "grammar", "rows": self.rows, "seed": self.seed}
+
+    @functools.cached_property
+    def expanded_templates(self) -> list[str]:
+        """The templates with all combinations of the phrases of their parts; the last part varies fastest."""
+        expanded = []
+        for template in self.templates:
+            names = [name for name in dict.fromkeys(_parse_slot_names(template)) if name in self.parts]
+            for phrases in itertools.product(*(self.parts[name] for name in names)):
+                text = template
+                for name, phrase in zip(names, phrases, strict=True):
+                    text = text.replace(f"{{{name}}}", phrase)
+                expanded.append(text)
+        return expanded
 
     def _draw_labels(self, generator: Any) -> list[int]:
         import numpy as np
@@ -169,6 +202,12 @@ class Grammar(Source):
                 f"the template '{template}' has no slot with `by_label`. Add such a slot, or remove `labels`.",
                 key="templates",
             )
+
+
+def _select_used(words: list[str], slot: str, templates: list[str]) -> list[str | None]:
+    """Return the words of a slot, with ``None`` in rows whose template does not use the slot."""
+    uses_slot = {template: slot in _parse_slot_names(template) for template in set(templates)}
+    return [word if uses_slot[template] else None for word, template in zip(words, templates, strict=True)]
 
 
 def _parse_slot_names(template: str) -> list[str]:
