@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 import json
 import math
@@ -207,3 +208,11 @@ def test_a_study_of_version_0_1_is_marked_and_never_green(planted_store: Any) ->
     assert comparison.verdict.sentence.startswith("Better at nike_wide (items assumed independent); ")
     assert comparison.verdict.sentence.endswith("; cost untested.")
     assert not comparison.verdict.green
+
+
+def test_a_probe_without_a_validation_half_is_named(planted_store: Any, build: Build) -> None:
+    study = collect_study(planted_store.uri, build())
+    caution = "nike_wide has too few templates for a separate validation half"
+    assert not any(caution in note for note in analyze(study).notes)
+    shared_prompts = study.prompts.assign(split="both")
+    assert any(caution in note for note in analyze(dataclasses.replace(study, prompts=shared_prompts)).notes)

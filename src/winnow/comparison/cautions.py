@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from winnow.comparison.collected_study import CollectedStudy
 from winnow.comparison.contrast_statistics import Contrast
 from winnow.comparison.descriptive_statistics import describe_leakage
 from winnow.comparison.findings import Finding
 from winnow.comparison.item_factors import MIN_LEVELS
+from winnow.metrics.metric_names import parse_metric_name
 from winnow.tracking.keys import TOKENIZER
 
 PROTOCOL_SEEDS = 5
@@ -20,7 +21,9 @@ MAX_SIMILAR_ROWS = 0.2
 
 def list_cautions(study: CollectedStudy, findings: Iterable[Finding]) -> list[str]:
     """Return the cautions about a comparison, each as one or two sentences, without duplicates."""
+    findings = list(findings)
     cautions = [*_check_seed_counts(study), *_check_leakage(study), *_check_tokenizers(study)]
+    cautions += _check_template_halves(study, findings)
     for finding in findings:
         limitations = list_limitations(finding.result, finding.family != "descriptive")
         cautions += [f"{finding.metric}: {limitation}" for limitation in limitations]
@@ -47,6 +50,23 @@ def _check_leakage(study: CollectedStudy) -> list[str]:
         f"{leakage['two_words']:.1%} in at most two words. Test losses then measure how well the models know these "
         "sentences rather than how well they generalize."
     ]
+
+
+def _check_template_halves(study: CollectedStudy, findings: Sequence[Finding]) -> list[str]:
+    """Return a caution for each tested probe that has too few templates for a validation half and a test half."""
+    if "split" not in study.prompts:
+        return []
+    names = [parse_metric_name(finding.metric) for finding in findings if finding.family != "descriptive"]
+    probes = dict.fromkeys(name.scope for name in names if name.kind == "probe")
+    cautions = []
+    for probe in probes:
+        prompts = study.prompts[study.prompts["probe"] == probe]
+        if prompts["split"].isin(["both"]).any():
+            cautions.append(
+                f"{probe} has too few templates for a separate validation half ({prompts['template'].nunique()}), so "
+                "its scores during training cover the prompts of the verdict."
+            )
+    return cautions
 
 
 def _check_tokenizers(study: CollectedStudy) -> list[str]:

@@ -104,7 +104,9 @@ def draw_scores_over_steps(
         metric: Name of the score, such as ``log_odds``.
     """
     name = metric.replace("_", " ").capitalize()
-    caption = f"{name} of each probe, starting with the base model at step 0. Bands span the seeds."
+    caption = (
+        f"{name} of each probe's validation prompts, starting with the base model at step 0. Bands span the seeds."
+    )
     return render_figure(f"{metric}_over_steps", caption, _build_score_panels(curves, metric, styles), folder)
 
 
@@ -122,7 +124,8 @@ def draw_tracked_words(
     """
     panels = _build_word_panels(curves[curves["probe"] == probe], styles, 4, words, (3.3, 2.4))
     caption = (
-        f"Mean probability of words over the prompts of {probe} and over seeds, starting with the base model at step 0."
+        f"Mean probability of words over the validation prompts of {probe} and over seeds, starting with the base "
+        "model at step 0."
     )
     return render_figure("followed_words", caption, panels, folder, columns=4)
 
