@@ -1,8 +1,10 @@
 """The command line, the scripts, the commands in the README, and the wheel."""
 
+import json
 import os
 import re
 import shlex
+import shutil
 import signal
 import socket
 import subprocess
@@ -170,6 +172,35 @@ def test_the_study_of_the_readme_runs(workplace: Path, small: list[str]) -> None
     overrides = [override for override in small if not override.startswith("dataset.")]
     assert main([*shlex.split(study)[1:], "seed=1,2", *overrides]) == 0
     assert (workplace / "outputs/reviews/comparison/report.html").exists()
+
+
+CLOTHES = """
+clothes:
+  _target_: winnow.evaluation.Probe
+  templates: ["this {item} is [MASK]", "the {item} is very [MASK]", "i love how [MASK] this {item} is"]
+  slots: {item: [dress]}
+  wanted: [comfortable, soft, perfect]
+  unwanted: [tight, large, short]
+  subjects: [dress]
+  comparison: [top, sweater]
+"""
+
+
+@pytest.mark.slow
+def test_the_study_of_the_readme_runs_on_real_reviews_with_a_probe(
+    workplace: Path, small: list[str], shared_data: Path
+) -> None:
+    write_readme_files(workplace)
+    shutil.copy(shared_data / "clothing_reviews.csv", workplace / "reviews.csv")
+    (workplace / "conf/probe").mkdir()
+    (workplace / "conf/probe/clothes.yaml").write_text(CLOTHES, encoding="utf-8")
+    (study,) = [command for command in readme_commands() if "praise_control" in command]
+    overrides = [override for override in small if not override.startswith("dataset.")]
+    probe = ["probe=[clothes]", "study.primary_metric=probe/clothes/log_odds"]
+    assert main([*shlex.split(study)[1:], "seed=1,2", *probe, *overrides]) == 0
+    comparison = json.loads((workplace / "outputs/reviews/comparison/comparison.json").read_text())
+    assert comparison["arms"]["praise"]["n"] == comparison["arms"]["random_matched"]["n"] == 2
+    assert comparison["endpoints"]["specificity"]["comparison"] == ["top", "sweater"]
 
 
 @pytest.mark.slow
