@@ -91,7 +91,7 @@ class CollectedCell:
     Attributes:
         run_id: The MLflow run id.
         experiment_id: The MLflow experiment id.
-        arm: The name of the arm that was trained.
+        arm: The label of the arm that was trained.
         seed: The random seed of the run.
         tags: The MLflow tags of the run.
         metrics: The last logged value of each metric, by metric name.

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from winnow.comparison.analysis import Comparison
+from winnow.comparison.arm_labels import map_labels_to_names
 from winnow.comparison.collected_study import CollectedStudy
 from winnow.metrics.metric_names import contrast_metric_name
 from winnow.tracking.keys import COMPARED_RUN_COUNT, COMPARISON_FOLDER, KIND, RUN_OWNER, STUDY
@@ -41,7 +42,7 @@ def log_comparison(comparison: Comparison, study: CollectedStudy, store: Store, 
     }
     parent = study.parent_run_ids[0] if study.parent_run_ids else None
     with track(store, study.cells[0].experiment_id, f"{study.name} (comparison)", tags, parent) as run:
-        run.log_metrics(dict(_iter_metrics(comparison)))
+        run.log_metrics(dict(_iter_metrics(comparison, map_labels_to_names(study))))
         runs = [
             {"run_id": c.run_id, "experiment_id": c.experiment_id, "arm": c.arm, "seed": c.seed} for c in study.cells
         ]
@@ -58,13 +59,14 @@ def log_comparison(comparison: Comparison, study: CollectedStudy, store: Store, 
     return run.run_id
 
 
-def _iter_metrics(comparison: Comparison) -> Iterator[tuple[str, float]]:
-    """Yield the metric names and values of all contrasts."""
+def _iter_metrics(comparison: Comparison, names: Mapping[str, str]) -> Iterator[tuple[str, float]]:
+    """Yield the metric names and values of all contrasts. Metric names contain the arms' names, not labels."""
     for finding in comparison.findings:
         r = finding.result
         values = {"difference": r.difference, "ci_low": r.ci_low, "ci_high": r.ci_high, "p_holm": finding.p_holm}
+        a, b = names.get(r.a, r.a), names.get(r.b, r.b)
         for name, value in values.items():
-            yield contrast_metric_name(finding.family, finding.metric, r.a, r.b, name), value
+            yield contrast_metric_name(finding.family, finding.metric, a, b, name), value
 
 
 def _build_description(comparison: Comparison, study: CollectedStudy) -> str:

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
+from winnow.comparison.arm_labels import replace_names_with_labels
 from winnow.comparison.artifact_reader import ArtifactReader
 from winnow.comparison.collected_study import TEST_LOSS, CollectedCell, Declaration
 from winnow.comparison.declaration_changes import describe_changes, describe_seeds, find_post_hoc
@@ -31,7 +32,9 @@ def merge_declarations(runs: Sequence[Any], artifacts: ArtifactReader) -> tuple[
         (run for run in runs if run.data.tags.get(KIND) == "study"), key=lambda run: int(run.info.start_time)
     )
     timed_declarations = [
-        (int(run.info.start_time), raw) for run in parents if (raw := artifacts.read_json(run.info.run_id, DECLARATION))
+        (int(run.info.start_time), replace_names_with_labels(raw))
+        for run in parents
+        if (raw := artifacts.read_json(run.info.run_id, DECLARATION))
     ]
     if not timed_declarations:
         return None, []

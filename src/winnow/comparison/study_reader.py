@@ -16,6 +16,7 @@ from winnow.metrics.metric_names import LOSS_METRICS
 from winnow.tracking.embedded_store import SQLITE_PREFIX, is_incomplete
 from winnow.tracking.keys import (
     ARM,
+    ARM_LABEL,
     CELL_ID,
     FAILURE_REASON,
     KIND,
@@ -178,7 +179,7 @@ def _to_cell(run: Any) -> CollectedCell:
     return CollectedCell(
         run_id=info.run_id,
         experiment_id=str(info.experiment_id),
-        arm=tags[ARM],
+        arm=tags.get(ARM_LABEL, tags[ARM]),
         seed=int(tags[SEED]),
         tags=tags,
         metrics=run.data.metrics,
@@ -223,7 +224,7 @@ def _describe_unfinished(runs: Iterable[Any]) -> str:
         if run.data.tags.get(KIND) == "cell":
             attempts[run.data.tags.get(CELL_ID, run.info.run_id)] = run
     return "; ".join(
-        f"{run.data.tags.get(ARM)} seed {run.data.tags.get(SEED)} ({run.info.status}"
+        f"{run.data.tags.get(ARM_LABEL, run.data.tags.get(ARM))} seed {run.data.tags.get(SEED)} ({run.info.status}"
         + (f", {run.data.tags[FAILURE_REASON]})" if FAILURE_REASON in run.data.tags else ")")
         for run in attempts.values()
         if run.info.status != "FINISHED"

@@ -15,8 +15,10 @@ from pathlib import Path
 from typing import Any, Generic, TypeVar
 
 from winnow.config import ablation
+from winnow.config.arm_names import name_arm
 from winnow.config.deprecated import rename_deprecated_keys, rename_deprecated_override
 from winnow.config.file_composition import SharedFiles, compose_files, convert_composition_error, find_shared_files
+from winnow.config.filter_overrides import FilterSettingSelector, find_swept_filter_keys
 from winnow.config.limits import find_size_errors
 from winnow.config.overrides import (
     apply_override,
@@ -111,17 +113,31 @@ def compose_cells(
         ablating = []
         applied: list[str] = []
         unused: dict[str, None] = {}
+        # Errors of the configs that the selector composes are reported when the cells themselves are composed.
+        selector = FilterSettingSelector(
+            points,
+            choices,
+            permissions.packages,
+            lambda texts: _compose_applicable(choices, command, searchpath, texts, [], shared, True)[0],
+        )
+        swept_keys = find_swept_filter_keys(points) if sweep else []
+        composed: set[tuple[str, ...]] = set()
         for point in points:
-            known = [text for text in point if has_known_option(choices, text, errors)]
+            known = selector.select([text for text in point if has_known_option(choices, text, errors)])
+            if tuple(known) in composed:
+                continue  # this cell differs from an earlier one only in settings that another filter has
+            composed.add(tuple(known))
             tree, inapplicable = _compose_applicable(choices, command, searchpath, known, errors, shared, sweep)
             applied += [text for text in known if "@" in text and text not in inapplicable]
             unused |= dict.fromkeys(inapplicable)
-            point = [text for text in point if text not in inapplicable]
+            point = [text for text in known if text not in inapplicable]
             if tree is not None:
                 requested = ablation.pop_ablate(tree)
+                name_arm(tree, point, swept_keys, permissions.packages)
                 new_cells = _build_cells_with_ablations(point, tree, requested, schema, permissions, errors)
                 ablating += [len(new_cells)] if requested else []
                 cells += [cell for cell in new_cells if not (requested or inapplicable) or cell not in cells]
+    errors += selector.find_unused()
     errors += [
         WinnowError(
             f"the override {text!r} applies to no option in this sweep. Add an option that has the key "

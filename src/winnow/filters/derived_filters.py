@@ -32,10 +32,12 @@ class RandomMatched(Selection):
     Attributes:
         of: The filter that determines the number of rows.
         name: The name of the control.
+        label: The name to display; null displays the name.
     """
 
     of: InstanceOf[Filter]
     name: SafeName = "random_matched"
+    label: str | None = None
 
     def compute_verdicts(self, corpus: Corpus, cache_dir: Path, progress: bool = True) -> Verdicts:
         """Return the verdicts of the matched filter."""
@@ -98,6 +100,11 @@ class LeaveOneOut(Selection):
     def name(self) -> str:  # type: ignore[override]
         """The filter's name, followed by ``_without_`` and the signal's name if a signal is removed."""
         return self.of.name if self.signal is None else f"{self.of.name}_without_{self.signal}"
+
+    @property
+    def display_name(self) -> str:
+        """The name to display: the filter's label or name, followed by the name of the removed signal."""
+        return self.of.display_name if self.signal is None else f"{self.of.display_name} without {self.signal}"
 
     def compute_verdicts(self, corpus: Corpus, cache_dir: Path, progress: bool = True) -> Verdicts:
         """Return the verdicts of the complete filter."""

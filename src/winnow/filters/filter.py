@@ -46,6 +46,11 @@ class Selection(ABC):
 
     name: str
 
+    @property
+    def display_name(self) -> str:
+        """The name to display: the label if there is one, otherwise the name."""
+        return getattr(self, "label", None) or self.name
+
     @abstractmethod
     def compute_verdicts(self, corpus: Corpus, cache_dir: Path, progress: bool = True) -> Verdicts | None:
         """Return the verdicts on all rows of a corpus, or None if the selection does not use verdicts."""
@@ -119,6 +124,7 @@ class Filter(Selection):
         engine: ``local`` scores in processes on this machine. ``ray`` uses Ray Data, either on the cluster specified by
             ``RAY_ADDRESS`` or on a new local cluster. Both engines return the same verdicts.
         processes: The number of scoring processes; ignored on an existing Ray cluster.
+        label: The name to display. A sweep over the settings of a filter sets the name and the label of each arm.
     """
 
     name: SafeName
@@ -129,6 +135,7 @@ class Filter(Selection):
     mode: Literal["full", "short_circuit"] = "full"
     engine: EngineName = "local"
     processes: Annotated[int, Field(gt=0)] = 1
+    label: str | None = None
 
     def __post_init__(self) -> None:
         self._decision_rule  # noqa: B018 - accessing the property checks the expressions

@@ -102,7 +102,7 @@ def _log_filter(run: TrackedRun, inputs: RunInputs) -> None:
 def _summarize_inputs(inputs: RunInputs) -> dict[str, Any]:
     cell, study = inputs.cell, inputs.config.study
     return {
-        "arm": inputs.components.filter.name,
+        "arm": inputs.components.filter.display_name,
         "seed": cell.config.seed,
         "rows": inputs.train_rows.num_rows,
         "of": inputs.corpus.split("train").num_rows,

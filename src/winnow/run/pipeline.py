@@ -93,14 +93,15 @@ def _track_cell(
     cell: ComposedCell[TrainConfig], components: RunComponents, options: RunOptions
 ) -> AbstractContextManager[TrackedRun]:
     """Start a run of the cell, or resume an interrupted one."""
-    config, arm = cell.config, components.filter.name
+    config, selection = cell.config, components.filter
     declared_metrics = [config.study.primary_metric, *config.study.secondary_metrics]
     metrics = [components.metrics.metric(name) for name in declared_metrics]
     experiment = components.store.experiment(config.study.name, metrics)
     tags = {
         keys.KIND: "cell",
         keys.STUDY: config.study.name,
-        keys.ARM: arm,
+        keys.ARM: selection.name,
+        keys.ARM_LABEL: selection.display_name,
         keys.SEED: str(config.seed),
         keys.MAX_STEPS: config.training.budget,
         **({keys.CELL_ID: options.cell_id} if options.cell_id else {}),
@@ -108,7 +109,7 @@ def _track_cell(
     }
     if config.training.not_comparable:
         tags[keys.NOT_COMPARABLE] = "; ".join(config.training.not_comparable.values())
-    title = f"{arm}, seed {config.seed}"
+    title = f"{selection.display_name}, seed {config.seed}"
     return track(components.store, experiment, title, tags, options.parent_run_id, options.resumed_run_id)
 
 

@@ -35,6 +35,11 @@ class StudyCell:
         """The name of the cell's arm, which is the filter's name."""
         return self.components.filter.name
 
+    @property
+    def label(self) -> str:
+        """The arm's label, which is displayed."""
+        return self.components.filter.display_name
+
     @cached_property
     def id(self) -> str:
         """The cell's id; the first access loads the corpus."""

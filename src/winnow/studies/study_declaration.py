@@ -42,6 +42,7 @@ def build_declaration(cells: Sequence[StudyCell]) -> dict[str, Any]:
         **declare_endpoints(study, cells[0].components),
         "block_by_seed": study.block_by_seed,
         "arms": arms,
+        "arm_labels": {cell.arm: cell.label for cell in cells},
         "baseline": study.baseline,
         "filter": filter_arm,
         "control": next(iter(controls), None),

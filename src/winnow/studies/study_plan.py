@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 
+from winnow.config.schema import StudyConfig
 from winnow.errors import WinnowError, WinnowErrors, did_you_mean
 from winnow.filters import LeaveOneOut, RandomMatched
 from winnow.run.held_out_clusters import find_cluster_error
@@ -21,6 +22,9 @@ from winnow.studies.launchers import Launcher
 from winnow.studies.study_cell import StudyCell, TrainCell
 from winnow.tracking import Attempt
 from winnow.tracking.run_environment import read_git_commit
+
+DEFAULT_BASELINE: Final = StudyConfig().baseline
+"""The baseline if none is set. A sweep without this arm is trained, but it ends without a verdict."""
 
 
 def share_slices(cells: Sequence[TrainCell]) -> list[TrainCell]:
@@ -62,7 +66,7 @@ def check_plan(cells: Sequence[StudyCell], launcher: Launcher) -> None:
     errors += [error for cell in cells for error in check_declared_metrics(cell.config, cell.components)]
     errors += check_looks(cells)
     if study.compare and len(arms) > 1:
-        if study.baseline not in arms:
+        if study.baseline not in (*arms, DEFAULT_BASELINE):
             suggestion = did_you_mean(study.baseline, arms)
             message = f"unknown arm {study.baseline!r}.{suggestion} Available: {', '.join(arms)}."
             errors.append(
@@ -100,16 +104,17 @@ def _check_devices(options: Mapping[str, Any], launcher: Launcher) -> WinnowErro
 def check_filters(cells: Sequence[StudyCell]) -> list[str]:
     """Apply all filters of a study before any training, so that errors are reported early.
 
+    Equal filters of different cells are applied only once.
+
     Returns:
         A note for each ablation that trains on the same rows as the full filter.
 
     Raises:
         WinnowErrors: If any filter cannot be applied, with one error per filter.
     """
-    cells_and_filters = [(cell, name) for cell in cells for name in cell.components.slices]
     errors: dict[str, WinnowError] = {}
     notes: dict[str, str] = {}
-    for cell, name in sorted(cells_and_filters, key=lambda pair: pair[1] != pair[0].components.base_filter_name):
+    for cell, name in _select_distinct_filters(cells):
         components = cell.components
         filter_, corpus, key = components.slices[name], components.corpus, components.filter_key(name)
         verdicts = apply_filter(filter_, corpus, components.cache, key)
@@ -142,6 +147,18 @@ def check_cluster_columns(cells: Sequence[StudyCell]) -> None:
             errors[str(error)] = error
     if errors:
         raise WinnowErrors(errors.values())
+
+
+def _select_distinct_filters(cells: Sequence[StudyCell]) -> list[tuple[StudyCell, str]]:
+    """Return one cell for each filter and arm, and the name of the filter; the filters that select rows come first."""
+    distinct: dict[tuple[Any, ...], tuple[StudyCell, str]] = {}
+    for cell in cells:
+        components = cell.components
+        corpus = components.corpus.fingerprint
+        for name in components.slices:  # the slices of all cells are equal
+            arm = cell.arm if name == components.base_filter_name else None
+            distinct.setdefault((corpus, name, arm), (cell, name))
+    return sorted(distinct.values(), key=lambda pair: pair[1] != pair[0].components.base_filter_name)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -168,16 +168,11 @@ def _duplicate_console(console: Console) -> Console:
 
 
 def _build_titles(cells: Sequence[StudyCell]) -> Mapping[str, str]:
-    """Return a title for each cell id: the arm's name if only the filter varies, otherwise the varied overrides."""
-    overrides = [[text for text in cell.cell.overrides if not text.startswith("seed=")] for cell in cells]
+    """Return a title for each cell id: the arm's label, and the overrides outside the filter that vary, if any."""
+    prefixes = ("seed=", "filter=", "filter.", "filter@")
+    overrides = [[text for text in cell.cell.overrides if not text.startswith(prefixes)] for cell in cells]
     shared_overrides = set.intersection(*map(set, overrides))
-    varied_overrides = [
-        [text for text in cell_overrides if text not in shared_overrides] for cell_overrides in overrides
-    ]
-    only_filter_varies = all(
-        text.startswith("filter=") for cell_overrides in varied_overrides for text in cell_overrides
-    )
     return {
-        cell.id: cell.arm if only_filter_varies else " ".join(cell_overrides)
-        for cell, cell_overrides in zip(cells, varied_overrides, strict=True)
+        cell.id: " ".join([cell.label, *(text for text in cell_overrides if text not in shared_overrides)])
+        for cell, cell_overrides in zip(cells, overrides, strict=True)
     }

@@ -15,7 +15,11 @@ STUDY: Final = "winnow.study"
 """Tag: the name of the study."""
 
 ARM: Final = "winnow.arm"
-"""Tag: the name of the filter that selected the training rows."""
+"""Tag: the name of the arm, which is the name of the filter that selected the training rows."""
+
+ARM_LABEL: Final = "winnow.arm_label"
+"""Tag: the label of the arm, which reports display, such as ``cheerful[mood.at_least=0.4]``. Equal to the name if no
+filter setting was swept; absent before version 0.3."""
 
 SEED: Final = "winnow.seed"
 """Tag: the training seed."""
@@ -103,8 +107,9 @@ DECLARATION: Final = "study/declaration.json"
 ``subjects``, ``comparison_subjects``, ``guard_metric``, ``cost_margin`` (null if none), ``looks`` (the last six are
 absent before version 0.3), ``block_by_seed`` (absent before version 0.2), ``arms`` (list of names), ``baseline``
 (``full``), ``filter`` (the filter under test), ``tested_filters`` (all filters), ``control`` (``random_matched``),
-``ablations`` (maps each leave-one-out arm to the omitted signal), ``seeds``, ``max_steps``, ``filter_words`` and
-``probe_words`` (sorted lists), and ``cells`` (the ids of the study's cells)."""
+``ablations`` (maps each leave-one-out arm to the omitted signal), ``seeds``, ``max_steps``, ``arm_labels``
+(maps each arm to its label; absent before version 0.3), ``filter_words`` and ``probe_words`` (sorted lists), and
+``cells`` (the ids of the study's cells)."""
 
 ROW_SCORES: Final = "evaluation/rows.parquet"
 """Artifact of a cell: ``stage`` (before, after, and since version 0.2 the n-gram models unigram and trigram, which have
