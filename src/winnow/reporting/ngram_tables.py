@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from rich.markup import escape
+
 from winnow.comparison.analysis import Comparison
 from winnow.comparison.ngram_baselines import NgramBaselines
 from winnow.formatting import MINUS_SIGN, format_interval, format_number
@@ -55,8 +57,6 @@ def build_ngram_console_table(comparison: Comparison) -> ConsoleTable | None:
 
     The caption contains the effects beyond the trigram models.
     """
-    from rich.markup import escape
-
     if not comparison.ngram_baselines:
         return None
     title = "Test loss of the trained models and of n-gram models of the same rows"

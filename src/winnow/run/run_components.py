@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -86,18 +86,35 @@ class RunComponents:
         return "filter" if name == self.base_filter_name else f"evaluation.slices.{name}"
 
 
-def build_components(config: TrainConfig, corpus_loader: CorpusLoader | None = None) -> RunComponents:
+class ComponentBuilder:
+    """Constructs the objects of configurations; equal nodes of several configurations share one immutable object."""
+
+    def __init__(self) -> None:
+        self._objects: dict[tuple[str, str], Any] = {}
+
+    def build(self, node: Mapping[str, Any], key: str, expected: Any, allow: Sequence[str]) -> Any:
+        """Return the object that a node describes; see :func:`winnow.config.construct`."""
+        identity = (key, repr(node))
+        if identity not in self._objects:
+            self._objects[identity] = construct(node, key, expected, allow)
+        return self._objects[identity]
+
+
+def build_components(
+    config: TrainConfig, corpus_loader: CorpusLoader | None = None, builder: ComponentBuilder | None = None
+) -> RunComponents:
     """Build every object of the configuration without reading files.
 
     Args:
         config: The configuration of a cell.
         corpus_loader: Loads the corpus. Cells that share a loader load equal datasets only once. Defaults to a new
             loader.
+        builder: Constructs the objects. Cells that share a builder share equal objects. Defaults to a new builder.
     """
     from winnow.evaluation import Probe
     from winnow.training import Masking, Model
 
-    build = functools.partial(construct, allow=config.allow_targets)
+    build = functools.partial((builder or ComponentBuilder()).build, allow=config.allow_targets)
     selection = build(config.filter, "filter", Selection)
     check_arm_name(selection)
     return RunComponents(
@@ -105,11 +122,11 @@ def build_components(config: TrainConfig, corpus_loader: CorpusLoader | None = N
         filter=selection,
         model=build(config.model, "model", Model),
         masking=build(config.masking, "masking", Masking),
-        optimizer=build(config.optimizer, "optimizer"),
-        trainer=build(config.trainer, "trainer"),
+        optimizer=build(config.optimizer, "optimizer", None),
+        trainer=build(config.trainer, "trainer", None),
         store=build(config.tracking, "tracking", Store),
         probes={name: build(node, f"probe.{name}", Probe) for name, node in config.probe.items()},
-        slices=_build_slices(config, selection),
+        slices=_build_slices(config, selection, build),
         cache=config.output_dir / "cache",
         corpus_loader=corpus_loader or CorpusLoader(),
     )
@@ -127,14 +144,14 @@ def check_arm_name(selection: Selection) -> None:
         raise WinnowError(f"got {selection.name!r}. {error}.", "filter.name") from error
 
 
-def _build_slices(config: TrainConfig, selection: Selection) -> dict[str, Filter]:
+def _build_slices(config: TrainConfig, selection: Selection, build: Callable[..., Any]) -> dict[str, Filter]:
     """Build the slice filters. The filter that selects the training rows is reused, not built again."""
     base_filter = _find_base_filter(selection)
     filter_configs = {**config.evaluation.slices, **extract_filters(config.filter)}
     return {
         name: base_filter
         if base_filter is not None and name == base_filter.name
-        else construct(node, f"evaluation.slices.{name}", Filter, config.allow_targets)
+        else build(node, f"evaluation.slices.{name}", Filter)
         for name, node in filter_configs.items()
     }
 
@@ -163,19 +180,16 @@ def check_components(components: Sequence[RunComponents]) -> None:
         WinnowErrors: If a required file, column, package or model is missing. The errors of all cells are reported
             together.
     """
-    errors: list[WinnowError] = []
+    checked: dict[tuple[str, int], Any] = {}  # cells of a study share equal components
     for cell_components in components:
-        for key, component in (
-            ("dataset", cell_components.dataset),
-            ("filter", cell_components.filter),
-            ("model", cell_components.model),
-        ):
-            errors += [error.with_prefix(key) for error in component.check()]
-        errors += [
-            error.with_prefix(f"probe.{name}")
-            for name, probe in cell_components.probes.items()
-            for error in probe.check()
-        ]
+        by_key = {
+            "dataset": cell_components.dataset,
+            "filter": cell_components.filter,
+            "model": cell_components.model,
+            **{f"probe.{name}": probe for name, probe in cell_components.probes.items()},
+        }
+        checked |= {(key, id(component)): component for key, component in by_key.items()}
+    errors = [error.with_prefix(key) for (key, _), component in checked.items() for error in component.check()]
     if errors:
         raise WinnowErrors({str(error): error for error in errors}.values())
 

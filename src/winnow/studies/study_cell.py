@@ -8,7 +8,7 @@ from functools import cached_property
 
 from winnow.config import ComposedCell, TrainConfig
 from winnow.run.corpus_loader import CorpusLoader
-from winnow.run.run_components import RunComponents, build_components, compute_cell_id
+from winnow.run.run_components import ComponentBuilder, RunComponents, build_components, compute_cell_id
 
 TrainCell = ComposedCell[TrainConfig]
 
@@ -47,6 +47,6 @@ class StudyCell:
 
 
 def build_study_cells(cells: Sequence[TrainCell]) -> list[StudyCell]:
-    """Build the components of every cell in a study; cells with equal datasets share one corpus."""
-    corpus_loader = CorpusLoader()
-    return [StudyCell(cell, build_components(cell.config, corpus_loader)) for cell in cells]
+    """Build the components of every cell in a study; cells share equal components and one corpus per dataset."""
+    corpus_loader, builder = CorpusLoader(), ComponentBuilder()
+    return [StudyCell(cell, build_components(cell.config, corpus_loader, builder)) for cell in cells]

@@ -7,7 +7,7 @@ import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
-from rich.console import Console, Group
+from rich.console import Console, ConsoleOptions, RenderResult
 from rich.live import Live
 from rich.markup import escape
 from rich.table import Table
@@ -18,6 +18,15 @@ from winnow.studies.study_cell import StudyCell
 from winnow.studies.study_plan import StudyPlan
 
 REFRESH_PER_SECOND = 2
+
+COUNTED_STATES = ("finished", "running", "waiting", "elsewhere", "failed")
+"""The states that the compact table counts, in the order of its columns."""
+
+RESERVED_LINES = 4
+"""Lines of the screen that the rows of the table cannot use: the summary, the header, a count and the cursor."""
+
+MAX_WIDTH = 100_000
+"""A width in characters that no grid exceeds, used to measure a grid without wrapping it."""
 
 
 class StudyProgress:
@@ -76,18 +85,51 @@ class StudyProgress:
             else line
         )
 
-    def __rich__(self) -> Group:
-        """Render the summary above the grid. A table title is not used for the summary, because it would wrap."""
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        """Render the summary above the grid. A table title is not used for the summary, because it would wrap.
+
+        If the grid does not fit on the screen, each setting has counts instead of one column per seed, and settings
+        that do not fit are only counted; settings with failed or running cells come first.
+        """
+        yield self._format_summary()
         seeds = sorted(set(self._seeds.values()))
+        rows: dict[str, dict[int, str]] = {}
+        for name, title in self._titles.items():
+            rows.setdefault(title, {})[self._seeds[name]] = name
+        grid = self._build_grid(rows, seeds)
+        row_limit = options.size.height - RESERVED_LINES
+        if (
+            len(rows) <= row_limit
+            and console.measure(grid, options=options.update_width(MAX_WIDTH)).maximum <= options.max_width
+        ):
+            yield grid
+            return
+        counts = {title: self._count_states(list(names.values())) for title, names in rows.items()}
+        order = sorted(rows, key=lambda title: (not counts[title]["failed"], not counts[title]["running"]))
+        listed = order if len(order) <= row_limit else order[: max(1, row_limit - 1)]
+        yield _build_count_table({title: counts[title] for title in listed})
+        if len(listed) < len(order):
+            yield f"[dim]and {len(order) - len(listed)} more[/dim]"
+
+    def _build_grid(self, rows: Mapping[str, Mapping[int, str]], seeds: Sequence[int]) -> Table:
         table = Table(box=None, padding=(0, 2, 0, 0))
         table.add_column("cell", style="bold", no_wrap=True)
         for seed in seeds:
             table.add_column(f"seed {seed}", justify="right", no_wrap=True)
-        names_by_cell = {(title, self._seeds[name]): name for name, title in self._titles.items()}
-        for title in dict.fromkeys(self._titles.values()):
-            names = [names_by_cell.get((title, seed)) for seed in seeds]
-            table.add_row(escape(title), *("" if name is None else self._format_cell(name) for name in names))
-        return Group(self._format_summary(), table)
+        for title, names in rows.items():
+            cells = (self._format_cell(names[seed]) if seed in names else "" for seed in seeds)
+            table.add_row(escape(title), *cells)
+        return table
+
+    def _count_states(self, names: Sequence[str]) -> dict[str, int]:
+        """Return the number of cells in each state."""
+        states = [self._find_state(name) for name in names]
+        return {state: states.count(state) for state in COUNTED_STATES}
+
+    def _find_state(self, name: str) -> str:
+        if name in self._skipped_ids:
+            return "finished"
+        return (self._final_statuses.get(name) or self._jobs[name].status).state
 
     def _format_cell(self, name: str) -> str:
         """Return a cell's status as text. Each state has a different symbol, so the colors are not needed."""
@@ -132,6 +174,17 @@ class StudyProgress:
         mean = sum(status.seconds for status in self._final_statuses.values()) / len(self._final_statuses)
         minutes = mean * remaining_count / min(self._max_parallel_cells, remaining_count) / 60
         return f"about {max(minutes, 0.1):.1f} minutes remaining"
+
+
+def _build_count_table(counts: Mapping[str, Mapping[str, int]]) -> Table:
+    """Return a table with one row per setting and one column per state; zeros are left empty."""
+    table = Table(box=None, padding=(0, 2, 0, 0))
+    table.add_column("cell", style="bold", no_wrap=True, overflow="ellipsis")
+    for state in COUNTED_STATES:
+        table.add_column(state, justify="right", no_wrap=True)
+    for title, numbers in counts.items():
+        table.add_row(escape(title), *(str(numbers[state] or "") for state in COUNTED_STATES))
+    return table
 
 
 @contextmanager

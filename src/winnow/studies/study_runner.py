@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from filelock import FileLock
 from rich.console import Console
 from rich.markup import escape
 
-from winnow.config import TrainConfig, construct
+from winnow.config import construct
 from winnow.errors import WinnowError
 from winnow.run.run_components import check_components, check_store
 from winnow.studies.launchers import Launcher
@@ -25,7 +24,8 @@ from winnow.studies.study_plan import (
     plan_jobs,
     share_slices,
 )
-from winnow.tracking import Store, close_stale_runs, keys, load_attempts, sync, track
+from winnow.studies.sweep_ending import end_sweep, explain_missing_verdict
+from winnow.tracking import close_stale_runs, keys, load_attempts, sync, track
 
 
 def run_study(cells: Sequence[TrainCell], console: Console) -> int:
@@ -81,11 +81,12 @@ def run_study(cells: Sequence[TrainCell], console: Console) -> int:
             )
         plan = plan_jobs(study_cells, load_attempts(store, experiment), parent.run_id)
         _print_plan(console, declaration, plan, launcher)
+        if reason := explain_missing_verdict(config, declaration):
+            console.print(f"[yellow]note[/yellow]  There will be no verdict: {escape(reason)}", soft_wrap=True)
         failures = run_plan(study_cells, plan, launcher, store, console)
         store_error = sync_and_close_runs(store, study.name)
-        if store_error is None and study.compare and len(declaration["arms"]) > 1 and len(declaration["seeds"]) > 1:
-            with FileLock(folder / "comparison.lock"):
-                _compare_arms(config, store, console, complete=not failures)
+        if store_error is None:
+            end_sweep(config, store, declaration, console, complete=not failures)
         if failures and parent.run is not None:
             parent.run.set_tags({keys.FAILURE_REASON: "; ".join(failures)})
     print_failures(console, failures)
@@ -98,8 +99,8 @@ def run_study(cells: Sequence[TrainCell], console: Console) -> int:
 
 def _print_plan(console: Console, declaration: dict[str, Any], plan: StudyPlan, launcher: Launcher) -> None:
     console.print(f"\n[bold]Study {escape(declaration['study'])}[/bold]: {len(set(declaration['cells']))} cells")
-    console.print(f"  arms      {escape(', '.join(declaration['arms']))}")
-    console.print(f"  seeds     {', '.join(map(str, declaration['seeds']))}")
+    console.print(f"  arms      {escape(_list_first([declaration['arm_labels'][arm] for arm in declaration['arms']]))}")
+    console.print(f"  seeds     {_list_first(declaration['seeds'])}")
     console.print(f"  primary   {escape(declaration['primary_metric'])}")
     console.print(f"  finished  {len(plan.finished_attempts)}")
     console.print(f"  to resume {plan.resumed_count}")
@@ -109,31 +110,14 @@ def _print_plan(console: Console, declaration: dict[str, Any], plan: StudyPlan, 
         console.print(f"[yellow]note[/yellow]  {escape(note)}", soft_wrap=True)
 
 
+def _list_first(values: Sequence[Any], limit: int = 12) -> str:
+    """Return the first values as text, followed by the number of remaining values."""
+    shown, remaining = ", ".join(map(str, values[:limit])), len(values) - limit
+    return shown if remaining <= 0 else f"{shown} and {remaining} more"
+
+
 def _describe_launcher(launcher: Launcher) -> str:
     count = launcher.max_parallel_cells
     text = f"{type(launcher).__name__}, {'one cell at a time' if count == 1 else f'up to {count} cells in parallel'}"
     processes = launcher.processes_per_cell
     return text if processes == 1 else f"{text}, {processes} processes per cell"
-
-
-def _compare_arms(config: TrainConfig, store: Store, console: Console, complete: bool) -> None:
-    """Compare the arms using their finished cells; the report is tracked as a child run of the study."""
-    from winnow.reporting import compare
-    from winnow.reporting.ngram_tables import build_ngram_console_table
-
-    folder = config.output_dir / config.study.name / "comparison"
-    try:
-        comparison = compare(store.tracking_uri, config.study.name, folder, spool=store.spool)
-    except WinnowError as error:
-        if complete:
-            raise
-        console.print(f"\n[yellow]No comparison yet[/yellow]: {escape(error.message)}")
-        return
-    console.print(f"\n[bold]{escape(comparison.headline)}[/bold]", soft_wrap=True)
-    for sentence in comparison.verdict.sentences:
-        console.print(escape(sentence), soft_wrap=True)
-    if table := build_ngram_console_table(comparison):
-        console.print(table)
-    for arm, seeds in comparison.missing_seeds.items():
-        console.print(f"[yellow]missing[/yellow]  {escape(arm)} seed {', '.join(map(str, seeds))}")
-    console.print(f"Report: {escape(str(folder / 'report.html'))}", soft_wrap=True)
