@@ -34,6 +34,7 @@ class Declaration:
         baseline: The arm that the filter is compared with, from the newest declaration.
         filter: The arm of the filter under test, from the newest declaration.
         control: The arm of the random control, from the newest declaration.
+        controls: The control arm of each filter arm that has a control, from all declarations.
         ablations: The signal that each ablation arm omits from the filter, by arm, from all declarations.
         max_steps: The budget in optimizer steps.
         filter_words: The words that the filter searches for.
@@ -61,6 +62,7 @@ class Declaration:
     baseline: str = "full"
     filter: str | None = None
     control: str | None = "random_matched"
+    controls: Mapping[str, str] = field(default_factory=dict)
     ablations: Mapping[str, str] = field(default_factory=dict)
     max_steps: int | None = None
     filter_words: tuple[str, ...] = ()

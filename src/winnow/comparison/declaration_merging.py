@@ -56,6 +56,7 @@ def _merge(declarations: Sequence[Mapping[str, Any]], first: Mapping[str, Any]) 
         values[name] = tuple(values.get(name) or ())
     for name in ("arms", "seeds", "tested_filters"):
         values[name] = tuple(dict.fromkeys(entry for raw in declarations for entry in raw.get(name) or ()))
+    values["controls"] = {arm: control for raw in declarations for arm, control in (raw.get("controls") or {}).items()}
     values["ablations"] = {arm: signal for raw in declarations for arm, signal in (raw.get("ablations") or {}).items()}
     values["cells"] = tuple(tuple(raw.get("cells") or ()) for raw in declarations)
     values["post_hoc"], values["changes"] = find_post_hoc(values, first)

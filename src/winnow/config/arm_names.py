@@ -22,6 +22,9 @@ from winnow.config.targets import allowed_packages, import_target, signature_par
 MAX_VALUE_CHARACTERS = 40
 """The maximum length of a setting's value in the name and the label of an arm."""
 
+MAX_NAME_CHARACTERS = 80
+"""The maximum length of an automatic name, which leaves space for the suffixes of controls and ablations."""
+
 _UNNAMED_KEYS = ("name", "label")
 
 
@@ -76,7 +79,8 @@ def format_name(name: str, settings: Mapping[str, str]) -> str:
     >>> format_name("cheerful", {"keep": "praise & ~blame"})
     'cheerful-keep-praise_blame-95bb'
     """
-    return "-".join([name, *(f"{_to_safe_text(key)}-{_to_safe_text(value)}" for key, value in settings.items())])
+    text = "-".join([name, *(f"{_to_safe_text(key)}-{_to_safe_text(value)}" for key, value in settings.items())])
+    return text if len(text) <= MAX_NAME_CHARACTERS else f"{text[: MAX_NAME_CHARACTERS - 5]}-{_hash(text)}"
 
 
 def format_value(value: Any) -> str:
@@ -133,5 +137,8 @@ def _to_safe_text(text: str) -> str:
     safe = re.sub(r"[^A-Za-z0-9_.-]+", "_", text).strip("_")[:MAX_VALUE_CHARACTERS]
     if safe == text:
         return safe
-    digest = hashlib.blake2b(text.encode(), digest_size=2).hexdigest()
-    return f"{safe}-{digest}" if safe else digest
+    return f"{safe}-{_hash(text)}" if safe else _hash(text)
+
+
+def _hash(text: str) -> str:
+    return hashlib.blake2b(text.encode(), digest_size=2).hexdigest()

@@ -180,6 +180,9 @@ class StudyConfig:
         looks: Numbers of seeds per arm after which the study is compared, in ascending order; the first is at least 5.
             Seeds up to the last number can be added without being post hoc. An empty list means one comparison, after
             all declared seeds.
+        controls: Random controls to add to the study: `auto` adds one control of the same size for each filter that has
+            no control yet, `stratified` also matches source, label and length, and `none` adds no control. Filters that
+            keep equally many rows share a control.
         baseline: The arm that trains on all data.
         block_by_seed: Whether runs of two arms with the same seed are compared as a pair. Such runs have the same
             initial weights, masks and batch order, so their scores are correlated. The paired analysis is valid for any
@@ -198,6 +201,7 @@ class StudyConfig:
     guard_metric: str = "test/all/loss"
     cost_margin: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = 0.05
     looks: list[int] = Field(default_factory=list)
+    controls: Literal["none", "auto", "stratified"] = "none"
     baseline: SafeName = "full"
     block_by_seed: bool = True
     compare: bool = True

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
+from typing import Literal
 
+import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
-from pydantic import ConfigDict, InstanceOf
+import pyarrow.compute as pc
+from pydantic import ConfigDict, Field, InstanceOf
 from pydantic.dataclasses import dataclass
 
 from winnow.data import Corpus
@@ -33,11 +37,15 @@ class RandomMatched(Selection):
         of: The filter that determines the number of rows.
         name: The name of the control.
         label: The name to display; null displays the name.
+        match: Properties of the rows that the sample matches in addition to the number of rows: ``source``, ``label``
+            and ``length`` (deciles of the number of characters). The sample then has as many rows as the filter keeps
+            for every combination of these properties.
     """
 
     of: InstanceOf[Filter]
     name: SafeName = "random_matched"
     label: str | None = None
+    match: list[Literal["source", "label", "length"]] = Field(default_factory=list)
 
     def compute_verdicts(self, corpus: Corpus, cache_dir: Path, progress: bool = True) -> Verdicts:
         """Return the verdicts of the matched filter."""
@@ -45,15 +53,39 @@ class RandomMatched(Selection):
 
     def select(self, train_rows: pa.Table, verdicts: Verdicts | None, seed: int) -> pa.Table:
         """Sample as many rows as the matched filter keeps, without replacement."""
-        import numpy as np
-
+        if self.match:
+            return self._select_matched(train_rows, verdicts, seed)
         size = self.of.select(train_rows, verdicts, seed).num_rows
         generator = np.random.default_rng([_CONTROL_STREAM, seed])
         return train_rows.take(np.sort(generator.choice(train_rows.num_rows, size, replace=False)))
 
+    def count_rows(self, train_rows: pa.Table, verdicts: Verdicts | None) -> tuple[int, ...]:
+        """Return the number of rows to sample, for each combination of the properties in ``match``.
+
+        Two controls with equal counts and properties draw the same sample for the same seed.
+        """
+        strata = number_strata(train_rows, self.match)
+        is_kept = self._find_kept(train_rows, verdicts)
+        return tuple(np.bincount(strata[is_kept], minlength=int(strata.max(initial=0)) + 1).tolist())
+
+    def _select_matched(self, train_rows: pa.Table, verdicts: Verdicts | None, seed: int) -> pa.Table:
+        """Sample as many rows as the matched filter keeps from every stratum, without replacement."""
+        strata = number_strata(train_rows, self.match)
+        sizes = np.bincount(strata)
+        counts = np.array(self.count_rows(train_rows, verdicts))
+        order = np.random.default_rng([_CONTROL_STREAM, seed]).permutation(train_rows.num_rows)
+        order = order[np.argsort(strata[order], kind="stable")]
+        ranks = np.arange(len(order)) - np.repeat(np.cumsum(sizes) - sizes, sizes)  # the ranks within each stratum
+        return train_rows.take(np.sort(order[ranks < np.repeat(counts, sizes)]))
+
+    def _find_kept(self, train_rows: pa.Table, verdicts: Verdicts | None) -> npt.NDArray[np.bool_]:
+        kept_ids = self.of.select(train_rows, verdicts, seed=0)["row_id"].combine_chunks()
+        mask: npt.NDArray[np.bool_] = pc.is_in(train_rows["row_id"], value_set=kept_ids).to_numpy()
+        return mask
+
     def fingerprint(self) -> str:
-        """Return a fingerprint of the matched filter."""
-        return fingerprint("random_matched", self.of.fingerprint())
+        """Return a fingerprint of the matched filter and, if there are any, the matched properties."""
+        return fingerprint("random_matched", *([self.match] if self.match else []), self.of.fingerprint())
 
     def check(self) -> list[WinnowError]:
         """Return the errors of the matched filter."""
@@ -158,6 +190,20 @@ class LeaveOneOut(Selection):
 
     def _remaining_expression(self) -> Node | None:
         return remove_names(self.of.expression, {self.signal} if self.signal else set())
+
+
+def number_strata(rows: pa.Table, properties: Sequence[str]) -> npt.NDArray[np.int64]:
+    """Return the number of each row's stratum: a combination of values of the given properties, counted from 0."""
+    columns = [np.zeros(rows.num_rows, dtype=np.int64)]
+    for name in properties:
+        if name == "length":
+            lengths = pc.fill_null(pc.utf8_length(rows["text"]), 0).to_numpy()
+            columns.append(np.digitize(lengths, np.quantile(lengths, np.linspace(0.1, 0.9, 9))))
+        elif name in rows.column_names:
+            values = pc.fill_null(rows[name].cast(pa.string()), "").to_numpy()
+            columns.append(np.unique(values.astype(str), return_inverse=True)[1])
+    strata: npt.NDArray[np.int64] = np.unique(np.stack(columns, axis=1), axis=0, return_inverse=True)[1].reshape(-1)
+    return strata
 
 
 def _prefix_error_keys(compute_verdicts: Callable[[], Verdicts]) -> Verdicts:

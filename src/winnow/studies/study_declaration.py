@@ -23,8 +23,13 @@ PARENT_TAG: Final = "mlflow.parentRunId"
 NOT_SET: Final = "not set"
 
 
-def build_declaration(cells: Sequence[StudyCell]) -> dict[str, Any]:
-    """Return the declaration of the study, which is stored before the first run."""
+def build_declaration(cells: Sequence[StudyCell], controls_by_filter: Mapping[str, str]) -> dict[str, Any]:
+    """Return the declaration of the study, which is stored before the first run.
+
+    Args:
+        cells: The cells of the study.
+        controls_by_filter: The control arm of each filter arm that has a control.
+    """
     study = cells[0].config.study
     filters = {cell.arm: cell.components.filter for cell in cells}
     arms = list(filters)
@@ -46,6 +51,7 @@ def build_declaration(cells: Sequence[StudyCell]) -> dict[str, Any]:
         "baseline": study.baseline,
         "filter": filter_arm,
         "control": next(iter(controls), None),
+        "controls": dict(controls_by_filter),
         "tested_filters": tested_arms,
         "ablations": ablations,
         "seeds": sorted({cell.config.seed for cell in cells}),

@@ -14,6 +14,7 @@ from winnow.run.run_components import check_components, check_store
 from winnow.studies.launchers import Launcher
 from winnow.studies.plan_runner import print_failures, run_plan, sync_and_close_runs
 from winnow.studies.process_coordination import track_study_run
+from winnow.studies.random_controls import add_controls, share_controls
 from winnow.studies.study_cell import TrainCell, build_study_cells
 from winnow.studies.study_declaration import build_declaration, check_same_settings, check_same_version
 from winnow.studies.study_plan import (
@@ -47,7 +48,7 @@ def run_study(cells: Sequence[TrainCell], console: Console) -> int:
         raise WinnowError(
             "the cells of the sweep have different study settings. Remove study.* keys from the sweep.", "study"
         )
-    study_cells = build_study_cells(share_slices(cells))
+    study_cells = build_study_cells(share_slices(add_controls(cells)))
     config = study_cells[0].config
     launcher = construct(config.launcher, "launcher", Launcher, config.allow_targets)  # type: ignore[type-abstract]
     check_plan(study_cells, launcher)
@@ -65,7 +66,8 @@ def run_study(cells: Sequence[TrainCell], console: Console) -> int:
         check_cluster_columns(study_cells)
         for note in check_filters(study_cells):
             console.print(escape(note), style="yellow")
-        declaration = build_declaration(study_cells)
+        study_cells, controls = share_controls(study_cells)
+        declaration = build_declaration(study_cells, controls)
         check_same_settings(study_cells, previous_attempts)
     except WinnowError:
         with track(

@@ -107,6 +107,7 @@ DECLARATION: Final = "study/declaration.json"
 ``subjects``, ``comparison_subjects``, ``guard_metric``, ``cost_margin`` (null if none), ``looks`` (the last six are
 absent before version 0.3), ``block_by_seed`` (absent before version 0.2), ``arms`` (list of names), ``baseline``
 (``full``), ``filter`` (the filter under test), ``tested_filters`` (all filters), ``control`` (``random_matched``),
+``controls`` (maps each filter to its control; absent before version 0.3),
 ``ablations`` (maps each leave-one-out arm to the omitted signal), ``seeds``, ``max_steps``, ``arm_labels``
 (maps each arm to its label; absent before version 0.3), ``filter_words`` and ``probe_words`` (sorted lists), and
 ``cells`` (the ids of the study's cells)."""
