@@ -1,6 +1,6 @@
 """Test crash safety: SIGKILL at random times, concurrent starts on an empty store, and parallel cells on one database.
 
-    python benchmarks/survival.py --json FILE [--only NAME ...] [--kills 20] [--rounds 20] [--crowd 8]
+    python benchmarks/survival.py --json FILE [--only NAME ...] [--kills 20] [--rounds 10] [--crowd 8]
 
 1. `sigkill`: SIGKILL ends the `winnow` command of a study with four cells after a random fraction of the time of an
    uninterrupted study, and the command is started again. If the study completes before the kill, the next study starts.
@@ -229,7 +229,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--json", type=Path)
     parser.add_argument("--kills", type=int, default=20)
-    parser.add_argument("--rounds", type=int, default=20)
+    parser.add_argument("--rounds", type=int, default=10)
     parser.add_argument("--crowd", type=int, default=8)
     parser.add_argument("--seed", type=int, default=1, help="random seed of the kill times")
     parser.add_argument("--flips", type=int, default=60)

@@ -159,7 +159,7 @@ def measure_store_kills(kills: int, context: Any, rng: random.Random) -> dict[st
 def measure_twins(rounds: int, small: list[str], start: Start, rng: random.Random) -> dict[str, Any]:
     """Start the same single run twice, and count the rounds in which one damages the other."""
     folder = Path.cwd()
-    command = ["train", "filter=full", *small, "training.max_steps=400"]
+    command = ["train", "filter=full", *small, "training.max_steps=200"]
     started = time.monotonic()
     start([*command, "study.name=alone"], "alone.txt").join()
     full_time, store = time.monotonic() - started, local_store(folder)
