@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, Final
+from collections.abc import Callable, Mapping
+from typing import Any, Final
 
 from winnow.errors import WinnowError, did_you_mean
-
-if TYPE_CHECKING:
-    from winnow.config.targets import Target
 
 PRECISIONS: Final = ("32-true", "bf16-mixed", "16-mixed")
 """The values of Lightning's `precision` that Winnow supports."""
@@ -17,7 +14,7 @@ _EQUAL_PRECISIONS: Final = {"32": "32-true", "16": "16-mixed", "bf16": "bf16-mix
 """Short names that Lightning also accepts."""
 
 
-def check_optimizer(target: Target, arguments: Mapping[str, Any], key: str) -> list[WinnowError]:
+def check_optimizer(target: Callable[..., Any], arguments: Mapping[str, Any], key: str) -> list[WinnowError]:
     """Build an optimizer of PyTorch for a dummy parameter and take a step, and return an error if that fails.
 
     Other optimizers are not built, since their code may only run in training.
@@ -37,7 +34,7 @@ def check_optimizer(target: Target, arguments: Mapping[str, Any], key: str) -> l
     return [WinnowError(message, f"{key}.{wrong[0]}" if len(wrong) == 1 else key)]
 
 
-def _find_optimizer_problem(target: Target, arguments: Mapping[str, Any]) -> str | None:
+def _find_optimizer_problem(target: Callable[..., Any], arguments: Mapping[str, Any]) -> str | None:
     import torch
 
     parameters = [torch.nn.Parameter(torch.ones(2, 2)), torch.nn.Parameter(torch.ones(2))]
@@ -53,7 +50,7 @@ def _find_optimizer_problem(target: Target, arguments: Mapping[str, Any]) -> str
     return None
 
 
-def check_trainer(target: Target, arguments: Mapping[str, Any], key: str) -> list[WinnowError]:
+def check_trainer(target: Callable[..., Any], arguments: Mapping[str, Any], key: str) -> list[WinnowError]:
     """Return one error for each invalid argument of Lightning's Trainer for hardware and precision."""
     from pytorch_lightning.accelerators import AcceleratorRegistry
     from pytorch_lightning.strategies import StrategyRegistry
