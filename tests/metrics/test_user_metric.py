@@ -94,8 +94,6 @@ def test_the_direction_of_a_stored_metric_decides_the_verdict() -> None:
     ("metrics", "message"),
     [
         (["word_lenght"], "Did you mean 'word_length'? Available:"),
-        (["no_metric"], "must be a winnow.evaluation.PromptMetric with that name"),
-        (["gone"], "AttributeError"),
         (["word_length", "word_length"], "is already used by another metric"),
     ],
 )
@@ -104,6 +102,16 @@ def test_an_invalid_metric_of_a_probe_is_an_error(package: str, metrics: list[st
         Probe(prompts=["hats are [MASK]"], metrics=metrics)
     assert message in str(caught.value)
     assert "metrics." in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("metric", "message"),
+    [("no_metric", "must be a winnow.evaluation.PromptMetric with that name"), ("gone", "AttributeError")],
+)
+def test_an_installed_metric_is_loaded_only_by_the_check(package: str, metric: str, message: str) -> None:
+    (error,) = Probe(prompts=["hats are [MASK]"], metrics=[metric]).check()
+    assert message in error.message
+    assert error.key == "metrics.0"
 
 
 @pytest.mark.parametrize("name", ["log_odds", "positive_at_3", "prompt_id"])
