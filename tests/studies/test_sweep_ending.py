@@ -27,14 +27,14 @@ def test_a_sweep_over_thresholds_trains_every_arm_and_says_why_there_is_no_verdi
     folder = workplace / "conf" / "filter"
     folder.mkdir(parents=True)
     (folder / "cheerful.yaml").write_text(CHEERFUL, encoding="utf-8")
-    sweep = ["train", "-m", "filter=cheerful", "filter.signals.mood.at_least=0.0,0.4", "seed=1,2", "study.name=doses"]
+    sweep = ["train", "-m", "filter=cheerful", "filter.signals.mood.at_least=0.0,0.4", "seed=1,2", "study.name=mine"]
     assert main([*sweep, *small]) == 0
     printed = " ".join(capsys.readouterr().out.split())
     assert "No verdict: the sweep has no arm full to compare with." in printed
-    assert "Report: outputs/doses/comparison/report.html" in printed
+    assert "Report: outputs/mine/comparison/report.html" in printed
     arms = [(run.data.tags[keys.ARM], run.data.tags[keys.SEED]) for run in runs()]
     assert arms == [(f"cheerful-mood.at_least-{dose}", seed) for dose in ("0", "0.4") for seed in ("1", "2")]
-    study = collect_study(store.tracking_uri, "doses")
+    study = collect_study(store.tracking_uri, "mine")
     assert study.declaration.arms == ("cheerful[mood.at_least=0]", "cheerful[mood.at_least=0.4]")
     assert len(study.cells) == 4
     assert not [note for note in study.notes if "excluded" in note]

@@ -45,6 +45,7 @@ from winnow.config.search_path import (
     list_group_options,
     searchpath_override,
 )
+from winnow.config.seed_templates import SeedTemplates
 from winnow.config.target_defaults import fill_target_defaults
 from winnow.config.validate import find_missing_values, validate_against_schema
 from winnow.errors import WinnowError, WinnowErrors
@@ -122,11 +123,15 @@ def compose_cells(
         )
         swept_keys = find_swept_filter_keys(points) if sweep else []
         composed: set[tuple[str, ...]] = set()
+        templates = SeedTemplates(choices)
         for point in points:
             known = selector.select([text for text in point if has_known_option(choices, text, errors)])
             if tuple(known) in composed:
                 continue  # this cell differs from an earlier one only in settings that another filter has
             composed.add(tuple(known))
+            if (derived := templates.derive(known)) is not None:
+                cells += derived
+                continue
             tree, inapplicable = _compose_applicable(choices, command, searchpath, known, errors, shared, sweep)
             applied += [text for text in known if "@" in text and text not in inapplicable]
             unused |= dict.fromkeys(inapplicable)
@@ -135,6 +140,8 @@ def compose_cells(
                 requested = ablation.pop_ablate(tree)
                 name_arm(tree, point, swept_keys, permissions.packages)
                 new_cells = _build_cells_with_ablations(point, tree, requested, schema, permissions, errors)
+                if not (requested or inapplicable):
+                    templates.add(known, new_cells)
                 ablating += [len(new_cells)] if requested else []
                 cells += [cell for cell in new_cells if not (requested or inapplicable) or cell not in cells]
     errors += selector.find_unused()
