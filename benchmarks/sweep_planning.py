@@ -37,7 +37,7 @@ keep: mood
 
 def measure_planning(doses: int = 24, seeds: int = 40) -> dict[str, Any]:
     """Plan a sweep in a temporary folder, and return the number of cells, the CPU time and the peak memory."""
-    thresholds = ",".join(str(round(0.02 + 0.9 * index / doses, 4)) for index in range(doses))
+    thresholds = ",".join(str(round(0.02 + 0.6 * index / doses, 4)) for index in range(doses))
     overrides = ["filter=full,cheerful", f"filter.signals.mood.at_least={thresholds}", f"seed=range(1,{seeds + 1})"]
     start = time.process_time()
     cells, _ = compose_cells("train", TrainConfig, overrides, multirun=True)
