@@ -2,24 +2,34 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from typing import Any, Final
+import importlib
+import inspect
+import math
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, Final
 
+from winnow.config.class_skeletons import is_skeleton
 from winnow.errors import WinnowError, did_you_mean
+
+if TYPE_CHECKING:
+    from winnow.config.targets import Target
 
 PRECISIONS: Final = ("32-true", "bf16-mixed", "16-mixed")
 """The values of Lightning's `precision` that Winnow supports."""
+
+KNOWN_OPTIONS: Final = {"accelerator": ("auto", "cpu", "gpu"), "strategy": ("auto", "ddp")}
+"""Names that every version of Lightning accepts, so that checking them does not import Lightning."""
 
 _EQUAL_PRECISIONS: Final = {"32": "32-true", "16": "16-mixed", "bf16": "bf16-mixed"}
 """Short names that Lightning also accepts."""
 
 
-def check_optimizer(target: Callable[..., Any], arguments: Mapping[str, Any], key: str) -> list[WinnowError]:
+def check_optimizer(target: Target, arguments: Mapping[str, Any], key: str) -> list[WinnowError]:
     """Build an optimizer of PyTorch for a dummy parameter and take a step, and return an error if that fails.
 
     Other optimizers are not built, since their code may only run in training.
     """
-    if not target.__module__.startswith("torch.optim"):
+    if not target.__module__.startswith("torch.optim") or _is_plain_adam(target, arguments):
         return []
     problem = _find_optimizer_problem(target, arguments)
     if problem is None:
@@ -34,9 +44,32 @@ def check_optimizer(target: Callable[..., Any], arguments: Mapping[str, Any], ke
     return [WinnowError(message, f"{key}.{wrong[0]}" if len(wrong) == 1 else key)]
 
 
-def _find_optimizer_problem(target: Callable[..., Any], arguments: Mapping[str, Any]) -> str | None:
+def _is_plain_adam(target: Target, arguments: Mapping[str, Any]) -> bool:
+    """Return whether a target is Adam or AdamW with arguments that are valid by definition, to avoid importing torch.
+
+    The rates are in range, and all other arguments but `fused` have their default values.
+    """
+    if f"{target.__module__}.{target.__name__}" not in ("torch.optim.adam.Adam", "torch.optim.adamw.AdamW"):
+        return False
+    defaults = {name: parameter.default for name, parameter in inspect.signature(target).parameters.items()}
+    return all(_is_valid_adam_argument(name, value, defaults) for name, value in arguments.items())
+
+
+def _is_valid_adam_argument(name: str, value: Any, defaults: Mapping[str, Any]) -> bool:
+    if name in ("lr", "eps", "weight_decay"):
+        return type(value) is float and 0 <= value < math.inf
+    if name == "betas":
+        return (
+            isinstance(value, list | tuple) and len(value) == 2 and all(type(b) is float and 0 <= b < 1 for b in value)
+        )
+    return value is None or isinstance(value, bool) if name == "fused" else bool(value == defaults.get(name))
+
+
+def _find_optimizer_problem(target: Target, arguments: Mapping[str, Any]) -> str | None:
     import torch
 
+    if is_skeleton(target):
+        target = getattr(importlib.import_module(target.__module__), target.__name__)
     parameters = [torch.nn.Parameter(torch.ones(2, 2)), torch.nn.Parameter(torch.ones(2))]
     groups = [{"params": [parameters[0]]}, {"params": [parameters[1]], "weight_decay": 0.0}]
     for parameter in parameters:
@@ -50,19 +83,12 @@ def _find_optimizer_problem(target: Callable[..., Any], arguments: Mapping[str, 
     return None
 
 
-def check_trainer(target: Callable[..., Any], arguments: Mapping[str, Any], key: str) -> list[WinnowError]:
+def check_trainer(target: Target, arguments: Mapping[str, Any], key: str) -> list[WinnowError]:
     """Return one error for each invalid argument of Lightning's Trainer for hardware and precision."""
-    from pytorch_lightning.accelerators import AcceleratorRegistry
-    from pytorch_lightning.strategies import StrategyRegistry
-
-    allowed = {
-        "accelerator": ["auto", "gpu", *AcceleratorRegistry.available_accelerators()],
-        "strategy": ["auto", *StrategyRegistry.available_strategies()],
-    }
     errors = []
-    for name, options in allowed.items():
+    for name, known_options in KNOWN_OPTIONS.items():
         value = arguments.get(name, "auto")
-        if value not in options:
+        if value not in known_options and value not in (options := _list_registered_options(name)):
             hint = did_you_mean(str(value), options)
             errors.append(WinnowError(f"got {value!r:.80}.{hint} Allowed: {', '.join(options)}.", f"{key}.{name}"))
     if problem := _find_precision_problem(arguments):
@@ -74,6 +100,17 @@ def check_trainer(target: Callable[..., Any], arguments: Mapping[str, Any], key:
     if type(nodes) is not int or nodes < 1:
         errors.append(WinnowError(f"expected a number of machines, at least 1, got {nodes!r:.80}.", f"{key}.num_nodes"))
     return errors
+
+
+def _list_registered_options(argument: str) -> list[str]:
+    """Return the names that Lightning accepts for `accelerator` or `strategy`, including those that plugins add."""
+    if argument == "accelerator":
+        from pytorch_lightning.accelerators import AcceleratorRegistry
+
+        return ["auto", "gpu", *AcceleratorRegistry.available_accelerators()]
+    from pytorch_lightning.strategies import StrategyRegistry
+
+    return ["auto", *StrategyRegistry.available_strategies()]
 
 
 def _find_precision_problem(arguments: Mapping[str, Any]) -> str | None:

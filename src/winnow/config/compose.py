@@ -7,7 +7,6 @@ each `_target_`.
 
 from __future__ import annotations
 
-import copy
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -46,7 +45,7 @@ from winnow.config.search_path import (
     searchpath_override,
 )
 from winnow.config.seed_templates import SeedTemplates
-from winnow.config.target_defaults import fill_target_defaults
+from winnow.config.target_defaults import CompletedNodes, fill_target_defaults
 from winnow.config.validate import find_missing_values, validate_against_schema
 from winnow.errors import WinnowError, WinnowErrors
 
@@ -111,6 +110,7 @@ def compose_cells(
         params = {key: value for key, value in params.items() if not is_permission(key)}
         points = expand_sweep(readable, params, choices, errors) if sweep else [drop_sweep_overrides(readable, errors)]
         cells: list[ComposedCell[Config]] = []
+        completed_nodes: CompletedNodes = {}
         ablating = []
         applied: list[str] = []
         unused: dict[str, None] = {}
@@ -139,7 +139,9 @@ def compose_cells(
             if tree is not None:
                 requested = ablation.pop_ablate(tree)
                 name_arm(tree, point, swept_keys, permissions.packages)
-                new_cells = _build_cells_with_ablations(point, tree, requested, schema, permissions, errors)
+                new_cells = _build_cells_with_ablations(
+                    point, tree, requested, schema, permissions, errors, completed_nodes
+                )
                 if not (requested or inapplicable):
                     templates.add(known, new_cells)
                 ablating += [len(new_cells)] if requested else []
@@ -174,17 +176,18 @@ def _build_cells_with_ablations(
     schema: type[Config],
     permissions: Permissions,
     errors: list[WinnowError],
+    completed_nodes: CompletedNodes,
 ) -> list[ComposedCell[Config]]:
     """Return the cell for a composed config, followed by the cells of its leave-one-out arms."""
     overrides = [text for text in point if parse_override(text).key_or_group != ablation.ABLATE_KEY]
-    config = _validate_config(tree, schema, permissions, errors)
+    config = _validate_config(tree, schema, permissions, errors, completed_nodes)
     arms = ablation.build_ablation_configs(tree, requested, errors) if requested else {}
     if config is None:
         return []
     cells = [ComposedCell(overrides=overrides, config=config)]
     for signal, arm in arms.items():
         arm_errors: list[WinnowError] = []
-        config = _validate_config(arm, schema, permissions, arm_errors)
+        config = _validate_config(arm, schema, permissions, arm_errors, completed_nodes)
         errors += [WinnowError(error.message, ablation.ABLATE_KEY) for error in arm_errors]
         if config is not None:
             cells.append(ComposedCell(overrides=[*overrides, f"{ablation.ABLATE_KEY}=[{signal}]"], config=config))
@@ -211,7 +214,7 @@ def restore_cell(
     """
     errors: list[WinnowError] = []
     tree = {name: value for name, value in rename_deprecated_keys(tree).items() if name != ALLOW_TARGETS}
-    config = _validate_config(tree, schema, permissions or read_user_permissions(), errors)
+    config = _validate_config(tree, schema, permissions or read_user_permissions(), errors, {})
     if config is None:
         raise WinnowErrors({str(error): error for error in errors}.values())
     return ComposedCell(overrides=list(overrides), config=config)
@@ -245,7 +248,7 @@ def _compose_config(
 
     try:
         files, values = compose_files(choices, command, overrides, shared)
-        config = copy.deepcopy(files.config)
+        config = files.copy_config()
         for text in values:
             apply_override(config, text)
         tree = OmegaConf.to_container(config, resolve=True)
@@ -288,7 +291,11 @@ def _compose_applicable(
 
 
 def _validate_config(
-    tree: dict[str, Any], schema: type[Config], permissions: Permissions, errors: list[WinnowError]
+    tree: dict[str, Any],
+    schema: type[Config],
+    permissions: Permissions,
+    errors: list[WinnowError],
+    completed_nodes: CompletedNodes,
 ) -> Config | None:
     """Validate a composed config and return it as a `schema` instance with all defaults, or `None` if it is invalid."""
     error_count = len(errors)
@@ -297,7 +304,7 @@ def _validate_config(
     errors.extend(find_missing_values(tree))
     known = {error.key for error in errors[error_count:]}
     new_errors: list[WinnowError] = []
-    complete = fill_target_defaults(tree, permissions.packages, new_errors)
+    complete = fill_target_defaults(tree, permissions.packages, new_errors, completed_nodes)
     errors.extend(error for error in new_errors if error.key not in known)
     invalid: list[WinnowError] = []
     config = validate_against_schema(complete, schema, invalid)

@@ -14,9 +14,19 @@ from typing import Any, TypeVar, overload
 
 from pydantic import ValidationError
 
-from winnow.config.config_groups import find_config_group, import_class
+from winnow.config.class_skeletons import is_skeleton
+from winnow.config.config_groups import find_config_group
 from winnow.config.target_types import check_target_types
-from winnow.config.targets import Target, allowed_packages, argument_names, import_target, report_unknown_arguments
+from winnow.config.targets import (
+    DeferredTarget,
+    Target,
+    allowed_packages,
+    argument_names,
+    describe_class,
+    describe_target,
+    import_target,
+    report_unknown_arguments,
+)
 from winnow.config.validate import Location, errors_from_pydantic, list_schema_keys
 from winnow.errors import WinnowError, WinnowErrors
 
@@ -41,7 +51,7 @@ def construct(node: Mapping[str, Any], key: str, expected: type[T] | None = None
             value.
     """
     group = find_config_group(key)
-    base_class = expected or (import_class(group.base_class) if group is not None else None)
+    base_class = expected or (describe_class(group.base_class) if group is not None else None)
     if errors := check_target_types(node, key, allow, base_class, group is not None and group.is_partial):
         raise WinnowErrors(errors)
     instance = _construct_value(node, key, allowed_packages(allow), errors)
@@ -61,13 +71,16 @@ def _construct_value(value: Any, key: str, allowed: Sequence[str], errors: list[
         }
         if "_target_" not in value:
             return arguments
-        target = import_target(str(value["_target_"]), f"{key}._target_", allowed, errors)
+        is_partial = bool(value.get("_partial_", False))
+        find_target = describe_target if is_partial else import_target
+        target = find_target(str(value["_target_"]), f"{key}._target_", allowed, errors)
         if target is None or len(errors) > error_count:
             report_unknown_arguments(target, arguments, key, errors)
             return None
-        if value.get("_partial_", False):
+        if is_partial:
             report_unknown_arguments(target, arguments, key, errors)
-            return functools.partial(target, **arguments)
+            called = DeferredTarget(str(value["_target_"])) if is_skeleton(target) else target
+            return functools.partial(called, **arguments)
         return call_target(target, arguments, key, errors)
     if isinstance(value, list | tuple):
         return [_construct_value(item, f"{key}.{i}", allowed, errors) for i, item in enumerate(value)]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import pickle
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -31,6 +32,15 @@ class ComposedFiles:
     config: DictConfig
     sweep_params: Any
     mode: Any
+
+    def copy_config(self) -> DictConfig:
+        """Return a copy of the config. Unpickling it takes a fifth of the time of `copy.deepcopy`."""
+        config: DictConfig = pickle.loads(self._pickled_config)  # noqa: S301 - pickled below, in this process
+        return config
+
+    @functools.cached_property
+    def _pickled_config(self) -> bytes:
+        return pickle.dumps(self.config)
 
 
 SharedFiles = dict[tuple[str, ...], ComposedFiles]

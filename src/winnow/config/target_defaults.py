@@ -17,14 +17,15 @@ from typing import Any, Final
 from pydantic import TypeAdapter, ValidationError
 from pydantic.dataclasses import is_pydantic_dataclass
 
-from winnow.config.config_groups import SINGLE_OBJECT_GROUPS, ConfigGroup, find_config_group, import_class
+from winnow.config.config_groups import SINGLE_OBJECT_GROUPS, ConfigGroup, find_config_group
 from winnow.config.construct import call_target
 from winnow.config.plain_data import NodesByObjectId, field_names, fields_to_plain_data, to_plain_data
 from winnow.config.target_types import AcceptedTypes, find_accepted_types
 from winnow.config.targets import (
     Target,
     allowed_packages,
-    import_target,
+    describe_target,
+    is_subclass,
     is_winnow_target,
     report_unknown_arguments,
     signature_parameters,
@@ -35,7 +36,16 @@ from winnow.errors import WinnowError
 _NAMED_PARAMETER_KINDS = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
 
 
-def fill_target_defaults(tree: Mapping[str, Any], allow: Iterable[str], errors: list[WinnowError]) -> dict[str, Any]:
+CompletedNodes = dict[tuple[str, str], dict[str, Any]]
+"""Completed nodes, by key and by the text of the node before completion."""
+
+
+def fill_target_defaults(
+    tree: Mapping[str, Any],
+    allow: Iterable[str],
+    errors: list[WinnowError],
+    completed_nodes: CompletedNodes | None = None,
+) -> dict[str, Any]:
     """Return a composed config with the default arguments of every `_target_` filled in.
 
     Defaults that cannot be stored as plain data, such as functions and objects from other packages, are omitted.
@@ -44,8 +54,9 @@ def fill_target_defaults(tree: Mapping[str, Any], allow: Iterable[str], errors: 
         tree: The composed config as a nested dict.
         allow: The packages in `allow_targets`, whose classes are allowed in addition to the built-in targets.
         errors: A list to which an error is appended for each invalid value. Invalid nodes are returned unchanged.
+        completed_nodes: Valid nodes of earlier cells, which are not checked again. Other valid nodes are added.
     """
-    filler = _DefaultsFiller(allowed_packages(allow), errors)
+    filler = _DefaultsFiller(allowed_packages(allow), errors, {} if completed_nodes is None else completed_nodes)
     errors += [
         WinnowError(
             f"expected the import path of a class, got none. Select an option with {key}=NAME, or set {key}._target_.",
@@ -88,9 +99,10 @@ def _create_placeholder(target: Target) -> _Placeholder:
 
 
 class _DefaultsFiller:
-    def __init__(self, allowed: tuple[str, ...], errors: list[WinnowError]) -> None:
+    def __init__(self, allowed: tuple[str, ...], errors: list[WinnowError], completed_nodes: CompletedNodes) -> None:
         self._allowed = allowed
         self._errors = errors
+        self._completed_nodes = completed_nodes
         self._nodes: NodesByObjectId = {}
 
     def fill_nested_defaults(self, tree: Mapping[str, Any], key: str = "") -> dict[str, Any]:
@@ -101,11 +113,20 @@ class _DefaultsFiller:
             if not isinstance(value, Mapping):
                 complete[name] = value
             elif "_target_" in value:
-                instance = self._build_object(value, path, find_config_group(path))
-                complete[name] = dict(value) if instance is None else self._nodes[id(instance)][1]
+                complete[name] = self._complete_node(value, path)
             else:
                 complete[name] = self.fill_nested_defaults(value, path)
         return complete
+
+    def _complete_node(self, node: Mapping[str, Any], key: str) -> dict[str, Any]:
+        """Return a node with its defaults, or a copy of the node if it is invalid."""
+        identity = (key, repr((node, self._allowed)))
+        if identity not in self._completed_nodes:
+            instance = self._build_object(node, key, find_config_group(key))
+            if instance is None:
+                return dict(node)
+            self._completed_nodes[identity] = self._nodes[id(instance)][1]
+        return self._completed_nodes[identity]
 
     def _build_value(self, value: Any, key: str, accepted: AcceptedTypes | None) -> Any:
         if isinstance(value, Mapping):
@@ -121,7 +142,7 @@ class _DefaultsFiller:
     ) -> Any:
         """Return an object or a placeholder for a node, and store the completed node; `None` if the node is invalid."""
         error_count = len(self._errors)
-        target = import_target(str(node["_target_"]), f"{key}._target_", self._allowed, self._errors)
+        target = describe_target(str(node["_target_"]), f"{key}._target_", self._allowed, self._errors)
         if target is not None and group is not None:
             self._check_group(target, node, key, group)
         if target is not None and accepted is not None:
@@ -160,7 +181,7 @@ class _DefaultsFiller:
         return arguments
 
     def _check_group(self, target: Target, node: Mapping[str, Any], key: str, group: ConfigGroup) -> None:
-        if inspect.isclass(target) and not issubclass(target, import_class(group.base_class)):
+        if inspect.isclass(target) and not is_subclass(target, group.base_class):
             self._errors.append(
                 WinnowError(
                     f"expected a subclass of {group.base_class}, got {node['_target_']!r}. Set a class that inherits "
@@ -293,9 +314,9 @@ def _float_arguments(target: Target) -> set[str]:
         hints = typing.get_type_hints(called.__init__ if isinstance(target, type) else called)
     except Exception:  # an annotation in another package may not be evaluable
         hints = {}
-    kinds = {name: {hint, *typing.get_args(hint)} for name, hint in hints.items()}
+    kinds = {name: [hint, *typing.get_args(hint)] for name, hint in hints.items()}
     kinds = {
-        parameter.name: kinds.get(parameter.name, {type(parameter.default)})
+        parameter.name: kinds.get(parameter.name, [type(parameter.default)])
         for parameter in signature_parameters(target)
     }
     return {name for name, kind in kinds.items() if float in kind and int not in kind}

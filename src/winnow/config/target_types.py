@@ -12,12 +12,15 @@ from typing import Any, Final
 
 from pydantic.dataclasses import is_pydantic_dataclass
 
+from winnow.config.class_skeletons import is_skeleton
 from winnow.config.config_groups import TRAINER_OBJECTS, import_class
 from winnow.config.targets import (
     Target,
     allowed_packages,
-    import_target,
+    describe_class,
+    describe_target,
     is_library_target,
+    is_subclass,
     is_winnow_target,
     shortest_import_path,
 )
@@ -51,7 +54,7 @@ class AcceptedTypes:
             # A function without `_partial_: true` is reported by the caller.
             is_accepted = self.functions or not is_partial
         else:
-            is_accepted = issubclass(target, self.classes)  # type: ignore[arg-type]  # a class if not a function
+            is_accepted = any(_is_accepted(target, cls) for cls in self.classes)
         if is_accepted:
             return []
         names = [f"a subclass of {shortest_import_path(cls)}" for cls in self.classes]
@@ -67,7 +70,7 @@ def find_accepted_types(parent: Target, argument: str) -> AcceptedTypes | None:
         return None if field is None else _types_in(field.annotation)
     if is_winnow_target(parent) or is_library_target(parent):
         nested = TRAINER_OBJECTS.get(argument) if _is_trainer(parent) else None
-        return AcceptedTypes((import_class(nested),) if nested else ())
+        return AcceptedTypes((describe_class(nested),) if nested else ())
     return None
 
 
@@ -100,7 +103,7 @@ def _check_value(
         return
     target = None
     if "_target_" in value:
-        target = import_target(str(value["_target_"]), f"{key}._target_", allowed, errors)
+        target = describe_target(str(value["_target_"]), f"{key}._target_", allowed, errors)
         if target is not None and accepted is not None:
             errors += accepted.check(target, bool(value.get("_partial_", False)), value["_target_"], key)
     for name, item in value.items():
@@ -130,4 +133,11 @@ def _types_in(annotation: Any) -> AcceptedTypes:
 
 
 def _is_trainer(target: Target) -> bool:
-    return isinstance(target, type) and issubclass(target, import_class("pytorch_lightning.Trainer"))
+    return isinstance(target, type) and is_subclass(target, "pytorch_lightning.Trainer")
+
+
+def _is_accepted(target: Any, accepted_class: type) -> bool:
+    """Return whether a class is a subclass of an accepted class. Either class may be a skeleton."""
+    if is_skeleton(accepted_class) and not is_skeleton(target):
+        accepted_class = import_class(f"{accepted_class.__module__}.{accepted_class.__name__}")
+    return issubclass(target, accepted_class)

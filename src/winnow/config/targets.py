@@ -8,6 +8,13 @@ import sys
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
+from winnow.config.class_skeletons import (
+    PACKAGES,
+    NotStaticError,
+    build_skeleton,
+    is_skeleton,
+    list_class_names,
+)
 from winnow.config.config_groups import LIBRARY_BASE_CLASSES, import_class
 from winnow.config.permissions import is_refused
 from winnow.config.plugins import plugin_packages
@@ -63,9 +70,7 @@ def import_target(path: str, key: str, allowed: Sequence[str], errors: list[Winn
     except (Exception, SystemExit) as error:  # a module can raise anything while it is imported
         reason = " ".join(str(error).split())[:200] or "no reason given"
         cause = reason if isinstance(error, ImportError) else f"{type(error).__name__}: {reason}"
-        errors.append(
-            WinnowError(f"cannot import {path!r}: {cause}. Check the path, and that the package is installed.", key)
-        )
+        errors.append(_import_error(path, cause, key))
         return None
     target = getattr(module, name, None)
     # An allowed import path is not enough: `winnow.data.csv.os.system` starts with an allowed package but runs code
@@ -74,14 +79,84 @@ def import_target(path: str, key: str, allowed: Sequence[str], errors: list[Winn
         return target
     if not inspect.isclass(target) or not _is_in_packages(target.__module__, allowed):
         options = [option for option in dir(module) if inspect.isclass(getattr(module, option, None))]
-        message = f"{module_name} has no class {name!r}.{did_you_mean(name, options)} Correct the import path."
-        errors.append(WinnowError(message, key))
+        errors.append(_missing_class_error(module_name, name, options, key))
         return None
-    if is_library_target(target) and not issubclass(target, tuple(map(import_class, LIBRARY_BASE_CLASSES))):
-        message = f"{path!r} has no use in a configuration. Allowed: subclasses of {', '.join(LIBRARY_BASE_CLASSES)}."
-        errors.append(WinnowError(f"{message} Choose one of these.", key))
+    return target if _is_usable(target, path, key, errors) else None
+
+
+def describe_target(path: str, key: str, allowed: Sequence[str], errors: list[WinnowError]) -> Target | None:
+    """Return a target for checks: the skeleton of a class if importing its package is slow, else the target itself.
+
+    The arguments and the errors are the same as those of :func:`import_target`.
+    """
+    module_name, _, name = path.rpartition(".")
+    if not (_is_in_packages(module_name, PACKAGES) and _is_in_packages(module_name, allowed)):
+        return import_target(path, key, allowed, errors)
+    try:
+        skeleton = build_skeleton(path)
+        if skeleton is None or not _is_in_packages(skeleton.__module__, allowed):
+            errors.append(_missing_class_error(module_name, name, list_class_names(module_name), key))
+            return None
+        return skeleton if _is_usable(skeleton, path, key, errors) else None
+    except ModuleNotFoundError as error:
+        errors.append(_import_error(path, str(error), key))
         return None
-    return target
+    except NotStaticError:
+        return import_target(path, key, allowed, errors)
+
+
+def describe_class(path: str) -> type:
+    """Return the skeleton of a class if importing its package is slow, else the class itself."""
+    if _is_in_packages(path, PACKAGES):
+        try:
+            return build_skeleton(path) or import_class(path)
+        except NotStaticError:
+            pass
+    return import_class(path)
+
+
+def is_subclass(target: type, base: str) -> bool:
+    """Return whether a class or its skeleton is a subclass of the class at an import path.
+
+    Raises:
+        NotStaticError: If the target is a skeleton, and the base class can be described only by importing it.
+    """
+    base_class = build_skeleton(base) if is_skeleton(target) else import_class(base)
+    return base_class is not None and issubclass(target, base_class)
+
+
+class DeferredTarget:
+    """A class whose package is imported when the class is first called.
+
+    Args:
+        path: The import path of the class.
+    """
+
+    def __init__(self, path: str) -> None:
+        self._path = path
+        self.__name__ = path.rpartition(".")[2]
+
+    def __call__(self, *arguments: Any, **options: Any) -> Any:
+        """Import the class and return a new instance."""
+        return import_class(self._path)(*arguments, **options)
+
+
+def _is_usable(target: type, path: str, key: str, errors: list[WinnowError]) -> bool:
+    """Return whether a configuration can use a class. Append to `errors` if it cannot."""
+    if not is_library_target(target) or any(is_subclass(target, base) for base in LIBRARY_BASE_CLASSES):
+        return True
+    message = f"{path!r} has no use in a configuration. Allowed: subclasses of {', '.join(LIBRARY_BASE_CLASSES)}."
+    errors.append(WinnowError(f"{message} Choose one of these.", key))
+    return False
+
+
+def _import_error(path: str, cause: str, key: str) -> WinnowError:
+    return WinnowError(f"cannot import {path!r}: {cause}. Check the path, and that the package is installed.", key)
+
+
+def _missing_class_error(module: str, name: str, class_names: Sequence[str], key: str) -> WinnowError:
+    message = f"{module} has no class {name!r}.{did_you_mean(name, class_names)} Correct the import path."
+    return WinnowError(message, key)
 
 
 def is_winnow_target(target: Target) -> bool:
