@@ -17,6 +17,7 @@ import numpy as np
 
 from winnow.comparison.crossed_design import Array, CrossedScores, pivot_scores
 from winnow.comparison.difference_variance import SEEDS, VarianceTerm, combine_terms, compute_variance_terms
+from winnow.comparison.distributions import t_cdf, t_quantile
 from winnow.errors import WinnowError
 
 if TYPE_CHECKING:
@@ -105,8 +106,6 @@ def summarize(values: Sequence[float] | Array, confidence: float = 0.95) -> Summ
     Raises:
         WinnowError: If there are no values (key ``values``), or if the confidence is not between 0 and 1.
     """
-    from scipy.stats import t
-
     check_confidence(confidence)
     x = np.asarray(values, dtype=np.float64)
     if x.size == 0:
@@ -115,7 +114,7 @@ def summarize(values: Sequence[float] | Array, confidence: float = 0.95) -> Summ
     if x.size == 1:
         return Summary(1, mean, math.nan, math.nan, math.nan)
     std = float(x.std(ddof=1))
-    half_width = float(t.ppf(0.5 + confidence / 2, x.size - 1)) * std / math.sqrt(x.size)
+    half_width = t_quantile(0.5 + confidence / 2, x.size - 1) * std / math.sqrt(x.size)
     return Summary(int(x.size), mean, std, mean - half_width, mean + half_width)
 
 
@@ -185,8 +184,6 @@ def contrast(scores: pd.DataFrame, a: str, b: str, confidence: float = 0.95, blo
 
 def contrast_crossed_scores(crossed: CrossedScores, confidence: float = 0.95) -> Contrast:
     """Compute the contrast of scores that are already in matrix form; see :func:`contrast`."""
-    from scipy.stats import t
-
     seed_means, structure = crossed.seed_means, crossed.structure
     difference = float(seed_means[0].mean() - seed_means[1].mean())
     terms = compute_variance_terms(crossed)
@@ -195,9 +192,9 @@ def contrast_crossed_scores(crossed: CrossedScores, confidence: float = 0.95) ->
     std_error, df, low, high, p = math.sqrt(variance), math.nan, math.nan, math.nan, math.nan
     if variance > np.finfo(np.float64).eps * np.square(np.concatenate(seed_means)).max():
         df = float(combined.df)
-        half_width = float(t.ppf(0.5 + confidence / 2, df)) * std_error
+        half_width = t_quantile(0.5 + confidence / 2, df) * std_error
         low, high = difference - half_width, difference + half_width
-        p = float(2 * t.sf(abs(difference) / std_error, df))
+        p = 2 * t_cdf(-abs(difference) / std_error, df)
     return Contrast(
         crossed.a,
         crossed.b,

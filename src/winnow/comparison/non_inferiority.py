@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from winnow.comparison.contrast_statistics import Contrast
+from winnow.comparison.distributions import t_cdf, t_quantile
 from winnow.errors import WinnowError
 
 DEFAULT_MARGIN = 0.05
@@ -60,8 +61,6 @@ def check_non_inferiority(
     Raises:
         WinnowError: If the margin is not above 0, or if alpha is not between 0 and 0.5.
     """
-    from scipy.stats import t
-
     if not (math.isfinite(margin) and margin > 0):
         raise WinnowError(
             f"expected a finite number above 0, got {margin:g}. Example: {DEFAULT_MARGIN:g}.", key="margin"
@@ -73,8 +72,8 @@ def check_non_inferiority(
     cost = -result.difference if higher_is_better else result.difference
     if math.isnan(result.p_value):
         return NonInferiorityResult(cost, math.nan, margin, alpha, math.nan, passed=False, exceeded=False)
-    half_width = float(t.ppf(1 - alpha, result.df)) * result.std_error
-    p_value = float(t.cdf((cost - margin) / result.std_error, result.df))
+    half_width = t_quantile(1 - alpha, result.df) * result.std_error
+    p_value = t_cdf((cost - margin) / result.std_error, result.df)
     return NonInferiorityResult(
         cost, cost + half_width, margin, alpha, p_value, p_value <= alpha, cost - half_width > margin
     )

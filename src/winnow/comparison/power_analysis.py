@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Callable
 
 import numpy as np
 
+from winnow.comparison.crossed_design import Array
+from winnow.comparison.distributions import chi2_density, chi2_tail_quantiles, t_quantile
 from winnow.comparison.variance_components import VarianceComponents
 from winnow.errors import WinnowError
 
@@ -67,18 +70,25 @@ def compute_t_test_power(shift: float, df: float, alpha: float) -> float:
     >>> round(compute_t_test_power(1.0 / 0.2**0.5, 18, 0.05), 3)
     0.562
     """
-    from scipy.stats import chi2, norm, t
+    from scipy.special import ndtr
 
     if math.isinf(shift):
         return 1.0
-    limit = float(t.ppf(1 - alpha / 2, df))
-    low, high = (math.sqrt(float(q) / df) for q in (chi2.ppf(1e-13, df), chi2.isf(1e-13, df)))
-    nodes, weights = np.polynomial.legendre.leggauss(QUADRATURE_NODES)
+    limit = t_quantile(1 - alpha / 2, df)
+    low, high = (math.sqrt(quantile / df) for quantile in chi2_tail_quantiles(1e-13, df))
+    nodes, weights = _compute_quadrature()
     s = low + (high - low) * (nodes + 1) / 2
-    density = 2 * df * s * chi2.pdf(df * s**2, df)
+    density = 2 * df * s * chi2_density(df * s**2, df)
     mass = weights * density
-    mean = float(mass @ (norm.cdf(shift - limit * s) + norm.cdf(-shift - limit * s)) / mass.sum())
+    mean = float(mass @ (ndtr(shift - limit * s) + ndtr(-shift - limit * s)) / mass.sum())
     return min(1.0, max(0.0, mean))
+
+
+@functools.cache
+def _compute_quadrature() -> tuple[Array, Array]:
+    """Return the nodes and weights of the Gauss-Legendre quadrature, which take long to compute."""
+    nodes, weights = np.polynomial.legendre.leggauss(QUADRATURE_NODES)
+    return nodes, weights
 
 
 def seeds_needed(
