@@ -6,10 +6,9 @@ import functools
 import html
 import re
 import textwrap
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from io import StringIO
+from io import BytesIO, StringIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -26,6 +25,12 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import FigureBase
 
+PNG_DPI = 160
+POINTS_PER_INCH = 72
+
+Position = tuple[float, float]
+"""A horizontal and a vertical distance in inches."""
+
 
 @dataclass(frozen=True)
 class Panel:
@@ -39,17 +44,19 @@ class Panel:
 
 @dataclass(frozen=True)
 class Figure:
-    """A figure: its name, caption and panels, and the files to which it was saved."""
+    """A figure: its name, caption and panels, the files to which it was saved, and the SVG of each drawn panel."""
 
     name: str
     caption: str
     panels: Sequence[Panel]
     files: list[Path]
+    svgs: Sequence[str] = ()
 
     @functools.cached_property
     def inline_svgs(self) -> list[str]:
         """One SVG string per panel, drawn on first access. The SVG uses the colors of the surrounding page."""
-        return [_render_inline(panel, f"{self.name}-{i}") for i, panel in enumerate(self.panels)]
+        svgs = self.svgs or [_draw_panel(panel, f"{self.name}-{i}").svg for i, panel in enumerate(self.panels)]
+        return [_use_page_colors(svg, panel) for svg, panel in zip(svgs, self.panels, strict=True)]
 
     def _repr_html_(self) -> str:
         """Return the HTML that notebooks display: the panels side by side and the caption."""
@@ -72,20 +79,12 @@ def render_figure(
     if folder is None:
         return Figure(name, caption, panels, [])
     folder.mkdir(parents=True, exist_ok=True)
-    rows = [panels[i : i + columns] for i in range(0, len(panels), columns)]
-    widths = [max(row[i].width for row in rows if i < len(row)) for i in range(len(rows[0]))]
-    heights = [max(panel.height for panel in row) for row in rows]
-
-    def draw(canvas: FigureBase) -> None:
-        grid = canvas.subfigures(len(rows), len(widths), squeeze=False, width_ratios=widths, height_ratios=heights)
-        for i, panel in enumerate(panels):
-            panel.draw(grid[i // columns][i % columns])
-
+    drawings = [_draw_panel(panel, f"{name}-{i}", with_pixels=True) for i, panel in enumerate(panels)]
     files = [folder / f"{name}.{ending}" for ending in ("svg", "png")]
-    with _draw_canvas(name, draw, sum(widths), sum(heights)) as canvas:
-        canvas.savefig(files[0], facecolor=BACKGROUND_COLOR, metadata={"Date": None, "Creator": None})
-        canvas.savefig(files[1], facecolor=BACKGROUND_COLOR, dpi=160)
-    return Figure(name, caption, panels, files)
+    size, positions = _arrange_panels(panels, columns)
+    files[0].write_text(_join_svgs(drawings, size, positions), encoding="utf-8")
+    _save_pixels(files[1], drawings, size, positions)
+    return Figure(name, caption, panels, files, [drawing.svg for drawing in drawings])
 
 
 def label_rows(axes: Axes, labels: Sequence[str]) -> None:
@@ -103,30 +102,87 @@ def set_heading(figure: FigureBase, text: str, width: int = 42, lines: int = 1) 
     figure.suptitle("\n".join(padded_lines), fontsize=9.5, fontweight="bold", x=0.01, ha="left")
 
 
-@contextmanager
-def _draw_canvas(salt: str, draw: Callable[[FigureBase], None], width: float, height: float) -> Iterator[Any]:
-    """Yield a canvas with the drawing. The layout is computed once and reused for all files."""
+@dataclass(frozen=True)
+class _Drawing:
+    """A drawn panel: its SVG and, if requested, its pixels of shape (height, width, 4) at :data:`PNG_DPI`."""
+
+    svg: str
+    pixels: Any = None
+
+
+def _draw_panel(panel: Panel, salt: str, with_pixels: bool = False) -> _Drawing:
+    """Draw a panel. The layout, which takes longest, is computed once for the SVG and the pixels."""
     import matplotlib as mpl
     from matplotlib.figure import Figure as Canvas
 
     settings: Any = MATPLOTLIB_SETTINGS | {"svg.hashsalt": salt}
     with mpl.rc_context(settings):
-        canvas: Any = Canvas(figsize=(width, height), layout="constrained")
-        draw(canvas)
+        canvas: Any = Canvas(figsize=(panel.width, panel.height), layout="constrained")
+        panel.draw(canvas)
         canvas.get_layout_engine().execute(canvas)
         canvas.set_layout_engine("none")
-        yield canvas
-
-
-def _render_inline(panel: Panel, salt: str) -> str:
-    """Return a panel as SVG that takes its text and arm colors from CSS variables of the page."""
-    text = StringIO()
-    with _draw_canvas(salt, panel.draw, panel.width, panel.height) as canvas:
+        text = StringIO()
         canvas.savefig(text, format="svg", transparent=True, metadata={"Date": None, "Creator": None})
-    svg = text.getvalue()
+        svg = _remove_unused_markup(text.getvalue())
+        return _Drawing(svg, _draw_pixels(canvas) if with_pixels else None)
+
+
+def _draw_pixels(canvas: Any) -> Any:
+    import numpy as np
+
+    buffer = BytesIO()
+    canvas.savefig(buffer, format="rgba", facecolor=BACKGROUND_COLOR, dpi=PNG_DPI)
+    width, height = (int(inches * PNG_DPI) for inches in canvas.get_size_inches())
+    return np.frombuffer(buffer.getvalue(), np.uint8).reshape(height, width, 4)
+
+
+def _remove_unused_markup(svg: str) -> str:
+    """Return an SVG element without the XML header, the metadata and the ids that nothing refers to."""
     svg = re.sub(r"<metadata>.*?</metadata>", "", svg[svg.index("<svg") :], flags=re.S)
     used_ids = set(re.findall(r"url\(#([^)]+)\)", svg)) | set(re.findall(r'href="#([^"]+)"', svg))
-    svg = re.sub(r' id="([^"]+)"', lambda match: match[0] if match[1] in used_ids else "", svg)
+    return re.sub(r' id="([^"]+)"', lambda match: match[0] if match[1] in used_ids else "", svg)
+
+
+def _arrange_panels(panels: Sequence[Panel], columns: int) -> tuple[Position, list[Position]]:
+    """Return the size of a figure and the top left corner of each panel, as (horizontal, vertical) inches."""
+    rows = [panels[i : i + columns] for i in range(0, len(panels), columns)]
+    widths = [max(row[i].width for row in rows if i < len(row)) for i in range(len(rows[0]))]
+    heights = [max(panel.height for panel in row) for row in rows]
+    corners = [(sum(widths[: i % columns]), sum(heights[: i // columns])) for i in range(len(panels))]
+    return (sum(widths), sum(heights)), corners
+
+
+def _join_svgs(drawings: Sequence[_Drawing], size: Position, corners: Sequence[Position]) -> str:
+    """Return the text of an SVG file that shows the panels at their positions on the background color."""
+    width, height = (POINTS_PER_INCH * inches for inches in size)
+    lines = [
+        '<?xml version="1.0" encoding="utf-8" standalone="no"?>',
+        f'<svg xmlns="http://www.w3.org/2000/svg" version="1.1" width="{width:g}pt" height="{height:g}pt" '
+        f'viewBox="0 0 {width:g} {height:g}">',
+        f'<rect width="100%" height="100%" fill="{BACKGROUND_COLOR}"/>',
+    ]
+    for drawing, corner in zip(drawings, corners, strict=True):
+        x, y = (POINTS_PER_INCH * inches for inches in corner)
+        panel = re.sub(r'(<svg [^>]*?)(width|height)="([\d.]+)pt"', r'\1\2="\3"', drawing.svg, count=1)
+        panel = re.sub(r'(<svg [^>]*?)(width|height)="([\d.]+)pt"', r'\1\2="\3"', panel, count=1)
+        lines.append(panel.replace("<svg ", f'<svg x="{x:g}" y="{y:g}" ', 1))
+    return "\n".join([*lines, "</svg>", ""])
+
+
+def _save_pixels(file: Path, drawings: Sequence[_Drawing], size: Position, corners: Sequence[Position]) -> None:
+    """Save a PNG file that shows the panels at their positions on the background color."""
+    from PIL import Image
+
+    width, height = (round(PNG_DPI * inches) for inches in size)
+    image = Image.new("RGB", (width, height), BACKGROUND_COLOR)
+    for drawing, corner in zip(drawings, corners, strict=True):
+        x, y = (round(PNG_DPI * inches) for inches in corner)
+        image.paste(Image.fromarray(drawing.pixels).convert("RGB"), (x, y))
+    image.save(file, dpi=(PNG_DPI, PNG_DPI))
+
+
+def _use_page_colors(svg: str, panel: Panel) -> str:
+    """Return the SVG of a panel with its text and arm colors as CSS variables of the page."""
     svg = svg.replace("'DejaVu Sans'", "var(--sans)").replace(TEXT_COLOR, "currentColor").replace(GRAY, "var(--soft)")
     for style in (*ROLE_STYLES.values(), *EXTRA_STYLES):
         variable = f"var(--c{style.color[1:].lower()}, {style.color})"
