@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-from rich.console import Console
-
 from winnow.config import CompareConfig, construct
-from winnow.reporting import compare
-from winnow.reporting.ngram_tables import build_ngram_console_table
+from winnow.reporting import compare_if_changed
 from winnow.tracking import Store
 from winnow.tracking.csv_writer import store_required_error
 from winnow.untrusted_text import sanitize_file_name
@@ -19,8 +16,8 @@ def run_compare(config: CompareConfig) -> None:
         raise store_required_error().with_prefix("tracking")
     studies = [config.study] if isinstance(config.study, str) else config.study
     folder = config.output_dir / sanitize_file_name("+".join(studies)) / "comparison"
-    comparison = compare(store.tracking_uri, studies, folder, config.metrics, config.ui_url, spool=store.spool)
-    print(*comparison.paragraphs, sep="\n")
-    if table := build_ngram_console_table(comparison):
-        Console().print(table)
-    print(f"Report: {folder / 'report.html'}")
+    update = compare_if_changed(store.tracking_uri, studies, folder, config.metrics, config.ui_url, store.spool)
+    print(*update.paragraphs, sep="\n")
+    if update.details:
+        print(update.details)
+    print(f"Report: {update.report}{'' if update.is_new else ' (nothing changed since it was written)'}")

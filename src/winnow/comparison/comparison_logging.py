@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from winnow.comparison.analysis import Comparison
@@ -48,15 +48,20 @@ def log_comparison(comparison: Comparison, study: CollectedStudy, store: Store, 
         ]
         run.log_json(runs, f"{COMPARISON_FOLDER}/runs.json")
         run.log_folder(output, COMPARISON_FOLDER)
-    link = _format_link("The comparison", study.cells[0].experiment_id, run.run_id)
-    description = "\n\n".join([*comparison.paragraphs, link])
     for parent_run_id in study.parent_run_ids:
-        owner_tags = {RUN_OWNER: RunOwner.this_process().to_tag()}
-        writer = store.resume_run(
-            parent_run_id, study.cells[0].experiment_id, study.name, owner_tags, int(time.time() * 1000)
-        )
-        writer.write({"do": "tags", "tags": {RUN_DESCRIPTION: description}})
+        experiment_id = study.cells[0].experiment_id
+        describe_study_run(store, parent_run_id, experiment_id, study.name, comparison.paragraphs, run.run_id)
     return run.run_id
+
+
+def describe_study_run(
+    store: Store, run_id: str, experiment_id: str, study: str, paragraphs: Sequence[str], comparison_run_id: str
+) -> None:
+    """Set the description of a study's parent run to the verdict and a link to the run of the comparison."""
+    description = "\n\n".join([*paragraphs, _format_link("The comparison", experiment_id, comparison_run_id)])
+    owner_tags = {RUN_OWNER: RunOwner.this_process().to_tag()}
+    writer = store.resume_run(run_id, experiment_id, study, owner_tags, int(time.time() * 1000))
+    writer.write({"do": "tags", "tags": {RUN_DESCRIPTION: description}})
 
 
 def _iter_metrics(comparison: Comparison, names: Mapping[str, str]) -> Iterator[tuple[str, float]]:

@@ -46,6 +46,33 @@ class _StudyRuns:
     notes: list[str]
 
 
+@dataclass(frozen=True)
+class StudySelection:
+    """The runs to compare, of one study or of several joined studies, before their results are read.
+
+    Attributes:
+        client: The client of the store.
+        store_uri: MLflow tracking URI.
+        name: The name of the study, or the names of the joined studies.
+        runs: All runs of the studies.
+        cells: The runs to compare.
+        declaration: The merged declaration.
+        parent_run_ids: The id of each study's newest parent run.
+        missing_seeds: The declared seeds without a finished run, by arm.
+        notes: Notes for the reader of the report.
+    """
+
+    client: MlflowClient
+    store_uri: str
+    name: str
+    runs: list[Any]
+    cells: list[CollectedCell]
+    declaration: Declaration
+    parent_run_ids: tuple[str, ...]
+    missing_seeds: dict[str, list[int]]
+    notes: list[str]
+
+
 def collect_study(store_uri: str, *names: str) -> CollectedStudy:
     """Read one study from an MLflow store, or join several studies.
 
@@ -60,11 +87,48 @@ def collect_study(store_uri: str, *names: str) -> CollectedStudy:
         WinnowError: If a study does not exist or has no finished run (key ``study``), or if the store does not exist,
             is damaged or does not respond (key ``tracking.uri``).
     """
+    return read_results(select_runs(store_uri, *names))
+
+
+def select_runs(store_uri: str, *names: str) -> StudySelection:
+    """Select the runs that :func:`collect_study` reads, without reading their results."""
     with translate_store_errors(store_uri):
-        return _collect_from_client(_open_store(store_uri), *names)
+        return _select_from_client(_open_store(store_uri), store_uri, *names)
 
 
-def _collect_from_client(client: MlflowClient, *names: str) -> CollectedStudy:
+def read_results(selection: StudySelection) -> CollectedStudy:
+    """Read the results of the selected runs."""
+    cells = selection.cells
+    with translate_store_errors(selection.store_uri):
+        artifacts = ArtifactReader(selection.client, selection.runs)
+        tables = {
+            artifact: artifacts.read_table(cells, artifact)
+            for artifact in (PROMPT_RESULTS, PREDICTED_WORDS, ROW_SCORES, PROBE_CURVES)
+        }
+        probe_words = artifacts.read_probe_words(cells)
+        return CollectedStudy(
+            name=selection.name,
+            parent_run_ids=selection.parent_run_ids,
+            declaration=selection.declaration,
+            cells=tuple(cells),
+            prompts=add_unlisted_opinions(
+                tables[PROMPT_RESULTS],
+                tables[PREDICTED_WORDS],
+                probe_words.get(selection.declaration.filter or "", {}),
+            ),
+            fills=tables[PREDICTED_WORDS],
+            rows=tables[ROW_SCORES],
+            loss_curves=artifacts.read_curves(cells, LOSS_METRICS),
+            probe_curves=tables[PROBE_CURVES],
+            filter_summaries=artifacts.read_filter_summaries(cells),
+            probe_words=probe_words,
+            settings=artifacts.read_settings(cells),
+            missing_seeds=selection.missing_seeds,
+            notes=(*selection.notes, *artifacts.notes),
+        )
+
+
+def _select_from_client(client: MlflowClient, store_uri: str, *names: str) -> StudySelection:
     studies = [_read_study_runs(client, name) for name in dict.fromkeys(names)]
     runs = [run for study in studies for run in study.runs]
     title = " and ".join(study.name for study in studies)
@@ -91,29 +155,16 @@ def _collect_from_client(client: MlflowClient, *names: str) -> CollectedStudy:
             f"{excluded_count} finished runs were excluded, because a newer run has the same arm and seed, or because "
             "their configuration differs from the declaration."
         )
-    artifacts = ArtifactReader(client, runs)
-    tables = {
-        artifact: artifacts.read_table(cells, artifact)
-        for artifact in (PROMPT_RESULTS, PREDICTED_WORDS, ROW_SCORES, PROBE_CURVES)
-    }
-    probe_words = artifacts.read_probe_words(cells)
-    return CollectedStudy(
+    return StudySelection(
+        client=client,
+        store_uri=store_uri,
         name=title,
-        parent_run_ids=tuple(parent for study in studies if (parent := _find_parent(study.runs))),
+        runs=runs,
+        cells=cells,
         declaration=declaration,
-        cells=tuple(cells),
-        prompts=add_unlisted_opinions(
-            tables[PROMPT_RESULTS], tables[PREDICTED_WORDS], probe_words.get(declaration.filter or "", {})
-        ),
-        fills=tables[PREDICTED_WORDS],
-        rows=tables[ROW_SCORES],
-        loss_curves=artifacts.read_curves(cells, LOSS_METRICS),
-        probe_curves=tables[PROBE_CURVES],
-        filter_summaries=artifacts.read_filter_summaries(cells),
-        probe_words=probe_words,
-        settings=artifacts.read_settings(cells),
+        parent_run_ids=tuple(parent for study in studies if (parent := _find_parent(study.runs))),
         missing_seeds=missing_seeds,
-        notes=(*notes, *artifacts.notes),
+        notes=notes,
     )
 
 

@@ -2,5 +2,6 @@ from .comparison_figures import draw_comparison_figures as draw_comparison_figur
 from .comparison_report import compare as compare
 from .comparison_report import write_comparison_report as write_comparison_report
 from .comparison_tables import build_comparison_tables as build_comparison_tables
+from .comparison_updates import compare_if_changed as compare_if_changed
 from .filter_figures import draw_filter_figures as draw_filter_figures
 from .filter_report import write_filter_report as write_filter_report

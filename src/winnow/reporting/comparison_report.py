@@ -11,6 +11,7 @@ from typing import Any
 from winnow.comparison.analysis import Comparison, analyze
 from winnow.comparison.collected_study import CollectedStudy
 from winnow.comparison.comparison_logging import log_comparison
+from winnow.comparison.garbage_collection import rare_garbage_collection
 from winnow.comparison.prompt_predictions import (
     BASE_MODEL_KEY,
     Fills,
@@ -18,7 +19,7 @@ from winnow.comparison.prompt_predictions import (
     compute_mean_prompt_scores,
     select_example_prompts,
 )
-from winnow.comparison.study_reader import collect_study
+from winnow.comparison.study_reader import StudySelection, read_results, select_runs
 from winnow.errors import WinnowError
 from winnow.formatting import format_number, join_names
 from winnow.reporting.comparison_figures import draw_comparison_figures
@@ -66,13 +67,20 @@ def compare(
         WinnowError: If the study is unknown or has no finished run (key ``study``), if the store does not exist
             (``tracking.uri``), or if the folder is not writable (``output_dir``).
     """
-    collected_study = collect_study(store_uri, *([study] if isinstance(study, str) else study))
-    comparison = analyze(collected_study, extra_metrics=metrics)
-    write_comparison_report(comparison, collected_study, output, ui_url)
-    if publish:
-        store = Store(uri=store_uri, artifacts=".", spool=spool or str(output.parent / "unsent"))
-        log_comparison(comparison, collected_study, store, output)
-    return comparison
+    store = Store(uri=store_uri, artifacts=".", spool=spool or str(output.parent / "unsent")) if publish else None
+    with rare_garbage_collection():
+        selection = select_runs(store_uri, *([study] if isinstance(study, str) else study))
+        return compare_selection(selection, output, metrics, ui_url, store)[0]
+
+
+def compare_selection(
+    selection: StudySelection, output: Path, metrics: Sequence[str], ui_url: str, store: Store | None
+) -> tuple[Comparison, str | None]:
+    """Compare selected runs as :func:`compare` does; return the comparison and the id of its MLflow run, if any."""
+    study = read_results(selection)
+    comparison = analyze(study, extra_metrics=metrics)
+    write_comparison_report(comparison, study, output, ui_url)
+    return comparison, None if store is None else log_comparison(comparison, study, store, output)
 
 
 def write_comparison_report(

@@ -55,25 +55,24 @@ def explain_missing_verdict(config: TrainConfig, declaration: Mapping[str, Any])
 
 def _compare_arms(config: TrainConfig, store: Store, console: Console, complete: bool, reason: str | None) -> None:
     """Compare the arms using their finished cells; the report is tracked as a child run of the study."""
-    from winnow.reporting import compare
-    from winnow.reporting.ngram_tables import build_ngram_console_table
+    from winnow.reporting import compare_if_changed
 
     folder = config.output_dir / config.study.name / "comparison"
     try:
-        comparison = compare(store.tracking_uri, config.study.name, folder, spool=store.spool)
+        update = compare_if_changed(store.tracking_uri, config.study.name, folder, spool=store.spool)
     except WinnowError as error:
         if complete:
             raise
         console.print(f"\n[yellow]No comparison yet[/yellow]: {escape(error.message)}", soft_wrap=True)
         return
     if reason is None:
-        console.print(f"\n[bold]{escape(comparison.headline)}[/bold]", soft_wrap=True)
-        for sentence in comparison.verdict.sentences:
+        headline, *sentences = update.paragraphs
+        console.print(f"\n[bold]{escape(headline)}[/bold]", soft_wrap=True)
+        for sentence in sentences:
             console.print(escape(sentence), soft_wrap=True)
     else:
         console.print(f"\n[bold]No verdict[/bold]: {escape(reason)}", soft_wrap=True)
-    if table := build_ngram_console_table(comparison):
-        console.print(table)
-    for arm, seeds in comparison.missing_seeds.items():
-        console.print(f"[yellow]missing[/yellow]  {escape(arm)} seed {', '.join(map(str, seeds))}")
-    console.print(f"Report: {escape(str(folder / 'report.html'))}", soft_wrap=True)
+    if update.details:
+        console.print(update.details, markup=False, soft_wrap=True)
+    unchanged_note = "" if update.is_new else " (nothing changed since it was written)"
+    console.print(f"Report: {escape(str(update.report))}{unchanged_note}", soft_wrap=True)
