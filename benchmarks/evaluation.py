@@ -20,7 +20,6 @@ import argparse
 import itertools
 import json
 import os
-import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -234,52 +233,48 @@ def main() -> None:
         "tokens": sum(len(row.ids) for row in tokenize_with_word_ids(texts, tokenizer)),
     }
 
-    with tempfile.TemporaryDirectory() as cache:
+    def set_backend(linear: Any) -> None:
+        numerics.configure_numerics(model, torch.device("cpu"), tokens=640, masked_tokens=64, linear=linear)
 
-        def set_backend(linear: Any) -> None:
-            numerics.configure_numerics(
-                model, torch.device("cpu"), tokens=640, masked_tokens=64, cache=Path(cache), linear=linear
-            )
+    def with_selected_backend(run: Callable[[], Any]) -> Callable[[], Any]:
+        def wrapped() -> Any:
+            set_backend("auto")
+            try:
+                return run()
+            finally:
+                set_backend("portable")
 
-        def with_selected_backend(run: Callable[[], Any]) -> Callable[[], Any]:
-            def wrapped() -> Any:
-                set_backend("auto")
-                try:
-                    return run()
-                finally:
-                    set_backend("portable")
+        return wrapped
 
-            return wrapped
-
-        set_backend("auto")  # benchmarks the backends once and caches the result
-        set_backend("portable")
-        seconds, results = time_variants(
-            {
-                "pipeline_loop": lambda: [fill(prompt, top_k=10) for prompt in prompts],
-                "portable": lambda: rank_by_probe(probe, model, tokenizer, skip_slow_scores=True),
-                "chosen": with_selected_backend(lambda: rank_by_probe(probe, model, tokenizer, skip_slow_scores=True)),
-                "with_sentiment": lambda: rank_by_probe(probe, model, tokenizer, skip_slow_scores=False),
-            },
-            arguments.rounds,
-        )
-        # A probe ranks whole words only; the first 40 tokens of the pipeline contain at least ten of them.
-        ranked = select_whole_words(fill(prompts, top_k=40, batch_size=64), whole_words)
-        report["probe"] = compare_times(seconds, "pipeline_loop") | {
-            name: compare_rankings(results[name], ranked) for name in ("portable", "chosen")
-        }
-        report["probe"]["limit"] = estimate_limit(tokenizer, prompts, seconds["pipeline_loop"]["cpu_seconds"])
-        seconds, results = time_variants(
-            {
-                "position_loop": lambda: score_by_positions(texts, model, tokenizer),
-                "portable": lambda: pseudo_log_likelihoods(texts, model, tokenizer)[0],
-                "chosen": with_selected_backend(lambda: pseudo_log_likelihoods(texts, model, tokenizer)[0]),
-            },
-            arguments.rounds,
-        )
-        report["pseudo"] = compare_times(seconds, "position_loop") | {
-            name: {"largest_difference": float(np.abs(results[name] - np.array(results["position_loop"])).max())}
-            for name in ("portable", "chosen")
-        }
+    set_backend("auto")  # benchmarks the backends once and caches the result
+    set_backend("portable")
+    seconds, results = time_variants(
+        {
+            "pipeline_loop": lambda: [fill(prompt, top_k=10) for prompt in prompts],
+            "portable": lambda: rank_by_probe(probe, model, tokenizer, skip_slow_scores=True),
+            "chosen": with_selected_backend(lambda: rank_by_probe(probe, model, tokenizer, skip_slow_scores=True)),
+            "with_sentiment": lambda: rank_by_probe(probe, model, tokenizer, skip_slow_scores=False),
+        },
+        arguments.rounds,
+    )
+    # A probe ranks whole words only; the first 40 tokens of the pipeline contain at least ten of them.
+    ranked = select_whole_words(fill(prompts, top_k=40, batch_size=64), whole_words)
+    report["probe"] = compare_times(seconds, "pipeline_loop") | {
+        name: compare_rankings(results[name], ranked) for name in ("portable", "chosen")
+    }
+    report["probe"]["limit"] = estimate_limit(tokenizer, prompts, seconds["pipeline_loop"]["cpu_seconds"])
+    seconds, results = time_variants(
+        {
+            "position_loop": lambda: score_by_positions(texts, model, tokenizer),
+            "portable": lambda: pseudo_log_likelihoods(texts, model, tokenizer)[0],
+            "chosen": with_selected_backend(lambda: pseudo_log_likelihoods(texts, model, tokenizer)[0]),
+        },
+        arguments.rounds,
+    )
+    report["pseudo"] = compare_times(seconds, "position_loop") | {
+        name: {"largest_difference": float(np.abs(results[name] - np.array(results["position_loop"])).max())}
+        for name in ("portable", "chosen")
+    }
     report["hardware"] = describe_hardware()
     report["load"] = os.getloadavg()[0]
     text = json.dumps(report, indent=2)

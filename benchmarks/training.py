@@ -21,7 +21,6 @@ import argparse
 import functools
 import json
 import multiprocessing
-import os
 import random
 import resource
 import statistics
@@ -163,9 +162,8 @@ def train_with_winnow(
     batches = TrainingBatches(work.rows, Masking(), 0, work.batch_size, first + steps)
     batches.load_state_dict({"next": first})
     tokens = round(work.rows.lengths.mean() * work.batch_size)
-    cache = Path(tempfile.gettempdir()) / f"winnow-benchmark-{os.getppid()}"
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    numerics.configure_numerics(model, device, tokens, round(0.15 * tokens), cache, linear, tf32, compiled)
+    numerics.configure_numerics(model, device, tokens, round(0.15 * tokens), linear, tf32, compiled)
     optimizer = functools.partial(torch.optim.AdamW, lr=LEARNING_RATE, weight_decay=0.01, fused=True)
     pl.Trainer(
         max_steps=steps,

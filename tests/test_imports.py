@@ -13,14 +13,15 @@ SOURCE = Path(__file__).parents[1] / "src" / "winnow"
 MAY_IMPORT: dict[str, set[str]] = {
     "errors": set(),
     "fsync": set(),
+    "machine": set(),
     "formatting": set(),
     "metrics": set(),
     "untrusted_text": set(),
     "config": {"errors", "untrusted_text"},
     "data": {"errors", "fsync", "untrusted_text"},
-    "tracking": {"errors", "fsync", "metrics", "untrusted_text"},
+    "tracking": {"errors", "fsync", "machine", "metrics", "untrusted_text"},
     "filters": {"errors", "data", "untrusted_text"},
-    "training": {"errors", "fsync", "data"},
+    "training": {"errors", "fsync", "machine", "data"},
     "comparison": {"errors", "formatting", "metrics", "config", "tracking"},
     "reporting": {"errors", "formatting", "metrics", "untrusted_text", "data", "filters", "tracking", "comparison"},
     "evaluation": {
@@ -65,6 +66,7 @@ MAY_IMPORT: dict[str, set[str]] = {
 CONTENTS: dict[str, str] = {
     "errors": "errors that name the key, the problem and the fix",
     "fsync": "atomic, durable writes",
+    "machine": "the processor and the user's cache folder",
     "formatting": "numbers and lists as text",
     "metrics": "metric names, directions, units and labels",
     "untrusted_text": "the rule for names, and escaping for Markdown, CSV files and file names",

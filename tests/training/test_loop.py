@@ -172,9 +172,10 @@ def test_the_throughput_is_logged_and_plausible(model: Any, rows: TokenRows) -> 
     module = fit(model, rows, Throughput())
     metrics = module.trainer.callback_metrics
     assert 100 < metrics["train/tokens_per_second"] < 1e7
-    assert 0 < metrics["train/peak_share"] < 1.1
+    assert 0 < metrics.get("train/peak_share", 1) <= 1, "omitted on a busy machine"
     assert metrics["train/learning_rate"] == pytest.approx(3e-3 * 1 / 8)
-    assert measure_peak_flops("cpu", torch.float32) > 1e8
+    peak = measure_peak_flops("cpu", torch.float32)
+    assert peak is None or peak > 1e8
 
 
 @pytest.mark.parametrize("layers", [1, 3])

@@ -100,9 +100,7 @@ def _score_model(
 
     loaded_model = load_model(model, position)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    numerics.configure_numerics(
-        loaded_model.model, device, TOKENS_PER_BATCH, MASKED_TOKENS_PER_BATCH, config.output_dir / "cache"
-    )
+    numerics.configure_numerics(loaded_model.model, device, TOKENS_PER_BATCH, MASKED_TOKENS_PER_BATCH)
     predictor = Predictor(loaded_model.model, loaded_model.tokenizer, device, config.forward)
     scores: dict[str, float] = {}
     if held_out is not None:

@@ -14,7 +14,7 @@ import yaml
 from rich.console import Console
 from rich.markup import escape
 
-from winnow.commands.rerun import PACKAGES_ARTIFACT, PATCH_ARTIFACT, format_defaults_note
+from winnow.commands.rerun import PACKAGES_ARTIFACT, PATCH_ARTIFACT, format_defaults_note, with_recorded_matmuls
 from winnow.comparison import CollectedStudy, Comparison, analyze, collect_study
 from winnow.config import (
     ExportConfig,
@@ -132,7 +132,8 @@ def _write_runs(client: MlflowClient, study: CollectedStudy, folder: Path) -> li
                 f"the configuration of {cell.arm} seed {cell.seed}: artifact {keys.RESOLVED_CONFIG} does not exist"
             )
         else:
-            tree = {key: value for key, value in load_stored_config(text).items() if key not in MACHINE_KEYS}
+            stored_tree = with_recorded_matmuls(load_stored_config(text), client, cell.run_id)
+            tree = {key: value for key, value in stored_tree.items() if key not in MACHINE_KEYS}
             _write_text_file(folder / "configs" / name, yaml.safe_dump(tree, sort_keys=False, allow_unicode=True))
         tags = [cell.tags.get(tag, "") for tag in (keys.CELL_ID, keys.CORPUS, keys.TOKENIZER, keys.HELD_OUT)]
         rows.append([cell.arm, cell.seed, cell.run_id, *tags])

@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.markup import escape
@@ -172,10 +172,19 @@ def _rebuild_cell(client: MlflowClient, run: Run, config: RerunConfig) -> tuple[
     tree = load_stored_config(text)
     tree |= {"tracking": config.tracking, "output_dir": str(config.output_dir)}
     tree["study"] = {**tree.get("study", {}), "rerun": "all", "compare": False}
+    tree = with_recorded_matmuls(tree, client, run.info.run_id)
     overrides = (read_text_artifact(client, run.info.run_id, OVERRIDES_ARTIFACT) or "").splitlines()
     # For security, permissions come from the current command: a store must not control which code is executed.
     cell = restore_cell(tree, overrides, TrainConfig, read_user_permissions(config.allow_targets))
     return cell, find_defaulted_keys(tree, cell.config_dict)
+
+
+def with_recorded_matmuls(tree: dict[str, Any], client: MlflowClient, run_id: str) -> dict[str, Any]:
+    """Return a stored configuration with the matmul backends that its run used, so that the run is repeated exactly."""
+    recorded = read_json_artifact(client, run_id, keys.NUMERICS)
+    if "onednn" not in recorded or recorded.get("linear", "auto") != "auto":
+        return tree
+    return {**tree, "numerics": {**(tree.get("numerics") or {}), "onednn_matmuls": recorded["onednn"]}}
 
 
 def _compare_environment(client: MlflowClient, run: Run) -> list[str]:

@@ -128,11 +128,14 @@ class NumericsConfig:
             faster backend for each layer, measured once per machine (`auto`).
         tf32: Whether float32 matmuls on CUDA use TF32, which is faster but less precise.
         compile: Whether to compile the layers on CUDA.
+        onednn_matmuls: With `auto`, the matmuls that use oneDNN, as recorded with a run. `winnow rerun` and `remake.py`
+            set this key to repeat a run exactly; `null` selects the faster backends.
     """
 
     linear: Literal["auto", "onednn", "portable"] = "auto"
     tf32: bool = False
     compile: bool = False
+    onednn_matmuls: list[str] | None = None
 
 
 @dataclass(frozen=True, config=FORBID_UNKNOWN_KEYS)

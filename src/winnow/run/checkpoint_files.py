@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -14,6 +15,25 @@ LAST_CHECKPOINT: Final = "last.ckpt"
 
 BEST_CHECKPOINT: Final = "best.ckpt"
 """File name of the checkpoint with the lowest validation loss, if `training.keep` is `best`."""
+
+MATMULS_FILE: Final = "onednn_matmuls.json"
+"""File name of the list of matmuls that use oneDNN, so that a resumed run uses the same backends."""
+
+
+def save_matmul_backends(folder: Path, onednn_matmuls: list[str]) -> None:
+    """Store the matmuls that use oneDNN in a cell's folder."""
+    folder.mkdir(parents=True, exist_ok=True)
+    temporary = folder / f"{MATMULS_FILE}.new"
+    temporary.write_text(json.dumps(onednn_matmuls) + "\n", encoding="utf-8")
+    temporary.replace(folder / MATMULS_FILE)
+
+
+def load_matmul_backends(folder: Path) -> list[str] | None:
+    """Return the matmuls that use oneDNN in the run that a cell resumes, or `None` if the cell starts at step 0."""
+    if not (folder / LAST_CHECKPOINT).exists() or not (folder / MATMULS_FILE).exists():
+        return None
+    onednn_matmuls: list[str] = json.loads((folder / MATMULS_FILE).read_text(encoding="utf-8"))
+    return onednn_matmuls
 
 
 def load_last_checkpoint(folder: Path, model: PreTrainedModel, restart: bool) -> dict[str, Any] | None:
@@ -55,6 +75,6 @@ def load_best_checkpoint(folder: Path, model: PreTrainedModel) -> dict[str, Any]
 
 
 def remove_checkpoints(folder: Path) -> None:
-    """Remove the checkpoints from a cell's folder."""
-    for name in (LAST_CHECKPOINT, BEST_CHECKPOINT):
+    """Remove the checkpoints and the stored matmul backends from a cell's folder."""
+    for name in (LAST_CHECKPOINT, BEST_CHECKPOINT, MATMULS_FILE):
         (folder / name).unlink(missing_ok=True)

@@ -19,7 +19,7 @@ from winnow.config import ComposedCell, TrainConfig
 from winnow.errors import WinnowError
 from winnow.metrics.metric_names import ALL_ROWS_SLICE, SECONDS, held_out_metric_name, stage_metric_name
 from winnow.run.cell_lock import lock_cell
-from winnow.run.checkpoint_files import LAST_CHECKPOINT, remove_checkpoints
+from winnow.run.checkpoint_files import LAST_CHECKPOINT, remove_checkpoints, save_matmul_backends
 from winnow.run.console_summaries import print_overview
 from winnow.run.evaluate import evaluate, evaluate_baseline
 from winnow.run.fit import check_fit_inputs, fit
@@ -76,6 +76,7 @@ def run_cell(cell: ComposedCell[TrainConfig], components: RunComponents, options
         timer, callbacks = _build_timing_callbacks(options)
         inputs = load_inputs(cell, components, options.cell_id)
         check_fit_inputs(inputs)
+        save_matmul_backends(inputs.folder, inputs.numerics["onednn"])
         log_inputs(run, inputs)
         if options.console is not None:
             print_overview(options.console, inputs)

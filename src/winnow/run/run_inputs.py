@@ -15,6 +15,7 @@ from winnow.config import ComposedCell, TrainConfig
 from winnow.data import Corpus
 from winnow.errors import WinnowError
 from winnow.filters import Verdicts
+from winnow.run.checkpoint_files import load_matmul_backends
 from winnow.run.held_out_clusters import assign_clusters
 from winnow.run.held_out_slices import HeldOutSplit, apply_filter, build_slice_masks, select_held_out_rows
 from winnow.run.run_components import (
@@ -120,10 +121,12 @@ def load_inputs(
     train_tokens = _tokenize_training_rows(config, corpus, train_rows, tokenizer)
     with _prefix_errors("model"):
         model = components.model.load(tokenizer, config.seed)
+    cell_id = precomputed_id or compute_cell_id(cell, components)
+    resumed_matmuls = load_matmul_backends(cell_folder(config, cell_id))
     return RunInputs(
         cell=cell,
         components=components,
-        cell_id=precomputed_id or compute_cell_id(cell, components),
+        cell_id=cell_id,
         recipe=compute_recipe_fingerprint(cell, components),
         corpus=corpus,
         verdicts=verdicts,
@@ -134,7 +137,7 @@ def load_inputs(
         masking=masking,
         model=model,
         device=select_device(components),
-        numerics=_set_up_numerics(config, components, train_tokens, model),
+        numerics=_set_up_numerics(config, components, train_tokens, model, resumed_matmuls),
     )
 
 
@@ -175,7 +178,11 @@ def _tokenize_training_rows(
 
 
 def _set_up_numerics(
-    config: TrainConfig, components: RunComponents, rows: TokenRows, model: PreTrainedModel
+    config: TrainConfig,
+    components: RunComponents,
+    rows: TokenRows,
+    model: PreTrainedModel,
+    resumed_matmuls: list[str] | None,
 ) -> dict[str, Any]:
     """Select the matmul backends based on the number of tokens per training step, and return the selection."""
     from winnow.training.forward import numerics
@@ -190,10 +197,10 @@ def _set_up_numerics(
         select_device(components),
         tokens=tokens,
         masked_tokens=round(tokens * components.masking.rate),
-        cache=components.cache,
         linear=requested_numerics.linear,
         tf32=requested_numerics.tf32,
         compiled=requested_numerics.compile,
+        onednn_matmuls=resumed_matmuls if resumed_matmuls is not None else requested_numerics.onednn_matmuls,
     )
     return {**selection, "precision": str(components.trainer.keywords["precision"] or "32-true")}
 

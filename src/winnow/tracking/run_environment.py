@@ -12,6 +12,7 @@ from importlib import metadata
 from pathlib import Path
 
 from winnow import __version__
+from winnow.machine import processor_name
 from winnow.tracking.keys import COMMIT, WINNOW_VERSION
 
 
@@ -63,7 +64,7 @@ def describe_hardware() -> dict[str, str | int]:
     return {
         "platform": platform.platform(),
         "python": platform.python_version(),
-        "processor": _processor_name(),
+        "processor": processor_name(),
         "cores": os.cpu_count() or 1,
         "threads": torch.get_num_threads(),
         "memory_gib": round(psutil.virtual_memory().total / 2**30, 1),
@@ -95,16 +96,6 @@ class MachineLoad:
             for gpu in range(torch.cuda.device_count()):
                 metrics[f"system/gpu_{gpu}_memory_mib"] = torch.cuda.memory_reserved(gpu) / 2**20
         return metrics
-
-
-def _processor_name() -> str:
-    """Return the processor's model name; on Linux, `platform.processor` does not return it."""
-    try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-    except OSError:
-        return platform.processor() or platform.machine()
-    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    return names[0] if names else platform.machine()
 
 
 def _user_name() -> str:

@@ -15,6 +15,9 @@ from winnow.training.step_logging import log_step
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
+MIN_CPU_FRACTION = 0.9
+"""The CPU time that a matmul must receive, as a fraction of the CPU time of all threads on an idle machine."""
+
 
 class Throughput(pl.Callback):
     """Logs ``train/tokens_per_second`` and ``train/peak_share`` every ``log_every_n_steps`` steps.
@@ -22,13 +25,15 @@ class Throughput(pl.Callback):
     The time spent on validation and checkpoints is excluded. ``train/peak_share`` is this process's rate of
     floating-point operations, as a fraction of the peak rate (:func:`measure_peak_flops`). The rate counts only
     operations that the loss requires (:func:`flops_per_token`). Tokens in rows without masked tokens are
-    counted as tokens, but require no operations.
+    counted as tokens, but require no operations. The fraction is not logged if other programs used the processor
+    while the peak was measured.
     """
 
     def __init__(self) -> None:
         self._started_at = self._start_tokens = self._flops = 0.0
         self._paused_at: float | None = None
-        self._peak_flops = self._encoder_flops = self._head_flops = 0.0
+        self._peak_flops: float | None = None
+        self._encoder_flops = self._head_flops = 0.0
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: Any) -> None:
         """Measure the peak performance of the machine, and start the first interval."""
@@ -57,8 +62,9 @@ class Throughput(pl.Callback):
             torch.cuda.synchronize()
         tokens, seconds = pl_module.tokens_seen - self._start_tokens, time.perf_counter() - self._started_at
         if tokens > 0 and seconds > 0:
-            peak_fraction = self._flops / seconds / self._peak_flops
-            values = {"train/tokens_per_second": tokens / seconds, "train/peak_share": peak_fraction}
+            values = {"train/tokens_per_second": tokens / seconds}
+            if self._peak_flops is not None and self._flops <= seconds * self._peak_flops:
+                values["train/peak_share"] = self._flops / seconds / self._peak_flops
             log_step(trainer, values, trainer.global_step - 1)
         self._start_interval(pl_module)
 
@@ -93,19 +99,24 @@ def flops_per_token(model: PreTrainedModel) -> tuple[float, float]:
 
 
 @functools.cache
-def measure_peak_flops(device: str, dtype: torch.dtype) -> float:
+def measure_peak_flops(device: str, dtype: torch.dtype) -> float | None:
     """Return the floating-point operations per second of a large matmul, as the maximum of four measurements.
 
-    The measurement takes about 0.1 seconds, runs once per process, and uses the same threads as training.
+    The measurement takes about 0.1 seconds, runs once per process, and uses the same threads as training. The result
+    is `None` if the fastest matmul on a CPU waited for other programs, since the rate is then below the peak.
     """
     size = 8192 if device == "cuda" else 768
     left, right = (torch.randn(size, size, device=device).to(dtype) for _ in range(2))
-    best_seconds = float("inf")
+    best_seconds, best_cpu_seconds = float("inf"), 0.0
     with torch.no_grad():
         for _ in range(4):
-            start = time.perf_counter()
+            start, cpu_start = time.perf_counter(), time.process_time()
             torch.mm(left, right)
             if device == "cuda":
                 torch.cuda.synchronize()
-            best_seconds = min(best_seconds, time.perf_counter() - start)
+            seconds, cpu_seconds = time.perf_counter() - start, time.process_time() - cpu_start
+            if seconds < best_seconds:
+                best_seconds, best_cpu_seconds = seconds, cpu_seconds
+    if device == "cpu" and best_cpu_seconds < MIN_CPU_FRACTION * torch.get_num_threads() * best_seconds:
+        return None
     return 2.0 * size**3 / best_seconds

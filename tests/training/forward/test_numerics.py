@@ -20,17 +20,17 @@ def reset_numerics() -> Iterator[None]:
 
 
 def test_the_settings_are_returned(model: Any, tmp_path: Path) -> None:
-    settings = numerics.configure_numerics(model, CPU, 100, 15, tmp_path, tf32=True)
+    settings = numerics.configure_numerics(model, CPU, 100, 15, tf32=True)
     assert (settings["device"], settings["tf32"], settings["linear"]) == ("cpu", True, "auto")
     assert torch.get_float32_matmul_precision() == "high"
     assert set(settings["onednn"]) <= set(settings["gflops"])
-    assert numerics.configure_numerics(model, CPU, 100, 15, tmp_path, linear="portable")["onednn"] == []
+    assert numerics.configure_numerics(model, CPU, 100, 15, linear="portable")["onednn"] == []
     assert torch.get_float32_matmul_precision() == "highest"
 
 
 def test_compilation_on_a_cpu_is_an_error(model: Any, tmp_path: Path) -> None:
     with pytest.raises(WinnowError, match=r"numerics\.compile: expected false on cpu, got true"):
-        numerics.configure_numerics(model, CPU, 100, 15, tmp_path, compiled=True)
+        numerics.configure_numerics(model, CPU, 100, 15, compiled=True)
 
 
 def test_compiled_layers_have_the_same_logits(model: Any, rows: TokenRows, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -9,9 +9,8 @@ from __future__ import annotations
 
 import functools
 import json
-import platform
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal
@@ -20,6 +19,9 @@ import torch
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 from torch.nn import functional
+
+from winnow.errors import WinnowError
+from winnow.machine import processor_name
 
 LinearBackend = Literal["auto", "onednn", "portable"]
 """``portable`` is PyTorch's default backend. ``onednn`` uses oneDNN if this build of PyTorch supports it. ``auto``
@@ -182,11 +184,16 @@ def is_onednn_usable() -> bool:
 
 
 def choose_backends(
-    model: nn.Module, tokens: int, masked_tokens: int, backend: LinearBackend, cache: Path
+    model: nn.Module,
+    tokens: int,
+    masked_tokens: int,
+    backend: LinearBackend,
+    cache: Path,
+    recorded: Sequence[str] | None = None,
 ) -> MatmulRates:
     """Choose the backend for each matmul in a model's linear layers, for the current process.
 
-    Timings are cached, so that later runs start immediately and a resumed run uses the same backends.
+    Timings are cached, so that later runs on this machine start immediately and use the same backends.
 
     Args:
         model: The model.
@@ -194,9 +201,12 @@ def choose_backends(
         masked_tokens: Tokens per step in the vocabulary head.
         backend: The backend to use.
         cache: The cache folder; timings are stored in ``linear/<hash>/timings.json``.
+        recorded: With ``auto``, the matmuls that run on oneDNN, as :func:`list_onednn_matmuls` returned them for an
+            earlier run. If given, nothing is timed, so that the run is repeated exactly.
 
     Returns:
-        The measured rates; empty unless ``backend`` is ``auto`` and oneDNN is usable on the device.
+        The measured rates; empty unless ``backend`` is ``auto``, oneDNN is usable on the device, and ``recorded`` is
+        not given.
     """
     global _onednn_matmuls
     _onednn_matmuls = frozenset()
@@ -206,6 +216,9 @@ def choose_backends(
     if backend == "onednn":
         _onednn_matmuls = frozenset(matmul_rows)
         return {}
+    if recorded is not None:
+        _onednn_matmuls = frozenset(matmul for matmul in matmul_rows if format_matmul(matmul) in set(recorded))
+        return {}
     rates = _load_or_measure_rates(matmul_rows, cache)
     _onednn_matmuls = frozenset(
         matmul for matmul, by_backend in rates.items() if by_backend["onednn"] > _MIN_SPEEDUP * by_backend["portable"]
@@ -213,9 +226,18 @@ def choose_backends(
     return rates
 
 
-def list_onednn_matmuls() -> list[Matmul]:
-    """Return the matmuls that run on oneDNN in the current process."""
-    return sorted(_onednn_matmuls)
+def list_onednn_matmuls() -> list[str]:
+    """Return the matmuls that run on oneDNN in the current process, each as ``KIND OUTPUTS INPUTS``."""
+    return [format_matmul(matmul) for matmul in sorted(_onednn_matmuls)]
+
+
+def format_matmul(matmul: Matmul) -> str:
+    """Return a matmul as text.
+
+    >>> format_matmul(("forward", 256, 64))
+    'forward 256 64'
+    """
+    return " ".join(map(str, matmul))
 
 
 def _count_matmul_rows(model: nn.Module, tokens: int, masked_tokens: int) -> dict[Matmul, int]:
@@ -240,21 +262,24 @@ def _load_or_measure_rates(matmul_rows: Mapping[Matmul, int], cache: Path) -> Ma
     from winnow.data.cache import is_intact, publish_folder
     from winnow.data.fingerprint import fingerprint
 
-    threads = torch.get_num_threads()
     machine = [
-        platform.processor(),
-        platform.node(),
+        processor_name(),
         torch.__version__,
         torch.backends.cpu.get_cpu_capability(),
-        threads,
+        torch.get_num_threads(),
     ]
     cache_key = fingerprint(machine, sorted((list(matmul), rows) for matmul, rows in matmul_rows.items()))
     folder = cache / "linear" / cache_key
     if not is_intact(folder):
-        rates = [[*matmul, time_matmul(matmul, rows)] for matmul, rows in matmul_rows.items()]
-        with publish_folder(folder) as draft:
-            draft.mkdir()
-            (draft / "timings.json").write_text(json.dumps(rates, indent=1) + "\n", encoding="utf-8")
+        rates = {matmul: time_matmul(matmul, rows) for matmul, rows in matmul_rows.items()}
+        entries = [[*matmul, by_backend] for matmul, by_backend in rates.items()]
+        try:
+            with publish_folder(folder) as draft:
+                draft.mkdir()
+                (draft / "timings.json").write_text(json.dumps(entries, indent=1) + "\n", encoding="utf-8")
+        except WinnowError:  # the folder is not writable, so the next run measures again
+            return rates
+    # Another process may have published its timings first. Both processes then use these timings.
     entries = json.loads((folder / "timings.json").read_text("utf-8"))
     return {(kind, outputs, inputs): by_backend for kind, outputs, inputs, by_backend in entries}
 

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import ctypes
 import sys
-from pathlib import Path
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from winnow.errors import WinnowError
+from winnow.machine import user_cache_folder
 
 if TYPE_CHECKING:
     import torch
@@ -21,10 +22,10 @@ def configure_numerics(
     device: torch.device,
     tokens: int,
     masked_tokens: int,
-    cache: Path,
     linear: LinearBackend = "auto",
     tf32: bool = False,
     compiled: bool = False,
+    onednn_matmuls: Sequence[str] | None = None,
 ) -> dict[str, Any]:
     """Configure the numerical settings of the current process, and return the selected settings by name.
 
@@ -35,10 +36,11 @@ def configure_numerics(
         device: The device on which the model is trained.
         tokens: Tokens per step in the encoder layers.
         masked_tokens: Tokens per step in the vocabulary head.
-        cache: The cache folder, in which matmul timings are stored.
         linear: The matmul backend for linear layers on CPUs; see :mod:`winnow.training.forward.linear_backend`.
         tf32: Whether float32 matmuls on CUDA may use TensorFloat-32, which rounds their inputs to 10 mantissa bits.
         compiled: Whether to compile the layers; CUDA only.
+        onednn_matmuls: With ``auto``, the matmuls that ran on oneDNN in the run that is repeated; `None` times the
+            backends, or uses the timings in the user's cache folder.
 
     Raises:
         WinnowError: If ``compiled`` is true, but the device is not a CUDA device.
@@ -57,7 +59,7 @@ def configure_numerics(
         _disable_memory_trimming()
     torch.set_float32_matmul_precision("high" if tf32 else "highest")
     backend = linear if device.type == "cpu" else "portable"
-    timings = linear_backend.choose_backends(model, tokens, masked_tokens, backend, cache)
+    timings = linear_backend.choose_backends(model, tokens, masked_tokens, backend, user_cache_folder(), onednn_matmuls)
     efficient_forward.set_layer_compilation(compiled)
     if compiled:
         model.compile(dynamic=True)  # for the reference forward pass
@@ -66,8 +68,8 @@ def configure_numerics(
         "tf32": tf32,
         "compile": compiled,
         "linear": linear,
-        "onednn": [" ".join(map(str, matmul)) for matmul in linear_backend.list_onednn_matmuls()],
-        "gflops": {" ".join(map(str, matmul)): rates for matmul, rates in timings.items()},
+        "onednn": linear_backend.list_onednn_matmuls(),
+        "gflops": {linear_backend.format_matmul(matmul): rates for matmul, rates in timings.items()},
     }
 
 
