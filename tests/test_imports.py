@@ -13,6 +13,7 @@ SOURCE = Path(__file__).parents[1] / "src" / "winnow"
 MAY_IMPORT: dict[str, set[str]] = {
     "errors": set(),
     "fsync": set(),
+    "garbage_collection": set(),
     "machine": set(),
     "formatting": set(),
     "metrics": set(),
@@ -34,6 +35,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     },  # filters only for the fast VADER scorer
     "run": {
         "errors",
+        "garbage_collection",
         "metrics",
         "untrusted_text",
         "config",
@@ -61,11 +63,12 @@ MAY_IMPORT: dict[str, set[str]] = {
         "run",
         "studies",
     },
-    "cli": {"errors", "config", "tracking", "commands", "run", "studies"},
+    "cli": {"errors", "garbage_collection", "config", "tracking", "commands", "run", "studies"},
 }
 CONTENTS: dict[str, str] = {
     "errors": "errors that name the key, the problem and the fix",
     "fsync": "atomic, durable writes",
+    "garbage_collection": "how often Python's garbage collector runs",
     "machine": "the processor and the user's cache folder",
     "formatting": "numbers and lists as text",
     "metrics": "metric names, directions, units and labels",

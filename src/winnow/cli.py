@@ -14,6 +14,7 @@ from winnow.commands.argument_parsers import add_default_values, build_parser
 from winnow.commands.error_output import print_error
 from winnow.commands.terminal_encoding import is_unicode_terminal, print_on_any_terminal
 from winnow.errors import WinnowError
+from winnow.garbage_collection import collect_garbage_rarely
 
 if TYPE_CHECKING:
     from winnow.config import ComposedCell
@@ -31,6 +32,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     # Idle OpenMP threads should sleep rather than spin: if another program uses the same cores, a small model then
     # trains several times faster. The variable has no effect after torch is imported.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    collect_garbage_rarely()
     print_on_any_terminal()
     options = _parse_arguments(sys.argv[1:] if arguments is None else arguments)
     command = options.command

@@ -11,7 +11,6 @@ from typing import Any
 from winnow.comparison.analysis import Comparison, analyze
 from winnow.comparison.collected_study import CollectedStudy
 from winnow.comparison.comparison_logging import log_comparison
-from winnow.comparison.garbage_collection import rare_garbage_collection
 from winnow.comparison.prompt_predictions import (
     BASE_MODEL_KEY,
     Fills,
@@ -68,9 +67,8 @@ def compare(
             (``tracking.uri``), or if the folder is not writable (``output_dir``).
     """
     store = Store(uri=store_uri, artifacts=".", spool=spool or str(output.parent / "unsent")) if publish else None
-    with rare_garbage_collection():
-        selection = select_runs(store_uri, *([study] if isinstance(study, str) else study))
-        return compare_selection(selection, output, metrics, ui_url, store)[0]
+    selection = select_runs(store_uri, *([study] if isinstance(study, str) else study))
+    return compare_selection(selection, output, metrics, ui_url, store)[0]
 
 
 def compare_selection(

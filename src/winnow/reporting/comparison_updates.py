@@ -12,7 +12,6 @@ from pathlib import Path
 from winnow.comparison.analysis import Comparison
 from winnow.comparison.comparison_inputs import compute_inputs_fingerprint
 from winnow.comparison.comparison_logging import describe_study_run
-from winnow.comparison.garbage_collection import rare_garbage_collection
 from winnow.comparison.study_reader import StudySelection, select_runs
 from winnow.reporting.comparison_report import compare_selection
 from winnow.reporting.ngram_tables import build_ngram_console_table
@@ -76,13 +75,7 @@ def compare_if_changed(
     """
     store = Store(uri=store_uri, artifacts=".", spool=spool or str(output.parent / "unsent"))
     names = [study] if isinstance(study, str) else study
-    with rare_garbage_collection():
-        return _update_comparison(select_runs(store_uri, *names), output, metrics, ui_url, store)
-
-
-def _update_comparison(
-    selection: StudySelection, output: Path, metrics: Sequence[str], ui_url: str, store: Store
-) -> ComparisonUpdate:
+    selection = select_runs(store_uri, *names)
     fingerprint = compute_inputs_fingerprint(selection, {"metrics": list(metrics), "ui_url": ui_url})
     record_file, report = output.with_name(f"{output.name}.record.json"), output / "report.html"
     record = _load_record(record_file)

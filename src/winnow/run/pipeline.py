@@ -17,6 +17,7 @@ from rich.markup import escape
 
 from winnow.config import ComposedCell, TrainConfig
 from winnow.errors import WinnowError
+from winnow.garbage_collection import collect_garbage_normally
 from winnow.metrics.metric_names import ALL_ROWS_SLICE, SECONDS, held_out_metric_name, stage_metric_name
 from winnow.run.cell_lock import lock_cell
 from winnow.run.checkpoint_files import LAST_CHECKPOINT, remove_checkpoints, save_matmul_backends
@@ -69,6 +70,7 @@ def run_cell(cell: ComposedCell[TrainConfig], components: RunComponents, options
     Returns:
         The final scores by metric name. The dict is empty unless the process has rank 0.
     """
+    collect_garbage_normally()
     if not is_rank_zero():
         fit(load_inputs(cell, components, options.cell_id))
         return {}
