@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from winnow.comparison.collected_study import CollectedStudy
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 BASE_MODEL_KEY = "base"
 """The key of the base model (before training) in dicts that are otherwise keyed by arm."""
@@ -24,11 +29,11 @@ def collect_fills(study: CollectedStudy, top_k: int = 10) -> dict[str, dict[str,
     table = study.fills
     if table.empty:
         return {}
-    arm = table["arm"].astype(str)
-    table = table.assign(model=arm.where(table["stage"] == "after", BASE_MODEL_KEY))
-    run_counts = table.drop_duplicates(["arm", "seed", "model"]).groupby("model").size()
+    table = table[["arm", "seed", "probe", "prompt", "word", "probability"]].assign(model=_name_models(table))
+    run_counts = table.drop_duplicates(["arm", "seed", "model"]).groupby("model", observed=True).size()
     keys = ["probe", "prompt", "model", "word"]
     means = table.groupby(keys, observed=True, sort=False)["probability"].sum().reset_index()
+    means["model"] = means["model"].astype(str)
     means["probability"] /= means["model"].map(run_counts)
     means = means.sort_values("probability", ascending=False, kind="stable")
     top = means.groupby(keys[:3], observed=True, sort=False).head(top_k)
@@ -50,13 +55,19 @@ def compute_mean_prompt_scores(study: CollectedStudy) -> dict[tuple[str, str], d
     if table.empty or "log_odds" not in table:
         return {}
     table = table[table["stage"].isin(["before", "after"])]  # without the n-gram models
-    model = table["arm"].astype(str).where(table["stage"] == "after", BASE_MODEL_KEY)
-    scored_prompts = table.assign(model=model).dropna(subset="log_odds")
+    scored_prompts = table.assign(model=_name_models(table)).dropna(subset="log_odds")
     means = scored_prompts.groupby(["probe", "prompt", "model"], observed=True)["log_odds"].mean()
     scores: dict[tuple[str, str], dict[str, float]] = {}
     for (probe, prompt, name), mean in zip(means.index.tolist(), means.tolist(), strict=True):
         scores.setdefault((probe, prompt), {})[name] = mean
     return scores
+
+
+def _name_models(table: pd.DataFrame) -> pd.Series:
+    """Return the arm of each row, or the base model for rows before training, as categories in alphabetical order."""
+    arm = table["arm"].astype("category")
+    arm = arm.cat.set_categories(sorted({*arm.cat.categories, BASE_MODEL_KEY}))
+    return arm.where(table["stage"] == "after", BASE_MODEL_KEY)
 
 
 def select_example_prompts(fills: dict[str, dict[str, Fills]], max_prompts: int = 8) -> dict[str, Fills]:
