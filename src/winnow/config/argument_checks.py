@@ -5,14 +5,11 @@ from __future__ import annotations
 import importlib
 import inspect
 import math
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, Final
+from collections.abc import Callable, Mapping
+from typing import Any, Final
 
 from winnow.config.class_skeletons import is_skeleton
 from winnow.errors import WinnowError, did_you_mean
-
-if TYPE_CHECKING:
-    from winnow.config.targets import Target
 
 PRECISIONS: Final = ("32-true", "bf16-mixed", "16-mixed")
 """The values of Lightning's `precision` that Winnow supports."""
@@ -24,7 +21,7 @@ _EQUAL_PRECISIONS: Final = {"32": "32-true", "16": "16-mixed", "bf16": "bf16-mix
 """Short names that Lightning also accepts."""
 
 
-def check_optimizer(target: Target, arguments: Mapping[str, Any], key: str) -> list[WinnowError]:
+def check_optimizer(target: Callable[..., Any], arguments: Mapping[str, Any], key: str) -> list[WinnowError]:
     """Build an optimizer of PyTorch for a dummy parameter and take a step, and return an error if that fails.
 
     Other optimizers are not built, since their code may only run in training.
@@ -44,7 +41,7 @@ def check_optimizer(target: Target, arguments: Mapping[str, Any], key: str) -> l
     return [WinnowError(message, f"{key}.{wrong[0]}" if len(wrong) == 1 else key)]
 
 
-def _is_plain_adam(target: Target, arguments: Mapping[str, Any]) -> bool:
+def _is_plain_adam(target: Callable[..., Any], arguments: Mapping[str, Any]) -> bool:
     """Return whether a target is Adam or AdamW with arguments that are valid by definition, to avoid importing torch.
 
     The rates are in range, and all other arguments but `fused` have their default values.
@@ -65,7 +62,7 @@ def _is_valid_adam_argument(name: str, value: Any, defaults: Mapping[str, Any]) 
     return value is None or isinstance(value, bool) if name == "fused" else bool(value == defaults.get(name))
 
 
-def _find_optimizer_problem(target: Target, arguments: Mapping[str, Any]) -> str | None:
+def _find_optimizer_problem(target: Callable[..., Any], arguments: Mapping[str, Any]) -> str | None:
     import torch
 
     if is_skeleton(target):
@@ -83,7 +80,7 @@ def _find_optimizer_problem(target: Target, arguments: Mapping[str, Any]) -> str
     return None
 
 
-def check_trainer(target: Target, arguments: Mapping[str, Any], key: str) -> list[WinnowError]:
+def check_trainer(target: Callable[..., Any], arguments: Mapping[str, Any], key: str) -> list[WinnowError]:
     """Return one error for each invalid argument of Lightning's Trainer for hardware and precision."""
     errors = []
     for name, known_options in KNOWN_OPTIONS.items():
