@@ -109,7 +109,7 @@ def test_the_help_gives_types_and_defaults(capsys: pytest.CaptureFixture[str]) -
     with pytest.raises(SystemExit):
         main(["train", "--help"])
     printed = capsys.readouterr().out
-    assert "training.batch_size=64  (int > 0)" in printed
+    assert "training.batch_size=64  (int > 0 and <= 1000000)" in printed
     assert "training.scheduler=linear  (linear|cosine|constant)" in printed
     assert "filter=full  (config group)" in printed
     assert "Rows per optimizer step" in printed

@@ -6,7 +6,7 @@ import hydra
 import pytest
 from omegaconf import OmegaConf
 
-from winnow.config import TrainConfig, builtin_config_folder, compose_cells, list_group_options
+from winnow.config import TrainConfig, builtin_config_folder, compose_cells, file_composition, list_group_options
 from winnow.config.composition_info import format_composition_info
 from winnow.config.schema import TrainingConfig
 from winnow.config.search_path import initialized_hydra
@@ -274,10 +274,11 @@ def test_the_files_of_a_sweep_over_plain_values_are_composed_once(monkeypatch: p
         return original(*args, **kwargs)
 
     monkeypatch.setattr(hydra, "compose", counted)
+    file_composition._keep_shared_files.cache_clear()
     cells, _ = train("seed=range(1,31)", "training.max_steps=10,20", multirun=True)
     assert len(cells) == 60
     assert [cell.config.training.max_steps for cell in cells[:3]] == [10, 20, 10]
-    assert len(calls) == 2  # the sweep that an experiment may bring, and the files
+    assert len(calls) == 1
 
 
 def test_a_sweep_expands_every_form_of_values_in_order() -> None:
