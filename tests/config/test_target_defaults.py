@@ -120,7 +120,7 @@ def test_cfg_prints_every_default(capsys: pytest.CaptureFixture[str]) -> None:
     assert printed["trainer"]["inference_mode"] is True
     assert not {"max_steps", "callbacks", "logger"} & set(printed["trainer"]), "these are set by Winnow"
     assert printed["filter"]["of"]["signals"]["sentiment"]["edge"] == 0.05
-    assert printed["dataset"]["split"]["test_fraction"] == 0.1
+    assert printed["dataset"]["split"]["test_fraction"] == 0.2
     assert printed["dataset"]["integrity"]["non_null"]["column"] == "text"
     assert printed["probe"]["nike"]["sentiment"] == {"_target_": "winnow.evaluation.Vader"}
 

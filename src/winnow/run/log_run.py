@@ -242,15 +242,16 @@ def dump_yaml(data: Any) -> str:
 def select_logged_parameters(config: Mapping[str, Any]) -> dict[str, Any]:
     """Return the settings that are logged as MLflow parameters.
 
-    Lists, unset options (`null`), disabled flags of Lightning and PyTorch, and the settings of the store are excluded,
-    so that all parameters fit into one request. `config/resolved.yaml` contains all settings.
+    Lists, unset options (`null`), disabled flags of Lightning and PyTorch, `_partial_`, and the settings of the store
+    and the launcher are excluded, so that all parameters fit into one request. `config/resolved.yaml` contains all
+    settings.
     """
-    values = dict(flatten_scalars({group: node for group, node in config.items() if group != "tracking"}))
+    values = dict(flatten_scalars({group: node for group, node in config.items() if group not in ("tracking", "launcher")}))
     switches = ("trainer.", "optimizer.")
     return {
         key: value
         for key, value in values.items()
-        if not (value is None or (value is False and key.startswith(switches)))
+        if not (value is None or key.endswith("._partial_") or (value is False and key.startswith(switches)))
     }
 
 
