@@ -246,7 +246,9 @@ def select_logged_parameters(config: Mapping[str, Any]) -> dict[str, Any]:
     and the launcher are excluded, so that all parameters fit into one request. `config/resolved.yaml` contains all
     settings.
     """
-    values = dict(flatten_scalars({group: node for group, node in config.items() if group not in ("tracking", "launcher")}))
+    values = dict(
+        flatten_scalars({group: node for group, node in config.items() if group not in ("tracking", "launcher")})
+    )
     switches = ("trainer.", "optimizer.")
     return {
         key: value
