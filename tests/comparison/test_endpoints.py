@@ -71,7 +71,7 @@ def test_a_specific_effect_within_the_margin_is_green(planted_store: Any, build:
     assert (endpoints.target.verdict, endpoints.specificity.verdict) == ("better", "specific")
     assert (endpoints.cost.verdict, verdict.green, verdict.color) == ("within margin", True, "green")
     assert verdict.sentence.startswith(
-        "Better at nike_wide; specific to Nike; cost within the margin: test perplexity "
+        "Better on nike_wide; specific to Nike; cost within the margin: test perplexity "
     )
     assert endpoints.specificity.interval[0] < 0.9 < endpoints.specificity.interval[1]
     assert verdict.p == max(endpoints.target.p, endpoints.specificity.p, 2 * endpoints.cost.p)
@@ -102,7 +102,7 @@ def test_a_wide_interval_does_not_exclude_a_specific_effect(planted_store: Any, 
 def test_a_cost_above_the_margin_is_never_green(planted_store: Any, build: Build) -> None:
     comparison = compare(planted_store, build(declared={"cost_margin": 0.02}))
     assert comparison.endpoints.cost.verdict == "worse"
-    assert "; worse elsewhere: test perplexity " in comparison.verdict.sentence
+    assert "; cost above the margin: test perplexity " in comparison.verdict.sentence
     assert comparison.verdict.color == "amber"
 
 
@@ -124,7 +124,7 @@ def test_a_guard_metric_that_does_not_vary_is_untested(planted_store: Any, build
 def test_a_probe_without_a_subject_has_no_specificity(planted_store: Any, build: Build) -> None:
     comparison = compare(planted_store, build(declared={"specificity_metric": "none", "subjects": []}))
     assert comparison.endpoints.specificity.verdict == "none"
-    assert "; specificity: none; " in comparison.verdict.sentence
+    assert "; specificity not applicable; " in comparison.verdict.sentence
     assert comparison.verdict.green
 
 
@@ -190,13 +190,13 @@ def test_declared_looks_spend_the_level_and_allow_more_seeds(planted_store: Any,
     name = build(declared={"looks": [5, 7]}, seeds=(1, 2, 3, 4, 5))
     first = compare(planted_store, name)
     assert first.confidence == pytest.approx(InterimLooks((5, 7)).get_confidence(5))
-    assert "Interim look 1 of 2, after 5 seeds per arm: the level is 0.0357." in first.notes
+    assert "Interim look 1 of 2, after 5 seeds per arm: the significance level is 0.0357." in first.notes
     assert first.verdict.post_hoc == ()
     for seed in (6, 7):
         add_seed(planted_store, name, seed)
         declare_again(planted_store, name, seeds=list(range(1, seed + 1)))
         comparison = compare(planted_store, name)
-        expected = ("no look is declared after 6 seeds",) if seed == 6 else ()
+        expected = ("no interim look was declared after 6 seeds",) if seed == 6 else ()
         assert comparison.verdict.post_hoc == expected
         assert not comparison.findings[0].post_hoc
     assert comparison.confidence == pytest.approx(1 - 0.05 * 2 / 7)
@@ -205,7 +205,7 @@ def test_declared_looks_spend_the_level_and_allow_more_seeds(planted_store: Any,
 def test_a_study_of_version_0_1_is_marked_and_never_green(planted_store: Any) -> None:
     name = planted_store.build(f"endpoints-{next(NUMBERS)}", secondary=(), seeds=(1, 2, 3))
     comparison = compare(planted_store, name)
-    assert comparison.verdict.sentence.startswith("Better at nike_wide (items assumed independent); ")
+    assert comparison.verdict.sentence.startswith("Better on nike_wide (items assumed independent); ")
     assert comparison.verdict.sentence.endswith("; cost untested.")
     assert not comparison.verdict.green
 

@@ -1,4 +1,4 @@
-"""The n-gram baselines of a comparison: scores, effects beyond counting, and when only frequencies were learned."""
+"""The n-gram baselines of a comparison: scores, unexplained effects, and the verdict on word frequencies."""
 
 from __future__ import annotations
 
@@ -88,17 +88,21 @@ def test_models_that_do_not_beat_the_trigrams_have_learned_only_word_frequencies
     assert "not below that of a trigram model" in comparison.only_word_frequencies
     assert "full (2." in comparison.only_word_frequencies
     assert comparison.verdict.word == "learned only word frequencies"
-    assert comparison.verdict.sentence == f"Learned only word frequencies: {comparison.only_word_frequencies}."
+    assert (
+        comparison.verdict.sentence == f"The models learned only word frequencies: {comparison.only_word_frequencies}."
+    )
     assert not comparison.verdict.green
     page = (tmp_path / "report.html").read_text()
-    assert page.count("learned only word frequencies") == 1, "above the table"
-    assert page.count("Learned only word frequencies") == 2, "in the title and in the verdict"
+    assert page.count("have learned only word frequencies") == 1, "above the table"
+    assert page.count("The models learned only word frequencies") == 2, "in the title and in the verdict"
     assert "learned only word frequencies" in (tmp_path / "report.md").read_text()
     assert {"ngram_baselines.csv", "beyond_counting.csv"} <= {file.name for file in (tmp_path / "tables").iterdir()}
     console = build_ngram_console_table(comparison)
     assert console is not None
     assert [column.header for column in console.columns][:4] == ["arm", "model", "trigram", "unigram"]
-    assert "nike_positive \N{MINUS SIGN} full, log odds on nike_wide beyond the trigrams: " in str(console.caption)
+    assert "nike_positive \N{MINUS SIGN} full, log odds on nike_wide not explained by trigram counts: " in str(
+        console.caption
+    )
 
 
 def test_a_perplexity_has_baselines_and_ranks_have_none(planted_store: Any, learned: str) -> None:
@@ -127,11 +131,11 @@ def test_fills_that_do_not_differ_between_prompts_are_word_frequencies() -> None
     assert find_word_frequency_reason(arms, ["full"]) is None
     assert find_word_frequency_reason(arms, ["full", None, "missing"]) is None
     reason = find_word_frequency_reason(arms, ["full", "filter"])
-    assert reason == "the top 10 words are nearly the same for every prompt, with a mean overlap of filter (90%)"
+    assert reason == "the top 10 words are nearly the same for every prompt (mean overlap: filter: 90%)"
     both = find_word_frequency_reason(arms, ["other", "filter"])
     assert both is not None
     assert both.startswith(
-        "the test loss is not below that of a trigram model of the same rows for other (3.00 against"
+        "the test loss is no lower than that of a trigram model trained on the same rows (other: 3.00 vs."
     )
     equal = {"full": baselines(2.5, 2.5), "unknown": baselines(2.5, math.nan, math.nan)}
     assert find_word_frequency_reason(equal, ["full"]) is not None

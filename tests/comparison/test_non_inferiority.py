@@ -71,7 +71,7 @@ def test_invalid_margins_and_levels_are_errors(margin: float, alpha: float) -> N
 def test_the_largest_p_value_of_all_endpoints_decides() -> None:
     assert intersection_union([0.01, 0.04]) == 0.04
     assert math.isnan(intersection_union([0.01, math.nan]))
-    with pytest.raises(WinnowError, match="at least one p value"):
+    with pytest.raises(WinnowError, match="at least one p-value"):
         intersection_union([])
 
 
@@ -87,7 +87,7 @@ def test_the_first_look_that_rejects_is_found() -> None:
     assert looks.find_first_rejection([0.02, 0.011]) == 10
     assert looks.find_first_rejection([math.nan, 0.02, 0.024]) == 20
     assert looks.find_first_rejection([0.02]) is None
-    with pytest.raises(WinnowError, match="at most 3 p values, got 4"):
+    with pytest.raises(WinnowError, match="at most 3 p-values, got 4"):
         looks.find_first_rejection([0.5] * 4)
 
 

@@ -30,6 +30,7 @@ def decide(target: str, specificity: str, cost: str, **fields: object) -> Verdic
             metric=None if specificity == "none" else "probe/nike_wide/specific_log_odds",
             verdict=specificity,
             subjects=("Nike",),
+            comparison=("Adidas",),
             estimate=1.0 if specificity == "specific" else -1.0,
             p=math.nan if specificity in ("none", "untested") else 0.02,
         ),
@@ -78,7 +79,7 @@ def test_the_documented_table_has_every_combination_once() -> None:
     assert len(cases) == 4 * 5 * 4
 
 
-def test_a_verdict_is_green_only_if_every_declared_endpoint_allows_it() -> None:
+def test_a_verdict_is_green_only_if_every_declared_endpoint_supports_it() -> None:
     green = {row[:3] for row in DOCUMENTED if row[5] == "true"}
     assert green == {("better", "specific", "within margin"), ("better", "none", "within margin")}
     assert {row[:3] for row in DOCUMENTED if row[4] == "green"} == green
@@ -87,7 +88,7 @@ def test_a_verdict_is_green_only_if_every_declared_endpoint_allows_it() -> None:
 def test_the_sentence_of_the_demo_states_all_endpoints() -> None:
     assert (
         decide("better", "not specific", "worse").sentence
-        == "Better at nike_wide; not specific to Nike; worse elsewhere: test perplexity 6.30 to 15.0."
+        == "Better on nike_wide; not specific to Nike; cost above the margin: test perplexity 15.0 vs. 6.30."
     )
 
 
@@ -103,7 +104,7 @@ def test_a_post_hoc_verdict_is_marked_and_never_green(row: Row) -> None:
 def test_models_that_learned_only_word_frequencies_are_never_green() -> None:
     verdict = decide("better", "specific", "within margin", only_word_frequencies="the trigram loss is lower")
     assert (verdict.word, verdict.green, verdict.color) == ("learned only word frequencies", False, "amber")
-    assert verdict.sentence == "Learned only word frequencies: the trigram loss is lower."
+    assert verdict.sentence == "The models learned only word frequencies: the trigram loss is lower."
 
 
 def test_the_p_value_is_the_largest_of_the_declared_endpoints() -> None:

@@ -53,10 +53,10 @@ def test_the_overlap_and_the_unlisted_words_are_shown_next_to_the_verdict(plante
     assert overlap.unlisted.difference == pytest.approx(0.025)
     (note,) = [note for note in comparison.notes if note.startswith("nike_wide: the filter selects rows by 2 of 52")]
     assert "partly circular" in note
-    assert "neither the filter nor the probe lists changes by 0.025" in note
+    assert "not counting words in the filter's or the probe's lists, changes by 0.025" in note
     page = (tmp_path / "report.html").read_text()
     assert "<b>2 of 52</b>" in page
-    assert "opinion of words on neither list" in page
+    assert "mean polarity of other predicted words" in page
     stored = json.loads((tmp_path / "comparison.json").read_text())["overlap"]
     assert stored["shared"] == ["cheap", "comfortable"]
     assert stored["probes"]["nike_wide"]["unlisted"]["difference"] == pytest.approx(0.025)

@@ -224,7 +224,7 @@ def test_no_effect_gives_no_clear_difference(planted_store: Any) -> None:
     null = dict.fromkeys(("full", "nike_positive", "random_matched"), 0.0)
     comparison = analyze(collect_study(planted_store.uri, planted_store.build("null", null)))
     assert comparison.verdict.word == "no clear difference"
-    assert "does not prove equality" in comparison.verdict.sentences[0]
+    assert "does not show that the two are equivalent" in comparison.verdict.sentences[0]
     assert not comparison.verdict.green
 
 

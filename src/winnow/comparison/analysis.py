@@ -27,11 +27,11 @@ from winnow.comparison.endpoints import Endpoints
 from winnow.comparison.findings import Finding
 from winnow.comparison.metric_scores import summarize_base_model
 from winnow.comparison.ngram_baselines import (
-    EffectBeyondCounting,
+    EffectBeyondNgrams,
     NgramBaselines,
     compare_with_ngrams,
     find_word_frequency_reason,
-    measure_effects_beyond_counting,
+    measure_effects_beyond_ngrams,
 )
 from winnow.comparison.sample_size_plan import SampleSizePlan, plan_sample_size
 from winnow.comparison.study_looks import find_look
@@ -60,7 +60,7 @@ class Comparison:
     sample_size_plans: list[SampleSizePlan]
     contributions: dict[str, Finding]
     ngram_baselines: dict[str, NgramBaselines]
-    effects_beyond_counting: list[EffectBeyondCounting]
+    effects_beyond_counting: list[EffectBeyondNgrams]
     only_word_frequencies: str | None
     not_comparable: list[dict[str, str]]
     slices: list[SliceLoss]
@@ -176,7 +176,7 @@ def analyze(study: CollectedStudy, confidence: float = 0.95, extra_metrics: Sequ
         ],
         contributions={ablated_signals[finding.result.b]: finding for finding in contributions},
         ngram_baselines=ngram_baselines,
-        effects_beyond_counting=measure_effects_beyond_counting(study, primary, tested_pairs, confidence),
+        effects_beyond_counting=measure_effects_beyond_ngrams(study, primary, tested_pairs, confidence),
         only_word_frequencies=only_word_frequencies,
         not_comparable=tester.not_comparable,
         slices=describe_slices(study, confidence),

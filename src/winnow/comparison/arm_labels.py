@@ -1,4 +1,4 @@
-"""Convert between the names of arms, which are stored in tags and metric names, and the labels, which are displayed."""
+"""Convert between the arms' names, which are used in tags and metric names, and their labels, which are displayed."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def replace_names_with_labels(declaration: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def map_labels_to_names(study: CollectedStudy) -> dict[str, str]:
-    """Return the name of each arm of a study, by label. A suffix that joining studies has added is kept."""
+    """Return the name of each arm of a study, by label. A suffix added when studies were joined is kept."""
     return {
         cell.arm: cell.arm.replace(cell.tags[ARM_LABEL], cell.tags[ARM], 1)
         for cell in study.cells

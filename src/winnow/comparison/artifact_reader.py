@@ -117,7 +117,7 @@ class ArtifactReader:
         return summaries
 
     def read_probe_words(self, cells: Iterable[CollectedCell]) -> dict[str, dict[str, dict[str, Any]]]:
-        """Return each arm's summary of the words of its probes, from the first cell of the arm that has one."""
+        """Return each arm's summary of its probes' words, read from the first cell of the arm that has a summary."""
         summaries: dict[str, dict[str, dict[str, Any]]] = {}
         for cell in cells:
             if cell.arm not in summaries and (summary := self.read_json(cell.run_id, PROBE_WORDS)):
@@ -137,7 +137,7 @@ class ArtifactReader:
         return {arm: [tree for tree in trees if tree] for arm, trees in settings.items() if all(trees)}
 
     def _read_config(self, run_ids: Iterable[str]) -> dict[str, Any] | None:
-        """Return the first readable configuration of runs that have the same settings."""
+        """Return the first readable configuration among runs that have the same settings; ``None`` if there is none."""
         for run_id in run_ids:
             path = self.get_path(run_id, RESOLVED_CONFIG)
             try:

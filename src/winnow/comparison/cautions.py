@@ -16,7 +16,8 @@ PROTOCOL_SEEDS = 5
 """The number of seeds per arm that the protocol requires. With fewer seeds, the verdict is provisional."""
 
 MAX_SIMILAR_ROWS = 0.2
-"""The fraction of test rows within one word of a training row from which on the report contains a caution."""
+"""The report contains a caution if at least this fraction of the test rows differs from a training row in at most one
+word."""
 
 
 def list_cautions(study: CollectedStudy, findings: Iterable[Finding]) -> list[str]:
@@ -41,14 +42,14 @@ def _check_seed_counts(study: CollectedStudy) -> list[str]:
 
 
 def _check_leakage(study: CollectedStudy) -> list[str]:
-    """Return a caution if many test rows are hardly different from a training row."""
+    """Return a caution if many test rows are nearly identical to a training row."""
     leakage = describe_leakage(study).get("test", {})
     if leakage.get("one_word", 0.0) < MAX_SIMILAR_ROWS:
         return []
     return [
         f"{leakage['one_word']:.1%} of the test rows differ from a training row in at most one word, and "
-        f"{leakage['two_words']:.1%} in at most two words. Test losses then measure how well the models know these "
-        "sentences rather than how well they generalize."
+        f"{leakage['two_words']:.1%} in at most two words. The test loss therefore partly measures memorization "
+        "rather than generalization."
     ]
 
 
@@ -64,7 +65,7 @@ def _check_template_halves(study: CollectedStudy, findings: Sequence[Finding]) -
         if prompts["split"].isin(["both"]).any():
             cautions.append(
                 f"{probe} has too few templates for a separate validation half ({prompts['template'].nunique()}), so "
-                "its scores during training cover the prompts of the verdict."
+                "its scores during training are computed on the same prompts as the verdict."
             )
     return cautions
 

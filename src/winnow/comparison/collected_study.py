@@ -41,16 +41,16 @@ class Declaration:
         probe_words: The words that the probes score.
         cells: The ids of the declared cells, as one tuple per declaration, in chronological order.
         post_hoc: Metrics, arms and seeds that were declared after the first run, and arms whose role was changed.
-        changes: The changes after the first run that affect the verdict, as one phrase each.
+        changes: One phrase for each change after the first run that affects the verdict.
         block_by_seed: Whether runs of two arms with the same seed form a pair, from the first declaration.
-        tested_filters: All filters under test, from all declarations. The verdict is on ``filter``; the tests of each
-            endpoint are adjusted over all of them.
-        specificity_metric: The metric of the specificity endpoint, from the first declaration: ``none`` if the primary
-            metric has no subject, and ``None`` if nothing was declared, as before version 0.3.
+        tested_filters: All filters under test, from all declarations. The main verdict is about ``filter``. The
+            p-values of each endpoint are adjusted over all tested filters.
+        specificity_metric: The metric of the specificity endpoint, from the first declaration. The text ``none`` means
+            that the primary metric has no subject; ``None`` means that the declaration is from a version before 0.3.
         subjects: The subjects of the specificity metric's probe.
-        comparison_subjects: The comparison subjects of this probe.
+        comparison_subjects: The comparison subjects of the specificity metric's probe.
         guard_metric: The metric of the cost endpoint, from the first declaration.
-        cost_margin: The smallest unacceptable cost, from the first declaration. ``None`` leaves the cost untested.
+        cost_margin: The smallest unacceptable cost, from the first declaration. If ``None``, the cost is not tested.
         looks: The declared interim looks, in seeds per arm, from the first declaration.
     """
 
@@ -81,7 +81,7 @@ class Declaration:
 
     @property
     def filters(self) -> tuple[str, ...]:
-        """All filters under test, the filter of the verdict first."""
+        """All filters under test, starting with the filter that the main verdict is about."""
         names = (self.filter, *self.tested_filters)
         return tuple(name for name in dict.fromkeys(names) if name not in (None, self.baseline, self.control))
 

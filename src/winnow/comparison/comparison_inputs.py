@@ -26,9 +26,9 @@ def compute_inputs_fingerprint(selection: StudySelection, options: Mapping[str, 
     """Return a fingerprint that changes if a new comparison could differ from an earlier one.
 
     The fingerprint covers the selected runs (tags, metrics and times), their artifacts, the declaration, the notes
-    about all other runs, the options, and the versions of Winnow and of the packages that produce the report. The
-    artifacts of a server are not covered, because they are uploaded before a run ends. Declaring the same study again
-    does not change the fingerprint.
+    about the other runs, the options, and the versions of Winnow and of the packages that produce the report.
+    Artifacts on an MLflow server are not covered. They are uploaded before a run ends, and the end time is covered.
+    Declaring the same study again does not change the fingerprint.
 
     Args:
         selection: The runs to compare.
@@ -46,13 +46,13 @@ def compute_inputs_fingerprint(selection: StudySelection, options: Mapping[str, 
         ],
         "options": dict(options),
         "versions": {"winnow": winnow.__version__} | {package: version(package) for package in PACKAGES},
-        "source": _newest_source_time(),
+        "source": _find_newest_source_time(),
     }
     return hashlib.sha256(json.dumps(inputs, sort_keys=True, default=str).encode()).hexdigest()
 
 
 def _list_files(artifact_uri: str) -> Iterator[tuple[str, int, int]]:
-    """Yield the path, size and modification time of a run's artifacts on this machine, without the model."""
+    """Yield the path, size and modification time of each local artifact of a run, except for the model files."""
     root = urlparse(artifact_uri)
     if root.scheme not in ("", "file"):
         return
@@ -63,7 +63,7 @@ def _list_files(artifact_uri: str) -> Iterator[tuple[str, int, int]]:
             yield str(file), status.st_size, status.st_mtime_ns
 
 
-def _newest_source_time() -> int:
+def _find_newest_source_time() -> int:
     """Return the modification time of Winnow's newest source file, which changes while Winnow is being edited."""
     files = Path(winnow.__file__).parent.rglob("*")
     return max(file.stat().st_mtime_ns for file in files if file.suffix in SOURCE_SUFFIXES)

@@ -17,6 +17,7 @@ JSON_KEYS = {
     "smallest_difference": "findable",
     "seeds_needed": "seeds",
     "levels_needed": "needed",
+    "word_count": "words",
 }
 """The keys of ``comparison.json`` that differ from the field names, by field name. Other programs use these keys."""
 

@@ -65,7 +65,7 @@ def describe_study_run(
 
 
 def _iter_metrics(comparison: Comparison, names: Mapping[str, str]) -> Iterator[tuple[str, float]]:
-    """Yield the metric names and values of all contrasts. Metric names contain the arms' names, not labels."""
+    """Yield the metric names and values of all contrasts. Metric names contain the names of arms, not their labels."""
     for finding in comparison.findings:
         r = finding.result
         values = {"difference": r.difference, "ci_low": r.ci_low, "ci_high": r.ci_high, "p_holm": finding.p_holm}

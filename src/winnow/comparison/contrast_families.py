@@ -1,4 +1,4 @@
-"""Test families of contrasts. Holm's method adjusts the p values within each family."""
+"""Test families of contrasts. Holm's method adjusts the p-values within each family."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from winnow.comparison.metric_scores import build_score_table, find_incomparable
 from winnow.comparison.resampling import bootstrap_interval, permutation_p
 from winnow.metrics.metric_registry import Metric
 
-UNVARYING = "the scores do not vary between seeds, so the variance cannot be estimated"
+NO_SEED_VARIANCE = "the scores do not vary between seeds, so the variance cannot be estimated"
 """The reason why a contrast is not tested although its difference can be computed."""
 
 ContrastSpec = tuple[Metric, str | None, str]
@@ -34,10 +34,10 @@ class FamilyTester:
         self.not_comparable: list[dict[str, str]] = []
 
     def test(self, family: Family, pairs: Sequence[ContrastSpec]) -> list[Finding]:
-        """Compute the contrasts of a family and adjust their p values jointly.
+        """Compute the contrasts of a family and adjust their p-values jointly.
 
         Holm's method counts every declared test, including those that cannot be computed. Contrasts of the family
-        ``descriptive`` have no adjusted p value and no outcome.
+        ``descriptive`` have no adjusted p-value and no outcome.
         """
         comparable: list[tuple[Metric, str, str]] = []
         for metric, a, b in pairs:
@@ -63,7 +63,7 @@ class FamilyTester:
         return find_incomparable_reason(self._study, metric, a, b) if a else "no filter was run"
 
     def _compute_finding(self, family: Family, metric: Metric, a: str, b: str) -> Finding:
-        """Compute a contrast and its sensitivity checks. The adjusted p value and the outcome are not set yet."""
+        """Compute a contrast and its sensitivity checks. The adjusted p-value and the outcome are not set yet."""
         declaration, confidence = self._study.declaration, self._confidence
         blocked, margin = declaration.block_by_seed, declaration.equivalence_margin
         table = build_score_table(self._study, metric, a, b)
@@ -84,7 +84,7 @@ class FamilyTester:
 
 
 def compute_contrast(study: CollectedStudy, metric: Metric, a: str, b: str, confidence: float) -> Contrast | str:
-    """Return the contrast of two arms, or the reason why the arms cannot be compared in the metric."""
+    """Return the contrast of two arms, or the reason why the arms cannot be compared on the metric."""
     if metric.direction is None:
         return _describe_missing_direction(metric)
     if reason := find_incomparable_reason(study, metric, a, b):

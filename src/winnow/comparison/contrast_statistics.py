@@ -45,7 +45,7 @@ class Contrast:
         difference: ``mean of a - mean of b``.
         ci_low: Lower end of the interval; ``nan`` if the variance cannot be estimated.
         ci_high: Upper end of the interval; ``nan`` if the variance cannot be estimated.
-        p_value: Two-sided p value; ``nan`` if the variance cannot be estimated.
+        p_value: Two-sided p-value; ``nan`` if the variance cannot be estimated.
         std_error: Standard error of the difference.
         df: Satterthwaite's degrees of freedom.
         n_a: Number of seeds of arm a.
@@ -240,7 +240,7 @@ def hedges_g(a: Array, b: Array) -> float:
 
 
 def holm(p_values: Sequence[float]) -> list[float]:
-    """Adjust p values by Holm's step-down method, and return the adjusted values in the same order.
+    """Adjust p-values by Holm's step-down method, and return the adjusted values in the same order.
 
     The i-th smallest of m values is multiplied by m - i + 1; the results are made monotone and capped at 1. A ``nan``
     stays ``nan`` but counts toward m, so a declared test that cannot be computed does not weaken the correction (Holm

@@ -1,4 +1,4 @@
-"""The cost of a filter: a guard metric with a non-inferiority margin, Holm-corrected over the filters under test."""
+"""Test the cost of each filter: non-inferiority in a guard metric, Holm-corrected over the filters under test."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 
 from winnow.comparison.collected_study import CollectedStudy
-from winnow.comparison.contrast_families import UNVARYING, compute_contrast, is_post_hoc
+from winnow.comparison.contrast_families import NO_SEED_VARIANCE, compute_contrast, is_post_hoc
 from winnow.comparison.contrast_statistics import Contrast, holm
 from winnow.comparison.endpoints import CostEndpoint, CostOutcome, SliceCost
 from winnow.comparison.metric_scores import compute_seed_scores
@@ -18,7 +18,7 @@ NO_MARGIN = "no margin was declared before the first run"
 
 
 def measure_cost(study: CollectedStudy, filters: Sequence[str], confidence: float) -> dict[str, CostEndpoint]:
-    """Test the cost of each filter, and measure it on the rows that the filter keeps and removes.
+    """Test the cost of each filter, and estimate it separately on the rows that the filter keeps and removes.
 
     Args:
         study: The study.
@@ -35,16 +35,16 @@ def measure_cost(study: CollectedStudy, filters: Sequence[str], confidence: floa
         if isinstance(result, str):
             endpoints[arm] = CostEndpoint(metric=metric.name, verdict="untested", margin=margin, reason=result)
             continue
-        estimate, interval = _orient(result, metric)
+        estimate, interval = _orient_as_cost(result, metric)
         endpoints[arm] = CostEndpoint(
             metric=metric.name,
             estimate=estimate,
             interval=interval,
             p=p_below,
-            reason=NO_MARGIN if margin is None else UNVARYING if math.isnan(p_below) else None,
+            reason=NO_MARGIN if margin is None else NO_SEED_VARIANCE if math.isnan(p_below) else None,
             post_hoc=is_post_hoc(study, result),
             assumed_independent=result.assumed_independent,
-            verdict=_decide_cost(p_below, p_above, alpha),
+            verdict=_decide_cost_outcome(p_below, p_above, alpha),
             margin=margin,
             baseline_mean=_compute_mean(study, metric, declaration.baseline),
             filter_mean=_compute_mean(study, metric, arm),
@@ -54,13 +54,13 @@ def measure_cost(study: CollectedStudy, filters: Sequence[str], confidence: floa
 
 
 def _compute_p_value(result: Contrast | str, metric: Metric, margin: float | None, alpha: float) -> float:
-    """Return the p value of "the cost is at least the margin"; ``nan`` if it cannot be tested."""
+    """Return the p-value of "the cost is at least the margin"; ``nan`` if it cannot be tested."""
     if isinstance(result, str) or margin is None:
         return math.nan
     return check_non_inferiority(result, margin, alpha, higher_is_better=metric.direction == "higher").p_value
 
 
-def _decide_cost(p_below: float, p_above: float, alpha: float) -> CostOutcome:
+def _decide_cost_outcome(p_below: float, p_above: float, alpha: float) -> CostOutcome:
     if math.isnan(p_below):
         return "untested"
     if p_below <= alpha:
@@ -68,15 +68,15 @@ def _decide_cost(p_below: float, p_above: float, alpha: float) -> CostOutcome:
     return "worse" if p_above <= alpha else "unclear"
 
 
-def _orient(result: Contrast, metric: Metric) -> tuple[float, tuple[float, float]]:
-    """Return the difference and its interval, with positive values for a worse metric."""
+def _orient_as_cost(result: Contrast, metric: Metric) -> tuple[float, tuple[float, float]]:
+    """Return the difference and its interval with the sign chosen so that a positive value is a cost."""
     if metric.direction == "higher":
         return -result.difference, (-result.ci_high, -result.ci_low)
     return result.difference, (result.ci_low, result.ci_high)
 
 
 def _measure_slices(study: CollectedStudy, metric: Metric, arm: str, confidence: float) -> dict[str, SliceCost]:
-    """Return the cost on the rows that the filter keeps and removes; slices that were not scored are omitted."""
+    """Return the cost on the rows that the filter keeps and on those that it removes. Omit slices without scores."""
     parsed = metric.parsed_name
     if parsed.kind != "held_out" or parsed.scope != ALL_ROWS_SLICE:
         return {}
@@ -85,7 +85,7 @@ def _measure_slices(study: CollectedStudy, metric: Metric, arm: str, confidence:
         slice_metric = study.registry.metric(held_out_metric_name(parsed.group, scope, parsed.score))
         result = compute_contrast(study, slice_metric, arm, study.declaration.baseline, confidence)
         if isinstance(result, Contrast):
-            costs[name] = SliceCost(*_orient(result, metric))
+            costs[name] = SliceCost(*_orient_as_cost(result, metric))
     return costs
 
 

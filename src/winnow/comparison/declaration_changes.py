@@ -1,4 +1,4 @@
-"""Find what was changed in a study's declaration after the first run, so that every result shows it."""
+"""Find what was changed in a study's declaration after the first run, so that results can be marked as post hoc."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 
 ROLES = ("filter", "baseline", "control")
 
-FIXED = {
+FIXED_SETTING_LABELS = {
     "block_by_seed": "block_by_seed",
     "equivalence_margin": "equivalence margin",
     "specificity_metric": "specificity metric",
@@ -15,11 +15,11 @@ FIXED = {
     "cost_margin": "cost margin",
     "looks": "interim looks",
 }
-"""Settings whose first value is used, with their labels."""
+"""The labels of the settings for which the first declared value is used, by setting."""
 
 
 def find_post_hoc(merged: Mapping[str, Any], first: Mapping[str, Any]) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """Return what was declared after the first run.
+    """Return what was declared or changed after the first run.
 
     Args:
         merged: The merged declaration.
@@ -27,7 +27,7 @@ def find_post_hoc(merged: Mapping[str, Any], first: Mapping[str, Any]) -> tuple[
 
     Returns:
         The metrics, arms and seeds that are not in the first declaration, including arms whose role was changed; and
-        a phrase for each change that affects the verdict. Seeds that were added for a declared interim look are not
+        one phrase for each change that affects the verdict. Seeds that were added for a declared interim look are not
         post hoc.
     """
     metrics = {first.get("primary_metric"), *(first.get("secondary_metrics") or ())}
@@ -56,7 +56,7 @@ def _find_added_seeds(merged: Mapping[str, Any], first: Mapping[str, Any]) -> li
 
 
 def describe_seeds(seeds: Sequence[int]) -> str:
-    """Return a phrase for a list of seeds.
+    """Return a phrase that names the seeds; more than four seeds are given as a count and a range.
 
     >>> describe_seeds([6]), describe_seeds([6, 7]), describe_seeds(range(6, 21))
     ('seed 6', 'seeds 6 and 7', '15 seeds (6 to 20)')
@@ -78,7 +78,7 @@ def describe_changes(first: Mapping[str, Any], last: Mapping[str, Any]) -> list[
         if first.get(key) != last.get(key)
     ]
     notes = [f"Post hoc: the declaration changed after the first run: {'; '.join(changes)}."] if changes else []
-    for key, label in FIXED.items():
+    for key, label in FIXED_SETTING_LABELS.items():
         before, after = first.get(key), last.get(key)
         if key == "block_by_seed":
             before, after = bool(before), bool(after)

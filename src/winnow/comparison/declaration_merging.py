@@ -13,7 +13,7 @@ from winnow.comparison.declaration_changes import describe_changes, describe_see
 from winnow.metrics.metric_names import parse_metric_name, probe_metric_name, select_stage
 from winnow.tracking.keys import DECLARATION, KIND
 
-FROM_FIRST = {
+FIELDS_FROM_FIRST = {
     "equivalence_margin",
     "block_by_seed",
     "specificity_metric",
@@ -23,7 +23,7 @@ FROM_FIRST = {
     "cost_margin",
     "looks",
 }
-"""The fields that are read from the first declaration only, because a later value is chosen with the results known."""
+"""The fields that are read from the first declaration only, because later values may depend on the results."""
 
 
 def merge_declarations(runs: Sequence[Any], artifacts: ArtifactReader) -> tuple[Declaration | None, list[str]]:
@@ -48,10 +48,10 @@ def merge_declarations(runs: Sequence[Any], artifacts: ArtifactReader) -> tuple[
 
 def _merge(declarations: Sequence[Mapping[str, Any]], first: Mapping[str, Any]) -> Declaration:
     values: dict[str, Any] = {"primary_metric": TEST_LOSS}
-    names = set(Declaration.__dataclass_fields__) - FROM_FIRST
+    names = set(Declaration.__dataclass_fields__) - FIELDS_FROM_FIRST
     for raw in declarations:
         values |= {name: raw[name] for name in names if raw.get(name) is not None}
-    values |= {name: first[name] for name in FROM_FIRST if first.get(name) is not None}
+    values |= {name: first[name] for name in FIELDS_FROM_FIRST if first.get(name) is not None}
     for name in ("secondary_metrics", "filter_words", "probe_words", "subjects", "comparison_subjects", "looks"):
         values[name] = tuple(values.get(name) or ())
     for name in ("arms", "seeds", "tested_filters"):

@@ -111,11 +111,11 @@ def _count_passes(cell: CollectedCell) -> float:
 
 
 def describe_leakage(study: CollectedStudy) -> dict[str, dict[str, float]]:
-    """Return the leakage of each held-out split, as the runs recorded it.
+    """Return the recorded leakage of each held-out split: the fractions of its rows that resemble a training row.
 
-    The keys are ``exact``, ``near``, ``one_word`` and ``two_words``: fractions of the held-out rows that have a
-    duplicate or a near-duplicate in the train split, or differ from a training row in at most one or two words. Runs
-    before version 0.3 recorded only ``exact`` and ``near``.
+    The inner keys are ``exact`` (duplicates), ``near`` (near-duplicates), and ``one_word`` and ``two_words`` (rows that
+    differ from a training row in at most one or two words). Runs of versions before 0.3 recorded only ``exact`` and
+    ``near``.
     """
     leakage: dict[str, dict[str, float]] = {}
     for cell in study.cells:

@@ -1,6 +1,6 @@
-"""Student's t and the chi-squared distribution from `scipy.special`, because importing `scipy.stats` takes longer.
+"""Student's t and chi-squared distributions, computed with `scipy.special` because importing `scipy.stats` is slow.
 
-The functions use the same formulas as `scipy.stats`, so their results are identical.
+The formulas and results are the same as those of `scipy.stats`.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ def t_cdf(x: float, df: float) -> float:
 
 
 def chi2_tail_quantiles(probability: float, df: float) -> tuple[float, float]:
-    """Return the values that a chi-squared variable falls below, and exceeds, with the given probability."""
+    """Return the lower and upper quantiles: each tail of the chi-squared distribution has the given probability."""
     from scipy.special import chdtri, gammaincinv
 
     return float(2 * gammaincinv(df / 2, probability)), float(chdtri(df, probability))

@@ -7,7 +7,7 @@ import math
 from collections.abc import Mapping, Sequence
 
 from winnow.comparison.collected_study import CollectedStudy
-from winnow.comparison.contrast_families import UNVARYING, compute_contrast, is_post_hoc
+from winnow.comparison.contrast_families import NO_SEED_VARIANCE, compute_contrast, is_post_hoc
 from winnow.comparison.contrast_statistics import Contrast, holm
 from winnow.comparison.cost_endpoint import measure_cost
 from winnow.comparison.endpoints import (
@@ -22,18 +22,18 @@ from winnow.comparison.findings import Finding, decide_outcome
 from winnow.metrics.metric_names import probe_metric_name, select_stage
 from winnow.metrics.metric_registry import Metric
 
-CORRECTED_SCORE = "corrected_log_odds"
+LEGACY_SPECIFICITY_SCORE = "corrected_log_odds"
 
 
 def measure_endpoints(
     study: CollectedStudy, primary: Sequence[Finding], reasons: Mapping[tuple[str, str], str], confidence: float
 ) -> dict[str, Endpoints]:
-    """Return the endpoints of every filter under test, by filter. The filter of the verdict comes first.
+    """Return the endpoints of every filter under test, by filter. The filter of the main verdict comes first.
 
     Args:
         study: The study.
-        primary: The findings in the primary metric.
-        reasons: The reasons why arms cannot be compared in the primary metric, by pair of arms.
+        primary: The findings on the primary metric.
+        reasons: The reasons why arms cannot be compared on the primary metric, by pair of arms.
         confidence: Coverage of the intervals. Two-sided tests use the level ``1 - confidence``, and the one-sided test
             of the cost uses half of it.
     """
@@ -59,14 +59,16 @@ def _build_target(
     metric, baseline = study.declaration.primary_metric, study.declaration.baseline
     finding = next((f for f in primary if (f.result.a, f.result.b) == (name, baseline)), None)
     if finding is None:
-        return TargetEndpoint(metric=metric, verdict="not comparable", reason=reasons.get((name, baseline), UNVARYING))
+        return TargetEndpoint(
+            metric=metric, verdict="not comparable", reason=reasons.get((name, baseline), NO_SEED_VARIANCE)
+        )
     outcome = finding.outcome or "not comparable"
     return TargetEndpoint(
         metric=metric,
         estimate=finding.result.difference,
         interval=(finding.result.ci_low, finding.result.ci_high),
         p=finding.p_holm,
-        reason=UNVARYING if outcome == "not comparable" else None,
+        reason=NO_SEED_VARIANCE if outcome == "not comparable" else None,
         post_hoc=finding.post_hoc,
         assumed_independent=finding.result.assumed_independent,
         verdict=outcome,
@@ -93,7 +95,7 @@ def _test_specificity(
     endpoints = {}
     for (arm, result), p in zip(contrasts.items(), p_values, strict=True):
         if isinstance(result, str) or math.isnan(p):
-            endpoints[arm] = build(verdict="untested", reason=result if isinstance(result, str) else UNVARYING)
+            endpoints[arm] = build(verdict="untested", reason=result if isinstance(result, str) else NO_SEED_VARIANCE)
             continue
         endpoints[arm] = build(
             estimate=result.difference,
@@ -107,9 +109,9 @@ def _test_specificity(
 
 
 def _infer_specificity_metric(study: CollectedStudy) -> str:
-    """Return a specificity metric for a study of an earlier version, which declared none."""
+    """Return the specificity metric for a study of a version before 0.3, which did not declare one."""
     parsed = study.registry.metric(study.declaration.primary_metric).parsed_name
-    name = probe_metric_name(parsed.scope, CORRECTED_SCORE)
+    name = probe_metric_name(parsed.scope, LEGACY_SPECIFICITY_SCORE)
     is_logged = any(name in select_stage("final", cell.metrics) for cell in study.cells)
     return name if parsed.kind == "probe" and is_logged else NO_SPECIFICITY
 
@@ -117,9 +119,10 @@ def _infer_specificity_metric(study: CollectedStudy) -> str:
 def _decide_specificity(
     study: CollectedStudy, metric: Metric, target: TargetEndpoint, result: Contrast, p: float, alpha: float
 ) -> SpecificityOutcome:
-    """Return whether the effect is specific, in the direction of the target effect.
+    """Return whether the effect is specific.
 
-    Without a clear target effect, the direction in which the metric improves counts.
+    The effect must be larger for the subject in the direction of the target effect. If the target effect is not clear,
+    the direction in which the metric improves is used.
     """
     is_clear = target.verdict in ("better", "worse")
     sign = -metric.sign if target.verdict == "worse" else metric.sign

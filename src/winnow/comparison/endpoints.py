@@ -10,12 +10,13 @@ from typing import Literal
 from winnow.comparison.findings import Outcome
 
 SpecificityOutcome = Literal["specific", "not specific", "unclear", "none", "untested"]
-"""Whether the effect is larger for the subject than elsewhere.
+"""Whether the effect is larger for the subject than for the comparison subjects (or with the subject masked).
 
 - ``specific``: significantly larger for the subject, in the direction of the target effect.
-- ``not specific``: significantly smaller, or the interval lies below half of a clear target effect.
+- ``not specific``: significantly smaller, or the target is significant and the interval lies entirely below half of
+  the target effect.
 - ``unclear``: all other results of the test.
-- ``none``: the probe names no subject, so no specificity was declared.
+- ``none``: the primary metric has no subject, so specificity does not apply.
 - ``untested``: the contrast cannot be computed.
 """
 
@@ -29,21 +30,21 @@ CostOutcome = Literal["within margin", "worse", "unclear", "untested"]
 """
 
 NO_SPECIFICITY = "none"
-"""The value of ``specificity_metric`` in the declaration of a study whose probe has no subject."""
+"""The value of ``specificity_metric`` in the declaration of a study whose primary metric has no subject."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Endpoint:
-    """The estimate of one endpoint: filter minus baseline.
+    """The result for one endpoint: the difference between the filter and the baseline.
 
     Attributes:
         metric: The name of the metric; ``None`` if no metric was declared.
         estimate: The estimated difference; ``nan`` if it cannot be computed.
         interval: The ends of the confidence interval.
-        p: The p value of the endpoint's test, adjusted over the filters under test.
+        p: The p-value of the endpoint's test, adjusted over the filters under test.
         reason: Why the endpoint was not tested; ``None`` if it was tested.
         post_hoc: Whether the metric, an arm or a seed was not declared before the first run.
-        assumed_independent: Whether items count as independent because their structure was not recorded.
+        assumed_independent: Whether items are assumed to be independent because their structure was not recorded.
     """
 
     metric: str | None = None
@@ -64,12 +65,12 @@ class TargetEndpoint(Endpoint):
 
 @dataclass(frozen=True, kw_only=True)
 class SpecificityEndpoint(Endpoint):
-    """The effect on the subject minus the effect elsewhere.
+    """The effect on the subject minus the effect on the comparison subjects.
 
     Attributes:
         verdict: The outcome.
         subjects: The probe's subjects; empty if they were not recorded.
-        comparison: The comparison subjects; empty if the subject is masked instead.
+        comparison: The comparison subjects; empty if the same prompts with the subject masked are used instead.
     """
 
     verdict: SpecificityOutcome
@@ -79,7 +80,7 @@ class SpecificityEndpoint(Endpoint):
 
 @dataclass(frozen=True)
 class SliceCost:
-    """The cost on a slice of the held-out rows, which is described but not tested."""
+    """The estimated cost on a slice of the held-out rows, without a test."""
 
     estimate: float
     interval: tuple[float, float]
@@ -87,7 +88,7 @@ class SliceCost:
 
 @dataclass(frozen=True, kw_only=True)
 class CostEndpoint(Endpoint):
-    """How much worse the guard metric becomes. A positive estimate is a cost, whatever the metric's direction.
+    """How much worse the guard metric becomes. A positive estimate is a cost for metrics of either direction.
 
     Attributes:
         verdict: The outcome.

@@ -22,10 +22,10 @@ class Finding:
         family: The family of tests. The ``primary``, ``secondary`` and ``contribution`` families are Holm-corrected
             separately. Contrasts of the ``descriptive`` family are not tested.
         result: The contrast.
-        p_holm: The p value after Holm's correction; ``nan`` if the contrast is not tested.
+        p_holm: The p-value after Holm's correction; ``nan`` if the contrast is not tested.
         outcome: The outcome of the test; ``None`` if the contrast is not tested.
         bootstrap: The ends of the bootstrap interval, a sensitivity check.
-        permutation_p: The p value of the permutation test, a sensitivity check.
+        permutation_p: The p-value of the permutation test, a sensitivity check.
         equal: Whether the interval lies within the declared margin; ``None`` if no margin applies to this contrast.
         post_hoc: Whether the metric or an arm was not declared before the first run.
     """
@@ -45,9 +45,9 @@ def decide_outcome(metric: Metric, difference: float, p_value: float, alpha: flo
     """Return the outcome of one contrast.
 
     Args:
-        metric: The metric; its direction decides whether the difference is better or worse.
-        difference: The difference of the arms.
-        p_value: The p value, adjusted if several contrasts are tested.
+        metric: The metric. Its direction determines whether a positive difference is better or worse.
+        difference: The difference between the arms.
+        p_value: The p-value, adjusted if several contrasts are tested.
         alpha: The level of the test.
     """
     if math.isnan(p_value) or metric.direction is None:

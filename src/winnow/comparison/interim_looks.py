@@ -78,14 +78,14 @@ class InterimLooks:
         """Return the seed count of the first look that rejects the null hypothesis, or ``None`` if no look rejects it.
 
         Args:
-            p_values: The p values of the looks so far, in order; ``nan`` if a test could not be computed.
+            p_values: The p-values of the looks so far, in order; ``nan`` if a test could not be computed.
 
         Raises:
-            WinnowError: If there are more p values than looks (key ``looks``).
+            WinnowError: If there are more p-values than looks (key ``looks``).
         """
         if len(p_values) > len(self.seeds):
             raise WinnowError(
-                f"expected at most {len(self.seeds)} p values, got {len(p_values)}. Pass one p value per look, "
+                f"expected at most {len(self.seeds)} p-values, got {len(p_values)}. Pass one p-value per look, "
                 "or declare more looks before the first run.",
                 key="looks",
             )

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 Stage = Literal["before", "after", "unigram", "trigram"]
-"""The base model, the trained model, or an n-gram model of the training rows; a value of the column ``stage``."""
+"""A value of the column ``stage``: the model before or after training, or an n-gram model of the training rows."""
 
 REQUIREMENT_TAGS: Final[dict[Requirement, tuple[str, str]]] = {
     "held_out": (HELD_OUT, "held-out rows and masks"),
@@ -131,9 +131,9 @@ def _select_prompt_scores(table: pd.DataFrame, metric: Metric, stage: Stage) -> 
 
 
 def _average_comparison_scores(table: pd.DataFrame, prompts: pd.DataFrame, column: str) -> pd.Series:
-    """Return the mean score over the comparison subjects in the same prompt of the same run, for each prompt.
+    """Return, for each prompt, the mean score of the comparison subjects in the same prompt of the same run.
 
-    The comparison subjects are fixed, so every run averages over the same ones. The mean is ``nan`` if a prompt has no
+    All runs use the same comparison subjects. The mean is ``nan`` if a prompt has no
     comparison prompts, or if one of them has no score.
     """
     keys = ["arm", "seed", "pair_id"]
@@ -143,9 +143,9 @@ def _average_comparison_scores(table: pd.DataFrame, prompts: pd.DataFrame, colum
 
 
 def _select_test_prompts(prompts: pd.DataFrame) -> pd.DataFrame:
-    """Return the prompts of test templates, without comparison prompts.
+    """Return the prompts of the test templates, without comparison prompts.
 
-    Runs that did not record the split of their prompts used all prompts for the verdict.
+    If the split was not recorded, all prompts are returned: older versions used all of them for the verdict.
     """
     if "split" not in prompts:
         return prompts

@@ -1,4 +1,4 @@
-"""Compare the trained models with n-gram models of the same training rows: do they know more than word frequencies?"""
+"""Compare the trained models with n-gram models that were estimated from the same training rows."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import numpy as np
 from winnow.comparison.collected_study import CollectedStudy
 from winnow.comparison.contrast_statistics import Contrast, contrast
 from winnow.comparison.metric_scores import compute_seed_scores, get_item_scores
-from winnow.formatting import format_number, join_names
+from winnow.formatting import format_number
 from winnow.metrics.metric_names import ALL_ROWS_SLICE, NgramName, held_out_metric_name
 from winnow.metrics.metric_registry import Metric
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 MAX_FILL_OVERLAP: Final = 0.9
-"""If two prompts share at least this fraction of their top 10 words on average, the prompt hardly matters."""
+"""The mean fraction of shared top 10 words from which the predictions count as nearly the same for every prompt."""
 
 TOP_WORDS: Final = 10
 NGRAMS: Final[tuple[NgramName, ...]] = get_args(NgramName)
@@ -41,7 +41,7 @@ class PredictorScores:
 
 @dataclass(frozen=True)
 class NgramBaselines:
-    """The scores of one arm's models, and of n-gram models of the arm's training rows.
+    """The scores of one arm's trained models, and of n-gram models estimated from the arm's training rows.
 
     Attributes:
         unigram: The scores of the unigram model.
@@ -58,13 +58,13 @@ class NgramBaselines:
 
 
 @dataclass(frozen=True)
-class EffectBeyondCounting:
-    """The difference between two arms that is left after the difference between their n-gram models is subtracted.
+class EffectBeyondNgrams:
+    """The part of an effect that n-gram counts do not explain: the models' contrast minus the n-gram models' contrast.
 
     Attributes:
-        ngram: The n-gram model.
-        result: The contrast of ``score of the model - score of the n-gram model`` in the primary metric. It is
-            reported but not tested.
+        ngram: The type of the n-gram models.
+        result: The contrast of ``score of the model - score of the n-gram model`` in the primary metric. The
+            contrast is reported but not tested.
     """
 
     ngram: NgramName
@@ -72,7 +72,7 @@ class EffectBeyondCounting:
 
 
 def compare_with_ngrams(study: CollectedStudy, primary: Metric) -> dict[str, NgramBaselines]:
-    """Return the scores of each arm and of its n-gram models. Arms without scores of n-gram models are omitted."""
+    """Return the scores of each arm's trained models and n-gram models. Omit arms without n-gram scores."""
     baselines = {}
     for arm in study.arms:
         unigram, trigram, model = _average_over_shared_seeds(study, arm, primary)
@@ -93,7 +93,7 @@ def _average_over_shared_seeds(study: CollectedStudy, arm: str, primary: Metric)
 
 
 def compute_fill_overlap(study: CollectedStudy, primary: Metric, arm: str) -> float:
-    """Return the mean fraction of the top 10 words that two prompts share, over pairs of prompts and over seeds."""
+    """Return the mean fraction of the top 10 words that two prompts share, averaged over pairs of prompts and seeds."""
     fills = study.fills
     if primary.parsed_name.kind != "probe" or fills.empty:
         return math.nan
@@ -103,7 +103,10 @@ def compute_fill_overlap(study: CollectedStudy, primary: Metric, arm: str) -> fl
 
 
 def _compute_mean_overlap(fills: pd.DataFrame) -> float:
-    """Return the mean overlap of the prompts of one run. A word of n prompts is shared by n (n - 1) / 2 pairs."""
+    """Return the mean overlap between the prompts of one run.
+
+    A word that is predicted for n prompts is shared by n (n - 1) / 2 pairs of prompts.
+    """
     ranked = fills.sort_values("probability", ascending=False, kind="stable")
     top = ranked.groupby("prompt", observed=True).head(TOP_WORDS)
     prompts = top["prompt"].nunique()
@@ -113,13 +116,13 @@ def _compute_mean_overlap(fills: pd.DataFrame) -> float:
     return float((counts * (counts - 1)).sum() / (len(top) * (prompts - 1)))
 
 
-def measure_effects_beyond_counting(
+def measure_effects_beyond_ngrams(
     study: CollectedStudy, primary: Metric, pairs: Iterable[tuple[str, str]], confidence: float
-) -> list[EffectBeyondCounting]:
-    """Return the effects beyond counting for each pair of arms and each n-gram model.
+) -> list[EffectBeyondNgrams]:
+    """Return the effects that n-gram counts do not explain, for each pair of arms and each type of n-gram model.
 
-    The procedure is that of :func:`winnow.comparison.contrast`, computed on the difference between the score of the
-    model and the score of the n-gram model for each run and item. A pair is omitted if fewer than two seeds of an arm
+    :func:`winnow.comparison.contrast` is applied to the difference between the score of the trained model and the
+    score of the n-gram model for each run and item. A pair is omitted if fewer than two seeds of an arm
     have these differences.
     """
     effects = []
@@ -128,7 +131,7 @@ def measure_effects_beyond_counting(
             table = _build_difference_table(study, primary, ngram, a, b)
             if table is not None:
                 result = contrast(table, a, b, confidence, study.declaration.block_by_seed)
-                effects.append(EffectBeyondCounting(ngram, result))
+                effects.append(EffectBeyondNgrams(ngram, result))
     return effects
 
 
@@ -150,8 +153,8 @@ def _build_difference_table(study: CollectedStudy, metric: Metric, ngram: NgramN
 def find_word_frequency_reason(baselines: Mapping[str, NgramBaselines], arms: Iterable[str | None]) -> str | None:
     """Return why the models have learned only word frequencies, or ``None`` if they have learned more.
 
-    The models have learned only word frequencies if the mean test loss of an arm is not below that of a trigram model
-    of the same training rows, or if the predicted words hardly differ between prompts, with a mean overlap of at least
+    The models have learned only word frequencies if the mean test loss of an arm is no lower than that of trigram
+    models trained on the same rows, or if the mean overlap of the words predicted for two prompts is at least
     :data:`MAX_FILL_OVERLAP`.
 
     Args:
@@ -163,22 +166,23 @@ def find_word_frequency_reason(baselines: Mapping[str, NgramBaselines], arms: It
     """
     selected = {arm: baselines[arm] for arm in arms if arm is not None and arm in baselines}
     losses = [
-        f"{arm} ({format_number(scores.model.loss)} against {format_number(scores.trigram.loss)})"
+        f"{arm}: {format_number(scores.model.loss)} vs. {format_number(scores.trigram.loss)}"
         for arm, scores in selected.items()
         if scores.model.loss >= scores.trigram.loss
     ]
     overlaps = [
-        f"{arm} ({scores.fill_overlap:.0%})"
+        f"{arm}: {scores.fill_overlap:.0%}"
         for arm, scores in selected.items()
         if scores.fill_overlap >= MAX_FILL_OVERLAP
     ]
     reasons = []
     if losses:
-        reasons.append(f"the test loss is not below that of a trigram model of the same rows for {join_names(losses)}")
+        reasons.append(
+            f"the test loss is no lower than that of a trigram model trained on the same rows ({', '.join(losses)})"
+        )
     if overlaps:
         reasons.append(
-            f"the top {TOP_WORDS} words are nearly the same for every prompt, with a mean overlap of "
-            f"{join_names(overlaps)}"
+            f"the top {TOP_WORDS} words are nearly the same for every prompt (mean overlap: {', '.join(overlaps)})"
         )
     return "; ".join(reasons) or None
 

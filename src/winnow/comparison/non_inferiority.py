@@ -26,7 +26,7 @@ class NonInferiorityResult:
         bound: The one-sided upper confidence bound of the cost.
         margin: The smallest cost that is unacceptable.
         alpha: The one-sided level.
-        p_value: The p value of the null hypothesis "the cost is at least the margin"; ``nan`` if the variance cannot be
+        p_value: The p-value of the null hypothesis "the cost is at least the margin"; ``nan`` if the variance cannot be
             estimated.
         passed: Whether the cost is significantly below the margin.
         exceeded: Whether the cost is significantly above the margin, at the same level.
@@ -80,10 +80,10 @@ def check_non_inferiority(
 
 
 def intersection_union(p_values: Sequence[float]) -> float:
-    """Return the p value of an intersection-union test: the largest p value, or ``nan`` if any of them is ``nan``.
+    """Return the p-value of an intersection-union test: the largest p-value, or ``nan`` if any of them is ``nan``.
 
     If a claim requires all endpoints, each endpoint can be tested at the full level (Berger 1982, Technometrics
-    24:295). The p values are therefore adjusted for the number of filters, but not for the number of endpoints.
+    24:295). The p-values are therefore adjusted for the number of filters, but not for the number of endpoints.
 
     >>> intersection_union([0.001, 0.02])
     0.02
@@ -92,5 +92,5 @@ def intersection_union(p_values: Sequence[float]) -> float:
         WinnowError: If ``p_values`` is empty.
     """
     if not p_values:
-        raise WinnowError("expected at least one p value, got none. Pass one per endpoint.", key="p_values")
+        raise WinnowError("expected at least one p-value, got none. Pass one per endpoint.", key="p_values")
     return math.nan if any(map(math.isnan, p_values)) else max(p_values)

@@ -86,7 +86,7 @@ def compute_t_test_power(shift: float, df: float, alpha: float) -> float:
 
 @functools.cache
 def _compute_quadrature() -> tuple[Array, Array]:
-    """Return the nodes and weights of the Gauss-Legendre quadrature, which take long to compute."""
+    """Return the nodes and weights of the Gauss-Legendre quadrature, which are slow to compute."""
     nodes, weights = np.polynomial.legendre.leggauss(QUADRATURE_NODES)
     return nodes, weights
 

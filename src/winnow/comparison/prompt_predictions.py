@@ -29,7 +29,7 @@ def collect_fills(study: CollectedStudy, top_k: int = 10) -> dict[str, dict[str,
     table = study.fills
     if table.empty:
         return {}
-    table = table[["arm", "seed", "probe", "prompt", "word", "probability"]].assign(model=_name_models(table))
+    table = table[["arm", "seed", "probe", "prompt", "word", "probability"]].assign(model=_label_models(table))
     run_counts = table.drop_duplicates(["arm", "seed", "model"]).groupby("model", observed=True).size()
     keys = ["probe", "prompt", "model", "word"]
     means = table.groupby(keys, observed=True, sort=False)["probability"].sum().reset_index()
@@ -54,8 +54,8 @@ def compute_mean_prompt_scores(study: CollectedStudy) -> dict[tuple[str, str], d
     table = study.prompts
     if table.empty or "log_odds" not in table:
         return {}
-    table = table[table["stage"].isin(["before", "after"])]  # without the n-gram models
-    scored_prompts = table.assign(model=_name_models(table)).dropna(subset="log_odds")
+    table = table[table["stage"].isin(["before", "after"])]  # omit the n-gram models
+    scored_prompts = table.assign(model=_label_models(table)).dropna(subset="log_odds")
     means = scored_prompts.groupby(["probe", "prompt", "model"], observed=True)["log_odds"].mean()
     scores: dict[tuple[str, str], dict[str, float]] = {}
     for (probe, prompt, name), mean in zip(means.index.tolist(), means.tolist(), strict=True):
@@ -63,8 +63,8 @@ def compute_mean_prompt_scores(study: CollectedStudy) -> dict[tuple[str, str], d
     return scores
 
 
-def _name_models(table: pd.DataFrame) -> pd.Series:
-    """Return the arm of each row, or the base model for rows before training, as categories in alphabetical order."""
+def _label_models(table: pd.DataFrame) -> pd.Series:
+    """Return each row's model as a category: the arm, or the key of the base model for rows before training."""
     arm = table["arm"].astype("category")
     arm = arm.cat.set_categories(sorted({*arm.cat.categories, BASE_MODEL_KEY}))
     return arm.where(table["stage"] == "after", BASE_MODEL_KEY)

@@ -60,11 +60,11 @@ def _resample_item_weights(crossed: CrossedScores, rng: np.random.Generator) -> 
 def permutation_p(
     scores: pd.DataFrame, a: str, b: str, resamples: int = 10_000, seed: int = 0, blocked: bool = False
 ) -> float:
-    """Return the two-sided permutation p value of the difference of seed means.
+    """Return the two-sided permutation p-value of the difference of seed means.
 
-    Use the p value as a sensitivity check only, because the items are treated as fixed. Seeds are permuted between the
+    Use the p-value as a sensitivity check only, because the items are treated as fixed. Seeds are permuted between the
     arms, or within pairs if seeds are blocks. The test is exact if there are at most ``resamples`` permutations; the
-    smallest possible p value is 0.0079 for 5 seeds per arm and 0.0625 for 5 pairs. If there are more permutations, a
+    smallest possible p-value is 0.0079 for 5 seeds per arm and 0.0625 for 5 pairs. If there are more permutations, a
     random sample of them is drawn, and the observed assignment is added to the sample (Phipson and Smyth 2010,
     Statistical Applications in Genetics and Molecular Biology 9:39).
     """

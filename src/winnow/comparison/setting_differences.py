@@ -14,7 +14,7 @@ NOT_SET: Final = "not set"
 MAX_LISTED_KEYS: Final = 8
 
 IGNORED_KEYS: Final = ("evaluation.batch_size",)
-"""Keys that change the results only within the rounding error of the machine."""
+"""Keys that change the results only by floating-point rounding errors."""
 
 Settings = Mapping[str, Any]
 ValuesByArm = dict[str, set[str]]
@@ -23,8 +23,8 @@ ValuesByArm = dict[str, set[str]]
 def find_setting_differences(study: CollectedStudy, arms: Sequence[str], compare_probes: bool) -> str | None:
     """Return the settings in which the runs of the arms differ, as one phrase, or ``None`` if there are none.
 
-    The filter and the seed may differ. The number of steps may also differ if all arms have the same budget in tokens
-    or passes. Settings that do not affect the results, such as folders and hardware, are not compared.
+    Differences in the filter and the seed are ignored. The number of steps may differ if all arms have the same
+    budget in tokens or passes. Settings that do not affect the results, such as folders and hardware, are not compared.
 
     Args:
         study: The study.

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from winnow.comparison.artifact_reader import ArtifactReader
 from winnow.comparison.collected_study import CollectedCell, CollectedStudy, Declaration
 from winnow.comparison.declaration_merging import complete_declaration, merge_declarations
-from winnow.comparison.word_overlap import add_unlisted_opinions
+from winnow.comparison.word_overlap import add_unlisted_polarities
 from winnow.errors import WinnowError, did_you_mean
 from winnow.metrics.metric_names import LOSS_METRICS
 from winnow.tracking.embedded_store import SQLITE_PREFIX, is_incomplete
@@ -48,7 +48,7 @@ class _StudyRuns:
 
 @dataclass(frozen=True)
 class StudySelection:
-    """The runs to compare, of one study or of several joined studies, before their results are read.
+    """The runs of one study or of several joined studies that will be compared. Their results have not been read yet.
 
     Attributes:
         client: The client of the store.
@@ -111,7 +111,7 @@ def read_results(selection: StudySelection) -> CollectedStudy:
             parent_run_ids=selection.parent_run_ids,
             declaration=selection.declaration,
             cells=tuple(cells),
-            prompts=add_unlisted_opinions(
+            prompts=add_unlisted_polarities(
                 tables[PROMPT_RESULTS],
                 tables[PREDICTED_WORDS],
                 probe_words.get(selection.declaration.filter or "", {}),

@@ -34,8 +34,8 @@ def decide_verdicts(
 
     Args:
         study: The study.
-        findings: All findings in the primary metric.
-        reasons: The reasons why arms cannot be compared in the primary metric, by pair of arms.
+        findings: All findings on the primary metric.
+        reasons: The reasons why arms cannot be compared on the primary metric, by pair of arms.
         look: The interim look.
         only_word_frequencies: Why the models have learned only word frequencies; ``None`` if they have learned more.
     """
@@ -51,8 +51,8 @@ def decide_verdicts(
             decide_verdict(
                 filter_endpoints,
                 metric,
-                _describe(study, arm, filter_endpoints, findings, reasons, look.confidence),
-                _summarize(study, arm, filter_endpoints, findings, look.confidence),
+                _describe_endpoints(study, arm, filter_endpoints, findings, reasons, look.confidence),
+                _summarize_target(study, arm, filter_endpoints, findings, look.confidence),
                 post_hoc,
                 look.confidence,
                 only_word_frequencies,
@@ -62,7 +62,7 @@ def decide_verdicts(
     }
 
 
-def _describe(
+def _describe_endpoints(
     study: CollectedStudy,
     arm: str,
     endpoints: Endpoints,
@@ -70,7 +70,7 @@ def _describe(
     reasons: Mapping[tuple[str, str], str],
     confidence: float,
 ) -> list[str]:
-    """Return the sentences with the numbers of each endpoint and of the control."""
+    """Return one text with numbers for each endpoint and, for the main filter, one for the random control."""
     declaration, metric = study.declaration, study.registry.metric
     specificity, cost = endpoints.specificity, endpoints.cost
     effect = _find_finding(findings, arm, declaration.baseline)
@@ -91,7 +91,7 @@ def _describe(
         sentences.append(
             describe_control(
                 effect,
-                _find_tested(findings, arm, control),
+                _find_tested_finding(findings, arm, control),
                 size_effect.result if size_effect else None,
                 declaration.baseline,
                 reasons.get((arm, control), "no random control was run"),
@@ -100,7 +100,7 @@ def _describe(
     return sentences
 
 
-def _summarize(
+def _summarize_target(
     study: CollectedStudy, arm: str, endpoints: Endpoints, findings: Sequence[Finding], confidence: float
 ) -> str:
     declaration = study.declaration
@@ -115,6 +115,6 @@ def _find_finding(findings: Sequence[Finding], a: str, b: str) -> Finding | None
     return next((finding for finding in findings if (finding.result.a, finding.result.b) == (a, b)), None)
 
 
-def _find_tested(findings: Sequence[Finding], a: str, b: str) -> Finding | None:
+def _find_tested_finding(findings: Sequence[Finding], a: str, b: str) -> Finding | None:
     finding = _find_finding(findings, a, b)
     return finding if finding is not None and finding.outcome not in (None, "not comparable") else None

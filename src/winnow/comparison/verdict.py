@@ -1,4 +1,4 @@
-"""Decide the verdict of a study from its three endpoints, and state it in one sentence."""
+"""Decide the verdict on a filter from its three endpoints, and summarize it in one sentence."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from winnow.metrics.metric_registry import Metric
 Color = Literal["green", "amber", "red", "gray"]
 """The color of a verdict.
 
-- ``green``: all declared endpoints allow it.
+- ``green``: the target is better, the effect is specific (or there is no subject), and the cost is within the margin.
 - ``red``: the target is worse, or the cost exceeds the margin without a clear effect on the target.
 - ``gray``: the target is not comparable.
 - ``amber``: all other verdicts.
@@ -36,36 +36,38 @@ SPECIFICITY_OUTCOMES: tuple[SpecificityOutcome, ...] = get_args(SpecificityOutco
 COST_OUTCOMES: tuple[CostOutcome, ...] = get_args(CostOutcome)
 
 VERDICT_RULE = (
-    "The verdict states three endpoints, each a contrast between the filter and the full data that was declared "
-    "before the first run. Target: the primary metric is better or worse if the p value, adjusted by Holm's method "
-    "over the primary contrasts, is at most {alpha:.2g}; otherwise there is no clear difference, which does not mean "
-    "that the arms are equal. Specificity: the effect on the subject minus the effect elsewhere; the same test. "
-    "Without a clear result, the effect is called not specific only if the {confidence} interval lies below half of "
-    "the target effect. Cost: how much worse the guard metric becomes; a one-sided test at level {one_sided:.2g} "
-    "shows whether the cost is below the margin. Without a declared margin, the cost is untested. The verdict is "
-    "green only if the target is better, the effect is specific (or the probe has no subject), the cost is below the "
-    "margin, and nothing is post hoc. All endpoints are required, so no correction is made between endpoints "
-    "(intersection-union test); each endpoint is adjusted over the filters under test. Equality is claimed only if a "
-    "margin was declared before the first run and the interval lies entirely within it. The contrast between the "
-    "filter and the random control follows the rule of the target. Together with the contrast between the random "
-    "control and the full data, it shows whether the effect depends on which rows are kept."
+    "The verdict reports the result for three endpoints. Each endpoint is a contrast between the filter and the full "
+    "data that was declared before the first run. Target: the primary metric is better or worse if the p-value, "
+    "adjusted by Holm's method over the primary contrasts, is at most {alpha:.2g}; otherwise there is no clear "
+    "difference, which does not mean that the arms are equal. Specificity: the effect on the subject minus the effect "
+    "on the comparison subjects (or on the same prompts with the subject masked), tested in the same way. If this "
+    "difference is not significant, the effect is called not specific if the target is significant and the whole "
+    "{confidence} interval lies below half of the target effect, and unclear otherwise. Cost: a one-sided test at "
+    "level {one_sided:.2g} shows whether the increase in cost, measured by the guard metric, is below the margin. "
+    "Without a declared margin, the cost is not tested. The verdict is green only if the target is better, the effect "
+    "is specific (or the probe has no subject), the cost is below the margin, and nothing is post hoc. Because all "
+    "endpoints are required, no multiplicity correction is applied across endpoints (intersection-union test); each "
+    "endpoint is adjusted over the filters under test. Equivalence is claimed only if a margin was declared before "
+    "the first run and the interval lies entirely within it. The contrast between the filter and the random control "
+    "is tested in the same way as the target. Together with the contrast between the random control and the full "
+    "data, it shows whether the effect depends on which rows are kept."
 )
 """The rule that determines the verdict, as printed in the report."""
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """The verdict of a study.
+    """The verdict on a filter.
 
     Attributes:
         word: The outcome of the target, or ``learned only word frequencies``.
-        green: Whether all declared endpoints allow the claim that the filter helps.
+        green: Whether every declared endpoint supports the claim that the filter helps.
         color: The color of the verdict.
-        sentence: One sentence that states all endpoints. Every output contains the same sentence.
+        sentence: One sentence with the results of all endpoints. Every output contains the same sentence.
         sentences: Further sentences with the numbers of each endpoint and of the control.
-        reason: The numbers of the target in short form, or the reason why it is not comparable.
-        p: The p value of the intersection-union test of all declared endpoints; ``nan`` if one of them is untested.
-        post_hoc: What was changed after the first run.
+        reason: The numbers of the target endpoint in short form, or the reason why it is not comparable.
+        p: The p-value of the intersection-union test of all declared endpoints; ``nan`` if one of them is untested.
+        post_hoc: One phrase for each change that was made after the first run.
         decision_rule: The rule that determines the verdict.
     """
 
@@ -95,17 +97,17 @@ def decide_verdict(
         endpoints: The endpoints of the filter.
         metric: Returns a metric by its name.
         sentences: Further sentences with numbers.
-        reason: The numbers of the target in short form.
-        post_hoc: What was changed after the first run. A post hoc verdict is never green.
+        reason: The numbers of the target endpoint in short form, or the reason why it is not comparable.
+        post_hoc: One phrase for each change that was made after the first run. A post hoc verdict is never green.
         confidence: Coverage of the intervals.
-        only_word_frequencies: Why the models have learned only word frequencies. This replaces the verdict on the
-            endpoints, and the verdict is never green. ``None`` if the models have learned more.
+        only_word_frequencies: Why the models have learned only word frequencies; ``None`` if they have learned more. A
+            reason replaces the sentence about the endpoints, and the verdict is never green.
     """
     color = choose_color(endpoints.target.verdict, endpoints.specificity.verdict, endpoints.cost.verdict)
     is_green = color == "green" and not post_hoc and only_word_frequencies is None
     sentence = state_endpoints(endpoints, metric)
     if only_word_frequencies is not None:
-        sentence = f"Learned only word frequencies: {only_word_frequencies.rstrip('.')}."
+        sentence = f"The models learned only word frequencies: {only_word_frequencies.rstrip('.')}."
     if post_hoc:
         sentence = f"Post hoc ({'; '.join(post_hoc)}): {sentence[0].lower()}{sentence[1:]}"
     return Verdict(
@@ -135,7 +137,7 @@ def choose_color(target: Outcome, specificity: SpecificityOutcome, cost: CostOut
 
 
 def state_endpoints(endpoints: Endpoints, metric: Callable[[str], Metric]) -> str:
-    """State the three endpoints in one sentence."""
+    """Return the results of the three endpoints as one sentence."""
     target, specificity, cost = endpoints.target, endpoints.specificity, endpoints.cost
     phrases = (_state_target(target, metric), _state_specificity(target, specificity), _state_cost(cost, metric))
     return f"{'; '.join(phrases)}."
@@ -144,7 +146,7 @@ def state_endpoints(endpoints: Endpoints, metric: Callable[[str], Metric]) -> st
 def _state_target(target: TargetEndpoint, metric: Callable[[str], Metric]) -> str:
     primary = metric(target.metric or "")
     parsed = primary.parsed_name
-    place = f"at {parsed.scope}" if parsed.kind == "probe" else f"in {primary.label}"
+    place = f"on {parsed.scope}" if parsed.kind == "probe" else f"in {primary.label}"
     mark = " (items assumed independent)" if target.assumed_independent else ""
     return f"{target.verdict.capitalize()} {place}{mark}"
 
@@ -152,12 +154,13 @@ def _state_target(target: TargetEndpoint, metric: Callable[[str], Metric]) -> st
 def _state_specificity(target: TargetEndpoint, specificity: SpecificityEndpoint) -> str:
     subject = join_names(specificity.subjects) if specificity.subjects else "the subject"
     if specificity.verdict == "specific" and target.verdict not in ("better", "worse"):
-        return f"better for {subject} than elsewhere"
+        reference = "for the comparison subjects" if specificity.comparison else "with the subject masked"
+        return f"better for {subject} than {reference}"
     phrase = {
         "specific": f"specific to {subject}",
         "not specific": f"not specific to {subject}",
         "unclear": f"not shown to be specific to {subject}",
-        "none": "specificity: none",
+        "none": "specificity not applicable",
         "untested": "specificity untested",
     }[specificity.verdict]
     return f"{phrase} (post hoc)" if specificity.post_hoc and not target.post_hoc else phrase
@@ -167,26 +170,27 @@ def _state_cost(cost: CostEndpoint, metric: Callable[[str], Metric]) -> str:
     if cost.verdict == "untested":
         return "cost untested"
     guard = metric(cost.metric or "")
-    before, after, name, parsed = cost.baseline_mean, cost.filter_mean, guard.definition.label, guard.parsed_name
+    filter_value, baseline_value = cost.filter_mean, cost.baseline_mean
+    name, parsed = guard.definition.label, guard.parsed_name
     if guard.unit == LOSS_UNIT:
-        before, after, name = math.exp(before), math.exp(after), "perplexity"
+        filter_value, baseline_value, name = math.exp(filter_value), math.exp(baseline_value), "perplexity"
     if parsed.kind == "held_out":
         name = (
             f"{parsed.group} {name}" if parsed.scope == ALL_ROWS_SLICE else f"{name} on {parsed.group}/{parsed.scope}"
         )
     phrase = {
         "within margin": "cost within the margin",
-        "worse": "worse elsewhere",
+        "worse": "cost above the margin",
         "unclear": "cost unclear",
     }[cost.verdict]
-    return f"{phrase}: {name} {format_number(before)} to {format_number(after)}"
+    return f"{phrase}: {name} {format_number(filter_value)} vs. {format_number(baseline_value)}"
 
 
 def _combine_p_values(endpoints: Endpoints, metric: Callable[[str], Metric]) -> float:
-    """Return the p value of the claim that the filter is better, specific and not costly.
+    """Return the p-value of the intersection-union test of all declared endpoints.
 
-    Each p value is two-sided, so the one-sided p value of the cost is doubled. An effect in the wrong direction has the
-    p value 1.
+    All p-values are compared on the two-sided scale, so the one-sided p-value of the cost is doubled. An effect in the
+    wrong direction has a p-value of 1.
     """
     p_values = [2 * endpoints.cost.p if not endpoints.cost.p > 0.5 else 1.0]
     for endpoint in (endpoints.target, endpoints.specificity):

@@ -1,4 +1,4 @@
-"""Describe the endpoints and the control of a study in sentences with numbers."""
+"""Describe the results for the endpoints and for the random control in sentences with numbers."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from winnow.metrics.metric_registry import Metric
 
 
 def describe_target(metric: Metric, finding: Finding, confidence: float, margin: float | None) -> str:
-    """Describe the contrast of the filter with all rows in one sentence."""
+    """Describe the contrast between the filter and the baseline in one sentence."""
     r = finding.result
     ends = f"{format_confidence(confidence)} interval {format_interval(r.ci_low, r.ci_high)}"
     if finding.outcome == "no clear difference":
@@ -26,7 +26,7 @@ def describe_target(metric: Metric, finding: Finding, confidence: float, margin:
         beyond = f": the interval reaches beyond the declared margin of {format_number(margin)}" if margin else ""
         return (
             f"These runs do not show whether training on the rows that {r.a} keeps gives a better or worse model than "
-            f"training on all rows ({numbers}). This does not prove equality{beyond}."
+            f"training on all rows ({numbers}). This does not show that the two are equivalent{beyond}."
         )
     condition = f"after training on the rows that {r.a} keeps"
     small = f"; the difference is within the declared margin of {format_number(margin)}" if finding.equal else ""
@@ -41,7 +41,7 @@ def describe_target(metric: Metric, finding: Finding, confidence: float, margin:
 
 
 def summarize_target(metric: Metric, finding: Finding, confidence: float, margin: float | None) -> str:
-    """Return the numbers of the target in short form."""
+    """Return the numbers of the target endpoint in short form."""
     r = finding.result
     reason = (
         f"{metric.name}: {r.a} - {r.b} = {format_number(r.difference)}, {format_confidence(confidence)} interval "
@@ -55,20 +55,20 @@ def summarize_target(metric: Metric, finding: Finding, confidence: float, margin
 def describe_specificity(endpoint: SpecificityEndpoint, metric: Metric | None, confidence: float) -> str:
     """Describe the specificity in one sentence."""
     if metric is None:
-        return f"Specificity: none, because {endpoint.reason}."
+        return f"Specificity is not applicable: {endpoint.reason}."
     if endpoint.verdict == "untested":
         return f"Specificity is untested: {endpoint.reason}."
     subject = join_names(endpoint.subjects) or "the subject"
-    elsewhere = join_names(endpoint.comparison) or "the same prompts with the subject masked"
+    reference = join_names(endpoint.comparison) or "the same prompts with the subject masked"
     return (
-        f"Specificity: the effect for {subject} minus the effect for {elsewhere} is {format_number(endpoint.estimate)} "
+        f"Specificity: the effect for {subject} minus the effect for {reference} is {format_number(endpoint.estimate)} "
         f"{metric.unit} ({format_confidence(confidence)} interval {format_interval(*endpoint.interval)}, "
         f"{format_p_value(endpoint.p)})."
     )
 
 
 def describe_cost(endpoint: CostEndpoint, metric: Metric, confidence: float) -> str:
-    """Describe the cost in one sentence, on all rows and on the rows that the filter keeps and removes."""
+    """Describe the cost on all rows, on the rows that the filter keeps, and on the rows that it removes."""
     if math.isnan(endpoint.estimate):
         return f"The cost is untested: {endpoint.reason}."
     ends = f"{format_confidence(confidence)} interval {format_interval(*endpoint.interval)}"
@@ -96,35 +96,37 @@ def describe_control(
 ) -> str:
     """Describe whether it matters which rows are kept.
 
-    This is claimed only if the filter differs from the random control. The sentence also states what the same number of
-    random rows does by itself.
+    The text states that it matters only if the filter differs significantly from the random control, which trains on
+    the same number of random rows. It also states the effect of reducing the number of rows alone.
 
     Args:
         effect: The contrast between the filter and the baseline.
         control_effect: The contrast between the filter and the random control.
         size_effect: The contrast between the random control and the baseline.
         baseline: The name of the baseline.
-        reason: Why there is no contrast with the control.
+        reason: Why the filter cannot be compared with the random control.
     """
     if control_effect is None:
         return f"Whether it matters which rows are kept, or only how many, remains unknown: {reason}."
-    name, rows = control_effect.result.a, "training on as many random rows"
+    name = control_effect.result.a
+    control = f"{control_effect.result.b}, which trains on the same number of random rows"
     size = _describe_size_effect(size_effect, baseline)
     if control_effect.outcome == "no clear difference":
         has_effect = effect is not None and effect.outcome in ("better", "worse")
-        caveat = ", so the effect may come from how many rows are kept rather than which" if has_effect else ""
-        return f"{name} shows no clear difference from {rows}{caveat}; {size}."
-    return f"{name} is {control_effect.outcome} than {rows}, so it matters which rows are kept; {size}."
+        caveat = " The effect may come from how many rows are kept rather than from which rows." if has_effect else ""
+        return f"{name} does not clearly differ from {control}.{caveat} {size}"
+    return f"{name} is {control_effect.outcome} than {control}, so it matters which rows are kept. {size}"
 
 
 def _describe_size_effect(size_effect: Contrast | None, baseline: str) -> str:
-    """Describe the contrast between the random control and the baseline in one clause."""
+    """Describe the contrast between the random control and the baseline in one sentence."""
     if size_effect is None or math.isnan(size_effect.ci_low):
         return (
-            f"whether the number of rows also matters is unknown, because the control and {baseline} were not compared"
+            f"Whether the number of rows also matters is unknown, because the random control and {baseline} were not "
+            "compared."
         )
-    ends = f"{format_number(size_effect.difference)} ({format_interval(size_effect.ci_low, size_effect.ci_high)})"
-    contrast = f"{size_effect.a} - {size_effect.b} is {ends}"
+    interval = format_interval(size_effect.ci_low, size_effect.ci_high)
+    contrast = f"{size_effect.a} - {size_effect.b}: {format_number(size_effect.difference)}, interval {interval}"
     if size_effect.ci_low <= 0 <= size_effect.ci_high:
-        return f"the number of rows alone shows no clear effect: {contrast}"
-    return f"the number of rows matters too: {contrast}"
+        return f"Reducing the number of rows alone has no clear effect ({contrast})."
+    return f"Reducing the number of rows alone also has an effect ({contrast})."

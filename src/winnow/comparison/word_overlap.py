@@ -1,7 +1,8 @@
-"""The overlap between the words of the filter and the probes, and the scores of the words on neither list."""
+"""The overlap between the words of the filter and of the probes, and the polarity of the other predicted words."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
@@ -17,42 +18,42 @@ if TYPE_CHECKING:
 
 UNLISTED_TOP_K: Final = 10
 UNLISTED_SCORE: Final = f"unlisted_opinion_at_{UNLISTED_TOP_K}"
-"""The score of the predicted words that neither the filter nor the probe lists."""
+"""The mean polarity of the predicted words, not counting words that the filter uses or that the probe scores."""
 
 MAX_LISTED_WORDS: Final = 8
 
 
 @dataclass(frozen=True)
 class ProbeOverlap:
-    """The words of one probe that the filter uses.
+    """The overlap between the words of one probe and the words that the filter uses.
 
     Attributes:
         shared: The probe's words that affect a signal of the filter.
-        words: The number of words of the probe.
+        word_count: The number of words in the probe's lists; ``None`` if it was not recorded.
         unknown_signals: The signals whose words are unknown, such as classifiers. The filter may use more of the
             probe's words than ``shared``.
         is_complete: Whether all signals were considered. Versions before 0.3 considered only the lists of ``Mentions``.
-        unlisted: The contrast of the filter and the baseline in the opinion of predicted words that neither the filter
-            nor the probe lists; ``None`` if it was not computed.
+        unlisted: The filter-minus-baseline difference in the mean polarity of the predicted words, not counting words
+            that the filter uses or that are in the probe's lists; ``None`` if it was not computed.
     """
 
     shared: tuple[str, ...]
-    words: int | None
+    word_count: int | None
     unknown_signals: tuple[str, ...] = ()
     is_complete: bool = True
     unlisted: Contrast | None = None
 
     @property
     def fraction(self) -> str:
-        """The number of shared words and the number of the probe's words, as text."""
-        count = f"{len(self.shared)} of {self.words}" if self.words is not None else str(len(self.shared))
+        """The number of shared words out of the number of the probe's words, as text."""
+        count = f"{len(self.shared)} of {self.word_count}" if self.word_count is not None else str(len(self.shared))
         return f"at least {count}" if self.unknown_signals or not self.is_complete else count
 
 
 def find_word_overlaps(study: CollectedStudy, confidence: float) -> dict[str, ProbeOverlap]:
     """Return the overlap of the filter with each probe, by probe, from the summaries that the runs recorded.
 
-    If the runs recorded no summaries, the declared word lists are compared, under the name ``all probes``.
+    If the runs recorded no summaries, the declared word lists are compared, and the only key is ``all probes``.
     """
     declaration = study.declaration
     summaries = study.probe_words.get(declaration.filter or "", {})
@@ -65,7 +66,7 @@ def find_word_overlaps(study: CollectedStudy, confidence: float) -> dict[str, Pr
 def _build_overlap(study: CollectedStudy, probe: str, summary: Mapping[str, Any], confidence: float) -> ProbeOverlap:
     return ProbeOverlap(
         shared=tuple(summary.get("shared_with_filter") or ()),
-        words=summary.get("words"),
+        word_count=summary.get("words"),
         unknown_signals=tuple(summary.get("unknown_signals") or ()),
         is_complete="unknown_signals" in summary,
         unlisted=_compare_unlisted_words(study, probe, confidence),
@@ -92,7 +93,7 @@ def summarize_overlaps(overlaps: Mapping[str, ProbeOverlap], study: CollectedStu
 
 
 def describe_overlaps(overlaps: Mapping[str, ProbeOverlap], confidence: float) -> list[str]:
-    """Return a sentence on each probe that shares words with the filter, with the scores of the unlisted words."""
+    """Return a note on each probe that shares words with the filter, with the effect on the other predicted words."""
     return [
         text for probe, overlap in overlaps.items() for text in (_describe_overlap(probe, overlap, confidence),) if text
     ]
@@ -108,37 +109,39 @@ def _describe_overlap(probe: str, overlap: ProbeOverlap, confidence: float) -> s
         return f"{probe}: whether the filter and the probe share words is unknown.{unknown}" if unknown else ""
     words = ", ".join(overlap.shared[:MAX_LISTED_WORDS]) + (", ..." if len(overlap.shared) > MAX_LISTED_WORDS else "")
     text = (
-        f"{probe}: the filter selects rows by {overlap.fraction} words that the probe scores ({words}), so the result "
-        f"is partly circular.{unknown}"
+        f"{probe}: the filter uses {overlap.fraction} words that the probe scores ({words}), so the result is partly "
+        f"circular.{unknown}"
     )
     if not overlap.is_complete:
-        text += " Only the word lists of the filter were considered, because the runs are from a version before 0.3."
+        text += " Only the filter's word lists were considered, because the runs are from a version before 0.3."
     if overlap.unlisted is not None:
-        text += f" {describe_unlisted(overlap.unlisted, confidence)}"
+        text += f" {describe_unlisted_effect(overlap.unlisted, confidence)}"
     return text
 
 
-def describe_unlisted(result: Contrast, confidence: float) -> str:
-    """Describe the effect on the predicted words that neither the filter nor the probe lists."""
-    interval = format_interval(result.ci_low, result.ci_high)
+def describe_unlisted_effect(result: Contrast, confidence: float) -> str:
+    """Describe the effect on predicted words that the filter does not use and that are not in the probe's lists."""
+    interval = "no interval available"
+    if not math.isnan(result.ci_low):
+        interval = f"{format_confidence(confidence)} interval {format_interval(result.ci_low, result.ci_high)}"
     return (
-        "The opinion of predicted words that neither the filter nor the probe lists changes by "
-        f"{format_number(result.difference)} ({format_confidence(confidence)} interval {interval}; scale -1 to 1)."
+        "The mean polarity of the predicted words, not counting words in the filter's or the probe's lists, changes by "
+        f"{format_number(result.difference)} ({interval}; scale -1 to 1)."
     )
 
 
-def add_unlisted_opinions(
+def add_unlisted_polarities(
     prompts: pd.DataFrame, fills: pd.DataFrame, probe_words: Mapping[str, Mapping[str, Any]]
 ) -> pd.DataFrame:
-    """Add the opinion of unlisted words after training to the table of prompts.
+    """Add the mean polarity of the other predicted words after training to the table of prompts.
 
-    The score of a prompt is the mean polarity of its most likely words. Words that the filter uses, that the probe
-    lists or that are not in the opinion lexicon count as 0.
+    The score of a prompt is the mean polarity of its most likely words. Words that the filter uses, that are in
+    the probe's lists or that are not in the opinion lexicon count as 0.
 
     Args:
         prompts: The scores per prompt of all runs.
         fills: The predicted words per prompt, the most likely word first.
-        probe_words: For each probe, the filter's summary with the polarities of the unlisted words.
+        probe_words: The recorded summary of each probe's words, with the polarities of the other words.
     """
     import numpy as np
 
@@ -152,15 +155,15 @@ def add_unlisted_opinions(
             continue
         words = fills[(fills["probe"] == probe) & (fills["stage"] == "after")]
         words = words[words.groupby(keys, observed=True, sort=False).cumcount() < UNLISTED_TOP_K]
-        values = _look_up(words["word"], polarities)
+        values = _look_up_polarities(words["word"], polarities)
         means = values.groupby([words[key] for key in keys], observed=True).sum() / UNLISTED_TOP_K
         probe_prompts = prompts.loc[is_probe, keys]
         probe_scores = probe_prompts.join(means.rename("score"), on=keys)["score"].to_numpy(dtype=float)
-        scores[is_probe] = np.where(_has_words(prompts[is_probe]), probe_scores, np.nan)
+        scores[is_probe] = np.where(_has_word_lists(prompts[is_probe]), probe_scores, np.nan)
     return prompts.assign(**{UNLISTED_SCORE: scores})
 
 
-def _look_up(words: pd.Series, polarities: Mapping[str, float]) -> pd.Series:
+def _look_up_polarities(words: pd.Series, polarities: Mapping[str, float]) -> pd.Series:
     """Return the polarity of each word, or 0. Each distinct word is looked up once."""
     import numpy as np
     import pandas as pd
@@ -170,7 +173,7 @@ def _look_up(words: pd.Series, polarities: Mapping[str, float]) -> pd.Series:
     return pd.Series(values[categories.cat.codes.to_numpy()], index=words.index, dtype=float)
 
 
-def _has_words(prompts: pd.DataFrame) -> Any:
-    """Return which prompts have word lists. Prompts without word lists have no opinion scores."""
+def _has_word_lists(prompts: pd.DataFrame) -> Any:
+    """Return a mask of the prompts that have word lists. Other prompts have no polarity scores."""
     column = f"opinion_at_{UNLISTED_TOP_K}"
     return prompts[column].notna() if column in prompts else prompts["scored"].astype(bool)

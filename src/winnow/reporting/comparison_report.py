@@ -74,7 +74,11 @@ def compare(
 def compare_selection(
     selection: StudySelection, output: Path, metrics: Sequence[str], ui_url: str, store: Store | None
 ) -> tuple[Comparison, str | None]:
-    """Compare selected runs as :func:`compare` does; return the comparison and the id of its MLflow run, if any."""
+    """Compare the selected runs and write the report. If a store is given, also log the comparison to MLflow.
+
+    Returns:
+        The comparison and the id of its MLflow run. The id is ``None`` if no store is given.
+    """
     study = read_results(selection)
     comparison = analyze(study, extra_metrics=metrics)
     write_comparison_report(comparison, study, output, ui_url)
@@ -231,13 +235,12 @@ def _describe_methods(comparison: Comparison) -> str:
         f"{items} used here. The variance of a difference between two means combines the variance between the seeds of "
         f"each arm with the variance of the difference over {items}, and subtracts the seed-by-item residual variance, "
         "because both variances include it. The difference divided by its standard error is compared with Student's t "
-        f"distribution with Satterthwaite degrees of freedom{degrees}; the interval and the p value both come from "
-        "this test. The "
-        "primary contrasts are Holm-corrected, and the secondary contrasts are Holm-corrected separately. Losses are "
-        "means over masked tokens, with the same masks for every run. Perplexity is the exponential of the loss, and "
-        "its standard error comes from the delta method. A crossed bootstrap and a permutation test of the seed means "
-        "are reported as sensitivity checks. Each run is evaluated at its last checkpoint. The base model is shown but "
-        "not tested."
+        f"distribution with Satterthwaite degrees of freedom{degrees}; the interval and the p-value both come from "
+        "this test. The primary contrasts are Holm-corrected, and the secondary contrasts are Holm-corrected "
+        "separately. Losses are means over masked tokens, with the same masks for every run. Perplexity is the "
+        "exponential of the loss, and its standard error comes from the delta method. A crossed bootstrap and a "
+        "permutation test of the seed means are reported as sensitivity checks. Each run is evaluated at its "
+        "last checkpoint. The base model is shown but not tested."
     )
 
 

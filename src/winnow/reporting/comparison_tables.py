@@ -16,7 +16,7 @@ from winnow.formatting import (
     format_number,
     format_p_cell,
 )
-from winnow.reporting.ngram_tables import build_beyond_counting_table, build_ngram_table
+from winnow.reporting.ngram_tables import build_beyond_ngrams_table, build_ngram_table
 from winnow.reporting.table_rendering import Table, build_table
 
 Rows = Sequence[Mapping[str, Any]]
@@ -33,7 +33,7 @@ def build_comparison_tables(comparison: Comparison) -> list[Table]:
         _build_contrasts(comparison),
         _build_contributions(comparison),
     ]
-    tables += [build_ngram_table(comparison), build_beyond_counting_table(comparison)]
+    tables += [build_ngram_table(comparison), build_beyond_ngrams_table(comparison)]
     tables += [_build_slices(comparison), _build_metrics(comparison)]
     return [table for table in tables if len(table.data)]
 
@@ -41,7 +41,9 @@ def build_comparison_tables(comparison: Comparison) -> list[Table]:
 def _build_arms(comparison: Comparison) -> Table:
     keys = ("role", *SUMMARY_FIELDS, "train_rows", "passes", "tokens", "seconds")
     rows = [{"arm": name, **_select_fields(arm, keys)} for name, arm in comparison.arms.items()]
-    caption = f"Mean {comparison.primary.label} of each arm over seeds. Rows, passes and tokens are means per seed."
+    caption = (
+        f"Mean {comparison.primary.label} of each arm over seeds. Rows, passes and tokens are also averaged over seeds."
+    )
     columns = {
         "arm": _format_column(rows, "arm"),
         **_format_summary(rows, f"{format_confidence(comparison.confidence)} interval"),
@@ -160,7 +162,7 @@ def _format_summary(rows: Rows, heading: str) -> dict[str, list[str]]:
 
 
 def _format_test(rows: Rows) -> dict[str, list[str]]:
-    """Return the columns of a test: the interval and the p values."""
+    """Return the columns of a test: the interval and the p-values."""
     return {
         "interval": _format_intervals(rows),
         "p": _format_column(rows, "p_value", format_p_cell),

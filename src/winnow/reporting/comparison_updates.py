@@ -1,4 +1,4 @@
-"""Compare a study only if something changed since its last comparison."""
+"""Compare a study, or reuse its last comparison if nothing has changed since then."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ from winnow.tracking.store import Store
 
 @dataclass(frozen=True)
 class ComparisonRecord:
-    """What is stored about a comparison to decide whether the next one can be skipped.
+    """The stored record of a comparison, used to decide whether the next comparison can be skipped.
 
     Attributes:
         fingerprint: The fingerprint of the comparison's inputs.
         run_id: The id of the comparison's MLflow run.
-        parent_run_ids: The ids of the study runs whose description contains the verdict.
-        paragraphs: The headline, and one sentence per endpoint.
+        parent_run_ids: The ids of the studies' parent runs that have the verdict in their description.
+        paragraphs: The headline, followed by one text per endpoint.
         details: The lines to print below the paragraphs.
         files: The size in bytes of each file of the report, by path relative to the output folder.
     """
@@ -45,10 +45,10 @@ class ComparisonUpdate:
     """The result of :func:`compare_if_changed`.
 
     Attributes:
-        paragraphs: The headline, and one sentence per endpoint.
+        paragraphs: The headline, followed by one text per endpoint.
         details: The lines to print below the paragraphs; may be empty.
-        report: The HTML report.
-        is_new: Whether the study was compared, instead of using the earlier comparison.
+        report: The path of the HTML report.
+        is_new: Whether the study was compared again; ``False`` if the last comparison was reused.
     """
 
     paragraphs: list[str]
@@ -65,13 +65,13 @@ def compare_if_changed(
     ui_url: str = "http://127.0.0.1:5000",
     spool: str | None = None,
 ) -> ComparisonUpdate:
-    """Compare the arms of a study, unless nothing changed since the comparison whose report is in ``output``.
+    """Compare the arms of a study, or reuse the comparison in ``output`` if nothing has changed.
 
     The study is compared again if a run, an artifact, the declaration, an option, or the version of Winnow or of a
     package changed, or if a file of the report or the comparison's MLflow run was deleted. See
     :func:`winnow.comparison.comparison_inputs.compute_inputs_fingerprint`.
 
-    The arguments and the errors are those of :func:`winnow.reporting.compare`.
+    The arguments and errors are the same as for :func:`winnow.reporting.compare`.
     """
     store = Store(uri=store_uri, artifacts=".", spool=spool or str(output.parent / "unsent"))
     names = [study] if isinstance(study, str) else study
@@ -80,7 +80,7 @@ def compare_if_changed(
     record_file, report = output.with_name(f"{output.name}.record.json"), output / "report.html"
     record = _load_record(record_file)
     if record is not None and record.fingerprint == fingerprint and _is_complete(record, output, selection):
-        _describe_new_study_runs(record, selection, store, record_file)
+        _add_verdict_to_new_study_runs(record, selection, store, record_file)
         return ComparisonUpdate(record.paragraphs, record.details, report, is_new=False)
     record_file.unlink(missing_ok=True)
     comparison, run_id = compare_selection(selection, output, metrics, ui_url, store)
@@ -97,17 +97,17 @@ def compare_if_changed(
 
 
 def _is_complete(record: ComparisonRecord, output: Path, selection: StudySelection) -> bool:
-    """Return whether the report and the run of an earlier comparison still exist."""
+    """Return whether the report files and the MLflow run of an earlier comparison still exist."""
     if any(_measure_files(output).get(name) != size for name, size in record.files.items()):
         return False
     run = find_run(selection.client, record.run_id)
     return run is not None and run.info.lifecycle_stage == "active" and run.info.status == "FINISHED"
 
 
-def _describe_new_study_runs(
+def _add_verdict_to_new_study_runs(
     record: ComparisonRecord, selection: StudySelection, store: Store, record_file: Path
 ) -> None:
-    """Add the verdict to the study runs that started after the comparison."""
+    """Add the verdict to the description of parent runs that started after the comparison."""
     new_run_ids = [run_id for run_id in selection.parent_run_ids if run_id not in record.parent_run_ids]
     for run_id in new_run_ids:
         experiment_id = selection.cells[0].experiment_id

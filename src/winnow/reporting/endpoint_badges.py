@@ -1,4 +1,4 @@
-"""Summarize the three endpoints of a verdict as badges with a symbol, a short result and the numbers."""
+"""Summarize the three endpoints as badges, each with a symbol, a short result and numbers."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ TONES: dict[str, Tone] = {
     "none": "none",
     "untested": "none",
 }
-"""The tone of each outcome of an endpoint."""
+"""The tone of each outcome, by outcome."""
 
 
 @dataclass(frozen=True)
@@ -36,11 +36,11 @@ class Badge:
 
     Attributes:
         name: The name of the endpoint.
-        tone: The tone of the result, which selects the color and the border.
+        tone: Whether the result is good, bad, open or missing. It determines the color and the border.
         symbol: The symbol of the tone.
-        verdict: The result in one to three words.
+        verdict: The result in a few words.
         estimate: The estimate with its sign; empty if there is none.
-        details: The metric, interval and p value, or the reason why the endpoint is untested.
+        details: The metric, interval and p-value, or the reason why the endpoint is untested.
     """
 
     name: str
@@ -55,7 +55,7 @@ def build_badges(comparison: Comparison) -> list[Badge]:
     """Return the badges of the target, the specificity and the cost."""
     endpoints = comparison.endpoints
     return [
-        _build_badge("Target", endpoints.target, _describe_test(comparison, endpoints.target)),
+        _build_badge("Target", endpoints.target, _describe_result(comparison, endpoints.target)),
         _build_badge("Specificity", endpoints.specificity, _describe_specificity(comparison, endpoints.specificity)),
         _build_badge("Cost", endpoints.cost, _describe_cost(comparison, endpoints.cost)),
     ]
@@ -69,8 +69,8 @@ def _build_badge(name: str, endpoint: TargetEndpoint | SpecificityEndpoint | Cos
     return Badge(name, tone, SYMBOLS[tone], f"{endpoint.verdict}{mark}", estimate, details)
 
 
-def _describe_test(comparison: Comparison, endpoint: Endpoint) -> str:
-    """Return the metric, the interval and the p value, or the reason why the endpoint is untested."""
+def _describe_result(comparison: Comparison, endpoint: Endpoint) -> str:
+    """Return the metric, the interval and the p-value, or the reason why the endpoint is untested."""
     if endpoint.reason is not None or endpoint.metric is None:
         return str(endpoint.reason)
     return (
@@ -80,11 +80,11 @@ def _describe_test(comparison: Comparison, endpoint: Endpoint) -> str:
 
 
 def _describe_specificity(comparison: Comparison, endpoint: SpecificityEndpoint) -> str:
-    text = _describe_test(comparison, endpoint)
+    text = _describe_result(comparison, endpoint)
     if endpoint.reason is not None:
         return text
-    elsewhere = join_names(endpoint.comparison) or "the masked subject"
-    return f"{join_names(endpoint.subjects) or 'the subject'} minus {elsewhere}; {text}"
+    reference = join_names(endpoint.comparison) or "the same prompts with the subject masked"
+    return f"{join_names(endpoint.subjects) or 'the subject'} minus {reference}; {text}"
 
 
 def _describe_cost(comparison: Comparison, endpoint: CostEndpoint) -> str:

@@ -44,7 +44,7 @@ class Panel:
 
 @dataclass(frozen=True)
 class Figure:
-    """A figure: its name, caption and panels, the files to which it was saved, and the SVG of each drawn panel."""
+    """A figure: its name, caption, panels and files, and the SVG of each panel if it has already been drawn."""
 
     name: str
     caption: str
@@ -111,7 +111,7 @@ class _Drawing:
 
 
 def _draw_panel(panel: Panel, salt: str, with_pixels: bool = False) -> _Drawing:
-    """Draw a panel. The layout, which takes longest, is computed once for the SVG and the pixels."""
+    """Draw a panel. The layout is the slowest step, so it is computed once for both the SVG and the pixels."""
     import matplotlib as mpl
     from matplotlib.figure import Figure as Canvas
 
@@ -137,7 +137,7 @@ def _draw_pixels(canvas: Any) -> Any:
 
 
 def _remove_unused_markup(svg: str) -> str:
-    """Return an SVG element without the XML header, the metadata and the ids that nothing refers to."""
+    """Return an SVG element without the XML header, the metadata and unreferenced ids."""
     svg = re.sub(r"<metadata>.*?</metadata>", "", svg[svg.index("<svg") :], flags=re.S)
     used_ids = set(re.findall(r"url\(#([^)]+)\)", svg)) | set(re.findall(r'href="#([^"]+)"', svg))
     return re.sub(r' id="([^"]+)"', lambda match: match[0] if match[1] in used_ids else "", svg)
@@ -182,7 +182,7 @@ def _save_pixels(file: Path, drawings: Sequence[_Drawing], size: Position, corne
 
 
 def _use_page_colors(svg: str, panel: Panel) -> str:
-    """Return the SVG of a panel with its text and arm colors as CSS variables of the page."""
+    """Return the SVG of a panel with its text and arm colors replaced by CSS variables of the page."""
     svg = svg.replace("'DejaVu Sans'", "var(--sans)").replace(TEXT_COLOR, "currentColor").replace(GRAY, "var(--soft)")
     for style in (*ROLE_STYLES.values(), *EXTRA_STYLES):
         variable = f"var(--c{style.color[1:].lower()}, {style.color})"

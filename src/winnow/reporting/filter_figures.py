@@ -92,8 +92,8 @@ def draw_overlap(overlap: Mapping[str, Mapping[str, int]], folder: Path | None =
         _label_columns(axes, terms)
 
     caption = (
-        "Of the rows that the term on the left drops, the percentage that the term at the top also drops. A term with "
-        "100% anywhere in its row can be removed without any effect."
+        "Each cell is the percentage of the rows dropped by the term on the left that the term at the top also drops. "
+        "A term with 100% anywhere in its row can be removed without any effect."
     )
     size = max(3.2, 1.5 + 0.52 * len(terms))
     return render_figure(

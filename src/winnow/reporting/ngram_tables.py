@@ -1,4 +1,4 @@
-"""Build the table that compares each arm with n-gram models of its training rows, as files and for the terminal."""
+"""Build tables, for files and for the terminal, that compare each arm with n-gram models of its training rows."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ PREDICTORS = ("model", "trigram", "unigram")
 
 
 def build_ngram_table(comparison: Comparison) -> Table:
-    """Return the scores of each arm's models and of the n-gram models; the table is empty if there are none."""
+    """Return a table of the scores of each arm's trained and n-gram models; it is empty if there are no such scores."""
     rows = []
     for arm, baselines in comparison.ngram_baselines.items():
         losses = {f"{name}_loss": getattr(baselines, name).loss for name in PREDICTORS}
@@ -28,12 +28,12 @@ def build_ngram_table(comparison: Comparison) -> Table:
     columns: dict[str, list[str]] = {
         heading: [text[i] for text in texts] for i, heading in enumerate(_list_headings(comparison))
     }
-    caption = "Trained models and n-gram models of the same training rows: test loss and primary metric."
+    caption = "Test loss and primary metric of the trained models and of n-gram models of the same training rows."
     return build_table(rows, "ngram_baselines", caption, columns)
 
 
-def build_beyond_counting_table(comparison: Comparison) -> Table:
-    """Return the effects beyond counting; the table is empty if there are none."""
+def build_beyond_ngrams_table(comparison: Comparison) -> Table:
+    """Return a table of the effects that n-gram counts do not explain; it is empty if there are none."""
     effects = comparison.effects_beyond_counting
     rows = [
         {
@@ -44,29 +44,33 @@ def build_beyond_counting_table(comparison: Comparison) -> Table:
     ]
     columns: dict[str, list[str]] = {
         "contrast": [f"{effect.result.a} {MINUS_SIGN} {effect.result.b}" for effect in effects],
-        "beyond": [str(effect.ngram) for effect in effects],
+        "n-gram model": [str(effect.ngram) for effect in effects],
         "difference": [format_number(effect.result.difference) for effect in effects],
         "interval": [format_interval(effect.result.ci_low, effect.result.ci_high) for effect in effects],
     }
-    caption = f"Effects beyond counting in {comparison.primary.label}: the contrast minus that of the n-gram models."
+    caption = (
+        f"Effects on {comparison.primary.label} that n-gram counts do not explain: the trained models' contrast minus "
+        "the n-gram models' contrast."
+    )
     return build_table(rows, "beyond_counting", caption, columns)
 
 
 def build_ngram_console_table(comparison: Comparison) -> ConsoleTable | None:
     """Return a table of the test losses for the terminal, or ``None`` if no run has scores of n-gram models.
 
-    The caption contains the effects beyond the trigram models.
+    The caption lists the effects that trigram counts do not explain.
     """
     if not comparison.ngram_baselines:
         return None
-    title = "Test loss of the trained models and of n-gram models of the same rows"
+    title = "Test loss of the trained models and of n-gram models trained on the same rows"
     table = build_console_table("arm", *PREDICTORS, "shared top 10 words", title=title)
     for arm, baselines in comparison.ngram_baselines.items():
         losses = [format_number(getattr(baselines, name).loss) for name in PREDICTORS]
         table.add_row(escape(arm), *losses, format_number(baselines.fill_overlap))
     effects = [effect.result for effect in comparison.effects_beyond_counting if effect.ngram == "trigram"]
     lines = [
-        f"{r.a} {MINUS_SIGN} {r.b}, {comparison.primary.label} beyond the trigrams: {format_number(r.difference)} "
+        f"{r.a} {MINUS_SIGN} {r.b}, {comparison.primary.label} not explained by trigram counts: "
+        f"{format_number(r.difference)} "
         f"({format_interval(r.ci_low, r.ci_high)})"
         for r in effects
     ]

@@ -52,9 +52,7 @@ def draw_study_losses(study: CollectedStudy, styles: Styles, folder: Path | None
         if count < len(study.get_cells(arm))
     ]
     seeds = f"seeds ({', '.join(seed_notes)})" if seed_notes else "seeds"
-    caption = (
-        f"Mean over {seeds}. The band spans the range from the lowest to the highest seed. All arms share the axes."
-    )
+    caption = f"Mean over {seeds}. The band shows the minimum and maximum over seeds. All arms share the axes."
     return render_figure("curves", caption, panels, folder)
 
 
@@ -86,7 +84,7 @@ def draw_study_probes(study: CollectedStudy, styles: Styles, folder: Path | None
         return None
     caption = (
         "Probe scores at each validation run, starting with the base model at step 0. Lines are means over seeds; "
-        "bands span the range from the lowest to the highest seed."
+        "bands show the minimum and maximum over seeds."
     )
     panels = [*_build_score_panels(curves, "log_odds", styles), *_build_word_panels(curves, styles, max_words=2)]
     return render_figure("probe_curves", caption, panels, folder)
@@ -105,7 +103,8 @@ def draw_scores_over_steps(
     """
     name = metric.replace("_", " ").capitalize()
     caption = (
-        f"{name} of each probe's validation prompts, starting with the base model at step 0. Bands span the seeds."
+        f"{name} of each probe's validation prompts, starting with the base model at step 0. Bands show the minimum "
+        "and maximum over seeds."
     )
     return render_figure(f"{metric}_over_steps", caption, _build_score_panels(curves, metric, styles), folder)
 
