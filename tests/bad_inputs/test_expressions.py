@@ -46,7 +46,7 @@ def regex(pattern: str) -> list[str]:
     (keep(" | ".join(["nike"] * 10_000)), "filter.keep", "characters"),
     (keep("at_least(1, " * 60 + "nike" + ")" * 60), "filter.keep", "levels deep"),
     (keep("x" * 19_000), "filter.keep", "unknown signal or part"),
-    ([*NIKE, f"++filter.parts={{{DOUBLING}}}", "filter.keep=p39"], "filter.parts.p10", "after its parts are replaced"),
+    ([*NIKE, f"++filter.parts={{{DOUBLING}}}", "filter.keep=p39"], "filter.parts.p10", "after its parts are expanded"),
     ([*NIKE, "++filter.parts={a: b, b: a}", "filter.keep=a"], "filter.parts.a", "refers to itself"),
     ([*NIKE, "++filter.parts={nike: praise}"], "filter.parts.nike", "also the name of a signal"),
     ([*NIKE, "++filter.parts={keep: nike}"], "filter.parts.keep", "not a valid name"),

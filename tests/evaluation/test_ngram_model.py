@@ -72,7 +72,7 @@ def test_both_sides_equal_the_kneser_ney_probabilities_of_nltk(
         right = backward.score(str(token), tokens[index + 2 : index : -1])
         expected[token] = np.log(left * right / model.unigram[token])
     expected -= np.logaddexp.reduce(expected)
-    found = model.log_probabilities(masked_rows(rows, position), np.array([position % len(row.ids)]))[0]
+    found = model.predict_log_probabilities(masked_rows(rows, position), np.array([position % len(row.ids)]))[0]
     np.testing.assert_allclose(found, expected, rtol=1e-9)
 
 
@@ -83,28 +83,29 @@ def test_the_unigram_model_equals_the_add_one_model_of_nltk(rows: TokenRows, mod
     laplace.fit([tokens])
     unknown = laplace.score("unknown")  # nltk adds an unknown token to the vocabulary
     expected = [laplace.score(str(token)) / (1 - unknown) for token in regular]
-    np.testing.assert_allclose(model.without_context.unigram[regular], expected, rtol=1e-12)
+    np.testing.assert_allclose(model.unigram_model.unigram[regular], expected, rtol=1e-12)
 
 
 def test_single_tokens_have_the_probability_of_the_full_distribution(rows: TokenRows, model: NgramModel) -> None:
     inputs = masked_rows(rows, 2, 3)
     positions = np.array([2, 3])
-    for scorer in (model, model.without_context):
-        full = scorer.log_probabilities(inputs, positions)
+    for scorer in (model, model.unigram_model):
+        full = scorer.predict_log_probabilities(inputs, positions)
         np.testing.assert_allclose(np.exp(full).sum(axis=1), 1)
         for token in rows.vocabulary.regular_ids[::7]:
             tokens = np.array([token, token])
-            np.testing.assert_allclose(scorer.log_probability(inputs, positions, tokens), full[:, token], rtol=1e-9)
+            np.testing.assert_allclose(scorer.score_tokens(inputs, positions, tokens), full[:, token], rtol=1e-9)
 
 
 def test_a_side_next_to_a_mask_backs_off_to_the_unigram(rows: TokenRows, model: NgramModel) -> None:
     alone = masked_rows(rows, 1, 2, 3)
     np.testing.assert_allclose(
-        model.log_probabilities(alone, np.array([2])), model.without_context.log_probabilities(alone, np.array([2]))
+        model.predict_log_probabilities(alone, np.array([2])),
+        model.unigram_model.predict_log_probabilities(alone, np.array([2])),
     )
     left_only = masked_rows(rows, 2, 3)
     assert not np.allclose(
-        model.log_probabilities(left_only, np.array([2])), model.log_probabilities(alone, np.array([2]))
+        model.predict_log_probabilities(left_only, np.array([2])), model.predict_log_probabilities(alone, np.array([2]))
     )
 
 
@@ -127,7 +128,7 @@ def test_row_losses_use_the_masks_of_the_model_and_the_shown_tokens(rows: TokenR
             target, shown = labels[position], input_ids[position]
             if target == IGNORE_INDEX:
                 continue
-            p = np.exp(model.log_probabilities(inputs, np.array([position]))[0])
+            p = np.exp(model.predict_log_probabilities(inputs, np.array([position]))[0])
             if shown != rows.vocabulary.mask_id:
                 unchanged = np.arange(len(p)) == shown
                 p = p * (0.1 * unchanged + 0.1 / len(rows.vocabulary.regular_ids))
@@ -144,7 +145,7 @@ def test_trigrams_predict_the_template_sentences_better_than_unigrams(rows: Toke
     held_out = rows.take(np.arange(1, len(rows), 3))
     losses = [
         sum(score_rows_with_ngrams(scorer, held_out, Masking(), 0)["loss_sum"].to_pylist())
-        for scorer in (model, model.without_context)
+        for scorer in (model, model.unigram_model)
     ]
     assert losses[0] < 0.7 * losses[1]
 

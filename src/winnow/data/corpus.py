@@ -51,7 +51,7 @@ class Corpus:
             fail at least one check.
         leakage: For each held-out split: ``rows``, the number of rows compared; ``exact``, the fraction of these rows
             with an exact duplicate in train; ``near``, the fraction with a near-duplicate in train; ``one_word`` and
-            ``two_words``, the fractions that differ from a training row in at most one or two words.
+            ``two_words``, the fractions that differ from a training row in at most one word and at most two words.
         dataset_fingerprint: The fingerprint of the dataset, including its sources; empty if the corpus was not loaded
             by a dataset.
         memory_map: The memory map that holds the table; None unless the corpus was opened from a folder.

@@ -17,7 +17,7 @@ from winnow.data.corpus import SPLITS, Corpus
 from winnow.data.near_duplicates import NearDuplicateIndex
 
 _MIN_ROWS_PER_SPLIT, _MAX_ROWS_PER_SPLIT = 100, 1_000
-_MAX_ROW_PAIRS = 500_000_000  # limits the number of held-out rows per split that are compared with a large train split
+_MAX_ROW_PAIRS = 500_000_000  # limits the number of compared held-out rows per split if the train split is large
 _TRAIN_ROWS_PER_CHUNK = 2_048
 
 
@@ -37,18 +37,18 @@ def measure_leakage(corpus: Corpus) -> dict[str, dict[str, Any]]:
     """Compare held-out rows with all training rows to find exact duplicates and near-duplicates.
 
     Near-duplicates are found exactly, by counting shared word n-grams, rather than with the MinHash estimate that a
-    split may use. At most 1,000 rows per held-out split are compared, or fewer (at least 100) if there are more than
-    500,000 training rows. The rows are selected by the hash of their text.
+    split may use. At most 1,000 rows per held-out split are compared. If there are more than 500,000 training rows,
+    this limit is lower, but at least 100. The rows are selected by the hash of their text.
 
-    Rows that were generated from the same template differ in a few words, which the n-grams of short texts do not
-    reveal. Therefore, the number of words in which each row differs from the most similar training row is also
-    measured.
+    Rows that were generated from the same template differ in only a few words. In short texts, such rows share too few
+    n-grams to count as near-duplicates. Therefore, the number of words in which each row differs from the most similar
+    training row is also measured.
 
     Returns:
         For each held-out split (all external sets count as one): ``rows``, the number of rows compared; ``exact``, the
         fraction of these rows with an exact duplicate in train; ``near``, the fraction with a near-duplicate in train;
         ``one_word`` and ``two_words``, the fractions that differ from a training row with the same number of words in
-        at most one or two words. Exact duplicates also count in all other fractions.
+        at most one word and at most two words. Exact duplicates are included in all other fractions.
     """
     present = [name for name in corpus.table["split"].unique().to_pylist() if name != "train"]
     sample: dict[str, list[str]] = {}
@@ -60,7 +60,7 @@ def measure_leakage(corpus: Corpus) -> dict[str, dict[str, Any]]:
         sample[name] = sorted(texts, key=_hash_text)[:size]
     sampled_texts = [text for selected in sample.values() for text in selected]
     exact, near = _find_duplicates(sampled_texts, corpus)
-    distances = find_word_distances(sampled_texts, corpus)
+    distances = compute_word_distances(sampled_texts, corpus)
     result = {}
     for name, selected in sample.items():
         fractions = [sum(text in known for text in selected) / max(1, len(selected)) for known in (exact, near)]
@@ -75,11 +75,11 @@ def measure_leakage(corpus: Corpus) -> dict[str, dict[str, Any]]:
     return result
 
 
-def find_word_distances(texts: Sequence[str], corpus: Corpus) -> dict[str, float]:
+def compute_word_distances(texts: Sequence[str], corpus: Corpus) -> dict[str, float]:
     """Return the number of words in which each normalized text differs from the most similar training row.
 
-    Only training rows with the same number of words are compared, word by word. Without such rows, the distance is
-    infinite.
+    A text is compared, word by word, only with training rows that have the same number of words. If there are no such
+    rows, the distance is infinite.
     """
     words = {text: text.split() for text in texts}
     numbers: dict[str, int] = {}
@@ -101,7 +101,7 @@ def find_word_distances(texts: Sequence[str], corpus: Corpus) -> dict[str, float
                 # Words that occur in no held-out row have the number -1, which never matches.
                 rows_by_length[len(row)].append([numbers.get(word, -1) for word in row])
         for length, rows in rows_by_length.items():
-            distances = _count_different_words(np.array(rows, dtype=np.int32), encoded[length])
+            distances = _count_min_differences(np.array(rows, dtype=np.int32), encoded[length])
             smallest[length] = np.minimum(smallest[length], distances)
     return {
         text: float(distance)
@@ -110,8 +110,8 @@ def find_word_distances(texts: Sequence[str], corpus: Corpus) -> dict[str, float
     }
 
 
-def _count_different_words(train_rows: npt.NDArray[np.int32], texts: npt.NDArray[np.int32]) -> npt.NDArray[np.int64]:
-    """Return the smallest number of different words between each text and the training rows, position by position."""
+def _count_min_differences(train_rows: npt.NDArray[np.int32], texts: npt.NDArray[np.int32]) -> npt.NDArray[np.int64]:
+    """Return, for each text, the number of words in which it differs from the most similar training row."""
     differences = np.zeros((len(texts), len(train_rows)), dtype=np.int32)
     for position in range(texts.shape[1]):
         differences += texts[:, position, None] != train_rows[None, :, position]

@@ -84,9 +84,10 @@ def cluster_near_duplicates(
 
 
 class NearDuplicateIndex:
-    """Finds the near-duplicates of a text among indexed texts exactly, by counting shared word trigrams.
+    """Finds all near-duplicates of a text among the indexed texts, by counting shared word trigrams.
 
-    Near-duplicates share an n-gram in their prefixes (prefix filter, Chaudhuri 2006), so only a few texts are compared.
+    The result is exact. Near-duplicates share an n-gram in their prefixes (prefix filter, Chaudhuri 2006), so a text is
+    compared with only a few of the indexed texts.
 
     Args:
         texts: The texts to index, without duplicates.
@@ -105,7 +106,7 @@ class NearDuplicateIndex:
         return text in self._ngrams
 
     def find(self, text: str, ignored: Collection[str] = ()) -> set[str]:
-        """Return the indexed texts that are near-duplicates of a text, except ``ignored`` texts."""
+        """Return the indexed texts that are near-duplicates of a text, without the texts in ``ignored``."""
         ngrams = word_ngrams(text, _WORDS_PER_NGRAM)
         candidates = {candidate for ngram in ngrams for candidate in self._index.get(ngram, ())}
         return {candidate for candidate in candidates.difference(ignored) if self._is_near(ngrams, candidate)}
@@ -117,7 +118,9 @@ class NearDuplicateIndex:
 
 
 def group_near_duplicates(texts: Sequence[str]) -> list[int]:
-    """Return a group for each text, as the index of the group's first text. Chains of near-duplicates form one group.
+    """Return each text's group of near-duplicates, as the index of the first text in the group.
+
+    If a and b are near-duplicates, and so are b and c, then all three are in one group (single linkage).
 
     >>> group_near_duplicates(["a b c d e f g", "x", "a b c d e f g h"])
     [0, 1, 0]

@@ -67,7 +67,7 @@ class Split:
             raise WinnowError(
                 f"expected the sum of validation_fraction and test_fraction to be below 1, got "
                 f"{self.validation_fraction} + {self.test_fraction}. Decrease one of the fractions.",
-                key="split.validation_fraction",  # the dataset's key of the split
+                key="split.validation_fraction",  # relative to the dataset's configuration
             )
 
     def fingerprint_settings(self) -> dict[str, Any]:

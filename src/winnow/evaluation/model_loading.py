@@ -98,7 +98,7 @@ def _load_checkpoint(path: Path, label: str) -> LoadedModel:
             tokenizer = pretrained_models.load_tokenizer(Pretrained(folder))
             model = AutoModelForMaskedLM.from_config(AutoConfig.from_pretrained(folder))
         model.load_state_dict({name[6:]: value for name, value in weights.items() if name.startswith("model.")})
-    except Exception as error:  # the exception type depends on what is missing or has the wrong shape
+    except Exception as error:  # the type of the exception depends on what is missing or has the wrong shape
         reason = " ".join(str(error).split())[:300]
         raise WinnowError(
             f"the checkpoint '{path}' is incomplete, or its weights do not match its configuration ({reason}). Pass "
@@ -113,7 +113,7 @@ def _check_finite(model: PreTrainedModel, path: Path) -> None:
     from winnow.training import pretrained_models
 
     if (name := pretrained_models.find_non_finite_weight(model)) is not None:
-        raise WinnowError(f"the checkpoint '{path}' has weights that are NaN or infinite ({name}). Pass another one.")
+        raise WinnowError(f"the checkpoint '{path}' has NaN or infinite weights in {name}. Pass another checkpoint.")
 
 
 def _derive_label(folder: Path) -> str:

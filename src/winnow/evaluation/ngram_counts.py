@@ -1,4 +1,4 @@
-"""Discounted counts of the tokens in each context of an n-gram model, in flat arrays."""
+"""Count the tokens in each context of an n-gram model, and discount the counts. All results are flat arrays."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ _ENTRIES_PER_CHUNK = 2**21
 class ContextCounts:
     """The probabilities of the tokens in each context after absolute discounting.
 
-    The count of each distinct token is reduced by :data:`DISCOUNT`. The probability that this removes is reserved for
-    the shorter context.
+    The count of each distinct token is reduced by :data:`DISCOUNT`. The probability that is freed in this way is
+    reserved for the predictions from the next shorter context.
 
     Attributes:
         size: The size of the vocabulary.
-        contexts: The contexts that occur, as sorted integer codes. Row i of all other arrays is ``contexts[i]``, and
-            the last row represents all contexts that do not occur.
-        starts: The first entry of each row, followed by the number of entries; shape ``(rows + 1,)``.
+        contexts: The contexts that occur, as sorted integer codes. Row i holds the tokens of ``contexts[i]``. One more
+            row, the last one, represents all contexts that do not occur. An entry is a distinct token of a row.
+        starts: The index of the first entry of each row, followed by the number of entries; shape ``(rows + 1,)``.
         codes: The row and token of each entry as ``row * size + token``, sorted; shape ``(entries,)``.
         probabilities: ``(count - DISCOUNT) / (sum of counts of the row)`` of each entry, shape ``(entries,)``.
         reserved: The reserved probability of each row, shape ``(rows,)``; 1 for contexts that do not occur.
@@ -69,7 +69,7 @@ class ContextCounts:
         return np.where(np.append(self.contexts, -1)[rows] == contexts, rows, len(self.contexts))
 
     def get(self, rows: Ints, tokens: Ints) -> Floats:
-        """Return the probability of one token in each row, without the reserved probability."""
+        """Return the discounted probability of the given token in each row; 0 for tokens that do not occur."""
         codes = rows * self.size + tokens
         entries = np.searchsorted(self.codes, codes)
         is_found = np.append(self.codes, -1)[entries] == codes
@@ -86,7 +86,7 @@ class ContextCounts:
         return self.starts[rows + 1] - self.starts[rows]
 
     def list_entries(self, rows: Ints) -> tuple[Ints, Ints, Floats]:
-        """Return all entries of the rows: indices in ``rows``, tokens and probabilities."""
+        """Return the index in ``rows``, the token and the probability of each entry of the given rows."""
         counts = self.count_entries(rows)
         indices = np.repeat(np.arange(len(rows)), counts)
         entries = np.arange(len(indices)) + np.repeat(self.starts[rows] - np.cumsum(counts) + counts, counts)
@@ -94,9 +94,9 @@ class ContextCounts:
 
 
 def sum_common_entries(a: ContextCounts, a_rows: Ints, b: ContextCounts, b_rows: Ints, weights: Floats) -> Floats:
-    """Return the weighted sums of products over the tokens that two rows have in common, for each pair of rows.
+    """Return the weighted sum of ``a * b`` over the tokens that two rows have in common, for each pair of rows.
 
-    Equal pairs are computed once. The tokens of the shorter row are looked up in the longer row.
+    Identical pairs are computed only once. The tokens of the shorter row are looked up in the longer row.
     """
     pairs, inverse = np.unique(a_rows * len(b.starts) + b_rows, return_inverse=True)
     rows = pairs // len(b.starts), pairs % len(b.starts)

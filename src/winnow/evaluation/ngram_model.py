@@ -1,10 +1,10 @@
 """Fit n-gram models on training rows, and predict masked tokens from their left and right contexts.
 
-An n-gram model is a baseline: it has counted the training rows but has not learned anything else from them. The module
-uses numpy because the n-gram models of ``nltk.lm`` are too slow: on the demo's
-17,513 training rows, ``KneserNeyInterpolated`` needs 4 CPU seconds to fit both directions and 0.4 ms per probability,
-which is 10 minutes for the distributions at the held-out masks. This module needs 0.05 CPU seconds for both. A test
-compares its probabilities with those of ``nltk.lm``.
+An n-gram model is a baseline that uses only the n-gram counts of the training rows. The counts are computed with numpy
+because the n-gram models of ``nltk.lm`` are too slow: on the demo's 17,513 training rows, ``KneserNeyInterpolated``
+needs 4 CPU seconds to fit both directions and 0.4 ms per probability, which adds up to 10 minutes for the distributions
+at the held-out masks. This module needs 0.05 CPU seconds for both. A test compares its probabilities with those of
+``nltk.lm``.
 """
 
 from __future__ import annotations
@@ -26,17 +26,17 @@ MAX_TRAINING_TOKENS = 2_000_000
 
 @dataclass(frozen=True, eq=False)
 class SideCounts:
-    """The counts of the two tokens on one side of each token, smoothed by interpolated Kneser-Ney.
+    """Counts of each token given the two tokens on one side of it, smoothed with interpolated Kneser-Ney.
 
-    The trigram counts are ordinary counts. The count of a token after one context token is the number of distinct
-    tokens that precede this bigram (Kneser and Ney 1995; Chen and Goodman 1999, section 2.7).
+    The trigram counts are ordinary counts. A bigram's count is the number of distinct tokens that occur next to the
+    bigram on this side (Kneser and Ney 1995; Chen and Goodman 1999, section 2.7).
 
     Attributes:
         side: -1 for the tokens on the left, 1 for those on the right.
-        trigrams: The counts after two context tokens.
-        bigrams: The counts after the adjacent context token.
-        base: The probability of each token given that the longer contexts do not determine it: its number of distinct
-            adjacent tokens, plus 1 for smoothing, divided by the sum; shape ``(vocabulary,)``.
+        trigrams: The counts given two context tokens.
+        bigrams: The counts given the adjacent context token.
+        base: The probability of each token without any context: the number of distinct tokens that occur next to the
+            token, plus 1 for smoothing, divided by the sum over all tokens; shape ``(vocabulary,)``.
     """
 
     side: int
@@ -57,7 +57,7 @@ class SideCounts:
         return cls(side, trigrams, bigrams, counts / counts.sum())
 
     def predict(self, rows: TokenRows, positions: Ints) -> SidePrediction:
-        """Look up the contexts of the positions."""
+        """Look up the context of each position in the counts."""
         contexts = _encode_contexts(rows, positions, self.side)
         return SidePrediction(
             self, self.trigrams.find_rows(contexts), self.bigrams.find_rows(_get_adjacent(contexts, rows))
@@ -66,12 +66,12 @@ class SideCounts:
 
 @dataclass(frozen=True, eq=False)
 class SidePrediction:
-    """The contexts of several positions on one side.
+    """The rows of the counts that predict the tokens at several positions from one side.
 
     Attributes:
         counts: The counts of this side.
-        trigram_rows: The row of each position's two context tokens in ``counts.trigrams``.
-        bigram_rows: The row of each position's adjacent token in ``counts.bigrams``.
+        trigram_rows: The row in ``counts.trigrams`` of each position's two context tokens.
+        bigram_rows: The row in ``counts.bigrams`` of each position's adjacent token.
     """
 
     counts: SideCounts
@@ -80,28 +80,28 @@ class SidePrediction:
 
     @property
     def is_unknown(self) -> npt.NDArray[np.bool_]:
-        """Whether the adjacent token is a mask or never occurs next to a token in the training rows."""
+        """Whether the adjacent token, such as a mask, never occurs as a context in the training rows."""
         return np.equal(self.bigram_rows, len(self.counts.bigrams.contexts))
 
     @property
     def bigram_weights(self) -> Floats:
-        """The weight of the bigram probabilities: what the trigrams reserve."""
+        """The weight of the bigram probabilities: the probability that the trigrams reserve."""
         return self.counts.trigrams.reserved[self.trigram_rows]
 
     @property
     def base_weights(self) -> Floats:
-        """The weight of the base probabilities: what the trigrams and the bigrams reserve."""
+        """The weight of the base probabilities: the product of the reserved trigram and bigram probabilities."""
         return self.bigram_weights * self.counts.bigrams.reserved[self.bigram_rows]
 
-    def select(self, tokens: Ints, unigram: Floats) -> Floats:
-        """Return the probability of one token at each position."""
+    def get_probabilities(self, tokens: Ints, unigram: Floats) -> Floats:
+        """Return the probability of the given token at each position."""
         counts = self.counts
         bigrams = self.bigram_weights * counts.bigrams.get(self.bigram_rows, tokens)
         known = counts.trigrams.get(self.trigram_rows, tokens) + bigrams + self.base_weights * counts.base[tokens]
         return np.where(self.is_unknown, unigram[tokens], known)
 
-    def expand(self, unigram: Floats) -> Floats:
-        """Return the probability of all tokens at each position, shape ``(positions, vocabulary)``."""
+    def get_distributions(self, unigram: Floats) -> Floats:
+        """Return the probability of every token at each position, shape ``(positions, vocabulary)``."""
         counts = self.counts
         total: Floats = self.base_weights[:, None] * counts.base
         indices, tokens, probabilities = counts.bigrams.list_entries(self.bigram_rows)
@@ -111,8 +111,8 @@ class SidePrediction:
         total[self.is_unknown] = unigram
         return total
 
-    def sum_known(self, weights: Floats) -> Floats:
-        """Return the weighted sum of the trigram and bigram probabilities of all tokens at each position."""
+    def sum_observed(self, weights: Floats) -> Floats:
+        """Return the weighted sum of the trigram and bigram probabilities over all tokens, for each position."""
         bigrams = self.counts.bigrams.sum_rows(weights)[self.bigram_rows]
         total: Floats = self.counts.trigrams.sum_rows(weights)[self.trigram_rows] + self.bigram_weights * bigrams
         return total
@@ -133,10 +133,10 @@ class NgramModel:
 
     @classmethod
     def fit(cls, rows: TokenRows, max_tokens: int = MAX_TRAINING_TOKENS) -> NgramModel:
-        """Count the tokens of training rows and their two neighbors on each side.
+        """Count each token of the training rows, alone and together with its two neighbors on either side.
 
-        If the rows have more than ``max_tokens`` tokens, the rows with the smallest keys are counted. Keys are hashes
-        of the texts, so the sample is random but the same in every run.
+        If the rows have more than ``max_tokens`` tokens, only the rows with the smallest keys are counted. Keys are
+        hashes of the texts, so the sample is random but the same in every run.
         """
         rows, vocabulary = _sample_rows(rows, max_tokens), rows.vocabulary
         positions = np.flatnonzero(~vocabulary.is_special[rows.ids])
@@ -146,38 +146,38 @@ class NgramModel:
         return cls(counts / counts.sum(), sides)
 
     @property
-    def without_context(self) -> NgramModel:
-        """The unigram model of the same rows."""
+    def unigram_model(self) -> NgramModel:
+        """The unigram model that was fitted on the same rows."""
         return NgramModel(self.unigram)
 
-    def log_probability(self, rows: TokenRows, positions: Ints, tokens: Ints) -> Floats:
-        """Return the log probability of one token at each position, in nats.
+    def score_tokens(self, rows: TokenRows, positions: Ints, tokens: Ints) -> Floats:
+        """Return the log probability of the given token at each position, in nats.
 
         The probability of a token w between the contexts L and R is proportional to
         ``P(w | L) * P(w | R) / P(w)``: the forward times the backward probability, divided by the unigram probability,
-        because both sides already include it. Next to a mask or an unknown context, a side backs off to the unigram
-        probability and cancels out.
+        which is included in both. If the adjacent token on one side is a mask or an unknown token, the probability
+        given this side is the unigram probability, which cancels out.
 
         Args:
-            rows: The rows with their masks.
+            rows: The masked rows.
             positions: Indices in ``rows.ids``. The tokens at these positions are not used.
             tokens: A token id for each position.
         """
         if self.sides is None:
             return np.log(self.unigram[tokens])
         left, right = (side.predict(rows, positions) for side in self.sides)
-        products = left.select(tokens, self.unigram) * right.select(tokens, self.unigram)
+        products = left.get_probabilities(tokens, self.unigram) * right.get_probabilities(tokens, self.unigram)
         return np.log(products / self.unigram[tokens] / self._sum_products(left, right))
 
-    def log_probabilities(self, rows: TokenRows, positions: Ints) -> Floats:
-        """Return the log probabilities of all tokens at each position, shape ``(positions, vocabulary)``."""
+    def predict_log_probabilities(self, rows: TokenRows, positions: Ints) -> Floats:
+        """Return the log probability of every token at each position, shape ``(positions, vocabulary)``."""
         if self.sides is None:
             probabilities = np.tile(self.unigram, (len(positions), 1))
         else:
-            left, right = (side.predict(rows, positions).expand(self.unigram) for side in self.sides)
+            left, right = (side.predict(rows, positions).get_distributions(self.unigram) for side in self.sides)
             probabilities = left * right * self._inverse_unigram
             probabilities /= probabilities.sum(axis=1, keepdims=True)
-        with np.errstate(divide="ignore"):  # special tokens
+        with np.errstate(divide="ignore"):  # special tokens have probability 0
             return np.log(probabilities)
 
     @property
@@ -185,15 +185,15 @@ class NgramModel:
         return np.divide(1.0, self.unigram, out=np.zeros_like(self.unigram), where=self.unigram > 0)
 
     def _sum_products(self, left: SidePrediction, right: SidePrediction) -> Floats:
-        """Return the sum over all tokens of left times right probability, divided by the unigram probability.
+        """Return the sum of P(w | L) * P(w | R) / P(w) over all tokens w, for each position.
 
-        The product is expanded, so that only the tokens that both contexts have in common are enumerated.
+        The product is expanded into its terms, so that only the tokens that occur in both contexts are enumerated.
         """
         inverse = self._inverse_unigram
         base_products = float((left.counts.base * right.counts.base * inverse).sum())
         total: Floats = left.base_weights * right.base_weights * base_products
-        total += left.base_weights * right.sum_known(left.counts.base * inverse)
-        total += right.base_weights * left.sum_known(right.counts.base * inverse)
+        total += left.base_weights * right.sum_observed(left.counts.base * inverse)
+        total += right.base_weights * left.sum_observed(right.counts.base * inverse)
         ones = np.ones(len(total))
         for a, a_rows, a_weights in (
             (left.counts.trigrams, left.trigram_rows, ones),
@@ -218,7 +218,8 @@ def _encode_contexts(rows: TokenRows, positions: Ints, side: int) -> Ints:
     """Return an integer code of the two tokens next to each position on one side.
 
     Args:
-        rows: The rows. A context never crosses the end of a row; positions outside have the id ``vocabulary.size``.
+        rows: The rows. A context never crosses the end of a row; positions outside the row
+            have the id ``vocabulary.size``.
         positions: Indices in ``rows.ids``.
         side: -1 for the left side, 1 for the right side.
     """
@@ -235,5 +236,5 @@ def _encode_contexts(rows: TokenRows, positions: Ints, side: int) -> Ints:
 
 
 def _get_adjacent(contexts: Ints, rows: TokenRows) -> Ints:
-    """Return the adjacent token of each code that :func:`_encode_contexts` returned."""
+    """Return the adjacent token of each context, given the codes from :func:`_encode_contexts`."""
     return contexts % (rows.vocabulary.size + 1)

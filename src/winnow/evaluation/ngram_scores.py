@@ -1,4 +1,4 @@
-"""Score held-out rows and the prompts of probes with an n-gram model, in the same way as a masked language model."""
+"""Score held-out rows and probe prompts with an n-gram model, under the same conditions as a masked language model."""
 
 from __future__ import annotations
 
@@ -25,9 +25,9 @@ TEXTS_PER_BATCH = 64
 def score_rows_with_ngrams(model: NgramModel, rows: TokenRows, masking: Masking, seed: int = 0) -> pa.Table:
     """Score held-out rows under the same fixed masks as :func:`winnow.evaluation.score_rows`.
 
-    The n-gram model has the same information as a masked language model. Some selected tokens are not masked but stay
-    unchanged or are replaced by a random token, and a masked language model learns how often. Their probabilities are
-    therefore updated with Bayes' rule: P(w | shown token x) is proportional to
+    Some selected tokens are not masked: they stay unchanged or are replaced by a random token. A masked language model
+    learns how often this happens. To give the n-gram model the same information, the probabilities at these tokens are
+    updated with Bayes' rule: P(w | shown token x) is proportional to
     ``P(w) * (unchanged_share * [w = x] + random_share / vocabulary)``.
 
     Args:
@@ -46,12 +46,12 @@ def score_rows_with_ngrams(model: NgramModel, rows: TokenRows, masking: Masking,
     positions = np.flatnonzero(labels != IGNORE_INDEX)
     targets, shown = labels[positions], input_ids[positions].astype(np.int64)
     inputs = dataclasses.replace(rows, ids=input_ids)
-    losses = -model.log_probability(inputs, positions, targets)
+    losses = -model.score_tokens(inputs, positions, targets)
 
     is_shown = shown != rows.vocabulary.mask_id
     unchanged_share = 1 - masking.mask_share - masking.random_share
     random_probability = masking.random_share / len(rows.vocabulary.regular_ids)
-    shown_probabilities = np.exp(model.log_probability(inputs, positions[is_shown], shown[is_shown]))
+    shown_probabilities = np.exp(model.score_tokens(inputs, positions[is_shown], shown[is_shown]))
     likelihoods = unchanged_share * (targets == shown)[is_shown] + random_probability
     losses[is_shown] -= np.log(likelihoods / (unchanged_share * shown_probabilities + random_probability))
 
@@ -69,7 +69,7 @@ def score_rows_with_ngrams(model: NgramModel, rows: TokenRows, masking: Masking,
 class NgramPredictor:
     """Predicts the tokens at the masks of sentences with an n-gram model.
 
-    A call has the same results as :func:`winnow.evaluation.mask_predictions.predict_at_masks`.
+    A call returns results in the same form as :func:`winnow.evaluation.mask_predictions.predict_at_masks`.
 
     Attributes:
         model: The n-gram model.
@@ -97,5 +97,5 @@ class NgramPredictor:
             ids = np.concatenate(token_ids).astype(np.int32)
             rows = TokenRows(ids, offsets, np.zeros(len(batch), dtype=np.uint64), vocabulary)
             positions = np.flatnonzero(ids == vocabulary.mask_id)
-            log_probabilities = self.model.log_probabilities(rows, positions).astype(np.float32)
+            log_probabilities = self.model.predict_log_probabilities(rows, positions).astype(np.float32)
             yield start + np.searchsorted(offsets, positions, side="right") - 1, torch.from_numpy(log_probabilities)

@@ -19,8 +19,8 @@ def word_token_ids(words: Iterable[str], tokenizer: PreTrainedTokenizerFast) -> 
     """Return each word's token ids inside a sentence. The list is empty if the word has an unknown token.
 
     A vocabulary that was trained on a corpus without punctuation has no hyphen. If a word has unknown tokens, its
-    punctuation is therefore removed, as the cleaning step ``strip_punctuation`` does: ``good-looking`` becomes
-    ``good looking``.
+    punctuation is therefore removed in the same way as by the cleaning step ``strip_punctuation``: ``good-looking``
+    becomes ``good looking``.
     """
     words = sorted(words)
     if not words:

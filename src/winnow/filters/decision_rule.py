@@ -21,7 +21,16 @@ from winnow.filters.corpus_scoring import (
     score_cross_row_signals,
     score_in_batches,
 )
-from winnow.filters.expression import Known, Name, Node, evaluate, expand_parts, iter_names, measure, split_conjuncts
+from winnow.filters.expression import (
+    Known,
+    Name,
+    Node,
+    evaluate,
+    expand_parts,
+    iter_names,
+    measure_size,
+    split_conjuncts,
+)
 from winnow.filters.expression_parser import build_position_error, parse
 from winnow.filters.scoring_planner import MIN_SAMPLED_COST, Mask, ScoringPlan, plan_scoring, sample_row_indices
 from winnow.filters.signals.signal import Signal
@@ -221,7 +230,7 @@ def _check_name_references(
 
 
 def _check_expanded_size(parts: Mapping[str, Node], keep: Node) -> None:
-    """Check the size of each expression after its parts are replaced, since parts can double it repeatedly.
+    """Check the size of each expression after its parts are expanded. Each part can double the size of the expression.
 
     Args:
         parts: The parts, sorted so that each part comes after the parts it refers to.
@@ -229,11 +238,11 @@ def _check_expanded_size(parts: Mapping[str, Node], keep: Node) -> None:
     """
     sizes: dict[str, tuple[int, int]] = {}
     for key, node in [*((f"parts.{name}", node) for name, node in parts.items()), ("keep", keep)]:
-        leaves, depth = sizes[key.removeprefix("parts.")] = measure(node, sizes)
+        leaves, depth = sizes[key.removeprefix("parts.")] = measure_size(node, sizes)
         if leaves > _MAX_LEAVES or depth > _MAX_DEPTH:
             raise WinnowError(
-                f"after its parts are replaced, the expression has {leaves:,} terms and is {depth} levels deep. "
-                f"Allowed: {_MAX_LEAVES:,} terms and {_MAX_DEPTH} levels. Use fewer parts or shorter ones.",
+                f"after its parts are expanded, the expression has {leaves:,} terms and is {depth} levels deep. "
+                f"Allowed: at most {_MAX_LEAVES:,} terms and {_MAX_DEPTH} levels. Use fewer or shorter parts.",
                 key=key,
             )
 

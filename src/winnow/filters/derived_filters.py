@@ -36,10 +36,10 @@ class RandomMatched(Selection):
     Attributes:
         of: The filter that determines the number of rows.
         name: The name of the control.
-        label: The name to display; null displays the name.
+        label: The name to display. If null, ``name`` is displayed.
         match: Properties of the rows that the sample matches in addition to the number of rows: ``source``, ``label``
-            and ``length`` (deciles of the number of characters). The sample then has as many rows as the filter keeps
-            for every combination of these properties.
+            and ``length`` (deciles of the number of characters). For every combination of
+            these properties, the sample then has the same number of rows as the filter keeps.
     """
 
     of: InstanceOf[Filter]
@@ -52,7 +52,7 @@ class RandomMatched(Selection):
         return _prefix_error_keys(lambda: self.of.compute_verdicts(corpus, cache_dir, progress))
 
     def select(self, train_rows: pa.Table, verdicts: Verdicts | None, seed: int) -> pa.Table:
-        """Sample as many rows as the matched filter keeps, without replacement."""
+        """Sample the number of rows that the matched filter keeps, without replacement."""
         if self.match:
             return self._select_matched(train_rows, verdicts, seed)
         size = self.of.select(train_rows, verdicts, seed).num_rows
@@ -62,29 +62,29 @@ class RandomMatched(Selection):
     def count_rows(self, train_rows: pa.Table, verdicts: Verdicts | None) -> tuple[int, ...]:
         """Return the number of rows to sample, for each combination of the properties in ``match``.
 
-        Two controls with equal counts and properties draw the same sample for the same seed.
+        For a given seed, two controls with the same counts and properties draw the same sample.
         """
-        strata = number_strata(train_rows, self.match)
-        is_kept = self._find_kept(train_rows, verdicts)
+        strata = assign_strata(train_rows, self.match)
+        is_kept = self._compute_kept_mask(train_rows, verdicts)
         return tuple(np.bincount(strata[is_kept], minlength=int(strata.max(initial=0)) + 1).tolist())
 
     def _select_matched(self, train_rows: pa.Table, verdicts: Verdicts | None, seed: int) -> pa.Table:
-        """Sample as many rows as the matched filter keeps from every stratum, without replacement."""
-        strata = number_strata(train_rows, self.match)
+        """Sample the number of rows that the matched filter keeps in every stratum, without replacement."""
+        strata = assign_strata(train_rows, self.match)
         sizes = np.bincount(strata)
         counts = np.array(self.count_rows(train_rows, verdicts))
         order = np.random.default_rng([_CONTROL_STREAM, seed]).permutation(train_rows.num_rows)
         order = order[np.argsort(strata[order], kind="stable")]
-        ranks = np.arange(len(order)) - np.repeat(np.cumsum(sizes) - sizes, sizes)  # the ranks within each stratum
+        ranks = np.arange(len(order)) - np.repeat(np.cumsum(sizes) - sizes, sizes)  # each row's rank within its stratum
         return train_rows.take(np.sort(order[ranks < np.repeat(counts, sizes)]))
 
-    def _find_kept(self, train_rows: pa.Table, verdicts: Verdicts | None) -> npt.NDArray[np.bool_]:
+    def _compute_kept_mask(self, train_rows: pa.Table, verdicts: Verdicts | None) -> npt.NDArray[np.bool_]:
         kept_ids = self.of.select(train_rows, verdicts, seed=0)["row_id"].combine_chunks()
         mask: npt.NDArray[np.bool_] = pc.is_in(train_rows["row_id"], value_set=kept_ids).to_numpy()
         return mask
 
     def fingerprint(self) -> str:
-        """Return a fingerprint of the matched filter and, if there are any, the matched properties."""
+        """Return a fingerprint of the matched filter and of the matched properties, if there are any."""
         return fingerprint("random_matched", *([self.match] if self.match else []), self.of.fingerprint())
 
     def check(self) -> list[WinnowError]:
@@ -177,7 +177,7 @@ class LeaveOneOut(Selection):
         return list_mentioned_words(select_used_signals(self._remaining_signals, self._remaining_expression()).values())
 
     def find_word_overlap(self, words: Collection[str]) -> WordOverlap:
-        """Return which of the given words affect the signals that the remaining expression uses."""
+        """Return the given words that affect the signals in the remaining expression."""
         return find_overlap(words, self._remaining_signals, self._remaining_expression())
 
     @property
@@ -192,8 +192,8 @@ class LeaveOneOut(Selection):
         return remove_names(self.of.expression, {self.signal} if self.signal else set())
 
 
-def number_strata(rows: pa.Table, properties: Sequence[str]) -> npt.NDArray[np.int64]:
-    """Return the number of each row's stratum: a combination of values of the given properties, counted from 0."""
+def assign_strata(rows: pa.Table, properties: Sequence[str]) -> npt.NDArray[np.int64]:
+    """Return the index of each row's stratum. A stratum is a combination of values of the given properties."""
     columns = [np.zeros(rows.num_rows, dtype=np.int64)]
     for name in properties:
         if name == "length":

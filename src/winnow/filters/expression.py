@@ -121,7 +121,7 @@ class Binary(Expression):
     def __str__(self) -> str:
         operands: list[Node] = []
         node: Node = self
-        while isinstance(node, Binary) and node.operator == self.operator:  # a chain is nested on the left
+        while isinstance(node, Binary) and node.operator == self.operator:  # chained operators are left-associative
             operands.append(node.right)
             node = node.left
         return f" {self.operator} ".join(map(self._format_operand, (node, *reversed(operands))))
@@ -196,26 +196,26 @@ def split_conjuncts(node: Node, parts: Mapping[str, Node]) -> list[Node]:
     return [node]
 
 
-def measure(node: Node, parts: Mapping[str, tuple[int, int]]) -> tuple[int, int]:
-    """Return the number of leaves and the depth that an expression has after its parts are replaced.
+def measure_size(node: Node, parts: Mapping[str, tuple[int, int]]) -> tuple[int, int]:
+    """Return an expression's number of leaves and its depth after its parts are expanded.
 
     Args:
         node: The expression.
-        parts: The leaves and the depth of each part that the expression refers to.
+        parts: The number of leaves and the depth of each part that the expression refers to.
 
     >>> a = Name("a")
-    >>> measure(Name("p") & ~Name("p"), {"p": measure(a | a, {})})
+    >>> measure_size(Name("p") & ~Name("p"), {"p": measure_size(a | a, {})})
     (4, 4)
     """
     match node:
         case Name(name) if name in parts:
             return parts[name]
         case Not(term):
-            children = [measure(term, parts)]
+            children = [measure_size(term, parts)]
         case Binary(_, left, right):
-            children = [measure(left, parts), measure(right, parts)]
+            children = [measure_size(left, parts), measure_size(right, parts)]
         case AtLeast(_, terms):
-            children = [measure(term, parts) for term in terms]
+            children = [measure_size(term, parts) for term in terms]
         case _:
             return 1, 1
     return sum(leaves for leaves, _ in children), 1 + max(depth for _, depth in children)

@@ -13,7 +13,7 @@ _QUOTED_CHARACTERS = 300
 _MAX_CHARACTERS = 20_000
 _MAX_DEPTH = 50
 _MAX_TERMS = 150
-"""Maximum number of `&`, `|` or `^` operators without parentheses between them."""
+"""Maximum number of consecutive `&`, `|` or `^` operators that are not separated by parentheses."""
 _OPERATORS = tuple(BINARY_OPERATORS)  # lowest precedence first
 _TOKEN = re.compile(
     r"(?P<name>[^\W\d]\w*)|(?P<number>-?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?)"
@@ -90,12 +90,15 @@ class _Parser:
         position = self.tokens[self.index][2]
         self.depth += 1
         if self.depth > _MAX_DEPTH:
-            raise self._error(position, f"the expression is nested more than {_MAX_DEPTH} levels deep. Simplify it.")
-        node = self._parse_unlimited_term()
+            raise self._error(
+                position,
+                f"the expression is nested more than {_MAX_DEPTH} levels deep. Move nested terms into `parts`.",
+            )
+        node = self._parse_term_at_any_depth()
         self.depth -= 1
         return node
 
-    def _parse_unlimited_term(self) -> Node:
+    def _parse_term_at_any_depth(self) -> Node:
         kind, symbol, position = self.tokens[self.index]
         self.index += 1
         match symbol:

@@ -48,7 +48,7 @@ class Selection(ABC):
 
     @property
     def display_name(self) -> str:
-        """The name to display: the label if there is one, otherwise the name."""
+        """The name to display: the label if one is set, otherwise the name."""
         return getattr(self, "label", None) or self.name
 
     @abstractmethod
@@ -74,11 +74,11 @@ class Selection(ABC):
         """Return a 16-digit hex string that identifies all settings of the selection except its name."""
 
     def words(self) -> set[str]:
-        """Return the words that the selection lists and searches for."""
+        """Return the words that are listed in the selection and searched for in the texts."""
         return set()
 
     def find_word_overlap(self, words: Collection[str]) -> WordOverlap:
-        """Return which of the given words, such as the words of a probe, affect which rows are selected."""
+        """Return the given words, such as a probe's words, that can affect which rows are selected."""
         return WordOverlap()
 
     def check(self) -> list[WinnowError]:
@@ -124,7 +124,7 @@ class Filter(Selection):
         engine: ``local`` scores in processes on this machine. ``ray`` uses Ray Data, either on the cluster specified by
             ``RAY_ADDRESS`` or on a new local cluster. Both engines return the same verdicts.
         processes: The number of scoring processes; ignored on an existing Ray cluster.
-        label: The name to display. A sweep over the settings of a filter sets the name and the label of each arm.
+        label: The name to display. A sweep over a filter's settings sets the name and the label of each arm.
     """
 
     name: SafeName
@@ -199,7 +199,7 @@ class Filter(Selection):
         return list_mentioned_words(select_used_signals(self.signals, self.expression).values())
 
     def find_word_overlap(self, words: Collection[str]) -> WordOverlap:
-        """Return which of the given words affect the signals that ``keep`` uses."""
+        """Return the given words that affect the signals in ``keep``."""
         return find_overlap(words, self.signals, self.expression)
 
     @property

@@ -47,8 +47,8 @@ def read_statistics(folder: Path | str) -> dict[str, Any]:
 def save_kept(table: pa.Table, folder: Path) -> None:
     """Write the kept rows to ``kept.csv``, and as a list of records to ``kept.json``.
 
-    In ``kept.csv``, an apostrophe is added before each text that a spreadsheet would read as a formula; ``kept.json``
-    contains the original texts.
+    In ``kept.csv``, an apostrophe is inserted before each text that a spreadsheet would interpret as a formula.
+    ``kept.json`` contains the original texts.
     """
     folder.mkdir(parents=True, exist_ok=True)
     pyarrow.csv.write_csv(_neutralize_formulas(table), folder / "kept.csv")

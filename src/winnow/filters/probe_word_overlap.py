@@ -16,8 +16,8 @@ class WordOverlap:
 
     Attributes:
         shared_words: The probe's words that affect the score of at least one signal.
-        unknown_signals: The names of the signals whose words are not known, such as classifiers. If there are any, the
-            filter may depend on more words than ``shared_words``.
+        unknown_signals: The names of the signals whose words are unknown, such as classifiers. If there are any, the
+            filter may depend on further words of the probe.
     """
 
     shared_words: frozenset[str] = frozenset()
@@ -25,12 +25,12 @@ class WordOverlap:
 
 
 def find_overlap(words: Collection[str], signals: Mapping[str, Signal], expression: Node | None) -> WordOverlap:
-    """Return the words that affect the decision of an expression; signals that it does not use are ignored.
+    """Return the words that affect the decision of an expression; signals outside the expression are ignored.
 
     Args:
         words: The words of a probe.
         signals: All signals of the filter, by name.
-        expression: The expression, in which every part is replaced by its definition.
+        expression: The expression with its parts expanded.
     """
     used_signals = select_used_signals(signals, expression)
     shared_words = (signal.find_used_words(words) for signal in used_signals.values())
@@ -44,6 +44,6 @@ def list_mentioned_words(signals: Iterable[Signal]) -> set[str]:
 
 
 def select_used_signals(signals: Mapping[str, Signal], expression: Node | None) -> dict[str, Signal]:
-    """Return the signals that an expression uses, and those that drop rows regardless of the expression."""
+    """Return the signals that appear in an expression, and those that drop rows regardless of the expression."""
     names = {name.name for name, _ in iter_names(expression)} if expression is not None else set()
     return {name: signal for name, signal in signals.items() if name in names or signal.requires_score}

@@ -78,7 +78,8 @@ def compute_bin_edges(scores: Scores, anchor: float | None = None) -> Scores:
         return edges
     index = np.searchsorted(edges, anchor)
     edges += anchor - edges[index]  # shifts all edges to the left by less than one bin width
-    edges[index] = anchor  # avoids a rounding error, because many scores may equal the anchor
+    # Set the edge exactly: many scores may equal the anchor, and a rounding error would move them to the other bin.
+    edges[index] = anchor
     return np.append(edges, edges[-1] + edges[1] - edges[0]) if edges[-1] <= high else edges
 
 

@@ -17,11 +17,11 @@ BEST_CHECKPOINT: Final = "best.ckpt"
 """File name of the checkpoint with the lowest validation loss, if `training.keep` is `best`."""
 
 MATMULS_FILE: Final = "onednn_matmuls.json"
-"""File name of the list of matmuls that use oneDNN, so that a resumed run uses the same backends."""
+"""Name of the file that lists the matmuls that run on oneDNN. A resumed run reads it to use the same backends."""
 
 
 def save_matmul_backends(folder: Path, onednn_matmuls: list[str]) -> None:
-    """Store the matmuls that use oneDNN in a cell's folder."""
+    """Store the list of matmuls that run on oneDNN in a cell's folder."""
     folder.mkdir(parents=True, exist_ok=True)
     temporary = folder / f"{MATMULS_FILE}.new"
     temporary.write_text(json.dumps(onednn_matmuls) + "\n", encoding="utf-8")
@@ -29,7 +29,7 @@ def save_matmul_backends(folder: Path, onednn_matmuls: list[str]) -> None:
 
 
 def load_matmul_backends(folder: Path) -> list[str] | None:
-    """Return the matmuls that use oneDNN in the run that a cell resumes, or `None` if the cell starts at step 0."""
+    """Return the matmuls that ran on oneDNN in the run that a cell resumes, or `None` if the cell starts at step 0."""
     if not (folder / LAST_CHECKPOINT).exists() or not (folder / MATMULS_FILE).exists():
         return None
     onednn_matmuls: list[str] = json.loads((folder / MATMULS_FILE).read_text(encoding="utf-8"))
@@ -39,7 +39,7 @@ def load_matmul_backends(folder: Path) -> list[str] | None:
 def load_last_checkpoint(folder: Path, model: PreTrainedModel, restart: bool) -> dict[str, Any] | None:
     """Return the last checkpoint of a cell, or `None` if there is none.
 
-    If the best checkpoint was saved before the last one, it is verified as well.
+    If a best checkpoint was saved earlier, this checkpoint is verified as well.
 
     Args:
         folder: The cell's folder.
@@ -64,7 +64,7 @@ def load_last_checkpoint(folder: Path, model: PreTrainedModel, restart: bool) ->
 
 
 def load_best_checkpoint(folder: Path, model: PreTrainedModel) -> dict[str, Any]:
-    """Return the checkpoint of a cell with the lowest validation loss.
+    """Return the cell's checkpoint with the lowest validation loss.
 
     Raises:
         WinnowError: If the checkpoint is missing or damaged, or if it does not match the model.

@@ -213,7 +213,7 @@ def _build_trainer(
         )
     except WinnowError:
         raise
-    except Exception as error:  # Lightning raises several types, for example if no GPU is available
+    except Exception as error:  # Lightning raises exceptions of several types, for example if no GPU is available
         raise WinnowError(
             f"cannot build Lightning's Trainer with these arguments: {str(error).rstrip('.')}. Choose another trainer, "
             "such as trainer=cpu.",

@@ -1,4 +1,4 @@
-"""Assigns each held-out row to a cluster of similar rows, over which a comparison generalizes."""
+"""Assign each held-out row to a cluster of similar rows, so that comparisons can generalize to new clusters."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ import pyarrow as pa
 from winnow.data.near_duplicates import group_near_duplicates
 from winnow.errors import WinnowError, did_you_mean
 
-TEMPLATE: Final = "template"
-NEAR_DUPLICATES: Final = "near-duplicate group"
+TEMPLATE_COLUMN: Final = "template"
+NEAR_DUPLICATE_KIND: Final = "near-duplicate group"
 
 MAX_GROUPED_ROWS: Final = 20_000
-"""The maximum number of rows per split for which near-duplicates are grouped."""
+"""The maximum number of unlabeled rows per split for which near-duplicates are grouped."""
 
 
 @dataclass(frozen=True)
@@ -24,9 +24,9 @@ class RowClusters:
     """The cluster of each held-out row.
 
     Attributes:
-        labels: The label of each row's cluster. A row that resembles no other row forms its own cluster.
-        kinds: What each row's cluster consists of: the rows with the same value in a column (the name of the column),
-            or near-duplicates.
+        labels: The label of each row's cluster. A row that is not similar to any other row forms its own cluster.
+        kinds: How each row's cluster was formed: the name of the column, if the cluster's rows have the same value in
+            this column, or ``near-duplicate group``.
     """
 
     labels: pa.Array
@@ -36,21 +36,21 @@ class RowClusters:
 def assign_clusters(rows: pa.Table, cluster_by: str | None = None, group_by: Sequence[str] = ()) -> RowClusters:
     """Return the cluster of each row.
 
-    The cluster is the row's value in the first of these columns that has a value for the row: ``cluster_by``, the
-    column ``template`` and the columns ``group_by``. Rows without such a value are clustered with their
-    near-duplicates.
+    If ``cluster_by`` is given, the cluster is the row's value in this column. Otherwise, it is the row's value in the
+    column ``template`` or, if there is none, in the columns ``group_by``. Rows without such a value are clustered with
+    their near-duplicates.
 
     Args:
         rows: The rows of one split.
         cluster_by: The declared cluster column.
-        group_by: The columns that keep groups of rows in one split. Their values together form one label.
+        group_by: The columns by which the split groups rows. The values in these columns together form one label.
 
     Raises:
         WinnowError: If the declared column does not exist (key ``evaluation.cluster_by``).
     """
     if error := find_cluster_error(rows.column_names, cluster_by):
         raise error
-    candidates = [(cluster_by,)] if cluster_by is not None else [(TEMPLATE,), tuple(group_by)]
+    candidates = [(cluster_by,)] if cluster_by is not None else [(TEMPLATE_COLUMN,), tuple(group_by)]
     labels: list[str | None] = [None] * rows.num_rows
     kinds: list[str | None] = [None] * rows.num_rows
     for columns_of_label in candidates:
@@ -61,7 +61,7 @@ def assign_clusters(rows: pa.Table, cluster_by: str | None = None, group_by: Seq
                 if labels[position] is None and None not in row_values:
                     labels[position] = f"{kind}: {_format_label(row_values)}"
                     kinds[position] = kind
-    _add_near_duplicates(rows, labels, kinds)
+    _label_near_duplicates(rows, labels, kinds)
     return RowClusters(pa.array(labels, pa.string()), pa.array(kinds, pa.string()))
 
 
@@ -71,7 +71,7 @@ def find_cluster_error(columns: Sequence[str], cluster_by: str | None) -> Winnow
         return None
     names = [name for name in columns if name not in ("row_id", "text", "split")]
     return WinnowError(
-        f"no column named {cluster_by!r} in the corpus.{did_you_mean(cluster_by, names)} Available: "
+        f"the corpus has no column named {cluster_by!r}.{did_you_mean(cluster_by, names)} Available: "
         f"{', '.join(names)}. Correct the name, or add the column to `columns` of the source.",
         "evaluation.cluster_by",
     )
@@ -81,8 +81,8 @@ def _format_label(values: Sequence[object]) -> str:
     return str(values[0]) if len(values) == 1 else json.dumps(values, ensure_ascii=False, default=str)
 
 
-def _add_near_duplicates(rows: pa.Table, labels: list[str | None], kinds: list[str | None]) -> None:
-    """Label the rows without a label by their group of near-duplicates, named after the first row of the group."""
+def _label_near_duplicates(rows: pa.Table, labels: list[str | None], kinds: list[str | None]) -> None:
+    """Label the rows that have no label yet with the id of the first row in their group of near-duplicates."""
     positions = [position for position, label in enumerate(labels) if label is None]
     texts, row_ids = rows["text"].to_pylist(), rows["row_id"].to_pylist()
     groups = (
@@ -91,4 +91,4 @@ def _add_near_duplicates(rows: pa.Table, labels: list[str | None], kinds: list[s
         else range(len(positions))
     )
     for position, group in zip(positions, groups, strict=True):
-        labels[position], kinds[position] = row_ids[positions[group]], NEAR_DUPLICATES
+        labels[position], kinds[position] = row_ids[positions[group]], NEAR_DUPLICATE_KIND

@@ -162,7 +162,7 @@ def log_results(
     results: EvaluationResult,
     ngrams: Mapping[NgramName, NgramResult],
 ) -> None:
-    """Log the scores before and after training, those of the n-gram models, the tables, the model and a description."""
+    """Log the model's scores before and after training, the scores of the n-gram models, the tables and the model."""
     run.log_metrics(fit_result.best_metrics)
     final = {**results.scores, TOKENS_SEEN: float(fit_result.tokens_seen)}
     run.log_metrics({stage_metric_name("before", metric): value for metric, value in baseline.scores.items()})
@@ -184,7 +184,7 @@ def _log_tables(
 ) -> None:
     """Log tables of row scores, prompt scores and fills.
 
-    All tables cover the model before and after training. The row and prompt scores also cover the n-gram models.
+    All tables include the model before and after training. The row and prompt scores also include the n-gram models.
     """
     results: dict[str, EvaluationResult | NgramResult] = {**stages, **{str(name): ngrams[name] for name in ngrams}}
     run.log_table(_stack_stages({stage: result.rows for stage, result in results.items()}), keys.ROW_SCORES)
@@ -193,7 +193,7 @@ def _log_tables(
 
 
 def _stack_probe_tables(attribute: str, results: Mapping[str, EvaluationResult | NgramResult]) -> pa.Table:
-    """Concatenate one table of all probes and stages, with the columns `stage` and `probe` first."""
+    """Concatenate the tables of all probes and stages, with `stage` and `probe` as the first columns."""
     return _stack_stages(
         {
             stage: _stack_tables("probe", {name: getattr(scores, attribute) for name, scores in result.probes.items()})

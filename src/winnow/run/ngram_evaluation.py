@@ -1,4 +1,4 @@
-"""Scores n-gram models of a run's training rows on the same held-out rows and prompts as the trained model."""
+"""Fit n-gram models on a run's training rows, and score them on the same rows and prompts as the trained model."""
 
 from __future__ import annotations
 
@@ -37,21 +37,21 @@ def evaluate_ngrams(inputs: RunInputs, results: EvaluationResult) -> dict[NgramN
 
     Args:
         inputs: The inputs of the run.
-        results: The scores of the trained model, which contain the contaminated prompts.
+        results: The scores of the trained model, in which contaminated prompts are marked.
 
     Returns:
-        The scores by name of the n-gram model, or an empty dict if there are no training rows.
+        The scores of each n-gram model, by its name; an empty dict if there are no training rows.
     """
     from winnow.evaluation.ngram_model import NgramModel
 
     if not len(inputs.train_tokens.ids):
         return {}
     trigram = NgramModel.fit(inputs.train_tokens)
-    models: dict[NgramName, NgramModel] = {"unigram": trigram.without_context, "trigram": trigram}
-    return {name: _score(model, inputs, results) for name, model in models.items()}
+    models: dict[NgramName, NgramModel] = {"unigram": trigram.unigram_model, "trigram": trigram}
+    return {name: _score_ngram_model(model, inputs, results) for name, model in models.items()}
 
 
-def _score(model: NgramModel, inputs: RunInputs, results: EvaluationResult) -> NgramResult:
+def _score_ngram_model(model: NgramModel, inputs: RunInputs, results: EvaluationResult) -> NgramResult:
     from winnow.evaluation.ngram_scores import NgramPredictor, score_rows_with_ngrams
     from winnow.training import Masking
 

@@ -1,4 +1,4 @@
-"""Summarizes the words of a probe: its lexicon, their coverage by the vocabulary, and their overlap with the filter."""
+"""Summarize a probe's words: their lexicon, their coverage by the vocabulary, and their overlap with the filter."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ def summarize_probe_words(probe: Probe, scores: ProbeScores, selection: Selectio
     """Summarize a probe's words.
 
     The overlap matters because a filter that selects rows by the probe's words improves the probe's scores by
-    construction. The words of the opinion lexicon that the filter does not use and the probe does not list show whether
-    an effect extends to other words.
+    construction. The summary also contains the words of the opinion lexicon that neither the filter uses nor the probe
+    lists. The polarities of these words show whether an effect extends to other words.
 
     Args:
         probe: The probe.

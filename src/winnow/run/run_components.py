@@ -87,7 +87,7 @@ class RunComponents:
 
 
 class ComponentBuilder:
-    """Constructs the objects of configurations; equal nodes of several configurations share one immutable object."""
+    """Constructs the objects that configurations describe. Equal nodes of several configurations share one object."""
 
     def __init__(self) -> None:
         self._objects: dict[tuple[str, str], Any] = {}
@@ -109,7 +109,8 @@ def build_components(
         config: The configuration of a cell.
         corpus_loader: Loads the corpus. Cells that share a loader load equal datasets only once. Defaults to a new
             loader.
-        builder: Constructs the objects. Cells that share a builder share equal objects. Defaults to a new builder.
+        builder: The builder that constructs the objects. Cells with the same builder share equal objects. The default
+            is a new builder.
     """
     from winnow.evaluation import Probe
     from winnow.training import Masking, Model
@@ -133,7 +134,7 @@ def build_components(
 
 
 def check_arm_name(selection: Selection) -> None:
-    """Check the name of an arm, which a user-defined or derived selection may compute.
+    """Check the name of an arm. A user-defined or derived selection may compute its name.
 
     Raises:
         WinnowError: If the name cannot be used for a folder (key ``filter.name``).
@@ -141,7 +142,7 @@ def check_arm_name(selection: Selection) -> None:
     try:
         check_name(selection.name)
     except ValueError as error:
-        raise WinnowError(f"got {selection.name!r}. {error}.", "filter.name") from error
+        raise WinnowError(f"the arm's name {selection.name!r} is not valid. {error}.", "filter.name") from error
 
 
 def _build_slices(config: TrainConfig, selection: Selection, build: Callable[..., Any]) -> dict[str, Filter]:
@@ -180,7 +181,7 @@ def check_components(components: Sequence[RunComponents]) -> None:
         WinnowErrors: If a required file, column, package or model is missing. The errors of all cells are reported
             together.
     """
-    checked: dict[tuple[str, int], Any] = {}  # cells of a study share equal components
+    checked: dict[tuple[str, int], Any] = {}  # equal components, which a study's cells share, are checked once
     for cell_components in components:
         by_key = {
             "dataset": cell_components.dataset,

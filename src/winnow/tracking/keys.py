@@ -18,8 +18,8 @@ ARM: Final = "winnow.arm"
 """Tag: the name of the arm, which is the name of the filter that selected the training rows."""
 
 ARM_LABEL: Final = "winnow.arm_label"
-"""Tag: the label of the arm, which reports display, such as ``cheerful[mood.at_least=0.4]``. Equal to the name if no
-filter setting was swept; absent before version 0.3."""
+"""Tag: the label of the arm, which reports display, such as ``cheerful[mood.at_least=0.4]``. It is the name if
+no filter setting was swept, and absent before version 0.3."""
 
 SEED: Final = "winnow.seed"
 """Tag: the training seed."""
@@ -103,22 +103,22 @@ NUMERICS: Final = "environment/arithmetic.json"
 
 DECLARATION: Final = "study/declaration.json"
 """Artifact of the parent run: the declaration, stored before the first cell ran. Keys: ``study``, ``primary_metric``,
-``secondary_metrics``, ``equivalence_margin`` (null if none), ``specificity_metric`` (``none`` if there is no subject),
-``subjects``, ``comparison_subjects``, ``guard_metric``, ``cost_margin`` (null if none), ``looks`` (the last six are
-absent before version 0.3), ``block_by_seed`` (absent before version 0.2), ``arms`` (list of names), ``baseline``
-(``full``), ``filter`` (the filter under test), ``tested_filters`` (all filters), ``control`` (``random_matched``),
-``controls`` (maps each filter to its control; absent before version 0.3),
-``ablations`` (maps each leave-one-out arm to the omitted signal), ``seeds``, ``max_steps``, ``arm_labels``
-(maps each arm to its label; absent before version 0.3), ``filter_words`` and ``probe_words`` (sorted lists), and
-``cells`` (the ids of the study's cells)."""
+``secondary_metrics``, ``equivalence_margin`` (null if none), ``specificity_metric`` (``none`` if the probe has no
+subject), ``subjects``, ``comparison_subjects``, ``guard_metric``, ``cost_margin`` (null if none), ``looks``
+(the keys from ``specificity_metric`` to ``looks`` are absent before version 0.3), ``block_by_seed`` (absent before
+version 0.2), ``arms`` (list of names), ``baseline`` (``full``), ``filter`` (the filter under test), ``tested_filters``
+(all filters), ``control`` (``random_matched``), ``controls`` (maps each filter to its control; absent before version
+0.3), ``ablations`` (maps each leave-one-out arm to the omitted signal), ``seeds``, ``max_steps``, ``arm_labels`` (maps
+each arm to its label; absent before version 0.3), ``filter_words`` and ``probe_words`` (sorted lists), and ``cells``
+(the ids of the study's cells)."""
 
 ROW_SCORES: Final = "evaluation/rows.parquet"
-"""Artifact of a cell: ``stage`` (before, after, and since version 0.2 the n-gram models unigram and trigram, which have
-only ``loss_sum`` and ``masked``), ``split``, ``row_id``, ``source``, ``loss_sum``, ``masked``, ``top1``,
-``top5``, ``mrr`` (sum of reciprocal ranks), ``ranks`` and ``confidences`` (per masked token),
-``pseudo_log_likelihood`` and ``pseudo_tokens`` (null outside the fixed subset), ``slices`` (list of the row's slice
-names, without ``all``), ``cluster`` (the label of the row's cluster) and ``cluster_kind`` (the column that the label
-comes from, or ``near-duplicate group``). The last two columns are absent before version 0.3."""
+"""Artifact of a cell: ``stage`` (before, after, and since version 0.2 also unigram and trigram: the n-gram models,
+which have only ``loss_sum`` and ``masked``), ``split``, ``row_id``, ``source``, ``loss_sum``, ``masked``, ``top1``,
+``top5``, ``mrr`` (sum of reciprocal ranks), ``ranks`` and ``confidences`` (per masked token), ``pseudo_log_likelihood``
+and ``pseudo_tokens`` (null outside the fixed subset), ``slices`` (list of the row's slice names, without ``all``),
+``cluster`` (the label of the row's cluster) and ``cluster_kind`` (the column that the label comes from, or
+``near-duplicate group``). The last two columns are absent before version 0.3."""
 
 PROMPT_RESULTS: Final = "evaluation/prompts.parquet"
 """Artifact of a cell: ``stage`` (as in :data:`ROW_SCORES`), ``probe`` and the per-prompt columns of
@@ -134,10 +134,10 @@ the prompts; otherwise ``role`` and ``word`` are null."""
 
 PROBE_WORDS: Final = "evaluation/words.json"
 """Artifact of a cell: each probe's ``lexicon`` (name, version, fingerprint), its ``coverage`` and ``uncovered`` words
-by role, the number of ``words``, the words that the probe shares with the signals that the filter uses
-(``shared_with_filter``, ``filter_overlap``), the ``unknown_signals``, whose words are not known, and the polarities of
-the opinion words that neither the filter nor the probe lists (``unlisted_opinions``). Before version 0.3, only the word
-lists of the filter were considered."""
+by role, the number of the probe's ``words``, the words that the filter's signals use (``shared_with_filter``) and their
+fraction (``filter_overlap``), the signals whose words are unknown (``unknown_signals``), and the polarity of each word
+of the opinion lexicon that is in neither the filter's nor the probe's lists (``unlisted_opinions``). Before version
+0.3, only the word lists of the filter were considered."""
 
 TOP_WORDS: Final = "probe_topk.json"
 """Artifact: the most likely words for each prompt in the format of MLflow's ``log_table``, so that the MLflow UI can

@@ -126,22 +126,22 @@ def push_to_hub(store: Store, run_id: str, repository: str, private: bool = True
 
 
 def _check_registry_names(alias: str | None, name: str | None) -> None:
-    """Check the names before the model is converted, which takes seconds.
+    """Check the names early, because the conversion of the model takes seconds.
 
     Raises:
         WinnowError: If MLflow would reject the alias or the name of the registered model.
     """
     if alias is not None and (not re.fullmatch(r"[\w-]{1,200}", alias, re.ASCII) or alias == "latest"):
         raise WinnowError(
-            f"got {alias!r:.80}. Allowed: letters, digits, _ and -, except for the name latest, which MLflow reserves. "
-            "Choose another alias.",
+            f"the alias {alias!r:.80} is not valid. Allowed: letters, digits, _ and -. MLflow reserves the alias "
+            "latest. Choose another alias.",
             "alias",
         )
     if name is not None:
         try:
             check_name(name)
         except ValueError as error:
-            raise WinnowError(f"got {name!r:.100}. {error}.", "name") from error
+            raise WinnowError(f"the name {name!r:.100} is not valid. {error}.", "name") from error
 
 
 def _check_repository_name(repository: str) -> None:

@@ -21,7 +21,7 @@ CELL_RUN_FILTER = f"tags.`{KIND}` = 'cell'"
 """Filter string for :func:`search_runs` that selects training runs."""
 
 RUNS_PER_PAGE = 200
-"""Runs per request. MLflow's database objects for a page of 1,000 runs need 130 MB more memory."""
+"""The number of runs per request. With 1,000 runs, MLflow's database objects need 130 MB more memory."""
 
 NEWEST_FIRST = ("attributes.start_time DESC",)
 

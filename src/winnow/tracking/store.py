@@ -155,7 +155,7 @@ class Store:
 
     @property
     def is_csv(self) -> bool:
-        """Whether the store is a folder of CSV files, which only single runs can use."""
+        """Whether the store is a folder of CSV files, which supports only single runs."""
         return self._csv_folder is not None
 
     @property
@@ -179,7 +179,7 @@ class Store:
         if self._database_file is None:
             try:
                 return _create_client(self.uri)
-            except Exception as error:  # the driver of a database is missing, or the address is not valid
+            except Exception as error:  # the database driver is missing, or the address is not valid
                 raise build_store_error(self.uri, error) from error
         with self._exclusive_lock():
             try:

@@ -24,7 +24,7 @@ def build_store_error(uri: str, error: Exception) -> WinnowError:
     text = str(error)
     if isinstance(error, ModuleNotFoundError):
         extra = " (pip install 'winnow[postgres]')" if uri.startswith("postgresql") else ""
-        message = f"the driver of this database is not installed: {text}. Install it{extra}, {OTHER_STORE_HINT}."
+        message = f"the database driver is not installed: {text}. Install it{extra}, {OTHER_STORE_HINT}."
         return WinnowError(f"{message} ({redact_password(uri)})", "uri")
     message = _describe_server_error(text) if is_server(uri) else _describe_database_error(text)
     return WinnowError(f"{message} ({redact_password(uri)})", "uri")
@@ -54,11 +54,12 @@ def is_server(uri: str) -> bool:
 
 
 DATABASE_SCHEMES = ("mysql", "mssql", "postgresql")
-"""The databases that MLflow supports in addition to SQLite. A driver can follow, as in `postgresql+psycopg2`."""
+"""URL schemes of the databases that MLflow supports in addition to SQLite. The name of a driver can be appended, as in
+`postgresql+psycopg2`."""
 
 
 def find_address_problem(uri: str) -> str | None:
-    """Return what is wrong with the address of a store, or `None`.
+    """Return a description of the problem with a store's address, or `None` if the address is valid.
 
     >>> find_address_problem("http://127.0.0.1:99999")
     'expected a port from 0 to 65535'

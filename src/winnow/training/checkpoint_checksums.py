@@ -1,4 +1,4 @@
-"""Verify the checksums in a checkpoint file, which ``torch.load`` does not do."""
+"""Verify the checksums in a checkpoint file, because ``torch.load`` does not verify them."""
 
 from __future__ import annotations
 

@@ -180,7 +180,7 @@ class SpanMasking(Masking):
         return tail_probabilities
 
 
-def _no_words_error() -> WinnowError:
+def _build_no_words_error() -> WinnowError:
     return WinnowError("expected at least one word, got none. Add words, or set `file` to a word list.", "words")
 
 
@@ -207,7 +207,7 @@ class ListedWordMasking(Masking):
 
     def __post_init__(self) -> None:
         if self.file is None and not any(word.strip() for word in self.words):
-            raise _no_words_error()
+            raise _build_no_words_error()
 
     def for_tokenizer(self, tokenizer: PreTrainedTokenizerFast) -> Masking:
         """Return a copy of this masking rule that contains the token ids of its words.
@@ -219,7 +219,7 @@ class ListedWordMasking(Masking):
 
         words = [word for word in (*self.words, *self._read_file()) if word.strip()]
         if not words:
-            raise _no_words_error()
+            raise _build_no_words_error()
         spellings = {
             f"{space}{spelling}"
             for word in words

@@ -155,14 +155,14 @@ def load_model(source: Pretrained, tokenizer: PreTrainedTokenizerFast) -> PreTra
             source, f"has {num_embeddings} token embeddings, but its tokenizer has ids up to {max_id}"
         )
     if (name := find_non_finite_weight(model)) is not None:
-        raise _build_model_error(source, f"has weights that are NaN or infinite ({name})")
+        raise _build_model_error(source, f"has NaN or infinite weights in {name}")
     return model.eval()
 
 
 def find_non_finite_weight(model: torch.nn.Module) -> str | None:
     """Return the name of a parameter that contains NaN or infinity, or ``None``.
 
-    The scores and ranks of a model with such weights are meaningless.
+    A model with such weights returns meaningless scores.
     """
     return next((name for name, weights in model.named_parameters() if not weights.isfinite().all()), None)
 

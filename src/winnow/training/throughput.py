@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
 MIN_CPU_FRACTION = 0.9
-"""The CPU time that a matmul must receive, as a fraction of the CPU time of all threads on an idle machine."""
+"""The minimum CPU time of a matmul, as a fraction of the CPU time that all threads would use on an idle machine."""
 
 
 class Throughput(pl.Callback):
@@ -103,7 +103,7 @@ def measure_peak_flops(device: str, dtype: torch.dtype) -> float | None:
     """Return the floating-point operations per second of a large matmul, as the maximum of four measurements.
 
     The measurement takes about 0.1 seconds, runs once per process, and uses the same threads as training. The result
-    is `None` if the fastest matmul on a CPU waited for other programs, since the rate is then below the peak.
+    is `None` if the fastest matmul on a CPU had to wait for other programs, because its rate is then below the peak.
     """
     size = 8192 if device == "cuda" else 768
     left, right = (torch.randn(size, size, device=device).to(dtype) for _ in range(2))

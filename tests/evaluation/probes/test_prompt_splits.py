@@ -95,7 +95,7 @@ def test_subjects_that_lead_to_the_same_prompt_give_one_comparison_prompt() -> N
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"subjects": ["Nike"], "comparison": ["nike"]}, "share nike"),
+        ({"subjects": ["Nike"], "comparison": ["nike"]}, "both contain nike"),
         ({"comparison": ["Puma"]}, "no prompt contains a subject"),
         ({"subjects": ["Nike"], "comparison": ["Adidas"]}, "'Adidas hats are [MASK]' is also a prompt of the probe"),
     ],

@@ -87,7 +87,7 @@ def find_files(path: Path, suffixes: tuple[str, ...], homepage: str | None) -> l
         WinnowError: If no file is found.
     """
     expanded = path.expanduser()
-    with convert_file_errors(path):  # raised, for example, if the name is too long
+    with convert_file_errors(path):  # an OSError is raised, for example, if the name is too long
         is_file, is_folder = expanded.is_file(), expanded.is_dir()
     if is_file:
         return [expanded]
@@ -121,7 +121,7 @@ def convert_file_errors(path: Path, encoding: str = "utf-8") -> Iterator[None]:
     """Convert exceptions raised while opening or decoding a file to :class:`WinnowError`."""
     try:
         yield
-    except UnicodeError as error:  # some codecs raise this class rather than UnicodeDecodeError
+    except UnicodeError as error:  # the base class, because some codecs do not raise UnicodeDecodeError
         raise _build_decoding_error(path, encoding) from error
     except LookupError as error:
         raise WinnowError(

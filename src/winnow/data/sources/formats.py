@@ -133,7 +133,7 @@ def _parse_json_line(line: str) -> Mapping[str, Any] | str:
 
 
 def _describe_json_error(error: ValueError | RecursionError) -> str:
-    """Return why JSON could not be parsed; Python limits the depth of values and the number of digits."""
+    """Return the reason why JSON could not be parsed. Python limits the nesting depth and the digits of a number."""
     if isinstance(error, json.JSONDecodeError):
         return error.msg
     return "a value is nested too deeply" if isinstance(error, RecursionError) else "a number has too many digits"

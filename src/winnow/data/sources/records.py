@@ -218,7 +218,7 @@ def get_value(record: Any, path: str) -> Any:
 
 
 def has_surrogates(text: str) -> bool:
-    """Return whether a text contains surrogates, from undecodable bytes (``surrogateescape``) or from JSON escapes."""
+    """Return whether a text contains surrogates, which come from undecodable bytes or from JSON escapes."""
     try:
         text.encode()
     except UnicodeEncodeError:

@@ -16,8 +16,8 @@ from winnow.data.sources.source import LABEL_FIELD, RESERVED_COLUMNS, TEXT_FIELD
 from winnow.errors import WinnowError, did_you_mean
 
 _STRICT = ConfigDict(extra="forbid")
-TEMPLATE = "template"
-"""The column with the template of each row."""
+TEMPLATE_COLUMN = "template"
+"""The name of the column that contains each row's template."""
 
 _NonEmptyStrings = Annotated[list[str], Field(min_length=1)]
 
@@ -64,16 +64,16 @@ class Grammar(Source):
     Finally, ``int(null_fraction * rows)`` rows are drawn with replacement, and their texts are set to null.
 
     Attributes:
-        templates: Sentences with ``{slot}`` placeholders. A sentence with ``{part}`` placeholders stands for one
-            template per combination of phrases. All resulting templates are drawn with equal probability.
+        templates: Sentences with ``{slot}`` placeholders. A sentence with ``{part}`` placeholders is expanded
+            to one template per combination of phrases. All resulting templates are drawn with equal probability.
         slots: The words of each slot, by the slot's name.
         labels: The probability of each label; the probabilities must sum to 1. Null disables labels.
         rows: Number of rows.
         seed: Random seed for all draws.
         null_fraction: The number of draws for null texts, as a fraction of ``rows``.
         parts: Phrases for the ``{part}`` placeholders of templates, by the part's name. Phrases may contain slots.
-        columns: The columns to add: ``template`` and the names of slots. A slot's column is null in rows whose template
-            does not use the slot. By default, the template and all slots are added.
+        columns: The columns to add: ``template``, names of slots, or both. A slot's column is null in rows whose
+            template does not use the slot. By default, the template and all slots are added.
     """
 
     templates: _NonEmptyStrings
@@ -104,13 +104,15 @@ class Grammar(Source):
             self._check_template(template)
         for name in self.slots:
             if name in self.parts:
-                raise WinnowError(f"'{name}' is also a slot. Rename the part or the slot.", key=f"parts.{name}")
-            if name in (TEMPLATE, *RESERVED_COLUMNS):
                 raise WinnowError(
-                    f"'{name}' is the name of another column of the rows. Rename the slot here and in the templates.",
+                    f"there is also a slot named '{name}'. Rename the part or the slot.", key=f"parts.{name}"
+                )
+            if name in (TEMPLATE_COLUMN, *RESERVED_COLUMNS):
+                raise WinnowError(
+                    f"the rows already have a column named '{name}'. Rename the slot here and in the templates.",
                     key=f"slots.{name}",
                 )
-        allowed_columns = [TEMPLATE, *self.slots]
+        allowed_columns = [TEMPLATE_COLUMN, *self.slots]
         for name in self.columns or []:
             if name not in allowed_columns:
                 raise WinnowError(
@@ -149,8 +151,8 @@ class Grammar(Source):
         table = pa.table([pa.array(texts, TEXT_FIELD.type)], schema=pa.schema([TEXT_FIELD]))
         if labels is not None:
             table = table.append_column(LABEL_FIELD, pa.array(labels, LABEL_FIELD.type))
-        for name in [TEMPLATE, *self.slots] if self.columns is None else self.columns:
-            column = templates if name == TEMPLATE else _select_used(words[name], name, templates)
+        for name in [TEMPLATE_COLUMN, *self.slots] if self.columns is None else self.columns:
+            column = templates if name == TEMPLATE_COLUMN else _select_used_words(words[name], name, templates)
             table = table.append_column(name, pa.array(column, pa.string()))
         return table
 
@@ -204,7 +206,7 @@ class Grammar(Source):
             )
 
 
-def _select_used(words: list[str], slot: str, templates: list[str]) -> list[str | None]:
+def _select_used_words(words: list[str], slot: str, templates: list[str]) -> list[str | None]:
     """Return the words of a slot, with ``None`` in rows whose template does not use the slot."""
     uses_slot = {template: slot in _parse_slot_names(template) for template in set(templates)}
     return [word if uses_slot[template] else None for word, template in zip(words, templates, strict=True)]
@@ -221,7 +223,8 @@ def _parse_slot_names(template: str) -> list[str]:
         ) from error
     if formatted := [name for name, extra in slots if name is not None and extra]:
         raise WinnowError(
-            f"the slot '{formatted[0]}' of the template '{template}' has a format. Write {{{formatted[0]}}} only.",
+            f"the slot '{formatted[0]}' of the template '{template}' has a format specifier or a conversion. Write "
+            f"only {{{formatted[0]}}}.",
             key="templates",
         )
     return [name for name, _ in slots if name is not None]

@@ -1,4 +1,4 @@
-"""Build comparison prompts: the prompts of a probe about other subjects, such as other brands."""
+"""Build comparison prompts: a probe's prompts with the subject replaced by other subjects, such as other brands."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from winnow.evaluation.probes.prompts import Cloze, compile_subject_pattern
 def build_comparison_prompts(
     clozes: Iterable[Cloze], subjects: Sequence[str], comparison: Sequence[str]
 ) -> Iterator[Cloze]:
-    """Yield each prompt about a subject with each comparison subject in place of the subject.
+    """Yield a copy of each prompt that contains a subject, for each comparison subject, which replaces the subject.
 
     The words, the template and the split stay the same. Slot values that are subjects are replaced as well. The text
-    with masked subjects is that of the original prompt, because it does not depend on the subject. If several subjects
-    lead to the same comparison prompt, the prompt is yielded once.
+    with masked subjects does not depend on the subject, so the original prompt's text is used. If several prompts lead
+    to the same comparison prompt, this comparison prompt is yielded only once.
     """
     pattern = compile_subject_pattern(subjects)
     known_texts: set[str] = set()
@@ -34,15 +34,15 @@ def build_comparison_prompts(
 def find_comparison_errors(
     clozes: Sequence[Cloze], subjects: Sequence[str], comparison: Sequence[str]
 ) -> Iterator[WinnowError]:
-    """Yield errors in the list of comparison subjects, given the prompts of the probe."""
+    """Yield the errors in a probe's list of comparison subjects."""
     if not comparison:
         return
     if not any(cloze.subject is not None for cloze in clozes):
-        message = "comparison prompts are built from prompts about a subject, but no prompt contains a subject."
+        message = "no prompt contains a subject that a comparison subject could replace."
         yield WinnowError(f"{message} Set `subjects` to words that occur in the prompts.", "comparison")
         return
     if shared := sorted({word.casefold() for word in subjects} & {word.casefold() for word in comparison}):
-        message = f"the subjects and the comparison subjects share {', '.join(shared)}."
+        message = f"the subjects and the comparison subjects both contain {', '.join(shared)}."
         yield WinnowError(f"{message} Remove each word from one of the lists.", "comparison")
         return
     texts = {cloze.text for cloze in clozes}

@@ -32,7 +32,7 @@ from winnow.evaluation.probes.prompts import (
     PromptFile,
     WordList,
     compile_subject_pattern,
-    formatted_slots,
+    list_formatted_slots,
     mask_subjects,
     prompt_mask_errors,
     shared_word_errors,
@@ -50,7 +50,7 @@ if TYPE_CHECKING:
     from winnow.training.forward.masked_logits import ForwardMode
 
 MAX_PROMPTS = 100_000
-"""Maximum number of prompts that the templates of a probe expand to."""
+"""The maximum number of prompts that a probe's templates may expand to."""
 
 ExpandedPrompt = tuple[Prompt, str, dict[str, str]]
 """A prompt, its template (or its text if it has no template), and its slot values."""
@@ -64,8 +64,8 @@ class Probe:
     highly the model ranks these words. For prompts without word lists, only the most likely words are stored.
 
     Templates are divided into a validation half and a test half; see
-    :func:`winnow.evaluation.probes.prompt_splits.assign_templates`. A full sentence counts as a template. Prompts of
-    validation templates are scored during training, and prompts of test templates decide the verdict.
+    :func:`winnow.evaluation.probes.prompt_splits.assign_templates`. A full sentence counts as a template. During
+    training, the prompts of validation templates are scored. The verdict is based on the prompts of test templates.
 
     Attributes:
         prompts: Full sentences, as plain text or as a :class:`Prompt` with its own word lists.
@@ -78,9 +78,8 @@ class Probe:
         lexicon: A lexicon file or the name of a built-in lexicon. The words of the lexicon are added to the three word
             lists.
         subjects: Words, such as brands, that are masked in addition to the mask for the prior-corrected log odds.
-        comparison: Other subjects, such as other brands. Each prompt of the verdict that contains a subject is also
-            scored with each of these words in place of the subject, to measure whether an effect is specific to the
-            subject.
+        comparison: Other subjects, such as other brands. Each test prompt that contains a subject is also scored with
+            each of these words in place of the subject, to measure whether an effect is specific to the subject.
         sentiment: The sentiment scale for predicted words and completed sentences.
         metrics: User-defined metrics, given as names of installed metrics or as full definitions; see
             :class:`winnow.evaluation.PromptMetric`.
@@ -153,7 +152,7 @@ class Probe:
                 prompts of this half are scored. With ``test``, all prompts are scored, including comparison prompts.
 
         Returns:
-            The scores of each prompt, and the most likely words at the masks of the summarized prompts.
+            The scores of each prompt, and the most likely words at the masks of the prompts that the summary covers.
         """
         from winnow.evaluation.mask_predictions import predict_at_masks
         from winnow.evaluation.probes.multi_token_words import score_multi_token_words
@@ -173,10 +172,10 @@ class Probe:
         )
 
     def run_predictor(self, predict: Predict, tokenizer: PreTrainedTokenizerFast) -> ProbeScores:
-        """Score predictions that do not come from a masked language model. Multi-token words are not scored.
+        """Score a predictor that is not a masked language model, such as an n-gram model; skips multi-token words.
 
         Args:
-            predict: Predicts the tokens at the masks of sentences.
+            predict: A function that predicts the tokens at the masks of sentences.
             tokenizer: The tokenizer of the predicted tokens.
         """
         from winnow.evaluation.probes.prompt_scoring import score_prompts
@@ -245,7 +244,7 @@ class Probe:
 
     @functools.cached_property
     def comparison_clozes(self) -> tuple[Cloze, ...]:
-        """The prompts of the verdict with each comparison subject in place of the subject."""
+        """The test prompts that contain a subject, with each comparison subject in place of the subject."""
         test_clozes = (cloze for cloze in self.clozes if cloze.split != "validation")
         return tuple(build_comparison_prompts(test_clozes, self.subjects, self.comparison))
 
@@ -256,7 +255,7 @@ class Probe:
         """
         prompts = [[cloze.text, cloze.wanted, cloze.unwanted, cloze.forbidden] for cloze in self.clozes]
         metrics = [[metric.identity() for metric in self.user_metrics]] if self.metrics else []
-        # Only added if used, so that the fingerprints of all other probes do not change.
+        # Added only if they are used, so that the fingerprints of all other probes do not change.
         comparison = [["comparison", self.comparison]] if self.comparison else []
         splits = [cloze.split for cloze in self.clozes]
         halves = [["splits", splits]] if "test" in splits else []
@@ -323,7 +322,8 @@ class Probe:
     def _find_metric_errors(self) -> Iterator[WinnowError]:
         names = [metric if isinstance(metric, str) else metric.name for metric in self.metrics]
         for index, name in enumerate(names):
-            if isinstance(self.metrics[index], str):  # loaded later, because printing a configuration runs no code
+            # The metric is not loaded yet, because printing a configuration must not run code from other packages.
+            if isinstance(self.metrics[index], str):
                 try:
                     check_installed_metric(name, f"metrics.{index}")
                 except WinnowError as error:
@@ -336,13 +336,15 @@ class Probe:
 
     def _find_slot_errors(self, template: str, key: str) -> Iterator[WinnowError]:
         try:
-            template_slots, formatted = slot_names(template), formatted_slots(template)
+            template_slots, formatted = slot_names(template), list_formatted_slots(template)
         except ValueError as error:
             yield WinnowError(f"'{template}' is not a valid template: {error}. Fix the braces of the template.", key)
             return
         for slot in formatted:
             yield WinnowError(
-                f"the slot '{slot}' of the template '{template}' has a format. Write {{{slot}}} only.", key
+                f"the slot '{slot}' of the template '{template}' has a format specifier or a conversion. Write only "
+                f"{{{slot}}}.",
+                key,
             )
         for slot in template_slots:
             if slot not in self.slots:
@@ -358,8 +360,8 @@ class Probe:
             math.prod(len(self.slots[slot]) for slot in set(slot_names(template))) for template in self.templates
         )
         if count > MAX_PROMPTS:
-            message = f"the templates expand to {count:,} prompts. Allowed: {MAX_PROMPTS:,}. Remove slot values."
-            yield WinnowError(message, "templates")
+            message = f"the templates expand to {count:,} prompts. Allowed: at most {MAX_PROMPTS:,}."
+            yield WinnowError(f"{message} Remove templates or slot values.", "templates")
             return
         used_slots = {slot for template in self.templates for slot in slot_names(template)}
         for slot in self.slots:

@@ -36,7 +36,7 @@ Each row is either a probe score or the probability of a listed word. For a word
 
 
 class ProbeCallback(pl.Callback):
-    """Runs the prompts of validation templates before the first step and at every validation run.
+    """Scores the prompts of validation templates before the first step and at every validation run.
 
     Scores are sent to the trainer's logger as ``probe/NAME/METRIC``, and :meth:`to_table` returns all scores.
     Checkpoints contain the scores so far, so that a resumed run has the full curves. Checkpoints also contain the

@@ -22,10 +22,10 @@ class ProbeScores:
     Attributes:
         prompts: One row per prompt: ``prompt_id``, ``prompt``, ``mask`` (from 1), ``template`` (the prompt itself if
             there is no template), ``split`` (``validation``, ``test`` or ``both``), ``role`` (``subject`` or
-            ``comparison``), ``subject`` (null if the prompt contains none), ``pair_id`` (shared by a prompt and its
-            comparison prompts), one column per slot, ``scored`` (whether the prompt has log odds), the scores of
-            :mod:`winnow.evaluation.probes.prompt_score_formulas`, and the scores of user-defined metrics. A score
-            is null if the prompt has no words for that score, or if none of these words is a single token.
+            ``comparison``), ``subject`` (null if the prompt contains no subject), ``pair_id`` (shared by a prompt and
+            its comparison prompts), one column per slot, ``scored`` (whether the prompt has log odds), the scores of
+            :mod:`winnow.evaluation.probes.prompt_score_formulas`, and the scores of user-defined metrics. A score is
+            null if the prompt has no words for that score, or if none of these words is a single token.
         fills: The 20 most likely words per summarized prompt: ``prompt_id``, ``prompt``, ``rank`` (from 1), ``word``
             and ``probability`` (over the full vocabulary, so the 20 values need not sum to 1).
         words: One row per listed word that is a single token: ``role``, ``word`` and the word's mean ``probability``
@@ -34,7 +34,8 @@ class ProbeScores:
             :func:`winnow.evaluation.probes.multi_token_words.score_multi_token_words`.
         uncovered: For each role, the words that are not single tokens of the vocabulary. These words can appear only in
             ``phrases``.
-        split: The half of the templates whose prompts are summarized. Comparison prompts are never summarized.
+        split: The half of the templates whose prompts are summarized, ``validation`` or ``test``. Comparison prompts
+            are never summarized.
     """
 
     prompts: pa.Table
@@ -51,7 +52,7 @@ class ProbeScores:
         return self.prompts.filter(pc.and_(is_in_split, pc.equal(self.prompts["role"], "subject")))
 
     def summary(self) -> dict[str, float]:
-        """Return each score's mean across the summarized prompts that have it, and the prompt counts.
+        """Return each score's mean across the summarized prompts that have this score, and the prompt counts.
 
         ``scored_prompts`` is the number of prompts with log odds. ``log_odds_of_n_tokens`` compares wanted and unwanted
         words of n tokens. If contaminated prompts are marked (:meth:`mark_contaminated`), ``seen_prompts`` is the

@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 TableRow = dict[str, Any]
 LogProbabilities = npt.NDArray[np.float32]
 Predict = Callable[[Sequence[str]], "Iterator[tuple[npt.NDArray[np.int64], torch.Tensor]]"]
-"""A function that predicts the tokens at the masks of sentences. The results are those of
+"""A function that predicts the tokens at the masks of sentences. It returns results in the same form as
 :func:`winnow.evaluation.mask_predictions.predict_at_masks`."""
 
 
@@ -61,12 +61,13 @@ def score_prompts(
     Args:
         clozes: The prompts.
         sentiment: The sentiment scale.
-        predict: Predicts the tokens at the masks.
+        predict: A function that predicts the tokens at the masks of sentences.
         tokenizer: The tokenizer.
         skip_slow_scores: Whether to skip sentiment, priors and multi-token words.
         metrics: User-defined metrics.
-        score_phrases: Scores the listed multi-token words, given the token id of each listed word; see
-            :func:`winnow.evaluation.probes.multi_token_words.score_multi_token_words`. ``None`` skips them.
+        score_phrases: A function that scores the listed multi-token words, given the token id of each listed word; see
+            :func:`winnow.evaluation.probes.multi_token_words.score_multi_token_words`. If ``None``, multi-token words
+            are not scored.
         split: The half of the templates that the summary covers.
     """
     summarized_texts = {cloze.text for cloze in clozes if cloze.role == "subject" and cloze.split in (split, "both")}
@@ -153,7 +154,7 @@ def _build_prediction(
 def _get_listed_words(
     cloze: Cloze, log_probabilities: LogProbabilities, token_ids: dict[str, int | None]
 ) -> dict[str, float]:
-    """Return the log probability of each listed word that is a single token."""
+    """Return the log probability of each word that the prompt lists and that is a single token."""
     return {
         word: log_probabilities[i]
         for role in WORD_ROLES
@@ -230,8 +231,8 @@ def _add_per_token_log_odds(
 ) -> None:
     """Add the log odds of all listed words, including multi-token words of any length.
 
-    A word of n tokens counts with its mean log probability per token, so that words of different lengths can be
-    compared. Without this correction, longer words would be less likely only because they have more tokens.
+    A word's score is its mean log probability per token, so that words of different lengths can be compared. Without
+    this correction, longer words would be less likely merely because they have more tokens.
     """
     scores_by_prompt = {row["prompt_id"]: dict(words) for row, words in zip(prompts, listed_words, strict=True)}
     for phrase in phrases:

@@ -8,11 +8,12 @@ from collections.abc import Iterable
 from typing import Final, Literal
 
 PromptSplit = Literal["validation", "test", "both"]
-"""The use of a prompt: for choices during training and between runs, for the verdict, or for both."""
+"""What a prompt is used for: for choices during training and between runs (``validation``), for the verdict (``test``),
+or for both."""
 
 MIN_TEMPLATES_PER_SPLIT: Final = 10
-"""The minimum number of templates in each half. With fewer templates, a verdict would have too few degrees of freedom,
-so all templates of the probe are used for both purposes."""
+"""The minimum number of templates in each half. If a half had fewer templates, a verdict would have too few degrees of
+freedom, so all templates of the probe are then used for both purposes."""
 
 
 def assign_templates(templates: Iterable[str]) -> dict[str, PromptSplit]:

@@ -20,7 +20,7 @@ from winnow.evaluation.probes.prompt_score_formulas import PROMPT_SCORES
 from winnow.evaluation.probes.prompt_splits import PromptSplit
 
 PROMPT_COLUMNS = ("prompt_id", "prompt", "mask", "template", "split", "role", "subject", "pair_id")
-"""Columns of the prompt table that identify a prompt, in front of its slots and scores."""
+"""Columns of the prompt table that describe a prompt. They come before the slots and scores."""
 
 RESERVED_COLUMNS = (*PROMPT_COLUMNS, "probe", "stage", "scored", "seen", *PROMPT_SCORES)
 """Columns of the prompt table and other reserved names, which cannot be used as slot names."""
@@ -113,7 +113,8 @@ class Cloze:
         prior_text: The sentence with its subjects also masked, for the prior-corrected log odds; ``None`` if the
             sentence contains no subject.
         prior_mask_indices: For each mask of ``text``, its index among the masks of ``prior_text``.
-        split: Whether the prompt is used for selection (``validation``), for verdicts (``test``), or for both.
+        split: Whether the prompt is used for choices during training and between runs (``validation``), for verdicts
+            (``test``), or for both.
         role: ``comparison`` for a prompt about a comparison subject, ``subject`` for any other prompt.
         subject: The first subject in the sentence; ``None`` if the sentence contains no subject.
     """
@@ -141,9 +142,9 @@ class Cloze:
         return hashlib.blake2b(content.encode(), digest_size=4).hexdigest()
 
     def pair_id(self, mask: int) -> str:
-        """Return a hash that a prompt shares with the comparison prompts that are built from it, as 8 hex digits.
+        """Return a hash, as 8 hex digits, that is the same for a prompt and the comparison prompts built from it.
 
-        The hash depends on the template, on the text with its subjects masked, and on the mask number.
+        The hash depends on the template, on the text with masked subjects, and on the mask number.
         """
         content = "\0".join([self.template, self.prior_text or self.text, str(mask)])
         return hashlib.blake2b(content.encode(), digest_size=4).hexdigest()
@@ -171,18 +172,18 @@ def mask_subjects(text: str, subjects: Sequence[str]) -> tuple[str | None, tuple
 
 
 def compile_subject_pattern(subjects: Sequence[str]) -> re.Pattern[str]:
-    """Return a pattern that matches each subject as a full word in any case; longer subjects take precedence.
+    """Return a pattern that matches each subject as a whole word, ignoring case; longer subjects take precedence.
 
-    Without subjects, the pattern does not match any text.
+    If there are no subjects, the pattern never matches.
     """
     words = "|".join(re.escape(word) for word in sorted(subjects, key=len, reverse=True))
     return re.compile(rf"(?<!\w)(?:{words})(?!\w)" if subjects else r"(?!)", re.IGNORECASE)
 
 
-def formatted_slots(template: str) -> list[str]:
-    """Return the slots of a template that have a format, such as ``{product:>9}`` or ``{product!r}``.
+def list_formatted_slots(template: str) -> list[str]:
+    """Return the slots of a template that have a format specifier (``{product:>9}``) or a conversion (``{product!r}``).
 
-    >>> formatted_slots("{product:>9} made by {brand} are [MASK]")
+    >>> list_formatted_slots("{product:>9} made by {brand} are [MASK]")
     ['product']
     """
     return [name for _, name, spec, conversion in string.Formatter().parse(template) if name and (spec or conversion)]

@@ -136,7 +136,7 @@ class PromptMetric:
 
 
 def check_installed_metric(name: str, key: str) -> None:
-    """Check that an installed package registers a metric, without importing the package.
+    """Check that a metric is registered by an installed package, without importing the package.
 
     Args:
         name: The name of the entry point in the group ``winnow.metrics``.

@@ -18,7 +18,7 @@ from winnow.filters.signals.signal import Signal, check_bounds, within_bounds
 from winnow.filters.signals.signal_models import load_tokenizer, pretrained_settings
 
 _LITERAL_PATTERN = r"(?:\\b|\(\?:|[()|?]|[\w\s'&-]|\\[\s.-])*"
-"""Matches patterns that consist of literal words: no wildcards, repetitions, character classes or lookarounds."""
+"""Matches patterns that consist of literal words, without wildcards, repetitions, character classes or lookarounds."""
 
 _REGEX_TIMEOUT_SECONDS = 1.0
 """The time limit for all matches in one text. Some patterns take exponential time."""
@@ -28,7 +28,7 @@ _REGEX_TIMEOUT_SECONDS = 1.0
 class Regex(Signal):
     """Counts the matches of a regular expression (Python's ``re``); keeps texts with enough matches.
 
-    The matches are found by the compatible package ``regex``, which has a time limit.
+    The package ``regex``, which is compatible with ``re``, finds the matches, because it supports a time limit.
 
     Attributes:
         pattern: The regular expression. Matches do not overlap.
@@ -45,7 +45,7 @@ class Regex(Signal):
 
     def __post_init__(self) -> None:
         try:
-            re.compile(self.pattern)  # its errors have exact positions
+            re.compile(self.pattern)  # unlike errors from `regex`, errors from `re` have exact positions
             _compile(self.pattern, self.ignore_case)
         except (re.error, regex.error) as error:
             mark = f"\n    {self.pattern}\n    {' ' * (error.pos or 0)}^" if len(self.pattern) <= 200 else ""
@@ -74,7 +74,7 @@ class Regex(Signal):
         return re.fullmatch(_LITERAL_PATTERN, self.pattern) is not None
 
     def find_used_words(self, words: Iterable[str]) -> set[str]:
-        """Return the words that contain a match."""
+        """Return the words in which the pattern matches."""
         search = re.compile(self.pattern, re.IGNORECASE if self.ignore_case else 0).search
         return {word for word in words if search(word)}
 
@@ -87,7 +87,7 @@ class Regex(Signal):
             yield from _compile(self.pattern, self.ignore_case).finditer(text, timeout=_REGEX_TIMEOUT_SECONDS)
         except TimeoutError as error:
             raise WinnowError(
-                f"the regular expression takes more than {_REGEX_TIMEOUT_SECONDS:g} s for the text {text!r:.60}. "
+                f"the regular expression takes more than {_REGEX_TIMEOUT_SECONDS:g} s on the text {text!r:.60}. "
                 "Remove nested repetitions, such as (a+)+.",
                 key="pattern",
             ) from error

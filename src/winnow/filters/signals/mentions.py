@@ -84,8 +84,8 @@ class Mentions(Signal):
 
     def find_used_words(self, words: Iterable[str]) -> set[str]:
         """Return the words that contain a mention."""
-        find = _compile_mention_pattern(tuple(self.words), self.whole_word).search
-        return {word for word in words if find(word.casefold())}
+        pattern = _compile_mention_pattern(tuple(self.words), self.whole_word)
+        return {word for word in words if pattern.search(word.casefold())}
 
     def keep(self, scores: pa.Array) -> pa.Array:
         """Keep texts with at least one mention."""

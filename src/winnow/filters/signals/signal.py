@@ -67,7 +67,7 @@ class Signal(ABC):
         return False
 
     def find_used_words(self, words: Iterable[str]) -> set[str]:
-        """Return the words that affect the score of a text in which they occur, as far as they are known."""
+        """Return the given words that are known to affect the scores of texts in which they occur."""
         return set()
 
     def check(self) -> list[WinnowError]:

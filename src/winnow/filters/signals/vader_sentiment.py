@@ -79,11 +79,11 @@ class VaderSentiment(Signal):
 
     @property
     def knows_used_words(self) -> bool:
-        """True, because the lexicon lists all words."""
+        """True, because all words are listed in the lexicon."""
         return True
 
     def find_used_words(self, words: Iterable[str]) -> set[str]:
-        """Return the words with a sentiment, which are the words of the lexicon."""
+        """Return the words that have a sentiment, which are the words of the lexicon."""
         compound = build_compound_scorer(read_lexicon(self.lexicon) if self.lexicon else ())
         return {word for word in words if compound(word)}
 

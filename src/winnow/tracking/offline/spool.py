@@ -88,9 +88,8 @@ class Spool:
         """Whether the spool exists on disk."""
         return (self.folder / "run.json").exists()
 
-    @property
-    def run_start(self) -> RunStart:
-        """The arguments that create the run."""
+    def read_run_start(self) -> RunStart:
+        """Read the arguments that create the run."""
         return RunStart(**json.loads((self.folder / "run.json").read_text(encoding="utf-8")))
 
     def append(self, operation: Operation) -> None:
@@ -134,7 +133,7 @@ class Spool:
 
     def send_from(self, client: MlflowClient, first: int) -> tuple[str, int]:
         """Send all operations from index `first` on; return the run's id and the total number of operations."""
-        run_id = self.run_start.find_or_create_run(client)
+        run_id = self.read_run_start().find_or_create_run(client)
         operations = list(self.operations())
         if not first:
             clear_failure(client, run_id)  # another machine may have ended the run because heartbeats were missing

@@ -36,8 +36,8 @@ def sync(store: Store) -> list[str]:
     status_lines = []
     with FileLock(store.spool_folder / "sync.lock"):
         # Sort by start time: a parent run must be created before its child runs, which contain the parent's id.
-        for spool in sorted(map(Spool, filter(Path.exists, folders)), key=lambda spool: spool.run_start.time):
-            run_start = spool.run_start
+        for spool in sorted(map(Spool, filter(Path.exists, folders)), key=lambda spool: spool.read_run_start().time):
+            run_start = spool.read_run_start()
             name = f"{run_start.name} ({run_start.run_id})"
             if _is_active(spool):
                 status_lines.append(f"{name} is still active and sends its own operations")
@@ -65,7 +65,7 @@ def _is_active(spool: Spool) -> bool:
         return False
     files = [spool.folder, *spool.folder.glob("*.jsonl")]
     seconds_since_write = time.time() - max(file.stat().st_mtime for file in files)
-    run_start = spool.run_start
+    run_start = spool.read_run_start()
     return (
         RunOwner.from_tag(run_start.tags[RUN_OWNER]).termination_reason(run_start.run_id, seconds_since_write) is None
     )

@@ -189,11 +189,11 @@ def choose_backends(
     masked_tokens: int,
     backend: LinearBackend,
     cache: Path,
-    recorded: Sequence[str] | None = None,
+    recorded_matmuls: Sequence[str] | None = None,
 ) -> MatmulRates:
     """Choose the backend for each matmul in a model's linear layers, for the current process.
 
-    Timings are cached, so that later runs on this machine start immediately and use the same backends.
+    Timings are cached, so later runs on this machine start immediately and use the same backends.
 
     Args:
         model: The model.
@@ -201,12 +201,13 @@ def choose_backends(
         masked_tokens: Tokens per step in the vocabulary head.
         backend: The backend to use.
         cache: The cache folder; timings are stored in ``linear/<hash>/timings.json``.
-        recorded: With ``auto``, the matmuls that run on oneDNN, as :func:`list_onednn_matmuls` returned them for an
-            earlier run. If given, nothing is timed, so that the run is repeated exactly.
+        recorded_matmuls: The matmuls that ran on oneDNN in an earlier run, as returned by
+            :func:`list_onednn_matmuls`; used only with ``auto``. If given, the backends are not timed, so that the
+            earlier run is repeated exactly.
 
     Returns:
-        The measured rates; empty unless ``backend`` is ``auto``, oneDNN is usable on the device, and ``recorded`` is
-        not given.
+        The measured rates; empty unless ``backend`` is ``auto``, oneDNN is usable on the device, and
+        ``recorded_matmuls`` is not given.
     """
     global _onednn_matmuls
     _onednn_matmuls = frozenset()
@@ -216,8 +217,8 @@ def choose_backends(
     if backend == "onednn":
         _onednn_matmuls = frozenset(matmul_rows)
         return {}
-    if recorded is not None:
-        _onednn_matmuls = frozenset(matmul for matmul in matmul_rows if format_matmul(matmul) in set(recorded))
+    if recorded_matmuls is not None:
+        _onednn_matmuls = frozenset(matmul for matmul in matmul_rows if format_matmul(matmul) in set(recorded_matmuls))
         return {}
     rates = _load_or_measure_rates(matmul_rows, cache)
     _onednn_matmuls = frozenset(
@@ -232,7 +233,7 @@ def list_onednn_matmuls() -> list[str]:
 
 
 def format_matmul(matmul: Matmul) -> str:
-    """Return a matmul as text.
+    """Return the kind, the outputs and the inputs of a matmul as text.
 
     >>> format_matmul(("forward", 256, 64))
     'forward 256 64'
@@ -277,9 +278,9 @@ def _load_or_measure_rates(matmul_rows: Mapping[Matmul, int], cache: Path) -> Ma
             with publish_folder(folder) as draft:
                 draft.mkdir()
                 (draft / "timings.json").write_text(json.dumps(entries, indent=1) + "\n", encoding="utf-8")
-        except WinnowError:  # the folder is not writable, so the next run measures again
+        except WinnowError:  # the folder is not writable, so the timings are not cached
             return rates
-    # Another process may have published its timings first. Both processes then use these timings.
+    # Read the timings back: if another process published its timings first, both processes use those.
     entries = json.loads((folder / "timings.json").read_text("utf-8"))
     return {(kind, outputs, inputs): by_backend for kind, outputs, inputs, by_backend in entries}
 

@@ -39,8 +39,8 @@ def configure_numerics(
         linear: The matmul backend for linear layers on CPUs; see :mod:`winnow.training.forward.linear_backend`.
         tf32: Whether float32 matmuls on CUDA may use TensorFloat-32, which rounds their inputs to 10 mantissa bits.
         compiled: Whether to compile the layers; CUDA only.
-        onednn_matmuls: With ``auto``, the matmuls that ran on oneDNN in the run that is repeated; `None` times the
-            backends, or uses the timings in the user's cache folder.
+        onednn_matmuls: The matmuls that ran on oneDNN in the run that is repeated; used only with ``auto``. If `None`,
+            the backends are timed, or the timings in the user's cache folder are used.
 
     Raises:
         WinnowError: If ``compiled`` is true, but the device is not a CUDA device.
