@@ -8,10 +8,12 @@ import sys
 from pathlib import Path
 
 import pytest
+import yaml
 
 from fixtures.tracked_runs import Runs
 from winnow.cli import main
 from winnow.commands.export import remake
+from winnow.commands.rerun import with_recorded_matmuls
 from winnow.tracking import Store, keys
 
 TINY = ["training.max_steps=3", "training.validate_every_steps=3", "evaluation.max_rows=24", "dataset.source.rows=900"]
@@ -101,6 +103,18 @@ def test_runs_that_cannot_be_repeated_are_rejected(
     assert "config/resolved.yaml" in read_error(trained)
 
 
+@pytest.mark.parametrize(("linear", "expected"), [("auto", ["forward 40 24"]), ("portable", None)])
+def test_a_repeated_run_uses_the_recorded_matmul_backends(
+    store: Store, linear: str, expected: list[str] | None
+) -> None:
+    client = store.client()
+    run = client.create_run(store.experiment("recorded"))
+    client.log_dict(run.info.run_id, {"linear": linear, "onednn": ["forward 40 24"]}, keys.NUMERICS)
+    tree = with_recorded_matmuls({"seed": 1, "numerics": {"linear": linear}}, client, run.info.run_id)
+    assert tree["numerics"].get("onednn_matmuls") == expected
+    assert (tree["seed"], tree["numerics"]["linear"]) == (1, linear)
+
+
 @pytest.mark.slow
 def test_the_script_of_an_export_reproduces_the_study(
     workplace: Path, store: Store, small: list[str], capsys: pytest.CaptureFixture[str]
@@ -118,6 +132,8 @@ def test_the_script_of_an_export_reproduces_the_study(
     assert {f"configs/{arm}-seed-{seed}.yaml" for arm in arms[7:].split(",") for seed in (1, 2)} <= names
     assert len((folder / "seeds.csv").read_text().splitlines()) == 5
     assert "torch==" in (folder / "constraints.txt").read_text()
+    stored_config = yaml.safe_load((folder / "configs/full-seed-1.yaml").read_text())
+    assert stored_config["numerics"]["onednn_matmuls"] is not None
 
     done = subprocess.run(
         [sys.executable, folder / "remake.py", "again"], capture_output=True, text=True, check=False, cwd=workplace

@@ -9,7 +9,15 @@ import torch
 
 from fixtures.damaged_checkpoints import flip_record_bit
 from winnow.errors import WinnowError
-from winnow.run.checkpoint_files import BEST_CHECKPOINT, LAST_CHECKPOINT, load_best_checkpoint, load_last_checkpoint
+from winnow.run.checkpoint_files import (
+    BEST_CHECKPOINT,
+    LAST_CHECKPOINT,
+    load_best_checkpoint,
+    load_last_checkpoint,
+    load_matmul_backends,
+    remove_checkpoints,
+    save_matmul_backends,
+)
 
 
 def save(path: Path, model: Any, **content: Any) -> None:
@@ -38,3 +46,12 @@ def test_a_missing_best_checkpoint_is_an_error_unless_none_was_saved(tmp_path: P
     save(tmp_path / LAST_CHECKPOINT, model, validation_loss=2.5)
     with pytest.raises(WinnowError, match=r"best\.ckpt is missing\..*study\.rerun=all"):
         load_last_checkpoint(tmp_path, model, restart=False)
+
+
+def test_only_a_resumed_cell_reuses_the_stored_matmul_backends(tmp_path: Path) -> None:
+    save_matmul_backends(tmp_path / "cell", ["forward 40 24"])
+    assert load_matmul_backends(tmp_path / "cell") is None, "there is no checkpoint"
+    (tmp_path / "cell" / LAST_CHECKPOINT).touch()
+    assert load_matmul_backends(tmp_path / "cell") == ["forward 40 24"]
+    remove_checkpoints(tmp_path / "cell")
+    assert not list((tmp_path / "cell").iterdir())

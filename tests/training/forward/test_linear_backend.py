@@ -73,9 +73,26 @@ def test_cached_timings_determine_the_backends(layer: Any, tmp_path: Path) -> No
         draft.mkdir()
         (draft / "timings.json").write_text(json.dumps(entries))
     linear_backend.choose_backends(layer, 100, 100, "auto", tmp_path)
-    assert linear_backend.list_onednn_matmuls() == [("forward", 40, 24)]
+    assert linear_backend.list_onednn_matmuls() == ["forward 40 24"]
     linear_backend.choose_backends(layer, 100, 100, "portable", tmp_path)
     assert linear_backend.list_onednn_matmuls() == []
+
+
+@needs_onednn
+def test_recorded_backends_are_used_without_timing(layer: Any, tmp_path: Path) -> None:
+    recorded = ["input_gradient 40 24", "forward 999 999"]
+    assert linear_backend.choose_backends(layer, 100, 100, "auto", tmp_path, recorded) == {}
+    assert linear_backend.list_onednn_matmuls() == ["input_gradient 40 24"]
+    assert not list(tmp_path.iterdir())
+    linear_backend.choose_backends(layer, 100, 100, "auto", tmp_path, [])
+    assert linear_backend.list_onednn_matmuls() == []
+
+
+@needs_onednn
+def test_timings_of_a_read_only_cache_are_still_used(layer: Any, tmp_path: Path) -> None:
+    (tmp_path / "linear").write_text("a file instead of a folder")
+    rates = linear_backend.choose_backends(layer, 100, 100, "auto", tmp_path)
+    assert rates.keys() == {(kind, 40, 24) for kind in linear_backend.MATMUL_FUNCTIONS}
 
 
 def test_a_missing_operator_falls_back_to_the_portable_backend(
