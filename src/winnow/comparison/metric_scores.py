@@ -121,7 +121,9 @@ def _select_prompt_scores(table: pd.DataFrame, metric: Metric, stage: Stage) -> 
     column = column.removeprefix(SPECIFIC_PREFIX) if is_specific else column
     if column not in table or (is_specific and "pair_id" not in table):
         return None
-    all_prompts = table[(table["stage"] == stage) & (table["probe"] == probe)]
+    # Filtering rows copies every column, and the table has a column per score.
+    columns = [name for name in table.columns if name == column or table[name].dtype != np.float64]
+    all_prompts = table.loc[(table["stage"] == stage) & (table["probe"] == probe), columns]
     prompts = _select_test_prompts(all_prompts)
     scores = (
         prompts[column] - _average_comparison_scores(all_prompts, prompts, column) if is_specific else prompts[column]
@@ -136,9 +138,14 @@ def _average_comparison_scores(table: pd.DataFrame, prompts: pd.DataFrame, colum
     All runs use the same comparison subjects. The mean is ``nan`` if a prompt has no
     comparison prompts, or if one of them has no score.
     """
+    import pandas as pd
+
     keys = ["arm", "seed", "pair_id"]
     comparison = table[table["role"].isin(["comparison"])]
-    means = comparison.groupby(keys, observed=True)[column].agg(lambda scores: scores.mean(skipna=False))
+    groups = comparison.groupby(keys, observed=True)
+    # Unlike groupby().mean(), a sum in the order of the rows gives the same result as Series.mean().
+    sums = np.bincount(groups.ngroup(), comparison[column].to_numpy(dtype=float), minlength=groups.ngroups)
+    means = pd.Series(sums, groups.size().index) / groups.size()
     return prompts[keys].join(means.rename("mean"), on=keys)["mean"]
 
 

@@ -27,11 +27,13 @@ class ComposedFiles:
         config: The config without Hydra's settings.
         sweep_params: `hydra.sweeper.params`.
         mode: `hydra.mode`.
+        selected: The selected option of each config group.
     """
 
     config: DictConfig
     sweep_params: Any
     mode: Any
+    selected: dict[str, str | None]
 
     def copy_config(self) -> DictConfig:
         """Return a copy of the config. Unpickling it takes a fifth of the time of `copy.deepcopy`."""
@@ -77,13 +79,30 @@ def compose_files(
     last = max((i for i, text in enumerate(overrides) if text.startswith(("+", "~")) and text[:2] != "++"), default=-1)
     values = [text for text in overrides[last + 1 :] if is_plain_value(choices, text)]
     remaining = tuple(text for i, text in enumerate(overrides) if i <= last or text not in values)
+    if remaining not in shared and (equal_files := _find_equal_files(remaining, shared)) is not None:
+        shared[remaining] = equal_files
     if remaining not in shared:
         config = compose(command, list(remaining), return_hydra_config=True)
         params, mode = config.hydra.sweeper.get("params"), config.hydra.mode
+        selected = dict(config.hydra.runtime.choices)
         with open_dict(config):
             del config["hydra"]
-        shared[remaining] = ComposedFiles(_rename_deprecated_config_keys(config), params, mode)
+        shared[remaining] = ComposedFiles(_rename_deprecated_config_keys(config), params, mode, selected)
     return shared[remaining], values
+
+
+def _find_equal_files(overrides: tuple[str, ...], shared: SharedFiles) -> ComposedFiles | None:
+    """Return files that were composed with fewer overrides but already have every selected option, if there are any.
+
+    For example, `filter=full` changes nothing if `full` is the default option of the group `filter`.
+    """
+    for known_overrides, files in shared.items():
+        added = [text for text in overrides if text not in known_overrides]
+        if tuple(text for text in overrides if text in known_overrides) == known_overrides and all(
+            files.selected.get(text.partition("=")[0], "") == text.partition("=")[2] for text in added
+        ):
+            return files
+    return None
 
 
 def convert_composition_error(error: Exception) -> WinnowError:

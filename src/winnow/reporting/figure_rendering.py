@@ -120,7 +120,7 @@ def _draw_panel(panel: Panel, salt: str, with_pixels: bool = False) -> _Drawing:
         canvas: Any = Canvas(figsize=(panel.width, panel.height), layout="constrained")
         panel.draw(canvas)
         canvas.get_layout_engine().execute(canvas)
-        canvas.set_layout_engine("none")
+        canvas.set_layout_engine(None)  # any other engine would draw the figure twice per file
         text = StringIO()
         canvas.savefig(text, format="svg", transparent=True, metadata={"Date": None, "Creator": None})
         svg = _remove_unused_markup(text.getvalue())
@@ -178,7 +178,7 @@ def _save_pixels(file: Path, drawings: Sequence[_Drawing], size: Position, corne
     for drawing, corner in zip(drawings, corners, strict=True):
         x, y = (round(PNG_DPI * inches) for inches in corner)
         image.paste(Image.fromarray(drawing.pixels).convert("RGB"), (x, y))
-    image.save(file, dpi=(PNG_DPI, PNG_DPI))
+    image.save(file, dpi=(PNG_DPI, PNG_DPI), compress_level=3)  # higher levels take three times as long
 
 
 def _use_page_colors(svg: str, panel: Panel) -> str:
