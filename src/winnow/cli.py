@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from winnow.commands.argument_parsers import add_default_values, build_parser
 from winnow.commands.error_output import print_error
-from winnow.commands.terminal_encoding import is_unicode_terminal, print_on_any_terminal
+from winnow.commands.terminal_encoding import is_unicode_terminal, substitute_unencodable_characters
 from winnow.errors import WinnowError
 from winnow.garbage_collection import collect_garbage_rarely
 
@@ -33,7 +33,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     # trains several times faster. The variable has no effect after torch is imported.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     collect_garbage_rarely()
-    print_on_any_terminal()
+    substitute_unencodable_characters()
     options = _parse_arguments(sys.argv[1:] if arguments is None else arguments)
     command = options.command
     try:
@@ -44,7 +44,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         note = " The run is marked KILLED, and finished runs are kept." if command == "train" else ""
         print(f"\nStopped by Ctrl-C.{note}", file=sys.stderr)
         return 130
-    except BrokenPipeError:  # the program that reads the output has ended, as in `winnow train --choices | head`
+    except BrokenPipeError:  # the program that reads the output has exited, as in `winnow train --choices | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # so that flushing at exit does not fail
     except Exception as error:
         from winnow.commands.crash_report import report_crash

@@ -12,7 +12,7 @@ from pydantic import AfterValidator
 MAX_NAME_LENGTH: Final = 100
 
 RESERVED_NAMES: Final = ("artifacts", "cache", "filters", "mlflow.db", "unsent")
-"""Files and folders in ``output_dir`` that Winnow uses itself. Names are compared without regard to case."""
+"""Names of the files and folders that Winnow creates in ``output_dir``. The comparison ignores case."""
 
 _LINE_BREAK = re.compile(r"\r\n|[\n\r\v\f\x85\u2028\u2029]")
 _FORMULA_START = re.compile(r"[=+\-@\t\r\n]")
@@ -20,7 +20,7 @@ _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?|[+-]?(inf|nan)", re
 
 
 def check_name(name: str) -> str:
-    """Return a name if it can be used as a folder, an MLflow experiment and a part of a metric name.
+    """Return a name unchanged if it is valid as a folder name, an MLflow experiment name and part of a metric name.
 
     Raises:
         ValueError: If the name is too long, is reserved, or contains a character that is not allowed.
@@ -31,16 +31,18 @@ def check_name(name: str) -> str:
             "at the start. Choose another name"
         )
     if name.lower() in RESERVED_NAMES or name.lower().startswith("mlflow.db"):
-        raise ValueError(f"Winnow uses this name itself. Reserved: {', '.join(RESERVED_NAMES)}. Choose another name")
+        raise ValueError(
+            f"Expected a name that is not reserved. Reserved: {', '.join(RESERVED_NAMES)}. Choose another name"
+        )
     return name
 
 
 SafeName = Annotated[str, AfterValidator(check_name)]
-"""A name that can be used for a folder, an MLflow experiment and a column heading."""
+"""A name that is valid as a folder name, an MLflow experiment name and part of a metric name."""
 
 
 def check_web_address(address: str) -> str:
-    """Return an address if it is safe as the target of a link.
+    """Return an address unchanged if it is safe as the target of a link.
 
     Raises:
         ValueError: If the address does not start with ``http://`` or ``https://``, or contains a space or a quote.
@@ -55,7 +57,7 @@ WebAddress = Annotated[str, AfterValidator(check_web_address)]
 
 
 def sanitize_file_name(text: str) -> str:
-    """Return a text as a file name: other characters are replaced, and a long text is cut and followed by its hash.
+    """Convert a text to a file name. Unsafe characters are replaced, and long names are truncated and end with a hash.
 
     >>> sanitize_file_name("../models/a b")
     'models_a_b'
@@ -67,7 +69,7 @@ def sanitize_file_name(text: str) -> str:
 
 
 def escape_markdown(text: str) -> str:
-    r"""Return a text as one line of Markdown that contains no HTML, link, image or table separator.
+    r"""Convert a text to one line of Markdown in which HTML, links, images and table separators are escaped.
 
     >>> print(escape_markdown("<b>[x](http://a)</b> | y < 1"))
     &lt;b>\[x](http://a)&lt;/b> \| y < 1
@@ -78,7 +80,7 @@ def escape_markdown(text: str) -> str:
 
 
 def format_markdown_code(text: str) -> str:
-    """Return a text as inline code in Markdown. Backticks, which would end the code, are replaced.
+    """Format a text as inline code in Markdown. Backticks, which would end the code, become apostrophes.
 
     >>> format_markdown_code("a < 1")
     '`a < 1`'
@@ -87,7 +89,7 @@ def format_markdown_code(text: str) -> str:
 
 
 def neutralize_formula(text: str) -> str:
-    """Return a text so that a spreadsheet does not read it as a formula. Numbers stay as they are.
+    """Prefix a text with an apostrophe if a spreadsheet would read it as a formula. Numbers are not changed.
 
     >>> neutralize_formula("=1+1"), neutralize_formula("-0.5"), neutralize_formula("- good")
     ("'=1+1", '-0.5', "'- good")
@@ -96,5 +98,5 @@ def neutralize_formula(text: str) -> str:
 
 
 def neutralize_row(cells: Iterable[Any]) -> list[Any]:
-    """Return the cells of a CSV row with formulas neutralized."""
+    """Return the cells of a CSV row, with an apostrophe before each formula."""
     return [neutralize_formula(cell) if isinstance(cell, str) else cell for cell in cells]

@@ -170,7 +170,7 @@ def test_models_and_data(reject: Reject, bad: BadInput) -> None:
     (
         "train -m seed=1,2 launcher=submitit_local launcher.parameters={timeout_minutes:5}",
         "launcher.parameters",
-        "submitit rejects",
+        "submitit rejected the launcher's parameters",
     ),
     ("train -m seed=1,2 launcher=devices launcher.devices=[]", "launcher.devices"),
     ("train tracking.uri=foo://x", "tracking.uri", "Allowed: sqlite:///FILE"),

@@ -11,7 +11,7 @@ import pytest
 import yaml
 from rich.console import Console
 
-from winnow.commands.terminal_encoding import is_unicode_terminal, print_on_any_terminal
+from winnow.commands.terminal_encoding import is_unicode_terminal, substitute_unencodable_characters
 from winnow.reporting.table_rendering import build_console_table
 from winnow.run.console_summaries import print_verdicts
 
@@ -45,7 +45,7 @@ def test_a_printed_configuration_is_complete_on_an_ascii_terminal(tmp_path: Path
 def test_an_unencodable_character_is_substituted(monkeypatch: pytest.MonkeyPatch) -> None:
     raw = io.BytesIO()
     monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(raw, encoding="ascii"))
-    print_on_any_terminal()
+    substitute_unencodable_characters()
     assert not is_unicode_terminal()
     print("5 \u00b5s \u2212 caf\u00e9 \u2605 \ud800", flush=True)
     assert raw.getvalue() == b"5 us - cafe * ?\n"

@@ -168,8 +168,11 @@ def test_a_stored_configuration_permits_nothing(shared: Path) -> None:
     [
         ("+trainer.profiler={_target_: pytorch_lightning.loggers.CSVLogger, save_dir: made}", "has no use"),
         ("+trainer.profiler={_target_: pytorch_lightning.Trainer}", "profilers.profiler.Profiler|profilers.Profiler"),
-        ("+trainer.limit_val_batches={_target_: pytorch_lightning.profilers.SimpleProfiler}", "a plain value"),
-        ("+optimizer.betas=[{_target_: winnow.filters.Full}]", "a plain value"),
+        (
+            "+trainer.limit_val_batches={_target_: pytorch_lightning.profilers.SimpleProfiler}",
+            "a number, a text, a list or a mapping",
+        ),
+        ("+optimizer.betas=[{_target_: winnow.filters.Full}]", "a number, a text, a list or a mapping"),
         ("dataset.source={_target_: winnow.filters.Full}", "winnow.data.Source"),
         ("+dataset.validation={_target_: winnow.tracking.Store, uri: 'sqlite:///made.db'}", "winnow.data.Source"),
         ("study.name={_target_: winnow.filters.Full}", "study.name"),

@@ -18,24 +18,28 @@ def report_crash(error: BaseException, command: str, output_dir: Path | None = N
     Args:
         error: The exception.
         command: The command that raised the exception, such as `train`.
-        output_dir: The folder for results, which also contains the log file; `None` if the exception was raised before
-            the configuration was known. The system's folder for temporary files is used then, and also if `output_dir`
-            is not writable.
+        output_dir: The folder for results, in which the log file is written; `None` if the exception was raised before
+            the configuration was composed. If it is `None` or not writable, the log file is written to the system's
+            folder for temporary files.
     """
     text = " ".join(str(error).split())
     summary = f"{type(error).__name__}: {text[:300]}" if text else type(error).__name__
     log = _write_traceback(error, command, output_dir)
-    place = f"The traceback is in {log}." if log is not None else "The traceback could not be written to a file."
+    traceback_note = (
+        f"Report it, and include the traceback in {log}."
+        if log is not None
+        else "Report it. The traceback could not be written to a file."
+    )
     print_error(
         WinnowError(
-            f"unexpected error in winnow {command}: {summary.rstrip('.')}. This is a bug in Winnow or in one of its "
-            f"packages. {place} Include it when you report the problem."
+            f"unexpected error in winnow {command}: {summary.rstrip('.')}. This is a bug in Winnow or in a package "
+            f"that it uses. {traceback_note}"
         )
     )
 
 
 def _write_traceback(error: BaseException, command: str, output_dir: Path | None) -> Path | None:
-    """Write a traceback to the first writable folder, and return the file's path, or `None` if there is none."""
+    """Write a traceback to the first writable folder, and return the file's path; `None` if no folder is writable."""
     content = f"winnow {command}\n{''.join(traceback.format_exception(error))}"
     name = f"winnow-error-{datetime.now():%Y%m%d-%H%M%S}-{os.getpid()}.log"
     folders = [output_dir / "errors"] if output_dir is not None else []

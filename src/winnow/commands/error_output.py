@@ -23,7 +23,7 @@ def format_error(error: WinnowError) -> str:
 
 
 def _wrap(line: str) -> str:
-    """Wrap a line at spaces only, so that paths and keys can be copied."""
+    """Wrap a line only at spaces, so that paths and keys remain intact for copying."""
     return textwrap.fill(
         line, 100, subsequent_indent="    ", drop_whitespace=False, break_long_words=False, break_on_hyphens=False
     )

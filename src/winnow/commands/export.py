@@ -14,7 +14,7 @@ import yaml
 from rich.console import Console
 from rich.markup import escape
 
-from winnow.commands.rerun import PACKAGES_ARTIFACT, PATCH_ARTIFACT, format_defaults_note, with_recorded_matmuls
+from winnow.commands.rerun import PACKAGES_ARTIFACT, PATCH_ARTIFACT, add_recorded_matmuls, format_defaults_note
 from winnow.comparison import CollectedStudy, Comparison, analyze, collect_study
 from winnow.config import (
     ExportConfig,
@@ -132,7 +132,7 @@ def _write_runs(client: MlflowClient, study: CollectedStudy, folder: Path) -> li
                 f"the configuration of {cell.arm} seed {cell.seed}: artifact {keys.RESOLVED_CONFIG} does not exist"
             )
         else:
-            stored_tree = with_recorded_matmuls(load_stored_config(text), client, cell.run_id)
+            stored_tree = add_recorded_matmuls(load_stored_config(text), client, cell.run_id)
             tree = {key: value for key, value in stored_tree.items() if key not in MACHINE_KEYS}
             _write_text_file(folder / "configs" / name, yaml.safe_dump(tree, sort_keys=False, allow_unicode=True))
         tags = [cell.tags.get(tag, "") for tag in (keys.CELL_ID, keys.CORPUS, keys.TOKENIZER, keys.HELD_OUT)]
@@ -178,8 +178,8 @@ def remake(folder: Path, output: Path, allow_targets: Sequence[str] = ()) -> int
     Args:
         folder: The folder written by :func:`run_export`.
         output: The folder for the new store, the models and the comparison.
-        allow_targets: Your own packages that the configurations may use. The packages that the exported configurations
-            list are ignored, because an export must not control which code is executed.
+        allow_targets: Your own packages that the configurations may use. The packages listed in the exported
+            configurations are ignored, because an export must not control which code is executed.
 
     Returns:
         The exit code: 0 if all numbers are identical, 1 if any number differs or a cell failed.

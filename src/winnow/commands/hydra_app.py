@@ -22,12 +22,12 @@ from omegaconf import DictConfig, OmegaConf
 
 from winnow.commands.error_output import format_error, print_error
 from winnow.commands.hydra_settings import check_hydra_settings
-from winnow.commands.terminal_encoding import print_on_any_terminal
+from winnow.commands.terminal_encoding import substitute_unencodable_characters
 from winnow.config import TrainConfig, ablation, compose_cells, restore_cell
 from winnow.config.config_store import register_nodes
 from winnow.config.deprecated import rename_deprecated_override
 from winnow.config.overrides import is_parsable, is_supported_override, parse_override
-from winnow.config.permissions import PERMISSION_KEYS, Permissions, config_file_error, take_permissions
+from winnow.config.permissions import PERMISSION_KEYS, Permissions, build_permission_error, extract_permissions
 from winnow.config.search_path import initialized_hydra, searchpath_override, user_config_folders
 from winnow.errors import WinnowError, WinnowErrors
 
@@ -56,7 +56,7 @@ def run_hydra_app(app: Callable[[], None], arguments: Sequence[str]) -> int:
     # Hydra reads the arguments from sys.argv.
     arguments = sys.argv[1:] = [rename_deprecated_override(text) for text in arguments]
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # must be set before torch is loaded
-    print_on_any_terminal()
+    substitute_unencodable_characters()
     register_nodes()
     Plugins.instance().register(LocalConfSearchPath)
     try:
@@ -97,14 +97,14 @@ def train_once(config: DictConfig) -> float:
 
 
 def _read_permissions(overrides: Sequence[str]) -> Permissions:
-    """Return the user's permissions. A sweep in a config file must not add to them.
+    """Return the user's permissions, and check that a sweep in a config file does not add permissions.
 
     Raises:
-        WinnowErrors: If a config file or an override permits code that is not allowed.
+        WinnowErrors: If a config file permits code, or if an override permits a package that is never allowed.
     """
     params = HydraConfig.get().sweeper.get("params") or {}
-    errors = [config_file_error(key) for key in PERMISSION_KEYS for name in params if name.lstrip("+") == key]
-    permissions, _ = take_permissions(overrides, errors)
+    errors = [build_permission_error(key) for key in PERMISSION_KEYS for name in params if name.lstrip("+") == key]
+    permissions, _ = extract_permissions(overrides, errors)
     if errors:
         raise WinnowErrors(errors)
     return permissions

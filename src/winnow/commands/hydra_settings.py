@@ -17,7 +17,7 @@ ALLOWED_PREFIXES: Final = (
     "hydra.experimental.callbacks", "hydra._internal.core_plugins", "hydra_plugins", "logging", "colorlog",
     "optuna.samplers", "optuna.pruners",
 )  # fmt: skip
-"""Modules of Hydra, of its plugins and of log handlers."""
+"""Prefixes of the allowed modules: those of Hydra, its plugins and log handlers."""
 
 
 def check_hydra_settings(settings: Any) -> list[WinnowError]:
@@ -30,25 +30,25 @@ def check_hydra_settings(settings: Any) -> list[WinnowError]:
     errors = []
     for name in CODE_SETTINGS:
         tree = OmegaConf.to_container(settings[name], resolve=False) if settings.get(name) is not None else {}
-        for key, path in _find_code(tree, f"hydra.{name}"):
+        for key, path in _find_code_paths(tree, f"hydra.{name}"):
             module = path.rpartition(".")[0]
             is_allowed = any(module == prefix or module.startswith(f"{prefix}.") for prefix in allowed)
             if not is_allowed or module == "logging.config":
-                message = f"{path!r} is not on the list of allowed classes. Allowed: classes of {', '.join(allowed)}."
+                message = f"{path!r} is not an allowed class or function. Allowed: members of {', '.join(allowed)}."
                 errors.append(WinnowError(f"{message} Remove it from the config file.", key))
     return errors
 
 
-def _find_code(value: Any, key: str) -> Iterator[tuple[str, str]]:
+def _find_code_paths(value: Any, key: str) -> Iterator[tuple[str, str]]:
     """Yield the key and value of every entry that names a class or a function."""
-    if isinstance(value, str) and value.startswith("ext://") and value not in LOG_STREAMS:  # imported by logging
+    if isinstance(value, str) and value.startswith("ext://") and value not in LOG_STREAMS:  # logging imports this path
         yield key, value.removeprefix("ext://")
     elif isinstance(value, list):
         for i, item in enumerate(value):
-            yield from _find_code(item, f"{key}.{i}")
+            yield from _find_code_paths(item, f"{key}.{i}")
     elif isinstance(value, Mapping):
         for name, item in value.items():
             if name in CODE_KEYS:
                 yield f"{key}.{name}", str(item)
             else:
-                yield from _find_code(item, f"{key}.{name}")
+                yield from _find_code_paths(item, f"{key}.{name}")

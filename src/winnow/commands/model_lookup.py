@@ -56,7 +56,11 @@ def resolve_models(names: Sequence[str], store: Store) -> list[ModelReference]:
     models: list[ModelReference] = []
     for i, name in enumerate(names):
         if not name.strip():
-            errors.append(WinnowError("expected the name of a model, got a blank text.", f"models.{i}"))
+            errors.append(
+                WinnowError(
+                    "expected the name of a model, got blank text. Add a name, or remove the entry.", f"models.{i}"
+                )
+            )
             continue
         try:
             models.append(

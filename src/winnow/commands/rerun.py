@@ -172,15 +172,15 @@ def _rebuild_cell(client: MlflowClient, run: Run, config: RerunConfig) -> tuple[
     tree = load_stored_config(text)
     tree |= {"tracking": config.tracking, "output_dir": str(config.output_dir)}
     tree["study"] = {**tree.get("study", {}), "rerun": "all", "compare": False}
-    tree = with_recorded_matmuls(tree, client, run.info.run_id)
+    tree = add_recorded_matmuls(tree, client, run.info.run_id)
     overrides = (read_text_artifact(client, run.info.run_id, OVERRIDES_ARTIFACT) or "").splitlines()
     # For security, permissions come from the current command: a store must not control which code is executed.
     cell = restore_cell(tree, overrides, TrainConfig, read_user_permissions(config.allow_targets))
     return cell, find_defaulted_keys(tree, cell.config_dict)
 
 
-def with_recorded_matmuls(tree: dict[str, Any], client: MlflowClient, run_id: str) -> dict[str, Any]:
-    """Return a stored configuration with the matmul backends that its run used, so that the run is repeated exactly."""
+def add_recorded_matmuls(tree: dict[str, Any], client: MlflowClient, run_id: str) -> dict[str, Any]:
+    """Return a stored configuration with the run's matmul backends added, so that the run is repeated exactly."""
     recorded = read_json_artifact(client, run_id, keys.NUMERICS)
     if "onednn" not in recorded or recorded.get("linear", "auto") != "auto":
         return tree

@@ -1,4 +1,4 @@
-"""Print text on terminals that cannot display all characters, such as with `LC_ALL=C` or `PYTHONIOENCODING=ascii`."""
+"""Print text on terminals with a limited character set, for example with `LC_ALL=C` or `PYTHONIOENCODING=ascii`."""
 
 from __future__ import annotations
 
@@ -29,9 +29,9 @@ def substitute_characters(text: str) -> str:
     return base.encode("ascii", "replace").decode("ascii")
 
 
-def print_on_any_terminal() -> None:
-    """Let standard output and standard error substitute the characters that their encoding does not have."""
-    codecs.register_error(ERROR_HANDLER, _substitute_at_error)
+def substitute_unencodable_characters() -> None:
+    """Configure standard output and standard error to substitute characters that they cannot encode."""
+    codecs.register_error(ERROR_HANDLER, _handle_encode_error)
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors=ERROR_HANDLER)
@@ -42,7 +42,7 @@ def is_unicode_terminal() -> bool:
     return (getattr(sys.stdout, "encoding", None) or "utf-8").lower().replace("-", "").startswith("utf")
 
 
-def _substitute_at_error(error: UnicodeError) -> tuple[str, int]:
+def _handle_encode_error(error: UnicodeError) -> tuple[str, int]:
     if not isinstance(error, UnicodeEncodeError):
         raise error
     return substitute_characters(error.object[error.start : error.end]), error.end

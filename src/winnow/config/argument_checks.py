@@ -15,36 +15,36 @@ PRECISIONS: Final = ("32-true", "bf16-mixed", "16-mixed")
 """The values of Lightning's `precision` that Winnow supports."""
 
 KNOWN_OPTIONS: Final = {"accelerator": ("auto", "cpu", "gpu"), "strategy": ("auto", "ddp")}
-"""Names that every version of Lightning accepts, so that checking them does not import Lightning."""
+"""Values that every version of Lightning accepts. If one of these is set, Lightning is not imported for the check."""
 
-_EQUAL_PRECISIONS: Final = {"32": "32-true", "16": "16-mixed", "bf16": "bf16-mixed"}
-"""Short names that Lightning also accepts."""
+_PRECISION_ALIASES: Final = {"32": "32-true", "16": "16-mixed", "bf16": "bf16-mixed"}
+"""Short names of precisions that Lightning also accepts, mapped to the full names."""
 
 
 def check_optimizer(target: Callable[..., Any], arguments: Mapping[str, Any], key: str) -> list[WinnowError]:
-    """Build an optimizer of PyTorch for a dummy parameter and take a step, and return an error if that fails.
+    """Construct a PyTorch optimizer for dummy parameters, take one step, and return an error if this fails.
 
-    Other optimizers are not built, since their code may only run in training.
+    Optimizers from other packages are not checked, because their code must run only in training.
     """
-    if not target.__module__.startswith("torch.optim") or _is_plain_adam(target, arguments):
+    if not target.__module__.startswith("torch.optim") or _has_valid_adam_arguments(target, arguments):
         return []
     problem = _find_optimizer_problem(target, arguments)
     if problem is None:
         return []
-    # If the optimizer accepts the arguments without one of them, that argument is wrong.
-    wrong = [
+    # If removing one argument makes the others valid, that argument is the invalid one.
+    invalid = [
         name
         for name in arguments
         if _find_optimizer_problem(target, {other: arguments[other] for other in arguments if other != name}) is None
     ]
-    message = f"{target.__name__} rejects its arguments: {problem}. Change them, or choose another optimizer."
-    return [WinnowError(message, f"{key}.{wrong[0]}" if len(wrong) == 1 else key)]
+    message = f"{target.__name__} rejected its arguments: {problem}. Correct or remove the invalid arguments."
+    return [WinnowError(message, f"{key}.{invalid[0]}" if len(invalid) == 1 else key)]
 
 
-def _is_plain_adam(target: Callable[..., Any], arguments: Mapping[str, Any]) -> bool:
-    """Return whether a target is Adam or AdamW with arguments that are valid by definition, to avoid importing torch.
+def _has_valid_adam_arguments(target: Callable[..., Any], arguments: Mapping[str, Any]) -> bool:
+    """Return whether a target is Adam or AdamW, and its arguments are found to be valid without importing torch.
 
-    The rates are in range, and all other arguments but `fused` have their default values.
+    Numeric arguments must be in their allowed range. All other arguments except `fused` must have their default values.
     """
     if f"{target.__module__}.{target.__name__}" not in ("torch.optim.adam.Adam", "torch.optim.adamw.AdamW"):
         return False
@@ -81,7 +81,7 @@ def _find_optimizer_problem(target: Callable[..., Any], arguments: Mapping[str, 
 
 
 def check_trainer(target: Callable[..., Any], arguments: Mapping[str, Any], key: str) -> list[WinnowError]:
-    """Return one error for each invalid argument of Lightning's Trainer for hardware and precision."""
+    """Return an error for each invalid hardware or precision argument of Lightning's Trainer."""
     errors = []
     for name, known_options in KNOWN_OPTIONS.items():
         value = arguments.get(name, "auto")
@@ -100,7 +100,7 @@ def check_trainer(target: Callable[..., Any], arguments: Mapping[str, Any], key:
 
 
 def _list_registered_options(argument: str) -> list[str]:
-    """Return the names that Lightning accepts for `accelerator` or `strategy`, including those that plugins add."""
+    """Return the names that Lightning accepts for `accelerator` or `strategy`, including those from plugins."""
     if argument == "accelerator":
         from pytorch_lightning.accelerators import AcceleratorRegistry
 
@@ -114,7 +114,7 @@ def _find_precision_problem(arguments: Mapping[str, Any]) -> str | None:
     value = arguments.get("precision")
     if value is None:
         return None
-    precision = _EQUAL_PRECISIONS.get(str(value), str(value))
+    precision = _PRECISION_ALIASES.get(str(value), str(value))
     if precision not in PRECISIONS:
         return f"got {value!r:.80}.{did_you_mean(str(value), PRECISIONS)} Allowed: {', '.join(PRECISIONS)}."
     if precision == "16-mixed" and arguments.get("accelerator") == "cpu":
@@ -123,7 +123,7 @@ def _find_precision_problem(arguments: Mapping[str, Any]) -> str | None:
 
 
 def _is_device_count(value: Any, accelerator: Any) -> bool:
-    """Return whether Lightning accepts a value of `devices`; a CPU has no indices and requires a positive number."""
+    """Return whether Lightning accepts a value of `devices`. On CPUs, only positive numbers are accepted."""
     if isinstance(value, str) and value != "auto":
         numbers = [number.strip().lstrip("-") for number in value.split(",")]
         if not all(number.isdecimal() for number in numbers):

@@ -25,19 +25,19 @@ MAX_VALUE_CHARACTERS = 40
 MAX_NAME_CHARACTERS = 80
 """The maximum length of an automatic name, which leaves space for the suffixes of controls and ablations."""
 
-_UNNAMED_KEYS = ("name", "label")
+_KEYS_WITHOUT_SETTINGS = ("name", "label")
 
 
 def name_arm(
     tree: Mapping[str, Any], overrides: Iterable[str], swept_keys: Sequence[str], allow: Iterable[str]
 ) -> None:
-    """Set the name and the label of the filter in a composed config, in place, if any filter setting is swept.
+    """Add the swept filter settings to the name and the label of the filter in a composed config, in place.
 
     Args:
         tree: The composed config of a cell.
         overrides: The overrides that apply to the cell.
-        swept_keys: The filter keys that have several values in the sweep, relative to `filter`.
-        allow: The packages that the user permits, whose classes may be targets.
+        swept_keys: The filter keys that have several values in the sweep, without the prefix `filter.`.
+        allow: Packages whose classes the user permits as targets.
     """
     node = tree.get("filter")
     if not isinstance(node, dict):
@@ -46,7 +46,7 @@ def name_arm(
     base_settings: dict[str, str] = {}
     for text in overrides:
         key = find_filter_key(text)
-        if key is None or key in _UNNAMED_KEYS or not {key, key.removeprefix("of.")} & set(swept_keys):
+        if key is None or key in _KEYS_WITHOUT_SETTINGS or not {key, key.removeprefix("of.")} & set(swept_keys):
             continue
         is_group = parse_override(text).package is not None
         value = parse_override(text).value() if is_group else _look_up(node, key.split("."))
@@ -99,7 +99,7 @@ def format_value(value: Any) -> str:
 
 
 def _set_name(node: dict[str, Any], settings: Mapping[str, str], allowed: Sequence[str]) -> None:
-    """Add settings to the name and the label of a node, if its `_target_` has these arguments."""
+    """Add settings to the name and the label of a node if its `_target_` has the arguments `name` and `label`."""
     target = import_target(str(node.get("_target_")), "filter._target_", allowed, [])
     parameters = {parameter.name: parameter for parameter in signature_parameters(target)} if target else {}
     if not settings or "name" not in parameters:
@@ -121,7 +121,7 @@ def _look_up(node: Any, path: Sequence[str]) -> Any:
 
 
 def _shorten_key(key: str) -> str:
-    """Return a filter key without the names of the mappings that every filter has.
+    """Return a filter key without the prefixes `of.`, `signals.` and `parts.`.
 
     >>> _shorten_key("of.signals.mood.at_least"), _shorten_key("parts.positive"), _shorten_key("of")
     ('mood.at_least', 'positive', 'of')

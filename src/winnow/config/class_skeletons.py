@@ -1,8 +1,8 @@
 """Describe classes of large packages from their source files, because importing the packages takes seconds.
 
 A configuration is checked against the base classes, abstract methods and signature of each class that it names. For a
-class of `torch` or `pytorch_lightning`, this module parses these from the source files and builds a skeleton: a class
-without behavior that `inspect.signature`, `issubclass` and `inspect.isabstract` treat like the original class.
+class of `torch` or `pytorch_lightning`, this module reads these from the source files and builds a skeleton: a class
+without behavior for which `inspect.signature`, `issubclass` and `inspect.isabstract` give the same results.
 """
 
 from __future__ import annotations
@@ -25,10 +25,10 @@ SIMPLE_TYPES: Final = {"bool": bool, "float": float, "int": int, "str": str}
 TRANSPARENT_DECORATORS: Final = {"_defaults_from_env_vars", "override"}
 """Decorators of `__init__` that do not change its signature."""
 
-PACKAGES: Final = ("torch", "pytorch_lightning")
+SKELETON_PACKAGES: Final = ("torch", "pytorch_lightning")
 """The packages whose classes are described by skeletons."""
 
-_METHODS = (ast.FunctionDef, ast.AsyncFunctionDef)
+_FUNCTION_NODES = (ast.FunctionDef, ast.AsyncFunctionDef)
 
 
 class NotStaticError(Exception):
@@ -44,7 +44,7 @@ def build_skeleton(path: str) -> type | None:
 
     Raises:
         ModuleNotFoundError: If the package has no such module.
-        NotStaticError: If only an import can show what the path names.
+        NotStaticError: If the class can be described only by importing its module.
     """
     module, _, name = path.rpartition(".")
     definition = _find_class(module, name)
@@ -57,8 +57,8 @@ def is_skeleton(target: object) -> bool:
 
 
 def list_class_names(module: str) -> list[str]:
-    """Return the names of the classes in a module, sorted. Names that only an import can resolve are omitted."""
-    return [name for name in sorted(set(_bindings(module))) if _is_class(module, name)]
+    """Return the sorted names of the classes in a module. Names that can be resolved only by an import are omitted."""
+    return [name for name in sorted(set(_find_bindings(module))) if _is_class(module, name)]
 
 
 def _is_class(module: str, name: str) -> bool:
@@ -75,7 +75,10 @@ def _parse(module: str) -> ast.Module:
 
 @functools.cache
 def _find_file(module: str) -> Path:
-    """Return the source file of a module. `find_spec` is not used for submodules, since it imports their package."""
+    """Return the source file of a module.
+
+    `find_spec` is not called for submodules, because it would import their package.
+    """
     package, *submodules = module.split(".")
     spec = importlib.util.find_spec(package)
     if spec is None or spec.origin is None:
@@ -93,16 +96,16 @@ def _find_file(module: str) -> Path:
 
 
 @functools.cache
-def _bindings(module: str) -> dict[str, ast.stmt]:
-    """Return the statement that binds each name of a module. Names that are bound conditionally are omitted."""
+def _find_bindings(module: str) -> dict[str, ast.stmt]:
+    """Return the top-level statement that binds each name in a module. Conditionally bound names are omitted."""
     names: dict[str, ast.stmt] = {}
     for statement in _parse(module).body:
-        for name in _bound_names(statement):
+        for name in _list_bound_names(statement):
             names[name] = statement
     return names
 
 
-def _bound_names(statement: ast.stmt) -> Iterator[str]:
+def _list_bound_names(statement: ast.stmt) -> Iterator[str]:
     match statement:
         case ast.ImportFrom(names=aliases):
             yield from (alias.asname or alias.name for alias in aliases)
@@ -111,29 +114,29 @@ def _bound_names(statement: ast.stmt) -> Iterator[str]:
 
 
 def _find_class(module: str, name: str) -> tuple[str, ast.ClassDef] | None:
-    """Return the module and the node that define a class, or `None` if the module has no class of this name."""
+    """Return the module and the syntax node in which a class is defined; `None` if the module has no such class."""
     for statement in ast.walk(_parse(module)):
         if isinstance(statement, ast.FunctionDef) and statement.name == "__getattr__":
-            raise NotStaticError(module)  # the module may compute its names
-    match _bindings(module).get(name):
+            raise NotStaticError(module)  # `__getattr__` may provide any name
+    match _find_bindings(module).get(name):
         case ast.ClassDef() as node:
             return module, node
         case ast.ImportFrom() as statement:
-            source = _imported_module(module, statement)
+            source = _resolve_imported_module(module, statement)
             original = next(alias.name for alias in statement.names if (alias.asname or alias.name) == name)
             if _is_module(f"{source}.{original}"):
                 return None
             return _find_class(source, original)
         case ast.Assign(value=ast.Name(id=other)):
             return _find_class(module, other)
-        case None if not _may_be_conditional(module, name):
+        case None if not _may_be_bound_conditionally(module, name):
             return None
         case ast.FunctionDef():
             return None
     raise NotStaticError(f"{module}.{name}")
 
 
-def _may_be_conditional(module: str, name: str) -> bool:
+def _may_be_bound_conditionally(module: str, name: str) -> bool:
     """Return whether a name may be bound within a compound statement or by `import *`."""
     for node in ast.walk(_parse(module)):
         if isinstance(node, ast.ImportFrom | ast.Import):
@@ -151,7 +154,7 @@ def _is_module(path: str) -> bool:
         return False
 
 
-def _imported_module(module: str, statement: ast.ImportFrom) -> str:
+def _resolve_imported_module(module: str, statement: ast.ImportFrom) -> str:
     """Return the absolute name of the module that a `from ... import` statement imports from."""
     if not statement.level:
         return statement.module or ""
@@ -171,7 +174,7 @@ def _build_class(module: str, node: ast.ClassDef) -> type:
         raise NotStaticError(f"{module}.{node.name}")
     members: dict[str, Any] = {"__module__": module, "__doc__": None, "_is_skeleton": True}
     for method in node.body:
-        if isinstance(method, _METHODS):
+        if isinstance(method, _FUNCTION_NODES):
             members[method.name] = _build_method(module, method)
     if "__new__" in members:
         raise NotStaticError(f"{module}.{node.name}")
@@ -193,9 +196,9 @@ def _build_base(module: str, expression: ast.expr) -> type | None:
         return None
     if name == "ABC":
         return abc.ABC
-    statement = _bindings(source).get(name) if not path else None
+    statement = _find_bindings(source).get(name) if not path else None
     if isinstance(statement, ast.ImportFrom):
-        source = _imported_module(module, statement)
+        source = _resolve_imported_module(module, statement)
         if source.split(".")[0] in sys.stdlib_module_names:
             raise NotStaticError(f"{source}.{name}")
     definition = _find_class(module if not path else source, name)
@@ -210,11 +213,11 @@ def _is_abc_meta(expression: ast.expr) -> bool:
 
 def _build_method(module: str, node: ast.FunctionDef | ast.AsyncFunctionDef) -> Any:
     decorators = {ast.unparse(decorator).split("(")[0] for decorator in node.decorator_list}
-    method = _function_with_signature(module, node, decorators) if node.name == "__init__" else _new_function(node.name)
+    method = _build_function(module, node, decorators) if node.name == "__init__" else _create_empty_function(node.name)
     return abc.abstractmethod(method) if decorators & {"abstractmethod", "abc.abstractmethod"} else method
 
 
-def _new_function(name: str) -> Any:
+def _create_empty_function(name: str) -> Any:
     def function(self: Any, *_: Any, **__: Any) -> None:
         """Do nothing."""
 
@@ -222,69 +225,69 @@ def _new_function(name: str) -> Any:
     return function
 
 
-def _function_with_signature(module: str, node: ast.FunctionDef | ast.AsyncFunctionDef, decorators: set[str]) -> Any:
-    """Return a function with the parameters, defaults and simple type hints of a node."""
+def _build_function(module: str, node: ast.FunctionDef | ast.AsyncFunctionDef, decorators: set[str]) -> Any:
+    """Return an empty function with the parameters, defaults and simple type hints of a function definition."""
     if decorators - TRANSPARENT_DECORATORS:
         raise NotStaticError(f"{module}.{node.name}")
-    function = _new_function(node.name)
-    parameters = list(_parameters(module, node.args))
+    function = _create_empty_function(node.name)
+    parameters = list(_build_parameters(module, node.args))
     function.__signature__ = inspect.Signature(parameters)
     function.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
     return function
 
 
-def _parameters(module: str, arguments: ast.arguments) -> Iterator[inspect.Parameter]:
+def _build_parameters(module: str, arguments: ast.arguments) -> Iterator[inspect.Parameter]:
     kinds = inspect.Parameter
     positional = [*arguments.posonlyargs, *arguments.args]
     defaults = [None] * (len(positional) - len(arguments.defaults)) + list(arguments.defaults)
     for position, (argument, default) in enumerate(zip(positional, defaults, strict=True)):
-        is_only = position < len(arguments.posonlyargs)
-        kind = kinds.POSITIONAL_ONLY if is_only else kinds.POSITIONAL_OR_KEYWORD
-        yield _parameter(module, argument, kind, default)
+        is_positional_only = position < len(arguments.posonlyargs)
+        kind = kinds.POSITIONAL_ONLY if is_positional_only else kinds.POSITIONAL_OR_KEYWORD
+        yield _build_parameter(module, argument, kind, default)
     if arguments.vararg:
-        yield _parameter(module, arguments.vararg, kinds.VAR_POSITIONAL)
+        yield _build_parameter(module, arguments.vararg, kinds.VAR_POSITIONAL)
     for argument, default in zip(arguments.kwonlyargs, arguments.kw_defaults, strict=True):
-        yield _parameter(module, argument, kinds.KEYWORD_ONLY, default)
+        yield _build_parameter(module, argument, kinds.KEYWORD_ONLY, default)
     if arguments.kwarg:
-        yield _parameter(module, arguments.kwarg, kinds.VAR_KEYWORD)
+        yield _build_parameter(module, arguments.kwarg, kinds.VAR_KEYWORD)
 
 
-def _parameter(module: str, argument: ast.arg, kind: Any, default: ast.expr | None = None) -> inspect.Parameter:
-    value = inspect.Parameter.empty if default is None else _literal(module, default)
-    hint = Any if argument.annotation is None else _type_hint(argument.annotation)
+def _build_parameter(module: str, argument: ast.arg, kind: Any, default: ast.expr | None = None) -> inspect.Parameter:
+    value = inspect.Parameter.empty if default is None else _evaluate_literal(module, default)
+    hint = Any if argument.annotation is None else _evaluate_type_hint(argument.annotation)
     return inspect.Parameter(argument.arg, kind, default=value, annotation=hint)
 
 
-def _literal(module: str, node: ast.expr) -> Any:
-    """Return the value of a literal, in which names of the module's constants are allowed."""
+def _evaluate_literal(module: str, node: ast.expr) -> Any:
+    """Return the value of a literal expression, which may contain the names of module constants."""
     match node:
         case ast.Tuple(elts=items):
-            return tuple(_literal(module, item) for item in items)
+            return tuple(_evaluate_literal(module, item) for item in items)
         case ast.Name(id=name):
-            match _bindings(module).get(name):
+            match _find_bindings(module).get(name):
                 case ast.Assign(value=value):
-                    return _literal(module, value)
+                    return _evaluate_literal(module, value)
     try:
         return ast.literal_eval(node)
     except ValueError as error:
         raise NotStaticError(f"{module}: {ast.unparse(node)}") from error
 
 
-def _type_hint(node: ast.expr) -> Any:
-    """Return a type hint whose unions and simple types are exact, with `Any` in place of every other type."""
+def _evaluate_type_hint(node: ast.expr) -> Any:
+    """Return a type hint in which types other than unions, tuples and simple types are replaced by `Any`."""
     match node:
         case ast.Constant(value=None):
             return type(None)
         case ast.Constant(value=str() as text):
-            return _type_hint(ast.parse(text, mode="eval").body)
+            return _evaluate_type_hint(ast.parse(text, mode="eval").body)
         case ast.Name(id=name) if name in SIMPLE_TYPES:
             return SIMPLE_TYPES[name]
         case ast.BinOp(left=left, op=ast.BitOr(), right=right):
-            return typing.Union[_type_hint(left), _type_hint(right)]  # noqa: UP007 - the operands are values
+            return typing.Union[_evaluate_type_hint(left), _evaluate_type_hint(right)]  # noqa: UP007 - the operands are values
         case ast.Subscript(value=ast.Name(id="Optional"), slice=item):
-            return typing.Optional[_type_hint(item)]  # noqa: UP045 - the operand is a value
+            return typing.Optional[_evaluate_type_hint(item)]  # noqa: UP045 - the operand is a value
         case ast.Subscript(value=ast.Name(id="tuple"), slice=ast.Tuple(elts=items)):
-            return tuple[tuple(map(_type_hint, items))]  # type: ignore[misc]  # the items are values
+            return tuple[tuple(map(_evaluate_type_hint, items))]  # type: ignore[misc]  # the items are values
         case ast.Subscript(value=ast.Name(id="Union"), slice=ast.Tuple(elts=items)):
-            return typing.Union[tuple(map(_type_hint, items))]  # noqa: UP007 - the operands are values
+            return typing.Union[tuple(map(_evaluate_type_hint, items))]  # noqa: UP007 - the operands are values
     return Any

@@ -31,10 +31,10 @@ from winnow.config.overrides import (
 from winnow.config.permissions import (
     ALLOW_TARGETS,
     Permissions,
-    config_file_error,
+    build_permission_error,
+    extract_permissions,
     is_permission,
     read_user_permissions,
-    take_permissions,
 )
 from winnow.config.plain_data import to_plain_data
 from winnow.config.search_path import (
@@ -101,12 +101,12 @@ def compose_cells(
         readable = [
             text for text in arguments if is_parsable(text, errors) and is_supported_override(text, command, errors)
         ]
-        permissions, readable = take_permissions(readable, errors)
+        permissions, readable = extract_permissions(readable, errors)
         searchpath = searchpath_override(config_dirs)
         fixed = [text for text in readable if not parse_override(text).is_sweep_override()]
         params, experiment_sweeps = _read_experiment_sweep(choices, command, searchpath, fixed, shared)
         sweep = multirun or experiment_sweeps
-        errors += [config_file_error(ALLOW_TARGETS) for key in params if is_permission(key)]
+        errors += [build_permission_error(ALLOW_TARGETS) for key in params if is_permission(key)]
         params = {key: value for key, value in params.items() if not is_permission(key)}
         points = expand_sweep(readable, params, choices, errors) if sweep else [drop_sweep_overrides(readable, errors)]
         cells: list[ComposedCell[Config]] = []
@@ -114,7 +114,7 @@ def compose_cells(
         ablating = []
         applied: list[str] = []
         unused: dict[str, None] = {}
-        # Errors of the configs that the selector composes are reported when the cells themselves are composed.
+        # The selector's composition errors are discarded: the same errors are reported when the cells are composed.
         selector = FilterSettingSelector(
             points,
             choices,
@@ -127,10 +127,10 @@ def compose_cells(
         for point in points:
             known = selector.select([text for text in point if has_known_option(choices, text, errors)])
             if tuple(known) in composed:
-                continue  # this cell differs from an earlier one only in settings that another filter has
+                continue  # this cell differs from an earlier cell only in settings that do not apply to its filter
             composed.add(tuple(known))
-            if (derived := templates.derive(known)) is not None:
-                cells += derived
+            if (copied := templates.copy_cells(known)) is not None:
+                cells += copied
                 continue
             tree, inapplicable = _compose_applicable(choices, command, searchpath, known, errors, shared, sweep)
             applied += [text for text in known if "@" in text and text not in inapplicable]
@@ -143,10 +143,10 @@ def compose_cells(
                     point, tree, requested, schema, permissions, errors, completed_nodes
                 )
                 if not (requested or inapplicable):
-                    templates.add(known, new_cells)
+                    templates.add_cells(known, new_cells)
                 ablating += [len(new_cells)] if requested else []
                 cells += [cell for cell in new_cells if not (requested or inapplicable) or cell not in cells]
-    errors += selector.find_unused()
+    errors += selector.find_unused_settings()
     errors += [
         WinnowError(
             f"the override {text!r} applies to no option in this sweep. Add an option that has the key "

@@ -41,7 +41,7 @@ TRAINER_OBJECTS: Final = {
     "profiler": "pytorch_lightning.profilers.Profiler",
     "accelerator": "pytorch_lightning.accelerators.Accelerator",
 }
-"""Arguments of Lightning's Trainer that may be objects, mapped to the base class of each object."""
+"""Arguments of Lightning's Trainer that may be objects, mapped to the base classes of these objects."""
 
 LIBRARY_BASE_CLASSES: Final = ("torch.optim.Optimizer", "pytorch_lightning.Trainer", *TRAINER_OBJECTS.values())
 """The base classes of all targets that are defined in PyTorch or Lightning."""

@@ -43,7 +43,7 @@ def construct(node: Mapping[str, Any], key: str, expected: type[T] | None = None
     Args:
         node: A mapping with `_target_`, its keyword arguments and, for a callable, `_partial_: true`.
         key: The configuration key of the node, used in error messages.
-        expected: The class that the object must be an instance of. It is checked before anything is constructed.
+        expected: The class that the object must be an instance of. It is checked before any object is constructed.
         allow: The packages in `allow_targets`, whose classes are allowed in addition to the built-in targets.
 
     Raises:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from winnow.config.deprecated import rename_deprecated_keys
-from winnow.config.overrides import force_add_override, is_plain_value
+from winnow.config.overrides import force_add_override, is_value_override
 from winnow.config.search_path import GroupOptions, builtin_config_folder, user_config_folders
 from winnow.errors import WinnowError
 
@@ -21,12 +21,12 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class ComposedFiles:
-    """The config that Hydra composed from a set of files.
+    """The result of composing a set of config files with Hydra.
 
     Attributes:
         config: The config without Hydra's settings.
-        sweep_params: `hydra.sweeper.params`.
-        mode: `hydra.mode`.
+        sweep_params: The value of `hydra.sweeper.params`.
+        mode: The value of `hydra.mode`.
         selected: The selected option of each config group.
     """
 
@@ -36,8 +36,8 @@ class ComposedFiles:
     selected: dict[str, str | None]
 
     def copy_config(self) -> DictConfig:
-        """Return a copy of the config. Unpickling it takes a fifth of the time of `copy.deepcopy`."""
-        config: DictConfig = pickle.loads(self._pickled_config)  # noqa: S301 - pickled below, in this process
+        """Return a copy of the config. Unpickling is five times as fast as `copy.deepcopy`."""
+        config: DictConfig = pickle.loads(self._pickled_config)  # noqa: S301 - pickled by this object
         return config
 
     @functools.cached_property
@@ -50,14 +50,14 @@ SharedFiles = dict[tuple[str, ...], ComposedFiles]
 
 
 def find_shared_files(command: str, config_dirs: Sequence[Path]) -> SharedFiles:
-    """Return the files that this process has composed for a command, or an empty dict if a config file has changed."""
+    """Return the cache of composed files for a command. The cache is empty if a config file has changed."""
     folders = [builtin_config_folder(), *user_config_folders(config_dirs)]
     files = ((str(file), file.stat()) for folder in folders for file in sorted(folder.rglob("*.yaml")))
-    return _keep_shared_files(command, tuple((name, stat.st_mtime_ns, stat.st_size) for name, stat in files))
+    return _get_shared_files(command, tuple((name, stat.st_mtime_ns, stat.st_size) for name, stat in files))
 
 
 @functools.lru_cache(maxsize=4)
-def _keep_shared_files(command: str, files: tuple[tuple[str, int, int], ...]) -> SharedFiles:
+def _get_shared_files(command: str, files: tuple[tuple[str, int, int], ...]) -> SharedFiles:
     return {}
 
 
@@ -74,10 +74,10 @@ def compose_files(
     from omegaconf import open_dict
 
     overrides = [force_add_override(choices, text) for text in overrides]
-    # A `+` or `~` override depends on the values before it, so those values cannot be set in the cached config later.
-    # The order of config group overrides does not matter.
+    # The result of a `+` or `~` override depends on earlier overrides, so these must be applied before it, by Hydra.
+    # Overrides of config groups may come in any order.
     last = max((i for i, text in enumerate(overrides) if text.startswith(("+", "~")) and text[:2] != "++"), default=-1)
-    values = [text for text in overrides[last + 1 :] if is_plain_value(choices, text)]
+    values = [text for text in overrides[last + 1 :] if is_value_override(choices, text)]
     remaining = tuple(text for i, text in enumerate(overrides) if i <= last or text not in values)
     if remaining not in shared and (equal_files := _find_equal_files(remaining, shared)) is not None:
         shared[remaining] = equal_files

@@ -15,7 +15,7 @@ FILTER_PREFIX = "filter."
 
 
 def find_filter_key(text: str) -> str | None:
-    """Return the key that an override sets in the filter, relative to `filter`; `None` for any other override.
+    """Return the key that an override sets in the filter, without `filter.`; `None` if it sets no filter key.
 
     The key of `filter.signals.mood.at_least=0.4` is `signals.mood.at_least`, and the key of
     `words@filter.signals.praise=positive` is `signals.praise`.
@@ -44,14 +44,13 @@ def find_swept_filter_keys(points: Iterable[Sequence[str]]) -> list[str]:
 class FilterSettingSelector:
     """Selects the `filter.*` overrides that apply to each cell of a sweep over several filters.
 
-    In other sweeps, all overrides apply, so that an override of an unknown key is reported together with the allowed
-    keys.
+    In sweeps over a single filter, all overrides apply, so an unknown key is reported together with the allowed keys.
 
     Args:
         points: The overrides of every cell.
         choices: The options of each config group.
-        allow: The packages that the user permits, whose classes may be targets.
-        compose: Composes a config from overrides; it returns `None` if the composition fails.
+        allow: Packages whose classes the user permits as targets.
+        compose: A function that composes a config from overrides, and returns `None` if the composition fails.
     """
 
     def __init__(
@@ -86,26 +85,26 @@ class FilterSettingSelector:
         self._applied |= set(requested) - set(inapplicable)
         return applicable
 
-    def find_unused(self) -> list[WinnowError]:
-        """Return an error for each selected setting that applies to no filter of the sweep."""
+    def find_unused_settings(self) -> list[WinnowError]:
+        """Return an error for each filter setting that does not apply to any filter in the sweep."""
         nodes = [tree.get("filter") or {} for tree in self._trees.values()]
-        return [_unused_setting_error(text, nodes) for text in self._requested if text not in self._applied]
+        return [_build_unused_setting_error(text, nodes) for text in self._requested if text not in self._applied]
 
 
 def assign_filter_settings(
     overrides: Sequence[str], node: Mapping[str, Any], allow: Iterable[str]
 ) -> tuple[list[str], list[str]]:
-    """Divide the overrides of a cell into those that apply to its filter and those that do not.
+    """Divide the overrides of a cell into those that apply to the cell's filter and those that do not.
 
-    An override of a key that a control or an ablation lacks but that its base filter has applies to the base filter.
+    If a control or an ablation lacks the key but its base filter has it, the override applies to the base filter.
 
     Args:
         overrides: The overrides of the cell.
-        node: The composed filter of the cell, without the values that `filter.*` overrides set.
-        allow: The packages that the user permits, whose classes may be targets.
+        node: The composed filter of the cell, before `filter.*` overrides are applied.
+        allow: Packages whose classes the user permits as targets.
 
     Returns:
-        The applicable overrides in the same order, and the settings that do not apply.
+        The overrides that apply, in the same order, and the overrides that do not.
     """
     allowed = allowed_packages(allow)
     applicable: list[str] = []
@@ -123,13 +122,13 @@ def assign_filter_settings(
 
 
 def _has_several_filters(points: Iterable[Sequence[str]]) -> bool:
-    """Return whether the points of a sweep select different options of the group `filter`."""
+    """Return whether a sweep selects several options of the config group `filter`."""
     overrides = {text: parse_override(text) for point in points for text in point}
     return len({text for text, item in overrides.items() if item.key_or_group == "filter" and not item.package}) > 1
 
 
-def _unused_setting_error(text: str, nodes: Sequence[Mapping[str, Any]]) -> WinnowError:
-    """Return an error for a filter setting that applies to none of the filters in a sweep."""
+def _build_unused_setting_error(text: str, nodes: Sequence[Mapping[str, Any]]) -> WinnowError:
+    """Build the error for a filter setting that does not apply to any filter in a sweep."""
     key = text.split("=")[0].lstrip("+~")
     available = ["filter", *dict.fromkeys(name for node in nodes for name in _list_keys(node, FILTER_PREFIX))]
     segments = key.split(".")

@@ -1,4 +1,4 @@
-"""Limits on the size of config files and configurations, checked before anything is expanded."""
+"""Limit the size of config files and configurations. Files are checked before their aliases are expanded."""
 
 from __future__ import annotations
 
@@ -24,15 +24,16 @@ def check_config_file(file: Path) -> None:
     """Check a YAML file without expanding its aliases.
 
     Raises:
-        WinnowError: If the file is too large, is not UTF-8 text, is not a mapping, is nested too deeply, contains
-            itself, or has too many values after its aliases are expanded. The key is the name of the file.
+        WinnowError: If the file is too large, is not UTF-8 text, does not contain a mapping, is nested too
+            deeply, has an alias within its own anchor, or has too many values after its aliases are expanded. The
+            error's key is the name of the file.
         yaml.YAMLError: If the file is not valid YAML.
     """
     key = f"{file.parent.name}/{file.name}"
     if file.stat().st_size > MAX_FILE_BYTES:
         raise WinnowError(
-            f"the config file has more than {MAX_FILE_BYTES:,} bytes. Move data to a file that the configuration "
-            "refers to.",
+            f"the config file has more than {MAX_FILE_BYTES:,} bytes. Move its data to a separate "
+            "file, and set the path of that file instead.",
             key,
         )
     try:
@@ -46,10 +47,10 @@ def check_config_file(file: Path) -> None:
 
 
 def _find_yaml_problem(text: str) -> str | None:
-    """Return what is wrong with the structure of a YAML text, or `None`.
+    """Return a description of the first problem in the structure of a YAML text, or `None` if there is none.
 
-    The number of values includes the expanded aliases. It is computed from the parser's events, since a few lines of
-    nested aliases can expand to billions of values.
+    The values of expanded aliases are counted without expanding them, because a few lines of nested aliases can expand
+    to billions of values.
     """
     sizes: dict[str, int] = {}
     open_nodes: list[tuple[str | None, int]] = []
@@ -73,9 +74,9 @@ def _find_yaml_problem(text: str) -> str | None:
             elif event.anchor is not None:
                 sizes[event.anchor] = 1
         if len(open_nodes) > MAX_DEPTH:
-            return f"the values are nested more than {MAX_DEPTH} levels deep. Flatten them."
+            return f"the values are nested more than {MAX_DEPTH} levels deep. Use fewer levels."
         if value_count > MAX_VALUES:
-            return f"expected at most {MAX_VALUES:,} values, including those of expanded aliases. Remove some."
+            return f"the file has more than {MAX_VALUES:,} values, including those of expanded aliases. Remove some."
     return None
 
 
@@ -90,13 +91,15 @@ def find_size_errors(tree: Any) -> Iterator[WinnowError]:
             next_level += [(f"{key}.{name}" if key else str(name), item) for name, item in items]
         value_count += len(next_level)
         if value_count > MAX_VALUES:
-            yield WinnowError(f"expected at most {MAX_VALUES:,} values in total. Remove some.", _top_key(level[-1][0]))
+            yield WinnowError(
+                f"the configuration has more than {MAX_VALUES:,} values. Remove some.", _find_top_key(level[-1][0])
+            )
             return
         level = next_level
     if level:
-        message = f"the value is nested more than {MAX_DEPTH} levels deep. Flatten it."
-        yield WinnowError(message, _top_key(level[0][0]))
+        message = f"the value is nested more than {MAX_DEPTH} levels deep. Use fewer levels."
+        yield WinnowError(message, _find_top_key(level[0][0]))
 
 
-def _top_key(key: str) -> str:
+def _find_top_key(key: str) -> str:
     return ".".join(key.split(".")[:2]) or "conf"

@@ -39,14 +39,15 @@ def is_parsable(text: str, errors: list[WinnowError]) -> bool:
 
     key = text.partition("=")[0][:80]
     if len(text) > MAX_OVERRIDE_CHARACTERS:
-        message = f"expected at most {MAX_OVERRIDE_CHARACTERS:,} characters, got {len(text):,}. Use a config file."
+        message = f"expected at most {MAX_OVERRIDE_CHARACTERS:,} characters, got {len(text):,}."
+        message += " Set long values in a config file instead."
         errors.append(WinnowError(message, key))
         return False
     if not text.partition("=")[0].strip("+~ "):
         errors.append(WinnowError(f"expected key=value, got {text[:80]!r}. Add a key.", "overrides"))
         return False
     if _measure_depth(text) > MAX_DEPTH:
-        message = f"the value is nested more than {MAX_DEPTH} levels deep. Flatten it."
+        message = f"the value is nested more than {MAX_DEPTH} levels deep. Use fewer levels."
         errors.append(WinnowError(message, key))
         return False
     try:
@@ -60,13 +61,13 @@ def is_parsable(text: str, errors: list[WinnowError]) -> bool:
         )
         return False
     except RecursionError:
-        errors.append(WinnowError("the value is nested too deeply. Flatten it.", key))
+        errors.append(WinnowError("the value is nested too deeply. Use fewer levels.", key))
         return False
     return True
 
 
 def _measure_depth(text: str) -> int:
-    """Return how deeply the lists and mappings of an override are nested."""
+    """Return the maximum depth of the brackets and braces in an override."""
     depth = deepest = 0
     for character in text:
         depth += (character in "[{") - (character in "]}")
@@ -104,7 +105,9 @@ def has_known_option(choices: GroupOptions, text: str, errors: list[WinnowError]
         return True
     if isinstance(value, list) and override.key_or_group in SINGLE_OBJECT_GROUPS:
         errors.append(
-            WinnowError(f"expected one choice, got a list of {len(value)}. Use -m for a sweep.", override.key_or_group)
+            WinnowError(
+                f"expected one option, got a list of {len(value)}. To run a sweep, use -m.", override.key_or_group
+            )
         )
         return False
     for choice in value if isinstance(value, list) else [value]:
@@ -130,11 +133,11 @@ def force_add_override(choices: GroupOptions, text: str) -> str:
     """Convert `key=value` to `++key=value` and return it. Hydra then accepts unknown keys, which Winnow reports."""
     override = parse_override(text)
     has_sign = override.is_add() or override.is_force_add() or override.is_delete()
-    is_plain = not (has_sign or override.key_or_group.startswith("hydra"))
-    return f"++{text}" if is_plain and override.key_or_group not in choices else text
+    needs_prefix = not (has_sign or override.key_or_group.startswith("hydra"))
+    return f"++{text}" if needs_prefix and override.key_or_group not in choices else text
 
 
-def is_plain_value(choices: GroupOptions, text: str) -> bool:
+def is_value_override(choices: GroupOptions, text: str) -> bool:
     """Return whether an override has the form `++key=value` and does not select an option of a config group."""
     override = parse_override(text)
     is_value = override.package is None and override.key_or_group not in choices
@@ -222,13 +225,16 @@ def _expand_override(text: str, choices: GroupOptions, errors: list[WinnowError]
 
 
 def _find_range_error(sweep: Any, key: str) -> WinnowError | None:
-    """Return an error if a range has a step of 0, no values or too many values."""
+    """Return an error if a range has infinite bounds, a step of 0, no values or too many values."""
     start, stop, step = sweep.start, sweep.stop, sweep.step
     if not all(map(math.isfinite, (start, stop, step))) or step == 0:
         return WinnowError(f"expected finite bounds and a step other than 0, got range({start},{stop},{step}).", key)
     size = math.ceil((stop - start) / step)
     if size < 1:
-        return WinnowError(f"range({start},{stop},{step}) has no values. The upper bound is not included.", key)
+        return WinnowError(
+            f"range({start},{stop},{step}) has no values. Change the bounds; the upper bound is not included.",
+            key,
+        )
     if size > MAX_CELLS:
         return WinnowError(f"the sweep has {size:,} values. Use at most {MAX_CELLS:,}.", key)
     return None

@@ -1,6 +1,6 @@
-"""The code outside Winnow that the user permits: on the command line or in the user's settings file.
+"""Read which external code the user permits, on the command line or in the settings file.
 
-Config files and stored configurations are often shared. They can therefore name code, but not permit it.
+Config files and stored configurations are often shared. They can therefore refer to external code, but not permit it.
 """
 
 from __future__ import annotations
@@ -21,14 +21,14 @@ TRUST_REMOTE_CODE: Final = "model.trust_remote_code"
 PERMISSION_KEYS: Final = (ALLOW_TARGETS, TRUST_REMOTE_CODE)
 """The configuration keys that permit code to run."""
 
-SETTINGS: Final = ("allow_targets", "trust_remote_code")
+SETTINGS_KEYS: Final = ("allow_targets", "trust_remote_code")
 """The keys of the settings file."""
 
 REFUSED_PACKAGES: Final = frozenset(sys.stdlib_module_names) | {
     "cloudpickle", "dill", "fire", "hydra", "invoke", "joblib", "jsonargparse", "loky", "omegaconf", "pexpect", "pip",
     "pkg_resources", "plumbum", "psutil", "ptyprocess", "setuptools", "sh",
 }  # fmt: skip
-"""The standard library, and packages that run commands or load code. Their classes are never allowed as targets."""
+"""The standard library and other packages that run commands or load code. Their classes must not be targets."""
 
 
 @dataclass(frozen=True)
@@ -37,7 +37,7 @@ class Permissions:
 
     Attributes:
         packages: Packages whose classes and functions may be a `_target_`.
-        any_remote_code: Whether the model may run code from its repository (`model.trust_remote_code=true`).
+        any_remote_code: Whether any model may run code from its repository (`model.trust_remote_code=true`).
         remote_models: The models that may run code from their repositories.
     """
 
@@ -46,19 +46,19 @@ class Permissions:
     remote_models: tuple[str, ...] = ()
 
     def check_config(self, tree: Mapping[str, Any]) -> list[WinnowError]:
-        """Return the errors of a composed config that permits code itself. `allow_targets` must be absent or empty."""
+        """Return an error for each permission that a composed config sets itself but that the user did not give."""
         errors = []
         if tree.get(ALLOW_TARGETS):
-            errors.append(config_file_error(ALLOW_TARGETS))
+            errors.append(build_permission_error(ALLOW_TARGETS))
         model = tree.get("model")
         model = model if isinstance(model, Mapping) else {}
         is_permitted = self.any_remote_code or model.get("name") in self.remote_models
         if model.get("trust_remote_code") not in (None, False) and not is_permitted:
-            errors.append(config_file_error(TRUST_REMOTE_CODE))
+            errors.append(build_permission_error(TRUST_REMOTE_CODE))
         return errors
 
 
-def settings_file() -> Path:
+def find_settings_file() -> Path:
     """Return the path of the user's settings file, `~/.config/winnow/settings.yaml` unless `XDG_CONFIG_HOME` is set."""
     return Path(os.environ.get("XDG_CONFIG_HOME") or Path.home() / ".config") / "winnow" / "settings.yaml"
 
@@ -67,7 +67,7 @@ def read_user_permissions(packages: Iterable[str] = ()) -> Permissions:
     """Return the permissions in the user's settings file.
 
     Args:
-        packages: Packages from the command line, which are added to those of the file.
+        packages: Packages from the command line, which are added to those in the file.
 
     Raises:
         WinnowErrors: If the file is invalid, or if a package is not allowed.
@@ -79,11 +79,11 @@ def read_user_permissions(packages: Iterable[str] = ()) -> Permissions:
     return Permissions(listed, remote_models=tuple(settings["trust_remote_code"]))
 
 
-def take_permissions(arguments: Sequence[str], errors: list[WinnowError]) -> tuple[Permissions, list[str]]:
-    """Return the user's permissions, and the command-line overrides without `allow_targets`.
+def extract_permissions(arguments: Sequence[str], errors: list[WinnowError]) -> tuple[Permissions, list[str]]:
+    """Return the user's permissions and the remaining overrides, from which `allow_targets` is removed.
 
     Args:
-        arguments: Overrides that Hydra can parse_override.
+        arguments: The command-line overrides, which Hydra must be able to parse.
         errors: A list to which errors are added.
     """
     packages: list[str] = []
@@ -96,7 +96,7 @@ def take_permissions(arguments: Sequence[str], errors: list[WinnowError]) -> tup
         if isinstance(value, list) and all(isinstance(name, str) for name in value):
             packages += value
         else:
-            message = "expected a list of packages, as in allow_targets=[my_package]. Write the list in one argument."
+            message = "expected a list of packages in one argument, as in allow_targets=[my_package]."
             errors.append(WinnowError(message, ALLOW_TARGETS))
     any_remote_code = any(
         override.key_or_group == TRUST_REMOTE_CODE and override.value() is True
@@ -111,18 +111,18 @@ def take_permissions(arguments: Sequence[str], errors: list[WinnowError]) -> tup
 
 
 def is_permission(text: str) -> bool:
-    """Return whether an override sets `allow_targets` or a part of it."""
+    """Return whether an override sets `allow_targets` or one of its items."""
     return re.split(r"[\s.@=]", text.lstrip("+~"))[0] == ALLOW_TARGETS
 
 
 def check_packages(packages: Iterable[str]) -> list[WinnowError]:
-    """Return an error for each package that is never allowed, and for each text that is not the name of a package."""
+    """Return an error for each package that is never allowed and for each invalid package name."""
     errors = []
     for name in packages:
         if not re.fullmatch(r"[^\W\d]\w*(\.[^\W\d]\w*)*", name):
-            errors.append(WinnowError(f"{name!r} is not the name of a package. Correct the name.", ALLOW_TARGETS))
+            errors.append(WinnowError(f"{name!r} is not a valid package name. Correct the name.", ALLOW_TARGETS))
         elif is_refused(name):
-            message = f"{name!r} is never allowed, since its classes can run any command or change any file."
+            message = f"{name!r} is never allowed, because its classes can run any command or change any file."
             errors.append(WinnowError(f"{message} List only your own packages.", ALLOW_TARGETS))
     return errors
 
@@ -139,8 +139,8 @@ def is_refused(path: str) -> bool:
 def _read_settings() -> dict[str, list[str]]:
     import yaml
 
-    file = settings_file()
-    settings: dict[str, list[str]] = {key: [] for key in SETTINGS}
+    file = find_settings_file()
+    settings: dict[str, list[str]] = {key: [] for key in SETTINGS_KEYS}
     try:
         content = yaml.safe_load(file.read_text(encoding="utf-8"))
     except FileNotFoundError:
@@ -149,14 +149,22 @@ def _read_settings() -> dict[str, list[str]]:
         reason = " ".join(str(error).split())
         raise WinnowErrors([WinnowError(f"cannot read the file ({reason}). Fix or remove it.", str(file))]) from error
     if not isinstance(content, dict | None):
-        raise WinnowErrors([WinnowError(f"expected the keys {' and '.join(SETTINGS)}. Correct the file.", str(file))])
+        raise WinnowErrors(
+            [
+                WinnowError(
+                    f"expected a mapping with the keys {' and '.join(SETTINGS_KEYS)}. Correct the file.", str(file)
+                )
+            ]
+        )
     errors = []
     for key, value in (content or {}).items():
-        if key not in SETTINGS:
-            message = f"unknown key. Allowed: {', '.join(SETTINGS)}. Remove the key."
+        if key not in SETTINGS_KEYS:
+            message = f"unknown key. Allowed: {', '.join(SETTINGS_KEYS)}. Remove the key."
             errors.append(WinnowError(message, f"{file}: {key}"))
         elif not isinstance(value, list) or not all(isinstance(item, str) for item in value):
-            errors.append(WinnowError(f"expected a list of names, got {value!r:.80}.", f"{file}: {key}"))
+            errors.append(
+                WinnowError(f"expected a list of names, got {value!r:.80}. Correct the value.", f"{file}: {key}")
+            )
         else:
             settings[key] = value
     if errors:
@@ -164,8 +172,8 @@ def _read_settings() -> dict[str, list[str]]:
     return settings
 
 
-def config_file_error(key: str) -> WinnowError:
-    """Return the error for a config file or a stored configuration that permits code to run."""
+def build_permission_error(key: str) -> WinnowError:
+    """Build the error for a config file or a stored configuration that permits code to run."""
     override = f"{ALLOW_TARGETS}=[PACKAGE]" if key == ALLOW_TARGETS else f"{TRUST_REMOTE_CODE}=true"
     message = "a config file cannot permit code to run. If you trust the code, permit it yourself"
-    return WinnowError(f"{message}, with {override} on the command line or in {settings_file()}.", key)
+    return WinnowError(f"{message}, with {override} on the command line or in {find_settings_file()}.", key)

@@ -30,7 +30,7 @@ Rows = Annotated[int, Field(gt=0, le=10**6)]
 """A number of rows or micro-batches that are processed together."""
 
 Length = Annotated[int, Field(gt=2, le=10**6)]
-"""A number of tokens that are processed together."""
+"""A maximum number of tokens per row."""
 
 
 @dataclass(frozen=True, config=FORBID_UNKNOWN_KEYS)
@@ -44,8 +44,8 @@ class TrainingConfig:
         max_steps: Number of optimizer steps.
         total_tokens: Number of tokens to train on, not counting padding; overrides `max_steps`. Before training starts,
             the number of steps is computed from the rows and their order.
-        max_passes: Number of passes over the training rows; overrides `max_steps` and `total_tokens`. The number of
-            steps is computed from the rows that the filter keeps, so every arm sees each of its rows equally often.
+        max_passes: Number of passes over the training rows; takes precedence over `max_steps` and `total_tokens`.
+            The number of steps depends on the number of rows that the filter keeps.
         max_minutes: Time limit for training, in minutes. Runs with a time limit are not compared.
         scheduler: Learning rate schedule after warmup: `linear` and `cosine` decay to 0; `constant` does not decay.
         warmup_fraction: Fraction of the steps used for warmup, during which the learning rate increases to its maximum.
@@ -99,7 +99,7 @@ class TrainingConfig:
 
     @property
     def budget(self) -> str:
-        """The training budget as text: a number of optimizer steps, such as `300`, `1000 tokens` or `2 passes`.
+        """The training budget as text, such as `300` (optimizer steps), `1000 tokens` or `2 passes`.
 
         All compared arms must have the same budget.
         """
@@ -128,8 +128,8 @@ class NumericsConfig:
             faster backend for each layer, measured once per machine (`auto`).
         tf32: Whether float32 matmuls on CUDA use TF32, which is faster but less precise.
         compile: Whether to compile the layers on CUDA.
-        onednn_matmuls: With `auto`, the matmuls that use oneDNN, as recorded with a run. `winnow rerun` and `remake.py`
-            set this key to repeat a run exactly; `null` selects the faster backends.
+        onednn_matmuls: The matmuls that use oneDNN if `linear` is `auto`, as recorded with a run. `winnow rerun` and
+            `remake.py` set this key to repeat a run exactly; `null` selects the faster backends.
     """
 
     linear: Literal["auto", "onednn", "portable"] = "auto"
@@ -178,14 +178,14 @@ class StudyConfig:
             difference to the comparison subjects if the probe has any, the corrected log odds if it has subjects only,
             and no metric if it has no subjects.
         guard_metric: The metric of the cost endpoint.
-        cost_margin: The smallest unacceptable cost, in the unit of the guard metric. `null` leaves the cost untested,
-            so the verdict is never green.
-        looks: Numbers of seeds per arm after which the study is compared, in ascending order; the first is at least 5.
-            Seeds up to the last number can be added without being post hoc. An empty list means one comparison, after
-            all declared seeds.
+        cost_margin: The smallest unacceptable cost, in the unit of the guard metric. If it is `null`, the cost
+            is not tested, so the verdict is never green.
+        looks: Numbers of seeds per arm at which the arms are compared, in ascending order; the first is at least 5.
+            Seeds up to the last number can be added without making the comparison post hoc. An empty list means one
+            comparison, after all declared seeds.
         controls: Random controls to add to the study: `auto` adds one control of the same size for each filter that has
             no control yet, `stratified` also matches source, label and length, and `none` adds no control. Filters that
-            keep equally many rows share a control.
+            keep the same number of rows share a control.
         baseline: The arm that trains on all data.
         block_by_seed: Whether runs of two arms with the same seed are compared as a pair. Such runs have the same
             initial weights, masks and batch order, so their scores are correlated. The paired analysis is valid for any

@@ -1,4 +1,4 @@
-"""Derive the cells of a sweep that differ only in the seed from one composed cell."""
+"""Copy composed cells for other seeds, because composing the cells of every seed takes longer."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from winnow.config.search_path import GroupOptions
 
 
 class SeedTemplates:
-    """Composed cells that serve as templates for cells with the same overrides and another seed.
+    """Stores composed cells, from which the cells with the same overrides and other seeds are copied.
 
-    Composing and validating a configuration takes most of the time of planning a large sweep. A template is used only
-    if, for the same config files, a composed cell equals the cell that is derived from a template. This excludes
-    configurations in which another value depends on the seed.
+    Most of the time for planning a large sweep is spent on composing and validating configurations. Cells are copied
+    only after a test with the same config files: a copy with another seed must equal the composed cell with that seed.
+    The test fails for configurations in which another value depends on the seed.
 
     Args:
         choices: The options of each config group.
@@ -25,26 +25,30 @@ class SeedTemplates:
     def __init__(self, choices: GroupOptions) -> None:
         self._choices = choices
         self._templates: dict[tuple[str, ...], list[Any]] = {}
-        self._is_independent: dict[tuple[str, ...], bool] = {}
+        self._is_seed_independent: dict[tuple[str, ...], bool] = {}
 
-    def derive(self, overrides: Sequence[str]) -> list[Any] | None:
-        """Return the cells for the overrides, or `None` if the cells must be composed."""
+    def copy_cells(self, overrides: Sequence[str]) -> list[Any] | None:
+        """Return copies of stored cells for the overrides, or `None` if the cells must be composed."""
         key = _remove_seed(overrides)
-        if key is None or key not in self._templates or not self._is_independent.get(self._select_files(key)):
+        if key is None or key not in self._templates or not self._is_seed_independent.get(self._select_files(key)):
             return None
-        return self._with_seed(key, overrides)
+        return self._copy_with_seed(key, overrides)
 
-    def add(self, overrides: Sequence[str], cells: list[Any]) -> None:
-        """Add composed cells as a template, or compare the cells with an existing template."""
+    def add_cells(self, overrides: Sequence[str], cells: list[Any]) -> None:
+        """Store the cells composed for one seed as the template for other seeds.
+
+        If a template already exists, test instead whether its copy equals the composed cells. The result determines
+        whether :meth:`copy_cells` may copy cells that use the same config files.
+        """
         key = _remove_seed(overrides)
         if key is None or not cells:
             return
         if key not in self._templates:
             self._templates[key] = cells
-        elif (files := self._select_files(key)) not in self._is_independent:
-            self._is_independent[files] = self._with_seed(key, overrides) == cells
+        elif (files := self._select_files(key)) not in self._is_seed_independent:
+            self._is_seed_independent[files] = self._copy_with_seed(key, overrides) == cells
 
-    def _with_seed(self, key: tuple[str, ...], overrides: Sequence[str]) -> list[Any]:
+    def _copy_with_seed(self, key: tuple[str, ...], overrides: Sequence[str]) -> list[Any]:
         (seed_override,) = (text for text in overrides if text not in key)
         seed = int(seed_override.partition("=")[2])
         return [
@@ -61,7 +65,7 @@ class SeedTemplates:
 
 
 def _remove_seed(overrides: Sequence[str]) -> tuple[str, ...] | None:
-    """Return the overrides without the seed; `None` if there is not exactly one seed or if a value may depend on it."""
+    """Return the overrides without the seed; `None` if there is no single seed or if a value may depend on the seed."""
     if sum(map(_is_seed, overrides)) != 1 or any("${" in text for text in overrides):
         return None
     return tuple(text for text in overrides if not _is_seed(text))

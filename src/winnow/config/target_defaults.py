@@ -37,7 +37,7 @@ _NAMED_PARAMETER_KINDS = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Param
 
 
 CompletedNodes = dict[tuple[str, str], dict[str, Any]]
-"""Completed nodes, by key and by the text of the node before completion."""
+"""Nodes with their defaults added, keyed by the configuration key and the text of the original node."""
 
 
 def fill_target_defaults(
@@ -54,7 +54,7 @@ def fill_target_defaults(
         tree: The composed config as a nested dict.
         allow: The packages in `allow_targets`, whose classes are allowed in addition to the built-in targets.
         errors: A list to which an error is appended for each invalid value. Invalid nodes are returned unchanged.
-        completed_nodes: Valid nodes of earlier cells, which are not checked again. Other valid nodes are added.
+        completed_nodes: Completed nodes of earlier cells, which are not checked again. New valid nodes are added.
     """
     filler = _DefaultsFiller(allowed_packages(allow), errors, {} if completed_nodes is None else completed_nodes)
     errors += [
@@ -84,8 +84,8 @@ def find_defaulted_keys(stored: Mapping[str, Any], resolved: Mapping[str, Any], 
     return missing
 
 
-_INVALID: Final = object()
-"""Stands for an argument that has an error."""
+_INVALID_ARGUMENT: Final = object()
+"""Placeholder for the value of an argument that has an error."""
 
 
 class _Placeholder:
@@ -170,14 +170,14 @@ class _DefaultsFiller:
         return instance
 
     def _build_arguments(self, target: Target | None, node: Mapping[str, Any], key: str) -> dict[str, Any]:
-        """Return the arguments of a node by name, with `_INVALID` for each argument that has an error."""
+        """Return the arguments of a node by name, with `_INVALID_ARGUMENT` for each argument that has an error."""
         arguments = {}
         for name, item in node.items():
             if name not in ("_target_", "_partial_"):
                 error_count = len(self._errors)
                 accepted = find_accepted_types(target, name) if target is not None else None
                 value = self._build_value(item, f"{key}.{name}", accepted)
-                arguments[name] = value if len(self._errors) == error_count else _INVALID
+                arguments[name] = value if len(self._errors) == error_count else _INVALID_ARGUMENT
         return arguments
 
     def _check_group(self, target: Target, node: Mapping[str, Any], key: str, group: ConfigGroup) -> None:
@@ -248,7 +248,7 @@ class _DefaultsFiller:
         values: dict[str, Any] = {}
         for name, info in target.__pydantic_fields__.items():
             if name in arguments:
-                if arguments[name] is _INVALID:
+                if arguments[name] is _INVALID_ARGUMENT:
                     continue
                 try:
                     hint: Any = info.annotation

@@ -1,4 +1,4 @@
-"""Check the type of each `_target_` against the place in which its object is used, before anything is constructed."""
+"""Check that each `_target_` has a type that its parent accepts, before any object is constructed."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from winnow.config.targets import (
 )
 from winnow.errors import WinnowError
 
-_PLAIN_TYPES: Final = (str, bytes, int, float, bool, list, tuple, set, frozenset, dict, type(None), Enum, PurePath)
+_VALUE_TYPES: Final = (str, bytes, int, float, bool, list, tuple, set, frozenset, dict, type(None), Enum, PurePath)
 
 
 @dataclass(frozen=True)
@@ -35,11 +35,11 @@ class AcceptedTypes:
 
     Attributes:
         classes: The base classes of accepted classes.
-        functions: Whether functions and partial objects are accepted.
+        accepts_functions: Whether functions and partial objects are accepted.
     """
 
     classes: tuple[type, ...] = ()
-    functions: bool = False
+    accepts_functions: bool = False
 
     def check(self, target: Target, is_partial: bool, path: Any, key: str) -> list[WinnowError]:
         """Return an error if a target is not accepted.
@@ -51,23 +51,30 @@ class AcceptedTypes:
             key: The configuration key of the node.
         """
         if inspect.isfunction(target) or is_partial:
-            # A function without `_partial_: true` is reported by the caller.
-            is_accepted = self.functions or not is_partial
+            # The caller reports functions without `_partial_: true`.
+            is_accepted = self.accepts_functions or not is_partial
         else:
             is_accepted = any(_is_accepted(target, cls) for cls in self.classes)
         if is_accepted:
             return []
         names = [f"a subclass of {shortest_import_path(cls)}" for cls in self.classes]
-        names += ["a function with `_partial_: true`"] if self.functions else []
-        expected = " or ".join(names) or "a plain value, since this argument takes no object"
-        return [WinnowError(f"expected {expected}, got {path!r}. Correct the target.", f"{key}._target_")]
+        names += ["a function with `_partial_: true`"] if self.accepts_functions else []
+        expected = (
+            " or ".join(names) or "a number, a text, a list or a mapping, because this argument accepts no object"
+        )
+        return [WinnowError(f"expected {expected}, got {path!r}. Correct or remove the target.", f"{key}._target_")]
 
 
 def find_accepted_types(parent: Target, argument: str) -> AcceptedTypes | None:
-    """Return the targets that an argument accepts, or `None` if a user-defined parent does not restrict them."""
+    """Return the targets that an argument accepts, or `None` if any target is accepted.
+
+    Args:
+        parent: The class or function that has the argument.
+        argument: The name of the argument.
+    """
     if isinstance(parent, type) and is_pydantic_dataclass(parent):
         field = parent.__pydantic_fields__.get(argument)
-        return None if field is None else _types_in(field.annotation)
+        return None if field is None else _find_types(field.annotation)
     if is_winnow_target(parent) or is_library_target(parent):
         nested = TRAINER_OBJECTS.get(argument) if _is_trainer(parent) else None
         return AcceptedTypes((describe_class(nested),) if nested else ())
@@ -77,14 +84,14 @@ def find_accepted_types(parent: Target, argument: str) -> AcceptedTypes | None:
 def check_target_types(
     node: Mapping[str, Any], key: str, allow: Iterable[str], expected: type | None, is_partial_group: bool = False
 ) -> list[WinnowError]:
-    """Return an error for each target in a node that is not allowed or has the wrong type. Nothing is constructed.
+    """Return an error for each target in a node that is not allowed or has the wrong type. No object is constructed.
 
     Args:
         node: The node of a configuration.
         key: The configuration key of the node.
         allow: Packages from `allow_targets`.
-        expected: The base class of the node's own target.
-        is_partial_group: Whether Winnow adds arguments to the node's own target, so that it may be a partial.
+        expected: The required base class of the node's target; `None` accepts any class.
+        is_partial_group: Whether Winnow adds arguments later, so that the node may have `_partial_: true`.
     """
     errors: list[WinnowError] = []
     accepted = AcceptedTypes((expected,)) if expected is not None else None
@@ -113,8 +120,8 @@ def _check_value(
         _check_value(item, f"{key}.{name}", allowed, item_types, errors)
 
 
-def _types_in(annotation: Any) -> AcceptedTypes:
-    """Return the classes and callables in an annotation such as `dict[str, Signal] | None`."""
+def _find_types(annotation: Any) -> AcceptedTypes:
+    """Return the types that an annotation such as `dict[str, Signal] | None` accepts, apart from simple value types."""
     classes: list[type] = []
     functions = False
     pending = [annotation]
@@ -124,7 +131,7 @@ def _types_in(annotation: Any) -> AcceptedTypes:
             functions = True
         elif arguments := typing.get_args(hint):
             pending += arguments
-        elif isinstance(hint, type) and not issubclass(hint, _PLAIN_TYPES):
+        elif isinstance(hint, type) and not issubclass(hint, _VALUE_TYPES):
             classes.append(hint)
         elif hint is Any:
             classes.append(object)

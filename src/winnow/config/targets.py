@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from winnow.config.class_skeletons import (
-    PACKAGES,
+    SKELETON_PACKAGES,
     NotStaticError,
     build_skeleton,
     is_skeleton,
@@ -52,7 +52,7 @@ def import_target(path: str, key: str, allowed: Sequence[str], errors: list[Winn
     """
     module_name, _, name = path.rpartition(".")
     if is_refused(path):
-        message = f"{path!r} is never allowed, since its package can run any command or change any file."
+        message = f"{path!r} is never allowed, because its package can run any command or change any file."
         errors.append(WinnowError(f"{message} Use a class of Winnow or of your own package.", key))
         return None
     if not _is_in_packages(module_name, allowed):
@@ -67,10 +67,10 @@ def import_target(path: str, key: str, allowed: Sequence[str], errors: list[Winn
         return None
     try:
         module = importlib.import_module(module_name)
-    except (Exception, SystemExit) as error:  # a module can raise anything while it is imported
+    except (Exception, SystemExit) as error:  # importing a module can raise any exception
         reason = " ".join(str(error).split())[:200] or "no reason given"
         cause = reason if isinstance(error, ImportError) else f"{type(error).__name__}: {reason}"
-        errors.append(_import_error(path, cause, key))
+        errors.append(_build_import_error(path, cause, key))
         return None
     target = getattr(module, name, None)
     # An allowed import path is not enough: `winnow.data.csv.os.system` starts with an allowed package but runs code
@@ -79,35 +79,35 @@ def import_target(path: str, key: str, allowed: Sequence[str], errors: list[Winn
         return target
     if not inspect.isclass(target) or not _is_in_packages(target.__module__, allowed):
         options = [option for option in dir(module) if inspect.isclass(getattr(module, option, None))]
-        errors.append(_missing_class_error(module_name, name, options, key))
+        errors.append(_build_missing_class_error(module_name, name, options, key))
         return None
-    return target if _is_usable(target, path, key, errors) else None
+    return target if _is_configurable(target, path, key, errors) else None
 
 
 def describe_target(path: str, key: str, allowed: Sequence[str], errors: list[WinnowError]) -> Target | None:
-    """Return a target for checks: the skeleton of a class if importing its package is slow, else the target itself.
+    """Return a target for checks: a skeleton if importing the package of the class is slow, or else the target itself.
 
-    The arguments and the errors are the same as those of :func:`import_target`.
+    The arguments and the reported errors are the same as in :func:`import_target`.
     """
     module_name, _, name = path.rpartition(".")
-    if not (_is_in_packages(module_name, PACKAGES) and _is_in_packages(module_name, allowed)):
+    if not (_is_in_packages(module_name, SKELETON_PACKAGES) and _is_in_packages(module_name, allowed)):
         return import_target(path, key, allowed, errors)
     try:
         skeleton = build_skeleton(path)
         if skeleton is None or not _is_in_packages(skeleton.__module__, allowed):
-            errors.append(_missing_class_error(module_name, name, list_class_names(module_name), key))
+            errors.append(_build_missing_class_error(module_name, name, list_class_names(module_name), key))
             return None
-        return skeleton if _is_usable(skeleton, path, key, errors) else None
+        return skeleton if _is_configurable(skeleton, path, key, errors) else None
     except ModuleNotFoundError as error:
-        errors.append(_import_error(path, str(error), key))
+        errors.append(_build_import_error(path, str(error), key))
         return None
     except NotStaticError:
         return import_target(path, key, allowed, errors)
 
 
 def describe_class(path: str) -> type:
-    """Return the skeleton of a class if importing its package is slow, else the class itself."""
-    if _is_in_packages(path, PACKAGES):
+    """Return the skeleton of a class if importing its package is slow, or else the class itself."""
+    if _is_in_packages(path, SKELETON_PACKAGES):
         try:
             return build_skeleton(path) or import_class(path)
         except NotStaticError:
@@ -141,20 +141,20 @@ class DeferredTarget:
         return import_class(self._path)(*arguments, **options)
 
 
-def _is_usable(target: type, path: str, key: str, errors: list[WinnowError]) -> bool:
+def _is_configurable(target: type, path: str, key: str, errors: list[WinnowError]) -> bool:
     """Return whether a configuration can use a class. Append to `errors` if it cannot."""
     if not is_library_target(target) or any(is_subclass(target, base) for base in LIBRARY_BASE_CLASSES):
         return True
-    message = f"{path!r} has no use in a configuration. Allowed: subclasses of {', '.join(LIBRARY_BASE_CLASSES)}."
+    message = f"{path!r} cannot be used in a configuration. Allowed: subclasses of {', '.join(LIBRARY_BASE_CLASSES)}."
     errors.append(WinnowError(f"{message} Choose one of these.", key))
     return False
 
 
-def _import_error(path: str, cause: str, key: str) -> WinnowError:
-    return WinnowError(f"cannot import {path!r}: {cause}. Check the path, and that the package is installed.", key)
+def _build_import_error(path: str, cause: str, key: str) -> WinnowError:
+    return WinnowError(f"cannot import {path!r}: {cause}. Check the path and whether the package is installed.", key)
 
 
-def _missing_class_error(module: str, name: str, class_names: Sequence[str], key: str) -> WinnowError:
+def _build_missing_class_error(module: str, name: str, class_names: Sequence[str], key: str) -> WinnowError:
     message = f"{module} has no class {name!r}.{did_you_mean(name, class_names)} Correct the import path."
     return WinnowError(message, key)
 

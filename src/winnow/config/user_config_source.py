@@ -1,4 +1,4 @@
-"""A source of config files for Hydra that checks each of the user's files before it is loaded."""
+"""Provide a Hydra config source that checks each of the user's config files before loading it."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from hydra.plugins.config_source import ConfigResult
 from winnow.config.limits import check_config_file
 
 SCHEME: Final = "user"
-"""The scheme of the folders on the search path whose files are checked."""
+"""The URI scheme of the search path folders that contain the user's files."""
 
 
 class UserConfigSource(FileConfigSource):
-    """Reads config files from a folder like Hydra's own source, after checking their size and structure."""
+    """Reads config files from a folder, as Hydra's own source does, and checks their size and structure first."""
 
     @staticmethod
     def scheme() -> str:
@@ -36,5 +36,5 @@ class UserConfigSource(FileConfigSource):
 
 
 def register_user_config_source() -> None:
-    """Register the source in Hydra. Calling this function again has no effect."""
+    """Register the source with Hydra. Calling this function again has no effect."""
     Plugins.instance().register(UserConfigSource)

@@ -16,7 +16,7 @@ Config = TypeVar("Config")
 Location = tuple[int | str, ...]
 
 _UNION_MEMBER = re.compile(r"(constrained-)?(str|int|float)|(list|dict|tuple|function-[a-z]+)\[.*\]")
-"""The names that pydantic adds to the location of an error in a union."""
+"""Matches the names that pydantic adds to the location of an error in a union."""
 
 
 def validate_against_schema(tree: dict[str, Any], schema: type[Config], errors: list[WinnowError]) -> Config | None:
@@ -48,7 +48,9 @@ def errors_from_pydantic(
         options_at: A function that returns the allowed keys of the nested object at a location.
     """
     for detail in _select_union_errors(error):
-        names = [str(name) for name in detail["loc"] if name != "[key]"]  # marks an invalid key of a mapping
+        names = [
+            str(name) for name in detail["loc"] if name != "[key]"
+        ]  # pydantic adds [key] for an invalid key of a mapping
         location = [name for name in names if not _UNION_MEMBER.fullmatch(name)]
         full = ".".join([*([key] if key else []), *location])
         given = detail["input"]
@@ -71,7 +73,7 @@ def errors_from_pydantic(
 def _select_union_errors(error: ValidationError) -> list[Any]:
     """Return pydantic's errors, with a single error for each union such as `str | list[str]`.
 
-    Pydantic reports one error per member of a union. The member whose type matches the value has the best error.
+    Pydantic reports one error per member of a union. An error about the value is preferred to an error about the type.
     """
     selected: dict[Location, Any] = {}
     for number, detail in enumerate(error.errors(include_url=False)):

@@ -83,7 +83,7 @@ PROBE_SCORES: Final[dict[str, MetricDefinition]] = {
     "sentiment_shift_at_{n}": define_prompt_metric("higher", "VADER compound", "sentiment shift at {n}"),
     "opinion_at_{n}": define_prompt_metric("higher", "polarity, -1 to 1", "opinion at {n}"),
     "unlisted_opinion_at_{n}": define_prompt_metric(
-        "higher", "polarity, -1 to 1", "opinion of words that neither the filter nor the probe lists, at {n}"
+        "higher", "polarity, -1 to 1", "opinion at {n}, not counting words listed by the filter or probe"
     ),
     "opinion_coverage_at_{n}": define_prompt_metric(None, FRACTION, "opinion coverage at {n}"),
     "forbidden_hit_at_{n}": define_prompt_metric("lower", FRACTION, "forbidden hit at {n}"),
@@ -101,9 +101,9 @@ PROBE_SCORES: Final[dict[str, MetricDefinition]] = {
 """The definitions of probe scores, which are logged as ``probe/PROBE/SCORE``."""
 
 SPECIFIC_PREFIX: Final = "specific_"
-"""Prefix of a derived probe score: the score of a prompt minus its mean over the comparison subjects.
+"""Prefix of a specific score: a prompt's score minus the mean score of the same prompt with the comparison subjects.
 
-A comparison computes derived scores from the scores of the prompts. Runs do not log them.
+Specific scores are computed from the scores of the prompts when arms are compared. Runs do not log specific scores.
 """
 
 HELD_OUT_SCORES: Final[dict[str, MetricDefinition]] = {
@@ -195,7 +195,7 @@ def find_definition(name: str) -> MetricDefinition | None:
 
 
 def _define_specific_score(name: str) -> MetricDefinition | None:
-    """Return the definition of a probe score's derived score; ``None`` if the score has no direction or no prompts."""
+    """Define the specific score derived from a probe score; ``None`` if the score has no direction or no prompts."""
     definition = find_definition(name)
     if definition is None or definition.direction is None or definition.item_kind != "prompts":
         return None

@@ -20,7 +20,7 @@ with the lowest validation loss (``best``)."""
 MetricKind = Literal["probe", "held_out", "run"]
 
 NgramName = Literal["unigram", "trigram"]
-"""The n-gram models of a run's training rows, which are baselines for the trained model."""
+"""The n-gram models that are estimated from a run's training rows, as baselines for the trained model."""
 
 PROBE_GROUP: Final = "probe"
 SPLITS: Final = ("train", "validation", "test")

@@ -18,7 +18,7 @@ CORRECTED_SCORE = "corrected_log_odds"
 
 
 def declare_endpoints(study: StudyConfig, components: RunComponents) -> dict[str, Any]:
-    """Return the part of the declaration that describes the specificity, the cost and the interim looks."""
+    """Return the declaration's entries for the specificity endpoint, the cost endpoint and the interim looks."""
     metric = find_specificity_metric(study, components)
     parsed = parse_metric_name(metric)
     probe = components.probes.get(parsed.scope) if parsed.kind == PROBE_GROUP else None
@@ -35,8 +35,8 @@ def declare_endpoints(study: StudyConfig, components: RunComponents) -> dict[str
 def find_specificity_metric(study: StudyConfig, components: RunComponents) -> str:
     """Return the metric of the specificity endpoint, or ``none`` if the primary metric has no subject.
 
-    By default, the metric is derived from the primary metric if its probe has comparison subjects. If the probe has
-    only subjects, the metric is the corrected log odds, for which the subject is masked.
+    By default, the metric is the specific score of the primary metric if the probe has comparison subjects. If the
+    probe has only subjects, the metric is the corrected log odds, which subtract the log odds with a masked subject.
     """
     if study.specificity_metric is not None:
         return study.specificity_metric
@@ -53,7 +53,7 @@ def find_specificity_metric(study: StudyConfig, components: RunComponents) -> st
 
 
 def list_specific_scores(components: RunComponents, probe_name: str) -> list[str]:
-    """Return the derived scores of a probe; see :data:`winnow.metrics.metric_catalog.SPECIFIC_PREFIX`."""
+    """Return the names of the specific scores of a probe; see :data:`winnow.metrics.metric_catalog.SPECIFIC_PREFIX`."""
     probe = components.probes[probe_name]
     if not probe.comparison:
         return []
@@ -72,6 +72,6 @@ def check_looks(cells: Sequence[StudyCell]) -> list[WinnowError]:
         return [error.with_prefix("study")]
     seeds = len({cell.config.seed for cell in cells})
     if seeds > looks[-1]:
-        message = f"expected at least {seeds} as the last look, because the sweep has {seeds} seeds, got {looks[-1]}."
+        message = f"expected at least {seeds} as the last look (the number of seeds in the sweep), got {looks[-1]}."
         return [WinnowError(f"{message} Add a look, or remove seeds.", "study.looks")]
     return []

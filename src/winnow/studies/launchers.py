@@ -210,13 +210,13 @@ class Submitit(Launcher):
         return self.cells
 
     def check(self) -> list[WinnowError]:
-        """Return an error if submitit or Slurm is not installed, or for parameters that submitit does not know."""
+        """Return an error if submitit or Slurm is not installed, or if submitit rejects the parameters."""
         if errors := _find_missing_package("submitit", "slurm"):
             return errors
         if self.cluster == "slurm" and shutil.which("srun") is None:
             message = (
-                "the command srun is not available, so no job can be submitted. Start the study on a node of the "
-                "cluster, or choose launcher=submitit_local or launcher=joblib."
+                "the command srun is not available, so no job can be submitted. Start the study on a cluster node, "
+                " or choose launcher=submitit_local or launcher=joblib."
             )
             return [WinnowError(message, "cluster")]
         import submitit
@@ -226,7 +226,12 @@ class Submitit(Launcher):
                 submitit.AutoExecutor(folder=folder, cluster=self.cluster).update_parameters(**self.parameters)
         except Exception as error:  # the exception type depends on the cluster and the parameter
             reason = " ".join(str(error).split()).partition(" As a reminder")[0][:300]
-            return [WinnowError(f"submitit rejects the parameters: {reason}. Change them.", "parameters")]
+            return [
+                WinnowError(
+                    f"submitit rejected the launcher's parameters: {reason}. Correct or remove these parameters.",
+                    "parameters",
+                )
+            ]
         return []
 
     def launch(self, jobs: Sequence[Job]) -> EndedJobs:

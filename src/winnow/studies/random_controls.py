@@ -1,4 +1,4 @@
-"""Add random controls to a study, and share controls that draw the same rows."""
+"""Add random controls to a study, and share controls that select the same rows."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from winnow.studies.study_cell import StudyCell, TrainCell
 MATCHED_PROPERTIES: Final = {"auto": [], "stratified": ["source", "label", "length"]}
 """The properties that the controls match in addition to the number of rows, by the value of `study.controls`."""
 
-SUFFIXES: Final = {"auto": "random", "stratified": "stratified"}
-"""The text that follows the name of the filter in the name of its control, by the value of `study.controls`."""
+CONTROL_SUFFIXES: Final = {"auto": "random", "stratified": "stratified"}
+"""The suffix that is added to a filter's name to form its control's name, by the value of `study.controls`."""
 
 
 def add_controls(cells: Sequence[TrainCell]) -> list[TrainCell]:
@@ -36,8 +36,8 @@ def add_controls(cells: Sequence[TrainCell]) -> list[TrainCell]:
         control = {
             "_target_": shortest_import_path(RandomMatched),
             "of": dict(node),
-            "name": f"{node['name']}-{SUFFIXES[mode]}",
-            "label": f"{node.get('label') or node['name']} {SUFFIXES[mode]}",
+            "name": f"{node['name']}-{CONTROL_SUFFIXES[mode]}",
+            "label": f"{node.get('label') or node['name']} {CONTROL_SUFFIXES[mode]}",
             "match": list(MATCHED_PROPERTIES[mode]),
         }
         controls.append(dataclasses.replace(cell, config=dataclasses.replace(cell.config, filter=control)))
@@ -45,12 +45,12 @@ def add_controls(cells: Sequence[TrainCell]) -> list[TrainCell]:
 
 
 def share_controls(cells: Sequence[StudyCell]) -> tuple[list[StudyCell], dict[str, str]]:
-    """Remove controls that draw the same rows as an earlier control, and find the control of each filter.
+    """Remove each control that selects the same rows as an earlier control, and find the control of each filter.
 
-    Controls are shared only in studies with `study.controls=auto` or `stratified`. The filters must have been applied.
+    Controls are shared only in studies with `study.controls=auto` or `stratified`. All filters must be applied first.
 
     Returns:
-        The remaining cells, and the control arm of each filter arm that has a control.
+        The remaining cells, and a dict that maps each filter arm with a control to its control arm.
     """
     is_automatic = cells[0].config.study.controls != "none"
     representatives: dict[tuple[Any, ...], str] = {}
@@ -70,7 +70,7 @@ def share_controls(cells: Sequence[StudyCell]) -> tuple[list[StudyCell], dict[st
 
 
 def _identify_rows(cell: StudyCell, selection: RandomMatched) -> tuple[Any, ...]:
-    """Return a value that is equal for controls that draw the same rows for every seed."""
+    """Return a key that is equal for two controls if they select the same rows for every seed."""
     components = cell.components
     corpus, name = components.corpus, selection.of.name
     verdicts = apply_filter(components.slices[name], corpus, components.cache, components.filter_key(name))

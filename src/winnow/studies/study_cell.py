@@ -37,7 +37,7 @@ class StudyCell:
 
     @property
     def label(self) -> str:
-        """The arm's label, which is displayed."""
+        """The label of the arm, as displayed."""
         return self.components.filter.display_name
 
     @cached_property
@@ -47,6 +47,6 @@ class StudyCell:
 
 
 def build_study_cells(cells: Sequence[TrainCell]) -> list[StudyCell]:
-    """Build the components of every cell in a study; cells share equal components and one corpus per dataset."""
+    """Build the components of every cell in a study. Cells share equal components and the corpora of their datasets."""
     corpus_loader, builder = CorpusLoader(), ComponentBuilder()
     return [StudyCell(cell, build_components(cell.config, corpus_loader, builder)) for cell in cells]

@@ -28,7 +28,7 @@ def build_declaration(cells: Sequence[StudyCell], controls_by_filter: Mapping[st
 
     Args:
         cells: The cells of the study.
-        controls_by_filter: The control arm of each filter arm that has a control.
+        controls_by_filter: Maps each filter arm that has a control to its control arm.
     """
     study = cells[0].config.study
     filters = {cell.arm: cell.components.filter for cell in cells}

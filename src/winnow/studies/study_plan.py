@@ -24,7 +24,7 @@ from winnow.tracking import Attempt
 from winnow.tracking.run_environment import read_git_commit
 
 DEFAULT_BASELINE: Final = StudyConfig().baseline
-"""The baseline if none is set. A sweep without this arm is trained, but it ends without a verdict."""
+"""The default baseline. A sweep may lack this arm, but then it ends without a verdict."""
 
 
 def share_slices(cells: Sequence[TrainCell]) -> list[TrainCell]:
@@ -104,7 +104,7 @@ def _check_devices(options: Mapping[str, Any], launcher: Launcher) -> WinnowErro
 def check_filters(cells: Sequence[StudyCell]) -> list[str]:
     """Apply all filters of a study before any training, so that errors are reported early.
 
-    Equal filters of different cells are applied only once.
+    A filter that several cells share is applied only once.
 
     Returns:
         A note for each ablation that trains on the same rows as the full filter.
@@ -135,10 +135,10 @@ def check_filters(cells: Sequence[StudyCell]) -> list[str]:
 
 
 def check_cluster_columns(cells: Sequence[StudyCell]) -> None:
-    """Check that the declared cluster column of the held-out rows exists in the corpus.
+    """Check that the column in `evaluation.cluster_by` exists in the corpus of every cell.
 
     Raises:
-        WinnowErrors: If a cell's corpus has no such column.
+        WinnowErrors: If the corpus of any cell lacks the column.
     """
     errors: dict[str, WinnowError] = {}
     for cell in cells:
@@ -150,7 +150,7 @@ def check_cluster_columns(cells: Sequence[StudyCell]) -> None:
 
 
 def _select_distinct_filters(cells: Sequence[StudyCell]) -> list[tuple[StudyCell, str]]:
-    """Return one cell for each filter and arm, and the name of the filter; the filters that select rows come first."""
+    """Return a cell and a filter name for each distinct filter. Filters that select training rows come first."""
     distinct: dict[tuple[Any, ...], tuple[StudyCell, str]] = {}
     for cell in cells:
         components = cell.components

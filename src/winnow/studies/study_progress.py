@@ -23,10 +23,10 @@ COUNTED_STATES = ("finished", "running", "waiting", "elsewhere", "failed")
 """The states that the compact table counts, in the order of its columns."""
 
 RESERVED_LINES = 4
-"""Lines of the screen that the rows of the table cannot use: the summary, the header, a count and the cursor."""
+"""The number of screen lines not available for table rows: summary, header, count of omitted rows and cursor."""
 
 MAX_WIDTH = 100_000
-"""A width in characters that no grid exceeds, used to measure a grid without wrapping it."""
+"""A width in characters that exceeds every grid, used to measure the grid without wrapping."""
 
 
 class StudyProgress:
@@ -88,8 +88,8 @@ class StudyProgress:
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         """Render the summary above the grid. A table title is not used for the summary, because it would wrap.
 
-        If the grid does not fit on the screen, each setting has counts instead of one column per seed, and settings
-        that do not fit are only counted; settings with failed or running cells come first.
+        If the grid does not fit on the screen, a table with the number of cells per setting and state replaces it.
+        Settings with failed or running cells come first, and the last line gives the number of omitted settings.
         """
         yield self._format_summary()
         seeds = sorted(set(self._seeds.values()))
@@ -177,7 +177,7 @@ class StudyProgress:
 
 
 def _build_count_table(counts: Mapping[str, Mapping[str, int]]) -> Table:
-    """Return a table with one row per setting and one column per state; zeros are left empty."""
+    """Return a table with one row per setting and one column per state; zeros are displayed as empty cells."""
     table = Table(box=None, padding=(0, 2, 0, 0))
     table.add_column("cell", style="bold", no_wrap=True, overflow="ellipsis")
     for state in COUNTED_STATES:

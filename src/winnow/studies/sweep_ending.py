@@ -1,4 +1,4 @@
-"""End a sweep with a sentence: the verdict and the path of the report, or why there is no verdict."""
+"""Print the result of a sweep: the verdict and the path of the report, or the reason why there is no verdict."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def end_sweep(
         store: The store that contains the study.
         declaration: The declaration of the study.
         console: The console to print to.
-        complete: Whether all cells have finished. Otherwise, a study that cannot be compared yet is not an error.
+        complete: Whether all cells have finished. If `False`, a failed comparison is only reported, not raised.
     """
     reason = explain_missing_verdict(config, declaration)
     if not config.study.compare or len(declaration["arms"]) < 2:
@@ -36,7 +36,7 @@ def end_sweep(
 
 
 def explain_missing_verdict(config: TrainConfig, declaration: Mapping[str, Any]) -> str | None:
-    """Return why a sweep has no verdict and how to get one, as sentences, or `None` if it has one."""
+    """Explain why a sweep has no verdict and how to get one; return `None` if the sweep has a verdict."""
     study, arms, seeds = config.study, declaration["arms"], declaration["seeds"]
     if not study.compare:
         return "study.compare is false."
@@ -54,7 +54,7 @@ def explain_missing_verdict(config: TrainConfig, declaration: Mapping[str, Any])
 
 
 def _compare_arms(config: TrainConfig, store: Store, console: Console, complete: bool, reason: str | None) -> None:
-    """Compare the arms using their finished cells; the report is tracked as a child run of the study."""
+    """Compare the finished cells of all arms, print the result, and log the report to a child run of the study."""
     from winnow.reporting import compare_if_changed
 
     folder = config.output_dir / config.study.name / "comparison"
