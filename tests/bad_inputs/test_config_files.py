@@ -19,7 +19,7 @@ BOMB = "a: &a [x, x, x, x, x, x, x, x, x]\n" + "".join(
         (b"\xff\xfe\x00\x01", "experiment/mine.yaml", "not UTF-8"),
         (b"a: \0\n", "conf", "are not allowed"),
         (b"#" * 2_000_000, "experiment/mine.yaml", "bytes"),
-        (BOMB, "experiment/mine.yaml", "at most 50,000 values"),
+        (BOMB, "experiment/mine.yaml", "more than 50,000 values"),
         ("a: &a [*a]\n", "experiment/mine.yaml", "contains itself"),
         ("a: &a {b: *a}\n", "experiment/mine.yaml", "contains itself"),
         ("a: " + "[" * 3_000 + "]" * 3_000, "experiment/mine.yaml", "levels deep"),
