@@ -73,7 +73,7 @@ def test_statistics_of_a_dataset_with_duplicates(tmp_path: Path) -> None:
     statistics = compute_filter_statistics(filter_.compute_verdicts(corpus, tmp_path, progress=False), corpus)
     assert statistics["duplicates"] == {"rows": 100, "dropped": 20, "rate": 0.2}
     assert statistics["near_leakage"] == corpus.leakage
-    assert set(statistics["near_leakage"]["test"]) == {"rows", "exact", "near"}
+    assert set(statistics["near_leakage"]["test"]) == {"rows", "exact", "near", "one_word", "two_words"}
     assert set(json.loads(json.dumps(statistics, allow_nan=False))) == {
         "terms", "reasons", "overlap", "signals", "pairs", "redundant", "histograms", "drift", "words", "sources",
         "duplicates", "leakage", "near_leakage", "speed",

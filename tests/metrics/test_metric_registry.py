@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from winnow.cli import main
+from winnow.comparison.word_overlap import UNLISTED_SCORE
 from winnow.evaluation import torch_metrics
 from winnow.evaluation.probes.prompt_score_formulas import COMMON_SCORES, PROMPT_SCORES, SUMMARY_SCORES
 from winnow.metrics import Metric, MetricDefinition, MetricRegistry
@@ -31,7 +32,8 @@ def test_every_metric_that_a_run_logs_is_defined(workplace: Path, store: Store, 
 
 
 def test_the_catalog_defines_exactly_the_scores_that_are_computed() -> None:
-    assert {score_template(score) for score in (*PROMPT_SCORES, *SUMMARY_SCORES, *COMMON_SCORES)} == set(PROBE_SCORES)
+    computed_scores = (*PROMPT_SCORES, *SUMMARY_SCORES, *COMMON_SCORES, UNLISTED_SCORE)
+    assert {score_template(score) for score in computed_scores} == set(PROBE_SCORES)
 
 
 @pytest.mark.parametrize(

@@ -99,7 +99,7 @@ def _find_equal_files(overrides: tuple[str, ...], shared: SharedFiles) -> Compos
     for known_overrides, files in shared.items():
         added = [text for text in overrides if text not in known_overrides]
         if tuple(text for text in overrides if text in known_overrides) == known_overrides and all(
-            files.selected.get(text.partition("=")[0], "") == text.partition("=")[2] for text in added
+            "=" in text and files.selected.get(text.partition("=")[0]) == text.partition("=")[2] for text in added
         ):
             return files
     return None

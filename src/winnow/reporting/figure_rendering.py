@@ -8,7 +8,7 @@ import re
 import textwrap
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from io import BytesIO, StringIO
+from io import StringIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -129,11 +129,13 @@ def _draw_panel(panel: Panel, salt: str, with_pixels: bool = False) -> _Drawing:
 
 def _draw_pixels(canvas: Any) -> Any:
     import numpy as np
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
 
-    buffer = BytesIO()
-    canvas.savefig(buffer, format="rgba", facecolor=BACKGROUND_COLOR, dpi=PNG_DPI)
-    width, height = (int(inches * PNG_DPI) for inches in canvas.get_size_inches())
-    return np.frombuffer(buffer.getvalue(), np.uint8).reshape(height, width, 4)
+    canvas.set_dpi(PNG_DPI)
+    canvas.set_facecolor(BACKGROUND_COLOR)
+    renderer = FigureCanvasAgg(canvas)
+    renderer.draw()
+    return np.array(renderer.buffer_rgba())
 
 
 def _remove_unused_markup(svg: str) -> str:
