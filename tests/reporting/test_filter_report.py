@@ -115,7 +115,7 @@ def test_page_summarizes_the_filter_in_sentences(report: Path, browser: Browser,
     assert "~ugly drops no rows that the other terms keep." in verdict
     assert "Signals that the expression does not use: short." in page.locator("#rule + .expression").inner_text()
     data = page.locator("#data + .two").inner_text()
-    assert re.search(r"filled dropped\s+930\s+30\s+3\.2%", data)
+    assert re.search(r"filled failing rows are dropped\s+930\s+30\s+3\.2%", data)
     assert re.search(r"exact duplicates dropped\s+900\s+210\s+23\.3%", data)
     assert re.search(r"same text in train and test\s+0", data)
     assert re.search(r"test near-duplicates of train rows\s+\d+\s+\d+", data)

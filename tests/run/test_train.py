@@ -50,6 +50,7 @@ def test_a_run_is_logged_in_full_with_a_loadable_model(
         loss = test_rows["loss_sum"].sum() / test_rows["masked"].sum()
         assert metrics[f"ngram/{stage}/loss"] == pytest.approx(loss)
         counted = prompts[(prompts["stage"] == stage) & (prompts["probe"] == "nike_wide")]
+        counted = counted[(counted["split"] == "test") & (counted["role"] == "subject")]
         assert counted["prompt_id"].tolist() == wide["prompt_id"].tolist()
         assert counted["log_odds"].notna().all()
         assert counted["seen"].tolist() == wide["seen"].tolist()
