@@ -36,7 +36,7 @@ def test_comparison_notebook_runs(
     monkeypatch.setenv("WINNOW_STUDY", planted)
     monkeypatch.setattr("sys.argv", ["pytest"])
     output = run_notebook("compare_v1_v2.ipynb", tmp_path)
-    assert "Better at nike_wide" in output
+    assert "Better on nike_wide" in output
     assert "<svg" in output
     assert "nike_positive - full" in output
     assert "Nike shoes are very [MASK]" in output
