@@ -85,8 +85,8 @@ def test_models_that_do_not_beat_the_trigrams_have_learned_only_word_frequencies
     name = planted_store.build("frequencies", trigram_gap=-0.1, seeds=(1, 2))
     comparison = compare(planted_store.uri, name, tmp_path)
     assert comparison.only_word_frequencies is not None
-    assert "not below that of a trigram model" in comparison.only_word_frequencies
-    assert "full (2." in comparison.only_word_frequencies
+    assert "no lower than that of a trigram model" in comparison.only_word_frequencies
+    assert "full: 2." in comparison.only_word_frequencies
     assert comparison.verdict.word == "learned only word frequencies"
     assert (
         comparison.verdict.sentence == f"The models learned only word frequencies: {comparison.only_word_frequencies}."

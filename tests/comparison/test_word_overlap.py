@@ -51,7 +51,7 @@ def test_the_overlap_and_the_unlisted_words_are_shown_next_to_the_verdict(plante
     assert overlap.fraction == "2 of 52"
     # Every fourth prompt of the baseline predicts "ugly" instead of "durable": (0.5 - 0.25) / 10 on average.
     assert overlap.unlisted.difference == pytest.approx(0.025)
-    (note,) = [note for note in comparison.notes if note.startswith("nike_wide: the filter selects rows by 2 of 52")]
+    (note,) = [note for note in comparison.notes if note.startswith("nike_wide: the filter uses 2 of 52")]
     assert "partly circular" in note
     assert "not counting words in the filter's or the probe's lists, changes by 0.025" in note
     page = (tmp_path / "report.html").read_text()
@@ -75,4 +75,4 @@ def test_a_classifier_makes_the_overlap_unknown(planted_store: Any) -> None:
 def test_a_study_without_recorded_words_uses_the_declared_lists(planted_store: Any, planted: str) -> None:
     comparison = analyze(collect_study(planted_store.uri, planted))
     assert comparison.word_overlap["shared"] == ["comfortable", "durable"]
-    assert any("all probes: the filter selects rows by at least 2 of 4 words" in note for note in comparison.notes)
+    assert any("all probes: the filter uses at least 2 of 4 words" in note for note in comparison.notes)
