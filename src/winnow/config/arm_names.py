@@ -77,7 +77,7 @@ def format_name(name: str, settings: Mapping[str, str]) -> str:
     >>> format_name("cheerful", {"mood.at_least": "0.4", "on_null": "keep"})
     'cheerful-mood.at_least-0.4-on_null-keep'
     >>> format_name("cheerful", {"keep": "praise & ~blame"})
-    'cheerful-keep-praise_blame-95bb'
+    'cheerful-keep-praise_blame-dc70'
     """
     text = "-".join([name, *(f"{_to_safe_text(key)}-{_to_safe_text(value)}" for key, value in settings.items())])
     return text if len(text) <= MAX_NAME_CHARACTERS else f"{text[: MAX_NAME_CHARACTERS - 5]}-{_hash(text)}"

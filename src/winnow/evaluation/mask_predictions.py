@@ -36,7 +36,7 @@ MAX_LOGITS_PER_BATCH = 2**24
 def mask_count_error(text: str) -> str | None:
     """Return an error message if the number of masks in a sentence is invalid, or ``None`` if it is valid.
 
-    >>> mask_error("no mask here")[:33]
+    >>> mask_count_error("no mask here")[:33]
     "'no mask here' has no mask. Write"
     """
     count = len(MASK_PATTERN.findall(text))
