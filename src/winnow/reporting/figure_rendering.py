@@ -133,7 +133,7 @@ def _draw_pixels(canvas: Any) -> Any:
 
     canvas.set_dpi(PNG_DPI)
     canvas.set_facecolor(BACKGROUND_COLOR)
-    renderer = FigureCanvasAgg(canvas)
+    renderer: Any = FigureCanvasAgg(canvas)
     renderer.draw()
     return np.array(renderer.buffer_rgba())
 
