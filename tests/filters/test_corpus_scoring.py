@@ -119,7 +119,9 @@ def test_verdicts_do_not_depend_on_the_number_of_processes(corpus_of: CorpusOf, 
         )
     )
     assert verdicts[0].fingerprint == verdicts[1].fingerprint
-    assert verdicts[0].table.equals(verdicts[1].table)
+    # With short-circuit evaluation, measured costs decide which signals score a row, so only the verdicts are equal.
+    columns = verdicts[0].table.column_names if mode == "full" else ["row_id", "split", "keep"]
+    assert verdicts[0].table.select(columns).equals(verdicts[1].table.select(columns))
     assert progress == [2_000, 4_000, 5_000]
 
 
