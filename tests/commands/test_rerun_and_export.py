@@ -13,7 +13,7 @@ import yaml
 from fixtures.tracked_runs import Runs
 from winnow.cli import main
 from winnow.commands.export import remake
-from winnow.commands.rerun import with_recorded_matmuls
+from winnow.commands.rerun import add_recorded_matmuls
 from winnow.tracking import Store, keys
 
 TINY = ["training.max_steps=3", "training.validate_every_steps=3", "evaluation.max_rows=24", "dataset.source.rows=900"]
@@ -110,7 +110,7 @@ def test_a_repeated_run_uses_the_recorded_matmul_backends(
     client = store.client()
     run = client.create_run(store.experiment("recorded"))
     client.log_dict(run.info.run_id, {"linear": linear, "onednn": ["forward 40 24"]}, keys.NUMERICS)
-    tree = with_recorded_matmuls({"seed": 1, "numerics": {"linear": linear}}, client, run.info.run_id)
+    tree = add_recorded_matmuls({"seed": 1, "numerics": {"linear": linear}}, client, run.info.run_id)
     assert tree["numerics"].get("onednn_matmuls") == expected
     assert (tree["seed"], tree["numerics"]["linear"]) == (1, linear)
 
