@@ -7,7 +7,7 @@ import pytest
 
 from winnow.data.near_duplicates import group_near_duplicates
 from winnow.errors import WinnowError
-from winnow.run.held_out_clusters import NEAR_DUPLICATES, assign_clusters
+from winnow.run.held_out_clusters import NEAR_DUPLICATE_KIND, assign_clusters
 
 LONG = "one two three four five six seven eight nine ten eleven twelve"
 TEXTS = [LONG, f"{LONG} thirteen", "a short text", "nike shoes are good", "nike caps are bad"]
@@ -21,13 +21,13 @@ def build_rows(**columns: list[str | None]) -> pa.Table:
 def test_rows_without_columns_are_clustered_with_their_near_duplicates() -> None:
     clusters = assign_clusters(build_rows())
     assert clusters.labels.to_pylist() == ["id0", "id0", "id2", "id3", "id4"]
-    assert set(clusters.kinds.to_pylist()) == {NEAR_DUPLICATES}
+    assert set(clusters.kinds.to_pylist()) == {NEAR_DUPLICATE_KIND}
 
 
 def test_the_template_comes_before_near_duplicates() -> None:
     clusters = assign_clusters(build_rows(template=[None, None, None, "{p} are {a}", "{p} are {a}"]))
     assert clusters.labels.to_pylist() == ["id0", "id0", "id2", *["template: {p} are {a}"] * 2]
-    assert clusters.kinds.to_pylist() == [*[NEAR_DUPLICATES] * 3, "template", "template"]
+    assert clusters.kinds.to_pylist() == [*[NEAR_DUPLICATE_KIND] * 3, "template", "template"]
 
 
 def test_the_columns_of_the_split_form_one_label() -> None:
@@ -35,7 +35,7 @@ def test_the_columns_of_the_split_form_one_label() -> None:
     clusters = assign_clusters(build_rows(**columns), group_by=["brand", "product"])
     assert clusters.labels[0] == clusters.labels[1]
     assert len(set(clusters.labels.to_pylist())) == 4
-    assert clusters.kinds.to_pylist() == [*["brand, product"] * 4, NEAR_DUPLICATES]
+    assert clusters.kinds.to_pylist() == [*["brand, product"] * 4, NEAR_DUPLICATE_KIND]
 
 
 def test_a_declared_column_comes_first_and_must_exist() -> None:
