@@ -82,15 +82,6 @@ def test_the_levels_of_all_looks_sum_to_the_level_of_the_study() -> None:
         assert looks.get_confidence(seeds[-1]) == pytest.approx(1 - looks.levels[-1])
 
 
-def test_the_first_look_that_rejects_is_found() -> None:
-    looks = InterimLooks((5, 10, 20))
-    assert looks.find_first_rejection([0.02, 0.011]) == 10
-    assert looks.find_first_rejection([math.nan, 0.02, 0.024]) == 20
-    assert looks.find_first_rejection([0.02]) is None
-    with pytest.raises(WinnowError, match="at most 3 p-values, got 4"):
-        looks.find_first_rejection([0.5] * 4)
-
-
 @pytest.mark.parametrize("seeds", [(), (3, 10), (10, 5), (5, 5)])
 def test_looks_that_descend_or_start_below_five_seeds_are_errors(seeds: tuple[int, ...]) -> None:
     with pytest.raises(WinnowError) as caught:

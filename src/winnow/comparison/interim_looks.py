@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 from winnow.errors import WinnowError
@@ -73,23 +71,3 @@ class InterimLooks:
     def get_confidence(self, seeds: int) -> float:
         """Return the coverage of the interval at a look. The joint coverage of all looks is ``1 - alpha``."""
         return 1 - self.get_level(seeds)
-
-    def find_first_rejection(self, p_values: Sequence[float]) -> int | None:
-        """Return the seed count of the first look that rejects the null hypothesis, or ``None`` if no look rejects it.
-
-        Args:
-            p_values: The p-values of the looks so far, in order; ``nan`` if a test could not be computed.
-
-        Raises:
-            WinnowError: If there are more p-values than looks (key ``looks``).
-        """
-        if len(p_values) > len(self.seeds):
-            raise WinnowError(
-                f"expected at most {len(self.seeds)} p-values, got {len(p_values)}. Pass one p-value per look, "
-                "or declare more looks before the first run.",
-                key="looks",
-            )
-        for seeds, level, p in zip(self.seeds, self.levels, p_values, strict=False):
-            if not math.isnan(p) and p <= level:
-                return seeds
-        return None

@@ -24,7 +24,7 @@ from winnow.filters.signals.signal import Signal
 
 _REMOVE_PUNCTUATION = str.maketrans("", "", string.punctuation)
 _MAX_CACHE_ENTRIES = 2**15  # the maximum number of entries in each cache
-_LEXICON_WORD, _NEUTRAL_WORD = "good", "table"  # each stands for all words of its kind without a special rule
+_LEXICON_WORD, _NEUTRAL_WORD = "good", "table"  # placeholders for words in the lexicon and for other words
 _ORDINARY_WORDS = frozenset({_LEXICON_WORD, _NEUTRAL_WORD})
 
 SentimentBand = Literal["negative", "neutral", "positive"]
