@@ -147,6 +147,18 @@ def test_each_endpoint_is_adjusted_over_the_filters_under_test(planted_store: An
     assert pairs == [("nike_positive", "full"), ("nike_positive", "random_matched"), ("other", "full")]
 
 
+def test_word_frequencies_are_decided_for_each_filter_under_test(planted_store: Any, build: Build) -> None:
+    effects = {"full": 0.0, "nike_positive": 0.9, "random_matched": 0.0, "other": 0.9}
+    name = build(effects=effects, trigram_gap=0.4, declared={"tested_filters": ["nike_positive", "other"]})
+    study = collect_study(planted_store.uri, name)
+    rows = study.rows.copy()
+    rows.loc[(rows["stage"] == "trigram") & (rows["arm"] == "other"), "loss_sum"] *= 0.5
+    comparison = analyze(dataclasses.replace(study, rows=rows))
+    assert comparison.verdict.word == "better"
+    assert comparison.other_verdicts["other"].word == "learned only word frequencies"
+    assert "other: " in comparison.other_verdicts["other"].sentence
+
+
 @pytest.mark.parametrize(
     ("changes", "text"),
     [

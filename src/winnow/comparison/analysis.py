@@ -155,9 +155,11 @@ def analyze(study: CollectedStudy, confidence: float = 0.95, extra_metrics: Sequ
     descriptive = FamilyTester(study, confidence).test("descriptive", [(primary, arm, baseline) for arm in other_arms])
     findings = [*primary_findings, *secondary, *extra, *descriptive]
     ngram_baselines = compare_with_ngrams(study, primary)
-    only_word_frequencies = find_word_frequency_reason(ngram_baselines, (filter_arm, baseline))
+    word_frequency_reasons = {
+        arm: find_word_frequency_reason(ngram_baselines, (arm, baseline)) for arm in (filter_arm, *declaration.filters)
+    }
     tested_pairs = [(finding.result.a, finding.result.b) for finding in primary_findings]
-    verdicts = decide_verdicts(study, [*primary_findings, *descriptive], reasons, look, only_word_frequencies)
+    verdicts = decide_verdicts(study, [*primary_findings, *descriptive], reasons, look, word_frequency_reasons)
     endpoints, verdict = verdicts.pop(filter_arm or "")
     overlaps = find_word_overlaps(study, confidence)
     return Comparison(
@@ -177,7 +179,7 @@ def analyze(study: CollectedStudy, confidence: float = 0.95, extra_metrics: Sequ
         contributions={ablated_signals[finding.result.b]: finding for finding in contributions},
         ngram_baselines=ngram_baselines,
         effects_beyond_counting=measure_effects_beyond_ngrams(study, primary, tested_pairs, confidence),
-        only_word_frequencies=only_word_frequencies,
+        only_word_frequencies=word_frequency_reasons[filter_arm],
         not_comparable=tester.not_comparable,
         slices=describe_slices(study, confidence),
         leakage=describe_leakage(study),

@@ -26,7 +26,7 @@ def decide_verdicts(
     findings: Sequence[Finding],
     reasons: Mapping[tuple[str, str], str],
     look: StudyLook,
-    only_word_frequencies: str | None = None,
+    word_frequency_reasons: Mapping[str | None, str | None],
 ) -> dict[str, tuple[Endpoints, Verdict]]:
     """Return the endpoints and the verdict of each filter under test, by filter.
 
@@ -37,7 +37,8 @@ def decide_verdicts(
         findings: All findings on the primary metric.
         reasons: The reasons why arms cannot be compared on the primary metric, by pair of arms.
         look: The interim look.
-        only_word_frequencies: Why the models have learned only word frequencies; ``None`` if they have learned more.
+        word_frequency_reasons: By filter, why the models have learned only word frequencies; ``None`` if they have
+            learned more.
     """
     declaration, metric = study.declaration, study.registry.metric
     endpoints = measure_endpoints(study, findings, reasons, look.confidence)
@@ -55,7 +56,7 @@ def decide_verdicts(
                 _summarize_target(study, arm, filter_endpoints, findings, look.confidence),
                 post_hoc,
                 look.confidence,
-                only_word_frequencies,
+                word_frequency_reasons.get(arm or None),
             ),
         )
         for arm, filter_endpoints in endpoints.items()
