@@ -27,7 +27,16 @@ def start(workplace: Path) -> Iterator[Callable[[int], subprocess.Popen[str]]]:
 
     def start(port: int) -> subprocess.Popen[str]:
         command = [sys.executable, "-m", "winnow", "ui", f"port={port}"]
-        started.append(subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True))
+        started.append(
+            subprocess.Popen(
+                command,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                text=True,
+                # A shell starts background jobs with SIGINT ignored, and children inherit that.
+                preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
+            )
+        )
         return started[-1]
 
     yield start

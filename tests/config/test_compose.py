@@ -274,7 +274,7 @@ def test_the_files_of_a_sweep_over_plain_values_are_composed_once(monkeypatch: p
         return original(*args, **kwargs)
 
     monkeypatch.setattr(hydra, "compose", counted)
-    file_composition._keep_shared_files.cache_clear()
+    file_composition._get_shared_files.cache_clear()
     cells, _ = train("seed=range(1,31)", "training.max_steps=10,20", multirun=True)
     assert len(cells) == 60
     assert [cell.config.training.max_steps for cell in cells[:3]] == [10, 20, 10]

@@ -121,7 +121,7 @@ def test_the_settings_file_of_the_user_permits_code(shared: Path) -> None:
         ("allow_targets: [subprocess]", "allow_targets: 'subprocess' is never allowed"),
         ("allow_targets: mine", "settings.yaml: allow_targets: expected a list of names"),
         ("allow_target: [mine]", "settings.yaml: allow_target: unknown key"),
-        ("- a", "settings.yaml: expected the keys allow_targets and trust_remote_code"),
+        ("- a", "settings.yaml: expected a mapping with the keys allow_targets and trust_remote_code"),
         ("[", "settings.yaml: cannot read the file"),
         ("a: !!python/object/apply:os.system ['touch executed']", "settings.yaml: cannot read the file"),
     ],
@@ -166,7 +166,7 @@ def test_a_stored_configuration_permits_nothing(shared: Path) -> None:
 @pytest.mark.parametrize(
     ("override", "expected"),
     [
-        ("+trainer.profiler={_target_: pytorch_lightning.loggers.CSVLogger, save_dir: made}", "has no use"),
+        ("+trainer.profiler={_target_: pytorch_lightning.loggers.CSVLogger, save_dir: made}", "cannot be used"),
         ("+trainer.profiler={_target_: pytorch_lightning.Trainer}", "profilers.profiler.Profiler|profilers.Profiler"),
         (
             "+trainer.limit_val_batches={_target_: pytorch_lightning.profilers.SimpleProfiler}",
