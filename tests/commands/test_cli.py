@@ -141,8 +141,8 @@ def test_a_study_may_be_given_with_or_without_its_key(workplace: Path, capsys: p
         assert "study: demo" in capsys.readouterr().out
 
 
-def readme_commands() -> list[str]:
-    blocks = re.findall(r"```bash\n(.*?)```", (ROOT / "README.md").read_text(encoding="utf-8"), re.DOTALL)
+def readme_commands(page: str = "README.md") -> list[str]:
+    blocks = re.findall(r"```bash\n(.*?)```", (ROOT / page).read_text(encoding="utf-8"), re.DOTALL)
     lines = [line.split("  #")[0].strip() for block in blocks for line in block.splitlines()]
     return [line for line in lines if line.startswith("winnow ")]
 
@@ -159,8 +159,8 @@ def write_readme_files(folder: Path) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("command", readme_commands())
-def test_every_command_of_the_readme_composes(workplace: Path, command: str) -> None:
+@pytest.mark.parametrize("command", sorted({*readme_commands(), *readme_commands("docs/tutorial.md")}))
+def test_every_command_of_the_readme_and_the_tutorial_composes(workplace: Path, command: str) -> None:
     write_readme_files(workplace)
     assert main([*shlex.split(command)[1:], "--cfg"]) == 0
 

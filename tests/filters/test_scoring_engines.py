@@ -96,7 +96,7 @@ def test_verdicts_do_not_depend_on_the_batch_size(
 def test_an_engine_that_is_not_installed_is_an_error_of_check(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("winnow.filters.signals.signal.find_spec", lambda name: None)
     [error, *_] = replace(FILTER, engine="ray").check()
-    assert (error.key, "winnow[ray]" in error.message) == ("engine", True)
+    assert (error.key, "winnow-mlm[ray]" in error.message) == ("engine", True)
 
 
 def test_nonconsecutive_rows_are_packed_in_runs() -> None:

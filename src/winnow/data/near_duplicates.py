@@ -64,7 +64,7 @@ def cluster_near_duplicates(
     """
     if find_spec("datasketch") is None:
         raise WinnowError(
-            "near-duplicate detection requires the package datasketch. Run: pip install 'winnow[near-duplicates]'"
+            "near-duplicate detection requires the package datasketch. Run: pip install 'winnow-mlm[near-duplicates]'"
         )
     from datasketch import MinHashLSH
     from scipy.cluster.hierarchy import DisjointSet

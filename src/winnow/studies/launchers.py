@@ -260,7 +260,7 @@ class Submitit(Launcher):
 def _find_missing_package(package: str, extra: str) -> list[WinnowError]:
     if find_spec(package) is not None:
         return []
-    message = f"this launcher requires the package {package}. Install it: pip install 'winnow[{extra}]'."
+    message = f"this launcher requires the package {package}. Install it: pip install 'winnow-mlm[{extra}]'."
     return [WinnowError(message, "_target_")]
 
 

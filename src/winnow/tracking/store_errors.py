@@ -23,7 +23,7 @@ def build_store_error(uri: str, error: Exception) -> WinnowError:
     """
     text = str(error)
     if isinstance(error, ModuleNotFoundError):
-        extra = " (pip install 'winnow[postgres]')" if uri.startswith("postgresql") else ""
+        extra = " (pip install 'winnow-mlm[postgres]')" if uri.startswith("postgresql") else ""
         message = f"the database driver is not installed: {text}. Install it{extra}, {OTHER_STORE_HINT}."
         return WinnowError(f"{message} ({redact_password(uri)})", "uri")
     message = _describe_server_error(text) if is_server(uri) else _describe_database_error(text)

@@ -115,4 +115,4 @@ def missing_package_errors(package: str, extra: str, component: str = "this sign
     """Return one error if an optional package that a component requires is not installed."""
     if find_spec(package) is not None:
         return []
-    return [WinnowError(f"{component} requires the package {package}. Install it: pip install 'winnow[{extra}]'.")]
+    return [WinnowError(f"{component} requires the package {package}. Install it: pip install 'winnow-mlm[{extra}]'.")]
