@@ -45,7 +45,7 @@ DECLARED_KEYS = (
     "primary_metric", "secondary_metrics", "equivalence_margin", "specificity_metric", "subjects",
     "comparison_subjects", "guard_metric", "cost_margin", "looks", "block_by_seed", "arms", "baseline", "filter",
     "tested_filters",
-    "control", "ablations", "seeds", "max_steps", "filter_words", "probe_words",
+    "control", "ablations", "seeds", "max_steps", "filter_words", "probe_words", "factors", "cell_levels", "select",
 )  # fmt: skip
 MACHINE_KEYS = ("tracking", "output_dir")
 """Configuration keys for storage locations. An export omits these keys, which do not affect the results."""
@@ -115,7 +115,7 @@ def run_export(config: ExportConfig, console: Console) -> Path:
     _write_text_file(folder / "remake.py", REMAKE_SCRIPT)
     _write_text_file(folder / "declaration.json", json.dumps({"study": study.name, **declaration}, indent=2) + "\n")
     _write_checksums(folder)
-    console.print(f"{len(study.cells)} training runs, {len(comparison.findings)} contrasts: {escape(str(folder))}")
+    console.print(f"{len(study.runs)} training runs, {len(comparison.findings)} contrasts: {escape(str(folder))}")
     for description in missing_artifacts:
         console.print(f"[yellow]missing[/yellow]  {escape(description)}")
     return folder
@@ -124,25 +124,26 @@ def run_export(config: ExportConfig, console: Console) -> Path:
 def _write_runs(client: MlflowClient, study: CollectedStudy, folder: Path) -> list[str]:
     """Write the configuration and environment of every training run, and describe each missing file."""
     rows, missing_artifacts, commits, patch, packages = [], [], set(), "", ""
-    for cell in study.cells:
-        name = f"{sanitize_file_name(cell.arm)}-seed-{cell.seed}.yaml"
+    for cell in study.runs:
+        stem = "-".join(map(sanitize_file_name, (cell.arm, *cell.levels.values())))
+        name = f"{stem}-seed-{cell.seed}.yaml"
         text = read_text_artifact(client, cell.run_id, keys.RESOLVED_CONFIG)
         if text is None:
             missing_artifacts.append(
-                f"the configuration of {cell.arm} seed {cell.seed}: artifact {keys.RESOLVED_CONFIG} does not exist"
+                f"the configuration of {cell.title}: artifact {keys.RESOLVED_CONFIG} does not exist"
             )
         else:
             stored_tree = add_recorded_matmuls(load_stored_config(text), client, cell.run_id)
             tree = {key: value for key, value in stored_tree.items() if key not in MACHINE_KEYS}
             _write_text_file(folder / "configs" / name, yaml.safe_dump(tree, sort_keys=False, allow_unicode=True))
         tags = [cell.tags.get(tag, "") for tag in (keys.CELL_ID, keys.CORPUS, keys.TOKENIZER, keys.HELD_OUT)]
-        rows.append([cell.arm, cell.seed, cell.run_id, *tags])
+        rows.append([cell.arm, cell.level, cell.seed, cell.run_id, *tags])
         commits.add(cell.tags.get(keys.COMMIT, "not recorded"))
         patch = patch or read_text_artifact(client, cell.run_id, PATCH_ARTIFACT) or ""
         packages = read_text_artifact(client, cell.run_id, PACKAGES_ARTIFACT) or packages
     with (folder / "seeds.csv").open("w", encoding="utf-8", newline="") as stream:
         writer = csv.writer(stream, lineterminator="\n")
-        writer.writerow(["arm", "seed", "run_id", "cell", "corpus", "tokenizer", "held_out"])
+        writer.writerow(["arm", "levels", "seed", "run_id", "cell", "corpus", "tokenizer", "held_out"])
         writer.writerows(map(neutralize_row, rows))
     # Omit Winnow itself, because pip cannot install it from a package index.
     requirements = [line for line in packages.splitlines() if not line.startswith("winnow==")]

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from winnow.config.factors import format_levels
 from winnow.metrics.metric_names import ALL_ROWS_SLICE, held_out_metric_name
 from winnow.metrics.metric_registry import MetricRegistry
 from winnow.tracking.keys import USER_METRICS
@@ -52,6 +53,10 @@ class Declaration:
         guard_metric: The metric of the cost endpoint, from the first declaration.
         cost_margin: The smallest unacceptable cost, from the first declaration. If ``None``, the cost is not tested.
         looks: The declared interim looks, in seeds per arm, from the first declaration.
+        factors: The levels of each factor, by setting, from all declarations.
+        cell_levels: The level of each factor, by cell id, from all declarations.
+        select: How the level of each factor is chosen, from the first declaration: ``validation``, or ``none`` for the
+            average over the levels.
     """
 
     primary_metric: str
@@ -78,6 +83,17 @@ class Declaration:
     guard_metric: str = TEST_LOSS
     cost_margin: float | None = None
     looks: tuple[int, ...] = ()
+    factors: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    cell_levels: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    select: str = "none"
+
+    def get_control(self, arm: str | None) -> str | None:
+        """Return the random control of a filter arm, or ``None`` if there is none or if it is the baseline.
+
+        Declarations of versions before 0.3 have a single control, which belongs to the main filter.
+        """
+        control = self.controls.get(arm or "", self.control if arm == self.filter else None)
+        return None if control == self.baseline else control
 
     @property
     def filters(self) -> tuple[str, ...]:
@@ -99,6 +115,7 @@ class CollectedCell:
         metrics: The last logged value of each metric, by metric name.
         start_time: The start time of the run, in milliseconds since the Unix epoch.
         seconds: The wall time of the run in seconds.
+        levels: The level of each factor, by setting.
     """
 
     run_id: str
@@ -109,6 +126,17 @@ class CollectedCell:
     metrics: dict[str, float]
     start_time: int
     seconds: float
+    levels: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def level(self) -> str:
+        """The levels of all factors as text, such as ``optimizer.lr=1e-4``; empty if there are no factors."""
+        return format_levels(self.levels)
+
+    @property
+    def title(self) -> str:
+        """The arm, the factor levels and the seed as text."""
+        return ", ".join(filter(None, (self.arm, self.level, f"seed {self.seed}")))
 
 
 @dataclass(frozen=True, eq=False)
@@ -133,6 +161,9 @@ class CollectedStudy:
             omitted.
         missing_seeds: The declared seeds without a finished run, by arm.
         notes: Notes for the reader, for example about artifacts that could not be read.
+        levels: If the study has factors, the study at each level, by level. The other attributes are then the means
+            over the levels or, with ``selected_levels``, the values at the selected levels.
+        selected_levels: The level that was selected for each arm; empty if no level was selected.
     """
 
     name: str
@@ -149,6 +180,13 @@ class CollectedStudy:
     settings: dict[str, list[dict[str, Any]]]
     missing_seeds: dict[str, list[int]]
     notes: tuple[str, ...]
+    levels: Mapping[str, CollectedStudy] = field(default_factory=dict)
+    selected_levels: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def runs(self) -> tuple[CollectedCell, ...]:
+        """All finished runs, including the runs at every level."""
+        return tuple(cell for study in self.levels.values() for cell in study.cells) or self.cells
 
     def get_cells(self, arm: str) -> list[CollectedCell]:
         """Return the cells of an arm, sorted by seed."""

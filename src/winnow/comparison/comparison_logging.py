@@ -36,7 +36,7 @@ def log_comparison(comparison: Comparison, study: CollectedStudy, store: Store, 
     tags = {
         KIND: "comparison",
         STUDY: study.name,
-        COMPARED_RUN_COUNT: str(len(study.cells)),
+        COMPARED_RUN_COUNT: str(len(study.runs)),
         "winnow.verdict": comparison.verdict.word,
         RUN_DESCRIPTION: _build_description(comparison, study),
     }
@@ -44,7 +44,14 @@ def log_comparison(comparison: Comparison, study: CollectedStudy, store: Store, 
     with track(store, study.cells[0].experiment_id, f"{study.name} (comparison)", tags, parent) as run:
         run.log_metrics(dict(_iter_metrics(comparison, map_labels_to_names(study))))
         runs = [
-            {"run_id": c.run_id, "experiment_id": c.experiment_id, "arm": c.arm, "seed": c.seed} for c in study.cells
+            {
+                "run_id": cell.run_id,
+                "experiment_id": cell.experiment_id,
+                "arm": cell.arm,
+                "levels": dict(cell.levels),
+                "seed": cell.seed,
+            }
+            for cell in study.runs
         ]
         run.log_json(runs, f"{COMPARISON_FOLDER}/runs.json")
         run.log_folder(output, COMPARISON_FOLDER)
@@ -76,12 +83,9 @@ def _iter_metrics(comparison: Comparison, names: Mapping[str, str]) -> Iterator[
 
 def _build_description(comparison: Comparison, study: CollectedStudy) -> str:
     lines = [f"**{comparison.verdict.sentence}**", "", *comparison.verdict.sentences, ""]
-    lines += [
-        f"- {_format_link(f'{cell.arm}, seed {cell.seed}', cell.experiment_id, cell.run_id)}"
-        for cell in study.cells[:MAX_LINKS]
-    ]
-    if len(study.cells) > MAX_LINKS:
-        lines.append(f"- and {len(study.cells) - MAX_LINKS} more, listed in comparison/runs.json")
+    lines += [f"- {_format_link(cell.title, cell.experiment_id, cell.run_id)}" for cell in study.runs[:MAX_LINKS]]
+    if len(study.runs) > MAX_LINKS:
+        lines.append(f"- and {len(study.runs) - MAX_LINKS} more, listed in comparison/runs.json")
     return "\n".join(lines)
 
 

@@ -14,6 +14,7 @@ FIXED_SETTING_LABELS = {
     "guard_metric": "guard metric",
     "cost_margin": "cost margin",
     "looks": "interim looks",
+    "select": "rule that selects the level",
 }
 """The labels of the settings for which the first declared value is used, by setting."""
 
@@ -38,6 +39,7 @@ def find_post_hoc(merged: Mapping[str, Any], first: Mapping[str, Any]) -> tuple[
         changes.append(f"primary metric changed from {first.get('primary_metric')} to {merged['primary_metric']}")
     if seeds:
         changes.append(f"{describe_seeds(seeds)} added")
+    changes += _find_added_levels(merged, first)
     names = [
         *(name for name in (merged["primary_metric"], *merged["secondary_metrics"]) if name not in metrics),
         *(arm for arm in merged["arms"] if arm not in (first.get("arms") or ())),
@@ -53,6 +55,17 @@ def _find_added_seeds(merged: Mapping[str, Any], first: Mapping[str, Any]) -> li
     if looks and len(merged["seeds"]) <= looks[-1]:
         return []
     return [seed for seed in merged["seeds"] if seed not in (first.get("seeds") or ())]
+
+
+def _find_added_levels(merged: Mapping[str, Any], first: Mapping[str, Any]) -> list[str]:
+    """Return one phrase for each factor level that is not in the first declaration."""
+    declared = first.get("factors") or {}
+    return [
+        f"level {key}={level} added"
+        for key, levels in (merged.get("factors") or {}).items()
+        for level in levels
+        if level not in declared.get(key, ())
+    ]
 
 
 def describe_seeds(seeds: Sequence[int]) -> str:

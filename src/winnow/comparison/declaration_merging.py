@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -22,6 +22,7 @@ FIELDS_FROM_FIRST = {
     "guard_metric",
     "cost_margin",
     "looks",
+    "select",
 }
 """The fields that are read from the first declaration only, because later values may depend on the results."""
 
@@ -58,9 +59,26 @@ def _merge(declarations: Sequence[Mapping[str, Any]], first: Mapping[str, Any]) 
         values[name] = tuple(dict.fromkeys(entry for raw in declarations for entry in raw.get(name) or ()))
     values["controls"] = {arm: control for raw in declarations for arm, control in (raw.get("controls") or {}).items()}
     values["ablations"] = {arm: signal for raw in declarations for arm, signal in (raw.get("ablations") or {}).items()}
+    values["factors"] = merge_factors(raw.get("factors") or {} for raw in declarations)
+    values["cell_levels"] = {
+        cell: levels for raw in declarations for cell, levels in (raw.get("cell_levels") or {}).items()
+    }
     values["cells"] = tuple(tuple(raw.get("cells") or ()) for raw in declarations)
     values["post_hoc"], values["changes"] = find_post_hoc(values, first)
     return Declaration(**values)
+
+
+def merge_factors(factors: Iterable[Mapping[str, Sequence[str]]]) -> dict[str, tuple[str, ...]]:
+    """Return the levels of each factor from all declarations, without duplicates.
+
+    >>> merge_factors([{"optimizer.lr": ["1e-4"]}, {"optimizer.lr": ["1e-4", "1e-3"]}])
+    {'optimizer.lr': ('1e-4', '1e-3')}
+    """
+    merged: dict[str, dict[str, None]] = {}
+    for by_key in factors:
+        for key, levels in by_key.items():
+            merged.setdefault(key, {}).update(dict.fromkeys(levels))
+    return {key: tuple(levels) for key, levels in merged.items()}
 
 
 def complete_declaration(

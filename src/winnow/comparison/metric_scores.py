@@ -34,7 +34,13 @@ REQUIREMENT_TAGS: Final[dict[Requirement, tuple[str, str]]] = {
 
 
 def find_incomparable_reason(study: CollectedStudy, metric: Metric, *arms: str) -> str | None:
-    """Return why a metric cannot be compared between the arms, or ``None`` if it can."""
+    """Return why a metric cannot be compared between the arms, or ``None`` if it can.
+
+    If the study has factors, the arms must be comparable at every level.
+    """
+    for level, level_study in study.levels.items():
+        if reason := find_incomparable_reason(level_study, metric, *arms):
+            return f"{reason} (at {level})"
     for arm in arms:
         if not study.get_cells(arm):
             return f"{arm} has no finished run"
@@ -99,7 +105,7 @@ def build_score_table(study: CollectedStudy, metric: Metric, *arms: str) -> pd.D
     )
 
 
-@lru_cache(maxsize=16)
+@lru_cache(maxsize=64)
 def get_item_scores(study: CollectedStudy, metric: Metric, stage: Stage = "after") -> pd.DataFrame | None:
     """Return the scores of all runs per prompt or row, or ``None`` if no such scores were recorded.
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from winnow.comparison.artifact_reader import ArtifactReader
 from winnow.comparison.collected_study import CollectedCell, CollectedStudy, Declaration
 from winnow.comparison.declaration_merging import complete_declaration, merge_declarations
+from winnow.comparison.factor_levels import average_levels
 from winnow.comparison.word_overlap import add_unlisted_polarities
 from winnow.errors import WinnowError, did_you_mean
 from winnow.metrics.metric_names import LOSS_METRICS
@@ -26,6 +27,7 @@ from winnow.tracking.keys import (
     RECIPE,
     ROW_SCORES,
     SEED,
+    read_factor_levels,
 )
 from winnow.tracking.run_queries import search_runs
 from winnow.tracking.store import Store, silence_mlflow
@@ -33,6 +35,10 @@ from winnow.tracking.store_errors import translate_store_errors
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
+
+
+UNDECLARED = "undeclared"
+"""A recipe that no run has."""
 
 
 @dataclass(frozen=True)
@@ -97,7 +103,30 @@ def select_runs(store_uri: str, *names: str) -> StudySelection:
 
 
 def read_results(selection: StudySelection) -> CollectedStudy:
-    """Read the results of the selected runs."""
+    """Read the results of the selected runs.
+
+    If the study has factors, the results of each level are read and then averaged over the levels.
+    """
+    levels: dict[str, list[CollectedCell]] = {}
+    for cell in selection.cells:
+        levels.setdefault(cell.level, []).append(cell)
+    studies = {
+        level: _read_level(replace(selection, cells=levels[level]))
+        for level in sorted(levels, key=lambda level: _sort_key(levels[level][0], selection.declaration))
+    }
+    return average_levels(studies) if len(studies) > 1 else next(iter(studies.values()))
+
+
+def _sort_key(cell: CollectedCell, declaration: Declaration) -> tuple[int, ...]:
+    """Return the position of a cell's levels in the declaration."""
+    return tuple(
+        levels.index(cell.levels[key]) if cell.levels.get(key) in levels else len(levels)
+        for key, levels in declaration.factors.items()
+    )
+
+
+def _read_level(selection: StudySelection) -> CollectedStudy:
+    """Read the results of runs that have the same level of every factor."""
     cells = selection.cells
     with translate_store_errors(selection.store_uri):
         artifacts = ArtifactReader(selection.client, selection.runs)
@@ -140,11 +169,7 @@ def _select_from_client(client: MlflowClient, store_uri: str, *names: str) -> St
             key="study",
         )
     declaration = complete_declaration(declaration, cells, notes)
-    missing_seeds = {
-        arm: seeds
-        for arm in declaration.arms
-        if (seeds := sorted(set(declaration.seeds) - {cell.seed for cell in cells if cell.arm == arm}))
-    }
+    missing_seeds = _find_missing_seeds(cells, declaration)
     notes += [
         f"{arm} has no finished run for seed {', '.join(map(str, seeds))}." for arm, seeds in missing_seeds.items()
     ]
@@ -166,6 +191,17 @@ def _select_from_client(client: MlflowClient, store_uri: str, *names: str) -> St
         missing_seeds=missing_seeds,
         notes=notes,
     )
+
+
+def _find_missing_seeds(cells: Sequence[CollectedCell], declaration: Declaration) -> dict[str, list[int]]:
+    """Return the declared seeds without a finished run, by arm. If there are factors, all levels must have a run."""
+    levels = list(dict.fromkeys(cell.level for cell in cells))
+    finished = {(cell.arm, cell.level, cell.seed) for cell in cells}
+    missing = {
+        arm: [seed for seed in sorted(declaration.seeds) if any((arm, level, seed) not in finished for level in levels)]
+        for arm in declaration.arms
+    }
+    return {arm: seeds for arm, seeds in missing.items() if seeds}
 
 
 def _read_study_runs(client: MlflowClient, name: str) -> _StudyRuns:
@@ -236,26 +272,35 @@ def _to_cell(run: Any) -> CollectedCell:
         metrics=run.data.metrics,
         start_time=info.start_time,
         seconds=seconds,
+        levels=read_factor_levels(tags),
     )
 
 
 def _select_declared(cells: Sequence[CollectedCell], declaration: Declaration | None) -> list[CollectedCell]:
-    """Return the newest cell of each arm and seed, considering only cells with the arm's declared recipe.
+    """Return the newest cell of each arm, factor level and seed, considering only cells with the declared recipe.
 
-    If an arm was declared with several recipes, the newest declaration applies. Cells with a different recipe belong to
-    a different study with the same name. If there is no declaration, cells are not filtered by recipe.
+    If an arm was declared with several recipes at the same level, the newest declaration applies. Cells with a
+    different recipe belong to a different study with the same name. If there is no declaration, cells are not filtered
+    by recipe.
     """
-    recipes: dict[str, str | None] = {}
+    if declaration is not None:
+        cells = [_assign_levels(cell, declaration) for cell in cells]
+    recipes: dict[tuple[str, str], str | None] = {}
     for sweep in declaration.cells if declaration else ():
-        recipes |= {cell.arm: cell.tags.get(RECIPE) for cell in cells if cell.tags.get(CELL_ID) in sweep}
+        recipes |= {(cell.arm, cell.level): cell.tags.get(RECIPE) for cell in cells if cell.tags.get(CELL_ID) in sweep}
     if recipes:
-        cells = [cell for cell in cells if cell.arm in recipes and cell.tags.get(RECIPE) == recipes[cell.arm]]
+        cells = [cell for cell in cells if cell.tags.get(RECIPE) == recipes.get((cell.arm, cell.level), UNDECLARED)]
     return _keep_newest(cells)
 
 
+def _assign_levels(cell: CollectedCell, declaration: Declaration) -> CollectedCell:
+    """Return the cell with the declared level of each factor. A cell trained before a factor was added has no tag."""
+    return replace(cell, levels=declaration.cell_levels.get(cell.tags.get(CELL_ID, ""), cell.levels))
+
+
 def _keep_newest(cells: Iterable[CollectedCell]) -> list[CollectedCell]:
-    newest = {(cell.arm, cell.seed): cell for cell in sorted(cells, key=lambda cell: cell.start_time)}
-    return sorted(newest.values(), key=lambda cell: (cell.arm, cell.seed))
+    newest = {(cell.arm, cell.level, cell.seed): cell for cell in sorted(cells, key=lambda cell: cell.start_time)}
+    return sorted(newest.values(), key=lambda cell: (cell.arm, cell.level, cell.seed))
 
 
 def _is_finished(run: Any) -> bool:

@@ -25,6 +25,8 @@ MAX_VALUE_CHARACTERS = 40
 MAX_NAME_CHARACTERS = 80
 """The maximum length of an automatic name, which leaves space for the suffixes of controls and ablations."""
 
+HASH_BYTES = 4
+
 _KEYS_WITHOUT_SETTINGS = ("name", "label")
 
 
@@ -49,7 +51,7 @@ def name_arm(
         if key is None or key in _KEYS_WITHOUT_SETTINGS or not {key, key.removeprefix("of.")} & set(swept_keys):
             continue
         is_group = parse_override(text).package is not None
-        value = parse_override(text).value() if is_group else _look_up(node, key.split("."))
+        value = parse_override(text).value() if is_group else look_up(node, key.split("."))
         settings[_shorten_key(key)] = format_value(value)
         if key.startswith("of."):
             base_settings[_shorten_key(key)] = format_value(value)
@@ -77,10 +79,14 @@ def format_name(name: str, settings: Mapping[str, str]) -> str:
     >>> format_name("cheerful", {"mood.at_least": "0.4", "on_null": "keep"})
     'cheerful-mood.at_least-0.4-on_null-keep'
     >>> format_name("cheerful", {"keep": "praise & ~blame"})
-    'cheerful-keep-praise_blame-dc70'
+    'cheerful-keep-praise_blame-ec4bc18f'
     """
     text = "-".join([name, *(f"{_to_safe_text(key)}-{_to_safe_text(value)}" for key, value in settings.items())])
-    return text if len(text) <= MAX_NAME_CHARACTERS else f"{text[: MAX_NAME_CHARACTERS - 5]}-{_hash(text)}"
+    return (
+        text
+        if len(text) <= MAX_NAME_CHARACTERS
+        else f"{text[: MAX_NAME_CHARACTERS - 2 * HASH_BYTES - 1]}-{_hash(text)}"
+    )
 
 
 def format_value(value: Any) -> str:
@@ -113,7 +119,7 @@ def _set_name(node: dict[str, Any], settings: Mapping[str, str], allowed: Sequen
     node["name"] = format_name(name, settings)
 
 
-def _look_up(node: Any, path: Sequence[str]) -> Any:
+def look_up(node: Any, path: Sequence[str]) -> Any:
     """Return the value at a key of a nested mapping, or `None` if the key does not exist, for example after `~key`."""
     for name in path:
         node = node.get(name) if isinstance(node, Mapping) else None
@@ -121,12 +127,12 @@ def _look_up(node: Any, path: Sequence[str]) -> Any:
 
 
 def _shorten_key(key: str) -> str:
-    """Return a filter key without the prefixes `of.`, `signals.` and `parts.`.
+    """Return a filter key without the prefixes `of.`, `signals.`, `parts.` and `sweep.`.
 
-    >>> _shorten_key("of.signals.mood.at_least"), _shorten_key("parts.positive"), _shorten_key("of")
-    ('mood.at_least', 'positive', 'of')
+    >>> [_shorten_key(key) for key in ("of.signals.mood.at_least", "parts.positive", "sweep.mood", "of")]
+    ['mood.at_least', 'positive', 'mood', 'of']
     """
-    return re.sub(r"^(signals|parts)\.", "", key.removeprefix("of."))
+    return re.sub(r"^(signals|parts|sweep)\.", "", key.removeprefix("of."))
 
 
 def _shorten(text: str) -> str:
@@ -134,6 +140,7 @@ def _shorten(text: str) -> str:
 
 
 def _to_safe_text(text: str) -> str:
+    text = re.sub(r"^([\d.]+)%$", r"\1pct", text)
     safe = re.sub(r"[^A-Za-z0-9_.-]+", "_", text).strip("_")[:MAX_VALUE_CHARACTERS]
     if safe == text:
         return safe
@@ -141,4 +148,4 @@ def _to_safe_text(text: str) -> str:
 
 
 def _hash(text: str) -> str:
-    return hashlib.blake2b(text.encode(), digest_size=2).hexdigest()
+    return hashlib.blake2b(text.encode(), digest_size=HASH_BYTES).hexdigest()

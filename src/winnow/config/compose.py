@@ -16,8 +16,9 @@ from typing import Any, Generic, TypeVar
 from winnow.config import ablation
 from winnow.config.arm_names import name_arm
 from winnow.config.deprecated import rename_deprecated_keys, rename_deprecated_override
+from winnow.config.factors import add_factor_levels, find_swept_factors
 from winnow.config.file_composition import SharedFiles, compose_files, convert_composition_error, find_shared_files
-from winnow.config.filter_overrides import FilterSettingSelector, find_swept_filter_keys
+from winnow.config.filter_overrides import FilterSettingSelector, expand_fraction_override, find_swept_filter_keys
 from winnow.config.limits import find_size_errors
 from winnow.config.overrides import (
     apply_override,
@@ -93,7 +94,7 @@ def compose_cells(
     Raises:
         WinnowErrors: If any cell is invalid. The exception contains the errors of all cells, without duplicates.
     """
-    arguments = [rename_deprecated_override(text) for text in arguments]
+    arguments = [expand_fraction_override(rename_deprecated_override(text)) for text in arguments]
     errors: list[WinnowError] = list(check_config_folders(config_dirs))
     choices = list_group_options(config_dirs)
     shared = find_shared_files(command, config_dirs)
@@ -122,6 +123,7 @@ def compose_cells(
             lambda texts: _compose_applicable(choices, command, searchpath, texts, [], shared, True)[0],
         )
         swept_keys = find_swept_filter_keys(points) if sweep else []
+        factors = find_swept_factors(points) if sweep else []
         composed: set[tuple[str, ...]] = set()
         templates = SeedTemplates(choices)
         for point in points:
@@ -139,6 +141,7 @@ def compose_cells(
             if tree is not None:
                 requested = ablation.pop_ablate(tree)
                 name_arm(tree, point, swept_keys, permissions.packages)
+                add_factor_levels(tree, point, factors)
                 new_cells = _build_cells_with_ablations(
                     point, tree, requested, schema, permissions, errors, completed_nodes
                 )
@@ -232,7 +235,10 @@ def _read_experiment_sweep(
     except Exception:
         return {}, False  # the same error is reported when the cells are composed
     params = files.sweep_params or {}
-    renamed = (rename_deprecated_override(f"{key}={value}").partition("=") for key, value in params.items())
+    renamed = (
+        expand_fraction_override(rename_deprecated_override(f"{key}={value}")).partition("=")
+        for key, value in params.items()
+    )
     return {key: value for key, _, value in renamed}, files.mode == RunMode.MULTIRUN
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
@@ -12,6 +13,12 @@ from winnow.config.targets import allowed_packages, argument_names, import_targe
 from winnow.errors import WinnowError, did_you_mean
 
 FILTER_PREFIX = "filter."
+
+RANGE_POINTS = 5
+"""The number of fractions in a range such as `10%..90%`."""
+
+SWEEP_PREFIX = "sweep."
+"""The prefix of filter keys that set the fraction of rows to keep, such as `sweep.mood`."""
 
 
 def find_filter_key(text: str) -> str | None:
@@ -39,6 +46,27 @@ def find_swept_filter_keys(points: Iterable[Sequence[str]]) -> list[str]:
         if (key := find_filter_key(text)) is not None:
             values.setdefault(key, {})[text] = None
     return [key for key, texts in values.items() if len(texts) > 1]
+
+
+def expand_fraction_override(text: str) -> str:
+    """Expand a range of fractions of rows, and convert thresholds in `filter.sweep` to settings of the signal.
+
+    >>> expand_fraction_override("filter.sweep.mood=10%..90%")
+    'filter.sweep.mood=10%,30%,50%,70%,90%'
+    >>> expand_fraction_override("filter.sweep.mood=0.2,0.4")
+    'filter.signals.mood.at_least=0.2,0.4'
+    """
+    match = re.fullmatch(rf"(\+*{re.escape(FILTER_PREFIX + SWEEP_PREFIX)})(\w+)=(.+)", text)
+    if match is None:
+        return text
+    prefix, signal, value = match.groups()
+    if limits := re.fullmatch(r"([\d.]+)%\.\.([\d.]+)%", value):
+        low, high = map(float, limits.groups())
+        step = (high - low) / (RANGE_POINTS - 1)
+        value = ",".join(f"{low + step * index:g}%" for index in range(RANGE_POINTS))
+    if re.fullmatch(r"[-\d.,e ]+", value):
+        return f"{FILTER_PREFIX}signals.{signal}.at_least={value}"
+    return f"{prefix}{signal}={value}"
 
 
 class FilterSettingSelector:
@@ -112,9 +140,9 @@ def assign_filter_settings(
     for text in overrides:
         key = find_filter_key(text) if is_filter_setting(text) else None
         base = node.get("of")
-        if key is None or _accepts_key(node, key.split("."), allowed):
+        if key is None or _accepts_setting(node, key, allowed):
             applicable.append(text)
-        elif isinstance(base, Mapping) and _accepts_key(base, key.split("."), allowed):
+        elif isinstance(base, Mapping) and _accepts_setting(base, key, allowed):
             applicable.append(text.replace(FILTER_PREFIX, f"{FILTER_PREFIX}of.", 1))
         else:
             inapplicable.append(text)
@@ -138,6 +166,14 @@ def _build_unused_setting_error(text: str, nodes: Sequence[Mapping[str, Any]]) -
     return WinnowError(
         f"no filter in this sweep has this key.{hint} Add a filter that has the key, or remove the override.", key
     )
+
+
+def _accepts_setting(node: Mapping[str, Any], key: str, allowed: Sequence[str]) -> bool:
+    """Return whether a filter accepts a setting. The fraction of rows in `sweep.NAME` requires the signal `NAME`."""
+    if key.startswith(SWEEP_PREFIX):
+        signals = node.get("signals")
+        return isinstance(signals, Mapping) and key.removeprefix(SWEEP_PREFIX) in signals
+    return _accepts_key(node, key.split("."), allowed)
 
 
 def _accepts_key(node: Mapping[str, Any], path: Sequence[str], allowed: Sequence[str]) -> bool:

@@ -186,6 +186,9 @@ class StudyConfig:
         controls: Random controls to add to the study: `auto` adds one control of the same size for each filter that has
             no control yet, `stratified` also matches source, label and length, and `none` adds no control. Filters that
             keep the same number of rows share a control.
+        select: How to choose the level of each factor: `validation` selects, for each arm, the level with the best
+            primary metric on the validation prompts or rows, and the verdict reports this level on the test prompts or
+            rows, marked as selected. With `none`, the verdict is about the average over the levels.
         baseline: The arm that trains on all data.
         block_by_seed: Whether runs of two arms with the same seed are compared as a pair. Such runs have the same
             initial weights, masks and batch order, so their scores are correlated. The paired analysis is valid for any
@@ -205,6 +208,7 @@ class StudyConfig:
     cost_margin: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = 0.05
     looks: list[int] = Field(default_factory=list)
     controls: Literal["none", "auto", "stratified"] = "none"
+    select: Literal["none", "validation"] = "none"
     baseline: SafeName = "full"
     block_by_seed: bool = True
     compare: bool = True
@@ -225,6 +229,9 @@ class TrainConfig:
         tracking: The MLflow store for the runs.
         launcher: The launcher that runs the cells of a study, in sequence or in parallel.
         probe: Prompt sets and other probes, keyed by name.
+        factors: The level of each factor of the study, keyed by setting, such as `{optimizer.lr: 1e-4}`. A sweep over
+            settings outside the filter sets it. Declare a level yourself only to train the levels with several
+            commands. Arms are compared within each level.
         seed: Seed for initial weights, batch order, masks and dropout. All arms of a study use the same seeds.
         data_dir: Folder that contains the files of the dataset.
         output_dir: Folder for the store, the cache and the results of each study.
@@ -240,6 +247,7 @@ class TrainConfig:
     tracking: TargetNode
     launcher: TargetNode
     probe: dict[SafeName, TargetNode] = Field(default_factory=dict)
+    factors: dict[str, str] = Field(default_factory=dict)
     seed: Seed = 1
     training: TrainingConfig = Field(default_factory=TrainingConfig)
     numerics: NumericsConfig = Field(default_factory=NumericsConfig)

@@ -16,6 +16,7 @@ from rich.console import Console
 from rich.markup import escape
 
 from winnow.config import ComposedCell, TrainConfig
+from winnow.config.factors import format_levels
 from winnow.errors import WinnowError
 from winnow.garbage_collection import collect_garbage_normally
 from winnow.metrics.metric_names import ALL_ROWS_SLICE, SECONDS, held_out_metric_name, stage_metric_name
@@ -99,12 +100,13 @@ def _track_cell(
     config, selection = cell.config, components.filter
     declared_metrics = [config.study.primary_metric, *config.study.secondary_metrics]
     metrics = [components.metrics.metric(name) for name in declared_metrics]
-    experiment = components.store.experiment(config.study.name, metrics)
+    experiment = components.store.experiment(config.study.name, metrics, list(config.factors))
     tags = {
         keys.KIND: "cell",
         keys.STUDY: config.study.name,
         keys.ARM: selection.name,
         keys.ARM_LABEL: selection.display_name,
+        **{f"{keys.FACTOR_PREFIX}{key}": level for key, level in config.factors.items()},
         keys.SEED: str(config.seed),
         keys.MAX_STEPS: config.training.budget,
         **({keys.CELL_ID: options.cell_id} if options.cell_id else {}),
@@ -112,7 +114,7 @@ def _track_cell(
     }
     if config.training.not_comparable:
         tags[keys.NOT_COMPARABLE] = "; ".join(config.training.not_comparable.values())
-    title = f"{selection.display_name}, seed {config.seed}"
+    title = ", ".join(filter(None, (selection.display_name, format_levels(config.factors), f"seed {config.seed}")))
     return track(components.store, experiment, title, tags, options.parent_run_id, options.resumed_run_id)
 
 

@@ -62,7 +62,7 @@ def share_controls(cells: Sequence[StudyCell]) -> tuple[list[StudyCell], dict[st
             continue
         representative = arm
         if is_automatic:
-            seeds = sorted(cell.config.seed for cell in arm_cells)
+            seeds = sorted((cell.config.seed, *cell.levels.values()) for cell in arm_cells)
             representative = representatives.setdefault((*_identify_rows(arm_cells[0], selection), *seeds), arm)
         controls.setdefault(selection.of.name, representative)
         removed |= {arm} - {representative}

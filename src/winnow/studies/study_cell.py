@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from winnow.config import ComposedCell, TrainConfig
+from winnow.config.factors import format_levels
 from winnow.run.corpus_loader import CorpusLoader
 from winnow.run.run_components import ComponentBuilder, RunComponents, build_components, compute_cell_id
 
@@ -39,6 +40,16 @@ class StudyCell:
     def label(self) -> str:
         """The label of the arm, as displayed."""
         return self.components.filter.display_name
+
+    @property
+    def levels(self) -> dict[str, str]:
+        """The level of each factor, by setting."""
+        return self.config.factors
+
+    @property
+    def title(self) -> str:
+        """The label of the arm, followed by the level of each factor, as displayed."""
+        return ", ".join(filter(None, (self.label, format_levels(self.levels))))
 
     @cached_property
     def id(self) -> str:

@@ -59,6 +59,9 @@ def build_declaration(cells: Sequence[StudyCell], controls_by_filter: Mapping[st
         "filter_words": sorted(filters[filter_arm].words()) if filter_arm in filters else [],
         "probe_words": sorted({word for probe in cells[0].components.probes.values() for word in probe.words()}),
         "cells": [cell.id for cell in cells],
+        "factors": {key: list(dict.fromkeys(cell.levels[key] for cell in cells)) for key in cells[0].levels},
+        "cell_levels": {cell.id: cell.levels for cell in cells if cell.levels},
+        "select": study.select,
     }
 
 
@@ -86,15 +89,16 @@ def check_same_settings(cells: Sequence[StudyCell], previous_attempts: Mapping[s
     if study.name in SCRATCH_STUDIES or not study.compare or len({cell.arm for cell in cells}) < 2:
         return
     errors: dict[str, WinnowError] = {}
-    finished_attempts = {attempt.tags[keys.ARM]: attempt for attempt in _select_finished(previous_attempts)}
+    finished_attempts = {_identify_arm(attempt): attempt for attempt in _select_finished(previous_attempts)}
     stored_configs = {
         arm: _load_stored_config(cells[0].components.store, attempt) for arm, attempt in finished_attempts.items()
     }
     for cell in cells:
-        if cell.arm not in finished_attempts:
+        arm = (cell.arm, *sorted(cell.levels.items()))
+        if arm not in finished_attempts:
             continue
-        errors |= _compare_settings(stored_configs[cell.arm], cell.cell.config_dict, study.name)
-        if not errors and finished_attempts[cell.arm].tags.get(keys.CORPUS) != cell.components.corpus.fingerprint:
+        errors |= _compare_settings(stored_configs[arm], cell.cell.config_dict, study.name)
+        if not errors and finished_attempts[arm].tags.get(keys.CORPUS) != cell.components.corpus.fingerprint:
             errors["dataset"] = WinnowError(
                 f"the dataset's rows differ from those used by the finished cells of study {study.name!r}. Restore the "
                 "dataset, or choose another study.name.",
@@ -130,6 +134,11 @@ def check_same_version(study: str, previous_attempts: Mapping[str, Attempt]) -> 
 def _select_finished(previous_attempts: Mapping[str, Attempt]) -> list[Attempt]:
     """Return the study's finished cells; runs that are not part of a sweep are excluded."""
     return [attempt for attempt in previous_attempts.values() if attempt.has_finished and PARENT_TAG in attempt.tags]
+
+
+def _identify_arm(attempt: Attempt) -> tuple[Any, ...]:
+    """Return the arm of an attempt, followed by the level of each factor."""
+    return (attempt.tags[keys.ARM], *keys.read_factor_levels(attempt.tags).items())
 
 
 def _load_stored_config(store: Store, attempt: Attempt) -> dict[str, Any]:

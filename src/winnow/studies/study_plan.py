@@ -8,6 +8,7 @@ from typing import Any, Final
 
 import numpy as np
 
+from winnow.config.factors import FACTOR_GROUPS
 from winnow.config.schema import StudyConfig
 from winnow.errors import WinnowError, WinnowErrors, did_you_mean
 from winnow.filters import LeaveOneOut, RandomMatched
@@ -72,11 +73,31 @@ def check_plan(cells: Sequence[StudyCell], launcher: Launcher) -> None:
             errors.append(
                 WinnowError(f"{message} Choose one of these arms, or set study.compare=false.", "study.baseline")
             )
-        if len({(cell.arm, cell.config.seed) for cell in cells}) < len(cells):
-            message = "several cells have the same arm and seed. Set a unique filter.name for each filter, or set"
-            errors.append(WinnowError(f"{message} study.compare=false.", "filter.name"))
+        errors += _check_unique_cells(cells)
     if errors:
         raise WinnowErrors({str(error): error for error in errors}.values())
+
+
+def _check_unique_cells(cells: Sequence[StudyCell]) -> list[WinnowError]:
+    """Return an error if several cells have the same arm, factor levels and seed, or if their factors differ."""
+    if len({tuple(cell.levels) for cell in cells}) > 1:
+        message = "the cells of the sweep declare different factors. Declare the same factors for all cells."
+        return [WinnowError(message, "factors")]
+    positions = [(cell.arm, *cell.levels.values(), cell.config.seed) for cell in cells]
+    if len(set(positions)) == len(cells):
+        return []
+    overrides = [set(cell.cell.overrides) for cell in cells]
+    varying_overrides = set[str]().union(*overrides) - overrides[0].intersection(*overrides)
+    varying = {text.partition("=")[0].lstrip("+") for text in varying_overrides}
+    keys = sorted(key for key in varying if key != "seed" and key.partition(".")[0] not in (*FACTOR_GROUPS, "filter"))
+    if keys:
+        message = (
+            f"arms are not compared across values of this setting. Allowed in a sweep: filter, seed and settings of "
+            f"{', '.join(FACTOR_GROUPS)}. Run one study per value, or set study.compare=false."
+        )
+        return [WinnowError(message, key) for key in keys]
+    message = "several cells have the same arm and seed. Set a unique filter.name for each filter, or set"
+    return [WinnowError(f"{message} study.compare=false.", "filter.name")]
 
 
 def _check_devices(options: Mapping[str, Any], launcher: Launcher) -> WinnowError | None:

@@ -221,11 +221,11 @@ def _duplicate_console(console: Console) -> Console:
 
 
 def _build_titles(cells: Sequence[StudyCell]) -> Mapping[str, str]:
-    """Return a title for each cell id: the arm's label, and the overrides outside the filter that vary, if any."""
-    prefixes = ("seed=", "filter=", "filter.", "filter@")
+    """Return a title for each cell id: the arm's label, the factor levels, and other overrides that vary, if any."""
+    prefixes = ("seed=", "filter=", "filter.", "filter@", *(f"{key}=" for key in cells[0].levels))
     overrides = [[text for text in cell.cell.overrides if not text.startswith(prefixes)] for cell in cells]
     shared_overrides = set.intersection(*map(set, overrides))
     return {
-        cell.id: " ".join([cell.label, *(text for text in cell_overrides if text not in shared_overrides)])
+        cell.id: " ".join([cell.title, *(text for text in cell_overrides if text not in shared_overrides)])
         for cell, cell_overrides in zip(cells, overrides, strict=True)
     }

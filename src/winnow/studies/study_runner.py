@@ -102,6 +102,8 @@ def run_study(cells: Sequence[TrainCell], console: Console) -> int:
 def _print_plan(console: Console, declaration: dict[str, Any], plan: StudyPlan, launcher: Launcher) -> None:
     console.print(f"\n[bold]Study {escape(declaration['study'])}[/bold]: {len(set(declaration['cells']))} cells")
     console.print(f"  arms      {escape(_list_first([declaration['arm_labels'][arm] for arm in declaration['arms']]))}")
+    for key, levels in declaration["factors"].items():
+        console.print(f"  factor    {escape(f'{key}: {_list_first(levels)}')}")
     console.print(f"  seeds     {_list_first(declaration['seeds'])}")
     console.print(f"  primary   {escape(declaration['primary_metric'])}")
     console.print(f"  finished  {len(plan.finished_attempts)}")

@@ -6,6 +6,7 @@ training run. A cell's tags identify the cell's arm and contain all values that 
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Final
 
 KIND: Final = "winnow.kind"
@@ -21,6 +22,10 @@ ARM_LABEL: Final = "winnow.arm_label"
 """Tag: the label of the arm, which reports display, such as ``cheerful[mood.at_least=0.4]``. It is the name if
 no filter setting was swept, and absent before version 0.3."""
 
+FACTOR_PREFIX: Final = "winnow.factor."
+"""Prefix of tags: ``winnow.factor.optimizer.lr`` is the level of the factor ``optimizer.lr``. A factor is a setting
+outside the filter that the sweep varies. Absent if there are no factors and before version 0.3."""
+
 SEED: Final = "winnow.seed"
 """Tag: the training seed."""
 
@@ -28,7 +33,8 @@ CELL_ID: Final = "winnow.cell_id"
 """Tag: the cell's id; every attempt to run a cell has the same id."""
 
 RECIPE: Final = "winnow.recipe"
-"""Tag: the fingerprint of a cell's settings, excluding the seed. All cells of an arm must have the same recipe."""
+"""Tag: the fingerprint of a cell's settings, excluding the seed. All cells of an arm with the same factor levels must
+have the same recipe."""
 
 COMPARED_RUN_COUNT: Final = "winnow.compared"
 """Tag of a comparison: the number of compared runs; ``comparison/runs.json`` lists them."""
@@ -109,8 +115,10 @@ subject), ``subjects``, ``comparison_subjects``, ``guard_metric``, ``cost_margin
 version 0.2), ``arms`` (list of names), ``baseline`` (``full``), ``filter`` (the filter under test), ``tested_filters``
 (all filters), ``control`` (``random_matched``), ``controls`` (maps each filter to its control; absent before version
 0.3), ``ablations`` (maps each leave-one-out arm to the omitted signal), ``seeds``, ``max_steps``, ``arm_labels`` (maps
-each arm to its label; absent before version 0.3), ``filter_words`` and ``probe_words`` (sorted lists), and ``cells``
-(the ids of the study's cells)."""
+each arm to its label; absent before version 0.3), ``filter_words`` and ``probe_words`` (sorted lists), ``cells``
+(the ids of the study's cells), ``factors`` (maps each factor to its levels), ``cell_levels`` (maps each cell id to the
+cell's level of each factor) and ``select`` (``validation`` or ``none``). The last three keys are absent before version
+0.3."""
 
 ROW_SCORES: Final = "evaluation/rows.parquet"
 """Artifact of a cell: ``stage`` (before, after, and since version 0.2 also unigram and trigram: the n-gram models,
@@ -155,3 +163,12 @@ FILTER_SUMMARY: Final = "filter/summary.json"
 
 MODEL_FOLDER: Final = "model"
 """Artifact folder of a cell: the output of ``save_pretrained``, for ``transformers.pipeline("fill-mask", folder)``."""
+
+
+def read_factor_levels(tags: Mapping[str, str]) -> dict[str, str]:
+    """Return the level of each factor in a run's tags, by setting.
+
+    >>> read_factor_levels({"winnow.factor.optimizer.lr": "1e-4", "winnow.arm": "full"})
+    {'optimizer.lr': '1e-4'}
+    """
+    return {key.removeprefix(FACTOR_PREFIX): tags[key] for key in sorted(tags) if key.startswith(FACTOR_PREFIX)}

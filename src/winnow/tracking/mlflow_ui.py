@@ -8,12 +8,16 @@ from typing import Any, Final
 
 from winnow.metrics.metric_names import TRAIN_ROWS, stage_metric_name
 from winnow.metrics.metric_registry import Metric
-from winnow.tracking.keys import ARM, KIND, SEED
+from winnow.tracking.keys import ARM, FACTOR_PREFIX, KIND, SEED
 
 RUNS_VIEW_KEY: Final = "winnow"
 """Key of the shared view that lists each cell's arm, seed and scores."""
 
+ARMS_VIEW_KEY: Final = "winnow-arms"
+"""Key of the shared view that groups the cells by arm."""
+
 RUNS_VIEW_TAG: Final = f"mlflow.sharedViewState.{RUNS_VIEW_KEY}"
+ARMS_VIEW_TAG: Final = f"mlflow.sharedViewState.{ARMS_VIEW_KEY}"
 
 EXPERIMENT_TAGS: Final = {
     # Without this tag, the MLflow UI opens its GenAI pages instead of the runs table.
@@ -28,28 +32,40 @@ EXPERIMENT_TAGS: Final = {
 }
 
 
-def build_runs_view(metrics: Sequence[Metric]) -> str:
-    """Return a JSON view of the runs table that lists only cells, with arm, seed and scores, best score first.
+def build_view_tags(metrics: Sequence[Metric], factors: Sequence[str] = ()) -> dict[str, str]:
+    """Return the experiment tags that define the shared views of the runs table.
+
+    The first view lists the cells, best score first. The second view groups the cells by arm and averages their scores.
 
     Args:
-        metrics: Scores to show. The table is sorted by the first score; sorting also prevents the UI from collapsing
-            cells under their study.
+        metrics: Scores to show.
+        factors: Factors of the study, whose levels are columns.
+    """
+    groups = {"aggregateFunction": "average", "groupByKeys": [{"mode": "tag", "groupByData": ARM}]}
+    return {
+        RUNS_VIEW_TAG: json.dumps(_build_runs_view(metrics, factors)),
+        ARMS_VIEW_TAG: json.dumps(_build_runs_view(metrics, factors) | {"groupBy": groups}),
+    }
+
+
+def _build_runs_view(metrics: Sequence[Metric], factors: Sequence[str]) -> dict[str, Any]:
+    """Return a view of the runs table that lists only cells, with arm, factor levels, seed and scores.
+
+    The table is sorted by the first score; sorting also prevents the UI from collapsing cells under their study.
     """
     scores = [f"metrics.`{stage_metric_name('final', metric.name)}`" for metric in metrics]
-    tags = [f"tags.`{tag}`" for tag in (ARM, SEED)]
+    tags = [f"tags.`{tag}`" for tag in (ARM, *(f"{FACTOR_PREFIX}{key}" for key in factors), SEED)]
     column_names = [*tags, *scores, f"metrics.`{TRAIN_ROWS}`", "attributes.`Duration`"]
-    return json.dumps(
-        {
-            "searchFilter": f"tags.`{KIND}` = 'cell'",
-            "orderByKey": scores[0],
-            "orderByAsc": metrics[0].direction == "lower",
-            "startTime": "ALL",
-            "lifecycleFilter": "Active",
-            "datasetsFilter": [],
-            "selectedColumns": column_names,
-            "useGroupedValuesInCharts": True,
-        }
-    )
+    return {
+        "searchFilter": f"tags.`{KIND}` = 'cell'",
+        "orderByKey": scores[0],
+        "orderByAsc": metrics[0].direction == "lower",
+        "startTime": "ALL",
+        "lifecycleFilter": "Active",
+        "datasetsFilter": [],
+        "selectedColumns": column_names,
+        "useGroupedValuesInCharts": True,
+    }
 
 
 def experiment_url(server: str, experiment_id: str) -> str:

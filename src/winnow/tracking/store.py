@@ -19,7 +19,7 @@ from winnow.errors import WinnowError
 from winnow.metrics.metric_registry import Metric
 from winnow.tracking.csv_writer import CsvWriter, store_required_error
 from winnow.tracking.embedded_store import SQLITE_PREFIX, create_or_check_database
-from winnow.tracking.mlflow_ui import EXPERIMENT_TAGS, RUNS_VIEW_TAG, build_runs_view
+from winnow.tracking.mlflow_ui import EXPERIMENT_TAGS, build_view_tags
 from winnow.tracking.offline.request_timeouts import CHECK_TIMEOUT_SECONDS, REQUEST_TIMEOUT_SECONDS, call_with_timeout
 from winnow.tracking.offline.run_writer import MlflowWriter, RunWriter
 from winnow.tracking.offline.spool import RunStart, new_offline_run_id
@@ -100,7 +100,7 @@ class Store:
                 raise build_store_error(self.uri, error) from error
         return client
 
-    def experiment(self, name: str, metrics: Sequence[Metric] = ()) -> str:
+    def experiment(self, name: str, metrics: Sequence[Metric] = (), factors: Sequence[str] = ()) -> str:
         """Return an experiment's id; the experiment is created if it does not exist.
 
         If a server does not respond, return the id from an earlier response, which is cached on disk.
@@ -108,6 +108,7 @@ class Store:
         Args:
             name: The experiment's name.
             metrics: Scores to show in the runs table of the MLflow UI.
+            factors: Factors of the study, whose levels the runs table shows.
         """
         from mlflow.exceptions import MlflowException
 
@@ -116,10 +117,11 @@ class Store:
         cached_id = self._read_cached_experiments().get(name) if self.is_server else None
         try:
             if cached_id is None:
-                experiment_id = self._get_or_create_experiment(self.client(), name, metrics)
+                experiment_id = self._get_or_create_experiment(self.client(), name, metrics, factors)
             else:
                 experiment_id = call_with_timeout(
-                    REQUEST_TIMEOUT_SECONDS, lambda: self._get_or_create_experiment(self.connect(), name, metrics)
+                    REQUEST_TIMEOUT_SECONDS,
+                    lambda: self._get_or_create_experiment(self.connect(), name, metrics, factors),
                 )
         except (WinnowError, MlflowException, TimeoutError) as error:
             if cached_id is not None:
@@ -190,10 +192,12 @@ class Store:
                 raise build_store_error(self.uri, error) from error
         return client
 
-    def _get_or_create_experiment(self, client: MlflowClient, name: str, metrics: Sequence[Metric]) -> str:
+    def _get_or_create_experiment(
+        self, client: MlflowClient, name: str, metrics: Sequence[Metric], factors: Sequence[str]
+    ) -> str:
         from mlflow.exceptions import MlflowException
 
-        view_tags = {RUNS_VIEW_TAG: build_runs_view(metrics)} if metrics else {}
+        view_tags = build_view_tags(metrics, factors) if metrics else {}
         with self._exclusive_lock():
             experiment = client.get_experiment_by_name(name)
             if experiment is None:
