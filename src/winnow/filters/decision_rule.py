@@ -86,6 +86,7 @@ class DecisionRule:
         table: pa.Table,
         signal_scores: Mapping[str, SignalScores],
         term_order: Sequence[str] | None = None,
+        replaced: Mapping[str, pa.Array] | None = None,
     ) -> Verdicts:
         """Return the verdicts on all rows of a corpus.
 
@@ -95,9 +96,11 @@ class DecisionRule:
             signal_scores: The scores of each signal, in corpus order.
             term_order: The terms in the order of evaluation if each term was evaluated only on the rows that passed
                 all earlier terms; None if every signal scored every row.
+            replaced: Verdicts to use instead of those that follow from the scores, by signal.
         """
         scores = {signal: column.scores for signal, column in signal_scores.items()}
         verdicts: dict[str, Any] = {signal: self.signals[signal].keep(scores[signal]) for signal in self.signals}
+        verdicts |= replaced or {}
         columns: dict[str, Any] = {column: table[column] for column in ("row_id", "split", "source")}
         for signal in self.signals:
             columns |= {f"{signal}.score": scores[signal], f"{signal}.keep": verdicts[signal]}
@@ -109,9 +112,15 @@ class DecisionRule:
         order = None if term_order is None else list(term_order)
         return Verdicts(pa.table(columns), name, str(self.keep), parts, self.keep_null, seconds, order)
 
-    def keep_mask(self, scores: Mapping[str, pa.Array]) -> Mask:
-        """Return the mask of the rows to keep, given the scores of each signal."""
+    def keep_mask(self, scores: Mapping[str, pa.Array], replaced: Mapping[str, pa.Array] | None = None) -> Mask:
+        """Return the mask of the rows to keep, given the scores of each signal.
+
+        Args:
+            scores: The scores, by signal.
+            replaced: Verdicts to use instead of those that follow from the scores, by signal.
+        """
         verdicts = {signal: self.signals[signal].keep(scores[signal]) for signal in self.signals}
+        verdicts |= replaced or {}
         for part, node in self.parts.items():
             verdicts[part] = evaluate(node, verdicts, scores)
         kept = pc.fill_null(evaluate(self.keep, verdicts, scores), self.keep_null)

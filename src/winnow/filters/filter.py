@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Collection, Mapping
 from functools import cached_property
@@ -31,6 +32,7 @@ from winnow.filters.probe_word_overlap import (
     list_mentioned_words,
     select_used_signals,
 )
+from winnow.filters.row_fractions import apply_fractions, check_fractions
 from winnow.filters.scoring_engines import EngineName
 from winnow.filters.scoring_planner import ScoringPlan
 from winnow.filters.signals.signal import Signal, missing_package_errors
@@ -125,6 +127,8 @@ class Filter(Selection):
             ``RAY_ADDRESS`` or on a new local cluster. Both engines return the same verdicts.
         processes: The number of scoring processes; ignored on an existing Ray cluster.
         label: The name to display. A sweep over a filter's settings sets the name and the label of each arm.
+        sweep: The fraction of the training rows that the filter is to keep, by signal, such as ``{mood: 30%}``. The
+            rows with the highest scores then pass the signal, regardless of the signal's own threshold.
     """
 
     name: SafeName
@@ -136,9 +140,11 @@ class Filter(Selection):
     engine: EngineName = "local"
     processes: Annotated[int, Field(gt=0)] = 1
     label: str | None = None
+    sweep: dict[str, str] = Field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self._decision_rule  # noqa: B018 - accessing the property checks the expressions
+        check_fractions(self.sweep, self.signals, self.mode)
 
     def compute_verdicts(
         self,
@@ -160,11 +166,15 @@ class Filter(Selection):
             WinnowError: If the filter keeps none or all of the rows in the train split.
         """
         rule = self._decision_rule
-        callback = _build_row_count_callback(rule, on_batch) if on_batch else None
+        # Before all rows are scored, the thresholds of a sweep are unknown, so the kept rows cannot be counted.
+        callback = _build_row_count_callback(rule, on_batch) if on_batch and not self.sweep else None
         engine = EngineOptions(self.engine, self.processes)
         if self.mode == "full":
             signal_scores = score_signals(self.signals, corpus, cache_dir, progress, callback, engine)
-            verdicts = rule.build_verdicts(self.name, corpus.table, signal_scores)
+            scores = {name: column.scores for name, column in signal_scores.items()}
+            replaced, thresholds = apply_fractions(rule, self.sweep, scores, corpus.table)
+            verdicts = rule.build_verdicts(self.name, corpus.table, signal_scores, replaced=replaced)
+            verdicts = dataclasses.replace(verdicts, thresholds=thresholds)
         else:
             cached = load_cached_scores(self.signals, corpus, cache_dir)
             with build_progress_bar(progress) as bar:
@@ -192,7 +202,8 @@ class Filter(Selection):
     def fingerprint(self) -> str:
         """Return a fingerprint of the signals, their thresholds, the parts, the expression and the null policy."""
         signals = {name: [signal.fingerprint(), signal.thresholds()] for name, signal in self.signals.items()}
-        return fingerprint("filter", signals, self.parts, self.keep, self.on_null)
+        sweep = [self.sweep] if self.sweep else []
+        return fingerprint("filter", signals, self.parts, self.keep, self.on_null, *sweep)
 
     def words(self) -> set[str]:
         """Return all words listed in the ``Mentions`` signals that ``keep`` uses."""

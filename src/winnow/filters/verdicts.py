@@ -21,8 +21,9 @@ from winnow.filters.expression import Node, evaluate, expand_parts, iter_names, 
 from winnow.filters.expression_parser import parse
 
 # The attribute names, by metadata key in verdicts.parquet. Version 0.1 stored the term order under the key "asked".
-_ATTRIBUTES_BY_METADATA_KEY = {name: name for name in ("filter", "keep", "parts", "keep_null", "seconds")} | {
-    "asked": "term_order"
+_ATTRIBUTES_BY_METADATA_KEY = {
+    **{name: name for name in ("filter", "keep", "parts", "keep_null", "seconds", "thresholds")},
+    "asked": "term_order",
 }
 
 
@@ -41,6 +42,7 @@ class Verdicts:
         seconds: The time spent on scoring, by signal. For cached scores, the time it took to compute them originally.
         term_order: The terms in the order of evaluation if each row was scored only until a term dropped it
             (``mode: short_circuit``); None if every signal scored every row. Skipped scores and verdicts are null.
+        thresholds: The thresholds that were computed for a given fraction of rows, by signal.
     """
 
     table: pa.Table
@@ -50,6 +52,7 @@ class Verdicts:
     keep_null: bool
     seconds: dict[str, float]
     term_order: list[str] | None = None
+    thresholds: dict[str, float] = dataclasses.field(default_factory=dict)
 
     @property
     def fingerprint(self) -> str:
@@ -191,6 +194,7 @@ class Verdicts:
             "rows": {name: {"total": len(kept), "kept": int(kept.sum())} for name, kept in rows.items()},
             "signals": {name: _count_verdicts(self.column(f"{name}.keep", "train")) for name in self.signals},
             "funnel": self._build_funnel(),
+            **({"thresholds": self.thresholds} if self.thresholds else {}),
         }
 
     def _build_funnel(self) -> list[dict[str, Any]]:
