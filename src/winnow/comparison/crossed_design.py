@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from winnow.comparison.item_factors import ItemStructure, build_item_structure
 from winnow.comparison.score_imputation import impute_missing
 from winnow.errors import WinnowError, did_you_mean
+from winnow.formatting import join_names
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -78,8 +79,61 @@ class CrossedScores:
         return build_item_structure(self.weights, self.factors, self.clusters)
 
 
+@dataclass(frozen=True)
+class ArmScores:
+    """The scores of several arms on the same items, as one matrix of shape (seeds, items) per arm.
+
+    Attributes:
+        arms: The names of the arms.
+        scores: The scores of each arm, with missing scores imputed. If ``blocked`` is true, row i of every matrix has
+            the same seed.
+        weights: The item weights, scaled to mean 1.
+        items_left_out: Number of items that are excluded because at least half of an arm's seeds have no score for
+            them.
+        blocked: Whether seeds are blocks, that is, whether the runs with the same seed belong together.
+        missing: Number of imputed scores in each arm; empty if there are none.
+        seeds_left_out: The excluded seeds, each described with the reason: too few scores, or no run of another arm
+            with the same seed.
+        factors: Each item's level of every crossed factor, by factor name.
+        clusters: Each item's cluster, by kind of cluster, such as ``source``.
+    """
+
+    arms: tuple[str, ...]
+    scores: tuple[Array, ...]
+    weights: Array
+    items_left_out: int = 0
+    blocked: bool = False
+    missing: tuple[int, ...] = ()
+    seeds_left_out: tuple[str, ...] = ()
+    factors: Mapping[str, Sequence[object]] = field(default_factory=dict)
+    clusters: Mapping[str, Sequence[object]] = field(default_factory=dict)
+
+    @functools.cached_property
+    def structure(self) -> ItemStructure:
+        """The random and fixed factors of the items."""
+        return build_item_structure(self.weights, self.factors, self.clusters)
+
+
 def pivot_scores(scores: pd.DataFrame, a: str, b: str, blocked: bool = False) -> CrossedScores:
-    """Return the scores of two arms as seeds x items matrices.
+    """Return the scores of two arms as seeds x items matrices; see :func:`pivot_arms`."""
+    pivoted = pivot_arms(scores, (a, b), blocked)
+    return CrossedScores(
+        a,
+        b,
+        pivoted.scores[0],
+        pivoted.scores[1],
+        pivoted.weights,
+        pivoted.items_left_out,
+        blocked,
+        (pivoted.missing[0], pivoted.missing[1]),
+        pivoted.seeds_left_out,
+        pivoted.factors,
+        pivoted.clusters,
+    )
+
+
+def pivot_arms(scores: pd.DataFrame, arms: Sequence[str], blocked: bool = False) -> ArmScores:
+    """Return the scores of at least two arms as seeds x items matrices.
 
     Runs with scores for fewer than half of the items are excluded and listed. Items are excluded if at least half of an
     arm's seeds have no score for them. Remaining missing scores are imputed by
@@ -88,59 +142,57 @@ def pivot_scores(scores: pd.DataFrame, a: str, b: str, blocked: bool = False) ->
     Args:
         scores: Columns ``arm``, ``seed``, ``item``, ``score`` and optionally ``weight``, ``factor:NAME`` (the level of
             an item in a crossed factor, such as its template) and ``cluster:NAME`` (the cluster of an item).
-        a: The first arm.
-        b: The second arm.
-        blocked: Whether runs of both arms with the same seed form a pair. Seeds that only one arm has are then
-            excluded.
+        arms: The arms.
+        blocked: Whether seeds are blocks. Seeds that an arm does not have are then excluded.
 
     Raises:
         WinnowError: If an arm does not exist (key ``arm``) or has fewer than 2 seeds (``seed``), a weight is not
             positive (``weight``), a score is duplicated (``scores``), or the arms have no item in common (``item``).
     """
-    _check_arms([str(arm) for arm in scores["arm"].unique()], a, b)
-    pair = scores[scores["arm"].isin([a, b])]
-    if pair.duplicated(["arm", "seed", "item"]).any():
+    _check_arms([str(arm) for arm in scores["arm"].unique()], arms)
+    selected = scores[scores["arm"].isin(arms)]
+    if selected.duplicated(["arm", "seed", "item"]).any():
         raise WinnowError(
             "expected one row per arm, seed and item, got duplicates. Remove the duplicate rows.", key="scores"
         )
-    wide = pair.pivot(index=["arm", "seed"], columns="item", values="score").astype(float)
+    wide = selected.pivot(index=["arm", "seed"], columns="item", values="score").astype(float)
     wide = wide.where(np.isfinite(wide))
-    tables, excluded_seeds = _select_seeds([_select_arm(wide, arm) for arm in (a, b)], (a, b), blocked)
+    tables, excluded_seeds = _select_seeds([_select_arm(wide, arm) for arm in arms], arms, blocked)
     is_scored = np.all([table.notna().to_numpy().mean(axis=0) > 0.5 for table in tables], axis=0)
     if not is_scored.any():
+        names = join_names([repr(arm) for arm in arms])
         raise WinnowError(
-            f"'{a}' and '{b}' have no item in common for which most seeds have a score. Score all runs on "
-            "the same items.",
+            f"{names} have no item in common for which most seeds have a score. Score all runs on the same items.",
             key="item",
         )
     items = wide.columns[is_scored]
-    weights = _get_weights(pair, items)
+    weights = _get_weights(selected, items)
     matrices = [impute_missing(table[items].to_numpy(dtype=np.float64), weights) for table in tables]
-    return CrossedScores(
-        a,
-        b,
-        matrices[0][0],
-        matrices[1][0],
+    return ArmScores(
+        tuple(arms),
+        tuple(matrix for matrix, _ in matrices),
         weights,
         wide.shape[1] - len(items),
         blocked,
-        (matrices[0][1], matrices[1][1]),
+        tuple(missing for _, missing in matrices),
         tuple(excluded_seeds),
-        _get_labels(pair, items, FACTOR_PREFIX),
-        _get_labels(pair, items, CLUSTER_PREFIX),
+        _get_labels(selected, items, FACTOR_PREFIX),
+        _get_labels(selected, items, CLUSTER_PREFIX),
     )
 
 
-def _check_arms(arms: list[str], a: str, b: str) -> None:
-    for arm in (a, b):
-        if arm not in arms:
+def _check_arms(available_arms: list[str], arms: Sequence[str]) -> None:
+    for arm in arms:
+        if arm not in available_arms:
+            hint = did_you_mean(arm, available_arms)
             raise WinnowError(
-                f"no arm named '{arm}' in the scores.{did_you_mean(arm, arms)} Available: {', '.join(arms)}. "
-                "Correct the name.",
+                f"no arm named '{arm}' in the scores.{hint} Available: {', '.join(available_arms)}. Correct the name.",
                 key="arm",
             )
-    if a == b:
-        raise WinnowError(f"expected two different arms, got '{a}' twice. Change one of the two names.", key="arm")
+    if repeated := [arm for index, arm in enumerate(arms) if arm in arms[:index]]:
+        raise WinnowError(
+            f"expected different arms, got '{repeated[0]}' twice. Change one of the two names.", key="arm"
+        )
 
 
 def _select_arm(wide: pd.DataFrame, arm: str) -> pd.DataFrame:
@@ -150,12 +202,12 @@ def _select_arm(wide: pd.DataFrame, arm: str) -> pd.DataFrame:
 
 
 def _select_seeds(
-    tables: list[pd.DataFrame], arms: tuple[str, str], blocked: bool
+    tables: list[pd.DataFrame], arms: Sequence[str], blocked: bool
 ) -> tuple[list[pd.DataFrame], list[str]]:
     """Remove unusable seeds from the arms' tables. Return the tables and a description of each excluded seed.
 
     A seed is unusable if it has scores for fewer than half of the items. If seeds are blocks, a seed is also unusable
-    if the other arm has no run with that seed.
+    if another arm has no run with that seed.
     """
     excluded_seeds, usable_tables = [], []
     for arm, table in zip(arms, tables, strict=True):
@@ -167,19 +219,23 @@ def _select_seeds(
         ]
         usable_tables.append(table[is_usable])
     if blocked:
-        shared_seeds = usable_tables[0].index.intersection(usable_tables[1].index)
-        for arm, other_arm, table in zip(arms, reversed(arms), usable_tables, strict=True):
-            excluded_seeds += [
-                f"{arm} seed {seed} (not in {other_arm})" for seed in table.index.difference(shared_seeds)
-            ]
+        indices = [table.index for table in usable_tables]
+        shared_seeds = functools.reduce(lambda shared, index: shared.intersection(index), indices)
+        for arm, index in zip(arms, indices, strict=True):
+            for seed in index.difference(shared_seeds):
+                other_arm = next(
+                    name for name, other_index in zip(arms, indices, strict=True) if seed not in other_index
+                )
+                excluded_seeds.append(f"{arm} seed {seed} (not in {other_arm})")
         usable_tables = [table.loc[shared_seeds] for table in usable_tables]
-    n_a, n_b = map(len, usable_tables)
-    if min(n_a, n_b) < 2:
+    sizes = [len(table) for table in usable_tables]
+    if min(sizes) < 2:
         excluded_text = f" Excluded: {', '.join(excluded_seeds)}." if excluded_seeds else ""
-        in_pairs = " in pairs" if blocked else ""
+        in_blocks = "" if not blocked else " in pairs" if len(arms) == 2 else " in blocks"
+        counts = join_names([f"'{arm}' has {size}" for arm, size in zip(arms, sizes, strict=True)])
         raise WinnowError(
-            f"'{arms[0]}' has {n_a} and '{arms[1]}' has {n_b} finished seeds{in_pairs}; a contrast needs at least 2 "
-            f"per arm, and 5 are recommended.{excluded_text} Run more seeds.",
+            f"{counts} finished seeds{in_blocks}; a contrast needs at least 2 per arm, and 5 are "
+            f"recommended.{excluded_text} Run more seeds.",
             key="seed",
         )
     return usable_tables, excluded_seeds

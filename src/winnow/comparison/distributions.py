@@ -37,3 +37,17 @@ def chi2_density(x: Any, df: float) -> Any:
     from scipy.special import gammaln, xlogy
 
     return np.exp(xlogy(df / 2 - 1, x) - x / 2 - gammaln(df / 2) - (math.log(2) * df) / 2)
+
+
+def t_quantiles(probability: float | Any, df: Any) -> Any:
+    """Return the quantiles of Student's t distribution for arrays of probabilities and degrees of freedom."""
+    from scipy.special import stdtrit
+
+    return stdtrit(df, probability)
+
+
+def t_tail_probabilities(x: Any, df: Any) -> Any:
+    """Return the probability that a variable with Student's t distribution exceeds each element of ``x``."""
+    from scipy.special import stdtr
+
+    return stdtr(df, -np.asarray(x))

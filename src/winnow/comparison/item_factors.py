@@ -57,11 +57,19 @@ class Factor:
         Args:
             contributions: Centered values times weights, divided by the total weight, with shape (..., items).
         """
-        sums = contributions @ self._indicator
+        return self.correction * float(np.square(self.sum_by_level(contributions)).sum())
+
+    @property
+    def correction(self) -> float:
+        """The factor by which :meth:`variance` multiplies the sum of the squared level sums."""
         p = self.weight_fractions
         p2 = float(np.square(p).sum())
-        correction = p2 / (p2 * (1 + p2) - 2 * float((p**3).sum()))
-        return correction * float(np.square(sums).sum())
+        return p2 / (p2 * (1 + p2) - 2 * float((p**3).sum()))
+
+    def sum_by_level(self, contributions: Array) -> Array:
+        """Sum contributions of shape (..., items) over the items of each level."""
+        sums: Array = contributions @ self._indicator
+        return sums
 
     @functools.cached_property
     def _indicator(self) -> Any:
@@ -108,10 +116,14 @@ class ItemStructure:
         """
         if self.residual_df < 1:
             return 0.0
+        return float(np.square(self.residuals(values)).sum()) / self.residual_df / self.weights.size
+
+    def residuals(self, values: Array) -> Array:
+        """Return the weighted residuals of an additive fit of the factors to values of shape (..., items)."""
         roots = np.sqrt(self.weights)
         scaled = values * roots
-        residuals = (scaled - (scaled @ self._basis) @ self._basis.T) * roots
-        return float(np.square(residuals).sum()) / self.residual_df / self.weights.size
+        residuals: Array = (scaled - (scaled @ self._basis) @ self._basis.T) * roots
+        return residuals
 
     @functools.cached_property
     def _basis(self) -> Array:
