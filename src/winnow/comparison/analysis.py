@@ -24,6 +24,7 @@ from winnow.comparison.descriptive_statistics import (
     describe_slices,
 )
 from winnow.comparison.endpoints import Endpoints
+from winnow.comparison.factor_analysis import FactorAnalysis, analyze_factors, qualify_verdict
 from winnow.comparison.findings import Finding
 from winnow.comparison.metric_scores import summarize_base_model
 from winnow.comparison.ngram_baselines import (
@@ -70,6 +71,7 @@ class Comparison:
     missing_seeds: dict[str, list[int]]
     notes: list[str]
     provenance: dict[str, Any]
+    factors: FactorAnalysis | None
     registry: MetricRegistry
 
     def metric(self, name: str) -> Metric:
@@ -88,8 +90,8 @@ class Comparison:
 
     @property
     def paragraphs(self) -> list[str]:
-        """The headline, and one sentence with numbers for each endpoint and for the control."""
-        return [self.headline, *self.verdict.sentences]
+        """The headline, and one sentence with numbers for each endpoint, for the control and for each factor."""
+        return [self.headline, *self.verdict.sentences, *(self.factors.sentences if self.factors else ())]
 
     def as_dict(self) -> dict[str, Any]:
         """Return the comparison as JSON-compatible data. Numbers that are not finite become ``None``."""
@@ -160,6 +162,7 @@ def analyze(study: CollectedStudy, confidence: float = 0.95, extra_metrics: Sequ
     }
     tested_pairs = [(finding.result.a, finding.result.b) for finding in primary_findings]
     verdicts = decide_verdicts(study, [*primary_findings, *descriptive], reasons, look, word_frequency_reasons)
+    verdicts = {arm: (endpoints, qualify_verdict(verdict, study)) for arm, (endpoints, verdict) in verdicts.items()}
     endpoints, verdict = verdicts.pop(filter_arm or "")
     overlaps = find_word_overlaps(study, confidence)
     return Comparison(
@@ -193,6 +196,7 @@ def analyze(study: CollectedStudy, confidence: float = 0.95, extra_metrics: Sequ
             *describe_overlaps(overlaps, confidence),
         ],
         provenance=collect_provenance(study),
+        factors=analyze_factors(study, confidence),
         registry=study.registry,
     )
 

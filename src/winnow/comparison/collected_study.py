@@ -163,7 +163,7 @@ class CollectedStudy:
         notes: Notes for the reader, for example about artifacts that could not be read.
         levels: If the study has factors, the study at each level, by level. The other attributes are then the means
             over the levels or, with ``selected_levels``, the values at the selected levels.
-        selected_levels: The level that was selected for each arm; empty if no level was selected.
+        selected_levels: The level that was selected for each arm and seed; empty if no level was selected.
     """
 
     name: str
@@ -181,7 +181,12 @@ class CollectedStudy:
     missing_seeds: dict[str, list[int]]
     notes: tuple[str, ...]
     levels: Mapping[str, CollectedStudy] = field(default_factory=dict)
-    selected_levels: Mapping[str, str] = field(default_factory=dict)
+    selected_levels: Mapping[tuple[str, int], str] = field(default_factory=dict)
+
+    @property
+    def level_values(self) -> Mapping[str, str]:
+        """The level of each factor at which all runs were trained. Only valid for the study at one level."""
+        return self.cells[0].levels
 
     @property
     def runs(self) -> tuple[CollectedCell, ...]:

@@ -71,34 +71,28 @@ def average_levels(levels: Mapping[str, CollectedStudy]) -> CollectedStudy:
     )
 
 
-def select_levels(levels: Mapping[str, CollectedStudy], chosen: Mapping[str, str]) -> CollectedStudy:
-    """Return the study that contains, for each arm, only the runs of one level.
+def select_levels(levels: Mapping[str, CollectedStudy], chosen: Mapping[tuple[str, int], str]) -> CollectedStudy:
+    """Return the study that contains, for each arm and seed, only the run of one level.
 
     Args:
         levels: The study at each level.
-        chosen: The level of each arm.
+        chosen: The level of each arm and seed.
     """
     studies = list(levels.values())
-    by_arm = {arm: levels[level] for arm, level in chosen.items()}
-
-    def select(name: str) -> pd.DataFrame:
-        tables = [getattr(study, name) for study in by_arm.values()]
-        return _concatenate(
-            [table if table.empty else table[table["arm"] == arm] for arm, table in zip(by_arm, tables, strict=True)]
-        )
-
+    first = studies[0]
+    pairs = {name: [pair for pair, level in chosen.items() if level == name] for name in levels}
+    tables: dict[str, Any] = {
+        name: _concatenate([_select_pairs(getattr(study, name), pairs[level]) for level, study in levels.items()])
+        for name in ("prompts", "rows", "fills", "loss_curves", "probe_curves")
+    }
+    cells = [cell for level, study in levels.items() for cell in study.cells if (cell.arm, cell.seed) in pairs[level]]
     return dataclasses.replace(
-        studies[0],
-        cells=tuple(cell for arm, study in by_arm.items() for cell in study.get_cells(arm)),
-        prompts=select("prompts"),
-        rows=select("rows"),
-        fills=select("fills"),
-        loss_curves=select("loss_curves"),
-        probe_curves=select("probe_curves"),
-        settings={arm: study.settings[arm] for arm, study in by_arm.items() if arm in study.settings},
+        first,
+        cells=tuple(sorted(cells, key=lambda cell: (cell.arm, cell.seed))),
         notes=tuple(dict.fromkeys(note for study in studies for note in study.notes)),
         levels=dict(levels),
         selected_levels=dict(chosen),
+        **tables,
     )
 
 
@@ -106,7 +100,7 @@ def group_levels(levels: Mapping[str, CollectedStudy], factor: str) -> dict[str,
     """Return the study at each level of one factor, averaged over the levels of the other factors."""
     groups: dict[str, dict[str, CollectedStudy]] = {}
     for name, study in levels.items():
-        groups.setdefault(study.cells[0].levels[factor], {})[name] = study
+        groups.setdefault(study.level_values[factor], {})[name] = study
     return {
         level: next(iter(studies.values())) if len(studies) == 1 else average_levels(studies)
         for level, studies in groups.items()
@@ -151,8 +145,7 @@ def _average_tables(
         return tables[0].iloc[:0]
     index = [key for key in keys if key in tables[0]]
     first = tables[0]
-    selected = pd.MultiIndex.from_frame(first[["arm", "seed"]].astype({"arm": object})).isin(list(pairs))
-    first = first[selected].reset_index(drop=True)
+    first = _select_pairs(first, pairs).reset_index(drop=True)
     positions = pd.MultiIndex.from_frame(first[index].astype(object).where(first[index].notna(), ""))
     others = []
     for table in tables[1:]:
@@ -166,6 +159,15 @@ def _average_tables(
         values = [first[column].to_numpy(dtype=float), *(other[column].to_numpy(dtype=float) for other in others)]
         result[column] = sum(values) / len(values)
     return result[is_complete].reset_index(drop=True)
+
+
+def _select_pairs(table: pd.DataFrame, pairs: Iterable[tuple[str, int]]) -> pd.DataFrame:
+    """Return the rows of the given arms and seeds."""
+    import pandas as pd
+
+    if table.empty:
+        return table
+    return table[pd.MultiIndex.from_frame(table[["arm", "seed"]].astype({"arm": object})).isin(list(pairs))]
 
 
 def _is_number(column: pd.Series) -> bool:

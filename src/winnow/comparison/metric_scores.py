@@ -10,7 +10,7 @@ import numpy as np
 
 from winnow.comparison.collected_study import CollectedCell, CollectedStudy
 from winnow.comparison.contrast_statistics import Summary, summarize
-from winnow.comparison.setting_differences import find_setting_differences
+from winnow.comparison.setting_differences import find_level_differences, find_setting_differences
 from winnow.errors import did_you_mean
 from winnow.metrics.metric_catalog import SPECIFIC_PREFIX, Requirement
 from winnow.metrics.metric_names import ALL_ROWS_SLICE, select_stage, stage_metric_name
@@ -41,6 +41,8 @@ def find_incomparable_reason(study: CollectedStudy, metric: Metric, *arms: str) 
     for level, level_study in study.levels.items():
         if reason := find_incomparable_reason(level_study, metric, *arms):
             return f"{reason} (at {level})"
+    if reason := find_level_differences(study, arms):
+        return reason
     for arm in arms:
         if not study.get_cells(arm):
             return f"{arm} has no finished run"
@@ -50,7 +52,9 @@ def find_incomparable_reason(study: CollectedStudy, metric: Metric, *arms: str) 
             return f"{arm} was not trained for a comparison ({'; '.join(sorted(reasons))})"
     if differences := find_setting_differences(study, arms, "probes" in metric.requires):
         return differences
-    for tag, label in (REQUIREMENT_TAGS[requirement] for requirement in metric.requires):
+    # The settings of levels may differ. They were compared within each level, and so was the budget.
+    requirements = [name for name in metric.requires if not (study.levels and name == "budget")]
+    for tag, label in (REQUIREMENT_TAGS[requirement] for requirement in requirements):
         by_arm = {arm: {cell.tags.get(tag, "not recorded") for cell in study.get_cells(arm)} for arm in arms}
         values = set().union(*by_arm.values())
         if len(values) > 1 or "not recorded" in values:

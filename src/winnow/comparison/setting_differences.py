@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from textwrap import shorten
 from typing import Any, Final
 
@@ -11,6 +11,9 @@ from winnow.config import flatten_config, select_compared_settings
 from winnow.tracking.keys import CORPUS, PROBES, RESOLVED_CONFIG, WINNOW_VERSION
 
 NOT_SET: Final = "not set"
+STUDY_FACTOR: Final = "study"
+"""The factor whose levels are joined studies."""
+
 MAX_LISTED_KEYS: Final = 8
 
 IGNORED_KEYS: Final = ("evaluation.batch_size",)
@@ -41,6 +44,34 @@ def find_setting_differences(study: CollectedStudy, arms: Sequence[str], compare
         if is_compared and (fingerprints := _compare_tag(study, arms, tag, "not recorded")):
             differences |= _compare_group(study, arms, group) or {f"{group} (content)": fingerprints}
     return _describe_differences(differences) if differences else None
+
+
+def find_level_differences(study: CollectedStudy, arms: Sequence[str]) -> str | None:
+    """Return the settings other than the factors in which the levels differ, or ``None`` if there are none.
+
+    Levels are averaged and compared with each other, so nothing but the factors may differ between levels. Joined
+    studies are exempt: they are different levels because their settings differ.
+    """
+    factors = study.declaration.factors
+    if not study.levels or STUDY_FACTOR in factors:
+        return None
+    settings = {
+        level: [
+            {key: value for key, value in _select_settings(tree).items() if not _is_factor_setting(key, factors)}
+            for arm in arms
+            for tree in level_study.settings.get(arm, [])
+        ]
+        for level, level_study in study.levels.items()
+    }
+    differences = _compare_settings(settings)
+    if not differences:
+        return None
+    texts = [f"{key} ({_list_values(by_level)})" for key, by_level in differences.items()]
+    return f"the levels may differ only in {', '.join(factors)}, but they also differ in {', '.join(texts)}"
+
+
+def _is_factor_setting(key: str, factors: Iterable[str]) -> bool:
+    return any(f"{key}.".startswith(f"{factor}.") for factor in factors)
 
 
 def _select_settings(tree: Mapping[str, Any]) -> Settings:

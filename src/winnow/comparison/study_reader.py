@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 from winnow.comparison.artifact_reader import ArtifactReader
 from winnow.comparison.collected_study import CollectedCell, CollectedStudy, Declaration
-from winnow.comparison.declaration_merging import complete_declaration, merge_declarations
-from winnow.comparison.factor_levels import average_levels
+from winnow.comparison.declaration_merging import complete_declaration, merge_declarations, merge_factors
+from winnow.comparison.selected_levels import combine_levels
+from winnow.comparison.setting_differences import STUDY_FACTOR
 from winnow.comparison.word_overlap import add_unlisted_polarities
 from winnow.errors import WinnowError, did_you_mean
 from winnow.metrics.metric_names import LOSS_METRICS
@@ -83,7 +84,9 @@ def collect_study(store_uri: str, *names: str) -> CollectedStudy:
     """Read one study from an MLflow store, or join several studies.
 
     If studies are joined, the declaration of the first study is used. Arms with the same name and recipe are merged. If
-    two arms have the same name but different recipes, the arm of the later study is renamed to ``ARM (STUDY)``.
+    the baseline and other arms have the same names but different recipes, the study is a factor: the arms are compared
+    within each study. If only some arms have different recipes, the arms of the later study are renamed to
+    ``ARM (STUDY)``.
 
     Args:
         store_uri: MLflow tracking URI.
@@ -105,7 +108,8 @@ def select_runs(store_uri: str, *names: str) -> StudySelection:
 def read_results(selection: StudySelection) -> CollectedStudy:
     """Read the results of the selected runs.
 
-    If the study has factors, the results of each level are read and then averaged over the levels.
+    If the study has factors, the results of each level are read. The study is then the average over the levels or, if
+    this was declared, the selected level of each run.
     """
     levels: dict[str, list[CollectedCell]] = {}
     for cell in selection.cells:
@@ -114,7 +118,7 @@ def read_results(selection: StudySelection) -> CollectedStudy:
         level: _read_level(replace(selection, cells=levels[level]))
         for level in sorted(levels, key=lambda level: _sort_key(levels[level][0], selection.declaration))
     }
-    return average_levels(studies) if len(studies) > 1 else next(iter(studies.values()))
+    return combine_levels(studies) if len(studies) > 1 else next(iter(studies.values()))
 
 
 def _sort_key(cell: CollectedCell, declaration: Declaration) -> tuple[int, ...]:
@@ -218,20 +222,46 @@ def _join_studies(studies: Sequence[_StudyRuns]) -> tuple[list[CollectedCell], D
     notes = [f"{study.name}: {note}" if later_studies else note for study in studies for note in study.notes]
     if not later_studies:
         return first.cells, first.declaration, notes
-    recipes = {cell.arm: cell.tags.get(RECIPE) for cell in first.cells}
-    cells = list(first.cells)
-    for study in later_studies:
-        for cell in study.cells:
-            differs = recipes.setdefault(cell.arm, cell.tags.get(RECIPE)) != cell.tags.get(RECIPE)
-            cells.append(replace(cell, arm=f"{cell.arm} ({study.name})") if differs else cell)
+    if _have_different_settings(studies):
+        cells = [
+            replace(cell, levels={STUDY_FACTOR: study.name, **cell.levels}) for study in studies for cell in study.cells
+        ]
+    else:
+        recipes = {(cell.arm, cell.level): cell.tags.get(RECIPE) for cell in first.cells}
+        cells = list(first.cells)
+        for study in later_studies:
+            for cell in study.cells:
+                recipe = recipes.setdefault((cell.arm, cell.level), cell.tags.get(RECIPE))
+                differs = recipe != cell.tags.get(RECIPE)
+                cells.append(replace(cell, arm=f"{cell.arm} ({study.name})") if differs else cell)
     later_names = ", ".join(study.name for study in later_studies)
     notes.append(f"Post hoc: {first.name} is joined with {later_names}, which its declaration does not mention.")
     declaration = first.declaration
     if declaration is not None:
         added_arms = dict.fromkeys(cell.arm for cell in cells if cell.arm not in declaration.arms)
         changes = (*declaration.changes, f"joined with {later_names}")
+        factors = merge_factors(study.declaration.factors for study in studies if study.declaration is not None)
+        if any(STUDY_FACTOR in cell.levels for cell in cells):
+            factors = {STUDY_FACTOR: tuple(study.name for study in studies), **factors}
+        declaration = replace(declaration, factors=factors)
         declaration = replace(declaration, post_hoc=(*declaration.post_hoc, *added_arms), changes=changes)
     return _keep_newest(cells), declaration, notes
+
+
+def _have_different_settings(studies: Sequence[_StudyRuns]) -> bool:
+    """Return whether the studies trained the same arms, including the baseline, with different settings.
+
+    Each filter is then compared with the baseline within each study, and the study is a factor.
+    """
+    first = studies[0]
+    recipes = [{(cell.arm, cell.level): cell.tags.get(RECIPE) for cell in study.cells} for study in studies]
+    baseline = first.declaration.baseline if first.declaration is not None else Declaration("", (), ()).baseline
+    for other in recipes[1:]:
+        shared = recipes[0].keys() & other.keys()
+        changed = {arm for arm, level in shared if recipes[0][arm, level] != other[arm, level]}
+        if not (baseline in changed and len(changed) > 1):
+            return False
+    return True
 
 
 def _open_store(store_uri: str) -> MlflowClient:

@@ -11,6 +11,7 @@ from winnow.comparison.findings import Finding
 from winnow.comparison.prompt_predictions import Fills, collect_fills, select_example_prompts
 from winnow.formatting import format_confidence, format_number
 from winnow.reporting.bar_charts import draw_funnel, draw_top_fills
+from winnow.reporting.factor_tables import draw_factor_effects
 from winnow.reporting.figure_rendering import Figure, Panel, label_rows, render_figure, set_heading
 from winnow.reporting.plot_style import GRAY, TEXT_COLOR, Style, assign_styles
 from winnow.reporting.training_curves import draw_study_losses, draw_study_probes
@@ -28,7 +29,8 @@ def draw_comparison_figures(
 ) -> dict[str, Figure]:
     """Draw all figures for which the study has data and return them by name.
 
-    The names are ``seeds``, ``contrasts``, ``contributions``, ``curves``, ``probe_curves``, ``fills`` and ``funnel``.
+    The names are ``seeds``, ``contrasts``, ``contributions``, ``factors``, ``curves``, ``probe_curves``, ``fills`` and
+    ``funnel``.
 
     Args:
         comparison: The comparison.
@@ -42,6 +44,7 @@ def draw_comparison_figures(
         _draw_seeds(comparison, styles, folder),
         _draw_contrasts(comparison, styles, folder),
         _draw_contributions(comparison, styles, folder),
+        draw_factor_effects(comparison, styles, folder),
         draw_study_losses(study, styles, folder),
         draw_study_probes(study, styles, folder),
         _draw_fills(study, select_example_prompts(fills), styles, folder),

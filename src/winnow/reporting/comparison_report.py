@@ -11,6 +11,7 @@ from typing import Any
 from winnow.comparison.analysis import Comparison, analyze
 from winnow.comparison.collected_study import CollectedStudy
 from winnow.comparison.comparison_logging import log_comparison
+from winnow.comparison.metric_scores import compute_seed_scores
 from winnow.comparison.prompt_predictions import (
     BASE_MODEL_KEY,
     Fills,
@@ -21,9 +22,11 @@ from winnow.comparison.prompt_predictions import (
 from winnow.comparison.study_reader import StudySelection, read_results, select_runs
 from winnow.errors import WinnowError
 from winnow.formatting import format_number, join_names
+from winnow.metrics.metric_registry import Metric
 from winnow.reporting.comparison_figures import draw_comparison_figures
 from winnow.reporting.comparison_tables import build_comparison_tables
 from winnow.reporting.endpoint_badges import build_badges
+from winnow.reporting.factor_tables import build_factor_grids
 from winnow.reporting.figure_rendering import Figure
 from winnow.reporting.page_rendering import render_page
 from winnow.reporting.plot_style import MARKER_CHARACTERS, assign_styles
@@ -161,6 +164,8 @@ def _build_context(
             for family in ("primary", "secondary", "descriptive")
         },
         "badges": build_badges(comparison),
+        "grids": build_factor_grids(comparison),
+        "runs": _list_runs(study, primary),
         "compared": [entry for entry in comparison.slices if entry.change],
         "worse": [entry for entry in comparison.slices if entry.is_worse],
         "prompts": {prompt: _tabulate_fills(by_arm) for prompt, by_arm in select_example_prompts(fills).items()},
@@ -169,7 +174,7 @@ def _build_context(
         "dropped": dropped_rows,
         "reasons": sorted({reason for row in dropped_rows for reason in row["reasons"]}),
         "links": {
-            cell.run_id: f"{ui_url}/#/experiments/{cell.experiment_id}/runs/{cell.run_id}" for cell in study.cells
+            cell.run_id: f"{ui_url}/#/experiments/{cell.experiment_id}/runs/{cell.run_id}" for cell in study.runs
         },
         "ui_url": ui_url,
         "provenance_labels": PROVENANCE_LABELS,
@@ -177,6 +182,19 @@ def _build_context(
         "methods": _describe_methods(comparison),
         "version": comparison.as_dict()["winnow_version"],
     }
+
+
+def _list_runs(study: CollectedStudy, metric: Metric) -> list[dict[str, Any]]:
+    """Return the arm, the factor levels, the seed, the score and the run id of every run."""
+    runs = []
+    for level, level_study in (study.levels or {"": study}).items():
+        scores = {arm: compute_seed_scores(level_study, metric, arm) for arm in level_study.arms}
+        runs += [
+            {"arm": arm, "level": level, "seed": cell.seed, "score": scores[arm].get(cell.seed), "run_id": cell.run_id}
+            for arm in level_study.arms
+            for cell in level_study.get_cells(arm)
+        ]
+    return runs
 
 
 def _tabulate_fills(by_arm: Fills) -> dict[str, Any]:
