@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -9,7 +11,7 @@ from numpy.typing import NDArray
 from scipy import stats
 
 from winnow.comparison import contrast
-from winnow.comparison.arm_estimates import estimate_arms
+from winnow.comparison.arm_estimates import ArmEstimates, MatrixTerm, estimate_arms
 from winnow.comparison.arm_ranking import may_be_best, rank_arms
 from winnow.comparison.crossed_design import ArmScores, pivot_arms
 from winnow.comparison.dose_trend import estimate_trend
@@ -73,30 +75,70 @@ def test_correlations_are_those_of_many_seeds_and_shrink_with_few() -> None:
     assert shrunk == pytest.approx(observed * max(0.0, 1 - (1 - observed**2) ** 2 / 4 / observed**2))
 
 
+def as_estimates(correlation: NDArray[np.float64], df: float) -> ArmEstimates:
+    """Return estimates of arms whose means have the given correlation matrix, and a baseline without variance."""
+    covariance = np.zeros((len(correlation) + 1,) * 2)
+    covariance[:-1, :-1] = correlation
+    return ArmEstimates(
+        (*"abcdefgh"[: len(correlation)], "z"),
+        np.ones(len(covariance)),
+        (MatrixTerm("seeds", "blocks", covariance, df),),
+    )
+
+
+def compare_with_baseline(estimates: ArmEstimates) -> NDArray[np.float64]:
+    return estimates.build_coefficients([{arm: 1, "z": -1} for arm in estimates.arms[:-1]])
+
+
 def test_simultaneous_level_agrees_with_the_multivariate_normal_distribution() -> None:
     correlation = np.full((4, 4), 0.6) + 0.4 * np.eye(4)
-    level = simulate_null(correlation, np.full(4, 1e6), draws=50_000).find_level(0.05)
+    estimates = as_estimates(correlation, 1e6)
+    level = simulate_null(estimates, compare_with_baseline(estimates), 50_000).find_level(0.05)
     limit = stats.norm.ppf(1 - level / 2)
     box = stats.multivariate_normal(cov=correlation, seed=1)
     assert box.cdf(np.full(4, limit), lower_limit=np.full(4, -limit)) == pytest.approx(0.95, abs=0.004)
 
 
 def test_independent_contrasts_have_the_level_of_sidak() -> None:
-    null = simulate_null(np.eye(5), np.array([3.0, 4.0, 5.0, 50.0, 4.0]), draws=50_000)
+    estimates = as_estimates(np.eye(5), 4)
+    null = simulate_null(estimates, compare_with_baseline(estimates), 50_000)
     assert null.find_level(0.05) == pytest.approx(1 - 0.95**0.2, rel=0.05)
     # The exact joint p-value of the smallest of 5 independent p-values.
-    adjusted = null.adjust(np.array([0.02, 0.5, 0.3, 0.9, np.nan]))
-    assert adjusted[0] == pytest.approx(1 - 0.98**5, abs=0.005)
-    assert np.isnan(adjusted[4])
+    p_values = np.array([0.02, 0.5, 0.3, 0.9, np.nan])
+    assert null.adjust(p_values)[0] == pytest.approx(1 - 0.98**5, abs=0.005)
+    assert null.adjust(p_values, two_sided=False)[0] == pytest.approx(1 - 0.98**5, abs=0.005)
+    assert np.isnan(null.adjust(p_values)).tolist() == [False] * 4 + [True]
 
 
-def test_adjusted_p_values_step_down_and_never_exceed_holm() -> None:
-    null = simulate_null(np.full((3, 3), 0.9) + 0.1 * np.eye(3), np.full(3, 100.0))
-    adjusted = null.adjust(np.array([0.04, 1e-9, 0.03]))
-    assert adjusted[1] == pytest.approx(3e-9)
-    assert 0.03 <= adjusted[2] <= 0.06
-    assert adjusted[2] <= adjusted[0] <= 0.06
-    assert adjusted[2] < 0.05, "strong correlation"
+def test_adjusted_p_values_step_down() -> None:
+    estimates = as_estimates(np.full((3, 3), 0.9) + 0.1 * np.eye(3), 100)
+    adjusted = simulate_null(estimates, compare_with_baseline(estimates)).adjust(np.array([0.04, 1e-9, 0.03]))
+    assert adjusted[1] == pytest.approx(1e-4, rel=0.01), "one of 10,001"
+    assert 0.03 < adjusted[2] < 0.05, "Holm's method gives 0.06"
+    assert adjusted[2] <= adjusted[0] < 0.05
+
+
+def test_approximate_degrees_of_freedom_are_part_of_the_simulated_distribution() -> None:
+    # Two sources of variance, of which the one with 2 degrees of freedom dominates: small p-values are too frequent.
+    size, matrix = 30, np.diag([1.0] * 30 + [0.0])
+    arms = tuple(map(str, range(size + 1)))
+    terms = (MatrixTerm("seeds", "blocks", matrix, 2), MatrixTerm("template", "", 0.2 * matrix, 20))
+    estimates = ArmEstimates(arms, np.ones(size + 1), terms)
+    coefficients = estimates.build_coefficients([{arm: 1, arms[-1]: -1} for arm in arms[:-1]])
+    null = simulate_null(estimates, coefficients, 20_000)
+    assert null.find_level(0.05) < 0.8 * 0.05 / size
+    rng, rejected = np.random.default_rng(1), 0
+    level = null.find_level(0.05)
+    for _ in range(400):
+        drawn = [
+            replace(
+                term, matrix=np.diag(np.append(np.diag(term.matrix)[0] * rng.chisquare(term.df, size) / term.df, 0))
+            )
+            for term in terms
+        ]
+        means = np.append(rng.normal(0, 1.2**0.5, size), 0)
+        rejected += (replace(estimates, means=means, terms=tuple(drawn)).estimate(coefficients).p_value <= level).any()
+    assert 0.02 < rejected / 400 < 0.08
 
 
 @pytest.mark.parametrize("blocked", [True, False])
@@ -121,9 +163,9 @@ def test_factor_effects_agree_with_t_tests(blocked: bool) -> None:
             2 * stats.t.sf(abs(difference.estimate) / variance.sum() ** 0.5, df)
         )
     low = min(effects.levels.values(), key=lambda effect: effect.p_value)
-    assert low.p_value < low.p_adjusted <= 2 * low.p_value
+    assert low.p_value < low.p_adjusted <= 2.2 * low.p_value
     width = (low.ci_high - low.ci_low) / low.std_error
-    assert 2 * stats.t.ppf(0.975, low.df) < width <= 2 * stats.t.ppf(0.9875, low.df) * (1 + 1e-9)
+    assert 2 * stats.t.ppf(0.975, low.df) < width < 2 * stats.t.ppf(0.99, low.df)
 
 
 def test_levels_may_share_a_baseline() -> None:
@@ -165,6 +207,6 @@ def test_ranking_separates_clearly_different_arms() -> None:
 def test_the_best_of_two_arms_is_found_by_a_one_sided_test() -> None:
     values = np.random.default_rng(8).normal(size=(2, 12))
     estimates = estimate_arms(as_arms(values))
-    for confidence in np.linspace(0.6, 0.999, 40):
+    for confidence in np.linspace(0.6, 0.999, 12):
         p = stats.ttest_rel(values[1], values[0], alternative="greater").pvalue
         assert may_be_best(estimates, ["0", "1"], "0", confidence=confidence) == (p > 1 - confidence)

@@ -79,11 +79,10 @@ def may_be_best(
     others = [other for other in arms if other != arm]
     coefficients = estimates.build_coefficients([{other: sign, arm: -sign} for other in others])
     effects = estimates.estimate(coefficients)
-    smallest = min((p for p in effects.p_positive if not np.isnan(p)), default=1.0)
-    if smallest > alpha or smallest * len(others) <= alpha:  # adjusted p-values lie between these two
-        return bool(smallest > alpha)
-    null = simulate_null(estimates.correlate(coefficients), effects.df, two_sided=False, draws=draws, seed=seed)
-    return bool(np.nanmin(null.adjust(effects.p_positive)) > alpha)
+    if not (effects.p_positive <= alpha).any():  # adjusted p-values are not smaller
+        return True
+    null = simulate_null(estimates, coefficients, draws, seed)
+    return not (null.adjust(effects.p_positive, two_sided=False) <= alpha).any()
 
 
 def _find_rank_intervals(
@@ -94,8 +93,7 @@ def _find_rank_intervals(
     if pairs:
         coefficients = estimates.build_coefficients([{a: sign, b: -sign} for a, b in pairs])
         effects = estimates.estimate(coefficients)
-        null = simulate_null(estimates.correlate(coefficients), effects.df, draws=draws, seed=seed)
-        level = null.find_level(alpha)
+        level = simulate_null(estimates, coefficients, draws, seed).find_level(alpha)
         for (a, b), p, difference in zip(pairs, effects.p_value, effects.estimate, strict=True):
             if p <= level:
                 better, worse = (a, b) if difference > 0 else (b, a)

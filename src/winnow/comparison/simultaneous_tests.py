@@ -1,15 +1,16 @@
-"""Adjust the p-values and intervals of several contrasts jointly, from the joint distribution of their t statistics.
+"""Adjust the p-values and intervals of several contrasts jointly, by simulation of their joint null distribution.
 
-The null distribution of the smallest p-value is simulated: the estimates are multivariate normal with the estimated
-correlations, and each is divided by an independent standard error with the degrees of freedom of its contrast. The
-marginal distributions are therefore those of the unadjusted tests. If the true standard errors are positively
-associated, as for contrasts that share an arm or items, independent ones are conservative (Christofides and Vaggelatou
-2004, Journal of Multivariate Analysis 88:138).
+With few seeds, Satterthwaite's approximation is too liberal for very small p-values, so that Bonferroni's and Holm's
+methods reject too often if there are many contrasts. The null distribution of the smallest p-value is therefore
+simulated, including the approximation: the estimates are multivariate normal with the estimated correlations, and the
+mean squares of each contrast are drawn around the variance terms that are averaged over the contrasts. The mean squares
+of different contrasts are drawn independently. If they are positively associated in truth, as for contrasts that share
+an arm, this is conservative (Christofides and Vaggelatou 2004, Journal of Multivariate Analysis 88:138).
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -17,7 +18,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from winnow.comparison.arm_estimates import ArmEstimates
-from winnow.comparison.contrast_statistics import check_confidence, holm
+from winnow.comparison.contrast_statistics import check_confidence
+from winnow.comparison.difference_variance import VarianceTerm, combine_terms
 from winnow.comparison.distributions import t_tail_probabilities
 
 Array = NDArray[np.float64]
@@ -26,61 +28,97 @@ Name = TypeVar("Name")
 DRAWS = 10_000
 """The number of simulated studies."""
 
+CHUNK = 1000
+"""The number of studies that are simulated at once, which limits the memory."""
+
 
 @dataclass(frozen=True)
 class JointNull:
-    """Simulated unadjusted p-values of a family of contrasts that are all 0, with shape (draws, contrasts)."""
+    """Simulated unadjusted p-values of a family of contrasts that are all 0.
 
-    p_values: Array
+    Attributes:
+        p_positive: One-sided p-values of the null hypotheses that the contrasts are at most 0, with shape (draws,
+            contrasts).
+    """
 
-    def adjust(self, p_values: Array) -> Array:
+    p_positive: Array
+
+    @property
+    def p_value(self) -> Array:
+        """Two-sided p-values, with shape (draws, contrasts)."""
+        p_values: Array = 2 * np.minimum(self.p_positive, 1 - self.p_positive)
+        return p_values
+
+    def adjust(self, p_values: Array, two_sided: bool = True) -> Array:
         """Adjust p-values by the step-down method of Westfall and Young (1993, Resampling-Based Multiple Testing).
 
-        An adjusted p-value is never larger than that of Holm's method, of which it is an improvement. A ``nan`` stays
-        ``nan`` but counts as a test, as in :func:`winnow.comparison.holm`.
+        The smallest adjusted p-value is ``1 / (draws + 1)``. A ``nan`` stays ``nan`` but counts as a test, as in
+        :func:`winnow.comparison.holm`.
 
         Args:
-            p_values: The unadjusted p-values, of the same kind (one-sided or two-sided) as the simulated ones.
+            p_values: The unadjusted p-values of the contrasts.
+            two_sided: Whether they are two-sided. One-sided p-values are those of positive contrasts.
         """
+        simulated = self.p_value if two_sided else self.p_positive
         order = np.argsort(p_values, kind="stable")  # missing p-values are last
-        smallest = np.minimum.accumulate(self.p_values[:, order[::-1]], axis=1)[:, ::-1]
+        smallest = np.minimum.accumulate(simulated[:, order[::-1]], axis=1)[:, ::-1]
         counts = (smallest <= p_values[order]).sum(axis=0)
-        ordered = np.maximum.accumulate(np.maximum((1 + counts) / (1 + len(smallest)), p_values[order]))
+        ordered = np.maximum((1 + counts) / (1 + len(smallest)), p_values[order])
         adjusted = np.full(len(p_values), np.nan)
-        adjusted[order] = np.minimum(ordered, np.array(holm(list(p_values)))[order])
+        adjusted[order] = np.where(np.isnan(p_values[order]), np.nan, np.maximum.accumulate(ordered))
         return adjusted
 
     def find_level(self, alpha: float) -> float:
-        """Return the level of each contrast at which the intervals of all contrasts have the joint level ``alpha``.
-
-        The level is at least that of Bonferroni, ``alpha / contrasts``, and at most ``alpha``.
-        """
-        level = float(np.quantile(self.p_values.min(axis=1), alpha))
-        smallest: float = alpha / self.p_values.shape[1]
-        return min(alpha, max(level, smallest))
+        """Return the level of each two-sided interval at which all intervals jointly have the level ``alpha``."""
+        return min(alpha, float(np.quantile(self.p_value.min(axis=1), alpha)))
 
 
-def simulate_null(
-    correlation: Array, df: Array, two_sided: bool = True, draws: int = DRAWS, seed: int = 0
-) -> JointNull:
+def simulate_null(estimates: ArmEstimates, coefficients: Array, draws: int = DRAWS, seed: int = 0) -> JointNull:
     """Simulate the unadjusted p-values of a family of contrasts that are all 0.
 
     Args:
-        correlation: The correlation matrix of the estimates.
-        df: The degrees of freedom of each contrast. A contrast with ``nan`` is treated as independent of the others.
-        two_sided: Whether the p-values are two-sided. One-sided p-values are those of positive contrasts.
+        estimates: The estimates of the arms.
+        coefficients: The coefficients of the contrasts, with shape (contrasts, arms).
         draws: The number of simulated studies.
         seed: The seed of the simulation. The default makes results reproducible.
     """
-    rng, is_missing = np.random.default_rng(seed), np.isnan(df)
-    correlation = np.where(is_missing[:, None] | is_missing, np.eye(len(df)), correlation)
-    values, vectors = np.linalg.eigh(correlation)
-    normal = rng.standard_normal((draws, len(df))) @ (vectors * np.sqrt(np.maximum(values, 0.0))).T
-    degrees = np.where(is_missing, 1.0, df)
-    statistics = normal / np.sqrt(2 * rng.standard_gamma(degrees / 2, (draws, len(df))) / degrees)
-    if two_sided:
-        return JointNull(2 * t_tail_probabilities(np.abs(statistics), degrees))
-    return JointNull(t_tail_probabilities(statistics, degrees))
+    rng = np.random.default_rng(seed)
+    terms = _average_terms(estimates, coefficients)
+    deviation = np.sqrt(combine_terms(terms).variance)
+    values, vectors = np.linalg.eigh(estimates.correlate(coefficients))
+    root = (vectors * np.sqrt(np.maximum(values, 0.0))).T
+    chunks = []
+    for start in range(0, draws, CHUNK):
+        shape = (min(CHUNK, draws - start), len(coefficients))
+        simulated = [
+            VarianceTerm(t.source, t.sample, t.value * rng.standard_gamma(t.df / 2, shape) / (t.df / 2), t.df)
+            for t in terms
+        ]
+        combined = combine_terms(simulated)
+        statistic = deviation * (rng.standard_normal(shape) @ root) / np.sqrt(combined.variance)
+        chunks.append(t_tail_probabilities(statistic, combined.df))
+    return JointNull(np.concatenate(chunks))
+
+
+def _average_terms(estimates: ArmEstimates, coefficients: Array) -> list[VarianceTerm]:
+    """Return the variance terms, averaged over the contrasts. The terms of different samples of seeds are added.
+
+    With few seeds, the terms of a single contrast are imprecise, but their average over a family is not. The variances
+    of the contrasts may differ: only the proportions of the terms matter.
+    """
+    groups: dict[tuple[str, bool], list[VarianceTerm]] = {}
+    for term in estimates.terms:
+        evaluated = term.evaluate(coefficients)
+        groups.setdefault((term.source, evaluated.is_main), []).append(evaluated)
+    has_variance = ~np.isnan(estimates.estimate(coefficients).df)
+    averages = []
+    for (source, _), terms in groups.items():
+        value = np.sum([np.asarray(term.value) for term in terms], axis=0)[has_variance]
+        squares = np.sum([np.square(term.value) / term.df for term in terms], axis=0)[has_variance]
+        if value.any():
+            df = 1 / float(np.mean(squares[value != 0] / np.square(value[value != 0])))
+            averages.append(VarianceTerm(source, terms[0].sample, float(value.mean()), df))
+    return averages
 
 
 @dataclass(frozen=True)
@@ -131,12 +169,17 @@ def estimate_jointly(
     coefficients = estimates.build_coefficients(list(contrasts.values()))
     effects = estimates.estimate(coefficients)
     level, adjusted = 1 - confidence, effects.p_value
-    if len(contrasts) > 1:
-        null = simulate_null(estimates.correlate(coefficients), effects.df, draws=draws, seed=seed)
+    if np.isfinite(effects.df).sum() > 1:
+        null = simulate_null(estimates, coefficients, draws, seed)
         level, adjusted = null.find_level(level), null.adjust(effects.p_value)
-    columns = (
-        effects.estimate, effects.std_error, effects.df, *effects.interval(level), effects.p_value, adjusted
-    )  # fmt: skip
+    columns: Sequence[Array] = (
+        effects.estimate,
+        effects.std_error,
+        effects.df,
+        *effects.interval(level),
+        effects.p_value,
+        adjusted,
+    )
     return {
         name: AdjustedEffect(*map(float, values))
         for name, values in zip(contrasts, zip(*columns, strict=True), strict=True)
