@@ -1,0 +1,278 @@
+"""Simulate sweeps with many filters, doses and factors, and measure error rates, coverage and power.
+
+    python benchmarks/sweeps.py --json FILE
+
+Every study is tested with the procedures of the report: `winnow.comparison.simultaneous_tests`, `arm_ranking`,
+`dose_trend`, `factor_effects` and `level_selection`. The results are the worst over the scenarios in
+`benchmarks/sweep_studies.py`. The run also measures how long planning a sweep of 1,000 cells takes
+(`benchmarks/sweep_planning.py`).
+"""
+
+from __future__ import annotations
+
+import argparse
+import itertools
+import json
+import math
+import subprocess
+import sys
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Callable, Mapping
+from concurrent.futures import ProcessPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.stats import norm
+
+from sweep_studies import SCENARIOS, TEMPLATES, StudySimulator, check
+from winnow.comparison.arm_estimates import estimate_arms
+from winnow.comparison.arm_ranking import may_be_best, rank_arms
+from winnow.comparison.contrast_statistics import holm
+from winnow.comparison.crossed_design import ArmScores
+from winnow.comparison.dose_trend import estimate_trend
+from winnow.comparison.factor_effects import estimate_factor_effects
+from winnow.comparison.level_selection import (
+    compare_selected_levels,
+    select_level,
+    select_level_per_seed,
+    take_selected,
+)
+from winnow.comparison.simultaneous_tests import simulate_null
+
+Array = NDArray[np.float64]
+Counts = Mapping[str, float]
+
+ALPHA, DRAWS, FILTERS, BLOCK = 0.05, 399, 20, 250
+FILTER_ARMS = [f"filter {index}" for index in range(FILTERS)]
+CONTROL_ARMS = [f"control {index}" for index in range(FILTERS)]
+FAMILY = [{arm: 1.0, "full": -1.0} for arm in FILTER_ARMS] + [
+    {arm: 1.0, control: -1.0} for arm, control in zip(FILTER_ARMS, CONTROL_ARMS, strict=True)
+]
+BEST_EFFECT, FAMILY_EFFECT = 0.5, 0.8
+LEVEL_GAPS = (0.0, 0.1, 0.2, 0.4)
+DOSES = {f"filter {index}": dose for index, dose in enumerate((0.1, 0.3, 0.5, 0.7, 0.9))}
+
+
+def count_rejections(scenario: str, rng: np.random.Generator, studies: int, effect: float = 0.0) -> Counts:
+    """Count studies with any rejection and with any filter that is better; the first filter may have an effect."""
+    simulator, counts = StudySimulator.build(["full", *FILTER_ARMS, *CONTROL_ARMS], SCENARIOS[scenario]), Counter()
+    effects = np.array([arm == FILTER_ARMS[0] for arm in simulator.arms]) * effect
+    for _ in range(studies):
+        estimates = simulator.draw(rng, effects)
+        coefficients = estimates.build_coefficients(FAMILY)
+        tested = estimates.estimate(coefficients)
+        by_holm, adjusted = np.array(holm(list(tested.p_value))), tested.p_value
+        if (adjusted <= ALPHA).any():  # adjusted p-values are not smaller
+            adjusted = simulate_null(estimates, coefficients, DRAWS, int(rng.integers(2**32))).adjust(adjusted)
+        for name, p_values in (("", adjusted), ("_holm", by_holm), ("_unadjusted", tested.p_value)):
+            counts[f"any{name}"] += bool((p_values <= ALPHA).any())
+            is_better = (p_values[:FILTERS] <= ALPHA) & (tested.estimate[:FILTERS] > 0)
+            counts[f"better{name}"] += bool(is_better.any())
+            counts[f"first{name}"] += bool(is_better[0])
+    return counts
+
+
+def count_covered(scenario: str, rng: np.random.Generator, studies: int) -> Counts:
+    """Count studies whose set contains the best filter, if its advantage over 19 equal filters is infinitesimal."""
+    simulator, counts = StudySimulator.build(FILTER_ARMS, SCENARIOS[scenario]), Counter()
+    for _ in range(studies):
+        estimates = simulator.draw(rng)
+        seed = int(rng.integers(2**32))
+        counts["covered"] += may_be_best(estimates, FILTER_ARMS, FILTER_ARMS[0], draws=DRAWS, seed=seed)
+    return counts
+
+
+def measure_best_set(scenario: str, rng: np.random.Generator, studies: int) -> Counts:
+    """Add up the sizes of the sets if a quarter of the filters are better than the others by `BEST_EFFECT`."""
+    simulator, counts = StudySimulator.build(FILTER_ARMS, SCENARIOS[scenario]), Counter()
+    is_best = np.arange(FILTERS) < FILTERS // 4
+    for _ in range(studies):
+        estimates = simulator.draw(rng, is_best * BEST_EFFECT)
+        ranking = rank_arms(estimates, FILTER_ARMS, draws=DRAWS, seed=int(rng.integers(2**32)))
+        counts["size"] += len(ranking.best_set)
+        counts["covered"] += bool({FILTER_ARMS[index] for index in np.flatnonzero(is_best)} & set(ranking.best_set))
+        true_ranks = [(1, is_best.sum()) if best else (is_best.sum() + 1, FILTERS) for best in is_best]
+        counts["ranks"] += all(
+            low <= worst and best <= high
+            for (low, high), (best, worst) in zip(ranking.rank_intervals.values(), true_ranks, strict=True)
+        )
+    return counts
+
+
+def count_trends(scenario: str, rng: np.random.Generator, studies: int) -> Counts:
+    """Count null studies with 5 doses, without and with controls, in which the trend is significant."""
+    controls = {arm: CONTROL_ARMS[index] for index, arm in enumerate(DOSES)}
+    arms, counts = ["full", *DOSES, *controls.values()], Counter()
+    simulator = StudySimulator.build(arms, SCENARIOS[scenario])
+    for _ in range(studies):
+        estimates = simulator.draw(rng)
+        counts["any"] += estimate_trend(estimates, DOSES).p_value <= ALPHA
+        counts["any_controlled"] += estimate_trend(estimates, DOSES, controls).p_value <= ALPHA
+    return counts
+
+
+def count_interactions(
+    scenario: str, rng: np.random.Generator, studies: int, levels: int = 2, effect: float = 0.0
+) -> Counts:
+    """Count studies in which the interaction of the filter and a factor is significant."""
+    pairs = {str(level): (f"filter {level}", f"full {level}") for level in range(levels)}
+    simulator, counts = StudySimulator.build([*itertools.chain(*pairs.values())], SCENARIOS[scenario]), Counter()
+    effects = np.array([arm == "filter 0" for arm in simulator.arms]) * effect
+    for _ in range(studies):
+        estimates = simulator.draw(rng, effects)
+        found = estimate_factor_effects(estimates, pairs, draws=DRAWS, seed=int(rng.integers(2**32)))
+        counts["any"] += found.interaction_p <= ALPHA
+        counts["average"] += found.average.p_value <= ALPHA
+    return counts
+
+
+def find_interaction_effect(scenario: str, power: float = 0.8) -> float:
+    """Return the interaction that a test with known variances detects with the given power."""
+    simulator = StudySimulator.build(["filter 0", "full 0", "filter 1", "full 1"], SCENARIOS[scenario])
+    contrast = np.array([1.0, -1, -1, 1])
+    deviation = math.sqrt(contrast @ simulator.covariance @ contrast)
+    return float(norm.ppf(1 - ALPHA / 2) + norm.ppf(power)) * deviation
+
+
+def count_selected(scenario: str, rng: np.random.Generator, studies: int, gap: float = 0.0) -> Counts:
+    """Count studies with a filter without effect in which the filter differs from the baseline at selected levels.
+
+    Three levels are `gap` apart for the filter and the baseline. Each run has the same seed effect in its validation
+    and test scores. Five seeds select; five other seeds are reported as fresh seeds.
+    """
+    variances, seeds, levels = SCENARIOS[scenario], 5, 3
+    means, counts = gap * np.arange(levels)[:, None, None], Counter()
+    sd = {name: math.sqrt(getattr(variances, name)) for name in ("seed", "template", "seed_template")}
+    weights, names = np.ones(TEMPLATES), [[f"{arm} {level}" for level in range(levels)] for arm in ("filter", "full")]
+    for _ in range(studies):
+        # The dimensions are arms, levels, seeds, splits and templates.
+        seed_effects = sd["seed"] * rng.standard_normal((2, levels, 2 * seeds, 1, 1))
+        templates = sd["template"] * rng.standard_normal((2, levels, 1, 2, TEMPLATES))
+        noise = sd["seed_template"] * rng.standard_normal((2, levels, 2 * seeds, 2, TEMPLATES))
+        scores = means[..., None] + seed_effects + templates + noise
+        validation, test = scores[:, :, :seeds, 0].mean(axis=-1), scores[:, :, :seeds, 1]
+        chosen = [select_level(validation[arm]) for arm in (0, 1)]
+        picked = [take_selected(test[arm], select_level_per_seed(validation[arm])) for arm in (0, 1)]
+        fixed = [test[arm][chosen[arm]] for arm in (0, 1)]
+        for name, pair in (("selected", picked), ("as_if_fixed", fixed)):
+            estimates = estimate_arms(ArmScores(("filter", "full"), tuple(pair), weights, blocked=True))
+            counts[name] += bool(estimates.estimate(np.array([[1.0, -1.0]])).p_value[0] <= ALPHA)
+        fresh = scores[:, :, seeds:, 1].reshape(2 * levels, seeds, TEMPLATES)
+        estimates = estimate_arms(ArmScores(tuple(itertools.chain(*names)), tuple(fresh), weights, blocked=True))
+        selected = (names[0][chosen[0]], names[1][chosen[1]])
+        counts["fresh"] += compare_selected_levels(estimates, *names, selected)[1] <= ALPHA
+    return counts
+
+
+def _run_block(task: tuple[Callable[..., Counts], str, int, int, int, dict[str, float]]) -> Counts:
+    function, scenario, number, block, studies, options = task
+    return function(scenario, np.random.default_rng([number, block]), studies, **options)
+
+
+def run_tasks(pool: ProcessPoolExecutor, tasks: list[tuple[Any, ...]]) -> list[dict[str, float]]:
+    """Run each task (function, scenario, studies, options) in blocks of studies, and return its rates."""
+    blocks, owners = [], []
+    for number, (function, scenario, studies, options) in enumerate(tasks):
+        for block, start in enumerate(range(0, studies, BLOCK)):
+            blocks.append((function, scenario, number, block, min(BLOCK, studies - start), options))
+            owners.append(number)
+    totals: list[Counter[str]] = [Counter() for _ in tasks]
+    for number, counts in zip(owners, pool.map(_run_block, blocks), strict=True):
+        totals[number].update(counts)
+    return [{name: count / task[2] for name, count in total.items()} for task, total in zip(tasks, totals, strict=True)]
+
+
+def simulate(studies: int, workers: int) -> dict[str, Any]:
+    """Return all simulated rates: the worst over the scenarios, and those of every scenario in `cells`."""
+    few = max(1, studies // 40)
+    names = list(SCENARIOS)
+    power = {name: find_interaction_effect(name) for name in names}
+    gaps = [(name, gap) for name in ("demo", "no template effect") for gap in LEVEL_GAPS]
+    levels = [(name, count) for name in names for count in (2, 3)]
+    plan: dict[str, list[tuple[Any, ...]]] = {
+        "family": [(count_rejections, name, studies, {}) for name in names],
+        "power": [(count_rejections, name, 4 * few, {"effect": FAMILY_EFFECT}) for name in names],
+        "coverage": [(count_covered, name, studies, {}) for name in names],
+        "size": [(measure_best_set, name, few, {}) for name in names],
+        "trend": [(count_trends, name, studies, {}) for name in names],
+        "interaction": [(count_interactions, name, studies, {"levels": count}) for name, count in levels],
+        "interaction_power": [(count_interactions, name, few * 20, {"effect": power[name]}) for name in names],
+        "select": [(count_selected, name, studies, {"gap": gap}) for name, gap in gaps],
+    }
+    with ProcessPoolExecutor(workers) as pool:
+        rates = iter(run_tasks(pool, [task for tasks in plan.values() for task in tasks]))
+    found = {name: [next(rates) for _ in tasks] for name, tasks in plan.items()}
+
+    def label(section: str, keys: list[Any]) -> dict[str, dict[str, float]]:
+        return {str(key): cell for key, cell in zip(keys, found[section], strict=True)}
+
+    return {
+        "family": {
+            "type_1": max(cell["any"] for cell in found["family"]),
+            "better": max(cell["better"] for cell in found["family"]),
+            "type_1_unadjusted": max(cell["any_unadjusted"] for cell in found["family"]),
+            "filters": FILTERS,
+            "effect": FAMILY_EFFECT,
+            "cells": label("family", names),
+            "power_cells": label("power", names),
+        },
+        "best_set": {
+            "coverage": min(cell["covered"] for cell in [*found["coverage"], *found["size"]]),
+            "mean_size": found["size"][0]["size"],
+            "rank_coverage": min(cell["ranks"] for cell in found["size"]),
+            "effect": BEST_EFFECT,
+            "best_filters": FILTERS // 4,
+            "cells": label("coverage", names),
+            "size_cells": label("size", names),
+        },
+        "select": {
+            "type_1": max(max(cell["selected"], cell["fresh"]) for cell in found["select"]),
+            "type_1_as_if_fixed": max(cell["as_if_fixed"] for cell in found["select"]),
+            "cells": label("select", [f"{name}, levels {gap} apart" for name, gap in gaps]),
+        },
+        "trend": {
+            "type_1": max(max(cell["any"], cell["any_controlled"]) for cell in found["trend"]),
+            "cells": label("trend", names),
+        },
+        "interaction": {
+            "type_1": max(cell["any"] for cell in found["interaction"]),
+            "power": min(cell["any"] for cell in found["interaction_power"]) / 0.8,
+            "effects": power,
+            "cells": label("interaction", [f"{name}, {count} levels" for name, count in levels]),
+            "power_cells": label("interaction_power", names),
+        },
+    }
+
+
+def measure_planning() -> Any:
+    """Return the result of `benchmarks/sweep_planning.py`, measured in a separate process."""
+    with tempfile.TemporaryDirectory() as folder:
+        output = Path(folder) / "planning.json"
+        script = Path(__file__).with_name("sweep_planning.py")
+        subprocess.run([sys.executable, script, "--json", output], check=True, stdout=subprocess.DEVNULL)
+        return json.loads(output.read_text(encoding="utf-8"))["plan_1000"]
+
+
+def main() -> None:
+    """Run all simulations, print the results and write them to a file if requested."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--json", type=Path)
+    parser.add_argument("--studies", type=int, default=10_000, help="simulated studies per scenario")
+    parser.add_argument("--workers", type=int, default=2)
+    options = parser.parse_args()
+    start = time.perf_counter()
+    check()
+    results = {**simulate(options.studies, options.workers), "plan_1000": measure_planning()}
+    results |= {"studies": options.studies, "seeds": 5, "seconds": time.perf_counter() - start}
+    text = json.dumps(results, indent=2)
+    print(text)
+    if options.json:
+        options.json.write_text(text + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
