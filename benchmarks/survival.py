@@ -206,7 +206,7 @@ def measure_crowd(crowd: int) -> dict[str, Any]:
     """Run cells in parallel on one database, and compare their values with sequential cells."""
     grid = ["filter=full", f"seed=range(1,{crowd + 1})", "study.compare=false"]
     # Sums over different numbers of threads differ in their last digits, so both studies use one thread.
-    workers = ["launcher=joblib", "launcher.threads=1"]
+    workers = ["launcher=joblib", "numerics.threads=1"]
     for study, parallel in (("alone", 1), ("together", crowd)):
         start_study(study, *grid, *workers, f"launcher.workers={parallel}").join()
         assert len(values(study)) == crowd, f"{study} did not finish"

@@ -13,7 +13,7 @@ import yaml
 from fixtures.tracked_runs import Runs
 from winnow.cli import main
 from winnow.commands.export import remake
-from winnow.commands.rerun import add_recorded_matmuls
+from winnow.commands.rerun import add_recorded_numerics
 from winnow.tracking import Store, keys
 
 TINY = ["training.max_steps=3", "training.validate_every_steps=3", "evaluation.max_rows=24", "dataset.source.rows=900"]
@@ -104,15 +104,18 @@ def test_runs_that_cannot_be_repeated_are_rejected(
 
 
 @pytest.mark.parametrize(("linear", "expected"), [("auto", ["forward 40 24"]), ("portable", None)])
-def test_a_repeated_run_uses_the_recorded_matmul_backends(
+def test_a_repeated_run_uses_the_recorded_matmul_backends_and_threads(
     store: Store, linear: str, expected: list[str] | None
 ) -> None:
     client = store.client()
     run = client.create_run(store.experiment("recorded"))
-    client.log_dict(run.info.run_id, {"linear": linear, "onednn": ["forward 40 24"]}, keys.NUMERICS)
-    tree = add_recorded_matmuls({"seed": 1, "numerics": {"linear": linear}}, client, run.info.run_id)
+    client.log_dict(run.info.run_id, {"linear": linear, "onednn": ["forward 40 24"], "threads": 3}, keys.NUMERICS)
+    client.log_dict(run.info.run_id, {"threads": 4}, "environment/hardware.json")
+    tree = add_recorded_numerics({"seed": 1, "numerics": {"linear": linear}}, client, run.info.run_id)
     assert tree["numerics"].get("onednn_matmuls") == expected
-    assert (tree["seed"], tree["numerics"]["linear"]) == (1, linear)
+    assert (tree["seed"], tree["numerics"]["linear"], tree["numerics"]["threads"]) == (1, linear, 3)
+    client.log_dict(run.info.run_id, {"linear": linear}, keys.NUMERICS)
+    assert add_recorded_numerics({}, client, run.info.run_id)["numerics"] == {"threads": 4}, "a run of version 0.2"
 
 
 @pytest.mark.slow

@@ -14,9 +14,9 @@ from winnow.run.checkpoint_files import (
     LAST_CHECKPOINT,
     load_best_checkpoint,
     load_last_checkpoint,
-    load_matmul_backends,
+    load_numerics,
     remove_checkpoints,
-    save_matmul_backends,
+    save_numerics,
 )
 
 
@@ -48,10 +48,10 @@ def test_a_missing_best_checkpoint_is_an_error_unless_none_was_saved(tmp_path: P
         load_last_checkpoint(tmp_path, model, restart=False)
 
 
-def test_only_a_resumed_cell_reuses_the_stored_matmul_backends(tmp_path: Path) -> None:
-    save_matmul_backends(tmp_path / "cell", ["forward 40 24"])
-    assert load_matmul_backends(tmp_path / "cell") is None, "there is no checkpoint"
+def test_only_a_resumed_cell_reuses_the_stored_numerics(tmp_path: Path) -> None:
+    save_numerics(tmp_path / "cell", {"onednn": ["forward 40 24"], "threads": 2, "gflops": {}})
+    assert load_numerics(tmp_path / "cell") == {}, "there is no checkpoint"
     (tmp_path / "cell" / LAST_CHECKPOINT).touch()
-    assert load_matmul_backends(tmp_path / "cell") == ["forward 40 24"]
+    assert load_numerics(tmp_path / "cell") == {"onednn": ["forward 40 24"], "threads": 2}
     remove_checkpoints(tmp_path / "cell")
     assert not list((tmp_path / "cell").iterdir())

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 from fixtures.tracked_runs import Runs
 from winnow.cli import main
@@ -123,7 +124,7 @@ def test_the_number_of_parallel_cells() -> None:
     "launcher",
     [
         ["launcher=joblib", "launcher.workers=2", "seed=1,2,3"],
-        ["launcher=joblib", "launcher.workers=1", "launcher.threads=1", "seed=1,2"],
+        ["launcher=joblib", "launcher.workers=1", "seed=1,2"],
         ["launcher=submitit_local", "seed=1"],
         ["launcher=torchrun", "launcher.cells=2", "seed=1,2", "trainer=ddp", "trainer.accelerator=cpu"],
     ],
@@ -134,7 +135,11 @@ def test_cells_in_other_processes_have_the_same_scores(
 ) -> None:
     study = ["train", "-m", "filter=nike_positive", "model.dropout=0", *small]
     seeds = next(text for text in launcher if text.startswith("seed="))
-    assert main([*study, "study.name=here", seeds]) == 0
+    threads = torch.get_num_threads()
+    torch.set_num_threads(2)  # the number of threads of the process does not affect the results
+    assert main([*study, "study.name=here", "launcher=in_process", seeds]) == 0
+    assert torch.get_num_threads() == 2
+    torch.set_num_threads(threads)
     assert main([*study, "study.name=mine", *launcher]) == 0
     (parent,) = runs("study")
     by_seed = {run.data.tags[keys.SEED]: run for run in runs(study="here")}
@@ -149,6 +154,13 @@ def test_cells_in_other_processes_have_the_same_scores(
             assert there.data.metrics[name] == pytest.approx(here.data.metrics[name], rel=tolerance, abs=tolerance), (
                 name
             )
+    if not launcher[0].endswith("torchrun"):
+        weights = [
+            {file.parents[1].name: file.read_bytes() for file in cells.glob("*/model/model.safetensors")}
+            for cells in (workplace / "outputs/here/cells", workplace / "outputs/mine/cells")
+        ]
+        assert weights[0] == weights[1]
+        assert len(weights[1]) == len(by_seed)
     logs = [file.read_text() for file in (workplace / "outputs/mine/cells").glob("*/log.txt")]
     assert len(logs) == len(by_seed)
     assert main([*study, "study.name=mine", seeds]) == 0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import dataclasses
 import hashlib
 import json
 from collections.abc import Sequence
@@ -14,7 +15,7 @@ import yaml
 from rich.console import Console
 from rich.markup import escape
 
-from winnow.commands.rerun import PACKAGES_ARTIFACT, PATCH_ARTIFACT, add_recorded_matmuls, format_defaults_note
+from winnow.commands.rerun import PACKAGES_ARTIFACT, PATCH_ARTIFACT, add_recorded_numerics, format_defaults_note
 from winnow.comparison import CollectedStudy, Comparison, analyze, collect_study
 from winnow.config import (
     ExportConfig,
@@ -28,7 +29,8 @@ from winnow.config import (
 from winnow.errors import WinnowError
 from winnow.reporting import write_comparison_report
 from winnow.run.run_components import check_store
-from winnow.studies import InProcess
+from winnow.studies import Joblib
+from winnow.studies.parallelism import share_machine
 from winnow.studies.plan_runner import print_failures, run_plan
 from winnow.studies.process_coordination import track_study_run
 from winnow.studies.study_cell import build_study_cells
@@ -133,7 +135,7 @@ def _write_runs(client: MlflowClient, study: CollectedStudy, folder: Path) -> li
                 f"the configuration of {cell.title}: artifact {keys.RESOLVED_CONFIG} does not exist"
             )
         else:
-            stored_tree = add_recorded_matmuls(load_stored_config(text), client, cell.run_id)
+            stored_tree = add_recorded_numerics(load_stored_config(text), client, cell.run_id)
             tree = {key: value for key, value in stored_tree.items() if key not in MACHINE_KEYS}
             _write_text_file(folder / "configs" / name, yaml.safe_dump(tree, sort_keys=False, allow_unicode=True))
         tags = [cell.tags.get(tag, "") for tag in (keys.CELL_ID, keys.CORPUS, keys.TOKENIZER, keys.HELD_OUT)]
@@ -215,7 +217,9 @@ def remake(folder: Path, output: Path, allow_targets: Sequence[str] = ()) -> int
     close_stale_runs(store, experiment)
     with track_study_run(store, f"{name} (reproduced)", declaration, output / name) as parent:
         plan = plan_jobs(study_cells, load_attempts(store, experiment), parent.run_id)
-        failures = run_plan(study_cells, plan, InProcess(), store, console)
+        parallel_plan = share_machine(plan.jobs, Joblib(), len(study_cells), lambda: None)
+        plan = dataclasses.replace(plan, jobs=parallel_plan.jobs)
+        failures = run_plan(study_cells, plan, parallel_plan.launcher, store, console)
     if failures:
         print_failures(console, failures)
         return 1

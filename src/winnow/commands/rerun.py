@@ -172,19 +172,22 @@ def _rebuild_cell(client: MlflowClient, run: Run, config: RerunConfig) -> tuple[
     tree = load_stored_config(text)
     tree |= {"tracking": config.tracking, "output_dir": str(config.output_dir)}
     tree["study"] = {**tree.get("study", {}), "rerun": "all", "compare": False}
-    tree = add_recorded_matmuls(tree, client, run.info.run_id)
+    tree = add_recorded_numerics(tree, client, run.info.run_id)
     overrides = (read_text_artifact(client, run.info.run_id, OVERRIDES_ARTIFACT) or "").splitlines()
     # For security, permissions come from the current command: a store must not control which code is executed.
     cell = restore_cell(tree, overrides, TrainConfig, read_user_permissions(config.allow_targets))
     return cell, find_defaulted_keys(tree, cell.config_dict)
 
 
-def add_recorded_matmuls(tree: dict[str, Any], client: MlflowClient, run_id: str) -> dict[str, Any]:
-    """Return a stored configuration with the run's matmul backends added, so that the run is repeated exactly."""
+def add_recorded_numerics(tree: dict[str, Any], client: MlflowClient, run_id: str) -> dict[str, Any]:
+    """Return a stored configuration with the run's threads and matmul backends, so that the run is repeated exactly."""
     recorded = read_json_artifact(client, run_id, keys.NUMERICS)
-    if "onednn" not in recorded or recorded.get("linear", "auto") != "auto":
-        return tree
-    return {**tree, "numerics": {**(tree.get("numerics") or {}), "onednn_matmuls": recorded["onednn"]}}
+    # Earlier versions used the threads of the process, which are recorded with the hardware.
+    threads = recorded.get("threads") or read_json_artifact(client, run_id, HARDWARE_ARTIFACT).get("threads")
+    numerics = {**(tree.get("numerics") or {}), **({"threads": threads} if threads else {})}
+    if "onednn" in recorded and recorded.get("linear", "auto") == "auto":
+        numerics["onednn_matmuls"] = recorded["onednn"]
+    return {**tree, "numerics": numerics}
 
 
 def _compare_environment(client: MlflowClient, run: Run) -> list[str]:

@@ -16,6 +16,7 @@ RENAMED_KEYS: dict[str, str] = {
     "dataset.split.together": "dataset.split.group_by",
     "evaluation.pseudo_rows": "evaluation.pseudo_likelihood_rows",
     "filter=without": "filter=leave_one_out",
+    "launcher.threads": "numerics.threads",
     "masking=chosen_words": "masking=listed_words",
     "masking=falling": "masking=decreasing",
     "tracking.unsent": "tracking.spool",

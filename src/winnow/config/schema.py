@@ -130,12 +130,16 @@ class NumericsConfig:
         compile: Whether to compile the layers on CUDA.
         onednn_matmuls: The matmuls that use oneDNN if `linear` is `auto`, as recorded with a run. `winnow rerun` and
             `remake.py` set this key to repeat a run exactly; `null` selects the faster backends.
+        threads: Threads per cell on a CPU. `null` uses one thread for small models. For other models, it divides the
+            cores among the cells of a study, and uses all cores in a single run. The number is stored with the run, and
+            resumed and repeated runs use the same number, since it changes the last digits of the results.
     """
 
     linear: Literal["auto", "onednn", "portable"] = "auto"
     tf32: bool = False
     compile: bool = False
     onednn_matmuls: list[str] | None = None
+    threads: Annotated[int, Field(gt=0, le=4096)] | None = None
 
 
 @dataclass(frozen=True, config=FORBID_UNKNOWN_KEYS)

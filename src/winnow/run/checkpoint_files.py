@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -16,24 +17,28 @@ LAST_CHECKPOINT: Final = "last.ckpt"
 BEST_CHECKPOINT: Final = "best.ckpt"
 """File name of the checkpoint with the lowest validation loss, if `training.keep` is `best`."""
 
-MATMULS_FILE: Final = "onednn_matmuls.json"
-"""Name of the file that lists the matmuls that run on oneDNN. A resumed run reads it to use the same backends."""
+NUMERICS_FILE: Final = "numerics.json"
+"""Name of the file with the number of threads and the matmuls that run on oneDNN. A resumed run reads this file."""
+
+RESUMED_NUMERICS: Final = ("onednn", "threads")
+"""The selected numerics settings that a resumed run must share with the interrupted run."""
 
 
-def save_matmul_backends(folder: Path, onednn_matmuls: list[str]) -> None:
-    """Store the list of matmuls that run on oneDNN in a cell's folder."""
+def save_numerics(folder: Path, numerics: Mapping[str, Any]) -> None:
+    """Store the selected numerics settings that a resumed run needs in a cell's folder."""
     folder.mkdir(parents=True, exist_ok=True)
-    temporary = folder / f"{MATMULS_FILE}.new"
-    temporary.write_text(json.dumps(onednn_matmuls) + "\n", encoding="utf-8")
-    temporary.replace(folder / MATMULS_FILE)
+    temporary = folder / f"{NUMERICS_FILE}.new"
+    content = {name: numerics[name] for name in RESUMED_NUMERICS}
+    temporary.write_text(json.dumps(content) + "\n", encoding="utf-8")
+    temporary.replace(folder / NUMERICS_FILE)
 
 
-def load_matmul_backends(folder: Path) -> list[str] | None:
-    """Return the matmuls that ran on oneDNN in the run that a cell resumes, or `None` if the cell starts at step 0."""
-    if not (folder / LAST_CHECKPOINT).exists() or not (folder / MATMULS_FILE).exists():
-        return None
-    onednn_matmuls: list[str] = json.loads((folder / MATMULS_FILE).read_text(encoding="utf-8"))
-    return onednn_matmuls
+def load_numerics(folder: Path) -> dict[str, Any]:
+    """Return the numerics settings of the run that a cell resumes. The dict is empty if the cell starts at step 0."""
+    if not (folder / LAST_CHECKPOINT).exists() or not (folder / NUMERICS_FILE).exists():
+        return {}
+    numerics: dict[str, Any] = json.loads((folder / NUMERICS_FILE).read_text(encoding="utf-8"))
+    return numerics
 
 
 def load_last_checkpoint(folder: Path, model: PreTrainedModel, restart: bool) -> dict[str, Any] | None:
@@ -75,6 +80,6 @@ def load_best_checkpoint(folder: Path, model: PreTrainedModel) -> dict[str, Any]
 
 
 def remove_checkpoints(folder: Path) -> None:
-    """Remove the checkpoints and the stored matmul backends from a cell's folder."""
-    for name in (LAST_CHECKPOINT, BEST_CHECKPOINT, MATMULS_FILE):
+    """Remove the checkpoints and the stored numerics settings from a cell's folder."""
+    for name in (LAST_CHECKPOINT, BEST_CHECKPOINT, NUMERICS_FILE):
         (folder / name).unlink(missing_ok=True)

@@ -21,7 +21,7 @@ from winnow.errors import WinnowError
 from winnow.garbage_collection import collect_garbage_normally
 from winnow.metrics.metric_names import ALL_ROWS_SLICE, SECONDS, held_out_metric_name, stage_metric_name
 from winnow.run.cell_lock import lock_cell
-from winnow.run.checkpoint_files import LAST_CHECKPOINT, remove_checkpoints, save_matmul_backends
+from winnow.run.checkpoint_files import LAST_CHECKPOINT, remove_checkpoints, save_numerics
 from winnow.run.console_summaries import print_overview
 from winnow.run.evaluate import evaluate, evaluate_baseline
 from winnow.run.fit import check_fit_inputs, fit
@@ -79,7 +79,7 @@ def run_cell(cell: ComposedCell[TrainConfig], components: RunComponents, options
         timer, callbacks = _build_timing_callbacks(options)
         inputs = load_inputs(cell, components, options.cell_id)
         check_fit_inputs(inputs)
-        save_matmul_backends(inputs.folder, inputs.numerics["onednn"])
+        save_numerics(inputs.folder, inputs.numerics)
         log_inputs(run, inputs)
         if options.console is not None:
             print_overview(options.console, inputs)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +15,7 @@ from winnow.config import ComposedCell, TrainConfig
 from winnow.data import Corpus
 from winnow.errors import WinnowError
 from winnow.filters import Verdicts
-from winnow.run.checkpoint_files import load_matmul_backends
+from winnow.run.checkpoint_files import load_numerics
 from winnow.run.held_out_clusters import assign_clusters
 from winnow.run.held_out_slices import HeldOutSplit, apply_filter, build_slice_masks, select_held_out_rows
 from winnow.run.run_components import (
@@ -122,7 +122,7 @@ def load_inputs(
     with _prefix_errors("model"):
         model = components.model.load(tokenizer, config.seed)
     cell_id = precomputed_id or compute_cell_id(cell, components)
-    resumed_matmuls = load_matmul_backends(cell_folder(config, cell_id))
+    resumed_numerics = load_numerics(cell_folder(config, cell_id))
     return RunInputs(
         cell=cell,
         components=components,
@@ -137,7 +137,7 @@ def load_inputs(
         masking=masking,
         model=model,
         device=select_device(components),
-        numerics=_set_up_numerics(config, components, train_tokens, model, resumed_matmuls),
+        numerics=_set_up_numerics(config, components, train_tokens, model, resumed_numerics),
     )
 
 
@@ -182,9 +182,9 @@ def _set_up_numerics(
     components: RunComponents,
     rows: TokenRows,
     model: PreTrainedModel,
-    resumed_matmuls: list[str] | None,
+    resumed_numerics: Mapping[str, Any],
 ) -> dict[str, Any]:
-    """Select the matmul backends based on the number of tokens per training step, and return the selection."""
+    """Select the matmul backends, based on the tokens per training step, and the threads. Return the selection."""
     from winnow.training.forward import numerics
 
     training, requested_numerics = config.training, config.numerics
@@ -200,7 +200,8 @@ def _set_up_numerics(
         linear=requested_numerics.linear,
         tf32=requested_numerics.tf32,
         compiled=requested_numerics.compile,
-        onednn_matmuls=resumed_matmuls if resumed_matmuls is not None else requested_numerics.onednn_matmuls,
+        onednn_matmuls=resumed_numerics.get("onednn", requested_numerics.onednn_matmuls),
+        threads=resumed_numerics.get("threads", requested_numerics.threads),
     )
     return {**selection, "precision": str(components.trainer.keywords["precision"] or "32-true")}
 

@@ -1,4 +1,7 @@
-"""Launchers, which run a study's cells. Each class is an option of the config group `launcher`."""
+"""Launchers, which run a study's cells. Each class is an option of the config group `launcher`.
+
+The functions import jobs when they are called, so that a configuration is validated without importing the pipeline.
+"""
 
 from __future__ import annotations
 
@@ -8,23 +11,24 @@ import tempfile
 import time
 from abc import ABC, abstractmethod
 from collections import deque
-from collections.abc import Generator, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Generator, Sequence
 from dataclasses import field
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 from pydantic import ConfigDict, PositiveInt
 from pydantic.dataclasses import dataclass
 
 from winnow.errors import WinnowError
-from winnow.studies.job import Job, run_job, terminate_with_parent
 from winnow.studies.process_state import preserve_process_state
 from winnow.studies.subprocess_runner import PROCESS_POLL_SECONDS, run_processes
 
+if TYPE_CHECKING:
+    from winnow.studies.job import Job
+
 FORBID_EXTRA = ConfigDict(extra="forbid")
-EndedJobs = Generator[Job, None, None]
+EndedJobs: TypeAlias = "Generator[Job, None, None]"
 
 
 class Launcher(ABC):
@@ -40,9 +44,18 @@ class Launcher(ABC):
         """The number of processes that train one cell."""
         return 1
 
+    @property
+    def uses_this_machine(self) -> bool:
+        """Whether the cells run on this machine."""
+        return True
+
     def check(self) -> list[WinnowError]:
         """Return the errors that would prevent launching jobs."""
         return []
+
+    def with_workers(self, count: int) -> Launcher:
+        """Return this launcher with a number of parallel cells, if the user has not set the number."""
+        return self
 
     @abstractmethod
     def launch(self, jobs: Sequence[Job]) -> EndedJobs:
@@ -58,6 +71,8 @@ class InProcess(Launcher):
 
     def launch(self, jobs: Sequence[Job]) -> EndedJobs:
         """Run the jobs in order."""
+        from winnow.studies.job import run_job
+
         for job in jobs:
             with preserve_process_state():
                 run_job(job)
@@ -69,42 +84,37 @@ class Joblib(Launcher):
     """Runs several cells in parallel on this machine, in joblib worker processes.
 
     Each worker runs several cells one after another, so torch is imported once per worker instead of once per cell.
+    With one worker, the cells run in the study's own process.
 
     Attributes:
-        workers: Number of workers; `null` starts one worker per two cores.
-        threads: Threads per worker; `null` divides the cores among the workers.
+        workers: Number of workers; `null` selects it from the cores, the free memory and the estimated time of a cell.
     """
 
     workers: PositiveInt | None = None
-    threads: PositiveInt | None = None
-
-    def check(self) -> list[WinnowError]:
-        """Return an error if joblib is not installed."""
-        return _find_missing_package("joblib", "joblib")
 
     @property
     def max_parallel_cells(self) -> int:
         """The number of workers."""
-        import joblib
+        return self.workers or 1
 
-        return self.workers or max(1, joblib.cpu_count() // 2)
+    def with_workers(self, count: int) -> Joblib:
+        """Return this launcher with a number of workers, if the user has not set the number."""
+        return Joblib(self.workers or count)
 
     def launch(self, jobs: Sequence[Job]) -> EndedJobs:
         """Run the jobs with joblib; if a worker is killed, start new workers for the jobs that have not started."""
         import joblib
         from joblib.externals.loky.process_executor import TerminatedWorkerError
 
-        if self.max_parallel_cells == 1:  # with one worker, joblib starts no process and ignores the thread count
-            with _set_torch_threads(self.threads):
-                yield from InProcess().launch(jobs)
+        if self.max_parallel_cells == 1:
+            yield from InProcess().launch(jobs)
             return
         remaining_jobs = {job.file: job for job in jobs}
-        threads = self.threads or max(1, joblib.cpu_count() // self.max_parallel_cells)
         while remaining_jobs:
             # Build a list, because `remaining_jobs` changes while joblib iterates over the tasks.
             tasks = [joblib.delayed(_run_in_worker)(file) for file in remaining_jobs]
             try:
-                with joblib.parallel_config("loky", inner_max_num_threads=threads):
+                with joblib.parallel_config("loky", inner_max_num_threads=self._count_threads(jobs)):
                     pool = joblib.Parallel(
                         self.max_parallel_cells, return_as="generator_unordered", pre_dispatch="n_jobs", batch_size=1
                     )
@@ -114,6 +124,13 @@ class Joblib(Launcher):
                 for job in [job for job in remaining_jobs.values() if job.status.state != "waiting"]:
                     job.finalize("its process was killed, possibly because the machine ran out of memory")
                     yield remaining_jobs.pop(job.file)
+
+    def _count_threads(self, jobs: Sequence[Job]) -> int:
+        """Return the number of threads of a worker: the largest number of any cell, or an equal share of the cores."""
+        import joblib
+
+        threads = [job.cell.config.numerics.threads or 0 for job in jobs]
+        return max(threads) or max(1, joblib.cpu_count() // self.max_parallel_cells)
 
 
 @dataclass(frozen=True, config=FORBID_EXTRA)
@@ -209,6 +226,11 @@ class Submitit(Launcher):
         """The maximum number of jobs that are queued or running at the same time."""
         return self.cells
 
+    @property
+    def uses_this_machine(self) -> bool:
+        """Whether the cells run on this machine, and not on a cluster."""
+        return self.cluster == "local"
+
     def check(self) -> list[WinnowError]:
         """Return an error if submitit or Slurm is not installed, or if submitit rejects the parameters."""
         if errors := _find_missing_package("submitit", "slurm"):
@@ -264,21 +286,10 @@ def _find_missing_package(package: str, extra: str) -> list[WinnowError]:
     return [WinnowError(message, "_target_")]
 
 
-@contextmanager
-def _set_torch_threads(number: int | None) -> Iterator[None]:
-    """Set this process's number of torch threads during the block; `None` keeps the current number."""
-    import torch
-
-    previous_number = torch.get_num_threads()
-    torch.set_num_threads(number or previous_number)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(previous_number)
-
-
 def _run_in_worker(file: Path, end_with_study: bool = True) -> Path:
     """Run a job from its file; if `end_with_study` is true, terminate this worker when the study's process ends."""
+    from winnow.studies.job import Job, run_job, terminate_with_parent
+
     parent = os.getppid()
     if end_with_study:
         terminate_with_parent(parent)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+import functools
 from collections.abc import Sequence
 from typing import Any
 
@@ -12,6 +14,7 @@ from winnow.config import construct
 from winnow.errors import WinnowError
 from winnow.run.run_components import check_components, check_store
 from winnow.studies.launchers import Launcher
+from winnow.studies.parallelism import share_machine
 from winnow.studies.plan_runner import print_failures, run_plan, sync_and_close_runs
 from winnow.studies.process_coordination import track_study_run
 from winnow.studies.random_controls import add_controls, share_controls
@@ -26,7 +29,8 @@ from winnow.studies.study_plan import (
     share_slices,
 )
 from winnow.studies.sweep_ending import end_sweep, explain_missing_verdict
-from winnow.tracking import close_stale_runs, keys, load_attempts, sync, track
+from winnow.tracking import Store, close_stale_runs, keys, load_attempts, sync, track
+from winnow.tracking.run_queries import read_json_artifact
 
 
 def run_study(cells: Sequence[TrainCell], console: Console) -> int:
@@ -82,7 +86,10 @@ def run_study(cells: Sequence[TrainCell], console: Console) -> int:
                 style="yellow",
             )
         plan = plan_jobs(study_cells, load_attempts(store, experiment), parent.run_id)
-        _print_plan(console, declaration, plan, launcher)
+        read_threads = functools.partial(_read_recorded_threads, store, plan)
+        parallel_plan = share_machine(plan.jobs, launcher, len({cell.id for cell in study_cells}), read_threads)
+        plan, launcher = dataclasses.replace(plan, jobs=parallel_plan.jobs), parallel_plan.launcher
+        _print_plan(console, declaration, plan, _describe_launcher(launcher, parallel_plan.description))
         if reason := explain_missing_verdict(config, declaration):
             console.print(f"[yellow]note[/yellow]  There will be no verdict: {escape(reason)}", soft_wrap=True)
         failures = run_plan(study_cells, plan, launcher, store, console)
@@ -99,7 +106,7 @@ def run_study(cells: Sequence[TrainCell], console: Console) -> int:
     return len(failures)
 
 
-def _print_plan(console: Console, declaration: dict[str, Any], plan: StudyPlan, launcher: Launcher) -> None:
+def _print_plan(console: Console, declaration: dict[str, Any], plan: StudyPlan, launcher: str) -> None:
     console.print(f"\n[bold]Study {escape(declaration['study'])}[/bold]: {len(set(declaration['cells']))} cells")
     console.print(f"  arms      {escape(_list_first([declaration['arm_labels'][arm] for arm in declaration['arms']]))}")
     for key, levels in declaration["factors"].items():
@@ -109,7 +116,7 @@ def _print_plan(console: Console, declaration: dict[str, Any], plan: StudyPlan, 
     console.print(f"  finished  {len(plan.finished_attempts)}")
     console.print(f"  to resume {plan.resumed_count}")
     console.print(f"  to run    {len(plan.jobs) - plan.resumed_count}")
-    console.print(f"  launcher  {_describe_launcher(launcher)}\n")
+    console.print(f"  launcher  {launcher}\n")
     for note in plan.notes:
         console.print(f"[yellow]note[/yellow]  {escape(note)}", soft_wrap=True)
 
@@ -120,8 +127,21 @@ def _list_first(values: Sequence[Any], limit: int = 12) -> str:
     return shown if remaining <= 0 else f"{shown} and {remaining} more"
 
 
-def _describe_launcher(launcher: Launcher) -> str:
+def _describe_launcher(launcher: Launcher, resources: str) -> str:
     count = launcher.max_parallel_cells
     text = f"{type(launcher).__name__}, {'one cell at a time' if count == 1 else f'up to {count} cells in parallel'}"
     processes = launcher.processes_per_cell
-    return text if processes == 1 else f"{text}, {processes} processes per cell"
+    text += f", {processes} processes per cell" if processes > 1 else ""
+    return f"{text}, {resources}" if resources else text
+
+
+def _read_recorded_threads(store: Store, plan: StudyPlan) -> int | None:
+    """Return the threads of a finished or interrupted run of the study, or `None` if no run recorded them."""
+    client = store.client()
+    for run_id in (
+        *(attempt.run_id for attempt in plan.finished_attempts.values()),
+        *(job.run_id for job in plan.jobs),
+    ):
+        if run_id and (threads := read_json_artifact(client, run_id, keys.NUMERICS).get("threads")):
+            return int(threads)
+    return None

@@ -8,8 +8,10 @@ import sys
 import time
 from collections import deque
 from collections.abc import Callable, Generator, Mapping, Sequence
+from typing import TYPE_CHECKING
 
-from winnow.studies.job import Job
+if TYPE_CHECKING:
+    from winnow.studies.job import Job
 
 PROCESS_POLL_SECONDS = 0.2
 """Interval in seconds between two checks for jobs that have ended."""

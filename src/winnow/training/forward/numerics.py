@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import ctypes
+import functools
 import sys
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from winnow.errors import WinnowError
 from winnow.machine import user_cache_folder
@@ -15,6 +16,9 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
     from winnow.training.forward.linear_backend import LinearBackend
+
+MIN_THREADED_PARAMETERS: Final = 10_000_000
+"""The number of parameters in linear layers from which a model is trained with several threads."""
 
 
 def configure_numerics(
@@ -26,6 +30,7 @@ def configure_numerics(
     tf32: bool = False,
     compiled: bool = False,
     onednn_matmuls: Sequence[str] | None = None,
+    threads: int | None = None,
 ) -> dict[str, Any]:
     """Configure the numerical settings of the current process, and return the selected settings by name.
 
@@ -41,6 +46,8 @@ def configure_numerics(
         compiled: Whether to compile the layers; CUDA only.
         onednn_matmuls: The matmuls that ran on oneDNN in the run that is repeated; used only with ``auto``. If `None`,
             the backends are timed, or the timings in the user's cache folder are used.
+        threads: Threads of the process if the device is a CPU. `None` uses one thread for small models, and all threads
+            of the process for other models.
 
     Raises:
         WinnowError: If ``compiled`` is true, but the device is not a CUDA device.
@@ -57,6 +64,8 @@ def configure_numerics(
         )
     if device.type == "cpu":
         _disable_memory_trimming()
+        default_threads = _default_threads()
+        torch.set_num_threads(threads or (1 if is_small(model) else default_threads))
     torch.set_float32_matmul_precision("high" if tf32 else "highest")
     backend = linear if device.type == "cpu" else "portable"
     timings = linear_backend.choose_backends(model, tokens, masked_tokens, backend, user_cache_folder(), onednn_matmuls)
@@ -67,10 +76,27 @@ def configure_numerics(
         "device": device.type,
         "tf32": tf32,
         "compile": compiled,
+        "threads": torch.get_num_threads(),
         "linear": linear,
         "onednn": linear_backend.list_onednn_matmuls(),
         "gflops": {linear_backend.format_matmul(matmul): rates for matmul, rates in timings.items()},
     }
+
+
+def is_small(model: PreTrainedModel) -> bool:
+    """Return whether the linear layers of a model are too small to benefit from several threads."""
+    from torch import nn
+
+    sizes = (module.weight.numel() for module in model.modules() if isinstance(module, nn.Linear))
+    return sum(sizes) < MIN_THREADED_PARAMETERS
+
+
+@functools.cache
+def _default_threads() -> int:
+    """Return the number of threads of this process before it was changed for a model."""
+    import torch
+
+    return torch.get_num_threads()
 
 
 def _disable_memory_trimming() -> None:
