@@ -80,10 +80,12 @@ def initialized_hydra() -> Iterator[None]:
     from hydra import initialize_config_dir
     from hydra.core.global_hydra import GlobalHydra
 
+    from winnow.config.cached_repository import cache_loaded_configs
     from winnow.config.user_config_source import register_user_config_source
 
     register_nodes()
     register_user_config_source()
     GlobalHydra.instance().clear()
     with initialize_config_dir(config_dir=str(builtin_config_folder()), version_base="1.3", job_name="winnow"):
+        cache_loaded_configs()
         yield
