@@ -134,6 +134,18 @@ def _compare(options: argparse.Namespace) -> int:
     return 0
 
 
+def _plan(options: argparse.Namespace) -> int:
+    from winnow.config import PlanConfig
+
+    if (config := _compose_config(options, PlanConfig)) is not None:
+        from rich.console import Console
+
+        from winnow.commands.plan import run_plan_command
+
+        run_plan_command(config, Console(highlight=False))
+    return 0
+
+
 def _rerun(options: argparse.Namespace) -> int:
     from winnow.config import RerunConfig
 
@@ -215,6 +227,7 @@ COMMANDS: dict[str, Callable[[argparse.Namespace], int]] = {
     "evaluate": _evaluate,
     "fill": _fill,
     "compare": _compare,
+    "plan": _plan,
     "rerun": _rerun,
     "export": _export,
     "ui": _ui,

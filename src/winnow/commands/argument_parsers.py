@@ -18,6 +18,7 @@ examples:
   winnow evaluate RUN_ID distilbert-base-uncased   models on the same rows and prompts
   winnow fill "Nike shoes are very [MASK]" RUN_ID ./model   ranked fills, models side by side
   winnow compare study=demo                    write the verdict, the figures and the report again
+  winnow plan study=pilot difference=0.2       seeds, templates and hours that a study needs
   winnow ui                                    MLflow's web UI with all runs
   winnow promote RUN_ID --alias v2             register a run's model in MLflow
   winnow train --choices                       list the options of each config group
@@ -70,6 +71,10 @@ COMMANDS: dict[str, CommandHelp] = {
     "compare": CommandHelp(
         "compare the arms of one or several studies",
         ("compare study=demo", "compare study=[demo,more_seeds] metrics=[test/all/loss]"),
+    ),
+    "plan": CommandHelp(
+        "plan seeds, templates and training time from a pilot",
+        ("plan study=pilot difference=0.2", "plan study=pilot looks=[5,10,20] parallel_cells=2"),
     ),
     "rerun": CommandHelp(
         "repeat a tracked run and check that each metric is identical",

@@ -25,6 +25,7 @@ COMMAND_SCHEMAS: dict[str, type[Any]] = {
     "evaluate": config.EvaluateConfig,
     "fill": config.FillConfig,
     "compare": config.CompareConfig,
+    "plan": config.PlanConfig,
     "rerun": config.RerunConfig,
     "export": config.ExportConfig,
     "ui": config.UiConfig,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import numpy as np
 
@@ -29,7 +29,7 @@ def compute_power(
     seeds: int,
     items: int | None = None,
     alpha: float = 0.05,
-    levels: dict[str, int] | None = None,
+    levels: Mapping[str, int] | None = None,
 ) -> float:
     """Return the probability that the two-sided test at level ``alpha`` detects a true difference of ``size``.
 
@@ -131,15 +131,20 @@ def levels_needed(
 
 
 def smallest_detectable_difference(
-    components: VarianceComponents, seeds: int, target_power: float = 0.8, alpha: float = 0.05
+    components: VarianceComponents,
+    seeds: int,
+    target_power: float = 0.8,
+    alpha: float = 0.05,
+    levels: Mapping[str, int] | None = None,
 ) -> float:
     """Return the smallest true difference that a study detects with the target power.
 
     Args:
-        components: The variance components; the number of items stays the same.
+        components: The variance components.
         seeds: Seeds per arm, at least 2.
         target_power: Probability that the study detects the difference.
         alpha: Level of the two-sided test.
+        levels: Number of levels of factors; by default, the same as in ``components``.
 
     Returns:
         The difference in units of the metric, with a relative accuracy of 0.001; 0 if all variances are 0.
@@ -148,17 +153,16 @@ def smallest_detectable_difference(
         WinnowError: If an argument is out of range (the key is the argument's name).
     """
     _check_arguments(target_power=target_power, alpha=alpha)
-    variance = sum(float(term.value) for term in components.terms(seeds))
+    variance = sum(float(term.value) for term in components.terms(seeds, levels=levels))
     if variance <= 0:
         return 0.0
     low, high = 0.0, math.sqrt(variance)
-    while compute_power(components, high, seeds, alpha=alpha) < target_power:
+    while compute_power(components, high, seeds, alpha=alpha, levels=levels) < target_power:
         low, high = high, 2 * high
     while high - low > 1e-3 * high:
         middle = (low + high) / 2
-        low, high = (
-            (low, middle) if compute_power(components, middle, seeds, alpha=alpha) >= target_power else (middle, high)
-        )
+        is_enough = compute_power(components, middle, seeds, alpha=alpha, levels=levels) >= target_power
+        low, high = (low, middle) if is_enough else (middle, high)
     return high
 
 

@@ -170,7 +170,17 @@ def estimate_variance_components(scores: pd.DataFrame, a: str, b: str, blocked: 
 
 def estimate_crossed_components(crossed: CrossedScores) -> VarianceComponents:
     """Estimate the variance components of scores in matrix form; see :func:`estimate_variance_components`."""
-    table = _TermLookup(crossed)
+    return solve_components(crossed, compute_variance_terms(crossed))
+
+
+def solve_components(crossed: CrossedScores, terms: Iterable[VarianceTerm]) -> VarianceComponents:
+    """Return the variance components for which the terms of the contrast have the given values.
+
+    Args:
+        crossed: The scores, which define the numbers of seeds and items and the structure of the items.
+        terms: The terms, such as those of :func:`winnow.comparison.difference_variance.compute_variance_terms`.
+    """
+    table = _TermLookup(crossed, terms)
     factors = crossed.structure.factors
     if len(factors) < 2:
         return _estimate_single_factor(
@@ -205,9 +215,9 @@ def _estimate_single_factor(table: _TermLookup, name: str, levels: int) -> Varia
 class _TermLookup:
     """The terms of a contrast by source and sample, and the number of seeds in each sample."""
 
-    def __init__(self, crossed: CrossedScores) -> None:
+    def __init__(self, crossed: CrossedScores, terms: Iterable[VarianceTerm]) -> None:
         self.sizes = {name: len(scores) for name, scores, _ in crossed.samples}
-        self._values = {(term.source, term.sample): float(term.value) for term in compute_variance_terms(crossed)}
+        self._values = {(term.source, term.sample): float(term.value) for term in terms}
 
     def term(self, source: str, sample: str) -> float:
         """Return a term, or 0 if it does not exist."""

@@ -297,6 +297,36 @@ class CompareConfig:
 
 
 @dataclass(frozen=True, config=FORBID_UNKNOWN_KEYS)
+class PlanConfig:
+    """The configuration of `winnow plan`.
+
+    Attributes:
+        study: The pilot: a study with at least 2 seeds per arm, or a list of studies to pool.
+        tracking: The MLflow store.
+        difference: The true difference in the primary metric that the planned study should detect. `null` uses the
+            declared equivalence margin or, if there is none, the difference that the pilot observed.
+        power: The probability with which the planned study detects the difference.
+        max_seeds: The largest number of seeds per arm to consider.
+        looks: Numbers of seeds per arm at which the planned study is compared and may stop. An empty list uses the
+            looks that the pilot declared.
+        parallel_cells: Number of cells that run at the same time, for the estimate of the training time.
+        output_dir: Folder for the results of all studies. The plan is written to the subfolder `plan` of the study's
+            folder.
+        allow_targets: Your own packages whose classes may be a `_target_`.
+    """
+
+    study: SafeName | Annotated[list[SafeName], Field(min_length=1)]
+    tracking: TargetNode
+    difference: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = None
+    power: Annotated[float, Field(gt=0, lt=1)] = 0.8
+    max_seeds: Annotated[int, Field(ge=5, le=1000)] = 50
+    looks: list[int] = Field(default_factory=list)
+    parallel_cells: Annotated[int, Field(gt=0, le=1000)] = 1
+    output_dir: Path = Path("outputs")
+    allow_targets: list[str] = Field(default_factory=list)
+
+
+@dataclass(frozen=True, config=FORBID_UNKNOWN_KEYS)
 class FillConfig:
     """The configuration of `winnow fill`.
 
