@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import os
+import re
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -158,6 +159,18 @@ def _rerun(options: argparse.Namespace) -> int:
     return 1 if run_rerun(config, Console(highlight=False)).different_metrics else 0
 
 
+def _runs(options: argparse.Namespace) -> int:
+    from winnow.config import RunsConfig
+
+    if (config := _compose_with_name(options, RunsConfig, "study")) is not None:
+        from rich.console import Console
+
+        from winnow.commands.runs import run_runs
+
+        run_runs(config, Console(highlight=False))
+    return 0
+
+
 def _export(options: argparse.Namespace) -> int:
     from winnow.config import ExportConfig
 
@@ -229,6 +242,7 @@ COMMANDS: dict[str, Callable[[argparse.Namespace], int]] = {
     "compare": _compare,
     "plan": _plan,
     "rerun": _rerun,
+    "runs": _runs,
     "export": _export,
     "ui": _ui,
     "sync": _sync,
@@ -254,8 +268,8 @@ def _compose_cell(options: argparse.Namespace, schema: type[Config]) -> Composed
 
 def _compose_with_models(options: argparse.Namespace, schema: type[Config]) -> Config | None:
     """Return the configuration of a command that takes models. Arguments without `=` are added to its `models`."""
-    models = [text for text in options.overrides if "=" not in text]
-    options.overrides = [text for text in options.overrides if "=" in text]
+    models = [text for text in options.overrides if not _is_override(text)]
+    options.overrides = [text for text in options.overrides if _is_override(text)]
     config: Any = _compose_config(options, schema)
     return dataclasses.replace(config, models=[*config.models, *models]) if config is not None else None
 
@@ -263,10 +277,19 @@ def _compose_with_models(options: argparse.Namespace, schema: type[Config]) -> C
 def _compose_with_name(options: argparse.Namespace, schema: type[Config], key: str) -> Config | None:
     """Return the configuration of a command that takes a name. An argument without `=` sets the value of `key`."""
     options.overrides = [
-        text if "=" in text else f"{key}='{text}'"
+        text if _is_override(text) else f"{key}='{text}'"
         for text in options.overrides  # the quotes keep an id that consists of digits a string
     ]
     return _compose_config(options, schema)
+
+
+def _is_override(text: str) -> bool:
+    """Return whether an argument is `KEY=VALUE` rather than a name. The label of an arm may contain `=`.
+
+    >>> _is_override("seed=1"), _is_override("mine/cheerful[mood.at_least=0.4]/1")
+    (True, False)
+    """
+    return "=" in text and re.fullmatch(r"[^=/]+/[^=/]+\[.+\]/\d+", text) is None
 
 
 def _print_config(options: argparse.Namespace, trees: Sequence[object]) -> bool:

@@ -65,15 +65,20 @@ def test_fill_prints_models_side_by_side_with_bars(
     assert printed.count("█") > 20
 
 
+def test_fill_finds_the_model_in_the_folder_of_a_run(workplace: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    saved(workplace / "cells/0a1b/model", SENTENCES)
+    assert main(["fill", "nike shoes are [MASK]", "cells/0a1b", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["models"][0]["model"] == "0a1b"
+
+
 def test_fill_reports_errors(workplace: Path, folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert "has no mask" in read_errors(capsys, "fill", "nike shoes", str(folder))
     assert "6 masks; the maximum is 5" in read_errors(capsys, "fill", "[MASK] " * 6, str(folder))
     assert "expected at least one model" in read_errors(capsys, "fill", "a [MASK]")
     printed = read_errors(capsys, "fill", "a [MASK]", "./nowhere", str(folder))
     assert "models.0: './nowhere' is not a folder. Pass an MLflow run id" in printed
-    assert "has no run '0123456789abcdef0123456789abcdef'" in read_errors(
-        capsys, "fill", "a [MASK]", "0123456789abcdef" * 2
-    )
+    for run_id in ("0123456789abcdef" * 2, "0a1b2c"):  # a short hexadecimal name is an id prefix, not a Hub name
+        assert f"models.0: there is no run '{run_id}'" in read_errors(capsys, "fill", "a [MASK]", run_id)
     assert "the checkpoint 'x.ckpt' does not exist" in read_errors(capsys, "fill", "a [MASK]", "x.ckpt")
     (workplace / "broken.ckpt").write_bytes(b"no zip")
     assert "cannot be loaded as a checkpoint" in read_errors(capsys, "fill", "a [MASK]", "broken.ckpt")

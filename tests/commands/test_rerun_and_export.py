@@ -92,7 +92,7 @@ def test_runs_that_cannot_be_repeated_are_rejected(
 
     message = read_error(wrong)
     assert f"Did you mean '{trained}'?" in message
-    assert "once: nike_positive, seed 1" in message
+    assert "once/nike_positive/1, FINISHED" in message
     experiment = store.experiment("once")
     parent = client.create_run(experiment, tags={keys.KIND: "study"}).info.run_id
     assert f"is of kind 'study'. Choose a training run of the same experiment: {trained}" in read_error(parent)

@@ -15,12 +15,13 @@ examples:
   winnow train experiment=demo                 the demo study, from data to report
   winnow train -m filter=full,nike_positive seed=1,2,3
   winnow filter dataset=nike                   the rows that a filter keeps and drops
-  winnow evaluate RUN_ID distilbert-base-uncased   models on the same rows and prompts
-  winnow fill "Nike shoes are very [MASK]" RUN_ID ./model   ranked fills, models side by side
+  winnow runs demo                             the runs of a study, with their ids
+  winnow evaluate demo/full/1 distilbert-base-uncased   models on the same rows and prompts
+  winnow fill "Nike shoes are very [MASK]" demo/full/1 ./model   ranked fills, models side by side
   winnow compare study=demo                    write the verdict, the figures and the report again
   winnow plan study=pilot difference=0.2       seeds, templates and hours that a study needs
   winnow ui                                    MLflow's web UI with all runs
-  winnow promote RUN_ID --alias v2             register a run's model in MLflow
+  winnow promote demo/full/1 --alias v2        register a run's model in MLflow
   winnow train --choices                       list the options of each config group
 """
 
@@ -42,7 +43,12 @@ class CommandHelp:
     metavar_help: str = "values of the keys below, as Hydra overrides"
 
 
-MODEL_ARGUMENT_HELP = ("MODEL|KEY=VALUE", "run ids, checkpoints, folders or Hub names, and values of the keys below")
+MODEL_ARGUMENT_HELP = (
+    "MODEL|KEY=VALUE",
+    "runs (an id, the first characters of an id, or STUDY/ARM/SEED), checkpoints, folders or Hub names, and values of "
+    "the keys below",
+)
+RUN_ARGUMENT_HELP = "the run: its id, the first characters of its id, STUDY/ARM/SEED, or its folder"
 
 COMMANDS: dict[str, CommandHelp] = {
     "train": CommandHelp(
@@ -79,8 +85,14 @@ COMMANDS: dict[str, CommandHelp] = {
     "rerun": CommandHelp(
         "repeat a tracked run and check that each metric is identical",
         ("rerun 0a1b2c", "rerun 0a1b2c output_dir=elsewhere"),
-        "RUN_ID|KEY=VALUE",
-        "the run, and values of the keys below",
+        "RUN|KEY=VALUE",
+        f"{RUN_ARGUMENT_HELP}; and values of the keys below",
+    ),
+    "runs": CommandHelp(
+        "list the studies, or the runs of a study with their ids",
+        ("runs", "runs demo"),
+        "STUDY|KEY=VALUE",
+        "the study (default: list the studies), and values of the keys below",
     ),
     "export": CommandHelp(
         "export a study as a folder for a paper's appendix",
@@ -134,7 +146,7 @@ def build_parser() -> argparse.ArgumentParser:
             command.add_argument("text", nargs="?", default="", help="a sentence that contains [MASK] or <mask>")
             command.add_argument("--json", action="store_true", help="print JSON")
         if name in ("promote", "push"):
-            command.add_argument("run", metavar="RUN_ID", help="the run's id, as the web UI shows it")
+            command.add_argument("run", metavar="RUN", help=RUN_ARGUMENT_HELP)
         if name == "promote":
             command.add_argument("--alias", help="an alias for the new version, such as v2")
             command.add_argument("--name", help="the name of the registered model (default: the study's name)")

@@ -20,4 +20,5 @@ def run_compare(config: CompareConfig) -> None:
     print(*update.paragraphs, sep="\n")
     if update.details:
         print(update.details)
+    print(f"Runs: winnow runs {studies[0]}. Refer to a run as {studies[0]}/ARM/SEED in every command.")
     print(f"Report: {update.report}{'' if update.is_new else ' (nothing changed since it was written)'}")

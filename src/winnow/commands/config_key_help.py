@@ -27,6 +27,7 @@ COMMAND_SCHEMAS: dict[str, type[Any]] = {
     "compare": config.CompareConfig,
     "plan": config.PlanConfig,
     "rerun": config.RerunConfig,
+    "runs": config.RunsConfig,
     "export": config.ExportConfig,
     "ui": config.UiConfig,
     "sync": config.StoreConfig,

@@ -1,9 +1,8 @@
-"""Find and load the models given on the command line as run ids, checkpoints, folders or Hub names."""
+"""Find and load the models given on the command line as runs, checkpoints, folders or Hub names."""
 
 from __future__ import annotations
 
 import dataclasses
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,12 +10,11 @@ from typing import TYPE_CHECKING, Any
 
 from winnow.errors import WinnowError, WinnowErrors
 from winnow.tracking import Store, keys
-from winnow.tracking.run_queries import fetch_artifact, find_run, read_text_artifact
+from winnow.tracking.run_queries import fetch_artifact, read_text_artifact
+from winnow.tracking.run_references import is_run_reference, resolve_run
 
 if TYPE_CHECKING:
     from winnow.evaluation.model_loading import LoadedModel
-
-RUN_ID_PATTERN = re.compile(r"[0-9a-f]{32}")
 
 
 @dataclass(frozen=True)
@@ -26,7 +24,7 @@ class ModelReference:
     Attributes:
         label: The model's name in tables and figures.
         source: The folder, checkpoint or Hub name from which the model is loaded.
-        run_id: The id of the run that trained the model; `None` unless the user gave a run id.
+        run_id: The id of the run that trained the model; `None` unless the user gave a reference to a run.
         config_dict: The configuration of the run that trained the model, as a nested dict; `None` if it is unknown.
     """
 
@@ -46,11 +44,12 @@ def resolve_models(names: Sequence[str], store: Store) -> list[ModelReference]:
     """Return a model reference for each name.
 
     Args:
-        names: MLflow run ids, checkpoints, folders and Hub names, in any combination.
-        store: The store that contains the runs. The store is opened only if `names` contains a run id.
+        names: Run ids, id prefixes, `STUDY/ARM/SEED`, checkpoints, folders and Hub names, in any combination.
+        store: The store that contains the runs. The store is opened only if `names` refers to a run.
 
     Raises:
-        WinnowErrors: If `names` is empty or a run id has no saved model. All errors are reported together.
+        WinnowErrors: If `names` is empty or a run does not exist or has no saved model. All errors are reported
+            together.
     """
     errors: list[WinnowError] = []
     models: list[ModelReference] = []
@@ -65,15 +64,17 @@ def resolve_models(names: Sequence[str], store: Store) -> list[ModelReference]:
         try:
             models.append(
                 _resolve_run(name, store)
-                if RUN_ID_PATTERN.fullmatch(name)
-                else ModelReference(_choose_label(name), name)
+                if is_run_reference(name)
+                else ModelReference(_choose_label(name), _find_model_folder(name))
             )
         except WinnowError as error:
             errors.append(error.with_prefix(f"models.{i}"))
     if not names:
         errors.append(
             WinnowError(
-                "expected at least one model, got none. Add a run id, a checkpoint, a folder or a Hub name.", "models"
+                "expected at least one model, got none. Add a run id, STUDY/ARM/SEED, a checkpoint, a folder "
+                "or a Hub name.",
+                "models",
             )
         )
     if errors:
@@ -93,21 +94,16 @@ def load_model(model: ModelReference, position: int) -> LoadedModel:
         raise error.with_prefix(f"models.{position}") from error
 
 
-def _resolve_run(run_id: str, store: Store) -> ModelReference:
+def _resolve_run(reference: str, store: Store) -> ModelReference:
     from winnow.config import load_stored_config
 
     client = store.client()
-    run = find_run(client, run_id)
-    if run is None:
-        raise WinnowError(
-            f"the store {store.uri} has no run '{run_id}'. List the runs with `winnow ui`, or choose another store "
-            "with output_dir or tracking.uri."
-        )
-    tags = run.data.tags
+    run = resolve_run(client, reference)
+    run_id, tags = run.info.run_id, run.data.tags
     if tags.get(keys.KIND) == "study":
         raise WinnowError(
-            f"'{run_id}' is the parent run of a study and has no model. Choose one of the study's child runs, which "
-            "`winnow ui` lists."
+            f"'{run_id}' is the parent run of a study and has no model. Choose one of the study's training runs, which "
+            "`winnow runs` lists."
         )
     model = fetch_artifact(client, run_id, keys.MODEL_FOLDER)
     if model is None:
@@ -116,6 +112,13 @@ def _resolve_run(run_id: str, store: Store) -> ModelReference:
     config_dict = load_stored_config(config_text) if config_text else None
     label = f"{tags.get(keys.ARM, run.info.run_name)} seed {tags.get(keys.SEED, '?')}"
     return ModelReference(label, str(model), run_id, config_dict)
+
+
+def _find_model_folder(name: str) -> str:
+    """Return the folder `model` inside the folder of a run; return all other names unchanged."""
+    folder = Path(name).expanduser()
+    is_run_folder = (folder / keys.MODEL_FOLDER / "config.json").is_file() and not (folder / "config.json").exists()
+    return str(folder / keys.MODEL_FOLDER) if is_run_folder else name
 
 
 def _choose_label(name: str) -> str:

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import difflib
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -20,7 +19,7 @@ from winnow.config import (
     read_user_permissions,
     restore_cell,
 )
-from winnow.errors import WinnowError, did_you_mean
+from winnow.errors import WinnowError
 from winnow.metrics.metric_names import SECONDS, stage_metric_name
 from winnow.reporting.table_rendering import build_console_table
 from winnow.run.cell_lock import lock_cell
@@ -28,7 +27,8 @@ from winnow.run.pipeline import RunOptions, run_cell
 from winnow.run.run_components import RunComponents, build_components, cell_folder, check_store, compute_cell_id
 from winnow.tracking import Store, keys
 from winnow.tracking.run_environment import describe_hardware, list_installed_packages, read_git_commit, read_git_diff
-from winnow.tracking.run_queries import CELL_RUN_FILTER, find_run, read_json_artifact, read_text_artifact, search_runs
+from winnow.tracking.run_queries import read_json_artifact, read_text_artifact, search_runs
+from winnow.tracking.run_references import list_training_runs, resolve_run
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -98,22 +98,19 @@ def run_rerun(config: RerunConfig, console: Console) -> RerunResult:
     return result
 
 
-def _find_finished_run(client: MlflowClient, run_id: str) -> Run:
-    """Return the finished training run with the given id or unique id prefix."""
-    run = find_run(client, run_id)
-    if run is None:
-        runs = _describe_training_runs(client)
-        matches = [full_id for full_id in runs if full_id.startswith(run_id)]
-        if len(matches) != 1:
-            raise _unknown_run_error(run_id, runs, matches)
-        run = client.get_run(matches[0])
-    kind = run.data.tags.get(keys.KIND)
+def _find_finished_run(client: MlflowClient, reference: str) -> Run:
+    """Return the finished training run that a reference refers to."""
+    try:
+        run = resolve_run(client, reference)
+    except WinnowError as error:
+        raise error.with_prefix("run_id") from error
+    run_id, kind = run.info.run_id, run.data.tags.get(keys.KIND)
     if kind != "cell":
-        training_runs = ", ".join(_describe_training_runs(client, run.info.experiment_id)) or "none"
+        training_runs = ", ".join(run.info.run_id for run in list_training_runs(client, run.info.experiment_id))
         description = f"is of kind {kind!r}" if kind else "was not created by Winnow"
         raise WinnowError(
             f"expected a training run, but run {run_id} {description}. Choose a training run of the same experiment: "
-            f"{training_runs}.",
+            f"{training_runs or 'none'}.",
             "run_id",
         )
     if run.info.status != "FINISHED":
@@ -125,30 +122,6 @@ def _find_finished_run(client: MlflowClient, run_id: str) -> Run:
             "run_id",
         )
     return run
-
-
-def _unknown_run_error(run_id: str, runs: Mapping[str, str], matches: list[str]) -> WinnowError:
-    candidates = matches or difflib.get_close_matches(run_id, list(runs), n=3, cutoff=0.5)
-    listing = "".join(f"\n  {candidate}  {runs[candidate]}" for candidate in candidates)
-    if matches:
-        return WinnowError(f"several run ids start with {run_id!r}. Add more characters:{listing}", "run_id")
-    message = f"no run {run_id!r} among the {len(runs)} training runs in the store.{did_you_mean(run_id, runs)}"
-    return WinnowError(
-        f"{message} List the runs with `winnow ui`.{' Similar ids:' + listing if listing else ''}", "run_id"
-    )
-
-
-def _describe_training_runs(client: MlflowClient, experiment_id: str | None = None) -> dict[str, str]:
-    """Return the study, arm and seed of each training run, keyed by run id.
-
-    Without `experiment_id`, the runs of all experiments are returned.
-    """
-    if experiment_id:
-        experiments = [experiment_id]
-    else:
-        experiments = [experiment.experiment_id for experiment in client.search_experiments()]
-    tags = {run.info.run_id: run.data.tags.get for run in search_runs(client, experiments, CELL_RUN_FILTER)}
-    return {run_id: f"{tag(keys.STUDY)}: {tag(keys.ARM)}, seed {tag(keys.SEED)}" for run_id, tag in tags.items()}
 
 
 def format_defaults_note(filled_keys: Sequence[str], max_keys: int = 12) -> str:

@@ -331,7 +331,8 @@ class FillConfig:
     """The configuration of `winnow fill`.
 
     Attributes:
-        models: The models, each given as an MLflow run id, a checkpoint, a model folder or a name on the Hub.
+        models: The models, each given as a run (an id, the first characters of an id, or STUDY/ARM/SEED), a
+            checkpoint, a model folder or a name on the Hub.
         tracking: The MLflow store that contains the runs.
         top_k: Number of words to show per mask.
     """
@@ -348,7 +349,8 @@ class EvaluateConfig:
     """The configuration of `winnow evaluate`, which scores models on the same rows, masks and prompts.
 
     Attributes:
-        models: The models, each given as an MLflow run id, a checkpoint, a model folder or a name on the Hub.
+        models: The models, each given as a run (an id, the first characters of an id, or STUDY/ARM/SEED), a
+            checkpoint, a model folder or a name on the Hub.
         tracking: The MLflow store that contains the runs. The evaluation is also logged to this store.
         dataset: The dataset with the held-out rows. The default is the dataset of the first run in `models`. If
             `models` contains no run, no rows are scored.
@@ -380,11 +382,26 @@ class RerunConfig:
     """The configuration of `winnow rerun`.
 
     Attributes:
-        run_id: The run's id, or a unique prefix of the id.
+        run_id: The run: its id, the first characters of its id, STUDY/ARM/SEED, or its folder.
     """
 
     run_id: Annotated[str, StringConstraints(min_length=1)]
     tracking: TargetNode
+    output_dir: Path = Path("outputs")
+    allow_targets: list[str] = Field(default_factory=list)
+
+
+@dataclass(frozen=True, config=FORBID_UNKNOWN_KEYS)
+class RunsConfig:
+    """The configuration of `winnow runs`.
+
+    Attributes:
+        study: The study whose runs are listed; `null` lists the studies.
+        tracking: The MLflow store.
+    """
+
+    tracking: TargetNode
+    study: SafeName | None = None
     output_dir: Path = Path("outputs")
     allow_targets: list[str] = Field(default_factory=list)
 

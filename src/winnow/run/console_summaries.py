@@ -9,12 +9,18 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from winnow.metrics.metric_names import ALL_ROWS_SLICE, held_out_metric_name
 from winnow.reporting.table_rendering import build_console_table
 
 if TYPE_CHECKING:
     from winnow.config.schema import TrainingConfig
+    from winnow.evaluation import ProbeScores
     from winnow.filters.scoring_planner import ScoringPlan
+    from winnow.run.evaluate import EvaluationResult
     from winnow.run.run_inputs import RunInputs
+
+PRINTED_PROMPTS_PER_PROBE = 2
+"""The number of prompts per probe whose fills a run prints."""
 
 
 def print_overview(console: Console, inputs: RunInputs) -> None:
@@ -46,6 +52,41 @@ def print_overview(console: Console, inputs: RunInputs) -> None:
     for name, text in lines.items():
         grid.add_row(f"[bold]{name}[/bold]", escape(text))
     console.print(grid)
+
+
+def print_fills(console: Console, before: Mapping[str, ProbeScores], after: Mapping[str, ProbeScores]) -> None:
+    """Print the most likely words at the first prompts of each probe, before and after training."""
+    grid = Table.grid(padding=(0, 2))
+    grid.add_column(no_wrap=True)
+    grid.add_column(overflow="fold")
+    for name, scores in after.items():
+        for prompt in list(dict.fromkeys(scores.fills["prompt"].to_pylist()))[:PRINTED_PROMPTS_PER_PROBE]:
+            grid.add_row("", "")
+            grid.add_row("prompt", f"[bold]{escape(prompt)}[/bold]  [dim]({escape(name)})[/dim]")
+            grid.add_row("  before", escape(format_top_words(before[name], prompt)))
+            grid.add_row("  after", escape(format_top_words(scores, prompt)))
+    if grid.row_count:
+        console.print(grid)
+
+
+def format_top_words(scores: ProbeScores, prompt: str, count: int = 6) -> str:
+    """Return the most likely words at a prompt with their probabilities, such as `durable 12.3%, light 4.0%`."""
+    fills = [fill for fill in scores.fills.to_pylist() if fill["prompt"] == prompt and fill["rank"] <= count]
+    return ", ".join(f"{fill['word']} {fill['probability']:.1%}" for fill in fills)
+
+
+def print_run_result(
+    console: Console, run_name: str, run_id: str, primary_metric: str, result: EvaluationResult
+) -> None:
+    """Print a finished run's main scores, its id, and commands that use the run."""
+    loss = result.scores[held_out_metric_name("test", ALL_ROWS_SLICE, "loss")]
+    primary = result.scores.get(primary_metric)
+    is_loss = primary is None or primary_metric == held_out_metric_name("test", ALL_ROWS_SLICE, "loss")
+    scores = f"test loss {loss:.3f}" if is_loss else f"{primary_metric} {primary:+.3f}, test loss {loss:.3f}"
+    console.print(f"\n[bold]{escape(scores)}[/bold]", soft_wrap=True)
+    console.print(escape(f"Run {run_id} ({run_name})"), soft_wrap=True)
+    for command in (f'winnow fill "TEXT WITH [MASK]" {run_id[:8]}', f"winnow rerun {run_id[:8]}", "winnow ui"):
+        console.print(escape(f"  {command}"), soft_wrap=True)
 
 
 def format_budget(training: TrainingConfig) -> str:

@@ -19,10 +19,10 @@ from winnow.config import ComposedCell, TrainConfig
 from winnow.config.factors import format_levels
 from winnow.errors import WinnowError
 from winnow.garbage_collection import collect_garbage_normally
-from winnow.metrics.metric_names import ALL_ROWS_SLICE, SECONDS, held_out_metric_name, stage_metric_name
+from winnow.metrics.metric_names import SECONDS, stage_metric_name
 from winnow.run.cell_lock import lock_cell
 from winnow.run.checkpoint_files import LAST_CHECKPOINT, remove_checkpoints, save_numerics
-from winnow.run.console_summaries import print_overview
+from winnow.run.console_summaries import print_fills, print_overview, print_run_result
 from winnow.run.evaluate import evaluate, evaluate_baseline
 from winnow.run.fit import check_fit_inputs, fit
 from winnow.run.log_run import log_inputs, log_results
@@ -90,6 +90,10 @@ def run_cell(cell: ComposedCell[TrainConfig], components: RunComponents, options
         log_results(run, inputs, fit_result, baseline, results, ngrams)
         run.log_metrics({stage_metric_name("final", SECONDS): timer.seconds})
     remove_checkpoints(inputs.folder)
+    if options.console is not None:
+        print_fills(options.console, baseline.probes, results.probes)
+        name = f"{cell.config.study.name}/{components.filter.name}/{cell.config.seed}"
+        print_run_result(options.console, name, run.run_id, cell.config.study.primary_metric, results)
     return results.scores
 
 
@@ -147,13 +151,7 @@ def run_single_cell(cell: ComposedCell[TrainConfig], console: Console) -> dict[s
         if attempt is not None:
             console.print(f"Resuming an interrupted run of this cell ({escape(attempt.failure_reason)}).")
         options = RunOptions(resumed_run_id=attempt.run_id if attempt else None, console=console)
-        scores = run_cell(cell, components, options)
-    primary = cell.config.study.primary_metric
-    if primary in scores:
-        loss = scores[held_out_metric_name("test", ALL_ROWS_SLICE, "loss")]
-        console.print(f"\n{escape(primary)} {scores[primary]:+.3f}, test loss {loss:.3f}")
-        console.print("Compare it with other runs: winnow ui")
-    return scores
+        return run_cell(cell, components, options)
 
 
 @contextmanager

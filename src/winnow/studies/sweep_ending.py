@@ -74,5 +74,7 @@ def _compare_arms(config: TrainConfig, store: Store, console: Console, complete:
         console.print(f"\n[bold]No verdict[/bold]: {escape(reason)}", soft_wrap=True)
     if update.details:
         console.print(update.details, markup=False, soft_wrap=True)
+    study = escape(config.study.name)
+    console.print(f"Runs: winnow runs {study}. Refer to a run as {study}/ARM/SEED in every command.", soft_wrap=True)
     unchanged_note = "" if update.is_new else " (nothing changed since it was written)"
     console.print(f"Report: {escape(str(update.report))}{unchanged_note}", soft_wrap=True)

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING
 from winnow.errors import WinnowError
 from winnow.tracking.keys import ARM, MODEL_FOLDER, SEED, STUDY
 from winnow.tracking.model_card import build_model_card
-from winnow.tracking.run_queries import fetch_artifact, find_run
+from winnow.tracking.run_queries import fetch_artifact
+from winnow.tracking.run_references import resolve_run
 from winnow.tracking.store import Store, silence_mlflow
 from winnow.untrusted_text import check_name
 
@@ -26,12 +27,12 @@ SERVING_PACKAGES = ("torch", "transformers", "safetensors")
 """Packages that a served model requires, listed explicitly because MLflow would also infer torchvision."""
 
 
-def register_model(store: Store, run_id: str, alias: str | None = None, name: str | None = None) -> str:
+def register_model(store: Store, reference: str, alias: str | None = None, name: str | None = None) -> str:
     """Register a run's model in the MLflow model registry, with its model card as the description.
 
     Args:
         store: The store that contains the run.
-        run_id: The id of the run.
+        reference: The run, as in :func:`winnow.tracking.run_references.resolve_run`.
         alias: Alias of the new version, as in `models:/NAME@ALIAS`. If the alias already exists, it is moved to the
             new version. MLflow reserves names like `v2` for version numbers, so `v2` becomes `winnow-v2`.
         name: Name of the registered model; by default the name of the run's study.
@@ -49,7 +50,8 @@ def register_model(store: Store, run_id: str, alias: str | None = None, name: st
     _check_registry_names(alias, name)
     silence_mlflow()
     client = store.client()
-    run = _find_finished_run(client, run_id)
+    run = _find_finished_run(client, reference)
+    run_id = run.info.run_id
     name = name or run.data.tags.get(STUDY)
     with tempfile.TemporaryDirectory() as folder:
         model = _fetch_model(client, run, Path(folder))
@@ -79,12 +81,12 @@ def register_model(store: Store, run_id: str, alias: str | None = None, name: st
     return f"models:/{name}@{alias}"
 
 
-def push_to_hub(store: Store, run_id: str, repository: str, private: bool = True) -> str:
+def push_to_hub(store: Store, reference: str, repository: str, private: bool = True) -> str:
     """Upload a run's model to the Hugging Face Hub, with a model card.
 
     Args:
         store: The store that contains the run.
-        run_id: The id of the run.
+        reference: The run, as in :func:`winnow.tracking.run_references.resolve_run`.
         repository: The repository as OWNER/NAME; it is created if it does not exist.
         private: Whether to make a newly created repository private.
 
@@ -101,7 +103,7 @@ def push_to_hub(store: Store, run_id: str, repository: str, private: bool = True
     _check_repository_name(repository)
     disable_progress_bars()
     client = store.client()
-    run = _find_finished_run(client, run_id)
+    run = _find_finished_run(client, reference)
     with tempfile.TemporaryDirectory() as folder:
         model = _fetch_model(client, run, Path(folder))
         build_model_card(client, run).save(model / "README.md")
@@ -161,13 +163,15 @@ def _check_repository_name(repository: str) -> None:
         )
 
 
-def _find_finished_run(client: MlflowClient, run_id: str) -> Run:
-    run = find_run(client, run_id)
-    if run is None:
-        raise WinnowError(f"there is no run {run_id!r} in this store. Copy the full run id from the MLflow UI.", "run")
+def _find_finished_run(client: MlflowClient, reference: str) -> Run:
+    try:
+        run = resolve_run(client, reference)
+    except WinnowError as error:
+        raise error.with_prefix("run") from error
     if run.info.status != "FINISHED":
         raise WinnowError(
-            f"expected a finished run, but run {run_id} has status {run.info.status}. Choose a finished run.", "run"
+            f"expected a finished run, but run {run.info.run_id} has status {run.info.status}. Choose a finished run.",
+            "run",
         )
     return run
 
