@@ -62,6 +62,8 @@ def _parse_arguments(arguments: Sequence[str]) -> argparse.Namespace:
         parser.error(f"unknown option {unknown_options[0]}. List the options with winnow {options.command} --help.")
     if options.resolve and not options.cfg:
         parser.error("--resolve requires --cfg. Add --cfg, or remove --resolve.")
+    if options.command == "fill" and options.logits and not options.json:
+        parser.error("--logits requires --json. Add --json, or remove --logits.")
     options.overrides += extra
     options.config_dir = [Path(folder) for folder in options.config_dir]
     options.output_dir = None
@@ -116,12 +118,14 @@ def _evaluate(options: argparse.Namespace) -> int:
 def _fill(options: argparse.Namespace) -> int:
     from winnow.config import FillConfig
 
+    if options.tokens:
+        options.overrides.append(f"tokens={options.tokens}")
     if (config := _compose_with_models(options, FillConfig)) is not None:
         from rich.console import Console
 
         from winnow.commands.fill import run_fill
 
-        run_fill(options.text, config, Console(highlight=False), options.json)
+        run_fill(options.text, config, Console(highlight=False), options.json, options.logits)
     return 0
 
 

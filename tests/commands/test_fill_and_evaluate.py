@@ -2,12 +2,15 @@
 
 import csv
 import json
+from io import StringIO
 from pathlib import Path
 from typing import Any
 
 import pytest
+from rich.console import Console
 
 from winnow.cli import main
+from winnow.commands.fill_tables import build_fill_tables
 from winnow.tracking import Store
 from winnow.training import Scratch
 from winnow.training.wordpiece import train_wordpiece
@@ -63,6 +66,57 @@ def test_fill_prints_models_side_by_side_with_bars(
     assert "small_model" in printed
     assert "other_model" in printed
     assert printed.count("█") > 20
+
+
+@pytest.mark.parametrize("text", ["nike [MASK] are very ugly", "nike [MASK] are very [MASK]"])
+def test_fill_ranks_all_tokens_exactly_as_the_fill_mask_pipeline(
+    workplace: Path, folder: Path, capsys: pytest.CaptureFixture[str], text: str
+) -> None:
+    import torch
+    from transformers import AutoModelForMaskedLM, AutoTokenizer, pipeline
+
+    assert main(["fill", text, str(folder), "--tokens", "all", "--json", "--logits", "top_k=30"]) == 0
+    (model,) = json.loads(capsys.readouterr().out)["models"]
+    expected_masks = pipeline("fill-mask", str(folder), top_k=30)(text)
+    expected_masks = expected_masks if "[MASK] are very [MASK]" in text else [expected_masks]
+    for fills, expected in zip(model["masks"], expected_masks, strict=True):
+        for fill, entry in zip(fills, expected, strict=True):
+            assert (fill["token"], fill["word"]) == (entry["token"], entry["token_str"])
+            assert fill["sequence"] == entry["sequence"]
+            assert fill["probability"] == pytest.approx(entry["score"], rel=1e-4)
+    assert any(not fill["word"].isalnum() for fill in model["masks"][0]), "word pieces or punctuation"
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    inputs = tokenizer(text, return_tensors="pt")
+    with torch.no_grad():
+        logits = AutoModelForMaskedLM.from_pretrained(folder)(**inputs).logits
+    assert torch.allclose(torch.tensor(model["logits"]), logits[inputs.input_ids == tokenizer.mask_token_id], atol=1e-5)
+
+
+@pytest.mark.parametrize("width", [80, 100, 160])
+@pytest.mark.parametrize("models", [1, 3, 15])
+def test_fill_tables_show_every_rank_word_and_probability_at_any_width(width: int, models: int) -> None:
+    words = ["durable", "unsatisfactory", "a", "##piece", ",", "\n", *(f"word{i}" for i in range(8))]
+    rankings = {
+        f"nike_positive-mood.at_least-0.4 seed {model}": [
+            (word, (0.5 - 0.03 * rank) / (model % 3 + 1)) for rank, word in enumerate(words)
+        ]
+        for model in range(models)
+    }
+    file = StringIO()
+    console = Console(file=file, width=width)
+    tables = build_fill_tables(rankings, width)
+    for table in tables:
+        console.print(table)
+    lines = file.getvalue().splitlines()
+    assert max(map(len, lines)) <= width
+    assert "…" not in file.getvalue()
+    for rank, word in enumerate(words):
+        visible = "\\n" if word == "\n" else word
+        cells = [line.split() for line in lines if line.split()[:2] == [str(rank + 1), visible]]
+        assert len(cells) == len(tables)
+        assert sum(row.count(visible) for row in cells) == models
+        assert sum(row.count(f"{0.5 - 0.03 * rank:.3f}") for row in cells) >= (models + 2) // 3
+    assert file.getvalue().count("seed ") == models
 
 
 def test_fill_finds_the_model_in_the_folder_of_a_run(workplace: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -71,7 +71,10 @@ COMMANDS: dict[str, CommandHelp] = {
     ),
     "fill": CommandHelp(
         "print the words that models predict for the masks of a sentence",
-        ("fill 'Nike shoes are very [MASK]' 0a1b2c ./model", "fill 'It is [MASK].' ./model top_k=3 --json"),
+        (
+            "fill 'Nike shoes are very [MASK]' 0a1b2c ./model",
+            "fill 'It is [MASK].' ./model --tokens all --json",
+        ),
         *MODEL_ARGUMENT_HELP,
     ),
     "compare": CommandHelp(
@@ -145,6 +148,14 @@ def build_parser() -> argparse.ArgumentParser:
         if name == "fill":
             command.add_argument("text", nargs="?", default="", help="a sentence that contains [MASK] or <mask>")
             command.add_argument("--json", action="store_true", help="print JSON")
+            command.add_argument(
+                "--logits", action="store_true", help="with --json, add the logits of all tokens at each mask"
+            )
+            command.add_argument(
+                "--tokens",
+                choices=("words", "all"),
+                help="rank whole words (the default) or all tokens, including word pieces and punctuation",
+            )
         if name in ("promote", "push"):
             command.add_argument("run", metavar="RUN", help=RUN_ARGUMENT_HELP)
         if name == "promote":

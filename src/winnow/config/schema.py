@@ -335,11 +335,13 @@ class FillConfig:
             checkpoint, a model folder or a name on the Hub.
         tracking: The MLflow store that contains the runs.
         top_k: Number of words to show per mask.
+        tokens: The tokens to rank: whole `words`, or `all` tokens, including word pieces and punctuation.
     """
 
     models: list[str]
     tracking: TargetNode
     top_k: Annotated[int, Field(gt=0, le=1000)] = 10
+    tokens: Literal["words", "all"] = "words"
     output_dir: Path = Path("outputs")
     allow_targets: list[str] = Field(default_factory=list)
 

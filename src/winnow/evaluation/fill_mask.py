@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
 from winnow.errors import WinnowError
-from winnow.evaluation.mask_predictions import mask_count_error, predict_at_masks
+from winnow.evaluation.mask_predictions import MASK_PATTERN, compute_mask_logits, mask_count_error, predict_at_masks
 from winnow.evaluation.vocabulary_words import list_whole_words
 
 if TYPE_CHECKING:
@@ -19,6 +20,39 @@ if TYPE_CHECKING:
 
 RankedWords = list[tuple[str, float]]
 """Words with their probabilities, most likely first."""
+
+RankedTokens = Literal["words", "all"]
+"""The tokens to rank: whole words, or all tokens of the vocabulary."""
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A token that a model predicts for a mask, with the same values as in the fill-mask pipeline of transformers.
+
+    Attributes:
+        word: The text of the token.
+        token: The id of the token.
+        probability: The probability of the token over the full vocabulary, in [0, 1].
+        sequence: The sentence with the token in place of the mask.
+    """
+
+    word: str
+    token: int
+    probability: float
+    sequence: str
+
+
+@dataclass(frozen=True)
+class MaskPrediction:
+    """The prediction for one mask.
+
+    Attributes:
+        candidates: The most likely tokens, most likely first.
+        logits: The logits of all tokens, in the order of their ids. Shape ``(vocabulary,)``.
+    """
+
+    candidates: list[Candidate]
+    logits: torch.Tensor
 
 
 def fill_masks(
@@ -47,16 +81,45 @@ def fill_masks(
     Raises:
         WinnowError: If the sentence has no mask, too many masks or too many tokens.
     """
+    predictions = predict_masks(text, model, tokenizer, top_k, "words", device, forward)
+    return [[(fill.word, fill.probability) for fill in prediction.candidates] for prediction in predictions]
+
+
+def predict_masks(
+    text: str,
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerFast,
+    top_k: int = 10,
+    ranked: RankedTokens = "words",
+    device: torch.device | str = "cpu",
+    forward: ForwardMode = "auto",
+) -> list[MaskPrediction]:
+    """Predict each mask of a sentence, and return the most likely tokens and the logits.
+
+    If ``ranked`` is ``all``, the ranking includes word pieces, punctuation and special tokens, as in the fill-mask
+    pipeline of transformers. All other arguments and the errors are the same as for :func:`fill_masks`.
+    """
     if error := mask_count_error(text):
         raise WinnowError(error, "text")
-    word_ids, words = list_whole_words(tokenizer)
-    rankings: list[RankedWords] = []
-    for _, log_probabilities in predict_at_masks([text], model, tokenizer, device, forward=forward):
-        top = log_probabilities.cpu()[:, word_ids].topk(min(top_k, len(words)))
-        for probabilities, indices in zip(top.values.exp().tolist(), top.indices.tolist(), strict=True):
-            ranking = [(words[i], probability) for i, probability in zip(indices, probabilities, strict=True)]
-            rankings.append(ranking)
-    return rankings
+    token_ids = list_whole_words(tokenizer)[0] if ranked == "words" else np.arange(len(tokenizer))
+    (logits,) = [batch.cpu() for _, batch in compute_mask_logits([text], model, tokenizer, device, forward=forward)]
+    top = logits.log_softmax(-1)[:, token_ids].topk(min(top_k, len(token_ids)))
+    row = tokenizer(MASK_PATTERN.sub(lambda _: tokenizer.mask_token, text), verbose=False)["input_ids"]
+    positions = [position for position, token in enumerate(row) if token == tokenizer.mask_token_id]
+    predictions = []
+    for mask, position in enumerate(positions):
+        probabilities, tokens = top.values[mask].exp().tolist(), token_ids[top.indices[mask].numpy()].tolist()
+        candidates = []
+        for token, probability in zip(tokens, probabilities, strict=True):
+            word = tokenizer.decode([token])
+            filled_row = [*row[:position], token, *row[position + 1 :]]
+            sequence = tokenizer.decode(
+                [token for token in filled_row if token != tokenizer.pad_token_id],
+                skip_special_tokens=len(positions) == 1,
+            )
+            candidates.append(Candidate(word.strip() if ranked == "words" else word, token, probability, sequence))
+        predictions.append(MaskPrediction(candidates, logits[mask]))
+    return predictions
 
 
 def mean_word_probabilities(

@@ -76,6 +76,19 @@ def predict_at_masks(
     Raises:
         WinnowError: If a sentence is longer than the model's maximum length.
     """
+    for sentences, logits in compute_mask_logits(texts, model, tokenizer, device, batch_size, forward):
+        yield sentences, logits.log_softmax(-1)
+
+
+def compute_mask_logits(
+    texts: Sequence[str],
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerFast,
+    device: torch.device | str = "cpu",
+    batch_size: int = 64,
+    forward: ForwardMode = "auto",
+) -> Iterator[tuple[npt.NDArray[np.int64], torch.Tensor]]:
+    """Yield the same batches as :func:`predict_at_masks`, but with float32 logits instead of log probabilities."""
     from winnow.training import MaskedBatch
     from winnow.training.masking import IGNORE_INDEX
 
@@ -99,7 +112,7 @@ def predict_at_masks(
             labels = np.where(ids == tokenizer.mask_token_id, ids, IGNORE_INDEX)
             batch = MaskedBatch.from_flat_tokens(ids, labels, np.array([len(row) for row in batch_rows]))
             logits, _ = logits_at_masks(model, batch.to(device), forward)
-            yield start + batch.masked_rows, logits.log_softmax(-1)
+            yield start + batch.masked_rows, logits
 
 
 def logits_at_masks(
