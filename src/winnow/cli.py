@@ -160,7 +160,7 @@ def _rerun(options: argparse.Namespace) -> int:
 
     from winnow.commands.rerun import run_rerun
 
-    return 1 if run_rerun(config, Console(highlight=False)).different_metrics else 0
+    return 1 if run_rerun(config, Console(highlight=False), options.all).different_metrics else 0
 
 
 def _runs(options: argparse.Namespace) -> int:

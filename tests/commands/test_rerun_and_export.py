@@ -5,15 +5,17 @@ import json
 import shutil
 import subprocess
 import sys
+from io import StringIO
 from pathlib import Path
 
 import pytest
 import yaml
+from rich.console import Console
 
 from fixtures.tracked_runs import Runs
 from winnow.cli import main
 from winnow.commands.export import remake
-from winnow.commands.rerun import add_recorded_numerics
+from winnow.commands.rerun import RerunResult, add_recorded_numerics, print_result
 from winnow.tracking import Store, keys
 
 TINY = ["training.max_steps=3", "training.validate_every_steps=3", "evaluation.max_rows=24", "dataset.source.rows=900"]
@@ -47,6 +49,7 @@ def test_a_repeated_run_has_identical_metrics(
     assert original == scores(repeated)
     assert {"final/test/all/loss", "final/probe/nike_wide/log_odds", "train/loss", "validation/loss"} <= set(original)
     assert f"all {len(original)} metrics are identical" in " ".join(printed.split())
+    assert "final/test/all/loss" not in printed
     assert "Packages, code, machine and data are the same as in the original run." in printed
     models = sorted((workplace / "outputs/once/cells").glob("*/model/model.safetensors"))
     assert {hashlib.sha256(file.read_bytes()).hexdigest() for file in models} == {before}
@@ -75,7 +78,22 @@ def test_differences_in_environment_and_metrics_are_printed(
     lines = {line.split()[0]: line for line in printed.splitlines() if line.strip().startswith("final/")}
     assert "differs by" in lines["final/test/all/loss"]
     assert "missing" in lines["final/never/logged/again"]
-    assert lines["final/validation/all/loss"].rstrip().endswith("identical")
+    assert len(lines) == 2, "identical metrics are not printed"
+
+
+def test_all_metrics_of_a_rerun_are_printed_on_request() -> None:
+    result = RerunResult(
+        "0a", "0b", {"final/same": (1.0, 1.0), "final/other": (1.0, 1.5), "final/new": (None, 2.0)}, []
+    )
+    printed = {}
+    for all_metrics in (False, True):
+        file = StringIO()
+        print_result(result, Console(file=file, width=80), all_metrics)
+        printed[all_metrics] = file.getvalue()
+        assert "differs by +0.5" in file.getvalue()
+        assert "2 of 3 metrics differ; the new run is 0b" in file.getvalue()
+    assert "final/same" not in printed[False]
+    assert "identical" in next(line for line in printed[True].splitlines() if "final/same" in line)
 
 
 @pytest.mark.slow

@@ -156,6 +156,8 @@ def build_parser() -> argparse.ArgumentParser:
                 choices=("words", "all"),
                 help="rank whole words (the default) or all tokens, including word pieces and punctuation",
             )
+        if name == "rerun":
+            command.add_argument("--all", action="store_true", help="print all metrics, not only those that differ")
         if name in ("promote", "push"):
             command.add_argument("run", metavar="RUN", help=RUN_ARGUMENT_HELP)
         if name == "promote":

@@ -65,8 +65,13 @@ class RerunResult:
         return [name for name, (original, new) in self.metrics.items() if original != new]
 
 
-def run_rerun(config: RerunConfig, console: Console) -> RerunResult:
-    """Repeat a run from its stored configuration, and print whether each metric is identical.
+def run_rerun(config: RerunConfig, console: Console, all_metrics: bool = False) -> RerunResult:
+    """Repeat a run from its stored configuration, and print the metrics that differ.
+
+    Args:
+        config: The run and the store.
+        console: The console to print to.
+        all_metrics: Whether to print identical metrics as well.
 
     Raises:
         WinnowError: If the run does not exist, is not a finished training run, or has no stored configuration.
@@ -94,7 +99,7 @@ def run_rerun(config: RerunConfig, console: Console) -> RerunResult:
         run_cell(cell, components, RunOptions(name, run.data.tags.get("mlflow.parentRunId"), tags=tags))
     new_run = search_runs(client, [run.info.experiment_id], f"tags.`{keys.RERUN_OF}` = '{run.info.run_id}'")[0]
     result = RerunResult(run.info.run_id, new_run.info.run_id, _pair_metrics(run, new_run), differences)
-    _print_result(result, console)
+    print_result(result, console, all_metrics)
     return result
 
 
@@ -205,14 +210,25 @@ def _pair_metrics(run: Run, new_run: Run) -> dict[str, tuple[float | None, float
     return {name: (original_metrics.get(name), new_metrics.get(name)) for name in names}
 
 
-def _print_result(result: RerunResult, console: Console) -> None:
+def print_result(result: RerunResult, console: Console, all_metrics: bool = False) -> None:
+    """Print the metrics that differ and a summary.
+
+    Args:
+        result: The result of the rerun.
+        console: The console to print to.
+        all_metrics: Whether to print identical metrics as well.
+    """
+    different_metrics = set(result.different_metrics)
     table = build_console_table("metric", "original", "rerun", "")
     for name, (original, new) in result.metrics.items():
-        status = "identical" if original == new else "[red]missing[/red]"
+        if name not in different_metrics and not all_metrics:
+            continue
+        status = "[red]missing[/red]" if name in different_metrics else "identical"
         if original != new and original is not None and new is not None:
             status = f"[red]differs by {new - original:+.3g}[/red]"
         table.add_row(escape(name), *("-" if value is None else f"{value:.10g}" for value in (original, new)), status)
-    console.print(table)
-    total, different = len(result.metrics), len(result.different_metrics)
+    if table.row_count:
+        console.print(table)
+    total, different = len(result.metrics), len(different_metrics)
     summary = f"{different} of {total} metrics differ" if different else f"all {total} metrics are identical"
-    console.print(f"[bold]{summary}[/bold]; the new run is {result.rerun_id}")
+    console.print(f"[bold]{summary}[/bold]; the new run is {result.rerun_id}", soft_wrap=True)
