@@ -197,6 +197,19 @@ def _ui(options: argparse.Namespace) -> int:
     return run_ui(config)
 
 
+def _doctor(options: argparse.Namespace) -> int:
+    from winnow.config import StoreConfig
+
+    options.command = "store"
+    if (config := _compose_config(options, StoreConfig)) is None:
+        return 0
+    from rich.console import Console
+
+    from winnow.commands.doctor import run_doctor
+
+    return run_doctor(config, Console(highlight=False))
+
+
 def _sync(options: argparse.Namespace) -> int:
     def upload(store: Store) -> str:
         from winnow.tracking import sync
@@ -249,6 +262,7 @@ COMMANDS: dict[str, Callable[[argparse.Namespace], int]] = {
     "runs": _runs,
     "export": _export,
     "ui": _ui,
+    "doctor": _doctor,
     "sync": _sync,
     "promote": _promote,
     "push": _push,

@@ -104,6 +104,9 @@ COMMANDS: dict[str, CommandHelp] = {
         "the study, and values of the keys below",
     ),
     "ui": CommandHelp("start MLflow's web UI", ("ui", "ui port=5001 output_dir=elsewhere")),
+    "doctor": CommandHelp(
+        "check the installation, the store, the disk and the network", ("doctor", "doctor tracking=server")
+    ),
     "sync": CommandHelp(
         "upload the runs that were logged while the tracking server was unavailable", ("sync", "sync tracking=server")
     ),

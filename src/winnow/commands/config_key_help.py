@@ -30,6 +30,7 @@ COMMAND_SCHEMAS: dict[str, type[Any]] = {
     "runs": config.RunsConfig,
     "export": config.ExportConfig,
     "ui": config.UiConfig,
+    "doctor": config.StoreConfig,
     "sync": config.StoreConfig,
     "promote": config.StoreConfig,
     "push": config.StoreConfig,

@@ -445,7 +445,7 @@ class UiConfig:
 
 @dataclass(frozen=True, config=FORBID_UNKNOWN_KEYS)
 class StoreConfig:
-    """The configuration of `winnow sync`, `winnow promote` and `winnow push`, which use only the MLflow store."""
+    """The configuration of `winnow doctor`, `winnow sync`, `winnow promote` and `winnow push`: the MLflow store."""
 
     tracking: TargetNode
     output_dir: Path = Path("outputs")
