@@ -42,6 +42,21 @@ def test_the_columns_of_a_corpus(dataset_of: DatasetOf, tmp_path: Path) -> None:
     assert sum(corpus.split(name).num_rows for name in ("train", "validation", "test")) == 60
 
 
+def test_rows_of_a_group_stay_in_one_split(write_csv: Callable[..., Path], tmp_path: Path) -> None:
+    rows = "".join(f"row {i},product {i // 3}\n" for i in range(120))
+    source = Files(path=write_csv(f"t,product\n{rows}"), text=["t"], group="product")
+    dataset = Dataset("grouped", source, split=HALVES)
+    assert dataset.group_columns == ["group"]
+    table = dataset.load(tmp_path).table
+    splits: dict[str, set[str]] = {}
+    for group, split in zip(table["group"].to_pylist(), table["split"].to_pylist(), strict=True):
+        splits.setdefault(group, set()).add(split)
+    assert len(splits) == 40
+    assert all(len(names) == 1 for names in splits.values())
+    ungrouped = Dataset("grouped", Files(path=tmp_path / "texts.csv", text=["t"]), split=HALVES)
+    assert ungrouped.group_columns == []
+
+
 def test_sources_and_labels_reach_the_corpus(write_csv: Callable[..., Path], tmp_path: Path) -> None:
     plain = write_csv("t\n" + "".join(f"plain {i}\n" for i in range(40)), "plain.csv")
     rated = write_csv("t,y\n" + "".join(f"rated {i},{i}\n" for i in range(40)), "rated.csv")

@@ -20,8 +20,8 @@ COMMANDS = re.findall(r"^winnow filter (.*)$", GUIDE, re.MULTILINE)
 
 @pytest.mark.parametrize("command", COMMANDS)
 def test_a_command_of_the_guide_gives_a_corpus(command: str, workplace: Path) -> None:
-    rows = "".join(f"title {i},{i} words of body number {i * 7},{i % 5}\n" for i in range(120))
-    (workplace / "reviews.csv").write_text("title,body,stars\n" + rows)
+    rows = "".join(f"title {i},{i} words of body number {i * 7},{i % 5},{i // 2}\n" for i in range(120))
+    (workplace / "reviews.csv").write_text("title,body,stars,product\n" + rows)
     (workplace / "held_out.csv").write_text("body\n1 words of body number 7\nnew words\nand more\n")
     (workplace / "book.txt").write_text("\n\n".join(f"paragraph {i}\nand its end" for i in range(80)))
     [cell], _ = compose_cells("filter", FilterConfig, shlex.split(command))
@@ -35,4 +35,4 @@ def test_a_command_of_the_guide_gives_a_corpus(command: str, workplace: Path) ->
 
 
 def test_the_guide_has_commands() -> None:
-    assert len(COMMANDS) == 7
+    assert len(COMMANDS) == 8

@@ -19,7 +19,7 @@ from winnow.data.fingerprint import fingerprint
 from winnow.data.ingestion import CleanedRows, read_clean_rows
 from winnow.data.integrity import Check
 from winnow.data.leakage import measure_leakage
-from winnow.data.sources.source import Mixture, Source
+from winnow.data.sources.source import GROUP_COLUMN, Mixture, Source
 from winnow.data.split import Split
 from winnow.errors import WinnowError
 from winnow.untrusted_text import SafeName
@@ -67,6 +67,11 @@ class Dataset:
         return fingerprint(
             "dataset", _CACHE_VERSION, self.name, content, self.cleaning, self.split.fingerprint_settings(), checks
         )
+
+    @property
+    def group_columns(self) -> list[str]:
+        """The columns whose values determine which rows stay in the same split; empty if rows are not grouped."""
+        return self.split.group_by or ([GROUP_COLUMN] if self.source.has_groups else [])
 
     def check(self) -> list[WinnowError]:
         """Return the errors in all sources that can be detected without reading all rows."""
@@ -119,10 +124,11 @@ class Dataset:
         return replace(corpus, leakage=measure_leakage(corpus))
 
     def _assign_splits(self, main: CleanedRows) -> list[str]:
-        further = [name for name in main.rows.column_names if name != "text" and self.split.group_by]
+        split = replace(self.split, group_by=self.group_columns)
+        further = [name for name in main.rows.column_names if name != "text" and split.group_by]
         columns = {name: main.rows[name].to_pylist() for name in further}
         try:
-            return self.split.assign(main.normalized_texts, columns, validation=self.validation is None)
+            return split.assign(main.normalized_texts, columns, validation=self.validation is None)
         except WinnowError as error:
             raise error.with_prefix("split") from error
 

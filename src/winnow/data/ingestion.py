@@ -81,9 +81,11 @@ def read_clean_rows(
 def _drop_null_rows(rows: pa.Table, cleaning: Sequence[CleaningStep]) -> pa.Table:
     nulls = rows["text"].null_count
     if nulls and CleaningStep.DROP_NULL not in cleaning:
-        raise WinnowError(
-            f"{nulls:,} of {rows.num_rows:,} rows have no text after cleaning. Add `drop_null` to the cleaning "
-            "steps, or add the missing texts.",
-            key="cleaning",
+        # If no row has text, dropping the rows without text would empty the corpus.
+        fix = (
+            "Choose other text columns, or remove cleaning steps"
+            if nulls == rows.num_rows
+            else "Add `drop_null` to the cleaning steps, or add the missing texts"
         )
+        raise WinnowError(f"{nulls:,} of {rows.num_rows:,} rows have no text after cleaning. {fix}.", key="cleaning")
     return rows.filter(pc.is_valid(rows["text"])) if nulls else rows

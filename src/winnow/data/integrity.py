@@ -161,8 +161,8 @@ def run_checks(
             first = int(np.flatnonzero(masks[name])[0])
             raise WinnowError(
                 f"{masks[name].sum():,} of {rows.num_rows:,} rows fail this check. The first is row {first + 1:,} with "
-                f"'{check.column}' = {rows[check.column][first].as_py()!r:.60}. Fix the data, or set action=drop to "
-                "drop these rows.",
+                f"'{check.column}' = {rows[check.column][first].as_py()!r:.60}. Fix the data, "
+                f"{'or correct the check' if masks[name].all() else 'or set action=drop to drop these rows'}.",
                 key=f"integrity.{name}",
             )
     flagging = [name for name, check in checks.items() if check.action == "flag"]

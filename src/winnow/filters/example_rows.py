@@ -52,7 +52,7 @@ def select_examples(verdicts: Verdicts, corpus: Corpus, signals: Mapping[str, Si
             result["only"][term] = only
     if failures.max(initial=0) > 1:
         result["several"] = take_first(failures == failures.max(), EXAMPLES_PER_TERM)
-    if "label" in rows.column_names:
+    if "label" in rows.column_names and pa.types.is_integer(rows["label"].type):
         labels = rows["label"].to_pandas().to_numpy(dtype=np.float64, na_value=np.nan)
         if set(np.unique(labels[~np.isnan(labels)])) <= {0.0, 1.0}:
             result["kept_as_0"] = take_first(kept & (labels == 0), EXAMPLES_PER_LABEL)

@@ -150,7 +150,7 @@ def compute_label_statistics(labels: pa.ChunkedArray, kept: Mask) -> dict[str, A
     kept = kept[has_label]
     counts = _count_by_value(pa.chunked_array([values]), kept)
     statistics: dict[str, Any] = {"kept": counts}
-    if set(counts) <= {"0", "1"}:
+    if pa.types.is_integer(labels.type) and set(counts) <= {"0", "1"}:
         hits = int((kept & (values == 1)).sum())
         statistics["precision"] = _divide_or_none(hits, int(kept.sum()))
         statistics["recall"] = _divide_or_none(hits, int((values == 1).sum()))

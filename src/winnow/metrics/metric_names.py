@@ -157,6 +157,15 @@ def source_slice_name(source: str) -> str:
     return f"source/{sanitize_component(source)}"
 
 
+def label_slice_name(label: str) -> str:
+    """Return the name of the slice of held-out rows with one label.
+
+    >>> label_slice_name("very good!")
+    'label/very good_'
+    """
+    return f"label/{sanitize_component(label)}"
+
+
 def sanitize_component(text: str) -> str:
     """Replace each character that MLflow does not allow in a component of a metric name with an underscore.
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +20,7 @@ from winnow.filters import Selection, Verdicts
 from winnow.metrics.metric_names import (
     ALL_ROWS_SLICE,
     kept_slice_name,
+    label_slice_name,
     removed_slice_name,
     sanitize_component,
     source_slice_name,
@@ -27,6 +29,9 @@ from winnow.run.held_out_clusters import RowClusters
 
 if TYPE_CHECKING:
     from winnow.training import TokenRows
+
+MAX_LABEL_SLICES: Final = 10
+"""The maximum number of text labels that define slices; the most frequent labels are used."""
 
 HELD_OUT_SPLITS: Final[tuple[SplitName, ...]] = ("validation", "test")
 
@@ -83,7 +88,7 @@ def _take_first_rows(rows: pa.Table, limit: int | None) -> pa.Table:
 
 
 def build_slice_masks(rows: pa.Table, verdicts: Mapping[str, Verdicts]) -> dict[str, npt.NDArray[np.bool_]]:
-    """Return the row masks of the slices: `all`, each source, and the kept and removed rows of each filter.
+    """Return the row masks of the slices: `all`, each source, each text label, and each filter's kept and removed rows.
 
     A single source gets no slice, because that slice would equal `all`. Each external set is a slice with the name of
     the set.
@@ -94,9 +99,25 @@ def build_slice_masks(rows: pa.Table, verdicts: Mapping[str, Verdicts]) -> dict[
     if len(sources) > 1 or external:
         format_slice_name = sanitize_component if external else source_slice_name
         masks |= {format_slice_name(name): pc.equal(rows["source"], name).to_numpy() for name in sorted(sources)}
+    if not external:
+        masks |= _build_label_masks(rows)
     for name, filter_verdicts in verdicts.items():
         table = filter_verdicts.table
         kept_ids = table.filter(table["keep"])["row_id"].combine_chunks()
         is_kept = pc.is_in(rows["row_id"], value_set=kept_ids).to_numpy()
         masks |= {kept_slice_name(name): is_kept, removed_slice_name(name): ~is_kept}
+    return masks
+
+
+def _build_label_masks(rows: pa.Table) -> dict[str, npt.NDArray[np.bool_]]:
+    """Return a row mask for each of the most frequent text labels. Integer labels define no slices."""
+    if "label" not in rows.column_names or not pa.types.is_string(rows["label"].type):
+        return {}
+    counts = Counter(label for label in rows["label"].to_pylist() if label is not None)
+    frequent = sorted(counts, key=lambda label: (-counts[label], label))[:MAX_LABEL_SLICES]
+    masks: dict[str, npt.NDArray[np.bool_]] = {}
+    for label in sorted(frequent):
+        mask = pc.fill_null(pc.equal(rows["label"], label), False).to_numpy()
+        name = label_slice_name(label)  # labels that differ only in special characters share a slice
+        masks[name] = masks[name] | mask if name in masks else mask
     return masks

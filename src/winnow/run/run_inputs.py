@@ -156,7 +156,7 @@ def _load_held_out(
             rows,
             build_slice_masks(rows, verdicts),
             tokenize(rows, tokenizer, length, cache),
-            assign_clusters(rows, config.evaluation.cluster_by, components.dataset.split.group_by),
+            assign_clusters(rows, config.evaluation.cluster_by, components.dataset.group_columns),
         )
         for name, rows in select_held_out_rows(components.corpus, config.evaluation.max_rows).items()
     }

@@ -53,7 +53,31 @@ def test_labels_are_whole_numbers_or_null(write_csv: Write) -> None:
     assert table["label"].to_pylist() == [1, 0, None]
 
 
-@pytest.mark.parametrize("cell", ["good", "4.5", "inf", "nan", "1e30"])
+def test_labels_may_be_words(write_csv: Write) -> None:
+    table = Files(path=write_csv("text,y\na,good\nb, bad\nc,\nd,1\n"), text=["text"], label="y").read()
+    assert table.schema.field("label").type == pa.string()
+    assert table["label"].to_pylist() == ["good", "bad", None, "1"]
+
+
+def test_columns_given_by_name_have_the_type_of_their_values(write_csv: Write) -> None:
+    path = write_csv("text,stars,size,empty\na,4.5,M,\nb,,10,\nc,3,L,\n")
+    table = Files(path=path, text=["text"], columns=["stars", "size", "empty"]).read()
+    assert table["stars"].to_pylist() == [4.5, None, 3.0]
+    assert table["size"].to_pylist() == ["M", "10", "L"]
+    assert table["empty"].null_count == 3
+
+
+def test_no_advice_drops_every_row_because_of_a_wrong_type(write_csv: Write) -> None:
+    path = write_csv("text,size\na,M\nb,L\n")
+    with pytest.raises(WinnowError, match="or set the type of 'size' to string") as raised:
+        Files(path=path, text=["text"], columns={"size": "number"}).read()
+    assert "on_error" not in str(raised.value)
+    with pytest.raises(WinnowError, match="a column with columns=") as raised:
+        Files(path=write_csv("text,y\na,4.5\n"), text=["text"], label="y").read()
+    assert "on_error" not in str(raised.value)
+
+
+@pytest.mark.parametrize("cell", ["4.5", "inf", "nan", "1e30"])
 def test_another_label_is_a_fault_with_its_line(write_csv: Write, cell: str) -> None:
     with pytest.raises(WinnowError, match=rf"line 3 of .* got '{cell}'") as caught:
         Files(path=write_csv(f"text,y\na,1\nb,{cell}\n"), text=["text"], label="y").read()

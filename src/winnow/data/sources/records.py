@@ -4,22 +4,33 @@ from __future__ import annotations
 
 import itertools
 from abc import abstractmethod
-from collections.abc import Iterable, Iterator, Mapping
-from contextlib import suppress
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass as plain_dataclass
 from typing import Annotated, Any, Literal
 
 import pyarrow as pa
-from pydantic import ConfigDict, Field
+from pydantic import BeforeValidator, ConfigDict, Field
 from pydantic.dataclasses import dataclass
 
-from winnow.data.sources.source import LABEL_FIELD, RECORD_ERROR_FIELD, RESERVED_COLUMNS, TEXT_FIELD, Source
+from winnow.data.sources.record_values import (
+    BrokenRecordError,
+    ColumnKind,
+    build_auto_column,
+    build_label_column,
+    convert_label,
+    convert_number,
+)
+from winnow.data.sources.source import GROUP_COLUMN, RECORD_ERROR_FIELD, RESERVED_COLUMNS, Source
 from winnow.errors import WinnowError, did_you_mean
 
-_MAX_LABEL = 2**53  # larger integers cannot be represented exactly as floats
 _MISSING = object()
 NumberedRecords = Iterator[tuple[int, Mapping[str, Any] | str]]
-_COLUMN_TYPES = {"number": pa.float64(), "string": pa.string()}
+
+
+def _use_auto_kinds(columns: Any) -> Any:
+    """Return a mapping with the type `auto` for each name if the columns are given as a list of names."""
+    is_list_of_names = isinstance(columns, list) and all(isinstance(name, str) for name in columns)
+    return dict.fromkeys(columns, "auto") if is_list_of_names else columns
 
 
 @plain_dataclass(frozen=True)
@@ -51,8 +62,12 @@ class RecordSource(Source):
     Attributes:
         text: Paths of the values that are joined to form the text, in order.
         joiner: The separator between two values, and between the texts of a list.
-        label: Path of an integer label; null if the records have no label.
-        columns: Paths of additional values to keep with each row, each with its type: ``number`` or ``string``.
+        label: Path of a label; null if the records have no label. If all labels are integers, they are stored as
+            integers, otherwise as text. Each text label defines a slice of the held-out rows.
+        group: Path of a value that groups related rows, such as a product or an author; null if there is none. Unless
+            ``group_by`` of the split is set, rows of a group are assigned to the same split and form a cluster.
+        columns: Additional values to keep with each row: a list of paths, or a mapping from each path to its type
+            (``number``, ``string``, or ``auto``, which means numbers if all values are numbers).
         on_error: ``fail`` raises an error at the first broken record; ``drop`` drops broken records and counts them in
             the funnel.
         homepage: The URL of the data.
@@ -62,7 +77,8 @@ class RecordSource(Source):
     text: Annotated[list[str], Field(min_length=1)]
     joiner: str = " "
     label: str | None = None
-    columns: dict[str, Literal["number", "string"]] = Field(default_factory=dict)
+    group: str | None = None
+    columns: Annotated[dict[str, ColumnKind], BeforeValidator(_use_auto_kinds)] = Field(default_factory=dict)
     on_error: Literal["fail", "drop"] = "fail"
     homepage: str | None = None
     licence: str | None = None
@@ -73,6 +89,15 @@ class RecordSource(Source):
                 raise WinnowError(
                     f"the column name '{name}' is reserved. Rename the column in your data.", key="columns"
                 )
+        if self.group is not None and GROUP_COLUMN in self.columns:
+            raise WinnowError(
+                f"the column name '{GROUP_COLUMN}' is reserved if group is set. Remove it from columns.", key="columns"
+            )
+
+    @property
+    def has_groups(self) -> bool:
+        """Whether the rows have a column with their group."""
+        return self.group is not None
 
     @abstractmethod
     def batches(self) -> Iterator[RecordBatch]:
@@ -85,32 +110,40 @@ class RecordSource(Source):
     def read(self) -> pa.Table:
         """Return a table of the rows.
 
-        The columns are ``text``, ``label`` if set, the additional columns, and ``fault`` if broken records are to be
-        dropped.
+        The columns are ``text``, ``label`` and ``group`` if set, the additional columns, and ``fault`` if broken
+        records are to be dropped.
         """
-        columns = [pa.field(name, _COLUMN_TYPES[kind]) for name, kind in self.columns.items()]
-        schema = pa.schema([TEXT_FIELD, *([LABEL_FIELD] if self.label else []), *columns])
+        names = ["text", *(["label"] if self.label else []), *([GROUP_COLUMN] if self.group else []), *self.columns]
         rows: list[list[Any]] = []
         errors: dict[int, str] = {}
         for batch in self.batches():
             for number, record in self._check_columns(batch):
                 try:
                     rows.append(self._convert_record(record))
-                except _BrokenRecordError as error:
+                except BrokenRecordError as error:
                     message = f"broken {batch.unit} {number:,} of {batch.name}: {error}"
                     if self.on_error == "fail":
-                        raise WinnowError(f"{message} Fix the data, or set on_error=drop.", key=error.key) from error
+                        # Dropping broken records is suggested only if the cause is not the configuration: if every
+                        # record has the wrong type, no rows would remain.
+                        fix = error.fix or "set on_error=drop"
+                        raise WinnowError(f"{message} Fix the data, or {fix}.", key=error.key) from error
                     errors[len(rows)] = message
-                    rows.append([None] * len(schema))
-        values = zip(*rows, strict=True) if rows else [()] * len(schema)
-        table = pa.table(
-            [pa.array(column, field.type) for column, field in zip(values, schema, strict=True)], schema=schema
-        )
+                    rows.append([None] * len(names))
+        values = list(zip(*rows, strict=True)) if rows else [()] * len(names)
+        table = pa.table({name: self._build_column(name, column) for name, column in zip(names, values, strict=True)})
         if errors:
             table = table.append_column(
                 RECORD_ERROR_FIELD, pa.array([errors.get(row) for row in range(len(rows))], RECORD_ERROR_FIELD.type)
             )
         return table
+
+    def _build_column(self, name: str, values: Sequence[Any]) -> pa.Array:
+        if name == "label":
+            return build_label_column(values)
+        kind = self.columns.get(name, "string")
+        if kind == "auto":
+            return build_auto_column(values)
+        return pa.array(values, pa.float64() if kind == "number" else pa.string())
 
     def check(self) -> list[WinnowError]:
         """Return an error if a file cannot be opened, and one error per column that a file's first record lacks."""
@@ -130,7 +163,8 @@ class RecordSource(Source):
 
     def settings(self) -> dict[str, Any]:
         """Return the settings that affect the rows."""
-        return {name: getattr(self, name) for name in ("text", "joiner", "label", "columns", "on_error")}
+        settings = {name: getattr(self, name) for name in ("text", "joiner", "label", "columns", "on_error")}
+        return settings | ({"group": self.group} if self.group else {})  # keeps the fingerprints of existing corpora
 
     def _check_columns(self, batch: RecordBatch) -> NumberedRecords:
         """Yield the records of a batch, and check that the requested values exist.
@@ -150,20 +184,24 @@ class RecordSource(Source):
             raise self._build_unknown_column_error(missing[0], seen, batch.name)
 
     def _value_paths(self) -> list[str]:
-        return [*self.text, *([self.label] if self.label else []), *self.columns]
+        return [*self.text, *(path for path in (self.label, self.group) if path), *self.columns]
 
     def _convert_record(self, record: Mapping[str, Any] | str) -> list[Any]:
         if isinstance(record, str):
-            raise _BrokenRecordError("path", record)
+            raise BrokenRecordError("path", record)
         texts = [self._convert_text(get_value(record, path), path) for path in self.text]
         row: list[Any] = [self.joiner.join(text for text in texts if text) or None]
         if self.label:
-            row.append(_convert_label(get_value(record, self.label), self.label))
+            row.append(convert_label(_get_value_or_none(record, self.label), self.label))
+        if self.group:
+            group = _get_value_or_none(record, self.group)
+            row.append(None if group is None else str(group).strip() or None)
         for path, kind in self.columns.items():
-            value = get_value(record, path)
-            row.append(
-                _convert_number(value, path) if kind == "number" else self._convert_text(value, path, key="columns")
-            )
+            value = _get_value_or_none(record, path)
+            if kind == "string":
+                row.append(self._convert_text(value, path, key="columns"))
+            else:
+                row.append(convert_number(value, path) if kind == "number" else value)
         return row
 
     def _convert_text(self, value: Any, path: str, key: str = "text") -> str | None:
@@ -172,9 +210,10 @@ class RecordSource(Source):
         if isinstance(value, list):
             return self.joiner.join(filter(None, (self._convert_text(item, path, key) for item in value))) or None
         if not isinstance(value, str):
-            raise _BrokenRecordError(key, f"expected text in '{path}', got {value!r:.60} ({type(value).__name__}).")
+            fix = f"set the type of '{path}' to number" if key == "columns" else "choose a column with text"
+            raise BrokenRecordError(key, f"expected text in '{path}', got {value!r:.60} ({type(value).__name__}).", fix)
         if has_surrogates(value):
-            raise _BrokenRecordError(
+            raise BrokenRecordError(
                 key,
                 f"the value of '{path}' contains characters that are not valid Unicode, or bytes that cannot be "
                 "decoded with the configured `encoding`.",
@@ -182,18 +221,11 @@ class RecordSource(Source):
         return None if not value or value.isspace() else value
 
     def _build_unknown_column_error(self, path: str, known: Iterable[str], name: str) -> WinnowError:
-        key = "text" if path in self.text else "label" if path == self.label else "columns"
+        keys = {self.label: "label", self.group: "group"}
+        key = "text" if path in self.text else keys.get(path, "columns")
         columns = [f"'{column}'"[:80] for column in itertools.islice(known, 50)]
         listed = ", ".join(columns).encode(errors="backslashreplace").decode()
         return WinnowError(f"{name} has no column '{path}'.{did_you_mean(path, known)} Allowed: {listed}.", key=key)
-
-
-class _BrokenRecordError(Exception):
-    """An error in a single record, with the configuration key of the invalid value."""
-
-    def __init__(self, key: str, message: str) -> None:
-        super().__init__(message)
-        self.key = key
 
 
 def get_value(record: Any, path: str) -> Any:
@@ -230,19 +262,6 @@ def _is_column_missing(record: Mapping[str, Any], path: str) -> bool:
     return path not in record and path.partition(".")[0] not in record
 
 
-def _convert_number(value: Any, path: str) -> float | None:
-    if value is None or value is _MISSING or (isinstance(value, str) and not value.strip()):
-        return None
-    with suppress(ValueError, TypeError):
-        return float(value)
-    raise _BrokenRecordError("columns", f"expected a number in '{path}', got {value!r:.60}.")
-
-
-def _convert_label(value: Any, path: str) -> int | None:
-    if value is None or value is _MISSING or (isinstance(value, str) and not value.strip()):
-        return None
-    with suppress(ValueError, TypeError):
-        number = float(value)
-        if number.is_integer() and abs(number) <= _MAX_LABEL:
-            return int(number)
-    raise _BrokenRecordError("label", f"expected an integer label in '{path}', got {value!r:.60}.")
+def _get_value_or_none(record: Any, path: str) -> Any:
+    value = get_value(record, path)
+    return None if value is _MISSING else value

@@ -15,6 +15,7 @@ from winnow.untrusted_text import SafeName
 
 TEXT_FIELD = pa.field("text", pa.string())
 LABEL_FIELD = pa.field("label", pa.int64())
+GROUP_COLUMN = "group"
 SOURCE_FIELD = pa.field("source", pa.string())
 RECORD_ERROR_FIELD = pa.field("fault", pa.string())
 FLAGS_FIELD = pa.field("flags", pa.string())
@@ -27,7 +28,7 @@ class Source(ABC):
 
     @abstractmethod
     def read(self) -> pa.Table:
-        """Return all rows: ``text`` (string, may be null), ``label`` (int64) if there are labels, and other columns.
+        """Return all rows: ``text`` (string, may be null), ``label`` (int64 or string) if there are labels, and others.
 
         A mixture adds ``source`` (string). If broken records are to be dropped, ``fault`` (string) holds the error
         message of each broken record and is null for all other rows.
@@ -43,6 +44,11 @@ class Source(ABC):
     @abstractmethod
     def describe(self) -> dict[str, Any]:
         """Return a description of the data, such as its kind, file, homepage and license."""
+
+    @property
+    def has_groups(self) -> bool:
+        """Whether the rows have the column ``group``, whose values determine which rows stay in the same split."""
+        return False
 
     def check(self) -> list[WinnowError]:
         """Return the errors that can be detected without reading all rows."""
@@ -94,6 +100,11 @@ class Mixture(Source):
             "kind": "mixture",
             "sources": {name: source.describe() for name, source in self.sources.items()},
         }
+
+    @property
+    def has_groups(self) -> bool:
+        """Whether at least one source has groups."""
+        return any(source.has_groups for source in self.sources.values())
 
     def check(self) -> list[WinnowError]:
         """Return the errors detected in all sources."""

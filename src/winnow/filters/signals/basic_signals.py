@@ -206,8 +206,19 @@ class Column(Signal):
         return {"column": self.column}
 
     def score(self, texts: Sequence[float | None]) -> pa.Array:
-        """Return the numbers unchanged."""
-        return pa.array(texts, pa.float64())
+        """Return the numbers unchanged.
+
+        Raises:
+            WinnowError: If the column contains text.
+        """
+        try:
+            return pa.array(texts, pa.float64())
+        except (pa.ArrowInvalid, pa.ArrowTypeError) as error:
+            example = next(value for value in texts if isinstance(value, str))
+            raise WinnowError(
+                f"expected a column of numbers, got {example!r:.60} in '{self.column}'. Choose a numeric column.",
+                "column",
+            ) from error
 
     def keep(self, scores: pa.Array) -> pa.Array:
         """Keep numbers within the inclusive bounds."""
