@@ -61,6 +61,17 @@ def format_confidence(confidence: float) -> str:
     return f"{100 * confidence:.4g}%"
 
 
+def format_percentage(fraction: float) -> str:
+    """Format a fraction as a percentage with one decimal, or with one significant digit if it is below 1%.
+
+    >>> format_percentage(0.0583), format_percentage(0.0042), format_percentage(0.00046)
+    ('5.8%', '0.4%', '0.05%')
+    """
+    if fraction == 0 or fraction >= 0.01:
+        return f"{fraction:.1%}"
+    return f"{fraction:.{min(6, -2 - math.floor(math.log10(fraction)))}%}"
+
+
 def format_count(value: float | None) -> str:
     """Format a count with thousands separators, or return a dash for a missing count.
 

@@ -16,6 +16,7 @@ from winnow.comparison import Comparison, analyze, collect_study
 from winnow.errors import WinnowError
 from winnow.reporting import compare
 from winnow.tracking import keys
+from winnow.untrusted_text import escape_markdown
 
 pytestmark = pytest.mark.slow
 
@@ -67,6 +68,20 @@ def test_json_has_all_documented_keys(report: Report) -> None:
     assert report_json["overlap"]["shared"] == ["comfortable", "durable"]
     descriptive = [entry for entry in report_json["contrasts"] if entry["family"] == "descriptive"]
     assert [entry["p_holm"] for entry in descriptive] == [None]
+
+
+def test_change_in_percent_is_the_same_in_every_output(report: Report) -> None:
+    change, metrics = report.json["probability_change"], report.json["metrics"]
+    assert (change["probe"], change["filter"], change["baseline"], change["prompts"]) == (
+        "nike_wide", "nike_positive", "full", 40,
+    )  # fmt: skip
+    for key, arm in (("wanted_before", "full"), ("wanted_after", "nike_positive")):
+        assert change[key] == pytest.approx(metrics["probe/nike_wide/wanted_mass"][arm]["mean"])
+    before, after = f"{change['wanted_before']:.1%}", f"{change['wanted_after']:.1%}"
+    assert f"that of wanted words rose from {before} to {after}" in change["sentence"]
+    assert report.comparison.paragraphs[1] == change["sentence"]
+    assert change["sentence"] in report.html
+    assert escape_markdown(change["sentence"]) in (report.folder / "report.md").read_text()
 
 
 def test_losses_are_compared_over_rows(report: Report) -> None:

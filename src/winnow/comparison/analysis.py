@@ -34,6 +34,7 @@ from winnow.comparison.ngram_baselines import (
     find_word_frequency_reason,
     measure_effects_beyond_ngrams,
 )
+from winnow.comparison.probability_change import ProbabilityChange, measure_probability_changes
 from winnow.comparison.sample_size_plan import SampleSizePlan, plan_sample_size
 from winnow.comparison.study_looks import find_look
 from winnow.comparison.study_verdicts import decide_verdicts
@@ -55,6 +56,8 @@ class Comparison:
     verdict: Verdict
     endpoints: Endpoints
     other_verdicts: dict[str, Verdict]
+    probability_change: ProbabilityChange | None
+    other_probability_changes: dict[str, ProbabilityChange]
     arms: dict[str, ArmSummary]
     base: Summary | None
     findings: list[Finding]
@@ -90,8 +93,10 @@ class Comparison:
 
     @property
     def paragraphs(self) -> list[str]:
-        """The headline, and one sentence with numbers for each endpoint, for the control and for each factor."""
-        return [self.headline, *self.verdict.sentences, *(self.factors.sentences if self.factors else ())]
+        """The headline, the change in percent if recorded, and one sentence per endpoint, for the control and per factor."""
+        changes = [] if self.probability_change is None else [self.probability_change.sentence]
+        factors = self.factors.sentences if self.factors else ()
+        return [self.headline, *changes, *self.verdict.sentences, *factors]
 
     def as_dict(self) -> dict[str, Any]:
         """Return the comparison as JSON-compatible data. Numbers that are not finite become ``None``."""
@@ -163,6 +168,7 @@ def analyze(study: CollectedStudy, confidence: float = 0.95, extra_metrics: Sequ
     tested_pairs = [(finding.result.a, finding.result.b) for finding in primary_findings]
     verdicts = decide_verdicts(study, [*primary_findings, *descriptive], reasons, look, word_frequency_reasons)
     verdicts = {arm: (endpoints, qualify_verdict(verdict, study)) for arm, (endpoints, verdict) in verdicts.items()}
+    probability_changes = measure_probability_changes(study, {arm: tested for arm, (tested, _) in verdicts.items()})
     endpoints, verdict = verdicts.pop(filter_arm or "")
     overlaps = find_word_overlaps(study, confidence)
     return Comparison(
@@ -172,6 +178,8 @@ def analyze(study: CollectedStudy, confidence: float = 0.95, extra_metrics: Sequ
         confidence=confidence,
         verdict=verdict,
         endpoints=endpoints,
+        probability_change=probability_changes.pop(filter_arm or "", None),
+        other_probability_changes=probability_changes,
         other_verdicts={arm: other_verdict for arm, (_, other_verdict) in verdicts.items()},
         arms=describe_arms(study, primary, confidence),
         base=summarize_base_model(study, primary),
