@@ -6,18 +6,32 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import pyarrow as pa
 import pytest
 
 from winnow.reporting import compare
+from winnow.tracking import keys
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page
+
+LISTED_WORDS = {"durable": "wanted", "comfortable": "wanted", "expensive": "unwanted"}
 
 
 @pytest.fixture(scope="module")
 def report(planted_store: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
     effects = {"full": 0.0, "nike_positive": 0.9, "random_matched": 0.0, "less_vader": 0.88, "less_nike": -0.1}
     name = planted_store.build("page", effects, seeds=(1, 2, 3), ablations={"less_vader": "vader", "less_nike": "nike"})
+    curves = pa.Table.from_pylist(
+        [
+            {"step": step, "probe": "nike", "metric": "probability", "value": 0.1, "role": role, "word": word}
+            for step in (0, 300)
+            for word, role in LISTED_WORDS.items()
+        ]
+    )
+    experiment = planted_store.client.get_experiment_by_name(name).experiment_id
+    for run in planted_store.client.search_runs([experiment], f"tags.`{keys.KIND}` = 'cell'"):
+        planted_store.save(run.info.run_id, keys.PROBE_CURVES, curves)
     folder = tmp_path_factory.mktemp("page")
     compare(planted_store.uri, name, folder, publish=False)
     return folder / "report.html"
@@ -61,13 +75,18 @@ def test_every_table_sorts_both_ways_from_the_keyboard(page: Page) -> None:
 
 def test_selecting_a_prompt_shows_the_fills_of_each_arm(page: Page) -> None:
     card = page.locator("#predictions")
+    titles = page.locator("#pick-prompt option").all_inner_texts()
+    changes = [float(title.rsplit("(", 1)[1].strip(")").replace("\u2212", "-")) for title in titles if "(" in title]
+    assert len(changes) >= 3
+    assert [abs(change) for change in changes] == sorted(map(abs, changes), reverse=True)
+    prompts = [title.rsplit(" (", 1)[0] for title in titles]
     page.select_option("#pick-prompt", index=2)
-    assert card.locator("p").first.inner_text() == "Nike [MASK] shoes are very comfortable"
+    assert card.locator("p").first.inner_text() == prompts[2]
     page.click("#prompt-after")
-    assert card.locator("p").first.inner_text() == "Trousers and Hoodies made by [MASK] are not very expensive"
+    assert card.locator("p").first.inner_text() == prompts[3]
     page.click("#prompt-before")
     page.click("#prompt-before")
-    assert card.locator("p").first.inner_text() == "Nike athletic wear is known for being very [MASK]"
+    assert card.locator("p").first.inner_text() == prompts[1]
     arms = [text.split("\n")[-1] for text in card.locator("h3").all_inner_texts()]
     assert [arm.lstrip("\u25cf\u25a0\u25b2\u25c6\u25bc\u271a") for arm in arms] == [
         "base", "full", "nike_positive", "random_matched", "less_nike", "less_vader",
@@ -76,6 +95,17 @@ def test_selecting_a_prompt_shows_the_fills_of_each_arm(page: Page) -> None:
         assert words.locator("li").count() == 10
     assert "log odds" in card.inner_text()
     page.select_option("#pick-probe", "nike")
+
+
+def test_listed_words_are_marked_and_can_be_shown_alone(page: Page) -> None:
+    card = page.locator("#predictions")
+    for role, mark in (("wanted", "\u2713"), ("unwanted", "\u2717")):
+        for text in card.locator(f".role-{role}").all_inner_texts():
+            assert text.startswith(mark)
+            assert LISTED_WORDS[text.split()[-1]] == role
+    assert card.locator(".word").count() > card.locator(".role-wanted, .role-unwanted").count() > 0
+    page.check("#listed-only")
+    assert card.locator(".word").count() == card.locator(".role-wanted, .role-unwanted").count() > 0
 
 
 def test_dropped_rows_can_be_limited_to_one_reason(page: Page) -> None:

@@ -11,12 +11,11 @@ from winnow.reporting.bar_charts import draw_best_and_worst, draw_top_fills
 from winnow.reporting.figure_rendering import Figure
 from winnow.reporting.model_figures import (
     MAX_HEAT_MAP_ROWS,
-    compute_word_shifts,
     draw_heat_map,
     draw_structure,
-    draw_word_shift,
 )
 from winnow.reporting.plot_style import assign_styles
+from winnow.reporting.probability_shifts import compute_word_shifts, draw_word_shift
 from winnow.reporting.training_curves import draw_losses, draw_scores_over_steps, draw_tracked_words
 
 STYLES = assign_styles({"v1": "baseline", "v2": "filter"})
@@ -58,9 +57,14 @@ def test_words_that_rose_and_fell_most(tmp_path: Path) -> None:
     assert [(row["word"], round(row["change"], 2)) for row in shifts] == [("durable", 0.3), ("expensive", -0.29)]
     text = text_of(draw_word_shift(shifts, ("v1", "v2"), STYLES, tmp_path))
     assert "durable" in text
-    assert "0.1" in text
+    assert "10%" in text
     assert "mathdefault" not in text
     assert draw_word_shift([], ("v1", "v2"), STYLES, tmp_path) is None
+    roles = {"durable": "wanted", "expensive": "unwanted"}
+    text = text_of(
+        draw_word_shift(compute_word_shifts(before, after | {"expensive": 0}), ("v1", "v2"), STYLES, tmp_path, roles)
+    )
+    assert {"✓ durable", "✗ expensive", "0%"} <= set(text.splitlines())
 
 
 @pytest.fixture

@@ -93,7 +93,7 @@ class Comparison:
 
     @property
     def paragraphs(self) -> list[str]:
-        """The headline, the change in percent if recorded, and one sentence per endpoint, for the control and per factor."""
+        """The headline, the change in percent if recorded, and a sentence per endpoint, for the control and per factor."""
         changes = [] if self.probability_change is None else [self.probability_change.sentence]
         factors = self.factors.sentences if self.factors else ()
         return [self.headline, *changes, *self.verdict.sentences, *factors]

@@ -134,7 +134,7 @@ def _select_prompt_scores(table: pd.DataFrame, metric: Metric, stage: Stage) -> 
     # Filtering rows copies every column, and the table has a column per score.
     columns = [name for name in table.columns if name == column or table[name].dtype != np.float64]
     all_prompts = table.loc[(table["stage"] == stage) & (table["probe"] == probe), columns]
-    prompts = _select_test_prompts(all_prompts)
+    prompts = select_test_prompts(all_prompts)
     scores = (
         prompts[column] - _average_comparison_scores(all_prompts, prompts, column) if is_specific else prompts[column]
     )
@@ -159,7 +159,7 @@ def _average_comparison_scores(table: pd.DataFrame, prompts: pd.DataFrame, colum
     return prompts[keys].join(means.rename("mean"), on=keys)["mean"]
 
 
-def _select_test_prompts(prompts: pd.DataFrame) -> pd.DataFrame:
+def select_test_prompts(prompts: pd.DataFrame) -> pd.DataFrame:
     """Return the prompts of the test templates, without comparison prompts.
 
     If the split was not recorded, all prompts are returned: older versions used all of them for the verdict.

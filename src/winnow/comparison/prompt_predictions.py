@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from winnow.comparison.collected_study import CollectedStudy
+from winnow.comparison.metric_scores import select_test_prompts
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -61,6 +63,64 @@ def compute_mean_prompt_scores(study: CollectedStudy) -> dict[tuple[str, str], d
     for (probe, prompt, name), mean in zip(means.index.tolist(), means.tolist(), strict=True):
         scores.setdefault((probe, prompt), {})[name] = mean
     return scores
+
+
+def collect_word_roles(study: CollectedStudy) -> dict[str, dict[str, str]]:
+    """Return the wanted and unwanted words of each probe with their roles, by probe and word."""
+    table = study.probe_curves
+    if "role" not in table:
+        return {}
+    listed = table[table["role"].isin(["wanted", "unwanted"])][["probe", "word", "role"]].drop_duplicates()
+    roles: dict[str, dict[str, str]] = {}
+    for probe, word, role in listed.itertuples(index=False):
+        roles.setdefault(str(probe), {})[str(word)] = str(role)
+    return roles
+
+
+def compute_word_probabilities(study: CollectedStudy, probe: str) -> dict[str, dict[str, float]]:
+    """Return the mean probability of each recorded word over a probe's test prompts and over seeds, by arm.
+
+    If a word was not recorded for a prompt, its probability counts as 0, so the mean is a lower bound. The result is
+    empty if the probe's predicted words were not recorded.
+    """
+    table = study.fills
+    if table.empty:
+        return {}
+    prompts = study.prompts
+    if not prompts.empty:
+        prompts = select_test_prompts(prompts[(prompts["stage"] == "after") & (prompts["probe"] == probe)])
+        table = table[table["prompt"].isin(prompts["prompt"].unique())]
+    table = table[(table["stage"] == "after") & (table["probe"] == probe)]
+    probabilities: dict[str, dict[str, float]] = {}
+    for arm, rows in table.groupby("arm", observed=True, sort=False):
+        count = len(rows[["seed", "prompt"]].drop_duplicates())
+        means = rows.groupby("word", observed=True)["probability"].sum() / count
+        probabilities[str(arm)] = {str(word): float(mean) for word, mean in means.items()}
+    return probabilities
+
+
+def sort_by_change(
+    fills: dict[str, Fills], scores: Mapping[str, Mapping[str, float]], arms: tuple[str, str]
+) -> dict[str, Fills]:
+    """Return the prompts of a probe, those whose log odds differ most between two arms first.
+
+    Prompts without a score follow, those whose word probabilities differ most first.
+
+    Args:
+        fills: The predicted words by prompt.
+        scores: The log odds of each prompt, by arm.
+        arms: The two arms.
+    """
+    before, after = arms
+
+    def measure_change(prompt: str) -> tuple[bool, float]:
+        by_arm = scores.get(prompt, {})
+        if before in by_arm and after in by_arm:
+            return True, abs(by_arm[after] - by_arm[before])
+        old, new = (dict(fills[prompt].get(arm, ())) for arm in arms)
+        return False, sum(abs(new.get(word, 0.0) - old.get(word, 0.0)) for word in {*old, *new})
+
+    return {prompt: fills[prompt] for prompt in sorted(fills, key=measure_change, reverse=True)}
 
 
 def _label_models(table: pd.DataFrame) -> pd.Series:

@@ -8,12 +8,19 @@ from typing import TYPE_CHECKING
 from winnow.comparison.analysis import Comparison
 from winnow.comparison.collected_study import CollectedStudy
 from winnow.comparison.findings import Finding
-from winnow.comparison.prompt_predictions import Fills, collect_fills, select_example_prompts
+from winnow.comparison.prompt_predictions import (
+    Fills,
+    collect_fills,
+    collect_word_roles,
+    compute_word_probabilities,
+    select_example_prompts,
+)
 from winnow.formatting import format_confidence, format_number
 from winnow.reporting.bar_charts import draw_funnel, draw_top_fills
 from winnow.reporting.factor_tables import draw_factor_effects
 from winnow.reporting.figure_rendering import Figure, Panel, label_rows, render_figure, set_heading
 from winnow.reporting.plot_style import GRAY, TEXT_COLOR, Style, assign_styles
+from winnow.reporting.probability_shifts import compute_word_shifts, draw_word_shift
 from winnow.reporting.training_curves import draw_study_losses, draw_study_probes
 
 if TYPE_CHECKING:
@@ -29,8 +36,8 @@ def draw_comparison_figures(
 ) -> dict[str, Figure]:
     """Draw all figures for which the study has data and return them by name.
 
-    The names are ``seeds``, ``contrasts``, ``contributions``, ``factors``, ``curves``, ``probe_curves``, ``fills`` and
-    ``funnel``.
+    The names are ``seeds``, ``contrasts``, ``contributions``, ``factors``, ``curves``, ``probe_curves``, ``word_shift``,
+    ``fills`` and ``funnel``.
 
     Args:
         comparison: The comparison.
@@ -47,6 +54,7 @@ def draw_comparison_figures(
         draw_factor_effects(comparison, styles, folder),
         draw_study_losses(study, styles, folder),
         draw_study_probes(study, styles, folder),
+        _draw_word_shift(comparison, study, styles, folder),
         _draw_fills(study, select_example_prompts(fills), styles, folder),
         _draw_filter_funnel(study, folder),
     ]
@@ -134,6 +142,22 @@ def _build_forest_panel(
             set_heading(figure, title_above)
 
     return Panel(title, draw, 4.6, 1.05 + 0.5 * len(findings))
+
+
+def _draw_word_shift(
+    comparison: Comparison, study: CollectedStudy, styles: dict[str, Style], folder: Path | None
+) -> Figure | None:
+    """Draw the words whose mean probability changed most from the baseline to the filter."""
+    names = study.declaration.baseline, study.declaration.filter or ""
+    probe = comparison.primary.parsed_name.scope
+    probabilities = compute_word_probabilities(study, probe)
+    if not all(name in probabilities and name in styles for name in names):
+        return None
+    words = dict.fromkeys(word for name in names for word in probabilities[name])
+    before, after = ({word: probabilities[name].get(word, 0.0) for word in words} for name in names)
+    note = f"Means over the test prompts of {probe} and over seeds; a word that was not recorded counts as 0."
+    roles = collect_word_roles(study).get(probe, {})
+    return draw_word_shift(compute_word_shifts(before, after), names, styles, folder, roles, note)
 
 
 def _draw_fills(

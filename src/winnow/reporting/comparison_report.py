@@ -16,22 +16,25 @@ from winnow.comparison.prompt_predictions import (
     BASE_MODEL_KEY,
     Fills,
     collect_fills,
-    compute_mean_prompt_scores,
     select_example_prompts,
 )
 from winnow.comparison.study_reader import StudySelection, read_results, select_runs
 from winnow.errors import WinnowError
-from winnow.formatting import format_number, join_names
+from winnow.formatting import join_names
 from winnow.metrics.metric_registry import Metric
 from winnow.reporting.comparison_figures import draw_comparison_figures
 from winnow.reporting.comparison_tables import build_comparison_tables
 from winnow.reporting.endpoint_badges import build_badges
 from winnow.reporting.factor_tables import build_factor_grids
 from winnow.reporting.figure_rendering import Figure
+from winnow.reporting.page_predictions import collect_predictions
 from winnow.reporting.page_rendering import render_page
-from winnow.reporting.plot_style import MARKER_CHARACTERS, assign_styles
+from winnow.reporting.plot_style import MARKER_CHARACTERS, ROLE_MARKS, assign_styles
 from winnow.tracking.store import Store
 from winnow.untrusted_text import check_web_address
+
+RECORDED_WORDS = 20
+"""The number of words per prompt that every run records."""
 
 PROVENANCE_LABELS = {
     "corpus": "corpus fingerprint",
@@ -108,7 +111,7 @@ def write_comparison_report(
         raise WinnowError(f"got {ui_url!r}. {error}.", "ui_url") from error
     try:
         output.mkdir(parents=True, exist_ok=True)
-        fills = collect_fills(study)
+        fills = collect_fills(study, RECORDED_WORDS)
         figures = draw_comparison_figures(comparison, study, output / "figures", fills)
         context = _build_context(comparison, study, figures, fills, ui_url.rstrip("/"))
         numbers = json.dumps(comparison.as_dict(), indent=2, ensure_ascii=False, allow_nan=False)
@@ -169,7 +172,7 @@ def _build_context(
         "compared": [entry for entry in comparison.slices if entry.change],
         "worse": [entry for entry in comparison.slices if entry.is_worse],
         "prompts": {prompt: _tabulate_fills(by_arm) for prompt, by_arm in select_example_prompts(fills).items()},
-        "predictions": _collect_predictions(study, fills, marks, versions) if fills else None,
+        "predictions": collect_predictions(study, fills, marks, versions) if fills else None,
         "filter": study.filter_summaries.get(declaration.filter or ""),
         "dropped": dropped_rows,
         "reasons": sorted({reason for row in dropped_rows for reason in row["reasons"]}),
@@ -178,6 +181,7 @@ def _build_context(
         },
         "ui_url": ui_url,
         "provenance_labels": PROVENANCE_LABELS,
+        "role_marks": ROLE_MARKS,
         "figures": figures,
         "methods": _describe_methods(comparison),
         "version": comparison.as_dict()["winnow_version"],
@@ -200,44 +204,6 @@ def _list_runs(study: CollectedStudy, metric: Metric) -> list[dict[str, Any]]:
 def _tabulate_fills(by_arm: Fills) -> dict[str, Any]:
     """Return the fills of each arm as a table with one row per rank."""
     return {"arms": list(by_arm), "rows": list(zip_longest(*by_arm.values()))}
-
-
-def _collect_predictions(
-    study: CollectedStudy,
-    fills: dict[str, dict[str, Fills]],
-    marks: dict[str, dict[str, str]],
-    versions: dict[Any, str],
-) -> dict[str, Any]:
-    """Return the data for the page's script: the fills of each arm by prompt, and the scores of the prompts."""
-    scores = compute_mean_prompt_scores(study)
-    return {
-        "baseline": study.declaration.baseline,
-        "arms": {
-            arm: {
-                "sign": marks[arm]["sign"] if arm in marks else "",
-                "tint": f"var(--c{marks[arm]['color'][1:].lower()})" if arm in marks else "var(--soft)",
-                "description": versions.get(arm, ""),
-            }
-            for arm in (BASE_MODEL_KEY, *study.arms)
-        },
-        "probes": {
-            probe: [
-                {
-                    "prompt": prompt,
-                    "arms": {
-                        arm: [(word, round(probability, 5)) for word, probability in words]
-                        for arm, words in by_arm.items()
-                    },
-                    "scores": {
-                        arm: f"log odds {format_number(score)}"
-                        for arm, score in scores.get((probe, prompt), {}).items()
-                    },
-                }
-                for prompt, by_arm in prompts.items()
-            ]
-            for probe, prompts in fills.items()
-        },
-    }
 
 
 def _describe_methods(comparison: Comparison) -> str:

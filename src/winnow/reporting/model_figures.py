@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from winnow.reporting.bar_charts import draw_best_and_worst, draw_top_fills
-from winnow.reporting.figure_rendering import Figure, Panel, label_rows, render_figure
-from winnow.reporting.plot_style import GRAY, ROLE_STYLES, TEXT_COLOR, Style, assign_styles
+from winnow.reporting.figure_rendering import Figure, Panel, render_figure
+from winnow.reporting.plot_style import ROLE_STYLES, TEXT_COLOR, assign_styles
+from winnow.reporting.probability_shifts import compute_word_shifts, draw_word_shift
 from winnow.reporting.table_rendering import save_table
 from winnow.reporting.training_curves import draw_losses, draw_scores_over_steps, draw_tracked_words
 from winnow.untrusted_text import sanitize_file_name
@@ -176,65 +177,6 @@ def draw_heat_map(
     )
     panel = Panel(title, draw, 6.4 + 0.8 * len(models), 1.3 + 0.2 * len(labels))
     return render_figure(f"heat_map_{probe}", f"{title}{note}.", [panel], folder)
-
-
-def compute_word_shifts(
-    before: Mapping[str, float], after: Mapping[str, float], max_words: int = 10
-) -> list[dict[str, Any]]:
-    """Return the words whose mean probabilities rose and fell most.
-
-    Words that are missing from either vocabulary are ignored, so models with different vocabularies can be compared.
-
-    >>> before, after = {"a": 0.5, "b": 0.2, "c": 0.1}, {"a": 0.1, "b": 0.3, "d": 1.0}
-    >>> [row["word"] for row in compute_word_shifts(before, after, max_words=1)]
-    ['b', 'a']
-    """
-    changes = {word: after[word] - before[word] for word in before if word in after}
-    ranked_words = sorted(changes, key=lambda word: (-changes[word], word))
-    rising_words = [word for word in ranked_words[:max_words] if changes[word] > 0]
-    falling_words = [word for word in ranked_words[-max_words:] if changes[word] < 0]
-    return [
-        {"word": word, "before": before[word], "after": after[word], "change": changes[word]}
-        for word in [*rising_words, *falling_words]
-    ]
-
-
-def draw_word_shift(
-    shifts: Sequence[Mapping[str, Any]], names: tuple[str, str], styles: Mapping[str, Style], folder: Path
-) -> Figure | None:
-    """Draw the words whose probabilities rose and fell most from one model to another.
-
-    Args:
-        shifts: Result of :func:`compute_word_shifts`.
-        names: Names of the two models.
-        styles: Style of each model.
-        folder: Output folder.
-    """
-    if not shifts:
-        return None
-
-    def draw(figure: FigureBase) -> None:
-        from matplotlib.ticker import FuncFormatter, NullFormatter
-
-        axes = figure.subplots()
-        rows = range(len(shifts))
-        before, after = ([shift[key] for shift in shifts] for key in ("before", "after"))
-        axes.hlines(rows, before, after, color=GRAY, lw=1, zorder=1)
-        for name, points in zip(names, (before, after), strict=True):
-            axes.plot(points, rows, styles[name].marker, color=styles[name].color, ms=5.5, label=name)
-        boundary = sum(shift["change"] > 0 for shift in shifts)
-        if 0 < boundary < len(shifts):
-            axes.axhline(boundary - 0.5, color=GRAY, lw=0.8, ls=(0, (4, 3)))
-        axes.set_xscale("log")
-        axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
-        axes.xaxis.set_minor_formatter(NullFormatter())
-        label_rows(axes, [shift["word"] for shift in shifts])
-        axes.set_xlabel("mean probability over prompts (log scale)")
-        figure.legend(*axes.get_legend_handles_labels(), loc="outside upper left", ncols=2)
-
-    caption = f"Words whose probability rose (above the dashed line) or fell most from {names[0]} to {names[1]}."
-    panel = Panel("Words whose probability changed most", draw, 5.4, 0.9 + 0.21 * len(shifts))
-    return render_figure("word_shift", caption, [panel], folder)
 
 
 def draw_structure(

@@ -34,6 +34,9 @@ EXTRA_STYLES = (Style("#CC79A7", "D", "-."), Style("#E69F00", "v", "-"), Style("
 MARKER_CHARACTERS = {"o": "●", "s": "■", "^": "▲", "D": "◆", "v": "▼", "P": "✚"}
 """Unicode characters that match the matplotlib markers, for use in text."""
 
+ROLE_MARKS = {"wanted": "✓", "unwanted": "✗"}
+"""The character in front of a word that a probe lists, by the role of the word."""
+
 MATPLOTLIB_SETTINGS: dict[str, Any] = {
     "font.family": "DejaVu Sans",
     "font.size": 9,

@@ -53,7 +53,16 @@ function percent(probability) {
   return probability >= 0.0005 ? `${(100 * probability).toFixed(1)}%` : "<0.1%";
 }
 
-function createColumn(arm, words, score, highest, baselineWords) {
+const ROLE_MARKS = { wanted: "\u2713", unwanted: "\u2717" };
+
+function createWord(word, role) {
+  if (!role) return createElement("span", "word", word);
+  const mark = createElement("span", "", ROLE_MARKS[role]);
+  mark.setAttribute("aria-hidden", "true");
+  return createElement("span", "word", createElement("span", `role-${role}`, mark, createElement("span", "unseen", `${role}:`), ` ${word}`));
+}
+
+function createColumn(arm, words, score, highest, baselineWords, roles) {
   const style = predictions.arms[arm] ?? { sign: "", tint: "var(--soft)", description: "" };
   const sign = createElement("i", "", style.sign);
   sign.style.color = style.tint;
@@ -63,20 +72,25 @@ function createColumn(arm, words, score, highest, baselineWords) {
     const bar = createElement("div", "bar");
     bar.style.width = `${((100 * probability) / highest).toFixed(1)}%`;
     bar.style.setProperty("--tint", style.tint);
-    const line = createElement("div", "fill", createElement("span", "word", word), createElement("span", "", percent(probability)));
+    const line = createElement("div", "fill", createWord(word, roles[word]), createElement("span", "", percent(probability)));
     list.append(createElement("li", baselineWords && !baselineWords.has(word) ? "new" : "", line, bar));
   }
-  const description = [style.description, score].filter(Boolean).join(" · ");
-  const heading = createElement("h3", "", createElement("span", "arm", sign, arm));
+  if (!words.length) list.append(createElement("li", "soft", "no listed word among the most likely words"));
+  const description = [style.description, score].filter(Boolean).join(" \u00b7 ");
+  const name = arm.split("_").flatMap((segment, i) => (i ? ["_", document.createElement("wbr"), segment] : [segment]));
+  const heading = createElement("h3", "", createElement("span", "arm", ...(style.sign ? [sign] : []), ...name));
   return createElement("div", "", heading, createElement("p", "", description || "\u00a0"), list);
 }
 
 function showPrompt(probe, index) {
   const entry = predictions.probes[probe][index];
+  const roles = predictions.roles[probe];
+  const listedOnly = document.getElementById("listed-only").checked;
   const highest = Math.max(...Object.values(entry.arms).map((words) => words[0]?.[1] ?? 0));
-  const baselineWords = new Set((entry.arms[predictions.baseline] ?? []).map(([word]) => word));
+  const select = (words) => (listedOnly ? words.filter(([word]) => roles[word]) : words.slice(0, predictions.top));
+  const baselineWords = new Set(select(entry.arms[predictions.baseline] ?? []).map(([word]) => word));
   const columns = Object.entries(entry.arms).map(([arm, words]) =>
-    createColumn(arm, words, entry.scores[arm], highest, arm === predictions.baseline ? null : baselineWords));
+    createColumn(arm, select(words), entry.scores[arm], highest, arm === predictions.baseline ? null : baselineWords, roles));
   const card = document.getElementById("predictions");
   card.querySelector("p").textContent = entry.prompt;
   card.querySelector(".columns").replaceChildren(...columns);
@@ -86,7 +100,11 @@ if (predictions) {
   const probes = document.getElementById("pick-probe");
   const prompts = document.getElementById("pick-prompt");
   const listPrompts = () => {
-    prompts.replaceChildren(...predictions.probes[probes.value].map((entry, index) => new Option(entry.prompt, index)));
+    const title = (entry) => (entry.change ? `${entry.prompt} (${entry.change})` : entry.prompt);
+    prompts.replaceChildren(...predictions.probes[probes.value].map((entry, index) => new Option(title(entry), index)));
+    const listed = document.getElementById("listed-only");
+    listed.closest("label").hidden = Object.keys(predictions.roles[probes.value]).length === 0;
+    if (listed.closest("label").hidden) listed.checked = false;
     showPrompt(probes.value, 0);
   };
   const step = (offset) => {
@@ -95,11 +113,12 @@ if (predictions) {
     showPrompt(probes.value, prompts.selectedIndex);
   };
   probes.addEventListener("change", listPrompts);
-  prompts.addEventListener("change", () => showPrompt(probes.value, prompts.selectedIndex));
+  for (const control of [prompts, document.getElementById("listed-only")])
+    control.addEventListener("change", () => showPrompt(probes.value, prompts.selectedIndex));
   document.getElementById("prompt-before").addEventListener("click", () => step(-1));
   document.getElementById("prompt-after").addEventListener("click", () => step(1));
   document.getElementById("prompt-controls").hidden = false;
-  showPrompt(probes.value, 0);
+  listPrompts();
 }
 
 /* Dropped rows can be limited to those that fail one term. */
