@@ -34,7 +34,6 @@ if TYPE_CHECKING:
     from mlflow import MlflowClient
     from mlflow.entities import Run
 
-OVERRIDES_ARTIFACT = "config/overrides.txt"
 PACKAGES_ARTIFACT = "environment/packages.txt"
 HARDWARE_ARTIFACT = "environment/hardware.json"
 PATCH_ARTIFACT = "environment/uncommitted.patch"
@@ -151,7 +150,7 @@ def _rebuild_cell(client: MlflowClient, run: Run, config: RerunConfig) -> tuple[
     tree |= {"tracking": config.tracking, "output_dir": str(config.output_dir)}
     tree["study"] = {**tree.get("study", {}), "rerun": "all", "compare": False}
     tree = add_recorded_numerics(tree, client, run.info.run_id)
-    overrides = (read_text_artifact(client, run.info.run_id, OVERRIDES_ARTIFACT) or "").splitlines()
+    overrides = (read_text_artifact(client, run.info.run_id, keys.OVERRIDES) or "").splitlines()
     # For security, permissions come from the current command: a store must not control which code is executed.
     cell = restore_cell(tree, overrides, TrainConfig, read_user_permissions(config.allow_targets))
     return cell, find_defaulted_keys(tree, cell.config_dict)

@@ -26,6 +26,7 @@ from winnow.comparison.descriptive_statistics import (
 from winnow.comparison.endpoints import Endpoints
 from winnow.comparison.factor_analysis import FactorAnalysis, analyze_factors, qualify_verdict
 from winnow.comparison.findings import Finding
+from winnow.comparison.limitations import describe_limitations
 from winnow.comparison.metric_scores import summarize_base_model
 from winnow.comparison.ngram_baselines import (
     EffectBeyondNgrams,
@@ -73,6 +74,7 @@ class Comparison:
     word_overlap: dict[str, Any]
     missing_seeds: dict[str, list[int]]
     notes: list[str]
+    limitations: str
     provenance: dict[str, Any]
     factors: FactorAnalysis | None
     registry: MetricRegistry
@@ -93,7 +95,7 @@ class Comparison:
 
     @property
     def paragraphs(self) -> list[str]:
-        """The headline, the change in percent if recorded, and a sentence per endpoint, for the control and per factor."""
+        """The headline, the change in percent if recorded, and one sentence per endpoint, control and factor."""
         changes = [] if self.probability_change is None else [self.probability_change.sentence]
         factors = self.factors.sentences if self.factors else ()
         return [self.headline, *changes, *self.verdict.sentences, *factors]
@@ -171,6 +173,7 @@ def analyze(study: CollectedStudy, confidence: float = 0.95, extra_metrics: Sequ
     probability_changes = measure_probability_changes(study, {arm: tested for arm, (tested, _) in verdicts.items()})
     endpoints, verdict = verdicts.pop(filter_arm or "")
     overlaps = find_word_overlaps(study, confidence)
+    arms = describe_arms(study, primary, confidence)
     return Comparison(
         study=study.name,
         primary_metric=primary.name,
@@ -181,7 +184,7 @@ def analyze(study: CollectedStudy, confidence: float = 0.95, extra_metrics: Sequ
         probability_change=probability_changes.pop(filter_arm or "", None),
         other_probability_changes=probability_changes,
         other_verdicts={arm: other_verdict for arm, (_, other_verdict) in verdicts.items()},
-        arms=describe_arms(study, primary, confidence),
+        arms=arms,
         base=summarize_base_model(study, primary),
         findings=findings,
         sample_size_plans=[
@@ -203,6 +206,7 @@ def analyze(study: CollectedStudy, confidence: float = 0.95, extra_metrics: Sequ
             *list_cautions(study, findings),
             *describe_overlaps(overlaps, confidence),
         ],
+        limitations=describe_limitations(study, arms, findings, overlaps),
         provenance=collect_provenance(study),
         factors=analyze_factors(study, confidence),
         registry=study.registry,

@@ -13,6 +13,7 @@ from yaml import YAMLError
 from winnow.config import load_stored_config
 from winnow.tracking.keys import (
     FILTER_SUMMARY,
+    OVERRIDES,
     PREDICTED_WORDS,
     PROBE_WORDS,
     PROMPT_RESULTS,
@@ -123,6 +124,14 @@ class ArtifactReader:
             if cell.arm not in summaries and (summary := self.read_json(cell.run_id, PROBE_WORDS)):
                 summaries[cell.arm] = summary
         return summaries
+
+    def read_overrides(self, cells: Iterable[CollectedCell]) -> dict[str, list[str]]:
+        """Return the command-line overrides of each arm, read from the first cell of the arm that has a file."""
+        overrides: dict[str, list[str]] = {}
+        for cell in cells:
+            if cell.arm not in overrides and (path := self.get_path(cell.run_id, OVERRIDES)):
+                overrides[cell.arm] = path.read_text(encoding="utf-8").splitlines()
+        return overrides
 
     def read_settings(self, cells: Iterable[CollectedCell]) -> dict[str, list[dict[str, Any]]]:
         """Return the distinct resolved configurations of each arm.

@@ -159,6 +159,7 @@ class CollectedStudy:
         probe_words: The summary of each probe's words and their overlap with the arm's filter, by arm and probe.
         settings: The distinct resolved configurations of each arm's runs. An arm without a readable configuration is
             omitted.
+        overrides: The command-line overrides of the first run of each arm. An arm without a recorded file is omitted.
         missing_seeds: The declared seeds without a finished run, by arm.
         notes: Notes for the reader, for example about artifacts that could not be read.
         levels: If the study has factors, the study at each level, by level. The other attributes are then the means
@@ -178,6 +179,7 @@ class CollectedStudy:
     filter_summaries: dict[str, dict[str, Any]]
     probe_words: dict[str, dict[str, dict[str, Any]]]
     settings: dict[str, list[dict[str, Any]]]
+    overrides: dict[str, list[str]]
     missing_seeds: dict[str, list[int]]
     notes: tuple[str, ...]
     levels: Mapping[str, CollectedStudy] = field(default_factory=dict)

@@ -156,6 +156,7 @@ def _read_level(selection: StudySelection) -> CollectedStudy:
             filter_summaries=artifacts.read_filter_summaries(cells),
             probe_words=probe_words,
             settings=artifacts.read_settings(cells),
+            overrides=artifacts.read_overrides(cells),
             missing_seeds=selection.missing_seeds,
             notes=(*selection.notes, *artifacts.notes),
         )

@@ -36,8 +36,8 @@ def draw_comparison_figures(
 ) -> dict[str, Figure]:
     """Draw all figures for which the study has data and return them by name.
 
-    The names are ``seeds``, ``contrasts``, ``contributions``, ``factors``, ``curves``, ``probe_curves``, ``word_shift``,
-    ``fills`` and ``funnel``.
+    The names are ``seeds``, ``contrasts``, ``contributions``, ``factors``, ``curves``, ``probe_curves``,
+    ``word_shift``, ``fills`` and ``funnel``.
 
     Args:
         comparison: The comparison.

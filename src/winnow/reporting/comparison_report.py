@@ -12,6 +12,7 @@ from winnow.comparison.analysis import Comparison, analyze
 from winnow.comparison.collected_study import CollectedStudy
 from winnow.comparison.comparison_logging import log_comparison
 from winnow.comparison.metric_scores import compute_seed_scores
+from winnow.comparison.next_steps import select_prompt, suggest_next_steps, suggest_repairs
 from winnow.comparison.prompt_predictions import (
     BASE_MODEL_KEY,
     Fills,
@@ -169,6 +170,8 @@ def _build_context(
         "badges": build_badges(comparison),
         "grids": build_factor_grids(comparison),
         "runs": _list_runs(study, primary),
+        "refusals": _group_refusals(comparison, suggest_repairs(study, comparison.not_comparable)),
+        "next_steps": suggest_next_steps(study, select_prompt(fills, primary.parsed_name.scope)),
         "compared": [entry for entry in comparison.slices if entry.change],
         "worse": [entry for entry in comparison.slices if entry.is_worse],
         "prompts": {prompt: _tabulate_fills(by_arm) for prompt, by_arm in select_example_prompts(fills).items()},
@@ -199,6 +202,19 @@ def _list_runs(study: CollectedStudy, metric: Metric) -> list[dict[str, Any]]:
             for cell in level_study.get_cells(arm)
         ]
     return runs
+
+
+def _group_refusals(comparison: Comparison, repairs: dict[str, str]) -> list[dict[str, Any]]:
+    """Return each reason why arms cannot be compared once, with the affected contrasts and the command that helps."""
+    contrasts: dict[str, list[str]] = {}
+    for entry in comparison.not_comparable:
+        label = comparison.metric(entry["metric"]).label
+        arms = f"{entry['a'] or 'no filter'} and {entry['b']}"
+        contrasts.setdefault(entry["reason"], []).append(f"{label} ({arms})")
+    return [
+        {"reason": reason, "contrasts": join_names(names), "command": repairs.get(reason, "")}
+        for reason, names in contrasts.items()
+    ]
 
 
 def _tabulate_fills(by_arm: Fills) -> dict[str, Any]:

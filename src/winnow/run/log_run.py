@@ -117,7 +117,7 @@ def log_configuration(run: TrackedRun, cell: ComposedCell[Any]) -> None:
     config = cell.config_dict
     run.log_params(select_logged_parameters(config))
     run.log_text(dump_yaml(config), keys.RESOLVED_CONFIG)
-    run.log_text("\n".join(cell.overrides) + "\n", "config/overrides.txt")
+    run.log_text("\n".join(cell.overrides) + "\n", keys.OVERRIDES)
     run.log_text(list_installed_packages() + "\n", "environment/packages.txt")
     if changes := read_git_diff():
         run.log_text(changes, "environment/uncommitted.patch")

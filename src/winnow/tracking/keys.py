@@ -100,6 +100,9 @@ NUMERICS_SUMMARY: Final = "winnow.arithmetic"
 RESOLVED_CONFIG: Final = "config/resolved.yaml"
 """Artifact: the resolved configuration, including every default."""
 
+OVERRIDES: Final = "config/overrides.txt"
+"""Artifact: the overrides of the command line, one per line."""
+
 WINNOW_VERSION: Final = "winnow.version"
 """Tag: the Winnow version that executed the run; Winnow 0.1 did not set this tag."""
 

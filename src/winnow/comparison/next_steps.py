@@ -1,0 +1,131 @@
+"""Suggest commands: what to do after a comparison, and how to repair contrasts that cannot be computed."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from winnow.comparison.collected_study import CollectedStudy
+from winnow.comparison.prompt_predictions import Fills
+from winnow.comparison.setting_differences import find_setting_differences
+
+ENOUGH_SEEDS = 5
+"""A suggested sweep has at least this number of seeds per arm."""
+
+MIN_FINISHED_SEEDS = 2
+"""The minimum number of finished seeds per arm in a contrast."""
+
+
+@dataclass(frozen=True)
+class NextStep:
+    """A suggested command and its purpose."""
+
+    purpose: str
+    command: str
+
+
+def suggest_next_steps(study: CollectedStudy, prompt: str | None) -> list[NextStep]:
+    """Return commands with the study's names for the usual next steps.
+
+    Args:
+        study: The study.
+        prompt: A prompt to fill with one model per arm, or ``None`` if no prompts were recorded.
+    """
+    steps = []
+    if (more_seeds := _build_seed_command(study)) is not None:
+        steps.append(NextStep("Add seeds; finished runs are not repeated", more_seeds))
+    baseline, filtered = (study.get_cells(arm or "") for arm in (study.declaration.baseline, study.declaration.filter))
+    if baseline and filtered:
+        pair = f"{baseline[0].run_id} {filtered[0].run_id}"
+        if prompt is not None:
+            steps.append(
+                NextStep("Compare the predictions for a sentence", f"winnow fill {shlex.quote(prompt)} {pair}")
+            )
+        steps.append(NextStep("Score both models on the same rows and prompts", f"winnow evaluate {pair}"))
+        steps.append(NextStep("Repeat a run and compare every metric", f"winnow rerun {filtered[0].run_id}"))
+    if len(study.parent_run_ids) == 1:
+        steps.append(NextStep("Export the study for a paper's appendix", f"winnow export {shlex.quote(study.name)}"))
+    return steps
+
+
+def suggest_repairs(study: CollectedStudy, not_comparable: Sequence[Mapping[str, str]]) -> dict[str, str]:
+    """Return the command that repairs each reason why arms cannot be compared, by reason.
+
+    A reason without a command is omitted.
+    """
+    seeds = _extend_seeds(study.declaration.seeds)
+    repairs = {}
+    for entry in not_comparable:
+        arms = [entry["a"], entry["b"]]
+        command = None
+        if not all(arms):
+            command = build_sweep_command(study, seeds, ["YOUR_FILTER"])
+        elif any(len(study.get_cells(arm)) < MIN_FINISHED_SEEDS for arm in arms):
+            command = build_sweep_command(study, seeds, arms)
+        elif find_setting_differences(study, arms, compare_probes=False) is not None:
+            command = _build_new_study_command(study, seeds)
+        if command is not None:
+            repairs[entry["reason"]] = command
+    return repairs
+
+
+def build_sweep_command(study: CollectedStudy, seeds: Sequence[int], more_arms: Sequence[str] = ()) -> str | None:
+    """Return the command that trains all arms of the study with the given seeds.
+
+    The command repeats the recorded overrides. ``None`` is returned if no overrides were recorded, if the arms differ
+    in more than ``filter``, so that one sweep cannot train all of them, or if several studies are joined.
+    """
+    shared = {tuple(_drop_overrides(overrides, "seed", "filter")) for overrides in study.overrides.values()}
+    if len(shared) != 1 or len(study.parent_run_ids) != 1:
+        return None
+    return _format_sweep([*shared.pop()], [*_list_filters(study), *more_arms], seeds)
+
+
+def _build_new_study_command(study: CollectedStudy, seeds: Sequence[int]) -> str | None:
+    """Return the command that trains all arms in a new study with the settings of the baseline."""
+    overrides = study.overrides.get(study.declaration.baseline)
+    if overrides is None:
+        return None
+    name = f"{study.name.replace(' and ', '_')}_same_settings"
+    settings = [*_drop_overrides(overrides, "seed", "filter", "study.name"), f"study.name={name}"]
+    return _format_sweep(settings, _list_filters(study), seeds)
+
+
+def _list_filters(study: CollectedStudy) -> list[str]:
+    return [
+        text.partition("=")[2]
+        for overrides in study.overrides.values()
+        for text in overrides
+        if text.startswith("filter=")
+    ]
+
+
+def _format_sweep(settings: Sequence[str], filters: Sequence[str], seeds: Sequence[int]) -> str:
+    names = ",".join(dict.fromkeys(filters))
+    arguments = [*settings, f"filter={names}", f"seed={','.join(map(str, seeds))}"]
+    return f"winnow train -m {' '.join(map(shlex.quote, arguments))}"
+
+
+def select_prompt(fills: Mapping[str, Mapping[str, Fills]], probe: str) -> str | None:
+    """Return the first prompt of a probe, or of the first probe if the probe has none."""
+    by_prompt = fills.get(probe) or next(iter(fills.values()), {})
+    return next(iter(by_prompt), None)
+
+
+def _build_seed_command(study: CollectedStudy) -> str | None:
+    if not study.declaration.seeds:
+        return None
+    last = max(study.declaration.seeds)
+    count = max(ENOUGH_SEEDS, 2 * len(study.declaration.seeds)) - len(study.declaration.seeds)
+    return build_sweep_command(study, [*study.declaration.seeds, *range(last + 1, last + 1 + count)])
+
+
+def _extend_seeds(seeds: Sequence[int]) -> list[int]:
+    """Return at least five seeds that include the given seeds."""
+    last = max(seeds, default=0)
+    return [*seeds, *range(last + 1, last + 1 + max(0, ENOUGH_SEEDS - len(seeds)))]
+
+
+def _drop_overrides(overrides: Sequence[str], *keys: str) -> list[str]:
+    return [text for text in overrides if text.partition("=")[0].lstrip("+") not in keys]
