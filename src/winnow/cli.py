@@ -48,14 +48,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except BrokenPipeError:  # the program that reads the output has exited, as in `winnow train --choices | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # so that flushing at exit does not fail
     except Exception as error:
-        from winnow.commands.crash_report import report_crash
+        from winnow.commands.crash_report import build_crash_error
 
-        report_crash(error, command, options.output_dir)
+        print_error(build_crash_error(error, f"winnow {command}", options.output_dir, options.store_uri))
     return 1
 
 
 def _parse_arguments(arguments: Sequence[str]) -> argparse.Namespace:
-    """Parse the command line. `output_dir` is `None` until the configuration has been composed."""
+    """Parse the command line. `output_dir` and `store_uri` are `None` until the configuration has been composed."""
     parser = build_parser()
     options, extra = parser.parse_known_args(add_default_values(arguments))
     if unknown_options := [text for text in extra if text.startswith("-")]:
@@ -66,15 +66,22 @@ def _parse_arguments(arguments: Sequence[str]) -> argparse.Namespace:
         parser.error("--logits requires --json. Add --json, or remove --logits.")
     options.overrides += extra
     options.config_dir = [Path(folder) for folder in options.config_dir]
-    options.output_dir = None
+    options.output_dir = options.store_uri = None
     return options
 
 
 def _train(options: argparse.Namespace) -> int:
     from winnow.config import TrainConfig, compose_cells
 
-    cells, sweep = compose_cells("train", TrainConfig, options.overrides, options.multirun, options.config_dir)
-    options.output_dir = cells[0].config.output_dir
+    cells, sweep = compose_cells(
+        "train",
+        TrainConfig,
+        options.overrides,
+        options.multirun,
+        options.config_dir,
+        prints_only=bool(options.cfg or options.info),
+    )
+    _set_destinations(options, cells[0].config)
     if _print_config(options, [cell.config_dict for cell in cells]):
         return 0
     from rich.console import Console
@@ -279,9 +286,13 @@ def _compose_cell(options: argparse.Namespace, schema: type[Config]) -> Composed
     from winnow.config import compose_cells
 
     cells, _ = compose_cells(options.command, schema, options.overrides, config_dirs=options.config_dir)
-    config: Any = cells[0].config
-    options.output_dir = config.output_dir
+    _set_destinations(options, cells[0].config)
     return None if _print_config(options, [cells[0].config_dict]) else cells[0]
+
+
+def _set_destinations(options: argparse.Namespace, config: Any) -> None:
+    """Set the output folder and the address of the store, which are used to report exceptions."""
+    options.output_dir, options.store_uri = config.output_dir, config.tracking.get("uri")
 
 
 def _compose_with_models(options: argparse.Namespace, schema: type[Config]) -> Config | None:

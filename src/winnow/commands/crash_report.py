@@ -1,4 +1,4 @@
-"""Report unexpected exceptions in one paragraph, with the traceback in a log file."""
+"""Describe unexpected exceptions in one paragraph, with the traceback in a log file."""
 
 from __future__ import annotations
 
@@ -8,20 +8,26 @@ import traceback
 from datetime import datetime
 from pathlib import Path
 
-from winnow.commands.error_output import print_error
 from winnow.errors import WinnowError
+from winnow.tracking.store_errors import build_store_error, is_store_error
 
 
-def report_crash(error: BaseException, command: str, output_dir: Path | None = None) -> None:
-    """Print an unexpected exception as one paragraph, and write its traceback to a log file.
+def build_crash_error(error: Exception, command: str, output_dir: Path | None, store_uri: str | None) -> WinnowError:
+    """Return an error that describes an unexpected exception in one paragraph.
+
+    If the store stopped responding, the error states how to fix this. Any other exception is a bug, so its traceback is
+    written to a log file.
 
     Args:
         error: The exception.
-        command: The command that raised the exception, such as `train`.
+        command: The command that raised the exception, such as `winnow train`.
         output_dir: The folder for results, in which the log file is written; `None` if the exception was raised before
             the configuration was composed. If it is `None` or not writable, the log file is written to the system's
             folder for temporary files.
+        store_uri: The address of the store; `None` if the exception was raised before the configuration was composed.
     """
+    if store_uri is not None and is_store_error(error):
+        return build_store_error(store_uri, error).with_prefix("tracking")
     text = " ".join(str(error).split())
     summary = f"{type(error).__name__}: {text[:300]}" if text else type(error).__name__
     log = _write_traceback(error, command, output_dir)
@@ -30,17 +36,15 @@ def report_crash(error: BaseException, command: str, output_dir: Path | None = N
         if log is not None
         else "Report it. The traceback could not be written to a file."
     )
-    print_error(
-        WinnowError(
-            f"unexpected error in winnow {command}: {summary.rstrip('.')}. This is a bug in Winnow or in a package "
-            f"that it uses. {traceback_note}"
-        )
+    return WinnowError(
+        f"unexpected error in {command}: {summary.rstrip('.')}. This is a bug in Winnow or in a package that it uses. "
+        f"{traceback_note}"
     )
 
 
-def _write_traceback(error: BaseException, command: str, output_dir: Path | None) -> Path | None:
+def _write_traceback(error: Exception, command: str, output_dir: Path | None) -> Path | None:
     """Write a traceback to the first writable folder, and return the file's path; `None` if no folder is writable."""
-    content = f"winnow {command}\n{''.join(traceback.format_exception(error))}"
+    content = f"{command}\n{''.join(traceback.format_exception(error))}"
     name = f"winnow-error-{datetime.now():%Y%m%d-%H%M%S}-{os.getpid()}.log"
     folders = [output_dir / "errors"] if output_dir is not None else []
     for folder in (*folders, Path(tempfile.gettempdir())):

@@ -21,7 +21,6 @@ from winnow.tracking.keys import (
     RESOLVED_CONFIG,
     ROW_SCORES,
 )
-from winnow.tracking.offline.request_timeouts import CHECK_TIMEOUT_SECONDS, call_with_timeout
 from winnow.tracking.run_queries import fetch_artifact, iter_metric_histories
 
 if TYPE_CHECKING:
@@ -62,11 +61,7 @@ class ArtifactReader:
         if root.scheme in ("", "file"):
             path = Path(unquote(root.path)) / artifact
             return path if path.exists() else None
-        local_path = fetch_artifact(self._client, run_id, artifact)
-        if local_path is None:
-            # If the server is down, fail now instead of waiting for every other artifact to time out.
-            call_with_timeout(CHECK_TIMEOUT_SECONDS, lambda: self._client.search_experiments(max_results=1))
-        return local_path
+        return fetch_artifact(self._client, run_id, artifact)
 
     def read_json(self, run_id: str, artifact: str) -> dict[str, Any] | None:
         """Return a JSON artifact, or ``None`` if it is missing, damaged or not a JSON object."""

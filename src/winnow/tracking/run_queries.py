@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from winnow.metrics.metric_names import VALIDATION_LOSS, select_stage
 from winnow.tracking.keys import CELL_ID, COMMIT, FAILURE_REASON, KIND
+from winnow.tracking.offline.run_operations import is_missing_run_error, is_retryable_error
 from winnow.tracking.store import Store
 
 if TYPE_CHECKING:
@@ -46,22 +47,33 @@ def find_newest_run(client: MlflowClient, experiment_id: str, query: str) -> Run
 
 
 def find_run(client: MlflowClient, run_id: str) -> Run | None:
-    """Return the run with the given id, or `None` if there is no such run."""
+    """Return the run with the given id, or `None` if there is no such run.
+
+    Raises:
+        MlflowException: If the store does not respond.
+    """
     from mlflow.exceptions import MlflowException
 
     try:
         return client.get_run(run_id)
-    except MlflowException:
+    except MlflowException as error:
+        if is_retryable_error(error) and not is_missing_run_error(error):
+            raise
         return None
 
 
 def fetch_artifact(client: MlflowClient, run_id: str, path: str, folder: str | Path | None = None) -> Path | None:
-    """Return an artifact's local path, or `None` if the artifact does not exist; a remote artifact is downloaded."""
+    """Return an artifact's local path, or `None` if the artifact does not exist; a remote artifact is downloaded.
+
+    Raises:
+        MlflowException: If the store does not respond.
+    """
     from mlflow.exceptions import MlflowException
 
     try:
         return Path(client.download_artifacts(run_id, path, None if folder is None else str(folder)))
     except (MlflowException, OSError):
+        client.search_experiments(max_results=1)  # fails if the server is down, in which case the artifact may exist
         return None
 
 

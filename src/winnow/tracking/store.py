@@ -10,7 +10,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from pydantic import ConfigDict
 from pydantic.dataclasses import dataclass
@@ -20,7 +20,12 @@ from winnow.metrics.metric_registry import Metric
 from winnow.tracking.csv_writer import CsvWriter, store_required_error
 from winnow.tracking.embedded_store import SQLITE_PREFIX, create_or_check_database
 from winnow.tracking.mlflow_ui import EXPERIMENT_TAGS, build_view_tags
-from winnow.tracking.offline.request_timeouts import CHECK_TIMEOUT_SECONDS, REQUEST_TIMEOUT_SECONDS, call_with_timeout
+from winnow.tracking.offline.request_timeouts import (
+    CHECK_TIMEOUT_SECONDS,
+    REQUEST_TIMEOUT_SECONDS,
+    ResponsiveClient,
+    call_with_timeout,
+)
 from winnow.tracking.offline.run_writer import MlflowWriter, RunWriter
 from winnow.tracking.offline.spool import RunStart, new_offline_run_id
 from winnow.tracking.store_errors import build_store_error, find_address_problem, is_server, redact_password
@@ -87,6 +92,8 @@ class Store:
     def client(self) -> MlflowClient:
         """Return a client after checking the connection; an embedded database is created if it does not exist.
 
+        If a server stops responding later, the client's calls raise `MlflowException` within seconds.
+
         Raises:
             WinnowError: If the store does not respond, denies access, or is not writable (key `uri`).
         """
@@ -98,6 +105,7 @@ class Store:
                 call_with_timeout(CHECK_TIMEOUT_SECONDS, lambda: client.search_experiments(max_results=1))
             except Exception as error:
                 raise build_store_error(self.uri, error) from error
+            return cast("MlflowClient", ResponsiveClient(client))
         return client
 
     def experiment(self, name: str, metrics: Sequence[Metric] = (), factors: Sequence[str] = ()) -> str:

@@ -10,6 +10,7 @@ from pathlib import Path
 from urllib.parse import urlsplit, urlunsplit
 
 from winnow.errors import WinnowError
+from winnow.tracking.offline.request_timeouts import NoResponseError
 
 OTHER_STORE_HINT = "or use another store, such as tracking=sqlite"
 
@@ -40,8 +41,16 @@ def translate_store_errors(uri: str) -> Iterator[None]:
         yield
     except WinnowError as error:
         raise error.with_prefix("tracking") if error.key == "uri" else error from error
-    except (MlflowException, SQLAlchemyError, sqlite3.Error, TimeoutError) as error:
+    except (MlflowException, SQLAlchemyError, sqlite3.Error, NoResponseError) as error:
         raise build_store_error(uri, error).with_prefix("tracking") from error
+
+
+def is_store_error(error: Exception) -> bool:
+    """Return whether an exception means that a store does not respond or cannot be read."""
+    if isinstance(error, NoResponseError | sqlite3.Error):
+        return True
+    kinds = {cls.__name__ for cls in type(error).__mro__}  # importing the two packages takes seconds
+    return "SQLAlchemyError" in kinds or ("MlflowException" in kinds and str(error).startswith("API request to "))
 
 
 def is_server(uri: str) -> bool:
@@ -114,7 +123,10 @@ def _describe_server_error(text: str) -> str:
     if "INTERNAL_ERROR" in text:
         return f"the tracking server returned an internal error. Check its log, {OTHER_STORE_HINT}."
     if "timed out" in text or "timeout" in text:
-        return f"the tracking server accepted the request but did not respond. Check its load, {OTHER_STORE_HINT}."
+        return (
+            "the tracking server accepted the request but did not respond. Check its load or restart it, then run the "
+            f"same command again, {OTHER_STORE_HINT}."
+        )
     if "valid JSON" in text:
         return "the server at this address is not an MLflow server. Check tracking.uri for a typo."
     return f"no tracking server responds at this address. Start it, {OTHER_STORE_HINT}."
