@@ -1,5 +1,6 @@
 """`scripts/train.py` as a Hydra user runs it."""
 
+import os
 import re
 import subprocess
 import sys
@@ -101,6 +102,24 @@ def test_errors_are_paragraphs_without_a_traceback(workplace: Path) -> None:
     told += run(*missing, code=1)
     assert "there is no file nowhere.csv" in told
     assert "Traceback" not in told
+
+
+@pytest.mark.slow
+def test_an_unexpected_exception_is_a_paragraph_unless_tracebacks_are_requested(workplace: Path) -> None:
+    (workplace / "failing.py").write_text(
+        "import torch\nclass Failing(torch.optim.SGD):\n    def __init__(self, params, lr): raise KeyError(lr)\n",
+        encoding="utf-8",
+    )
+    arguments = ["allow_targets=[failing]", "optimizer={_target_: failing.Failing, lr: 0.5}"]
+    arguments += ["~optimizer.fused", "~optimizer.weight_decay", "dataset.source.rows=200", "model.layers=1"]
+    variables = os.environ | {"PYTHONPATH": f"{workplace}:{os.environ.get('PYTHONPATH', '')}"}
+    message = " ".join(run(*arguments, code=1, env=variables).split())
+    assert "winnow: unexpected error in scripts/train.py: KeyError: 0.5. This is a bug" in message
+    assert "Traceback" not in message
+    (log,) = (workplace / "outputs/errors").glob("*.log")
+    assert str(log) in message
+    assert "Traceback" in log.read_text(encoding="utf-8")
+    assert "Traceback" in run(*arguments, code=1, env=variables | {"HYDRA_FULL_ERROR": "1"})
 
 
 @pytest.mark.slow

@@ -20,6 +20,7 @@ from hydra.plugins.search_path_plugin import SearchPathPlugin
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
+from winnow.commands.crash_report import build_crash_error
 from winnow.commands.error_output import format_error, print_error
 from winnow.commands.hydra_settings import check_hydra_settings
 from winnow.commands.terminal_encoding import substitute_unencodable_characters
@@ -30,6 +31,8 @@ from winnow.config.overrides import is_parsable, is_supported_override, parse_ov
 from winnow.config.permissions import PERMISSION_KEYS, Permissions, build_permission_error, extract_permissions
 from winnow.config.search_path import initialized_hydra, searchpath_override, user_config_folders
 from winnow.errors import WinnowError, WinnowErrors
+
+SCRIPT_NAME = "scripts/train.py"
 
 SWEEP_OBJECTIVE = "validation/all/loss"
 """The metric that each job returns as the objective for Hydra sweepers to minimize."""
@@ -51,7 +54,8 @@ class RunError(CompactHydraException):
 def run_hydra_app(app: Callable[[], None], arguments: Sequence[str]) -> int:
     """Run a Hydra app for training and return its exit code.
 
-    All runs are validated before the app starts, because Hydra would stop at the first configuration error.
+    All runs are validated before the app starts, because Hydra would stop at the first configuration error. Unexpected
+    exceptions are reported in one paragraph, unless the environment variable `HYDRA_FULL_ERROR` is 1.
     """
     # Hydra reads the arguments from sys.argv.
     arguments = sys.argv[1:] = [rename_deprecated_override(text) for text in arguments]
@@ -68,6 +72,11 @@ def run_hydra_app(app: Callable[[], None], arguments: Sequence[str]) -> int:
     except KeyboardInterrupt:
         print("\nStopped by Ctrl-C. The run is marked KILLED, and finished runs are kept.", file=sys.stderr)
         return 130
+    except Exception as error:
+        if _shows_tracebacks():
+            raise
+        print_error(build_crash_error(error, SCRIPT_NAME, None, None))
+        return 1
     return 0
 
 
@@ -75,7 +84,8 @@ def train_once(config: DictConfig) -> float:
     """Train and evaluate a model with a composed config, and return its validation loss.
 
     Raises:
-        RunError: If the configuration is invalid, or if the run fails with an error that the user can fix.
+        RunError: If the configuration is invalid, or if the run fails. With `HYDRA_FULL_ERROR=1`, unexpected exceptions
+            propagate unchanged.
     """
     from rich.console import Console
 
@@ -93,7 +103,17 @@ def train_once(config: DictConfig) -> float:
             scores = run_single_cell(cell, Console(highlight=False))
     except WinnowError as error:
         raise RunError(format_error(error)) from error
+    except Exception as error:
+        if _shows_tracebacks():
+            raise
+        crash_error = build_crash_error(error, SCRIPT_NAME, Path(tree["output_dir"]), tree["tracking"]["uri"])
+        raise RunError(format_error(crash_error)) from error
     return scores.get(SWEEP_OBJECTIVE, float("nan"))  # in a distributed run, only the process with rank 0 has scores
+
+
+def _shows_tracebacks() -> bool:
+    """Return whether the user requested tracebacks, with the environment variable that Hydra uses for this."""
+    return os.environ.get("HYDRA_FULL_ERROR") == "1"
 
 
 def _read_permissions(overrides: Sequence[str]) -> Permissions:
