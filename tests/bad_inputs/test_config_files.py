@@ -13,6 +13,14 @@ BOMB = "a: &a [x, x, x, x, x, x, x, x, x]\n" + "".join(
 )
 
 
+def write_doublings(first: str, pattern: str, count: int = 40) -> str:
+    """Return an experiment in which each value refers to the previous value twice. REF stands for `${probe.aN}`."""
+    lines = [
+        f"  a{i + 1}: {pattern.replace('REF', f'${{probe.a{i}}}').replace('NAME', f'probe.a{i}')}" for i in range(count)
+    ]
+    return "\n".join([f"{GLOBAL}probe:", f"  a0: {first}", *lines, ""])
+
+
 @pytest.mark.parametrize(
     ("content", "key", "text"),
     [
@@ -33,12 +41,24 @@ BOMB = "a: &a [x, x, x, x, x, x, x, x, x]\n" + "".join(
         ("a: !!python/object/apply:os.system ['touch executed']\n", "conf", "could not determine a constructor"),
         (GLOBAL + "null: 1\n", "conf", "not valid"),
         ("defaults: 5\n", "conf", "defaults must be a list"),
-        ("defaults: [mine]\n", "conf", "include each other"),
+        ("defaults: [mine]\n", "conf", "refer to each other"),
         ("defaults: [nope]\n", "conf", "nope"),
         ("defaults: [{override /filter: nope}]\n", "conf", "filter"),
         (GLOBAL + "seed: 2020-01-01\n", "seed", "integer"),
         (GLOBAL + "seed: ${seed}\n", "seed", "Recursive"),
         (GLOBAL + "study: {name: '${nope}'}\n", "study.name", "not found"),
+        (write_doublings("x", "'REFREF'"), "probe.a10", "expand to more than 2,000 values"),
+        (write_doublings("[x]", "['REF', 'REF']"), "probe.a3[0]", "expand to more than 2,000 values"),
+        (write_doublings("{x: 1}", "{b: 'REF', c: 'REF'}"), "probe.a3.b", "expand to more than 2,000 values"),
+        (write_doublings("x", "'${oc.select:NAME}${oc.select:NAME}'"), "probe.a10", "expand to more than 2,000 values"),
+        (write_doublings("x" * 9_999, "'REFREF'", 9), "probe.a5", "1,048,576 characters"),
+        (write_doublings("x", "'REF'", 500), "conf", "too deeply"),
+        (write_doublings("x", "'REFREF'") + "study: {name: '${probe.a40}'}\n", "probe.a10", "expand to"),
+        (
+            write_doublings("x", "'REFREF'") + "hydra: {mode: MULTIRUN, sweeper: {params: {seed: '${probe.a40}'}}}\n",
+            "probe.a10",
+            "expand to",
+        ),
         (GLOBAL + "study: 5\n", "study", ""),
         (GLOBAL + "training: {max_step: 5}\n", "training.max_step", "Did you mean 'max_steps'?"),
         (GLOBAL + "optimizer: {_target_: os.system}\n", "optimizer._target_", "never allowed"),

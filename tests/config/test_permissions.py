@@ -226,6 +226,16 @@ def test_printing_a_configuration_does_not_load_an_installed_metric(
     assert "probe.nike.metrics.0: no installed package registers a metric 'loudnes'" in read_errors(capsys)
 
 
+def test_printing_a_configuration_constructs_no_optimizer(capsys: pytest.CaptureFixture[str]) -> None:
+    invalid = ["~optimizer.fused", "optimizer._target_=torch.optim.SGD", "optimizer.lr=-1"]
+    assert main(["train", "--cfg", *invalid]) == 0
+    assert "lr: -1.0" in capsys.readouterr().out
+    assert main(["train", *invalid, "seed=x"]) == 1
+    errors = read_errors(capsys)
+    assert "optimizer.lr: SGD rejected its arguments" in errors
+    assert "seed: got 'x'" in errors
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(
     "text",

@@ -19,7 +19,8 @@ from winnow.config.deprecated import rename_deprecated_keys, rename_deprecated_o
 from winnow.config.factors import add_factor_levels, find_swept_factors
 from winnow.config.file_composition import SharedFiles, compose_files, convert_composition_error, find_shared_files
 from winnow.config.filter_overrides import FilterSettingSelector, expand_fraction_override, find_swept_filter_keys
-from winnow.config.limits import find_size_errors
+from winnow.config.limits import find_size_errors, limited_interpolation
+from winnow.config.optimizer_check import check_optimizers
 from winnow.config.overrides import (
     apply_override,
     drop_sweep_overrides,
@@ -47,6 +48,7 @@ from winnow.config.search_path import (
 )
 from winnow.config.seed_templates import SeedTemplates
 from winnow.config.target_defaults import CompletedNodes, fill_target_defaults
+from winnow.config.targets import allowed_packages
 from winnow.config.validate import find_missing_values, validate_against_schema
 from winnow.errors import WinnowError, WinnowErrors
 
@@ -78,6 +80,7 @@ def compose_cells(
     arguments: Sequence[str],
     multirun: bool = False,
     config_dirs: Sequence[Path] = (),
+    prints_only: bool = False,
 ) -> tuple[list[ComposedCell[Config]], bool]:
     """Compose one configuration, or one for each point of a sweep.
 
@@ -87,6 +90,7 @@ def compose_cells(
         arguments: Hydra overrides as entered by the user, such as `filter=full,nike_positive`.
         multirun: Whether commas define a sweep. An experiment can also start a sweep with `hydra.mode: MULTIRUN`.
         config_dirs: Folders to add to the search path after the local `./conf`.
+        prints_only: Whether the cells are only printed. If so, no optimizer is constructed to check its arguments.
 
     Returns:
         The cells in the order of the sweep, and whether the cells are a sweep rather than a single run.
@@ -149,6 +153,8 @@ def compose_cells(
                     templates.add_cells(known, new_cells)
                 ablating += [len(new_cells)] if requested else []
                 cells += [cell for cell in new_cells if not (requested or inapplicable) or cell not in cells]
+    if not prints_only:
+        errors += _check_optimizers(completed_nodes, permissions)
     errors += selector.find_unused_settings()
     errors += [
         WinnowError(
@@ -217,8 +223,11 @@ def restore_cell(
     """
     errors: list[WinnowError] = []
     tree = {name: value for name, value in rename_deprecated_keys(tree).items() if name != ALLOW_TARGETS}
-    config = _validate_config(tree, schema, permissions or read_user_permissions(), errors, {})
-    if config is None:
+    permissions = permissions or read_user_permissions()
+    completed_nodes: CompletedNodes = {}
+    config = _validate_config(tree, schema, permissions, errors, completed_nodes)
+    errors += _check_optimizers(completed_nodes, permissions)
+    if config is None or errors:
         raise WinnowErrors({str(error): error for error in errors}.values())
     return ComposedCell(overrides=list(overrides), config=config)
 
@@ -231,10 +240,11 @@ def _read_experiment_sweep(
 
     known = [text for text in fixed if has_known_option(choices, text, [])]
     try:
-        files, _ = compose_files(choices, command, [*searchpath, *known], shared)
+        with limited_interpolation():
+            files, _ = compose_files(choices, command, [*searchpath, *known], shared)
+            params = dict(files.sweep_params or {})
     except Exception:
         return {}, False  # the same error is reported when the cells are composed
-    params = files.sweep_params or {}
     renamed = (
         expand_fraction_override(rename_deprecated_override(f"{key}={value}")).partition("=")
         for key, value in params.items()
@@ -253,11 +263,12 @@ def _compose_config(
     from omegaconf import OmegaConf
 
     try:
-        files, values = compose_files(choices, command, overrides, shared)
-        config = files.copy_config()
-        for text in values:
-            apply_override(config, text)
-        tree = OmegaConf.to_container(config, resolve=True)
+        with limited_interpolation():
+            files, values = compose_files(choices, command, overrides, shared)
+            config = files.copy_config()
+            for text in values:
+                apply_override(config, text)
+            tree = OmegaConf.to_container(config, resolve=True)
     except Exception as error:  # Hydra also raises errors of YAML and of built-in types for invalid files
         errors.append(convert_composition_error(error))
         return None
@@ -316,3 +327,9 @@ def _validate_config(
     config = validate_against_schema(complete, schema, invalid)
     errors.extend(error for error in invalid if error.key not in known)
     return config if len(errors) == error_count else None
+
+
+def _check_optimizers(completed_nodes: CompletedNodes, permissions: Permissions) -> list[WinnowError]:
+    """Construct the optimizer of every valid node for dummy parameters, and return the errors."""
+    nodes = [node for (key, _), node in completed_nodes.items() if key == "optimizer"]
+    return check_optimizers(nodes, allowed_packages(permissions.packages))

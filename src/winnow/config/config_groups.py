@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from winnow.config.argument_checks import check_optimizer, check_trainer
+from winnow.config.trainer_check import check_trainer
 from winnow.errors import WinnowError
 
 ArgumentCheck = Callable[[Any, Mapping[str, Any], str], list[WinnowError]]
@@ -56,7 +56,7 @@ class ConfigGroup:
         is_partial: Whether Winnow passes additional arguments when it calls the target.
         unsupported_arguments: The arguments that users cannot set because Winnow passes them, mapped to the setting
             to use instead.
-        check: A function that checks the values of the arguments.
+        check: A function that checks the values of the arguments without constructing an object.
     """
 
     base_class: str
@@ -70,7 +70,7 @@ SINGLE_OBJECT_GROUPS = {
     "filter": ConfigGroup("winnow.filters.Selection"),
     "model": ConfigGroup("winnow.training.Model"),
     "masking": ConfigGroup("winnow.training.Masking"),
-    "optimizer": ConfigGroup("torch.optim.Optimizer", is_partial=True, check=check_optimizer),
+    "optimizer": ConfigGroup("torch.optim.Optimizer", is_partial=True),
     "trainer": ConfigGroup(
         "pytorch_lightning.Trainer",
         is_partial=True,

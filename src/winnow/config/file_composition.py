@@ -109,9 +109,10 @@ def convert_composition_error(error: Exception) -> WinnowError:
     """Convert an exception of Hydra, OmegaConf or YAML to an error with the key of the invalid value, if known."""
     if isinstance(error, WinnowError):
         return error
-    if isinstance(error, RecursionError):
-        return WinnowError("the config files include each other, or a value is nested too deeply.", "conf")
     text = re.sub(r"\s+", " ", str(error)).strip() or f"the configuration is not valid ({type(error).__name__})."
+    if isinstance(error, RecursionError) or text.startswith("RecursionError raised"):
+        message = "the config files or interpolations refer to each other, or are nested too deeply. Use fewer levels."
+        return WinnowError(message, "conf")
     key = getattr(error, "full_key", None) or next(iter(re.findall(r"full_key: ([^\s=]+)(?:\s|$)", text)), "conf")
     text = re.sub(r" (full_key:|reference_type=|object_type=).*", "", text)
     return WinnowError(text[:500], key)

@@ -1,8 +1,12 @@
-"""Limit the size of config files and configurations. Files are checked before their aliases are expanded."""
+"""Limit the size of config files and configurations.
+
+Files are checked before their aliases are expanded. Interpolations are counted while they are resolved.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
 
@@ -14,6 +18,12 @@ MAX_FILE_BYTES: Final = 2**20
 MAX_DEPTH: Final = 40
 MAX_VALUES: Final = 50_000
 MAX_OVERRIDE_CHARACTERS: Final = 100_000
+MAX_INTERPOLATIONS: Final = 2_000
+"""Maximum number of interpolations to resolve, counting an interpolation each time it is resolved."""
+
+MAX_INTERPOLATED_CHARACTERS: Final = 2**20
+"""Maximum length of all strings that interpolations produce."""
+
 MAX_CELLS: Final = 10_000
 """Maximum number of cells in a sweep."""
 
@@ -103,3 +113,38 @@ def find_size_errors(tree: Any) -> Iterator[WinnowError]:
 
 def _find_top_key(key: str) -> str:
     return ".".join(key.split(".")[:2]) or "conf"
+
+
+@contextmanager
+def limited_interpolation() -> Iterator[None]:
+    """Limit the number and the results of the interpolations, such as `${seed}`, that OmegaConf resolves in the block.
+
+    A few lines such as `b: ${a}${a}` and `c: ${b}${b}` can expand to billions of values. OmegaConf has no limit, so the
+    method that resolves all interpolations is replaced temporarily.
+
+    Raises:
+        omegaconf.errors.InterpolationResolutionError: If a limit is exceeded.
+    """
+    from omegaconf.base import Container
+    from omegaconf.errors import InterpolationResolutionError
+
+    resolve = Container.resolve_parse_tree
+    count = characters = 0
+
+    def resolve_with_limit(container: Container, *arguments: Any, **options: Any) -> Any:
+        nonlocal count, characters
+        count += 1
+        if count <= MAX_INTERPOLATIONS and characters <= MAX_INTERPOLATED_CHARACTERS:
+            result = resolve(container, *arguments, **options)
+            characters += len(result) if isinstance(result, str) else 0
+            return result
+        raise InterpolationResolutionError(
+            f"the interpolations expand to more than {MAX_INTERPOLATIONS:,} values or "
+            f"{MAX_INTERPOLATED_CHARACTERS:,} characters. Refer to fewer values that are interpolations themselves."
+        )
+
+    Container.resolve_parse_tree = resolve_with_limit  # type: ignore[assignment, method-assign]
+    try:
+        yield
+    finally:
+        Container.resolve_parse_tree = resolve  # type: ignore[method-assign]
