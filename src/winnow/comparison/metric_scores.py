@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from functools import lru_cache
 from typing import TYPE_CHECKING, Final, Literal
 
 import numpy as np
@@ -11,6 +10,7 @@ import numpy as np
 from winnow.comparison.collected_study import CollectedCell, CollectedStudy
 from winnow.comparison.contrast_statistics import Summary, summarize
 from winnow.comparison.setting_differences import find_level_differences, find_setting_differences
+from winnow.comparison.table_cache import cache_tables
 from winnow.errors import did_you_mean
 from winnow.metrics.metric_catalog import SPECIFIC_PREFIX, Requirement
 from winnow.metrics.metric_names import ALL_ROWS_SLICE, select_stage, stage_metric_name
@@ -109,7 +109,7 @@ def build_score_table(study: CollectedStudy, metric: Metric, *arms: str) -> pd.D
     )
 
 
-@lru_cache(maxsize=64)
+@cache_tables(max_bytes=64_000_000, max_tables=64)
 def get_item_scores(study: CollectedStudy, metric: Metric, stage: Stage = "after") -> pd.DataFrame | None:
     """Return the scores of all runs per prompt or row, or ``None`` if no such scores were recorded.
 
@@ -192,13 +192,16 @@ def _select_row_scores(table: pd.DataFrame, metric: Metric, stage: Stage) -> pd.
     split, name, column = metric.parsed_name.group, metric.parsed_name.scope, metric.parsed_name.score
     if stage in ("unigram", "trigram") and column not in ("loss", "perplexity"):
         return None  # n-gram models have no other row scores
+    value_column = "loss_sum" if column in ("loss", "perplexity") else column
     is_selected = (table["stage"] == stage) & (table["split"] == split) & (table["masked"] > 0)
     if name != ALL_ROWS_SLICE:
         if f"slice:{name}" not in table:
             return None
         is_selected &= table[f"slice:{name}"].eq(True)
-    rows = table[is_selected]
-    total = rows["loss_sum"] if column in ("loss", "perplexity") else rows[column]
+    # Filtering rows copies every column, and the table has a column per slice.
+    columns = ["arm", "seed", "row_id", "masked", value_column, "source", "cluster", "cluster_kind"]
+    rows = table.loc[is_selected, [name for name in columns if name in table]]
+    total = rows[value_column]
     result = _to_score_table(rows, "row_id", total / rows["masked"]).assign(weight=rows["masked"].astype(float))
     for kind, labels in _find_row_clusters(rows).items():
         result[f"cluster:{kind}"] = labels
