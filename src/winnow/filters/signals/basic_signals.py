@@ -21,7 +21,10 @@ _LITERAL_PATTERN = r"(?:\\b|\(\?:|[()|?]|[\w\s'&-]|\\[\s.-])*"
 """Matches patterns that consist of literal words, without wildcards, repetitions, character classes or lookarounds."""
 
 _REGEX_TIMEOUT_SECONDS = 1.0
-"""The time limit for all matches in one text. Some patterns take exponential time."""
+"""The time limit for all matches in one text, since some patterns take exponential time.
+
+The package ``regex`` measures CPU time, so other programs do not affect the limit.
+"""
 
 
 @dataclass(frozen=True, config=ConfigDict(extra="forbid"))
@@ -87,7 +90,8 @@ class Regex(Signal):
             yield from _compile(self.pattern, self.ignore_case).finditer(text, timeout=_REGEX_TIMEOUT_SECONDS)
         except TimeoutError as error:
             raise WinnowError(
-                f"the regular expression takes more than {_REGEX_TIMEOUT_SECONDS:g} s on the text {text!r:.60}. "
+                f"the regular expression takes more than {_REGEX_TIMEOUT_SECONDS:g} s of CPU time on the text "
+                f"{text!r:.60}. "
                 "Remove nested repetitions, such as (a+)+.",
                 key="pattern",
             ) from error
