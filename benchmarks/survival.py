@@ -1,12 +1,16 @@
 """Test crash safety: SIGKILL at random times, concurrent starts on an empty store, and parallel cells on one database.
 
-    python benchmarks/survival.py --json FILE [--only NAME ...] [--kills 20] [--rounds 10] [--crowd 8]
+    python benchmarks/survival.py --json FILE [--long] [--only NAME ...]
 
-1. `sigkill`: SIGKILL ends the `winnow` command of a study with four cells after a random fraction of the time of an
-   uninterrupted study, and the command is started again. If the study completes before the kill, the next study starts.
-   Processes are forked from one that has imported the libraries, so that most kills occur during the study itself.
-   In the end, no finished cell may be lost or repeated, no run may be RUNNING without a live process, and every metric
-   value of every cell must be equal to that of the uninterrupted study and stored exactly once.
+By default, every measurement runs with the first number of faults in `NUMBERS`, and `--long` selects the second. An
+option such as `--kills 50` sets a single number.
+
+1. `sigkill`: SIGKILL ends the `winnow` command of a study with four cells after a random CPU time, up to half of that
+   of an uninterrupted study, and the command is started again. If the study completes before the kill, the next study
+   starts. With CPU times, the kills do not depend on the load of the machine. Processes are forked from one that has
+   imported the libraries, so that most kills occur during the study itself. In the end, no finished cell may be lost or
+   repeated, no run may be RUNNING without a live process, and every metric value of every cell must be equal to that of
+   the uninterrupted study and stored exactly once.
 2. `empty_store`: in each of `--rounds` rounds, `--crowd` processes start a run at the same time on a store that does
    not exist yet.
 3. `parallel_cells`: `--crowd` cells, each in a separate process, write to one SQLite file at the same time. Every value
@@ -24,6 +28,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import multiprocessing
 import os
 import random
@@ -31,9 +36,12 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
+
+import psutil
 
 from survival_digests import measure_digests
 from survival_faults import measure_flips, measure_overlap, measure_store_kills, measure_twins, measure_workers
@@ -43,14 +51,27 @@ from winnow.tracking import Store, keys
 from winnow.tracking.run_environment import describe_hardware, read_git_commit
 
 SMALL = [
-    "dataset.source.rows=1500",
+    "dataset.source.rows=1000",
     "model.layers=1",
     "model.hidden_size=32",
-    "training.max_steps=40",
+    "training.max_steps=20",
     "training.batch_size=16",
     "training.validate_every_steps=5",
-    "evaluation.max_rows=48",
+    "evaluation.max_rows=24",
 ]
+NUMBERS = {
+    "kills": (20, 100, "kills of studies"),
+    "rounds": (5, 20, "rounds of concurrent starts on an empty store"),
+    "crowd": (8, 8, "processes that start or write at the same time"),
+    "flips": (60, 200, "flipped bits in cached files"),
+    "store-kills": (20, 100, "killed creations of a store"),
+    "twins": (10, 50, "single runs that are started twice"),
+    "grids": (5, 20, "studies that are started twice"),
+    "servers": (2, 10, "rounds in which a server is killed"),
+    "studies": (1, 5, "killed studies with two workers"),
+}
+"""The numbers of faults by option: by default, with `--long`, and the description of the option."""
+
 GRID = ["filter=full,nike_positive", "seed=1,2"]
 TIMING_METRICS = ("second", "peak_share", "system/")
 """Substrings of the names of metrics that measure time or load, which differ between any two runs."""
@@ -118,11 +139,20 @@ def finished(study: str) -> dict[str, tuple[str, int]]:
     }
 
 
+def wait_for_cpu_time(process: BaseProcess, seconds: float = math.inf) -> float:
+    """Wait until a process has used a CPU time or has ended, and return its CPU time in seconds."""
+    used = 0.0
+    while process.is_alive() and used < seconds:
+        with suppress(psutil.NoSuchProcess):
+            times = psutil.Process(process.pid).cpu_times()
+            used = times.user + times.system
+        time.sleep(0.005)
+    return used
+
+
 def measure_kills(kills: int, rng: random.Random) -> dict[str, Any]:
     """Kill studies a given number of times, and check what is stored afterwards."""
-    started = time.monotonic()
-    start_study("whole", *GRID).join()
-    full_time, expected = time.monotonic() - started, values("whole")
+    full_time, expected = wait_for_cpu_time(start_study("whole", *GRID)), values("whole")
     errors: list[str] = []
     lost = duplicated = left_running = 0
     done, number, fractions = 0, 0, list[float]()
@@ -131,7 +161,7 @@ def measure_kills(kills: int, rng: random.Random) -> dict[str, Any]:
         study, previous, has_ended = f"killed{number}", dict[str, tuple[str, int]](), False
         while not has_ended:
             process = start_study(study, *GRID)
-            process.join(rng.uniform(0, full_time) if done < kills else None)
+            wait_for_cpu_time(process, rng.uniform(0, full_time / 2) if done < kills else math.inf)
             if process.is_alive():
                 process.kill()
                 process.join()
@@ -228,31 +258,36 @@ def main() -> None:
     """Measure, print the results, and write them to a file if requested."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--json", type=Path)
-    parser.add_argument("--kills", type=int, default=20)
-    parser.add_argument("--rounds", type=int, default=10)
-    parser.add_argument("--crowd", type=int, default=8)
     parser.add_argument("--seed", type=int, default=1, help="random seed of the kill times")
-    parser.add_argument("--flips", type=int, default=60)
-    parser.add_argument("--store-kills", type=int, default=20)
-    parser.add_argument("--twins", type=int, default=10)
-    parser.add_argument("--grids", type=int, default=5)
-    parser.add_argument("--servers", type=int, default=2, help="rounds in which a server is killed")
-    parser.add_argument("--studies", type=int, default=2, help="studies with workers that are killed")
+    parser.add_argument("--long", action="store_true", help="inject more faults, which takes hours")
+    for name, (default, _, text) in NUMBERS.items():
+        parser.add_argument(f"--{name}", type=int, help=f"{text} (default: {default})")
     parser.add_argument("--only", nargs="+", choices=list(MEASUREMENTS), default=list(MEASUREMENTS), metavar="NAME")
     options = parser.parse_args()
+    for name, (default, long_default, _) in NUMBERS.items():
+        if getattr(options, attribute := name.replace("-", "_")) is None:
+            setattr(options, attribute, long_default if options.long else default)
     target = options.json.resolve() if options.json else None
     earlier = json.loads(target.read_text(encoding="utf-8")) if target and target.exists() else {}
     results: dict[str, Any] = earlier | {"hardware": describe_hardware()}
     commit = read_git_commit()[:7]  # before the folder changes
     for name in options.only:
         os.chdir(tempfile.mkdtemp())
-        started = time.monotonic()
+        started, cpu_started = time.monotonic(), read_cpu_seconds()
         details, headline = MEASUREMENTS[name](options)
-        details |= {"measurement_seconds": round(time.monotonic() - started), "commit": commit}
+        cpu_seconds = round(read_cpu_seconds() - cpu_started)
+        details |= {"measurement_seconds": round(time.monotonic() - started), "cpu_seconds": cpu_seconds}
+        details["commit"] = commit
         results |= {**headline, name if name not in headline else f"{name}_of": details}
         print(json.dumps({**headline, "of": details}, indent=2), flush=True)
         if target:
             target.write_text(json.dumps(results, indent=2) + "\n", encoding="utf-8")
+
+
+def read_cpu_seconds() -> float:
+    """Return the CPU time of this process and of all processes that it started."""
+    times = [process.cpu_times() for process in (psutil.Process(), *psutil.Process().children())]
+    return sum(time.user + time.system + time.children_user + time.children_system for time in times)
 
 
 Measured = tuple[dict[str, Any], dict[str, Any]]

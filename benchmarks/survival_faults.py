@@ -109,7 +109,7 @@ def list_files(cache: Path) -> dict[Path, list[Path]]:
 def measure_checkpoint_flips(small: list[str], start: Start, rng: random.Random, flips: int = 6) -> dict[str, Any]:
     """Flip a bit in a checkpoint of a killed run, and count the resumed runs that finish with different scores."""
     folder = Path.cwd()
-    settings = ["study.compare=false", "filter=full", *small, "training.max_steps=200", "training.keep=best"]
+    settings = ["study.compare=false", "filter=full", *small, "training.max_steps=100", "training.keep=best"]
     start(["train", "-m", *settings, "study.name=intact"], "intact.txt").join()
     expected = scores(cells(local_store(folder), "intact")[-1])
     kinds = {"last.ckpt": 0, "best.ckpt": 0}
@@ -159,7 +159,7 @@ def measure_store_kills(kills: int, context: Any, rng: random.Random) -> dict[st
 def measure_twins(rounds: int, small: list[str], start: Start, rng: random.Random) -> dict[str, Any]:
     """Start the same single run twice, and count the rounds in which one damages the other."""
     folder = Path.cwd()
-    command = ["train", "filter=full", *small, "training.max_steps=200"]
+    command = ["train", "filter=full", *small, "training.max_steps=100"]
     started = time.monotonic()
     start([*command, "study.name=alone"], "alone.txt").join()
     full_time, store = time.monotonic() - started, local_store(folder)

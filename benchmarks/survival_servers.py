@@ -62,7 +62,7 @@ def measure_sync(rounds: int, small: list[str], start: Start) -> dict[str, Any]:
         for number in range(rounds):
             study = f"sync{number}"
             tracking = ["tracking=server", f"tracking.uri={uri}"]
-            command = ["train", "filter=full", *small, "training.max_steps=200", f"study.name={study}", *tracking]
+            command = ["train", "filter=full", *small, "training.max_steps=100", f"study.name={study}", *tracking]
             process = start(command, f"{study}.txt")
             wait_for_checkpoint(Path.cwd() / "outputs" / study, process)
             send(signal.SIGKILL)
@@ -97,6 +97,8 @@ def measure_step_wait(small: list[str], start: Start, seconds: float = 20) -> di
 def measure_compare_wait(small: list[str], start: Start) -> dict[str, Any]:
     """Compare a finished study while its server is suspended, is suspended during the comparison, or was killed.
 
+    In addition, repeat the command of the finished study while the server is suspended.
+
     Returns:
         The longest time in seconds until the command ended with an error about the server, and the number of commands
         that ended in any other way.
@@ -107,10 +109,17 @@ def measure_compare_wait(small: list[str], start: Start) -> dict[str, Any]:
         tracking = ["tracking=server", f"tracking.uri={uri}"]
         grid = ["filter=full,nike_positive", "seed=1,2", "study.name=silent", *small, "training.max_steps=10"]
         start(["train", "-m", *grid, *tracking], "silent.txt").join()
-        for state in ("suspended", "suspended_later", "killed"):
-            send({"suspended": signal.SIGSTOP, "suspended_later": signal.SIGCONT, "killed": signal.SIGKILL}[state])
+        signals = {
+            "suspended": signal.SIGSTOP,
+            "suspended_for_finished_study": signal.SIGSTOP,
+            "suspended_later": signal.SIGCONT,
+            "killed": signal.SIGKILL,
+        }
+        for state, signum in signals.items():
+            send(signum)
             requests, started = count_lines(log), time.monotonic()
-            process = start(["compare", "study=silent", *tracking], f"{state}.txt")
+            command = ["train", "-m", *grid] if state == "suspended_for_finished_study" else ["compare", "study=silent"]
+            process = start([*command, *tracking], f"{state}.txt")
             if state == "suspended_later":
                 while process.is_alive() and count_lines(log) < requests + 8:  # it has read the runs and some artifacts
                     time.sleep(0.005)
