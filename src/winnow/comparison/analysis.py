@@ -23,6 +23,7 @@ from winnow.comparison.descriptive_statistics import (
     describe_metrics,
     describe_slices,
 )
+from winnow.comparison.dose_response import DoseResponse, analyze_doses
 from winnow.comparison.endpoints import Endpoints
 from winnow.comparison.factor_analysis import FactorAnalysis, analyze_factors, qualify_verdict
 from winnow.comparison.findings import Finding
@@ -77,6 +78,7 @@ class Comparison:
     limitations: str
     provenance: dict[str, Any]
     factors: FactorAnalysis | None
+    doses: list[DoseResponse]
     registry: MetricRegistry
 
     def metric(self, name: str) -> Metric:
@@ -95,10 +97,11 @@ class Comparison:
 
     @property
     def paragraphs(self) -> list[str]:
-        """The headline, the change in percent if recorded, and one sentence per endpoint, control and factor."""
+        """The headline, the change in percent if recorded, and sentences per endpoint, control, factor and dose."""
         changes = [] if self.probability_change is None else [self.probability_change.sentence]
         factors = self.factors.sentences if self.factors else ()
-        return [self.headline, *changes, *self.verdict.sentences, *factors]
+        doses = [sentence for response in self.doses for sentence in response.sentences]
+        return [self.headline, *changes, *self.verdict.sentences, *factors, *doses]
 
     def as_dict(self) -> dict[str, Any]:
         """Return the comparison as JSON-compatible data. Numbers that are not finite become ``None``."""
@@ -209,6 +212,7 @@ def analyze(study: CollectedStudy, confidence: float = 0.95, extra_metrics: Sequ
         limitations=describe_limitations(study, arms, findings, overlaps),
         provenance=collect_provenance(study),
         factors=analyze_factors(study, confidence),
+        doses=analyze_doses(study, confidence),
         registry=study.registry,
     )
 

@@ -17,6 +17,7 @@ from winnow.comparison.prompt_predictions import (
 )
 from winnow.formatting import format_confidence, format_number
 from winnow.reporting.bar_charts import draw_funnel, draw_top_fills
+from winnow.reporting.dose_figure import draw_dose_responses
 from winnow.reporting.factor_tables import draw_factor_effects
 from winnow.reporting.figure_rendering import Figure, Panel, label_rows, render_figure, set_heading
 from winnow.reporting.plot_style import GRAY, TEXT_COLOR, Style, assign_styles
@@ -36,7 +37,7 @@ def draw_comparison_figures(
 ) -> dict[str, Figure]:
     """Draw all figures for which the study has data and return them by name.
 
-    The names are ``seeds``, ``contrasts``, ``contributions``, ``factors``, ``curves``, ``probe_curves``,
+    The names are ``seeds``, ``contrasts``, ``contributions``, ``factors``, ``doses``, ``curves``, ``probe_curves``,
     ``word_shift``, ``fills`` and ``funnel``.
 
     Args:
@@ -52,6 +53,7 @@ def draw_comparison_figures(
         _draw_contrasts(comparison, styles, folder),
         _draw_contributions(comparison, styles, folder),
         draw_factor_effects(comparison, styles, folder),
+        draw_dose_responses(comparison, folder),
         draw_study_losses(study, styles, folder),
         draw_study_probes(study, styles, folder),
         _draw_word_shift(comparison, study, styles, folder),

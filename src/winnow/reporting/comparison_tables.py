@@ -16,6 +16,7 @@ from winnow.formatting import (
     format_number,
     format_p_cell,
 )
+from winnow.reporting.dose_figure import build_dose_table
 from winnow.reporting.factor_tables import build_factor_table
 from winnow.reporting.ngram_tables import build_beyond_ngrams_table, build_ngram_table
 from winnow.reporting.table_rendering import Table, build_table
@@ -34,6 +35,7 @@ def build_comparison_tables(comparison: Comparison) -> list[Table]:
         _build_contrasts(comparison),
         _build_contributions(comparison),
         build_factor_table(comparison),
+        build_dose_table(comparison),
     ]
     tables += [build_ngram_table(comparison), build_beyond_ngrams_table(comparison)]
     tables += [_build_slices(comparison), _build_metrics(comparison)]

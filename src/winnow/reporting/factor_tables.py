@@ -67,7 +67,7 @@ def build_factor_grids(comparison: Comparison) -> list[FactorGrid]:
         rows = {
             arm: [
                 *(_build_cell(comparison, factor, level, arm, effects.get(arm)) for level in levels),
-                _build_average(comparison, factor, arm, effects.get(arm)),
+                _build_average(comparison, arm, effects.get(arm)),
             ]
             for arm in comparison.arms
         }
@@ -155,10 +155,8 @@ def _build_cell(comparison: Comparison, factor: str, level: str, arm: str, effec
     return GridCell(mean) if outcome is None else _with_effect(mean, outcome)
 
 
-def _build_average(comparison: Comparison, factor: str, arm: str, effect: FilterByFactor | None) -> GridCell:
-    levels = comparison.factors.means[factor].values() if comparison.factors else []
-    means = [by_arm[arm].mean for by_arm in levels if arm in by_arm]
-    mean = format_number(sum(means) / len(means)) if len(means) == len(levels) else MISSING_VALUE
+def _build_average(comparison: Comparison, arm: str, effect: FilterByFactor | None) -> GridCell:
+    mean = format_number(comparison.arms[arm].mean)
     return GridCell(mean) if effect is None or effect.average is None else _with_effect(mean, effect.average)
 
 
