@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from winnow.comparison.artifact_reader import ArtifactReader
 from winnow.comparison.collected_study import CollectedCell, CollectedStudy, Declaration
-from winnow.comparison.declaration_merging import complete_declaration, merge_declarations, merge_factors
+from winnow.comparison.declaration_merging import complete_declaration, merge_declarations
 from winnow.comparison.selected_levels import combine_levels
-from winnow.comparison.setting_differences import STUDY_FACTOR
+from winnow.comparison.study_joining import StudyRuns, join_studies, keep_newest
 from winnow.comparison.word_overlap import add_unlisted_polarities
+from winnow.config.factors import format_levels
 from winnow.errors import WinnowError, did_you_mean
 from winnow.metrics.metric_names import LOSS_METRICS
 from winnow.tracking.embedded_store import SQLITE_PREFIX, is_incomplete
@@ -40,17 +41,6 @@ if TYPE_CHECKING:
 
 UNDECLARED = "undeclared"
 """A recipe that no run has."""
-
-
-@dataclass(frozen=True)
-class _StudyRuns:
-    """All runs of one study, its merged declaration, and the selected cells."""
-
-    name: str
-    runs: list[Any]
-    declaration: Declaration | None
-    cells: list[CollectedCell]
-    notes: list[str]
 
 
 @dataclass(frozen=True)
@@ -166,7 +156,7 @@ def _select_from_client(client: MlflowClient, store_uri: str, *names: str) -> St
     studies = [_read_study_runs(client, name) for name in dict.fromkeys(names)]
     runs = [run for study in studies for run in study.runs]
     title = " and ".join(study.name for study in studies)
-    cells, declaration, notes = _join_studies(studies)
+    cells, declaration, notes = join_studies(studies)
     if not cells:
         raise WinnowError(
             f"the study '{title}' has no finished run: {_describe_unfinished(runs) or 'no run was started'}. "
@@ -209,60 +199,12 @@ def _find_missing_seeds(cells: Sequence[CollectedCell], declaration: Declaration
     return {arm: seeds for arm, seeds in missing.items() if seeds}
 
 
-def _read_study_runs(client: MlflowClient, name: str) -> _StudyRuns:
+def _read_study_runs(client: MlflowClient, name: str) -> StudyRuns:
     runs = _search_runs(client, name)
     artifacts = ArtifactReader(client, runs)
     declaration, notes = merge_declarations(runs, artifacts)
     cells = _select_declared([_to_cell(run) for run in runs if _is_finished(run)], declaration)
-    return _StudyRuns(name, runs, declaration, cells, [*notes, *artifacts.notes])
-
-
-def _join_studies(studies: Sequence[_StudyRuns]) -> tuple[list[CollectedCell], Declaration | None, list[str]]:
-    """Return the cells and notes of all studies, and the declaration of the first study."""
-    first, *later_studies = studies
-    notes = [f"{study.name}: {note}" if later_studies else note for study in studies for note in study.notes]
-    if not later_studies:
-        return first.cells, first.declaration, notes
-    if _have_different_settings(studies):
-        cells = [
-            replace(cell, levels={STUDY_FACTOR: study.name, **cell.levels}) for study in studies for cell in study.cells
-        ]
-    else:
-        recipes = {(cell.arm, cell.level): cell.tags.get(RECIPE) for cell in first.cells}
-        cells = list(first.cells)
-        for study in later_studies:
-            for cell in study.cells:
-                recipe = recipes.setdefault((cell.arm, cell.level), cell.tags.get(RECIPE))
-                differs = recipe != cell.tags.get(RECIPE)
-                cells.append(replace(cell, arm=f"{cell.arm} ({study.name})") if differs else cell)
-    later_names = ", ".join(study.name for study in later_studies)
-    notes.append(f"Post hoc: {first.name} is joined with {later_names}, which its declaration does not mention.")
-    declaration = first.declaration
-    if declaration is not None:
-        added_arms = dict.fromkeys(cell.arm for cell in cells if cell.arm not in declaration.arms)
-        changes = (*declaration.changes, f"joined with {later_names}")
-        factors = merge_factors(study.declaration.factors for study in studies if study.declaration is not None)
-        if any(STUDY_FACTOR in cell.levels for cell in cells):
-            factors = {STUDY_FACTOR: tuple(study.name for study in studies), **factors}
-        declaration = replace(declaration, factors=factors)
-        declaration = replace(declaration, post_hoc=(*declaration.post_hoc, *added_arms), changes=changes)
-    return _keep_newest(cells), declaration, notes
-
-
-def _have_different_settings(studies: Sequence[_StudyRuns]) -> bool:
-    """Return whether the studies trained the same arms, including the baseline, with different settings.
-
-    Each filter is then compared with the baseline within each study, and the study is a factor.
-    """
-    first = studies[0]
-    recipes = [{(cell.arm, cell.level): cell.tags.get(RECIPE) for cell in study.cells} for study in studies]
-    baseline = first.declaration.baseline if first.declaration is not None else Declaration("", (), ()).baseline
-    for other in recipes[1:]:
-        shared = recipes[0].keys() & other.keys()
-        changed = {arm for arm, level in shared if recipes[0][arm, level] != other[arm, level]}
-        if not (baseline in changed and len(changed) > 1):
-            return False
-    return True
+    return StudyRuns(name, runs, declaration, cells, [*notes, *artifacts.notes])
 
 
 def _open_store(store_uri: str) -> MlflowClient:
@@ -321,17 +263,12 @@ def _select_declared(cells: Sequence[CollectedCell], declaration: Declaration | 
         recipes |= {(cell.arm, cell.level): cell.tags.get(RECIPE) for cell in cells if cell.tags.get(CELL_ID) in sweep}
     if recipes:
         cells = [cell for cell in cells if cell.tags.get(RECIPE) == recipes.get((cell.arm, cell.level), UNDECLARED)]
-    return _keep_newest(cells)
+    return keep_newest(cells)
 
 
 def _assign_levels(cell: CollectedCell, declaration: Declaration) -> CollectedCell:
     """Return the cell with the declared level of each factor. A cell trained before a factor was added has no tag."""
     return replace(cell, levels=declaration.cell_levels.get(cell.tags.get(CELL_ID, ""), cell.levels))
-
-
-def _keep_newest(cells: Iterable[CollectedCell]) -> list[CollectedCell]:
-    newest = {(cell.arm, cell.level, cell.seed): cell for cell in sorted(cells, key=lambda cell: cell.start_time)}
-    return sorted(newest.values(), key=lambda cell: (cell.arm, cell.level, cell.seed))
 
 
 def _is_finished(run: Any) -> bool:
@@ -351,8 +288,14 @@ def _describe_unfinished(runs: Iterable[Any]) -> str:
         if run.data.tags.get(KIND) == "cell":
             attempts[run.data.tags.get(CELL_ID, run.info.run_id)] = run
     return "; ".join(
-        f"{run.data.tags.get(ARM_LABEL, run.data.tags.get(ARM))} seed {run.data.tags.get(SEED)} ({run.info.status}"
+        f"{_describe_arm(run.data.tags)} seed {run.data.tags.get(SEED)} ({run.info.status}"
         + (f", {run.data.tags[FAILURE_REASON]})" if FAILURE_REASON in run.data.tags else ")")
         for run in attempts.values()
         if run.info.status != "FINISHED"
     )
+
+
+def _describe_arm(tags: Mapping[str, str]) -> str:
+    """Return the label of a run's arm and the level of each factor."""
+    label = tags.get(ARM_LABEL, tags.get(ARM, ""))
+    return ", ".join(filter(None, (label, format_levels(read_factor_levels(tags)))))
