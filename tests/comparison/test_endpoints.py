@@ -141,7 +141,8 @@ def test_each_endpoint_is_adjusted_over_the_filters_under_test(planted_store: An
     one = compare(planted_store, build(effects=effects, declared={"tested_filters": ["nike_positive"]}))
     assert set(both.other_verdicts) == {"other"}
     assert not one.other_verdicts
-    assert both.endpoints.specificity.p == pytest.approx(2 * one.endpoints.specificity.p)
+    assert one.filter_ranking is None
+    assert one.endpoints.specificity.p <= both.endpoints.specificity.p <= max(2.2 * one.endpoints.specificity.p, 0.001)
     assert both.endpoints.cost.p >= one.endpoints.cost.p
     pairs = [(f.result.a, f.result.b) for f in both.findings if f.family == "primary"]
     assert pairs == [("nike_positive", "full"), ("nike_positive", "random_matched"), ("other", "full")]

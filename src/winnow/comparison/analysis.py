@@ -10,7 +10,7 @@ import winnow
 from winnow.comparison.available_metrics import AvailableMetrics
 from winnow.comparison.cautions import list_cautions
 from winnow.comparison.collected_study import CollectedStudy
-from winnow.comparison.comparison_json import JSON_KEYS, flatten_finding, to_dict, to_json_value
+from winnow.comparison.comparison_json import JSON_KEYS, flatten_finding, flatten_ranking, to_dict, to_json_value
 from winnow.comparison.contrast_families import FamilyTester
 from winnow.comparison.contrast_statistics import Summary, check_confidence
 from winnow.comparison.descriptive_statistics import (
@@ -26,6 +26,7 @@ from winnow.comparison.descriptive_statistics import (
 from winnow.comparison.dose_response import DoseResponse, analyze_doses
 from winnow.comparison.endpoints import Endpoints
 from winnow.comparison.factor_analysis import FactorAnalysis, analyze_factors, qualify_verdict
+from winnow.comparison.filter_ranking import FilterRanking, rank_filters
 from winnow.comparison.findings import Finding
 from winnow.comparison.limitations import describe_limitations
 from winnow.comparison.metric_scores import summarize_base_model
@@ -62,6 +63,7 @@ class Comparison:
     other_probability_changes: dict[str, ProbabilityChange]
     arms: dict[str, ArmSummary]
     base: Summary | None
+    filter_ranking: FilterRanking | None
     findings: list[Finding]
     sample_size_plans: list[SampleSizePlan]
     contributions: dict[str, Finding]
@@ -122,6 +124,8 @@ class Comparison:
         fields["effects_beyond_counting"] = [
             {"ngram": effect.ngram, **to_dict(effect.result)} for effect in self.effects_beyond_counting
         ]
+        if self.filter_ranking is not None:
+            fields["filter_ranking"] = flatten_ranking(self.filter_ranking)
         fields["contrasts"] = [flatten_finding(finding) for finding in self.findings]
         return {"winnow_version": winnow.__version__, **to_json_value(fields)}
 
@@ -144,12 +148,14 @@ def analyze(study: CollectedStudy, confidence: float = 0.95, extra_metrics: Sequ
     confidence = look.confidence
     declaration = study.declaration
     filter_arm, baseline = declaration.filter, declaration.baseline
-    # If the control is also the baseline, both primary contrasts are the same, so only one is tested.
-    control = declaration.control if declaration.control != baseline else None
     metric = study.registry.metric
     primary = metric(declaration.primary_metric)
-    pairs: list[tuple[Metric, str | None, str]] = [(primary, filter_arm, arm) for arm in (baseline, control) if arm]
-    pairs += [(primary, arm, baseline) for arm in declaration.filters if arm != filter_arm]
+    pairs: list[tuple[Metric, str | None, str]] = [
+        (primary, arm, other)
+        for arm in declaration.filters or (None,)
+        for other in (baseline, declaration.get_control(arm))
+        if other is not None
+    ]
     ablated_signals = {arm: signal for arm, signal in declaration.ablations.items() if filter_arm}
     other_arms = [arm for arm in study.arms if arm not in (*declaration.filters, baseline)]
     undeclared_metrics = [name for name in extra_metrics if name not in declaration.secondary_metrics]
@@ -189,6 +195,7 @@ def analyze(study: CollectedStudy, confidence: float = 0.95, extra_metrics: Sequ
         other_verdicts={arm: other_verdict for arm, (_, other_verdict) in verdicts.items()},
         arms=arms,
         base=summarize_base_model(study, primary),
+        filter_ranking=rank_filters(study, primary, primary_findings, len(pairs), confidence),
         findings=findings,
         sample_size_plans=[
             plan_sample_size(study, finding, (1 - confidence) / len(pairs)) for finding in primary_findings

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
+from winnow.comparison.filter_ranking import FilterRanking
 from winnow.comparison.findings import Finding
 
 JSON_KEYS = {
@@ -24,13 +25,20 @@ JSON_KEYS = {
 
 def flatten_finding(finding: Finding) -> dict[str, Any]:
     """Return the fields of a finding and of its contrast as one flat dict."""
-    names = ("metric", "family", "outcome", "p_holm", "permutation_p", "equal", "post_hoc")
+    names = ("metric", "family", "outcome", "p_holm", "adjustment", "permutation_p", "equal", "post_hoc")
     return {
         **{name: getattr(finding, name) for name in names},
         **to_dict(finding.result),
         "bootstrap_low": finding.bootstrap[0],
         "bootstrap_high": finding.bootstrap[1],
     }
+
+
+def flatten_ranking(ranking: FilterRanking) -> dict[str, Any]:
+    """Return a ranking without its contrasts, which ``comparison.json`` lists under ``contrasts``."""
+    names = ("explanation", "rank", "rank_interval", "may_be_best")
+    filters = {arm: {name: getattr(entry, name) for name in names} for arm, entry in ranking.filters.items()}
+    return to_dict(ranking) | {"sentence": ranking.sentence, "filters": filters}
 
 
 def to_json_value(value: Any) -> Any:

@@ -1,4 +1,4 @@
-"""Test families of contrasts. Holm's method adjusts the p-values within each family."""
+"""Test families of contrasts. The p-values are adjusted within each family."""
 
 from __future__ import annotations
 
@@ -8,7 +8,8 @@ from dataclasses import replace
 
 from winnow.comparison.collected_study import CollectedStudy
 from winnow.comparison.contrast_statistics import Contrast, contrast, holm
-from winnow.comparison.findings import Family, Finding, decide_outcome
+from winnow.comparison.findings import Adjustment, Family, Finding, decide_outcome
+from winnow.comparison.joint_adjustment import adjust_p_values
 from winnow.comparison.metric_scores import build_score_table, find_incomparable_reason
 from winnow.comparison.resampling import bootstrap_interval, permutation_p
 from winnow.metrics.metric_registry import Metric
@@ -36,8 +37,9 @@ class FamilyTester:
     def test(self, family: Family, pairs: Sequence[ContrastSpec]) -> list[Finding]:
         """Compute the contrasts of a family and adjust their p-values jointly.
 
-        Holm's method counts every declared test, including those that cannot be computed. Contrasts of the family
-        ``descriptive`` have no adjusted p-value and no outcome.
+        The adjustment counts every declared test, including those that cannot be computed. The family ``primary`` is
+        adjusted by :func:`winnow.comparison.joint_adjustment.adjust_p_values`, and all others by Holm's method.
+        Contrasts of the family ``descriptive`` have no adjusted p-value and no outcome.
         """
         comparable: list[tuple[Metric, str, str]] = []
         for metric, a, b in pairs:
@@ -50,9 +52,19 @@ class FamilyTester:
         if family == "descriptive":
             return findings
         missing_p_values = [math.nan] * (len(pairs) - len(findings))
-        adjusted_p_values = holm([finding.result.p_value for finding in findings] + missing_p_values)
+        p_values = [finding.result.p_value for finding in findings] + missing_p_values
+        adjustment: Adjustment = "Holm"
+        adjusted_p_values = holm(p_values)
+        if family == "primary" and comparable:
+            arms = [(a, b) for _, a, b in comparable] + [(None, "")] * len(missing_p_values)
+            adjusted_p_values, adjustment = adjust_p_values(self._study, comparable[0][0], arms, p_values)
         return [
-            replace(finding, p_holm=p, outcome=decide_outcome(metric, finding.result.difference, p, self._alpha))
+            replace(
+                finding,
+                p_holm=p,
+                outcome=decide_outcome(metric, finding.result.difference, p, self._alpha),
+                adjustment=adjustment,
+            )
             for (metric, _, _), finding, p in zip(comparable, findings, adjusted_p_values, strict=False)
         ]
 

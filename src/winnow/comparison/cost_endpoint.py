@@ -1,4 +1,4 @@
-"""Test the cost of each filter: non-inferiority in a guard metric, Holm-corrected over the filters under test."""
+"""Test the cost of each filter: non-inferiority in a guard metric, adjusted over the filters under test."""
 
 from __future__ import annotations
 
@@ -7,8 +7,9 @@ from collections.abc import Sequence
 
 from winnow.comparison.collected_study import CollectedStudy
 from winnow.comparison.contrast_families import NO_SEED_VARIANCE, compute_contrast, is_post_hoc
-from winnow.comparison.contrast_statistics import Contrast, holm
+from winnow.comparison.contrast_statistics import Contrast
 from winnow.comparison.endpoints import CostEndpoint, CostOutcome, SliceCost
+from winnow.comparison.joint_adjustment import adjust_p_values
 from winnow.comparison.metric_scores import compute_seed_scores
 from winnow.comparison.non_inferiority import check_non_inferiority
 from winnow.metrics.metric_names import ALL_ROWS_SLICE, held_out_metric_name, kept_slice_name, removed_slice_name
@@ -29,7 +30,9 @@ def measure_cost(study: CollectedStudy, filters: Sequence[str], confidence: floa
     metric, margin = study.registry.metric(declaration.guard_metric), declaration.cost_margin
     contrasts = {arm: compute_contrast(study, metric, arm, declaration.baseline, confidence) for arm in filters}
     p_values = [_compute_p_value(result, metric, margin, alpha) for result in contrasts.values()]
-    below, above = holm(p_values), holm([1 - p for p in p_values])
+    pairs = [(arm, declaration.baseline) for arm in filters]
+    below, _ = adjust_p_values(study, metric, pairs, p_values, two_sided=False)
+    above, _ = adjust_p_values(study, metric, pairs, [1 - p for p in p_values], two_sided=False)
     endpoints = {}
     for (arm, result), p_below, p_above in zip(contrasts.items(), below, above, strict=True):
         if isinstance(result, str):

@@ -1,4 +1,4 @@
-"""Test the endpoints of every filter under test. Each endpoint is Holm-corrected over the filters."""
+"""Test the endpoints of every filter under test. Each endpoint is adjusted over the filters."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 
 from winnow.comparison.collected_study import CollectedStudy
 from winnow.comparison.contrast_families import NO_SEED_VARIANCE, compute_contrast, is_post_hoc
-from winnow.comparison.contrast_statistics import Contrast, holm
+from winnow.comparison.contrast_statistics import Contrast
 from winnow.comparison.cost_endpoint import measure_cost
 from winnow.comparison.endpoints import (
     NO_SPECIFICITY,
@@ -19,6 +19,7 @@ from winnow.comparison.endpoints import (
     TargetEndpoint,
 )
 from winnow.comparison.findings import Finding, decide_outcome
+from winnow.comparison.joint_adjustment import adjust_p_values
 from winnow.metrics.metric_names import probe_metric_name, select_stage
 from winnow.metrics.metric_registry import Metric
 
@@ -85,7 +86,12 @@ def _test_specificity(
         return {arm: SpecificityEndpoint(verdict="none", reason=reason) for arm in targets}
     metric = study.registry.metric(name)
     contrasts = {arm: compute_contrast(study, metric, arm, declaration.baseline, confidence) for arm in targets}
-    p_values = holm([c.p_value if isinstance(c, Contrast) else math.nan for c in contrasts.values()])
+    p_values, _ = adjust_p_values(
+        study,
+        metric,
+        [(arm, declaration.baseline) for arm in contrasts],
+        [c.p_value if isinstance(c, Contrast) else math.nan for c in contrasts.values()],
+    )
     build = functools.partial(
         SpecificityEndpoint,
         metric=name,

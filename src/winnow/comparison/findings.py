@@ -10,6 +10,9 @@ from winnow.comparison.contrast_statistics import Contrast
 from winnow.metrics.metric_registry import Metric
 
 Outcome = Literal["better", "worse", "no clear difference", "not comparable"]
+Adjustment = Literal["Holm", "joint"]
+"""How p-values are adjusted: by Holm's method, or by the simulated joint distribution of all contrasts (max-t)."""
+
 Family = Literal["primary", "secondary", "contribution", "descriptive"]
 
 
@@ -19,15 +22,17 @@ class Finding:
 
     Attributes:
         metric: The name of the metric.
-        family: The family of tests. The ``primary``, ``secondary`` and ``contribution`` families are Holm-corrected
-            separately. Contrasts of the ``descriptive`` family are not tested.
+        family: The family of tests. The p-values of the ``primary``, ``secondary`` and ``contribution`` families are
+            adjusted separately. Contrasts of the ``descriptive`` family are not tested.
         result: The contrast.
-        p_holm: The p-value after Holm's correction; ``nan`` if the contrast is not tested.
+        p_holm: The p-value, adjusted for the family; ``nan`` if the contrast is not tested.
         outcome: The outcome of the test; ``None`` if the contrast is not tested.
         bootstrap: The ends of the bootstrap interval, a sensitivity check.
         permutation_p: The p-value of the permutation test, a sensitivity check.
         equal: Whether the interval lies within the declared margin; ``None`` if no margin applies to this contrast.
         post_hoc: Whether the metric or an arm was not declared before the first run.
+        adjustment: How ``p_holm`` is adjusted. The primary family of a study with several filters is adjusted jointly;
+            all other families are adjusted by Holm's method.
     """
 
     metric: str
@@ -39,6 +44,12 @@ class Finding:
     permutation_p: float
     equal: bool | None = None
     post_hoc: bool = False
+    adjustment: Adjustment = "Holm"
+
+    @property
+    def adjustment_label(self) -> str:
+        """The adjustment in words, such as ``Holm-corrected``."""
+        return {"Holm": "Holm-corrected", "joint": "adjusted for all filters"}[self.adjustment]
 
 
 def decide_outcome(metric: Metric, difference: float, p_value: float, alpha: float) -> Outcome:

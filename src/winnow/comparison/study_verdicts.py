@@ -71,7 +71,7 @@ def _describe_endpoints(
     reasons: Mapping[tuple[str, str], str],
     confidence: float,
 ) -> list[str]:
-    """Return one text with numbers for each endpoint and, for the main filter, one for the random control."""
+    """Return one text with numbers for each endpoint, and one for the random control."""
     declaration, metric = study.declaration, study.registry.metric
     specificity, cost = endpoints.specificity, endpoints.cost
     effect = _find_finding(findings, arm, declaration.baseline)
@@ -85,20 +85,17 @@ def _describe_endpoints(
         describe_specificity(specificity, metric(specificity.metric) if specificity.metric else None, confidence),
         describe_cost(cost, metric(declaration.guard_metric), confidence),
     ]
-    if arm in (declaration.filter, ""):
-        # A control that is also the baseline does not show whether it matters which rows are kept.
-        control = "" if declaration.control in (None, declaration.baseline) else str(declaration.control)
-        size_effect = _find_finding(findings, control, declaration.baseline)
-        sentences.append(
-            describe_control(
-                effect,
-                _find_tested_finding(findings, arm, control),
-                size_effect.result if size_effect else None,
-                declaration.baseline,
-                reasons.get((arm, control), "no random control was run"),
-            )
-        )
-    return sentences
+    # A control that is also the baseline does not show whether it matters which rows are kept.
+    control = declaration.get_control(arm or None) or ""
+    size_effect = _find_finding(findings, control, declaration.baseline)
+    control_text = describe_control(
+        effect,
+        _find_tested_finding(findings, arm, control),
+        size_effect.result if size_effect else None,
+        declaration.baseline,
+        reasons.get((arm, control), "no random control was run"),
+    )
+    return [*sentences, control_text]
 
 
 def _summarize_target(

@@ -38,7 +38,7 @@ COST_OUTCOMES: tuple[CostOutcome, ...] = get_args(CostOutcome)
 VERDICT_RULE = (
     "The verdict reports the result for three endpoints. Each endpoint is a contrast between the filter and the full "
     "data that was declared before the first run. Target: the primary metric is better or worse if the p-value, "
-    "adjusted by Holm's method over the primary contrasts, is at most {alpha:.2g}; otherwise there is no clear "
+    "adjusted for all primary contrasts, is at most {alpha:.2g}; otherwise there is no clear "
     "difference, which does not mean that the arms are equal. Specificity: the effect on the subject minus the effect "
     "on the comparison subjects (or on the same prompts with the subject masked), tested in the same way. If this "
     "difference is not significant, the effect is called not specific if the target is significant and the whole "

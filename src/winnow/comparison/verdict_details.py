@@ -16,7 +16,7 @@ def describe_target(metric: Metric, finding: Finding, confidence: float, margin:
     r = finding.result
     ends = f"{format_confidence(confidence)} interval {format_interval(r.ci_low, r.ci_high)}"
     if finding.outcome == "no clear difference":
-        p_value = f"{format_p_value(finding.p_holm)}, Holm-corrected"
+        p_value = f"{format_p_value(finding.p_holm)}, {finding.adjustment_label}"
         numbers = f"{metric.label}: difference {format_number(r.difference)}, {ends}, {p_value}"
         if finding.equal:
             return (
@@ -45,7 +45,7 @@ def summarize_target(metric: Metric, finding: Finding, confidence: float, margin
     r = finding.result
     reason = (
         f"{metric.name}: {r.a} - {r.b} = {format_number(r.difference)}, {format_confidence(confidence)} interval "
-        f"{format_interval(r.ci_low, r.ci_high)}, {format_p_value(finding.p_holm)} (Holm-corrected)"
+        f"{format_interval(r.ci_low, r.ci_high)}, {format_p_value(finding.p_holm)} ({finding.adjustment_label})"
     )
     if finding.equal is not None:
         reason += f"; {'within' if finding.equal else 'not within'} the declared margin of {format_number(margin)}"

@@ -236,11 +236,23 @@ def _describe_methods(comparison: Comparison) -> str:
         f"each arm with the variance of the difference over {items}, and subtracts the seed-by-item residual variance, "
         "because both variances include it. The difference divided by its standard error is compared with Student's t "
         f"distribution with Satterthwaite degrees of freedom{degrees}; the interval and the p-value both come from "
-        "this test. The primary contrasts are Holm-corrected, and the secondary contrasts are Holm-corrected "
+        f"this test. {_describe_adjustment(comparison)} The secondary contrasts are Holm-corrected "
         "separately. Losses are means over masked tokens, with the same masks for every run. Perplexity is the "
         "exponential of the loss, and its standard error comes from the delta method. A crossed bootstrap and a "
         "permutation test of the seed means are reported as sensitivity checks. Each run is evaluated at its "
         "last checkpoint. The base model is shown but not tested."
+    )
+
+
+def _describe_adjustment(comparison: Comparison) -> str:
+    """Describe how the p-values of the primary contrasts are adjusted."""
+    ranking = comparison.filter_ranking
+    if ranking is None or ranking.adjustment == "Holm":
+        return "The primary contrasts are Holm-corrected."
+    return (
+        f"The {ranking.contrasts} primary contrasts of the {len(ranking.filters)} filters are adjusted by the "
+        "step-down max-t method: their joint null distribution is simulated with the estimated correlations and "
+        "variance components. Each of the other two endpoints is adjusted over the filters in the same way."
     )
 
 

@@ -32,6 +32,7 @@ def build_comparison_tables(comparison: Comparison) -> list[Table]:
     tables = [
         _build_arms(comparison),
         _build_seeds(comparison),
+        *_build_filters(comparison),
         _build_contrasts(comparison),
         _build_contributions(comparison),
         build_factor_table(comparison),
@@ -74,6 +75,36 @@ def _build_seeds(comparison: Comparison) -> Table:
         label: _format_column(rows, metric, format_number),
     }
     return build_table(rows, "seeds", f"{label[0].upper()}{label[1:]} of each seed.", columns)
+
+
+def _build_filters(comparison: Comparison) -> list[Table]:
+    """Return the table of the filters under test if there are several."""
+    ranking = comparison.filter_ranking
+    if ranking is None:
+        return []
+    rows = []
+    for name, entry in ranking.filters.items():
+        row: dict[str, Any] = {"filter": name}
+        for key, finding in (("effect", entry.effect), ("control_effect", entry.control_effect)):
+            row[key] = finding.result.difference if finding else math.nan
+            row[f"{key}_p"] = finding.p_holm if finding else math.nan
+        low, high = entry.rank_interval or (math.nan, math.nan)
+        row |= {"outcome": entry.effect.outcome if entry.effect else "", "explanation": entry.explanation}
+        rows.append(row | {"rank": entry.rank, "rank_low": low, "rank_high": high, "may_be_best": entry.may_be_best})
+    columns = {
+        "filter": _format_column(rows, "filter"),
+        "effect": _format_column(rows, "effect", format_number),
+        "p (adjusted)": _format_column(rows, "effect_p", format_p_cell),
+        "effect vs. control": _format_column(rows, "control_effect", format_number),
+        "p vs. control (adjusted)": _format_column(rows, "control_effect_p", format_p_cell),
+        "rank": [f"{row['rank']} ({row['rank_low']} to {row['rank_high']})" if row["rank"] else "" for row in rows],
+        "may be best": ["yes" if row["may_be_best"] else "no" for row in rows],
+    }
+    caption = (
+        f"Effects of the filters on {comparison.primary.label}, with p-values adjusted for {ranking.contrasts} "
+        "contrasts, and ranks with simultaneous intervals."
+    )
+    return [build_table(rows, "filters", caption, columns)]
 
 
 def _build_contrasts(comparison: Comparison) -> Table:
@@ -144,6 +175,7 @@ def _flatten_finding(finding: Finding) -> dict[str, Any]:
     return {
         **_select_fields(finding.result, CONTRAST_FIELDS),
         "p_holm": finding.p_holm,
+        "adjustment": finding.adjustment,
         "outcome": finding.outcome or "",
         "bootstrap_low": finding.bootstrap[0],
         "bootstrap_high": finding.bootstrap[1],
@@ -167,8 +199,9 @@ def _format_summary(rows: Rows, heading: str) -> dict[str, list[str]]:
 
 def _format_test(rows: Rows) -> dict[str, list[str]]:
     """Return the columns of a test: the interval and the p-values."""
+    is_joint = any(row["adjustment"] == "joint" for row in rows)
     return {
         "interval": _format_intervals(rows),
         "p": _format_column(rows, "p_value", format_p_cell),
-        "p (Holm)": _format_column(rows, "p_holm", format_p_cell),
+        f"p ({'adjusted' if is_joint else 'Holm'})": _format_column(rows, "p_holm", format_p_cell),
     }
