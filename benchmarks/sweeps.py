@@ -46,14 +46,14 @@ from winnow.comparison.simultaneous_tests import simulate_null
 Array = NDArray[np.float64]
 Counts = Mapping[str, float]
 
-ALPHA, DRAWS, FILTERS, BLOCK = 0.05, 399, 20, 250
+ALPHA, DRAWS, FILTERS, BLOCK = 0.05, 199, 20, 125
 FILTER_ARMS = [f"filter {index}" for index in range(FILTERS)]
 CONTROL_ARMS = [f"control {index}" for index in range(FILTERS)]
 FAMILY = [{arm: 1.0, "full": -1.0} for arm in FILTER_ARMS] + [
     {arm: 1.0, control: -1.0} for arm, control in zip(FILTER_ARMS, CONTROL_ARMS, strict=True)
 ]
 BEST_EFFECT, FAMILY_EFFECT = 0.5, 0.8
-LEVEL_GAPS = (0.0, 0.1, 0.2, 0.4)
+LEVEL_GAPS = (0.0, 0.2, 0.4)
 DOSES = {f"filter {index}": dose for index, dose in enumerate((0.1, 0.3, 0.5, 0.7, 0.9))}
 
 
@@ -186,66 +186,86 @@ def run_tasks(pool: ProcessPoolExecutor, tasks: list[tuple[Any, ...]]) -> list[d
     return [{name: count / task[2] for name, count in total.items()} for task, total in zip(tasks, totals, strict=True)]
 
 
-def simulate(studies: int, workers: int) -> dict[str, Any]:
-    """Return all simulated rates: the worst over the scenarios, and those of every scenario in `cells`."""
-    few = max(1, studies // 40)
-    names = list(SCENARIOS)
-    power = {name: find_interaction_effect(name) for name in names}
-    gaps = [(name, gap) for name in ("demo", "no template effect") for gap in LEVEL_GAPS]
-    levels = [(name, count) for name in names for count in (2, 3)]
-    plan: dict[str, list[tuple[Any, ...]]] = {
-        "family": [(count_rejections, name, studies, {}) for name in names],
-        "power": [(count_rejections, name, 4 * few, {"effect": FAMILY_EFFECT}) for name in names],
-        "coverage": [(count_covered, name, studies, {}) for name in names],
-        "size": [(measure_best_set, name, few, {}) for name in names],
-        "trend": [(count_trends, name, studies, {}) for name in names],
-        "interaction": [(count_interactions, name, studies, {"levels": count}) for name, count in levels],
-        "interaction_power": [(count_interactions, name, few * 20, {"effect": power[name]}) for name in names],
-        "select": [(count_selected, name, studies, {"gap": gap}) for name, gap in gaps],
-    }
-    with ProcessPoolExecutor(workers) as pool:
-        rates = iter(run_tasks(pool, [task for tasks in plan.values() for task in tasks]))
-    found = {name: [next(rates) for _ in tasks] for name, tasks in plan.items()}
+Tasks = list[tuple[Any, ...]]
 
-    def label(section: str, keys: list[Any]) -> dict[str, dict[str, float]]:
-        return {str(key): cell for key, cell in zip(keys, found[section], strict=True)}
 
-    return {
-        "family": {
-            "type_1": max(cell["any"] for cell in found["family"]),
-            "better": max(cell["better"] for cell in found["family"]),
-            "type_1_unadjusted": max(cell["any_unadjusted"] for cell in found["family"]),
+class Simulation:
+    """Runs the tasks of each section, in parallel, with a given number of studies per scenario of the family."""
+
+    def __init__(self, pool: ProcessPoolExecutor, studies: int) -> None:
+        self._pool, self._studies = pool, studies
+
+    def _run(self, tasks: Tasks, labels: list[str]) -> dict[str, dict[str, float]]:
+        return dict(zip(labels, run_tasks(self._pool, tasks), strict=True))
+
+    def _run_scenarios(self, function: Callable[..., Counts], studies: int, **options: Any) -> dict[str, Any]:
+        return self._run([(function, name, studies, options) for name in SCENARIOS], list(SCENARIOS))
+
+    def measure_family(self) -> dict[str, Any]:
+        """Return the rates of any rejection and of any filter that is better."""
+        cells = self._run_scenarios(count_rejections, self._studies)
+        return {
+            "type_1": max(cell["any"] for cell in cells.values()),
+            "better": max(cell["better"] for cell in cells.values()),
+            "type_1_holm": max(cell["any_holm"] for cell in cells.values()),
+            "type_1_unadjusted": max(cell["any_unadjusted"] for cell in cells.values()),
             "filters": FILTERS,
             "effect": FAMILY_EFFECT,
-            "cells": label("family", names),
-            "power_cells": label("power", names),
-        },
-        "best_set": {
-            "coverage": min(cell["covered"] for cell in [*found["coverage"], *found["size"]]),
-            "mean_size": found["size"][0]["size"],
-            "rank_coverage": min(cell["ranks"] for cell in found["size"]),
+            "cells": cells,
+            "power_cells": self._run_scenarios(count_rejections, self._studies // 20, effect=FAMILY_EFFECT),
+        }
+
+    def measure_best_set(self) -> dict[str, Any]:
+        """Return the coverage and the size of the set of filters that may be the best, and the coverage of ranks."""
+        cells = self._run_scenarios(count_covered, self._studies // 2)
+        sizes = self._run_scenarios(measure_best_set, self._studies // 80)
+        return {
+            "coverage": min(cell["covered"] for cell in [*cells.values(), *sizes.values()]),
+            "mean_size": sizes["demo"]["size"],
+            "rank_coverage": min(cell["ranks"] for cell in sizes.values()),
             "effect": BEST_EFFECT,
             "best_filters": FILTERS // 4,
-            "cells": label("coverage", names),
-            "size_cells": label("size", names),
-        },
-        "select": {
-            "type_1": max(max(cell["selected"], cell["fresh"]) for cell in found["select"]),
-            "type_1_as_if_fixed": max(cell["as_if_fixed"] for cell in found["select"]),
-            "cells": label("select", [f"{name}, levels {gap} apart" for name, gap in gaps]),
-        },
-        "trend": {
-            "type_1": max(max(cell["any"], cell["any_controlled"]) for cell in found["trend"]),
-            "cells": label("trend", names),
-        },
-        "interaction": {
-            "type_1": max(cell["any"] for cell in found["interaction"]),
-            "power": min(cell["any"] for cell in found["interaction_power"]) / 0.8,
-            "effects": power,
-            "cells": label("interaction", [f"{name}, {count} levels" for name, count in levels]),
-            "power_cells": label("interaction_power", names),
-        },
-    }
+            "cells": cells,
+            "size_cells": sizes,
+        }
+
+    def measure_trend(self) -> dict[str, Any]:
+        """Return the type I error of the trend test."""
+        cells = self._run_scenarios(count_trends, self._studies // 2)
+        return {"type_1": max(max(cell.values()) for cell in cells.values()), "cells": cells}
+
+    def measure_interaction(self) -> dict[str, Any]:
+        """Return the type I error of the interaction test, and its power relative to a test with known variances."""
+        effects = {name: find_interaction_effect(name) for name in SCENARIOS}
+        levels = [(name, count) for name in SCENARIOS for count in (2, 3)]
+        cells = self._run(
+            [(count_interactions, name, self._studies // 2, {"levels": count}) for name, count in levels],
+            [f"{name}, {count} levels" for name, count in levels],
+        )
+        powers = self._run(
+            [(count_interactions, name, self._studies // 4, {"effect": effects[name]}) for name in SCENARIOS],
+            list(SCENARIOS),
+        )
+        return {
+            "type_1": max(cell["any"] for cell in cells.values()),
+            "power": min(cell["any"] for cell in powers.values()) / 0.8,
+            "effects": effects,
+            "cells": cells,
+            "power_cells": powers,
+        }
+
+    def measure_selection(self) -> dict[str, Any]:
+        """Return the type I error of contrasts between selected levels."""
+        gaps = [(name, gap) for name in ("demo", "no template effect") for gap in LEVEL_GAPS]
+        cells = self._run(
+            [(count_selected, name, self._studies // 2, {"gap": gap}) for name, gap in gaps],
+            [f"{name}, levels {gap} apart" for name, gap in gaps],
+        )
+        return {
+            "type_1": max(max(cell["selected"], cell["fresh"]) for cell in cells.values()),
+            "type_1_as_if_fixed": max(cell["as_if_fixed"] for cell in cells.values()),
+            "cells": cells,
+        }
 
 
 def measure_planning() -> Any:
@@ -261,17 +281,27 @@ def main() -> None:
     """Run all simulations, print the results and write them to a file if requested."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--json", type=Path)
-    parser.add_argument("--studies", type=int, default=10_000, help="simulated studies per scenario")
+    parser.add_argument("--studies", type=int, default=10_000, help="simulated studies per scenario of the family")
     parser.add_argument("--workers", type=int, default=2)
     options = parser.parse_args()
     start = time.perf_counter()
     check()
-    results = {**simulate(options.studies, options.workers), "plan_1000": measure_planning()}
-    results |= {"studies": options.studies, "seeds": 5, "seconds": time.perf_counter() - start}
-    text = json.dumps(results, indent=2)
+    results: dict[str, Any] = {"studies": options.studies, "seeds": 5, "plan_1000": measure_planning()}
+    with ProcessPoolExecutor(options.workers) as pool:
+        simulation = Simulation(pool, options.studies)
+        for name, measure in (
+            ("family", simulation.measure_family),
+            ("best_set", simulation.measure_best_set),
+            ("trend", simulation.measure_trend),
+            ("interaction", simulation.measure_interaction),
+            ("select", simulation.measure_selection),
+        ):
+            results[name] = measure()
+            results["seconds"] = time.perf_counter() - start
+            text = json.dumps(results, indent=2)
+            if options.json:
+                options.json.write_text(text + "\n", encoding="utf-8")
     print(text)
-    if options.json:
-        options.json.write_text(text + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

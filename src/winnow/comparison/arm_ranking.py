@@ -9,7 +9,10 @@ import numpy as np
 
 from winnow.comparison.arm_estimates import ArmEstimates
 from winnow.comparison.contrast_statistics import check_confidence
-from winnow.comparison.simultaneous_tests import DRAWS, simulate_null
+from winnow.comparison.simultaneous_tests import simulate_null
+
+DRAWS = 2_000
+"""The number of simulated studies. One simulation per arm is needed, so there are fewer than for other tests."""
 
 
 @dataclass(frozen=True)
