@@ -9,13 +9,14 @@ The JSON file holds:
 - `power`: the fraction of studies that detect a true difference.
 - `worst`: the largest type I error and the smallest coverage.
 - `clustered`, `blocked`, `looks` and `guard`: simulations in which prompts share templates and slot fillings; see
-  `clustered_studies.py`.
-- `a_a`: A/A tests: 20 real runs of one arm are split into two groups in many ways, and the splits that differ
-  significantly are counted.
+  `clustered_studies.py` and `interim_look_studies.py`.
+- `a_a`: A/A tests: 40 real runs of one arm are split into two groups in many ways, and the splits that differ
+  significantly are counted for each endpoint; see `a_a_tests.py`.
 
 The first three are simulated for independent items over a grid of seeds and prompts, under several variance structures.
-One of them is estimated from 40 real training runs (two seconds each), which `winnow train` starts unless the folder
-already contains them. Each simulated setting is first checked against `winnow.comparison.contrast`.
+One of them is estimated from real training runs (10 CPU seconds each), which `winnow train` starts unless the folder
+already contains them: 40 of `full` and 10 of `nike_positive`. They use the demo's corpus and probe and a shorter
+recipe. Each simulated setting is first checked against `winnow.comparison.contrast`.
 """
 
 from __future__ import annotations
@@ -36,8 +37,12 @@ import pandas as pd
 from numpy.typing import NDArray
 from scipy.stats import t
 
-from clustered_studies import blocked, clustered, guarded, looks
+from a_a_tests import check as check_a_a_tests
+from a_a_tests import run_a_a_tests
+from clustered_studies import blocked, clustered, guarded
 from clustered_studies import check as check_clustered
+from interim_look_studies import check as check_looks
+from interim_look_studies import looks
 from winnow.comparison import (
     CollectedStudy,
     VarianceComponents,
@@ -55,19 +60,23 @@ from winnow.tracking.run_environment import describe_hardware
 Array = NDArray[np.float64]
 
 SEEDS, PROMPTS, ALPHA, BATCH = (5, 8), (5, 24, 200), 0.05, 500
-PRIMARY, LOSS = Metric("probe/nike_wide/log_odds"), Metric("test/all/loss")
-SMALL = [
+PRIMARY = Metric("probe/nike_wide/log_odds")
+RECIPE = [
     "study.name=calibration",
     "study.compare=false",
+    "probe=[nike_wide]",
     "dataset.source.rows=6000",
     "model.layers=1",
-    "model.hidden_size=64",
-    "training.max_steps=60",
-    "training.batch_size=32",
-    "training.validate_every_steps=60",
-    "evaluation.max_rows=200",
+    "model.dropout=0",
+    "optimizer.lr=3e-3",
+    "optimizer.betas=[0.9,0.98]",
+    "masking.rate=0.3",
+    "training.max_steps=400",
+    "training.validate_every_steps=400",
+    "evaluation.max_rows=600",
 ]
-SWEEP = ["filter=full,nike_positive", "seed=range(1,21)"]
+"""The demo's recipe with fewer rows, one layer and fewer steps."""
+SWEEPS = (["filter=full", "seed=range(1,41)"], ["filter=nike_positive", "seed=range(1,11)"])
 
 
 @dataclass(frozen=True)
@@ -109,6 +118,8 @@ def main() -> None:
     structured = estimate_variance_components(table, "nike_positive", "full")
     real = estimate_variance_components(drop_structure(table), "nike_positive", "full")
     check_clustered()
+    check_looks()
+    check_a_a_tests(study, "full")
     settings = SETTINGS | {"real runs": to_setting(real)}
     cells = dict(simulate_grid(settings, options.studies))
     beyond = dict(simulate_grid(HARDER_SETTINGS, options.studies))
@@ -125,13 +136,9 @@ def main() -> None:
         "blocked": blocked(10 * options.studies),
         "looks": looks(options.studies),
         "guard": guarded(10 * options.studies),
-        "a_a": {
-            f"{arm}, {metric.name}": run_a_a_tests(study, metric, arm)
-            for arm in ("full", "nike_positive")
-            for metric in (PRIMARY, LOSS)
-        },
+        "a_a": run_a_a_tests(study, "full"),
         "real_runs": {
-            "study": "winnow train -m " + " ".join([*SWEEP, *SMALL]),
+            "studies": ["winnow train -m " + " ".join([*sweep, *RECIPE]) for sweep in SWEEPS],
             "contrast": "nike_positive - full",
             "metric": PRIMARY.name,
             "components": asdict(real),
@@ -154,8 +161,9 @@ def main() -> None:
 def run_training(folder: Path) -> CollectedStudy:
     """Run the real training runs, unless they are finished, and return their study."""
     folder.mkdir(parents=True, exist_ok=True)
-    command = [sys.executable, "-m", "winnow.cli", "train", "-m", *SWEEP, *SMALL]
-    subprocess.run(command, cwd=folder, check=True, stdout=sys.stderr)
+    for sweep in SWEEPS:
+        command = [sys.executable, "-m", "winnow.cli", "train", "-m", *sweep, *RECIPE]
+        subprocess.run(command, cwd=folder, check=True, stdout=sys.stderr)
     return collect_study(f"sqlite:///{(folder / 'outputs/mlflow.db').resolve()}", "calibration")
 
 
@@ -195,7 +203,7 @@ def draw_scores(
 
 
 def compute_tests(a: Array, b: Array) -> tuple[Array, Array, Array]:
-    """Return difference, half width of the 95% interval and p value of many studies at once, as `contrast` does."""
+    """Return difference, half width of the 95% interval and p-value of many studies at once, as `contrast` does."""
     seeds, prompts = a.shape[1:]
     means = [scores.mean(axis=2) for scores in (a, b)]
     difference = means[0].mean(axis=1) - means[1].mean(axis=1)
@@ -301,27 +309,6 @@ def simulate_power(real: VarianceComponents, studies: int) -> dict[str, Any]:
                     for seeds in dict.fromkeys(sizes)
                 },
             }
-    return results
-
-
-def run_a_a_tests(study: CollectedStudy, metric: Metric, arm: str, ways: int = 2000) -> dict[str, float]:
-    """Return the fraction of random splits of 20 real runs of one arm that differ significantly."""
-    rng = np.random.default_rng(1)
-    table = build_score_table(study, metric, arm)
-    wide = table.pivot(index="seed", columns="item", values="score").to_numpy()
-    items = table.drop_duplicates("item").set_index("item").sort_index()
-    weights = items["weight"].to_numpy() if "weight" in table else np.ones(wide.shape[1])
-    factors = {str(name): items[name].tolist() for name in items.columns if str(name).startswith("factor:")}
-    results = {"seeds": float(len(wide)), "items": float(wide.shape[1]), "ways": float(ways)}
-    for size in (5, 8, 10):
-        rejected = 0
-        for _ in range(ways):
-            order = rng.permutation(len(wide))[: 2 * size]
-            half = CrossedScores(
-                "a", "b", wide[order[:size]], wide[order[size:]], weights / weights.mean(), factors=factors
-            )
-            rejected += int(contrast_crossed_scores(half).p_value <= ALPHA)
-        results[f"{size} against {size}"] = rejected / ways
     return results
 
 
