@@ -12,7 +12,7 @@ import pytest
 from winnow.tracking import Store
 
 if TYPE_CHECKING:
-    from playwright.sync_api import Browser
+    from playwright.sync_api import Browser, Page
 
 # Tests run in parallel on few cores; torch's threads would fight for them. Read when torch is loaded, hence here.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -100,6 +100,24 @@ def compose() -> Callable[..., dict[str, Any]]:
         return tree
 
     return compose
+
+
+@pytest.fixture(scope="session")
+def find_violations() -> Callable[["Page"], list[str]]:
+    """Return the rules of WCAG 2 (levels A and AA) that a page violates, as axe-core finds them."""
+    import axe_playwright_python
+
+    script = Path(axe_playwright_python.__file__).with_name("axe.min.js").read_text("utf-8")
+    tags = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa"]
+
+    def find(page: "Page") -> list[str]:
+        page.evaluate("document.querySelectorAll('details').forEach(section => section.open = true)")
+        page.evaluate(script)
+        found = page.evaluate("tags => axe.run(document, {runOnly: tags})", tags)
+        assert len(found["passes"]) > 10, "axe checked the page"
+        return [f"{rule['id']}: {rule['nodes'][0]['html']}" for rule in found["violations"]]
+
+    return find
 
 
 @pytest.fixture(scope="session")

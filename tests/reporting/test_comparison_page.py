@@ -162,6 +162,33 @@ def lowest_contrast(page: Page, selector: str) -> float:
     return min((high + 0.05) / (low + 0.05) for low, high in levels)
 
 
+def test_page_has_no_accessibility_violations(page: Page, find_violations: Any) -> None:
+    for scheme in ("light", "dark"):
+        page.emulate_media(color_scheme=scheme)  # type: ignore[arg-type]
+        assert find_violations(page) == []
+
+
+def test_wide_tables_become_cards_on_a_narrow_screen(page: Page) -> None:
+    table = page.locator("[aria-label='Arms'] table")
+    assert table.get_attribute("class") == "sortable"
+    page.set_viewport_size({"width": 390, "height": 900})
+    page.locator("table.cards").first.wait_for()
+    cell = table.locator("tbody tr").first.locator("td").nth(3)
+    assert (cell.get_attribute("data-label"), cell.get_attribute("role")) == ("95% interval", "cell")
+    for region in page.locator(".scroll:visible").all():
+        assert region.evaluate("e => e.scrollWidth <= e.clientWidth + 1"), region.get_attribute("aria-label")
+    page.set_viewport_size({"width": 1280, "height": 900})
+    page.wait_for_function("document.querySelectorAll('table.cards').length === 0")
+
+
+def test_run_links_follow_the_address_field(page: Page) -> None:
+    page.locator("summary", has_text="Compared runs").click()
+    link = page.locator("td.run a").first
+    assert (link.get_attribute("href") or "").startswith("http://127.0.0.1:5000/#/experiments/")
+    page.fill("#mlflow-address", "http://localhost:5055/")
+    assert (link.get_attribute("href") or "").startswith("http://localhost:5055/#/experiments/")
+
+
 def test_print_expands_sections_and_hides_controls(page: Page, tmp_path: Path) -> None:
     page.emulate_media(media="print")
     page.evaluate("dispatchEvent(new Event('beforeprint'))")

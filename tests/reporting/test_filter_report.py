@@ -67,7 +67,7 @@ def report(corpus: Corpus, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.mark.parametrize(("width", "scheme"), [(390, "dark"), (820, "light"), (1280, "light")])
 def test_page_shows_all_sections_at_any_width_without_errors(
-    report: Path, browser: Browser, width: int, scheme: Any
+    report: Path, browser: Browser, find_violations: Any, width: int, scheme: Any
 ) -> None:
     page = browser.new_page(viewport={"width": width, "height": 900}, color_scheme=scheme)
     messages: list[str] = []
@@ -88,6 +88,7 @@ def test_page_shows_all_sections_at_any_width_without_errors(
     assert figures == [f"figure-{name}" for name in ("funnel", "reasons", "overlap", "scores", "words")]
     assert all(element.is_visible() for element in page.locator("figure svg").all())
     assert page.locator("#figure-scores svg").count() == 5
+    assert find_violations(page) == []
     page.close()
 
 

@@ -23,7 +23,7 @@ word."""
 def list_cautions(study: CollectedStudy, findings: Iterable[Finding]) -> list[str]:
     """Return the cautions about a comparison, each as one or two sentences, without duplicates."""
     findings = list(findings)
-    cautions = [*_check_seed_counts(study), *_check_leakage(study), *_check_tokenizers(study)]
+    cautions = [*_check_seed_counts(study, findings), *_check_leakage(study), *_check_tokenizers(study)]
     cautions += _check_template_halves(study, findings)
     for finding in findings:
         limitations = list_limitations(finding.result, finding.family != "descriptive")
@@ -31,8 +31,11 @@ def list_cautions(study: CollectedStudy, findings: Iterable[Finding]) -> list[st
     return list(dict.fromkeys(cautions))
 
 
-def _check_seed_counts(study: CollectedStudy) -> list[str]:
-    counts = {arm: len(study.get_cells(arm)) for arm in study.arms}
+def _check_seed_counts(study: CollectedStudy, findings: Sequence[Finding]) -> list[str]:
+    """Return a caution if an arm that enters the verdict has few seeds."""
+    primary = [finding.result for finding in findings if finding.family == "primary"]
+    tested = {arm for result in primary for arm in (result.a, result.b)}
+    counts = {arm: len(study.get_cells(arm)) for arm in study.arms if arm in tested or not tested}
     if arms := [f"{arm} ({count})" for arm, count in counts.items() if count < PROTOCOL_SEEDS]:
         return [
             f"Fewer than {PROTOCOL_SEEDS} seeds: {', '.join(arms)}. The protocol requires {PROTOCOL_SEEDS} seeds per "

@@ -25,9 +25,9 @@ def select_examples(verdicts: Verdicts, corpus: Corpus, signals: Mapping[str, Si
     Returns:
         ``kept``: kept rows. ``only``: for each term, rows that only this term drops. ``several``: the rows that fail
         the most terms, if any row fails more than one. If the labels are 0 and 1, also ``kept_as_0`` (kept rows with
-        label 0) and ``dropped_as_1`` (dropped rows with label 1). Each row has its ``text`` (truncated if very long),
-        its ``source``, its ``label`` if the corpus has labels, the terms that it fails (``failed``), and the
-        ``segments`` of its text (see :func:`segment_text_by_signal`).
+        label 0) and ``dropped_as_1`` (dropped rows with label 1 that are not among the other examples). Each row has
+        its ``text`` (truncated if very long), its ``source``, its ``label`` if the corpus has labels, the terms that it
+        fails (``failed``), and the ``segments`` of its text (see :func:`segment_text_by_signal`).
     """
     rows = corpus.split("train")
     order = np.argsort(rows["row_id"].to_numpy(), kind="stable")
@@ -36,8 +36,11 @@ def select_examples(verdicts: Verdicts, corpus: Corpus, signals: Mapping[str, Si
     failures = fails.sum(axis=1)
     kept = verdicts.keep_mask("train")
 
+    shown = np.zeros(len(order), dtype=bool)
+
     def take_first(mask: npt.NDArray[np.bool_], limit: int) -> list[dict[str, Any]]:
         indices = order[mask[order]][:limit]
+        shown[indices] = True
         columns = rows.select([name for name in ("text", "source", "label") if name in rows.column_names])
         selected: list[dict[str, Any]] = columns.take(pa.array(indices)).to_pylist()
         for index, row in zip(indices, selected, strict=True):
@@ -56,7 +59,7 @@ def select_examples(verdicts: Verdicts, corpus: Corpus, signals: Mapping[str, Si
         labels = rows["label"].to_pandas().to_numpy(dtype=np.float64, na_value=np.nan)
         if set(np.unique(labels[~np.isnan(labels)])) <= {0.0, 1.0}:
             result["kept_as_0"] = take_first(kept & (labels == 0), EXAMPLES_PER_LABEL)
-            result["dropped_as_1"] = take_first(~kept & (labels == 1), EXAMPLES_PER_LABEL)
+            result["dropped_as_1"] = take_first(~kept & (labels == 1) & ~shown, EXAMPLES_PER_LABEL)
     return result
 
 

@@ -38,7 +38,7 @@ def draw_filter_figures(
         draw_funnel(summary["funnel"], summary["filter"], folder),
         draw_reasons(list(statistics["terms"]), statistics.get("reasons", ()), folder),
         draw_overlap(statistics.get("overlap", {}), folder),
-        draw_scores(statistics.get("histograms", {}), folder),
+        draw_scores(statistics.get("histograms", {}), folder, list(statistics["terms"])),
         draw_words(statistics["words"], folder),
     ]
     return {figure.name: figure for figure in figures if figure}
@@ -101,18 +101,29 @@ def draw_overlap(overlap: Mapping[str, Mapping[str, int]], folder: Path | None =
     )
 
 
-def draw_scores(histograms: Mapping[str, Mapping[str, Any]], folder: Path | None = None) -> Figure | None:
-    """Draw the distribution of each signal's scores in kept and dropped rows, with the thresholds."""
-    panels = [_draw_histogram(name, histogram) for name, histogram in histograms.items()]
+def draw_scores(
+    histograms: Mapping[str, Mapping[str, Any]], folder: Path | None = None, terms: Sequence[str] = ()
+) -> Figure | None:
+    """Draw the distribution of each signal's scores in kept and dropped rows, with the thresholds.
+
+    Args:
+        histograms: The histogram of each signal.
+        folder: Output folder. If `None`, no files are written.
+        terms: The terms of the expression. A term that starts with ~ keeps the rows that fail its signal.
+    """
+    panels = [
+        _draw_histogram(name, histogram, is_negated=f"~{name}" in terms and name not in terms)
+        for name, histogram in histograms.items()
+    ]
     caption = (
         "Stacked histograms of the training rows' scores. Color: kept rows. Gray: dropped rows. The "
-        "dashed line is the signal's threshold, and its arrow points to the scores that pass the signal. A term that "
-        "starts with ~ keeps the rows that fail its signal."
+        "dashed line is the signal's threshold, and its arrow points to the scores with which the term keeps a row. A "
+        "term that starts with ~ keeps the rows that fail its signal."
     )
     return render_figure("scores", caption, panels, folder)
 
 
-def _draw_histogram(name: str, histogram: Mapping[str, Any]) -> Panel:
+def _draw_histogram(name: str, histogram: Mapping[str, Any], is_negated: bool) -> Panel:
     edges = np.array(histogram["edges"])
     kept_counts, dropped_counts = np.array(histogram["kept"]), np.array(histogram["dropped"])
 
@@ -128,7 +139,7 @@ def _draw_histogram(name: str, histogram: Mapping[str, Any]) -> Panel:
         for cut in histogram["cuts"]:
             axes.axvline(cut["at"], color=TEXT_COLOR, lw=1.1, ls=(0, (4, 3)))
             if cut["pass_above"] is not None:
-                sign = 1 if cut["pass_above"] else -1
+                sign = 1 if cut["pass_above"] != is_negated else -1
                 length = 0.09 * (edges[-1] - edges[0]) * sign
                 axes.annotate("", (cut["at"] + length, 0.94 * top), (cut["at"], 0.94 * top), arrowprops=_ARROW_STYLE)
         axes.set_ylim(0, top)
@@ -141,7 +152,7 @@ def _draw_histogram(name: str, histogram: Mapping[str, Any]) -> Panel:
         axes.yaxis.set_major_locator(MaxNLocator(4, integer=True))
         axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}"))
         axes.grid(axis="x", visible=False)
-        axes.set_title(name)
+        axes.set_title(f"~{name}" if is_negated else name)
         axes.set_ylabel("training rows")
         notes = [
             f"{histogram[key]:,} {description}" for key, description in _OMITTED_ROW_LABELS.items() if histogram[key]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -51,6 +52,7 @@ def render_page(template: str, context: Mapping[str, Any]) -> str:
         "coverage": format_confidence,
         "code": lambda text: Markup(format_markdown_code(str(text))),  # noqa: S704 - code shows HTML as text
     }
+    environment.filters["exp"] = math.exp
     environment.policies["json.dumps_kwargs"] = {"sort_keys": False}  # do not sort the arms by name
     environment.globals["interval"] = format_interval
     return environment.get_template(template).render(context)

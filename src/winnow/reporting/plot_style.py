@@ -29,7 +29,8 @@ ROLE_STYLES = {
     "filter": Style("#D55E00", "s", "--"),
     "control": Style("#009E73", "^", ":"),
 }
-EXTRA_STYLES = (Style("#CC79A7", "D", "-."), Style("#E69F00", "v", "-"), Style("#56B4E9", "P", "--"))
+# The page shows verdicts in yellowish green, crimson and yellow, so no arm has one of these colors.
+EXTRA_STYLES = (Style("#CC79A7", "D", "-."), Style("#000000", "v", "-"), Style("#56B4E9", "P", "--"))
 
 MARKER_CHARACTERS = {"o": "●", "s": "■", "^": "▲", "D": "◆", "v": "▼", "P": "✚"}
 """Unicode characters that match the matplotlib markers, for use in text."""

@@ -121,6 +121,17 @@ if (predictions) {
   listPrompts();
 }
 
+/* The links to runs open the server that shows this page, or else the address in the text field. */
+const address = document.getElementById("mlflow-address");
+if (address) {
+  const updateLinks = () => {
+    for (const link of document.querySelectorAll("td.run a")) link.href = address.value.replace(/\/+$/, "") + link.dataset.path;
+  };
+  address.addEventListener("input", updateLinks);
+  if (document.baseURI.startsWith("http")) address.value = new URL(document.baseURI).origin;
+  updateLinks();
+}
+
 /* Dropped rows can be limited to those that fail one term. */
 const reason = document.getElementById("pick-reason");
 if (reason) {
