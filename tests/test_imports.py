@@ -63,7 +63,19 @@ MAY_IMPORT: dict[str, set[str]] = {
         "run",
         "studies",
     },
-    "cli": {"errors", "garbage_collection", "config", "tracking", "commands", "run", "studies"},
+    "search": {
+        "errors",
+        "formatting",
+        "metrics",
+        "config",
+        "data",
+        "tracking",
+        "comparison",
+        "reporting",
+        "run",
+        "studies",
+    },
+    "cli": {"errors", "garbage_collection", "config", "tracking", "commands", "run", "studies", "search"},
 }
 CONTENTS: dict[str, str] = {
     "errors": "errors that name the key, the problem and the fix",
@@ -84,6 +96,7 @@ CONTENTS: dict[str, str] = {
     "run": "one run: inputs, baseline, fit, evaluate, log",
     "studies": "plans, launchers, jobs, the study's declaration",
     "commands": "one module per command",
+    "search": "the command search: trials on validation data, and their confirmation",
     "cli": "the entry point",
 }
 DOCUMENT = Path(__file__).parents[1] / "docs" / "architecture.md"

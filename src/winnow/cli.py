@@ -42,7 +42,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except WinnowError as error:
         print_error(error)
     except KeyboardInterrupt:
-        note = " The run is marked KILLED, and finished runs are kept." if command == "train" else ""
+        note = " The run is marked KILLED, and finished runs are kept." if command in ("train", "search") else ""
         print(f"\nStopped by Ctrl-C.{note}", file=sys.stderr)
         return 130
     except BrokenPipeError:  # the program that reads the output has exited, as in `winnow train --choices | head`
@@ -158,6 +158,21 @@ def _plan(options: argparse.Namespace) -> int:
     return 0
 
 
+def _search(options: argparse.Namespace) -> int:
+    from winnow.config import SearchConfig, TrainConfig, compose_cells
+    from winnow.search.search_command import run_search_command, split_overrides
+
+    options.overrides, train_overrides = split_overrides(options.overrides)
+    cells, _ = compose_cells("search", SearchConfig, options.overrides, config_dirs=options.config_dir)
+    if options.cfg or options.info:
+        base, _ = compose_cells("train", TrainConfig, train_overrides, config_dirs=options.config_dir)
+        return int(not _print_config(options, [cells[0].config_dict, base[0].config_dict]))
+    from rich.console import Console
+
+    failures = run_search_command(cells[0].config, train_overrides, options.config_dir, Console(highlight=False))
+    return 1 if failures else 0
+
+
 def _rerun(options: argparse.Namespace) -> int:
     from winnow.config import RerunConfig
 
@@ -265,6 +280,7 @@ COMMANDS: dict[str, Callable[[argparse.Namespace], int]] = {
     "fill": _fill,
     "compare": _compare,
     "plan": _plan,
+    "search": _search,
     "rerun": _rerun,
     "runs": _runs,
     "export": _export,

@@ -85,6 +85,11 @@ COMMANDS: dict[str, CommandHelp] = {
         "plan seeds, templates and training time from a pilot",
         ("plan study=pilot difference=0.2", "plan study=pilot looks=[5,10,20] parallel_cells=2"),
     ),
+    "search": CommandHelp(
+        "search settings on validation data, and confirm the best ones on test data",
+        ("search space=nike_strength", "search space=nike_strength trials=30 sampler=random training.max_steps=200"),
+        metavar_help="values of the keys below or of the keys of train, as Hydra overrides",
+    ),
     "rerun": CommandHelp(
         "repeat a tracked run and check that each metric is identical",
         ("rerun 0a1b2c", "rerun 0a1b2c output_dir=elsewhere"),

@@ -26,6 +26,7 @@ COMMAND_SCHEMAS: dict[str, type[Any]] = {
     "fill": config.FillConfig,
     "compare": config.CompareConfig,
     "plan": config.PlanConfig,
+    "search": config.SearchConfig,
     "rerun": config.RerunConfig,
     "runs": config.RunsConfig,
     "export": config.ExportConfig,

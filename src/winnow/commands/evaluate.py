@@ -63,6 +63,9 @@ def run_evaluate(config: EvaluateConfig, console: Console) -> Path:
     Raises:
         WinnowErrors: If the configuration has errors. All errors are reported before any model is loaded.
     """
+    if config.evaluation.validation_only:
+        message = "this key only applies to winnow train. Set split=validation instead."
+        raise WinnowError(message, "evaluation.validation_only")
     store = construct(config.tracking, "tracking", Store, config.allow_targets)
     check_store(store)
     models = resolve_models(config.models, store)

@@ -39,6 +39,7 @@ from winnow.comparison.ngram_baselines import (
 )
 from winnow.comparison.probability_change import ProbabilityChange, measure_probability_changes
 from winnow.comparison.sample_size_plan import SampleSizePlan, plan_sample_size
+from winnow.comparison.search_optimism import SearchOptimism, measure_optimism
 from winnow.comparison.study_looks import find_look
 from winnow.comparison.study_verdicts import decide_verdicts
 from winnow.comparison.verdict import Verdict
@@ -75,6 +76,7 @@ class Comparison:
     leakage: dict[str, dict[str, float]]
     metrics: dict[str, dict[str, PerSeedSummary]]
     word_overlap: dict[str, Any]
+    search: SearchOptimism | None
     missing_seeds: dict[str, list[int]]
     notes: list[str]
     limitations: str
@@ -183,6 +185,7 @@ def analyze(study: CollectedStudy, confidence: float = 0.95, extra_metrics: Sequ
     endpoints, verdict = verdicts.pop(filter_arm or "")
     overlaps = find_word_overlaps(study, confidence)
     arms = describe_arms(study, primary, confidence)
+    optimism = measure_optimism(study)
     return Comparison(
         study=study.name,
         primary_metric=primary.name,
@@ -209,9 +212,11 @@ def analyze(study: CollectedStudy, confidence: float = 0.95, extra_metrics: Sequ
         leakage=describe_leakage(study),
         metrics=describe_metrics(study, confidence),
         word_overlap=summarize_overlaps(overlaps, study),
+        search=optimism,
         missing_seeds=study.missing_seeds,
         notes=[
             *([look.note] if look.note else []),
+            *([optimism.sentence] if optimism else []),
             *study.notes,
             *list_cautions(study, findings),
             *describe_overlaps(overlaps, confidence),

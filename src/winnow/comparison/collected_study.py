@@ -57,6 +57,8 @@ class Declaration:
         cell_levels: The level of each factor, by cell id, from all declarations.
         select: How the level of each factor is chosen, from the first declaration: ``validation``, or ``none`` for the
             average over the levels.
+        search: The search that chose the settings of the filter: ``study``, ``objective``, ``trials``, ``seeds``,
+            ``score`` and ``settings``; ``None`` if there was none.
     """
 
     primary_metric: str
@@ -86,6 +88,7 @@ class Declaration:
     factors: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     cell_levels: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
     select: str = "none"
+    search: Mapping[str, Any] | None = None
 
     def get_control(self, arm: str | None) -> str | None:
         """Return the random control of a filter arm, or ``None`` if there is none or if it is the baseline.

@@ -81,6 +81,7 @@ def compose_cells(
     multirun: bool = False,
     config_dirs: Sequence[Path] = (),
     prints_only: bool = False,
+    named_keys: Sequence[str] = (),
 ) -> tuple[list[ComposedCell[Config]], bool]:
     """Compose one configuration, or one for each point of a sweep.
 
@@ -91,6 +92,8 @@ def compose_cells(
         multirun: Whether commas define a sweep. An experiment can also start a sweep with `hydra.mode: MULTIRUN`.
         config_dirs: Folders to add to the search path after the local `./conf`.
         prints_only: Whether the cells are only printed. If so, no optimizer is constructed to check its arguments.
+        named_keys: Filter keys, such as `filter.keep`, whose values are part of the arm's name even if the key has
+            only one value.
 
     Returns:
         The cells in the order of the sweep, and whether the cells are a sweep rather than a single run.
@@ -126,7 +129,10 @@ def compose_cells(
             permissions.packages,
             lambda texts: _compose_applicable(choices, command, searchpath, texts, [], shared, True)[0],
         )
-        swept_keys = find_swept_filter_keys(points) if sweep else []
+        swept_keys = [
+            *(find_swept_filter_keys(points) if sweep else []),
+            *(key.removeprefix("filter.") for key in named_keys),
+        ]
         factors = find_swept_factors(points) if sweep else []
         composed: set[tuple[str, ...]] = set()
         templates = SeedTemplates(choices)

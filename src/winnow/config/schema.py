@@ -147,6 +147,9 @@ class EvaluationConfig:
     """Settings for the evaluation of every arm on held-out rows.
 
     Attributes:
+        validation_only: Whether to evaluate only on the validation split and on the validation templates of the probes.
+            Nothing is scored on the test split. Such runs are not compared. `winnow search` sets this key for its
+            trials.
         mask_seed: Seed for the fixed masks of held-out rows. All cells of a study use the same seed.
         batch_size: Rows per batch.
         max_rows: Maximum number of rows to score per held-out split, selected by hash; `null` scores all rows.
@@ -159,6 +162,7 @@ class EvaluationConfig:
             near-duplicates, whichever comes first.
     """
 
+    validation_only: bool = False
     mask_seed: Seed = 0
     batch_size: Rows = 256
     max_rows: Annotated[int, Field(gt=0)] | None = None
@@ -323,6 +327,54 @@ class PlanConfig:
     looks: list[int] = Field(default_factory=list)
     parallel_cells: Annotated[int, Field(gt=0, le=1000)] = 1
     output_dir: Path = Path("outputs")
+    allow_targets: list[str] = Field(default_factory=list)
+
+
+@dataclass(frozen=True, config=FORBID_UNKNOWN_KEYS)
+class SearchRange:
+    """A range of numbers in a search space. If both bounds are integers, only integers are sampled.
+
+    Attributes:
+        low: The smallest value.
+        high: The largest value.
+        log: Whether values are sampled uniformly on a logarithmic scale.
+    """
+
+    low: int | float
+    high: int | float
+    log: bool = False
+
+
+@dataclass(frozen=True, config=FORBID_UNKNOWN_KEYS)
+class SearchConfig:
+    """The configuration of `winnow search`. All other keys are keys of `winnow train`.
+
+    Attributes:
+        space: The search space: for each key of `winnow train`, a list of values or a range (`low`, `high`, `log`).
+        objective: The validation metric to optimize. `null` uses the validation counterpart of `study.primary_metric`.
+        trials: Number of settings to try.
+        sampler: How settings are sampled: `tpe` prefers settings similar to those with good scores (tree-structured
+            Parzen estimator), and `random` samples independently.
+        sampler_seed: Seed of the sampler.
+        trial_seeds: Seeds with which the settings of every trial are trained. The score of a trial is the mean.
+        max_trial_seeds: Maximum number of seeds per trial. Trials whose score is close to the best score are trained
+            with additional seeds.
+        confirmation_seeds: Seeds of the confirmation, which must differ from the seeds of the trials.
+        confirm: Whether to confirm the best settings in a study with the baseline and a random control.
+        storage: URL of Optuna's storage. `null` uses a SQLite file in the folder of the search.
+        allow_targets: Your own packages whose classes may be a `_target_`.
+    """
+
+    space: dict[str, SearchRange | Annotated[list[Any], Field(min_length=1)]]
+    objective: str | None = None
+    trials: Annotated[int, Field(gt=0, le=10_000)] = 20
+    sampler: Literal["tpe", "random"] = "tpe"
+    sampler_seed: Seed = 0
+    trial_seeds: Annotated[list[Seed], Field(min_length=1)] = Field(default_factory=lambda: [101, 102])
+    max_trial_seeds: Annotated[int, Field(gt=0, le=100)] = 4
+    confirmation_seeds: Annotated[list[Seed], Field(min_length=2)] = Field(default_factory=lambda: [1, 2, 3, 4, 5])
+    confirm: bool = True
+    storage: str | None = None
     allow_targets: list[str] = Field(default_factory=list)
 
 

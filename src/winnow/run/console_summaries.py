@@ -79,10 +79,11 @@ def print_run_result(
     console: Console, run_name: str, run_id: str, primary_metric: str, result: EvaluationResult
 ) -> None:
     """Print a finished run's main scores, its id, and commands that use the run."""
-    loss = result.scores[held_out_metric_name("test", ALL_ROWS_SLICE, "loss")]
-    primary = result.scores.get(primary_metric)
-    is_loss = primary is None or primary_metric == held_out_metric_name("test", ALL_ROWS_SLICE, "loss")
-    scores = f"test loss {loss:.3f}" if is_loss else f"{primary_metric} {primary:+.3f}, test loss {loss:.3f}"
+    loss_names = {split: held_out_metric_name(split, ALL_ROWS_SLICE, "loss") for split in ("test", "validation")}
+    split = next(name for name, metric in loss_names.items() if metric in result.scores)
+    loss, primary = result.scores[loss_names[split]], result.scores.get(primary_metric)
+    is_loss = primary is None or primary_metric == loss_names[split]
+    scores = f"{split} loss {loss:.3f}" if is_loss else f"{primary_metric} {primary:+.3f}, {split} loss {loss:.3f}"
     console.print(f"\n[bold]{escape(scores)}[/bold]", soft_wrap=True)
     console.print(escape(f"Run {run_id} ({run_name})"), soft_wrap=True)
     for command in (f'winnow fill "TEXT WITH [MASK]" {run_id[:8]}', f"winnow rerun {run_id[:8]}", "winnow ui"):

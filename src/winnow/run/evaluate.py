@@ -96,17 +96,25 @@ def _score_probes(inputs: RunInputs, predictor: Predictor, cache: BaselineCache 
     from winnow.evaluation.probes.prompt_contamination import find_contaminated_prompts
 
     texts = inputs.corpus.split("train")["text"]
+    validation_only = inputs.config.evaluation.validation_only
     scores = {}
     for name, probe in inputs.components.probes.items():
         compute_scores = functools.partial(
-            probe.run, predictor.model, predictor.tokenizer, predictor.device, forward=predictor.forward
+            probe.run,
+            predictor.model,
+            predictor.tokenizer,
+            predictor.device,
+            forward=predictor.forward,
+            split="validation" if validation_only else "test",
         )
         try:
-            key = fingerprint(probe.fingerprint(), inputs.vocabulary_fingerprint)
+            key = fingerprint(
+                probe.fingerprint(), inputs.vocabulary_fingerprint, *(["validation"] if validation_only else [])
+            )
             probe_scores = cache.get_or_compute_probe(key, compute_scores) if cache else compute_scores()
         except WinnowError as error:
             raise error.with_prefix(f"probe.{name}") from error
-        clozes = probe.clozes + probe.comparison_clozes
+        clozes = probe.clozes if validation_only else probe.clozes + probe.comparison_clozes
         scores[name] = probe_scores.mark_contaminated(find_contaminated_prompts(texts, clozes))
     return scores
 

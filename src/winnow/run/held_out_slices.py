@@ -65,8 +65,16 @@ def apply_filter(selection: Selection, corpus: Corpus, cache: Path, key: str) ->
     return verdicts
 
 
-def select_held_out_rows(corpus: Corpus, limit: int | None) -> dict[str, pa.Table]:
-    """Return the rows on which models are evaluated, by split name. The rows are the same for every arm."""
+def select_held_out_rows(corpus: Corpus, limit: int | None, validation_only: bool = False) -> dict[str, pa.Table]:
+    """Return the rows on which models are evaluated, by split name. The rows are the same for every arm.
+
+    Args:
+        corpus: The corpus.
+        limit: The maximum number of rows per split; `None` selects all rows.
+        validation_only: Whether to return only the validation split.
+    """
+    if validation_only:
+        return {"validation": _take_first_rows(corpus.split("validation"), limit)}
     rows: dict[str, pa.Table] = {name: _take_first_rows(corpus.split(name), limit) for name in HELD_OUT_SPLITS}
     external = corpus.split(EXTERNAL_SPLIT)
     external_sets = [

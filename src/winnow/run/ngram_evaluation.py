@@ -40,11 +40,12 @@ def evaluate_ngrams(inputs: RunInputs, results: EvaluationResult) -> dict[NgramN
         results: The scores of the trained model, in which contaminated prompts are marked.
 
     Returns:
-        The scores of each n-gram model, by its name; an empty dict if there are no training rows.
+        The scores of each n-gram model, by its name; an empty dict if there are no training rows, or if the test split
+        is not evaluated.
     """
     from winnow.evaluation.ngram_model import NgramModel
 
-    if not len(inputs.train_tokens.ids):
+    if not len(inputs.train_tokens.ids) or inputs.config.evaluation.validation_only:
         return {}
     trigram = NgramModel.fit(inputs.train_tokens)
     models: dict[NgramName, NgramModel] = {"unigram": trigram.unigram_model, "trigram": trigram}

@@ -116,8 +116,11 @@ def _track_cell(
         **({keys.CELL_ID: options.cell_id} if options.cell_id else {}),
         **options.tags,
     }
-    if config.training.not_comparable:
-        tags[keys.NOT_COMPARABLE] = "; ".join(config.training.not_comparable.values())
+    reasons = [*config.training.not_comparable.values()]
+    if config.evaluation.validation_only:
+        reasons.append("it is evaluated on the validation split only")
+    if reasons:
+        tags[keys.NOT_COMPARABLE] = "; ".join(reasons)
     title = ", ".join(filter(None, (selection.display_name, format_levels(config.factors), f"seed {config.seed}")))
     return track(components.store, experiment, title, tags, options.parent_run_id, options.resumed_run_id)
 

@@ -227,6 +227,7 @@ def compute_recipe_fingerprint(cell: ComposedCell[TrainConfig], components: RunC
             "training": asdict(cell.config.training),
             "tf32": cell.config.numerics.tf32,  # all other numerics settings depend on the machine
             "held_out": [evaluation.mask_seed, evaluation.max_rows, evaluation.pseudo_likelihood_rows],
+            **({"validation_only": True} if evaluation.validation_only else {}),
             "trainer": {
                 key: value for key, value in cell.config.trainer.items() if key not in HARDWARE_TRAINER_ARGUMENTS
             },

@@ -83,7 +83,7 @@ class RunInputs:
     @property
     def vocabulary_fingerprint(self) -> str:
         """The fingerprint of the tokenizer's vocabulary."""
-        return self.held_out["test"].tokens.vocabulary.fingerprint
+        return self.held_out["validation"].tokens.vocabulary.fingerprint
 
     @property
     def base_verdicts(self) -> Verdicts | None:
@@ -150,15 +150,17 @@ def _load_held_out(
     from winnow.training import tokenize
 
     cache, length = config.output_dir / "cache", config.training.max_length
+    evaluation = config.evaluation
+    held_out_rows = select_held_out_rows(components.corpus, evaluation.max_rows, evaluation.validation_only)
     return {
         name: HeldOutSplit(
             name,
             rows,
             build_slice_masks(rows, verdicts),
             tokenize(rows, tokenizer, length, cache),
-            assign_clusters(rows, config.evaluation.cluster_by, components.dataset.group_columns),
+            assign_clusters(rows, evaluation.cluster_by, components.dataset.group_columns),
         )
-        for name, rows in select_held_out_rows(components.corpus, config.evaluation.max_rows).items()
+        for name, rows in held_out_rows.items()
     }
 
 

@@ -14,7 +14,7 @@ import signal
 import sys
 import time
 import traceback
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field
 from datetime import datetime
@@ -71,6 +71,7 @@ class Job:
         name: The cell's id.
         parent_run_id: The id of the study's parent run.
         run_id: The id of the interrupted run to resume; `None` starts a new run.
+        tags: Additional tags of the run.
     """
 
     cell: ComposedCell[TrainConfig]
@@ -78,6 +79,7 @@ class Job:
     name: str
     parent_run_id: str
     run_id: str | None = None
+    tags: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def folder(self) -> Path:
@@ -101,6 +103,7 @@ class Job:
             WinnowError: If the folder cannot be written to.
         """
         content: dict[str, Any] = {"name": self.name, "parent": self.parent_run_id, "run_id": self.run_id}
+        content |= {"tags": dict(self.tags)}
         content |= {
             "overrides": self.cell.overrides,
             "config": self.cell.config_dict,
@@ -134,7 +137,7 @@ class Job:
             raise WinnowErrors(errors)
         cell = ComposedCell(content["overrides"], config)
         components = build_components(config, CorpusLoader(content["dataset"]))
-        return cls(cell, components, content["name"], content["parent"], content["run_id"])
+        return cls(cell, components, content["name"], content["parent"], content["run_id"], content["tags"])
 
     @property
     def status(self) -> JobStatus:
@@ -203,7 +206,11 @@ def _run_with_lock(job: Job) -> bool:
                 remove_checkpoints(job.folder)
             write_status("running", 0)
             options = RunOptions(
-                job.name, job.parent_run_id, run_id, on_step=lambda step: write_status("running", step)
+                job.name,
+                job.parent_run_id,
+                run_id,
+                job.tags,
+                on_step=lambda step: write_status("running", step),
             )
             scores = run_cell(job.cell, job.components, options)
         except BaseException as error:

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 from winnow.data.fingerprint import fingerprint
 from winnow.run.cell_lock import is_cell_locked
@@ -37,7 +37,13 @@ class StudyParentRun:
 
 
 @contextmanager
-def track_study_run(store: Store, title: str, declaration: Mapping[str, Any], folder: Path) -> Iterator[StudyParentRun]:
+def track_study_run(
+    store: Store,
+    title: str,
+    declaration: Mapping[str, Any],
+    folder: Path,
+    kind: Literal["study", "search"] = "study",
+) -> Iterator[StudyParentRun]:
     """Track a study's parent run, which stores the declaration; resume the last run if its declaration is identical.
 
     Args:
@@ -45,6 +51,7 @@ def track_study_run(store: Store, title: str, declaration: Mapping[str, Any], fo
         title: The name of the run.
         declaration: The study's declaration.
         folder: The study's folder.
+        kind: Whether the run belongs to a study or to a search.
 
     Yields:
         The run, or only the run's id if another process is running the same study.
@@ -53,17 +60,17 @@ def track_study_run(store: Store, title: str, declaration: Mapping[str, Any], fo
 
     study = declaration["study"]
     experiment = store.experiment(study)
-    tags = {keys.KIND: "study", keys.STUDY: study, keys.DECLARATION_FINGERPRINT: fingerprint(declaration)}
+    tags = {keys.KIND: kind, keys.STUDY: study, keys.DECLARATION_FINGERPRINT: fingerprint(declaration)}
     folder.mkdir(parents=True, exist_ok=True)
     with ExitStack() as stack:
         with FileLock(folder / "declaration.lock"):
-            last_run_id = find_declared_run(store, experiment, tags[keys.DECLARATION_FINGERPRINT])
+            last_run_id = find_declared_run(store, experiment, tags[keys.DECLARATION_FINGERPRINT], kind)
             if last_run_id is not None and _is_alive(store, last_run_id):
                 study_run = StudyParentRun(last_run_id, None)
             else:
                 run = stack.enter_context(track(store, experiment, title, tags, run_id=last_run_id))
                 if last_run_id is None:
-                    run.log_json(declaration, keys.DECLARATION)
+                    run.log_json(declaration, keys.DECLARATION if kind == "study" else keys.SEARCH)
                 study_run = StudyParentRun(run.run_id, run)
         yield study_run
 

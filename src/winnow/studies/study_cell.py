@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import cached_property
 
 from winnow.config import ComposedCell, TrainConfig
@@ -21,10 +21,12 @@ class StudyCell:
     Attributes:
         cell: The cell's composed configuration.
         components: The components that were built from the configuration.
+        tags: Additional tags of the cell's run.
     """
 
     cell: TrainCell
     components: RunComponents
+    tags: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def config(self) -> TrainConfig:

@@ -65,9 +65,9 @@ def build_declaration(cells: Sequence[StudyCell], controls_by_filter: Mapping[st
     }
 
 
-def find_declared_run(store: Store, experiment_id: str, fingerprint: str) -> str | None:
-    """Return the id of the study's newest parent run if its declaration has this fingerprint, otherwise `None`."""
-    query = f"tags.`{keys.KIND}` = 'study' and tags.`{keys.DECLARATION_FINGERPRINT}` LIKE '%'"
+def find_declared_run(store: Store, experiment_id: str, fingerprint: str, kind: str = "study") -> str | None:
+    """Return the id of the newest parent run of a kind if its declaration has this fingerprint, otherwise `None`."""
+    query = f"tags.`{keys.KIND}` = '{kind}' and tags.`{keys.DECLARATION_FINGERPRINT}` LIKE '%'"
     last = find_newest_run(store.client(), experiment_id, query)
     return (
         str(last.info.run_id)

@@ -220,15 +220,14 @@ def plan_jobs(cells: Sequence[StudyCell], previous_attempts: Mapping[str, Attemp
         attempt = previous_attempts.get(name)
         if attempt and attempt.is_alive:
             plan.running_elsewhere.append(name)
-            running_jobs.append(Job(cell.cell, cell.components, name, parent_run_id))
+            running_jobs.append(Job(cell.cell, cell.components, name, parent_run_id, tags=cell.tags))
         elif attempt and attempt.has_finished and rerun != "all":
             plan.finished_attempts[name] = attempt
         else:
             resumes = attempt is not None and can_resume(cell.config, name, attempt)
             lost_count += attempt is not None and attempt.had_checkpoint and not resumes and rerun == "none"
-            plan.jobs.append(
-                Job(cell.cell, cell.components, name, parent_run_id, attempt.run_id if attempt and resumes else None)
-            )
+            run_id = attempt.run_id if attempt and resumes else None
+            plan.jobs.append(Job(cell.cell, cell.components, name, parent_run_id, run_id, cell.tags))
     plan.jobs.extend(running_jobs)
     if lost_count:
         plan.notes.append(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from rich.console import Console
@@ -33,12 +33,13 @@ from winnow.tracking import Store, close_stale_runs, keys, load_attempts, sync, 
 from winnow.tracking.run_queries import read_json_artifact
 
 
-def run_study(cells: Sequence[TrainCell], console: Console) -> int:
+def run_study(cells: Sequence[TrainCell], console: Console, search: Mapping[str, Any] | None = None) -> int:
     """Run every unfinished cell of a study, then compare the arms.
 
     Args:
         cells: All of the study's cells.
         console: The console for progress messages.
+        search: The search that chose the settings of the filter, for the declaration; `None` if there was none.
 
     Returns:
         The number of failed cells.
@@ -71,7 +72,7 @@ def run_study(cells: Sequence[TrainCell], console: Console) -> int:
         for note in check_filters(study_cells):
             console.print(escape(note), style="yellow")
         study_cells, controls = share_controls(study_cells)
-        declaration = build_declaration(study_cells, controls)
+        declaration = build_declaration(study_cells, controls) | ({"search": dict(search)} if search else {})
         check_same_settings(study_cells, previous_attempts)
     except WinnowError:
         with track(

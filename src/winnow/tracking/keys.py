@@ -10,7 +10,13 @@ from collections.abc import Mapping
 from typing import Final
 
 KIND: Final = "winnow.kind"
-"""Tag: the kind of run: ``study``, ``cell``, ``comparison`` or ``rerun``."""
+"""Tag: the kind of run: ``study``, ``cell``, ``comparison``, ``rerun`` or ``search``."""
+
+TRIAL: Final = "winnow.trial"
+"""Tag: the number of the search trial that the cell belongs to; absent outside a search."""
+
+SEARCH: Final = "search/declaration.json"
+"""Artifact of a search's parent run: the search space, the objective, the sampler and the seeds."""
 
 STUDY: Final = "winnow.study"
 """Tag: the name of the study."""
@@ -120,7 +126,8 @@ version 0.2), ``arms`` (list of names), ``baseline`` (``full``), ``filter`` (the
 0.3), ``ablations`` (maps each leave-one-out arm to the omitted signal), ``seeds``, ``max_steps``, ``arm_labels`` (maps
 each arm to its label; absent before version 0.3), ``filter_words`` and ``probe_words`` (sorted lists), ``cells``
 (the ids of the study's cells), ``factors`` (maps each factor to its levels), ``cell_levels`` (maps each cell id to the
-cell's level of each factor) and ``select`` (``validation`` or ``none``). The last three keys are absent before version
+cell's level of each factor), ``select`` (``validation`` or ``none``) and ``search`` (the search that chose the filter's
+settings; absent if there was none). The keys ``factors``, ``cell_levels`` and ``select`` are absent before version
 0.3."""
 
 ROW_SCORES: Final = "evaluation/rows.parquet"

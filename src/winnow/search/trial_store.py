@@ -1,0 +1,203 @@
+"""Create, resume and finish the trials of a search in Optuna's storage."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+from filelock import FileLock, Timeout
+
+from winnow.errors import WinnowError
+from winnow.search.search_space import build_overrides
+
+if TYPE_CHECKING:
+    import optuna
+    from optuna.distributions import BaseDistribution
+
+MAX_DUPLICATES = 20
+"""How many times in a row the sampler may return settings that were already tried before the search ends."""
+
+STARTUP_TRIALS = 8
+"""The number of random trials before the TPE sampler uses the scores."""
+
+SPACE_ATTRIBUTE = "winnow.space"
+
+TrialState = Literal["running", "complete", "failed"]
+
+STATES: dict[str, TrialState] = {"RUNNING": "running", "COMPLETE": "complete", "FAIL": "failed"}
+"""The state of a trial, by the name of Optuna's state. Optuna's other states are not used for trials."""
+
+
+@dataclass(frozen=True)
+class Trial:
+    """The settings of one trial.
+
+    Attributes:
+        number: The number of the trial, from 0.
+        params: The sampled value of each key.
+        score: The mean of the objective over the seeds of the trial; ``nan`` if the trial has not finished or failed.
+        state: ``running``, ``complete`` or ``failed``.
+    """
+
+    number: int
+    params: Mapping[str, Any]
+    score: float = math.nan
+    state: TrialState = "running"
+
+    @property
+    def overrides(self) -> list[str]:
+        """The Hydra overrides of the settings."""
+        return build_overrides(self.params)
+
+
+class TrialStore:
+    """The trials of a search. Several processes can use the same storage.
+
+    Each running trial is locked by the process that runs it. The kernel releases the lock when the process ends, even
+    if it is killed, and another process then resumes the trial with the same settings.
+
+    Args:
+        url: The URL of Optuna's storage; ``None`` uses a SQLite file in the folder.
+        name: The name of the search.
+        folder: The folder of the lock files.
+        distributions: The search space.
+        sampler: The name of the sampler.
+        seed: The seed of the sampler. Each trial has a separate generator, so a resumed search samples the same
+            settings as a search that was not interrupted.
+        maximize: Whether higher scores are better.
+        fingerprint: A fingerprint of everything that determines the score of given settings.
+    """
+
+    def __init__(
+        self,
+        url: str | None,
+        name: str,
+        folder: Path,
+        distributions: dict[str, BaseDistribution],
+        sampler: Literal["tpe", "random"],
+        seed: int,
+        maximize: bool,
+        fingerprint: str,
+    ) -> None:
+        optuna = import_optuna()
+        optuna.logging.set_verbosity(optuna.logging.WARNING)
+        self._folder = folder / "trials"
+        self._folder.mkdir(parents=True, exist_ok=True)
+        self._distributions, self._sampler, self._seed = distributions, sampler, seed
+        with FileLock(self._folder / "ask.lock"):
+            self._study: Any = optuna.create_study(
+                storage=url or f"sqlite:///{folder / 'search.db'}",
+                study_name=name,
+                direction="maximize" if maximize else "minimize",
+                load_if_exists=True,
+            )
+            known = self._study.user_attrs.get(SPACE_ATTRIBUTE)
+            if known is None:
+                self._study.set_user_attr(SPACE_ATTRIBUTE, fingerprint)
+        if known not in (None, fingerprint):
+            raise WinnowError(
+                f"the search {name!r} has trials with a different search space, objective or other settings. Restore "
+                "them, or choose another study.name.",
+                "study.name",
+            )
+
+    @property
+    def trials(self) -> list[Trial]:
+        """All trials, in order. Settings that the sampler returned twice are omitted."""
+        return [
+            Trial(
+                trial.number, trial.params, math.nan if trial.value is None else trial.value, STATES[trial.state.name]
+            )
+            for trial in self._study.get_trials(deepcopy=False)
+            if trial.state.name in STATES
+        ]
+
+    @contextmanager
+    def acquire(self, limit: int, count: int) -> Iterator[list[Trial]]:
+        """Lock trials to run for the duration of the block: first abandoned trials, then new ones.
+
+        Args:
+            limit: The maximum number of trials of the search.
+            count: The maximum number of trials to acquire.
+
+        Yields:
+            The trials; an empty list if there is nothing left to run.
+        """
+        with ExitStack() as locks:
+            with FileLock(self._folder / "ask.lock"):
+                acquired: list[Trial] = []
+                for trial in self.trials:
+                    if trial.state == "running" and len(acquired) < count and self._lock(trial.number, locks):
+                        acquired.append(self._complete_params(trial.number))
+                while len(acquired) < count and len(self.trials) < limit:
+                    if (new_trial := self._ask()) is None:
+                        break
+                    self._lock(new_trial.number, locks)
+                    acquired.append(new_trial)
+            yield acquired
+
+    def finish(self, trial: Trial, score: float) -> None:
+        """Store the score of a trial. If the score is not finite, the trial has failed."""
+        import optuna
+
+        if math.isfinite(score):
+            self._study.tell(trial.number, score, skip_if_finished=True)
+        else:
+            self._study.tell(trial.number, state=optuna.trial.TrialState.FAIL, skip_if_finished=True)
+
+    def _lock(self, number: int, locks: ExitStack) -> bool:
+        """Lock a trial, and return whether no other process has locked it."""
+        try:
+            locks.enter_context(FileLock(self._folder / f"{number}.lock", timeout=0))
+        except Timeout:
+            return False
+        return True
+
+    def _ask(self) -> Trial | None:
+        """Create a trial with settings that were not tried before, or return `None` if the sampler finds none."""
+        import optuna
+
+        for _ in range(MAX_DUPLICATES):
+            tried = [trial.overrides for trial in self.trials]
+            self._study.sampler = self._build_sampler(len(self._study.get_trials(deepcopy=False)))
+            asked = self._study.ask(self._distributions)
+            trial = Trial(asked.number, asked.params)
+            if trial.overrides not in tried:
+                return trial
+            self._study.tell(asked, state=optuna.trial.TrialState.PRUNED)
+        return None
+
+    def _complete_params(self, number: int) -> Trial:
+        """Return an abandoned trial, after sampling the parameters that its process did not sample before it ended."""
+        import optuna
+
+        self._study.sampler = self._build_sampler(number)
+        frozen = self._study.get_trials(deepcopy=False)[number]
+        trial = optuna.trial.Trial(self._study, frozen._trial_id)
+        for name, distribution in self._distributions.items():
+            trial._suggest(name, distribution)
+        return Trial(number, trial.params)
+
+    def _build_sampler(self, number: int) -> optuna.samplers.BaseSampler:
+        from optuna.samplers import RandomSampler, TPESampler
+
+        seed = int(np.random.SeedSequence([self._seed, number]).generate_state(1)[0])
+        return TPESampler(n_startup_trials=STARTUP_TRIALS, seed=seed) if self._sampler == "tpe" else RandomSampler(seed)
+
+
+def import_optuna() -> Any:
+    """Import Optuna.
+
+    Raises:
+        WinnowError: If Optuna is not installed.
+    """
+    try:
+        import optuna
+    except ImportError as error:
+        raise WinnowError("winnow search requires Optuna. Install it with: pip install 'winnow-mlm[search]'.") from error
+    return optuna
