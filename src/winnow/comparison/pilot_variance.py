@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
@@ -9,7 +10,7 @@ import numpy as np
 
 from winnow.comparison.crossed_design import Array, CrossedScores
 from winnow.comparison.difference_variance import SEEDS, VarianceTerm, combine_terms, compute_variance_terms
-from winnow.comparison.variance_components import VarianceComponents, solve_components
+from winnow.comparison.variance_components import FactorComponents, VarianceComponents, solve_components
 
 QUADRATURE_NODES = 60
 """The number of nodes of the quadrature over the estimated standard error."""
@@ -72,13 +73,40 @@ def predict_power(
         alpha: The level of the test.
         levels: The number of levels of each factor, if it differs from the pilot.
     """
-    terms_by_draw = [component.terms(seeds, levels=levels) for component in components]
-    values = np.array([[float(term.value) for term in terms] for terms in terms_by_draw])
-    stacked = [replace(term, value=values[:, i]) for i, term in enumerate(terms_by_draw[0])]
-    combined = combine_terms(stacked)
+    # The terms are linear in the components, so they are computed once per component instead of once per draw.
+    units = np.eye(len(_to_vector(components[0])))
+    terms_by_unit = [_from_vector(components[0], unit).terms(seeds, levels=levels) for unit in units]
+    coefficients = np.array([[float(term.value) for term in terms] for terms in terms_by_unit])
+    values = np.array([_to_vector(component) for component in components]) @ coefficients
+    combined = combine_terms([replace(term, value=values[:, i]) for i, term in enumerate(terms_by_unit[0])])
     variance = np.maximum(combined.variance, np.finfo(np.float64).tiny)
     df = np.where(np.isfinite(combined.df), combined.df, seeds - 1.0)
     return compute_power_array(abs(size) / np.sqrt(variance), df, alpha)
+
+
+@functools.cache
+def _compute_quadrature() -> tuple[Array, Array]:
+    nodes, weights = np.polynomial.legendre.leggauss(QUADRATURE_NODES)
+    return nodes, weights
+
+
+def _to_vector(components: VarianceComponents) -> list[float]:
+    """Return all variances as a list."""
+    factors = [(factor.between, factor.error_a, factor.error_b) for factor in components.factors]
+    variances = [components.seed_a, components.seed_b, components.item, components.error_a, components.error_b]
+    return [*variances, *(value for factor in factors for value in factor)]
+
+
+def _from_vector(template: VarianceComponents, vector: Array) -> VarianceComponents:
+    """Return components with the structure of a template and other variances; the inverse of :func:`_to_vector`."""
+    first, *others = (
+        np.split(vector, [5 + 3 * i for i in range(len(template.factors))]) if template.factors else [vector]
+    )
+    factors = tuple(
+        FactorComponents(factor.name, factor.levels, *map(float, values))
+        for factor, values in zip(template.factors, others, strict=True)
+    )
+    return VarianceComponents(*map(float, first), template.items, factors, template.item_name)
 
 
 def compute_power_array(shift: Array, df: Array, alpha: float) -> Array:
@@ -94,7 +122,7 @@ def compute_power_array(shift: Array, df: Array, alpha: float) -> Array:
     shift, df = np.minimum(shift, 1e6)[:, None], df[:, None]
     limit = stdtrit(df, 1 - alpha / 2)
     low, high = np.sqrt(2 * gammaincinv(df / 2, 1e-12) / df), np.sqrt(chdtri(df, 1e-12) / df)
-    nodes, weights = np.polynomial.legendre.leggauss(QUADRATURE_NODES)
+    nodes, weights = _compute_quadrature()
     s = low + (high - low) * (nodes + 1) / 2
     log_density = (df - 1) * np.log(s) - df * s**2 / 2
     mass = weights * np.exp(log_density - log_density.max(axis=1, keepdims=True))

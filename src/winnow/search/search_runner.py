@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
@@ -23,7 +24,7 @@ from winnow.search.trial_cells import SEARCH_SUFFIX, CellComposer, TrainCell
 from winnow.search.trial_store import Trial, TrialStore, import_optuna
 from winnow.studies.launchers import Launcher
 from winnow.studies.plan_runner import run_plan
-from winnow.studies.process_coordination import track_study_run
+from winnow.studies.process_coordination import OTHER_PROCESS_POLL_SECONDS, track_study_run
 from winnow.studies.study_cell import StudyCell
 from winnow.studies.study_plan import plan_jobs
 from winnow.tracking import close_stale_runs, keys, load_attempts, sync
@@ -151,8 +152,11 @@ class Search:
         parallel_trials = max(1, math.ceil(self._launcher.max_parallel_cells / seeds_per_trial))
         while True:
             with trials.acquire(self._search.trials, parallel_trials) as acquired:
-                if not acquired:
+                if not acquired and not any(trial.state == "running" for trial in trials.trials):
                     return
+                if not acquired:  # another process runs the remaining trials; this process resumes them if it ends
+                    time.sleep(OTHER_PROCESS_POLL_SECONDS)
+                    continue
                 for trial in acquired:
                     settings = escape(", ".join(trial.overrides))
                     self._console.print(

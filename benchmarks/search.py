@@ -1,0 +1,297 @@
+"""Measure plans and searches: power of plans, errors of confirmed winners, regret, and trials after kills.
+
+    python benchmarks/search.py --json FILE
+
+- `plan`: plans from simulated pilots with 2, 3 and 5 seeds, compared with the power of the planned study under the
+  true variances.
+- `null`: simulated searches over settings without any effect. `naive_rate` is how often the winner is significantly
+  better than the baseline on the data of the search, `confirmed_type_1` how often it differs in the confirmation.
+- `regret`: searches over a threshold with a known best value and a simulated objective, compared with a grid.
+- `killed`: a real search with small models that is killed 10 times with SIGKILL.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import os
+import signal
+import sqlite3
+import subprocess
+import sys
+import tempfile
+import time
+from collections import Counter
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from clustered_studies import PRODUCTS, TEMPLATES, paired, scores, world
+from winnow.comparison import VarianceComponents, compute_power, smallest_detectable_difference
+from winnow.comparison.contrast_statistics import contrast_crossed_scores
+from winnow.comparison.crossed_design import CrossedScores
+from winnow.comparison.pilot_plan import SEED_COUNTS, PilotPlanner
+from winnow.config import SearchRange
+from winnow.search.search_runner import select_finalists
+from winnow.search.search_space import build_distributions
+from winnow.search.trial_store import TrialStore
+
+WORLDS = {
+    "demo": world(),
+    "low seed variance": world(seed=0.05**2),
+    "half template variance": world(template=0.165),
+    "no template effect": world(template=0.0),
+}
+KILLS = 10
+SMALL_MODELS = [
+    "dataset.source.rows=1500",
+    "model.layers=1",
+    "model.hidden_size=32",
+    "training.max_steps=40",
+    "training.batch_size=16",
+    "training.validate_every_steps=10",
+    "evaluation.max_rows=48",
+    "probe=[nike_wide]",
+    "study.name=killed",
+]
+SPACE = "filter: [nike_positive]\nfilter.signals.sentiment.at_least: {low: 0.0, high: 0.8}\n"
+
+
+def measure_plans(plans: int) -> dict[str, Any]:
+    """Return the achieved minus the planned power of plans from simulated pilots, by pilot size and variances.
+
+    The pilot has three arms with paired seeds. The difference to detect is the one that a study with 10 seeds detects
+    with 80% power. The plan may add templates. The achieved power is computed from the true variances.
+    """
+    rng, settings, all_errors = np.random.default_rng(41), {}, []
+    for name, true in WORLDS.items():
+        truth = paired(true, 0.0)
+        size = smallest_detectable_difference(truth, 10)
+        for seeds in (2, 3, 5):
+            errors, counts = [], []
+            for _ in range(plans):
+                plan = draw_plan(rng, true, seeds, size)
+                if plan is not None:
+                    achieved = compute_power(truth, size, plan.seeds, levels={"template": plan.levels["template"]})
+                    errors.append(achieved - plan.power)
+                    counts.append(plan.seeds)
+            all_errors += errors
+            settings[f"{name}, {seeds} seeds"] = {
+                "power_error": float(np.median(errors)),
+                "reached": float(np.mean(np.array(errors) >= -0.1)),
+                "without_plan": plans - len(errors),
+                "median_seeds": float(np.median(counts)),
+            }
+    return {
+        "power_error": float(np.median(all_errors)),
+        "reached": float(np.mean(np.array(all_errors) >= -0.1)),
+        "worst_power_error": max((entry["power_error"] for entry in settings.values()), key=abs),
+        "worst_reached": min(entry["reached"] for entry in settings.values()),
+        "plans_per_setting": plans,
+        "settings": settings,
+    }
+
+
+def draw_plan(rng: np.random.Generator, true: VarianceComponents, seeds: int, size: float) -> Any:
+    """Return the recommended study of a simulated pilot."""
+    pilot = replace(scores(rng, true, seeds), blocked=True)
+    third_arm = scores(rng, true, seeds).scores_a.mean(axis=1)
+    means = np.stack([*pilot.seed_means, third_arm])
+    return PilotPlanner(pilot, means, size, draws=200).recommend(SEED_COUNTS)
+
+
+def measure_null(searches: int, trials: int = 20, seeds: int = 2, extra_seeds: int = 2) -> dict[str, Any]:
+    """Return how often the winner of a search without any effect is significant, in the search and confirmed."""
+    rng, settings = np.random.default_rng(42), {}
+    for name, true in WORLDS.items():
+        naive = confirmed = optimism = 0.0
+        for _ in range(searches):
+            arms = draw_arms(rng, true, trials + 1, seeds + extra_seeds)
+            means = arms.mean(axis=(2, 3))
+            finalists = select_finalists({i: dict(enumerate(means[i, :seeds])) for i in range(1, trials + 1)}, True)
+            winner = max(finalists, key=lambda number: means[number].mean())
+            result = contrast_crossed_scores(cross(arms[winner], arms[0]))
+            naive += result.p_value <= 0.05 and result.difference > 0
+            fresh = draw_arms(rng, true, 2, 5)
+            confirmed += contrast_crossed_scores(cross(fresh[1], fresh[0])).p_value <= 0.05
+            optimism += means[winner].mean() - fresh[1].mean()
+        settings[name] = {
+            "naive_rate": naive / searches,
+            "confirmed_type_1": confirmed / searches,
+            "optimism": optimism / searches,
+        }
+    return {
+        "naive_rate": max(entry["naive_rate"] for entry in settings.values()),
+        "confirmed_type_1": float(np.mean([entry["confirmed_type_1"] for entry in settings.values()])),
+        "worst_confirmed_type_1": max(entry["confirmed_type_1"] for entry in settings.values()),
+        "searches_per_setting": searches,
+        "trials": trials,
+        "settings": settings,
+    }
+
+
+def draw_arms(rng: np.random.Generator, true: VarianceComponents, arms: int, seeds: int) -> NDArray[np.float64]:
+    """Draw the scores of arms without a true difference, of shape (arms, seeds, templates, products)."""
+    template, product = true.factors
+
+    def noise(variance: float, *shape: int) -> NDArray[np.float64]:
+        return math.sqrt(variance) * rng.standard_normal(shape)
+
+    values = noise(template.between / 2, arms, 1, TEMPLATES, 1) + noise(product.between / 2, arms, 1, 1, PRODUCTS)
+    values = values + noise(true.item / 2, arms, 1, TEMPLATES, PRODUCTS) + noise(true.seed_a, arms, seeds, 1, 1)
+    values = (
+        values + noise(template.error_a, arms, seeds, TEMPLATES, 1) + noise(product.error_a, arms, seeds, 1, PRODUCTS)
+    )
+    return values + noise(true.error_a, arms, seeds, TEMPLATES, PRODUCTS)
+
+
+def cross(a: NDArray[np.float64], b: NDArray[np.float64]) -> CrossedScores:
+    """Return the scores of two arms with paired seeds as a crossed design."""
+    rows, columns = np.divmod(np.arange(TEMPLATES * PRODUCTS), PRODUCTS)
+    labels = {"template": rows.tolist(), "product": columns.tolist()}
+    flat = [side.reshape(len(side), -1) for side in (a, b)]
+    return CrossedScores("a", "b", flat[0], flat[1], np.ones(TEMPLATES * PRODUCTS), blocked=True, factors=labels)
+
+
+def score_threshold(threshold: float) -> float:
+    """Return the log odds of wanted words in a corpus whose best threshold is known to be 0.6.
+
+    Rows have uniform scores. A row contains a wanted word with probability 0.2 for scores below 0.6, 0.95 for scores
+    from 0.6 to 0.9, and 0.05 above. A threshold keeps all rows with higher scores.
+    """
+    bounds = ((0.0, 0.6, 0.2), (0.6, 0.9, 0.95), (0.9, 1.0, 0.05))
+    wanted = sum(max(0.0, high - max(low, threshold)) * rate for low, high, rate in bounds)
+    fraction = wanted / (1 - threshold)
+    return math.log(fraction / (1 - fraction))
+
+
+def measure_regret(searches: int, grid_size: int = 30, seeds: int = 2, noise: float = 0.17) -> dict[str, Any]:
+    """Return the regret of searches with a third of the cells of a grid, relative to the range of the objective.
+
+    The standard deviation of the objective between seeds is that of the demo.
+    """
+    grid = np.linspace(0.0, 0.95, grid_size)
+    values = np.array([score_threshold(threshold) for threshold in grid])
+    best, value_range = score_threshold(0.6), float(values.max() - values.min())
+    rng, regrets, grid_regrets = np.random.default_rng(43), {"tpe": [], "random": []}, []
+    trials = grid_size // 3
+    for number in range(searches):
+        observed = values + rng.normal(0, noise, (seeds, grid_size)).mean(axis=0)
+        grid_regrets.append((best - values[observed.argmax()]) / value_range)
+        for sampler in ("tpe", "random"):
+            with tempfile.TemporaryDirectory() as folder:
+                space = build_distributions({"threshold": SearchRange(0.0, 0.95)})
+                store = TrialStore(None, "x", Path(folder), space, sampler, number, True, "f")  # type: ignore[arg-type]
+                while True:
+                    with store.acquire(trials, 1) as acquired:
+                        if not acquired:
+                            break
+                        score = score_threshold(acquired[0].params["threshold"])
+                        store.finish(acquired[0], score + float(rng.normal(0, noise, seeds).mean()))
+                winner = max(store.trials, key=lambda trial: trial.score)
+                regrets[sampler].append((best - score_threshold(winner.params["threshold"])) / value_range)
+    return {
+        "regret": float(np.mean(regrets["tpe"])),
+        "random": float(np.mean(regrets["random"])),
+        "grid": float(np.mean(grid_regrets)),
+        "cells": trials * seeds,
+        "grid_cells": grid_size * seeds,
+        "searches": searches,
+    }
+
+
+def measure_kills(kills: int, trials: int = 8) -> dict[str, Any]:
+    """Kill a real search with SIGKILL, run it to completion, and count lost and repeated trials."""
+    rng, seen = np.random.default_rng(44), dict[int, str]()
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        (folder / "conf/space").mkdir(parents=True)
+        (folder / "conf/space/threshold.yaml").write_text(SPACE, encoding="utf-8")
+        command = [sys.executable, "-m", "winnow", "search", "space=threshold", f"trials={trials}", "trial_seeds=[11]"]
+        command += ["max_trial_seeds=1", "confirm=false", *SMALL_MODELS]
+        delivered = 0
+        for _ in range(kills):
+            known = len(seen)
+            process = subprocess.Popen(command, cwd=folder, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+            # Wait for progress, so that the kills are distributed over the trials, then kill at a random time.
+            while process.poll() is None and len(read_trials(folder)) <= min(known, trials - 1) and known:
+                time.sleep(0.1)
+            while process.poll() is None and not read_trials(folder):
+                time.sleep(0.1)
+            time.sleep(float(rng.uniform(0, 4)))
+            if process.poll() is None:
+                process.send_signal(signal.SIGKILL)
+                delivered += 1
+            process.wait()
+            seen |= {number: params for number, (_, params) in read_trials(folder).items()}
+        subprocess.run(command, cwd=folder, check=True, stdout=subprocess.DEVNULL)
+        final = read_trials(folder)
+        finished_runs = Counter(count_finished_runs(folder))
+    lost = [number for number, params in seen.items() if final.get(number) != ("COMPLETE", params)]
+    missing = trials - sum(state == "COMPLETE" for state, _ in final.values())
+    duplicates = len(final) - len({params for _, params in final.values()})
+    return {
+        "lost_trials": len(lost) + max(0, missing),
+        "repeated_trials": duplicates + sum(count - 1 for count in finished_runs.values()),
+        "kills": delivered,
+        "trials": trials,
+        "finished_runs": sum(finished_runs.values()),
+    }
+
+
+def read_trials(folder: Path) -> dict[int, tuple[str, str]]:
+    """Return the state and the parameters of each trial in Optuna's storage, by number."""
+    file = folder / "outputs/killed-search/search.db"
+    if not file.exists():
+        return {}
+    query = "SELECT number, state, group_concat(param_name || '=' || param_value) FROM trials"
+    try:
+        with sqlite3.connect(f"file:{file}?mode=ro", uri=True) as connection:
+            rows = connection.execute(f"{query} LEFT JOIN trial_params USING (trial_id) GROUP BY number").fetchall()
+    except sqlite3.OperationalError:  # the tables do not exist yet
+        return {}
+    return {number: (state, params) for number, state, params in rows if state != "PRUNED"}
+
+
+def count_finished_runs(folder: Path) -> list[str]:
+    """Return the cell id of every finished run of the search."""
+    query = (
+        "SELECT tags.value FROM tags JOIN runs USING (run_uuid) WHERE tags.key = 'winnow.cell_id' "
+        "AND runs.status = 'FINISHED'"
+    )
+    with sqlite3.connect(folder / "outputs/mlflow.db") as connection:
+        return [value for (value,) in connection.execute(query)]
+
+
+def main() -> None:
+    """Run all measurements, print the results and write them to a file if requested."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--json", type=Path)
+    parser.add_argument("--plans", type=int, default=150)
+    parser.add_argument("--searches", type=int, default=3000)
+    parser.add_argument("--only", choices=["plan", "null", "regret", "killed"])
+    options = parser.parse_args()
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+    measurements = {
+        "plan": lambda: measure_plans(options.plans),
+        "null": lambda: measure_null(options.searches),
+        "regret": lambda: measure_regret(20),
+        "killed": lambda: measure_kills(KILLS),
+    }
+    results: dict[str, Any] = {}
+    for name, measure in measurements.items():
+        if options.only in (None, name):
+            start, cpu = time.monotonic(), time.process_time()
+            results[name] = measure()
+            results[name] |= {"seconds": time.monotonic() - start, "cpu_seconds": time.process_time() - cpu}
+            print(json.dumps({name: results[name]}, indent=2), flush=True)
+            if options.json:
+                options.json.write_text(json.dumps(results, indent=2) + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
