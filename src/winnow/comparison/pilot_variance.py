@@ -99,14 +99,14 @@ def _to_vector(components: VarianceComponents) -> list[float]:
 
 def _from_vector(template: VarianceComponents, vector: Array) -> VarianceComponents:
     """Return components with the structure of a template and other variances; the inverse of :func:`_to_vector`."""
-    first, *others = (
-        np.split(vector, [5 + 3 * i for i in range(len(template.factors))]) if template.factors else [vector]
-    )
+    seed_a, seed_b, item, error_a, error_b, *others = vector.tolist()
     factors = tuple(
-        FactorComponents(factor.name, factor.levels, *map(float, values))
-        for factor, values in zip(template.factors, others, strict=True)
+        FactorComponents(factor.name, factor.levels, *others[3 * i : 3 * i + 3])
+        for i, factor in enumerate(template.factors)
     )
-    return VarianceComponents(*map(float, first), template.items, factors, template.item_name)
+    return VarianceComponents(
+        seed_a, seed_b, item, error_a, error_b, template.items, factors, item_name=template.item_name
+    )
 
 
 def compute_power_array(shift: Array, df: Array, alpha: float) -> Array:

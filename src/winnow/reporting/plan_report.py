@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from winnow.comparison.comparison_json import to_json_value
 from winnow.comparison.pilot_plan import MIN_SEEDS, PilotPlan, PlannedPower
 from winnow.comparison.study_size_plan import EndpointPlan, StudySizePlan
-from winnow.formatting import MISSING_VALUE, format_duration, format_interval, format_number
+from winnow.formatting import MISSING_VALUE, format_duration, format_number
 from winnow.reporting.figure_rendering import Figure, Panel, render_figure, set_heading
 from winnow.reporting.plot_style import GRAY, ROLE_STYLES
 from winnow.reporting.table_rendering import Table, build_table
@@ -67,26 +67,23 @@ def _build_sizes(plan: StudySizePlan) -> Table:
 
 
 def _build_curve(plan: StudySizePlan) -> Table:
+    """Return the table of the power of every endpoint by the number of seeds."""
+    points = {entry.endpoint: entry.plan.curve for entry in plan.endpoints}
+    target = points["target"]
     rows: Rows = []
-    for entry in plan.endpoints:
-        for point in entry.plan.curve:
-            rows.append(
-                {
-                    "endpoint": entry.endpoint,
-                    "seeds per arm": point.seeds,
-                    "power": point.power,
-                    "power, lower": point.low,
-                    "power, upper": point.high,
-                    "smallest difference": point.smallest_difference,
-                    "hours": plan.compute_hours(point.seeds),
-                }
-            )
-    points = [point for entry in plan.endpoints for point in entry.plan.curve]
+    for index, point in enumerate(target):
+        row: dict[str, Any] = {"seeds per arm": point.seeds}
+        for endpoint, curve in points.items():
+            row |= {
+                f"{endpoint}, power": curve[index].power,
+                f"{endpoint}, lower": curve[index].low,
+                f"{endpoint}, upper": curve[index].high,
+            }
+        rows.append(row | {"smallest difference": point.smallest_difference, "hours": plan.compute_hours(point.seeds)})
     display = {
-        "endpoint": [row["endpoint"] for row in rows],
-        "seeds per arm": [str(row["seeds per arm"]) for row in rows],
-        "power": [_format_power(point) for point in points],
-        "smallest difference": [format_number(row["smallest difference"]) for row in rows],
+        "seeds per arm": [str(point.seeds) for point in target],
+        **{f"power, {endpoint}": [_format_power(point) for point in curve] for endpoint, curve in points.items()},
+        "smallest difference": [format_number(point.smallest_difference) for point in target],
         "time": [format_duration(3600 * row["hours"]) for row in rows],
     }
     caption = "Power by the number of seeds, with the prompts and rows of the pilot."
@@ -103,7 +100,7 @@ def _build_looks(plan: StudySizePlan) -> Table:
     display = {
         "look at": [f"{row['seeds per arm']} seeds" for row in rows],
         "level": [format_number(row["level"]) for row in rows],
-        "stops here": [f"{row['probability of stopping']:.0%}" for row in rows],
+        "ends here": [f"{row['probability of stopping']:.0%}" for row in rows],
         "time": [format_duration(3600 * row["hours"]) for row in rows],
     }
     return build_table(rows, "plan_looks", "Interim looks at the target endpoint.", display)
@@ -195,4 +192,4 @@ def _format_count(value: int | None) -> str:
 
 
 def _format_power(point: PlannedPower | None) -> str:
-    return MISSING_VALUE if point is None else f"{point.power:.2f} ({format_interval(point.low, point.high)})"
+    return MISSING_VALUE if point is None else f"{point.power:.2f} ({point.low:.2f} to {point.high:.2f})"

@@ -117,7 +117,9 @@ class CellComposer:
 
     def _compose(self, settings: Sequence[str], fixed: Sequence[str]) -> TrainCell:
         texts = self._merge(self.overrides, settings, fixed)
-        cells, _ = compose_cells("train", TrainConfig, [*texts, SINGLE_RUN], False, self.config_dirs, self._filter_keys)
+        cells, _ = compose_cells(
+            "train", TrainConfig, [*texts, SINGLE_RUN], config_dirs=self.config_dirs, named_keys=self._filter_keys
+        )
         return cells[0]
 
     @staticmethod

@@ -199,5 +199,7 @@ def import_optuna() -> Any:
     try:
         import optuna
     except ImportError as error:
-        raise WinnowError("winnow search requires Optuna. Install it with: pip install 'winnow-mlm[search]'.") from error
+        raise WinnowError(
+            "winnow search requires Optuna. Install it with: pip install 'winnow-mlm[search]'."
+        ) from error
     return optuna
