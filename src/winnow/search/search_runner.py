@@ -22,7 +22,9 @@ from winnow.search.objective import find_objective
 from winnow.search.search_space import build_distributions
 from winnow.search.trial_cells import SEARCH_SUFFIX, CellComposer, TrainCell
 from winnow.search.trial_store import Trial, TrialStore, import_optuna
+from winnow.studies.job import Job
 from winnow.studies.launchers import Launcher
+from winnow.studies.parallelism import ParallelPlan, share_machine
 from winnow.studies.plan_runner import run_plan
 from winnow.studies.process_coordination import OTHER_PROCESS_POLL_SECONDS, track_study_run
 from winnow.studies.study_cell import StudyCell
@@ -149,7 +151,9 @@ class Search:
 
     def _run_trials(self, trials: TrialStore, parent_run_id: str) -> None:
         seeds_per_trial = len(self._search.trial_seeds)
-        parallel_trials = max(1, math.ceil(self._launcher.max_parallel_cells / seeds_per_trial))
+        job = Job(self._base_cell.cell, self._base_cell.components, self._base_cell.id, parent_run_id)
+        launcher = self._share_machine([job] * seeds_per_trial * self._search.trials).launcher
+        parallel_trials = max(1, math.ceil(launcher.max_parallel_cells / seeds_per_trial))
         while True:
             with trials.acquire(self._search.trials, parallel_trials) as acquired:
                 if not acquired and not any(trial.state == "running" for trial in trials.trials):
@@ -177,7 +181,10 @@ class Search:
         if cells:
             all_cells = [cell for trial_cells in cells.values() for cell in trial_cells]
             plan = plan_jobs(all_cells, load_attempts(self._store, self._experiment), parent_run_id)
-            run_plan(all_cells, plan, self._launcher, self._store, self._console)
+            parallel_plan = self._share_machine(plan.jobs)
+            run_plan(
+                all_cells, replace(plan, jobs=parallel_plan.jobs), parallel_plan.launcher, self._store, self._console
+            )
         attempts = load_attempts(self._store, self._experiment)
         scores = {
             number: [
@@ -189,6 +196,10 @@ class Search:
         }
         is_complete = {number: len(values) == len(seeds) for number, values in scores.items()}
         return {trial.number: scores[trial.number] if is_complete.get(trial.number) else [] for trial in trials}
+
+    def _share_machine(self, jobs: Sequence[Job]) -> ParallelPlan:
+        """Choose the number of parallel cells and the threads of each cell, as in a study with all trials."""
+        return share_machine(jobs, self._launcher, len(self._search.trial_seeds) * self._search.trials, lambda: None)
 
     def _collect(self, trials: Sequence[Trial]) -> SearchResult:
         """Return the scores of all trials. The winner has the best mean among the trials with the most seeds."""
