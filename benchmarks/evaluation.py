@@ -234,7 +234,9 @@ def main() -> None:
     }
 
     def set_backend(linear: Any) -> None:
-        numerics.configure_numerics(model, torch.device("cpu"), tokens=640, masked_tokens=64, linear=linear)
+        numerics.configure_numerics(
+            model, torch.device("cpu"), tokens=640, masked_tokens=64, linear=linear, threads=torch.get_num_threads()
+        )
 
     def with_selected_backend(run: Callable[[], Any]) -> Callable[[], Any]:
         def wrapped() -> Any:

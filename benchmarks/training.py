@@ -10,9 +10,10 @@ the minimum wall time is reported as a check. `fp32_portable` is float32 with Py
 with the fastest backend per matmul on this machine.
 
 The benchmark also reports the number of operations in the matmuls of a step and the rates of this processor. `limit` is
-the ratio for a step that consists only of matmuls at the highest of these rates. Peak memory is measured in processes
-that train one workload with one method. On CUDA the benchmark adds TF32, compiled layers and steps with 16 times as
-many rows; that part has not been run yet. Requires the `benchmarks` extra.
+the ratio for a step that consists only of matmuls at the highest of these rates. `share_of_floor` of a method is the
+CPU time of these matmuls divided by the CPU time of its step. Peak memory is measured in processes that train one
+workload with one method. On CUDA the benchmark adds TF32, compiled layers and steps with 16 times as many rows; that
+part has not been run yet. Requires the `benchmarks` extra.
 """
 
 from __future__ import annotations
@@ -163,7 +164,8 @@ def train_with_winnow(
     batches.load_state_dict({"next": first})
     tokens = round(work.rows.lengths.mean() * work.batch_size)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    numerics.configure_numerics(model, device, tokens, round(0.15 * tokens), linear, tf32, compiled)
+    threads = torch.get_num_threads()
+    numerics.configure_numerics(model, device, tokens, round(0.15 * tokens), linear, tf32, compiled, threads=threads)
     optimizer = functools.partial(torch.optim.AdamW, lr=LEARNING_RATE, weight_decay=0.01, fused=True)
     pl.Trainer(
         max_steps=steps,
@@ -247,6 +249,14 @@ def limits(results: dict[str, Any], rates: dict[str, dict[str, float]]) -> dict[
     return {name: round(seconds * rate / results["gflop"]["winnow"], 2) for name, rate in fastest.items()}
 
 
+def add_shares_of_floor(results: dict[str, Any]) -> None:
+    """Add to each method of Winnow the fraction of its CPU time that the matmuls take at the highest measured rate."""
+    for method, figures in results.items():
+        precision = "bf16" if method.startswith("bf16") else "fp32"
+        if method != "baseline" and method in METHODS:
+            figures["share_of_floor"] = round(figures["ratio"] / results["limit"][precision], 3)
+
+
 def measure(name: str, work: Workload, pipes: dict[str, Any], rounds: int) -> dict[str, Any]:
     """Run all methods in alternation on a workload; the first repetition is a warm-up with new batch sizes."""
     measured: dict[str, Steps] = {method: [] for method in METHODS}
@@ -302,12 +312,20 @@ def measure_rates(tokens: int = 512, masked: int = 96) -> dict[str, dict[str, fl
         for product, ways in MATMUL_FUNCTIONS.items():
             in_float32 = time_matmul((product, outputs, inputs), rows) if is_onednn_usable() else {}
             portable, _ = ways(*factors)
-            portable()
-            begun = time.perf_counter()
-            portable()
-            bf16 = 2e-9 * rows * outputs * inputs / (time.perf_counter() - begun)
+            bf16 = 2e-9 * rows * outputs * inputs / least_seconds(portable)
             rates[f"{name} {product}"] = {**in_float32, "bf16": round(bf16, 1)}
     return rates
+
+
+def least_seconds(compute: Callable[[], Any], repeats: int = 3) -> float:
+    """Return the least time of several calls, after a call that is not timed."""
+    compute()
+    seconds = []
+    for _ in range(repeats):
+        begun = time.perf_counter()
+        compute()
+        seconds.append(time.perf_counter() - begun)
+    return min(seconds)
 
 
 def workloads(prose: Sequence[str], quick: bool) -> tuple[Any, dict[str, Workload]]:
@@ -379,12 +397,14 @@ def main() -> None:
         counts = results[name]["gflop"]
         if results["gflops"] and options.threads == 1 and "onednn" in next(iter(results["gflops"].values())):
             results[name]["limit"] = limits(results[name], results["gflops"])
+            add_shares_of_floor(results[name])
             print(f"  upper limit: {results[name]['limit']}")
         print(f"  matmuls: {counts['baseline']:,} GFLOP per step in transformers, {counts['winnow']:,} in Winnow")
         for method in METHODS:
             figures = results[name][method]
+            share = f", {figures['share_of_floor']:.0%} of the limit" if "share_of_floor" in figures else ""
             print(
-                f"  {method:14} {figures['cpu_seconds']:7.3f} s CPU, {figures['ratio']:5.2f}x; minimum wall "
+                f"  {method:14} {figures['cpu_seconds']:7.3f} s CPU, {figures['ratio']:5.2f}x{share}; minimum wall "
                 f"{figures['wall_seconds']:7.3f} s, {figures['wall_ratio']:5.2f}x",
                 flush=True,
             )
