@@ -19,6 +19,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import multiprocessing
 import os
 import shutil
 import subprocess
@@ -111,15 +112,22 @@ def measure_demo(folder: Path, steps: int) -> dict[str, float]:
     return results | measure("fill", ["fill", "nike shoes are very [MASK]", str(model)], folder)
 
 
-def measure_thousand(folder: Path, seeds: int) -> dict[str, float]:
-    """Write a study of 5 arms with the given number of seeds, and measure its comparison."""
+def write_thousand(folder: Path, seeds: int) -> tuple[str, int]:
+    """Write a study of 5 arms with the given number of seeds. Return the URI of the store and the number of runs."""
     from comparison import write_study
     from winnow.tracking import Store
 
     store = Store(uri=f"sqlite:///{folder}/thousand/mlflow.db", artifacts=f"{folder}/thousand/artifacts")
-    count = write_study(store, seeds)
+    return store.uri, write_study(store, seeds)
+
+
+def measure_thousand(folder: Path, seeds: int) -> dict[str, float]:
+    """Write a study of 5 arms with the given number of seeds, and measure its comparison."""
+    # Linux counts the memory of this process before it starts a command, so another process imports the libraries.
+    with multiprocessing.get_context("spawn").Pool(1) as pool:
+        uri, count = pool.apply(write_thousand, (folder, seeds))
     print(f"wrote {count} runs", flush=True)
-    arguments = ["compare", "study=thousand", "output_dir=thousand", f"tracking.uri={store.uri}"]
+    arguments = ["compare", "study=thousand", "output_dir=thousand", f"tracking.uri={uri}"]
 
     def forget_comparison() -> None:
         (folder / "thousand" / "thousand" / "comparison.record.json").unlink(missing_ok=True)
@@ -135,7 +143,6 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=20, help="training steps of each cell of the demo")
     parser.add_argument("--seeds", type=int, default=200, help="seeds per arm of the large study, which has 5 arms")
     options = parser.parse_args()
-    # Linux counts the memory of this process before it starts a command, so it imports large packages only when needed.
     started = time.monotonic()
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
@@ -144,7 +151,7 @@ def main() -> None:
             **measure_demo(folder, options.steps),
             **measure_thousand(folder, options.seeds),
         }
-    from winnow.tracking.run_environment import describe_hardware
+    from winnow.tracking.run_environment import describe_hardware  # imports torch, after all measurements
 
     results |= {
         "goals_met": {key: results[key] <= goal for key, goal in GOALS.items()},

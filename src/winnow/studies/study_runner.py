@@ -117,7 +117,7 @@ def _print_plan(console: Console, declaration: dict[str, Any], plan: StudyPlan, 
     console.print(f"  finished  {len(plan.finished_attempts)}")
     console.print(f"  to resume {plan.resumed_count}")
     console.print(f"  to run    {len(plan.jobs) - plan.resumed_count}")
-    console.print(f"  launcher  {launcher}\n")
+    console.print(f"  launcher  {launcher}\n", soft_wrap=True)
     for note in plan.notes:
         console.print(f"[yellow]note[/yellow]  {escape(note)}", soft_wrap=True)
 
