@@ -110,6 +110,17 @@ def _filter(options: argparse.Namespace) -> int:
     return 0
 
 
+def _init(options: argparse.Namespace) -> int:
+    if options.overrides:
+        raise WinnowError(f"unexpected argument {options.overrides[0]!r}. List the options with winnow init --help.")
+    from rich.console import Console
+
+    from winnow.commands.init import run_init
+
+    run_init(options, Console(highlight=False))
+    return 0
+
+
 def _evaluate(options: argparse.Namespace) -> int:
     from winnow.config import EvaluateConfig
 
@@ -276,6 +287,7 @@ def _run_with_store(options: argparse.Namespace, action: Callable[[Store], str])
 COMMANDS: dict[str, Callable[[argparse.Namespace], int]] = {
     "train": _train,
     "filter": _filter,
+    "init": _init,
     "evaluate": _evaluate,
     "fill": _fill,
     "compare": _compare,

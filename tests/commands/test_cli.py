@@ -20,6 +20,7 @@ from winnow.cli import main
 from winnow.commands.argument_parsers import COMMANDS
 from winnow.commands.config_key_help import list_keys
 from winnow.tracking import Store
+from winnow.tracking.run_references import resolve_run
 
 ROOT = Path(__file__).parents[2]
 WINNOW = Path(sys.executable).with_name("winnow")
@@ -116,7 +117,9 @@ def test_the_help_gives_types_and_defaults(capsys: pytest.CaptureFixture[str]) -
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("line", [line for command in COMMANDS.values() for line in command.examples])
+@pytest.mark.parametrize(
+    "line", [line for name, command in COMMANDS.items() if name != "init" for line in command.examples]
+)
 def test_every_example_of_the_help_composes(workplace: Path, line: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main([*shlex.split(line), "--cfg"]) == 0
     assert "_target_" in capsys.readouterr().out
@@ -148,59 +151,48 @@ def readme_commands(page: str = "README.md") -> list[str]:
 
 
 def write_readme_files(folder: Path) -> None:
-    """Write the configuration files that the README shows, and a file of reviews for them."""
-    for text in re.findall(r"```yaml\n(.*?)```", (ROOT / "README.md").read_text(encoding="utf-8"), re.DOTALL):
-        file = folder / text.splitlines()[0].removeprefix("# ")
-        file.parent.mkdir(parents=True, exist_ok=True)
-        file.write_text(text, encoding="utf-8")
-    words = ("comfortable", "durable", "ugly", "stylish and bad", "stylish")
+    """Write a file of reviews, and the configuration files that the README's `winnow init` writes for it."""
+    words = ("comfortable", "soft", "tight", "perfect and large", "perfect")
     rows = [f"Dress {i},number {i} is {words[i % 5]} and I love it" for i in range(400)]
     (folder / "reviews.csv").write_text("Title,Review Text\n" + "\n".join(rows) + "\n", encoding="utf-8")
+    init_from_readme()
+
+
+def init_from_readme(*options: str) -> None:
+    (command,) = [command for command in readme_commands() if command.startswith("winnow init")]
+    assert main([*shlex.split(command)[1:], *options]) == 0
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("command", sorted({*readme_commands(), *readme_commands("docs/tutorial.md")}))
 def test_every_command_of_the_readme_and_the_tutorial_composes(workplace: Path, command: str) -> None:
     write_readme_files(workplace)
-    assert main([*shlex.split(command)[1:], "--cfg"]) == 0
+    assert command.startswith("winnow init") or main([*shlex.split(command)[1:], "--cfg"]) == 0
 
 
 @pytest.mark.slow
 def test_the_study_of_the_readme_runs(workplace: Path, small: list[str]) -> None:
     write_readme_files(workplace)
-    (study,) = [command for command in readme_commands() if "praise_control" in command]
+    (study,) = [command for command in readme_commands() if "experiment=reviews" in command]
     overrides = [override for override in small if not override.startswith("dataset.")]
     assert main([*shlex.split(study)[1:], "seed=1,2", *overrides]) == 0
     assert (workplace / "outputs/reviews/comparison/report.html").exists()
 
 
-CLOTHES = """
-clothes:
-  _target_: winnow.evaluation.Probe
-  templates: ["this {item} is [MASK]", "the {item} is very [MASK]", "i love how [MASK] this {item} is"]
-  slots: {item: [dress]}
-  wanted: [comfortable, soft, perfect]
-  unwanted: [tight, large, short]
-  subjects: [dress]
-  comparison: [top, sweater]
-"""
-
-
 @pytest.mark.slow
-def test_the_study_of_the_readme_runs_on_real_reviews_with_a_probe(
-    workplace: Path, small: list[str], shared_data: Path
+def test_the_study_of_the_readme_runs_on_real_reviews(
+    workplace: Path, small: list[str], shared_data: Path, store: Store
 ) -> None:
-    write_readme_files(workplace)
     shutil.copy(shared_data / "clothing_reviews.csv", workplace / "reviews.csv")
-    (workplace / "conf/probe").mkdir()
-    (workplace / "conf/probe/clothes.yaml").write_text(CLOTHES, encoding="utf-8")
-    (study,) = [command for command in readme_commands() if "praise_control" in command]
+    init_from_readme("--comparison", "top,sweater", "--label", "Division Name")
+    (study,) = [command for command in readme_commands() if "experiment=reviews" in command]
     overrides = [override for override in small if not override.startswith("dataset.")]
-    probe = ["probe=[clothes]", "study.primary_metric=probe/clothes/log_odds"]
-    assert main([*shlex.split(study)[1:], "seed=1,2", *probe, *overrides]) == 0
+    assert main([*shlex.split(study)[1:], "seed=1,2", *overrides]) == 0
     comparison = json.loads((workplace / "outputs/reviews/comparison/comparison.json").read_text())
-    assert comparison["arms"]["praise"]["n"] == comparison["arms"]["random_matched"]["n"] == 2
+    assert comparison["arms"]["reviews_filtered"]["n"] == comparison["arms"]["reviews_random"]["n"] == 2
     assert comparison["endpoints"]["specificity"]["comparison"] == ["top", "sweater"]
+    metrics = resolve_run(store.client(), "reviews/full/1").data.metrics
+    assert {"final/test/label/General/loss", "final/test/label/General Petite/loss"} <= set(metrics)
 
 
 @pytest.mark.slow

@@ -17,6 +17,7 @@ examples:
   winnow filter dataset=nike                   the rows that a filter keeps and drops
   winnow runs demo                             the runs of a study, with their ids
   winnow evaluate demo/full/1 distilbert-base-uncased   models on the same rows and prompts
+  winnow init reviews.csv                      config files for a study on your own data
   winnow fill "Nike shoes are very [MASK]" demo/full/1 ./model   ranked fills, models side by side
   winnow compare study=demo                    write the verdict, the figures and the report again
   winnow plan study=pilot difference=0.2       seeds, templates and hours that a study needs
@@ -63,6 +64,13 @@ COMMANDS: dict[str, CommandHelp] = {
     "filter": CommandHelp(
         "apply a filter to every row of a dataset",
         ("filter filter=nike_positive", "filter dataset=csv dataset.source.path=a.csv dataset.source.text=[review]"),
+    ),
+    "init": CommandHelp(
+        "inspect a data file and write a conf/ folder for a study on it",
+        (
+            "init reviews.csv",
+            "init reviews.csv --wanted soft,light --unwanted tight --subject dress --comparison top,sweater",
+        ),
     ),
     "evaluate": CommandHelp(
         "score models side by side on the same rows and prompts",
@@ -153,6 +161,9 @@ def build_parser() -> argparse.ArgumentParser:
         command = commands.add_parser(
             name, help=command_help.summary, description=f"{command_help.summary.capitalize()}."
         )
+        if name == "init":
+            _add_init_options(command)
+            continue
         if name == "fill":
             command.add_argument("text", nargs="?", default="", help="a sentence that contains [MASK] or <mask>")
             command.add_argument("--json", action="store_true", help="print JSON")
@@ -181,6 +192,24 @@ def build_parser() -> argparse.ArgumentParser:
             )
         _add_config_options(command)
     return main_parser
+
+
+def _add_init_options(command: argparse.ArgumentParser) -> None:
+    command.add_argument("file", metavar="FILE", help="a CSV, TSV, JSON, JSON Lines or Parquet file")
+    for option, metavar, description in (
+        ("text", "COLUMNS", "the text columns, separated by commas (default: columns with sentences)"),
+        ("wanted", "WORDS", "words that the model should prefer"),
+        ("unwanted", "WORDS", "words that the model should avoid"),
+        ("subject", "WORDS", "what the texts are about, such as dress"),
+        ("comparison", "WORDS", "other subjects, to measure whether an effect is specific to the subject"),
+        ("label", "COLUMN", "the label of each row; each frequent word is evaluated separately"),
+        ("group", "COLUMN", "a value, such as a product, whose rows must stay in one split"),
+        ("name", "NAME", "the name of the dataset and the study (default: the name of the file)"),
+    ):
+        command.add_argument(f"--{option}", metavar=metavar, help=description)
+    command.add_argument("--conf", default="conf", metavar="DIR", help="the folder to write to (default: conf)")
+    command.add_argument("--force", action="store_true", help="overwrite existing files")
+    command.set_defaults(overrides=[], config_dir=[], cfg=None, info=None, resolve=False, choices=False)
 
 
 def _add_config_options(command: argparse.ArgumentParser) -> None:

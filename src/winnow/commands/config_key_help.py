@@ -58,6 +58,8 @@ class ConfigKey:
 
 def format_keys(command: str) -> str:
     """Return a text that lists each key of a command with its default, type and meaning."""
+    if command not in COMMAND_SCHEMAS:
+        return ""
     lines = ["keys, as KEY=DEFAULT (type); --choices lists the options of each config group:"]
     for key in list_keys(command):
         lines.append(f"  {key.name}={key.default}  ({key.type})".replace("=???", "=VALUE"))
@@ -66,8 +68,13 @@ def format_keys(command: str) -> str:
 
 
 def list_keys(command: str) -> list[ConfigKey]:
-    """Return the documentation of each configuration key of a command, in the order of the schema."""
-    schema = COMMAND_SCHEMAS[command]
+    """Return the documentation of each configuration key of a command, in the order of the schema.
+
+    The list is empty if the command has no configuration.
+    """
+    schema = COMMAND_SCHEMAS.get(command)
+    if schema is None:
+        return []
     root = "store" if schema is config.StoreConfig else command
     tree = yaml.safe_load((builtin_config_folder() / f"{root}.yaml").read_text(encoding="utf-8"))
     groups = {

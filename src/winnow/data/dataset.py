@@ -130,6 +130,8 @@ class Dataset:
         try:
             return split.assign(main.normalized_texts, columns, validation=self.validation is None)
         except WinnowError as error:
+            if error.key == "group_by" and not self.split.group_by:  # the groups are those of the source
+                raise WinnowError(error.message, "source.group") from error
             raise error.with_prefix("split") from error
 
     def _read_source(self, key: str, source: Source, name: str) -> CleanedRows:
