@@ -14,6 +14,7 @@ import pytest
 
 from winnow.errors import WinnowError
 from winnow.tracking import Store, track
+from winnow.tracking.store_errors import is_store_error
 
 
 def database_file(store: Store) -> Path:
@@ -148,3 +149,18 @@ def test_a_run_can_be_tracked_in_csv_files(tmp_path: Path) -> None:
     assert (folder / "artifacts/filter/summary.json").exists()
     with pytest.raises(WinnowError, match="tracking=sqlite"):
         store.client()
+
+
+def test_errors_of_the_store_are_distinguished_from_bugs(store: Store) -> None:
+    from mlflow.exceptions import MlflowException
+
+    client = store.client()
+    with closing(sqlite3.connect(database_file(store))) as connection:
+        connection.execute("DROP TABLE runs")
+        with pytest.raises(MlflowException) as caught:
+            client.search_runs(["0"])
+    assert is_store_error(caught.value)
+    assert is_store_error(MlflowException("API request to http://host failed with exception Connection refused"))
+    assert is_store_error(sqlite3.OperationalError("database is locked"))
+    assert not is_store_error(MlflowException("Invalid value for parameter 'name'"))
+    assert not is_store_error(TimeoutError("another time limit"))

@@ -14,6 +14,9 @@ from winnow.tracking.offline.request_timeouts import NoResponseError
 
 OTHER_STORE_HINT = "or use another store, such as tracking=sqlite"
 
+_FAILED_REQUEST = re.compile(r"API request to |\([\w.]+\.(OperationalError|DatabaseError)\)")
+"""Matches the start of MLflow's message if a request to a server or a database failed."""
+
 
 def build_store_error(uri: str, error: Exception) -> WinnowError:
     """Return an error that states why a store cannot be used and how to fix the problem.
@@ -50,7 +53,7 @@ def is_store_error(error: Exception) -> bool:
     if isinstance(error, NoResponseError | sqlite3.Error):
         return True
     kinds = {cls.__name__ for cls in type(error).__mro__}  # importing the two packages takes seconds
-    return "SQLAlchemyError" in kinds or ("MlflowException" in kinds and str(error).startswith("API request to "))
+    return "SQLAlchemyError" in kinds or ("MlflowException" in kinds and bool(_FAILED_REQUEST.match(str(error))))
 
 
 def is_server(uri: str) -> bool:
