@@ -176,7 +176,7 @@ def _search(options: argparse.Namespace) -> int:
     options.overrides, train_overrides = split_overrides(options.overrides)
     cells, _ = compose_cells("search", SearchConfig, options.overrides, config_dirs=options.config_dir)
     if options.cfg or options.info:
-        base, _ = compose_cells("train", TrainConfig, train_overrides, config_dirs=options.config_dir)
+        base, _ = compose_cells("train", TrainConfig, train_overrides, config_dirs=options.config_dir, prints_only=True)
         return int(not _print_config(options, [cells[0].config_dict, base[0].config_dict]))
     from rich.console import Console
 
