@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from winnow.comparison import Comparison, InterimLooks, analyze, collect_study
+from winnow.comparison.study_looks import find_look
 from winnow.tracking import keys
 
 DECLARED = {
@@ -213,6 +214,46 @@ def test_declared_looks_spend_the_level_and_allow_more_seeds(planted_store: Any,
         assert comparison.verdict.post_hoc == expected
         assert not comparison.findings[0].post_hoc
     assert comparison.confidence == pytest.approx(1 - 0.05 * 2 / 7)
+    assert all(finding.earlier_look is None for finding in comparison.findings)
+
+
+def test_a_later_look_keeps_what_an_earlier_look_has_shown(planted_store: Any, build: Build) -> None:
+    study = collect_study(planted_store.uri, build(declared={"looks": [5, 7]}, seeds=(1, 2, 3, 4, 5, 6, 7)))
+    is_late = study.prompts["seed"].gt(5) & study.prompts["arm"].eq("nike_positive")
+    reversed_scores = study.prompts.assign(log_odds=study.prompts["log_odds"] - 5 * is_late)
+    comparison = analyze(dataclasses.replace(study, prompts=reversed_scores))
+    target, finding = comparison.endpoints.target, comparison.findings[0]
+    assert target.interval[0] < 0 < target.interval[1]
+    assert (target.verdict, finding.outcome) == ("better", "better")
+    assert target.earlier_look == finding.earlier_look
+    assert target.earlier_look is not None
+    assert (target.earlier_look.seeds, target.earlier_look.outcome) == (5, "better")
+    assert target.earlier_look.p <= target.earlier_look.level == pytest.approx(0.05 * 5 / 7)
+    assert comparison.endpoints.cost.earlier_look is None
+    verdict = comparison.verdict
+    assert verdict.green
+    assert verdict.p <= 0.05
+    assert verdict.sentence.startswith("Better on nike_wide (at the interim look after 5 seeds); specific to Nike; ")
+    assert "'better' is the result of the interim look after 5 seeds" in verdict.sentences[0]
+    assert any("This comparison alone is not significant" in note for note in comparison.notes)
+    assert comparison.as_dict()["endpoints"]["target"]["earlier_look"]["seeds"] == 5
+
+
+def test_a_later_look_keeps_the_result_for_the_cost(planted_store: Any, build: Build) -> None:
+    study = collect_study(planted_store.uri, build(declared={"looks": [5, 7]}, seeds=(1, 2, 3, 4, 5, 6, 7)))
+    is_late = study.rows["seed"].gt(5) & study.rows["arm"].eq("nike_positive")
+    costly = study.rows.assign(loss_sum=study.rows["loss_sum"] + 3 * is_late * study.rows["masked"])
+    cost = analyze(dataclasses.replace(study, rows=costly)).endpoints.cost
+    assert cost.estimate > 0.5
+    assert (cost.verdict, cost.earlier_look and cost.earlier_look.seeds) == ("within margin", 5)
+
+
+def test_an_earlier_look_has_the_seeds_that_finished_first(planted_store: Any, build: Build) -> None:
+    study = collect_study(planted_store.uri, build(declared={"looks": [5, 7]}, seeds=(1, 2, 3, 4, 5, 6, 7)))
+    late = [dataclasses.replace(c, seconds=1e6 if (c.arm, c.seed) == ("full", 2) else c.seconds) for c in study.cells]
+    (look,) = find_look(dataclasses.replace(study, cells=tuple(late)), 0.95).earlier
+    assert {cell.seed for cell in look.study.cells} == {1, 3, 4, 5, 6}
+    assert set(look.study.prompts["seed"]) == {1, 3, 4, 5, 6}
 
 
 def test_a_study_of_version_0_1_is_marked_and_never_green(planted_store: Any) -> None:

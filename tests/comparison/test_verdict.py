@@ -1,12 +1,15 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import pytest
 
 from winnow.comparison.contrast_statistics import Contrast
+from winnow.comparison.endpoints import TargetEndpoint
 from winnow.comparison.findings import Finding, decide_outcome
-from winnow.comparison.verdict_details import describe_control, describe_target
+from winnow.comparison.interim_looks import LookResult
+from winnow.comparison.verdict_details import describe_control, describe_earlier_look, describe_target
 from winnow.metrics import Metric
 
 ODDS, LOSS = Metric("probe/nike_wide/log_odds"), Metric("test/all/loss")
@@ -48,6 +51,15 @@ def test_the_effect_is_stated_as_an_odds_ratio() -> None:
 
 def test_the_intervals_of_an_interim_look_have_its_coverage() -> None:
     assert "98.75% interval" in describe_target(ODDS, build_finding("full", 1.0, 0.001), 0.9875, None)
+
+
+@pytest.mark.parametrize(
+    ("verdict", "text"),
+    [("better", "'better' is the result of the interim look"), ("worse", "which this comparison contradicts")],
+)
+def test_the_result_of_an_earlier_look_is_described(verdict: Any, text: str) -> None:
+    target = TargetEndpoint(verdict=verdict, earlier_look=LookResult(5, "better", 0.001, 0.0125))
+    assert text in describe_earlier_look(target, verdict)
 
 
 def test_which_rows_are_kept_is_claimed_together_with_the_effect_of_their_number() -> None:

@@ -162,7 +162,7 @@ def analyze(study: CollectedStudy, confidence: float = 0.95, extra_metrics: Sequ
     other_arms = [arm for arm in study.arms if arm not in (*declaration.filters, baseline)]
     undeclared_metrics = [name for name in extra_metrics if name not in declaration.secondary_metrics]
 
-    tester = FamilyTester(study, confidence)
+    tester = FamilyTester(study, confidence, look.earlier)
     primary_findings = tester.test("primary", pairs)
     reasons = {(entry["a"], entry["b"]): entry["reason"] for entry in tester.not_comparable}
     secondary = tester.test(

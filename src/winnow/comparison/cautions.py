@@ -9,6 +9,7 @@ from winnow.comparison.contrast_statistics import Contrast
 from winnow.comparison.descriptive_statistics import describe_leakage
 from winnow.comparison.findings import Finding
 from winnow.comparison.item_factors import MIN_LEVELS
+from winnow.formatting import format_p_value
 from winnow.metrics.metric_names import parse_metric_name
 from winnow.tracking.keys import TOKENIZER
 
@@ -27,8 +28,20 @@ def list_cautions(study: CollectedStudy, findings: Iterable[Finding]) -> list[st
     cautions += _check_template_halves(study, findings)
     for finding in findings:
         limitations = list_limitations(finding.result, finding.family != "descriptive")
+        limitations += _describe_earlier_look(finding)
         cautions += [f"{finding.metric}: {limitation}" for limitation in limitations]
     return list(dict.fromkeys(cautions))
+
+
+def _describe_earlier_look(finding: Finding) -> list[str]:
+    """Return a sentence if an earlier interim look decided the outcome, or had a different outcome."""
+    look, pair = finding.earlier_look, f"{finding.result.a} - {finding.result.b}"
+    if look is None:
+        return []
+    name = f"the interim look after {look.seeds} seeds per arm ({format_p_value(look.p)}, level {look.level:.3g})"
+    if look.outcome == finding.outcome:
+        return [f"the outcome '{look.outcome}' of {pair} is that of {name}. This comparison alone is not significant."]
+    return [f"{pair} is {finding.outcome} in this comparison, but {name} had the outcome '{look.outcome}'."]
 
 
 def _check_seed_counts(study: CollectedStudy, findings: Sequence[Finding]) -> list[str]:

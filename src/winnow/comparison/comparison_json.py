@@ -25,7 +25,17 @@ JSON_KEYS = {
 
 def flatten_finding(finding: Finding) -> dict[str, Any]:
     """Return the fields of a finding and of its contrast as one flat dict."""
-    names = ("metric", "family", "outcome", "p_holm", "adjustment", "permutation_p", "equal", "post_hoc")
+    names = (
+        "metric",
+        "family",
+        "outcome",
+        "p_holm",
+        "adjustment",
+        "permutation_p",
+        "equal",
+        "post_hoc",
+        "earlier_look",
+    )
     return {
         **{name: getattr(finding, name) for name in names},
         **to_dict(finding.result),

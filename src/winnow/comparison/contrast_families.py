@@ -9,9 +9,11 @@ from dataclasses import replace
 from winnow.comparison.collected_study import CollectedStudy
 from winnow.comparison.contrast_statistics import Contrast, contrast, holm
 from winnow.comparison.findings import Adjustment, Family, Finding, decide_outcome
+from winnow.comparison.interim_looks import LookResult
 from winnow.comparison.joint_adjustment import adjust_p_values
 from winnow.comparison.metric_scores import build_score_table, find_incomparable_reason
 from winnow.comparison.resampling import bootstrap_interval, permutation_p
+from winnow.comparison.study_looks import EarlierLook
 from winnow.metrics.metric_registry import Metric
 
 NO_SEED_VARIANCE = "the scores do not vary between seeds, so the variance cannot be estimated"
@@ -24,14 +26,29 @@ ContrastSpec = tuple[Metric, str | None, str]
 class FamilyTester:
     """Tests families of contrasts and collects the contrasts that cannot be computed.
 
+    Args:
+        study: The study.
+        confidence: Coverage of the intervals. The tests use the level ``1 - confidence``.
+        earlier_looks: The earlier interim looks. A significant result of one of them is kept if the current result is
+            not significant.
+        sensitivity_checks: Whether to compute the bootstrap interval and the permutation test.
+
     Attributes:
         not_comparable: The ``metric``, ``a``, ``b`` and ``reason`` of each contrast that could not be computed.
     """
 
-    def __init__(self, study: CollectedStudy, confidence: float) -> None:
+    def __init__(
+        self,
+        study: CollectedStudy,
+        confidence: float,
+        earlier_looks: Sequence[EarlierLook] = (),
+        sensitivity_checks: bool = True,
+    ) -> None:
         self._study = study
         self._confidence = confidence
         self._alpha = 1 - confidence
+        self._earlier_looks = earlier_looks
+        self._has_sensitivity_checks = sensitivity_checks
         self.not_comparable: list[dict[str, str]] = []
 
     def test(self, family: Family, pairs: Sequence[ContrastSpec]) -> list[Finding]:
@@ -58,7 +75,7 @@ class FamilyTester:
         if family == "primary" and comparable:
             arms = [(a, b) for _, a, b in comparable] + [(None, "")] * len(missing_p_values)
             adjusted_p_values, adjustment = adjust_p_values(self._study, comparable[0][0], arms, p_values)
-        return [
+        findings = [
             replace(
                 finding,
                 p_holm=p,
@@ -67,6 +84,11 @@ class FamilyTester:
             )
             for (metric, _, _), finding, p in zip(comparable, findings, adjusted_p_values, strict=False)
         ]
+        for look in self._earlier_looks:
+            tester = FamilyTester(look.study, look.confidence, sensitivity_checks=False)
+            results = {_identify(finding): finding for finding in tester.test(family, pairs)}
+            findings = [_keep_earlier_outcome(finding, results.get(_identify(finding)), look) for finding in findings]
+        return findings
 
     def _find_reason(self, family: Family, metric: Metric, a: str | None, b: str) -> str | None:
         """Return why a contrast cannot be computed or tested, or ``None`` if it can."""
@@ -76,7 +98,7 @@ class FamilyTester:
 
     def _compute_finding(self, family: Family, metric: Metric, a: str, b: str) -> Finding:
         """Compute a contrast and its sensitivity checks. The adjusted p-value and the outcome are not set yet."""
-        declaration, confidence = self._study.declaration, self._confidence
+        declaration, confidence, checks = self._study.declaration, self._confidence, self._has_sensitivity_checks
         blocked, margin = declaration.block_by_seed, declaration.equivalence_margin
         table = build_score_table(self._study, metric, a, b)
         result = contrast(table, a, b, confidence, blocked)
@@ -88,11 +110,26 @@ class FamilyTester:
             result=result,
             p_holm=math.nan,
             outcome=None,
-            bootstrap=bootstrap_interval(table, a, b, confidence, blocked=blocked),
-            permutation_p=permutation_p(table, a, b, blocked=blocked),
+            bootstrap=bootstrap_interval(table, a, b, confidence, blocked=blocked) if checks else (math.nan, math.nan),
+            permutation_p=permutation_p(table, a, b, blocked=blocked) if checks else math.nan,
             equal=result.lies_within(margin) if margin is not None and is_tested else None,
             post_hoc=is_post_hoc(self._study, result) or metric.name in declaration.post_hoc or not is_declared,
         )
+
+
+def _identify(finding: Finding) -> tuple[str, str, str]:
+    return finding.metric, finding.result.a, finding.result.b
+
+
+def _keep_earlier_outcome(finding: Finding, earlier: Finding | None, look: EarlierLook) -> Finding:
+    """Return the finding with the significant outcome of an earlier look, if the current look does not confirm it."""
+    if earlier is None or earlier.outcome not in ("better", "worse") or finding.earlier_look is not None:
+        return finding
+    if finding.outcome in (earlier.outcome, "not comparable"):
+        return finding
+    result = LookResult(look.seeds, earlier.outcome, earlier.p_holm, 1 - look.confidence)
+    outcome = earlier.outcome if finding.outcome == "no clear difference" else finding.outcome
+    return replace(finding, outcome=outcome, earlier_look=result)
 
 
 def compute_contrast(study: CollectedStudy, metric: Metric, a: str, b: str, confidence: float) -> Contrast | str:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import functools
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import TypeVar
 
 from winnow.comparison.collected_study import CollectedStudy
 from winnow.comparison.contrast_families import NO_SEED_VARIANCE, compute_contrast, is_post_hoc
@@ -19,15 +21,19 @@ from winnow.comparison.endpoints import (
     TargetEndpoint,
 )
 from winnow.comparison.findings import Finding, decide_outcome
+from winnow.comparison.interim_looks import LookResult
 from winnow.comparison.joint_adjustment import adjust_p_values
+from winnow.comparison.study_looks import StudyLook
 from winnow.metrics.metric_names import probe_metric_name, select_stage
 from winnow.metrics.metric_registry import Metric
 
 LEGACY_SPECIFICITY_SCORE = "corrected_log_odds"
 
+_TestedEndpoint = TypeVar("_TestedEndpoint", SpecificityEndpoint, CostEndpoint)
+
 
 def measure_endpoints(
-    study: CollectedStudy, primary: Sequence[Finding], reasons: Mapping[tuple[str, str], str], confidence: float
+    study: CollectedStudy, primary: Sequence[Finding], reasons: Mapping[tuple[str, str], str], look: StudyLook
 ) -> dict[str, Endpoints]:
     """Return the endpoints of every filter under test, by filter. The filter of the main verdict comes first.
 
@@ -35,14 +41,36 @@ def measure_endpoints(
         study: The study.
         primary: The findings on the primary metric.
         reasons: The reasons why arms cannot be compared on the primary metric, by pair of arms.
-        confidence: Coverage of the intervals. Two-sided tests use the level ``1 - confidence``, and the one-sided test
-            of the cost uses half of it.
+        look: The interim look. Two-sided tests use the level ``1 - look.confidence``, and the one-sided test of the
+            cost uses half of it. The significant results of earlier looks are kept.
     """
     filters = study.declaration.filters
     targets = {name: _build_target(study, name, primary, reasons) for name in filters}
-    specificities = _test_specificity(study, targets, confidence)
-    costs = measure_cost(study, filters, confidence)
+    specificities = _test_specificity(study, targets, look.confidence)
+    costs = measure_cost(study, filters, look.confidence)
+    for earlier in look.earlier:
+        level = 1 - earlier.confidence
+        earlier_specificities = _test_specificity(earlier.study, targets, earlier.confidence)
+        earlier_costs = measure_cost(earlier.study, filters, earlier.confidence)
+        for name in filters:
+            specificities[name] = _keep_earlier_verdict(
+                specificities[name], earlier_specificities[name], earlier.seeds, level
+            )
+            costs[name] = _keep_earlier_verdict(costs[name], earlier_costs[name], earlier.seeds, level / 2)
     return {name: Endpoints(targets[name], specificities[name], costs[name]) for name in filters}
+
+
+def _keep_earlier_verdict(
+    endpoint: _TestedEndpoint, earlier: _TestedEndpoint, seeds: int, level: float
+) -> _TestedEndpoint:
+    """Return the endpoint with the verdict of an earlier look, if the current look does not confirm it."""
+    if earlier.verdict in ("unclear", "none", "untested") or endpoint.earlier_look is not None:
+        return endpoint
+    if endpoint.verdict in (earlier.verdict, "untested"):
+        return endpoint
+    result = LookResult(seeds, earlier.verdict, earlier.p, level)
+    verdict = earlier.verdict if endpoint.verdict == "unclear" else endpoint.verdict
+    return replace(endpoint, verdict=verdict, earlier_look=result)
 
 
 def build_missing_endpoints(metric: str, reason: str) -> Endpoints:
@@ -72,6 +100,7 @@ def _build_target(
         reason=NO_SEED_VARIANCE if outcome == "not comparable" else None,
         post_hoc=finding.post_hoc,
         assumed_independent=finding.result.assumed_independent,
+        earlier_look=finding.earlier_look,
         verdict=outcome,
     )
 

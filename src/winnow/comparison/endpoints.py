@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from winnow.comparison.findings import Outcome
+from winnow.comparison.interim_looks import LookResult
 
 SpecificityOutcome = Literal["specific", "not specific", "unclear", "none", "untested"]
 """Whether the effect is larger for the subject than for the comparison subjects (or with the subject masked).
@@ -45,6 +46,9 @@ class Endpoint:
         reason: Why the endpoint was not tested; ``None`` if it was tested.
         post_hoc: Whether the metric, an arm or a seed was not declared before the first run.
         assumed_independent: Whether items are assumed to be independent because their structure was not recorded.
+        earlier_look: The first interim look with a significant result that the current look does not confirm. If the
+            current look is not significant, the verdict is that of the earlier look. All other fields describe the
+            current look.
     """
 
     metric: str | None = None
@@ -54,6 +58,7 @@ class Endpoint:
     reason: str | None = None
     post_hoc: bool = False
     assumed_independent: bool = False
+    earlier_look: LookResult | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from winnow.comparison.contrast_statistics import Contrast
+from winnow.comparison.interim_looks import LookResult
 from winnow.metrics.metric_registry import Metric
 
 Outcome = Literal["better", "worse", "no clear difference", "not comparable"]
@@ -33,6 +34,8 @@ class Finding:
         post_hoc: Whether the metric or an arm was not declared before the first run.
         adjustment: How ``p_holm`` is adjusted. The primary family of a study with several filters is adjusted jointly;
             all other families are adjusted by Holm's method.
+        earlier_look: The first interim look with a significant result that the current look does not confirm. If the
+            current look is not significant, ``outcome`` is the outcome of that look.
     """
 
     metric: str
@@ -45,6 +48,7 @@ class Finding:
     equal: bool | None = None
     post_hoc: bool = False
     adjustment: Adjustment = "Holm"
+    earlier_look: LookResult | None = None
 
     @property
     def adjustment_label(self) -> str:

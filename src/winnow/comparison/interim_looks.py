@@ -11,6 +11,23 @@ MIN_FIRST_LOOK_SEEDS = 5
 
 
 @dataclass(frozen=True)
+class LookResult:
+    """A significant result of an earlier interim look.
+
+    Attributes:
+        seeds: Seeds per arm at the look.
+        outcome: The outcome at the look, for example ``better``.
+        p: The p-value at the look, adjusted like that of the current comparison.
+        level: The significance level of the look.
+    """
+
+    seeds: int
+    outcome: str
+    p: float
+    level: float
+
+
+@dataclass(frozen=True)
 class InterimLooks:
     """The interim looks of a study, each after a declared number of seeds per arm.
 
@@ -19,7 +36,7 @@ class InterimLooks:
     at its own share of the level, so by Bonferroni's inequality the type I error is at most alpha for any correlation
     between looks. Boundaries that exploit the correlation assume that information grows with the number of seeds. That
     assumption does not hold here: the variance between templates does not shrink with more seeds, and all looks share
-    the templates.
+    the templates. The bound covers a rejection at any look, so a rejection stays valid if a later look does not reject.
 
     Attributes:
         seeds: Seeds per arm at each look, ascending; the first number is at least 5.

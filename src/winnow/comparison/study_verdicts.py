@@ -13,6 +13,7 @@ from winnow.comparison.verdict import Verdict, decide_verdict
 from winnow.comparison.verdict_details import (
     describe_control,
     describe_cost,
+    describe_earlier_look,
     describe_specificity,
     describe_target,
     summarize_target,
@@ -41,7 +42,7 @@ def decide_verdicts(
             learned more.
     """
     declaration, metric = study.declaration, study.registry.metric
-    endpoints = measure_endpoints(study, findings, reasons, look.confidence)
+    endpoints = measure_endpoints(study, findings, reasons, look)
     if declaration.filter is None:
         reason = reasons.get(("", declaration.baseline), NO_FILTER)
         endpoints = {"": build_missing_endpoints(declaration.primary_metric, reason)}
@@ -74,6 +75,7 @@ def _describe_endpoints(
     """Return one text with numbers for each endpoint, and one for the random control."""
     declaration, metric = study.declaration, study.registry.metric
     specificity, cost = endpoints.specificity, endpoints.cost
+    verdicts = (endpoints.target.verdict, specificity.verdict, cost.verdict)
     effect = _find_finding(findings, arm, declaration.baseline)
     if effect is not None and endpoints.target.reason is None:
         target = describe_target(metric(declaration.primary_metric), effect, confidence, declaration.equivalence_margin)
@@ -84,6 +86,10 @@ def _describe_endpoints(
         target,
         describe_specificity(specificity, metric(specificity.metric) if specificity.metric else None, confidence),
         describe_cost(cost, metric(declaration.guard_metric), confidence),
+    ]
+    sentences = [
+        sentence + describe_earlier_look(endpoint, verdict)
+        for sentence, endpoint, verdict in zip(sentences, (endpoints.target, specificity, cost), verdicts, strict=True)
     ]
     # A control that is also the baseline does not show whether it matters which rows are kept.
     control = declaration.get_control(arm or None) or ""

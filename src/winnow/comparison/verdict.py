@@ -10,6 +10,7 @@ from typing import Literal, get_args
 from winnow.comparison.endpoints import (
     CostEndpoint,
     CostOutcome,
+    Endpoint,
     Endpoints,
     SpecificityEndpoint,
     SpecificityOutcome,
@@ -47,7 +48,8 @@ VERDICT_RULE = (
     "Without a declared margin, the cost is not tested. The verdict is green only if the target is better, the effect "
     "is specific (or the probe has no subject), the cost is below the margin, and nothing is post hoc. Because all "
     "endpoints are required, no multiplicity correction is applied across endpoints (intersection-union test); each "
-    "endpoint is adjusted over the filters under test. Equivalence is claimed only if a margin was declared before "
+    "endpoint is adjusted over the filters under test. A result of an earlier declared interim look is kept if the "
+    "current look neither confirms nor contradicts it. Equivalence is claimed only if a margin was declared before "
     "the first run and the interval lies entirely within it. The contrast between the filter and the random control "
     "is tested in the same way as the target. Together with the contrast between the random control and the full "
     "data, it shows whether the effect depends on which rows are kept."
@@ -139,8 +141,18 @@ def choose_color(target: Outcome, specificity: SpecificityOutcome, cost: CostOut
 def state_endpoints(endpoints: Endpoints, metric: Callable[[str], Metric]) -> str:
     """Return the results of the three endpoints as one sentence."""
     target, specificity, cost = endpoints.target, endpoints.specificity, endpoints.cost
-    phrases = (_state_target(target, metric), _state_specificity(target, specificity), _state_cost(cost, metric))
+    phrases = (
+        _state_target(target, metric) + _name_deciding_look(target, target.verdict),
+        _state_specificity(target, specificity) + _name_deciding_look(specificity, specificity.verdict),
+        _state_cost(cost, metric) + _name_deciding_look(cost, cost.verdict),
+    )
     return f"{'; '.join(phrases)}."
+
+
+def _name_deciding_look(endpoint: Endpoint, verdict: str) -> str:
+    """Return which earlier look decided the verdict, in parentheses, or an empty string if none did."""
+    look = endpoint.earlier_look
+    return f" (at the interim look after {look.seeds} seeds)" if look and look.outcome == verdict else ""
 
 
 def _state_target(target: TargetEndpoint, metric: Callable[[str], Metric]) -> str:
@@ -190,11 +202,17 @@ def _combine_p_values(endpoints: Endpoints, metric: Callable[[str], Metric]) -> 
     """Return the p-value of the intersection-union test of all declared endpoints.
 
     All p-values are compared on the two-sided scale, so the one-sided p-value of the cost is doubled. An effect in the
-    wrong direction has a p-value of 1.
+    wrong direction has a p-value of 1. If an earlier look decided an endpoint, the p-value is that of this look.
     """
-    p_values = [2 * endpoints.cost.p if not endpoints.cost.p > 0.5 else 1.0]
-    for endpoint in (endpoints.target, endpoints.specificity):
-        if endpoint.metric is not None:
-            is_improvement = endpoint.estimate * metric(endpoint.metric).sign > 0
-            p_values.append(endpoint.p if is_improvement or math.isnan(endpoint.p) else 1.0)
+    target, specificity, cost = endpoints.target, endpoints.specificity, endpoints.cost
+    cost_p = cost.earlier_look.p if cost.earlier_look and cost.earlier_look.outcome == "within margin" else cost.p
+    p_values = [2 * cost_p if not cost_p > 0.5 else 1.0]
+    for endpoint, outcome in ((target, "better"), (specificity, "specific")):
+        if endpoint.metric is None:
+            continue
+        if endpoint.earlier_look is not None and endpoint.earlier_look.outcome == outcome:
+            p_values.append(endpoint.earlier_look.p)
+            continue
+        is_improvement = endpoint.estimate * metric(endpoint.metric).sign > 0
+        p_values.append(endpoint.p if is_improvement or math.isnan(endpoint.p) else 1.0)
     return intersection_union(p_values)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 
 from winnow.comparison.contrast_statistics import Contrast
-from winnow.comparison.endpoints import CostEndpoint, SpecificityEndpoint
+from winnow.comparison.endpoints import CostEndpoint, Endpoint, SpecificityEndpoint
 from winnow.comparison.findings import Finding
 from winnow.formatting import format_confidence, format_interval, format_number, format_p_value, join_names
 from winnow.metrics.metric_registry import Metric
@@ -83,8 +83,24 @@ def describe_cost(endpoint: CostEndpoint, metric: Metric, confidence: float) -> 
         "within margin": f"significantly below {margin} (one-sided {format_p_value(endpoint.p)})",
         "worse": f"significantly above {margin}",
         "unclear": f"neither significantly below nor above {margin}",
-    }[endpoint.verdict]
+    }["unclear" if is_decided_earlier(endpoint, endpoint.verdict) else endpoint.verdict]
     return f"{text}, which is {comparison}.{independent}"
+
+
+def is_decided_earlier(endpoint: Endpoint, verdict: str) -> bool:
+    """Return whether the verdict on an endpoint is that of an earlier interim look."""
+    return endpoint.earlier_look is not None and endpoint.earlier_look.outcome == verdict
+
+
+def describe_earlier_look(endpoint: Endpoint, verdict: str) -> str:
+    """Describe how the verdict on an endpoint relates to an earlier interim look, or return an empty string."""
+    look = endpoint.earlier_look
+    if look is None:
+        return ""
+    name = f"interim look after {look.seeds} seeds per arm, at the level {look.level:.3g}"
+    if is_decided_earlier(endpoint, verdict):
+        return f" This comparison alone does not decide the endpoint; '{verdict}' is the result of the {name}."
+    return f" The {name}, had the result '{look.outcome}', which this comparison contradicts."
 
 
 def describe_control(
