@@ -88,6 +88,7 @@ def test_an_effect_that_is_as_large_elsewhere_is_not_specific(planted_store: Any
     comparison = compare(planted_store, build(elsewhere=0.9))
     assert comparison.endpoints.specificity.verdict == "not specific"
     assert "; not specific to Nike; " in comparison.verdict.sentence
+    assert comparison.verdict.sentences[1].endswith("The whole interval lies below half of the target effect.")
     assert not comparison.verdict.green
 
 

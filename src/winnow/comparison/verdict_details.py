@@ -60,11 +60,14 @@ def describe_specificity(endpoint: SpecificityEndpoint, metric: Metric | None, c
         return f"Specificity is untested: {endpoint.reason}."
     subject = join_names(endpoint.subjects) or "the subject"
     reference = join_names(endpoint.comparison) or "the same prompts with the subject masked"
-    return (
+    text = (
         f"Specificity: the effect for {subject} minus the effect for {reference} is {format_number(endpoint.estimate)} "
         f"{metric.unit} ({format_confidence(confidence)} interval {format_interval(*endpoint.interval)}, "
-        f"{format_p_value(endpoint.p)})."
+        f"{format_p_value(endpoint.p)})"
     )
+    if endpoint.verdict == "not specific" and not endpoint.p <= 1 - confidence:
+        return f"{text}. The whole interval lies below half of the target effect."
+    return f"{text}."
 
 
 def describe_cost(endpoint: CostEndpoint, metric: Metric, confidence: float) -> str:

@@ -8,6 +8,7 @@ from typing import Literal
 
 from winnow.comparison.analysis import Comparison
 from winnow.comparison.endpoints import CostEndpoint, Endpoint, SpecificityEndpoint, TargetEndpoint
+from winnow.comparison.verdict_details import is_decided_earlier
 from winnow.formatting import MISSING_VALUE, format_interval, format_number, format_p_value, join_names
 
 Tone = Literal["good", "bad", "open", "none"]
@@ -66,6 +67,8 @@ def _build_badge(name: str, endpoint: TargetEndpoint | SpecificityEndpoint | Cos
     sign = "+" if endpoint.estimate > 0 else ""
     estimate = "" if math.isnan(endpoint.estimate) else f"{sign}{format_number(endpoint.estimate)}"
     mark = ", post hoc" if endpoint.post_hoc else ""
+    if is_decided_earlier(endpoint, endpoint.verdict):
+        mark += ", at an earlier look"
     return Badge(name, tone, SYMBOLS[tone], f"{endpoint.verdict}{mark}", estimate, details)
 
 
