@@ -14,7 +14,7 @@ The JSON file holds:
   significantly are counted for each endpoint; see `a_a_tests.py`.
 
 The first three are simulated for independent items over a grid of seeds and prompts, under several variance structures.
-One of them is estimated from real training runs (10 CPU seconds each), which `winnow train` starts unless the folder
+One of them is estimated from real training runs (12 CPU seconds each), which `winnow train` starts unless the folder
 already contains them: 40 of `full` and 10 of `nike_positive`. They use the demo's corpus and probe and a shorter
 recipe. Each simulated setting is first checked against `winnow.comparison.contrast`.
 """
