@@ -13,7 +13,7 @@ from scipy import stats
 from winnow.comparison import Comparison, analyze, collect_study, holm
 from winnow.comparison.arm_estimates import ArmEstimates, MatrixTerm
 from winnow.comparison.cost_endpoint import measure_cost
-from winnow.comparison.filter_ranking import explain_effect
+from winnow.comparison.filter_ranking import find_cause
 from winnow.comparison.simultaneous_tests import simulate_null
 from winnow.reporting.comparison_report import write_comparison_report
 from winnow.reporting.comparison_tables import build_comparison_tables
@@ -64,14 +64,14 @@ def test_filters_are_ranked(comparison: Comparison) -> None:
     assert list(ranking.filters)[-1] == "nike_positive"
     assert ranking.filters["nike_positive"].rank_interval == (3, 3)
     assert ranking.filters["mild"].rank_interval == ranking.filters["strict"].rank_interval == (1, 2)
-    assert ranking.filters["mild"].explanation == "comes from which rows are kept"
-    assert ranking.filters["strict"].explanation == "may come from the number of rows"
-    assert ranking.filters["nike_positive"].explanation == ""
+    assert ranking.filters["mild"].cause == "which rows are kept"
+    assert ranking.filters["strict"].cause == "possibly how many rows are kept"
+    assert ranking.filters["nike_positive"].cause == ""
     assert "cannot be distinguished from the best of the 3 filters" in ranking.sentence
     stored = comparison.as_dict()["filter_ranking"]
     assert stored["best_set"] == list(ranking.best_set)
     assert stored["filters"]["mild"]["rank_interval"] == [1, 2]
-    assert stored["filters"]["mild"].keys() == {"explanation", "rank", "rank_interval", "may_be_best"}
+    assert stored["filters"]["mild"].keys() == {"cause", "rank", "rank_interval", "may_be_best"}
 
 
 def test_other_endpoints_are_adjusted_over_the_filters(planted_store: Any, several: str) -> None:
@@ -112,6 +112,9 @@ def test_the_report_shows_the_filters_only_if_there_are_several(
     page = (tmp_path / "report.html").read_text(encoding="utf-8")
     assert '<h2 id="filters">Filters under test</h2>' in page
     assert "adjusted jointly for all 6 contrasts" in page
+    assert comparison.filter_ranking is not None
+    assert f'<p class="detail">{comparison.filter_ranking.sentence}</p>' in page
+    assert comparison.filter_ranking.sentence in comparison.paragraphs
     assert "p (Holm)" not in (tmp_path / "report.md").read_text(encoding="utf-8")
     table = (tmp_path / "tables" / "filters.csv").read_text(encoding="utf-8")
     assert len(table.splitlines()) == 4
@@ -123,9 +126,9 @@ def test_the_report_shows_the_filters_only_if_there_are_several(
 def test_a_filter_without_a_clear_effect_needs_no_explanation(comparison: Comparison) -> None:
     by_pair = {(f.result.a, f.result.b): f for f in comparison.findings}
     effect, control = by_pair["mild", "full"], by_pair["mild", "mild-random"]
-    assert explain_effect(None, control) == ""
-    assert explain_effect(effect, None) == "no control"
-    assert explain_effect(effect, dataclasses.replace(control, outcome="worse")) == "worse than random rows"
+    assert find_cause(None, control) == ""
+    assert find_cause(effect, None) == "unknown: not compared with a control"
+    assert find_cause(effect, dataclasses.replace(control, outcome="worse")) == "unclear: worse than random rows"
 
 
 def test_a_joint_p_value_agrees_with_the_maximum_of_independent_t_statistics() -> None:

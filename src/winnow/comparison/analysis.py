@@ -101,11 +101,15 @@ class Comparison:
 
     @property
     def paragraphs(self) -> list[str]:
-        """The headline, the change in percent if recorded, and sentences per endpoint, control, factor and dose."""
+        """The headline, the change in percent if recorded, and sentences on endpoints, filters, factors and doses.
+
+        The sentences on doses include the ranking of the filters.
+        """
         changes = [] if self.probability_change is None else [self.probability_change.sentence]
         factors = self.factors.sentences if self.factors else ()
         doses = [sentence for response in self.doses for sentence in response.sentences]
-        return [self.headline, *changes, *self.verdict.sentences, *factors, *doses]
+        ranking = [self.filter_ranking.sentence] if self.filter_ranking and not self.doses else []
+        return [self.headline, *changes, *self.verdict.sentences, *ranking, *factors, *doses]
 
     def as_dict(self) -> dict[str, Any]:
         """Return the comparison as JSON-compatible data. Numbers that are not finite become ``None``."""

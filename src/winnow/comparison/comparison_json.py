@@ -46,7 +46,7 @@ def flatten_finding(finding: Finding) -> dict[str, Any]:
 
 def flatten_ranking(ranking: FilterRanking) -> dict[str, Any]:
     """Return a ranking without its contrasts, which ``comparison.json`` lists under ``contrasts``."""
-    names = ("explanation", "rank", "rank_interval", "may_be_best")
+    names = ("cause", "rank", "rank_interval", "may_be_best")
     filters = {arm: {name: getattr(entry, name) for name in names} for arm, entry in ranking.filters.items()}
     return to_dict(ranking) | {"sentence": ranking.sentence, "filters": filters}
 

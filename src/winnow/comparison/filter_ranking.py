@@ -21,7 +21,7 @@ class RankedFilter:
     Attributes:
         effect: The contrast between the filter and the baseline; ``None`` if it cannot be computed.
         control_effect: The contrast between the filter and its random control; ``None`` if it cannot be computed.
-        explanation: Whether the effect comes from which rows the filter keeps; empty if the filter has no clear effect.
+        cause: The likely cause of a clear effect: which rows the filter keeps, or how many; otherwise empty.
         rank: The rank of the filter's mean; ``None`` if the filter cannot be ranked.
         rank_interval: The smallest and the largest rank that the filter may have.
         may_be_best: Whether no other filter is significantly better.
@@ -29,7 +29,7 @@ class RankedFilter:
 
     effect: Finding | None
     control_effect: Finding | None
-    explanation: str
+    cause: str
     rank: int | None = None
     rank_interval: tuple[int, int] | None = None
     may_be_best: bool = False
@@ -94,7 +94,7 @@ def rank_filters(
         arm: RankedFilter(
             effects[arm],
             controls[arm],
-            explain_effect(effects[arm], controls[arm]),
+            find_cause(effects[arm], controls[arm]),
             ranks.get(arm),
             ranking.rank_intervals.get(arm) if ranking else None,
             ranking is not None and arm in ranking.best_set,
@@ -109,14 +109,14 @@ def rank_filters(
     )
 
 
-def explain_effect(effect: Finding | None, control_effect: Finding | None) -> str:
-    """Return in a few words whether an effect comes from which rows the filter keeps or from how many."""
+def find_cause(effect: Finding | None, control_effect: Finding | None) -> str:
+    """Return the likely cause of an effect in a few words: which rows the filter keeps, or how many."""
     if effect is None or effect.outcome not in ("better", "worse"):
         return ""
     if control_effect is None or control_effect.outcome in (None, "not comparable"):
-        return "no control"
+        return "unknown: not compared with a control"
     if control_effect.outcome == "no clear difference":
-        return "may come from the number of rows"
+        return "possibly how many rows are kept"
     if control_effect.outcome == effect.outcome:
-        return "comes from which rows are kept"
-    return f"{control_effect.outcome} than random rows"
+        return "which rows are kept"
+    return f"unclear: {control_effect.outcome} than random rows"

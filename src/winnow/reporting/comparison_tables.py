@@ -89,7 +89,7 @@ def _build_filters(comparison: Comparison) -> list[Table]:
             row[key] = finding.result.difference if finding else math.nan
             row[f"{key}_p"] = finding.p_holm if finding else math.nan
         low, high = entry.rank_interval or (math.nan, math.nan)
-        row |= {"outcome": entry.effect.outcome if entry.effect else "", "explanation": entry.explanation}
+        row |= {"outcome": entry.effect.outcome if entry.effect else "", "cause": entry.cause}
         rows.append(row | {"rank": entry.rank, "rank_low": low, "rank_high": high, "may_be_best": entry.may_be_best})
     columns = {
         "filter": _format_column(rows, "filter"),
