@@ -14,6 +14,7 @@ from winnow.comparison.collected_study import CollectedStudy
 from winnow.comparison.factor_levels import average_levels
 from winnow.comparison.factor_sentences import describe_factor_effects
 from winnow.comparison.metric_scores import find_incomparable_reason
+from winnow.comparison.next_steps import build_sweep_command
 from winnow.comparison.selected_levels import combine_levels, compute_validation_scores
 from winnow.reporting.factor_tables import build_factor_grids
 from winnow.tracking import keys
@@ -66,6 +67,11 @@ def test_the_verdict_is_about_the_average_over_the_levels(compared: Comparison) 
     assert compared.arms["nike_positive"].mean == pytest.approx(
         np.mean([by_arm["nike_positive"].mean for by_arm in factors.means["optimizer.lr"].values()])
     )
+
+
+def test_suggested_commands_repeat_all_levels(study: CollectedStudy) -> None:
+    command = build_sweep_command(study, [1, 2, 3])
+    assert command == "winnow train -m study.name=rates optimizer.lr=1e-4,1e-3 filter=full,nike_positive seed=1,2,3"
 
 
 def test_the_grid_has_a_row_per_arm_and_a_column_per_level(compared: Comparison, study: CollectedStudy) -> None:

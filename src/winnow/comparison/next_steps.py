@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from winnow.comparison.collected_study import CollectedStudy
 from winnow.comparison.prompt_predictions import Fills
-from winnow.comparison.setting_differences import find_setting_differences
+from winnow.comparison.setting_differences import STUDY_FACTOR, find_setting_differences
 
 ENOUGH_SEEDS = 5
 """A suggested sweep has at least this number of seeds per arm."""
@@ -76,10 +76,12 @@ def build_sweep_command(study: CollectedStudy, seeds: Sequence[int], more_arms: 
     The command repeats the recorded overrides. ``None`` is returned if no overrides were recorded, if the arms differ
     in more than ``filter``, so that one sweep cannot train all of them, or if several studies are joined.
     """
-    shared = {tuple(_drop_overrides(overrides, "seed", "filter")) for overrides in study.overrides.values()}
+    factors = study.declaration.factors
+    shared = {tuple(_drop_overrides(overrides, "seed", "filter", *factors)) for overrides in study.overrides.values()}
     if len(shared) != 1 or len(study.parent_run_ids) != 1:
         return None
-    return _format_sweep([*shared.pop()], [*_list_filters(study), *more_arms], seeds)
+    settings = [*shared.pop(), *(f"{key}={','.join(levels)}" for key, levels in factors.items())]
+    return _format_sweep(settings, [*_list_filters(study), *more_arms], seeds)
 
 
 def _build_new_study_command(study: CollectedStudy, seeds: Sequence[int]) -> str | None:
@@ -88,7 +90,9 @@ def _build_new_study_command(study: CollectedStudy, seeds: Sequence[int]) -> str
     if overrides is None:
         return None
     name = f"{study.name.replace(' and ', '_')}_same_settings"
-    settings = [*_drop_overrides(overrides, "seed", "filter", "study.name"), f"study.name={name}"]
+    factors = {key: levels for key, levels in study.declaration.factors.items() if key != STUDY_FACTOR}
+    settings = [*_drop_overrides(overrides, "seed", "filter", "study.name", *factors), f"study.name={name}"]
+    settings += [f"{key}={','.join(levels)}" for key, levels in factors.items()]
     return _format_sweep(settings, _list_filters(study), seeds)
 
 
