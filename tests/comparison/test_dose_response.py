@@ -28,14 +28,14 @@ def compared(planted_store: Any) -> Comparison:
     }
     rows = {arm: 80 * fraction for arm, fraction in zip(arms, FRACTIONS, strict=True)}
     planted_store.build(
-        "doses",
+        "dose-series",
         {"full": 0.0, **DOSES, **CONTROLS},
         declaration=declaration,
         train_rows=rows | {f"{arm} random": count for arm, count in rows.items()},
         seeds=(1, 2, 3),
         secondary=(),
     )
-    return analyze(collect_study(planted_store.uri, "doses"))
+    return analyze(collect_study(planted_store.uri, "dose-series"))
 
 
 def test_each_dose_is_compared_with_the_baseline_and_with_its_own_control(compared: Comparison) -> None:

@@ -29,9 +29,9 @@ LEVELS = {
 @pytest.fixture(scope="module")
 def study(planted_store: Any) -> CollectedStudy:
     """A study with two learning rates and an additional run at one of them."""
-    planted_store.build("rates", level_effects=LEVELS, blocked=True)
-    planted_store.add_cell("rates", "full", 6, level="1e-3", cell="rates-added")
-    return collect_study(planted_store.uri, "rates")
+    planted_store.build("factor-rates", level_effects=LEVELS, blocked=True)
+    planted_store.add_cell("factor-rates", "full", 6, level="1e-3", cell="factor-rates-added")
+    return collect_study(planted_store.uri, "factor-rates")
 
 
 @pytest.fixture(scope="module")
@@ -71,7 +71,9 @@ def test_the_verdict_is_about_the_average_over_the_levels(compared: Comparison) 
 
 def test_suggested_commands_repeat_all_levels(study: CollectedStudy) -> None:
     command = build_sweep_command(study, [1, 2, 3])
-    assert command == "winnow train -m study.name=rates optimizer.lr=1e-4,1e-3 filter=full,nike_positive seed=1,2,3"
+    assert (
+        command == "winnow train -m study.name=factor-rates optimizer.lr=1e-4,1e-3 filter=full,nike_positive seed=1,2,3"
+    )
 
 
 def test_the_grid_has_a_row_per_arm_and_a_column_per_level(compared: Comparison, study: CollectedStudy) -> None:
@@ -109,7 +111,7 @@ def test_incomplete_levels_are_excluded_from_the_average(study: CollectedStudy) 
 def test_cells_trained_before_a_factor_was_declared_have_its_level(planted_store: Any) -> None:
     cells = {f"before-{arm}old-{seed}": (arm, seed) for arm in LEVELS["1e-4"] for seed in (1, 2)}
     declaration = {"cell_levels": {cell: {"optimizer.lr": "1e-3"} for cell in cells}}
-    name = planted_store.build("before", level_effects=LEVELS, seeds=(1, 2), declaration=declaration)
+    name = planted_store.build("factor-before", level_effects=LEVELS, seeds=(1, 2), declaration=declaration)
     for cell, (arm, seed) in cells.items():
         planted_store.add_cell(name, arm, seed, cell=cell, recipe_id=f"{arm}1e-3", start=10**13)
     study = collect_study(planted_store.uri, name)
@@ -140,16 +142,16 @@ def test_the_level_of_each_run_is_selected_on_validation_prompts(study: Collecte
 
 
 def test_joined_studies_with_different_settings_are_compared_within_each_study(planted_store: Any) -> None:
-    for name, level in (("slow", "1e-4"), ("fast", "1e-3")):
+    for name, level in (("factor-slow", "1e-4"), ("factor-fast", "1e-3")):
         tags = {arm: {keys.RECIPE: f"{arm} {name}"} for arm in LEVELS[level]}
         settings = {arm: {"optimizer": {"lr": float(level)}} for arm in LEVELS[level]}
         planted_store.build(name, LEVELS[level], seeds=(1, 2, 3), tags=tags, settings=settings)
-    study = collect_study(planted_store.uri, "slow", "fast")
-    assert list(study.levels) == ["study=slow", "study=fast"]
+    study = collect_study(planted_store.uri, "factor-slow", "factor-fast")
+    assert list(study.levels) == ["study=factor-slow", "study=factor-fast"]
     assert study.arms == ["full", "nike_positive"]
     compared = analyze(study)
     assert compared.factors is not None
-    assert "nike_positive helps at study=slow but not at fast" in compared.factors.sentences[0]
+    assert "nike_positive helps at study=factor-slow but not at factor-fast" in compared.factors.sentences[0]
 
 
 BETTER, UNCLEAR, WORSE = "better", "no clear difference", "worse"
