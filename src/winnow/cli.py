@@ -150,7 +150,11 @@ def _fill(options: argparse.Namespace) -> int:
 def _compare(options: argparse.Namespace) -> int:
     from winnow.config import CompareConfig
 
-    if (config := _compose_config(options, CompareConfig)) is not None:
+    if not any("study" in text or "=" not in text for text in options.overrides):
+        raise WinnowError(
+            "the study is missing. Add its name, as in winnow compare demo. `winnow runs` lists the studies.", "study"
+        )
+    if (config := _compose_with_name(options, CompareConfig, "study")) is not None:
         from winnow.commands.compare import run_compare
 
         run_compare(config)

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from winnow.cli import main
-from winnow.tracking import Store, track
+from winnow.tracking import Store, keys, track
 
 
 @pytest.fixture
@@ -39,6 +39,18 @@ def test_a_dead_server_is_reported(workplace: Path, silent_server: str, capsys: 
     with closing(socket.create_server(("127.0.0.1", 0))) as server:
         port = server.getsockname()[1]
     assert "no tracking server responds" in run_compare(capsys, f"http://127.0.0.1:{port}")
+
+
+def test_only_studies_are_offered(workplace: Path, store: Store, capsys: pytest.CaptureFixture[str]) -> None:
+    with track(store, store.experiment("mine"), "mine", {keys.KIND: "study"}):
+        pass
+    with track(store, store.experiment("filters"), "x", {keys.KIND: "filter"}):
+        pass
+    assert main(["compare", "mime"]) == 1
+    message = " ".join(capsys.readouterr().err.split())
+    assert "no study named 'mime' in the store. Did you mean 'mine'? Available: mine." in message
+    assert main(["compare"]) == 1
+    assert "`winnow runs` lists the studies" in " ".join(capsys.readouterr().err.split())
 
 
 @pytest.mark.parametrize("damage", ["header", "page", "truncated"])

@@ -87,7 +87,9 @@ COMMANDS: dict[str, CommandHelp] = {
     ),
     "compare": CommandHelp(
         "compare the arms of one or several studies",
-        ("compare study=demo", "compare study=[demo,more_seeds] metrics=[test/all/loss]"),
+        ("compare demo", "compare study=[demo,more_seeds] metrics=[test/all/loss]"),
+        "STUDY|KEY=VALUE",
+        "the study, and values of the keys below",
     ),
     "plan": CommandHelp(
         "plan seeds, templates and training time from a pilot",

@@ -44,8 +44,8 @@ class TrainingConfig:
         max_steps: Number of optimizer steps.
         total_tokens: Number of tokens to train on, not counting padding; overrides `max_steps`. Before training starts,
             the number of steps is computed from the rows and their order.
-        max_passes: Number of passes over the training rows; takes precedence over `max_steps` and `total_tokens`.
-            The number of steps depends on the number of rows that the filter keeps.
+        max_passes: Number of passes over the training rows (epochs), possibly fractional; takes precedence over
+            `max_steps` and `total_tokens`. The number of steps depends on the number of rows that the filter keeps.
         max_minutes: Time limit for training, in minutes. Runs with a time limit are not compared.
         scheduler: Learning rate schedule after warmup: `linear` and `cosine` decay to 0; `constant` does not decay.
         warmup_fraction: Fraction of the steps used for warmup, during which the learning rate increases to its maximum.

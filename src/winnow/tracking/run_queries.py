@@ -21,6 +21,9 @@ if TYPE_CHECKING:
 CELL_RUN_FILTER = f"tags.`{KIND}` = 'cell'"
 """Filter string for :func:`search_runs` that selects training runs."""
 
+STUDY_RUN_FILTER = f"tags.`{KIND}` = 'study'"
+"""Filter string for :func:`search_runs` that selects the parent runs of studies."""
+
 RUNS_PER_PAGE = 200
 """The number of runs per request. With 1,000 runs, MLflow's database objects need 130 MB more memory."""
 
