@@ -148,6 +148,10 @@ def _fill(options: argparse.Namespace) -> int:
 
 
 def _compare(options: argparse.Namespace) -> int:
+    if any(text.endswith(".csv") and "=" not in text for text in options.overrides):
+        return _compare_scores(options)
+    if options.baseline or options.json:
+        raise WinnowError("--baseline and --json apply only to a CSV file of scores. Remove them.", "compare")
     from winnow.config import CompareConfig
 
     if not any("study" in text or "=" not in text for text in options.overrides):
@@ -158,6 +162,20 @@ def _compare(options: argparse.Namespace) -> int:
         from winnow.commands.compare import run_compare
 
         run_compare(config)
+    return 0
+
+
+def _compare_scores(options: argparse.Namespace) -> int:
+    from rich.console import Console
+
+    from winnow.commands.compare_scores import run_compare_scores
+
+    if len(options.overrides) > 1:
+        raise WinnowError(
+            f"expected only the file of scores, got {', '.join(options.overrides)}. Remove the other arguments.",
+            "scores",
+        )
+    run_compare_scores(Path(options.overrides[0]), options.baseline, options.json, Console(highlight=False))
     return 0
 
 

@@ -86,10 +86,14 @@ COMMANDS: dict[str, CommandHelp] = {
         *MODEL_ARGUMENT_HELP,
     ),
     "compare": CommandHelp(
-        "compare the arms of one or several studies",
-        ("compare demo", "compare study=[demo,more_seeds] metrics=[test/all/loss]"),
-        "STUDY|KEY=VALUE",
-        "the study, and values of the keys below",
+        "compare the arms of one or several studies, or of a CSV file with scores",
+        (
+            "compare demo",
+            "compare study=[demo,more_seeds] metrics=[test/all/loss]",
+        ),
+        "STUDY|FILE|KEY=VALUE",
+        "the study, and values of the keys below; or a CSV file with the columns arm, seed, item, score and optionally "
+        "cluster and weight",
     ),
     "plan": CommandHelp(
         "plan seeds, templates and training time from a pilot",
@@ -177,6 +181,9 @@ def build_parser() -> argparse.ArgumentParser:
                 choices=("words", "all"),
                 help="rank whole words (the default) or all tokens, including word pieces and punctuation",
             )
+        if name == "compare":
+            command.add_argument("--baseline", metavar="ARM", help="the baseline in a CSV file (default: full)")
+            command.add_argument("--json", action="store_true", help="print the comparison of a CSV file as JSON")
         if name == "rerun":
             command.add_argument("--all", action="store_true", help="print all metrics, not only those that differ")
         if name in ("promote", "push"):
