@@ -231,6 +231,9 @@ def test_comparison_is_logged_as_a_run_that_links_the_compared_runs(report: Repo
     assert report.json["verdict"]["sentence"] == sentence
     assert sentence in (report.folder / "report.md").read_text()
     assert comparison_run.info.run_id in notes
+    description = planted_store.client.get_experiment(experiment).tags["mlflow.note.content"]
+    assert description.startswith(f"**{report.comparison.headline}**")
+    assert f"/runs/{comparison_run.info.run_id}/artifacts/comparison/report.html" in description
     files = {file.path for file in planted_store.client.list_artifacts(comparison_run.info.run_id, "comparison")}
     assert {f"comparison/{name}" for name in ("comparison.json", "report.html", "report.md", "tables")} <= files
 

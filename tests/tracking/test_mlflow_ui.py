@@ -15,7 +15,7 @@ import pytest
 
 from winnow.cli import main
 from winnow.tracking import Store, keys
-from winnow.tracking.mlflow_ui import experiment_url
+from winnow.tracking.mlflow_ui import RUNS_VIEW_KEY, experiment_url
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page
@@ -64,7 +64,12 @@ def test_the_mlflow_ui_shows_a_study_with_its_cells_scores_and_a_comparison(
     full_run, filtered_run = cells["full, seed 1"], cells["nike_positive, seed 1"]
     page = browser.new_page(viewport={"width": 1600, "height": 1000})
     try:
-        open_page(page, experiment_url(pages, experiment), "cells", *cells, "winnow.arm", "final/test/all/loss")
+        open_page(page, experiment_url(pages, experiment), "arms", "Group by: winnow.arm", *cells, "data/train_rows")
+        assert page.get_by_text("Group: ").count() == 2
+        assert page.get_by_text("learned only word frequencies").or_(page.get_by_text("mine: ")).count(), "the verdict"
+        cells_view = experiment_url(pages, experiment, RUNS_VIEW_KEY)
+        open_page(page, cells_view, "cells", *cells, "data/train_rows")
+        assert page.get_by_text("Group: ").count() == 0
         run_page = f"{pages}/#/experiments/{experiment}/runs/{filtered_run.info.run_id}"
         loss = f"{filtered_run.data.metrics['final/test/all/loss']:.3f}"
         open_page(page, run_page, "run", "nike_positive, seed 1", "mine (study)", "rows.", loss)

@@ -12,13 +12,16 @@ import urllib.request
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from types import FrameType
-from typing import NoReturn
+from typing import TYPE_CHECKING, NoReturn
 
 from winnow.config import UiConfig, construct
 from winnow.errors import WinnowError
 from winnow.tracking import Store
-from winnow.tracking.mlflow_ui import RUNS_VIEW_TAG, experiment_url
+from winnow.tracking.mlflow_ui import ARMS_VIEW_KEY, ARMS_VIEW_TAG, RUNS_VIEW_KEY, RUNS_VIEW_TAG, experiment_url
 from winnow.tracking.store_errors import translate_store_errors
+
+if TYPE_CHECKING:
+    from mlflow.entities import Experiment
 
 STOP_SECONDS = 10
 """Maximum time in seconds to wait for the server to stop before it is killed."""
@@ -30,7 +33,7 @@ def run_ui(config: UiConfig) -> int:
     address = store.redacted_uri if store.is_server else f"http://{config.host}:{config.port}"
     with translate_store_errors(store.uri):
         links = [
-            f"{experiment.name:<20} {experiment_url(address, experiment.experiment_id)}"
+            f"{experiment.name:<20} {_build_link(address, experiment)}"
             for experiment in store.client().search_experiments(max_results=5, order_by=["last_update_time DESC"])
             if RUNS_VIEW_TAG in experiment.tags
         ]
@@ -49,6 +52,12 @@ def run_ui(config: UiConfig) -> int:
             return server.wait()
         except KeyboardInterrupt:
             return 0
+
+
+def _build_link(address: str, experiment: Experiment) -> str:
+    """Return the URL of an experiment, grouped by arm if the experiment has this view; it is absent before 0.3."""
+    view = ARMS_VIEW_KEY if ARMS_VIEW_TAG in experiment.tags else RUNS_VIEW_KEY
+    return experiment_url(address, experiment.experiment_id, view)
 
 
 def _check_port(config: UiConfig) -> None:

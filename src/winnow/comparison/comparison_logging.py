@@ -11,6 +11,7 @@ from winnow.comparison.arm_labels import map_labels_to_names
 from winnow.comparison.collected_study import CollectedStudy
 from winnow.metrics.metric_names import contrast_metric_name
 from winnow.tracking.keys import COMPARED_RUN_COUNT, COMPARISON_FOLDER, KIND, RUN_OWNER, STUDY
+from winnow.tracking.mlflow_ui import describe_experiment
 from winnow.tracking.offline.run_operations import RUN_DESCRIPTION
 from winnow.tracking.process.run_ownership import RunOwner
 from winnow.tracking.run_lifecycle import track
@@ -25,7 +26,7 @@ def log_comparison(comparison: Comparison, study: CollectedStudy, store: Store, 
 
     The run is nested under the study's parent run. All report files are logged as artifacts, and the contrasts are
     logged as metrics. The run's description contains the verdict and links to the compared runs. The verdict is also
-    added to the description of each study's parent run.
+    added to the descriptions of each study's parent run and, with a link to the report, of the study's experiment.
 
     Args:
         comparison: The comparison.
@@ -58,6 +59,10 @@ def log_comparison(comparison: Comparison, study: CollectedStudy, store: Store, 
     for parent_run_id in study.parent_run_ids:
         experiment_id = study.cells[0].experiment_id
         describe_study_run(store, parent_run_id, experiment_id, study.name, comparison.paragraphs, run.run_id)
+    if len(study.parent_run_ids) == 1:  # a comparison of several studies is not about one experiment
+        experiment_id = study.cells[0].experiment_id
+        description = describe_experiment(comparison.paragraphs[:2], experiment_id, run.run_id)
+        store.describe_experiment(experiment_id, description)
     return run.run_id
 
 

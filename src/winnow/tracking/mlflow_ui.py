@@ -6,9 +6,9 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
-from winnow.metrics.metric_names import TRAIN_ROWS, stage_metric_name
+from winnow.metrics.metric_names import TRAIN_ROWS, probe_metric_name, stage_metric_name
 from winnow.metrics.metric_registry import Metric
-from winnow.tracking.keys import ARM, FACTOR_PREFIX, KIND, SEED
+from winnow.tracking.keys import ARM, COMPARISON_FOLDER, FACTOR_PREFIX, KIND, SEED
 
 RUNS_VIEW_KEY: Final = "winnow"
 """Key of the shared view that lists each cell's arm, seed and scores."""
@@ -19,17 +19,28 @@ ARMS_VIEW_KEY: Final = "winnow-arms"
 RUNS_VIEW_TAG: Final = f"mlflow.sharedViewState.{RUNS_VIEW_KEY}"
 ARMS_VIEW_TAG: Final = f"mlflow.sharedViewState.{ARMS_VIEW_KEY}"
 
+EXPERIMENT_DESCRIPTION: Final = "mlflow.note.content"
+"""Tag: the description of an experiment, as Markdown."""
+
+DESCRIPTION: Final = (
+    "Masked language models, trained on filtered and on unfiltered rows. The parent run of a study contains its "
+    "declaration and one child run per cell (an arm and a seed). `final/...` are scores of the last checkpoint; "
+    "`before/...` are scores of the model before its first step. `test/all` is the full set of held-out rows; "
+    "`FILTER/kept` and `FILTER/removed` are slices of those rows. Use `winnow compare` to test differences "
+    "between arms."
+)
+
 EXPERIMENT_TAGS: Final = {
     # Without this tag, the MLflow UI opens its GenAI pages instead of the runs table.
     "mlflow.experimentKind": "custom_model_development",
-    "mlflow.note.content": (
-        "Masked language models, trained on filtered and on unfiltered rows. The parent run of a study contains its "
-        "declaration and one child run per cell (an arm and a seed). `final/...` are scores of the last checkpoint; "
-        "`before/...` are scores of the model before its first step. `test/all` is the full set of held-out rows; "
-        "`FILTER/kept` and `FILTER/removed` are slices of those rows. Use `winnow compare` to test differences "
-        "between arms."
-    ),
+    EXPERIMENT_DESCRIPTION: DESCRIPTION,
 }
+
+COST_METRICS: Final = ("test/all/loss", "test/all/perplexity", "test/all/top1", "tokens_seen")
+"""Scores that the views show for every study, next to its declared metrics."""
+
+PROBE_COLUMNS: Final = ("wanted_mass", "unwanted_mass")
+"""Scores of a declared probe metric's probe that the views show next to it."""
 
 
 def build_view_tags(metrics: Sequence[Metric], factors: Sequence[str] = ()) -> dict[str, str]:
@@ -53,7 +64,10 @@ def _build_runs_view(metrics: Sequence[Metric], factors: Sequence[str]) -> dict[
 
     The table is sorted by the first score; sorting also prevents the UI from collapsing cells under their study.
     """
-    scores = [f"metrics.`{stage_metric_name('final', metric.name)}`" for metric in metrics]
+    probes = [metric.parsed_name.scope for metric in metrics if metric.parsed_name.kind == "probe"]
+    names = [metric.name for metric in metrics]
+    names += [probe_metric_name(probe, score) for probe in dict.fromkeys(probes) for score in PROBE_COLUMNS]
+    scores = [f"metrics.`{stage_metric_name('final', name)}`" for name in dict.fromkeys([*names, *COST_METRICS])]
     tags = [f"tags.`{tag}`" for tag in (ARM, *(f"{FACTOR_PREFIX}{key}" for key in factors), SEED)]
     column_names = [*tags, *scores, f"metrics.`{TRAIN_ROWS}`", "attributes.`Duration`"]
     return {
@@ -68,13 +82,30 @@ def _build_runs_view(metrics: Sequence[Metric], factors: Sequence[str]) -> dict[
     }
 
 
-def experiment_url(server: str, experiment_id: str) -> str:
-    """Return the URL that shows an experiment's runs in Winnow's view of the runs table.
+def experiment_url(server: str, experiment_id: str, view: str = ARMS_VIEW_KEY) -> str:
+    """Return the URL that shows an experiment's runs in one of Winnow's views of the runs table.
+
+    Without the workflow type, MLflow opens a page for generative models.
 
     >>> experiment_url("http://127.0.0.1:5000", "1")
-    'http://127.0.0.1:5000/#/experiments/1/runs?viewStateShareKey=winnow'
+    'http://127.0.0.1:5000/#/experiments/1/runs?workflowType=machine_learning&viewStateShareKey=winnow-arms'
     """
-    return f"{server}/#/experiments/{experiment_id}/runs?viewStateShareKey={RUNS_VIEW_KEY}"
+    options = f"workflowType=machine_learning&viewStateShareKey={view}"
+    return f"{server}/#/experiments/{experiment_id}/runs?{options}"
+
+
+def describe_experiment(verdict: Sequence[str], experiment_id: str, comparison_run_id: str) -> str:
+    """Return the description of a study's experiment: the verdict, a link to the report, and what the runs contain.
+
+    Args:
+        verdict: The sentences of the verdict.
+        experiment_id: The id of the experiment.
+        comparison_run_id: The id of the run that has the report as an artifact.
+    """
+    report = f"#/experiments/{experiment_id}/runs/{comparison_run_id}/artifacts/{COMPARISON_FOLDER}/report.html"
+    report += "?workflowType=machine_learning"
+    headline, *sentences = verdict
+    return "\n\n".join([f"**{headline}**", *sentences, f"[Open the report]({report})", DESCRIPTION])
 
 
 def describe_cell(

@@ -8,7 +8,7 @@ import os
 import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
@@ -19,7 +19,7 @@ from winnow.errors import WinnowError
 from winnow.metrics.metric_registry import Metric
 from winnow.tracking.csv_writer import CsvWriter, store_required_error
 from winnow.tracking.embedded_store import SQLITE_PREFIX, create_or_check_database
-from winnow.tracking.mlflow_ui import EXPERIMENT_TAGS, build_view_tags
+from winnow.tracking.mlflow_ui import EXPERIMENT_DESCRIPTION, EXPERIMENT_TAGS, build_view_tags
 from winnow.tracking.offline.request_timeouts import (
     CHECK_TIMEOUT_SECONDS,
     REQUEST_TIMEOUT_SECONDS,
@@ -138,6 +138,17 @@ class Store:
         if self.is_server and cached_id != experiment_id:
             self._cache_experiment(name, experiment_id)
         return experiment_id
+
+    def describe_experiment(self, experiment_id: str, description: str) -> None:
+        """Set the description of an experiment. It is not changed if the store does not respond."""
+        from mlflow.exceptions import MlflowException
+
+        if self._csv_folder is None:
+            with suppress(WinnowError, MlflowException, TimeoutError):
+                call_with_timeout(
+                    REQUEST_TIMEOUT_SECONDS,
+                    lambda: self.client().set_experiment_tag(experiment_id, EXPERIMENT_DESCRIPTION, description),
+                )
 
     def start_run(self, experiment_id: str, name: str, tags: Mapping[str, str]) -> RunWriter:
         """Start a run in the store or, if the store does not respond, in the spool."""
