@@ -13,12 +13,12 @@
 from __future__ import annotations
 
 import argparse
+import importlib
 import json
 import math
+import multiprocessing
 import os
-import signal
 import sqlite3
-import subprocess
 import sys
 import tempfile
 import time
@@ -57,6 +57,7 @@ SMALL_MODELS = [
     "evaluation.max_rows=48",
     "probe=[nike_wide]",
     "study.name=killed",
+    "launcher=in_process",
 ]
 SPACE = "filter: [nike_positive]\nfilter.signals.sentiment.at_least: {low: 0.0, high: 0.8}\n"
 
@@ -211,24 +212,22 @@ def measure_kills(kills: int, trials: int = 8) -> dict[str, Any]:
         folder = Path(name)
         (folder / "conf/space").mkdir(parents=True)
         (folder / "conf/space/threshold.yaml").write_text(SPACE, encoding="utf-8")
-        command = [sys.executable, "-m", "winnow", "search", "space=threshold", f"trials={trials}", "trial_seeds=[11]"]
-        command += ["max_trial_seeds=1", "confirm=false", *SMALL_MODELS]
         delivered = 0
         for _ in range(kills):
             known = len(seen)
-            process = subprocess.Popen(command, cwd=folder, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+            process = start_search(folder, trials)
             # Wait for progress, so that the kills are distributed over the trials, then kill at a random time.
-            while process.poll() is None and len(read_trials(folder)) <= min(known, trials - 1) and known:
-                time.sleep(0.1)
-            while process.poll() is None and not read_trials(folder):
-                time.sleep(0.1)
-            time.sleep(float(rng.uniform(0, 4)))
-            if process.poll() is None:
-                process.send_signal(signal.SIGKILL)
+            while process.is_alive() and len(read_trials(folder)) <= min(known, trials - 1):
+                time.sleep(0.05)
+            process.join(float(rng.uniform(0, 4)))
+            if process.is_alive():
+                process.kill()
                 delivered += 1
-            process.wait()
+            process.join()
             seen |= {number: params for number, (_, params) in read_trials(folder).items()}
-        subprocess.run(command, cwd=folder, check=True, stdout=subprocess.DEVNULL)
+        process = start_search(folder, trials)
+        process.join()
+        assert process.exitcode == 0
         final = read_trials(folder)
         finished_runs = Counter(count_finished_runs(folder))
     lost = [number for number, params in seen.items() if final.get(number) != ("COMPLETE", params)]
@@ -241,6 +240,26 @@ def measure_kills(kills: int, trials: int = 8) -> dict[str, Any]:
         "trials": trials,
         "finished_runs": sum(finished_runs.values()),
     }
+
+
+def start_search(folder: Path, trials: int) -> Any:
+    """Start a search in a forked process. The libraries are already imported, so starting takes little time."""
+    for module in ("mlflow", "optuna", "pytorch_lightning", "transformers", "winnow.search.search_command"):
+        importlib.import_module(module)
+    from winnow.cli import main as run_winnow
+
+    search = ["search", "space=threshold", f"trials={trials}", "trial_seeds=[11]", "max_trial_seeds=1", "confirm=false"]
+
+    def run() -> None:
+        os.chdir(folder)
+        log = os.open("search.log", os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+        os.dup2(log, 1)
+        os.dup2(log, 2)
+        sys.exit(run_winnow([*search, *SMALL_MODELS]))
+
+    process = multiprocessing.get_context("fork").Process(target=run)
+    process.start()
+    return process
 
 
 def read_trials(folder: Path) -> dict[int, tuple[str, str]]:

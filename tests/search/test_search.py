@@ -111,3 +111,8 @@ def test_every_value_of_the_space_is_checked(workplace: Path) -> None:
     with pytest.raises(WinnowErrors) as raised:
         CellComposer(SearchConfig(space=space), []).compose_base()
     assert "optimizer.lr" in str(raised.value)
+
+
+def test_evaluate_has_no_validation_only_mode(workplace: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["evaluate", "x", "evaluation.validation_only=true"]) == 1
+    assert "evaluation.validation_only: this key only applies to winnow train." in capsys.readouterr().err

@@ -31,7 +31,7 @@ def run_trials(store: TrialStore, limit: int) -> None:
 def test_a_killed_search_resumes_the_same_trials(tmp_path: Path) -> None:
     run_trials(complete := open_store(tmp_path / "complete"), 10)
     folder = tmp_path / "killed"
-    for _ in range(3):  # each process ends after it has asked for a trial, without finishing the trial
+    for _ in range(3):  # each process ends without finishing its trial
         with open_store(folder).acquire(10, 1) as (trial,):
             assert trial.number == 0
     run_trials(open_store(folder), 4)
@@ -44,8 +44,8 @@ def test_a_killed_search_resumes_the_same_trials(tmp_path: Path) -> None:
 
 def test_two_processes_do_not_run_the_same_trial(tmp_path: Path) -> None:
     first, second = open_store(tmp_path), open_store(tmp_path)
-    with first.acquire(3, 1) as (one,), second.acquire(3, 5) as others:
-        assert [one.number, *(trial.number for trial in others)] == [0, 1, 2]
+    with first.acquire(3, 1) as (first_trial,), second.acquire(3, 5) as others:
+        assert [first_trial.number, *(trial.number for trial in others)] == [0, 1, 2]
         with first.acquire(3, 1) as nothing:
             assert nothing == []
 

@@ -62,7 +62,7 @@ class StudySizePlan:
         study: The name of the pilot.
         filter: The arm of the filter under test.
         baseline: The baseline arm.
-        seconds: The mean wall time of one run of every arm, by arm.
+        seconds: The wall time that each arm needs per seed, in seconds, summed over the levels of all factors.
         parallel_cells: The number of cells that run at the same time.
         endpoints: The plan for every endpoint.
         looks: The expected cost with interim looks; ``None`` if there are no looks.
@@ -117,7 +117,7 @@ def plan_study_size(study: CollectedStudy, options: PlanOptions) -> StudySizePla
         study=study.name,
         filter=declaration.filter,
         baseline=declaration.baseline,
-        seconds={arm: float(np.mean([cell.seconds for cell in study.get_cells(arm)])) for arm in arms},
+        seconds={arm: _compute_seconds_per_seed(study, arm) for arm in arms},
         parallel_cells=options.parallel_cells,
         endpoints=endpoints,
         looks=simulate_early_stopping(planner.draws, target.difference, looks, alpha) if looks else None,
@@ -145,6 +145,11 @@ def _plan_target(
         raise WinnowError("expected a difference other than 0. Set the smallest difference of interest.", "difference")
     planner = _build_planner(study, primary, difference, options, alpha)
     return planner.plan(options.max_seeds), source, planner
+
+
+def _compute_seconds_per_seed(study: CollectedStudy, arm: str) -> float:
+    cells = study.get_cells(arm)
+    return sum(cell.seconds for cell in cells) / len({cell.seed for cell in cells})
 
 
 def _find_reason(study: CollectedStudy, metric: Metric) -> str | None:

@@ -28,7 +28,7 @@ def find_objective(requested: str | None, config: TrainConfig, components: RunCo
     if error := list_available_metrics(config, components).find_error(name, "objective"):
         raise error
     if components.metrics.metric(name).direction is None:
-        message = f"expected a metric with a direction, got {name!r}, of which neither higher nor lower is better."
+        message = f"expected a metric with a direction, got {name!r}: neither higher nor lower values are better."
         raise WinnowError(f"{message} Choose another metric.", "objective")
     if parsed.kind == PROBE_GROUP and any(cloze.split == "both" for cloze in components.probes[parsed.scope].clozes):
         message = f"the probe {parsed.scope!r} has too few templates for separate validation and test templates, so"

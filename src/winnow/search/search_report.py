@@ -65,8 +65,8 @@ def describe_search(result: SearchResult, comparison: Mapping[str, Any] | None) 
     sentences = [
         f"{counts}. Best settings (trial {result.winner.number + 1}): {', '.join(result.winner.overrides)}. "
         f"{result.objective} on validation data: {format_number(result.compute_mean(result.winner))} "
-        f"(mean of {len(result.scores[result.winner.number])} seeds). This score is optimistic, because it is the best "
-        "of many."
+        f"({_describe_seeds(len(result.scores[result.winner.number]))}). "
+        "This score is optimistic, because it is the best of many."
     ]
     if comparison is None:
         return [*sentences, "The settings have not been confirmed on test data."]
@@ -74,6 +74,10 @@ def describe_search(result: SearchResult, comparison: Mapping[str, Any] | None) 
     if search := comparison.get("search"):
         sentences.append(str(search["sentence"]))
     return sentences
+
+
+def _describe_seeds(count: int) -> str:
+    return "1 seed" if count == 1 else f"mean of {count} seeds"
 
 
 def build_trial_table(result: SearchResult) -> Table:

@@ -41,7 +41,9 @@ def find_space_errors(space: Space) -> list[WinnowError]:
     errors = []
     for key, choices in space.items():
         if key == "seed" or key.split(".")[0] in ("study", "evaluation", "tracking", "launcher", "output_dir"):
-            message = "this key cannot be searched, because all trials must be scored in the same way. Remove it."
+            message = (
+                "this key cannot be searched, because all trials must be evaluated in the same way. Remove the key."
+            )
             errors.append(WinnowError(message, f"space.{key}"))
         if isinstance(choices, SearchRange):
             if choices.low > choices.high:

@@ -89,17 +89,17 @@ class TrialStore:
         self._folder = folder / "trials"
         self._folder.mkdir(parents=True, exist_ok=True)
         self._distributions, self._sampler, self._seed = distributions, sampler, seed
-        with FileLock(self._folder / "ask.lock"):
+        with FileLock(self._folder / "sampling.lock"):
             self._study: Any = optuna.create_study(
                 storage=url or f"sqlite:///{folder / 'search.db'}",
                 study_name=name,
                 direction="maximize" if maximize else "minimize",
                 load_if_exists=True,
             )
-            known = self._study.user_attrs.get(SPACE_ATTRIBUTE)
-            if known is None:
+            stored_fingerprint = self._study.user_attrs.get(SPACE_ATTRIBUTE)
+            if stored_fingerprint is None:
                 self._study.set_user_attr(SPACE_ATTRIBUTE, fingerprint)
-        if known not in (None, fingerprint):
+        if stored_fingerprint not in (None, fingerprint):
             raise WinnowError(
                 f"the search {name!r} has trials with a different search space, objective or other settings. Restore "
                 "them, or choose another study.name.",
@@ -129,13 +129,13 @@ class TrialStore:
             The trials; an empty list if there is nothing left to run.
         """
         with ExitStack() as locks:
-            with FileLock(self._folder / "ask.lock"):
+            with FileLock(self._folder / "sampling.lock"):
                 acquired: list[Trial] = []
                 for trial in self.trials:
                     if trial.state == "running" and len(acquired) < count and self._lock(trial.number, locks):
                         acquired.append(self._complete_params(trial.number))
                 while len(acquired) < count and len(self.trials) < limit:
-                    if (new_trial := self._ask()) is None:
+                    if (new_trial := self._sample()) is None:
                         break
                     self._lock(new_trial.number, locks)
                     acquired.append(new_trial)
@@ -158,18 +158,18 @@ class TrialStore:
             return False
         return True
 
-    def _ask(self) -> Trial | None:
+    def _sample(self) -> Trial | None:
         """Create a trial with settings that were not tried before, or return `None` if the sampler finds none."""
         import optuna
 
         for _ in range(MAX_DUPLICATES):
             tried = [trial.overrides for trial in self.trials]
             self._study.sampler = self._build_sampler(len(self._study.get_trials(deepcopy=False)))
-            asked = self._study.ask(self._distributions)
-            trial = Trial(asked.number, asked.params)
+            sampled = self._study.ask(self._distributions)
+            trial = Trial(sampled.number, sampled.params)
             if trial.overrides not in tried:
                 return trial
-            self._study.tell(asked, state=optuna.trial.TrialState.PRUNED)
+            self._study.tell(sampled, state=optuna.trial.TrialState.PRUNED)
         return None
 
     def _complete_params(self, number: int) -> Trial:
