@@ -6,10 +6,15 @@ from typing import Any
 import pytest
 
 from winnow.comparison.contrast_statistics import Contrast
-from winnow.comparison.endpoints import TargetEndpoint
+from winnow.comparison.endpoints import CostEndpoint, TargetEndpoint
 from winnow.comparison.findings import Finding, decide_outcome
 from winnow.comparison.interim_looks import LookResult
-from winnow.comparison.verdict_details import describe_control, describe_earlier_look, describe_target
+from winnow.comparison.verdict_details import (
+    describe_control,
+    describe_cost,
+    describe_earlier_look,
+    describe_target,
+)
 from winnow.metrics import Metric
 
 ODDS, LOSS = Metric("probe/nike_wide/log_odds"), Metric("test/all/loss")
@@ -51,6 +56,14 @@ def test_the_effect_is_stated_as_an_odds_ratio() -> None:
 
 def test_the_intervals_of_an_interim_look_have_its_coverage() -> None:
     assert "98.75% interval" in describe_target(ODDS, build_finding("full", 1.0, 0.001), 0.9875, None)
+
+
+def test_a_negative_cost_is_an_improvement() -> None:
+    cost = CostEndpoint(
+        metric=LOSS.name, estimate=-0.02, interval=(-0.05, 0.01), p=0.001, margin=0.05, verdict="within margin"
+    )
+    text = describe_cost(cost, LOSS, 0.95)
+    assert text.startswith("Cost: loss on test is better by 0.0200 nats per masked token (95% interval of the cost ")
 
 
 @pytest.mark.parametrize(
