@@ -7,14 +7,14 @@ of the report can be applied to it. `check` compares this route with estimates f
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from winnow.comparison.arm_estimates import BLOCKS, ArmEstimates, MatrixTerm, estimate_arms
+from winnow.comparison.arm_estimates import BLOCKS, ArmEstimates, Effects, MatrixTerm, estimate_arms
 from winnow.comparison.crossed_design import ArmScores
 from winnow.comparison.difference_variance import RESIDUAL, SEEDS
 
@@ -137,6 +137,20 @@ class StudySimulator:
             terms.append(replace(term, matrix=sign * values.T @ values / term.df))
         means = rng.standard_normal(size) @ _take_root(self.covariance) + effects
         return ArmEstimates(self.arms, means, tuple(terms))
+
+    def draw_contrast(
+        self, rng: np.random.Generator, contrast: Mapping[str, float], studies: int, effect: float = 0.0
+    ) -> Effects:
+        """Draw the estimates of a single contrast in many studies at once."""
+        coefficients = np.array([contrast.get(arm, 0.0) for arm in self.arms])
+        terms = []
+        for term in self.expected:
+            value = coefficients @ term.matrix @ coefficients
+            squares = value * rng.chisquare(term.df, (studies, 1, 1)) / term.df
+            terms.append(replace(term, matrix=squares))
+        deviation = np.sqrt(coefficients @ self.covariance @ coefficients)
+        means = rng.normal(effect, deviation, (studies, 1))
+        return ArmEstimates(("contrast",), means, tuple(terms)).estimate(np.ones((1, 1)))
 
 
 ROOTS: dict[bytes, Array] = {}

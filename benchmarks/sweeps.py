@@ -33,7 +33,7 @@ from winnow.comparison.arm_estimates import estimate_arms
 from winnow.comparison.arm_ranking import may_be_best, rank_arms
 from winnow.comparison.contrast_statistics import holm
 from winnow.comparison.crossed_design import ArmScores
-from winnow.comparison.dose_trend import estimate_trend
+from winnow.comparison.dose_trend import build_slope_contrast
 from winnow.comparison.factor_effects import estimate_factor_effects
 from winnow.comparison.level_selection import (
     compare_selected_levels,
@@ -54,6 +54,9 @@ FAMILY = [{arm: 1.0, "full": -1.0} for arm in FILTER_ARMS] + [
 ]
 BEST_EFFECT, FAMILY_EFFECT = 0.5, 0.8
 LEVEL_GAPS = (0.0, 0.2, 0.4)
+INTERACTION = {"filter 0": 1.0, "full 0": -1.0, "filter 1": -1.0, "full 1": 1.0}
+MANY = 100
+"""The number of studies of a single contrast per study of a family, which are drawn at once."""
 DOSES = {f"filter {index}": dose for index, dose in enumerate((0.1, 0.3, 0.5, 0.7, 0.9))}
 
 
@@ -106,34 +109,35 @@ def measure_best_set(scenario: str, rng: np.random.Generator, studies: int) -> C
 def count_trends(scenario: str, rng: np.random.Generator, studies: int) -> Counts:
     """Count null studies with 5 doses, without and with controls, in which the trend is significant."""
     controls = {arm: CONTROL_ARMS[index] for index, arm in enumerate(DOSES)}
-    arms, counts = ["full", *DOSES, *controls.values()], Counter()
-    simulator = StudySimulator.build(arms, SCENARIOS[scenario])
-    for _ in range(studies):
-        estimates = simulator.draw(rng)
-        counts["any"] += estimate_trend(estimates, DOSES).p_value <= ALPHA
-        counts["any_controlled"] += estimate_trend(estimates, DOSES, controls).p_value <= ALPHA
-    return counts
+    simulator = StudySimulator.build(["full", *DOSES, *controls.values()], SCENARIOS[scenario])
+    contrasts = {"any": build_slope_contrast(DOSES), "any_controlled": build_slope_contrast(DOSES, controls)}
+    return {
+        name: float((simulator.draw_contrast(rng, contrast, studies).p_value <= ALPHA).sum())
+        for name, contrast in contrasts.items()
+    }
 
 
-def count_interactions(
-    scenario: str, rng: np.random.Generator, studies: int, levels: int = 2, effect: float = 0.0
-) -> Counts:
-    """Count studies in which the interaction of the filter and a factor is significant."""
+def count_two_level_interactions(scenario: str, rng: np.random.Generator, studies: int, effect: float = 0.0) -> Counts:
+    """Count studies in which the interaction of the filter and a factor with two levels is significant."""
+    simulator = StudySimulator.build(list(INTERACTION), SCENARIOS[scenario])
+    return {"any": float((simulator.draw_contrast(rng, INTERACTION, studies, effect).p_value <= ALPHA).sum())}
+
+
+def count_interactions(scenario: str, rng: np.random.Generator, studies: int, levels: int = 2) -> Counts:
+    """Count null studies in which the interaction of the filter and a factor is significant."""
     pairs = {str(level): (f"filter {level}", f"full {level}") for level in range(levels)}
     simulator, counts = StudySimulator.build([*itertools.chain(*pairs.values())], SCENARIOS[scenario]), Counter()
-    effects = np.array([arm == "filter 0" for arm in simulator.arms]) * effect
     for _ in range(studies):
-        estimates = simulator.draw(rng, effects)
+        estimates = simulator.draw(rng)
         found = estimate_factor_effects(estimates, pairs, draws=DRAWS, seed=int(rng.integers(2**32)))
         counts["any"] += found.interaction_p <= ALPHA
-        counts["average"] += found.average.p_value <= ALPHA
     return counts
 
 
 def find_interaction_effect(scenario: str, power: float = 0.8) -> float:
     """Return the interaction that a test with known variances detects with the given power."""
-    simulator = StudySimulator.build(["filter 0", "full 0", "filter 1", "full 1"], SCENARIOS[scenario])
-    contrast = np.array([1.0, -1, -1, 1])
+    simulator = StudySimulator.build(list(INTERACTION), SCENARIOS[scenario])
+    contrast = np.array(list(INTERACTION.values()))
     deviation = math.sqrt(contrast @ simulator.covariance @ contrast)
     return float(norm.ppf(1 - ALPHA / 2) + norm.ppf(power)) * deviation
 
@@ -173,12 +177,12 @@ def _run_block(task: tuple[Callable[..., Counts], str, int, int, int, dict[str, 
     return function(scenario, np.random.default_rng([number, block]), studies, **options)
 
 
-def run_tasks(pool: ProcessPoolExecutor, tasks: list[tuple[Any, ...]]) -> list[dict[str, float]]:
-    """Run each task (function, scenario, studies, options) in blocks of studies, and return its rates."""
+def run_tasks(pool: ProcessPoolExecutor, tasks: list[tuple[Any, ...]], size: int) -> list[dict[str, float]]:
+    """Run each task (function, scenario, studies, options) in blocks of studies of a size, and return its rates."""
     blocks, owners = [], []
     for number, (function, scenario, studies, options) in enumerate(tasks):
-        for block, start in enumerate(range(0, studies, BLOCK)):
-            blocks.append((function, scenario, number, block, min(BLOCK, studies - start), options))
+        for block, start in enumerate(range(0, studies, size)):
+            blocks.append((function, scenario, number, block, min(size, studies - start), options))
             owners.append(number)
     totals: list[Counter[str]] = [Counter() for _ in tasks]
     for number, counts in zip(owners, pool.map(_run_block, blocks), strict=True):
@@ -195,11 +199,13 @@ class Simulation:
     def __init__(self, pool: ProcessPoolExecutor, studies: int) -> None:
         self._pool, self._studies = pool, studies
 
-    def _run(self, tasks: Tasks, labels: list[str]) -> dict[str, dict[str, float]]:
-        return dict(zip(labels, run_tasks(self._pool, tasks), strict=True))
+    def _run(self, tasks: Tasks, labels: list[str], block: int = BLOCK) -> dict[str, dict[str, float]]:
+        return dict(zip(labels, run_tasks(self._pool, tasks, block), strict=True))
 
-    def _run_scenarios(self, function: Callable[..., Counts], studies: int, **options: Any) -> dict[str, Any]:
-        return self._run([(function, name, studies, options) for name in SCENARIOS], list(SCENARIOS))
+    def _run_scenarios(
+        self, function: Callable[..., Counts], studies: int, block: int = BLOCK, **options: Any
+    ) -> dict[str, Any]:
+        return self._run([(function, name, studies, options) for name in SCENARIOS], list(SCENARIOS), block)
 
     def measure_family(self) -> dict[str, Any]:
         """Return the rates of any rejection and of any filter that is better."""
@@ -231,24 +237,33 @@ class Simulation:
 
     def measure_trend(self) -> dict[str, Any]:
         """Return the type I error of the trend test."""
-        cells = self._run_scenarios(count_trends, self._studies // 2)
+        cells = self._run_scenarios(count_trends, self._studies * MANY, block=BLOCK * MANY)
         return {"type_1": max(max(cell.values()) for cell in cells.values()), "cells": cells}
 
     def measure_interaction(self) -> dict[str, Any]:
-        """Return the type I error of the interaction test, and its power relative to a test with known variances."""
+        """Return the type I error of the interaction test, and its power relative to a test with known variances.
+
+        The power is that of the scenario `demo`; `smallest_power` is the smallest over the scenarios.
+        """
         effects = {name: find_interaction_effect(name) for name in SCENARIOS}
-        levels = [(name, count) for name in SCENARIOS for count in (2, 3)]
-        cells = self._run(
-            [(count_interactions, name, self._studies // 2, {"levels": count}) for name, count in levels],
-            [f"{name}, {count} levels" for name, count in levels],
-        )
+        many: dict[str, Any] = {"studies": self._studies * MANY, "block": BLOCK * MANY}
+        two = self._run_scenarios(count_two_level_interactions, **many)
+        three = self._run_scenarios(count_interactions, self._studies // 2, levels=3)
+        cells = {f"{name}, 2 levels": cell for name, cell in two.items()}
+        cells |= {f"{name}, 3 levels": cell for name, cell in three.items()}
         powers = self._run(
-            [(count_interactions, name, self._studies // 4, {"effect": effects[name]}) for name in SCENARIOS],
+            [
+                (count_two_level_interactions, name, self._studies * MANY, {"effect": effects[name]})
+                for name in SCENARIOS
+            ],
             list(SCENARIOS),
+            BLOCK * MANY,
         )
         return {
             "type_1": max(cell["any"] for cell in cells.values()),
-            "power": min(cell["any"] for cell in powers.values()) / 0.8,
+            "power": powers["demo"]["any"] / 0.8,
+            "effect": effects["demo"],
+            "smallest_power": min(cell["any"] for cell in powers.values()) / 0.8,
             "effects": effects,
             "cells": cells,
             "power_cells": powers,

@@ -36,9 +36,14 @@ def estimate_trend(
     """
     if (count := len(set(doses.values()))) < 3:
         raise WinnowError(f"expected at least 3 different doses, got {count}. Add a dose to the sweep.", key="doses")
+    return estimate_jointly(estimates, {"slope": build_slope_contrast(doses, controls)}, confidence)["slope"]
+
+
+def build_slope_contrast(doses: Mapping[str, float], controls: Mapping[str, str] | None = None) -> dict[str, float]:
+    """Return the coefficient of each arm in the least-squares slope; see :func:`estimate_trend`."""
     mean = sum(doses.values()) / len(doses)
     scale = sum((dose - mean) ** 2 for dose in doses.values())
     coefficients = {arm: (dose - mean) / scale for arm, dose in doses.items()}
     for arm, control in (controls or {}).items():
         coefficients[control] = coefficients.get(control, 0.0) - coefficients[arm]
-    return estimate_jointly(estimates, {"slope": coefficients}, confidence)["slope"]
+    return coefficients
