@@ -58,10 +58,6 @@ class Effects:
         half_width = t_quantiles(1 - alpha / 2, self.df) * self.std_error
         return self.estimate - half_width, self.estimate + half_width
 
-    def __getitem__(self, index: int | slice | Array) -> Effects:
-        """Select contrasts."""
-        return Effects(self.estimate[..., index], self.std_error[..., index], self.df[..., index])
-
 
 @dataclass(frozen=True)
 class MatrixTerm:
