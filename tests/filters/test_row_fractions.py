@@ -35,7 +35,7 @@ def test_the_rows_with_the_highest_scores_are_kept_and_smaller_fractions_are_sub
         for fraction in ("10%", "25%", "50%", "90%")
     }
     counts = [int(v.keep_mask("train").sum()) for v in verdicts.values()]
-    assert counts == [4, 10, 20, 36], "40 training rows; ties are divided by row id"
+    assert counts == [4, 10, 20, 36], "40 training rows; rows with equal scores are divided"
     kept = [kept_rows(v) for v in verdicts.values()]
     assert kept[0] < kept[1] < kept[2] < kept[3]
     lengths = np.array([len(text) for text in TEXTS])
@@ -45,6 +45,14 @@ def test_the_rows_with_the_highest_scores_are_kept_and_smaller_fractions_are_sub
     assert half.summary()["thresholds"] == half.thresholds
     half.save(tmp_path / "saved")
     assert Verdicts.load(tmp_path / "saved").thresholds == half.thresholds
+
+
+def test_rows_with_equal_scores_are_divided_in_every_split(corpus_of: CorpusOf, tmp_path: Path) -> None:
+    corpus = corpus_of(["x"] * 90, ["train"] * 30 + ["validation"] * 30 + ["test"] * 30)
+    verdicts = longest("50%").compute_verdicts(corpus, tmp_path, progress=False)
+    assert verdicts.keep_mask("train").sum() == 15
+    for split in ("validation", "test"):  # the row ids of the test split are all larger than those of the train split
+        assert 5 <= verdicts.keep_mask(split).sum() <= 25
 
 
 def test_the_fraction_refers_to_the_rows_that_the_filter_keeps(corpus_of: CorpusOf, tmp_path: Path) -> None:

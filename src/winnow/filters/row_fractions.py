@@ -15,6 +15,8 @@ from winnow.errors import WinnowError, did_you_mean
 from winnow.filters.decision_rule import DecisionRule
 from winnow.filters.signals.signal import Signal
 
+_TIE_STREAM: Final = 0x74696573  # the seed of the order of rows with equal scores
+
 MAX_DEVIATION: Final = 0.05
 """The largest accepted difference between the requested fraction of rows and the fraction that the filter keeps."""
 
@@ -65,8 +67,8 @@ def apply_fractions(
 ) -> tuple[dict[str, pa.Array], dict[str, float]]:
     """Return the verdicts with which the filter keeps the given fractions, and the thresholds of the scores, by signal.
 
-    Rows are ranked by score. Rows with the same score are ranked by id, which is a hash of the text, so a smaller
-    fraction is always a subset of a larger one.
+    Rows are ranked by score. Rows with the same score are in a random order that depends only on the corpus, so a
+    smaller fraction is always a subset of a larger one.
 
     Args:
         rule: The rule of the filter.
@@ -114,8 +116,11 @@ def compute_kept_fractions(
 
 
 def _rank_rows(values: npt.NDArray[np.float64], row_ids: npt.NDArray[Any]) -> npt.NDArray[np.int64]:
-    """Return the indices of the rows with a score, highest score first."""
-    order = np.argsort(row_ids, kind="stable")
+    """Return the indices of the rows with a score, highest score first.
+
+    The order of rows with equal scores must not depend on the row ids' values, because the ids determine the splits.
+    """
+    order = np.argsort(row_ids, kind="stable")[np.random.default_rng(_TIE_STREAM).permutation(len(row_ids))]
     order = order[np.argsort(-values[order], kind="stable")]
     ranked: npt.NDArray[np.int64] = order[~np.isnan(values[order])]
     return ranked
