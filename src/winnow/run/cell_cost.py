@@ -46,42 +46,46 @@ def estimate_cost(config: TrainConfig, components: RunComponents) -> CellCost:
         WinnowError: If the tokenizer or the model cannot be loaded.
     """
     tokenizer = components.model.tokenizer(components.corpus, components.cache)
-    step_tokens = _estimate_step_tokens(config, components, tokenizer)
+    row_tokens = _estimate_row_tokens(config, components, tokenizer)
     model = components.model.load(tokenizer, config.seed)
-    return _estimate_model_cost(config, model, step_tokens, components.masking.rate, len(components.corpus.table))
+    return _estimate_model_cost(config, components, model, row_tokens)
 
 
-def _estimate_step_tokens(config: TrainConfig, components: RunComponents, tokenizer: PreTrainedTokenizerFast) -> float:
-    """Return the estimated number of tokens per optimizer step, without padding."""
-    training = config.training
-    if training.batching == "tokens":
-        return training.max_tokens
-    if training.batching == "blocks":
-        return training.batch_size * training.block_size
+def _estimate_row_tokens(config: TrainConfig, components: RunComponents, tokenizer: PreTrainedTokenizerFast) -> float:
+    """Return the mean number of tokens of the first training rows."""
     texts = components.corpus.split("train")["text"].slice(0, SAMPLE_ROWS).to_pylist()
-    lengths = [min(len(ids), training.max_length) for ids in tokenizer(texts)["input_ids"]] if texts else []
-    return training.batch_size * sum(lengths) / max(1, len(lengths))
+    lengths = [min(len(ids), config.training.max_length) for ids in tokenizer(texts)["input_ids"]] if texts else []
+    return sum(lengths) / max(1, len(lengths))
 
 
 def _estimate_model_cost(
-    config: TrainConfig, model: PreTrainedModel, step_tokens: float, masked_fraction: float, rows: int
+    config: TrainConfig, components: RunComponents, model: PreTrainedModel, row_tokens: float
 ) -> CellCost:
     from torch import nn
 
     from winnow.training.forward.numerics import is_small
 
+    training, corpus = config.training, components.corpus
+    step_tokens = {
+        "lines": training.batch_size * row_tokens,
+        "blocks": training.batch_size * training.block_size,
+        "tokens": training.max_tokens,
+    }[training.batching]
+    steps: float = training.max_steps
+    if training.max_passes is not None:
+        steps = training.max_passes * corpus.split("train").num_rows / training.batch_size
+    elif training.total_tokens is not None:
+        steps = training.total_tokens / max(1.0, step_tokens)
+    # Held-out rows are scored before and after training.
+    held_out_rows = [corpus.split(name).num_rows for name in ("validation", "test")]
+    evaluated_rows = 2 * sum(min(rows, config.evaluation.max_rows or rows) for rows in held_out_rows)
+
     head = model.get_output_embeddings()
     layers = [module for module in model.modules() if isinstance(module, nn.Linear) and module is not head]
     head_size = head.weight.numel() if isinstance(head, nn.Linear) else 0
-    multiplications = sum(layer.weight.numel() for layer in layers) + masked_fraction * head_size
-    training = config.training
-    steps: float = training.max_steps
-    if training.max_passes is not None:
-        steps = training.max_passes * rows / training.batch_size
-    elif training.total_tokens is not None:
-        steps = training.total_tokens / max(1.0, step_tokens)
-    seconds = CELL_SECONDS + steps * (STEP_SECONDS + 6 * multiplications * step_tokens / FLOPS_PER_SECOND)
+    multiplications = sum(layer.weight.numel() for layer in layers) + components.masking.rate * head_size
+    flops = multiplications * (6 * steps * step_tokens + 2 * evaluated_rows * row_tokens)
     activations = 8 * sum(layer.in_features + layer.out_features for layer in layers)  # bytes per token, with gradients
     memory = PROCESS_BYTES + BYTES_PER_PARAMETER * sum(parameter.numel() for parameter in model.parameters())
     memory += int(activations * step_tokens / training.accumulate_batches)
-    return CellCost(seconds, memory, is_small(model))
+    return CellCost(CELL_SECONDS + STEP_SECONDS * steps + flops / FLOPS_PER_SECOND, memory, is_small(model))
