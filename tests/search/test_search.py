@@ -28,7 +28,8 @@ def arguments(workplace: Path, small: list[str]) -> list[str]:
     (workplace / "conf/space").mkdir(parents=True)
     (workplace / "conf/space/strength.yaml").write_text(SPACE, encoding="utf-8")
     search = ["space=strength", "trials=2", "trial_seeds=[11]", "max_trial_seeds=1", "confirmation_seeds=[1,2]"]
-    return ["search", *search, *small, "probe=[nike_wide]", "study.name=x", "study.controls=none"]
+    fast = ["training.max_steps=2", "evaluation.pseudo_likelihood_rows=null", "launcher=in_process"]
+    return ["search", *search, *small, *fast, "probe=[nike_wide]", "study.name=x", "study.controls=none"]
 
 
 @pytest.fixture

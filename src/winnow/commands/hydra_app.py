@@ -31,11 +31,15 @@ from winnow.config.overrides import is_parsable, is_supported_override, parse_ov
 from winnow.config.permissions import PERMISSION_KEYS, Permissions, build_permission_error, extract_permissions
 from winnow.config.search_path import initialized_hydra, searchpath_override, user_config_folders
 from winnow.errors import WinnowError, WinnowErrors
+from winnow.metrics.metric_names import find_validation_counterpart
 
 SCRIPT_NAME = "scripts/train.py"
 
 SWEEP_OBJECTIVE = "validation/all/loss"
-"""The metric that each job returns as the objective for Hydra sweepers to minimize."""
+"""The metric that each job returns as the objective for Hydra sweepers to minimize.
+
+With `evaluation.validation_only=true`, a job returns the primary metric on validation data instead.
+"""
 
 
 class LocalConfSearchPath(SearchPathPlugin):
@@ -81,7 +85,7 @@ def run_hydra_app(app: Callable[[], None], arguments: Sequence[str]) -> int:
 
 
 def train_once(config: DictConfig) -> float:
-    """Train and evaluate a model with a composed config, and return its validation loss.
+    """Train and evaluate a model with a composed config, and return the objective on validation data.
 
     Raises:
         RunError: If the configuration is invalid, or if the run fails. With `HYDRA_FULL_ERROR=1`, unexpected exceptions
@@ -108,7 +112,9 @@ def train_once(config: DictConfig) -> float:
             raise
         crash_error = build_crash_error(error, SCRIPT_NAME, Path(tree["output_dir"]), tree["tracking"]["uri"])
         raise RunError(format_error(crash_error)) from error
-    return scores.get(SWEEP_OBJECTIVE, float("nan"))  # in a distributed run, only the process with rank 0 has scores
+    study, evaluation = cell.config.study, cell.config.evaluation
+    objective = find_validation_counterpart(study.primary_metric) if evaluation.validation_only else SWEEP_OBJECTIVE
+    return scores.get(objective, float("nan"))  # in a distributed run, only the process with rank 0 has scores
 
 
 def _shows_tracebacks() -> bool:

@@ -63,8 +63,9 @@ def measure_optimism(study: CollectedStudy) -> SearchOptimism | None:
     optimism, selection = sign * (search_score - confirmed), sign * (search_score - fresh)
     selection_text = f", of which {format_number(selection)} is due to the selection of the best trial"
     sentence = (
-        f"The settings were selected by a search over {search['trials']} trials ({search['study']}), which optimized "
-        f"{objective} on validation data. The score was {format_number(search_score)} in the search. With fresh seeds, "
+        f"The settings {', '.join(search['settings'])} were selected by a search over {search['trials']} trials "
+        f"({search['study']}), which optimized {objective} on validation data. The score was "
+        f"{format_number(search_score)} in the search. With fresh seeds, "
         f"it is {format_number(fresh)} on the same validation data and {format_number(confirmed)} on test data. The "
         f"optimism of the search is {format_number(optimism)}{selection_text if math.isfinite(selection) else ''}."
     )

@@ -101,6 +101,19 @@ def held_out_metric_name(split: str, slice_name: str, score: str) -> str:
     return f"{split}/{slice_name}/{score}"
 
 
+def find_validation_counterpart(name: str) -> str:
+    """Return the name of a metric on validation data.
+
+    The name of a probe score does not change: runs that are evaluated on validation data only have probe scores on the
+    validation templates.
+
+    >>> find_validation_counterpart("test/all/loss"), find_validation_counterpart("probe/nike/log_odds")
+    ('validation/all/loss', 'probe/nike/log_odds')
+    """
+    parsed = parse_metric_name(name)
+    return held_out_metric_name("validation", parsed.scope, parsed.score) if parsed.kind == "held_out" else name
+
+
 def ngram_loss_name(model: NgramName) -> str:
     """Return the metric name of an n-gram model's test loss.
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from winnow.config import TrainConfig
 from winnow.errors import WinnowError
-from winnow.metrics.metric_names import PROBE_GROUP, held_out_metric_name, parse_metric_name
+from winnow.metrics.metric_names import PROBE_GROUP, find_validation_counterpart, parse_metric_name
 from winnow.run.run_components import RunComponents
 from winnow.studies.declared_metrics import list_available_metrics
 
@@ -17,10 +17,7 @@ def find_objective(requested: str | None, config: TrainConfig, components: RunCo
     Raises:
         WinnowError: If the metric does not exist, has no direction or would use test data (key ``objective``).
     """
-    primary = parse_metric_name(config.study.primary_metric)
-    name = requested or config.study.primary_metric
-    if requested is None and primary.kind == "held_out":
-        name = held_out_metric_name("validation", primary.scope, primary.score)
+    name = requested or find_validation_counterpart(config.study.primary_metric)
     parsed = parse_metric_name(name)
     if parsed.kind == "held_out" and parsed.group != "validation":
         message = f"expected a metric on validation data, got {name!r}. Choose a metric such as validation/all/loss."
