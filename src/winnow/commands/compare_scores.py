@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from rich.console import Console
 from rich.markup import escape
+from rich.table import Table
 
 from winnow.comparison.contrast_statistics import Contrast, Summary, contrast, holm, summarize
 from winnow.comparison.resampling import bootstrap_interval, permutation_p
@@ -149,7 +150,19 @@ def _print_comparison(
     for arm, summary in summaries.items():
         arms.add_row(escape(arm), str(summary.n), format_number(summary.mean), format_number(summary.std))
     console.print(arms)
-    table = build_console_table("contrast", "difference", "95% interval", "p", "Holm p", "bootstrap", "permutation p")
+    console.print()
+    console.print(_build_contrast_table(contrasts))
+    console.print()
+    console.print(_build_check_table(contrasts))
+    console.print()
+    for entry in contrasts:
+        console.print(escape(describe_contrast(entry)), soft_wrap=True)
+    for note in _list_notes(contrasts):
+        console.print(f"[yellow]note[/yellow]  {escape(note)}", soft_wrap=True)
+
+
+def _build_contrast_table(contrasts: Sequence[ScoreContrast]) -> Table:
+    table = _build_narrow_table("contrast", "difference", "95% interval", "p", "Holm p")
     for entry in contrasts:
         result = entry.result
         table.add_row(
@@ -157,14 +170,25 @@ def _print_comparison(
             format_number(result.difference),
             format_interval(result.ci_low, result.ci_high),
             *(format_p_cell(p) for p in (result.p_value, entry.p_holm)),
-            format_interval(*entry.bootstrap),
-            format_p_cell(entry.permutation_p),
         )
-    console.print(table)
+    return table
+
+
+def _build_check_table(contrasts: Sequence[ScoreContrast]) -> Table:
+    table = _build_narrow_table("sensitivity checks", "bootstrap interval", "permutation p")
     for entry in contrasts:
-        console.print(escape(describe_contrast(entry)), soft_wrap=True)
-    for note in _list_notes(contrasts):
-        console.print(f"[yellow]note[/yellow]  {escape(note)}", soft_wrap=True)
+        name = escape(f"{entry.result.a} - {entry.result.b}")
+        table.add_row(name, format_interval(*entry.bootstrap), format_p_cell(entry.permutation_p))
+    return table
+
+
+def _build_narrow_table(first: str, *headings: str) -> Table:
+    """Return an empty table that fits on a terminal with 80 columns; only the first column is wrapped."""
+    table = Table(box=None, padding=(0, 1), header_style="bold")
+    table.add_column(first, overflow="fold")
+    for heading in headings:
+        table.add_column(heading, justify="right", no_wrap=True)
+    return table
 
 
 def _list_notes(contrasts: Sequence[ScoreContrast]) -> list[str]:
