@@ -75,6 +75,7 @@ MAY_IMPORT: dict[str, set[str]] = {
         "run",
         "studies",
     },
+    "api": {"comparison"},
     "cli": {"errors", "garbage_collection", "config", "tracking", "commands", "run", "studies", "search"},
 }
 CONTENTS: dict[str, str] = {
@@ -97,6 +98,7 @@ CONTENTS: dict[str, str] = {
     "studies": "plans, launchers, jobs, the study's declaration",
     "commands": "one module per command",
     "search": "the command search: trials on validation data, and their confirmation",
+    "api": "the public Python API",
     "cli": "the entry point",
 }
 DOCUMENT = Path(__file__).parents[1] / "docs" / "architecture.md"

@@ -1,0 +1,71 @@
+"""The public Python API: read a study from a notebook or a script, and compare its arms."""
+
+from __future__ import annotations
+
+import functools
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from winnow.comparison import Comparison, analyze, collect_study
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from winnow.comparison import CollectedStudy
+
+
+class Study:
+    """The finished runs of one study, or of several joined studies. The runs are read from the store on first use.
+
+    Args:
+        store_uri: The MLflow tracking URI of the store.
+        names: The names of the studies.
+    """
+
+    def __init__(self, store_uri: str, *names: str) -> None:
+        self.store_uri = store_uri
+        self.names = names
+
+    @functools.cached_property
+    def results(self) -> CollectedStudy:
+        """The declaration, the runs and the scores of the study."""
+        return collect_study(self.store_uri, *self.names)
+
+    def compare(self, confidence: float = 0.95) -> Comparison:
+        """Compare the arms according to the study's declaration.
+
+        The ``headline`` of the result states the verdict, and ``paragraphs`` adds one text per endpoint.
+        """
+        return analyze(self.results, confidence)
+
+    def to_pandas(self) -> pd.DataFrame:
+        """Return one row per run: its arm, seed and id, and the last value of each metric."""
+        import pandas as pd
+
+        rows = [
+            {"study": "+".join(self.names), "arm": cell.arm, "seed": cell.seed, "run_id": cell.run_id, **cell.metrics}
+            for cell in self.results.runs
+        ]
+        return pd.DataFrame(rows).sort_values(["arm", "seed"], ignore_index=True)
+
+    def __repr__(self) -> str:
+        return f"Study({', '.join(map(repr, self.names))}, store={self.store_uri!r})"
+
+
+def study(*names: str, output_dir: str | Path = "outputs", store: str | None = None) -> Study:
+    """Return a study by name.
+
+    >>> study("demo")
+    Study('demo', store='sqlite:///outputs/mlflow.db')
+
+    Args:
+        names: The name of the study, or the names of several studies to join.
+        output_dir: The folder with the embedded store, as in the configuration.
+        store: The MLflow tracking URI of the store; by default, the embedded store in ``output_dir``.
+
+    Raises:
+        TypeError: If no name is given.
+    """
+    if not names:
+        raise TypeError("study() requires at least one name")
+    return Study(store or f"sqlite:///{Path(output_dir).as_posix()}/mlflow.db", *names)
