@@ -168,6 +168,15 @@ def test_page_has_no_accessibility_violations(page: Page, find_violations: Any) 
         assert find_violations(page) == []
 
 
+def test_figures_state_their_results(page: Page) -> None:
+    label = page.locator("#figure-seeds svg").get_attribute("aria-label") or ""
+    mean = column(page, "Arms", 3)[0]
+    assert label.startswith(f"Mean log odds on nike_wide over seeds: full {mean}, nike_positive")
+    label = page.locator("#figure-contrasts svg").first.get_attribute("aria-label") or ""
+    difference = column(page, "Contrasts", 2)[0].lstrip("+")
+    assert f"nike_positive minus full {difference} (" in label
+
+
 def test_wide_tables_become_cards_on_a_narrow_screen(page: Page) -> None:
     table = page.locator("[aria-label='Arms'] table")
     assert table.get_attribute("class") == "sortable"

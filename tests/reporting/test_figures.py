@@ -6,6 +6,7 @@ from typing import Any
 
 import pandas as pd
 import pytest
+from PIL import Image
 
 from winnow.reporting.bar_charts import draw_best_and_worst, draw_top_fills
 from winnow.reporting.figure_rendering import Figure
@@ -15,6 +16,7 @@ from winnow.reporting.model_figures import (
     draw_structure,
 )
 from winnow.reporting.plot_style import assign_styles
+from winnow.reporting.print_figures import save_print_figures
 from winnow.reporting.probability_shifts import compute_word_shifts, draw_word_shift
 from winnow.reporting.training_curves import draw_losses, draw_scores_over_steps, draw_tracked_words
 
@@ -125,3 +127,26 @@ def test_structure_shows_parameters_and_shapes(tmp_path: Path) -> None:
     text = text_of(draw_structure("v1", parts, tmp_path))
     assert "v1: 1,000 parameters" in text
     assert "transformer layer x 6: 400 parameters (40%)" in text
+
+
+def test_print_figures_fit_a_column_with_small_text_and_have_a_gray_version(fills: Any, tmp_path: Path) -> None:
+    figure = draw_top_fills(fills, STYLES, None)
+    assert figure is not None
+    files = save_print_figures([figure], tmp_path)
+    assert [file.name for file in files] == [
+        "top_fills.svg",
+        "top_fills.png",
+        "top_fills_gray.svg",
+        "top_fills_gray.png",
+    ]
+    svg, gray_svg = (tmp_path / f"top_fills{ending}.svg" for ending in ("", "_gray"))
+    assert 'width="237.6pt"' in svg.read_text("utf-8")
+    sizes = {float(size) for size in re.findall(r"font(?:-size)?:[^;\"]*?([\d.]+)px", svg.read_text("utf-8"))}
+    assert sizes
+    assert all(7 <= size <= 8 for size in sizes)
+    assert "#0072b2" in svg.read_text("utf-8")
+    assert all(
+        color[1:3] == color[3:5] == color[5:7] for color in re.findall(r"#[0-9a-f]{6}", gray_svg.read_text("utf-8"))
+    )
+    with Image.open(tmp_path / "top_fills_gray.png") as image:
+        assert (image.mode, image.width, round(image.info["dpi"][0])) == ("L", 990, 300)

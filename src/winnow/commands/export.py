@@ -80,6 +80,7 @@ README_TEMPLATE = """# {study}: {verdict}
 | `comparison.json` | every number of the comparison |
 | `tables/` | the tables as CSV in full precision, as Markdown and as LaTeX (booktabs) |
 | `figures/` | the figures as SVG and PNG |
+| `figures/print/` | every panel 3.3 inches (8.4 cm) wide with text of 7 to 8 points, in color and in grayscale |
 | `declaration.json` | the declaration, stored before the first run |
 | `seeds.csv` | every training run: arm, seed, run id and fingerprints |
 | `configs/` | the full configuration of every training run |
@@ -105,7 +106,7 @@ def run_export(config: ExportConfig, console: Console) -> Path:
         )
     study = collect_study(store.tracking_uri, config.study)
     comparison = analyze(study)
-    write_comparison_report(comparison, study, folder)
+    write_comparison_report(comparison, study, folder, print_figures=True)
     client = store.client()
     missing_artifacts = _write_runs(client, study, folder)
     sentences = "\n".join(map(escape_markdown, comparison.verdict.sentences))

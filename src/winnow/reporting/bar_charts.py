@@ -83,8 +83,10 @@ def draw_funnel(stages: Sequence[Mapping[str, Any]], name: str, folder: Path | N
         draw_ranked_bars(axes, list(zip(names, previous, strict=True)), GRAY, 0.22, notes)
         axes.barh(range(len(stages)), [stage["rows"] for stage in stages], 0.7, color=ROLE_STYLES["filter"].color)
 
+    kept = ", ".join(f"{stage['stage']} {stage['rows']:,}" for stage in stages)
+    title = f"Training rows remaining after each term of {name}: {kept}"
     caption = f"Training rows remaining after each term of {name}, in order. Gray: rows that the term drops."
-    return render_figure("funnel", caption, [Panel(f"Funnel of {name}", draw, 4.7, 0.5 + 0.34 * len(stages))], folder)
+    return render_figure("funnel", caption, [Panel(title, draw, 4.7, 0.5 + 0.34 * len(stages))], folder)
 
 
 def draw_top_fills(

@@ -15,7 +15,7 @@ from winnow.comparison.prompt_predictions import (
     compute_word_probabilities,
     select_example_prompts,
 )
-from winnow.formatting import format_confidence, format_number
+from winnow.formatting import format_confidence, format_interval, format_number, join_names
 from winnow.reporting.bar_charts import draw_funnel, draw_top_fills
 from winnow.reporting.dose_figure import draw_dose_responses
 from winnow.reporting.factor_tables import draw_factor_effects
@@ -84,7 +84,9 @@ def _draw_seeds(comparison: Comparison, styles: dict[str, Style], folder: Path |
         f"{format_confidence(comparison.confidence)} interval over seeds."
         + (" The dashed line is the base model before training." if comparison.base else "")
     )
-    panel = Panel("Seeds, mean and interval of each arm", draw, 4.6, 0.9 + 0.62 * len(arms))
+    means = [f"{name} {format_number(arm.mean)}" for name, arm in arms.items()]
+    title = f"Mean {comparison.primary.label} over seeds: {join_names(means)}"
+    panel = Panel(title, draw, 4.6, 0.9 + 0.62 * len(arms))
     return render_figure("seeds", caption, [panel] if arms else [], folder)
 
 
@@ -143,7 +145,12 @@ def _build_forest_panel(
         if title_above:
             set_heading(figure, title_above)
 
-    return Panel(title, draw, 4.6, 1.05 + 0.5 * len(findings))
+    results = [
+        f"{label.replace(chr(10), ' ')} {format_number(finding.result.difference)} "
+        f"({format_interval(finding.result.ci_low, finding.result.ci_high)})"
+        for label, finding in findings.items()
+    ]
+    return Panel(f"{title}: {'; '.join(results)}", draw, 4.6, 1.05 + 0.5 * len(findings))
 
 
 def _draw_word_shift(

@@ -31,6 +31,7 @@ from winnow.reporting.figure_rendering import Figure
 from winnow.reporting.page_predictions import collect_predictions
 from winnow.reporting.page_rendering import render_page
 from winnow.reporting.plot_style import MARKER_CHARACTERS, ROLE_MARKS, assign_styles
+from winnow.reporting.print_figures import save_print_figures
 from winnow.tracking.store import Store
 from winnow.untrusted_text import check_web_address
 
@@ -93,7 +94,11 @@ def compare_selection(
 
 
 def write_comparison_report(
-    comparison: Comparison, study: CollectedStudy, output: Path, ui_url: str = "http://127.0.0.1:5000"
+    comparison: Comparison,
+    study: CollectedStudy,
+    output: Path,
+    ui_url: str = "http://127.0.0.1:5000",
+    print_figures: bool = False,
 ) -> list[Path]:
     """Write ``comparison.json``, ``report.html``, ``report.md``, ``tables/`` and ``figures/`` and return the paths.
 
@@ -102,6 +107,8 @@ def write_comparison_report(
         study: The study that was compared.
         output: Output folder, created if missing.
         ui_url: Address of the MLflow UI, for links to runs.
+        print_figures: Whether to also save every panel one column wide, in color and in grayscale, in
+            ``figures/print/``.
 
     Raises:
         WinnowError: If the folder is not writable (key ``output_dir``), or if ``ui_url`` is not an HTTP address.
@@ -128,6 +135,8 @@ def write_comparison_report(
         raise WinnowError(
             f"cannot write the report to {output}: {reason}. Choose a writable folder.", key="output_dir"
         ) from error
+    if print_figures:
+        table_and_figure_files += save_print_figures(figures.values(), output / "figures" / "print")
     table_and_figure_files += [file for figure in figures.values() for file in figure.files]
     return [*(output / name for name in texts), *table_and_figure_files]
 

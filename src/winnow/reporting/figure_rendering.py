@@ -87,6 +87,15 @@ def render_figure(
     return Figure(name, caption, panels, files, [drawing.svg for drawing in drawings])
 
 
+def save_panel(panel: Panel, folder: Path, name: str, dpi: int) -> list[Path]:
+    """Save a single panel as ``NAME.svg`` and ``NAME.png`` and return the paths."""
+    drawing = _draw_panel(panel, name, with_pixels=True, dpi=dpi)
+    size, files = (panel.width, panel.height), [folder / f"{name}.{ending}" for ending in ("svg", "png")]
+    files[0].write_text(_join_svgs([drawing], size, [(0, 0)]), encoding="utf-8")
+    _save_pixels(files[1], [drawing], size, [(0, 0)], dpi)
+    return files
+
+
 def label_rows(axes: Axes, labels: Sequence[str]) -> None:
     """Label the rows of a chart from top to bottom."""
     axes.set_yticks(range(len(labels)), labels)
@@ -104,13 +113,13 @@ def set_heading(figure: FigureBase, text: str, width: int = 42, lines: int = 1) 
 
 @dataclass(frozen=True)
 class _Drawing:
-    """A drawn panel: its SVG and, if requested, its pixels of shape (height, width, 4) at :data:`PNG_DPI`."""
+    """A drawn panel: its SVG and, if requested, its pixels of shape (height, width, 4)."""
 
     svg: str
     pixels: Any = None
 
 
-def _draw_panel(panel: Panel, salt: str, with_pixels: bool = False) -> _Drawing:
+def _draw_panel(panel: Panel, salt: str, with_pixels: bool = False, dpi: int = PNG_DPI) -> _Drawing:
     """Draw a panel. The layout is the slowest step, so it is computed once for both the SVG and the pixels."""
     import matplotlib as mpl
     from matplotlib.figure import Figure as Canvas
@@ -124,14 +133,14 @@ def _draw_panel(panel: Panel, salt: str, with_pixels: bool = False) -> _Drawing:
         text = StringIO()
         canvas.savefig(text, format="svg", transparent=True, metadata={"Date": None, "Creator": None})
         svg = _remove_unused_markup(text.getvalue())
-        return _Drawing(svg, _draw_pixels(canvas) if with_pixels else None)
+        return _Drawing(svg, _draw_pixels(canvas, dpi) if with_pixels else None)
 
 
-def _draw_pixels(canvas: Any) -> Any:
+def _draw_pixels(canvas: Any, dpi: int) -> Any:
     import numpy as np
     from matplotlib.backends.backend_agg import FigureCanvasAgg
 
-    canvas.set_dpi(PNG_DPI)
+    canvas.set_dpi(dpi)
     canvas.set_facecolor(BACKGROUND_COLOR)
     renderer: Any = FigureCanvasAgg(canvas)
     renderer.draw()
@@ -171,16 +180,18 @@ def _join_svgs(drawings: Sequence[_Drawing], size: Position, corners: Sequence[P
     return "\n".join([*lines, "</svg>", ""])
 
 
-def _save_pixels(file: Path, drawings: Sequence[_Drawing], size: Position, corners: Sequence[Position]) -> None:
+def _save_pixels(
+    file: Path, drawings: Sequence[_Drawing], size: Position, corners: Sequence[Position], dpi: int = PNG_DPI
+) -> None:
     """Save a PNG file that shows the panels at their positions on the background color."""
     from PIL import Image
 
-    width, height = (round(PNG_DPI * inches) for inches in size)
+    width, height = (round(dpi * inches) for inches in size)
     image = Image.new("RGB", (width, height), BACKGROUND_COLOR)
     for drawing, corner in zip(drawings, corners, strict=True):
-        x, y = (round(PNG_DPI * inches) for inches in corner)
+        x, y = (round(dpi * inches) for inches in corner)
         image.paste(Image.fromarray(drawing.pixels).convert("RGB"), (x, y))
-    image.save(file, dpi=(PNG_DPI, PNG_DPI), compress_level=3)  # higher levels take three times as long
+    image.save(file, dpi=(dpi, dpi), compress_level=3)  # higher levels take three times as long
 
 
 def _use_page_colors(svg: str, panel: Panel) -> str:

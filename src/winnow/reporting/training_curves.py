@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from winnow.comparison.collected_study import CollectedStudy
+from winnow.formatting import format_number, join_names
 from winnow.metrics.metric_names import TRAIN_LOSS, VALIDATION_LOSS
 from winnow.reporting.figure_rendering import Figure, Panel, render_figure
 from winnow.reporting.plot_style import GRAY, Style
@@ -30,6 +31,9 @@ MAX_CURVE_POINTS = 120
 """Maximum number of points per curve. Longer histories are averaged over equal-width ranges of steps."""
 
 SCALE_UNITS = {"loss": "nats per masked token", "perplexity": "perplexity (log scale)"}
+
+PROBABILITY = "probability"
+"""Unit of the word probabilities, which are shown in percent."""
 
 PHASE_LABELS = {TRAIN_LOSS: "training", VALIDATION_LOSS: "validation"}
 
@@ -170,7 +174,7 @@ def _build_word_panels(
             if not words or word in words:
                 values = role_rows[(role_rows["probe"] == probe) & (role_rows["word"] == word)]
                 title = f"{word} ({role}), {probe}"
-                panels += build_step_panels(title, values, styles, log=True, unit="probability", size=size)
+                panels += build_step_panels(title, values, styles, log=True, unit=PROBABILITY, size=size)
     return panels
 
 
@@ -215,14 +219,16 @@ def build_step_panels(
             axes.plot(steps, seeds.mean(axis=1), ms=4, markevery=marker_interval, alpha=style.alpha, **line_style)
         if zero:
             axes.axhline(0, color=GRAY, lw=0.8)
-        _set_y_axis(axes, low, high, log)
+        _set_y_axis(axes, low, high, log, in_percent=unit == PROBABILITY)
         axes.xaxis.set_major_locator(MaxNLocator(6, integer=True))
         axes.set_xlabel("step")
         axes.set_ylabel(unit)
         axes.set_title(title)
         axes.legend(fontsize=8 if size >= PANEL_SIZE and len(styles) < 4 else 6.5)
 
-    return [Panel(f"{title} over steps", draw, *size)]
+    last = table[table["step"] == table["step"].max()].groupby("arm", observed=True)["value"].mean()
+    means = [f"{arm} {format_number(float(last[arm]))}" for arm in styles if arm in last.index]
+    return [Panel(f"{title} over steps, at the end: {join_names(means)}", draw, *size)]
 
 
 def _pivot_by_seed(history: pd.DataFrame) -> pd.DataFrame:
@@ -232,7 +238,7 @@ def _pivot_by_seed(history: pd.DataFrame) -> pd.DataFrame:
     return history.assign(step=range_centers).pivot_table(index="step", columns="seed", values="value", aggfunc="mean")
 
 
-def _set_y_axis(axes: Axes, low: float, high: float, log: bool) -> None:
+def _set_y_axis(axes: Axes, low: float, high: float, log: bool, in_percent: bool) -> None:
     from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator
 
     if not log:
@@ -244,4 +250,4 @@ def _set_y_axis(axes: Axes, low: float, high: float, log: bool) -> None:
     # A logarithmic locator would place at most one tick within one decade.
     axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)) if high > 10 * low else MaxNLocator(4))
     axes.yaxis.set_minor_locator(NullLocator())
-    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{100 * value:g}%" if in_percent else f"{value:g}"))
