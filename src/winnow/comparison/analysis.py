@@ -180,7 +180,8 @@ def analyze(study: CollectedStudy, confidence: float = 0.95, extra_metrics: Sequ
     findings = [*primary_findings, *secondary, *extra, *descriptive]
     ngram_baselines = compare_with_ngrams(study, primary)
     word_frequency_reasons = {
-        arm: find_word_frequency_reason(ngram_baselines, (arm, baseline)) for arm in (filter_arm, *declaration.filters)
+        arm: find_word_frequency_reason(ngram_baselines, (arm, baseline)) if arm in ngram_baselines else None
+        for arm in (filter_arm, *declaration.filters)
     }
     tested_pairs = [(finding.result.a, finding.result.b) for finding in primary_findings]
     verdicts = decide_verdicts(study, [*primary_findings, *descriptive], reasons, look, word_frequency_reasons)
