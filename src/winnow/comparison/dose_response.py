@@ -41,7 +41,7 @@ class DosePoint:
         fraction: The fraction of the training rows that the arm keeps.
         effect: The difference from the baseline, with the simultaneous interval over the doses.
         control: The random control of the same size; ``None`` if there is none.
-        control_effect: The difference between the control and the baseline.
+        control_effect: The difference between the control and the baseline, with an unadjusted interval.
         effect_of_selection: The difference between the arm and its control, with the simultaneous interval.
         specificity: The difference from the baseline on the specificity metric.
         cost: The difference from the baseline on the guard metric.
@@ -139,7 +139,10 @@ def _estimate_response(
     ranking = rank_arms(estimates, arms, is_higher_better, confidence)
     effects = _estimate_differences(estimates, dict.fromkeys(arms, baseline), confidence)
     selection = _estimate_differences(estimates, controls, confidence)
-    control_effects = _estimate_differences(estimates, dict.fromkeys(controls.values(), baseline), confidence)
+    control_effects = {
+        control: _estimate_differences(estimates, {control: baseline}, confidence)[control]
+        for control in dict.fromkeys(controls.values())
+    }
     points = [
         DosePoint(
             arm=arm,

@@ -5,6 +5,7 @@ The figure has the width of a column in a two-column paper (8.4 cm), so its text
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -39,8 +40,8 @@ def draw_dose_responses(comparison: Comparison, folder: Path | None) -> Figure |
     caption = (
         f"Difference from the baseline against the fraction of training rows kept. The band contains the "
         f"{format_confidence(comparison.confidence)} intervals of all doses jointly. Filled markers: doses that cannot "
-        "be distinguished from the best one. The dashed line shows random controls of the same size. Below: "
-        "specificity and cost with the interval of each dose; the dotted line is the cost margin."
+        "be distinguished from the best one. The dashed line shows random controls of the same size; their intervals "
+        "may be cut off. Below: specificity and cost with the interval of each dose; the dotted line is the margin."
     )
     panels = [_build_panel(comparison, response) for response in comparison.doses]
     return render_figure("doses", caption, panels, folder)
@@ -149,8 +150,24 @@ def _draw_effects(axes: Axes, metric: Metric, response: DoseResponse) -> None:
             elinewidth=0.8,
             label="random control",
         )
+    low, high = _find_limits(points)
+    axes.set_ylim(low, high)
     _set_title(axes, f"{metric.label}, difference from baseline")
     axes.legend(fontsize=TICK_SIZE, loc="best", handlelength=2.2, borderaxespad=0.2)
+
+
+def _find_limits(points: Sequence[DosePoint]) -> tuple[float, float]:
+    """Return the limits of the vertical axis, which contain the band and all estimates.
+
+    With few seeds, the interval of a control can be many times as long. It is then cut off at the edge.
+    """
+    values = [0.0]
+    for point in points:
+        values += [point.effect.estimate, point.effect.ci_low, point.effect.ci_high]
+        values += [point.control_effect.estimate] if point.control_effect is not None else []
+    finite = [value for value in values if math.isfinite(value)]
+    padding = 0.12 * (max(finite) - min(finite)) or 1.0
+    return min(finite) - padding, max(finite) + padding
 
 
 def _draw_contrasts(axes: Axes, response: DoseResponse, contrasts: Sequence[Contrast | None], label: str) -> None:
