@@ -15,7 +15,7 @@ def collect_garbage_rarely() -> None:
 
     Imports, Hydra, MLflow and matplotlib create millions of objects, few of which are garbage in reference cycles.
     Looking for such garbage takes a sixth of the CPU time of a command that does not train. With a threshold of
-    100,000, it still takes a tenth; the higher threshold needs 5 MB more.
+    100,000, it still takes a tenth; the higher threshold needs 5 to 30 MB more.
     """
     gc.set_threshold(RARE_THRESHOLD, *DEFAULT_THRESHOLDS[1:])
 
