@@ -20,5 +20,5 @@ def test_the_default_store_is_the_embedded_one_and_a_name_is_required() -> None:
     assert winnow.study("a", "b", output_dir="x/y").store_uri == "sqlite:///x/y/mlflow.db"
     with pytest.raises(TypeError, match="at least one name"):
         winnow.study()
-    with pytest.raises(AttributeError, match="no attribute 'studies'"):
-        _ = winnow.studies
+    with pytest.raises(AttributeError, match="no attribute 'no_such_name'"):
+        _ = winnow.no_such_name

@@ -7,6 +7,7 @@ import dataclasses
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from winnow.comparison import Comparison, analyze, collect_study
@@ -15,7 +16,9 @@ from winnow.comparison.factor_levels import average_levels
 from winnow.comparison.factor_sentences import describe_factor_effects
 from winnow.comparison.metric_scores import find_incomparable_reason
 from winnow.comparison.next_steps import build_sweep_command
+from winnow.comparison.ngram_baselines import compute_fill_overlap
 from winnow.comparison.selected_levels import combine_levels, compute_validation_scores
+from winnow.metrics import Metric
 from winnow.reporting.factor_tables import build_factor_grids
 from winnow.tracking import keys
 
@@ -67,6 +70,15 @@ def test_the_verdict_is_about_the_average_over_the_levels(compared: Comparison) 
     assert compared.arms["nike_positive"].mean == pytest.approx(
         np.mean([by_arm["nike_positive"].mean for by_arm in factors.means["optimizer.lr"].values()])
     )
+
+
+def test_the_overlap_of_predictions_is_averaged_over_the_levels(study: CollectedStudy) -> None:
+    levels = {}
+    for (name, level), words in zip(study.levels.items(), (["a", "b", "a", "c"], ["a", "b", "a", "b"]), strict=True):
+        fills = pd.DataFrame({"prompt": ["p", "p", "q", "q"], "word": words, "probability": 0.1})
+        fills = fills.assign(stage="after", probe="nike_wide", arm="full", seed=1)
+        levels[name] = dataclasses.replace(level, fills=fills)
+    assert compute_fill_overlap(average_levels(levels), Metric(PRIMARY), "full") == pytest.approx((0.5 + 1) / 2)
 
 
 def test_suggested_commands_repeat_all_levels(study: CollectedStudy) -> None:

@@ -137,7 +137,7 @@ def test_a_filter_that_keeps_nothing_stops_the_study_before_any_training(
     [
         (["seed=1,2", "trainer=ddp"], "trainer.devices"),
         (["filter=full,uptrain_exact,random_matched"], "is a control for 'nike_positive', which is not an arm"),
-        (["filter=full,nike_positive", "optimizer.lr=0.1,0.2"], "same arm and seed"),
+        (["filter=full,nike_positive", "dataset.split.test_fraction=0.2,0.3"], "arms are not compared across values"),
         (["filter=full,nike_positive", "study.baseline=ful"], "Did you mean 'full'?"),
         (["filter=full,uptrain_exact", "filter.ablate=[prais]"], "no signal 'prais'. Did you mean 'praise'?"),
         (["seed=1,2", "study.primary_metric=probe/nike_wid/log_odds"], "Did you mean 'nike_wide'?"),

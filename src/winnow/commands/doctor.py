@@ -30,6 +30,7 @@ from winnow.tracking.embedded_store import SQLITE_PREFIX
 Status = Literal["ok", "optional", "problem"]
 _STYLES: Final = {"ok": "green", "optional": "yellow", "problem": "red"}
 
+DISTRIBUTION: Final = "winnow-mlm"
 MAIN_PACKAGES: Final = ("torch", "pytorch-lightning", "transformers", "mlflow", "hydra-core", "datasets", "pyarrow")
 BROWSERS: Final = ("chromium", "google-chrome", "chromium-browser")
 MIN_FREE_BYTES: Final = 10**9
@@ -113,10 +114,10 @@ def find_version(package: str) -> str | None:
 def _read_requirements() -> list[tuple[str, str]]:
     """Return the name of each required package and the extra that requires it, which is empty for all installations."""
     requirements = []
-    for line in metadata.requires("winnow") or []:
+    for line in metadata.requires(DISTRIBUTION) or []:
         name = re.match(r"[\w.-]+", line)
         extra = re.search(r"extra == ['\"]([\w-]+)['\"]", line)
-        if name and name[0] != "winnow":
+        if name and name[0] != DISTRIBUTION:
             requirements.append((name[0], extra[1] if extra else ""))
     return requirements
 

@@ -31,7 +31,7 @@ def describe_factor_effects(
 
     >>> describe_factor_effects("optimizer.lr", "mild", {"1e-4": "better", "1e-3": "no clear difference"},
     ...                         {("1e-4", "1e-3"): 0.01}, 0.01, 0.05)
-    'mild helps at optimizer.lr=1e-4 but not at 1e-3 (interaction p = 0.010).'
+    'mild helps at optimizer.lr=1e-4 but not at 1e-3 (interaction p = 0.01).'
     """
     better, worse, unclear = (
         [level for level, outcome in outcomes.items() if outcome == wanted]

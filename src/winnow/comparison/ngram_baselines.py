@@ -93,7 +93,13 @@ def _average_over_shared_seeds(study: CollectedStudy, arm: str, primary: Metric)
 
 
 def compute_fill_overlap(study: CollectedStudy, primary: Metric, arm: str) -> float:
-    """Return the mean fraction of the top 10 words that two prompts share, averaged over pairs of prompts and seeds."""
+    """Return the mean fraction of the top 10 words that two prompts share, averaged over pairs of prompts and seeds.
+
+    If the study is averaged over the levels of a factor, the fractions of the levels are averaged.
+    """
+    if study.levels and not study.selected_levels:
+        fractions = [compute_fill_overlap(level, primary, arm) for level in study.levels.values()]
+        return _mean(fraction for fraction in fractions if not math.isnan(fraction))
     fills = study.fills
     if primary.parsed_name.kind != "probe" or fills.empty:
         return math.nan
