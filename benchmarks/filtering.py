@@ -34,9 +34,8 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from winnow.config import construct
+from winnow.config import FilterConfig, construct
 from winnow.config.compose import compose_cells
-from winnow.config.schema import FilterConfig
 from winnow.data import CleaningStep, Corpus, Files, Grammar, Mixture
 from winnow.data.cleaning import clean_texts
 from winnow.data.corpus import content_fingerprint
