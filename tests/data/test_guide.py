@@ -8,9 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from winnow.config import construct
+from winnow.config import FilterConfig, construct
 from winnow.config.compose import compose_cells
-from winnow.config.schema import FilterConfig
 from winnow.data import Dataset
 from winnow.filters import Filter
 

@@ -249,7 +249,7 @@ def _check_network() -> Check:
         return Check("network", "optional", "HF_HUB_OFFLINE is set, so nothing is downloaded from the Hub", fix)
     try:
         request = urllib.request.Request(address, method="HEAD")  # noqa: S310 - the user's own address
-        urllib.request.urlopen(request, timeout=NETWORK_TIMEOUT_SECONDS).close()  # noqa: S310
+        urllib.request.urlopen(request, timeout=NETWORK_TIMEOUT_SECONDS).close()  # noqa: S310 - the same request
     except urllib.error.HTTPError:
         pass  # the server responds, which is sufficient
     except (OSError, ValueError) as error:

@@ -1,12 +1,6 @@
 """Compose and validate the configuration, and construct an object for each `_target_`."""
 
-from winnow.config.compared_settings import HARDWARE_TRAINER_ARGUMENTS, select_compared_settings
-from winnow.config.compose import ComposedCell, compose_cells, restore_cell
-from winnow.config.construct import construct
-from winnow.config.deprecated import load_stored_config
-from winnow.config.permissions import read_user_permissions
-from winnow.config.plain_data import flatten_config
-from winnow.config.schema import (
+from winnow.config.command_schemas import (
     CompareConfig,
     EvaluateConfig,
     ExportConfig,
@@ -18,9 +12,15 @@ from winnow.config.schema import (
     SearchConfig,
     SearchRange,
     StoreConfig,
-    TrainConfig,
     UiConfig,
 )
+from winnow.config.compared_settings import HARDWARE_TRAINER_ARGUMENTS, select_compared_settings
+from winnow.config.compose import ComposedCell, compose_cells, restore_cell
+from winnow.config.construct import construct
+from winnow.config.deprecated import load_stored_config
+from winnow.config.permissions import read_user_permissions
+from winnow.config.plain_data import flatten_config
+from winnow.config.schema import TrainConfig
 from winnow.config.search_path import builtin_config_folder, list_group_options
 from winnow.config.target_defaults import find_defaulted_keys
 
