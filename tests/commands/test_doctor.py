@@ -31,6 +31,14 @@ def test_a_complete_installation_is_ready(workplace: Path, capsys: pytest.Captur
     assert "Winnow is ready" in printed
 
 
+def test_a_missing_installation_is_a_problem(
+    workplace: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("winnow.commands.doctor.DISTRIBUTION", "winnow-that-is-not-installed")
+    assert main(["doctor"]) == 1
+    assert "winnow-that-is-not-installed is not installed in this environment" in capsys.readouterr().out
+
+
 def test_a_server_that_does_not_respond_is_a_problem(workplace: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["doctor", "tracking=server", "tracking.uri=http://127.0.0.1:9"]) == 1
     printed = capsys.readouterr().out

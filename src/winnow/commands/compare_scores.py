@@ -126,7 +126,7 @@ def describe_contrast(entry: ScoreContrast) -> str:
     """Return a sentence with the difference between an arm and the baseline."""
     result = entry.result
     interval = format_interval(result.ci_low, result.ci_high)
-    if entry.p_holm < SIGNIFICANCE_LEVEL:
+    if entry.p_holm <= SIGNIFICANCE_LEVEL:
         direction = "higher" if result.difference > 0 else "lower"
         size = format_number(abs(result.difference))
         return f"{result.a} scores {size} {direction} than {result.b} (95% interval of the difference {interval})."

@@ -31,6 +31,7 @@ Status = Literal["ok", "optional", "problem"]
 _STYLES: Final = {"ok": "green", "optional": "yellow", "problem": "red"}
 
 DISTRIBUTION: Final = "winnow-mlm"
+DEVELOPER_EXTRAS: Final = ("benchmarks", "dev", "docs")
 MAIN_PACKAGES: Final = ("torch", "pytorch-lightning", "transformers", "mlflow", "hydra-core", "datasets", "pyarrow")
 BROWSERS: Final = ("chromium", "google-chrome", "chromium-browser")
 MIN_FREE_BYTES: Final = 10**9
@@ -93,14 +94,20 @@ def _check_packages() -> Iterator[Check]:
     )
     versions = (f"{name} {version}" for name in MAIN_PACKAGES if (version := find_version(name)))
     yield Check("versions", "ok", ", ".join([f"winnow {__version__}", *versions]))
+    if find_version(DISTRIBUTION) is None:
+        fix = "In the folder of the repository: pip install --constraint constraints.txt --editable ."
+        yield Check("packages", "problem", f"{DISTRIBUTION} is not installed in this environment", fix)
+        return
     requirements = _read_requirements()
     missing = [name for name, extra in requirements if not extra and find_version(name) is None]
     if missing:
         yield Check("packages", "problem", f"not installed: {', '.join(missing)}", f"pip install {' '.join(missing)}")
-    for extra in sorted({extra for _, extra in requirements if extra and extra not in ("dev", "benchmarks")}):
+    for extra in sorted({extra for _, extra in requirements if extra and extra not in DEVELOPER_EXTRAS}):
         absent = [name for name, of in requirements if of == extra and find_version(name) is None]
         if absent:
-            yield Check(f"extra {extra}", "optional", f"not installed: {', '.join(absent)}", f"pip install {absent[0]}")
+            yield Check(
+                f"extra {extra}", "optional", f"not installed: {', '.join(absent)}", f"pip install {' '.join(absent)}"
+            )
 
 
 def find_version(package: str) -> str | None:
