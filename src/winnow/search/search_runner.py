@@ -1,4 +1,4 @@
-"""Run the trials of a search with the launcher of the study, and confirm the best settings."""
+"""Run the trials of a search with the launcher of the study, and select the best settings."""
 
 from __future__ import annotations
 
