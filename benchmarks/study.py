@@ -1,6 +1,6 @@
 """Measure the overhead of a study in CPU seconds per cell, and the speedup of parallel cells.
 
-    python benchmarks/study.py --json FILE [--cells 60] [--steps 600] [--only speedup]
+    python benchmarks/study.py --json FILE [--cells 60] [--steps 600] [--only overhead|demo|distilbert]
 
 A minimal cell trains the smallest model for one step on one row, and is evaluated on one row per split and one prompt.
 The remaining time is overhead: composing and validating the configuration, storing the run with its tags, parameters,
@@ -12,7 +12,7 @@ start of a cell to its first step, without the first cell, for a model with the 
 `demo.speedup` is the wall time of the demo's 15 cells, one at a time with all threads, divided by their wall time with
 the default launcher. `distilbert.speedup` is the same for 4 cells of a model with the shape of DistilBERT-base, which
 are trained for 40 steps. Both include the start of the processes, but not the comparison. The wall times are meaningful
-only on an idle machine; `load` is the load average before the measurement.
+only on an idle machine; `load` is the load average before each measurement.
 """
 
 from __future__ import annotations
@@ -94,24 +94,25 @@ def time_study(name: str, overrides: Sequence[str]) -> float:
     return time.monotonic() - started
 
 
-def measure_speedups(steps: int | None) -> dict[str, Any]:
-    """Return the wall times of two studies, one cell at a time and with the default launcher, and the speedups."""
-    save_distilbert_shape()
-    distilbert = [text for text in MINIMAL_CELL if text.startswith(("dataset", "evaluation"))]
-    distilbert += ["model=distilbert", "model.name=./model", "training.max_steps=40", "seed=1,2,3,4"]
-    demo = ["experiment=demo", *([f"training.max_steps={steps}"] if steps else [])]
-    results: dict[str, Any] = {"load": round(os.getloadavg()[0], 2)}
-    for study, overrides in (("demo", demo), ("distilbert", distilbert)):
-        one_at_a_time = ["launcher=in_process", f"numerics.threads={os.cpu_count()}"]
-        sequential = time_study(f"{study}-sequential", [*overrides, *one_at_a_time])
-        default = time_study(f"{study}-default", overrides)
-        results[study] = {
-            "one_at_a_time_s": round(sequential, 1),
-            "default_s": round(default, 1),
-            "speedup": round(sequential / default, 2),
-            "goal": SPEEDUP_GOALS[study],
-        }
-    return results
+def measure_speedup(study: str, steps: int | None) -> dict[str, Any]:
+    """Return the wall time of a study, one cell at a time and with the default launcher, and the speedup."""
+    overrides = ["experiment=demo", *([f"training.max_steps={steps}"] if steps else [])]
+    if study == "distilbert":
+        save_distilbert_shape()
+        overrides = [text for text in MINIMAL_CELL if text.startswith(("dataset", "evaluation"))]
+        overrides += ["model=distilbert", "model.name=./model", "training.max_steps=40", "seed=1,2,3,4"]
+    load = os.getloadavg()[0]
+    sequential = time_study(
+        f"{study}-sequential", [*overrides, "launcher=in_process", f"numerics.threads={os.cpu_count()}"]
+    )
+    default = time_study(f"{study}-default", overrides)
+    return {
+        "load": round(load, 2),
+        "one_at_a_time_s": round(sequential, 1),
+        "default_s": round(default, 1),
+        "speedup": round(sequential / default, 2),
+        "goal": SPEEDUP_GOALS[study],
+    }
 
 
 def measure_overhead(cells: int) -> dict[str, Any]:
@@ -167,17 +168,18 @@ def main() -> None:
     parser.add_argument("--json", type=Path)
     parser.add_argument("--cells", type=int, default=60)
     parser.add_argument("--steps", type=int, help="steps of the demo's cells; by default, those of the experiment")
-    parser.add_argument("--only", choices=["overhead", "speedup"], help="run only one of the two measurements")
+    parser.add_argument("--only", choices=["overhead", *SPEEDUP_GOALS], help="run only one measurement")
     options = parser.parse_args()
     target = options.json.resolve() if options.json else None
     os.chdir(tempfile.mkdtemp())
     Path("conf/probe").mkdir(parents=True)
     Path("conf/probe/one.yaml").write_text(PROBE, encoding="utf-8")
     results: dict[str, Any] = {"hardware": describe_hardware()}
-    if options.only != "speedup":
+    if options.only in (None, "overhead"):
         results |= measure_overhead(options.cells)
-    if options.only != "overhead":
-        results |= measure_speedups(options.steps)
+    for study in SPEEDUP_GOALS:
+        if options.only in (None, study):
+            results[study] = measure_speedup(study, options.steps)
     print(json.dumps(results, indent=2))
     if target:
         target.write_text(json.dumps(results, indent=2) + "\n", encoding="utf-8")
