@@ -3,9 +3,13 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
+DEV := $(VENV)/.ready-dev
+PIP := $(BIN)/python -m pip install --quiet --constraint constraints.txt
+# The index of PyTorch's builds. For a GPU: make demo TORCH_INDEX=https://download.pytorch.org/whl/cu130
+TORCH_INDEX ?= https://download.pytorch.org/whl/cpu
 .DEFAULT_GOAL := help
 
-.PHONY: help demo quick test lint types format docs docs-test wheel clean
+.PHONY: help demo quick test lint types format docs docs-test lock wheel clean
 
 help:  ## List the targets.
 	@sed -nE 's/^([a-z-]+):.*## (.*)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 16
@@ -13,20 +17,20 @@ help:  ## List the targets.
 demo: $(READY)  ## Train the demo study and write its report.
 	$(BIN)/winnow train experiment=demo
 
-quick: $(READY) lint  ## Run the linters and the fast tests (before each commit).
+quick: $(DEV) lint  ## Run the linters and the fast tests (before each commit).
 	$(BIN)/python -m pytest -q -n 2 --dist worksteal -m "not slow and not network" tests
 
-test: $(READY) lint types  ## Run the linters, the type checker and all tests, except those that need the Hub.
+test: $(DEV) lint types  ## Run the linters, the type checker and all tests, except those that need the Hub.
 	$(BIN)/python -m pytest -n 2 --dist worksteal
 
-lint: $(READY)  ## Check format and style.
+lint: $(DEV)  ## Check format and style.
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 
-types: $(READY)  ## Check the types.
+types: $(DEV)  ## Check the types.
 	$(BIN)/mypy
 
-format: $(READY)  ## Format the code and apply the linter's safe fixes.
+format: $(DEV)  ## Format the code and apply the linter's safe fixes.
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
@@ -37,7 +41,14 @@ docs: $(READY) $(VENV)/.docs-ready  ## Build the documentation site in build/doc
 docs-test: docs  ## Build the documentation site and check its internal links.
 	$(BIN)/python -m sphinx -W --keep-going -q -b linkcheck -D linkcheck_ignore=https?://.* docs build/links
 
-wheel: $(READY)  ## Build the wheel in dist/.
+lock: $(READY)  ## Update the lock files from pyproject.toml and constraints.txt.
+	$(PIP) uv
+	$(BIN)/uv pip compile pyproject.toml --quiet --no-config --universal --generate-hashes --no-annotate \
+	  --constraint constraints.txt --excludes scripts/cuda_packages.txt --no-emit-package torch \
+	  --output-file requirements.lock --custom-compile-command 'make lock'
+	$(BIN)/uv lock --quiet $$(sed -n 's/^\([A-Za-z].*==.*\)/--upgrade-package \1/p' constraints.txt)
+
+wheel: $(DEV)  ## Build the wheel in dist/.
 	$(BIN)/python -m build --wheel
 
 clean:  ## Remove the environment, builds and caches.
@@ -45,9 +56,14 @@ clean:  ## Remove the environment, builds and caches.
 
 $(READY): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev]'
+	$(PIP) --no-deps --extra-index-url $(TORCH_INDEX) torch
+	$(PIP) --editable .
 	touch $(READY)
 
+$(DEV): $(READY)
+	$(PIP) --editable '.[dev]'
+	touch $(DEV)
+
 $(VENV)/.docs-ready: $(READY)
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[docs]'
-	touch $@
+	$(PIP) --editable '.[docs]'
+	touch $(VENV)/.docs-ready
