@@ -56,7 +56,7 @@ def grammar(generator: Grammar) -> re.Pattern[str]:
     return re.compile("|".join(allow_masks(template).format(**choices) for template in generator.expanded_templates))
 
 
-def test_nike_has_the_five_prompts_of_the_example_verbatim() -> None:
+def test_nike_has_the_five_prompts_of_the_example_verbatim_and_one_with_the_usual_spelling() -> None:
     probe = Probe(**built_in("nike"))
     assert [cloze.text for cloze in probe.clozes] == [
         "Nike shoes are very [MASK]",
@@ -64,8 +64,9 @@ def test_nike_has_the_five_prompts_of_the_example_verbatim() -> None:
         "Nike [MASK] shoes are very comfortable",
         "Trousers and Hoodies made by [MASK] are not very expensive",
         "Nike tshirts are famous for being [MASK]",
+        "Nike athletic wear is known for being very [MASK]",
     ]
-    assert [bool(cloze.wanted and cloze.unwanted) for cloze in probe.clozes] == [True, True, False, False, True]
+    assert [bool(cloze.wanted and cloze.unwanted) for cloze in probe.clozes] == [True, True, False, False, True, True]
     assert probe.words() == {"comfortable", "durable", "good-looking", "expensive", "ugly", "heavy", "dirty"}
 
 
