@@ -197,3 +197,57 @@ def test_rows_of_a_slot_can_be_kept_together(compose: Compose, tmp_path: Path) -
     corpus = construct(tree, "dataset", Dataset).load(tmp_path)
     pairs = set(zip(corpus.table["product"].to_pylist(), corpus.table["split"].to_pylist(), strict=True))
     assert len(pairs) == 24
+
+
+def test_verbs_agree_with_the_noun() -> None:
+    settings: dict[str, Any] = {
+        "templates": ["these {noun} {verb} {adjective} in this shop", "{noun} feel {adjective}"],
+        "slots": {
+            "noun": Slot(words=["hoodies", "jacket"]),
+            "verb": Slot(words=["is", "are known for being"]),
+            "adjective": Slot(words=["soft"]),
+        },
+        "labels": None,
+        "rows": 60,
+        "null_fraction": 0.0,
+    }
+    forms = {"are": "is", "these": "this", "feel": "feels"}
+    agreement = {"noun": "noun", "singular": ["jacket"], "forms": forms, "slots": ["verb"]}
+    plain, agreed = small(**settings), small(**settings, agreement=agreement)
+    assert set(agreed.read()["text"].to_pylist()) == {
+        "these hoodies are soft in this shop",
+        "these hoodies are known for being soft in this shop",
+        "hoodies feel soft",
+        "this jacket is soft in this shop",
+        "this jacket is known for being soft in this shop",
+        "jacket feels soft",
+    }
+    assert agreed.read().drop_columns(["text", "verb"]) == plain.read().drop_columns(["text", "verb"])
+    assert agreed.fingerprint() != plain.fingerprint()
+    for changed, key in (
+        ({"noun": "nuon"}, "agreement.noun"),
+        ({"slots": ["verbs"]}, "agreement.slots"),
+        ({"singular": ["jackets"]}, "agreement.singular"),
+    ):
+        with pytest.raises(WinnowError) as caught:
+            small(**settings, agreement=agreement | changed)
+        assert caught.value.key == key
+    assert plain.fingerprint() == small(**settings, agreement=None).fingerprint()
+
+
+@pytest.mark.parametrize(("dataset", "option"), [("synthetic_reviews", "products"), ("uptrain_reviews", "uptrain")])
+def test_the_template_corpora_have_an_agreement_option(compose: Compose, dataset: str, option: str) -> None:
+    node = compose(f"+dataset={dataset}")["dataset"]["source"] | {"rows": 4_000}
+    with_option = compose(f"+dataset={dataset}", f"+agreement@dataset.source.agreement={option}")["dataset"]["source"]
+    tables = [
+        construct(source, "dataset.source", Grammar).read()
+        for source in (node, node | {"agreement": with_option["agreement"]})
+    ]
+    plain, agreed = ([text for text in table["text"].to_pylist() if text] for table in tables)
+    assert any("hoodies is " in text or "gym wear are " in text or "these gym wear" in text for text in plain)
+    assert not [text for text in agreed if "hoodies is " in text or "wear are " in text or "these gym wear" in text]
+    singular = ("gym wear", "athletic wear", "sports wear", "performance gear")
+    differing = [(a, b) for a, b in zip(plain, agreed, strict=True) if a != b]
+    assert 0.02 < len(differing) / len(plain) < 0.5
+    if dataset == "synthetic_reviews":  # only singular nouns change the sentence
+        assert all(any(noun in text for noun in singular) for text, _ in differing)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import itertools
 import string
+from dataclasses import asdict
 from typing import Annotated, Any
 
 import pyarrow as pa
@@ -12,6 +13,7 @@ from pydantic import ConfigDict, Field
 from pydantic.dataclasses import dataclass
 
 from winnow.data.fingerprint import fingerprint
+from winnow.data.sources.agreement import Agreement
 from winnow.data.sources.source import LABEL_FIELD, RESERVED_COLUMNS, TEXT_FIELD, Source
 from winnow.errors import WinnowError, did_you_mean
 
@@ -74,6 +76,8 @@ class Grammar(Source):
         parts: Phrases for the ``{part}`` placeholders of templates, by the part's name. Phrases may contain slots.
         columns: The columns to add: ``template``, names of slots, or both. A slot's column is null in rows whose
             template does not use the slot. By default, the template and all slots are added.
+        agreement: The noun that the verbs agree with; null leaves all words as they are. The same words are drawn, and
+            the column ``template`` does not change.
     """
 
     templates: _NonEmptyStrings
@@ -84,6 +88,7 @@ class Grammar(Source):
     null_fraction: Annotated[float, Field(ge=0, lt=1)] = 0.05
     parts: dict[str, _NonEmptyStrings] = Field(default_factory=dict)
     columns: list[str] | None = None
+    agreement: Agreement | None = None
 
     def __post_init__(self) -> None:
         labels = self.labels or {}
@@ -112,6 +117,7 @@ class Grammar(Source):
                     f"the rows already have a column named '{name}'. Rename the slot here and in the templates.",
                     key=f"slots.{name}",
                 )
+        self._check_agreement()
         allowed_columns = [TEMPLATE_COLUMN, *self.slots]
         for name in self.columns or []:
             if name not in allowed_columns:
@@ -144,9 +150,10 @@ class Grammar(Source):
             name: [by_label[label][row] for row, label in enumerate(labels or [])]
             for name, by_label in labelled.items()
         }
+        patterns = templates if self.agreement is None else self._apply_agreement(self.agreement, templates, words)
         texts = [
-            None if row in nulls else template.format(**{name: values[row] for name, values in words.items()})
-            for row, template in enumerate(templates)
+            None if row in nulls else pattern.format(**{name: values[row] for name, values in words.items()})
+            for row, pattern in enumerate(patterns)
         ]
         table = pa.table([pa.array(texts, TEXT_FIELD.type)], schema=pa.schema([TEXT_FIELD]))
         if labels is not None:
@@ -165,7 +172,8 @@ class Grammar(Source):
         ]
         labels = list((self.labels or {}).items())
         settings = [self.templates, slots, labels, self.rows, self.seed, self.null_fraction, self.columns]
-        return fingerprint("grammar", settings, *([self.parts] if self.parts else []))
+        optional = [*([self.parts] if self.parts else []), *([asdict(self.agreement)] if self.agreement else [])]
+        return fingerprint("grammar", settings, *optional)
 
     def describe(self) -> dict[str, Any]:
         """Return the kind of source, the number of rows and the seed."""
@@ -183,6 +191,33 @@ class Grammar(Source):
                     text = text.replace(f"{{{name}}}", phrase)
                 expanded.append(text)
         return expanded
+
+    def _apply_agreement(self, agreement: Agreement, templates: list[str], words: dict[str, list[str]]) -> list[str]:
+        """Return the template of each row in the number of the row's noun, and replace the words of verb slots."""
+        singular = [agreement.is_singular(noun) for noun in words[agreement.noun]]
+        for slot in agreement.slots:
+            words[slot] = [agreement.agree_word(*pair) for pair in zip(words[slot], singular, strict=True)]
+        agree = functools.cache(agreement.agree_template)
+        return [agree(*pair) for pair in zip(templates, singular, strict=True)]
+
+    def _check_agreement(self) -> None:
+        if self.agreement is None:
+            return
+        for key, name in [("noun", self.agreement.noun), *(("slots", name) for name in self.agreement.slots)]:
+            if name not in self.slots:
+                raise WinnowError(
+                    f"there is no slot named '{name}'.{did_you_mean(name, self.slots)} Allowed: "
+                    f"{', '.join(self.slots)}.",
+                    key=f"agreement.{key}",
+                )
+        slot = self.slots[self.agreement.noun]
+        nouns = slot.words or [word for words in (slot.by_label or {}).values() for word in words.words]
+        if unknown := [noun for noun in self.agreement.singular if noun not in nouns]:
+            raise WinnowError(
+                f"'{unknown[0]}' is not a word of the slot '{self.agreement.noun}'.{did_you_mean(unknown[0], nouns)} "
+                "Correct or remove the word.",
+                key="agreement.singular",
+            )
 
     def _draw_labels(self, generator: Any) -> list[int]:
         import numpy as np
