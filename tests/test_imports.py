@@ -76,6 +76,7 @@ MAY_IMPORT: dict[str, set[str]] = {
         "studies",
     },
     "api": {"comparison"},
+    "stream": {"api", "config", "data", "errors", "filters", "reporting", "studies"},
     "cli": {"errors", "garbage_collection", "config", "tracking", "commands", "run", "studies", "search"},
 }
 CONTENTS: dict[str, str] = {
@@ -98,7 +99,8 @@ CONTENTS: dict[str, str] = {
     "studies": "plans, launchers, jobs, the study's declaration",
     "commands": "one module per command",
     "search": "the command search: trials on validation data, and their confirmation",
-    "api": "the public Python API",
+    "api": "the public Python API: studies",
+    "stream": "the public Python API: rows that arrive in batches",
     "cli": "the entry point",
 }
 DOCUMENT = Path(__file__).parents[1] / "docs" / "architecture.md"

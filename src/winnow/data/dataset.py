@@ -103,12 +103,12 @@ class Dataset:
         validation = self._read_source("validation", self.validation, "validation") if self.validation else None
         external = {name: self._read_source(f"external.{name}", source, name) for name, source in self.external.items()}
         splits = self._assign_splits(main)
-        table, funnel = _build_split_table(main, splits), dict(main.funnel)
+        table, funnel = build_split_table(main, splits), dict(main.funnel)
         if validation or external:
             table = table.filter(pa.array(_compute_separate_mask(main, splits, validation, external.values())))
             funnel["apart"] = table.num_rows
-        tables = [_build_split_table(validation, "validation", table)] if validation else []
-        tables += [_build_split_table(rows, EXTERNAL_SPLIT, table) for rows in external.values()]
+        tables = [build_split_table(validation, "validation", table)] if validation else []
+        tables += [build_split_table(rows, EXTERNAL_SPLIT, table) for rows in external.values()]
         table = pa.concat_tables([table, *tables], promote_options="default").combine_chunks()
         _require_every_split(table, funnel)
         errors = [error for rows in (main, validation, *external.values()) if rows for error in rows.record_errors]
@@ -159,7 +159,7 @@ class Dataset:
         return descriptions
 
 
-def _build_split_table(cleaned: CleanedRows, split: str | Sequence[str], like: pa.Table | None = None) -> pa.Table:
+def build_split_table(cleaned: CleanedRows, split: str | Sequence[str], like: pa.Table | None = None) -> pa.Table:
     """Return the rows as a corpus table. If ``like`` is given, drop the additional columns that ``like`` lacks."""
     ids = [hashlib.blake2b(text.encode(), digest_size=8).hexdigest() for text in cleaned.normalized_texts]
     columns = {

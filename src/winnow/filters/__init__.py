@@ -18,7 +18,7 @@ from winnow.filters.signals.classifier import TextClassifier
 from winnow.filters.signals.duplicates import Duplicate
 from winnow.filters.signals.language import Language
 from winnow.filters.signals.mentions import Mentions
-from winnow.filters.signals.python_function import PythonFunction
+from winnow.filters.signals.python_function import PythonFunction, signal
 from winnow.filters.signals.signal import Signal
 from winnow.filters.signals.vader_sentiment import VaderSentiment
 from winnow.filters.verdict_statistics import compute_filter_statistics
@@ -50,4 +50,5 @@ __all__ = [
     "save_dropped",
     "save_kept",
     "save_statistics",
+    "signal",
 ]

@@ -17,9 +17,11 @@ from pydantic.dataclasses import dataclass
 from winnow.data import Corpus
 from winnow.data.fingerprint import fingerprint
 from winnow.errors import WinnowError
+from winnow.filters.batch_scoring import score_table
 from winnow.filters.corpus_scoring import (
     BatchCallback,
     EngineOptions,
+    SignalScores,
     build_progress_bar,
     load_cached_scores,
     score_signals,
@@ -41,6 +43,8 @@ from winnow.untrusted_text import SafeName
 
 # In Python, expressions can also be built by combining names with operators. Such expressions are stored as text.
 _ExpressionText = Annotated[str, BeforeValidator(lambda value: str(value) if isinstance(value, Expression) else value)]
+
+_NO_SCORES = pa.array([], pa.float64())
 
 
 class Selection(ABC):
@@ -181,6 +185,28 @@ class Filter(Selection):
                 verdicts = rule.score_with_short_circuit(self.name, corpus, cached, cache_dir, bar, callback, engine)
         self._check_not_trivial(verdicts)
         return verdicts
+
+    def score_rows(self, rows: pa.Table) -> Verdicts:
+        """Return the verdicts on new rows, without a cache. The decisions equal those of :meth:`compute_verdicts`.
+
+        Args:
+            rows: Rows of a corpus; there may be none.
+
+        Raises:
+            WinnowError: If a signal compares rows or the filter has ``sweep``.
+        """
+        comparing = [name for name, signal in self.signals.items() if signal.needs_all_rows]
+        if comparing or self.sweep:
+            raise WinnowError(
+                f"expected decisions that depend only on the row, but {', '.join(comparing) or 'sweep'} compares rows. "
+                "Remove it, or apply the filter to all rows with `winnow filter`.",
+                key=f"signals.{comparing[0]}" if comparing else "sweep",
+            )
+        scores = {
+            name: SignalScores(*score_table(name, signal, rows)) if rows.num_rows else SignalScores(_NO_SCORES, 0.0)
+            for name, signal in self.signals.items()
+        }
+        return self._decision_rule.build_verdicts(self.name, rows, scores)
 
     def plan(self, corpus: Corpus, cache_dir: Path) -> ScoringPlan:
         """Time the signals on a sample of rows, and return the cheapest order of terms with its expected cost.

@@ -36,6 +36,7 @@ def write_filter_report(
     folder: Path,
     plan: ScoringPlan | None = None,
     save_figures: bool = True,
+    refresh_seconds: float | None = None,
 ) -> Path:
     """Write the report of a filter as ``report.html``, a self-contained page.
 
@@ -47,6 +48,7 @@ def write_filter_report(
         folder: Output folder.
         plan: The plan with the cheapest order of the terms, or `None` if no order was estimated.
         save_figures: Whether to also save the figures in ``folder/figures`` as SVG and PNG.
+        refresh_seconds: The interval at which a browser reloads the page; None if the report does not change.
 
     Returns:
         The path of the page.
@@ -73,6 +75,7 @@ def write_filter_report(
         "underlined_signals": [name for name, signal in used_signals.items() if isinstance(signal, Mentions | Regex)],
         "figures": draw_filter_figures(summary, statistics, folder / "figures" if save_figures else None),
         "version": __version__,
+        "refresh_seconds": refresh_seconds,
         "fingerprint": verdicts.fingerprint,
     }
     page = folder / REPORT_FILE_NAME

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import inspect
+import marshal
 from collections.abc import Callable, Sequence
 from typing import Annotated, Any, ClassVar, Literal
 
@@ -62,7 +63,7 @@ class PythonFunction(Signal):
         """Return the function's name and arguments, a hash of its module's source, the revision and ``on_error``."""
         function = self._unwrapped_function
         arguments = self.function.keywords if isinstance(self.function, functools.partial) else {}
-        source = inspect.getsource(inspect.getmodule(function) or function)
+        source = _read_source(function)
         identity = {"function": f"{function.__module__}.{function.__qualname__}", "arguments": arguments}
         on_error = "fail" if self.on_error == "fail" else "null"
         return {**identity, "source": fingerprint(source), "revision": self.revision, "on_error": on_error}
@@ -103,6 +104,53 @@ class PythonFunction(Signal):
         except Exception:
             return None
         return score if score is None else float(score)
+
+
+def signal(
+    function: Callable[[str], float | bool | None] | None = None,
+    *,
+    at_least: float | None = None,
+    at_most: float | None = None,
+    on_error: Literal["fail", "null", "drop"] = "fail",
+) -> Any:
+    """Convert a function of one text to a signal, for filters that are built in Python, for example in a notebook.
+
+    >>> @signal(at_most=3)
+    ... def words(text):
+    ...     return len(text.split())
+    >>> words.keep(words.score(["so soft", "it is soft and warm", None])).to_pylist()
+    [True, False, None]
+
+    Args:
+        function: A function that returns a number, a boolean or ``None`` for a text. It is not called for null texts.
+        at_least: The minimum score. Without bounds, texts for which the function returns ``True`` are kept.
+        at_most: The maximum score.
+        on_error: What to do if the function raises an exception, see :class:`PythonFunction`.
+
+    Returns:
+        The signal, or a decorator if ``function`` is not given.
+    """
+    if at_least is None and at_most is None:
+        at_least = 0.5
+
+    def decorate(score_text: Callable[[str], float | bool | None]) -> PythonFunction:
+        @functools.wraps(score_text)
+        def score_texts(texts: Sequence[str | None]) -> list[float | bool | None]:
+            return [None if text is None else score_text(text) for text in texts]
+
+        return PythonFunction(score_texts, at_least, at_most, on_error)
+
+    return decorate if function is None else decorate(function)
+
+
+def _read_source(function: Callable[..., Any]) -> str:
+    """Return the source of a function's module; for a function of a notebook, its own source or its bytecode."""
+    for container in (inspect.getmodule(function), function):
+        try:
+            return inspect.getsource(container)  # type: ignore[arg-type]
+        except (OSError, TypeError):
+            continue
+    return marshal.dumps(inspect.unwrap(function).__code__).hex()
 
 
 def _to_floats(scores: Sequence[float | bool | None]) -> pa.Array:
