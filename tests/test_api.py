@@ -5,6 +5,7 @@ import pytest
 import winnow
 from fixtures.planted_study import PlantedStore
 from winnow.comparison import analyze, collect_study
+from winnow.errors import WinnowError
 
 
 def test_a_study_is_compared_and_converted_to_a_table(planted_store: PlantedStore, planted: str) -> None:
@@ -14,6 +15,13 @@ def test_a_study_is_compared_and_converted_to_a_table(planted_store: PlantedStor
     assert list(table.columns[:4]) == ["study", "arm", "seed", "run_id"]
     assert sorted(table["run_id"]) == sorted(cell.run_id for cell in study.results.runs)
     assert table[table["arm"] == "full"]["final/test/all/loss"].notna().all()
+    fills = study.fills("nike", top_k=2)
+    assert list(fills.columns) == ["base", "full", "nike_positive", "random_matched"]
+    assert fills.loc[("Nike shoes are very [MASK]", 1), "full"].endswith("%")
+    with pytest.raises(WinnowError, match="no probe 'nkie'"):
+        study.fills("nkie")
+    with pytest.raises(WinnowError, match=r"no finished run of ful with seed 1\. Available: full 1, "):
+        study.model("ful", 1)
 
 
 def test_the_default_store_is_the_embedded_one_and_a_name_is_required() -> None:

@@ -4,9 +4,16 @@ import importlib
 from typing import Any
 
 __version__ = "0.3.0"
-__all__ = ["Stream", "Study", "__version__", "signal", "study"]
+__all__ = ["Stream", "Study", "__version__", "read_corpus", "signal", "study", "train"]
 
-_MODULES = {"Stream": "winnow.stream", "Study": "winnow.api", "signal": "winnow.filters", "study": "winnow.api"}
+_MODULES = {
+    "Stream": "winnow.stream",
+    "Study": "winnow.api",
+    "read_corpus": "winnow.experiments",
+    "signal": "winnow.filters",
+    "study": "winnow.api",
+    "train": "winnow.experiments",
+}
 
 
 def __getattr__(name: str) -> Any:

@@ -6,7 +6,8 @@ import functools
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from winnow.comparison import Comparison, analyze, collect_study
+from winnow.comparison import Comparison, analyze, collect_fills, collect_study
+from winnow.errors import WinnowError
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -47,6 +48,48 @@ class Study:
             for cell in self.results.runs
         ]
         return pd.DataFrame(rows).sort_values(["arm", "seed"], ignore_index=True)
+
+    def fills(self, probe: str, top_k: int = 5) -> pd.DataFrame:
+        """Return the most likely words at each prompt of a probe: one column per arm, means over seeds.
+
+        Args:
+            probe: The name of the probe.
+            top_k: The number of words per prompt.
+
+        Raises:
+            WinnowError: If the study has no probe of this name.
+        """
+        import pandas as pd
+
+        prompts_by_probe = collect_fills(self.results, top_k)
+        if probe not in prompts_by_probe:
+            raise WinnowError(
+                f"there is no probe {probe!r}. Available: {', '.join(prompts_by_probe) or 'none'}.", "probe"
+            )
+        columns = {
+            (prompt, rank): {arm: f"{words[rank][0]} {words[rank][1]:.1%}" for arm, words in fills.items()}
+            for prompt, fills in prompts_by_probe[probe].items()
+            for rank in range(min(map(len, fills.values())))
+        }
+        return pd.DataFrame(columns).T.rename_axis(["prompt", "rank"])
+
+    def model(self, arm: str, seed: int) -> str:
+        """Return the folder of a trained model, which ``transformers`` can load.
+
+        Raises:
+            WinnowError: If there is no finished run of this arm and seed, or if its model was not saved.
+        """
+        from winnow.tracking import Store, keys
+        from winnow.tracking.run_queries import fetch_artifact
+
+        runs = {(cell.arm, cell.seed): cell.run_id for cell in self.results.runs}
+        if (arm, seed) not in runs:
+            available = ", ".join(f"{name} {number}" for name, number in sorted(runs))
+            raise WinnowError(f"there is no finished run of {arm} with seed {seed}. Available: {available}.", "arm")
+        folder = fetch_artifact(Store(self.store_uri).client(), runs[arm, seed], keys.MODEL_FOLDER)
+        if folder is None:
+            raise WinnowError(f"the model of {arm} with seed {seed} was not saved. Train the run again.", "arm")
+        return str(folder)
 
     def __repr__(self) -> str:
         return f"Study({', '.join(map(repr, self.names))}, store={self.store_uri!r})"

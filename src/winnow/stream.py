@@ -11,11 +11,12 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from winnow.api import Study, study
-from winnow.config import FilterConfig, TrainConfig, compose_cells, construct
+from winnow.api import Study
+from winnow.config import FilterConfig, compose_cells, construct
 from winnow.data.integrity import Check
 from winnow.data.streamed_corpus import StreamedCorpus, to_rows_table
 from winnow.errors import WinnowError, WinnowErrors
+from winnow.experiments import train
 from winnow.filters import Filter, compute_filter_statistics, save_dropped, save_kept, save_statistics
 from winnow.filters.verdicts import Verdicts
 from winnow.reporting import write_filter_report
@@ -107,10 +108,6 @@ class Stream:
             WinnowErrors: If a setting is invalid.
             WinnowError: If a run fails.
         """
-        from rich.console import Console
-
-        from winnow.studies import run_study
-
         self._write_results()
         corpus, verdicts = self._corpus.corpus, self._join_verdicts()
         kept = pa.array(verdicts.keep_mask().astype(int), pa.int64())
@@ -130,13 +127,7 @@ class Stream:
         ]
         changed = {text.partition("=")[0] for text in overrides}
         settings = [text for text in settings if text.partition("=")[0] not in changed]
-        cells, _ = compose_cells("train", TrainConfig, [*settings, *overrides], multirun=True)
-        study_name = cells[0].config.study.name
-        if failures := run_study(cells, Console(highlight=False)):
-            raise WinnowError(
-                f"{failures} runs of the study {study_name} failed. The messages above state why.", "study"
-            )
-        return study(study_name, output_dir=self.output_dir)
+        return train(*settings, *overrides)
 
     def _add(self, rows: pa.Table) -> None:
         batch = self._corpus.clean(rows)
