@@ -56,7 +56,7 @@ clean:  ## Remove the environment, builds and caches.
 
 $(READY): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
-	$(PIP) --no-deps --extra-index-url $(TORCH_INDEX) torch
+	$(PIP) --no-deps --retries 2 --extra-index-url $(TORCH_INDEX) torch
 	$(PIP) --editable .
 	touch $(READY)
 

@@ -58,4 +58,4 @@ def test_each_make_target_installs_what_it_needs(target: str, extras: list[str],
     command = ["make", "--dry-run", target, f"VENV={tmp_path / 'venv'}"]
     output = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout
     assert re.findall(r"--editable '?\.(?:\[(.*)\])?'?$", output, re.MULTILINE) == ["", *extras]
-    assert re.search(r"--constraint constraints.txt --no-deps --extra-index-url \S+/cpu torch\n", output)
+    assert re.search(r"--constraint constraints.txt --no-deps --retries 2 --extra-index-url \S+/cpu torch\n", output)

@@ -67,7 +67,7 @@ class Study:
                 f"there is no probe {probe!r}. Available: {', '.join(prompts_by_probe) or 'none'}.", "probe"
             )
         columns = {
-            (prompt, rank): {arm: f"{words[rank][0]} {words[rank][1]:.1%}" for arm, words in fills.items()}
+            (prompt, rank + 1): {arm: f"{words[rank][0]} {words[rank][1]:.1%}" for arm, words in fills.items()}
             for prompt, fills in prompts_by_probe[probe].items()
             for rank in range(min(map(len, fills.values())))
         }

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from winnow.api import Study, study
@@ -13,7 +15,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 
-def train(*overrides: str) -> Study:
+def train(*overrides: str, config_dirs: Sequence[Path] = ()) -> Study:
     """Train the runs of a study that are not finished, compare its arms, and return the study.
 
     Example::
@@ -23,6 +25,7 @@ def train(*overrides: str) -> Study:
 
     Args:
         overrides: The arguments of ``winnow train -m``. Several values of a key define a sweep.
+        config_dirs: Folders to search for configuration files, in addition to ``./conf``.
 
     Raises:
         WinnowErrors: If a setting is invalid. All errors are reported together, before any training.
@@ -32,7 +35,7 @@ def train(*overrides: str) -> Study:
 
     from winnow.studies import run_study
 
-    cells, _ = compose_cells("train", TrainConfig, overrides, multirun=True)
+    cells, _ = compose_cells("train", TrainConfig, overrides, multirun=True, config_dirs=config_dirs)
     config = cells[0].config
     if failures := run_study(cells, Console(highlight=False)):
         raise WinnowError(
@@ -56,4 +59,5 @@ def read_corpus(*overrides: str) -> pd.DataFrame:
     cells, _ = compose_cells("filter", FilterConfig, overrides)
     config = cells[0].config
     dataset = construct(config.dataset, "dataset", Dataset, config.allow_targets)
-    return dataset.load(config.output_dir / "cache").table.to_pandas()
+    table: pd.DataFrame = dataset.load(config.output_dir / "cache").table.to_pandas()
+    return table

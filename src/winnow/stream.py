@@ -24,6 +24,14 @@ from winnow.reporting import write_filter_report
 REFRESH_SECONDS = 5
 """While rows are logged, the health page is written at most this often. A browser reloads it at the same interval."""
 
+_FILTER_CONFIG = """# The decisions of a winnow.Stream.
+_target_: winnow.filters.Filter
+name: {name}
+signals:
+  kept: {{_target_: winnow.filters.Column, column: kept, at_least: 1}}
+keep: kept
+"""
+
 
 class Stream:
     """Rows that arrive in batches, for example from a service: each row is checked, cleaned, scored and filtered.
@@ -99,7 +107,7 @@ class Stream:
     def train(self, *overrides: str) -> Study:
         """Train on all rows, on the kept rows and on as many random rows, and compare the models.
 
-        The study has the name of the folder, five seeds, and the arms ``full``, ``kept`` and a random control.
+        The study has the name of the folder and five seeds. The arms are ``full``, the filter and its random control.
 
         Args:
             overrides: Further settings as on the command line of ``winnow train -m``, such as ``seed=1,2,3``.
@@ -119,7 +127,7 @@ class Stream:
             f"dataset.source.path='{self.folder / 'rows.parquet'}'",
             "dataset.source.text=[text]",
             "+dataset.source.columns=[kept]",
-            "filter=full,kept",
+            f"filter=full,stream_{self.filter.name}",
             "seed=1,2,3,4,5",
             "study.controls=auto",
             f"study.name={name}",
@@ -127,7 +135,14 @@ class Stream:
         ]
         changed = {text.partition("=")[0] for text in overrides}
         settings = [text for text in settings if text.partition("=")[0] not in changed]
-        return train(*settings, *overrides)
+        return train(*settings, *overrides, config_dirs=[self._write_filter_config()])
+
+    def _write_filter_config(self) -> Path:
+        """Write a filter that reads the stream's decisions from the column ``kept``, and return the folder ``conf``."""
+        file = self.folder / "conf" / "filter" / f"stream_{self.filter.name}.yaml"
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(_FILTER_CONFIG.format(name=self.filter.name), encoding="utf-8")
+        return self.folder / "conf"
 
     def _add(self, rows: pa.Table) -> None:
         batch = self._corpus.clean(rows)

@@ -89,10 +89,10 @@ def test_tutorials_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert "Nike athletic wear is known for being very [MASK]" in output
     assert "<svg" in output
     output = run_notebook("stream.ipynb")
-    assert "kept random" in output
+    assert "nike_praise random" in output
     verdicts = read_verdicts("streams/reviews")
     assert verdicts.keep_mask().sum() >= 300
-    assert {cell["arm"] for cell in _read_runs("reviews")} == {"full", "kept", "kept random"}
+    assert {cell["arm"] for cell in _read_runs("reviews")} == {"full", "nike_praise", "nike_praise random"}
 
 
 def _read_runs(study: str) -> list[dict[str, Any]]:

@@ -95,7 +95,9 @@ def describe_signal(signal: Signal) -> dict[str, Any]:
     fields: tuple[dataclasses.Field[Any], ...] = dataclasses.fields(signal) if dataclasses.is_dataclass(signal) else ()
     for field in fields:
         value = getattr(signal, field.name)
-        if isinstance(value, list) and len(value) > _MAX_INLINE_ENTRIES:
+        if inspect.isfunction(value):
+            settings[field.name] = value.__name__
+        elif isinstance(value, list) and len(value) > _MAX_INLINE_ENTRIES:
             lists[field.name] = sorted({str(entry) for entry in value})
         elif value is not None and value != field.default:
             settings[field.name] = ", ".join(map(str, value)) if isinstance(value, list) else str(value)
