@@ -44,8 +44,6 @@ from winnow.untrusted_text import SafeName
 # In Python, expressions can also be built by combining names with operators. Such expressions are stored as text.
 _ExpressionText = Annotated[str, BeforeValidator(lambda value: str(value) if isinstance(value, Expression) else value)]
 
-_NO_SCORES = pa.array([], pa.float64())
-
 
 class Selection(ABC):
     """Base class for selecting training rows. Held-out rows are never removed, only split into slices."""
@@ -202,8 +200,9 @@ class Filter(Selection):
                 "Remove it, or apply the filter to all rows with `winnow filter`.",
                 key=f"signals.{comparing[0]}" if comparing else "sweep",
             )
+        no_scores = SignalScores(pa.array([], pa.float64()), 0.0)
         scores = {
-            name: SignalScores(*score_table(name, signal, rows)) if rows.num_rows else SignalScores(_NO_SCORES, 0.0)
+            name: SignalScores(*score_table(name, signal, rows)) if rows.num_rows else no_scores
             for name, signal in self.signals.items()
         }
         return self._decision_rule.build_verdicts(self.name, rows, scores)
