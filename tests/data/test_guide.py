@@ -34,4 +34,4 @@ def test_a_command_of_the_guide_gives_a_corpus(command: str, workplace: Path) ->
 
 
 def test_the_guide_has_commands() -> None:
-    assert len(COMMANDS) == 8
+    assert len(COMMANDS) == 9
