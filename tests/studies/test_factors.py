@@ -1,5 +1,6 @@
 """A study over a factor, from the command line to the store."""
 
+import json
 from pathlib import Path
 
 import pytest
@@ -8,7 +9,7 @@ from fixtures.tracked_runs import Runs
 from winnow.cli import main
 from winnow.comparison import collect_study
 from winnow.tracking import Store, keys
-from winnow.tracking.mlflow_ui import ARMS_VIEW_TAG, RUNS_VIEW_TAG
+from winnow.tracking.mlflow_ui import ARMS_VIEW_TAG, FACTORS_VIEW_TAG, RUNS_VIEW_TAG
 
 
 @pytest.mark.slow
@@ -28,3 +29,9 @@ def test_a_factor_is_part_of_each_run_and_of_the_declaration(
     tags = store.client().get_experiment_by_name("mine").tags
     assert "winnow.factor.optimizer.lr" in tags[RUNS_VIEW_TAG]
     assert '"groupByData": "winnow.arm"' in tags[ARMS_VIEW_TAG]
+    (chart,) = json.loads(tags[FACTORS_VIEW_TAG])["compareRunCharts"]
+    assert chart["selectedParams"] == ["arm", "factors.optimizer.lr"]
+    for run in finished:
+        assert run.data.params["arm"] == "full"
+        assert run.data.params["factors.optimizer.lr"] == run.data.tags[f"{keys.FACTOR_PREFIX}optimizer.lr"]
+        assert set(chart["selectedMetrics"]) <= set(run.data.metrics), "runs without a value are not drawn"

@@ -15,7 +15,7 @@ import pytest
 
 from winnow.cli import main
 from winnow.tracking import Store, keys
-from winnow.tracking.mlflow_ui import RUNS_VIEW_KEY, experiment_url
+from winnow.tracking.mlflow_ui import ARMS_VIEW_KEY, CHART_SECTION, FACTORS_VIEW_KEY, RUNS_VIEW_KEY, experiment_url
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page
@@ -41,7 +41,9 @@ def pages(workplace: Path, store: Store, small: list[str], find_port: Callable[[
     process.terminate()
     process.wait(60)
     assert process.stdout is not None
-    assert "viewStateShareKey=winnow" in process.stdout.read().decode(), "`winnow ui` prints the URL of the view"
+    output = process.stdout.read().decode()
+    for view in (ARMS_VIEW_KEY, FACTORS_VIEW_KEY):
+        assert f"viewStateShareKey={view}" in output, "`winnow ui` prints the URL of each view"
 
 
 def open_page(page: "Page", address: str, name: str, *texts: str) -> None:
@@ -70,6 +72,13 @@ def test_the_mlflow_ui_shows_a_study_with_its_cells_scores_and_a_comparison(
         cells_view = experiment_url(pages, experiment, RUNS_VIEW_KEY)
         open_page(page, cells_view, "cells", *cells, "data/train_rows")
         assert page.get_by_text("Group: ").count() == 0
+        chart_view = experiment_url(pages, experiment, FACTORS_VIEW_KEY)
+        open_page(page, chart_view, "factors", CHART_SECTION, "Parallel Coordinates", "Showing all runs")
+        axes = page.locator(".parcoords g.dimension")
+        axes.first.wait_for(timeout=WAIT)
+        labels = " ".join(axes.all_inner_texts())
+        for text in ("arm", "full", "nike_positive", "train_rows"):
+            assert text in labels
         run_page = f"{pages}/#/experiments/{experiment}/runs/{filtered_run.info.run_id}"
         loss = f"{filtered_run.data.metrics['final/test/all/loss']:.3f}"
         open_page(page, run_page, "run", "nike_positive, seed 1", "mine (study)", "rows.", loss)

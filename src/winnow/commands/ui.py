@@ -17,7 +17,15 @@ from typing import TYPE_CHECKING, NoReturn
 from winnow.config import UiConfig, construct
 from winnow.errors import WinnowError
 from winnow.tracking import Store
-from winnow.tracking.mlflow_ui import ARMS_VIEW_KEY, ARMS_VIEW_TAG, RUNS_VIEW_KEY, RUNS_VIEW_TAG, experiment_url
+from winnow.tracking.mlflow_ui import (
+    ARMS_VIEW_KEY,
+    ARMS_VIEW_TAG,
+    FACTORS_VIEW_KEY,
+    FACTORS_VIEW_TAG,
+    RUNS_VIEW_KEY,
+    RUNS_VIEW_TAG,
+    experiment_url,
+)
 from winnow.tracking.store_errors import translate_store_errors
 
 if TYPE_CHECKING:
@@ -33,9 +41,9 @@ def run_ui(config: UiConfig) -> int:
     address = store.redacted_uri if store.is_server else f"http://{config.host}:{config.port}"
     with translate_store_errors(store.uri):
         links = [
-            f"{experiment.name:<20} {_build_link(address, experiment)}"
+            link
             for experiment in store.client().search_experiments(max_results=5, order_by=["last_update_time DESC"])
-            if RUNS_VIEW_TAG in experiment.tags
+            for link in _build_links(address, experiment)
         ]
     if store.is_server:
         print(*links, f"The tracking server has its own web UI: {store.redacted_uri}", sep="\n")
@@ -54,10 +62,19 @@ def run_ui(config: UiConfig) -> int:
             return 0
 
 
-def _build_link(address: str, experiment: Experiment) -> str:
-    """Return the URL of an experiment, grouped by arm if the experiment has this view; it is absent before 0.3."""
+def _build_links(address: str, experiment: Experiment) -> list[str]:
+    """Return one line per view of an experiment: its runs grouped by arm, and its factors as parallel coordinates.
+
+    Experiments of version 0.2 have only the view that lists all runs.
+    """
+    if RUNS_VIEW_TAG not in experiment.tags:
+        return []
     view = ARMS_VIEW_KEY if ARMS_VIEW_TAG in experiment.tags else RUNS_VIEW_KEY
-    return experiment_url(address, experiment.experiment_id, view)
+    lines = [f"{experiment.name:<20} {experiment_url(address, experiment.experiment_id, view)}"]
+    if FACTORS_VIEW_TAG in experiment.tags:
+        url = experiment_url(address, experiment.experiment_id, FACTORS_VIEW_KEY)
+        lines.append(f"{'  parallel coordinates':<20} {url}")
+    return lines
 
 
 def _check_port(config: UiConfig) -> None:

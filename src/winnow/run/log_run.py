@@ -69,6 +69,7 @@ def log_inputs(run: TrackedRun, inputs: RunInputs) -> None:
     log_configuration(run, cell)
     if "name" not in cell.config.filter:  # the name of a control or an ablation is derived from its filter
         run.log_params({"filter.name": components.filter.name})
+    run.log_params({keys.ARM_PARAMETER: components.filter.display_name})
     # These must be the first metrics: MLflow's run comparison initially shows the metric that was logged first.
     run.log_metrics({TRAIN_ROWS: inputs.train_rows.num_rows, TRAIN_TOKENS: len(inputs.train_tokens.ids)})
     run.log_json(describe_hardware(), "environment/hardware.json")

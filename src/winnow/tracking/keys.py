@@ -32,6 +32,12 @@ FACTOR_PREFIX: Final = "winnow.factor."
 """Prefix of tags: ``winnow.factor.optimizer.lr`` is the level of the factor ``optimizer.lr``. A factor is a setting
 outside the filter that the sweep varies. Absent if there are no factors and before version 0.3."""
 
+ARM_PARAMETER: Final = "arm"
+"""Parameter of a cell: the label of its arm, because MLflow's charts show parameters but not tags."""
+
+FACTOR_PARAMETER_PREFIX: Final = "factors."
+"""Prefix of parameters: ``factors.optimizer.lr`` is the level of the factor ``optimizer.lr``."""
+
 SEED: Final = "winnow.seed"
 """Tag: the training seed."""
 

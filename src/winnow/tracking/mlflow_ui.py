@@ -1,4 +1,4 @@
-"""Build descriptions of runs and a view of the runs table for the MLflow UI."""
+"""Build descriptions of runs, views of the runs table and a chart of the factors for the MLflow UI."""
 
 from __future__ import annotations
 
@@ -8,7 +8,15 @@ from typing import Any, Final
 
 from winnow.metrics.metric_names import TRAIN_ROWS, probe_metric_name, stage_metric_name
 from winnow.metrics.metric_registry import Metric
-from winnow.tracking.keys import ARM, COMPARISON_FOLDER, FACTOR_PREFIX, KIND, SEED
+from winnow.tracking.keys import (
+    ARM,
+    ARM_PARAMETER,
+    COMPARISON_FOLDER,
+    FACTOR_PARAMETER_PREFIX,
+    FACTOR_PREFIX,
+    KIND,
+    SEED,
+)
 
 RUNS_VIEW_KEY: Final = "winnow"
 """Key of the shared view that lists each cell's arm, seed and scores."""
@@ -16,8 +24,15 @@ RUNS_VIEW_KEY: Final = "winnow"
 ARMS_VIEW_KEY: Final = "winnow-arms"
 """Key of the shared view that groups the cells by arm."""
 
+FACTORS_VIEW_KEY: Final = "winnow-factors"
+"""Key of the shared view that shows the arms, the factor levels and the primary metric as parallel coordinates."""
+
 RUNS_VIEW_TAG: Final = f"mlflow.sharedViewState.{RUNS_VIEW_KEY}"
 ARMS_VIEW_TAG: Final = f"mlflow.sharedViewState.{ARMS_VIEW_KEY}"
+FACTORS_VIEW_TAG: Final = f"mlflow.sharedViewState.{FACTORS_VIEW_KEY}"
+
+CHART_SECTION: Final = "Arms, factors and scores"
+"""The heading of the section of MLflow's chart page that contains the parallel coordinates."""
 
 EXPERIMENT_DESCRIPTION: Final = "mlflow.note.content"
 """Tag: the description of an experiment, as Markdown."""
@@ -47,6 +62,7 @@ def build_view_tags(metrics: Sequence[Metric], factors: Sequence[str] = ()) -> d
     """Return the experiment tags that define the shared views of the runs table.
 
     The first view lists the cells, best score first. The second view groups the cells by arm and averages their scores.
+    The third view has a chart of parallel coordinates, one line per cell.
 
     Args:
         metrics: Scores to show.
@@ -56,6 +72,30 @@ def build_view_tags(metrics: Sequence[Metric], factors: Sequence[str] = ()) -> d
     return {
         RUNS_VIEW_TAG: json.dumps(_build_runs_view(metrics, factors)),
         ARMS_VIEW_TAG: json.dumps(_build_runs_view(metrics, factors) | {"groupBy": groups}),
+        FACTORS_VIEW_TAG: json.dumps(_build_runs_view(metrics, factors) | _build_factor_chart(metrics[0], factors)),
+    }
+
+
+def _build_factor_chart(metric: Metric, factors: Sequence[str]) -> dict[str, Any]:
+    """Return the charts of the view: parallel coordinates of arm, factor levels, training rows and one score.
+
+    The chart draws only runs that have a value on every axis, so the axes are parameters and metrics that every cell
+    has. MLflow colors the lines by the last axis. It adds its own charts of all metrics below this section.
+    """
+    section = {"uuid": CHART_SECTION, "name": CHART_SECTION, "display": True, "isReordered": True}
+    chart = {
+        "uuid": FACTORS_VIEW_KEY,
+        "type": "PARALLEL",
+        "metricSectionId": CHART_SECTION,
+        "selectedParams": [ARM_PARAMETER, *(f"{FACTOR_PARAMETER_PREFIX}{key}" for key in factors)],
+        "selectedMetrics": [TRAIN_ROWS, stage_metric_name("final", metric.name)],
+        "showAllRuns": True,  # by default, a chart shows only the first ten runs
+    }
+    options = {"deleted": False, "isGenerated": False}
+    return {
+        "compareRunCharts": [chart | options],
+        "compareRunSections": [section | options],
+        "isAccordionReordered": True,  # otherwise, MLflow sorts the sections by name
     }
 
 
@@ -91,11 +131,12 @@ def experiment_url(server: str, experiment_id: str, view: str = ARMS_VIEW_KEY) -
     'http://127.0.0.1:5000/#/experiments/1/runs?workflowType=machine_learning&viewStateShareKey=winnow-arms'
     """
     options = f"workflowType=machine_learning&viewStateShareKey={view}"
-    return f"{server}/#/experiments/{experiment_id}/runs?{options}"
+    mode = "&compareRunsMode=CHART" if view == FACTORS_VIEW_KEY else ""
+    return f"{server}/#/experiments/{experiment_id}/runs?{options}{mode}"
 
 
 def describe_experiment(verdict: Sequence[str], experiment_id: str, comparison_run_id: str) -> str:
-    """Return the description of a study's experiment: the verdict, a link to the report, and what the runs contain.
+    """Return the description of a study's experiment: the verdict, links to the report and the chart, and the runs.
 
     Args:
         verdict: The sentences of the verdict.
@@ -104,8 +145,10 @@ def describe_experiment(verdict: Sequence[str], experiment_id: str, comparison_r
     """
     report = f"#/experiments/{experiment_id}/runs/{comparison_run_id}/artifacts/{COMPARISON_FOLDER}/report.html"
     report += "?workflowType=machine_learning"
+    chart = experiment_url("", experiment_id, FACTORS_VIEW_KEY).removeprefix("/")
+    links = f"[Open the report]({report}), [show arms, factors and scores as parallel coordinates]({chart})"
     headline, *sentences = verdict
-    return "\n\n".join([f"**{headline}**", *sentences, f"[Open the report]({report})", DESCRIPTION])
+    return "\n\n".join([f"**{headline}**", *sentences, links, DESCRIPTION])
 
 
 def describe_cell(
