@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from winnow.comparison.arm_estimates import BLOCKS, ArmEstimates, Effects, MatrixTerm, estimate_arms
+from winnow.comparison.arm_estimates import BLOCKS, ArmEstimates, MatrixTerm, estimate_arms
 from winnow.comparison.crossed_design import ArmScores
 from winnow.comparison.difference_variance import RESIDUAL, SEEDS
 
@@ -140,8 +140,8 @@ class StudySimulator:
 
     def draw_contrast(
         self, rng: np.random.Generator, contrast: Mapping[str, float], studies: int, effect: float = 0.0
-    ) -> Effects:
-        """Draw the estimates of a single contrast in many studies at once."""
+    ) -> ArmEstimates:
+        """Draw the estimates of a single contrast in many studies at once. The contrast is the only arm."""
         coefficients = np.array([contrast.get(arm, 0.0) for arm in self.arms])
         terms = []
         for term in self.expected:
@@ -150,7 +150,7 @@ class StudySimulator:
             terms.append(replace(term, matrix=squares))
         deviation = np.sqrt(coefficients @ self.covariance @ coefficients)
         means = rng.normal(effect, deviation, (studies, 1))
-        return ArmEstimates(("contrast",), means, tuple(terms)).estimate(np.ones((1, 1)))
+        return ArmEstimates(("contrast",), means, tuple(terms))
 
 
 ROOTS: dict[bytes, Array] = {}

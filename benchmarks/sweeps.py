@@ -14,6 +14,9 @@ import argparse
 import itertools
 import json
 import math
+import multiprocessing
+import os
+import resource
 import subprocess
 import sys
 import tempfile
@@ -21,6 +24,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Mapping
 from concurrent.futures import ProcessPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +33,7 @@ from numpy.typing import NDArray
 from scipy.stats import norm
 
 from sweep_studies import SCENARIOS, TEMPLATES, StudySimulator, check
-from winnow.comparison.arm_estimates import estimate_arms
+from winnow.comparison.arm_estimates import ArmEstimates, estimate_arms
 from winnow.comparison.arm_ranking import may_be_best, rank_arms
 from winnow.comparison.contrast_statistics import holm
 from winnow.comparison.crossed_design import ArmScores
@@ -50,8 +54,9 @@ FAMILY = [{arm: 1.0, "full": -1.0} for arm in FILTER_ARMS] + [
 BEST_EFFECT, FAMILY_EFFECT = 0.5, 0.8
 LEVEL_GAPS = (0.0, 0.2, 0.4)
 INTERACTION = {"filter 0": 1.0, "full 0": -1.0, "filter 1": -1.0, "full 1": 1.0}
-MANY = 100
+MANY = 4
 """The number of studies of a single contrast per study of a family, which are drawn at once."""
+CALIBRATION_DRAWS = 1999
 DOSES = {f"filter {index}": dose for index, dose in enumerate((0.1, 0.3, 0.5, 0.7, 0.9))}
 
 
@@ -107,15 +112,32 @@ def count_trends(scenario: str, rng: np.random.Generator, studies: int) -> Count
     simulator = StudySimulator.build(["full", *DOSES, *controls.values()], SCENARIOS[scenario])
     contrasts = {"any": build_slope_contrast(DOSES), "any_controlled": build_slope_contrast(DOSES, controls)}
     return {
-        name: float((simulator.draw_contrast(rng, contrast, studies).p_value <= ALPHA).sum())
+        key: count
         for name, contrast in contrasts.items()
+        for key, count in _count_significant(simulator.draw_contrast(rng, contrast, studies), rng, name).items()
     }
 
 
 def count_two_level_interactions(scenario: str, rng: np.random.Generator, studies: int, effect: float = 0.0) -> Counts:
     """Count studies in which the interaction of the filter and a factor with two levels is significant."""
     simulator = StudySimulator.build(list(INTERACTION), SCENARIOS[scenario])
-    return {"any": float((simulator.draw_contrast(rng, INTERACTION, studies, effect).p_value <= ALPHA).sum())}
+    return _count_significant(simulator.draw_contrast(rng, INTERACTION, studies, effect), rng, "any")
+
+
+def _count_significant(estimates: ArmEstimates, rng: np.random.Generator, name: str) -> Counts:
+    """Count studies whose single contrast is significant, with and without calibration.
+
+    A study is calibrated if its p-value is at most twice the level; a larger p-value stays above the level.
+    """
+    contrast, counts = np.ones((1, 1)), Counter()
+    p_values = estimates.estimate(contrast).p_value
+    for index in np.flatnonzero(p_values[:, 0] <= 2 * ALPHA):
+        terms = tuple(replace(term, matrix=term.matrix[index]) for term in estimates.terms)
+        study = ArmEstimates(estimates.arms, estimates.means[index], terms)
+        null = simulate_null(study, contrast, CALIBRATION_DRAWS, int(rng.integers(2**32)))
+        counts[name] += bool(null.calibrate(p_values[index])[0] <= ALPHA)
+        counts[f"{name}_uncalibrated"] += bool(p_values[index, 0] <= ALPHA)
+    return counts
 
 
 def count_interactions(scenario: str, rng: np.random.Generator, studies: int, levels: int = 2) -> Counts:
@@ -228,7 +250,12 @@ class Simulation:
     def measure_trend(self) -> dict[str, Any]:
         """Return the type I error of the trend test."""
         cells = self._run_scenarios(count_trends, self._studies * MANY, block=BLOCK * MANY)
-        return {"type_1": max(max(cell.values()) for cell in cells.values()), "cells": cells}
+        keys = ("any", "any_controlled")
+        return {
+            "type_1": max(cell[key] for cell in cells.values() for key in keys),
+            "type_1_uncalibrated": max(cell[f"{key}_uncalibrated"] for cell in cells.values() for key in keys),
+            "cells": cells,
+        }
 
     def measure_interaction(self) -> dict[str, Any]:
         """Return the type I error of the interaction test, and its power relative to a test with known variances.
@@ -242,16 +269,14 @@ class Simulation:
         cells = {f"{name}, 2 levels": cell for name, cell in two.items()}
         cells |= {f"{name}, 3 levels": cell for name, cell in three.items()}
         powers = self._run(
-            [
-                (count_two_level_interactions, name, self._studies * MANY, {"effect": effects[name]})
-                for name in SCENARIOS
-            ],
+            [(count_two_level_interactions, name, self._studies, {"effect": effects[name]}) for name in SCENARIOS],
             list(SCENARIOS),
-            BLOCK * MANY,
         )
         return {
             "type_1": max(cell["any"] for cell in cells.values()),
+            "type_1_uncalibrated": max(cell["any_uncalibrated"] for cell in two.values()),
             "power": powers["demo"]["any"] / 0.8,
+            "power_uncalibrated": powers["demo"]["any_uncalibrated"] / 0.8,
             "effect": effects["demo"],
             "smallest_power": min(cell["any"] for cell in powers.values()) / 0.8,
             "effects": effects,
@@ -263,7 +288,7 @@ class Simulation:
         """Return the type I error of contrasts between selected levels."""
         gaps = [(name, gap) for name in ("demo", "no template effect") for gap in LEVEL_GAPS]
         cells = self._run(
-            [(count_selected, name, self._studies // 2, {"gap": gap}) for name, gap in gaps],
+            [(count_selected, name, self._studies, {"gap": gap}) for name, gap in gaps],
             [f"{name}, levels {gap} apart" for name, gap in gaps],
         )
         return {
@@ -282,30 +307,44 @@ def measure_planning() -> Any:
         return json.loads(output.read_text(encoding="utf-8"))["plan_1000"]
 
 
+def read_cpu_seconds() -> float:
+    """Return the CPU seconds of this process and of all child processes that have ended."""
+    usages = (resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
+    return sum(usage.ru_utime + usage.ru_stime for usage in usages)
+
+
 def main() -> None:
-    """Run all simulations, print the results and write them to a file if requested."""
+    """Run all parts, print the progress, and write the results to a file after each part if requested."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--json", type=Path)
-    parser.add_argument("--studies", type=int, default=10_000, help="simulated studies per scenario of the family")
+    parser.add_argument("--studies", type=int, default=20_000, help="simulated studies per scenario of the family")
     parser.add_argument("--workers", type=int, default=2)
     options = parser.parse_args()
-    start = time.perf_counter()
-    check()
-    results: dict[str, Any] = {"studies": options.studies, "seeds": 5, "plan_1000": measure_planning()}
-    with ProcessPoolExecutor(options.workers) as pool:
-        simulation = Simulation(pool, options.studies)
-        for name, measure in (
-            ("family", simulation.measure_family),
-            ("best_set", simulation.measure_best_set),
-            ("trend", simulation.measure_trend),
-            ("interaction", simulation.measure_interaction),
-            ("select", simulation.measure_selection),
-        ):
-            results[name] = measure()
-            results["seconds"] = time.perf_counter() - start
-            text = json.dumps(results, indent=2)
-            if options.json:
-                options.json.write_text(text + "\n", encoding="utf-8")
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # in the workers; the matrices are small
+    parts: dict[str, Callable[[Simulation], Any]] = {
+        "check": lambda _: check(),
+        "plan_1000": lambda _: measure_planning(),
+        "family": Simulation.measure_family,
+        "best_set": Simulation.measure_best_set,
+        "trend": Simulation.measure_trend,
+        "interaction": Simulation.measure_interaction,
+        "select": Simulation.measure_selection,
+    }
+    results: dict[str, Any] = {"studies": options.studies, "seeds": 5, "parts": {}}
+    for name, measure in parts.items():
+        start, cpu_start = time.perf_counter(), read_cpu_seconds()
+        # The CPU time of a worker is known when it has ended, so every part has its own workers.
+        with ProcessPoolExecutor(options.workers, multiprocessing.get_context("spawn")) as pool:
+            if (result := measure(Simulation(pool, options.studies))) is not None:
+                results[name] = result
+        times = {"seconds": time.perf_counter() - start, "cpu_seconds": read_cpu_seconds() - cpu_start}
+        results["parts"][name] = times
+        print(f"{name:<12} {times['seconds']:6.0f} s  {times['cpu_seconds']:6.0f} CPU s", file=sys.stderr, flush=True)
+        for key in times:
+            results[key] = sum(part[key] for part in results["parts"].values())
+        text = json.dumps(results, indent=2)
+        if options.json:
+            options.json.write_text(text + "\n", encoding="utf-8")
     print(text)
 
 

@@ -16,7 +16,7 @@ from winnow.comparison.arm_ranking import may_be_best, rank_arms
 from winnow.comparison.crossed_design import ArmScores, pivot_arms
 from winnow.comparison.dose_trend import estimate_trend
 from winnow.comparison.factor_effects import estimate_factor_effects
-from winnow.comparison.simultaneous_tests import estimate_jointly, simulate_null
+from winnow.comparison.simultaneous_tests import estimate_calibrated, estimate_jointly, simulate_null
 from winnow.errors import WinnowError
 
 
@@ -150,7 +150,7 @@ def test_factor_effects_agree_with_t_tests(blocked: bool) -> None:
     difference = effects.interactions["low", "high"]
     assert difference.estimate == pytest.approx((a - b - c + d).mean())
     assert effects.average.estimate == pytest.approx((a - b + c - d).mean() / 2)
-    assert effects.interaction_p == difference.p_value
+    assert effects.interaction_p == difference.p_adjusted
     if blocked:
         assert effects.interaction_p == pytest.approx(stats.ttest_1samp(a - b - c + d, 0).pvalue)
         assert effects.average.p_value == pytest.approx(stats.ttest_1samp(a - b + c - d, 0).pvalue)
@@ -159,9 +159,8 @@ def test_factor_effects_agree_with_t_tests(blocked: bool) -> None:
         assert effects.levels["low"].p_value == pytest.approx(stats.ttest_ind(a, b, equal_var=False).pvalue)
         variance = values.var(axis=1, ddof=1) / 6
         df = variance.sum() ** 2 / (variance**2 / 5).sum()
-        assert effects.interaction_p == pytest.approx(
-            2 * stats.t.sf(abs(difference.estimate) / variance.sum() ** 0.5, df)
-        )
+        assert difference.p_value == pytest.approx(2 * stats.t.sf(abs(difference.estimate) / variance.sum() ** 0.5, df))
+        assert effects.interaction_p == pytest.approx(difference.p_value, abs=0.02), "calibrated"
     low = min(effects.levels.values(), key=lambda effect: effect.p_value)
     assert low.p_value < low.p_adjusted <= 2.2 * low.p_value
     width = (low.ci_high - low.ci_low) / low.std_error
@@ -175,6 +174,19 @@ def test_levels_may_share_a_baseline() -> None:
     assert effects.average.estimate == pytest.approx((values[0] + values[1]).mean() / 2 - values[2].mean())
     with pytest.raises(WinnowError, match="at least 2 levels"):
         estimate_factor_effects(estimate_arms(as_arms(values)), {"low": ("0", "2")})
+
+
+@pytest.mark.parametrize(("seeds", "low", "high"), [(0.93, 0.053, 0.065), (1.0, 0.05, 0.05)])
+def test_a_single_contrast_is_calibrated(seeds: float, low: float, high: float) -> None:
+    """Satterthwaite's approximation is exact for one term, and too liberal if one with few df is almost everything."""
+    shape = np.array([[1.0, -1.0], [-1.0, 1.0]]) / 4
+    terms = (MatrixTerm("seeds", "blocks", seeds * shape, 4), MatrixTerm("template", "", (1 - seeds) * shape, 23))
+    df = 1 / (seeds**2 / 4 + (1 - seeds) ** 2 / 23)
+    estimates = ArmEstimates(("a", "b"), np.array([stats.t.ppf(0.975, df), 0.0]), terms)
+    effect = estimate_calibrated(estimates, {"a": 1.0, "b": -1.0})
+    assert effect.p_value == pytest.approx(0.05)
+    assert low - 1e-9 <= effect.p_adjusted <= high + 1e-9
+    assert (effect.ci_low <= 1e-9) == (effect.p_adjusted >= 0.05 - 1e-9)
 
 
 def test_trend_agrees_with_regressions_of_single_seeds() -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from winnow.comparison.arm_estimates import ArmEstimates
-from winnow.comparison.simultaneous_tests import AdjustedEffect, estimate_jointly
+from winnow.comparison.simultaneous_tests import AdjustedEffect, estimate_calibrated
 from winnow.errors import WinnowError
 
 
@@ -17,9 +17,10 @@ def estimate_trend(
 ) -> AdjustedEffect:
     """Estimate and test the slope of a straight line through the effects at several doses.
 
-    The slope is a single contrast between the arms, so the test needs no adjustment. The baseline cancels out. The test
-    detects effects that mostly increase or mostly decrease with the dose. It has little power if the effect is largest
-    at an intermediate dose.
+    The slope is a single contrast between the arms, so the test needs no adjustment, but it is calibrated; see
+    :func:`winnow.comparison.simultaneous_tests.estimate_calibrated`. The baseline cancels out. The test detects effects
+    that mostly increase or mostly decrease with the dose. It has little power if the effect is largest at an
+    intermediate dose.
 
     Args:
         estimates: The estimates of the arms.
@@ -36,7 +37,7 @@ def estimate_trend(
     """
     if (count := len(set(doses.values()))) < 3:
         raise WinnowError(f"expected at least 3 different doses, got {count}. Add a dose to the sweep.", key="doses")
-    return estimate_jointly(estimates, {"slope": build_slope_contrast(doses, controls)}, confidence)["slope"]
+    return estimate_calibrated(estimates, build_slope_contrast(doses, controls), confidence)
 
 
 def build_slope_contrast(doses: Mapping[str, float], controls: Mapping[str, str] | None = None) -> dict[str, float]:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from itertools import combinations
 
 from winnow.comparison.arm_estimates import ArmEstimates
-from winnow.comparison.simultaneous_tests import DRAWS, AdjustedEffect, estimate_jointly
+from winnow.comparison.simultaneous_tests import DRAWS, AdjustedEffect, estimate_calibrated, estimate_jointly
 from winnow.errors import WinnowError
 
 
@@ -42,7 +42,8 @@ def estimate_factor_effects(
     """Estimate the effect of a filter at each level of a factor, its average and the interaction.
 
     All results use the procedure of :func:`winnow.comparison.contrast`: if seeds are blocks, the runs of one seed at
-    all levels belong together.
+    all levels belong together. The interaction of two levels is calibrated; see
+    :func:`winnow.comparison.simultaneous_tests.estimate_calibrated`.
 
     Args:
         estimates: The estimates of the arms. Each combination of an arm and a level is one arm.
@@ -59,7 +60,13 @@ def estimate_factor_effects(
     effects = {level: {a: 1.0, b: -1.0} for level, (a, b) in pairs.items()}
     average = _combine({level: 1 / len(pairs) for level in pairs}, effects)
     differences = {(a, b): _combine({a: 1.0, b: -1.0}, effects) for a, b in combinations(pairs, 2)}
-    interactions = estimate_jointly(estimates, differences, confidence, draws, seed)
+    if len(differences) > 1:
+        interactions = estimate_jointly(estimates, differences, confidence, draws, seed)
+    else:
+        interactions = {
+            pair: estimate_calibrated(estimates, contrast, confidence, draws, seed)
+            for pair, contrast in differences.items()
+        }
     p_values = [effect.p_adjusted for effect in interactions.values() if not math.isnan(effect.p_adjusted)]
     return FactorEffects(
         levels=estimate_jointly(estimates, effects, confidence, draws, seed),

@@ -17,7 +17,7 @@ from typing import TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from winnow.comparison.arm_estimates import ArmEstimates
+from winnow.comparison.arm_estimates import ArmEstimates, Effects
 from winnow.comparison.contrast_statistics import check_confidence
 from winnow.comparison.difference_variance import VarianceTerm, combine_terms
 from winnow.comparison.distributions import t_tail_probabilities
@@ -67,6 +67,15 @@ class JointNull:
         adjusted = np.full(len(p_values), np.nan)
         adjusted[order] = np.where(np.isnan(p_values[order]), np.nan, np.maximum.accumulate(ordered))
         return adjusted
+
+    def calibrate(self, p_values: Array) -> Array:
+        """Return the probability that the unadjusted p-value of each contrast is as small as observed.
+
+        Each contrast is calibrated separately, without an adjustment for the number of contrasts (prepivoting; Beran
+        1988, Journal of the American Statistical Association 83:687).
+        """
+        calibrated: Array = (1 + (self.p_value <= p_values).sum(axis=0)) / (1 + len(self.p_value))
+        return np.where(np.isnan(p_values), np.nan, calibrated)
 
     def find_level(self, alpha: float) -> float:
         """Return the level of each two-sided interval at which all intervals jointly have the level ``alpha``."""
@@ -132,7 +141,8 @@ class AdjustedEffect:
         ci_low: Lower end of the simultaneous interval; ``nan`` if the variance cannot be estimated.
         ci_high: Upper end of the simultaneous interval.
         p_value: The two-sided p-value, not adjusted.
-        p_adjusted: The two-sided p-value, adjusted for the family.
+        p_adjusted: The two-sided p-value, adjusted for the family. That of a single contrast may be calibrated; see
+            :func:`estimate_calibrated`.
     """
 
     estimate: float
@@ -172,6 +182,43 @@ def estimate_jointly(
     if np.isfinite(effects.df).sum() > 1:
         null = simulate_null(estimates, coefficients, draws, seed)
         level, adjusted = null.find_level(level), null.adjust(effects.p_value)
+    return dict(zip(contrasts, _list_effects(effects, level, adjusted), strict=True))
+
+
+def estimate_calibrated(
+    estimates: ArmEstimates,
+    contrast: Mapping[str, float],
+    confidence: float = 0.95,
+    draws: int = DRAWS,
+    seed: int = 0,
+) -> AdjustedEffect:
+    """Estimate a single contrast with an interval and a p-value that are calibrated by simulation.
+
+    With few seeds, Satterthwaite's approximation rejects slightly too often if most of the variance, but not all of it,
+    comes from the seeds. The p-value is therefore compared with those of simulated studies without an effect, which
+    have the estimated variance terms. With a single term, the approximation is exact, and nothing is simulated.
+
+    Args:
+        estimates: The estimates of the arms.
+        contrast: The coefficient of each arm. The coefficients sum to 0.
+        confidence: Coverage of the interval.
+        draws: The number of simulated studies.
+        seed: The seed of the simulation.
+    """
+    check_confidence(confidence)
+    coefficients = estimates.build_coefficients([contrast])
+    effects = estimates.estimate(coefficients)
+    level, calibrated = 1 - confidence, effects.p_value
+    sizes = np.abs([term.evaluate(coefficients).value for term in estimates.terms])
+    if (sizes > 1e-9 * sizes.max()).sum() > 1 and np.isfinite(effects.df).all():
+        null = simulate_null(estimates, coefficients, draws, seed)
+        level, calibrated = float(np.quantile(null.p_value, level)), null.calibrate(effects.p_value)
+    (effect,) = _list_effects(effects, level, calibrated)
+    return effect
+
+
+def _list_effects(effects: Effects, level: float, adjusted: Array) -> list[AdjustedEffect]:
+    """Return one entry per contrast, with intervals of the given level and the adjusted p-values."""
     columns: Sequence[Array] = (
         effects.estimate,
         effects.std_error,
@@ -180,7 +227,4 @@ def estimate_jointly(
         effects.p_value,
         adjusted,
     )
-    return {
-        name: AdjustedEffect(*map(float, values))
-        for name, values in zip(contrasts, zip(*columns, strict=True), strict=True)
-    }
+    return [AdjustedEffect(*map(float, values)) for values in zip(*columns, strict=True)]
