@@ -19,6 +19,7 @@ from winnow.reporting.comparison_report import write_comparison_report
 from winnow.reporting.comparison_tables import build_comparison_tables
 
 FILTERS = {"nike_positive": "random_matched", "mild": "mild-random", "strict": "strict-random"}
+SECONDARY = ("test/all/loss", "probe/nike_wide/positive_at_5")
 EFFECTS = {"full": 0.0, "nike_positive": 0.1, "mild": 2.0, "strict": 2.02}
 
 
@@ -29,7 +30,13 @@ def several(planted_store: Any) -> str:
     declaration = {"tested_filters": list(FILTERS), "controls": FILTERS}
     return str(
         planted_store.build(
-            "several", effects, seeds=(1, 2, 3, 4), secondary=(), templates=True, blocked=True, declaration=declaration
+            "several",
+            effects,
+            seeds=(1, 2, 3, 4),
+            secondary=SECONDARY,
+            templates=True,
+            blocked=True,
+            declaration=declaration,
         )
     )
 
@@ -74,6 +81,20 @@ def test_filters_are_ranked(comparison: Comparison) -> None:
     assert stored["filters"]["mild"].keys() == {"cause", "rank", "rank_interval", "may_be_best"}
 
 
+def test_secondary_metrics_are_tested_for_every_filter(comparison: Comparison) -> None:
+    secondary = [finding for finding in comparison.findings if finding.family == "secondary"]
+    assert [(f.metric, f.result.a, f.result.b) for f in secondary] == [
+        (metric, arm, "full") for metric in SECONDARY for arm in FILTERS
+    ]
+    assert {finding.adjustment for finding in secondary} == {"joint"}
+    for metric in SECONDARY:
+        findings = [finding for finding in secondary if finding.metric == metric]
+        smallest = min(findings, key=lambda finding: finding.result.p_value)
+        assert smallest.p_holm >= min(1, len(SECONDARY) * smallest.result.p_value)
+        bonferroni = len(secondary) * smallest.result.p_value
+        assert smallest.p_holm <= max(1.2 * bonferroni, 0.001), "not more conservative than Bonferroni's method"
+
+
 def test_other_endpoints_are_adjusted_over_the_filters(planted_store: Any, several: str) -> None:
     study = collect_study(planted_store.uri, several)
     declaration = dataclasses.replace(study.declaration, cost_margin=0.5)
@@ -112,6 +133,7 @@ def test_the_report_shows_the_filters_only_if_there_are_several(
     page = (tmp_path / "report.html").read_text(encoding="utf-8")
     assert '<h2 id="filters">Filters under test</h2>' in page
     assert "adjusted jointly for all 6 contrasts" in page
+    assert "adjusted for the 3 filters and for the number of secondary metrics" in page
     assert comparison.filter_ranking is not None
     assert f'<p class="detail">{comparison.filter_ranking.sentence}</p>' in page
     assert comparison.filter_ranking.sentence in comparison.paragraphs

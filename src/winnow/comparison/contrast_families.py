@@ -10,7 +10,7 @@ from winnow.comparison.collected_study import CollectedStudy
 from winnow.comparison.contrast_statistics import Contrast, contrast, holm
 from winnow.comparison.findings import Adjustment, Family, Finding, decide_outcome
 from winnow.comparison.interim_looks import LookResult
-from winnow.comparison.joint_adjustment import adjust_p_values
+from winnow.comparison.joint_adjustment import MIN_FILTERS, adjust_by_metric
 from winnow.comparison.metric_scores import build_score_table, find_incomparable_reason
 from winnow.comparison.resampling import bootstrap_interval, permutation_p
 from winnow.comparison.study_looks import EarlierLook
@@ -55,7 +55,8 @@ class FamilyTester:
         """Compute the contrasts of a family and adjust their p-values jointly.
 
         The adjustment counts every declared test, including those that cannot be computed. The family ``primary`` is
-        adjusted by :func:`winnow.comparison.joint_adjustment.adjust_p_values`, and all others by Holm's method.
+        adjusted by :func:`winnow.comparison.joint_adjustment.adjust_by_metric`, and so is the family ``secondary`` if
+        several filters are tested. All others are adjusted by Holm's method.
         Contrasts of the family ``descriptive`` have no adjusted p-value and no outcome.
         """
         comparable: list[tuple[Metric, str, str]] = []
@@ -68,13 +69,7 @@ class FamilyTester:
         findings = [self._compute_finding(family, metric, a, b) for metric, a, b in comparable]
         if family == "descriptive":
             return findings
-        missing_p_values = [math.nan] * (len(pairs) - len(findings))
-        p_values = [finding.result.p_value for finding in findings] + missing_p_values
-        adjustment: Adjustment = "Holm"
-        adjusted_p_values = holm(p_values)
-        if family == "primary" and comparable:
-            arms = [(a, b) for _, a, b in comparable] + [(None, "")] * len(missing_p_values)
-            adjusted_p_values, adjustment = adjust_p_values(self._study, comparable[0][0], arms, p_values)
+        adjusted = self._adjust(family, pairs, findings)
         findings = [
             replace(
                 finding,
@@ -82,13 +77,26 @@ class FamilyTester:
                 outcome=decide_outcome(metric, finding.result.difference, p, self._alpha),
                 adjustment=adjustment,
             )
-            for (metric, _, _), finding, p in zip(comparable, findings, adjusted_p_values, strict=False)
+            for (metric, _, _), finding, (p, adjustment) in zip(comparable, findings, adjusted, strict=True)
         ]
         for look in self._earlier_looks:
             tester = FamilyTester(look.study, look.confidence, sensitivity_checks=False)
             results = {_identify(finding): finding for finding in tester.test(family, pairs)}
             findings = [_keep_earlier_outcome(finding, results.get(_identify(finding)), look) for finding in findings]
         return findings
+
+    def _adjust(
+        self, family: Family, pairs: Sequence[ContrastSpec], findings: Sequence[Finding]
+    ) -> list[tuple[float, Adjustment]]:
+        """Return the adjusted p-value of each finding and the method."""
+        has_several_filters = len(self._study.declaration.filters) >= MIN_FILTERS
+        if family == "primary" or (family == "secondary" and has_several_filters):
+            p_values = {_identify(finding): finding.result.p_value for finding in findings}
+            adjusted = adjust_by_metric(self._study, pairs, p_values)
+            return [adjusted[_identify(finding)] for finding in findings]
+        missing = [math.nan] * (len(pairs) - len(findings))
+        by_holm = holm([finding.result.p_value for finding in findings] + missing)
+        return [(p, "Holm") for p in by_holm[: len(findings)]]
 
     def _find_reason(self, family: Family, metric: Metric, a: str | None, b: str) -> str | None:
         """Return why a contrast cannot be computed or tested, or ``None`` if it can."""

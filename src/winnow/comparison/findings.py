@@ -32,8 +32,8 @@ class Finding:
         permutation_p: The p-value of the permutation test, a sensitivity check.
         equal: Whether the interval lies within the declared margin; ``None`` if no margin applies to this contrast.
         post_hoc: Whether the metric or an arm was not declared before the first run.
-        adjustment: How ``p_holm`` is adjusted. The primary family of a study with several filters is adjusted jointly;
-            all other families are adjusted by Holm's method.
+        adjustment: How ``p_holm`` is adjusted. The primary family of a study with several filters is adjusted jointly,
+            and so is each metric of its secondary family. All other families are adjusted by Holm's method.
         earlier_look: The first interim look with a significant result that the current look does not confirm. If the
             current look is not significant, ``outcome`` is the outcome of that look.
     """

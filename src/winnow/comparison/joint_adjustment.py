@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
@@ -63,3 +63,33 @@ def adjust_p_values(
     contrasts = [{a: 1.0, b: -1.0} if a is not None and (a, b) in computed else {} for a, b in pairs]
     null = simulate_null(estimates, estimates.build_coefficients(contrasts))
     return null.adjust(np.array(p_values), two_sided).tolist(), "joint"
+
+
+def adjust_by_metric(
+    study: CollectedStudy,
+    contrasts: Sequence[tuple[Metric, str | None, str]],
+    p_values: Mapping[tuple[str, str, str], float],
+) -> dict[tuple[str, str, str], tuple[float, Adjustment]]:
+    """Adjust the p-values of contrasts on one or more metrics.
+
+    The contrasts on each metric are adjusted by :func:`adjust_p_values`, and then for the number of metrics by
+    Bonferroni's method.
+
+    Args:
+        study: The study.
+        contrasts: The metric and the arms a and b of each declared contrast.
+        p_values: The unadjusted p-values of the contrasts that can be computed, by metric, a and b.
+
+    Returns:
+        The adjusted p-values, by metric, a and b, and the method.
+    """
+    by_metric: dict[Metric, list[tuple[str | None, str]]] = {}
+    for metric, a, b in contrasts:
+        by_metric.setdefault(metric, []).append((a, b))
+    adjusted: dict[tuple[str, str, str], tuple[float, Adjustment]] = {}
+    for metric, pairs in by_metric.items():
+        raw = [p_values.get((metric.name, a or "", b), math.nan) for a, b in pairs]
+        by_pair, method = adjust_p_values(study, metric, pairs, raw)
+        for (a, b), p in zip(pairs, by_pair, strict=True):
+            adjusted[metric.name, a or "", b] = (p if math.isnan(p) else min(1.0, p * len(by_metric)), method)
+    return adjusted
