@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import copy
 import dataclasses
+import re
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -19,6 +21,7 @@ from winnow.comparison.next_steps import build_sweep_command
 from winnow.comparison.ngram_baselines import compute_fill_overlap
 from winnow.comparison.selected_levels import combine_levels, compute_validation_scores
 from winnow.metrics import Metric
+from winnow.reporting.comparison_report import write_comparison_report
 from winnow.reporting.factor_tables import build_factor_grids
 from winnow.tracking import keys
 
@@ -129,7 +132,7 @@ def test_cells_trained_before_a_factor_was_declared_have_its_level(planted_store
     assert {cell.tags[keys.CELL_ID] for cell in study.levels["optimizer.lr=1e-3"].cells} == set(cells)
 
 
-def test_the_level_of_each_run_is_selected_on_validation_prompts(study: CollectedStudy) -> None:
+def test_the_level_of_each_run_is_selected_on_validation_prompts(study: CollectedStudy, tmp_path: Path) -> None:
     levels = {}
     for name, level in study.levels.items():
         is_even = level.prompts["prompt_id"].str.extract(r"(\d+)")[0].astype(int) % 2 == 0
@@ -150,6 +153,33 @@ def test_the_level_of_each_run_is_selected_on_validation_prompts(study: Collecte
     selection = compared.factors.selection["nike_positive"]
     assert selection.counts == {"optimizer.lr=1e-4": 5}
     assert selection.expected_best[1] > selection.expected_best[0]
+    for low, mean, high in zip(
+        selection.expected_best_low, selection.expected_best, selection.expected_best_high, strict=True
+    ):
+        assert low < mean < high
+    write_comparison_report(compared, selected, tmp_path)
+    figure = (tmp_path / "figures" / "expected_best.svg").read_text(encoding="utf-8")
+    assert 'width="237.6pt"' in figure, "the width of a column, 3.3 inches"
+    for text in ("number of trials (runs per search)", "full", "nike_positive"):
+        assert text in figure
+    assert 'id="figure-expected_best"' in (tmp_path / "report.html").read_text(encoding="utf-8")
+    assert "figures/expected_best.svg" in (tmp_path / "report.md").read_text(encoding="utf-8")
+    assert len((tmp_path / "tables" / "expected_best.csv").read_text(encoding="utf-8").splitlines()) == 5
+
+
+def test_the_figure_of_the_factors_fits_a_column(compared: Comparison, study: CollectedStudy, tmp_path: Path) -> None:
+    write_comparison_report(compared, study, tmp_path)
+    figure = (tmp_path / "figures" / "factors.svg").read_text(encoding="utf-8")
+    assert 'width="237.6pt"' in figure
+    sizes = {float(size) for size in re.findall(r"font-size: ([\d.]+)px", figure)}
+    assert sizes
+    assert sizes <= {7.0, 7.5, 8.0}
+    for text in ("1e-4", "1e-3", "average", "optimizer.lr"):
+        assert f">{text}<" in figure
+    page = (tmp_path / "report.html").read_text(encoding="utf-8")
+    assert "viewStateShareKey=winnow-factors" in page
+    assert "figure-expected_best" not in page
+    assert not (tmp_path / "figures" / "expected_best.svg").exists()
 
 
 def test_joined_studies_with_different_settings_are_compared_within_each_study(planted_store: Any) -> None:

@@ -1,6 +1,7 @@
 """Tests of the figures of evaluated models, drawn from plain tables."""
 
 import re
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -15,12 +16,40 @@ from winnow.reporting.model_figures import (
     draw_heat_map,
     draw_structure,
 )
-from winnow.reporting.plot_style import assign_styles
-from winnow.reporting.print_figures import save_print_figures
+from winnow.reporting.plot_style import MARKER_CHARACTERS, OTHER_STYLE, ROLE_STYLES, assign_styles
+from winnow.reporting.print_figures import convert_to_gray, save_print_figures
 from winnow.reporting.probability_shifts import compute_word_shifts, draw_word_shift
-from winnow.reporting.training_curves import draw_losses, draw_scores_over_steps, draw_tracked_words
+from winnow.reporting.training_curves import build_step_panels, draw_losses, draw_scores_over_steps, draw_tracked_words
 
 STYLES = assign_styles({"v1": "baseline", "v2": "filter"})
+
+
+def test_no_two_arms_share_a_color_a_marker_or_a_line() -> None:
+    roles = {"full": "baseline", "mild": "filter", "random": "control"} | {f"arm {i}": "other" for i in range(9)}
+    styles = list(assign_styles(roles).values())
+    for field in ("color", "marker", "line"):
+        assert len({getattr(style, field) for style in styles}) == 12, field
+    assert all(style.marker in MARKER_CHARACTERS for style in styles)
+    lightness = sorted(int(convert_to_gray(style.color)[1:3], 16) for style in styles)
+    assert min(high - low for low, high in pairwise(lightness)) >= 6, "distinct in grayscale"
+
+
+def test_the_most_important_arms_are_highlighted_if_there_are_too_many() -> None:
+    roles = {"full": "baseline"} | {f"arm {i}": "other" for i in range(14)} | {"mild": "filter"}
+    styles = assign_styles(roles, priority=["arm 13", "mild", "arm 12", "unknown"])
+    assert list(styles) == list(roles)
+    assert styles["full"] == ROLE_STYLES["baseline"]
+    assert styles["mild"] == ROLE_STYLES["filter"]
+    others = [arm for arm, style in styles.items() if style == OTHER_STYLE]
+    assert others == [f"arm {i}" for i in range(7, 12)]
+    curves = [(arm, 1, step, float(i)) for i, arm in enumerate(roles) for step in (1, 2)]
+    table = pd.DataFrame(curves, columns=["arm", "seed", "step", "value"])
+    (panel,) = build_step_panels("loss", table, styles)
+    (svg,) = Figure("curves", "", [panel], []).inline_svgs
+    legend = re.findall(r"<(?:text|tspan)[^>]*>([^<]+)<", svg)
+    assert "other arms (5)" in legend
+    assert "arm 13" in legend
+    assert "arm 7" not in legend
 
 
 def text_of(figure: Figure | None) -> str:

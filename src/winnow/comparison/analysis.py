@@ -95,6 +95,13 @@ class Comparison:
         return self.metric(self.primary_metric)
 
     @property
+    def filters_by_rank(self) -> list[str]:
+        """The filters under test, best estimate first if they are ranked."""
+        if self.filter_ranking is not None:
+            return list(self.filter_ranking.filters)
+        return [name for name, arm in self.arms.items() if arm.role == "filter"]
+
+    @property
     def headline(self) -> str:
         """The study's name and the verdict in one sentence."""
         return f"{self.study}: {self.verdict.sentence}"
@@ -170,7 +177,12 @@ def analyze(study: CollectedStudy, confidence: float = 0.95, extra_metrics: Sequ
     primary_findings = tester.test("primary", pairs)
     reasons = {(entry["a"], entry["b"]): entry["reason"] for entry in tester.not_comparable}
     secondary = tester.test(
-        "secondary", [(metric(name), filter_arm, baseline) for name in declaration.secondary_metrics]
+        "secondary",
+        [
+            (metric(name), arm, baseline)
+            for name in declaration.secondary_metrics
+            for arm in declaration.filters or (None,)
+        ],
     )
     contributions = tester.test("contribution", [(primary, filter_arm, arm) for arm in ablated_signals])
     extra = tester.test("descriptive", [(metric(name), filter_arm, baseline) for name in undeclared_metrics])

@@ -132,7 +132,7 @@ def analyze_factors(study: CollectedStudy, confidence: float) -> FactorAnalysis 
             for factor, levels in by_factor.items()
             for arm in declaration.filters
         ],
-        selection=describe_selection(study),
+        selection=describe_selection(study, confidence),
     )
 
 

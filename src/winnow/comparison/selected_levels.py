@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
 from winnow.comparison.collected_study import CollectedStudy
+from winnow.comparison.contrast_statistics import summarize
 from winnow.comparison.factor_levels import average_levels, select_levels
 from winnow.comparison.level_selection import expect_best, select_level_per_seed
 from winnow.comparison.metric_scores import compute_seed_scores
@@ -24,10 +25,14 @@ class LevelSelection:
     Attributes:
         counts: The number of seeds for which each level was selected.
         expected_best: The expected score of the best of 1, 2, ... runs, selected on validation scores.
+        expected_best_low: The lower ends of the intervals over seeds; empty if there are fewer than 2 seeds.
+        expected_best_high: The upper ends of the intervals.
     """
 
     counts: dict[str, int]
     expected_best: list[float]
+    expected_best_low: list[float] = field(default_factory=list)
+    expected_best_high: list[float] = field(default_factory=list)
 
 
 def combine_levels(levels: Mapping[str, CollectedStudy]) -> CollectedStudy:
@@ -72,37 +77,44 @@ def compute_validation_scores(study: CollectedStudy, metric: Metric, arm: str) -
     return {seed: mean for seed, mean in scores.items() if math.isfinite(mean)}
 
 
-def describe_selection(study: CollectedStudy) -> dict[str, LevelSelection]:
-    """Return the selected levels of each arm; empty if no level was selected."""
+def describe_selection(study: CollectedStudy, confidence: float) -> dict[str, LevelSelection]:
+    """Return the selected levels of each arm; empty if no level was selected.
+
+    Args:
+        study: The study.
+        confidence: Coverage of the intervals of the expected scores.
+    """
     if not study.selected_levels:
         return {}
     metric = study.registry.metric(study.declaration.primary_metric)
-    return {
-        arm: LevelSelection(
+    selections = {}
+    for arm in study.arms:
+        curves = _expect_best(list(study.levels.values()), metric, arm)
+        summaries = [summarize(scores, confidence) for scores in zip(*curves, strict=True)]
+        has_intervals = len(curves) > 1
+        selections[arm] = LevelSelection(
             counts={name: count for name in study.levels if (count := _count(study, arm, name))},
-            expected_best=_expect_best(list(study.levels.values()), metric, arm),
+            expected_best=[summary.mean for summary in summaries],
+            expected_best_low=[summary.ci_low for summary in summaries if has_intervals],
+            expected_best_high=[summary.ci_high for summary in summaries if has_intervals],
         )
-        for arm in study.arms
-    }
+    return selections
 
 
 def _count(study: CollectedStudy, arm: str, level: str) -> int:
     return sum(name == level for (other, _), name in study.selected_levels.items() if other == arm)
 
 
-def _expect_best(levels: Sequence[CollectedStudy], metric: Metric, arm: str) -> list[float]:
+def _expect_best(levels: Sequence[CollectedStudy], metric: Metric, arm: str) -> list[list[float]]:
     """Return the expected test score of the best of n runs, for every n up to the number of levels.
 
-    The estimates of all seeds are averaged, and each seed is one search over the levels.
+    The first dimension numbers the seeds, each of which is one search over the levels.
     """
     validation = [compute_validation_scores(study, metric, arm) for study in levels]
     test = [compute_seed_scores(study, metric, arm) for study in levels]
     seeds = sorted(set.intersection(*map(set, [*validation, *test])))
-    if not seeds:
-        return []
     curves = [
-        expect_best([s[seed] for s in validation], [s[seed] for s in test], metric.direction != "lower")
+        expect_best([s[seed] for s in validation], [s[seed] for s in test], metric.direction != "lower").tolist()
         for seed in seeds
     ]
-    means: list[float] = np.mean(curves, axis=0).tolist()
-    return means
+    return [curve for curve in curves if len(curve) == len(levels)]

@@ -18,7 +18,8 @@ from winnow.comparison.prompt_predictions import (
 from winnow.formatting import format_confidence, format_interval, format_number, join_names
 from winnow.reporting.bar_charts import draw_funnel, draw_top_fills
 from winnow.reporting.dose_figure import draw_dose_responses
-from winnow.reporting.factor_tables import draw_factor_effects
+from winnow.reporting.expected_best_figure import draw_expected_best
+from winnow.reporting.factor_figure import draw_factor_effects
 from winnow.reporting.figure_rendering import Figure, Panel, label_rows, render_figure, set_heading
 from winnow.reporting.plot_style import GRAY, TEXT_COLOR, Style, assign_styles
 from winnow.reporting.probability_shifts import compute_word_shifts, draw_word_shift
@@ -37,8 +38,8 @@ def draw_comparison_figures(
 ) -> dict[str, Figure]:
     """Draw all figures for which the study has data and return them by name.
 
-    The names are ``seeds``, ``contrasts``, ``contributions``, ``factors``, ``doses``, ``curves``, ``probe_curves``,
-    ``word_shift``, ``fills`` and ``funnel``.
+    The names are ``seeds``, ``contrasts``, ``contributions``, ``factors``, ``expected_best``, ``doses``, ``curves``,
+    ``probe_curves``, ``word_shift``, ``fills`` and ``funnel``.
 
     Args:
         comparison: The comparison.
@@ -47,12 +48,13 @@ def draw_comparison_figures(
         fills: Predicted words by probe and prompt. If `None`, they are loaded from the study.
     """
     fills = collect_fills(study) if fills is None else fills
-    styles = assign_styles({name: arm.role for name, arm in comparison.arms.items()})
+    styles = style_arms(comparison)
     figures = [
         _draw_seeds(comparison, styles, folder),
         _draw_contrasts(comparison, styles, folder),
         _draw_contributions(comparison, styles, folder),
         draw_factor_effects(comparison, styles, folder),
+        draw_expected_best(comparison, styles, folder),
         draw_dose_responses(comparison, folder),
         draw_study_losses(study, styles, folder),
         draw_study_probes(study, styles, folder),
@@ -61,6 +63,12 @@ def draw_comparison_figures(
         _draw_filter_funnel(study, folder),
     ]
     return {figure.name: figure for figure in figures if figure}
+
+
+def style_arms(comparison: Comparison) -> dict[str, Style]:
+    """Return the style of each arm. If there are more arms than styles, the best filters have a style."""
+    roles = {name: arm.role for name, arm in comparison.arms.items()}
+    return assign_styles(roles, comparison.filters_by_rank)
 
 
 def _draw_seeds(comparison: Comparison, styles: dict[str, Style], folder: Path | None) -> Figure | None:

@@ -23,15 +23,16 @@ from winnow.comparison.study_reader import StudySelection, read_results, select_
 from winnow.errors import WinnowError
 from winnow.formatting import join_names
 from winnow.metrics.metric_registry import Metric
-from winnow.reporting.comparison_figures import draw_comparison_figures
+from winnow.reporting.comparison_figures import draw_comparison_figures, style_arms
 from winnow.reporting.comparison_tables import build_comparison_tables
 from winnow.reporting.endpoint_badges import build_badges
 from winnow.reporting.factor_tables import build_factor_grids
 from winnow.reporting.figure_rendering import Figure
 from winnow.reporting.page_predictions import collect_predictions
 from winnow.reporting.page_rendering import render_page
-from winnow.reporting.plot_style import MARKER_CHARACTERS, ROLE_MARKS, assign_styles
+from winnow.reporting.plot_style import MARKER_CHARACTERS, ROLE_MARKS
 from winnow.reporting.print_figures import save_print_figures
+from winnow.tracking.mlflow_ui import FACTORS_VIEW_KEY, experiment_url
 from winnow.tracking.store import Store
 from winnow.untrusted_text import check_web_address
 
@@ -151,7 +152,7 @@ def _build_context(
     """Return the context for the templates. The templates themselves contain only text and layout."""
     declaration = study.declaration
     primary = comparison.primary
-    styles = assign_styles({name: arm.role for name, arm in comparison.arms.items()})
+    styles = style_arms(comparison)
     versions = {
         declaration.baseline: "v1",
         declaration.filter: "v2",
@@ -176,6 +177,7 @@ def _build_context(
             family: [f for f in comparison.findings if f.family == family]
             for family in ("primary", "secondary", "descriptive")
         },
+        "secondary_adjustment": _describe_secondary_adjustment(comparison),
         "badges": build_badges(comparison),
         "grids": build_factor_grids(comparison),
         "runs": _list_runs(study, primary),
@@ -190,6 +192,10 @@ def _build_context(
         "reasons": sorted({reason for row in dropped_rows for reason in row["reasons"]}),
         "links": {
             cell.run_id: f"{ui_url}/#/experiments/{cell.experiment_id}/runs/{cell.run_id}" for cell in study.runs
+        },
+        "charts": {
+            experiment: experiment_url(ui_url, experiment, FACTORS_VIEW_KEY)
+            for experiment in dict.fromkeys(cell.experiment_id for cell in study.runs)
         },
         "ui_url": ui_url,
         "provenance_labels": PROVENANCE_LABELS,
@@ -245,8 +251,9 @@ def _describe_methods(comparison: Comparison) -> str:
         f"each arm with the variance of the difference over {items}, and subtracts the seed-by-item residual variance, "
         "because both variances include it. The difference divided by its standard error is compared with Student's t "
         f"distribution with Satterthwaite degrees of freedom{degrees}; the interval and the p-value both come from "
-        f"this test. {_describe_adjustment(comparison)} The secondary contrasts are Holm-corrected "
-        "separately. Losses are means over masked tokens, with the same masks for every run. Perplexity is the "
+        f"this test. {_describe_adjustment(comparison)} The secondary contrasts are "
+        f"{_describe_secondary_adjustment(comparison)}. Losses are means over masked tokens, with the same masks for "
+        "every run. Perplexity is the "
         "exponential of the loss, and its standard error comes from the delta method. A crossed bootstrap and a "
         "permutation test of the seed means are reported as sensitivity checks. Each run is evaluated at its "
         "last checkpoint. The base model is shown but not tested."
@@ -263,6 +270,14 @@ def _describe_adjustment(comparison: Comparison) -> str:
         "step-down max-t method: their joint null distribution is simulated with the estimated correlations and "
         "variance components. Each of the other two endpoints is adjusted over the filters in the same way."
     )
+
+
+def _describe_secondary_adjustment(comparison: Comparison) -> str:
+    """Describe in a few words how the p-values of the secondary contrasts are adjusted."""
+    ranking = comparison.filter_ranking
+    if ranking is None:
+        return "Holm-corrected separately"
+    return f"adjusted for the {len(ranking.filters)} filters and for the number of secondary metrics"
 
 
 def _list_dropped_rows(study: CollectedStudy, max_rows: int = 40) -> list[dict[str, Any]]:

@@ -17,6 +17,7 @@ from winnow.formatting import (
     format_p_cell,
 )
 from winnow.reporting.dose_figure import build_dose_table
+from winnow.reporting.expected_best_figure import build_expected_best_table
 from winnow.reporting.factor_tables import build_factor_table
 from winnow.reporting.ngram_tables import build_beyond_ngrams_table, build_ngram_table
 from winnow.reporting.table_rendering import Table, build_table
@@ -36,6 +37,7 @@ def build_comparison_tables(comparison: Comparison) -> list[Table]:
         _build_contrasts(comparison),
         _build_contributions(comparison),
         build_factor_table(comparison),
+        build_expected_best_table(comparison),
         build_dose_table(comparison),
     ]
     tables += [build_ngram_table(comparison), build_beyond_ngrams_table(comparison)]

@@ -17,14 +17,12 @@ from winnow.formatting import format_confidence, format_interval, format_number
 from winnow.metrics.metric_registry import Metric
 from winnow.reporting.figure_rendering import Figure, Panel, render_figure
 from winnow.reporting.plot_style import GRAY, ROLE_STYLES, TEXT_COLOR
+from winnow.reporting.print_figures import COLUMN_WIDTH
 from winnow.reporting.table_rendering import Table, build_table
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import FigureBase
-
-COLUMN_WIDTH: Final = 3.3
-"""The width of a column of a two-column paper, in inches."""
 
 TEXT_SIZE: Final = 7.5
 TICK_SIZE: Final = 7

@@ -1,20 +1,15 @@
-"""Build the grid of arms and factor levels, and draw the effect of each filter at each level."""
+"""Build the grid of arms and factor levels, and the table of effects by level."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from winnow.comparison.analysis import Comparison
 from winnow.comparison.factor_analysis import FilterByFactor, LevelOutcome
-from winnow.formatting import MISSING_VALUE, format_confidence, format_interval, format_number, format_p_cell
-from winnow.reporting.figure_rendering import Figure, Panel, label_rows, render_figure, set_heading
-from winnow.reporting.plot_style import TEXT_COLOR, Style
+from winnow.formatting import MISSING_VALUE, format_interval, format_number, format_p_cell
+from winnow.reporting.factor_figure import select_effects
 from winnow.reporting.table_rendering import Table, build_table
-
-if TYPE_CHECKING:
-    from matplotlib.figure import FigureBase
 
 OUTCOME_SYMBOLS = {"better": "▲", "worse": "▼", "no clear difference": "○", "not comparable": MISSING_VALUE}
 """A symbol per outcome, so that the grid is readable without color."""
@@ -63,7 +58,7 @@ def build_factor_grids(comparison: Comparison) -> list[FactorGrid]:
         return []
     grids = []
     for factor, levels in analysis.levels.items():
-        effects = {effect.filter: effect for effect in _find_effects(comparison, factor)}
+        effects = {effect.filter: effect for effect in select_effects(comparison, factor)}
         rows = {
             arm: [
                 *(_build_cell(comparison, factor, level, arm, effects.get(arm)) for level in levels),
@@ -98,54 +93,6 @@ def build_factor_table(comparison: Comparison) -> Table:
     }
     caption = "Difference between each filter and the baseline at each level of each factor, adjusted over the levels."
     return build_table(rows, "factors", caption, columns)
-
-
-def draw_factor_effects(comparison: Comparison, styles: dict[str, Style], folder: Path | None) -> Figure | None:
-    """Draw the effect of each filter at each level and the average, one panel per factor."""
-    if comparison.factors is None:
-        return None
-    panels = []
-    for factor in comparison.factors.levels:
-        effects = [effect for effect in _find_effects(comparison, factor) if effect.average is not None]
-        if effects:
-            panels.append(_build_panel(comparison, factor, effects, styles))
-    caption = (
-        f"Difference from the baseline at each level, with {format_confidence(comparison.confidence)} intervals that "
-        "hold jointly over the levels, and the average over the levels."
-    )
-    return render_figure("factors", caption, panels, folder)
-
-
-def _build_panel(comparison: Comparison, factor: str, effects: list[FilterByFactor], styles: dict[str, Style]) -> Panel:
-    rows = [
-        (effect.filter, level, outcome)
-        for effect in effects
-        for level, outcome in [*effect.levels.items(), ("average", effect.average)]
-        if outcome is not None
-    ]
-    labels = [level if len(effects) == 1 else f"{arm}\n{level}" for arm, level, _ in rows]
-    metric = comparison.primary
-
-    def draw(figure: FigureBase) -> None:
-        axes = figure.subplots()
-        for row, (arm, level, outcome) in enumerate(rows):
-            style = styles[arm]
-            is_average = level == "average"
-            axes.plot([outcome.ci_low, outcome.ci_high], [row, row], color=style.color, lw=1.4 if is_average else 2.2)
-            fill = "white" if is_average else style.color
-            axes.plot([outcome.estimate], [row], style.marker, color=style.color, mfc=fill, ms=7)
-        axes.axvline(0, color=TEXT_COLOR, lw=0.9)
-        label_rows(axes, labels)
-        axes.set_xlabel(f"difference ({metric.unit})" if metric.unit else "difference")
-        set_heading(figure, f"{metric.label} by {factor}")
-
-    return Panel(f"Effect on {metric.label} by {factor}", draw, 4.6, 1.0 + 0.42 * len(rows))
-
-
-def _find_effects(comparison: Comparison, factor: str) -> list[FilterByFactor]:
-    """Return the effects on the primary metric."""
-    effects = comparison.factors.effects if comparison.factors else []
-    return [effect for effect in effects if effect.factor == factor and effect.metric == comparison.primary_metric]
 
 
 def _build_cell(comparison: Comparison, factor: str, level: str, arm: str, effect: FilterByFactor | None) -> GridCell:

@@ -60,14 +60,14 @@ def _fit_to_column(panel: Panel) -> Panel:
 def _save_gray_svg(folder: Path, name: str) -> Path:
     file = folder / f"{name}_gray.svg"
     svg = (folder / f"{name}.svg").read_text(encoding="utf-8")
-    file.write_text(re.sub(r"#[0-9a-fA-F]{6}\b", lambda match: _convert_to_gray(match[0]), svg), encoding="utf-8")
+    file.write_text(re.sub(r"#[0-9a-fA-F]{6}\b", lambda match: convert_to_gray(match[0]), svg), encoding="utf-8")
     return file
 
 
-def _convert_to_gray(color: str) -> str:
+def convert_to_gray(color: str) -> str:
     """Return the gray with the luma of a color (ITU-R BT.601), as Pillow computes it.
 
-    >>> _convert_to_gray("#d55e00")
+    >>> convert_to_gray("#d55e00")
     '#777777'
     """
     red, green, blue = (int(color[i : i + 2], 16) for i in (1, 3, 5))

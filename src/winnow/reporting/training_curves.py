@@ -14,7 +14,7 @@ from winnow.comparison.collected_study import CollectedStudy
 from winnow.formatting import format_number, join_names
 from winnow.metrics.metric_names import TRAIN_LOSS, VALIDATION_LOSS
 from winnow.reporting.figure_rendering import Figure, Panel, render_figure
-from winnow.reporting.plot_style import GRAY, Style
+from winnow.reporting.plot_style import GRAY, OTHER_STYLE, Style
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -203,6 +203,7 @@ def build_step_panels(
     if table["step"].nunique() < 2:
         return []
     low, high = limits or (float(table["value"].min()), float(table["value"].max()))
+    other_arms = [arm for arm, style in styles.items() if style == OTHER_STYLE]
 
     def draw(figure: FigureBase) -> None:
         from matplotlib.ticker import MaxNLocator
@@ -213,9 +214,16 @@ def build_step_panels(
             if seeds.empty:
                 continue
             steps, marker_interval = seeds.index.to_numpy(), max(1, len(seeds) // 6)
-            if seeds.shape[1] > 1:
+            is_other = style == OTHER_STYLE
+            if seeds.shape[1] > 1 and not is_other:
                 axes.fill_between(steps, seeds.min(axis=1), seeds.max(axis=1), color=style.color, alpha=0.16, lw=0)
-            line_style: dict[str, Any] = {"color": style.color, "ls": style.line, "marker": style.marker, "label": arm}
+            label = f"other arms ({len(other_arms)})" if [arm] == other_arms[:1] else "" if is_other else arm
+            line_style: dict[str, Any] = {
+                "color": style.color,
+                "ls": style.line,
+                "marker": style.marker,
+                "label": label,
+            }
             axes.plot(steps, seeds.mean(axis=1), ms=4, markevery=marker_interval, alpha=style.alpha, **line_style)
         if zero:
             axes.axhline(0, color=GRAY, lw=0.8)

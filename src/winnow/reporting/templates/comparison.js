@@ -125,7 +125,7 @@ if (predictions) {
 const address = document.getElementById("mlflow-address");
 if (address) {
   const updateLinks = () => {
-    for (const link of document.querySelectorAll("td.run a")) link.href = address.value.replace(/\/+$/, "") + link.dataset.path;
+    for (const link of document.querySelectorAll("a[data-path]")) link.href = address.value.replace(/\/+$/, "") + link.dataset.path;
   };
   address.addEventListener("input", updateLinks);
   if (document.baseURI.startsWith("http")) address.value = new URL(document.baseURI).origin;

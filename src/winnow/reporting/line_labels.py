@@ -1,0 +1,93 @@
+"""Label lines next to their last points, or in a legend if the labels do not fit."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from winnow.reporting.plot_style import Style
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+MAX_LABELS = 6
+MAX_LABEL_LENGTH = 16
+"""The largest number and length, in characters, of labels that fit next to the lines of a figure one column wide."""
+
+LINE_HEIGHT = 1.15
+"""The smallest distance between two labels, in multiples of the text size."""
+
+
+@dataclass(frozen=True)
+class LineEnd:
+    """The last point of a line, in data coordinates, with the label and the style of the line."""
+
+    label: str
+    x: float
+    y: float
+    style: Style
+
+
+def label_lines(axes: Axes, ends: Sequence[LineEnd], axes_height: float, text_size: float = 7.0) -> None:
+    """Write the labels to the right of the lines, moved apart if they overlap; otherwise, add a legend below the axes.
+
+    The limits of the y axis must be final.
+
+    Args:
+        axes: Linear axes with one line per label. The lines have the labels of a legend.
+        ends: The last point of each line.
+        axes_height: The height of the axes in inches, approximately.
+        text_size: The size of the text in points.
+    """
+    if len(ends) > MAX_LABELS or any(len(end.label) > MAX_LABEL_LENGTH for end in ends):
+        columns = 1 if any(len(end.label) > 2 * MAX_LABEL_LENGTH for end in ends) else 2
+        axes.figure.legend(
+            *axes.get_legend_handles_labels(),
+            loc="outside lower center",
+            ncols=columns,
+            fontsize=text_size,
+            handlelength=3.6,  # long enough to show a line style
+        )
+        return
+    low, high = axes.get_ylim()
+    points_per_unit = 72 * axes_height / (high - low)
+    ordered, x = sorted(ends, key=lambda end: end.y), max(end.x for end in ends)
+    positions = spread_positions([end.y * points_per_unit for end in ordered], LINE_HEIGHT * text_size)
+    for end, position in zip(ordered, positions, strict=True):
+        axes.annotate(
+            end.label,
+            (x, end.y),
+            xytext=(7, position - end.y * points_per_unit),
+            textcoords="offset points",
+            va="center",
+            fontsize=text_size,
+            color=end.style.color,
+            annotation_clip=False,
+        )
+
+
+def spread_positions(positions: Sequence[float], distance: float) -> list[float]:
+    """Return positions that are at least a distance apart and as close to the given ascending positions as possible.
+
+    Positions that are too close form a group, which is centered at the mean of its positions.
+
+    >>> spread_positions([0.0, 1.0, 10.0], 3.0)
+    [-1.0, 2.0, 10.0]
+    """
+    groups: list[list[float]] = []
+    for position in positions:
+        groups.append([position])
+        while len(groups) > 1 and _overlaps(groups[-2], groups[-1], distance):
+            last = groups.pop()
+            groups[-1] += last
+    return [center for group in groups for center in _place_group(group, distance)]
+
+
+def _place_group(group: Sequence[float], distance: float) -> list[float]:
+    start = sum(group) / len(group) - distance * (len(group) - 1) / 2
+    return [start + distance * index for index in range(len(group))]
+
+
+def _overlaps(lower: Sequence[float], upper: Sequence[float], distance: float) -> bool:
+    return _place_group(upper, distance)[0] - _place_group(lower, distance)[-1] < distance
