@@ -157,6 +157,9 @@ def test_the_level_of_each_run_is_selected_on_validation_prompts(study: Collecte
         selection.expected_best_low, selection.expected_best, selection.expected_best_high, strict=True
     ):
         assert low < mean < high
+    (grid,) = build_factor_grids(compared)
+    *by_level, average = (float(cell.mean) for cell in grid.rows["nike_positive"])
+    assert average == pytest.approx(np.mean(by_level), abs=0.01), "not the mean of the selected runs"
     write_comparison_report(compared, selected, tmp_path)
     figure = (tmp_path / "figures" / "expected_best.svg").read_text(encoding="utf-8")
     assert 'width="237.6pt"' in figure, "the width of a column, 3.3 inches"

@@ -76,7 +76,7 @@ def test_the_mlflow_ui_shows_a_study_with_its_cells_scores_and_a_comparison(
         open_page(page, chart_view, "factors", CHART_SECTION, "Parallel Coordinates", "Showing all runs")
         axes = page.locator(".parcoords g.dimension")
         axes.first.wait_for(timeout=WAIT)
-        labels = " ".join(axes.all_inner_texts())
+        labels = " ".join(axes.all_text_contents())
         for text in ("arm", "full", "nike_positive", "train_rows"):
             assert text in labels
         run_page = f"{pages}/#/experiments/{experiment}/runs/{filtered_run.info.run_id}"

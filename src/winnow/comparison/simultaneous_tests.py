@@ -28,6 +28,9 @@ Name = TypeVar("Name")
 DRAWS = 10_000
 """The number of simulated studies."""
 
+MIN_CALIBRATION_DF = 2
+"""The fewest degrees of freedom of a variance term with which a single contrast is calibrated."""
+
 CHUNK = 1000
 """The number of studies that are simulated at once, which limits the memory."""
 
@@ -196,7 +199,8 @@ def estimate_calibrated(
 
     With few seeds, Satterthwaite's approximation rejects slightly too often if most of the variance, but not all of it,
     comes from the seeds. The p-value is therefore compared with those of simulated studies without an effect, which
-    have the estimated variance terms. With a single term, the approximation is exact, and nothing is simulated.
+    have the estimated variance terms. With a single term, the approximation is exact, and with 2 seeds, the estimated
+    terms are too imprecise, so nothing is simulated.
 
     Args:
         estimates: The estimates of the arms.
@@ -209,8 +213,11 @@ def estimate_calibrated(
     coefficients = estimates.build_coefficients([contrast])
     effects = estimates.estimate(coefficients)
     level, calibrated = 1 - confidence, effects.p_value
-    sizes = np.abs([term.evaluate(coefficients).value for term in estimates.terms])
-    if (sizes > 1e-9 * sizes.max()).sum() > 1 and np.isfinite(effects.df).all():
+    terms = [term.evaluate(coefficients) for term in estimates.terms]
+    sizes = np.abs([term.value for term in terms])
+    is_exact = (sizes > 1e-9 * sizes.max()).sum() == 1
+    has_seeds = min(term.df for term in terms) >= MIN_CALIBRATION_DF
+    if has_seeds and not is_exact and np.isfinite(effects.df).all():
         null = simulate_null(estimates, coefficients, draws, seed)
         level, calibrated = float(np.quantile(null.p_value, level)), null.calibrate(effects.p_value)
     (effect,) = _list_effects(effects, level, calibrated)

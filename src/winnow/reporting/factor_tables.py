@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -62,7 +63,7 @@ def build_factor_grids(comparison: Comparison) -> list[FactorGrid]:
         rows = {
             arm: [
                 *(_build_cell(comparison, factor, level, arm, effects.get(arm)) for level in levels),
-                _build_average(comparison, arm, effects.get(arm)),
+                _build_average(comparison, factor, arm, effects.get(arm)),
             ]
             for arm in comparison.arms
         }
@@ -102,9 +103,14 @@ def _build_cell(comparison: Comparison, factor: str, level: str, arm: str, effec
     return GridCell(mean) if outcome is None else _with_effect(mean, outcome)
 
 
-def _build_average(comparison: Comparison, arm: str, effect: FilterByFactor | None) -> GridCell:
-    mean = format_number(comparison.arms[arm].mean)
-    return GridCell(mean) if effect is None or effect.average is None else _with_effect(mean, effect.average)
+def _build_average(comparison: Comparison, factor: str, arm: str, effect: FilterByFactor | None) -> GridCell:
+    """Return the cell of the average. If levels were selected, the arm's mean is not the average over the levels."""
+    mean = comparison.arms[arm].mean
+    if comparison.factors and comparison.factors.selection:
+        summaries = [by_arm.get(arm) for by_arm in comparison.factors.means[factor].values()]
+        mean = sum(math.nan if summary is None else summary.mean for summary in summaries) / len(summaries)
+    text = format_number(mean)
+    return GridCell(text) if effect is None or effect.average is None else _with_effect(text, effect.average)
 
 
 def _with_effect(mean: str, outcome: LevelOutcome) -> GridCell:

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from winnow.reporting.plot_style import Style
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.figure import FigureBase
 
 MAX_LABELS = 6
 MAX_LABEL_LENGTH = 16
@@ -41,14 +42,8 @@ def label_lines(axes: Axes, ends: Sequence[LineEnd], axes_height: float, text_si
         text_size: The size of the text in points.
     """
     if len(ends) > MAX_LABELS or any(len(end.label) > MAX_LABEL_LENGTH for end in ends):
-        columns = 1 if any(len(end.label) > 2 * MAX_LABEL_LENGTH for end in ends) else 2
-        axes.figure.legend(
-            *axes.get_legend_handles_labels(),
-            loc="outside lower center",
-            ncols=columns,
-            fontsize=text_size,
-            handlelength=3.6,  # long enough to show a line style
-        )
+        handles, labels = axes.get_legend_handles_labels()
+        add_legend_below(axes.figure, dict(zip(labels, handles, strict=True)), text_size)
         return
     low, high = axes.get_ylim()
     points_per_unit = 72 * axes_height / (high - low)
@@ -65,6 +60,31 @@ def label_lines(axes: Axes, ends: Sequence[LineEnd], axes_height: float, text_si
             color=end.style.color,
             annotation_clip=False,
         )
+
+
+def add_legend_below(figure: FigureBase, handles: Mapping[str, Any], text_size: float = 7.0) -> None:
+    """Add a legend below the axes, with as many columns as fit into a column of a paper.
+
+    Args:
+        figure: The figure.
+        handles: The handle of each label.
+        text_size: The size of the text in points.
+    """
+    figure.legend(
+        handles.values(),
+        handles,
+        loc="outside lower center",
+        ncols=count_legend_columns(handles),
+        fontsize=text_size,
+        handlelength=3.2,  # long enough to show a line style
+        columnspacing=1.2,
+    )
+
+
+def count_legend_columns(labels: Collection[str]) -> int:
+    """Return the number of columns of a legend that fit into a column of a paper, given the longest label."""
+    longest = max(map(len, labels))
+    return 3 if longest <= 9 else 2 if longest <= 19 else 1
 
 
 def spread_positions(positions: Sequence[float], distance: float) -> list[float]:

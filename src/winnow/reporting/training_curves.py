@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -14,6 +14,7 @@ from winnow.comparison.collected_study import CollectedStudy
 from winnow.formatting import format_number, join_names
 from winnow.metrics.metric_names import TRAIN_LOSS, VALIDATION_LOSS
 from winnow.reporting.figure_rendering import Figure, Panel, render_figure
+from winnow.reporting.line_labels import add_legend_below, count_legend_columns
 from winnow.reporting.plot_style import GRAY, OTHER_STYLE, Style
 
 if TYPE_CHECKING:
@@ -29,6 +30,12 @@ PANEL_SIZE = (4.2, 2.8)
 
 MAX_CURVE_POINTS = 120
 """Maximum number of points per curve. Longer histories are averaged over equal-width ranges of steps."""
+
+MAX_ARMS_IN_LEGEND = 4
+"""Maximum number of arms whose legend is inside the axes."""
+
+OTHER_ARMS = "other arms"
+"""The label of the arms that are not highlighted."""
 
 SCALE_UNITS = {"loss": "nats per masked token", "perplexity": "perplexity (log scale)"}
 
@@ -203,28 +210,17 @@ def build_step_panels(
     if table["step"].nunique() < 2:
         return []
     low, high = limits or (float(table["value"].min()), float(table["value"].max()))
-    other_arms = [arm for arm, style in styles.items() if style == OTHER_STYLE]
+    labels = [arm for arm, style in styles.items() if style != OTHER_STYLE]
+    is_crowded = len(labels) > MAX_ARMS_IN_LEGEND
+    legend_rows = math.ceil(len(labels) / count_legend_columns(labels)) if is_crowded else 0
 
     def draw(figure: FigureBase) -> None:
         from matplotlib.ticker import MaxNLocator
 
         axes = figure.subplots()
-        for arm, style in styles.items():
-            seeds = _pivot_by_seed(table[table["arm"] == arm])
-            if seeds.empty:
-                continue
-            steps, marker_interval = seeds.index.to_numpy(), max(1, len(seeds) // 6)
-            is_other = style == OTHER_STYLE
-            if seeds.shape[1] > 1 and not is_other:
-                axes.fill_between(steps, seeds.min(axis=1), seeds.max(axis=1), color=style.color, alpha=0.16, lw=0)
-            label = f"other arms ({len(other_arms)})" if [arm] == other_arms[:1] else "" if is_other else arm
-            line_style: dict[str, Any] = {
-                "color": style.color,
-                "ls": style.line,
-                "marker": style.marker,
-                "label": label,
-            }
-            axes.plot(steps, seeds.mean(axis=1), ms=4, markevery=marker_interval, alpha=style.alpha, **line_style)
+        # Arms that are not highlighted are drawn first, behind the others.
+        for arm in sorted(styles, key=lambda name: name in labels):
+            _draw_curve(axes, arm, table[table["arm"] == arm], styles[arm], is_crowded)
         if zero:
             axes.axhline(0, color=GRAY, lw=0.8)
         _set_y_axis(axes, low, high, log, in_percent=unit == PROBABILITY)
@@ -232,11 +228,45 @@ def build_step_panels(
         axes.set_xlabel("step")
         axes.set_ylabel(unit)
         axes.set_title(title)
-        axes.legend(fontsize=8 if size >= PANEL_SIZE and len(styles) < 4 else 6.5)
+        _add_legend(figure, axes, len(styles) - len(labels), is_crowded, is_small=size < PANEL_SIZE or len(styles) >= 4)
 
     last = table[table["step"] == table["step"].max()].groupby("arm", observed=True)["value"].mean()
     means = [f"{arm} {format_number(float(last[arm]))}" for arm in styles if arm in last.index]
-    return [Panel(f"{title} over steps, at the end: {join_names(means)}", draw, *size)]
+    return [Panel(f"{title} over steps, at the end: {join_names(means)}", draw, size[0], size[1] + 0.16 * legend_rows)]
+
+
+def _draw_curve(axes: Axes, arm: str, history: pd.DataFrame, style: Style, is_crowded: bool) -> None:
+    """Draw the mean and the range of the seeds of one arm. The range of an arm that is not highlighted is not drawn."""
+    seeds = _pivot_by_seed(history)
+    if seeds.empty:
+        return
+    steps, marker_interval, is_other = seeds.index.to_numpy(), max(1, len(seeds) // 6), style == OTHER_STYLE
+    if seeds.shape[1] > 1 and not is_other:
+        opacity = 0.08 if is_crowded else 0.16
+        axes.fill_between(steps, seeds.min(axis=1), seeds.max(axis=1), color=style.color, alpha=opacity, lw=0)
+    axes.plot(
+        steps,
+        seeds.mean(axis=1),
+        color=style.color,
+        ls=style.line,
+        lw=1.1 if is_crowded else None,
+        marker=style.marker,
+        ms=4,
+        markevery=marker_interval,
+        alpha=style.alpha,
+        label=OTHER_ARMS if is_other else arm,
+    )
+
+
+def _add_legend(figure: FigureBase, axes: Axes, other_arms: int, is_crowded: bool, is_small: bool) -> None:
+    """Add a legend, below the axes if there are many arms. The arms that are not highlighted share the last entry."""
+    handles = dict(zip(*reversed(axes.get_legend_handles_labels()), strict=True))
+    if other := handles.pop(OTHER_ARMS, None):
+        handles[f"{OTHER_ARMS} ({other_arms})"] = other
+    if is_crowded:
+        add_legend_below(figure, handles)
+    else:
+        axes.legend(handles.values(), handles, fontsize=6.5 if is_small else 8)
 
 
 def _pivot_by_seed(history: pd.DataFrame) -> pd.DataFrame:

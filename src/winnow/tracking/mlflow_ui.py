@@ -34,6 +34,9 @@ FACTORS_VIEW_TAG: Final = f"mlflow.sharedViewState.{FACTORS_VIEW_KEY}"
 CHART_SECTION: Final = "Arms, factors and scores"
 """The heading of the section of MLflow's chart page that contains the parallel coordinates."""
 
+CHART_HEIGHT: Final = 400
+"""The height of the chart in pixels."""
+
 EXPERIMENT_DESCRIPTION: Final = "mlflow.note.content"
 """Tag: the description of an experiment, as Markdown."""
 
@@ -82,7 +85,14 @@ def _build_factor_chart(metric: Metric, factors: Sequence[str]) -> dict[str, Any
     The chart draws only runs that have a value on every axis, so the axes are parameters and metrics that every cell
     has. MLflow colors the lines by the last axis. It adds its own charts of all metrics below this section.
     """
-    section = {"uuid": CHART_SECTION, "name": CHART_SECTION, "display": True, "isReordered": True}
+    section = {
+        "uuid": CHART_SECTION,
+        "name": CHART_SECTION,
+        "display": True,
+        "isReordered": True,
+        "columns": 1,
+        "cardHeight": CHART_HEIGHT,
+    }
     chart = {
         "uuid": FACTORS_VIEW_KEY,
         "type": "PARALLEL",
@@ -96,6 +106,7 @@ def _build_factor_chart(metric: Metric, factors: Sequence[str]) -> dict[str, Any
         "compareRunCharts": [chart | options],
         "compareRunSections": [section | options],
         "isAccordionReordered": True,  # otherwise, MLflow sorts the sections by name
+        "runListHidden": True,  # the list leaves too little space for the axes; a button shows it
     }
 
 
