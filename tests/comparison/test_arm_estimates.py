@@ -189,6 +189,15 @@ def test_a_single_contrast_is_calibrated(seeds: float, low: float, high: float) 
     assert (effect.ci_low <= 1e-9) == (effect.p_adjusted >= 0.05 - 1e-9)
 
 
+def test_simultaneous_intervals_of_two_seeds_are_finite() -> None:
+    shape, arms = np.diag([1.0, 0.01, 1.0]), ("a", "b", "full")
+    terms = (MatrixTerm("seeds", "blocks", 0.9 * shape, 1), MatrixTerm("template", "", 0.1 * shape, 23))
+    contrasts = {name: {name: 1.0, "full": -1.0} for name in "ab"}
+    effects = estimate_jointly(ArmEstimates(arms, np.array([2.0, 1.0, 0.0]), terms), contrasts)
+    for effect in effects.values():
+        assert 2 * effect.std_error < effect.ci_high - effect.estimate < 30 * effect.std_error
+
+
 def test_trend_agrees_with_regressions_of_single_seeds() -> None:
     doses, values = np.array([0.1, 0.3, 0.5, 0.9]), np.random.default_rng(6).normal(size=(6, 7))
     names = dict(zip("0123", doses, strict=True))

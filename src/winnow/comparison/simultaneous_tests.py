@@ -28,8 +28,9 @@ Name = TypeVar("Name")
 DRAWS = 10_000
 """The number of simulated studies."""
 
-MIN_CALIBRATION_DF = 2
-"""The fewest degrees of freedom of a variance term with which a single contrast is calibrated."""
+MIN_DF = 2
+"""The fewest degrees of freedom of every variance term with which a single contrast is calibrated, and with which the
+simultaneous intervals depend on the degrees of freedom of each contrast. Two seeds have 1 degree of freedom."""
 
 CHUNK = 1000
 """The number of studies that are simulated at once, which limits the memory."""
@@ -42,9 +43,11 @@ class JointNull:
     Attributes:
         p_positive: One-sided p-values of the null hypotheses that the contrasts are at most 0, with shape (draws,
             contrasts).
+        statistic: The estimates divided by their standard errors, with the same shape.
     """
 
     p_positive: Array
+    statistic: Array
 
     @property
     def p_value(self) -> Array:
@@ -84,6 +87,10 @@ class JointNull:
         """Return the level of each two-sided interval at which all intervals jointly have the level ``alpha``."""
         return min(alpha, float(np.quantile(self.p_value.min(axis=1), alpha)))
 
+    def find_critical_value(self, alpha: float) -> float:
+        """Return the multiple of the standard errors with which all intervals jointly have the level ``alpha``."""
+        return float(np.quantile(np.abs(self.statistic).max(axis=1), 1 - alpha))
+
 
 def simulate_null(estimates: ArmEstimates, coefficients: Array, draws: int = DRAWS, seed: int = 0) -> JointNull:
     """Simulate the unadjusted p-values of a family of contrasts that are all 0.
@@ -99,7 +106,7 @@ def simulate_null(estimates: ArmEstimates, coefficients: Array, draws: int = DRA
     deviation = np.sqrt(combine_terms(terms).variance)
     values, vectors = np.linalg.eigh(estimates.correlate(coefficients))
     root = (vectors * np.sqrt(np.maximum(values, 0.0))).T
-    chunks = []
+    p_values, statistics = [], []
     for start in range(0, draws, CHUNK):
         shape = (min(CHUNK, draws - start), len(coefficients))
         simulated = [
@@ -108,8 +115,9 @@ def simulate_null(estimates: ArmEstimates, coefficients: Array, draws: int = DRA
         ]
         combined = combine_terms(simulated)
         statistic = deviation * (rng.standard_normal(shape) @ root) / np.sqrt(combined.variance)
-        chunks.append(t_tail_probabilities(statistic, combined.df))
-    return JointNull(np.concatenate(chunks))
+        p_values.append(t_tail_probabilities(statistic, combined.df))
+        statistics.append(statistic)
+    return JointNull(np.concatenate(p_values), np.concatenate(statistics))
 
 
 def _average_terms(estimates: ArmEstimates, coefficients: Array) -> list[VarianceTerm]:
@@ -181,11 +189,16 @@ def estimate_jointly(
     check_confidence(confidence)
     coefficients = estimates.build_coefficients(list(contrasts.values()))
     effects = estimates.estimate(coefficients)
-    level, adjusted = 1 - confidence, effects.p_value
+    interval, adjusted = effects.interval(1 - confidence), effects.p_value
     if np.isfinite(effects.df).sum() > 1:
         null = simulate_null(estimates, coefficients, draws, seed)
-        level, adjusted = null.find_level(level), null.adjust(effects.p_value)
-    return dict(zip(contrasts, _list_effects(effects, level, adjusted), strict=True))
+        adjusted = null.adjust(effects.p_value)
+        if min(term.df for term in estimates.terms) >= MIN_DF:
+            interval = effects.interval(null.find_level(1 - confidence))
+        else:  # a small level and 1 degree of freedom would result in intervals of any length
+            half_width = null.find_critical_value(1 - confidence) * effects.std_error
+            interval = effects.estimate - half_width, effects.estimate + half_width
+    return dict(zip(contrasts, _list_effects(effects, interval, adjusted), strict=True))
 
 
 def estimate_calibrated(
@@ -212,25 +225,26 @@ def estimate_calibrated(
     check_confidence(confidence)
     coefficients = estimates.build_coefficients([contrast])
     effects = estimates.estimate(coefficients)
-    level, calibrated = 1 - confidence, effects.p_value
+    interval, calibrated = effects.interval(1 - confidence), effects.p_value
     terms = [term.evaluate(coefficients) for term in estimates.terms]
     sizes = np.abs([term.value for term in terms])
     is_exact = (sizes > 1e-9 * sizes.max()).sum() == 1
-    has_seeds = min(term.df for term in terms) >= MIN_CALIBRATION_DF
+    has_seeds = min(term.df for term in terms) >= MIN_DF
     if has_seeds and not is_exact and np.isfinite(effects.df).all():
         null = simulate_null(estimates, coefficients, draws, seed)
-        level, calibrated = float(np.quantile(null.p_value, level)), null.calibrate(effects.p_value)
-    (effect,) = _list_effects(effects, level, calibrated)
+        interval = effects.interval(float(np.quantile(null.p_value, 1 - confidence)))
+        calibrated = null.calibrate(effects.p_value)
+    (effect,) = _list_effects(effects, interval, calibrated)
     return effect
 
 
-def _list_effects(effects: Effects, level: float, adjusted: Array) -> list[AdjustedEffect]:
-    """Return one entry per contrast, with intervals of the given level and the adjusted p-values."""
+def _list_effects(effects: Effects, interval: tuple[Array, Array], adjusted: Array) -> list[AdjustedEffect]:
+    """Return one entry per contrast, with the given intervals and adjusted p-values."""
     columns: Sequence[Array] = (
         effects.estimate,
         effects.std_error,
         effects.df,
-        *effects.interval(level),
+        *interval,
         effects.p_value,
         adjusted,
     )
