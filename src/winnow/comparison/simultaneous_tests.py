@@ -227,7 +227,7 @@ def estimate_calibrated(
     effects = estimates.estimate(coefficients)
     interval, calibrated = effects.interval(1 - confidence), effects.p_value
     terms = [term.evaluate(coefficients) for term in estimates.terms]
-    sizes = np.abs([term.value for term in terms])
+    sizes = np.abs(np.stack([np.asarray(term.value, dtype=np.float64) for term in terms]))
     is_exact = (sizes > 1e-9 * sizes.max()).sum() == 1
     has_seeds = min(term.df for term in terms) >= MIN_DF
     if has_seeds and not is_exact and np.isfinite(effects.df).all():

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from itertools import zip_longest
 from typing import Any
 
 TEXT_COLOR = "#1f2430"
@@ -96,8 +95,8 @@ def assign_styles(roles: Mapping[str, str], priority: Sequence[str] = ()) -> dic
         priority: Arms that are styled before the other arms without a fixed style. If there are more arms than
             styles, the last ones have :data:`OTHER_STYLE`.
     """
-    fixed = {role: arm for arm, role in reversed(roles.items()) if role in ROLE_STYLES}
+    fixed = {role: arm for arm, role in reversed(list(roles.items())) if role in ROLE_STYLES}
     styles = {arm: ROLE_STYLES[role] for role, arm in fixed.items()}
     others = [arm for arm in dict.fromkeys([*priority, *roles]) if arm in roles and arm not in styles]
-    styles |= dict(zip_longest(others, EXTRA_STYLES[: len(others)], fillvalue=OTHER_STYLE))
+    styles |= dict(zip(others, [*EXTRA_STYLES, *[OTHER_STYLE] * len(others)], strict=False))
     return {arm: styles[arm] for arm in roles}
