@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Sequence
 from dataclasses import replace
 
 from winnow.comparison.collected_study import CollectedStudy
-from winnow.comparison.contrast_statistics import Contrast, contrast, holm
+from winnow.comparison.contrast_statistics import Contrast, contrast, contrast_crossed_scores, holm
+from winnow.comparison.crossed_design import pivot_scores
 from winnow.comparison.findings import Adjustment, Family, Finding, decide_outcome
 from winnow.comparison.interim_looks import LookResult
 from winnow.comparison.joint_adjustment import MIN_FILTERS, adjust_by_metric
 from winnow.comparison.metric_scores import build_score_table, find_incomparable_reason
-from winnow.comparison.resampling import bootstrap_interval, permutation_p
+from winnow.comparison.resampling import bootstrap_crossed_scores, permute_crossed_scores
 from winnow.comparison.study_looks import EarlierLook
 from winnow.metrics.metric_registry import Metric
 
@@ -108,8 +110,8 @@ class FamilyTester:
         """Compute a contrast and its sensitivity checks. The adjusted p-value and the outcome are not set yet."""
         declaration, confidence, checks = self._study.declaration, self._confidence, self._has_sensitivity_checks
         blocked, margin = declaration.block_by_seed, declaration.equivalence_margin
-        table = build_score_table(self._study, metric, a, b)
-        result = contrast(table, a, b, confidence, blocked)
+        crossed = pivot_scores(build_score_table(self._study, metric, a, b), a, b, blocked)
+        result = contrast_crossed_scores(crossed, confidence)
         is_declared = metric.name in (declaration.primary_metric, *declaration.secondary_metrics)
         is_tested = family == "primary" and not math.isnan(result.ci_low)
         return Finding(
@@ -118,8 +120,8 @@ class FamilyTester:
             result=result,
             p_holm=math.nan,
             outcome=None,
-            bootstrap=bootstrap_interval(table, a, b, confidence, blocked=blocked) if checks else (math.nan, math.nan),
-            permutation_p=permutation_p(table, a, b, blocked=blocked) if checks else math.nan,
+            bootstrap=bootstrap_crossed_scores(crossed, confidence) if checks else (math.nan, math.nan),
+            permutation_p=permute_crossed_scores(crossed) if checks else math.nan,
             equal=result.lies_within(margin) if margin is not None and is_tested else None,
             post_hoc=is_post_hoc(self._study, result) or metric.name in declaration.post_hoc or not is_declared,
         )
@@ -140,6 +142,7 @@ def _keep_earlier_outcome(finding: Finding, earlier: Finding | None, look: Earli
     return replace(finding, outcome=outcome, earlier_look=result)
 
 
+@functools.lru_cache(maxsize=32)  # the slices are both described and checked for a cost
 def compute_contrast(study: CollectedStudy, metric: Metric, a: str, b: str, confidence: float) -> Contrast | str:
     """Return the contrast of two arms, or the reason why the arms cannot be compared on the metric."""
     if metric.direction is None:

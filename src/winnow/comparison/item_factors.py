@@ -128,11 +128,19 @@ class ItemStructure:
     @functools.cached_property
     def _basis(self) -> Array:
         """An orthonormal basis of the additive fits, scaled by the square roots of the weights."""
-        columns = [np.eye(factor.levels)[factor.codes] for factor in self.factors]
-        design = np.hstack(columns) * np.sqrt(self.weights)[:, None]
-        left_vectors, singular_values, _ = np.linalg.svd(design, full_matrices=False)
-        basis: Array = left_vectors[:, singular_values > 1e-9 * singular_values[0]]
-        return basis
+        return _compute_basis(tuple(factor.codes.tobytes() for factor in self.factors), self.weights.tobytes())
+
+
+@functools.lru_cache(maxsize=8)  # the contrasts of a comparison have few different designs
+def _compute_basis(factor_codes: tuple[bytes, ...], weights: bytes) -> Array:
+    """Return :attr:`ItemStructure._basis` for the codes of each factor and the weights of the items."""
+    codes = [np.frombuffer(data, dtype=np.int64) for data in factor_codes]
+    columns = [np.eye(int(levels.max()) + 1)[levels] for levels in codes]
+    design = np.hstack(columns) * np.sqrt(np.frombuffer(weights, dtype=np.float64))[:, None]
+    left_vectors, singular_values, _ = np.linalg.svd(design, full_matrices=False)
+    basis: Array = left_vectors[:, singular_values > 1e-9 * singular_values[0]]
+    basis.flags.writeable = False
+    return basis
 
 
 def build_item_structure(

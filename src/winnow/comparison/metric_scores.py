@@ -239,10 +239,21 @@ def compute_seed_scores(
     The scores of n-gram models are only available if the runs recorded scores per prompt or row.
     """
     values = _get_logged_scores(study.get_cells(arm), metric, "final") if stage == "after" else {}
-    table = get_item_scores(study, metric, stage)
-    if table is not None:
-        values |= _compute_weighted_means(table[table["arm"] == arm], "seed")
+    means = _average_items(study, metric, stage)
+    if means is not None:
+        means_of_arm = means[means["arm"] == arm]
+        values |= dict(zip(means_of_arm["seed"].tolist(), means_of_arm["mean"].tolist(), strict=True))
     return {seed: value for seed, value in values.items() if np.isfinite(value)}
+
+
+@cache_tables(max_bytes=8_000_000, max_tables=256)
+def _average_items(study: CollectedStudy, metric: Metric, stage: Stage) -> pd.DataFrame | None:
+    """Return the columns ``arm``, ``seed`` and ``mean``: the weighted mean over the items of each run.
+
+    A comparison reads the scores of the same metric many times, so all arms are averaged at once.
+    """
+    table = get_item_scores(study, metric, stage)
+    return None if table is None else _compute_weighted_means(table, ["arm", "seed"]).reset_index(name="mean")
 
 
 def summarize_base_model(study: CollectedStudy, metric: Metric) -> Summary | None:
@@ -251,10 +262,11 @@ def summarize_base_model(study: CollectedStudy, metric: Metric) -> Summary | Non
     A pretrained model has the same score for every seed.
     """
     table = get_item_scores(study, metric, "before")
-    values = (
-        _get_logged_scores(study.cells, metric, "before") if table is None else _compute_weighted_means(table, "seed")
-    )
-    return summarize(list(values.values())) if values else None
+    if table is None:
+        values = list(_get_logged_scores(study.cells, metric, "before").values())
+    else:
+        values = _compute_weighted_means(table, ["seed"]).tolist()
+    return summarize(values) if values else None
 
 
 def _get_logged_scores(
@@ -265,8 +277,8 @@ def _get_logged_scores(
     return {cell.seed: cell.metrics[name] for cell in cells if name in cell.metrics}
 
 
-def _compute_weighted_means(table: pd.DataFrame, by: str) -> dict[int, float]:
+def _compute_weighted_means(table: pd.DataFrame, keys: list[str]) -> pd.Series:
     weight = table.get("weight", 1.0)
-    sums = table.assign(weight=weight, weighted=table["score"] * weight).groupby(by)[["weighted", "weight"]].sum()
-    means = sums["weighted"] / sums["weight"]
-    return dict(zip(means.index.tolist(), means.tolist(), strict=True))
+    weighted = table.assign(weight=weight, weighted=table["score"] * weight)
+    sums = weighted.groupby(keys, observed=True)[["weighted", "weight"]].sum()
+    return sums["weighted"] / sums["weight"]
