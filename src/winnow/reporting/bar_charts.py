@@ -157,7 +157,7 @@ def _build_fill_panel(
             for axes, ranked_values, end in zip(grid[row], charts, ("highest", "lowest"), strict=False):
                 hatched_names = words[name] - other_words if end == "highest" else ()
                 draw_ranked_bars(axes, ranked_values, styles[name].color, hatched_names=hatched_names)
-                axes.set_title(f"{name}: {end}" if chart_count > 1 else name, fontsize=8.5)
+                axes.set_title(f"{name}: {end}" if chart_count > 1 else name, fontsize=8.5, y=1)
                 axes.xaxis.set_major_locator(MaxNLocator(4))
                 axes.ticklabel_format(axis="x", style="sci", scilimits=(-3, 4), useMathText=False)
         for axes in grid[-1]:

@@ -128,12 +128,24 @@ def _draw_panel(panel: Panel, salt: str, with_pixels: bool = False, dpi: int = P
     with mpl.rc_context(settings):
         canvas: Any = Canvas(figsize=(panel.width, panel.height), layout="constrained")
         panel.draw(canvas)
+        _fix_empty_labels(canvas)
         canvas.get_layout_engine().execute(canvas)
         canvas.set_layout_engine(None)  # any other engine would draw the figure twice per file
         text = StringIO()
         canvas.savefig(text, format="svg", transparent=True, metadata={"Date": None, "Creator": None})
         svg = _remove_unused_markup(text.getvalue())
         return _Drawing(svg, _draw_pixels(canvas, dpi) if with_pixels else None)
+
+
+def _fix_empty_labels(canvas: FigureBase) -> None:
+    """Set the position of axis labels without text.
+
+    Otherwise, matplotlib measures all tick labels of the axis several times to find a position for the empty label.
+    """
+    for axes in canvas.axes:
+        for axis in (axes.xaxis, axes.yaxis):
+            if not axis.get_label_text():
+                axis.set_label_coords(0, 0)
 
 
 def _draw_pixels(canvas: Any, dpi: int) -> Any:
