@@ -181,11 +181,13 @@ class ArtifactReader:
         if path is None:
             return None
         try:
-            schema = pq.read_schema(path)
+            metadata = pq.read_metadata(path)
+            schema = metadata.schema.to_arrow_schema()
             columns = [name for name in ARTIFACT_COLUMNS.get(artifact, schema.names) if name in schema.names]
             strings = [name for name in columns if pa.types.is_string(schema.field(name).type)]
-            # There may be a thousand small files, so threads would only add overhead.
-            table = pq.read_table(path, columns=columns, read_dictionary=strings, use_threads=False)
+            # There may be a thousand small files, for which threads and `read_table` would only add overhead.
+            with pq.ParquetFile(path, metadata=metadata, read_dictionary=strings) as file:
+                table = file.read(columns=columns, use_threads=False)
         except (pa.ArrowException, OSError):
             return None
         return _expand_slices(table) if artifact == ROW_SCORES else table
