@@ -137,7 +137,7 @@ def _draw_panel(panel: Panel, salt: str, with_pixels: bool = False, dpi: int = P
         return _Drawing(svg, _draw_pixels(canvas, dpi) if with_pixels else None)
 
 
-def _fix_empty_labels(canvas: FigureBase) -> None:
+def _fix_empty_labels(canvas: Any) -> None:
     """Set the position of axis labels without text.
 
     Otherwise, matplotlib measures all tick labels of the axis several times to find a position for the empty label.
