@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from fixtures.databases import copy_database
 from winnow.tracking import Store
 
 if TYPE_CHECKING:
@@ -38,6 +39,21 @@ def user_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         yield folder
 
 
+@pytest.fixture(scope="session", autouse=True)
+def unsynchronized_databases() -> None:
+    """Let SQLite return before the disk has written, as no test loses power: most of a migration is such waiting.
+
+    Only databases that SQLAlchemy opens in this process are affected, and neither their content nor their locks.
+    """
+    from sqlalchemy import event
+    from sqlalchemy.engine import Engine
+
+    @event.listens_for(Engine, "connect")
+    def set_pragma(connection: Any, _: object) -> None:
+        if isinstance(connection, sqlite3.Connection):
+            connection.execute("PRAGMA synchronous = OFF")
+
+
 @pytest.fixture(scope="session")
 def migrated_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """An empty MLflow database: its schema takes seconds to make and a copy of it none."""
@@ -51,9 +67,7 @@ def store(tmp_path: Path, migrated_database: Path) -> Store:
     """A store of the test's own, as `output_dir=outputs` in its folder gives it."""
     folder = tmp_path / "outputs"
     folder.mkdir()
-    # Not a copy of the file: what MLflow wrote last may still lie in the write-ahead log beside it.
-    with sqlite3.connect(migrated_database) as source, sqlite3.connect(folder / "mlflow.db") as copy:
-        source.backup(copy)
+    copy_database(migrated_database, folder / "mlflow.db")
     return Store(uri=f"sqlite:///{folder}/mlflow.db", artifacts=str(folder / "artifacts"), spool=str(folder / "unsent"))
 
 

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from fixtures.bad_inputs import BadInput, Reject, cases, copy_database
+from fixtures.bad_inputs import BadInput, Reject, cases
+from fixtures.databases import copy_database
 from winnow.cli import main
 from winnow.tracking import Store, keys, track
 

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from fixtures.databases import copy_database
 from winnow.tracking import Store
 
 StartedRun = tuple[subprocess.Popen[str], str]
@@ -101,11 +102,13 @@ def find_port() -> Callable[[], int]:
 
 
 @pytest.fixture
-def serve(tmp_path: Path) -> Iterator[Callable[..., Server]]:
+def serve(tmp_path: Path, migrated_database: Path) -> Iterator[Callable[..., Server]]:
     """Return a function that starts a tracking server, which is killed after the test."""
     servers: list[Server] = []
 
     def serve(backend: str, *options: str) -> Server:
+        if backend.startswith("sqlite:///") and not (file := Path(backend.removeprefix("sqlite:///"))).exists():
+            copy_database(migrated_database, file)  # the server would otherwise create the tables, which takes seconds
         servers.append(Server(tmp_path, backend, *options))
         servers[-1].start()
         return servers[-1]
