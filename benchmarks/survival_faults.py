@@ -15,6 +15,7 @@ from typing import Any
 import psutil
 
 from winnow.tracking import Store, keys
+from winnow.tracking.run_queries import read_run_metrics
 
 SCORES = ("final/", "before/")
 TIMING_METRICS = ("second", "peak_share", "system/")
@@ -37,11 +38,11 @@ def cells(store: Store, study: str) -> list[Any]:
     return list(store.client().search_runs([store.experiment(study)], query, order_by=["attributes.start_time ASC"]))
 
 
-def scores(run: Any) -> dict[str, float]:
+def scores(store: Store, run: Any) -> dict[str, float]:
     """Return the scores of a run before and after training."""
     return {
         name: value
-        for name, value in run.data.metrics.items()
+        for name, value in read_run_metrics(store.client(), run).items()
         if name.startswith(SCORES) and not any(text in name for text in TIMING_METRICS)
     }
 
@@ -73,7 +74,7 @@ def measure_flips(flips: int, small: list[str], start: Start, rng: random.Random
     start(command, "flips.txt").join()
     store, cache = local_store(folder), folder / "outputs/cache"
     (first,) = cells(store, "flips")
-    expected, done, silent, rounds, kinds = scores(first), 0, 0, 0, dict[str, int]()
+    expected, done, silent, rounds, kinds = scores(store, first), 0, 0, 0, dict[str, int]()
     while done < flips or rounds < max(len(files) for files in list_files(cache).values()):
         damaged = [files[rounds % len(files)] for files in list_files(cache).values()]
         for file in damaged:
@@ -85,7 +86,7 @@ def measure_flips(flips: int, small: list[str], start: Start, rng: random.Random
         process.join()
         output = (folder / "flips.txt").read_text(encoding="utf-8")
         missed = [file for file in damaged if f"{file.parent.relative_to(folder)} is damaged" not in output]
-        same = process.exitcode == 0 and scores(cells(store, "flips")[-1]) == expected
+        same = process.exitcode == 0 and scores(store, cells(store, "flips")[-1]) == expected
         silent += len(missed) if same else len(damaged)
         done += len(damaged)
         rounds += 1
@@ -111,7 +112,8 @@ def measure_checkpoint_flips(small: list[str], start: Start, rng: random.Random,
     folder = Path.cwd()
     settings = ["study.compare=false", "filter=full", *small, "training.max_steps=100", "training.keep=best"]
     start(["train", "-m", *settings, "study.name=intact"], "intact.txt").join()
-    expected = scores(cells(local_store(folder), "intact")[-1])
+    store = local_store(folder)
+    expected = scores(store, cells(store, "intact")[-1])
     kinds = {"last.ckpt": 0, "best.ckpt": 0}
     silent = 0
     for number in range(flips):
@@ -124,8 +126,8 @@ def measure_checkpoint_flips(small: list[str], start: Start, rng: random.Random,
         kinds[kind] += 1
         process = start(["train", "-m", *settings, f"study.name={study}"], f"{study}.txt")
         process.join()
-        newest = cells(local_store(folder), study)[-1]
-        silent += process.exitcode == 0 and scores(newest) != expected
+        newest = cells(store, study)[-1]
+        silent += process.exitcode == 0 and scores(store, newest) != expected
     return {"flips": flips, "silent": silent, "of": kinds}
 
 

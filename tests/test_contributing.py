@@ -10,6 +10,7 @@ import pytest
 
 from winnow.cli import main
 from winnow.tracking import Store, keys
+from winnow.tracking.run_queries import read_run_metrics
 
 GUIDE = (Path(__file__).parents[1] / "CONTRIBUTING.md").read_text(encoding="utf-8")
 COMMANDS = [line for block in re.findall(r"```bash\n(.*?)```", GUIDE, re.DOTALL) for line in block.splitlines()]
@@ -56,7 +57,7 @@ def test_a_signal_filters(package: Path, workplace: Path) -> None:
 def test_a_probe_and_a_metric_are_logged(package: Path, store: Store) -> None:
     assert main(shlex.split(WALKTHROUGHS[1])[1:]) == 0
     (run,) = store.client().search_runs([store.experiment("scratchpad")], f"tags.`{keys.KIND}` = 'cell'")
-    assert 0 < run.data.metrics["final/probe/service/top_probability"] < 1
+    assert 0 < read_run_metrics(store.client(), run)["final/probe/service/top_probability"] < 1
 
 
 @pytest.mark.slow

@@ -14,6 +14,7 @@ from winnow.commands.hydra_app import check_arguments
 from winnow.commands.rerun import TIMING_METRICS
 from winnow.errors import WinnowError, WinnowErrors
 from winnow.tracking import Store
+from winnow.tracking.run_queries import read_run_metrics
 
 SCRIPT = Path(__file__).parents[1] / "scripts" / "train.py"
 
@@ -32,7 +33,9 @@ def metrics_by_seed(store: Store, study: str) -> dict[str, dict[str, float]]:
     assert {run.info.status for run in runs} == {"FINISHED"}
     return {
         run.data.tags["winnow.seed"]: {
-            name: value for name, value in run.data.metrics.items() if not name.startswith(TIMING_METRICS)
+            name: value
+            for name, value in read_run_metrics(store.client(), run).items()
+            if not name.startswith(TIMING_METRICS)
         }
         for run in runs
     }

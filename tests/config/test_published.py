@@ -11,6 +11,7 @@ from winnow.cli import main
 from winnow.config import TrainConfig, compose_cells
 from winnow.run.run_components import build_components
 from winnow.tracking import Store
+from winnow.tracking.run_queries import read_run_metrics
 
 CONF = Path(__file__).parents[2] / "conf/experiment"
 PUBLISHED = ["hackathon", "hf_course_imdb", "hf_course_imdb_fixed_masks", "hf_guide_eli5", "uptrain"]
@@ -55,7 +56,7 @@ def test_without_the_hub_an_experiment_stops_with_the_reason(
 
 def final(store: Store, study: str) -> list[dict[str, float]]:
     found = store.client().search_runs([store.experiment(study)], "tags.`winnow.kind` = 'cell'")
-    return [run.data.metrics for run in sorted(found, key=lambda run: run.info.start_time)]
+    return [read_run_metrics(store.client(), run) for run in sorted(found, key=lambda run: run.info.start_time)]
 
 
 @pytest.mark.network

@@ -13,6 +13,7 @@ from winnow.cli import main
 from winnow.errors import WinnowError
 from winnow.evaluation import Probe, PromptMetric, PromptPrediction
 from winnow.tracking import Store, keys
+from winnow.tracking.run_queries import read_run_metrics
 
 MODULE = """
 from winnow.evaluation import PromptMetric
@@ -69,7 +70,7 @@ def test_a_user_metric_is_logged_stored_and_compared(
         scores = table[(table["probe"] == "nike") & (table["stage"] == "after")].set_index("prompt")["word_length"]
         assert scores.isna().sum() == 1, "a prompt scored as None is skipped"
         assert cell.data.metrics[f"final/{metric}"] == scores.mean()
-        assert f"before/{metric}" in cell.data.metrics
+        assert f"before/{metric}" in read_run_metrics(client, cell)
         assert len(client.get_metric_history(cell.info.run_id, metric)) > 1, "one value per step"
 
     comparison = json.loads((workplace / "outputs/mine/comparison/comparison.json").read_text())

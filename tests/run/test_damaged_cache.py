@@ -6,6 +6,7 @@ import pytest
 
 from winnow.cli import main
 from winnow.tracking import Store
+from winnow.tracking.run_queries import read_run_metrics
 
 KINDS = {"corpus", "scores", "explained", "tokenizer", "tokens", "base_scores", "linear"}
 
@@ -13,9 +14,10 @@ KINDS = {"corpus", "scores", "explained", "tokenizer", "tokens", "base_scores", 
 def scores(store: Store) -> list[dict[str, float]]:
     runs = store.client().search_runs([store.experiment("scratchpad")], order_by=["attributes.start_time ASC"])
     prefixes = ("final/", "before/")
+    metrics = [read_run_metrics(store.client(), run) for run in runs]
     return [
-        {name: value for name, value in run.data.metrics.items() if name.startswith(prefixes) and "second" not in name}
-        for run in runs
+        {name: value for name, value in values.items() if name.startswith(prefixes) and "second" not in name}
+        for values in metrics
     ]
 
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from fixtures.tracked_runs import Runs
+from fixtures.tracked_runs import Metrics, Runs
 from winnow.cli import main
 from winnow.tracking import Store, keys
 
@@ -91,7 +91,12 @@ def test_an_error_after_training_does_not_require_training_again(
 
 @pytest.mark.slow
 def test_a_damaged_checkpoint_is_reported_before_training(
-    workplace: Path, runs: Runs, small: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    workplace: Path,
+    runs: Runs,
+    metrics: Metrics,
+    small: list[str],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     import winnow.run.pipeline
 
@@ -108,7 +113,7 @@ def test_a_damaged_checkpoint_is_reported_before_training(
     message = read_stderr(capsys)
     assert "last.ckpt is damaged" in message
     assert "study.rerun=all" in message
-    assert "before/test/all/loss" not in runs(study="scratchpad")[-1].data.metrics
+    assert "before/test/all/loss" not in metrics(runs(study="scratchpad")[-1])
     assert main(["train", *small, "study.rerun=all"]) == 0
 
 
@@ -125,11 +130,11 @@ def test_a_nan_loss_is_reported_with_the_row_ids(
 
 
 def test_more_processes_than_rows_are_rejected_before_any_evaluation(
-    workplace: Path, runs: Runs, small: list[str], capsys: pytest.CaptureFixture[str]
+    workplace: Path, runs: Runs, metrics: Metrics, small: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:
     arguments = ["trainer=ddp", "trainer.devices=17", "trainer.accelerator=cpu"]
     assert main(["train", *small, *arguments]) == 1
     message = read_stderr(capsys)
     assert "training.batch_size" in message
     assert "17 processes" in message
-    assert "before/test/all/loss" not in runs(study="scratchpad")[0].data.metrics
+    assert "before/test/all/loss" not in metrics(runs(study="scratchpad")[0])

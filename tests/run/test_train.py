@@ -7,24 +7,27 @@ import pyarrow.parquet as pq
 import pytest
 import yaml
 
-from fixtures.tracked_runs import Runs
+from fixtures.tracked_runs import Metrics, Runs
 from winnow.cli import main
 from winnow.tracking import Store, keys
 
 
 def test_a_run_is_logged_in_full_with_a_loadable_model(
-    workplace: Path, small: list[str], store: Store, runs: Runs
+    workplace: Path, small: list[str], store: Store, runs: Runs, metrics: Metrics
 ) -> None:
     assert main(["train", "filter=nike_positive", *small]) == 0
     (run,) = runs(study="scratchpad")
     assert run.info.status == "FINISHED"
-    tags, metrics = run.data.tags, run.data.metrics
+    assert len(run.data.metrics) < 40, "MLflow shows one chart per metric"
+    tags, values = run.data.tags, metrics(run)
+    assert len(values) > 300
+    assert not [name for name in run.data.metrics if name.startswith("before/")]
     assert (tags[keys.ARM], tags[keys.SEED], tags[keys.MAX_STEPS]) == ("nike_positive", "1", "4")
     for name in (keys.CELL_ID, keys.CORPUS, keys.TOKENIZER, keys.HELD_OUT, keys.PROBES, keys.VERDICTS):
         assert tags[name]
     for slice_name in ("all", "nike_positive/kept", "nike_positive/removed"):
-        assert metrics[f"final/test/{slice_name}/loss"] != metrics[f"before/test/{slice_name}/loss"]
-    assert metrics["final/tokens_seen"] > 0
+        assert values[f"final/test/{slice_name}/loss"] != values[f"before/test/{slice_name}/loss"]
+    assert values["final/tokens_seen"] > 0
     history = store.client().get_metric_history(run.info.run_id, "validation/loss")
     assert [metric.step for metric in history] == [2, 4]
 
@@ -36,28 +39,28 @@ def test_a_run_is_logged_in_full_with_a_loadable_model(
     rows = pq.read_table(folder / keys.ROW_SCORES).to_pandas()
     assert set(rows["stage"]) == {"before", "after", "unigram", "trigram"}
     after = rows[(rows["stage"] == "after") & (rows["split"] == "test")]
-    assert after["loss_sum"].sum() / after["masked"].sum() == pytest.approx(metrics["final/test/all/loss"])
+    assert after["loss_sum"].sum() / after["masked"].sum() == pytest.approx(values["final/test/all/loss"])
     prompts = pq.read_table(folder / keys.PROMPT_RESULTS).to_pandas()
     wide = prompts[(prompts["stage"] == "after") & (prompts["probe"] == "nike_wide")]
     assert set(wide["split"]) == {"validation", "test"}
     wide = wide[(wide["split"] == "test") & (wide["role"] == "subject")]
-    assert wide["log_odds"].mean() == pytest.approx(metrics["final/probe/nike_wide/log_odds"])
+    assert wide["log_odds"].mean() == pytest.approx(values["final/probe/nike_wide/log_odds"])
     for stage in ("unigram", "trigram"):
         scored = rows[rows["stage"] == stage].reset_index(drop=True)
         trained = rows[rows["stage"] == "after"].reset_index(drop=True)
         assert scored[["split", "row_id", "masked"]].equals(trained[["split", "row_id", "masked"]])
         test_rows = scored[scored["split"] == "test"]
         loss = test_rows["loss_sum"].sum() / test_rows["masked"].sum()
-        assert metrics[f"ngram/{stage}/loss"] == pytest.approx(loss)
+        assert values[f"ngram/{stage}/loss"] == pytest.approx(loss)
         counted = prompts[(prompts["stage"] == stage) & (prompts["probe"] == "nike_wide")]
         counted = counted[(counted["split"] == "test") & (counted["role"] == "subject")]
         assert counted["prompt_id"].tolist() == wide["prompt_id"].tolist()
         assert counted["log_odds"].notna().all()
         assert counted["seen"].tolist() == wide["seen"].tolist()
-    assert metrics["ngram/trigram/loss"] < metrics["ngram/unigram/loss"]
+    assert values["ngram/trigram/loss"] < values["ngram/unigram/loss"]
     kept = json.loads((folder / "filter/kept.json").read_text())
     summary = json.loads((folder / keys.FILTER_SUMMARY).read_text())
-    assert len(kept) == summary["rows"]["train"]["kept"] == metrics["filter/kept"]
+    assert len(kept) == summary["rows"]["train"]["kept"] == values["filter/kept"]
 
     from transformers import pipeline
 
@@ -118,17 +121,19 @@ def test_an_overview_is_printed_before_training(
 
 
 @pytest.mark.slow
-def test_external_sets_are_evaluated_and_leakage_is_logged(workplace: Path, small: list[str], runs: Runs) -> None:
+def test_external_sets_are_evaluated_and_leakage_is_logged(
+    workplace: Path, small: list[str], runs: Runs, metrics: Metrics
+) -> None:
     (workplace / "news.csv").write_text("text\n" + "".join(f"the news of day {i} are good\n" for i in range(9)))
     external = ["+dataset/source@dataset.external.news=csv", "dataset.external.news.path=news.csv"]
     assert main(["train", *external, "dataset.external.news.text=[text]", *small]) == 0
     (run,) = runs(study="scratchpad")
-    metrics = run.data.metrics
-    assert metrics["final/external/news/rows"] == 9
-    assert metrics["final/external/news/loss"] != metrics["before/external/news/loss"]
-    assert metrics["data/leakage/test/exact"] == metrics["data/leakage/external/near"] == 0
+    values = metrics(run)
+    assert values["final/external/news/rows"] == 9
+    assert values["final/external/news/loss"] != values["before/external/news/loss"]
+    assert values["data/leakage/test/exact"] == values["data/leakage/external/near"] == 0
     assert (
-        metrics["data/leakage/test/near"] == 0
+        values["data/leakage/test/near"] == 0
     )  # each replaced word changes at least one of the six n-grams of a template sentence
 
 

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 import torch
 
-from fixtures.tracked_runs import Runs
+from fixtures.tracked_runs import Metrics, Runs
 from winnow.cli import main
 from winnow.errors import WinnowError
 from winnow.studies import Devices, Joblib, Submitit, Torchrun
@@ -131,7 +131,7 @@ def test_the_number_of_parallel_cells() -> None:
     ids=["joblib", "joblib_alone", "submitit", "torchrun"],
 )
 def test_cells_in_other_processes_have_the_same_scores(
-    workplace: Path, store: Store, small: list[str], launcher: list[str], runs: Runs
+    workplace: Path, store: Store, small: list[str], launcher: list[str], runs: Runs, metrics: Metrics
 ) -> None:
     study = ["train", "-m", "filter=nike_positive", "model.dropout=0", *small]
     seeds = next(text for text in launcher if text.startswith("seed="))
@@ -151,9 +151,8 @@ def test_cells_in_other_processes_have_the_same_scores(
         # Two ranks add gradients in another order; all other launchers are bit-identical.
         tolerance = 1e-4 if launcher[0].endswith("torchrun") else 0.0
         for name in ("final/test/all/loss", "final/probe/nike_wide/log_odds", "before/test/all/loss"):
-            assert there.data.metrics[name] == pytest.approx(here.data.metrics[name], rel=tolerance, abs=tolerance), (
-                name
-            )
+            expected = pytest.approx(metrics(here)[name], rel=tolerance, abs=tolerance)
+            assert metrics(there)[name] == expected, name
     if not launcher[0].endswith("torchrun"):
         weights = [
             {file.parents[1].name: file.read_bytes() for file in cells.glob("*/model/model.safetensors")}

@@ -2,23 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console
 from rich.markup import escape
-from rich.table import Table
 
 from winnow.config import EvaluateConfig
 from winnow.evaluation.probes.probe_scores import top_k_rows
-from winnow.formatting import format_number
-from winnow.metrics.metric_names import ALL_ROWS_SLICE, parse_metric_name
+from winnow.formatting import format_number, shorten_middle
+from winnow.metrics.metric_names import ALL_ROWS_SLICE, parse_metric_name, probe_metric_name
 from winnow.metrics.metric_registry import Metric
 from winnow.reporting.model_figures import EvaluatedModel, draw_models
 from winnow.reporting.table_rendering import build_console_table, save_table
 from winnow.tracking import Store, keys, track
+from winnow.tracking.metric_table import select_logged_scores
 from winnow.untrusted_text import sanitize_file_name
+
+MIN_LABEL_WIDTH = 12
+COLUMN_PADDING = 4
+"""The minimum width of a model's column in a printed table, and the number of spaces around each column."""
 
 PRINTED_FULL_SPLIT_METRICS = ("loss", "perplexity", "top1", "top5", "mrr", "ece", "pseudo_perplexity")
 PRINTED_SLICE_METRICS = ("perplexity", "top1")
@@ -64,7 +68,7 @@ def print_results(console: Console, results: Sequence[EvaluatedModel], split: st
             if (metric := parse_metric_name(name)).score
             in (PRINTED_FULL_SPLIT_METRICS if metric.scope == ALL_ROWS_SLICE else PRINTED_SLICE_METRICS)
         ]
-        console.print(_build_table(f"held-out rows, {split}", printed_names, group, f"{split}/"))
+        _print_tables(console, f"held-out rows, {split}", printed_names, group, f"{split}/")
         empty_slices = [
             parse_metric_name(name)
             for name in names
@@ -77,7 +81,7 @@ def print_results(console: Console, results: Sequence[EvaluatedModel], split: st
     printed_names = [
         name for name in names if parse_metric_name(name).score in PRINTED_PROBE_METRICS or not Metric(name).is_known
     ]
-    console.print(_build_table("probes", printed_names, results, "probe/"))
+    _print_tables(console, "probes", printed_names, results, "probe/")
 
 
 def _held_out_metrics(result: EvaluatedModel) -> list[str]:
@@ -90,12 +94,25 @@ def _probe_metrics(results: Sequence[EvaluatedModel]) -> list[str]:
     )
 
 
-def _build_table(title: str, names: Iterable[str], results: Sequence[EvaluatedModel], prefix: str) -> Table:
-    table = build_console_table("", *(result.label for result in results), title=title)
-    for name in names:
-        scores = [format_number(result.scores.get(name)) for result in results]
-        table.add_row(escape(name.removeprefix(prefix)), *scores)
-    return table
+def _print_tables(
+    console: Console, title: str, names: Sequence[str], results: Sequence[EvaluatedModel], prefix: str
+) -> None:
+    """Print a row per metric and a column per model, in several tables if the models do not fit side by side."""
+    row_names = [name.removeprefix(prefix) for name in names]
+    available = console.width - max(map(len, row_names), default=0) - COLUMN_PADDING
+    label_width = max(MIN_LABEL_WIDTH, available // len(results) - COLUMN_PADDING)
+    models_per_table = max(1, available // (label_width + COLUMN_PADDING))
+    headings = [shorten_middle(result.label, label_width) for result in results]
+    if len(set(headings)) < len(headings):
+        headings = [f"({number})" for number in range(1, len(results) + 1)]
+        legend = ", ".join(f"{heading} {result.label}" for heading, result in zip(headings, results, strict=True))
+        console.print(escape(f"{title}: {legend}"))
+    for start in range(0, len(results), models_per_table):
+        columns = slice(start, start + models_per_table)
+        table = build_console_table("", *headings[columns], title=title)
+        for name, row_name in zip(names, row_names, strict=True):
+            table.add_row(escape(row_name), *(format_number(result.scores.get(name)) for result in results[columns]))
+        console.print(table)
 
 
 def save_results(config: EvaluateConfig, store: Store, results: Sequence[EvaluatedModel]) -> Path:
@@ -123,6 +140,7 @@ def save_results(config: EvaluateConfig, store: Store, results: Sequence[Evaluat
             tags = {keys.KIND: "evaluated", keys.ARM: result.label, keys.TOKENIZER: result.tokenizer}
             with track(store, experiment, result.label, tags, run.run_id) as child_run:
                 child_run.log_params({"source": result.source, "run": result.run_id or ""})
+                child_run.log_only(select_logged_scores(probe_metric_name(name, "log_odds") for name in result.probes))
                 child_run.log_metrics(result.scores)
                 child_run.log_columns(top_k_rows(result.label, result.probes), keys.TOP_WORDS)
         run.log_columns(fill_rows, keys.TOP_WORDS)

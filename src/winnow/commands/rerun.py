@@ -27,7 +27,7 @@ from winnow.run.pipeline import RunOptions, run_cell
 from winnow.run.run_components import RunComponents, build_components, cell_folder, check_store, compute_cell_id
 from winnow.tracking import Store, keys
 from winnow.tracking.run_environment import describe_hardware, list_installed_packages, read_git_commit, read_git_diff
-from winnow.tracking.run_queries import read_json_artifact, read_text_artifact, search_runs
+from winnow.tracking.run_queries import read_json_artifact, read_run_metrics, read_text_artifact, search_runs
 from winnow.tracking.run_references import list_training_runs, resolve_run
 
 if TYPE_CHECKING:
@@ -97,7 +97,7 @@ def run_rerun(config: RerunConfig, console: Console, all_metrics: bool = False) 
     with lock_cell(cell_folder(cell.config, name)):
         run_cell(cell, components, RunOptions(name, run.data.tags.get("mlflow.parentRunId"), tags=tags))
     new_run = search_runs(client, [run.info.experiment_id], f"tags.`{keys.RERUN_OF}` = '{run.info.run_id}'")[0]
-    result = RerunResult(run.info.run_id, new_run.info.run_id, _pair_metrics(run, new_run), differences)
+    result = RerunResult(run.info.run_id, new_run.info.run_id, _pair_metrics(client, run, new_run), differences)
     print_result(result, console, all_metrics)
     return result
 
@@ -202,9 +202,9 @@ def _compare_corpus(run: Run, components: RunComponents) -> list[str]:
     return [] if corpus == original else [f"data: corpus fingerprint: original {original}, now {corpus}"]
 
 
-def _pair_metrics(run: Run, new_run: Run) -> dict[str, tuple[float | None, float | None]]:
+def _pair_metrics(client: MlflowClient, run: Run, new_run: Run) -> dict[str, tuple[float | None, float | None]]:
     """Return the original and the new value of every metric that either run logged, except timing metrics."""
-    original_metrics, new_metrics = run.data.metrics, new_run.data.metrics
+    original_metrics, new_metrics = (read_run_metrics(client, either) for either in (run, new_run))
     names = sorted(name for name in {*original_metrics, *new_metrics} if not name.startswith(TIMING_METRICS))
     return {name: (original_metrics.get(name), new_metrics.get(name)) for name in names}
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote, urlparse
@@ -13,6 +14,7 @@ from yaml import YAMLError
 from winnow.config import load_stored_config
 from winnow.tracking.keys import (
     FILTER_SUMMARY,
+    METRIC_TABLE,
     OVERRIDES,
     PREDICTED_WORDS,
     PROBE_WORDS,
@@ -21,6 +23,7 @@ from winnow.tracking.keys import (
     RESOLVED_CONFIG,
     ROW_SCORES,
 )
+from winnow.tracking.metric_table import has_metric_table, parse_metric_table
 from winnow.tracking.run_queries import fetch_artifact, iter_metric_histories
 
 if TYPE_CHECKING:
@@ -103,6 +106,11 @@ class ArtifactReader:
             return pd.DataFrame()
         frame: pd.DataFrame = pa.concat_tables(tables, promote_options="permissive").unify_dictionaries().to_pandas()
         return frame
+
+    def add_tabulated_metrics(self, cell: CollectedCell) -> CollectedCell:
+        """Return the cell with the metrics in its table of metrics, if it has one."""
+        table = self.read_json(cell.run_id, METRIC_TABLE) if has_metric_table(cell.tags) else None
+        return replace(cell, metrics={**cell.metrics, **parse_metric_table(table)}) if table else cell
 
     def read_filter_summaries(self, cells: Iterable[CollectedCell]) -> dict[str, dict[str, Any]]:
         """Return the filter summary of each arm, from the first cell of the arm that has one."""

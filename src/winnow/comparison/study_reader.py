@@ -121,9 +121,9 @@ def _sort_key(cell: CollectedCell, declaration: Declaration) -> tuple[int, ...]:
 
 def _read_level(selection: StudySelection) -> CollectedStudy:
     """Read the results of runs that have the same level of every factor."""
-    cells = selection.cells
     with translate_store_errors(selection.store_uri):
         artifacts = ArtifactReader(selection.client, selection.runs)
+        cells = [artifacts.add_tabulated_metrics(cell) for cell in selection.cells]
         tables = {
             artifact: artifacts.read_table(cells, artifact)
             for artifact in (PROMPT_RESULTS, PREDICTED_WORDS, ROW_SCORES, PROBE_CURVES)
@@ -163,6 +163,8 @@ def _select_from_client(client: MlflowClient, store_uri: str, *names: str) -> St
             "Run the study to completion, then compare again.",
             key="study",
         )
+    if declaration is None:  # the primary metric is inferred from all metrics of the runs
+        cells = list(map(ArtifactReader(client, runs).add_tabulated_metrics, cells))
     declaration = complete_declaration(declaration, cells, notes)
     missing_seeds = _find_missing_seeds(cells, declaration)
     notes += [

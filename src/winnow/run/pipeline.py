@@ -30,6 +30,7 @@ from winnow.run.ngram_evaluation import evaluate_ngrams
 from winnow.run.run_components import RunComponents, build_components, cell_folder, check_store, compute_cell_id
 from winnow.run.run_inputs import load_inputs
 from winnow.tracking import Attempt, TrackedRun, close_stale_runs, keys, load_attempts, sync, track
+from winnow.tracking.metric_table import select_logged_scores
 
 if TYPE_CHECKING:
     from pytorch_lightning.callbacks import Callback
@@ -76,6 +77,7 @@ def run_cell(cell: ComposedCell[TrainConfig], components: RunComponents, options
         fit(load_inputs(cell, components, options.cell_id))
         return {}
     with _track_cell(cell, components, options) as run:
+        run.log_only(select_logged_scores(_list_declared_metrics(cell.config)))
         timer, callbacks = _build_timing_callbacks(options)
         inputs = load_inputs(cell, components, options.cell_id)
         check_fit_inputs(inputs)
@@ -123,6 +125,12 @@ def _track_cell(
         tags[keys.NOT_COMPARABLE] = "; ".join(reasons)
     title = ", ".join(filter(None, (selection.display_name, format_levels(config.factors), f"seed {config.seed}")))
     return track(components.store, experiment, title, tags, options.parent_run_id, options.resumed_run_id)
+
+
+def _list_declared_metrics(config: TrainConfig) -> list[str]:
+    study = config.study
+    names = [study.primary_metric, *study.secondary_metrics, study.guard_metric]
+    return [*names, study.specificity_metric] if study.specificity_metric else names
 
 
 def _build_timing_callbacks(options: RunOptions) -> tuple[RunTimer, list[Callback]]:

@@ -163,6 +163,14 @@ fraction (``filter_overlap``), the signals whose words are unknown (``unknown_si
 of the opinion lexicon that is in neither the filter's nor the probe's lists (``unlisted_opinions``). Before version
 0.3, only the word lists of the filter were considered."""
 
+METRIC_TABLE: Final = "metrics.json"
+"""Artifact: the metrics that are not logged to MLflow, as a table that the MLflow UI displays. Columns: ``metric``
+(a name without a stage), ``before`` and ``final`` (the score at that stage), and ``value`` (a metric without stages).
+Absent before version 0.3: all metrics were logged to MLflow."""
+
+LOGGED_TABLES: Final = "mlflow.loggedArtifacts"
+"""Tag: the artifacts that the MLflow UI displays as tables. MLflow defines this name."""
+
 TOP_WORDS: Final = "probe_topk.json"
 """Artifact: the most likely words for each prompt in the format of MLflow's ``log_table``, so that the MLflow UI can
 show the table across runs. Columns: ``model``, ``probe``, ``prompt``, ``rank``, ``word``, ``probability``."""

@@ -58,8 +58,12 @@ class BufferedMetrics(pl.Callback):
 
     def state_dict(self) -> dict[str, Any]:
         """Return the metrics that have not been written yet."""
-        return {"values": [list(value) for value in self._run.buffered_metrics()]}
+        return {
+            "values": [list(value) for value in self._run.buffered_metrics()],
+            "table": self._run.tabulated_metrics,
+        }
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Restore the metrics that had not been written when the checkpoint was saved."""
         self._run.restore_metrics([tuple(value) for value in state_dict.get("values", [])])
+        self._run.restore_tabulated_metrics(state_dict.get("table", {}))

@@ -6,7 +6,7 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
-from winnow.metrics.metric_names import TRAIN_ROWS, probe_metric_name, stage_metric_name
+from winnow.metrics.metric_names import TRAIN_ROWS, stage_metric_name
 from winnow.metrics.metric_registry import Metric
 from winnow.tracking.keys import (
     ARM,
@@ -15,8 +15,10 @@ from winnow.tracking.keys import (
     FACTOR_PARAMETER_PREFIX,
     FACTOR_PREFIX,
     KIND,
+    METRIC_TABLE,
     SEED,
 )
+from winnow.tracking.metric_table import list_shown_scores
 
 RUNS_VIEW_KEY: Final = "winnow"
 """Key of the shared view that lists each cell's arm, seed and scores."""
@@ -43,9 +45,9 @@ EXPERIMENT_DESCRIPTION: Final = "mlflow.note.content"
 DESCRIPTION: Final = (
     "Masked language models, trained on filtered and on unfiltered rows. The parent run of a study contains its "
     "declaration and one child run per cell (an arm and a seed). `final/...` are scores of the last checkpoint; "
-    "`before/...` are scores of the model before its first step. `test/all` is the full set of held-out rows; "
-    "`FILTER/kept` and `FILTER/removed` are slices of those rows. Use `winnow compare` to test differences "
-    "between arms."
+    "`test/all` is the full set of held-out rows. All other scores, including those of the model before its first step "
+    f"(`before`), are in the table `{METRIC_TABLE}` among the artifacts of each run. Use `winnow compare` to test "
+    "differences between arms."
 )
 
 EXPERIMENT_TAGS: Final = {
@@ -53,12 +55,6 @@ EXPERIMENT_TAGS: Final = {
     "mlflow.experimentKind": "custom_model_development",
     EXPERIMENT_DESCRIPTION: DESCRIPTION,
 }
-
-COST_METRICS: Final = ("test/all/loss", "test/all/perplexity", "test/all/top1", "tokens_seen")
-"""Scores that the views show for every study, next to its declared metrics."""
-
-PROBE_COLUMNS: Final = ("wanted_mass", "unwanted_mass")
-"""Scores of a declared probe metric's probe that the views show next to it."""
 
 
 def build_view_tags(metrics: Sequence[Metric], factors: Sequence[str] = ()) -> dict[str, str]:
@@ -115,10 +111,8 @@ def _build_runs_view(metrics: Sequence[Metric], factors: Sequence[str]) -> dict[
 
     The table is sorted by the first score; sorting also prevents the UI from collapsing cells under their study.
     """
-    probes = [metric.parsed_name.scope for metric in metrics if metric.parsed_name.kind == "probe"]
-    names = [metric.name for metric in metrics]
-    names += [probe_metric_name(probe, score) for probe in dict.fromkeys(probes) for score in PROBE_COLUMNS]
-    scores = [f"metrics.`{stage_metric_name('final', name)}`" for name in dict.fromkeys([*names, *COST_METRICS])]
+    names = list_shown_scores(metric.name for metric in metrics)
+    scores = [f"metrics.`{stage_metric_name('final', name)}`" for name in names]
     tags = [f"tags.`{tag}`" for tag in (ARM, *(f"{FACTOR_PREFIX}{key}" for key in factors), SEED)]
     column_names = [*tags, *scores, f"metrics.`{TRAIN_ROWS}`", "attributes.`Duration`"]
     return {
@@ -184,11 +178,7 @@ def describe_cell(
             if name in scores
         ]
         lines += ["", "| score | before | after |", "|---|---:|---:|", *rows]
-        stages = " and ".join(f"`{stage_metric_name(stage, '...')}`" for stage in ("final", "before"))
-        lines += [
-            "",
-            f"All scores are logged as metrics: {stages}. Scores per row and per prompt are logged as artifacts.",
-        ]
+        lines += ["", f"All other scores are in the artifact `{METRIC_TABLE}`."]
     return "\n".join(lines)
 
 

@@ -10,7 +10,8 @@ from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 from winnow.metrics.metric_names import VALIDATION_LOSS, select_stage
-from winnow.tracking.keys import CELL_ID, COMMIT, FAILURE_REASON, KIND
+from winnow.tracking.keys import CELL_ID, COMMIT, FAILURE_REASON, KIND, METRIC_TABLE
+from winnow.tracking.metric_table import has_metric_table, parse_metric_table
 from winnow.tracking.offline.run_operations import is_missing_run_error, is_retryable_error
 from winnow.tracking.store import Store
 
@@ -94,6 +95,14 @@ def read_json_artifact(client: MlflowClient, run_id: str, path: str) -> dict[str
     except ValueError:
         return {}
     return data
+
+
+def read_run_metrics(client: MlflowClient, run: Run) -> dict[str, float]:
+    """Return the last value of every metric of a run: those in MLflow and those in its table."""
+    metrics = dict(run.data.metrics)
+    if has_metric_table(run.data.tags):
+        metrics |= parse_metric_table(read_json_artifact(client, run.info.run_id, METRIC_TABLE))
+    return metrics
 
 
 def iter_metric_histories(

@@ -9,12 +9,13 @@ import math
 import tempfile
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from winnow.metrics.metric_names import sanitize_name
-from winnow.tracking.keys import CHANGED_PARAMS, FAILURE_REASON, HEARTBEAT
+from winnow.tracking.keys import CHANGED_PARAMS, FAILURE_REASON, HEARTBEAT, LOGGED_TABLES, METRIC_TABLE
+from winnow.tracking.metric_table import build_metric_rows, format_logged_tables, is_tabulated
 from winnow.tracking.offline.run_operations import RUN_DESCRIPTION, Operation, is_retryable_error
 from winnow.tracking.offline.run_writer import RunWriter
 
@@ -77,6 +78,9 @@ class TrackedRun:
         self._params: dict[str, str] = dict(stored_run.data.params) if stored_run else {}
         self._unread_metrics = set(stored_run.data.metrics) if stored_run else set()
         self._stored_steps: dict[str, set[int]] = {}
+        self._logged_scores: Collection[str] | None = None
+        self._tabulated: dict[str, float] = {}
+        self._tables: list[str] = []
         self.clock = MonotonicClock(stored_run.info.start_time if stored_run else 0)
 
     @property
@@ -89,14 +93,37 @@ class TrackedRun:
         """The store's MLflow client."""
         return self._writer.client
 
+    def log_only(self, scores: Collection[str]) -> None:
+        """Log only these scores to MLflow from now on; other scores are saved in a table when the run ends.
+
+        Args:
+            scores: Names without a stage; see :func:`winnow.tracking.metric_table.select_logged_scores`.
+        """
+        self._logged_scores = scores
+
     def log_metrics(self, metrics: Mapping[str, float], step: int = 0) -> None:
         """Buffer metrics, after replacing characters in their names that MLflow does not accept.
 
-        NaN and infinite values are skipped, because MLflow would store an infinite value as a very large number.
+        NaN and infinite values are skipped, because MLflow would store an infinite value as a very large number. The
+        table of metrics (see :meth:`log_only`) has only the last value of each metric.
         """
         now = self.clock.milliseconds()
-        finite_metrics = {name: float(value) for name, value in metrics.items() if math.isfinite(value)}
-        self._metrics += [(sanitize_name(name), value, now, step) for name, value in finite_metrics.items()]
+        for name, value in ((sanitize_name(name), float(value)) for name, value in metrics.items()):
+            if not math.isfinite(value):
+                continue
+            if self._logged_scores is not None and is_tabulated(name, self._logged_scores):
+                self._tabulated[name] = value
+            else:
+                self._metrics.append((name, value, now, step))
+
+    @property
+    def tabulated_metrics(self) -> dict[str, float]:
+        """The metrics that will be saved in the table when the run ends."""
+        return dict(self._tabulated)
+
+    def restore_tabulated_metrics(self, metrics: Mapping[str, float]) -> None:
+        """Add an earlier attempt's metrics to the table, unless this attempt has newer values."""
+        self._tabulated = {**metrics, **self._tabulated}
 
     def buffered_metrics(self) -> list[tuple[str, float, int, int]]:
         """Return the metrics that have not been written yet, as tuples of name, value, time and step."""
@@ -141,6 +168,8 @@ class TrackedRun:
         """Write the buffered metrics, then set the run's final status; `reason` states why the run failed."""
         if reason is not None:
             self.set_tags({FAILURE_REASON: reason, RUN_DESCRIPTION: reason})
+        if self._tabulated:
+            self.log_columns(build_metric_rows(self._tabulated), METRIC_TABLE)
         self.flush()
         self._write({"do": "end", "status": status, "time": self.clock.milliseconds()})
 
@@ -190,7 +219,8 @@ class TrackedRun:
         column_names = list(rows[0]) if rows else []
         data = [[row.get(name) for name in column_names] for row in rows]
         self.log_text(json.dumps({"columns": column_names, "data": data}, ensure_ascii=False), path)
-        self.set_tags({"mlflow.loggedArtifacts": json.dumps([{"path": path, "type": "table"}])})
+        self._tables = list(dict.fromkeys([*self._tables, path]))
+        self.set_tags({LOGGED_TABLES: format_logged_tables(self._tables)})
 
     def log_file(self, file: Path, folder: str | None = None) -> None:
         """Log a file as an artifact."""

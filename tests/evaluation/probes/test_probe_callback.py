@@ -16,6 +16,7 @@ from winnow.evaluation import Probe
 from winnow.evaluation.model_loading import load_masked_lm
 from winnow.evaluation.probes.probe_callback import ProbeCallback
 from winnow.tracking import Store, keys
+from winnow.tracking.run_queries import read_run_metrics
 from winnow.training import MaskedLanguageDataModule, MaskedLanguageModule, Masking, TokenRows
 
 TEXTS = ["nike hats are [MASK]", "puma hats are [MASK]"]
@@ -79,12 +80,13 @@ def test_a_run_logs_scores_per_step_and_saves_the_curves(workplace: Path, store:
     assert main(["train", *small, "study.name=one"]) == 0
     client = store.client()
     (run,) = client.search_runs([store.experiment("one")])
-    history = client.get_metric_history(run.info.run_id, "probe/nike/log_odds")  # without a validation half
+    history = client.get_metric_history(run.info.run_id, "probe/nike_wide/log_odds")
     assert [point.step for point in history] == [0, 2, 4]
-    metrics = run.data.metrics
-    assert history[0].value == pytest.approx(metrics["before/probe/nike/log_odds"])
-    assert history[-1].value == pytest.approx(metrics["final/probe/nike/log_odds"])
+    metrics = read_run_metrics(client, run)
     table = pq.read_table(client.download_artifacts(run.info.run_id, keys.PROBE_CURVES)).to_pandas()
+    odds = table[(table["probe"] == "nike") & (table["metric"] == "log_odds")].set_index("step")["value"]
+    assert odds[0] == pytest.approx(metrics["before/probe/nike/log_odds"])  # the probe has no validation half
+    assert odds[4] == pytest.approx(metrics["final/probe/nike/log_odds"]) == metrics["probe/nike/log_odds"]
     words = table[(table["probe"] == "nike_wide") & (table["role"] == "unwanted")]
     assert set(words["step"]) == {0, 2, 4}
     assert "expensive" in set(words["word"])
