@@ -13,6 +13,7 @@ import pytest
 from winnow.cli import main
 from winnow.commands.filter import FILTER_EXPERIMENT
 from winnow.tracking import Store, keys
+from winnow.tracking.run_queries import read_run_metrics
 
 SMALL = ["dataset.source.rows=9000"]
 
@@ -39,7 +40,8 @@ def test_the_fractions_of_kept_and_failing_rows_are_logged_by_step(workplace: Pa
     assert len(kept) > 3
     assert [step for step, _ in kept][:2] == [2_000, 4_000]
     failing = history(store, "rows/failing_integrity")
-    assert failing[-1] == (9_000, run.data.metrics["data/integrity/non_null"])
+    metrics = read_run_metrics(client, run)
+    assert failing[-1] == (9_000, metrics["data/integrity/non_null"])
     assert 0.04 < failing[-1][1] <= 0.05  # rows sampled to lose their text, some of them twice
     assert len(failing) == 50
 
@@ -52,17 +54,22 @@ def test_the_fractions_of_kept_and_failing_rows_are_logged_by_step(workplace: Pa
     artifacts = {entry.path for entry in client.list_artifacts(run.info.run_id, "filter")}
     assert {"filter/report.html", "filter/figures", "filter/dropped.parquet"} <= artifacts
     assert (folder / "report.html").stat().st_size < 1_000_000
-    assert run.data.metrics["drift/nike/kept/psi"] > 1 > run.data.metrics["drift/nike/test/psi"]
+    assert metrics["drift/nike/kept/psi"] > 1 > metrics["drift/nike/test/psi"]
+    assert len(run.data.metrics) < 10
 
 
 WATCHING = """
-from mlflow import MlflowClient
-store, steps = None, []
+from pathlib import Path
+store, steps, pages, fail_at = None, [], [], None
 
 def steps_so_far(texts):
     client = store.client()
     (run,) = client.search_runs([store.experiment("filters")])
     steps.append([point.step for point in client.get_metric_history(run.info.run_id, "rows/kept")])
+    page = Path("outputs/filters/synthetic_reviews-nike_positive/report.html")
+    pages.append(page.read_text(encoding="utf-8") if page.exists() else "")
+    if len(pages) == fail_at:
+        raise ValueError("stopped")
     return [len(text) for text in texts]
 """
 
@@ -80,12 +87,25 @@ def test_progress_is_in_the_store_while_rows_are_filtered(
     workplace: Path, store: Store, watching, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("winnow.commands.filter._FLUSH_SECONDS", 0.0)
+    monkeypatch.setattr("winnow.reporting.filter_progress._MIN_INTERVAL_SECONDS", 0.0)
+    monkeypatch.setattr("winnow.reporting.filter_progress._MAX_TIME_FRACTION", 1.0)
     watching.store = store
     function = "{_target_: watching.steps_so_far, _partial_: true}"
     signal = f"{{_target_: winnow.filters.PythonFunction, function: {function}, at_least: 9}}"
     assert main(["filter", *SMALL, "allow_targets=[watching]", f"+filter.signals.watching={signal}"]) == 0
     assert watching.steps[-1] == [2_000, 4_000, 6_000, 8_000][: len(watching.steps[-1])]
     assert len(watching.steps[-1]) >= 3
+    page = watching.pages[-1]
+    assert "rows scored</p>" in page
+    assert 'http-equiv="refresh"' in page
+    report = workplace / "outputs/filters/synthetic_reviews-nike_positive/report.html"
+    assert 'http-equiv="refresh"' not in report.read_text(encoding="utf-8"), "the report replaces the page"
+
+    watching.fail_at = len(watching.pages) + 4
+    assert main(["filter", *SMALL, "allow_targets=[watching]", f"+filter.signals.again={signal}"]) == 1
+    page_text = report.read_text(encoding="utf-8")
+    assert "Scoring stopped before the end" in page_text
+    assert 'http-equiv="refresh"' not in page_text
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -93,11 +93,17 @@ def test_the_callback_receives_processed_and_kept_rows(corpus_of: CorpusOf, tmp_
     if cached:
         about_nike().compute_verdicts(corpus, tmp_path, progress=False)
     counts: list[tuple[int, int]] = []
-    verdicts = about_nike().compute_verdicts(
-        corpus, tmp_path, progress=False, on_batch=lambda *numbers: counts.append(numbers)
-    )
+    signals: list[dict[str, dict[str, int]]] = []
+
+    def record(rows: int, kept: int, signal_counts: Mapping[str, Mapping[str, int]]) -> None:
+        counts.append((rows, kept))
+        signals.append({name: dict(outcomes) for name, outcomes in signal_counts.items()})
+
+    verdicts = about_nike().compute_verdicts(corpus, tmp_path, progress=False, on_batch=record)
     assert counts == [(2_000, 667), (4_000, 1_334), (4_500, 1_834)]
     assert counts[-1][1] == verdicts.keep_mask().sum()
+    assert [sum(outcomes["nike"].values()) for outcomes in signals] == [2_000, 4_000, 4_500]
+    assert signals[-1]["nike"]["pass"] == verdicts.column("nike.keep").to_numpy().sum()
 
 
 def test_kept_training_rows_are_in_corpus_order(corpus_of: CorpusOf, tmp_path: Path) -> None:

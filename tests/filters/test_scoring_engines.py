@@ -54,7 +54,7 @@ def test_ray_returns_the_same_verdicts_as_this_process(
     progress: list[int] = []
     local_verdicts = local.compute_verdicts(corpus, tmp_path / "local", progress=False)
     ray_verdicts = ray.compute_verdicts(
-        corpus, tmp_path / "ray", progress=False, on_batch=lambda rows, kept: progress.append(rows)
+        corpus, tmp_path / "ray", progress=False, on_batch=lambda rows, kept, signals: progress.append(rows)
     )
     assert ray_verdicts.table.equals(local_verdicts.table)
     assert ray_verdicts.table.schema.equals(local_verdicts.table.schema)

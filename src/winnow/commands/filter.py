@@ -6,7 +6,7 @@ The command loads the corpus, plans the scoring, computes a verdict for each row
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Final
 
@@ -19,6 +19,8 @@ from winnow.errors import WinnowError, WinnowErrors
 from winnow.filters import Filter, Verdicts, compute_filter_statistics, save_dropped, save_kept, save_statistics
 from winnow.filters.scoring_planner import ScoringPlan
 from winnow.reporting import write_filter_report
+from winnow.reporting.filter_progress import FilterProgressPage
+from winnow.reporting.filter_report import REPORT_FILE_NAME
 from winnow.run import log_run
 from winnow.run.console_summaries import format_funnel, print_scoring_plan, print_verdicts
 from winnow.run.corpus_loader import load_corpus
@@ -49,6 +51,7 @@ def run_filter(cell: ComposedCell[FilterConfig], console: Console) -> Path:
     check_store(store)
     title, cache = f"{dataset.name}-{selection.name}", config.output_dir / "cache"
     with track(store, store.experiment(FILTER_EXPERIMENT), title, {keys.KIND: "filter"}) as run:
+        run.log_only(())
         _check_components(dataset, selection)
         log_run.log_configuration(run, cell)
         corpus = load_corpus(dataset, cache)
@@ -57,9 +60,9 @@ def run_filter(cell: ComposedCell[FilterConfig], console: Console) -> Path:
         run.log_dataset(dataset.name, corpus.fingerprint, "filter", rows, {"sources": corpus.sources})
         plan = _plan_scoring(selection, corpus, cache)
         print_scoring_plan(console, plan, selection.mode == "short_circuit")
-        verdicts = _apply_filter(run, selection, corpus, cache)
-        statistics = compute_filter_statistics(verdicts, corpus)
         folder = config.output_dir / "filters" / title
+        verdicts = _apply_filter(run, selection, corpus, cache, folder / REPORT_FILE_NAME)
+        statistics = compute_filter_statistics(verdicts, corpus)
         verdicts.save(folder)
         save_statistics(statistics, folder)
         save_kept(selection.select(corpus.split("train"), verdicts, seed=0), folder)
@@ -93,11 +96,22 @@ def _check_components(dataset: Dataset, selection: Filter) -> None:
         raise WinnowErrors(errors)
 
 
-def _apply_filter(run: TrackedRun, selection: Filter, corpus: Corpus, cache: Path) -> Verdicts:
+def _apply_filter(run: TrackedRun, selection: Filter, corpus: Corpus, cache: Path, report: Path) -> Verdicts:
+    """Compute the verdicts. While rows are scored, log the progress and show it on the page of the report."""
+    page = FilterProgressPage(report, selection.name, selection.keep, corpus)
+    log_progress = _build_progress_logger(run)
+
+    def show_progress(rows: int, kept: int, signals: Mapping[str, Mapping[str, int]]) -> None:
+        log_progress(rows, kept)
+        page.update(rows, kept, signals)
+
     try:
-        return selection.compute_verdicts(corpus, cache, on_batch=_build_progress_logger(run))
-    except WinnowError as error:
-        raise error.with_prefix("filter") from error
+        return selection.compute_verdicts(corpus, cache, on_batch=show_progress)
+    except BaseException as error:
+        page.stop()
+        if isinstance(error, WinnowError):
+            raise error.with_prefix("filter") from error
+        raise
 
 
 def _build_progress_logger(run: TrackedRun) -> Callable[[int, int], None]:

@@ -38,11 +38,15 @@ from winnow.filters.row_fractions import apply_fractions, check_fractions
 from winnow.filters.scoring_engines import EngineName
 from winnow.filters.scoring_planner import ScoringPlan
 from winnow.filters.signals.signal import Signal, missing_package_errors
-from winnow.filters.verdicts import Verdicts
+from winnow.filters.verdicts import Verdicts, count_verdicts
 from winnow.untrusted_text import SafeName
 
 # In Python, expressions can also be built by combining names with operators. Such expressions are stored as text.
 _ExpressionText = Annotated[str, BeforeValidator(lambda value: str(value) if isinstance(value, Expression) else value)]
+
+ProgressCallback = Callable[[int, int, Mapping[str, Mapping[str, int]]], None]
+"""A callback that takes the number of rows processed so far, the number of rows kept so far, and the number of rows
+that ``pass``, ``fail`` or are ``null`` so far, by signal."""
 
 
 class Selection(ABC):
@@ -153,7 +157,7 @@ class Filter(Selection):
         corpus: Corpus,
         cache_dir: Path,
         progress: bool = True,
-        on_batch: Callable[[int, int], None] | None = None,
+        on_batch: ProgressCallback | None = None,
     ) -> Verdicts:
         """Score every row of every split and decide which rows to keep.
 
@@ -161,8 +165,7 @@ class Filter(Selection):
             corpus: The rows.
             cache_dir: The cache folder of scores.
             progress: Whether to draw a progress bar on stderr.
-            on_batch: Called after each batch with the number of rows processed so far and the number of rows kept so
-                far.
+            on_batch: Called after each batch with the counts so far.
 
         Raises:
             WinnowError: If the filter keeps none or all of the rows in the train split.
@@ -271,14 +274,19 @@ class Filter(Selection):
         )
 
 
-def _build_row_count_callback(rule: DecisionRule, on_batch: Callable[[int, int], None]) -> BatchCallback:
+def _build_row_count_callback(rule: DecisionRule, on_batch: ProgressCallback) -> BatchCallback:
     """Return a callback that takes a batch's scores and passes the row counts to ``on_batch``."""
     kept_rows = 0
+    counts = {name: {"pass": 0, "fail": 0, "null": 0} for name in rule.signals}
 
     def callback(offset: int, scores: Mapping[str, pa.Array]) -> None:
         nonlocal kept_rows
-        mask = rule.keep_mask(scores)
+        verdicts = {name: signal.keep(scores[name]) for name, signal in rule.signals.items()}
+        mask = rule.keep_mask(scores, verdicts)
         kept_rows += int(mask.sum())
-        on_batch(offset + len(mask), kept_rows)
+        for name, column in verdicts.items():
+            for outcome, count in count_verdicts(column).items():
+                counts[name][outcome] += count
+        on_batch(offset + len(mask), kept_rows, counts)
 
     return callback

@@ -192,7 +192,7 @@ class Verdicts:
             "filter": self.filter,
             "keep": self.keep,
             "rows": {name: {"total": len(kept), "kept": int(kept.sum())} for name, kept in rows.items()},
-            "signals": {name: _count_verdicts(self.column(f"{name}.keep", "train")) for name in self.signals},
+            "signals": {name: count_verdicts(self.column(f"{name}.keep", "train")) for name in self.signals},
             "funnel": self._build_funnel(),
             **({"thresholds": self.thresholds} if self.thresholds else {}),
         }
@@ -233,6 +233,7 @@ class Verdicts:
         return cls(table.replace_schema_metadata(None), **attributes)
 
 
-def _count_verdicts(verdicts: pa.ChunkedArray) -> dict[str, int]:
+def count_verdicts(verdicts: pa.Array | pa.ChunkedArray) -> dict[str, int]:
+    """Return how many rows ``pass``, ``fail`` or are ``null``."""
     passed = pc.sum(verdicts).as_py() or 0
     return {"pass": passed, "fail": len(verdicts) - verdicts.null_count - passed, "null": verdicts.null_count}

@@ -18,7 +18,7 @@ from winnow.filters.signals.mentions import Mentions
 from winnow.filters.signals.signal import Signal
 from winnow.filters.verdicts import Verdicts
 from winnow.reporting.filter_figures import draw_filter_figures
-from winnow.reporting.page_rendering import render_page
+from winnow.reporting.page_rendering import render_page, write_page
 
 REPORT_FILE_NAME = "report.html"
 _MAX_INLINE_ENTRIES = 6
@@ -79,7 +79,7 @@ def write_filter_report(
         "fingerprint": verdicts.fingerprint,
     }
     page = folder / REPORT_FILE_NAME
-    page.write_text(render_page("filter.html", context), encoding="utf-8")
+    write_page(page, render_page("filter.html", context))
     return page
 
 
@@ -125,9 +125,10 @@ def summarize_filter(summary: Mapping[str, Any], statistics: Mapping[str, Any]) 
         several_count = dropped_count - sum(counts["only"] for counts in terms.values())
         if terms[leading_term]["only"]:
             count = terms[leading_term]["only"]
+            comparison = ", more than by any other single term" if len(terms) > 1 else ""
             lines.append(
-                f"{count:,} of the dropped rows ({count / dropped_count:.0%}) are dropped by `{leading_term}` only, "
-                "more than by any other single term."
+                f"{count:,} of the dropped rows ({count / dropped_count:.0%}) are dropped by `{leading_term}` only"
+                f"{comparison}."
             )
         if len(terms) > 1:
             lines.append(

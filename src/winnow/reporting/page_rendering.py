@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from winnow.formatting import (
@@ -56,3 +58,11 @@ def render_page(template: str, context: Mapping[str, Any]) -> str:
     environment.policies["json.dumps_kwargs"] = {"sort_keys": False}  # do not sort the arms by name
     environment.globals["interval"] = format_interval
     return environment.get_template(template).render(context)
+
+
+def write_page(file: Path, text: str) -> None:
+    """Write a page atomically, so that a browser that reloads it never reads an incomplete page."""
+    file.parent.mkdir(parents=True, exist_ok=True)
+    draft = file.with_name(f".{file.name}.{os.getpid()}")
+    draft.write_text(text, encoding="utf-8")
+    draft.replace(file)
