@@ -35,6 +35,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     collect_garbage_rarely()
     substitute_unencodable_characters()
+    if "_ARGCOMPLETE" in os.environ:  # the shell requests completions
+        from winnow.commands.completion import complete
+
+        complete(build_parser())
     options = _parse_arguments(sys.argv[1:] if arguments is None else arguments)
     command = options.command
     try:
@@ -148,10 +152,11 @@ def _fill(options: argparse.Namespace) -> int:
 
 
 def _compare(options: argparse.Namespace) -> int:
-    if any(text.endswith(".csv") and "=" not in text for text in options.overrides):
+    if any(map(_is_score_file, options.overrides)):
         return _compare_scores(options)
-    if options.baseline or options.json:
-        raise WinnowError("--baseline and --json apply only to a CSV file of scores. Remove them.", "compare")
+    for name in ("baseline", "json", "metric", "filter", "runs", "cluster"):
+        if getattr(options, name):
+            raise WinnowError(f"--{name} applies only to files of scores. Remove it.", "compare")
     from winnow.config import CompareConfig
 
     if not any("study" in text or "=" not in text for text in options.overrides):
@@ -165,17 +170,34 @@ def _compare(options: argparse.Namespace) -> int:
     return 0
 
 
+def _is_score_file(text: str) -> bool:
+    """Return whether an argument is a file of scores rather than an override."""
+    return text.endswith((".csv", ".jsonl")) and ("=" not in text or Path(text).exists())
+
+
 def _compare_scores(options: argparse.Namespace) -> int:
     from rich.console import Console
 
-    from winnow.commands.compare_scores import run_compare_scores
+    from winnow.commands.compare_scores import read_scores, run_compare_scores
+    from winnow.commands.sample_files import SampleOptions, read_samples
 
-    if len(options.overrides) > 1:
-        raise WinnowError(
-            f"expected only the file of scores, got {', '.join(options.overrides)}. Remove the other arguments.",
-            "scores",
-        )
-    run_compare_scores(Path(options.overrides[0]), options.baseline, options.json, Console(highlight=False))
+    names = options.overrides
+    samples = SampleOptions(options.runs, options.metric, options.filter, options.cluster)
+    if all(name.endswith(".jsonl") for name in names):
+        scores = read_samples([Path(name) for name in names], samples)
+        title = f"{len(names)} sample files"
+    else:
+        if len(names) > 1:
+            raise WinnowError(
+                f"expected one CSV file or several files *.jsonl, got {', '.join(names)}. Remove the other arguments.",
+                "scores",
+            )
+        if samples != SampleOptions():
+            raise WinnowError(
+                "--runs, --metric, --filter and --cluster apply only to sample files (*.jsonl). Remove them.", "scores"
+            )
+        scores, title = read_scores(Path(names[0])), Path(names[0]).name
+    run_compare_scores(scores, title, options.baseline, options.json, Console(highlight=False))
     return 0
 
 
@@ -265,6 +287,15 @@ def _doctor(options: argparse.Namespace) -> int:
     return run_doctor(config, Console(highlight=False))
 
 
+def _completion(options: argparse.Namespace) -> int:
+    from winnow.commands.completion import format_completion_script
+
+    if options.overrides:
+        raise WinnowError(f"unexpected argument {options.overrides[0]!r}. Give only the shell.", "completion")
+    print(format_completion_script(options.shell))
+    return 0
+
+
 def _sync(options: argparse.Namespace) -> int:
     def upload(store: Store) -> str:
         from winnow.tracking import sync
@@ -284,10 +315,20 @@ def _promote(options: argparse.Namespace) -> int:
 
 
 def _push(options: argparse.Namespace) -> int:
-    def upload(store: Store) -> str:
-        from winnow.tracking.model_registry import push_to_hub
+    *runs, name = [text for text in options.overrides if not _is_override(text)] or [""]
+    options.overrides = [text for text in options.overrides if _is_override(text)]
+    if not runs:
+        raise WinnowError(
+            "expected one or several runs and a repository, as in winnow push demo/full/1 alice/my-model. Add what is "
+            "missing.",
+            "name",
+        )
 
-        return f"Uploaded: {push_to_hub(store, options.run, options.name, private=not options.public)}"
+    def upload(store: Store) -> str:
+        from winnow.tracking.hub_upload import push_to_hub
+
+        urls = push_to_hub(store, runs, name, private=not options.public)
+        return "\n".join(f"Uploaded: {url}" for url in urls)
 
     return _run_with_store(options, upload)
 
@@ -320,6 +361,7 @@ COMMANDS: dict[str, Callable[[argparse.Namespace], int]] = {
     "export": _export,
     "ui": _ui,
     "doctor": _doctor,
+    "completion": _completion,
     "sync": _sync,
     "promote": _promote,
     "push": _push,

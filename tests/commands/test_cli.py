@@ -95,6 +95,9 @@ def test_of_two_processes_one_tracks_the_run(workplace: Path, store: Store, smal
     assert losses[0] == pytest.approx(losses[1], rel=0.01)
 
 
+NO_CONFIG = ("init", "completion")
+
+
 @pytest.mark.parametrize("command", COMMANDS)
 def test_the_help_of_a_command_lists_its_keys(command: str, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
@@ -118,7 +121,7 @@ def test_the_help_gives_types_and_defaults(capsys: pytest.CaptureFixture[str]) -
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    "line", [line for name, command in COMMANDS.items() if name != "init" for line in command.examples]
+    "line", [line for name, command in COMMANDS.items() if name not in NO_CONFIG for line in command.examples]
 )
 def test_every_example_of_the_help_composes(workplace: Path, line: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main([*shlex.split(line), "--cfg"]) == 0

@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -66,7 +67,7 @@ def test_the_result_is_printed(
         ("arm,seed,item,score\n", [], "has no rows"),
         ("arm,seed,item,score\na,1,x,high\n", [], "score: expected a number in line 2, got 'high'"),
         ("arm,seed,item,score\na,1,x,1\n", [], "expected at least two arms"),
-        ("arm,seed,item,score\na,1,x,1\nb,1,x,1\n", ["--baseline", "c"], "the file has no arm 'c'. Allowed: a, b"),
+        ("arm,seed,item,score\na,1,x,1\nb,1,x,1\n", ["--baseline", "c"], "the scores have no arm 'c'. Allowed: a, b"),
         ("arm,seed,item,score\na,1,x,1\nb,1,x,1\n", [], "seed"),
         ("arm,seed,item,score\na,1,x,1\nb,1,x,1\n", ["metrics=[x]"], "Remove the other arguments"),
         (None, [], "cannot be read as CSV"),
@@ -83,4 +84,87 @@ def test_an_invalid_file_is_reported(
 
 def test_options_of_score_files_do_not_apply_to_studies(workplace: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["compare", "demo", "--json"]) == 1
-    assert "apply only to a CSV file" in capsys.readouterr().err
+    assert "applies only to files of scores" in capsys.readouterr().err
+
+
+def write_samples(file: Path, correct: list[bool], **fields: Any) -> None:
+    """Write a sample file in the format of lm-evaluation-harness."""
+    file.parent.mkdir(parents=True, exist_ok=True)
+    samples = [
+        {
+            "doc_id": number,
+            "doc": {"question": f"question {number}", "passage": f"passage {number // 4}"},
+            "target": "1",
+            "arguments": {"gen_args_0": {"arg_0": "a"}},
+            "resps": [[["-1.5", "False"]]],
+            "filtered_resps": [["-1.5", "False"]],
+            "filter": "none",
+            "metrics": ["acc", "acc_norm"],
+            "doc_hash": f"hash {number}",
+            "acc": float(is_correct),
+            "acc_norm": float(not is_correct),
+        }
+        | fields
+        for number, is_correct in enumerate(correct)
+    ]
+    file.write_text("".join(json.dumps(sample) + "\n" for sample in samples), encoding="utf-8")
+
+
+SAMPLES = "results/{arm}/{seed}/org__model/samples_arc_easy_2025-01-31T10-00-00.123456.jsonl"
+
+
+def test_sample_files_of_the_harness_are_compared(workplace: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    rng = np.random.default_rng(0)
+    rows = []
+    for arm, chance in (("full", 0.4), ("filtered", 0.8)):
+        for seed in range(1, 6):
+            correct = [bool(value) for value in rng.random(40) < chance]
+            write_samples(Path(SAMPLES.format(arm=arm, seed=seed)), correct)
+            rows += [
+                (arm, str(seed), f"arc_easy/{i}", float(value), f"passage {i // 4}") for i, value in enumerate(correct)
+            ]
+    files = [str(file) for file in sorted(workplace.glob("results/**/*.jsonl"))]
+    assert main(["compare", *files, "--metric", "acc", "--cluster", "passage", "--json"]) == 0
+    printed = json.loads(capsys.readouterr().out)
+    table = pd.DataFrame(rows, columns=["arm", "seed", "item", "score", "cluster:cluster"])
+    expected = contrast(table, "filtered", "full", blocked=True)
+    assert printed["contrasts"][0]["difference"] == pytest.approx(expected.difference)
+    assert printed["contrasts"][0]["ci_low"] == pytest.approx(expected.ci_low)
+    assert printed["contrasts"][0]["levels"] == {"cluster": 10}
+    assert main(["compare", *files, "--metric", "acc"]) == 0
+    assert "10 sample files: 40 items" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("files", "options", "message"),
+    [
+        ({}, [], "several metrics. Choose one with --metric: acc, acc_norm"),
+        ({}, ["--metric", "accc"], "Did you mean 'acc'?"),
+        ({"filtered/1": {"filter": "strict"}}, ["--metric", "acc", "--filter", "stric"], "Did you mean 'strict'?"),
+        ({"full/1": {"acc": [1, 2]}}, ["--metric", "acc"], "is not a number, but [1, 2]"),
+        ({"full/1": {"doc_hash": "x"}}, ["--metric", "acc"], "differs between"),
+        ({"full/2": {"doc_id": None, "metrics": None}}, ["--metric", "f1"], "no metric 'f1'"),
+        ({"models/full": {}}, ["--metric", "acc"], "does not contain an arm and a seed"),
+        ({}, ["--metric", "acc", "--runs", "{arm}"], "expected {arm} and {seed} once each"),
+        ({}, ["--metric", "acc", "--runs", "run_{arm}_{seed}"], "does not contain 'run_{arm}_{seed}'"),
+        ({}, ["--metric", "acc", "--cluster", "page"], "no key 'page'. Choose a key of doc: question, passage"),
+    ],
+)
+def test_invalid_sample_files_are_reported(
+    workplace: Path,
+    files: dict[str, dict[str, Any]],
+    options: list[str],
+    message: str,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    for folder, fields in {"full/1": {}, "filtered/1": {}, **files}.items():
+        write_samples(Path(f"results/{folder}/samples_arc.jsonl"), [True, False], **fields)
+    arguments = [str(file) for file in sorted(Path("results").glob("**/*.jsonl"))]
+    assert main(["compare", *arguments, *options]) == 1
+    assert message in " ".join(capsys.readouterr().err.split())
+
+
+def test_a_file_that_is_no_sample_file_is_reported(workplace: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    Path("full-seed-1.jsonl").write_text("{}\n", encoding="utf-8")
+    assert main(["compare", "full-seed-1.jsonl"]) == 1
+    assert "line 1 of full-seed-1.jsonl has no doc_id" in " ".join(capsys.readouterr().err.split())

@@ -2,6 +2,7 @@
 
 import base64
 import json
+import re
 import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -25,7 +26,10 @@ def run_id(workplace: Path, store: Store, small: list[str]) -> str:
 
 @pytest.fixture
 def hub(monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[str, bytes]]:
-    """Files that a fake Hub server has received, by path. It implements only the endpoints of an upload."""
+    """Files that a fake Hub server has received, by path. It implements only the endpoints of an upload.
+
+    The paths of files in other repositories than `ann/fills` start with the name of the repository.
+    """
     uploaded_files: dict[str, bytes] = {}
 
     class Handler(BaseHTTPRequestHandler):
@@ -38,17 +42,18 @@ def hub(monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[str, bytes]]:
                 self._respond(200, {"url": f"http://127.0.0.1:{server.server_port}/ann/fills", "name": "ann/fills"})
             elif self.path == "/api/validate-yaml":
                 self._respond(200, {"errors": [], "warnings": []})
-            elif self.path.startswith("/api/models/ann/fills/preupload/"):
+            elif re.match("/api/models/ann/fills[^/]*/preupload/", self.path):
                 files = [{"path": file["path"], "uploadMode": "regular"} for file in json.loads(body)["files"]]
                 self._respond(200, {"files": [file | {"shouldIgnore": False} for file in files]})
-            elif self.path.startswith("/api/models/ann/fills/commit/"):
+            elif match := re.match("/api/models/(ann/fills[^/]*)/commit/", self.path):
+                folder = "" if match[1] == "ann/fills" else f"{match[1]}/"
                 for line in map(json.loads, body.splitlines()):
                     if line["key"] == "file":
-                        uploaded_files[line["value"]["path"]] = base64.b64decode(line["value"]["content"])
+                        uploaded_files[folder + line["value"]["path"]] = base64.b64decode(line["value"]["content"])
                 self._respond(
                     200,
                     {
-                        "commitUrl": f"http://127.0.0.1:{server.server_port}/ann/fills/commit/1",
+                        "commitUrl": f"http://127.0.0.1:{server.server_port}/{match[1]}/commit/1",
                         "commitOid": "1",
                         "pullRequestUrl": None,
                     },
@@ -139,3 +144,37 @@ def test_push_uploads_a_loadable_model_with_a_complete_card(
         assert text in card
     assert "| test/all/loss |" in card
     assert "rows: read 1,500 >" in card
+
+
+def test_push_uploads_several_arms_whose_cards_link_to_each_other(
+    workplace: Path, store: Store, small: list[str], hub: dict[str, bytes], capsys: pytest.CaptureFixture[str]
+) -> None:
+    arms = ("full", "nike_positive", "random_matched")
+    sweep = ["train", "-m", f"filter={','.join(arms)}", "study.name=mine", "study.compare=false", *small]
+    assert main(sweep) == 0
+    assert main([*sweep, "filter=full", "seed=2"]) == 0
+    runs = [f"mine/{arm}/1" for arm in arms]
+    capsys.readouterr()
+    for wrong, message in (
+        (["mine/full/1", "mine/nike_positive/2"], "no run"),
+        (["mine/full/1", "mine/full/2"], "expected runs with the same seed, got 1, 2"),
+        (["mine/full/1", "mine/full/1"], "the arm full was given twice"),
+        ([], "expected one or several runs and a repository"),
+    ):
+        assert main(["push", *wrong, "ann/fills"]) == 1
+        assert message in " ".join(capsys.readouterr().err.split())
+    assert hub == {}
+
+    assert main(["push", *runs, "ann/fills", "--public"]) == 0
+    printed = capsys.readouterr().out
+    for arm in arms:
+        repository = f"ann/fills-{arm}"
+        assert f"/{repository}/commit/1" in printed
+        assert f"{repository}/model.safetensors" in hub
+        card = hub[f"{repository}/README.md"].decode()
+        links = [other for other in arms if f"](https://huggingface.co/ann/fills-{other})" in card]
+        assert links == [other for other in arms if other != arm]
+    card = hub["ann/fills-full/README.md"].decode()
+    assert "v2, trained on the rows that the filter keeps" in card
+    assert "control, trained on as many randomly chosen rows" in card
+    assert "v1, trained on all rows" in hub["ann/fills-random_matched/README.md"].decode()

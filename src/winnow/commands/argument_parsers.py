@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from winnow import __version__
+from winnow.commands.completion import SHELLS, add_completers
 
 EXAMPLES = """\
 examples:
@@ -86,14 +87,14 @@ COMMANDS: dict[str, CommandHelp] = {
         *MODEL_ARGUMENT_HELP,
     ),
     "compare": CommandHelp(
-        "compare the arms of one or several studies, or of a CSV file with scores",
+        "compare the arms of one or several studies, or of files with scores",
         (
             "compare demo",
             "compare study=[demo,more_seeds] metrics=[test/all/loss]",
         ),
         "STUDY|FILE|KEY=VALUE",
         "the study, and values of the keys below; or a CSV file with the columns arm, seed, item, score and optionally "
-        "cluster and weight",
+        "cluster and weight; or sample files of lm-evaluation-harness (samples_*.jsonl)",
     ),
     "plan": CommandHelp(
         "plan seeds, templates and training time from a pilot",
@@ -126,6 +127,9 @@ COMMANDS: dict[str, CommandHelp] = {
     "doctor": CommandHelp(
         "check the installation, the store, the disk and the network", ("doctor", "doctor tracking=server")
     ),
+    "completion": CommandHelp(
+        "print a script that enables completion in a shell", ("completion bash", "completion zsh", "completion fish")
+    ),
     "sync": CommandHelp(
         "upload the runs that were logged while the tracking server was unavailable", ("sync", "sync tracking=server")
     ),
@@ -133,8 +137,11 @@ COMMANDS: dict[str, CommandHelp] = {
         "register a run's model in MLflow", ("promote 0a1b2c", "promote 0a1b2c --alias v2 --name fill-mask")
     ),
     "push": CommandHelp(
-        "upload a run's model to the Hub, with a model card",
-        ("push 0a1b2c me/durable-bert", "push 0a1b2c me/durable-bert --public"),
+        "upload the models of one or several arms to the Hub, with model cards",
+        ("push 0a1b2c me/durable-bert --public", "push demo/full/1 demo/nike_positive/1 me/durable-bert"),
+        "RUN... OWNER/NAME|KEY=VALUE",
+        f"{RUN_ARGUMENT_HELP}; the repository on the Hub; and values of the keys below. Several runs must be arms of "
+        "one study with the same seed. Each is uploaded to OWNER/NAME-ARM, and the model cards link to each other",
     ),
 }
 
@@ -170,6 +177,10 @@ def build_parser() -> argparse.ArgumentParser:
         if name == "init":
             _add_init_options(command)
             continue
+        if name == "completion":
+            command.add_argument("shell", choices=SHELLS, help="the shell")
+            command.set_defaults(**_NO_CONFIG)
+            continue
         if name == "fill":
             command.add_argument("text", nargs="?", default="", help="a sentence that contains [MASK] or <mask>")
             command.add_argument("--json", action="store_true", help="print JSON")
@@ -182,17 +193,14 @@ def build_parser() -> argparse.ArgumentParser:
                 help="rank whole words (the default) or all tokens, including word pieces and punctuation",
             )
         if name == "compare":
-            command.add_argument("--baseline", metavar="ARM", help="the baseline in a CSV file (default: full)")
-            command.add_argument("--json", action="store_true", help="print the comparison of a CSV file as JSON")
+            _add_score_options(command)
         if name == "rerun":
             command.add_argument("--all", action="store_true", help="print all metrics, not only those that differ")
-        if name in ("promote", "push"):
-            command.add_argument("run", metavar="RUN", help=RUN_ARGUMENT_HELP)
         if name == "promote":
+            command.add_argument("run", metavar="RUN", help=RUN_ARGUMENT_HELP)
             command.add_argument("--alias", help="an alias for the new version, such as v2")
             command.add_argument("--name", help="the name of the registered model (default: the study's name)")
         if name == "push":
-            command.add_argument("name", metavar="OWNER/NAME", help="the repository on the Hub")
             command.add_argument("--public", action="store_true", help="make a new repository public")
         command.add_argument("overrides", nargs="*", metavar=command_help.metavar, help=command_help.metavar_help)
         if name == "train":
@@ -200,7 +208,14 @@ def build_parser() -> argparse.ArgumentParser:
                 "-m", "--multirun", action="store_true", help="sweep over values that are separated by commas"
             )
         _add_config_options(command)
+        add_completers(command, name)
     return main_parser
+
+
+_NO_CONFIG: dict[str, Any] = {
+    "overrides": [], "config_dir": [], "cfg": None, "info": None, "resolve": False, "choices": False
+}  # fmt: skip
+"""The values of the configuration options for commands without a configuration."""
 
 
 def _add_init_options(command: argparse.ArgumentParser) -> None:
@@ -218,7 +233,24 @@ def _add_init_options(command: argparse.ArgumentParser) -> None:
         command.add_argument(f"--{option}", metavar=metavar, help=description)
     command.add_argument("--conf", default="conf", metavar="DIR", help="the folder to write to (default: conf)")
     command.add_argument("--force", action="store_true", help="overwrite existing files")
-    command.set_defaults(overrides=[], config_dir=[], cfg=None, info=None, resolve=False, choices=False)
+    command.set_defaults(**_NO_CONFIG)
+
+
+def _add_score_options(command: argparse.ArgumentParser) -> None:
+    """Add the options for files of scores to the parser of `compare`."""
+    command.add_argument("--baseline", metavar="ARM", help="the baseline in files of scores (default: full)")
+    command.add_argument("--json", action="store_true", help="print the comparison of files of scores as JSON")
+    for option, metavar, description in (
+        (
+            "runs",
+            "PATTERN",
+            "in sample files: the part of the path with {arm} and {seed} (default: ARM/SEED or similar)",
+        ),
+        ("metric", "METRIC", "in sample files: the metric, such as acc (default: the only one)"),
+        ("filter", "FILTER", "in sample files: the filter of the harness (default: the only one)"),
+        ("cluster", "KEY", "in sample files: a key of doc whose value is the cluster of a document"),
+    ):
+        command.add_argument(f"--{option}", metavar=metavar, help=description)
 
 
 def _add_config_options(command: argparse.ArgumentParser) -> None:

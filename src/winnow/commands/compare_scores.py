@@ -1,4 +1,4 @@
-"""`winnow compare FILE.csv`: compares arms by scores that were computed elsewhere, with the statistics of a study."""
+"""`winnow compare FILE`: compares arms by scores that were computed elsewhere, with the statistics of a study."""
 
 from __future__ import annotations
 
@@ -46,19 +46,25 @@ class ScoreContrast:
     permutation_p: float
 
 
-def run_compare_scores(file: Path, baseline: str | None, as_json: bool, console: Console) -> None:
-    """Compare every arm of a score file with the baseline, and print the result as a table or as JSON.
+def run_compare_scores(scores: pd.DataFrame, title: str, baseline: str | None, as_json: bool, console: Console) -> None:
+    """Compare every arm with the baseline, and print the result as a table or as JSON.
+
+    Args:
+        scores: The result of :func:`read_scores` or of :func:`winnow.commands.sample_files.read_samples`.
+        title: The name of the scores.
+        baseline: The baseline; `None` selects `full`, or the first arm if there is no such arm.
+        as_json: Whether to print JSON.
+        console: The console to print to.
 
     Raises:
-        WinnowError: If the file cannot be read, a column or the baseline is missing, or an arm has fewer than two
-            seeds.
+        WinnowError: If the baseline is missing, or if there are fewer than two arms.
     """
-    scores = read_scores(file)
     arms = list(dict.fromkeys(scores["arm"]))
     baseline = baseline or (DEFAULT_BASELINE if DEFAULT_BASELINE in arms else arms[0])
     if baseline not in arms:
         raise WinnowError(
-            f"the file has no arm '{baseline}'.{did_you_mean(baseline, arms)} Allowed: {', '.join(arms)}.", "--baseline"
+            f"the scores have no arm '{baseline}'.{did_you_mean(baseline, arms)} Allowed: {', '.join(arms)}.",
+            "--baseline",
         )
     if len(arms) < 2:
         raise WinnowError(f"expected at least two arms, got only {arms[0]!r}. Add the scores of another arm.", "arm")
@@ -67,7 +73,7 @@ def run_compare_scores(file: Path, baseline: str | None, as_json: bool, console:
     if as_json:
         print(json.dumps(_to_json(baseline, summaries, contrasts), indent=2))
     else:
-        _print_comparison(console, file, scores, summaries, contrasts)
+        _print_comparison(console, title, scores, summaries, contrasts)
 
 
 def read_scores(file: Path) -> pd.DataFrame:
@@ -138,14 +144,14 @@ def describe_contrast(entry: ScoreContrast) -> str:
 
 def _print_comparison(
     console: Console,
-    file: Path,
+    title: str,
     scores: pd.DataFrame,
     summaries: dict[str, Summary],
     contrasts: Sequence[ScoreContrast],
 ) -> None:
     cluster = "cluster:cluster"
     clusters = f" in {scores[cluster].nunique():,} clusters" if cluster in scores.columns else ""
-    console.print(f"[bold]{escape(file.name)}[/bold]: {scores['item'].nunique():,} items{clusters}", soft_wrap=True)
+    console.print(f"[bold]{escape(title)}[/bold]: {scores['item'].nunique():,} items{clusters}", soft_wrap=True)
     arms = build_console_table("arm", "seeds", "mean", "std")
     for arm, summary in summaries.items():
         arms.add_row(escape(arm), str(summary.n), format_number(summary.mean), format_number(summary.std))
@@ -205,7 +211,7 @@ def _list_notes(contrasts: Sequence[ScoreContrast]) -> list[str]:
             notes.append(f"{name}: {result.missing:,} missing scores are imputed.")
         notes += [f"{name}: seed excluded: {text}." for text in result.seeds_left_out]
         if result.assumed_independent:
-            notes.append(f"{name}: the file has no clusters, so the items are treated as independent.")
+            notes.append(f"{name}: the scores have no clusters, so the items are treated as independent.")
     return notes
 
 

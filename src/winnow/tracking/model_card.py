@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from winnow.metrics.metric_names import TRAIN_ROWS, TRAIN_TOKENS, parse_metric_name, select_stage
 from winnow.tracking.keys import ARM, CELL_ID, CORPUS, FILTER_SUMMARY, MAX_STEPS, SEED, STUDY, VERDICTS
-from winnow.tracking.run_queries import read_json_artifact
+from winnow.tracking.run_queries import read_json_artifact, read_run_metrics
 from winnow.untrusted_text import escape_markdown, format_markdown_code
 
 if TYPE_CHECKING:
@@ -29,11 +30,26 @@ MODEL_CARD_SCORES = ("loss", "perplexity", "top1", "top5")
 """Names of the held-out scores that the card lists in addition to all probe scores."""
 
 
-def build_model_card(client: MlflowClient, run: Run) -> ModelCard:
-    """Return the model card of a run, with metadata for the Hugging Face Hub."""
+@dataclass(frozen=True)
+class RelatedModel:
+    """Another arm of the same study, on the Hugging Face Hub.
+
+    Attributes:
+        repository: The repository as OWNER/NAME.
+        arm: The name of the arm.
+        role: The role of the arm in the study; empty if unknown.
+    """
+
+    repository: str
+    arm: str
+    role: str
+
+
+def build_model_card(client: MlflowClient, run: Run, related: Sequence[RelatedModel] = ()) -> ModelCard:
+    """Return the model card of a run, with metadata for the Hugging Face Hub and links to related models."""
     from huggingface_hub import ModelCard
 
-    tags, metrics = run.data.tags, run.data.metrics
+    tags, metrics = run.data.tags, read_run_metrics(client, run)
     corpus, summary = (
         read_json_artifact(client, run.info.run_id, path) for path in ("data/corpus.json", FILTER_SUMMARY)
     )
@@ -41,6 +57,7 @@ def build_model_card(client: MlflowClient, run: Run) -> ModelCard:
         "Data": _describe_data(corpus, metrics),
         "Filter": _describe_filter(tags, summary),
         "Scores": _build_score_table(metrics),
+        **({"Related models": _list_related_models(related)} if related else {}),
         "Limitations": [LIMITATIONS],
         "Provenance": _describe_provenance(run),
     }
@@ -106,6 +123,16 @@ def _build_score_table(metrics: Mapping[str, float]) -> Iterator[str]:
         metric_name = parse_metric_name(metric)
         if metric in before and (metric_name.kind == "probe" or metric_name.score in MODEL_CARD_SCORES):
             yield f"| {escape_markdown(metric)} | {before[metric]:.3f} | {after:.3f} |"
+
+
+def _list_related_models(related: Sequence[RelatedModel]) -> Iterator[str]:
+    yield (
+        "Trained in the same study with the same seed, training budget and held-out rows, but on other training rows. "
+        "Compare these models with each other; the study's report has the differences over all seeds.\n"
+    )
+    for model in related:
+        arm, role = format_markdown_code(model.arm), f": {model.role}" if model.role else ""
+        yield f"- [{model.repository}](https://huggingface.co/{model.repository}), {arm}{role}"
 
 
 def _describe_provenance(run: Run) -> Iterator[str]:

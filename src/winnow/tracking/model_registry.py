@@ -1,4 +1,4 @@
-"""Publish a run's model to the MLflow model registry or the Hugging Face Hub."""
+"""Register a run's model in the MLflow model registry."""
 
 from __future__ import annotations
 
@@ -50,11 +50,11 @@ def register_model(store: Store, reference: str, alias: str | None = None, name:
     _check_registry_names(alias, name)
     silence_mlflow()
     client = store.client()
-    run = _find_finished_run(client, reference)
+    run = find_finished_run(client, reference)
     run_id = run.info.run_id
     name = name or run.data.tags.get(STUDY)
     with tempfile.TemporaryDirectory() as folder:
-        model = _fetch_model(client, run, Path(folder))
+        model = fetch_model(client, run, Path(folder))
         card = build_model_card(client, run)
         mlflow.transformers.save_model(
             transformers.pipeline("fill-mask", str(model)),
@@ -81,52 +81,6 @@ def register_model(store: Store, reference: str, alias: str | None = None, name:
     return f"models:/{name}@{alias}"
 
 
-def push_to_hub(store: Store, reference: str, repository: str, private: bool = True) -> str:
-    """Upload a run's model to the Hugging Face Hub, with a model card.
-
-    Args:
-        store: The store that contains the run.
-        reference: The run, as in :func:`winnow.tracking.run_references.resolve_run`.
-        repository: The repository as OWNER/NAME; it is created if it does not exist.
-        private: Whether to make a newly created repository private.
-
-    Returns:
-        The URL of the commit.
-
-    Raises:
-        WinnowError: If the run does not exist, did not finish, or has no saved model, or if the upload fails.
-    """
-    from huggingface_hub import HfApi
-    from huggingface_hub.errors import HfHubHTTPError
-    from huggingface_hub.utils.tqdm import disable_progress_bars
-
-    _check_repository_name(repository)
-    disable_progress_bars()
-    client = store.client()
-    run = _find_finished_run(client, reference)
-    with tempfile.TemporaryDirectory() as folder:
-        model = _fetch_model(client, run, Path(folder))
-        build_model_card(client, run).save(model / "README.md")
-        hub = HfApi(library_name="winnow")
-        try:
-            hub.create_repo(repository, private=private, exist_ok=True)
-            label = f"{run.data.tags[ARM]}, seed {run.data.tags[SEED]}, of the study {run.data.tags[STUDY]}"
-            commit = hub.upload_folder(
-                repo_id=repository, folder_path=model, commit_message=f"Add the model of {label}"
-            )
-        except HfHubHTTPError as error:
-            status = error.response.status_code if error.response is not None else None
-            is_denied = status in (401, 403)
-            fix = "Log in with: hf auth login" if is_denied else "Check the repository name and your permissions."
-            raise WinnowError(f"the Hub rejected the upload ({str(error).splitlines()[0]}). {fix}", "name") from error
-        except Exception as error:  # the Hub client does not wrap the exceptions of its HTTP library
-            reason = (str(error).strip() or type(error).__name__).splitlines()[0]
-            raise WinnowError(
-                f"no response from the Hub at {hub.endpoint} ({reason}). Check the network and try again.", "name"
-            ) from error
-    return str(commit.commit_url)
-
-
 def _check_registry_names(alias: str | None, name: str | None) -> None:
     """Check the names early, because the conversion of the model takes seconds.
 
@@ -146,24 +100,12 @@ def _check_registry_names(alias: str | None, name: str | None) -> None:
             raise WinnowError(f"the name {name!r:.100} is not valid. {error}.", "name") from error
 
 
-def _check_repository_name(repository: str) -> None:
-    """Check the name of a repository before the run is read.
+def find_finished_run(client: MlflowClient, reference: str) -> Run:
+    """Return the run that a reference refers to.
 
     Raises:
-        WinnowError: If the name is not OWNER/NAME.
+        WinnowError: If there is no such run, or if the run did not finish.
     """
-    is_valid = re.fullmatch(r"([\w.-]+/)?[\w.-]+", repository, re.ASCII) and len(repository) <= 96
-    if (
-        not is_valid
-        or any(text in repository for text in ("--", ".."))
-        or re.search(r"(^|/)[.-]|[.-](/|$)", repository)
-    ):
-        raise WinnowError(
-            f"expected a repository as OWNER/NAME, got {repository!r:.100}. Use a name such as alice/my-model.", "name"
-        )
-
-
-def _find_finished_run(client: MlflowClient, reference: str) -> Run:
     try:
         run = resolve_run(client, reference)
     except WinnowError as error:
@@ -176,8 +118,12 @@ def _find_finished_run(client: MlflowClient, reference: str) -> Run:
     return run
 
 
-def _fetch_model(client: MlflowClient, run: Run, folder: Path) -> Path:
-    """Return the local path of a run's model, after downloading a remote model into `folder`."""
+def fetch_model(client: MlflowClient, run: Run, folder: Path) -> Path:
+    """Return the local path of a run's model, after downloading a remote model into `folder`.
+
+    Raises:
+        WinnowError: If the run has no saved model.
+    """
     if ARM in run.data.tags and (model := fetch_artifact(client, run.info.run_id, MODEL_FOLDER, folder)):
         return model
     raise WinnowError(
