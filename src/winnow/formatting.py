@@ -111,3 +111,15 @@ def format_bar(fraction: float, width: int = 12) -> str:
     """
     eighths = max(1, round(fraction * width * 8)) if fraction > 0 else 0
     return "█" * (eighths // 8) + ("" if eighths % 8 == 0 else "▏▎▍▌▋▊▉"[eighths % 8 - 1])
+
+
+def shorten_middle(text: str, width: int) -> str:
+    """Return a text of at most `width` characters, with an ellipsis in the middle if it is longer.
+
+    >>> shorten_middle("nike_positive seed 1", 12), shorten_middle("full seed 1", 12)
+    ('nike_…seed 1', 'full seed 1')
+    """
+    if len(text) <= width:
+        return text
+    start = (width - 1) // 2
+    return f"{text[:start]}…{text[len(text) - (width - 1 - start) :]}"

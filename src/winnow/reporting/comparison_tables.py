@@ -9,7 +9,6 @@ from typing import Any
 from winnow.comparison.analysis import Comparison
 from winnow.comparison.findings import Finding
 from winnow.formatting import (
-    MINUS_SIGN,
     format_confidence,
     format_count,
     format_interval,
@@ -113,7 +112,7 @@ def _build_contrasts(comparison: Comparison) -> Table:
     findings = comparison.findings
     rows = [{"family": f.family, "metric": f.metric, **_flatten_finding(f), "post_hoc": f.post_hoc} for f in findings]
     columns = {
-        "contrast": [f"{f.result.a} {MINUS_SIGN} {f.result.b}" for f in findings],
+        "contrast": [f"{f.result.a} - {f.result.b}" for f in findings],
         "metric": [comparison.metric(f.metric).label for f in findings],
         "difference": _format_column(rows, "difference", format_number),
         **_format_test(rows),

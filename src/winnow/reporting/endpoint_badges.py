@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from winnow.comparison.analysis import Comparison
@@ -53,13 +53,19 @@ class Badge:
 
 
 def build_badges(comparison: Comparison) -> list[Badge]:
-    """Return the badges of the target, the specificity and the cost."""
+    """Return the badges of the target, the specificity and the cost.
+
+    If the models have learned only word frequencies, no result counts as good.
+    """
     endpoints = comparison.endpoints
-    return [
+    badges = [
         _build_badge("Target", endpoints.target, _describe_result(comparison, endpoints.target)),
         _build_badge("Specificity", endpoints.specificity, _describe_specificity(comparison, endpoints.specificity)),
         _build_badge("Cost", endpoints.cost, _describe_cost(comparison, endpoints.cost)),
     ]
+    if comparison.only_word_frequencies is None:
+        return badges
+    return [replace(badge, tone="open", symbol=SYMBOLS["open"]) if badge.tone == "good" else badge for badge in badges]
 
 
 def _build_badge(name: str, endpoint: TargetEndpoint | SpecificityEndpoint | CostEndpoint, details: str) -> Badge:

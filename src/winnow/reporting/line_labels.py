@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any
+
+import numpy as np
 
 from winnow.reporting.plot_style import Style
 
@@ -15,6 +18,9 @@ if TYPE_CHECKING:
 MAX_LABELS = 6
 MAX_LABEL_LENGTH = 16
 """The largest number and length, in characters, of labels that fit next to the lines of a figure one column wide."""
+
+AXES_FRACTION = 0.7
+"""The approximate height of the axes as a fraction of the height of a panel."""
 
 LINE_HEIGHT = 1.15
 """The smallest distance between two labels, in multiples of the text size."""
@@ -60,6 +66,31 @@ def label_lines(axes: Axes, ends: Sequence[LineEnd], axes_height: float, text_si
             color=end.style.color,
             annotation_clip=False,
         )
+
+
+def label_line_ends(axes: Axes, names: Sequence[str], text_size: float, height: float) -> bool:
+    """Write the name of each line next to its end. Return whether the names fit; if not, none is written.
+
+    Args:
+        axes: Axes with any scale. The scale and the limits are final.
+        names: The labels of the lines to consider.
+        text_size: The size of the text in points.
+        height: The height of the panel in inches.
+    """
+    lines = [line for line in axes.get_lines() if line.get_label() in names]
+    texts = [str(line.get_label()) for line in lines]
+    if not lines or len(lines) > MAX_LABELS or max(map(len, texts)) > MAX_LABEL_LENGTH:
+        return False
+    transform = axes.transScale + axes.transLimits  # from data to fractions of the axes
+    ends = [(np.asarray(line.get_xdata())[-1], np.asarray(line.get_ydata())[-1]) for line in lines]
+    heights = sorted(float(transform.transform(end)[1]) for end in ends)
+    distance = LINE_HEIGHT * text_size / 72 / (AXES_FRACTION * height)
+    if any(upper - lower < distance for lower, upper in pairwise(heights)):
+        return False
+    for text, end in zip(texts, ends, strict=True):
+        offset: dict[str, Any] = {"xytext": (5, 0), "textcoords": "offset points", "va": "center"}
+        axes.annotate(text, end, fontsize=text_size, annotation_clip=False, **offset)
+    return True
 
 
 def add_legend_below(figure: FigureBase, handles: Mapping[str, Any], text_size: float = 7.0) -> None:

@@ -8,7 +8,7 @@ from rich.markup import escape
 
 from winnow.comparison.analysis import Comparison
 from winnow.comparison.ngram_baselines import NgramBaselines
-from winnow.formatting import MINUS_SIGN, format_interval, format_number
+from winnow.formatting import format_interval, format_number
 from winnow.reporting.table_rendering import Table, build_console_table, build_table
 
 if TYPE_CHECKING:
@@ -43,7 +43,7 @@ def build_beyond_ngrams_table(comparison: Comparison) -> Table:
         for effect in effects
     ]
     columns: dict[str, list[str]] = {
-        "contrast": [f"{effect.result.a} {MINUS_SIGN} {effect.result.b}" for effect in effects],
+        "contrast": [f"{effect.result.a} - {effect.result.b}" for effect in effects],
         "n-gram model": [str(effect.ngram) for effect in effects],
         "difference": [format_number(effect.result.difference) for effect in effects],
         "interval": [format_interval(effect.result.ci_low, effect.result.ci_high) for effect in effects],
@@ -69,7 +69,7 @@ def build_ngram_console_table(comparison: Comparison) -> ConsoleTable | None:
         table.add_row(escape(arm), *losses, format_number(baselines.fill_overlap))
     effects = [effect.result for effect in comparison.effects_beyond_counting if effect.ngram == "trigram"]
     lines = [
-        f"{r.a} {MINUS_SIGN} {r.b}, {comparison.primary.label} not explained by trigram counts: "
+        f"{r.a} - {r.b}, {comparison.primary.label} not explained by trigram counts: "
         f"{format_number(r.difference)} "
         f"({format_interval(r.ci_low, r.ci_high)})"
         for r in effects

@@ -12,9 +12,9 @@ import numpy as np
 
 from winnow.comparison.collected_study import CollectedStudy
 from winnow.formatting import format_number, join_names
-from winnow.metrics.metric_names import TRAIN_LOSS, VALIDATION_LOSS
+from winnow.metrics.metric_names import TRAIN_LOSS, VALIDATION_LOSS, held_out_metric_name, stage_metric_name
 from winnow.reporting.figure_rendering import Figure, Panel, render_figure
-from winnow.reporting.line_labels import add_legend_below, count_legend_columns
+from winnow.reporting.line_labels import add_legend_below, count_legend_columns, label_line_ends
 from winnow.reporting.plot_style import GRAY, OTHER_STYLE, Style
 
 if TYPE_CHECKING:
@@ -47,7 +47,7 @@ PHASE_LABELS = {TRAIN_LOSS: "training", VALIDATION_LOSS: "validation"}
 
 def draw_study_losses(study: CollectedStudy, styles: Styles, folder: Path | None) -> Figure | None:
     """Draw training and validation loss and perplexity of all arms on shared axes."""
-    losses = study.loss_curves
+    losses = _add_base_model(study)
     panels = []
     for scale, table in _iterate_scales(losses):
         limits = float(table["value"].min()), float(np.quantile(table["value"], 0.999))
@@ -63,8 +63,25 @@ def draw_study_losses(study: CollectedStudy, styles: Styles, folder: Path | None
         if count < len(study.get_cells(arm))
     ]
     seeds = f"seeds ({', '.join(seed_notes)})" if seed_notes else "seeds"
-    caption = f"Mean over {seeds}. The band shows the minimum and maximum over seeds. All arms share the axes."
+    caption = (
+        f"Mean over {seeds}. The band shows the minimum and maximum over seeds. All arms share the axes. Validation "
+        "starts with the base model at step 0."
+    )
     return render_figure("curves", caption, panels, folder)
+
+
+def _add_base_model(study: CollectedStudy) -> pd.DataFrame:
+    """Return the loss curves with the validation loss of the base model at step 0, which is logged as a score."""
+    import pandas as pd
+
+    losses, name = study.loss_curves, stage_metric_name("before", held_out_metric_name("validation", "all", "loss"))
+    curves = set(losses.loc[losses["metric"] == VALIDATION_LOSS, ["arm", "seed"]].itertuples(index=False, name=None))
+    base = [
+        {"arm": cell.arm, "seed": cell.seed, "metric": VALIDATION_LOSS, "step": 0, "value": cell.metrics[name]}
+        for cell in study.cells
+        if (cell.arm, cell.seed) in curves and name in cell.metrics
+    ]
+    return pd.concat([pd.DataFrame(base), losses], ignore_index=True) if base else losses
 
 
 def draw_losses(losses: pd.DataFrame, styles: Styles, folder: Path | None) -> Figure | None:
@@ -228,7 +245,7 @@ def build_step_panels(
         axes.set_xlabel("step")
         axes.set_ylabel(unit)
         axes.set_title(title)
-        _add_legend(figure, axes, len(styles) - len(labels), is_crowded, is_small=size < PANEL_SIZE or len(styles) >= 4)
+        _label_arms(figure, axes, styles, size, is_crowded)
 
     last = table[table["step"] == table["step"].max()].groupby("arm", observed=True)["value"].mean()
     means = [f"{arm} {format_number(float(last[arm]))}" for arm in styles if arm in last.index]
@@ -258,15 +275,22 @@ def _draw_curve(axes: Axes, arm: str, history: pd.DataFrame, style: Style, is_cr
     )
 
 
-def _add_legend(figure: FigureBase, axes: Axes, other_arms: int, is_crowded: bool, is_small: bool) -> None:
-    """Add a legend, below the axes if there are many arms. The arms that are not highlighted share the last entry."""
+def _label_arms(figure: FigureBase, axes: Axes, styles: Styles, size: tuple[float, float], is_crowded: bool) -> None:
+    """Label the lines at their ends if that fits; otherwise, add a legend, below the axes if there are many arms.
+
+    The arms that are not highlighted share the last entry of the legend.
+    """
+    font_size = 8 if size >= PANEL_SIZE and len(styles) < 4 else 6.5
+    if not is_crowded and label_line_ends(axes, list(styles), font_size, size[1]):
+        return
     handles = dict(zip(*reversed(axes.get_legend_handles_labels()), strict=True))
     if other := handles.pop(OTHER_ARMS, None):
+        other_arms = sum(style == OTHER_STYLE for style in styles.values())
         handles[f"{OTHER_ARMS} ({other_arms})"] = other
     if is_crowded:
         add_legend_below(figure, handles)
     else:
-        axes.legend(handles.values(), handles, fontsize=6.5 if is_small else 8)
+        axes.legend(handles.values(), handles, fontsize=font_size)
 
 
 def _pivot_by_seed(history: pd.DataFrame) -> pd.DataFrame:
