@@ -20,6 +20,7 @@ from winnow.cli import main
 from winnow.commands.argument_parsers import COMMANDS
 from winnow.commands.config_key_help import list_keys
 from winnow.tracking import Store
+from winnow.tracking.run_queries import read_run_metrics
 from winnow.tracking.run_references import resolve_run
 
 ROOT = Path(__file__).parents[2]
@@ -194,7 +195,7 @@ def test_the_study_of_the_readme_runs_on_real_reviews(
     comparison = json.loads((workplace / "outputs/reviews/comparison/comparison.json").read_text())
     assert comparison["arms"]["reviews_filtered"]["n"] == comparison["arms"]["reviews_random"]["n"] == 2
     assert comparison["endpoints"]["specificity"]["comparison"] == ["top", "sweater"]
-    metrics = resolve_run(store.client(), "reviews/full/1").data.metrics
+    metrics = read_run_metrics(store.client(), resolve_run(store.client(), "reviews/full/1"))
     assert {"final/test/label/General/loss", "final/test/label/General Petite/loss"} <= set(metrics)
 
 

@@ -12,7 +12,7 @@ import pytest
 import yaml
 from rich.console import Console
 
-from fixtures.tracked_runs import Runs
+from fixtures.tracked_runs import Metrics, Runs
 from winnow.cli import main
 from winnow.commands.export import remake
 from winnow.commands.rerun import RerunResult, add_recorded_numerics, print_result
@@ -31,7 +31,7 @@ def trained(workplace: Path, runs: Runs, small: list[str]) -> str:
 
 @pytest.mark.slow
 def test_a_repeated_run_has_identical_metrics(
-    trained: str, workplace: Path, runs: Runs, capsys: pytest.CaptureFixture[str]
+    trained: str, workplace: Path, runs: Runs, metrics: Metrics, capsys: pytest.CaptureFixture[str]
 ) -> None:
     model = next((workplace / "outputs/once/cells").glob("*/model/model.safetensors"))
     before = hashlib.sha256(model.read_bytes()).hexdigest()
@@ -43,7 +43,7 @@ def test_a_repeated_run_has_identical_metrics(
 
     def scores(run) -> dict[str, float]:
         timing = ("final/seconds", "train/tokens_per_second", "train/peak_share", "system/")
-        return {name: value for name, value in run.data.metrics.items() if not name.startswith(timing)}
+        return {name: value for name, value in metrics(run).items() if not name.startswith(timing)}
 
     original = scores(cell)
     assert original == scores(repeated)
