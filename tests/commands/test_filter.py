@@ -64,7 +64,7 @@ store, steps, pages, fails = None, [], [], False
 
 def steps_so_far(texts):
     client = store.client()
-    (run,) = client.search_runs([store.experiment("filters")])
+    run = client.search_runs([store.experiment("filters")])[0]  # the newest
     steps.append([point.step for point in client.get_metric_history(run.info.run_id, "rows/kept")])
     page = Path("outputs/filters/synthetic_reviews-nike_positive/report.html")
     pages.append(page.read_text(encoding="utf-8") if page.exists() else "")

@@ -100,8 +100,8 @@ def _print_tables(
     """Print a row per metric and a column per model, in several tables if the models do not fit side by side."""
     row_names = [name.removeprefix(prefix) for name in names]
     available = console.width - max(map(len, row_names), default=0) - COLUMN_PADDING
-    label_width = max(MIN_LABEL_WIDTH, available // len(results) - COLUMN_PADDING)
-    models_per_table = max(1, available // (label_width + COLUMN_PADDING))
+    models_per_table = min(len(results), max(1, available // (MIN_LABEL_WIDTH + COLUMN_PADDING)))
+    label_width = max(MIN_LABEL_WIDTH, available // models_per_table - COLUMN_PADDING)
     headings = [shorten_middle(result.label, label_width) for result in results]
     if len(set(headings)) < len(headings):
         headings = [f"({number})" for number in range(1, len(results) + 1)]

@@ -50,7 +50,9 @@ def draw_study_losses(study: CollectedStudy, styles: Styles, folder: Path | None
     losses = _add_base_model(study)
     panels = []
     for scale, table in _iterate_scales(losses):
-        limits = float(table["value"].min()), float(np.quantile(table["value"], 0.999))
+        validation = table.loc[table["metric"] == VALIDATION_LOSS, "value"]
+        high = max(float(np.quantile(table["value"], 0.999)), float(validation.max()) if len(validation) else -math.inf)
+        limits = float(table["value"].min()), high
         for metric, phase in PHASE_LABELS.items():
             values = table[table["metric"] == metric]
             panels += build_step_panels(
