@@ -75,10 +75,10 @@ def is_tabulated(name: str, logged_scores: Collection[str]) -> bool:
 
 
 def build_metric_rows(metrics: Mapping[str, float]) -> list[dict[str, Any]]:
-    """Return the rows of the table: one row per score with a column per stage, and one row per other metric.
+    """Return the rows of the table: first one row per score with a column per stage, then one row per other metric.
 
-    >>> build_metric_rows({"final/test/all/ece": 0.5, "drift/text": 0.1})[0]
-    {'metric': 'drift/text', 'before': None, 'final': None, 'value': 0.1}
+    >>> build_metric_rows({"drift/text": 0.1, "final/test/all/ece": 0.5})[0]
+    {'metric': 'test/all/ece', 'before': None, 'final': 0.5, 'value': None}
     """
     rows: dict[str, dict[str, Any]] = {}
     for name, value in metrics.items():
@@ -86,7 +86,7 @@ def build_metric_rows(metrics: Mapping[str, float]) -> list[dict[str, Any]]:
         column, base = (stage, base) if stage in STAGE_COLUMNS else ("value", name)
         row = rows.setdefault(base, {"metric": base, **dict.fromkeys((*STAGE_COLUMNS, "value"))})
         row[column] = value
-    return [rows[name] for name in sorted(rows)]
+    return [rows[name] for name in sorted(rows, key=lambda name: (rows[name]["value"] is not None, name))]
 
 
 def parse_metric_table(table: Mapping[str, Any]) -> dict[str, float]:
