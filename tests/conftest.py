@@ -21,6 +21,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 pytest_plugins = [
     "fixtures.bad_inputs",
     "fixtures.planted_study",
+    "fixtures.postgres",
     "fixtures.slow_tests",
     "fixtures.small_corpus",
     "fixtures.tiny_model",

@@ -2,62 +2,42 @@
 
 import os
 import re
-import shutil
 import signal
 import subprocess
 import sys
-import tempfile
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+from fixtures.postgres import needs_postgres, run_as_database_user
 from winnow.cli import main
 from winnow.tracking import Store, keys
 
 pytestmark = pytest.mark.slow
 
 GUIDE = Path(__file__).parents[2] / "docs" / "server.md"
-POSTGRES = sorted(Path("/usr/lib/postgresql").glob("*/bin"))
 
 
-@pytest.fixture
-def team() -> Iterator[Path]:
-    """A folder owned by the database user, which must not be root."""
-    folder = Path(tempfile.mkdtemp(prefix="winnow-server-"))
-    if os.geteuid() == 0:
-        shutil.chown(folder, "postgres")
-    yield folder
-    shutil.rmtree(folder)
-
-
-@pytest.mark.skipif(
-    not POSTGRES and shutil.which("initdb") is None,
-    reason="PostgreSQL is not installed; on Debian and Ubuntu run: apt-get install postgresql",
-)
+@needs_postgres
 def test_the_commands_of_the_guide_start_a_working_server(
-    team: Path, tmp_path: Path, small: list[str], find_port: Callable[[], int], monkeypatch: pytest.MonkeyPatch
+    database_folder: Path,
+    tmp_path: Path,
+    small: list[str],
+    find_port: Callable[[], int],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     database, server, clients, copy = re.findall(r"```bash\n(.*?)```", GUIDE.read_text(encoding="utf-8"), re.DOTALL)
-    path = os.pathsep.join([*map(str, POSTGRES[-1:]), str(Path(sys.executable).parent), os.environ["PATH"]])
+    path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
     # Without its job runners, which the test does not need, a server starts three times as fast.
     ports = {"PGPORT": str(find_port()), "PORT": str(find_port()), "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
-    environment = os.environ | ports | {"TEAM": str(team), "PATH": path}
+    environment = os.environ | ports | {"TEAM": str(database_folder), "PATH": path}
     uri = f"http://127.0.0.1:{ports['PORT']}"
 
-    def run_as_database_user(commands: str) -> None:
-        owner = ["runuser", "-u", "postgres", "--"] if os.geteuid() == 0 else []
-        log = team / "commands.log"
-        with log.open("ab") as output:  # a pipe would be inherited and kept open by the database
-            result = subprocess.run(
-                [*owner, "bash", "-ec", commands], env=environment, cwd=team, stdout=output, stderr=output, check=False
-            )
-        assert result.returncode == 0, log.read_text()
-
-    run_as_database_user(database)
+    run_as_database_user(database, database_folder, environment)
     server_process = subprocess.Popen(
         ["bash", "-ec", server],
         env=environment,
@@ -79,7 +59,7 @@ def test_the_commands_of_the_guide_start_a_working_server(
         assert run.info.status == "FINISHED"
         assert run.data.metrics["final/test/all/loss"] > 0
         assert run.info.artifact_uri.startswith("mlflow-artifacts:")
-        assert list((team / "artifacts").rglob(keys.ROW_SCORES)), "artifacts are uploaded through the server"
+        assert list((database_folder / "artifacts").rglob(keys.ROW_SCORES)), "artifacts are uploaded through the server"
         foreign = urllib.request.Request(uri, headers={"Host": "elsewhere.example"})
         with pytest.raises(urllib.error.HTTPError) as response:
             urllib.request.urlopen(foreign, timeout=20)
@@ -88,8 +68,8 @@ def test_the_commands_of_the_guide_start_a_working_server(
     finally:
         os.killpg(server_process.pid, signal.SIGKILL)
         server_process.wait()
-        run_as_database_user(copy)
-    assert (team / "mlflow.dump").stat().st_size > 10_000
+        run_as_database_user(copy, database_folder, environment)
+    assert (database_folder / "mlflow.dump").stat().st_size > 10_000
 
 
 def wait_for(address: str, process: "subprocess.Popen[bytes]", log: Path) -> None:
