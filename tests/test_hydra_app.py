@@ -6,12 +6,15 @@ import subprocess
 import sys
 from pathlib import Path
 
+import hydra
 import pytest
 import yaml
+from omegaconf import DictConfig
 
 from winnow.cli import main
-from winnow.commands.hydra_app import check_arguments
+from winnow.commands.hydra_app import check_arguments, run_hydra_app, train_once
 from winnow.commands.rerun import TIMING_METRICS
+from winnow.config import builtin_config_folder
 from winnow.errors import WinnowError, WinnowErrors
 from winnow.tracking import Store
 from winnow.tracking.run_queries import read_run_metrics
@@ -123,6 +126,29 @@ def test_an_unexpected_exception_is_a_paragraph_unless_tracebacks_are_requested(
     assert str(log) in message
     assert "Traceback" in log.read_text(encoding="utf-8")
     assert "Traceback" in run(*arguments, code=1, env=variables | {"HYDRA_FULL_ERROR": "1"})
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("overrides", "objective"),
+    [
+        ([], "validation/all/loss"),
+        (["evaluation.validation_only=true"], "probe/nike_wide/log_odds"),
+        (["evaluation.validation_only=true", "study.primary_metric=test/all/top1"], "validation/all/top1"),
+    ],
+)
+def test_a_job_returns_a_metric_on_validation_data_to_a_sweeper(
+    workplace: Path, store: Store, small: list[str], overrides: list[str], objective: str
+) -> None:
+    returned: list[float] = []
+
+    @hydra.main(version_base="1.3", config_path=str(builtin_config_folder()), config_name="train")
+    def app(config: DictConfig) -> None:
+        returned.append(train_once(config))
+
+    assert run_hydra_app(app, [*small, "training.max_steps=2", "probe=[nike_wide]", *overrides]) == 0
+    (tracked,) = store.client().search_runs([store.experiment("scratchpad")])
+    assert returned == [tracked.data.metrics[f"final/{objective}"]]
 
 
 @pytest.mark.slow
