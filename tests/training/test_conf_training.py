@@ -9,7 +9,7 @@ import torch
 from hydra import compose
 from omegaconf import OmegaConf
 
-from winnow.config import construct
+from winnow.config import TrainConfig, compose_cells, construct
 from winnow.config.search_path import initialized_hydra
 from winnow.training import Masking, Model, Pretrained, Scratch
 
@@ -58,3 +58,14 @@ def test_trainer_options(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     trainer = build_trainer(max_steps=3, logger=False, enable_checkpointing=False, use_distributed_sampler=False)
     assert isinstance(trainer, pl.Trainer)
     assert trainer.world_size == (2 if name == "ddp" else 1)
+
+
+def test_the_ladder_varies_only_the_filter_the_size_and_the_seed(workplace: Path) -> None:
+    cells, is_sweep = compose_cells("train", TrainConfig, ["experiment=ladder"])
+    assert is_sweep
+    assert len(cells) == 45
+    sizes = {cell.config.factors["model"]: cell.config.model for cell in cells}
+    assert list(sizes) == ["scratch_small", "scratch", "scratch_large"]
+    assert [size["hidden_size"] for size in sizes.values()] == [64, 128, 256]
+    assert [size["layers"] for size in sizes.values()] == [1, 2, 4]
+    assert {size["dropout"] for size in sizes.values()} == {0}

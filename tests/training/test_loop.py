@@ -169,7 +169,10 @@ def test_passes_are_converted_to_steps(rows: TokenRows, passes: float, max_token
 
 
 def test_the_throughput_is_logged_and_plausible(model: Any, rows: TokenRows) -> None:
-    module = fit(model, rows, Throughput())
+    throughput, restored = Throughput(), Throughput()
+    module = fit(model, rows, throughput)
+    restored.load_state_dict(throughput.state_dict())
+    assert 0 < 8 * flops_per_token(model)[0] < restored.total_flops == throughput.total_flops
     metrics = module.trainer.callback_metrics
     assert 100 < metrics["train/tokens_per_second"] < 1e7
     assert 0 < metrics.get("train/peak_share", 1) <= 1, "omitted on a busy machine"

@@ -28,6 +28,7 @@ from winnow.comparison.endpoints import Endpoints
 from winnow.comparison.factor_analysis import FactorAnalysis, analyze_factors, qualify_verdict
 from winnow.comparison.filter_ranking import FilterRanking, rank_filters
 from winnow.comparison.findings import Finding
+from winnow.comparison.ladder import Ladder, analyze_ladder
 from winnow.comparison.limitations import describe_limitations
 from winnow.comparison.metric_scores import summarize_base_model
 from winnow.comparison.ngram_baselines import (
@@ -83,6 +84,7 @@ class Comparison:
     provenance: dict[str, Any]
     factors: FactorAnalysis | None
     doses: list[DoseResponse]
+    ladder: Ladder | None
     registry: MetricRegistry
 
     def metric(self, name: str) -> Metric:
@@ -108,15 +110,16 @@ class Comparison:
 
     @property
     def paragraphs(self) -> list[str]:
-        """The headline, the change in percent if recorded, and sentences on endpoints, filters, factors and doses.
+        """The headline, the change in percent, and sentences on endpoints, filters, factors, doses and the ladder.
 
         The sentences on doses include the ranking of the filters.
         """
         changes = [] if self.probability_change is None else [self.probability_change.sentence]
         factors = self.factors.sentences if self.factors else ()
         doses = [sentence for response in self.doses for sentence in response.sentences]
+        ladder = self.ladder.sentences if self.ladder else ()
         ranking = [self.filter_ranking.sentence] if self.filter_ranking and not self.doses else []
-        return [self.headline, *changes, *self.verdict.sentences, *ranking, *factors, *doses]
+        return [self.headline, *changes, *self.verdict.sentences, *ranking, *factors, *doses, *ladder]
 
     def as_dict(self) -> dict[str, Any]:
         """Return the comparison as JSON-compatible data. Numbers that are not finite become ``None``."""
@@ -242,6 +245,7 @@ def analyze(study: CollectedStudy, confidence: float = 0.95, extra_metrics: Sequ
         provenance=collect_provenance(study),
         factors=analyze_factors(study, confidence),
         doses=analyze_doses(study, confidence),
+        ladder=analyze_ladder(study, confidence),
         registry=study.registry,
     )
 

@@ -127,7 +127,7 @@ def analyze_factors(study: CollectedStudy, confidence: float) -> FactorAnalysis 
             for factor, levels in by_factor.items()
         },
         effects=[
-            _estimate_effects(levels, factor, arm, metric(name), confidence)
+            estimate_effects_by_level(levels, factor, arm, metric(name), confidence)
             for name in metrics
             for factor, levels in by_factor.items()
             for arm in declaration.filters
@@ -146,9 +146,18 @@ def _summarize_arms(study: CollectedStudy, metric: Metric, confidence: float) ->
     return {arm: summarize(values, confidence) for arm, values in scores.items() if values}
 
 
-def _estimate_effects(
+def estimate_effects_by_level(
     levels: Mapping[str, CollectedStudy], factor: str, arm: str, metric: Metric, confidence: float
 ) -> FilterByFactor:
+    """Return the difference between an arm and the baseline at each level, the average and the interaction.
+
+    Args:
+        levels: The study at each level.
+        factor: The name of the factor.
+        arm: The arm.
+        metric: The metric. Only effects on the primary metric have a sentence.
+        confidence: Joint coverage of the intervals over the levels, and over the pairs of levels.
+    """
     first = next(iter(levels.values()))
     declaration, baseline = first.declaration, first.declaration.baseline
     for level, study in levels.items():

@@ -27,6 +27,7 @@ LOG_ODDS_UNIT: Final = "nats"
 """The unit of log odds. Losses have the unit :data:`LOSS_UNIT`."""
 ROWS: Final = "rows"
 TOKENS: Final = "tokens"
+FLOPS: Final = "floating-point operations"
 
 _PROMPT_REQUIREMENTS: Final[tuple[Requirement, ...]] = ("probes", "tokenizer", "corpus", "budget")
 _ROW_REQUIREMENTS: Final[tuple[Requirement, ...]] = ("held_out", "tokenizer", "corpus", "budget")
@@ -121,6 +122,7 @@ HELD_OUT_SCORES: Final[dict[str, MetricDefinition]] = {
 RUN_METRICS: Final[dict[str, MetricDefinition]] = {
     "seconds": MetricDefinition("lower", "seconds", "training time"),
     "tokens_seen": MetricDefinition(None, TOKENS, "training tokens processed"),
+    "training_flops": MetricDefinition(None, FLOPS, "training compute"),
     "step": MetricDefinition(None, "steps", "step of the lowest validation loss"),
     "train/loss": MetricDefinition("lower", LOSS_UNIT, "training loss"),
     "train/tokens": MetricDefinition(None, TOKENS, "training tokens processed so far"),

@@ -42,6 +42,7 @@ LOSS_METRICS: Final = (TRAIN_LOSS, VALIDATION_LOSS)
 TRAIN_ROWS: Final = "data/train_rows"
 TRAIN_TOKENS: Final = "data/train_tokens"
 TOKENS_SEEN: Final = "tokens_seen"
+TRAINING_FLOPS: Final = "training_flops"
 LEAKAGE: Final = "data/leakage"
 SECONDS: Final = "seconds"
 

@@ -21,6 +21,7 @@ from winnow.reporting.dose_figure import draw_dose_responses
 from winnow.reporting.expected_best_figure import draw_expected_best
 from winnow.reporting.factor_figure import draw_factor_effects
 from winnow.reporting.figure_rendering import Figure, Panel, label_rows, render_figure, set_heading
+from winnow.reporting.ladder_figure import draw_ladder
 from winnow.reporting.plot_style import GRAY, TEXT_COLOR, Style, assign_styles
 from winnow.reporting.probability_shifts import compute_word_shifts, draw_word_shift
 from winnow.reporting.training_curves import draw_study_losses, draw_study_probes
@@ -38,8 +39,8 @@ def draw_comparison_figures(
 ) -> dict[str, Figure]:
     """Draw all figures for which the study has data and return them by name.
 
-    The names are ``seeds``, ``contrasts``, ``contributions``, ``factors``, ``expected_best``, ``doses``, ``curves``,
-    ``probe_curves``, ``word_shift``, ``fills`` and ``funnel``.
+    The names are ``seeds``, ``contrasts``, ``contributions``, ``factors``, ``expected_best``, ``doses``, ``ladder``,
+    ``curves``, ``probe_curves``, ``word_shift``, ``fills`` and ``funnel``.
 
     Args:
         comparison: The comparison.
@@ -56,6 +57,7 @@ def draw_comparison_figures(
         draw_factor_effects(comparison, styles, folder),
         draw_expected_best(comparison, styles, folder),
         draw_dose_responses(comparison, folder),
+        draw_ladder(comparison, styles, folder),
         draw_study_losses(study, styles, folder),
         draw_study_probes(study, styles, folder),
         _draw_word_shift(comparison, study, styles, folder),

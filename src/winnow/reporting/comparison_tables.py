@@ -18,6 +18,7 @@ from winnow.formatting import (
 from winnow.reporting.dose_figure import build_dose_table
 from winnow.reporting.expected_best_figure import build_expected_best_table
 from winnow.reporting.factor_tables import build_factor_table
+from winnow.reporting.ladder_figure import build_ladder_table
 from winnow.reporting.ngram_tables import build_beyond_ngrams_table, build_ngram_table
 from winnow.reporting.table_rendering import Table, build_table
 
@@ -38,6 +39,7 @@ def build_comparison_tables(comparison: Comparison) -> list[Table]:
         build_factor_table(comparison),
         build_expected_best_table(comparison),
         build_dose_table(comparison),
+        build_ladder_table(comparison),
     ]
     tables += [build_ngram_table(comparison), build_beyond_ngrams_table(comparison)]
     tables += [_build_slices(comparison), _build_metrics(comparison)]

@@ -37,12 +37,14 @@ class FitResult:
     Attributes:
         model: The model after its last step, or with its best weights if `training.keep` is `best`.
         tokens_seen: The number of tokens in all training batches.
+        flops: The floating-point operations that the training loss requires; see `flops_per_token`.
         best_metrics: The step and the validation loss of the best checkpoint; empty if `training.keep` is `last`.
         curves: The probe scores by step.
     """
 
     model: PreTrainedModel
     tokens_seen: int
+    flops: float
     best_metrics: dict[str, float]
     curves: pa.Table
 
@@ -66,20 +68,22 @@ def fit(
     from winnow.evaluation.probes.probe_callback import ProbeCallback
     from winnow.tracking.lightning_logger import BufferedMetrics
     from winnow.training.progress import silence_libraries
+    from winnow.training.throughput import Throughput
 
     silence_libraries()
     config = inputs.config
     pl.seed_everything(config.seed, verbose=False)
     module = _build_module(inputs)
     probe_callback = ProbeCallback(inputs.components.probes, inputs.tokenizer, config.training.forward)
-    callbacks = [*callbacks, probe_callback, *([BufferedMetrics(run)] if run is not None else [])]
+    throughput = Throughput()
+    callbacks = [*callbacks, throughput, probe_callback, *([BufferedMetrics(run)] if run is not None else [])]
     checkpoint = _load_resume_checkpoint(inputs)
     if checkpoint is not None and checkpoint["complete"]:
         _restore_completed_training(module, callbacks, checkpoint)
     else:
         _train(module, inputs, _build_trainer(inputs, run, callbacks, progress), resume=checkpoint is not None)
     best_metrics = _restore_best_weights(module, inputs) if config.training.keep == "best" else {}
-    return FitResult(module.model, module.tokens_seen, best_metrics, probe_callback.to_table())
+    return FitResult(module.model, module.tokens_seen, throughput.total_flops, best_metrics, probe_callback.to_table())
 
 
 def _build_module(inputs: RunInputs) -> MaskedLanguageModule:
@@ -237,9 +241,8 @@ def _build_callbacks(training: TrainingConfig, checkpoint: Path, interval: int, 
 
     from winnow.training.checkpoint import BestCheckpoint, LastCheckpoint
     from winnow.training.progress import StepProgressBar
-    from winnow.training.throughput import Throughput
 
-    callbacks: list[Callback] = [Throughput()]
+    callbacks: list[Callback] = []
     if training.ema_decay is not None:
         callbacks.append(EMAWeightAveraging(decay=training.ema_decay, use_buffers=False))
     if training.max_minutes is not None:

@@ -21,6 +21,7 @@ from winnow.metrics.metric_names import (
     TOKENS_SEEN,
     TRAIN_ROWS,
     TRAIN_TOKENS,
+    TRAINING_FLOPS,
     NgramName,
     ngram_loss_name,
     stage_metric_name,
@@ -165,7 +166,7 @@ def log_results(
 ) -> None:
     """Log the model's scores before and after training, the scores of the n-gram models, the tables and the model."""
     run.log_metrics(fit_result.best_metrics)
-    final = {**results.scores, TOKENS_SEEN: float(fit_result.tokens_seen)}
+    final = {**results.scores, TOKENS_SEEN: float(fit_result.tokens_seen), TRAINING_FLOPS: fit_result.flops}
     run.log_metrics({stage_metric_name("before", metric): value for metric, value in baseline.scores.items()})
     run.log_metrics({stage_metric_name("final", metric): value for metric, value in final.items()})
     run.log_metrics({ngram_loss_name(name): scores.loss for name, scores in ngrams.items() if scores.loss is not None})

@@ -13,6 +13,7 @@ from winnow.metrics.metric_names import (
     PROBE_GROUP,
     SECONDS,
     TOKENS_SEEN,
+    TRAINING_FLOPS,
     kept_slice_name,
     removed_slice_name,
     sanitize_component,
@@ -71,7 +72,7 @@ def list_available_metrics(config: TrainConfig, components: RunComponents) -> Av
             ]
             for name in slices
         }
-    return AvailableMetrics(scores, (SECONDS, TOKENS_SEEN))
+    return AvailableMetrics(scores, (SECONDS, TOKENS_SEEN, TRAINING_FLOPS))
 
 
 def _list_slices(components: RunComponents) -> dict[str, list[str]]:

@@ -27,13 +27,26 @@ class Throughput(pl.Callback):
     operations that the loss requires (:func:`flops_per_token`). Tokens in rows without masked tokens are
     counted as tokens, but require no operations. The fraction is not logged if other programs used the processor
     while the peak was measured.
+
+    Attributes:
+        total_flops: The operations of all steps so far, including those before an interruption. In distributed
+            training, the number of this process is multiplied by the number of processes.
     """
 
     def __init__(self) -> None:
         self._started_at = self._start_tokens = self._flops = 0.0
+        self.total_flops = 0.0
         self._paused_at: float | None = None
         self._peak_flops: float | None = None
         self._encoder_flops = self._head_flops = 0.0
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return the operations so far, to be saved in a checkpoint."""
+        return {"total_flops": self.total_flops}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Restore the operations of an interrupted run."""
+        self.total_flops = float(state_dict.get("total_flops", 0.0))
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: Any) -> None:
         """Measure the peak performance of the machine, and start the first interval."""
@@ -54,7 +67,9 @@ class Throughput(pl.Callback):
 
     def on_train_batch_end(self, trainer: pl.Trainer, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
         """Log the throughput at the same steps at which the module logs its loss."""
-        self._flops += len(batch.input_ids) * self._encoder_flops + len(batch.masked_indices) * self._head_flops
+        flops = len(batch.input_ids) * self._encoder_flops + len(batch.masked_indices) * self._head_flops
+        self._flops += flops
+        self.total_flops += flops * trainer.world_size
         interval = trainer.log_every_n_steps * trainer.accumulate_grad_batches
         if interval == 0 or (batch_idx + 1) % interval:
             return
