@@ -215,7 +215,7 @@ def _plan(options: argparse.Namespace) -> int:
 
 def _search(options: argparse.Namespace) -> int:
     from winnow.config import SearchConfig, TrainConfig, compose_cells
-    from winnow.search.search_command import run_search_command, split_overrides
+    from winnow.search.search_command import build_search, run_search_command, split_overrides
 
     options.overrides, train_overrides = split_overrides(options.overrides)
     cells, _ = compose_cells("search", SearchConfig, options.overrides, config_dirs=options.config_dir)
@@ -224,8 +224,10 @@ def _search(options: argparse.Namespace) -> int:
         return int(not _print_config(options, [cells[0].config_dict, base[0].config_dict]))
     from rich.console import Console
 
-    failures = run_search_command(cells[0].config, train_overrides, options.config_dir, Console(highlight=False))
-    return 1 if failures else 0
+    console = Console(highlight=False)
+    search = build_search(cells[0].config, train_overrides, options.config_dir, console)
+    _set_destinations(options, search.base.config)
+    return 1 if run_search_command(search, cells[0].config.confirm, console) else 0
 
 
 def _rerun(options: argparse.Namespace) -> int:

@@ -36,6 +36,19 @@ class WinnowErrors(WinnowError):
         super().__init__("\n".join(str(error) for error in self.errors))
 
 
+class RunPruned(Exception):
+    """Stops a run of a search whose scores are worse than those of other trials. The run is KILLED, not FAILED.
+
+    Args:
+        step: The number of completed optimizer steps.
+        metric: The metric that was compared.
+    """
+
+    def __init__(self, step: int, metric: str) -> None:
+        super().__init__(f"pruned at step {step}: {metric} is worse than in half of the complete trials")
+        self.step = step
+
+
 def did_you_mean(word: str, options: Iterable[str]) -> str:
     """Return ``" Did you mean 'x'?"`` for the closest option, or an empty string if no option is close.
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from pathlib import Path
 from typing import Any
@@ -13,9 +14,15 @@ from winnow.config import SearchConfig, SearchRange
 from winnow.errors import WinnowErrors
 from winnow.evaluation import Probe
 from winnow.run import evaluate
+from winnow.search.search_runner import Search
 from winnow.search.trial_cells import CellComposer
+from winnow.search.trial_store import TrialStore
+from winnow.studies.job import Job, run_job
 from winnow.tracking import Store, keys
-from winnow.tracking.run_queries import read_run_metrics, search_runs
+from winnow.tracking.run_queries import CELL_RUN_FILTER, read_run_metrics, search_runs
+
+GOOD_FIRST = 2
+"""A seed of the sampler that returns the first of two values in the first trial."""
 
 SPACE = """
 filter: [nike_positive]
@@ -57,6 +64,7 @@ def evaluated(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 def test_trials_use_validation_data_only_and_the_confirmation_states_the_optimism(
     arguments: list[str], evaluated: list[str], store: Store, workplace: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    arguments = [*arguments, "objectives=[probe/nike_wide/log_odds,validation/all/loss]", "cost_margin=9"]
     assert main([*arguments, "confirm=false"]) == 0
     assert set(evaluated) == {"validation"}
     runs = search_runs(store.client(), [store.experiment("x-search")])
@@ -80,6 +88,9 @@ def test_trials_use_validation_data_only_and_the_confirmation_states_the_optimis
     comparison = json.loads((workplace / "outputs/x/comparison/comparison.json").read_text())
     result = json.loads((workplace / "outputs/x-search/search.json").read_text())
     best = max(result["trials"], key=lambda trial: trial["score"])
+    assert result["winner"] == best["number"]
+    assert best["number"] in result["pareto_front"]
+    assert all(trial["costs"]["11"] == trial["cost"] for trial in result["trials"])
     assert comparison["search"]["search_score"] == best["score"]
     confirmed = comparison["arms"]["nike_positive"]["mean"]
     assert comparison["search"]["optimism"] == pytest.approx(best["score"] - confirmed)
@@ -91,11 +102,16 @@ def test_trials_use_validation_data_only_and_the_confirmation_states_the_optimis
     ("overrides", "message"),
     [
         (["confirmation_seeds=[1,11]"], "confirmation_seeds: the seeds 11 are also used by the trials"),
-        (["objective=test/all/loss"], "objective: expected a metric on validation data"),
-        (["objective=probe/nike/log_odds", "probe=[nike]"], "has too few templates for separate validation"),
-        (["objective=validation/all/rows"], "expected a metric with a direction"),
+        (["objectives=[test/all/loss]"], "objectives: expected a metric on validation data"),
+        (["objectives=[probe/nike/log_odds]", "probe=[nike]"], "has too few templates for separate validation"),
+        (["objectives=[validation/all/rows]"], "expected a metric with a direction"),
         (["optimizer.lr=1,2"], "optimizer.lr: expected one value, got 1,2"),
         (["trials=0"], "trials: got 0"),
+        (["pruner=median", "objectives=[validation/all/top1]"], "pruner: expected none, because validation/all/top1"),
+        (
+            ["pruner=median", "objectives=[validation/all/top1,validation/all/loss]"],
+            "with two objectives has no single",
+        ),
     ],
 )
 def test_errors_are_reported_before_any_training(
@@ -103,6 +119,52 @@ def test_errors_are_reported_before_any_training(
 ) -> None:
     assert main([*arguments, *overrides]) == 1
     assert message in capsys.readouterr().err.replace("\n    ", "")
+
+
+@pytest.mark.slow
+def test_a_pruned_trial_is_not_repeated_after_an_interruption_and_its_run_can_resume(
+    arguments: list[str], store: Store, workplace: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (workplace / "conf/space/strength.yaml").write_text("optimizer.lr: [3.0e-3, 1.0e-12]\n", encoding="utf-8")
+    monkeypatch.setattr("winnow.run.pruning.MIN_CURVES", 1)
+    prune = TrialStore.prune
+
+    def interrupt(*_: Any) -> None:
+        raise KeyboardInterrupt
+
+    search = [*arguments, "filter=nike_positive", "objectives=[validation/all/loss]", "pruner=median", "confirm=false"]
+    search += ["trial_seeds=[11,12]", "max_trial_seeds=2", "training.max_steps=6", f"sampler_seed={GOOD_FIRST}"]
+    monkeypatch.setattr(TrialStore, "prune", interrupt)
+    assert main(search) == 130
+    monkeypatch.setattr(TrialStore, "prune", prune)
+    assert main(search) == 0
+    result = json.loads((workplace / "outputs/x-search/search.json").read_text())
+    assert [trial["state"] for trial in result["trials"]] == ["complete", "pruned"]
+    assert (result["winner"], list(result["trials"][1]["curve"])) == (0, ["2"])
+    assert "2 trials (1 pruned). Trial 1 was chosen" in (workplace / "outputs/x-search/report.md").read_text()
+    runs = search_runs(store.client(), [store.experiment("x-search")], CELL_RUN_FILTER)
+    assert sorted(run.info.status for run in runs) == ["FINISHED", "FINISHED", "KILLED"]
+    (pruned,) = (run for run in runs if run.info.status == "KILLED")
+    assert (pruned.data.tags[keys.PRUNED], pruned.data.tags[keys.SEED]) == ("2", "11")
+
+    (checkpoint,) = workplace.glob("outputs/x-search/cells/*/last.ckpt")
+    job = Job.load(checkpoint.with_name("job.yaml"))
+    assert job.pruning is not None
+    assert run_job(dataclasses.replace(job, pruning=None))
+    resumed = store.client().get_run(pruned.info.run_id)
+    assert (resumed.info.status, keys.PRUNED in resumed.data.tags) == ("FINISHED", False)
+
+
+def test_the_crash_report_of_a_search_is_in_its_output_folder(
+    arguments: list[str], workplace: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def crash(*_: Any) -> None:
+        raise RuntimeError("broken")
+
+    monkeypatch.setattr(Search, "run", crash)
+    assert main(arguments) == 1
+    (log,) = (workplace / "outputs/errors").glob("*.log")
+    assert str(log) in capsys.readouterr().err
 
 
 def test_every_value_of_the_space_is_checked(workplace: Path) -> None:

@@ -9,7 +9,6 @@ import pytest
 
 from winnow.config import SearchRange
 from winnow.errors import WinnowError
-from winnow.search.search_runner import select_finalists
 from winnow.search.search_space import build_distributions, find_space_errors
 from winnow.search.trial_store import TrialStore
 
@@ -17,7 +16,7 @@ SPACE: dict[str, Any] = {"filter.keep": ["a & b", "a"], "optimizer.lr": SearchRa
 
 
 def open_store(folder: Path, space: dict[str, Any] | None = None, sampler: Any = "tpe", seed: int = 0) -> TrialStore:
-    return TrialStore(None, "x", folder, build_distributions(space or SPACE), sampler, seed, True, "f")
+    return TrialStore(None, "x", folder, build_distributions(space or SPACE), sampler, seed, [True], "f")
 
 
 def run_trials(store: TrialStore, limit: int) -> None:
@@ -68,7 +67,7 @@ def test_a_failed_trial_is_not_repeated(tmp_path: Path) -> None:
 def test_a_search_with_other_settings_needs_another_name(tmp_path: Path) -> None:
     open_store(tmp_path)
     with pytest.raises(WinnowError, match="different search space"):
-        TrialStore(None, "x", tmp_path, build_distributions(SPACE), "tpe", 0, True, "another")
+        TrialStore(None, "x", tmp_path, build_distributions(SPACE), "tpe", 0, [True], "another")
 
 
 def test_invalid_ranges_and_keys_are_reported_together() -> None:
@@ -77,8 +76,21 @@ def test_invalid_ranges_and_keys_are_reported_together() -> None:
     assert keys == ["space.optimizer.lr", "space.optimizer.lr", "space.seed", "space.study.baseline"]
 
 
-def test_finalists_are_the_trials_close_to_the_best() -> None:
-    scores = {0: {1: 1.0, 2: 1.2}, 1: {1: 1.1, 2: 1.0}, 2: {1: 0.1, 2: 0.3}, 3: {}}
-    assert select_finalists(scores, maximize=True) == [0, 1]
-    assert select_finalists(scores, maximize=False) == [2]
-    assert select_finalists({0: {1: 1.0}, 1: {1: 2.0}}, maximize=True) == [1, 0]
+def test_pruned_trials_are_kept_and_their_curves_do_not_change(tmp_path: Path) -> None:
+    store = open_store(tmp_path)
+    with store.acquire(2, 1) as (trial,):
+        store.report(trial, {1: 0.5})
+        store.report(trial, {1: 0.7, 2: 0.6})
+        store.prune(trial)
+    run_trials(resumed := open_store(tmp_path), 2)
+    assert [trial.state for trial in resumed.trials] == ["pruned", "complete"]
+    assert resumed.trials[0].curve == {1: 0.5, 2: 0.6}
+
+
+def test_a_trial_with_two_objectives_has_the_score_of_the_target(tmp_path: Path) -> None:
+    store = TrialStore(None, "x", tmp_path, build_distributions(SPACE), "tpe", 0, [True, False], "f")
+    for scores in ((1.0, 2.0), (3.0, float("nan"))):
+        with store.acquire(2, 1) as (trial,):
+            store.finish(trial, *scores)
+    complete, failed = store.trials
+    assert (complete.state, complete.score, failed.state) == ("complete", 1.0, "failed")

@@ -97,7 +97,11 @@ class SearchConfig:
 
     Attributes:
         space: The search space: for each key of `winnow train`, a list of values or a range (`low`, `high`, `log`).
-        objective: The validation metric to optimize. `null` uses the validation counterpart of `study.primary_metric`.
+        objectives: The validation metric to optimize, the target. A second metric is the cost, and the report then
+            shows the Pareto front. An empty list uses the validation counterpart of `study.primary_metric`.
+        cost_margin: With two objectives, the trial with the best target is confirmed among those whose cost is at most
+            this much worse than the lowest cost, in the unit of the cost. `null` uses `study.cost_margin`.
+        choose: The number of the trial to confirm, as in the report, instead of the best one.
         trials: Number of settings to try.
         sampler: How settings are sampled: `tpe` prefers settings similar to those with good scores (tree-structured
             Parzen estimator), and `random` samples independently.
@@ -105,6 +109,8 @@ class SearchConfig:
         trial_seeds: Seeds with which the settings of every trial are trained. The score of a trial is the mean.
         max_trial_seeds: Maximum number of seeds per trial. Trials whose score is close to the best score are trained
             with additional seeds.
+        pruner: `median` stops a trial whose validation curve is worse than the median of the complete trials; `none`
+            trains every trial to the end.
         confirmation_seeds: Seeds of the confirmation, which must differ from the seeds of the trials.
         confirm: Whether to confirm the best settings in a study with the baseline and a random control.
         storage: URL of Optuna's storage. `null` uses a SQLite file in the folder of the search.
@@ -112,12 +118,15 @@ class SearchConfig:
     """
 
     space: dict[str, SearchRange | Annotated[list[Any], Field(min_length=1)]]
-    objective: str | None = None
+    objectives: Annotated[list[str], Field(max_length=2)] = Field(default_factory=list)
+    cost_margin: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = None
+    choose: Annotated[int, Field(gt=0)] | None = None
     trials: Annotated[int, Field(gt=0, le=10_000)] = 20
     sampler: Literal["tpe", "random"] = "tpe"
     sampler_seed: Seed = 0
     trial_seeds: Annotated[list[Seed], Field(min_length=1)] = Field(default_factory=lambda: [101, 102])
     max_trial_seeds: Annotated[int, Field(gt=0, le=100)] = 4
+    pruner: Literal["none", "median"] = "none"
     confirmation_seeds: Annotated[list[Seed], Field(min_length=2)] = Field(default_factory=lambda: [1, 2, 3, 4, 5])
     confirm: bool = True
     storage: str | None = None

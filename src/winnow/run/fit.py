@@ -19,6 +19,7 @@ from winnow.run.checkpoint_files import (
     load_best_checkpoint,
     load_last_checkpoint,
 )
+from winnow.run.pruning import Pruning
 from winnow.run.run_inputs import RunInputs
 from winnow.tracking import TrackedRun
 
@@ -50,7 +51,11 @@ class FitResult:
 
 
 def fit(
-    inputs: RunInputs, run: TrackedRun | None = None, callbacks: Sequence[Callback] = (), progress: bool = False
+    inputs: RunInputs,
+    run: TrackedRun | None = None,
+    callbacks: Sequence[Callback] = (),
+    progress: bool = False,
+    pruning: Pruning | None = None,
 ) -> FitResult:
     """Train the model in place until its budget is exhausted, resuming from the last checkpoint if there is one.
 
@@ -62,10 +67,15 @@ def fit(
         run: The run to which metrics are logged; `None` disables logging.
         callbacks: Additional callbacks for Lightning's `Trainer`.
         progress: Whether to show a progress bar.
+        pruning: The rule that stops the run early; `None` trains until the budget is exhausted.
+
+    Raises:
+        RunPruned: If the rule stopped the run.
     """
     import pytorch_lightning as pl
 
     from winnow.evaluation.probes.probe_callback import ProbeCallback
+    from winnow.run.pruning_callback import PruningCallback
     from winnow.tracking.lightning_logger import BufferedMetrics
     from winnow.training.progress import silence_libraries
     from winnow.training.throughput import Throughput
@@ -77,6 +87,8 @@ def fit(
     probe_callback = ProbeCallback(inputs.components.probes, inputs.tokenizer, config.training.forward)
     throughput = Throughput()
     callbacks = [*callbacks, throughput, probe_callback, *([BufferedMetrics(run)] if run is not None else [])]
+    if pruning is not None:
+        callbacks.append(PruningCallback(pruning, probe_callback))
     checkpoint = _load_resume_checkpoint(inputs)
     if checkpoint is not None and checkpoint["complete"]:
         _restore_completed_training(module, callbacks, checkpoint)

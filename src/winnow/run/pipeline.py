@@ -17,7 +17,7 @@ from rich.markup import escape
 
 from winnow.config import ComposedCell, TrainConfig
 from winnow.config.factors import format_levels
-from winnow.errors import WinnowError
+from winnow.errors import RunPruned, WinnowError
 from winnow.garbage_collection import collect_garbage_normally
 from winnow.metrics.metric_names import SECONDS, stage_metric_name
 from winnow.run.cell_lock import lock_cell
@@ -27,6 +27,7 @@ from winnow.run.evaluate import evaluate, evaluate_baseline
 from winnow.run.fit import check_fit_inputs, fit
 from winnow.run.log_run import log_inputs, log_results
 from winnow.run.ngram_evaluation import evaluate_ngrams
+from winnow.run.pruning import Pruning
 from winnow.run.run_components import RunComponents, build_components, cell_folder, check_store, compute_cell_id
 from winnow.run.run_inputs import load_inputs
 from winnow.tracking import Attempt, TrackedRun, close_stale_runs, keys, load_attempts, sync, track
@@ -40,7 +41,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class RunOptions:
-    """Options for tracking and displaying a run; they do not affect its scores.
+    """Options for tracking, displaying and stopping a run; they do not affect the scores of a complete run.
 
     Attributes:
         cell_id: The cell's id, if it has already been computed. It is also the name of the cell's folder.
@@ -49,6 +50,7 @@ class RunOptions:
         tags: Additional tags of the run. They override default tags with the same name.
         console: The console that displays an overview and a progress bar; `None` disables the display.
         on_step: A function that is called periodically with the number of completed optimizer steps.
+        pruning: The rule of a search that stops the run early; `None` trains until the budget is exhausted.
     """
 
     cell_id: str | None = None
@@ -57,6 +59,7 @@ class RunOptions:
     tags: Mapping[str, str] = field(default_factory=dict)
     console: Console | None = None
     on_step: Callable[[int], None] | None = None
+    pruning: Pruning | None = None
 
 
 def run_cell(cell: ComposedCell[TrainConfig], components: RunComponents, options: RunOptions) -> dict[str, float]:
@@ -71,6 +74,9 @@ def run_cell(cell: ComposedCell[TrainConfig], components: RunComponents, options
 
     Returns:
         The final scores by metric name. The dict is empty unless the process has rank 0.
+
+    Raises:
+        RunPruned: If `options.pruning` stopped the run. The checkpoint is kept.
     """
     collect_garbage_normally()
     if not is_rank_zero():
@@ -86,7 +92,11 @@ def run_cell(cell: ComposedCell[TrainConfig], components: RunComponents, options
         if options.console is not None:
             print_overview(options.console, inputs)
         baseline = evaluate_baseline(inputs)
-        fit_result = fit(inputs, run, callbacks, progress=options.console is not None)
+        try:
+            fit_result = fit(inputs, run, callbacks, options.console is not None, options.pruning)
+        except RunPruned as stop:
+            run.set_tags({keys.PRUNED: str(stop.step)})
+            raise
         results = evaluate(inputs, fit_result)
         ngrams = evaluate_ngrams(inputs, results)
         log_results(run, inputs, fit_result, baseline, results, ngrams)

@@ -7,7 +7,8 @@ from typing import Any
 
 from rich.console import Console
 
-from winnow.search.search_runner import Search, SearchResult
+from winnow.search.search_result import SearchResult
+from winnow.search.search_runner import Search
 from winnow.studies.study_runner import run_study
 
 
@@ -24,7 +25,7 @@ def confirm(search: Search, result: SearchResult, console: Console) -> int:
     cells = search.composer.compose_confirmation(winner.overrides, search.base.config.study.baseline)
     declaration = {
         "study": search.experiment_name,
-        "objective": result.objective,
+        "objective": result.target.metric,
         "trials": len(result.trials),
         "seeds": len(result.scores[winner.number]),
         "score": result.compute_mean(winner),

@@ -29,10 +29,10 @@ def split_overrides(overrides: Sequence[str]) -> tuple[list[str], list[str]]:
     return search, [text for key, text in by_key if key not in names or key == "allow_targets"]
 
 
-def run_search_command(
+def build_search(
     config: SearchConfig, overrides: Sequence[str], config_dirs: Sequence[Path], console: Console
-) -> int:
-    """Run a search and its confirmation, write the report, and return the number of failed cells of the confirmation.
+) -> Search:
+    """Return a search, after checking all values of its space.
 
     Raises:
         WinnowErrors: If the configuration is invalid.
@@ -42,10 +42,22 @@ def run_search_command(
             key, _, values = text.partition("=")
             message = f"expected one value, got {values}. Add the values to the search space instead."
             raise WinnowError(message, key)
-    search = Search(config, overrides, config_dirs, console)
+    return Search(config, overrides, config_dirs, console)
+
+
+def run_search_command(search: Search, confirms: bool, console: Console) -> int:
+    """Run a search and its confirmation, write the report, and return the number of failed cells of the confirmation.
+
+    Raises:
+        WinnowErrors: If the trial to confirm does not exist or is not complete, or if the confirmation is invalid.
+    """
     result = search.run()
+    if result.chosen is not None and result.winner is None:
+        numbers = ", ".join(str(trial.number + 1) for trial in result.complete) or "none"
+        message = f"trial {result.chosen + 1} is not complete. Choose a complete trial: {numbers}."
+        raise WinnowError(message, "choose")
     failures, comparison = 0, None
-    if config.confirm and result.winner is not None:
+    if confirms and result.winner is not None:
         console.print(f"\n[bold]Confirmation[/bold] of {escape(', '.join(result.winner.overrides))}", soft_wrap=True)
         failures = confirm(search, result, console)
         comparison = load_confirmed_comparison(result)

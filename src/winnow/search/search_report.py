@@ -6,23 +6,15 @@ import json
 import math
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
-from winnow.formatting import format_number
-from winnow.reporting.figure_rendering import Figure, Panel, render_figure
-from winnow.reporting.plot_style import GRAY, ROLE_STYLES
+from winnow.formatting import format_number, join_names
 from winnow.reporting.table_rendering import Table, build_table
-from winnow.search.search_runner import SearchResult
-
-if TYPE_CHECKING:
-    from matplotlib.figure import FigureBase
-
-MAX_LABEL_CHARACTERS = 28
-
-LOGARITHMIC_RATIO = 20
-"""The axis of a key is logarithmic if the ratio of the largest to the smallest value is larger than this number."""
+from winnow.search.search_figure import draw_search, find_varied_keys
+from winnow.search.search_result import SearchResult
+from winnow.search.trial_store import Trial
 
 
 def write_search_report(result: SearchResult, comparison: Mapping[str, Any] | None) -> Path:
@@ -32,18 +24,12 @@ def write_search_report(result: SearchResult, comparison: Mapping[str, Any] | No
     figure = draw_search(result, result.folder)
     content = {
         "study": result.study,
-        "objective": result.objective,
-        "trials": [
-            {
-                "number": trial.number,
-                "settings": trial.overrides,
-                "state": trial.state,
-                "score": result.compute_mean(trial) if result.scores.get(trial.number) else None,
-                "scores": {str(seed): score for seed, score in result.scores.get(trial.number, {}).items()},
-            }
-            for trial in result.trials
-        ],
+        "objectives": [objective.metric for objective in result.objectives],
+        "trials": [_to_json(result, trial) for trial in result.trials],
+        "pareto_front": [trial.number for trial in result.pareto_front] if result.cost else None,
+        "cost_margin": result.cost_margin if result.cost else None,
         "winner": None if result.winner is None else result.winner.number,
+        "choice": None if result.winner is None else result.choice,
         "optimism": None if comparison is None else comparison.get("search"),
         "verdict": None if comparison is None else comparison["verdict"]["sentence"],
     }
@@ -56,18 +42,38 @@ def write_search_report(result: SearchResult, comparison: Mapping[str, Any] | No
     return report
 
 
+def _to_json(result: SearchResult, trial: Trial) -> dict[str, Any]:
+    """Return a trial. The score and the scores by seed are those of the target; the cost has its own keys."""
+    by_seed = result.scores.get(trial.number, {})
+    content: dict[str, Any] = {
+        "number": trial.number,
+        "settings": trial.overrides,
+        "state": trial.state,
+        "score": result.compute_mean(trial) if by_seed else None,
+        "scores": {str(seed): scores[0] for seed, scores in by_seed.items()},
+    }
+    if result.cost is not None:
+        content["cost"] = result.compute_mean(trial, 1) if by_seed else None
+        content["costs"] = {str(seed): scores[1] for seed, scores in by_seed.items()}
+    if trial.curve:
+        content["curve"] = {str(step): value for step, value in trial.curve.items()}
+    return content
+
+
 def describe_search(result: SearchResult, comparison: Mapping[str, Any] | None) -> list[str]:
     """Return the result of a search as sentences."""
-    failed = sum(trial.state == "failed" for trial in result.trials)
-    counts = f"{len(result.trials)} trials" + (f", of which {failed} failed" if failed else "")
+    states = [trial.state for trial in result.trials]
+    parts = [f"{states.count(state)} {state}" for state in ("pruned", "failed") if state in states]
+    counts = f"{len(result.trials)} trials" + (f" ({', '.join(parts)})" if parts else "")
     if result.winner is None:
         return [f"{counts}. No trial is complete, so there are no settings to confirm."]
     sentences = [
-        f"{counts}. Best settings (trial {result.winner.number + 1}): {', '.join(result.winner.overrides)}. "
-        f"{result.objective} on validation data: {format_number(result.compute_mean(result.winner))} "
-        f"({_describe_seeds(len(result.scores[result.winner.number]))}). "
-        "This score is optimistic, because it is the best of many."
+        f"{counts}. Trial {result.winner.number + 1} was chosen ({result.choice}): "
+        f"{', '.join(result.winner.overrides)}. {_describe_scores(result, result.winner)}"
     ]
+    if result.cost is not None:
+        front = join_names([str(trial.number + 1) for trial in result.pareto_front])
+        sentences.append(f"Pareto front of {result.target.metric} and {result.cost.metric}: trials {front}.")
     if comparison is None:
         return [*sentences, "The settings have not been confirmed on test data."]
     sentences.append(f"Confirmed with fresh seeds on test data: {comparison['verdict']['sentence']}")
@@ -76,88 +82,44 @@ def describe_search(result: SearchResult, comparison: Mapping[str, Any] | None) 
     return sentences
 
 
+def _describe_scores(result: SearchResult, winner: Trial) -> str:
+    scores = [f"{o.metric} {format_number(result.compute_mean(winner, i))}" for i, o in enumerate(result.objectives)]
+    sentence = f"On validation data: {join_names(scores)} ({_describe_seeds(len(result.scores[winner.number]))})."
+    if result.chosen is not None:
+        return sentence
+    return f"{sentence} This score is optimistic, because it is the best of many."
+
+
 def _describe_seeds(count: int) -> str:
     return "1 seed" if count == 1 else f"mean of {count} seeds"
 
 
 def build_trial_table(result: SearchResult) -> Table:
     """Return the table of trials, best first."""
-    sign = 1 if result.maximize else -1
-    complete = [trial for trial in result.trials if result.scores.get(trial.number)]
-    complete.sort(key=lambda trial: -sign * result.compute_mean(trial))
-    others = [trial for trial in result.trials if trial not in complete]
+    complete = sorted(result.complete, key=lambda trial: -result.compute_signed_means(trial)[0])
+    others = [trial for trial in result.trials if not result.scores.get(trial.number)]
+    front = [trial.number for trial in result.pareto_front] if result.cost else []
     varied_keys = find_varied_keys(result)
     rows = []
     for trial in [*complete, *others]:
-        scores = list(result.scores.get(trial.number, {}).values())
+        scores = result.get_target_scores(trial)
+        cost: dict[str, Any] = {}
+        if result.cost is not None:
+            cost = {"cost": result.compute_mean(trial, 1), "front": "★" if trial.number in front else ""}
+        last_step = max(trial.curve, default=0)
         settings = dict(text.split("=", 1) for text in trial.overrides if text.partition("=")[0] in varied_keys)
         rows.append(
             {
                 "trial": trial.number + 1,
                 "score": result.compute_mean(trial),
                 "sd": float(np.std(scores, ddof=1)) if len(scores) > 1 else math.nan,
+                **cost,
                 "seeds": len(scores),
-                "state": trial.state,
+                "state": f"pruned at step {last_step}" if trial.state == "pruned" else trial.state,
                 **{key: value.strip("'") for key, value in settings.items()},
             }
         )
-    return build_table(rows, "trials", f"Trials of the search, sorted by {result.objective} on validation data.")
-
-
-def draw_search(result: SearchResult, folder: Path | None = None) -> Figure | None:
-    """Draw the scores by trial, and by the value of each searched key."""
-    complete = [trial for trial in result.trials if result.scores.get(trial.number)]
-    if not complete:
-        return None
-    scores = [result.compute_mean(trial) for trial in complete]
-    style = ROLE_STYLES["filter"]
-
-    def draw_history(figure: FigureBase) -> None:
-        from matplotlib.ticker import MaxNLocator
-
-        axes = figure.subplots()
-        numbers = [trial.number + 1 for trial in complete]
-        accumulate = np.maximum.accumulate if result.maximize else np.minimum.accumulate
-        axes.plot(numbers, accumulate(scores), color=GRAY, lw=1.1, drawstyle="steps-post")
-        axes.plot(numbers, scores, style.marker, color=style.color, ms=5)
-        axes.set_xlabel("trial")
-        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-        axes.set_ylabel(result.objective.rpartition("/")[2])
-
-    panels = [Panel("Scores of all trials", draw_history)]
-    for key in find_varied_keys(result):
-        panels.append(_build_key_panel(key, [trial.params[key] for trial in complete], scores, result.objective))
-    caption = f"Mean {result.objective} on validation data. The gray line is the best score so far."
-    return render_figure("search", caption, panels, folder)
-
-
-def find_varied_keys(result: SearchResult) -> list[str]:
-    """Return the keys that have several values in the trials."""
-    keys = dict.fromkeys(key for trial in result.trials for key in trial.params)
-    return [key for key in keys if len({trial.params.get(key) for trial in result.trials}) > 1]
-
-
-def _build_key_panel(key: str, values: list[Any], scores: list[float], objective: str) -> Panel:
-    style = ROLE_STYLES["filter"]
-
-    def draw(figure: FigureBase) -> None:
-        axes = figure.subplots()
-        if all(isinstance(value, int | float) for value in values):
-            axes.plot(values, scores, style.marker, color=style.color, ms=5)
-            if min(values) > 0 and max(values) / min(values) > LOGARITHMIC_RATIO:
-                axes.set_xscale("log")
-            axes.set_xlabel(key)
-            axes.set_ylabel(objective.rpartition("/")[2])
-        else:
-            texts = [str(value).strip("'") for value in values]
-            choices = list(dict.fromkeys(texts))
-            axes.plot(scores, [choices.index(text) for text in texts], style.marker, color=style.color, ms=5)
-            labels = [
-                text if len(text) <= MAX_LABEL_CHARACTERS else f"{text[:MAX_LABEL_CHARACTERS]}…" for text in choices
-            ]
-            axes.set_yticks(range(len(choices)), labels)
-            axes.set_ylim(-0.5, len(choices) - 0.5)
-            axes.set_xlabel(objective.rpartition("/")[2])
-        figure.suptitle(key, fontsize=9.5, fontweight="bold", x=0.01, ha="left")
-
-    return Panel(key, draw)
+    caption = f"Trials of the search, sorted by {result.target.metric} on validation data."
+    if result.cost is not None:
+        caption += f" The cost is {result.cost.metric}. ★ Pareto front."
+    return build_table(rows, "trials", caption)

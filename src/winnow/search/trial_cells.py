@@ -77,7 +77,7 @@ class CellComposer:
         return seeds
 
     def compose_trial(
-        self, settings: Sequence[str], seeds: Sequence[int], study: str, objective: str
+        self, settings: Sequence[str], seeds: Sequence[int], study: str, objectives: Sequence[str]
     ) -> list[TrainCell]:
         """Return the cells of a trial, one per seed. Only the validation split is evaluated.
 
@@ -85,12 +85,12 @@ class CellComposer:
             settings: The sampled overrides.
             seeds: The seeds.
             study: The name of the study that confirms the search.
-            objective: The objective.
+            objectives: The target and, if there are two objectives, the cost. Both are logged to MLflow.
         """
         fixed = [
             f"study.name={study}{SEARCH_SUFFIX}",
-            f"study.primary_metric='{objective}'",
-            "study.secondary_metrics=[]",
+            f"study.primary_metric='{objectives[0]}'",
+            f"study.secondary_metrics={list(objectives[1:])}",
             "study.compare=false",
             "evaluation.validation_only=true",
         ]

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -27,10 +27,13 @@ STARTUP_TRIALS = 8
 
 SPACE_ATTRIBUTE = "winnow.space"
 
-TrialState = Literal["running", "complete", "failed"]
+TrialState = Literal["running", "complete", "failed", "pruned"]
 
-STATES: dict[str, TrialState] = {"RUNNING": "running", "COMPLETE": "complete", "FAIL": "failed"}
-"""The state of a trial, by the name of Optuna's state. Optuna's other states are not used for trials."""
+STATES: dict[str, TrialState] = {"RUNNING": "running", "COMPLETE": "complete", "FAIL": "failed", "PRUNED": "pruned"}
+"""The state of a trial, by the name of Optuna's state. Optuna's other states are not used for trials.
+
+Settings that the sampler returned twice have the state PRUNED and no intermediate values.
+"""
 
 
 @dataclass(frozen=True)
@@ -40,14 +43,16 @@ class Trial:
     Attributes:
         number: The number of the trial, from 0.
         params: The sampled value of each key.
-        score: The mean of the objective over the seeds of the trial; ``nan`` if the trial has not finished or failed.
-        state: ``running``, ``complete`` or ``failed``.
+        score: The mean of the target over the seeds of the trial; ``nan`` if the trial is not complete.
+        state: ``running``, ``complete``, ``failed`` or ``pruned``.
+        curve: The target at each validation run, by step; empty if the search does not prune trials.
     """
 
     number: int
     params: Mapping[str, Any]
     score: float = math.nan
     state: TrialState = "running"
+    curve: Mapping[int, float] = field(default_factory=dict)
 
     @property
     def overrides(self) -> list[str]:
@@ -69,7 +74,7 @@ class TrialStore:
         sampler: The name of the sampler.
         seed: The seed of the sampler. Each trial has a separate generator, so a resumed search samples the same
             settings as a search that was not interrupted.
-        maximize: Whether higher scores are better.
+        maximize: Whether higher scores are better, for each objective.
         fingerprint: A fingerprint of everything that determines the score of given settings.
     """
 
@@ -81,7 +86,7 @@ class TrialStore:
         distributions: dict[str, BaseDistribution],
         sampler: Literal["tpe", "random"],
         seed: int,
-        maximize: bool,
+        maximize: Sequence[bool],
         fingerprint: str,
     ) -> None:
         optuna = import_optuna()
@@ -93,7 +98,7 @@ class TrialStore:
             self._study: Any = optuna.create_study(
                 storage=url or f"sqlite:///{folder / 'search.db'}",
                 study_name=name,
-                direction="maximize" if maximize else "minimize",
+                directions=["maximize" if higher else "minimize" for higher in maximize],
                 load_if_exists=True,
             )
             stored_fingerprint = self._study.user_attrs.get(SPACE_ATTRIBUTE)
@@ -111,10 +116,14 @@ class TrialStore:
         """All trials, in order. Settings that the sampler returned twice are omitted."""
         return [
             Trial(
-                trial.number, trial.params, math.nan if trial.value is None else trial.value, STATES[trial.state.name]
+                trial.number,
+                trial.params,
+                trial.values[0] if trial.state.name == "COMPLETE" else math.nan,
+                STATES[trial.state.name],
+                trial.intermediate_values,
             )
             for trial in self._study.get_trials(deepcopy=False)
-            if trial.state.name in STATES
+            if trial.state.name in STATES and not (trial.state.name == "PRUNED" and not trial.intermediate_values)
         ]
 
     @contextmanager
@@ -141,12 +150,27 @@ class TrialStore:
                     acquired.append(new_trial)
             yield acquired
 
-    def finish(self, trial: Trial, score: float) -> None:
-        """Store the score of a trial. If the score is not finite, the trial has failed."""
+    def report(self, trial: Trial, curve: Mapping[int, float]) -> None:
+        """Store the target of a running trial at each validation run, by step. Stored steps are not changed."""
         import optuna
 
-        if math.isfinite(score):
-            self._study.tell(trial.number, score, skip_if_finished=True)
+        frozen = self._study.get_trials(deepcopy=False)[trial.number]
+        running = optuna.trial.Trial(self._study, frozen._trial_id)
+        for step in sorted(curve.keys() - frozen.intermediate_values.keys()):
+            running.report(curve[step], step)
+
+    def prune(self, trial: Trial) -> None:
+        """Store that a trial with a reported curve was stopped early."""
+        import optuna
+
+        self._study.tell(trial.number, state=optuna.trial.TrialState.PRUNED, skip_if_finished=True)
+
+    def finish(self, trial: Trial, *scores: float) -> None:
+        """Store the score of a trial for each objective. If a score is not finite, the trial has failed."""
+        import optuna
+
+        if scores and all(map(math.isfinite, scores)):
+            self._study.tell(trial.number, scores, skip_if_finished=True)
         else:
             self._study.tell(trial.number, state=optuna.trial.TrialState.FAIL, skip_if_finished=True)
 

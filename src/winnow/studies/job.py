@@ -20,23 +20,26 @@ from dataclasses import asdict, dataclass, field
 from datetime import datetime
 from pathlib import Path
 from threading import Thread
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
 import yaml
 
 from winnow.config import ComposedCell, TrainConfig
 from winnow.config.validate import validate_against_schema
-from winnow.errors import WinnowError, WinnowErrors
+from winnow.errors import RunPruned, WinnowError, WinnowErrors
 from winnow.run.cell_lock import CellLockedError, lock_cell
 from winnow.run.checkpoint_files import remove_checkpoints
 from winnow.run.corpus_loader import CorpusLoader
 from winnow.run.log_run import dump_yaml
 from winnow.run.pipeline import RunOptions, can_resume, is_rank_zero, run_cell
+from winnow.run.pruning import Pruning
 from winnow.run.run_components import RunComponents, build_components, cell_folder
 from winnow.tracking import Attempt, close_stale_runs, load_attempts
 
-JobState = Literal["waiting", "running", "elsewhere", "finished", "failed"]
+JobState = Literal["waiting", "running", "elsewhere", "finished", "failed", "pruned"]
+"""The state of a job. `finished`, `failed` and `pruned` are final."""
 
+FINAL_STATES: Final = ("finished", "failed", "pruned")
 
 SHUTDOWN_GRACE_SECONDS = 30
 """Seconds that a job has to close its run after the study's process has ended."""
@@ -72,6 +75,7 @@ class Job:
         parent_run_id: The id of the study's parent run.
         run_id: The id of the interrupted run to resume; `None` starts a new run.
         tags: Additional tags of the run.
+        pruning: The rule of a search that stops the run early; `None` trains until the budget is exhausted.
     """
 
     cell: ComposedCell[TrainConfig]
@@ -80,6 +84,7 @@ class Job:
     parent_run_id: str
     run_id: str | None = None
     tags: Mapping[str, str] = field(default_factory=dict)
+    pruning: Pruning | None = None
 
     @property
     def folder(self) -> Path:
@@ -103,7 +108,7 @@ class Job:
             WinnowError: If the folder cannot be written to.
         """
         content: dict[str, Any] = {"name": self.name, "parent": self.parent_run_id, "run_id": self.run_id}
-        content |= {"tags": dict(self.tags)}
+        content |= {"tags": dict(self.tags), "pruning": self.pruning and asdict(self.pruning)}
         content |= {
             "overrides": self.cell.overrides,
             "config": self.cell.config_dict,
@@ -137,7 +142,8 @@ class Job:
             raise WinnowErrors(errors)
         cell = ComposedCell(content["overrides"], config)
         components = build_components(config, CorpusLoader(content["dataset"]))
-        return cls(cell, components, content["name"], content["parent"], content["run_id"], content["tags"])
+        pruning = Pruning(**content["pruning"]) if content["pruning"] else None
+        return cls(cell, components, content["name"], content["parent"], content["run_id"], content["tags"], pruning)
 
     @property
     def status(self) -> JobStatus:
@@ -211,8 +217,12 @@ def _run_with_lock(job: Job) -> bool:
                 run_id,
                 job.tags,
                 on_step=lambda step: write_status("running", step),
+                pruning=job.pruning,
             )
             scores = run_cell(job.cell, job.components, options)
+        except RunPruned as stop:
+            write_status("pruned", stop.step, cause=str(stop))
+            return False
         except BaseException as error:
             with job.log.open("a", encoding="utf-8") as log:
                 traceback.print_exception(error, file=log)

@@ -8,7 +8,7 @@ from rich.console import Console
 from rich.markup import escape
 
 from winnow.errors import WinnowError
-from winnow.studies.job import Job
+from winnow.studies.job import FINAL_STATES, Job
 from winnow.studies.launchers import Launcher
 from winnow.studies.process_coordination import wait_for_other_processes
 from winnow.studies.study_cell import StudyCell
@@ -52,7 +52,7 @@ def _run_jobs(plan: StudyPlan, launcher: Launcher, progress: StudyProgress, cons
             launched_jobs = launcher.launch(remaining_jobs) if remaining_jobs else (job for job in remaining_jobs)
             try:
                 for job in launched_jobs:
-                    if job.status.state in ("finished", "failed"):
+                    if job.status.state in FINAL_STATES:
                         line_console.print(progress.record_final_status(job), soft_wrap=True)
                     else:  # another process is training this cell
                         external_jobs.append(job)

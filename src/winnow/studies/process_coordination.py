@@ -14,7 +14,7 @@ from typing import Any, Final, Literal
 
 from winnow.data.fingerprint import fingerprint
 from winnow.run.cell_lock import is_cell_locked
-from winnow.studies.job import Job, find_newest_attempt
+from winnow.studies.job import FINAL_STATES, Job, find_newest_attempt
 from winnow.studies.study_declaration import find_declared_run
 from winnow.tracking import Store, TrackedRun, keys, track
 from winnow.tracking.process.stale_runs import termination_reason
@@ -88,7 +88,7 @@ def wait_for_other_processes(jobs: Sequence[Job]) -> tuple[list[Job], list[Job]]
     """
     while True:
         unlocked_jobs = [job for job in jobs if not is_cell_locked(job.folder)]
-        ended_jobs = [job for job in unlocked_jobs if job.status.state in ("finished", "failed")]
+        ended_jobs = [job for job in unlocked_jobs if job.status.state in FINAL_STATES]
         abandoned_jobs = [job for job in unlocked_jobs if job not in ended_jobs and not _is_training_elsewhere(job)]
         if ended_jobs or abandoned_jobs:
             return ended_jobs, abandoned_jobs

@@ -76,7 +76,10 @@ class StudyProgress:
         score = status.scores.get(self._metric.name)
         if score is not None:
             self._scores[job.name] = score
-        result = "finished" if score is None else f"{escape(self._metric.name)} {score:+.3f}"
+        if status.state == "pruned":
+            result = f"pruned at step {status.step}"
+        else:
+            result = "finished" if score is None else f"{escape(self._metric.name)} {score:+.3f}"
         count, title = f"{len(self._final_statuses):>3}/{len(self._jobs)}", escape(self.format_title(job))
         line = f"{count}  {title:<36} {result}   {status.seconds:.0f} s"
         return (
@@ -145,6 +148,8 @@ class StudyProgress:
                 return "[red]✗ failed[/red]"
             case "finished":
                 return "✓"
+            case "pruned":
+                return f"[dim]✂ {status.step}[/dim]"
             case "elsewhere":
                 return "[dim]→ elsewhere[/dim]"
             case "running":

@@ -15,6 +15,10 @@ KIND: Final = "winnow.kind"
 TRIAL: Final = "winnow.trial"
 """Tag: the number of the search trial that the cell belongs to; absent outside a search."""
 
+PRUNED: Final = "winnow.pruned"
+"""Tag: the step at which a search stopped the run, because its scores were worse than those of other trials. The run
+has the status KILLED and keeps its checkpoint; the tag is removed if the run is resumed."""
+
 SEARCH: Final = "search/declaration.json"
 """Artifact of a search's parent run: the search space, the objective, the sampler and the seeds."""
 

@@ -10,7 +10,7 @@ from contextlib import ExitStack, contextmanager, suppress
 from types import FrameType
 from typing import TYPE_CHECKING, NoReturn
 
-from winnow.errors import WinnowError
+from winnow.errors import RunPruned, WinnowError
 from winnow.tracking.keys import ATTEMPTS, HEARTBEAT, RUN_OWNER
 from winnow.tracking.offline.request_timeouts import REQUEST_TIMEOUT_SECONDS, call_with_timeout
 from winnow.tracking.offline.run_operations import clear_failure, is_missing_run_error, is_retryable_error
@@ -39,8 +39,8 @@ def track(
 ) -> Iterator[TrackedRun]:
     """Start or resume a run, and end it with the correct status.
 
-    The status is FINISHED if the block completes, KILLED on Ctrl-C, SIGTERM or `sys.exit`, and FAILED on any other
-    exception. The reason is stored as a tag, and the exception propagates to the caller.
+    The status is FINISHED if the block completes, KILLED on Ctrl-C, SIGTERM, `sys.exit` or if a search prunes the run,
+    and FAILED on any other exception. The reason is stored as a tag, and the exception propagates to the caller.
 
     Args:
         store: The store that contains the run.
@@ -75,7 +75,8 @@ def track(
                 run.flush()
         except BaseException as error:
             sender.stop()
-            run.end("FAILED" if isinstance(error, Exception) else "KILLED", f"{type(error).__name__}: {error}")
+            is_failure = isinstance(error, Exception) and not isinstance(error, RunPruned)
+            run.end("FAILED" if is_failure else "KILLED", f"{type(error).__name__}: {error}")
             run.send_spooled()
             raise
         run.end("FINISHED")

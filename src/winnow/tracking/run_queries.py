@@ -10,7 +10,7 @@ from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 from winnow.metrics.metric_names import VALIDATION_LOSS, select_stage
-from winnow.tracking.keys import CELL_ID, COMMIT, FAILURE_REASON, KIND, METRIC_TABLE
+from winnow.tracking.keys import CELL_ID, COMMIT, FAILURE_REASON, KIND, METRIC_TABLE, PRUNED
 from winnow.tracking.metric_table import has_metric_table, parse_metric_table
 from winnow.tracking.offline.run_operations import is_missing_run_error, is_retryable_error
 from winnow.tracking.store import Store
@@ -136,6 +136,11 @@ class Attempt:
     def has_finished(self) -> bool:
         """Whether the run has the status FINISHED."""
         return self.status == "FINISHED"
+
+    @property
+    def was_pruned(self) -> bool:
+        """Whether a search stopped the run early."""
+        return self.status == "KILLED" and PRUNED in self.tags
 
     @property
     def is_alive(self) -> bool:

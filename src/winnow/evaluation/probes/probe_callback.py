@@ -72,6 +72,14 @@ class ProbeCallback(pl.Callback):
         """Return all scores so far, in step order."""
         return pa.Table.from_pylist(self._rows, CURVE_SCHEMA)
 
+    def get_scores(self, step: int) -> dict[str, float]:
+        """Return the probe scores at a step, by metric name."""
+        return {
+            probe_metric_name(row["probe"], row["metric"]): row["value"]
+            for row in self._rows
+            if row["step"] == step and row.get("word") is None
+        }
+
     def state_dict(self) -> dict[str, Any]:
         """Return the scores so far, to be saved in a checkpoint."""
         return {"rows": self._rows}

@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from winnow.tracking.keys import ATTEMPTS, CHANGED_PARAMS, FAILURE_REASON, RUN_OWNER
+from winnow.tracking.keys import ATTEMPTS, CHANGED_PARAMS, FAILURE_REASON, PRUNED, RUN_OWNER
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -148,8 +148,10 @@ def _pause_garbage_collection(client: MlflowClient) -> Iterator[None]:
 
 
 def clear_failure(client: MlflowClient, run_id: str) -> None:
-    """Remove an earlier attempt's failure reason, and a description that repeats this reason."""
+    """Remove an earlier attempt's failure reason, a description that repeats it, and the tag of pruned runs."""
     tags = client.get_run(run_id).data.tags
+    if PRUNED in tags:
+        client.delete_tag(run_id, PRUNED)
     if FAILURE_REASON in tags:
         client.delete_tag(run_id, FAILURE_REASON)
         if tags.get(RUN_DESCRIPTION) == tags[FAILURE_REASON]:
