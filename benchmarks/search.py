@@ -5,7 +5,8 @@
 - `plan`: plans from simulated pilots with 2, 3 and 5 seeds, compared with the power of the planned study under the
   true variances.
 - `null`: simulated searches over settings without any effect. `naive_rate` is how often the winner is significantly
-  better than the baseline on the data of the search, `confirmed_type_1` how often the confirmed verdict is wrong.
+  better than the baseline on the data of the search, `confirmed_type_1` how often the confirmed verdict is wrong. The
+  results contain the definitions.
 - `regret`: searches over a threshold with a known best value and a simulated objective, compared with a grid.
 - `killed`: a real search with small models that is killed 10 times with SIGKILL.
 """
@@ -36,7 +37,7 @@ from winnow.comparison.contrast_statistics import contrast_crossed_scores
 from winnow.comparison.crossed_design import CrossedScores
 from winnow.comparison.pilot_plan import SEED_COUNTS, PilotPlanner
 from winnow.config import SearchRange
-from winnow.search.search_runner import select_finalists
+from winnow.search.search_result import select_finalists
 from winnow.search.search_space import build_distributions
 from winnow.search.trial_store import TrialStore
 
@@ -48,6 +49,16 @@ WORLDS = {
 }
 TEMPLATES, PRODUCTS = (factor.levels for factor in DEMO_0_2.factors)
 KILLS = 10
+NULL_DEFINITIONS = {
+    "naive_rate": "The winner of the search is significantly better than the baseline (p <= 0.05) on the data of the "
+    "search.",
+    "confirmed_type_1": "The verdict is wrong: after Holm's correction over the two primary tests, the test of the "
+    "winner against the baseline, which decides the verdict, has p <= 0.05 in the fresh runs.",
+    "any_primary_test": "At least one of the two primary tests (winner against the baseline, winner against its random "
+    "control) has p <= 0.05 after Holm's correction in the fresh runs.",
+    "any_primary_test_with_10_seeds": "The same with 10 confirmation seeds, in the setting without template effect.",
+}
+CONFIRMATION_SEEDS = 5
 SMALL_MODELS = [
     "dataset.source.rows=1500",
     "model.layers=1",
@@ -82,6 +93,7 @@ def measure_plans(plans: int) -> dict[str, Any]:
                     errors.append(achieved - plan.power)
                     counts.append(plan.seeds)
             all_errors += errors
+            print_progress(f"plans: {name}, {seeds} seeds")
             settings[f"{name}, {seeds} seeds"] = {
                 "power_error": float(np.median(errors)),
                 "reached": float(np.mean(np.array(errors) >= -0.1)),
@@ -127,6 +139,7 @@ def measure_null(searches: int, trials: int = 20, seeds: int = 2, extra_seeds: i
             confirmed += p_values[0] <= 0.05
             any_test += min(p_values) <= 0.05
             optimism += means[winner].mean() - fresh[1].mean()
+        print_progress(f"searches without an effect: {name}")
         settings[name] = {
             "naive_rate": naive / searches,
             "confirmed_type_1": confirmed / searches,
@@ -139,13 +152,24 @@ def measure_null(searches: int, trials: int = 20, seeds: int = 2, extra_seeds: i
         "any_primary_test": max(entry["any_primary_test"] for entry in settings.values()),
         "searches_per_setting": searches,
         "trials": trials,
+        "confirmation_seeds": CONFIRMATION_SEEDS,
+        "any_primary_test_with_10_seeds": measure_any_primary_test(searches, 10),
+        "definitions": NULL_DEFINITIONS,
         "settings": settings,
     }
 
 
-def confirm(rng: np.random.Generator, true: VarianceComponents) -> tuple[NDArray[np.float64], list[float]]:
+def measure_any_primary_test(confirmations: int, seeds: int) -> float:
+    """Return how often a primary test is significant without any effect, in the setting with the highest rate."""
+    rng, true = np.random.default_rng([42, seeds]), WORLDS["no template effect"]
+    return sum(min(confirm(rng, true, seeds)[1]) <= 0.05 for _ in range(confirmations)) / confirmations
+
+
+def confirm(
+    rng: np.random.Generator, true: VarianceComponents, seeds: int = CONFIRMATION_SEEDS
+) -> tuple[NDArray[np.float64], list[float]]:
     """Return the scores of the baseline, the winner and its control, and the p-values of the two primary tests."""
-    fresh = draw_arms(rng, true, 3, 5)
+    fresh = draw_arms(rng, true, 3, seeds)
     p_values = [contrast_crossed_scores(cross(fresh[1], fresh[other])).p_value for other in (0, 2)]
     return fresh, holm(p_values)
 
@@ -201,7 +225,7 @@ def measure_regret(searches: int, grid_size: int = 30, seeds: int = 2, noise: fl
         for sampler in ("tpe", "random"):
             with tempfile.TemporaryDirectory() as folder:
                 space = build_distributions({"threshold": SearchRange(0.0, 0.95)})
-                store = TrialStore(None, "x", Path(folder), space, sampler, number, True, "f")  # type: ignore[arg-type]
+                store = TrialStore(None, "x", Path(folder), space, sampler, number, [True], "f")  # type: ignore[arg-type]
                 while True:
                     with store.acquire(trials, 1) as acquired:
                         if not acquired:
@@ -239,6 +263,7 @@ def measure_kills(kills: int, trials: int = 8) -> dict[str, Any]:
                 process.kill()
                 delivered += 1
             process.join()
+            print_progress(f"kills: {delivered} of {kills}")
             seen |= {number: params for number, (_, params) in read_trials(folder).items()}
         process = start_search(folder, trials)
         process.join()
@@ -310,6 +335,17 @@ def count_finished_runs(folder: Path) -> list[str]:
         return [value for (value,) in connection.execute(query)]
 
 
+def print_progress(text: str) -> None:
+    """Print the time and the completed step to the standard error stream."""
+    print(f"{time.strftime('%H:%M:%S')} finished {text}", file=sys.stderr, flush=True)
+
+
+def read_cpu_seconds() -> float:
+    """Return the CPU time of this process and its ended child processes."""
+    times = os.times()
+    return times.user + times.system + times.children_user + times.children_system
+
+
 def main() -> None:
     """Run all measurements, print the results and write them to a file if requested."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -328,9 +364,9 @@ def main() -> None:
     results: dict[str, Any] = {}
     for name, measure in measurements.items():
         if options.only in (None, name):
-            start, cpu = time.monotonic(), time.process_time()
+            start, cpu = time.monotonic(), read_cpu_seconds()
             results[name] = measure()
-            results[name] |= {"seconds": time.monotonic() - start, "cpu_seconds": time.process_time() - cpu}
+            results[name] |= {"seconds": time.monotonic() - start, "cpu_seconds": read_cpu_seconds() - cpu}
             print(json.dumps({name: results[name]}, indent=2), flush=True)
             if options.json:
                 options.json.write_text(json.dumps(results, indent=2) + "\n", encoding="utf-8")
