@@ -99,12 +99,9 @@ def test_an_engine_that_is_not_installed_is_an_error_of_check(monkeypatch: pytes
     assert (error.key, "winnow-mlm[ray]" in error.message) == ("engine", True)
 
 
-def test_nonconsecutive_rows_are_packed_in_runs() -> None:
+def test_batch_scores_are_packed_and_unpacked() -> None:
     scorer = BatchScorer({"long": Length(at_least=1)}, [ScoringStage(["long"])])
-    batch = pa.table({"text": ["a", "bb", "ccc", "dddd"]})
-    import numpy as np
-
-    table = scoring_engines._pack_scores(scorer, batch, np.array([4, 5, 9, 0]))
-    scores = {batch.offset: batch.scores["long"].to_pylist() for batch in scoring_engines._unpack_scores(scorer, table)}
-    assert scores == {4: [1, 2], 9: [3], 0: [4]}
+    batch = pa.table({"text": ["a", None, "ccc"]})
+    [scores] = scoring_engines._unpack_scores(scorer, scoring_engines._pack_scores(scorer, batch, 4))
+    assert (scores.offset, scores.scores["long"].to_pylist()) == (4, [1, None, 3])
     assert [result.offset for result in score_rows(scorer, batch, Path())] == [0]

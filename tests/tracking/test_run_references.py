@@ -2,12 +2,13 @@
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from winnow.cli import main
 from winnow.errors import WinnowError
-from winnow.tracking import Store, keys
+from winnow.tracking import Store, keys, run_references
 from winnow.tracking.run_references import is_run_reference, resolve_run
 
 AddRun = Callable[..., str]
@@ -101,3 +102,27 @@ def test_the_runs_of_a_study_are_listed(
     assert lines == [[run_id[:8], *name] for run_id, name in zip(ids, names, strict=True)]
     assert main(["runs", "dmo"]) == 1
     assert "Did you mean 'demo'?" in " ".join(capsys.readouterr().err.split())
+
+
+def test_references_are_found_in_stores_with_more_experiments_and_runs_than_one_page(
+    store: Store, add_run: AddRun, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = add_run("oldest", "full", 1, "0" * 16)
+    for number in range(3):
+        add_run(f"study-{number}", "full", 1, f"{number:016x}")
+    client = store.client()
+    search_experiments, search_runs = client.search_experiments, client.search_runs
+    monkeypatch.setattr(client, "search_experiments", lambda **options: search_experiments(max_results=2, **options))
+    monkeypatch.setattr(run_references, "RUNS_PER_PAGE", 2)
+    assert resolve_run(client, first[:20]).info.run_id == first
+    counts: list[int] = []
+
+    def count_runs(*arguments: Any, **options: Any) -> Any:
+        page = search_runs(*arguments, **options)
+        counts.append(len(page))
+        return page
+
+    monkeypatch.setattr(client, "search_runs", count_runs)
+    with pytest.raises(WinnowError, match=r"there is no run 'nothing' in this store\."):
+        resolve_run(client, "nothing")
+    assert counts == [2]

@@ -31,7 +31,7 @@ from winnow.tracking.keys import (
     SEED,
     read_factor_levels,
 )
-from winnow.tracking.run_queries import STUDY_RUN_FILTER, find_newest_run, search_runs
+from winnow.tracking.run_queries import RUNS_PER_PAGE, STUDY_RUN_FILTER, search_runs
 from winnow.tracking.store import Store, silence_mlflow
 from winnow.tracking.store_errors import translate_store_errors
 
@@ -229,9 +229,10 @@ def _open_store(store_uri: str) -> MlflowClient:
 def _search_runs(client: MlflowClient, name: str) -> list[Any]:
     experiment = client.get_experiment_by_name(name)
     if experiment is None or experiment.lifecycle_stage == "deleted":
-        experiments = client.search_experiments()
-        names = sorted(e.name for e in experiments if e.name != "Default")
-        studies = [e.name for e in experiments if find_newest_run(client, e.experiment_id, STUDY_RUN_FILTER)]
+        experiments = {e.experiment_id: e.name for e in client.search_experiments()}  # at most the newest 1,000
+        names = sorted(name for name in experiments.values() if name != "Default")
+        newest = client.search_runs(list(experiments), STUDY_RUN_FILTER, max_results=RUNS_PER_PAGE)
+        studies = {experiments[run.info.experiment_id] for run in newest}
         available = f"Available: {', '.join(sorted(studies))}. Correct the name." if studies else "Run a study first."
         raise WinnowError(f"no study named '{name}' in the store.{did_you_mean(name, names)} {available}", key="study")
     return search_runs(client, [experiment.experiment_id])

@@ -8,9 +8,8 @@ from collections.abc import Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
 from multiprocessing import get_context
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
@@ -20,7 +19,7 @@ from winnow.filters.batch_scoring import BatchScorer, BatchScores
 EngineName = Literal["local", "ray"]
 
 BATCH_ROWS = 2_000
-_POSITION_COLUMN = "winnow.position"
+_BATCHES_PER_TASK = 4  # batches that one Ray task scores
 
 
 def score_rows(
@@ -60,8 +59,8 @@ def _score_in_processes(
 def _score_with_ray(scorer: BatchScorer, rows: pa.Table, cache_dir: Path, processes: int) -> Iterator[BatchScores]:
     """Score with Ray Data, either on the cluster specified by ``RAY_ADDRESS`` or on a new local cluster.
 
-    The rows are passed in a Parquet file, because ``ray.data.from_huggingface`` requires packages that Ray
-    does not install.
+    The rows are passed in a Parquet file whose row groups are the batches. Each task reads the row groups that it
+    scores, because Ray's own reader returns a small file as one block, which a single task would score.
     """
     import ray
     import ray.data
@@ -71,45 +70,42 @@ def _score_with_ray(scorer: BatchScorer, rows: pa.Table, cache_dir: Path, proces
     context = ray.data.DataContext.get_current()
     context.execution_options.preserve_order = True
     context.enable_progress_bars = False
-    schema = rows.schema
-
-    def score(batch: pa.Table) -> pa.Table:
-        positions = batch[_POSITION_COLUMN].to_numpy()
-        # Ray may change the types of a batch, for example to large strings.
-        return _pack_scores(scorer, batch.select(schema.names).cast(schema), positions)
+    batch_rows = BATCH_ROWS
+    batch_count = -(-rows.num_rows // batch_rows)
 
     cache_dir.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix="ray-", dir=cache_dir) as folder:
         path = Path(folder).resolve() / "rows.parquet"
-        numbered_rows = rows.append_column(_POSITION_COLUMN, pa.array(np.arange(rows.num_rows)))
-        pq.write_table(numbered_rows, path, row_group_size=BATCH_ROWS)
-        results = ray.data.read_parquet(str(path)).map_batches(score, batch_format="pyarrow", batch_size=BATCH_ROWS)
+        pq.write_table(rows, path, row_group_size=batch_rows)
+
+        def score(numbers: pa.Table) -> pa.Table:
+            file = pq.ParquetFile(path)
+            return pa.concat_tables(
+                _pack_scores(scorer, file.read_row_group(number), number * batch_rows)
+                for number in numbers["id"].to_pylist()
+            )
+
+        blocks = max(1, -(-batch_count // _BATCHES_PER_TASK))
+        numbers = ray.data.range(batch_count, override_num_blocks=blocks)
+        results = numbers.map_batches(score, batch_format="pyarrow", batch_size=_BATCHES_PER_TASK)
         for table in results.iter_batches(batch_format="pyarrow", batch_size=None):
             yield from _unpack_scores(scorer, table)
 
 
-def _pack_scores(scorer: BatchScorer, batch: pa.Table, positions: np.ndarray[Any, Any]) -> pa.Table:
+def _pack_scores(scorer: BatchScorer, batch: pa.Table, offset: int) -> pa.Table:
     """Score a batch and return the result as a table. Errors are returned in a column, because Ray wraps exceptions."""
-    results: list[BatchScores] = []
     error = None
-    # The rows of a Ray batch are not necessarily consecutive rows of the corpus.
-    for run in np.split(np.arange(len(positions)), np.flatnonzero(np.diff(positions) != 1) + 1):
-        try:
-            results.append(scorer.score_batch(batch.slice(run[0], len(run)), int(positions[run[0]])))
-        except WinnowError as raised:
-            error = [raised.key or "", raised.message]
-            no_scores = dict.fromkeys(scorer.scored_signals, pa.nulls(0, pa.float64()))
-            results = [BatchScores(0, no_scores, dict.fromkeys(scorer.scored_signals, 0.0))]
-            break
-    columns = {
-        "offset": pa.array([result.offset for result in results], pa.int64()),
-        "error": pa.array([error] * len(results), pa.list_(pa.string())),
-    }
+    try:
+        result = scorer.score_batch(batch, offset)
+    except WinnowError as raised:
+        error = [raised.key or "", raised.message]
+        no_scores = dict.fromkeys(scorer.scored_signals, pa.nulls(0, pa.float64()))
+        result = BatchScores(offset, no_scores, dict.fromkeys(scorer.scored_signals, 0.0))
+    columns = {"offset": pa.array([offset], pa.int64()), "error": pa.array([error], pa.list_(pa.string()))}
     for name in scorer.scored_signals:
-        scores = [result.scores[name] for result in results]
-        ends = pa.array(np.cumsum([0, *map(len, scores)]), pa.int32())
-        columns[f"scores.{name}"] = pa.ListArray.from_arrays(ends, pa.concat_arrays(scores))
-        columns[f"seconds.{name}"] = pa.array([result.seconds[name] for result in results], pa.float64())
+        scores = result.scores[name]
+        columns[f"scores.{name}"] = pa.ListArray.from_arrays(pa.array([0, len(scores)], pa.int32()), scores)
+        columns[f"seconds.{name}"] = pa.array([result.seconds[name]], pa.float64())
     return pa.table(columns)
 
 

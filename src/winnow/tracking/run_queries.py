@@ -45,6 +45,18 @@ def search_runs(client: MlflowClient, experiments: Sequence[str], query: str = "
             return runs
 
 
+def list_experiments(client: MlflowClient) -> list[str]:
+    """Return the ids of all experiments. A single request returns at most 1,000."""
+    ids: list[str] = []
+    page_token = None
+    while True:
+        page = client.search_experiments(page_token=page_token)
+        ids += [experiment.experiment_id for experiment in page]
+        page_token = page.token
+        if not page_token:
+            return ids
+
+
 def find_newest_run(client: MlflowClient, experiment_id: str, query: str) -> Run | None:
     """Return an experiment's newest run that matches a filter string, or `None` if no run matches."""
     return next(iter(client.search_runs([experiment_id], query, max_results=1, order_by=list(NEWEST_FIRST))), None)

@@ -10,7 +10,14 @@ from typing import TYPE_CHECKING, Final
 
 from winnow.errors import WinnowError, did_you_mean
 from winnow.tracking.keys import ARM, ARM_LABEL, CELL_ID, KIND, SEED, STUDY
-from winnow.tracking.run_queries import CELL_RUN_FILTER, find_run, search_runs
+from winnow.tracking.run_queries import (
+    CELL_RUN_FILTER,
+    NEWEST_FIRST,
+    RUNS_PER_PAGE,
+    find_run,
+    list_experiments,
+    search_runs,
+)
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -57,7 +64,7 @@ def resolve_run(client: MlflowClient, reference: str) -> Run:
     if (run := find_run(client, reference)) is not None:
         return run
     if _RUN_ID_PREFIX.fullmatch(reference) and len(reference) < RUN_ID_LENGTH:
-        matches = search_runs(client, _list_experiments(client), f"attributes.run_id LIKE '{reference}%'")
+        matches = search_runs(client, list_experiments(client), f"attributes.run_id LIKE '{reference}%'")
         if matches := [run for run in matches if run.data.tags.get(KIND) in _TRAINING_KINDS] or matches:
             return _require_one_run(matches, f"several run ids start with {reference!r}. Add more characters")
     raise _build_unknown_run_error(client, reference)
@@ -71,11 +78,7 @@ def describe_run(run: Run) -> str:
 
 def list_training_runs(client: MlflowClient, experiment_id: str | None = None) -> list[Run]:
     """Return the training runs of an experiment, or of all experiments by default, newest first."""
-    return search_runs(client, [experiment_id] if experiment_id else _list_experiments(client), CELL_RUN_FILTER)
-
-
-def _list_experiments(client: MlflowClient) -> list[str]:
-    return [experiment.experiment_id for experiment in client.search_experiments()]
+    return search_runs(client, [experiment_id] if experiment_id else list_experiments(client), CELL_RUN_FILTER)
 
 
 def _require_one_run(runs: Sequence[Run], problem: str) -> Run:
@@ -125,7 +128,7 @@ def _find_run_of_folder(client: MlflowClient, folder: Path) -> Run:
     for part in parts:
         if len(part) == RUN_ID_LENGTH and (run := find_run(client, part)) is not None:
             return run
-        if matches := search_runs(client, _list_experiments(client), f"tags.`{CELL_ID}` = '{part}'"):
+        if matches := search_runs(client, list_experiments(client), f"tags.`{CELL_ID}` = '{part}'"):
             matches = [run for run in matches if run.data.tags.get(STUDY) in folder.resolve().parts] or matches
             return _require_one_run(_select_current_attempts(matches), f"several runs use the folder {folder}")
     raise WinnowError(
@@ -138,10 +141,15 @@ _LIST_RUNS: Final = "List the runs with `winnow runs`."
 
 
 def _build_unknown_run_error(client: MlflowClient, reference: str) -> WinnowError:
-    runs = {run.info.run_id: run for run in list_training_runs(client)}
+    # Only the newest runs are compared with the reference, because a server takes minutes to return 100,000 runs.
+    newest = client.search_runs(
+        list_experiments(client), CELL_RUN_FILTER, max_results=RUNS_PER_PAGE, order_by=list(NEWEST_FIRST)
+    )
+    runs = {run.info.run_id: run for run in newest}
+    scope = "in" if newest.token else f"among the {len(runs)} training runs in"
     similar = difflib.get_close_matches(reference, list(runs), n=3, cutoff=0.5)
     listing = f" Similar ids:{_format_candidates([runs[run_id] for run_id in similar])}" if similar else ""
     return WinnowError(
-        f"there is no run {reference!r} among the {len(runs)} training runs in this store."
+        f"there is no run {reference!r} {scope} this store."
         f"{did_you_mean(reference, runs)} Expected {ACCEPTED_REFERENCES}. {_LIST_RUNS}{listing}"
     )
