@@ -9,6 +9,8 @@ is cleared before each repetition. A ratio is the CPU time of the loop divided b
 repetitions in alternation. `identical` is true if all verdicts are equal. At scale, one process filters 100,000 rows of
 a saved corpus and another filters 1,000,000, which start with the same rows. The ratio of their times is the median
 over the repetitions. `megabytes` is the peak memory of the process, including memory-mapped pages.
+
+With ``--peers``, only Winnow, data-juicer and datatrove are compared; see ``filtering_peers.py``.
 """
 
 from __future__ import annotations
@@ -18,6 +20,7 @@ import csv
 import hashlib
 import itertools
 import json
+import os
 import resource
 import shutil
 import subprocess
@@ -264,12 +267,41 @@ def count_uptrain_variants() -> list[dict[str, Any]]:
     ]
 
 
+def compare_with_peers(rows: int, pythons: list[str]) -> dict[str, Any]:
+    """Compare Winnow with data-juicer and datatrove on template sentences."""
+    from filtering_peers import compare_peers
+
+    source, selected_filter = compose_source_and_filter("dataset=uptrain_reviews", "filter=nike_positive")
+    templates = [text for text in source.read()["text"].to_pylist() if text]
+    with tempfile.TemporaryDirectory() as folder:
+        return compare_peers(templates, words_of_signals(selected_filter), rows, pythons, Path(folder))
+
+
+def compare_all(data: Path, turns: int) -> dict[str, Any]:
+    """Compare with the loop, measure the scaling, and count the rows of UpTrain's variants."""
+    source, selected_filter = compose_source_and_filter("dataset=nike", "filter=uptrain_exact", f"data_dir={data}")
+    assert isinstance(source, Mixture)
+    real, both = load_submission(source)
+    return {
+        "template": compare_with_loop(both, selected_filter, turns),
+        "real": compare_with_loop(real, selected_filter, turns),
+        "cached": compare_with_cached_scores(both, selected_filter, turns),
+        "scale": measure_scaling(turns),
+        "uptrain": count_uptrain_variants(),
+    }
+
+
 def main() -> None:
     """Run all measurements, or one step of the scaling measurement in a subprocess."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, default=Path("data"), help="folder of the real data files")
     parser.add_argument("--json", type=Path, help="output file for the results")
     parser.add_argument("--turns", type=int, default=7)
+    parser.add_argument("--peers", action="store_true", help="compare only with data-juicer and datatrove")
+    parser.add_argument(
+        "--peers-python", nargs="+", default=[sys.executable], metavar="PYTHON", help="interpreters that have the peers"
+    )
+    parser.add_argument("--peers-rows", type=int, default=100_000, metavar="ROWS")
     parser.add_argument("--make", nargs=2, metavar=("ROWS", "FOLDER"), help=argparse.SUPPRESS)
     parser.add_argument("--filter", nargs=2, metavar=("ROWS", "FOLDER"), help=argparse.SUPPRESS)
     arguments = parser.parse_args()
@@ -279,19 +311,11 @@ def main() -> None:
     if arguments.filter:
         print(json.dumps(filter_scale_corpus(int(arguments.filter[0]), Path(arguments.filter[1]))))
         return
-    source, selected_filter = compose_source_and_filter(
-        "dataset=nike", "filter=uptrain_exact", f"data_dir={arguments.data}"
-    )
-    assert isinstance(source, Mixture)
-    real, both = load_submission(source)
-    results = {
-        "template": compare_with_loop(both, selected_filter, arguments.turns),
-        "real": compare_with_loop(real, selected_filter, arguments.turns),
-        "cached": compare_with_cached_scores(both, selected_filter, arguments.turns),
-        "scale": measure_scaling(arguments.turns),
-        "uptrain": count_uptrain_variants(),
-        "hardware": describe_hardware(),
-    }
+    if arguments.peers:
+        results = {"peers": compare_with_peers(arguments.peers_rows, arguments.peers_python)}
+    else:
+        results = compare_all(arguments.data, arguments.turns)
+    results |= {"hardware": describe_hardware(), "load_average": os.getloadavg()}
     text = json.dumps(results, indent=2)
     print(text)
     if arguments.json:

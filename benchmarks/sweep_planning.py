@@ -1,6 +1,6 @@
-"""Measure the CPU time and the memory of planning a sweep with 1,000 cells.
+"""Measure the CPU time and the memory of planning a sweep, by default with 1,000 cells.
 
-    python benchmarks/sweep_planning.py --json FILE
+    python benchmarks/sweep_planning.py --json FILE [--arms 25]
 
 The sweep has 25 arms (the full data and a filter with 24 thresholds) and 40 seeds on the demo's corpus. Planning
 consists of composing, checking, filtering, declaring and planning the jobs; imports, the corpus and scoring are
@@ -63,6 +63,7 @@ def main() -> None:
     """Measure and print the result, and write it to a file if requested."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--json", type=Path)
+    parser.add_argument("--arms", type=int, default=25)
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         conf = Path(folder) / "conf" / "filter"
@@ -70,7 +71,8 @@ def main() -> None:
         (conf / "cheerful.yaml").write_text(FILTER, encoding="utf-8")
         output = options.json.resolve() if options.json else None
         os.chdir(folder)
-        text = json.dumps({"plan_1000": measure_planning()}, indent=2)
+        plan = measure_planning(options.arms - 1)
+        text = json.dumps({f"plan_{plan['cells']}": plan}, indent=2)
         os.chdir("/")
     print(text)
     if output is not None:
