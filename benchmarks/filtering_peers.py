@@ -169,16 +169,23 @@ def measure(name: str, task: str, folder: Path) -> dict[str, Any]:
     run()
     elapsed, cpu = time.perf_counter() - elapsed, cpu_seconds() - cpu
     rows = pq.read_metadata(folder / task / "rows.parquet").num_rows
-    usage = max(resource.getrusage(who).ru_maxrss for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
     return {
         "rows": rows,
         "kept": len(read_kept(name, task, folder)),
         "cpu_seconds": cpu,
         "seconds": elapsed,
         "rows_per_cpu_second": rows / cpu,
-        "megabytes": usage / 1024,
+        "megabytes": peak_megabytes(),
         "version": version,
     }
+
+
+def peak_megabytes() -> float:
+    """Return the peak memory of this process. ``ru_maxrss`` would include the memory of the parent before ``exec``."""
+    status = Path("/proc/self/status")
+    if status.exists():
+        return int(re.findall(r"VmHWM:\s+(\d+) kB", status.read_text())[0]) / 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 
 def cpu_seconds() -> float:

@@ -31,6 +31,7 @@ from winnow.tracking.run_environment import describe_hardware
 
 PARTS = ("ray", "postgres", "plan")
 WORDS = ("good", "bad", "lovely", "ugly")
+INDEXED_QUERIES = ("start_cell", "start_cell_large", "runs_page", "runs_page_by_metric", "resolve_unknown")
 RUNS_PER_STUDY, LARGE_FRACTION = 15, 5
 COPIED_PARAMETERS = COPIED_METRICS = 20
 
@@ -104,7 +105,7 @@ def plan_cells(arms: int = 250) -> dict[str, Any]:
     """Plan a sweep with 40 seeds per arm in a new process."""
     script = Path(__file__).with_name("sweep_planning.py")
     output = subprocess.run(
-        [sys.executable, script, "--arms", str(arms)], check=True, capture_output=True, text=True
+        [sys.executable, script, "--arms", str(arms), "--without-full"], check=True, capture_output=True, text=True
     ).stdout
     plan: dict[str, Any] = json.loads(output)
     return plan
@@ -299,14 +300,33 @@ def query_tracked_runs(runs: int) -> dict[str, Any]:
             local = Store(uri=database, artifacts=str(folder / "artifacts"))
             write_study(local, RUNS_PER_STUDY // 5)
             filled = fill_database(database, local.experiment("thousand"), runs)
-            list_slowest_queries(database)
-            measured: dict[str, Any] = {}
-            for name, query in build_queries(uri, folder).items():
-                query()  # warm the caches of the database
-                list_slowest_queries(database)
-                measured[name], _ = measure(query)
-                measured[name]["slowest_query"] = list_slowest_queries(database, 1)
-    return {"runs": runs, **filled, **measured}
+            queries = build_queries(uri, folder)
+            measured = measure_queries(database, queries)
+            execute(database, "CREATE INDEX ON runs (experiment_id, start_time); ANALYZE runs")
+            indexed = measure_queries(database, {name: queries[name] for name in INDEXED_QUERIES})
+    return {"runs": runs, **filled, **measured, "with_index": indexed}
+
+
+def measure_queries(database: str, queries: dict[str, Callable[[], Any]]) -> dict[str, Any]:
+    """Measure operations and the slowest database query of each."""
+    measured: dict[str, Any] = {}
+    for name, query in queries.items():
+        query()  # warm the caches of the database
+        list_slowest_queries(database)
+        measured[name], _ = measure(query)
+        measured[name]["slowest_query"] = list_slowest_queries(database, 1)
+    return measured
+
+
+def execute(database: str, statement: str) -> None:
+    """Execute an SQL statement."""
+    import psycopg2
+
+    connection = psycopg2.connect(database.replace("+psycopg2", ""))
+    connection.autocommit = True
+    with connection.cursor() as cursor:
+        cursor.execute(statement)
+    connection.close()
 
 
 def main() -> None:

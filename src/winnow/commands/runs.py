@@ -15,7 +15,12 @@ from winnow.errors import WinnowError, did_you_mean
 from winnow.reporting.table_rendering import build_console_table
 from winnow.run.run_components import check_store
 from winnow.tracking import Store, keys
-from winnow.tracking.run_references import RUN_ID_LENGTH, describe_run, list_training_runs
+from winnow.tracking.run_references import (
+    RUN_ID_LENGTH,
+    describe_run,
+    find_newest_training_runs,
+    list_training_runs,
+)
 
 if TYPE_CHECKING:
     from mlflow.entities import Run
@@ -32,20 +37,23 @@ def run_runs(config: RunsConfig, console: Console) -> None:
     """
     store = construct(config.tracking, "tracking", Store, config.allow_targets)
     check_store(store)
-    runs = list_training_runs(store.client())
+    client = store.client()
     if config.study is None:
-        _print_studies(console, runs, store)
+        _print_studies(console, list_training_runs(client), store)
         return
-    runs_of_study = [run for run in runs if run.data.tags.get(keys.STUDY) == config.study]
-    if not runs_of_study:
-        studies = sorted({run.data.tags[keys.STUDY] for run in runs if keys.STUDY in run.data.tags})
+    experiment = client.get_experiment_by_name(config.study)
+    runs = list_training_runs(client, experiment.experiment_id) if experiment else []
+    runs = [run for run in runs if run.data.tags.get(keys.STUDY) == config.study]
+    if not runs:
+        newest = find_newest_training_runs(client)
+        studies = sorted({run.data.tags[keys.STUDY] for run in newest if keys.STUDY in run.data.tags})
         suggestion = did_you_mean(config.study, studies)
         raise WinnowError(
             f"the store has no training runs of a study {config.study!r}.{suggestion} Studies in the store: "
             f"{', '.join(studies) or 'none'}.",
             "study",
         )
-    _print_runs(console, runs_of_study, shorten_run_ids([run.info.run_id for run in runs]))
+    _print_runs(console, runs, shorten_run_ids([run.info.run_id for run in runs]))
 
 
 def shorten_run_ids(run_ids: Sequence[str]) -> dict[str, str]:

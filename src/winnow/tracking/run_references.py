@@ -22,6 +22,7 @@ from winnow.tracking.run_queries import (
 if TYPE_CHECKING:
     from mlflow import MlflowClient
     from mlflow.entities import Run
+    from mlflow.store.entities.paged_list import PagedList
 
 RUN_ID_LENGTH: Final = 32
 _RUN_ID_PREFIX: Final = re.compile(rf"[0-9a-f]{{1,{RUN_ID_LENGTH}}}")
@@ -79,6 +80,13 @@ def describe_run(run: Run) -> str:
 def list_training_runs(client: MlflowClient, experiment_id: str | None = None) -> list[Run]:
     """Return the training runs of an experiment, or of all experiments by default, newest first."""
     return search_runs(client, [experiment_id] if experiment_id else list_experiments(client), CELL_RUN_FILTER)
+
+
+def find_newest_training_runs(client: MlflowClient) -> PagedList[Run]:
+    """Return one page of the newest training runs in the store. A server takes minutes to return 100,000 runs."""
+    return client.search_runs(
+        list_experiments(client), CELL_RUN_FILTER, max_results=RUNS_PER_PAGE, order_by=list(NEWEST_FIRST)
+    )
 
 
 def _require_one_run(runs: Sequence[Run], problem: str) -> Run:
@@ -141,10 +149,7 @@ _LIST_RUNS: Final = "List the runs with `winnow runs`."
 
 
 def _build_unknown_run_error(client: MlflowClient, reference: str) -> WinnowError:
-    # Only the newest runs are compared with the reference, because a server takes minutes to return 100,000 runs.
-    newest = client.search_runs(
-        list_experiments(client), CELL_RUN_FILTER, max_results=RUNS_PER_PAGE, order_by=list(NEWEST_FIRST)
-    )
+    newest = find_newest_training_runs(client)
     runs = {run.info.run_id: run for run in newest}
     scope = "in" if newest.token else f"among the {len(runs)} training runs in"
     similar = difflib.get_close_matches(reference, list(runs), n=3, cutoff=0.5)
