@@ -115,31 +115,52 @@ def train_with_transformers(model: Any, tokenizer: Any, work: Workload, first: i
     timer = StepTimer([], [])
     batches = TrainingBatches(work.rows, Masking(), 0, work.batch_size, first + steps)
     rows = work.rows.take(np.concatenate([batches.select_rows(first + step)[0] for step in range(steps)]))
-    with tempfile.TemporaryDirectory() as folder:
-        arguments = TrainingArguments(
-            folder,
-            max_steps=steps,
-            per_device_train_batch_size=work.batch_size,
-            train_sampling_strategy="sequential",
-            learning_rate=LEARNING_RATE,
-            weight_decay=0.01,
-            optim="adamw_torch_fused",
-            max_grad_norm=CLIP,
-            use_cpu=not torch.cuda.is_available(),
-            save_strategy="no",
-            report_to="none",
-            disable_tqdm=True,
-        )
-        trainer = Trainer(
-            model,
-            arguments,
-            train_dataset=[{"input_ids": ids.tolist()} for ids in np.split(rows.ids, rows.offsets[1:-1])],
-            data_collator=DataCollatorForLanguageModeling(tokenizer, mlm_probability=0.15),
-            callbacks=[RecordStep()],
-        )
-        trainer.remove_callback(PrinterCallback)
-        trainer.train()
+    settings = {"train_sampling_strategy": "sequential", "learning_rate": LEARNING_RATE, "weight_decay": 0.01}
+    build_trainer(model, tokenizer, rows, steps, work.batch_size, [RecordStep()], **settings).train()
     return timer.steps()
+
+
+def build_trainer(
+    model: Any,
+    tokenizer: Any,
+    rows: TokenRows,
+    steps: int,
+    batch_size: int,
+    callbacks: Sequence[TrainerCallback],
+    **settings: Any,
+) -> Trainer:
+    """Return Hugging Face's `Trainer` with its collator, dynamic padding, gradient clipping and fused AdamW.
+
+    Args:
+        model: The model, which is trained in place.
+        tokenizer: The tokenizer of the collator.
+        rows: The training rows.
+        steps: Number of optimizer steps.
+        batch_size: Rows per step.
+        callbacks: Callbacks to add.
+        **settings: Further arguments of `TrainingArguments`.
+    """
+    arguments = TrainingArguments(
+        tempfile.gettempdir(),  # nothing is written
+        max_steps=steps,
+        per_device_train_batch_size=batch_size,
+        optim="adamw_torch_fused",
+        max_grad_norm=CLIP,
+        use_cpu=not torch.cuda.is_available(),
+        save_strategy="no",
+        report_to="none",
+        disable_tqdm=True,
+        **settings,
+    )
+    trainer = Trainer(
+        model,
+        arguments,
+        train_dataset=[{"input_ids": ids.tolist()} for ids in np.split(rows.ids, rows.offsets[1:-1])],
+        data_collator=DataCollatorForLanguageModeling(tokenizer, mlm_probability=0.15),
+        callbacks=list(callbacks),
+    )
+    trainer.remove_callback(PrinterCallback)
+    return trainer
 
 
 def train_with_winnow(

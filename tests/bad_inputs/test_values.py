@@ -120,6 +120,8 @@ def test_models_and_data(reject: Reject, bad: BadInput) -> None:
 
 @cases(
     ("train optimizer.lr=-1", "optimizer.lr", "Invalid learning rate"),
+    ("train optimizer=muon optimizer.adamw_lr=-1", "optimizer.adamw_lr", "Invalid learning rate"),
+    ("train optimizer=muon +optimizer.ns_steps=100", "optimizer.ns_steps", "less than 100"),
     ("train optimizer.lr=nan", "optimizer.lr"),
     ("train optimizer.lr=abc", "optimizer.lr"),
     ("train optimizer.lr=null", "optimizer.lr"),

@@ -17,6 +17,7 @@ CLASSES = [
     *(f"pytorch_lightning.profilers.{name}" for name in list_class_names("pytorch_lightning.profilers")),
     "pytorch_lightning.Trainer",
     "pytorch_lightning.callbacks.LearningRateMonitor",
+    "winnow.training.muon.MuonWithAdamW",
 ]
 
 

@@ -19,6 +19,7 @@ from fixtures.trainers import quiet_trainer
 from winnow.errors import WinnowError
 from winnow.training import MaskedLanguageDataModule, MaskedLanguageModule, Masking, Scratch, TokenRows
 from winnow.training.checkpoint import AtomicCheckpointIO, LastCheckpoint, check_disk_space, load_checkpoint
+from winnow.training.muon import MuonWithAdamW
 
 STEPS, CHECKPOINT_EVERY = 13, 4
 
@@ -61,14 +62,23 @@ def send_signal(signum: int) -> Any:
     return lambda: os.kill(os.getpid(), signum)
 
 
+ADAMW = functools.partial(torch.optim.AdamW, lr=1e-3, weight_decay=0.01, fused=True)
+
+
 def train(
-    source: Scratch, tokenizer: Any, rows: TokenRows, path: Path, *callbacks: Any, accumulate: int = 1, **settings: Any
+    source: Scratch,
+    tokenizer: Any,
+    rows: TokenRows,
+    path: Path,
+    *callbacks: Any,
+    accumulate: int = 1,
+    optimizer: Any = ADAMW,
+    **settings: Any,
 ) -> tuple[MaskedLanguageModule, RecordingLogger]:
     """Train like `winnow train`, from the checkpoint if it exists; a resumed run starts with other initial weights."""
     resumed = path.exists()
     torch.manual_seed(99 if resumed else 1)  # the global random state must not matter
     model = source.load(tokenizer, seed=7 if resumed else 0)
-    optimizer = functools.partial(torch.optim.AdamW, lr=1e-3, weight_decay=0.01, fused=True)
     module = MaskedLanguageModule(model, optimizer, warmup_fraction=0.25, seed=3)
     data = MaskedLanguageDataModule(rows.take(np.arange(50)), rows.take(np.arange(100, 140)), Masking(), 16, seed=3)
     logger = RecordingLogger()
@@ -94,32 +104,30 @@ def assert_equal(actual: MaskedLanguageModule, expected: MaskedLanguageModule) -
         assert torch.equal(weights, expected.model.state_dict()[name]), name
 
 
-@pytest.mark.parametrize("accumulate", [1, 3])
-@pytest.mark.parametrize("stop", ["SIGTERM", "SIGINT", "crash"])
+@pytest.mark.parametrize(
+    ("accumulate", "stop", "optimizer"),
+    [
+        *((accumulate, stop, ADAMW) for accumulate in (1, 3) for stop in ("SIGTERM", "SIGINT", "crash")),
+        (1, "crash", MuonWithAdamW),
+    ],
+)
 def test_a_run_interrupted_twice_resumes_bit_identically(
-    tiny: Scratch, tokenizer: Any, rows: TokenRows, tmp_path: Path, accumulate: int, stop: str
+    tiny: Scratch, tokenizer: Any, rows: TokenRows, tmp_path: Path, accumulate: int, stop: str, optimizer: Any
 ) -> None:
     assert tiny.dropout > 0
-    uninterrupted, logger = train(tiny, tokenizer, rows, tmp_path / "uninterrupted.ckpt", accumulate=accumulate)
+    settings = {"accumulate": accumulate, "optimizer": optimizer}
+    uninterrupted, logger = train(tiny, tokenizer, rows, tmp_path / "uninterrupted.ckpt", **settings)
     path, values = tmp_path / "last.ckpt", {}
     # In the second epoch of the 50 rows and, with accumulated batches, between two of them.
     for batch_index in (accumulate * 5 + accumulate // 2, accumulate * 9 + accumulate // 2):
         action = crash if stop == "crash" else send_signal(getattr(signal, stop))
         with pytest.raises((SystemExit, RuntimeError)):
-            train(
-                tiny,
-                tokenizer,
-                rows,
-                path,
-                ActAtBatch(batch_index, action),
-                CollectValues(values),
-                accumulate=accumulate,
-            )
+            train(tiny, tokenizer, rows, path, ActAtBatch(batch_index, action), CollectValues(values), **settings)
         step = batch_index // accumulate
         assert torch.load(path, weights_only=True)["global_step"] == (
             step // CHECKPOINT_EVERY * CHECKPOINT_EVERY if stop == "crash" else step + 1
         )
-    resumed, _ = train(tiny, tokenizer, rows, path, CollectValues(values), accumulate=accumulate)
+    resumed, _ = train(tiny, tokenizer, rows, path, CollectValues(values), **settings)
     assert_equal(resumed, uninterrupted)
     assert values == logger.values
 

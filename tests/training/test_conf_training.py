@@ -46,7 +46,7 @@ def test_masking_options(name: str) -> None:
 def test_optimizer_options(name: str) -> None:
     optimizer = build_option("optimizer", name)([{"params": [torch.nn.Parameter(torch.zeros(2))]}])
     assert isinstance(optimizer, torch.optim.Optimizer)
-    assert 0 < optimizer.param_groups[0]["lr"] < 0.01
+    assert all(0 < group["lr"] < 0.1 for group in optimizer.param_groups)
 
 
 @pytest.mark.parametrize("name", list_options("trainer"))

@@ -40,13 +40,26 @@ def test_without_warmup_the_schedule_equals_that_of_transformers(kind: ScheduleK
 
 def test_biases_and_layer_norms_have_no_weight_decay(model: Any) -> None:
     groups = build_parameter_groups(model)
-    with_decay, without_decay = ([id(parameter) for parameter in group["params"]] for group in groups)
+    *matrices, without_decay = ([id(parameter) for parameter in group["params"]] for group in groups)
+    with_decay = [*matrices[0], *matrices[1]]
     optimizer = ADAMW(groups)
-    assert [group["weight_decay"] for group in optimizer.param_groups] == [0.01, 0.0]
+    assert [group["weight_decay"] for group in optimizer.param_groups] == [0.01, 0.01, 0.0]
     for name, parameter in model.named_parameters():
         is_excluded = name.endswith("bias") or "norm" in name.lower()
         assert (id(parameter) in without_decay) is is_excluded, name
         assert (id(parameter) in with_decay) is not is_excluded, name
+
+
+def test_the_hidden_matrices_are_all_matrices_except_embeddings_and_the_vocabulary_head(model: Any) -> None:
+    embeddings, hidden, _ = build_parameter_groups(model)
+    names = {id(parameter): name for name, parameter in model.named_parameters()}
+    assert {names[id(parameter)] for parameter in embeddings["params"]} == {
+        "distilbert.embeddings.word_embeddings.weight",  # also the weights of the vocabulary head
+        "distilbert.embeddings.position_embeddings.weight",
+    }
+    assert hidden["hidden"]
+    assert len(hidden["params"]) == 6 * model.config.n_layers + 1
+    assert any(parameter is model.vocab_transform.weight for parameter in hidden["params"])
 
 
 @pytest.mark.parametrize("pattern", ["distilbert.transformer.layer.0", "*.layer.[0-3].*"])

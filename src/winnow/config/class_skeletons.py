@@ -1,8 +1,9 @@
 """Describe classes of large packages from their source files, because importing the packages takes seconds.
 
 A configuration is checked against the base classes, abstract methods and signature of each class that it names. For a
-class of `torch` or `pytorch_lightning`, this module reads these from the source files and builds a skeleton: a class
-without behavior for which `inspect.signature`, `issubclass` and `inspect.isabstract` give the same results.
+class of `torch` or `pytorch_lightning`, and for Winnow's optimizer, this module reads these from the source files and
+builds a skeleton: a class without behavior for which `inspect.signature`, `issubclass` and `inspect.isabstract` give
+the same results.
 """
 
 from __future__ import annotations
@@ -25,8 +26,8 @@ SIMPLE_TYPES: Final = {"bool": bool, "float": float, "int": int, "str": str}
 TRANSPARENT_DECORATORS: Final = {"_defaults_from_env_vars", "override"}
 """Decorators of `__init__` that do not change its signature."""
 
-SKELETON_PACKAGES: Final = ("torch", "pytorch_lightning")
-"""The packages whose classes are described by skeletons."""
+SKELETON_PACKAGES: Final = ("torch", "pytorch_lightning", "winnow.training.muon")
+"""The packages and modules whose classes are described by skeletons."""
 
 _FUNCTION_NODES = (ast.FunctionDef, ast.AsyncFunctionDef)
 

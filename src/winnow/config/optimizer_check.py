@@ -1,4 +1,4 @@
-"""Check the arguments of PyTorch's optimizers before any data is read."""
+"""Check the arguments of optimizers before any data is read."""
 
 from __future__ import annotations
 
@@ -6,11 +6,18 @@ import importlib
 import inspect
 import math
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any
+from typing import Any, Final
 
 from winnow.config.class_skeletons import is_skeleton
 from winnow.config.targets import describe_target
 from winnow.errors import WinnowError
+
+_STATICALLY_CHECKED: Final = (
+    "torch.optim.adam.Adam",
+    "torch.optim.adamw.AdamW",
+    "winnow.training.muon.MuonWithAdamW",
+)
+"""The optimizers whose arguments can be checked without importing torch."""
 
 
 def check_optimizers(nodes: Iterable[Mapping[str, Any]], allowed: tuple[str, ...]) -> list[WinnowError]:
@@ -29,11 +36,12 @@ def check_optimizers(nodes: Iterable[Mapping[str, Any]], allowed: tuple[str, ...
 
 
 def check_optimizer(target: Callable[..., Any], arguments: Mapping[str, Any], key: str) -> list[WinnowError]:
-    """Construct a PyTorch optimizer for dummy parameters, take one step, and return an error if this fails.
+    """Construct an optimizer for dummy parameters, take one step, and return an error if this fails.
 
-    Optimizers from other packages are not checked, because their code must run only in training.
+    Only optimizers of PyTorch and Winnow are checked: the code of other packages must run only in training.
     """
-    if not target.__module__.startswith("torch.optim") or _has_valid_adam_arguments(target, arguments):
+    is_checked = target.__module__.startswith(("torch.optim", "winnow."))
+    if not is_checked or _has_valid_adam_arguments(target, arguments):
         return []
     problem = _find_optimizer_problem(target, arguments)
     if problem is None:
@@ -49,18 +57,18 @@ def check_optimizer(target: Callable[..., Any], arguments: Mapping[str, Any], ke
 
 
 def _has_valid_adam_arguments(target: Callable[..., Any], arguments: Mapping[str, Any]) -> bool:
-    """Return whether a target is Adam or AdamW, and its arguments are found to be valid without importing torch.
+    """Return whether a target is Adam, AdamW or Muon with AdamW, and its arguments are valid, without importing torch.
 
     Numeric arguments must be in their allowed range. All other arguments except `fused` must have their default values.
     """
-    if f"{target.__module__}.{target.__name__}" not in ("torch.optim.adam.Adam", "torch.optim.adamw.AdamW"):
+    if f"{target.__module__}.{target.__name__}" not in _STATICALLY_CHECKED:
         return False
     defaults = {name: parameter.default for name, parameter in inspect.signature(target).parameters.items()}
     return all(_is_valid_adam_argument(name, value, defaults) for name, value in arguments.items())
 
 
 def _is_valid_adam_argument(name: str, value: Any, defaults: Mapping[str, Any]) -> bool:
-    if name in ("lr", "eps", "weight_decay"):
+    if name in ("lr", "adamw_lr", "eps", "weight_decay", "momentum"):
         return type(value) is float and 0 <= value < math.inf
     if name == "betas":
         return (
@@ -75,7 +83,7 @@ def _find_optimizer_problem(target: Callable[..., Any], arguments: Mapping[str, 
     if is_skeleton(target):
         target = getattr(importlib.import_module(target.__module__), target.__name__)
     parameters = [torch.nn.Parameter(torch.ones(2, 2)), torch.nn.Parameter(torch.ones(2))]
-    groups = [{"params": [parameters[0]]}, {"params": [parameters[1]], "weight_decay": 0.0}]
+    groups = [{"params": [parameters[0]], "hidden": True}, {"params": [parameters[1]], "weight_decay": 0.0}]
     for parameter in parameters:
         parameter.grad = torch.ones_like(parameter)
     try:

@@ -71,13 +71,21 @@ def _list_top_modules(model: torch.nn.Module) -> list[str]:
 
 
 def build_parameter_groups(model: torch.nn.Module) -> list[dict[str, Any]]:
-    """Return two groups of trainable parameters: weight matrices, and all other parameters without weight decay.
+    """Return three groups of trainable parameters: embeddings, hidden weight matrices, and all other parameters.
 
-    Biases and layer norm weights are excluded from weight decay, as in BERT (Devlin et al. 2019).
+    The embeddings include the vocabulary head. The other parameters, biases and layer norm weights, are excluded from
+    weight decay, as in BERT (Devlin et al. 2019). Only the group of the hidden matrices has the entry
+    ``"hidden": True``, which :class:`winnow.training.muon.MuonWithAdamW` reads.
     """
+    vocabulary = {id(module.weight) for module in model.modules() if isinstance(module, torch.nn.Embedding)}
+    find_head: Any = getattr(model, "get_output_embeddings", lambda: None)
+    head = find_head()
+    vocabulary |= {id(parameter) for parameter in head.parameters()} if head is not None else set()
     parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    matrices = [parameter for parameter in parameters if parameter.ndim > 1]
     return [
-        {"params": [parameter for parameter in parameters if parameter.ndim > 1]},
+        {"params": [matrix for matrix in matrices if id(matrix) in vocabulary]},
+        {"params": [matrix for matrix in matrices if id(matrix) not in vocabulary], "hidden": True},
         {"params": [parameter for parameter in parameters if parameter.ndim <= 1], "weight_decay": 0.0},
     ]
 
