@@ -6,11 +6,12 @@ Both train a model from scratch on the same rows, with the same architecture, in
 threads, on two corpora: `demo`, the demo's corpus and model, and `wikitext`, the lines of WikiText-2 with the default
 model. `Trainer` uses its collator, dynamic padding, AdamW and linear schedule, the batch size of Winnow's default, and
 each learning rate of a grid. The rate with the lowest held-out loss after the last step is trained with all seeds. The
-target is the mean of these losses. Winnow trains with the settings in `CORPORA` for the same number of steps or fewer;
-its time is the CPU time at which the held-out loss first reaches the target, linearly interpolated between evaluations.
+target is the mean of these losses. Winnow trains with its own settings (the demo's, or the defaults; `--recipe` adds
+overrides) for the same number of steps; its time is the CPU time at which the held-out loss first reaches the target,
+linearly interpolated between evaluations. Use `--split validation` to choose a recipe; the default is the test split.
 
-The held-out loss is the mean over all masked tokens of the test rows, with fixed masks, the same for both. Times count
-from the start of training in one process and include collation, Lightning's loop and the first step, but not the
+The held-out loss is the mean over all masked tokens of the held-out rows, with fixed masks, the same for both. Times
+count from the start of training in one process and include collation, Lightning's loop and the first step, but not the
 evaluations, tokenization and the selection of matmul backends. `ratio` is the geometric mean over the seeds of the
 time of `Trainer` divided by Winnow's, and `interval` its 95% t interval on the log scale. Requires the extra
 `benchmarks`.
@@ -28,7 +29,7 @@ import tempfile
 import time
 from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -55,39 +56,39 @@ class Corpus:
     """A corpus, its model and the settings of both methods.
 
     Attributes:
-        shared: Overrides of the rows and the model.
-        steps: Optimizer steps of `Trainer`.
+        overrides: Overrides of the configuration for the rows, the model and Winnow's run.
+        steps: Optimizer steps of both methods.
         batch_size: Rows per step of `Trainer`.
         rates: Grid of learning rates of `Trainer`.
-        recipe: Overrides of Winnow's run.
+        recipe: Further overrides of Winnow's run.
+        data: Folder that contains the files of the corpus.
+        split: The held-out split that is evaluated.
     """
 
-    shared: tuple[str, ...]
+    overrides: tuple[str, ...]
     steps: int
     batch_size: int
-    rates: tuple[float, ...]
-    recipe: tuple[str, ...]
+    rates: tuple[float, ...] = (1e-3, 2e-3, 4e-3, 8e-3)
+    recipe: tuple[str, ...] = ()
+    data: str = "data"
+    split: str = "test"
 
 
+LOSS = "test/all/loss"
 CORPORA = {
-    "demo": Corpus(
-        ("experiment=demo", "filter=full"),
-        600,
-        64,
-        (1e-3, 2e-3, 4e-3, 8e-3),
-        ("optimizer=muon",),
-    ),
+    "demo": Corpus(("experiment=demo",), 600, 64),
     "wikitext": Corpus(
-        ("dataset=wikitext_2", "filter=full", "probe=[]", "study.primary_metric=test/all/loss", "model.dropout=0"),
+        ("dataset=wikitext_2", "training.batch_size=16", "model.dropout=0", "probe=[]", f"study.primary_metric={LOSS}"),
         300,
         16,
-        (1e-3, 2e-3, 4e-3, 8e-3),
-        ("optimizer=muon", "training.batch_size=16"),
     ),
 }
 
-Curve = list[tuple[int, float, float]]
-"""Step, CPU seconds since the start of training, and held-out loss of each evaluation."""
+Evaluation = tuple[int, float, float]
+"""The step, the CPU seconds since the start of training, and the held-out loss."""
+
+Curve = list[Evaluation]
+"""The evaluations of a run."""
 
 
 class Evaluations:
@@ -115,50 +116,33 @@ class Evaluations:
         return loss
 
 
-def load(corpus: str, overrides: tuple[str, ...], seed: int, data: str) -> RunInputs:
+def load(corpus: Corpus, seed: int, overrides: Sequence[str] = ()) -> RunInputs:
     """Return the rows, the tokenizer and a new model of a corpus."""
-    arguments = [*CORPORA[corpus].shared, *overrides, f"seed={seed}", f"data_dir={data}", "training.max_length=128"]
-    cells, _ = compose_cells("train", TrainConfig, [*arguments, "numerics.threads=1"])
+    arguments = [*corpus.overrides, "filter=full", f"seed={seed}", f"data_dir={corpus.data}", "numerics.threads=1"]
+    cells, _ = compose_cells("train", TrainConfig, [*arguments, *overrides])
     return load_inputs(cells[0], build_components(cells[0].config))
 
 
-def train_with_transformers(corpus: str, rate: float, seed: int, data: str, split: str = "test") -> Curve:
+def train_with_transformers(corpus: Corpus, rate: float, seed: int) -> Curve:
     """Train with Hugging Face's `Trainer`, and return the evaluation after the last step."""
 
     class Evaluate(TrainerCallback):
         def on_train_begin(self, *args: Any, **kwargs: Any) -> None:
             evaluations.start()
 
-        def on_step_end(self, *args: Any, **kwargs: Any) -> None:
-            state = args[1]
-            if state.global_step == settings.steps:
+        def on_step_end(self, _: Any, state: Any, *args: Any, **kwargs: Any) -> None:
+            if state.global_step == corpus.steps:
                 evaluations.evaluate(kwargs["model"], state.global_step)
 
-    settings, inputs = CORPORA[corpus], load(corpus, (), seed, data)
-    model = inputs.components.model.load(inputs.tokenizer, seed)
-    evaluations = Evaluations(inputs.held_out[split].tokens)
-    build_trainer(
-        model,
-        inputs.tokenizer,
-        inputs.train_tokens,
-        settings.steps,
-        settings.batch_size,
-        [Evaluate()],
-        learning_rate=rate,
-        seed=seed,
-    ).train()
+    inputs = load(corpus, seed)
+    evaluations = Evaluations(inputs.held_out[corpus.split].tokens)
+    settings = {"learning_rate": rate, "seed": seed}
+    rows, batch_size, callbacks = inputs.train_tokens, corpus.batch_size, [Evaluate()]
+    build_trainer(inputs.model, inputs.tokenizer, rows, corpus.steps, batch_size, callbacks, **settings).train()
     return evaluations.curve
 
 
-def train_with_winnow(
-    corpus: str,
-    recipe: Sequence[str],
-    seed: int,
-    data: str,
-    target: float = -math.inf,
-    every: int = 5,
-    split: str = "test",
-) -> Curve:
+def train_with_winnow(corpus: Corpus, seed: int, target: float = -math.inf, every: int = 5) -> Curve:
     """Train with Winnow, and return an evaluation every few steps, until one reaches the target."""
 
     class Evaluate(Callback):
@@ -170,10 +154,9 @@ def train_with_winnow(
             if step % every == 0 or step == trainer.max_steps:
                 trainer.should_stop |= evaluations.evaluate(module.model, step) <= target
 
-    steps = f"training.max_steps={CORPORA[corpus].steps}"
-    inputs = load(corpus, (steps, "training.validate_every_steps=1000000", *recipe), seed, data)
-    remove_checkpoints(inputs.folder)
-    evaluations = Evaluations(inputs.held_out[split].tokens)
+    steps = (f"training.max_steps={corpus.steps}", "training.validate_every_steps=1000000")
+    inputs = load(corpus, seed, (*steps, *corpus.recipe))
+    evaluations = Evaluations(inputs.held_out[corpus.split].tokens)
     fit(inputs, callbacks=[Evaluate()])
     remove_checkpoints(inputs.folder)
     return evaluations.curve
@@ -181,7 +164,7 @@ def train_with_winnow(
 
 def interpolate(curve: Curve, target: float) -> tuple[float, float] | None:
     """Return the CPU seconds and the step at which the loss first reaches the target, or `None` if it does not."""
-    before: tuple[int, float, float] | None = None
+    before: Evaluation | None = None
     for step, seconds, loss in curve:
         if loss <= target:
             if before is None:
@@ -201,46 +184,44 @@ def estimate_ratio(baseline: Sequence[float], winnow: Sequence[float]) -> tuple[
     return float(np.exp(logs.mean())), [float(np.exp(logs.mean() + sign * half)) for sign in (-1, 1)]
 
 
-def measure(name: str, pool: ProcessPoolExecutor, seeds: int, data: str) -> dict[str, Any]:
+def measure(corpus: Corpus, pool: ProcessPoolExecutor, seeds: int) -> dict[str, Any]:
     """Return the losses and times of both methods on a corpus."""
-    corpus = CORPORA[name]
-    curves = {
-        (rate, seed): pool.submit(train_with_transformers, name, rate, seed, data)
-        for rate in corpus.rates
-        for seed in range(1, min(seeds, 2) + 1)
-    }
-    finals = {key: future.result()[-1] for key, future in curves.items()}
-    losses = {rate: [final[2] for (other, _), final in finals.items() if other == rate] for rate in corpus.rates}
-    best = min(corpus.rates, key=lambda rate: statistics.mean(losses[rate]))
-    more = {seed: pool.submit(train_with_transformers, name, best, seed, data) for seed in range(3, seeds + 1)}
-    finals |= {(best, seed): future.result()[-1] for seed, future in more.items()}
-    of_best = [finals[best, seed] for seed in range(1, seeds + 1)]
-    target = statistics.mean(final[2] for final in of_best)
-    runs = [
-        pool.submit(train_with_winnow, name, corpus.recipe, seed, data, target).result for seed in range(1, seeds + 1)
-    ]
-    reached = [interpolate(run(), target) for run in runs]
+
+    def train_baseline(rates: Sequence[float], seeds: Sequence[int]) -> dict[tuple[float, int], Evaluation]:
+        curves = {
+            (rate, seed): pool.submit(train_with_transformers, corpus, rate, seed) for rate in rates for seed in seeds
+        }
+        return {key: curve.result()[-1] for key, curve in curves.items()}
+
+    finals = train_baseline(corpus.rates, range(1, min(seeds, 2) + 1))
+    best = min(corpus.rates, key=lambda rate: summarize(finals, rate)["loss"])
+    finals |= train_baseline([best], range(3, seeds + 1))
+    target = summarize(finals, best)["loss"]
+    baseline_seconds = [finals[best, seed][1] for seed in range(1, seeds + 1)]
+    curves = [pool.submit(train_with_winnow, corpus, seed, target) for seed in range(1, seeds + 1)]
+    reached = [interpolate(curve.result(), target) for curve in curves]
     result: dict[str, Any] = {
         "settings": asdict(corpus),
         "trainer": {
             "rates": {f"{rate:g}": summarize(finals, rate) for rate in corpus.rates},
             "best_rate": best,
             "loss": target,
-            "seconds": [final[1] for final in of_best],
+            "seconds": baseline_seconds,
         },
         "winnow": {
-            "seconds": [time and time[0] for time in reached],
-            "steps": [time and time[1] for time in reached],
+            "seconds": [None if point is None else point[0] for point in reached],
+            "steps": [None if point is None else point[1] for point in reached],
+            "last_losses": [curve.result()[-1][2] for curve in curves],
         },
-        "ratio": None,
+        "ratio": None,  # if a seed does not reach the target
     }
-    if all(reached):
-        seconds = [time[0] for time in reached if time]
-        result["ratio"], result["interval"] = estimate_ratio(result["trainer"]["seconds"], seconds)
+    if None not in reached:
+        winnow_seconds = [point[0] for point in reached if point is not None]
+        result["ratio"], result["interval"] = estimate_ratio(baseline_seconds, winnow_seconds)
     return result
 
 
-def summarize(finals: dict[tuple[float, int], tuple[int, float, float]], rate: float) -> dict[str, Any]:
+def summarize(finals: dict[tuple[float, int], Evaluation], rate: float) -> dict[str, Any]:
     """Return the mean loss, the mean time and the number of seeds of a learning rate of `Trainer`."""
     runs = [final for (other, _), final in finals.items() if other == rate]
     return {
@@ -264,6 +245,9 @@ def main() -> None:
     parser.add_argument("--json", type=Path, help="output file for the results")
     parser.add_argument("--corpora", nargs="+", choices=CORPORA, default=list(CORPORA))
     parser.add_argument("--seeds", type=int, default=5, help="seeds per method; the grid uses the first two")
+    parser.add_argument("--steps-factor", type=int, default=1, help="factor for the number of steps of both methods")
+    parser.add_argument("--recipe", nargs="*", default=[], metavar="OVERRIDE", help="overrides of Winnow's runs")
+    parser.add_argument("--split", choices=["test", "validation"], default="test", help="held-out split")
     parser.add_argument("--jobs", type=int, default=2, help="processes, with one thread each")
     parser.add_argument(
         "--data-dir",
@@ -277,7 +261,6 @@ def main() -> None:
             f"{options.data_dir}/wikitext-2 contains no .txt file. Set --data-dir to a folder with the text files of "
             "WikiText-2, or measure only --corpora demo."
         )
-    data = str(options.data_dir.resolve())
     results: dict[str, Any] = {
         "hardware": describe_hardware(),
         "versions": {"torch": torch.__version__, "transformers": transformers.__version__},
@@ -288,7 +271,14 @@ def main() -> None:
         ProcessPoolExecutor(options.jobs, context, start_worker, (folder,)) as pool,
     ):
         for name in options.corpora:
-            results[name] = measure(name, pool, options.seeds, data)
+            corpus = replace(
+                CORPORA[name],
+                steps=CORPORA[name].steps * options.steps_factor,
+                recipe=tuple(options.recipe),
+                data=str(options.data_dir.resolve()),
+                split=options.split,
+            )
+            results[name] = measure(corpus, pool, options.seeds)
             print(json.dumps({name: results[name]}, indent=2), flush=True)
             if options.json:
                 options.json.write_text(json.dumps(results, indent=2) + "\n", encoding="utf-8")
