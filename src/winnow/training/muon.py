@@ -31,8 +31,8 @@ class MuonWithAdamW(Optimizer):
     def __init__(
         self,
         params: Iterable[dict[str, Any]],
-        lr: float = 8e-3,
-        adamw_lr: float = 2e-3,
+        lr: float = 1.6e-2,
+        adamw_lr: float = 1e-2,
         weight_decay: float = 0.01,
         momentum: float = 0.95,
         betas: tuple[float, float] = (0.9, 0.999),
