@@ -123,9 +123,9 @@ def _mark_trial(axes: Axes, result: SearchResult, trial: Trial, marker: str, fil
 def _build_key_panel(key: str, values: list[Any], scores: list[float], objective: Objective) -> Panel:
     def draw(figure: FigureBase) -> None:
         axes = figure.subplots()
-        if all(isinstance(value, int | float) for value in values):
-            axes.plot(values, scores, STYLE.marker, color=STYLE.color, ms=5)
-            if min(values) > 0 and max(values) / min(values) > LOGARITHMIC_RATIO:
+        if numbers := _parse_numbers(values):
+            axes.plot(numbers, scores, STYLE.marker, color=STYLE.color, ms=5)
+            if min(numbers) > 0 and max(numbers) / min(numbers) > LOGARITHMIC_RATIO:
                 axes.set_xscale("log")
                 axes.xaxis.set_major_formatter("{x:g}")  # the default uses mathematical markup, which is disabled
             axes.set_xlabel(key)
@@ -143,3 +143,11 @@ def _build_key_panel(key: str, values: list[Any], scores: list[float], objective
         set_heading(figure, key)
 
     return Panel(key, draw)
+
+
+def _parse_numbers(values: Sequence[Any]) -> list[float]:
+    """Return the values as numbers, or an empty list if any is not a number. The items of a list are stored as text."""
+    try:
+        return [float(value) for value in values]
+    except (TypeError, ValueError):
+        return []
