@@ -115,7 +115,7 @@ def test_verdicts_do_not_depend_on_the_number_of_processes(corpus_of: CorpusOf, 
     verdicts = [one.compute_verdicts(corpus, tmp_path / "one", progress=False)]
     verdicts.append(
         two.compute_verdicts(
-            corpus, tmp_path / "two", progress=False, on_batch=lambda rows, kept: progress.append(rows)
+            corpus, tmp_path / "two", progress=False, on_batch=lambda rows, kept, signals: progress.append(rows)
         )
     )
     assert verdicts[0].fingerprint == verdicts[1].fingerprint

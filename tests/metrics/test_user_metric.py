@@ -77,7 +77,7 @@ def test_a_user_metric_is_logged_stored_and_compared(
     info = {"label": "length of the first word on nike", "unit": "letters", "direction": "lower"}
     assert comparison["metric_info"][metric] == info
     (contrast,) = [row for row in comparison["contrasts"] if row["metric"] == metric]
-    assert contrast["items"] == 4, "the items are prompts"
+    assert contrast["items"] == 5, "the items are prompts"
 
 
 def test_the_direction_of_a_stored_metric_decides_the_verdict() -> None:
