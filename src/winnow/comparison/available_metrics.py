@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from winnow.errors import WinnowError, did_you_mean
 from winnow.metrics.metric_catalog import score_template
-from winnow.metrics.metric_names import parse_metric_name
+from winnow.metrics.metric_names import ANY_LABEL_SLICE, is_label_slice, parse_metric_name
 
 
 @dataclass(frozen=True)
@@ -49,6 +49,8 @@ class AvailableMetrics:
         scope, _, score = path.rpartition("/")
         kind = "probe" if group == "probe" else "slice"
         scopes = self.scores[group]
+        if ANY_LABEL_SLICE in scopes and is_label_slice(scope):
+            scope = ANY_LABEL_SLICE
         if scope not in scopes:
             available = ", ".join(scopes) or "none"
             return WinnowError(

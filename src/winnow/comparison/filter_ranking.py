@@ -55,12 +55,15 @@ class FilterRanking:
 
     @property
     def sentence(self) -> str:
-        """One sentence that states which filters may be the best."""
+        """Which filters may be the best, in one or two sentences."""
         ranked = [name for name, entry in self.filters.items() if entry.rank is not None]
         if not self.best_set:
             return "The filters cannot be ranked, because they share too few seeds or items."
         if len(self.best_set) == 1:
-            return f"{self.best_set[0]} is better than all other filters under test."
+            best = self.filters[self.best_set[0]].effect
+            is_clear = best is not None and best.outcome == "better"
+            doubt = "" if is_clear else " Whether it is better than the baseline is not clear."
+            return f"{self.best_set[0]} is better than all other filters under test.{doubt}"
         if len(self.best_set) == len(ranked):
             return f"Any of the {len(ranked)} filters may be the best: the differences between them are not clear."
         return f"{join_names(self.best_set)} cannot be distinguished from the best of the {len(ranked)} filters."

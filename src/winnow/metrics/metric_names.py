@@ -180,6 +180,15 @@ def label_slice_name(label: str) -> str:
     return f"label/{sanitize_component(label)}"
 
 
+ANY_LABEL_SLICE: Final = "label/LABEL"
+"""Placeholder for the slices of text labels, which are unknown until the rows have been read."""
+
+
+def is_label_slice(name: str) -> bool:
+    """Return whether a slice contains the rows with one label."""
+    return name.startswith(label_slice_name(""))
+
+
 def sanitize_component(text: str) -> str:
     """Replace each character that MLflow does not allow in a component of a metric name with an underscore.
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -15,12 +15,14 @@ import pyarrow.compute as pc
 
 from winnow.data import Corpus
 from winnow.data.corpus import EXTERNAL_SPLIT, SplitName
-from winnow.errors import WinnowError
+from winnow.errors import WinnowError, did_you_mean
 from winnow.filters import Selection, Verdicts
 from winnow.metrics.metric_names import (
     ALL_ROWS_SLICE,
+    is_label_slice,
     kept_slice_name,
     label_slice_name,
+    parse_metric_name,
     removed_slice_name,
     sanitize_component,
     source_slice_name,
@@ -115,6 +117,24 @@ def build_slice_masks(rows: pa.Table, verdicts: Mapping[str, Verdicts]) -> dict[
         is_kept = pc.is_in(rows["row_id"], value_set=kept_ids).to_numpy()
         masks |= {kept_slice_name(name): is_kept, removed_slice_name(name): ~is_kept}
     return masks
+
+
+def check_label_slices(metrics: Iterable[str], held_out: Mapping[str, HeldOutSplit]) -> None:
+    """Check that each declared metric of a label's slice has such a slice. Other metrics are checked earlier.
+
+    Raises:
+        WinnowError: If there is no such slice.
+    """
+    for name in metrics:
+        metric = parse_metric_name(name)
+        slices = held_out[metric.group].slices if metric.group in held_out else {}
+        if is_label_slice(metric.scope) and metric.scope not in slices:
+            labels = [other for other in slices if is_label_slice(other)]
+            raise WinnowError(
+                f"unknown slice {metric.scope!r} in {name!r}.{did_you_mean(metric.scope, labels)} The "
+                f"{MAX_LABEL_SLICES} most frequent text labels are slices. Available: {', '.join(labels) or 'none'}.",
+                "study",
+            )
 
 
 def _build_label_masks(rows: pa.Table) -> dict[str, npt.NDArray[np.bool_]]:

@@ -25,6 +25,7 @@ from winnow.run.checkpoint_files import LAST_CHECKPOINT, remove_checkpoints, sav
 from winnow.run.console_summaries import print_fills, print_overview, print_run_result
 from winnow.run.evaluate import evaluate, evaluate_baseline
 from winnow.run.fit import check_fit_inputs, fit
+from winnow.run.held_out_slices import check_label_slices
 from winnow.run.log_run import log_inputs, log_results
 from winnow.run.ngram_evaluation import evaluate_ngrams
 from winnow.run.pruning import Pruning
@@ -83,9 +84,11 @@ def run_cell(cell: ComposedCell[TrainConfig], components: RunComponents, options
         fit(load_inputs(cell, components, options.cell_id))
         return {}
     with _track_cell(cell, components, options) as run:
-        run.log_only(select_logged_scores(_list_declared_metrics(cell.config)))
+        declared_metrics = _list_declared_metrics(cell.config)
+        run.log_only(select_logged_scores(declared_metrics))
         timer, callbacks = _build_timing_callbacks(options)
         inputs = load_inputs(cell, components, options.cell_id)
+        check_label_slices(declared_metrics, inputs.held_out)
         check_fit_inputs(inputs)
         save_numerics(inputs.folder, inputs.numerics)
         log_inputs(run, inputs)

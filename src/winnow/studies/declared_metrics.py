@@ -5,10 +5,12 @@ from __future__ import annotations
 from winnow.comparison.available_metrics import AvailableMetrics
 from winnow.config import TrainConfig
 from winnow.data import Dataset, Mixture
+from winnow.data.sources.records import RecordSource
 from winnow.errors import WinnowError
 from winnow.metrics.metric_catalog import HELD_OUT_SCORES
 from winnow.metrics.metric_names import (
     ALL_ROWS_SLICE,
+    ANY_LABEL_SLICE,
     EXTERNAL_GROUP,
     PROBE_GROUP,
     SECONDS,
@@ -81,7 +83,13 @@ def _list_slices(components: RunComponents) -> dict[str, list[str]]:
         slice_name for name in components.slices for slice_name in (kept_slice_name(name), removed_slice_name(name))
     ]
     slices: dict[str, list[str]] = {
-        split: [ALL_ROWS_SLICE, *_list_source_slices(components.dataset), *filter_slices] for split in HELD_OUT_SPLITS
+        split: [
+            ALL_ROWS_SLICE,
+            *_list_source_slices(components.dataset),
+            *_list_label_slices(components.dataset),
+            *filter_slices,
+        ]
+        for split in HELD_OUT_SPLITS
     }
     if components.dataset.external:
         slices[EXTERNAL_GROUP] = [ALL_ROWS_SLICE, *map(sanitize_component, components.dataset.external), *filter_slices]
@@ -92,3 +100,9 @@ def _list_source_slices(dataset: Dataset) -> list[str]:
     """Return one slice name per source, or an empty list if there is only one source."""
     sources = dataset.source.sources if isinstance(dataset.source, Mixture) else {}
     return [source_slice_name(name) for name in sources] if len(sources) > 1 else []
+
+
+def _list_label_slices(dataset: Dataset) -> list[str]:
+    """Return a placeholder for the slices of text labels if a source may have text labels."""
+    sources = dataset.source.sources.values() if isinstance(dataset.source, Mixture) else [dataset.source]
+    return [ANY_LABEL_SLICE] if any(isinstance(source, RecordSource) and source.label for source in sources) else []
