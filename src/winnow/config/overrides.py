@@ -56,7 +56,9 @@ def is_parsable(text: str, errors: list[WinnowError]) -> bool:
         reason = str(error).splitlines()[0][:200]
         errors.append(
             WinnowError(
-                f"expected key=value, got {text[:80]!r} ({reason}). Quote values that contain spaces or brackets.", key
+                f"expected key=value, got {text[:80]!r} ({reason}). Quote each value that contains spaces, brackets or ~, "
+                'inside the quotes of the shell, as in \'filter.keep="~unwanted","unwanted < 2"\'.',
+                key,
             )
         )
         return False
