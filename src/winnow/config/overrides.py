@@ -56,8 +56,8 @@ def is_parsable(text: str, errors: list[WinnowError]) -> bool:
         reason = str(error).splitlines()[0][:200]
         errors.append(
             WinnowError(
-                f"expected key=value, got {text[:80]!r} ({reason}). Quote each value that contains spaces, brackets or ~, "
-                'inside the quotes of the shell, as in \'filter.keep="~unwanted","unwanted < 2"\'.',
+                f"expected key=value, got {text[:80]!r} ({reason}). Quote each value that contains spaces, brackets or "
+                '~, inside the quotes of the shell, as in \'filter.keep="~unwanted","unwanted < 2"\'.',
                 key,
             )
         )
