@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from importlib.util import find_spec
 from math import ceil
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from winnow.data.cleaning import normalize
+from winnow.data.minhash import MinHashIndex, compute_minhashes
 from winnow.errors import WinnowError
 
 if TYPE_CHECKING:
@@ -29,20 +30,6 @@ def word_ngrams(text: str, words: int) -> set[str]:
     """
     tokens = normalize(text).split()
     return {" ".join(tokens[start : start + words]) for start in range(max(1, len(tokens) - words + 1))}
-
-
-def compute_minhashes(texts: Iterable[str | None], words: int, permutations: int) -> Iterator[Any]:
-    """Yield the MinHash (Broder 1997) of each text's word n-grams, or ``None`` for a null text."""
-    from datasketch import MinHash
-
-    blank = MinHash(num_perm=permutations)
-    for text in texts:
-        if text is None:
-            yield None
-            continue
-        signature = blank.copy()
-        signature.update_batch([ngram.encode() for ngram in word_ngrams(text, words)])
-        yield signature
 
 
 def cluster_near_duplicates(
@@ -66,20 +53,17 @@ def cluster_near_duplicates(
         raise WinnowError(
             "near-duplicate detection requires the package datasketch. Run: pip install 'winnow-mlm[near-duplicates]'"
         )
-    from datasketch import MinHashLSH
     from scipy.cluster.hierarchy import DisjointSet
 
-    index = MinHashLSH(threshold=threshold, num_perm=permutations)
+    index = MinHashIndex(compute_minhashes(texts, words, permutations), threshold)
     clusters = DisjointSet(range(len(texts)))
-    known: list[Any] = []
-    for row, signature in enumerate(compute_minhashes(texts, words, permutations)):
-        for near in index.query(signature):
-            if not clusters.connected(near, row) and signature.jaccard(known[near]) >= threshold:
+    for row in index.comparable_rows:
+        for near, similarity in index.find_candidates(row):
+            if similarity >= threshold:
                 clusters.merge(near, row)
         if clusters.subset_size(row) > max_cluster_size:
             break
-        known.append(signature)
-        index.insert(row, signature, check_duplication=False)
+        index.add(row)
     return clusters
 
 

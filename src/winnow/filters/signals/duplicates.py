@@ -11,7 +11,7 @@ import pyarrow.compute as pc
 from pydantic import ConfigDict, Field
 from pydantic.dataclasses import dataclass
 
-from winnow.data.near_duplicates import compute_minhashes
+from winnow.data.minhash import MinHashIndex, compute_minhashes
 from winnow.errors import WinnowError
 from winnow.filters.signals.signal import Signal, missing_package_errors
 
@@ -51,20 +51,17 @@ class Duplicate(Signal):
 
     def score(self, texts: Sequence[str | None]) -> pa.Array:
         """Return the similarity to the most similar earlier text: 0 if there is no candidate, null for a null text."""
-        from datasketch import MinHashLSH
-
-        index = MinHashLSH(threshold=self.threshold, num_perm=self.permutations)
-        originals: dict[int, Any] = {}
-        scores: list[float | None] = []
-        for row, signature in enumerate(compute_minhashes(texts, self.words, self.permutations)):
-            if signature is None:
-                scores.append(None)
-                continue
-            score = max((signature.jaccard(originals[candidate]) for candidate in index.query(signature)), default=0.0)
-            scores.append(float(score))
-            if score < self.threshold:
-                originals[row] = signature
-                index.insert(row, signature, check_duplication=False)
+        rows = [row for row, text in enumerate(texts) if text is not None]
+        minhashes = compute_minhashes([text for text in texts if text is not None], self.words, self.permutations)
+        index = MinHashIndex(minhashes, self.threshold)
+        similarities = [0.0] * len(rows)
+        for number in index.comparable_rows:
+            similarities[number] = max((value for _, value in index.find_candidates(number)), default=0.0)
+            if similarities[number] < self.threshold:
+                index.add(number)
+        scores: list[float | None] = [None] * len(texts)
+        for row, similarity in zip(rows, similarities, strict=True):
+            scores[row] = similarity
         return pa.array(scores, pa.float64())
 
     @property
