@@ -158,6 +158,7 @@ def read_kept(name: str, task: str, folder: Path) -> set[str]:
 
 def measure(name: str, task: str, folder: Path) -> dict[str, Any]:
     """Run one task in this process on one core; return the times, the rate and the peak memory."""
+    import pyarrow as pa
     import pyarrow.parquet as pq
 
     if hasattr(os, "sched_setaffinity"):
@@ -165,6 +166,7 @@ def measure(name: str, task: str, folder: Path) -> dict[str, Any]:
     prepare = {"winnow": prepare_winnow, "data_juicer": prepare_data_juicer, "datatrove": prepare_datatrove}[name]
     words = json.loads((folder / "words.json").read_text("utf-8"))
     version, run = prepare(task, words, folder)
+    pa.array([""])  # imports pandas, which pyarrow otherwise does during the run
     elapsed, cpu = time.perf_counter(), cpu_seconds()
     run()
     elapsed, cpu = time.perf_counter() - elapsed, cpu_seconds() - cpu
@@ -199,6 +201,7 @@ Prepared = tuple[str, Callable[[], None]]
 
 def prepare_winnow(task: str, words: dict[str, list[str]], folder: Path) -> Prepared:
     """Return a function that ingests the file, which removes exact duplicates, and applies a filter."""
+    import datasketch  # noqa: F401 (Winnow imports it when it is needed)
     import pyarrow as pa
     import pyarrow.parquet as pq
 

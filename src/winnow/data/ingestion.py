@@ -9,9 +9,10 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from winnow.data.cleaning import CleaningStep, clean_texts, normalize
+from winnow.data.cleaning import CleaningStep
 from winnow.data.integrity import Check, run_checks
 from winnow.data.sources.source import RECORD_ERROR_FIELD, SOURCE_FIELD, Source
+from winnow.data.text_columns import are_blank, clean_text_column, normalize_column
 from winnow.errors import WinnowError
 
 
@@ -63,18 +64,19 @@ def read_clean_rows(
     if any(check.action == "drop" for check in checks.values()):
         funnel["sound"] = rows.num_rows
     if SOURCE_FIELD.name not in rows.column_names:
-        rows = rows.append_column(SOURCE_FIELD, pa.array([name] * rows.num_rows, pa.string()))
-    raw = rows["text"].to_pylist()
-    funnel["with_text"] = sum(text is not None and not text.isspace() for text in raw)
-    rows = rows.set_column(rows.column_names.index("text"), "text", pa.array(clean_texts(raw, cleaning), pa.string()))
+        rows = rows.append_column(SOURCE_FIELD, pa.repeat(pa.scalar(name, SOURCE_FIELD.type), rows.num_rows))
+    raw = rows["text"]
+    funnel["with_text"] = rows.num_rows - raw.null_count - (pc.sum(are_blank(raw)).as_py() or 0)
+    rows = rows.set_column(rows.column_names.index("text"), "text", clean_text_column(raw, cleaning))
     rows = _drop_null_rows(rows, cleaning)
     funnel["cleaned"] = rows.num_rows
     # Among rows with equal text, only the first is kept.
     first: dict[str, int] = {}
-    for row, text in enumerate(rows["text"].to_pylist()):
-        first.setdefault(normalize(text), row)
+    for row, text in enumerate(normalize_column(rows["text"]).to_pylist()):
+        first.setdefault(text, row)
     funnel["unique"] = len(first)
-    rows = rows.take(pa.array(first.values(), pa.int64()))
+    if len(first) < rows.num_rows:
+        rows = rows.take(pa.array(first.values(), pa.int64()))
     return CleanedRows(rows, list(first), funnel, errors, integrity, cumulative_failures)
 
 

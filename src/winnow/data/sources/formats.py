@@ -5,12 +5,16 @@ from __future__ import annotations
 import csv
 import json
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
-from typing import Any, Literal, TextIO
+from typing import TYPE_CHECKING, Any, Literal, TextIO
 
 from winnow.data.sources.records import NumberedRecords, RecordBatch
 from winnow.errors import WinnowError
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 FormatName = Literal["csv", "tsv", "json", "jsonl", "parquet"]
 
@@ -38,7 +42,7 @@ def open_record_batch(path: Path, kind: FormatName, encoding: str, separator: st
         errors: How to handle decoding errors, as in :func:`open`.
     """
     if kind == "parquet":
-        return RecordBatch(str(path), "row", _read_parquet(path))
+        return RecordBatch(str(path), "row", _read_parquet(path), read_table=partial(_read_parquet_columns, path))
     if kind in ("csv", "tsv"):
         mark = separator or ("\t" if kind == "tsv" else ",")
         return RecordBatch(str(path), "line", _read_csv(path, encoding, mark, errors))
@@ -155,3 +159,13 @@ def _read_parquet(path: Path) -> NumberedRecords:
         raise WinnowError(
             f"the Parquet file {path} is damaged (after {number:,} rows: {error}). Download it again.", key="path"
         ) from error
+
+
+def _read_parquet_columns(path: Path, names: Sequence[str]) -> pa.Table | None:
+    """Return columns of a Parquet file; None if one of the names does not occur exactly once in the schema."""
+    import pyarrow.parquet as pq
+
+    with pq.ParquetFile(path) as file:
+        if any(file.schema_arrow.get_field_index(name) < 0 for name in names):
+            return None
+        return file.read(list(dict.fromkeys(names)))

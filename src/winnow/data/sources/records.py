@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 from abc import abstractmethod
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass as plain_dataclass
 from typing import Annotated, Any, Literal
 
@@ -12,6 +12,16 @@ import pyarrow as pa
 from pydantic import BeforeValidator, ConfigDict, Field
 from pydantic.dataclasses import dataclass
 
+from winnow.data.sources.record_columns import (
+    ColumnPart,
+    concatenate_parts,
+    convert_auto_parts,
+    convert_group_column,
+    convert_label_column,
+    convert_number_column,
+    convert_string_column,
+    convert_text_columns,
+)
 from winnow.data.sources.record_values import (
     BrokenRecordError,
     ColumnKind,
@@ -43,12 +53,15 @@ class RecordBatch:
         records: Pairs of a record number and the record's values. For a broken record, an error message replaces the
             values.
         has_all_columns: Whether every record has all columns. JSON records may omit columns.
+        read_table: Returns the given columns of all records as a table, or None if one of them is not a column. It is
+            set if the records are stored in columns, which are then read without converting each record.
     """
 
     name: str
     unit: Literal["line", "record", "row"]
     records: NumberedRecords
     has_all_columns: bool = True
+    read_table: Callable[[Sequence[str]], pa.Table | None] | None = None
 
 
 @dataclass(frozen=True, kw_only=True, config=ConfigDict(extra="forbid"))
@@ -114,36 +127,76 @@ class RecordSource(Source):
         records are to be dropped.
         """
         names = ["text", *(["label"] if self.label else []), *([GROUP_COLUMN] if self.group else []), *self.columns]
-        rows: list[list[Any]] = []
+        parts: dict[str, list[ColumnPart]] = {name: [] for name in names}
         errors: dict[int, str] = {}
+        rows = 0
         for batch in self.batches():
-            for number, record in self._check_columns(batch):
-                try:
-                    rows.append(self._convert_record(record))
-                except BrokenRecordError as error:
-                    message = f"broken {batch.unit} {number:,} of {batch.name}: {error}"
-                    if self.on_error == "fail":
-                        # Dropping broken records is suggested only if the cause is not the configuration: if every
-                        # record has the wrong type, no rows would remain.
-                        fix = error.fix or "set on_error=drop"
-                        raise WinnowError(f"{message} Fix the data, or {fix}.", key=error.key) from error
-                    errors[len(rows)] = message
-                    rows.append([None] * len(names))
-        values = list(zip(*rows, strict=True)) if rows else [()] * len(names)
-        table = pa.table({name: self._build_column(name, column) for name, column in zip(names, values, strict=True)})
+            columns = self._convert_table(batch) or dict(
+                zip(names, self._convert_records(batch, rows, errors), strict=True)
+            )
+            rows += len(columns["text"])
+            for name, column in columns.items():
+                parts[name].append(column)
+        table = pa.table({name: self._build_column(name, columns) for name, columns in parts.items()})
         if errors:
             table = table.append_column(
-                RECORD_ERROR_FIELD, pa.array([errors.get(row) for row in range(len(rows))], RECORD_ERROR_FIELD.type)
+                RECORD_ERROR_FIELD, pa.array([errors.get(row) for row in range(rows)], RECORD_ERROR_FIELD.type)
             )
-        return table
+        return table.combine_chunks()
 
-    def _build_column(self, name: str, values: Sequence[Any]) -> pa.Array:
-        if name == "label":
-            return build_label_column(values)
-        kind = self.columns.get(name, "string")
-        if kind == "auto":
-            return build_auto_column(values)
-        return pa.array(values, pa.float64() if kind == "number" else pa.string())
+    def _convert_table(self, batch: RecordBatch) -> dict[str, ColumnPart] | None:
+        """Return the columns of a batch, by name; None if its records must be converted one by one."""
+        if batch.read_table is None:
+            return None
+        try:
+            table = batch.read_table(self._value_paths())
+            return None if table is None else self._convert_columns(table)
+        except (OSError, ValueError, NotImplementedError):  # the exceptions that Arrow raises
+            return None  # the conversion of single records raises an error that names the row
+
+    def _convert_columns(self, table: pa.Table) -> dict[str, ColumnPart] | None:
+        columns: dict[str, ColumnPart | None] = {
+            "text": convert_text_columns([table[path] for path in self.text], self.joiner)
+        }
+        if self.label:
+            columns["label"] = convert_label_column(table[self.label])
+        if self.group:
+            columns[GROUP_COLUMN] = convert_group_column(table[self.group])
+        for path, kind in self.columns.items():
+            if kind == "auto":
+                columns[path] = table[path]
+            else:
+                columns[path] = (convert_number_column if kind == "number" else convert_string_column)(table[path])
+        converted = {name: column for name, column in columns.items() if column is not None}
+        return converted if len(converted) == len(columns) else None
+
+    def _convert_records(self, batch: RecordBatch, first_row: int, errors: dict[int, str]) -> list[list[Any]]:
+        """Return the columns of a batch, and add the message of each broken record to ``errors`` by row number."""
+        width = 1 + bool(self.label) + bool(self.group) + len(self.columns)
+        rows: list[list[Any]] = []
+        for number, record in self._check_columns(batch):
+            try:
+                rows.append(self._convert_record(record))
+            except BrokenRecordError as error:
+                message = f"broken {batch.unit} {number:,} of {batch.name}: {error}"
+                if self.on_error == "fail":
+                    # Dropping broken records is suggested only if the cause is not the configuration: if every
+                    # record has the wrong type, no rows would remain.
+                    fix = error.fix or "set on_error=drop"
+                    raise WinnowError(f"{message} Fix the data, or {fix}.", key=error.key) from error
+                errors[first_row + len(rows)] = message
+                rows.append([None] * width)
+        return [list(column) for column in zip(*rows, strict=True)] if rows else [[] for _ in range(width)]
+
+    def _build_column(self, name: str, parts: Sequence[ColumnPart]) -> pa.ChunkedArray:
+        kind = "label" if name == "label" else self.columns.get(name, "string")
+        if kind in ("label", "auto"):
+            numbers = convert_auto_parts(parts) if kind == "auto" else None
+            if numbers is not None:
+                return concatenate_parts(numbers, pa.float64())
+            values = [value for part in parts for value in (part if isinstance(part, list) else part.to_pylist())]
+            return build_label_column(values) if kind == "label" else build_auto_column(values)
+        return concatenate_parts(parts, pa.float64() if kind == "number" else pa.string())
 
     def check(self) -> list[WinnowError]:
         """Return an error if a file cannot be opened, and one error per column that a file's first record lacks."""
