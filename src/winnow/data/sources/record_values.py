@@ -1,9 +1,9 @@
-"""Convert the values of a record to the cells of a table, and infer the types of label and `auto` columns."""
+"""Find, convert and check the values of a record, and infer the types of label and `auto` columns."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from typing import Any, Final, Literal
 
@@ -12,6 +12,10 @@ import pyarrow as pa
 ColumnKind = Literal["number", "string", "auto"]
 
 _MAX_LABEL: Final = 2**53  # larger integers cannot be represented exactly as floats
+
+
+MISSING: Final = object()
+"""The value of a path that does not exist."""
 
 
 class BrokenRecordError(Exception):
@@ -26,6 +30,47 @@ class BrokenRecordError(Exception):
         super().__init__(message)
         self.key = key
         self.fix = fix
+
+
+def get_value(record: Any, path: str) -> Any:
+    """Return the value at a path, or ``MISSING`` if the path does not exist.
+
+    If the record is a list, return the values at the path in all elements that have such a value.
+
+    >>> get_value({"answers": {"text": ["one", "two"]}, "a.b": 1}, "answers.text")
+    ['one', 'two']
+    >>> get_value({"answers": [{"text": "one"}, {"text": "two"}]}, "answers.text")
+    ['one', 'two']
+    """
+    if isinstance(record, list):
+        values = [get_value(item, path) for item in record]
+        return [value for value in values if value is not MISSING]
+    if not isinstance(record, Mapping):
+        return MISSING
+    if path in record:
+        return record[path]
+    head, dot, rest = path.partition(".")
+    return get_value(record[head], rest) if dot and head in record else MISSING
+
+
+def has_surrogates(text: str) -> bool:
+    """Return whether a text contains surrogates, which come from undecodable bytes or from JSON escapes."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return True
+    return False
+
+
+def is_column_missing(record: Mapping[str, Any], path: str) -> bool:
+    """Return whether a record has neither a value at a path nor the column that the path starts with."""
+    return path not in record and path.partition(".")[0] not in record
+
+
+def get_value_or_none(record: Any, path: str) -> Any:
+    """Return the value at a path, or None if the path does not exist."""
+    value = get_value(record, path)
+    return None if value is MISSING else value
 
 
 def is_blank(value: Any) -> bool:

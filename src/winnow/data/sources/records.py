@@ -23,17 +23,21 @@ from winnow.data.sources.record_columns import (
     convert_text_columns,
 )
 from winnow.data.sources.record_values import (
+    MISSING,
     BrokenRecordError,
     ColumnKind,
     build_auto_column,
     build_label_column,
     convert_label,
     convert_number,
+    get_value,
+    get_value_or_none,
+    has_surrogates,
+    is_column_missing,
 )
 from winnow.data.sources.source import GROUP_COLUMN, RECORD_ERROR_FIELD, RESERVED_COLUMNS, Source
 from winnow.errors import WinnowError, did_you_mean
 
-_MISSING = object()
 NumberedRecords = Iterator[tuple[int, Mapping[str, Any] | str]]
 
 
@@ -208,7 +212,7 @@ class RecordSource(Source):
                     errors += [
                         self._build_unknown_column_error(path, first, batch.name)
                         for path in self._value_paths()
-                        if _is_column_missing(first, path)
+                        if is_column_missing(first, path)
                     ]
         except WinnowError as error:
             errors.append(error)
@@ -228,9 +232,9 @@ class RecordSource(Source):
         for number, record in batch.records:
             if missing and not isinstance(record, str):
                 seen |= dict.fromkeys(record)
-                missing = [path for path in missing if get_value(record, path) is _MISSING]
-                if batch.has_all_columns and any(_is_column_missing(record, path) for path in missing):
-                    missing.sort(key=lambda path: not _is_column_missing(record, path))
+                missing = [path for path in missing if get_value(record, path) is MISSING]
+                if batch.has_all_columns and any(is_column_missing(record, path) for path in missing):
+                    missing.sort(key=lambda path: not is_column_missing(record, path))
                     break
             yield number, record
         if missing and seen:
@@ -245,12 +249,12 @@ class RecordSource(Source):
         texts = [self._convert_text(get_value(record, path), path) for path in self.text]
         row: list[Any] = [self.joiner.join(text for text in texts if text) or None]
         if self.label:
-            row.append(convert_label(_get_value_or_none(record, self.label), self.label))
+            row.append(convert_label(get_value_or_none(record, self.label), self.label))
         if self.group:
-            group = _get_value_or_none(record, self.group)
+            group = get_value_or_none(record, self.group)
             row.append(None if group is None else str(group).strip() or None)
         for path, kind in self.columns.items():
-            value = _get_value_or_none(record, path)
+            value = get_value_or_none(record, path)
             if kind == "string":
                 row.append(self._convert_text(value, path, key="columns"))
             else:
@@ -258,7 +262,7 @@ class RecordSource(Source):
         return row
 
     def _convert_text(self, value: Any, path: str, key: str = "text") -> str | None:
-        if value is None or value is _MISSING:
+        if value is None or value is MISSING:
             return None
         if isinstance(value, list):
             return self.joiner.join(filter(None, (self._convert_text(item, path, key) for item in value))) or None
@@ -279,42 +283,3 @@ class RecordSource(Source):
         columns = [f"'{column}'"[:80] for column in itertools.islice(known, 50)]
         listed = ", ".join(columns).encode(errors="backslashreplace").decode()
         return WinnowError(f"{name} has no column '{path}'.{did_you_mean(path, known)} Allowed: {listed}.", key=key)
-
-
-def get_value(record: Any, path: str) -> Any:
-    """Return the value at a path, or ``_MISSING`` if the path does not exist.
-
-    If the record is a list, return the values at the path in all elements that have such a value.
-
-    >>> get_value({"answers": {"text": ["one", "two"]}, "a.b": 1}, "answers.text")
-    ['one', 'two']
-    >>> get_value({"answers": [{"text": "one"}, {"text": "two"}]}, "answers.text")
-    ['one', 'two']
-    """
-    if isinstance(record, list):
-        values = [get_value(item, path) for item in record]
-        return [value for value in values if value is not _MISSING]
-    if not isinstance(record, Mapping):
-        return _MISSING
-    if path in record:
-        return record[path]
-    head, dot, rest = path.partition(".")
-    return get_value(record[head], rest) if dot and head in record else _MISSING
-
-
-def has_surrogates(text: str) -> bool:
-    """Return whether a text contains surrogates, which come from undecodable bytes or from JSON escapes."""
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return True
-    return False
-
-
-def _is_column_missing(record: Mapping[str, Any], path: str) -> bool:
-    return path not in record and path.partition(".")[0] not in record
-
-
-def _get_value_or_none(record: Any, path: str) -> Any:
-    value = get_value(record, path)
-    return None if value is _MISSING else value

@@ -13,7 +13,7 @@ from pydantic.dataclasses import dataclass
 
 from winnow.data.fingerprint import fingerprint
 from winnow.data.sources.files import convert_file_errors, find_files, hash_file
-from winnow.data.sources.records import has_surrogates
+from winnow.data.sources.record_values import has_surrogates
 from winnow.data.sources.source import RECORD_ERROR_FIELD, TEXT_FIELD, Source
 from winnow.errors import WinnowError
 
