@@ -267,14 +267,14 @@ def count_uptrain_variants() -> list[dict[str, Any]]:
     ]
 
 
-def compare_with_peers(rows: int, pythons: list[str]) -> dict[str, Any]:
+def compare_with_peers(rows: int, pythons: list[str], tasks: list[str]) -> dict[str, Any]:
     """Compare Winnow with data-juicer and datatrove on template sentences."""
     from filtering_peers import compare_peers
 
     source, selected_filter = compose_source_and_filter("dataset=uptrain_reviews", "filter=nike_positive")
     templates = [text for text in source.read()["text"].to_pylist() if text]
     with tempfile.TemporaryDirectory() as folder:
-        return compare_peers(templates, words_of_signals(selected_filter), rows, pythons, Path(folder))
+        return compare_peers(templates, words_of_signals(selected_filter), rows, pythons, tasks, Path(folder))
 
 
 def compare_all(data: Path, turns: int) -> dict[str, Any]:
@@ -302,6 +302,13 @@ def main() -> None:
         "--peers-python", nargs="+", default=[sys.executable], metavar="PYTHON", help="interpreters that have the peers"
     )
     parser.add_argument("--peers-rows", type=int, default=100_000, metavar="ROWS")
+    parser.add_argument(
+        "--peers-tasks",
+        nargs="+",
+        default=["rules", "near_duplicates"],
+        choices=["rules", "near_duplicates"],
+        metavar="TASK",
+    )
     parser.add_argument("--make", nargs=2, metavar=("ROWS", "FOLDER"), help=argparse.SUPPRESS)
     parser.add_argument("--filter", nargs=2, metavar=("ROWS", "FOLDER"), help=argparse.SUPPRESS)
     arguments = parser.parse_args()
@@ -312,7 +319,7 @@ def main() -> None:
         print(json.dumps(filter_scale_corpus(int(arguments.filter[0]), Path(arguments.filter[1]))))
         return
     if arguments.peers:
-        results = {"peers": compare_with_peers(arguments.peers_rows, arguments.peers_python)}
+        results = {"peers": compare_with_peers(arguments.peers_rows, arguments.peers_python, arguments.peers_tasks)}
     else:
         results = compare_all(arguments.data, arguments.turns)
     results |= {"hardware": describe_hardware(), "load_average": os.getloadavg()}

@@ -39,15 +39,16 @@ PEERS = {"data_juicer": "data_juicer", "datatrove": "datatrove"}
 
 
 def compare_peers(
-    templates: list[str], words: dict[str, list[str]], rows: int, pythons: list[str], folder: Path
+    templates: list[str], words: dict[str, list[str]], rows: int, pythons: list[str], tasks: list[str], folder: Path
 ) -> dict[str, Any]:
-    """Run both tasks in every package, and compare the times and the kept rows.
+    """Run tasks in every package, and compare the times and the kept rows.
 
     Args:
         templates: Sentences that the rows start with.
         words: The word lists ``nike``, ``product``, ``praise`` and ``blame``. Only entries of ASCII letters are used.
         rows: The number of rows.
         pythons: Python interpreters that have the peers installed.
+        tasks: The tasks to run, of ``TASKS``.
         folder: An empty folder for the files.
     """
     single = {name: [word for word in words[name] if re.fullmatch(r"[a-z]+", word)] for name in (*WANTED, UNWANTED)}
@@ -62,31 +63,29 @@ def compare_peers(
         else:
             runners[name] = python
     for name, python in runners.items():
-        measured[name] = {task: run_in_process(name, task, python, folder) for task in TASKS}
-        measured[name]["version"] = measured[name]["rules"].pop("version")
-        measured[name]["near_duplicates"].pop("version")
-    return measured | compare_results(measured, list(runners)[1:], folder)
+        measured[name] = {task: run_in_process(name, task, python, folder) for task in tasks}
+        versions = [measured[name][task].pop("version") for task in tasks]
+        measured[name]["version"] = versions[0]
+    return measured | compare_results(measured, list(runners)[1:], tasks, folder)
 
 
-def compare_results(measured: dict[str, Any], peers: list[str], folder: Path) -> dict[str, Any]:
+def compare_results(measured: dict[str, Any], peers: list[str], tasks: list[str], folder: Path) -> dict[str, Any]:
     """Add the ratios to each peer's results, and return whether all kept rows of the task ``rules`` are identical."""
     ours = measured["winnow"]
-    kept = {task: read_kept("winnow", task, folder) for task in TASKS}
-    near_rows = ours["near_duplicates"]["rows"]
     identical = []
     for name in peers:
         theirs = measured[name]
-        theirs["ratio"] = theirs["rules"]["cpu_seconds"] / ours["rules"]["cpu_seconds"]
-        theirs["near_duplicates_ratio"] = (
-            theirs["near_duplicates"]["cpu_seconds"] / ours["near_duplicates"]["cpu_seconds"]
-        )
-        totals = [sum(item[task]["cpu_seconds"] for task in TASKS) for item in (theirs, ours)]
+        seconds = {task: [item[task]["cpu_seconds"] for item in (theirs, ours)] for task in tasks}
+        ratios = {task: peer / winnow for task, (peer, winnow) in seconds.items()}
+        totals = [sum(values) for values in zip(*seconds.values(), strict=True)]
         theirs["total_ratio"] = totals[0] / totals[1]
-        different = kept["rules"] ^ read_kept(name, "rules", folder)
-        identical.append(not different)
-        theirs["different_rows"] = len(different)
-        near = kept["near_duplicates"] ^ read_kept(name, "near_duplicates", folder)
-        theirs["near_duplicates_agreement"] = 1 - len(near) / near_rows
+        different = {task: len(read_kept("winnow", task, folder) ^ read_kept(name, task, folder)) for task in tasks}
+        if "rules" in tasks:
+            identical.append(not different["rules"])
+            theirs |= {"ratio": ratios["rules"], "different_rows": different["rules"]}
+        if "near_duplicates" in tasks:
+            agreement = 1 - different["near_duplicates"] / ours["near_duplicates"]["rows"]
+            theirs |= {"near_duplicates_ratio": ratios["near_duplicates"], "near_duplicates_agreement": agreement}
     return {"identical": bool(identical) and all(identical)}
 
 
