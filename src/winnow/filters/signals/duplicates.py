@@ -33,7 +33,7 @@ class Duplicate(Signal):
     """
 
     version: ClassVar[int] = 1
-    cost: ClassVar[float] = 300.0
+    cost: ClassVar[float] = 25.0
     needs_all_rows: ClassVar[bool] = True
 
     threshold: Annotated[float, Field(gt=0, lt=1)] = 0.8
