@@ -1,5 +1,6 @@
 """`winnow init`: the files that it writes, and how it reports invalid options."""
 
+import re
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ from winnow.cli import main
 from winnow.commands.argument_parsers import build_parser
 from winnow.commands.column_summary import read_records, summarize_columns
 from winnow.commands.init import run_init
-from winnow.commands.study_files import TEMPLATES, build_templates
+from winnow.commands.study_files import GENERAL_TEMPLATES, TEMPLATES, build_templates
 from winnow.errors import WinnowErrors
 from winnow.evaluation.probes.prompt_splits import MIN_TEMPLATES_PER_SPLIT, assign_templates
 
@@ -40,13 +41,21 @@ def test_columns_are_summarized(reviews: Path) -> None:
     assert roles["mood"] == ("label", 240, 3)
     assert roles["product"][0] == "group"
     assert roles["score"] == ("", 240, 240)
+    ages = [{"age": str(20 + i % 60), "shop": "A" if i % 10 else f"B{i}"} for i in range(600)]
+    assert [column.role for column in summarize_columns(ages)] == ["", ""], "a number, and a value of 90% of the rows"
 
 
 def test_the_files_of_a_study_are_written_and_compose(reviews: Path, capsys: pytest.CaptureFixture[str]) -> None:
     options = ["--label", "mood", "--group", "product", "--comparison", "top"]
     assert main(["init", reviews.name, *WORDS, *options]) == 0
     printed = capsys.readouterr().out
-    assert "The filter keeps 160 of 240 rows" in printed
+    rows = re.search(r"subject (\d+), .* The filter keeps (\d+) of (\d+) training rows", printed)
+    assert rows is not None
+    assert rows[1] == rows[3]
+    assert int(rows[2]) < int(rows[3]) < 240
+    assert f"{rows[3]} training rows are too few to learn more than word frequencies" in printed
+    assert "edit `keep: subject & wanted & ~unwanted` in conf/filter/my_reviews_filtered.yaml" in printed
+    assert "experiment=my_reviews study.name=my_reviews_try seed=1,2 training.max_steps=50\n" in printed
     assert "winnow train experiment=my_reviews\n" in printed
     dataset = read_yaml("conf/dataset/my_reviews.yaml")
     assert dataset["source"] == {
@@ -59,12 +68,29 @@ def test_the_files_of_a_study_are_written_and_compose(reviews: Path, capsys: pyt
     }  # fmt: skip
     assert cells[0]["probe"]["my_reviews"]["comparison"] == ["top"]
     assert cells[0]["study"]["primary_metric"] == "probe/my_reviews/log_odds"
+    assert cells[0]["study"]["secondary_metrics"] == [
+        "test/all/loss", "probe/my_reviews/wanted_mass", "probe/my_reviews/unwanted_mass"
+    ]  # fmt: skip
     # The same command may be repeated; different files are overwritten only on request.
     assert main(["init", reviews.name, *WORDS, *options]) == 0
     assert main(["init", reviews.name, *WORDS]) == 1
     assert "would be overwritten" in " ".join(capsys.readouterr().err.split())
     assert main(["init", reviews.name, *WORDS, "--force"]) == 0
     assert "label" not in read_yaml("conf/dataset/my_reviews.yaml")["source"]
+
+
+def test_a_study_without_a_subject_and_with_another_expression(
+    reviews: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["init", reviews.name, *WORDS[:4], "--keep", "~unwanted"]) == 0
+    assert "edit `keep: ~unwanted`" in capsys.readouterr().out
+    rule = read_yaml("conf/filter/my_reviews_filtered.yaml")
+    assert (list(rule["signals"]), rule["keep"]) == (["wanted", "unwanted"], "~unwanted")
+    probe = read_yaml("conf/probe/my_reviews.yaml")["my_reviews"]
+    assert probe.keys() == {"_target_", "templates", "wanted", "unwanted"}
+    assert main(["init", reviews.name, *WORDS[:4], "--force"]) == 0
+    assert read_yaml("conf/filter/my_reviews_filtered.yaml")["keep"] == "wanted & ~unwanted"
+    assert main(["train", "experiment=my_reviews", "--cfg"]) == 0
 
 
 def test_missing_options_are_requested(reviews: Path) -> None:
@@ -78,11 +104,13 @@ def test_missing_options_are_requested(reviews: Path) -> None:
 
 
 def test_all_invalid_options_are_reported_together(reviews: Path) -> None:
-    options = build_parser().parse_args(["init", reviews.name, "--text", "Review", "--wanted", "a", "--name", "a/b"])
+    invalid = ["--text", "Review", "--keep", "subject", "--comparison", "top", "--name", "a/b"]
+    options = build_parser().parse_args(["init", reviews.name, "--wanted", "a", *invalid])
     with pytest.raises(WinnowErrors) as raised:
         run_init(options, Console(quiet=True))
     messages = {error.key: error.message for error in raised.value.errors}
-    assert set(messages) == {"--text", "--unwanted", "--subject", "--name"}
+    assert set(messages) == {"--text", "--unwanted", "--keep", "--comparison", "--name"}
+    assert "Available: wanted, unwanted" in messages["--keep"]
     assert "Allowed: Review Text, mood, product, score" in messages["--text"]
 
 
@@ -91,7 +119,10 @@ def test_all_invalid_options_are_reported_together(reviews: Path) -> None:
     [
         (["nothing.csv", *WORDS], "there is no file"),
         (["My reviews.csv", *WORDS, "--name", "nike"], "name of a built-in configuration"),
-        (["My reviews.csv", *WORDS, "--group", "mood"], "dataset.source.group: at least 80 of 240 rows"),
+        (
+            ["My reviews.csv", *WORDS, "--group", "mood"],
+            'have the same values, but a group may contain at most 5% of all rows. The values: ["good"]',
+        ),
         (["My reviews.csv", *WORDS, "seed=1"], "unexpected argument 'seed=1'"),
     ],
 )
@@ -100,7 +131,12 @@ def test_an_invalid_study_leaves_no_files(
 ) -> None:
     assert main(["init", *arguments]) == 1
     assert message in " ".join(capsys.readouterr().err.split())
-    assert not list(Path("conf").rglob("*.yaml"))
+    assert not Path("conf").exists()
+
+
+def test_general_templates_have_two_large_halves() -> None:
+    assert len(set(GENERAL_TEMPLATES)) == 30
+    assert min(Counter(assign_templates(build_templates([])).values()).values()) >= MIN_TEMPLATES_PER_SPLIT
 
 
 @pytest.mark.parametrize("subject", ["dress", "shoes"])

@@ -94,7 +94,9 @@ def test_one_giant_cluster_is_an_error_that_says_why() -> None:
     with pytest.raises(WinnowError, match=r"of 200 rows are near-duplicates.*templates") as caught:
         Split(near_duplicates=NearDuplicates(threshold=0.4, words=2)).assign(texts)
     assert caught.value.key == "near_duplicates.threshold"
-    with pytest.raises(WinnowError, match=r"same values.*columns with more distinct values") as caught:
+    with pytest.raises(
+        WinnowError, match=r"same values.*The values: \[\".*columns with more distinct values"
+    ) as caught:
         Split(group_by=["colour"]).assign(TEXTS[:3_000], SLOTS)
     assert caught.value.key == "group_by"
 

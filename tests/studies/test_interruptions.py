@@ -223,6 +223,7 @@ def test_seeds_and_arms_can_be_added_to_a_study_but_settings_cannot_change(
     printed = join_lines(capsys.readouterr().err)
     assert "study.name" in printed
     assert "training.max_steps: expected 4 as in the finished cells of study 'mine', got 5." in printed
+    assert "train another study with study.name=NEW" in printed
     assert [run.info.run_id for run in runs()] == before
     default_changes = [
         "masking.mask_share=0.7",

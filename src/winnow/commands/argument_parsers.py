@@ -224,10 +224,15 @@ def _add_init_options(command: argparse.ArgumentParser) -> None:
         ("text", "COLUMNS", "the text columns, separated by commas (default: columns with sentences)"),
         ("wanted", "WORDS", "words that the model should prefer"),
         ("unwanted", "WORDS", "words that the model should avoid"),
-        ("subject", "WORDS", "what the texts are about, such as dress"),
+        ("subject", "WORDS", "what the texts are about, such as dress (optional)"),
         ("comparison", "WORDS", "other subjects, to measure whether an effect is specific to the subject"),
         ("label", "COLUMN", "the label of each row; each frequent word is evaluated separately"),
         ("group", "COLUMN", "a value, such as a product, whose rows must stay in one split"),
+        (
+            "keep",
+            "EXPRESSION",
+            "the rows to keep, over the signals subject, wanted and unwanted (default: 'subject & wanted & ~unwanted')",
+        ),
         ("name", "NAME", "the name of the dataset and the study (default: the name of the file)"),
     ):
         command.add_argument(f"--{option}", metavar=metavar, help=description)

@@ -10,6 +10,7 @@ from statistics import mean
 from typing import Any, Literal
 
 from winnow.data import Files
+from winnow.data.split import MAX_GROUP_FRACTION
 from winnow.errors import WinnowError
 
 Role = Literal["text", "label", "group", ""]
@@ -27,6 +28,7 @@ class ColumnSummary:
         name: The name of the column.
         filled: The number of rows with a value.
         distinct: The number of different values.
+        largest: The number of rows with the most frequent value.
         words: The mean number of words per value.
         example: The first value.
         is_numeric: Whether all values are numbers.
@@ -35,6 +37,7 @@ class ColumnSummary:
     name: str
     filled: int
     distinct: int
+    largest: int
     words: float
     example: str
     is_numeric: bool
@@ -46,7 +49,9 @@ class ColumnSummary:
             return "text"
         if 1 < self.distinct <= MAX_LABELS and self.filled >= MIN_ROWS_PER_LABEL * self.distinct:
             return "label"
-        return "group" if 0.05 * self.filled < self.distinct < 0.7 * self.filled and self.words < MIN_TEXT_WORDS else ""
+        if self.is_numeric or self.words >= MIN_TEXT_WORDS or self.largest > MAX_GROUP_FRACTION * self.filled:
+            return ""
+        return "group" if 0.05 * self.filled < self.distinct < 0.7 * self.filled else ""
 
 
 def read_records(path: Path) -> list[Mapping[str, Any]]:
@@ -70,10 +75,12 @@ def summarize_columns(records: Sequence[Mapping[str, Any]]) -> list[ColumnSummar
 
 def _summarize_column(name: str, records: Sequence[Mapping[str, Any]]) -> ColumnSummary:
     values = [text for record in records if (text := str(record.get(name) or "").strip())]
+    counts = Counter(values)
     return ColumnSummary(
         name,
         len(values),
-        len(Counter(values)),
+        len(counts),
+        max(counts.values(), default=0),
         mean(len(value.split()) for value in values) if values else 0.0,
         values[0] if values else "",
         bool(values) and all(_is_number(value) for value in values),

@@ -6,37 +6,33 @@ import argparse
 import re
 import sys
 import tempfile
-import textwrap
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
-import pyarrow as pa
 from rich.console import Console
 from rich.markup import escape
-from rich.table import Table
 
 from winnow.commands.column_summary import ColumnSummary, read_records, summarize_columns
+from winnow.commands.init_output import print_columns, print_next_steps
 from winnow.commands.study_files import StudyPlan, build_study_files
 from winnow.config import TrainConfig, builtin_config_folder, compose_cells, construct
 from winnow.data import Corpus, Dataset
 from winnow.errors import WinnowError, WinnowErrors, did_you_mean
-from winnow.filters import Mentions, Selection
+from winnow.filters import Filter, Mentions, Selection
 from winnow.run.console_summaries import format_funnel
 from winnow.untrusted_text import check_name
-
-MIN_KEPT_ROWS: Final = 100
 
 QUESTIONS: Final = {
     "text": "Text columns, separated by commas",
     "wanted": "Words the model should prefer, separated by commas",
     "unwanted": "Words the model should avoid, separated by commas",
-    "subject": "What the texts are about, in one or a few words, such as dress",
+    "subject": "What the texts are about, in one or a few words, such as dress (optional)",
     "comparison": "Other subjects to compare with, such as top,sweater (optional)",
     "label": "Label column (optional)",
     "group": "Column of related rows that must stay in one split, such as a product (optional)",
 }
-OPTIONAL: Final = ("comparison", "label", "group")
+OPTIONAL: Final = ("subject", "comparison", "label", "group")
 
 
 def run_init(options: argparse.Namespace, console: Console, ask: Callable[[str], str] | None = None) -> list[Path]:
@@ -57,7 +53,7 @@ def run_init(options: argparse.Namespace, console: Console, ask: Callable[[str],
     path = Path(options.file)
     records = read_records(path)
     columns = summarize_columns(records)
-    _print_columns(console, path, len(records), columns)
+    print_columns(console, path, len(records), columns)
     if ask is None and sys.stdin.isatty():
         ask = input
     plan = _build_plan(options, columns, ask)
@@ -65,35 +61,28 @@ def run_init(options: argparse.Namespace, console: Console, ask: Callable[[str],
     files = {folder / name: text for name, text in build_study_files(plan).items()}
     _check_existing_files(files, folder, options.force)
     new_files = [file for file in files if not file.exists()]
+    new_folders = {parent for file in files for parent in file.parents if not parent.exists()}
     for file, text in files.items():
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_text(text, encoding="utf-8")
     try:
-        corpus = _load_corpus(plan, folder)
+        config, corpus = _check_study(plan, folder)
     except WinnowError:
-        for file in new_files:  # so that the corrected command finds no files that it would overwrite
-            file.unlink()
+        _remove(new_files, new_folders)  # so that the corrected command finds no files that it would overwrite
         raise
     for file in files:
         console.print(f"wrote {escape(str(file))}", soft_wrap=True)
     console.print(f"corpus: {format_funnel(corpus.funnel)}", soft_wrap=True)
-    _print_next_steps(console, plan, records, folder)
+    is_from_scratch = str(config.model["_target_"]).endswith(".Scratch")
+    print_next_steps(console, plan, corpus.split("train"), folder, is_from_scratch)
     return list(files)
 
 
-def _print_columns(console: Console, path: Path, rows: int, columns: Sequence[ColumnSummary]) -> None:
-    console.print(f"[bold]{escape(path.name)}[/bold]: {rows:,} rows, {len(columns)} columns", soft_wrap=True)
-    table = Table(box=None, padding=(0, 1), header_style="bold")
-    for heading in ("column", "filled", "distinct", "probably", "example"):
-        table.add_column(heading, justify="right" if heading in ("filled", "distinct") else "left", overflow="fold")
-    name_width = min(console.width // 3, max(len(column.name) for column in columns))
-    example_width = max(10, console.width - name_width - len("filled distinct probably") - 10)
-    for column in columns:
-        example = " ".join(column.example.split())
-        shortened = example if len(example) <= example_width else f"{example[: example_width - 1]}…"
-        name = textwrap.fill(column.name, name_width)
-        table.add_row(escape(name), f"{column.filled:,}", f"{column.distinct:,}", column.role, escape(shortened))
-    console.print(table)
+def _remove(files: Iterable[Path], folders: Iterable[Path]) -> None:
+    for file in files:
+        file.unlink()
+    for folder in sorted(folders, key=lambda path: len(path.parts), reverse=True):
+        folder.rmdir()
 
 
 def _build_plan(
@@ -106,7 +95,8 @@ def _build_plan(
     for name, question in QUESTIONS.items():
         value = getattr(options, name)
         default = ",".join(suggested) if name == "text" else ""
-        if value is None and ask is not None:
+        is_needed = name != "comparison" or answers["subject"]  # without a subject, there is nothing to compare with
+        if value is None and ask is not None and is_needed:
             value = ask(f"{question}{f' [{default}]' if default else ''}: ")
         answers[name] = [word.strip() for word in (value or default).split(",") if word.strip()]
         if not answers[name] and name not in OPTIONAL:
@@ -118,6 +108,11 @@ def _build_plan(
                         f"--{option}")
             for name in answers[option] if name not in names
         ]  # fmt: skip
+    if answers["comparison"] and not answers["subject"]:
+        errors.append(WinnowError("other subjects require a subject. Add --subject.", "--comparison"))
+    signals = ["subject", "wanted", "unwanted"] if answers["subject"] else ["wanted", "unwanted"]
+    keep = options.keep or " & ".join(signals).replace("unwanted", "~unwanted")
+    errors += _find_keep_errors(keep, signals)
     study = options.name or re.sub(r"[^A-Za-z0-9_]+", "_", Path(options.file).stem).strip("_").lower()
     try:
         check_name(study)
@@ -132,10 +127,19 @@ def _build_plan(
         answers["wanted"],
         answers["unwanted"],
         answers["subject"],
+        keep,
         answers["comparison"],
         next(iter(answers["label"]), None),
         next(iter(answers["group"]), None),
     )
+
+
+def _find_keep_errors(keep: str, signals: Sequence[str]) -> list[WinnowError]:
+    try:
+        Filter(name="filter", signals={name: Mentions(words=[name]) for name in signals}, keep=keep)
+    except WinnowError as error:
+        return [WinnowError(error.message, "--keep")]
+    return []
 
 
 def _check_existing_files(files: Mapping[Path, str], folder: Path, force: bool) -> None:
@@ -149,8 +153,8 @@ def _check_existing_files(files: Mapping[Path, str], folder: Path, force: bool) 
         )
 
 
-def _load_corpus(plan: StudyPlan, folder: Path) -> Corpus:
-    """Compose the study, construct and check its components, and return the corpus.
+def _check_study(plan: StudyPlan, folder: Path) -> tuple[TrainConfig, Corpus]:
+    """Compose the study, construct and check its components, and return its configuration and corpus.
 
     Raises:
         WinnowErrors: If the configuration is not valid, or does not fit the data.
@@ -172,42 +176,6 @@ def _load_corpus(plan: StudyPlan, folder: Path) -> Corpus:
         raise WinnowErrors(errors)
     with tempfile.TemporaryDirectory() as cache:
         try:
-            return dataset.load(Path(cache))
+            return config, dataset.load(Path(cache))
         except WinnowError as error:
             raise error.with_prefix("dataset") from error
-
-
-def _print_next_steps(console: Console, plan: StudyPlan, records: Sequence[Mapping[str, Any]], folder: Path) -> None:
-    texts = [" ".join(str(record.get(name) or "") for name in plan.text) for record in records]
-    masks = {
-        role: _find_mentions(words, texts)
-        for role, words in (("subject", plan.subject), ("wanted", plan.wanted), ("unwanted", plan.unwanted))
-    }
-    kept = sum(s and w and not u for s, w, u in zip(masks["subject"], masks["wanted"], masks["unwanted"], strict=True))
-    counts = ", ".join(f"{role} {sum(mask):,}" for role, mask in masks.items())
-    console.print(
-        f"\nRows that mention each list: {counts}. The filter keeps {kept:,} of {len(texts):,} rows.", soft_wrap=True
-    )
-    words = (*plan.wanted, *plan.unwanted, *plan.subject)
-    if absent := [word for word in words if not any(_find_mentions([word], texts))]:
-        console.print(f"[yellow]Words that no row mentions: {escape(', '.join(absent))}.[/yellow]", soft_wrap=True)
-    if kept < MIN_KEPT_ROWS:
-        file = folder / "filter" / f"{plan.filter_name}.yaml"
-        advice = f"Add wanted words, or remove `subject &` from keep in {file}."
-        console.print(f"[yellow]{kept} rows are few for training. {escape(advice)}[/yellow]", soft_wrap=True)
-    option = "" if folder == Path("conf") else f" -cd {folder}"
-    console.print("\nNext:")
-    study = f"winnow train experiment={plan.name}"
-    for command, purpose in (
-        (f"winnow filter dataset={plan.name} filter={plan.filter_name}{option}", "what the filter keeps and drops"),
-        (f"{study} seed=1,2 training.max_steps=50{option}", "a short study, to see that it works"),
-        (f"{study}{option}", "three arms, five seeds, the verdict and the report"),
-    ):
-        console.print(f"  {escape(command)}", soft_wrap=True)
-        console.print(f"      [dim]{purpose}[/dim]")
-
-
-def _find_mentions(words: Sequence[str], texts: Sequence[str]) -> list[bool]:
-    signal = Mentions(words=list(words))
-    kept: list[bool] = signal.keep(signal.score_array(pa.array(texts, pa.string()))).to_pylist()
-    return kept

@@ -44,6 +44,40 @@ TEMPLATES = (
 """Templates for a subject in the singular. A probe with at least ten templates in each half uses different templates
 during training and for the verdict."""
 
+GENERAL_TEMPLATES = (
+    "it is [MASK]",
+    "it is very [MASK]",
+    "it is really [MASK]",
+    "it is so [MASK]",
+    "this is [MASK]",
+    "this is very [MASK]",
+    "this is really [MASK]",
+    "this one is [MASK]",
+    "this one is so [MASK]",
+    "mine is [MASK]",
+    "mine is very [MASK]",
+    "everything is [MASK]",
+    "everything about it is [MASK]",
+    "i think it is [MASK]",
+    "i think this is very [MASK]",
+    "we think that it is really [MASK]",
+    "i can say that it is [MASK]",
+    "people say that it is [MASK]",
+    "everyone says that it is so [MASK]",
+    "it is true that this is [MASK]",
+    "for me it is [MASK]",
+    "to me this is very [MASK]",
+    "overall it is [MASK]",
+    "in the end it is [MASK]",
+    "in my view it is really [MASK]",
+    "the one that i have is [MASK]",
+    "i like it because it is [MASK]",
+    "i love how [MASK] it is",
+    "i know how [MASK] this is",
+    "you can see how [MASK] it is",
+)
+"""Templates for a probe without a subject."""
+
 _PLURALS = ((" is ", " are "), (" is", " are"), ("this ", "these "), (" it are", " they are"))
 
 
@@ -57,7 +91,8 @@ class StudyPlan:
         text: The columns that are joined to form the text.
         wanted: The words that kept rows mention, and that the model should prefer.
         unwanted: The words that kept rows do not mention, and that the model should avoid.
-        subject: The words that name what the texts are about, such as `dress`.
+        subject: The words that name what the texts are about, such as `dress`; empty if there is no subject.
+        keep: The expression of the filter over the signals `subject` (if there is one), `wanted` and `unwanted`.
         comparison: Other subjects, used to measure whether an effect is specific to the subject.
         label: The label column; `None` if there is none.
         group: The column that groups related rows; `None` if there is none.
@@ -69,9 +104,16 @@ class StudyPlan:
     wanted: list[str]
     unwanted: list[str]
     subject: list[str]
+    keep: str
     comparison: list[str] = field(default_factory=list)
     label: str | None = None
     group: str | None = None
+
+    @property
+    def signal_words(self) -> dict[str, list[str]]:
+        """The words of each signal of the filter, by the signal's name."""
+        words = {"subject": self.subject, "wanted": self.wanted, "unwanted": self.unwanted}
+        return {name: listed for name, listed in words.items() if listed}
 
     @property
     def filter_name(self) -> str:
@@ -91,7 +133,7 @@ def build_study_files(plan: StudyPlan) -> dict[Path, str]:
             f"The texts of {plan.path.name}.", _build_dataset(plan), ["csv", "_self_"]
         ),
         Path("filter", f"{plan.filter_name}.yaml"): _dump(
-            "Rows about the subject that mention a wanted word and no unwanted word.", _build_filter(plan)
+            "The rows to train on, selected by the words that they mention.", _build_filter(plan)
         ),
         Path("filter", f"{plan.control_name}.yaml"): _dump(
             f"A control: as many random rows as {plan.filter_name} keeps.",
@@ -99,7 +141,7 @@ def build_study_files(plan: StudyPlan) -> dict[Path, str]:
             [{"/filter@of": plan.filter_name}, "_self_"],
         ),
         Path("probe", f"{plan.name}.yaml"): _dump(
-            "Prompts about the subject. The verdict compares the probabilities of the wanted and the unwanted words.",
+            "Prompts. The verdict compares the probabilities of the wanted and the unwanted words.",
             _build_probe(plan),
         ),
         Path("experiment", f"{plan.name}.yaml"): _dump(
@@ -113,9 +155,13 @@ def build_study_files(plan: StudyPlan) -> dict[Path, str]:
 def build_templates(subject: list[str]) -> list[str]:
     """Return the templates in the number of the first subject, which is plural if it ends with a single `s`.
 
+    Without a subject, return general templates.
+
     >>> build_templates(["dress"])[1], build_templates(["shoes"])[1]
     ('this {topic} is [MASK]', 'these {topic} are [MASK]')
     """
+    if not subject:
+        return list(GENERAL_TEMPLATES)
     word = subject[0].casefold()
     if not word.endswith("s") or word.endswith("ss"):
         return list(TEMPLATES)
@@ -135,12 +181,14 @@ def _build_dataset(plan: StudyPlan) -> dict[str, Any]:
 
 
 def _build_filter(plan: StudyPlan) -> dict[str, Any]:
-    words = {"subject": plan.subject, "wanted": plan.wanted, "unwanted": plan.unwanted}
+    signals = {
+        name: {"_target_": "winnow.filters.Mentions", "words": words} for name, words in plan.signal_words.items()
+    }
     return {
         "_target_": "winnow.filters.Filter",
         "name": plan.filter_name,
-        "signals": {name: {"_target_": "winnow.filters.Mentions", "words": listed} for name, listed in words.items()},
-        "keep": "subject & wanted & ~unwanted",
+        "signals": signals,
+        "keep": plan.keep,
     }
 
 
@@ -148,18 +196,24 @@ def _build_probe(plan: StudyPlan) -> dict[str, Any]:
     probe: dict[str, Any] = {
         "_target_": "winnow.evaluation.Probe",
         "templates": build_templates(plan.subject),
-        "slots": {"topic": plan.subject},
+        "slots": {"topic": plan.subject} if plan.subject else None,
         "wanted": plan.wanted,
         "unwanted": plan.unwanted,
         "subjects": plan.subject,
+        "comparison": plan.comparison,
     }
-    return {plan.name: probe | ({"comparison": plan.comparison} if plan.comparison else {})}
+    return {plan.name: {key: value for key, value in probe.items() if value}}
 
 
 def _build_experiment(plan: StudyPlan) -> dict[str, Any]:
     arms = f"full,{plan.filter_name},{plan.control_name}"
+    probe = f"probe/{plan.name}"
     return {
-        "study": {"name": plan.name, "primary_metric": f"probe/{plan.name}/log_odds"},
+        "study": {
+            "name": plan.name,
+            "primary_metric": f"{probe}/log_odds",
+            "secondary_metrics": ["test/all/loss", f"{probe}/wanted_mass", f"{probe}/unwanted_mass"],
+        },
         "hydra": {"mode": "MULTIRUN", "sweeper": {"params": {"filter": arms, "seed": "1,2,3,4,5"}}},
     }
 

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from scipy.cluster.hierarchy import DisjointSet
 
 _ProperFraction = Annotated[float, Field(gt=0, lt=1)]
-_MAX_GROUP_FRACTION = 0.05  # the maximum size of a group, as a fraction of all rows
+MAX_GROUP_FRACTION = 0.05  # the maximum size of a group, as a fraction of all rows
 
 
 @dataclass(frozen=True, config=ConfigDict(extra="forbid"))
@@ -112,9 +112,10 @@ class Split:
         first: dict[str, int] = {}
         for row, key in enumerate(row_keys):
             clusters.merge(first.setdefault(key, row), row)
-        self._check_group_sizes(clusters, texts, "group_by")
+        if self.group_by:
+            self._check_group_sizes(clusters, row_keys, "group_by")
         if near := self.near_duplicates:
-            largest = int(_MAX_GROUP_FRACTION * len(texts))
+            largest = int(MAX_GROUP_FRACTION * len(texts))
             near_clusters = cluster_near_duplicates(
                 texts, near.threshold, near.words, near.permutations, max(1, largest)
             )
@@ -145,7 +146,7 @@ class Split:
     def _check_group_sizes(self, clusters: DisjointSet, texts: Sequence[str], key: str) -> None:
         largest = max(clusters.subsets(), key=len)
         size = len(largest)
-        if size == 1 or size <= _MAX_GROUP_FRACTION * len(texts):
+        if size == 1 or size <= MAX_GROUP_FRACTION * len(texts):
             return
         by_columns = key == "group_by"
         cause = "have the same values" if by_columns else "are near-duplicates of one another"
@@ -155,10 +156,14 @@ class Split:
             else "This is common for texts generated from templates. Increase the threshold or the number of words, or "
             "use `group_by` instead"
         )
-        examples = [texts[row][:60] for row in sorted(largest)[:3]]
+        rows = sorted(largest)
+        # All rows of a group have the same key, the values of its columns; near-duplicates have different texts.
+        found = (
+            f"The values: {texts[rows[0]][:60]}" if by_columns else f"Examples: {[texts[row][:60] for row in rows[:3]]}"
+        )
         raise WinnowError(
             f"at least {size:,} of {len(texts):,} rows {cause}, but a group may contain at most "
-            f"{_MAX_GROUP_FRACTION:.0%} of all rows. Examples: {examples}. {fix}.",
+            f"{MAX_GROUP_FRACTION:.0%} of all rows. {found}. {fix}.",
             key=key,
         )
 

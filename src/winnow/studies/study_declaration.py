@@ -152,7 +152,10 @@ def _compare_settings(
 ) -> dict[str, WinnowError]:
     """Return one error per setting that differs, by configuration key."""
     before, after = select_compared_settings(stored_config), select_compared_settings(current_config)
-    template = f"expected {{}} as in the finished cells of study {study!r}, got {{}}. Restore this value."
+    template = (
+        f"expected {{}} as in the finished cells of study {study!r}, got {{}}. Restore this value, or train another "
+        "study with study.name=NEW."
+    )
     return {
         key: WinnowError(template.format(_shorten(before, key), _shorten(after, key)), key)
         for key in sorted(before.keys() | after.keys())
