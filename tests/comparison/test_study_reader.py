@@ -97,6 +97,14 @@ def test_missing_seeds_and_failed_cells_are_reported(planted_store: Any) -> None
     notes = " ".join(study.notes)
     assert "full has no finished run for seed 3, 4" in notes
     assert "full seed 3 (FAILED, WinnowError: out of patience)" in notes
+    cell = study.get_cells("full")[0]
+    for start, seed in ((cell.start_time - 1, 1), (cell.start_time + 1, 2)):
+        tags = {**cell.tags, keys.SEED: str(seed), keys.CELL_ID: f"interrupted {seed}"}
+        run = planted_store.client.create_run(cell.experiment_id, tags=tags, start_time=start)
+        planted_store.client.set_terminated(run.info.run_id, "KILLED")
+    notes = " ".join(collect_study(planted_store.uri, name).notes)
+    assert "full seed 2 (KILLED)" in notes, "no later run finished"
+    assert "full seed 1" not in notes, "a later run finished"
 
 
 def test_the_newest_run_of_a_seed_counts_and_other_configurations_are_excluded(planted_store: Any) -> None:

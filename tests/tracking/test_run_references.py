@@ -69,6 +69,12 @@ def test_an_ambiguous_reference_lists_the_candidates(store: Store, add_run: AddR
     assert "and 5 more" in message
 
 
+def test_the_only_finished_run_of_an_arm_and_seed_is_preferred(store: Store, add_run: AddRun) -> None:
+    add_run("demo", "full", 1, "0" * 16, status="KILLED")
+    finished = add_run("demo", "full", 1, "1" * 16)
+    assert resolve(store, "demo/full/1") == finished
+
+
 def test_an_unknown_reference_names_the_part_that_is_wrong(store: Store, add_run: AddRun, tmp_path: Path) -> None:
     add_run("demo", "full", 3, "0" * 16)
     assert "no study 'demmo' in this store. Did you mean 'demo'?" in read_error(store, "demmo/full/3")

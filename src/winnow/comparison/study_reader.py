@@ -287,17 +287,30 @@ def _find_parent(runs: Iterable[Any]) -> str | None:
 
 
 def _describe_unfinished(runs: Iterable[Any]) -> str:
-    """List the cells without a finished run, with the status and failure reason of the newest attempt."""
+    """List the cells without a finished run, with the status and failure reason of the newest attempt.
+
+    Attempts are omitted if a later run with the same study, arm, factor levels and seed finished.
+    """
     attempts: dict[str, Any] = {}
+    last_finished: dict[tuple[Any, ...], int] = {}
     for run in sorted(runs, key=lambda run: (run.info.status == "FINISHED", int(run.info.start_time))):
         if run.data.tags.get(KIND) == "cell":
             attempts[run.data.tags.get(CELL_ID, run.info.run_id)] = run
+            if run.info.status == "FINISHED":
+                last_finished[_get_position(run)] = int(run.info.start_time)
     return "; ".join(
         f"{_describe_arm(run.data.tags)} seed {run.data.tags.get(SEED)} ({run.info.status}"
         + (f", {run.data.tags[FAILURE_REASON]})" if FAILURE_REASON in run.data.tags else ")")
         for run in attempts.values()
-        if run.info.status != "FINISHED"
+        if run.info.status != "FINISHED" and int(run.info.start_time) >= last_finished.get(_get_position(run), 0)
     )
+
+
+def _get_position(run: Any) -> tuple[Any, ...]:
+    """Return the study, arm, seed and factor levels of a run."""
+    tags = run.data.tags
+    levels = tuple(sorted(read_factor_levels(tags).items()))
+    return run.info.experiment_id, tags.get(ARM_LABEL, tags.get(ARM)), tags.get(SEED), levels
 
 
 def _describe_arm(tags: Mapping[str, str]) -> str:

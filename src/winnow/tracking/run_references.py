@@ -127,7 +127,9 @@ def _find_run_of_cell(client: MlflowClient, study: str, arm: str, seed: str) -> 
             f"the arm {arm} of the study {study} has no run with seed {seed}. Allowed: {', '.join(map(str, seeds))}."
         )
     problem = f"several runs of {study}/{arm}/{seed} have different settings. Use one of these run ids"
-    return _require_one_run(_select_current_attempts(matches), problem)
+    attempts = _select_current_attempts(matches)
+    finished = [run for run in attempts if run.info.status == "FINISHED"]
+    return finished[0] if len(finished) == 1 else _require_one_run(attempts, problem)
 
 
 def _find_run_of_folder(client: MlflowClient, folder: Path) -> Run:
