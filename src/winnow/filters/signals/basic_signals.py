@@ -77,9 +77,22 @@ class Regex(Signal):
         return re.fullmatch(_LITERAL_PATTERN, self.pattern) is not None
 
     def find_used_words(self, words: Iterable[str]) -> set[str]:
-        """Return the words in which the pattern matches."""
-        search = re.compile(self.pattern, re.IGNORECASE if self.ignore_case else 0).search
-        return {word for word in words if search(word)}
+        """Return the words in which the pattern matches, and the words that the pattern spells out.
+
+        A pattern such as ``room.*(dirty|noisy)`` matches no single word but depends on ``dirty`` and ``noisy``.
+        """
+        flags = re.IGNORECASE if self.ignore_case else 0
+        search = re.compile(self.pattern, flags).search
+        literals = re.sub(r"\\.|\[[^]]*\]", " ", self.pattern)  # without escapes and character classes
+        folded = literals.casefold()
+
+        def is_spelled_out(word: str) -> bool:
+            if word.casefold() not in folded:  # much faster than the search, and lists have thousands of words
+                return False
+            starts = r"(?<![\w<])(?<!\(\?)(?<!\w\?)"  # not the rest of a word, a flag or a group's name
+            return re.search(rf"{starts}{re.escape(word)}(?![\w?*{{])", literals, flags) is not None
+
+        return {word for word in words if search(word) or is_spelled_out(word)}
 
     def keep(self, scores: pa.Array) -> pa.Array:
         """Keep texts with at least ``at_least`` matches."""
