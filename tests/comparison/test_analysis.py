@@ -254,3 +254,14 @@ def test_a_probe_with_forbidden_words_only_keeps_all_of_its_prompts(planted_stor
     assert finding.result.items == 40
     assert finding.result.items_left_out == 0
     assert finding.outcome == "better"
+
+
+def test_a_change_in_percent_that_is_not_significant_is_marked(planted_store: Any) -> None:
+    metrics = tuple(f"probe/nike_wide/{score}" for score in ("unwanted_mass", "wanted_mass"))
+    effects = {"full": 0.0, "nike_positive": 0.0}
+    name = planted_store.build("unclear-masses", effects, seeds=(1, 2, 3), secondary=metrics)
+    comparison = analyze(collect_study(planted_store.uri, name))
+    outcomes = {finding.metric: finding.outcome for finding in comparison.findings}
+    assert [outcomes[metric] for metric in metrics] == ["no clear difference"] * 2
+    assert comparison.probability_change is not None
+    assert comparison.probability_change.sentence.count("% (not clear)") == 2

@@ -15,10 +15,12 @@ import pytest
 from winnow.comparison import analyze, collect_study, contrast
 from winnow.comparison.ngram_baselines import (
     MAX_FILL_OVERLAP,
+    UNIGRAM_REASON,
     NgramBaselines,
     PredictorScores,
     compute_fill_overlap,
     find_word_frequency_reason,
+    state_word_frequencies,
 )
 from winnow.reporting import compare
 from winnow.reporting.ngram_tables import build_ngram_console_table
@@ -93,8 +95,11 @@ def test_models_that_do_not_beat_the_trigrams_have_learned_only_word_frequencies
     )
     assert not comparison.verdict.green
     page = (tmp_path / "report.html").read_text()
-    assert page.count("have learned only word frequencies") == 1, "above the table"
-    assert page.count("The models learned only word frequencies") == 2, "in the title and in the verdict"
+    assert page.count("The models learned only word frequencies") == 3, "in the title, the verdict and above the table"
+    first = page.index("winnow train -m study.name=frequencies_longer")
+    second = page.index("winnow train -m study.name=frequencies_pretrained model=distilbert filter=full,")
+    assert first < second < page.index("Add seeds")
+    assert page[first:].startswith("winnow train -m study.name=frequencies_longer training.max_steps=600 filter=full,")
     assert "learned only word frequencies" in (tmp_path / "report.md").read_text()
     assert {"ngram_baselines.csv", "beyond_counting.csv"} <= {file.name for file in (tmp_path / "tables").iterdir()}
     console = build_ngram_console_table(comparison)
@@ -135,6 +140,12 @@ def test_fills_that_do_not_differ_between_prompts_are_word_frequencies() -> None
     assert both.startswith(
         "the test loss is no lower than that of a trigram model trained on the same rows (other: 3.00 vs."
     )
+    worst = find_word_frequency_reason({**arms, "bad": baselines(5.5, 2.5)}, ["bad", "other"])
+    assert worst is not None
+    assert worst.startswith(
+        f"{UNIGRAM_REASON} trained on the same rows (bad: 5.50 vs. 5.00); the test loss is no lower"
+    )
+    assert state_word_frequencies(worst) == f"The models have not learned the word frequencies of their rows: {worst}."
     equal = {"full": baselines(2.5, 2.5), "unknown": baselines(2.5, math.nan, math.nan)}
     assert find_word_frequency_reason(equal, ["full"]) is not None
     assert find_word_frequency_reason(equal, ["unknown"]) is None

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -60,10 +61,12 @@ def test_the_intervals_of_an_interim_look_have_its_coverage() -> None:
 
 def test_a_negative_cost_is_an_improvement() -> None:
     cost = CostEndpoint(
-        metric=LOSS.name, estimate=-0.02, interval=(-0.05, 0.01), p=0.001, margin=0.05, verdict="within margin"
+        metric=LOSS.name, estimate=-0.02, interval=(-0.05, -0.01), p=0.001, margin=0.05, verdict="within margin"
     )
     text = describe_cost(cost, LOSS, 0.95)
     assert text.startswith("Cost: loss on test is better by 0.0200 nats per masked token (95% interval of the cost ")
+    text = describe_cost(replace(cost, interval=(-0.05, 0.01)), LOSS, 0.95)
+    assert text.startswith("Cost: loss on test differs by 0.0200 nats per masked token (95% interval of the cost ")
 
 
 @pytest.mark.parametrize(

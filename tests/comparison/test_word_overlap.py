@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from pathlib import Path
 from typing import Any
@@ -68,6 +69,7 @@ def test_a_classifier_makes_the_overlap_unknown(planted_store: Any) -> None:
     comparison = analyze(collect_study(planted_store.uri, name))
     overlap = comparison.word_overlap["probes"]["nike_wide"]
     assert overlap.fraction == "at least 2 of 52"
+    assert dataclasses.replace(overlap, shared=()).fraction == "unknown"
     assert overlap.unlisted is None
     assert any("The words that classifier depends on are unknown" in note for note in comparison.notes)
 

@@ -37,6 +37,7 @@ from winnow.comparison.ngram_baselines import (
     compare_with_ngrams,
     find_word_frequency_reason,
     measure_effects_beyond_ngrams,
+    state_word_frequencies,
 )
 from winnow.comparison.probability_change import ProbabilityChange, measure_probability_changes
 from winnow.comparison.sample_size_plan import SampleSizePlan, plan_sample_size
@@ -102,6 +103,11 @@ class Comparison:
         if self.filter_ranking is not None:
             return list(self.filter_ranking.filters)
         return [name for name, arm in self.arms.items() if arm.role == "filter"]
+
+    @property
+    def word_frequency_sentence(self) -> str | None:
+        """What the models have learned if they are no better than n-gram models; otherwise ``None``."""
+        return state_word_frequencies(self.only_word_frequencies) if self.only_word_frequencies is not None else None
 
     @property
     def headline(self) -> str:
@@ -201,7 +207,8 @@ def analyze(study: CollectedStudy, confidence: float = 0.95, extra_metrics: Sequ
     tested_pairs = [(finding.result.a, finding.result.b) for finding in primary_findings]
     verdicts = decide_verdicts(study, [*primary_findings, *descriptive], reasons, look, word_frequency_reasons)
     verdicts = {arm: (endpoints, qualify_verdict(verdict, study)) for arm, (endpoints, verdict) in verdicts.items()}
-    probability_changes = measure_probability_changes(study, {arm: tested for arm, (tested, _) in verdicts.items()})
+    tested_endpoints = {arm: tested for arm, (tested, _) in verdicts.items()}
+    probability_changes = measure_probability_changes(study, tested_endpoints, [*primary_findings, *secondary])
     endpoints, verdict = verdicts.pop(filter_arm or "")
     overlaps = find_word_overlaps(study, confidence)
     arms = describe_arms(study, primary, confidence)

@@ -17,6 +17,10 @@ MIN_FINISHED_SEEDS = 2
 """The minimum number of finished seeds per arm in a contrast."""
 
 
+BUDGETS = ("max_passes", "total_tokens", "max_steps")
+"""The settings of the training budget. The first one that is set applies."""
+
+
 @dataclass(frozen=True)
 class NextStep:
     """A suggested command and its purpose."""
@@ -25,14 +29,18 @@ class NextStep:
     command: str
 
 
-def suggest_next_steps(study: CollectedStudy, prompt: str | None) -> list[NextStep]:
+def suggest_next_steps(
+    study: CollectedStudy, prompt: str | None, only_word_frequencies: bool = False
+) -> list[NextStep]:
     """Return commands with the study's names for the usual next steps.
 
     Args:
         study: The study.
         prompt: A prompt to fill with one model per arm, or ``None`` if no prompts were recorded.
+        only_word_frequencies: Whether the models are no better than n-gram models. The first steps are then to train
+            longer and to start from a pretrained model.
     """
-    steps = []
+    steps = _suggest_better_models(study) if only_word_frequencies else []
     if (more_seeds := _build_seed_command(study)) is not None:
         steps.append(NextStep("Add seeds; finished runs are not repeated", more_seeds))
     baseline, filtered = (study.get_cells(arm or "") for arm in (study.declaration.baseline, study.declaration.filter))
@@ -84,14 +92,50 @@ def build_sweep_command(study: CollectedStudy, seeds: Sequence[int], more_arms: 
     return _format_sweep(settings, [*_list_filters(study), *more_arms], seeds)
 
 
-def _build_new_study_command(study: CollectedStudy, seeds: Sequence[int]) -> str | None:
-    """Return the command that trains all arms in a new study with the settings of the baseline."""
+def _suggest_better_models(study: CollectedStudy) -> list[NextStep]:
+    """Return the commands that train longer and that start from a pretrained model, each in a new study.
+
+    A command is omitted if the setting that it changes is a factor, or if the models are already pretrained.
+    """
+    config = next(iter(study.settings.get(study.declaration.baseline) or []), {})
+    seeds, factors = study.declaration.seeds, study.declaration.factors
+    longer = pretrained = None
+    training = config.get("training") or {}
+    budget = next((key for key in BUDGETS if training.get(key)), None)
+    if budget is not None and f"training.{budget}" not in factors:
+        key = f"training.{budget}"
+        longer = _build_new_study_command(study, seeds, "longer", [key], [f"{key}={2 * training[budget]}"])
+    if (config.get("model") or {}).get("_target_") != "winnow.training.Pretrained" and "model" not in factors:
+        dropped = ["model", "optimizer"]  # the configuration of the model selects an optimizer for fine-tuning
+        pretrained = _build_new_study_command(study, seeds, "pretrained", dropped, ["model=distilbert"])
+    steps = (("Train longer", longer), ("Start from a pretrained model", pretrained))
+    return [NextStep(purpose, command) for purpose, command in steps if command is not None]
+
+
+def _build_new_study_command(
+    study: CollectedStudy,
+    seeds: Sequence[int],
+    suffix: str = "same_settings",
+    dropped: Sequence[str] = (),
+    added: Sequence[str] = (),
+) -> str | None:
+    """Return the command that trains all arms in a new study with the settings of the baseline.
+
+    Args:
+        study: The study.
+        seeds: The seeds of each arm.
+        suffix: The text that is appended to the study's name.
+        dropped: The settings or config groups whose recorded overrides are omitted.
+        added: The overrides to add.
+    """
     overrides = study.overrides.get(study.declaration.baseline)
     if overrides is None:
         return None
-    name = f"{study.name.replace(' and ', '_')}_same_settings"
+    name = f"{study.name.replace(' and ', '_')}_{suffix}"
     factors = {key: levels for key, levels in study.declaration.factors.items() if key != STUDY_FACTOR}
-    settings = [*_drop_overrides(overrides, "seed", "filter", "study.name", *factors), f"study.name={name}"]
+    kept = _drop_overrides(overrides, "seed", "filter", "study.name", *factors, *dropped)
+    kept = [text for text in kept if not text.lstrip("+").startswith(tuple(f"{key}." for key in dropped))]
+    settings = [*kept, f"study.name={name}", *added]
     settings += [f"{key}={','.join(levels)}" for key, levels in factors.items()]
     return _format_sweep(settings, _list_filters(study), seeds)
 

@@ -22,6 +22,9 @@ if TYPE_CHECKING:
 MAX_FILL_OVERLAP: Final = 0.9
 """The mean fraction of shared top 10 words from which the predictions count as nearly the same for every prompt."""
 
+UNIGRAM_REASON: Final = "the test loss is no lower than that of a unigram model"
+"""The start of the reason if the models have not even learned the word frequencies of their training rows."""
+
 TOP_WORDS: Final = 10
 NGRAMS: Final[tuple[NgramName, ...]] = get_args(NgramName)
 
@@ -157,11 +160,12 @@ def _build_difference_table(study: CollectedStudy, metric: Metric, ngram: NgramN
 
 
 def find_word_frequency_reason(baselines: Mapping[str, NgramBaselines], arms: Iterable[str | None]) -> str | None:
-    """Return why the models have learned only word frequencies, or ``None`` if they have learned more.
+    """Return why the models have learned at most word frequencies, or ``None`` if they have learned more.
 
-    The models have learned only word frequencies if the mean test loss of an arm is no lower than that of trigram
-    models trained on the same rows, or if the mean overlap of the words predicted for two prompts is at least
-    :data:`MAX_FILL_OVERLAP`.
+    The reason starts with :data:`UNIGRAM_REASON` if the mean test loss of an arm is no lower than even that of unigram
+    models: these models have not learned the word frequencies. Otherwise, the models have learned only word frequencies
+    if the mean test loss of an arm is no lower than that of trigram models trained on the same rows, or if the mean
+    overlap of the words predicted for two prompts is at least :data:`MAX_FILL_OVERLAP`.
 
     Args:
         baselines: The scores of each arm; see :func:`compare_with_ngrams`.
@@ -171,10 +175,15 @@ def find_word_frequency_reason(baselines: Mapping[str, NgramBaselines], arms: It
         A clause that can follow a colon, without a period at the end.
     """
     selected = {arm: baselines[arm] for arm in arms if arm is not None and arm in baselines}
-    losses = [
-        f"{arm}: {format_number(scores.model.loss)} vs. {format_number(scores.trigram.loss)}"
+    unigram_losses = [
+        _format_losses(arm, scores.model, scores.unigram)
         for arm, scores in selected.items()
-        if scores.model.loss >= scores.trigram.loss
+        if scores.model.loss >= scores.unigram.loss
+    ]
+    trigram_losses = [
+        _format_losses(arm, scores.model, scores.trigram)
+        for arm, scores in selected.items()
+        if scores.trigram.loss <= scores.model.loss and not scores.model.loss >= scores.unigram.loss
     ]
     overlaps = [
         f"{arm}: {scores.fill_overlap:.0%}"
@@ -182,15 +191,34 @@ def find_word_frequency_reason(baselines: Mapping[str, NgramBaselines], arms: It
         if scores.fill_overlap >= MAX_FILL_OVERLAP
     ]
     reasons = []
-    if losses:
+    if unigram_losses:
+        reasons.append(f"{UNIGRAM_REASON} trained on the same rows ({', '.join(unigram_losses)})")
+    if trigram_losses:
         reasons.append(
-            f"the test loss is no lower than that of a trigram model trained on the same rows ({', '.join(losses)})"
+            "the test loss is no lower than that of a trigram model trained on the same rows "
+            f"({', '.join(trigram_losses)})"
         )
     if overlaps:
         reasons.append(
             f"the top {TOP_WORDS} words are nearly the same for every prompt (mean overlap: {', '.join(overlaps)})"
         )
     return "; ".join(reasons) or None
+
+
+def state_word_frequencies(reason: str) -> str:
+    """Return what the models have learned, as a sentence, for a reason of :func:`find_word_frequency_reason`."""
+    return f"The models {name_word_frequency_result(reason)}: {reason.rstrip('.')}."
+
+
+def name_word_frequency_result(reason: str) -> str:
+    """Return what the models have learned, as a verb phrase, for a reason of :func:`find_word_frequency_reason`."""
+    if reason.startswith(UNIGRAM_REASON):
+        return "have not learned the word frequencies of their rows"
+    return "learned only word frequencies"
+
+
+def _format_losses(arm: str, model: PredictorScores, ngram: PredictorScores) -> str:
+    return f"{arm}: {format_number(model.loss)} vs. {format_number(ngram.loss)}"
 
 
 def _mean(values: Iterable[float]) -> float:

@@ -17,6 +17,7 @@ from winnow.comparison.endpoints import (
     TargetEndpoint,
 )
 from winnow.comparison.findings import Outcome
+from winnow.comparison.ngram_baselines import name_word_frequency_result, state_word_frequencies
 from winnow.comparison.non_inferiority import intersection_union
 from winnow.formatting import format_confidence, format_number, join_names
 from winnow.metrics.metric_catalog import LOSS_UNIT
@@ -62,7 +63,8 @@ class Verdict:
     """The verdict on a filter.
 
     Attributes:
-        word: The outcome of the target, or ``learned only word frequencies``.
+        word: The outcome of the target, or ``learned only word frequencies`` or ``have not learned the word frequencies
+            of their rows``.
         green: Whether every declared endpoint supports the claim that the filter helps.
         color: The color of the verdict.
         sentence: One sentence with the results of all endpoints. Every output contains the same sentence.
@@ -107,13 +109,14 @@ def decide_verdict(
     """
     color = choose_color(endpoints.target.verdict, endpoints.specificity.verdict, endpoints.cost.verdict)
     is_green = color == "green" and not post_hoc and only_word_frequencies is None
-    sentence = state_endpoints(endpoints, metric)
+    word, sentence = str(endpoints.target.verdict), state_endpoints(endpoints, metric)
     if only_word_frequencies is not None:
-        sentence = f"The models learned only word frequencies: {only_word_frequencies.rstrip('.')}."
+        word = name_word_frequency_result(only_word_frequencies)
+        sentence = state_word_frequencies(only_word_frequencies)
     if post_hoc:
         sentence = f"Post hoc ({'; '.join(post_hoc)}): {sentence[0].lower()}{sentence[1:]}"
     return Verdict(
-        word="learned only word frequencies" if only_word_frequencies is not None else endpoints.target.verdict,
+        word=word,
         green=is_green,
         color="amber" if color == "green" and not is_green else color,
         sentence=sentence,

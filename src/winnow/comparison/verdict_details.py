@@ -74,13 +74,13 @@ def describe_cost(endpoint: CostEndpoint, metric: Metric, confidence: float) -> 
     """Describe the cost on all rows, on the rows that the filter keeps, and on the rows that it removes."""
     if math.isnan(endpoint.estimate):
         return f"The cost is untested: {endpoint.reason}."
-    is_better = endpoint.estimate < 0
-    of_cost = " of the cost" if is_better else ""
+    low, high = endpoint.interval
+    of_cost = "" if low > 0 else " of the cost"
     ends = f"{format_confidence(confidence)} interval{of_cost} {format_interval(*endpoint.interval)}"
     rows = [f"{format_number(cost.estimate)} on the {name} rows" for name, cost in endpoint.slices.items()]
     slices = f"; {join_names(rows)}" if rows else ""
-    change = f"{'better' if is_better else 'worse'} by {format_number(abs(endpoint.estimate))}"
-    text = f"Cost: {metric.label} is {change} {metric.unit} ({ends}{slices})"
+    change = "is worse by" if low > 0 else "is better by" if high < 0 else "differs by"
+    text = f"Cost: {metric.label} {change} {format_number(abs(endpoint.estimate))} {metric.unit} ({ends}{slices})"
     if endpoint.verdict == "untested":
         return f"{text}. The cost is untested: {endpoint.reason}."
     margin = f"the declared margin of {endpoint.margin:g}"

@@ -45,9 +45,12 @@ class ProbeOverlap:
 
     @property
     def fraction(self) -> str:
-        """The number of shared words out of the number of the probe's words, as text."""
+        """The number of shared words out of the number of the probe's words, as text; ``unknown`` if it may be any."""
+        is_lower_bound = bool(self.unknown_signals) or not self.is_complete
+        if is_lower_bound and not self.shared:
+            return "unknown"
         count = f"{len(self.shared)} of {self.word_count}" if self.word_count is not None else str(len(self.shared))
-        return f"at least {count}" if self.unknown_signals or not self.is_complete else count
+        return f"at least {count}" if is_lower_bound else count
 
 
 def find_word_overlaps(study: CollectedStudy, confidence: float) -> dict[str, ProbeOverlap]:

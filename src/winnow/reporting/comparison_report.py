@@ -182,7 +182,9 @@ def _build_context(
         "grids": build_factor_grids(comparison),
         "runs": _list_runs(study, primary),
         "refusals": _group_refusals(comparison, suggest_repairs(study, comparison.not_comparable)),
-        "next_steps": suggest_next_steps(study, select_prompt(fills, primary.parsed_name.scope)),
+        "next_steps": suggest_next_steps(
+            study, select_prompt(fills, primary.parsed_name.scope), comparison.only_word_frequencies is not None
+        ),
         "compared": [entry for entry in comparison.slices if entry.change],
         "worse": [entry for entry in comparison.slices if entry.is_worse],
         "prompts": {prompt: _tabulate_fills(by_arm) for prompt, by_arm in select_example_prompts(fills).items()},
