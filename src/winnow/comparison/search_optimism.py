@@ -61,7 +61,7 @@ def measure_optimism(study: CollectedStudy) -> SearchOptimism | None:
     search_score, confirmed = float(search["score"]), float(np.mean(scores)) if scores else math.nan
     fresh = _compute_fresh_score(study, arm, objective)
     optimism, selection = sign * (search_score - confirmed), sign * (search_score - fresh)
-    selection_text = f", of which {format_number(selection)} is due to the selection of the best trial"
+    selection_text = f"; the part that is due to the selection of the best trial is {format_number(selection)}"
     sentence = (
         f"The settings {', '.join(search['settings'])} were selected by a search over {search['trials']} trials "
         f"({search['study']}), which optimized {objective} on validation data. The score was "
