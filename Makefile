@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 DEV := $(VENV)/.ready-dev
 PIP := $(BIN)/python -m pip install --quiet --constraint constraints.txt
-# The index of PyTorch's builds. For a GPU: make demo TORCH_INDEX=https://download.pytorch.org/whl/cu130
+# The index of PyTorch's builds. For a GPU, use the index of a CUDA build (see pytorch.org).
 TORCH_INDEX ?= https://download.pytorch.org/whl/cpu
 .DEFAULT_GOAL := help
 

@@ -1,14 +1,14 @@
 """Compare Winnow's filters with data-juicer and datatrove on one core. ``filtering.py --peers`` calls this module.
 
-Every package reads the same Parquet file in a process of its own, applies the same rules and writes the kept rows to a
+Every package reads the same Parquet file in a separate process, applies the same rules and writes the kept rows to a
 Parquet file. Two tasks are measured:
 
 - ``rules``: exact duplicates, four word lists, the number of characters and words, and a regular expression;
 - ``near_duplicates``: MinHash over word trigrams, on rows without exact duplicates.
 
-Imports are excluded. The peers are optional: ``pip install py-data-juicer datatrove 'xxhash<4' tokenizers`` in an
-environment of their own, whose Python is the option ``--peers-python``. data-juicer also needs aiohttp, ray and torch.
-It has no operator for a regular expression, so this rule is a batched filter of its own, as its developer guide
+Imports are excluded. The peers are optional: ``pip install py-data-juicer datatrove 'xxhash<4' tokenizers`` in a
+separate environment, whose Python is the option ``--peers-python``. data-juicer also needs aiohttp, ray and torch.
+It has no operator for a regular expression, so the benchmark implements a batched filter, as its developer guide
 describes. A dataset can hold the result of only one ``FlaggedWordFilter``, so its statistics are removed after each
 word list.
 """

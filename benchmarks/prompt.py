@@ -2,7 +2,7 @@
 
     python benchmarks/prompt.py --json FILE [--steps 20] [--seeds 200]
 
-Each command runs three times in a process of its own, and the lowest CPU time (user and system, including child
+Each command runs three times in a separate process, and the lowest CPU time (user and system, including child
 processes) is reported together with the peak memory of that process.
 
 - `cfg`: `winnow train --cfg job`; `cfg_demo`: the same for the 15 cells of `experiment=demo`

@@ -86,7 +86,7 @@ def save_distilbert_shape() -> None:
 
 
 def time_study(name: str, overrides: Sequence[str]) -> float:
-    """Run a study without a comparison in a process of its own; return its wall time in seconds."""
+    """Run a study without a comparison in a separate process; return its wall time in seconds."""
     environment = {key: value for key, value in os.environ.items() if key != "OMP_NUM_THREADS"}
     command = [sys.executable, "-m", "winnow", "train", "-m", f"study.name={name}", "study.compare=false", *overrides]
     started = time.monotonic()

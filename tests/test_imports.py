@@ -75,9 +75,8 @@ MAY_IMPORT: dict[str, set[str]] = {
         "run",
         "studies",
     },
-    "api": {"comparison", "errors", "tracking"},
-    "experiments": {"api", "config", "data", "errors", "studies"},
-    "stream": {"config", "api", "data", "errors", "filters", "reporting", "experiments"},
+    "api": {"comparison", "config", "data", "errors", "studies", "tracking"},
+    "stream": {"config", "api", "data", "errors", "filters", "reporting"},
     "cli": {"errors", "garbage_collection", "config", "tracking", "commands", "run", "studies", "search"},
 }
 CONTENTS: dict[str, str] = {
@@ -100,8 +99,7 @@ CONTENTS: dict[str, str] = {
     "studies": "plans, launchers, jobs, the study's declaration",
     "commands": "one module per command",
     "search": "the command search: trials on validation data, and their confirmation",
-    "api": "the public Python API: the runs and the comparison of a study",
-    "experiments": "the public Python API: training studies and reading corpora",
+    "api": "the public Python API: training and comparing studies, reading corpora",
     "stream": "the public Python API: rows that arrive in batches",
     "cli": "the entry point",
 }

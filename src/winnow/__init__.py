@@ -9,10 +9,10 @@ __all__ = ["Stream", "Study", "__version__", "read_corpus", "signal", "study", "
 _MODULES = {
     "Stream": "winnow.stream",
     "Study": "winnow.api",
-    "read_corpus": "winnow.experiments",
+    "read_corpus": "winnow.api",
     "signal": "winnow.filters",
     "study": "winnow.api",
-    "train": "winnow.experiments",
+    "train": "winnow.api",
 }
 
 

@@ -3,25 +3,30 @@
 from __future__ import annotations
 
 import argparse
-import dataclasses
 import os
-import re
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING
 
 from winnow.commands.argument_parsers import add_default_values, build_parser
+from winnow.commands.command_configs import (
+    compose_cell,
+    compose_config,
+    compose_with_models,
+    compose_with_name,
+    is_override,
+    print_config,
+    set_destinations,
+)
 from winnow.commands.error_output import print_error
-from winnow.commands.terminal_encoding import is_unicode_terminal, substitute_unencodable_characters
+from winnow.commands.score_files import compare_score_files, is_score_file
+from winnow.commands.terminal_encoding import substitute_unencodable_characters
 from winnow.errors import WinnowError
 from winnow.garbage_collection import collect_garbage_rarely
 
 if TYPE_CHECKING:
-    from winnow.config import ComposedCell
     from winnow.tracking import Store
-
-Config = TypeVar("Config")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -85,8 +90,8 @@ def _train(options: argparse.Namespace) -> int:
         options.config_dir,
         prints_only=bool(options.cfg or options.info),
     )
-    _set_destinations(options, cells[0].config)
-    if _print_config(options, [cell.config_dict for cell in cells]):
+    set_destinations(options, cells[0].config)
+    if print_config(options, [cell.config_dict for cell in cells]):
         return 0
     from rich.console import Console
 
@@ -104,7 +109,7 @@ def _train(options: argparse.Namespace) -> int:
 def _filter(options: argparse.Namespace) -> int:
     from winnow.config import FilterConfig
 
-    if (cell := _compose_cell(options, FilterConfig)) is None:
+    if (cell := compose_cell(options, FilterConfig)) is None:
         return 0
     from rich.console import Console
 
@@ -128,7 +133,7 @@ def _init(options: argparse.Namespace) -> int:
 def _evaluate(options: argparse.Namespace) -> int:
     from winnow.config import EvaluateConfig
 
-    if (config := _compose_with_models(options, EvaluateConfig)) is not None:
+    if (config := compose_with_models(options, EvaluateConfig)) is not None:
         from rich.console import Console
 
         from winnow.commands.evaluate import run_evaluate
@@ -142,7 +147,7 @@ def _fill(options: argparse.Namespace) -> int:
 
     if options.tokens:
         options.overrides.append(f"tokens={options.tokens}")
-    if (config := _compose_with_models(options, FillConfig)) is not None:
+    if (config := compose_with_models(options, FillConfig)) is not None:
         from rich.console import Console
 
         from winnow.commands.fill import run_fill
@@ -152,8 +157,8 @@ def _fill(options: argparse.Namespace) -> int:
 
 
 def _compare(options: argparse.Namespace) -> int:
-    if any(map(_is_score_file, options.overrides)):
-        return _compare_scores(options)
+    if any(map(is_score_file, options.overrides)):
+        return compare_score_files(options)
     for name in ("baseline", "json", "metric", "filter", "runs", "cluster"):
         if getattr(options, name):
             raise WinnowError(f"--{name} applies only to files of scores. Remove it.", "compare")
@@ -163,48 +168,17 @@ def _compare(options: argparse.Namespace) -> int:
         raise WinnowError(
             "the study is missing. Add its name, as in winnow compare demo. `winnow runs` lists the studies.", "study"
         )
-    if (config := _compose_with_name(options, CompareConfig, "study")) is not None:
+    if (config := compose_with_name(options, CompareConfig, "study")) is not None:
         from winnow.commands.compare import run_compare
 
         run_compare(config)
     return 0
 
 
-def _is_score_file(text: str) -> bool:
-    """Return whether an argument is a file of scores rather than an override."""
-    return text.endswith((".csv", ".jsonl")) and ("=" not in text or Path(text).exists())
-
-
-def _compare_scores(options: argparse.Namespace) -> int:
-    from rich.console import Console
-
-    from winnow.commands.compare_scores import read_scores, run_compare_scores
-    from winnow.commands.sample_files import SampleOptions, read_samples
-
-    names = options.overrides
-    samples = SampleOptions(options.runs, options.metric, options.filter, options.cluster)
-    if all(name.endswith(".jsonl") for name in names):
-        scores = read_samples([Path(name) for name in names], samples)
-        title = f"{len(names)} sample files"
-    else:
-        if len(names) > 1:
-            raise WinnowError(
-                f"expected one CSV file or several files *.jsonl, got {', '.join(names)}. Remove the other arguments.",
-                "scores",
-            )
-        if samples != SampleOptions():
-            raise WinnowError(
-                "--runs, --metric, --filter and --cluster apply only to sample files (*.jsonl). Remove them.", "scores"
-            )
-        scores, title = read_scores(Path(names[0])), Path(names[0]).name
-    run_compare_scores(scores, title, options.baseline, options.json, Console(highlight=False))
-    return 0
-
-
 def _plan(options: argparse.Namespace) -> int:
     from winnow.config import PlanConfig
 
-    if (config := _compose_config(options, PlanConfig)) is not None:
+    if (config := compose_config(options, PlanConfig)) is not None:
         from rich.console import Console
 
         from winnow.commands.plan import run_plan_command
@@ -221,19 +195,19 @@ def _search(options: argparse.Namespace) -> int:
     cells, _ = compose_cells("search", SearchConfig, options.overrides, config_dirs=options.config_dir)
     if options.cfg or options.info:
         base, _ = compose_cells("train", TrainConfig, train_overrides, config_dirs=options.config_dir, prints_only=True)
-        return int(not _print_config(options, [cells[0].config_dict, base[0].config_dict]))
+        return int(not print_config(options, [cells[0].config_dict, base[0].config_dict]))
     from rich.console import Console
 
     console = Console(highlight=False)
     search = build_search(cells[0].config, train_overrides, options.config_dir, console)
-    _set_destinations(options, search.base.config)
+    set_destinations(options, search.base.config)
     return 1 if run_search_command(search, cells[0].config.confirm, console) else 0
 
 
 def _rerun(options: argparse.Namespace) -> int:
     from winnow.config import RerunConfig
 
-    if (config := _compose_with_name(options, RerunConfig, "run_id")) is None:
+    if (config := compose_with_name(options, RerunConfig, "run_id")) is None:
         return 0
     from rich.console import Console
 
@@ -245,7 +219,7 @@ def _rerun(options: argparse.Namespace) -> int:
 def _runs(options: argparse.Namespace) -> int:
     from winnow.config import RunsConfig
 
-    if (config := _compose_with_name(options, RunsConfig, "study")) is not None:
+    if (config := compose_with_name(options, RunsConfig, "study")) is not None:
         from rich.console import Console
 
         from winnow.commands.runs import run_runs
@@ -257,7 +231,7 @@ def _runs(options: argparse.Namespace) -> int:
 def _export(options: argparse.Namespace) -> int:
     from winnow.config import ExportConfig
 
-    if (config := _compose_with_name(options, ExportConfig, "study")) is not None:
+    if (config := compose_with_name(options, ExportConfig, "study")) is not None:
         from rich.console import Console
 
         from winnow.commands.export import run_export
@@ -269,7 +243,7 @@ def _export(options: argparse.Namespace) -> int:
 def _ui(options: argparse.Namespace) -> int:
     from winnow.config import UiConfig
 
-    if (config := _compose_config(options, UiConfig)) is None:
+    if (config := compose_config(options, UiConfig)) is None:
         return 0
     from winnow.commands.ui import run_ui
 
@@ -280,7 +254,7 @@ def _doctor(options: argparse.Namespace) -> int:
     from winnow.config import StoreConfig
 
     options.command = "store"
-    if (config := _compose_config(options, StoreConfig)) is None:
+    if (config := compose_config(options, StoreConfig)) is None:
         return 0
     from rich.console import Console
 
@@ -317,8 +291,8 @@ def _promote(options: argparse.Namespace) -> int:
 
 
 def _push(options: argparse.Namespace) -> int:
-    *runs, name = [text for text in options.overrides if not _is_override(text)] or [""]
-    options.overrides = [text for text in options.overrides if _is_override(text)]
+    *runs, name = [text for text in options.overrides if not is_override(text)] or [""]
+    options.overrides = [text for text in options.overrides if is_override(text)]
     if not runs:
         raise WinnowError(
             "expected one or several runs and a repository, as in winnow push demo/full/1 alice/my-model. Add what is "
@@ -342,7 +316,7 @@ def _run_with_store(options: argparse.Namespace, action: Callable[[Store], str])
     from winnow.tracking.store_errors import translate_store_errors
 
     options.command = "store"
-    if (config := _compose_config(options, StoreConfig)) is not None:
+    if (config := compose_config(options, StoreConfig)) is not None:
         store = construct(config.tracking, "tracking", Store, config.allow_targets)
         with translate_store_errors(store.uri):
             print(action(store))
@@ -368,66 +342,6 @@ COMMANDS: dict[str, Callable[[argparse.Namespace], int]] = {
     "promote": _promote,
     "push": _push,
 }
-
-
-def _compose_config(options: argparse.Namespace, schema: type[Config]) -> Config | None:
-    """Return the configuration of a command without sweeps, or `None` if `--cfg` or `--info` was given."""
-    cell = _compose_cell(options, schema)
-    return cell.config if cell is not None else None
-
-
-def _compose_cell(options: argparse.Namespace, schema: type[Config]) -> ComposedCell[Config] | None:
-    from winnow.config import compose_cells
-
-    cells, _ = compose_cells(options.command, schema, options.overrides, config_dirs=options.config_dir)
-    _set_destinations(options, cells[0].config)
-    return None if _print_config(options, [cells[0].config_dict]) else cells[0]
-
-
-def _set_destinations(options: argparse.Namespace, config: Any) -> None:
-    """Set the output folder and the address of the store, which are used to report exceptions."""
-    options.output_dir, options.store_uri = config.output_dir, config.tracking.get("uri")
-
-
-def _compose_with_models(options: argparse.Namespace, schema: type[Config]) -> Config | None:
-    """Return the configuration of a command that takes models. Arguments without `=` are added to its `models`."""
-    models = [text for text in options.overrides if not _is_override(text)]
-    options.overrides = [text for text in options.overrides if _is_override(text)]
-    config: Any = _compose_config(options, schema)
-    return dataclasses.replace(config, models=[*config.models, *models]) if config is not None else None
-
-
-def _compose_with_name(options: argparse.Namespace, schema: type[Config], key: str) -> Config | None:
-    """Return the configuration of a command that takes a name. An argument without `=` sets the value of `key`."""
-    options.overrides = [
-        text if _is_override(text) else f"{key}='{text}'"
-        for text in options.overrides  # the quotes keep an id that consists of digits a string
-    ]
-    return _compose_config(options, schema)
-
-
-def _is_override(text: str) -> bool:
-    """Return whether an argument is `KEY=VALUE` rather than a name. The label of an arm may contain `=`.
-
-    >>> _is_override("seed=1"), _is_override("mine/cheerful[mood.at_least=0.4]/1")
-    (True, False)
-    """
-    return "=" in text and re.fullmatch(r"[^=/]+/[^=/]+\[.+\]/\d+", text) is None
-
-
-def _print_config(options: argparse.Namespace, trees: Sequence[object]) -> bool:
-    """Print the output of `--cfg` and `--info`, and return whether either option was given."""
-    if options.info:
-        from winnow.config.composition_info import format_composition_info
-
-        print(format_composition_info(options.command, options.overrides, options.config_dir, options.info))
-    if options.cfg:
-        import yaml
-
-        dumper = getattr(yaml, "CSafeDumper", yaml.SafeDumper)  # the compiled dumper is eight times faster
-        texts = [yaml.dump(tree, Dumper=dumper, sort_keys=False, allow_unicode=is_unicode_terminal()) for tree in trees]
-        print("---\n".join(texts), end="")
-    return bool(options.cfg or options.info)
 
 
 def _print_choices(options: argparse.Namespace) -> int:

@@ -11,12 +11,11 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from winnow.api import Study
+from winnow.api import Study, train
 from winnow.config import FilterConfig, compose_cells, construct
 from winnow.data.integrity import Check
 from winnow.data.streamed_corpus import StreamedCorpus, to_rows_table
 from winnow.errors import WinnowError, WinnowErrors
-from winnow.experiments import train
 from winnow.filters import Filter, compute_filter_statistics, save_dropped, save_kept, save_statistics
 from winnow.filters.verdicts import Verdicts
 from winnow.reporting import write_filter_report

@@ -33,6 +33,8 @@ def test_integer_labels_are_no_slices_and_rare_text_labels_neither() -> None:
 def test_a_declared_metric_of_a_label_needs_a_slice() -> None:
     rows, no_tokens = rows_with_labels(["good", "bad"]), Any
     held_out = {"test": HeldOutSplit("test", rows, build_slice_masks(rows, {}), no_tokens)}  # type: ignore[arg-type]
-    check_label_slices(["test/all/loss", "test/label/good/loss", "probe/nike/log_odds"], held_out)
+    check_label_slices(
+        ["test/all/loss", "test/label/good/loss", "validation/label/goods/loss", "probe/nike/log_odds"], held_out
+    )
     with pytest.raises(WinnowError, match="Did you mean 'label/good'"):
         check_label_slices(["test/label/goods/loss"], held_out)

@@ -107,7 +107,10 @@ def test_trials_use_validation_data_only_and_the_confirmation_states_the_optimis
         (["objectives=[validation/all/rows]"], "expected a metric with a direction"),
         (["optimizer.lr=1,2"], "optimizer.lr: expected one value, got 1,2"),
         (["trials=0"], "trials: got 0"),
-        (["pruner=median", "objectives=[validation/all/top1]"], "pruner: expected none, because validation/all/top1"),
+        (
+            ["pruner=median", "objectives=[validation/all/top1]"],
+            "pruner: expected none, got median: validation/all/top1",
+        ),
         (
             ["pruner=median", "objectives=[validation/all/top1,validation/all/loss]"],
             "with two objectives has no single",

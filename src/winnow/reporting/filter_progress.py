@@ -72,8 +72,7 @@ class FilterProgressPage:
         context: dict[str, Any] = {
             "name": self.name,
             "keep": self.keep,
-            "is_running": is_running,
-            "refresh_seconds": REFRESH_SECONDS,
+            "refresh_seconds": REFRESH_SECONDS if is_running else None,
             "rows": rows,
             "kept": kept,
             "total": total,

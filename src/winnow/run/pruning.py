@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
-from winnow.metrics.metric_names import PROBE_GROUP, VALIDATION_LOSS, parse_metric_name
+from winnow.metrics.metric_names import VALIDATION_LOSS, parse_metric_name
 
 MIN_CURVES: Final = 5
 """The number of complete trials before any trial is pruned, as in Optuna's median pruner."""
@@ -26,7 +26,7 @@ def find_curve_metric(objective: str) -> str | None:
     """
     if objective == "validation/all/loss":
         return VALIDATION_LOSS
-    return objective if parse_metric_name(objective).kind == PROBE_GROUP else None
+    return objective if parse_metric_name(objective).kind == "probe" else None
 
 
 @dataclass(frozen=True)

@@ -17,15 +17,15 @@ def find_pruning_errors(objectives: Sequence[Objective], launcher: Launcher) -> 
     """Return why a search cannot prune trials; an empty list if it can."""
     errors = []
     if len(objectives) > 1:
-        errors.append("expected none, because a search with two objectives has no single curve to compare, got median.")
+        errors.append("a search with two objectives has no single curve to compare. Set pruner=none.")
     elif find_curve_metric(objectives[0].metric) is None:
         errors.append(
-            f"expected none, because {objectives[0].metric} is not measured during training, got median. Set "
-            "pruner=none, or choose a probe score or validation/all/loss as the objective."
+            f"{objectives[0].metric} is not measured during training. Set pruner=none, or choose a probe score or "
+            "validation/all/loss as the objective."
         )
     if launcher.processes_per_cell > 1:
-        errors.append("expected none with a launcher that starts several processes per cell, got median.")
-    return [WinnowError(f"{message}{'' if 'Set' in message else ' Set pruner=none.'}", "pruner") for message in errors]
+        errors.append("the launcher starts several processes per cell. Set pruner=none, or choose another launcher.")
+    return [WinnowError(f"expected none, got median: {message}", "pruner") for message in errors]
 
 
 def read_curve(store: Store, attempt: Attempt, objective: str) -> dict[int, float]:
