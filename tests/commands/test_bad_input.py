@@ -97,7 +97,9 @@ def test_an_output_folder_that_cannot_be_written(run_rejected, reviews: Path, wo
 def test_a_model_that_is_not_a_masked_language_model(run_rejected, reviews: Path, workplace: Path) -> None:
     from transformers import GPT2Config, GPT2LMHeadModel
 
-    GPT2LMHeadModel(GPT2Config(n_layer=1, n_head=2, n_embd=8, vocab_size=50)).save_pretrained(workplace / "gpt")
+    # Token IDs outside the vocabulary would be logged to the stderr of an earlier test, which is closed.
+    config = GPT2Config(n_layer=1, n_head=2, n_embd=8, vocab_size=50, bos_token_id=0, eos_token_id=0)
+    GPT2LMHeadModel(config).save_pretrained(workplace / "gpt")
     message = run_rejected(
         *CSV, "model._target_=winnow.training.Pretrained", "~model.layers", "~model.hidden_size", "+model.name=gpt"
     )
